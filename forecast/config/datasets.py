@@ -1,0 +1,151 @@
+"""configs/datasets.yaml: one entry is one dataset, from its source to its splits."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from forecast.config.reading import Config, load
+from forecast.errors import InputError, closest, quote_names
+
+Transform = Literal["none", "log", "diff", "logdiff", "log1p"]
+CalendarFeature = Literal["hour_of_day", "day_of_week", "day_of_year", "month_of_year"]
+
+
+class PackagedSource(Config):
+    """Series that come with an installed package or with this project; no network."""
+
+    kind: Literal["packaged"]
+    name: str
+
+
+class FileSource(Config):
+    """The user's own CSV or Parquet. `columns` maps our names to the file's (`ds`, `unique_id` included)."""
+
+    kind: Literal["file"]
+    path: Path
+    columns: dict[str, str] = Field(default_factory=dict)
+    time_zone: str | None = None
+
+
+class SessionCalendar(Config):
+    """Exchange sessions: a weekend or a holiday is not a gap. `exchange` is an ISO MIC such as XNYS."""
+
+    kind: Literal["sessions"]
+    exchange: str
+    extra_closures: tuple[date, ...] = ()
+
+
+class RegularCalendar(Config):
+    """A fixed step in UTC, such as `1h`, `1D`, `15min`, `1W`, `1MS`."""
+
+    kind: Literal["regular"]
+    freq: str
+
+
+class Column(Config):
+    """One series column: `level: drifting` lets networks see its changes instead of its level."""
+
+    column: str
+    transform: Transform = "none"
+    level: Literal["fixed", "drifting"] = "fixed"
+    max_missing: float = Field(0.0, ge=0.0, lt=1.0)
+    unit: str = ""
+
+
+class Splits(Config):
+    """The last day (included, UTC) of each block; a block starts where the one before ends."""
+
+    train_end: date
+    validation_end: date
+    calibration_end: date
+    test_end: date
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Splits:
+        ends = [self.train_end, self.validation_end, self.calibration_end, self.test_end]
+        if ends != sorted(set(ends)):
+            raise ValueError(f"splits must grow: train_end < validation_end < calibration_end < test_end, found {ends}")
+        return self
+
+
+class FractionSplits(Config):
+    """Blocks as shares of the time steps, for data whose dates are not known in advance."""
+
+    train: float = Field(gt=0, lt=1)
+    validation: float = Field(gt=0, lt=1)
+    calibration: float = Field(gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _leaves_a_test(self) -> FractionSplits:
+        total = self.train + self.validation + self.calibration
+        if total >= 1:
+            raise ValueError(f"train + validation + calibration = {total:g} leaves nothing to test on; wanted below 1")
+        return self
+
+
+class Licence(Config):
+    name: str
+    attribution: str
+    note: str = ""
+
+
+class Dataset(Config):
+    """One dataset: a set of series of the same kind, forecast by one global model."""
+
+    title: str
+    source: Annotated[PackagedSource | FileSource, Field(discriminator="kind")]
+    calendar: Annotated[SessionCalendar | RegularCalendar, Field(discriminator="kind")]
+    target: tuple[Column, ...] = Field(min_length=1)
+    past: tuple[Column, ...] = ()
+    future: tuple[CalendarFeature, ...] = ()
+    horizon: int = Field(ge=1)
+    lookback: int = Field(ge=1)
+    season: int = Field(ge=1)
+    stride: int = Field(1, ge=1)
+    splits: Splits | FractionSplits
+    licence: Licence
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        return [value] if isinstance(value, dict) else value
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Targets first, then the past exogenous columns: the channel order everywhere."""
+        return (*self.target, *self.past)
+
+
+class Datasets(Config):
+    """The whole file: `run` names the datasets of `dvc repro`."""
+
+    run: tuple[str, ...]
+    datasets: dict[str, Dataset]
+
+    @model_validator(mode="after")
+    def _run_is_known(self) -> Datasets:
+        for name in self.run:
+            if name not in self.datasets:
+                raise ValueError(
+                    f"`run` names unknown dataset {name!r}.{closest(name, self.datasets)} "
+                    f"Known: {quote_names(self.datasets)}"
+                )
+        return self
+
+
+def load_datasets(folder: Path | str = "configs") -> Datasets:
+    return load(Datasets, Path(folder) / "datasets.yaml")
+
+
+def load_dataset(name: str, folder: Path | str = "configs") -> Dataset:
+    """One entry; `InputError` with the nearest name when it is unknown."""
+    datasets = load_datasets(folder).datasets
+    if name not in datasets:
+        raise InputError(
+            f"Unknown dataset {name!r}.{closest(name, datasets)} Known in {folder}/datasets.yaml: {quote_names(datasets)}."
+        )
+    return datasets[name]

@@ -1,0 +1,107 @@
+"""YAML files become frozen pydantic models at the door; a typo stops there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from forecast.errors import InputError, closest, quote_names
+
+
+class Config(BaseModel):
+    """Base of every configuration: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+
+class _UniqueKeyLoader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]
+    """YAML lets a repeated key silently win; here it is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=deep)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path | str) -> Any:
+    """The parsed file; `InputError` naming file and line when it cannot be read."""
+    target = Path(path)
+    try:
+        with target.open(encoding="utf-8") as file:
+            return yaml.load(file, Loader=_UniqueKeyLoader)  # noqa: S506  (a safe loader)
+    except FileNotFoundError:
+        raise InputError(f"{target}: no such file. Run from the project's root, or restore it from git.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{target}: cannot be read ({error}). Check the file and its permissions.") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{target}: not valid YAML. {' '.join(str(error).split())}") from error
+
+
+def load(model: type[ConfigT], path: Path | str) -> ConfigT:
+    """The file as `model`; every fault is one `InputError` naming file, key, found and wanted."""
+    return validated(model, read_yaml(path), where=str(path))
+
+
+def validated(model: type[ConfigT], content: Any, *, where: str) -> ConfigT:
+    if not isinstance(content, dict):
+        raise InputError(f"{where}: found {type(content).__name__}, wanted a mapping of keys to values.")
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{where}: " + "; ".join(_sentence(model, e) for e in error.errors())) from None
+
+
+def _sentence(model: type[BaseModel], error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        known = known_keys(model, error["loc"][:-1])
+        name = str(error["loc"][-1])
+        return f"unknown key {key!r}.{closest(name, known)} Known here: {quote_names(known)}"
+    if error["type"] == "missing":
+        return f"key {key!r} is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    found = error.get("input")
+    shown = "" if isinstance(found, dict) else f" (found {found!r})"
+    return f"key {key!r}: {message}{shown}" if key else f"{message}"
+
+
+def known_keys(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    """The field names at `location` inside `model`, as far as the annotations tell."""
+    import typing
+
+    current: Any = model
+    for part in location:
+        candidates = [current, *typing.get_args(current)]
+        models = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        step = next((m for m in models if isinstance(part, str) and part in m.model_fields), None)
+        if step is not None:
+            current = step.model_fields[part].annotation
+        else:
+            inner = [a for c in candidates for a in (c, *typing.get_args(c))]
+            tagged = [m for m in inner if isinstance(m, type) and issubclass(m, BaseModel)]
+            chosen = [m for m in tagged if part in {f.default for f in m.model_fields.values()} or _tag(m) == part]
+            current = chosen[0] if chosen else (tagged[0] if tagged else current)
+    final = [current, *typing.get_args(current)]
+    final += [a for c in final for a in typing.get_args(c)]
+    for candidate in final:
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return list(candidate.model_fields)
+    return []
+
+
+def _tag(model: type[BaseModel]) -> Any:
+    import typing
+
+    kind = model.model_fields.get("kind")
+    args = typing.get_args(kind.annotation) if kind else ()
+    return args[0] if args else None

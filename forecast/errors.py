@@ -1,0 +1,50 @@
+"""What can go wrong, by who has to act; every message names what, found, wanted and the next move."""
+
+from __future__ import annotations
+
+
+class ForecastError(Exception):
+    """An expected failure: shown as one message, never as a traceback."""
+
+    exit_code = 1
+
+
+class InputError(ForecastError):
+    """The user's configuration, file or argument is wrong."""
+
+    exit_code = 2
+
+
+class DataError(ForecastError):
+    """A data service or the data it delivered is at fault."""
+
+    exit_code = 3
+
+
+class GateRefused(ForecastError):
+    """The challenger was not promoted."""
+
+    exit_code = 4
+
+
+class BusyError(ForecastError):
+    """Another process holds the lock."""
+
+    exit_code = 75
+
+
+class ModelFailure(ForecastError):
+    """A model diverged or cannot be fitted: a result with status `failed`, not a crash."""
+
+
+def quote_names(names: object) -> str:
+    """`['a', 'b']` as `'a', 'b'`, sorted, for messages."""
+    return ", ".join(repr(name) for name in sorted(map(str, names)))  # type: ignore[call-overload]
+
+
+def closest(name: str, known: object) -> str:
+    """` Did you mean 'x'?` when one of `known` is close to `name`, else an empty string."""
+    import difflib
+
+    matches = difflib.get_close_matches(name, [str(k) for k in known], n=1, cutoff=0.6)  # type: ignore[attr-defined]
+    return f" Did you mean {matches[0]!r}?" if matches else ""
