@@ -1,0 +1,123 @@
+"""The statistical models against statsforecast's own `forward`, which filters the history again at every origin."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+
+from forecast import statistical
+from forecast.errors import InputError, ModelFailure
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of the packages statsforecast imports
+    from statsforecast import models
+
+TRAIN = 150
+ORIGINS = np.array([149, 150, 163, 171, 198])
+
+
+def seasonal_series(*, positive: bool, season: int = 8, rows: int = 200) -> np.ndarray:
+    rng = np.random.default_rng(3)
+    t = np.arange(rows)
+    y = 3 * np.sin(2 * np.pi * t / season) + 0.3 * np.cumsum(rng.normal(size=rows)) + rng.normal(size=rows) * 0.3
+    return y - y.min() + 5 if positive else y
+
+
+def forward(model: object, y: np.ndarray, horizon: int) -> np.ndarray:
+    model.fit(y[:TRAIN].copy())  # type: ignore[attr-defined]
+    return np.array([model.forward(y[: t + 1].copy(), h=horizon)["mean"] for t in ORIGINS])  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("season", [1, 8])
+@pytest.mark.parametrize("form", ["ZZZ", "AAA", "MAM", "AAN", "ANN"])
+def test_ets_filtered_in_one_pass_equals_statsforecast_forward_at_every_origin(form: str, season: int) -> None:
+    if season == 1:
+        form = form[:2] + "N"
+    y = seasonal_series(positive=True, season=season if season > 1 else 8)
+    expected = forward(models.AutoETS(season_length=season, model=form), y, 11)
+    got = statistical.fit_and_forecast(
+        "auto_ets", y, train_end=TRAIN, origins=ORIGINS, horizon=11, season=season, options={"model": form}
+    )
+    np.testing.assert_allclose(got, expected, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("season", [1, 7, 8])
+@pytest.mark.parametrize("form", ["STM", "OTM", "DSTM", "DOTM"])
+@pytest.mark.parametrize("positive", [True, False], ids=["multiplicative", "additive"])
+def test_theta_from_cumulative_sums_equals_statsforecast_forward_at_every_origin(
+    form: str, season: int, positive: bool
+) -> None:
+    y = seasonal_series(positive=positive, season=season if season > 1 else 8)
+    expected = forward(models.AutoTheta(season_length=season, model=form), y, 11)
+    got = statistical.fit_and_forecast(
+        "auto_theta", y, train_end=TRAIN, origins=ORIGINS, horizon=11, season=season, options={"model": form}
+    )
+    np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_theta_is_the_standard_form() -> None:
+    y = seasonal_series(positive=True)
+    fitted = statistical.fit("theta", y[:TRAIN], season=8)
+    assert statistical.describe(fitted)["form"] == "STM"
+    assert statistical.describe(fitted)["decomposition"] == "multiplicative"
+
+
+@pytest.mark.parametrize("name", ["auto_ets", "theta"])
+def test_rows_after_an_origin_change_no_bit_of_its_forecast(name: str) -> None:
+    y = seasonal_series(positive=False)
+    changed = y.copy()
+    changed[172:] += 1e6
+    early = ORIGINS[ORIGINS < 172]
+    before, after = (
+        statistical.fit_and_forecast(name, series, train_end=TRAIN, origins=early, horizon=5, season=8)
+        for series in (y, changed)
+    )
+    assert before.tobytes() == after.tobytes()
+    alone = statistical.fit_and_forecast(name, y[:164], train_end=TRAIN, origins=early[:3], horizon=5, season=8)
+    np.testing.assert_allclose(alone, before[:3], rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["auto_ets", "theta"])
+def test_a_fitted_model_survives_json(name: str) -> None:
+    y = seasonal_series(positive=False)
+    fitted = statistical.fit(name, y[:TRAIN], season=8)
+    again = statistical.restore(json.loads(json.dumps(statistical.describe(fitted))))
+    assert again.forecasts(y, ORIGINS, 4).tobytes() == fitted.forecasts(y, ORIGINS, 4).tobytes()
+
+
+def test_refitting_every_two_origins_equals_fitting_afresh_there() -> None:
+    y = seasonal_series(positive=False)
+    call = {"horizon": 4, "season": 8}
+    got = statistical.fit_and_forecast("theta", y, train_end=TRAIN, origins=ORIGINS, refit=2, **call)
+    fresh = statistical.fit_and_forecast("theta", y, train_end=164, origins=ORIGINS[2:4], **call)
+    assert got[2:4].tobytes() == fresh.tobytes()
+
+
+def test_an_origin_inside_the_train_range_is_refused() -> None:
+    with pytest.raises(InputError, match="saw its future"):
+        statistical.fit_and_forecast("theta", np.arange(50.0), train_end=40, origins=[20], horizon=2)
+
+
+def test_a_gap_is_refused() -> None:
+    with pytest.raises(InputError, match="1 values that are not finite"):
+        statistical.fit_and_forecast("theta", np.array([1.0, np.nan, 2.0]), train_end=2, origins=[2], horizon=2)
+
+
+def test_an_unknown_name_suggests_a_known_one() -> None:
+    with pytest.raises(InputError, match="Did you mean 'auto_ets'"):
+        statistical.fit("autoets", np.arange(9.0))
+
+
+def test_a_series_too_short_is_a_model_failure_with_its_reason() -> None:
+    with pytest.raises(ModelFailure, match="auto_ets cannot be fitted to 3 rows with season 1: tiny datasets"):
+        statistical.fit("auto_ets", np.array([1.0, 2.0, 4.0]))
+
+
+def test_a_constant_series_is_forecast_as_that_constant() -> None:
+    y = np.full(60, 4.0)
+    for name in ("auto_ets", "theta"):
+        got = statistical.fit_and_forecast(name, y, train_end=50, origins=[49, 58], horizon=3, season=1)
+        np.testing.assert_allclose(got, 4.0, rtol=1e-6)
