@@ -1,0 +1,100 @@
+"""What every family file provides: a frozen spec with its search space and, for a network, its description.
+
+A family is one file in this folder; its name is the file's. Nothing here imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from forecast import search
+from forecast.config.reading import Config
+from forecast.network import Block, Dropout, Network, Shapes
+from forecast.windows import Layout, Windows
+
+ModelKind = Literal["baseline", "linear", "statistical", "network"]
+Loss = Literal["mse", "mae", "huber"]
+
+
+class ModelSpec(Config):
+    """Common to all families; class attributes describe it for the catalogue, the report and MLflow."""
+
+    kind: ClassVar[ModelKind]
+    summary: ClassVar[str]
+    equation: ClassVar[str]
+    source: ClassVar[str]
+
+    family: str
+
+    def space(self) -> Mapping[str, search.Dimension]:
+        """What tuning may vary, by field name; empty: nothing is tuned."""
+        return {}
+
+    def with_values(self, values: Mapping[str, Any]) -> ModelSpec:
+        """This spec with some fields replaced and validated again."""
+        return type(self).model_validate({**self.model_dump(), **values})
+
+
+class BaselineSpec(ModelSpec):
+    """A rule without fitted parameters."""
+
+    kind: ClassVar[ModelKind] = "baseline"
+
+    def forecast(self, windows: Windows, channels: Layout, *, horizon: int, season: int) -> np.ndarray:
+        """(B, H, O) in scaled units."""
+        raise NotImplementedError
+
+
+class StatisticalSpec(ModelSpec):
+    """A statistical model fitted per series at the train end, its state filtered forward to every origin."""
+
+    kind: ClassVar[ModelKind] = "statistical"
+    method: ClassVar[str]
+
+    def options(self) -> dict[str, Any]:
+        return {}
+
+
+class LinearSpec(ModelSpec):
+    """The fitted skip as a model of its own."""
+
+    kind: ClassVar[ModelKind] = "linear"
+    recursive: ClassVar[bool] = False
+
+
+class NetworkSpec(ModelSpec):
+    """A Keras network trained with supervision at every step (see `forecast.network`)."""
+
+    kind: ClassVar[ModelKind] = "network"
+    recursive: ClassVar[bool] = False
+    """True: a one-step map whose forecast is fed back up to the horizon (closed loop)."""
+
+    learning_rate: float = Field(3e-3, gt=0)
+    batch_size: int = Field(32, ge=1)
+    chunk: int = Field(48, ge=1, description="supervised steps per training chunk")
+    warm_up: int = Field(48, ge=0, description="steps before them that only fill the memory; at most `lookback`")
+    weight_decay: float = Field(1e-4, ge=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    clip: float = Field(1.0, gt=0, description="bound on the global gradient norm")
+    loss: Loss = "huber"
+    future_units: int = Field(8, ge=0)
+
+    def build(self, shapes: Shapes) -> Network:
+        raise NotImplementedError
+
+    def space(self) -> Mapping[str, search.Dimension]:
+        return {"learning_rate": search.LogUniform(5e-4, 2e-2), "dropout": search.Choice((0.0, 0.1, 0.25))}
+
+
+def dropped(blocks: tuple[Block, ...], rate: float) -> tuple[Block, ...]:
+    """`blocks` with dropout before each of them and before the read-out: on V and U, never on W."""
+    if rate == 0:
+        return blocks
+    result: list[Block] = []
+    for i, block in enumerate(blocks):
+        result += [Dropout(f"drop_{i}", rate), block] if i else [block]
+    return (*result, Dropout("drop_out", rate))
