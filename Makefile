@@ -1,0 +1,57 @@
+# The targets a person types; `make help` lists them. The work is done by `forecast`, so exit codes and messages are its own.
+PYTHON  ?= python3.11
+JOBS    ?=
+DATASET ?=
+MODEL   ?=
+PORT    ?= 5000
+
+BIN     := .venv/bin
+PY      := $(BIN)/python
+SHELL   := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint format bench lock ui clean
+.NOTPARALLEL:
+
+# A variable that names no interpreter is answered in one line, before any tool gets to fail in ten.
+BOOTSTRAP = @command -v $(PYTHON) >/dev/null 2>&1 || { \
+	echo "$(PYTHON) not found. On Debian or Ubuntu: sudo apt-get install python3.11 python3.11-venv (or make PYTHON=/path/to/python3.11)" >&2; exit 2; }; \
+	$(PYTHON) -m forecast.bootstrap
+
+help:  ## this list
+	@echo "forecast: trains, compares and records forecasters on stock and weather series"
+	@sed -n 's/^\([a-z][a-z]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@echo "Narrow a run: make run DATASET=weather MODEL=lstm JOBS=1"
+
+setup:  ## .venv from the hashed lock; does nothing while the lock is unchanged
+	$(BOOTSTRAP)
+
+run: setup  ## data, tuning, training, comparison, report; ends with the leaderboard
+	@$(PY) -m forecast run $(if $(JOBS),--jobs '$(JOBS)') $(if $(DATASET),--dataset '$(DATASET)') $(if $(MODEL),--model '$(MODEL)')
+
+test: setup  ## every test, on all cores
+	@$(PY) -m pytest -n $(or $(JOBS),logical) $(TESTS)
+
+lint: setup  ## ruff, mypy, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy forecast
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/lint-imports
+
+format: setup  ## ruff's fixes and format, written into the files
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup  ## speed of the recurrent layers against Keras's
+	@$(PY) -m bench
+
+lock: setup  ## requirements.lock anew from pyproject.toml, versions kept where they still fit
+	@test -x .forecast/uv/bin/uv || { $(PYTHON) -m venv .forecast/uv && .forecast/uv/bin/pip install -q uv; }
+	@.forecast/uv/bin/uv pip compile -q --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--no-annotate --extra dev pyproject.toml -o requirements.lock
+
+ui: setup  ## MLflow on 127.0.0.1, PORT=5000
+	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --workers 1 \
+		--host 127.0.0.1 --port $(PORT) --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}"
+
+clean: setup  ## remove what can be made again, after asking
+	@$(PY) -m forecast clean

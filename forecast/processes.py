@@ -1,0 +1,87 @@
+"""Processes that end together: no worker outlives the command that started it, whatever ended that command."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+
+import psutil
+
+POLL_SECONDS = 0.5
+
+
+def prepare_worker() -> None:
+    """First call inside a worker process: Ctrl-C is left to the parent, and the worker ends when the parent does.
+
+    A terminal sends SIGINT to the whole process group; a worker that answered it would print a traceback of its own.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """Watches the parent from a thread and ends this process, and its children, soon after the parent is gone.
+
+    A parent killed with -9 cannot say goodbye; without this its workers would go on writing into the next run.
+    """
+    parent = os.getppid()
+    if parent > 1:
+        threading.Thread(target=_watch, args=(parent,), name="end-with-parent", daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(POLL_SECONDS)
+    end_children(grace=0.0)
+    os._exit(1)
+
+
+def end_children(grace: float = 1.0) -> int:
+    """Terminates every descendant, kills what is left after `grace` seconds; returns how many there were."""
+    children = psutil.Process().children(recursive=True)
+    left = children
+    if grace > 0:
+        _send(children, signal.SIGTERM)
+        _, left = psutil.wait_procs(children, timeout=grace)
+    _send(left, signal.SIGKILL)
+    psutil.wait_procs(left, timeout=2.0)
+    return len(children)
+
+
+def close_workers() -> None:
+    """Shuts joblib's idle workers down now, so that their memory and CPU time are counted with this process."""
+    executors = sys.modules.get("joblib.externals.loky.reusable_executor")
+    executor = getattr(executors, "_executor", None)
+    if executor is not None:
+        executor.shutdown(wait=True, kill_workers=True)
+
+
+def _send(processes: list[psutil.Process], number: int) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+
+
+def stop_on_terminate() -> None:
+    """SIGTERM unwinds like Ctrl-C, so that locks are released and temporary files removed."""
+
+    def stop(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+def leave(code: int) -> None:
+    """Ends this process now: `atexit` handlers of executors wait for workers that are already gone."""
+    end_children()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            continue
+    os._exit(code)
