@@ -92,11 +92,43 @@ class Bidirectional(Block):
 
 
 @dataclass(frozen=True)
+class EncoderDecoder(Block):
+    """Sequence to sequence (Sutskever, Vinyals & Le 2014; context as in Cho et al. 2014): the network's last block.
+
+    The encoder, a recurrent cell, reads the block's input up to step t: output e_t and states s_t. From there the
+    decoder, a second cell of the same kind with weights of its own, runs the H steps k = 1 .. H:
+
+        d_k, states_k = decoder(concat(p_{k-1}, e_t, future[t + k]), states_{k-1})       states_0 = s_t
+        p_k = readout_activation(d_k U + b)                                              reshaped to (O, K)
+
+    and the forecast at t is `p_1 .. p_H`. The input's parts, in this order:
+    - p_{k-1} `(O,)`: the forecast of the step before, `p_{k-1}[:, parameter]`, with p_0 = 0. It is in the units of the
+      network's own output, so beside a skip it is the residual. Free run (inference and forecasts): the decoder's own
+      p. Teacher forcing (training only): the value p ought to have had, target minus skip, at step k - 1 in its place,
+      with 0 for a missing target. `feedback=False` leaves this part out: one-to-many from one state.
+    - e_t `(units,)`, the same at every k;
+    - `future[t + k]` `(F,)`: left out when F = 0. (`future_units` acts on the encoder's input as in any network.)
+
+    The read-out is one step's, shared by all k: `readout/kernel` (units, O*K), `readout/bias` (O*K,), zero at first.
+    Weights: `<name>/encoder/<weight>`, those of the cell with the block's input width; `<name>/decoder/<weight>`, the
+    cell's own ones with width (O if feedback) + units + F: no `initial_<state>`, as the encoder hands over its states.
+    At a network with `every_step` the decoder starts from every t, in one batch of B*T rows.
+    """
+
+    cell: str
+    units: int
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    feedback: bool = True
+    parameter: int = 0
+    """Which of the K parameters is fed back, e.g. the median of the quantiles or the mean of a density."""
+
+
+@dataclass(frozen=True)
 class Network:
     """Blocks in series between the inputs and a zero-initialised linear read-out.
 
     The first block's input at step t is `concat(past[t], tanh(frames[t] A + a))` where `frames[t]` is the
-    flattened `future[t+1 .. t+H]` and `future_units` the width of that projection (0, or no future channels: left out).
+    flattened `future[t+1 .. t+H]` and `future_units` the width of that projection (0 or F = 0: left out).
     The read-out is `U h_t + b`, reshaped to `(H, O, K)`; its weights are named `readout/kernel`, `readout/bias`,
     those of the projection `future/kernel`, `future/bias`.
     """

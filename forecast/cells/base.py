@@ -79,7 +79,7 @@ class Cell:
     def advance(
         self, xp: Namespace, w: Mapping[str, Array], projected: Array, states: Mapping[str, Array]
     ) -> tuple[Array, dict[str, Array]]:
-        """The rest of one step: projected `(B, P)` and states `(B, size)` give the output `(B, units)` and new states."""
+        """The rest of a step: projected `(B, P)` and states `(B, size)` give output `(B, units)` and new states."""
         raise NotImplementedError
 
     def step(

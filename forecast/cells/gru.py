@@ -6,8 +6,8 @@
     g = tanh(x V_g + b_g + r * (h_{t-1} W_g + d_g))             reset_after: true
     h_t = (1 - u) * g + u * h_{t-1}
 
-Weights and gate order (z, r, h) are those of `keras.layers.GRU`: kernel (I, 3u), recurrent_kernel (u, 3u), and bias (3u,),
-or (2, 3u) with `reset_after`: the first row is added to the input's product, the second to the state's.
+Weights and gate order (z, r, h) are those of `keras.layers.GRU`: kernel (I, 3u), recurrent_kernel (u, 3u), bias (3u,);
+with `reset_after` the bias is (2, 3u): its first row is added to the input's product, its second to the state's.
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@
     c_t     = f * c_{t-1} + i * g
     h_t     = o * tanh(c_t)
 
-Weights and gate order (i, f, c, o) are those of `keras.layers.LSTM`: kernel (I, 4u), recurrent_kernel (u, 4u), bias (4u,).
-The forget bias starts at 1 (Jozefowicz, Zaremba & Sutskever 2015), so that a new cell remembers.
+Weights and gate order (i, f, g, o; Keras calls g the candidate c) are those of `keras.layers.LSTM`: kernel (I, 4u),
+recurrent_kernel (u, 4u), bias (4u,). The forget bias starts at 1 (Jozefowicz, Zaremba & Sutskever 2015), so that a new
+cell remembers.
 """
 
 from __future__ import annotations
