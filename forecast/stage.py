@@ -1,6 +1,6 @@
 """The door through which a pipeline stage is entered: arguments, environment, messages and exit codes.
 
-Every `pipelines/<stage>.py` ends with `run_stage(main)`, and `main` reads, calls and writes. An expected failure is one
+Every `pipelines/<stage>.py` ends with `run_stage(main)`; `main` reads, calls and writes. An expected failure is one
 message and its exit code; a bug keeps its traceback and exits 1; Ctrl-C and SIGTERM end every worker and exit 130.
 """
 
