@@ -5,9 +5,10 @@ A search space is `dict[str, Dimension]`, e.g. `{"units": Choice((16, 32)), "lea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from forecast.errors import InputError, closest, quote_names
 
@@ -26,6 +27,9 @@ class Choice:
     def __contains__(self, value: object) -> bool:
         return any(_plain(value) == _plain(option) for option in self.options)
 
+    def including(self, value: Any) -> Choice:
+        return self if value in self else Choice((*self.options, value))
+
 
 @dataclass(frozen=True)
 class Uniform:
@@ -38,7 +42,11 @@ class Uniform:
         _require(self, self.low <= self.high, "low <= high")
 
     def __contains__(self, value: object) -> bool:
-        return isinstance(value, int | float) and self.low <= value <= self.high
+        return _is_number(value) and self.low <= value <= self.high
+
+    def including(self, value: Any) -> Uniform:
+        _require(value, _is_number(value), f"a number, as {self} needs")
+        return Uniform(min(self.low, value), max(self.high, value))
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,11 @@ class LogUniform:
         _require(self, 0 < self.low <= self.high, "0 < low <= high")
 
     def __contains__(self, value: object) -> bool:
-        return isinstance(value, int | float) and self.low <= value <= self.high
+        return _is_number(value) and self.low <= value <= self.high
+
+    def including(self, value: Any) -> LogUniform:
+        _require(value, _is_number(value), f"a number, as {self} needs")
+        return LogUniform(min(self.low, value), max(self.high, value))
 
 
 @dataclass(frozen=True)
@@ -70,31 +82,43 @@ class Integer:
         _require(self, (self.high - self.low) % self.step == 0, "high = low + a multiple of step")
 
     def __contains__(self, value: object) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int):
-            return False
-        return self.low <= value <= self.high and (value - self.low) % self.step == 0
+        return _is_whole(value) and self.low <= value <= self.high and (value - self.low) % self.step == 0
+
+    def including(self, value: Any) -> Integer:
+        """A value between two steps makes the steps finer."""
+        _require(value, _is_whole(value), f"a whole number, as {self} needs")
+        step = math.gcd(self.step, abs(value - self.low))
+        return Integer(min(self.low, value), max(self.high, value), step, self.log)
 
 
 Dimension = Choice | Uniform | LogUniform | Integer
 Space = Mapping[str, Dimension]
 
 
-def check_inside(space: Space, params: Mapping[str, Any], *, whose: str) -> None:
-    """`InputError` unless every name in `params` is a dimension of `space` and its value lies inside."""
-    for name, value in params.items():
+def including(space: Space, defaults: Mapping[str, Any]) -> dict[str, Dimension]:
+    """`space` widened where a default lies outside, so that a user's own setting can always be the first trial.
+
+    `InputError` for a name that is no dimension, or a value of the wrong kind.
+    """
+    for name in defaults:
         if name not in space:
             raise InputError(
-                f"{whose}: {name!r} is not in the search space.{closest(name, space)} Known: {quote_names(space)}."
+                f"{name!r} is not in the search space.{closest(name, space)} Known: {quote_names(space)}."
             )
-        if value not in space[name]:
-            raise InputError(
-                f"{whose}: {name} = {value!r} lies outside {space[name]}. Widen it or choose a value inside."
-            )
+    return {name: space[name].including(defaults[name]) if name in defaults else space[name] for name in space}
 
 
-def _require(dimension: object, holds: bool, wanted: str) -> None:
+def _require(found: object, holds: bool, wanted: str) -> None:
     if not holds:
-        raise InputError(f"{dimension}: wanted {wanted}.")
+        raise InputError(f"{found}: wanted {wanted}.")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _plain(value: object) -> object:

@@ -14,6 +14,27 @@ def test_dimensions_know_what_lies_inside():
     assert 5 in Integer(1, 9, step=2) and 4 not in Integer(1, 9, step=2) and True not in Integer(1, 9)
 
 
+def test_a_dimension_widens_to_include_a_users_own_value():
+    assert Choice((16, 32)).including(48) == Choice((16, 32, 48))
+    assert Choice(((1,), (1, 2))).including([1, 2]) == Choice(((1,), (1, 2)))
+    assert Uniform(0, 0.5).including(0.6) == Uniform(0, 0.6)
+    assert LogUniform(1e-3, 1e-2).including(1e-4) == LogUniform(1e-4, 1e-2)
+    assert Integer(2, 10, step=4).including(4) == Integer(2, 10, step=2)
+
+
+@pytest.mark.parametrize(
+    "widen",
+    [
+        lambda: LogUniform(1e-3, 1).including(0.0),
+        lambda: Uniform(0, 1).including("a"),
+        lambda: Integer(1, 3).including(2.5),
+    ],
+)
+def test_a_value_of_the_wrong_kind_widens_nothing(widen):
+    with pytest.raises(InputError, match="wanted"):
+        widen()
+
+
 @pytest.mark.parametrize(
     "make",
     [

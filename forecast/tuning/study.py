@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from forecast import files
 from forecast.errors import ForecastError, InputError, ModelFailure
-from forecast.search import Choice, Dimension, Integer, LogUniform, Space, check_inside
+from forecast.search import Choice, Dimension, Integer, LogUniform, Space, including
 from forecast.tuning.journal import open_journal
 from forecast.tuning.results import StudyResult, Trial, TrialOutcome
 
@@ -42,12 +42,13 @@ def run_study(
     """Run the study `key` until `n_trials` trials have finished, counting those of earlier, interrupted calls.
 
     Trial k is drawn with `seed + k` from the finished trials alone, so an interrupted study equals an uninterrupted
-    one. The first trial uses `defaults`. A failed model counts; a killed or crashed trial does not and is repeated.
+    one. The first trial uses `defaults`; the space is widened where they lie outside. A failed model counts; a killed
+    or crashed trial does not and is repeated.
     The study is kept in `folder/<key>.journal` (or at `storage`, a database URL such as
     `postgresql+psycopg://host/name`, for many machines). `key` names everything the result depends on.
-    Raises `BusyError` when another process runs this study, `InputError` for `defaults` outside the space.
+    Raises `BusyError` when another process runs this study, `InputError` for `defaults` that are no dimension.
     """
-    check_inside(space, defaults or {}, whose=f"Defaults of study {key}")
+    space = including(space, defaults or {})
     folder.mkdir(parents=True, exist_ok=True)
     with files.locked(folder / f"{key}.busy", what=f"Study {key}"):
         study = _open(key, folder, storage)
