@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import zoneinfo
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
@@ -30,6 +32,15 @@ class FileSource(Config):
     columns: dict[str, str] = Field(default_factory=dict)
     time_zone: str | None = None
 
+    @field_validator("time_zone")
+    @classmethod
+    def _zone_exists(cls, value: str | None) -> str | None:
+        if value is not None and value not in (names := zoneinfo.available_timezones()):
+            raise ValueError(
+                f"unknown time zone.{closest(value, names)} Wanted an IANA name such as Europe/Dublin or UTC"
+            )
+        return value
+
 
 class SessionCalendar(Config):
     """Exchange sessions: a weekend or a holiday is not a gap. `exchange` is an ISO MIC such as XNYS."""
@@ -38,12 +49,33 @@ class SessionCalendar(Config):
     exchange: str
     extra_closures: tuple[date, ...] = ()
 
+    @field_validator("exchange")
+    @classmethod
+    def _exchange_exists(cls, value: str) -> str:
+        import exchange_calendars
+
+        names = exchange_calendars.get_calendar_names()
+        if value not in names:
+            raise ValueError(f"unknown exchange.{closest(value, names)} Wanted an ISO 10383 code such as XNYS")
+        return value
+
 
 class RegularCalendar(Config):
     """A fixed step in UTC, such as `1h`, `1D`, `15min`, `1W`, `1MS`."""
 
     kind: Literal["regular"]
     freq: str
+
+    @field_validator("freq")
+    @classmethod
+    def _is_a_step(cls, value: str) -> str:
+        from pandas.tseries.frequencies import to_offset
+
+        try:
+            to_offset(value)
+        except ValueError:
+            raise ValueError("unknown step. Wanted a pandas frequency such as 1h, 15min, 1D, 1W-MON or 1MS") from None
+        return value
 
 
 class Column(Config):
@@ -68,7 +100,9 @@ class Splits(Config):
     def _ordered(self) -> Splits:
         ends = [self.train_end, self.validation_end, self.calibration_end, self.test_end]
         if ends != sorted(set(ends)):
-            raise ValueError(f"splits must grow: train_end < validation_end < calibration_end < test_end, found {ends}")
+            raise ValueError(
+                f"splits must grow: train_end < validation_end < calibration_end < test_end, found {ends}"
+            )
         return self
 
 
@@ -126,6 +160,15 @@ class Datasets(Config):
     run: tuple[str, ...]
     datasets: dict[str, Dataset]
 
+    @field_validator("datasets")
+    @classmethod
+    def _names_are_plain(cls, value: dict[str, Dataset]) -> dict[str, Dataset]:
+        """A dataset's name becomes a folder: nothing in it may lead elsewhere."""
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
+                raise ValueError(f"dataset name {name!r}: wanted letters, digits, '_' and '-' only")
+        return value
+
     @model_validator(mode="after")
     def _run_is_known(self) -> Datasets:
         for name in self.run:
@@ -146,6 +189,7 @@ def load_dataset(name: str, folder: Path | str = "configs") -> Dataset:
     datasets = load_datasets(folder).datasets
     if name not in datasets:
         raise InputError(
-            f"Unknown dataset {name!r}.{closest(name, datasets)} Known in {folder}/datasets.yaml: {quote_names(datasets)}."
+            f"Unknown dataset {name!r}.{closest(name, datasets)} "
+            f"Known in {folder}/datasets.yaml: {quote_names(datasets)}."
         )
     return datasets[name]

@@ -1,0 +1,141 @@
+"""From the source to the frame the pipeline works on: fetch what the pointer names, check it, derive, select."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from forecast import snapshots, sources
+from forecast.calendars import check_calendar, grid
+from forecast.config.datasets import Column, Dataset, PackagedSource
+from forecast.errors import DataError, ForecastError, InputError, closest, quote_names
+from forecast.schema import KEYS, check_frame
+from forecast.sources.interface import RawFrame
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A column computed from others of the same row, when the source does not deliver it itself."""
+
+    inputs: tuple[str, ...]
+    meaning: str
+
+
+DERIVED: dict[str, Derived] = {
+    "daily_range": Derived(("high", "low"), "ln(high / low): the session's range, relative, ≥ 0"),
+}
+
+
+def take_snapshot(
+    name: str, dataset: Dataset, *, root: Path, as_of: pd.Timestamp | None = None, now: pd.Timestamp | None = None
+) -> snapshots.Pointer:
+    """Read the source, check what it gave, store it as a new snapshot; the pointer is not moved.
+
+    `now` is recorded as the time of retrieval for sources outside this machine.
+    """
+    raw = sources.read(name, dataset, root=root, as_of=as_of)
+    frame = checked_raw(raw, dataset)
+    check_prepared(derive_and_select(frame, dataset, where=raw.where), dataset, where=raw.where)
+    record = {"licence": dataset.licence.model_dump(), **raw.provenance}
+    if now is not None and "retrieved_at" not in record:
+        record["retrieved_at"] = now.isoformat()
+    return snapshots.write_snapshot(root, name, frame, as_of=raw.as_of, provenance=record)
+
+
+def fetch(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
+    """The pointed snapshot, verified; made on demand when absent, and then it must have the pointer's digest."""
+    pointer = snapshots.read_pointer(root, name)
+    if not snapshots.stored(root, pointer).exists():
+        made = take_snapshot(name, dataset, root=root, as_of=pd.Timestamp(pointer.as_of))
+        if made.sha256 != pointer.sha256:
+            raise DataError(_other_content(name, dataset, pointer, made))
+    frame = snapshots.read_pointed(root, name)
+    return check_frame(frame, frame.columns.drop(list(KEYS)), where=pointer.snapshot, error=DataError)
+
+
+def prepare(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.DataFrame:
+    """`unique_id, ds, *Dataset.columns` of a raw frame, checked against the dataset's rules."""
+    frame = derive_and_select(raw, dataset, where=where)
+    check_prepared(frame, dataset, where=where)
+    return frame
+
+
+def check_data(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
+    """What `forecast check` runs for one dataset: pointer, snapshot, schema, calendar, missing shares; writes nothing.
+
+    Returns the prepared frame for further checks. A packaged snapshot that was not made yet is read from its package.
+    """
+    pointer = snapshots.read_pointer(root, name)
+    if snapshots.stored(root, pointer).exists():
+        raw = snapshots.read_pointed(root, name)
+    else:
+        source = sources.read(name, dataset, root=root, as_of=pd.Timestamp(pointer.as_of))
+        raw = checked_raw(source, dataset)
+    return prepare(raw, dataset, where=pointer.snapshot)
+
+
+def checked_raw(raw: RawFrame, dataset: Dataset) -> pd.DataFrame:
+    """Structure, then calendar: a fault names the row of the origin."""
+    names = [str(name) for name in raw.frame.columns.drop(list(KEYS), errors="ignore")]
+    _require(names, dataset, raw.where)
+    frame = check_frame(raw.frame, names, where=raw.where)
+    check_calendar(raw.frame.assign(ds=raw.frame["ds"].astype("datetime64[ns]")), dataset.calendar, where=raw.where)
+    return frame
+
+
+def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.DataFrame:
+    """Derived columns added, everything the dataset does not use dropped."""
+    _require([str(name) for name in raw.columns], dataset, where)
+    frame = raw[list(KEYS)].copy()
+    for column in dataset.columns:
+        name = column.column
+        frame[name] = raw[name] if name in raw.columns else _derive(name, raw)
+    return check_frame(frame, [c.column for c in dataset.columns], where=where)
+
+
+def check_prepared(
+    frame: pd.DataFrame, dataset: Dataset, *, where: str, error: type[ForecastError] = InputError
+) -> None:
+    """Raises `error` for a time off the calendar and for a column with more missing steps than it allows."""
+    check_calendar(frame, dataset.calendar, where=where, error=error)
+    for unique_id, rows in frame.groupby("unique_id", sort=True):
+        steps = len(grid(dataset.calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1]))
+        for column in dataset.columns:
+            missing = steps - int(rows[column.column].notna().sum())
+            if missing > column.max_missing * steps:
+                raise error(_too_many_missing(f"{where}, series {unique_id!r}", column, missing, steps))
+
+
+def _require(found: list[str], dataset: Dataset, where: str) -> None:
+    for column in dataset.columns:
+        derived = DERIVED.get(column.column)
+        if column.column in found or (derived and set(derived.inputs) <= set(found)):
+            continue
+        raise InputError(
+            f"{where}: column {column.column!r} is missing.{closest(column.column, found)} "
+            f"Found {quote_names(found)}. Correct the name in configs/datasets.yaml, or map the file's name under "
+            "`source.columns`."
+        )
+
+
+def _derive(name: str, raw: pd.DataFrame) -> pd.Series:
+    high, low = (raw[column].where(raw[column] > 0) for column in DERIVED[name].inputs)
+    return pd.Series(np.log(high / low), index=raw.index)
+
+
+def _too_many_missing(where: str, column: Column, missing: int, steps: int) -> str:
+    return (
+        f"{where}: column {column.column!r} misses {missing} of {steps} steps ({missing / steps:.2%}), wanted at most "
+        f"{column.max_missing:.2%}. Complete the data, start later, or raise `max_missing` in configs/datasets.yaml."
+    )
+
+
+def _other_content(name: str, dataset: Dataset, pointer: snapshots.Pointer, made: snapshots.Pointer) -> str:
+    origin = "the installed package" if isinstance(dataset.source, PackagedSource) else "the source"
+    return (
+        f"Dataset {name!r}: {origin} now gives content sha256 {made.sha256[:12]}…, wanted {pointer.sha256[:12]}… "
+        f"(data/pointers/{name}.json). Results would not be comparable; to accept it: `forecast fetch {name}`."
+    )

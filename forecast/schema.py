@@ -1,0 +1,170 @@
+"""The long frame: `unique_id, ds, <columns>`, checked once at the door; every fault is one sentence.
+
+`ds` is UTC without a time zone (for sessions: the date at midnight), ascending within each series; a cell may be
+NaN (missing), a row is never invented.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from forecast.errors import ForecastError, InputError, closest, quote_names
+
+if TYPE_CHECKING:
+    import pandera.pandas as pa
+
+KEYS = ("unique_id", "ds")
+
+
+def check_frame(
+    frame: pd.DataFrame, columns: Iterable[str], *, where: str, error: type[ForecastError] = InputError
+) -> pd.DataFrame:
+    """The frame with exactly `unique_id, ds, *columns`, float64 and nanosecond times, sorted by series.
+
+    `frame.index` labels the rows in messages: `row` or, when the index is named so, `line` of the user's file.
+    Raises `error` (`InputError`, or `DataError` for what a service delivered) at the first fault.
+    """
+    from pandera.errors import SchemaError
+
+    columns = list(columns)
+    found = [str(name) for name in frame.columns]
+    _require_columns(found, columns, where, error)
+    if frame.empty:
+        raise error(f"{where}: found no rows, wanted at least one observation. Check the file and its filters.")
+    frame = _typed(frame[[*KEYS, *columns]], columns)
+    try:
+        long_frame_schema(columns).validate(frame)
+    except SchemaError as fault:
+        raise error(_sentence(frame, fault, where)) from None
+    ordered = frame.sort_values("unique_id", kind="stable") if frame["unique_id"].nunique() > 1 else frame
+    return ordered.reset_index(drop=True)
+
+
+def long_frame_schema(columns: Iterable[str]) -> pa.DataFrameSchema:
+    """The pandera schema of a long frame with these number columns."""
+    import pandera.pandas as pa
+
+    numbers = {
+        name: pa.Column(float, pa.Check(_is_finite, name="finite", n_failure_cases=1), nullable=True)
+        for name in columns
+    }
+    return pa.DataFrameSchema(
+        {"unique_id": pa.Column(str), "ds": pa.Column("datetime64[ns]"), **numbers},
+        checks=[
+            pa.Check(_is_first_of_its_time, name="unique", n_failure_cases=1),
+            pa.Check(_is_ascending, name="ascending", n_failure_cases=1),
+        ],
+    )
+
+
+def first_text(values: pd.Series) -> tuple[Any, Any] | None:
+    """(row label, value) of the first cell that is neither a number nor missing."""
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        return None
+    wrong = values.notna() & pd.to_numeric(values.astype(str), errors="coerce").isna()
+    if not wrong.any():
+        return None
+    label = values.index[int(np.argmax(wrong.to_numpy()))]
+    return label, values.loc[label]
+
+
+def place(frame: pd.DataFrame, position: int) -> str:
+    """`row 7 (series 'a', 2020-01-03 00:00)` for the row at `position`."""
+    row = frame.iloc[position]
+    unit = frame.index.name if frame.index.name == "line" else "row"
+    time = row["ds"].isoformat(sep=" ", timespec="minutes") if isinstance(row["ds"], pd.Timestamp) else row["ds"]
+    return f"{unit} {frame.index[position]} (series {row['unique_id']!r}, {time})"
+
+
+def _require_columns(found: list[str], wanted: list[str], where: str, error: type[ForecastError]) -> None:
+    twice = sorted({name for name in found if found.count(name) > 1})
+    if twice:
+        raise error(
+            f"{where}: found {quote_names(twice)} more than once, wanted each column once. Rename or drop one."
+        )
+    for name in (*KEYS, *wanted):
+        if name not in found:
+            raise error(
+                f"{where}: column {name!r} is missing.{closest(name, found)} Found {quote_names(found)}. "
+                "Correct the column's name in configs/datasets.yaml (or map it under `source.columns`)."
+            )
+
+
+def _typed(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Lossless casts only (whole numbers to float, times to ns); what cannot be cast stays for the schema."""
+    casts: dict[str, Any] = {
+        name: np.float64
+        for name in columns
+        if frame[name].dtype != np.float64
+        and pd.api.types.is_numeric_dtype(frame[name])
+        and not pd.api.types.is_bool_dtype(frame[name])
+    }
+    casts |= {name: np.float64 for name in columns if name not in casts and frame[name].isna().all()}
+    if isinstance(frame["ds"].dtype, np.dtype) and frame["ds"].dtype.kind == "M":
+        casts["ds"] = "datetime64[ns]"
+    if not isinstance(frame["unique_id"].dtype, pd.StringDtype) and not frame["unique_id"].isna().any():
+        casts["unique_id"] = "str"
+    return frame.astype(casts)
+
+
+def _is_finite(values: pd.Series) -> pd.Series:
+    return ~np.isinf(values)
+
+
+def _is_first_of_its_time(frame: pd.DataFrame) -> pd.Series:
+    return ~frame.duplicated(list(KEYS))
+
+
+def _is_ascending(frame: pd.DataFrame) -> pd.Series:
+    """Within each series; series may be interleaved in the file."""
+    return ~(frame.groupby("unique_id", sort=False)["ds"].diff() < pd.Timedelta(0))
+
+
+def _sentence(frame: pd.DataFrame, fault: Any, where: str) -> str:
+    column = getattr(fault.schema, "name", None)
+    check = getattr(fault.check, "name", None) or str(fault.check)
+    if check in ("unique", "ascending"):
+        holds = _is_first_of_its_time(frame) if check == "unique" else _is_ascending(frame)
+        return f"{where}, {place(frame, int(np.argmin(holds.to_numpy())))}: {_ORDER_FAULTS[check]}"
+    if column in KEYS:
+        return _key_fault(frame, str(column), where)
+    if check == "finite":
+        position = int(np.argmax(np.isinf(frame[column].to_numpy())))
+        value = frame[column].iloc[position]
+        return (
+            f"{where}, {place(frame, position)}: column {column!r} holds {value:g}, wanted a finite number. "
+            "Leave the cell empty where nothing was measured."
+        )
+    return text_fault(frame, str(column), where)
+
+
+def text_fault(frame: pd.DataFrame, column: str, where: str) -> str:
+    """The sentence about a column that should hold numbers and does not."""
+    found = first_text(frame[column])
+    if found is None:
+        return f"{where}: column {column!r} is of type {frame[column].dtype}, wanted numbers."
+    position = frame.index.get_loc(found[0])
+    return (
+        f"{where}, {place(frame, position if isinstance(position, int) else 0)}: column {column!r} holds text "
+        f"{str(found[1])[:60]!r}, wanted a number. Correct the cell, or leave it empty where nothing was measured."
+    )
+
+
+def _key_fault(frame: pd.DataFrame, column: str, where: str) -> str:
+    missing = frame[column].isna().to_numpy()
+    if missing.any():
+        row = frame.index[int(np.argmax(missing))]
+        return f"{where}, row {row}: {column!r} is empty, wanted {_KEY_MEANING[column]}. Complete or drop the row."
+    return f"{where}: column {column!r} is of type {frame[column].dtype}, wanted {_KEY_MEANING[column]}."
+
+
+_KEY_MEANING = {"unique_id": "a series name", "ds": "a time in UTC"}
+_ORDER_FAULTS = {
+    "unique": "this time stands twice in its series, wanted once. Drop one of the two rows.",
+    "ascending": "this time is earlier than the one before it, wanted ascending times in each series. Sort the file "
+    "by time; if the order has another reason (local clock turned back?), state `source.time_zone`.",
+}
