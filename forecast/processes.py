@@ -23,19 +23,23 @@ def prepare_worker() -> None:
     end_with_parent()
 
 
-def end_with_parent() -> None:
+def end_with_parent(grace: float = 0.0) -> None:
     """Watches the parent from a thread and ends this process, and its children, soon after the parent is gone.
 
     A parent killed with -9 cannot say goodbye; without this its workers would go on writing into the next run.
+    With `grace` the process gets SIGTERM first and that many seconds to unwind.
     """
     parent = os.getppid()
     if parent > 1:
-        threading.Thread(target=_watch, args=(parent,), name="end-with-parent", daemon=True).start()
+        threading.Thread(target=_watch, args=(parent, grace), name="end-with-parent", daemon=True).start()
 
 
-def _watch(parent: int) -> None:
+def _watch(parent: int, grace: float) -> None:
     while os.getppid() == parent:
         time.sleep(POLL_SECONDS)
+    if grace > 0:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(grace)
     end_children(grace=0.0)
     os._exit(1)
 
@@ -66,14 +70,26 @@ def _send(processes: list[psutil.Process], number: int) -> None:
             process.send_signal(number)
 
 
-def stop_on_terminate() -> None:
-    """SIGTERM unwinds like Ctrl-C, so that locks are released and temporary files removed."""
+def stop_on_signals() -> None:
+    """SIGTERM and Ctrl-C unwind alike and once: locks are released, temporary files removed, a second one is ignored."""
 
-    def stop(number: int, _frame: object) -> None:
-        signal.signal(number, signal.SIG_IGN)
+    def stop(_number: int, _frame: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as under nohup: then Ctrl-C is not meant for us
+        signal.signal(signal.SIGINT, stop)
+
+
+def end_with_this_process() -> None:
+    """For `preexec_fn`: the kernel ends the child when its parent dies, however that happens (Linux only)."""
+    if sys.platform == "linux":
+        import ctypes
+
+        PR_SET_PDEATHSIG = 1  # noqa: N806  (its name in prctl(2))
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def leave(code: int) -> None:

@@ -18,8 +18,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import psutil
+
 from forecast.errors import ForecastError
-from forecast.processes import close_workers, end_with_parent, leave, stop_on_terminate
+from forecast.processes import close_workers, end_with_parent, leave, stop_on_signals
 
 INTERRUPTED = 130
 LOG_VARIABLE = "FORECAST_STAGE_LOG"
@@ -33,20 +35,29 @@ def run_stage(function: Callable[..., Any], arguments: Sequence[str] | None = No
     `python -m pipelines.tune weather --root . --models lstm,gru`. A parameter `jobs` is filled from `FORECAST_JOBS`,
     else with the number of cores, unless it is given.
     """
+    began = time.time()
     module = function.__module__ if function.__module__ != "__main__" else Path(sys.argv[0]).stem
     stage = module.rpartition(".")[2]
     options = vars(_parser(function, stage).parse_args(arguments))
     if options.get("jobs") == 0:
         options["jobs"] = default_jobs(os.environ)
-    stop_on_terminate()
-    end_with_parent()
+    stop_on_signals()
+    end_with_parent(grace=2.0)
     code, message = _attempt(function, options, stage)
     if code == INTERRUPTED:
-        _record(code, message)
+        _record(code, message, began)
         leave(code)
     close_workers()
-    _record(code, message)
+    _record(code, message, began)
     sys.exit(code)
+
+
+_startups: list[float] = []
+
+
+def count_startup(seconds: float) -> None:
+    """Adds what a worker spent on imports before its first piece of work; shown in the log of the run, nowhere else."""
+    _startups.append(seconds)
 
 
 def default_jobs(environment: Mapping[str, str]) -> int:
@@ -99,7 +110,7 @@ def _said(message: str, code: int) -> tuple[int, str]:
     return code, message
 
 
-def _record(code: int, message: str) -> None:
+def _record(code: int, message: str, began: float) -> None:
     """One line for `forecast run`, which cannot see exit codes through DVC."""
     log = os.environ.get(LOG_VARIABLE)
     if not log:
@@ -109,7 +120,9 @@ def _record(code: int, message: str) -> None:
         "stage": os.environ.get("DVC_STAGE", Path(sys.argv[0]).stem),
         "code": code,
         "message": message,
+        "began": began,
         "ended": time.time(),
+        "startup_seconds": round(began - psutil.Process().create_time() + sum(_startups), 3),
         "cpu_seconds": round(own.ru_utime + own.ru_stime + workers.ru_utime + workers.ru_stime, 3),
         "peak_mb": round(max(own.ru_maxrss, workers.ru_maxrss) / (1024**2 if sys.platform == "darwin" else 1024)),
     }
