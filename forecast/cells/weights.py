@@ -1,4 +1,4 @@
-"""Names, shapes and first values of a network's weights: one source for Keras and NumPy, drawn by NumPy from the seed."""
+"""Names, shapes and first values of a network's weights, drawn by NumPy: Keras and NumPy start from the same."""
 
 from __future__ import annotations
 
@@ -58,6 +58,29 @@ def decoder_width(block: EncoderDecoder, network: Network) -> int:
     """Columns of the decoder's input: the fed-back outputs, the encoder's output, one future row."""
     fed_back = network.shapes.outputs if block.feedback else 0
     return fed_back + block.units + network.shapes.future_channels
+
+
+def output_width(block: Block, width: int, network: Network) -> int:
+    """Columns that leave a block whose input has `width` columns."""
+    return _block(block, width, network)[1]
+
+
+def widest(network: Network) -> int:
+    """Columns of the widest array between two blocks, or of the outputs."""
+    shapes = network.shapes
+    first = shapes.channels + max(future_width(network), shapes.future_channels * shapes.horizon)
+    outputs = shapes.horizon * shapes.outputs * shapes.parameters
+    return max(first, outputs, _widest(network.blocks, shapes.channels + future_width(network), network))
+
+
+def _widest(blocks: Sequence[Block], width: int, network: Network) -> int:
+    found = width
+    for block in blocks:
+        inner = block.branches if isinstance(block, Parallel) else ()
+        found = max(found, *(_widest(branch, width, network) for branch in inner), 1)
+        width = output_width(block, width, network)
+        found = max(found, width)
+    return found
 
 
 def _series(blocks: Sequence[Block], width: int, network: Network) -> tuple[Weights, int]:
@@ -144,8 +167,8 @@ def _check_bidirectional(block: Bidirectional, network: Network) -> None:
     place = network.blocks.index(block) if block in network.blocks else None
     if place is None or not all(isinstance(later, Dense | Dropout) for later in network.blocks[place + 1 :]):
         raise InputError(
-            f"Block {block.name!r} (bidirectional) may only be followed by Dense and Dropout blocks and not stand in a "
-            "parallel branch; move it behind the others."
+            f"Block {block.name!r} (bidirectional) may only be followed by Dense and Dropout blocks, and not stand in "
+            "a parallel branch; move it behind the others."
         )
 
 
