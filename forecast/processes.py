@@ -71,7 +71,7 @@ def _send(processes: list[psutil.Process], number: int) -> None:
 
 
 def stop_on_signals() -> None:
-    """SIGTERM and Ctrl-C unwind alike and once: locks are released, temporary files removed, a second one is ignored."""
+    """SIGTERM and Ctrl-C unwind alike and once: locks are released, temporary files removed, a second is ignored."""
 
     def stop(_number: int, _frame: object) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -88,8 +88,8 @@ def end_with_this_process() -> None:
     if sys.platform == "linux":
         import ctypes
 
-        PR_SET_PDEATHSIG = 1  # noqa: N806  (its name in prctl(2))
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        set_pdeathsig = 1  # PR_SET_PDEATHSIG of prctl(2)
+        ctypes.CDLL(None, use_errno=True).prctl(set_pdeathsig, signal.SIGTERM)
 
 
 def leave(code: int) -> None:

@@ -56,7 +56,7 @@ _startups: list[float] = []
 
 
 def count_startup(seconds: float) -> None:
-    """Adds what a worker spent on imports before its first piece of work; shown in the log of the run, nowhere else."""
+    """Adds what a worker spent on imports before its first piece of work; only the log of the run shows it."""
     _startups.append(seconds)
 
 
