@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from forecast import snapshots, sources
 from forecast.calendars import check_calendar, grid
 from forecast.config.datasets import Column, Dataset, PackagedSource
-from forecast.errors import DataError, ForecastError, InputError, closest, quote_names
+from forecast.derived import derive_and_select, require
+from forecast.errors import DataError, ForecastError, InputError
 from forecast.schema import KEYS, check_frame
 from forecast.sources.interface import RawFrame
-
-
-@dataclass(frozen=True)
-class Derived:
-    """A column computed from others of the same row, when the source does not deliver it itself."""
-
-    inputs: tuple[str, ...]
-    meaning: str
-
-
-DERIVED: dict[str, Derived] = {
-    "daily_range": Derived(("high", "low"), "ln(high / low): the session's range, relative, ≥ 0"),
-}
 
 
 def take_snapshot(
@@ -80,20 +66,10 @@ def check_data(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
 def checked_raw(raw: RawFrame, dataset: Dataset) -> pd.DataFrame:
     """Structure, then calendar: a fault names the row of the origin."""
     names = [str(name) for name in raw.frame.columns.drop(list(KEYS), errors="ignore")]
-    _require(names, dataset, raw.where)
+    require(names, dataset, where=raw.where)
     frame = check_frame(raw.frame, names, where=raw.where)
     check_calendar(raw.frame.assign(ds=raw.frame["ds"].astype("datetime64[ns]")), dataset.calendar, where=raw.where)
     return frame
-
-
-def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.DataFrame:
-    """Derived columns added, everything the dataset does not use dropped."""
-    _require([str(name) for name in raw.columns], dataset, where)
-    frame = raw[list(KEYS)].copy()
-    for column in dataset.columns:
-        name = column.column
-        frame[name] = raw[name] if name in raw.columns else _derive(name, raw)
-    return check_frame(frame, [c.column for c in dataset.columns], where=where)
 
 
 def check_prepared(
@@ -107,23 +83,6 @@ def check_prepared(
             missing = steps - int(rows[column.column].notna().sum())
             if missing > column.max_missing * steps:
                 raise error(_too_many_missing(f"{where}, series {unique_id!r}", column, missing, steps))
-
-
-def _require(found: list[str], dataset: Dataset, where: str) -> None:
-    for column in dataset.columns:
-        derived = DERIVED.get(column.column)
-        if column.column in found or (derived and set(derived.inputs) <= set(found)):
-            continue
-        raise InputError(
-            f"{where}: column {column.column!r} is missing.{closest(column.column, found)} "
-            f"Found {quote_names(found)}. Correct the name in configs/datasets.yaml, or map the file's name under "
-            "`source.columns`."
-        )
-
-
-def _derive(name: str, raw: pd.DataFrame) -> pd.Series:
-    high, low = (raw[column].where(raw[column] > 0) for column in DERIVED[name].inputs)
-    return pd.Series(np.log(high / low), index=raw.index)
 
 
 def _too_many_missing(where: str, column: Column, missing: int, steps: int) -> str:

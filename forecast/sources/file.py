@@ -8,12 +8,11 @@ import pandas as pd
 
 from forecast import files
 from forecast.config.datasets import Dataset, FileSource, SessionCalendar
+from forecast.derived import inputs_of
 from forecast.errors import InputError, closest, quote_names
 from forecast.schema import first_text, text_fault
 from forecast.sources.interface import RawFrame, Request, observed
 from forecast.sources.times import as_utc
-
-DERIVED_FROM = {"daily_range": ("high", "low")}
 
 
 def read(request: Request) -> RawFrame:
@@ -61,7 +60,7 @@ def _table(path: Path, where: str) -> pd.DataFrame:
             return pd.read_parquet(path)
         table = pd.read_csv(path, low_memory=False, skip_blank_lines=False)
         table.index = pd.RangeIndex(2, 2 + len(table), name="line")
-        return table
+        return table.dropna(how="all")
     except (OSError, ValueError, ArithmeticError, EOFError) as error:
         reason = " ".join(str(error).split())
         raise InputError(
@@ -95,9 +94,6 @@ def _named(table: pd.DataFrame, dataset: Dataset, source: FileSource, where: str
 
 
 def _wanted(dataset: Dataset, source: FileSource, found: set[str]) -> dict[str, str]:
-    wanted = ["unique_id", "ds"]
-    for column in dataset.columns:
-        theirs = source.columns.get(column.column, column.column)
-        derived = theirs not in found and column.column in DERIVED_FROM
-        wanted += DERIVED_FROM[column.column] if derived else (column.column,)
+    ours = {name for name in found if name not in source.columns.values()} | set(source.columns)
+    wanted = ["unique_id", "ds", *(name for column in dataset.columns for name in inputs_of(column.column, ours))]
     return {name: source.columns.get(name, name) for name in [*dict.fromkeys(wanted), *source.columns]}
