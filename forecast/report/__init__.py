@@ -1,0 +1,1 @@
+"""What a finished run says: one table (leaderboard.csv), one self-contained page, one table in the terminal."""

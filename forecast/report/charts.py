@@ -1,0 +1,199 @@
+"""The kinds of chart on the page: lines, dot with interval, seeds on a strip, scatter. Pure: numbers in, SVG text out.
+
+A role (`chosen`, `naive`, `skip`, `actual`, `other`) picks colour and dash in the page's CSS, so a colour means the same
+everywhere and is never the only sign. `data-model` lets the page's filter hide a mark; `data-y` feeds its tooltip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from forecast.report import text as words
+from forecast.report.svg import CHARACTER, Figure, Floats, Scale, padded, short, spread, tag, text
+
+WIDTH, HEIGHT = 360.0, 236.0
+ORDER = ("other", "train", "seed", "skip", "naive", "seasonal", "chosen", "actual")
+NAMED = ("skip", "naive", "seasonal", "chosen", "actual")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line: x and y (n,), optional band (low, high), the `model` the page's filter knows it by."""
+
+    name: str
+    x: Floats
+    y: Floats
+    role: str = "other"
+    model: str = ""
+    band: tuple[Floats, Floats] | None = None
+    tip: str = ""
+    dot: int | None = None
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Titles with units, the ticks of x, an optional range of y, a dashed line at `divide`, what each x is called."""
+
+    label: str
+    x_title: str
+    y_title: str
+    x_ticks: Sequence[tuple[float, str]]
+    y_range: tuple[float, float] | None = None
+    divide: float | None = None
+    moments: Sequence[str] = ()
+    size: tuple[float, float] = (WIDTH, HEIGHT)
+
+
+def line_chart(lines: Sequence[Line], axes: Axes) -> str:
+    """Lines over a common x. Named roles get a label at their right end and a place in the tooltip."""
+    lines = sorted(lines, key=lambda line: ORDER.index(line.role))
+    named = [line for line in lines if line.role in NAMED]
+    room = max((len(line.name) for line in named), default=0) * CHARACTER + 12 if named else 10.0
+    figure = _frame(lines, axes, room)
+    for line in lines:
+        figure.add(_drawn(figure, line))
+    figure.add(*_end_labels(figure, named))
+    _hover(figure, lines, axes)
+    return figure.render()
+
+
+def _frame(lines: Sequence[Line], axes: Axes, room: float) -> Figure:
+    width, height = axes.size
+    values = np.concatenate([np.concatenate([line.y, *(line.band or ())]) for line in lines])
+    low, high = axes.y_range or padded(values)
+    xs = np.concatenate([line.x for line in lines])
+    y = Scale(low, high, height - 40, 22)
+    ticks = y.ticks()
+    left = max(len(words.figure(tick)) for tick in ticks) * CHARACTER + 12
+    spare = 0.0 if xs.max() > xs.min() else 0.5
+    x = Scale(float(xs.min()) - spare, float(xs.max()) + spare, left, width - room)
+    figure = Figure(width, height, x, y, axes.label)
+    figure.y_axis(axes.y_title, ticks)
+    figure.x_axis(axes.x_title, axes.x_ticks)
+    if axes.divide is not None:
+        figure.add(tag("path", d=f"M{short(float(x(axes.divide)))} 22V{short(y.start)}", cls="divide"))
+    return figure
+
+
+def _drawn(figure: Figure, line: Line) -> str:
+    x, y = line.x, np.clip(line.y, figure.y.low, figure.y.high)
+    parts = [figure.band(x, *line.band, cls=line.role)] if line.band else []
+    parts.append(figure.line(x, y, line.role))
+    if line.tip:
+        parts.append(figure.line(x, y, "hit"))
+    if line.dot is not None:
+        px, py = float(figure.x(x[line.dot])), float(figure.y(y[line.dot]))
+        parts.append(tag("circle", cx=px, cy=py, r=3.2, cls=f"dot {line.role}"))
+    values = " ".join(words.figure(v) for v in line.y) if line.role in NAMED else None
+    named = {"data_name": line.name, "data_y": values} if values else {}
+    tip = {"data_tip": line.tip} if line.tip else {}
+    return tag("g", "".join(parts), cls="s", data_model=line.model or None, **named, **tip)
+
+
+def _end_labels(figure: Figure, named: Sequence[Line]) -> list[str]:
+    ends = [float(figure.y(line.y[np.isfinite(line.y)][-1])) for line in named]
+    places = spread(ends, 26, figure.height - 36)
+    return [
+        text(figure.x.end + 5, place + 4, line.name, f"name {line.role}", data_model=line.model or None)
+        for line, place in zip(named, places, strict=True)
+    ]
+
+
+def _hover(figure: Figure, lines: Sequence[Line], axes: Axes) -> None:
+    """The tooltip's x positions: only where every named line has the same x."""
+    named = [line for line in lines if line.role in NAMED]
+    if not named or any(len(line.x) != len(named[0].x) for line in named):
+        return
+    figure.attributes["data_x"] = " ".join(short(float(px)) for px in figure.x(named[0].x))
+    figure.attributes["data_xl"] = "|".join(axes.moments)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """One row of an interval chart: `low` and `high` may be NaN when only the value is known."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    word: str
+    model: str
+    tip: str
+
+
+def interval_chart(rows: Sequence[Interval], *, label: str, x_title: str, show: Callable[[float], str]) -> str:
+    """Dot and interval per row around a line at zero, with the verdict's word at the right."""
+    left = max(len(row.name) for row in rows) * CHARACTER + 10
+    right = max(len(row.word) for row in rows) * CHARACTER + 14
+    bounds = [0.0, *(b for row in rows for b in (row.value, row.low, row.high))]
+    height = 26.0 * len(rows) + 50
+    x, y = Scale(*padded(bounds), left, WIDTH - right), Scale(0, 1, height - 36, 10)
+    figure = Figure(WIDTH, height, x, y, label)
+    ticks = x.ticks(4)
+    for value in ticks:
+        px = short(float(x(value)))
+        figure.add(tag("path", d=f"M{px} 8V{short(y.start)}", cls="zero" if value == 0 else "rule"))
+    figure.x_axis(x_title, [(value, show(value)) for value in ticks])
+    for number, row in enumerate(rows):
+        figure.add(_interval(figure, row, 22 + 26.0 * number))
+    return figure.render()
+
+
+def _interval(figure: Figure, row: Interval, py: float) -> str:
+    value = float(figure.x(row.value))
+    cls = "w-" + row.word.replace(" ", "-")
+    parts = [text(0, py + 4, row.name, "name row")]
+    if np.isfinite(row.low) and np.isfinite(row.high):
+        ends = [short(float(px)) for px in figure.x([row.low, row.high])]
+        parts.append(tag("path", d=f"M{ends[0]} {short(py)}H{ends[1]}", cls=f"span {cls}"))
+    parts.append(tag("circle", cx=value, cy=py, r=4.2, cls=f"point {cls}"))
+    parts.append(text(figure.x.end + 8, py + 4, row.word, f"tick {cls}"))
+    hit = tag("rect", x=0.0, y=py - 12, width=figure.width, height=24.0, cls="hit")
+    return tag("g", "".join(parts) + hit, cls="s", data_model=row.model, data_tip=row.tip)
+
+
+def strip(values: Sequence[float], mean: float, bounds: tuple[float, float], reference: float | None, cls: str) -> str:
+    """A leaderboard cell: each seed a thin mark, their mean a dot, the naive error a line, on one scale for all rows."""
+    x = Scale(*bounds, 4, 116)
+    parts = [tag("path", d="M0 9H120", cls="rule")]
+    if reference is not None:
+        parts.append(tag("path", d=f"M{short(float(x(reference)))} 0V18", cls="zero"))
+    inside = [v for v in values if bounds[0] <= v <= bounds[1]]
+    parts.append(tag("path", d="".join(f"M{short(float(x(v)))} 4v10" for v in inside), cls=f"seedmark {cls}"))
+    if mean <= bounds[1]:
+        parts.append(tag("circle", cx=float(x(mean)), cy=9, r=3.6, cls=f"point {cls}"))
+    else:
+        parts.append(tag("path", d="M112 5l6 4l-6 4z", cls=f"point {cls}"))
+    return tag("svg", "".join(parts), viewBox="0 0 120 18", cls="strip", aria_hidden="true")
+
+
+@dataclass(frozen=True)
+class Point:
+    name: str
+    x: float
+    y: float
+    role: str
+    model: str
+    tip: str
+
+
+def scatter(points: Sequence[Point], axes: Axes, show: Callable[[float], str]) -> str:
+    """Points over a logarithmic x; named roles are labelled, the others speak when touched."""
+    xs = [point.x for point in points]
+    x = Scale(min(xs) / 1.6, max(xs) * 1.6, 48, WIDTH - 12, log=True)
+    y = Scale(*padded([point.y for point in points]), HEIGHT - 40, 22)
+    figure = Figure(WIDTH, HEIGHT, x, y, axes.label)
+    figure.y_axis(axes.y_title)
+    figure.x_axis(axes.x_title, [(tick, show(tick)) for tick in x.ticks(5)])
+    for point in sorted(points, key=lambda p: ORDER.index(p.role)):
+        px, py = float(x(point.x)), float(y(point.y))
+        marks = tag("circle", cx=px, cy=py, r=4.5, cls=f"dot {point.role}") + tag("circle", cx=px, cy=py, r=12, cls="hit")
+        if point.role in NAMED:
+            end = px + 9 + len(point.name) * CHARACTER > WIDTH
+            anchor = {"text_anchor": "end"} if end else {}
+            marks += text(px + (-9 if end else 9), py + 4, point.name, f"name {point.role}", **anchor)
+        figure.add(tag("g", marks, cls="s", data_model=point.model, data_tip=point.tip))
+    return figure.render()

@@ -1,0 +1,140 @@
+"""What the data were and how time was cut: splits timeline, data quality, licence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from forecast.config.datasets import Splits
+from forecast.report import text
+from forecast.report.evidence import BLOCKS, Evidence
+from forecast.report.tables import Cell, Row, Table
+
+PURPOSES = {
+    "train": "everything fitted is fitted here: scaling, skip, weights",
+    "validation": "choices: hyper-parameters, early stopping, the chosen model",
+    "calibration": "held back to set the width of intervals",
+    "test": "the scores on this page; looked at last, chosen from never",
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block of the timeline: first and last day, share of the whole span, number of origins (train has none)."""
+
+    name: str
+    first: str
+    last: str
+    share: float
+    origins: int
+    purpose: str
+
+
+def timeline(evidence: Evidence) -> list[Block]:
+    bounds = _bounds(evidence)
+    origins = _origins(evidence)
+    whole = (bounds[-1][2] - bounds[0][1]).total_seconds() or 1.0
+    return [
+        Block(
+            block, first.date().isoformat(), last.date().isoformat(), (last - first).total_seconds() / whole,
+            origins.get(block, 0), PURPOSES[block],
+        )
+        for block, first, last in bounds
+    ]  # fmt: skip
+
+
+def _bounds(evidence: Evidence) -> list[tuple[str, pd.Timestamp, pd.Timestamp]]:
+    """(block, first, last): configured days where there are any, else the range of the scored targets."""
+    series = evidence.quality["series"].values()
+    start = pd.Timestamp(min(s["first"] for s in series))
+    end = pd.Timestamp(max(s["last"] for s in series))
+    splits = evidence.dataset.splits
+    if isinstance(splits, Splits):
+        ends = [pd.Timestamp(getattr(splits, f"{block}_end")) for block in BLOCKS]
+        starts = [start, *(day + pd.Timedelta(days=1) for day in ends[:-1])]
+        return [(b, first, min(last, end)) for b, first, last in zip(BLOCKS, starts, ends, strict=True) if first <= end]
+    scored = evidence.naive.groupby("block")["ds"].agg(["min", "max"]) if len(evidence.naive) else pd.DataFrame()
+    known = [(b, scored.loc[b, "min"], scored.loc[b, "max"]) for b in BLOCKS[1:] if b in scored.index]
+    return [("train", start, known[0][1] if known else end), *known]
+
+
+def _origins(evidence: Evidence) -> dict[str, int]:
+    if not len(evidence.naive):
+        return {}
+    return {str(b): int(n) for b, n in evidence.naive.groupby("block")["cutoff"].nunique().items()}
+
+
+def quality_table(evidence: Evidence) -> Table:
+    """Per series and column: rows, range in time, missing steps, gaps, range of values."""
+    columns = [
+        ("Series", ""),
+        ("Column", "With its unit; the first one is forecast"),
+        ("Rows", "Rows that exist; none is invented"),
+        ("First", ""),
+        ("Last", ""),
+        ("Missing", "Calendar steps without a value"),
+        ("Gaps", "Runs of calendar steps without a row"),
+        ("Least", ""),
+        ("Mean", ""),
+        ("Greatest", ""),
+    ]
+    rows = [
+        _quality_row(evidence, unique_id, series, column.column, column.unit)
+        for unique_id, series in evidence.quality["series"].items()
+        for column in evidence.dataset.columns
+        if column.column in series["columns"]
+    ]
+    return Table(columns, rows)
+
+
+def _quality_row(evidence: Evidence, unique_id: str, series: dict[str, Any], column: str, unit: str) -> Row:
+    found = series["columns"][column]
+    shown = f"{column} [{unit}]" if unit else column
+    missing = f"{text.count(found['missing'])} ({text.percent(found['missing_share'], decimals=2)})"
+    cells = [
+        Cell(shown, shown),
+        Cell(text.count(series["rows"]), series["rows"]),
+        Cell(series["first"][:10], series["first"]),
+        Cell(series["last"][:10], series["last"]),
+        Cell(missing if found["missing"] else "0", found["missing"]),
+        Cell(text.count(series["gaps"]), series["gaps"]),
+        *[Cell(text.figure(found[key]), found[key]) for key in ("min", "mean", "max")],
+    ]
+    return Row(unique_id, cells)
+
+
+def gaps(evidence: Evidence) -> list[str]:
+    """The gaps the record names, longest first, as sentences."""
+    found = sorted(evidence.quality.get("gaps_shown", []), key=lambda gap: (-gap["steps"], gap["first"]))
+    return [f"{g['series']}: {g['steps']} steps from {g['first'].replace('T', ' ')[:16]}" for g in found]
+
+
+def facts(evidence: Evidence) -> list[tuple[str, str]]:
+    """The dataset in a few words: (what, value)."""
+    dataset = evidence.dataset
+    calendar = dataset.calendar
+    step = f"sessions of {calendar.exchange}" if calendar.kind == "sessions" else f"every {calendar.freq}, UTC"
+    transform = "" if dataset.target[0].transform == "none" else f", transform {dataset.target[0].transform}"
+    inputs = [c.column for c in dataset.past]
+    return [
+        ("Series", text.listing(list(evidence.quality["series"]))),
+        ("Target", f"{dataset.target[0].column}{f' in {evidence.unit}' if evidence.unit else ''}{transform}"),
+        ("Time steps", step),
+        ("Inputs known up to the cutoff", text.listing(["the target's own past", *inputs])),
+        ("Inputs known in advance", text.listing([text.name(f) for f in dataset.future]) or "none"),
+        ("Horizon", f"{dataset.horizon} steps; a forecast every {dataset.stride} steps"),
+        ("Lookback", f"{dataset.lookback} rows; nothing older influences a forecast"),
+        ("Season", f"{dataset.season} steps (seasonal naive forecast, scale of MASE)"),
+        ("Data as of", evidence.as_of),
+        ("Licence", dataset.licence.name),
+        ("Attribution", dataset.licence.attribution),
+        *[("Note", note) for note in notes(evidence)],
+    ]
+
+
+def notes(evidence: Evidence) -> list[str]:
+    """What the dataset's configuration wants said: the licence's note and, where there are any, its own notes."""
+    own = getattr(evidence.dataset, "notes", ())
+    return [note for note in (evidence.dataset.licence.note, *([own] if isinstance(own, str) else own)) if note]

@@ -1,0 +1,148 @@
+"""Everything the report knows about one dataset, read from the artifacts of the stages before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from forecast.config.datasets import Dataset, load_datasets
+from forecast.errors import InputError
+from forecast.files import read_json
+
+RANKINGS = ("shipped", "architecture")
+RANKING_TITLES = {"shipped": "as shipped", "architecture": "architecture alone"}
+BLOCKS = ("train", "validation", "calibration", "test")
+LEADERBOARD_COLUMNS = (
+    "dataset", "model", "ranking", "skip", "seed", "status", "mae", "rmse", "mase", "rmsse", "smape", "direction",
+    "direction_base", "skill", "n_params", "n_origins", "validation_mae", "chosen",
+)  # fmt: skip
+FORECAST_COLUMNS = ["unique_id", "cutoff", "step", "ds", "block", "seed", "y", "y_hat"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One dataset's results. `records` and `costs` are by candidate (`naive`, `lstm.linear`); costs may be empty."""
+
+    name: str
+    dataset: Dataset
+    folder: Path
+    leaderboard: pd.DataFrame
+    by_step: pd.DataFrame
+    verdicts: dict[str, Any]
+    quality: dict[str, Any]
+    pointer: dict[str, Any]
+    records: dict[str, dict[str, Any]]
+    costs: dict[str, dict[str, float]]
+
+    @property
+    def unit(self) -> str:
+        return self.dataset.target[0].unit
+
+    @cached_property
+    def naive(self) -> pd.DataFrame:
+        """The naive forecasts: every origin and every actual of all blocks; empty when naive was not run."""
+        return self.forecasts("naive") if "naive" in self.records else pd.DataFrame(columns=FORECAST_COLUMNS)
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        return tuple(self.quality["series"])
+
+    @property
+    def headline(self) -> str:
+        """The error that ranks: MAE for one series; MASE for several, whose units must not be pooled."""
+        return "mae" if len(self.series) <= 1 else "mase"
+
+    @property
+    def as_of(self) -> str:
+        """The day the data were taken, or the last row's when no pointer says it; never today."""
+        lasts = [str(series["last"]) for series in self.quality.get("series", {}).values()]
+        return str(self.pointer.get("as_of") or max(lasts, default="unknown"))[:10]
+
+    def candidate(self, model: str, ranking: str) -> str | None:
+        """The candidate that stands for `model` in `ranking` (a baseline stands in both), if there is one."""
+        for name, record in self.records.items():
+            if record["model"] == model and record["ranking"] in (ranking, "baseline"):
+                return name
+        return None
+
+    def chosen(self, ranking: str) -> str | None:
+        """The model that validation chose in `ranking`."""
+        name = self.verdicts.get("chosen", {}).get(ranking)
+        return str(name) if name else None
+
+    def tests(self, ranking: str, family: str) -> dict[str, dict[str, Any]]:
+        """The significance tests of one family (`naive`, `skip`, `best`) by model."""
+        found = self.verdicts.get("tests", [])
+        return {t["model"]: t for t in found if t["family"] == family and t["ranking"] in (ranking, "baseline")}
+
+    def own_skip(self, model: str, ranking: str) -> str:
+        """What `model` is added to: the row it must beat to count."""
+        test = self.tests(ranking, "skip").get(model)
+        return str(test["against"]) if test else ("ridge" if ranking == "shipped" else "naive")
+
+    def forecasts(self, candidate: str) -> pd.DataFrame:
+        """The long frame of one candidate: unique_id, cutoff, step, ds, block, seed, y, y_hat (raw units)."""
+        path = self.folder / candidate / "forecasts.parquet"
+        try:
+            return pd.read_parquet(path, columns=FORECAST_COLUMNS)
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file, though its record says `ok`. Run `dvc repro` again.") from None
+
+
+def running(root: Path | str = ".") -> tuple[str, ...]:
+    """The datasets that configs/datasets.yaml tells to run."""
+    return load_datasets(Path(root) / "configs").run
+
+
+def read_evidence(root: Path | str, name: str) -> Evidence:
+    """All artifacts of one dataset; `InputError` naming the file and the stage that makes it when one is missing."""
+    root = Path(root)
+    compared = root / "data" / "compared" / name
+    trained = root / "data" / "trained" / name
+    records = {path.parent.name: _json(path, "train") for path in sorted(trained.glob("*/record.json"))}
+    costs = {path.stem: read_json(path) for path in sorted((root / ".forecast" / "cost" / name).glob("*.json"))}
+    pointer = root / "data" / "pointers" / f"{name}.json"
+    return Evidence(
+        name=name,
+        dataset=load_datasets(root / "configs").datasets[name],
+        folder=trained,
+        leaderboard=_table(compared / "leaderboard.csv"),
+        by_step=_table(compared / "by_step.csv"),
+        verdicts=_json(compared / "verdicts.json", "compare"),
+        quality=_json(root / "data" / "prepared" / name / "quality.json", "prepare"),
+        pointer=_json(pointer, "fetch") if pointer.exists() else {},
+        records=records,
+        costs=costs,
+    )
+
+
+def read_all(root: Path | str, names: Iterable[str]) -> list[Evidence]:
+    return [read_evidence(root, name) for name in names]
+
+
+def _table(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, dtype={"seed": str, "model": str, "skip": str, "dataset": str})
+    except FileNotFoundError:
+        raise InputError(_missing(path, "compare")) from None
+
+
+def _json(path: Path, stage: str) -> dict[str, Any]:
+    try:
+        content = read_json(path)
+    except FileNotFoundError:
+        raise InputError(_missing(path, stage)) from None
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error}). Delete it and run `dvc repro` again.") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: found {type(content).__name__}, wanted a mapping. Run stage `{stage}` again.")
+    return content
+
+
+def _missing(path: Path, stage: str) -> str:
+    return f"{path}: no such file; stage `{stage}` makes it. Run `dvc repro` (or `make run`) first."

@@ -1,0 +1,159 @@
+"""Forecasts against actuals: the test block's typical, worst and best origin, and its error through time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from forecast.report import text
+from forecast.report.charts import Axes, Line, line_chart
+from forecast.report.evidence import Evidence
+from forecast.report.figures import Panel, role_of, step_unit
+from forecast.report.svg import Floats
+
+MOST_SERIES = 4  # panels for more would bury the page
+LEAST_HISTORY = 15
+
+
+@dataclass(frozen=True)
+class Test:
+    """One candidate's test forecasts of one series: cutoffs (n,), ds and y (n, H), y_hat (seeds, n, H), raw units."""
+
+    cutoffs: pd.DatetimeIndex
+    ds: np.ndarray
+    y: Floats
+    y_hat: Floats
+
+    @property
+    def forecast(self) -> Floats:
+        """The seed-mean forecast (n, H)."""
+        return np.asarray(self.y_hat.mean(axis=0))
+
+    @property
+    def losses(self) -> Floats:
+        """Mean absolute error per origin (n,); steps without an observation are left out."""
+        return np.asarray(pd.DataFrame(np.abs(self.forecast - self.y)).mean(axis=1))
+
+
+def test_of(frame: pd.DataFrame, series: str) -> Test:
+    """The block `test` of one series from a long forecast frame."""
+    mine = frame[(frame["block"] == "test") & (frame["unique_id"] == series)].sort_values(["seed", "cutoff", "step"])
+    seeds, origins = mine["seed"].nunique(), mine["cutoff"].nunique()
+    shape = (seeds, origins, -1)
+    first = mine["ds"].to_numpy().reshape(shape)[0]
+    y, y_hat = (mine[column].to_numpy(float).reshape(shape) for column in ("y", "y_hat"))
+    return Test(pd.DatetimeIndex(mine["cutoff"].unique()), first, y[0], y_hat)
+
+
+def compared(evidence: Evidence, ranking: str = "shipped") -> dict[str, tuple[str, pd.DataFrame]]:
+    """role -> (model, long forecasts) of the models shown against the actuals: naive, the skip, the chosen one."""
+    chosen = evidence.chosen(ranking)
+    wanted = ["naive", evidence.own_skip(chosen, ranking) if chosen else "ridge", chosen]
+    found = {}
+    for model in dict.fromkeys(m for m in wanted if m):
+        name = evidence.candidate(model, ranking)
+        if name and evidence.records[name]["status"] == "ok":
+            role = role_of(evidence, ranking, model)
+            found["skip" if role == "other" else role] = (model, evidence.forecasts(name))
+    return found
+
+
+def forecast_panels(evidence: Evidence) -> list[Panel]:
+    """Per series three origins of the test block: typical, worst and best for the chosen model (or the last shown)."""
+    shown = compared(evidence)
+    if not shown:
+        return []
+    judge = "chosen" if "chosen" in shown else list(shown)[-1]
+    panels = []
+    for series in evidence.series[:MOST_SERIES]:
+        tests = {role: (model, test_of(frame, series)) for role, (model, frame) in shown.items()}
+        history = _actuals(next(iter(shown.values()))[1], series)
+        losses = tests[judge][1].losses
+        order = [int(i) for i in np.argsort(losses, kind="stable") if np.isfinite(losses[i])]
+        for word, place in (("typical", order[len(order) // 2]), ("worst", order[-1]), ("best", order[0])):
+            panels.append(_origin_panel(evidence, series, word, place, tests, history, judge))
+    return panels
+
+
+def _actuals(frame: pd.DataFrame, series: str) -> pd.Series:
+    """Every observed target of one series, by time."""
+    mine = frame.loc[frame["unique_id"] == series, ["ds", "y"]].drop_duplicates("ds").sort_values("ds")
+    return pd.Series(mine["y"].to_numpy(float), index=pd.DatetimeIndex(mine["ds"]))
+
+
+def _origin_panel(
+    evidence: Evidence,
+    series: str,
+    word: str,
+    origin: int,
+    tests: dict[str, tuple[str, Test]],
+    history: pd.Series,
+    judge: str,
+) -> Panel:
+    test = tests[judge][1]
+    cutoff = test.cutoffs[origin]
+    horizon = test.y.shape[1]
+    past = history[history.index <= cutoff].iloc[-max(2 * horizon, LEAST_HISTORY) :]
+    x = np.arange(1 - len(past), horizon + 1, dtype=float)
+    unknown = np.full(len(past), np.nan)
+    lines = [Line("actual", x, np.concatenate([past.to_numpy(), test.y[origin]]), "actual")]
+    for role, (model, found) in tests.items():
+        y = np.concatenate([unknown, found.forecast[origin]])
+        band = None
+        if len(found.y_hat) > 1:
+            band = (np.concatenate([unknown, f(found.y_hat[:, origin], axis=0)]) for f in (np.min, np.max))  # type: ignore[assignment]
+        lines.append(Line(text.name(model), x, y, role, model, tuple(band) if band else None))  # type: ignore[arg-type]
+    hours = evidence.dataset.calendar.kind == "regular" and not evidence.dataset.calendar.freq.endswith(("D", "W", "S", "E"))
+    when = text.moment(cutoff, hours=hours)
+    moments = [text.moment(pd.Timestamp(d), hours=hours) for d in [*past.index, *test.ds[origin]]]
+    ticks = [(float(t), f"{t:+d}".replace("-", "−") if t else "cutoff") for t in _round_steps(x, horizon)]
+    axes = Axes(
+        label=f"{word} forecast of {series} at {when}, against the actual values",
+        x_title=f"{step_unit(evidence.dataset)} from the cutoff",
+        y_title=evidence.unit or evidence.dataset.target[0].column,
+        x_ticks=ticks,
+        divide=0.0,
+        moments=moments,
+    )
+    errors = ", ".join(f"{text.name(model)} {text.figure(found.losses[origin], 3)}" for model, found in tests.values())
+    return Panel(f"{word.capitalize()}: {series}, {when}", line_chart(lines, axes), f"Mean absolute error: {errors}")
+
+
+def _round_steps(x: Floats, horizon: int) -> list[int]:
+    low, high = int(x[0]), int(x[-1])
+    return [t for t in (-2 * horizon, -horizon, 0, horizon) if low - 1 <= t <= high] if horizon > 7 else [low, 0, high]
+
+
+def time_panels(evidence: Evidence) -> list[Panel]:
+    """Test error by calendar period of the cutoff, one panel per series, in its unit."""
+    shown = compared(evidence)
+    panels = []
+    for series in evidence.series[:MOST_SERIES] if shown else ():
+        lines, periods = [], []
+        for role, (model, frame) in shown.items():
+            test = test_of(frame, series)
+            freq = _period_of(test.cutoffs)
+            mean = pd.Series(test.losses).groupby(test.cutoffs.to_period(freq)).mean()
+            periods = [_period_name(period, freq) for period in mean.index]
+            lines.append(Line(text.name(model), np.arange(len(mean), dtype=float), mean.to_numpy(), role, model))
+        every = max(1, -(-len(periods) // 4))
+        ticks = [(float(i), periods[i]) for i in range(0, len(periods), every)]
+        title = f"MAE, {evidence.unit}" if evidence.unit else "MAE"
+        axes = Axes(f"Test error of {series} by period", "", title, ticks, moments=periods)
+        panels.append(Panel(series, line_chart(lines, axes)))
+    return panels
+
+
+def _period_of(cutoffs: pd.DatetimeIndex) -> str:
+    months = (cutoffs[-1] - cutoffs[0]).days / 30.4
+    return "Q" if months > 18 else "M" if months > 4 else "W"
+
+
+def _period_name(period: pd.Period, freq: str) -> str:
+    """2016 Q1, Jul 2025, or the first day of a week."""
+    start = period.start_time
+    if freq == "Q":
+        return f"{period.year} Q{period.quarter}"
+    return f"{start:%b %Y}" if freq == "M" else f"{start.day} {start:%b}"

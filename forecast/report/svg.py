@@ -1,0 +1,170 @@
+"""A small SVG kit: scales with readable ticks, lines, bands and labels as compact text. Colours come from the page's CSS.
+
+Sizes are in SVG units, drawn near 1 unit = 1 CSS pixel, so text keeps its size on a phone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+CHARACTER = 6.1  # mean width of a character at the font size of labels (11)
+LINE = 13.0  # least distance between two labels
+
+Floats = NDArray[np.float64]
+
+
+def short(value: float) -> str:
+    """A coordinate with one decimal at most: 12, 3.4."""
+    return f"{value:.1f}".removesuffix(".0").replace("-0.0", "0")
+
+
+def tag(kind: str, content: str = "", /, **attributes: object) -> str:
+    """One element; `cls` is `class`, an underscore in a name becomes a hyphen, None leaves the attribute out."""
+    parts = [kind]
+    for key, value in attributes.items():
+        if value is None:
+            continue
+        shown = short(value) if isinstance(value, float) else str(value)
+        parts.append(f'{"class" if key == "cls" else key.replace("_", "-")}="{escape(shown)}"')
+    opened = " ".join(parts)
+    return f"<{opened}>{content}</{kind}>" if content else f"<{opened}/>"
+
+
+def text(x: float, y: float, content: str, cls: str, **attributes: object) -> str:
+    return tag("text", escape(content, quote=False), x=float(x), y=float(y), cls=cls, **attributes)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Data from `low` to `high` on pixels from `start` to `end`; logarithmic on request."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    def __call__(self, values: float | Sequence[float] | Floats) -> Floats:
+        low, high, data = (np.log10(v) if self.log else np.asarray(v, float) for v in (self.low, self.high, values))
+        return np.asarray(self.start + (data - low) / (high - low) * (self.end - self.start))
+
+    def ticks(self, wanted: int = 4) -> list[float]:
+        if self.log:
+            return log_ticks(self.low, self.high, wanted)
+        step = tick_step(self.low, self.high, wanted)
+        first = math.ceil(self.low / step - 1e-9)
+        return [round(i * step, 12) for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
+
+
+def log_ticks(low: float, high: float, wanted: int) -> list[float]:
+    """Powers of ten inside [low, high], thinned to about `wanted`; with 2 and 5 between them when they are few."""
+    powers = [10.0**p for p in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
+    inside = [power for power in powers if low <= power <= high]
+    if len(inside) >= 3:
+        return inside[:: max(1, len(inside) // wanted)]
+    return [m * power for power in powers for m in (1, 2, 5) if low <= m * power <= high]
+
+
+def tick_step(low: float, high: float, wanted: int) -> float:
+    """The step of 1, 2 or 5 times a power of ten that gives about `wanted` ticks."""
+    raw = (high - low) / max(1, wanted)
+    power = 10.0 ** math.floor(math.log10(raw))
+    return power * min((m for m in (1, 2, 5, 10)), key=lambda m: abs(math.log(m * power / raw)))
+
+
+def padded(values: Iterable[float], *, share: float = 0.06, floor: float | None = None) -> tuple[float, float]:
+    """The range of the finite values, widened by `share` on both sides; never empty."""
+    finite = [v for v in map(float, values) if math.isfinite(v)] or [0.0, 1.0]
+    low, high = min(finite), max(finite)
+    room = (high - low) * share or abs(high) * share or 1.0
+    return (low - room if floor is None else max(floor, low - room)), high + room
+
+
+def tick_label(value: float, ticks: Sequence[float]) -> str:
+    """The value with as many decimals as the ticks need to differ."""
+    step = min((abs(b - a) for a, b in zip(ticks, ticks[1:], strict=False)), default=abs(value) or 1.0)
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    return f"{value:,.{decimals}f}".replace("-", "−")
+
+
+def path(x: Floats, y: Floats) -> str:
+    """SVG path data through the points; a missing one breaks the line."""
+    parts, pen_down = [], False
+    for px, py in zip(x, y, strict=True):
+        if not (math.isfinite(px) and math.isfinite(py)):
+            pen_down = False
+            continue
+        parts.append(f"{'L' if pen_down else 'M'}{short(px)} {short(py)}")
+        pen_down = True
+    return "".join(parts)
+
+
+def spread(wanted: Sequence[float], low: float, high: float, gap: float = LINE) -> list[float]:
+    """Positions near `wanted`, at least `gap` apart and inside [low, high] as far as they fit, order kept."""
+    order = sorted(range(len(wanted)), key=lambda i: (wanted[i], i))
+    placed: list[float] = []
+    for i in order:
+        placed.append(max(wanted[i], placed[-1] + gap if placed else low))
+    for k in range(len(placed) - 1, -1, -1):
+        limit = high if k == len(placed) - 1 else placed[k + 1] - gap
+        placed[k] = min(placed[k], limit)
+    result = [0.0] * len(wanted)
+    for k, i in enumerate(order):
+        result[i] = placed[k]
+    return result
+
+
+@dataclass
+class Figure:
+    """An SVG under construction: a frame with axes into which marks are added in drawing order."""
+
+    width: float
+    height: float
+    x: Scale
+    y: Scale
+    label: str
+    parts: list[str] = field(default_factory=list)
+    attributes: dict[str, object] = field(default_factory=dict)
+
+    def add(self, *parts: str) -> None:
+        self.parts.extend(parts)
+
+    def y_axis(self, title: str, ticks: list[float] | None = None, show: Callable[[float], str] | None = None) -> None:
+        """Horizontal grid lines with values at the left; the title stands above, horizontally."""
+        ticks = self.y.ticks() if ticks is None else ticks
+        for value, py in zip(ticks, self.y(ticks), strict=True):
+            self.add(tag("path", d=f"M{short(self.x.start)} {short(py)}H{short(self.x.end)}", cls="rule"))
+            shown = show(value) if show else tick_label(value, ticks)
+            self.add(text(self.x.start - 5, py + 4, shown, "tick", text_anchor="end"))
+        self.add(text(2, 11, title, "axis"))
+
+    def x_axis(self, title: str, ticks: Sequence[tuple[float, str]]) -> None:
+        """A base line with labelled ticks; the outer labels are kept inside the figure."""
+        base = max(self.y.start, self.y.end)
+        self.add(tag("path", d=f"M{short(self.x.start)} {short(base)}H{short(self.x.end)}", cls="base"))
+        for value, shown in ticks:
+            px = float(self.x(value))
+            half = len(shown) * CHARACTER / 2
+            anchor = "end" if px + half > self.width else "start" if px - half < 0 else "middle"
+            self.add(tag("path", d=f"M{short(px)} {short(base)}v4", cls="base"))
+            self.add(text(px, base + 16, shown, "tick", text_anchor=anchor))
+        if title:
+            self.add(text((self.x.start + self.x.end) / 2, base + 31, title, "axis", text_anchor="middle"))
+
+    def line(self, x: Sequence[float] | Floats, y: Sequence[float] | Floats, cls: str) -> str:
+        return tag("path", d=path(self.x(x), self.y(y)), cls=f"line {cls}")
+
+    def band(self, x: Floats, low: Floats, high: Floats, cls: str) -> str:
+        px = self.x(x)
+        there = np.concatenate([px, px[::-1]])
+        return tag("path", d=path(there, np.concatenate([self.y(low), self.y(high)[::-1]])) + "Z", cls=f"band {cls}")
+
+    def render(self) -> str:
+        box = f"0 0 {short(self.width)} {short(self.height)}"
+        return tag("svg", "".join(self.parts), viewBox=box, role="img", aria_label=self.label, **self.attributes)

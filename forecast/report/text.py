@@ -1,0 +1,84 @@
+"""Numbers, dates and names as a reader sees them; a missing value is an en dash, a minus is a real minus."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import Any
+
+NOTHING = "–"
+MINUS = "−"
+WORD_MARKS = {"better": "▲", "worse": "▼", "equivalent": "=", "not distinguishable": "≈", "undecided": "?"}
+
+
+def missing(value: Any) -> bool:
+    return value is None or value == "" or (isinstance(value, float) and not math.isfinite(value))
+
+
+def figure(value: Any, digits: int = 4) -> str:
+    """`digits` significant digits, thousands separated: 0.01234, 1.288, 12,340."""
+    if missing(value):
+        return NOTHING
+    number = float(value)
+    if number == 0:
+        return "0"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(number))))
+    return f"{number:,.{min(decimals, 10)}f}".replace("-", MINUS)
+
+
+def plus_minus(mean: float, spread: float) -> str:
+    """`1.211 ± 0.006`: the spread with the decimals of the mean."""
+    shown = figure(mean)
+    decimals = len(shown.partition(".")[2])
+    return f"{shown} ± {spread:,.{decimals}f}"
+
+
+def count(value: Any) -> str:
+    """A whole number with thousands separators."""
+    return NOTHING if missing(value) else f"{int(value):,}"
+
+
+def percent(share: Any, *, decimals: int = 1) -> str:
+    """0.123 as `12.3 %`."""
+    return NOTHING if missing(share) else f"{100 * float(share):.{decimals}f} %".replace("-", MINUS)
+
+
+def signed_percent(share: Any) -> str:
+    """0.123 as `+12.3 %`; one more decimal below 1 %, so that small differences do not read as zero."""
+    if missing(share):
+        return NOTHING
+    value = 100 * float(share)
+    shown = f"{value:+.{1 if abs(value) >= 1 else 2}f} %"
+    return shown.replace("+0.00 %", "0.00 %").replace("-0.00 %", "0.00 %").replace("-", MINUS)
+
+
+def p_value(value: Any) -> str:
+    if missing(value):
+        return ""
+    return "p < 0.001" if float(value) < 0.001 else f"p = {float(value):.3f}"
+
+
+def seconds(value: Any) -> str:
+    """CPU time a person can compare: `0.4 s`, `12 s`, `3 min 5 s`."""
+    if missing(value):
+        return NOTHING
+    total = float(value)
+    if total < 10:
+        return f"{total:.1f} s"
+    return f"{total:.0f} s" if total < 120 else f"{int(total // 60)} min {int(total % 60)} s"
+
+
+def moment(value: datetime, *, hours: bool) -> str:
+    """`2 Jul 2025 06:00` or, for daily data, `2 Jul 2025`."""
+    day = f"{value.day} {value:%b %Y}"
+    return f"{day} {value:%H:%M}" if hours else day
+
+
+def name(model: str) -> str:
+    """A model's name for people: `seasonal_naive` is `seasonal naive`."""
+    return model.replace("_", " ")
+
+
+def listing(names: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""

@@ -1,0 +1,24 @@
+"""Stage `report`: what the finished datasets say, as reports/leaderboard.csv and reports/report.html."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from forecast.files import write_text
+from forecast.report.evidence import read_all, running
+from forecast.report.leaderboard import as_csv, combined
+from forecast.report.page import render
+from forecast.stage import run_stage
+
+
+def main(root: str = ".") -> None:
+    """Write the combined leaderboard and the page for every dataset that configs/datasets.yaml runs."""
+    datasets = running(root)
+    reports = Path(root) / "reports"
+    table, page = as_csv(combined(root, datasets)), render(read_all(root, datasets))
+    write_text(reports / "leaderboard.csv", table)
+    write_text(reports / "report.html", page)
+
+
+if __name__ == "__main__":
+    run_stage(main)
