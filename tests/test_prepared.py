@@ -22,11 +22,11 @@ def with_file(root: Path, frame: pd.DataFrame) -> Path:
 def test_the_pointer_of_the_stocks_is_what_the_installed_package_yields(tmp_path: Path):
     """Nothing of the prices is in the repository; the digest proves that everybody has the same ones."""
     made = prepared.take_snapshot("stocks", load_dataset("stocks"), root=tmp_path)
-    assert made == snapshots.read_pointer(Path("."), "stocks")
+    assert made == snapshots.read_pointer(Path(), "stocks")
 
 
 def test_the_weather_in_the_repository_is_what_its_pointer_says():
-    frame = prepared.check_data("weather", load_dataset("weather"), root=Path("."))
+    frame = prepared.check_data("weather", load_dataset("weather"), root=Path())
     assert len(frame) == 21_888 and frame["ds"].max() == pd.Timestamp("2026-06-30 23:00")
 
 
@@ -44,7 +44,7 @@ def test_an_absent_snapshot_whose_source_changed_is_refused(tmp_path: Path):
     snapshots.move_pointer(tmp_path, "mine", pointer)
     (tmp_path / pointer.snapshot).unlink()
     with_file(tmp_path, hourly().assign(temp=0.5))
-    with pytest.raises(DataError, match="now gives content sha256 .*forecast fetch mine"):
+    with pytest.raises(DataError, match=r"now gives content sha256 .*forecast fetch mine"):
         prepared.fetch("mine", dataset(), root=tmp_path)
 
 

@@ -73,7 +73,7 @@ def test_an_absent_snapshot_names_the_next_move(tmp_path: Path, pointer: snapsho
 
 
 def test_a_dataset_without_pointer_was_never_fetched(tmp_path: Path):
-    with pytest.raises(InputError, match="never fetched. Run `forecast fetch mine`"):
+    with pytest.raises(InputError, match=r"never fetched. Run `forecast fetch mine`"):
         snapshots.read_pointer(tmp_path, "mine")
 
 
