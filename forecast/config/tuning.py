@@ -15,6 +15,7 @@ class Tuning(Config):
     n_trials: int = Field(ge=1)
     trial_steps: int = Field(ge=1)
     final_steps: int = Field(ge=1)
+    evaluate_every: int = Field(50, ge=1)
     seeds: tuple[int, ...] = Field(min_length=1)
     base_seed: int = Field(ge=0)
 

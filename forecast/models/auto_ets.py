@@ -1,8 +1,12 @@
-"""Exponential smoothing with automatic choice of error, trend and season (statsforecast's AutoETS)."""
+"""Exponential smoothing with automatic choice of error, trend and season (statsforecast's AutoETS).
+
+Where the dataset has a season, the additive season is kept and the rest chosen: AICc looks one step ahead only, and
+on hourly data it drops the day for a random walk, which is far worse at every longer horizon.
+"""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from forecast.models.base import StatisticalSpec
 
@@ -14,3 +18,6 @@ class Spec(StatisticalSpec):
     source: ClassVar[str] = "Hyndman, Koehler, Snyder & Grose 2002"
 
     family: Literal["auto_ets"] = "auto_ets"
+
+    def options(self, season: int) -> dict[str, Any]:
+        return {"model": "ZZA" if season > 1 else "ZZZ"}

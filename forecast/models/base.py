@@ -55,7 +55,8 @@ class StatisticalSpec(ModelSpec):
     kind: ClassVar[ModelKind] = "statistical"
     method: ClassVar[str]
 
-    def options(self) -> dict[str, Any]:
+    def options(self, season: int) -> dict[str, Any]:
+        """Arguments of the fit, given the dataset's season."""
         return {}
 
 

@@ -1,0 +1,46 @@
+"""configs/models.yaml: named models, and the grid of names that a run compares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import model_validator
+
+from forecast.config.reading import Config, load
+from forecast.errors import InputError, closest, quote_names
+
+
+class Models(Config):
+    """`models` maps a name to its family and options; they are checked by the family itself (`forecast.models`)."""
+
+    grid: str
+    grids: dict[str, tuple[str, ...]]
+    models: dict[str, dict[str, Any]]
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Models:
+        if self.grid not in self.grids:
+            raise ValueError(f"grid {self.grid!r} is unknown.{closest(self.grid, self.grids)} Known: {quote_names(self.grids)}")
+        for grid, names in self.grids.items():
+            for name in names:
+                if name not in self.models:
+                    raise ValueError(
+                        f"grid {grid!r} names unknown model {name!r}.{closest(name, self.models)} "
+                        f"Known: {quote_names(self.models)}"
+                    )
+        return self
+
+    def selected(self, only: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
+        """The entries of the grid in its order, or of `only`; `InputError` for a name that is not there."""
+        for name in only:
+            if name not in self.models:
+                raise InputError(
+                    f"Unknown model {name!r}.{closest(name, self.models)} "
+                    f"Known in configs/models.yaml: {quote_names(self.models)}."
+                )
+        return {name: self.models[name] for name in (only or self.grids[self.grid])}
+
+
+def load_models(folder: Path | str = "configs") -> Models:
+    return load(Models, Path(folder) / "models.yaml")

@@ -1,0 +1,1 @@
+"""Candidates, their backtests and the scores of their forecasts."""

@@ -1,0 +1,119 @@
+"""One candidate and seed: fit on train, forecast every origin of the scored blocks, keep everything under its key."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from forecast import files
+from forecast.config.datasets import load_dataset
+from forecast.errors import ModelFailure
+from forecast.evaluation.candidates import Candidate
+from forecast.forecaster import Budget, Forecaster, Problem, fit
+from forecast.panel import from_frame
+from forecast.splits import Borders
+
+SCORED = ("validation", "calibration", "test")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one dataset's prepared data lie. `digest` is that of the frame, so a cached problem is never stale."""
+
+    root: str
+    dataset: str
+    frame: str
+    digest: str
+
+
+@lru_cache(maxsize=2)
+def load_problem(place: Place, needed: tuple[str, ...] = ("train", *SCORED)) -> Problem:
+    """The prepared frame as a problem, once per process."""
+    folder = Path(place.root) / "data" / "prepared" / place.dataset
+    dataset = load_dataset(place.dataset, Path(place.root) / "configs")
+    panel = from_frame(pd.read_parquet(folder / place.frame), place.dataset, dataset)
+    return Problem.of(panel, Borders.from_json(files.read_json(folder / "borders.json")), needed)
+
+
+def fit_and_forecast(place: Place, candidate: Candidate, seed: int, budget: Budget, folder: Path) -> dict[str, Any]:
+    """Fill `folder` with the forecaster (seed/), forecasts.parquet and fit.json; returns the cost.
+
+    A model that cannot be fitted or gives forecasts that are not finite leaves fit.json with its reason alone.
+    """
+    if candidate.is_network:
+        from forecast.layers.runtime import prepare_runtime
+
+        prepare_runtime(threads=1, deterministic=True)
+    problem = load_problem(place)
+    wall, cpu = time.perf_counter(), time.process_time()
+    with files.atomic_directory(folder) as temporary:
+        try:
+            fitted = fit(problem, candidate.spec, skip=candidate.skip, seed=seed, budget=budget)
+            forecasts = forecast_blocks(fitted.forecaster, problem, seed)
+        except ModelFailure as error:
+            files.write_json(temporary / "fit.json", {"seed": seed, "status": "failed", "reason": str(error)})
+        else:
+            fitted.forecaster.save(temporary / "seed")
+            files.write_frame(temporary / "forecasts.parquet", forecasts)
+            files.write_json(
+                temporary / "fit.json",
+                {
+                    "seed": seed,
+                    "status": "ok",
+                    "reason": fitted.note,
+                    "best_step": fitted.best_step,
+                    "validation_loss": _number(fitted.validation_loss),
+                    "curve": [[step, _number(train), _number(val)] for step, train, val in fitted.curve],
+                    "n_params": fitted.forecaster.n_params,
+                    "rows_seen": sum(stop - start for start, stop in (b.train for b in problem.blocks.values())),
+                },
+            )
+    return {"cpu_seconds": time.process_time() - cpu, "wall_seconds": time.perf_counter() - wall}
+
+
+def forecast_blocks(forecaster: Forecaster, problem: Problem, seed: int) -> pd.DataFrame:
+    """Long frame `unique_id, cutoff, step, ds, block, seed, output, y, y_hat` over every scored origin."""
+    parts = []
+    for block in SCORED:
+        rows = {s.unique_id: problem.rows(s.unique_id, block) for s in problem.panel.series}
+        for uid, values in forecaster.predict(problem.panel, rows).items():
+            if not np.isfinite(values).all():
+                raise ModelFailure(
+                    f"{int((~np.isfinite(values)).any(axis=(1, 2)).sum())} of {len(values)} forecasts of series "
+                    f"{uid!r} in the {block} block are not finite: the model diverged."
+                )
+            parts.append(_long(problem, uid, block, rows[uid], values, seed))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _long(problem: Problem, uid: str, block: str, rows: np.ndarray, values: np.ndarray, seed: int) -> pd.DataFrame:
+    series = problem.panel.by_id[uid]
+    n, horizon, outputs = values.shape
+    steps = np.arange(1, horizon + 1)
+    ahead = rows[:, None] + steps[None, :]
+    names = [c.column for c in problem.panel.dataset.target]
+    shape = (n, horizon, outputs)
+    return pd.DataFrame(
+        {
+            "unique_id": uid,
+            "cutoff": np.broadcast_to(series.ds[rows][:, None, None], shape).ravel(),
+            "step": np.broadcast_to(steps[None, :, None], shape).ravel().astype(np.int32),
+            "ds": np.broadcast_to(series.ds[ahead][:, :, None], shape).ravel(),
+            "block": block,
+            "seed": np.int32(seed),
+            "output": np.broadcast_to(np.array(names, dtype=object)[None, None, :], shape).ravel(),
+            "y": series.values[ahead, :outputs].ravel(),
+            "y_hat": values.ravel(),
+        }
+    )
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN: what was not measured is null."""
+    return float(value) if np.isfinite(value) else None

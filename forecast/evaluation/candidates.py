@@ -1,0 +1,62 @@
+"""A candidate is one line of a leaderboard: a model, with the skip its ranking gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from forecast import models
+from forecast.config.models import Models
+from forecast.models.base import ModelSpec, NetworkSpec
+from forecast.skip import Kind
+
+Ranking = Literal["shipped", "architecture", "baseline"]
+SKIP_OF: dict[Ranking, Kind] = {"shipped": "linear", "architecture": "last"}
+"""As shipped, a network stands on the fitted skip; architecture alone, it has the last value and nothing else."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """`skip` is None for models that have none; they stand in both rankings as `baseline`."""
+
+    model: str
+    spec: ModelSpec
+    ranking: Ranking
+    skip: Kind | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}.{self.skip}" if self.skip else self.model
+
+    @property
+    def is_network(self) -> bool:
+        return isinstance(self.spec, NetworkSpec)
+
+    def skip_row(self) -> str | None:
+        """The model that is this candidate's skip standing alone."""
+        if not isinstance(self.spec, NetworkSpec):
+            return None
+        if self.skip == "linear":
+            return "arx" if self.spec.recursive else "ridge"
+        return "naive" if self.skip == "last" else None
+
+    def with_values(self, values: Mapping[str, Any]) -> Candidate:
+        return Candidate(self.model, self.spec.with_values(values), self.ranking, self.skip)
+
+
+def candidates(config: Models, only: tuple[str, ...] = ()) -> list[Candidate]:
+    """Every model of the grid (or of `only`), networks once per ranking."""
+    result = []
+    for name, entry in config.selected(only).items():
+        spec = models.spec(entry, where=f"configs/models.yaml: models.{name}")
+        if isinstance(spec, NetworkSpec):
+            result += [Candidate(name, spec, ranking, skip) for ranking, skip in SKIP_OF.items()]
+        else:
+            result.append(Candidate(name, spec, "baseline", None))
+    return result
+
+
+def with_references(only: tuple[str, ...]) -> tuple[str, ...]:
+    """A narrowed grid and the rows it has to be compared with."""
+    return tuple(dict.fromkeys(("naive", "seasonal_naive", "ridge", "arx", *only))) if only else ()

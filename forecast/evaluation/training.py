@@ -1,0 +1,170 @@
+"""The train stage: every candidate and seed over the cores, each once per key, then one record per candidate."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from forecast import files, workers
+from forecast.config.datasets import Dataset
+from forecast.evaluation import digests
+from forecast.evaluation.backtest import Place, fit_and_forecast
+from forecast.evaluation.candidates import Candidate
+from forecast.forecaster import Budget
+
+ENGINE = "forecast.evaluation.backtest"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything the train stage needs besides the candidates. `state`: the folder of memo and cost."""
+
+    place: Place
+    dataset: Dataset
+    state: Path
+    budget: Budget
+    seeds: tuple[int, ...]
+    borders: Mapping[str, str]
+
+
+def train(
+    run: Run,
+    planned: list[Candidate],
+    tuned: Mapping[str, dict[str, Any]],
+    target: Path,
+    *,
+    jobs: int,
+    advance: Callable[[str], None] = lambda name: None,
+) -> None:
+    """Fit and backtest `planned` with the values of `tuned` (by candidate name) and fill `target`.
+
+    Raises one error naming every candidate with a bug, after all others are done and kept; a model that cannot be
+    fitted is a record with `status: failed`.
+    """
+    jobs_list = [job for candidate in planned for job in _jobs(run, candidate, tuned.get(candidate.name))]
+    todo = [job for job in jobs_list if not (job.folder / "fit.json").exists()]
+    for job in jobs_list:
+        if job not in todo:
+            advance(job.title)
+    outcomes = []
+    tasks = [workers.Task(j.title, fit_and_forecast, (run.place, j.candidate, j.seed, j.budget, j.folder)) for j in todo]
+    by_title = {job.title: job for job in todo}
+    for outcome in workers.run(tasks, jobs=jobs):
+        outcomes.append(outcome)
+        if not outcome.error:
+            files.write_json(_cost_path(run, by_title[outcome.name]), outcome.value)
+        advance(outcome.name)
+    workers.raise_failures(outcomes, what=f"train {run.place.dataset}")
+    with files.atomic_directory(target) as temporary:
+        for candidate in planned:
+            own = [job for job in jobs_list if job.candidate.name == candidate.name]
+            _assemble(run, candidate, tuned.get(candidate.name), own, temporary / candidate.name)
+    _collect_costs(run, jobs_list)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One candidate (tuned values filled in) and seed; its result lives in `folder`."""
+
+    candidate: Candidate
+    seed: int
+    budget: Budget
+    folder: Path
+    digest: dict[str, str]
+
+    @property
+    def title(self) -> str:
+        return f"{self.candidate.name} seed {self.seed}" if self.candidate.is_network else self.candidate.name
+
+
+def _jobs(run: Run, candidate: Candidate, tuned: dict[str, Any] | None) -> list[Job]:
+    best = (tuned or {}).get("best")
+    filled = candidate.with_values(best["params"]) if best else candidate
+    budget = run.budget if candidate.is_network else Budget(0, 1)
+    seeds = run.seeds if candidate.is_network else (0,)
+    if tuned is not None and best is None:
+        seeds = ()  # every trial failed: the record says so, nothing is left to train
+    digest = {
+        "data": run.place.digest,
+        "config": digests.key(
+            dataset=digests.dataset_digest(run.dataset), borders=run.borders, spec=filled.spec.model_dump(mode="json")
+        ),
+        "code": digests.candidate_digest(filled.spec, ENGINE),
+    }
+    lock = digests.lock_digest(Path(run.place.root))
+    result = []
+    for seed in seeds:
+        key = digests.key(**digest, skip=candidate.skip, seed=seed, budget=asdict(budget), lock=lock)
+        result.append(Job(filled, seed, budget, run.state / "memo" / key, {**digest, "key": key}))
+    return result
+
+
+def _assemble(run: Run, candidate: Candidate, tuned: dict[str, Any] | None, jobs: list[Job], folder: Path) -> None:
+    """record.json, forecasts.parquet and the forecasters of one candidate."""
+    folder.mkdir(parents=True)
+    fits = [files.read_json(job.folder / "fit.json") for job in jobs]
+    good = [(job, fit) for job, fit in zip(jobs, fits, strict=True) if fit["status"] == "ok"]
+    if good:
+        frames = [pd.read_parquet(job.folder / "forecasts.parquet") for job, _ in good]
+        files.write_frame(folder / "forecasts.parquet", pd.concat(frames, ignore_index=True))
+    for job, fit in good:
+        shutil.copytree(job.folder / "seed", folder / f"seed-{fit['seed']}")
+    files.write_json(folder / "record.json", _record(run, candidate, tuned, jobs, fits))
+
+
+def _record(
+    run: Run, candidate: Candidate, tuned: dict[str, Any] | None, jobs: list[Job], fits: list[dict[str, Any]]
+) -> dict[str, Any]:
+    failed = [fit for fit in fits if fit["status"] != "ok"]
+    reason = "; ".join(f"seed {fit['seed']}: {fit['reason']}" for fit in failed)
+    if not jobs:
+        reason = "every tuning trial failed: " + str((tuned or {}).get("trials", [{}])[0].get("reason", ""))
+    spec = jobs[0].candidate.spec if jobs else candidate.spec
+    n_steps = run.budget.steps * len(jobs) if candidate.is_network else 0
+    trials = (tuned or {}).get("trials", [])
+    return {
+        "dataset": run.place.dataset,
+        "model": candidate.model,
+        "family": spec.family,
+        "kind": spec.kind,
+        "candidate": candidate.name,
+        "skip": candidate.skip,
+        "skip_row": candidate.skip_row(),
+        "ranking": candidate.ranking,
+        "status": "failed" if failed or not jobs else "ok",
+        "reason": reason,
+        "description": spec.summary,
+        "equation": spec.equation,
+        "source": spec.source,
+        "params": spec.model_dump(mode="json"),
+        "tuned": ((tuned or {}).get("best") or {}).get("params", {}),
+        "trials": trials,
+        "n_params": max((fit.get("n_params", 0) for fit in fits), default=0),
+        "gradient_steps": n_steps,
+        "tuning_gradient_steps": len(trials) * int((tuned or {}).get("gradient_steps", 0)),
+        "rows_seen": max((fit.get("rows_seen", 0) for fit in fits), default=0),
+        "seeds": [{k: v for k, v in fit.items() if k not in ("n_params", "rows_seen")} for fit in fits],
+        "digests": jobs[0].digest if jobs else {},
+    }
+
+
+def _cost_path(run: Run, job: Job) -> Path:
+    return run.state / "cost" / "memo" / f"{job.folder.name}.json"
+
+
+def _collect_costs(run: Run, jobs: list[Job]) -> None:
+    """.forecast/cost/<dataset>/<candidate>.json: outside every stage's outs, since no two runs take equally long."""
+    for name in dict.fromkeys(job.candidate.name for job in jobs):
+        parts = [_cost_path(run, job) for job in jobs if job.candidate.name == name]
+        costs = [files.read_json(path) for path in parts if path.exists()]
+        if not costs:
+            continue
+        total = {k: sum(cost[k] for cost in costs) for k in ("cpu_seconds", "wall_seconds")}
+        tuning = run.state / "cost" / run.place.dataset / f"{name}.tuning.json"
+        total["tuning_cpu_seconds"] = files.read_json(tuning)["cpu_seconds"] if tuning.exists() else 0.0
+        files.write_json(run.state / "cost" / run.place.dataset / f"{name}.json", total)

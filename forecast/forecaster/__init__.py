@@ -1,0 +1,7 @@
+"""Problem → fit → Forecaster: one object for backtest and service."""
+
+from forecast.forecaster.fitting import Budget, Fitted, fit
+from forecast.forecaster.forecaster import Forecaster, network_of
+from forecast.forecaster.problem import Problem
+
+__all__ = ["Budget", "Fitted", "Forecaster", "Problem", "fit", "network_of"]

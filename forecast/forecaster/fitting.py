@@ -1,0 +1,178 @@
+"""Fitting one model on a problem: the same door for baselines, ridge, statistical models and networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from forecast.forecaster.forecaster import Forecaster, network_of
+from forecast.forecaster.problem import Problem
+from forecast.loops.closed import parallel
+from forecast.models.base import LinearSpec, ModelSpec, NetworkSpec, StatisticalSpec
+from forecast.network import Network
+from forecast.skip import Kind, Skip
+from forecast.windows import filled, inputs, targets
+
+if TYPE_CHECKING:
+    from forecast.training.chunks import TrainingSeries
+    from forecast.training.gradient import ValidationWindows
+
+CLOSED_LOOP_ORIGINS = 256
+"""Validation origins per series on which a closed loop is scored while it trains; spread evenly."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Gradient steps, the same for every network, and how often the validation loss is taken."""
+
+    steps: int
+    evaluate_every: int
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A forecaster and how it came about. `curve`: (step, train loss, validation loss) in scaled units."""
+
+    forecaster: Forecaster
+    best_step: int = 0
+    validation_loss: float = float("nan")
+    curve: list[tuple[int, float, float]] = field(default_factory=list, repr=False)
+    note: str = ""
+
+
+def fit(problem: Problem, spec: ModelSpec, *, skip: Kind | None, seed: int, budget: Budget) -> Fitted:
+    """Fit `spec` on the train rows; early stopping and penalties look at validation alone.
+
+    skip: the closed-form part beside a network; ignored by models that have none.
+    """
+    common = {
+        "dataset_name": problem.panel.name,
+        "dataset": problem.panel.dataset,
+        "spec": spec,
+        "scaling": problem.scaling,
+    }
+    if isinstance(spec, NetworkSpec):
+        return _fit_network(problem, spec, common, skip=skip or "none", seed=seed, budget=budget)
+    if isinstance(spec, LinearSpec):
+        horizon = 1 if spec.recursive else problem.panel.dataset.horizon
+        return Fitted(Forecaster(**common, skip=problem.skip("linear", horizon)))
+    if isinstance(spec, StatisticalSpec):
+        return Fitted(Forecaster(**common, statistical=_fit_statistical(problem, spec)))
+    return Fitted(Forecaster(**common))
+
+
+def _fit_statistical(problem: Problem, spec: StatisticalSpec) -> dict[str, list[dict[str, Any]]]:
+    """One fit per series and output on the train rows, gaps filled forward."""
+    from forecast import statistical
+
+    result = {}
+    for uid, blocks in problem.blocks.items():
+        start, stop = blocks.train
+        train = filled(problem.scaled(uid)[None, start:stop, : problem.panel.outputs])[0][0]
+        season = problem.panel.dataset.season
+        fits = [statistical.fit(spec.method, values, season=season, options=spec.options(season)) for values in train.T]
+        result[uid] = [statistical.describe(fitted) for fitted in fits]
+    return result
+
+
+def _fit_network(
+    problem: Problem, spec: NetworkSpec, common: dict[str, Any], *, skip: Kind, seed: int, budget: Budget
+) -> Fitted:
+    from forecast.training import chunks, gradient
+
+    network = network_of(spec, problem.panel.dataset)
+    fitted_skip = problem.skip(skip, network.shapes.horizon)
+    lookback = problem.panel.dataset.lookback
+    joined = chunks.join(
+        training_series(problem, fitted_skip),
+        supervised=spec.chunk if network.every_step else 1,
+        warm_up=min(spec.warm_up, lookback) if network.every_step else lookback - 1,
+    )
+    settings = gradient.Settings(
+        steps=budget.steps,
+        learning_rate=spec.learning_rate,
+        batch_size=spec.batch_size,
+        weight_decay=spec.weight_decay,
+        clip=spec.clip,
+        loss=spec.loss,
+        evaluate_every=budget.evaluate_every,
+        change_channels=problem.channels.change_channels,
+    )
+    if spec.recursive:
+        validate: Any = closed_loop_error(problem, network, fitted_skip)
+    else:
+        validate = validation_windows(problem, fitted_skip)
+    trained = gradient.fit(network, joined, validate, settings, seed=seed)
+    forecaster = Forecaster(**common, skip=fitted_skip, weights=trained.weights)
+    return Fitted(forecaster, trained.best_step, trained.validation_loss, trained.curve, trained.note)
+
+
+def training_series(problem: Problem, skip: Skip) -> list[TrainingSeries]:
+    """Per series the inputs up to the train end and, at every train origin, what the network adds to the skip."""
+    from forecast.training.chunks import TrainingSeries
+
+    horizon, outputs = skip.horizon, problem.panel.outputs
+    result = []
+    for series in problem.panel.series:
+        uid = series.unique_id
+        stop = problem.blocks[uid].train[1]
+        z = problem.scaled(uid)[:stop]
+        residual = np.full((stop, horizon, outputs), np.nan)
+        for windows in problem.windows(uid, problem.rows(uid, "train"), horizon=horizon):
+            wanted = targets(z, windows.rows, horizon=horizon, outputs=outputs)
+            residual[windows.rows] = wanted - skip.forecast(windows, problem.channels)
+        observed = np.isfinite(residual)
+        result.append(
+            TrainingSeries(
+                past=inputs(z[None], problem.channels)[0],
+                future=series.future[: stop + horizon].astype(np.float32),
+                target=np.where(observed, residual, 0.0).astype(np.float32),
+                weight=observed.astype(np.float32),
+            )
+        )
+    return result
+
+
+def validation_windows(problem: Problem, skip: Skip) -> ValidationWindows:
+    """Every validation origin of every series as one batch: windows as a forecast sees them."""
+    from forecast.training.gradient import ValidationWindows
+
+    past, future, residual = [], [], []
+    for windows, wanted in problem.examples("validation", skip.horizon)():
+        past.append(windows.past)
+        future.append(windows.future)
+        residual.append(wanted - skip.forecast(windows, problem.channels))
+    errors = np.concatenate(residual)
+    observed = np.isfinite(errors)
+    return ValidationWindows(
+        past=np.concatenate(past),
+        future=np.concatenate(future),
+        target=np.where(observed, errors, 0.0).astype(np.float32),
+        weight=observed.astype(np.float32),
+    )
+
+
+def closed_loop_error(problem: Problem, network: Network, skip: Skip) -> Callable[[dict[str, np.ndarray]], float]:
+    """Weights → mean absolute error of the closed loop over the whole horizon on validation origins."""
+    horizon, outputs = problem.panel.dataset.horizon, problem.panel.outputs
+    cases = []
+    for series in problem.panel.series:
+        rows = problem.rows(series.unique_id, "validation")
+        rows = rows[:: -(-len(rows) // CLOSED_LOOP_ORIGINS)]
+        z = problem.scaled(series.unique_id)
+        for windows in problem.windows(series.unique_id, rows):
+            cases.append((windows, targets(z, windows.rows, horizon=horizon, outputs=outputs)))
+
+    def error(weights: dict[str, np.ndarray]) -> float:
+        with np.errstate(over="ignore", invalid="ignore"):
+            errors = [
+                np.abs(parallel(network, weights, skip, windows, problem.channels, horizon=horizon) - wanted)
+                for windows, wanted in cases
+            ]
+        counted = np.concatenate([e[np.isfinite(w)] for e, (_, w) in zip(errors, cases, strict=True)])
+        return float(counted.mean()) if len(counted) else float("nan")
+
+    return error

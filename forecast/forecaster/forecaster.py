@@ -1,0 +1,167 @@
+"""One object for test and service: spec, scaling, skip and weights; forecasts with NumPy alone.
+
+A forecast at a row sees exactly the last `lookback` rows up to it, so what is served equals what was backtested.
+Statistical models are the exception: their state is filtered from the first row on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from forecast import files, inference, models
+from forecast.config.datasets import Dataset
+from forecast.config.reading import validated
+from forecast.errors import InputError, ModelFailure
+from forecast.loops.closed import parallel
+from forecast.models.base import BaselineSpec, LinearSpec, ModelSpec, NetworkSpec, StatisticalSpec
+from forecast.network import Network, Shapes
+from forecast.panel import Panel, Series
+from forecast.scaling import Scaling, inverse
+from forecast.skip import Skip
+from forecast.windows import Layout, Windows, batches, filled, layout
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Forecaster:
+    """A fitted model of one dataset. `statistical[uid]`: the fitted numbers of each output, as JSON."""
+
+    dataset_name: str
+    dataset: Dataset
+    spec: ModelSpec
+    scaling: Scaling
+    skip: Skip | None = None
+    weights: Mapping[str, np.ndarray] = field(default_factory=dict)
+    statistical: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    @property
+    def channels(self) -> Layout:
+        return layout(self.dataset)
+
+    @property
+    def network(self) -> Network | None:
+        return network_of(self.spec, self.dataset) if isinstance(self.spec, NetworkSpec) else None
+
+    @property
+    def n_params(self) -> int:
+        """Numbers fitted to data: the network's weights, or the skip's coefficients where it stands alone."""
+        if isinstance(self.spec, LinearSpec) and self.skip is not None:
+            return self.skip.n_params
+        return int(sum(w.size for w in self.weights.values()))
+
+    def predict(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """(n, H, O) forecasts in raw units per series, made at `rows` (the last row each may see)."""
+        return {uid: self._predict_series(panel.by_id[uid], np.asarray(at)) for uid, at in rows.items()}
+
+    def predict_latest(self, panel: Panel) -> dict[str, np.ndarray]:
+        """(H, O) forecasts in raw units that follow the last row of every series."""
+        rows = {s.unique_id: np.array([len(s) - 1]) for s in panel.series}
+        return {uid: values[0] for uid, values in self.predict(panel, rows).items()}
+
+    def _predict_series(self, series: Series, rows: np.ndarray) -> np.ndarray:
+        short = rows[rows < self.dataset.lookback - 1]
+        if len(short):
+            raise InputError(
+                f"Series {series.unique_id!r}: a forecast at row {int(short[0])} has {int(short[0]) + 1} rows of "
+                f"history; lookback={self.dataset.lookback} are needed. Give a longer history or a later cutoff."
+            )
+        z = self.scaling.scaled(series, self.dataset)
+        if isinstance(self.spec, StatisticalSpec):
+            scaled = self._statistical(series, z, rows)
+        else:
+            parts = batches(
+                z, series.future, rows, self.channels, lookback=self.dataset.lookback, horizon=self.dataset.horizon
+            )
+            scaled = np.concatenate([self.scaled_forecast(windows) for windows in parts])
+        return self._raw(scaled, series, rows)
+
+    def scaled_forecast(self, windows: Windows) -> np.ndarray:
+        """(B, H, O) in scaled units."""
+        horizon, channels = self.dataset.horizon, self.channels
+        if isinstance(self.spec, BaselineSpec):
+            return self.spec.forecast(windows, channels, horizon=horizon, season=self.dataset.season)
+        if self.skip is None:
+            raise InputError(f"Model {self.spec.family!r} was saved without its skip; train it again.")
+        network = self.network
+        if isinstance(self.spec, LinearSpec | NetworkSpec) and self.spec.recursive:
+            return parallel(network, self.weights, self.skip, windows, channels, horizon=horizon)
+        forecast = self.skip.forecast(windows, channels)
+        if network is not None:
+            future = windows.future if network.shapes.future_channels else None
+            forecast = forecast + inference.last(network, self.weights, windows.past, future)[..., 0]
+        return forecast
+
+    def _statistical(self, series: Series, z: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        from forecast import statistical
+
+        values = filled(z[None, :, : self.channels.outputs])[0][0]
+        fitted = [statistical.restore(numbers) for numbers in self.statistical[series.unique_id]]
+        outputs = [model.forecasts(values[:, o], rows, self.dataset.horizon) for o, model in enumerate(fitted)]
+        forecasts = np.stack(outputs, axis=2)
+        if not np.isfinite(forecasts).all():
+            raise ModelFailure(f"{self.spec.family} forecasts of series {series.unique_id!r} are not finite.")
+        return forecasts
+
+    def _raw(self, scaled: np.ndarray, series: Series, rows: np.ndarray) -> np.ndarray:
+        raw = np.empty_like(scaled, dtype=np.float64)
+        observed = filled(series.values[None, :, : self.channels.outputs])[0][0]
+        for output, column in enumerate(self.dataset.target):
+            units = self.scaling.unscaled(scaled[:, :, output], series.unique_id, output)
+            raw[:, :, output] = inverse(units, column, observed[rows, output])
+        return raw
+
+    def save(self, folder: Path) -> None:
+        """Spec, scaling, skip and weights; no pickle, loadable without TensorFlow; equal content is equal bytes."""
+        folder.mkdir(parents=True, exist_ok=True)
+        content: dict[str, Any] = {
+            "schema": SCHEMA,
+            "dataset_name": self.dataset_name,
+            "dataset": self.dataset.model_dump(mode="json"),
+            "spec": self.spec.model_dump(mode="json"),
+            "skip": self.skip.to_json() if self.skip else None,
+            "statistical": dict(self.statistical),
+        }
+        files.write_json(folder / "spec.json", content)
+        files.write_json(folder / "scaling.json", self.scaling.to_json())
+        files.write_arrays(folder / "weights.npz", dict(self.weights))
+        if self.skip:
+            files.write_arrays(folder / "skip.npz", self.skip.to_arrays())
+
+    @classmethod
+    def load(cls, folder: Path) -> Forecaster:
+        """The saved forecaster; `InputError` when the folder holds another schema."""
+        content = files.read_json(folder / "spec.json")
+        if content.get("schema") != SCHEMA:
+            raise InputError(
+                f"{folder}: saved with schema {content.get('schema')!r}, this version reads {SCHEMA}. Train it again."
+            )
+        skip = content["skip"]
+        return cls(
+            dataset_name=content["dataset_name"],
+            dataset=validated(Dataset, content["dataset"], where=f"{folder}/spec.json: dataset"),
+            spec=models.spec(content["spec"], where=f"{folder}/spec.json: spec"),
+            scaling=Scaling.from_json(files.read_json(folder / "scaling.json")),
+            skip=Skip.from_saved(skip, files.read_arrays(folder / "skip.npz")) if skip else None,
+            weights=files.read_arrays(folder / "weights.npz"),
+            statistical=content["statistical"],
+        )
+
+
+def network_of(spec: NetworkSpec, dataset: Dataset) -> Network:
+    """The network a spec builds for a dataset; recursive families are one-step maps."""
+    channels = layout(dataset)
+    shapes = Shapes(
+        channels=channels.channels,
+        future_channels=2 * len(dataset.future),
+        horizon=1 if spec.recursive else dataset.horizon,
+        outputs=channels.outputs,
+        lookback=dataset.lookback,
+        target_channels=channels.target_channels,
+    )
+    return spec.build(shapes)

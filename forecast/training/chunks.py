@@ -1,0 +1,94 @@
+"""Training data: chunks of the series, every step of which is supervised.
+
+One pass over a chunk gives a loss at each of its steps (the summed loss of back-propagation through time; a chunk
+is the truncation of Williams & Peng 1990). The warm-up before it fills the memory and is not counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from forecast.errors import InputError
+
+
+@dataclass(frozen=True)
+class TrainingSeries:
+    """One series up to its train end. T rows, H horizon, O outputs, all in scaled units.
+
+    past (T, C) float32; future (T + H, F) float32; target (T, H, O) float32: what the network has to add to the
+    skip for the forecasts made at row t; weight (T, H, O) float32, zero where a target is missing or lies
+    outside the train block.
+    """
+
+    past: np.ndarray
+    future: np.ndarray
+    target: np.ndarray
+    weight: np.ndarray
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """All series end to end; `starts` are the rows where a chunk of `length` rows lies inside one series.
+
+    The first `warm_up` rows of a chunk carry no loss. `future` keeps the same row numbers as `past`, so H spare
+    rows stand between the series.
+    """
+
+    past: np.ndarray
+    future: np.ndarray
+    target: np.ndarray
+    weight: np.ndarray
+    starts: np.ndarray
+    length: int
+    warm_up: int
+
+    def draw(self, steps: int, batch_size: int, seed: int) -> np.ndarray:
+        """(steps, batch_size) int32 starts: whole permutations one after another, so every row counts alike."""
+        generator = np.random.default_rng(seed)
+        needed = steps * batch_size
+        rounds = -(-needed // len(self.starts))
+        order = np.concatenate([generator.permutation(self.starts) for _ in range(rounds)])
+        return order[:needed].reshape(steps, batch_size).astype(np.int32)
+
+
+def join(series: list[TrainingSeries], *, supervised: int, warm_up: int) -> Chunks:
+    """Put the series end to end. Chunks shorter than asked are made when the shortest series demands it."""
+    horizon = series[0].target.shape[1]
+    shortest = min(len(s.past) for s in series)
+    if shortest < 2:
+        raise InputError(f"A series has {shortest} train rows; training needs at least 2. Move `train_end` later.")
+    warm_up = min(warm_up, shortest - 1)
+    length = min(warm_up + supervised, shortest)
+    starts, offset = [], 0
+    for s in series:
+        starts.append(offset + np.arange(len(s.past) - length + 1))
+        offset += len(s.past) + horizon
+    return Chunks(
+        past=_stacked([s.past for s in series], horizon),
+        future=np.concatenate([s.future for s in series]),
+        target=_stacked([s.target for s in series], horizon),
+        weight=_stacked([s.weight for s in series], horizon),
+        starts=_with_loss(np.concatenate(starts), series, length, warm_up, horizon),
+        length=length,
+        warm_up=warm_up,
+    )
+
+
+def _stacked(parts: list[np.ndarray], spare: int) -> np.ndarray:
+    padding = [(0, spare)] + [(0, 0)] * (parts[0].ndim - 1)
+    return np.concatenate([np.pad(p, padding) for p in parts])
+
+
+def _with_loss(
+    starts: np.ndarray, series: list[TrainingSeries], length: int, warm_up: int, horizon: int
+) -> np.ndarray:
+    """Only chunks in which at least one target counts."""
+    counts = _stacked([s.weight.reshape(len(s.weight), -1).sum(axis=1) for s in series], horizon)
+    total = np.concatenate([[0.0], np.cumsum(counts)])
+    supervised = total[starts + length] - total[starts + warm_up]
+    kept = starts[supervised > 0]
+    if len(kept) == 0:
+        raise InputError("No chunk of the train block has an observed target; check the data and `train_end`.")
+    return kept

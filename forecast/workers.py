@@ -1,0 +1,89 @@
+"""Independent tasks over the cores: one process per core, one thread each, results independent of the schedule.
+
+joblib's loky starts the workers; `joblib.parallel_config("dask")` around a call sends the same tasks to a cluster.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from forecast.errors import ForecastError
+from forecast.processes import prepare_worker
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A module-level function and its arguments under a name for people."""
+
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a task returned, or why it did not. `expected`: a `ForecastError`, else a bug with its traceback."""
+
+    name: str
+    value: Any = None
+    error: str = ""
+    expected: bool = False
+    exit_code: int = 0
+
+
+def run(tasks: Sequence[Task], *, jobs: int) -> Iterator[Outcome]:
+    """Outcomes as they are ready. A failing task never stops the others; Ctrl-C stops all at once."""
+    import joblib
+
+    if not tasks:
+        return
+    for name in THREAD_VARIABLES:
+        os.environ.setdefault(name, "1")
+    if jobs == 1:
+        yield from (_attempt(task) for task in tasks)
+        return
+    parallel = joblib.Parallel(
+        n_jobs=min(jobs, len(tasks)), batch_size=1, pre_dispatch="n_jobs", return_as="generator_unordered"
+    )
+    yield from parallel(joblib.delayed(_in_worker)(task) for task in tasks)
+
+
+def raise_failures(outcomes: Sequence[Outcome], *, what: str) -> None:
+    """One error naming every task that failed, after all the others have finished."""
+    failed = [o for o in outcomes if o.error]
+    if not failed:
+        return
+    message = f"{what}: {len(failed)} of {len(outcomes)} failed; the others are kept.\n"
+    message += "\n".join(f"- {o.name}: {o.error}" for o in failed)
+    error = ForecastError(message)
+    error.exit_code = max(o.exit_code for o in failed) or 1
+    raise error
+
+
+_prepared = False
+
+
+def _in_worker(task: Task) -> Outcome:
+    global _prepared
+    if not _prepared:
+        prepare_worker()
+        _prepared = True
+    return _attempt(task)
+
+
+def _attempt(task: Task) -> Outcome:
+    from threadpoolctl import threadpool_limits
+
+    try:
+        with threadpool_limits(1):
+            return Outcome(task.name, task.function(*task.arguments))
+    except ForecastError as error:
+        return Outcome(task.name, error=str(error), expected=True, exit_code=error.exit_code)
+    except Exception:  # noqa: BLE001  (the boundary of a task: a bug is reported with the others' results kept)
+        return Outcome(task.name, error=traceback.format_exc(), exit_code=1)

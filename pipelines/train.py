@@ -1,0 +1,40 @@
+"""Stage train: every model fitted on the train rows and backtested, networks once per seed with their tuned values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from forecast import files
+from forecast.config.datasets import load_dataset
+from forecast.config.models import load_models
+from forecast.config.tuning import load_tuning
+from forecast.evaluation.backtest import Place
+from forecast.evaluation.candidates import candidates, with_references
+from forecast.evaluation.training import Run, train
+from forecast.forecaster import Budget
+from forecast.progress import progress
+from forecast.stage import run_stage
+
+
+def main(dataset: str, root: str = ".", models: tuple[str, ...] = (), state: str = ".forecast", jobs: int = 0) -> None:
+    """Write data/trained/<dataset>/<candidate>/: record, forecasts of every origin, saved forecasters."""
+    place = Path(root)
+    budget = load_tuning(place / "configs")
+    prepared = place / "data" / "prepared" / dataset
+    planned = candidates(load_models(place / "configs"), with_references(models))
+    run = Run(
+        place=Place(str(place), dataset, "frame.parquet", files.sha256(prepared / "frame.parquet")),
+        dataset=load_dataset(dataset, place / "configs"),
+        state=Path(state),
+        budget=Budget(budget.final_steps, budget.evaluate_every),
+        seeds=budget.seeds,
+        borders=files.read_json(prepared / "borders.json"),
+    )
+    tuned = {path.stem: files.read_json(path) for path in sorted((place / "data" / "tuned" / dataset).glob("*.json"))}
+    total = sum(len(budget.seeds) if c.is_network else 1 for c in planned)
+    with progress(total, f"train {dataset}") as advance:
+        train(run, planned, tuned, place / "data" / "trained" / dataset, jobs=jobs, advance=advance)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,39 @@
+"""Stage tune: every network studied on the tuning slice, train rows to fit and validation rows to score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from forecast import files
+from forecast.config.datasets import load_dataset
+from forecast.config.models import load_models
+from forecast.config.tuning import load_tuning
+from forecast.evaluation.backtest import Place
+from forecast.evaluation.candidates import candidates, with_references
+from forecast.forecaster import Budget
+from forecast.progress import progress
+from forecast.stage import run_stage
+from forecast.tuning.grid import Plan, tune
+
+
+def main(dataset: str, root: str = ".", models: tuple[str, ...] = (), state: str = ".forecast", jobs: int = 0) -> None:
+    """Write data/tuned/<dataset>/<candidate>.json for every network of the grid (or of --models)."""
+    place = Path(root)
+    budget = load_tuning(place / "configs")
+    prepared = place / "data" / "prepared" / dataset
+    planned = [c for c in candidates(load_models(place / "configs"), with_references(models)) if c.spec.space()]
+    plan = Plan(
+        place=Place(str(place), dataset, "tuning.parquet", files.sha256(prepared / "tuning.parquet")),
+        dataset=load_dataset(dataset, place / "configs"),
+        state=Path(state),
+        budget=Budget(budget.trial_steps, budget.evaluate_every),
+        n_trials=budget.n_trials,
+        seed=budget.base_seed,
+        borders=files.read_json(prepared / "borders.json"),
+    )
+    with progress(len(planned), f"tune {dataset}") as advance:
+        tune(plan, planned, place / "data" / "tuned" / dataset, jobs=jobs, advance=advance)
+
+
+if __name__ == "__main__":
+    run_stage(main)
