@@ -1,0 +1,27 @@
+"""Keras layers and models on TensorFlow; importing this package imports TensorFlow."""
+
+from forecast.layers.runtime import prepare_runtime, quiet
+
+quiet()  # TensorFlow reads the environment while it is imported, so this comes first.
+
+from forecast.layers.assemble import (  # noqa: E402
+    assemble,
+    carried,
+    first_states,
+    get_weights,
+    last_step,
+    named_weights,
+    set_weights,
+)
+
+__all__ = [
+    "assemble",
+    "carried",
+    "first_states",
+    "get_weights",
+    "last_step",
+    "named_weights",
+    "prepare_runtime",
+    "quiet",
+    "set_weights",
+]

@@ -1,0 +1,102 @@
+"""From the description of a network to a Keras model.
+
+The model maps `{"past": (B, T, C), "future": (B, T + H, F)}` to `(B, T, H, O, K)`; see `forecast.network`. Batch and time
+are open, so chunks for training and windows for validation share one model. Layers are named after their blocks
+("parallel.0.hidden"), weights after both ("parallel/0/hidden/kernel"), the same names `forecast.inference` uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import keras
+import numpy as np
+
+from forecast.cells.weights import initialise
+from forecast.errors import InputError, quote_names
+from forecast.layers.wiring import FRAMES, Wiring
+from forecast.network import Network
+
+
+def assemble(network: Network, *, seed: int, dtype: str = "float32") -> keras.Model:
+    """The network as a functional Keras model with the initial weights of `seed`."""
+    model = Wiring(network, dtype, seed).model()
+    set_weights(model, initialise(network, seed, dtype))
+    return model
+
+
+def last_step(network: Network, model: keras.Model) -> keras.Model:
+    """The same model, weights shared, read out at the last step alone: `(B, 1, H, O, K)`.
+
+    For windows, where the forecasts of all other steps would be thrown away.
+    """
+    return Wiring.over(network, model).model(last=True)
+
+
+def carried(network: Network, model: keras.Model) -> keras.Model:
+    """The same model, weights shared, with the states in and out, so that one pass can be cut into chunks.
+
+    Inputs `{"past", "future", "states"}`, outputs `{"forecast", "states"}`; the first states are `first_states`.
+    """
+    if not network.every_step:
+        raise InputError(
+            "This network needs its whole window (every_step=False), so there is no state to carry from chunk to chunk. "
+            "Train and forecast it on windows."
+        )
+    return Wiring.over(network, model).model(carry=True)
+
+
+def first_states(network: Network, weights: Mapping[str, np.ndarray], batch: int) -> dict[str, np.ndarray]:
+    """The states before the first row, by "<block path>/<state>", as `carried` takes them; each with the batch first."""
+    from forecast.inference.streaming import initial
+
+    blocks = initial(network, weights, batch).blocks
+    return {f"{path}/{name}": state for path, states in blocks.items() for name, state in states.items()}
+
+
+def get_weights(model: keras.Model) -> dict[str, np.ndarray]:
+    """Every weight of the model by its full name, e.g. "hidden/kernel"."""
+    return {name: np.array(variable.numpy()) for name, variable in named_weights(model)}
+
+
+def set_weights(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
+    """Give every weight of the model the value of its name; InputError unless names and shapes match exactly."""
+    variables = dict(named_weights(model))
+    if weights.keys() != variables.keys():
+        missing, unknown = variables.keys() - weights.keys(), weights.keys() - variables.keys()
+        raise InputError(
+            f"The weights do not belong to this model: missing {quote_names(missing) or 'none'}, unknown "
+            f"{quote_names(unknown) or 'none'}. Load the weights that were saved with this network."
+        )
+    for name, variable in variables.items():
+        if variable.shape != weights[name].shape:
+            raise InputError(
+                f"Weight {name!r} has shape {weights[name].shape}, the model wants {tuple(variable.shape)}. "
+                "Load the weights that were saved with this network."
+            )
+        variable.assign(weights[name])
+
+
+def named_weights(model: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
+    """Full name and variable of every weight; random generators' states are no weights."""
+    for layer in model.layers:
+        for variable in layer.weights:
+            yield weight_name(layer, variable), variable
+
+
+def weight_name(layer: keras.Layer, variable: keras.Variable) -> str:
+    """ "<block path>/<weight>"; a weight whose own name has a path (the decoder's read-out) keeps that."""
+    own = variable.name.replace(".", "/")
+    block = "future" if layer.name == FRAMES else layer.name.replace(".", "/")
+    return own if "/" in own else f"{block}/{own}"
+
+
+__all__: Sequence[str] = (
+    "assemble",
+    "carried",
+    "first_states",
+    "get_weights",
+    "last_step",
+    "named_weights",
+    "set_weights",
+)

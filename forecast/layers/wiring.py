@@ -1,0 +1,152 @@
+"""The graph of a network: which Keras layer each block becomes, and what flows between them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+from forecast import cells
+from forecast.cells.weights import future_width, weight_shapes
+from forecast.errors import InputError
+from forecast.layers import blocks as layers
+from forecast.layers.gru import GRU
+from forecast.layers.lstm import LSTM
+from forecast.layers.scan import Scan
+from forecast.layers.simple_rnn import SimpleRNN
+from forecast.network import Bidirectional, Block, Dense, Dropout, Network, Parallel, Recurrent, Taps
+
+FAST: dict[str, tuple[type[keras.layers.RNN], frozenset[str]]] = {
+    "lstm": (LSTM, frozenset()),
+    "gru": (GRU, frozenset({"reset_after"})),
+    "simple_rnn": (SimpleRNN, frozenset({"activation"})),
+}
+"""The cells with a kernel of their own, and the options that kernel knows."""
+
+ZEROS = {"kernel_initializer": "zeros", "recurrent_initializer": "zeros", "unit_forget_bias": False}
+"""`assemble` sets the weights, so Keras need not draw them first."""
+
+FRAMES = "future.frames"
+"""The layer of the weights "future/..."; the input of that name is a layer too, and no two may share one."""
+
+Tensor = Any
+States = dict[str, Tensor]
+
+
+@dataclass
+class Wiring:
+    """Makes layers once by name and connects them; a second graph over a model's layers shares its weights."""
+
+    network: Network
+    dtype: str
+    seed: int = 0
+    layers: dict[str, keras.Layer] = field(default_factory=dict)
+    before: States | None = None
+    after: States = field(default_factory=dict)
+
+    @classmethod
+    def over(cls, network: Network, model: keras.Model) -> Wiring:
+        """A wiring that uses the layers of a model of the same network."""
+        known = {layer.name: layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)}
+        return cls(network, model.get_layer("readout").variable_dtype, layers=known)
+
+    def model(self, *, last: bool = False, carry: bool = False) -> keras.Model:
+        """The Keras model; `last`: read out at the last step alone; `carry`: with states in and out."""
+        weight_shapes(self.network)  # refuses blocks that do not fit together
+        shapes = self.network.shapes
+        inputs: dict[str, Any] = {"past": self._input("past", (None, shapes.channels))}
+        if shapes.future_channels:
+            inputs["future"] = self._input("future", (None, shapes.future_channels))
+        if carry:
+            inputs["states"] = self.before = self._state_inputs()
+        x = self._series(self.network.blocks, "", self._first(inputs))
+        forecast = self._read_out(x[:, -1:] if last else x)
+        outputs = {"forecast": forecast, "states": self.after} if carry else forecast
+        return keras.Model(inputs, outputs)
+
+    def _first(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        units, horizon = future_width(self.network), self.network.shapes.horizon
+        if not units:
+            return inputs["past"]
+        frames = self._layer(FRAMES, layers.FutureFrames, horizon=horizon, units=units)(inputs["future"])
+        return self._layer("past.future", layers.Joined)([inputs["past"], frames])
+
+    def _read_out(self, x: Tensor) -> Tensor:
+        s = self.network.shapes
+        shape = (s.horizon, s.outputs, s.parameters)
+        return self._layer("readout", layers.ReadOut, shape=shape, activation=self.network.readout_activation)(x)
+
+    def _series(self, blocks: Sequence[Block], prefix: str, x: Tensor) -> Tensor:
+        for block in blocks:
+            x = self._block(block, prefix + block.name, x)
+        return x
+
+    def _block(self, block: Block, path: str, x: Tensor) -> Tensor:
+        match block:
+            case Dense():
+                return self._layer(path, layers.Dense, units=block.units, activation=block.activation)(x)
+            case Taps():
+                return self._taps(block, path, x)
+            case Recurrent():
+                return self._recurrent(block, path, x)
+            case Dropout():
+                return self._dropout(block, path, x)
+            case Parallel():
+                parts = [self._series(b, f"{path}/{k}/", x) for k, b in enumerate(block.branches)]
+                return self._layer(path, layers.Joined, merge=block.merge)(parts)
+            case Bidirectional():
+                return self._bidirectional(block, path, x)
+        raise InputError(f"Block {path!r} is a {type(block).__name__}, which forecast.layers cannot build.")
+
+    def _taps(self, block: Taps, path: str, x: Tensor) -> Tensor:
+        layer = self._layer(path, layers.DelayLine, delays=block.delays, channels=block.channels)
+        earlier = () if self.before is None else (self.before[f"{path}/line"],)
+        taps, self.after[f"{path}/line"] = layer(x, *earlier)
+        return taps
+
+    def _recurrent(self, block: Recurrent, path: str, x: Tensor) -> Tensor:
+        names = list(cells.get(block.cell, block.units, block.options).states())
+        given = None if self.before is None else [self.before[f"{path}/{name}"] for name in names]
+        output, *states = self._recurrence(block, path)(x, initial_state=given)
+        self.after |= {f"{path}/{name}": state for name, state in zip(names, states, strict=True)}
+        return output
+
+    def _bidirectional(self, block: Bidirectional, path: str, x: Tensor) -> Tensor:
+        ends = [self._recurrence(block, f"{path}/{way}", reverse=way == "backward") for way in ("forward", "backward")]
+        return self._layer(path, layers.Joined)([layer(x)[0][:, -1:] for layer in ends])
+
+    def _recurrence(self, block: Recurrent | Bidirectional, path: str, reverse: bool = False) -> keras.Layer:
+        """The fast layer where the cell has one; `return_state`, so one layer serves plain and carried graphs."""
+        fast, known = FAST.get(block.cell, (None, frozenset()))
+        options = {key: value for key, value in block.options.items() if (key, value) != ("h_init", "zero")}
+        if fast is None or not options.keys() <= known:
+            own = {"cell": block.cell, "units": block.units, "options": block.options}
+            return self._layer(path, Scan, **own, go_backwards=reverse)
+        zeros = {key: value for key, value in ZEROS.items() if fast is LSTM or key != "unit_forget_bias"}
+        fixed = {"units": block.units, "return_sequences": True, "return_state": True, "go_backwards": reverse}
+        return self._layer(path, fast, **fixed, **options, **zeros)
+
+    def _dropout(self, block: Dropout, path: str, x: Tensor) -> Tensor:
+        if not block.rate:
+            return x
+        # One mask for all steps of a sequence: noise that changed with time would be a second, faster signal.
+        own = {"rate": block.rate, "noise_shape": (None, 1, None), "seed": zlib.crc32(f"{self.seed}/{path}".encode())}
+        return self._layer(path, keras.layers.Dropout, **own)(x)
+
+    def _layer(self, path: str, make: Callable[..., keras.Layer], **arguments: Any) -> keras.Layer:
+        name = path.replace("/", ".")
+        if name not in self.layers:
+            self.layers[name] = make(**arguments, name=name, dtype=self.dtype)
+        return self.layers[name]
+
+    def _input(self, name: str, shape: tuple[int | None, ...]) -> Tensor:
+        return keras.Input(shape, dtype=self.dtype, name=name.replace("/", "."))
+
+    def _state_inputs(self) -> States:
+        """One input for each state, with the shapes a plain pass ends with."""
+        probe = Wiring(self.network, self.dtype, layers=self.layers)
+        probe.model()
+        return {path: self._input(f"states/{path}", tuple(state.shape[1:])) for path, state in probe.after.items()}
