@@ -1,0 +1,52 @@
+"""The command `forecast`: one file per command; each imports what it needs when it is called, so `--help` is quick."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import typer
+
+import forecast
+from forecast.cli import check, clean, compare, doctor, models, run, sync
+from forecast.errors import ForecastError
+
+app = typer.Typer(
+    name="forecast",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"forecast {forecast.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_version, is_eager=True),
+) -> None:
+    """Train, compare, record and keep retraining forecasters on stock and weather series."""
+
+
+for module in (run, check, models, compare, doctor, sync, clean):
+    module.register(app)
+for name in ("data",):
+    if importlib.util.find_spec(f"forecast.cli.{name}") is not None:
+        importlib.import_module(f"forecast.cli.{name}").register(app)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs one command and ends the process; an expected failure is one message on standard error and its code."""
+    try:
+        app(args=list(arguments) if arguments is not None else None, prog_name="forecast")
+    except ForecastError as error:
+        print(f"{error}", file=sys.stderr, flush=True)
+        sys.exit(error.exit_code)
+    sys.exit(0)

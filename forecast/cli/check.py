@@ -1,0 +1,87 @@
+"""`forecast check`: every configuration, name and data set, before anything expensive starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from forecast.cli.shown import FORMAT, ROOT, Format, require_project, show
+from forecast.errors import ForecastError
+
+
+def register(app: typer.Typer) -> None:
+    app.command("check")(check)
+
+
+def check(root: Path = ROOT, form: Format = FORMAT) -> None:
+    """Check all configs, names and data, and name every fault."""
+    findings = list(checked(require_project(root)))
+    show([{"what": name, "found": found} for name, found, _ in findings], form)
+    faults = [error for *_, error in findings if error is not None]
+    if faults:
+        raise _all(faults)
+
+
+def checked(root: Path) -> Iterator[tuple[str, str, ForecastError | None]]:
+    """(what, finding, error or None) for each thing that can be wrong."""
+    datasets = None
+    for name, read in configs(root).items():
+        found, error = _tried(read)
+        if name == "datasets.yaml":
+            datasets = found
+        yield f"configs/{name}", "wrong" if error else _summary(found), error
+    if datasets is None:
+        return
+    from forecast import prepared
+
+    for name in datasets.run:
+        frame, error = _tried(partial(prepared.check_data, name, datasets.datasets[name], root=root))
+        yield f"dataset {name}", "wrong" if error else _span(frame), error
+
+
+def configs(root: Path) -> dict[str, Callable[[], Any]]:
+    """File name → what reads it, for every file below configs/ that a run reads."""
+    from forecast.config.datasets import load_datasets
+    from forecast.config.models import load_models
+    from forecast.config.tuning import load_tuning
+
+    folder = root / "configs"
+    return {
+        "datasets.yaml": lambda: load_datasets(folder),
+        "models.yaml": lambda: load_specs(load_models(folder), folder),
+        "tuning.yaml": lambda: load_tuning(folder),
+    }
+
+
+def load_specs(models: Any, folder: Path) -> dict[str, Any]:
+    """Every entry of configs/models.yaml as its family's spec."""
+    from forecast.models import spec
+
+    return {name: spec(entry, where=f"{folder / 'models.yaml'}: {name}") for name, entry in models.models.items()}
+
+
+def _tried(read: Callable[[], Any]) -> tuple[Any, ForecastError | None]:
+    try:
+        return read(), None
+    except ForecastError as error:
+        return None, error
+
+
+def _summary(config: Any) -> str:
+    names = config if isinstance(config, dict) else getattr(config, "run", None)
+    return f"right: {', '.join(names)}" if names else "right"
+
+
+def _span(frame: Any) -> str:
+    series = frame["unique_id"].nunique()
+    first, last = frame["ds"].min(), frame["ds"].max()
+    return f"right: {len(frame)} rows of {series} series, {first:%Y-%m-%d} to {last:%Y-%m-%d}"
+
+
+def _all(faults: list[ForecastError]) -> ForecastError:
+    """One error with every message; the exit code of the first, for what the user can repair stands first."""
+    return type(faults[0])("\n".join(map(str, faults)))

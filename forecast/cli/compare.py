@@ -1,0 +1,129 @@
+"""`forecast compare A B`: two models of the last run, in words, with the tests that were made."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import typer
+
+from forecast.cli.shown import FORMAT, ROOT, Format, require_project
+from forecast.errors import InputError, closest, quote_names
+
+RANKINGS = {"shipped": "as shipped", "architecture": "architecture alone", "baseline": "baselines"}
+SUMMARY_ORDER = ("mean", "0", "ensemble")
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`difference`: (MAE of a − MAE of b) / MAE of b; below 0, a is better. `sentences` say what was tested."""
+
+    dataset: str
+    ranking: str
+    a: str
+    b: str
+    mae_a: float
+    mae_b: float
+    difference: float
+    sentences: tuple[str, ...]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("compare")(compare)
+
+
+def compare(
+    a: str = typer.Argument(help="A model of the leaderboard."),
+    b: str = typer.Argument(help="Another one."),
+    dataset: str = typer.Option("", "--dataset", help="Only on this data set."),
+    root: Path = ROOT,
+    form: Format = FORMAT,
+) -> None:
+    """Compare two models of the last run, in words."""
+    found = comparisons(require_project(root), a, b, dataset)
+    if form is Format.json:
+        print(json.dumps([asdict(one) for one in found], indent=1, ensure_ascii=False))
+        return
+    for one in found:
+        print(f"{one.dataset}, {RANKINGS.get(one.ranking, one.ranking)}: {headline(one)}")
+        for sentence in one.sentences:
+            print(f"  {sentence}")
+
+
+def comparisons(root: Path, a: str, b: str, dataset: str = "") -> list[Comparison]:
+    """Every dataset and ranking in which both models stand; `InputError` when there is none."""
+    rows = _leaderboard(root / "reports" / "leaderboard.csv")
+    _require(a, {row["model"] for row in rows}, "model")
+    _require(b, {row["model"] for row in rows}, "model")
+    datasets = list(dict.fromkeys(row["dataset"] for row in rows))
+    if dataset:
+        _require(dataset, set(datasets), "dataset")
+        datasets = [dataset]
+    found = [one for name in datasets for one in _on(root, name, a, b, [r for r in rows if r["dataset"] == name])]
+    if not found:
+        raise InputError(f"{a!r} and {b!r} stand in no ranking together with a result. See reports/report.html.")
+    return found
+
+
+def headline(one: Comparison) -> str:
+    """`lstm 1.291 against naive 2.160 in test MAE: 40.2 % lower.`"""
+    share = f"{abs(one.difference):.1%}".replace("%", " %")
+    word = "equal" if one.mae_a == one.mae_b else f"{share} {'lower' if one.difference < 0 else 'higher'}"
+    return f"{one.a} {one.mae_a:.4g} against {one.b} {one.mae_b:.4g} in test MAE: {word}."
+
+
+def _on(root: Path, dataset: str, a: str, b: str, rows: list[Row]) -> list[Comparison]:
+    tests = _tests(root / "data" / "compared" / dataset / "verdicts.json")
+    found = []
+    for ranking in RANKINGS:
+        row_a, row_b = _row(rows, a, ranking), _row(rows, b, ranking)
+        # Baselines stand in both rankings: two of them are compared once.
+        if row_a is None or row_b is None or (row_a["ranking"] == row_b["ranking"] != ranking):
+            continue
+        mae_a, mae_b = float(row_a["mae"]), float(row_b["mae"])
+        sentences = tuple(_sentences(tests, a, b, ranking)) or (NOT_TESTED,)
+        found.append(Comparison(dataset, ranking, a, b, mae_a, mae_b, mae_a / mae_b - 1 if mae_b else 0.0, sentences))
+    return found
+
+
+NOT_TESTED = "This pair was not tested: a difference of the means alone says little."
+
+
+def _row(rows: list[Row], model: str, ranking: str) -> Row | None:
+    fitting = [row for row in rows if row["model"] == model and row["ranking"] in (ranking, "baseline") and row["mae"]]
+    for seed in SUMMARY_ORDER:
+        for row in fitting:
+            if row["seed"] == seed and row["status"] == "ok":
+                return row
+    return None
+
+
+def _sentences(tests: list[dict], a: str, b: str, ranking: str) -> list[str]:
+    found = []
+    for test in tests:
+        pair = (test["model"], test["against"])
+        if pair in ((a, b), (b, a)) and test.get("ranking") in (ranking, None, "baseline"):
+            p = "" if test.get("p_holm") is None else f", p {test['p_holm']:.3g} after Holm"
+            found.append(f"{pair[0]} against {pair[1]}: {test['word']} ({test['relative_difference']:+.1%}{p}).")
+    return found
+
+
+def _tests(path: Path) -> list[dict]:
+    if not path.exists():
+        return []
+    return list(json.loads(path.read_text(encoding="utf-8"))["tests"])
+
+
+def _leaderboard(path: Path) -> list[Row]:
+    if not path.exists():
+        raise InputError(f"{path}: no such file: nothing was compared yet. Run `make run` first.")
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _require(name: str, known: set[str], what: str) -> None:
+    if name not in known:
+        raise InputError(f"Unknown {what} {name!r}.{closest(name, known)} In the leaderboard: {quote_names(known)}.")

@@ -1,0 +1,170 @@
+"""`forecast doctor`: is this machine, environment and folder fit to run, and if not, what repairs it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import typer
+
+from forecast.bootstrap import RUN_LOCK, WANTED
+from forecast.cli.shown import FORMAT, ROOT, Format, require_project, show
+from forecast.errors import BusyError, ForecastError
+from forecast.files import TEMPORARY, locked, remove_leftovers
+
+LEAST_FREE = 3e9  # bytes: environment, DVC's cache and MLflow's artifacts of one run
+Finding = tuple[str, str, str]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("doctor")(doctor)
+
+
+def doctor(
+    root: Path = ROOT,
+    form: Format = FORMAT,
+    repair: bool = typer.Option(False, "--repair", help="Remove what killed runs left behind."),
+) -> None:
+    """Examine environment, disk, locks, DVC and MLflow."""
+    project = require_project(root).resolve()
+    if repair:
+        for path in _mend(project):
+            print(f"Removed {path.relative_to(project)}")
+    rows = [{"what": what, "found": found, "repair": advice} for what, found, advice in findings(project)]
+    show(rows, form)
+    if any(row["repair"] for row in rows):
+        raise typer.Exit(1)
+
+
+def findings(root: Path) -> Iterator[Finding]:
+    """(what, found, repair); an empty repair means that all is well."""
+    examinations: tuple[Callable[[Path], Finding], ...] = (
+        interpreter, environment, bytecode, disk, running, leftovers, dvc, mlflow,
+    )  # fmt: skip
+    for examine in examinations:
+        yield examine(root)
+
+
+def interpreter(root: Path) -> Finding:
+    found = ".".join(map(str, sys.version_info[:3]))
+    wrong = sys.version_info[:2] != WANTED
+    return "interpreter", f"Python {found}", "python3.11 is wanted: `make setup PYTHON=python3.11`" if wrong else ""
+
+
+def environment(root: Path) -> Finding:
+    """Versions installed against requirements.lock."""
+    wrong = [f"{name} {found or 'missing'}, wanted {wanted}" for name, found, wanted in differing(root)]
+    shown = f"{len(wrong)} packages differ: {'; '.join(wrong[:3])}" if wrong else "matches requirements.lock"
+    return "environment", shown, "`make setup`" if wrong else ""
+
+
+def differing(root: Path) -> list[tuple[str, str, str]]:
+    """(package, installed version or empty, locked version) where the two differ."""
+    text = (root / "requirements.lock").read_text(encoding="utf-8")
+    installed = {_normal(d.name): d.version for d in importlib.metadata.distributions() if d.name}
+    found = []
+    for name, version, condition in re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)\s*(;[^\\\n]*)?", text, re.MULTILINE):
+        if installed.get(_normal(name)) != version and _applies(condition):
+            found.append((name, installed.get(_normal(name), ""), version))
+    return found
+
+
+def bytecode(root: Path) -> Finding:
+    """Without compiled bytecode importing TensorFlow takes three times as long."""
+    spec = importlib.metadata.distribution("tensorflow-cpu" if _has("tensorflow-cpu") else "tensorflow")
+    folder = Path(str(spec.locate_file("tensorflow"))) / "python" / "framework"
+    compiled = any(folder.glob("__pycache__/*.pyc"))
+    return "bytecode", "compiled" if compiled else "not compiled", (
+        "" if compiled else f"`{sys.executable} -m compileall -q {Path(sys.prefix) / 'lib'}`"
+    )  # fmt: skip
+
+
+def disk(root: Path) -> Finding:
+    free = shutil.disk_usage(root).free
+    return "disk", f"{free / 1e9:.1f} GB free", "" if free >= LEAST_FREE else "free some space, or `forecast clean`"
+
+
+def running(root: Path) -> Finding:
+    try:
+        with locked(root / RUN_LOCK, what="`make run`"):
+            return "runs", "none is running", ""
+    except BusyError:
+        pid = (root / RUN_LOCK).with_suffix(".pid")
+        return "runs", f"PID {pid.read_text().strip() if pid.exists() else 'unknown'} is running", ""
+
+
+def leftovers(root: Path) -> Finding:
+    found = [path for folder in _WRITTEN for path in (root / folder).rglob(f"{TEMPORARY}*")]
+    return (
+        "leftovers",
+        f"{len(found)} temporary files" if found else "none",
+        "`forecast doctor --repair`" if found else "",
+    )
+
+
+def dvc(root: Path) -> Finding:
+    if not (root / ".dvc" / "config").exists():
+        return "DVC", "no .dvc here", "restore .dvc from git, or `.venv/bin/dvc init`"
+    present = _has("dvc") and (root / "dvc.yaml").exists()
+    return "DVC", importlib.metadata.version("dvc") if present else "missing", "" if present else "`make setup`"
+
+
+def mlflow(root: Path) -> Finding:
+    """The tracking store answers; a store that was not made yet is well too."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
+    shown = re.sub(r"//[^/@]*@", "//", uri)
+    try:
+        return "MLflow", f"{shown}: {_answer(uri)}", ""
+    except (OSError, sqlite3.Error, ForecastError) as error:
+        return "MLflow", f"{shown}: {error}", "start the server or repair the address; then `forecast sync`"
+
+
+def _answer(uri: str) -> str:
+    if uri.startswith("sqlite:///"):
+        path = Path(uri.removeprefix("sqlite:///"))
+        if not path.exists():
+            return "not made yet; the first run makes it"
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2)) as store:
+            (count,) = store.execute("select count(*) from runs").fetchone()
+            return f"{count} runs"
+    if uri.startswith(("http://", "https://")):
+        import httpx
+
+        try:
+            return f"answers {httpx.get(uri.rstrip('/') + '/health', timeout=3).status_code}"
+        except httpx.HTTPError as error:
+            raise ForecastError(f"no answer ({error})") from None
+    return "not examined"
+
+
+_WRITTEN = ("data", "reports", "narrowed", ".forecast")
+
+
+def _mend(root: Path) -> list[Path]:
+    with locked(root / RUN_LOCK, what="`make run`"):
+        return [path for folder in _WRITTEN for path in remove_leftovers(root / folder)]
+
+
+def _has(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _applies(condition: str) -> bool:
+    from packaging.markers import Marker
+
+    return not condition.strip("; ") or Marker(condition.strip("; ")).evaluate()

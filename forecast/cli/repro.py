@@ -1,0 +1,190 @@
+"""DVC as a child of `forecast run`: started, watched, stopped; and the narrowed run that goes past it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from forecast.errors import BusyError, ForecastError
+from forecast.files import write_bytes
+from forecast.processes import end_with_this_process
+from forecast.progress import duration
+from forecast.stage import LOG_VARIABLE
+
+STAGES = ("fetch", "prepare", "tune", "train", "compare", "report")
+SHELLS = ("sh", "dash", "bash", "zsh", "fish", "ksh")
+# What a narrowed run reads beside its own folder, and the finished work it shares with whole runs.
+SHARED = ("configs", "data/pointers", "data/snapshots", ".forecast")
+UNCACHED = ("reports/leaderboard.csv",)
+
+
+def repro(root: Path, datasets: Sequence[str], environment: Mapping[str, str]) -> None:
+    """`dvc repro --keep-going` of everything, or of the stages of `datasets`; `ForecastError` naming what failed."""
+    refuse_if_busy(root)
+    kept = {name: (root / name).read_bytes() for name in UNCACHED if (root / name).exists()}
+    targets = [f"compare@{name}" for name in datasets]
+    with tempfile.TemporaryDirectory(prefix="forecast-run-") as folder:
+        log = Path(folder) / "stages.jsonl"
+        code = watched([*dvc(), "repro", "--keep-going", *targets], root, {**environment, LOG_VARIABLE: str(log)})
+        lines = read_log(log)
+    _show_times(lines)
+    if code:
+        open_stages = unfinished(root, targets)
+        _put_back(root, kept, open_stages)
+        raise explained(
+            {line["stage"]: (line["code"], line["message"]) for line in lines if line["code"]}, open_stages
+        )
+
+
+def dvc() -> list[str]:
+    """DVC of this environment, whatever PATH says."""
+    return [sys.executable, "-m", "dvc"]
+
+
+def refuse_if_busy(root: Path) -> None:
+    """`BusyError` naming the PID while a `dvc repro` outside `forecast run` works; a dead one's lock is removed."""
+    lock = root / ".dvc" / "tmp" / "rwlock"
+    try:
+        held = json.loads(lock.read_text(encoding="utf-8"))
+        writers = [info["pid"] for info in held.get("write", {}).values()]
+    except (OSError, ValueError, KeyError, AttributeError):
+        return
+    alive = [pid for pid in writers if psutil.pid_exists(pid)]
+    if alive:
+        raise BusyError(f"`dvc repro` is already running here (PID {alive[0]}). Wait for it, or stop that process.")
+    if writers:
+        lock.unlink(missing_ok=True)
+
+
+def watched(command: list[str], root: Path, environment: Mapping[str, str]) -> int:
+    """Runs `command` with its output passing through; Ctrl-C ends all of it within five seconds."""
+    process = subprocess.Popen(command, cwd=root, env=dict(environment), preexec_fn=end_with_this_process)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        stop(psutil.Process(process.pid))
+        process.wait()
+        refuse_if_busy(root)
+        raise
+
+
+def stop(parent: psutil.Process, grace: float = 3.0) -> None:
+    """Ends `parent` and what it started: its children may unwind first, while it cannot start another."""
+    try:
+        parent.suspend()
+        descendants = parent.children(recursive=True)
+        stages = parent.children()
+        stages += [child for shell in stages if shell.name() in SHELLS for child in shell.children()]
+    except psutil.NoSuchProcess:
+        return
+    _send(stages, signal.SIGTERM)
+    psutil.wait_procs(stages, timeout=grace)
+    _send([*descendants, parent], signal.SIGKILL)
+    psutil.wait_procs(descendants, timeout=1.0)
+
+
+def _send(processes: Sequence[psutil.Process], number: int) -> None:
+    for process in processes:
+        try:
+            process.send_signal(number)
+        except psutil.NoSuchProcess:
+            continue
+
+
+def read_log(log: Path) -> list[dict]:
+    """What `forecast.stage` wrote, a line for each stage that ended by itself."""
+    if not log.exists():
+        return []
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def _show_times(lines: list[dict]) -> None:
+    if not lines:
+        return
+    spent = {line["stage"]: line["ended"] - line["began"] for line in lines}
+    startup = sum(line["startup_seconds"] for line in lines)
+    peak = max(line["peak_mb"] for line in lines)
+    print("\nStages: " + ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in spent.items()))
+    print(f"Start-up (imports) {duration(startup)} in all processes, largest process {peak} MB", flush=True)
+
+
+def explained(failed: dict[str, tuple[int, str]], open_stages: Sequence[str]) -> ForecastError:
+    """The error that names every stage that failed and every one that had to wait for it.
+
+    `failed`: what the stages said themselves, (exit code, message); a killed one said nothing, but it is the first of
+    its dataset's `open_stages`.
+    """
+    named = dict(failed)
+    for stage in _first_of_each(open_stages):
+        if not any(_dataset(stage) == _dataset(name) for name in named):
+            named[stage] = (1, "ended without a message (killed, or out of memory)")
+    waiting = [stage for stage in open_stages if stage not in named]
+    lines = [f"Failed: {stage}: {message}" for stage, (_, message) in named.items()]
+    lines += [f"Not made because of that: {', '.join(waiting)}."] if waiting else []
+    error = ForecastError("\n".join([*lines, "The rest is finished. Repair the cause, then the same command again."]))
+    error.exit_code = next((code for code, _ in named.values() if code not in (0, 1)), 1)
+    return error
+
+
+def unfinished(root: Path, targets: Sequence[str]) -> list[str]:
+    """The stages that `dvc status` finds out of date, in the order of the pipeline."""
+    command = [*dvc(), "status", "--json", *targets, *(["--with-deps"] if targets else [])]
+    said = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout
+    try:
+        found = list(json.loads(said[said.index("{") :]))
+    except ValueError:
+        return []
+    return sorted(found, key=lambda stage: (_dataset(stage), STAGES.index(stage.partition("@")[0])))
+
+
+def _first_of_each(stages: Sequence[str]) -> list[str]:
+    first: dict[str, str] = {}
+    for stage in stages:
+        first.setdefault(_dataset(stage), stage)
+    return [stage for name, stage in first.items() if name]
+
+
+def _dataset(stage: str) -> str:
+    return stage.partition("@")[2]
+
+
+def _put_back(root: Path, kept: Mapping[str, bytes], stages: Sequence[str]) -> None:
+    """DVC removes outs before a stage runs; those of a failed stage come back from its cache, or from memory."""
+    for stage in stages:
+        subprocess.run([*dvc(), "checkout", "--quiet", stage], cwd=root, capture_output=True, check=False)
+    for name, content in kept.items():
+        if not (root / name).exists():
+            write_bytes(root / name, content)
+
+
+def narrowed(root: Path, dataset: str, models: Sequence[str], environment: Mapping[str, str]) -> Path:
+    """Only `models` (and the baselines they are judged by) in a folder of their own; the folder.
+
+    DVC's outs stay whole; finished tuning and training is shared with whole runs through `.forecast/`.
+    """
+    place = root / "narrowed" / f"{dataset}-{'-'.join(models)}"
+    for name in SHARED:
+        link = place / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        (root / name).mkdir(parents=True, exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to(os.path.relpath(root / name, link.parent), target_is_directory=True)
+    for stage in STAGES[:-1]:
+        command = [sys.executable, "-m", f"pipelines.{stage}", dataset, "--root", str(place.relative_to(root))]
+        if stage in ("tune", "train"):
+            command += ["--models", ",".join(models)]
+        print(f"Running stage {stage!r} of {dataset}, only {', '.join(models)}", flush=True)
+        code = watched(command, root, environment)
+        if code:
+            error = ForecastError(f"Stage {stage} of {dataset} failed (exit {code}); its message stands above.")
+            error.exit_code = code if code > 0 else 1
+            raise error
+    return place

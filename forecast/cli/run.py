@@ -1,0 +1,92 @@
+"""`forecast run`: check, `dvc repro`, publish, leaderboard; what `make run` calls."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import typer
+
+from forecast.bootstrap import RUN_LOCK
+from forecast.cli import repro
+from forecast.cli.check import checked
+from forecast.cli.shown import ROOT, require_project
+from forecast.files import locked, remove_leftovers
+from forecast.processes import stop_on_signals
+from forecast.progress import duration
+from forecast.stage import INTERRUPTED, JOBS_VARIABLE, default_jobs
+
+WRITTEN = ("data", "reports", "narrowed", ".forecast")
+
+
+def register(app: typer.Typer) -> None:
+    app.command("run")(run)
+
+
+def run(
+    root: Path = ROOT,
+    jobs: int = typer.Option(0, "--jobs", min=0, help="Worker processes; 0 is one for each core."),
+    dataset: str = typer.Option("", "--dataset", help="Only this data set (an entry of configs/datasets.yaml)."),
+    model: str = typer.Option("", "--model", help="Only these models, separated by commas; beside the pipeline."),
+) -> None:
+    """Make what is out of date, publish it, show the leaderboard."""
+    stop_on_signals()
+    project = require_project(root).resolve()
+    started = time.monotonic()
+    with locked(project / RUN_LOCK, what="`make run`"):
+        try:
+            _prepared(project)
+            datasets, models = chosen(project, dataset, model)
+            environment = {**os.environ, JOBS_VARIABLE: str(jobs or default_jobs(os.environ))}
+            if models:
+                places = [repro.narrowed(project, name, models, environment) for name in datasets]
+            else:
+                repro.repro(project, datasets if dataset else (), environment)
+                _published(project)
+                places = [project]
+        except KeyboardInterrupt:
+            print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
+    _shown(places, datasets, whole=not dataset and not models, took=time.monotonic() - started)
+
+
+def chosen(root: Path, dataset: str, model: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(datasets, models) that the two options name; `InputError` with the nearest name for an unknown one."""
+    from forecast.config.datasets import load_dataset, load_datasets
+    from forecast.config.models import load_models
+
+    models = tuple(name.strip() for name in model.split(",") if name.strip())
+    load_models(root / "configs").selected(models)
+    if dataset:
+        load_dataset(dataset, root / "configs")
+        return (dataset,), models
+    return load_datasets(root / "configs").run, models
+
+
+def _prepared(root: Path) -> None:
+    print("Checking configs and data", flush=True)
+    faults = [error for *_, error in checked(root) if error is not None]
+    if faults:
+        raise type(faults[0])("\n".join(map(str, faults)))
+    for folder in WRITTEN:
+        for path in remove_leftovers(root / folder):
+            print(f"Removed {path.relative_to(root)}, left by an interrupted run", flush=True)
+
+
+def _published(root: Path) -> None:
+    from forecast.cli.sync import published
+
+    print(published(root), flush=True)
+
+
+def _shown(places: list[Path], datasets: tuple[str, ...], *, whole: bool, took: float) -> None:
+    from forecast.report.terminal import show
+
+    for place in places:
+        show(place, datasets if len(places) == 1 else (place.name.partition("-")[0],))
+    print(f"Took {duration(took)}")
+    if whole:
+        print("Report: reports/report.html (and reports/leaderboard.csv)")
+        print("MLflow: make ui, then http://127.0.0.1:5000")

@@ -1,0 +1,55 @@
+"""How commands show things: a table for people, JSON for programs; the same rows."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from forecast.errors import InputError
+
+ROOT = typer.Option(Path(), "--root", help="The project's folder.", show_default="this one")
+
+
+class Format(StrEnum):
+    """What `--format` takes."""
+
+    table = "table"
+    json = "json"
+
+
+FORMAT = typer.Option(Format.table, "--format", help="For people or for programs.")
+
+
+def show(rows: Sequence[Mapping[str, Any]], form: Format, *, title: str = "") -> None:
+    """`rows` of equal keys, the keys being the columns."""
+    if form is Format.json:
+        print(json.dumps([dict(row) for row in rows], indent=1, ensure_ascii=False))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in rows[0] if rows else ():
+        table.add_column(column.replace("_", " "), overflow="fold")
+    for row in rows:  # as Text: `[t-1]` of an equation is no markup
+        table.add_row(*(Text("" if value is None else str(value)) for value in row.values()))
+    # A pipe or a file is no 80-column terminal: folding there would break `grep`.
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def require_project(root: Path) -> Path:
+    """`root` when it is a project's folder, else `InputError`."""
+    if not (root / "configs" / "datasets.yaml").exists():
+        where = root.resolve()
+        raise InputError(
+            f"{where}: no configs/datasets.yaml here. Run the command in the project's folder or name it with --root."
+        )
+    return root
