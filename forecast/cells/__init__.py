@@ -18,7 +18,7 @@ from forecast.errors import InputError, closest, quote_names
 
 __all__ = ["Array", "Cell", "Namespace", "Weight", "activate", "available", "get", "numpy_namespace"]
 
-NOT_CELLS = {"base", "namespace", "weights"}
+NOT_CELLS = {"base", "namespace", "states", "weights"}
 
 
 def available() -> tuple[str, ...]:

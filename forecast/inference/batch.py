@@ -15,6 +15,7 @@ import numpy as np
 from forecast import cells
 from forecast.cells.base import Cell
 from forecast.cells.namespace import activate, numpy_namespace
+from forecast.cells.states import own_weights
 from forecast.cells.weights import future_width, widest
 from forecast.errors import InputError
 from forecast.inference.checks import check_weights, check_windows
@@ -46,7 +47,7 @@ def last(network: Network, weights: Weights, past: np.ndarray, future: np.ndarra
 def final_states(
     network: Network, weights: Weights, past: np.ndarray, future: np.ndarray | None = None
 ) -> dict[str, dict[str, np.ndarray]]:
-    """The states of all blocks after the last step, batch first, by block path (see `inference.streaming.State`)."""
+    """The states of all blocks after the last step, batch first, by block path (see `forecast.cells.states`)."""
     dtype = check_weights(network, weights)
     past, future = check_windows(network, past, future, dtype)
     parts = []
@@ -222,12 +223,6 @@ class _Pass:
 
     def _weights(self, path: str) -> dict[str, np.ndarray]:
         return own_weights(self.weights, path)
-
-
-def own_weights(weights: Weights, path: str) -> dict[str, np.ndarray]:
-    """The weights of the block at `path` by their own names."""
-    start = len(path) + 1
-    return {name[start:]: weight for name, weight in weights.items() if name.startswith(f"{path}/")}
 
 
 def _batch_first(states: Arrays) -> dict[str, np.ndarray]:

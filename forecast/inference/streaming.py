@@ -12,21 +12,18 @@ import numpy as np
 
 from forecast import cells
 from forecast.cells.namespace import activate, numpy_namespace
-from forecast.cells.weights import future_width, output_width
+from forecast.cells.states import States, first_states, own_weights
+from forecast.cells.weights import future_width
 from forecast.errors import InputError
-from forecast.inference.batch import Weights, final_states, own_weights
+from forecast.inference.batch import Weights, final_states
 from forecast.inference.checks import check_future, check_weights
 from forecast.inference.decoder import decode
 from forecast.network import Bidirectional, Block, Dense, Dropout, EncoderDecoder, Network, Parallel, Recurrent, Taps
 
-States = Mapping[str, Mapping[str, np.ndarray]]
-
 
 @dataclass(frozen=True)
 class State:
-    """`blocks`: by block path ("name", inside parallel blocks "name/branch/name"), arrays with the batch first:
-    the states `(B, size)` of a recurrent block's cell, or the delay `line` `(B, longest delay, columns)` of taps,
-    oldest row first."""
+    """`blocks`: what every block remembers, by block path (see `forecast.cells.states.States`)."""
 
     blocks: States
     batch: int
@@ -37,8 +34,7 @@ def initial(network: Network, weights: Weights, batch: int) -> State:
     """The state before the first row: what `forward` starts a window from."""
     refuse_windowed(network.blocks)
     dtype = check_weights(network, weights)
-    width = network.shapes.channels + future_width(network)
-    return State(_initial(network, weights, network.blocks, "", width, batch), batch, dtype)
+    return State(first_states(network, weights, batch), batch, dtype)
 
 
 def absorb(network: Network, weights: Weights, past: np.ndarray, future: np.ndarray | None = None) -> State:
@@ -80,28 +76,6 @@ def refuse_windowed(blocks: Sequence[Block]) -> None:
                 f"Block {block.name!r} is bidirectional: it reads its window from both ends and cannot take one row "
                 "at a time. Forecast with `last` on whole windows, or use a Recurrent block."
             )
-
-
-def _initial(
-    network: Network, weights: Weights, blocks: Sequence[Block], prefix: str, width: int, batch: int
-) -> dict[str, Mapping[str, np.ndarray]]:
-    states: dict[str, Mapping[str, np.ndarray]] = {}
-    for block in blocks:
-        path = prefix + block.name
-        match block:
-            case Recurrent() | EncoderDecoder():
-                cell = cells.get(block.cell, block.units, block.options)
-                own = own_weights(weights, path if isinstance(block, Recurrent) else f"{path}/encoder")
-                states[path] = cell.initial(numpy_namespace, own, batch)
-            case Taps():
-                columns = output_width(block, width, network) // len(block.delays)
-                dtype = weights["readout/kernel"].dtype
-                states[path] = {"line": np.zeros((batch, max(block.delays), columns), dtype)}
-            case Parallel():
-                for k, branch in enumerate(block.branches):
-                    states |= _initial(network, weights, branch, f"{path}/{k}/", width, batch)
-        width = output_width(block, width, network)
-    return states
 
 
 @dataclass
