@@ -1,0 +1,31 @@
+"""Whether a difference between two forecasters is real: docs/protocol.md in code. Pure functions, nothing of files."""
+
+from __future__ import annotations
+
+from forecast.comparison.alarms import CopyCheck, LeakAlarm, copy_check, leak_alarm
+from forecast.comparison.confidence_set import model_confidence_set
+from forecast.comparison.dm import DieboldMariano, diebold_mariano
+from forecast.comparison.equivalence import Equivalence, equivalence
+from forecast.comparison.families import holm, verdict
+from forecast.comparison.losses import by_origin, choose, origin_losses, variance_parts
+from forecast.comparison.verdicts import Verdicts, compare
+
+__all__ = [
+    "CopyCheck",
+    "DieboldMariano",
+    "Equivalence",
+    "LeakAlarm",
+    "Verdicts",
+    "by_origin",
+    "choose",
+    "compare",
+    "copy_check",
+    "diebold_mariano",
+    "equivalence",
+    "holm",
+    "leak_alarm",
+    "model_confidence_set",
+    "origin_losses",
+    "variance_parts",
+    "verdict",
+]

@@ -1,0 +1,142 @@
+"""Two alarms: a forecast that only repeats the last value, and one that is too good for what can be known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from forecast import metrics
+from forecast.comparison.dm import MINIMUM
+from forecast.comparison.longrun import bandwidth, mean_error
+from forecast.errors import InputError
+
+Array = NDArray[np.float64]
+
+MOVES = 0.02  # least share of the actual variance that a forecast's own changes must have
+GAIN = 0.05  # more than this below naive's MAE is not believed of daily closes
+# An alarm accuses somebody. At 5 % ten honest models would raise one in four runs of ten (1 - 0.95^10 = 40 %).
+ALARM_LEVEL = 0.001
+
+
+@dataclass(frozen=True)
+class CopyCheck:
+    """Per step (H,): slope of the actual change on the forecast change, the share of variance, and the flag."""
+
+    slope: Array
+    share: Array
+    flagged: NDArray[np.bool_]
+    pooled_p: float
+    is_copy: bool
+    reason: str
+
+
+def copy_check(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int, stride: int = 1) -> CopyCheck:
+    """Does the forecast say anything beyond the last value?
+
+    `y`, `y_hat` (n, H), `last` (n,) the value at each origin, origins in time order. At each step the actual change
+    y - last is regressed on the forecast change y_hat - last (Mincer & Zarnowitz 1969 in changes); a step is flagged
+    when the forecast change has under 2 % of the actual change's variance or the slope is not above zero. The model
+    is a copy when more than half of its steps are flagged, or when over all steps together the forecast changes are
+    not positively related to the actual ones (one-sided test at 5 %, dependence as in `longrun`): a delayed copy
+    moves a lot, only not with the series.
+    """
+    actual, forecast = _changes(y, y_hat, last)
+    keep = np.isfinite(actual) & np.isfinite(forecast)
+    slope, share = np.full(actual.shape[1], np.nan), np.full(actual.shape[1], np.nan)
+    for step in range(actual.shape[1]):
+        slope[step], share[step] = _regression(actual[keep[:, step], step], forecast[keep[:, step], step])
+    flagged = ~((share >= MOVES) & (slope > 0))
+    pooled = _pooled_p(np.where(keep, actual, 0.0), np.where(keep, forecast, 0.0), horizon=horizon, stride=stride)
+    reason = _copy_reason(flagged, share, pooled)
+    return CopyCheck(slope, share, flagged, pooled, bool(reason), reason)
+
+
+def _copy_reason(flagged: NDArray[np.bool_], share: Array, pooled: float) -> str:
+    if flagged.mean() > 0.5:
+        still = float(np.nanmean(share)) if np.isfinite(share).any() else 0.0
+        return (
+            f"{int(flagged.sum())} of {len(flagged)} steps repeat the last value (variance share {100 * still:.1f} %)"
+        )
+    if not pooled < 0.05:
+        return f"its changes are not related to the actual ones (one-sided p = {pooled:.2f})"
+    return ""
+
+
+def _regression(actual: Array, forecast: Array) -> tuple[float, float]:
+    """Slope with intercept, and variance of the forecast change over that of the actual."""
+    if len(actual) < MINIMUM or np.var(actual) == 0:
+        return math.nan, math.nan
+    share = float(np.var(forecast) / np.var(actual))
+    # a copy that went through log and exp moves by rounding noise, and noise has a slope of its own
+    if share < 1e-12:
+        return math.nan, share
+    return float(np.cov(actual, forecast)[0, 1] / np.var(forecast, ddof=1)), share
+
+
+def _pooled_p(actual: Array, forecast: Array, *, horizon: int, stride: int) -> float:
+    """One-sided p that the covariance of the changes, summed over the steps of an origin, is above zero."""
+    if len(actual) < MINIMUM:
+        return math.nan
+    products = ((actual - actual.mean(axis=0)) * (forecast - forecast.mean(axis=0))).sum(axis=1)
+    error = mean_error(products, lag=bandwidth(len(products), horizon=horizon, season=1, stride=stride))
+    return float(stats.t.sf(products.mean() / error.value, error.dof)) if error.value > 0 else 1.0
+
+
+@dataclass(frozen=True)
+class LeakAlarm:
+    """`raised` with its `reasons`; the figures it was judged by stand beside it."""
+
+    raised: bool
+    reasons: tuple[str, ...]
+    gain: float
+    direction: float
+    direction_base: float
+    direction_p: float
+
+
+def leak_alarm(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int, stride: int = 1) -> LeakAlarm:
+    """Is this too good to be true of daily closes? Arguments as in `copy_check`; for daily closing prices only.
+
+    Raised when the MAE is more than 5 % below naive's on the same origins, or when the direction is called
+    significantly more often than by always calling the commoner sign (one-sided, level 0.001, dependence as in
+    `longrun`). Nothing known forecasts closes that well, so a leak is the first thing to look for.
+    """
+    actual, forecast = _changes(y, y_hat, last)
+    naive = metrics.mae(actual, np.zeros_like(actual))
+    gain = metrics.skill(metrics.mae(actual, forecast), naive)
+    hits, base = metrics.direction_hits(y, y_hat, np.asarray(last, dtype=float)[:, None])
+    p = _direction_p(hits, base, horizon=horizon, stride=stride)
+    moved = np.isfinite(base)
+    rate, base_rate = metrics.average(hits[moved]), metrics.average(base[moved])
+    reasons = []
+    if len(actual) >= MINIMUM and gain > GAIN:
+        reasons.append(
+            f"MAE {100 * gain:.1f} % below repeating the last value; more than 5 % is not believed of daily closes"
+        )
+    if p < ALARM_LEVEL:
+        reasons.append(
+            f"direction right in {100 * rate:.1f} % against a base rate of {100 * base_rate:.1f} % (p = {p:.1g})"
+        )
+    return LeakAlarm(bool(reasons), tuple(reasons), gain, rate, base_rate, p)
+
+
+def _direction_p(hits: Array, base: Array, *, horizon: int, stride: int) -> float:
+    ahead = np.where(np.isfinite(hits - base), hits - base, 0.0).sum(axis=1)
+    if len(ahead) < MINIMUM or not np.any(ahead):
+        return 1.0
+    error = mean_error(ahead, lag=bandwidth(len(ahead), horizon=horizon, season=1, stride=stride))
+    return float(stats.t.sf(ahead.mean() / error.value, error.dof)) if error.value > 0 else 1.0
+
+
+def _changes(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike) -> tuple[Array, Array]:
+    actual, forecast, start = (np.asarray(a, dtype=float) for a in (y, y_hat, last))
+    if actual.ndim != 2 or actual.shape != forecast.shape or start.shape != actual.shape[:1]:
+        raise InputError(
+            f"Actuals {actual.shape}, forecasts {forecast.shape}, last values {start.shape}; "
+            "wanted (n, H), (n, H) and (n,)."
+        )
+    return actual - start[:, None], forecast - start[:, None]

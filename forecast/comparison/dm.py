@@ -1,0 +1,128 @@
+"""The Diebold-Mariano test of equal expected loss."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from forecast.comparison.longrun import MeanError, bandwidth, mean_error
+from forecast.errors import InputError
+
+Array = NDArray[np.float64]
+Alternative = Literal["two-sided", "less", "greater"]
+MINIMUM = 8
+
+
+@dataclass(frozen=True)
+class DieboldMariano:
+    """One test. `mean_difference` = mean loss of a - mean loss of b, so below zero a is better.
+
+    `p` is NaN when nothing can be said, and `note` says why; `ci_low` and `ci_high` are the 95 % limits of the mean
+    difference, whatever the alternative. `lag` and `n` are counted in origins.
+    """
+
+    statistic: float
+    p: float
+    lag: int
+    n: int
+    dof: float
+    mean_difference: float
+    relative_difference: float
+    ci_low: float
+    ci_high: float
+    note: str = ""
+
+
+def diebold_mariano(
+    loss_a: ArrayLike,
+    loss_b: ArrayLike,
+    *,
+    horizon: int,
+    season: int,
+    stride: int = 1,
+    alternative: Alternative = "two-sided",
+) -> DieboldMariano:
+    """Test that a and b have the same expected loss (Diebold & Mariano 1995; reading of Giacomini & White 2006).
+
+    `loss_a`, `loss_b` (n,): mean loss over the horizon at each origin, the same origins in time order, `stride` steps
+    apart; `horizon` and `season` in time steps. `alternative="less"`: a has the lower loss. The variance, the
+    correction of Harvey, Leybourne & Newbold (1997) and the t distribution are those of `longrun`. Where no variance
+    can be estimated because a beats b by the same amount at every origin, a sign test on non-overlapping origins
+    takes its place; identical losses give statistic 0 and p 1.
+    """
+    a, b = _pair(loss_a, loss_b)
+    n, difference = len(a), a - b
+    needed = max(MINIMUM, 2 * math.ceil(horizon / stride))
+    if n < needed:
+        return _untested(a, b, f"{n} origins; a test of horizon {horizon} at stride {stride} needs {needed}")
+    mean = float(difference.mean())
+    if not np.any(difference):
+        return _result(0.0, 1.0, MeanError(0.0, n - 1.0, 0, "none"), a, b, "identical losses")
+    error = mean_error(difference, lag=bandwidth(n, horizon=horizon, season=season, stride=stride))
+    if error.value == 0.0:
+        independent = non_overlapping(n, horizon=horizon, stride=stride)
+        p = _sign_test(mean, independent, alternative)
+        return _result(
+            math.copysign(math.inf, mean), p, error, a, b, f"no variance: sign test on {independent} origins"
+        )
+    statistic = mean / error.value
+    note = "" if error.method == "pre-whitened Bartlett" else f"variance by fallback: {error.method}"
+    return _result(statistic, tail(statistic, error.dof, alternative), error, a, b, note)
+
+
+def tail(statistic: float, dof: float, alternative: Alternative) -> float:
+    """p-value of a t statistic."""
+    if alternative == "two-sided":
+        return float(2 * stats.t.sf(abs(statistic), dof))
+    return float(stats.t.cdf(statistic, dof) if alternative == "less" else stats.t.sf(statistic, dof))
+
+
+def non_overlapping(n: int, *, horizon: int, stride: int) -> int:
+    """How many of n origins, `stride` steps apart, have horizons that share no target."""
+    return (n - 1) // math.ceil(horizon / stride) + 1 if n else 0
+
+
+def _result(statistic: float, p: float, error: MeanError, a: Array, b: Array, note: str) -> DieboldMariano:
+    mean = float(np.mean(a - b))
+    reach = float(stats.t.ppf(0.975, error.dof)) * error.value
+    return DieboldMariano(
+        statistic, p, error.lag, len(a), error.dof, mean, relative(a, b), mean - reach, mean + reach, note
+    )
+
+
+def _untested(a: Array, b: Array, note: str) -> DieboldMariano:
+    nan = math.nan
+    mean = float(np.mean(a - b)) if len(a) else nan
+    return DieboldMariano(nan, nan, 0, len(a), nan, mean, relative(a, b), nan, nan, note)
+
+
+def relative(a: Array, b: Array) -> float:
+    """Mean loss of a over that of b, minus 1; NaN when b makes no error."""
+    reference = float(np.mean(b)) if len(b) else 0.0
+    return float(np.mean(a)) / reference - 1 if reference > 0 else math.nan
+
+
+def _sign_test(mean: float, n: int, alternative: Alternative) -> float:
+    chance = 0.5**n
+    if alternative == "two-sided":
+        return min(1.0, 2 * chance)
+    return chance if (mean < 0) == (alternative == "less") else 1.0
+
+
+def _pair(loss_a: ArrayLike, loss_b: ArrayLike) -> tuple[Array, Array]:
+    a, b = np.asarray(loss_a, dtype=float), np.asarray(loss_b, dtype=float)
+    if a.ndim != 1 or a.shape != b.shape:
+        raise InputError(
+            f"Losses of shape {a.shape} and {b.shape}; a paired test wants two flat arrays over the same origins."
+        )
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise InputError(
+            f"{int((~np.isfinite(a) | ~np.isfinite(b)).sum())} of {len(a)} origins have a loss that is not finite. "
+            "Leave out the model that returned it: dropping its hardest origins would flatter it."
+        )
+    return a, b

@@ -1,0 +1,132 @@
+"""From forecasts to one loss per origin, and what its spread is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from forecast.comparison.longrun import bandwidth, mean_error
+from forecast.errors import InputError
+
+Key = tuple[str, str]  # model, ranking
+KEY = ["model", "ranking"]
+COLUMNS = ["model", "ranking", "skip", "seed", "unique_id", "cutoff", "loss"]
+
+
+def keys(means: pd.DataFrame) -> list[Key]:
+    """The columns of `by_origin` as (model, ranking)."""
+    return [(str(key[0]), str(key[1])) for key in means.columns.to_list()]
+
+
+def origin_losses(
+    forecasts: pd.DataFrame, scales: Mapping[str, float], *, kind: Literal["absolute", "squared"] = "absolute"
+) -> pd.DataFrame:
+    """Mean scaled loss over the horizon: one row per seed, series and cutoff, column `loss`.
+
+    `forecasts`: unique_id, cutoff, seed, y, y_hat (and more, ignored), one row per step. `scales`: unique_id to the
+    in-sample scale of the train part, in the unit of y; for one series 1.0 keeps the unit. A missing actual is left
+    out; a missing forecast makes the loss NaN. Columns seed, unique_id, cutoff, loss; sorted by them.
+    """
+    frame = forecasts.loc[forecasts["y"].notna(), ["seed", "unique_id", "cutoff", "y", "y_hat"]]
+    scale = frame["unique_id"].map(scales).astype(float)
+    if scale.isna().any() or (scale <= 0).any():
+        bad = sorted(frame.loc[~(scale > 0), "unique_id"].astype(str).unique())
+        raise InputError(
+            f"Series {', '.join(map(repr, bad))} have no scale above zero: their errors cannot be averaged "
+            "with others. Leave them out of the comparison and say so."
+        )
+    error = (frame["y"] - frame["y_hat"]).abs() / scale
+    loss = error if kind == "absolute" else error**2
+    keys = [frame["seed"], frame["unique_id"], frame["cutoff"]]
+    grouped = loss.groupby(keys, observed=True)
+    mean = grouped.mean().where(grouped.count() == grouped.size())
+    return mean.rename("loss").reset_index()
+
+
+def by_origin(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:
+    """One row per cutoff, one column per (model, ranking); and who was left out, with the reason.
+
+    `losses` long: model, ranking, skip, seed, unique_id, cutoff, loss. Seeds are averaged first, then the series of a
+    cutoff: origins of the same date are one cluster, not independent evidence. A model with a loss that is not
+    finite, or without some of the origins the others have, is left out whole.
+    """
+    _checked(losses)
+    per_series = losses.groupby([*KEY, "unique_id", "cutoff"], observed=True)["loss"].mean()
+    wide = per_series.unstack(KEY).sort_index()  # rows: unique_id, cutoff
+    left_out = _incomplete(wide, losses)
+    kept = wide.drop(columns=list(left_out))
+    return kept.groupby(level="cutoff").mean().sort_index(), left_out
+
+
+def choose(validation: pd.DataFrame) -> dict[str, str]:
+    """The model with the lowest mean validation loss of each ranking; baselines stand in both.
+
+    `validation`: the columns of `by_origin`. Ties go to the name that sorts first, so the choice is reproducible.
+    """
+    means, _ = by_origin(validation)
+    chosen = {}
+    for ranking in ("shipped", "architecture"):
+        candidates = sorted(
+            (float(means[key].mean()), key[0]) for key in keys(means) if key[1] in (ranking, "baseline")
+        )
+        if candidates:
+            chosen[ranking] = candidates[0][1]
+    return chosen
+
+
+def variance_parts(losses: pd.DataFrame, *, horizon: int, season: int, stride: int = 1) -> pd.DataFrame:
+    """Seed variance apart from data variance: model, ranking, n_seeds, mean, seed_sd, data_se.
+
+    `seed_sd` is the standard deviation of the mean loss over seeds: what another training run would change. `data_se`
+    is the standard error of the seed-averaged mean over origins: what another stretch of time would change. They
+    answer different questions and are never added. NaN `seed_sd` with one seed.
+    """
+    means, _ = by_origin(losses)
+    per_seed = losses.groupby([*KEY, "seed"], observed=True)["loss"].mean()
+    lag = bandwidth(len(means), horizon=horizon, season=season, stride=stride)
+    rows = []
+    for model, ranking in keys(means):
+        seeds = per_seed[model, ranking].to_numpy(dtype=float)
+        values = means[model, ranking].to_numpy(dtype=float)
+        rows.append(
+            {
+                "model": model,
+                "ranking": ranking,
+                "n_seeds": len(seeds),
+                "mean": float(values.mean()),
+                "seed_sd": float(np.std(seeds, ddof=1)) if len(seeds) > 1 else np.nan,
+                "data_se": mean_error(values, lag=lag).value if len(values) > 3 else np.nan,
+            }
+        )
+    return pd.DataFrame(rows, columns=["model", "ranking", "n_seeds", "mean", "seed_sd", "data_se"])
+
+
+def _checked(losses: pd.DataFrame) -> None:
+    missing = [name for name in COLUMNS if name not in losses]
+    if missing:
+        raise InputError(f"The loss table lacks {missing}; wanted {COLUMNS}.")
+    if losses.empty:
+        raise InputError("The loss table has no row: no model has a scored forecast. Check the test block's dates.")
+    key = ["model", "ranking", "seed", "unique_id", "cutoff"]
+    if losses.duplicated(key).any():
+        first = losses.loc[losses.duplicated(key), key].iloc[0].to_dict()
+        raise InputError(f"The loss table has two rows for {first}; wanted one per {key}.")
+
+
+def _incomplete(wide: pd.DataFrame, losses: pd.DataFrame) -> dict[tuple[str, str], str]:
+    left_out: dict[Key, str] = {}
+    bad = losses.loc[~np.isfinite(losses["loss"].to_numpy(dtype=float))].groupby(KEY, observed=True).size()
+    missing = wide.isna().sum()
+    seeds = losses.groupby([*KEY, "unique_id", "cutoff"], observed=True).size().groupby(KEY, observed=True).nunique()
+    for key in keys(wide):
+        count = int(missing[key])
+        if key in bad.index:
+            left_out[key] = f"{int(bad[key])} of its losses are not finite"
+        elif count:
+            left_out[key] = f"{count} of the {len(wide)} origins are missing"
+        elif seeds[key] > 1:
+            left_out[key] = "its seeds do not share their origins"
+    return left_out

@@ -1,0 +1,163 @@
+"""The verdicts in plain words, for a reader who never met a p-value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+
+class Row(Protocol):
+    """What a sentence needs of one test."""
+
+    @property
+    def ranking(self) -> str: ...
+    @property
+    def family(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def against(self) -> str: ...
+    @property
+    def p_holm(self) -> float: ...
+    @property
+    def relative_difference(self) -> float: ...
+    @property
+    def n(self) -> int: ...
+    @property
+    def word(self) -> str: ...
+
+
+TITLES = {"shipped": "As shipped", "architecture": "Architecture alone"}
+NAIVE = "repeating the last value"
+
+
+def sentences_of(
+    dataset: str,
+    chosen: Mapping[str, str],
+    tests: Sequence[Row],
+    tied: Mapping[str, Sequence[str]],
+    left_out: Mapping[tuple[str, str], str],
+    *,
+    naive: str,
+) -> list[str]:
+    """The result of one dataset, most important first; every count and percentage comes from `tests`."""
+    found: list[str] = []
+    for ranking, best in chosen.items():
+        found += _about_the_choice(ranking, best, tests, tied.get(ranking, []), naive)
+        found += _about_networks(dataset, ranking, [t for t in tests if t.family == "naive" and t.ranking == ranking])
+        found += _about_skips(ranking, [t for t in tests if t.family == "skip" and t.ranking == ranking])
+    found += [
+        f"{model} ({TITLES.get(ranking, ranking).lower()}) was not compared: {reason}."
+        for (model, ranking), reason in left_out.items()
+    ]
+    return found
+
+
+def _about_the_choice(ranking: str, best: str, tests: Sequence[Row], tied: Sequence[str], naive: str) -> list[str]:
+    lines = []
+    title = TITLES.get(ranking, ranking)
+    if best == naive:
+        lines.append(f"{title}: {NAIVE} had the lowest validation error, so nothing is claimed over it.")
+    own = [t for t in tests if t.family == "naive" and t.model == best and t.ranking in (ranking, "baseline")]
+    lines += [f"{title}: {best}, chosen on validation, is {_against(test, NAIVE)}." for test in own]
+    others = [name for name in tied if name != best]
+    if best in tied and others:
+        lines.append(f"{title}: {best} is not alone at the top; the data cannot separate it from {_list(others)}.")
+    elif best in tied:
+        lines.append(f"{title}: {best} is alone at the top; every other model was told apart from it.")
+    elif tied:
+        lines.append(f"{title}: {best} is not among the best on the test block; the best set is {_list(tied)}.")
+    return lines
+
+
+def _about_networks(dataset: str, ranking: str, tests: Sequence[Row]) -> list[str]:
+    if not tests:
+        return []
+    title = TITLES.get(ranking, ranking)
+    better = [t for t in tests if t.word == "better"]
+    worse = [t for t in tests if t.word == "worse"]
+    if not better and not worse:
+        return [f"{title}: no network on {dataset} is distinguishable from {NAIVE} ({_evidence(tests)})."]
+    lines = []
+    if better:
+        lines.append(
+            f"{title}: {_count(len(better), len(tests))} on {dataset} beat {NAIVE}: {_with_gain(better)} "
+            f"(Holm, {max(t.n for t in tests)} origins)."
+        )
+    else:
+        lines.append(
+            f"{title}: no network on {dataset} beats {NAIVE} ({_networks(len(tests))}, {max(t.n for t in tests)} origins)."
+        )
+    if worse:
+        lines.append(f"{title}: worse than {NAIVE}: {_with_gain(worse)}.")
+    return lines
+
+
+def _about_skips(ranking: str, tests: Sequence[Row]) -> list[str]:
+    if not tests:
+        return []
+    title = TITLES.get(ranking, ranking)
+    lines = []
+    better = [t for t in tests if t.word == "better"]
+    rest = [t for t in tests if t.word != "better"]
+    if better:
+        lines.append(
+            f"{title}: better than the skip alone ({_list(sorted({t.against for t in better}))}): "
+            f"{_with_gain(better)} (one-sided, Holm)."
+        )
+    if rest:
+        lines.append(f"{title}: skip: the network adds nothing, for {_list([_noted(t) for t in rest])}.")
+    return lines
+
+
+def _against(test: Row, other: str) -> str:
+    size = percent(test.relative_difference)
+    p = p_text(test.p_holm)
+    if test.word in ("better", "worse"):
+        return f"{test.word} than {other} (loss {size}, {p}, {test.n} origins)"
+    if test.word == "equivalent":
+        return f"equivalent to {other} (loss {size}, neither costs 2 % more than the other)"
+    if test.word == "undecided":
+        return f"not decided against {other}: {test.n} origins are too few"
+    return f"not distinguishable from {other} (loss {size}, {p}, {test.n} origins)"
+
+
+def _noted(test: Row) -> str:
+    return f"{test.model} (worse, {percent(test.relative_difference)})" if test.word == "worse" else test.model
+
+
+def _with_gain(tests: Sequence[Row]) -> str:
+    ordered = sorted(tests, key=lambda t: (t.relative_difference, t.model))
+    return _list([f"{t.model} ({percent(t.relative_difference)})" for t in ordered])
+
+
+def _evidence(tests: Sequence[Row]) -> str:
+    known = [t.p_holm for t in tests if not math.isnan(t.p_holm)]
+    smallest = f"smallest adjusted {p_text(min(known))}" if known else "too few origins to test"
+    return f"{_networks(len(tests))}, {max(t.n for t in tests)} origins, {smallest}"
+
+
+def _count(some: int, total: int) -> str:
+    if some == total:
+        return "the one network" if total == 1 else f"all {total} networks"
+    return f"{some} of {total} networks"
+
+
+def _networks(count: int) -> str:
+    return "1 network" if count == 1 else f"{count} networks"
+
+
+def _list(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def percent(share: float) -> str:
+    """`-12.3 %` with its sign; a dash when it does not exist."""
+    return f"{100 * share:+.1f} %" if math.isfinite(share) else "-"
+
+
+def p_text(p: float) -> str:
+    if math.isnan(p):
+        return "no p"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"

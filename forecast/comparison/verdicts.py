@@ -1,0 +1,238 @@
+"""One dataset's losses to its verdicts: three families of tests, the tied-best set, and sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from forecast.comparison.confidence_set import model_confidence_set
+from forecast.comparison.dm import DieboldMariano, diebold_mariano, non_overlapping, tail
+from forecast.comparison.equivalence import MARGIN, ORIGINS, equivalence
+from forecast.comparison.families import ALPHA, Word, holm, verdict
+from forecast.comparison.losses import Key, by_origin, keys
+from forecast.comparison.sentences import percent, sentences_of
+from forecast.errors import InputError
+
+Family = Literal["naive", "skip", "best"]
+RANKINGS = ("shipped", "architecture")
+SKIP_ROWS = {"linear": "ridge", "last": "naive", "seasonal": "seasonal_naive"}
+
+
+@dataclass(frozen=True)
+class Test:
+    """One row of verdicts.json. `p_holm` is adjusted within the family; the confidence limits are not adjusted."""
+
+    ranking: str
+    family: Family
+    model: str
+    against: str
+    statistic: float
+    p: float
+    p_holm: float
+    mean_difference: float
+    relative_difference: float
+    ci_low: float
+    ci_high: float
+    n: int
+    lag: int
+    word: Word
+    note: str = ""
+
+    __test__ = False  # pytest must not collect it
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What data/compared/<dataset>/verdicts.json holds; `tied` is the model confidence set of each ranking."""
+
+    dataset: str
+    chosen: dict[str, str]
+    tests: tuple[Test, ...]
+    tied: dict[str, list[str]]
+    sentences: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON: a number that does not exist is null."""
+        content = asdict(self)
+        content["tests"] = [{k: _plain(v) for k, v in test.items()} for test in content["tests"]]
+        content["sentences"] = list(self.sentences)
+        return content
+
+
+@dataclass(frozen=True)
+class _Setting:
+    horizon: int
+    season: int
+    stride: int
+    alpha: float
+
+    @property
+    def steps(self) -> dict[str, int]:
+        return {"horizon": self.horizon, "season": self.season, "stride": self.stride}
+
+
+def compare(
+    losses: pd.DataFrame,
+    *,
+    dataset: str,
+    chosen: Mapping[str, str],
+    horizon: int,
+    season: int,
+    stride: int = 1,
+    naive: str = "naive",
+    skip_rows: Mapping[str, str] = SKIP_ROWS,
+    alpha: float = ALPHA,
+    reps: int = 1000,
+    seed: int = 0,
+) -> Verdicts:
+    """Every test of the protocol on the test block's losses.
+
+    `losses` long: model, ranking (shipped | architecture | baseline), skip, seed, unique_id, cutoff, loss = mean over
+    the horizon at that origin, scaled if there are several series. `chosen`: ranking to the model with the lowest
+    validation loss. `skip_rows`: skip to the baseline row that is this skip alone. Holm's correction runs over each
+    family of the dataset, a hypothesis that stands in both rankings counted once. The skip family is one-sided.
+    """
+    means, left_out = by_origin(losses)
+    if (naive, "baseline") not in means:
+        reason = left_out.get((naive, "baseline"), "it has no row")
+        raise InputError(
+            f"The reference {naive!r} cannot be compared with on {dataset}: {reason}. Every verdict needs it."
+        )
+    setting = _Setting(horizon, season, stride, alpha)
+    skips = _skips(losses, skip_rows)
+    tests = [
+        *_family("naive", _against_naive(means, naive), means, setting),
+        *_family("skip", _against_skip(means, skips), means, setting),
+        *_family("best", _against_best(means, chosen), means, setting),
+    ]
+    tied = {r: _tied(means, r, setting, reps=reps, seed=seed) for r in RANKINGS if r in chosen}
+    sentences = sentences_of(dataset, dict(chosen), tests, tied, left_out, naive=naive)
+    sentences += _lstm_or_gru(means, setting)
+    return Verdicts(dataset, dict(chosen), tuple(tests), tied, tuple(sentences))
+
+
+def _skips(losses: pd.DataFrame, skip_rows: Mapping[str, str]) -> dict[Key, str]:
+    networks = losses.loc[losses["ranking"] != "baseline", ["model", "ranking", "skip"]].drop_duplicates()
+    return {(m, r): skip_rows[s] for m, r, s in networks.itertuples(index=False) if s in skip_rows}
+
+
+Hypothesis = tuple[str, Key, Key]  # ranking shown, a, b
+
+
+def _against_naive(means: pd.DataFrame, naive: str) -> list[Hypothesis]:
+    reference = (naive, "baseline")
+    return [(key[1], key, reference) for key in keys(means) if key != reference]
+
+
+def _against_skip(means: pd.DataFrame, skips: Mapping[Key, str]) -> list[Hypothesis]:
+    return [
+        (key[1], key, (skips[key], "baseline"))
+        for key in keys(means)
+        if key in skips and (skips[key], "baseline") in means
+    ]
+
+
+def _against_best(means: pd.DataFrame, chosen: Mapping[str, str]) -> list[Hypothesis]:
+    rows: list[Hypothesis] = []
+    for ranking in (r for r in RANKINGS if r in chosen):
+        best = find(means, chosen[ranking], ranking)
+        if best is not None:
+            rows += [(ranking, key, best) for key in members(means, ranking) if key != best]
+    return rows
+
+
+def members(means: pd.DataFrame, ranking: str) -> list[Key]:
+    """The columns that stand in `ranking`: its own rows and the baselines."""
+    return [key for key in keys(means) if key[1] in (ranking, "baseline")]
+
+
+def find(means: pd.DataFrame, model: str, ranking: str) -> Key | None:
+    return next((key for key in members(means, ranking) if key[0] == model), None)
+
+
+def _family(family: Family, rows: list[Hypothesis], means: pd.DataFrame, setting: _Setting) -> list[Test]:
+    unique = list(dict.fromkeys((a, b) for _, a, b in rows))
+    alternative: Literal["less", "two-sided"] = "less" if family == "skip" else "two-sided"
+    raw = {
+        (a, b): diebold_mariano(_values(means, a), _values(means, b), alternative=alternative, **setting.steps)
+        for a, b in unique
+    }
+    adjusted = dict(zip(unique, holm([raw[pair].p for pair in unique]), strict=True))
+    worse = dict(zip(unique, holm([_two_sided(raw[pair]) for pair in unique]), strict=True))
+    return [_told(family, row, raw[row[1:]], adjusted[row[1:]], worse[row[1:]], means, setting) for row in rows]
+
+
+def _two_sided(test: DieboldMariano) -> float:
+    return tail(test.statistic, test.dof, "two-sided") if math.isfinite(test.statistic) else test.p
+
+
+def _told(
+    family: Family,
+    row: Hypothesis,
+    raw: DieboldMariano,
+    p_holm: float,
+    p_worse: float,
+    means: pd.DataFrame,
+    setting: _Setting,
+) -> Test:
+    ranking, a, b = row
+    word = verdict(
+        raw.mean_difference,
+        p_holm,
+        equivalent=_equivalent(_values(means, a), _values(means, b), setting),
+        enough=non_overlapping(raw.n, horizon=setting.horizon, stride=setting.stride) >= ORIGINS,
+        p_worse=p_worse if family == "skip" else None,
+        alpha=setting.alpha,
+    )
+    return Test(
+        ranking,
+        family,
+        a[0],
+        b[0],
+        raw.statistic,
+        raw.p,
+        p_holm,
+        raw.mean_difference,
+        raw.relative_difference,
+        raw.ci_low,
+        raw.ci_high,
+        raw.n,
+        raw.lag,
+        word,
+        raw.note,
+    )
+
+
+def _equivalent(a: np.ndarray, b: np.ndarray, setting: _Setting) -> bool:
+    """Neither costs more than the margin over the other: both halves of the two one-sided tests."""
+    return all(equivalence(x, y, margin=MARGIN, **setting.steps).word == "equivalent" for x, y in ((a, b), (b, a)))
+
+
+def _lstm_or_gru(means: pd.DataFrame, setting: _Setting) -> list[str]:
+    """The choice rule: the GRU, with fewer weights, when it is shown to cost no more than the margin."""
+    lstm, gru = ("lstm", "architecture"), ("gru", "architecture")
+    if lstm not in means or gru not in means:
+        return []
+    found = equivalence(_values(means, gru), _values(means, lstm), **setting.steps)
+    bound = f"upper 95 % bound of its extra loss {percent(found.upper)}"
+    if found.word == "equivalent":
+        return [f"LSTM or GRU: take the GRU; it has fewer weights and is no worse ({bound}, wanted below +2 %)."]
+    return [f"LSTM or GRU: keep the LSTM; that the GRU is no worse was not shown ({found.note or bound})."]
+
+
+def _tied(means: pd.DataFrame, ranking: str, setting: _Setting, *, reps: int, seed: int) -> list[str]:
+    own = means[members(means, ranking)].droplevel("ranking", axis=1)
+    return model_confidence_set(own, size=setting.alpha, reps=reps, seed=seed, **setting.steps)
+
+
+def _values(means: pd.DataFrame, key: Key) -> np.ndarray:
+    return means[key].to_numpy(dtype=float)
+
+
+def _plain(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

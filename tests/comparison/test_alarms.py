@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+from scipy import signal
+
+from forecast.comparison import copy_check, leak_alarm
+from forecast.errors import InputError
+
+RNG = np.random.default_rng(6)
+H = 5
+
+
+def ar2_levels(n: int, a: float = 0.5, b: float = 0.2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """A level whose differences are an AR(2), and the differences."""
+    noise = np.random.default_rng(seed).normal(0, 1, n)
+    change = signal.lfilter([1], [1, -a, -b], noise)
+    return 100 + np.cumsum(change), change
+
+
+def windows(level: np.ndarray, h: int) -> tuple[np.ndarray, np.ndarray]:
+    """Actuals (n, h) after each origin, and the value at the origin (n,)."""
+    return np.lib.stride_tricks.sliding_window_view(level[1:], h), level[:-h]
+
+
+def oracle(level: np.ndarray, change: np.ndarray, h: int, a: float = 0.5, b: float = 0.2) -> np.ndarray:
+    """The conditional mean of the next h levels."""
+    now, before = change[:-h].copy(), np.r_[0.0, change[: -h - 1]]
+    total, found = np.zeros_like(now), []
+    for _ in range(h):
+        now, before = a * now + b * before, now
+        total = total + now
+        found.append(level[:-h] + total)
+    return np.stack(found, axis=1)
+
+
+def test_naive_is_flagged_as_a_copy_at_every_step():
+    level, _ = ar2_levels(400)
+    y, last = windows(level, H)
+    found = copy_check(y, np.repeat(last[:, None], H, axis=1), last, horizon=H)
+    assert found.is_copy and found.flagged.all() and "5 of 5 steps" in found.reason
+
+
+def test_naive_through_log_and_exp_and_with_a_drift_is_still_a_copy():
+    level, _ = ar2_levels(400)
+    y, last = windows(level, H)
+    through = np.exp(np.log(last))[:, None] + 0.05 * np.arange(1, H + 1)
+    assert copy_check(y, through, last, horizon=H).is_copy
+
+
+@pytest.mark.parametrize("h", [1, 5, 24])
+def test_an_oracle_on_ar2_differences_is_not_a_copy(h):
+    level, change = ar2_levels(900)
+    y, last = windows(level, h)
+    found = copy_check(y, oracle(level, change, h), last, horizon=h)
+    assert not found.is_copy, found.reason
+
+
+def test_a_delayed_copy_is_flagged_although_it_moves():
+    level = 100 + np.cumsum(RNG.normal(0, 1, 600))
+    y, last = windows(level, H)
+    delayed = np.r_[level[0], level[: -H - 1]]
+    found = copy_check(y, np.repeat(delayed[:, None], H, axis=1), last, horizon=H)
+    assert found.is_copy
+
+
+def test_noise_around_the_last_value_is_a_copy():
+    level = 100 + np.cumsum(RNG.normal(0, 1, 600))
+    y, last = windows(level, H)
+    assert copy_check(y, last[:, None] + RNG.normal(0, 1, (len(last), H)), last, horizon=H).is_copy
+
+
+def test_ten_clean_configurations_raise_no_alarm():
+    for seed in range(10):
+        level, change = ar2_levels(750, 0.12, 0.05, seed=seed)
+        y, last = windows(level, H)
+        found = leak_alarm(y, oracle(level, change, H, 0.12, 0.05), last, horizon=H)
+        assert not found.raised, (seed, found.reasons)
+
+
+def test_honest_forecasts_of_a_random_walk_raise_no_alarm():
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        level = 1000 * np.exp(np.cumsum(rng.standard_t(4, 800) * 0.007 + 0.0003))
+        y, last = windows(level, H)
+        drift = last[:, None] * np.exp(0.0003 * np.arange(1, H + 1))
+        for honest in (drift, np.repeat(last[:, None], H, axis=1), drift * np.exp(rng.normal(0, 0.002, y.shape))):
+            assert not leak_alarm(y, honest, last, horizon=H).raised
+
+
+def test_a_glimpse_of_the_future_raises_the_alarm_with_both_reasons():
+    level = 100 + np.cumsum(RNG.normal(0, 1, 600))
+    y, last = windows(level, H)
+    peeking = 0.8 * last[:, None] + 0.2 * y
+    found = leak_alarm(y, peeking, last, horizon=H)
+    assert found.raised and len(found.reasons) == 2
+    assert found.gain == pytest.approx(0.2) and found.direction == 1.0
+
+
+def test_direction_alone_is_enough():
+    level = 100 + np.cumsum(RNG.normal(0, 1, 900))
+    y, last = windows(level, 1)
+    sign = np.where(RNG.random(y.shape) < 0.7, np.sign(y - last[:, None]), -np.sign(y - last[:, None]))
+    found = leak_alarm(y, last[:, None] + 0.01 * sign, last, horizon=1)
+    assert found.gain < 0.05 and found.raised and "direction right" in found.reasons[0]
+
+
+def test_shapes_are_checked():
+    with pytest.raises(InputError, match="wanted"):
+        copy_check(np.ones((5, 2)), np.ones((5, 2)), np.ones(4), horizon=2)
+
+
+def test_a_constant_series_is_flagged_without_a_warning():
+    y, last = np.ones((20, 2)), np.ones(20)
+    assert copy_check(y, y, last, horizon=2).is_copy
+    assert not leak_alarm(y, y, last, horizon=2).raised

@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+from scipy import signal, stats
+
+from forecast.comparison import diebold_mariano
+from forecast.comparison.dm import non_overlapping
+from forecast.errors import InputError
+
+RNG = np.random.default_rng(5)
+STEPS = {"horizon": 5, "season": 1}
+
+
+def false_alarms(phi: float, *, n: int, horizon: int, season: int, runs: int = 1500, gain: float = 0.0) -> float:
+    """Share of rejections at 5 % when the loss differential is an AR(1) with mean `gain` standard errors."""
+    noise = np.random.default_rng([n, horizon, runs]).standard_normal((runs, n + 200))
+    differences = signal.lfilter([1], [1, -phi], noise, axis=1)[:, 200:] + gain / ((1 - phi) * np.sqrt(n))
+    zero = np.zeros(n)
+    rejected = [diebold_mariano(d, zero, horizon=horizon, season=season).p < 0.05 for d in differences]
+    return float(np.mean(rejected))
+
+
+@pytest.mark.parametrize("phi", [-0.3, 0.0, 0.3, 0.6, 0.8])
+@pytest.mark.parametrize(("n", "horizon", "season"), [(100, 1, 1), (300, 24, 24), (800, 1, 1)])
+def test_a_nominal_five_percent_test_gives_three_to_seven_percent_false_alarms(phi, n, horizon, season):
+    # 1,500 runs know the rate to +-1.1 points (95 %), which widens the band asked for by chance alone
+    assert 0.03 - 0.011 < false_alarms(phi, n=n, horizon=horizon, season=season) < 0.07 + 0.011
+
+
+@pytest.mark.parametrize(("phi", "horizon"), [(0.0, 1), (0.5, 1), (0.5, 24)])
+def test_a_difference_of_three_and_a_half_standard_errors_is_mostly_found(phi, horizon):
+    assert false_alarms(phi, n=300, horizon=horizon, season=1, runs=400, gain=3.5) > 0.8
+
+
+def test_the_sign_says_who_is_better_and_the_alternatives_agree():
+    b = RNG.gamma(4, 1, 200)
+    a = b - 0.2 + RNG.normal(0, 0.2, 200)
+    two, less, greater = (diebold_mariano(a, b, alternative=w, **STEPS) for w in ("two-sided", "less", "greater"))
+    assert two.statistic < 0 and two.mean_difference < 0 and two.relative_difference < 0
+    assert less.p == pytest.approx(two.p / 2) and greater.p == pytest.approx(1 - two.p / 2)
+    assert two.ci_low < two.mean_difference < two.ci_high < 0
+    assert diebold_mariano(b, a, **STEPS).statistic == pytest.approx(-two.statistic)
+
+
+def test_the_confidence_limits_exclude_zero_exactly_when_the_test_rejects():
+    for shift in np.linspace(0, 0.3, 20):
+        a, b = RNG.normal(shift, 1, 150), RNG.normal(0, 1, 150)
+        test = diebold_mariano(a, b, **STEPS)
+        assert (test.p < 0.05) == (test.ci_low > 0 or test.ci_high < 0)
+
+
+def test_identical_losses_are_a_tie():
+    test = diebold_mariano(np.ones(50), np.ones(50), **STEPS)
+    assert (test.statistic, test.p, test.note) == (0.0, 1.0, "identical losses")
+
+
+def test_a_constant_difference_falls_back_to_a_sign_test_on_origins_that_do_not_overlap():
+    b = RNG.gamma(2, 1, 40)
+    test = diebold_mariano(b - 0.5, b, horizon=5, season=1)
+    assert test.p == pytest.approx(2 * 0.5**8)  # 40 origins of horizon 5: 8 separate ones
+    assert "sign test on 8 origins" in test.note
+    assert diebold_mariano(b - 0.5, b, horizon=5, season=1, alternative="greater").p == 1.0
+
+
+def test_a_differential_that_alternates_still_has_a_positive_variance():
+    test = diebold_mariano(np.tile([1.0, 0.0], 50), np.tile([0.0, 1.0], 50), horizon=1, season=1)
+    assert 0 <= test.p <= 1 and np.isfinite(test.statistic)
+
+
+def test_too_few_origins_are_not_tested_and_the_number_needed_is_named():
+    test = diebold_mariano(np.arange(30.0), np.ones(30), horizon=24, season=24)
+    assert np.isnan(test.p) and "needs 48" in test.note
+
+
+def test_a_loss_that_is_not_finite_is_refused():
+    with pytest.raises(InputError, match="1 of 50 origins"):
+        diebold_mariano(np.r_[np.nan, np.ones(49)], np.ones(50), **STEPS)
+    with pytest.raises(InputError, match="same origins"):
+        diebold_mariano(np.ones(50), np.ones(49), **STEPS)
+
+
+def test_origins_that_do_not_overlap_are_counted_by_stride():
+    assert non_overlapping(1457, horizon=24, stride=6) == 365
+    assert non_overlapping(753, horizon=5, stride=1) == 151
+    assert non_overlapping(0, horizon=5, stride=1) == 0
+
+
+def test_independent_differentials_give_the_textbook_t_test_when_the_sample_is_long():
+    difference = RNG.normal(0.02, 1, 20_000)
+    expected = stats.ttest_1samp(difference, 0)
+    found = diebold_mariano(difference, np.zeros(20_000), horizon=1, season=1)
+    assert found.statistic == pytest.approx(expected.statistic, rel=0.1)

@@ -1,0 +1,98 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecast.comparison import by_origin, choose, origin_losses, variance_parts
+from forecast.errors import InputError
+
+
+def forecasts(**changes) -> pd.DataFrame:
+    """Two series, two cutoffs, horizon 2, errors 1 and 3 in the first series, 10 and 30 in the second."""
+    rows = [
+        {"seed": 0, "unique_id": uid, "cutoff": cutoff, "y": 0.0, "y_hat": error * size}
+        for uid, size in (("a", 1.0), ("b", 10.0))
+        for cutoff in pd.to_datetime(["2024-01-01", "2024-01-02"])
+        for error in (1.0, -3.0)
+    ]
+    return pd.DataFrame(rows).assign(**changes)
+
+
+def losses(values, model="m", ranking="shipped", seed=0, uid="a") -> pd.DataFrame:
+    cutoffs = pd.date_range("2024-01-01", periods=len(values))
+    return pd.DataFrame({
+        "model": model, "ranking": ranking, "skip": "last", "seed": seed, "unique_id": uid, "cutoff": cutoffs,
+        "loss": np.asarray(values, dtype=float),
+    })  # fmt: skip
+
+
+def test_the_loss_of_an_origin_is_the_scaled_mean_over_the_horizon():
+    found = origin_losses(forecasts(), {"a": 1.0, "b": 10.0})
+    assert found["loss"].tolist() == [2.0] * 4
+    assert origin_losses(forecasts(), {"a": 1.0, "b": 10.0}, kind="squared")["loss"].tolist() == [5.0] * 4
+
+
+def test_a_missing_actual_is_left_out_and_a_missing_forecast_makes_the_origin_unknown():
+    frame = forecasts()
+    frame.loc[0, "y"] = np.nan
+    frame.loc[7, "y_hat"] = np.nan
+    found = origin_losses(frame, {"a": 1.0, "b": 10.0})["loss"]
+    assert found.iloc[0] == 3.0 and np.isnan(found.iloc[3])
+
+
+def test_a_series_without_scale_is_named():
+    with pytest.raises(InputError, match="Series 'b' have no scale"):
+        origin_losses(forecasts(), {"a": 1.0, "b": float("nan")})
+
+
+def test_seeds_are_averaged_before_series_and_series_before_dates_are_counted():
+    table = pd.concat([
+        losses([1, 2], seed=0, uid="a"), losses([3, 4], seed=1, uid="a"),
+        losses([10, 10], seed=0, uid="b"), losses([10, 20], seed=1, uid="b"),
+    ])  # fmt: skip
+    means, left_out = by_origin(table)
+    assert means["m", "shipped"].tolist() == [6.0, 9.0] and left_out == {}
+
+
+def test_a_model_with_a_nan_or_with_missing_origins_is_left_out_whole_with_the_reason():
+    table = pd.concat([losses([1, 2, 3]), losses([1, np.nan, 3], "broken"), losses([1, 2], "late")])
+    means, left_out = by_origin(table)
+    assert list(means) == [("m", "shipped")]
+    assert left_out == {
+        ("broken", "shipped"): "1 of its losses are not finite",
+        ("late", "shipped"): "1 of the 3 origins are missing",
+    }
+
+
+def test_a_seed_that_lacks_origins_leaves_its_model_out():
+    table = pd.concat([losses([1, 2, 3]), losses([1, 2], "m", seed=1)])
+    means, left_out = by_origin(pd.concat([table, losses([5, 5, 5], "ok")]))
+    assert list(means) == [("ok", "shipped")] and "seeds do not share their origins" in left_out["m", "shipped"]
+
+
+@pytest.mark.parametrize("fault", ["column", "empty", "twice"])
+def test_a_wrong_loss_table_is_refused(fault):
+    table = losses([1, 2])
+    broken = {"column": table.drop(columns="seed"), "empty": table[:0], "twice": pd.concat([table, table])}[fault]
+    with pytest.raises(InputError, match={"column": "lacks", "empty": "no row", "twice": "two rows"}[fault]):
+        by_origin(broken)
+
+
+def test_the_choice_is_the_lowest_mean_and_baselines_stand_in_both_rankings():
+    table = pd.concat([
+        losses([3, 3], "naive", "baseline"), losses([1, 2], "lstm", "shipped"), losses([4, 4], "lstm", "architecture"),
+    ])  # fmt: skip
+    assert choose(table) == {"shipped": "lstm", "architecture": "naive"}
+
+
+def test_a_tie_goes_to_the_name_that_sorts_first():
+    assert choose(pd.concat([losses([1, 1], "b"), losses([1, 1], "a")]))["shipped"] == "a"
+
+
+def test_seed_spread_and_data_spread_are_told_apart():
+    rng = np.random.default_rng(1)
+    noise = rng.normal(0, 1, 20_000)
+    table = pd.concat([losses(5 + shift + noise, seed=i) for i, shift in enumerate((-0.1, 0.0, 0.1))])
+    parts = variance_parts(table, horizon=1, season=1).iloc[0]
+    assert (parts["n_seeds"], parts["seed_sd"]) == (3, pytest.approx(0.1))
+    assert parts["data_se"] == pytest.approx(1 / np.sqrt(20_000), rel=0.15)
+    assert np.isnan(variance_parts(losses([1, 2, 3, 2, 1]), horizon=1, season=1)["seed_sd"].iloc[0])

@@ -1,0 +1,121 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecast.comparison import compare
+from forecast.errors import InputError
+
+SKIP_OF = {"shipped": "linear", "architecture": "last", "baseline": None}
+
+
+def table(gaps: dict[tuple[str, str], float], *, n: int = 300, noise: float = 0.3) -> pd.DataFrame:
+    """Each (model, ranking): a shared difficulty, the model's gap, and noise of its own; networks have 2 seeds."""
+    rng = np.random.default_rng(4)
+    difficulty = 2 + rng.gamma(4, 0.5, n)
+    frames = [
+        pd.DataFrame({
+            "model": model, "ranking": ranking, "skip": SKIP_OF[ranking], "seed": seed, "unique_id": "a",
+            "cutoff": pd.date_range("2024-01-01", periods=n), "loss": difficulty + gap + rng.normal(0, noise, n),
+        })
+        for (model, ranking), gap in gaps.items()
+        for seed in range(1 if ranking == "baseline" else 2)
+    ]  # fmt: skip
+    return pd.concat(frames, ignore_index=True)
+
+
+def verdicts(gaps, chosen, **options):
+    return compare(table(gaps, **options), dataset="weather", chosen=chosen, horizon=1, season=1, reps=200, seed=1)
+
+
+BETTER = {
+    ("naive", "baseline"): 0.0,
+    ("ridge", "baseline"): -0.5,
+    ("lstm", "shipped"): -0.8,
+    ("gru", "shipped"): -0.5,
+    ("lstm", "architecture"): 0.5,
+}
+CHOSEN = {"shipped": "lstm", "architecture": "ridge"}
+
+
+def test_the_three_families_hold_the_tests_they_should():
+    tests = verdicts(BETTER, CHOSEN).tests
+    pairs = {(t.family, t.ranking, t.model, t.against) for t in tests}
+    assert pairs == {
+        ("naive", "baseline", "ridge", "naive"), ("naive", "shipped", "lstm", "naive"),
+        ("naive", "shipped", "gru", "naive"), ("naive", "architecture", "lstm", "naive"),
+        ("skip", "shipped", "lstm", "ridge"), ("skip", "shipped", "gru", "ridge"),
+        ("skip", "architecture", "lstm", "naive"),
+        ("best", "shipped", "naive", "lstm"), ("best", "shipped", "ridge", "lstm"), ("best", "shipped", "gru", "lstm"),
+        ("best", "architecture", "naive", "ridge"), ("best", "architecture", "lstm", "ridge"),
+    }  # fmt: skip
+
+
+def test_the_words_follow_the_losses():
+    words = {(t.family, t.ranking, t.model): t.word for t in verdicts(BETTER, CHOSEN).tests}
+    assert words["naive", "shipped", "lstm"] == "better"
+    assert words["naive", "architecture", "lstm"] == "worse"
+    assert words["skip", "shipped", "lstm"] == "better"
+    assert words["skip", "shipped", "gru"] in ("not distinguishable", "equivalent")
+    assert words["skip", "architecture", "lstm"] == "worse"
+    assert words["best", "shipped", "naive"] == "worse"
+
+
+def test_the_sentences_tell_it_in_plain_words():
+    found = verdicts(BETTER, CHOSEN)
+    text = "\n".join(found.sentences)
+    assert "As shipped: lstm, chosen on validation, is better than repeating the last value" in text
+    assert "As shipped: lstm is alone at the top" in text and found.tied["shipped"] == ["lstm"]
+    assert "As shipped: skip: the network adds nothing, for gru." in text
+    assert "Architecture alone: worse than repeating the last value: lstm" in text
+
+
+def test_a_grid_that_cannot_beat_naive_says_so():
+    gaps = {("naive", "baseline"): 0.0, ("lstm", "shipped"): 0.01, ("gru", "shipped"): -0.01}
+    text = "\n".join(verdicts(gaps, {"shipped": "naive"}, noise=2.0).sentences)
+    assert "no network on weather is distinguishable from repeating the last value (2 networks, 300 origins" in text
+    assert "repeating the last value had the lowest validation error" in text
+
+
+def test_holm_counts_a_hypothesis_that_stands_in_both_rankings_once():
+    tests = verdicts(BETTER, {"shipped": "ridge", "architecture": "ridge"}).tests
+    naive = [t for t in tests if t.family == "best" and t.model == "naive"]
+    assert len(naive) == 2 and naive[0].p_holm == naive[1].p_holm
+    hypotheses = {(t.model, t.ranking if t.model != "naive" else "") for t in tests if t.family == "best"}
+    smallest = min((t for t in tests if t.family == "best"), key=lambda t: t.p)
+    assert smallest.p_holm == pytest.approx(min(1.0, len(hypotheses) * smallest.p))
+
+
+def test_a_model_that_returned_nan_is_a_sentence_not_a_crash():
+    losses = table(BETTER)
+    losses.loc[(losses["model"] == "gru") & (losses["seed"] == 1), "loss"] = np.nan
+    found = compare(losses, dataset="weather", chosen=CHOSEN, horizon=1, season=1, reps=200)
+    assert "gru (as shipped) was not compared: 300 of its losses are not finite." in found.sentences
+    assert not [t for t in found.tests if t.model == "gru"]
+
+
+def test_too_few_origins_leave_every_word_undecided_and_the_json_without_nan():
+    found = verdicts(BETTER, CHOSEN, n=6)
+    assert {t.word for t in found.tests} == {"undecided"}
+    assert json.loads(json.dumps(found.as_dict(), allow_nan=False))["tests"][0]["p"] is None
+
+
+def test_the_json_has_the_agreed_keys():
+    content = verdicts(BETTER, CHOSEN).as_dict()
+    assert {"dataset", "chosen", "tests", "sentences"} <= set(content)
+    assert {
+        "ranking", "family", "model", "against", "statistic", "p", "p_holm", "mean_difference", "relative_difference",
+        "ci_low", "ci_high", "n", "lag", "word",
+    } <= set(content["tests"][0])  # fmt: skip
+
+
+@pytest.mark.parametrize(("gap", "said"), [(0.0, "take the GRU"), (0.5, "keep the LSTM")])
+def test_the_gru_is_taken_when_it_is_shown_to_be_no_worse(gap, said):
+    gaps = {("naive", "baseline"): 0.0, ("lstm", "architecture"): 0.0, ("gru", "architecture"): gap}
+    assert said in verdicts(gaps, {"architecture": "lstm"}).sentences[-1]
+
+
+def test_without_its_reference_there_is_no_verdict():
+    with pytest.raises(InputError, match="'naive' cannot be compared with on weather: it has no row"):
+        verdicts({("lstm", "shipped"): 0.0}, {"shipped": "lstm"})
