@@ -1,0 +1,146 @@
+"""Writes that are cut off: the earlier file stays whole, and the next run starts clean."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from forecast import files
+from forecast.errors import BusyError, ForecastError
+from tests import small_project
+
+LIMIT = 2_000_000
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a file system of 2 MB; skipped where none may be mounted."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("no right to mount a file system here; the file size limit below stands in for it")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def child(code: str, *words: str, **options: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", textwrap.dedent(code), *words]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=small_project.environment(), **options
+    )
+
+
+def test_a_full_disk_leaves_the_earlier_file_and_says_what_to_do(small_disk: Path) -> None:
+    target = small_disk / "result.bin"
+    files.write_bytes(target, b"earlier")
+    with pytest.raises(ForecastError, match=r"No space left .*result\.bin.*Free some space"):
+        files.write_bytes(target, b"x" * 2 * LIMIT)
+    assert target.read_bytes() == b"earlier"
+    assert [path.name for path in small_disk.iterdir()] == ["result.bin"]
+
+
+def test_a_full_disk_leaves_the_earlier_folder(small_disk: Path) -> None:
+    target = small_disk / "trained"
+    with files.atomic_directory(target) as folder:
+        (folder / "a").write_text("earlier")
+    with pytest.raises(ForecastError, match="No space left"), files.atomic_directory(target) as folder:
+        files.write_arrays(folder / "a.npz", {"w": np.zeros(LIMIT)})
+    assert [path.name for path in small_disk.rglob("*")] == ["trained", "a"]
+
+
+def test_a_write_that_hits_a_size_limit_leaves_the_earlier_file(tmp_path: Path) -> None:
+    target = tmp_path / "result.bin"
+    target.write_bytes(b"earlier")
+    code = f"""
+        import sys
+        from forecast import files
+        try:
+            files.write_bytes(sys.argv[1], b"x" * {2 * LIMIT})
+        except (OSError, files.ForecastError) as error:
+            print("refused")
+    """
+
+    def limited() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, LIMIT))
+
+    said, _ = child(code, str(target), preexec_fn=limited).communicate(timeout=30)
+    assert said == "refused\n"
+    assert target.read_bytes() == b"earlier"
+    assert [path.name for path in tmp_path.iterdir()] == ["result.bin"]
+
+
+def test_a_kill_in_the_middle_of_a_write_leaves_the_earlier_file(tmp_path: Path) -> None:
+    target = tmp_path / "result.txt"
+    target.write_text("earlier")
+    code = """
+        import sys, time
+        from forecast import files
+        with files.atomic_path(sys.argv[1]) as temporary:
+            temporary.write_text("half")
+            print("writing", flush=True)
+            time.sleep(60)
+    """
+    writer = child(code, str(target))
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "writing\n"
+    writer.kill()
+    writer.communicate()
+    assert target.read_text() == "earlier"
+    assert [path.name.startswith(files.TEMPORARY) for path in files.remove_leftovers(tmp_path)] == [True]
+    assert [path.name for path in tmp_path.iterdir()] == ["result.txt"]
+
+
+def test_a_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:
+    code = """
+        import sys, time
+        from forecast import files
+        with files.locked(sys.argv[1], what="the holder"):
+            print("held", flush=True)
+            time.sleep(60)
+    """
+    lock = tmp_path / "run.lock"
+    holder = child(code, str(lock))
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    with pytest.raises(BusyError, match=rf"the holder is already running \(PID {holder.pid}"):
+        with files.locked(lock, what="the holder"):
+            raise AssertionError("two holders")
+    holder.kill()
+    holder.communicate()
+    with files.locked(lock, what="the holder"):
+        assert (tmp_path / "run.pid").read_text() == f"{os.getpid()}\n"
+
+
+def test_an_error_inside_leaves_the_earlier_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "table.csv"
+    files.write_text(target, "earlier\n")
+    with pytest.raises(RuntimeError), files.atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "earlier\n"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_equal_arrays_are_equal_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        files.write_arrays(tmp_path / name, {"w": np.arange(3.0), "b": np.ones(2)})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_json_refuses_what_json_cannot_hold(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(tmp_path / "x.json", {"loss": float("nan")})
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,94 @@
+"""A small project in a folder of its own: one series from a CSV, one model, and stages that a test can make misbehave.
+
+`write(root)` gives configs, data and a snapshot; `command(root, ...)` is `python -m forecast ...` started there.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+DAYS = 200
+DATASET = {
+    "title": "A wave",
+    "source": {"kind": "file", "path": "data/wave.csv"},
+    "calendar": {"kind": "regular", "freq": "1D"},
+    "horizon": 2,
+    "lookback": 7,
+    "season": 7,
+    "target": {"column": "y"},
+    "splits": {"train": 0.5, "validation": 0.2, "calibration": 0.1},
+    "licence": {"name": "none", "attribution": "made for a test"},
+}
+MODELS = {
+    "grid": "default",
+    "grids": {"default": ["naive", "drift"]},
+    "models": {"naive": {"family": "naive"}, "drift": {"family": "drift"}},
+}
+
+
+def write(root: Path, *, stages: str = "", datasets: tuple[str, ...] = ("wave",)) -> Path:
+    """Fills `root`; `stages` is the `stages:` part of its dvc.yaml."""
+    from forecast.config.datasets import load_dataset
+    from forecast.prepared import take_snapshot
+    from forecast.snapshots import move_pointer
+
+    (root / "configs").mkdir(parents=True)
+    (root / "data").mkdir()
+    write_yaml(
+        root / "configs" / "datasets.yaml", {"run": list(datasets), "datasets": dict.fromkeys(datasets, DATASET)}
+    )
+    write_yaml(root / "configs" / "models.yaml", MODELS)
+    for name in ("tuning.yaml", "evaluation.yaml"):
+        if (ROOT / "configs" / name).exists():
+            (root / "configs" / name).write_text((ROOT / "configs" / name).read_text())
+    days = pd.date_range("2024-01-01", periods=DAYS, freq="D")
+    wave = pd.DataFrame({"ds": days.strftime("%Y-%m-%d"), "y": np.sin(np.arange(DAYS))})
+    wave.to_csv(root / "data" / "wave.csv", index=False)
+    for name in datasets:
+        pointer = take_snapshot(name, load_dataset(name, root / "configs"), root=root)
+        move_pointer(root, name, pointer)
+    if stages:
+        write_pipeline(root, stages)
+    return root
+
+
+def write_yaml(path: Path, content: object) -> None:
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def write_pipeline(root: Path, stages: str) -> None:
+    """dvc.yaml with `${python}`, an initialised DVC, and a package `pipelines` for stages of the test's own."""
+    top = yaml.safe_dump({"vars": [{"python": sys.executable}]})
+    (root / "dvc.yaml").write_text(top + textwrap.dedent(stages))
+    (root / "pipelines").mkdir()
+    (root / "pipelines" / "__init__.py").write_text("")
+    (root / ".dvcignore").write_text((ROOT / ".dvcignore").read_text())
+    run = [sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"]
+    subprocess.run(run, cwd=root, check=True, capture_output=True)
+    (root / ".dvc" / "config").write_text((ROOT / ".dvc" / "config").read_text() + "    no_scm = true\n")
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """This process's environment with the project importable and nothing of a user's MLflow."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "FORECAST_", "PYTEST_"))}
+    return {**clean, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "", **extra}
+
+
+def arguments(*words: str) -> list[str]:
+    return [sys.executable, "-m", "forecast", *words]
+
+
+def command(root: Path, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    """`forecast <words>` run in `root` to its end."""
+    return subprocess.run(
+        arguments(*words), cwd=root, env=environment(**extra), capture_output=True, text=True, timeout=120, check=False
+    )
