@@ -1,7 +1,7 @@
 """Synthetic results of two tiny datasets, in the formats the pipeline's stages write.
 
-`write_project(root)` fills `root` with configs/datasets.yaml and data/{prepared,trained,compared}/ as if prepare, train
-and compare had run: one hourly series and two daily series (prices), three networks, one candidate that failed.
+`write_project(root)` fills `root` with configs/datasets.yaml and data/{pointers,prepared,trained,compared}/ as if
+every stage before the report had run: one hourly series, two daily price series, three networks, one failed candidate.
 """
 
 from __future__ import annotations
@@ -129,13 +129,13 @@ def actuals(name: str) -> pd.DataFrame:
 
 
 def forecasts_of(name: str, candidate: str, truth: pd.DataFrame) -> pd.DataFrame:
-    """The record's forecasts.parquet: the naive forecast's error, shrunk to the candidate's share of it, plus noise."""
+    """The record's forecasts.parquet: the naive error shrunk to the candidate's share of it, plus noise."""
     dataset = DATASETS[name]
     rows = []
     for unique_id, series in truth.groupby("unique_id", sort=False):
         y, ds = series["y"].to_numpy(), series["ds"].to_numpy()
         block = block_of(name, series["ds"])
-        for origin in range(dataset["lookback"], len(y) - dataset["horizon"], dataset["stride"] if "stride" in dataset else 1):
+        for origin in range(dataset["lookback"], len(y) - dataset["horizon"], dataset.get("stride", 1)):
             steps = np.arange(1, dataset["horizon"] + 1)
             targets = origin + steps
             if block[origin] == "train" or block[origin] != block[targets[-1]]:
@@ -152,16 +152,18 @@ def _forecast_of_seed(candidate: str, seed: int, rows: list[Any]) -> pd.DataFram
     share = SHARE[candidate]
     noise = 0.0 if candidate == "naive" else 0.03
     y_hat = y + (share + noise * rng.normal(size=y.shape)) * (last - y)
-    return pd.DataFrame({
-        "unique_id": np.repeat([row[0] for row in rows], horizon),
-        "cutoff": np.repeat([row[1] for row in rows], horizon),
-        "step": np.tile(rows[0][3], len(rows)),
-        "ds": np.concatenate([row[4] for row in rows]),
-        "block": np.repeat([row[2] for row in rows], horizon),
-        "seed": seed,
-        "y": y.ravel(),
-        "y_hat": y_hat.ravel(),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "unique_id": np.repeat([row[0] for row in rows], horizon),
+            "cutoff": np.repeat([row[1] for row in rows], horizon),
+            "step": np.tile(rows[0][3], len(rows)),
+            "ds": np.concatenate([row[4] for row in rows]),
+            "block": np.repeat([row[2] for row in rows], horizon),
+            "seed": seed,
+            "y": y.ravel(),
+            "y_hat": y_hat.ravel(),
+        }
+    )
 
 
 def block_of(name: str, ds: pd.Series) -> np.ndarray:
@@ -193,8 +195,12 @@ def write_comparison(folder: Path, name: str, errors: pd.DataFrame) -> None:
     board["chosen"] = [
         f"{row.model}.{row.skip}" in chosen.values() and row.seed in ("mean", "ensemble") for row in board.itertuples()
     ]
-    files.write_text(folder / "leaderboard.csv", board.to_csv(index=False))
-    files.write_text(folder / "by_step.csv", _by_step(test).to_csv(index=False))
+    by_step = _by_step(test)
+    if len(SERIES[name]) > 1:  # errors in units are never pooled over series
+        board[["mae", "rmse"]] = by_step[["mae", "rmse"]] = np.nan
+    files.write_text(folder / "leaderboard.csv", board.to_csv(index=False, float_format="%.12g"))
+    files.write_text(folder / "by_step.csv", by_step.to_csv(index=False))
+    files.write_text(folder / "by_series.csv", _by_series(test).to_csv(index=False))
     files.write_json(folder / "verdicts.json", verdicts(name))
 
 
@@ -205,11 +211,14 @@ def _rows_of(
     base = {"dataset": name, "model": model, "ranking": RANKINGS.get(skip, "baseline"), "skip": skip}
     mine = test[test["candidate"] == candidate]
     if mine.empty:
-        return [{**base, "seed": seed, "status": "failed"} for seed in ("0", "1", "2", "mean")]
+        return [{**base, "seed": "mean", "status": "failed", "n_origins": 0}]
     held = validation[validation["candidate"] == candidate]
     groups = [(str(seed), mine[mine["seed"] == seed], held[held["seed"] == seed]) for seed in seeds_of(candidate)]
     groups = [*groups, ("mean", mine, held), *([("ensemble", mine, held)] if skip else [])]
-    rows = [{**base, "seed": seed, **_metrics(part, naive), "validation_mae": h["error"].mean()} for seed, part, h in groups]
+    rows = [
+        {**base, "seed": seed, **_metrics(part, naive), "validation_mase": h["error"].mean()}
+        for seed, part, h in groups
+    ]
     spread = pd.DataFrame(rows[: len(seeds_of(candidate))])[list(METRICS)].std(ddof=1)
     if skip:
         rows.append({**base, "seed": "std", "status": "ok", "n_origins": mine["cutoff"].nunique(), **spread.to_dict()})
@@ -219,9 +228,17 @@ def _rows_of(
 def _metrics(errors: pd.DataFrame, naive: float) -> dict[str, Any]:
     mae, mase = float(errors["error"].mean()), float(errors["scaled"].mean())
     return {
-        "status": "ok", "mae": mae, "rmse": 1.3 * mae, "mase": mase, "rmsse": 1.2 * mase, "smape": 10 * mase,
-        "direction": 0.62, "direction_base": 0.5, "skill": 1 - mae / naive, "n_origins": int(errors["cutoff"].nunique()),
-    }  # fmt: skip
+        "status": "ok",
+        "mae": mae,
+        "rmse": 1.3 * mae,
+        "mase": mase,
+        "rmsse": 1.2 * mase,
+        "smape": 10 * mase,
+        "direction": 0.62,
+        "direction_base": 0.5,
+        "skill": 1 - mae / naive,
+        "n_origins": int(errors["cutoff"].nunique()),
+    }
 
 
 def _by_step(test: pd.DataFrame) -> pd.DataFrame:
@@ -236,51 +253,96 @@ def _by_step(test: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["model", "ranking", "seed", "step", "mae", "rmse", "mase", "skill"])
 
 
+def _by_series(test: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    naive = test[test["candidate"] == "naive"].groupby("unique_id")["error"].mean()
+    for (candidate, series, seed), part in test.groupby(["candidate", "unique_id", "seed"]):
+        model, _, skip = str(candidate).partition(".")
+        mae = part["error"].mean()
+        rows.append(
+            (model, RANKINGS.get(skip, "baseline"), series, seed, mae, part["scaled"].mean(), 1 - mae / naive[series])
+        )
+    return pd.DataFrame(rows, columns=["model", "ranking", "series", "seed", "mae", "mase", "skill"])
+
+
 def verdicts(name: str) -> dict[str, Any]:
     tests = [
-        *[_test("shipped", "skip", m, "ridge", d, w) for m, d, w in (
-            ("lstm", -0.06, "better"), ("gru", 0.004, "not distinguishable"), ("narx", 0.06, "worse"))],
+        *[
+            _test("shipped", "skip", m, "ridge", d, w)
+            for m, d, w in (("lstm", -0.06, "better"), ("gru", 0.004, "not distinguishable"), ("narx", 0.06, "worse"))
+        ],
         *[_test("architecture", "skip", m, "naive", d, "better") for m, d in (("lstm", -0.3), ("gru", -0.25))],
-        *[_test("shipped", "naive", m, "naive", d, "better") for m, d in (
-            ("ridge", -0.4), ("lstm", -0.44), ("gru", -0.4), ("narx", -0.36))],
+        *[
+            _test("shipped", "naive", m, "naive", d, "better")
+            for m, d in (("ridge", -0.4), ("lstm", -0.44), ("gru", -0.4), ("narx", -0.36))
+        ],
         *[_test("architecture", "naive", m, "naive", d, "better") for m, d in (("lstm", -0.3), ("gru", -0.25))],
-        _test("shipped", "naive", "drift", "naive", 0.02, "worse"),
+        _test("baseline", "naive", "drift", "naive", 0.02, "worse"),
         _test("shipped", "best", "gru", "lstm", 0.01, "undecided"),
         _test("shipped", "best", "ridge", "lstm", 0.06, "worse"),
-    ]  # fmt: skip
+    ]
     return {
         "dataset": name,
         "chosen": {"shipped": "lstm", "architecture": "lstm"},
+        "tied": {"shipped": ["gru", "lstm"], "architecture": ["lstm"]},
         "tests": tests,
+        "copies": [_flag(name, "naive", "baseline", "2 of 3 steps repeat the last value (variance share 0.0 %)")],
+        "leaks": [_flag(name, "gru", "shipped", "MAE 40.0 % below repeating the last value")]
+        if name == "daily"
+        else [],
         "sentences": [
-            f"On {name} the network chosen on validation is lstm: 44 % below the naive forecast.",
-            "It is better than its own skip, ridge, by 6 % (one-sided test, p = 0.010).",
-            "narx adds nothing to its skip.",
+            "As shipped: lstm, chosen on validation, is better than repeating the last value (loss -44.0 %).",
+            "As shipped: lstm is not alone at the top; the data cannot separate it from gru.",
+            "As shipped: skip: the network adds nothing, for gru and narx (worse, +6.0 %).",
+            "narx (architecture alone) was not compared: every seed failed.",
         ],
     }
 
 
+def _flag(name: str, model: str, ranking: str, reason: str) -> dict[str, Any]:
+    return {"model": model, "ranking": ranking, "unique_id": SERIES[name][0], "reason": reason}
+
+
 def _test(ranking: str, family: str, model: str, against: str, relative: float, word: str) -> dict[str, Any]:
     return {
-        "ranking": ranking, "family": family, "model": model, "against": against, "statistic": 50 * relative, "p": 0.005,
-        "p_holm": 0.01, "mean_difference": relative * 0.5, "relative_difference": relative,
-        "ci_low": 0.5 * (relative - 0.02), "ci_high": 0.5 * (relative + 0.02), "n": 60, "lag": 3, "word": word,
-    }  # fmt: skip
+        "ranking": ranking,
+        "family": family,
+        "model": model,
+        "against": against,
+        "statistic": 50 * relative,
+        "p": 0.005,
+        "p_holm": 0.01,
+        "mean_difference": relative * 0.5,
+        "relative_difference": relative,
+        "ci_low": 0.5 * (relative - 0.02),
+        "ci_high": 0.5 * (relative + 0.02),
+        "n": 60,
+        "lag": 3,
+        "word": word,
+    }
 
 
 def quality(name: str, truth: pd.DataFrame) -> dict[str, Any]:
     column = DATASETS[name]["target"]["column"]
     series = {
         str(unique_id): {
-            "rows": len(part), "steps": len(part) + 2, "gaps": 1,
-            "first": part["ds"].min().isoformat(), "last": part["ds"].max().isoformat(),
-            "columns": {column: {
-                "missing": 2, "missing_share": 2 / (len(part) + 2),
-                "min": float(part["y"].min()), "max": float(part["y"].max()), "mean": float(part["y"].mean()),
-            }},
+            "rows": len(part),
+            "steps": len(part) + 2,
+            "gaps": 1,
+            "first": part["ds"].min().isoformat(),
+            "last": part["ds"].max().isoformat(),
+            "columns": {
+                column: {
+                    "missing": 2,
+                    "missing_share": 2 / (len(part) + 2),
+                    "min": float(part["y"].min()),
+                    "max": float(part["y"].max()),
+                    "mean": float(part["y"].mean()),
+                }
+            },
         }
         for unique_id, part in truth.groupby("unique_id")
-    }  # fmt: skip
+    }
     first = next(iter(series))
     shown = [{"series": first, "first": "2025-01-03T04:00:00", "last": "2025-01-03T05:00:00", "steps": 2}]
     return {"rows": len(truth), "series": series, "gaps": len(series), "gaps_shown": shown}
@@ -291,30 +353,59 @@ def record_of(name: str, candidate: str) -> dict[str, Any]:
     failed = (model, skip) == FAILED
     network = bool(skip)
     return {
-        "dataset": name, "model": model, "family": model, "kind": KINDS.get(model, "network"), "candidate": candidate,
-        "skip": skip or None, "ranking": RANKINGS.get(skip, "baseline"), "status": "failed" if failed else "ok",
+        "dataset": name,
+        "model": model,
+        "family": model,
+        "kind": KINDS.get(model, "network"),
+        "candidate": candidate,
+        "skip": skip or None,
+        "skip_row": {"linear": "ridge", "last": "naive"}.get(skip),
+        "ranking": RANKINGS.get(skip, "baseline"),
+        "status": "failed" if failed else "ok",
         "reason": "The closed loop diverged: forecasts left the float32 range at 2017-02-01." if failed else "",
-        "description": f"{model} in one sentence.", "equation": "h = tanh(W x + b)", "source": "Somebody (1990)",
-        "params": {"units": 8}, "tuned": {"learning_rate": 0.01} if network else {},
-        "trials": [{"number": n, "state": "COMPLETE", "value": 0.5 - 0.01 * n, "params": {}} for n in range(2 * network)],
-        "n_params": 1234 if network else 0, "gradient_steps": 200 if network else 0, "rows_seen": 480,
+        "description": f"{model} in one sentence.",
+        "equation": "h = tanh(W x + b)",
+        "source": "Somebody (1990)",
+        "params": {"units": 8},
+        "tuned": {"learning_rate": 0.01} if network else {},
+        "trials": [_trial(n) for n in range(2 * network)],
+        "n_params": 1234 if network else 0,
+        "gradient_steps": 600 if network else 0,
+        "rows_seen": 480,
+        "tuning_gradient_steps": 200 if network else 0,
         "seeds": [_seed(seed, failed) for seed in (SEEDS if network else (0,))],
         "digests": {"data": "a" * 64, "config": "b" * 64, "code": "c" * 64, "key": "d" * 64},
-    }  # fmt: skip
+    }
+
+
+def _trial(number: int) -> dict[str, Any]:
+    return {"number": number, "state": "COMPLETE", "value": 0.5 - 0.01 * number, "params": {}}
 
 
 def _seed(seed: int, failed: bool) -> dict[str, Any]:
     if failed:
         reason = "The closed loop diverged."
-        return {"seed": seed, "status": "failed", "reason": reason, "best_step": 0, "validation_loss": None, "curve": []}
+        return {
+            "seed": seed,
+            "status": "failed",
+            "reason": reason,
+            "best_step": 0,
+            "validation_loss": None,
+            "curve": [],
+        }
     curve = [
         [10 * step, 0.5 * np.exp(-step / 8) + 0.2, 0.5 * np.exp(-step / 8) + 0.3 + 0.002 * abs(step - 12 - seed)]
         for step in range(21)
     ]
     best = min(curve, key=lambda row: row[2])
     return {
-        "seed": seed, "status": "ok", "reason": "", "best_step": best[0], "validation_loss": best[2], "curve": curve,
-    }  # fmt: skip
+        "seed": seed,
+        "status": "ok",
+        "reason": "",
+        "best_step": best[0],
+        "validation_loss": best[2],
+        "curve": curve,
+    }
 
 
 def write_costs(root: Path, name: str) -> None:

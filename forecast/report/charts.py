@@ -1,7 +1,8 @@
-"""The kinds of chart on the page: lines, dot with interval, seeds on a strip, scatter. Pure: numbers in, SVG text out.
+"""The kinds of chart on the page: lines, dot with interval, seeds on a strip, scatter. Numbers in, SVG text out.
 
-A role (`chosen`, `naive`, `skip`, `actual`, `other`) picks colour and dash in the page's CSS, so a colour means the same
-everywhere and is never the only sign. `data-model` lets the page's filter hide a mark; `data-y` feeds its tooltip.
+A role (`chosen`, `naive`, `skip`, `actual`, `other`) picks colour and dash in the page's CSS, so a colour means the
+same everywhere and is never the only sign. `data-model` lets the page's filter hide a
+mark, `data-y` feeds its tooltip.
 """
 
 from __future__ import annotations
@@ -62,10 +63,11 @@ def line_chart(lines: Sequence[Line], axes: Axes) -> str:
 
 def _frame(lines: Sequence[Line], axes: Axes, room: float) -> Figure:
     width, height = axes.size
+    height -= 0 if axes.x_title else 14
     values = np.concatenate([np.concatenate([line.y, *(line.band or ())]) for line in lines])
     low, high = axes.y_range or padded(values)
     xs = np.concatenate([line.x for line in lines])
-    y = Scale(low, high, height - 40, 22)
+    y = Scale(low, high, height - (40 if axes.x_title else 26), 22)
     ticks = y.ticks()
     left = max(len(words.figure(tick)) for tick in ticks) * CHARACTER + 12
     spare = 0.0 if xs.max() > xs.min() else 0.5
@@ -95,7 +97,7 @@ def _drawn(figure: Figure, line: Line) -> str:
 
 def _end_labels(figure: Figure, named: Sequence[Line]) -> list[str]:
     ends = [float(figure.y(line.y[np.isfinite(line.y)][-1])) for line in named]
-    places = spread(ends, 26, figure.height - 36)
+    places = spread(ends, 26, figure.y.start)
     return [
         text(figure.x.end + 5, place + 4, line.name, f"name {line.role}", data_model=line.model or None)
         for line, place in zip(named, places, strict=True)
@@ -144,7 +146,7 @@ def interval_chart(rows: Sequence[Interval], *, label: str, x_title: str, show: 
 
 def _interval(figure: Figure, row: Interval, py: float) -> str:
     value = float(figure.x(row.value))
-    cls = "w-" + row.word.replace(" ", "-")
+    cls = words.word_class(row.word)
     parts = [text(0, py + 4, row.name, "name row")]
     if np.isfinite(row.low) and np.isfinite(row.high):
         ends = [short(float(px)) for px in figure.x([row.low, row.high])]
@@ -156,7 +158,7 @@ def _interval(figure: Figure, row: Interval, py: float) -> str:
 
 
 def strip(values: Sequence[float], mean: float, bounds: tuple[float, float], reference: float | None, cls: str) -> str:
-    """A leaderboard cell: each seed a thin mark, their mean a dot, the naive error a line, on one scale for all rows."""
+    """A leaderboard cell: each seed a thin mark, their mean a dot, the naive error a line, one scale for all rows."""
     x = Scale(*bounds, 4, 116)
     parts = [tag("path", d="M0 9H120", cls="rule")]
     if reference is not None:
@@ -190,7 +192,8 @@ def scatter(points: Sequence[Point], axes: Axes, show: Callable[[float], str]) -
     figure.x_axis(axes.x_title, [(tick, show(tick)) for tick in x.ticks(5)])
     for point in sorted(points, key=lambda p: ORDER.index(p.role)):
         px, py = float(x(point.x)), float(y(point.y))
-        marks = tag("circle", cx=px, cy=py, r=4.5, cls=f"dot {point.role}") + tag("circle", cx=px, cy=py, r=12, cls="hit")
+        marks = tag("circle", cx=px, cy=py, r=4.5, cls=f"dot {point.role}")
+        marks += tag("circle", cx=px, cy=py, r=12, cls="hit")
         if point.role in NAMED:
             end = px + 9 + len(point.name) * CHARACTER > WIDTH
             anchor = {"text_anchor": "end"} if end else {}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from forecast.config.datasets import Splits
+from forecast.config.datasets import Dataset, SessionCalendar, Splits, WeekdayCalendar
 from forecast.report import text
 from forecast.report.evidence import BLOCKS, Evidence
 from forecast.report.tables import Cell, Row, Table
@@ -36,13 +36,12 @@ def timeline(evidence: Evidence) -> list[Block]:
     bounds = _bounds(evidence)
     origins = _origins(evidence)
     whole = (bounds[-1][2] - bounds[0][1]).total_seconds() or 1.0
-    return [
-        Block(
-            block, first.date().isoformat(), last.date().isoformat(), (last - first).total_seconds() / whole,
-            origins.get(block, 0), PURPOSES[block],
-        )
-        for block, first, last in bounds
-    ]  # fmt: skip
+    blocks = []
+    for name, first, last in bounds:
+        share = (last - first).total_seconds() / whole
+        days = first.date().isoformat(), last.date().isoformat()
+        blocks.append(Block(name, days[0], days[1], share, origins.get(name, 0), PURPOSES[name]))
+    return blocks
 
 
 def _bounds(evidence: Evidence) -> list[tuple[str, pd.Timestamp, pd.Timestamp]]:
@@ -54,15 +53,14 @@ def _bounds(evidence: Evidence) -> list[tuple[str, pd.Timestamp, pd.Timestamp]]:
     if isinstance(splits, Splits):
         ends = [pd.Timestamp(getattr(splits, f"{block}_end")) for block in BLOCKS]
         starts = [start, *(day + pd.Timedelta(days=1) for day in ends[:-1])]
-        return [(b, first, min(last, end)) for b, first, last in zip(BLOCKS, starts, ends, strict=True) if first <= end]
-    scored = evidence.naive.groupby("block")["ds"].agg(["min", "max"]) if len(evidence.naive) else pd.DataFrame()
-    known = [(b, scored.loc[b, "min"], scored.loc[b, "max"]) for b in BLOCKS[1:] if b in scored.index]
+        found = zip(BLOCKS, starts, ends, strict=True)
+        return [(block, first, min(last, end)) for block, first, last in found if first <= end]
+    scored = {str(block): part["ds"] for block, part in evidence.naive.groupby("block")}
+    known = [(b, pd.Timestamp(scored[b].min()), pd.Timestamp(scored[b].max())) for b in BLOCKS[1:] if b in scored]
     return [("train", start, known[0][1] if known else end), *known]
 
 
 def _origins(evidence: Evidence) -> dict[str, int]:
-    if not len(evidence.naive):
-        return {}
     return {str(b): int(n) for b, n in evidence.naive.groupby("block")["cutoff"].nunique().items()}
 
 
@@ -114,14 +112,12 @@ def gaps(evidence: Evidence) -> list[str]:
 def facts(evidence: Evidence) -> list[tuple[str, str]]:
     """The dataset in a few words: (what, value)."""
     dataset = evidence.dataset
-    calendar = dataset.calendar
-    step = f"sessions of {calendar.exchange}" if calendar.kind == "sessions" else f"every {calendar.freq}, UTC"
     transform = "" if dataset.target[0].transform == "none" else f", transform {dataset.target[0].transform}"
     inputs = [c.column for c in dataset.past]
     return [
         ("Series", text.listing(list(evidence.quality["series"]))),
         ("Target", f"{dataset.target[0].column}{f' in {evidence.unit}' if evidence.unit else ''}{transform}"),
-        ("Time steps", step),
+        ("Time steps", _steps(dataset)),
         ("Inputs known up to the cutoff", text.listing(["the target's own past", *inputs])),
         ("Inputs known in advance", text.listing([text.name(f) for f in dataset.future]) or "none"),
         ("Horizon", f"{dataset.horizon} steps; a forecast every {dataset.stride} steps"),
@@ -132,6 +128,15 @@ def facts(evidence: Evidence) -> list[tuple[str, str]]:
         ("Attribution", dataset.licence.attribution),
         *[("Note", note) for note in notes(evidence)],
     ]
+
+
+def _steps(dataset: Dataset) -> str:
+    calendar = dataset.calendar
+    if isinstance(calendar, SessionCalendar):
+        return f"sessions of the exchange {calendar.exchange}"
+    if isinstance(calendar, WeekdayCalendar):
+        return f"days: {text.listing(list(calendar.days))}"
+    return f"every {calendar.freq}, UTC"
 
 
 def notes(evidence: Evidence) -> list[str]:

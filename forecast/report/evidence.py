@@ -19,9 +19,10 @@ RANKING_TITLES = {"shipped": "as shipped", "architecture": "architecture alone"}
 BLOCKS = ("train", "validation", "calibration", "test")
 LEADERBOARD_COLUMNS = (
     "dataset", "model", "ranking", "skip", "seed", "status", "mae", "rmse", "mase", "rmsse", "smape", "direction",
-    "direction_base", "skill", "n_params", "n_origins", "validation_mae", "chosen",
+    "direction_base", "skill", "n_params", "n_origins", "validation_mase", "chosen",
 )  # fmt: skip
 FORECAST_COLUMNS = ["unique_id", "cutoff", "step", "ds", "block", "seed", "y", "y_hat"]
+FLAGS = {"copies": "copy", "leaks": "leak alarm"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Evidence:
     folder: Path
     leaderboard: pd.DataFrame
     by_step: pd.DataFrame
+    by_series: pd.DataFrame
     verdicts: dict[str, Any]
     quality: dict[str, Any]
     pointer: dict[str, Any]
@@ -48,9 +50,15 @@ class Evidence:
         """The naive forecasts: every origin and every actual of all blocks; empty when naive was not run."""
         return self.forecasts("naive") if "naive" in self.records else pd.DataFrame(columns=FORECAST_COLUMNS)
 
-    @property
+    @cached_property
     def series(self) -> tuple[str, ...]:
-        return tuple(self.quality["series"])
+        """What is forecast: every series, or series/column where a dataset has several targets."""
+        return tuple(dict.fromkeys(self.naive["unique_id"])) or tuple(self.quality["series"])
+
+    def unit_of(self, series: str) -> str:
+        """The unit of one entry of `series`."""
+        units = {column.column: column.unit for column in self.dataset.target}
+        return units.get(series.rpartition("/")[2], self.unit)
 
     @property
     def headline(self) -> str:
@@ -70,28 +78,58 @@ class Evidence:
                 return name
         return None
 
+    def board(self, ranking: str) -> pd.DataFrame:
+        """The leaderboard's rows that stand in `ranking`: its own and the baselines."""
+        return self.leaderboard[self.leaderboard["ranking"].isin([ranking, "baseline"])]
+
+    def score(self, model: str, ranking: str) -> dict[str, Any] | None:
+        """The leaderboard's row of `model` in `ranking`, mean over seeds; None when there is none or it failed."""
+        board = self.board(ranking)
+        rows = board[(board["model"] == model) & (board["seed"] == "mean") & (board["status"] == "ok")]
+        found: list[dict[str, Any]] = rows.dropna(subset=[self.headline]).to_dict("records")  # type: ignore[assignment]
+        return found[0] if found else None
+
     def chosen(self, ranking: str) -> str | None:
         """The model that validation chose in `ranking`."""
         name = self.verdicts.get("chosen", {}).get(ranking)
         return str(name) if name else None
 
     def tests(self, ranking: str, family: str) -> dict[str, dict[str, Any]]:
-        """The significance tests of one family (`naive`, `skip`, `best`) by model."""
+        """The significance tests of one family (`naive`, `skip`, `best`) by model; a missing number is None."""
         found = self.verdicts.get("tests", [])
         return {t["model"]: t for t in found if t["family"] == family and t["ranking"] in (ranking, "baseline")}
 
+    def tied(self, ranking: str) -> tuple[str, ...]:
+        """The model confidence set of `ranking`: the models the data cannot tell from the best."""
+        return tuple(self.verdicts.get("tied", {}).get(ranking, ()))
+
+    def flags(self, kind: str, ranking: str) -> dict[str, list[dict[str, Any]]]:
+        """The flags of one kind (`copies`, `leaks`) in `ranking` and of the baselines, by model."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for flag in self.verdicts.get(kind) or []:
+            if flag["ranking"] in (ranking, "baseline"):
+                found.setdefault(str(flag["model"]), []).append(flag)
+        return found
+
     def own_skip(self, model: str, ranking: str) -> str:
         """What `model` is added to: the row it must beat to count."""
-        test = self.tests(ranking, "skip").get(model)
-        return str(test["against"]) if test else ("ridge" if ranking == "shipped" else "naive")
+        name = self.candidate(model, ranking)
+        row = self.records[name].get("skip_row") if name else None
+        return str(row) if row else ("ridge" if ranking == "shipped" else "naive")
 
     def forecasts(self, candidate: str) -> pd.DataFrame:
-        """The long frame of one candidate: unique_id, cutoff, step, ds, block, seed, y, y_hat (raw units)."""
+        """The long frame of one candidate: unique_id, cutoff, step, ds, block, seed, y, y_hat (raw units).
+
+        With several targets unique_id is series/column.
+        """
         path = self.folder / candidate / "forecasts.parquet"
         try:
-            return pd.read_parquet(path, columns=FORECAST_COLUMNS)
+            frame = pd.read_parquet(path)
         except FileNotFoundError:
             raise InputError(f"{path}: no such file, though its record says `ok`. Run `dvc repro` again.") from None
+        if "output" in frame and frame["output"].nunique() > 1:
+            frame["unique_id"] = frame["unique_id"].astype(str) + "/" + frame["output"].astype(str)
+        return frame[FORECAST_COLUMNS]
 
 
 def running(root: Path | str = ".") -> tuple[str, ...]:
@@ -113,6 +151,7 @@ def read_evidence(root: Path | str, name: str) -> Evidence:
         folder=trained,
         leaderboard=_table(compared / "leaderboard.csv"),
         by_step=_table(compared / "by_step.csv"),
+        by_series=_table(compared / "by_series.csv"),
         verdicts=_json(compared / "verdicts.json", "compare"),
         quality=_json(root / "data" / "prepared" / name / "quality.json", "prepare"),
         pointer=_json(pointer, "fetch") if pointer.exists() else {},

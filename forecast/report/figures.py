@@ -1,4 +1,4 @@
-"""Errors by step, learning curves, gain over the skip, cost: which numbers of the evidence go into which chart."""
+"""Errors by step, learning curves, gain over the skip: which numbers of the evidence go into which chart."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from forecast.config.datasets import Dataset
+from forecast.config.datasets import Dataset, RegularCalendar, SessionCalendar
 from forecast.report import text
-from forecast.report.charts import Axes, Interval, Line, Point, interval_chart, line_chart, scatter
+from forecast.report.charts import Axes, Interval, Line, interval_chart, line_chart
 from forecast.report.evidence import RANKING_TITLES, RANKINGS, Evidence
 from forecast.report.svg import padded
 
 SMALL = (212.0, 150.0)
+CURVE_POINTS = 60
 TIME_UNITS = {"h": "hours", "D": "days", "W": "weeks", "MS": "months", "ME": "months", "min": "minutes"}
 METRIC_TITLES = {"mae": "MAE", "mase": "MASE"}
 
@@ -29,12 +30,18 @@ class Panel:
 
 
 def step_unit(dataset: Dataset) -> str:
-    """What one step of the horizon is called: hours, sessions, steps of 15min."""
-    if dataset.calendar.kind == "sessions":
-        return "sessions"
+    """What one step of the horizon is called: hours, sessions, days, steps of 15min."""
+    if not isinstance(dataset.calendar, RegularCalendar):
+        return "sessions" if isinstance(dataset.calendar, SessionCalendar) else "days"
     freq = dataset.calendar.freq
     unit = TIME_UNITS.get(freq.lstrip("0123456789"))
     return unit if unit and freq.rstrip("hDWMSEmin") in ("", "1") else f"steps of {freq}"
+
+
+def error_title(evidence: Evidence) -> str:
+    """The ranking error with its unit, for an axis: `MAE, °C`, `MASE`."""
+    unit = f", {evidence.unit}" if evidence.headline == "mae" and evidence.unit else ""
+    return METRIC_TITLES[evidence.headline] + unit
 
 
 def role_of(evidence: Evidence, ranking: str, model: str) -> str:
@@ -47,7 +54,7 @@ def role_of(evidence: Evidence, ranking: str, model: str) -> str:
 
 
 def step_panels(evidence: Evidence) -> list[Panel]:
-    """Error by horizon step for each ranking; named lines stand out, the others are grey; the band is the seeds' range."""
+    """Error by horizon step for each ranking; named lines stand out, others are grey; the band is the seeds' range."""
     panels = []
     for ranking in RANKINGS:
         lines = _step_lines(evidence, ranking)
@@ -55,11 +62,10 @@ def step_panels(evidence: Evidence) -> list[Panel]:
             continue
         steps = [int(step) for step in lines[0].x]
         ticks = [steps[0], *[s for s in steps if s % max(1, -(-len(steps) // 6)) == 0 and s != steps[0]]]
-        unit = f", {evidence.unit}" if evidence.headline == "mae" and evidence.unit else ""
         axes = Axes(
             label=f"Error by horizon step, {RANKING_TITLES[ranking]}",
             x_title=f"{step_unit(evidence.dataset)} ahead",
-            y_title=METRIC_TITLES[evidence.headline] + unit,
+            y_title=error_title(evidence),
             x_ticks=[(float(step), str(step)) for step in ticks],
             moments=[f"{step} ahead" for step in steps],
         )
@@ -68,8 +74,7 @@ def step_panels(evidence: Evidence) -> list[Panel]:
 
 
 def _step_lines(evidence: Evidence, ranking: str) -> list[Line]:
-    table = evidence.by_step
-    table = table[table["ranking"].isin([ranking, "baseline"])]
+    table = evidence.by_step[evidence.by_step["ranking"].isin([ranking, "baseline"])]
     lines = []
     for model, part in table.groupby("model", sort=True):
         wide = part.pivot_table(index="step", columns="seed", values=evidence.headline)
@@ -86,7 +91,7 @@ def _step_lines(evidence: Evidence, ranking: str) -> list[Line]:
 
 
 def curve_panels(evidence: Evidence, ranking: str) -> list[Panel]:
-    """Learning curves, one small panel per network on a common scale: validation loss per seed, its best step a dot."""
+    """Learning curves, a small panel per network on a common scale: validation loss per seed, its best step a dot."""
     records = [r for r in evidence.records.values() if r["kind"] == "network" and r["ranking"] == ranking]
     curves = {r["model"]: _curves(r) for r in records}
     losses = [row[2] for found in curves.values() for seed in found for row in seed["curve"]]
@@ -94,7 +99,8 @@ def curve_panels(evidence: Evidence, ranking: str) -> list[Panel]:
     if not len(finite):
         return []
     bounds = padded([finite.min(), float(np.quantile(finite, 0.98))], share=0.08)
-    return [_curve_panel(record, curves[record["model"]], bounds) for record in sorted(records, key=lambda r: r["model"])]
+    records.sort(key=lambda record: record["model"])
+    return [_curve_panel(record, curves[record["model"]], bounds) for record in records]
 
 
 def _curves(record: dict[str, Any]) -> list[dict[str, Any]]:
@@ -105,36 +111,44 @@ def _curve_panel(record: dict[str, Any], seeds: list[dict[str, Any]], bounds: tu
     model = record["model"]
     if not seeds:
         return Panel(text.name(model), "", record.get("reason") or "no curve recorded", model)
-    lines = []
-    for seed in seeds:
-        steps, train, validation = (np.array([np.nan if v is None else v for v in c], float) for c in zip(*seed["curve"], strict=True))
-        best = int(np.argmin(np.abs(steps - seed["best_step"])))
-        tip = f"{text.name(model)}, seed {seed['seed']}: best at step {seed['best_step']}, loss {text.figure(validation[best])}"
-        keep = np.unique(np.append(np.linspace(0, len(steps) - 1, 60).astype(int), best))
-        lines.append(Line("train", steps[keep], np.where(train > bounds[1], np.nan, train)[keep], "train", model))
-        dot = int(np.searchsorted(keep, best))
-        lines.append(Line("seed", steps[keep], validation[keep], "seed", model, tip=tip, dot=dot))
+    lines = [line for seed in seeds for line in _seed_lines(model, seed, bounds[1])]
     last = max(float(line.x[-1]) for line in lines)
     axes = Axes(f"Learning curves of {model}", "", "loss", [(0.0, "0"), (last, text.count(last))], bounds, size=SMALL)
     best_steps = ", ".join(text.count(seed["best_step"]) for seed in seeds)
     return Panel(text.name(model), line_chart(lines, axes), f"best step {best_steps}", model)
 
 
+def _seed_lines(model: str, seed: dict[str, Any], ceiling: float) -> list[Line]:
+    """Training and validation loss of one seed, thinned to what a small panel can show, the best step kept."""
+    steps, train, validation = np.array(seed["curve"], float).T  # None becomes NaN
+    best = int(np.argmin(np.abs(steps - seed["best_step"])))
+    keep = np.unique(np.append(np.linspace(0, len(steps) - 1, CURVE_POINTS).astype(int), best))
+    loss = text.figure(validation[best])
+    tip = f"{text.name(model)}, seed {seed['seed']}: best at step {text.count(seed['best_step'])}, loss {loss}"
+    train = np.where(train > ceiling, np.nan, train)
+    return [
+        Line("train", steps[keep], train[keep], "train", model),
+        Line("seed", steps[keep], validation[keep], "seed", model, tip=tip, dot=int(np.searchsorted(keep, best))),
+    ]
+
+
 def skip_panels(evidence: Evidence) -> list[Panel]:
     """What each network adds over its own skip: relative change of the loss with its interval, best first."""
     panels = []
     for ranking in RANKINGS:
-        tests = evidence.tests(ranking, "skip").values()
+        tests = [t for t in evidence.tests(ranking, "skip").values() if t["relative_difference"] is not None]
         rows = [_interval(test) for test in sorted(tests, key=lambda t: t["relative_difference"])]
         if not rows:
             continue
         against = text.listing(sorted({text.name(str(test["against"])) for test in tests}))
-        svg = interval_chart(
-            rows, label=f"Change of error against {against}, {RANKING_TITLES[ranking]}",
-            x_title="change of the error; left is better", show=lambda v: f"{100 * v:+.3g} %".replace("-", "−") if v else "0",
-        )  # fmt: skip
+        label = f"Change of error against {against}, {RANKING_TITLES[ranking]}"
+        svg = interval_chart(rows, label=label, x_title="change of the error; left is better", show=_change)
         panels.append(Panel(f"{RANKING_TITLES[ranking].capitalize()}: against {against}", svg))
     return panels
+
+
+def _change(share: float) -> str:
+    return f"{100 * share:+.3g} %".replace("-", text.MINUS) if share else "0"
 
 
 def _interval(test: dict[str, Any]) -> Interval:
@@ -142,39 +156,14 @@ def _interval(test: dict[str, Any]) -> Interval:
     value = float(test["relative_difference"])
     name = text.name(test["model"])
     span = f", 95 % interval {text.signed_percent(low)} to {text.signed_percent(high)}" if np.isfinite(low) else ""
-    tip = f"{name} against {text.name(str(test['against']))}: {text.signed_percent(value)}{span}, Holm {text.p_value(test['p_holm'])}"
+    against = text.name(str(test["against"]))
+    tip = f"{name} against {against}: {text.signed_percent(value)}{span}{text.holm(test)}"
     return Interval(name, value, low, high, test["word"], test["model"], tip)
 
 
 def relative_interval(test: dict[str, Any]) -> tuple[float, float]:
     """The interval of the mean difference as a share of the loss of what it is compared with."""
-    difference, relative = test.get("mean_difference"), test.get("relative_difference")
-    low, high = test.get("ci_low"), test.get("ci_high")
-    if text.missing(low) or text.missing(high) or not difference or not relative:
-        return float("nan"), float("nan")
-    return float(low) * float(relative) / float(difference), float(high) * float(relative) / float(difference)
-
-
-def cost_panel(evidence: Evidence) -> Panel | None:
-    """Accuracy against CPU seconds (tuning and training); None when the costs were not kept."""
-    table = evidence.leaderboard
-    points = []
-    for name, cost in evidence.costs.items():
-        record = evidence.records.get(name)
-        if record is None or record["status"] != "ok":
-            continue
-        rows = table[(table["model"] == record["model"]) & (table["ranking"] == record["ranking"]) & (table["seed"] == "mean")]
-        spent = float(cost.get("cpu_seconds") or 0) + float(cost.get("tuning_cpu_seconds") or 0)
-        if rows.empty or spent <= 0:
-            continue
-        error = float(rows[evidence.headline].iloc[0])
-        role = role_of(evidence, "shipped", record["model"]) if record["ranking"] != "architecture" else "other"
-        shown = text.name(record["model"]) + (" (architecture alone)" if record["ranking"] == "architecture" else "")
-        tip = f"{shown}: {METRIC_TITLES[evidence.headline]} {text.figure(error)}, {text.seconds(spent)} of CPU"
-        points.append(Point(text.name(record["model"]), spent, error, role, record["model"], tip))
-    if len(points) < 3:
-        return None
-    title = f"{METRIC_TITLES[evidence.headline]}{f', {evidence.unit}' if evidence.headline == 'mae' and evidence.unit else ''}"
-    axes = Axes("Accuracy against cost", "CPU seconds, tuning and training (log scale)", title, [])
-    return Panel("Accuracy against cost", scatter(points, axes, lambda v: f"{v:g}"))
-
+    keys = ("mean_difference", "relative_difference", "ci_low", "ci_high")
+    difference, relative, low, high = (float("nan") if test.get(k) is None else float(test[k]) for k in keys)
+    base = difference / relative if difference and relative else float("nan")
+    return low / base, high / base

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from forecast.report import data, figures, panels, tables, text
+from forecast.report import board, data, figures, ledger, panels, text
 from forecast.report.evidence import RANKING_TITLES, RANKINGS, Evidence
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -38,6 +38,7 @@ def _context(evidence: list[Evidence]) -> dict[str, Any]:
         "script": Markup((TEMPLATES / "script.js").read_text(encoding="utf-8")),  # noqa: S704  (our own file)
         "datasets": [_dataset(e) for e in evidence],
         "models": models,
+        "titles": list(RANKING_TITLES.values()),
         "networks": sorted({r["model"] for e in evidence for r in e.records.values() if r["kind"] == "network"}),
         "seeds": sorted({len(r["seeds"]) for e in evidence for r in e.records.values() if r["kind"] == "network"}),
         "as_of": max((e.as_of for e in evidence), default="unknown"),
@@ -47,7 +48,7 @@ def _context(evidence: list[Evidence]) -> dict[str, Any]:
 
 def _dataset(evidence: Evidence) -> dict[str, Any]:
     """Everything the template shows of one dataset, ready to print."""
-    same_budget, budget = tables.budget_sentence(evidence)
+    same_budget, budget = ledger.budget_sentence(evidence)
     return {
         "name": evidence.name,
         "title": evidence.dataset.title,
@@ -56,10 +57,18 @@ def _dataset(evidence: Evidence) -> dict[str, Any]:
         "lookback": evidence.dataset.lookback,
         "sentences": evidence.verdicts.get("sentences", []),
         "tiles": _tiles(evidence),
-        "warnings": warnings(evidence),
+        "leaks": alarms(evidence, "leaks"),
+        "copies": alarms(evidence, "copies"),
         "boards": [
-            {"ranking": ranking, "title": RANKING_TITLES[ranking], "table": tables.leaderboard(evidence, ranking)}
+            {
+                "ranking": ranking,
+                "title": RANKING_TITLES[ranking],
+                "table": board.leaderboard(evidence, ranking),
+                "tied": evidence.tied(ranking),
+                "series": board.series_table(evidence, ranking) if len(evidence.series) > 1 else None,
+            }
             for ranking in RANKINGS
+            if not evidence.board(ranking).empty
         ],
         "origins": _test_origins(evidence),
         "metric": figures.METRIC_TITLES[evidence.headline],
@@ -71,10 +80,10 @@ def _dataset(evidence: Evidence) -> dict[str, Any]:
         "steps": _safe(figures.step_panels(evidence)),
         "curves": [(RANKING_TITLES[r], _safe(figures.curve_panels(evidence, r))) for r in RANKINGS],
         "skips": _safe(figures.skip_panels(evidence)),
-        "ledger": tables.ledger(evidence),
+        "ledger": ledger.ledger(evidence),
         "same_budget": same_budget,
         "budget": budget,
-        "cost": _safe([p for p in [figures.cost_panel(evidence)] if p]),
+        "cost": _safe([p for p in [ledger.cost_panel(evidence)] if p]),
         "timeline": data.timeline(evidence),
         "quality": data.quality_table(evidence),
         "gaps": data.gaps(evidence),
@@ -90,23 +99,20 @@ def _safe(found: list[figures.Panel]) -> list[dict[str, Any]]:
 
 def _tiles(evidence: Evidence) -> list[tuple[str, str, str]]:
     """The chosen model's key figures as (what, value, remark)."""
-    model = evidence.chosen("shipped")
-    board = evidence.leaderboard
-    mine = board[(board["model"] == model) & (board["seed"] == "mean") & board["ranking"].isin(["shipped", "baseline"])]
-    if mine.empty or mine["status"].iloc[0] != "ok":
+    model = evidence.chosen("shipped") or ""
+    score = evidence.score(model, "shipped")
+    if score is None:
         return []
-    row = mine.iloc[0]
-    head = evidence.headline
-    unit = f" {evidence.unit}" if head == "mae" else ""
+    error = f"{text.figure(score[evidence.headline])} {evidence.unit if evidence.headline == 'mae' else ''}"
     tiles = [
-        ("Chosen on validation", text.name(str(model)), "ranking as shipped"),
-        (f"Test {figures.METRIC_TITLES[head]}", text.figure(row[head]) + unit, "mean over seeds"),
+        ("Chosen on validation", text.name(model), "ranking as shipped"),
+        (f"Test {figures.METRIC_TITLES[evidence.headline]}", error, "mean over seeds"),
     ]
     for family, what in (("naive", "Error against naive"), ("skip", "Error against its own skip")):
-        test = evidence.tests("shipped", family).get(str(model))
+        test = evidence.tests("shipped", family).get(model)
         if test:
-            value = -row["skill"] if family == "naive" else test["relative_difference"]
-            tiles.append((what, text.signed_percent(value), f"{test['word']}, Holm {text.p_value(test['p_holm'])}"))
+            value = -score["skill"] if family == "naive" else test["relative_difference"]
+            tiles.append((what, text.signed_percent(value), test["word"] + text.holm(test)))
     return tiles
 
 
@@ -115,26 +121,20 @@ def _test_origins(evidence: Evidence) -> str:
     return text.count(board.max()) if len(board) else text.NOTHING
 
 
-def warnings(evidence: Evidence) -> list[str]:
-    """Copy flags and leak alarms of the verdicts, as sentences."""
-    found = []
-    for copy in evidence.verdicts.get("copies", []):
-        found.append(_sentence(copy, "repeats the last value: its forecasts are a copy of it"))
-    for leak in evidence.verdicts.get("leaks", []):
-        found.append(_sentence(leak, "is suspiciously good: check for a leak"))
-    return found
-
-
-def _sentence(flag: Any, said: str) -> str:
-    if not isinstance(flag, dict):
-        return str(flag)
-    return str(flag.get("sentence") or f"{text.name(str(flag.get('model', '?')))} {said}.")
+def alarms(evidence: Evidence, kind: str) -> list[str]:
+    """The flags of one kind (`copies`, `leaks`), one line per model and ranking."""
+    lines = []
+    for ranking in ("baseline", *RANKINGS):
+        for model, flags in evidence.flags(kind, ranking).items():
+            own = [flag for flag in flags if flag["ranking"] == ranking]
+            reasons = "; ".join(f"{flag['unique_id']}: {flag['reason']}" for flag in own)
+            if own:
+                lines.append(f"{text.name(model)} ({RANKING_TITLES.get(ranking, 'baseline')}): {reasons}")
+    return lines
 
 
 def _catalogue(evidence: list[Evidence]) -> list[dict[str, str]]:
     """Each model once: its sentence, equation and source."""
-    found = {}
-    for e in evidence:
-        for record in e.records.values():
-            found.setdefault(record["model"], {key: str(record.get(key) or "") for key in ("model", "description", "equation", "source")})
-    return [found[model] for model in sorted(found)]
+    keys = ("model", "description", "equation", "source")
+    records = {record["model"]: record for e in evidence for record in e.records.values()}
+    return [{key: str(records[model].get(key) or "") for key in keys} for model in sorted(records)]

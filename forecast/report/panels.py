@@ -60,6 +60,9 @@ def compared(evidence: Evidence, ranking: str = "shipped") -> dict[str, tuple[st
     return found
 
 
+Tests = dict[str, tuple[str, Test]]  # role -> (model, its test block)
+
+
 def forecast_panels(evidence: Evidence) -> list[Panel]:
     """Per series three origins of the test block: typical, worst and best for the chosen model (or the last shown)."""
     shown = compared(evidence)
@@ -84,41 +87,41 @@ def _actuals(frame: pd.DataFrame, series: str) -> pd.Series:
 
 
 def _origin_panel(
-    evidence: Evidence,
-    series: str,
-    word: str,
-    origin: int,
-    tests: dict[str, tuple[str, Test]],
-    history: pd.Series,
-    judge: str,
+    evidence: Evidence, series: str, word: str, origin: int, tests: Tests, history: pd.Series, judge: str
 ) -> Panel:
+    """The last values before one cutoff, then the forecasts of every shown model and what happened."""
     test = tests[judge][1]
-    cutoff = test.cutoffs[origin]
-    horizon = test.y.shape[1]
+    cutoff, horizon = test.cutoffs[origin], test.y.shape[1]
     past = history[history.index <= cutoff].iloc[-max(2 * horizon, LEAST_HISTORY) :]
     x = np.arange(1 - len(past), horizon + 1, dtype=float)
-    unknown = np.full(len(past), np.nan)
     lines = [Line("actual", x, np.concatenate([past.to_numpy(), test.y[origin]]), "actual")]
-    for role, (model, found) in tests.items():
-        y = np.concatenate([unknown, found.forecast[origin]])
-        band = None
-        if len(found.y_hat) > 1:
-            band = (np.concatenate([unknown, f(found.y_hat[:, origin], axis=0)]) for f in (np.min, np.max))  # type: ignore[assignment]
-        lines.append(Line(text.name(model), x, y, role, model, tuple(band) if band else None))  # type: ignore[arg-type]
-    hours = evidence.dataset.calendar.kind == "regular" and not evidence.dataset.calendar.freq.endswith(("D", "W", "S", "E"))
+    lines += [_forecast_line(role, model, found, origin, x) for role, (model, found) in tests.items()]
+    hours = is_within_a_day(evidence)
     when = text.moment(cutoff, hours=hours)
-    moments = [text.moment(pd.Timestamp(d), hours=hours) for d in [*past.index, *test.ds[origin]]]
-    ticks = [(float(t), f"{t:+d}".replace("-", "−") if t else "cutoff") for t in _round_steps(x, horizon)]
     axes = Axes(
         label=f"{word} forecast of {series} at {when}, against the actual values",
         x_title=f"{step_unit(evidence.dataset)} from the cutoff",
-        y_title=evidence.unit or evidence.dataset.target[0].column,
-        x_ticks=ticks,
+        y_title=evidence.unit_of(series) or evidence.dataset.target[0].column,
+        x_ticks=[(float(t), f"{t:+d}".replace("-", text.MINUS) if t else "cutoff") for t in _round_steps(x, horizon)],
         divide=0.0,
-        moments=moments,
+        moments=[text.moment(pd.Timestamp(d), hours=hours) for d in [*past.index, *test.ds[origin]]],
     )
     errors = ", ".join(f"{text.name(model)} {text.figure(found.losses[origin], 3)}" for model, found in tests.values())
     return Panel(f"{word.capitalize()}: {series}, {when}", line_chart(lines, axes), f"Mean absolute error: {errors}")
+
+
+def _forecast_line(role: str, model: str, test: Test, origin: int, x: Floats) -> Line:
+    """The seed-mean forecast of one origin on the panel's x, with the range over seeds."""
+    unknown = np.full(len(x) - test.y.shape[1], np.nan)
+    seeds = test.y_hat[:, origin]
+    low, high, mean = (np.concatenate([unknown, f(seeds, axis=0)]) for f in (np.min, np.max, np.mean))
+    return Line(text.name(model), x, mean, role, model, (low, high) if len(seeds) > 1 else None)
+
+
+def is_within_a_day(evidence: Evidence) -> bool:
+    """Whether steps are shorter than a day, so that a moment needs its hour."""
+    times = pd.DatetimeIndex(evidence.naive["ds"])
+    return bool(len(times)) and bool((times != times.normalize()).any())
 
 
 def _round_steps(x: Floats, horizon: int) -> list[int]:
@@ -137,10 +140,10 @@ def time_panels(evidence: Evidence) -> list[Panel]:
             freq = _period_of(test.cutoffs)
             mean = pd.Series(test.losses).groupby(test.cutoffs.to_period(freq)).mean()
             periods = [_period_name(period, freq) for period in mean.index]
-            lines.append(Line(text.name(model), np.arange(len(mean), dtype=float), mean.to_numpy(), role, model))
+            lines.append(Line(text.name(model), np.arange(float(len(mean))), np.asarray(mean, float), role, model))
         every = max(1, -(-len(periods) // 4))
         ticks = [(float(i), periods[i]) for i in range(0, len(periods), every)]
-        title = f"MAE, {evidence.unit}" if evidence.unit else "MAE"
+        title = f"MAE, {evidence.unit_of(series)}" if evidence.unit_of(series) else "MAE"
         axes = Axes(f"Test error of {series} by period", "", title, ticks, moments=periods)
         panels.append(Panel(series, line_chart(lines, axes)))
     return panels

@@ -1,4 +1,4 @@
-"""A small SVG kit: scales with readable ticks, lines, bands and labels as compact text. Colours come from the page's CSS.
+"""A small SVG kit: scales with readable ticks, lines, bands and labels as compact text. Colours are the page's CSS.
 
 Sizes are in SVG units, drawn near 1 unit = 1 CSS pixel, so text keeps its size on a phone.
 """
@@ -9,12 +9,13 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-CHARACTER = 6.1  # mean width of a character at the font size of labels (11)
-LINE = 13.0  # least distance between two labels
+CHARACTER = 6.6  # mean width of a character at the font size of labels (12)
+LINE = 13.5  # least distance between two labels
 
 Floats = NDArray[np.float64]
 
@@ -88,7 +89,7 @@ def padded(values: Iterable[float], *, share: float = 0.06, floor: float | None 
 
 def tick_label(value: float, ticks: Sequence[float]) -> str:
     """The value with as many decimals as the ticks need to differ."""
-    step = min((abs(b - a) for a, b in zip(ticks, ticks[1:], strict=False)), default=abs(value) or 1.0)
+    step = min((abs(b - a) for a, b in pairwise(ticks)), default=abs(value) or 1.0)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     return f"{value:,.{decimals}f}".replace("-", "−")
 

@@ -82,3 +82,13 @@ def name(model: str) -> str:
 def listing(names: list[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
+
+
+def holm(test: dict[str, Any]) -> str:
+    """`, Holm p = 0.012` of one test, or nothing when it has no p."""
+    return "" if missing(test["p_holm"]) else f", Holm {p_value(test['p_holm'])}"
+
+
+def word_class(word: str) -> str:
+    """The CSS class of a verdict's word."""
+    return "w-" + word.replace(" ", "-")

@@ -1,0 +1,251 @@
+"""reports/report.html without a browser: what it says, that it is self-contained and the same bytes every time."""
+
+import re
+
+import numpy as np
+import pytest
+from lxml import html
+
+from forecast import files
+from forecast.errors import InputError
+from forecast.report.evidence import read_evidence
+from forecast.report.figures import relative_interval, step_unit
+from forecast.report.ledger import budget_sentence
+from forecast.report.page import render
+from forecast.report.panels import test_of as block_test
+from pipelines import report
+from tests.artifacts import candidates, write_project
+
+HOURLY, DAILY = "hourly", "daily"
+GRU_LEDGER = ["gru", "as shipped", "2", "200", "600", "1,234", "16 s", "5.5 s", "3 of 3", "480"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return write_project(tmp_path_factory.mktemp("project"), cost=True)
+
+
+@pytest.fixture(scope="module")
+def page(root):
+    return html.fromstring(render([read_evidence(root, HOURLY), read_evidence(root, DAILY)]))
+
+
+@pytest.fixture
+def project(tmp_path):
+    return write_project(tmp_path, datasets=(HOURLY,))
+
+
+def words(element):
+    return re.sub(r"\s+", " ", element.text_content()).strip()
+
+
+def board(page, dataset, number):
+    return page.xpath(f"//article[@id='{dataset}']//table[contains(@class, 'board')]")[number]
+
+
+def row_of(table, model):
+    rows = table.xpath(f".//tbody/tr[@data-model='{model}'][not(contains(@class, 'ensemble'))]")
+    return [words(cell) for cell in rows[0]]
+
+
+def test_the_stage_writes_the_same_bytes_twice_and_nothing_else(project):
+    report.main(str(project))
+    first = {path.name: path.read_bytes() for path in (project / "reports").iterdir()}
+    report.main(str(project))
+    assert {path.name: path.read_bytes() for path in (project / "reports").iterdir()} == first
+    assert set(first) == {"leaderboard.csv", "report.html"}
+
+
+def test_nothing_is_fetched_from_anywhere(root, page):
+    text = render([read_evidence(root, HOURLY)])
+    assert not page.xpath("//link[not(starts-with(@href, 'data:'))] | //script[@src] | //img | //iframe | //object")
+    assert not re.search(r"url\(|@import|https?://(?!www\.w3\.org/2000/svg)", text)
+
+
+def test_the_page_is_small(root):
+    assert len(render([read_evidence(root, HOURLY), read_evidence(root, DAILY)]).encode()) < 1_500_000
+
+
+def test_sections_stand_in_the_order_a_reader_needs_them(page):
+    for dataset in (HOURLY, DAILY):
+        heads = [words(h) for h in page.xpath(f"//article[@id='{dataset}']//h3")]
+        assert heads == [
+            "Verdict",
+            "Leaderboard as shipped",
+            "Leaderboard architecture alone",
+            "Forecasts against what happened",
+            "Error by horizon step",
+            "What each network adds over its skip",
+            "Learning curves",
+            "Fair-comparison ledger",
+            "Splits",
+            "Data",
+        ]
+    assert page.xpath("//article")[-1].get("id") == "protocol"
+
+
+def test_every_sentence_of_the_verdict_is_printed(root, page):
+    said = words(page.xpath(f"//article[@id='{HOURLY}']//section[@class='verdict']")[0])
+    assert all(sentence in said for sentence in read_evidence(root, HOURLY).verdicts["sentences"])
+
+
+def test_the_data_are_dated_by_their_pointer_not_by_today(page):
+    assert "data as of 2025-03-01" in words(page.xpath("//header")[0])
+
+
+def test_the_chosen_row_is_marked_in_both_rankings_and_only_it(page):
+    for number in (0, 1):
+        marked = board(page, HOURLY, number).xpath(".//tr[contains(@class, 'chosen')]")
+        assert [row.get("data-model") for row in marked] == ["lstm"]
+        assert "chosen on validation" in words(marked[0])
+
+
+def test_baselines_and_skip_rows_stand_in_both_rankings(page):
+    for number in (0, 1):
+        models = set(board(page, HOURLY, number).xpath(".//tbody/tr/@data-model"))
+        assert {"naive", "seasonal_naive", "drift", "ridge", "lstm", "gru", "narx"} == models
+
+
+def test_rows_stand_by_test_error_and_failures_last_with_their_reason(page):
+    rows = board(page, HOURLY, 1).xpath(".//tbody/tr")
+    shown = [row.xpath("string(td[1])") for row in rows]
+    assert "diverged" in shown[-1]
+    assert "failed" in words(rows[-1])
+    errors = [float(value.split()[0]) for value in shown[:-1]]
+    assert errors == sorted(errors)
+
+
+def test_a_network_that_does_not_beat_its_skip_adds_nothing(page):
+    table = board(page, HOURLY, 0)
+    assert "better" in row_of(table, "lstm")[3]
+    assert "adds nothing (not distinguishable)" in row_of(table, "gru")[3]
+    assert "adds nothing (worse)" in row_of(table, "narx")[3]
+    assert row_of(table, "ridge")[3] == "–"
+
+
+def test_errors_of_several_series_are_never_pooled_in_units(page):
+    heads = [words(cell) for cell in board(page, DAILY, 0).xpath(".//thead//th")]
+    assert heads[1] == "MASE"
+    assert not [head for head in heads if head.startswith(("MAE", "RMSE "))]
+    by_series = page.xpath(f"//article[@id='{DAILY}']//table[contains(@class, 'series')]//thead")[0]
+    assert "Alpha & Co: MAE [index points]" in words(by_series)
+
+
+def test_flags_of_copies_and_leaks_are_said_and_marked(page):
+    said = words(page.xpath(f"//article[@id='{DAILY}']//section[@class='verdict']")[0])
+    assert "gru (as shipped): Alpha & Co: MAE 40.0 % below" in said
+    assert "naive (baseline): Alpha & Co: 2 of 3 steps repeat the last value" in said
+    assert "leak alarm" in row_of(board(page, DAILY, 0), "gru")[0]
+    assert "leak alarm" not in row_of(board(page, DAILY, 1), "gru")[0]
+
+
+def test_each_series_has_a_typical_a_worst_and_a_best_origin(page):
+    titles = [words(c) for c in page.xpath(f"//article[@id='{DAILY}']//figcaption")]
+    for series in ("Alpha & Co", "Beta <B>"):
+        assert [t.split(":")[0] for t in titles if f": {series}, " in t] == ["Typical", "Worst", "Best"]
+
+
+def test_the_worst_origin_is_the_one_with_the_largest_error(root):
+    evidence = read_evidence(root, HOURLY)
+    found = block_test(evidence.forecasts("lstm.linear"), "town")
+    rows = evidence.forecasts("lstm.linear")
+    rows = rows[rows["block"] == "test"].groupby(["cutoff", "step"], as_index=False)[["y", "y_hat"]].mean()
+    errors = (rows["y"] - rows["y_hat"]).abs().groupby(rows["cutoff"]).mean()
+    assert found.cutoffs[int(np.argmax(found.losses))] == errors.idxmax()
+    assert found.losses.max() == pytest.approx(errors.max())
+
+
+def test_the_ledger_has_a_row_for_every_candidate_and_its_cost(page):
+    rows = page.xpath(f"//article[@id='{HOURLY}']//table[contains(@class, 'ledger')]//tbody/tr")
+    assert len(rows) == len(candidates())
+    assert [words(cell) for cell in rows[4]] == GRU_LEDGER
+
+
+def test_an_unequal_budget_is_named_aloud(project):
+    assert budget_sentence(read_evidence(project, HOURLY))[0]
+    path = project / "data/trained/hourly/gru.last/record.json"
+    files.write_json(path, {**files.read_json(path), "trials": []})
+    fair, sentence = budget_sentence(read_evidence(project, HOURLY))
+    assert not fair
+    assert "gru (architecture alone)" in sentence
+
+
+def test_costs_may_be_absent(project):
+    text = render([read_evidence(project, HOURLY)])
+    assert "Accuracy against cost" not in text
+
+
+def test_names_from_the_data_are_shown_and_not_interpreted(page):
+    assert not page.xpath("//b[text()=''] | //article//script")
+    assert any("Beta <B>" in words(cell) for cell in page.xpath("//figcaption"))
+
+
+def test_notes_and_licence_come_from_the_dataset(page):
+    said = words(page.xpath(f"//article[@id='{HOURLY}']")[0])
+    assert "Weather by Some Service" in said
+    assert "Gridded reanalysis, not a station." in said
+    protocol = words(page.xpath("//article[@id='protocol']")[0])
+    assert all(
+        part in protocol for part in ("numerical weather prediction", "no trading cost", "no return is claimed")
+    )
+
+
+def test_a_dataset_whose_chosen_network_failed_is_still_reported(project):
+    path = project / "data/compared/hourly/verdicts.json"
+    files.write_json(path, {**files.read_json(path), "chosen": {"shipped": "ridge", "architecture": "narx"}})
+    text = render([read_evidence(project, HOURLY)])
+    assert "Typical: town" in text
+
+
+def test_a_run_of_baselines_alone_is_still_reported(project):
+    for name in [c for c in candidates() if "." in c]:
+        (project / f"data/trained/hourly/{name}/record.json").unlink()
+    compared = project / "data/compared/hourly"
+    for table in ("leaderboard", "by_step", "by_series"):
+        lines = (compared / f"{table}.csv").read_text().splitlines(keepends=True)
+        kept = [lines[0], *(line for line in lines[1:] if ",baseline," in line)]
+        (compared / f"{table}.csv").write_text("".join(kept))
+    files.write_json(compared / "verdicts.json", {"chosen": {"shipped": "ridge"}, "tests": [], "sentences": []})
+    assert "No verdict was recorded" in render([read_evidence(project, HOURLY)])
+
+
+def test_a_test_without_numbers_has_no_interval(project):
+    path = project / "data/compared/hourly/verdicts.json"
+    content = files.read_json(path)
+    empty = dict.fromkeys(("statistic", "p", "p_holm", "mean_difference", "relative_difference", "ci_low", "ci_high"))
+    content["tests"] = [{**test, **empty, "word": "undecided"} for test in content["tests"]]
+    files.write_json(path, content)
+    assert np.isnan(relative_interval(content["tests"][0])).all()
+    text = render([read_evidence(project, HOURLY)])
+    assert "undecided" in text
+    assert ">nan" not in text.lower()
+
+
+@pytest.mark.parametrize(
+    ("path", "stage"),
+    [
+        ("compared/hourly/verdicts.json", "compare"),
+        ("prepared/hourly/quality.json", "prepare"),
+        ("compared/hourly/by_step.csv", "compare"),
+    ],
+)
+def test_a_missing_artifact_names_the_file_and_its_stage(project, path, stage):
+    (project / "data" / path).unlink()
+    with pytest.raises(InputError, match=rf"{path}: no such file; stage `{stage}` makes it"):
+        read_evidence(project, HOURLY)
+
+
+def test_forecasts_that_are_gone_are_named(project):
+    (project / "data/trained/hourly/naive/forecasts.parquet").unlink()
+    with pytest.raises(InputError, match=r"naive/forecasts.parquet: no such file"):
+        render([read_evidence(project, HOURLY)])
+
+
+def test_a_broken_json_is_named(project):
+    (project / "data/compared/hourly/verdicts.json").write_text("{")
+    with pytest.raises(InputError, match=r"verdicts.json: not valid JSON"):
+        read_evidence(project, HOURLY)
+
+
+def test_steps_are_called_by_their_unit(root):
+    assert [step_unit(read_evidence(root, name).dataset) for name in (HOURLY, DAILY)] == ["hours", "sessions"]

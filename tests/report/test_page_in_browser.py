@@ -1,0 +1,174 @@
+"""The page in headless Chromium: no console error, tables sort, filters work, nothing wider than a phone."""
+
+import json
+import os
+import shutil
+
+import pytest
+
+from pipelines import report
+from tests.artifacts import write_project
+
+PHONE, DESKTOP = 375, 1280
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    chromedriver = shutil.which("chromedriver")
+    if not browser or not chromedriver:
+        missing = "chromium and chromedriver are needed: apt-get install chromium chromium-driver"
+        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    chrome = webdriver.Chrome(options=options, service=Service(chromedriver))
+    yield chrome
+    chrome.quit()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    root = write_project(tmp_path_factory.mktemp("project"), cost=True)
+    report.main(str(root))
+    return (root / "reports" / "report.html").as_uri()
+
+
+@pytest.fixture
+def page(driver, address):
+    size(driver, DESKTOP)
+    driver.get(address)
+    return driver
+
+
+def size(driver, width):
+    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width == PHONE}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def visible(page, selector):
+    script = "return [...document.querySelectorAll(arguments[0])].filter((e) => e.getClientRects().length).length"
+    return page.execute_script(script, selector)
+
+
+def column(page, table, number):
+    script = """return [...document.querySelector(arguments[0]).tBodies[0].rows]
+        .map((row) => row.cells[arguments[1]].dataset.v).map((v) => v === undefined ? null : Number(v))"""
+    return page.execute_script(script, table, number)
+
+
+def click(page, selector, number=0):
+    page.execute_script("document.querySelectorAll(arguments[0])[arguments[1]].click()", selector, number)
+
+
+BOARD = "#hourly table.board"
+
+
+def test_the_console_stays_empty_and_nothing_is_requested(page, address):
+    assert page.get_log("browser") == []
+    messages = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
+    asked = {m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"}
+    assert {url for url in asked if not url.startswith("data:")} == {address}
+
+
+@pytest.mark.parametrize("width", [PHONE, 768, DESKTOP])
+def test_no_page_is_wider_than_its_screen(page, width):
+    size(page, width)
+    page.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    script = "return [document.documentElement.scrollWidth, document.body.scrollWidth]"
+    assert max(page.execute_script(script)) <= width
+
+
+def test_text_in_charts_stays_readable_on_a_phone(page):
+    size(page, PHONE)
+    script = """return Math.min(...[...document.querySelectorAll('main figure:not(.small) svg')]
+        .filter((s) => s.viewBox.baseVal.width > 300)
+        .map((s) => 12 * s.getBoundingClientRect().width / s.viewBox.baseVal.width))"""
+    assert page.execute_script(script) >= 9
+
+
+def test_a_click_on_a_column_sorts_and_a_second_one_turns_the_order(page):
+    click(page, f"{BOARD} thead button", 1)
+    falling = [v for v in column(page, BOARD, 1) if v is not None]
+    click(page, f"{BOARD} thead button", 1)
+    rising = [v for v in column(page, BOARD, 1) if v is not None]
+    assert falling == sorted(falling, reverse=True)
+    assert rising == sorted(rising)
+
+
+def test_rows_without_a_value_stay_last_in_both_orders(page):
+    click(page, "[data-show=hourly]")
+    last = "return [...document.querySelectorAll(arguments[0])][1].tBodies[0].lastElementChild.className"
+    second = "document.querySelectorAll(arguments[0])[1].querySelectorAll('thead button')[1].click()"
+    for _ in range(2):
+        page.execute_script(second, BOARD)
+        assert page.execute_script(last, BOARD) == "failed"
+
+
+def test_names_sort_as_words(page):
+    click(page, f"{BOARD} thead button", 0)
+    names = page.execute_script(
+        "return [...document.querySelector(arguments[0]).tBodies[0].rows].map((r) => r.dataset.model)", BOARD
+    )
+    assert names == sorted(names)
+
+
+def test_a_dataset_can_be_shown_alone(page):
+    click(page, "[data-show=daily]")
+    assert (visible(page, "#hourly"), visible(page, "#daily"), visible(page, "#protocol")) == (0, 1, 1)
+    click(page, "[data-show='']")
+    assert visible(page, "#hourly") == 1
+
+
+def test_an_unticked_model_leaves_every_table_and_chart(page):
+    assert visible(page, "main [data-model=gru]") > 0
+    click(page, ".pick input[value=gru]")
+    assert visible(page, "main [data-model=gru]") == 0
+    assert visible(page, f"{BOARD} tr[data-model=lstm]") > 0
+    assert page.execute_script("return document.getElementById('picked').textContent") == "6 of 7"
+
+
+def test_networks_none_and_all_can_be_picked_at_once(page):
+    click(page, "[data-pick=networks]")
+    assert visible(page, f"{BOARD} tr[data-model=ridge]") == 0
+    assert visible(page, f"{BOARD} tr[data-model=lstm]") > 0
+    click(page, "[data-pick=none]")
+    assert visible(page, f"{BOARD} tbody tr") == 0
+    click(page, "[data-pick=all]")
+    assert visible(page, f"{BOARD} tr[data-model=ridge]") > 0
+
+
+def test_ensembles_can_be_hidden(page):
+    assert visible(page, "tr.ensemble") > 0
+    click(page, "#ensembles")
+    assert visible(page, "tr.ensemble") == 0
+
+
+def test_a_chart_tells_its_values_where_it_is_touched(page):
+    said = page.execute_script("""
+        const svg = document.querySelector('#hourly svg[data-x]');
+        svg.scrollIntoView();
+        const box = svg.getBoundingClientRect();
+        const at = {bubbles: true, clientX: box.right - box.width / 4, clientY: box.top + box.height / 2};
+        svg.dispatchEvent(new PointerEvent('pointermove', at));
+        return document.getElementById('tip').hidden ? '' : document.getElementById('tip').textContent;
+    """)
+    assert "actual: " in said
+
+
+def test_dark_and_light_are_both_offered(page):
+    grounds = []
+    for scheme in ("light", "dark"):
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        grounds.append(page.execute_script("return getComputedStyle(document.body).backgroundColor"))
+    assert grounds[0] != grounds[1]

@@ -1,0 +1,82 @@
+"""The SVG kit: scales, ticks, paths, labels."""
+
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forecast.report.charts import Axes, Interval, Line, interval_chart, line_chart, strip
+from forecast.report.svg import Scale, padded, path, spread, tag, tick_label
+
+
+def test_a_scale_maps_its_ends_to_the_pixels_it_was_given():
+    assert Scale(10, 20, 100, 0)([10, 15, 20]).tolist() == [100, 50, 0]
+    assert Scale(1, 100, 0, 10, log=True)([1, 10, 100]).tolist() == [0, 5, 10]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [(0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1.0]), (-3, 12, [0, 5, 10]), (1010, 1090, [1020, 1040, 1060, 1080])],
+)
+def test_ticks_are_round_numbers_inside_the_range(low, high, ticks):
+    assert Scale(low, high, 0, 1).ticks() == ticks
+
+
+def test_a_narrow_logarithmic_scale_has_ticks_between_the_powers_of_ten():
+    assert Scale(3, 60, 0, 1, log=True).ticks() == [5, 10, 20, 50]
+
+
+def test_tick_labels_have_the_decimals_that_tell_them_apart():
+    assert tick_label(0.5, [0, 0.5]) == "0.5"
+    assert tick_label(-0.02, [-0.04, -0.02]) == "−0.02"
+    assert tick_label(2000, [1000, 2000]) == "2,000"
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30))
+def test_a_padded_range_holds_every_value_and_is_never_empty(values):
+    low, high = padded(values)
+    assert low < min(values) <= max(values) < high
+
+
+def test_a_missing_value_breaks_the_line():
+    assert path(np.array([0, 1, 2, 3]), np.array([5, np.nan, 6, 7.25])) == "M0 5M2 6L3 7.2"
+
+
+@given(st.lists(st.floats(0, 200), min_size=1, max_size=8))
+def test_spread_labels_keep_their_order_and_their_distance(wanted):
+    placed = spread(wanted, 0, 200, gap=13)
+    order = sorted(range(len(wanted)), key=lambda i: (wanted[i], i))
+    steps = np.diff([placed[i] for i in order])
+    assert (steps >= 13 - 1e-6).all()
+    assert max(placed) <= 200 + 1e-6
+
+
+def test_text_from_the_data_cannot_become_markup():
+    assert tag("g", "", data_tip='<b>"&') == '<g data-tip="&lt;b&gt;&quot;&amp;"/>'
+
+
+def test_a_line_chart_is_well_formed_and_names_its_lines():
+    x = np.arange(1.0, 4.0)
+    lines = [Line("naive", x, x, "naive", "naive"), Line("a<b", x, 2 * x, "chosen", "a<b", (x, 3 * x))]
+    found = ET.fromstring(line_chart(lines, Axes("errors", "hours ahead", "MAE, °C", [(1.0, "1"), (3.0, "3")])))
+    texts = [element.text for element in found.iter("text")]
+    assert {"naive", "a<b", "hours ahead", "MAE, °C"} <= set(texts)
+    assert found.get("aria-label") == "errors"
+
+
+def test_a_chart_of_a_constant_line_has_a_range():
+    x = np.arange(3.0)
+    assert "NaN" not in line_chart([Line("naive", x, np.ones(3), "naive")], Axes("", "", "", []))
+
+
+def test_an_interval_without_limits_is_a_dot_alone():
+    rows = [Interval("lstm", -0.01, float("nan"), float("nan"), "undecided", "lstm", "")]
+    svg = interval_chart(rows, label="", x_title="", show=str)
+    assert "circle" in svg
+    assert "span" not in svg
+
+
+def test_a_mean_beyond_the_strip_is_an_arrow_not_a_dot_outside():
+    assert "circle" not in strip([], 9.0, (1.0, 2.0), 1.5, "other")

@@ -1,0 +1,59 @@
+"""Numbers as a reader sees them."""
+
+import math
+
+import pytest
+
+from forecast.report import text
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (1.28812, "1.288"),
+        (0.0123456, "0.01235"),
+        (12340.4, "12,340"),
+        (-0.5, "−0.5000"),
+        (0, "0"),
+        (1e-9, "0.0000000010"),
+    ],
+)
+def test_a_figure_has_four_significant_digits(value, shown):
+    assert text.figure(value) == shown
+
+
+@pytest.mark.parametrize("value", [None, "", math.nan, math.inf])
+def test_what_is_missing_is_a_dash_and_never_nan(value):
+    shown = {
+        text.figure(value),
+        text.count(value),
+        text.percent(value),
+        text.signed_percent(value),
+        text.seconds(value),
+    }
+    assert shown == {"–"}
+
+
+def test_small_percentages_keep_a_digit_that_tells_them_from_zero():
+    assert [text.signed_percent(v) for v in (0.44, -0.0042, 0.0, 0.00001)] == [
+        "+44.0 %",
+        "−0.42 %",
+        "0.00 %",
+        "0.00 %",
+    ]
+
+
+def test_a_spread_has_the_decimals_of_its_mean():
+    assert text.plus_minus(1.21149, 0.00611) == "1.211 ± 0.006"
+
+
+def test_cpu_time_reads_like_time():
+    assert [text.seconds(s) for s in (0.42, 12.2, 185)] == ["0.4 s", "12 s", "3 min 5 s"]
+
+
+def test_a_p_value_below_a_thousandth_is_not_spelled_out():
+    assert [text.p_value(p) for p in (0.0004, 0.012, None)] == ["p < 0.001", "p = 0.012", ""]
+
+
+def test_names_are_listed_as_in_a_sentence():
+    assert [text.listing(n) for n in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a and b", "a, b and c"]
