@@ -5,18 +5,21 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from forecast.config.datasets import CalendarFeature, RegularCalendar, SessionCalendar
+from forecast.config.datasets import CalendarFeature, RegularCalendar, SessionCalendar, Weekday, WeekdayCalendar
 from forecast.errors import ForecastError, InputError
 from forecast.schema import place
 
-Calendar = SessionCalendar | RegularCalendar
+Calendar = SessionCalendar | WeekdayCalendar | RegularCalendar
+Daily = SessionCalendar | WeekdayCalendar
 
+_WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _PERIODS: dict[CalendarFeature, float] = {
     "hour_of_day": 24.0,
     "day_of_week": 7.0,
@@ -42,9 +45,13 @@ def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
     """
     start, end = pd.Timestamp(start), pd.Timestamp(end)
     if isinstance(calendar, SessionCalendar):
-        sessions = _sessions(calendar.exchange, start.year, end.year)
+        sessions = _exchange(calendar.exchange, start.year, end.year).sessions.as_unit("ns")
         inside = sessions[(sessions >= start) & (sessions <= end)]
-        return inside.difference(_closures(calendar))
+        return inside.difference(_dates(calendar.extra_closures))
+    if isinstance(calendar, WeekdayCalendar):
+        days = pd.date_range(start.ceil("D"), end, freq="D").as_unit("ns")
+        open_days = days[days.day_of_week.isin([_WEEKDAYS.index(day) for day in calendar.days])]
+        return open_days.difference(_dates(calendar.closures))
     return pd.date_range(start, end, freq=calendar.freq).as_unit("ns")
 
 
@@ -61,7 +68,7 @@ def following(calendar: Calendar, after: Any, n: int) -> pd.DatetimeIndex:
             return steps[:n]
         years = 2 * years
         if years > 64:
-            raise InputError(f"{calendar.exchange} has no {n} sessions after {after.date()}. Shorten `horizon`.")
+            raise InputError(f"The calendar has no {n} sessions after {after.date()}. Shorten `horizon`.")
 
 
 def calendar_features(ds: Any, names: Iterable[CalendarFeature]) -> pd.DataFrame:
@@ -108,6 +115,8 @@ def ended(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
         return times
     if isinstance(calendar, RegularCalendar):
         return (times + pd.tseries.frequencies.to_offset(calendar.freq)).as_unit("ns")
+    if isinstance(calendar, WeekdayCalendar):
+        return (times + pd.Timedelta(1, "D")).as_unit("ns")
     closes = _exchange(calendar.exchange, times.min().year, times.max().year).closes.dt.tz_localize(None)
     # A time that is no session (an unchecked answer of a service) counts as known at the end of its day.
     known = closes.reindex(times).to_numpy()
@@ -142,7 +151,7 @@ def _anchor(times: pd.Series, calendar: Calendar) -> pd.Timestamp:
     One odd first row must not make every other row look wrong.
     """
     first = times.min()
-    if isinstance(calendar, SessionCalendar):
+    if isinstance(calendar, Daily):
         return first
     offset = pd.tseries.frequencies.to_offset(calendar.freq)
     if not isinstance(offset, pd.offsets.Tick | pd.offsets.Day):
@@ -155,10 +164,10 @@ def _anchor(times: pd.Series, calendar: Calendar) -> pd.Timestamp:
 
 def _off_calendar(calendar: Calendar, count: int) -> str:
     more = f" ({count} such times in all)" if count > 1 else ""
-    if isinstance(calendar, SessionCalendar):
+    if isinstance(calendar, Daily):
+        name = calendar.exchange if isinstance(calendar, SessionCalendar) else "the configured weekdays"
         return (
-            f"this is no session of {calendar.exchange}{more}, wanted its trading dates at midnight. "
-            "Drop the row, or correct `calendar.exchange`."
+            f"this is no session of {name}{more}, wanted their dates at midnight. Drop the row, or correct `calendar`."
         )
     return (
         f"this time is off the {calendar.freq!r} grid of the other rows{more}. "
@@ -166,12 +175,8 @@ def _off_calendar(calendar: Calendar, count: int) -> str:
     )
 
 
-def _closures(calendar: SessionCalendar) -> pd.DatetimeIndex:
-    return pd.DatetimeIndex(list(calendar.extra_closures)).as_unit("ns")
-
-
-def _sessions(exchange: str, first_year: int, last_year: int) -> pd.DatetimeIndex:
-    return _exchange(exchange, first_year, last_year).sessions.as_unit("ns")
+def _dates(days: tuple[date, ...]) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(list(days)).as_unit("ns")
 
 
 @lru_cache(maxsize=16)

@@ -1,4 +1,4 @@
-"""From the source to the frame the pipeline works on: fetch what the pointer names, check it, derive, select."""
+"""From the source to the frame the pipeline works on: fetch what the pointer names, adjust, join, derive, check."""
 
 from __future__ import annotations
 
@@ -7,34 +7,30 @@ from pathlib import Path
 import pandas as pd
 
 from forecast import snapshots, sources
+from forecast.adjust import adjusted
 from forecast.calendars import check_calendar, grid
-from forecast.config.datasets import Column, Dataset, PackagedSource
+from forecast.config.datasets import Column, Dataset
+from forecast.config.sources import PackagedSource, YahooSource
 from forecast.derived import derive_and_select, require
 from forecast.errors import DataError, ForecastError, InputError
+from forecast.joined import join
 from forecast.schema import KEYS, check_frame
-from forecast.sources.interface import RawFrame
+from forecast.sources import RawFrame, Request
 
 
-def take_snapshot(
-    name: str, dataset: Dataset, *, root: Path, as_of: pd.Timestamp | None = None, now: pd.Timestamp | None = None
-) -> snapshots.Pointer:
-    """Read the source, check what it gave, store it as a new snapshot; the pointer is not moved.
-
-    `now` is recorded as the time of retrieval for sources outside this machine.
-    """
-    raw = sources.read(name, dataset, root=root, as_of=as_of)
+def take_snapshot(name: str, dataset: Dataset, *, root: Path, as_of: pd.Timestamp | None = None) -> snapshots.Pointer:
+    """Read a source that needs no network, check what it gave, store it; the pointer is not moved."""
+    raw = sources.read(Request(name=name, dataset=dataset, root=root, as_of=as_of))
     frame = checked_raw(raw, dataset)
-    check_prepared(derive_and_select(frame, dataset, where=raw.where), dataset, where=raw.where)
+    prepare(frame, dataset, root=root, where=raw.where)
     record = {"licence": dataset.licence.model_dump(), **raw.provenance}
-    if now is not None and "retrieved_at" not in record:
-        record["retrieved_at"] = now.isoformat()
     return snapshots.write_snapshot(root, name, frame, as_of=raw.as_of, provenance=record)
 
 
 def fetch(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
-    """The pointed snapshot, verified; made on demand when absent, and then it must have the pointer's digest."""
+    """The pointed snapshot, verified. An absent one is made again where that needs no network, and must be equal."""
     pointer = snapshots.read_pointer(root, name)
-    if not snapshots.stored(root, pointer).exists():
+    if not snapshots.stored(root, pointer).exists() and dataset.source.kind in ("packaged", "file"):
         made = take_snapshot(name, dataset, root=root, as_of=pd.Timestamp(pointer.as_of))
         if made.sha256 != pointer.sha256:
             raise DataError(_other_content(name, dataset, pointer, made))
@@ -42,9 +38,11 @@ def fetch(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
     return check_frame(frame, frame.columns.drop(list(KEYS)), where=pointer.snapshot, error=DataError)
 
 
-def prepare(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.DataFrame:
+def prepare(raw: pd.DataFrame, dataset: Dataset, *, root: Path, where: str) -> pd.DataFrame:
     """`unique_id, ds, *Dataset.columns` of a raw frame, checked against the dataset's rules."""
-    frame = derive_and_select(raw, dataset, where=where)
+    source = dataset.source
+    frame = adjusted(raw, source.adjust if isinstance(source, YahooSource) else "none")
+    frame = derive_and_select(join(frame, dataset, root=root, where=where), dataset, where=where)
     check_prepared(frame, dataset, where=where)
     return frame
 
@@ -55,20 +53,21 @@ def check_data(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
     Returns the prepared frame for further checks. A packaged snapshot that was not made yet is read from its package.
     """
     pointer = snapshots.read_pointer(root, name)
-    if snapshots.stored(root, pointer).exists():
+    if snapshots.stored(root, pointer).exists() or dataset.source.kind not in ("packaged", "file"):
         raw = snapshots.read_pointed(root, name)
     else:
-        source = sources.read(name, dataset, root=root, as_of=pd.Timestamp(pointer.as_of))
-        raw = checked_raw(source, dataset)
-    return prepare(raw, dataset, where=pointer.snapshot)
+        request = Request(name=name, dataset=dataset, root=root, as_of=pd.Timestamp(pointer.as_of))
+        raw = checked_raw(sources.read(request), dataset)
+    return prepare(raw, dataset, root=root, where=pointer.snapshot)
 
 
-def checked_raw(raw: RawFrame, dataset: Dataset) -> pd.DataFrame:
+def checked_raw(raw: RawFrame, dataset: Dataset, *, error: type[ForecastError] = InputError) -> pd.DataFrame:
     """Structure, then calendar: a fault names the row of the origin."""
     names = [str(name) for name in raw.frame.columns.drop(list(KEYS), errors="ignore")]
     require(names, dataset, where=raw.where)
-    frame = check_frame(raw.frame, names, where=raw.where)
-    check_calendar(raw.frame.assign(ds=raw.frame["ds"].astype("datetime64[ns]")), dataset.calendar, where=raw.where)
+    frame = check_frame(raw.frame, names, where=raw.where, error=error)
+    times = raw.frame.assign(ds=raw.frame["ds"].astype("datetime64[ns]"))
+    check_calendar(times, dataset.calendar, where=raw.where, error=error)
     return frame
 
 
@@ -93,7 +92,7 @@ def _too_many_missing(where: str, column: Column, missing: int, steps: int) -> s
 
 
 def _other_content(name: str, dataset: Dataset, pointer: snapshots.Pointer, made: snapshots.Pointer) -> str:
-    origin = "the installed package" if isinstance(dataset.source, PackagedSource) else "the source"
+    origin = "the installed package" if isinstance(dataset.source, PackagedSource) else "the file"
     return (
         f"Dataset {name!r}: {origin} now gives content sha256 {made.sha256[:12]}…, wanted {pointer.sha256[:12]}… "
         f"(data/pointers/{name}.json). Results would not be comparable; to accept it: `forecast fetch {name}`."

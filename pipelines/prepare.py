@@ -18,7 +18,7 @@ def main(dataset: str, root: str = ".") -> None:
     place = Path(root)
     settings = load_dataset(dataset, place / "configs")
     raw = pd.read_parquet(place / "data" / "raw" / f"{dataset}.parquet")
-    frame = prepared.prepare(raw, settings, where=f"data/raw/{dataset}.parquet")
+    frame = prepared.prepare(raw, settings, root=place, where=f"data/raw/{dataset}.parquet")
     panel = from_frame(frame, dataset, settings)
     borders = resolve(panel)
     cut_panel(panel, borders)  # a series too short for its blocks is told here, before any tuning

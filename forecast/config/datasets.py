@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zoneinfo
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,35 +10,14 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from forecast.config.reading import Config, load
+from forecast.config.sources import FileSource, OpenMeteoSource, PackagedSource, Source, YahooSource
 from forecast.errors import InputError, closest, quote_names
 
+__all__ = ["FileSource", "OpenMeteoSource", "PackagedSource", "YahooSource", "load_dataset", "load_datasets"]
+
 Transform = Literal["none", "log", "diff", "logdiff", "log1p"]
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 CalendarFeature = Literal["hour_of_day", "day_of_week", "day_of_year", "month_of_year"]
-
-
-class PackagedSource(Config):
-    """Series that come with an installed package or with this project; no network."""
-
-    kind: Literal["packaged"]
-    name: str
-
-
-class FileSource(Config):
-    """The user's own CSV or Parquet. `columns` maps our names to the file's (`ds`, `unique_id` included)."""
-
-    kind: Literal["file"]
-    path: Path
-    columns: dict[str, str] = Field(default_factory=dict)
-    time_zone: str | None = None
-
-    @field_validator("time_zone")
-    @classmethod
-    def _zone_exists(cls, value: str | None) -> str | None:
-        if value is not None and value not in (names := zoneinfo.available_timezones()):
-            raise ValueError(
-                f"unknown time zone.{closest(value, names)} Wanted an IANA name such as Europe/Dublin or UTC"
-            )
-        return value
 
 
 class SessionCalendar(Config):
@@ -60,6 +38,14 @@ class SessionCalendar(Config):
         return value
 
 
+class WeekdayCalendar(Config):
+    """A list of one's own: every day of `days` except `closures`."""
+
+    kind: Literal["weekdays"]
+    days: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri")
+    closures: tuple[date, ...] = ()
+
+
 class RegularCalendar(Config):
     """A fixed step in UTC, such as `1h`, `1D`, `15min`, `1W`, `1MS`."""
 
@@ -78,6 +64,15 @@ class RegularCalendar(Config):
         return value
 
 
+class Joined(Config):
+    """A column of another dataset's series: the last value known when this row is, at most `max_age_days` old."""
+
+    dataset: str
+    series: str
+    column: str
+    max_age_days: float = Field(7.0, gt=0)
+
+
 class Column(Config):
     """One series column: `level: drifting` lets networks see its changes instead of its level."""
 
@@ -86,6 +81,7 @@ class Column(Config):
     level: Literal["fixed", "drifting"] = "fixed"
     max_missing: float = Field(0.0, ge=0.0, lt=1.0)
     unit: str = ""
+    joined: Joined | None = None
 
 
 class Splits(Config):
@@ -131,8 +127,8 @@ class Dataset(Config):
     """One dataset: a set of series of the same kind, forecast by one global model."""
 
     title: str
-    source: Annotated[PackagedSource | FileSource, Field(discriminator="kind")]
-    calendar: Annotated[SessionCalendar | RegularCalendar, Field(discriminator="kind")]
+    source: Source
+    calendar: Annotated[SessionCalendar | WeekdayCalendar | RegularCalendar, Field(discriminator="kind")]
     target: tuple[Column, ...] = Field(min_length=1)
     past: tuple[Column, ...] = ()
     future: tuple[CalendarFeature, ...] = ()

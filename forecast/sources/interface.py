@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,28 @@ import pandas as pd
 
 from forecast.calendars import ended
 from forecast.config.datasets import Dataset
+from forecast.sources.patience import Patience
 
 
 @dataclass(frozen=True)
 class Request:
-    """`as_of` (UTC, no zone): only sessions closed and intervals ended by then are observations; None means all."""
+    """`as_of` (UTC, no zone): only sessions closed and intervals ended by then are observations; None means all.
+
+    `since`: per series the first time wanted; a series that is not named is wanted whole. `environment` holds what
+    may be a secret. Sources without a network ignore `since`, `patience` and `environment`.
+    """
 
     name: str
     dataset: Dataset
     root: Path
     as_of: pd.Timestamp | None = None
+    since: Mapping[str, pd.Timestamp] = field(default_factory=dict)
+    patience: Patience | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def first(self, unique_id: str, start: Any) -> pd.Timestamp:
+        """The first time wanted of a series whose history begins at `start`."""
+        return max(pd.Timestamp(start), self.since.get(unique_id, pd.Timestamp(start)))
 
 
 @dataclass(frozen=True)
@@ -27,12 +40,17 @@ class RawFrame:
     """`frame`: long, `unique_id, ds` and the source's own number columns, its index labelling the rows of the origin.
 
     `as_of`: the instant by which every row was known. `provenance`: JSON values only, without secrets or host paths.
+    `failed`: series → reason, for those the source could not give. `provisional_from`: rows from here on may change.
+    `issued`: the service's own forecasts, `unique_id, ds, issued_at` and columns, kept apart from observations.
     """
 
     frame: pd.DataFrame
     as_of: pd.Timestamp
     where: str
     provenance: dict[str, Any] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    provisional_from: pd.Timestamp | None = None
+    issued: pd.DataFrame | None = None
 
 
 def observed(request: Request, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Timestamp]:

@@ -16,7 +16,7 @@ MINE = {"kind": "file", "path": "data/mine.csv"}
 def read(tmp_path: Path, text: str, **changes: Any) -> pd.DataFrame:
     (tmp_path / "data").mkdir(exist_ok=True)
     (tmp_path / "data" / "mine.csv").write_text(text, encoding="utf-8")
-    return sources.read("mine", dataset(**changes), root=tmp_path).frame
+    return sources.read(sources.Request("mine", dataset(**changes), tmp_path)).frame
 
 
 def refused(tmp_path: Path, text: str, **changes: Any) -> str:
@@ -46,7 +46,9 @@ def test_parquet_is_read_like_csv(tmp_path: Path):
     (tmp_path / "data").mkdir()
     times = pd.date_range("2024-01-01", periods=2, freq="h", tz="Europe/Paris")
     pd.DataFrame({"ds": times, "temp": [1, 2]}).to_parquet(tmp_path / "data" / "mine.parquet")
-    raw = sources.read("mine", dataset(source={"kind": "file", "path": "data/mine.parquet"}), root=tmp_path)
+    raw = sources.read(
+        sources.Request("mine", dataset(source={"kind": "file", "path": "data/mine.parquet"}), tmp_path)
+    )
     assert raw.frame["ds"].iloc[0] == pd.Timestamp("2023-12-31 23:00")
 
 
@@ -130,25 +132,25 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "mine.csv").write_bytes(b"\xff\xfe\x00ds\x81")
     with pytest.raises(InputError, match="cannot be read as CSV"):
-        sources.read("mine", dataset(), root=tmp_path)
+        sources.read(sources.Request("mine", dataset(), tmp_path))
 
 
 def test_half_a_parquet_file_is_refused(tmp_path: Path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "mine.parquet").write_bytes(b"PAR1 and then nothing")
     with pytest.raises(InputError, match="cannot be read as Parquet"):
-        sources.read("mine", dataset(source={"kind": "file", "path": "data/mine.parquet"}), root=tmp_path)
+        sources.read(sources.Request("mine", dataset(source={"kind": "file", "path": "data/mine.parquet"}), tmp_path))
 
 
 def test_an_absent_file_is_named(tmp_path: Path):
     with pytest.raises(InputError, match=r"data/mine.csv: no such file"):
-        sources.read("mine", dataset(), root=tmp_path)
+        sources.read(sources.Request("mine", dataset(), tmp_path))
 
 
 @pytest.mark.parametrize("path", ["../secret.csv", "/etc/passwd"])
 def test_a_path_that_leaves_the_project_is_refused(tmp_path: Path, path: str):
     with pytest.raises(InputError, match="outside the project"):
-        sources.read("mine", dataset(source={"kind": "file", "path": path}), root=tmp_path)
+        sources.read(sources.Request("mine", dataset(source={"kind": "file", "path": path}), tmp_path))
 
 
 def test_a_link_that_leaves_the_project_is_refused(tmp_path: Path):
@@ -157,7 +159,7 @@ def test_a_link_that_leaves_the_project_is_refused(tmp_path: Path):
     (tmp_path / "outside.csv").write_text("ds,temp\n2024-01-01,1\n")
     (root / "data" / "mine.csv").symlink_to(tmp_path / "outside.csv")
     with pytest.raises(InputError, match="outside the project"):
-        sources.read("mine", dataset(), root=root)
+        sources.read(sources.Request("mine", dataset(), root))
 
 
 def test_an_unknown_time_zone_is_refused_with_the_nearest():
@@ -168,5 +170,5 @@ def test_an_unknown_time_zone_is_refused_with_the_nearest():
 def test_only_what_ended_by_as_of_is_an_observation(tmp_path: Path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "mine.csv").write_text("ds,temp\n2024-01-01 00:00,1\n2024-01-01 01:00,2\n")
-    raw = sources.read("mine", dataset(), root=tmp_path, as_of=pd.Timestamp("2024-01-01 01:30"))
+    raw = sources.read(sources.Request("mine", dataset(), tmp_path, as_of=pd.Timestamp("2024-01-01 01:30")))
     assert raw.frame["temp"].tolist() == [1]

@@ -14,7 +14,7 @@ from tests.example_data import dataset
 
 @pytest.fixture(scope="module")
 def indices() -> sources.RawFrame:
-    return sources.read("stocks", load_dataset("stocks"), root=Path())
+    return sources.read(sources.Request("stocks", load_dataset("stocks"), Path()))
 
 
 def test_two_indices_of_5031_sessions_each(indices: sources.RawFrame):
@@ -35,15 +35,17 @@ def test_a_volume_of_zero_is_missing(indices: sources.RawFrame):
 
 
 def test_as_of_cuts_the_sessions_that_had_not_closed():
-    raw = sources.read("stocks", load_dataset("stocks"), root=Path(), as_of=pd.Timestamp("2018-11-23 17:59"))
+    raw = sources.read(
+        sources.Request("stocks", load_dataset("stocks"), Path(), as_of=pd.Timestamp("2018-11-23 17:59"))
+    )
     assert raw.frame["ds"].max() == pd.Timestamp("2018-11-21")
 
 
 def test_the_weather_that_ships_with_the_project_is_not_downloaded():
     with pytest.raises(DataError, match="git checkout"):
-        sources.read("weather", load_dataset("weather"), root=Path())
+        sources.read(sources.Request("weather", load_dataset("weather"), Path()))
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(InputError, match=r"'us_indexes'.*Did you mean 'us_indices'\?"):
-        sources.read("mine", dataset(source={"kind": "packaged", "name": "us_indexes"}), root=Path())
+        sources.read(sources.Request("mine", dataset(source={"kind": "packaged", "name": "us_indexes"}), Path()))
