@@ -1,0 +1,85 @@
+"""Stage compare: scores, rankings, significance and alarms of one dataset, from the forecasts alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from forecast import comparison, files
+from forecast.config.datasets import Dataset, SessionCalendar, load_dataset
+from forecast.config.evaluation import load_evaluation
+from forecast.evaluation import comparing
+from forecast.evaluation.comparing import Scored
+from forecast.splits import Borders
+from forecast.stage import run_stage
+
+DIGITS = "%.12g"
+
+
+def main(dataset: str, root: str = ".") -> None:
+    """Write data/compared/<dataset>/: leaderboard.csv, by_step.csv, by_series.csv, verdicts.json."""
+    place = Path(root)
+    settings, evaluation = load_dataset(dataset, place / "configs"), load_evaluation(place / "configs")
+    prepared = place / "data" / "prepared" / dataset
+    frame = pd.read_parquet(prepared / "frame.parquet")
+    borders = Borders.from_json(files.read_json(prepared / "borders.json"))
+    scored = comparing.score(place / "data" / "trained" / dataset, frame, settings, borders)
+    naive = next(s.forecasts for s in scored if s.name == comparing.NAIVE)
+    scale = comparing.references(frame, naive, settings, borders, "test").scale
+    chosen = comparison.choose(comparing.losses(scored, scale, "validation"))
+    test = comparing.losses(scored, scale, "test")
+    verdicts = comparison.compare(
+        test,
+        dataset=dataset,
+        chosen=chosen,
+        horizon=settings.horizon,
+        season=settings.season,
+        stride=settings.stride,
+        skip_rows={name: name for name in test["skip"].dropna().unique()},
+        alpha=evaluation.alpha,
+        reps=evaluation.bootstrap_repetitions,
+        seed=evaluation.bootstrap_seed,
+    )
+    with files.atomic_directory(place / "data" / "compared" / dataset) as folder:
+        tables = {
+            "leaderboard": comparing.leaderboard(scored, chosen, dataset),
+            "by_step": _labelled([(s, s.by_step) for s in scored]),
+            "by_series": _labelled([(s, s.by_series) for s in scored]),
+        }
+        for name, table in tables.items():
+            files.write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format=DIGITS))
+        files.write_json(folder / "verdicts.json", {**verdicts.as_dict(), **_alarms(scored, settings)})
+
+
+def _labelled(tables: list[tuple[Scored, pd.DataFrame | None]]) -> pd.DataFrame:
+    parts = []
+    for candidate, table in tables:
+        if table is not None:
+            own = table.copy()
+            own.insert(0, "model", candidate.record["model"])
+            own.insert(1, "ranking", candidate.record["ranking"])
+            parts.append(own)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _alarms(scored: list[Scored], dataset: Dataset) -> dict[str, list[dict[str, Any]]]:
+    """Copies of the last value, and on daily closes what is too good to be true; judged on the seed mean."""
+    found: dict[str, list[dict[str, Any]]] = {"copies": [], "leaks": []}
+    for candidate in scored:
+        for cube in candidate.cubes:
+            arguments = (cube.y, cube.y_hat.mean(axis=0), cube.last)
+            about = {k: candidate.record[k] for k in ("model", "ranking")} | {"unique_id": cube.series}
+            copy = comparison.copy_check(*arguments, horizon=dataset.horizon, stride=dataset.stride)
+            if copy.is_copy:
+                found["copies"].append({**about, "reason": copy.reason})
+            if isinstance(dataset.calendar, SessionCalendar):
+                leak = comparison.leak_alarm(*arguments, horizon=dataset.horizon, stride=dataset.stride)
+                if leak.raised:
+                    found["leaks"].append({**about, "reason": "; ".join(leak.reasons)})
+    return found
+
+
+if __name__ == "__main__":
+    run_stage(main)
