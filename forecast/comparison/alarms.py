@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from forecast import metrics
 from forecast.comparison.dm import MINIMUM
-from forecast.comparison.longrun import bandwidth, mean_error
+from forecast.comparison.longrun import dependence, mean_error
 from forecast.errors import InputError
 
 Array = NDArray[np.float64]
@@ -82,8 +82,8 @@ def _pooled_p(actual: Array, forecast: Array, *, horizon: int, stride: int) -> f
     if len(actual) < MINIMUM:
         return math.nan
     products = ((actual - actual.mean(axis=0)) * (forecast - forecast.mean(axis=0))).sum(axis=1)
-    error = mean_error(products, lag=bandwidth(len(products), horizon=horizon, season=1, stride=stride))
-    return float(stats.t.sf(products.mean() / error.value, error.dof)) if error.value > 0 else 1.0
+    error = mean_error(products, dependence(len(products), horizon=horizon, season=1, stride=stride))
+    return float(special.stdtr(error.dof, -products.mean() / error.value)) if error.value > 0 else 1.0
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,8 @@ def _direction_p(hits: Array, base: Array, *, horizon: int, stride: int) -> floa
     ahead = np.where(np.isfinite(hits - base), hits - base, 0.0).sum(axis=1)
     if len(ahead) < MINIMUM or not np.any(ahead):
         return 1.0
-    error = mean_error(ahead, lag=bandwidth(len(ahead), horizon=horizon, season=1, stride=stride))
-    return float(stats.t.sf(ahead.mean() / error.value, error.dof)) if error.value > 0 else 1.0
+    error = mean_error(ahead, dependence(len(ahead), horizon=horizon, season=1, stride=stride))
+    return float(special.stdtr(error.dof, -ahead.mean() / error.value)) if error.value > 0 else 1.0
 
 
 def _changes(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike) -> tuple[Array, Array]:

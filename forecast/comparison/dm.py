@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
-from forecast.comparison.longrun import MeanError, bandwidth, mean_error
+from forecast.comparison.longrun import MeanError, dependence, mean_error
 from forecast.errors import InputError
 
 Array = NDArray[np.float64]
@@ -63,7 +63,7 @@ def diebold_mariano(
     mean = float(difference.mean())
     if not np.any(difference):
         return _result(0.0, 1.0, MeanError(0.0, n - 1.0, 0, "none"), a, b, "identical losses")
-    error = mean_error(difference, lag=bandwidth(n, horizon=horizon, season=season, stride=stride))
+    error = mean_error(difference, dependence(n, horizon=horizon, season=season, stride=stride))
     if error.value == 0.0:
         independent = non_overlapping(n, horizon=horizon, stride=stride)
         p = _sign_test(mean, independent, alternative)
@@ -78,8 +78,8 @@ def diebold_mariano(
 def tail(statistic: float, dof: float, alternative: Alternative) -> float:
     """p-value of a t statistic."""
     if alternative == "two-sided":
-        return float(2 * stats.t.sf(abs(statistic), dof))
-    return float(stats.t.cdf(statistic, dof) if alternative == "less" else stats.t.sf(statistic, dof))
+        return float(2 * special.stdtr(dof, -abs(statistic)))
+    return float(special.stdtr(dof, statistic if alternative == "less" else -statistic))
 
 
 def non_overlapping(n: int, *, horizon: int, stride: int) -> int:
@@ -89,7 +89,7 @@ def non_overlapping(n: int, *, horizon: int, stride: int) -> int:
 
 def _result(statistic: float, p: float, error: MeanError, a: Array, b: Array, note: str) -> DieboldMariano:
     mean = float(np.mean(a - b))
-    reach = float(stats.t.ppf(0.975, error.dof)) * error.value
+    reach = float(special.stdtrit(error.dof, 0.975)) * error.value
     return DieboldMariano(
         statistic, p, error.lag, len(a), error.dof, mean, relative(a, b), mean - reach, mean + reach, note
     )

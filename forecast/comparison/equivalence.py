@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 from forecast.comparison.dm import MINIMUM, _pair, non_overlapping, relative
-from forecast.comparison.longrun import bandwidth, mean_error
+from forecast.comparison.longrun import Dependence, dependence, mean_error
 
 MARGIN = 0.02
 ORIGINS = 30
@@ -51,7 +51,7 @@ def equivalence(
     if n < MINIMUM or not math.isfinite(increase):
         reason = "the reference makes no error" if n >= MINIMUM else f"{n} origins"
         return Equivalence("undecided", increase, math.nan, n, separate, reason)
-    upper = _upper_bound(a, b, increase, bandwidth(n, horizon=horizon, season=season, stride=stride))
+    upper = _upper_bound(a, b, increase, dependence(n, horizon=horizon, season=season, stride=stride))
     if separate < origins:
         return Equivalence(
             "undecided", increase, upper, n, separate, f"{separate} non-overlapping origins; {origins} are needed"
@@ -60,7 +60,7 @@ def equivalence(
     return Equivalence(word, increase, upper, n, separate)
 
 
-def _upper_bound(a: np.ndarray, b: np.ndarray, increase: float, lag: int) -> float:
+def _upper_bound(a: np.ndarray, b: np.ndarray, increase: float, allowed: Dependence) -> float:
     reference = float(b.mean()) if np.any(b) else 1.0
-    error = mean_error((a - (1 + increase) * b) / reference, lag=lag)
-    return increase + float(stats.t.ppf(0.95, error.dof)) * error.value
+    error = mean_error((a - (1 + increase) * b) / reference, allowed)
+    return increase + float(special.stdtrit(error.dof, 0.95)) * error.value

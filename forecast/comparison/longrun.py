@@ -1,8 +1,9 @@
 """The variance of the mean of a dependent series, and the t distribution its ratio follows.
 
-Losses at neighbouring origins are dependent: horizons overlap and hard weather lasts for days. The estimate here is
-chosen by simulation (docs/decisions, docs/protocol.md): Bartlett weights, a long lag, AR(1) pre-whitening, and a t
-distribution whose degrees of freedom shrink as the lag grows, because a long lag makes the estimate itself uncertain.
+Losses at neighbouring origins are dependent: horizons overlap and hard weather lasts for days. Every choice below was
+made by simulation (docs/decisions/0005-variance-of-a-loss-difference.md): runs of overlapping origins are averaged
+first, then AR(1) pre-whitening and Bartlett weights with a long lag, and a t distribution whose degrees of freedom
+shrink as the lag grows, because a long lag makes the estimate itself uncertain.
 """
 
 from __future__ import annotations
@@ -17,11 +18,25 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 CAP = 0.97  # Andrews & Monahan (1992): a coefficient nearer to 1 would make 1 / (1 - phi)^2 explode by chance
+RUNS = 8  # fewer averages than this say nothing about a variance
+
+
+@dataclass(frozen=True)
+class Dependence:
+    """How origins depend: `run` neighbours share targets and are averaged; `lag` is counted in such runs."""
+
+    run: int
+    lag: int
+
+    @property
+    def origins(self) -> int:
+        """The furthest pair of origins whose dependence is counted."""
+        return (self.lag + 1) * self.run - 1
 
 
 @dataclass(frozen=True)
 class MeanError:
-    """Standard error of a mean, degrees of freedom of its t ratio, the lag used and how it was estimated."""
+    """Standard error of a mean, degrees of freedom of its t ratio, the lag in origins and how it was estimated."""
 
     value: float
     dof: float
@@ -29,30 +44,43 @@ class MeanError:
     method: str
 
 
-def bandwidth(n: int, *, horizon: int, season: int, stride: int) -> int:
-    """Lag in origins: at least horizon - 1 and one season of time steps, and at least 1.3 sqrt(n), at most n - 2.
+def dependence(n: int, *, horizon: int, season: int, stride: int) -> Dependence:
+    """What to allow for among n origins `stride` steps apart; `horizon` and `season` in time steps.
 
-    The last part is the rule of Lazarus, Lewis, Stock & Watson (2018, eq. 4): long enough to keep the size where
-    dependence outlasts the horizon, paid for with the degrees of freedom of `bartlett_moments`.
+    A run holds the origins whose horizons overlap, less when that would leave under 8 runs. The lag reaches at least
+    horizon - 1 and one season, and at least 1.3 sqrt(number of runs): the rule of Lazarus, Lewis, Stock & Watson
+    (2018), long enough to keep the size where dependence outlasts the horizon, paid for in degrees of freedom.
     """
-    needed = max(math.ceil((horizon - 1) / stride), math.ceil(season / stride), math.ceil(1.3 * math.sqrt(n)))
-    return max(0, min(needed, n - 2))
+    run = max(1, min(math.ceil(horizon / stride), n // RUNS))
+    runs = n // run
+    reach = max(math.ceil((horizon - 1) / stride), math.ceil(season / stride))
+    lag = max(math.ceil(reach / run), math.ceil(1.3 * math.sqrt(runs)))
+    return Dependence(run, max(0, min(lag, runs - 3)))
 
 
-def mean_error(values: Array, *, lag: int) -> MeanError:
+def mean_error(values: Array, allowed: Dependence) -> MeanError:
     """Standard error of the mean of `values` (n,), equally spaced in time.
 
-    Andrews & Monahan (1992): the series is pre-whitened by an AR(1), the Bartlett estimate of the residuals coloured
-    back. Fallbacks when that is not above zero: Bartlett without pre-whitening, then the plain variance; a series
-    without any variance has standard error 0 and method "none".
+    Batch means over runs (Flegal & Jones 2010) take out the overlap, which an AR(1) would mistake for persistence;
+    then Andrews & Monahan (1992): pre-whitened by an AR(1), the Bartlett estimate of the residuals coloured back.
+    Fallbacks when that is not above zero: Bartlett without pre-whitening, then the plain variance; a series without
+    any variance has standard error 0 and method "none".
     """
-    centred = values - values.mean()
+    means = batch_means(values, allowed.run)
+    centred = means - means.mean()
     floor = (1e-12 * float(np.max(np.abs(values), initial=0.0))) ** 2
+    left_over = math.sqrt(len(means) * allowed.run / len(values))  # the oldest origins fill no run of their own
     for method in (_prewhitened, _bartlett, _independent):
-        error = method(centred, lag)
-        if math.isfinite(error.value) and error.value**2 * len(values) > floor:
-            return error
-    return MeanError(0.0, float(len(values) - 1), 0, "none")
+        error = method(centred, allowed.lag)
+        if math.isfinite(error.value) and error.value**2 * len(means) > floor:
+            return MeanError(error.value * left_over, error.dof, allowed.origins, error.method)
+    return MeanError(0.0, float(len(means) - 1), 0, "none")
+
+
+def batch_means(values: Array, run: int) -> Array:
+    """Means of consecutive runs, counted from the end; what does not fill a run at the start is left out."""
+    count = len(values) // run
+    return values[len(values) - count * run :].reshape(count, run).mean(axis=1)
 
 
 def _prewhitened(centred: Array, lag: int) -> MeanError:
@@ -69,10 +97,11 @@ def _prewhitened(centred: Array, lag: int) -> MeanError:
 def _bartlett(centred: Array, lag: int) -> MeanError:
     n = len(centred)
     expected, dof = bartlett_moments(n, lag)
-    variance = float(centred @ centred) / n
-    for j in range(1, lag + 1):
-        variance += 2 * (1 - j / (lag + 1)) * float(centred[j:] @ centred[:-j]) / n
-    return MeanError(math.sqrt(max(variance, 0.0) / n / expected), dof, lag, "Bartlett")
+    # the sum of Bartlett-weighted autocovariances is the mean square of moving sums over lag + 1, zeros at both ends
+    padded = np.cumsum(np.concatenate([np.zeros(lag + 1), centred, np.zeros(lag)]))
+    moving = padded[lag + 1 :] - padded[: -lag - 1]
+    variance = float(moving @ moving) / (lag + 1) / n
+    return MeanError(math.sqrt(variance / n / expected), dof, lag, "Bartlett")
 
 
 def _independent(centred: Array, lag: int) -> MeanError:

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from forecast.comparison.longrun import bandwidth, mean_error
+from forecast.comparison.longrun import dependence, mean_error
 from forecast.errors import InputError
 
 Key = tuple[str, str]  # model, ranking
@@ -86,7 +86,7 @@ def variance_parts(losses: pd.DataFrame, *, horizon: int, season: int, stride: i
     """
     means, _ = by_origin(losses)
     per_seed = losses.groupby([*KEY, "seed"], observed=True)["loss"].mean()
-    lag = bandwidth(len(means), horizon=horizon, season=season, stride=stride)
+    allowed = dependence(len(means), horizon=horizon, season=season, stride=stride)
     rows = []
     for model, ranking in keys(means):
         seeds = per_seed[model, ranking].to_numpy(dtype=float)
@@ -98,7 +98,7 @@ def variance_parts(losses: pd.DataFrame, *, horizon: int, season: int, stride: i
                 "n_seeds": len(seeds),
                 "mean": float(values.mean()),
                 "seed_sd": float(np.std(seeds, ddof=1)) if len(seeds) > 1 else np.nan,
-                "data_se": mean_error(values, lag=lag).value if len(values) > 3 else np.nan,
+                "data_se": mean_error(values, allowed).value if len(values) > 3 else np.nan,
             }
         )
     return pd.DataFrame(rows, columns=["model", "ranking", "n_seeds", "mean", "seed_sd", "data_se"])

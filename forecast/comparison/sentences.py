@@ -87,7 +87,8 @@ def _about_networks(dataset: str, ranking: str, tests: Sequence[Row]) -> list[st
         )
     else:
         lines.append(
-            f"{title}: no network on {dataset} beats {NAIVE} ({_networks(len(tests))}, {max(t.n for t in tests)} origins)."
+            f"{title}: no network on {dataset} beats {NAIVE} "
+            f"({_networks(len(tests))}, {max(t.n for t in tests)} origins)."
         )
     if worse:
         lines.append(f"{title}: worse than {NAIVE}: {_with_gain(worse)}.")

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from scipy import signal
 
-from forecast.comparison.longrun import bandwidth, bartlett_moments, mean_error
+from forecast.comparison.longrun import Dependence, _bartlett, bartlett_moments, batch_means, dependence, mean_error
 
 RNG = np.random.default_rng(3)
 
@@ -29,27 +30,54 @@ def test_a_longer_lag_costs_degrees_of_freedom():
     assert bartlett_moments(500, 4)[1] > bartlett_moments(500, 30)[1] > bartlett_moments(500, 200)[1] > 1
 
 
-def test_the_lag_covers_the_horizon_and_a_season_counted_in_origins():
-    assert bandwidth(100, horizon=24, season=1, stride=1) == 23
-    assert bandwidth(100, horizon=1, season=48, stride=1) == 48
-    assert bandwidth(1457, horizon=24, season=24, stride=6) == 50  # 1.3 sqrt(n) is longer than a day of 4 origins
-    assert bandwidth(10, horizon=24, season=24, stride=1) == 8
+@pytest.mark.parametrize(
+    ("n", "horizon", "season", "stride", "run"),
+    [(100, 24, 1, 1, 12), (100, 1, 48, 1, 1), (1457, 24, 24, 6, 4), (753, 5, 1, 1, 5), (2000, 24, 168, 1, 24)],
+)
+def test_the_lag_covers_the_horizon_and_a_season_counted_in_origins(n, horizon, season, stride, run):
+    allowed = dependence(n, horizon=horizon, season=season, stride=stride)
+    assert allowed.run == run
+    assert allowed.origins >= max((horizon - 1) / stride, season / stride)
+
+
+def test_the_bartlett_estimate_equals_the_weighted_sum_of_autocovariances():
+    values = RNG.normal(size=50)
+    centred, lag = values - values.mean(), 6
+    weighted = sum(
+        (1 - abs(j) / (lag + 1)) * float(centred[abs(j) :] @ centred[: 50 - abs(j)]) / 50 for j in range(-lag, lag + 1)
+    )
+    assert _bartlett(centred, lag).value ** 2 * 50 * bartlett_moments(50, lag)[0] == pytest.approx(weighted)
+
+
+def test_few_origins_shorten_the_runs_and_the_lag_rather_than_leaving_none():
+    assert dependence(10, horizon=24, season=24, stride=1) == Dependence(run=1, lag=7)
+
+
+def test_runs_are_counted_from_the_newest_origin():
+    assert batch_means(np.arange(7.0), 3).tolist() == [2.0, 5.0]
+
+
+INDEPENDENT = Dependence(run=1, lag=10)
 
 
 def test_the_standard_error_of_independent_values_is_the_textbook_one():
     values = RNG.normal(0, 2, 100_000)
-    assert mean_error(values, lag=10).value == pytest.approx(2 / np.sqrt(100_000), rel=0.05)
+    assert mean_error(values, INDEPENDENT).value == pytest.approx(2 / np.sqrt(100_000), rel=0.05)
 
 
-def test_dependence_widens_the_standard_error_by_the_known_factor():
-    noise = RNG.normal(size=200_000)
-    values = np.empty_like(noise)
-    values[0] = noise[0]
-    for t in range(1, len(noise)):
-        values[t] = 0.6 * values[t - 1] + noise[t]
-    assert mean_error(values, lag=100).value == pytest.approx(1 / (1 - 0.6) / np.sqrt(200_000), rel=0.05)
+@pytest.mark.parametrize("run", [1, 7])
+def test_dependence_widens_the_standard_error_by_the_known_factor(run):
+    values = signal.lfilter([1], [1, -0.6], RNG.normal(size=200_000))
+    found = mean_error(values, Dependence(run, lag=100 // run)).value
+    assert found == pytest.approx(1 / (1 - 0.6) / np.sqrt(200_000), rel=0.05)
+
+
+def test_origins_that_fill_no_run_still_count_in_the_mean():
+    values = RNG.normal(size=59)
+    all_runs, one_left = mean_error(values[1:], Dependence(2, 5)), mean_error(values, Dependence(2, 5))
+    assert one_left.value == pytest.approx(all_runs.value * np.sqrt(58 / 59))
 
 
 def test_a_constant_has_no_variance_and_says_so():
-    error = mean_error(np.full(50, 0.1), lag=5)
+    error = mean_error(np.full(50, 0.1), INDEPENDENT)
     assert (error.value, error.method) == (0.0, "none")
