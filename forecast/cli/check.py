@@ -46,6 +46,7 @@ def checked(root: Path) -> Iterator[tuple[str, str, ForecastError | None]]:
 def configs(root: Path) -> dict[str, Callable[[], Any]]:
     """File name → what reads it, for every file below configs/ that a run reads."""
     from forecast.config.datasets import load_datasets
+    from forecast.config.evaluation import load_evaluation
     from forecast.config.models import load_models
     from forecast.config.tuning import load_tuning
 
@@ -54,6 +55,7 @@ def configs(root: Path) -> dict[str, Callable[[], Any]]:
         "datasets.yaml": lambda: load_datasets(folder),
         "models.yaml": lambda: load_specs(load_models(folder), folder),
         "tuning.yaml": lambda: load_tuning(folder),
+        "evaluation.yaml": lambda: load_evaluation(folder),
     }
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -86,9 +87,23 @@ def stop(parent: psutil.Process, grace: float = 3.0) -> None:
     except psutil.NoSuchProcess:
         return
     _send(stages, signal.SIGTERM)
-    psutil.wait_procs(stages, timeout=grace)
+    _wait(stages, grace)
     _send([*descendants, parent], signal.SIGKILL)
-    psutil.wait_procs(descendants, timeout=1.0)
+    _wait(descendants, 0.5)
+
+
+def _wait(processes: Sequence[psutil.Process], seconds: float) -> None:
+    """Until all have ended: a suspended parent leaves them as zombies, which psutil's own wait takes for running."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not all(map(_has_ended, processes)):
+        time.sleep(0.02)
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _send(processes: Sequence[psutil.Process], number: int) -> None:
@@ -126,6 +141,8 @@ def explained(failed: dict[str, tuple[int, str]], open_stages: Sequence[str]) ->
     for stage in _first_of_each(open_stages):
         if not any(_dataset(stage) == _dataset(name) for name in named):
             named[stage] = (1, "ended without a message (killed, or out of memory)")
+    if not named:
+        return ForecastError("DVC could not run the pipeline; its own message stands above.")
     waiting = [stage for stage in open_stages if stage not in named]
     lines = [f"Failed: {stage}: {message}" for stage, (_, message) in named.items()]
     lines += [f"Not made because of that: {', '.join(waiting)}."] if waiting else []
@@ -158,8 +175,9 @@ def _dataset(stage: str) -> str:
 
 def _put_back(root: Path, kept: Mapping[str, bytes], stages: Sequence[str]) -> None:
     """DVC removes outs before a stage runs; those of a failed stage come back from its cache, or from memory."""
-    for stage in stages:
-        subprocess.run([*dvc(), "checkout", "--quiet", stage], cwd=root, capture_output=True, check=False)
+    if stages:
+        command = [*dvc(), "checkout", "--quiet", "--allow-missing", *stages]
+        subprocess.run(command, cwd=root, capture_output=True, check=False)
     for name, content in kept.items():
         if not (root / name).exists():
             write_bytes(root / name, content)

@@ -115,9 +115,9 @@ def test_a_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:
     holder = child(code, str(lock))
     assert holder.stdout is not None
     holder.stdout.readline()
-    with pytest.raises(BusyError, match=rf"the holder is already running \(PID {holder.pid}"):
-        with files.locked(lock, what="the holder"):
-            raise AssertionError("two holders")
+    taken = pytest.raises(BusyError, match=rf"the holder is already running \(PID {holder.pid}")
+    with taken, files.locked(lock, what="the holder"):
+        raise AssertionError("two holders")
     holder.kill()
     holder.communicate()
     with files.locked(lock, what="the holder"):

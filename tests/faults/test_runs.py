@@ -1,0 +1,245 @@
+"""`forecast run` when stages fail, are killed or interrupted, or it runs already: nothing is lost, nothing is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests import small_project
+
+STAGES = """
+stages:
+  train:
+    foreach: [wave, tide]
+    do:
+      cmd: ${python} -m pipelines.train ${item}
+      deps: ["input-${item}"]
+      outs: ["data/trained/${item}.txt"]
+  report:
+    cmd: ${python} -m pipelines.report
+    deps: [data/trained/wave.txt, data/trained/tide.txt]
+    outs: [reports/report.html]
+"""
+TRAIN = """
+import os, signal, sys, time
+from pathlib import Path
+from forecast import files
+from forecast.errors import InputError
+from forecast.processes import prepare_worker
+from forecast.stage import run_stage
+
+def work(number):
+    prepare_worker()
+    Path(f"worker-{os.getpid()}").touch()
+    time.sleep(60)
+
+def main(dataset, jobs=0):
+    behaviour = Path(f"behaviour-{dataset}")
+    match behaviour.read_text() if behaviour.exists() else "":
+        case "bug":
+            raise RuntimeError("a bug in the stage")
+        case "wrong":
+            raise InputError("input: found 1, wanted 2. Change it.")
+        case "killed":
+            with files.atomic_path(f"data/trained/{dataset}.txt") as temporary:
+                temporary.write_text("half")
+                os.kill(os.getpid(), signal.SIGKILL)
+        case "slow":
+            import joblib
+            with files.locked(".forecast/locks/study.lock", what="the study"):
+                joblib.Parallel(n_jobs=2)(joblib.delayed(work)(n) for n in range(2))
+    files.write_text(f"data/trained/{dataset}.txt", Path(f"input-{dataset}").read_text())
+
+if __name__ == "__main__":
+    run_stage(main)
+"""
+REPORT = """
+from pathlib import Path
+from forecast import files
+from forecast.stage import run_stage
+
+def main():
+    files.write_text("reports/report.html", "".join(p.read_text() for p in sorted(Path("data/trained").glob("*.txt"))))
+
+if __name__ == "__main__":
+    run_stage(main)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Path]:
+    root = small_project.write(tmp_path / "project", stages=STAGES, datasets=("wave", "tide"))
+    (root / "pipelines" / "train.py").write_text(TRAIN)
+    (root / "pipelines" / "report.py").write_text(REPORT)
+    for name in ("wave", "tide"):
+        (root / f"input-{name}").write_text(f"{name} 1\n")
+    yield root
+    for process in processes_of(root):
+        process.kill()
+
+
+def behave(root: Path, name: str, how: str) -> None:
+    (root / f"behaviour-{name}").write_text(how)
+
+
+def dvc(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dvc", *words]
+    return subprocess.run(
+        command, cwd=root, env=small_project.environment(), capture_output=True, text=True, check=False
+    )
+
+
+def started(root: Path, *words: str, program: str = "forecast") -> subprocess.Popen[str]:
+    """A command in a process group of its own, as a terminal starts it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", program, *words], cwd=root, env=small_project.environment(), start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def processes_of(root: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.cwd() == str(root) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def eventually(what: Callable[[], bool], seconds: float = 40.0) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if what():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def workers_are_busy(root: Path) -> bool:
+    return len(list(root.glob("worker-*"))) == 2
+
+
+def is_clean(root: Path) -> bool:
+    """No process, temporary file or held lock of a run is left."""
+    locks = root / ".forecast" / "locks"
+    temporary = [path for path in root.rglob(".tmp-*") if ".dvc" not in path.parts]
+    rwlock = root / ".dvc" / "tmp" / "rwlock"
+    held = rwlock.read_text() if rwlock.exists() else "{}"
+    return not processes_of(root) and not temporary and not list(locks.glob("*.pid")) and "pid" not in held
+
+
+def test_a_bug_in_one_stage_is_named_and_the_rest_is_finished(project: Path) -> None:
+    behave(project, "wave", "bug")
+    done = small_project.command(project, "run")
+    assert done.returncode == 1
+    assert "Failed: train@wave: train: RuntimeError: a bug in the stage" in done.stderr
+    assert "Not made because of that: report." in done.stderr
+    assert (project / "data/trained/tide.txt").read_text() == "tide 1\n"
+
+
+def test_wrong_input_of_a_stage_keeps_its_exit_code_and_shows_no_traceback(project: Path) -> None:
+    behave(project, "tide", "wrong")
+    done = small_project.command(project, "run")
+    assert done.returncode == 2
+    assert "train: input: found 1, wanted 2. Change it." in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_a_stage_killed_in_the_middle_is_named_and_the_next_run_resumes(project: Path) -> None:
+    behave(project, "wave", "killed")
+    done = small_project.command(project, "run")
+    assert done.returncode == 1
+    assert "Failed: train@wave: ended without a message" in done.stderr
+    behave(project, "wave", "")
+    assert dvc(project, "repro").returncode == 0
+    again = small_project.command(project, "run")
+    assert "Removed data/trained/.tmp-wave.txt" in again.stdout
+    assert (project / "reports/report.html").read_text() == "tide 1\nwave 1\n"
+    assert is_clean(project)
+
+
+def test_an_earlier_result_of_a_stage_that_fails_is_put_back(project: Path) -> None:
+    assert dvc(project, "repro").returncode == 0
+    (project / "input-wave").write_text("wave 2\n")
+    behave(project, "wave", "bug")
+    assert small_project.command(project, "run").returncode == 1
+    assert (project / "data/trained/wave.txt").read_text() == "wave 1\n"
+    assert "train@wave" in dvc(project, "status").stdout
+    behave(project, "wave", "")
+    dvc(project, "repro")
+    assert (project / "reports/report.html").read_text() == "tide 1\nwave 2\n"
+
+
+def test_ctrl_c_ends_every_worker_within_five_seconds(project: Path) -> None:
+    behave(project, "wave", "slow")
+    behave(project, "tide", "slow")
+    run = started(project, "run")
+    assert eventually(lambda: workers_are_busy(project))
+    before = time.monotonic()
+    os.killpg(run.pid, signal.SIGINT)
+    said, _ = run.communicate(timeout=30)
+    assert time.monotonic() - before < 5
+    assert run.returncode == 130
+    assert "Interrupted. What was finished is kept" in said and "Traceback" not in said
+    assert is_clean(project)
+
+
+def test_a_terminated_run_ends_its_workers_as_well(project: Path) -> None:
+    behave(project, "wave", "slow")
+    behave(project, "tide", "slow")
+    run = started(project, "run")
+    assert eventually(lambda: workers_are_busy(project))
+    run.send_signal(signal.SIGTERM)
+    run.communicate(timeout=30)
+    assert run.returncode == 130
+    assert is_clean(project)
+
+
+def test_a_killed_run_leaves_no_worker_and_the_next_one_goes_on(project: Path) -> None:
+    behave(project, "wave", "slow")
+    behave(project, "tide", "slow")
+    run = started(project, "run")
+    assert eventually(lambda: workers_are_busy(project))
+    run.kill()
+    run.communicate()
+    assert eventually(lambda: not processes_of(project), 10)
+    for name in ("wave", "tide"):
+        behave(project, name, "")
+    assert "already running" not in small_project.command(project, "run").stderr
+    assert (project / "reports/report.html").read_text() == "tide 1\nwave 1\n"
+
+
+def test_a_second_run_exits_75_and_names_the_first(project: Path) -> None:
+    behave(project, "wave", "slow")
+    behave(project, "tide", "slow")
+    run = started(project, "run")
+    assert eventually(lambda: workers_are_busy(project))
+    second = small_project.command(project, "run")
+    assert second.returncode == 75
+    assert f"PID {run.pid}" in second.stderr
+    assert "Traceback" not in second.stderr
+    run.send_signal(signal.SIGTERM)
+    run.communicate(timeout=30)
+
+
+def test_a_run_beside_a_bare_dvc_repro_exits_75_and_names_it(project: Path) -> None:
+    behave(project, "wave", "slow")
+    behave(project, "tide", "slow")
+    repro = started(project, "repro", program="dvc")
+    assert eventually(lambda: workers_are_busy(project))
+    second = small_project.command(project, "run")
+    assert second.returncode == 75
+    assert f"PID {repro.pid}" in second.stderr
+    os.killpg(repro.pid, signal.SIGINT)
+    repro.communicate(timeout=30)
+    assert eventually(lambda: not processes_of(project), 5)
