@@ -1,0 +1,90 @@
+"""A small dataset with everything a model can meet: two series, two targets, gaps, drifting levels, a calendar."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from forecast import panel, splits
+from forecast.config.datasets import Dataset
+from forecast.config.reading import validated
+from forecast.forecaster import Problem
+from forecast.panel import Panel
+
+HORIZON, LOOKBACK, SEASON = 3, 10, 4
+ROWS = {"north": 150, "south": 120}
+SHOPS: dict[str, Any] = {
+    "title": "Two shops",
+    "source": {"kind": "file", "path": "data/shops.csv"},
+    "calendar": {"kind": "regular", "freq": "1h"},
+    "target": [
+        {"column": "sales", "max_missing": 0.2},
+        {"column": "price", "transform": "log", "level": "drifting"},
+    ],
+    "past": [
+        {"column": "wind", "level": "drifting", "max_missing": 0.2},
+        {"column": "rain", "transform": "log1p"},
+    ],
+    "future": ["hour_of_day"],
+    "horizon": HORIZON,
+    "lookback": LOOKBACK,
+    "season": SEASON,
+    "stride": 2,
+    "splits": {"train": 0.6, "validation": 0.2, "calibration": 0.1},
+    "licence": {"name": "none", "attribution": "made for a test"},
+}
+
+
+def dataset(**changes: Any) -> Dataset:
+    """The two shops with some keys changed."""
+    return validated(Dataset, {**SHOPS, **changes}, where="shops")
+
+
+def frame(rows: dict[str, int] | None = None, *, gaps: bool = True, seed: int = 0) -> pd.DataFrame:
+    """A long frame of the two shops; with `gaps` some sales and wind are missing, and `south` lacks whole rows."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for name, count in (rows or ROWS).items():
+        time = np.arange(count)
+        part = pd.DataFrame(
+            {
+                "unique_id": name,
+                "ds": pd.date_range("2024-01-01", periods=count, freq="h").as_unit("ns"),
+                "sales": 20 + 3 * np.sin(2 * np.pi * time / SEASON) + rng.normal(0, 1, count),
+                "price": 100 * np.exp(np.cumsum(rng.normal(0, 0.01, count))),
+                "wind": 50 + np.cumsum(rng.normal(0, 1, count)),
+                "rain": np.maximum(rng.normal(0, 1, count), 0),
+            }
+        )
+        if gaps:
+            part.loc[rng.choice(count - 2, count // 12, replace=False) + 1, "sales"] = np.nan
+            part.loc[rng.choice(count - 2, count // 10, replace=False) + 1, "wind"] = np.nan
+            part = part.drop(index=[7, 8]) if name == "south" else part
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def panel_of(long: pd.DataFrame, **changes: Any) -> Panel:
+    return panel.from_frame(long, "shops", dataset(**changes))
+
+
+def problem_of(long: pd.DataFrame, **changes: Any) -> Problem:
+    shops = panel_of(long, **changes)
+    return Problem.of(shops, splits.resolve(shops))
+
+
+@cache
+def shops() -> Problem:
+    """The problem as it stands above, made once per process; nothing may write into its arrays."""
+    return problem_of(frame())
+
+
+def copied(shops: Panel) -> Panel:
+    """The same panel with arrays of its own, for tests that write into them."""
+    from dataclasses import replace
+
+    own = (replace(s, values=s.values.copy(), future=s.future.copy()) for s in shops.series)
+    return replace(shops, series=tuple(own))
