@@ -94,7 +94,7 @@ def only_one(root: Path) -> Iterator[None]:
         except BlockingIOError:
             pid = holder.read_text().strip() if holder.exists() else "unknown"
             raise BusyError(
-                f"`make run` is already running here (PID {pid}, lock {path}). Wait for it, or stop that process."
+                f"A set-up or run is already at work here (PID {pid}, lock {path}). Wait for it, or stop that process."
             ) from None
         holder.write_text(f"{os.getpid()}\n")
         try:
@@ -136,20 +136,22 @@ def _install_lock(root: Path, python: Path) -> None:
     total = sum("==" in line and not line.startswith((" ", "#")) for line in lock.read_text("utf-8").splitlines())
     print(f"Installing {total} packages from requirements.lock", flush=True)
     command = [*_pip(python.parent.parent), "--compile", "--require-hashes", "-r", str(lock)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1) as pip:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1) as pip:
         assert pip.stdout is not None
-        _show(pip.stdout, total)
+        errors = _show(pip.stdout, total)
     if pip.returncode:
         raise ForecastError(
-            "pip could not install requirements.lock (its own message stands above). "
-            "Check the network and the free disk space, then the same command again."
+            "\n".join(errors[-8:])
+            + "\npip could not install requirements.lock. Check the network and the free disk space, "
+            "then the same command again."
         )
 
 
-def _show(lines: Iterable[str], total: int) -> None:
-    """One counting line on a terminal, a plain line at every 40th package elsewhere."""
+def _show(lines: Iterable[str], total: int) -> list[str]:
+    """One counting line on a terminal, a plain line at every 40th package elsewhere; returns pip's errors."""
     terminal = sys.stdout.isatty()
     collected = 0
+    errors: list[str] = []
     for line in lines:
         if line.startswith("Collecting "):
             collected += 1
@@ -160,6 +162,9 @@ def _show(lines: Iterable[str], total: int) -> None:
                 print(f"  {collected} of {total} packages fetched", flush=True)
         elif line.startswith("Installing collected"):
             print(("\r\033[K" if terminal else "") + "  unpacking and compiling bytecode (about a minute)", flush=True)
+        elif line.startswith("ERROR") or (errors and line.startswith(" ")):
+            errors.append(line.rstrip())
+    return errors
 
 
 def _pip(venv: Path) -> list[str]:
