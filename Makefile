@@ -41,8 +41,8 @@ format: setup  ## ruff's fixes and format, written into the files
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: setup  ## speed of the recurrent layers against Keras's
-	@$(PY) -m bench
+bench: setup  ## every script of bench/: speed, tables
+	@for script in bench/*.py; do echo "== $$script"; $(PY) "$$script" || exit; done
 
 lock: setup  ## requirements.lock anew from pyproject.toml, versions kept where they still fit
 	@test -x .forecast/uv/bin/uv || { $(PYTHON) -m venv .forecast/uv && .forecast/uv/bin/pip install -q uv; }

@@ -153,9 +153,9 @@ def _show(lines: Iterable[str], total: int) -> list[str]:
     collected = 0
     errors: list[str] = []
     for line in lines:
-        if line.startswith("Collecting "):
+        if line.startswith(("Collecting ", "Processing ")):  # from an index, or a file that pip was pointed to
             collected += 1
-            name = line.split()[1].split("==")[0]
+            name = Path(line.split()[1]).name.split("==")[0]
             if terminal:
                 print(f"\r\033[K  {collected} of {total}  {name}", end="", flush=True)
             elif collected % 40 == 0:
