@@ -12,6 +12,7 @@ from forecast.layers.assemble import (  # noqa: E402
     last_step,
     named_weights,
     set_weights,
+    teacher_forced,
 )
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "prepare_runtime",
     "quiet",
     "set_weights",
+    "teacher_forced",
 ]

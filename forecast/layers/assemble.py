@@ -1,7 +1,7 @@
 """From the description of a network to a Keras model.
 
-The model maps `{"past": (B, T, C), "future": (B, T + H, F)}` to `(B, T, H, O, K)`; see `forecast.network`. Batch and time
-are open, so chunks for training and windows for validation share one model. Layers are named after their blocks
+The model maps `{"past": (B, T, C), "future": (B, T + H, F)}` to `(B, T, H, O, K)`; see `forecast.network`. Batch and
+time are open, so chunks for training and windows for validation share one model. Layers are named after their blocks
 ("parallel.0.hidden"), weights after both ("parallel/0/hidden/kernel"), the same names `forecast.inference` uses.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from forecast.cells.weights import initialise
 from forecast.errors import InputError, quote_names
 from forecast.layers.wiring import FRAMES, Wiring
-from forecast.network import Network
+from forecast.network import EncoderDecoder, Network
 
 
 def assemble(network: Network, *, seed: int, dtype: str = "float32") -> keras.Model:
@@ -33,6 +33,20 @@ def last_step(network: Network, model: keras.Model) -> keras.Model:
     return Wiring.over(network, model).model(last=True)
 
 
+def teacher_forced(network: Network, model: keras.Model) -> keras.Model:
+    """The same model, weights shared, whose encoder-decoder is fed what its forecasts ought to have been.
+
+    One more input, "teacher" `(B, T, H, O)`: target minus skip, 0 where the target is missing.
+    """
+    last = network.blocks[-1] if network.blocks else None
+    if not isinstance(last, EncoderDecoder) or not last.feedback:
+        raise InputError(
+            "This network feeds no forecast back (its last block is no EncoderDecoder with feedback), so there is "
+            "nothing to teach. Train the model itself."
+        )
+    return Wiring.over(network, model).model(teacher=True)
+
+
 def carried(network: Network, model: keras.Model) -> keras.Model:
     """The same model, weights shared, with the states in and out, so that one pass can be cut into chunks.
 
@@ -40,14 +54,14 @@ def carried(network: Network, model: keras.Model) -> keras.Model:
     """
     if not network.every_step:
         raise InputError(
-            "This network needs its whole window (every_step=False), so there is no state to carry from chunk to chunk. "
+            "This network needs its whole window (every_step=False), so there is no state to carry between chunks. "
             "Train and forecast it on windows."
         )
     return Wiring.over(network, model).model(carry=True)
 
 
 def first_states(network: Network, weights: Mapping[str, np.ndarray], batch: int) -> dict[str, np.ndarray]:
-    """The states before the first row, by "<block path>/<state>", as `carried` takes them; each with the batch first."""
+    """The states before the first row, by "<block path>/<state>", as `carried` takes them; batch first."""
     from forecast.inference.streaming import initial
 
     blocks = initial(network, weights, batch).blocks
@@ -99,4 +113,5 @@ __all__: Sequence[str] = (
     "last_step",
     "named_weights",
     "set_weights",
+    "teacher_forced",
 )

@@ -20,12 +20,13 @@ import tensorflow as tf
 
 from forecast.layers.fused import SIGMOID, TANH, Fused, collector, rows, shifted, steps_of
 
+Array = Any  # a tf.TensorArray
 Gradient = Callable[[tf.Tensor], tuple[tf.Tensor, ...]]
 
 
 @keras.saving.register_keras_serializable(package="forecast")
 class GRU(Fused, keras.layers.GRU):
-    """The Keras layer, its arguments, weights and results; only faster on a CPU. Weights: z, r, h from left to right."""
+    """The Keras layer, its arguments, weights and results; only faster on a CPU. Gates in the order z, r, h."""
 
     def has_kernel(self) -> bool:
         return self.activation in TANH and self.recurrent_activation in SIGMOID
@@ -38,56 +39,51 @@ class GRU(Fused, keras.layers.GRU):
         return h, [h[-1]]
 
 
-@tf.custom_gradient
-def gru_reset_after(
+def _reset_after(
     x: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor, h0: tf.Tensor
 ) -> tuple[tf.Tensor, Gradient]:
     """x `(T, B, C)`, bias `(2, 3U)`, h0 `(B, U)`: all h `(T, B, U)`."""
     steps, units = tf.shape(x)[0], recurrent.shape[0]
-    projected = project(x, kernel, bias[0])
-    inputs = steps_of(projected)
+    inputs = steps_of(project(x, kernel, bias[0]))
 
-    def step(t: tf.Tensor, h: tf.Tensor, hs: tf.TensorArray, from_h: tf.TensorArray) -> tuple[Any, ...]:
-        state_part = tf.matmul(h, recurrent) + bias[1]
-        input_part = inputs.read(t)
-        zr = tf.sigmoid(input_part[:, : 2 * units] + state_part[:, : 2 * units])
-        g = tf.tanh(input_part[:, 2 * units :] + zr[:, units:] * state_part[:, 2 * units :])
-        h = g + zr[:, :units] * (h - g)
-        return t + 1, h, hs.write(t, h), from_h.write(t, state_part)
+    def step(t: tf.Tensor, h: tf.Tensor, hs: Array, zs: Array, rs: Array, gs: Array, states: Array) -> tuple[Any, ...]:
+        from_x, from_h = inputs.read(t), tf.matmul(h, recurrent) + bias[1]
+        z, r = tf.split(tf.sigmoid(from_x[:, : 2 * units] + from_h[:, : 2 * units]), 2, 1)
+        g_h = from_h[:, 2 * units :]
+        g = tf.tanh(from_x[:, 2 * units :] + r * g_h)
+        h = g + z * (h - g)
+        return t + 1, h, hs.write(t, h), zs.write(t, z), rs.write(t, r), gs.write(t, g), states.write(t, g_h)
 
-    empty = (collector(steps, h0.shape, x.dtype), collector(steps, [h0.shape[0], 3 * units], x.dtype))
-    _, _, hs, from_h = tf.while_loop(lambda t, *_: t < steps, step, (0, h0, *empty), parallel_iterations=1)
-    h = hs.stack()
+    empty = [collector(steps, h0.shape, x.dtype) for _ in range(5)]
+    _, _, *kept = tf.while_loop(lambda t, *_: t < steps, step, (0, h0, *empty), parallel_iterations=1)
+    h = kept[0].stack()
 
     def gradient(dh: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        before, state_part = shifted(h0, h), from_h.stack()
-        zr = tf.sigmoid(projected[..., : 2 * units] + state_part[..., : 2 * units])
-        z, r, g_h = zr[..., :units], zr[..., units:], state_part[..., 2 * units :]
-        g = tf.tanh(projected[..., 2 * units :] + r * g_h)
-        to_g = (1 - z) * (1 - g * g)
-        to_z, to_r = (before - g) * z * (1 - z), to_g * g_h * r * (1 - r)
-        factors = steps_of(tf.concat([to_z, to_r, to_g * r], -1))
-        zs, dhs, back = steps_of(z), steps_of(dh), tf.transpose(recurrent)
+        z, r, g, g_h = (array.stack() for array in kept[1:])
+        # h - g = z (h_before - g), so the factor of z's pre-activation needs no h_before.
+        to_g, to_z = (1 - z) * (1 - g * g), (h - g) * (1 - z)
+        to_state = to_g * r
+        factors, dhs, zs = steps_of(tf.stack([to_z, to_state * (1 - r) * g_h, to_state], 2)), steps_of(dh), steps_of(z)
+        back = tf.transpose(recurrent)
 
-        def step_back(t: tf.Tensor, carried: tf.Tensor, ds: tf.TensorArray) -> tuple[Any, ...]:
+        def step_back(t: tf.Tensor, carried: tf.Tensor, ds: Array, ats: Array) -> tuple[Any, ...]:
             d = dhs.read(t) + carried
-            carried = d * zs.read(t) + tf.matmul(tf.concat([d, d, d], 1) * factors.read(t), back)
-            return t - 1, carried, ds.write(t, d)
+            at = tf.reshape(d[:, None] * factors.read(t), [-1, 3 * units])
+            return t - 1, d * zs.read(t) + tf.matmul(at, back), ds.write(t, d), ats.write(t, at)
 
-        start = (steps - 1, tf.zeros_like(h0), collector(steps, h0.shape, x.dtype))
-        _, dh0, ds = tf.while_loop(lambda t, *_: t >= 0, step_back, start, parallel_iterations=1)
-        d = ds.stack()
-        d_z, d_r, d_g = d * to_z, d * to_r, d * to_g
-        at_input, at_state = rows(tf.concat([d_z, d_r, d_g], -1)), rows(tf.concat([d_z, d_r, d_g * r], -1))
-        d_bias = tf.stack([tf.reduce_sum(at_input, 0), tf.reduce_sum(at_state, 0)])
-        d_recurrent = tf.matmul(rows(before), at_state, transpose_a=True)
+        empty = collector(steps, h0.shape, x.dtype), collector(steps, [h0.shape[0], 3 * units], x.dtype)
+        start = (steps - 1, tf.zeros_like(h0), *empty)
+        _, dh0, ds, ats = tf.while_loop(lambda t, *_: t >= 0, step_back, start, parallel_iterations=1)
+        at_state = rows(ats.stack())
+        at_input = tf.concat([at_state[:, : 2 * units], rows(ds.stack() * to_g)], 1)
+        d_bias = tf.stack([column_sums(at_input), column_sums(at_state)])
+        d_recurrent = tf.matmul(rows(shifted(h0, h)), at_state, transpose_a=True)
         return *project_gradient(x, kernel, at_input), d_recurrent, d_bias, dh0
 
     return h, gradient
 
 
-@tf.custom_gradient
-def gru_reset_before(
+def _reset_before(
     x: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor, h0: tf.Tensor
 ) -> tuple[tf.Tensor, Gradient]:
     """x `(T, B, C)`, bias `(3U,)`, h0 `(B, U)`: all h `(T, B, U)`."""
@@ -95,40 +91,46 @@ def gru_reset_before(
     to_gates, to_new = recurrent[:, : 2 * units], recurrent[:, 2 * units :]
     inputs = steps_of(project(x, kernel, bias))
 
-    def step(t: tf.Tensor, h: tf.Tensor, hs: tf.TensorArray, acts: tf.TensorArray) -> tuple[Any, ...]:
-        input_part = inputs.read(t)
-        zr = tf.sigmoid(input_part[:, : 2 * units] + tf.matmul(h, to_gates))
-        g = tf.tanh(input_part[:, 2 * units :] + tf.matmul(zr[:, units:] * h, to_new))
-        h = g + zr[:, :units] * (h - g)
-        return t + 1, h, hs.write(t, h), acts.write(t, tf.concat([zr, g], 1))
+    def step(t: tf.Tensor, h: tf.Tensor, hs: Array, zs: Array, rs: Array, gs: Array) -> tuple[Any, ...]:
+        from_x = inputs.read(t)
+        z, r = tf.split(tf.sigmoid(from_x[:, : 2 * units] + tf.matmul(h, to_gates)), 2, 1)
+        g = tf.tanh(from_x[:, 2 * units :] + tf.matmul(r * h, to_new))
+        h = g + z * (h - g)
+        return t + 1, h, hs.write(t, h), zs.write(t, z), rs.write(t, r), gs.write(t, g)
 
-    empty = (collector(steps, h0.shape, x.dtype), collector(steps, [h0.shape[0], 3 * units], x.dtype))
-    _, _, hs, acts = tf.while_loop(lambda t, *_: t < steps, step, (0, h0, *empty), parallel_iterations=1)
-    h = hs.stack()
+    empty = [collector(steps, h0.shape, x.dtype) for _ in range(4)]
+    _, _, *kept = tf.while_loop(lambda t, *_: t < steps, step, (0, h0, *empty), parallel_iterations=1)
+    h = kept[0].stack()
 
     def gradient(dh: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        before = shifted(h0, h)
-        z, r, g = tf.split(acts.stack(), 3, -1)
-        to_g, to_z, to_r = (1 - z) * (1 - g * g), (before - g) * z * (1 - z), before * r * (1 - r)
-        factors, zs, rs, dhs = (steps_of(s) for s in (tf.concat([to_z, to_r, to_g], -1), z, r, dh))
+        (z, r, g), before = (array.stack() for array in kept[1:]), shifted(h0, h)
+        reset = r * before
+        to_new_steps, to_z, to_r = (steps_of(f) for f in ((1 - z) * (1 - g * g), (h - g) * (1 - z), reset * (1 - r)))
+        dhs, zs, rs = steps_of(dh), steps_of(z), steps_of(r)
         back_gates, back_new = tf.transpose(to_gates), tf.transpose(to_new)
 
-        def step_back(t: tf.Tensor, carried: tf.Tensor, ats: tf.TensorArray) -> tuple[Any, ...]:
-            d, factor = dhs.read(t) + carried, factors.read(t)
-            d_g = d * factor[:, 2 * units :]
-            d_reset = tf.matmul(d_g, back_new)
-            d_gates = tf.concat([d, d_reset], 1) * factor[:, : 2 * units]
-            carried = d * zs.read(t) + d_reset * rs.read(t) + tf.matmul(d_gates, back_gates)
-            return t - 1, carried, ats.write(t, tf.concat([d_gates, d_g], 1))
+        def step_back(t: tf.Tensor, carried: tf.Tensor, gates: Array, news: Array) -> tuple[Any, ...]:
+            d = dhs.read(t) + carried
+            at_new = d * to_new_steps.read(t)
+            d_reset = tf.matmul(at_new, back_new)
+            at_gates = tf.concat([d * to_z.read(t), d_reset * to_r.read(t)], 1)
+            carried = d * zs.read(t) + d_reset * rs.read(t) + tf.matmul(at_gates, back_gates)
+            return t - 1, carried, gates.write(t, at_gates), news.write(t, at_new)
 
-        start = (steps - 1, tf.zeros_like(h0), collector(steps, [h0.shape[0], 3 * units], x.dtype))
-        _, dh0, ats = tf.while_loop(lambda t, *_: t >= 0, step_back, start, parallel_iterations=1)
-        at = rows(ats.stack())
-        d_gates = tf.matmul(rows(before), at[:, : 2 * units], transpose_a=True)
-        d_new = tf.matmul(rows(r * before), at[:, 2 * units :], transpose_a=True)
-        return *project_gradient(x, kernel, at), tf.concat([d_gates, d_new], 1), tf.reduce_sum(at, 0), dh0
+        empty = collector(steps, [h0.shape[0], 2 * units], x.dtype), collector(steps, h0.shape, x.dtype)
+        start = (steps - 1, tf.zeros_like(h0), *empty)
+        _, dh0, gates, news = tf.while_loop(lambda t, *_: t >= 0, step_back, start, parallel_iterations=1)
+        at_gates, at_new = rows(gates.stack()), rows(news.stack())
+        d_gates = tf.matmul(rows(before), at_gates, transpose_a=True)
+        d_new = tf.matmul(rows(reset), at_new, transpose_a=True)
+        at = tf.concat([at_gates, at_new], 1)
+        return *project_gradient(x, kernel, at), tf.concat([d_gates, d_new], 1), column_sums(at), dh0
 
     return h, gradient
+
+
+gru_reset_after = tf.custom_gradient(_reset_after)
+gru_reset_before = tf.custom_gradient(_reset_before)
 
 
 def project(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
@@ -143,3 +145,8 @@ def project_gradient(x: tf.Tensor, kernel: tf.Tensor, at_input: tf.Tensor) -> tu
     """The gradients of x and kernel from that of the rows `(T * B, P)` of `project`."""
     d_x = tf.reshape(tf.matmul(at_input, kernel, transpose_b=True), tf.shape(x))
     return d_x, tf.matmul(rows(x), at_input, transpose_a=True)
+
+
+def column_sums(matrix: tf.Tensor) -> tf.Tensor:
+    """The sum of the rows `(N, P)`, as a product: `(P,)`. TensorFlow's own reduction is several times slower."""
+    return tf.matmul(tf.ones([1, tf.shape(matrix)[0]], matrix.dtype), matrix)[0]

@@ -1,7 +1,7 @@
 """`keras.layers.LSTM` on TensorFlow's fused CPU kernel.
 
-    i, f, o = sigmoid(x V + h_{t-1} W + b),  g = tanh(x V + h_{t-1} W + b)
-    c_t = f * c_{t-1} + i * g,  h_t = o * tanh(c_t)         (Hochreiter & Schmidhuber 1997; Gers et al. 2000)
+i, f, o = sigmoid(x V + h_{t-1} W + b),  g = tanh(x V + h_{t-1} W + b)
+c_t = f * c_{t-1} + i * g,  h_t = o * tanh(c_t)         (Hochreiter & Schmidhuber 1997; Gers et al. 2000)
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from forecast.layers.fused import SIGMOID, TANH, Fused
 
 @keras.saving.register_keras_serializable(package="forecast")
 class LSTM(Fused, keras.layers.LSTM):
-    """The Keras layer, its arguments, weights and results; only faster on a CPU. Weights: i, f, c, o from left to right."""
+    """The Keras layer, its arguments, weights and results; only faster on a CPU. Gates in the order i, f, c, o."""
 
     dtypes = ("float32",)
 
@@ -27,15 +27,14 @@ class LSTM(Fused, keras.layers.LSTM):
     def kernel(self, x: tf.Tensor, states: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
         kernel, recurrent = tf.convert_to_tensor(self.cell.kernel), tf.convert_to_tensor(self.cell.recurrent_kernel)
         bias = tf.convert_to_tensor(self.cell.bias) if self.use_bias else tf.zeros([4 * self.units], x.dtype)
-        h, last_c = block_lstm(x, kernel, recurrent, bias, *states)
-        return h, [h[-1], last_c]
+        h, c = block_lstm(x, kernel, recurrent, bias, *states)
+        return h, [h[-1], c[-1]]
 
 
-@tf.custom_gradient
-def block_lstm(
+def _block_lstm(
     x: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor, h0: tf.Tensor, c0: tf.Tensor
 ) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[..., tuple[Any, ...]]]:
-    """x `(T, B, C)`, states `(B, U)`: all h `(T, B, U)` and the last c `(B, U)`.
+    """x `(T, B, C)`, states `(B, U)`: all h and all c, each `(T, B, U)`.
 
     The gradient TensorFlow 2.21 registers for BlockLSTMV2 is that of BlockLSTM, whose gates lie in another order
     (i, c, f, o): it is wrong. The right operation, BlockLSTMGradV2, exists and is called here by name.
@@ -55,12 +54,11 @@ def block_lstm(
     made = tf.raw_ops.BlockLSTMV2(**given, cell_clip=0.0, use_peephole=False)
 
     def gradient(dh: tf.Tensor, dc: tf.Tensor) -> tuple[Any, ...]:
-        before = tf.shape(x)[0] - 1
-        g = tf.raw_ops.BlockLSTMGradV2(
-            **given, **made._asdict(), cs_grad=tf.pad(dc[None], [[before, 0], [0, 0], [0, 0]]), h_grad=dh,
-            use_peephole=False,
-        )  # fmt: skip
-        inputs = kernel.shape[0]
+        back = {"cs_grad": dc, "h_grad": dh, "use_peephole": False}
+        g, inputs = tf.raw_ops.BlockLSTMGradV2(**given, **made._asdict(), **back), kernel.shape[0]
         return g.x_grad, g.w_grad[:inputs], g.w_grad[inputs:], g.b_grad, g.h_prev_grad, g.cs_prev_grad
 
-    return (made.h, made.cs[-1]), gradient
+    return (made.h, made.cs), gradient
+
+
+block_lstm = tf.custom_gradient(_block_lstm)

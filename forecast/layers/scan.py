@@ -2,33 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
 
 from forecast import cells
-from forecast.cells import Cell
-from forecast.layers.fused import collector, steps_of
+from forecast.cells import Cell, Namespace
+from forecast.cells.gru import GRU
+from forecast.cells.lstm import LSTM
+from forecast.cells.simple_rnn import SimpleRNN
+from forecast.layers.fused import collector, rows, steps_of
+from forecast.layers.gru import gru_reset_after, gru_reset_before
+from forecast.layers.lstm import block_lstm
 from forecast.layers.namespace import tensor_namespace
+from forecast.layers.simple_rnn import simple_recurrence
+
+Array = Any  # a tf.TensorArray
+Tensors = Mapping[str, tf.Tensor]
+
+
+class Steps(Protocol):
+    """What `scan` needs of a cell."""
+
+    @property
+    def units(self) -> int: ...
+
+    def states(self) -> dict[str, int]: ...
+
+    def project(self, xp: Namespace, w: Tensors, x: tf.Tensor) -> tf.Tensor: ...
+
+    def advance(
+        self, xp: Namespace, w: Tensors, projected: tf.Tensor, states: Tensors
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]: ...
 
 
 @keras.saving.register_keras_serializable(package="forecast")
 class Scan(keras.Layer):
     """`(B, T, C)` to outputs `(B, T, units)` and the last states, in the order of the cell's `states()`.
 
-    Without `initial_state` it starts from the cell's own initial states (zero, learnt or random). With `go_backwards` it
-    reads the sequence from its end, and its outputs are in that order.
+    Without `initial_state` it starts from the cell's own initial states (zero, learnt or random). With `go_backwards`
+    it reads the sequence from its end, and its outputs are in that order. With `all_states` the states of every step
+    `(B, T, size)` come between the outputs and the last states.
     """
 
     def __init__(
-        self, cell: str, units: int, options: Mapping[str, Any] | None = None, go_backwards: bool = False, **kwargs: Any
+        self,
+        cell: str,
+        units: int,
+        options: Mapping[str, Any] | None = None,
+        go_backwards: bool = False,
+        all_states: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.go_backwards = go_backwards
-        self.options = dict(options or {})
-        self.cell_name = cell
+        self.cell_name, self.options = cell, dict(options or {})
+        self.go_backwards, self.all_states = go_backwards, all_states
         self.cell: Cell = cells.get(cell, units, self.options)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
@@ -40,35 +70,124 @@ class Scan(keras.Layer):
     def call(self, x: tf.Tensor, initial_state: Sequence[tf.Tensor] | None = None) -> tuple[tf.Tensor, ...]:
         w = {name: tf.convert_to_tensor(variable) for name, variable in self.w.items()}
         if initial_state is None:
-            states = self.cell.initial(tensor_namespace, w, tf.shape(x)[0])
+            first = self.cell.initial(tensor_namespace, w, tf.shape(x)[0])
         else:
-            states = dict(zip(self.cell.states(), initial_state, strict=True))
-        x = tf.transpose(x, [1, 0, 2])
-        outputs, last = scan(self.cell, w, tf.reverse(x, [0]) if self.go_backwards else x, states)
-        return tf.transpose(outputs, [1, 0, 2]), *(last[name] for name in self.cell.states())
+            first = dict(zip(self.cell.states(), initial_state, strict=True))
+        steps = tf.transpose(x, [1, 0, 2])
+        steps = tf.reverse(steps, [0]) if self.go_backwards else steps
+        outputs, sequences, last = run(self.cell, w, steps, first, self.all_states)
+        return *(tf.transpose(s, [1, 0, 2]) for s in (outputs, *sequences)), *last
 
     def compute_output_shape(self, input_shape: Sequence[int | None], *_: Any) -> tuple[tuple[int | None, ...], ...]:
         batch, steps, _width = input_shape
-        return (batch, steps, self.cell.units), *((batch, size) for size in self.cell.states().values())
+        sizes = self.cell.states().values()
+        sequences = [(batch, steps, size) for size in sizes] if self.all_states else []
+        return (batch, steps, self.cell.units), *sequences, *((batch, size) for size in sizes)
 
     def get_config(self) -> dict[str, Any]:
-        own = {"cell": self.cell_name, "units": self.cell.units, "options": self.options}
-        own["go_backwards"] = self.go_backwards
-        return {**super().get_config(), **own}
+        cell = {"cell": self.cell_name, "units": self.cell.units, "options": self.options}
+        how = {"go_backwards": self.go_backwards, "all_states": self.all_states}
+        return {**super().get_config(), **cell, **how}
 
 
-def scan(
-    cell: Cell, w: Mapping[str, tf.Tensor], x: tf.Tensor, states: Mapping[str, tf.Tensor]
-) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """x `(T, B, C)` and the first states: outputs `(T, B, units)` and the last states."""
-    steps, names = tf.shape(x)[0], list(cell.states())
-    inputs = steps_of(cell.project(tensor_namespace, w, x))
+def run(
+    cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors, all_states: bool = False
+) -> tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
+    """x `(T, B, C)`: outputs `(T, B, units)`, the states of every step if asked for, and the last states.
 
-    def step(t: tf.Tensor, found: tuple[tf.Tensor, ...], outputs: tf.TensorArray) -> tuple[Any, ...]:
-        y, new = cell.advance(tensor_namespace, w, inputs.read(t), dict(zip(names, found, strict=True)))
-        return t + 1, tuple(new[name] for name in names), outputs.write(t, y)
+    The fastest way for the cell: TensorFlow's kernel for the plain LSTM, the hand-written gradients for the plain GRU
+    and simple net, and `scan` for all others.
+    """
+    sequences = known(cell, w, x, first)
+    if sequences is not None:
+        return sequences[0], sequences if all_states else [], [sequence[-1] for sequence in sequences]
+    if not all_states:
+        outputs, last = scan(cell, w, x, first)
+        return outputs, [], last
+    outputs, last = scan(Revealed(cell), w, x, first)
+    parts = tf.split(outputs, [cell.units, *cell.states().values()], -1)
+    return parts[0], parts[1:], last
 
-    first = tuple(states[name] for name in names)
-    empty = collector(steps, tf.TensorShape([first[0].shape[0], cell.units]), x.dtype)
-    _, last, outputs = tf.while_loop(lambda t, *_: t < steps, step, (0, first, empty), parallel_iterations=1)
-    return outputs.stack(), dict(zip(names, last, strict=True))
+
+def known(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> list[tf.Tensor] | None:
+    """All states `(T, B, size)` of a cell with a kernel of its own, the output first; None for other cells."""
+    if type(cell) not in (LSTM, GRU, SimpleRNN):
+        return None
+    given = (x, w["kernel"], w["recurrent_kernel"], w["bias"], first["h"])
+    if isinstance(cell, LSTM):
+        block = x.dtype == tf.float32 and not tf.config.list_logical_devices("GPU")
+        return list(block_lstm(*given, first["c"])) if block else None
+    if isinstance(cell, GRU):
+        return [(gru_reset_after if cell.reset_after else gru_reset_before)(*given)]
+    return [simple_recurrence(cell.activation)(*given)] if isinstance(cell, SimpleRNN) else None
+
+
+class Revealed:
+    """A cell whose output is followed by its new states: `(B, units + sizes)`."""
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+        self.units = cell.units + sum(cell.states().values())
+        self.states, self.project = cell.states, cell.project
+
+    def advance(
+        self, xp: Namespace, w: Tensors, projected: tf.Tensor, states: Tensors
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        y, new = self.cell.advance(xp, w, projected, states)
+        return xp.concat([y, *(new[name] for name in self.states())]), new
+
+
+def scan(cell: Steps, w: Tensors, x: tf.Tensor, first: Tensors) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """x `(T, B, C)` and the first states: outputs `(T, B, units)` and the last states.
+
+    The gradient is not left to TensorFlow's loop, which stores every intermediate result of every step and adds up the
+    weights' gradients step by step. Here only the states are stored. The backward loop takes the gradient through the
+    states alone, and the weights' gradient is that of one `advance` on all steps as rows of one batch.
+    """
+    names, weights = list(cell.states()), list(w)
+    recur = tf.custom_gradient(lambda *given: _recur(cell, names, weights, *given))
+    outputs, *last = recur(cell.project(tensor_namespace, w, x), *(first[name] for name in names), *w.values())
+    return outputs, last
+
+
+def _recur(
+    cell: Steps, names: Sequence[str], weights: Sequence[str], projected: tf.Tensor, *given: tf.Tensor
+) -> tuple[tuple[tf.Tensor, ...], Callable[..., tuple[Any, ...]]]:
+    """`given`: the first states, then the weights, in the order of their names."""
+    first, w = given[: len(names)], dict(zip(weights, given[len(names) :], strict=True))
+    steps, inputs = tf.shape(projected)[0], steps_of(projected)
+
+    def advance(at: tf.Tensor, states: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        y, new = cell.advance(tensor_namespace, w, at, dict(zip(names, states, strict=True)))
+        return [y, *(new[name] for name in names)]
+
+    def step(t: tf.Tensor, states: Sequence[tf.Tensor], ys: Array, kept: Sequence[Array]) -> tuple[Any, ...]:
+        y, *new = advance(inputs.read(t), states)
+        return t + 1, new, ys.write(t, y), [array.write(t, s) for array, s in zip(kept, states, strict=True)]
+
+    outputs = collector(steps, tf.TensorShape([first[0].shape[0], cell.units]), projected.dtype)
+    start = (0, list(first), outputs, [collector(steps, s.shape, s.dtype) for s in first])
+    _, last, outputs, kept = tf.while_loop(lambda t, *_: t < steps, step, start, parallel_iterations=1)
+
+    def gradient(d_outputs: tf.Tensor, *d_last: tf.Tensor) -> tuple[Any, ...]:
+        d_ys = steps_of(d_outputs)
+
+        def step_back(t: tf.Tensor, d_new: Sequence[tf.Tensor], ds: Sequence[Array]) -> tuple[Any, ...]:
+            before = [array.read(t) for array in kept]
+            with tf.GradientTape() as tape:
+                tape.watch(before)
+                made = advance(inputs.read(t), before)
+            d_before = tape.gradient(made, before, [d_ys.read(t), *d_new], unconnected_gradients="zero")
+            return t - 1, d_before, [array.write(t, d) for array, d in zip(ds, d_new, strict=True)]
+
+        start = (steps - 1, list(d_last), [collector(steps, s.shape, s.dtype) for s in first])
+        _, d_first, ds = tf.while_loop(lambda t, *_: t >= 0, step_back, start, parallel_iterations=1)
+        all_at, all_before = rows(projected), [rows(array.stack()) for array in kept]
+        with tf.GradientTape() as tape:
+            tape.watch([all_at, w])
+            made = advance(all_at, all_before)
+        upstream = [rows(d_outputs), *(rows(array.stack()) for array in ds)]
+        d_at, d_w = tape.gradient(made, [all_at, w], upstream, unconnected_gradients="zero")
+        return tf.reshape(d_at, tf.shape(projected)), *d_first, *(d_w[name] for name in weights)
+
+    return (outputs.stack(), *last), gradient

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from forecast.layers.fused import SIGMOID, TANH, Fused, collector, rows, shifted, steps_of
-from forecast.layers.gru import project, project_gradient
+from forecast.layers.gru import column_sums, project, project_gradient
 
 Function = Callable[[tf.Tensor], tf.Tensor]
 
@@ -53,7 +53,6 @@ def simple_recurrence(name: str) -> Callable[..., tf.Tensor]:
     """The recurrence with the activation `name` of `SLOPES`."""
     function, slope = SLOPES[name]
 
-    @tf.custom_gradient
     def recur(
         x: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor, h0: tf.Tensor
     ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, ...]]]:
@@ -79,8 +78,8 @@ def simple_recurrence(name: str) -> Callable[..., tf.Tensor]:
             _, dh0, ds = tf.while_loop(lambda t, *_: t >= 0, step_back, start, parallel_iterations=1)
             at = rows(ds.stack())
             d_recurrent = tf.matmul(rows(shifted(h0, h)), at, transpose_a=True)
-            return *project_gradient(x, kernel, at), d_recurrent, tf.reduce_sum(at, 0), dh0
+            return *project_gradient(x, kernel, at), d_recurrent, column_sums(at), dh0
 
         return h, gradient
 
-    return recur
+    return tf.custom_gradient(recur)

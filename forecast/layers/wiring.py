@@ -13,11 +13,12 @@ from forecast import cells
 from forecast.cells.weights import future_width, weight_shapes
 from forecast.errors import InputError
 from forecast.layers import blocks as layers
+from forecast.layers.decoder import Decoder
 from forecast.layers.gru import GRU
 from forecast.layers.lstm import LSTM
 from forecast.layers.scan import Scan
 from forecast.layers.simple_rnn import SimpleRNN
-from forecast.network import Bidirectional, Block, Dense, Dropout, Network, Parallel, Recurrent, Taps
+from forecast.network import Bidirectional, Block, Dense, Dropout, EncoderDecoder, Network, Parallel, Recurrent, Taps
 
 FAST: dict[str, tuple[type[keras.layers.RNN], frozenset[str]]] = {
     "lstm": (LSTM, frozenset()),
@@ -51,10 +52,11 @@ class Wiring:
     def over(cls, network: Network, model: keras.Model) -> Wiring:
         """A wiring that uses the layers of a model of the same network."""
         known = {layer.name: layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)}
-        return cls(network, model.get_layer("readout").variable_dtype, layers=known)
+        return cls(network, model.get_layer("past").dtype, layers=known)
 
-    def model(self, *, last: bool = False, carry: bool = False) -> keras.Model:
-        """The Keras model; `last`: read out at the last step alone; `carry`: with states in and out."""
+    def model(self, *, last: bool = False, carry: bool = False, teacher: bool = False) -> keras.Model:
+        """The Keras model; `last`: read out at the last step alone; `carry`: with states in and out; `teacher`: with
+        the values to feed back as an input."""
         weight_shapes(self.network)  # refuses blocks that do not fit together
         shapes = self.network.shapes
         inputs: dict[str, Any] = {"past": self._input("past", (None, shapes.channels))}
@@ -62,8 +64,9 @@ class Wiring:
             inputs["future"] = self._input("future", (None, shapes.future_channels))
         if carry:
             inputs["states"] = self.before = self._state_inputs()
-        x = self._series(self.network.blocks, "", self._first(inputs))
-        forecast = self._read_out(x[:, -1:] if last else x)
+        if teacher:
+            inputs["teacher"] = self._input("teacher", (None, shapes.horizon, shapes.outputs))
+        forecast = self._forecast(inputs, last)
         outputs = {"forecast": forecast, "states": self.after} if carry else forecast
         return keras.Model(inputs, outputs)
 
@@ -74,10 +77,33 @@ class Wiring:
         frames = self._layer(FRAMES, layers.FutureFrames, horizon=horizon, units=units)(inputs["future"])
         return self._layer("past.future", layers.Joined)([inputs["past"], frames])
 
-    def _read_out(self, x: Tensor) -> Tensor:
-        s = self.network.shapes
-        shape = (s.horizon, s.outputs, s.parameters)
-        return self._layer("readout", layers.ReadOut, shape=shape, activation=self.network.readout_activation)(x)
+    def _forecast(self, inputs: Mapping[str, Tensor], last: bool) -> Tensor:
+        blocks, s = self.network.blocks, self.network.shapes
+        read_out = {"shape": (s.horizon, s.outputs, s.parameters), "activation": self.network.readout_activation}
+        if blocks and isinstance(blocks[-1], EncoderDecoder):
+            x = self._series(blocks[:-1], "", self._first(inputs))
+            return self._encoder_decoder(blocks[-1], x, inputs, last, read_out)
+        x = self._series(blocks, "", self._first(inputs))
+        return self._layer("readout", layers.ReadOut, **read_out)(x[:, -1:] if last else x)
+
+    def _encoder_decoder(
+        self, block: EncoderDecoder, x: Tensor, inputs: Mapping[str, Tensor], last: bool, read_out: dict[str, Any]
+    ) -> Tensor:
+        own = {"cell": block.cell, "units": block.units, "options": block.options}
+        names = list(cells.get(block.cell, block.units, block.options).states())
+        encoder = self._layer(f"{block.name}/encoder", Scan, **own, all_states=True)
+        given = None if self.before is None else [self.before[f"{block.name}/{name}"] for name in names]
+        encoded, *states = encoder(x, initial_state=given)
+        self.after |= {f"{block.name}/{name}": s for name, s in zip(names, states[len(names) :], strict=True)}
+        found = {"encoded": encoded, **{key: inputs[key] for key in ("future", "teacher") if key in inputs}}
+        sequences = dict(zip(names, states, strict=False))
+        if last:
+            ahead = self.network.shapes.horizon + 1
+            found = {key: value[:, -ahead if key == "future" else -1 :] for key, value in found.items()}
+            sequences = {name: state[:, -1:] for name, state in sequences.items()}
+        how = {"feedback": block.feedback, "parameter": block.parameter}
+        decoder = self._layer(f"{block.name}/decoder", Decoder, **own, **how, **read_out)
+        return decoder({**found, "states": sequences})
 
     def _series(self, blocks: Sequence[Block], prefix: str, x: Tensor) -> Tensor:
         for block in blocks:
