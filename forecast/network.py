@@ -140,3 +140,16 @@ class Network:
     readout_activation: Activation = "linear"
     feedback: bool = False
     """True: a one-step map whose own output may be fed back (closed loop)."""
+
+
+def memory(network: Network, lookback: int) -> int:
+    """How many rows can influence an output: finite for delay lines, the whole lookback with recurrence."""
+    return min(lookback, 1 + sum(_reach(block, lookback) for block in network.blocks))
+
+
+def _reach(block: Block, lookback: int) -> int:
+    if isinstance(block, Taps):
+        return max(block.delays, default=0)
+    if isinstance(block, Parallel):
+        return max((sum(_reach(b, lookback) for b in branch) for branch in block.branches), default=0)
+    return 0 if isinstance(block, Dense | Dropout) else lookback

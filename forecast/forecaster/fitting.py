@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from forecast import inference
 from forecast.forecaster.forecaster import Forecaster, network_of
 from forecast.forecaster.problem import Problem
 from forecast.loops.closed import parallel
 from forecast.models.base import LinearSpec, ModelSpec, NetworkSpec, StatisticalSpec
-from forecast.network import Network
+from forecast.network import Network, memory
 from forecast.skip import Kind, Skip
 from forecast.windows import filled, inputs, targets
 
 if TYPE_CHECKING:
     from forecast.training.chunks import TrainingSeries
-    from forecast.training.gradient import ValidationWindows
 
 CLOSED_LOOP_ORIGINS = 256
 """Validation origins per series on which a closed loop is scored while it trains; spread evenly."""
@@ -89,7 +89,7 @@ def _fit_network(
     joined = chunks.join(
         training_series(problem, fitted_skip),
         supervised=spec.chunk if network.every_step else 1,
-        warm_up=min(spec.warm_up, lookback) if network.every_step else lookback - 1,
+        warm_up=min(spec.warm_up, memory(network, lookback) - 1) if network.every_step else lookback - 1,
     )
     settings = gradient.Settings(
         steps=budget.steps,
@@ -101,11 +101,8 @@ def _fit_network(
         evaluate_every=budget.evaluate_every,
         change_channels=problem.channels.change_channels,
     )
-    if spec.recursive:
-        validate: Any = closed_loop_error(problem, network, fitted_skip)
-    else:
-        validate = validation_windows(problem, fitted_skip)
-    trained = gradient.fit(network, joined, validate, settings, seed=seed)
+    validation_error = closed_loop_error if spec.recursive else window_error
+    trained = gradient.fit(network, joined, validation_error(problem, network, fitted_skip), settings, seed=seed)
     forecaster = Forecaster(**common, skip=fitted_skip, weights=trained.weights)
     return Fitted(forecaster, trained.best_step, trained.validation_loss, trained.curve, trained.note)
 
@@ -136,23 +133,24 @@ def training_series(problem: Problem, skip: Skip) -> list[TrainingSeries]:
     return result
 
 
-def validation_windows(problem: Problem, skip: Skip) -> ValidationWindows:
-    """Every validation origin of every series as one batch: windows as a forecast sees them."""
-    from forecast.training.gradient import ValidationWindows
-
-    past, future, residual = [], [], []
+def window_error(problem: Problem, network: Network, skip: Skip) -> Callable[[dict[str, np.ndarray]], float]:
+    """Weights → mean absolute error over every validation origin, from windows exactly as a forecast sees them."""
+    cases = []
     for windows, wanted in problem.examples("validation", skip.horizon)():
-        past.append(windows.past)
-        future.append(windows.future)
-        residual.append(wanted - skip.forecast(windows, problem.channels))
-    errors = np.concatenate(residual)
-    observed = np.isfinite(errors)
-    return ValidationWindows(
-        past=np.concatenate(past),
-        future=np.concatenate(future),
-        target=np.where(observed, errors, 0.0).astype(np.float32),
-        weight=observed.astype(np.float32),
-    )
+        residual = wanted - skip.forecast(windows, problem.channels)
+        cases.append((windows.past, windows.future if network.shapes.future_channels else None, residual))
+    observed = [np.isfinite(residual) for _, _, residual in cases]
+    count = sum(int(o.sum()) for o in observed)
+
+    def error(weights: dict[str, np.ndarray]) -> float:
+        total = 0.0
+        with np.errstate(over="ignore", invalid="ignore"):
+            for (past, future, residual), known in zip(cases, observed, strict=True):
+                output = inference.last(network, weights, past, future)[..., 0]
+                total += float(np.abs(output - residual)[known].sum())
+        return total / count if count else float("nan")
+
+    return error
 
 
 def closed_loop_error(problem: Problem, network: Network, skip: Skip) -> Callable[[dict[str, np.ndarray]], float]:

@@ -11,9 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from forecast.errors import ModelFailure
-from forecast.layers.assemble import assemble, get_weights
+from forecast.layers.assemble import assemble, get_weights, set_weights
 from forecast.network import Network
 from forecast.training.chunks import Chunks
+from forecast.training.optimizers import Rule, Schedule, Updater
 
 Weights = dict[str, np.ndarray]
 Validate = Callable[[Weights], float]
@@ -30,6 +31,7 @@ class Settings:
     clip: float
     loss: str
     evaluate_every: int
+    rule: Rule = "adam"
     change_channels: tuple[int, ...] = ()
     """Channels to be zeroed at a chunk's first row, as they are at a window's (see `forecast.windows`)."""
 
@@ -48,7 +50,7 @@ class Trained:
 def fit(
     network: Network,
     chunks: Chunks,
-    validate: Validate | ValidationWindows,
+    validate: Validate,
     settings: Settings,
     *,
     seed: int,
@@ -59,26 +61,24 @@ def fit(
     Stops early only when the loss is no longer finite, and says so in `note`; `ModelFailure` when no validation
     loss ever was.
     """
+    keras.backend.clear_session(free_memory=False)  # or the graphs of earlier trials stay referenced
     model = assemble(network, seed=seed)
     if initial is not None:
-        from forecast.layers.assemble import set_weights
-
         set_weights(model, initial)
-    measure = _on_model(validate, model) if isinstance(validate, ValidationWindows) else _on_weights(validate, model)
     run = _training_function(model, network, chunks, settings)
     batches = chunks.draw(settings.steps, settings.batch_size, seed)
     curve: list[tuple[int, float, float]] = []
     best: tuple[float, int, Weights] | None = None
-    note = ""
-    losses = float("nan")
+    note, loss = "", float("nan")
     for before, step in _stretches(settings):
         if step:
-            losses = float(run(tf.constant(batches[before:step])))
-        error = measure()
-        curve.append((step, losses, error))
+            loss = float(run(tf.constant(batches[before:step])))
+        weights = get_weights(model)
+        error = validate(weights)
+        curve.append((step, loss, error))
         if np.isfinite(error) and (best is None or error < best[0]):
-            best = (error, step, get_weights(model))
-        if step and not (np.isfinite(losses) and np.isfinite(error)):
+            best = (error, step, weights)
+        if step and not (np.isfinite(loss) and np.isfinite(error)):
             note = f"the loss was no longer finite at step {step}; the best weights before it are kept"
             break
     if best is None:
@@ -92,34 +92,6 @@ def _stretches(settings: Settings) -> list[tuple[int, int]]:
     return [(0, 0), *zip(edges[:-1], edges[1:], strict=True)]
 
 
-@dataclass(frozen=True)
-class ValidationWindows:
-    """Windows exactly as a forecast will see them. past (n, L, C), future (n, L + H, F), target and weight
-    (n, H, O): what is to be added to the skip; `scale` (n,) turns scaled errors into comparable units."""
-
-    past: np.ndarray
-    future: np.ndarray
-    target: np.ndarray
-    weight: np.ndarray
-
-
-def _on_model(windows: ValidationWindows, model: Any) -> Callable[[], float]:
-    """Mean absolute error over the windows, in the graph."""
-    past, future = tf.constant(windows.past), tf.constant(windows.future)
-    target, weight = tf.constant(windows.target), tf.constant(windows.weight)
-
-    @tf.function(autograph=False)
-    def error() -> Any:
-        output = model(_inputs(past, future), training=False)[:, -1, :, :, 0]
-        return tf.reduce_sum(weight * tf.abs(output - target)) / tf.reduce_sum(weight)
-
-    return lambda: float(error())
-
-
-def _on_weights(validate: Validate, model: Any) -> Callable[[], float]:
-    return lambda: validate(get_weights(model))
-
-
 def _training_function(model: Any, network: Network, chunks: Chunks, settings: Settings) -> Callable[[Any], Any]:
     """(k, B) chunk starts → the mean loss of k updates."""
     past, future = tf.constant(chunks.past), tf.constant(chunks.future)
@@ -128,8 +100,14 @@ def _training_function(model: Any, network: Network, chunks: Chunks, settings: S
     ahead = tf.range(chunks.length + network.shapes.horizon)
     first_row = _first_row_mask(chunks.length, network.shapes.channels, settings.change_channels)
     supervised = chunks.warm_up if network.every_step else chunks.length - 1
-    optimizer = _optimizer(settings)
-    optimizer.build(model.trainable_variables)
+    schedule = Schedule(settings.learning_rate, settings.steps)
+    updater = Updater(
+        model.trainable_variables,
+        schedule,
+        rule=settings.rule,
+        clip=settings.clip,
+        weight_decay=settings.weight_decay,
+    )
     pointwise = POINTWISE[settings.loss]
 
     def update(starts: Any) -> Any:
@@ -141,17 +119,19 @@ def _training_function(model: Any, network: Network, chunks: Chunks, settings: S
             output = model(inputs, training=True)
             output = output[:, supervised if network.every_step else 0 :, :, :, 0]
             loss = tf.reduce_sum(counted * pointwise(output - wanted)) / tf.maximum(tf.reduce_sum(counted), 1.0)
-        gradients = tape.gradient(loss, model.trainable_variables)
-        clipped, _ = tf.clip_by_global_norm(gradients, settings.clip)
-        optimizer.apply(clipped, model.trainable_variables)
+        updater.apply(tape.gradient(loss, model.trainable_variables))
         return loss
 
-    @tf.function(input_signature=[tf.TensorSpec((None, settings.batch_size), tf.int32)])
+    @tf.function(input_signature=[tf.TensorSpec((None, settings.batch_size), tf.int32)], autograph=False)
     def run(starts: Any) -> Any:
-        total = tf.constant(0.0)
-        for i in tf.range(tf.shape(starts)[0]):
-            total += update(starts[i])
-        return total / tf.cast(tf.shape(starts)[0], tf.float32)
+        steps = tf.shape(starts)[0]
+        _, total = tf.while_loop(
+            lambda i, _: i < steps,
+            lambda i, total: (i + 1, total + update(starts[i])),
+            (tf.constant(0), tf.constant(0.0)),
+            parallel_iterations=1,
+        )
+        return total / tf.cast(steps, tf.float32)
 
     return run
 
@@ -171,15 +151,3 @@ def _first_row_mask(length: int, channels: int, zeroed: tuple[int, ...]) -> Any:
     mask = np.ones((1, length, channels), dtype=np.float32)
     mask[:, 0, list(zeroed)] = 0.0
     return tf.constant(mask)
-
-
-def _optimizer(settings: Settings) -> Any:
-    """AdamW (Loshchilov & Hutter 2019) with a cosine schedule to zero after a short linear warm-up."""
-    rising = max(1, settings.steps // 20)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.1 * settings.learning_rate,
-        decay_steps=max(1, settings.steps - rising),
-        warmup_target=settings.learning_rate,
-        warmup_steps=rising,
-    )
-    return keras.optimizers.AdamW(learning_rate=schedule, weight_decay=settings.weight_decay)
