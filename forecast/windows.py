@@ -3,7 +3,8 @@
 Channels, in this order for each column of the dataset: the value (`level: fixed`) or its change since the row
 before (`level: drifting`); and, for a column that may be missing (`max_missing` > 0), a mask (1 = observed) and
 the time since the last observation, log(1 + steps). A missing step repeats the last observed value; what lies
-under the mask is never read.
+under the mask is never read. A change whose earlier end the window does not hold is unknown: zero for a drifting
+level, a missing step where the transform itself takes differences.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecast.config.datasets import Dataset
+from forecast.scaling import DIFFERENCED
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Layout:
     mask: tuple[int, ...]
     since: tuple[int, ...]
     drifting: tuple[bool, ...]
+    differenced: tuple[bool, ...]
     outputs: int
 
     @property
@@ -37,7 +40,8 @@ class Layout:
     @property
     def change_channels(self) -> tuple[int, ...]:
         """Channels that hold a change: they are zero at a window's first row, whose predecessor is not seen."""
-        return tuple(v for v, drifts in zip(self.value, self.drifting, strict=True) if drifts)
+        changes = zip(self.value, self.drifting, self.differenced, strict=True)
+        return tuple(v for v, drifts, differs in changes if drifts or differs)
 
 
 def layout(dataset: Dataset) -> Layout:
@@ -50,7 +54,8 @@ def layout(dataset: Dataset) -> Layout:
         since.append(channel + 2 if gaps else -1)
         channel += 3 if gaps else 1
     drifting = tuple(c.level == "drifting" for c in dataset.columns)
-    return Layout(tuple(value), tuple(mask), tuple(since), drifting, len(dataset.target))
+    differenced = tuple(c.transform in DIFFERENCED for c in dataset.columns)
+    return Layout(tuple(value), tuple(mask), tuple(since), drifting, differenced, len(dataset.target))
 
 
 def filled(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -74,14 +79,24 @@ def inputs(z: np.ndarray, channels: Layout) -> np.ndarray:
     for i, channel in enumerate(channels.value):
         column = values[:, :, i]
         if channels.drifting[i]:
-            result[:, 0, channel] = 0.0
-            result[:, 1:, channel] = np.diff(column, axis=1)
+            known = np.maximum.accumulate(observed[:, :-1, i], axis=1)
+            result[:, 1:, channel] = np.where(known, np.diff(column, axis=1), 0.0)
         else:
             result[:, :, channel] = column
         if channels.mask[i] >= 0:
             result[:, :, channels.mask[i]] = observed[:, :, i]
             result[:, :, channels.since[i]] = np.log1p(since[:, :, i])
+    forget_before(result, channels)
     return result
+
+
+def forget_before(past: np.ndarray, channels: Layout) -> None:
+    """Takes from the first row of `past` (B, L, channels), in place, what only the row before it could tell."""
+    past[:, 0, list(channels.change_channels)] = 0.0
+    for i, differs in enumerate(channels.differenced):
+        if differs and channels.mask[i] >= 0:
+            past[:, 0, channels.mask[i]] = 0.0
+            past[:, 0, channels.since[i]] = np.log(2.0)
 
 
 @dataclass(frozen=True)
@@ -109,6 +124,7 @@ def gather(
     index = rows[:, None] + np.arange(1 - lookback, 1)[None, :]
     ahead = rows[:, None] + np.arange(1 - lookback, horizon + 1)[None, :]
     window = z[index]
+    window[:, 0, list(channels.differenced)] = np.nan
     last = filled(window[:, :, : channels.outputs])[0][:, -1, :]
     return Windows(window, inputs(window, channels), future[ahead].astype(np.float32), last, rows)
 

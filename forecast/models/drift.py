@@ -1,4 +1,7 @@
-"""Drift: the straight line through the first and the last value of the lookback, continued."""
+"""Drift: the straight line through the first and the last value of the lookback, continued.
+
+Where the lookback begins with a gap, its first observed value is the first.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ class Spec(BaselineSpec):
     family: Literal["drift"] = "drift"
 
     def forecast(self, windows: Windows, channels: Layout, *, horizon: int, season: int) -> np.ndarray:
-        values = filled(windows.z[:, :, : channels.outputs])[0]
-        slope = (values[:, -1] - values[:, 0]) / max(values.shape[1] - 1, 1)
+        z = windows.z[:, :, : channels.outputs]
+        first = np.isfinite(z).argmax(axis=1)  # of all missing: row 0, where `filled` has the same value as at the end
+        start = np.take_along_axis(filled(z)[0], first[:, None], axis=1)[:, 0]
+        slope = (windows.last - start) / np.maximum(z.shape[1] - 1 - first, 1)
         return windows.last[:, None, :] + np.arange(1, horizon + 1)[None, :, None] * slope[:, None, :]
