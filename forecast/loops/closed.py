@@ -11,9 +11,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from forecast import inference
-from forecast.network import Block, Dense, Dropout, Network, Parallel, Taps
+from forecast.network import Network
 from forecast.skip import Skip
-from forecast.windows import Layout, Windows
+from forecast.windows import Layout, Windows, forget_before
 
 
 def parallel(
@@ -46,48 +46,37 @@ def _warmed_up(network: Network | None, weights: Mapping[str, np.ndarray], windo
     """The network's contribution to the first forecast, and its state after the last measured row."""
     if network is None:
         return np.zeros(windows.last.shape), None
-    batch, lookback = windows.past.shape[:2]
-    state = inference.initial(network, weights, batch)
-    output = None
-    for row in range(max(0, lookback - memory(network, lookback)), lookback):
-        output, state = inference.step(
-            network, weights, state, windows.past[:, row], windows.future[:, row + 1 : row + 2]
-        )
-    assert output is not None  # lookback is at least one
+    past, before = windows.past, windows.past.shape[1] - 1
+    if before:
+        state = inference.absorb(network, weights, past[:, :before], windows.future[:, : before + 1])
+    else:
+        state = inference.initial(network, weights, len(past))
+    output, state = inference.step(
+        network, weights, state, past[:, before], windows.future[:, before + 1 : before + 2]
+    )
     return output[:, 0, :, 0].astype(np.float64), state
-
-
-def memory(network: Network, lookback: int) -> int:
-    """How many rows can influence an output: finite for delay lines, the whole lookback with recurrence."""
-    return min(lookback, 1 + sum(_reach(block, lookback) for block in network.blocks))
-
-
-def _reach(block: Block, lookback: int) -> int:
-    if isinstance(block, Taps):
-        return max(block.delays, default=0)
-    if isinstance(block, Parallel):
-        return max((sum(_reach(b, lookback) for b in branch) for branch in block.branches), default=0)
-    return 0 if isinstance(block, Dense | Dropout) else lookback
 
 
 class _Rolling:
     """The last `lookback` rows, forecasts appended as if they had been observed."""
 
     def __init__(self, windows: Windows, channels: Layout) -> None:
+        self._z = windows.z[:, :, : channels.outputs]
         self._past = windows.past.copy()
         self._last = windows.last.copy()
         self._rows = windows.rows
         self._channels = channels
 
     def view(self, future: np.ndarray, step: int) -> Windows:
-        """The current rows as windows with one step ahead; `z` is not needed by a linear or last skip."""
-        return Windows(self._past, self._past, future, self._last, self._rows + step - 1)
+        """The current rows as windows with one step ahead; of `z` the targets, which is what a skip reads."""
+        return Windows(self._z, self._past, future, self._last, self._rows + step - 1)
 
     def append(self, forecast: np.ndarray, step: int) -> np.ndarray:
         """Shift by one row; returns the new row (B, channels)."""
         row = self._next_row(forecast, step)
+        self._z = np.concatenate([self._z[:, 1:], forecast[:, None, :]], axis=1)
         self._past = np.concatenate([self._past[:, 1:], row[:, None, :]], axis=1)
-        self._past[:, 0, list(self._channels.change_channels)] = 0.0
+        forget_before(self._past, self._channels)
         self._last = forecast
         return row
 
