@@ -98,7 +98,10 @@ def fit_linear(
             if np.isfinite(error) and (best is None or error < best[0]):
                 best = (error, candidate)
     if best is None:
-        raise ModelFailure("The linear skip has no finite solution on the train range; check the inputs for constants.")
+        raise ModelFailure(
+            "The linear skip has no finite error on validation: that block has no observed target, or an input "
+            "overflows. Check the data, or move the dates under `splits`."
+        )
     return best[1]
 
 

@@ -16,6 +16,7 @@ from forecast.panel import Panel
 
 HORIZON, LOOKBACK, SEASON = 3, 10, 4
 ROWS = {"north": 150, "south": 120}
+END = "2024-01-07 05:00"
 SHOPS: dict[str, Any] = {
     "title": "Two shops",
     "source": {"kind": "file", "path": "data/shops.csv"},
@@ -44,7 +45,8 @@ def dataset(**changes: Any) -> Dataset:
 
 
 def frame(rows: dict[str, int] | None = None, *, gaps: bool = True, seed: int = 0) -> pd.DataFrame:
-    """A long frame of the two shops; with `gaps` some sales and wind are missing, and `south` lacks whole rows."""
+    """A long frame of the two shops, which end together; with `gaps` some sales and wind are missing, and `south`
+    lacks whole rows."""
     rng = np.random.default_rng(seed)
     parts = []
     for name, count in (rows or ROWS).items():
@@ -52,7 +54,7 @@ def frame(rows: dict[str, int] | None = None, *, gaps: bool = True, seed: int = 
         part = pd.DataFrame(
             {
                 "unique_id": name,
-                "ds": pd.date_range("2024-01-01", periods=count, freq="h").as_unit("ns"),
+                "ds": pd.date_range(end=END, periods=count, freq="h").as_unit("ns"),
                 "sales": 20 + 3 * np.sin(2 * np.pi * time / SEASON) + rng.normal(0, 1, count),
                 "price": 100 * np.exp(np.cumsum(rng.normal(0, 0.01, count))),
                 "wind": 50 + np.cumsum(rng.normal(0, 1, count)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -70,7 +71,7 @@ def test_the_first_target_of_a_block_directly_follows_the_row_before_it():
 def cuts(draw):
     lengths = [draw(st.integers(0, 30)) for _ in BLOCKS]
     edges = np.cumsum([0, *lengths]).tolist()
-    return Blocks(*zip(edges[:-1], edges[1:], strict=True))
+    return Blocks(*pairwise(edges))
 
 
 @given(cuts(), st.integers(1, 6), st.integers(1, 12), st.integers(1, 4))
