@@ -10,6 +10,8 @@ from markupsafe import Markup
 from forecast.report import text
 from forecast.report.charts import strip
 from forecast.report.evidence import FLAGS, Evidence
+from forecast.report.figures import fitted_skip
+from forecast.report.svg import padded
 from forecast.report.tables import EMPTY, Cell, Row, Table, number, whole
 
 MOST_SERIES = 4
@@ -23,7 +25,7 @@ HINTS = {
     "smape": "Symmetric mean absolute percentage error, 0 to 200; empty where values cross zero",
     "naive": "Share of the naive forecast's error that is gone, on the same origins; word of the Holm-corrected test",
     "skip": "Change of error against the model's own skip connection; a network counts only when it says better",
-    "seeds": "Each seed a thin mark, their mean a dot; the vertical line is the naive forecast",
+    "seeds": "Each seed a thin mark, their mean a dot; left is better, the vertical line is the fitted skip alone",
     "direction": "Share of moves whose sign was forecast right / share of the commoner sign",
     "validation": "MASE on the validation block, what the choice looked at",
     "parameters": "Number of trained weights",
@@ -147,15 +149,16 @@ def _tested(test: dict[str, Any], shown: str, value: float | None, said: str) ->
 
 
 def _strip(evidence: Evidence, ranking: str, seeds: list[Scores], error: float, chosen: bool) -> Markup:
+    """The seeds on the range of this ranking's networks and the fitted skip; worse rows are an arrow at its end."""
     board, head = evidence.board(ranking), evidence.headline
     values = board.loc[board["seed"] != "std", head].dropna()
-    naive = evidence.score("naive", ranking)
-    reference = float(naive[head]) if naive else None
-    highest = float(values.max())
-    if reference is not None:
-        highest = max(min(highest, WIDEST * reference), reference)
-    bounds = (float(values.min()), max(highest, float(values.min()) * 1.01))
+    own = board.loc[(board["ranking"] == ranking) & (board["seed"] != "std"), head].dropna()
+    line, naive = (evidence.score(model, ranking) for model in (fitted_skip(evidence), "naive"))
+    highest = max([float(own.max()) if len(own) else float(values.max()), *([float(line[head])] if line else [])])
+    highest = min(highest, WIDEST * float(naive[head])) if naive else highest
+    bounds = padded([float(values.min()), max(highest, float(values.min()))])
     marks = [float(row[head]) for row in seeds if row["status"] == "ok"] if len(seeds) > 1 else []
+    reference = float(line[head]) if line else None
     return Markup(strip(marks, error, bounds, reference, "chosen" if chosen else "other"))  # noqa: S704  (our own SVG)
 
 

@@ -1,8 +1,8 @@
 """The kinds of chart on the page: lines, dot with interval, seeds on a strip, scatter. Numbers in, SVG text out.
 
-A role (`chosen`, `naive`, `skip`, `actual`, `other`) picks colour and dash in the page's CSS, so a colour means the
-same everywhere and is never the only sign. `data-model` lets the page's filter hide a
-mark, `data-y` feeds its tooltip.
+A role (`chosen`, `naive`, `skip`, `network`, `actual`, `other`) picks colour and dash in the CSS, so a colour means
+the same everywhere and is never the only sign. `data-model` lets the page's filter hide a mark; `data-y` feeds its
+tooltip.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecast.report import text as words
-from forecast.report.svg import CHARACTER, Figure, Floats, Scale, padded, short, spread, tag, text
+from forecast.report.svg import CHARACTER, Figure, Floats, Scale, padded, short, spread, tag, text, tick_label
 
 WIDTH, HEIGHT = 360.0, 236.0
-ORDER = ("other", "train", "seed", "skip", "naive", "seasonal", "chosen", "actual")
-NAMED = ("skip", "naive", "seasonal", "chosen", "actual")
+ORDER = ("other", "seed", "network", "skip", "naive", "seasonal", "chosen", "actual")
+NAMED = ("network", "skip", "naive", "seasonal", "chosen", "actual")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Axes:
-    """Titles with units, the ticks of x, an optional range of y, a dashed line at `divide`, what each x is called."""
+    """Titles with units, the ticks of x, what each x is called (`moments`), how a y is shown.
+
+    Optional: the range of y, a dotted upright at x = `divide`, a base line at y = `level`.
+    """
 
     label: str
     x_title: str
@@ -44,7 +47,9 @@ class Axes:
     x_ticks: Sequence[tuple[float, str]]
     y_range: tuple[float, float] | None = None
     divide: float | None = None
+    level: float | None = None
     moments: Sequence[str] = ()
+    show: Callable[[float], str] | None = None
     size: tuple[float, float] = (WIDTH, HEIGHT)
 
 
@@ -69,12 +74,15 @@ def _frame(lines: Sequence[Line], axes: Axes, room: float) -> Figure:
     xs = np.concatenate([line.x for line in lines])
     y = Scale(low, high, height - (40 if axes.x_title else 26), 22)
     ticks = y.ticks()
-    left = max(len(words.figure(tick)) for tick in ticks) * CHARACTER + 12
+    shown = [axes.show(tick) if axes.show else tick_label(tick, ticks) for tick in ticks]
+    left = max(map(len, shown)) * CHARACTER + 10
     spare = 0.0 if xs.max() > xs.min() else 0.5
     x = Scale(float(xs.min()) - spare, float(xs.max()) + spare, left, width - room)
     figure = Figure(width, height, x, y, axes.label)
-    figure.y_axis(axes.y_title, ticks)
+    figure.y_axis(axes.y_title, ticks, axes.show)
     figure.x_axis(axes.x_title, axes.x_ticks)
+    if axes.level is not None:
+        figure.add(tag("path", d=f"M{short(x.start)} {short(float(y(axes.level)))}H{short(x.end)}", cls="base"))
     if axes.divide is not None:
         figure.add(tag("path", d=f"M{short(float(x(axes.divide)))} 22V{short(y.start)}", cls="divide"))
     return figure
@@ -134,7 +142,7 @@ def interval_chart(rows: Sequence[Interval], *, label: str, x_title: str, show: 
     height = 26.0 * len(rows) + 50
     x, y = Scale(*padded(bounds), left, WIDTH - right), Scale(0, 1, height - 36, 10)
     figure = Figure(WIDTH, height, x, y, label)
-    ticks = x.ticks(4)
+    ticks = x.ticks(round((x.end - x.start) / (CHARACTER * 9)))
     for value in ticks:
         px = short(float(x(value)))
         figure.add(tag("path", d=f"M{px} 8V{short(y.start)}", cls="zero" if value == 0 else "rule"))
@@ -158,10 +166,10 @@ def _interval(figure: Figure, row: Interval, py: float) -> str:
 
 
 def strip(values: Sequence[float], mean: float, bounds: tuple[float, float], reference: float | None, cls: str) -> str:
-    """A leaderboard cell: each seed a thin mark, their mean a dot, the naive error a line, one scale for all rows."""
+    """A leaderboard cell: each seed a thin mark, their mean a dot, the reference a line, one scale for all rows."""
     x = Scale(*bounds, 4, 116)
     parts = [tag("path", d="M0 9H120", cls="rule")]
-    if reference is not None:
+    if reference is not None and bounds[0] <= reference <= bounds[1]:
         parts.append(tag("path", d=f"M{short(float(x(reference)))} 0V18", cls="zero"))
     inside = [v for v in values if bounds[0] <= v <= bounds[1]]
     parts.append(tag("path", d="".join(f"M{short(float(x(v)))} 4v10" for v in inside), cls=f"seedmark {cls}"))

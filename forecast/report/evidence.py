@@ -94,6 +94,13 @@ class Evidence:
         name = self.verdicts.get("chosen", {}).get(ranking)
         return str(name) if name else None
 
+    def best_network(self, ranking: str) -> str | None:
+        """The network with the lowest validation error in `ranking`: what to look at when a baseline was chosen."""
+        board = self.leaderboard
+        rows = board[(board["ranking"] == ranking) & (board["seed"] == "mean") & (board["status"] == "ok")]
+        rows = rows.dropna(subset=["validation_mase"]).sort_values(["validation_mase", "model"])
+        return None if rows.empty else str(rows["model"].iloc[0])
+
     def tests(self, ranking: str, family: str) -> dict[str, dict[str, Any]]:
         """The significance tests of one family (`naive`, `skip`, `best`) by model; a missing number is None."""
         found = self.verdicts.get("tests", [])

@@ -15,6 +15,7 @@ from forecast.report.svg import padded
 
 SMALL = (212.0, 150.0)
 CURVE_POINTS = 60
+CURVE_QUANTILE = 0.97  # a diverging end must not flatten all other curves
 TIME_UNITS = {"h": "hours", "D": "days", "W": "weeks", "MS": "months", "ME": "months", "min": "minutes"}
 METRIC_TITLES = {"mae": "MAE", "mase": "MASE"}
 
@@ -45,12 +46,27 @@ def error_title(evidence: Evidence) -> str:
 
 
 def role_of(evidence: Evidence, ranking: str, model: str) -> str:
-    """The part a model plays in the charts of one ranking; the fitted skip keeps its part in both."""
+    """The part a model plays in the charts of one ranking; the fitted skip keeps its part in both.
+
+    The best network has a part of its own where validation chose a baseline.
+    """
     if model == evidence.chosen(ranking):
         return "chosen"
-    if model == evidence.own_skip(evidence.chosen("shipped") or "", "shipped"):
+    if model == fitted_skip(evidence):
         return "skip"
-    return {"naive": "naive", "seasonal_naive": "seasonal"}.get(model, "other")
+    parts = {"naive": "naive", "seasonal_naive": "seasonal"}
+    chosen = evidence.candidate(evidence.chosen(ranking) or "", ranking)
+    if model == evidence.best_network(ranking) and (chosen is None or evidence.records[chosen]["kind"] != "network"):
+        return "network"
+    return parts.get(model, "other")
+
+
+def fitted_skip(evidence: Evidence) -> str:
+    """The skip alone that the charts show: that of the chosen network, else of the best network."""
+    chosen = evidence.chosen("shipped") or ""
+    name = evidence.candidate(chosen, "shipped")
+    network = name is not None and evidence.records[name]["kind"] == "network"
+    return evidence.own_skip(chosen if network else evidence.best_network("shipped") or "", "shipped")
 
 
 def step_panels(evidence: Evidence) -> list[Panel]:
@@ -91,45 +107,44 @@ def _step_lines(evidence: Evidence, ranking: str) -> list[Line]:
 
 
 def curve_panels(evidence: Evidence, ranking: str) -> list[Panel]:
-    """Learning curves, a small panel per network on a common scale: validation loss per seed, its best step a dot."""
+    """Learning curves, a small panel per network on a common scale: validation loss against the start, per seed.
+
+    A network starts as its skip alone (its read-out is zero), so the start is what the skip is worth. Training loss is
+    left out: it is of another block and of other weights of the steps, and the two would not share an axis.
+    """
     records = [r for r in evidence.records.values() if r["kind"] == "network" and r["ranking"] == ranking]
-    curves = {r["model"]: _curves(r) for r in records}
-    losses = [row[2] for found in curves.values() for seed in found for row in seed["curve"]]
-    finite = np.array([v for v in losses if v is not None and np.isfinite(v)])
-    if not len(finite):
+    curves = {r["model"]: [c for seed in r["seeds"] if (c := _curve(r["model"], seed)) is not None] for r in records}
+    values = [line.y for lines in curves.values() for line in lines]
+    if not values:
         return []
-    bounds = padded([finite.min(), float(np.quantile(finite, 0.98))], share=0.08)
+    bounds = padded([0.0, *np.quantile(np.concatenate(values), (0.0, CURVE_QUANTILE))], share=0.08)
     records.sort(key=lambda record: record["model"])
     return [_curve_panel(record, curves[record["model"]], bounds) for record in records]
 
 
-def _curves(record: dict[str, Any]) -> list[dict[str, Any]]:
-    return [seed for seed in record["seeds"] if len(seed.get("curve") or []) > 1]
-
-
-def _curve_panel(record: dict[str, Any], seeds: list[dict[str, Any]], bounds: tuple[float, float]) -> Panel:
-    model = record["model"]
-    if not seeds:
-        return Panel(text.name(model), "", record.get("reason") or "no curve recorded", model)
-    lines = [line for seed in seeds for line in _seed_lines(model, seed, bounds[1])]
-    last = max(float(line.x[-1]) for line in lines)
-    axes = Axes(f"Learning curves of {model}", "", "loss", [(0.0, "0"), (last, text.count(last))], bounds, size=SMALL)
-    best_steps = ", ".join(text.count(seed["best_step"]) for seed in seeds)
-    return Panel(text.name(model), line_chart(lines, axes), f"best step {best_steps}", model)
-
-
-def _seed_lines(model: str, seed: dict[str, Any], ceiling: float) -> list[Line]:
-    """Training and validation loss of one seed, thinned to what a small panel can show, the best step kept."""
-    steps, train, validation = np.array(seed["curve"], float).T  # None becomes NaN
+def _curve(model: str, seed: dict[str, Any]) -> Line | None:
+    """One seed's validation loss as a share above or below its start, its best step marked; None without a curve."""
+    rows = np.array(seed.get("curve") or np.empty((0, 3)), float)  # None becomes NaN
+    rows = rows[np.isfinite(rows[:, 2])]
+    if len(rows) < 2 or rows[0, 2] <= 0:
+        return None
+    steps, change = rows[:, 0], rows[:, 2] / rows[0, 2] - 1
     best = int(np.argmin(np.abs(steps - seed["best_step"])))
     keep = np.unique(np.append(np.linspace(0, len(steps) - 1, CURVE_POINTS).astype(int), best))
-    loss = text.figure(validation[best])
-    tip = f"{text.name(model)}, seed {seed['seed']}: best at step {text.count(seed['best_step'])}, loss {loss}"
-    train = np.where(train > ceiling, np.nan, train)
-    return [
-        Line("train", steps[keep], train[keep], "train", model),
-        Line("seed", steps[keep], validation[keep], "seed", model, tip=tip, dot=int(np.searchsorted(keep, best))),
-    ]
+    said = f"{text.signed_percent(change[best])} at its best, step {text.count(seed['best_step'])}"
+    tip = f"{text.name(model)}, seed {seed['seed']}: {said}"
+    return Line("seed", steps[keep], change[keep], "seed", model, tip=tip, dot=int(np.searchsorted(keep, best)))
+
+
+def _curve_panel(record: dict[str, Any], lines: list[Line], bounds: tuple[float, float]) -> Panel:
+    model = record["model"]
+    if not lines:
+        return Panel(text.name(model), "", record.get("reason") or "no curve recorded", model)
+    last = max(float(line.x[-1]) for line in lines)
+    ticks = [(0.0, "0"), (last, text.count(last))]
+    axes = Axes(f"Learning curves of {model}", "", "", ticks, bounds, level=0.0, size=SMALL, show=_change)
+    best_steps = text.listing([text.count(line.x[line.dot]) for line in lines])
+    return Panel(text.name(model), line_chart(lines, axes), f"best at step {best_steps}", model)
 
 
 def skip_panels(evidence: Evidence) -> list[Panel]:
@@ -137,10 +152,12 @@ def skip_panels(evidence: Evidence) -> list[Panel]:
     panels = []
     for ranking in RANKINGS:
         tests = [t for t in evidence.tests(ranking, "skip").values() if t["relative_difference"] is not None]
-        rows = [_interval(test) for test in sorted(tests, key=lambda t: t["relative_difference"])]
+        skips = sorted({text.name(str(test["against"])) for test in tests})
+        tests.sort(key=lambda test: test["relative_difference"])
+        rows = [_interval(test, several=len(skips) > 1) for test in tests]
         if not rows:
             continue
-        against = text.listing(sorted({text.name(str(test["against"])) for test in tests}))
+        against = text.listing(skips)
         label = f"Change of error against {against}, {RANKING_TITLES[ranking]}"
         svg = interval_chart(rows, label=label, x_title="change of the error; left is better", show=_change)
         panels.append(Panel(f"{RANKING_TITLES[ranking].capitalize()}: against {against}", svg))
@@ -151,14 +168,16 @@ def _change(share: float) -> str:
     return f"{100 * share:+.3g} %".replace("-", text.MINUS) if share else "0"
 
 
-def _interval(test: dict[str, Any]) -> Interval:
+def _interval(test: dict[str, Any], *, several: bool) -> Interval:
+    """The row of one network; it names its skip where the networks have different ones."""
     low, high = relative_interval(test)
     value = float(test["relative_difference"])
     name = text.name(test["model"])
     span = f", 95 % interval {text.signed_percent(low)} to {text.signed_percent(high)}" if np.isfinite(low) else ""
     against = text.name(str(test["against"]))
     tip = f"{name} against {against}: {text.signed_percent(value)}{span}{text.holm(test)}"
-    return Interval(name, value, low, high, test["word"], test["model"], tip)
+    shown = f"{name} on {against}" if several else name
+    return Interval(shown, value, low, high, test["word"], test["model"], tip)
 
 
 def relative_interval(test: dict[str, Any]) -> tuple[float, float]:

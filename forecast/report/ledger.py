@@ -35,19 +35,25 @@ def _row(evidence: Evidence, name: str, record: dict[str, Any]) -> Row:
     cost = evidence.costs.get(name, {})
     seeds = record.get("seeds") or []
     usable = sum(seed.get("status") == "ok" for seed in seeds)
+    trials = len(record.get("trials") or [])
     ranking = str(record["ranking"])
     cells = [
         Cell(RANKING_TITLES.get(ranking, "baseline"), ranking),
-        whole(len(record.get("trials") or [])),
-        whole(record.get("tuning_gradient_steps")),
-        whole(record.get("gradient_steps")),
+        whole(trials or None),
+        whole(record.get("tuning_gradient_steps") or None),
+        whole(record.get("gradient_steps") or None),
         whole(record.get("n_params")),
-        *[Cell(text.seconds(cost.get(key)), cost.get(key)) for key in ("tuning_cpu_seconds", "cpu_seconds")],
+        _time(cost.get("tuning_cpu_seconds") if trials else None),
+        _time(cost.get("cpu_seconds")),
         Cell(f"{usable} of {len(seeds)}", usable),
         whole(record.get("rows_seen")),
     ]
     marks = ["failed"] if record["status"] != "ok" else []
     return Row(str(record["model"]), cells, marks)
+
+
+def _time(spent: float | None) -> Cell:
+    return Cell(text.seconds(spent), spent)
 
 
 def budget_sentence(evidence: Evidence) -> tuple[bool, str]:

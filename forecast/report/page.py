@@ -38,7 +38,6 @@ def _context(evidence: list[Evidence]) -> dict[str, Any]:
         "script": Markup((TEMPLATES / "script.js").read_text(encoding="utf-8")),  # noqa: S704  (our own file)
         "datasets": [_dataset(e) for e in evidence],
         "models": models,
-        "titles": list(RANKING_TITLES.values()),
         "networks": sorted({r["model"] for e in evidence for r in e.records.values() if r["kind"] == "network"}),
         "seeds": sorted({len(r["seeds"]) for e in evidence for r in e.records.values() if r["kind"] == "network"}),
         "as_of": max((e.as_of for e in evidence), default="unknown"),
@@ -56,6 +55,7 @@ def _dataset(evidence: Evidence) -> dict[str, Any]:
         "horizon": f"{evidence.dataset.horizon} {figures.step_unit(evidence.dataset)} ahead",
         "lookback": evidence.dataset.lookback,
         "sentences": evidence.verdicts.get("sentences", []),
+        "verdict": _grouped(evidence.verdicts.get("sentences", [])),
         "tiles": _tiles(evidence),
         "leaks": alarms(evidence, "leaks"),
         "copies": alarms(evidence, "copies"),
@@ -90,6 +90,19 @@ def _dataset(evidence: Evidence) -> dict[str, Any]:
         "facts": data.facts(evidence),
         "notes": data.notes(evidence),
     }
+
+
+def _grouped(sentences: list[str]) -> list[tuple[str, list[str]]]:
+    """The verdict's sentences under their ranking, whose name they begin with; others under nothing."""
+    groups: list[tuple[str, list[str]]] = []
+    for sentence in sentences:
+        lead, _, rest = sentence.partition(": ")
+        known = lead.lower() in RANKING_TITLES.values()
+        head = lead if known else ""
+        if not groups or groups[-1][0] != head:
+            groups.append((head, []))
+        groups[-1][1].append(rest if known else sentence)
+    return groups
 
 
 def _safe(found: list[figures.Panel]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import pandas as pd
 from forecast.report import text
 from forecast.report.charts import Axes, Line, line_chart
 from forecast.report.evidence import Evidence
-from forecast.report.figures import Panel, role_of, step_unit
+from forecast.report.figures import Panel, fitted_skip, role_of, step_unit
 from forecast.report.svg import Floats
 
 MOST_SERIES = 4  # panels for more would bury the page
@@ -48,15 +48,13 @@ def test_of(frame: pd.DataFrame, series: str) -> Test:
 
 
 def compared(evidence: Evidence, ranking: str = "shipped") -> dict[str, tuple[str, pd.DataFrame]]:
-    """role -> (model, long forecasts) of the models shown against the actuals: naive, the skip, the chosen one."""
-    chosen = evidence.chosen(ranking)
-    wanted = ["naive", evidence.own_skip(chosen, ranking) if chosen else "ridge", chosen]
+    """role -> (model, long forecasts) of what is shown against the actuals: naive, skip, a network, the chosen one."""
+    wanted = ["naive", fitted_skip(evidence), evidence.best_network(ranking), evidence.chosen(ranking)]
     found = {}
     for model in dict.fromkeys(m for m in wanted if m):
-        name = evidence.candidate(model, ranking)
-        if name and evidence.records[name]["status"] == "ok":
-            role = role_of(evidence, ranking, model)
-            found["skip" if role == "other" else role] = (model, evidence.forecasts(name))
+        name, role = evidence.candidate(model, ranking), role_of(evidence, ranking, model)
+        if name and role != "other" and evidence.records[name]["status"] == "ok":
+            found[role] = (model, evidence.forecasts(name))
     return found
 
 
@@ -130,7 +128,7 @@ def _round_steps(x: Floats, horizon: int) -> list[int]:
 
 
 def time_panels(evidence: Evidence) -> list[Panel]:
-    """Test error by calendar period of the cutoff, one panel per series, in its unit."""
+    """Test error by calendar period of the first step ahead, one panel per series, in its unit."""
     shown = compared(evidence)
     panels = []
     for series in evidence.series[:MOST_SERIES] if shown else ():
@@ -138,7 +136,7 @@ def time_panels(evidence: Evidence) -> list[Panel]:
         for role, (model, frame) in shown.items():
             test = test_of(frame, series)
             freq = _period_of(test.cutoffs)
-            mean = pd.Series(test.losses).groupby(test.cutoffs.to_period(freq)).mean()
+            mean = pd.Series(test.losses).groupby(pd.DatetimeIndex(test.ds[:, 0]).to_period(freq)).mean()
             periods = [_period_name(period, freq) for period in mean.index]
             lines.append(Line(text.name(model), np.arange(float(len(mean))), np.asarray(mean, float), role, model))
         every = max(1, -(-len(periods) // 4))
