@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from forecast import inference
-from forecast.loops.closed import parallel
+from forecast.loops.closed import memory, parallel
 from forecast.network import Dense, Network, Recurrent, Shapes, Taps
 from forecast.skip import Skip
 from forecast.windows import gather, inputs, layout
@@ -113,3 +113,9 @@ def test_a_window_of_one_row_is_enough(blocks):
     windows = gather(z, future, np.array([20]), channels, lookback=1, horizon=HORIZON)
     found = parallel(network, weights, Skip("last", 1, 1), windows, channels, horizon=HORIZON)
     assert found.shape == (1, HORIZON, 1) and np.isfinite(found).all()
+
+
+def test_a_delay_line_remembers_its_longest_delay_and_a_recurrence_the_whole_window():
+    channels, _, _ = setting()
+    found = {name: memory(network_of(blocks, channels)[0], LOOKBACK) for name, blocks in MAPS.items()}
+    assert found == {"taps": 3, "stacked taps": 5, "recurrent": LOOKBACK}
