@@ -11,7 +11,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from forecast import inference
-from forecast.inference.batch import reach
 from forecast.network import Network
 from forecast.skip import Skip
 from forecast.windows import Layout, Windows, forget_before
@@ -56,11 +55,6 @@ def _warmed_up(network: Network | None, weights: Mapping[str, np.ndarray], windo
         network, weights, state, past[:, before], windows.future[:, before + 1 : before + 2]
     )
     return output[:, 0, :, 0].astype(np.float64), state
-
-
-def memory(network: Network, lookback: int) -> int:
-    """How many rows can influence an output: finite for delay lines, the whole lookback with recurrence."""
-    return min(lookback, reach(network.blocks, 1))
 
 
 class _Rolling:

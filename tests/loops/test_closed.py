@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from forecast import inference
-from forecast.loops.closed import memory, parallel
-from forecast.network import Dense, Network, Recurrent, Shapes, Taps
+from forecast.loops.closed import parallel
+from forecast.network import Dense, Network, Recurrent, Shapes, Taps, memory
 from forecast.skip import Skip
 from forecast.windows import gather, inputs, layout
 from tests import problems
