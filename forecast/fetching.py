@@ -93,7 +93,7 @@ def _taken(request: Request, now: pd.Timestamp) -> Fetched:
             raw, fresh, since = _again_whole(request, raw, fresh, since, revised)
             revised = revisions(stored.frame, fresh, since=since, provisional_from=stored.provisional_from)
         frame = merged(stored.frame, fresh, since=since, keep=_wanted_series(dataset))
-    prepared.prepare(frame, dataset, root=root, where=raw.where)
+    prepared.prepare(frame, dataset, root=root, where=raw.where, error=_blame(dataset))
     pointer = _write(request, raw, frame, revised, stored, now)
     return Fetched(pointer, 0 if stored is None else len(stored.frame), len(frame), revised, raw.failed)
 

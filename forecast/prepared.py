@@ -38,12 +38,14 @@ def fetch(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
     return check_frame(frame, frame.columns.drop(list(KEYS)), where=pointer.snapshot, error=DataError)
 
 
-def prepare(raw: pd.DataFrame, dataset: Dataset, *, root: Path, where: str) -> pd.DataFrame:
+def prepare(
+    raw: pd.DataFrame, dataset: Dataset, *, root: Path, where: str, error: type[ForecastError] = InputError
+) -> pd.DataFrame:
     """`unique_id, ds, *Dataset.columns` of a raw frame, checked against the dataset's rules."""
     source = dataset.source
     frame = adjusted(raw, source.adjust if isinstance(source, YahooSource) else "none")
     frame = derive_and_select(join(frame, dataset, root=root, where=where), dataset, where=where)
-    check_prepared(frame, dataset, where=where)
+    check_prepared(frame, dataset, where=where, error=error)
     return frame
 
 

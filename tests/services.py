@@ -158,6 +158,14 @@ def drips(handler: Handler) -> None:
         handler.wfile.flush()
 
 
+def drips_headers(handler: Handler) -> None:
+    """The same before the body has begun."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    while not handler.known.released.wait(0.02):
+        handler.wfile.write(b"x")
+        handler.wfile.flush()
+
+
 def endless(handler: Handler) -> None:
     """As much as the client will take, without saying how much."""
     handler.send_response(200)
@@ -200,7 +208,8 @@ def bars(services: Services, ticker: str, query: dict[str, str]) -> dict[str, An
         name: _floats(quoted * factor)
         for name, factor in (("open", 1.001), ("high", 1.01), ("low", 0.99), ("close", 1.0))
     }
-    quote["volume"] = [1_000_000 + 1000 * int(i) for i in np.flatnonzero(chosen)]
+    later = np.array([np.prod([r for d, r in happened.items() if d > day] or [1.0]) for day in quoted.index])
+    quote["volume"] = [int(v) for v in (1_000_000 + 1000 * np.flatnonzero(chosen)) * later]
     result: dict[str, Any] = {"meta": _meta(ticker, services), "indicators": {"quote": [quote]}}
     if len(quoted):  # an empty window has no `timestamp` and an empty quote
         result["timestamp"] = stamps[chosen].tolist()

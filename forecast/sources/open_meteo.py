@@ -108,7 +108,7 @@ def _ask(
 def _content(answer: web.Answer, what: str) -> dict[str, Any]:
     """The JSON of a good answer; faults sorted into those that may pass and those that will not."""
     if answer.status == 200:
-        content = answer.json(what)
+        content = answer.json()
         if not isinstance(content, dict):
             raise DataError(f"{what}: found {type(content).__name__} in the answer, wanted one place.")
         return content
@@ -116,7 +116,7 @@ def _content(answer: web.Answer, what: str) -> dict[str, Any]:
     if answer.status == 429:
         _limited(answer, reason, what)
     if answer.status >= 500:
-        raise Transient(f"{what} answered {answer.status} ({reason})", web.waiting_time(answer))
+        raise Transient(f"answered {answer.status} ({reason})", web.waiting_time(answer))
     if answer.status == 400:
         raise InputError(f"{what}: refused the question: {reason}. Correct it in configs/datasets.yaml.")
     raise DataError(f"{what}: answered {answer.status} ({reason}).")
@@ -126,13 +126,13 @@ def _limited(answer: web.Answer, reason: str, what: str) -> None:
     """Minutely and concurrent limits pass soon; hourly and daily ones are not waited for."""
     told = web.waiting_time(answer)
     if "inutely" in reason or "concurrent" in reason or told is not None:
-        raise Transient(f"{what} answered 429 ({reason})", told if told is not None else 60.0)
+        raise Transient(f"answered 429 ({reason})", told if told is not None else 60.0)
     raise DataError(f"{what}: rate limit reached ({reason}). Fetch again after that.")
 
 
 def _reason(answer: web.Answer) -> str:
     try:
-        return str(answer.json("")["reason"])[:200]
+        return str(answer.json()["reason"])[:200]
     except (Transient, KeyError, TypeError):
         return answer.headers.get("content-type", "no reason given")
 

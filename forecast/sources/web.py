@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ MAX_REDIRECTS = 5
 REDIRECTS = (301, 302, 303, 307, 308)
 CONNECT_S = 10.0
 READ_S = 30.0
+LATE = "was still sending when the deadline came"
 
 
 @dataclass(frozen=True)
@@ -28,15 +30,13 @@ class Answer:
     headers: Mapping[str, str]
     content: bytes
 
-    def json(self, what: str) -> Any:
+    def json(self) -> Any:
         """`Transient` when the body is no JSON: a maintenance page or a torn answer."""
         try:
             return json.loads(self.content)
         except ValueError:
             kind = self.headers.get("content-type", "no content type")
-            raise Transient(
-                f"{what} answered with something that is no JSON ({kind}, {len(self.content)} bytes)"
-            ) from None
+            raise Transient(f"answered with no JSON ({kind}, {len(self.content)} bytes)") from None
 
 
 def check_host(url: str, hosts: Collection[str], what: str) -> None:
@@ -68,25 +68,31 @@ def get(url: str, params: Mapping[str, str], *, patience: Patience, what: str, m
 
 
 def _once(client: httpx.Client, url: httpx.URL, patience: Patience, what: str, max_bytes: int) -> Answer:
-    timeout = httpx.Timeout(
-        min(READ_S, max(patience.left(), 0.01)), connect=min(CONNECT_S, max(patience.left(), 0.01))
-    )
+    left = max(patience.left(), 0.01)
+    timeout = httpx.Timeout(min(READ_S, left), connect=min(CONNECT_S, left))
+    # The timeouts bound each read; a header sent byte by byte would pass them for ever.
+    watch = threading.Timer(left, client.close)
+    watch.daemon = True
+    watch.start()
     try:
         with client.stream("GET", url, timeout=timeout) as response:
             content = bytearray()
-            for chunk in response.iter_bytes(65536):
+            for chunk in response.iter_bytes():  # as it arrives: a fixed size would wait until a slow drip fills it
                 content += chunk
                 if len(content) > max_bytes:
                     raise DataError(f"{what}: the answer is larger than {max_bytes:,} bytes. Ask for a shorter range.")
                 if patience.left() <= 0:
-                    raise Transient(f"{what} was still sending when the deadline came")
+                    raise Transient(LATE)
             return Answer(response.status_code, dict(response.headers), bytes(content))
     except httpx.TimeoutException:
-        raise Transient(f"{what} did not answer in time") from None
+        raise Transient("did not answer in time") from None
     except httpx.ConnectError as error:
-        raise Transient(f"{what} cannot be reached ({_reason(error)})") from None
+        raise Transient(f"cannot be reached ({_reason(error)})") from None
     except httpx.HTTPError as error:
-        raise Transient(f"{what} broke off its answer ({type(error).__name__})") from None
+        late = patience.left() <= 0
+        raise Transient(LATE if late else f"broke off its answer ({type(error).__name__})") from None
+    finally:
+        watch.cancel()
 
 
 def _reason(error: Exception) -> str:

@@ -82,11 +82,13 @@ class _Client:
                     start=f"{first:%Y-%m-%d}", end=f"{end:%Y-%m-%d}", auto_adjust=False, timeout=REQUEST_S
                 )
         except YFRateLimitError:
-            raise Transient(f"{what} answered 429 (too many requests)", self.session.retry_after) from None
+            raise Transient("answered 429 (too many requests)", self.session.retry_after) from None
         except YFTickerMissingError as error:
             raise self._missing(what, error) from None
         except (YFException, RequestException, ValueError) as error:
-            raise Transient(f"{what} gave no usable answer ({type(error).__name__})") from None
+            if self.session.chart_status in (400, 404):
+                raise self._missing(what, error) from None
+            raise Transient(f"gave no usable answer ({type(error).__name__})") from None
         except (KeyError, TypeError, IndexError, AttributeError) as error:
             raise DataError(
                 f"{what}: the answer is empty or not in the known shape ({type(error).__name__}: {error}). If this "
@@ -95,9 +97,9 @@ class _Client:
 
     def _missing(self, what: str, error: Exception) -> Exception:
         """yfinance reads any error as a missing ticker; only a plain 'not there' is one."""
-        if self.session.last_status >= 500 or self.session.last_status == 429:
-            return Transient(f"{what} answered {self.session.last_status}", self.session.retry_after)
-        reason = str(error).partition(": ")[2] or str(error)
+        if self.session.chart_status >= 500 or self.session.chart_status == 429:
+            return Transient(f"answered {self.session.chart_status}", self.session.retry_after)
+        reason = str(error).rpartition("; ")[2].rpartition(": ")[2]
         return DataError(f"{what}: no prices ({reason}). Delisted, misspelt, or not traded in that time?")
 
 

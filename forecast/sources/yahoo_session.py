@@ -19,9 +19,9 @@ def guarded_session(base_url: str, patience: Patience, *, max_bytes: int = MAX_B
     from curl_cffi.requests import Session
 
     class Guarded(Session):  # type: ignore[misc]
-        """`last_status` and `retry_after` (seconds or None) tell what yfinance hides."""
+        """`chart_status` and `retry_after` (seconds or None) of the last answer about prices: yfinance hides them."""
 
-        last_status = 0
+        chart_status = 0
         retry_after: float | None = None
 
         def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
@@ -40,8 +40,9 @@ def guarded_session(base_url: str, patience: Patience, *, max_bytes: int = MAX_B
             # curl's single number bounds the whole transfer, so a slow drip ends too.
             kwargs |= {"timeout": max(min(wanted, patience.left()), 0.05), "allow_redirects": False}
             response = super().request(method, directed(url, base_url), *args, **kwargs)
-            self.last_status = response.status_code
-            self.retry_after = retry_after(dict(response.headers))
+            if "/finance/chart/" in url:
+                self.chart_status = response.status_code
+                self.retry_after = retry_after(dict(response.headers))
             if len(response.content) > max_bytes:
                 raise DataError(f"Yahoo's answer is larger than {max_bytes:,} bytes. Ask for fewer years.")
             return response
