@@ -21,10 +21,11 @@ def main(dataset: str, root: str = ".", models: tuple[str, ...] = (), state: str
     place = Path(root)
     budget = load_tuning(place / "configs")
     prepared = place / "data" / "prepared" / dataset
-    planned = candidates(load_models(place / "configs"), with_references(models))
+    settings = load_dataset(dataset, place / "configs")
+    planned = candidates(load_models(place / "configs"), with_references(models), season=settings.season)
     run = Run(
         place=Place(str(place), dataset, "frame.parquet", files.sha256(prepared / "frame.parquet")),
-        dataset=load_dataset(dataset, place / "configs"),
+        dataset=settings,
         state=Path(state),
         budget=Budget(budget.final_steps, budget.evaluate_every),
         seeds=budget.seeds,

@@ -21,10 +21,12 @@ def main(dataset: str, root: str = ".", models: tuple[str, ...] = (), state: str
     place = Path(root)
     budget = load_tuning(place / "configs")
     prepared = place / "data" / "prepared" / dataset
-    planned = [c for c in candidates(load_models(place / "configs"), with_references(models)) if c.spec.space()]
+    settings = load_dataset(dataset, place / "configs")
+    grid = candidates(load_models(place / "configs"), with_references(models), season=settings.season)
+    planned = [c for c in grid if c.spec.space()]
     plan = Plan(
         place=Place(str(place), dataset, "tuning.parquet", files.sha256(prepared / "tuning.parquet")),
-        dataset=load_dataset(dataset, place / "configs"),
+        dataset=settings,
         state=Path(state),
         budget=Budget(budget.trial_steps, budget.evaluate_every),
         n_trials=budget.n_trials,

@@ -45,11 +45,13 @@ class Candidate:
         return Candidate(self.model, self.spec.with_values(values), self.ranking, self.skip)
 
 
-def candidates(config: Models, only: tuple[str, ...] = ()) -> list[Candidate]:
-    """Every model of the grid (or of `only`), networks once per ranking."""
+def candidates(config: Models, only: tuple[str, ...] = (), *, season: int) -> list[Candidate]:
+    """Every model of the grid (or of `only`) that fits the season, networks once per ranking."""
     result = []
     for name, entry in config.selected(only).items():
         spec = models.spec(entry, where=f"configs/models.yaml: models.{name}")
+        if spec.needs_season and season == 1:
+            continue
         if isinstance(spec, NetworkSpec):
             result += [Candidate(name, spec, ranking, skip) for ranking, skip in SKIP_OF.items()]
         else:

@@ -34,6 +34,11 @@ class ModelSpec(Config):
         """What tuning may vary, by field name; empty: nothing is tuned."""
         return {}
 
+    @property
+    def needs_season(self) -> bool:
+        """True: without a season (`season: 1`) it is another model of the catalogue, and is left out."""
+        return False
+
     def with_values(self, values: Mapping[str, Any]) -> ModelSpec:
         """This spec with some fields replaced and validated again."""
         return type(self).model_validate({**self.model_dump(), **values})
@@ -74,7 +79,7 @@ class NetworkSpec(ModelSpec):
     recursive: ClassVar[bool] = False
     """True: a one-step map whose forecast is fed back up to the horizon (closed loop)."""
 
-    learning_rate: float = Field(3e-3, gt=0)
+    learning_rate: float = Field(2e-3, gt=0)
     batch_size: int = Field(32, ge=1)
     chunk: int = Field(48, ge=1, description="supervised steps per training chunk")
     warm_up: int = Field(48, ge=0, description="steps before them that only fill the memory; at most `lookback`")

@@ -18,5 +18,9 @@ class Spec(BaselineSpec):
 
     family: Literal["seasonal_naive"] = "seasonal_naive"
 
+    @property
+    def needs_season(self) -> bool:
+        return True
+
     def forecast(self, windows: Windows, channels: Layout, *, horizon: int, season: int) -> np.ndarray:
         return Skip("seasonal", horizon, channels.outputs, season).forecast(windows, channels)
