@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecast.report import text as words
-from forecast.report.svg import CHARACTER, Figure, Floats, Scale, padded, short, spread, tag, text, tick_label
+from forecast.report.svg import CHARACTER, Figure, Floats, Scale, inside, padded, short, spread, tag, text, tick_label
 
 WIDTH, HEIGHT = 360.0, 236.0
 ORDER = ("other", "seed", "network", "skip", "naive", "seasonal", "chosen", "actual")
@@ -89,14 +89,17 @@ def _frame(lines: Sequence[Line], axes: Axes, room: float) -> Figure:
 
 
 def _drawn(figure: Figure, line: Line) -> str:
-    x, y = line.x, np.clip(line.y, figure.y.low, figure.y.high)
-    parts = [figure.band(x, *line.band, cls=line.role)] if line.band else []
+    x, y = inside(line.x, line.y, figure.y.low, figure.y.high)
+    parts = []
+    if line.band:
+        low, high = (np.clip(edge, figure.y.low, figure.y.high) for edge in line.band)
+        parts.append(figure.band(line.x, low, high, line.role))
     parts.append(figure.line(x, y, line.role))
     if line.tip:
         parts.append(figure.line(x, y, "hit"))
     if line.dot is not None:
-        px, py = float(figure.x(x[line.dot])), float(figure.y(y[line.dot]))
-        parts.append(tag("circle", cx=px, cy=py, r=3.2, cls=f"dot {line.role}"))
+        at = float(figure.x(line.x[line.dot])), float(figure.y(line.y[line.dot]))
+        parts.append(tag("circle", cx=at[0], cy=at[1], r=3.2, cls=f"dot {line.role}"))
     values = " ".join(words.figure(v) for v in line.y) if line.role in NAMED else None
     named = {"data_name": line.name, "data_y": values} if values else {}
     tip = {"data_tip": line.tip} if line.tip else {}
@@ -105,6 +108,7 @@ def _drawn(figure: Figure, line: Line) -> str:
 
 def _end_labels(figure: Figure, named: Sequence[Line]) -> list[str]:
     ends = [float(figure.y(line.y[np.isfinite(line.y)][-1])) for line in named]
+    ends = [min(max(end, figure.y.end), figure.y.start) for end in ends]
     places = spread(ends, 26, figure.y.start)
     return [
         text(figure.x.end + 5, place + 4, line.name, f"name {line.role}", data_model=line.model or None)

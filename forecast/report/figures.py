@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,12 @@ from forecast.config.datasets import Dataset, RegularCalendar, SessionCalendar
 from forecast.report import text
 from forecast.report.charts import Axes, Interval, Line, interval_chart, line_chart
 from forecast.report.evidence import RANKING_TITLES, RANKINGS, Evidence
-from forecast.report.svg import padded
+from forecast.report.svg import Floats, padded
 
 SMALL = (212.0, 150.0)
 CURVE_POINTS = 60
-CURVE_QUANTILE = 0.97  # a diverging end must not flatten all other curves
+CURVE_ABOVE, CURVE_LEAST = 1.5, 0.02  # times the deepest gain: a diverging end must not flatten all other curves
+AGAINST_NAIVE = "change of the error against naive"
 TIME_UNITS = {"h": "hours", "D": "days", "W": "weeks", "MS": "months", "ME": "months", "min": "minutes"}
 METRIC_TITLES = {"mae": "MAE", "mase": "MASE"}
 
@@ -70,39 +71,57 @@ def fitted_skip(evidence: Evidence) -> str:
 
 
 def step_panels(evidence: Evidence) -> list[Panel]:
-    """Error by horizon step for each ranking; named lines stand out, others are grey; the band is the seeds' range."""
+    """Error by horizon step for each ranking, then the same against naive, which tells close lines apart.
+
+    Named lines stand out, others are grey; the band is the seeds' range of the chosen model.
+    """
+    shown = [(evidence.headline, error_title(evidence), "", None), ("skill", AGAINST_NAIVE, " against naive", change)]
     panels = []
-    for ranking in RANKINGS:
-        lines = _step_lines(evidence, ranking)
-        if not lines:
-            continue
-        steps = [int(step) for step in lines[0].x]
-        ticks = [steps[0], *[s for s in steps if s % max(1, -(-len(steps) // 6)) == 0 and s != steps[0]]]
-        axes = Axes(
-            label=f"Error by horizon step, {RANKING_TITLES[ranking]}",
-            x_title=f"{step_unit(evidence.dataset)} ahead",
-            y_title=error_title(evidence),
-            x_ticks=[(float(step), str(step)) for step in ticks],
-            moments=[f"{step} ahead" for step in steps],
-        )
-        panels.append(Panel(RANKING_TITLES[ranking].capitalize(), line_chart(lines, axes)))
+    for metric, y_title, suffix, show in shown:
+        for ranking in RANKINGS:
+            lines = _step_lines(evidence, ranking, metric)
+            if not lines:
+                continue
+            title = f"{RANKING_TITLES[ranking].capitalize()}{suffix}"
+            axes = _step_axes(evidence, f"Error by horizon step, {title}", y_title, lines[0].x)
+            axes = replace(axes, show=show, y_range=_naive_range(lines) if show else None)
+            panels.append(Panel(title, line_chart(lines, axes)))
     return panels
 
 
-def _step_lines(evidence: Evidence, ranking: str) -> list[Line]:
+def _step_axes(evidence: Evidence, label: str, y_title: str, x: Floats) -> Axes:
+    steps = [int(step) for step in x]
+    every = max(1, -(-len(steps) // 6))
+    ticks = [steps[0], *[s for s in steps if s % every == 0 and s - steps[0] >= every / 2]]
+    return Axes(
+        label=label,
+        x_title=f"{step_unit(evidence.dataset)} ahead",
+        y_title=y_title,
+        x_ticks=[(float(step), str(step)) for step in ticks],
+        moments=[f"{step} ahead" for step in steps],
+    )
+
+
+def _naive_range(lines: list[Line]) -> tuple[float, float]:
+    """The range of what is named; a grey line far off must not flatten the rest."""
+    return padded([v for line in lines if line.role != "other" for v in line.y])
+
+
+def _step_lines(evidence: Evidence, ranking: str, metric: str) -> list[Line]:
+    """One line per model; for `skill` its negative, the change of the error against naive."""
     table = evidence.by_step[evidence.by_step["ranking"].isin([ranking, "baseline"])]
+    sign = -1.0 if metric == "skill" else 1.0
     lines = []
     for model, part in table.groupby("model", sort=True):
-        wide = part.pivot_table(index="step", columns="seed", values=evidence.headline)
-        seeds = [c for c in wide if str(c).isdigit()]
-        mean = wide["mean"] if "mean" in wide else wide[seeds].mean(axis=1)
-        role = role_of(evidence, ranking, str(model))
+        wide = sign * part.pivot_table(index="step", columns="seed", values=metric)
+        seeds = wide[[c for c in wide if str(c).isdigit()]]
+        role, shown = role_of(evidence, ranking, str(model)), text.name(str(model))
+        mean = wide["mean"] if "mean" in wide else seeds.mean(axis=1)
         band = None
-        if role == "chosen" and len(seeds) > 1:
-            band = (wide[seeds].min(axis=1).to_numpy(), wide[seeds].max(axis=1).to_numpy())
-        shown = text.name(str(model))
-        x = wide.index.to_numpy(float)
-        lines.append(Line(shown, x, mean.to_numpy(), role, str(model), band, shown if role == "other" else ""))
+        if role == "chosen" and seeds.shape[1] > 1:
+            band = (seeds.min(axis=1).to_numpy(float), seeds.max(axis=1).to_numpy(float))
+        x, y = wide.index.to_numpy(float), mean.to_numpy(float)
+        lines.append(Line(shown, x, y, role, str(model), band, shown if role == "other" else ""))
     return lines
 
 
@@ -117,7 +136,8 @@ def curve_panels(evidence: Evidence, ranking: str) -> list[Panel]:
     values = [line.y for lines in curves.values() for line in lines]
     if not values:
         return []
-    bounds = padded([0.0, *np.quantile(np.concatenate(values), (0.0, CURVE_QUANTILE))], share=0.08)
+    deepest, highest = (float(f([f(y) for y in values])) for f in (min, max))
+    bounds = padded([0.0, deepest, min(highest, max(CURVE_ABOVE * -deepest, CURVE_LEAST))], share=0.08)
     records.sort(key=lambda record: record["model"])
     return [_curve_panel(record, curves[record["model"]], bounds) for record in records]
 
@@ -142,7 +162,7 @@ def _curve_panel(record: dict[str, Any], lines: list[Line], bounds: tuple[float,
         return Panel(text.name(model), "", record.get("reason") or "no curve recorded", model)
     last = max(float(line.x[-1]) for line in lines)
     ticks = [(0.0, "0"), (last, text.count(last))]
-    axes = Axes(f"Learning curves of {model}", "", "", ticks, bounds, level=0.0, size=SMALL, show=_change)
+    axes = Axes(f"Learning curves of {model}", "", "", ticks, bounds, level=0.0, size=SMALL, show=change)
     best_steps = text.listing([text.count(line.x[line.dot]) for line in lines])
     return Panel(text.name(model), line_chart(lines, axes), f"best at step {best_steps}", model)
 
@@ -159,12 +179,13 @@ def skip_panels(evidence: Evidence) -> list[Panel]:
             continue
         against = text.listing(skips)
         label = f"Change of error against {against}, {RANKING_TITLES[ranking]}"
-        svg = interval_chart(rows, label=label, x_title="change of the error; left is better", show=_change)
+        svg = interval_chart(rows, label=label, x_title="change of the error; left is better", show=change)
         panels.append(Panel(f"{RANKING_TITLES[ranking].capitalize()}: against {against}", svg))
     return panels
 
 
-def _change(share: float) -> str:
+def change(share: float) -> str:
+    """A tick of an axis of relative changes: `−2 %`, `0`."""
     return f"{100 * share:+.3g} %".replace("-", text.MINUS) if share else "0"
 
 

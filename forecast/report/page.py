@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from forecast.report import board, data, figures, ledger, panels, text
 from forecast.report.evidence import RANKING_TITLES, RANKINGS, Evidence
@@ -27,8 +28,13 @@ def _environment() -> Any:
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
-    environment.filters.update(name=text.name, count=text.count, listing=text.listing)
+    environment.filters.update(name=text.name, count=text.count, listing=text.listing, code=_code)
     return environment
+
+
+def _code(sentence: str) -> Markup:
+    """Escaped text with what stands in backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))  # noqa: S704  (escaped before)
 
 
 def _context(evidence: list[Evidence]) -> dict[str, Any]:
@@ -40,7 +46,7 @@ def _context(evidence: list[Evidence]) -> dict[str, Any]:
         "models": models,
         "networks": sorted({r["model"] for e in evidence for r in e.records.values() if r["kind"] == "network"}),
         "seeds": sorted({len(r["seeds"]) for e in evidence for r in e.records.values() if r["kind"] == "network"}),
-        "as_of": max((e.as_of for e in evidence), default="unknown"),
+        "as_of": text.listing([f"{e.as_of} ({e.name})" for e in evidence]),
         "catalogue": _catalogue(evidence),
     }
 

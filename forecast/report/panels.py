@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 from forecast.report import text
 from forecast.report.charts import Axes, Line, line_chart
 from forecast.report.evidence import Evidence
-from forecast.report.figures import Panel, fitted_skip, role_of, step_unit
+from forecast.report.figures import AGAINST_NAIVE, Panel, change, fitted_skip, role_of, step_unit
 from forecast.report.svg import Floats
 
 MOST_SERIES = 4  # panels for more would bury the page
@@ -128,23 +129,36 @@ def _round_steps(x: Floats, horizon: int) -> list[int]:
 
 
 def time_panels(evidence: Evidence) -> list[Panel]:
-    """Test error by calendar period of the first step ahead, one panel per series, in its unit."""
+    """Test error by calendar period of the first step ahead, per series in its unit and against naive."""
     shown = compared(evidence)
     panels = []
     for series in evidence.series[:MOST_SERIES] if shown else ():
-        lines, periods = [], []
-        for role, (model, frame) in shown.items():
-            test = test_of(frame, series)
-            freq = _period_of(test.cutoffs)
-            mean = pd.Series(test.losses).groupby(pd.DatetimeIndex(test.ds[:, 0]).to_period(freq)).mean()
-            periods = [_period_name(period, freq) for period in mean.index]
-            lines.append(Line(text.name(model), np.arange(float(len(mean))), np.asarray(mean, float), role, model))
-        every = max(1, -(-len(periods) // 4))
-        ticks = [(float(i), periods[i]) for i in range(0, len(periods), every)]
-        title = f"MAE, {evidence.unit_of(series)}" if evidence.unit_of(series) else "MAE"
-        axes = Axes(f"Test error of {series} by period", "", title, ticks, moments=periods)
-        panels.append(Panel(series, line_chart(lines, axes)))
+        errors = {role: (model, _by_period(test_of(frame, series))) for role, (model, frame) in shown.items()}
+        unit = evidence.unit_of(series)
+        panels.append(_time_panel(series, errors, f"MAE, {unit}" if unit else "MAE", None))
+        if "naive" in errors:
+            naive = errors["naive"][1]
+            relative = {role: (model, found / naive - 1) for role, (model, found) in errors.items()}
+            panels.append(_time_panel(f"{series} against naive", relative, AGAINST_NAIVE, change))
     return panels
+
+
+def _by_period(test: Test) -> pd.Series:
+    """Mean absolute error by period; the index names the periods."""
+    freq = _period_of(test.cutoffs)
+    mean = pd.Series(test.losses).groupby(pd.DatetimeIndex(test.ds[:, 0]).to_period(freq)).mean()
+    return mean.set_axis([_period_name(period, freq) for period in mean.index])
+
+
+def _time_panel(
+    title: str, errors: dict[str, tuple[str, pd.Series]], y_title: str, show: Callable[[float], str] | None
+) -> Panel:
+    periods = list(next(iter(errors.values()))[1].index)
+    x = np.arange(float(len(periods)))
+    lines = [Line(text.name(m), x, np.asarray(found, float), role, m) for role, (m, found) in errors.items()]
+    ticks = [(float(i), periods[i]) for i in range(0, len(periods), max(1, -(-len(periods) // 4)))]
+    axes = Axes(f"Test error by period: {title}", "", y_title, ticks, moments=periods, show=show)
+    return Panel(title, line_chart(lines, axes))
 
 
 def _period_of(cutoffs: pd.DatetimeIndex) -> str:

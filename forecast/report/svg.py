@@ -94,6 +94,20 @@ def tick_label(value: float, ticks: Sequence[float]) -> str:
     return f"{value:,.{decimals}f}".replace("-", "−")
 
 
+def inside(x: Floats, y: Floats, low: float, high: float) -> tuple[Floats, Floats]:
+    """The line within [low, high]: cut where it crosses a bound, NaN beyond, so that it leaves and comes back."""
+    points: list[tuple[float, float]] = []
+    for i in range(len(x)):
+        if i and np.isfinite(y[i - 1]) and np.isfinite(y[i]):
+            crossed = [b for b in (low, high) if (y[i - 1] - b) * (y[i] - b) < 0]
+            for bound in sorted(crossed, reverse=bool(y[i] < y[i - 1])):
+                share = (bound - y[i - 1]) / (y[i] - y[i - 1])
+                points.append((float(x[i - 1] + share * (x[i] - x[i - 1])), bound))
+        points.append((float(x[i]), float(y[i]) if low <= y[i] <= high else math.nan))
+    found = np.array(points, float).reshape(-1, 2)
+    return found[:, 0], found[:, 1]
+
+
 def path(x: Floats, y: Floats) -> str:
     """SVG path data through the points; a missing one breaks the line."""
     parts, pen_down = [], False

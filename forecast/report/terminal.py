@@ -53,22 +53,24 @@ def _line(row: Row, words: dict[tuple[str, str], str], chosen: str | None) -> tu
     model = row["model"]
     mark = CHOSEN if model == chosen else ""
     if row["status"] != "ok":
-        return mark, model, "failed", "", "", "see the report"
+        return mark, model, text.NOTHING, "failed", "", "see the report"
     naive, skip = words.get(("naive", model), ""), words.get(("skip", model), "")
     against = f"{text.signed_percent(row['skill'])} {naive}".strip()
     return mark, model, text.figure(row["mae"]), text.figure(row["mase"]), against, skip
 
 
 def _print(console: Console, title: str, found: list[tuple[str, ...]]) -> None:
+    """One table; without the column MAE where several series leave it empty."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
+    known = [i for i, head in enumerate(HEADS) if head != "MAE" or any(line[i] != text.NOTHING for line in found)]
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD if console.is_terminal else None)
-    for head in HEADS:
+    for head in (HEADS[i] for i in known):
         table.add_column(head, justify="right" if head in ("MAE", "MASE") else "left", no_wrap=True)
     for line in found:
-        table.add_row(*map(Text, line), style="bold" if line[0] else "")
+        table.add_row(*(Text(line[i]) for i in known), style="bold" if line[0] else "")
     console.print(table)
     console.print()
 

@@ -9,9 +9,10 @@ from lxml import html
 from forecast import files
 from forecast.errors import InputError
 from forecast.report.evidence import read_evidence
-from forecast.report.figures import relative_interval, step_unit
+from forecast.report.figures import curve_panels, relative_interval, role_of, step_unit
 from forecast.report.ledger import budget_sentence
 from forecast.report.page import render
+from forecast.report.panels import compared
 from forecast.report.panels import test_of as block_test
 from pipelines import report
 from tests.artifacts import candidates, write_project
@@ -91,7 +92,7 @@ def test_every_sentence_of_the_verdict_is_printed(root, page):
 
 
 def test_the_data_are_dated_by_their_pointer_not_by_today(page):
-    assert "data as of 2025-03-01" in words(page.xpath("//header")[0])
+    assert "Data as of 2025-03-01 (hourly) and 2025-03-01 (daily)" in words(page.xpath("//header")[0])
 
 
 def test_the_chosen_row_is_marked_in_both_rankings_and_only_it(page):
@@ -196,6 +197,23 @@ def test_a_dataset_whose_chosen_network_failed_is_still_reported(project):
     files.write_json(path, {**files.read_json(path), "chosen": {"shipped": "ridge", "architecture": "narx"}})
     text = render([read_evidence(project, HOURLY)])
     assert "Typical: town" in text
+
+
+def test_the_best_network_on_validation_is_shown_beside_a_chosen_baseline(project):
+    path = project / "data/compared/hourly/verdicts.json"
+    files.write_json(path, {**files.read_json(path), "chosen": {"shipped": "ridge", "architecture": "ridge"}})
+    evidence = read_evidence(project, HOURLY)
+    roles = {model: role_of(evidence, "shipped", model) for model in ("ridge", "lstm", "gru", "naive")}
+    assert roles == {"ridge": "chosen", "lstm": "network", "gru": "other", "naive": "naive"}
+    assert list(compared(evidence)) == ["naive", "chosen", "network"]
+
+
+def test_learning_curves_start_at_the_skip_and_keep_their_best_step(root):
+    panels = {panel.model: panel for panel in curve_panels(read_evidence(root, HOURLY), "architecture")}
+    assert panels["narx"].svg == ""
+    assert "diverged" in panels["narx"].note
+    assert panels["gru"].note == "best at step 200, 200 and 200"
+    assert panels["gru"].svg.count("<circle") == 3
 
 
 def test_a_run_of_baselines_alone_is_still_reported(project):

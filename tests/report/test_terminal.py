@@ -46,7 +46,13 @@ def test_the_chosen_row_is_marked_and_the_words_are_the_verdicts(root):
 def test_a_failed_model_stands_last_and_says_so(root):
     shown = printed(root, terminal=False)
     alone = shown[shown.index("hourly, architecture alone") : shown.index("daily, as shipped")]
-    assert alone.split("\n")[-3].split()[:2] == ["narx", "failed"]
+    assert alone.strip().splitlines()[-1].split() == ["narx", "–", "failed", "see", "the", "report"]
+
+
+def test_errors_of_several_series_have_no_column_in_units(root):
+    shown = printed(root, terminal=False)
+    heads = [line.split() for line in shown.splitlines() if line.split()[:1] == ["model"]]
+    assert [("MAE" in head, "MASE" in head) for head in heads] == [(True, True)] * 2 + [(False, True)] * 2
 
 
 def test_nothing_is_cut_at_eighty_columns(root):
