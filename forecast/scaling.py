@@ -78,7 +78,8 @@ class Scaling:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            uid: {"centre": self.centre[uid].tolist(), "scale": self.scale[uid].tolist()} for uid in sorted(self.centre)
+            uid: {"centre": self.centre[uid].tolist(), "scale": self.scale[uid].tolist()}
+            for uid in sorted(self.centre)
         }
 
     @classmethod

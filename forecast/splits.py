@@ -7,6 +7,7 @@ block they end (the embargo), and no two blocks share a target.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +61,7 @@ def resolve(panel: Panel) -> Borders:
 
 def _shares(splits: FractionSplits, steps: np.ndarray) -> Borders:
     shares = np.cumsum([splits.train, splits.validation, splits.calibration])
-    stops = [max(int(round(share * len(steps))), 1) for share in shares]
+    stops = [max(round(share * len(steps)), 1) for share in shares]
     return Borders(*(pd.Timestamp(steps[stop - 1]) for stop in (*stops, len(steps))))
 
 
@@ -68,7 +69,7 @@ def cut(series: Series, borders: Borders) -> Blocks:
     """The blocks of one series; rows after the test block's end belong to none."""
     ends = np.array([np.datetime64(moment) for moment in vars(borders).values()], dtype="datetime64[ns]")
     edges = [0, *np.searchsorted(series.ds, ends, side="right").tolist()]
-    return Blocks(*zip(edges[:-1], edges[1:], strict=True))
+    return Blocks(*itertools.pairwise(edges))
 
 
 def origins(blocks: Blocks, block: str, *, horizon: int, lookback: int, stride: int = 1) -> np.ndarray:

@@ -21,7 +21,9 @@ class Models(Config):
     @model_validator(mode="after")
     def _names_are_known(self) -> Models:
         if self.grid not in self.grids:
-            raise ValueError(f"grid {self.grid!r} is unknown.{closest(self.grid, self.grids)} Known: {quote_names(self.grids)}")
+            raise ValueError(
+                f"grid {self.grid!r} is unknown.{closest(self.grid, self.grids)} Known: {quote_names(self.grids)}"
+            )
         for grid, names in self.grids.items():
             for name in names:
                 if name not in self.models:

@@ -12,7 +12,7 @@ from forecast.code_closure import code_digest
 from forecast.config.datasets import Dataset
 from forecast.files import sha256, sha256_of
 from forecast.models.base import ModelSpec, NetworkSpec, StatisticalSpec
-from forecast.network import Block, Bidirectional, Parallel, Recurrent, Shapes
+from forecast.network import Bidirectional, Block, Parallel, Recurrent, Shapes
 
 DESCRIPTIVE = {"title", "source", "licence", "splits", "notes"}
 """Parts of a dataset that describe it without reaching a model; the splits act through the borders."""

@@ -52,7 +52,10 @@ def train(
         if job not in todo:
             advance(job.title)
     outcomes = []
-    tasks = [workers.Task(j.title, fit_and_forecast, (run.place, j.candidate, j.seed, j.budget, j.folder)) for j in todo]
+    tasks = [
+        workers.Task(job.title, fit_and_forecast, (run.place, job.candidate, job.seed, job.budget, job.folder))
+        for job in todo
+    ]
     by_title = {job.title: job for job in todo}
     for outcome in workers.run(tasks, jobs=jobs):
         outcomes.append(outcome)

@@ -48,7 +48,7 @@ def fit(problem: Problem, spec: ModelSpec, *, skip: Kind | None, seed: int, budg
 
     skip: the closed-form part beside a network; ignored by models that have none.
     """
-    common = {
+    common: dict[str, Any] = {
         "dataset_name": problem.panel.name,
         "dataset": problem.panel.dataset,
         "spec": spec,
@@ -68,12 +68,13 @@ def _fit_statistical(problem: Problem, spec: StatisticalSpec) -> dict[str, list[
     """One fit per series and output on the train rows, gaps filled forward."""
     from forecast import statistical
 
+    season = problem.panel.dataset.season
+    options = spec.options(season)
     result = {}
     for uid, blocks in problem.blocks.items():
         start, stop = blocks.train
         train = filled(problem.scaled(uid)[None, start:stop, : problem.panel.outputs])[0][0]
-        season = problem.panel.dataset.season
-        fits = [statistical.fit(spec.method, values, season=season, options=spec.options(season)) for values in train.T]
+        fits = [statistical.fit(spec.method, values, season=season, options=options) for values in train.T]
         result[uid] = [statistical.describe(fitted) for fitted in fits]
     return result
 
@@ -161,8 +162,10 @@ def closed_loop_error(problem: Problem, network: Network, skip: Skip) -> Callabl
         rows = problem.rows(series.unique_id, "validation")
         rows = rows[:: -(-len(rows) // CLOSED_LOOP_ORIGINS)]
         z = problem.scaled(series.unique_id)
-        for windows in problem.windows(series.unique_id, rows):
-            cases.append((windows, targets(z, windows.rows, horizon=horizon, outputs=outputs)))
+        cases += [
+            (windows, targets(z, windows.rows, horizon=horizon, outputs=outputs))
+            for windows in problem.windows(series.unique_id, rows)
+        ]
 
     def error(weights: dict[str, np.ndarray]) -> float:
         with np.errstate(over="ignore", invalid="ignore"):

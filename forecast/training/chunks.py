@@ -68,7 +68,8 @@ def join(series: list[TrainingSeries], *, supervised: int, warm_up: int) -> Chun
     return Chunks(
         past=_stacked([s.past for s in series], horizon),
         future=np.concatenate([s.future for s in series]),
-        target=_stacked([s.target for s in series], horizon),
+        # Zero times the loss of NaN or 1e30 would not be zero.
+        target=_stacked([np.where(s.weight > 0, s.target, np.float32(0)) for s in series], horizon),
         weight=_stacked([s.weight for s in series], horizon),
         starts=_with_loss(np.concatenate(starts), series, length, warm_up, horizon),
         length=length,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -89,7 +90,7 @@ def fit(
 def _stretches(settings: Settings) -> list[tuple[int, int]]:
     """(from, to) step between two looks at the validation loss; (0, 0) is the look before training."""
     edges = [*range(0, settings.steps, settings.evaluate_every), settings.steps]
-    return [(0, 0), *zip(edges[:-1], edges[1:], strict=True)]
+    return [(0, 0), *itertools.pairwise(edges)]
 
 
 def _training_function(model: Any, network: Network, chunks: Chunks, settings: Settings) -> Callable[[Any], Any]:
@@ -122,7 +123,9 @@ def _training_function(model: Any, network: Network, chunks: Chunks, settings: S
         updater.apply(tape.gradient(loss, model.trainable_variables))
         return loss
 
-    @tf.function(input_signature=[tf.TensorSpec((None, settings.batch_size), tf.int32)], autograph=False)
+    signature = [tf.TensorSpec((None, settings.batch_size), tf.int32)]
+
+    @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
     def run(starts: Any) -> Any:
         steps = tf.shape(starts)[0]
         _, total = tf.while_loop(

@@ -19,7 +19,7 @@ BETA_1, BETA_2, EPSILON, MOMENTUM = 0.9, 0.999, 1e-7, 0.9
 
 @dataclass(frozen=True)
 class Schedule:
-    """A linear rise over the first twentieth of `steps`, then half a cosine down to zero (Loshchilov & Hutter 2017)."""
+    """A linear rise over a twentieth of `steps`, then half a cosine down to zero (Loshchilov & Hutter 2017)."""
 
     peak: float
     steps: int
@@ -48,7 +48,12 @@ class Updater:
         total = sum(self._sizes)
         self._first, self._second = (tf.Variable(tf.zeros(total), trainable=False) for _ in range(2))
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self._direction: Callable[[Any], Any] = {"adam": self._adam, "sgd": lambda g: g, "momentum": self._momentum}[rule]
+        rules: dict[Rule, Callable[[Any], Any]] = {
+            "adam": self._adam,
+            "sgd": lambda gradient: gradient,
+            "momentum": self._momentum,
+        }
+        self._direction = rules[rule]
 
     def apply(self, gradients: list[Any]) -> None:
         """One update of all variables; a missing gradient counts as zero."""
