@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -51,7 +52,8 @@ def write(root: Path, *, stages: str = "", datasets: tuple[str, ...] = ("wave",)
         if (ROOT / "configs" / name).exists():
             (root / "configs" / name).write_text((ROOT / "configs" / name).read_text())
     days = pd.date_range("2024-01-01", periods=DAYS, freq="D")
-    wave = pd.DataFrame({"ds": days.strftime("%Y-%m-%d"), "y": np.sin(np.arange(DAYS))})
+    noise = 0.2 * np.random.default_rng(0).standard_normal(DAYS)
+    wave = pd.DataFrame({"ds": days.strftime("%Y-%m-%d"), "y": np.sin(np.arange(DAYS)) + noise})
     wave.to_csv(root / "data" / "wave.csv", index=False)
     for name in datasets:
         pointer = take_snapshot(name, load_dataset(name, root / "configs"), root=root)
@@ -71,10 +73,33 @@ def write_pipeline(root: Path, stages: str) -> None:
     (root / "dvc.yaml").write_text(top + textwrap.dedent(stages))
     (root / "pipelines").mkdir()
     (root / "pipelines" / "__init__.py").write_text("")
-    (root / ".dvcignore").write_text((ROOT / ".dvcignore").read_text())
-    run = [sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"]
+    initialise_dvc(root)
+
+
+def initialise_dvc(root: Path) -> None:
+    run = [sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet", "--force"]
     subprocess.run(run, cwd=root, check=True, capture_output=True)
+    (root / ".dvcignore").write_text((ROOT / ".dvcignore").read_text())
     (root / ".dvc" / "config").write_text((ROOT / ".dvc" / "config").read_text() + "    no_scm = true\n")
+
+
+def write_real(root: Path, *, models: tuple[str, ...] = ("elman",)) -> Path:
+    """A small project with the real code and stages: the references, `models`, a budget of a few gradient steps."""
+    write(root)
+    ignored = shutil.ignore_patterns("__pycache__", "*.pyc", ".tmp-*")
+    for name in ("forecast", "pipelines"):
+        shutil.copytree(ROOT / name, root / name, ignore=ignored)
+    for name in ("dvc.yaml", ".dvcignore", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, root / name)
+    pipeline = (root / "dvc.yaml").read_text()
+    (root / "dvc.yaml").write_text(pipeline.replace("python: .venv/bin/python", f"python: {sys.executable}"))
+    grid = ("naive", "seasonal_naive", "ridge", "arx", *models)
+    entries = {name: {"family": name} for name in grid}
+    write_yaml(root / "configs" / "models.yaml", {"grid": "tiny", "grids": {"tiny": list(grid)}, "models": entries})
+    budget = {"n_trials": 2, "trial_steps": 4, "final_steps": 4, "evaluate_every": 2, "seeds": [0, 1], "base_seed": 0}
+    write_yaml(root / "configs" / "tuning.yaml", budget)
+    initialise_dvc(root)
+    return root
 
 
 def environment(**extra: str) -> dict[str, str]:

@@ -47,6 +47,7 @@ def run(
                 _published(project)
                 places = [project]
         except KeyboardInterrupt:
+            _remove_leftovers(project)
             print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
     _shown(places, datasets, whole=not dataset and not models, took=time.monotonic() - started)
@@ -70,9 +71,12 @@ def _prepared(root: Path) -> None:
     faults = [error for *_, error in checked(root) if error is not None]
     if faults:
         raise type(faults[0])("\n".join(map(str, faults)))
-    for folder in WRITTEN:
-        for path in remove_leftovers(root / folder):
-            print(f"Removed {path.relative_to(root)}, left by an interrupted run", flush=True)
+    for path in _remove_leftovers(root):
+        print(f"Removed {path.relative_to(root)}, left by an interrupted run", flush=True)
+
+
+def _remove_leftovers(root: Path) -> list[Path]:
+    return [path for folder in WRITTEN for path in remove_leftovers(root / folder)]
 
 
 def _published(root: Path) -> None:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests import small_project
+from tests.faults.processes import dvc, eventually, left_behind, processes_of, started
 
 STAGES = """
 stages:
@@ -90,52 +88,8 @@ def behave(root: Path, name: str, how: str) -> None:
     (root / f"behaviour-{name}").write_text(how)
 
 
-def dvc(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "dvc", *words]
-    return subprocess.run(
-        command, cwd=root, env=small_project.environment(), capture_output=True, text=True, check=False
-    )
-
-
-def started(root: Path, *words: str, program: str = "forecast") -> subprocess.Popen[str]:
-    """A command in a process group of its own, as a terminal starts it."""
-    return subprocess.Popen(
-        [sys.executable, "-m", program, *words], cwd=root, env=small_project.environment(), start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-
-
-def processes_of(root: Path) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.cwd() == str(root) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return found
-
-
-def eventually(what: Callable[[], bool], seconds: float = 40.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if what():
-            return True
-        time.sleep(0.05)
-    return False
-
-
 def workers_are_busy(root: Path) -> bool:
     return len(list(root.glob("worker-*"))) == 2
-
-
-def is_clean(root: Path) -> bool:
-    """No process, temporary file or held lock of a run is left."""
-    locks = root / ".forecast" / "locks"
-    temporary = [path for path in root.rglob(".tmp-*") if ".dvc" not in path.parts]
-    rwlock = root / ".dvc" / "tmp" / "rwlock"
-    held = rwlock.read_text() if rwlock.exists() else "{}"
-    return not processes_of(root) and not temporary and not list(locks.glob("*.pid")) and "pid" not in held
 
 
 def test_a_bug_in_one_stage_is_named_and_the_rest_is_finished(project: Path) -> None:
@@ -165,7 +119,7 @@ def test_a_stage_killed_in_the_middle_is_named_and_the_next_run_resumes(project:
     again = small_project.command(project, "run")
     assert "Removed data/trained/.tmp-wave.txt" in again.stdout
     assert (project / "reports/report.html").read_text() == "tide 1\nwave 1\n"
-    assert is_clean(project)
+    assert left_behind(project) == []
 
 
 def test_an_earlier_result_of_a_stage_that_fails_is_put_back(project: Path) -> None:
@@ -191,7 +145,7 @@ def test_ctrl_c_ends_every_worker_within_five_seconds(project: Path) -> None:
     assert time.monotonic() - before < 5
     assert run.returncode == 130
     assert "Interrupted. What was finished is kept" in said and "Traceback" not in said
-    assert is_clean(project)
+    assert left_behind(project) == []
 
 
 def test_a_terminated_run_ends_its_workers_as_well(project: Path) -> None:
@@ -202,7 +156,7 @@ def test_a_terminated_run_ends_its_workers_as_well(project: Path) -> None:
     run.send_signal(signal.SIGTERM)
     run.communicate(timeout=30)
     assert run.returncode == 130
-    assert is_clean(project)
+    assert left_behind(project) == []
 
 
 def test_a_killed_run_leaves_no_worker_and_the_next_one_goes_on(project: Path) -> None:

@@ -1,0 +1,58 @@
+"""Starting commands as a terminal does, and watching what they leave."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from tests import small_project
+
+
+def started(root: Path, *words: str, program: str = "forecast", **extra: str) -> subprocess.Popen[str]:
+    """A command in a process group of its own, as a terminal starts it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", program, *words], cwd=root, env=small_project.environment(**extra),
+        start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def dvc(root: Path, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dvc", *words]
+    env = small_project.environment(**extra)
+    return subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)
+
+
+def processes_of(root: Path, *, running: str = "") -> list[psutil.Process]:
+    """The living processes whose folder is `root` and whose command line has the word `running`."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            ours = process.cwd() == str(root) and process.status() != psutil.STATUS_ZOMBIE
+            if ours and (not running or running in process.cmdline()):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def eventually(what: Callable[[], object], seconds: float = 60.0) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if what():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def left_behind(root: Path) -> list[str]:
+    """Processes, temporary files and held locks of a run; empty after every orderly end."""
+    found = [" ".join(process.cmdline()) for process in processes_of(root)]
+    found += [str(path) for path in root.rglob(".tmp-*") if ".dvc" not in path.parts]
+    found += [str(path) for path in (root / ".forecast" / "locks").glob("*.pid")]
+    rwlock = root / ".dvc" / "tmp" / "rwlock"
+    return found + (["rwlock"] if rwlock.exists() and "pid" in rwlock.read_text() else [])

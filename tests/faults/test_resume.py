@@ -1,0 +1,116 @@
+"""The real stages, killed, interrupted, short of space: the next run ends with the bytes of an untouched one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import small_project
+from tests.faults.processes import dvc, eventually, left_behind, processes_of, started
+from tests.faults.test_files import small_disk as small_disk
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("resume")
+
+
+@pytest.fixture(scope="module")
+def untouched(folder: Path) -> Path:
+    """A run from start to end with one worker."""
+    root = small_project.write_real(folder / "untouched")
+    done = dvc(root, "repro", FORECAST_JOBS="1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root
+
+
+@pytest.fixture(scope="module")
+def struck(folder: Path) -> Iterator[Path]:
+    """The same project, for the run that the tests of this file strike one after the other."""
+    root = small_project.write_real(folder / "struck")
+    yield root
+    for process in processes_of(root):
+        process.kill()
+
+
+def finished(root: Path, kind: str) -> int:
+    return len(list((root / ".forecast" / kind).glob("*")))
+
+
+def test_a_stage_killed_in_the_middle_of_tuning_leaves_no_worker(struck: Path) -> None:
+    run = started(struck, "run", "--jobs", "2")
+    assert eventually(lambda: finished(struck, "studies"), 120)
+    (stage,) = processes_of(struck, running="pipelines.tune")
+    stage.kill()
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert "Failed: tune@wave: ended without a message" in said
+    assert eventually(lambda: not processes_of(struck), 5)
+
+
+def test_ctrl_c_in_training_ends_every_worker_within_five_seconds(struck: Path) -> None:
+    run = started(struck, "run", "--jobs", "2")
+    assert eventually(lambda: finished(struck, "memo") >= 2 and processes_of(struck, running="pipelines.train"), 120)
+    before = time.monotonic()
+    os.killpg(run.pid, signal.SIGINT)
+    said, _ = run.communicate(timeout=60)
+    assert time.monotonic() - before < 5
+    assert run.returncode == 130 and "Traceback" not in said
+    assert left_behind(struck) == []
+
+
+def test_the_run_that_goes_on_from_there_gives_the_same_bytes(struck: Path, untouched: Path) -> None:
+    done = dvc(struck, "repro", FORECAST_JOBS="2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    name = "reports/leaderboard.csv"
+    assert (struck / name).read_bytes() == (untouched / name).read_bytes()
+    assert "elman" in (struck / name).read_text()
+
+
+def test_nothing_is_left_to_do_after_a_run(untouched: Path) -> None:
+    assert "up to date" in dvc(untouched, "status").stdout
+    before = (untouched / "dvc.lock").read_bytes()
+    assert dvc(untouched, "repro").returncode == 0
+    assert (untouched / "dvc.lock").read_bytes() == before
+
+
+@pytest.mark.parametrize("stage", ["fetch", "prepare", "tune", "train", "compare"])
+def test_a_stage_on_a_full_disk_says_so_and_leaves_the_earlier_results(
+    stage: str, untouched: Path, small_disk: Path
+) -> None:
+    root = small_disk / "project"
+    shutil.copytree(untouched / "data", root / "data", ignore=shutil.ignore_patterns("trained"))
+    (root / "data" / "trained").mkdir()
+    for candidate in (untouched / "data" / "trained" / "wave").iterdir():
+        target = root / "data" / "trained" / "wave" / candidate.name
+        target.parent.mkdir(exist_ok=True)
+        target.symlink_to(candidate)
+    (root / "configs").symlink_to(untouched / "configs")
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+    fill(small_disk)
+    done = subprocess.run(
+        [sys.executable, "-m", f"pipelines.{stage}", "wave", "--root", str(root)], cwd=untouched,
+        env=small_project.environment(FORECAST_JOBS="1"), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "o space left" in done.stderr and "forecast clean" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()} == before
+
+
+def fill(place: Path) -> None:
+    """Leaves no byte free below `place`."""
+    with (place / "filler").open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"x" * 4096)
+        except OSError:
+            return
