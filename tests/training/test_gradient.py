@@ -1,0 +1,144 @@
+"""Gradient descent: the best step is kept, an exploding loss is said, equal seeds are equal bits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from forecast import inference
+from forecast.errors import ModelFailure
+from forecast.network import Dense, Recurrent, Taps
+from forecast.training import gradient
+from forecast.training.chunks import join
+from tests.training import series
+
+TDNN = series.network_of(Taps("taps", (0, 1, 2)), Dense("hidden", 4))
+GRU = series.network_of(Recurrent("gru", "gru", 3))
+NOTHING = {"steps": 3, "evaluate_every": 1}
+
+
+@pytest.fixture(scope="module")
+def waves():
+    return join([series.training_series(series.ar2(60, seed)) for seed in (0, 1)], supervised=8, warm_up=4)
+
+
+def said(values):
+    """A validation that gives these values one after another and keeps the weights it was asked about."""
+    remaining, asked = iter(values), []
+
+    def validate(weights):
+        asked.append(weights)
+        return next(remaining)
+
+    return validate, asked
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def test_the_step_with_the_lowest_validation_loss_is_kept(waves):
+    validate, asked = said([3.0, 2.0, 1.0, 2.0])
+    trained = gradient.fit(TDNN, waves, validate, series.settings(), seed=0)
+    assert (trained.best_step, trained.validation_loss, trained.note) == (4, 1.0, "")
+    assert equal(trained.weights, asked[2])
+    assert not equal(asked[2], asked[3])
+
+
+def test_when_nothing_improves_the_network_stays_as_it_began(waves):
+    validate, _ = said([1.0, 1.0, 2.0, 3.0])
+    trained = gradient.fit(TDNN, waves, validate, series.settings(), seed=5)
+    assert trained.best_step == 0
+    assert equal(trained.weights, inference.initialise(TDNN, 5))
+
+
+def test_a_network_begins_as_its_skip_alone():
+    out = inference.forward(TDNN, inference.initialise(TDNN, 0), np.ones((1, 5, 1)))
+    assert not out.any()
+
+
+def test_the_budget_is_spent_in_full_and_looked_at_at_its_end(waves):
+    validate, _ = said([9.0] * 5)
+    trained = gradient.fit(TDNN, waves, validate, series.settings(steps=7), seed=0)
+    assert [step for step, _, _ in trained.curve] == [0, 2, 4, 6, 7]
+    assert np.isnan(trained.curve[0][1]) and np.isfinite([loss for _, loss, _ in trained.curve[1:]]).all()
+
+
+def test_training_goes_on_from_given_weights(waves):
+    given = {name: w + 0.25 for name, w in inference.initialise(TDNN, 0).items()}
+    validate, asked = said([1.0] * 4)
+    gradient.fit(TDNN, waves, validate, series.settings(), seed=0, initial=given)
+    assert equal(asked[0], given)
+
+
+@pytest.mark.parametrize("network", [TDNN, GRU], ids=["taps", "recurrent"])
+def test_an_exploding_loss_stops_and_keeps_the_best_weights_and_says_so(network, waves):
+    explosive = series.settings(steps=400, learning_rate=1e6, evaluate_every=20)
+    trained = gradient.fit(network, waves, series.error_on(network, series.ar2(80, 9)), explosive, seed=0)
+    stopped = trained.curve[-1][0]
+    assert stopped < 400
+    assert trained.note == f"the loss was no longer finite at step {stopped}; the best weights before it are kept"
+    assert np.isfinite(trained.validation_loss) and trained.validation_loss <= trained.curve[0][2]
+    assert all(np.isfinite(w).all() for w in trained.weights.values())
+
+
+def test_a_loss_that_was_never_finite_is_a_failed_model(waves):
+    with pytest.raises(ModelFailure, match=r"No finite validation loss .* at step 2"):
+        gradient.fit(TDNN, waves, lambda weights: float("nan"), series.settings(), seed=0)
+
+
+def test_a_target_that_is_never_finite_is_a_failed_model_or_its_beginning(waves):
+    """The weight says it counts, so the loss is NaN from the first step on: nothing after step 0 may be kept."""
+    broken = replace(waves, target=np.full_like(waves.target, np.nan))
+    trained = gradient.fit(TDNN, broken, series.error_on(TDNN, series.ar2(80, 9)), series.settings(), seed=0)
+    assert trained.best_step == 0 and "no longer finite at step 2" in trained.note
+
+
+@pytest.mark.parametrize("network", [TDNN, GRU], ids=["taps", "recurrent"])
+def test_equal_seeds_are_equal_bits_and_others_are_not(network, waves):
+    validate = series.error_on(network, series.ar2(80, 9))
+    a, b, c = (gradient.fit(network, waves, validate, series.settings(), seed=seed) for seed in (3, 3, 4))
+    assert equal(a.weights, b.weights) and a.curve[1:] == b.curve[1:]
+    assert not equal(a.weights, c.weights)
+
+
+def weights_after_training(whole):
+    validate, asked = said([1.0] * 4)
+    gradient.fit(TDNN, whole, validate, series.settings(**NOTHING), seed=0)
+    return asked[-1]
+
+
+@pytest.mark.parametrize("garbage", [np.nan, 1e30])
+def test_targets_without_weight_change_no_bit(garbage):
+    plain = series.training_series(series.ar2(40, 0))
+    plain.weight[10:14] = 0
+    hidden = replace(plain, target=np.where(plain.weight > 0, plain.target, garbage).astype(np.float32))
+    a, b = (weights_after_training(join([s], supervised=8, warm_up=4)) for s in (plain, hidden))
+    assert equal(a, b)
+
+
+def test_the_warm_up_carries_no_loss():
+    """One chunk alone, so no row of its warm-up is supervised in another."""
+    plain = series.training_series(series.ar2(12, 0))
+    other = replace(plain, target=plain.target.copy())
+    other.target[:4] += 100
+    a, b = (join([s], supervised=8, warm_up=4) for s in (plain, other))
+    assert equal(weights_after_training(a), weights_after_training(b))
+    other.target[4] += 100
+    assert not equal(weights_after_training(a), weights_after_training(join([other], supervised=8, warm_up=4)))
+
+
+def test_a_change_at_a_chunks_first_row_is_not_seen():
+    """As in a window: what the row before would tell is not known there."""
+    plain = series.training_series(series.ar2(12, 0))
+    other = replace(plain, past=plain.past.copy())
+    other.past[0] += 100
+    blind = series.settings(**NOTHING, change_channels=(0,))
+    results = []
+    for s in (plain, other):
+        validate, asked = said([1.0] * 4)
+        gradient.fit(TDNN, join([s], supervised=12, warm_up=0), validate, blind, seed=0)
+        results.append(asked[-1])
+    assert equal(*results)
