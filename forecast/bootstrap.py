@@ -16,6 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -57,12 +58,8 @@ def setup(root: Path) -> None:
 
 
 def is_current(root: Path) -> bool:
-    """Whether the stamp in `root/.venv` is of this lock, this project file and this interpreter."""
-    try:
-        found = json.loads((root / ".venv" / STAMP).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return bool(found == _wanted_stamp(root)) and (root / ".venv" / "bin" / "python").exists()
+    """Whether the stamp in `root/.venv` is of this lock, this project and this folder."""
+    return _stamp(root) == _wanted_stamp(root)
 
 
 def require_python(version: tuple[int, ...]) -> None:
@@ -103,12 +100,22 @@ def only_one(root: Path) -> Iterator[None]:
             holder.unlink(missing_ok=True)
 
 
-def _wanted_stamp(root: Path) -> dict[str, str]:
-    def digest(name: str) -> str:
-        return hashlib.sha256((root / name).read_bytes()).hexdigest()
+def _stamp(root: Path) -> dict[str, str]:
+    """What the environment says of itself; empty when it is unfinished or its interpreter is gone."""
+    try:
+        found: dict[str, str] = json.loads((root / ".venv" / STAMP).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if (root / ".venv" / "bin" / "python").exists() else {}
 
-    # pyproject.toml as well: entry points and dependencies are read from it when the project itself is installed.
-    return {"lock": digest("requirements.lock"), "project": digest("pyproject.toml"), "root": str(root.resolve())}
+
+def _wanted_stamp(root: Path) -> dict[str, str]:
+    lock = hashlib.sha256((root / "requirements.lock").read_bytes()).hexdigest()
+    settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    # The commands and the version come from here; settings of tools do not concern the environment.
+    project = json.dumps([settings.get("project"), settings.get("build-system")], sort_keys=True)
+    digest = hashlib.sha256(project.encode()).hexdigest()
+    return {"lock": lock, "project": digest, "root": str(root.resolve())}
 
 
 def _install(root: Path) -> None:
@@ -117,15 +124,17 @@ def _install(root: Path) -> None:
     if started.exists():
         print("An earlier set-up did not finish; making .venv anew.", flush=True)
         shutil.rmtree(venv)
+    found, wanted = _stamp(root), _wanted_stamp(root)
     (venv / STAMP).unlink(missing_ok=True)
     venv.mkdir(exist_ok=True)
     started.touch()
-    print("Making .venv", flush=True)
-    _run([sys.executable, "-m", "venv", str(venv)], "make .venv")
-    _install_lock(root, venv / "bin" / "python")
+    if (found.get("lock"), found.get("root")) != (wanted["lock"], wanted["root"]):
+        print("Making .venv", flush=True)
+        _run([sys.executable, "-m", "venv", str(venv)], "make .venv")
+        _install_lock(root, venv / "bin" / "python")
     _run([*_pip(venv), "-q", "--no-deps", "--no-build-isolation", "-e", str(root)], "install the project itself")
     stamp = venv / f"{STAMP}.tmp"
-    stamp.write_text(json.dumps(_wanted_stamp(root), indent=1, sort_keys=True), encoding="utf-8")
+    stamp.write_text(json.dumps(wanted, indent=1, sort_keys=True), encoding="utf-8")
     stamp.replace(venv / STAMP)
     started.unlink()
 

@@ -51,6 +51,18 @@ def test_a_second_setup_does_nothing_until_the_lock_changes(root: Path, commands
     assert len(commands) == 6
 
 
+def test_a_change_of_the_project_file_installs_the_project_alone_and_of_tools_nothing(
+    root: Path, commands: list[str]
+) -> None:
+    bootstrap.setup(root)
+    (root / "pyproject.toml").write_text("[project]\n\n[tool.ruff]\nline-length = 119\n")
+    bootstrap.setup(root)
+    assert len(commands) == 3
+    (root / "pyproject.toml").write_text('[project]\nversion = "2"\n')
+    bootstrap.setup(root)
+    assert commands[3:] == ["install the project itself"]
+
+
 def test_an_interrupted_install_is_not_taken_for_complete(
     root: Path, commands: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
