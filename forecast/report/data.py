@@ -120,14 +120,18 @@ def facts(evidence: Evidence) -> list[tuple[str, str]]:
         ("Time steps", _steps(dataset)),
         ("Inputs known up to the cutoff", text.listing(["the target's own past", *inputs])),
         ("Inputs known in advance", text.listing([text.name(f) for f in dataset.future]) or "none"),
-        ("Horizon", f"{dataset.horizon} steps; a forecast every {dataset.stride} steps"),
+        ("Horizon", f"{_count(dataset.horizon)}; a forecast every {_count(dataset.stride)}"),
         ("Lookback", f"{dataset.lookback} rows; nothing older influences a forecast"),
-        ("Season", f"{dataset.season} steps (seasonal naive forecast, scale of MASE)"),
+        ("Season", f"{_count(dataset.season)} (seasonal naive forecast, scale of MASE)"),
         ("Data as of", evidence.as_of),
         ("Licence", dataset.licence.name),
         ("Attribution", dataset.licence.attribution),
         *[("Note", note) for note in notes(evidence)],
     ]
+
+
+def _count(steps: int) -> str:
+    return f"{steps} step{'' if steps == 1 else 's'}"
 
 
 def _steps(dataset: Dataset) -> str:

@@ -55,7 +55,7 @@ def role_of(evidence: Evidence, ranking: str, model: str) -> str:
         return "chosen"
     if model == fitted_skip(evidence):
         return "skip"
-    parts = {"naive": "naive", "seasonal_naive": "seasonal"}
+    parts = {"naive": "naive"} | ({"seasonal_naive": "seasonal"} if evidence.dataset.season > 1 else {})
     chosen = evidence.candidate(evidence.chosen(ranking) or "", ranking)
     if model == evidence.best_network(ranking) and (chosen is None or evidence.records[chosen]["kind"] != "network"):
         return "network"
