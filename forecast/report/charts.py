@@ -60,7 +60,7 @@ def line_chart(lines: Sequence[Line], axes: Axes) -> str:
     room = max((len(line.name) for line in named), default=0) * CHARACTER + 12 if named else 10.0
     figure = _frame(lines, axes, room)
     for line in lines:
-        figure.add(_drawn(figure, line))
+        figure.add(_drawn(figure, line, axes.show or words.figure))
     figure.add(*_end_labels(figure, named))
     _hover(figure, lines, axes)
     return figure.render()
@@ -88,7 +88,7 @@ def _frame(lines: Sequence[Line], axes: Axes, room: float) -> Figure:
     return figure
 
 
-def _drawn(figure: Figure, line: Line) -> str:
+def _drawn(figure: Figure, line: Line, show: Callable[[float], str]) -> str:
     x, y = inside(line.x, line.y, figure.y.low, figure.y.high)
     parts = []
     if line.band:
@@ -100,7 +100,7 @@ def _drawn(figure: Figure, line: Line) -> str:
     if line.dot is not None:
         at = float(figure.x(line.x[line.dot])), float(figure.y(line.y[line.dot]))
         parts.append(tag("circle", cx=at[0], cy=at[1], r=3.2, cls=f"dot {line.role}"))
-    values = " ".join(words.figure(v) for v in line.y) if line.role in NAMED else None
+    values = "|".join(show(v) if np.isfinite(v) else "" for v in line.y) if line.role in NAMED else None
     named = {"data_name": line.name, "data_y": values} if values else {}
     tip = {"data_tip": line.tip} if line.tip else {}
     return tag("g", "".join(parts), cls="s", data_model=line.model or None, **named, **tip)

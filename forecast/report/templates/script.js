@@ -88,9 +88,9 @@
       const [at, x] = nearest(svg, event);
       const moment = (svg.dataset.xl || "").split("|")[at];
       if (moment) words.unshift(moment);
-      all("[data-y]", svg).forEach((mark) => {
-        const shown = mark.dataset.y.split(" ")[at];
-        if (!mark.classList.contains("off") && shown && shown !== "–") words.push(mark.dataset.name + ": " + shown);
+      all("[data-y]", svg).reverse().forEach((mark) => {
+        const shown = mark.dataset.y.split("|")[at];
+        if (!mark.classList.contains("off") && shown) words.push(mark.dataset.name + ": " + shown);
       });
       cross(svg, x);
     }
