@@ -13,7 +13,7 @@ from pydantic import Field
 
 from forecast import search
 from forecast.config.reading import Config
-from forecast.network import Block, Dropout, Network, Shapes
+from forecast.network import Block, Dropout, Network, Recurrent, Shapes
 from forecast.windows import Layout, Windows
 
 ModelKind = Literal["baseline", "linear", "statistical", "network"]
@@ -104,3 +104,25 @@ def dropped(blocks: tuple[Block, ...], rate: float) -> tuple[Block, ...]:
     for i, block in enumerate(blocks):
         result += [Dropout(f"drop_{i}", rate), block] if i else [block]
     return (*result, Dropout("drop_out", rate))
+
+
+class RecurrentSpec(NetworkSpec):
+    """Recurrent layers of one kind of cell in series ("sequential" or stacked recursion); the simplest one has one."""
+
+    cell: ClassVar[str]
+
+    units: int = Field(32, ge=1)
+    layers: int = Field(1, ge=1)
+
+    def options(self) -> dict[str, Any]:
+        """The cell's options, by their names in `forecast.cells`."""
+        return {}
+
+    def build(self, shapes: Shapes) -> Network:
+        layers: tuple[Block, ...] = tuple(
+            Recurrent(f"{self.cell}_{i}", self.cell, self.units, self.options()) for i in range(self.layers)
+        )
+        return Network(dropped(layers, self.dropout), shapes, self.future_units)
+
+    def space(self) -> Mapping[str, search.Dimension]:
+        return {**super().space(), "units": search.Choice((16, 32, 64))}

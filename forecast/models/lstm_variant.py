@@ -1,0 +1,22 @@
+"""LSTM variants: forget gate absent or coupled to the input gate, linear output, diagonal peepholes."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from forecast.models.base import RecurrentSpec
+
+
+class Spec(RecurrentSpec):
+    cell: ClassVar[str] = "lstm_variant"
+    summary: ClassVar[str] = "An LSTM with another forget gate, output or peepholes."
+    equation: ClassVar[str] = "c = f*c + (1-f)*g or c + i*g; h = o*c or o*tanh(c); i,f see c[t-1], o sees c[t]"
+    source: ClassVar[str] = "Gers & Schmidhuber 2000; Greff et al. 2017"
+
+    family: Literal["lstm_variant"] = "lstm_variant"
+    forget: Literal["gate", "none", "coupled"] = "gate"
+    output: Literal["tanh", "linear"] = "tanh"
+    peepholes: Literal["none", "current", "previous"] = "current"
+
+    def options(self) -> dict[str, Any]:
+        return {"forget": self.forget, "output": self.output, "peepholes": self.peepholes}

@@ -1,0 +1,23 @@
+"""Multi-level feedback: a higher layer's delayed output enters the lower layers."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from forecast.models.base import RecurrentSpec
+
+
+class Spec(RecurrentSpec):
+    cell: ClassVar[str] = "multi_level"
+    summary: ClassVar[str] = "Stacked layers with feedback from higher to lower ones."
+    equation: ClassVar[str] = "h_l[t] = f(V_l h_{l-1}[t] + sum_{m>=l} W_lm h_m[t-1] + b_l)"
+    source: ClassVar[str] = "Chung, Gulcehre, Cho & Bengio 2015, without gates"
+
+    family: Literal["multi_level"] = "multi_level"
+    levels: int = Field(2, ge=2)
+    activation: Literal["tanh", "sigmoid", "relu", "softplus"] = "tanh"
+
+    def options(self) -> dict[str, Any]:
+        return {"levels": self.levels, "activation": self.activation}

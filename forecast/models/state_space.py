@@ -1,0 +1,21 @@
+"""Neural state-space model: the next state is a perceptron, of any depth, of input and state."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from forecast.models.base import RecurrentSpec
+
+
+class Spec(RecurrentSpec):
+    cell: ClassVar[str] = "state_space"
+    summary: ClassVar[str] = "State updated by a multi-layer perceptron shared over time."
+    equation: ClassVar[str] = "h[t] = MLP(x[t], h[t-1]); y[t] = U h[t] + c"
+    source: ClassVar[str] = "Zamarreno & Vega 1998; Suykens, Vandewalle & De Moor 1996"
+
+    family: Literal["state_space"] = "state_space"
+    hidden: tuple[int, ...] = (32,)
+    activation: Literal["tanh", "sigmoid", "relu", "softplus"] = "tanh"
+
+    def options(self) -> dict[str, Any]:
+        return {"hidden": self.hidden, "activation": self.activation}
