@@ -28,6 +28,8 @@ def prepare_runtime(threads: int = 1, deterministic: bool = True) -> None:
     quiet()
     import tensorflow as tf
 
+    # One traced function per network is the design; TensorFlow takes it for careless retracing and warns each trial.
+    tf.get_logger().setLevel("ERROR")
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     threading = tf.config.threading
