@@ -50,7 +50,7 @@ def teacher_forced(network: Network, model: keras.Model) -> keras.Model:
 def carried(network: Network, model: keras.Model) -> keras.Model:
     """The same model, weights shared, with the states in and out, so that one pass can be cut into chunks.
 
-    Inputs `{"past", "future", "states"}`, outputs `{"forecast", "states"}`; the first states are `first_states`.
+    Inputs `{"past", "future", "states"}`, outputs `{"forecast", "states"}`; before the first row stand `first_states`.
     """
     if not network.every_step:
         raise InputError(
@@ -60,12 +60,22 @@ def carried(network: Network, model: keras.Model) -> keras.Model:
     return Wiring.over(network, model).model(carry=True)
 
 
-def first_states(network: Network, weights: Mapping[str, np.ndarray], batch: int) -> dict[str, np.ndarray]:
-    """The states before the first row, by "<block path>/<state>", as `carried` takes them; batch first."""
-    from forecast.inference.streaming import initial
+def first_states(carrying: keras.Model, batch: int) -> dict[str, np.ndarray]:
+    """The states before the first row, "<block path>/<state>", as the model made by `carried` takes them; batch first.
 
-    blocks = initial(network, weights, batch).blocks
-    return {f"{path}/{name}": state for path, states in blocks.items() for name, state in states.items()}
+    Zeros, or the cell's learnt or random initial state.
+    """
+    weights = dict(named_weights(carrying))
+    return {path: _first_state(path, state, weights, batch) for path, state in carrying.input["states"].items()}
+
+
+def _first_state(path: str, state: keras.KerasTensor, weights: Mapping[str, keras.Variable], batch: int) -> np.ndarray:
+    block, _, name = path.rpartition("/")
+    for owner in (block, f"{block}/encoder"):
+        own = f"{owner}/initial_{name}"
+        if own in weights:
+            return np.repeat(weights[own].numpy()[None], batch, axis=0)
+    return np.zeros((batch, *state.shape[1:]), state.dtype)
 
 
 def get_weights(model: keras.Model) -> dict[str, np.ndarray]:

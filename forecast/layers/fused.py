@@ -72,10 +72,9 @@ def rows(sequence: tf.Tensor) -> tf.Tensor:
 
 def steps_of(sequence: tf.Tensor) -> tf.TensorArray:
     """The steps of `(T, ...)`, to be read inside a loop without copying them."""
-    array = tf.TensorArray(sequence.dtype, size=tf.shape(sequence)[0], element_shape=sequence.shape[1:])
-    return array.unstack(sequence)
+    return collector(tf.shape(sequence)[0], sequence.shape[1:], sequence.dtype).unstack(sequence)
 
 
 def collector(steps: tf.Tensor, batch_shape: tf.TensorShape, dtype: tf.DType) -> tf.TensorArray:
     """An empty array for `steps` results of one loop."""
-    return tf.TensorArray(dtype, size=steps, element_shape=batch_shape)
+    return tf.TensorArray(dtype, size=steps, element_shape=batch_shape, clear_after_read=False)
