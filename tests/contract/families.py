@@ -1,0 +1,83 @@
+"""Every family with its default options on the two shops, ready to forecast; a family added later is found here too.
+
+Networks get random weights that are nowhere zero: after a short training the read-out is still so small that a fault
+in the network would hide behind the skip.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from forecast.cells.weights import initialise, weight_shapes
+from forecast.forecaster import Budget, Forecaster, Problem, fit, network_of
+from forecast.models import families
+from forecast.models.base import ModelSpec, NetworkSpec, StatisticalSpec
+from forecast.network import Network
+from forecast.scaling import transform
+from tests import problems
+
+FAMILIES = families()
+NETWORKS = [name for name, spec in FAMILIES.items() if issubclass(spec, NetworkSpec)]
+SKIPS = ("linear", "last", "seasonal", "none")
+CASES = [(name, skip) for name in FAMILIES for skip in (SKIPS if name in NETWORKS else (None,))]
+
+
+def over(cases: list[tuple[str, str | None]]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(("family", "skip"), cases, ids=[f"{n}-{s}" if s else n for n, s in cases])
+
+
+EVERY = over(CASES)
+EVERY_WINDOWED = over([(name, s) for name, s in CASES if not issubclass(FAMILIES[name], StatisticalSpec)])
+"""A statistical model's state is filtered from the first row on: it alone may look back beyond the lookback."""
+EVERY_NETWORK = pytest.mark.parametrize("family", NETWORKS)
+
+
+def spec_of(family: str) -> ModelSpec:
+    return FAMILIES[family](family=family)
+
+
+def network(family: str) -> Network:
+    return network_of(spec_of(family), problems.dataset())
+
+
+def random_weights(network: Network, seed: int = 0) -> dict[str, np.ndarray]:
+    """The initial weights moved a little everywhere: far from zero, and not so far that a recurrence is chaotic."""
+    rng = np.random.default_rng(seed)
+    first = initialise(network, seed)
+    return {
+        name: (first[name] + rng.normal(0, 0.05, weight.shape)).astype(np.float32)
+        for name, weight in weight_shapes(network).items()
+    }
+
+
+def made(problem: Problem, family: str, skip: str | None) -> Forecaster:
+    """The family on a problem: networks with random weights, everything else fitted."""
+    spec = spec_of(family)
+    if not isinstance(spec, NetworkSpec):
+        return fit(problem, spec, skip=None, seed=0, budget=Budget(0, 1)).forecaster
+    net = network_of(spec, problem.panel.dataset)
+    part = problem.skip(skip, net.shapes.horizon)
+    about = (problem.panel.name, problem.panel.dataset, spec, problem.scaling)
+    return Forecaster(*about, skip=part, weights=random_weights(net))
+
+
+@cache
+def forecaster(family: str, skip: str | None) -> Forecaster:
+    return made(problems.shops(), family, skip)
+
+
+def scored_rows() -> dict[str, np.ndarray]:
+    shops = problems.shops()
+    return {uid: shops.rows(uid, "test") for uid in shops.blocks}
+
+
+def in_scaled_units(model: Forecaster, uid: str, raw: np.ndarray) -> np.ndarray:
+    """(..., O) forecasts as the network's errors are measured."""
+    parts = []
+    for output, column in enumerate(model.dataset.target):
+        units = transform(raw[..., output].ravel(), column).reshape(raw.shape[:-1])
+        parts.append((units - model.scaling.centre[uid][output]) / model.scaling.scale[uid][output])
+    return np.stack(parts, axis=-1)

@@ -1,0 +1,159 @@
+"""One contract over every family and skip: what a forecast may see, and what it must not depend on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from forecast.errors import InputError
+from forecast.forecaster import Forecaster, Problem
+from forecast.models.base import LinearSpec
+from forecast.network import EncoderDecoder
+from forecast.panel import Panel, Series
+from tests import problems
+from tests.contract.families import (
+    EVERY,
+    EVERY_WINDOWED,
+    FAMILIES,
+    forecaster,
+    in_scaled_units,
+    made,
+    scored_rows,
+    spec_of,
+)
+
+H, LOOKBACK = problems.HORIZON, problems.LOOKBACK
+
+
+@EVERY
+def test_a_forecast_has_an_axis_each_for_origin_horizon_and_output(family, skip):
+    rows = scored_rows()
+    found = forecaster(family, skip).predict(problems.shops().panel, rows)
+    assert {uid: values.shape for uid, values in found.items()} == {uid: (len(at), H, 2) for uid, at in rows.items()}
+    assert all(np.isfinite(values).all() for values in found.values())
+
+
+@EVERY
+@pytest.mark.parametrize("garbage", [np.nan, 1e30], ids=["nan", "huge"])
+def test_nothing_after_the_origin_changes_a_bit(family, skip, garbage):
+    panel = problems.copied(problems.shops().panel)
+    for uid, rows in scored_rows().items():
+        seen, series = rows[: len(rows) // 2], panel.by_id[uid]
+        before = forecaster(family, skip).predict(panel, {uid: seen})
+        series.values[seen[-1] + 1 :] = garbage
+        series.future[seen[-1] + H + 1 :] = garbage
+        np.testing.assert_array_equal(forecaster(family, skip).predict(panel, {uid: seen})[uid], before[uid])
+
+
+@EVERY
+def test_what_is_known_ahead_is_seen_up_to_the_horizon(family, skip):
+    panel, model = problems.copied(problems.shops().panel), forecaster(family, skip)
+    row = scored_rows()["north"][:1]
+    before = model.predict(panel, {"north": row})["north"]
+    panel.by_id["north"].future[row[0] + H] += 1
+    after = model.predict(panel, {"north": row})["north"]
+    assert (after[:, -1] != before[:, -1]).any() == reads_the_calendar(model)
+
+
+def reads_the_calendar(model: Forecaster) -> bool:
+    network = model.network
+    if isinstance(model.spec, LinearSpec) or (network and model.skip.kind == "linear"):
+        return True
+    return network is not None and bool(
+        network.future_units or any(isinstance(block, EncoderDecoder) for block in network.blocks)
+    )
+
+
+@EVERY
+def test_the_past_alone_up_to_the_origin_gives_the_same_forecast(family, skip):
+    panel, model = problems.shops().panel, forecaster(family, skip)
+    for uid, rows in scored_rows().items():
+        row = rows[len(rows) // 2]
+        served = model.predict_latest(panel.until(panel.by_id[uid].ds[row]))[uid]
+        np.testing.assert_allclose(*(in_scaled_units(model, uid, f) for f in (served, at(model, uid, row))), atol=1e-6)
+
+
+@EVERY_WINDOWED
+def test_exactly_the_lookback_is_seen(family, skip):
+    """What a service gets, the last `lookback` rows, gives what the backtest gave from the whole series."""
+    model = forecaster(family, skip)
+    for uid, rows in scored_rows().items():
+        for row in rows[:: len(rows) // 3]:
+            served = served_from(model, problems.shops().panel, uid, row)
+            backtested = at(model, uid, row)
+            np.testing.assert_allclose(
+                in_scaled_units(model, uid, served), in_scaled_units(model, uid, backtested), atol=1e-6
+            )
+
+
+@EVERY_WINDOWED
+@pytest.mark.parametrize("transform", ["diff", "logdiff"])
+def test_a_difference_over_the_edge_of_the_lookback_is_not_seen(family, skip, transform):
+    problem = differenced(transform)
+    model = made(problem, family, skip)
+    row = problem.rows("north", "test")[1]
+    backtested = model.predict(problem.panel, {"north": np.array([row])})["north"][0]
+    served = served_from(model, problem.panel, "north", row)
+    np.testing.assert_allclose(served, backtested, rtol=1e-5)
+
+
+@cache
+def differenced(transform: str) -> Problem:
+    target = {"column": "price", "transform": transform}
+    past = [{"column": "wind", "transform": transform, "max_missing": 0.2, "level": "drifting"}]
+    return problems.problem_of(problems.frame(), target=target, past=past)
+
+
+def served_from(model: Forecaster, panel: Panel, uid: str, row: int) -> np.ndarray:
+    """(H, O): the latest forecast of a panel that holds nothing but the lookback of `row`."""
+    series, start = panel.by_id[uid], row + 1 - LOOKBACK
+    short = Series(uid, series.ds[start : row + 1], series.values[start : row + 1], series.future[start : row + 1 + H])
+    return model.predict_latest(replace(panel, series=(short,)))[uid]
+
+
+def at(model: Forecaster, uid: str, row: int) -> np.ndarray:
+    """(H, O): the backtest's forecast at one row."""
+    return model.predict(problems.shops().panel, {uid: np.array([row])})[uid][0]
+
+
+@EVERY
+def test_a_forecast_does_not_depend_on_those_beside_it(family, skip):
+    model = forecaster(family, skip)
+    for uid, rows in scored_rows().items():
+        together = in_scaled_units(model, uid, model.predict(problems.shops().panel, {uid: rows})[uid])
+        alone = in_scaled_units(model, uid, np.stack([at(model, uid, row) for row in rows]))
+        np.testing.assert_allclose(alone, together, atol=1e-6)
+
+
+@EVERY
+def test_a_saved_model_forecasts_the_same_bits_and_is_the_same_bytes(family, skip, tmp_path):
+    model, rows = forecaster(family, skip), scored_rows()
+    for name in ("first", "second"):
+        model.save(tmp_path / name)
+    loaded = Forecaster.load(tmp_path / "first")
+    assert loaded.n_params == model.n_params
+    found, wanted = (m.predict(problems.shops().panel, rows) for m in (loaded, model))
+    for uid in rows:
+        np.testing.assert_array_equal(found[uid], wanted[uid])
+    for path in (tmp_path / "first").iterdir():
+        assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
+
+
+@EVERY
+def test_too_short_a_history_is_refused_with_what_is_needed(family, skip):
+    with pytest.raises(InputError, match=rf"'north': a forecast at row 5 has 6 rows of history; lookback={LOOKBACK}"):
+        at(forecaster(family, skip), "north", 5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_says_what_it_is_and_where_it_comes_from(family):
+    spec = spec_of(family)
+    assert spec.family == family
+    for text in (spec.summary, spec.equation, spec.source):
+        assert len(text) > 8 and text == text.strip()
+    assert set(spec.space()) <= set(type(spec).model_fields)
+    for name, dimension in spec.space().items():
+        assert getattr(spec, name) in dimension, f"tuning starts from {name}'s default, which lies outside its range"

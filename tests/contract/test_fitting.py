@@ -1,0 +1,63 @@
+"""One contract over every network family as it is trained: five steps, twice."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from forecast import inference
+from forecast.forecaster import Budget, Fitted, Forecaster, fit
+from tests import problems
+from tests.contract.families import EVERY_NETWORK, network, scored_rows, spec_of
+
+BUDGET = Budget(steps=5, evaluate_every=5)
+
+
+@cache
+def twice(family: str) -> tuple[Fitted, Fitted]:
+    once, again = (fit(problems.shops(), spec_of(family), skip="linear", seed=0, budget=BUDGET) for _ in range(2))
+    return once, again
+
+
+@EVERY_NETWORK
+def test_equal_seeds_train_to_equal_bits(family):
+    once, again = twice(family)
+    assert once.curve[0][2] == again.curve[0][2] and once.curve[1:] == again.curve[1:]
+    assert once.best_step == again.best_step
+    assert once.forecaster.weights.keys() == again.forecaster.weights.keys()
+    for name, weight in once.forecaster.weights.items():
+        np.testing.assert_array_equal(weight, again.forecaster.weights[name])
+
+
+@EVERY_NETWORK
+def test_seeds_differ_in_where_they_begin(family):
+    net = network(family)
+    a, b = (inference.initialise(net, seed) for seed in (0, 1))
+    assert any((a[name] != b[name]).any() for name in a)
+
+
+@EVERY_NETWORK
+def test_training_looks_before_the_first_step_and_after_the_last_and_keeps_the_better(family):
+    fitted = twice(family)[0]
+    assert [step for step, _, _ in fitted.curve] == [0, 5]
+    best = min(fitted.curve, key=lambda look: look[2])
+    assert (fitted.best_step, fitted.validation_loss) == (best[0], best[2])
+    assert np.isfinite(fitted.curve[1][1]) and not fitted.note
+
+
+@EVERY_NETWORK
+def test_a_trained_model_survives_being_saved(family, tmp_path):
+    model, rows = twice(family)[0].forecaster, scored_rows()
+    model.save(tmp_path / "seed")
+    found, wanted = (m.predict(problems.shops().panel, rows) for m in (Forecaster.load(tmp_path / "seed"), model))
+    for uid in rows:
+        np.testing.assert_array_equal(found[uid], wanted[uid])
+
+
+@pytest.mark.parametrize("skip", ["linear", "last", "seasonal", "none"])
+def test_every_skip_can_be_trained_beside_a_network(skip):
+    fitted = fit(problems.shops(), spec_of("tdnn"), skip=skip, seed=0, budget=BUDGET)
+    assert fitted.forecaster.skip is not None and fitted.forecaster.skip.kind == skip
+    assert np.isfinite(fitted.validation_loss)
