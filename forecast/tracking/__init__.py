@@ -1,0 +1,11 @@
+"""The only door to MLflow: stages write records, this package publishes them idempotently.
+
+The records are the truth and MLflow is a view of them: a wiped database, a new URI or a restored run cache is healed
+by `sync`. Only the parent process calls this.
+"""
+
+from forecast.tracking.place import Place, place
+from forecast.tracking.publishing import Published, publish, sync
+from forecast.tracking.records import Record, read_records
+
+__all__ = ["Place", "Published", "Record", "place", "publish", "read_records", "sync"]

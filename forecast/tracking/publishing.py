@@ -1,0 +1,174 @@
+"""Which records are published already, which are not, and which runs no record stands behind any more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from forecast.tracking import runs, store, views
+from forecast.tracking.place import Place, place
+from forecast.tracking.records import Record, datasets, read_comparison, read_records
+from forecast.tracking.writing import CANDIDATE, CURRENT, DIGEST, PARENT, PUBLISHER, TRIAL, Writer
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+Report = Callable[[int, int, str], None]
+"""(records done, all records, name of the one just done); for progress."""
+
+
+@dataclass
+class Published:
+    """What a call changed, by name of run; `unchanged` counts the records that were there already."""
+
+    made: list[str] = field(default_factory=list)
+    set_aside: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+    unchanged: int = 0
+    pages: dict[str, str] = field(default_factory=dict)
+    """Per dataset, the part of the address after the server's that opens its leaderboard."""
+
+
+def sync(
+    root: Path, tracking_uri: str = "", *, now: float, revision: str = "", report: Report | None = None
+) -> Published:
+    """Make the store show exactly the records below `root`, whatever happened to it or to an earlier publisher.
+
+    `tracking_uri` is the value of MLFLOW_TRACKING_URI; `now` in seconds since 1970; `revision` the git commit.
+    """
+    names = datasets(root)
+    records = [record for name in names for record in read_records(root, name)]
+    sentences = {name: read_comparison(root, name).sentences for name in names}
+    where = place(root, tracking_uri)
+    return publish(records, where, now=now, revision=revision, sentences=sentences, complete=True, report=report)
+
+
+def publish(
+    records: Sequence[Record],
+    where: Place,
+    *,
+    now: float,
+    revision: str = "",
+    sentences: Mapping[str, Sequence[str]] | None = None,
+    complete: bool = False,
+    report: Report | None = None,
+) -> Published:
+    """Publish what is not published yet; afterwards each record's candidate has exactly one current parent run.
+
+    `sentences`: the verdict per dataset in plain words. `complete`: these are all records of their datasets, so any
+    other current run is set aside (only in a store of this project's own).
+    Raises `ForecastError` when the store cannot be written; what is published by then stays.
+    """
+    result = Published()
+    done = 0
+    if not records:
+        return result
+    with store.opened(where) as client:
+        for name in dict.fromkeys(record.dataset for record in records):
+            mine = [record for record in records if record.dataset == name]
+            experiment_id = store.experiment(client, name, where).experiment_id
+            writer = Writer(client, experiment_id, where.publisher, int(1000 * now), revision)
+            shelf = _Shelf.of(client, experiment_id, writer, where, result)
+            shelf.describe((sentences or {}).get(name, ()))
+            result.pages[name] = views.page(experiment_id)
+            for number, record in enumerate(mine):
+                shelf.put(record, number)
+                done += 1
+                if report is not None:
+                    report(done, len(records), f"{name}: {record.name}")
+            if complete and where.owned:
+                shelf.keep_only({record.candidate for record in mine})
+    return result
+
+
+@dataclass
+class _Shelf:
+    """The runs of one experiment, as they are and as they should be."""
+
+    client: MlflowClient
+    experiment_id: str
+    writer: Writer
+    result: Published
+    current: dict[str, list[Run]]
+
+    @classmethod
+    def of(cls, client: MlflowClient, experiment_id: str, writer: Writer, where: Place, result: Published) -> _Shelf:
+        shelf = cls(client, experiment_id, writer, result, {})
+        for run in shelf._search("attributes.status = 'RUNNING'"):
+            if where.owned or run.data.tags.get(PUBLISHER) == where.publisher:
+                shelf._mark_trials(run, current=False)
+                writer.close(run.info.run_id, run.info.run_name)
+                result.closed.append(run.info.run_name)
+        for run in shelf._search(f"tags.{CURRENT} = 'true' AND tags.kind != '{TRIAL}'"):
+            shelf.current.setdefault(run.data.tags[CANDIDATE], []).append(run)
+        return shelf
+
+    def describe(self, sentences: Sequence[str]) -> None:
+        """The experiment's page: the verdict, and how to read the runs."""
+        there = self.client.get_experiment(self.experiment_id)
+        for name, value in views.experiment_tags(sentences, there.creation_time or 0).items():
+            if there.tags.get(name) != value:
+                self.client.set_experiment_tag(self.experiment_id, name, value)
+
+    def put(self, record: Record, number: int) -> None:
+        current = self.current.get(record.candidate, [])
+        known = next((run for run in current if run.data.tags.get(DIGEST) == record.digest), None)
+        known = known or next(iter(self._search(f"tags.{DIGEST} = '{record.digest}'")), None)
+        if known is None:
+            self.writer.write(record, number)
+            self.result.made.append(f"{record.dataset}: {record.name}")
+        else:
+            self._refresh(known, record)
+            self.result.unchanged += 1
+        for run in current:
+            if known is None or run.info.run_id != known.info.run_id:
+                self._set_aside(run)
+
+    def keep_only(self, candidates: set[str]) -> None:
+        for candidate, gone in self.current.items():
+            if candidate not in candidates:
+                for run in gone:
+                    self._set_aside(run)
+
+    def _refresh(self, run: Run, record: Record) -> None:
+        """What may change without the record: its name in the list, and what other candidates decide."""
+        run_id, tags = run.info.run_id, run.data.tags
+        wanted = {**runs.verdict_tags(record), CURRENT: "true"}
+        if tags.get(CURRENT) != "true":
+            self._mark_trials(run, current=True)
+        changed = {name: value for name, value in wanted.items() if tags.get(name) != value}
+        if changed:
+            self.writer.tag(run_id, changed)
+        for name in tags:
+            if name.startswith("against_") and name not in wanted:
+                self.client.delete_tag(run_id, name)
+        if run.info.run_name != record.name:
+            self.client.update_run(run_id, name=record.name)
+        if runs.costs(record) and "cpu_seconds" not in run.data.metrics:
+            self.writer.log_costs(run_id, record)
+
+    def _set_aside(self, run: Run) -> None:
+        """Kept, to compare with; but no longer taken for the newest."""
+        self._mark_trials(run, current=False)
+        name = run.info.run_name.partition(", earlier")[0]
+        made = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
+        self.writer.tag(run.info.run_id, {CURRENT: "false", "chosen": "false"})
+        self.client.update_run(run.info.run_id, name=f"{name}, earlier ({made:%Y-%m-%d %H:%M} UTC)")
+        self.result.set_aside.append(name)
+
+    def _mark_trials(self, run: Run, *, current: bool) -> None:
+        for trial in self._search(f"tags.{PARENT} = '{run.info.run_id}'"):
+            self.writer.tag(trial.info.run_id, {CURRENT: str(current).lower()})
+
+    def _search(self, condition: str) -> list[Run]:
+        found, token = [], None
+        while True:
+            page = self.client.search_runs([self.experiment_id], condition, max_results=1000, page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                return found

@@ -1,0 +1,156 @@
+"""Opening MLflow: quiet, without telemetry, its database made and migrated by one process at a time."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from forecast import files
+from forecast.errors import ForecastError, InputError
+from forecast.tracking.place import Place
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment
+
+PATIENCE = 300.0
+"""Seconds to wait for another process that is publishing to the same store."""
+
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
+"""What MLflow reads from the environment; a value the user has set stays."""
+
+
+@contextmanager
+def opened(place: Place) -> Iterator[MlflowClient]:
+    """A client of the store at `place`, which nobody else of this project or file uses meanwhile.
+
+    Raises `InputError` for a file that is no MLflow database, `ForecastError` when the store cannot be reached or
+    written, `BusyError` when another process holds it longer than `PATIENCE`.
+    """
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    with files.locked(place.lock, what=f"Publishing to {_shown(place.uri)}", timeout=PATIENCE):
+        _require_database(place)
+        with _without_their_warnings(), _explained(place):
+            client = _client(place.uri)
+            try:
+                yield client
+            finally:
+                _forget(place.uri)
+
+
+def experiment(client: MlflowClient, name: str, place: Place) -> Experiment:
+    """The experiment `name`, made, restored from the bin, or made anew when its artifacts are gone.
+
+    Artifact locations are absolute and fixed: after the project was moved or mlartifacts/ was deleted the old ones
+    lead nowhere, and the records can restore everything.
+    """
+    found = client.get_experiment_by_name(name)
+    if found is not None and _lost(found.artifact_location):
+        client.rename_experiment(found.experiment_id, f"{name} (artifacts lost, {found.experiment_id})")
+        if found.lifecycle_stage == "active":
+            client.delete_experiment(found.experiment_id)
+        found = None
+    if found is None:
+        return client.get_experiment(client.create_experiment(name, artifact_location=_location(name, place)))
+    if found.lifecycle_stage != "active":
+        client.restore_experiment(found.experiment_id)
+    return found
+
+
+def _location(name: str, place: Place) -> str | None:
+    if place.artifact_root is None:
+        return None
+    folder = place.artifact_root / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.as_uri()
+
+
+def _lost(location: str) -> bool:
+    return location.startswith("file:") and not _path(location).exists()
+
+
+def _path(location: str) -> Path:
+    from urllib.parse import unquote, urlsplit
+
+    return Path(unquote(urlsplit(location).path))
+
+
+def _client(uri: str) -> MlflowClient:
+    from mlflow import MlflowClient
+
+    # They announce each migration step and advise on signatures; the run's progress display must not be broken.
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    client = MlflowClient(tracking_uri=uri)
+    client.search_experiments(max_results=1)  # makes and migrates the database, under the lock
+    return client
+
+
+def _forget(uri: str) -> None:
+    """Close the connections MLflow keeps per URI: a long-lived process would go on writing to a deleted file."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from mlflow.tracking._tracking_service import utils
+
+    engine = SqlAlchemyStore._engine_map.pop(uri, None)
+    if engine is not None:
+        engine.dispose()
+    utils._tracking_store_registry._get_store_with_resolved_uri.cache_clear()
+
+
+def _require_database(place: Place) -> None:
+    """MLflow would retry for more than a minute, then show a traceback."""
+    database = place.database
+    if database is None or not database.exists() or database.stat().st_size == 0:
+        return
+    with database.open("rb") as file:
+        if file.read(16) != b"SQLite format 3\0":
+            raise InputError(
+                f"{database}: not an SQLite database. Move it away or delete it; `forecast sync` publishes again."
+            )
+
+
+@contextmanager
+def _without_their_warnings() -> Iterator[None]:
+    """MLflow calls what SQLAlchemy deprecates, and advises on type hints; nobody here can act on either."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"mlflow|sqlalchemy|alembic")
+        yield
+
+
+@contextmanager
+def _explained(place: Place) -> Iterator[None]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise ForecastError(
+            f"MLflow at {_shown(place.uri)}: {lines[0]}. {_advice(str(error))} "
+            "The records in data/ are complete; `forecast sync` publishes what is missing."
+        ) from error
+
+
+def _advice(message: str) -> str:
+    if "out-of-date database schema" in message or "Can't locate revision" in message:
+        return "The database is of another MLflow version: run `.venv/bin/mlflow db upgrade <URI>`, or delete it."
+    if "disk is full" in message or "No space left" in message:
+        return "Free some space (`forecast clean` removes what can be made again)."
+    return "Check the address, the server and the file's permissions."
+
+
+def _shown(uri: str) -> str:
+    """Without the password of a database URL."""
+    head, _, tail = uri.rpartition("@")
+    return f"{head.partition('://')[0]}://...@{tail}" if head else uri

@@ -1,0 +1,166 @@
+"""One record becomes one parent run, its trials child runs: a few calls each, no global MLflow state."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from forecast import files
+from forecast.tracking import plots, runs
+from forecast.tracking.records import Record
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CANDIDATE, CURRENT, DIGEST = "candidate", "current", "record"
+PARENT, PUBLISHER = "mlflow.parentRunId", "mlflow.user"
+TRIAL = "trial"
+SERVED = Path(__file__).with_name("served.py")
+REQUIREMENTS = ("numpy", "pandas", "pandera", "pydantic", "pyyaml", "exchange-calendars", "filelock")
+BATCH = 1000
+"""Metrics that MLflow takes in one call."""
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Writes runs to one experiment; `start` in milliseconds since 1970."""
+
+    client: MlflowClient
+    experiment_id: str
+    publisher: str
+    start: int
+    revision: str = ""
+
+    def write(self, record: Record, number: int) -> None:
+        """The parent run with everything under it; it becomes current last, when nothing is missing any more."""
+        # Lists are sorted by creation: so parents stand above trials, and the best model first.
+        start = self.start + 1 + number
+        commit = {"mlflow.source.git.commit": self.revision} if self.revision else {}
+        own = {CANDIDATE: record.candidate, CURRENT: "false", **runs.tags(record), **commit}
+        with self._run(record.name, start, own) as run_id:
+            points = runs.scores(record) + runs.curves(record.content)
+            values = runs.parameters(record.content.get("params", {}), record.content.get("tuned"))
+            self._log(run_id, values, points, start)
+            self._log_dataset(run_id, record)
+            self._write_trials(record, run_id)
+            self._log_files(run_id, record)
+            self.tag(run_id, {**runs.verdict_tags(record), DIGEST: record.digest, CURRENT: "true"})
+            seconds = record.cost.get("wall_seconds", 0.0)
+            self._end(run_id, failed=record.failed, at=start + int(1000 * seconds))
+
+    def log_costs(self, run_id: str, record: Record) -> None:
+        self._log(run_id, {}, runs.costs(record), self.start)
+
+    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+
+    def close(self, run_id: str, name: str) -> None:
+        """End a run whose publishing did not come to its end."""
+        self.tag(run_id, {CURRENT: "false", "reason": "publishing was interrupted"})
+        self.client.update_run(run_id, status="FAILED", name=f"{name} (interrupted)")
+        self._end(run_id, failed=True, at=self.start)
+
+    def _write_trials(self, record: Record, parent: str) -> None:
+        trials = record.content.get("trials", ())
+        finished = [trial for trial in trials if trial.get("value") is not None]
+        best = min(finished, key=lambda trial: trial["value"], default=None)
+        for number, trial in enumerate(trials):
+            tags = {PARENT: parent, "model": str(record.content["model"]), CANDIDATE: record.candidate}
+            tags |= {"kind": TRIAL, "ranking": str(record.content.get("ranking"))}
+            tags |= {"best_trial": str(trial is best).lower(), CURRENT: "true"}
+            tags |= {"reason": str(trial["reason"])[: runs.LIMIT]} if trial.get("reason") else {}
+            name = f"trial {trial['number']}{' (best)' if trial is best else ''}: {record.name}"
+            start = self.start - number
+            with self._run(name, start, tags) as run_id:
+                self._log(run_id, runs.parameters(trial.get("params", {})), runs.trial_points(trial), start)
+                self._end(run_id, failed=trial.get("value") is None, at=start)
+
+    @contextmanager
+    def _run(self, name: str, start: int, tags: Mapping[str, str]) -> Iterator[str]:
+        """A new run that does not stay RUNNING when publishing it fails or is interrupted."""
+        technical = {PUBLISHER: self.publisher, "mlflow.source.name": "forecast"}
+        run = self.client.create_run(self.experiment_id, start, {**tags, **technical}, run_name=name)
+        try:
+            yield run.info.run_id
+        except BaseException:
+            with contextlib.suppress(Exception):  # the store itself may be what failed; `sync` closes it then
+                self.close(run.info.run_id, name)
+            raise
+
+    def _end(self, run_id: str, *, failed: bool, at: int) -> None:
+        self.client.set_terminated(run_id, "FAILED" if failed else "FINISHED", at)
+
+    def _log(self, run_id: str, values: Mapping[str, str], points: list[runs.Point], at: int) -> None:
+        from mlflow.entities import Metric, Param
+
+        metrics = [Metric(point.name, point.value, at, point.step) for point in points]
+        params = [Param(name, value) for name, value in values.items()]
+        for first in range(0, max(len(metrics), 1), BATCH):
+            self.client.log_batch(run_id, metrics[first : first + BATCH], params if first == 0 else ())
+
+    def _log_dataset(self, run_id: str, record: Record) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        digest = str(record.content.get("digests", {}).get("data", ""))[: runs.DIGEST_LENGTH]
+        source = f'{{"uri": "data/prepared/{record.dataset}/frame.parquet"}}'
+        data = Dataset(record.dataset, digest or "unknown", "local", source)
+        self.client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+
+    def _log_files(self, run_id: str, record: Record) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            upload = Path(folder, "files")
+            files.write_json(upload / "record.json", record.content)
+            forecasts = record.folder / "forecasts.parquet"
+            picture = plots.forecast_plot(forecasts, _title(record)) if forecasts.exists() else None
+            if picture is not None:
+                files.write_bytes(upload / "forecasts.png", picture)
+            self.client.log_artifacts(run_id, str(upload))
+            saved = record.folder / "seed-0"
+            if saved.exists():
+                self._log_model(run_id, record, saved, Path(folder, "model"))
+
+    def _log_model(self, run_id: str, record: Record, saved: Path, folder: Path) -> None:
+        """The forecaster of the first seed, loadable as `models:/<id>` and registrable in the UI."""
+        from mlflow.entities import LoggedModelOutput
+
+        _save_model(saved, folder)
+        name = record.name.replace(" (architecture alone)", "-architecture")
+        model = self.client.create_logged_model(self.experiment_id, name=name, source_run_id=run_id)
+        self.client.log_model_artifacts(model.model_id, str(folder))
+        self.client.finalize_logged_model(model.model_id, "READY")
+        self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+
+
+def _save_model(saved: Path, folder: Path) -> None:
+    import mlflow.pyfunc
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # advice about type hints and signatures
+        mlflow.pyfunc.save_model(
+            str(folder),
+            python_model=str(SERVED),
+            artifacts={"forecaster": str(saved)},
+            pip_requirements=list(_requirements()),
+        )
+
+
+@cache
+def _requirements() -> tuple[str, ...]:
+    """Given, because MLflow would take seconds to infer them and get them wrong."""
+    return tuple(f"{name}=={version(name)}" for name in REQUIREMENTS)
+
+
+def _title(record: Record) -> str:
+    mae = record.main_row.get("mae")
+    error = f", test MAE {float(mae):.4g}" if mae else ""
+    return f"{record.name} on {record.dataset}: the last forecasts of the test block{error}"

@@ -1,0 +1,322 @@
+"""Publishing is idempotent: whatever happens to the store or to an earlier publisher, one current run per model."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from forecast import files
+from forecast.errors import BusyError, ForecastError, InputError
+from forecast.tracking import place, publish, publishing, read_records, store, sync, writing
+from tests.records import CANDIDATES, write_comparison, write_records
+
+ROOT = Path(__file__).parents[2]
+NOW = 1_800_000_000.0
+NAMES = {"naive", "lstm", "lstm (architecture alone)"}
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory) -> Path:
+    """A migrated database without runs; making one takes longer than everything else here."""
+    root = tmp_path_factory.mktemp("empty")
+    with store.opened(place(root)):
+        pass
+    return root / "mlflow.db"
+
+
+@pytest.fixture
+def root(tmp_path, empty_database) -> Path:
+    project = write_records(tmp_path / "project")
+    shutil.copy(empty_database, project / "mlflow.db")
+    return project
+
+
+def runs_of(root: Path, *, uri: str = "", dataset: str = "weather", deleted: bool = False) -> list:
+    """Every run of the dataset's experiment, trials included."""
+    from mlflow.entities import ViewType
+
+    with store.opened(place(root, uri)) as client:
+        experiment = client.get_experiment_by_name(dataset)
+        view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
+        return list(client.search_runs([experiment.experiment_id], run_view_type=view))
+
+
+def parents(runs: list) -> list:
+    return [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+
+
+def current(runs: list) -> list:
+    return [run for run in parents(runs) if run.data.tags["current"] == "true"]
+
+
+def assert_one_current_run_each(root: Path, **options) -> None:
+    runs = runs_of(root, **options)
+    assert Counter(run.data.tags["candidate"] for run in current(runs)) == Counter(CANDIDATES)
+    assert {run.info.run_name for run in current(runs)} == NAMES
+    assert not [run for run in runs if run.info.status == "RUNNING"]
+    with_trials = {run.info.run_id for run in current(runs) if run.data.tags["candidate"] != "naive"}
+    trials = [run for run in runs if run.data.tags["kind"] == "trial" and run.data.tags["current"] == "true"]
+    assert Counter(run.data.tags["mlflow.parentRunId"] for run in trials) == dict.fromkeys(with_trials, 2)
+
+
+def change(root: Path, candidate: str = "lstm.linear", **values) -> None:
+    path = root / "data" / "trained" / "weather" / candidate / "record.json"
+    files.write_json(path, files.read_json(path) | values)
+
+
+def test_publishing_twice_makes_one_run_per_model(root):
+    first = sync(root, now=NOW)
+    second = sync(root, now=NOW + 60)
+    assert len(first.made) == 3 and first.unchanged == 0
+    assert second.made == [] and second.unchanged == 3 and second.set_aside == []
+    assert len(parents(runs_of(root))) == 3
+    assert_one_current_run_each(root)
+
+
+def test_a_deleted_database_is_restored_by_sync(root, empty_database):
+    sync(root, now=NOW)
+    for path in root.glob("mlflow.db*"):
+        path.unlink()
+    shutil.copy(empty_database, root / "mlflow.db")
+    assert len(sync(root, now=NOW).made) == 3
+    assert_one_current_run_each(root)
+
+
+def test_another_address_gets_every_run(root, empty_database):
+    sync(root, now=NOW)
+    shutil.copy(empty_database, root / "other.db")
+    assert len(sync(root, "sqlite:///other.db", now=NOW).made) == 3
+    assert_one_current_run_each(root, uri="sqlite:///other.db")
+
+
+def test_a_changed_record_leaves_exactly_one_current_run_and_keeps_the_earlier_one(root):
+    sync(root, now=NOW)
+    change(root, n_params=99)
+    result = sync(root, now=NOW + 3600)
+    assert result.made == ["weather: lstm"] and result.set_aside == ["lstm"] and result.unchanged == 2
+    assert_one_current_run_each(root)
+    earlier = [run for run in parents(runs_of(root)) if run.data.tags["current"] == "false"]
+    assert [run.info.run_name for run in earlier] == ["lstm, earlier (2027-01-15 08:00 UTC)"]
+
+
+def test_a_record_changed_back_makes_nothing_new(root):
+    sync(root, now=NOW)
+    change(root, n_params=99)
+    sync(root, now=NOW)
+    change(root, n_params=1234)
+    result = sync(root, now=NOW)
+    assert result.made == [] and result.set_aside == ["lstm"]
+    assert_one_current_run_each(root)
+
+
+def test_a_new_verdict_is_shown_on_the_run_that_is_there(root):
+    sync(root, now=NOW)
+    path = root / "data" / "compared" / "weather" / "verdicts.json"
+    verdicts = files.read_json(path)
+    for test in verdicts["tests"]:
+        test["word"] = "worse"
+    files.write_json(path, verdicts | {"tests": [test for test in verdicts["tests"] if test["family"] == "naive"]})
+    board = root / "data" / "compared" / "weather" / "leaderboard.csv"
+    files.write_text(board, board.read_text().replace(",True", ",False"))
+    assert sync(root, now=NOW).made == []
+    tags = next(run.data.tags for run in runs_of(root) if run.info.run_name == "lstm")
+    assert tags["against_naive"] == "worse" and "against_skip" not in tags and tags["chosen"] == "false"
+    assert "**worse**" in tags["mlflow.note.content"]
+
+
+def test_a_run_deleted_by_hand_is_made_again(root):
+    sync(root, now=NOW)
+    victim = next(run for run in runs_of(root) if run.info.run_name == "lstm")
+    with store.opened(place(root)) as client:
+        client.delete_run(victim.info.run_id)
+    assert sync(root, now=NOW).made == ["weather: lstm"]
+    assert len(current(runs_of(root))) == 3
+
+
+def test_a_deleted_experiment_is_restored(root):
+    sync(root, now=NOW)
+    with store.opened(place(root)) as client:
+        client.delete_experiment(client.get_experiment_by_name("weather").experiment_id)
+    sync(root, now=NOW)
+    assert len(current(runs_of(root))) == 3
+
+
+def test_runs_whose_artifacts_are_gone_are_published_again(root):
+    sync(root, now=NOW)
+    moved = root.rename(root.with_name("moved"))
+    assert len(sync(moved, now=NOW).made) == 3
+    assert_one_current_run_each(moved)
+    shutil.rmtree(moved / "mlartifacts")
+    assert len(sync(moved, now=NOW).made) == 3
+    assert_one_current_run_each(moved)
+
+
+def test_a_model_that_is_no_longer_there_is_set_aside(root):
+    sync(root, now=NOW)
+    shutil.rmtree(root / "data" / "trained" / "weather" / "lstm.last")
+    assert sync(root, now=NOW).set_aside == ["lstm (architecture alone)"]
+    assert {run.info.run_name for run in current(runs_of(root))} == {"naive", "lstm"}
+
+
+def test_publishing_some_records_leaves_the_others_alone(root):
+    sync(root, now=NOW)
+    some = [record for record in read_records(root, "weather") if record.candidate == "naive"]
+    assert publish(some, place(root), now=NOW).set_aside == []
+    assert_one_current_run_each(root)
+
+
+def test_a_failed_candidate_is_a_failed_run_with_its_reason(root):
+    write_records(root, failed=("lstm.last",))
+    shutil.rmtree(root / "data" / "trained" / "weather" / "lstm.last" / "seed-0")
+    sync(root, now=NOW)
+    failed = next(run for run in runs_of(root) if run.info.run_name == "lstm (architecture alone)")
+    assert failed.info.status == "FAILED"
+    assert failed.data.tags["reason"] == "the loss became NaN at step 12"
+    assert failed.data.tags["status"] == "failed" and failed.data.tags["current"] == "true"
+    assert "test/mae" not in failed.data.metrics
+    assert sync(root, now=NOW).made == []
+
+
+def test_an_interrupt_leaves_no_running_run_and_the_next_sync_completes(root, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writing.plots, "forecast_plot", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            sync(root, now=NOW)
+    stopped = runs_of(root)
+    assert {run.info.status for run in parents(stopped)} == {"FAILED"} and current(stopped) == []
+    assert parents(stopped)[0].info.run_name.endswith("(interrupted)")
+    assert len(sync(root, now=NOW).made) == 3
+    assert_one_current_run_each(root)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from forecast.tracking import sync, writing
+
+writing.plots.forecast_plot = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+sync(Path(sys.argv[1]), now=1.8e9)
+"""
+
+
+def test_a_run_left_running_by_kill_9_is_closed_by_sync(root):
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(root)], cwd=ROOT, env=environment())
+    assert killed.returncode == -signal.SIGKILL
+    assert "RUNNING" in {run.info.status for run in runs_of(root)}
+    result = sync(root, now=NOW)
+    assert len(result.closed) == 1 and len(result.made) == 3
+    assert_one_current_run_each(root)
+
+
+def test_any_dead_running_run_of_the_projects_own_store_is_closed(root):
+    sync(root, now=NOW)
+    with store.opened(place(root)) as client:
+        experiment = client.get_experiment_by_name("weather").experiment_id
+        run_id = client.create_run(experiment, run_name="left").info.run_id
+    assert sync(root, now=NOW).closed == ["left"]
+    with store.opened(place(root)) as client:
+        assert client.get_run(run_id).info.status == "FAILED"
+
+
+def test_a_run_of_somebody_else_in_a_shared_store_stays_running(root, tmp_path, empty_database):
+    shutil.copy(empty_database, tmp_path / "shared.db")
+    uri = f"sqlite:///{tmp_path}/shared.db"
+    sync(root, uri, now=NOW)
+    shared = place(root, uri)
+    assert not shared.owned
+    with store.opened(shared) as client:
+        experiment = client.get_experiment_by_name("weather").experiment_id
+        client.create_run(experiment, run_name="theirs", tags={"mlflow.user": "elsewhere:1"})
+        client.create_run(experiment, run_name="mine", tags={"mlflow.user": shared.publisher})
+    assert sync(root, uri, now=NOW).closed == ["mine"]
+
+
+FOUR = """
+import sys
+from pathlib import Path
+from forecast.tracking import sync
+sync(Path(sys.argv[1]), now=1.8e9)
+"""
+
+
+def test_four_processes_on_a_new_database_all_succeed(root):
+    (root / "mlflow.db").unlink()
+    command = [sys.executable, "-c", FOUR, str(root)]
+    started = [
+        subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True) for _ in range(4)
+    ]
+    said = [process.communicate()[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0, 0], said
+    assert said == ["", "", "", ""]
+    assert len(parents(runs_of(root))) == 3
+    assert_one_current_run_each(root)
+
+
+def test_a_store_held_by_another_process_is_reported_busy(root, monkeypatch):
+    monkeypatch.setattr(store, "PATIENCE", 0.05)
+    with store.opened(place(root)), pytest.raises(BusyError, match=f"PID {os.getpid()}"):
+        sync(root, now=NOW)
+
+
+def test_a_file_that_is_no_database_is_named(root):
+    (root / "mlflow.db").write_text("hello, this is a text file and no database")
+    with pytest.raises(InputError, match=r"mlflow\.db: not an SQLite database\. Move it away"):
+        sync(root, now=NOW)
+
+
+def test_a_database_that_cannot_be_written_is_one_message(root, monkeypatch):
+    from mlflow.exceptions import MlflowException
+
+    def full(*_, **__):
+        raise MlflowException("(sqlite3.OperationalError) database or disk is full\n[SQL: insert]")
+
+    monkeypatch.setattr("mlflow.MlflowClient.create_run", full)
+    with pytest.raises(ForecastError, match=r"disk is full\. Free some space .* `forecast sync` publishes what is"):
+        sync(root, now=NOW)
+
+
+def test_progress_names_each_record(root):
+    seen = []
+    sync(root, now=NOW, report=lambda done, total, name: seen.append((done, total, name)))
+    assert [entry[:2] for entry in seen] == [(1, 3), (2, 3), (3, 3)]
+    assert {entry[2] for entry in seen} == {f"weather: {name}" for name in NAMES}
+
+
+def test_two_datasets_are_two_experiments_with_a_page_each(root):
+    write_records(root, "stocks")
+    pages = sync(root, now=NOW).pages
+    assert set(pages) == {"weather", "stocks"} and pages["weather"] != pages["stocks"]
+    with store.opened(place(root)) as client:
+        tags = client.get_experiment_by_name("stocks").tags
+    assert tags["mlflow.note.content"].startswith("On stocks the network chosen on validation is better")
+    assert "mlflow.sharedViewState.leaderboard" in tags
+
+
+def test_records_without_a_comparison_can_be_published(root):
+    shutil.rmtree(root / "data" / "compared")
+    sync(root, now=NOW)
+    write_comparison(root, "weather", CANDIDATES, horizon=3, seeds=2)
+    assert len(sync(root, now=NOW).set_aside) == 3
+    assert_one_current_run_each(root)
+
+
+def test_nothing_to_publish_makes_no_database(tmp_path):
+    assert sync(tmp_path, now=NOW) == publishing.Published()
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_importing_tracking_does_not_import_mlflow():
+    code = "import sys, forecast.tracking; sys.exit('mlflow' in sys.modules or 'matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment()).returncode == 0
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
