@@ -33,12 +33,13 @@ class Reference:
 
 @dataclass(frozen=True)
 class Cube:
-    """One candidate's forecasts of one series: y (n, H), y_hat (seeds, n, H), last (n,)."""
+    """One candidate's forecasts of one series: y (n, H), y_hat (seeds, n, H), last (n,), and which seeds."""
 
     series: str
     y: np.ndarray
     y_hat: np.ndarray
     last: np.ndarray
+    seeds: tuple[int, ...]
 
 
 def cubes(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> list[Cube]:
@@ -46,12 +47,12 @@ def cubes(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> list[Cube]:
     result = []
     for name, rows in series_of(forecasts).groupby("series", sort=True):
         rows = rows.sort_values(["seed", "cutoff", "step"], kind="stable")
-        seeds, horizon = rows["seed"].nunique(), rows["step"].nunique()
-        shape = (seeds, len(rows) // (seeds * horizon), horizon)
+        seeds, horizon = tuple(sorted(int(seed) for seed in rows["seed"].unique())), rows["step"].nunique()
+        shape = (len(seeds), len(rows) // (len(seeds) * horizon), horizon)
         cutoffs = rows["cutoff"].to_numpy().reshape(shape)[0, :, 0]
         values = last[str(name)].reindex(cutoffs).to_numpy()
         y = rows["y"].to_numpy().reshape(shape)[0]
-        result.append(Cube(str(name), y, rows["y_hat"].to_numpy().reshape(shape), values))
+        result.append(Cube(str(name), y, rows["y_hat"].to_numpy().reshape(shape), values, seeds))
     return result
 
 
@@ -64,8 +65,8 @@ def series_of(forecasts: pd.DataFrame) -> pd.DataFrame:
 
 def members(cube: Cube) -> Iterator[tuple[str, np.ndarray]]:
     """Seeds one by one, then the mean of their forecasts where there are several."""
-    for number, y_hat in enumerate(cube.y_hat):
-        yield str(number), y_hat
+    for seed, y_hat in zip(cube.seeds, cube.y_hat, strict=True):
+        yield str(seed), y_hat
     if len(cube.y_hat) > 1:
         yield ENSEMBLE, cube.y_hat.mean(axis=0)
 

@@ -47,7 +47,8 @@ def train(
     fitted is a record with `status: failed`.
     """
     jobs_list = [job for candidate in planned for job in _jobs(run, candidate, tuned.get(candidate.name))]
-    todo = [job for job in jobs_list if not (job.folder / "fit.json").exists()]
+    # Two names for one configuration have one key, and are computed once.
+    todo = list({job.folder: job for job in jobs_list if not (job.folder / "fit.json").exists()}.values())
     for job in jobs_list:
         if job not in todo:
             advance(job.title)
