@@ -19,25 +19,27 @@ from tests.faults.test_files import small_disk as small_disk
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("resume")
+def twins(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two projects with the same code and data."""
+    folder = tmp_path_factory.mktemp("resume")
+    first = small_project.write_real(folder / "untouched")
+    shutil.copytree(first, folder / "struck")
+    return first, folder / "struck"
 
 
 @pytest.fixture(scope="module")
-def untouched(folder: Path) -> Path:
+def untouched(twins: tuple[Path, Path]) -> Path:
     """A run from start to end with one worker."""
-    root = small_project.write_real(folder / "untouched")
-    done = dvc(root, "repro", FORECAST_JOBS="1")
+    done = dvc(twins[0], "repro", FORECAST_JOBS="1")
     assert done.returncode == 0, done.stdout + done.stderr
-    return root
+    return twins[0]
 
 
 @pytest.fixture(scope="module")
-def struck(folder: Path) -> Iterator[Path]:
-    """The same project, for the run that the tests of this file strike one after the other."""
-    root = small_project.write_real(folder / "struck")
-    yield root
-    for process in processes_of(root):
+def struck(twins: tuple[Path, Path]) -> Iterator[Path]:
+    """The project for the run that the tests of this file strike one after the other."""
+    yield twins[1]
+    for process in processes_of(twins[1]):
         process.kill()
 
 
