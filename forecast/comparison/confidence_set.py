@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy import special
 
+from forecast.comparison.longrun import RUNS, Dependence, dependence, mean_error
 from forecast.errors import InputError
+
+Array = NDArray[np.float64]
 
 
 def model_confidence_set(
@@ -25,35 +31,74 @@ def model_confidence_set(
     `losses`: one row per origin in time order, one column per model. Hansen, Lunde & Nason (2011) with the maximum
     of the pairwise t statistics, by `arch.bootstrap.MCS` with the stationary bootstrap (Politis & Romano 1994). The
     mean block is that of Politis & White (2004) and at least the horizon and one season, in origins; seeded, so the
-    set is reproducible.
-    Columns that are equal origin by origin stand or fall together; too few origins exclude nobody.
+    set is reproducible. Columns that are equal origin by origin stand or fall together; too few origins exclude
+    nobody. The bootstrap is told the uncertainty of the tests, see `stretch`.
     """
     if losses.columns.has_duplicates or not np.isfinite(losses.to_numpy(dtype=float)).all():
         raise InputError(
             "The losses of a confidence set need one column per model and no missing value. Drop such models first."
         )
-    n = len(losses)
-    distinct = losses.T.drop_duplicates().T
-    if distinct.shape[1] < 2 or n < 2 * math.ceil(horizon / stride) or n < 8:
+    n, distinct = len(losses), losses.T.drop_duplicates().T
+    if distinct.shape[1] < 2 or n < max(RUNS, 2 * math.ceil(horizon / stride)):
         return [str(name) for name in losses.columns]
-    block = max(math.ceil(horizon / stride), math.ceil(season / stride), _block_length(distinct))
-    kept = {tuple(distinct[name]) for name in _survivors(distinct, size, reps, min(block, n // 2), seed)}
+    values = distinct.to_numpy(dtype=float)
+    block = max(math.ceil(horizon / stride), math.ceil(season / stride), _block_length(values))
+    block = min(block, n // 2)
+    values = stretch(values, block, dependence(n, horizon=horizon, season=season, stride=stride))
+    included = {distinct.columns[i] for i in _included(values, size, reps, block, seed)}
+    kept = {tuple(distinct[name]) for name in included}
     return [str(name) for name in losses.columns if tuple(losses[name]) in kept]
 
 
-def _block_length(losses: pd.DataFrame) -> int:
+def stretch(values: Array, block: int, allowed: Dependence) -> Array:
+    """`values` (n, models) with the same means and wider deviations, so that the bootstrap errs as the tests do.
+
+    A block bootstrap underestimates the variance of a dependent mean and knows no degrees of freedom: of six equal
+    models with AR(0.5) losses over 300 origins one or more left the 95 % set in 21 % of the simulations. All
+    deviations are multiplied by one factor, never below 1: the upper quartile, over pairs of models, of the tests'
+    97.5 % reach over the bootstrap's own. It brings that to the nominal 5 % (docs/protocol.md has the table).
+    """
+    ratios = [
+        _reach(difference, allowed) / bootstrap_error(difference, block)
+        for difference in (values[:, i] - values[:, j] for i, j in itertools.combinations(range(values.shape[1]), 2))
+        if np.ptp(difference) > 1e-12 * np.abs(values).max()
+    ]
+    factor = max(1.0, float(np.quantile(ratios, 0.75))) if ratios else 1.0
+    centre = values.mean(axis=0)
+    return np.asarray(centre + factor * (values - centre))
+
+
+def bootstrap_error(values: Array, block: int) -> float:
+    """Standard error of a mean under the stationary bootstrap with mean block `block` (Politis & Romano 1994)."""
+    n, centred = len(values), values - values.mean()
+    spectrum = np.fft.rfft(centred, 2 * n)
+    autocovariance = np.fft.irfft(np.abs(spectrum) ** 2)[:n] / n
+    lag, stay = np.arange(n), 1 - 1 / block
+    weights = (1 - lag / n) * stay**lag + lag / n * stay ** (n - lag)
+    variance = autocovariance[0] + 2 * float(weights[1:] @ autocovariance[1:])
+    return math.sqrt(max(variance, 1e-12 * autocovariance[0]) / n)
+
+
+def _reach(values: Array, allowed: Dependence) -> float:
+    error = mean_error(values, allowed)
+    return error.value * float(special.stdtrit(error.dof, 0.975) / special.ndtri(0.975))
+
+
+def _block_length(values: Array) -> int:
     from arch.bootstrap import optimal_block_length
 
-    apart = losses.sub(losses.mean(axis=1), axis=0)  # what the test compares; the shared difficulty cancels
-    moving = [apart[name].to_numpy(dtype=float) for name in apart if np.ptp(apart[name]) > 1e-12]
-    lengths = [float(optimal_block_length(values)["stationary"].iloc[0]) for values in moving]
+    apart = values - values.mean(axis=1, keepdims=True)  # what the test compares; the shared difficulty cancels
+    moving = [column for column in apart.T if np.ptp(column) > 1e-12 * np.abs(values).max()]
+    lengths = [float(optimal_block_length(column)["stationary"].iloc[0]) for column in moving]
     return math.ceil(max([1.0, *(length for length in lengths if math.isfinite(length))]))
 
 
-def _survivors(losses: pd.DataFrame, size: float, reps: int, block: int, seed: int) -> list[str]:
+def _included(values: Array, size: float, reps: int, block: int, seed: int) -> list[int]:
     from arch.bootstrap import MCS
 
-    numbered = pd.DataFrame(losses.to_numpy(dtype=float))  # arch sorts by name; numbers keep the columns apart
-    test = MCS(numbered, size=size, reps=reps, block_size=block, method="R", bootstrap="stationary", seed=seed)
+    # arch sorts by column name; numbers keep the columns apart from their names
+    test = MCS(
+        pd.DataFrame(values), size=size, reps=reps, block_size=block, method="R", bootstrap="stationary", seed=seed
+    )
     test.compute()
-    return [losses.columns[i] for i in sorted(test.included)]
+    return sorted(test.included)
