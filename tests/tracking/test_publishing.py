@@ -20,6 +20,12 @@ NOW = 1_800_000_000.0
 NAMES = {"naive", "lstm", "lstm (architecture alone)"}
 
 
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch) -> None:
+    """Drawing takes most of the time here and is tested elsewhere."""
+    monkeypatch.setattr(writing.plots, "forecast_plot", lambda *_: None)
+
+
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory) -> Path:
     """A migrated database without runs; making one takes longer than everything else here."""

@@ -1,0 +1,133 @@
+"""What a run shows: a record's words and numbers under the same names, nothing a chart cannot draw."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from forecast import files
+from forecast.errors import DataError, InputError
+from forecast.tracking import place, read_records, runs, views
+from forecast.tracking.records import Record
+from tests.records import CANDIDATES, write_records
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory) -> dict[str, Record]:
+    root = write_records(tmp_path_factory.mktemp("project"))
+    return {record.candidate: record for record in read_records(root, "weather")}
+
+
+def values(points: list[runs.Point], name: str) -> list[tuple[int, float]]:
+    return [(point.step, point.value) for point in points if point.name == name]
+
+
+def test_tuned_values_stand_in_the_place_of_the_defaults():
+    assert runs.parameters({"units": 32, "layers": 1}, {"units": 64}) == {"units": "64", "layers": "1"}
+
+
+def test_nested_parameters_are_flat_and_missing_ones_left_out():
+    nested = {"lags": {"y": [1, 2], "x": {}}, "clip": None, "bias": True, "rule": "adam"}
+    assert runs.parameters(nested) == {"lags.y": "[1, 2]", "bias": "true", "rule": "adam"}
+
+
+def test_names_tell_the_two_rankings_apart(records):
+    assert [records[c].name for c in CANDIDATES] == ["naive", "lstm", "lstm (architecture alone)"]
+
+
+def test_the_best_on_validation_is_published_last_so_that_it_stands_on_top(tmp_path):
+    write_records(tmp_path, failed=("lstm.linear",))
+    assert [r.candidate for r in read_records(tmp_path, "weather")] == ["lstm.linear", "naive", "lstm.last"]
+
+
+def test_scores_are_those_of_the_leaderboard_by_step_and_over_seeds(records):
+    points = runs.scores(records["lstm.linear"])
+    assert values(points, "test/mae") == [(0, 0.5)]
+    assert dict(values(points, "test_by_step/mae")) == pytest.approx({1: 0.5 * 5 / 6, 2: 0.5 * 7 / 6, 3: 0.75})
+    assert values(points, "test_ensemble/mae") == values(points, "test_std/mae") == [(0, 0.5)]
+    assert values(points, "validation/mase") == [(0, 0.45)]
+    assert values(points, "n_params") == [(0, 1234.0)]
+    assert values(points, "cpu_seconds") == [(0, 2.0)] and values(points, "tuning_cpu_seconds") == [(0, 8.0)]
+
+
+def test_learning_curves_have_one_line_per_seed_over_gradient_steps(records):
+    points = runs.curves(records["lstm.linear"].content)
+    assert [step for step, _ in values(points, "train_loss/seed_0")] == [0, 10, 20, 30]
+    assert values(points, "validation_loss/seed_1")[0] == (0, pytest.approx(0.4 + 1 + 0.02))
+
+
+@pytest.mark.parametrize(
+    ("curve", "drawn"),
+    [([[10, 0.5], [20, 0.25]], [(10, 0.5), (20, 0.25)]), ([[10, 0.9, 0.5]], [(10, 0.5)]), ([0.5, None], [(1, 0.5)])],
+)
+def test_a_trials_curve_may_hold_losses_alone_or_steps_and_losses(curve, drawn):
+    assert values(runs.trial_points({"value": 0.25, "curve": curve}), "trial/validation_loss") == drawn
+
+
+def test_what_is_missing_or_infinite_is_not_drawn():
+    points = [runs.Point("a", value) for value in (None, "", "x", math.nan, math.inf, "0.5")]
+    assert runs.finite(points) == [runs.Point("a", 0.5)]
+
+
+def test_the_note_says_what_the_model_is_and_how_it_compares(records):
+    note = runs.note(records["lstm.last"])
+    assert note.startswith("**Chosen on validation in its ranking.**")
+    assert "Against the naive forecast (naive): **better**, error -30.0%, p = 0.002 (Holm)." in note
+
+
+def test_a_failed_model_says_why_first(tmp_path):
+    write_records(tmp_path, failed=("lstm.last",))
+    failed = next(record for record in read_records(tmp_path, "weather") if record.failed)
+    assert runs.note(failed).startswith("**Failed:** the loss became NaN at step 12")
+    assert runs.tags(failed)["reason"] == "the loss became NaN at step 12"
+
+
+def test_a_failed_seed_is_named(records):
+    content = records["lstm.last"].content
+    seeds = [content["seeds"][0], {"seed": 1, "status": "failed", "reason": "diverged", "curve": []}]
+    tags = runs.tags(Record({**content, "seeds": seeds}, Path(), ""))
+    assert tags["failed_seeds"] == "seed 1: diverged"
+
+
+def test_what_others_decide_does_not_change_a_records_digest(tmp_path):
+    write_records(tmp_path)
+    before = {r.candidate: r.digest for r in read_records(tmp_path, "weather")}
+    board = tmp_path / "data" / "compared" / "weather" / "leaderboard.csv"
+    files.write_text(board, board.read_text().replace(",True", ",False"))
+    assert {r.candidate: r.digest for r in read_records(tmp_path, "weather")} == before
+    files.write_text(
+        board, board.read_text().replace("lstm,shipped,linear,mean,ok,0.5,", "lstm,shipped,linear,mean,ok,0.6,")
+    )
+    changed = {r.candidate for r in read_records(tmp_path, "weather") if before[r.candidate] != r.digest}
+    assert changed == {"lstm.linear"}
+
+
+def test_a_torn_record_is_named(tmp_path):
+    write_records(tmp_path)
+    (tmp_path / "data" / "trained" / "weather" / "naive" / "record.json").write_text('{"dataset": "wea')
+    with pytest.raises(DataError, match=r"naive/record\.json: not valid JSON .* run `dvc repro`"):
+        read_records(tmp_path, "weather")
+
+
+def test_a_relative_address_is_taken_from_the_project(tmp_path):
+    assert place(tmp_path).uri == place(tmp_path, "sqlite:///mlflow.db").uri == f"sqlite:///{tmp_path}/mlflow.db"
+    assert place(tmp_path).artifact_root == tmp_path / "mlartifacts"
+    assert place(tmp_path).owned and not place(tmp_path, "sqlite:////elsewhere/mlflow.db").owned
+
+
+def test_a_server_keeps_the_artifacts_itself(tmp_path):
+    assert place(tmp_path, "http://tracking:5000").artifact_root is None
+    assert place(tmp_path, "postgresql+psycopg://user@host/db").artifact_root == tmp_path / "mlartifacts"
+
+
+@pytest.mark.parametrize("uri", ["file:///somewhere/mlruns", "./mlruns", "ftp://host"])
+def test_an_address_mlflow_cannot_write_to_is_refused(tmp_path, uri):
+    with pytest.raises(InputError, match="wanted sqlite:///<file>"):
+        place(tmp_path, uri)
+
+
+def test_saved_views_fit_into_a_tag():
+    tags = views.experiment_tags(["The verdict."], 0)
+    assert all(len(value) <= 5000 for value in tags.values())
+    assert tags["mlflow.note.content"].startswith("The verdict.")
+    assert views.page("7").startswith("/#/experiments/7/runs?viewStateShareKey=leaderboard")

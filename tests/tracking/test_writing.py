@@ -1,0 +1,144 @@
+"""One published run, looked at from all sides: numbers, trials, dataset, picture and a model that forecasts."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecast import models
+from forecast.config.datasets import Dataset
+from forecast.config.reading import validated
+from forecast.forecaster import Forecaster
+from forecast.scaling import Scaling
+from forecast.tracking import place, plots, store, sync
+from tests.records import forecasts, write_records
+
+ROOT = Path(__file__).parents[2]
+DATASET = {
+    "title": "Hourly temperature",
+    "source": {"kind": "packaged", "name": "hourly"},
+    "calendar": {"kind": "regular", "freq": "1h"},
+    "target": {"column": "temperature", "unit": "°C"},
+    "horizon": 3,
+    "lookback": 4,
+    "season": 24,
+    "splits": {"train": 0.6, "validation": 0.1, "calibration": 0.1},
+    "licence": {"name": "CC0", "attribution": "nobody"},
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    run: Any
+    trials: list[Any]
+    histories: dict[str, list[tuple[int, float]]]
+    artifacts: set[str]
+    folder: Path
+    model: Any
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory) -> Seen:
+    """The run of a network whose saved forecaster is a real one."""
+    root = write_records(tmp_path_factory.mktemp("project"), candidates=("lstm.linear",), origins=12)
+    dataset = validated(Dataset, DATASET, where="test")
+    scaling = Scaling({"dublin": np.zeros(1)}, {"dublin": np.ones(1)})
+    forecaster = Forecaster("weather", dataset, models.spec({"family": "naive"}, where="test"), scaling)
+    forecaster.save(root / "data" / "trained" / "weather" / "lstm.linear" / "seed-0")
+    sync(root, now=1.8e9, revision="0123456789")
+    with store.opened(place(root)) as client:
+        experiment = client.get_experiment_by_name("weather").experiment_id
+        parent = client.search_runs([experiment], "tags.kind = 'network'")[0]
+        names = ("test_by_step/mae", "validation_loss/seed_0")
+        histories = {name: client.get_metric_history(parent.info.run_id, name) for name in names}
+        return Seen(
+            run=parent,
+            trials=list(client.search_runs([experiment], "tags.kind = 'trial'", order_by=["start_time DESC"])),
+            histories={name: [(m.step, m.value) for m in history] for name, history in histories.items()},
+            artifacts={file.path for file in client.list_artifacts(parent.info.run_id)},
+            folder=Path(client.download_artifacts(parent.info.run_id, "")),
+            model=client.get_logged_model(parent.outputs.model_outputs[0].model_id),
+        )
+
+
+def test_the_run_carries_parameters_scores_size_and_cost(seen):
+    assert seen.run.info.run_name == "lstm" and seen.run.info.status == "FINISHED"
+    assert seen.run.data.params["units"] == "64" and seen.run.data.params["loss"] == "huber"
+    metrics = seen.run.data.metrics
+    assert metrics["test/mae"] == 1.0 and metrics["n_params"] == 1234 and metrics["cpu_seconds"] == 2.0
+    assert seen.run.data.tags["mlflow.source.git.commit"] == "0123456789"
+    assert seen.run.info.end_time - seen.run.info.start_time == 1500
+
+
+def test_errors_by_horizon_step_and_learning_curves_are_lines(seen):
+    assert [step for step, _ in seen.histories["test_by_step/mae"]] == [1, 2, 3]
+    assert [step for step, _ in seen.histories["validation_loss/seed_0"]] == [0, 10, 20, 30]
+
+
+def test_the_dataset_is_named_with_its_digest(seen):
+    data = seen.run.inputs.dataset_inputs[0].dataset
+    assert (data.name, data.digest) == ("weather", "a" * 12)
+
+
+def test_trials_are_child_runs_in_order_with_the_best_marked(seen):
+    assert [run.info.run_name for run in seen.trials] == ["trial 0: lstm", "trial 1 (best): lstm"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in seen.trials} == {seen.run.info.run_id}
+    assert seen.trials[1].data.params == {"units": "32", "learning_rate": "0.002"}
+    assert seen.trials[1].data.metrics["trial/value"] == 0.5
+
+
+def test_the_record_and_a_picture_of_the_forecasts_are_attached(seen):
+    assert seen.artifacts == {"forecasts.png", "record.json"}
+    assert (seen.folder / "forecasts.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((seen.folder / "record.json").read_text())["candidate"] == "lstm.linear"
+
+
+PREDICT = """
+import json, os, sys
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+import mlflow.pyfunc, pandas as pd
+from mlflow.exceptions import MlflowException
+
+model = mlflow.pyfunc.load_model(sys.argv[1])
+ds = pd.date_range("2025-01-01", periods=5, freq="1h")
+frame = pd.DataFrame({"unique_id": "dublin", "ds": ds, "temperature": [1.0, 2.0, 3.0, 4.0, 5.0]})
+said = model.predict(frame)
+try:
+    model.predict(frame.drop(columns="temperature"))
+except MlflowException as error:
+    refused = [error.error_code, str(error)]
+print(json.dumps([said.astype(str).to_dict("list"), refused, "tensorflow" in sys.modules]))
+"""
+
+
+def test_the_logged_model_forecasts_without_tensorflow_and_refuses_bad_input_in_one_sentence(seen):
+    assert seen.model.name == "lstm" and seen.model.source_run_id == seen.run.info.run_id
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", PREDICT, seen.model.artifact_location]
+    said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    forecast, refused, tensorflow = json.loads(said.stdout.splitlines()[-1])
+    assert forecast["temperature"] == ["5.0", "5.0", "5.0"] and forecast["step"] == ["1", "2", "3"]
+    assert forecast["ds"][0] == "2025-01-01 05:00:00"
+    assert refused[0] == "INVALID_PARAMETER_VALUE" and "temperature" in refused[1]
+    assert not tensorflow
+
+
+def test_the_picture_takes_the_last_origins_whose_horizons_do_not_overlap():
+    frame = forecasts(0.1, horizon=4, origins=3, seeds=2)
+    later = frame.assign(cutoff=frame["cutoff"] + pd.Timedelta("2h"), ds=frame["ds"] + pd.Timedelta("2h"))
+    kept = plots.last_origins(pd.concat([frame, later]))
+    assert [origin["ds"].min().hour for origin in kept] == [3, 7, 11]
+    assert all(len(origin) == 4 for origin in kept)
+
+
+def test_without_test_forecasts_there_is_no_picture(tmp_path):
+    frame = forecasts(0.1, horizon=2, origins=1, seeds=1)
+    frame.to_parquet(tmp_path / "forecasts.parquet")
+    assert plots.forecast_plot(tmp_path / "forecasts.parquet", "lstm") is None
