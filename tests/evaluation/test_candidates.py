@@ -1,0 +1,69 @@
+"""Candidates: each network once per ranking, everything else once."""
+
+from __future__ import annotations
+
+import pytest
+
+from forecast.config.models import Models
+from forecast.config.reading import validated
+from forecast.errors import InputError
+from forecast.evaluation.candidates import candidates, with_references
+
+CONFIG = validated(
+    Models,
+    {
+        "grid": "default",
+        "grids": {"default": ["naive", "seasonal_naive", "ridge", "small", "narx"]},
+        "models": {
+            "naive": {"family": "naive"},
+            "seasonal_naive": {"family": "seasonal_naive"},
+            "ridge": {"family": "ridge"},
+            "small": {"family": "lstm", "units": 4},
+            "narx": {"family": "narx"},
+            "odd": {"family": "lstn"},
+        },
+    },
+    where="models.yaml",
+)
+
+
+def named(only=(), season=24):
+    return {c.name: c for c in candidates(CONFIG, only, season=season)}
+
+
+def test_a_network_stands_on_the_fitted_skip_and_on_the_last_value():
+    found = named()
+    assert list(found) == [
+        "naive",
+        "seasonal_naive",
+        "ridge",
+        "small.linear",
+        "small.last",
+        "narx.linear",
+        "narx.last",
+    ]
+    assert {name: c.ranking for name, c in found.items() if c.is_network} == {
+        "small.linear": "shipped", "small.last": "architecture", "narx.linear": "shipped", "narx.last": "architecture",
+    }  # fmt: skip
+    assert found["small.last"].spec.units == 4
+
+
+def test_each_network_is_compared_with_its_own_skip_standing_alone():
+    rows = {name: c.skip_row() for name, c in named().items()}
+    assert (rows["small.linear"], rows["small.last"]) == ("ridge", "naive")
+    assert rows["narx.linear"] == "arx"  # one step at a time, like the network beside it
+    assert rows["ridge"] is None
+
+
+def test_without_a_season_what_lives_of_it_is_left_out():
+    assert "seasonal_naive" not in named(season=1)
+
+
+def test_a_narrowed_grid_keeps_the_rows_it_is_compared_with():
+    assert with_references(("lstm", "ridge")) == ("naive", "seasonal_naive", "ridge", "arx", "lstm")
+    assert with_references(()) == ()
+
+
+def test_an_unknown_family_is_named_with_the_nearest():
+    with pytest.raises(InputError, match=r"models\.odd: unknown family 'lstn'\. Did you mean 'lstm'\?"):
+        named(only=("odd",))
