@@ -8,6 +8,8 @@ from forecast.comparison.dm import DieboldMariano, diebold_mariano
 from forecast.comparison.equivalence import Equivalence, equivalence
 from forecast.comparison.families import holm, verdict
 from forecast.comparison.losses import by_origin, choose, origin_losses, variance_parts
+from forecast.comparison.ranks import Ranks, friedman_nemenyi
+from forecast.comparison.residuals import LjungBox, ljung_box
 from forecast.comparison.verdicts import Verdicts, compare
 
 __all__ = [
@@ -15,6 +17,8 @@ __all__ = [
     "DieboldMariano",
     "Equivalence",
     "LeakAlarm",
+    "LjungBox",
+    "Ranks",
     "Verdicts",
     "by_origin",
     "choose",
@@ -22,8 +26,10 @@ __all__ = [
     "copy_check",
     "diebold_mariano",
     "equivalence",
+    "friedman_nemenyi",
     "holm",
     "leak_alarm",
+    "ljung_box",
     "model_confidence_set",
     "origin_losses",
     "variance_parts",

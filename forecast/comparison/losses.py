@@ -51,14 +51,16 @@ def by_origin(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:
 
     `losses` long: model, ranking, skip, seed, unique_id, cutoff, loss. Seeds are averaged first, then the series of a
     cutoff: origins of the same date are one cluster, not independent evidence. A model with a loss that is not
-    finite, or without some of the origins the others have, is left out whole.
+    finite, or without some of the origins the others have, is left out whole. A series no model has a loss for (its
+    train part is constant, so it has no scale) is left out of all, listed as (series, "series").
     """
     _checked(losses)
+    losses, without_scale = _scored_series(losses)
     per_series = losses.groupby([*KEY, "unique_id", "cutoff"], observed=True)["loss"].mean()
     wide = per_series.unstack(KEY).sort_index()  # rows: unique_id, cutoff
     left_out = _incomplete(wide, losses)
     kept = wide.drop(columns=list(left_out))
-    return kept.groupby(level="cutoff").mean().sort_index(), left_out
+    return kept.groupby(level="cutoff").mean().sort_index(), {**left_out, **without_scale}
 
 
 def choose(validation: pd.DataFrame) -> dict[str, str]:
@@ -114,6 +116,17 @@ def _checked(losses: pd.DataFrame) -> None:
     if losses.duplicated(key).any():
         first = losses.loc[losses.duplicated(key), key].iloc[0].to_dict()
         raise InputError(f"The loss table has two rows for {first}; wanted one per {key}.")
+
+
+def _scored_series(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:
+    scored = losses.assign(known=losses["loss"].notna()).groupby("unique_id", observed=True)["known"].any()
+    empty = [str(name) for name, known in scored.items() if not known]
+    if len(empty) == len(scored):
+        raise InputError(
+            "No series has a loss: every one lacks a scale or a forecast. Look at the train part's values."
+        )
+    kept = losses[~losses["unique_id"].astype(str).isin(empty)]
+    return kept, {(name, "series"): "no model has a loss on it; its train part has no scale" for name in empty}
 
 
 def _incomplete(wide: pd.DataFrame, losses: pd.DataFrame) -> dict[tuple[str, str], str]:

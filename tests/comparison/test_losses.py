@@ -63,6 +63,15 @@ def test_a_model_with_a_nan_or_with_missing_origins_is_left_out_whole_with_the_r
     }
 
 
+def test_a_series_without_scale_is_left_out_of_all_and_said():
+    table = pd.concat([losses([1, 2]), losses([np.nan, np.nan], uid="flat")])
+    means, left_out = by_origin(table)
+    assert means["m", "shipped"].tolist() == [1.0, 2.0]
+    assert left_out == {("flat", "series"): "no model has a loss on it; its train part has no scale"}
+    with pytest.raises(InputError, match="No series has a loss"):
+        by_origin(losses([np.nan]))
+
+
 def test_a_seed_that_lacks_origins_leaves_its_model_out():
     table = pd.concat([losses([1, 2, 3]), losses([1, 2], "m", seed=1)])
     means, left_out = by_origin(pd.concat([table, losses([5, 5, 5], "ok")]))

@@ -1,0 +1,226 @@
+"""Prediction intervals around any forecaster: split conformal per horizon step, and a variant that adapts to drift.
+
+Both wrap a band [lower, upper]; a point forecast is the band with both ends equal. The score of a calibration origin
+is how far the actual lies outside its band (negative inside), so quantile heads are widened or narrowed as a whole
+(conformalised quantile regression, Romano, Patterson & Candes 2019) and point forecasts get symmetric intervals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from forecast import metrics
+from forecast.errors import InputError
+
+Array = NDArray[np.float64]
+GAMMA = 0.005  # the step size of Gibbs & Candes (2021, section 4)
+BAND = 0.06  # least half-width of the band around a nominal coverage at one step
+
+
+def rank_of(n: int, level: float) -> int:
+    """ceil((n + 1) level): which of n sorted scores covers the next one with probability at least `level`.
+
+    `InputError` naming the number needed when n is too small, since the rank would lie beyond the largest score.
+    """
+    if not 0 < level < 1:
+        raise InputError(f"Interval level {level}; wanted strictly between 0 and 1 (0.95 = 95 %).")
+    rank = math.ceil(round((n + 1) * level, 9))  # 20 * 0.95 is a hair above 19 in binary
+    if rank > n:
+        raise InputError(
+            f"{n} calibration origins cannot support a {100 * level:g} % interval; "
+            f"at least {needed(level)} are needed. "
+            "Lengthen the calibration block, shorten its stride or ask for a lower level."
+        )
+    return rank
+
+
+def needed(level: float) -> int:
+    """The smallest calibration set that supports `level`: ceil(level / (1 - level))."""
+    return math.ceil(round(level / (1 - level), 9))
+
+
+@dataclass(frozen=True)
+class SplitConformal:
+    """Sorted scores per step (H arrays), from the calibration block only."""
+
+    scores: tuple[Array, ...]
+
+    @classmethod
+    def fit(cls, y: ArrayLike, lower: ArrayLike, upper: ArrayLike | None = None) -> SplitConformal:
+        """`y`, `lower`, `upper` (n, H) of the calibration block; without `upper`, `lower` is the point forecast.
+
+        Vovk, Gammerman & Shafer (2005); Lei et al. (2018). A missing actual is left out of its step.
+        """
+        outside = scores_of(y, lower, upper)
+        return cls(tuple(np.sort(column[np.isfinite(column)]) for column in outside.T))
+
+    def margin(self, level: float) -> Array:
+        """(H,): what to add at both ends so that the next actual is covered with probability at least `level`."""
+        return np.array([column[rank_of(len(column), level) - 1] for column in self.scores])
+
+    def interval(self, level: float, lower: ArrayLike, upper: ArrayLike | None = None) -> tuple[Array, Array]:
+        """The band (..., H) widened to `level`; never turned inside out."""
+        return widened(lower, upper, self.margin(level))
+
+
+def scores_of(y: ArrayLike, lower: ArrayLike, upper: ArrayLike | None = None) -> Array:
+    """How far each actual lies outside its band, negative inside; (n, H), NaN where the actual is missing."""
+    actual, low = np.asarray(y, dtype=float), np.asarray(lower, dtype=float)
+    high = low if upper is None else np.asarray(upper, dtype=float)
+    if actual.ndim != 2 or not actual.shape == low.shape == high.shape:
+        raise InputError(
+            f"Actuals {actual.shape}, lower ends {low.shape}, upper ends {high.shape}; wanted (n, H) three times."
+        )
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        raise InputError("A forecast of the calibration block is not finite. Its model has failed; leave it out.")
+    return np.asarray(np.maximum(low - actual, actual - high))
+
+
+def widened(lower: ArrayLike, upper: ArrayLike | None, margin: Array) -> tuple[Array, Array]:
+    """Both ends moved out by `margin`; where a negative margin would cross them, both become the middle."""
+    low = np.asarray(lower, dtype=float)
+    high = low if upper is None else np.asarray(upper, dtype=float)
+    middle = (low + high) / 2
+    return np.minimum(low - margin, middle), np.maximum(high + margin, middle)
+
+
+@dataclass
+class AdaptiveConformal:
+    """Adaptive conformal inference (Gibbs & Candes 2021), one state per step, fed one origin at a time.
+
+    After each outcome the working miscoverage moves by `gamma` (target - missed): too many misses widen what follows.
+    Scores come from a sliding window of the newest outcomes, so a drift in the errors' size is followed too. A working
+    miscoverage at or below zero would mean an infinite interval; the largest score of the window is used instead.
+    """
+
+    level: float
+    window: list[Array]  # per step, newest last, all the same length at the start
+    gamma: float = GAMMA
+    alpha: Array = field(default_factory=lambda: np.empty(0))
+    size: int = 0
+
+    @classmethod
+    def fit(
+        cls, y: ArrayLike, lower: ArrayLike, upper: ArrayLike | None = None, *, level: float, gamma: float = GAMMA
+    ) -> AdaptiveConformal:
+        """Start from the calibration block (n, H), whose length is also that of the window."""
+        outside = scores_of(y, lower, upper)
+        window = [column[np.isfinite(column)] for column in outside.T]
+        for column in window:
+            rank_of(len(column), level)
+        return cls(level, window, gamma, np.full(len(window), 1 - level), len(outside))
+
+    def margin(self) -> Array:
+        """(H,): the margin for an origin now."""
+        return np.array([_quantile(column, 1 - a) for column, a in zip(self.window, self.alpha, strict=True)])
+
+    def observe(self, step: int, score: float, margin: float) -> None:
+        """The outcome of one earlier forecast became known: its score, and the margin it was given."""
+        if not math.isfinite(score):
+            return
+        self.alpha[step] += self.gamma * ((1 - self.level) - (score > margin))
+        self.window[step] = np.append(self.window[step], score)[-self.size :]
+
+
+def adaptive_intervals(
+    start: AdaptiveConformal,
+    y: ArrayLike,
+    lower: ArrayLike,
+    upper: ArrayLike | None = None,
+    *,
+    stride: int = 1,
+) -> tuple[Array, Array]:
+    """Intervals (n, H) of consecutive origins, `stride` steps apart, each using only outcomes known at its cutoff.
+
+    The target of step h of origin i is known at origin i + ceil(h / stride), not before. `start` is advanced.
+    """
+    outside = scores_of(y, lower, upper)
+    n, horizon = outside.shape
+    margins = np.empty((n, horizon))
+    for origin in range(n):
+        for step in range(horizon):
+            known = origin - math.ceil((step + 1) / stride)
+            if known >= 0:
+                start.observe(step, outside[known, step], margins[known, step])
+        margins[origin] = start.margin()
+    return widened(lower, upper, margins)
+
+
+def coverage_by_step(y: ArrayLike, lower: ArrayLike, upper: ArrayLike, *, level: float) -> pd.DataFrame:
+    """step, n, coverage, low, high, inside, width, winkler: one row per step, and step 0 for all of them pooled.
+
+    `low` and `high` are the binomial 95 % band around `level`, at least 6 points wide on each side because origins
+    are dependent (3 points when pooled, the tolerance of the protocol).
+    """
+    actual, low, high = (np.asarray(a, dtype=float) for a in (y, lower, upper))
+    rows = [_coverage_row(0, actual, low, high, level, band=0.03)]
+    rows += [
+        _coverage_row(h + 1, actual[:, [h]], low[:, [h]], high[:, [h]], level, band=None)
+        for h in range(actual.shape[1])
+    ]
+    return pd.DataFrame(rows)
+
+
+def binomial_band(level: float, n: int, *, least: float = BAND) -> tuple[float, float]:
+    """`level` plus and minus 1.96 sqrt(level (1 - level) / n), at least `least`, inside [0, 1]."""
+    half = max(least, 1.96 * math.sqrt(level * (1 - level) / n)) if n else 1.0
+    return max(0.0, level - half), min(1.0, level + half)
+
+
+def reliability(y: ArrayLike, quantiles: ArrayLike, levels: Sequence[float]) -> pd.DataFrame:
+    """level, observed, n, low, high: how often the actual lay at or below each quantile, for a reliability diagram.
+
+    `y` (n, H), `quantiles` (n, H, Q). The band assumes one independent outcome per origin, not per step.
+    """
+    actual, grid = np.asarray(y, dtype=float), np.asarray(quantiles, dtype=float)
+    if grid.shape != (*actual.shape, len(levels)):
+        raise InputError(f"Quantiles {grid.shape} for actuals {actual.shape} and {len(levels)} levels do not fit.")
+    known = np.isfinite(actual)
+    n = int(known.any(axis=-1).sum()) if actual.ndim > 1 else int(known.sum())
+    rows = []
+    for position, level in enumerate(levels):
+        low, high = binomial_band(level, n, least=0.0)
+        below = actual[known] <= grid[..., position][known]
+        rows.append(
+            {"level": level, "observed": metrics.average(below.astype(float)), "n": n, "low": low, "high": high}
+        )
+    return pd.DataFrame(rows)
+
+
+def conformal_quantiles(fitted: SplitConformal, y_hat: ArrayLike, levels: Sequence[float]) -> Array:
+    """Quantiles (..., H, Q) of point forecasts from central intervals: level q is an end of the |2q - 1| interval."""
+    point = np.asarray(y_hat, dtype=float)
+    ends = [
+        point if level == 0.5 else point + np.sign(level - 0.5) * fitted.margin(abs(2 * level - 1)) for level in levels
+    ]
+    return np.stack(ends, axis=-1)
+
+
+def _coverage_row(
+    step: int, y: Array, lower: Array, upper: Array, level: float, *, band: float | None
+) -> dict[str, float | int | bool]:
+    n = int(np.isfinite(y).sum())
+    covered = float(metrics.coverage(y, lower, upper))
+    low, high = (level - band, level + band) if band is not None else binomial_band(level, n)
+    return {
+        "step": step,
+        "n": n,
+        "coverage": covered,
+        "low": low,
+        "high": high,
+        "inside": low <= covered <= high,
+        "width": float(metrics.interval_width(lower, upper)),
+        "winkler": float(metrics.winkler(y, lower, upper, level=level)),
+    }
+
+
+def _quantile(scores: Array, level: float) -> float:
+    """The conformal quantile of unsorted scores; the largest where the level asks for more than they can tell."""
+    rank = min(max(math.ceil(round((len(scores) + 1) * level, 9)), 1), len(scores))
+    return float(np.partition(scores, rank - 1)[rank - 1])
