@@ -45,7 +45,7 @@ def require(found: Collection[str], dataset: Dataset, *, where: str) -> None:
 def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.DataFrame:
     """`unique_id, ds, *Dataset.columns` of a raw frame; what the dataset does not use is dropped."""
     require([str(name) for name in raw.columns], dataset, where=where)
-    frame = raw[list(KEYS)].copy()
+    frame = raw[list(KEYS)].copy(deep=False)
     for column in dataset.columns:
         name = column.column
         frame[name] = raw[name] if name in raw.columns else _COMPUTED[name](raw)

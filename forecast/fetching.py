@@ -9,13 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from forecast import files, prepared, snapshots, sources
+from forecast import files, prepared, quality, snapshots, sources
 from forecast.calendars import ended
 from forecast.config.datasets import Dataset
 from forecast.config.sources import Service, YahooSource
 from forecast.errors import DataError, InputError
 from forecast.revisions import merged, revisions
 from forecast.sources import Patience, RawFrame, Request
+
+SHOWN = 50
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Fetched:
     rows: int
     revised: pd.DataFrame
     failed: dict[str, str] = field(default_factory=dict)
+    findings: list[quality.Finding] = field(default_factory=list)
     restored: bool = False
 
 
@@ -94,8 +97,10 @@ def _taken(request: Request, now: pd.Timestamp) -> Fetched:
             revised = revisions(stored.frame, fresh, since=since, provisional_from=stored.provisional_from)
         frame = merged(stored.frame, fresh, since=since, keep=_wanted_series(dataset))
     prepared.prepare(frame, dataset, root=root, where=raw.where, error=_blame(dataset))
-    pointer = _write(request, raw, frame, revised, stored, now)
-    return Fetched(pointer, 0 if stored is None else len(stored.frame), len(frame), revised, raw.failed)
+    found = quality.findings(prepared.comparable(frame, dataset), dataset, as_of=raw.as_of)
+    quality.enforce(found, where=raw.where, error=_blame(dataset))
+    pointer = _write(request, raw, frame, revised, stored, found, now)
+    return Fetched(pointer, 0 if stored is None else len(stored.frame), len(frame), revised, raw.failed, found)
 
 
 def _again_whole(
@@ -123,6 +128,7 @@ def _write(
     frame: pd.DataFrame,
     revised: pd.DataFrame,
     stored: Stored | None,
+    found: list[quality.Finding],
     now: pd.Timestamp,
 ) -> snapshots.Pointer:
     """Revisions and forecasts of the service first, then the snapshot, the pointer last."""
@@ -136,7 +142,7 @@ def _write(
     if stored is not None and stored.pointer.sha256 == sha:
         pointer = snapshots.Pointer(raw.as_of.isoformat(), sha, stored.pointer.snapshot)
     else:
-        record = _record(request, raw, revised, stored, now)
+        record = {**_record(request, raw, revised, stored, now), "findings": [f.to_json() for f in found[:SHOWN]]}
         pointer = snapshots.write_snapshot(root, name, frame, as_of=raw.as_of, provenance=record)
     snapshots.move_pointer(root, name, pointer)
     return pointer
@@ -194,9 +200,7 @@ def _since(stored: Stored, dataset: Dataset) -> dict[str, pd.Timestamp]:
         return {}
     last = stored.frame.groupby("unique_id")["ds"].max() - pd.Timedelta(source.overlap_days, "D")
     bound = stored.provisional_from
-    return {
-        str(name): (moment if bound is None else min(moment, bound)).normalize() for name, moment in last.items()
-    }
+    return {str(name): (moment if bound is None else min(moment, bound)).normalize() for name, moment in last.items()}
 
 
 def _wanted_series(dataset: Dataset) -> set[str]:

@@ -88,6 +88,16 @@ def write_frame(path: Path | str, frame: Any) -> None:
         frame.to_parquet(temporary, index=False, compression="zstd")
 
 
+def read_frame(path: Path | str) -> Any:
+    """The Parquet file as a pandas frame, each column let go by Arrow as soon as pandas has it."""
+    import pyarrow
+    import pyarrow.parquet
+
+    frame = pyarrow.parquet.read_table(path).to_pandas(split_blocks=True, self_destruct=True)
+    pyarrow.default_memory_pool().release_unused()
+    return frame
+
+
 def write_arrays(path: Path | str, arrays: dict[str, Any]) -> None:
     """NumPy arrays as an uncompressed .npz with fixed time stamps: equal arrays are equal bytes."""
     import io

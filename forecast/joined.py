@@ -22,7 +22,7 @@ def other_datasets(dataset: Dataset) -> list[str]:
 def join(frame: pd.DataFrame, dataset: Dataset, *, root: Path, where: str) -> pd.DataFrame:
     """`frame` with a column for each `joined` one; NaN where nothing was known or it is older than `max_age_days`."""
     others = {name: (load_dataset(name, root / "configs"), _read(root, name)) for name in other_datasets(dataset)}
-    result = frame.copy()
+    result = frame.copy(deep=False)
     for column in dataset.columns:
         if column.joined is not None:
             result[column.column] = _looked_up(frame, dataset, column, *others[column.joined.dataset], where)

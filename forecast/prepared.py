@@ -42,11 +42,16 @@ def prepare(
     raw: pd.DataFrame, dataset: Dataset, *, root: Path, where: str, error: type[ForecastError] = InputError
 ) -> pd.DataFrame:
     """`unique_id, ds, *Dataset.columns` of a raw frame, checked against the dataset's rules."""
-    source = dataset.source
-    frame = adjusted(raw, source.adjust if isinstance(source, YahooSource) else "none")
+    frame = comparable(raw, dataset)
     frame = derive_and_select(join(frame, dataset, root=root, where=where), dataset, where=where)
     check_prepared(frame, dataset, where=where, error=error)
     return frame
+
+
+def comparable(raw: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
+    """All columns of a raw frame, splits and dividends applied as the dataset says."""
+    source = dataset.source
+    return adjusted(raw, source.adjust if isinstance(source, YahooSource) else "none")
 
 
 def check_data(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:

@@ -37,10 +37,10 @@ def check_frame(
         raise error(f"{where}: found no rows, wanted at least one observation. Check the file and its filters.")
     frame = _typed(frame[[*KEYS, *columns]], columns)
     try:
-        long_frame_schema(columns).validate(frame)
+        long_frame_schema(columns).validate(frame, inplace=True)  # nothing is coerced, so nothing is changed
     except SchemaError as fault:
         raise error(_sentence(frame, fault, where)) from None
-    ordered = frame.sort_values("unique_id", kind="stable") if frame["unique_id"].nunique() > 1 else frame
+    ordered = frame if frame["unique_id"].is_monotonic_increasing else frame.sort_values("unique_id", kind="stable")
     return ordered.reset_index(drop=True)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from forecast import files, prepared, quality
-from forecast.config.datasets import load_dataset
+from forecast.calendars import ended
+from forecast.config.datasets import Dataset, load_dataset
 from forecast.panel import from_frame
-from forecast.splits import cut_panel, resolve
+from forecast.splits import Borders, cut_panel, resolve
 from forecast.stage import run_stage
 
 
@@ -17,16 +19,32 @@ def main(dataset: str, root: str = ".") -> None:
     """Write frame.parquet, tuning.parquet (rows up to validation_end), borders.json and quality.json."""
     place = Path(root)
     settings = load_dataset(dataset, place / "configs")
-    raw = pd.read_parquet(place / "data" / "raw" / f"{dataset}.parquet")
-    frame = prepared.prepare(raw, settings, root=place, where=f"data/raw/{dataset}.parquet")
-    panel = from_frame(frame, dataset, settings)
-    borders = resolve(panel)
-    cut_panel(panel, borders)  # a series too short for its blocks is told here, before any tuning
+    frame, findings = _checked(place, dataset, settings)
+    borders = _borders(frame, dataset, settings)
     with files.atomic_directory(place / "data" / "prepared" / dataset) as folder:
         files.write_frame(folder / "frame.parquet", frame)
         files.write_frame(folder / "tuning.parquet", frame[frame["ds"] <= borders.validation_end])
         files.write_json(folder / "borders.json", borders.to_json())
-        files.write_json(folder / "quality.json", quality.describe(frame, settings))
+        files.write_json(folder / "quality.json", {**quality.describe(frame, settings), "findings": findings})
+
+
+def _checked(root: Path, dataset: str, settings: Dataset) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """The prepared frame and what the data checks found; the raw frame is let go here, it may be large."""
+    raw = files.read_frame(root / "data" / "raw" / f"{dataset}.parquet")
+    # As of its own last row: how fresh the data are is for `forecast fetch` and `forecast data` to tell.
+    known = ended(settings.calendar, [raw["ds"].max()])[0]
+    found = quality.findings(prepared.comparable(raw, settings), settings, as_of=known)
+    frame = prepared.prepare(raw, settings, root=root, where=f"data/raw/{dataset}.parquet")
+    return frame, [finding.to_json() for finding in found]
+
+
+def _borders(frame: pd.DataFrame, dataset: str, settings: Dataset) -> Borders:
+    """Where the blocks end; a series too short for one of them is told here, before any tuning."""
+    bare = settings.model_copy(update={"past": (), "future": ()})  # times alone decide, so only targets are laid out
+    panel = from_frame(frame[["unique_id", "ds", *(c.column for c in bare.columns)]], dataset, bare)
+    borders = resolve(panel)
+    cut_panel(panel, borders)
+    return borders
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from forecast.config.quality import Quality
 from forecast.config.reading import Config, load
 from forecast.config.sources import FileSource, OpenMeteoSource, PackagedSource, Source, YahooSource
 from forecast.errors import InputError, closest, quote_names
@@ -138,6 +139,7 @@ class Dataset(Config):
     stride: int = Field(1, ge=1)
     splits: Splits | FractionSplits
     licence: Licence
+    quality: Quality = Field(default_factory=lambda: Quality.model_validate({}))
 
     @field_validator("target", mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""What the data are like: rows, ranges, missing values and gaps, per series."""
+"""Rows, ranges, missing values and gaps, per series."""
 
 from __future__ import annotations
 

@@ -1,0 +1,61 @@
+"""All checks by the rules of the dataset's configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from forecast.config.datasets import Dataset
+from forecast.errors import ForecastError, InputError
+from forecast.quality import prices, steps, values
+from forecast.quality.finding import Finding
+
+Check = Callable[[pd.DataFrame, Dataset, float], Iterator[Finding]]
+
+CHECKS: dict[str, Check] = {
+    "ohlc_order": prices.ohlc_order,
+    "positive_prices": prices.positive_prices,
+    "unadjusted_split": prices.unadjusted_split,
+    "flat_bars": prices.flat_bars,
+    "dividends": prices.dividends,
+    "spikes": values.spikes,
+    "stale_repeats": values.stale_repeats,
+    "units": values.units,
+    "missing_share": values.missing_share,
+    "missing_cells": values.missing_cells,
+    "shared_columns": values.shared_columns,
+    "gaps": steps.missing_steps,
+    "clock_change": steps.clock_change,
+}
+
+
+def findings(frame: pd.DataFrame, dataset: Dataset, *, as_of: pd.Timestamp) -> list[Finding]:
+    """What breaks a rule that is not off, refusing ones first. `frame`: checked, adjusted, all of its columns."""
+    checks: dict[str, Any] = {**CHECKS, "freshness": partial(steps.freshness, as_of=as_of)}
+    found = []
+    for name, check in checks.items():
+        rule = getattr(dataset.quality, name)
+        if rule.action != "off":
+            found += [Finding(**{**f.to_json(), "action": rule.action}) for f in check(frame, dataset, rule.limit)]
+    return sorted(found, key=lambda finding: finding.action != "refuse")
+
+
+def enforce(found: list[Finding], *, where: str, error: type[ForecastError] = InputError) -> None:
+    """Raises `error` with every finding of a rule that refuses."""
+    refused = [finding for finding in found if finding.action == "refuse"]
+    if refused:
+        lines = "; ".join(sentence(finding) for finding in refused)
+        raise error(
+            f"{where}: {lines} Nothing was taken. Correct the data, or set `quality.{refused[0].rule}: warn` in "
+            "configs/datasets.yaml."
+        )
+
+
+def sentence(finding: Finding) -> str:
+    """`series 'a', column 'temp': …` for people."""
+    place = [f"series {finding.series!r}"] if finding.series else []
+    place += [f"column {finding.column!r}"] if finding.column else []
+    return f"{', '.join(place)}: {finding.sentence}" if place else finding.sentence
