@@ -16,7 +16,7 @@ import numpy as np
 from forecast import files, inference, models
 from forecast.config.datasets import Dataset
 from forecast.config.reading import validated
-from forecast.errors import InputError, ModelFailure
+from forecast.errors import InputError, ModelFailure, quote_names
 from forecast.loops.closed import parallel
 from forecast.models.base import BaselineSpec, LinearSpec, ModelSpec, NetworkSpec, StatisticalSpec
 from forecast.network import Network, Shapes
@@ -57,6 +57,12 @@ class Forecaster:
 
     def predict(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """(n, H, O) forecasts in raw units per series, made at `rows` (the last row each may see)."""
+        unknown = rows.keys() - panel.by_id.keys()
+        if unknown:
+            raise InputError(
+                f"No series {quote_names(unknown)} in dataset {panel.name!r}; it has {quote_names(panel.by_id)}. "
+                "Ask for one of them."
+            )
         return {uid: self._predict_series(panel.by_id[uid], np.asarray(at)) for uid, at in rows.items()}
 
     def predict_latest(self, panel: Panel) -> dict[str, np.ndarray]:
@@ -65,12 +71,9 @@ class Forecaster:
         return {uid: values[0] for uid, values in self.predict(panel, rows).items()}
 
     def _predict_series(self, series: Series, rows: np.ndarray) -> np.ndarray:
-        short = rows[rows < self.dataset.lookback - 1]
-        if len(short):
-            raise InputError(
-                f"Series {series.unique_id!r}: a forecast at row {int(short[0])} has {int(short[0]) + 1} rows of "
-                f"history; lookback={self.dataset.lookback} are needed. Give a longer history or a later cutoff."
-            )
+        self._check_rows(series, rows)
+        if len(rows) == 0:
+            return np.empty((0, self.dataset.horizon, self.channels.outputs))
         z = self.scaling.scaled(series, self.dataset)
         if isinstance(self.spec, StatisticalSpec):
             scaled = self._statistical(series, z, rows)
@@ -80,6 +83,19 @@ class Forecaster:
             )
             scaled = np.concatenate([self.scaled_forecast(windows) for windows in parts])
         return self._raw(scaled, series, rows)
+
+    def _check_rows(self, series: Series, rows: np.ndarray) -> None:
+        short, beyond = rows[rows < self.dataset.lookback - 1], rows[rows >= len(series)]
+        if len(short):
+            raise InputError(
+                f"Series {series.unique_id!r}: a forecast at row {int(short[0])} has {int(short[0]) + 1} rows of "
+                f"history; lookback={self.dataset.lookback} are needed. Give a longer history or a later cutoff."
+            )
+        if len(beyond):
+            raise InputError(
+                f"Series {series.unique_id!r}: a forecast at row {int(beyond[0])} was asked for; its last row is "
+                f"{len(series) - 1}. Give newer data or an earlier cutoff."
+            )
 
     def scaled_forecast(self, windows: Windows) -> np.ndarray:
         """(B, H, O) in scaled units."""
