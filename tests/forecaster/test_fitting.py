@@ -1,0 +1,115 @@
+"""Fitting: targets inside the train block, validation measured as a forecast is made, nothing later looked at."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from forecast import models
+from forecast.forecaster import Budget, Forecaster, fit, network_of
+from forecast.forecaster.fitting import closed_loop_error, training_series, window_error
+from forecast.skip import Skip
+from forecast.windows import targets
+from tests import problems
+from tests.contract.families import in_scaled_units, random_weights
+
+H, LOOKBACK = problems.HORIZON, problems.LOOKBACK
+NOTHING = Skip("none", H, 2)
+
+
+def spec_of(family, **options):
+    return models.spec({"family": family, **options}, where="test")
+
+
+def test_a_training_target_is_what_the_network_adds_to_the_skip():
+    shops = problems.shops()
+    skip = shops.skip("linear", H)
+    for (uid, blocks), series in zip(shops.blocks.items(), training_series(shops, skip), strict=True):
+        rows = shops.rows(uid, "train")
+        windows = next(shops.windows(uid, rows))
+        wanted = targets(shops.scaled(uid), rows, horizon=H, outputs=2) - skip.forecast(windows, shops.channels)
+        known = np.isfinite(wanted)
+        np.testing.assert_allclose(series.target[rows][known], wanted[known], atol=1e-6)
+        np.testing.assert_array_equal(series.weight[rows], known)
+        assert len(series.past) == blocks.train[1] == len(series.future) - H
+
+
+def test_no_training_target_lies_outside_the_train_block():
+    shops = problems.shops()
+    for (_, blocks), series in zip(shops.blocks.items(), training_series(shops, NOTHING), strict=True):
+        counted = np.flatnonzero(series.weight.any(axis=(1, 2)))
+        assert counted.min() >= LOOKBACK - 1
+        assert counted.max() + H == blocks.train[1] - 1
+
+
+def test_rows_after_the_train_block_are_in_no_training_series():
+    long = problems.frame()
+    plain = problems.problem_of(long)
+    later = long["ds"] > plain.borders.train_end
+    changed = problems.problem_of(long.assign(sales=long["sales"].mask(later, 1e6), wind=long["wind"].mask(later)))
+    for a, b in zip(*(training_series(p, NOTHING) for p in (plain, changed)), strict=True):
+        for name in ("past", "future", "target", "weight"):
+            np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+
+
+@cache
+def with_other_later_rows():
+    long = problems.frame()
+    later = long["ds"] > problems.shops().borders.validation_end
+    values = {c: long[c].mask(later, 3 * long[c] + 1) for c in ("sales", "price", "wind", "rain")}
+    return problems.problem_of(long.assign(**values))
+
+
+@pytest.mark.parametrize("family", ["ridge", "arx", "auto_ets", "theta", "tdnn", "narx"])
+def test_calibration_and_test_rows_change_no_fitted_number(family):
+    fitted = [
+        fit(problem, spec_of(family), skip="linear", seed=0, budget=Budget(3, 3))
+        for problem in (problems.shops(), with_other_later_rows())
+    ]
+    a, b = (f.forecaster for f in fitted)
+    assert a.scaling.to_json() == b.scaling.to_json() and a.statistical == b.statistical
+    for name, weight in a.weights.items():
+        np.testing.assert_array_equal(weight, b.weights[name])
+    if a.skip is not None:
+        np.testing.assert_array_equal(a.skip.coefficients, b.skip.coefficients)
+    assert fitted[0].validation_loss == pytest.approx(fitted[1].validation_loss, nan_ok=True)
+
+
+@pytest.mark.parametrize(("family", "error_of"), [("lstm", window_error), ("narx", closed_loop_error)])
+def test_the_validation_loss_is_the_error_of_the_forecasts_themselves(family, error_of):
+    shops = problems.shops()
+    network = network_of(spec_of(family), shops.panel.dataset)
+    skip, weights = shops.skip("linear", network.shapes.horizon), random_weights(network)
+    about = (shops.panel.name, shops.panel.dataset, spec_of(family), shops.scaling)
+    forecaster = Forecaster(*about, skip=skip, weights=weights)
+    errors = []
+    for uid in shops.blocks:
+        rows = shops.rows(uid, "validation")
+        found = in_scaled_units(forecaster, uid, forecaster.predict(shops.panel, {uid: rows})[uid])
+        errors.append(np.abs(found - targets(shops.scaled(uid), rows, horizon=H, outputs=2)).ravel())
+    assert error_of(shops, network, skip)(weights) == pytest.approx(np.nanmean(np.concatenate(errors)), rel=1e-5)
+
+
+@pytest.mark.parametrize("family", ["lstm", "narx"])
+def test_weights_that_overflow_are_an_infinite_loss_and_no_warning(family):
+    shops = problems.shops()
+    network = network_of(spec_of(family), shops.panel.dataset)
+    weights = {name: np.full_like(w, 1e38) for name, w in random_weights(network).items()}
+    error_of = window_error if family == "lstm" else closed_loop_error
+    assert not np.isfinite(error_of(shops, network, shops.skip("last", network.shapes.horizon))(weights))
+
+
+def test_statistical_models_are_fitted_once_per_series_and_output():
+    fitted = fit(problems.shops(), spec_of("theta"), skip=None, seed=0, budget=Budget(0, 1)).forecaster
+    assert {uid: len(outputs) for uid, outputs in fitted.statistical.items()} == {"north": 2, "south": 2}
+
+
+def test_parameters_are_counted_where_something_was_fitted():
+    shops = problems.shops()
+    counts = {
+        f: fit(shops, spec_of(f), skip=None, seed=0, budget=Budget(0, 1)).forecaster.n_params
+        for f in ("naive", "ridge")
+    }
+    assert counts == {"naive": 0, "ridge": shops.skip("linear", H).coefficients.size}

@@ -1,0 +1,99 @@
+"""The one object for backtest and service: what it refuses, and what it says then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from forecast import files
+from forecast.errors import InputError
+from forecast.forecaster import Forecaster
+from forecast.models.base import BaselineSpec
+from tests import problems
+from tests.contract.families import forecaster
+
+
+@pytest.fixture
+def saved(tmp_path):
+    forecaster("lstm", "linear").save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def edited(folder, **changes):
+    files.write_json(folder / "spec.json", {**files.read_json(folder / "spec.json"), **changes})
+    return folder
+
+
+def test_a_saved_model_is_text_and_plain_arrays(saved):
+    assert sorted(path.name for path in saved.iterdir()) == ["scaling.json", "skip.npz", "spec.json", "weights.npz"]
+    with np.load(saved / "weights.npz", allow_pickle=False) as arrays:
+        assert "lstm_0/kernel" in arrays.files
+
+
+def test_another_schema_is_refused(saved):
+    with pytest.raises(InputError, match=r"saved with schema 99, this version reads 1\. Train it again"):
+        Forecaster.load(edited(saved, schema=99))
+
+
+def test_an_option_this_version_does_not_know_is_named(saved):
+    spec = {**files.read_json(saved / "spec.json")["spec"], "unitz": 3}
+    with pytest.raises(InputError, match=r"spec.json: spec: unknown key 'unitz'\. Did you mean 'units'\?"):
+        Forecaster.load(edited(saved, spec=spec))
+
+
+def test_a_network_without_its_skip_is_refused():
+    with pytest.raises(InputError, match="'lstm' was saved without its skip; train it again"):
+        replace(forecaster("lstm", "linear"), skip=None).predict_latest(problems.shops().panel)
+
+
+def test_a_series_that_is_not_there_is_named_with_those_that_are():
+    with pytest.raises(InputError, match=r"No series 'east' in dataset 'shops'; it has 'north', 'south'"):
+        forecaster("naive", None).predict(problems.shops().panel, {"east": np.array([20])})
+
+
+def test_a_row_beyond_the_series_is_refused():
+    with pytest.raises(InputError, match=r"'south': a forecast at row 120 was asked for; its last row is 119"):
+        forecaster("naive", None).predict(problems.shops().panel, {"south": np.array([20, 120])})
+
+
+def test_no_rows_are_no_forecasts():
+    found = forecaster("lstm", "last").predict(problems.shops().panel, {"south": np.array([], dtype=int)})
+    assert found["south"].shape == (0, problems.HORIZON, 2)
+
+
+def test_the_latest_forecast_follows_the_last_row_of_each_series():
+    panel, model = problems.shops().panel, forecaster("ridge", None)
+    latest = model.predict_latest(panel)
+    rows = {s.unique_id: np.array([len(s) - 1]) for s in panel.series}
+    for uid, values in model.predict(panel, rows).items():
+        np.testing.assert_array_equal(latest[uid], values[0])
+
+
+def test_naive_repeats_the_last_observed_value_in_its_own_unit():
+    panel = problems.copied(problems.shops().panel)
+    panel.by_id["north"].values[-2:, 0] = [41.5, np.nan]
+    latest = forecaster("naive", None).predict_latest(panel)["north"]
+    np.testing.assert_allclose(latest[:, 0], 41.5)
+    np.testing.assert_allclose(latest[:, 1], panel.by_id["north"].values[-1, 1])
+
+
+def test_drift_draws_the_line_through_the_first_and_the_last_observed_value():
+    panel = problems.copied(problems.shops().panel)
+    values = panel.by_id["north"].values
+    values[-10:, 0] = [np.nan, 10, *[np.nan] * 7, 26]  # eight steps, two each
+    latest = forecaster("drift", None).predict_latest(panel)["north"]
+    np.testing.assert_allclose(latest[:, 0], [28, 30, 32])
+
+
+def test_seasonal_naive_repeats_the_last_season():
+    panel = problems.copied(problems.shops().panel)
+    panel.by_id["north"].values[-4:, 0] = [1, 2, 3, 4]
+    assert problems.SEASON == 4
+    np.testing.assert_allclose(forecaster("seasonal_naive", None).predict_latest(panel)["north"][:, 0], [1, 2, 3])
+
+
+def test_baselines_need_no_skip_and_no_weights():
+    model = forecaster("naive", None)
+    assert isinstance(model.spec, BaselineSpec) and model.skip is None and not model.weights and model.network is None
