@@ -18,8 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import psutil
-
 from forecast.errors import ForecastError
 from forecast.processes import close_workers, end_with_parent, leave, stop_on_signals
 
@@ -36,6 +34,7 @@ def run_stage(function: Callable[..., Any], arguments: Sequence[str] | None = No
     else with the number of cores, unless it is given.
     """
     began = time.time()
+    count_startup(time.process_time())
     module = function.__module__ if function.__module__ != "__main__" else Path(sys.argv[0]).stem
     stage = module.rpartition(".")[2]
     options = vars(_parser(function, stage).parse_args(arguments))
@@ -56,7 +55,7 @@ _startups: list[float] = []
 
 
 def count_startup(seconds: float) -> None:
-    """Adds what a worker spent on imports before its first piece of work; only the log of the run shows it."""
+    """Adds CPU seconds spent on imports before the first piece of work; only the log of the run shows them."""
     _startups.append(seconds)
 
 
@@ -122,7 +121,7 @@ def _record(code: int, message: str, began: float) -> None:
         "message": message,
         "began": began,
         "ended": time.time(),
-        "startup_seconds": round(began - psutil.Process().create_time() + sum(_startups), 3),
+        "startup_seconds": round(sum(_startups), 3),
         "cpu_seconds": round(own.ru_utime + own.ru_stime + workers.ru_utime + workers.ru_stime, 3),
         "peak_mb": round(max(own.ru_maxrss, workers.ru_maxrss) / (1024**2 if sys.platform == "darwin" else 1024)),
     }

@@ -23,7 +23,7 @@ from forecast.stage import LOG_VARIABLE
 STAGES = ("fetch", "prepare", "tune", "train", "compare", "report")
 SHELLS = ("sh", "dash", "bash", "zsh", "fish", "ksh")
 # What a narrowed run reads beside its own folder, and the finished work it shares with whole runs.
-SHARED = ("configs", "data/pointers", "data/snapshots", ".forecast")
+SHARED = ("configs", "requirements.lock", "data/pointers", "data/snapshots", ".forecast")
 UNCACHED = ("reports/leaderboard.csv",)
 
 
@@ -125,10 +125,11 @@ def _show_times(lines: list[dict]) -> None:
     if not lines:
         return
     spent = {line["stage"]: line["ended"] - line["began"] for line in lines}
-    startup = sum(line["startup_seconds"] for line in lines)
+    startup, cpu = sum(line["startup_seconds"] for line in lines), sum(line["cpu_seconds"] for line in lines)
     peak = max(line["peak_mb"] for line in lines)
     print("\nStages: " + ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in spent.items()))
-    print(f"Start-up (imports) {duration(startup)} in all processes, largest process {peak} MB", flush=True)
+    share = f"{startup / cpu:.0%}".replace("%", " %") if cpu else "0 %"
+    print(f"Start-up (imports): {share} of {duration(cpu)} CPU time; largest process {peak} MB", flush=True)
 
 
 def explained(failed: dict[str, tuple[int, str]], open_stages: Sequence[str]) -> ForecastError:
@@ -192,9 +193,8 @@ def narrowed(root: Path, dataset: str, models: Sequence[str], environment: Mappi
     for name in SHARED:
         link = place / name
         link.parent.mkdir(parents=True, exist_ok=True)
-        (root / name).mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():
-            link.symlink_to(os.path.relpath(root / name, link.parent), target_is_directory=True)
+            link.symlink_to(os.path.relpath(root / name, link.parent))
     for stage in STAGES[:-1]:
         command = [sys.executable, "-m", f"pipelines.{stage}", dataset, "--root", str(place.relative_to(root))]
         if stage in ("tune", "train"):

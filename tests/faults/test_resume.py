@@ -84,6 +84,17 @@ def test_nothing_is_left_to_do_after_a_run(untouched: Path) -> None:
     assert (untouched / "dvc.lock").read_bytes() == before
 
 
+def test_a_narrowed_run_uses_finished_work_and_leaves_the_whole_run_as_it_is(untouched: Path) -> None:
+    before = finished(untouched, "memo"), finished(untouched, "studies")
+    done = small_project.command(untouched, "run", "--jobs", "1", "--dataset", "wave", "--model", "elman")
+    assert done.returncode == 0, done.stderr
+    assert (finished(untouched, "memo"), finished(untouched, "studies")) == before
+    compared = "data/compared/wave/leaderboard.csv"
+    assert (untouched / "narrowed/wave-elman" / compared).read_bytes() == (untouched / compared).read_bytes()
+    assert "elman" in done.stdout
+    assert "up to date" in dvc(untouched, "status").stdout
+
+
 @pytest.mark.parametrize("stage", ["fetch", "prepare", "tune", "train", "compare"])
 def test_a_stage_on_a_full_disk_says_so_and_leaves_the_earlier_results(
     stage: str, untouched: Path, small_disk: Path
