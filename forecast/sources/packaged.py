@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from forecast import snapshots
 from forecast.config.datasets import PackagedSource
 from forecast.errors import DataError, InputError, closest, quote_names
 from forecast.sources.interface import RawFrame, Request, observed
@@ -59,10 +60,15 @@ def _index(name: str, prices: pd.DataFrame, oil: pd.Series) -> pd.DataFrame:
 
 
 def _dublin_weather(request: Request) -> tuple[pd.DataFrame, dict[str, Any]]:
-    raise DataError(
-        f"The snapshot of dataset {request.name!r} ships with the project and is missing or changed. "
-        f"Restore it with `git checkout -- data/snapshots/{request.name} data/pointers/{request.name}.json`."
-    )
+    """The snapshot that ships with the project is itself the source."""
+    try:
+        frame = snapshots.read_pointed(request.root, request.name)
+        return frame, snapshots.provenance(request.root, request.name)
+    except (DataError, InputError):
+        raise DataError(
+            f"The snapshot of dataset {request.name!r} ships with the project and is missing or changed. Restore it "
+            f"with `git checkout -- data/snapshots/{request.name} data/pointers/{request.name}.json`."
+        ) from None
 
 
 _LOADERS: dict[str, Callable[[Request], tuple[pd.DataFrame, dict[str, Any]]]] = {

@@ -41,9 +41,14 @@ def test_as_of_cuts_the_sessions_that_had_not_closed():
     assert raw.frame["ds"].max() == pd.Timestamp("2018-11-21")
 
 
-def test_the_weather_that_ships_with_the_project_is_not_downloaded():
+def test_the_weather_that_ships_with_the_project_is_its_own_source():
+    raw = sources.read(sources.Request("weather", load_dataset("weather"), Path()))
+    assert len(raw.frame) == 21_888 and raw.as_of == pd.Timestamp("2026-07-01")
+
+
+def test_weather_that_is_gone_is_restored_from_git(tmp_path: Path):
     with pytest.raises(DataError, match="git checkout"):
-        sources.read(sources.Request("weather", load_dataset("weather"), Path()))
+        sources.read(sources.Request("weather", load_dataset("weather"), tmp_path))
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():

@@ -1,0 +1,137 @@
+"""`forecast fetch` and `forecast data`: take new data, and show what is held."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from forecast.cli.shown import FORMAT, ROOT, Format, require_project, show
+from forecast.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from forecast.fetching import Fetched
+
+
+def register(app: typer.Typer) -> None:
+    app.command("fetch")(fetch)
+    app.command("data")(data)
+
+
+def fetch(
+    dataset: str = typer.Argument(help="An entry of configs/datasets.yaml."),
+    as_of: str = typer.Option("", "--as-of", help="Only what was known by then (UTC), such as 2024-06-30; else now."),
+    allow_stale: bool = typer.Option(False, "--allow-stale", help="Where the service fails, go on with what is held."),
+    root: Path = ROOT,
+) -> None:
+    """Take a new snapshot of a data set and point the pipeline at it; exits 3 when the service is at fault."""
+    from forecast import fetching
+    from forecast.config.datasets import load_dataset
+
+    place = require_project(root)
+    settings = load_dataset(dataset, place / "configs")
+    moment = _moment(as_of) if as_of else None
+    try:
+        found = fetching.fetch_new(
+            dataset, settings, root=place, now=_now(), as_of=moment, environment=dict(os.environ)
+        )
+    except DataError as error:
+        held = _held_since(dataset, settings, place)
+        if not allow_stale or held is None:
+            usable = f" The snapshot of {held} is untouched and usable (--allow-stale)." if held is not None else ""
+            raise DataError(f"{error}{usable}") from None
+        print(f"{error}\nGoing on with the snapshot of {held}.", file=sys.stderr)
+        return
+    _told(dataset, found)
+
+
+def data(
+    dataset: str = typer.Argument("", help="Only this one."),
+    plot: bool = typer.Option(False, "--plot", help="Write a picture of it."),
+    root: Path = ROOT,
+    form: Format = FORMAT,
+) -> None:
+    """Show what is held of each data set: rows, range, gaps, freshness, digest, last revision."""
+    from forecast import holdings
+    from forecast.config.datasets import load_dataset, load_datasets
+
+    place = require_project(root)
+    if plot and not dataset:
+        raise InputError("--plot needs the name of a data set, such as `forecast data weather --plot`.")
+    if plot:
+        path = place / ".forecast" / "plots" / f"{dataset}.png"
+        print(holdings.plot(dataset, load_dataset(dataset, place / "configs"), root=place, path=path))
+        return
+    chosen = (
+        {dataset: load_dataset(dataset, place / "configs")} if dataset else load_datasets(place / "configs").datasets
+    )
+    rows = [holdings.held(name, settings, root=place, now=_now()) for name, settings in chosen.items()]
+    show(_standing(rows[0]) if dataset and form is Format.table else rows, form)
+    if dataset and form is Format.table:
+        _show_findings(dataset, chosen[dataset], place, rows[0]["as_of"])
+
+
+def _show_findings(name: str, settings: Any, root: Path, as_of: str | None) -> None:
+    """Every sentence of the data checks; a data set that cannot be read has said so already."""
+    if as_of is None:
+        return
+    import pandas as pd
+
+    from forecast import prepared, quality
+    from forecast.quality.check import sentence
+
+    raw = prepared.comparable(prepared.fetch(name, settings, root=root), settings)
+    for finding in quality.findings(raw, settings, as_of=pd.Timestamp(as_of)):
+        print(f"{finding.action} ({finding.rule}): {sentence(finding)}")
+
+
+def _told(dataset: str, found: Fetched) -> None:
+    from forecast.quality.check import sentence
+
+    verb = "restored" if found.restored else "taken"
+    new = found.rows - found.rows_before
+    print(f"{dataset}: {verb} {found.pointer.snapshot} ({found.rows} rows, {new:+d}; as of {found.pointer.as_of} UTC)")
+    if not found.revised.empty:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in found.revised["kind"].value_counts().items())
+        table = Path(found.pointer.snapshot).with_suffix(".revisions.csv")
+        print(f"  revised history: {kinds} values, listed in {table}")
+    for series, reason in found.failed.items():
+        print(f"  {series} kept as it was: {reason}", file=sys.stderr)
+    for finding in found.findings:
+        print(f"  {finding.action} ({finding.rule}): {sentence(finding)}", file=sys.stderr)
+
+
+def _held_since(dataset: str, settings: Any, root: Path) -> str | None:
+    """`2024-06-30 (12 days old)` for the pointed snapshot, or None when there is none that can be read."""
+    from forecast import holdings
+
+    row = holdings.held(dataset, settings, root=root, now=_now())
+    return f"{row['last']} ({row['age']} old)" if row["rows"] else None
+
+
+def _standing(row: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"what": key.replace("_", " "), "value": value} for key, value in row.items()]
+
+
+def _moment(text: str) -> pd.Timestamp:
+    import pandas as pd
+
+    try:
+        moment = pd.Timestamp(text)
+    except ValueError:
+        raise InputError(
+            f"--as-of: found {text!r}, wanted a date or time such as 2024-06-30 or 2024-06-30T21:00."
+        ) from None
+    return moment.tz_convert("UTC").tz_localize(None) if moment.tzinfo else moment
+
+
+def _now() -> pd.Timestamp:
+    import pandas as pd
+
+    return pd.Timestamp(datetime.now(UTC)).tz_localize(None)
