@@ -28,16 +28,14 @@ def forecast_plot(forecasts: Path, title: str) -> bytes | None:
 
 def last_origins(series: pd.DataFrame) -> list[pd.DataFrame]:
     """The last origins whose horizons do not overlap, oldest first; each with the mean of `y_hat` over seeds."""
-    kept: list[pd.DataFrame] = []
-    cutoffs = np.sort(series["cutoff"].unique())[::-1]
-    for cutoff in cutoffs:
-        if len(kept) == ORIGINS:
-            break
-        rows = series[series["cutoff"] == cutoff]
-        if kept and rows["ds"].max() > kept[-1]["ds"].min():
-            continue
-        kept.append(rows.groupby(["step", "ds"], as_index=False)[["y", "y_hat"]].mean())
-    return kept[::-1]
+    spans = series.groupby("cutoff")["ds"].agg(["min", "max"])
+    kept: list[pd.Timestamp] = []
+    for cutoff in reversed(spans.index):
+        if len(kept) < ORIGINS and (not kept or spans.at[cutoff, "max"] <= spans.at[kept[-1], "min"]):
+            kept.append(cutoff)
+    rows = series[series["cutoff"].isin(kept)]
+    means = rows.groupby(["cutoff", "step", "ds"], as_index=False)[["y", "y_hat"]].mean()
+    return [origin for _, origin in means.groupby("cutoff")]
 
 
 def _drawn(panels: list[tuple[str, list[pd.DataFrame]]], title: str) -> bytes:
@@ -57,16 +55,21 @@ def _drawn(panels: list[tuple[str, list[pd.DataFrame]]], title: str) -> bytes:
 
 
 def _panel(axes: Any, name: str, origins: list[pd.DataFrame]) -> None:
-    from matplotlib.dates import ConciseDateFormatter
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib.ticker import MaxNLocator
 
     actual = pd.concat(origins)
+    label = f"forecast, {len(origins[0])} steps from each origin"
+    # One line with a break after each origin: drawing is most of what publishing costs.
+    broken = pd.concat([part for origin in origins for part in (origin, origin.tail(1).assign(y_hat=np.nan))])
     axes.plot(actual["ds"], actual["y"], color=INK, linewidth=1.2, label="actual")
-    for number, origin in enumerate(origins):
-        label = f"forecast, {len(origin)} steps from each origin" if number == 0 else None
-        axes.plot(origin["ds"], origin["y_hat"], color=FORECAST, linewidth=1.4, marker=".", markersize=3, label=label)
+    axes.plot(broken["ds"], broken["y_hat"], color=FORECAST, linewidth=1.4, marker=".", markersize=3, label=label)
     axes.set_title(name, fontsize=9, loc="left")
     axes.tick_params(labelsize=8)
     axes.margins(x=0.01)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
+    ticks = AutoDateLocator(minticks=3, maxticks=7)
+    axes.xaxis.set_major_locator(ticks)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(ticks))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.legend(fontsize=8, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
