@@ -1,0 +1,267 @@
+"""Levenberg–Marquardt for small nets (Marquardt 1963; Hagan & Menhaj 1994), in float64, with bounded memory.
+
+A step solves  (JᵀJ + (decay + mu n) I) d = -(Jᵀe + decay w)  where J = de/dw is never held whole: the problem hands it
+over in row blocks and only JᵀJ is kept. `mu` moves as in MATLAB's trainlm: down tenfold after a step that lowers the
+objective, up tenfold after one that does not. `bayesian` sets `decay` from the evidence after every step, as trainbr
+does (MacKay 1992; Foresee & Hagan 1997).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from scipy import linalg
+
+from forecast.errors import InputError, ModelFailure
+
+Array = npt.NDArray[np.float64]
+
+MAX_WEIGHTS = 2_000  # beyond it one step's normal equations cost more than hundreds of steps of Adam
+BLOCK_BYTES = 64 * 2**20  # of the Jacobian rows held at once
+SECONDS_PER_ENTRY = 4e-9  # to build one entry of the Jacobian; measured, for the estimate only
+SECONDS_PER_STEP = 4e-6  # to simulate one time step by Newton's method, three candidates an iteration
+
+
+class Problem(Protocol):
+    """A least-squares problem: residuals e (n,) of the counted rows, and their derivatives in row blocks."""
+
+    @property
+    def n_weights(self) -> int: ...
+
+    @property
+    def n_residuals(self) -> int: ...
+
+    @property
+    def n_steps(self) -> int:
+        """Values simulated one after another in one evaluation (0 in open loop)."""
+        ...
+
+    @property
+    def coupling(self) -> int:
+        """Earlier values that each value depends on through the net's own outputs (0 in open loop)."""
+        ...
+
+    def loss(self, weights: Array) -> float:
+        """The sum of squared residuals, infinity where the net diverges."""
+        ...
+
+    def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:
+        """Residuals (rows,) and the transposed Jacobian (n_weights, rows), block after block."""
+        ...
+
+    def validation(self, weights: Array) -> float | None:
+        """The error that picks the weights to keep; None: the training objective picks them."""
+        ...
+
+
+@dataclass(frozen=True)
+class Options:
+    """`patience`: validation rises in a row before the stop; `decay`: weight of |w|² beside the sum of squares."""
+
+    max_iterations: int = 100
+    mu: float = 1e-3
+    mu_increase: float = 10.0
+    mu_decrease: float = 0.1
+    mu_max: float = 1e10
+    min_gradient: float = 1e-7
+    patience: int = 6
+    decay: float = 0.0
+    bayesian: bool = False
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will need: peak bytes of its own arrays and seconds if every iteration is used."""
+
+    bytes: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"about {self.bytes / 2**20:.0f} MB and at most {self.seconds:.1f} s"
+
+
+@dataclass(frozen=True)
+class Result:
+    """The weights kept, why it stopped, and the curve of (iteration, train mse, validation error or nan, mu)."""
+
+    weights: Array
+    score: float
+    reason: str
+    curve: tuple[tuple[int, float, float, float], ...]
+    decay: float
+    effective_weights: float
+
+
+def block_rows(n_weights: int, outputs: int = 1) -> int:
+    """Time steps per Jacobian block so that the block stays below `BLOCK_BYTES`."""
+    return max(1, BLOCK_BYTES // (8 * n_weights * outputs))
+
+
+def estimate(problem: Problem, options: Options, *, clock: Callable[[], float] = time.perf_counter) -> Estimate:
+    """Memory from the shapes; seconds from a short measured product of the same kind and from typical costs."""
+    p, n = problem.n_weights, problem.n_residuals
+    needed = 8 * (4 * p * p + 4 * p * min(n, block_rows(p)) + 40 * n)
+    products = _seconds_per_flop(clock) * (n * p * p + 2.0 * p**3)
+    entries = n * p * (SECONDS_PER_ENTRY + (problem.coupling > 0) * (4e-9 + 0.25e-9 * problem.coupling))
+    step = 3e-4 + products + entries + SECONDS_PER_STEP * problem.n_steps
+    return Estimate(int(needed), step * options.max_iterations)
+
+
+def minimise(
+    problem: Problem,
+    start: Array,
+    options: Options | None = None,
+    *,
+    announce: Callable[[str], None] | None = None,
+) -> Result:
+    """Train from `start` (n_weights,). Keeps the weights with the lowest validation error seen.
+
+    `announce` receives the predicted memory and time before the first step. `InputError` above `MAX_WEIGHTS`,
+    `ModelFailure` when the net diverges already at the start.
+    """
+    options = options or Options()
+    if problem.n_weights > MAX_WEIGHTS:
+        raise InputError(
+            f"Levenberg-Marquardt is for nets of at most {MAX_WEIGHTS} weights; this one has {problem.n_weights} and "
+            f"would take {estimate(problem, options)}. Use fewer units or delays, or train it with Adam."
+        )
+    if announce is not None:
+        size = f"{problem.n_weights} weights, {problem.n_residuals} residuals"
+        announce(f"Levenberg-Marquardt, {size}: {estimate(problem, options)}.")
+    run = _Run(problem, np.array(start, dtype=np.float64), options)
+    while run.reason == "":
+        run.iterate()
+    return run.result()
+
+
+def best_of(
+    problem: Problem,
+    starts: Sequence[Array],
+    options: Options | None = None,
+    *,
+    announce: Callable[[str], None] | None = None,
+) -> Result:
+    """Restarts: the run with the lowest validation error, or training objective without one."""
+    runs: list[Result] = []
+    reasons: list[str] = []
+    for number, start in enumerate(starts):
+        try:
+            runs.append(minimise(problem, start, options, announce=announce if number == 0 else None))
+        except ModelFailure as failure:
+            reasons.append(str(failure))
+    if not runs:
+        raise ModelFailure(f"None of {len(starts)} restarts could be trained: {'; '.join(sorted(set(reasons)))}")
+    return min(runs, key=lambda run: run.score)
+
+
+class _Run:
+    """One descent; `reason` stays empty while it goes on."""
+
+    def __init__(self, problem: Problem, weights: Array, options: Options) -> None:
+        self.problem, self.options, self.weights = problem, options, weights
+        self.decay, self.mu = options.decay, options.mu
+        self.loss = self._loss(weights)
+        if not np.isfinite(self.loss):
+            raise ModelFailure("The net diverges with its initial weights. Start from the open-loop weights instead.")
+        self.effective = float(problem.n_weights)
+        self.reason, self.iteration, self.rises = "", 0, 0
+        self.curve: list[tuple[int, float, float, float]] = []
+        self.best, self.score = weights, np.inf
+        self._record()
+
+    def iterate(self) -> None:
+        hessian, gradient = normal_equations(self.problem, self.weights)
+        if self.options.bayesian:
+            self._update_decay(hessian)
+        pull = gradient + self.decay * self.weights
+        if np.abs(pull).max() < self.options.min_gradient * self.problem.n_residuals:
+            self.reason = "gradient below its minimum"
+        elif not self._descend(hessian, pull):
+            self.reason = "mu above its maximum"
+        else:
+            self.iteration += 1
+            self._record()
+            if self.rises >= self.options.patience:
+                self.reason = "validation error rose"
+            elif self.iteration >= self.options.max_iterations:
+                self.reason = "iterations used"
+
+    def result(self) -> Result:
+        return Result(self.best, self.score, self.reason, tuple(self.curve), self.decay, self.effective)
+
+    def _descend(self, hessian: Array, pull: Array) -> bool:
+        """Raise mu until a step lowers the objective; False when mu passes its maximum."""
+        objective = self.loss + self.decay * self.weights @ self.weights
+        while self.mu <= self.options.mu_max:
+            candidate = self.weights + _step(hessian, pull, self.decay + self.mu * self.problem.n_residuals)
+            loss = self._loss(candidate)
+            if loss + self.decay * candidate @ candidate < objective:
+                self.weights, self.loss = candidate, loss
+                self.mu = max(self.mu * self.options.mu_decrease, 1e-20)
+                return True
+            self.mu *= self.options.mu_increase
+        return False
+
+    def _loss(self, weights: Array) -> float:
+        """Infinity for a step that is not finite, or whose net is not."""
+        if not np.isfinite(weights).all():
+            return np.inf
+        with np.errstate(over="ignore", invalid="ignore"):
+            loss = self.problem.loss(weights)
+        return loss if np.isfinite(loss) else np.inf
+
+    def _update_decay(self, hessian: Array) -> None:
+        """Evidence: gamma = p - decay tr((JᵀJ + decay I)⁻¹), alpha = gamma / 2|w|², beta = (n - gamma) / 2|e|²."""
+        n = self.problem.n_residuals
+        if self.iteration > 0:
+            values = np.clip(linalg.eigvalsh(hessian), 0.0, None)
+            self.effective = float(np.sum(values / (values + self.decay)))
+        squares = float(self.weights @ self.weights)
+        alpha = self.effective / max(2 * squares, 1e-300)
+        beta = max(n - self.effective, 1.0) / max(2 * self.loss, 1e-300)
+        self.decay = alpha / beta
+
+    def _record(self) -> None:
+        """Keep the best weights; count the rises of the validation error since."""
+        error = self.problem.validation(self.weights)
+        score = self.loss / self.problem.n_residuals if error is None else error
+        mean = self.loss / self.problem.n_residuals
+        self.curve.append((self.iteration, mean, np.nan if error is None else error, self.mu))
+        if score < self.score or error is None:
+            self.best, self.score, self.rises = self.weights, score, 0
+        else:
+            self.rises += 1
+
+
+def normal_equations(problem: Problem, weights: Array) -> tuple[Array, Array]:
+    """JᵀJ (p, p) and Jᵀe (p,), summed over the blocks."""
+    hessian = np.zeros((problem.n_weights, problem.n_weights))
+    gradient = np.zeros(problem.n_weights)
+    for residual, jacobian_t in problem.blocks(weights):
+        hessian += jacobian_t @ jacobian_t.T
+        gradient += jacobian_t @ residual
+    return hessian, gradient
+
+
+def _step(hessian: Array, pull: Array, damping: float) -> Array:
+    damped = hessian + damping * np.eye(len(hessian))
+    try:
+        return np.asarray(-linalg.cho_solve(linalg.cho_factor(damped, overwrite_a=True, check_finite=False), pull))
+    except linalg.LinAlgError:  # not positive definite to rounding: no step, so that mu rises
+        return np.full_like(pull, np.inf)
+
+
+def _seconds_per_flop(clock: Callable[[], float]) -> float:
+    """Of A Aᵀ, the quickest of a few tries: a busy machine slows single ones."""
+    block = np.ones((256, 2048))
+    times = []
+    for _ in range(4):
+        began = clock()
+        block @ block.T
+        times.append(clock() - began)
+    return max(min(times), 1e-6) / (256 * 256 * 2048)
