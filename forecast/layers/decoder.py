@@ -8,6 +8,7 @@ Rows: the B * T steps from which the decoder starts are the batch of its loop.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -77,7 +78,7 @@ class Decoder(keras.Layer):
 
     def _free_run(self, w: Tensors, x: tf.Tensor, first: dict[str, tf.Tensor]) -> tf.Tensor:
         _, outputs, parameters = self.shape
-        columns = [output * parameters + self.parameter for output in range(outputs)]
+        columns = tuple(output * parameters + self.parameter for output in range(outputs))
         nothing = tf.zeros([tf.shape(x)[1], outputs], x.dtype)
         return scan(FedBack(self.cell, self.activation, outputs * parameters, columns), w, x, first | {FED: nothing})[
             0
@@ -99,11 +100,17 @@ class Decoder(keras.Layer):
 FED = "forecast"
 
 
+@dataclass(frozen=True)
 class FedBack:
-    """The decoder's cell together with its read-out; the forecast it feeds back is one more state."""
+    """The decoder's cell together with its read-out; the forecast it feeds back is one more state.
 
-    def __init__(self, cell: Cell, activation: str, size: int, columns: Sequence[int]) -> None:
-        self.cell, self.activation, self.units, self.columns = cell, activation, size, columns
+    `units`: the width of a step's read-out, `columns`: what of it is fed back.
+    """
+
+    cell: Cell
+    activation: str
+    units: int
+    columns: tuple[int, ...]
 
     def states(self) -> dict[str, int]:
         return {**self.cell.states(), FED: len(self.columns)}

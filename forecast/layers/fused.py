@@ -6,6 +6,8 @@ A fast layer is the Keras layer of the same name with one method replaced, the l
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -60,6 +62,18 @@ class Fused:
         return last, tf.transpose(outputs, [1, 0, 2]) if layer.return_sequences else last[:, None], states
 
 
+@functools.lru_cache(maxsize=256)
+def compiled(function: Callable[..., Any], dtype: tf.DType, *ranks: int) -> Callable[..., Any]:
+    """A function that returns its results and their gradient, traced once for all models of the process.
+
+    TensorFlow keeps the graph of every traced `tf.custom_gradient` for ever, `keras.backend.clear_session()` or not.
+    Traced into each model anew that is a leak of several MB a model; and in a short training, tracing is
+    most of the time. Hence one `tf.function` with all sizes open; `ranks` are the arguments' numbers of axes.
+    """
+    signature = [tf.TensorSpec([None] * rank, dtype) for rank in ranks]
+    return tf.function(tf.custom_gradient(function), input_signature=signature, autograph=False)
+
+
 def shifted(first: tf.Tensor, sequence: tf.Tensor) -> tf.Tensor:
     """`(B, U)` before the first step and `(T, B, U)`: what each step found before it, `(T, B, U)`."""
     return tf.concat([first[None], sequence[:-1]], 0)
@@ -67,14 +81,14 @@ def shifted(first: tf.Tensor, sequence: tf.Tensor) -> tf.Tensor:
 
 def rows(sequence: tf.Tensor) -> tf.Tensor:
     """`(T, B, U)` as the rows `(T * B, U)` of one matrix."""
-    return tf.reshape(sequence, [-1, sequence.shape[-1]])
+    return tf.reshape(sequence, [-1, tf.shape(sequence)[-1]])
 
 
 def steps_of(sequence: tf.Tensor) -> tf.TensorArray:
-    """The steps of `(T, ...)`, to be read inside a loop without copying them."""
-    return collector(tf.shape(sequence)[0], sequence.shape[1:], sequence.dtype).unstack(sequence)
+    """The steps of `(T, B, U)`, to be read inside a loop without copying them."""
+    return collector(tf.shape(sequence)[0], sequence).unstack(sequence)
 
 
-def collector(steps: tf.Tensor, batch_shape: tf.TensorShape, dtype: tf.DType) -> tf.TensorArray:
-    """An empty array for `steps` results of one loop."""
-    return tf.TensorArray(dtype, size=steps, element_shape=batch_shape, clear_after_read=False)
+def collector(steps: tf.Tensor, like: tf.Tensor) -> tf.TensorArray:
+    """An empty array for `steps` results of one loop, matrices of the dtype of `like`."""
+    return tf.TensorArray(like.dtype, size=steps, element_shape=[None, None], clear_after_read=False)

@@ -18,7 +18,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from forecast.layers.fused import SIGMOID, TANH, Fused, collector, rows, shifted, steps_of
+from forecast.layers.fused import SIGMOID, TANH, Fused, collector, compiled, rows, shifted, steps_of
 
 Array = Any  # a tf.TensorArray
 Gradient = Callable[[tf.Tensor], tuple[tf.Tensor, ...]]
@@ -35,26 +35,36 @@ class GRU(Fused, keras.layers.GRU):
         kernel, recurrent = tf.convert_to_tensor(self.cell.kernel), tf.convert_to_tensor(self.cell.recurrent_kernel)
         rows_of_bias = [2, 3 * self.units] if self.reset_after else [3 * self.units]
         bias = tf.convert_to_tensor(self.cell.bias) if self.use_bias else tf.zeros(rows_of_bias, x.dtype)
-        h = (gru_reset_after if self.reset_after else gru_reset_before)(x, kernel, recurrent, bias, states[0])
+        h = gru(x, kernel, recurrent, bias, states[0], self.reset_after)
         return h, [h[-1]]
+
+
+def gru(
+    x: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor, h0: tf.Tensor, reset_after: bool
+) -> tf.Tensor:
+    """x `(T, B, C)`, h0 `(B, U)`, bias `(2, 3U)` or, without `reset_after`, `(3U,)`: all h `(T, B, U)`."""
+    function, rank = (_reset_after, 2) if reset_after else (_reset_before, 1)
+    h = compiled(function, x.dtype, 3, 2, 2, rank, 2)(x, kernel, recurrent, bias, h0)
+    h.set_shape([*x.shape[:2], recurrent.shape[0]])
+    return h
 
 
 def _reset_after(
     x: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor, h0: tf.Tensor
 ) -> tuple[tf.Tensor, Gradient]:
-    """x `(T, B, C)`, bias `(2, 3U)`, h0 `(B, U)`: all h `(T, B, U)`."""
-    steps, units = tf.shape(x)[0], recurrent.shape[0]
+    steps, units = tf.shape(x)[0], tf.shape(recurrent)[0]
+    gates_and_new = tf.stack([2 * units, units])
     inputs = steps_of(project(x, kernel, bias[0]))
 
     def step(t: tf.Tensor, h: tf.Tensor, hs: Array, zs: Array, rs: Array, gs: Array, states: Array) -> tuple[Any, ...]:
-        from_x, from_h = inputs.read(t), tf.matmul(h, recurrent) + bias[1]
-        z, r = tf.split(tf.sigmoid(from_x[:, : 2 * units] + from_h[:, : 2 * units]), 2, 1)
-        g_h = from_h[:, 2 * units :]
-        g = tf.tanh(from_x[:, 2 * units :] + r * g_h)
+        gates_x, g_x = tf.split(inputs.read(t), gates_and_new, 1, num=2)
+        gates_h, g_h = tf.split(tf.matmul(h, recurrent) + bias[1], gates_and_new, 1, num=2)
+        z, r = tf.split(tf.sigmoid(gates_x + gates_h), 2, 1)
+        g = tf.tanh(g_x + r * g_h)
         h = g + z * (h - g)
         return t + 1, h, hs.write(t, h), zs.write(t, z), rs.write(t, r), gs.write(t, g), states.write(t, g_h)
 
-    empty = [collector(steps, h0.shape, x.dtype) for _ in range(5)]
+    empty = [collector(steps, x) for _ in range(5)]
     _, _, *kept = tf.while_loop(lambda t, *_: t < steps, step, (0, h0, *empty), parallel_iterations=1)
     h = kept[0].stack()
 
@@ -63,16 +73,15 @@ def _reset_after(
         # h - g = z (h_before - g), so the factor of z's pre-activation needs no h_before.
         to_g, to_z = (1 - z) * (1 - g * g), (h - g) * (1 - z)
         to_state = to_g * r
-        factors, dhs, zs = steps_of(tf.stack([to_z, to_state * (1 - r) * g_h, to_state], 2)), steps_of(dh), steps_of(z)
-        back = tf.transpose(recurrent)
+        factors = steps_of(tf.concat([to_z, to_state * (1 - r) * g_h, to_state], 2))
+        dhs, zs, back = steps_of(dh), steps_of(z), tf.transpose(recurrent)
 
         def step_back(t: tf.Tensor, carried: tf.Tensor, ds: Array, ats: Array) -> tuple[Any, ...]:
             d = dhs.read(t) + carried
-            at = tf.reshape(d[:, None] * factors.read(t), [-1, 3 * units])
+            at = tf.tile(d, [1, 3]) * factors.read(t)
             return t - 1, d * zs.read(t) + tf.matmul(at, back), ds.write(t, d), ats.write(t, at)
 
-        empty = collector(steps, h0.shape, x.dtype), collector(steps, [h0.shape[0], 3 * units], x.dtype)
-        start = (steps - 1, tf.zeros_like(h0), *empty)
+        start = (steps - 1, tf.zeros_like(h0), collector(steps, x), collector(steps, x))
         _, dh0, ds, ats = tf.while_loop(lambda t, *_: t >= 0, step_back, start, parallel_iterations=1)
         at_state = rows(ats.stack())
         at_input = tf.concat([at_state[:, : 2 * units], rows(ds.stack() * to_g)], 1)
@@ -86,19 +95,19 @@ def _reset_after(
 def _reset_before(
     x: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor, h0: tf.Tensor
 ) -> tuple[tf.Tensor, Gradient]:
-    """x `(T, B, C)`, bias `(3U,)`, h0 `(B, U)`: all h `(T, B, U)`."""
-    steps, units = tf.shape(x)[0], recurrent.shape[0]
+    steps, units = tf.shape(x)[0], tf.shape(recurrent)[0]
     to_gates, to_new = recurrent[:, : 2 * units], recurrent[:, 2 * units :]
+    gates_and_new = tf.stack([2 * units, units])
     inputs = steps_of(project(x, kernel, bias))
 
     def step(t: tf.Tensor, h: tf.Tensor, hs: Array, zs: Array, rs: Array, gs: Array) -> tuple[Any, ...]:
-        from_x = inputs.read(t)
-        z, r = tf.split(tf.sigmoid(from_x[:, : 2 * units] + tf.matmul(h, to_gates)), 2, 1)
-        g = tf.tanh(from_x[:, 2 * units :] + tf.matmul(r * h, to_new))
+        gates_x, g_x = tf.split(inputs.read(t), gates_and_new, 1, num=2)
+        z, r = tf.split(tf.sigmoid(gates_x + tf.matmul(h, to_gates)), 2, 1)
+        g = tf.tanh(g_x + tf.matmul(r * h, to_new))
         h = g + z * (h - g)
         return t + 1, h, hs.write(t, h), zs.write(t, z), rs.write(t, r), gs.write(t, g)
 
-    empty = [collector(steps, h0.shape, x.dtype) for _ in range(4)]
+    empty = [collector(steps, x) for _ in range(4)]
     _, _, *kept = tf.while_loop(lambda t, *_: t < steps, step, (0, h0, *empty), parallel_iterations=1)
     h = kept[0].stack()
 
@@ -117,8 +126,7 @@ def _reset_before(
             carried = d * zs.read(t) + d_reset * rs.read(t) + tf.matmul(at_gates, back_gates)
             return t - 1, carried, gates.write(t, at_gates), news.write(t, at_new)
 
-        empty = collector(steps, [h0.shape[0], 2 * units], x.dtype), collector(steps, h0.shape, x.dtype)
-        start = (steps - 1, tf.zeros_like(h0), *empty)
+        start = (steps - 1, tf.zeros_like(h0), collector(steps, x), collector(steps, x))
         _, dh0, gates, news = tf.while_loop(lambda t, *_: t >= 0, step_back, start, parallel_iterations=1)
         at_gates, at_new = rows(gates.stack()), rows(news.stack())
         d_gates = tf.matmul(rows(before), at_gates, transpose_a=True)
@@ -129,16 +137,10 @@ def _reset_before(
     return h, gradient
 
 
-gru_reset_after = tf.custom_gradient(_reset_after)
-gru_reset_before = tf.custom_gradient(_reset_before)
-
-
 def project(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     """`x kernel + bias` of all steps in one product: `(T, B, C)` to `(T, B, P)`."""
-    shape = tf.concat([tf.shape(x)[:2], [kernel.shape[1]]], 0)
-    out = tf.reshape(tf.matmul(rows(x), kernel) + bias, shape)
-    out.set_shape([*x.shape[:2], kernel.shape[1]])
-    return out
+    shape = tf.concat([tf.shape(x)[:2], tf.shape(kernel)[1:]], 0)
+    return tf.reshape(tf.matmul(rows(x), kernel) + bias, shape)
 
 
 def project_gradient(x: tf.Tensor, kernel: tf.Tensor, at_input: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

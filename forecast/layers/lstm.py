@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from forecast.layers.fused import SIGMOID, TANH, Fused
+from forecast.layers.fused import SIGMOID, TANH, Fused, compiled
 
 
 @keras.saving.register_keras_serializable(package="forecast")
@@ -31,15 +31,25 @@ class LSTM(Fused, keras.layers.LSTM):
         return h, [h[-1], c[-1]]
 
 
+def block_lstm(
+    x: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor, h0: tf.Tensor, c0: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """x `(T, B, C)`, states `(B, U)`: all h and all c, each `(T, B, U)`."""
+    h, c = compiled(_block_lstm, x.dtype, 3, 2, 2, 1, 2, 2)(x, kernel, recurrent, bias, h0, c0)
+    for sequence in (h, c):
+        sequence.set_shape([*x.shape[:2], recurrent.shape[0]])
+    return h, c
+
+
 def _block_lstm(
     x: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor, h0: tf.Tensor, c0: tf.Tensor
 ) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[..., tuple[Any, ...]]]:
-    """x `(T, B, C)`, states `(B, U)`: all h and all c, each `(T, B, U)`.
+    """`block_lstm` and its gradient.
 
     The gradient TensorFlow 2.21 registers for BlockLSTMV2 is that of BlockLSTM, whose gates lie in another order
     (i, c, f, o): it is wrong. The right operation, BlockLSTMGradV2, exists and is called here by name.
     """
-    no_peephole = tf.zeros([recurrent.shape[0]], x.dtype)
+    no_peephole = tf.zeros([tf.shape(recurrent)[0]], x.dtype)
     given = {
         "seq_len_max": tf.shape(x, tf.int64)[0],
         "x": x,
@@ -55,10 +65,7 @@ def _block_lstm(
 
     def gradient(dh: tf.Tensor, dc: tf.Tensor) -> tuple[Any, ...]:
         back = {"cs_grad": dc, "h_grad": dh, "use_peephole": False}
-        g, inputs = tf.raw_ops.BlockLSTMGradV2(**given, **made._asdict(), **back), kernel.shape[0]
+        g, inputs = tf.raw_ops.BlockLSTMGradV2(**given, **made._asdict(), **back), tf.shape(kernel)[0]
         return g.x_grad, g.w_grad[:inputs], g.w_grad[inputs:], g.b_grad, g.h_prev_grad, g.cs_prev_grad
 
     return (made.h, made.cs), gradient
-
-
-block_lstm = tf.custom_gradient(_block_lstm)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import keras
@@ -13,18 +15,19 @@ from forecast.cells import Cell, Namespace
 from forecast.cells.gru import GRU
 from forecast.cells.lstm import LSTM
 from forecast.cells.simple_rnn import SimpleRNN
-from forecast.layers.fused import collector, rows, steps_of
-from forecast.layers.gru import gru_reset_after, gru_reset_before
+from forecast.layers.fused import collector, compiled, rows, steps_of
+from forecast.layers.gru import Array, gru
 from forecast.layers.lstm import block_lstm
 from forecast.layers.namespace import tensor_namespace
-from forecast.layers.simple_rnn import simple_recurrence
+from forecast.layers.simple_rnn import simple
 
-Array = Any  # a tf.TensorArray
 Tensors = Mapping[str, tf.Tensor]
 
 
 class Steps(Protocol):
-    """What `scan` needs of a cell."""
+    """What `scan` needs of a cell; equal cells are the same function."""
+
+    def __hash__(self) -> int: ...
 
     @property
     def units(self) -> int: ...
@@ -118,17 +121,25 @@ def known(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> list[tf.Tenso
         block = x.dtype == tf.float32 and not tf.config.list_logical_devices("GPU")
         return list(block_lstm(*given, first["c"])) if block else None
     if isinstance(cell, GRU):
-        return [(gru_reset_after if cell.reset_after else gru_reset_before)(*given)]
-    return [simple_recurrence(cell.activation)(*given)] if isinstance(cell, SimpleRNN) else None
+        return [gru(*given, cell.reset_after)]
+    return [simple(*given, cell.activation)] if isinstance(cell, SimpleRNN) else None
 
 
+@dataclass(frozen=True)
 class Revealed:
     """A cell whose output is followed by its new states: `(B, units + sizes)`."""
 
-    def __init__(self, cell: Cell) -> None:
-        self.cell = cell
-        self.units = cell.units + sum(cell.states().values())
-        self.states, self.project = cell.states, cell.project
+    cell: Cell
+
+    @property
+    def units(self) -> int:
+        return self.cell.units + sum(self.cell.states().values())
+
+    def states(self) -> dict[str, int]:
+        return self.cell.states()
+
+    def project(self, xp: Namespace, w: Tensors, x: tf.Tensor) -> tf.Tensor:
+        return self.cell.project(xp, w, x)
 
     def advance(
         self, xp: Namespace, w: Tensors, projected: tf.Tensor, states: Tensors
@@ -144,16 +155,30 @@ def scan(cell: Steps, w: Tensors, x: tf.Tensor, first: Tensors) -> tuple[tf.Tens
     weights' gradients step by step. Here only the states are stored. The backward loop takes the gradient through the
     states alone, and the weights' gradient is that of one `advance` on all steps as rows of one batch.
     """
-    names, weights = list(cell.states()), list(w)
-    recur = tf.custom_gradient(lambda *given: _recur(cell, names, weights, *given))
-    outputs, *last = recur(cell.project(tensor_namespace, w, x), *(first[name] for name in names), *w.values())
+    states, projected = [first[name] for name in cell.states()], cell.project(tensor_namespace, w, x)
+    ranks = (3, *(2 for _ in states), *(weight.shape.rank for weight in w.values()))
+    outputs, *last = compiled(_recurrence(cell, tuple(w)), x.dtype, *ranks)(projected, *states, *w.values())
+    outputs.set_shape([*x.shape[:2], cell.units])
+    for state, size in zip(last, cell.states().values(), strict=True):
+        state.set_shape([x.shape[1], size])
     return outputs, last
 
 
+@functools.lru_cache(maxsize=256)
+def _recurrence(cell: Steps, weights: tuple[str, ...]) -> Callable[..., Any]:
+    """`_recur` of one cell: equal cells share one function, and so one trace."""
+
+    def recur(*given: tf.Tensor) -> Any:
+        return _recur(cell, weights, *given)
+
+    return recur
+
+
 def _recur(
-    cell: Steps, names: Sequence[str], weights: Sequence[str], projected: tf.Tensor, *given: tf.Tensor
+    cell: Steps, weights: Sequence[str], projected: tf.Tensor, *given: tf.Tensor
 ) -> tuple[tuple[tf.Tensor, ...], Callable[..., tuple[Any, ...]]]:
     """`given`: the first states, then the weights, in the order of their names."""
+    names = list(cell.states())
     first, w = given[: len(names)], dict(zip(weights, given[len(names) :], strict=True))
     steps, inputs = tf.shape(projected)[0], steps_of(projected)
 
@@ -165,8 +190,7 @@ def _recur(
         y, *new = advance(inputs.read(t), states)
         return t + 1, new, ys.write(t, y), [array.write(t, s) for array, s in zip(kept, states, strict=True)]
 
-    outputs = collector(steps, tf.TensorShape([first[0].shape[0], cell.units]), projected.dtype)
-    start = (0, list(first), outputs, [collector(steps, s.shape, s.dtype) for s in first])
+    start = (0, list(first), collector(steps, projected), [collector(steps, projected) for _ in first])
     _, last, outputs, kept = tf.while_loop(lambda t, *_: t < steps, step, start, parallel_iterations=1)
 
     def gradient(d_outputs: tf.Tensor, *d_last: tf.Tensor) -> tuple[Any, ...]:
@@ -180,7 +204,7 @@ def _recur(
             d_before = tape.gradient(made, before, [d_ys.read(t), *d_new], unconnected_gradients="zero")
             return t - 1, d_before, [array.write(t, d) for array, d in zip(ds, d_new, strict=True)]
 
-        start = (steps - 1, list(d_last), [collector(steps, s.shape, s.dtype) for s in first])
+        start = (steps - 1, list(d_last), [collector(steps, projected) for _ in first])
         _, d_first, ds = tf.while_loop(lambda t, *_: t >= 0, step_back, start, parallel_iterations=1)
         all_at, all_before = rows(projected), [rows(array.stack()) for array in kept]
         with tf.GradientTape() as tape:

@@ -5,14 +5,15 @@ f is tanh, the sigmoid, ReLU, softplus or linear; f' is written in terms of h, s
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from forecast.layers.fused import SIGMOID, TANH, Fused, collector, rows, shifted, steps_of
-from forecast.layers.gru import column_sums, project, project_gradient
+from forecast.layers.fused import SIGMOID, TANH, Fused, collector, compiled, rows, shifted, steps_of
+from forecast.layers.gru import Array, column_sums, project, project_gradient
 
 Function = Callable[[tf.Tensor], tf.Tensor]
 
@@ -45,12 +46,21 @@ class SimpleRNN(Fused, keras.layers.SimpleRNN):
     def kernel(self, x: tf.Tensor, states: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
         kernel, recurrent = tf.convert_to_tensor(self.cell.kernel), tf.convert_to_tensor(self.cell.recurrent_kernel)
         bias = tf.convert_to_tensor(self.cell.bias) if self.use_bias else tf.zeros([self.units], x.dtype)
-        h = simple_recurrence(self.function_name())(x, kernel, recurrent, bias, states[0])
+        h = simple(x, kernel, recurrent, bias, states[0], self.function_name())
         return h, [h[-1]]
 
 
-def simple_recurrence(name: str) -> Callable[..., tf.Tensor]:
-    """The recurrence with the activation `name` of `SLOPES`."""
+def simple(
+    x: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor, h0: tf.Tensor, name: str
+) -> tf.Tensor:
+    """x `(T, B, C)`, h0 `(B, U)`: all h `(T, B, U)`, with the activation `name` of `SLOPES`."""
+    h = compiled(_recurrence(name), x.dtype, 3, 2, 2, 1, 2)(x, kernel, recurrent, bias, h0)
+    h.set_shape([*x.shape[:2], recurrent.shape[0]])
+    return h
+
+
+@functools.cache
+def _recurrence(name: str) -> Callable[..., Any]:
     function, slope = SLOPES[name]
 
     def recur(
@@ -59,22 +69,22 @@ def simple_recurrence(name: str) -> Callable[..., tf.Tensor]:
         steps = tf.shape(x)[0]
         inputs = steps_of(project(x, kernel, bias))
 
-        def step(t: tf.Tensor, h: tf.Tensor, hs: tf.TensorArray) -> tuple[Any, ...]:
+        def step(t: tf.Tensor, h: tf.Tensor, hs: Array) -> tuple[Any, ...]:
             h = function(inputs.read(t) + tf.matmul(h, recurrent))
             return t + 1, h, hs.write(t, h)
 
-        start = (0, h0, collector(steps, h0.shape, x.dtype))
+        start = (0, h0, collector(steps, x))
         _, _, hs = tf.while_loop(lambda t, *_: t < steps, step, start, parallel_iterations=1)
         h = hs.stack()
 
         def gradient(dh: tf.Tensor) -> tuple[tf.Tensor, ...]:
             slopes, dhs, back = steps_of(slope(h)), steps_of(dh), tf.transpose(recurrent)
 
-            def step_back(t: tf.Tensor, carried: tf.Tensor, ds: tf.TensorArray) -> tuple[Any, ...]:
+            def step_back(t: tf.Tensor, carried: tf.Tensor, ds: Array) -> tuple[Any, ...]:
                 d = (dhs.read(t) + carried) * slopes.read(t)
                 return t - 1, tf.matmul(d, back), ds.write(t, d)
 
-            start = (steps - 1, tf.zeros_like(h0), collector(steps, h0.shape, x.dtype))
+            start = (steps - 1, tf.zeros_like(h0), collector(steps, x))
             _, dh0, ds = tf.while_loop(lambda t, *_: t >= 0, step_back, start, parallel_iterations=1)
             at = rows(ds.stack())
             d_recurrent = tf.matmul(rows(shifted(h0, h)), at, transpose_a=True)
@@ -82,4 +92,4 @@ def simple_recurrence(name: str) -> Callable[..., tf.Tensor]:
 
         return h, gradient
 
-    return tf.custom_gradient(recur)
+    return recur

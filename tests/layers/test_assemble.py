@@ -14,6 +14,7 @@ import tensorflow as tf
 from forecast import inference, layers
 from forecast.cells.weights import weight_shapes
 from forecast.errors import InputError
+from forecast.layers.fused import compiled
 from forecast.network import (
     Bidirectional,
     Block,
@@ -245,3 +246,12 @@ def test_saved_model_is_loaded_with_the_same_forecasts(name: str, tmp_path: Path
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded(x), model(x))
     assert layers.get_weights(loaded).keys() == layers.get_weights(model).keys()
+
+
+def test_second_model_of_the_same_cells_traces_no_recurrence_again() -> None:
+    def build_and_run() -> int:
+        keras.backend.clear_session(free_memory=False)
+        layers.assemble(network("simple"), seed=0)(drawn())
+        return compiled.cache_info().misses
+
+    assert build_and_run() == build_and_run()
