@@ -1,7 +1,7 @@
 """The variance of the mean of a dependent series, and the t distribution its ratio follows.
 
 Losses at neighbouring origins are dependent: horizons overlap and hard weather lasts for days. Every choice below was
-made by simulation (docs/decisions/0005-variance-of-a-loss-difference.md): runs of overlapping origins are averaged
+made by simulation (docs/decisions/0007-variance-of-a-loss-difference.md): runs of overlapping origins are averaged
 first, then AR(1) pre-whitening and Bartlett weights with a long lag, and a t distribution whose degrees of freedom
 shrink as the lag grows, because a long lag makes the estimate itself uncertain.
 """
