@@ -181,13 +181,13 @@ def solve_feedback(direct: Array, gain: Array, delays: tuple[int, ...], before: 
         reach = min(delay, rows)  # rows of this block whose y_{t-d} lies in the block before
         earlier = before[:, deepest - delay : deepest - delay + reach]
         direct[:, :reach] += np.einsum("pri,roi->pro", earlier, gain[:reach, :, place])
-    band = np.zeros((deepest * o + o, rows * o))
+    band = np.zeros((rows, o, deepest * o + o))  # [t, i, k]: minus the coefficient of y_{t,i} k places further on
     for place, delay in enumerate(delays):
-        for target in range(o):
-            for source in range(o):
-                offset = delay * o + target - source
-                band[offset, source : max(rows - delay, 0) * o : o] = -gain[delay:, target, place, source]
-    total, info = lapack.dtbtrs(band, direct.reshape(p, rows * o).T, uplo="L", diag="U", overwrite_b=True)
+        for source in range(o):
+            first = delay * o - source
+            band[: max(rows - delay, 0), source, first : first + o] = -gain[delay:, :, place, source]
+    columns = direct.reshape(p, rows * o).T
+    total, info = lapack.dtbtrs(band.reshape(rows * o, -1).T, columns, uplo="L", diag="U", overwrite_b=True)
     if info != 0:
         raise ArithmeticError(f"dtbtrs refused argument {-info}")
     return np.asarray(total.T.reshape(p, rows, o))
