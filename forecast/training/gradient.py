@@ -83,7 +83,10 @@ def fit(
             note = f"the loss was no longer finite at step {step}; the best weights before it are kept"
             break
     if best is None:
-        raise ModelFailure(f"No finite validation loss in {settings.steps} steps; {note or 'the network diverged'}.")
+        raise ModelFailure(
+            f"No finite validation loss up to step {curve[-1][0]}: the network diverged from its first weights on. "
+            "Lower `learning_rate`, or look for extreme values in the data."
+        )
     return Trained(best[2], best[1], best[0], curve, note)
 
 

@@ -85,7 +85,7 @@ def test_an_exploding_loss_stops_and_keeps_the_best_weights_and_says_so(network,
 
 
 def test_a_loss_that_was_never_finite_is_a_failed_model(waves):
-    with pytest.raises(ModelFailure, match=r"No finite validation loss .* at step 2"):
+    with pytest.raises(ModelFailure, match=r"No finite validation loss up to step 2: .* Lower `learning_rate`"):
         gradient.fit(TDNN, waves, lambda weights: float("nan"), series.settings(), seed=0)
 
 
