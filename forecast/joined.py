@@ -15,15 +15,19 @@ from forecast.errors import InputError, closest, quote_names
 
 
 def other_datasets(dataset: Dataset) -> list[str]:
-    """The datasets whose snapshots this one reads; a stage that prepares it depends on their pointers."""
+    """The datasets whose snapshots this one reads; the stage that fetches it depends on their pointers too."""
     return sorted({column.joined.dataset for column in dataset.columns if column.joined is not None})
 
 
 def join(frame: pd.DataFrame, dataset: Dataset, *, root: Path, where: str) -> pd.DataFrame:
-    """`frame` with a column for each `joined` one; NaN where nothing was known or it is older than `max_age_days`."""
+    """`frame` with a column for each `joined` one; NaN where nothing was known or it is older than `max_age_days`.
+
+    A column that is there already (the stage fetch has joined it) is left as it is.
+    """
+    wanted = [c for c in dataset.columns if c.joined is not None and c.column not in frame.columns]
     others = {name: (load_dataset(name, root / "configs"), _read(root, name)) for name in other_datasets(dataset)}
     result = frame.copy(deep=False)
-    for column in dataset.columns:
+    for column in wanted:
         if column.joined is not None:
             result[column.column] = _looked_up(frame, dataset, column, *others[column.joined.dataset], where)
     return result

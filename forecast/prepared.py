@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from forecast import snapshots, sources
+from forecast import files, snapshots, sources
 from forecast.adjust import adjusted
 from forecast.calendars import check_calendar, grid
 from forecast.config.datasets import Column, Dataset
-from forecast.config.sources import PackagedSource, YahooSource
+from forecast.config.sources import FileSource, PackagedSource, YahooSource
 from forecast.derived import derive_and_select, require
 from forecast.errors import DataError, ForecastError, InputError
 from forecast.joined import join
@@ -60,6 +60,7 @@ def check_data(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
     Returns the prepared frame for further checks. A packaged snapshot that was not made yet is read from its package.
     """
     pointer = snapshots.read_pointer(root, name)
+    _check_file_is_the_one_taken(name, dataset, root)
     if snapshots.stored(root, pointer).exists() or dataset.source.kind not in ("packaged", "file"):
         raw = snapshots.read_pointed(root, name)
     else:
@@ -89,6 +90,19 @@ def check_prepared(
             missing = steps - int(rows[column.column].notna().sum())
             if missing > column.max_missing * steps:
                 raise error(_too_many_missing(f"{where}, series {unique_id!r}", column, missing, steps))
+
+
+def _check_file_is_the_one_taken(name: str, dataset: Dataset, root: Path) -> None:
+    """A file edited after its snapshot was taken would otherwise be silently left out of the results."""
+    source = dataset.source
+    taken = snapshots.provenance(root, name).get("file_sha256") if isinstance(source, FileSource) else None
+    if taken is None or not isinstance(source, FileSource) or not (root / source.path).is_file():
+        return
+    if files.sha256(root / source.path) != taken:
+        raise InputError(
+            f"{source.path}: changed since its snapshot was taken; the pipeline still sees the old one. Run "
+            f"`forecast fetch {name}` to take the new data, or restore the file."
+        )
 
 
 def _too_many_missing(where: str, column: Column, missing: int, steps: int) -> str:

@@ -48,6 +48,15 @@ def test_an_absent_snapshot_whose_source_changed_is_refused(tmp_path: Path):
         prepared.fetch("mine", dataset(), root=tmp_path)
 
 
+def test_a_file_that_changed_after_its_snapshot_is_noticed(tmp_path: Path):
+    with_file(tmp_path, hourly())
+    snapshots.move_pointer(tmp_path, "mine", prepared.take_snapshot("mine", dataset(), root=tmp_path))
+    assert len(prepared.check_data("mine", dataset(), root=tmp_path)) == 100
+    with_file(tmp_path, hourly(rows=120))
+    with pytest.raises(InputError, match=r"data/mine.csv: changed since its snapshot .* Run `forecast fetch mine`"):
+        prepared.check_data("mine", dataset(), root=tmp_path)
+
+
 def test_daily_range_is_the_log_of_high_over_low():
     raw = pd.DataFrame(
         {"unique_id": "s", "ds": pd.to_datetime(["2024-01-02"]), "close": 1.0, "high": np.e, "low": 1.0}

@@ -157,7 +157,8 @@ def _frame(content: dict[str, Any], source: OpenMeteoSource, name: str, what: st
         columns = {ours: np.asarray(hourly[theirs], dtype=np.float64) for ours, theirs in source.variables.items()}
     except (ValueError, TypeError) as error:
         raise DataError(f"{what}: the answer holds what is no time or number ({error}). Nothing was taken.") from None
-    return pd.DataFrame({"unique_id": name, "ds": times, **columns})
+    # An hour without any value was not observed (the archive is some days behind): no row.
+    return pd.DataFrame({"unique_id": name, "ds": times, **columns}).dropna(how="all", subset=list(columns))
 
 
 def _once_each(frame: pd.DataFrame, name: str) -> pd.DataFrame:
