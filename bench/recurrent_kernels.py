@@ -36,7 +36,7 @@ def main() -> None:
     options = arguments.parse_args()
     prepare_runtime(threads=options.threads)
     clock = time.process_time if options.threads == 1 else time.perf_counter
-    print(f"{'':24}{'layer':22}{'step ms':>9}{'ratio':>7}{'forward ms':>12}{'ratio':>7}")
+    print(f"{'':24}{'layer':26}{'step ms':>9}{'ratio':>7}{'forward ms':>12}{'ratio':>7}")
     for size, (units, steps, batch) in SIZES.items():
         x = np.random.default_rng(0).normal(size=(batch, steps, CHANNELS)).astype("float32")
         for kind, own, stock, library in kinds():
@@ -131,7 +131,7 @@ def show(size: str, kind: str, medians: dict[str, list[float]]) -> None:
     step, forward = medians["keras"]
     for name, (own_step, own_forward) in medians.items():
         ratios = f"{own_step:9.2f}{own_step / step:7.2f}{own_forward:12.2f}{own_forward / forward:7.2f}"
-        print(f"{size:24}{f'{name} {kind}':22}{ratios}", flush=True)
+        print(f"{size:24}{f'{name} {kind}':26}{ratios}", flush=True)
 
 
 if __name__ == "__main__":
