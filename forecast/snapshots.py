@@ -114,7 +114,12 @@ def provenance(root: Path, dataset: str) -> dict[str, Any]:
 
 def snapshots(root: Path, dataset: str) -> list[Path]:
     """All snapshots of the dataset, oldest first."""
-    return sorted((root / "data" / "snapshots" / dataset).glob("*.parquet"))
+    return sorted(store_of(root, dataset).glob("*.parquet"))
+
+
+def store_of(root: Path, dataset: str) -> Path:
+    """The folder of a dataset's snapshots."""
+    return root / "data" / "snapshots" / dataset
 
 
 def pointer_path(root: Path, dataset: str) -> Path:
