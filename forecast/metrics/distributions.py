@@ -24,7 +24,7 @@ def crps_quantiles(y: ArrayLike, quantiles: ArrayLike, levels: ArrayLike) -> flo
     """Continuous ranked probability score from a quantile grid: twice the mean pinball loss over the levels.
 
     `y` (...), `quantiles` (..., Q), `levels` (Q,). It tends to the CRPS as the levels fill (0, 1) evenly
-    (Gneiting & Ranjan 2011, eq. 4); with few levels it is a score of these quantiles only.
+    (Gneiting & Ranjan 2011); with few levels it is a score of these quantiles only.
     """
     grid = np.asarray(quantiles, dtype=float)
     each = [pinball(y, grid[..., i], float(level)) for i, level in enumerate(np.asarray(levels, dtype=float))]
@@ -32,7 +32,7 @@ def crps_quantiles(y: ArrayLike, quantiles: ArrayLike, levels: ArrayLike) -> flo
 
 
 def crps_samples(y: ArrayLike, samples: ArrayLike) -> float:
-    """CRPS of samples (..., M): E|X - y| - E|X - X'| / 2 over all M x M pairs (Gneiting & Raftery 2007, eq. 20)."""
+    """CRPS of samples (..., M): E|X - y| - E|X - X'| / 2 over all M x M pairs (Gneiting & Raftery 2007, eq. 21)."""
     actual, drawn = np.asarray(y, dtype=float), np.sort(np.asarray(samples, dtype=float), axis=-1)
     known = np.isfinite(actual)
     actual, drawn = actual[known], drawn[known]
