@@ -5,11 +5,12 @@ The prices are random walks and the weather is made up; only the shape of the an
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -84,24 +85,25 @@ class Handler(BaseHTTPRequestHandler):
     known: Services
     protocol_version = "HTTP/1.1"
 
+    def handle(self) -> None:
+        with suppress(ConnectionResetError, BrokenPipeError):  # the client has given up, which some tests want
+            super().handle()
+
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
         self.known.asked.append(self.path)
         fault = self.known.fault_for(self.path)
-        try:
-            if fault is not None:
-                fault(self)
-            elif parts.path.startswith("/v8/finance/chart/"):
-                self.chart(parts.path.rpartition("/")[2].replace("%5E", "^"), query)
-            elif parts.path in ("/v1/archive", "/v1/forecast"):
-                self.send(weather(self.known, parts.path, query))
-            elif parts.path == "/v1/test/getcrumb":
-                self.send_body(b"crumb", "text/plain")
-            else:
-                self.send_body(b"<html>not here</html>", "text/html", 404)
-        except (BrokenPipeError, ConnectionResetError):
-            self.close_connection = True  # the client has given up, which some tests want
+        if fault is not None:
+            fault(self)
+        elif parts.path.startswith("/v8/finance/chart/"):
+            self.chart(parts.path.rpartition("/")[2].replace("%5E", "^"), query)
+        elif parts.path in ("/v1/archive", "/v1/forecast"):
+            self.send(weather(self.known, parts.path, query))
+        elif parts.path == "/v1/test/getcrumb":
+            self.send_body(b"crumb", "text/plain")
+        else:
+            self.send_body(b"<html>not here</html>", "text/html", 404)
 
     def chart(self, ticker: str, query: dict[str, str]) -> None:
         if ticker in self.known.delisted:
@@ -175,6 +177,12 @@ def endless(handler: Handler) -> None:
     handler.close_connection = True
     while not handler.known.released.is_set():
         handler.wfile.write(b" " * 65536)
+
+
+def inflated(handler: Handler) -> None:
+    """A few kilobytes that become twenty million when unpacked."""
+    body = gzip.compress(b"0" * 20_000_000)
+    handler.send_body(body, "application/json", 200, {"Content-Encoding": "gzip"})
 
 
 def redirects(target: str) -> Fault:

@@ -11,7 +11,10 @@ import pandas as pd
 import pytest
 import yaml
 
+from forecast import fetching
 from forecast.config.datasets import load_datasets
+from forecast.config.quality import DEFAULTS
+from pipelines import fetch, prepare
 from tests import small_project
 from tests.services import Services, serving
 
@@ -64,3 +67,26 @@ def test_the_examples_run_from_the_services_to_prepared_frames(tmp_path: Path):
 def test_no_price_of_a_service_can_be_committed(folder: str):
     ignored = ["git", "check-ignore", "-q", f"{folder}/shares/2024-06-03T210000Z-0123abcd.parquet"]
     assert subprocess.run(ignored, check=False).returncode == 0
+
+
+def test_the_commented_entry_for_one_s_own_file_works_as_it_stands(tmp_path: Path):
+    """The block at the end of configs/datasets.yaml, uncommented; its file in the local time that it states."""
+    text = Path("configs/datasets.yaml").read_text(encoding="utf-8")
+    block = text[text.index("  # mine:") :]
+    entry = yaml.safe_load("\n".join(line.replace("  # ", "", 1) for line in block.splitlines() if line.strip()))
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "configs" / "datasets.yaml").write_text(yaml.safe_dump({"run": ["mine"], "datasets": entry}))
+    local = pd.date_range("2023-10-01", periods=3000, freq="h", tz="Europe/Dublin").tz_localize(None)
+    pd.DataFrame({"Date": local, "T2M": range(3000)}).to_csv(tmp_path / "data" / "mine.csv", index=False)
+    settings = load_datasets(tmp_path / "configs").datasets["mine"]
+    fetching.fetch_new("mine", settings, root=tmp_path, now=NOW)
+    fetch.main("mine", root=str(tmp_path))
+    prepare.main("mine", root=str(tmp_path))
+    frame = pd.read_parquet(tmp_path / "data" / "prepared" / "mine" / "frame.parquet")
+    assert frame["ds"].iloc[0] == pd.Timestamp("2023-09-30 23:00") and len(frame) == 3000
+
+
+def test_the_documentation_names_every_rule():
+    page = Path("docs/data.md").read_text(encoding="utf-8")
+    assert [rule for rule in DEFAULTS if f"`{rule}`" not in page] == []

@@ -57,9 +57,16 @@ class Quality(Config):
     def _with_defaults(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        given = {name: {"action": rule} if isinstance(rule, str) else rule for name, rule in value.items()}
+        given = {name: _as_rule(rule) for name, rule in value.items()}
         filled: dict[str, Any] = {name: rule.model_dump() for name, rule in DEFAULTS.items()}
         for name, rule in given.items():
             known = filled.get(name, {})
             filled[name] = {**known, **rule} if isinstance(rule, dict) else rule
         return filled
+
+
+def _as_rule(value: Any) -> Any:
+    """A bare word is an action; YAML reads a bare `off` as false."""
+    if isinstance(value, dict):
+        return {key: "off" if key == "action" and item is False else item for key, item in value.items()}
+    return {"action": "off" if value is False else value}

@@ -19,7 +19,7 @@ MAX_REDIRECTS = 5
 REDIRECTS = (301, 302, 303, 307, 308)
 CONNECT_S = 10.0
 READ_S = 30.0
-LATE = "was still sending when the deadline came"
+LATE = "did not answer in time: it was still sending at the deadline"
 
 
 @dataclass(frozen=True)

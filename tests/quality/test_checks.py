@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from forecast import quality
 from forecast.config.datasets import Dataset
@@ -234,6 +235,14 @@ def test_a_rule_is_switched_off_or_made_to_refuse_by_one_word():
     (finding,) = found(frame, settings(quality={"spikes": "refuse"}))
     assert finding.action == "refuse"
     assert found(frame, settings(quality={"spikes": {"limit": 1000}})) == []
+
+
+def test_off_is_off_although_yaml_reads_it_as_false():
+    given = yaml.safe_load("{spikes: off, units: {action: off}, gaps: refuse}")
+    rules = settings(quality=given).quality
+    assert (rules.spikes.action, rules.units.action, rules.gaps.action) == ("off", "off", "refuse")
+    with pytest.raises(InputError, match=r"quality\.spikes"):
+        settings(quality={"spikes": "perhaps"})
 
 
 def test_an_unknown_rule_is_refused():

@@ -147,7 +147,7 @@ def test_a_hang_ends_at_the_deadline(tmp_path: Path, services: Services):
 
 def test_a_slow_drip_ends_at_the_deadline(tmp_path: Path, services: Services):
     services.fail("/v1/archive", fake.drips)
-    assert "still sending when the deadline came" in refused(
+    assert "still sending at the deadline" in refused(
         tmp_path, services, patience=Patience(0.3, sleep=lambda _: None)
     )
 
@@ -269,9 +269,10 @@ def test_hours_of_a_clock_in_the_future_and_the_unfinished_hour_are_left_out(tmp
     assert read(tmp_path, services).frame["ds"].max() == pd.Timestamp("2021-06-01 20:00")
 
 
-def test_an_endless_answer_is_cut(tmp_path: Path, services: Services, monkeypatch: Any):
+@pytest.mark.parametrize("answer", [fake.endless, fake.inflated])
+def test_an_answer_without_end_is_cut(tmp_path: Path, services: Services, monkeypatch: Any, answer: fake.Fault):
     monkeypatch.setattr(web.get, "__kwdefaults__", {"max_bytes": 1_000_000})
-    services.fail("/v1/archive", fake.endless)
+    services.fail("/v1/archive", answer)
     assert "larger than 1,000,000 bytes" in refused(tmp_path, services)
 
 

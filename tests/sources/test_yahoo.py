@@ -232,8 +232,9 @@ def test_an_unfinished_bar_of_today_is_left_out(tmp_path: Path, services: Servic
     assert read(tmp_path, services).frame["ds"].max() == pd.Timestamp("2021-05-28")
 
 
-def test_an_endless_answer_is_cut(services: Services):
-    services.fail(CHART, fake.endless)
+@pytest.mark.parametrize("answer", [fake.endless, fake.inflated])
+def test_an_answer_without_end_is_cut(services: Services, answer: fake.Fault):
+    services.fail(CHART, answer)
     session = guarded_session(services.url, Patience(20), max_bytes=1_000_000)
     with pytest.raises(Exception, match=r"[Ee]xceed|larger"):
         session.get(f"{YAHOO}{CHART}/MSFT")
