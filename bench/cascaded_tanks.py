@@ -1,0 +1,116 @@
+"""Cascaded tanks (Schoukens & Noël 2017): free-run error of NARX nets trained by Levenberg-Marquardt and by Adam.
+
+    .venv/bin/python bench/cascaded_tanks.py --data cascaded_tanks.csv      (or CASCADED_TANKS=... make bench)
+
+The file has the columns uEst, yEst (train) and uVal, yVal (test), 1,024 rows every 4 s, in volts. Everything is chosen
+on the train record; the test record gives its first 5 measured y, the rest is free run and scored without those 5.
+The data are not part of this project: nonlinearbenchmark.org.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from forecast.training import levenberg_marquardt as lm
+from forecast.training.identification import identify, initial
+from forecast.training.narx import Narx, Record
+from forecast.training.narx_problems import ClosedLoop, OpenLoop
+from forecast.training.narx_signals import Scaling, saturation
+
+START = 5
+HELD_OUT = 0.25  # of the train record, its end: where the single nets are stopped
+ADAM_STEPS = (500, 3_000)  # open loop, closed loop
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+def read(path: Path) -> tuple[Arrays, Arrays]:
+    """((u, y) train, (u, y) test), each (1024, 1) in volts."""
+    frame = pd.read_csv(path)[["uEst", "yEst", "uVal", "yVal"]].dropna()
+    u, y, v, z = (frame[[name]].to_numpy(np.float64) for name in frame.columns)
+    return (u, y), (v, z)
+
+
+def rmse(run: np.ndarray, truth: np.ndarray) -> float:
+    """In volts, without the rows that start the run; infinity when it diverged."""
+    error = float(np.sqrt(np.mean((run - truth)[START:] ** 2)))
+    return error if np.isfinite(error) else np.inf
+
+
+def procedure(train: Arrays, test: Arrays, seed: int) -> float:
+    """The whole identification: folds, starts, delay orders, refit, ensemble."""
+    model = identify([Record(*train, start=START)], seed=seed, announce=print if seed == 0 else None)
+    return rmse(model.simulate(test[0], test[1][:START]), test[1])
+
+
+def single_net(train: Arrays, test: Arrays, seed: int, *, adam: bool) -> float:
+    """One NARX net, 3 + 4 taps and 6 tanh units beside the linear path: open loop, then on its free run."""
+    record = Record(*train, start=START)
+    scaling = Scaling.fit([record])
+    u, y = scaling.scale_u(record.u), scaling.scale_y(record.y)
+    low, high = saturation([Record(u, y, START)])
+    net = Narx(1, 1, (1, 2, 3), (0, 1, 2, 3), 6, True, tuple(low), tuple(high))
+    cut = int(len(u) * (1 - HELD_OUT))
+    parts = [Record(u[:cut], y[:cut], START)], [Record(u[cut:], y[cut:], START)]
+    weights = initial(net, np.random.default_rng(seed))
+    for problem, steps in zip((OpenLoop(net, *parts), ClosedLoop(net, *parts)), ADAM_STEPS, strict=True):
+        weights = (
+            descend(problem, weights, steps)
+            if adam
+            else lm.minimise(problem, weights, lm.Options(patience=20)).weights
+        )
+    run = net.free_run(weights, scaling.scale_u(test[0]), scaling.scale_y(test[1][:START]))
+    return rmse(scaling.unscale_y(net.bounded(run)), test[1])
+
+
+def descend(problem: OpenLoop | ClosedLoop, weights: np.ndarray, steps: int, rate: float = 0.01) -> np.ndarray:
+    """Adam (Kingma & Ba 2015) on the same residuals, rate falling to zero; the best weights on the held-out block."""
+    mean = square = np.zeros_like(weights)
+    best, score = weights, np.inf
+    for step in range(1, steps + 1):
+        gradient = sum(jacobian @ error for error, jacobian in problem.blocks(weights)) / problem.n_residuals
+        if not np.isfinite(gradient).all():
+            break
+        mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
+        fall = rate * (1 - step / (steps + 1))
+        weights = weights - fall * mean / (1 - 0.9**step) / (np.sqrt(square / (1 - 0.999**step)) + 1e-8)
+        error = problem.validation(weights)
+        if error is not None and error < score:
+            best, score = weights, error
+    return best
+
+
+def repeat(name: str, run: object, train: Arrays, test: Arrays, repetitions: int, **options: bool) -> None:
+    errors, seconds = [], []
+    for seed in range(repetitions):
+        began = time.process_time()
+        errors.append(run(train, test, seed, **options))  # type: ignore[operator]
+        seconds.append(time.process_time() - began)
+    listed = " ".join(f"{error:.2f}" for error in errors)
+    print(
+        f"{name:<34} median {np.median(errors):.3f} V  worst {max(errors):.3f}  CPU {max(seconds):4.1f} s  [{listed}]"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Cascaded tanks: free-run test RMSE of NARX nets.")
+    parser.add_argument("--data", type=Path, default=os.environ.get("CASCADED_TANKS"))
+    parser.add_argument("--repetitions", type=int, default=10)
+    arguments = parser.parse_args()
+    if arguments.data is None:
+        print("Skipped: no data. Give the CSV of the benchmark as --data PATH or in CASCADED_TANKS.")
+        return
+    train, test = read(Path(arguments.data))
+    print(f"Free-run RMSE on the test record in V, first {START} rows left out, {arguments.repetitions} repetitions")
+    repeat("Levenberg-Marquardt, whole procedure", procedure, train, test, arguments.repetitions)
+    repeat("one net, Levenberg-Marquardt", single_net, train, test, arguments.repetitions, adam=False)
+    repeat("the same net, Adam", single_net, train, test, arguments.repetitions, adam=True)
+
+
+if __name__ == "__main__":
+    main()
