@@ -34,7 +34,7 @@ def run(
     """Make what is out of date, publish it, show the leaderboard."""
     stop_on_signals()
     project = require_project(root).resolve()
-    started = time.monotonic()
+    started, published = time.monotonic(), ""
     with locked(project / RUN_LOCK, what="`make run`"):
         try:
             _prepared(project)
@@ -44,13 +44,15 @@ def run(
                 places = [repro.narrowed(project, name, models, environment) for name in datasets]
             else:
                 repro.repro(project, datasets if dataset else (), environment)
-                _published(project)
+                published = _published(project)
                 places = [project]
         except KeyboardInterrupt:
             _remove_leftovers(project)
             print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
     _shown(places, datasets, whole=not dataset and not models, took=time.monotonic() - started)
+    if published:
+        print(published)
 
 
 def chosen(root: Path, dataset: str, model: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -79,10 +81,10 @@ def _remove_leftovers(root: Path) -> list[Path]:
     return [path for folder in WRITTEN for path in remove_leftovers(root / folder)]
 
 
-def _published(root: Path) -> None:
+def _published(root: Path) -> str:
     from forecast.cli.sync import published
 
-    print(published(root), flush=True)
+    return published(root)
 
 
 def _shown(places: list[Path], datasets: tuple[str, ...], *, whole: bool, took: float) -> None:
@@ -93,4 +95,3 @@ def _shown(places: list[Path], datasets: tuple[str, ...], *, whole: bool, took: 
     print(f"Took {duration(took)}")
     if whole:
         print("Report: reports/report.html (and reports/leaderboard.csv)")
-        print("MLflow: make ui, then http://127.0.0.1:5000")

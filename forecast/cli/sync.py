@@ -22,12 +22,14 @@ def sync(root: Path = ROOT) -> None:
 
 
 def published(root: Path) -> str:
-    """Publishes and says in one line what was done."""
+    """Publishes; says what was done and where the leaderboards are in MLflow's pages."""
     from forecast.tracking import sync as publish
 
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     done = publish(root, uri, now=time.time(), revision=revision(root), report=None)
-    return f"MLflow: {len(done.made)} runs made, {done.unchanged} already there, {len(done.set_aside)} set aside."
+    counts = f"MLflow: {len(done.made)} runs made, {done.unchanged} already there, {len(done.set_aside)} set aside."
+    pages = [f"  {name}: http://127.0.0.1:5000{page}" for name, page in sorted(done.pages.items())]
+    return "\n".join([counts, *(["After `make ui` the leaderboards are at", *pages] if pages else [])])
 
 
 def revision(root: Path) -> str:

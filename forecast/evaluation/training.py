@@ -47,28 +47,35 @@ def train(
     fitted is a record with `status: failed`.
     """
     jobs_list = [job for candidate in planned for job in _jobs(run, candidate, tuned.get(candidate.name))]
-    # Two names for one configuration have one key, and are computed once.
-    todo = list({job.folder: job for job in jobs_list if not (job.folder / "fit.json").exists()}.values())
-    for job in jobs_list:
-        if job not in todo:
-            advance(job.title)
-    outcomes = []
-    tasks = [
-        workers.Task(job.title, fit_and_forecast, (run.place, job.candidate, job.seed, job.budget, job.folder))
-        for job in todo
-    ]
-    by_title = {job.title: job for job in todo}
-    for outcome in workers.run(tasks, jobs=jobs):
-        outcomes.append(outcome)
-        if not outcome.error:
-            files.write_json(_cost_path(run, by_title[outcome.name]), outcome.value)
-        advance(outcome.name)
-    workers.raise_failures(outcomes, what=f"train {run.place.dataset}")
+    _compute(run, jobs_list, jobs, advance)
     with files.atomic_directory(target) as temporary:
         for candidate in planned:
             own = [job for job in jobs_list if job.candidate.name == candidate.name]
             _assemble(run, candidate, tuned.get(candidate.name), own, temporary / candidate.name)
     _collect_costs(run, jobs_list)
+
+
+def _compute(run: Run, jobs_list: list[Job], workers_wanted: int, advance: Callable[[str], None]) -> None:
+    """Everything that is not in the memo yet; one error naming all bugs at the end."""
+    # Two names for one configuration have one key, and are computed once.
+    todo = {job.folder: job for job in jobs_list if not (job.folder / "fit.json").exists()}
+    for job in jobs_list:
+        if job.folder not in todo or todo[job.folder] is not job:
+            advance(job.title)
+    # Networks first: they take longest, and a worker's memory is then judged with TensorFlow already in it.
+    ordered = sorted(todo.values(), key=lambda job: not job.candidate.is_network)
+    by_title = {job.title: job for job in ordered}
+    tasks = [
+        workers.Task(job.title, fit_and_forecast, (run.place, job.candidate, job.seed, job.budget, job.folder))
+        for job in ordered
+    ]
+    outcomes = []
+    for outcome in workers.run(tasks, jobs=workers_wanted):
+        outcomes.append(outcome)
+        if not outcome.error:
+            files.write_json(_cost_path(run, by_title[outcome.name]), outcome.value)
+        advance(outcome.name)
+    workers.raise_failures(outcomes, what=f"train {run.place.dataset}")
 
 
 @dataclass(frozen=True)
