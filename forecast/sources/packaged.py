@@ -7,7 +7,9 @@ barrel, settled before the exchange closes) of the same session. `dublin_weather
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,12 +35,8 @@ def read(request: Request) -> RawFrame:
 
 
 def _us_indices(request: Request) -> tuple[pd.DataFrame, dict[str, Any]]:
-    import arch.data.nasdaq
-    import arch.data.sp500
-    import arch.data.wti
-
-    oil = arch.data.wti.load().iloc[:, 0].rename("wti")
-    indices = {"nasdaq": arch.data.nasdaq.load(), "sp500": arch.data.sp500.load()}
+    oil = _arch_table("wti").iloc[:, 0].rename("wti")
+    indices = {name: _arch_table(name) for name in ("nasdaq", "sp500")}
     frame = pd.concat([_index(name, prices, oil) for name, prices in indices.items()], ignore_index=True)
     return frame, {
         "source": "packaged",
@@ -47,6 +45,22 @@ def _us_indices(request: Request) -> tuple[pd.DataFrame, dict[str, Any]]:
         "library": {"arch": importlib.metadata.version("arch")},
         "retrieved_at": None,
     }
+
+
+def _arch_table(name: str) -> pd.DataFrame:
+    """A table of `arch.data` read from its file, as `arch.data.<name>.load()` gives it.
+
+    Importing arch loads numba and matplotlib, a whole second of `forecast check`.
+    """
+    package = importlib.util.find_spec("arch")
+    places = package.submodule_search_locations if package else None
+    if not places:
+        raise DataError("The package arch is not installed, wanted its data. Run `make setup`.")
+    path = Path(places[0]) / "data" / name / f"{name}.csv.gz"
+    if not path.exists():
+        raise DataError(f"{path}: no such file; the installed arch has another layout. Run `make setup`.")
+    table = pd.read_csv(path, parse_dates=["Date"], index_col="Date")
+    return table.apply(pd.to_numeric, errors="coerce")
 
 
 def _index(name: str, prices: pd.DataFrame, oil: pd.Series) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from forecast import sources
 from forecast.config.datasets import load_dataset
 from forecast.errors import DataError, InputError
+from forecast.sources import packaged
 from tests.example_data import dataset
 
 
@@ -54,3 +56,9 @@ def test_weather_that_is_gone_is_restored_from_git(tmp_path: Path):
 def test_an_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(InputError, match=r"'us_indexes'.*Did you mean 'us_indices'\?"):
         sources.read(sources.Request("mine", dataset(source={"kind": "packaged", "name": "us_indexes"}), Path()))
+
+
+@pytest.mark.parametrize("name", ["sp500", "nasdaq", "wti"])
+def test_a_table_read_from_its_file_is_the_one_the_package_loads(name: str) -> None:
+    loaded = importlib.import_module(f"arch.data.{name}").load()
+    pd.testing.assert_frame_equal(packaged._arch_table(name), loaded, check_exact=True)
