@@ -28,10 +28,11 @@ def forecast_plot(forecasts: Path, title: str) -> bytes | None:
 
 def last_origins(series: pd.DataFrame) -> list[pd.DataFrame]:
     """The last origins whose horizons do not overlap, oldest first; each with the mean of `y_hat` over seeds."""
-    spans = series.groupby("cutoff")["ds"].agg(["min", "max"])
-    kept: list[pd.Timestamp] = []
-    for cutoff in reversed(spans.index):
-        if len(kept) < ORIGINS and (not kept or spans.at[cutoff, "max"] <= spans.at[kept[-1], "min"]):
+    steps = series.groupby("cutoff")["ds"]
+    first, last = steps.min().to_dict(), steps.max().to_dict()
+    kept: list[Any] = []
+    for cutoff in sorted(first, reverse=True):
+        if len(kept) < ORIGINS and (not kept or last[cutoff] <= first[kept[-1]]):
             kept.append(cutoff)
     rows = series[series["cutoff"].isin(kept)]
     means = rows.groupby(["cutoff", "step", "ds"], as_index=False)[["y", "y_hat"]].mean()
