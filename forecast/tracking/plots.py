@@ -29,7 +29,8 @@ def forecast_plot(forecasts: Path, title: str) -> bytes | None:
 def last_origins(series: pd.DataFrame) -> list[pd.DataFrame]:
     """The last origins whose horizons do not overlap, oldest first; each with the mean of `y_hat` over seeds."""
     steps = series.groupby("cutoff")["ds"]
-    first, last = steps.min().to_dict(), steps.max().to_dict()
+    first: dict[Any, Any] = steps.min().to_dict()
+    last: dict[Any, Any] = steps.max().to_dict()
     kept: list[Any] = []
     for cutoff in sorted(first, reverse=True):
         if len(kept) < ORIGINS and (not kept or last[cutoff] <= first[kept[-1]]):
