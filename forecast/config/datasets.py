@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from forecast.config.quality import Quality
 from forecast.config.reading import Config, load
@@ -118,6 +118,17 @@ class FractionSplits(Config):
         return self
 
 
+def _kind_of_splits(value: object) -> str:
+    """A mapping with any share is read as shares, so that a fault is told about what was meant."""
+    names = value if isinstance(value, dict) else vars(value) if isinstance(value, Config) else {}
+    return "shares" if names.keys() & FractionSplits.model_fields.keys() else "dates"
+
+
+AnySplits = Annotated[
+    Annotated[Splits, Tag("dates")] | Annotated[FractionSplits, Tag("shares")], Discriminator(_kind_of_splits)
+]
+
+
 class Licence(Config):
     name: str
     attribution: str
@@ -137,7 +148,7 @@ class Dataset(Config):
     lookback: int = Field(ge=1)
     season: int = Field(ge=1)
     stride: int = Field(1, ge=1)
-    splits: Splits | FractionSplits
+    splits: AnySplits
     licence: Licence
     quality: Quality = Field(default_factory=lambda: Quality.model_validate({}))
 
@@ -166,6 +177,18 @@ class Datasets(Config):
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
                 raise ValueError(f"dataset name {name!r}: wanted letters, digits, '_' and '-' only")
         return value
+
+    @model_validator(mode="after")
+    def _joined_is_known(self) -> Datasets:
+        for name, dataset in self.datasets.items():
+            for column in dataset.columns:
+                other = column.joined.dataset if column.joined else name
+                if other not in self.datasets:
+                    raise ValueError(
+                        f"datasets.{name}, column {column.column!r} is joined from unknown dataset {other!r}."
+                        f"{closest(other, self.datasets)} Known: {quote_names(self.datasets)}"
+                    )
+        return self
 
     @model_validator(mode="after")
     def _run_is_known(self) -> Datasets:

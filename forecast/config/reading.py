@@ -67,11 +67,11 @@ def validated(model: type[ConfigT], content: Any, *, where: str) -> ConfigT:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{where}: " + "; ".join(_sentence(model, e) for e in error.errors())) from None
+        raise InputError(f"{where}: " + "; ".join(_sentence(model, e, content) for e in error.errors())) from None
 
 
-def _sentence(model: type[BaseModel], error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"])
+def _sentence(model: type[BaseModel], error: Any, content: Any) -> str:
+    key = ".".join(_written(error["loc"], content, missing=error["type"] == "missing"))
     if error["type"] == "extra_forbidden":
         known = known_keys(model, error["loc"][:-1])
         name = str(error["loc"][-1])
@@ -84,28 +84,44 @@ def _sentence(model: type[BaseModel], error: Any) -> str:
     return f"key {key!r}: {message}{shown}" if key else f"{message}"
 
 
+def _written(location: tuple[Any, ...], content: Any, *, missing: bool) -> list[str]:
+    """The location as it stands in the file: pydantic adds the names of alternatives, which are no keys."""
+    parts = []
+    for number, part in enumerate(location):
+        in_list = isinstance(content, list | tuple) and isinstance(part, int) and part < len(content)
+        if in_list or (isinstance(content, dict) and part in content):
+            content = content[part]
+            parts.append(str(part))
+        elif missing and number == len(location) - 1:
+            parts.append(str(part))
+    return parts
+
+
 def known_keys(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
     """The field names at `location` inside `model`, as far as the annotations tell."""
-    import typing
-
     current: Any = model
     for part in location:
-        candidates = [current, *typing.get_args(current)]
-        models = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        step = next((m for m in models if isinstance(part, str) and part in m.model_fields), None)
+        inside = _alternatives(current)
+        step = next((m for m, _ in inside if isinstance(part, str) and part in m.model_fields), None)
         if step is not None:
             current = step.model_fields[part].annotation
-        else:
-            inner = [a for c in candidates for a in (c, *typing.get_args(c))]
-            tagged = [m for m in inner if isinstance(m, type) and issubclass(m, BaseModel)]
-            chosen = [m for m in tagged if part in {f.default for f in m.model_fields.values()} or _tag(m) == part]
-            current = chosen[0] if chosen else (tagged[0] if tagged else current)
-    final = [current, *typing.get_args(current)]
-    final += [a for c in final for a in typing.get_args(c)]
-    for candidate in final:
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return list(candidate.model_fields)
-    return []
+        else:  # the key of a mapping, the place in a list, or the name of an alternative
+            current = next((m for m, name in inside if name == part), current)
+    found = _alternatives(current)
+    return list(found[0][0].model_fields) if found else []
+
+
+def _alternatives(annotation: Any) -> list[tuple[type[BaseModel], Any]]:
+    """Every model inside an annotation, with the name pydantic gives it in a location: its `Tag` or its `kind`."""
+    import typing
+
+    from pydantic import Tag
+
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [(annotation, _tag(annotation))]
+    parts = typing.get_args(annotation)
+    stated = next((part.tag for part in parts if isinstance(part, Tag)), None)
+    return [(model, stated or name) for part in parts for model, name in _alternatives(part)]
 
 
 def _tag(model: type[BaseModel]) -> Any:

@@ -1,0 +1,99 @@
+"""What is refused when configs/datasets.yaml is read, before any data are touched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forecast.config.datasets import load_dataset, load_datasets
+from forecast.errors import InputError
+from tests.example_data import dataset, write_project
+
+YAHOO = {"kind": "yahoo", "tickers": ["MSFT"], "start": "2020-01-01"}
+CITY = {
+    "kind": "open_meteo",
+    "places": {"rome": {"latitude": 41.9, "longitude": 12.5}},
+    "variables": {"temp": "temperature_2m"},
+    "start": "2020-01-01",
+}
+
+
+def refused(**changes: Any) -> str:
+    with pytest.raises(InputError) as fault:
+        dataset(**changes)
+    return str(fault.value)
+
+
+def test_the_project_s_own_datasets_are_right():
+    assert set(load_datasets().run) <= set(load_datasets().datasets)
+
+
+def test_an_unknown_dataset_is_answered_with_the_nearest(tmp_path: Path):
+    write_project(tmp_path, mine={})
+    with pytest.raises(InputError, match=r"Unknown dataset 'mien'. Did you mean 'mine'\?"):
+        load_dataset("mien", tmp_path / "configs")
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/b", ".hidden", "", "x" * 65, "a b"])
+def test_a_name_that_is_no_plain_word_is_refused(tmp_path: Path, name: str):
+    write_project(tmp_path, **{name: {}})
+    with pytest.raises(InputError, match="wanted letters, digits"):
+        load_datasets(tmp_path / "configs")
+
+
+def test_a_column_joined_from_an_unknown_dataset_is_refused(tmp_path: Path):
+    joined = {"dataset": "wether", "series": "a", "column": "temp"}
+    write_project(tmp_path, mine={"past": [{"column": "warmth", "joined": joined}]}, weather={})
+    with pytest.raises(InputError, match=r"joined from unknown dataset 'wether'. Did you mean 'weather'\?"):
+        load_datasets(tmp_path / "configs")
+
+
+@pytest.mark.parametrize("ticker", ["msft", "MSFT;rm", "../etc", "A" * 21, "", "MSFT/..", "a b"])
+def test_a_ticker_that_is_none_is_refused(ticker: str):
+    assert "wanted capitals, digits" in refused(source={**YAHOO, "tickers": [ticker]})
+
+
+@pytest.mark.parametrize("ticker", ["MSFT", "^VIX", "BRK-B", "OCDO.L", "EURUSD=X", "0P000071W8.TO"])
+def test_tickers_as_yahoo_writes_them_are_taken(ticker: str):
+    assert dataset(source={**YAHOO, "tickers": [ticker]}).source.kind == "yahoo"
+
+
+def test_a_ticker_that_stands_twice_is_refused():
+    assert "stands twice" in refused(source={**YAHOO, "tickers": ["MSFT", "MSFT"]})
+
+
+def test_a_place_off_the_globe_is_refused():
+    assert "latitude" in refused(source={**CITY, "places": {"rome": {"latitude": 141.9, "longitude": 12.5}}})
+
+
+@pytest.mark.parametrize("variable", ["temp&apikey=x", "a,b", "", "1x"])
+def test_a_variable_that_could_change_the_question_is_refused(variable: str):
+    assert "such as temperature_2m" in refused(source={**CITY, "variables": {"temp": variable}})
+
+
+def test_an_environment_variable_is_named_and_not_the_key_itself():
+    assert "api_key_env" in refused(source={**CITY, "api_key_env": "sk-123abc"})
+
+
+def test_a_misspelt_key_of_a_source_is_answered_with_the_nearest():
+    assert "Did you mean 'tickers'?" in refused(source={"kind": "yahoo", "ticker": ["MSFT"], "start": "2020-01-01"})
+
+
+def test_splits_that_do_not_grow_are_refused():
+    days = {"train_end": "2020-01-01", "validation_end": "2019-01-01"}
+    assert "key 'splits': splits must grow: train_end < validation_end" in refused(
+        splits={**days, "calibration_end": "2021-01-01", "test_end": "2022-01-01"}
+    )
+
+
+def test_a_fault_names_the_key_as_it_stands_in_the_file():
+    assert refused(calendar={"kind": "sessions", "exchange": "XNYSE"}).startswith("example: key 'calendar.exchange': ")
+    assert refused(source={**CITY, "start": None}).startswith("example: key 'source.start': ")
+    assert "key 'source.tickers' is missing" in refused(source={"kind": "yahoo", "start": "2020-01-01"})
+    assert "unknown key 'splits.trian'. Did you mean 'train'?" in refused(splits={"trian": 0.5, "validation": 0.1})
+
+
+def test_shares_that_leave_no_test_are_refused():
+    assert "leaves nothing to test on" in refused(splits={"train": 0.8, "validation": 0.1, "calibration": 0.1})
