@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecast.calendars import calendar_features, check_calendar, ended, feature_names, following, gaps, grid
-from forecast.config.datasets import RegularCalendar, SessionCalendar
+from forecast.config.datasets import RegularCalendar, SessionCalendar, WeekdayCalendar
 from forecast.errors import InputError
 from tests.example_data import dataset, hourly
 
@@ -120,6 +120,16 @@ def test_the_one_odd_row_is_named_even_when_it_comes_first(odd: int):
     frame.loc[odd, "ds"] += pd.Timedelta("7min")
     with pytest.raises(InputError, match=rf"row {odd} .*off the '1h' grid"):
         check_calendar(frame, HOURS, where="x")
+
+
+def test_a_list_of_one_s_own_is_its_weekdays_without_its_closures():
+    sundays_off = WeekdayCalendar(kind="weekdays", days=("fri", "sat", "mon"), closures=(date(2024, 1, 6),))
+    assert dates(grid(sundays_off, "2024-01-04 12:00", "2024-01-12")) == ["2024-01-05", "2024-01-08", "2024-01-12"]
+    assert dates(following(sundays_off, "2024-01-05", 2)) == ["2024-01-08", "2024-01-12"]
+    assert ended(sundays_off, pd.to_datetime(["2024-01-05"]))[0] == pd.Timestamp("2024-01-06")
+    frame = pd.DataFrame({"unique_id": "s", "ds": pd.to_datetime(["2024-01-05", "2024-01-06"])})
+    with pytest.raises(InputError, match="no session of the configured weekdays"):
+        check_calendar(frame, sundays_off, where="x")
 
 
 def test_a_session_is_known_at_its_close_also_on_a_half_day():

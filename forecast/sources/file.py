@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from forecast import files
-from forecast.config.datasets import Dataset, FileSource, SessionCalendar
+from forecast.config.datasets import Dataset, FileSource, SessionCalendar, WeekdayCalendar
 from forecast.derived import inputs_of
 from forecast.errors import InputError, closest, quote_names
 from forecast.schema import first_text, text_fault
@@ -24,7 +24,7 @@ def read(request: Request) -> RawFrame:
     for name in table.columns.drop(["unique_id", "ds"]):
         if first_text(table[name]) is not None:
             raise InputError(text_fault(table, str(name), where))
-    wall_clock = isinstance(request.dataset.calendar, SessionCalendar)
+    wall_clock = isinstance(request.dataset.calendar, SessionCalendar | WeekdayCalendar)
     table["ds"] = as_utc(table, time_zone=source.time_zone, wall_clock=wall_clock, where=where)
     numbers = table.columns.drop(["unique_id", "ds"])
     table[numbers] = table[numbers].apply(pd.to_numeric)
