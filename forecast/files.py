@@ -5,6 +5,7 @@ A kill or a full disk at any moment leaves the old file or the new one, never ha
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -175,7 +176,7 @@ def _set_aside(target: Path) -> Path | None:
 
 
 def _explained(error: OSError, target: Path) -> Exception:
-    if error.errno in (28, 122):  # ENOSPC, EDQUOT
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return ForecastError(
             f"No space left while writing {target}. Nothing was changed; the earlier file is intact. "
             "Free some space (`forecast clean` removes what can be made again), then run the same command again."

@@ -6,25 +6,31 @@ joblib's loky starts the workers; `joblib.parallel_config("dask")` around a call
 from __future__ import annotations
 
 import os
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from forecast.errors import ForecastError
 from forecast.processes import prepare_worker
+from forecast.stage import count_startup
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 @dataclass(frozen=True)
 class Task:
-    """A module-level function and its arguments under a name for people."""
+    """A module-level function and its arguments under a name for people.
+
+    `prepare` runs before it and should do its work once per process, such as a long import; it counts as start-up.
+    """
 
     name: str
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
+    prepare: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -36,16 +42,25 @@ class Outcome:
     error: str = ""
     expected: bool = False
     exit_code: int = 0
+    startup: float = 0.0
+    """CPU seconds that this task's process spent on imports before it."""
 
 
 def run(tasks: Sequence[Task], *, jobs: int) -> Iterator[Outcome]:
     """Outcomes as they are ready. A failing task never stops the others; Ctrl-C stops all at once."""
-    import joblib
-
     if not tasks:
         return
     for name in THREAD_VARIABLES:
         os.environ.setdefault(name, "1")
+    for outcome in _outcomes(tasks, jobs):
+        if outcome.startup:
+            count_startup(outcome.startup)
+        yield outcome
+
+
+def _outcomes(tasks: Sequence[Task], jobs: int) -> Iterator[Outcome]:
+    import joblib
+
     if jobs == 1:
         yield from (_attempt(task) for task in tasks)
         return
@@ -75,19 +90,27 @@ _prepared = False
 
 def _in_worker(task: Task) -> Outcome:
     global _prepared
+    started = 0.0
     if not _prepared:
         prepare_worker()
         _prepared = True
-    return _attempt(task)
+        started = time.process_time()
+    outcome = _attempt(task)
+    return replace(outcome, startup=outcome.startup + started)
 
 
 def _attempt(task: Task) -> Outcome:
     from threadpoolctl import threadpool_limits
 
+    before = time.process_time()
+    startup = 0.0
     try:
+        if task.prepare is not None:
+            task.prepare()
+            startup = time.process_time() - before
         with threadpool_limits(1):
-            return Outcome(task.name, task.function(*task.arguments))
+            return Outcome(task.name, task.function(*task.arguments), startup=startup)
     except ForecastError as error:
-        return Outcome(task.name, error=str(error), expected=True, exit_code=error.exit_code)
+        return Outcome(task.name, error=str(error), expected=True, exit_code=error.exit_code, startup=startup)
     except Exception:  # noqa: BLE001  (the boundary of a task: a bug is reported with the others' results kept)
         return Outcome(task.name, error=traceback.format_exc(), exit_code=1)

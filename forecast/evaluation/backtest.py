@@ -41,15 +41,19 @@ def load_problem(place: Place, needed: tuple[str, ...] = ("train", *SCORED)) -> 
     return Problem.of(panel, Borders.from_json(files.read_json(folder / "borders.json")), needed)
 
 
+def load_engine() -> None:
+    """Import and set up TensorFlow, once per process: one thread, every operation deterministic."""
+    from forecast.layers.runtime import prepare_runtime
+
+    prepare_runtime(threads=1, deterministic=True)
+    import forecast.training.gradient  # noqa: F401
+
+
 def fit_and_forecast(place: Place, candidate: Candidate, seed: int, budget: Budget, folder: Path) -> dict[str, Any]:
     """Fill `folder` with the forecaster (seed/), forecasts.parquet and fit.json; returns the cost.
 
     A model that cannot be fitted or gives forecasts that are not finite leaves fit.json with its reason alone.
     """
-    if candidate.is_network:
-        from forecast.layers.runtime import prepare_runtime
-
-        prepare_runtime(threads=1, deterministic=True)
     problem = load_problem(place)
     wall, cpu = time.perf_counter(), time.process_time()
     with files.atomic_directory(folder) as temporary:

@@ -13,7 +13,7 @@ import pandas as pd
 from forecast import files, workers
 from forecast.config.datasets import Dataset
 from forecast.evaluation import digests
-from forecast.evaluation.backtest import Place, fit_and_forecast
+from forecast.evaluation.backtest import Place, fit_and_forecast, load_engine
 from forecast.evaluation.candidates import Candidate
 from forecast.forecaster import Budget
 
@@ -66,7 +66,12 @@ def _compute(run: Run, jobs_list: list[Job], workers_wanted: int, advance: Calla
     ordered = sorted(todo.values(), key=lambda job: not job.candidate.is_network)
     by_title = {job.title: job for job in ordered}
     tasks = [
-        workers.Task(job.title, fit_and_forecast, (run.place, job.candidate, job.seed, job.budget, job.folder))
+        workers.Task(
+            name=job.title,
+            function=fit_and_forecast,
+            arguments=(run.place, job.candidate, job.seed, job.budget, job.folder),
+            prepare=load_engine if job.candidate.is_network else None,
+        )
         for job in ordered
     ]
     outcomes = []

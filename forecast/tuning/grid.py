@@ -11,10 +11,10 @@ from typing import Any
 from forecast import files, workers
 from forecast.config.datasets import Dataset
 from forecast.evaluation import digests
-from forecast.evaluation.backtest import Place, load_problem
+from forecast.evaluation.backtest import Place, load_engine, load_problem
 from forecast.evaluation.candidates import Candidate
-from forecast.forecaster import Budget
-from forecast.tuning.results import StudyResult, TrialOutcome
+from forecast.forecaster import Budget, fit
+from forecast.tuning.results import TrialOutcome
 from forecast.tuning.study import run_study
 
 ENGINE = "forecast.forecaster.fitting"
@@ -48,34 +48,46 @@ def tune(
     Raises one error naming every study with a bug, after all others are done and kept.
     """
     tunable = [c for c in planned if c.spec.space()]
+    places = {c.name: _result_path(plan, c) for c in tunable}
+    todo: dict[Path, Candidate] = {}
+    for c in tunable:
+        if places[c.name].exists() or places[c.name] in todo:  # two names for one configuration are studied once
+            advance(c.name)
+        else:
+            todo[places[c.name]] = c
+    tasks = [workers.Task(c.name, study, (plan, c), prepare=load_engine) for c in todo.values()]
     outcomes = []
-    tasks = [workers.Task(c.name, study, (plan, c)) for c in tunable]
     for outcome in workers.run(tasks, jobs=jobs):
         outcomes.append(outcome)
+        if not outcome.error:
+            files.write_json(places[outcome.name], outcome.value)
         advance(outcome.name)
     workers.raise_failures(outcomes, what=f"tune {plan.place.dataset}")
-    results: dict[str, StudyResult] = {outcome.name: outcome.value for outcome in outcomes}
     with files.atomic_directory(target) as temporary:
         for c in tunable:
-            content = results[c.name].to_json(model=c.model, skip=c.skip, gradient_steps=plan.budget.steps)
-            files.write_json(temporary / f"{c.name}.json", content)
+            files.write_json(temporary / f"{c.name}.json", {**files.read_json(places[c.name]), "model": c.model})
 
 
-def study(plan: Plan, candidate: Candidate) -> StudyResult:
-    """One study in this process: each trial trains on the train rows and is scored on validation."""
-    from forecast.layers.runtime import prepare_runtime
+def _result_path(plan: Plan, candidate: Candidate) -> Path:
+    """A finished study's result under its key: read back without Optuna or TensorFlow."""
+    return plan.state / "studies" / f"{study_key(plan, candidate)}.json"
 
-    prepare_runtime(threads=1, deterministic=True)
+
+def study(plan: Plan, candidate: Candidate) -> dict[str, Any]:
+    """One study in this process, as JSON: each trial trains on the train rows and is scored on validation."""
     space = candidate.spec.space()
     defaults = {name: getattr(candidate.spec, name) for name in space}
-    cpu = time.process_time()
+    spent = 0.0
 
     def objective(params: dict[str, Any], number: int) -> TrialOutcome:
-        from forecast.forecaster import fit
-
+        nonlocal spent
+        cpu = time.process_time()
         problem = load_problem(plan.place, BLOCKS)
         spec = candidate.spec.with_values(params)
-        fitted = fit(problem, spec, skip=candidate.skip, seed=plan.seed, budget=plan.budget)
+        try:
+            fitted = fit(problem, spec, skip=candidate.skip, seed=plan.seed, budget=plan.budget)
+        finally:
+            spent += time.process_time() - cpu
         return TrialOutcome(fitted.validation_loss, fitted.curve)
 
     result = run_study(
@@ -88,10 +100,10 @@ def study(plan: Plan, candidate: Candidate) -> StudyResult:
         defaults=defaults,
         storage=plan.storage,
     )
-    if (spent := time.process_time() - cpu) > 1.0:  # a study read back from its journal costs nothing new
+    if spent:  # a study that was complete already keeps the cost of when it was made
         cost = plan.state / "cost" / plan.place.dataset / f"{candidate.name}.tuning.json"
         files.write_json(cost, {"cpu_seconds": spent})
-    return result
+    return result.to_json(model=candidate.model, skip=candidate.skip, gradient_steps=plan.budget.steps)
 
 
 def study_key(plan: Plan, candidate: Candidate) -> str:

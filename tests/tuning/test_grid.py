@@ -69,11 +69,14 @@ def fake_study(plan, candidate):
     trials = (Trial(0, 0.5, {"units": 16}), Trial(1, 0.25, {"units": 32}))
     if candidate.model == "lstm":
         raise ZeroDivisionError("a bug in this one")
-    return StudyResult("key", 2, trials)
+    return StudyResult("key", 2, trials).to_json(
+        model=candidate.model, skip=candidate.skip, gradient_steps=plan.budget.steps
+    )
 
 
 def test_every_network_gets_a_file_and_what_has_nothing_to_tune_none(plan, monkeypatch):
     monkeypatch.setattr(grid, "study", fake_study)
+    monkeypatch.setattr(grid, "load_engine", lambda: None)
     done = []
     target = Path(plan.place.root) / "tuned"
     tune(plan, [NAIVE, NET, candidate("gru", skip="last")], target, jobs=1, advance=done.append)
@@ -94,3 +97,18 @@ def test_a_study_with_a_bug_is_named_after_the_others_are_done(plan, monkeypatch
     assert "ZeroDivisionError: a bug in this one" in str(failed.value)
     assert done == ["lstm.linear", "gru.linear"]
     assert not target.exists()
+
+
+def test_a_finished_study_is_read_back_and_two_names_for_one_configuration_are_studied_once(plan, monkeypatch):
+    calls = []
+
+    def counted(plan, candidate):
+        calls.append(candidate.name)
+        return fake_study(plan, candidate)
+
+    monkeypatch.setattr(grid, "study", counted)
+    twin = replace(NET, model="gru_again")
+    for _ in range(2):
+        tune(plan, [NET, twin], Path(plan.place.root) / "tuned", jobs=1)
+    assert calls == ["gru.linear"]
+    assert files.read_json(Path(plan.place.root) / "tuned" / "gru_again.linear.json")["model"] == "gru_again"
