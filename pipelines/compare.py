@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pandas as pd
 from forecast import comparison, files
 from forecast.config.datasets import Dataset, SessionCalendar, load_dataset
 from forecast.config.evaluation import load_evaluation
-from forecast.evaluation import comparing
+from forecast.evaluation import comparing, uncertainty
 from forecast.evaluation.comparing import Scored
 from forecast.splits import Borders
 from forecast.stage import run_stage
@@ -19,15 +20,16 @@ DIGITS = "%.12g"
 
 
 def main(dataset: str, root: str = ".") -> None:
-    """Write data/compared/<dataset>/: leaderboard.csv, by_step.csv, by_series.csv, verdicts.json."""
+    """Write data/compared/<dataset>/: leaderboard.csv, by_step.csv, by_series.csv, intervals.csv, verdicts.json."""
     place = Path(root)
     settings, evaluation = load_dataset(dataset, place / "configs"), load_evaluation(place / "configs")
     prepared = place / "data" / "prepared" / dataset
-    frame = pd.read_parquet(prepared / "frame.parquet")
+    frame = files.read_frame(prepared / "frame.parquet")
     borders = Borders.from_json(files.read_json(prepared / "borders.json"))
     scored = comparing.score(place / "data" / "trained" / dataset, frame, settings, borders)
     naive = next(s.forecasts for s in scored if s.name == comparing.NAIVE)
-    scale = comparing.references(frame, naive, settings, borders, "test").scale
+    reference = comparing.references(frame, naive, settings, borders, "test")
+    scale = reference.scale
     chosen = comparison.choose(comparing.losses(scored, scale, "validation"))
     test = comparing.losses(scored, scale, "test")
     verdicts = comparison.compare(
@@ -42,15 +44,18 @@ def main(dataset: str, root: str = ".") -> None:
         reps=evaluation.bootstrap_repetitions,
         seed=evaluation.bootstrap_seed,
     )
+    intervals, refused = _intervals(scored, reference.last, evaluation.levels)
     with files.atomic_directory(place / "data" / "compared" / dataset) as folder:
         tables = {
             "leaderboard": comparing.leaderboard(scored, chosen, dataset),
             "by_step": _labelled([(s, s.by_step) for s in scored]),
             "by_series": _labelled([(s, s.by_series) for s in scored]),
+            "intervals": intervals,
         }
         for name, table in tables.items():
             files.write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format=DIGITS))
-        files.write_json(folder / "verdicts.json", {**verdicts.as_dict(), **_alarms(scored, settings)})
+        content = {**verdicts.as_dict(), **_alarms(scored, settings), "refused_levels": refused}
+        files.write_json(folder / "verdicts.json", content)
 
 
 def _labelled(tables: list[tuple[Scored, pd.DataFrame | None]]) -> pd.DataFrame:
@@ -62,6 +67,21 @@ def _labelled(tables: list[tuple[Scored, pd.DataFrame | None]]) -> pd.DataFrame:
             own.insert(1, "ranking", candidate.record["ranking"])
             parts.append(own)
     return pd.concat(parts, ignore_index=True)
+
+
+def _intervals(
+    scored: list[Scored], last: Mapping[str, pd.Series], levels: Sequence[float]
+) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """Every candidate's intervals, and the levels that the calibration blocks cannot support."""
+    parts, refused = [], []
+    for candidate in scored:
+        if candidate.forecasts is not None:
+            held = uncertainty.calibration_cubes(candidate.forecasts, last)
+            table, without = uncertainty.interval_scores(candidate.record, held, candidate.cubes, levels)
+            parts.append(table)
+            refused += without
+    filled = [part for part in parts if not part.empty] or parts[:1]
+    return pd.concat(filled, ignore_index=True), uncertainty.grouped(refused)
 
 
 def _alarms(scored: list[Scored], dataset: Dataset) -> dict[str, list[dict[str, Any]]]:
