@@ -73,7 +73,7 @@ def test_the_contract_holds(project: Path) -> None:
     assert passed and int(passed[1]) > 40, said
 
 
-def test_it_is_tuned_backtested_compared_and_reported(project: Path) -> None:
+def test_it_is_tuned_backtested_diagnosed_compared_and_reported(project: Path) -> None:
     for stage in ("fetch", "prepare", "tune", "train", "compare"):
         run(project, "-m", f"pipelines.{stage}", "wave")
     run(project, "-m", "pipelines.report")
@@ -81,6 +81,7 @@ def test_it_is_tuned_backtested_compared_and_reported(project: Path) -> None:
     assert {"units", "taps", "learning_rate", "dropout"} == set(tuned["best"]["params"])
     record = json.loads((project / "data" / "trained" / "wave" / f"{NAME}.linear" / "record.json").read_text())
     assert record["status"] == "ok" and record["source"] in block("python")
+    assert set(record["diagnostics"]["numbers"]["layers"]) == {"lstm"}
     board = pd.read_csv(project / "reports" / "leaderboard.csv")
     assert set(board[board.model == NAME].ranking) == {"shipped", "architecture"}
     assert record["equation"].split(";")[-1].strip() in (project / "reports" / "report.html").read_text()

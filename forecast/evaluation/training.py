@@ -15,6 +15,7 @@ from forecast.config.datasets import Dataset
 from forecast.evaluation import digests
 from forecast.evaluation.backtest import Place, fit_and_forecast, load_engine
 from forecast.evaluation.candidates import Candidate
+from forecast.evaluation.examining import diagnosed
 from forecast.forecaster import Budget
 
 ENGINE = "forecast.evaluation.backtest"
@@ -165,8 +166,17 @@ def _record(
         "tuning_gradient_steps": len(trials) * int((tuned or {}).get("gradient_steps", 0)),
         "rows_seen": max((fit.get("rows_seen", 0) for fit in fits), default=0),
         "seeds": [{k: v for k, v in fit.items() if k not in ("n_params", "rows_seen")} for fit in fits],
+        "diagnostics": _diagnostics(run, jobs, fits),
         "digests": jobs[0].digest if jobs else {},
     }
+
+
+def _diagnostics(run: Run, jobs: list[Job], fits: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of the first seed that could be fitted, `{"seed", "numbers", "arrays"}`; empty without a network."""
+    for job, fit in zip(jobs, fits, strict=True):
+        if job.candidate.is_network and fit["status"] == "ok":
+            return {"seed": job.seed, **diagnosed(run.place, job.folder)}
+    return {}
 
 
 def _cost_path(run: Run, job: Job) -> Path:
