@@ -18,7 +18,7 @@ from typing import Any
 
 import filelock
 
-from forecast.errors import BusyError, ForecastError
+from forecast.errors import BusyError, ForecastError, InputError
 
 TEMPORARY = ".tmp-"
 
@@ -90,11 +90,20 @@ def write_frame(path: Path | str, frame: Any) -> None:
 
 
 def read_frame(path: Path | str) -> Any:
-    """The Parquet file as a pandas frame, each column let go by Arrow as soon as pandas has it."""
+    """The Parquet file as a pandas frame, each column let go by Arrow as soon as pandas has it.
+
+    `InputError` for an absent or damaged file: what the stages read, they can make again.
+    """
     import pyarrow
     import pyarrow.parquet
 
-    frame = pyarrow.parquet.read_table(path).to_pandas(split_blocks=True, self_destruct=True)
+    try:
+        frame = pyarrow.parquet.read_table(path).to_pandas(split_blocks=True, self_destruct=True)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; an earlier stage makes it. Run `dvc repro`.") from None
+    except pyarrow.ArrowInvalid as error:
+        said = " ".join(str(error).split())
+        raise InputError(f"{path}: cannot be read as Parquet ({said}). Delete it, then run `dvc repro`.") from None
     pyarrow.default_memory_pool().release_unused()
     return frame
 

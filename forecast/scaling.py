@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from forecast.config.datasets import Column, Dataset
 from forecast.errors import InputError
@@ -35,6 +36,13 @@ def transform(values: np.ndarray, column: Column, unique_id: str = "") -> np.nda
     if name in DIFFERENCED:
         result = np.diff(result, prepend=np.nan)
     return result
+
+
+def check_transforms(frame: pd.DataFrame, dataset: Dataset) -> None:
+    """`InputError` for the first value of a prepared frame that its column's transform cannot take."""
+    for unique_id, rows in frame.groupby("unique_id", sort=True):
+        for column in dataset.columns:
+            transform(rows[column.column].to_numpy(dtype=np.float64), column, str(unique_id))
 
 
 def inverse(forecast: np.ndarray, column: Column, last_raw: np.ndarray) -> np.ndarray:

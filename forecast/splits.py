@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from forecast.config.datasets import FractionSplits, Splits
+from forecast.calendars import grid
+from forecast.config.datasets import Dataset, FractionSplits, Splits
 from forecast.errors import InputError
 from forecast.panel import Panel, Series
 
@@ -97,13 +98,33 @@ def cut_panel(panel: Panel, borders: Borders, needed: tuple[str, ...] = BLOCKS) 
     return result
 
 
+def borders_of(frame: pd.DataFrame, name: str, dataset: Dataset) -> Borders:
+    """Where the blocks of a prepared frame end; `InputError` naming the first series too short for one of them."""
+    rows = frame.groupby("unique_id", sort=True)["ds"]
+    panel = Panel(name, dataset, tuple(_timeline(str(uid), times, dataset) for uid, times in rows))
+    borders = resolve(panel)
+    cut_panel(panel, borders)
+    return borders
+
+
+def _timeline(unique_id: str, times: pd.Series, dataset: Dataset) -> Series:
+    """The steps of one series without its values: times alone decide where blocks end."""
+    steps = grid(dataset.calendar, times.iloc[0], times.iloc[-1]).to_numpy().astype("datetime64[ns]")
+    return Series(unique_id, steps, np.empty((len(steps), 0)), np.empty((len(steps), 0)))
+
+
 def _too_short(panel: Panel, series: Series, blocks: Blocks, block: str) -> str:
     dataset = panel.dataset
     start, stop = blocks.range(block)
     need = dataset.horizon + (dataset.lookback if block == "train" else 0)
+    span = f"{len(series)} steps from {_minute(series.ds[0])} to {_minute(series.ds[-1])}"
     return (
         f"Dataset {panel.name!r}, series {series.unique_id!r}: its {block} block has {stop - start} steps "
-        f"(series of {len(series)} steps from {series.ds[0]} to {series.ds[-1]}); lookback={dataset.lookback} and "
+        f"(series of {span}); lookback={dataset.lookback} and "
         f"horizon={dataset.horizon} need at least {need}. Shorten `lookback` or `horizon`, or move the dates under "
         f"`splits` in configs/datasets.yaml."
     )
+
+
+def _minute(moment: np.datetime64) -> str:
+    return pd.Timestamp(moment).isoformat(sep=" ", timespec="minutes")

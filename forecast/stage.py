@@ -92,6 +92,9 @@ def _attempt(function: Callable[..., Any], options: dict[str, Any], stage: str) 
         return _said(f"{stage}: {error}", error.exit_code)
     except KeyboardInterrupt:
         return _said(f"{stage}: interrupted; nothing half-written is left. Run the same command again.", INTERRUPTED)
+    except FileNotFoundError as error:
+        advice = "`dvc repro` makes what stages make; restore anything else from git."
+        return _said(f"{stage}: {error.filename or error}: no such file. {advice}", 2)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return _said(f"{stage}: no space left ({error}). Free some (`forecast clean`), then run it again.", 1)

@@ -10,8 +10,8 @@ import pandas as pd
 from forecast import files, prepared, quality
 from forecast.calendars import ended
 from forecast.config.datasets import Dataset, load_dataset
-from forecast.panel import from_frame
-from forecast.splits import Borders, cut_panel, resolve
+from forecast.scaling import check_transforms
+from forecast.splits import borders_of
 from forecast.stage import run_stage
 
 
@@ -20,7 +20,8 @@ def main(dataset: str, root: str = ".") -> None:
     place = Path(root)
     settings = load_dataset(dataset, place / "configs")
     frame, findings = _checked(place, dataset, settings)
-    borders = _borders(frame, dataset, settings)
+    borders = borders_of(frame, dataset, settings)
+    check_transforms(frame, settings)
     with files.atomic_directory(place / "data" / "prepared" / dataset) as folder:
         files.write_frame(folder / "frame.parquet", frame)
         files.write_frame(folder / "tuning.parquet", frame[frame["ds"] <= borders.validation_end])
@@ -36,15 +37,6 @@ def _checked(root: Path, dataset: str, settings: Dataset) -> tuple[pd.DataFrame,
     found = quality.findings(prepared.comparable(raw, settings), settings, as_of=known)
     frame = prepared.prepare(raw, settings, root=root, where=f"data/raw/{dataset}.parquet")
     return frame, [finding.to_json() for finding in found]
-
-
-def _borders(frame: pd.DataFrame, dataset: str, settings: Dataset) -> Borders:
-    """Where the blocks end; a series too short for one of them is told here, before any tuning."""
-    bare = settings.model_copy(update={"past": (), "future": ()})  # times alone decide, so only targets are laid out
-    panel = from_frame(frame[["unique_id", "ds", *(c.column for c in bare.columns)]], dataset, bare)
-    borders = resolve(panel)
-    cut_panel(panel, borders)
-    return borders
 
 
 if __name__ == "__main__":

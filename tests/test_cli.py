@@ -17,13 +17,15 @@ from tests import small_project
 HEAVY = ("tensorflow", "keras", "mlflow", "optuna", "statsforecast", "matplotlib")
 COMMANDS = ("run", "check", "models", "compare", "doctor", "sync", "clean")
 LEADERBOARD = """\
-dataset,model,ranking,skip,seed,status,mae
-wave,naive,baseline,,0,ok,2.0
-wave,drift,baseline,,0,ok,2.5
-wave,lstm,shipped,linear,0,ok,1.4
-wave,lstm,shipped,linear,mean,ok,1.5
-wave,lstm,architecture,last,mean,ok,1.9
-wave,narx,shipped,linear,mean,failed,
+dataset,model,ranking,skip,seed,status,mae,mase
+wave,naive,baseline,,0,ok,2.0,
+wave,drift,baseline,,0,ok,2.5,
+wave,lstm,shipped,linear,0,ok,1.4,
+wave,lstm,shipped,linear,mean,ok,1.5,
+wave,lstm,architecture,last,mean,ok,1.9,
+wave,narx,shipped,linear,mean,failed,,
+pair,naive,baseline,,0,ok,,2.0
+pair,lstm,shipped,linear,mean,ok,,1.8
 """
 VERDICTS = {
     "tests": [
@@ -103,10 +105,41 @@ def test_check_names_every_fault_at_once_without_a_traceback(tmp_path: Path) -> 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"lookback": 150}, "its train block has 100 steps"),
+        ({"target": {"column": "y", "transform": "log"}}, "`transform: log` needs values above zero"),
+    ],
+    ids=["too-short", "log-of-negative"],
+)
+@pytest.mark.parametrize("words", [("forecast", "check"), ("pipelines.prepare", "wave")], ids=lambda w: w[0])
+def test_what_would_fail_in_tuning_is_told_before(
+    words: tuple[str, ...], changes: dict, said: str, tmp_path: Path
+) -> None:
+    root = small_project.write(tmp_path / "wrong")
+    entry = {"run": ["wave"], "datasets": {"wave": {**small_project.DATASET, **changes}}}
+    small_project.write_yaml(root / "configs" / "datasets.yaml", entry)
+    (root / "pipelines").symlink_to(small_project.ROOT / "pipelines")
+    env = small_project.environment()
+    subprocess.run([sys.executable, "-m", "pipelines.fetch", "wave"], cwd=root, env=env, check=True)
+    done = subprocess.run([sys.executable, "-m", *words], cwd=root, env=env, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert said in done.stderr and "Traceback" not in done.stderr
+
+
 def test_a_folder_that_is_no_project_is_answered_with_what_to_do(tmp_path: Path) -> None:
     done = small_project.command(tmp_path, "check")
     assert done.returncode == 2
     assert "no configs/datasets.yaml here" in done.stderr and "--root" in done.stderr
+
+
+def test_what_the_system_refuses_is_one_message(tmp_path: Path) -> None:
+    taken = small_project.write(tmp_path / "taken")
+    (taken / ".forecast").write_text("a file where the folder of locks should be")
+    done = small_project.command(taken, "run")
+    assert done.returncode == 1
+    assert ".forecast" in done.stderr and "Check the file" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_an_unknown_option_exits_2(project: Path) -> None:
@@ -127,6 +160,11 @@ def test_compare_says_who_is_better_and_what_was_tested(project: Path) -> None:
     assert lines[1] == "  lstm against naive: better (-25.0%, p 0.004 after Holm)."
     assert lines[2] == "wave, architecture alone: lstm 1.9 against naive 2 in test MAE: 5.0 % lower."
     assert "not tested" in lines[3]
+
+
+def test_compare_tells_several_series_by_mase(project: Path) -> None:
+    (line, _) = small_project.command(project, "compare", "lstm", "naive", "--dataset", "pair").stdout.splitlines()
+    assert line == "pair, as shipped: lstm 1.8 against naive 2 in test MASE: 10.0 % lower."
 
 
 def test_compare_puts_two_baselines_side_by_side_once(project: Path) -> None:

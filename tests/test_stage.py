@@ -73,6 +73,17 @@ def test_a_full_disk_is_told_as_such(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "no space left" in said and "forecast clean" in said and "Traceback" not in said
 
 
+def test_an_absent_input_is_named_with_what_makes_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def main() -> None:
+        (tmp_path / "tuning.parquet").read_bytes()
+
+    assert ended(main, [], monkeypatch) == 2
+    said = capsys.readouterr().err
+    assert "tuning.parquet: no such file. `dvc repro` makes" in said and "Traceback" not in said
+
+
 def test_the_log_tells_time_memory_and_start_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     log = tmp_path / "stages.jsonl"
     monkeypatch.setenv("DVC_STAGE", "train@weather")

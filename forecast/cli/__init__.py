@@ -49,4 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except ForecastError as error:
         print(f"{error}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        advice = "Check the file, its permissions and the free space (`forecast clean`), then the same command again."
+        print(f"{error}. {advice}", file=sys.stderr, flush=True)
+        sys.exit(1)
     sys.exit(0)

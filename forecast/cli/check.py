@@ -36,11 +36,21 @@ def checked(root: Path) -> Iterator[tuple[str, str, ForecastError | None]]:
         yield f"configs/{name}", "wrong" if error else _summary(found), error
     if datasets is None:
         return
-    from forecast import prepared
-
     for name in datasets.run:
-        frame, error = _tried(partial(prepared.check_data, name, datasets.datasets[name], root=root))
+        frame, error = _tried(partial(_data, name, datasets.datasets[name], root))
         yield f"dataset {name}", "wrong" if error else _span(frame), error
+
+
+def _data(name: str, dataset: Any, root: Path) -> Any:
+    """The prepared frame, whose series are long enough for their blocks and fit their transforms."""
+    from forecast import prepared
+    from forecast.scaling import check_transforms
+    from forecast.splits import borders_of
+
+    frame = prepared.check_data(name, dataset, root=root)
+    borders_of(frame, name, dataset)
+    check_transforms(frame, dataset)
+    return frame
 
 
 def configs(root: Path) -> dict[str, Callable[[], Any]]:

@@ -19,14 +19,18 @@ Row = dict[str, str]
 
 @dataclass(frozen=True)
 class Comparison:
-    """`difference`: (MAE of a − MAE of b) / MAE of b; below 0, a is better. `sentences` say what was tested."""
+    """`difference`: (error of a − error of b) / error of b; below 0, a is better. `sentences` say what was tested.
+
+    `metric` is mae, or mase where a dataset has several series, whose units must not be pooled.
+    """
 
     dataset: str
     ranking: str
     a: str
     b: str
-    mae_a: float
-    mae_b: float
+    metric: str
+    error_a: float
+    error_b: float
     difference: float
     sentences: tuple[str, ...]
 
@@ -70,9 +74,10 @@ def comparisons(root: Path, a: str, b: str, dataset: str = "") -> list[Compariso
 
 def headline(one: Comparison) -> str:
     """`lstm 1.291 against naive 2.160 in test MAE: 40.2 % lower.`"""
+    a, b, metric = f"{one.a} {one.error_a:.4g}", f"{one.b} {one.error_b:.4g}", one.metric.upper()
     share = f"{abs(one.difference):.1%}".replace("%", " %")
-    word = "equal" if one.mae_a == one.mae_b else f"{share} {'lower' if one.difference < 0 else 'higher'}"
-    return f"{one.a} {one.mae_a:.4g} against {one.b} {one.mae_b:.4g} in test MAE: {word}."
+    word = "equal" if one.error_a == one.error_b else f"{share} {'lower' if one.difference < 0 else 'higher'}"
+    return f"{a} against {b} in test {metric}: {word}."
 
 
 def _on(root: Path, dataset: str, a: str, b: str, rows: list[Row]) -> list[Comparison]:
@@ -83,9 +88,11 @@ def _on(root: Path, dataset: str, a: str, b: str, rows: list[Row]) -> list[Compa
         # Baselines stand in both rankings: two of them are compared once.
         if row_a is None or row_b is None or (row_a["ranking"] == row_b["ranking"] != ranking):
             continue
-        mae_a, mae_b = float(row_a["mae"]), float(row_b["mae"])
+        metric = "mae" if row_a["mae"] and row_b["mae"] else "mase"
+        error_a, error_b = float(row_a[metric]), float(row_b[metric])
+        share = error_a / error_b - 1 if error_b else 0.0
         sentences = tuple(_sentences(tests, a, b, ranking)) or (NOT_TESTED,)
-        found.append(Comparison(dataset, ranking, a, b, mae_a, mae_b, mae_a / mae_b - 1 if mae_b else 0.0, sentences))
+        found.append(Comparison(dataset, ranking, a, b, metric, error_a, error_b, share, sentences))
     return found
 
 
@@ -93,7 +100,8 @@ NOT_TESTED = "This pair was not tested: a difference of the means alone says lit
 
 
 def _row(rows: list[Row], model: str, ranking: str) -> Row | None:
-    fitting = [row for row in rows if row["model"] == model and row["ranking"] in (ranking, "baseline") and row["mae"]]
+    own = [row for row in rows if row["model"] == model and row["ranking"] in (ranking, "baseline")]
+    fitting = [row for row in own if row["mae"] or row.get("mase")]
     for seed in SUMMARY_ORDER:
         for row in fitting:
             if row["seed"] == seed and row["status"] == "ok":

@@ -60,6 +60,8 @@ def interpreter(root: Path) -> Finding:
 
 def environment(root: Path) -> Finding:
     """Versions installed against requirements.lock."""
+    if not (root / "requirements.lock").exists():
+        return "environment", "no requirements.lock here", "restore it from git"
     wrong = [f"{name} {found or 'missing'}, wanted {wanted}" for name, found, wanted in differing(root)]
     shown = f"{len(wrong)} packages differ: {'; '.join(wrong[:3])}" if wrong else "matches requirements.lock"
     return "environment", shown, "`make setup`" if wrong else ""
@@ -78,7 +80,10 @@ def differing(root: Path) -> list[tuple[str, str, str]]:
 
 def bytecode(root: Path) -> Finding:
     """Without compiled bytecode importing TensorFlow takes three times as long."""
-    spec = importlib.metadata.distribution("tensorflow-cpu" if _has("tensorflow-cpu") else "tensorflow")
+    package = next((name for name in ("tensorflow-cpu", "tensorflow") if _has(name)), None)
+    if package is None:
+        return "bytecode", "TensorFlow is missing", "`make setup`"
+    spec = importlib.metadata.distribution(package)
     folder = Path(str(spec.locate_file("tensorflow"))) / "python" / "framework"
     compiled = any(folder.glob("__pycache__/*.pyc"))
     return "bytecode", "compiled" if compiled else "not compiled", (

@@ -80,3 +80,12 @@ def test_a_series_too_short_for_its_blocks_is_told_before_anything_is_tuned(tmp_
     with pytest.raises(InputError, match="lookback=4 and horizon=2 need"):
         take(tmp_path, rows=12)
     assert not (tmp_path / "data" / "prepared").exists()
+
+
+@pytest.mark.parametrize("content", [None, b"half a file"], ids=["absent", "damaged"])
+def test_a_raw_file_that_cannot_be_read_is_named_with_the_next_move(content: bytes | None, tmp_path: Path):
+    write_project(tmp_path, mine={})
+    if content is not None:
+        files.write_bytes(tmp_path / "data" / "raw" / "mine.parquet", content)
+    with pytest.raises(InputError, match=r"data/raw/mine\.parquet: .* `dvc repro`"):
+        prepare.main("mine", root=str(tmp_path))
