@@ -11,7 +11,7 @@ from forecast.network import Network
 
 STEP = 1e-5
 DIRECTIONS = 4
-LAGS = 16
+LAGS = 12
 
 
 def lags_of(lookback: int, count: int = LAGS) -> list[int]:
