@@ -10,6 +10,7 @@ import pytest
 
 from forecast import statistical
 from forecast.errors import InputError, ModelFailure
+from forecast.statistical import auto_arima, ces
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of the packages statsforecast imports
@@ -58,6 +59,67 @@ def test_theta_from_cumulative_sums_equals_statsforecast_forward_at_every_origin
     np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("fixed", "fourier"),
+    [({"d": 1, "max_d": 1}, 0), ({"d": 0, "max_d": 0}, 2), ({"d": 1, "max_p": 3, "max_q": 0}, 3)],
+    ids=["integrated", "mean and season", "autoregressive with season"],
+)
+def test_arima_filtered_on_from_the_fit_equals_statsforecast_forward(fixed: dict[str, int], fourier: int) -> None:
+    y = seasonal_series(positive=False) + 0.02 * np.arange(200)
+    options = {**fixed, "approximation": True}
+    fitted = statistical.fit("auto_arima", y[:TRAIN], season=8, options={**options, "fourier": fourier})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        terms = auto_arima.fourier(np.arange(220), 8, fourier) if fourier else None
+        model = models.AutoARIMA(season_length=1, **options).fit(y[:TRAIN], None if terms is None else terms[:TRAIN])
+        expected = [
+            model.forward(
+                y[: t + 1],
+                h=6,
+                X=None if terms is None else terms[: t + 1],
+                X_future=None if terms is None else terms[t + 1 : t + 7],
+            )["mean"]
+            for t in ORIGINS
+        ]
+    np.testing.assert_allclose(fitted.forecasts(y, ORIGINS, 6), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["N", "S", "P", "F"])
+def test_ces_continues_where_its_own_recursion_ended(form: str) -> None:
+    """Continuing over the rows after the fit equals starting there with the state the recursion has reached."""
+    rng = np.random.default_rng(0)
+    season = 1 if form == "N" else 4
+    state = tuple(tuple(rng.normal(size={"N": 2, "S": 2, "P": 3, "F": 4}[form])) for _ in range(season))
+    y = rng.normal(size=40)
+    whole = ces.Ces(form, season, 20, (1.2, 0.9), (0.3, 0.8), state)
+    before = whole.forecasts(y, np.array([19, 20, 21]), 6)
+    np.testing.assert_allclose(before[0, 0], whole._expected(np.array([state]))[0])
+    if np.isclose(y[20], before[0, 0]):
+        raise AssertionError("the row after the fit must be news")
+    surprise = y.copy()
+    surprise[20] = before[0, 0]  # no error: the forecasts made before stand
+    np.testing.assert_allclose(whole.forecasts(surprise, np.array([20]), 5)[0], before[0, 1:], rtol=1e-9)
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_mstl_block_by_block_equals_statsforecast_decomposing_the_whole_history(clean: bool) -> None:
+    t = np.arange(200.0)
+    noise = np.random.default_rng(3).normal(size=200) * (0.0 if clean else 0.3)
+    y = 5 * np.sin(2 * np.pi * t / 8) + 0.1 * t + noise
+    expected = forward(models.MSTL(season_length=8), y, 9)
+    got = statistical.fit_and_forecast("mstl", y, train_end=TRAIN, origins=ORIGINS, horizon=9, season=8)
+    np.testing.assert_allclose(got, expected, atol=1e-6 if clean else 5e-3)
+
+
+def test_arima_on_the_last_rows_knows_their_place_in_the_season() -> None:
+    y = 5 * np.sin(2 * np.pi * np.arange(200) / 8) + 0.01 * np.random.default_rng(0).normal(size=200)
+    options = {"last": 61, "fourier": 1, "d": 0, "max_d": 0, "approximation": True}
+    got = statistical.fit_and_forecast(
+        "auto_arima", y, train_end=TRAIN, origins=[149, 170], horizon=9, season=8, options=options
+    )
+    np.testing.assert_allclose(got, y[np.array([[149], [170]]) + 1 + np.arange(9)], atol=0.06)
+
+
 def test_theta_is_the_standard_form() -> None:
     y = seasonal_series(positive=True)
     fitted = statistical.fit("theta", y[:TRAIN], season=8)
@@ -65,7 +127,7 @@ def test_theta_is_the_standard_form() -> None:
     assert statistical.describe(fitted)["decomposition"] == "multiplicative"
 
 
-@pytest.mark.parametrize("name", ["auto_ets", "theta"])
+@pytest.mark.parametrize("name", ["auto_arima", "auto_ets", "mstl", "theta"])
 def test_rows_after_an_origin_change_no_bit_of_its_forecast(name: str) -> None:
     y = seasonal_series(positive=False)
     changed = y.copy()
@@ -80,7 +142,7 @@ def test_rows_after_an_origin_change_no_bit_of_its_forecast(name: str) -> None:
     np.testing.assert_allclose(alone, before[:3], rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["auto_ets", "theta"])
+@pytest.mark.parametrize("name", ["auto_arima", "auto_ets", "mstl", "theta"])
 def test_a_fitted_model_survives_json(name: str) -> None:
     y = seasonal_series(positive=False)
     fitted = statistical.fit(name, y[:TRAIN], season=8)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Literal, Protocol
@@ -41,7 +42,9 @@ def fit(name: str, y: Array, *, season: int = 1, options: Mapping[str, Any] | No
         raise InputError(f"Unknown statistical model {name!r}; known: {quote_names(names())}.{closest(name, names())}")
     module = importlib.import_module(f"{__name__}.{name}")
     try:
-        fitted: Fitted = module.fit(np.array(y, dtype=np.float64), season, dict(options or {}))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the optimisers inside: what they found is judged by its errors
+            fitted: Fitted = module.fit(np.array(y, dtype=np.float64), season, dict(options or {}))
     except (InputError, ModelFailure):
         raise
     except Exception as error:  # statsforecast raises bare Exception, ValueError, NotImplementedError, LinAlgError
@@ -88,9 +91,13 @@ def describe(fitted: Fitted) -> dict[str, Any]:
 def restore(description: Mapping[str, Any]) -> Fitted:
     """The fitted model that `describe` wrote down."""
     module = importlib.import_module(f"{__name__}.{description['name']}")
-    values = {key: tuple(v) if isinstance(v, list) else v for key, v in description.items() if key != "name"}
+    values = {key: _tupled(value) for key, value in description.items() if key != "name"}
     fitted: Fitted = module.FITTED(**values)
     return fitted
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(_tupled(item) for item in value) if isinstance(value, list) else value
 
 
 def _check(name: str, y: Array, train_end: int, rows: npt.NDArray[np.int64], refit: Refit) -> None:
