@@ -20,6 +20,7 @@ from forecast import files
 SEEDS = (0, 1, 2)
 RANKINGS = {"linear": "shipped", "last": "architecture"}
 FAILED = ("narx", "last")
+TOO_FEW = "9 calibration origins cannot support a 95 % interval; at least 19 are needed."
 # share of the naive error a candidate is left with, so every row has a known place
 SHARE = {
     "naive": 1.0, "seasonal_naive": 0.9, "drift": 1.02, "ridge": 0.6,
@@ -73,6 +74,7 @@ DATASETS: dict[str, Any] = {
         "licence": {"name": "public domain", "attribution": "Some exchange", "note": "No claim of return."},
     },
 }
+REFUSED = ("daily", "Alpha & Co")
 SERIES = {"hourly": ("town",), "daily": ("Alpha & Co", "Beta <B>")}
 
 
@@ -104,6 +106,8 @@ def write_dataset(root: Path, name: str) -> None:
         files.write_frame(folder / "forecasts.parquet", forecasts)
         scores.append(errors_of(candidate, forecasts, truth))
     write_comparison(root / "data" / "compared" / name, name, pd.concat(scores))
+    table = pd.concat([intervals_of(name, c) for c in candidates() if c.split(".") != list(FAILED)])
+    files.write_text(root / "data" / "compared" / name / "intervals.csv", table.to_csv(index=False))
 
 
 def candidates() -> list[str]:
@@ -164,6 +168,26 @@ def _forecast_of_seed(candidate: str, seed: int, rows: list[Any]) -> pd.DataFram
             "y_hat": y_hat.ravel(),
         }
     )
+
+
+def intervals_of(name: str, candidate: str) -> pd.DataFrame:
+    """Rows of intervals.csv: each step covers its level, but at 95 % naive is 5 points short; the margin is its step.
+
+    The calibration block of the first daily series supports no 95 % interval.
+    """
+    model, _, skip = candidate.partition(".")
+    rows = []
+    for series in SERIES[name]:
+        for level in (0.8,) if (name, series) == REFUSED else (0.8, 0.95):
+            covered = level - 0.05 * (candidate == "naive" and level == 0.95)
+            for step in range(DATASETS[name]["horizon"] + 1):
+                room = 0.06 if step else 0.03
+                width = (2.0 * step or 7.0) * (2 if level == 0.95 else 1)
+                row = {"model": model, "ranking": RANKINGS.get(skip, "baseline"), "series": series, "level": level}
+                row |= {"step": step, "n_calibration": 40, "n": 60 if step else 360, "coverage": covered}
+                row |= {"low": level - room, "high": level + room, "inside": abs(covered - level) <= room}
+                rows.append({**row, "width": width, "winkler": 1.5 * width})
+    return pd.DataFrame(rows)
 
 
 def block_of(name: str, ds: pd.Series) -> np.ndarray:
@@ -290,6 +314,11 @@ def verdicts(name: str) -> dict[str, Any]:
         "leaks": [_flag(name, "gru", "shipped", "MAE 40.0 % below repeating the last value")]
         if name == "daily"
         else [],
+        "refused_levels": [
+            {"series": REFUSED[1], "level": 0.95, "reason": TOO_FEW, "candidates": [{"model": "naive"}]}
+        ]
+        if name == REFUSED[0]
+        else [],
         "sentences": [
             "As shipped: lstm, chosen on validation, is better than repeating the last value (loss -44.0 %).",
             "As shipped: lstm is not alone at the top; the data cannot separate it from gru.",
@@ -345,7 +374,12 @@ def quality(name: str, truth: pd.DataFrame) -> dict[str, Any]:
     }
     first = next(iter(series))
     shown = [{"series": first, "first": "2025-01-03T04:00:00", "last": "2025-01-03T05:00:00", "steps": 2}]
-    return {"rows": len(truth), "series": series, "gaps": len(series), "gaps_shown": shown}
+    found = {"rule": "spikes", "series": first, "column": column, "count": 1, "action": "warn"}
+    findings = (
+        [{**found, "sentence": "1 value beyond 8 robust spreads: 2025-01-05 07:00."}] if name == "hourly" else []
+    )
+    summary = {"rows": len(truth), "gaps": len(series), "gaps_shown": shown, "findings": findings}
+    return {**summary, "series": series}
 
 
 def record_of(name: str, candidate: str) -> dict[str, Any]:

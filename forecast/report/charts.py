@@ -16,20 +16,20 @@ from forecast.report import text as words
 from forecast.report.svg import CHARACTER, Figure, Floats, Scale, inside, padded, short, spread, tag, text, tick_label
 
 WIDTH, HEIGHT = 360.0, 236.0
-ORDER = ("other", "seed", "network", "skip", "naive", "seasonal", "chosen", "actual")
+ORDER = ("other", "nominal", "seed", "network", "skip", "naive", "seasonal", "chosen", "actual")
 NAMED = ("network", "skip", "naive", "seasonal", "chosen", "actual")
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line: x and y (n,), optional band (low, high), the `model` the page's filter knows it by."""
+    """One line: x and y (n,), optional bands (low, high), widest first, the `model` the page's filter knows it by."""
 
     name: str
     x: Floats
     y: Floats
     role: str = "other"
     model: str = ""
-    band: tuple[Floats, Floats] | None = None
+    bands: tuple[tuple[Floats, Floats], ...] = ()
     tip: str = ""
     dot: int | None = None
 
@@ -69,7 +69,9 @@ def line_chart(lines: Sequence[Line], axes: Axes) -> str:
 def _frame(lines: Sequence[Line], axes: Axes, room: float) -> Figure:
     width, height = axes.size
     height -= 0 if axes.x_title else 14
-    values = np.concatenate([np.concatenate([line.y, *(line.band or ())]) for line in lines])
+    values = np.concatenate(
+        [np.concatenate([line.y, *(edge for band in line.bands for edge in band)]) for line in lines]
+    )
     low, high = axes.y_range or padded(values)
     xs = np.concatenate([line.x for line in lines])
     y = Scale(low, high, height - (40 if axes.x_title else 26), 22)
@@ -91,8 +93,8 @@ def _frame(lines: Sequence[Line], axes: Axes, room: float) -> Figure:
 def _drawn(figure: Figure, line: Line, show: Callable[[float], str]) -> str:
     x, y = inside(line.x, line.y, figure.y.low, figure.y.high)
     parts = []
-    if line.band:
-        low, high = (np.clip(edge, figure.y.low, figure.y.high) for edge in line.band)
+    for band in line.bands:
+        low, high = (np.clip(edge, figure.y.low, figure.y.high) for edge in band)
         parts.append(figure.band(line.x, low, high, line.role))
     parts.append(figure.line(x, y, line.role))
     if line.tip:

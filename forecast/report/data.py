@@ -109,6 +109,25 @@ def gaps(evidence: Evidence) -> list[str]:
     return [f"{g['series']}: {g['steps']} steps from {g['first'].replace('T', ' ')[:16]}" for g in found]
 
 
+def findings_table(evidence: Evidence) -> Table | None:
+    """What the data checks found, in their words; None when they found nothing."""
+    found = evidence.quality.get("findings") or []
+    columns = [
+        ("Check", "The rule that was broken"),
+        ("Found", ""),
+        ("Series", ""),
+        ("Column", "Empty: all columns"),
+        ("Action", "What the configuration wants done about it when the data are fetched"),
+    ]
+    return Table(columns, [_finding_row(finding) for finding in found]) if found else None
+
+
+def _finding_row(finding: dict[str, Any]) -> Row:
+    named = [str(finding.get(key) or text.NOTHING) for key in ("series", "column", "action")]
+    sentence = str(finding["sentence"])
+    return Row(str(finding["rule"]), [Cell(sentence, sentence, cls="said"), *[Cell(n, n) for n in named]])
+
+
 def facts(evidence: Evidence) -> list[tuple[str, str]]:
     """The dataset in a few words: (what, value)."""
     dataset = evidence.dataset

@@ -35,6 +35,7 @@ class Evidence:
     leaderboard: pd.DataFrame
     by_step: pd.DataFrame
     by_series: pd.DataFrame
+    intervals: pd.DataFrame
     verdicts: dict[str, Any]
     quality: dict[str, Any]
     pointer: dict[str, Any]
@@ -106,6 +107,11 @@ class Evidence:
         found = self.verdicts.get("tests", [])
         return {t["model"]: t for t in found if t["family"] == family and t["ranking"] in (ranking, "baseline")}
 
+    def intervals_of(self, model: str, ranking: str) -> pd.DataFrame:
+        """The scored intervals of `model` in `ranking`: one row per series, level and step, step 0 pooled."""
+        table = self.intervals
+        return table[(table["model"] == model) & table["ranking"].isin([ranking, "baseline"])]
+
     def tied(self, ranking: str) -> tuple[str, ...]:
         """The model confidence set of `ranking`: the models the data cannot tell from the best."""
         return tuple(self.verdicts.get("tied", {}).get(ranking, ()))
@@ -159,6 +165,7 @@ def read_evidence(root: Path | str, name: str) -> Evidence:
         leaderboard=_table(compared / "leaderboard.csv"),
         by_step=_table(compared / "by_step.csv"),
         by_series=_table(compared / "by_series.csv"),
+        intervals=_table(compared / "intervals.csv"),
         verdicts=_json(compared / "verdicts.json", "compare"),
         quality=_json(root / "data" / "prepared" / name / "quality.json", "prepare"),
         pointer=_json(pointer, "fetch") if pointer.exists() else {},
@@ -173,7 +180,7 @@ def read_all(root: Path | str, names: Iterable[str]) -> list[Evidence]:
 
 def _table(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, dtype={"seed": str, "model": str, "skip": str, "dataset": str})
+        return pd.read_csv(path, dtype={"seed": str, "model": str, "skip": str, "dataset": str, "series": str})
     except FileNotFoundError:
         raise InputError(_missing(path, "compare")) from None
 

@@ -83,13 +83,13 @@ def step_panels(evidence: Evidence) -> list[Panel]:
             if not lines:
                 continue
             title = f"{RANKING_TITLES[ranking].capitalize()}{suffix}"
-            axes = _step_axes(evidence, f"Error by horizon step, {title}", y_title, lines[0].x)
+            axes = step_axes(evidence, f"Error by horizon step, {title}", y_title, lines[0].x)
             axes = replace(axes, show=show, y_range=_naive_range(lines) if show else None)
             panels.append(Panel(title, line_chart(lines, axes)))
     return panels
 
 
-def _step_axes(evidence: Evidence, label: str, y_title: str, x: Floats) -> Axes:
+def step_axes(evidence: Evidence, label: str, y_title: str, x: Floats) -> Axes:
     steps = [int(step) for step in x]
     every = max(1, -(-len(steps) // 6))
     ticks = [steps[0], *[s for s in steps if s % every == 0 and s - steps[0] >= every / 2]]
@@ -117,11 +117,11 @@ def _step_lines(evidence: Evidence, ranking: str, metric: str) -> list[Line]:
         seeds = wide[[c for c in wide if str(c).isdigit()]]
         role, shown = role_of(evidence, ranking, str(model)), text.name(str(model))
         mean = wide["mean"] if "mean" in wide else seeds.mean(axis=1)
-        band = None
+        bands: tuple[tuple[Floats, Floats], ...] = ()
         if role == "chosen" and seeds.shape[1] > 1:
-            band = (seeds.min(axis=1).to_numpy(float), seeds.max(axis=1).to_numpy(float))
+            bands = ((seeds.min(axis=1).to_numpy(float), seeds.max(axis=1).to_numpy(float)),)
         x, y = wide.index.to_numpy(float), mean.to_numpy(float)
-        lines.append(Line(shown, x, y, role, str(model), band, shown if role == "other" else ""))
+        lines.append(Line(shown, x, y, role, str(model), bands, shown if role == "other" else ""))
     return lines
 
 

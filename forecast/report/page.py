@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from forecast.report import board, data, figures, ledger, panels, text
+from forecast.report import board, calibration, data, figures, ledger, panels, text
 from forecast.report.evidence import RANKING_TITLES, RANKINGS, Evidence
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -86,12 +86,17 @@ def _dataset(evidence: Evidence) -> dict[str, Any]:
         "steps": _safe(figures.step_panels(evidence)),
         "curves": [(RANKING_TITLES[r], _safe(figures.curve_panels(evidence, r))) for r in RANKINGS],
         "skips": _safe(figures.skip_panels(evidence)),
+        "calibration": calibration.table(evidence),
+        "coverage": _safe(calibration.panels(evidence)),
+        "refused": calibration.refusals(evidence),
+        "levels": calibration.levels(evidence),
         "ledger": ledger.ledger(evidence),
         "same_budget": same_budget,
         "budget": budget,
         "cost": _safe([p for p in [ledger.cost_panel(evidence)] if p]),
         "timeline": data.timeline(evidence),
         "quality": data.quality_table(evidence),
+        "findings": data.findings_table(evidence),
         "gaps": data.gaps(evidence),
         "facts": data.facts(evidence),
         "notes": data.notes(evidence),

@@ -94,7 +94,10 @@ def _origin_panel(
     past = history[history.index <= cutoff].iloc[-max(2 * horizon, LEAST_HISTORY) :]
     x = np.arange(1 - len(past), horizon + 1, dtype=float)
     lines = [Line("actual", x, np.concatenate([past.to_numpy(), test.y[origin]]), "actual")]
-    lines += [_forecast_line(role, model, found, origin, x) for role, (model, found) in tests.items()]
+    lines += [
+        _forecast_line(role, model, found, origin, x, margins(evidence, model, series) if role == "chosen" else ())
+        for role, (model, found) in tests.items()
+    ]
     hours = is_within_a_day(evidence)
     when = text.moment(cutoff, hours=hours)
     axes = Axes(
@@ -109,12 +112,22 @@ def _origin_panel(
     return Panel(f"{word.capitalize()}: {series}, {when}", line_chart(lines, axes), f"Mean absolute error: {errors}")
 
 
-def _forecast_line(role: str, model: str, test: Test, origin: int, x: Floats) -> Line:
-    """The seed-mean forecast of one origin on the panel's x, with the range over seeds."""
+def _forecast_line(role: str, model: str, test: Test, origin: int, x: Floats, around: tuple[Floats, ...] = ()) -> Line:
+    """The seed-mean forecast of one origin on the panel's x, with its intervals, else with the range over seeds."""
     unknown = np.full(len(x) - test.y.shape[1], np.nan)
     seeds = test.y_hat[:, origin]
     low, high, mean = (np.concatenate([unknown, f(seeds, axis=0)]) for f in (np.min, np.max, np.mean))
-    return Line(text.name(model), x, mean, role, model, (low, high) if len(seeds) > 1 else None)
+    wide = [np.concatenate([unknown, margin]) for margin in around]
+    bands = tuple((mean - margin, mean + margin) for margin in wide)
+    return Line(text.name(model), x, mean, role, model, bands or (((low, high),) if len(seeds) > 1 else ()))
+
+
+def margins(evidence: Evidence, model: str, series: str, ranking: str = "shipped") -> tuple[Floats, ...]:
+    """Half the width of the model's intervals by step (H,), the widest level first; empty where all were refused."""
+    rows = evidence.intervals_of(model, ranking)
+    rows = rows[(rows["series"] == series) & (rows["step"] > 0)].sort_values("step")
+    by_level = sorted(rows.groupby("level"), key=lambda pair: -float(pair[0]))  # type: ignore[arg-type]
+    return tuple(part["width"].to_numpy(float) / 2 for _, part in by_level)
 
 
 def is_within_a_day(evidence: Evidence) -> bool:

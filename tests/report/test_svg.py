@@ -65,7 +65,7 @@ def test_text_from_the_data_cannot_become_markup():
 
 def test_a_line_chart_is_well_formed_and_names_its_lines():
     x = np.arange(1.0, 4.0)
-    lines = [Line("naive", x, x, "naive", "naive"), Line("a<b", x, 2 * x, "chosen", "a<b", (x, 3 * x))]
+    lines = [Line("naive", x, x, "naive", "naive"), Line("a<b", x, 2 * x, "chosen", "a<b", ((x, 3 * x),))]
     found = ET.fromstring(line_chart(lines, Axes("errors", "hours ahead", "MAE, °C", [(1.0, "1"), (3.0, "3")])))
     texts = [element.text for element in found.iter("text")]
     assert {"naive", "a<b", "hours ahead", "MAE, °C"} <= set(texts)
