@@ -17,6 +17,9 @@ from forecast.network import Network
 from forecast.training.chunks import Chunks
 from forecast.training.optimizers import Rule, Schedule, Updater
 
+BEYOND = 1e5
+"""Times the error before training: targets are scaled, so an honest loss is of order one."""
+
 Weights = dict[str, np.ndarray]
 Validate = Callable[[Weights], float]
 
@@ -59,8 +62,8 @@ def fit(
 ) -> Trained:
     """Train from the seed (or from `initial`) and keep the best validation step, step 0 (the skip alone) included.
 
-    Stops early only when the loss is no longer finite, and says so in `note`; `ModelFailure` when no validation
-    loss ever was.
+    Stops early only when the loss is no longer finite, and says so in `note`. `ModelFailure` when no validation loss
+    ever was, and when the training diverged without having improved on its beginning once.
     """
     keras.backend.clear_session(free_memory=False)  # or the graphs of earlier trials stay referenced
     model = assemble(network, seed=seed)
@@ -87,7 +90,18 @@ def fit(
             f"No finite validation loss up to step {curve[-1][0]}: the network diverged from its first weights on. "
             "Lower `learning_rate`, or look for extreme values in the data."
         )
+    if best[1] == 0 and _diverged(curve):
+        raise ModelFailure(
+            f"Training diverged: its loss was {curve[-1][1]:.3g} at step {curve[-1][0]}, and no step improved on "
+            f"the skip alone. Lower `learning_rate` (now {settings.learning_rate:g})."
+        )
     return Trained(best[2], best[1], best[0], curve, note)
+
+
+def _diverged(curve: list[tuple[int, float, float]]) -> bool:
+    """Whether the last training loss is not finite or beyond anything scaled targets can cost."""
+    loss = curve[-1][1]
+    return len(curve) > 1 and not loss < BEYOND * max(1.0, curve[0][2])
 
 
 def _stretches(settings: Settings) -> list[tuple[int, int]]:

@@ -74,14 +74,18 @@ def test_training_goes_on_from_given_weights(waves):
 
 
 @pytest.mark.parametrize("network", [TDNN, GRU], ids=["taps", "recurrent"])
-def test_an_exploding_loss_stops_and_keeps_the_best_weights_and_says_so(network, waves):
+def test_a_training_that_explodes_from_the_start_is_a_failed_model(network, waves):
     explosive = series.settings(steps=400, learning_rate=1e6, evaluate_every=20)
-    trained = gradient.fit(network, waves, series.error_on(network, series.ar2(80, 9)), explosive, seed=0)
-    stopped = trained.curve[-1][0]
-    assert stopped < 400
-    assert trained.note == f"the loss was no longer finite at step {stopped}; the best weights before it are kept"
-    assert np.isfinite(trained.validation_loss) and trained.validation_loss <= trained.curve[0][2]
-    assert all(np.isfinite(w).all() for w in trained.weights.values())
+    with pytest.raises(ModelFailure, match=r"Training diverged: .* Lower `learning_rate` \(now 1e\+06\)"):
+        gradient.fit(network, waves, series.error_on(network, series.ar2(80, 9)), explosive, seed=0)
+
+
+def test_a_loss_that_explodes_late_stops_and_keeps_the_best_weights_and_says_so(waves):
+    validate, asked = said([3.0, 2.0, float("nan")])
+    trained = gradient.fit(TDNN, waves, validate, series.settings(steps=8), seed=0)
+    assert [step for step, _, _ in trained.curve] == [0, 2, 4]
+    assert trained.note == "the loss was no longer finite at step 4; the best weights before it are kept"
+    assert (trained.best_step, trained.validation_loss) == (2, 2.0) and equal(trained.weights, asked[1])
 
 
 def test_a_loss_that_was_never_finite_is_a_failed_model(waves):
@@ -89,11 +93,11 @@ def test_a_loss_that_was_never_finite_is_a_failed_model(waves):
         gradient.fit(TDNN, waves, lambda weights: float("nan"), series.settings(), seed=0)
 
 
-def test_a_target_that_is_never_finite_is_a_failed_model_or_its_beginning(waves):
-    """The weight says it counts, so the loss is NaN from the first step on: nothing after step 0 may be kept."""
+def test_a_target_that_is_never_finite_is_a_failed_model(waves):
+    """The weight says it counts, so the loss is NaN from the first step on."""
     broken = replace(waves, target=np.full_like(waves.target, np.nan))
-    trained = gradient.fit(TDNN, broken, series.error_on(TDNN, series.ar2(80, 9)), series.settings(), seed=0)
-    assert trained.best_step == 0 and "no longer finite at step 2" in trained.note
+    with pytest.raises(ModelFailure, match="its loss was nan at step 2"):
+        gradient.fit(TDNN, broken, series.error_on(TDNN, series.ar2(80, 9)), series.settings(), seed=0)
 
 
 @pytest.mark.parametrize("network", [TDNN, GRU], ids=["taps", "recurrent"])
