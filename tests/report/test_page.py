@@ -224,6 +224,14 @@ def test_the_ledger_has_a_row_for_every_candidate_and_its_cost(page):
     assert [words(cell) for cell in rows[4]] == GRU_LEDGER
 
 
+def test_a_network_that_was_never_trained_is_reported_beside_the_others(project):
+    path = project / "data/trained/hourly/gru.last/record.json"
+    never = {"status": "failed", "reason": "every tuning trial failed: it diverged", "seeds": [], "n_params": 0}
+    files.write_json(path, {**files.read_json(path), **never})
+    said = words(html.fromstring(render([read_evidence(project, HOURLY)])))
+    assert "trained from 3 seeds each" in said and "every tuning trial failed" in said
+
+
 def test_an_unequal_budget_is_named_aloud(project):
     assert budget_sentence(read_evidence(project, HOURLY))[0]
     path = project / "data/trained/hourly/gru.last/record.json"
