@@ -22,7 +22,8 @@ def main(dataset: str, root: str = ".", models: tuple[str, ...] = (), state: str
     budget = load_tuning(place / "configs")
     prepared = place / "data" / "prepared" / dataset
     settings = load_dataset(dataset, place / "configs")
-    planned = candidates(load_models(place / "configs"), with_references(models), season=settings.season)
+    config = load_models(place / "configs")
+    planned = candidates(config, with_references(models, config), season=settings.season)
     run = Run(
         place=Place(str(place), dataset, "frame.parquet", files.sha256(prepared / "frame.parquet")),
         dataset=settings,

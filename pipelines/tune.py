@@ -22,7 +22,8 @@ def main(dataset: str, root: str = ".", models: tuple[str, ...] = (), state: str
     budget = load_tuning(place / "configs")
     prepared = place / "data" / "prepared" / dataset
     settings = load_dataset(dataset, place / "configs")
-    grid = candidates(load_models(place / "configs"), with_references(models), season=settings.season)
+    config = load_models(place / "configs")
+    grid = candidates(config, with_references(models, config), season=settings.season)
     planned = [c for c in grid if c.spec.space()]
     plan = Plan(
         place=Place(str(place), dataset, "tuning.parquet", files.sha256(prepared / "tuning.parquet")),

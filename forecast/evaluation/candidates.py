@@ -15,6 +15,8 @@ Ranking = Literal["shipped", "architecture", "baseline"]
 SKIP_OF: dict[Ranking, Kind] = {"shipped": "linear", "architecture": "last"}
 """As shipped, a network stands on the fitted skip; architecture alone, it has the last value and nothing else."""
 
+REFERENCES = ("naive", "seasonal_naive", "ridge", "arx")
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -59,6 +61,7 @@ def candidates(config: Models, only: tuple[str, ...] = (), *, season: int) -> li
     return result
 
 
-def with_references(only: tuple[str, ...]) -> tuple[str, ...]:
-    """A narrowed grid and the rows it has to be compared with."""
-    return tuple(dict.fromkeys(("naive", "seasonal_naive", "ridge", "arx", *only))) if only else ()
+def with_references(only: tuple[str, ...], config: Models) -> tuple[str, ...]:
+    """A narrowed grid and the rows it has to be compared with, as far as they are configured."""
+    references = (name for name in REFERENCES if name in config.models)
+    return tuple(dict.fromkeys((*references, *only))) if only else ()

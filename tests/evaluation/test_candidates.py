@@ -60,8 +60,14 @@ def test_without_a_season_what_lives_of_it_is_left_out():
 
 
 def test_a_narrowed_grid_keeps_the_rows_it_is_compared_with():
-    assert with_references(("lstm", "ridge")) == ("naive", "seasonal_naive", "ridge", "arx", "lstm")
-    assert with_references(()) == ()
+    assert with_references(("small", "ridge"), CONFIG) == ("naive", "seasonal_naive", "ridge", "small")
+    assert with_references((), CONFIG) == ()
+
+
+def test_a_reference_that_is_not_configured_does_not_hide_the_name_that_is_wrong():
+    assert "arx" not in CONFIG.models
+    with pytest.raises(InputError, match=r"Unknown model 'smal'\. Did you mean 'small'\?"):
+        named(only=with_references(("smal",), CONFIG))
 
 
 def test_an_unknown_family_is_named_with_the_nearest():
