@@ -13,6 +13,7 @@ from forecast.cli.shown import FORMAT, ROOT, Format, require_project
 from forecast.errors import InputError, closest, quote_names
 
 RANKINGS = {"shipped": "as shipped", "architecture": "architecture alone", "baseline": "baselines"}
+FAMILIES = {"naive": "all against naive", "skip": "each against its skip", "best": "all against the best"}
 SUMMARY_ORDER = ("mean", "0", "ensemble")
 Row = dict[str, str]
 
@@ -114,7 +115,7 @@ def _sentences(tests: list[dict], a: str, b: str, ranking: str) -> list[str]:
     for test in tests:
         pair = (test["model"], test["against"])
         if pair in ((a, b), (b, a)) and test.get("ranking") in (ranking, None, "baseline"):
-            p = "" if test.get("p_holm") is None else f", p {test['p_holm']:.3g} after Holm"
+            p = "" if test.get("p_holm") is None else f", p {test['p_holm']:.3g} after Holm among {FAMILIES[test['family']]}"
             found.append(f"{pair[0]} against {pair[1]}: {test['word']} ({test['relative_difference']:+.1%}{p}).")
     return found
 
