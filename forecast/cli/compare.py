@@ -115,7 +115,8 @@ def _sentences(tests: list[dict], a: str, b: str, ranking: str) -> list[str]:
     for test in tests:
         pair = (test["model"], test["against"])
         if pair in ((a, b), (b, a)) and test.get("ranking") in (ranking, None, "baseline"):
-            p = "" if test.get("p_holm") is None else f", p {test['p_holm']:.3g} after Holm among {FAMILIES[test['family']]}"
+            among = f"after Holm among {FAMILIES[test['family']]}"
+            p = "" if test.get("p_holm") is None else f", p {test['p_holm']:.3g} {among}"
             found.append(f"{pair[0]} against {pair[1]}: {test['word']} ({test['relative_difference']:+.1%}{p}).")
     return found
 
