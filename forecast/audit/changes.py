@@ -1,0 +1,81 @@
+"""Changed copies of a frame: what an audited pipeline is fed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from forecast import calendars
+from forecast.config.datasets import Dataset, FractionSplits
+from forecast.schema import KEYS
+
+FACTOR = 0.93
+"""Applied to what is shaken: a mean or a spread over all rows changes, bounds such as 0 or 100 % hold."""
+NUDGE = 1e-7
+"""Relative. Any sum over nudged rows changes its last bits; no choice between two losses changes."""
+
+
+def shaken(frame: pd.DataFrame, after: pd.Timestamp, *, until: pd.Timestamp | None = None) -> pd.DataFrame:
+    """`frame` with the rows after `after` (up to `until`) in reverse order within their series, times 0.93.
+
+    Whole rows move, so what holds inside a row (low below high) still does; their times stay.
+    """
+    changed = _floats(frame)
+    names = _values(changed)
+    wanted = (changed["ds"] > after) & ((changed["ds"] <= until) if until is not None else True)
+    for _, rows in changed[wanted].groupby("unique_id", sort=False):
+        changed.loc[rows.index, names] = FACTOR * rows[names].to_numpy()[::-1]
+    return changed
+
+
+def nudged(frame: pd.DataFrame, after: pd.Timestamp, *, seed: int = 0) -> pd.DataFrame:
+    """`frame` with the values after `after` moved by about a ten-millionth of themselves, each by its own share."""
+    changed = _floats(frame)
+    names = _values(changed)
+    later = (changed["ds"] > after).to_numpy()
+    rng = np.random.default_rng(seed)
+    share = rng.uniform(0.5, 1.0, (int(later.sum()), len(names))) * rng.choice([-1.0, 1.0], (int(later.sum()), 1))
+    changed.loc[later, names] = changed.loc[later, names].to_numpy() * (1 + NUDGE * share)
+    return changed
+
+
+def miniature(frame: pd.DataFrame, dataset: Dataset, ends: dict[str, pd.Timestamp]) -> pd.DataFrame:
+    """The rows around the borders, enough to fit every family: the code paths of a full run at a part of its cost."""
+    if isinstance(dataset.splits, FractionSplits):
+        return frame
+    steps = max(12 * dataset.lookback, 16 * dataset.season, 400) + dataset.horizon
+    kept = []
+    for _, rows in frame.groupby("unique_id", sort=False):
+        times = rows["ds"].to_numpy()
+        first = max(0, int((times <= ends["train"].to_datetime64()).sum()) - steps)
+        last = int((times <= ends["calibration"].to_datetime64()).sum()) + steps // 2
+        kept.append(rows.iloc[first:last])
+    return pd.concat(kept, ignore_index=True)
+
+
+def block_ends(frame: pd.DataFrame, dataset: Dataset) -> dict[str, pd.Timestamp]:
+    """The last moment of each block by the configuration alone, worked out apart from the code that is audited."""
+    names = ("train", "validation", "calibration", "test")
+    splits = dataset.splits
+    if not isinstance(splits, FractionSplits):
+        days = (splits.train_end, splits.validation_end, splits.calibration_end, splits.test_end)
+        return {
+            name: pd.Timestamp(day) + pd.Timedelta("1D") - pd.Timedelta(1, "ns")
+            for name, day in zip(names, days, strict=True)
+        }
+    groups = frame.groupby("unique_id", sort=False)["ds"]
+    grids = [calendars.grid(dataset.calendar, times.iloc[0], times.iloc[-1]) for _, times in groups]
+    steps = np.unique(np.concatenate([grid.to_numpy() for grid in grids]))
+    shares = np.cumsum([splits.train, splits.validation, splits.calibration])
+    last = [max(round(share * len(steps)), 1) - 1 for share in shares]
+    return {name: pd.Timestamp(steps[position]) for name, position in zip(names, [*last, len(steps) - 1], strict=True)}
+
+
+def _floats(frame: pd.DataFrame) -> pd.DataFrame:
+    """A copy whose values are float64, with a plain index."""
+    result = frame.reset_index(drop=True)
+    return result.astype(dict.fromkeys(_values(result), np.float64))
+
+
+def _values(frame: pd.DataFrame) -> list[str]:
+    return [str(name) for name in frame.columns if name not in KEYS]

@@ -1,0 +1,169 @@
+"""Leaks that stand in the data themselves, where no change of later rows can show them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from forecast import files, snapshots
+from forecast.audit.findings import Finding
+from forecast.audit.sandbox import Project, Sandbox
+from forecast.panel import Panel
+from forecast.revisions import revisions
+
+LAGS = 24
+LEFT = 0.01
+"""A column that leaves under 1 % of what the past leaves unexplained of a later value is taken to contain it."""
+SAME = 0.98
+STRETCH = 24
+DISTINCT = 12
+
+
+def history(project: Project) -> Iterator[Finding]:
+    """Snapshots of one dataset agree on what both hold, except for values stored as provisional."""
+    pointed = snapshots.stored(project.root, snapshots.read_pointer(project.root, project.dataset))
+    for path in snapshots.snapshots(project.root, project.dataset):
+        record = path.with_suffix(".json")
+        content = files.read_json(record) if record.exists() else {}
+        frame = pd.read_parquet(path)
+        if content.get("sha256") and snapshots.content_sha256(frame) != content["sha256"]:
+            yield Finding(
+                "history", "digest of the snapshot", path.name, f"{path.name} was changed after it was taken"
+            )
+        if path == pointed:
+            continue
+        provisional = content.get("provisional_from")
+        since = pd.Timestamp(provisional) if provisional else None
+        older, newer = _by_age(frame, project.frame)
+        changed = revisions(older, newer, since={}, provisional_from=since)
+        final = changed[changed["kind"] != "provisional"]
+        if len(final):
+            row = final.iloc[0]
+            text = (
+                f"{len(final)} values differ between {path.name} and {pointed.name}, such as "
+                f"{row['column']} at {row['ds']}: {row['before']:g}, then {row['after']:g}; not known at the time"
+            )
+            yield Finding("history", "comparison of snapshots", str(row["column"]), text)
+
+
+def _by_age(one: pd.DataFrame, two: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    return (one, two) if one["ds"].max() <= two["ds"].max() else (two, one)
+
+
+def same_frame(project: Project, again: Sandbox) -> Iterator[Finding]:
+    """What the stages wrote is what they make of the snapshot now; a file edited in between is not."""
+    for part in (f"raw/{project.dataset}.parquet", f"prepared/{project.dataset}/frame.parquet"):
+        path = project.root / "data" / part
+        if path.exists():
+            one, two = pd.read_parquet(path), pd.read_parquet(again / part)
+            if list(one.columns) != list(two.columns) or snapshots.content_sha256(one) != snapshots.content_sha256(
+                two
+            ):
+                text = f"data/{part} is not what the stages make of the snapshot; run `dvc repro` before the audit"
+                yield Finding("history", "the stages run again", part, text)
+
+
+def columns(panel: Panel) -> Iterator[Finding]:
+    """Past inputs that, with their own past and the target's, give a later target value nearly exactly.
+
+    Compared with what the target's past alone leaves unexplained, by least squares over every series and step ahead.
+    A system without noise that is driven by such an input looks the same; then the finding is to be judged by hand.
+    """
+    dataset = panel.dataset
+    for series in panel.series:
+        target = series.values[:, 0]
+        for position in range(len(dataset.target), len(dataset.columns)):
+            name, column = dataset.columns[position].column, series.values[:, position]
+            shift = _is_target(target, column)
+            if shift is not None:
+                text = f"{name} of series {series.unique_id} is {dataset.target[0].column} {shift} steps later"
+                yield Finding("target", "correlation with later values", name, text)
+            ahead = _tells(target, column, min(dataset.horizon, LAGS))
+            if ahead is not None:
+                step, left = ahead
+                text = (
+                    f"{name} of series {series.unique_id} explains all but {100 * left:.2g} % of what the past leaves "
+                    f"unexplained of {dataset.target[0].column} {step} steps later"
+                )
+                yield Finding("column", "regression on later values", name, text)
+
+
+def _is_target(target: np.ndarray, column: np.ndarray) -> int | None:
+    """The shift at which the changes of a column are those of the later target, up to a factor; None without one."""
+    changes = np.diff(target), np.diff(column)
+    known = range(-LAGS, LAGS + 1)
+    strength = {shift: abs(_correlation(*changes, shift)) for shift in known}
+    best = max(known, key=lambda shift: strength[shift])
+    return (
+        best
+        if best > 0 and strength[best] > SAME and strength[best] > max(strength[s] for s in known if s <= 0)
+        else None
+    )
+
+
+def _correlation(target: np.ndarray, column: np.ndarray, shift: int) -> float:
+    """Of column[t] and target[t + shift]; 0 where too little is known or one of them stands still."""
+    n = len(target) - abs(shift)
+    if n < LAGS:
+        return 0.0
+    one, two = (target[shift:], column[:n]) if shift >= 0 else (target[:n], column[-shift:])
+    both = np.isfinite(one) & np.isfinite(two)
+    if both.sum() < LAGS or np.ptp(one[both]) == 0 or np.ptp(two[both]) == 0:
+        return 0.0
+    return float(np.corrcoef(one[both], two[both])[0, 1])
+
+
+def _tells(target: np.ndarray, column: np.ndarray, steps: int) -> tuple[int, float] | None:
+    lags = min(LAGS, max(2, len(target) // 20))
+    usable = np.arange(lags, len(target) - steps)
+    if len(usable) < 4 * lags:
+        return None
+    own = np.stack([target[usable - lag] for lag in range(lags)], axis=1)
+    both = np.concatenate([own, np.stack([column[usable - lag] for lag in range(lags)], axis=1)], axis=1)
+    later = np.stack([target[usable + step] for step in range(1, steps + 1)], axis=1)
+    known = np.isfinite(both).all(axis=1) & np.isfinite(later).all(axis=1)
+    if known.sum() < 4 * lags:
+        return None
+    alone, with_column = _unexplained(own[known], later[known]), _unexplained(both[known], later[known])
+    # a target that its own past gives nearly exactly leaves nothing for a column to tell
+    open_questions = alone > 1e-6 * np.var(later[known], axis=0)
+    share = np.where(open_questions, with_column / np.where(alone > 0, alone, 1.0), 1.0)
+    step = int(np.argmin(share))
+    return (step + 1, float(share[step])) if share[step] < LEFT else None
+
+
+def _unexplained(inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """Residual variance of each output on all inputs."""
+    x = inputs - inputs.mean(axis=0)
+    spread = x.std(axis=0)
+    x = x / np.where(spread > 0, spread, 1.0)
+    y = outputs - outputs.mean(axis=0)
+    coefficients = np.linalg.lstsq(x, y, rcond=1e-10)[0]
+    return np.asarray(np.var(y - x @ coefficients, axis=0))
+
+
+def repeated(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
+    """Stretches of the test block that stand, value for value, in train rows of any series.
+
+    Nothing measured repeats 24 values exactly. A series that is periodic by construction does so everywhere, which is
+    no leak: more than half of the stretches, and nothing is said.
+    """
+    train: set[bytes] = set()
+    test: list[tuple[str, pd.Timestamp, bytes]] = []
+    for series in panel.series:
+        values = series.values[:, 0]
+        for row in range(len(values) - STRETCH + 1):
+            stretch = values[row : row + STRETCH]
+            if not np.isfinite(stretch).all() or len(np.unique(stretch)) < DISTINCT:
+                continue
+            if series.ds[row + STRETCH - 1] <= ends["train"].to_datetime64():
+                train.add(stretch.tobytes())
+            elif series.ds[row] > ends["calibration"].to_datetime64():
+                test.append((series.unique_id, pd.Timestamp(series.ds[row]), stretch.tobytes()))
+    found = [(uid, at) for uid, at, stretch in test if stretch in train]
+    if found and len(found) <= len(test) / 2:
+        uid, at = found[0]
+        text = f"{len(found)} stretches of {STRETCH} test values stand in the training rows, such as {uid} from {at}"
+        yield Finding("repeated", "search for equal stretches", uid, text)

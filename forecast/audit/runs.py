@@ -1,0 +1,196 @@
+"""Two runs of the pipeline compared: what had to come out equal and did not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from forecast import files
+from forecast.audit.findings import Finding
+from forecast.audit.sandbox import Sandbox
+from forecast.forecaster import Problem
+from forecast.panel import Panel
+from forecast.splits import Borders
+
+KEYS = ("unique_id", "cutoff", "step", "block", "seed", "output")
+
+
+def fitted_on_train(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: str) -> Iterator[Finding]:
+    """Scaling, skip and weights of every candidate; `other` differs from `base` in the rows after the train block."""
+    parts = {"scaling.json": "scaling", "skip.npz": "skip", "weights.npz": "training", "spec.json": "training"}
+    for folder in _seeds(base):
+        for name, kind in parts.items():
+            if (base.trained / folder / name).exists() and not _same(
+                base.trained / folder / name, other.trained / folder / name
+            ):
+                text = f"{name} of {folder} changes with rows after {moment:%Y-%m-%d %H:%M}"
+                yield Finding(kind, detector, folder.split("/")[0], text)
+
+
+def chosen_before(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: str) -> Iterator[Finding]:
+    """Tuning, learning curves and the chosen models; `other` differs in rows after the validation block."""
+    since = f"changes with rows after {moment:%Y-%m-%d %H:%M}"
+    for path in sorted(base.tuned.glob("*.json")):
+        if _without(files.read_json(path), "study") != _without(_read(other.tuned / path.name), "study"):
+            yield Finding("tuning", detector, path.stem, f"the study of {path.stem} {since}")
+    for path in sorted(base.trained.glob("*/record.json")):
+        one, two = (_outcome(_read(s.trained / path.parent.name / "record.json")) for s in (base, other))
+        if one != two:
+            text = f"the training of {path.parent.name} (its validation curve or best step) {since}"
+            yield Finding("training", detector, path.parent.name, text)
+    verdicts = [_read(s.compared / "verdicts.json").get("chosen") for s in (base, other)]
+    if verdicts[0] != verdicts[1]:
+        yield Finding(
+            "choice", detector, "verdicts.json", f"the chosen model {since}: {verdicts[0]}, then {verdicts[1]}"
+        )
+    yield from _scales(base, other, since, detector)
+
+
+def _scales(base: Sandbox, other: Sandbox, since: str, detector: str) -> Iterator[Finding]:
+    """MAE / MASE is the scale of the train part, whatever the test block holds."""
+    path = base.compared / "by_series.csv"
+    if not path.exists():
+        return
+    tables = [pd.read_csv(s.compared / "by_series.csv") for s in (base, other)]
+    if len(tables[0]) != len(tables[1]):
+        return
+    for error, scaled in (("mae", "mase"), ("rmse", "rmsse")):
+        one, two = (table[error].to_numpy(float) / table[scaled].to_numpy(float) for table in tables)
+        if not np.allclose(one, two, rtol=1e-8, equal_nan=True):
+            yield Finding("scores", detector, scaled.upper(), f"the scale of {scaled.upper()} {since}")
+
+
+def calibrated(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: str) -> Iterator[Finding]:
+    """What conformal fits were given; `other` differs in rows after `moment`, behind the calibration block."""
+    for number, (one, two) in enumerate(zip(base.calibrated, other.calibrated, strict=False)):
+        if any(not _equal(one[name], two[name]) for name in one):
+            text = f"calibration call {number} was given values that change with rows after {moment:%Y-%m-%d %H:%M}"
+            yield Finding("calibration", detector, f"call {number}", text)
+            return
+
+
+def calibration_rows(
+    base: Sandbox, panel_targets: list[np.ndarray], ranges: list[tuple[int, int]], detector: str
+) -> Iterator[Finding]:
+    """The actuals of every conformal fit stand inside [start, stop), the calibration block of their series."""
+    for number, call in enumerate(base.calibrated):
+        horizon = call["y"].shape[1]
+        inside: set[bytes] = set()
+        everywhere: set[bytes] = set()
+        for values, (start, stop) in zip(panel_targets, ranges, strict=True):
+            for row in range(len(values) - horizon + 1):
+                key = values[row : row + horizon].tobytes()
+                everywhere.add(key)
+                if start <= row and row + horizon <= stop:
+                    inside.add(key)
+        seen = [row.tobytes() for row in call["y"] if np.isfinite(row).all()]
+        outside = sum(key in everywhere and key not in inside for key in seen)
+        if outside:
+            text = (
+                f"{outside} of {len(seen)} rows given to calibration call {number} lie outside the calibration block"
+            )
+            yield Finding("calibration", detector, f"call {number}", text)
+            return
+
+
+def forecasts_before(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: str) -> Iterator[Finding]:
+    """Every table with a cutoff: rows made at or before `moment` must be the same numbers."""
+    for path in sorted([*base.trained.rglob("*.parquet"), *base.compared.rglob("*.parquet")]):
+        twin = other.root / path.relative_to(base.root)
+        table = pd.read_parquet(path)
+        if "cutoff" not in table:
+            continue
+        after = pd.read_parquet(twin) if twin.exists() else table.iloc[:0]
+        one, two = (_made_before(t, moment) for t in (table, after))
+        name = path.parent.name
+        if not one.index.equals(two.index):
+            text = f"{name} has {len(one)} forecasts, then {len(two)} when rows after {moment:%Y-%m-%d %H:%M} change"
+            yield Finding("forecast", detector, name, text)
+            continue
+        differ = ~np.array([_equal(a, b) for a, b in zip(one.to_numpy(), two.to_numpy(), strict=True)], dtype=bool)
+        if differ.any():
+            text = f"{int(differ.sum())} of {len(one)} forecasts of {name} change with rows after their cutoff"
+            yield Finding("forecast", detector, name, text)
+
+
+def blocks_in_order(base: Sandbox, ends: dict[str, pd.Timestamp], detector: str) -> Iterator[Finding]:
+    """Every scored forecast lies in the block it is labelled with, by the borders of the configuration."""
+    names = list(ends)
+    starts = dict(zip(names[1:], list(ends.values())[:-1], strict=True))
+    for path in sorted(base.trained.glob("*/forecasts.parquet")):
+        table = pd.read_parquet(path, columns=["unique_id", "cutoff", "ds", "block"])
+        early = table["ds"] <= table["block"].map(starts)
+        late = table["ds"] > table["block"].map(ends)
+        if (early | late).any():
+            bad = table[early | late].iloc[0]
+            text = (
+                f"{int((early | late).sum())} targets lie outside their block, such as {bad['ds']} in {bad['block']}"
+            )
+            yield Finding("blocks", detector, path.parent.name, text)
+    slice_end = pd.read_parquet(base.prepared / "tuning.parquet", columns=["ds"])["ds"].max()
+    if slice_end > ends["validation"]:
+        text = f"the slice for tuning reaches to {slice_end}, the validation block to {ends['validation']}"
+        yield Finding("tuning", detector, "tuning.parquet", text)
+
+
+def origins_in_order(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp], detector: str) -> Iterator[Finding]:
+    """The targets of every origin a fit or a score uses lie inside its block, by the borders of the configuration."""
+    borders = Borders.from_json(files.read_json(base.prepared / "borders.json"))
+    problem = Problem.of(panel, borders)
+    for name, end in ends.items():
+        start = list(ends.values())[list(ends).index(name) - 1] if name != "train" else pd.Timestamp.min
+        for series in panel.series:
+            rows = problem.rows(series.unique_id, name)
+            ahead = series.ds[np.clip(rows[:, None] + np.arange(1, panel.dataset.horizon + 1), 0, len(series) - 1)]
+            outside = ((ahead <= start.to_datetime64()) | (ahead > end.to_datetime64())).any(axis=1)
+            if outside.any():
+                text = f"{int(outside.sum())} of {len(rows)} origins of the {name} block have targets outside of it"
+                yield Finding("blocks", detector, f"{series.unique_id}, {name}", text)
+
+
+def _made_before(table: pd.DataFrame, moment: pd.Timestamp) -> pd.DataFrame:
+    """Predicted numbers of cutoffs up to `moment`, by origin; the actuals are no forecasts and may differ."""
+    keys = [key for key in KEYS if key in table]
+    rows = table[table["cutoff"] <= moment].set_index(keys).sort_index()
+    return rows.drop(columns=["y", "ds"], errors="ignore").select_dtypes("number")
+
+
+def _outcome(record: dict[str, Any]) -> Any:
+    seeds = [
+        {k: seed.get(k) for k in ("seed", "status", "best_step", "validation_loss", "curve")}
+        for seed in record.get("seeds", [])
+    ]
+    return seeds, record.get("tuned"), record.get("params")
+
+
+def _without(content: dict[str, Any], key: str) -> dict[str, Any]:
+    """A study's name is the digest of what it was given, the perturbed data among it."""
+    return {k: v for k, v in content.items() if k != key}
+
+
+def _seeds(base: Sandbox) -> list[str]:
+    return [path.relative_to(base.trained).as_posix() for path in sorted(base.trained.glob("*/seed-*"))]
+
+
+def _same(one: Path, two: Path) -> bool:
+    if not two.exists():
+        return False
+    if one.suffix == ".json":
+        return bool(files.read_json(one) == files.read_json(two))
+    a, b = files.read_arrays(one), files.read_arrays(two)
+    return a.keys() == b.keys() and all(_equal(a[name], b[name]) for name in a)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Bit for bit."""
+    a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
+    return a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = files.read_json(path) if path.exists() else {}
+    return content

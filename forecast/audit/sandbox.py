@@ -1,0 +1,153 @@
+"""The real stages, run in a folder of their own on data of the audit's making, with a budget of a few steps."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from forecast import calendars, files, intervals, snapshots
+from forecast.config.datasets import Dataset, load_dataset
+from forecast.errors import InputError
+from forecast.joined import other_datasets
+
+BUDGET = {"n_trials": 2, "trial_steps": 2, "final_steps": 3, "evaluate_every": 1, "seeds": [0, 1], "base_seed": 0}
+STAGES = ("fetch", "prepare", "tune", "train", "compare")
+Change = Callable[[pd.DataFrame, pd.Timestamp], pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Project:
+    """The project under audit: what its pointers name, read once."""
+
+    root: Path
+    dataset: str
+    settings: Dataset
+    raw: dict[str, pd.DataFrame]
+
+    @classmethod
+    def of(cls, root: Path, dataset: str) -> Project:
+        settings = load_dataset(dataset, root / "configs")
+        names = [dataset, *other_datasets(settings)]
+        return cls(root, dataset, settings, {name: snapshots.read_pointed(root, name) for name in names})
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        return self.raw[self.dataset]
+
+
+@dataclass
+class Sandbox:
+    """One run: `root` with configs and store, `calibrated` what every conformal fit was given."""
+
+    root: Path
+    dataset: str
+    calibrated: list[dict[str, np.ndarray]] = field(default_factory=list)
+
+    def __truediv__(self, part: str) -> Path:
+        return self.root / "data" / part
+
+    @property
+    def prepared(self) -> Path:
+        return self / "prepared" / self.dataset
+
+    @property
+    def trained(self) -> Path:
+        return self / "trained" / self.dataset
+
+    @property
+    def compared(self) -> Path:
+        return self / "compared" / self.dataset
+
+    @property
+    def tuned(self) -> Path:
+        return self / "tuned" / self.dataset
+
+
+def run(
+    project: Project,
+    frame: pd.DataFrame,
+    folder: Path,
+    *,
+    after: pd.Timestamp | None = None,
+    change: Change | None = None,
+    stages: tuple[str, ...] = STAGES,
+    models: tuple[str, ...] = (),
+    jobs: int = 1,
+) -> Sandbox:
+    """`stages` on `frame`, in `folder`. `change` is applied to everything that became known after `after`."""
+    _lay_out(project, frame, folder, after, change)
+    sandbox = Sandbox(folder, project.dataset)
+    with _recorded(sandbox.calibrated):
+        for name in stages:
+            options: dict[str, Any] = {"root": str(folder)}
+            if name in ("tune", "train"):
+                options |= {"state": str(folder / ".forecast"), "models": models, "jobs": jobs}
+            # found by name, as DVC does: the package must not depend on its stages
+            stage = importlib.import_module(f"pipelines.{name}")
+            try:
+                stage.main(project.dataset, **options)
+            except Exception as error:
+                state = "as they are" if change is None else f"changed after {after}"
+                raise InputError(
+                    f"The stage {name} of {project.dataset} failed on the data {state}: "
+                    f"{type(error).__name__}: {error}. "
+                    "Nothing can be said about leaks; make the stage run first."
+                ) from error
+    return sandbox
+
+
+def _lay_out(
+    project: Project, frame: pd.DataFrame, folder: Path, after: pd.Timestamp | None, change: Change | None
+) -> None:
+    shutil.copytree(project.root / "configs", folder / "configs")
+    files.write_text(folder / "configs" / "tuning.yaml", yaml.safe_dump(BUDGET))
+    if (project.root / "requirements.lock").exists():
+        shutil.copy(project.root / "requirements.lock", folder / "requirements.lock")
+    for name, stored in project.raw.items():
+        own = frame if name == project.dataset else stored
+        if change is not None and after is not None:
+            moment = after if name == project.dataset else _last_known(project, name, after)
+            own = change(own, moment)
+        as_of = pd.Timestamp(snapshots.read_pointer(project.root, name).as_of)
+        pointer = snapshots.write_snapshot(folder, name, own, as_of=as_of, provenance={})
+        snapshots.move_pointer(folder, name, pointer)
+
+
+def _last_known(project: Project, other: str, after: pd.Timestamp) -> pd.Timestamp:
+    """The last row of a joined dataset that was known when row `after` of the audited one was."""
+    known = calendars.ended(project.settings.calendar, [after])[0]
+    calendar = load_dataset(other, project.root / "configs").calendar
+    times = project.raw[other]["ds"]
+    before = times[np.asarray(calendars.ended(calendar, times) <= known)]
+    return pd.Timestamp(before.max()) if len(before) else times.min() - pd.Timedelta(1, "ns")
+
+
+@contextmanager
+def _recorded(calls: list[dict[str, np.ndarray]]) -> Iterator[None]:
+    """Keeps what conformal fits are given; no file of the pipeline holds it."""
+    kinds = (intervals.SplitConformal, intervals.AdaptiveConformal)
+    originals = {kind: kind.__dict__["fit"] for kind in kinds}
+
+    def recording(kind: Any, original: Any) -> classmethod:
+        def fit(cls: Any, /, y: Any, lower: Any, upper: Any = None, **options: Any) -> Any:
+            calls.append({"y": np.array(y, dtype=float), "lower": np.array(lower, dtype=float)})
+            return original.__func__(cls, y, lower, upper, **options)
+
+        return classmethod(fit)
+
+    try:
+        for kind, original in originals.items():
+            setattr(kind, "fit", recording(kind, original))  # noqa: B010  (a method is replaced on purpose)
+        yield
+    finally:
+        for kind, original in originals.items():
+            setattr(kind, "fit", original)  # noqa: B010

@@ -1,0 +1,145 @@
+"""A small project to audit, copied for every case; a leak or a clean variant is a change to the copy."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from tests.small_project import ROOT, environment, write_yaml
+
+DAYS = 320
+DATASET: dict[str, Any] = {
+    "title": "A wave",
+    "source": {"kind": "file", "path": "data/wave.csv"},
+    "calendar": {"kind": "regular", "freq": "1D"},
+    "horizon": 2,
+    "lookback": 7,
+    "season": 7,
+    "target": {"column": "y"},
+    "past": [{"column": "x", "max_missing": 0.1}],
+    "future": ["day_of_week"],
+    "splits": {
+        "train_end": "2024-05-31",
+        "validation_end": "2024-07-31",
+        "calibration_end": "2024-09-15",
+        "test_end": "2024-12-31",
+    },
+    "licence": {"name": "none", "attribution": "made for a test"},
+}
+REFERENCES = ("naive", "seasonal_naive", "ridge", "arx")
+
+
+def wave(seed: int = 0) -> pd.DataFrame:
+    """y has a week's season and an AR(1); x leads it a little, misses some cells, and the frame misses some days."""
+    rng = np.random.default_rng(seed)
+    noise, shock = np.zeros(DAYS), rng.normal(0, 1, DAYS)
+    for t in range(1, DAYS):
+        noise[t] = 0.6 * noise[t - 1] + shock[t]
+    y = 20 + 3 * np.sin(2 * np.pi * np.arange(DAYS) / 7) + noise
+    x = 5 + np.r_[0.0, shock[:-1]] * 0.5 + rng.normal(0, 1, DAYS)
+    frame = pd.DataFrame({"ds": pd.date_range("2024-01-01", periods=DAYS), "y": y, "x": x})
+    frame.loc[[90, 91, 200, 201, 202, 280], "x"] = np.nan
+    return frame
+
+
+def write(root: Path, *, frame: pd.DataFrame | None = None, models: tuple[str, ...] = (), **dataset: Any) -> Path:
+    """The project in `root`: the code as it is, one dataset with the given settings, references and `models`."""
+    (root / "configs").mkdir(parents=True)
+    (root / "data").mkdir()
+    ignored = shutil.ignore_patterns("__pycache__", "*.pyc", ".tmp-*")
+    for name in ("forecast", "pipelines"):
+        shutil.copytree(ROOT / name, root / name, ignore=ignored)
+    write_yaml(root / "configs" / "datasets.yaml", {"run": ["wave"], "datasets": {"wave": {**DATASET, **dataset}}})
+    grid = [*REFERENCES, *models]
+    entries = {name: {"family": name} for name in grid}
+    write_yaml(root / "configs" / "models.yaml", {"grid": "tiny", "grids": {"tiny": grid}, "models": entries})
+    shutil.copy(ROOT / "configs" / "evaluation.yaml", root / "configs" / "evaluation.yaml")
+    write_yaml(
+        root / "configs" / "tuning.yaml",
+        {"n_trials": 1, "trial_steps": 1, "final_steps": 1, "seeds": [0], "base_seed": 0},
+    )
+    take(root, wave() if frame is None else frame)
+    return root
+
+
+def take(root: Path, frame: pd.DataFrame, *, as_of: str | None = None) -> None:
+    """A snapshot of `frame`, to which the pointer moves; earlier ones stay."""
+    from forecast import snapshots
+    from forecast.config.datasets import load_dataset
+    from forecast.prepared import take_snapshot
+
+    frame.to_csv(root / "data" / "wave.csv", index=False)
+    moment = pd.Timestamp(as_of) if as_of else None
+    pointer = take_snapshot("wave", load_dataset("wave", root / "configs"), root=root, as_of=moment)
+    snapshots.move_pointer(root, "wave", pointer)
+
+
+def replace_data(root: Path, frame: pd.DataFrame) -> None:
+    """The project as if it had always had this frame."""
+    shutil.rmtree(root / "data")
+    (root / "data").mkdir()
+    take(root, frame)
+
+
+def append(root: Path, module: str, code: str) -> None:
+    """Code at the end of a module of the copy: what it defines replaces what stood there."""
+    path = root / module
+    path.write_text(path.read_text() + "\n\n" + textwrap.dedent(code))
+
+
+def calibrate(root: Path, block: str) -> None:
+    """The compare stage of the copy calibrates intervals of the ridge on the forecasts of `block`."""
+    append(
+        root,
+        "pipelines/compare.py",
+        f"""
+        _compare = main
+
+        def main(dataset: str, root: str = ".") -> None:
+            from forecast.intervals import SplitConformal
+
+            _compare(dataset, root)
+            rows = pd.read_parquet(Path(root) / "data" / "trained" / dataset / "ridge" / "forecasts.parquet")
+            own = rows[rows["block"] == "{block}"].pivot(index="cutoff", columns="step")
+            SplitConformal.fit(own["y"].to_numpy(), own["y_hat"].to_numpy())
+        """,
+    )
+
+
+def change_dataset(root: Path, **settings: Any) -> None:
+    path = root / "configs" / "datasets.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["datasets"]["wave"].update(settings)
+    write_yaml(path, content)
+
+
+def audited(root: Path) -> dict[str, Any]:
+    """The audit's own answer, from a process that runs the copy's code."""
+    command = [sys.executable, "-m", "forecast.audit", "wave", "--json", "--quiet"]
+    threads = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+    done = subprocess.run(
+        command,
+        cwd=root,
+        env=environment(**threads, PYTHONPATH=str(root)),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode in (0, 1), done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert (done.returncode == 0) == found["clean"]
+    return found
+
+
+Change = Callable[[Path], None]

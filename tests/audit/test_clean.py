@@ -1,0 +1,189 @@
+"""Pipelines without a leak, some of which look a little like one: the audit says nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.audit import cases
+from tests.audit.cases import append, audited, replace_data, take, wave, write
+
+Case = Callable[[Path], None]
+CASES: dict[str, Case] = {}
+
+
+def case(function: Case) -> Case:
+    CASES[function.__name__] = function
+    return function
+
+
+@case
+def as_it_is(root: Path) -> None:
+    write(root)
+
+
+@case
+def logarithms_of_a_drifting_level(root: Path) -> None:
+    write(root, target={"column": "y", "transform": "log", "level": "drifting"})
+
+
+@case
+def logarithmic_differences(root: Path) -> None:
+    write(root, target={"column": "y", "transform": "logdiff"})
+
+
+@case
+def no_inputs_but_the_target(root: Path) -> None:
+    write(root, past=[], future=[])
+
+
+@case
+def two_series_of_unlike_length(root: Path) -> None:
+    one, two = wave(0), wave(1).iloc[40:]
+    write(root, frame=pd.concat([one.assign(unique_id="a"), two.assign(unique_id="b")], ignore_index=True))
+
+
+@case
+def missing_days(root: Path) -> None:
+    target = {"column": "y", "max_missing": 0.1}
+    write(root, frame=wave().drop(index=[50, 51, 180, 240, 241, 242]), target=target)
+
+
+@case
+def shares_instead_of_dates(root: Path) -> None:
+    write(root, splits={"train": 0.5, "validation": 0.2, "calibration": 0.1})
+
+
+@case
+def one_step_ahead(root: Path) -> None:
+    write(root, horizon=1)
+
+
+@case
+def a_stride_of_three(root: Path) -> None:
+    write(root, stride=3)
+
+
+@case
+def a_month_of_lookback(root: Path) -> None:
+    write(root, lookback=28, future=["day_of_week", "month_of_year"])
+
+
+@case
+def a_random_walk(root: Path) -> None:
+    steps = np.random.default_rng(3).normal(0, 1, cases.DAYS)
+    write(root, frame=wave().assign(y=100 + np.cumsum(steps)), target={"column": "y", "level": "drifting"})
+
+
+@case
+def a_sine_without_noise(root: Path) -> None:
+    write(root, frame=wave().assign(y=10 + np.sin(2 * np.pi * np.arange(cases.DAYS) / 7)))
+
+
+@case
+def yesterdays_target_as_an_input(root: Path) -> None:
+    frame = wave()
+    write(root, frame=frame.assign(x=frame["y"].shift(1)))
+
+
+@case
+def a_twin_of_the_target_as_an_input(root: Path) -> None:
+    frame = wave()
+    twin = frame["y"] + np.random.default_rng(4).normal(0, 0.01, len(frame))
+    write(root, frame=frame.assign(x=twin))
+
+
+@case
+def a_trailing_mean_as_a_feature(root: Path) -> None:
+    write(root)
+    append(
+        root,
+        "forecast/derived.py",
+        """
+        _select = derive_and_select
+
+        def derive_and_select(raw, dataset, *, where):
+            frame = _select(raw, dataset, where=where)
+            frame["x"] = frame["y"].rolling(5, min_periods=1).mean()
+            return frame
+    """,
+    )
+
+
+@case
+def gaps_filled_forwards(root: Path) -> None:
+    write(root)
+    append(
+        root,
+        "forecast/panel.py",
+        """
+        _exact = _series
+
+        def _series(unique_id, rows, dataset, columns):
+            series = _exact(unique_id, rows, dataset, columns)
+            return replace(series, values=pd.DataFrame(series.values).ffill().to_numpy())
+    """,
+    )
+
+
+@case
+def medians_of_the_train_block_as_scale(root: Path) -> None:
+    write(root)
+    append(
+        root,
+        "forecast/scaling.py",
+        """
+        def _statistics(values, column):
+            observed = values[np.isfinite(values)]
+            return float(np.median(observed)), float(np.ptp(observed))
+    """,
+    )
+
+
+@case
+def calibration_on_the_calibration_block(root: Path) -> None:
+    write(root)
+    cases.calibrate(root, "calibration")
+
+
+@case
+def history_only_continued(root: Path) -> None:
+    write(root, frame=wave().iloc[:310])
+    take(root, wave(), as_of="2024-11-16")
+
+
+@case
+def provisional_values_settled(root: Path) -> None:
+    from forecast import files, snapshots
+
+    write(root)
+    replace_data(root, wave().iloc[:310])
+    pointer = snapshots.read_pointer(root, "wave")
+    record = snapshots.stored(root, pointer).with_suffix(".json")
+    files.write_json(record, {**files.read_json(record), "provisional_from": "2024-11-01T00:00:00"})
+    frame = wave()
+    frame.loc[307:309, "y"] += 0.2
+    take(root, frame, as_of="2024-11-16")
+
+
+@case
+def statistical_models(root: Path) -> None:
+    write(root, models=("auto_ets", "drift"))
+
+
+@case
+def networks(root: Path) -> None:
+    write(root, models=("mlp", "narx", "gru"))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_clean_pipeline_passes(name: str, tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    CASES[name](root)
+    found = audited(root)
+    assert found["clean"], found
+    assert found["checked"]["candidates"] >= 4 and found["checked"]["moments"] >= 6

@@ -1,0 +1,227 @@
+"""Leaks planted in a copy of the code or the data; the audit gets no hint, and names each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.audit import cases
+from tests.audit.cases import append, audited, replace_data, take, wave, write
+
+
+def scaler_on_all_data(root: Path) -> None:
+    append(
+        root,
+        "forecast/scaling.py",
+        """
+        from dataclasses import replace as _replace
+
+        _fit = Scaling.fit.__func__
+
+        def _on_all(cls, panel, blocks):
+            rows = {s.unique_id: _replace(blocks[s.unique_id], train=(0, len(s))) for s in panel.series}
+            return _fit(cls, panel, rows)
+
+        Scaling.fit = classmethod(_on_all)
+    """,
+    )
+
+
+def centred_rolling_feature(root: Path) -> None:
+    append(
+        root,
+        "forecast/derived.py",
+        """
+        _select = derive_and_select
+
+        def derive_and_select(raw, dataset, *, where):
+            frame = _select(raw, dataset, where=where)
+            frame["x"] = frame["y"].rolling(5, center=True, min_periods=1).mean()
+            return frame
+    """,
+    )
+
+
+def target_in_the_inputs_by_code(root: Path) -> None:
+    append(
+        root,
+        "forecast/derived.py",
+        """
+        _select = derive_and_select
+
+        def derive_and_select(raw, dataset, *, where):
+            frame = _select(raw, dataset, where=where)
+            frame["x"] = frame["y"].shift(-1).fillna(frame["x"])
+            return frame
+    """,
+    )
+
+
+def target_in_the_inputs_of_the_file(root: Path) -> None:
+    frame = wave()
+    frame["x"] = 2.5 * frame["y"].shift(-1) + np.random.default_rng(1).normal(0, 0.05, len(frame))
+    replace_data(root, frame)
+
+
+def centred_mean_in_the_file(root: Path) -> None:
+    frame = wave()
+    frame["x"] = frame["y"].rolling(7, center=True).mean()
+    replace_data(root, frame)
+
+
+def shuffled_split(root: Path) -> None:
+    append(
+        root,
+        "forecast/splits.py",
+        """
+        _origins = origins
+
+        def origins(blocks, block, *, horizon, lookback, stride=1):
+            rows = _origins(blocks, block, horizon=horizon, lookback=lookback, stride=stride)
+            if block != "train":
+                return rows
+            everything = np.arange(lookback - 1, blocks.test[1] - horizon)
+            return np.sort(np.random.default_rng(0).permutation(everything)[: len(rows)])
+    """,
+    )
+
+
+def targets_across_the_border(root: Path) -> None:
+    append(
+        root,
+        "forecast/splits.py",
+        """
+        _origins = origins
+
+        def origins(blocks, block, *, horizon, lookback, stride=1):
+            rows = _origins(blocks, block, horizon=horizon, lookback=lookback, stride=stride)
+            return np.append(rows, rows[-1] + 1) if block == "train" else rows
+    """,
+    )
+
+
+def gap_filled_backwards(root: Path) -> None:
+    append(
+        root,
+        "forecast/panel.py",
+        """
+        _exact = _series
+
+        def _series(unique_id, rows, dataset, columns):
+            series = _exact(unique_id, rows, dataset, columns)
+            return replace(series, values=pd.DataFrame(series.values).bfill().to_numpy())
+    """,
+    )
+
+
+def known_future_made_of_actuals(root: Path) -> None:
+    append(
+        root,
+        "forecast/panel.py",
+        """
+        _exact = _series
+
+        def _series(unique_id, rows, dataset, columns):
+            series = _exact(unique_id, rows, dataset, columns)
+            future = series.future.copy()
+            future[: len(series), :1] = series.values[:, :1] / 100
+            return replace(series, future=future)
+    """,
+    )
+
+
+def revised_history(root: Path) -> None:
+    frame = wave()
+    take(root, frame.iloc[:300], as_of="2024-10-27")
+    frame.loc[120:180, "y"] += 0.5
+    take(root, frame, as_of="2024-11-16")
+
+
+def calibration_on_test(root: Path) -> None:
+    cases.calibrate(root, "test")
+
+
+def windows_one_row_late(root: Path) -> None:
+    append(
+        root,
+        "forecast/windows.py",
+        """
+        _gather = gather
+
+        def gather(z, future, rows, channels, *, lookback, horizon):
+            later = _gather(z, future, np.minimum(rows + 1, len(z) - 1), channels, lookback=lookback, horizon=horizon)
+            exact = _gather(z, future, rows, channels, lookback=lookback, horizon=horizon)
+            return Windows(exact.z, later.past, exact.future, exact.last, exact.rows)
+    """,
+    )
+
+
+def smoothed_series(root: Path) -> None:
+    append(
+        root,
+        "forecast/derived.py",
+        """
+        _select = derive_and_select
+
+        def derive_and_select(raw, dataset, *, where):
+            frame = _select(raw, dataset, where=where)
+            spectrum = np.fft.rfft(frame["y"].to_numpy())
+            spectrum[len(spectrum) // 2 :] = 0
+            frame["y"] = np.fft.irfft(spectrum, len(frame))
+            return frame
+    """,
+    )
+
+
+def penalty_chosen_on_test(root: Path) -> None:
+    append(
+        root,
+        "forecast/forecaster/problem.py",
+        """
+        _examples = Problem.examples
+        Problem.examples = lambda self, block, horizon: _examples(
+            self, "test" if block == "validation" else block, horizon
+        )
+    """,
+    )
+
+
+def test_rows_copied_into_train(root: Path) -> None:
+    frame = wave()
+    frame.loc[20:59, ["y", "x"]] = frame.loc[270:309, ["y", "x"]].to_numpy()
+    replace_data(root, frame)
+
+
+test_rows_copied_into_train.__test__ = False
+
+WITHOUT_TRAINING = {
+    scaler_on_all_data: "scaling",
+    centred_rolling_feature: "features",
+    target_in_the_inputs_by_code: "target",
+    target_in_the_inputs_of_the_file: "target",
+    centred_mean_in_the_file: "column",
+    shuffled_split: "blocks",
+    targets_across_the_border: "blocks",
+    gap_filled_backwards: "gap",
+    known_future_made_of_actuals: "known future",
+    revised_history: "history",
+    calibration_on_test: "calibration",
+    windows_one_row_late: "forecast",
+    smoothed_series: "features",
+    penalty_chosen_on_test: "skip",
+    test_rows_copied_into_train: "repeated",
+}
+
+
+@pytest.mark.parametrize(("plant", "kind"), WITHOUT_TRAINING.items(), ids=lambda p: getattr(p, "__name__", ""))
+def test_a_planted_leak_is_caught_and_named(plant: cases.Change, kind: str, tmp_path: Path) -> None:
+    root = write(tmp_path / "project")
+    plant(root)
+    found = audited(root)
+    kinds = [finding["kind"] for finding in found["findings"]]
+    assert kind in kinds, found
+    # causes stand first, so what is named first is the leak that was planted
+    assert kinds[0] == kind, found
+    assert all(finding["detector"] and finding["text"] for finding in found["findings"])

@@ -1,0 +1,103 @@
+"""Leaks in the tuning and training of a network, planted in a copy of the code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.audit import cases
+from tests.audit.cases import append, audited, write
+
+
+def tuning_on_test(root: Path) -> None:
+    append(
+        root,
+        "forecast/tuning/grid.py",
+        """
+        from dataclasses import replace as _replace
+
+        _load = load_problem
+
+        def load_problem(place, needed):
+            problem = _load(_replace(place, frame="frame.parquet"), ("train", "validation", "calibration", "test"))
+            blocks = {uid: _replace(b, validation=b.test) for uid, b in problem.blocks.items()}
+            return _replace(problem, blocks=blocks, _skips={}, _scaled={})
+    """,
+    )
+
+
+def early_stop_on_test(root: Path) -> None:
+    append(
+        root,
+        "forecast/forecaster/fitting.py",
+        """
+        _window_error = window_error
+
+        class _OnTest:
+            def __init__(self, problem):
+                self.problem = problem
+
+            def __getattr__(self, name):
+                return getattr(self.problem, name)
+
+            def examples(self, block, horizon):
+                return self.problem.examples("test" if "test" in SCORED_NOW(self.problem) else block, horizon)
+
+        def SCORED_NOW(problem):
+            return {"test"} if all(b.test[1] > b.test[0] + 10 for b in problem.blocks.values()) else set()
+
+        def window_error(problem, network, skip):
+            return _window_error(_OnTest(problem), network, skip)
+    """,
+    )
+
+
+def both_directions_across_the_origin(root: Path) -> None:
+    append(
+        root,
+        "forecast/windows.py",
+        """
+        _gather = gather
+
+        def gather(z, future, rows, channels, *, lookback, horizon):
+            exact = _gather(z, future, rows, channels, lookback=lookback, horizon=horizon)
+            later = np.minimum(rows + horizon, len(z) - 1)
+            ahead = _gather(z, future, later, channels, lookback=lookback, horizon=horizon)
+            return Windows(exact.z, exact.past + 0.1 * ahead.past[:, ::-1], exact.future, exact.last, exact.rows)
+    """,
+    )
+
+
+def training_to_the_end_of_validation(root: Path) -> None:
+    append(
+        root,
+        "forecast/forecaster/fitting.py",
+        """
+        from dataclasses import replace as _replace
+
+        _series_of = training_series
+
+        def training_series(problem, skip):
+            blocks = {uid: _replace(b, train=(b.train[0], b.validation[1])) for uid, b in problem.blocks.items()}
+            return _series_of(_replace(problem, blocks=blocks), skip)
+    """,
+    )
+
+
+LEAKS = {
+    tuning_on_test: "tuning",
+    early_stop_on_test: "training",
+    both_directions_across_the_origin: "forecast",
+    training_to_the_end_of_validation: "training",
+}
+
+
+@pytest.mark.parametrize(("plant", "kind"), LEAKS.items(), ids=lambda p: getattr(p, "__name__", ""))
+def test_a_leak_in_tuning_or_training_is_caught_and_named(plant: cases.Change, kind: str, tmp_path: Path) -> None:
+    root = write(tmp_path / "project", models=("elman",))
+    plant(root)
+    found = audited(root)
+    assert kind in [finding["kind"] for finding in found["findings"]], found
+    if kind != "forecast":
+        assert found["findings"][0]["kind"] == kind, found
