@@ -61,7 +61,7 @@ def close_workers() -> None:
     executors = sys.modules.get("joblib.externals.loky.reusable_executor")
     executor = getattr(executors, "_executor", None)
     if executor is not None:
-        executor.shutdown(wait=True, kill_workers=True)
+        executor.shutdown(wait=True)  # killing them would leave semaphores behind, and a warning
 
 
 def _send(processes: list[psutil.Process], number: int) -> None:
