@@ -89,10 +89,9 @@ def write_real(root: Path, *, models: tuple[str, ...] = ("elman",)) -> Path:
     ignored = shutil.ignore_patterns("__pycache__", "*.pyc", ".tmp-*")
     for name in ("forecast", "pipelines"):
         shutil.copytree(ROOT / name, root / name, ignore=ignored)
-    for name in ("dvc.yaml", ".dvcignore", "requirements.lock", "pyproject.toml"):
+    for name in ("requirements.lock", "pyproject.toml"):
         shutil.copy(ROOT / name, root / name)
-    pipeline = (root / "dvc.yaml").read_text()
-    (root / "dvc.yaml").write_text(pipeline.replace("python: .venv/bin/python", f"python: {sys.executable}"))
+    use_this_interpreter(root)
     grid = ("naive", "seasonal_naive", "ridge", "arx", *models)
     entries = {name: {"family": name} for name in grid}
     write_yaml(root / "configs" / "models.yaml", {"grid": "tiny", "grids": {"tiny": list(grid)}, "models": entries})
@@ -100,6 +99,13 @@ def write_real(root: Path, *, models: tuple[str, ...] = ("elman",)) -> Path:
     write_yaml(root / "configs" / "tuning.yaml", budget)
     initialise_dvc(root)
     return root
+
+
+def use_this_interpreter(root: Path) -> None:
+    """The project's own dvc.yaml, its stages run by the interpreter of the tests."""
+    pipeline = (ROOT / "dvc.yaml").read_text()
+    assert "python: .venv/bin/python" in pipeline
+    (root / "dvc.yaml").write_text(pipeline.replace("python: .venv/bin/python", f"python: {sys.executable}"))
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -112,8 +118,9 @@ def arguments(*words: str) -> list[str]:
     return [sys.executable, "-m", "forecast", *words]
 
 
-def command(root: Path, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
+def command(root: Path, *words: str, seconds: float = 120, **extra: str) -> subprocess.CompletedProcess[str]:
     """`forecast <words>` run in `root` to its end."""
+    env = environment(**extra)
     return subprocess.run(
-        arguments(*words), cwd=root, env=environment(**extra), capture_output=True, text=True, timeout=120, check=False
+        arguments(*words), cwd=root, env=env, capture_output=True, text=True, timeout=seconds, check=False
     )
