@@ -147,9 +147,7 @@ def test_a_hang_ends_at_the_deadline(tmp_path: Path, services: Services):
 
 def test_a_slow_drip_ends_at_the_deadline(tmp_path: Path, services: Services):
     services.fail("/v1/archive", fake.drips)
-    assert "still sending at the deadline" in refused(
-        tmp_path, services, patience=Patience(0.3, sleep=lambda _: None)
-    )
+    assert "still sending at the deadline" in refused(tmp_path, services, patience=Patience(0.3, sleep=lambda _: None))
 
 
 def test_a_slow_drip_of_headers_ends_at_the_deadline(tmp_path: Path, services: Services):
