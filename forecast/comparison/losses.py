@@ -57,6 +57,8 @@ def by_origin(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:
     _checked(losses)
     losses, without_scale = _scored_series(losses)
     per_series = losses.groupby([*KEY, "unique_id", "cutoff"], observed=True)["loss"].mean()
+    if per_series.empty:
+        return pd.DataFrame(columns=pd.MultiIndex.from_tuples([], names=KEY)), without_scale
     wide = per_series.unstack(KEY).sort_index()  # rows: unique_id, cutoff
     left_out = _incomplete(wide, losses)
     kept = wide.drop(columns=list(left_out))
@@ -121,10 +123,6 @@ def _checked(losses: pd.DataFrame) -> None:
 def _scored_series(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:
     scored = losses.assign(known=losses["loss"].notna()).groupby("unique_id", observed=True)["known"].any()
     empty = [str(name) for name, known in scored.items() if not known]
-    if len(empty) == len(scored):
-        raise InputError(
-            "No series has a loss: every one lacks a scale or a forecast. Look at the train part's values."
-        )
     kept = losses[~losses["unique_id"].astype(str).isin(empty)]
     return kept, {(name, "series"): "no model has a loss on it; its train part has no scale" for name in empty}
 

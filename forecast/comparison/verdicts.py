@@ -98,6 +98,9 @@ def compare(
     family of the dataset, a hypothesis that stands in both rankings counted once. The skip family is one-sided.
     """
     means, left_out = by_origin(losses)
+    if means.empty and all(kind == "series" for _, kind in left_out):
+        reasons = sentences_of(dataset, {}, [], {}, left_out, naive=naive)
+        return Verdicts(dataset, {}, (), {}, ("No model can be compared: no series has a scale.", *reasons))
     if (naive, "baseline") not in means:
         reason = left_out.get((naive, "baseline"), "it has no row")
         raise InputError(

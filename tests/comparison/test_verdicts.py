@@ -95,6 +95,13 @@ def test_a_model_that_returned_nan_is_a_sentence_not_a_crash():
     assert not [t for t in found.tests if t.model == "gru"]
 
 
+def test_a_dataset_without_any_scale_is_a_sentence_not_a_crash():
+    losses = table(BETTER).assign(loss=np.nan)
+    found = compare(losses, dataset="weather", chosen={}, horizon=1, season=1, reps=200)
+    assert found.sentences[0] == "No model can be compared: no series has a scale."
+    assert found.as_dict()["tests"] == [] and "a (series) was not compared" in found.sentences[1]
+
+
 def test_too_few_origins_leave_every_word_undecided_and_the_json_without_nan():
     found = verdicts(BETTER, CHOSEN, n=6)
     assert {t.word for t in found.tests} == {"undecided"}
