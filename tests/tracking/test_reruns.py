@@ -1,0 +1,70 @@
+"""However often the pipeline runs, and whatever is lost in between, MLflow shows each model once."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests import small_project
+from tests.faults.processes import dvc
+
+CANDIDATES = {"naive", "seasonal_naive", "ridge", "arx", "ffnn.linear", "ffnn.last"}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project after one whole run, published."""
+    root = small_project.write_real(tmp_path_factory.mktemp("reruns") / "project", models=("ffnn",))
+    succeeded(small_project.command(root, "run", "--jobs", "1", seconds=300))
+    return root
+
+
+def succeeded(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def current_parents(root: Path) -> Counter[str]:
+    """Candidate → how many parent runs say that they are the current one."""
+    query = """
+        select named.value from runs
+        join tags as named on named.run_uuid = runs.run_uuid and named.key = 'candidate'
+        join tags as current on current.run_uuid = runs.run_uuid and current.key = 'current' and current.value = 'true'
+        where runs.lifecycle_stage = 'active'
+          and runs.run_uuid not in (select run_uuid from tags where key = 'mlflow.parentRunId')
+    """
+    with closing(sqlite3.connect(root / "mlflow.db")) as database:
+        return Counter(name for (name,) in database.execute(query))
+
+
+def test_one_run_of_the_pipeline_publishes_each_candidate_once(project: Path) -> None:
+    assert current_parents(project) == dict.fromkeys(CANDIDATES, 1)
+
+
+def test_a_forced_repro_makes_no_second_run(project: Path) -> None:
+    succeeded(dvc(project, "repro", "--force", FORECAST_JOBS="1"))
+    succeeded(small_project.command(project, "sync"))
+    assert current_parents(project) == dict.fromkeys(CANDIDATES, 1)
+
+
+def test_outs_restored_from_the_run_cache_make_no_second_run(project: Path) -> None:
+    for name in ("tuned", "trained", "compared"):
+        shutil.rmtree(project / "data" / name)
+    (project / "dvc.lock").unlink()
+    said = succeeded(dvc(project, "repro", FORECAST_JOBS="1"))
+    assert "Stage 'train@wave' is cached" in said
+    succeeded(small_project.command(project, "sync"))
+    assert current_parents(project) == dict.fromkeys(CANDIDATES, 1)
+
+
+def test_a_deleted_database_is_filled_again_by_sync(project: Path) -> None:
+    for path in project.glob("mlflow.db*"):
+        path.unlink()
+    assert "0 already there" in succeeded(small_project.command(project, "sync"))
+    assert current_parents(project) == dict.fromkeys(CANDIDATES, 1)
