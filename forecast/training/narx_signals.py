@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,10 @@ Array = npt.NDArray[np.float64]
 AT_BOUND = 1e-4  # of the range: nearer than this to the extreme is on it
 BOUND_SHARE = 0.01  # of the rows on an extreme, in stretches of three or more, make it a bound
 MARGIN = 1.0  # ranges beyond the records at which an unbounded output is held
-WORTH = 0.9  # a dead time must lower the one-step error at least to this share to be believed
+LEAST_DEAD_TIME = 3  # steps
+WORTH = 1.5  # times the gain of the nearest taps
+PAST_OUTPUTS = 3  # of y in the model that looks for dead times
+FEW = 10_000  # rows are enough for it
 
 
 @dataclass(frozen=True)
@@ -69,33 +73,57 @@ def _sits(on: npt.NDArray[np.bool_]) -> bool:
 
 
 def dead_times(records: Sequence[Record], deepest: int = 40) -> tuple[int, ...]:
-    """Steps to delay each input by: the delay whose linear one-step model is best, 0 unless clearly better.
+    """Steps (I,) each input is held back by; one step less than its dead time, 0 where two tests do not both find one.
 
-    The model is y_t on two past y and two neighbouring values of that input, over all records.
+    Left out of an ARX model with all taps, an input's values within its dead time are not missed (Schwarz's criterion);
+    neighbours of a smooth input can stand in for each other there, so two taps alone must also gain most beyond it.
     """
     length = min(len(record.u) for record in records)
-    candidates = range(0, max(1, min(deepest, length // 10)))
-    inputs = records[0].u.shape[1]
+    last = min(deepest, length // 20)
+    inputs, outputs = records[0].u.shape[1], records[0].y.shape[1]
+    x, y = _taps(records, last)
     chosen = []
     for column in range(inputs):
-        errors = [_one_step_error(records, column, delay, max(candidates) + 2) for delay in candidates]
-        best = int(np.argmin(errors))
-        chosen.append(best if best > 1 and errors[best] < WORTH * min(errors[:2]) else 0)
+        taps = PAST_OUTPUTS * outputs + column + inputs * np.arange(last + 1)  # of this input, nearest first
+        dead = min(_not_missed(x, y, taps), _gaining_most(x, y, taps))
+        chosen.append(dead - 1 if dead >= LEAST_DEAD_TIME else 0)
     return tuple(chosen)
 
 
-def _one_step_error(records: Sequence[Record], column: int, delay: int, first: int) -> float:
+def _not_missed(x: Array, y: Array, taps: npt.NDArray[np.int64]) -> int:
+    """How many of the nearest taps a model with all others does without."""
+    errors = np.array([_log_error(np.delete(x, taps[:dead], axis=1), y) for dead in range(len(taps))])
+    worse = errors - errors[0] > np.log(len(y)) * y.shape[1] * np.arange(len(taps))
+    return int(np.argmax(worse)) - 1 if worse.any() else 0
+
+
+def _gaining_most(x: Array, y: Array, taps: npt.NDArray[np.int64]) -> int:
+    """The delay whose two taps lower the error most beside past y alone, 0 unless clearly more than the nearest do."""
+    past = x[:, [*range(PAST_OUTPUTS * y.shape[1]), -1]]
+    pairs = (list(pair) for pair in itertools.pairwise(taps))
+    gains = _log_error(past, y) - np.array([_log_error(np.hstack([past, x[:, pair]]), y) for pair in pairs])
+    best = int(np.argmax(gains))
+    return best if gains[best] > WORTH * gains[:2].max() else 0
+
+
+def _taps(records: Sequence[Record], last: int) -> tuple[Array, Array]:
+    """Past y, all inputs at delays 0 ... last and a one, and y: the observed rows, `FEW` thousand at most."""
     past, target = [], []
     for record in records:
-        rows = np.arange(first, len(record.u))
-        lagged = [record.y[rows - 1], record.y[rows - 2]]
-        lagged += [record.u[rows - delay - k, column : column + 1] for k in (0, 1)]
+        rows = np.arange(max(last, PAST_OUTPUTS), len(record.u))
+        lagged = [record.y[rows - k] for k in range(1, PAST_OUTPUTS + 1)]
+        lagged += [record.u[rows - k] for k in range(last + 1)]
         past.append(np.hstack([*lagged, np.ones((len(rows), 1))]))
         target.append(record.y[rows])
     x, y = np.concatenate(past), np.concatenate(target)
     seen = np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1)
-    solution, *_ = np.linalg.lstsq(x[seen], y[seen], rcond=None)
-    return float(np.mean((y[seen] - x[seen] @ solution) ** 2))
+    return x[seen][:FEW], y[seen][:FEW]
+
+
+def _log_error(x: Array, y: Array) -> float:
+    """-2 log likelihood of the least-squares fit, up to a constant, summed over the outputs."""
+    solution, *_ = np.linalg.lstsq(x, y, rcond=None)
+    return float(len(y) * np.sum(np.log(np.mean((y - x @ solution) ** 2, axis=0) + 1e-300)))
 
 
 def delayed(u: Array, lags: Sequence[int]) -> Array:
