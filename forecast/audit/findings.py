@@ -18,10 +18,10 @@ KINDS: dict[str, str] = {
     "skip": "a skip fitted on later rows",
     "tuning": "tuning that saw later rows",
     "training": "training that saw later rows",
+    "forecast": "a forecast that sees beyond its cutoff",
     "choice": "a choice that saw later rows",
     "calibration": "intervals calibrated on rows outside the calibration block",
     "scores": "scores scaled by later rows",
-    "forecast": "a forecast that sees beyond its cutoff",
 }
 """Kind of finding to its name, causes before effects."""
 

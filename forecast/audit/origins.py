@@ -13,7 +13,8 @@ from forecast import calendars
 from forecast.audit.changes import shaken
 from forecast.audit.findings import Finding
 from forecast.audit.sandbox import Project, run
-from forecast.config.datasets import Dataset
+from forecast.config.datasets import Dataset, load_dataset
+from forecast.errors import InputError
 from forecast.forecaster import Forecaster
 from forecast.models.base import NetworkSpec
 from forecast.panel import Panel, Series, from_frame
@@ -29,7 +30,9 @@ def pick(project: Project, ends: dict[str, pd.Timestamp], *, seed: int = 0) -> l
     rng = np.random.default_rng(seed)
     some = rng.choice(scored, min(RANDOM, len(scored)), replace=False) if len(scored) else scored
     borders = [ends[name] for name in ("train", "validation", "calibration")]
-    beside = beside_gaps(project.frame, project.settings)
+    frames = project.raw.items()
+    settings = {name: load_dataset(name, project.root / "configs") for name in project.raw}
+    beside = sorted({moment for name, frame in frames for moment in beside_gaps(frame, settings[name])})
     if len(beside) > BESIDE_GAPS:
         beside = [beside[i] for i in sorted(rng.choice(len(beside), BESIDE_GAPS, replace=False))]
     first, last = pd.Timestamp(times[0]), pd.Timestamp(times[-1])
@@ -66,6 +69,28 @@ def audit_origins(
             yield from _forecasts(forecasters, base, changed, moment)
 
 
+def audit_ends(
+    project: Project, moments: list[pd.Timestamp], forecasters: dict[str, Forecaster], folder: Path
+) -> Iterator[Finding]:
+    """The same with the later rows not changed but absent, as on the day itself."""
+    base = prepared(project, project.frame, folder / "base-of-ends", None)
+    known = set(_observed(project.frame))
+    for number, moment in enumerate(moments):
+        frame = project.frame[project.frame["ds"] <= moment].reset_index(drop=True)
+        try:
+            short = prepared(project, frame, folder / f"end-{number}", None)
+        except InputError:
+            continue  # too short for the blocks, or with too large a share of gaps: no pipeline for that day
+        found = [
+            finding
+            for series in base.series
+            for finding in _inputs(project, series, short.by_id.get(series.unique_id), moment, known)
+        ]
+        yield from found
+        if not found:
+            yield from _forecasts(forecasters, base, short, moment)
+
+
 def prepared(project: Project, frame: pd.DataFrame, folder: Path, moment: pd.Timestamp | None) -> Panel:
     """The panel that the stages fetch and prepare make of `frame`, with what is later than `moment` shaken."""
     sandbox = run(project, frame, folder, after=moment, change=shaken, stages=("fetch", "prepare"))
@@ -89,7 +114,8 @@ def _inputs(
             missing = column.column in project.frame and (one.unique_id, at, column.column) not in known
             text = f"{column.column} at {at}{', missing in the source,' * missing} uses rows after it: {detector}"
             yield Finding("gap" if missing else "features", "change after an origin", column.column, text)
-    if _unlike(one.future, two.future[: len(one.future)]).any():
+    both = min(len(one.future), len(two.future))
+    if _unlike(one.future[:both], two.future[:both]).any():
         text = f"the inputs known in advance change with observations: {detector}"
         yield Finding("known future", "change after an origin", one.unique_id, text)
 

@@ -39,12 +39,14 @@ def audit(
     panel = from_frame(pd.read_parquet(base.prepared / "frame.parquet"), dataset, project.settings)
     found += runs.blocks_in_order(base, ends, "labels of the forecasts")
     found += runs.origins_in_order(base, panel, ends, "origins of every block")
+    found += runs.best_on_validation(base, "validation scores of the leaderboard")
     found += _calibration_rows(base, panel, ends)
     found += _other_runs(project, small, base, ends, folder, models=models, jobs=jobs, say=say)
     moments = origins.pick(project, block_ends(project.frame, project.settings))
     forecasters = load(root / "data" / "trained" / dataset) or load(base.trained)
     say(f"forecasts at {len(moments)} moments, everything after each changed")
     found += origins.audit_origins(project, moments, forecasters, folder / "origins")
+    found += origins.audit_ends(project, moments[-2:], forecasters, folder / "origins")
     again = Sandbox(folder / "origins" / "base", dataset)
     found += data.same_frame(project, again)
     whole = from_frame(pd.read_parquet(again.prepared / "frame.parquet"), dataset, project.settings)
@@ -82,18 +84,18 @@ def _other_runs(
     found += runs.fitted_on_train(base, other, moment, detector)
     found += runs.chosen_before(base, other, moment, detector)
     found += runs.forecasts_before(base, other, moment, detector)
-    say("the pipeline with the second half of the test block changed")
-    moment = _middle_of_test(small, ends)
+    say("the pipeline with the later part of the test block changed")
+    moment = _inside_test(small, ends)
     other = run(project, small, folder / "test", after=moment, change=shaken, models=models, jobs=jobs)
     found += runs.calibrated(base, other, moment, "change inside the test block")
     found += runs.forecasts_before(base, other, moment, "change inside the test block")
     return found
 
 
-def _middle_of_test(frame: pd.DataFrame, ends: dict[str, pd.Timestamp]) -> pd.Timestamp:
+def _inside_test(frame: pd.DataFrame, ends: dict[str, pd.Timestamp]) -> pd.Timestamp:
     times = np.sort(frame["ds"].unique())
     test = times[times > ends["calibration"].to_datetime64()]
-    return pd.Timestamp(test[len(test) // 2]) if len(test) else ends["calibration"]
+    return pd.Timestamp(test[len(test) // 4]) if len(test) else ends["calibration"]
 
 
 def _calibration_rows(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]) -> list[Finding]:

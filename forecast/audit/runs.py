@@ -16,6 +16,7 @@ from forecast.forecaster import Problem
 from forecast.panel import Panel
 from forecast.splits import Borders
 
+SLACK = 1.02
 KEYS = ("unique_id", "cutoff", "step", "block", "seed", "output")
 
 
@@ -48,6 +49,21 @@ def chosen_before(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector:
             "choice", detector, "verdicts.json", f"the chosen model {since}: {verdicts[0]}, then {verdicts[1]}"
         )
     yield from _scales(base, other, since, detector)
+
+
+def best_on_validation(base: Sandbox, detector: str) -> Iterator[Finding]:
+    """The chosen model is the best of its ranking on validation, rounding and missing values aside."""
+    path = base.compared / "leaderboard.csv"
+    board = pd.read_csv(path, dtype={"seed": str}) if path.exists() else pd.DataFrame()
+    if not {"seed", "ranking", "model", "validation_mase"} <= set(board.columns):
+        return
+    means = board[(board["seed"] == "mean") & (board["status"] == "ok")].dropna(subset=["validation_mase"])
+    chosen = _read(base.compared / "verdicts.json").get("chosen", {})
+    for ranking, model in chosen.items():
+        own = means[means["ranking"].isin([ranking, "baseline"])].set_index("model")["validation_mase"]
+        if model in own and own[model] > SLACK * own.min():
+            text = f"{model} was chosen with {own[model]:.4g} on validation; {own.idxmin()} has {own.min():.4g}"
+            yield Finding("choice", detector, ranking, text)
 
 
 def _scales(base: Sandbox, other: Sandbox, since: str, detector: str) -> Iterator[Finding]:

@@ -84,6 +84,29 @@ def take(root: Path, frame: pd.DataFrame, *, as_of: str | None = None) -> None:
     snapshots.move_pointer(root, "wave", pointer)
 
 
+def join(root: Path) -> None:
+    """A second dataset in the project; the first takes its column x from there, as of the day."""
+    from forecast import snapshots
+    from forecast.config.datasets import load_dataset
+    from forecast.prepared import take_snapshot
+
+    frame = wave()[["ds", "x"]].dropna()
+    frame.to_csv(root / "data" / "other.csv", index=False)
+    other = {**DATASET, "source": {"kind": "file", "path": "data/other.csv"}, "target": {"column": "x"}, "past": []}
+    path = root / "configs" / "datasets.yaml"
+    content = yaml.safe_load(path.read_text())
+    other["target"]["max_missing"] = 0.1
+    content["datasets"]["other"] = other
+    joined = {"dataset": "other", "series": "other", "column": "x", "max_age_days": 3}
+    content["datasets"]["wave"]["past"] = [{"column": "x", "max_missing": 0.1, "joined": joined}]
+    write_yaml(path, content)
+    pointer = take_snapshot("other", load_dataset("other", root / "configs"), root=root)
+    snapshots.move_pointer(root, "other", pointer)
+    replace = root / "data" / "snapshots" / "wave"
+    shutil.rmtree(replace)
+    take(root, wave()[["ds", "y"]])
+
+
 def replace_data(root: Path, frame: pd.DataFrame) -> None:
     """The project as if it had always had this frame."""
     shutil.rmtree(root / "data")

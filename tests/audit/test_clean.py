@@ -171,6 +171,12 @@ def provisional_values_settled(root: Path) -> None:
 
 
 @case
+def a_column_joined_from_another_dataset(root: Path) -> None:
+    write(root)
+    cases.join(root)
+
+
+@case
 def statistical_models(root: Path) -> None:
     write(root, models=("auto_ets", "drift"))
 
@@ -186,4 +192,5 @@ def test_a_clean_pipeline_passes(name: str, tmp_path: Path) -> None:
     CASES[name](root)
     found = audited(root)
     assert found["clean"], found
-    assert found["checked"]["candidates"] >= 4 and found["checked"]["moments"] >= 6
+    assert found["checked"]["candidates"] >= 4 and found["checked"]["calibration calls"] >= 4
+    assert found["checked"]["moments"] >= 6

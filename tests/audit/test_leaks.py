@@ -140,7 +140,14 @@ def revised_history(root: Path) -> None:
 
 
 def calibration_on_test(root: Path) -> None:
-    cases.calibrate(root, "test")
+    append(
+        root,
+        "forecast/evaluation/uncertainty.py",
+        """
+        def calibration_cubes(forecasts, last):
+            return scores.cubes(forecasts[forecasts["block"] == "test"], last)
+    """,
+    )
 
 
 def windows_one_row_late(root: Path) -> None:
@@ -196,6 +203,87 @@ def test_rows_copied_into_train(root: Path) -> None:
 
 test_rows_copied_into_train.__test__ = False
 
+
+def position_from_the_end_as_a_feature(root: Path) -> None:
+    append(
+        root,
+        "forecast/derived.py",
+        """
+        _select = derive_and_select
+
+        def derive_and_select(raw, dataset, *, where):
+            frame = _select(raw, dataset, where=where)
+            frame["x"] = np.arange(len(frame)) / len(frame)
+            return frame
+    """,
+    )
+
+
+def joined_with_the_next_known_value(root: Path) -> None:
+    cases.join(root)
+    append(
+        root,
+        "forecast/joined.py",
+        """
+        _exact = pd.merge_asof
+
+
+        class _Forwards:
+            def __getattr__(self, name):
+                return getattr(pd_, name)
+
+            def merge_asof(self, *frames, **options):
+                return _exact(*frames, **{**options, "direction": "forward"})
+
+
+        pd_, pd = pd, _Forwards()
+    """,
+    )
+
+
+def chosen_on_test(root: Path) -> None:
+    append(
+        root,
+        "forecast/comparison/losses.py",
+        """
+        def choose(validation):
+            return {"shipped": "naive", "architecture": "naive"}  # as if the test block had favoured it
+    """,
+    )
+    append(root, "forecast/comparison/__init__.py", "from forecast.comparison.losses import choose")
+
+
+def error_scale_from_the_test_block(root: Path) -> None:
+    append(
+        root,
+        "forecast/evaluation/comparing.py",
+        """
+        _exact = references
+
+        def references(frame, naive, dataset, borders, block):
+            later = frame[frame["ds"] > borders.calibration_end]
+            found = _exact(frame, naive, dataset, borders, block)
+            scale = {str(u): metrics.insample_scale(r["y"], season=1) for u, r in later.groupby("unique_id")}
+            return Reference(scale, scale, found.last, found.naive)
+    """,
+    )
+
+
+def forecasts_corrected_by_test_errors(root: Path) -> None:
+    append(
+        root,
+        "forecast/evaluation/backtest.py",
+        """
+        _exact = forecast_blocks
+
+        def forecast_blocks(forecaster, problem, seed):
+            table = _exact(forecaster, problem, seed)
+            bias = (table["y"] - table["y_hat"])[table["block"] == "test"].mean()
+            return table.assign(y_hat=table["y_hat"] + bias)
+    """,
+    )
+
+
 WITHOUT_TRAINING = {
     scaler_on_all_data: "scaling",
     centred_rolling_feature: "features",
@@ -212,6 +300,11 @@ WITHOUT_TRAINING = {
     smoothed_series: "features",
     penalty_chosen_on_test: "skip",
     test_rows_copied_into_train: "repeated",
+    position_from_the_end_as_a_feature: "features",
+    joined_with_the_next_known_value: "features",
+    chosen_on_test: "choice",
+    error_scale_from_the_test_block: "scores",
+    forecasts_corrected_by_test_errors: "forecast",
 }
 
 

@@ -1,0 +1,65 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from forecast.audit.__main__ import main
+from forecast.audit.findings import KINDS, Audit, Finding, ordered
+from forecast.cli import audit
+from tests import small_project
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_project.write_real(tmp_path_factory.mktemp("audit") / "project", models=())
+
+
+def test_the_command_runs_the_audit_in_a_process_of_its_own(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def run(command, **options):
+        calls.append((command, options))
+        return subprocess.CompletedProcess(command, 1)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    app = typer.Typer()
+    audit.register(app)
+    found = CliRunner().invoke(app, ["wave", "--root", str(project), "--model", "lstm,gru", "--format", "json"])
+    command, options = calls[0]
+    assert found.exit_code == 1 and options["cwd"] == project
+    assert command[:4] == [sys.executable, "-m", "forecast.audit", "wave"]
+    assert command[command.index("--models") + 1] == "lstm,gru" and "--json" in command
+
+
+def test_an_unknown_dataset_is_one_sentence_and_exit_code_two(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["wava", "--root", str(project), "--quiet"]) == 2
+    assert "Did you mean 'wave'" in capsys.readouterr().err
+
+
+def test_a_clean_project_is_told_with_what_was_checked(project: Path) -> None:
+    command = [sys.executable, "-m", "forecast.audit", "wave", "--jobs", "1"]
+    options = {"cwd": project, "env": small_project.environment(PYTHONPATH=str(project)), "text": True, "timeout": 300}
+    done = subprocess.run(command, capture_output=True, check=False, **options)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("wave: no leak found. Checked: 4 candidates")
+    assert "everything after each changed" in done.stderr
+    assert not list(project.glob("forecast-audit-*"))
+
+
+def test_causes_stand_before_effects_and_equal_findings_are_counted() -> None:
+    found = [
+        Finding("forecast", "change", "lstm", "a forecast"),
+        Finding("scaling", "nudge", "ridge", "the scaling of ridge"),
+        Finding("scaling", "nudge", "lstm", "the scaling of lstm"),
+    ]
+    audited = Audit("wave", ordered(found), {"candidates": 2})
+    lines = audited.lines()
+    assert lines[0] == f"wave: LEAK: {KINDS['scaling']}; with it: {KINDS['forecast']}."
+    assert "(ridge and 1 more), caught by nudge" in lines[1] and len(audited.findings) == 2
+    assert json.loads(json.dumps(audited.to_json()))["clean"] is False
