@@ -75,8 +75,8 @@ def _sits(on: npt.NDArray[np.bool_]) -> bool:
 def dead_times(records: Sequence[Record], deepest: int = 40) -> tuple[int, ...]:
     """Steps (I,) each input is held back by; one step less than its dead time, 0 where two tests do not both find one.
 
-    Left out of an ARX model with all taps, an input's values within its dead time are not missed (Schwarz's criterion);
-    neighbours of a smooth input can stand in for each other there, so two taps alone must also gain most beyond it.
+    Left out of an ARX model with all taps, an input's values within its dead time are not missed (Schwarz's
+    criterion). Neighbours of a smooth input stand in for each other there: two taps alone must gain most beyond it.
     """
     length = min(len(record.u) for record in records)
     last = min(deepest, length // 20)
