@@ -289,7 +289,9 @@ def weather(services: Services, path: str, query: dict[str, str]) -> dict[str, A
     known = times <= services.now if path == "/v1/archive" else np.ones(len(times), dtype=bool)
     hourly: dict[str, Any] = {"time": times.strftime("%Y-%m-%dT%H:%M").tolist()}
     for number, name in enumerate(query["hourly"].split(",")):
-        hourly[name] = [round(float(v) + number, 2) if ok else None for v, ok in zip(values, known, strict=True)]
+        least = 0.0 if name == "precipitation" else -np.inf  # rain is never negative
+        shown = np.maximum(values + number, least)
+        hourly[name] = [round(float(v), 2) if ok else None for v, ok in zip(shown, known, strict=True)]
     return {
         "latitude": float(query["latitude"]),
         "longitude": float(query["longitude"]),
