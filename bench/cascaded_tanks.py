@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,8 @@ def single_net(train: Arrays, test: Arrays, seed: int, *, adam: bool) -> float:
     cut = int(len(u) * (1 - HELD_OUT))
     parts = [Record(u[:cut], y[:cut], START)], [Record(u[cut:], y[cut:], START)]
     weights = initial(net, np.random.default_rng(seed))
-    for problem, steps in zip((OpenLoop(net, *parts), ClosedLoop(net, *parts)), ADAM_STEPS, strict=True):
+    problems: list[OpenLoop | ClosedLoop] = [OpenLoop(net, *parts), ClosedLoop(net, *parts)]
+    for problem, steps in zip(problems, ADAM_STEPS, strict=True):
         weights = (
             descend(problem, weights, steps)
             if adam
@@ -85,11 +87,11 @@ def descend(problem: OpenLoop | ClosedLoop, weights: np.ndarray, steps: int, rat
     return best
 
 
-def repeat(name: str, run: object, train: Arrays, test: Arrays, repetitions: int, **options: bool) -> None:
+def repeat(name: str, run: Callable[..., float], train: Arrays, test: Arrays, count: int, **options: bool) -> None:
     errors, seconds = [], []
-    for seed in range(repetitions):
+    for seed in range(count):
         began = time.process_time()
-        errors.append(run(train, test, seed, **options))  # type: ignore[operator]
+        errors.append(run(train, test, seed, **options))
         seconds.append(time.process_time() - began)
     listed = " ".join(f"{error:.2f}" for error in errors)
     print(

@@ -24,7 +24,7 @@ from forecast.training.narx_signals import Scaling, dead_times, delayed, saturat
 
 Array = npt.NDArray[np.float64]
 
-ROW_ITERATIONS = 20_000_000  # closed-loop iterations times rows, over all folds: longer records get fewer starts
+ROW_ITERATIONS = 50_000_000  # closed-loop iterations times rows, over all folds: longer records get fewer starts
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ Array = npt.NDArray[np.float64]
 MAX_WEIGHTS = 2_000  # beyond it one step's normal equations cost more than hundreds of steps of Adam
 BLOCK_BYTES = 64 * 2**20  # of the Jacobian rows held at once
 SECONDS_PER_ENTRY = 4e-9  # to build one entry of the Jacobian; measured, for the estimate only
-SECONDS_PER_STEP = 4e-6  # to simulate one time step by Newton's method, three candidates an iteration
 
 
 class Problem(Protocol):
@@ -37,13 +36,8 @@ class Problem(Protocol):
     def n_residuals(self) -> int: ...
 
     @property
-    def n_steps(self) -> int:
-        """Values simulated one after another in one evaluation (0 in open loop)."""
-        ...
-
-    @property
-    def coupling(self) -> int:
-        """Earlier values that each value depends on through the net's own outputs (0 in open loop)."""
+    def overhead(self) -> float:
+        """Typical seconds of one iteration beside building and multiplying its Jacobian, for the estimate only."""
         ...
 
     def loss(self, weights: Array) -> float:
@@ -107,8 +101,7 @@ def estimate(problem: Problem, options: Options, *, clock: Callable[[], float] =
     p, n = problem.n_weights, problem.n_residuals
     needed = 8 * (4 * p * p + 4 * p * min(n, block_rows(p)) + 40 * n)
     products = _seconds_per_flop(clock) * (n * p * p + 2.0 * p**3)
-    entries = n * p * (SECONDS_PER_ENTRY + (problem.coupling > 0) * (4e-9 + 0.25e-9 * problem.coupling))
-    step = 3e-4 + products + entries + SECONDS_PER_STEP * problem.n_steps
+    step = 3e-4 + products + SECONDS_PER_ENTRY * n * p + problem.overhead
     return Estimate(int(needed), step * options.max_iterations)
 
 

@@ -38,7 +38,7 @@ class OpenLoop:
         self.z = np.nan_to_num(z)
         self.y = np.concatenate([record.y[record.start :] for record in records])
         self.n_weights, self.n_residuals = net.n_weights, int(np.count_nonzero(self.weight))
-        self.n_steps = self.coupling = 0
+        self.overhead = 0.0
 
     def loss(self, weights: Array) -> float:
         return finite_sum(self.net.error(self.net.one_step(weights, self.z), self.y) * self.weight)
@@ -64,7 +64,8 @@ class ClosedLoop:
         self.net, self.train = net, _Stack(net, records)
         self.held_out = _Stack(net, held_out) if held_out else None
         self.n_weights, self.n_residuals = net.n_weights, int(np.count_nonzero(self.train.weight))
-        self.n_steps, self.coupling = self.train.y.size, max(net.y_delays) * net.outputs
+        coupled = (4e-9 + 0.25e-9 * max(net.y_delays) * net.outputs) * self.n_weights  # s to solve one value's row
+        self.overhead = self.train.y.size * (4e-6 + coupled)
 
     def loss(self, weights: Array) -> float:
         train = self.train

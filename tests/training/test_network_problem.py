@@ -1,0 +1,109 @@
+"""Levenberg-Marquardt on the networks of the catalogue: their derivatives, and that they learn by them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from forecast import cells
+from forecast.errors import InputError
+from forecast.network import Bidirectional, Block, Dense, Network, Parallel, Recurrent, Shapes, Taps
+from forecast.training import levenberg_marquardt as lm
+from forecast.training.chunks import TrainingSeries
+from forecast.training.network_problem import NetworkProblem, fit
+
+HORIZON, CHANNELS, FUTURE = 2, 2, 1
+
+
+def network_of(*blocks: Block, future: bool = True) -> Network:
+    shapes = Shapes(CHANNELS, FUTURE if future else 0, HORIZON, 1, lookback=8)
+    return Network(blocks, shapes, future_units=2 if future else 0)
+
+
+def series_of(rows: int, seed: int) -> TrainingSeries:
+    rng = np.random.default_rng(seed)
+    weight = np.ones((rows, HORIZON, 1), np.float32)
+    weight[3] = 0.0
+    return TrainingSeries(
+        past=rng.normal(size=(rows, CHANNELS)).astype(np.float32),
+        future=rng.normal(size=(rows + HORIZON, FUTURE)).astype(np.float32),
+        target=rng.normal(size=(rows, HORIZON, 1)).astype(np.float32),
+        weight=weight,
+    )
+
+
+def cell_options(name: str) -> dict[str, object]:
+    return {"targets": (0,)} if name == "jordan" else {}
+
+
+def check_against_differences(problem: NetworkProblem, weights: np.ndarray) -> None:
+    """Along random directions: a wrong derivative of any weight shows in every one of them."""
+    parts = list(problem.blocks(weights))
+    error, exact = np.concatenate([e for e, _ in parts]), np.concatenate([j for _, j in parts], axis=1)
+    np.testing.assert_allclose(problem.residuals(weights), error, rtol=1e-10, atol=1e-12)
+    for direction in np.random.default_rng(7).normal(size=(3, problem.n_weights)):
+        step = 1e-6 * direction
+        change = problem.residuals(weights + step) - problem.residuals(weights - step)
+        np.testing.assert_allclose(direction @ exact, change / 2e-6, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", cells.available())
+def test_the_jacobian_of_every_cell_equals_central_differences(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lm, "block_rows", lambda *_: 5)
+    network = network_of(Recurrent("cell", name, 3, cell_options(name)), future=name != "jordan")
+    series = [series_of(12, 0), series_of(9, 1)]
+    if name == "jordan":
+        series = [TrainingSeries(s.past, s.future[:, :0], s.target, s.weight) for s in series]
+    problem = NetworkProblem(network, series, warm_up=2)
+    check_against_differences(problem, problem.start(0))
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        (Taps("taps", (0, 1, 3)), Dense("first", 3), Taps("later", (0, 2)), Dense("second", 2, "softplus")),
+        (Recurrent("low", "gru", 2), Taps("taps", (0, 2)), Recurrent("high", "lstm", 2)),
+        (Parallel("both", ((Dense("a", 2, "sigmoid"),), (Recurrent("b", "simple_rnn", 2),)), "concat"),),
+        (Parallel("sum", ((Dense("a", 2, "relu"),), (Taps("t", (1,), (0, 1)),)), "sum"),),
+        (Recurrent("learnt", "gru", 2, {"h_init": "learnt"}),),
+        (Recurrent("drawn", "gru", 2, {"h_init": "random"}),),
+    ],
+    ids=["delays in two layers", "stacked", "parallel", "sum with bare inputs", "learnt state", "drawn state"],
+)
+def test_the_jacobian_of_composed_networks_equals_central_differences(
+    blocks: tuple[Block, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lm, "block_rows", lambda *_: 5)
+    network = network_of(*blocks, future=not isinstance(blocks[0], Parallel))
+    series = [series_of(12, 0)]
+    if not network.future_units:
+        series = [TrainingSeries(s.past, s.future[:, :0], s.target, s.weight) for s in series]
+    problem = NetworkProblem(network, series)
+    check_against_differences(problem, problem.start(0))
+
+
+def test_a_small_elman_net_learns_a_product_over_time_that_no_linear_model_can() -> None:
+    rng = np.random.default_rng(0)
+    u = rng.uniform(-1, 1, size=(400, 1))
+    wanted = np.zeros((400, 1, 1))
+    wanted[2:, 0, 0] = u[1:-1, 0] * u[:-2, 0]
+    series = TrainingSeries(u, np.zeros((401, 0)), wanted, np.ones_like(wanted))
+    network = Network((Recurrent("h", "elman", 8),), Shapes(1, 0, 1, 1, lookback=400))
+    found = fit(network, [series], seed=1, warm_up=5, options=lm.Options(max_iterations=40))
+    assert found.run.curve[-1][1] < 0.05 * wanted.var()
+
+
+def test_the_best_restart_on_validation_is_returned_by_name() -> None:
+    network = network_of(Dense("h", 2), future=False)
+    series = [TrainingSeries(s.past, s.future[:, :0], s.target, s.weight) for s in [series_of(30, 0)]]
+    found = fit(
+        network, series, lambda w: float(np.abs(w["readout/bias"]).sum()), seed=0, restarts=2, options=lm.Options(5)
+    )
+    assert set(found.weights) == {"h/kernel", "h/bias", "readout/kernel", "readout/bias"}
+    assert found.run.score == 0.0
+
+
+def test_networks_without_derivatives_are_refused() -> None:
+    whole = Network((Bidirectional("b", "lstm", 2),), Shapes(2, 0, 2, 1, 8), every_step=False)
+    with pytest.raises(InputError, match="point forecast at every step"):
+        NetworkProblem(whole, [])
