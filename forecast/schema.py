@@ -6,6 +6,7 @@ NaN (missing), a row is never invented.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -46,8 +47,7 @@ def check_frame(
 
 def long_frame_schema(columns: Iterable[str]) -> pa.DataFrameSchema:
     """The pandera schema of a long frame with these number columns."""
-    import pandera.pandas as pa
-
+    pa = _pandera()
     numbers = {
         name: pa.Column(float, pa.Check(_is_finite, name="finite", n_failure_cases=1), nullable=True)
         for name in columns
@@ -59,6 +59,20 @@ def long_frame_schema(columns: Iterable[str]) -> pa.DataFrameSchema:
             pa.Check(_is_ascending, name="ascending", n_failure_cases=1),
         ],
     )
+
+
+def _pandera() -> Any:
+    """pandera without its strategies for tests: loading hypothesis for them is a third of a second of `check`."""
+    hidden = "hypothesis" not in sys.modules
+    if hidden:
+        sys.modules["hypothesis"] = None  # type: ignore[assignment]
+    try:
+        import pandera.backends.pandas.builtin_checks  # noqa: F401  (where hypothesis would be loaded)
+        import pandera.pandas as pa
+    finally:
+        if hidden:
+            del sys.modules["hypothesis"]
+    return pa
 
 
 def first_text(values: pd.Series) -> tuple[Any, Any] | None:
