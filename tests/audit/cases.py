@@ -156,7 +156,7 @@ def audited(root: Path) -> dict[str, Any]:
         env=environment(**threads, PYTHONPATH=str(root)),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert done.returncode in (0, 1), done.stderr

@@ -89,7 +89,7 @@ def live(root: Path, services: Services) -> Path:
     place = {"latitude": 53.35, "longitude": -6.26}
     source = {"kind": "open_meteo", "places": {"dublin": place}, "variables": {"temp": "temperature_2m"}}
     return write_project(
-        root, city={"source": {**source, "start": "2024-01-01", "base_url": services.url, "deadline_s": 0.5}}
+        root, city={"source": {**source, "start": "2024-01-01", "base_url": services.url, "deadline_s": 5}}
     )
 
 
