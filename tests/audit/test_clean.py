@@ -183,7 +183,7 @@ def statistical_models(root: Path) -> None:
 
 @case
 def networks(root: Path) -> None:
-    write(root, models=("mlp", "narx", "gru"))
+    write(root, models=("mlp", "gru"))
 
 
 @pytest.mark.parametrize("name", CASES)

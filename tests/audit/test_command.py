@@ -44,7 +44,7 @@ def test_an_unknown_dataset_is_one_sentence_and_exit_code_two(
 
 def test_a_clean_project_is_told_with_what_was_checked(project: Path) -> None:
     command = [sys.executable, "-m", "forecast.audit", "wave", "--jobs", "1"]
-    options = {"cwd": project, "env": small_project.environment(PYTHONPATH=str(project)), "text": True, "timeout": 300}
+    options = {"cwd": project, "env": small_project.environment(PYTHONPATH=str(project)), "text": True, "timeout": 900}
     done = subprocess.run(command, capture_output=True, check=False, **options)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("wave: no leak found. Checked: 4 candidates")
