@@ -54,6 +54,7 @@ def main(dataset: str, root: str = ".") -> None:
         }
         for name, table in tables.items():
             files.write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format=DIGITS))
+        files.write_json(folder / "residuals.json", _residuals(scored, settings))
         content = {**verdicts.as_dict(), **_alarms(scored, settings), "refused_levels": refused}
         files.write_json(folder / "verdicts.json", content)
 
@@ -82,6 +83,22 @@ def _intervals(
             refused += without
     filled = [part for part in parts if not part.empty] or parts[:1]
     return pd.concat(filled, ignore_index=True), uncertainty.grouped(refused)
+
+
+def _residuals(scored: list[Scored], dataset: Dataset) -> list[dict[str, Any]]:
+    """What the one-step test errors of every candidate's first seed still contain, per series."""
+    transforms = {column.column: column.transform for column in dataset.target}
+    first = dataset.target[0].transform
+    found = []
+    for candidate in scored:
+        for cube in candidate.cubes:
+            about = {k: candidate.record[k] for k in ("model", "ranking")} | {"series": cube.series}
+            transform = transforms.get(cube.series.rpartition("/")[2], first)
+            left = comparison.one_step(
+                cube.y[:, 0], cube.y_hat[0, :, 0], transform=transform, season=dataset.season, stride=dataset.stride
+            )
+            found += [{**about, "seed": cube.seeds[0], **left}] if left else []
+    return found
 
 
 def _alarms(scored: list[Scored], dataset: Dataset) -> dict[str, list[dict[str, Any]]]:

@@ -19,6 +19,20 @@ COLUMNS = (
     *("n_params", "n_origins", "validation_mase", "chosen"),
 )
 RANKINGS = {"linear": "shipped", "last": "architecture"}
+DIAGNOSTICS = {
+    "seed": 0,
+    "numbers": {
+        "spectral_radius": 1.25, "lyapunov": 0.1, "memory": None, "saturated": 0.0,
+        "loop": {"verdict": "unstable", "reach": 30.0, "exponent": 0.2},
+    },
+    "arrays": {
+        "lags": [0, 2], "gradient": [0.5, 0.125], "decay": {"cell": [1.0, 0.75, 0.5]}, "free_run": [1.0, 30.0],
+    },
+}  # fmt: skip
+RESIDUALS = {
+    "series": "dublin", "seed": 0, "n": 40, "lags": 2, "spacing": 1, "statistic": 3.0, "p": 0.125, "p_robust": 0.25,
+    "mean": 0.5, "mean_error": 0.125, "autocorrelation": [0.5, -0.25], "band": [0.3, 0.3],
+}  # fmt: skip
 CANDIDATES = ("naive", "lstm.linear", "lstm.last")
 
 
@@ -84,6 +98,7 @@ def record(dataset: str, candidate: str, *, trials: int, curve: int, seeds: int)
         "trials": [_trial(number, curve) for number in range(trials)],
         "n_params": 1234 if skip else 0, "gradient_steps": 600 if skip else 0, "rows_seen": 480,
         "seeds": [_seed(seed, curve if skip else 0) for seed in range(seeds)],
+        "diagnostics": DIAGNOSTICS if skip else {},
         "digests": {"data": "a" * 64, "config": "b" * 64, "code": "c" * 64, "key": "d" * 64},
     }  # fmt: skip
 
@@ -133,6 +148,9 @@ def write_comparison(
     files.write_text(
         folder / "by_step.csv", _csv(("model", "ranking", "seed", "step", "mae", "rmse", "mase", "skill"), steps)
     )
+    networks = [candidate.partition(".") for candidate in candidates if "." in candidate]
+    left = [{"model": model, "ranking": RANKINGS[skip], **RESIDUALS} for model, _, skip in networks]
+    files.write_json(folder / "residuals.json", left)
     tests = [_test(candidate, family) for candidate in candidates if "." in candidate for family in ("naive", "skip")]
     sentences = [f"On {dataset} the network chosen on validation is better than the naive forecast."]
     names = {ranking: str(name).partition(".")[0] for ranking, name in chosen.items() if name}

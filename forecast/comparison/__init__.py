@@ -9,7 +9,8 @@ from forecast.comparison.equivalence import Equivalence, equivalence
 from forecast.comparison.families import holm, verdict
 from forecast.comparison.losses import by_origin, choose, origin_losses, variance_parts
 from forecast.comparison.ranks import Ranks, friedman_nemenyi
-from forecast.comparison.residuals import LjungBox, ljung_box
+from forecast.comparison.residuals import LjungBox, ljung_box, one_step
+from forecast.comparison.steps import change_by_step
 from forecast.comparison.verdicts import Verdicts, compare
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Ranks",
     "Verdicts",
     "by_origin",
+    "change_by_step",
     "choose",
     "compare",
     "copy_check",
@@ -31,6 +33,7 @@ __all__ = [
     "leak_alarm",
     "ljung_box",
     "model_confidence_set",
+    "one_step",
     "origin_losses",
     "variance_parts",
     "verdict",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -48,19 +48,24 @@ class Test:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What data/compared/<dataset>/verdicts.json holds; `tied` is the model confidence set of each ranking."""
+    """What data/compared/<dataset>/verdicts.json holds; `tied` is the model confidence set of each ranking.
+
+    `choice`: the numbers behind the rule "LSTM, then GRU when equivalent"; empty when one of the two was not compared.
+    """
 
     dataset: str
     chosen: dict[str, str]
     tests: tuple[Test, ...]
     tied: dict[str, list[str]]
     sentences: tuple[str, ...]
+    choice: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON: a number that does not exist is null."""
         content = asdict(self)
         content["tests"] = [{k: _plain(v) for k, v in test.items()} for test in content["tests"]]
         content["sentences"] = list(self.sentences)
+        content["choice"] = {k: _plain(v) for k, v in self.choice.items()}
         return content
 
 
@@ -115,8 +120,9 @@ def compare(
     ]
     tied = {r: _tied(means, r, setting, reps=reps, seed=seed) for r in RANKINGS if r in chosen}
     sentences = sentences_of(dataset, dict(chosen), tests, tied, left_out, naive=naive)
-    sentences += _lstm_or_gru(means, setting)
-    return Verdicts(dataset, dict(chosen), tuple(tests), tied, tuple(sentences))
+    choice = _lstm_or_gru(means, setting)
+    sentences += _choice_in_words(choice)
+    return Verdicts(dataset, dict(chosen), tuple(tests), tied, tuple(sentences), choice)
 
 
 def _skips(losses: pd.DataFrame, skip_rows: Mapping[str, str]) -> dict[Key, str]:
@@ -216,16 +222,23 @@ def _equivalent(a: np.ndarray, b: np.ndarray, setting: _Setting) -> bool:
     return all(equivalence(x, y, margin=MARGIN, **setting.steps).word == "equivalent" for x, y in ((a, b), (b, a)))
 
 
-def _lstm_or_gru(means: pd.DataFrame, setting: _Setting) -> list[str]:
+def _lstm_or_gru(means: pd.DataFrame, setting: _Setting) -> dict[str, Any]:
     """The choice rule: the GRU, with fewer weights, when it is shown to cost no more than the margin."""
     lstm, gru = ("lstm", "architecture"), ("gru", "architecture")
     if lstm not in means or gru not in means:
-        return []
+        return {}
     found = equivalence(_values(means, gru), _values(means, lstm), **setting.steps)
-    bound = f"upper 95 % bound of its extra loss {percent(found.upper)}"
-    if found.word == "equivalent":
+    take = "gru" if found.word == "equivalent" else "lstm"
+    return {"take": take, "margin": MARGIN, "wanted_origins": ORIGINS, **asdict(found)}
+
+
+def _choice_in_words(choice: Mapping[str, Any]) -> list[str]:
+    if not choice:
+        return []
+    bound = f"upper 95 % bound of its extra loss {percent(choice['upper'])}"
+    if choice["take"] == "gru":
         return [f"LSTM or GRU: take the GRU; it has fewer weights and is no worse ({bound}, wanted below +2 %)."]
-    return [f"LSTM or GRU: keep the LSTM; that the GRU is no worse was not shown ({found.note or bound})."]
+    return [f"LSTM or GRU: keep the LSTM; that the GRU is no worse was not shown ({choice['note'] or bound})."]
 
 
 def _tied(means: pd.DataFrame, ranking: str, setting: _Setting, *, reps: int, seed: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 HEADS = ("", "model", "MAE", "MASE", "vs naive", "vs own skip")
+ONLY_BASELINES = {"baseline": "baselines"}  # nothing was trained: they stand in every ranking, shown once
 CHOSEN = "*"
 LEGEND = f"{CHOSEN} chosen on validation. Errors of the test block, mean over seeds; words from Holm-corrected tests."
 PLAIN_WIDTH = 200  # a pipe or a file is no 80-column terminal: folding there would break `grep`
@@ -27,11 +28,14 @@ def show(root: Path | str, datasets: Iterable[str], console: Console | None = No
     for dataset in datasets:
         verdicts = _verdicts(Path(root) / "data" / "compared" / dataset / "verdicts.json")
         rows = [row for row in combined(root, [dataset]) if row["seed"] == "mean"]
-        for ranking, title in RANKING_TITLES.items():
-            if any(row["ranking"] == ranking for row in rows):
-                found = lines(rows, ranking, verdicts)
-                _print(console, f"{dataset}, {title}", found)
+        ranked = {ranking: title for ranking, title in RANKING_TITLES.items() if any(_of(ranking, rows))}
+        for ranking, title in (ranked or ONLY_BASELINES).items():
+            _print(console, f"{dataset}, {title}", lines(rows, ranking, verdicts))
     console.print(LEGEND, highlight=False, markup=False)
+
+
+def _of(ranking: str, rows: list[Row]) -> Iterator[Row]:
+    return (row for row in rows if row["ranking"] == ranking)
 
 
 def lines(rows: list[Row], ranking: str, verdicts: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -46,7 +50,9 @@ def lines(rows: list[Row], ranking: str, verdicts: dict[str, Any]) -> list[tuple
         for test in verdicts.get("tests", [])
         if test["ranking"] in (ranking, "baseline")
     }
-    return [_line(row, words, verdicts.get("chosen", {}).get(ranking)) for row in own]
+    chosen = verdicts.get("chosen", {})
+    best = chosen.get(ranking, next(iter(chosen.values()), None))
+    return [_line(row, words, best) for row in own]
 
 
 def _line(row: Row, words: dict[tuple[str, str], str], chosen: str | None) -> tuple[str, ...]:

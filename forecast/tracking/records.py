@@ -12,7 +12,7 @@ from forecast import files
 from forecast.errors import DataError
 
 DIGEST_LENGTH = 16
-FORMAT = 1
+FORMAT = 2
 """Part of every digest: raise it when published runs should be made anew from the same records."""
 
 IN_PLACE = ("chosen",)
@@ -24,7 +24,8 @@ class Record:
     """One trained candidate of one dataset, with its rows of the comparison.
 
     `rows` maps the leaderboard's seed (`0`, `mean`, `std`, `ensemble`, ...) to its row, all values as text;
-    `by_step` holds the rows of by_step.csv that stand for the candidate; `tests` its verdicts.
+    `by_step` holds the rows of by_step.csv that stand for the candidate; `tests` its verdicts; `residuals` what its
+    one-step errors still contain, per series.
     """
 
     content: dict[str, Any]
@@ -34,6 +35,7 @@ class Record:
     by_step: tuple[dict[str, str], ...] = ()
     tests: tuple[dict[str, Any], ...] = ()
     cost: dict[str, float] = field(default_factory=dict)
+    residuals: tuple[dict[str, Any], ...] = ()
 
     @property
     def dataset(self) -> str:
@@ -71,6 +73,7 @@ class Comparison:
     by_step: tuple[dict[str, str], ...] = ()
     tests: tuple[dict[str, Any], ...] = ()
     sentences: tuple[str, ...] = ()
+    residuals: tuple[dict[str, Any], ...] = ()
 
 
 def datasets(root: Path) -> list[str]:
@@ -96,6 +99,7 @@ def read_comparison(root: Path, dataset: str) -> Comparison:
         _table(folder / "by_step.csv"),
         tuple(verdicts.get("tests", ())),
         tuple(verdicts.get("sentences", ())),
+        tuple(_json(folder / "residuals.json")) if (folder / "residuals.json").exists() else (),
     )
 
 
@@ -104,7 +108,10 @@ def _record(root: Path, dataset: str, folder: Path, comparison: Comparison) -> R
     mine = (str(content["model"]), str(content["ranking"]))
     rows = {row["seed"]: row for row in comparison.leaderboard if (row["model"], row["ranking"]) == mine}
     by_step = _standing_for([row for row in comparison.by_step if (row["model"], row["ranking"]) == mine])
-    tests = tuple(test for test in comparison.tests if (test["model"], test["ranking"]) == mine)
+    tests, residuals = (
+        tuple(row for row in rows if (row["model"], row["ranking"]) == mine)
+        for rows in (comparison.tests, comparison.residuals)
+    )
     cost = root / ".forecast" / "cost" / dataset / f"{folder.name}.json"
     forecasts = folder / "forecasts.parquet"
     digest = files.sha256_of({
@@ -113,8 +120,10 @@ def _record(root: Path, dataset: str, folder: Path, comparison: Comparison) -> R
         "forecasts": files.sha256(forecasts) if forecasts.exists() else None,
         "rows": {seed: {k: row[k] for k in row if k not in IN_PLACE} for seed, row in rows.items()},
         "by_step": by_step,
+        "residuals": residuals,
     })  # fmt: skip
-    return Record(content, folder, digest[:DIGEST_LENGTH], rows, by_step, tests, _json(cost) if cost.exists() else {})
+    costs = _json(cost) if cost.exists() else {}
+    return Record(content, folder, digest[:DIGEST_LENGTH], rows, by_step, tests, costs, residuals)
 
 
 def _standing_for(rows: Sequence[dict[str, str]]) -> tuple[dict[str, str], ...]:

@@ -15,6 +15,10 @@ from forecast.tracking.records import Record
 
 SCORES = ("mae", "rmse", "mase", "rmsse", "smape", "direction", "direction_base", "skill")
 SPREAD = ("mae", "rmse", "mase", "skill")
+DIAGNOSTICS = ("spectral_radius", "lyapunov", "memory", "saturated")
+LOOP = ("reach", "exponent")
+RESIDUALS = ("p", "p_robust", "statistic")
+SAFE_LOOPS = ("stable", "marginal")
 COSTS = ("cpu_seconds", "wall_seconds", "tuning_cpu_seconds")
 DIGEST_LENGTH = 12
 LIMIT = 500
@@ -44,8 +48,43 @@ def scores(record: Record) -> list[Point]:
         points += [Point(f"test_{seed}/{name}", record.rows.get(seed, {}).get(name)) for name in SPREAD]
     points.append(Point("validation/mase", main.get("validation_mase")))
     points.append(Point("n_origins", main.get("n_origins")))
-    points += [Point(name, record.content.get(name)) for name in ("n_params", "rows_seen")]
-    return finite(points + costs(record))
+    return finite(points + ledger(record) + costs(record))
+
+
+def ledger(record: Record) -> list[Point]:
+    """What the candidate was given: trials, gradient steps, seeds, weights, rows."""
+    content = record.content
+    names = ("n_params", "rows_seen", "gradient_steps", "tuning_gradient_steps")
+    counts = {"n_trials": len(content.get("trials") or ()), "n_seeds": len(content.get("seeds") or ())}
+    return [Point(name, content.get(name)) for name in names] + [Point(name, n) for name, n in counts.items()]
+
+
+def diagnostics(record: Record) -> list[Point]:
+    """What goes on inside the first seed's network, and what its one-step residuals still contain.
+
+    The step of `diagnostics_by_lag/...` is the lag in rows, of `diagnostics_free_run` the step of the closed loop, of
+    `residuals/autocorrelation` the lag in residuals (of the first series, as are the numbers).
+    """
+    found = record.content.get("diagnostics") or {}
+    numbers, arrays = found.get("numbers", {}), found.get("arrays", {})
+    points = [Point(f"diagnostics/{name}", numbers.get(name)) for name in DIAGNOSTICS]
+    points += [Point(f"diagnostics/loop_{name}", (numbers.get("loop") or {}).get(name)) for name in LOOP]
+    lags = arrays.get("lags", ())
+    points += [
+        Point("diagnostics_by_lag/gradient", v, lag) for lag, v in zip(lags, arrays.get("gradient", ()), strict=True)
+    ]
+    for layer, decay in arrays.get("decay", {}).items():
+        points += [Point(f"diagnostics_by_lag/decay_{layer}", decay[lag], lag) for lag in lags if lag < len(decay)]
+    points += [Point("diagnostics_free_run", v, step + 1) for step, v in enumerate(arrays.get("free_run", ()))]
+    return finite(points + residuals(record))
+
+
+def residuals(record: Record) -> list[Point]:
+    left = record.residuals[0] if record.residuals else {}
+    points = [Point(f"residuals/ljung_box_{name}", left.get(name)) for name in RESIDUALS]
+    points.append(Point("residuals/mean", left.get("mean")))
+    correlations = left.get("autocorrelation", ())
+    return points + [Point("residuals/autocorrelation", v, lag + 1) for lag, v in enumerate(correlations)]
 
 
 def costs(record: Record) -> list[Point]:
@@ -88,8 +127,15 @@ def tags(record: Record) -> dict[str, str]:
     shown["seeds"] = ", ".join(str(seed["seed"]) for seed in seeds)
     failed = (f"seed {seed['seed']}: {seed.get('reason', '')}" for seed in seeds if seed.get("status") != "ok")
     shown["failed_seeds"] = "; ".join(failed)
+    shown["loop"] = loop(content)
     shown["data_digest"] = str(content.get("digests", {}).get("data", ""))[:DIGEST_LENGTH]
     return {name: str(value)[:LIMIT] for name, value in shown.items() if value}
+
+
+def loop(content: Mapping[str, Any]) -> str:
+    """How a recursive network behaves on its own forecasts: stable, marginal, sensitive, drifting or unstable."""
+    numbers = (content.get("diagnostics") or {}).get("numbers", {})
+    return str((numbers.get("loop") or {}).get("verdict", ""))
 
 
 def verdict_tags(record: Record) -> dict[str, str]:
@@ -107,6 +153,8 @@ def note(record: Record) -> str:
         lines.insert(0, f"**Failed:** {content.get('reason', '')}")
     if record.chosen:
         lines.insert(0, "**Chosen on validation in its ranking.**")
+    if loop(content) and loop(content) not in SAFE_LOOPS:
+        lines.append(f"**Closed loop {loop(content)}**: see `diagnostics_free_run`.")
     lines += [_sentence(test) for test in record.tests]
     return "\n\n".join(line for line in lines if line)
 

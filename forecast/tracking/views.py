@@ -12,9 +12,10 @@ from typing import Any
 
 GUIDE = (
     "Tick runs and press Compare. `test/...` is the mean over the seeds, `test_by_step/...` has the horizon step on "
-    "its x axis, `chosen` marks the best on validation in each ranking. Under Views: Leaderboard, Tuning trials."
+    "its x axis, `chosen` marks the best on validation in each ranking. Under Views: Leaderboard, Tuning trials, "
+    "Diagnostics."
 )
-LEADERBOARD, TRIALS = "leaderboard", "trials"
+LEADERBOARD, TRIALS, DIAGNOSTICS = "leaderboard", "trials", "diagnostics"
 
 
 def experiment_tags(sentences: Sequence[str], created: int) -> dict[str, str]:
@@ -24,6 +25,7 @@ def experiment_tags(sentences: Sequence[str], created: int) -> dict[str, str]:
         "mlflow.experimentKind": "custom_model_development",  # otherwise the page opens as one for chat agents
         f"mlflow.sharedViewState.{LEADERBOARD}": _view("Leaderboard", created, _leaderboard()),
         f"mlflow.sharedViewState.{TRIALS}": _view("Tuning trials", created, _trials()),
+        f"mlflow.sharedViewState.{DIAGNOSTICS}": _view("Diagnostics", created, _diagnostics()),
     }
 
 
@@ -51,6 +53,14 @@ def _trials() -> dict[str, Any]:
     columns = ["tags.`model`", "tags.`ranking`", "tags.`best_trial`", "metrics.`trial/value`"]
     columns += ["params.`units`", "params.`layers`", "params.`learning_rate`", "params.`dropout`"]
     return _state("tags.current = 'true' AND tags.kind = 'trial'", "metrics.`trial/value`", columns)
+
+
+def _diagnostics() -> dict[str, Any]:
+    names = ("spectral_radius", "lyapunov", "memory", "saturated", "loop_reach", "loop_exponent")
+    columns = ["tags.`ranking`", "tags.`loop`", *(f"metrics.`diagnostics/{name}`" for name in names)]
+    columns += ["metrics.`residuals/ljung_box_p_robust`", "metrics.`test/mae`"]
+    shown = "tags.current = 'true' AND tags.kind = 'network'"
+    return _state(shown, "metrics.`diagnostics/spectral_radius`", columns)
 
 
 def _state(condition: str, order_by: str, columns: list[str]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class Writer:
         commit = {"mlflow.source.git.commit": self.revision} if self.revision else {}
         own = {CANDIDATE: record.candidate, CURRENT: "false", **runs.tags(record), **commit}
         with self._run(record.name, start, own) as run_id:
-            points = runs.scores(record) + runs.curves(record.content)
+            points = runs.scores(record) + runs.curves(record.content) + runs.diagnostics(record)
             values = runs.parameters(record.content.get("params", {}), record.content.get("tuned"))
             self._log(run_id, values, points, start)
             self._log_dataset(run_id, record)

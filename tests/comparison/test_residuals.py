@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from forecast.comparison import ljung_box
+from forecast.comparison import ljung_box, one_step
 from forecast.errors import InputError
 
 NOISE = np.random.default_rng(15).normal(size=300)
@@ -33,3 +33,34 @@ def test_missing_residuals_are_left_out_and_constant_ones_have_no_p():
 def test_too_few_residuals_are_refused():
     with pytest.raises(InputError, match="10 lags with 8 residuals"):
         ljung_box(np.arange(8.0), lags=10)
+
+
+def test_clustered_variance_alone_does_not_alarm_the_robust_test():
+    """Such returns have no memory; of 200 series of them the plain test rejects far too many."""
+    rng = np.random.default_rng(3)
+    plain, robust = 0, 0
+    for _ in range(200):
+        variance, values = 1.0, np.empty(500)
+        for t in range(500):
+            values[t] = np.sqrt(variance) * rng.normal()
+            variance = 0.05 + 0.5 * values[t] ** 2 + 0.45 * variance
+        found = ljung_box(values, lags=5)
+        plain, robust = plain + (found.p < 0.05), robust + (found.p_robust < 0.05)
+    assert plain > 40
+    assert robust <= 20
+
+
+def test_the_band_of_white_noise_is_that_of_the_textbook():
+    assert ljung_box(NOISE, lags=5).band == pytest.approx(1.96 / np.sqrt(300), rel=0.25)
+
+
+def test_prices_give_residuals_of_returns_and_lags_reach_two_seasons():
+    y = 100 * np.exp(np.cumsum(NOISE / 100))
+    found = one_step(y, y * np.exp(NOISE / 50), transform="log", season=24, stride=2)
+    assert found["mean"] == pytest.approx(-NOISE.mean() / 50, rel=1e-4)
+    assert (found["lags"], found["spacing"], found["n"]) == (24, 2, 300)
+    assert len(found["autocorrelation"]) == len(found["band"]) == 24
+
+
+def test_too_few_residuals_say_nothing():
+    assert one_step(NOISE[:29], np.zeros(29), transform="none", season=1, stride=1) is None

@@ -120,7 +120,11 @@ def test_the_json_has_the_agreed_keys():
 @pytest.mark.parametrize(("gap", "said"), [(0.0, "take the GRU"), (0.5, "keep the LSTM")])
 def test_the_gru_is_taken_when_it_is_shown_to_be_no_worse(gap, said):
     gaps = {("naive", "baseline"): 0.0, ("lstm", "architecture"): 0.0, ("gru", "architecture"): gap}
-    assert said in verdicts(gaps, {"architecture": "lstm"}).sentences[-1]
+    found = verdicts(gaps, {"architecture": "lstm"})
+    assert said in found.sentences[-1]
+    assert found.choice["take"].upper() in said
+    assert found.choice["margin"] == 0.02
+    assert (found.choice["upper"] < 0.02) == (said == "take the GRU")
 
 
 def test_without_its_reference_there_is_no_verdict():

@@ -5,6 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
+from forecast import files
 from forecast.errors import InputError
 from forecast.report.terminal import show
 from tests.artifacts import write_project
@@ -57,6 +58,27 @@ def test_errors_of_several_series_have_no_column_in_units(root):
 
 def test_nothing_is_cut_at_eighty_columns(root):
     assert "…" not in printed(root, terminal=True)
+
+
+def test_baselines_alone_are_one_table_with_the_chosen_one_marked(tmp_path):
+    root = write_project(tmp_path, datasets=("hourly",))
+    keep_baselines(root / "data" / "compared" / "hourly")
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    show(root, ["hourly"], console)
+    shown = console.file.getvalue()
+    titles = [line.strip() for line in shown.splitlines() if line.startswith("hourly, ")]
+    assert titles == ["hourly, baselines"]
+    assert [line.split()[1] for line in shown.splitlines() if line.startswith(" *") or line.startswith("*  ")] == [
+        "ridge"
+    ]
+
+
+def keep_baselines(compared):
+    board = compared / "leaderboard.csv"
+    lines = board.read_text().splitlines(keepends=True)
+    files.write_text(board, "".join([lines[0], *(line for line in lines if ",baseline," in line)]))
+    best = {"shipped": "ridge", "architecture": "ridge"}
+    files.write_json(compared / "verdicts.json", {"chosen": best, "tests": [], "sentences": []})
 
 
 def test_without_a_comparison_the_next_move_is_named(tmp_path):

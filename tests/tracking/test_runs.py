@@ -50,6 +50,32 @@ def test_scores_are_those_of_the_leaderboard_by_step_and_over_seeds(records):
     assert values(points, "cpu_seconds") == [(0, 2.0)] and values(points, "tuning_cpu_seconds") == [(0, 8.0)]
 
 
+def test_the_ledger_is_among_the_numbers(records):
+    points = runs.scores(records["lstm.linear"])
+    assert [values(points, name) for name in ("n_trials", "n_seeds", "gradient_steps")] == [
+        [(0, 2.0)], [(0, 2.0)], [(0, 600.0)],
+    ]  # fmt: skip
+
+
+def test_diagnostics_are_numbers_and_what_depends_on_the_lag_has_it_as_its_step(records):
+    points = runs.diagnostics(records["lstm.linear"])
+    assert values(points, "diagnostics/spectral_radius") == [(0, 1.25)]
+    assert values(points, "diagnostics/memory") == []  # it never forgets: null
+    assert values(points, "diagnostics_by_lag/gradient") == [(0, 0.5), (2, 0.125)]
+    assert values(points, "diagnostics_by_lag/decay_cell") == [(0, 1.0), (2, 0.5)]
+    assert values(points, "diagnostics_free_run") == [(1, 1.0), (2, 30.0)]
+    assert values(points, "residuals/ljung_box_p_robust") == [(0, 0.25)]
+    assert values(points, "residuals/autocorrelation") == [(1, 0.5), (2, -0.25)]
+    assert runs.diagnostics(records["naive"]) == []
+
+
+def test_a_closed_loop_that_does_not_hold_is_named(records):
+    record = records["lstm.linear"]
+    assert runs.tags(record)["loop"] == "unstable"
+    assert "**Closed loop unstable**" in runs.note(record)
+    assert "loop" not in runs.tags(records["naive"])
+
+
 def test_learning_curves_have_one_line_per_seed_over_gradient_steps(records):
     points = runs.curves(records["lstm.linear"].content)
     assert [step for step, _ in values(points, "train_loss/seed_0")] == [0, 10, 20, 30]
