@@ -24,6 +24,7 @@ STAGES = ("fetch", "prepare", "tune", "train", "compare", "report")
 SHELLS = ("sh", "dash", "bash", "zsh", "fish", "ksh")
 # What a narrowed run reads beside its own folder, and the finished work it shares with whole runs.
 SHARED = ("configs", "requirements.lock", "data/pointers", "data/snapshots", ".forecast")
+CLOCK_ERROR = 5.0  # seconds; psutil knows a process's start from a boot time rounded to seconds
 UNCACHED = ("reports/leaderboard.csv",)
 
 
@@ -58,11 +59,21 @@ def refuse_if_busy(root: Path) -> None:
         writers = [info["pid"] for info in held.get("write", {}).values()]
     except (OSError, ValueError, KeyError, AttributeError):
         return
-    alive = [pid for pid in writers if psutil.pid_exists(pid)]
+    alive = [pid for pid in writers if _wrote(pid, lock)]
     if alive:
         raise BusyError(f"`dvc repro` is already running here (PID {alive[0]}). Wait for it, or stop that process.")
     if writers:
         lock.unlink(missing_ok=True)
+
+
+def _wrote(pid: int, lock: Path) -> bool:
+    """Whether the process that wrote its `pid` into `lock` still works: neither a zombie nor a later bearer of it."""
+    try:
+        process = psutil.Process(pid)
+        began = process.create_time() - CLOCK_ERROR
+        return process.status() != psutil.STATUS_ZOMBIE and began <= lock.stat().st_mtime
+    except (psutil.NoSuchProcess, FileNotFoundError):
+        return False
 
 
 def watched(command: list[str], root: Path, environment: Mapping[str, str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -14,10 +15,14 @@ from tests import small_project
 
 
 def started(root: Path, *words: str, program: str = "forecast", **extra: str) -> subprocess.Popen[str]:
-    """A command in a process group of its own, as a terminal starts it."""
+    """A command in a process group of its own, as a terminal starts it.
+
+    Ctrl-C reaches it even where the tests themselves run in the background, which hands "ignore SIGINT" down.
+    """
     return subprocess.Popen(
         [sys.executable, "-m", program, *words], cwd=root, env=small_project.environment(**extra),
         start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
+from forecast.cli.repro import refuse_if_busy
+from forecast.errors import BusyError
 from tests import small_project
 from tests.faults.processes import dvc, eventually, left_behind, processes_of, started
 
@@ -171,6 +176,22 @@ def test_a_killed_run_leaves_no_worker_and_the_next_one_goes_on(project: Path) -
         behave(project, name, "")
     assert "already running" not in small_project.command(project, "run").stderr
     assert (project / "reports/report.html").read_text() == "tide 1\nwave 1\n"
+
+
+def test_a_lock_of_dvc_whose_process_is_a_zombie_or_another_one_holds_nothing(project: Path) -> None:
+    rwlock = project / ".dvc" / "tmp" / "rwlock"
+    rwlock.parent.mkdir(parents=True, exist_ok=True)
+    zombie = subprocess.Popen(["true"])  # never waited for, as under an init that does not reap
+    assert eventually(lambda: psutil.Process(zombie.pid).status() == psutil.STATUS_ZOMBIE)
+    for pid, age in ((zombie.pid, 0), (os.getpid(), 86_400)):
+        rwlock.write_text(json.dumps({"write": {str(project / "reports"): {"pid": pid, "cmd": "dvc repro"}}}))
+        os.utime(rwlock, (time.time() - age,) * 2)
+        refuse_if_busy(project)
+        assert not rwlock.exists()
+    rwlock.write_text(json.dumps({"write": {str(project / "reports"): {"pid": os.getpid(), "cmd": "dvc repro"}}}))
+    with pytest.raises(BusyError, match=f"PID {os.getpid()}"):
+        refuse_if_busy(project)
+    zombie.wait()
 
 
 def test_a_second_run_exits_75_and_names_the_first(project: Path) -> None:
