@@ -54,18 +54,21 @@ def _data(name: str, dataset: Any, root: Path) -> Any:
 
 
 def configs(root: Path) -> dict[str, Callable[[], Any]]:
-    """File name → what reads it, for every file below configs/ that a run reads."""
+    """File name → what reads it, for every file below configs/; those only operations read may be absent."""
     from forecast.config.datasets import load_datasets
     from forecast.config.evaluation import load_evaluation
     from forecast.config.models import load_models
+    from forecast.config.schedule import load_schedule
     from forecast.config.tuning import load_tuning
 
     folder = root / "configs"
+    optional = {"schedule.yaml": lambda: load_schedule(folder)}
     return {
         "datasets.yaml": lambda: load_datasets(folder),
         "models.yaml": lambda: load_specs(load_models(folder), folder),
         "tuning.yaml": lambda: load_tuning(folder),
         "evaluation.yaml": lambda: load_evaluation(folder),
+        **{name: read for name, read in optional.items() if (folder / name).exists()},
     }
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import typer
 
 from forecast.bootstrap import RUN_LOCK
-from forecast.cli import repro
 from forecast.cli.check import checked
 from forecast.cli.shown import ROOT, require_project
 from forecast.files import locked, remove_leftovers
+from forecast.operations import repro
 from forecast.processes import stop_on_signals
 from forecast.progress import duration
 from forecast.stage import INTERRUPTED, JOBS_VARIABLE, default_jobs

@@ -1,4 +1,4 @@
-"""DVC as a child of `forecast run`: started, watched, stopped; and the narrowed run that goes past it."""
+"""DVC as a child of ours: started, watched, stopped; and the narrowed run that goes past it."""
 
 from __future__ import annotations
 

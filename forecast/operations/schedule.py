@@ -1,0 +1,207 @@
+"""`forecast schedule run`: one process that starts commands at their times, each in a process of its own.
+
+APScheduler keeps the times and the threads; when a job runs is `firing`'s. What survives this process lies below
+`.forecast/schedule/`:
+
+    heartbeat.json      written every few seconds: pid, time, what runs, what comes next
+    <job>.json          the last run: started, ended, exit code; it decides after a restart what was missed
+    <job>.log           what the last runs printed, cut to the newest `LOG_BYTES`
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
+
+from forecast import files
+from forecast.config.schedule import Job, Schedule
+from forecast.operations import firing
+
+HEARTBEAT_SECONDS = 10.0
+LOG_BYTES = 1_000_000
+TIMED_OUT = 124
+STOPPED = 143
+LATE_SECONDS = 12 * 3600
+"""A machine that slept runs a job late, once, but not after this: the next time is near then."""
+
+
+@dataclass
+class Scheduler:
+    """The jobs of one project. `say` gets one line per event; `environment` is that of the commands."""
+
+    root: Path
+    schedule: Schedule
+    environment: Mapping[str, str]
+    say: Callable[[str], None]
+    heartbeat_seconds: float = HEARTBEAT_SECONDS
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ending: threading.Event = field(default_factory=threading.Event)
+    _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Until `ending` is set; `BusyError` while another scheduler of this project runs."""
+        with files.locked(self.root / ".forecast" / "locks" / "schedule.lock", what="`forecast schedule run`"):
+            pool = ThreadPoolExecutor(max_workers=2 * len(self.schedule.jobs))
+            scheduler = BackgroundScheduler(timezone=UTC, executors={"default": pool})
+            for name, job in self.schedule.jobs.items():
+                self._add(scheduler, name, job)
+            scheduler.start()
+            try:
+                self._beat()
+                while not self.ending.wait(self.heartbeat_seconds):
+                    self._beat()
+            finally:
+                self.ending.set()
+                scheduler.shutdown(wait=True)
+                self._beat()
+
+    def tick(self, name: str) -> int:
+        """Run one job to its end or its timeout; the exit code, also kept in `<job>.json`."""
+        job = self.schedule.jobs[name]
+        started = self.clock()
+        self._keep(name, {"started": started.isoformat(), "ended": None, "code": None})
+        code = self._to_the_end(name, job)
+        ended = self.clock()
+        self._keep(name, {"started": started.isoformat(), "ended": ended.isoformat(), "code": code})
+        self.say(f"{name}: `forecast {' '.join(job.run)}` ended with {code} ({_meaning(code)})")
+        return code
+
+    def _add(self, scheduler: BackgroundScheduler, name: str, job: Job) -> None:
+        common: dict[str, Any] = {"coalesce": True, "max_instances": 1, "misfire_grace_time": LATE_SECONDS}
+        due = firing.missed(name, job, last_started(self.root, name), self.clock())
+        if due is not None:
+            self.say(f"{name}: missed {due:%Y-%m-%d %H:%M} UTC; running once now")
+        trigger = Times(name, job, at_once=due is not None)
+        scheduler.add_job(self._tick_alone, trigger, args=(name,), id=name, **common)
+
+    def _tick_alone(self, name: str) -> None:
+        if self.ending.is_set():
+            return
+        self._beat()
+        self.tick(name)
+        self._beat()
+
+    def _to_the_end(self, name: str, job: Job) -> int:
+        log = place(self.root) / f"{name}.log"
+        _cut(log)
+        command = [sys.executable, "-m", "forecast", *job.run]
+        with log.open("ab") as output:
+            output.write(f"\n== {self.clock():%Y-%m-%d %H:%M:%S} UTC forecast {' '.join(job.run)}\n".encode())
+            output.flush()
+            process = subprocess.Popen(
+                command, cwd=self.root, env=dict(self.environment), stdin=subprocess.DEVNULL, stdout=output,
+                stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+            self._running[name] = process
+            try:
+                return self._wait(process, 60 * job.timeout_minutes)
+            finally:
+                del self._running[name]
+
+    def _wait(self, process: subprocess.Popen[bytes], seconds: float) -> int:
+        """The exit code; 124 after the timeout, 143 when the scheduler is told to end: both end what it started."""
+        until = time.monotonic() + seconds  # the wall clock may be set while a job runs
+        while not self.ending.is_set() and time.monotonic() < until:
+            try:
+                return process.wait(timeout=min(0.5, max(0.0, until - time.monotonic())))
+            except subprocess.TimeoutExpired:
+                continue
+        _end(process)
+        return STOPPED if self.ending.is_set() else TIMED_OUT
+
+    def _keep(self, name: str, content: dict[str, Any]) -> None:
+        files.write_json(place(self.root) / f"{name}.json", content)
+
+    def _beat(self) -> None:
+        now = self.clock()
+        content = {
+            "pid": os.getpid(),
+            "at": now.isoformat(),
+            "state": "ended" if self.ending.is_set() else "running",
+            "running": sorted(self._running),
+            "next": {name: moment.isoformat() for name, moment in next_runs(self.schedule, now).items()},
+        }
+        try:
+            files.write_json(place(self.root) / "heartbeat.json", content)
+        except Exception as error:  # noqa: BLE001  (a full disk for a while must not end the scheduler)
+            self.say(f"heartbeat could not be written: {error}")
+
+
+class Times(BaseTrigger):
+    """`firing.next_run` in APScheduler's form. `at_once`: the first run is now, to make up for a missed one."""
+
+    def __init__(self, name: str, job: Job, *, at_once: bool) -> None:
+        self.name, self.job, self.at_once = name, job, at_once
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        if previous_fire_time is None and self.at_once:
+            return now
+        # From the run before, not from now: so that APScheduler sees what was slept through and runs it once.
+        return firing.next_run(self.name, self.job, min(previous_fire_time or now, now))
+
+
+def next_runs(schedule: Schedule, now: datetime) -> dict[str, datetime]:
+    """Job → its next moment in UTC."""
+    return {name: firing.next_run(name, job, now) for name, job in schedule.jobs.items()}
+
+
+def place(root: Path) -> Path:
+    folder = root / ".forecast" / "schedule"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def last_run(root: Path, name: str) -> dict[str, Any]:
+    """`started`, `ended`, `code` of the last run of a job; empty when it never ran."""
+    try:
+        found: dict[str, Any] = files.read_json(root / ".forecast" / "schedule" / f"{name}.json")
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def last_started(root: Path, name: str) -> datetime | None:
+    text = last_run(root, name).get("started")
+    return datetime.fromisoformat(text) if text else None
+
+
+def _end(process: subprocess.Popen[bytes], grace: float = 10.0) -> None:
+    """SIGTERM to the command, which unwinds; what is left of it and its descendants after `grace` is killed."""
+    try:
+        family = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    process.terminate()
+    try:
+        process.wait(timeout=grace)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for child in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+
+
+def _cut(log: Path) -> None:
+    """Keeps the newest part of a log that has grown too long."""
+    if log.exists() and log.stat().st_size > LOG_BYTES:
+        files.write_bytes(log, log.read_bytes()[-LOG_BYTES // 2 :])
+
+
+def _meaning(code: int) -> str:
+    known = {0: "done", 2: "wrong input", 3: "data", 4: "not promoted", 75: "busy: skipped", TIMED_OUT: "timeout"}
+    return known.get(code, "stopped" if code == STOPPED else "failed")

@@ -1,0 +1,179 @@
+"""The schedule: when a job runs, what is made up for, and how one scheduler starts, skips, times out and ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from forecast.config.reading import validated
+from forecast.config.schedule import Job, Schedule, load_schedule
+from forecast.errors import BusyError, InputError
+from forecast.operations import firing
+from forecast.operations.schedule import STOPPED, TIMED_OUT, Scheduler, Times, last_run
+from tests import small_project
+
+CONFIGS = small_project.ROOT / "configs"
+
+
+def job(**keys: object) -> Job:
+    return validated(Job, {"run": "status", "at": "05:30", **keys}, where="job")
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def runs(of: Job, first: str, count: int) -> list[str]:
+    found, at = [], moment(first)
+    for _ in range(count):
+        at = firing.next_run("job", of, at)
+        found.append(at.strftime("%m-%d %H:%M"))
+    return found
+
+
+def test_a_job_runs_on_its_days_at_its_local_time() -> None:
+    assert runs(job(days=["mon", "fri"], time_zone="America/New_York"), "2026-01-01T12:00", 3) == [
+        "01-02 10:30", "01-05 10:30", "01-09 10:30",
+    ]  # fmt: skip
+
+
+def test_a_local_time_that_comes_twice_runs_once_and_one_that_never_comes_runs_after_the_gap() -> None:
+    dublin = job(at="01:30", time_zone="Europe/Dublin")
+    assert runs(dublin, "2026-10-24T12:00", 2) == ["10-25 00:30", "10-26 01:30"]
+    assert runs(dublin, "2026-03-28T12:00", 2) == ["03-29 01:30", "03-30 00:30"]
+
+
+def test_jitter_puts_off_by_at_most_what_is_allowed_and_by_the_same_each_time_it_is_asked() -> None:
+    put_off = job(jitter_minutes=10)
+    found = [firing.next_run("a", put_off, moment(f"2026-01-{day:02}T00:00")) for day in range(1, 29)]
+    assert found == [firing.next_run("a", put_off, moment(f"2026-01-{day:02}T00:00")) for day in range(1, 29)]
+    late = [at - at.replace(hour=5, minute=30, second=0) for at in found]
+    assert min(late) >= timedelta(0) and max(late) <= timedelta(minutes=10) and len(set(late)) > 20
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [
+        ("2026-01-05T05:30", None),
+        ("2026-01-04T05:31", "2026-01-05T05:30"),
+        ("2025-12-01T05:30", "2026-01-05T05:30"),
+        ("2026-02-01T05:30", None),
+    ],
+    ids=["ran", "one missed", "a month missed is one run", "clock set back"],
+)
+def test_what_was_missed_is_made_up_for_once(last: str, expected: str | None) -> None:
+    found = firing.missed("a", job(), moment(last), moment("2026-01-05T12:00"))
+    assert found == (moment(expected) if expected else None)
+
+
+def test_times_slept_through_coalesce_into_one_run() -> None:
+    times = Times("a", job(), at_once=False)
+    first = times.get_next_fire_time(None, moment("2026-01-01T00:00"))
+    assert times.get_next_fire_time(first, moment("2026-01-09T12:00")) == moment("2026-01-02T05:30")
+    assert times.get_next_fire_time(moment("2026-01-09T05:30"), moment("2026-01-03T12:00")) == moment(
+        "2026-01-04T05:30"
+    )  # the clock was set back
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"at": 930}, "quotes"),
+        ({"at": "5:30"}, "HH:MM"),
+        ({"days": ["monday"]}, "mon"),
+        ({"time_zone": "Europe/Dubln"}, "Europe/Dublin"),
+        ({"run": "retrian weather"}, "retrain"),
+        ({"every": 5}, "unknown key 'every'"),
+    ],
+)
+def test_a_wrong_job_is_refused_with_what_is_right(keys: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        job(**keys)
+
+
+def test_the_projects_own_schedule_is_right() -> None:
+    assert set(load_schedule(CONFIGS).jobs) == {"weather", "stocks"}
+
+
+def scheduler(root: Path, *, timeout: float = 1.0, **environment: str) -> Scheduler:
+    schedule = validated(
+        Schedule, {"jobs": {"a": {"run": "status", "at": "05:30", "timeout_minutes": timeout}}}, where="schedule"
+    )
+    package = root / "forecast"
+    package.mkdir(exist_ok=True)
+    (package / "__main__.py").write_text(COMMAND)
+    return Scheduler(root, schedule, {**os.environ, "PYTHONPATH": "", **environment}, say=lambda line: None)
+
+
+COMMAND = """\
+import os, signal, sys, time
+print("told", sys.argv[1:], flush=True)
+if os.environ.get("SLOW"):
+    signal.signal(signal.SIGTERM, lambda *_: (print("unwound", flush=True), sys.exit(1)))
+    open("started", "w").close()
+    time.sleep(60)
+sys.exit(int(os.environ.get("CODE", 0)))
+"""
+
+
+def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert true()
+
+
+@pytest.mark.parametrize("code", [0, 4, 75])
+def test_a_tick_keeps_the_exit_code_and_what_was_printed(tmp_path: Path, code: int) -> None:
+    assert scheduler(tmp_path, CODE=str(code)).tick("a") == code
+    kept = last_run(tmp_path, "a")
+    assert kept["code"] == code and kept["started"] <= kept["ended"]
+    assert "told ['status']" in (tmp_path / ".forecast" / "schedule" / "a.log").read_text()
+
+
+def test_a_command_that_takes_too_long_is_ended_and_may_unwind(tmp_path: Path) -> None:
+    assert scheduler(tmp_path, timeout=0.02, SLOW="1").tick("a") == TIMED_OUT
+    assert "unwound" in (tmp_path / ".forecast" / "schedule" / "a.log").read_text()
+
+
+def test_a_missed_run_is_started_at_once_and_the_end_of_the_scheduler_ends_it(tmp_path: Path) -> None:
+    own = scheduler(tmp_path, SLOW="1")
+    own.heartbeat_seconds = 0.05
+    own._keep("a", {"started": "2026-01-01T00:00:00+00:00"})
+    thread = threading.Thread(target=own.run)
+    thread.start()
+    until((tmp_path / "started").exists)
+    beat = tmp_path / ".forecast" / "schedule" / "heartbeat.json"
+    until(lambda: beat.exists() and json.loads(beat.read_text())["running"] == ["a"])
+    with pytest.raises(BusyError):
+        scheduler(tmp_path).run()
+    own.ending.set()
+    thread.join(timeout=20)
+    assert not thread.is_alive()
+    assert last_run(tmp_path, "a")["code"] == STOPPED
+    assert json.loads(beat.read_text())["state"] == "ended"
+
+
+def test_the_command_ends_cleanly_on_sigterm(tmp_path: Path) -> None:
+    small_project.write(tmp_path)
+    small_project.write_yaml(
+        tmp_path / "configs" / "schedule.yaml", {"jobs": {"a": {"run": "status", "at": ["05:30"]}}}
+    )
+    words = small_project.arguments("schedule", "run")
+    env = small_project.environment()
+    with subprocess.Popen(words, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "a: next at" in process.stderr.readline()
+        until((tmp_path / ".forecast" / "schedule" / "heartbeat.json").exists)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0 and "ended" in process.stderr.read()
+    assert not (tmp_path / ".forecast" / "locks" / "schedule.pid").exists()
