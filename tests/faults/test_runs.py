@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from forecast.cli.repro import refuse_if_busy
+from forecast.operations.repro import refuse_if_busy
 from forecast.errors import BusyError
 from tests import small_project
 from tests.faults.processes import dvc, eventually, left_behind, processes_of, started

@@ -1,0 +1,211 @@
+"""The gate: may the challenger take the champion's place? Pure statistics on losses; nothing of files or clocks.
+
+A gate that is asked every day is asked 250 times a year, and a test at 5 % then says "better" by luck in every fifth
+year of two equal recipes or more. So evidence is gathered instead of asked for anew: the loss difference of every
+origin enters one growing series once, and the series is held against a boundary that holds at all times together
+(a confidence sequence). docs/decisions/0020-a-gate-asked-every-day.md has the alternatives and the simulation.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+from forecast.comparison import equivalence
+from forecast.comparison.dm import MINIMUM, relative
+from forecast.comparison.equivalence import MARGIN
+from forecast.comparison.longrun import dependence, mean_error
+
+Array = NDArray[np.float64]
+Word = Literal["better", "equivalent", "first", "kept"]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """`horizon` and `season` in time steps; origins are `stride` steps apart."""
+
+    horizon: int
+    season: int
+    stride: int = 1
+
+
+@dataclass(frozen=True)
+class Rules:
+    """alpha: chance of any "better" without a reason, over all looks; margin: of "equivalent", relative loss."""
+
+    alpha: float = 0.05
+    margin: float = MARGIN
+    least_fresh: int = 60
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """Mean loss over horizon and series at each fresh origin (n,), time order: the champion's recipe, the challenger,
+    repeating the last value. `champion` is None while there is none."""
+
+    challenger: Array
+    naive: Array
+    champion: Array | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Losses of one (champion, recipe) pair over every origin counted so far (m,), each once, the fresh ones included.
+
+    `test`: which pair this is among those begun within a year, from 1; `first`: origins at the first look.
+    """
+
+    champion: Array
+    challenger: Array
+    test: int
+    first: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`word`: better, equivalent and first promote; kept does not. `numbers`: everything it was decided on."""
+
+    word: Word
+    reason: str
+    numbers: dict[str, Any]
+
+    @property
+    def promotes(self) -> bool:
+        return self.word != "kept"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def decide(fresh: Fresh, evidence: Evidence | None, steps: Steps, rules: Rules, *, ageing: str = "") -> Verdict:
+    """The verdict. `ageing`: why the champion is stale or drifting, empty while it is neither.
+
+    Promotes when the challenger is better (`always_valid`), or equivalent to an ageing champion; in both cases only
+    with a lower loss than naive on the fresh origins. Without a champion, skill not below naive's is enough.
+    """
+    numbers: dict[str, Any] = {"n_fresh": len(fresh.challenger), "least_fresh": rules.least_fresh, "ageing": ageing}
+    if not np.isfinite(fresh.challenger).all():
+        bad = int((~np.isfinite(fresh.challenger)).sum())
+        return Verdict("kept", f"the challenger's loss is not finite at {bad} of {len(fresh.challenger)} origins", numbers)
+    if len(fresh.challenger) < rules.least_fresh:
+        return Verdict("kept", _too_few(len(fresh.challenger), rules.least_fresh), numbers)
+    numbers |= _means(fresh)
+    skill = numbers["challenger_skill"]
+    if fresh.champion is None or evidence is None:
+        if skill >= 0:
+            return Verdict("first", f"there is no champion; skill against naive {_percent(skill)}", numbers)
+        return Verdict("kept", f"worse than naive ({_percent(skill)} skill); there is no champion yet", numbers)
+    sequence = always_valid(evidence, steps, alpha=level(rules.alpha, evidence.test))
+    numbers |= {"evidence": asdict(sequence), "test": evidence.test}
+    same = equivalence(fresh.challenger, fresh.champion, margin=rules.margin, **asdict(steps))
+    numbers["equivalence"] = {"word": same.word, "upper": _number(same.upper), "note": same.note}
+    return _judged(sequence, same.word, skill, numbers, ageing)
+
+
+def _judged(sequence: Sequence, same: str, skill: float, numbers: dict[str, Any], ageing: str) -> Verdict:
+    ahead = numbers["relative_difference"] < 0
+    if sequence.better and ahead and skill > 0:
+        return Verdict("better", f"better than the champion: {_shown(sequence)}", numbers)
+    if ageing and same == "equivalent" and skill > 0:
+        return Verdict("equivalent", f"no worse than the champion, which is {ageing}", numbers)
+    if (sequence.better or (ageing and same == "equivalent")) and not skill > 0:
+        return Verdict("kept", f"no better than repeating the last value ({_percent(skill)} skill)", numbers)
+    reason = f"not shown to be better: {_shown(sequence)}"
+    if ageing:
+        reason += f"; nor to be no worse (the champion is {ageing})"
+    return Verdict("kept", reason, numbers)
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Where the evidence stands: `z` (above zero: the challenger's loss is lower) against the `boundary` of `alpha`."""
+
+    z: float
+    boundary: float
+    n: int
+    mean_difference: float
+    alpha: float
+    note: str = ""
+
+    @property
+    def better(self) -> bool:
+        return self.z >= self.boundary
+
+
+def always_valid(evidence: Evidence, steps: Steps, *, alpha: float) -> Sequence:
+    """Is the mean of champion - challenger above zero, whenever and however often this is asked?
+
+    z is the normal quantile of the t ratio with the standard error and degrees of freedom of `longrun`; the boundary
+    is the one-sided normal mixture (Robbins 1970; Howard, Ramdas, McAuliffe & Sekhon 2021, eq. 14), used with an
+    estimated variance as an asymptotic confidence sequence (Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas 2024).
+    Identical losses are z = 0.
+    """
+    difference = evidence.champion - evidence.challenger
+    n = len(difference)
+    mean = float(difference.mean()) if n else math.nan
+    limit = boundary(n / max(evidence.first, 1), alpha)
+    if n < MINIMUM:
+        return Sequence(0.0, limit, n, mean, alpha, f"{n} origins; {MINIMUM} are needed")
+    if not np.any(difference):
+        return Sequence(0.0, limit, n, mean, alpha, "identical losses")
+    error = mean_error(difference, dependence(n, **asdict(steps)))
+    if error.value == 0.0:  # ahead by one amount everywhere: only a sign, and no variance to judge it by
+        return Sequence(0.0, limit, n, mean, alpha, "no variance")
+    return Sequence(normal_score(mean / error.value, error.dof), limit, n, mean, alpha)
+
+
+def boundary(information: float, alpha: float) -> float:
+    """What |z| must reach: sqrt((1 + 1/v) (ln(1 + v) + 2 ln(1 / 2 alpha))), v = n over n at the first look."""
+    v = max(information, 1e-9)
+    return math.sqrt((1 + 1 / v) * (math.log1p(v) + 2 * math.log(1 / (2 * alpha))))
+
+
+def level(alpha: float, test: int) -> float:
+    """alpha's share of the `test`-th pair (from 1): 6 / (pi k)^2, which sum to alpha over all k."""
+    return alpha * 6 / (math.pi * test) ** 2
+
+
+def normal_score(t: float, dof: float) -> float:
+    """The standard normal quantile at the probability that a t ratio with `dof` has at `t`; tails stay finite."""
+    tail = max(float(special.stdtr(dof, -abs(t))), 1e-300)
+    return math.copysign(-float(special.ndtri(tail)), t)
+
+
+def arrays(*losses: ArrayLike) -> list[Array]:
+    return [np.asarray(loss, dtype=float) for loss in losses]
+
+
+def _means(fresh: Fresh) -> dict[str, Any]:
+    naive, challenger = float(fresh.naive.mean()), float(fresh.challenger.mean())
+    found = {
+        "naive_loss": naive,
+        "challenger_loss": challenger,
+        "challenger_skill": 1 - challenger / naive if naive > 0 else 0.0,
+    }
+    if fresh.champion is not None:
+        found["champion_loss"] = float(fresh.champion.mean())
+        found["champion_skill"] = 1 - found["champion_loss"] / naive if naive > 0 else 0.0
+        found["relative_difference"] = _number(relative(fresh.challenger, fresh.champion)) or 0.0
+    return found
+
+
+def _too_few(found: int, wanted: int) -> str:
+    return f"not enough fresh origins ({found}; {wanted} are needed)"
+
+
+def _shown(sequence: Sequence) -> str:
+    note = f" ({sequence.note})" if sequence.note else ""
+    return f"z = {sequence.z:.2f} over {sequence.n} origins, {sequence.boundary:.2f} needed{note}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:+.1f} %"
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
