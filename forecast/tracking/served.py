@@ -1,19 +1,22 @@
 """The model as MLflow runs it (models from code): a copy of this file lies beside each logged model.
 
-Input: the long frame (`unique_id, ds` in UTC, the dataset's columns) with at least `lookback` rows per series.
-Output: `unique_id, cutoff, step, ds` and one column per target, in raw units. NumPy only, no TensorFlow.
-It needs an environment in which this project is installed.
+Input: the long frame (`unique_id, ds` in UTC, the dataset's prepared columns), at least `lookback` rows per series.
+Parameters: `horizon` (0: as trained) and `levels` (percent, such as [80, 95]; empty: no intervals).
+Output: `unique_id, output, cutoff, step, ds, y_hat` and `lo_80, hi_80` per level, in raw units. NumPy only, no
+TensorFlow. It needs an environment in which this project is installed. Whatever is wrong with a request is one
+sentence and status 400.
 """
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pandas as pd
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel
 
 
@@ -21,37 +24,21 @@ class ServedForecaster(PythonModel):
     """Forecasts the steps that follow the last row of every series."""
 
     def load_context(self, context: Any) -> None:
-        from forecast.forecaster import Forecaster
+        from forecast.serving import Service
 
-        self.forecaster = Forecaster.load(Path(context.artifacts["forecaster"]))
+        self.service = Service.load(Path(context.artifacts["forecaster"]))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         from forecast.errors import ForecastError
 
         try:
-            return self._forecast(model_input)
+            return self.service.answer(model_input, **(params or {}))
         except ForecastError as error:  # any other exception would reach the caller as a stack trace
             raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from None
-
-    def _forecast(self, frame: pd.DataFrame) -> pd.DataFrame:
-        from forecast import calendars
-        from forecast.panel import from_frame
-        from forecast.schema import check_frame
-
-        dataset = self.forecaster.dataset
-        columns = [column.column for column in dataset.columns]
-        checked = check_frame(frame, columns, where="model input")
-        panel = from_frame(checked, self.forecaster.dataset_name, dataset)
-        values = self.forecaster.predict_latest(panel)
-        steps = range(1, dataset.horizon + 1)
-        parts = []
-        for series in panel.series:
-            cutoff = series.ds[-1]
-            ds = calendars.following(dataset.calendar, cutoff, dataset.horizon)
-            keys = pd.DataFrame({"unique_id": series.unique_id, "cutoff": cutoff, "step": steps, "ds": ds})
-            targets = [column.column for column in dataset.target]
-            parts.append(keys.join(pd.DataFrame(values[series.unique_id], columns=targets)))
-        return pd.concat(parts, ignore_index=True)
+        except Exception:
+            logging.getLogger(__name__).exception("The forecast failed")
+            message = "The forecast failed; the server's log says why."
+            raise MlflowException(message, error_code=INTERNAL_ERROR) from None
 
 
 mlflow.models.set_model(ServedForecaster())

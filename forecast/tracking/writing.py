@@ -133,7 +133,7 @@ class Writer:
         """The forecaster of the first seed, loadable as `models:/<id>` and registrable in the UI."""
         from mlflow.entities import LoggedModelOutput
 
-        _save_model(saved, folder)
+        save_model(saved, folder)
         name = record.name.replace(" (architecture alone)", "-architecture")
         model = self.client.create_logged_model(self.experiment_id, name=name, source_run_id=run_id)
         self.client.log_model_artifacts(model.model_id, str(folder))
@@ -141,9 +141,14 @@ class Writer:
         self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
 
 
-def _save_model(saved: Path, folder: Path) -> None:
+def save_model(saved: Path, folder: Path) -> None:
+    """An MLflow model in `folder` around a saved forecaster or ensemble; see `forecast.tracking.served`."""
     import mlflow.pyfunc
+    from mlflow.models import ModelSignature
+    from mlflow.types import DataType, ParamSchema, ParamSpec
 
+    # Of the input nothing is declared: MLflow would answer a wrong one with the whole table instead of a sentence.
+    specs = [ParamSpec("horizon", DataType.long, 0), ParamSpec("levels", DataType.double, [], shape=(-1,))]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # advice about type hints and signatures
         mlflow.pyfunc.save_model(
@@ -151,6 +156,7 @@ def _save_model(saved: Path, folder: Path) -> None:
             python_model=str(SERVED),
             artifacts={"forecaster": str(saved)},
             pip_requirements=list(_requirements()),
+            signature=ModelSignature(params=ParamSchema(specs)),
         )
 
 

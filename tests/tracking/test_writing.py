@@ -124,8 +124,8 @@ def test_the_logged_model_forecasts_without_tensorflow_and_refuses_bad_input_in_
     command = [sys.executable, "-c", PREDICT, seen.model.artifact_location]
     said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     forecast, refused, tensorflow = json.loads(said.stdout.splitlines()[-1])
-    assert forecast["temperature"] == ["5.0", "5.0", "5.0"] and forecast["step"] == ["1", "2", "3"]
-    assert forecast["ds"][0] == "2025-01-01 05:00:00"
+    assert forecast["y_hat"] == ["5.0", "5.0", "5.0"] and forecast["step"] == ["1", "2", "3"]
+    assert forecast["ds"][0] == "2025-01-01T05:00:00"
     assert refused[0] == "INVALID_PARAMETER_VALUE" and "temperature" in refused[1]
     assert not tensorflow
 

@@ -1,0 +1,186 @@
+"""The local champion store: what `forecast predict` reads, without MLflow and without TensorFlow.
+
+    .forecast/champions/<dataset>/aliases.json          {"champion": 3, "previous": 2, "challenger": 4}
+    .forecast/champions/<dataset>/<version>/            the ensemble, every file with its digest, and in
+                                                        champion.json what is known about it (`Meta`)
+
+The MLflow registry is the record; this store is a copy that survives without it. A version's folder appears whole
+and never changes; `aliases.json` is the only thing that moves, in one rename.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from forecast import files
+from forecast.ensemble import MANIFEST, Ensemble
+from forecast.errors import DataError, ForecastError, InputError
+
+SCHEMA = 1
+META = "champion.json"
+ALIASES = ("champion", "previous", "challenger")
+KEPT = 3
+"""Newest versions that stay on disk besides those an alias names."""
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What is known about one version. Times are UTC in ISO 8601.
+
+    training_cutoff: the last train row; last_target_used: the last actual that fit, early stopping, tuning or
+    calibration saw; metrics: the test scores of the ensemble as in the leaderboard; expected: per series the test
+    MAE by step (H,), in its unit, and `naive` the same of the last value: what live errors are held against;
+    refit_of: the version whose recipe was fitted again on all data, unscored.
+    """
+
+    dataset: str
+    candidate: str
+    model: str
+    training_cutoff: str
+    last_target_used: str
+    as_of: str
+    data_sha256: str
+    config_hash: str
+    git_revision: str
+    created_at: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    expected: Mapping[str, list[float | None]] = field(default_factory=dict)
+    naive: Mapping[str, list[float | None]] = field(default_factory=dict)
+    refit_of: int | None = None
+
+    def tags(self) -> dict[str, str]:
+        """For the registry: everything that is one value."""
+        plain = {k: v for k, v in asdict(self).items() if not isinstance(v, dict) and v is not None}
+        scores = {f"test_{name}": f"{value:.6g}" for name, value in self.metrics.items()}
+        return {name: str(value) for name, value in {**plain, **scores}.items()}
+
+
+@dataclass(frozen=True)
+class Champion:
+    """A loaded version. `notice`: a sentence when it is not the one that was wanted, else empty."""
+
+    version: int
+    ensemble: Ensemble
+    meta: Meta
+    notice: str = ""
+
+
+def load(root: Path, dataset: str) -> Champion:
+    """The champion; when its files are damaged, the previous one with a notice that says so.
+
+    `InputError` when the dataset has none, or when every copy is of another schema; `DataError` when none is intact.
+    """
+    named = aliases(root, dataset)
+    if "champion" not in named:
+        raise InputError(
+            f"Dataset {dataset!r} has no champion yet. Run `make run`, then `forecast promote {dataset}`."
+        )
+    try:
+        return load_version(root, dataset, named["champion"])
+    except ForecastError as error:
+        previous = named.get("previous")
+        if previous is None or previous == named["champion"]:
+            raise type(error)(f"{error} There is no previous version. {_repair(dataset)}") from None
+        try:
+            found = load_version(root, dataset, previous)
+        except ForecastError as second:
+            raise type(error)(f"{error} The previous version fails as well: {second} {_repair(dataset)}") from None
+        notice = f"Version {named['champion']} cannot be used: {error} Forecasting with version {previous} instead."
+        return Champion(found.version, found.ensemble, found.meta, f"{notice} {_repair(dataset)}")
+
+
+def load_version(root: Path, dataset: str, version: int) -> Champion:
+    """One stored version, every file checked against its digest."""
+    folder = folder_of(root, dataset, version)
+    content = _described(folder)
+    ensemble = Ensemble.load(folder)
+    if files.sha256(folder / MANIFEST) != content["model_sha256"]:
+        raise DataError(f"{folder / MANIFEST}: not the file that was saved (its sha256 differs).")
+    return Champion(version, ensemble, meta_of(content))
+
+
+def read_meta(root: Path, dataset: str, version: int) -> Meta:
+    """What is known about a stored version, without loading its model."""
+    return meta_of(_described(folder_of(root, dataset, version)))
+
+
+def store(root: Path, dataset: str, version: int, ensemble: Ensemble, meta: Meta) -> Path:
+    """Write one version whole; an intact equal one is left as it is. No alias moves."""
+    folder = folder_of(root, dataset, version)
+    with files.atomic_directory(folder) as temporary:
+        write(temporary, ensemble, meta)
+    return folder
+
+
+def write(folder: Path, ensemble: Ensemble, meta: Meta) -> None:
+    """The ensemble and champion.json; this is also what the registry's artifact holds."""
+    ensemble.save(folder)
+    content = {"schema": SCHEMA, "meta": asdict(meta), "model_sha256": files.sha256(folder / MANIFEST)}
+    files.write_json(folder / META, {**content, "digest": files.sha256_of(content)})
+
+
+def aliases(root: Path, dataset: str) -> dict[str, int]:
+    """Alias → version as this machine knows it; empty before the first registration."""
+    path = folder_of(root, dataset) / "aliases.json"
+    if not path.exists():
+        return {}
+    try:
+        return {str(name): int(version) for name, version in files.read_json(path).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path}: cannot be read ({' '.join(str(error).split())}). "
+            "`forecast doctor --repair` takes it from the registry."
+        ) from None
+
+
+def write_aliases(root: Path, dataset: str, named: Mapping[str, int]) -> None:
+    """The one step that changes which version forecasts; atomic."""
+    files.write_json(folder_of(root, dataset) / "aliases.json", dict(named))
+
+
+def versions(root: Path, dataset: str) -> list[int]:
+    """The stored versions, oldest first."""
+    return sorted(int(path.parent.name) for path in folder_of(root, dataset).glob(f"[0-9]*/{META}"))
+
+
+def prune(root: Path, dataset: str) -> list[int]:
+    """Remove stored versions that no alias names, except the newest `KEPT`; the registry keeps them all."""
+    named = set(aliases(root, dataset).values())
+    gone = [version for version in versions(root, dataset)[:-KEPT] if version not in named]
+    for version in gone:
+        shutil.rmtree(folder_of(root, dataset, version))
+    return gone
+
+
+def folder_of(root: Path, dataset: str, version: int | None = None) -> Path:
+    folder = root / ".forecast" / "champions" / dataset
+    return folder if version is None else folder / str(version)
+
+
+def meta_of(content: Mapping[str, Any]) -> Meta:
+    return Meta(**content["meta"])
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    path = folder / META
+    try:
+        content: dict[str, Any] = files.read_json(path)
+        schema = content.get("schema")
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from None
+    if schema != SCHEMA:
+        raise InputError(f"{path}: saved with schema {schema!r}, this version reads {SCHEMA}. Train it again.")
+    digest = content.pop("digest", None)
+    if digest != files.sha256_of(content):
+        raise DataError(f"{path}: not the file that was saved (its digest differs).")
+    return content
+
+
+def _repair(dataset: str) -> str:
+    return (
+        f"`forecast doctor --repair` takes it from the registry again; `forecast promote {dataset}` makes a new one."
+    )

@@ -1,0 +1,192 @@
+"""Versions and aliases of a dataset's champion: the MLflow registry and the local store, moved together.
+
+    version = register(root, dataset, trained_dir, meta)    a new version, alias `challenger`
+    promote(root, dataset, version)                         it becomes `champion`, the old one `previous`
+    aliases(root, dataset)                                  {"champion": 3, "previous": 2}
+    champion.load(root, dataset)                            the champion's ensemble and meta, without MLflow
+
+Every step can be repeated, and a kill between any two leaves a champion that can be loaded: the registry's aliases
+move first, the local ones last, and until then the local champion is the old one. `repaired` makes the two agree.
+`tracking_uri` is the value of MLFLOW_TRACKING_URI; empty: the project's own database.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from forecast import files
+from forecast.ensemble import Ensemble
+from forecast.errors import DataError, InputError
+from forecast.operations import champion, history
+from forecast.operations.champion import Meta
+from forecast.operations.chosen import ensemble_of
+from forecast.tracking import place, registry
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PATIENCE = 120.0
+"""Seconds to wait for another process that moves aliases of the same dataset."""
+
+
+def register(
+    root: Path,
+    dataset: str,
+    trained_dir: Path,
+    meta: Meta,
+    *,
+    tracking_uri: str = "",
+    sample: pd.DataFrame | None = None,
+) -> int:
+    """Make the candidate in `trained_dir` (data/trained/<dataset>/<candidate>) a version; returns its number.
+
+    sample: a history (`unique_id, ds, columns`) on which the logged copy is tried. The version gets the alias
+    `challenger`; the same candidate again is the same version. `ForecastError` when MLflow cannot be written.
+    """
+    ensemble = ensemble_of(trained_dir)
+    with _locked(root, dataset), tempfile.TemporaryDirectory() as folder:
+        model = Path(folder, "champion")
+        champion.write(model, ensemble, meta)
+        where = place(root, tracking_uri)
+        _restore(root, dataset, tracking_uri)
+        version = registry.register(where, dataset, model, registry.digest_of(model), meta.tags(), sample=sample)
+        if version not in champion.versions(root, dataset):
+            champion.store(root, dataset, version, ensemble, meta)
+        named = champion.aliases(root, dataset)
+        if named.get("champion") != version:
+            registry.move_aliases(where, dataset, [("challenger", version)])
+            champion.write_aliases(root, dataset, {**named, "challenger": version})
+    return version
+
+
+def promote(
+    root: Path, dataset: str, version: int, *, now: pd.Timestamp, reason: str = "", tracking_uri: str = ""
+) -> None:
+    """Make `version` the champion and the champion the previous one; nothing happens when it is the champion.
+
+    Order: registry `previous`, registry `champion`, registry `challenger` away, then the local copy, then the line in
+    the history. `InputError` for an unknown version.
+    """
+    _switch(root, dataset, version, event="promoted", now=now, reason=reason, tracking_uri=tracking_uri)
+
+
+def rollback(root: Path, dataset: str, *, now: pd.Timestamp, reason: str = "", tracking_uri: str = "") -> int:
+    """Make the previous version the champion again; returns its number. `InputError` when there is none."""
+    named = aliases(root, dataset, tracking_uri=tracking_uri)
+    previous = named.get("previous")
+    if previous is None or previous == named.get("champion"):
+        raise InputError(
+            f"Dataset {dataset!r} has no previous champion to go back to; its versions: "
+            f"{champion.versions(root, dataset) or 'none'}. `forecast promote {dataset} --version N` takes another."
+        )
+    _switch(root, dataset, previous, event="rolled back", now=now, reason=reason, tracking_uri=tracking_uri)
+    return previous
+
+
+def aliases(root: Path, dataset: str, *, tracking_uri: str = "") -> dict[str, int]:
+    """Alias → version as the registry says."""
+    return dict(registry.read(place(root, tracking_uri), dataset).aliases)
+
+
+def repaired(root: Path, dataset: str, *, tracking_uri: str = "") -> list[str]:
+    """Make registry and local store agree, whichever of them lost something; a sentence for each thing done.
+
+    Versions that the registry lost (its database was deleted) are registered again under their numbers; champion and
+    previous that are damaged or missing here are downloaded; the registry's aliases are taken over.
+    """
+    with _locked(root, dataset):
+        done = _restore(root, dataset, tracking_uri)
+        known = registry.read(place(root, tracking_uri), dataset)
+        for alias in ("champion", "previous"):
+            version = known.aliases.get(alias)
+            if version is not None and not _intact(root, dataset, version):
+                rebuild(root, dataset, version, tracking_uri=tracking_uri)
+                done.append(f"{dataset}: version {version} ({alias}) taken from the registry")
+        if known.aliases and dict(known.aliases) != _readable_aliases(root, dataset):
+            champion.write_aliases(root, dataset, known.aliases)
+            done.append(f"{dataset}: aliases taken from the registry: {dict(known.aliases)}")
+    return done
+
+
+def rebuild(root: Path, dataset: str, version: int, *, tracking_uri: str = "") -> None:
+    """The local copy of one version, made from the registry's artifact and tags."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = registry.download(place(root, tracking_uri), dataset, version, Path(folder))
+        content = files.read_json(found / champion.META)
+        champion.store(root, dataset, version, Ensemble.load(found), champion.meta_of(content))
+
+
+def _switch(
+    root: Path, dataset: str, version: int, *, event: str, now: pd.Timestamp, reason: str, tracking_uri: str
+) -> None:
+    with _locked(root, dataset):
+        _restore(root, dataset, tracking_uri)
+        where = place(root, tracking_uri)
+        known = registry.read(where, dataset)
+        if version not in {v.number for v in known.versions}:
+            numbers = [v.number for v in known.versions]
+            raise InputError(f"Dataset {dataset!r} has no version {version}; registered are {numbers or 'none'}.")
+        if not _intact(root, dataset, version):
+            rebuild(root, dataset, version, tracking_uri=tracking_uri)
+        registry.move_aliases(where, dataset, _moves(known.aliases, version))
+        champion.write_aliases(root, dataset, registry.read(where, dataset).aliases)
+        if known.aliases.get("champion") != version:
+            old = known.aliases.get("champion")
+            history.record(root, dataset, {"event": event, "version": version, "from": old, "reason": reason}, now=now)
+        champion.prune(root, dataset)
+
+
+def _moves(named: Mapping[str, int], version: int) -> list[tuple[str, int | None]]:
+    old = named.get("champion")
+    moves: list[tuple[str, int | None]] = []
+    if old is not None and old != version:
+        moves.append(("previous", old))
+    moves.append(("champion", version))
+    if named.get("challenger") == version:
+        moves.append(("challenger", None))
+    return moves
+
+
+def _restore(root: Path, dataset: str, tracking_uri: str) -> list[str]:
+    """Register again what this machine has and the registry lost; its aliases too when it has none at all."""
+    where = place(root, tracking_uri)
+    known = registry.read(where, dataset)
+    numbers = {version.number for version in known.versions}
+    done = []
+    for version in champion.versions(root, dataset):
+        if version not in numbers and _intact(root, dataset, version):
+            model = champion.folder_of(root, dataset, version)
+            tags = champion.read_meta(root, dataset, version).tags()
+            registry.register(where, dataset, model, registry.digest_of(model), tags, number=version)
+            done.append(f"{dataset}: version {version} registered again")
+    if done and not known.aliases:
+        present = {version.number for version in registry.read(where, dataset).versions}
+        named = {k: v for k, v in _readable_aliases(root, dataset).items() if v in present}
+        registry.move_aliases(where, dataset, list(named.items()))
+    return done
+
+
+def _intact(root: Path, dataset: str, version: int) -> bool:
+    try:
+        champion.load_version(root, dataset, version)
+    except Exception:  # noqa: BLE001  (whatever is wrong with the copy, it is made again)
+        return False
+    return True
+
+
+def _readable_aliases(root: Path, dataset: str) -> dict[str, int]:
+    try:
+        return champion.aliases(root, dataset)
+    except DataError:
+        return {}
+
+
+@contextmanager
+def _locked(root: Path, dataset: str) -> Iterator[None]:
+    path = root / ".forecast" / "locks" / f"champion-{dataset}.lock"
+    with files.locked(path, what=f"Moving the champion of {dataset!r}", timeout=PATIENCE):
+        yield

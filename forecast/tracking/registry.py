@@ -1,0 +1,184 @@
+"""MLflow's model registry: one registered model per dataset, its versions with tags, and the aliases that name them.
+
+A version's artifact is a folder that `forecast.serving` loads. Every call holds the store's lock (`store.opened`), so
+two processes of one machine never make one version twice or move an alias between each other's steps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from forecast import files
+from forecast.errors import DataError, InputError
+from forecast.tracking import store
+from forecast.tracking.place import Place
+from forecast.tracking.writing import save_model
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow import MlflowClient
+
+DIGEST = "model_sha256"
+FILLER = "filler"
+ARTIFACT = "artifacts"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered version; `digest` is the sha256 of its ensemble's manifest."""
+
+    number: int
+    digest: str
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What the registry says of one dataset."""
+
+    versions: tuple[Version, ...]
+    aliases: Mapping[str, int]
+
+
+def register(
+    place: Place,
+    name: str,
+    model: Path,
+    digest: str,
+    tags: Mapping[str, str],
+    *,
+    sample: pd.DataFrame | None = None,
+    number: int | None = None,
+) -> int:
+    """Log `model` (a saved ensemble), try it on `sample`, make it a version of `name` and return its number.
+
+    Idempotent: a version with this digest is taken as it is. `number` asks for that number exactly, which a registry
+    made anew needs; numbers in between are used up. `DataError` when the logged copy forecasts nothing finite.
+    """
+    with _quiet(), store.opened(place) as client:
+        _ensure(client, name)
+        known = _versions(client, name)
+        for version in known:
+            if version.digest == digest and number in (None, version.number):
+                return version.number
+        if number is not None:
+            _use_up(client, name, number)
+        # `model_id=` would look the model up in MLflow's global store, which need not be this one.
+        source = _logged(client, place, name, model, sample)
+        made = client.create_model_version(name, source, tags={**tags, DIGEST: digest})
+        return int(made.version)
+
+
+def read(place: Place, name: str) -> Registered:
+    """Versions, oldest first, and aliases; both empty for a dataset that has none."""
+    with _quiet(), store.opened(place) as client:
+        return Registered(tuple(_versions(client, name)), _aliases(client, name))
+
+
+def move_aliases(place: Place, name: str, moves: Sequence[tuple[str, int | None]]) -> None:
+    """Each alias in turn to its version, None removes it; a kill in between leaves every alias on a real version."""
+    with _quiet(), store.opened(place) as client:
+        known = {version.number for version in _versions(client, name)}
+        for alias, version in moves:
+            if version is not None and version not in known:
+                raise InputError(f"Model {name!r} has no version {version}; it has {sorted(known)}.")
+            if version is None:
+                with contextlib.suppress(_missing()):
+                    client.delete_registered_model_alias(name, alias)
+            else:
+                client.set_registered_model_alias(name, alias, str(version))
+
+
+def tag(place: Place, name: str, version: int, tags: Mapping[str, str]) -> None:
+    """Set tags of one version: what became of it."""
+    with _quiet(), store.opened(place) as client:
+        for key, value in tags.items():
+            client.set_model_version_tag(name, str(version), key, value)
+
+
+def download(place: Place, name: str, version: int, target: Path) -> Path:
+    """The version's ensemble folder, copied below `target`."""
+    import mlflow.artifacts
+
+    with _quiet(), store.opened(place) as client:
+        uri = client.get_model_version_download_uri(name, str(version))
+        found = mlflow.artifacts.download_artifacts(uri, dst_path=str(target), tracking_uri=place.uri)
+    folders = sorted(path.parent for path in Path(found).glob(f"{ARTIFACT}/*/ensemble.json"))
+    if not folders:
+        raise DataError(f"Model {name!r}, version {version}: its artifact has no saved ensemble. Train it again.")
+    return folders[0]
+
+
+def _logged(client: MlflowClient, place: Place, name: str, model: Path, sample: pd.DataFrame | None) -> str:
+    """Where the store keeps the logged copy of `model`."""
+    experiment = store.experiment(client, name, place)
+    with tempfile.TemporaryDirectory() as folder:
+        saved = Path(folder, "model")
+        save_model(model, saved)
+        if sample is not None:
+            _try(saved, sample)
+        made = client.create_logged_model(experiment.experiment_id, name="champion-candidate")
+        client.log_model_artifacts(made.model_id, str(saved))
+        client.finalize_logged_model(made.model_id, "READY")
+        return str(client.get_logged_model(made.model_id).artifact_location)
+
+
+def _try(saved: Path, sample: pd.DataFrame) -> None:
+    """Load the saved model as MLflow will, and forecast once."""
+    import mlflow.pyfunc
+    import numpy as np
+
+    answer = mlflow.pyfunc.load_model(str(saved)).predict(sample)
+    if answer.empty or not np.isfinite(answer["y_hat"].to_numpy()).all():
+        raise DataError("The model was saved, but its copy forecasts nothing finite; it was not registered.")
+
+
+def _ensure(client: MlflowClient, name: str) -> None:
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name, description=f"Champions and challengers of dataset {name}")
+
+
+def _use_up(client: MlflowClient, name: str, number: int) -> None:
+    """Advance the registry's counter to `number`: it never gives a number twice, not even a deleted one's."""
+    while True:
+        made = client.create_model_version(name, "file:///dev/null", tags={FILLER: "true"})
+        client.delete_model_version(name, made.version)
+        if int(made.version) >= number - 1:
+            break
+
+
+def _versions(client: MlflowClient, name: str) -> list[Version]:
+    found = client.search_model_versions(f"name = '{name}'", max_results=10_000)
+    made = [Version(int(v.version), v.tags.get(DIGEST, ""), dict(v.tags)) for v in found]
+    return sorted((v for v in made if FILLER not in v.tags), key=lambda version: version.number)
+
+
+def _aliases(client: MlflowClient, name: str) -> dict[str, int]:
+    models = client.search_registered_models(f"name = '{name}'")
+    return {alias: int(version) for alias, version in models[0].aliases.items()} if models else {}
+
+
+def _missing() -> type[Exception]:
+    from mlflow.exceptions import MlflowException
+
+    return MlflowException
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
+
+
+def digest_of(model: Path) -> str:
+    """What tells two saved ensembles apart."""
+    return files.sha256(model / "ensemble.json")

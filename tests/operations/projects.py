@@ -1,0 +1,41 @@
+"""A project after `dvc repro`: one daily wave, four models without networks, everything made by the real stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from forecast.operations import chosen, registry
+from pipelines import compare, fetch, prepare, train
+from tests import small_project
+
+NAME = "wave"
+NOW = pd.Timestamp("2024-07-19 06:30")
+GRID = ("naive", "seasonal_naive", "ridge", "arx")
+
+
+def write_repro(root: Path) -> Path:
+    """configs/, data/ and every stage's outs below `root`; ridge is the model chosen on validation."""
+    small_project.write(root)
+    entries = {name: {"family": name} for name in GRID}
+    grid = {"grid": "tiny", "grids": {"tiny": list(GRID)}, "models": entries}
+    small_project.write_yaml(root / "configs" / "models.yaml", grid)
+    (root / "requirements.lock").write_text("")
+    for stage in (fetch, prepare):
+        stage.main(NAME, root=str(root))
+    train.main(NAME, root=str(root), state=str(root / ".forecast"), jobs=1)
+    compare.main(NAME, root=str(root))
+    registry.aliases(root, NAME)  # makes the database: seconds, once instead of in every copy
+    return root
+
+
+def register(root: Path, candidate: str) -> int:
+    """One trained candidate as a version of the registry."""
+    folder = root / "data" / "trained" / NAME / candidate
+    meta = chosen.describe(root, NAME, folder, now=NOW, revision="abc")
+    return registry.register(root, NAME, folder, meta)
+
+
+def prepared(root: Path) -> pd.DataFrame:
+    return pd.read_parquet(root / "data" / "prepared" / NAME / "frame.parquet")

@@ -1,0 +1,133 @@
+"""Registering, promoting and rolling back: aliases, local copies, and what a kill or a loss leaves behind."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from forecast.errors import DataError, InputError
+from forecast.operations import champion, chosen, history, registry
+from forecast.panel import from_frame
+from forecast.tracking import place
+from forecast.tracking import registry as mlflow_registry
+from tests.operations import projects
+from tests.operations.projects import NAME, NOW
+
+
+def tried_aliases(root):
+    return registry.aliases(root, NAME), champion.aliases(root, NAME)
+
+
+def test_the_candidate_chosen_on_validation_is_described_with_its_test_scores(repro):
+    folder, meta = chosen.chosen(repro, NAME, now=NOW, revision="abc")
+    assert folder.name == meta.candidate == "ridge" and meta.created_at == "2024-07-19T06:30:00"
+    assert meta.training_cutoff.startswith("2024-04-09") and meta.last_target_used.startswith("2024-06-08")
+    assert 0 < meta.metrics["skill"] < 1 and len(meta.expected["wave"]) == 2
+    assert meta.expected["wave"][0] < meta.naive["wave"][0]
+
+
+def test_without_a_comparison_there_is_nothing_to_register(project):
+    shutil.rmtree(project / "data" / "compared")
+    with pytest.raises(InputError, match="nothing was compared yet"):
+        chosen.chosen(project, NAME, now=NOW, revision="")
+
+
+def test_the_first_promotion_makes_a_champion_and_the_second_keeps_it_as_previous(running):
+    assert tried_aliases(running) == ({"champion": 2, "previous": 1},) * 2
+    assert champion.load(running, NAME).meta.candidate == "arx"
+    assert [e["version"] for e in history.events(running, NAME)] == [1, 2]
+
+
+def test_a_version_carries_what_it_was_made_of_as_tags(running):
+    first = mlflow_registry.read(place(running), NAME).versions[0]
+    assert first.tags["candidate"] == "ridge" and first.tags["git_revision"] == "abc"
+    assert {"as_of", "data_sha256", "config_hash", "training_cutoff", "test_skill"} <= first.tags.keys()
+
+
+def test_a_loaded_champion_forecasts_what_its_training_forecast(running):
+    frame = projects.prepared(running)
+    ensemble = champion.load_version(running, NAME, 1).ensemble
+    panel = from_frame(frame, NAME, ensemble.dataset)
+    from forecast.forecaster import Forecaster
+
+    saved = Forecaster.load(running / "data" / "trained" / NAME / "ridge" / "seed-0")
+    rows = {"wave": np.arange(150, 190)}
+    np.testing.assert_array_equal(ensemble.predict(panel, rows)["wave"], saved.predict(panel, rows)["wave"])
+
+
+def test_registering_the_same_candidate_again_is_the_same_version(project):
+    assert projects.register(project, "ridge") == projects.register(project, "ridge") == 1
+    assert tried_aliases(project) == ({"challenger": 1},) * 2
+    with pytest.raises(InputError, match="no version 7"):
+        registry.promote(project, NAME, 7, now=NOW)
+    with pytest.raises(InputError, match="no previous champion"):
+        registry.rollback(project, NAME, now=NOW)
+
+
+def test_a_kill_between_the_alias_moves_leaves_a_champion_and_repair_finishes(project, monkeypatch):
+    for candidate in ("ridge", "arx"):
+        projects.register(project, candidate)
+    registry.promote(project, NAME, 1, now=NOW)
+    real = champion.write_aliases
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(champion, "write_aliases", killed)
+    with pytest.raises(KeyboardInterrupt):
+        registry.promote(project, NAME, 2, now=NOW)
+    monkeypatch.setattr(champion, "write_aliases", real)
+    assert champion.load(project, NAME).version == 1
+    assert registry.repaired(project, NAME)
+    assert tried_aliases(project) == ({"champion": 2, "previous": 1},) * 2
+
+
+def test_rolling_back_twice_comes_back_to_where_it_began(project):
+    for candidate in ("ridge", "arx"):
+        registry.promote(project, NAME, projects.register(project, candidate), now=NOW)
+    assert registry.rollback(project, NAME, now=NOW, reason="worse") == 1
+    assert tried_aliases(project) == ({"champion": 1, "previous": 2},) * 2
+    assert registry.rollback(project, NAME, now=NOW) == 2
+    assert [e["event"] for e in history.events(project, NAME)] == ["promoted"] * 2 + ["rolled back"] * 2
+
+
+def test_a_damaged_champion_falls_back_to_the_previous_one_and_says_so(moved):
+    weights = champion.folder_of(moved, NAME, 2) / "member-0" / "skip.npz"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    found = champion.load(moved, NAME)
+    assert found.version == 1 and "Version 2 cannot be used" in found.notice and "sha256 differs" in found.notice
+    (champion.folder_of(moved, NAME, 1) / "ensemble.json").unlink()
+    with pytest.raises(DataError, match="previous version fails as well"):
+        champion.load(moved, NAME)
+
+
+def test_a_champion_of_an_older_schema_is_refused_in_one_sentence(moved):
+    champion.write_aliases(moved, NAME, {"champion": 2})
+    path = champion.folder_of(moved, NAME, 2) / "ensemble.json"
+    path.write_text(path.read_text().replace('"schema": 1', '"schema": 0'))
+    with pytest.raises(InputError, match="schema 0, this version reads 1. Train it again"):
+        champion.load(moved, NAME)
+
+
+def test_a_lost_local_store_is_rebuilt_from_the_registry(running, project):
+    """`running` is only read: its registry's artifacts are downloaded into another folder."""
+    shutil.copy(running / "mlflow.db", project)
+    assert registry.repaired(project, NAME)
+    assert champion.load(project, NAME).version == 2 and champion.aliases(project, NAME)["previous"] == 1
+
+
+def test_a_lost_registry_is_made_again_with_the_same_numbers(moved):
+    (moved / "mlflow.db").unlink()
+    shutil.rmtree(champion.folder_of(moved, NAME, 1))
+    champion.write_aliases(moved, NAME, {"champion": 2})
+    assert registry.repaired(moved, NAME) == ["wave: version 2 registered again"]
+    assert registry.aliases(moved, NAME) == {"champion": 2}
+
+
+def test_old_versions_leave_the_disk_but_not_those_an_alias_names(moved):
+    source = champion.folder_of(moved, NAME, 2)
+    for version in (3, 4, 5, 6):
+        shutil.copytree(source, champion.folder_of(moved, NAME, version))
+    champion.write_aliases(moved, NAME, {"champion": 6, "previous": 1})
+    assert champion.prune(moved, NAME) == [2, 3]
+    assert champion.versions(moved, NAME) == [1, 4, 5, 6]
