@@ -91,7 +91,7 @@ def decide(fresh: Fresh, evidence: Evidence | None, steps: Steps, rules: Rules, 
     numbers: dict[str, Any] = {"n_fresh": len(fresh.challenger), "least_fresh": rules.least_fresh, "ageing": ageing}
     if not np.isfinite(fresh.challenger).all():
         bad = int((~np.isfinite(fresh.challenger)).sum())
-        return Verdict("kept", f"the challenger's loss is not finite at {bad} of {len(fresh.challenger)} origins", numbers)
+        return Verdict("kept", f"the challenger's loss is not finite at {bad} origins", numbers)
     if len(fresh.challenger) < rules.least_fresh:
         return Verdict("kept", _too_few(len(fresh.challenger), rules.least_fresh), numbers)
     numbers |= _means(fresh)
@@ -107,7 +107,7 @@ def decide(fresh: Fresh, evidence: Evidence | None, steps: Steps, rules: Rules, 
     return _judged(sequence, same.word, skill, numbers, ageing)
 
 
-def _judged(sequence: Sequence, same: str, skill: float, numbers: dict[str, Any], ageing: str) -> Verdict:
+def _judged(sequence: Standing, same: str, skill: float, numbers: dict[str, Any], ageing: str) -> Verdict:
     ahead = numbers["relative_difference"] < 0
     if sequence.better and ahead and skill > 0:
         return Verdict("better", f"better than the champion: {_shown(sequence)}", numbers)
@@ -122,8 +122,8 @@ def _judged(sequence: Sequence, same: str, skill: float, numbers: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Sequence:
-    """Where the evidence stands: `z` (above zero: the challenger's loss is lower) against the `boundary` of `alpha`."""
+class Standing:
+    """Where the evidence stands: `z` (above zero: the challenger is ahead) against the `boundary` of `alpha`."""
 
     z: float
     boundary: float
@@ -137,7 +137,7 @@ class Sequence:
         return self.z >= self.boundary
 
 
-def always_valid(evidence: Evidence, steps: Steps, *, alpha: float) -> Sequence:
+def always_valid(evidence: Evidence, steps: Steps, *, alpha: float) -> Standing:
     """Is the mean of champion - challenger above zero, whenever and however often this is asked?
 
     z is the normal quantile of the t ratio with the standard error and degrees of freedom of `longrun`; the boundary
@@ -150,13 +150,13 @@ def always_valid(evidence: Evidence, steps: Steps, *, alpha: float) -> Sequence:
     mean = float(difference.mean()) if n else math.nan
     limit = boundary(n / max(evidence.first, 1), alpha)
     if n < MINIMUM:
-        return Sequence(0.0, limit, n, mean, alpha, f"{n} origins; {MINIMUM} are needed")
+        return Standing(0.0, limit, n, mean, alpha, f"{n} origins; {MINIMUM} are needed")
     if not np.any(difference):
-        return Sequence(0.0, limit, n, mean, alpha, "identical losses")
+        return Standing(0.0, limit, n, mean, alpha, "identical losses")
     error = mean_error(difference, dependence(n, **asdict(steps)))
     if error.value == 0.0:  # ahead by one amount everywhere: only a sign, and no variance to judge it by
-        return Sequence(0.0, limit, n, mean, alpha, "no variance")
-    return Sequence(normal_score(mean / error.value, error.dof), limit, n, mean, alpha)
+        return Standing(0.0, limit, n, mean, alpha, "no variance")
+    return Standing(normal_score(mean / error.value, error.dof), limit, n, mean, alpha)
 
 
 def boundary(information: float, alpha: float) -> float:
@@ -198,7 +198,7 @@ def _too_few(found: int, wanted: int) -> str:
     return f"not enough fresh origins ({found}; {wanted} are needed)"
 
 
-def _shown(sequence: Sequence) -> str:
+def _shown(sequence: Standing) -> str:
     note = f" ({sequence.note})" if sequence.note else ""
     return f"z = {sequence.z:.2f} over {sequence.n} origins, {sequence.boundary:.2f} needed{note}"
 

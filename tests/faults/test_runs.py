@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from forecast.operations.repro import refuse_if_busy
 from forecast.errors import BusyError
+from forecast.operations.repro import refuse_if_busy
 from tests import small_project
 from tests.faults.processes import dvc, eventually, left_behind, processes_of, started
 
