@@ -24,7 +24,7 @@ def main(dataset: str, root: str = ".", models: tuple[str, ...] = (), state: str
     settings = load_dataset(dataset, place / "configs")
     config = load_models(place / "configs")
     grid = candidates(config, with_references(models, config), season=settings.season)
-    planned = [c for c in grid if c.spec.space()]
+    planned = [c for c in grid if c.spec.search_space()]
     plan = Plan(
         place=Place(str(place), dataset, "tuning.parquet", files.sha256(prepared / "tuning.parquet")),
         dataset=settings,

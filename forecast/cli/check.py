@@ -76,7 +76,10 @@ def load_specs(models: Any, folder: Path) -> dict[str, Any]:
     """Every entry of configs/models.yaml as its family's spec."""
     from forecast.models import spec
 
-    return {name: spec(entry, where=f"{folder / 'models.yaml'}: {name}") for name, entry in models.models.items()}
+    place = folder / "models.yaml"
+    return {
+        name: spec(entry, where=f"{place}: {name}", training=models.training) for name, entry in models.models.items()
+    }
 
 
 def _tried(read: Callable[[], Any]) -> tuple[Any, ForecastError | None]:

@@ -5,17 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from forecast.config.reading import Config, load
+from forecast.config.training import Training
 from forecast.errors import InputError, closest, quote_names
 
 
 class Models(Config):
-    """`models` maps a name to its family and options; they are checked by the family itself (`forecast.models`)."""
+    """`models` maps a name to its family and options; they are checked by the family itself (`forecast.models`).
+
+    `training`: what every network trained by gradient starts from; an entry's own `training` goes before it.
+    """
 
     grid: str
     grids: dict[str, tuple[str, ...]]
+    training: Training = Field(default_factory=Training)
     models: dict[str, dict[str, Any]]
 
     @model_validator(mode="after")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,8 @@ def fit_and_forecast(place: Place, candidate: Candidate, seed: int, budget: Budg
     wall, cpu = time.perf_counter(), time.process_time()
     with files.atomic_directory(folder) as temporary:
         try:
-            fitted = fit(problem, candidate.spec, skip=candidate.skip, seed=seed, budget=budget)
+            announce = partial(_announce, f"{candidate.name} seed {seed}")
+            fitted = fit(problem, candidate.spec, skip=candidate.skip, seed=seed, budget=budget, announce=announce)
             forecasts = forecast_blocks(fitted.forecaster, problem, seed)
         except ModelFailure as error:
             files.write_json(temporary / "fit.json", {"seed": seed, "status": "failed", "reason": str(error)})
@@ -79,6 +81,11 @@ def fit_and_forecast(place: Place, candidate: Candidate, seed: int, budget: Budg
                 },
             )
     return {"cpu_seconds": time.process_time() - cpu, "wall_seconds": time.perf_counter() - wall}
+
+
+def _announce(name: str, said: str) -> None:
+    """To the terminal of the run; a machine's speed must not reach a record."""
+    print(f"{name}: {said}", file=sys.stderr, flush=True)
 
 
 def forecast_blocks(forecaster: Forecaster, problem: Problem, seed: int) -> pd.DataFrame:

@@ -51,7 +51,7 @@ def candidates(config: Models, only: tuple[str, ...] = (), *, season: int) -> li
     """Every model of the grid (or of `only`) that fits the season, networks once per ranking."""
     result = []
     for name, entry in config.selected(only).items():
-        spec = models.spec(entry, where=f"configs/models.yaml: models.{name}")
+        spec = models.spec(entry, where=f"configs/models.yaml: models.{name}", training=config.training)
         if spec.needs_season and season == 1:
             continue
         if isinstance(spec, NetworkSpec):

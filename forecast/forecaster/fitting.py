@@ -11,9 +11,10 @@ import numpy as np
 from forecast import inference
 from forecast.forecaster.forecaster import Forecaster, network_of
 from forecast.forecaster.problem import Problem
+from forecast.forecaster.trainers import Budget, by_gradient, by_levenberg_marquardt
 from forecast.loops.closed import parallel
 from forecast.models.base import LinearSpec, ModelSpec, NetworkSpec, StatisticalSpec
-from forecast.network import Network, memory
+from forecast.network import Network
 from forecast.skip import Kind, Skip
 from forecast.windows import filled, inputs, targets
 
@@ -22,14 +23,6 @@ if TYPE_CHECKING:
 
 CLOSED_LOOP_ORIGINS = 256
 """Validation origins per series on which a closed loop is scored while it trains; spread evenly."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Gradient steps, the same for every network, and how often the validation loss is taken."""
-
-    steps: int
-    evaluate_every: int
 
 
 @dataclass(frozen=True)
@@ -43,10 +36,19 @@ class Fitted:
     note: str = ""
 
 
-def fit(problem: Problem, spec: ModelSpec, *, skip: Kind | None, seed: int, budget: Budget) -> Fitted:
+def fit(
+    problem: Problem,
+    spec: ModelSpec,
+    *,
+    skip: Kind | None,
+    seed: int,
+    budget: Budget,
+    announce: Callable[[str], None] | None = None,
+) -> Fitted:
     """Fit `spec` on the train rows; early stopping and penalties look at validation alone.
 
-    skip: the closed-form part beside a network; ignored by models that have none.
+    skip: the closed-form part beside a network; ignored by models that have none. `announce` is told what
+    Levenberg-Marquardt will need before it starts.
     """
     common: dict[str, Any] = {
         "dataset_name": problem.panel.name,
@@ -55,7 +57,7 @@ def fit(problem: Problem, spec: ModelSpec, *, skip: Kind | None, seed: int, budg
         "scaling": problem.scaling,
     }
     if isinstance(spec, NetworkSpec):
-        return _fit_network(problem, spec, common, skip=skip or "none", seed=seed, budget=budget)
+        return _fit_network(problem, spec, common, skip=skip or "none", seed=seed, budget=budget, announce=announce)
     if isinstance(spec, LinearSpec):
         horizon = 1 if spec.recursive else problem.panel.dataset.horizon
         return Fitted(Forecaster(**common, skip=problem.skip("linear", horizon)))
@@ -80,30 +82,29 @@ def _fit_statistical(problem: Problem, spec: StatisticalSpec) -> dict[str, list[
 
 
 def _fit_network(
-    problem: Problem, spec: NetworkSpec, common: dict[str, Any], *, skip: Kind, seed: int, budget: Budget
+    problem: Problem,
+    spec: NetworkSpec,
+    common: dict[str, Any],
+    *,
+    skip: Kind,
+    seed: int,
+    budget: Budget,
+    announce: Callable[[str], None] | None,
 ) -> Fitted:
-    from forecast.training import chunks, gradient
-
     network = network_of(spec, problem.panel.dataset)
     fitted_skip = problem.skip(skip, network.shapes.horizon)
+    validate = (closed_loop_error if spec.recursive else window_error)(problem, network, fitted_skip)
+    series = training_series(problem, fitted_skip)
     lookback = problem.panel.dataset.lookback
-    joined = chunks.join(
-        training_series(problem, fitted_skip),
-        supervised=spec.chunk if network.every_step else 1,
-        warm_up=min(spec.warm_up, memory(network, lookback) - 1) if network.every_step else lookback - 1,
-    )
-    settings = gradient.Settings(
-        steps=budget.steps,
-        learning_rate=spec.learning_rate,
-        batch_size=spec.batch_size,
-        weight_decay=spec.weight_decay,
-        clip=spec.clip,
-        loss=spec.loss,
-        evaluate_every=budget.evaluate_every,
-        change_channels=problem.channels.change_channels,
-    )
-    validation_error = closed_loop_error if spec.recursive else window_error
-    trained = gradient.fit(network, joined, validation_error(problem, network, fitted_skip), settings, seed=seed)
+    if spec.trainer == "lm":
+        trained = by_levenberg_marquardt(
+            network, series, validate, spec, seed=seed, lookback=lookback, announce=announce
+        )
+    else:
+        blind = problem.channels.change_channels
+        trained = by_gradient(
+            network, series, validate, spec, seed=seed, lookback=lookback, budget=budget, change_channels=blind
+        )
     forecaster = Forecaster(**common, skip=fitted_skip, weights=trained.weights)
     return Fitted(forecaster, trained.best_step, trained.validation_loss, trained.curve, trained.note)
 

@@ -8,6 +8,7 @@ time are open, so chunks for training and windows for validation share one model
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -60,22 +61,22 @@ def carried(network: Network, model: keras.Model) -> keras.Model:
     return Wiring.over(network, model).model(carry=True)
 
 
-def first_states(carrying: keras.Model, batch: int) -> dict[str, np.ndarray]:
+def first_states(carrying: keras.Model, batch: int) -> dict[str, Any]:
     """The states before the first row, "<block path>/<state>", as the model made by `carried` takes them; batch first.
 
-    Zeros, or the cell's learnt or random initial state.
+    Tensors: zeros, or the cell's learnt or random initial state, through which a gradient can pass.
     """
     weights = dict(named_weights(carrying))
     return {path: _first_state(path, state, weights, batch) for path, state in carrying.input["states"].items()}
 
 
-def _first_state(path: str, state: keras.KerasTensor, weights: Mapping[str, keras.Variable], batch: int) -> np.ndarray:
+def _first_state(path: str, state: keras.KerasTensor, weights: Mapping[str, keras.Variable], batch: int) -> Any:
     block, _, name = path.rpartition("/")
     for owner in (block, f"{block}/encoder"):
         own = f"{owner}/initial_{name}"
         if own in weights:
-            return np.repeat(weights[own].numpy()[None], batch, axis=0)
-    return np.zeros((batch, *state.shape[1:]), state.dtype)
+            return keras.ops.repeat(keras.ops.convert_to_tensor(weights[own])[None], batch, axis=0)
+    return keras.ops.zeros((batch, *state.shape[1:]), state.dtype)
 
 
 def get_weights(model: keras.Model) -> dict[str, np.ndarray]:

@@ -8,8 +8,9 @@ from functools import cache
 from typing import Any
 
 from forecast.config.reading import validated
+from forecast.config.training import Training
 from forecast.errors import InputError, closest, quote_names
-from forecast.models.base import ModelSpec
+from forecast.models.base import ModelSpec, NetworkSpec
 
 NOT_FAMILIES = ("base",)
 
@@ -21,11 +22,23 @@ def families() -> dict[str, type[ModelSpec]]:
     return {name: importlib.import_module(f"{__name__}.{name}").Spec for name in names}
 
 
-def spec(entry: dict[str, Any], *, where: str) -> ModelSpec:
-    """One entry of configs/models.yaml as the spec of its family."""
+def spec(entry: dict[str, Any], *, where: str, training: Training | None = None) -> ModelSpec:
+    """One entry of configs/models.yaml as the spec of its family.
+
+    `training`: what all entries share; a key that the entry's own block names is the entry's.
+    """
     name = entry.get("family")
     if name not in families():
         raise InputError(
             f"{where}: unknown family {name!r}.{closest(str(name), families())} Known: {quote_names(families())}."
         )
-    return validated(families()[name], entry, where=where)
+    family = families()[name]
+    own = entry.get("training", {})
+    if (
+        training is not None
+        and issubclass(family, NetworkSpec)
+        and entry.get("trainer") != "lm"
+        and isinstance(own, dict)
+    ):
+        entry = {**entry, "training": {**training.model_dump(exclude_unset=True), **own}}
+    return validated(family, entry, where=where)

@@ -9,15 +9,23 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from forecast import search
 from forecast.config.reading import Config
-from forecast.network import Block, Dropout, Network, Recurrent, Shapes
+from forecast.config.training import LevenbergMarquardt, Trainer, Training
+from forecast.network import Block, Dropout, EncoderDecoder, Network, Recurrent, Shapes
 from forecast.windows import Layout, Windows
 
 ModelKind = Literal["baseline", "linear", "statistical", "network"]
 Loss = Literal["mse", "mae", "huber"]
+
+
+UNREAD_BY_LM = ("learning_rate", "batch_size", "chunk", "weight_decay", "dropout", "clip", "loss")
+"""Levenberg-Marquardt takes its own steps, on whole series and their squared error."""
+
+LM_UNITS = search.Choice((4, 8, 16))
+"""Its cost grows with the cube of the weights: smaller nets than gradient steps are given."""
 
 
 class ModelSpec(Config):
@@ -38,6 +46,10 @@ class ModelSpec(Config):
     def needs_season(self) -> bool:
         """True: without a season (`season: 1`) it is another model of the catalogue, and is left out."""
         return False
+
+    def search_space(self) -> Mapping[str, search.Dimension]:
+        """What tuning does vary: of `space`, what makes a difference to this entry."""
+        return self.space()
 
     def with_values(self, values: Mapping[str, Any]) -> ModelSpec:
         """This spec with some fields replaced and validated again."""
@@ -88,9 +100,45 @@ class NetworkSpec(ModelSpec):
     clip: float = Field(1.0, gt=0, description="bound on the global gradient norm")
     loss: Loss = "huber"
     future_units: int = Field(8, ge=0)
+    trainer: Trainer = "gradient"
+    training: Training = Field(default_factory=Training)
+    lm: LevenbergMarquardt = Field(default_factory=LevenbergMarquardt)
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> NetworkSpec:
+        unread = ("training", *UNREAD_BY_LM) if self.trainer == "lm" else ("lm",)
+        fields = type(self).model_fields
+        for name in unread:
+            if name in fields and getattr(self, name) != fields[name].get_default(call_default_factory=True):
+                raise ValueError(f"{name} has no effect with trainer: {self.trainer}; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_trained_so(self) -> NetworkSpec:
+        carried, taught = self.training.state == "carry", self.training.teacher_forcing != "none"
+        if self.trainer == "gradient" and not carried and not taught:
+            return self
+        network = self.build(Shapes(channels=1, future_channels=0, horizon=1, outputs=1, lookback=64))
+        last = network.blocks[-1]
+        if self.trainer == "lm" and (not network.every_step or isinstance(last, EncoderDecoder)):
+            raise ValueError(
+                "trainer: lm trains networks of dense, tap, parallel and recurrent blocks that forecast at every "
+                "step; train this family by gradient"
+            )
+        if carried and not network.every_step:
+            raise ValueError("state: carry needs a network that forecasts at every step; use state: reset here")
+        if taught and not (isinstance(last, EncoderDecoder) and last.feedback):
+            raise ValueError("teacher_forcing needs a decoder that is fed its own output; leave it out here")
+        return self
 
     def build(self, shapes: Shapes) -> Network:
         raise NotImplementedError
+
+    def search_space(self) -> Mapping[str, search.Dimension]:
+        if self.trainer != "lm":
+            return self.space()
+        kept = {name: choice for name, choice in self.space().items() if name not in UNREAD_BY_LM}
+        return {**kept, "units": LM_UNITS} if "units" in kept else kept
 
     def space(self) -> Mapping[str, search.Dimension]:
         return {"learning_rate": search.LogUniform(5e-4, 2e-2), "dropout": search.Choice((0.0, 0.1, 0.25))}

@@ -33,7 +33,7 @@ class Chunks:
     """All series end to end; `starts` are the rows where a chunk of `length` rows lies inside one series.
 
     The first `warm_up` rows of a chunk carry no loss. `future` keeps the same row numbers as `past`, so H spare
-    rows stand between the series.
+    rows stand between the series. `spans`: (first row, rows) of each series.
     """
 
     past: np.ndarray
@@ -43,6 +43,7 @@ class Chunks:
     starts: np.ndarray
     length: int
     warm_up: int
+    spans: tuple[tuple[int, int], ...]
 
     def draw(self, steps: int, batch_size: int, seed: int) -> np.ndarray:
         """(steps, batch_size) int32 starts: whole permutations one after another, so every row counts alike."""
@@ -51,6 +52,25 @@ class Chunks:
         rounds = -(-needed // len(self.starts))
         order = np.concatenate([generator.permutation(self.starts) for _ in range(rounds)])
         return order[:needed].reshape(steps, batch_size).astype(np.int32)
+
+    def walk(self, steps: int, batch_size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Starts (steps, batch_size) int32 that follow each other in every column, and where a column begins anew.
+
+        The columns set out evenly spread over all series and go on through them, round and round: truncated
+        back-propagation with the state carried (Williams & Peng 1990). A series' odd rows are left out at its ends.
+        """
+        generator = np.random.default_rng(seed)
+        starts, anew = [], []
+        for first, rows in self.spans:
+            count, odd = divmod(rows, self.length)
+            starts.append(first + generator.integers(odd + 1) + self.length * np.arange(count))
+            anew.append(np.arange(count) == 0)
+        total = sum(map(len, starts))
+        columns = generator.integers(total) + np.arange(batch_size) * total // batch_size
+        places = (columns[None, :] + np.arange(steps)[:, None]) % total
+        begins = np.concatenate(anew)[places]
+        begins[0] = True
+        return np.concatenate(starts)[places].astype(np.int32), begins
 
 
 def join(series: list[TrainingSeries], *, supervised: int, warm_up: int) -> Chunks:
@@ -61,9 +81,10 @@ def join(series: list[TrainingSeries], *, supervised: int, warm_up: int) -> Chun
         raise InputError(f"A series has {shortest} train rows; training needs at least 2. Move `train_end` later.")
     warm_up = min(warm_up, shortest - 1)
     length = min(warm_up + supervised, shortest)
-    starts, offset = [], 0
+    starts, spans, offset = [], [], 0
     for s in series:
         starts.append(offset + np.arange(len(s.past) - length + 1))
+        spans.append((offset, len(s.past)))
         offset += len(s.past) + horizon
     return Chunks(
         past=_stacked([s.past for s in series], horizon),
@@ -74,6 +95,7 @@ def join(series: list[TrainingSeries], *, supervised: int, warm_up: int) -> Chun
         starts=_with_loss(np.concatenate(starts), series, length, warm_up, horizon),
         length=length,
         warm_up=warm_up,
+        spans=tuple(spans),
     )
 
 

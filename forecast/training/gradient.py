@@ -1,11 +1,9 @@
-"""Gradient descent on chunks: one traced function runs many steps, so Python costs nothing per step."""
+"""Gradient descent: stretches of updates, and after each a look at validation that decides which weights are kept."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
 
 import keras
 import numpy as np
@@ -15,40 +13,13 @@ from forecast.errors import ModelFailure
 from forecast.layers.assemble import assemble, get_weights, set_weights
 from forecast.network import Network
 from forecast.training.chunks import Chunks
-from forecast.training.optimizers import Rule, Schedule, Updater
+from forecast.training.trained import Curve, Trained, Weights
+from forecast.training.updates import Settings, draw, training_function
 
 BEYOND = 1e5
 """Times the error before training: targets are scaled, so an honest loss is of order one."""
 
-Weights = dict[str, np.ndarray]
 Validate = Callable[[Weights], float]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How one network is trained. `steps` is spent in full, so every model has the same budget."""
-
-    steps: int
-    learning_rate: float
-    batch_size: int
-    weight_decay: float
-    clip: float
-    loss: str
-    evaluate_every: int
-    rule: Rule = "adam"
-    change_channels: tuple[int, ...] = ()
-    """Channels to be zeroed at a chunk's first row, as they are at a window's (see `forecast.windows`)."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The weights with the lowest validation loss. `curve`: (step, train loss, validation loss)."""
-
-    weights: Weights
-    best_step: int
-    validation_loss: float
-    curve: list[tuple[int, float, float]] = field(repr=False)
-    note: str = ""
 
 
 def fit(
@@ -62,28 +33,32 @@ def fit(
 ) -> Trained:
     """Train from the seed (or from `initial`) and keep the best validation step, step 0 (the skip alone) included.
 
-    Stops early only when the loss is no longer finite, and says so in `note`. `ModelFailure` when no validation loss
-    ever was, and when the training diverged without having improved on its beginning once.
+    Stops early when the loss explodes or is no longer finite, and says so in `note`, and after `settings.patience`.
+    `ModelFailure` when no validation loss ever was finite, and when the training diverged without having improved on
+    its beginning once.
     """
     keras.backend.clear_session(free_memory=False)  # or the graphs of earlier trials stay referenced
     model = assemble(network, seed=seed)
     if initial is not None:
         set_weights(model, initial)
-    run = _training_function(model, network, chunks, settings)
-    batches = chunks.draw(settings.steps, settings.batch_size, seed)
-    curve: list[tuple[int, float, float]] = []
+    run, states = training_function(model, network, chunks, settings)
+    drawn = draw(chunks, settings, seed)
+    curve: Curve = []
     best: tuple[float, int, Weights] | None = None
-    note, loss = "", float("nan")
+    note, loss, waited = "", float("nan"), 0
     for before, step in _stretches(settings):
         if step:
-            loss = float(run(tf.constant(batches[before:step])))
+            told = {name: tf.constant(values[before:step]) for name, values in drawn.items()}
+            mean, states = run(told, states)
+            loss = float(mean)
         weights = get_weights(model)
         error = validate(weights)
         curve.append((step, loss, error))
+        waited += 1
         if np.isfinite(error) and (best is None or error < best[0]):
-            best = (error, step, weights)
-        if step and not (np.isfinite(loss) and np.isfinite(error)):
-            note = f"the loss was no longer finite at step {step}; the best weights before it are kept"
+            best, waited = (error, step, weights), 0
+        note = _exploded(curve)
+        if note or waited == settings.patience:
             break
     if best is None:
         raise ModelFailure(
@@ -98,7 +73,17 @@ def fit(
     return Trained(best[2], best[1], best[0], curve, note)
 
 
-def _diverged(curve: list[tuple[int, float, float]]) -> bool:
+def _exploded(curve: Curve) -> str:
+    """Why training cannot go on after its last look; empty when it can."""
+    step, loss, error = curve[-1]
+    if step and not (np.isfinite(loss) and np.isfinite(error)):
+        return f"the loss was no longer finite at step {step}; the best weights before it are kept"
+    if step and _diverged(curve):
+        return f"the loss exploded to {loss:.3g} at step {step}; the best weights before it are kept"
+    return ""
+
+
+def _diverged(curve: Curve) -> bool:
     """Whether the last training loss is not finite or beyond anything scaled targets can cost."""
     loss = curve[-1][1]
     return len(curve) > 1 and not loss < BEYOND * max(1.0, curve[0][2])
@@ -108,66 +93,3 @@ def _stretches(settings: Settings) -> list[tuple[int, int]]:
     """(from, to) step between two looks at the validation loss; (0, 0) is the look before training."""
     edges = [*range(0, settings.steps, settings.evaluate_every), settings.steps]
     return [(0, 0), *itertools.pairwise(edges)]
-
-
-def _training_function(model: Any, network: Network, chunks: Chunks, settings: Settings) -> Callable[[Any], Any]:
-    """(k, B) chunk starts → the mean loss of k updates."""
-    past, future = tf.constant(chunks.past), tf.constant(chunks.future)
-    target, weight = tf.constant(chunks.target), tf.constant(chunks.weight)
-    rows = tf.range(chunks.length)
-    ahead = tf.range(chunks.length + network.shapes.horizon)
-    first_row = _first_row_mask(chunks.length, network.shapes.channels, settings.change_channels)
-    supervised = chunks.warm_up if network.every_step else chunks.length - 1
-    schedule = Schedule(settings.learning_rate, settings.steps)
-    updater = Updater(
-        model.trainable_variables,
-        schedule,
-        rule=settings.rule,
-        clip=settings.clip,
-        weight_decay=settings.weight_decay,
-    )
-    pointwise = POINTWISE[settings.loss]
-
-    def update(starts: Any) -> Any:
-        index = starts[:, None] + rows[None, :]
-        inputs = _inputs(tf.gather(past, index) * first_row, tf.gather(future, starts[:, None] + ahead[None, :]))
-        wanted = tf.gather(target, index[:, supervised:])
-        counted = tf.gather(weight, index[:, supervised:])
-        with tf.GradientTape() as tape:
-            output = model(inputs, training=True)
-            output = output[:, supervised if network.every_step else 0 :, :, :, 0]
-            loss = tf.reduce_sum(counted * pointwise(output - wanted)) / tf.maximum(tf.reduce_sum(counted), 1.0)
-        updater.apply(tape.gradient(loss, model.trainable_variables))
-        return loss
-
-    signature = [tf.TensorSpec((None, settings.batch_size), tf.int32)]
-
-    @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
-    def run(starts: Any) -> Any:
-        steps = tf.shape(starts)[0]
-        _, total = tf.while_loop(
-            lambda i, _: i < steps,
-            lambda i, total: (i + 1, total + update(starts[i])),
-            (tf.constant(0), tf.constant(0.0)),
-            parallel_iterations=1,
-        )
-        return total / tf.cast(steps, tf.float32)
-
-    return run
-
-
-POINTWISE: dict[str, Callable[[Any], Any]] = {
-    "mse": tf.square,
-    "mae": tf.abs,
-    "huber": lambda error: tf.where(tf.abs(error) < 1.0, 0.5 * tf.square(error), tf.abs(error) - 0.5),
-}
-
-
-def _inputs(past: Any, future: Any) -> dict[str, Any]:
-    return {"past": past, "future": future} if future.shape[-1] else {"past": past}
-
-
-def _first_row_mask(length: int, channels: int, zeroed: tuple[int, ...]) -> Any:
-    mask = np.ones((1, length, channels), dtype=np.float32)
-    mask[:, 0, list(zeroed)] = 0.0
-    return tf.constant(mask)

@@ -105,6 +105,14 @@ def estimate(problem: Problem, options: Options, *, clock: Callable[[], float] =
     return Estimate(int(needed), step * options.max_iterations)
 
 
+def too_large(problem: Problem, options: Options) -> str:
+    """Why a net beyond `MAX_WEIGHTS` is refused: the limit, its size and what it would take."""
+    return (
+        f"Levenberg-Marquardt is for nets of at most {MAX_WEIGHTS} weights; this one has {problem.n_weights} and "
+        f"would take {estimate(problem, options)}. Use fewer units or delays, or train it with Adam."
+    )
+
+
 def minimise(
     problem: Problem,
     start: Array,
@@ -119,10 +127,7 @@ def minimise(
     """
     options = options or Options()
     if problem.n_weights > MAX_WEIGHTS:
-        raise InputError(
-            f"Levenberg-Marquardt is for nets of at most {MAX_WEIGHTS} weights; this one has {problem.n_weights} and "
-            f"would take {estimate(problem, options)}. Use fewer units or delays, or train it with Adam."
-        )
+        raise InputError(too_large(problem, options))
     if announce is not None:
         size = f"{problem.n_weights} weights, {problem.n_residuals} residuals"
         announce(f"Levenberg-Marquardt, {size}: {estimate(problem, options)}.")
@@ -193,7 +198,7 @@ class _Run:
         while self.mu <= self.options.mu_max:
             candidate = self.weights + _step(hessian, pull, self.decay + self.mu * self.problem.n_residuals)
             loss = self._loss(candidate)
-            if loss + self.decay * candidate @ candidate < objective:
+            if np.isfinite(loss) and loss + self.decay * candidate @ candidate < objective:
                 self.weights, self.loss = candidate, loss
                 self.mu = max(self.mu * self.options.mu_decrease, 1e-20)
                 return True

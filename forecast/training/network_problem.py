@@ -6,7 +6,7 @@ float64, of everything the network forecasts at every step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ from forecast.training.narx import finite_sum
 
 Array = npt.NDArray[np.float64]
 Weights = dict[str, Array]
-Validate = Callable[[Mapping[str, Array]], float]
+Validate = Callable[[Weights], float]
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def tune(
 
     Raises one error naming every study with a bug, after all others are done and kept.
     """
-    tunable = [c for c in planned if c.spec.space()]
+    tunable = [c for c in planned if c.spec.search_space()]
     places = {c.name: _result_path(plan, c) for c in tunable}
     todo: dict[Path, Candidate] = {}
     for c in tunable:
@@ -75,7 +75,7 @@ def _result_path(plan: Plan, candidate: Candidate) -> Path:
 
 def study(plan: Plan, candidate: Candidate) -> dict[str, Any]:
     """One study in this process, as JSON: each trial trains on the train rows and is scored on validation."""
-    space = candidate.spec.space()
+    space = candidate.spec.search_space()
     defaults = {name: getattr(candidate.spec, name) for name in space}
     spent = 0.0
 
@@ -114,7 +114,7 @@ def study_key(plan: Plan, candidate: Candidate) -> str:
         dataset=digests.dataset_digest(plan.dataset),
         borders=borders,
         spec=candidate.spec.model_dump(mode="json"),
-        space={name: repr(dimension) for name, dimension in candidate.spec.space().items()},
+        space={name: repr(dimension) for name, dimension in candidate.spec.search_space().items()},
         skip=candidate.skip,
         budget=asdict(plan.budget),
         n_trials=plan.n_trials,

@@ -10,7 +10,7 @@ import numpy as np
 from forecast import inference
 from forecast.network import Block, Network, Shapes
 from forecast.training.chunks import TrainingSeries
-from forecast.training.gradient import Settings
+from forecast.training.updates import Settings
 
 
 def ar2(steps: int, seed: int, noise: float = 0.3) -> np.ndarray:

@@ -14,7 +14,8 @@ STEPS, PEAK = 40, 0.05
 
 def keras_rule(rule, rate, decay):
     return {
-        "adam": lambda: keras.optimizers.AdamW(rate, weight_decay=decay, global_clipnorm=0.5),
+        "adamw": lambda: keras.optimizers.AdamW(rate, weight_decay=decay, global_clipnorm=0.5),
+        "adam": lambda: keras.optimizers.Adam(rate, global_clipnorm=0.5),
         "sgd": lambda: keras.optimizers.SGD(rate, weight_decay=decay, global_clipnorm=0.5),
         "momentum": lambda: keras.optimizers.SGD(rate, momentum=0.9, weight_decay=decay, global_clipnorm=0.5),
     }[rule]()
@@ -28,7 +29,7 @@ def descend(variables, apply):
         apply(tape.gradient(loss, variables))
 
 
-@pytest.mark.parametrize("rule", ["adam", "sgd", "momentum"])
+@pytest.mark.parametrize("rule", ["adam", "adamw", "sgd", "momentum"])
 @pytest.mark.parametrize("decay", [0.0, 0.01])
 def test_the_same_steps_as_keras(rule, decay):
     start = [np.arange(6.0, dtype="float32").reshape(2, 3), np.full((4,), -2.0, "float32")]
@@ -57,3 +58,41 @@ def test_a_missing_gradient_counts_as_zero():
     Updater([used, unused], Constant(0.1, 5), rule="sgd", clip=100.0).apply([tf.constant([1.0, 0.0]), None])
     np.testing.assert_allclose(used.numpy(), [0.9, 2.0], rtol=1e-6)
     assert unused.numpy() == [3.0]
+
+
+@pytest.mark.parametrize(
+    ("shape", "wanted"),
+    [
+        ("constant", [1.0, 1.0, 1.0, 1.0]),
+        ("linear", [0.2, 1.0, 48 / 95, 0.0]),
+        ("exponential", [0.2, 1.0, 0.01 ** (47 / 95), 0.01]),
+    ],
+)
+def test_the_rate_follows_the_named_schedule(shape, wanted):
+    rates = [float(Schedule(1.0, 100, shape).rate(tf.constant(step, tf.int64))) for step in (0, 5, 52, 100)]
+    np.testing.assert_allclose(rates, wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize(("gradient", "step"), [([3.0, 4.0], [0.6, 0.8]), ([0.3, 0.4], [0.3, 0.4])])
+def test_a_gradient_longer_than_the_bound_keeps_its_direction_and_gets_that_length(gradient, step):
+    """g theta / |g| with theta = 1; a shorter one is left as it is."""
+    weights = tf.Variable([0.0, 0.0])
+    Updater([weights], Constant(1.0, 1), rule="sgd", clip=1.0).apply([tf.constant(gradient)])
+    np.testing.assert_allclose(-weights.numpy(), step, rtol=1e-6)
+
+
+def test_the_l2_penalty_adds_its_gradient_two_mu_w_to_every_rule():
+    for rule, wanted in (("sgd", [2.0 - 0.1 * (1.0 + 2 * 0.25 * 2.0)]), ("adam", [2.0 - 0.1])):
+        weights = tf.Variable([2.0])
+        Updater([weights], Constant(0.1, 1), rule=rule, clip=100.0, l2=0.25).apply([tf.constant([1.0])])
+        np.testing.assert_allclose(weights.numpy(), wanted, rtol=1e-5)
+    weights = tf.Variable([2.0])  # no gradient of the loss: the penalty alone, divided by its own size in Adam
+    Updater([weights], Constant(0.1, 1), rule="adam", clip=100.0, l2=0.25).apply([None])
+    np.testing.assert_allclose(weights.numpy(), [1.9], rtol=1e-5)
+
+
+def test_decoupled_decay_acts_beside_the_rule_and_not_through_it():
+    decayed, plain = tf.Variable([2.0]), tf.Variable([2.0])
+    for rule, weights in (("adamw", decayed), ("adam", plain)):
+        Updater([weights], Constant(0.1, 1), rule=rule, clip=100.0, weight_decay=0.5).apply([tf.constant([1.0])])
+    np.testing.assert_allclose([decayed.numpy()[0], plain.numpy()[0]], [2.0 - 0.1 * (1.0 + 1.0), 1.9], rtol=1e-5)

@@ -1,0 +1,112 @@
+"""The two trainers of a network: gradient steps on chunks, or Levenberg-Marquardt on whole series."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from forecast.cells.weights import count, initialise, weight_shapes
+from forecast.errors import ModelFailure
+from forecast.models.base import NetworkSpec
+from forecast.network import Network, memory
+from forecast.training import levenberg_marquardt as lm
+from forecast.training import network_problem
+from forecast.training.trained import Trained, Weights
+
+if TYPE_CHECKING:
+    from forecast.training.chunks import TrainingSeries
+
+Validate = Callable[[Weights], float]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Gradient steps, the same for every network, and how often the validation loss is taken."""
+
+    steps: int
+    evaluate_every: int
+
+
+def by_gradient(
+    network: Network,
+    series: list[TrainingSeries],
+    validate: Validate,
+    spec: NetworkSpec,
+    *,
+    seed: int,
+    lookback: int,
+    budget: Budget,
+    change_channels: tuple[int, ...],
+) -> Trained:
+    """`budget.steps` updates on chunks; with a carried state there is no warm-up, for the state is known."""
+    from forecast.training import chunks, gradient
+    from forecast.training.updates import Settings
+
+    warm_up = _warm_up(network, spec, lookback)
+    joined = chunks.join(
+        series,
+        supervised=spec.chunk if network.every_step else 1,
+        warm_up=0 if spec.training.state == "carry" else warm_up,
+    )
+    settings = Settings(
+        steps=budget.steps,
+        learning_rate=spec.learning_rate,
+        batch_size=spec.batch_size,
+        weight_decay=spec.weight_decay,
+        clip=spec.clip,
+        loss=spec.loss,
+        evaluate_every=budget.evaluate_every,
+        change_channels=change_channels,
+        **spec.training.model_dump(),
+    )
+    return gradient.fit(network, joined, validate, settings, seed=seed)
+
+
+def by_levenberg_marquardt(
+    network: Network,
+    series: list[TrainingSeries],
+    validate: Validate,
+    spec: NetworkSpec,
+    *,
+    seed: int,
+    lookback: int,
+    announce: Callable[[str], None] | None = None,
+) -> Trained:
+    """Restarts of Levenberg-Marquardt in float64; step 0 is the skip alone, which stays when no iteration beats it.
+
+    Step k + 1 of the curve is iteration k of the best restart. The weights are rounded to float32, like those of every
+    network. `ModelFailure` for a network too large.
+    """
+    n_weights = count(weight_shapes(network))
+    if n_weights > lm.MAX_WEIGHTS:  # a row that failed, not a run that stops: another trial may be small enough
+        problem = network_problem.NetworkProblem(network, series)
+        raise ModelFailure(lm.too_large(problem, _options(spec)))
+    alone = initialise(network, seed)
+    without = validate(alone)
+    found = network_problem.fit(
+        network,
+        series,
+        validate,
+        seed=seed,
+        warm_up=_warm_up(network, spec, lookback),
+        restarts=spec.lm.restarts,
+        options=_options(spec),
+        announce=announce,
+    )
+    curve = [(0, float("nan"), without)]
+    curve += [(iteration + 1, train, error) for iteration, train, error, _ in found.run.curve]
+    step, _, error = min(curve, key=lambda look: look[2] if np.isfinite(look[2]) else np.inf)
+    weights = {name: value.astype(np.float32) for name, value in found.weights.items()} if step else alone
+    return Trained(weights, step, error, curve)
+
+
+def _warm_up(network: Network, spec: NetworkSpec, lookback: int) -> int:
+    """Rows before the first that counts; a network that needs its whole window gets all of it."""
+    return min(spec.warm_up, memory(network, lookback) - 1) if network.every_step else lookback - 1
+
+
+def _options(spec: NetworkSpec) -> lm.Options:
+    return lm.Options(max_iterations=spec.lm.iterations, patience=spec.lm.patience, bayesian=spec.lm.bayesian)

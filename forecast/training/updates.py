@@ -1,0 +1,192 @@
+"""What one training step does: draw a batch of chunks, take the loss and its gradient, update the weights.
+
+Many steps run inside one traced function, so Python costs nothing per step. Three ways to see a chunk:
+
+- `state: reset`: every chunk begins from a reset state, its warm-up fills the memory and is not counted.
+- `state: carry`: the chunks of a column follow each other and hand the state on, the gradient ends at their borders:
+  truncated back-propagation through time.
+- `teacher_forcing`: a decoder is fed the measured values instead of its own forecasts (Williams & Zipser 1989), in all
+  updates or in a share of them that falls from all to none (after Bengio et al. 2015; one coin per update).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from forecast.config.training import Rule, Shape, State, Teacher
+from forecast.layers.assemble import carried, first_states, teacher_forced
+from forecast.network import Network
+from forecast.training.chunks import Chunks
+from forecast.training.optimizers import Schedule, Updater
+
+Drawn = dict[str, Any]
+"""What a number of steps is told, each first by step: `starts (k, B)`, and as needed `anew (k, B)`, `teach (k,)`."""
+
+States = dict[str, Any]
+Run = Callable[[Drawn, States], tuple[Any, States]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How one network is trained. `steps` is spent in full, so every model has the same budget, unless `patience`
+    looks at the validation loss in a row bring no new best."""
+
+    steps: int
+    learning_rate: float
+    batch_size: int
+    weight_decay: float
+    clip: float
+    loss: str
+    evaluate_every: int
+    rule: Rule = "adamw"
+    schedule: Shape = "cosine"
+    l2: float = 0.0
+    state: State = "reset"
+    patience: int | None = None
+    teacher_forcing: Teacher = "none"
+    change_channels: tuple[int, ...] = ()
+    """Channels to be zeroed at a chunk's first row, as they are at a window's (see `forecast.windows`)."""
+
+
+def draw(chunks: Chunks, settings: Settings, seed: int) -> dict[str, np.ndarray]:
+    """What all steps of a training are told; depends on the seed alone."""
+    steps = settings.steps
+    if settings.state == "carry":
+        starts, anew = chunks.walk(steps, settings.batch_size, seed)
+        return {"starts": starts, "anew": anew}
+    drawn = {"starts": chunks.draw(steps, settings.batch_size, seed)}
+    if settings.teacher_forcing == "scheduled":
+        coins = np.random.default_rng([seed, 1]).uniform(size=steps)  # [seed, 1]: not the stream of the chunks
+        drawn["teach"] = coins < 1.0 - np.arange(steps) / steps
+    return drawn
+
+
+def training_function(model: Any, network: Network, chunks: Chunks, settings: Settings) -> tuple[Run, States]:
+    """(run, the states before the first step): run takes k steps and returns their mean loss and the last states."""
+    forecast, states = _pass(model, network, settings)
+    data = _Data(chunks, network, settings)
+    updater = Updater(
+        model.trainable_variables,
+        Schedule(settings.learning_rate, settings.steps, settings.schedule),
+        rule=settings.rule,
+        clip=settings.clip,
+        weight_decay=settings.weight_decay,
+        l2=settings.l2,
+    )
+
+    def update(drawn: Drawn, before: States) -> tuple[Any, States]:
+        with tf.GradientTape() as tape:
+            output, after = forecast(data.inputs(drawn), drawn, before)
+            loss = data.loss(drawn, output)
+        updater.apply(tape.gradient(loss, model.trainable_variables))
+        return loss, after
+
+    drawn = {"starts": tf.TensorSpec((None, settings.batch_size), tf.int32)}
+    if settings.state == "carry":
+        drawn["anew"] = tf.TensorSpec((None, settings.batch_size), tf.bool)
+    if settings.teacher_forcing == "scheduled":
+        drawn["teach"] = tf.TensorSpec((None,), tf.bool)
+    signature = [drawn, {path: tf.TensorSpec(state.shape, state.dtype) for path, state in states.items()}]
+
+    @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
+    def run(drawn: Drawn, states: States) -> tuple[Any, States]:
+        steps = tf.shape(drawn["starts"])[0]
+
+        def step(i: Any, total: Any, before: States) -> tuple[Any, Any, States]:
+            loss, after = update({name: values[i] for name, values in drawn.items()}, before)
+            return i + 1, total + loss, after
+
+        start = (tf.constant(0), tf.constant(0.0), states)
+        _, total, last = tf.while_loop(lambda i, *_: i < steps, step, start, parallel_iterations=1)
+        return total / tf.cast(steps, tf.float32), last
+
+    return run, states
+
+
+class _Data:
+    """The chunks as constants of the graph: the inputs of a batch and its loss."""
+
+    def __init__(self, chunks: Chunks, network: Network, settings: Settings) -> None:
+        self.past, self.future = tf.constant(chunks.past), tf.constant(chunks.future)
+        self.target, self.weight = tf.constant(chunks.target), tf.constant(chunks.weight)
+        self.rows = tf.range(chunks.length)
+        self.ahead = tf.range(chunks.length + network.shapes.horizon)
+        self.first_row = _first_row_mask(chunks.length, network.shapes.channels, settings.change_channels)
+        self.supervised = chunks.warm_up if network.every_step else chunks.length - 1
+        self.counted = self.supervised if network.every_step else 0
+        self.pointwise = POINTWISE[settings.loss]
+        self.taught = settings.teacher_forcing != "none"
+
+    def inputs(self, drawn: Drawn) -> dict[str, Any]:
+        starts = drawn["starts"]
+        index = starts[:, None] + self.rows[None, :]
+        first_row = self.first_row
+        if "anew" in drawn:  # a chunk that goes on knows the row before its first
+            first_row = tf.where(drawn["anew"][:, None, None], first_row, tf.ones_like(first_row))
+        past = tf.gather(self.past, index) * first_row
+        found = _inputs(past, tf.gather(self.future, starts[:, None] + self.ahead[None, :]))
+        if self.taught:
+            found["teacher"] = tf.gather(self.target, index)  # zero where no target is known
+        return found
+
+    def loss(self, drawn: Drawn, output: Any) -> Any:
+        index = drawn["starts"][:, None] + self.rows[None, :]
+        wanted = tf.gather(self.target, index[:, self.supervised :])
+        counted = tf.gather(self.weight, index[:, self.supervised :])
+        error = self.pointwise(output[:, self.counted :, :, :, 0] - wanted)
+        return tf.reduce_sum(counted * error) / tf.maximum(tf.reduce_sum(counted), 1.0)
+
+
+def _pass(model: Any, network: Network, settings: Settings) -> tuple[Callable[..., tuple[Any, States]], States]:
+    """((inputs, drawn, states) → (output, states), first states); the states are empty unless they are carried."""
+    if settings.state == "carry":
+        return _carrying(carried(network, model), settings.batch_size)
+    taught = model if settings.teacher_forcing == "none" else teacher_forced(network, model)
+
+    def plain(inputs: dict[str, Any], _drawn: Drawn, states: States) -> tuple[Any, States]:
+        return taught(inputs, training=True), states
+
+    def scheduled(inputs: dict[str, Any], drawn: Drawn, states: States) -> tuple[Any, States]:
+        own = {name: value for name, value in inputs.items() if name != "teacher"}
+        output = tf.cond(drawn["teach"], lambda: taught(inputs, training=True), lambda: model(own, training=True))
+        return output, states
+
+    return (scheduled if settings.teacher_forcing == "scheduled" else plain), {}
+
+
+def _carrying(model: keras.Model, batch: int) -> tuple[Callable[..., tuple[Any, States]], States]:
+    def forecast(inputs: dict[str, Any], drawn: Drawn, before: States) -> tuple[Any, States]:
+        fresh = first_states(model, batch)
+        states = {path: _where(drawn["anew"], fresh[path], tf.stop_gradient(state)) for path, state in before.items()}
+        made = model({**inputs, "states": states}, training=True)
+        return made["forecast"], made["states"]
+
+    return forecast, {path: tf.convert_to_tensor(state) for path, state in first_states(model, batch).items()}
+
+
+def _where(chosen: Any, one: Any, other: Any) -> Any:
+    """Row by row of the batch."""
+    return tf.where(tf.reshape(chosen, [-1] + [1] * (other.shape.rank - 1)), one, other)
+
+
+POINTWISE: dict[str, Callable[[Any], Any]] = {
+    "mse": tf.square,
+    "mae": tf.abs,
+    "huber": lambda error: tf.where(tf.abs(error) < 1.0, 0.5 * tf.square(error), tf.abs(error) - 0.5),
+}
+
+
+def _inputs(past: Any, future: Any) -> dict[str, Any]:
+    return {"past": past, "future": future} if future.shape[-1] else {"past": past}
+
+
+def _first_row_mask(length: int, channels: int, zeroed: tuple[int, ...]) -> Any:
+    mask = np.ones((1, length, channels), dtype=np.float32)
+    mask[:, 0, list(zeroed)] = 0.0
+    return tf.constant(mask)

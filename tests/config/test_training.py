@@ -1,0 +1,91 @@
+"""`trainer`, `training` and `lm` in configs/models.yaml: shared, overridden, refused where they would do nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from forecast import models
+from forecast.config.models import Models
+from forecast.config.reading import validated
+from forecast.config.training import Training
+from forecast.errors import InputError
+from forecast.evaluation import digests
+from forecast.evaluation.candidates import candidates
+from forecast.tracking.runs import parameters
+
+
+def config_of(entries, **shared):
+    content = {"grid": "g", "grids": {"g": list(entries)}, "models": entries, **shared}
+    return validated(Models, content, where="configs/models.yaml")
+
+
+def specs_of(entries, **shared):
+    return {c.model: c.spec for c in candidates(config_of(entries, **shared), season=4)}
+
+
+def test_nothing_said_is_cosine_adamw_from_a_reset_state():
+    assert specs_of({"gru": {"family": "gru"}})["gru"].training == Training()
+    wanted = {"rule": "adamw", "schedule": "cosine", "l2": 0.0, "state": "reset", "patience": None}
+    assert Training().model_dump() == {**wanted, "teacher_forcing": "none"}
+
+
+def test_the_shared_block_reaches_every_network_and_an_entrys_own_key_goes_before_it():
+    entries = {
+        "ridge": {"family": "ridge"},
+        "gru": {"family": "gru"},
+        "rnn": {"family": "rnn", "training": {"rule": "sgd"}},
+        "narx_lm": {"family": "narx", "trainer": "lm"},
+    }
+    specs = specs_of(entries, training={"rule": "momentum", "patience": 4})
+    assert (specs["gru"].training.rule, specs["gru"].training.patience) == ("momentum", 4)
+    assert (specs["rnn"].training.rule, specs["rnn"].training.patience) == ("sgd", 4)
+    assert specs["narx_lm"].training == Training()
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"family": "gru", "training": {"rul": "sgd"}}, r"unknown key 'training.rul'. Did you mean 'rule'"),
+        (
+            {"family": "gru", "training": {"rule": "adagrad"}},
+            r"key 'training.rule': Input should be 'sgd', 'momentum'",
+        ),
+        ({"family": "gru", "lm": {"restarts": 2}}, "lm has no effect with trainer: gradient"),
+        ({"family": "narx", "trainer": "lm", "dropout": 0.1}, "dropout has no effect with trainer: lm"),
+        ({"family": "narx", "trainer": "lm", "training": {"rule": "sgd"}}, "training has no effect with trainer: lm"),
+        ({"family": "narx", "trainer": "lm", "lm": {"restart": 2}}, r"'lm.restart'. Did you mean 'restarts'"),
+        ({"family": "bidirectional", "trainer": "lm"}, "train this family by gradient"),
+        ({"family": "encoder_decoder", "trainer": "lm"}, "train this family by gradient"),
+        ({"family": "bidirectional", "training": {"state": "carry"}}, "use state: reset here"),
+        ({"family": "gru", "training": {"teacher_forcing": "always"}}, "needs a decoder that is fed its own output"),
+        (
+            {"family": "encoder_decoder", "training": {"state": "carry", "teacher_forcing": "always"}},
+            "teacher_forcing works with `state: reset` only",
+        ),
+    ],
+)
+def test_what_would_do_nothing_or_cannot_be_done_is_refused(entry, message):
+    with pytest.raises(InputError, match=message):
+        specs_of({"it": entry})
+
+
+def test_a_misspelt_shared_key_is_refused():
+    with pytest.raises(InputError, match=r"unknown key 'training.scedule'. Did you mean 'schedule'"):
+        config_of({"gru": {"family": "gru"}}, training={"scedule": "constant"})
+
+
+def test_an_option_is_in_the_key_of_its_results_and_in_mlflows_parameters():
+    plain, changed = (
+        models.spec({"family": "gru", "training": training}, where="test").model_dump(mode="json")
+        for training in ({}, {"schedule": "constant"})
+    )
+    assert digests.key(spec=plain) != digests.key(spec=changed)
+    assert parameters(changed)["training.schedule"] == "constant"
+
+
+def test_tuning_varies_what_the_trainer_reads():
+    gradient, lm = (
+        models.spec({"family": "narx", **entry}, where="test").search_space() for entry in ({}, {"trainer": "lm"})
+    )
+    assert set(gradient) == {"learning_rate", "dropout", "units", "target_lags"}
+    assert set(lm) == {"units", "target_lags"} and max(lm["units"].options) == 16

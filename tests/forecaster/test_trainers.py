@@ -1,0 +1,59 @@
+"""`trainer: lm`: the families it suits, trained through the same door as by gradient."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from forecast import models
+from forecast.errors import ModelFailure
+from forecast.forecaster import Budget, Forecaster, fit
+from tests import problems
+from tests.contract.families import scored_rows
+
+NO_STEPS = Budget(steps=1, evaluate_every=1)
+SMALL = {"units": 2, "future_units": 1}
+QUICK = {"iterations": 3, "restarts": 1}
+SUITED = {"narx": {"target_lags": 2, "input_lags": 1}, "jordan": {}, "elman": {}, "ffnn": {}, "tdnn": {"layers": 1}}
+
+
+def fitted(family, skip="linear", announce=None, lm=None, **options):
+    entry = {"family": family, "trainer": "lm", **SMALL, **options, "lm": {**QUICK, **(lm or {})}}
+    spec = models.spec(entry, where="test")
+    return fit(problems.shops(), spec, skip=skip, seed=0, budget=NO_STEPS, announce=announce)
+
+
+@pytest.mark.parametrize("family", SUITED)
+def test_a_family_is_trained_saved_and_forecasts(family, tmp_path):
+    found = fitted(family, **SUITED[family])
+    assert [step for step, *_ in found.curve] == [0, 1, 2, 3, 4]
+    assert found.validation_loss == min(error for _, _, error in found.curve)
+    found.forecaster.save(tmp_path / "seed")
+    rows = scored_rows()
+    for uid, values in Forecaster.load(tmp_path / "seed").predict(problems.shops().panel, rows).items():
+        assert np.isfinite(values).all() and values.shape == (len(rows[uid]), problems.HORIZON, 2)
+
+
+def test_each_iteration_lowers_the_training_error_and_equal_seeds_are_equal_bits():
+    once, again = (fitted("narx", skip="last", **SUITED["narx"]) for _ in range(2))
+    errors = [train for _, train, _ in once.curve[1:]]
+    assert errors == sorted(errors, reverse=True) and errors[-1] < 0.9 * errors[0]
+    for name, weight in once.forecaster.weights.items():
+        assert weight.dtype == np.float32
+        np.testing.assert_array_equal(weight, again.forecaster.weights[name])
+
+
+def test_memory_and_seconds_are_announced_before_it_starts():
+    said = []
+    fitted("ffnn", announce=said.append)
+    assert len(said) == 1 and "MB and at most" in said[0] and said[0].startswith("Levenberg-Marquardt, ")
+
+
+def test_a_net_too_large_is_a_failed_row_with_the_limit_and_the_estimate():
+    with pytest.raises(ModelFailure, match=r"at most 2000 weights; this one has \d+ and would take about \d+ MB"):
+        fitted("tdnn", units=60)
+
+
+def test_bayesian_regularisation_is_an_option():
+    plain, bayesian = (fitted("ffnn", skip="last", lm={"bayesian": flag, "iterations": 8}) for flag in (False, True))
+    assert plain.curve[-1] != bayesian.curve[-1]
