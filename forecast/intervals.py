@@ -7,9 +7,11 @@ is how far the actual lies outside its band (negative inside), so quantile heads
 
 from __future__ import annotations
 
+import bisect
 import math
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -100,10 +102,10 @@ class AdaptiveConformal:
     """
 
     level: float
-    window: list[Array]  # per step, newest last, all the same length at the start
+    window: list[deque[float]]  # per step, newest last; its maxlen is the length of the calibration block
+    ranked: list[list[float]]  # the same scores in rising order, so that a margin is one look-up
+    alpha: Array
     gamma: float = GAMMA
-    alpha: Array = field(default_factory=lambda: np.empty(0))
-    size: int = 0
 
     @classmethod
     def fit(
@@ -111,21 +113,25 @@ class AdaptiveConformal:
     ) -> AdaptiveConformal:
         """Start from the calibration block (n, H), whose length is also that of the window."""
         outside = scores_of(y, lower, upper)
-        window = [column[np.isfinite(column)] for column in outside.T]
+        window = [deque(column[np.isfinite(column)].tolist(), maxlen=len(outside)) for column in outside.T]
         for column in window:
             rank_of(len(column), level)
-        return cls(level, window, gamma, np.full(len(window), 1 - level), len(outside))
+        return cls(level, window, [sorted(column) for column in window], np.full(len(window), 1 - level), gamma)
 
     def margin(self) -> Array:
         """(H,): the margin for an origin now."""
-        return np.array([_quantile(column, 1 - a) for column, a in zip(self.window, self.alpha, strict=True)])
+        return np.array([_quantile(column, 1 - a) for column, a in zip(self.ranked, self.alpha, strict=True)])
 
     def observe(self, step: int, score: float, margin: float) -> None:
         """The outcome of one earlier forecast became known: its score, and the margin it was given."""
         if not math.isfinite(score):
             return
         self.alpha[step] += self.gamma * ((1 - self.level) - (score > margin))
-        self.window[step] = np.append(self.window[step], score)[-self.size :]
+        window, ranked = self.window[step], self.ranked[step]
+        if len(window) == window.maxlen:
+            del ranked[bisect.bisect_left(ranked, window[0])]
+        window.append(score)
+        bisect.insort(ranked, score)
 
 
 def adaptive_intervals(
@@ -147,7 +153,7 @@ def adaptive_intervals(
         for step in range(horizon):
             known = origin - math.ceil((step + 1) / stride)
             if known >= 0:
-                start.observe(step, outside[known, step], margins[known, step])
+                start.observe(step, float(outside[known, step]), float(margins[known, step]))
         margins[origin] = start.margin()
     return widened(lower, upper, margins)
 
@@ -220,7 +226,7 @@ def _coverage_row(
     }
 
 
-def _quantile(scores: Array, level: float) -> float:
-    """The conformal quantile of unsorted scores; the largest where the level asks for more than they can tell."""
-    rank = min(max(math.ceil(round((len(scores) + 1) * level, 9)), 1), len(scores))
-    return float(np.partition(scores, rank - 1)[rank - 1])
+def _quantile(ranked: Sequence[float], level: float) -> float:
+    """The conformal quantile of rising scores; the largest where the level asks for more than they can tell."""
+    rank = math.ceil(round((len(ranked) + 1) * level, 9))
+    return ranked[min(max(rank, 1), len(ranked)) - 1]

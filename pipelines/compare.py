@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,9 @@ import pandas as pd
 from forecast import comparison, files
 from forecast.config.datasets import Dataset, SessionCalendar, load_dataset
 from forecast.config.evaluation import load_evaluation
-from forecast.evaluation import comparing, uncertainty
+from forecast.evaluation import comparing
 from forecast.evaluation.comparing import Scored
+from forecast.evaluation.interval_tables import interval_tables
 from forecast.splits import Borders
 from forecast.stage import run_stage
 
@@ -20,7 +20,7 @@ DIGITS = "%.12g"
 
 
 def main(dataset: str, root: str = ".") -> None:
-    """Write data/compared/<dataset>/: leaderboard.csv, by_step.csv, by_series.csv, intervals.csv, verdicts.json."""
+    """Write data/compared/<dataset>/: scores and intervals as tables, and what is concluded as verdicts.json."""
     place = Path(root)
     settings, evaluation = load_dataset(dataset, place / "configs"), load_evaluation(place / "configs")
     prepared = place / "data" / "prepared" / dataset
@@ -44,19 +44,22 @@ def main(dataset: str, root: str = ".") -> None:
         reps=evaluation.bootstrap_repetitions,
         seed=evaluation.bootstrap_seed,
     )
-    intervals, refused = _intervals(scored, reference.last, evaluation.levels)
+    bands = interval_tables(scored, reference.last, settings, evaluation.levels, chosen)
     with files.atomic_directory(place / "data" / "compared" / dataset) as folder:
         tables = {
             "leaderboard": comparing.leaderboard(scored, chosen, dataset),
             "by_step": _labelled([(s, s.by_step) for s in scored]),
             "by_series": _labelled([(s, s.by_series) for s in scored]),
-            "intervals": intervals,
+            "intervals": bands.intervals,
+            "interval_methods": bands.methods,
+            "reliability": bands.reliability,
         }
         for name, table in tables.items():
             files.write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format=DIGITS))
         files.write_json(folder / "residuals.json", _residuals(scored, settings))
-        content = {**verdicts.as_dict(), **_alarms(scored, settings), "refused_levels": refused}
-        files.write_json(folder / "verdicts.json", content)
+        files.write_frame(folder / "bands.parquet", bands.bands)
+        decided = {"interval_method": bands.decision, "refused_levels": bands.refused}
+        files.write_json(folder / "verdicts.json", {**verdicts.as_dict(), **_alarms(scored, settings), **decided})
 
 
 def _labelled(tables: list[tuple[Scored, pd.DataFrame | None]]) -> pd.DataFrame:
@@ -68,21 +71,6 @@ def _labelled(tables: list[tuple[Scored, pd.DataFrame | None]]) -> pd.DataFrame:
             own.insert(1, "ranking", candidate.record["ranking"])
             parts.append(own)
     return pd.concat(parts, ignore_index=True)
-
-
-def _intervals(
-    scored: list[Scored], last: Mapping[str, pd.Series], levels: Sequence[float]
-) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    """Every candidate's intervals, and the levels that the calibration blocks cannot support."""
-    parts, refused = [], []
-    for candidate in scored:
-        if candidate.forecasts is not None:
-            held = uncertainty.calibration_cubes(candidate.forecasts, last)
-            table, without = uncertainty.interval_scores(candidate.record, held, candidate.cubes, levels)
-            parts.append(table)
-            refused += without
-    filled = [part for part in parts if not part.empty] or parts[:1]
-    return pd.concat(filled, ignore_index=True), uncertainty.grouped(refused)
 
 
 def _residuals(scored: list[Scored], dataset: Dataset) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ KINDS: dict[str, str] = {
     "training": "training that saw later rows",
     "forecast": "a forecast that sees beyond its cutoff",
     "choice": "a choice that saw later rows",
-    "calibration": "intervals calibrated on rows outside the calibration block",
+    "calibration": "intervals that saw rows outside the calibration block",
     "scores": "scores scaled by later rows",
 }
 """Kind of finding to its name, causes before effects."""

@@ -14,6 +14,7 @@ from forecast.audit.findings import Audit, Finding, ordered
 from forecast.audit.sandbox import Project, Sandbox, run
 from forecast.forecaster import Forecaster
 from forecast.panel import Panel, from_frame
+from forecast.scaling import transform
 
 
 def audit(
@@ -99,12 +100,14 @@ def _inside_test(frame: pd.DataFrame, ends: dict[str, pd.Timestamp]) -> pd.Times
 
 
 def _calibration_rows(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]) -> list[Finding]:
+    """In raw units and in those the target is modelled in: intervals may be made in either."""
     targets, ranges = [], []
     for series in panel.series:
         start, stop = (int((series.ds <= ends[name].to_datetime64()).sum()) for name in ("validation", "calibration"))
-        for output in range(panel.outputs):
-            targets.append(series.values[:, output])
-            ranges.append((start, stop))
+        for output, column in enumerate(panel.dataset.target):
+            level = column.model_copy(update={"transform": column.transform.replace("diff", "") or "none"})
+            targets += [series.values[:, output], transform(series.values[:, output], level)]
+            ranges += [(start, stop)] * 2
     return list(runs.calibration_rows(base, targets, ranges, "rows of the calibration calls"))
 
 

@@ -99,11 +99,11 @@ def calibration_rows(
         everywhere: set[bytes] = set()
         for values, (start, stop) in zip(panel_targets, ranges, strict=True):
             for row in range(len(values) - horizon + 1):
-                key = values[row : row + horizon].tobytes()
+                key = _key(values[row : row + horizon])
                 everywhere.add(key)
                 if start <= row and row + horizon <= stop:
                     inside.add(key)
-        seen = [row.tobytes() for row in call["y"] if np.isfinite(row).all()]
+        seen = [_key(row) for row in call["y"] if np.isfinite(row).all()]
         outside = sum(key in everywhere and key not in inside for key in seen)
         if outside:
             text = (
@@ -114,7 +114,10 @@ def calibration_rows(
 
 
 def forecasts_before(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: str) -> Iterator[Finding]:
-    """Every table with a cutoff: rows made at or before `moment` must be the same numbers."""
+    """Every table with a cutoff: rows made at or before `moment` must be the same numbers.
+
+    Those of the compare stage are intervals around the forecasts; what changes them alone is their calibration.
+    """
     for path in sorted([*base.trained.rglob("*.parquet"), *base.compared.rglob("*.parquet")]):
         twin = other.root / path.relative_to(base.root)
         table = pd.read_parquet(path)
@@ -123,14 +126,15 @@ def forecasts_before(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detect
         after = pd.read_parquet(twin) if twin.exists() else table.iloc[:0]
         one, two = (_made_before(t, moment) for t in (table, after))
         name = path.parent.name
+        kind, what = ("forecast", "forecasts") if path.is_relative_to(base.trained) else ("calibration", "intervals")
         if not one.index.equals(two.index):
-            text = f"{name} has {len(one)} forecasts, then {len(two)} when rows after {moment:%Y-%m-%d %H:%M} change"
-            yield Finding("forecast", detector, name, text)
+            text = f"{name} has {len(one)} {what}, then {len(two)} when rows after {moment:%Y-%m-%d %H:%M} change"
+            yield Finding(kind, detector, name, text)
             continue
         differ = ~np.array([_equal(a, b) for a, b in zip(one.to_numpy(), two.to_numpy(), strict=True)], dtype=bool)
         if differ.any():
-            text = f"{int(differ.sum())} of {len(one)} forecasts of {name} change with rows after their cutoff"
-            yield Finding("forecast", detector, name, text)
+            text = f"{int(differ.sum())} of {len(one)} {what} of {name} change with rows after their cutoff"
+            yield Finding(kind, detector, name, text)
 
 
 def blocks_in_order(base: Sandbox, ends: dict[str, pd.Timestamp], detector: str) -> Iterator[Finding]:
@@ -205,6 +209,11 @@ def _equal(a: Any, b: Any) -> bool:
     """Bit for bit."""
     a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
     return a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def _key(values: np.ndarray) -> bytes:
+    """Of a stretch of actuals; single precision, since a logarithm's last bit is not the same in every loop."""
+    return np.ascontiguousarray(values, dtype=np.float32).tobytes()
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -136,7 +136,11 @@ class Licence(Config):
 
 
 class Dataset(Config):
-    """One dataset: a set of series of the same kind, forecast by one global model."""
+    """One dataset: a set of series of the same kind, forecast by one global model.
+
+    `stride`: rows between two origins of validation and test. `calibration_stride`: the same in the calibration
+    block, where more origins steady the margins of the intervals; by default that of the other blocks.
+    """
 
     title: str
     source: Source
@@ -148,6 +152,7 @@ class Dataset(Config):
     lookback: int = Field(ge=1)
     season: int = Field(ge=1)
     stride: int = Field(1, ge=1)
+    calibration_stride: int | None = Field(None, ge=1)
     splits: AnySplits
     licence: Licence
     quality: Quality = Field(default_factory=lambda: Quality.model_validate({}))
@@ -161,6 +166,12 @@ class Dataset(Config):
     def columns(self) -> tuple[Column, ...]:
         """Targets first, then the past exogenous columns: the channel order everywhere."""
         return (*self.target, *self.past)
+
+    def stride_in(self, block: str) -> int:
+        """Rows between two origins of `block`, the same for every model: every row in train."""
+        if block == "train":
+            return 1
+        return self.calibration_stride or self.stride if block == "calibration" else self.stride
 
 
 class Datasets(Config):

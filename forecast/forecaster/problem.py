@@ -39,11 +39,14 @@ class Problem:
         return self._scaled[unique_id]
 
     def rows(self, unique_id: str, block: str) -> np.ndarray:
-        """The origins of one block: every row in train, the dataset's stride elsewhere."""
+        """The origins of one block: every row in train, the dataset's strides elsewhere."""
         dataset = self.panel.dataset
-        stride = 1 if block == "train" else dataset.stride
         return splits.origins(
-            self.blocks[unique_id], block, horizon=dataset.horizon, lookback=dataset.lookback, stride=stride
+            self.blocks[unique_id],
+            block,
+            horizon=dataset.horizon,
+            lookback=dataset.lookback,
+            stride=dataset.stride_in(block),
         )
 
     def windows(self, unique_id: str, rows: np.ndarray, *, horizon: int | None = None) -> Iterator[Windows]:
