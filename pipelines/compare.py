@@ -10,8 +10,10 @@ import pandas as pd
 from forecast import comparison, files
 from forecast.config.datasets import Dataset, SessionCalendar, load_dataset
 from forecast.config.evaluation import load_evaluation
+from forecast.config.tuning import load_tuning
 from forecast.evaluation import comparing
 from forecast.evaluation.comparing import Scored
+from forecast.evaluation.fairness import check_same_budget
 from forecast.evaluation.interval_tables import interval_tables
 from forecast.splits import Borders
 from forecast.stage import run_stage
@@ -27,6 +29,7 @@ def main(dataset: str, root: str = ".") -> None:
     frame = files.read_frame(prepared / "frame.parquet")
     borders = Borders.from_json(files.read_json(prepared / "borders.json"))
     scored = comparing.score(place / "data" / "trained" / dataset, frame, settings, borders)
+    exempt = check_same_budget([s.record for s in scored], load_tuning(place / "configs"))
     naive = next(s.forecasts for s in scored if s.name == comparing.NAIVE)
     reference = comparing.references(frame, naive, settings, borders, "test")
     scale = reference.scale
@@ -58,7 +61,11 @@ def main(dataset: str, root: str = ".") -> None:
             files.write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format=DIGITS))
         files.write_json(folder / "residuals.json", _residuals(scored, settings))
         files.write_frame(folder / "bands.parquet", bands.bands)
-        decided = {"interval_method": bands.decision, "refused_levels": bands.refused}
+        decided = {
+            "interval_method": bands.decision,
+            "refused_levels": bands.refused,
+            "exempt_from_budget": exempt,
+        }
         files.write_json(folder / "verdicts.json", {**verdicts.as_dict(), **_alarms(scored, settings), **decided})
 
 

@@ -17,6 +17,7 @@ from forecast.evaluation.backtest import Place, fit_and_forecast, load_engine
 from forecast.evaluation.candidates import Candidate
 from forecast.evaluation.examining import diagnosed
 from forecast.forecaster import Budget
+from forecast.models.base import NetworkSpec
 
 ENGINE = "forecast.evaluation.backtest"
 
@@ -142,8 +143,9 @@ def _record(
     if not jobs:
         reason = "every tuning trial failed: " + str((tuned or {}).get("trials", [{}])[0].get("reason", ""))
     spec = jobs[0].candidate.spec if jobs else candidate.spec
-    n_steps = run.budget.steps * len(jobs) if candidate.is_network else 0
     trials = (tuned or {}).get("trials", [])
+    by_gradient = isinstance(spec, NetworkSpec) and spec.trainer == "gradient"
+    steps = (run.budget.steps * len(jobs), len(trials) * int((tuned or {}).get("gradient_steps", 0)))
     return {
         "dataset": run.place.dataset,
         "model": candidate.model,
@@ -162,8 +164,8 @@ def _record(
         "tuned": ((tuned or {}).get("best") or {}).get("params", {}),
         "trials": trials,
         "n_params": max((fit.get("n_params", 0) for fit in fits), default=0),
-        "gradient_steps": n_steps,
-        "tuning_gradient_steps": len(trials) * int((tuned or {}).get("gradient_steps", 0)),
+        "gradient_steps": steps[0] if by_gradient else 0,
+        "tuning_gradient_steps": steps[1] if by_gradient else 0,
         "rows_seen": max((fit.get("rows_seen", 0) for fit in fits), default=0),
         "seeds": [{k: v for k, v in fit.items() if k not in ("n_params", "rows_seen")} for fit in fits],
         "diagnostics": _diagnostics(run, jobs, fits),
