@@ -43,7 +43,7 @@ def run(
             if models:
                 places = [repro.narrowed(project, name, models, environment) for name in datasets]
             else:
-                repro.repro(project, datasets if dataset else (), environment)
+                repro.repro(project, [f"compare@{name}" for name in datasets if dataset], environment)
                 published = _published(project)
                 places = [project]
         except KeyboardInterrupt:

@@ -3,7 +3,7 @@
 A gate that is asked every day is asked 250 times a year, and a test at 5 % then says "better" by luck in every fifth
 year of two equal recipes or more. So evidence is gathered instead of asked for anew: the loss difference of every
 origin enters one growing series once, and the series is held against a boundary that holds at all times together
-(a confidence sequence). docs/decisions/0020-a-gate-asked-every-day.md has the alternatives and the simulation.
+(a confidence sequence). docs/decisions/0011-a-gate-asked-every-day.md has the alternatives and the simulation.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy import special
 
 from forecast.comparison import equivalence
@@ -100,6 +100,8 @@ def decide(fresh: Fresh, evidence: Evidence | None, steps: Steps, rules: Rules, 
         if skill >= 0:
             return Verdict("first", f"there is no champion; skill against naive {_percent(skill)}", numbers)
         return Verdict("kept", f"worse than naive ({_percent(skill)} skill); there is no champion yet", numbers)
+    if not np.isfinite(fresh.champion).all():
+        return _without_a_champion(skill, numbers)
     sequence = always_valid(evidence, steps, alpha=level(rules.alpha, evidence.test))
     numbers |= {"evidence": asdict(sequence), "test": evidence.test}
     same = equivalence(fresh.challenger, fresh.champion, margin=rules.margin, **asdict(steps))
@@ -119,6 +121,14 @@ def _judged(sequence: Standing, same: str, skill: float, numbers: dict[str, Any]
     if ageing:
         reason += f"; nor to be no worse (the champion is {ageing})"
     return Verdict("kept", reason, numbers)
+
+
+def _without_a_champion(skill: float, numbers: dict[str, Any]) -> Verdict:
+    """The champion forecasts what is not finite: whatever has skill is better."""
+    numbers = {name: value for name, value in numbers.items() if not name.startswith(("champion", "relative"))}
+    if skill > 0:
+        return Verdict("better", "the champion's forecasts are not finite", numbers)
+    return Verdict("kept", f"the champion's forecasts are not finite, but skill is {_percent(skill)}", numbers)
 
 
 @dataclass(frozen=True)
@@ -174,10 +184,6 @@ def normal_score(t: float, dof: float) -> float:
     """The standard normal quantile at the probability that a t ratio with `dof` has at `t`; tails stay finite."""
     tail = max(float(special.stdtr(dof, -abs(t))), 1e-300)
     return math.copysign(-float(special.ndtri(tail)), t)
-
-
-def arrays(*losses: ArrayLike) -> list[Array]:
-    return [np.asarray(loss, dtype=float) for loss in losses]
 
 
 def _means(fresh: Fresh) -> dict[str, Any]:

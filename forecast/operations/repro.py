@@ -28,14 +28,15 @@ CLOCK_ERROR = 5.0  # seconds; psutil knows a process's start from a boot time ro
 UNCACHED = ("reports/leaderboard.csv",)
 
 
-def repro(root: Path, datasets: Sequence[str], environment: Mapping[str, str]) -> None:
-    """`dvc repro --keep-going` of everything, or of the stages of `datasets`; `ForecastError` naming what failed."""
+def repro(
+    root: Path, targets: Sequence[str], environment: Mapping[str, str], *, options: Sequence[str] = ("--keep-going",)
+) -> None:
+    """`dvc repro` of everything, or up to the stages `targets`; `ForecastError` naming what failed."""
     refuse_if_busy(root)
     kept = {name: (root / name).read_bytes() for name in UNCACHED if (root / name).exists()}
-    targets = [f"compare@{name}" for name in datasets]
     with tempfile.TemporaryDirectory(prefix="forecast-run-") as folder:
         log = Path(folder) / "stages.jsonl"
-        code = watched([*dvc(), "repro", "--keep-going", *targets], root, {**environment, LOG_VARIABLE: str(log)})
+        code = watched([*dvc(), "repro", *options, *targets], root, {**environment, LOG_VARIABLE: str(log)})
         lines = read_log(log)
     _show_times(lines)
     if code:

@@ -105,7 +105,7 @@ def test_a_champion_of_an_older_schema_is_refused_in_one_sentence(moved):
     champion.write_aliases(moved, NAME, {"champion": 2})
     path = champion.folder_of(moved, NAME, 2) / "ensemble.json"
     path.write_text(path.read_text().replace('"schema": 1', '"schema": 0'))
-    with pytest.raises(InputError, match="schema 0, this version reads 1. Train it again"):
+    with pytest.raises(InputError, match=r"schema 0, this version reads 1\. Train it again"):
         champion.load(moved, NAME)
 
 

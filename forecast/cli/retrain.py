@@ -1,0 +1,101 @@
+"""`forecast retrain`: one gated retraining of a dataset; what cron, a timer or `forecast schedule run` calls."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from forecast.cli.data import _moment, _now
+from forecast.cli.shown import ROOT, require_project
+from forecast.errors import ForecastError, GateRefused
+from forecast.processes import stop_on_signals
+from forecast.progress import duration
+
+if TYPE_CHECKING:
+    from forecast.operations.decision import Decision
+    from forecast.operations.retrain import Job
+
+
+def register(app: typer.Typer) -> None:
+    app.command("retrain")(retrain)
+
+
+def retrain(
+    dataset: str = typer.Argument(help="An entry of configs/datasets.yaml."),
+    as_of: str = typer.Option("", "--as-of", help="Only what was known by then (UTC), such as 2024-06-30; else now."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Decide, but record and promote nothing."),
+    root: Path = ROOT,
+) -> None:
+    """Fetch, train a challenger beside your checkout, and promote it if the gate finds it better.
+
+    Exits 0 when done or nothing is to do, 2 for wrong input, 3 for the data, 4 when the challenger was refused, 75
+    when a retraining of the data set runs already.
+    """
+    from forecast.operations import retrain as work
+
+    stop_on_signals()
+    place = require_project(root).resolve()
+    job = work.Job(
+        root=place, dataset=dataset, now=_now(), environment=dict(os.environ),
+        as_of=_moment(as_of) if as_of else None, say=_Steps(dataset),
+    )  # fmt: skip
+    started = time.monotonic()
+    try:
+        decision = work.rehearse(job) if dry_run else work.retrain(job)
+    except ForecastError as error:
+        if not dry_run:
+            _tell(job, "failure", {"dataset": dataset, "exit_code": error.exit_code, "reason": str(error)})
+        raise
+    except KeyboardInterrupt:
+        print("\nInterrupted; the champion is as it was, or the next run finishes the promotion.", file=sys.stderr)
+        raise typer.Exit(130) from None
+    _told(decision, took=time.monotonic() - started)
+    if not dry_run:
+        _tell(job, "promotion" if decision.promotes else "success", decision.to_json())
+    if decision.word == "kept":
+        raise GateRefused(f"{dataset}: the champion stays: {decision.reason}.")
+
+
+class _Steps:
+    """One line on standard error per step, as it begins."""
+
+    def __init__(self, dataset: str) -> None:
+        self.dataset = dataset
+
+    def __call__(self, step: str) -> None:
+        print(f"{datetime.now(UTC):%H:%M:%S} retrain {self.dataset}: {step}", file=sys.stderr, flush=True)
+
+
+def _told(decision: Decision, *, took: float) -> None:
+    for path in decision.unused_edits[:5]:
+        print(f"Not used, because it is not committed: {path}", file=sys.stderr)
+    if decision.word == "not due":
+        print(f"{decision.dataset}: nothing to do; {decision.reason}")
+    elif decision.promotes:
+        version = decision.refit_version or decision.version
+        print(f"{decision.dataset}: {decision.candidate} is the champion (version {version}): {decision.reason}")
+    if decision.note:
+        print(decision.note, file=sys.stderr)
+    print(f"Data up to {decision.data_end}, decision {decision.key}; took {duration(took)}")
+
+
+def _tell(job: Job, event: str, content: dict[str, object]) -> None:
+    """Hooks of the checkout's configuration; whatever is wrong with them changes nothing."""
+    from forecast.config.datasets import load_dataset
+    from forecast.config.retraining import load_retraining
+    from forecast.operations.hooks import tell
+
+    try:
+        settings = load_dataset(job.dataset, job.root / "configs")
+        hooks = load_retraining(job.dataset, settings, job.root / "configs").hooks
+        faults = tell(hooks, event, content, root=job.root, given=job.environment)  # type: ignore[arg-type]
+    except ForecastError as error:
+        faults = [f"hooks: {error}"]
+    for fault in faults:
+        print(fault, file=sys.stderr)

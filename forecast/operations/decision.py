@@ -1,0 +1,163 @@
+"""What one retraining decided, and the steps after it: written down first, then carried out, so that a kill between
+any two is finished by the next run.
+
+    .forecast/retrain/<dataset>/pending/            a decision that is not carried out yet, with the candidate
+    .forecast/retrain/<dataset>/decisions/<key>.json    every finished one
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from forecast import files
+from forecast.errors import ForecastError
+from forecast.operations import champion, registry
+from forecast.operations.champion import Meta
+from forecast.operations.worktree import home
+from forecast.tracking import place
+from forecast.tracking.decisions import log_decision
+
+PROMOTING = ("better", "equivalent", "first")
+Refit = Callable[[Path, Path], None]
+"""(the candidate's folder, the folder to fill): the recipe fitted again on all data."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`word`: better, equivalent, first (promoted), kept, or not due. `key`: digest of what made it.
+
+    `numbers` is everything it was decided on; `version` and `refit_version` are what was promoted.
+    """
+
+    key: str
+    dataset: str
+    as_of: str
+    data_sha256: str
+    data_end: str
+    config_hash: str
+    revision: str
+    strategy: str
+    at: str
+    word: str
+    reason: str
+    champion: int | None = None
+    candidate: str = ""
+    version: int | None = None
+    refit_version: int | None = None
+    numbers: dict[str, Any] = field(default_factory=dict)
+    drift: tuple[dict[str, Any], ...] = ()
+    due: tuple[str, ...] = ()
+    unused_edits: tuple[str, ...] = ()
+    note: str = ""
+
+    @property
+    def promotes(self) -> bool:
+        return self.word in PROMOTING
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def key_of(dataset: str, *, as_of: str, data_sha256: str, config_hash: str, revision: str, strategy: str) -> str:
+    """One digest of what decides: the same again is nothing to do."""
+    return files.sha256_of([dataset, as_of, data_sha256, config_hash, revision, strategy])[:24]
+
+
+def known(root: Path, dataset: str) -> list[Decision]:
+    """Every finished decision, oldest first; one that cannot be read is left out."""
+    found = []
+    for path in (home(root, dataset) / "decisions").glob("*.json"):
+        try:
+            found.append(from_json(files.read_json(path)))
+        except (ValueError, TypeError, OSError):
+            continue
+    return sorted(found, key=lambda decision: (decision.data_end, decision.at))
+
+
+def from_json(content: Mapping[str, Any]) -> Decision:
+    lists = {name: tuple(content[name]) for name in ("drift", "due", "unused_edits")}
+    return Decision(**{**content, **lists})
+
+
+def write_pending(root: Path, decision: Decision, candidate: Path, meta: Meta) -> None:
+    """The decision and all that carrying it out needs, whole or not at all."""
+    with files.atomic_directory(home(root, decision.dataset) / "pending") as folder:
+        shutil.copytree(candidate, folder / "candidate")
+        files.write_json(folder / "meta.json", asdict(meta))
+        files.write_json(folder / "decision.json", decision.to_json())
+
+
+def finish_pending(
+    root: Path, dataset: str, *, now: pd.Timestamp, tracking_uri: str, refit: Refit | None, say: Callable[[str], None]
+) -> Decision | None:
+    """Carry out the pending decision, every step of which may have been done before; None when there is none.
+
+    A refit that fails is noted and leaves the scored version in service.
+    """
+    pending = home(root, dataset) / "pending"
+    if not (pending / "decision.json").exists():
+        return None
+    decision = from_json(files.read_json(pending / "decision.json"))
+    meta = champion.meta_of({"meta": files.read_json(pending / "meta.json")})
+    say("register")
+    version = registry.register(root, dataset, pending / "candidate", meta, tracking_uri=tracking_uri)
+    say("promote")
+    if decision.refit_version is None:
+        registry.promote(root, dataset, version, now=now, reason=decision.reason, tracking_uri=tracking_uri)
+    decision = replace(decision, version=version)
+    if refit is not None:
+        say("refit")
+        decision = _refitted(root, decision, meta, pending, now=now, tracking_uri=tracking_uri, refit=refit)
+    say("record")
+    conclude(root, decision, now=now, tracking_uri=tracking_uri)
+    shutil.rmtree(pending)
+    return decision
+
+
+def _refitted(
+    root: Path, decision: Decision, meta: Meta, pending: Path, *, now: pd.Timestamp, tracking_uri: str, refit: Refit
+) -> Decision:
+    folder = pending / "refit"
+    try:
+        if not (folder / "borders.json").exists():
+            refit(pending / "candidate", folder)
+    except ForecastError as error:
+        return replace(decision, note=f"the refit on all data failed, the scored version serves: {error}")
+    borders = files.read_json(folder / "borders.json")
+    unscored = replace(
+        meta, training_cutoff=borders["train_end"], last_target_used=borders["test_end"], metrics={},
+        refit_of=decision.version,
+    )  # fmt: skip
+    version = registry.register(root, decision.dataset, folder, unscored, tracking_uri=tracking_uri)
+    reason = f"version {decision.version} fitted again on all data, unscored"
+    registry.promote(root, decision.dataset, version, now=now, reason=reason, tracking_uri=tracking_uri)
+    return replace(decision, refit_version=version)
+
+
+def conclude(root: Path, decision: Decision, *, now: pd.Timestamp, tracking_uri: str) -> None:
+    """The decision as a finished one: here first, then in MLflow; what MLflow did not take is offered again later."""
+    folder = home(root, decision.dataset) / "decisions"
+    files.write_json(folder / f"{decision.key}.json", decision.to_json())
+    offer_again(root, decision.dataset, now=now, tracking_uri=tracking_uri)
+
+
+def offer_again(root: Path, dataset: str, *, now: pd.Timestamp, tracking_uri: str) -> list[str]:
+    """Log every finished decision that MLflow does not have yet; the keys it still did not take."""
+    left = []
+    for decision in known(root, dataset):
+        marker = home(root, dataset) / "decisions" / f"{decision.key}.logged"
+        if marker.exists():
+            continue
+        try:
+            run = log_decision(place(root, tracking_uri), dataset, decision.to_json(), now=now.timestamp())
+        except ForecastError:
+            left.append(decision.key)
+            continue
+        files.write_text(marker, run + "\n")
+    return left

@@ -1,0 +1,137 @@
+"""Have the data, or the champion's errors, moved away from what the champion was trained on?
+
+Distributions are compared on changes over one season (in the transformed scale): the level of a July differs from the
+year's without any drift, and a price's level always does. The population stability index says how large the shift is,
+the Kolmogorov-Smirnov test whether so few independent values can tell; both must agree. The live error needs neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from forecast.config.datasets import Column
+from forecast.config.retraining import Retraining
+from forecast.ensemble import Ensemble
+from forecast.operations.champion import Meta
+from forecast.panel import Panel, Series
+
+BINS = 10
+LEAST = 20
+"""Independent values below which a distribution is not compared."""
+
+
+@dataclass(frozen=True)
+class Shift:
+    """One column of one series, or the champion's error: what was measured and whether it counts as drift."""
+
+    what: str
+    psi: float | None = None
+    ks_p: float | None = None
+    live_error: float | None = None
+    drifted: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def psi(reference: ArrayLike, current: ArrayLike, *, bins: int = BINS) -> float:
+    """Population stability index: sum of (q - p) ln(q / p) over the deciles of the reference (Siddiqi 2006).
+
+    0 for equal shares; above 0.1 is called moderate, above 0.25 large. Empty bins count half an observation.
+    """
+    old, new = np.asarray(reference, dtype=float), np.asarray(current, dtype=float)
+    edges = np.unique(np.quantile(old, np.linspace(0, 1, bins + 1)[1:-1]))
+    p = np.maximum(np.bincount(np.searchsorted(edges, old), minlength=len(edges) + 1), 0.5) / len(old)
+    q = np.maximum(np.bincount(np.searchsorted(edges, new), minlength=len(edges) + 1), 0.5) / len(new)
+    return float(np.sum((q - p) * np.log(q / p)))
+
+
+def ks_p(reference: ArrayLike, current: ArrayLike) -> float:
+    """p-value of the two-sample Kolmogorov-Smirnov test; the values must be independent."""
+    from scipy import stats
+
+    return float(stats.ks_2samp(reference, current).pvalue)
+
+
+def shifts(panel: Panel, meta: Meta, rules: Retraining, *, recent_steps: int) -> list[Shift]:
+    """Every column of every series: what came after the champion's training against the training rows.
+
+    `recent_steps`: how many of the newest steps are looked at; none of them may be a training row.
+    """
+    found = []
+    cutoff = np.datetime64(pd.Timestamp(meta.training_cutoff))
+    for series in panel.series:
+        for channel, column in enumerate(panel.dataset.columns):
+            old, new = _changes(series, channel, column, panel.dataset.season, cutoff, recent_steps)
+            if min(len(old), len(new)) >= LEAST:
+                size, p = psi(old, new), ks_p(old, new)
+                drifted = size >= rules.psi and p < rules.ks_p
+                found.append(Shift(f"{series.unique_id}: {column.column}", psi=size, ks_p=p, drifted=drifted))
+    return found
+
+
+def live_error(champion: Ensemble, meta: Meta, panel: Panel, rules: Retraining, *, recent_steps: int) -> Shift | None:
+    """The champion's error on the newest origins after everything it has seen, over what its test block promised.
+
+    The mean over series and steps of MAE / expected MAE; None where it has seen all, or too few origins are left.
+    """
+    horizon, stride = panel.dataset.horizon, panel.dataset.stride
+    rows = {}
+    for series in panel.series:
+        seen = int(np.searchsorted(series.ds, np.datetime64(pd.Timestamp(meta.last_target_used)), side="right"))
+        first = max(seen - 1, len(series) - horizon - recent_steps, panel.dataset.lookback - 1)
+        rows[series.unique_id] = np.arange(first, len(series) - horizon, stride)
+    if min(map(len, rows.values())) < 8 or not meta.expected:
+        return None
+    ratios = _ratios(champion, meta.expected, panel, rows)
+    if not ratios:
+        return None
+    ratio = float(np.mean(ratios))
+    return Shift("live error of the champion", live_error=ratio, drifted=not ratio < rules.live_error)
+
+
+def _ratios(
+    champion: Ensemble, expected: Mapping[str, list[float | None]], panel: Panel, rows: Mapping[str, NDArray[np.int64]]
+) -> list[float]:
+    names = [column.column for column in panel.dataset.target]
+    found = []
+    for uid, values in champion.predict(panel, rows).items():
+        ahead = rows[uid][:, None] + np.arange(1, panel.dataset.horizon + 1)
+        for output, name in enumerate(names):
+            actual = panel.by_id[uid].values[ahead, output]
+            promised = expected.get(f"{uid}/{name}" if len(names) > 1 else uid)
+            if promised is None or len(promised) != panel.dataset.horizon or not np.isfinite(actual).any():
+                continue
+            wanted = np.array([np.nan if value is None else value for value in promised])
+            with np.errstate(invalid="ignore", divide="ignore"):
+                error = np.nanmean(np.abs(actual - values[:, :, output]), axis=0) / wanted
+            found.append(float(np.nanmean(error)))
+    return found
+
+
+def _changes(
+    series: Series, channel: int, column: Column, season: int, cutoff: np.datetime64, recent: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Changes over one season in training and in the newest rows, every `season`-th: neighbours share their hours."""
+    values = _transformed(series.values[:, channel], column)
+    change = np.full(len(values), np.nan)
+    change[season:] = values[season:] - values[:-season]
+    train = series.ds <= cutoff
+    newest = np.arange(len(values)) >= len(values) - recent
+    parts = [change[train], change[newest & ~train]]
+    step = max(1, season // 4)  # a quarter of a season apart: near enough to independence, and enough values
+    old, new = (part[np.isfinite(part)][::step] for part in parts)
+    return old, new
+
+
+def _transformed(values: NDArray[np.float64], column: Column) -> NDArray[np.float64]:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if column.transform in ("log", "logdiff"):
+            return np.log(values)
+        return np.log1p(values) if column.transform == "log1p" else values

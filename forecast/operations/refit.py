@@ -1,0 +1,99 @@
+"""A recipe fitted again at other borders, in a process of its own inside the work tree: committed code, own memory.
+
+    python -m forecast.operations.refit DATASET --record FILE --target FOLDER --on gate | all
+
+`gate`: at the challenger's borders, with the forecasts a gate needs; `all`: on everything up to the last row, the
+newest rows (as many as the validation block has) for early stopping; nothing of it can be scored.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from forecast import files, models
+from forecast.config.datasets import load_dataset
+from forecast.config.tuning import load_tuning
+from forecast.errors import InputError
+from forecast.evaluation.backtest import Place, load_engine
+from forecast.evaluation.candidates import Candidate
+from forecast.evaluation.training import Run, train
+from forecast.forecaster import Budget, Problem, fit
+from forecast.models.base import NetworkSpec
+from forecast.panel import from_frame
+from forecast.splits import Borders
+from forecast.stage import run_stage
+
+
+def main(dataset: str, record: str = "", target: str = "", on: str = "gate", root: str = ".", jobs: int = 0) -> None:
+    """Fill `target` as the train stage fills data/trained/<dataset>/<candidate>."""
+    place, told = Path(root), files.read_json(record)
+    if on == "gate":
+        at_the_gate(place, dataset, told, Path(target), jobs=jobs)
+    elif on == "all":
+        on_all_data(place, dataset, told, Path(target), calibrated=Path(record).with_name("forecasts.parquet"))
+    else:
+        raise InputError(f"--on {on!r}: wanted gate or all.")
+
+
+def at_the_gate(root: Path, dataset: str, record: dict[str, Any], target: Path, *, jobs: int) -> None:
+    """The recipe at the borders that stage `prepare` wrote; what was trained already comes from the memo."""
+    settings, budget = load_dataset(dataset, root / "configs"), load_tuning(root / "configs")
+    prepared = root / "data" / "prepared" / dataset
+    run = Run(
+        place=Place(str(root), dataset, "frame.parquet", files.sha256(prepared / "frame.parquet")),
+        dataset=settings,
+        state=root / ".forecast",
+        budget=Budget(budget.final_steps, budget.evaluate_every),
+        seeds=budget.seeds,
+        borders=files.read_json(prepared / "borders.json"),
+    )
+    candidate = candidate_of(record)
+    folder = target.with_name(f"{target.name}-made")
+    train(run, [candidate], {}, folder, jobs=jobs)
+    with files.atomic_directory(target) as temporary:
+        shutil.copytree(folder / candidate.name, temporary, dirs_exist_ok=True)
+    shutil.rmtree(folder)
+
+
+def on_all_data(root: Path, dataset: str, record: dict[str, Any], target: Path, *, calibrated: Path) -> None:
+    """The recipe up to the last row, each seed; errors for intervals stay those of the scored version."""
+    settings, budget = load_dataset(dataset, root / "configs"), load_tuning(root / "configs")
+    prepared = root / "data" / "prepared" / dataset
+    frame = files.read_frame(prepared / "frame.parquet")
+    borders = moved_to_the_end(frame["ds"], Borders.from_json(files.read_json(prepared / "borders.json")))
+    problem = Problem.of(from_frame(frame, dataset, settings), borders, ("train", "validation"))
+    candidate = candidate_of(record)
+    if candidate.is_network:
+        load_engine()
+    steps = Budget(budget.final_steps, budget.evaluate_every) if candidate.is_network else Budget(0, 1)
+    seeds = budget.seeds if candidate.is_network else (0,)
+    with files.atomic_directory(target) as temporary:
+        for seed in seeds:
+            fitted = fit(problem, candidate.spec, skip=candidate.skip, seed=seed, budget=steps)
+            fitted.forecaster.save(temporary / f"seed-{seed}")
+        files.write_json(temporary / "record.json", record)
+        files.write_json(temporary / "borders.json", borders.to_json())
+        shutil.copyfile(calibrated, temporary / "forecasts.parquet")
+
+
+def moved_to_the_end(ds: pd.Series, borders: Borders) -> Borders:
+    """Validation as long as before at the very end, everything earlier for training; nothing is left to score on."""
+    last = ds.max()
+    length = borders.validation_end - borders.train_end
+    return replace(borders, train_end=last - length, validation_end=last, calibration_end=last, test_end=last)
+
+
+def candidate_of(record: dict[str, Any]) -> Candidate:
+    """The recipe in a train stage's record, tuned values filled in."""
+    spec = models.spec(record["params"], where="record.json: params")
+    skip = record["skip"] if isinstance(spec, NetworkSpec) else None
+    return Candidate(record["model"], spec, record["ranking"], skip)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,332 @@
+"""`forecast retrain`: fetch, check, decide whether a challenger is due, make one beside the person's checkout, ask the
+gate, and move the alias. Every step can be repeated; until the alias moves, the champion is the old one.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from forecast import fetching, files, prepared, snapshots
+from forecast.config.datasets import Dataset, load_dataset
+from forecast.config.models import load_models
+from forecast.config.retraining import Retraining, load_retraining
+from forecast.config.sources import FileSource
+from forecast.config.tuning import load_tuning
+from forecast.ensemble import Ensemble
+from forecast.errors import BusyError, DataError, ForecastError, GateRefused, InputError
+from forecast.operations import champion, decision, drift, fresh, gate, repro, worktree
+from forecast.operations.champion import Champion, Meta
+from forecast.operations.chosen import chosen, ensemble_of
+from forecast.operations.decision import Decision
+from forecast.operations.due import Due, due
+from forecast.operations.worktree import Tree, home
+from forecast.panel import Panel, from_frame
+
+Strategy = Literal["scratch", "warm"]
+FAILURES: Mapping[int, type[ForecastError]] = {2: InputError, 3: DataError, 4: GateRefused, 75: BusyError}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call. `now` and `as_of` are UTC without zone; `say` is told each step as it begins."""
+
+    root: Path
+    dataset: str
+    now: pd.Timestamp
+    environment: Mapping[str, str]
+    as_of: pd.Timestamp | None = None
+    strategy: Strategy = "scratch"
+    say: Callable[[str], None] = lambda step: None
+
+    @property
+    def tracking_uri(self) -> str:
+        return self.environment.get("MLFLOW_TRACKING_URI", "")
+
+    @property
+    def home(self) -> Path:
+        return home(self.root, self.dataset)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A decision that nothing has been done about; `candidate` and `meta` of the challenger when one was made."""
+
+    decision: Decision
+    rules: Retraining
+    tree: Tree
+    losses: pd.DataFrame | None = None
+    recipe: str = ""
+    candidate: Path | None = None
+    meta: Meta | None = None
+
+
+def retrain(job: Job) -> Decision:
+    """Finish what an earlier run left, then judge a challenger and carry the decision out.
+
+    `BusyError` while another retraining of the dataset runs.
+    """
+    with _alone(job):
+        job.say("unfinished")
+        earlier = _finish(job)
+        if earlier is not None:
+            return earlier
+        judged = judge(job)
+        if judged.decision.word == "not due":
+            decision.offer_again(job.root, job.dataset, now=job.now, tracking_uri=job.tracking_uri)
+            return judged.decision
+        _count(job, judged)
+        if judged.decision.promotes:
+            assert judged.candidate is not None and judged.meta is not None
+            job.say("write down")
+            decision.write_pending(job.root, judged.decision, judged.candidate, judged.meta)
+            found = _finish(job)
+            assert found is not None
+        else:
+            job.say("record")
+            decision.conclude(job.root, judged.decision, now=job.now, tracking_uri=job.tracking_uri)
+            found = judged.decision
+        worktree.prune(job.root, judged.tree, job.dataset, snapshots=judged.rules.keep_snapshots)
+        return found
+
+
+def rehearse(job: Job) -> Decision:
+    """The decision as `retrain` would make it; nothing is recorded, counted, registered or promoted."""
+    with _alone(job):
+        return judge(job).decision
+
+
+def judge(job: Job) -> Judged:
+    """Everything up to the gate, in the dataset's work tree."""
+    job.say("work tree")
+    tree = worktree.opened(job.root, job.dataset)
+    settings = load_dataset(job.dataset, tree.configs)
+    rules = load_retraining(job.dataset, settings, tree.configs)
+    tuned = _tuned(job, tree, settings)
+    job.say("fetch")
+    _fetch(job, tree, settings)
+    pointer = snapshots.read_pointer(tree.path, job.dataset)
+    key = decision.key_of(
+        job.dataset, as_of=pointer.as_of, data_sha256=pointer.sha256, config_hash=tuned,
+        revision=tree.revision, strategy=job.strategy,
+    )  # fmt: skip
+    job.say("check")
+    frame = prepared.check_data(job.dataset, settings, root=tree.path)
+    about = Decision(
+        key=key, dataset=job.dataset, as_of=pointer.as_of, data_sha256=pointer.sha256,
+        data_end=pd.Timestamp(frame["ds"].max()).isoformat(), config_hash=tuned, revision=tree.revision,
+        strategy=job.strategy, at=job.now.floor("s").isoformat(), word="not due", reason="", unused_edits=tree.unused,
+    )  # fmt: skip
+    known = next((d for d in decision.known(job.root, job.dataset) if d.key == key), None)
+    if known is not None:
+        reason = f"the same was decided at {known.at}: {known.word} ({known.reason})"
+        return Judged(replace(known, word="not due", reason=reason, unused_edits=tree.unused), rules, tree)
+    job.say("drift")
+    held = _champion(job)
+    found, shifts = _due(job, held, from_frame(frame, job.dataset, settings), settings, rules)
+    about = replace(
+        about, champion=held.version if held else None, due=found.reasons, drift=tuple(s.to_json() for s in shifts)
+    )
+    if not found.reasons:
+        return Judged(replace(about, reason=_not_due(found), numbers=found.numbers), rules, tree)
+    ends = fresh.blocks(frame["ds"], job.dataset, settings, fresh_steps=rules.fresh(settings))
+    worktree.configure(tree, job.dataset, ends)
+    job.say("challenger")
+    # Not committed to the shared cache: challengers of every day would fill it.
+    _stages(job, tree, f"compare@{job.dataset}", "--no-commit")
+    return _judged(job, tree, about, held, found, rules)
+
+
+def _judged(job: Job, tree: Tree, about: Decision, held: Champion | None, found: Due, rules: Retraining) -> Judged:
+    """The gate's verdict on the challenger that the stages made."""
+    settings = load_dataset(job.dataset, tree.configs)
+    candidate, meta = chosen(tree.path, job.dataset, now=job.now, revision=tree.revision)
+    case = fresh.Case.read(tree.path, job.dataset, settings)
+    job.say("gate")
+    rival, seen = _rival(job, tree, held, settings, candidate, meta)
+    losses = fresh.fresh(case, ensemble_of(candidate), rival, seen)
+    evidence = None
+    if held is not None:
+        ledger = _ledger(job)
+        ledger.add(losses, version=held.version, recipe=about.config_hash, at=job.now)
+        evidence = ledger.evidence(version=held.version, recipe=about.config_hash)
+    steps = gate.Steps(settings.horizon, settings.season, settings.stride)
+    limits = gate.Rules(rules.alpha, rules.margin, rules.wanted_origins(settings))
+    verdict = gate.decide(fresh.as_fresh(losses), evidence, steps, limits, ageing=found.ageing)
+    about = replace(
+        about, word=verdict.word, reason=verdict.reason, candidate=meta.candidate,
+        numbers={**found.numbers, **verdict.numbers, "refitted_champion": int(rival is not None and len(seen) == 1)},
+    )  # fmt: skip
+    return Judged(about, rules, tree, losses, about.config_hash, candidate, meta)
+
+
+def _rival(
+    job: Job, tree: Tree, held: Champion | None, settings: Dataset, candidate: Path, meta: Meta
+) -> tuple[Ensemble | None, list[pd.Timestamp]]:
+    """What the challenger is held against, and the last targets that the two have used.
+
+    The champion as it serves where it has seen none of the challenger's fresh origins and forecasts the same thing;
+    else its recipe, fitted again at the challenger's cutoff.
+    """
+    last = pd.Timestamp(meta.last_target_used)
+    if held is None:
+        return None, [last]
+    own = pd.Timestamp(held.meta.last_target_used)
+    if own <= last and fresh.can_be_judged(held.ensemble, settings):
+        return held.ensemble, [last, own]
+    first = held.ensemble.forecasters[0]
+    is_network = first.spec.kind == "network"
+    record = {
+        "model": held.meta.model, "params": first.spec.model_dump(mode="json"),
+        "ranking": "shipped" if is_network else "baseline",
+        "skip": first.skip.kind if is_network and first.skip else None,
+    }  # fmt: skip
+    files.write_json(job.home / "rival.json", record)
+    _refit(job, tree, job.home / "rival.json", job.home / "rival", on="gate")
+    return ensemble_of(job.home / "rival"), [last]
+
+
+def _due(
+    job: Job, held: Champion | None, panel: Panel, settings: Dataset, rules: Retraining
+) -> tuple[Due, list[drift.Shift]]:
+    recent = rules.fresh(settings)
+    shifts: list[drift.Shift] = []
+    last = max((d.data_end for d in decision.known(job.root, job.dataset)), default="")
+    if held is not None:
+        shifts = drift.shifts(panel, held.meta, rules, recent_steps=recent)
+        if fresh.can_be_judged(held.ensemble, settings):
+            live = drift.live_error(held.ensemble, held.meta, panel, rules, recent_steps=recent)
+            shifts += [live] if live is not None else []
+        last = last or held.meta.as_of
+    steps = pd.DatetimeIndex(sorted({moment for series in panel.series for moment in series.ds}))
+    new = int((steps > pd.Timestamp(last)).sum()) if last else len(steps)
+    meta = held.meta if held is not None else None
+    return due(meta, shifts, settings, rules, as_of=pd.Timestamp(steps[-1]), new_steps=new), shifts
+
+
+def _tuned(job: Job, tree: Tree, settings: Dataset) -> str:
+    """Put the tuned values into the work tree; the digest of the configuration that they and the models follow.
+
+    They are made once per configuration, at the committed data and splits: new data retrain without tuning again.
+    """
+    key = files.sha256_of(
+        [
+            settings.model_dump(mode="json"),
+            load_models(tree.configs).model_dump(mode="json"),
+            load_tuning(tree.configs).model_dump(mode="json"),
+        ]
+    )[:16]
+    kept = job.home / "tuned" / key
+    if not kept.exists():
+        job.say("tune")
+        adopt(job.root, tree.path)
+        if not snapshots.pointer_path(tree.path, job.dataset).exists():
+            _fetch(job, tree, settings)
+        _stages(job, tree, f"tune@{job.dataset}")
+        worktree.put(tree.path / "data" / "tuned" / job.dataset, kept)
+    worktree.put(kept, tree.path / "data" / "tuned" / job.dataset)
+    return key
+
+
+def adopt(root: Path, tree: Path) -> None:
+    """Copy what the checkout's pointers name and the work tree lacks; the checkout is only read."""
+    for source in sorted((root / "data" / "pointers").glob("*.json")):
+        if not (tree / source.relative_to(root)).exists():
+            worktree.put(source, tree / source.relative_to(root))
+        pointer = snapshots.read_pointer(tree, source.stem)
+        for suffix in (".parquet", ".json"):
+            path = Path(pointer.snapshot).with_suffix(suffix)
+            if (root / path).exists() and not (tree / path).exists():
+                worktree.put(root / path, tree / path)
+
+
+def _fetch(job: Job, tree: Tree, settings: Dataset) -> None:
+    """New data into the work tree's own store, from where its last fetch ended."""
+    adopt(job.root, tree.path)
+    if isinstance(settings.source, FileSource):
+        worktree.put(job.root / settings.source.path, tree.path / settings.source.path)
+    last = job.home / "pointer.json"
+    if last.exists() and (tree.path / files.read_json(last)["snapshot"]).exists():
+        worktree.put(last, snapshots.pointer_path(tree.path, job.dataset))
+    fetching.fetch_new(
+        job.dataset, settings, root=tree.path, now=job.now, as_of=job.as_of, environment=job.environment
+    )
+    worktree.put(snapshots.pointer_path(tree.path, job.dataset), last)
+
+
+def _stages(job: Job, tree: Tree, target: str, *options: str) -> None:
+    env = worktree.environment(job.root, job.environment)
+    repro.repro(tree.path, (target,), env, options=options)
+
+
+def _refit(job: Job, tree: Tree, record: Path, target: Path, *, on: str) -> None:
+    """`forecast.operations.refit` in the work tree; its error as ours."""
+    command = [sys.executable, "-m", "forecast.operations.refit", job.dataset, "--on", on]
+    command += ["--record", str(record.resolve()), "--target", str(target.resolve())]
+    done = subprocess.run(
+        command, cwd=tree.path, env=worktree.environment(job.root, job.environment), stderr=subprocess.PIPE, text=True,
+        check=False,
+    )  # fmt: skip
+    if done.returncode:
+        kind = FAILURES.get(done.returncode, ForecastError)
+        raise kind(done.stderr.strip() or f"refit ended with {done.returncode} and no message")
+
+
+def _finish(job: Job) -> Decision | None:
+    """Carry out a pending decision, with the work tree as it was left."""
+    pending = job.home / "pending" / "decision.json"
+    if not pending.exists():
+        return None
+    tree = Tree(job.home / "tree", "", ())
+    rules = load_retraining(job.dataset, load_dataset(job.dataset, tree.configs), tree.configs)
+
+    def again(candidate: Path, target: Path) -> None:
+        _refit(job, tree, candidate / "record.json", target, on="all")
+
+    return decision.finish_pending(
+        job.root, job.dataset, now=job.now, tracking_uri=job.tracking_uri, say=job.say,
+        refit=again if rules.after_promotion == "refit" else None,
+    )  # fmt: skip
+
+
+def _count(job: Job, judged: Judged) -> None:
+    """Enter the fresh origins into the ledger; the same again changes nothing."""
+    if judged.decision.champion is None or judged.losses is None:
+        return
+    ledger = _ledger(job)
+    ledger.add(judged.losses, version=judged.decision.champion, recipe=judged.recipe, at=job.now)
+    ledger.save()
+
+
+def _ledger(job: Job) -> fresh.Ledger:
+    return fresh.Ledger(job.home / "ledger.json")
+
+
+def _champion(job: Job) -> Champion | None:
+    """The champion, or None while the dataset has none; a damaged one is an error that says what to do."""
+    if "champion" not in champion.aliases(job.root, job.dataset):
+        return None
+    found = champion.load(job.root, job.dataset)
+    if found.notice:
+        job.say(found.notice)
+    return found
+
+
+def _not_due(found: Due) -> str:
+    numbers: dict[str, Any] = found.numbers
+    return f"not due: champion {numbers.get('age_days', 0):g} days old, {numbers['new_steps']} new steps, no drift"
+
+
+@contextmanager
+def _alone(job: Job) -> Iterator[None]:
+    lock = job.root / ".forecast" / "locks" / f"retrain-{job.dataset}.lock"
+    with files.locked(lock, what=f"Retraining {job.dataset!r}"):
+        files.remove_leftovers(job.home)
+        yield

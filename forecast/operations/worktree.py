@@ -1,0 +1,183 @@
+"""One git work tree per dataset in which challengers are made: the person's checkout is never touched.
+
+    .forecast/retrain/<dataset>/tree/    detached at the checkout's commit; its own data, pointer, dvc.lock, .forecast
+
+DVC's cache is shared, so what the checkout has made already is not made again; the interpreter is the running one.
+What is not committed is not used: `uncommitted` names it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from forecast import files
+from forecast.config.reading import read_yaml
+from forecast.errors import ForecastError, InputError
+from forecast.tracking import place
+
+CODE = ("forecast", "pipelines", "configs", "dvc.yaml", "requirements.lock", "pyproject.toml")
+KEPT = ("data", ".forecast", ".venv", ".dvc/config.local", ".dvc/tmp", "reports", "dvc.lock")
+"""What `git clean` leaves: data and finished work of earlier retrainings."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A work tree at `revision`; `unused`: paths with edits in the checkout that are not committed."""
+
+    path: Path
+    revision: str
+    unused: tuple[str, ...]
+
+    @property
+    def configs(self) -> Path:
+        return self.path / "configs"
+
+
+def home(root: Path, dataset: str) -> Path:
+    """Everything one dataset's retraining keeps."""
+    return root / ".forecast" / "retrain" / dataset
+
+
+def opened(root: Path, dataset: str) -> Tree:
+    """The dataset's work tree at the checkout's commit, made or repaired; edits of an earlier run in it are undone.
+
+    `InputError` when `root` is no git repository with a commit.
+    """
+    root = root.resolve()
+    revision = _revision(root)
+    tree = home(root, dataset) / "tree"
+    if not _is_tree(tree, root):
+        _add(root, tree, revision)
+    (_git_folder(tree) / "index.lock").unlink(missing_ok=True)  # ours alone: the dataset's lock is held
+    _git(tree, "checkout", "--quiet", "--force", "--detach", revision)
+    _git(tree, "clean", "-ffdq", *(word for name in KEPT for word in ("-e", f"/{name}")))
+    _link_interpreter(tree)
+    _share_cache(root, tree)
+    return Tree(tree, revision, uncommitted(root))
+
+
+def uncommitted(root: Path) -> tuple[str, ...]:
+    """Paths of code and configuration whose state in the checkout is not the commit's."""
+    said = _git(root, "status", "--porcelain", "--", *(name for name in CODE if (root / name).exists()))
+    return tuple(line[3:].strip('"') for line in said.splitlines())
+
+
+def environment(root: Path, given: Mapping[str, str]) -> dict[str, str]:
+    """The environment of stages in the work tree: the tracking address is absolute and the checkout's own."""
+    return {**given, "MLFLOW_TRACKING_URI": place(root, given.get("MLFLOW_TRACKING_URI", "")).uri}
+
+
+def configure(tree: Tree, dataset: str, splits: Mapping[str, str]) -> None:
+    """The work tree's own configuration: one dataset, its blocks at these dates, tuned values as a plain input.
+
+    Without the stage `tune` in its dvc.yaml, data/tuned/<dataset> is a dependency like any file: kept while the
+    person's configuration is, hashed by DVC.
+    """
+    path = tree.configs / "datasets.yaml"
+    content = read_yaml(path)
+    content["datasets"][dataset]["splits"] = dict(splits)
+    content["run"] = [dataset]
+    _write_yaml(path, content)
+    pipeline = yaml.safe_load((tree.path / "dvc.yaml").read_text(encoding="utf-8"))
+    pipeline["stages"].pop("tune", None)
+    _write_yaml(tree.path / "dvc.yaml", pipeline)
+
+
+def put(source: Path, target: Path) -> None:
+    """A copy of a file or a folder at `target`, whole or not at all."""
+    if source.is_dir():
+        with files.atomic_directory(target) as temporary:
+            shutil.copytree(source, temporary, dirs_exist_ok=True)
+    elif source.resolve() != target.resolve():
+        with files.atomic_path(target) as path:
+            shutil.copyfile(source, path)
+
+
+def prune(root: Path, tree: Tree, dataset: str, *, snapshots: int) -> None:
+    """Bound what retrainings leave: old snapshots that no commit holds, and finished work of earlier data."""
+    store = tree.path / "data" / "snapshots" / dataset
+    committed = set(_git(tree.path, "ls-files", "--", "data/snapshots").splitlines())
+    own = [p for p in sorted(store.glob("*.parquet")) if p.relative_to(tree.path).as_posix() not in committed]
+    for path in own[:-snapshots]:
+        for gone in (path, path.with_suffix(".json"), path.with_suffix(".revisions.csv")):
+            gone.unlink(missing_ok=True)
+    for name in ("memo", "cost"):
+        shutil.rmtree(tree.path / ".forecast" / name, ignore_errors=True)
+    _git(root, "worktree", "prune")
+
+
+def _add(root: Path, tree: Path, revision: str) -> None:
+    shutil.rmtree(tree, ignore_errors=True)
+    tree.parent.mkdir(parents=True, exist_ok=True)
+    _git(root, "worktree", "prune")
+    _git(root, "worktree", "add", "--quiet", "--force", "--detach", str(tree), revision)
+
+
+def _is_tree(tree: Path, root: Path) -> bool:
+    """Whether `tree` is a whole work tree of this repository; a moved project's is repaired in passing."""
+    if not (tree / ".git").is_file():
+        return False
+    subprocess.run(["git", "worktree", "repair", str(tree)], cwd=root, capture_output=True, check=False)
+    said = subprocess.run(
+        ["git", "rev-parse", "--path-format=absolute", "--git-common-dir", "--show-toplevel"],
+        cwd=tree, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    common = _git(root, "rev-parse", "--path-format=absolute", "--git-common-dir").strip()
+    return said.returncode == 0 and said.stdout.split("\n")[:2] == [common, str(tree.resolve())]
+
+
+def _git_folder(tree: Path) -> Path:
+    return Path(_git(tree, "rev-parse", "--path-format=absolute", "--git-dir").strip())
+
+
+def _revision(root: Path) -> str:
+    said = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
+    top = subprocess.run(
+        ["git", "rev-parse", "--show-toplevel"], cwd=root, capture_output=True, text=True, check=False
+    )
+    if said.returncode or Path(top.stdout.strip()).resolve() != root:
+        raise InputError(
+            f"{root}: not the root of a git repository with a commit. A challenger is made from committed code: "
+            "`git init`, `git add -A` and `git commit` here, then the same command again."
+        )
+    return said.stdout.strip()
+
+
+def _link_interpreter(tree: Path) -> None:
+    """dvc.yaml names .venv/bin/python: here that is the running interpreter's environment."""
+    link = tree / ".venv"
+    if link.is_symlink() and link.readlink() == Path(sys.prefix):
+        return
+    if link.is_symlink():
+        link.unlink()
+    if not link.exists():
+        link.symlink_to(sys.prefix)
+
+
+def _share_cache(root: Path, tree: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "dvc", "cache", "dir"], cwd=root, capture_output=True, text=True, check=False
+    )
+    if said.returncode:
+        raise InputError(f"{root}: no DVC project ({said.stderr.strip()}). Restore .dvc from git.")
+    cache = (root / said.stdout.strip()).resolve()
+    files.write_text(tree / ".dvc" / "config.local", f"[cache]\n    dir = {cache}\n")
+
+
+def _write_yaml(path: Path, content: Any) -> None:
+    files.write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ForecastError(f"git {words[0]} in {folder} failed: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
