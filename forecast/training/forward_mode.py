@@ -45,7 +45,10 @@ XP = ComplexNamespace()
 
 @dataclass(frozen=True)
 class Signal:
-    """Rows of one block's output: value (R, W); tangent (R, W, p), None where no weight acts before it."""
+    """Rows of one block's output: value (R, W); tangent (R, W, q) by the first q weights, None where none acts on it.
+
+    Weights are numbered in the order of their blocks, so those of later blocks, q and on, need no zeros stored.
+    """
 
     value: Array
     tangent: Array | None
@@ -58,7 +61,6 @@ class ForwardMode:
     network: Network
     weights: Weights
     places: Mapping[str, int]
-    n_weights: int
     memory: dict[str, tuple[Array, Array]] = field(default_factory=dict)
 
     def rows(self, past: Array, frames: Array | None) -> Signal:
@@ -67,7 +69,7 @@ class ForwardMode:
         if frames is not None and future_width(self.network):
             signal = _joined([signal, self._dense("future", Signal(frames, None), "tanh")])
         signal = self._series(self.network.blocks, "", signal)
-        return self._dense("readout", signal, self.network.readout_activation)
+        return self._dense("readout", signal, self.network.readout_activation)  # the last weights: its q is p
 
     def _series(self, blocks: Sequence[Block], prefix: str, signal: Signal) -> Signal:
         for block in blocks:
@@ -95,7 +97,9 @@ class ForwardMode:
     def _dense(self, path: str, signal: Signal, activation: str) -> Signal:
         kernel, bias = self.weights[f"{path}/kernel"], self.weights[f"{path}/bias"]
         z = signal.value @ kernel + bias
-        tangent = self._zeros(*z.shape) if signal.tangent is None else kernel.T @ signal.tangent
+        tangent = np.zeros((*z.shape, self._reach(path)))
+        if signal.tangent is not None:
+            tangent[..., : signal.tangent.shape[2]] = kernel.T @ signal.tangent
         first, after = self.places[f"{path}/kernel"], self.places[f"{path}/bias"]
         for unit in range(z.shape[1]):
             tangent[:, unit, first + unit : first + kernel.size : z.shape[1]] += signal.value
@@ -108,7 +112,7 @@ class ForwardMode:
         columns = slice(None) if block.channels is None else list(block.channels)
         value, longest = signal.value[:, columns], max(block.delays)
         tangent = None if signal.tangent is None else signal.tangent[:, columns]
-        depth = self.n_weights if tangent is not None else 0
+        depth = 0 if tangent is None else tangent.shape[2]
         empty = np.zeros((longest, value.shape[1])), np.zeros((longest, value.shape[1], depth))
         before, before_tangent = self.memory.get(path, empty)
         line = np.concatenate([before, value])
@@ -124,12 +128,12 @@ class ForwardMode:
         before, tangent = self.memory.get(path) or self._first(cell, w, path)
         states, outputs = _trajectory(cell, w, signal.value, before)
         step = _flat_step(cell)
-        direct = self._by_weights(step, w, path, signal.value, states[:-1])
+        direct = self._by_weights(step, w, path, signal.value, states[:-1], states.shape[1] + cell.units)
         by_state = _by_columns(lambda s: step(w, signal.value.astype(complex), s), states[:-1])
         if signal.tangent is not None:
             by_input = _by_columns(lambda x: step(w, x, states[:-1].astype(complex)), signal.value)
-            direct += by_input @ signal.tangent
-        size, out = states.shape[1], np.empty((*outputs.shape, self.n_weights))
+            direct[..., : signal.tangent.shape[2]] += by_input @ signal.tangent
+        size, out = states.shape[1], np.empty((*outputs.shape, direct.shape[2]))
         for row, gain in enumerate(by_state):
             both = gain @ tangent + direct[row]
             tangent, out[row] = both[:size], both[size:]
@@ -139,7 +143,7 @@ class ForwardMode:
     def _first(self, cell: Cell, w: Weights, path: str) -> tuple[Array, Array]:
         """The state before the first row and its derivatives, which only a learnt one has."""
         state = _flat(cell, cell.initial(XP, w, 1))[0]
-        tangent = np.zeros((len(state), self.n_weights))
+        tangent = np.zeros((len(state), self._reach(path)))
         first = 0
         for name, size in cell.states().items():
             place = self.places.get(f"{path}/initial_{name}")
@@ -148,10 +152,10 @@ class ForwardMode:
             first += size
         return state, tangent
 
-    def _by_weights(self, step: FlatStep, w: Weights, path: str, x: Array, states: Array) -> Array:
-        """(R, states + units, p): the derivatives of one step by the cell's own weights."""
+    def _by_weights(self, step: FlatStep, w: Weights, path: str, x: Array, states: Array, results: int) -> Array:
+        """(R, results, q): the derivatives of one step's new states and output by the cell's own weights."""
         x, states = x.astype(complex), states.astype(complex)
-        out: Array | None = None
+        out = np.zeros((len(x), results, self._reach(path)))
         for name, value in w.items():
             place = self.places.get(f"{path}/{name}")
             if place is None or name.startswith("initial_"):
@@ -159,16 +163,13 @@ class ForwardMode:
             for k in range(value.size):
                 tilted = value.astype(complex)
                 tilted.flat[k] += 1j * STEP
-                now = step({**w, name: tilted}, x, states).imag / STEP
-                if out is None:
-                    out = self._zeros(*now.shape)
-                out[:, :, place + k] = now
-        if out is None:
-            return self._zeros(len(x), *step(w, x[:1], states[:1]).shape[1:])
+                out[:, :, place + k] = step({**w, name: tilted}, x, states).imag / STEP
         return out
 
-    def _zeros(self, *shape: int) -> Array:
-        return np.zeros((*shape, self.n_weights))
+    def _reach(self, path: str) -> int:
+        """q behind the block at `path`: one more than the number of its last weight."""
+        own = (name for name in self.places if name.startswith(f"{path}/"))
+        return max(self.places[name] + self.weights[name].size for name in own)
 
 
 FlatStep = Callable[[Mapping[str, AnyArray], AnyArray, AnyArray], AnyArray]
@@ -222,8 +223,13 @@ def _summed(parts: Sequence[Signal]) -> Signal:
 
 
 def _tangents(parts: Sequence[Signal], merge: Callable[[list[Array]], Array]) -> Array | None:
-    depth = [part.tangent.shape[2] for part in parts if part.tangent is not None]
-    if not depth:
-        return None
-    full = [np.zeros((*p.value.shape, depth[0])) if p.tangent is None else p.tangent for p in parts]
-    return np.asarray(merge(full))
+    reach = [part.tangent.shape[2] for part in parts if part.tangent is not None]
+    return np.asarray(merge([_widened(part, max(reach)) for part in parts])) if reach else None
+
+
+def _widened(part: Signal, reach: int) -> Array:
+    """The tangent by the first `reach` weights: zeros for those that do not act on it."""
+    full = np.zeros((*part.value.shape, reach))
+    if part.tangent is not None:
+        full[..., : part.tangent.shape[2]] = part.tangent
+    return full

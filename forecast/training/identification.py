@@ -228,7 +228,8 @@ def _stays_within(member: Member, records: list[Record]) -> bool:
 def _iterations(settings: Settings) -> int:
     survivors = [settings.starts, *(keep for _, keep in settings.rounds)]
     searched = sum(count * iterations for count, (iterations, _) in zip(survivors, settings.rounds, strict=False))
-    return settings.folds * (searched + survivors[-1] * settings.refit_iterations)
+    opened = settings.starts * settings.open_iterations // 3  # one step ahead costs about a third of a free run
+    return settings.folds * (opened + searched + survivors[-1] * settings.refit_iterations)
 
 
 def _affordable(settings: Settings, records: list[Record]) -> Settings:

@@ -24,6 +24,7 @@ Array = npt.NDArray[np.float64]
 MAX_WEIGHTS = 2_000  # beyond it one step's normal equations cost more than hundreds of steps of Adam
 BLOCK_BYTES = 64 * 2**20  # of the Jacobian rows held at once
 SECONDS_PER_ENTRY = 4e-9  # to build one entry of the Jacobian; measured, for the estimate only
+SECONDS_PER_STEP = 1e-3  # what an iteration costs however small the problem is
 
 
 class Problem(Protocol):
@@ -99,9 +100,9 @@ def block_rows(n_weights: int, outputs: int = 1) -> int:
 def estimate(problem: Problem, options: Options, *, clock: Callable[[], float] = time.perf_counter) -> Estimate:
     """Memory from the shapes; seconds from a short measured product of the same kind and from typical costs."""
     p, n = problem.n_weights, problem.n_residuals
-    needed = 8 * (4 * p * p + 4 * p * min(n, block_rows(p)) + 40 * n)
+    needed = 8 * (4 * p * p + 2 * p * min(n, block_rows(p)) + 15 * n)
     products = _seconds_per_flop(clock) * (n * p * p + 2.0 * p**3)
-    step = 3e-4 + products + SECONDS_PER_ENTRY * n * p + problem.overhead
+    step = SECONDS_PER_STEP + products + SECONDS_PER_ENTRY * n * p + problem.overhead
     return Estimate(int(needed), step * options.max_iterations)
 
 
@@ -129,8 +130,7 @@ def minimise(
     if problem.n_weights > MAX_WEIGHTS:
         raise InputError(too_large(problem, options))
     if announce is not None:
-        size = f"{problem.n_weights} weights, {problem.n_residuals} residuals"
-        announce(f"Levenberg-Marquardt, {size}: {estimate(problem, options)}.")
+        announce(_announcement(problem, options, runs=1))
     run = _Run(problem, np.array(start, dtype=np.float64), options)
     while run.reason == "":
         run.iterate()
@@ -147,14 +147,23 @@ def best_of(
     """Restarts: the run with the lowest validation error, or training objective without one."""
     runs: list[Result] = []
     reasons: list[str] = []
-    for number, start in enumerate(starts):
+    if announce is not None and problem.n_weights <= MAX_WEIGHTS:
+        announce(_announcement(problem, options or Options(), runs=len(starts)))
+    for start in starts:
         try:
-            runs.append(minimise(problem, start, options, announce=announce if number == 0 else None))
+            runs.append(minimise(problem, start, options))
         except ModelFailure as failure:
             reasons.append(str(failure))
     if not runs:
         raise ModelFailure(f"None of {len(starts)} restarts could be trained: {'; '.join(sorted(set(reasons)))}")
     return min(runs, key=lambda run: run.score)
+
+
+def _announcement(problem: Problem, options: Options, runs: int) -> str:
+    one = estimate(problem, options)
+    several = f", {runs} restarts" if runs > 1 else ""
+    size = f"{problem.n_weights} weights, {problem.n_residuals} residuals{several}"
+    return f"Levenberg-Marquardt, {size}: {Estimate(one.bytes, runs * one.seconds)}."
 
 
 class _Run:

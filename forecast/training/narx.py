@@ -24,7 +24,8 @@ Array = npt.NDArray[np.float64]
 class Record:
     """One experiment: u (T, I), y (T, O) with NaN for missing; the first `start` rows only initialise the net.
 
-    `weight` (T, O) multiplies the errors; None counts every observed value alike.
+    `weight` (T, O) multiplies the errors, so a square counts weight²; None counts every observed value alike.
+    MATLAB's error weights multiply the squares: give their square roots.
     """
 
     u: Array

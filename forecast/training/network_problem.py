@@ -15,7 +15,7 @@ import numpy.typing as npt
 from forecast import inference
 from forecast.cells.weights import initialise, weight_shapes, widest
 from forecast.errors import InputError
-from forecast.network import Network
+from forecast.network import Block, Network, Parallel, Recurrent
 from forecast.training import levenberg_marquardt as lm
 from forecast.training.chunks import TrainingSeries
 from forecast.training.forward_mode import ForwardMode
@@ -55,7 +55,8 @@ class NetworkProblem:
         self.n_weights = sum(sizes)
         self.weight = [_counted(one, warm_up) for one in series]
         self.n_residuals = sum(int(np.count_nonzero(weight)) for weight in self.weight)
-        self.overhead = 1e-6 * self.n_weights * sum(len(one.past) for one in series)
+        per_entry = 1e-6 if _recurrent(network.blocks) else 1e-7  # row by row, or all rows of a block at once
+        self.overhead = per_entry * self.n_weights * sum(len(one.past) for one in series)
 
     def start(self, seed: int) -> Array:
         """The flat vector of first weights; the read-out gets small random values, or no unit would learn at first."""
@@ -89,7 +90,7 @@ class NetworkProblem:
         named = self.named(weights)
         rows = max(1, lm.block_rows(self.n_weights, 3 * widest(self.network)))
         for one, weight in zip(self.series, self.weight, strict=True):
-            run = ForwardMode(self.network, named, self.places, self.n_weights)
+            run = ForwardMode(self.network, named, self.places)
             frames = _frames(one, self.network.shapes.horizon)
             for first in range(0, len(one.past), rows):
                 part = slice(first, first + rows)
@@ -120,6 +121,11 @@ def fit(
     starts = [problem.start(seed + k) for k in range(restarts)]
     run = lm.best_of(problem, starts, options, announce=announce)
     return Trained(problem.named(run.weights), run)
+
+
+def _recurrent(blocks: Sequence[Block]) -> bool:
+    branches = [branch for block in blocks if isinstance(block, Parallel) for branch in block.branches]
+    return any(isinstance(block, Recurrent) for block in blocks) or any(map(_recurrent, branches))
 
 
 def _counted(one: TrainingSeries, warm_up: int) -> Array:
