@@ -82,7 +82,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Result:
-    """The weights kept, why it stopped, and the curve of (iteration, train mse, validation error or nan, mu)."""
+    """The weights kept, why it stopped, and the curve of (iteration, train mse, validation error or nan, mu).
+
+    Of Bayesian regularisation, which minimises beta |e|² + alpha |w|²: `decay` = alpha / beta and `effective_weights`,
+    MacKay's gamma, the number of weights that the data determine; alpha and beta are 0 without it.
+    """
 
     weights: Array
     score: float
@@ -90,6 +94,8 @@ class Result:
     curve: tuple[tuple[int, float, float, float], ...]
     decay: float
     effective_weights: float
+    alpha: float = 0.0
+    beta: float = 0.0
 
 
 def block_rows(n_weights: int, outputs: int = 1) -> int:
@@ -176,6 +182,7 @@ class _Run:
         if not np.isfinite(self.loss):
             raise ModelFailure("The net diverges with its initial weights. Start from the open-loop weights instead.")
         self.effective = float(problem.n_weights)
+        self.alpha = self.beta = 0.0
         self.reason, self.iteration, self.rises = "", 0, 0
         self.curve: list[tuple[int, float, float, float]] = []
         self.best, self.score = weights, np.inf
@@ -199,7 +206,8 @@ class _Run:
                 self.reason = "iterations used"
 
     def result(self) -> Result:
-        return Result(self.best, self.score, self.reason, tuple(self.curve), self.decay, self.effective)
+        evidence = (self.decay, self.effective, self.alpha, self.beta)
+        return Result(self.best, self.score, self.reason, tuple(self.curve), *evidence)
 
     def _descend(self, hessian: Array, pull: Array) -> bool:
         """Raise mu until a step lowers the objective; False when mu passes its maximum."""
@@ -229,9 +237,9 @@ class _Run:
             values = np.clip(linalg.eigvalsh(hessian), 0.0, None)
             self.effective = float(np.sum(values / (values + self.decay)))
         squares = float(self.weights @ self.weights)
-        alpha = self.effective / max(2 * squares, 1e-300)
-        beta = max(n - self.effective, 1.0) / max(2 * self.loss, 1e-300)
-        self.decay = alpha / beta
+        self.alpha = self.effective / max(2 * squares, 1e-300)
+        self.beta = max(n - self.effective, 1.0) / max(2 * self.loss, 1e-300)
+        self.decay = self.alpha / self.beta
 
     def _record(self) -> None:
         """Keep the best weights; count the rises of the validation error since."""

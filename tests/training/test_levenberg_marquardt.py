@@ -94,6 +94,8 @@ def test_bayesian_regularisation_finds_the_decay_that_made_the_data() -> None:
     problem = Linear(x, x @ weights + 1.0 * rng.normal(size=400))
     found = lm.minimise(problem, np.full(40, 0.1), lm.Options(bayesian=True, max_iterations=50))
     assert 2.0 < found.decay < 8.0  # (1 / 0.25) / 1 = 4
+    assert 0.35 < found.beta < 0.65  # 1 / (2 variance of the noise): |e|² counts whole, not halved
+    assert found.decay == pytest.approx(found.alpha / found.beta)
     assert 30.0 < found.effective_weights < 40.0
 
 
@@ -129,6 +131,12 @@ def test_memory_and_time_are_announced_before_the_first_step() -> None:
     said: list[str] = []
     lm.minimise(least_squares(), np.zeros(4), announce=said.append)
     assert said[0].startswith("Levenberg-Marquardt, 4 weights, 60 residuals: about 0 MB and at most ")
+
+
+def test_the_time_announced_is_that_of_all_restarts() -> None:
+    said: list[str] = []
+    lm.best_of(least_squares(), [np.zeros(4)] * 3, announce=said.append)
+    assert len(said) == 1 and "60 residuals, 3 restarts: about" in said[0]
 
 
 def test_a_net_too_large_is_refused_with_limit_and_estimate() -> None:
