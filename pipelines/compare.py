@@ -22,7 +22,7 @@ DIGITS = "%.12g"
 
 
 def main(dataset: str, root: str = ".") -> None:
-    """Write data/compared/<dataset>/: scores and intervals as tables, and what is concluded as verdicts.json."""
+    """Write data/compared/<dataset>/: the tables below as .csv, bands.parquet, residuals.json and verdicts.json."""
     place = Path(root)
     settings, evaluation = load_dataset(dataset, place / "configs"), load_evaluation(place / "configs")
     prepared = place / "data" / "prepared" / dataset
@@ -56,6 +56,7 @@ def main(dataset: str, root: str = ".") -> None:
             "intervals": bands.intervals,
             "interval_methods": bands.methods,
             "reliability": bands.reliability,
+            "change_by_step": _changes(scored, settings),
         }
         for name, table in tables.items():
             files.write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format=DIGITS))
@@ -78,6 +79,23 @@ def _labelled(tables: list[tuple[Scored, pd.DataFrame | None]]) -> pd.DataFrame:
             own.insert(1, "ranking", candidate.record["ranking"])
             parts.append(own)
     return pd.concat(parts, ignore_index=True)
+
+
+def _changes(scored: list[Scored], dataset: Dataset) -> pd.DataFrame:
+    """Per candidate and step the change of its error against naive, mean over seeds and series, with its 95 % band.
+
+    A candidate without rows has other origins than naive, or series whose origins differ.
+    """
+    naive = {cube.series: abs(cube.y_hat[0] - cube.y) for s in scored if s.name == comparing.NAIVE for cube in s.cubes}
+    steps = {"horizon": dataset.horizon, "season": dataset.season, "stride": dataset.stride}
+    rows: list[dict[str, Any]] = []
+    for candidate in scored:
+        pairs = [(abs(c.y_hat - c.y).mean(axis=0), naive[c.series]) for c in candidate.cubes if c.series in naive]
+        if len({errors.shape for pair in pairs for errors in pair}) == 1:
+            about = {key: candidate.record[key] for key in ("model", "ranking")}
+            found = zip(*comparison.change_by_step(pairs, **steps), strict=True)
+            rows += [{**about, "step": k, "change": c, "low": a, "high": b} for k, (c, a, b) in enumerate(found, 1)]
+    return pd.DataFrame(rows, columns=["model", "ranking", "step", "change", "low", "high"])
 
 
 def _residuals(scored: list[Scored], dataset: Dataset) -> list[dict[str, Any]]:

@@ -225,6 +225,8 @@ def write_comparison(folder: Path, name: str, errors: pd.DataFrame) -> None:
     files.write_text(folder / "leaderboard.csv", board.to_csv(index=False, float_format="%.12g"))
     files.write_text(folder / "by_step.csv", by_step.to_csv(index=False))
     files.write_text(folder / "by_series.csv", _by_series(test).to_csv(index=False))
+    files.write_text(folder / "change_by_step.csv", _changes(by_step).to_csv(index=False))
+    files.write_json(folder / "residuals.json", residuals(name))
     files.write_json(folder / "verdicts.json", verdicts(name))
 
 
@@ -277,6 +279,41 @@ def _by_step(test: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["model", "ranking", "seed", "step", "mae", "rmse", "mase", "skill"])
 
 
+def _changes(by_step: pd.DataFrame) -> pd.DataFrame:
+    """The change against naive, a band of 5 points either way."""
+    mean = by_step[by_step["seed"] == "mean"]
+    change = -mean["skill"]
+    return mean[["model", "ranking", "step"]].assign(change=change, low=change - 0.05, high=change + 0.05)
+
+
+def residuals(name: str) -> list[dict[str, Any]]:
+    """Noise, but for naive: biased and with a first autocorrelation of 0.5."""
+    found = []
+    for candidate in candidates():
+        model, _, skip = candidate.partition(".")
+        bad = model == "naive"
+        for series in SERIES[name] if (model, skip) != FAILED else ():
+            row = {"model": model, "ranking": RANKINGS.get(skip, "baseline"), "series": series, "seed": 0}
+            row |= {"n": 90, "lags": 3, "spacing": DATASETS[name].get("stride", 1), "statistic": 3.0}
+            row |= {"p": 0.0004 if bad else 0.4, "p_robust": 0.003 if bad else None, "mean_error": 0.02}
+            row |= {"mean": 0.1 if bad else 0.01, "autocorrelation": [0.5 if bad else 0.05, -0.1, 0.0]}
+            found.append({**row, "band": [0.2, 0.2, 0.2]})
+    return found
+
+
+def diagnostics(model: str) -> dict[str, Any]:
+    """lstm: a memory of 7 rows; gru: one longer than the window; narx: no state, and a loop that does not hold."""
+    lags = [0, 1, 3, 9]
+    if model == "narx":
+        loop = {"verdict": "unstable", "reach": None, "exponent": None}
+        arrays = {"lags": lags, "gradient": [1.0, 0.5, 0.0, 0.0], "decay": {}, "free_run": [1.0, 10.0, 1000.0, None]}
+        return {"seed": 0, "numbers": {"layers": {}, "loop": loop}, "arrays": arrays}
+    numbers = {"spectral_radius": 0.9, "lyapunov": -0.2, "saturated": 0.125, "memory": 7 if model == "lstm" else None}
+    decay = {f"{model}_0": [0.5**row for row in range(25)]}
+    arrays = {"lags": lags, "gradient": [1.0, 0.2, 0.02, 0.001], "decay": decay}
+    return {"seed": 0, "numbers": {**numbers, "layers": {f"{model}_0": numbers}}, "arrays": arrays}
+
+
 def _by_series(test: pd.DataFrame) -> pd.DataFrame:
     rows = []
     naive = test[test["candidate"] == "naive"].groupby("unique_id")["error"].mean()
@@ -308,6 +345,17 @@ def verdicts(name: str) -> dict[str, Any]:
     return {
         "dataset": name,
         "chosen": {"shipped": "lstm", "architecture": "lstm"},
+        "choice": {
+            "take": "lstm",
+            "word": "undecided",
+            "relative_difference": 0.03,
+            "upper": 0.05,
+            "margin": 0.02,
+            "n": 60,
+            "non_overlapping": 30,
+            "wanted_origins": 30,
+            "note": "",
+        },
         "tied": {"shipped": ["gru", "lstm"], "architecture": ["lstm"]},
         "tests": tests,
         "copies": [_flag(name, "naive", "baseline", "2 of 3 steps repeat the last value (variance share 0.0 %)")],
@@ -408,6 +456,7 @@ def record_of(name: str, candidate: str) -> dict[str, Any]:
         "rows_seen": 480,
         "tuning_gradient_steps": 200 if network else 0,
         "seeds": [_seed(seed, failed) for seed in (SEEDS if network else (0,))],
+        "diagnostics": diagnostics(model) if network and not failed else {},
         "digests": {"data": "a" * 64, "config": "b" * 64, "code": "c" * 64, "key": "d" * 64},
     }
 

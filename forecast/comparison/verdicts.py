@@ -237,7 +237,7 @@ def _choice_in_words(choice: Mapping[str, Any]) -> list[str]:
         return []
     bound = f"upper 95 % bound of its extra loss {percent(choice['upper'])}"
     if choice["take"] == "gru":
-        return [f"LSTM or GRU: take the GRU; it has fewer weights and is no worse ({bound}, wanted below +2 %)."]
+        return [f"LSTM or GRU: take the GRU: fewer weights at equal size, and no worse ({bound}, wanted below +2 %)."]
     return [f"LSTM or GRU: keep the LSTM; that the GRU is no worse was not shown ({choice['note'] or bound})."]
 
 

@@ -127,6 +127,22 @@ def _hover(figure: Figure, lines: Sequence[Line], axes: Axes) -> None:
     figure.attributes["data_xl"] = "|".join(axes.moments)
 
 
+def stem_chart(values: Floats, band: Floats, *, label: str, x_title: str) -> str:
+    """Autocorrelations (lags,) as stems from zero inside the band (lags,) that chance would stay in."""
+    lags = np.arange(1.0, len(values) + 1)
+    edge = max(0.1, 1.15 * float(np.nanmax(np.abs(np.concatenate([values, band])))))
+    ticks = [(float(lag), str(int(lag))) for lag in lags if len(lags) <= 12 or lag % 4 == 0]
+    axes = Axes(label, x_title, "autocorrelation", ticks, (-edge, edge), level=0.0)
+    figure = _frame([Line("", lags, values)], axes, 10.0)
+    figure.add(figure.band(lags, -band, band, "nominal"))
+    zero = float(figure.y(0.0))
+    for px, py, value, room in zip(figure.x(lags), figure.y(values), values, band, strict=True):
+        role = "out" if abs(value) > room else "in"
+        figure.add(tag("path", d=f"M{short(float(px))} {short(zero)}V{short(float(py))}", cls=f"stem {role}"))
+        figure.add(tag("circle", cx=float(px), cy=float(py), r=3.2, cls=f"stemhead {role}"))
+    return figure.render()
+
+
 @dataclass(frozen=True)
 class Interval:
     """One row of an interval chart: `low` and `high` may be NaN when only the value is known."""

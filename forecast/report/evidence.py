@@ -36,6 +36,8 @@ class Evidence:
     by_step: pd.DataFrame
     by_series: pd.DataFrame
     intervals: pd.DataFrame
+    changes: pd.DataFrame
+    residuals: list[dict[str, Any]]
     verdicts: dict[str, Any]
     quality: dict[str, Any]
     pointer: dict[str, Any]
@@ -45,6 +47,11 @@ class Evidence:
     @property
     def unit(self) -> str:
         return self.dataset.target[0].unit
+
+    @property
+    def private(self) -> bool:
+        """Whether the data's terms forbid to show their values in a page that may be passed on."""
+        return self.dataset.source.kind == "yahoo" or "personal use" in self.dataset.licence.name.lower()
 
     @cached_property
     def naive(self) -> pd.DataFrame:
@@ -124,6 +131,12 @@ class Evidence:
                 found.setdefault(str(flag["model"]), []).append(flag)
         return found
 
+    def changes_of(self, model: str, ranking: str) -> pd.DataFrame:
+        """By step the change of the model's error against naive with its 95 % band: step, change, low, high."""
+        table = self.changes
+        mine = (table["model"] == model) & table["ranking"].isin([ranking, "baseline"])
+        return table[mine].sort_values("step")
+
     def own_skip(self, model: str, ranking: str) -> str:
         """What `model` is added to: the row it must beat to count."""
         name = self.candidate(model, ranking)
@@ -166,6 +179,8 @@ def read_evidence(root: Path | str, name: str) -> Evidence:
         by_step=_table(compared / "by_step.csv"),
         by_series=_table(compared / "by_series.csv"),
         intervals=_table(compared / "intervals.csv"),
+        changes=_table(compared / "change_by_step.csv"),
+        residuals=_list(compared / "residuals.json"),
         verdicts=_json(compared / "verdicts.json", "compare"),
         quality=_json(root / "data" / "prepared" / name / "quality.json", "prepare"),
         pointer=_json(pointer, "fetch") if pointer.exists() else {},
@@ -186,15 +201,26 @@ def _table(path: Path) -> pd.DataFrame:
 
 
 def _json(path: Path, stage: str) -> dict[str, Any]:
+    content = _read(path, stage)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: found {type(content).__name__}, wanted a mapping. Run stage `{stage}` again.")
+    return content
+
+
+def _list(path: Path) -> list[dict[str, Any]]:
+    content = _read(path, "compare")
+    if not isinstance(content, list):
+        raise InputError(f"{path}: found {type(content).__name__}, wanted a list. Run stage `compare` again.")
+    return content
+
+
+def _read(path: Path, stage: str) -> Any:
     try:
-        content = read_json(path)
+        return read_json(path)
     except FileNotFoundError:
         raise InputError(_missing(path, stage)) from None
     except ValueError as error:
         raise InputError(f"{path}: not valid JSON ({error}). Delete it and run `dvc repro` again.") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: found {type(content).__name__}, wanted a mapping. Run stage `{stage}` again.")
-    return content
 
 
 def _missing(path: Path, stage: str) -> str:

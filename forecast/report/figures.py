@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from forecast.config.datasets import Dataset, RegularCalendar, SessionCalendar
 from forecast.report import text
@@ -18,6 +19,7 @@ CURVE_POINTS = 60
 CURVE_ABOVE, CURVE_LEAST = 1.5, 0.02  # times the deepest gain: a diverging end must not flatten all other curves
 AGAINST_NAIVE = "change of the error against naive"
 TIME_UNITS = {"h": "hours", "D": "days", "W": "weeks", "MS": "months", "ME": "months", "min": "minutes"}
+MEMORYLESS = "ffnn"
 METRIC_TITLES = {"mae": "MAE", "mase": "MASE"}
 
 
@@ -73,7 +75,8 @@ def fitted_skip(evidence: Evidence) -> str:
 def step_panels(evidence: Evidence) -> list[Panel]:
     """Error by horizon step for each ranking, then the same against naive, which tells close lines apart.
 
-    Named lines stand out, others are grey; the band is the seeds' range of the chosen model.
+    Named lines stand out, others are grey. Around the chosen model (or the best network) the range of the seeds, and
+    against naive the 95 % band of the change.
     """
     shown = [(evidence.headline, error_title(evidence), "", None), ("skill", AGAINST_NAIVE, " against naive", change)]
     panels = []
@@ -104,7 +107,8 @@ def step_axes(evidence: Evidence, label: str, y_title: str, x: Floats) -> Axes:
 
 def _naive_range(lines: list[Line]) -> tuple[float, float]:
     """The range of what is named; a grey line far off must not flatten the rest."""
-    return padded([v for line in lines if line.role != "other" for v in line.y])
+    named = [line for line in lines if line.role != "other"]
+    return padded([v for line in named for part in (line.y, *(e for band in line.bands for e in band)) for v in part])
 
 
 def _step_lines(evidence: Evidence, ranking: str, metric: str) -> list[Line]:
@@ -118,11 +122,42 @@ def _step_lines(evidence: Evidence, ranking: str, metric: str) -> list[Line]:
         role, shown = role_of(evidence, ranking, str(model)), text.name(str(model))
         mean = wide["mean"] if "mean" in wide else seeds.mean(axis=1)
         bands: tuple[tuple[Floats, Floats], ...] = ()
-        if role == "chosen" and seeds.shape[1] > 1:
-            bands = ((seeds.min(axis=1).to_numpy(float), seeds.max(axis=1).to_numpy(float)),)
         x, y = wide.index.to_numpy(float), mean.to_numpy(float)
+        if role in ("chosen", "network"):
+            bands = _sure(evidence, ranking, str(model), len(x)) if metric == "skill" else _range(seeds)
         lines.append(Line(shown, x, y, role, str(model), bands, shown if role == "other" else ""))
     return lines
+
+
+def _range(seeds: pd.DataFrame) -> tuple[tuple[Floats, Floats], ...]:
+    """From the least to the greatest of the seeds at each step."""
+    if seeds.shape[1] < 2:
+        return ()
+    return ((seeds.min(axis=1).to_numpy(float), seeds.max(axis=1).to_numpy(float)),)
+
+
+def _sure(evidence: Evidence, ranking: str, model: str, steps: int) -> tuple[tuple[Floats, Floats], ...]:
+    """The 95 % band of the change against naive at each step."""
+    rows = evidence.changes_of(model, ranking)
+    return ((rows["low"].to_numpy(float), rows["high"].to_numpy(float)),) if len(rows) == steps else ()
+
+
+def memory_sentence(evidence: Evidence, ranking: str) -> str:
+    """What memory is worth: the memoryless network beside the network with memory that validation prefers."""
+    networks = [r["model"] for r in evidence.records.values() if r["ranking"] == ranking and r["kind"] == "network"]
+    scores = {m: s for m in networks if (s := evidence.score(m, ranking)) is not None}
+    without = next((r["model"] for r in evidence.records.values() if r["family"] == MEMORYLESS), "")
+    others = {m: s for m, s in scores.items() if m != without and not text.missing(s["validation_mase"])}
+    if without not in scores or not others:
+        return ""
+    best = min(others, key=lambda m: (others[m]["validation_mase"], m))
+    has, lacks = (float(scores[m][evidence.headline]) for m in (best, without))
+    said = f"{METRIC_TITLES[evidence.headline]} {text.figure(has)} against {text.figure(lacks)}"
+    change = text.signed_percent(has / lacks - 1)
+    return (
+        f"{RANKING_TITLES[ranking].capitalize()}, {text.name(best)} (best on validation of those with a memory) has "
+        f"{said} of {text.name(without)}, which sees the present row only: {change}."
+    )
 
 
 def curve_panels(evidence: Evidence, ranking: str) -> list[Panel]:

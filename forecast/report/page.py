@@ -9,7 +9,8 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from forecast.report import board, calibration, data, figures, ledger, panels, text
+from forecast.config.datasets import SessionCalendar
+from forecast.report import board, calibration, choice, data, diagnosis, figures, ledger, panels, remains, text
 from forecast.report.evidence import RANKING_TITLES, RANKINGS, Evidence
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -86,6 +87,16 @@ def _dataset(evidence: Evidence) -> dict[str, Any]:
         "steps": _safe(figures.step_panels(evidence)),
         "curves": [(RANKING_TITLES[r], _safe(figures.curve_panels(evidence, r))) for r in RANKINGS],
         "skips": _safe(figures.skip_panels(evidence)),
+        "private": evidence.private,
+        "memory": [said for r in RANKINGS if (said := figures.memory_sentence(evidence, r))],
+        "choice": choice.table(evidence),
+        "choice_said": choice.sentence(evidence),
+        "inside": diagnosis.table(evidence),
+        "loops": diagnosis.alarms(evidence),
+        "inside_panels": _safe(diagnosis.panels(evidence)),
+        "remains": remains.table(evidence),
+        "remains_panels": _safe(remains.panels(evidence)),
+        "limits": _limits(evidence),
         "calibration": calibration.table(evidence),
         "coverage": _safe(calibration.panels(evidence)),
         "refused": calibration.refusals(evidence),
@@ -138,6 +149,22 @@ def _tiles(evidence: Evidence) -> list[tuple[str, str, str]]:
             value = -score["skill"] if family == "naive" else test["relative_difference"]
             tiles.append((what, text.signed_percent(value), test["word"] + text.holm(test)))
     return tiles
+
+
+def _limits(evidence: Evidence) -> list[str]:
+    """What nobody should read into the result, next to the result."""
+    own = [note.rstrip(".") for note in data.notes(evidence)]
+    priced = is_priced(evidence)
+    market = "No trading cost is counted and no return is claimed"
+    return [
+        *own,
+        *([market] if priced else ["Not compared with numerical weather prediction or other outside forecasts"]),
+    ]
+
+
+def is_priced(evidence: Evidence) -> bool:
+    """Whether the dataset follows an exchange's sessions."""
+    return isinstance(evidence.dataset.calendar, SessionCalendar)
 
 
 def _test_origins(evidence: Evidence) -> str:

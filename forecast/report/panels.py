@@ -1,4 +1,4 @@
-"""Forecasts against actuals: the test block's typical, worst and best origin, and its error through time."""
+"""Forecasts against actuals at origins picked by a stated rule, and the error through the test period."""
 
 from __future__ import annotations
 
@@ -63,8 +63,11 @@ Tests = dict[str, tuple[str, Test]]  # role -> (model, its test block)
 
 
 def forecast_panels(evidence: Evidence) -> list[Panel]:
-    """Per series three origins of the test block: typical, worst and best for the chosen model (or the last shown)."""
-    shown = compared(evidence)
+    """Per series the origins of the test block that `places` picks, judged by the chosen model (or the last shown).
+
+    Nothing of data whose terms forbid to pass them on.
+    """
+    shown = {} if evidence.private else compared(evidence)
     if not shown:
         return []
     judge = "chosen" if "chosen" in shown else list(shown)[-1]
@@ -72,11 +75,41 @@ def forecast_panels(evidence: Evidence) -> list[Panel]:
     for series in evidence.series[:MOST_SERIES]:
         tests = {role: (model, test_of(frame, series)) for role, (model, frame) in shown.items()}
         history = _actuals(next(iter(shown.values()))[1], series)
-        losses = tests[judge][1].losses
-        order = [int(i) for i in np.argsort(losses, kind="stable") if np.isfinite(losses[i])]
-        for word, place in (("typical", order[len(order) // 2]), ("worst", order[-1]), ("best", order[0])):
-            panels.append(_origin_panel(evidence, series, word, place, tests, history, judge))
+        naive = tests["naive"][1] if "naive" in tests else None
+        found = places(tests[judge][1], history, naive=naive, relative=is_relative(evidence, series))
+        panels += [_origin_panel(evidence, series, w, place, tests, history, judge) for w, place in found]
     return panels
+
+
+def is_relative(evidence: Evidence, series: str) -> bool:
+    """Whether a move counts as a share of the level, as it does where the logarithm is modelled."""
+    transforms = {column.column: column.transform for column in evidence.dataset.target}
+    return transforms.get(series.rpartition("/")[2], evidence.dataset.target[0].transform) in ("log", "logdiff")
+
+
+def places(test: Test, history: pd.Series, *, naive: Test | None, relative: bool) -> list[tuple[str, int]]:
+    """(why, origin): typical, worst and best error; largest rise and fall; furthest behind naive. Each origin once.
+
+    A rise or fall is from the last value at the cutoff to the end of the horizon; an error is the mean over it.
+    """
+    last = history.reindex(test.cutoffs).to_numpy(float)
+    moves = (test.y[:, -1] - last) / (np.abs(last) if relative else 1.0)
+    losses = _known_order(test.losses)
+    moved = _known_order(moves)
+    picked = [("typical", losses[len(losses) // 2]), ("worst", losses[-1]), ("best", losses[0])] if losses else []
+    picked += [("largest rise", moved[-1]), ("largest fall", moved[0])] if moved else []
+    behind = _known_order(test.losses - naive.losses) if naive is not None else []
+    if naive is not None and behind and test.losses[behind[-1]] > naive.losses[behind[-1]]:
+        picked.append(("furthest behind naive", behind[-1]))
+    words: dict[int, list[str]] = {}
+    for word, place in picked:
+        words.setdefault(place, []).append(word)
+    return [(", ".join(why), place) for place, why in words.items()]
+
+
+def _known_order(values: Floats) -> list[int]:
+    """The places of the finite values, smallest first."""
+    return [int(i) for i in np.argsort(values, kind="stable") if np.isfinite(values[i])]
 
 
 def _actuals(frame: pd.DataFrame, series: str) -> pd.Series:

@@ -9,35 +9,16 @@ from lxml import html
 from forecast import files
 from forecast.errors import InputError
 from forecast.report.evidence import read_evidence
-from forecast.report.figures import curve_panels, relative_interval, role_of, step_unit
+from forecast.report.figures import curve_panels, memory_sentence, relative_interval, role_of, step_unit
 from forecast.report.ledger import budget_sentence
 from forecast.report.page import render
 from forecast.report.panels import compared, margins
 from forecast.report.panels import test_of as block_test
 from pipelines import report
-from tests.artifacts import TOO_FEW, candidates, write_project
+from tests.artifacts import TOO_FEW, candidates
+from tests.report.reading import DAILY, HOURLY, words
 
-HOURLY, DAILY = "hourly", "daily"
 GRU_LEDGER = ["gru", "as shipped", "2", "200", "600", "1,234", "16 s", "5.5 s", "3 of 3", "480"]
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_project(tmp_path_factory.mktemp("project"), cost=True)
-
-
-@pytest.fixture(scope="module")
-def page(root):
-    return html.fromstring(render([read_evidence(root, HOURLY), read_evidence(root, DAILY)]))
-
-
-@pytest.fixture
-def project(tmp_path):
-    return write_project(tmp_path, datasets=(HOURLY,))
-
-
-def words(element):
-    return re.sub(r"\s+", " ", element.text_content()).strip()
 
 
 def board(page, dataset, number):
@@ -77,7 +58,10 @@ def test_sections_stand_in_the_order_a_reader_needs_them(page):
             "Forecasts against what happened",
             "Error by horizon step",
             "What each network adds over its skip",
+            "LSTM or GRU",
             "Calibration",
+            "What the errors still contain",
+            "Inside the networks",
             "Learning curves",
             "Fair-comparison ledger",
             "Splits",
@@ -142,12 +126,6 @@ def test_flags_of_copies_and_leaks_are_said_and_marked(page):
     assert "leak alarm" not in row_of(board(page, DAILY, 1), "gru")[0]
 
 
-def test_each_series_has_a_typical_a_worst_and_a_best_origin(page):
-    titles = [words(c) for c in page.xpath(f"//article[@id='{DAILY}']//figcaption")]
-    for series in ("Alpha & Co", "Beta <B>"):
-        assert [t.split(":")[0] for t in titles if f": {series}, " in t] == ["Typical", "Worst", "Best"]
-
-
 def test_the_worst_origin_is_the_one_with_the_largest_error(root):
     evidence = read_evidence(root, HOURLY)
     found = block_test(evidence.forecasts("lstm.linear"), "town")
@@ -156,6 +134,30 @@ def test_the_worst_origin_is_the_one_with_the_largest_error(root):
     errors = (rows["y"] - rows["y_hat"]).abs().groupby(rows["cutoff"]).mean()
     assert found.cutoffs[int(np.argmax(found.losses))] == errors.idxmax()
     assert found.losses.max() == pytest.approx(errors.max())
+
+
+def test_the_change_against_naive_has_its_band(page):
+    (chart,) = page.xpath(
+        f"//article[@id='{HOURLY}']//*[@aria-label='Error by horizon step, As shipped against naive']"
+    )
+    assert [band.get("class") for band in chart.xpath(".//*[contains(@class, 'band')]")] == ["band chosen"]
+
+
+def test_what_memory_is_worth_is_told_against_the_memoryless_network(project):
+    for ranking in ("linear", "last"):
+        path = project / f"data/trained/hourly/gru.{ranking}/record.json"
+        files.write_json(path, {**files.read_json(path), "family": "ffnn"})
+    said = memory_sentence(read_evidence(project, HOURLY), "shipped")
+    assert said.startswith("As shipped, lstm (best on validation of those with a memory) has MAE")
+    assert "of gru, which sees the present row only: −" in said
+    assert memory_sentence(read_evidence(project, HOURLY), "nothing") == ""
+
+
+def test_what_not_to_read_into_the_result_stands_beside_it(page):
+    verdict = "//article[@id='{}']//section[@class='verdict']"
+    assert "Gridded reanalysis, not a station" in words(page.xpath(verdict.format(HOURLY))[0])
+    assert "numerical weather prediction" in words(page.xpath(verdict.format(HOURLY))[0])
+    assert "No trading cost is counted and no return is claimed" in words(page.xpath(verdict.format(DAILY))[0])
 
 
 def calibration_rows(page, dataset):
