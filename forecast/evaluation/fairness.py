@@ -13,8 +13,8 @@ def check_same_budget(records: Iterable[Mapping[str, Any]], tuning: Tuning) -> l
     """The networks exempt from a part of the check, `{"model", "ranking", "why"}`; `InputError` naming every other.
 
     `records`: those of the train stage. Baselines are not tuned, and a failed model is in no comparison. A network
-    trained by Levenberg-Marquardt takes no gradient steps, so its trials and steps are not held against the budget: its
-    seeds are, and its CPU seconds stand in the ledger beside everybody's.
+    trained by Levenberg-Marquardt takes no gradient steps, so its trials and steps are not held against the budget:
+    its seeds are, and its CPU seconds stand in the ledger beside everybody's.
     """
     exempt, faults = [], []
     for record in records:

@@ -60,5 +60,5 @@ def test_levenberg_marquardt_is_exempt_from_gradient_steps_openly_and_not_from_t
     own = {"params": {"trainer": "lm"}, "trials": [], "tuning_gradient_steps": 0, "gradient_steps": 0}
     (found,) = check_same_budget([record("narx_lm.linear", **own)], BUDGET)
     assert found["model"] == "narx_lm" and "no gradient steps" in found["why"]
-    with pytest.raises(InputError, match="narx_lm.linear has seeds"):
+    with pytest.raises(InputError, match=r"narx_lm\.linear has seeds"):
         check_same_budget([record("narx_lm.linear", **own, seeds=[{"seed": 0}])], BUDGET)
