@@ -58,11 +58,15 @@ def configs(root: Path) -> dict[str, Callable[[], Any]]:
     from forecast.config.datasets import load_datasets
     from forecast.config.evaluation import load_evaluation
     from forecast.config.models import load_models
+    from forecast.config.retraining import check_retraining
     from forecast.config.schedule import load_schedule
     from forecast.config.tuning import load_tuning
 
     folder = root / "configs"
-    optional = {"schedule.yaml": lambda: load_schedule(folder)}
+    optional: dict[str, Callable[[], Any]] = {
+        "schedule.yaml": lambda: load_schedule(folder),
+        "retraining.yaml": lambda: check_retraining(load_datasets(folder).datasets, folder),
+    }
     return {
         "datasets.yaml": lambda: load_datasets(folder),
         "models.yaml": lambda: load_specs(load_models(folder), folder),

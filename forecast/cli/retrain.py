@@ -87,13 +87,11 @@ def _told(decision: Decision, *, took: float) -> None:
 
 def _tell(job: Job, event: str, content: dict[str, object]) -> None:
     """Hooks of the checkout's configuration; whatever is wrong with them changes nothing."""
-    from forecast.config.datasets import load_dataset
     from forecast.config.retraining import load_retraining
     from forecast.operations.hooks import tell
 
     try:
-        settings = load_dataset(job.dataset, job.root / "configs")
-        hooks = load_retraining(job.dataset, settings, job.root / "configs").hooks
+        hooks = load_retraining(job.dataset, job.root / "configs").hooks
         faults = tell(hooks, event, content, root=job.root, given=job.environment)  # type: ignore[arg-type]
     except ForecastError as error:
         faults = [f"hooks: {error}"]

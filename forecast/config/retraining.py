@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from forecast.config.datasets import Dataset, RegularCalendar
 from forecast.config.reading import Config, read_yaml, validated
@@ -67,37 +68,29 @@ class Retraining(Config):
 
 
 class _File(Config):
-    defaults: dict[str, Any] = Field(default_factory=dict)
-    datasets: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Every key is optional everywhere, so an entry is checked as if it stood alone."""
 
-    @model_validator(mode="after")
-    def _every_entry_is_right(self) -> _File:
-        for content in (self.defaults, *self.datasets.values()):
-            Retraining.model_validate(content)
-        return self
+    defaults: Retraining = Field(default_factory=lambda: Retraining.model_validate({}))
+    datasets: dict[str, Retraining] = Field(default_factory=dict)
 
 
-def load_retraining(name: str, dataset: Dataset, folder: Path | str = "configs") -> Retraining:
-    """The rules of one dataset: its entry over `defaults`, both optional."""
+def load_retraining(name: str, folder: Path | str = "configs") -> Retraining:
+    """The rules of one dataset: its entry over `defaults`; both, and the file, may be absent."""
     path = Path(folder) / "retraining.yaml"
     if not path.exists():
         return Retraining.model_validate({})
-    content = read_yaml(path) or {}
-    whole = validated(_File, content, where=str(path)) if isinstance(content, dict) else _File.model_validate({})
-    entry = {**whole.defaults, **whole.datasets.get(name, {})}
+    content: dict[str, Any] = read_yaml(path) or {}
+    validated(_File, content, where=str(path))
+    entry = {**(content.get("defaults") or {}), **((content.get("datasets") or {}).get(name) or {})}
     return validated(Retraining, entry, where=f"{path}: {name}")
 
 
-def check_retraining(names: set[str], folder: Path | str = "configs") -> None:
+def check_retraining(names: Iterable[str], folder: Path | str = "configs") -> None:
     """`InputError` for a wrong key or value, and for an entry of a dataset that does not exist."""
-    path = Path(folder) / "retraining.yaml"
-    content = read_yaml(path) or {}
-    for entry in [content.get("defaults") or {}, *(content.get("datasets") or {}).values()]:
-        validated(Retraining, entry, where=str(path))
-    whole = validated(_File, content, where=str(path))
-    for name in whole.datasets:
-        if name not in names:
-            raise InputError(f"{path}: unknown dataset {name!r}.{closest(name, names)} Known: {quote_names(names)}.")
+    path, known = Path(folder) / "retraining.yaml", list(names)
+    for name in validated(_File, read_yaml(path) or {}, where=str(path)).datasets:
+        if name not in known:
+            raise InputError(f"{path}: unknown dataset {name!r}.{closest(name, known)} Known: {quote_names(known)}.")
 
 
 def steps_in(calendar: RegularCalendar, days: int) -> int:

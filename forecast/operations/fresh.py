@@ -74,7 +74,7 @@ class Case:
     def rows(self, after: Sequence[pd.Timestamp]) -> dict[str, np.ndarray]:
         """Per series the origins of the test block whose first target lies after every moment of `after`."""
         found = {}
-        last = max(after, default=pd.Timestamp.min)
+        last = max(after, default=pd.Timestamp(0))
         for series in self.panel.series:
             own = cut(series, self.borders)
             rows = origins(

@@ -108,7 +108,7 @@ def judge(job: Job) -> Judged:
     job.say("work tree")
     tree = worktree.opened(job.root, job.dataset)
     settings = load_dataset(job.dataset, tree.configs)
-    rules = load_retraining(job.dataset, settings, tree.configs)
+    rules = load_retraining(job.dataset, tree.configs)
     tuned = _tuned(job, tree, settings)
     job.say("fetch")
     _fetch(job, tree, settings)
@@ -285,7 +285,7 @@ def _finish(job: Job) -> Decision | None:
     if not pending.exists():
         return None
     tree = Tree(job.home / "tree", "", ())
-    rules = load_retraining(job.dataset, load_dataset(job.dataset, tree.configs), tree.configs)
+    rules = load_retraining(job.dataset, tree.configs)
 
     def again(candidate: Path, target: Path) -> None:
         _refit(job, tree, candidate / "record.json", target, on="all")

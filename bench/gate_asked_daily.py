@@ -1,0 +1,108 @@
+"""How often a gate asked on 250 days promotes by luck, and how soon it finds what is better: docs/operations.md.
+
+python -m bench.gate_asked_daily          # about two minutes on one core; seeded, so the tables come out the same
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import signal
+
+from forecast.comparison import diebold_mariano
+from forecast.operations.gate import Evidence, Steps, always_valid, level
+
+LOOKS, ALPHA = 250, 0.05
+SETTINGS = {"stocks": (Steps(5, 1), 60, 1), "weather": (Steps(24, 24, 6), 112, 4)}
+"""Steps, fresh origins at the first look, new origins a day."""
+WORLDS = ("independent", "overlapping horizons", "heavy tails", "changing variance", "AR(1), 0.5", "AR(1), 0.9")
+
+
+def differences(world: str, overlap: int, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """(worlds, origins) loss differences of two equal recipes: mean zero, standard deviation one.
+
+    All but the first and the AR(1) worlds average over `overlap` neighbours, as losses of overlapping horizons do.
+    """
+    runs, n = shape
+    noise = rng.standard_normal((runs, n + 300))
+    if world == "heavy tails":
+        noise = rng.standard_t(3, size=noise.shape)
+    if world == "changing variance":
+        noise = _garch(noise)
+    if world.startswith("AR"):
+        noise = signal.lfilter([1], [1, -float(world.split()[-1])], noise, axis=1)
+    elif world != "independent":
+        noise = signal.lfilter(np.ones(overlap), [1], noise, axis=1)
+    values = noise[:, 300:]
+    return np.asarray(values / values.std())
+
+
+def promoted(difference: np.ndarray, steps: Steps, first: int, per_look: int, *, looks: int = LOOKS) -> int:
+    """The first of the daily looks (from 0) at which the gate says "better"; -1 when it never does."""
+    zero = np.zeros_like(difference)
+    for look in range(looks):
+        n = first + look * per_look
+        evidence = Evidence(difference[:n], zero[:n], test=1, first=first)
+        if always_valid(evidence, steps, alpha=level(ALPHA, 1)).better:
+            return look
+    return -1
+
+
+def tested_daily(difference: np.ndarray, steps: Steps, first: int, per_look: int, *, every: int = 5) -> bool:
+    """Whether a Diebold-Mariano test at 5 % over the newest `first` origins says "better" on any of the days."""
+    for look in range(0, LOOKS, every):
+        window = difference[look * per_look : first + look * per_look]
+        found = diebold_mariano(
+            np.zeros_like(window), window, horizon=steps.horizon, season=steps.season, stride=steps.stride,
+            alternative="less",
+        )  # fmt: skip
+        if found.p < ALPHA:
+            return True
+    return False
+
+
+def null_worlds(runs: int = 1000) -> pd.DataFrame:
+    """Per world of equal recipes the share of years, in %, with a promotion by luck: this gate, and a daily test."""
+    rows = []
+    for name, (steps, first, per_look) in SETTINGS.items():
+        overlap = -(-steps.horizon // steps.stride)
+        for number, world in enumerate(WORLDS):
+            shape = (runs, first + LOOKS * per_look)
+            samples = differences(world, overlap, shape, np.random.default_rng([number, first]))
+            by_luck = np.mean([promoted(d, steps, first, per_look) >= 0 for d in samples])
+            tested = np.mean([tested_daily(d, steps, first, per_look) for d in samples[: runs // 4]])
+            row = {"like": name, "loss difference": world, "gate": round(100 * by_luck, 1)}
+            rows.append({**row, "test at 5 % every fifth day": round(100 * tested)})
+    return pd.DataFrame(rows)
+
+
+def power(runs: int = 200) -> pd.DataFrame:
+    """Mean gain in standard deviations of an origin's difference → share found in a year (%), median day."""
+    rows = []
+    for name, (steps, first, per_look) in SETTINGS.items():
+        overlap = -(-steps.horizon // steps.stride)
+        samples = differences(
+            "overlapping horizons", overlap, (runs, first + LOOKS * per_look), np.random.default_rng([9, first])
+        )
+        for gain in (0.1, 0.2, 0.4, 0.8):
+            days = np.array([promoted(d + gain, steps, first, per_look) for d in samples])
+            found = days[days >= 0]
+            rows.append({
+                "like": name, "gain": gain, "found": round(100 * len(found) / runs),
+                "median day": int(np.median(found)) if len(found) else None,
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _garch(noise: np.ndarray) -> np.ndarray:
+    """GARCH(1, 1) with coefficients 0.15 and 0.8: calm and wild stretches."""
+    variance, values = np.ones(len(noise)), np.empty_like(noise)
+    for step in range(noise.shape[1]):
+        values[:, step] = np.sqrt(variance) * noise[:, step]
+        variance = 0.05 + 0.15 * values[:, step] ** 2 + 0.8 * variance
+    return values
+
+
+if __name__ == "__main__":
+    print(null_worlds().to_markdown(index=False))
+    print(power().to_markdown(index=False))

@@ -1,0 +1,169 @@
+"""Fresh origins, their losses, the ledger that counts each once, drift and what is due."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecast.config.datasets import Dataset, load_dataset
+from forecast.config.reading import validated
+from forecast.config.retraining import Retraining, load_retraining
+from forecast.ensemble import Ensemble
+from forecast.errors import DataError, InputError
+from forecast.forecaster import Forecaster
+from forecast.operations import drift, fresh
+from forecast.operations.chosen import describe, ensemble_of
+from forecast.operations.due import due
+from forecast.panel import from_frame
+from tests import small_project
+from tests.operations import projects
+from tests.operations.projects import NAME, NOW
+
+RULES = Retraining.model_validate({})
+
+
+def wave(**changes: object) -> Dataset:
+    return validated(Dataset, {**small_project.DATASET, **changes}, where="wave")
+
+
+def days(n: int) -> pd.Series:
+    return pd.Series(pd.date_range("2024-01-01", periods=n, freq="D"))
+
+
+def test_the_newest_origins_are_the_gates_and_earlier_blocks_keep_their_length() -> None:
+    splits = {
+        "train_end": "2024-02-29", "validation_end": "2024-03-10", "calibration_end": "2024-03-15",
+        "test_end": "2024-04-30",
+    }  # fmt: skip
+    found = fresh.blocks(days(200), NAME, wave(splits=splits), fresh_steps=28)  # the last day is 2024-07-18
+    assert found == {
+        "train_end": "2024-06-04", "validation_end": "2024-06-14", "calibration_end": "2024-06-19",
+        "test_end": "2024-07-18",
+    }  # fmt: skip
+    assert (pd.Timestamp("2024-07-18") - pd.Timestamp("2024-06-20")).days + 1 == 28 + 2 - 1
+
+
+def test_too_short_a_history_says_what_to_change() -> None:
+    with pytest.raises(DataError, match="fresh_steps"):
+        fresh.blocks(days(45), NAME, wave(), fresh_steps=28)
+
+
+@pytest.fixture
+def case(repro: Path) -> fresh.Case:
+    return fresh.Case.read(repro, NAME, load_dataset(NAME, repro / "configs"))
+
+
+def test_an_origin_is_fresh_only_when_every_target_lies_after_the_last_one_used(case: fresh.Case) -> None:
+    """The horizon is 2, the test block begins on 2024-06-09 and the last of 200 days is 2024-07-18."""
+    whole = case.panel.by_id["wave"].ds[case.rows([])["wave"]]
+    assert (str(whole[0])[:10], str(whole[-1])[:10]) == ("2024-06-08", "2024-07-16")
+    seen = [pd.Timestamp("2024-06-20"), pd.Timestamp("2024-06-10")]
+    assert str(case.panel.by_id["wave"].ds[case.rows(seen)["wave"]][0])[:10] == "2024-06-20"
+
+
+def test_losses_are_those_of_the_leaderboard_on_the_same_origins(repro: Path, case: fresh.Case) -> None:
+    board = pd.read_csv(repro / "data" / "compared" / NAME / "leaderboard.csv").set_index("model")
+    trained = repro / "data" / "trained" / NAME
+    losses = fresh.fresh(case, ensemble_of(trained / "ridge"), ensemble_of(trained / "arx"), [])
+    assert losses["challenger"].mean() == pytest.approx(board.loc["ridge", "mase"].max(), rel=1e-6)
+    assert losses["champion"].mean() == pytest.approx(board.loc["arx", "mase"].max(), rel=1e-6)
+    assert losses["naive"].mean() == pytest.approx(board.loc["naive", "mase"].max(), rel=1e-6)
+
+
+def losses(first: int, n: int, champion: float = 1.0) -> pd.DataFrame:
+    index = pd.date_range("2024-01-01", periods=100, freq="D")[first : first + n]
+    return pd.DataFrame({"champion": champion, "challenger": 0.5, "naive": 2.0}, index=index)
+
+
+def test_the_ledger_counts_each_origin_once(tmp_path: Path) -> None:
+    ledger = fresh.Ledger(tmp_path / "ledger.json")
+    ledger.add(losses(0, 30), version=1, recipe="a", at=NOW)
+    ledger.add(losses(1, 30), version=1, recipe="a", at=NOW + pd.Timedelta(1, "D"))
+    ledger.save()
+    again = fresh.Ledger(tmp_path / "ledger.json")
+    again.add(losses(1, 30), version=1, recipe="a", at=NOW + pd.Timedelta(2, "D"))
+    evidence = again.evidence(version=1, recipe="a")
+    assert evidence is not None and (len(evidence.champion), evidence.first, evidence.test) == (31, 30, 1)
+
+
+def test_a_further_champion_or_recipe_begins_anew_with_a_smaller_share_of_alpha(tmp_path: Path) -> None:
+    ledger = fresh.Ledger(tmp_path / "ledger.json")
+    for number, (version, recipe) in enumerate([(1, "a"), (1, "b"), (2, "b")]):
+        ledger.add(losses(0, 10), version=version, recipe=recipe, at=NOW + pd.Timedelta(number, "D"))
+    ledger.add(losses(0, 10), version=3, recipe="b", at=NOW + pd.Timedelta(2 * 365, "D"))
+    found = [ledger.evidence(version=v, recipe=r) for v, r in [(1, "a"), (1, "b"), (2, "b"), (3, "b")]]
+    assert [e.test for e in found if e is not None] == [1, 2, 3, 1]
+    assert all(e is not None and len(e.champion) == 10 for e in found)
+
+
+def test_a_loss_that_is_not_finite_is_no_evidence(tmp_path: Path) -> None:
+    ledger = fresh.Ledger(tmp_path / "ledger.json")
+    ledger.add(losses(0, 10, champion=np.nan), version=1, recipe="a", at=NOW)
+    assert ledger.evidence(version=1, recipe="a") is None
+
+
+def test_psi_of_a_known_shift() -> None:
+    """Half of the values move from the lower to the upper half: (0.75 - 0.5) ln(0.75 / 0.25) in two bins."""
+    old = np.repeat([0.0, 1.0], 50)
+    new = np.repeat([0.0, 1.0], [25, 75])
+    assert drift.psi(old, new, bins=2) == pytest.approx(0.25 * np.log(0.75 / 0.25 * 1.0), rel=0.05)
+    assert drift.psi(old, old) == 0
+
+
+def test_drift_is_seen_where_the_changes_change_and_not_where_only_the_season_does(repro: Path) -> None:
+    settings = load_dataset(NAME, repro / "configs")
+    meta = describe(repro, NAME, repro / "data" / "trained" / NAME / "ridge", now=NOW, revision="")
+    frame = projects.prepared(repro)
+    calm = drift.shifts(from_frame(frame, NAME, settings), meta, RULES, recent_steps=60)
+    assert [shift.drifted for shift in calm] == [False]
+    wild = frame.assign(y=frame["y"].where(frame["ds"] < "2024-05-20", 5 * frame["y"]))
+    panel = from_frame(wild, NAME, settings)
+    assert [shift.drifted for shift in drift.shifts(panel, meta, RULES, recent_steps=60)] == [True]
+    champion = ensemble_of(repro / "data" / "trained" / NAME / "ridge")
+    honest = drift.live_error(champion, meta, from_frame(frame, NAME, settings), RULES, recent_steps=28)
+    assert honest is not None and honest.live_error == pytest.approx(1.0, abs=0.2) and not honest.drifted
+    found = drift.live_error(champion, meta, panel, RULES, recent_steps=28)
+    assert found is not None and found.drifted
+
+
+def test_a_champion_of_another_horizon_or_other_columns_cannot_be_judged(repro: Path) -> None:
+    champion = ensemble_of(repro / "data" / "trained" / NAME / "ridge")
+    assert isinstance(champion, Ensemble) and isinstance(champion.forecasters[0], Forecaster)
+    settings = load_dataset(NAME, repro / "configs")
+    assert fresh.can_be_judged(champion, settings)
+    assert not fresh.can_be_judged(champion, settings.model_copy(update={"horizon": 3}))
+
+
+def test_what_makes_a_challenger_due(repro: Path) -> None:
+    meta = describe(repro, NAME, repro / "data" / "trained" / NAME / "ridge", now=NOW, revision="")
+    settings = load_dataset(NAME, repro / "configs")
+    drifted = drift.Shift("wave: y", drifted=True)
+
+    def asked(days_later: float, new_steps: int, *shifts: drift.Shift) -> tuple[tuple[str, ...], str]:
+        moment = pd.Timestamp(meta.as_of) + pd.Timedelta(days_later, "D")
+        found = due(meta, shifts, settings, RULES, as_of=moment, new_steps=new_steps)
+        return found.reasons, found.ageing
+
+    assert asked(1, 1) == ((), "")
+    assert asked(1, 2) == (("2 new steps (2 wanted)",), "")
+    assert asked(31, 1)[1].startswith("stale (31 days old") and asked(31, 1)[0]
+    assert asked(31, 0)[0] == ()  # the same data again cannot make another challenger
+    assert asked(1, 1, drifted) == (("drifting (wave: y)",), "drifting (wave: y)")
+    assert asked(-400, 0) == ((), "")  # a clock that was set back
+    assert due(None, (), settings, RULES, as_of=NOW, new_steps=0).reasons == ("there is no champion",)
+
+
+def test_rules_of_a_dataset_go_before_the_defaults_and_a_typo_stops(tmp_path: Path) -> None:
+    path = tmp_path / "retraining.yaml"
+    small_project.write_yaml(path, {"defaults": {"alpha": 0.1}, "datasets": {NAME: {"fresh_steps": 40}}})
+    rules = load_retraining(NAME, tmp_path)
+    assert (rules.alpha, rules.fresh(wave()), rules.due_after(wave())) == (0.1, 40, 2)
+    assert load_retraining("other", tmp_path).fresh(wave()) == 28
+    small_project.write_yaml(path, {"defaults": {"alhpa": 0.1}})
+    with pytest.raises(InputError, match="alpha"):
+        load_retraining(NAME, tmp_path)
+    sessions = wave(calendar={"kind": "weekdays"})
+    assert RULES.fresh(sessions) == 60

@@ -1,0 +1,100 @@
+"""The gate on losses with known answers, and what luck can do in a year of daily gates."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bench.gate_asked_daily import SETTINGS, differences, promoted
+from forecast.operations.gate import Evidence, Fresh, Rules, Steps, always_valid, boundary, decide, level
+
+STEPS, RULES = Steps(horizon=1, season=1), Rules(least_fresh=60)
+RNG = np.random.default_rng(3)
+NOISE = RNG.uniform(0.9, 1.1, 400)
+
+
+def case(challenger: float, champion: float = 1.0, naive: float = 2.0, n: int = 400) -> tuple[Fresh, Evidence]:
+    """Losses around these means; champion and challenger err differently at each origin."""
+    own, other = champion * NOISE[:n], challenger * NOISE[::-1][:n]
+    return Fresh(other, naive * np.ones(n), own), Evidence(own, other, test=1, first=60)
+
+
+def test_a_challenger_with_a_clearly_lower_loss_is_better() -> None:
+    verdict = decide(*case(0.9), STEPS, RULES)
+    assert verdict.word == "better" and verdict.promotes
+    assert verdict.numbers["relative_difference"] == pytest.approx(-0.1, abs=0.01)
+    assert verdict.numbers["challenger_skill"] == pytest.approx(0.55, abs=0.01)
+
+
+def test_an_equal_challenger_takes_over_only_from_an_ageing_champion() -> None:
+    assert decide(*case(1.0), STEPS, RULES).word == "kept"
+    verdict = decide(*case(1.0), STEPS, RULES, ageing="stale (40 days old)")
+    assert verdict.word == "equivalent" and "stale" in verdict.reason
+
+
+@pytest.mark.parametrize("ageing", ["", "drifting (live error)"])
+def test_a_worse_challenger_stays_out(ageing: str) -> None:
+    assert decide(*case(1.1), STEPS, RULES, ageing=ageing).word == "kept"
+
+
+@pytest.mark.parametrize(("challenger", "ageing"), [(0.9, ""), (1.0, "stale")])
+def test_nothing_is_promoted_that_naive_beats(challenger: float, ageing: str) -> None:
+    verdict = decide(*case(challenger, naive=0.8), STEPS, RULES, ageing=ageing)
+    assert verdict.word == "kept" and "repeating the last value" in verdict.reason
+
+
+def test_too_few_fresh_origins_keep_the_champion_whatever_they_say() -> None:
+    verdict = decide(*case(0.1, n=59), STEPS, RULES)
+    assert verdict.word == "kept" and verdict.reason == "not enough fresh origins (59; 60 are needed)"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_challenger_that_is_not_finite_is_kept_out(value: float) -> None:
+    fresh, evidence = case(0.5)
+    fresh.challenger[7] = value
+    verdict = decide(fresh, evidence, STEPS, RULES, ageing="stale")
+    assert verdict.word == "kept" and "not finite at 1" in verdict.reason
+
+
+def test_an_exploding_challenger_is_kept_out() -> None:
+    fresh, evidence = case(0.5)
+    fresh.challenger[-1] = evidence.challenger[-1] = 1e12
+    assert decide(fresh, evidence, STEPS, RULES, ageing="stale").word == "kept"
+
+
+def test_a_champion_that_is_not_finite_gives_way_to_what_has_skill() -> None:
+    fresh, evidence = case(0.5)
+    assert fresh.champion is not None
+    fresh.champion[0] = np.nan
+    assert decide(fresh, evidence, STEPS, RULES).word == "better"
+
+
+def test_the_first_champion_must_not_be_worse_than_naive() -> None:
+    assert decide(Fresh(np.ones(60), np.ones(60)), None, STEPS, RULES).word == "first"
+    assert decide(Fresh(1.1 * np.ones(60), np.ones(60)), None, STEPS, RULES).word == "kept"
+
+
+def test_the_boundary_is_that_of_the_normal_mixture() -> None:
+    """sqrt(2 (ln 2 + 2 ln 10)) at the first look for alpha 0.05; every further pair gets a smaller share of alpha."""
+    assert boundary(1.0, 0.05) == pytest.approx(3.2552, abs=1e-4)
+    assert boundary(4.0, 0.05) < boundary(1.0, 0.05)
+    assert sum(level(0.05, k) for k in range(1, 10_000)) == pytest.approx(0.05, abs=1e-4)
+
+
+def test_identical_losses_are_no_evidence() -> None:
+    losses = NOISE[:100]
+    standing = always_valid(Evidence(losses, losses, test=1, first=60), STEPS, alpha=0.05)
+    assert standing.z == 0 and not standing.better and standing.note == "identical losses"
+
+
+@pytest.mark.parametrize(("name", "world"), [("stocks", "overlapping horizons"), ("weather", "AR(1), 0.9")])
+def test_in_a_year_of_daily_gates_luck_promotes_an_equal_recipe_in_at_most_five_of_a_hundred_years(
+    name: str, world: str
+) -> None:
+    steps, first, per_look = SETTINGS[name]
+    overlap = -(-steps.horizon // steps.stride)
+    years = differences(world, overlap, (150, first + 250 * per_look), np.random.default_rng(0))
+    by_luck = sum(promoted(year, steps, first, per_look) >= 0 for year in years)
+    assert by_luck <= 7
+    found = [promoted(year + 0.8, steps, first, per_look) >= 0 for year in years[:20]]
+    assert sum(found) >= 18  # and the gate is no wall
