@@ -57,3 +57,29 @@ def test_a_net_too_large_is_a_failed_row_with_the_limit_and_the_estimate():
 def test_bayesian_regularisation_is_an_option():
     plain, bayesian = (fitted("ffnn", skip="last", lm={"bayesian": flag, "iterations": 8}) for flag in (False, True))
     assert plain.curve[-1] != bayesian.curve[-1]
+
+
+OPTIONS = {
+    "carried": ("gru", {"state": "carry"}),
+    "carried-taps": ("narx", {"state": "carry", "rule": "momentum", "schedule": "linear"}),
+    "carried-decoder": ("encoder_decoder", {"state": "carry", "rule": "adam"}),
+    "scheduled": ("encoder_decoder", {"teacher_forcing": "scheduled", "schedule": "exponential"}),
+    "penalised": ("ffnn", {"l2": 0.1, "rule": "sgd", "schedule": "constant"}),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_training_options_reach_the_network_and_change_what_it_learns(name):
+    family, training = OPTIONS[name]
+    plain, changed = (
+        fit(
+            problems.shops(),
+            models.spec({"family": family, "units": 3, "training": chosen}, where="test"),
+            skip="linear",
+            seed=0,
+            budget=Budget(steps=4, evaluate_every=2),
+        )
+        for chosen in ({}, training)
+    )
+    assert np.isfinite([error for _, _, error in changed.curve]).all() and len(changed.curve) == 3
+    assert changed.curve[0][2] == plain.curve[0][2] and changed.curve[-1][2] != plain.curve[-1][2]
