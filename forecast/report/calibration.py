@@ -8,14 +8,18 @@ import numpy as np
 import pandas as pd
 
 from forecast.report import text
-from forecast.report.charts import Line, line_chart
+from forecast.report.charts import Axes, Line, line_chart
 from forecast.report.evidence import Evidence
-from forecast.report.figures import Panel, fitted_skip, step_axes
+from forecast.report.figures import Panel, fitted_skip, role_of, step_axes
 from forecast.report.panels import MOST_SERIES
 from forecast.report.svg import Floats
 from forecast.report.tables import Cell, Row, Table, number
 
 RANKING = "shipped"
+METHODS = {
+    "split": "split conformal intervals, whose width stays as the calibration block set it",
+    "adaptive": "adaptive conformal intervals, whose width follows the errors seen so far",
+}
 ROOM = 0.02  # of the axis of coverage, below the lowest and up to above 100 %
 
 
@@ -112,6 +116,76 @@ def _panel(evidence: Evidence, model: str, series: str) -> Panel | None:
     outside = int((~rows["inside"].astype(bool)).sum())
     said = f"{outside} of {len(rows)} points outside the grey bands" if outside else "Every point inside its grey band"
     return Panel(title, line_chart(lines, axes), said, model)
+
+
+def reliability_panels(evidence: Evidence) -> list[Panel]:
+    """Nominal against actual coverage of every shown model, all steps pooled, per series; the diagonal is right."""
+    found = [_reliability_panel(evidence, series) for series in evidence.series[:MOST_SERIES]]
+    return [panel for panel in found if panel]
+
+
+def _reliability_panel(evidence: Evidence, series: str) -> Panel | None:
+    rows = evidence.reliability
+    rows = rows[(rows["series"] == series) & (rows["method"] == shown_method(evidence))]
+    lines = []
+    for model in shown_models(evidence):
+        part = rows[(rows["model"] == model) & rows["ranking"].isin([RANKING, "baseline"])].sort_values("level")
+        if len(part) > 1:
+            x, y = _floats(part["level"]), _floats(part["coverage"])
+            lines.append(Line(text.name(model), x, y, role_of(evidence, RANKING, model), model))
+            allowed = (_floats(part["low"]), _floats(part["high"]))
+    if not lines:
+        return None
+    levels = lines[-1].x
+    lines.append(Line("", levels, levels, "nominal", "", (allowed,)))
+    ticks = [(level, _percent(level)) for level in (0.2, 0.4, 0.6, 0.8, 1.0) if level <= levels.max() + ROOM]
+    several = f", {series}" if len(evidence.series) > 1 else ""
+    axes = Axes(
+        label=f"Reliability{several}",
+        x_title="level the intervals promise",
+        y_title="share of the actual values covered",
+        x_ticks=ticks,
+        y_range=(0.0, 1.0),
+        moments=[f"{_percent(level)} promised" for level in levels],
+        show=_percent,
+    )
+    return Panel(f"Reliability{several}", line_chart(lines, axes))
+
+
+def shown_method(evidence: Evidence) -> str:
+    """`split` or `adaptive`: how the intervals on this page were made."""
+    return str((evidence.verdicts.get("interval_method") or {}).get("method", "split"))
+
+
+def method_sentence(evidence: Evidence) -> str:
+    """Which method is shown and why, in the words of the comparison."""
+    reason = (evidence.verdicts.get("interval_method") or {}).get("reason", "")
+    return f"Shown: {METHODS[shown_method(evidence)]}. {reason}".strip()
+
+
+def method_table(evidence: Evidence) -> Table | None:
+    """Both methods for the first shown model, pooled over the steps: what adapting is worth under drift."""
+    models = shown_models(evidence)
+    rows = evidence.methods
+    if not models or rows["method"].nunique() < 2:
+        return None
+    mine = rows[(rows["model"] == models[0]) & rows["ranking"].isin([RANKING, "baseline"]) & (rows["step"] == 0)]
+    columns = [("Method", ""), ("Series", ""), ("Level", ""), ("Coverage", ""), ("Width", ""), ("Winkler score", "")]
+    found = [
+        Row(
+            str(row["method"]),
+            [
+                Cell(str(row["series"]), str(row["series"])),
+                Cell(_percent(row["level"]), float(row["level"])),
+                Cell(text.percent(row["coverage"]), float(row["coverage"]), "", "" if row["inside"] else "w-worse"),
+                number(row["width"]),
+                number(row["winkler"]),
+            ],
+            cls="chosen" if row["method"] == shown_method(evidence) else "",
+        )
+        for _, row in mine.sort_values(["series", "level", "method"]).iterrows()
+    ]
+    return Table(columns, found)
 
 
 def _lines(model: str, level: float, rows: pd.DataFrame) -> list[Line]:

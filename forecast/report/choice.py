@@ -41,8 +41,12 @@ def sentence(evidence: Evidence) -> str:
     change, upper = (text.signed_percent(found[key]) for key in ("relative_difference", "upper"))
     wanted = f"below {text.signed_percent(found['margin'])}, on at least {found['wanted_origins']}"
     origins = f"{text.count(found['non_overlapping'])} origins whose horizons do not overlap"
+    scores = [evidence.score(model, RANKING) for model in PAIR]
+    sizes = [int(score["n_params"]) for score in scores if score]
+    larger = len(sizes) == len(PAIR) and sizes[1] > sizes[0]
+    warning = " Tuning gave the GRU more weights than the LSTM here, so it saves none." if larger else ""
     shown = "shown" if found["word"] == "equivalent" else "not shown"
     return (
         f"The GRU's loss against the LSTM's: {change}, upper 95 % bound {upper} on {origins} (wanted: {wanted}). "
-        f"That the GRU costs no more is {shown}: the {text.name(found['take']).upper()} is taken."
+        f"That the GRU costs no more is {shown}: the {text.name(found['take']).upper()} is taken.{warning}"
     )

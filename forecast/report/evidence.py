@@ -32,10 +32,13 @@ class Evidence:
     name: str
     dataset: Dataset
     folder: Path
+    compared: Path
     leaderboard: pd.DataFrame
     by_step: pd.DataFrame
     by_series: pd.DataFrame
     intervals: pd.DataFrame
+    methods: pd.DataFrame
+    reliability: pd.DataFrame
     changes: pd.DataFrame
     residuals: list[dict[str, Any]]
     verdicts: dict[str, Any]
@@ -137,6 +140,11 @@ class Evidence:
         mine = (table["model"] == model) & table["ranking"].isin([ranking, "baseline"])
         return table[mine].sort_values("step")
 
+    @cached_property
+    def bands(self) -> pd.DataFrame:
+        """Intervals of the chosen models on test: model, ranking, series, level, cutoff, step, lower, upper."""
+        return _parquet(self.compared / "bands.parquet", "compare")
+
     def own_skip(self, model: str, ranking: str) -> str:
         """What `model` is added to: the row it must beat to count."""
         name = self.candidate(model, ranking)
@@ -148,11 +156,7 @@ class Evidence:
 
         With several targets unique_id is series/column.
         """
-        path = self.folder / candidate / "forecasts.parquet"
-        try:
-            frame = pd.read_parquet(path)
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such file, though its record says `ok`. Run `dvc repro` again.") from None
+        frame = _parquet(self.folder / candidate / "forecasts.parquet", "train")
         if "output" in frame and frame["output"].nunique() > 1:
             frame["unique_id"] = frame["unique_id"].astype(str) + "/" + frame["output"].astype(str)
         return frame[FORECAST_COLUMNS]
@@ -175,10 +179,13 @@ def read_evidence(root: Path | str, name: str) -> Evidence:
         name=name,
         dataset=load_datasets(root / "configs").datasets[name],
         folder=trained,
+        compared=compared,
         leaderboard=_table(compared / "leaderboard.csv"),
         by_step=_table(compared / "by_step.csv"),
         by_series=_table(compared / "by_series.csv"),
         intervals=_table(compared / "intervals.csv"),
+        methods=_table(compared / "interval_methods.csv"),
+        reliability=_table(compared / "reliability.csv"),
         changes=_table(compared / "change_by_step.csv"),
         residuals=_list(compared / "residuals.json"),
         verdicts=_json(compared / "verdicts.json", "compare"),
@@ -198,6 +205,13 @@ def _table(path: Path) -> pd.DataFrame:
         return pd.read_csv(path, dtype={"seed": str, "model": str, "skip": str, "dataset": str, "series": str})
     except FileNotFoundError:
         raise InputError(_missing(path, "compare")) from None
+
+
+def _parquet(path: Path, stage: str) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except FileNotFoundError:
+        raise InputError(_missing(path, stage)) from None
 
 
 def _json(path: Path, stage: str) -> dict[str, Any]:

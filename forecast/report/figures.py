@@ -106,8 +106,8 @@ def step_axes(evidence: Evidence, label: str, y_title: str, x: Floats) -> Axes:
 
 
 def _naive_range(lines: list[Line]) -> tuple[float, float]:
-    """The range of what is named; a grey line far off must not flatten the rest."""
-    named = [line for line in lines if line.role != "other"]
+    """The range of what is named; a grey line or the seasonal one far off must not flatten the rest."""
+    named = [line for line in lines if line.role not in ("other", "seasonal")]
     return padded([v for line in named for part in (line.y, *(e for band in line.bands for e in band)) for v in part])
 
 

@@ -128,7 +128,9 @@ def _origin_panel(
     x = np.arange(1 - len(past), horizon + 1, dtype=float)
     lines = [Line("actual", x, np.concatenate([past.to_numpy(), test.y[origin]]), "actual")]
     lines += [
-        _forecast_line(role, model, found, origin, x, margins(evidence, model, series) if role == "chosen" else ())
+        _forecast_line(
+            role, model, found, origin, x, intervals_at(evidence, model, series, cutoff) if role == "chosen" else ()
+        )
         for role, (model, found) in tests.items()
     ]
     hours = is_within_a_day(evidence)
@@ -145,22 +147,29 @@ def _origin_panel(
     return Panel(f"{word.capitalize()}: {series}, {when}", line_chart(lines, axes), f"Mean absolute error: {errors}")
 
 
-def _forecast_line(role: str, model: str, test: Test, origin: int, x: Floats, around: tuple[Floats, ...] = ()) -> Line:
+def _forecast_line(
+    role: str, model: str, test: Test, origin: int, x: Floats, intervals: tuple[tuple[Floats, Floats], ...] = ()
+) -> Line:
     """The seed-mean forecast of one origin on the panel's x, with its intervals, else with the range over seeds."""
     unknown = np.full(len(x) - test.y.shape[1], np.nan)
     seeds = test.y_hat[:, origin]
     low, high, mean = (np.concatenate([unknown, f(seeds, axis=0)]) for f in (np.min, np.max, np.mean))
-    wide = [np.concatenate([unknown, margin]) for margin in around]
-    bands = tuple((mean - margin, mean + margin) for margin in wide)
+    bands = tuple((np.concatenate([unknown, a]), np.concatenate([unknown, b])) for a, b in intervals)
     return Line(text.name(model), x, mean, role, model, bands or (((low, high),) if len(seeds) > 1 else ()))
 
 
-def margins(evidence: Evidence, model: str, series: str, ranking: str = "shipped") -> tuple[Floats, ...]:
-    """Half the width of the model's intervals by step (H,), the widest level first; empty where all were refused."""
-    rows = evidence.intervals_of(model, ranking)
-    rows = rows[(rows["series"] == series) & (rows["step"] > 0)].sort_values("step")
+def intervals_at(
+    evidence: Evidence, model: str, series: str, cutoff: pd.Timestamp, ranking: str = "shipped"
+) -> tuple[tuple[Floats, Floats], ...]:
+    """The chosen model's intervals from one cutoff: (lower, upper) by step, the widest level first.
+
+    Empty where all levels were refused.
+    """
+    rows = evidence.bands
+    mine = (rows["model"] == model) & rows["ranking"].isin([ranking, "baseline"]) & (rows["series"] == series)
+    rows = rows[mine & (rows["cutoff"] == cutoff)].sort_values("step")
     by_level = sorted(rows.groupby("level"), key=lambda pair: -float(pair[0]))  # type: ignore[arg-type]
-    return tuple(part["width"].to_numpy(float) / 2 for _, part in by_level)
+    return tuple((part["lower"].to_numpy(float), part["upper"].to_numpy(float)) for _, part in by_level)
 
 
 def is_within_a_day(evidence: Evidence) -> bool:

@@ -12,10 +12,10 @@ from forecast.report.evidence import read_evidence
 from forecast.report.figures import curve_panels, memory_sentence, relative_interval, role_of, step_unit
 from forecast.report.ledger import budget_sentence
 from forecast.report.page import render
-from forecast.report.panels import compared, margins
+from forecast.report.panels import compared
 from forecast.report.panels import test_of as block_test
 from pipelines import report
-from tests.artifacts import TOO_FEW, candidates
+from tests.artifacts import candidates
 from tests.report.reading import DAILY, HOURLY, words
 
 GRU_LEDGER = ["gru", "as shipped", "2", "200", "600", "1,234", "16 s", "5.5 s", "3 of 3", "480"]
@@ -158,58 +158,6 @@ def test_what_not_to_read_into_the_result_stands_beside_it(page):
     assert "Gridded reanalysis, not a station" in words(page.xpath(verdict.format(HOURLY))[0])
     assert "numerical weather prediction" in words(page.xpath(verdict.format(HOURLY))[0])
     assert "No trading cost is counted and no return is claimed" in words(page.xpath(verdict.format(DAILY))[0])
-
-
-def calibration_rows(page, dataset):
-    rows = page.xpath(f"//article[@id='{dataset}']//table[contains(@class, 'calibration')]//tbody/tr")
-    return [[words(cell) for cell in row] for row in rows]
-
-
-def test_calibration_shows_the_chosen_model_its_skip_and_the_naive_ones_at_both_levels(page):
-    rows = calibration_rows(page, HOURLY)
-    models = ["lstm", "ridge", "naive", "seasonal naive"]
-    assert [(row[0], row[1]) for row in rows] == [(m, level) for level in ("80 %", "95 %") for m in models]
-    assert rows[0] == ["lstm", "80 %", "80.0 %", "77 % to 83 %", "7.000", "10.50", "40"]
-    assert rows[6][2] == "90.0 % (below)"
-
-
-def test_each_series_is_calibrated_on_its_own_and_a_refused_level_is_said_not_shown(page):
-    rows = calibration_rows(page, DAILY)
-    assert {row[2] for row in rows if row[1] == "Alpha & Co"} == {"80 %"}
-    assert {row[2] for row in rows if row[1] == "Beta <B>"} == {"80 %", "95 %"}
-    assert f"Alpha & Co: {TOO_FEW}" in words(page.xpath(f"//article[@id='{DAILY}']")[0])
-    assert TOO_FEW not in words(page.xpath(f"//article[@id='{HOURLY}']")[0])
-
-
-def test_coverage_by_step_is_drawn_for_the_chosen_model_against_both_levels(page):
-    (chart,) = page.xpath(f"//article[@id='{HOURLY}']//*[starts-with(@aria-label, 'Coverage by horizon step')]")
-    assert chart.get("aria-label") == "Coverage by horizon step, lstm"
-    assert len(chart.xpath(".//*[@class='band nominal']")) == 2
-    assert [g.get("data-name") for g in chart.xpath(".//*[@data-name]")] == ["80 %", "95 %"]
-
-
-def test_the_interval_of_a_step_is_half_its_width_either_way_the_widest_level_first(root):
-    found = margins(read_evidence(root, HOURLY), "lstm", "town")
-    assert [m.tolist() for m in found] == [[2, 4, 6, 8, 10, 12], [1, 2, 3, 4, 5, 6]]
-
-
-def test_forecasts_are_drawn_with_the_intervals_of_the_chosen_model_alone(page):
-    charts = page.xpath(f"//article[@id='{HOURLY}']//*[starts-with(@aria-label, 'typical forecast')]")
-    assert [band.get("class") for band in charts[0].xpath(".//*[contains(@class, 'band')]")] == ["band chosen"] * 2
-
-
-def test_without_any_interval_the_seeds_range_is_drawn_and_the_refusals_are_told(project):
-    folder = project / "data/compared/hourly"
-    head = (folder / "intervals.csv").read_text().splitlines(keepends=True)[0]
-    (folder / "intervals.csv").write_text(head)
-    refused = [{"series": "town", "level": 0.8, "reason": TOO_FEW, "candidates": []}]
-    files.write_json(
-        folder / "verdicts.json", {**files.read_json(folder / "verdicts.json"), "refused_levels": refused}
-    )
-    page = html.fromstring(render([read_evidence(project, HOURLY)]))
-    assert calibration_rows(page, HOURLY) == []
-    assert f"town: {TOO_FEW}" in words(page)
-    assert "Shaded: the range over seeds." in words(page)
 
 
 def test_what_the_data_checks_found_is_listed_and_nothing_where_they_found_nothing(page):

@@ -174,3 +174,24 @@ def test_dark_and_light_are_both_offered(page):
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
         grounds.append(page.execute_script("return getComputedStyle(document.body).backgroundColor"))
     assert grounds[0] != grounds[1]
+
+
+def test_without_scripts_everything_is_shown_and_no_dead_button_is(driver, page, address):
+    shown = visible(page, "main *")
+    driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    driver.get(address)
+    try:
+        assert visible(driver, ".bar") == 0
+        assert visible(driver, "main *") == shown
+    finally:
+        driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def test_on_paper_the_filters_are_gone_and_every_table_is_whole(page):
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert visible(page, ".bar") == 0
+        script = "return [...document.querySelectorAll('.scroll')].map((e) => getComputedStyle(e).overflowX)"
+        assert set(page.execute_script(script)) == {"visible"}
+    finally:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

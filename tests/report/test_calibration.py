@@ -1,0 +1,95 @@
+"""What the page says of the intervals."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from lxml import html
+
+from forecast import files
+from forecast.report import calibration, panels
+from forecast.report.evidence import read_evidence
+from forecast.report.page import render
+from tests.artifacts import TOO_FEW
+from tests.report.reading import DAILY, HOURLY, table_rows, words
+
+
+def calibration_rows(page, dataset):
+    rows = page.xpath(f"//article[@id='{dataset}']//table[contains(@class, 'calibration')]//tbody/tr")
+    return [[words(cell) for cell in row] for row in rows]
+
+
+def test_calibration_shows_the_chosen_model_its_skip_and_the_naive_ones_at_both_levels(page):
+    rows = calibration_rows(page, HOURLY)
+    models = ["lstm", "ridge", "naive", "seasonal naive"]
+    assert [(row[0], row[1]) for row in rows] == [(m, level) for level in ("80 %", "95 %") for m in models]
+    assert rows[0] == ["lstm", "80 %", "80.0 %", "77 % to 83 %", "7.000", "10.50", "40"]
+    assert rows[6][2] == "90.0 % (below)"
+
+
+def test_each_series_is_calibrated_on_its_own_and_a_refused_level_is_said_not_shown(page):
+    rows = calibration_rows(page, DAILY)
+    assert {row[2] for row in rows if row[1] == "Alpha & Co"} == {"80 %"}
+    assert {row[2] for row in rows if row[1] == "Beta <B>"} == {"80 %", "95 %"}
+    assert f"Alpha & Co: {TOO_FEW}" in words(page.xpath(f"//article[@id='{DAILY}']")[0])
+    assert TOO_FEW not in words(page.xpath(f"//article[@id='{HOURLY}']")[0])
+
+
+def test_coverage_by_step_is_drawn_for_the_chosen_model_against_both_levels(page):
+    (chart,) = page.xpath(f"//article[@id='{HOURLY}']//*[starts-with(@aria-label, 'Coverage by horizon step')]")
+    assert chart.get("aria-label") == "Coverage by horizon step, lstm"
+    assert len(chart.xpath(".//*[@class='band nominal']")) == 2
+    assert [g.get("data-name") for g in chart.xpath(".//*[@data-name]")] == ["80 %", "95 %"]
+
+
+def test_the_intervals_of_an_origin_are_its_own_the_widest_level_first(root):
+    evidence = read_evidence(root, HOURLY)
+    test = panels.test_of(evidence.forecasts("lstm.linear"), "town")
+    found = panels.intervals_at(evidence, "lstm", "town", test.cutoffs[5])
+    assert [len(pair) for pair in found] == [2, 2]
+    for margin, (lower, upper) in zip((2, 1), found, strict=True):
+        assert upper - lower == pytest.approx(2 * margin * np.arange(1.0, 7.0))
+        assert (upper + lower) / 2 == pytest.approx(test.forecast[5])
+    assert panels.intervals_at(evidence, "gru", "town", test.cutoffs[5]) == ()
+
+
+def test_forecasts_are_drawn_with_the_intervals_of_the_chosen_model_alone(page):
+    charts = page.xpath(f"//article[@id='{HOURLY}']//*[starts-with(@aria-label, 'typical forecast')]")
+    assert [band.get("class") for band in charts[0].xpath(".//*[contains(@class, 'band')]")] == ["band chosen"] * 2
+
+
+def test_without_any_interval_the_seeds_range_is_drawn_and_the_refusals_are_told(project):
+    folder = project / "data/compared/hourly"
+    head = (folder / "intervals.csv").read_text().splitlines(keepends=True)[0]
+    (folder / "intervals.csv").write_text(head)
+    files.write_frame(folder / "bands.parquet", pd.read_parquet(folder / "bands.parquet").iloc[:0])
+    refused = [{"series": "town", "level": 0.8, "reason": TOO_FEW, "candidates": []}]
+    files.write_json(
+        folder / "verdicts.json", {**files.read_json(folder / "verdicts.json"), "refused_levels": refused}
+    )
+    page = html.fromstring(render([read_evidence(project, HOURLY)]))
+    assert calibration_rows(page, HOURLY) == []
+    assert f"town: {TOO_FEW}" in words(page)
+    assert "Shaded: the range over seeds." in words(page)
+
+
+def test_reliability_is_drawn_against_the_diagonal_for_every_shown_model(page):
+    (chart,) = page.xpath(f"//article[@id='{HOURLY}']//*[@aria-label='Reliability']")
+    assert {g.get("data-name") for g in chart.xpath(".//*[@data-name]")} == {"lstm", "ridge", "naive"}
+    assert chart.xpath(".//*[@data-name='naive']")[0].get("data-y") == "15 %|45 %|75 %|90 %"
+    assert len(chart.xpath(".//*[@class='band nominal']")) == 1
+    assert len(page.xpath(f"//article[@id='{DAILY}']//*[starts-with(@aria-label, 'Reliability, ')]")) == 2
+
+
+def test_how_intervals_are_made_is_said_and_the_other_way_stands_beside_it(page):
+    said = words(page.xpath(f"//article[@id='{HOURLY}']")[0])
+    assert "Shown: split conformal intervals" in said and "On half the block it scored best." in said
+    rows = table_rows(page, HOURLY, "methods")
+    assert [row[0] for row in rows] == ["adaptive", "split"] * 2
+    assert rows[0][1:] == ["town", "80 %", "80.0 %", "7.000", "11.55"]
+
+
+def test_one_way_of_making_intervals_alone_has_no_table(project):
+    path = project / "data/compared/hourly/interval_methods.csv"
+    table = pd.read_csv(path)
+    files.write_text(path, table[table["method"] == "split"].to_csv(index=False))
+    assert calibration.method_table(read_evidence(project, HOURLY)) is None
