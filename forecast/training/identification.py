@@ -1,8 +1,9 @@
 """System identification with NARX nets: from records to a free-running model, everything chosen on the given records.
 
 1. Scale on the records; find outputs that sit on a bound (a full tank, a stop) and the dead time of every input.
-2. Cut every record into blocks. Each fold holds one block out: several delay orders and random starts are trained one
-   step ahead, then on their own free run; the free-run error on the held-out block halves the field round by round.
+2. Cut every record into blocks. Each fold holds one block out (of five records or more, whole records): several delay
+   orders and random starts are trained one step ahead, then on their own free run; the free-run error on what is held
+   out halves the field round by round.
 3. The winners of every fold are trained on all records with Bayesian regularisation (no rows left to stop on).
 4. Nets that leave the bounds under bounded inputs they have not seen are dropped.
 5. The model is the median of the free runs of the nets that remain: one net that goes astray moves it little.
@@ -124,10 +125,9 @@ class _Search:
         self.low, self.high = tuple(map(float, low)), tuple(map(float, high))
 
     def net(self, number: int) -> Narx:
-        y_order, first, width, hidden = self.settings.orders[number % len(self.settings.orders)]
-        inputs, outputs = self.records[0].u.shape[1], self.records[0].y.shape[1]
-        y_delays = tuple(range(1, min(y_order, self.settings.start) + 1))
-        return Narx(inputs, outputs, y_delays, tuple(range(first, first + width)), hidden, True, self.low, self.high)
+        order = self.settings.orders[number % len(self.settings.orders)]
+        net = _net(order, self.settings, self.records[0].u.shape[1], self.records[0].y.shape[1])
+        return replace(net, low=self.low, high=self.high)
 
     def estimate(self) -> lm.Estimate:
         """Peak memory and time of the whole search, from its largest net."""
@@ -161,6 +161,12 @@ class _Search:
         return replace(member, weights=found.weights)
 
 
+def _net(order: tuple[int, int, int, int], settings: Settings, inputs: int, outputs: int) -> Narx:
+    y_order, first, width, hidden = order
+    y_delays = tuple(range(1, min(y_order, settings.start) + 1))
+    return Narx(inputs, outputs, y_delays, tuple(range(first, first + width)), hidden)
+
+
 def initial(net: Narx, rng: np.random.Generator) -> Array:
     """Random hidden units over inputs of about unit size, a small read-out, no linear path yet."""
     w1 = rng.normal(size=net.hidden * net.regressors) * 0.7 / np.sqrt(net.regressors)
@@ -181,7 +187,12 @@ def _closed(
 
 
 def _cut(records: list[Record], number: int, folds: int, start: int) -> tuple[list[Record], list[Record]]:
-    """Block `number` of every record held out; what lies before and after it are records of their own."""
+    """Block `number` of every record held out; what lies before and after it are records of their own.
+
+    Where there is a record for every fold, whole records are held out instead.
+    """
+    if len(records) >= folds:
+        return [r for k, r in enumerate(records) if k % folds != number], records[number::folds]
     train, held_out = [], []
     for record in records:
         edges = np.linspace(0, len(record.u), folds + 1).astype(int)
@@ -233,7 +244,10 @@ def _iterations(settings: Settings) -> int:
 
 
 def _affordable(settings: Settings, records: list[Record]) -> Settings:
-    """Fewer folds, then fewer starts, where the records are long; shorter records leave nothing out."""
+    """Without the orders too large for Levenberg-Marquardt; fewer folds, then fewer starts, where records are long."""
+    inputs, outputs = records[0].u.shape[1], records[0].y.shape[1]
+    small = [order for order in settings.orders if _net(order, settings, inputs, outputs).n_weights <= lm.MAX_WEIGHTS]
+    settings = replace(settings, orders=tuple(small) or settings.orders)  # none: the trainer says what is too large
     rows = sum(len(record.u) for record in records)
     while _iterations(settings) * rows > ROW_ITERATIONS and settings.folds > 2:
         settings = replace(settings, folds=settings.folds - 1)
@@ -243,7 +257,8 @@ def _affordable(settings: Settings, records: list[Record]) -> Settings:
 
 
 def _check(records: Sequence[Record], settings: Settings) -> None:
-    need = settings.folds * 4 * settings.start
+    blocks = 1 if len(records) >= settings.folds else settings.folds
+    need = blocks * 4 * settings.start
     for number, record in enumerate(records):
         if len(record.u) != len(record.y) or len(record.u) < need:
             raise InputError(

@@ -81,6 +81,8 @@ def dead_times(records: Sequence[Record], deepest: int = 40) -> tuple[int, ...]:
     length = min(len(record.u) for record in records)
     last = min(deepest, length // 20)
     inputs, outputs = records[0].u.shape[1], records[0].y.shape[1]
+    if last < LEAST_DEAD_TIME:
+        return (0,) * inputs
     x, y = _taps(records, last)
     chosen = []
     for column in range(inputs):

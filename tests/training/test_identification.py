@@ -96,6 +96,25 @@ def test_several_experiments_train_one_model() -> None:
     assert np.sqrt(np.mean((model.simulate(u, y[:3]) - y) ** 2)) < 0.1 * y.std()
 
 
+def test_many_short_experiments_are_held_out_whole() -> None:
+    """Too short to be cut: 15 rows each, of which a fold of two would leave no stretch to start from."""
+    records = [Record(*(part[:15] for part in tank(40, seed)), start=3) for seed in range(12)]
+    model = identify(records, seed=0, settings=SMALL)
+    u, y = tank(100, 20)
+    assert np.sqrt(np.mean((model.simulate(u, y[:3]) - y) ** 2)) < 0.2 * y.std()
+    with pytest.raises(InputError, match="Record 0 has 15 rows"):
+        identify(records[:1], seed=0, settings=SMALL)
+
+
+def test_orders_too_large_for_the_trainer_are_left_out_and_said_when_no_other_is_left() -> None:
+    u, y = tank(120, 0)
+    small, large = SMALL.orders[0], (2, 0, 3, 400)
+    model = identify([Record(u, y, 3)], seed=0, settings=replace(SMALL, orders=(large, small)))
+    assert {member.net.hidden for member in model.members} == {4}
+    with pytest.raises(InputError, match=r"at most 2000 weights; this one has \d+ and would take about"):
+        identify([Record(u, y, 3)], seed=0, settings=replace(SMALL, orders=(large,)))
+
+
 def test_a_record_too_short_for_its_folds_is_refused() -> None:
     with pytest.raises(InputError, match=r"Record 0 has 20 rows of u and 20 of y; .* need 24 of both"):
         identify([Record(np.zeros((20, 1)), np.zeros((20, 1)), 3)], seed=0, settings=SMALL)
