@@ -9,7 +9,7 @@ from forecast.config.datasets import load_dataset
 from forecast.config.models import load_models
 from forecast.config.tuning import load_tuning
 from forecast.evaluation.backtest import Place
-from forecast.evaluation.candidates import candidates, with_references
+from forecast.evaluation.candidates import candidates, left_out, with_references
 from forecast.evaluation.training import Run, train
 from forecast.forecaster import Budget
 from forecast.progress import progress
@@ -23,7 +23,10 @@ def main(dataset: str, root: str = ".", models: tuple[str, ...] = (), state: str
     prepared = place / "data" / "prepared" / dataset
     settings = load_dataset(dataset, place / "configs")
     config = load_models(place / "configs")
-    planned = candidates(config, with_references(models, config), season=settings.season)
+    only = with_references(models, config)
+    planned = candidates(config, only, season=settings.season)
+    for name, why in left_out(config, only, season=settings.season).items():
+        print(f"train {dataset}: {name} is left out: {why}", flush=True)
     run = Run(
         place=Place(str(place), dataset, "frame.parquet", files.sha256(prepared / "frame.parquet")),
         dataset=settings,

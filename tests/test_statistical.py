@@ -150,14 +150,6 @@ def test_a_fitted_model_survives_json(name: str) -> None:
     assert again.forecasts(y, ORIGINS, 4).tobytes() == fitted.forecasts(y, ORIGINS, 4).tobytes()
 
 
-def test_refitting_every_two_origins_equals_fitting_afresh_there() -> None:
-    y = seasonal_series(positive=False)
-    call = {"horizon": 4, "season": 8}
-    got = statistical.fit_and_forecast("theta", y, train_end=TRAIN, origins=ORIGINS, refit=2, **call)
-    fresh = statistical.fit_and_forecast("theta", y, train_end=164, origins=ORIGINS[2:4], **call)
-    assert got[2:4].tobytes() == fresh.tobytes()
-
-
 def test_an_origin_inside_the_train_range_is_refused() -> None:
     with pytest.raises(InputError, match="saw its future"):
         statistical.fit_and_forecast("theta", np.arange(50.0), train_end=40, origins=[20], horizon=2)

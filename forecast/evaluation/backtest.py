@@ -15,12 +15,12 @@ import pandas as pd
 from forecast import files
 from forecast.config.datasets import load_dataset
 from forecast.errors import ModelFailure
+from forecast.evaluation import refits
 from forecast.evaluation.candidates import Candidate
-from forecast.forecaster import Budget, Forecaster, Problem, fit
+from forecast.evaluation.refits import SCORED, Stage
+from forecast.forecaster import Budget, Problem, fit
 from forecast.panel import from_frame
 from forecast.splits import Borders
-
-SCORED = ("validation", "calibration", "test")
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,10 @@ def fit_and_forecast(place: Place, candidate: Candidate, seed: int, budget: Budg
     with files.atomic_directory(folder) as temporary:
         try:
             announce = partial(_announce, f"{candidate.name} seed {seed}")
-            fitted = fit(problem, candidate.spec, skip=candidate.skip, seed=seed, budget=budget, announce=announce)
-            forecasts = forecast_blocks(fitted.forecaster, problem, seed)
+            again = partial(fit, spec=candidate.spec, skip=candidate.skip, seed=seed, budget=budget, announce=announce)
+            fitted = again(problem)
+            fits = refits.stages(problem, candidate.spec, fitted, again)
+            forecasts = forecast_blocks(fits, problem, seed)
         except ModelFailure as error:
             files.write_json(temporary / "fit.json", {"seed": seed, "status": "failed", "reason": str(error)})
         else:
@@ -77,6 +79,7 @@ def fit_and_forecast(place: Place, candidate: Candidate, seed: int, budget: Budg
                     "validation_loss": _number(fitted.validation_loss),
                     "curve": [[step, _number(train), _number(val)] for step, train, val in fitted.curve],
                     "n_params": fitted.forecaster.n_params,
+                    "refits": len(fits) - 1,
                     "rows_seen": sum(stop - start for start, stop in (b.train for b in problem.blocks.values())),
                 },
             )
@@ -88,18 +91,19 @@ def _announce(name: str, said: str) -> None:
     print(f"{name}: {said}", file=sys.stderr, flush=True)
 
 
-def forecast_blocks(forecaster: Forecaster, problem: Problem, seed: int) -> pd.DataFrame:
+def forecast_blocks(fits: list[Stage], problem: Problem, seed: int) -> pd.DataFrame:
     """Long frame `unique_id, cutoff, step, ds, block, seed, output, y, y_hat` over every scored origin."""
     parts = []
     for block in SCORED:
-        rows = {s.unique_id: problem.rows(s.unique_id, block) for s in problem.panel.series}
-        for uid, values in forecaster.predict(problem.panel, rows).items():
+        for series in problem.panel.series:
+            uid, rows = series.unique_id, problem.rows(series.unique_id, block)
+            values = refits.predict(fits, problem.panel, uid, rows)
             if not np.isfinite(values).all():
                 raise ModelFailure(
                     f"{int((~np.isfinite(values)).any(axis=(1, 2)).sum())} of {len(values)} forecasts of series "
                     f"{uid!r} in the {block} block are not finite: the model diverged."
                 )
-            parts.append(_long(problem, uid, block, rows[uid], values, seed))
+            parts.append(_long(problem, uid, block, rows, values, seed))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from forecast import models
 from forecast.config.models import Models
-from forecast.models.base import ModelSpec, NetworkSpec
+from forecast.errors import InputError
+from forecast.models.base import FittedSpec, ModelSpec, NetworkSpec
 from forecast.skip import Kind
 
 Ranking = Literal["shipped", "architecture", "baseline"]
@@ -16,6 +17,7 @@ SKIP_OF: dict[Ranking, Kind] = {"shipped": "linear", "architecture": "last"}
 """As shipped, a network stands on the fitted skip; architecture alone, it has the last value and nothing else."""
 
 REFERENCES = ("naive", "seasonal_naive", "ridge", "arx")
+SKIP_ROWS = ("ridge", "arx")
 
 
 @dataclass(frozen=True)
@@ -49,16 +51,31 @@ class Candidate:
 
 def candidates(config: Models, only: tuple[str, ...] = (), *, season: int) -> list[Candidate]:
     """Every model of the grid (or of `only`) that fits the season, networks once per ranking."""
-    result = []
-    for name, entry in config.selected(only).items():
-        spec = models.spec(entry, where=f"configs/models.yaml: models.{name}", training=config.training)
-        if spec.needs_season and season == 1:
+    result: list[Candidate] = []
+    for name, spec in _specs(config, only):
+        if spec.unsuited(season):
             continue
         if isinstance(spec, NetworkSpec):
             result += [Candidate(name, spec, ranking, skip) for ranking, skip in SKIP_OF.items()]
         else:
             result.append(Candidate(name, spec, "baseline", None))
     return result
+
+
+def left_out(config: Models, only: tuple[str, ...] = (), *, season: int) -> dict[str, str]:
+    """The models of the grid (or of `only`) that do not suit the season, each with the reason."""
+    return {name: why for name, spec in _specs(config, only) if (why := spec.unsuited(season))}
+
+
+def _specs(config: Models, only: tuple[str, ...]) -> Iterator[tuple[str, ModelSpec]]:
+    for name, entry in config.selected(only).items():
+        spec = models.spec(entry, where=f"configs/models.yaml: models.{name}", training=config.training)
+        if name in SKIP_ROWS and isinstance(spec, FittedSpec) and spec.refit != "never":
+            raise InputError(
+                f"configs/models.yaml: models.{name} is the skip of the networks standing alone, fitted once as they "
+                f"are; found refit: {spec.refit}. Give the refitted model a name of its own, such as {name}_monthly."
+            )
+        yield name, spec
 
 
 def with_references(only: tuple[str, ...], config: Models) -> tuple[str, ...]:

@@ -166,8 +166,9 @@ def _record(
         "n_params": max((fit.get("n_params", 0) for fit in fits), default=0),
         "gradient_steps": steps[0] if by_gradient else 0,
         "tuning_gradient_steps": steps[1] if by_gradient else 0,
+        "refits": max((fit.get("refits", 0) for fit in fits), default=0),
         "rows_seen": max((fit.get("rows_seen", 0) for fit in fits), default=0),
-        "seeds": [{k: v for k, v in fit.items() if k not in ("n_params", "rows_seen")} for fit in fits],
+        "seeds": [{k: v for k, v in fit.items() if k not in ("n_params", "refits", "rows_seen")} for fit in fits],
         "diagnostics": _diagnostics(run, jobs, fits),
         "digests": jobs[0].digest if jobs else {},
     }

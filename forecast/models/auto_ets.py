@@ -20,9 +20,8 @@ class Spec(StatisticalSpec):
     family: Literal["auto_ets"] = "auto_ets"
     seasonal: Literal["chosen", "kept"] = "chosen"
 
-    @property
-    def needs_season(self) -> bool:
-        return self.seasonal == "kept"
+    def unsuited(self, season: int) -> str:
+        return "there is no season to keep" if self.seasonal == "kept" and season == 1 else ""
 
     def options(self, season: int) -> dict[str, Any]:
         return {"model": "ZZA" if self.seasonal == "kept" else "ZZZ"}

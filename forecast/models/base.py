@@ -6,7 +6,7 @@ A family is one file in this folder; its name is the file's. Nothing here import
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -42,10 +42,9 @@ class ModelSpec(Config):
         """What tuning may vary, by field name; empty: nothing is tuned."""
         return {}
 
-    @property
-    def needs_season(self) -> bool:
-        """True: without a season (`season: 1`) it is another model of the catalogue, and is left out."""
-        return False
+    def unsuited(self, season: int) -> str:
+        """Why it is left out of a dataset with this season (1: none); empty when it fits."""
+        return ""
 
     def search_space(self) -> Mapping[str, search.Dimension]:
         """What tuning does vary: of `space`, what makes a difference to this entry."""
@@ -66,7 +65,22 @@ class BaselineSpec(ModelSpec):
         raise NotImplementedError
 
 
-class StatisticalSpec(ModelSpec):
+class FittedSpec(ModelSpec):
+    """A model with parameters: fitted at the train end and, in a backtest, again as often as its policy says."""
+
+    refit: Literal["never", "monthly"] | Annotated[int, Field(ge=1)] = Field(
+        "never", description="in the backtest: never, monthly, or at every k-th origin; each costs a whole fit"
+    )
+    refit_window: Literal["expanding", "sliding"] = Field("expanding", description="the rows of a later fit")
+
+    @model_validator(mode="after")
+    def _window_is_used(self) -> FittedSpec:
+        if self.refit == "never" and self.refit_window != "expanding":
+            raise ValueError(f"refit_window: {self.refit_window} has no effect with refit: never; leave it out")
+        return self
+
+
+class StatisticalSpec(FittedSpec):
     """A statistical model fitted per series at the train end, its state filtered forward to every origin."""
 
     kind: ClassVar[ModelKind] = "statistical"
@@ -77,14 +91,14 @@ class StatisticalSpec(ModelSpec):
         return {}
 
 
-class LinearSpec(ModelSpec):
+class LinearSpec(FittedSpec):
     """The fitted skip as a model of its own."""
 
     kind: ClassVar[ModelKind] = "linear"
     recursive: ClassVar[bool] = False
 
 
-class NetworkSpec(ModelSpec):
+class NetworkSpec(FittedSpec):
     """A Keras network trained with supervision at every step (see `forecast.network`)."""
 
     kind: ClassVar[ModelKind] = "network"

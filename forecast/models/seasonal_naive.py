@@ -18,9 +18,8 @@ class Spec(BaselineSpec):
 
     family: Literal["seasonal_naive"] = "seasonal_naive"
 
-    @property
-    def needs_season(self) -> bool:
-        return True
+    def unsuited(self, season: int) -> str:
+        return "without a season it is naive" if season == 1 else ""
 
     def forecast(self, windows: Windows, channels: Layout, *, horizon: int, season: int) -> np.ndarray:
         return Skip("seasonal", horizon, channels.outputs, season).forecast(windows, channels)

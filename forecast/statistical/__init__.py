@@ -12,7 +12,7 @@ import pkgutil
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,6 @@ import numpy.typing as npt
 from forecast.errors import InputError, ModelFailure, closest, quote_names
 
 Array = npt.NDArray[np.float64]
-Refit = Literal["never"] | int
 
 
 class Fitted(Protocol):
@@ -61,26 +60,19 @@ def fit_and_forecast(
     horizon: int,
     season: int = 1,
     options: Mapping[str, Any] | None = None,
-    refit: Refit = "never",
 ) -> Array:
     """Forecasts (n_origins, horizon) in the units of `y`.
 
     y          (T,) without NaN, in modelling units (log prices for stocks)
     train_end  rows [0, train_end) are used for the fit
     origins    rows of the last observation each forecast sees, rising, from train_end - 1 on
-    refit      "never", or k: the parameters are estimated again at every k-th origin, on all rows up to it
 
     Raises `ModelFailure` when the model cannot be fitted or gives a forecast that is not finite.
     """
     rows = np.asarray(origins, dtype=np.int64)
-    _check(name, y, train_end, rows, refit)
-    groups = [rows] if refit == "never" else [rows[k : k + refit] for k in range(0, len(rows), refit)]
-    parts = []
-    for number, group in enumerate(groups):
-        end = train_end if number == 0 else int(group[0]) + 1
-        fitted = fit(name, y[:end], season=season, options=options)
-        parts.append(_finite(name, fitted.forecasts(np.ascontiguousarray(y, dtype=np.float64), group, horizon), group))
-    return np.concatenate(parts) if parts else np.empty((0, horizon))
+    _check(name, y, train_end, rows)
+    fitted = fit(name, y[:train_end], season=season, options=options)
+    return _finite(name, fitted.forecasts(np.ascontiguousarray(y, dtype=np.float64), rows, horizon), rows)
 
 
 def describe(fitted: Fitted) -> dict[str, Any]:
@@ -100,7 +92,7 @@ def _tupled(value: Any) -> Any:
     return tuple(_tupled(item) for item in value) if isinstance(value, list) else value
 
 
-def _check(name: str, y: Array, train_end: int, rows: npt.NDArray[np.int64], refit: Refit) -> None:
+def _check(name: str, y: Array, train_end: int, rows: npt.NDArray[np.int64]) -> None:
     if y.ndim != 1 or not np.isfinite(y).all():
         bad = int((~np.isfinite(y)).sum())
         raise InputError(
@@ -115,8 +107,6 @@ def _check(name: str, y: Array, train_end: int, rows: npt.NDArray[np.int64], ref
             f"{name}: origins run from {rows[0]} to {rows[-1]}; they must rise "
             f"within [{train_end - 1}, {len(y) - 1}], or a forecast would come from parameters that saw its future."
         )
-    if refit != "never" and refit < 1:
-        raise InputError(f"{name}: refit={refit} must be 'never' or a number of origins from 1.")
 
 
 def _finite(name: str, forecasts: Array, rows: npt.NDArray[np.int64]) -> Array:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from forecast import models
 from forecast.config.models import Models
 from forecast.config.reading import validated
 from forecast.errors import InputError
-from forecast.evaluation.candidates import candidates, with_references
+from forecast.evaluation.candidates import candidates, left_out, with_references
 
 CONFIG = validated(
     Models,
@@ -55,8 +56,33 @@ def test_each_network_is_compared_with_its_own_skip_standing_alone():
     assert rows["ridge"] is None
 
 
-def test_without_a_season_what_lives_of_it_is_left_out():
+def test_without_a_season_what_lives_of_it_is_left_out_with_the_reason():
     assert "seasonal_naive" not in named(season=1)
+    assert left_out(CONFIG, season=1) == {"seasonal_naive": "without a season it is naive"}
+    assert left_out(CONFIG, season=24) == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "season", "why"),
+    [
+        ({"family": "auto_arima"}, 24, "leaves out the season of 24 steps"),
+        ({"family": "auto_arima"}, 1, ""),
+        ({"family": "auto_arima", "fourier": 6}, 1, "need a season"),
+        ({"family": "auto_arima", "fourier": 6}, 7, ""),
+        ({"family": "mstl"}, 1, "needs a season"),
+        ({"family": "auto_ets", "seasonal": "kept"}, 1, "no season to keep"),
+        ({"family": "ces"}, 1, ""),
+    ],
+)
+def test_a_baseline_says_which_datasets_it_does_not_suit(options, season, why):
+    said = models.spec(options, where="test").unsuited(season)
+    assert why in said and bool(why) == bool(said)
+
+
+def test_a_refitted_ridge_may_not_take_the_place_of_the_skip_of_the_networks():
+    entries = {**CONFIG.models, "ridge": {"family": "ridge", "refit": "monthly"}}
+    with pytest.raises(InputError, match=r"found refit: monthly\. .* such as ridge_monthly"):
+        candidates(CONFIG.model_copy(update={"models": entries}), season=24)
 
 
 def test_a_narrowed_grid_keeps_the_rows_it_is_compared_with():

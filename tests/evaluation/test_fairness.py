@@ -41,7 +41,7 @@ def test_networks_with_the_configured_budget_pass_without_exemption():
     ],
 )
 def test_another_budget_is_refused_by_name(changed, said):
-    with pytest.raises(InputError, match=f"nothing is compared: lstm.last has {said}"):
+    with pytest.raises(InputError, match=rf"nothing is compared: lstm\.last has {said}"):
         check_same_budget([record(), record("lstm.last", **changed)], BUDGET)
 
 

@@ -15,6 +15,7 @@ from forecast.errors import ForecastError, ModelFailure
 from forecast.evaluation import backtest, training
 from forecast.evaluation.backtest import Place, load_problem
 from forecast.evaluation.candidates import Candidate
+from forecast.evaluation.refits import Stage
 from forecast.evaluation.training import Run, train
 from forecast.forecaster import Budget, Forecaster
 from forecast.models import drift, naive
@@ -239,7 +240,7 @@ def test_what_it_cost_is_kept_apart_from_the_results(run, tmp_path):
 def test_the_forecasts_of_every_block_stand_in_one_long_frame(prepared):
     problem = load_problem(prepared[0])
     forecaster = backtest.fit(problem, NAIVE.spec, skip=None, seed=0, budget=Budget(0, 1)).forecaster
-    table = backtest.forecast_blocks(forecaster, problem, seed=0)
+    table = backtest.forecast_blocks([Stage(forecaster)], problem, seed=0)
     assert list(table.columns) == ["unique_id", "cutoff", "step", "ds", "block", "seed", "output", "y", "y_hat"]
     assert (table["ds"] - table["cutoff"] == pd.to_timedelta(table["step"], unit="h")).all()
     truth = problems.frame().set_index(["unique_id", "ds"])

@@ -1,0 +1,34 @@
+"""ARIMA with its orders chosen by AICc (statsforecast's AutoARIMA), the season given by Fourier terms or not at all.
+
+Seasonal orders take a minute or more per thousand hourly rows, `fourier` pairs of sine and cosine a second. Without
+them the season is not modelled, so such an entry is left out where there is one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from forecast.models.base import StatisticalSpec
+
+
+class Spec(StatisticalSpec):
+    method: ClassVar[str] = "auto_arima"
+    summary: ClassVar[str] = "ARIMA, orders chosen by AICc on the last rows of the train range."
+    equation: ClassVar[str] = "phi(B) (1-B)^d (y[t] - c'f[t]) = theta(B) e[t]; f: Fourier terms of the season"
+    source: ClassVar[str] = "Box & Jenkins 1970; Hyndman & Khandakar 2008"
+
+    family: Literal["auto_arima"] = "auto_arima"
+    fourier: int = Field(0, ge=0, description="pairs of sine and cosine, at most as many as the season has")
+    last: int = Field(2000, ge=50, description="rows it is fitted on; ten thousand take over ten minutes")
+
+    def unsuited(self, season: int) -> str:
+        if self.fourier and season < 3:
+            return f"Fourier terms need a season of at least 3 steps; this dataset has {season}"
+        if not self.fourier and season > 1:
+            return f"an ARIMA without Fourier terms leaves out the season of {season} steps"
+        return ""
+
+    def options(self, season: int) -> dict[str, Any]:
+        return {"fourier": min(self.fourier, (season - 1) // 2), "last": self.last}
