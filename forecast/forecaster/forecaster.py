@@ -71,7 +71,7 @@ class Forecaster:
         return {uid: values[0] for uid, values in self.predict(panel, rows).items()}
 
     def _predict_series(self, series: Series, rows: np.ndarray) -> np.ndarray:
-        self._check_rows(series, rows)
+        self.check_rows(series, rows)
         if len(rows) == 0:
             return np.empty((0, self.dataset.horizon, self.channels.outputs))
         z = self.scaling.scaled(series, self.dataset)
@@ -82,9 +82,10 @@ class Forecaster:
                 z, series.future, rows, self.channels, lookback=self.dataset.lookback, horizon=self.dataset.horizon
             )
             scaled = np.concatenate([self.scaled_forecast(windows) for windows in parts])
-        return self._raw(scaled, series, rows)
+        return self.raw(scaled, series, rows)
 
-    def _check_rows(self, series: Series, rows: np.ndarray) -> None:
+    def check_rows(self, series: Series, rows: np.ndarray) -> None:
+        """`InputError` for rows without their lookback, or beyond the series."""
         short, beyond = rows[rows < self.dataset.lookback - 1], rows[rows >= len(series)]
         if len(short):
             raise InputError(
@@ -124,7 +125,8 @@ class Forecaster:
             raise ModelFailure(f"{self.spec.family} forecasts of series {series.unique_id!r} are not finite.")
         return forecasts
 
-    def _raw(self, scaled: np.ndarray, series: Series, rows: np.ndarray) -> np.ndarray:
+    def raw(self, scaled: np.ndarray, series: Series, rows: np.ndarray) -> np.ndarray:
+        """(n, any number of steps, O) forecasts made at `rows`, from scaled to raw units."""
         raw = np.empty_like(scaled, dtype=np.float64)
         observed = filled(series.values[None, :, : self.channels.outputs])[0][0]
         for output, column in enumerate(self.dataset.target):

@@ -1,0 +1,144 @@
+"""A fitted forecaster in open and closed loop: one step on measured values, any horizon on its own, or simulation.
+
+series_parallel   the next row, from rows that were all measured
+parallel          any number of rows, also more than it was trained for: the forecasts fed back, nothing measured
+                  after the origin read
+simulate          the same over past-only inputs that were measured after the origin: what the model makes of known
+                  inputs, not a forecast
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+
+from forecast.errors import InputError, quote_names
+from forecast.forecaster.forecaster import Forecaster
+from forecast.loops import closed
+from forecast.loops.feedback import require_finite
+from forecast.models.base import LinearSpec, NetworkSpec
+from forecast.panel import Panel, Series
+from forecast.skip import Skip
+from forecast.windows import Windows, batches
+
+Rows = Mapping[str, np.ndarray]
+
+
+def series_parallel(forecaster: Forecaster, panel: Panel, rows: Rows) -> dict[str, np.ndarray]:
+    """(n, O) raw forecasts of the row after each of `rows`, per series; every family has them."""
+    if is_recursive(forecaster):
+        return {uid: values[:, 0] for uid, values in parallel(forecaster, panel, rows, horizon=1).items()}
+    return {uid: values[:, 0] for uid, values in forecaster.predict(panel, rows).items()}
+
+
+def parallel(forecaster: Forecaster, panel: Panel, rows: Rows, *, horizon: int) -> dict[str, np.ndarray]:
+    """(n, horizon, O) raw forecasts per series, closed loop from the last row each may see.
+
+    `InputError` for a family that cannot be closed, `ModelFailure` for a loop that explodes.
+    """
+    refuse_direct(forecaster)
+
+    def run(series: Series, at: np.ndarray) -> np.ndarray:
+        parts = windows_at(forecaster, series, at, horizon)
+        return np.concatenate([scaled_run(forecaster, windows, horizon) for windows in parts])
+
+    return of_every_series(forecaster, panel, rows, horizon, run)
+
+
+def simulate(forecaster: Forecaster, panel: Panel, rows: Rows, *, horizon: int) -> dict[str, np.ndarray]:
+    """(n, horizon, O) raw values per series: free run of the targets over the inputs measured after each row."""
+    refuse_direct(forecaster)
+    skip, channels = skip_of(forecaster), forecaster.channels
+
+    def run(series: Series, at: np.ndarray) -> np.ndarray:
+        if len(at) and at.max() + horizon >= len(series):
+            raise InputError(
+                f"Series {series.unique_id!r}: {horizon} steps from row {int(at.max())} end after its last row "
+                f"{len(series) - 1}, where no input is measured. Simulate fewer steps, or forecast with `parallel`."
+            )
+        z = forecaster.scaling.scaled(series, forecaster.dataset)[:, channels.outputs :]
+        runs = []
+        for windows in windows_at(forecaster, series, at, horizon):
+            measured = z[windows.rows[:, None] + np.arange(1, horizon + 1)]
+            about = (forecaster.network, forecaster.weights, skip, windows, channels)
+            runs.append(closed.simulate(*about, measured=measured, horizon=horizon))
+        return np.concatenate(runs)
+
+    return of_every_series(forecaster, panel, rows, horizon, run)
+
+
+def is_recursive(forecaster: Forecaster) -> bool:
+    """Whether the family is a one-step map, whose loop can be closed."""
+    return isinstance(forecaster.spec, LinearSpec | NetworkSpec) and forecaster.spec.recursive
+
+
+def refuse_direct(forecaster: Forecaster) -> None:
+    """`InputError` for a family whose loop cannot be closed."""
+    if not is_recursive(forecaster):
+        raise InputError(
+            f"Model {forecaster.spec.family!r} forecasts {forecaster.dataset.horizon} steps at once; it feeds nothing "
+            "back, so its loop cannot be closed. Use `predict` for those steps, train it with a longer `horizon`, or "
+            "take a recursive family (arx, narx, jordan)."
+        )
+
+
+def skip_of(forecaster: Forecaster) -> Skip:
+    """The closed-form part; `InputError` when it was not saved."""
+    if forecaster.skip is None:
+        raise InputError(f"Model {forecaster.spec.family!r} was saved without its skip; train it again.")
+    return forecaster.skip
+
+
+def scaled_run(forecaster: Forecaster, windows: Windows, horizon: int) -> np.ndarray:
+    """(B, horizon, O) closed loop in scaled units."""
+    about = (forecaster.network, forecaster.weights, skip_of(forecaster), windows, forecaster.channels)
+    return closed.parallel(*about, horizon=horizon)
+
+
+def windows_at(forecaster: Forecaster, series: Series, at: np.ndarray, horizon: int) -> Iterator[Windows]:
+    """The windows that end at the rows `at`, with what is known ahead over `horizon` steps."""
+    z = forecaster.scaling.scaled(series, forecaster.dataset)
+    future = _future(series, at, horizon)
+    return batches(z, future, at, forecaster.channels, lookback=forecaster.dataset.lookback, horizon=horizon)
+
+
+def _future(series: Series, at: np.ndarray, horizon: int) -> np.ndarray:
+    """Known-future rows up to the end of the longest run; a dataset without such inputs has no end."""
+    needed = int(at.max()) + horizon + 1
+    if series.future.shape[1] == 0:
+        return np.zeros((needed, 0))
+    if needed > len(series.future):
+        raise InputError(
+            f"Series {series.unique_id!r}: {horizon} steps from row {int(at.max())} need known-future inputs up to "
+            f"row {needed - 1}; they are known up to row {len(series.future) - 1}. Start earlier, or ask for fewer steps."
+        )
+    return series.future
+
+
+def of_every_series(
+    forecaster: Forecaster,
+    panel: Panel,
+    rows: Rows,
+    horizon: int,
+    run: Callable[[Series, np.ndarray], np.ndarray],
+) -> dict[str, np.ndarray]:
+    """The scaled runs of `run`, checked before and after, in raw units."""
+    if horizon < 1:
+        raise InputError(f"A closed loop over {horizon} steps was asked for; wanted at least 1.")
+    if unknown := rows.keys() - panel.by_id.keys():
+        raise InputError(
+            f"No series {quote_names(unknown)} in dataset {panel.name!r}; it has {quote_names(panel.by_id)}."
+        )
+    found = {}
+    for uid, at in rows.items():
+        series, at = panel.by_id[uid], np.asarray(at)
+        forecaster.check_rows(series, at)
+        if not len(at):
+            found[uid] = np.empty((0, horizon, forecaster.channels.outputs))
+            continue
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = run(series, at)
+        require_finite(scaled)
+        found[uid] = forecaster.raw(scaled, series, at)
+    return found

@@ -1,0 +1,213 @@
+"""Fitted and saved forecasters in open and closed loop, simulation against forecast, and the mixed strategy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from forecast.errors import InputError, ModelFailure
+from forecast.forecaster import Forecaster
+from forecast.forecaster.loops import parallel, series_parallel, simulate
+from forecast.forecaster.mixed import Mixed, fit_mixed
+from forecast.models.base import LinearSpec, NetworkSpec
+from tests import problems
+from tests.contract.families import FAMILIES, forecaster, in_scaled_units, made
+
+H = problems.HORIZON
+RECURSIVE = [name for name, spec in FAMILIES.items() if issubclass(spec, NetworkSpec | LinearSpec) and spec.recursive]
+DIRECT = [name for name in FAMILIES if name not in RECURSIVE]
+recursive = pytest.mark.parametrize("family", RECURSIVE)
+AT = {"north": np.array([110, 120])}
+
+
+def skip_of(family):
+    return None if family == "arx" else "linear"
+
+
+def fixed_levels():
+    """Two shops without gaps, changes or calendar: what a window holds does not depend on where it begins."""
+    return problems.problem_of(
+        problems.frame(gaps=False),
+        target=[{"column": "sales"}, {"column": "price"}],
+        past=[{"column": "wind"}, {"column": "rain"}],
+        future=[],
+    )
+
+
+@recursive
+def test_a_horizon_as_trained_is_the_forecast_served(family):
+    panel, model = problems.shops().panel, forecaster(family, skip_of(family))
+    found = parallel(model, panel, AT, horizon=H)["north"]
+    np.testing.assert_array_equal(found, model.predict(panel, AT)["north"])
+
+
+@recursive
+def test_a_horizon_longer_than_trained_begins_with_the_trained_one(family):
+    problem = fixed_levels()
+    model = made(problem, family, skip_of(family))
+    long = parallel(model, problem.panel, AT, horizon=4 * H)["north"]
+    assert long.shape == (2, 4 * H, 2) and np.isfinite(long).all()
+    np.testing.assert_array_equal(long[:, :H], parallel(model, problem.panel, AT, horizon=H)["north"])
+
+
+@recursive
+def test_the_closed_loop_fed_with_true_values_equals_the_open_loop(family):
+    """Rows after the origin are made to be what the loop says they are: then both loops see the same."""
+    problem = fixed_levels()
+    panel, model = problems.copied(problem.panel), made(problem, family, skip_of(family))
+    if family == "jordan":
+        model = replace(model, spec=model.spec.with_values({"alpha": 0.0}))  # its context outlives any window
+    free = simulate(model, panel, {"north": np.array([110])}, horizon=6)["north"][0]
+    panel.by_id["north"].values[111:117, :2] = free
+    rows = np.arange(110, 116)
+    measured = series_parallel(model, panel, {"north": rows})["north"]
+    found, wanted = (in_scaled_units(model, "north", values) for values in (measured, free))
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+@recursive
+@pytest.mark.parametrize("garbage", [np.nan, 1e30])
+def test_past_only_inputs_changed_after_the_cutoff_change_no_forecast_in_closed_loop(family, garbage):
+    panel, model = problems.copied(problems.shops().panel), forecaster(family, skip_of(family))
+    row = {"north": np.array([110])}
+    before = parallel(model, panel, row, horizon=8)["north"]
+    panel.by_id["north"].values[111:, 2:] = garbage
+    np.testing.assert_array_equal(parallel(model, panel, row, horizon=8)["north"], before)
+
+
+@recursive
+def test_simulation_reads_the_inputs_after_the_cutoff_and_the_forecast_repeats_the_last(family):
+    problem = fixed_levels()
+    panel, model = problems.copied(problem.panel), made(problem, family, skip_of(family))
+    row = {"north": np.array([110])}
+    series = panel.by_id["north"]
+    before = simulate(model, panel, row, horizon=8)["north"]
+    series.values[111:, :2] = 1e9  # targets are no input of it
+    np.testing.assert_array_equal(simulate(model, panel, row, horizon=8)["north"], before)
+    series.values[113:, 3] += 1.0
+    changed = (simulate(model, panel, row, horizon=8)["north"] != before).any(axis=2)[0]
+    assert changed.tolist() == [False] * 3 + [True] * 5
+    series.values[111:, 2:] = series.values[110, 2:]
+    np.testing.assert_allclose(
+        simulate(model, panel, row, horizon=8)["north"], parallel(model, panel, row, horizon=8)["north"], rtol=1e-6
+    )
+
+
+def test_simulated_inputs_with_gaps_and_changes_are_those_a_window_would_hold():
+    """One step of a simulation after another, each from rows built anew; no window begins in a gap or at a change."""
+    panel, model = problems.shops().panel, forecaster("narx", "none")
+    model = replace(model, spec=model.spec.with_values({"target_lags": 3, "input_lags": 3}))
+    model = replace(model, weights=_some_weights(model))
+    found = simulate(model, panel, {"north": np.array([110])}, horizon=6)["north"][0]
+    own = problems.copied(panel)
+    for k in range(6):
+        step = series_parallel(model, own, {"north": np.array([110 + k])})["north"][0]
+        np.testing.assert_allclose(found[k], step, rtol=1e-5)
+        own.by_id["north"].values[111 + k, :2] = step
+
+
+def _some_weights(model: Forecaster):
+    from tests.contract.families import random_weights
+
+    return random_weights(model.network)
+
+
+@pytest.mark.parametrize("family", DIRECT)
+def test_families_that_cannot_be_closed_refuse_with_a_message(family):
+    model = forecaster(family, "linear" if issubclass(FAMILIES[family], NetworkSpec) else None)
+    message = rf"'{family}' forecasts 3 steps at once; it feeds nothing back.*take a recursive family"
+    for run in (parallel, simulate):
+        with pytest.raises(InputError, match=message):
+            run(model, problems.shops().panel, AT, horizon=2)
+
+
+def test_every_family_has_one_step_forecasts():
+    panel = problems.shops().panel
+    for family in ("bidirectional", "naive", "ridge", "arx", "narx"):
+        model = forecaster(family, "linear" if issubclass(FAMILIES[family], NetworkSpec) else None)
+        found = series_parallel(model, panel, AT)["north"]
+        np.testing.assert_allclose(found, model.predict(panel, AT)["north"][:, 0], rtol=1e-6)
+
+
+def test_a_saved_forecaster_runs_on_in_closed_loop(tmp_path):
+    panel, model = problems.shops().panel, forecaster("narx", "linear")
+    model.save(tmp_path)
+    np.testing.assert_array_equal(
+        parallel(Forecaster.load(tmp_path), panel, AT, horizon=7)["north"],
+        parallel(model, panel, AT, horizon=7)["north"],
+    )
+
+
+def test_an_unstable_loop_is_named():
+    problem = fixed_levels()
+    model = made(problem, "arx", None)
+    wild = replace(model, skip=replace(model.skip, coefficients=model.skip.coefficients + 50.0))
+    with pytest.raises(ModelFailure, match="closed loop is unstable: its output is no longer finite after"):
+        parallel(wild, problem.panel, AT, horizon=1000)
+
+
+BAD = {
+    "no steps": (parallel, {"north": np.array([110])}, 0, "over 0 steps was asked for; wanted at least 1"),
+    "beyond what is known": (parallel, {"north": np.array([140])}, 40, r"known-future inputs up to row 180"),
+    "inputs not measured": (simulate, {"north": np.array([140])}, 10, "end after its last row 149"),
+    "too short a past": (parallel, {"north": np.array([4])}, 2, "has 5 rows of history; lookback=10 are needed"),
+    "unknown series": (parallel, {"west": np.array([40])}, 2, "No series 'west'"),
+}
+
+
+@pytest.mark.parametrize(("run", "rows", "horizon", "message"), BAD.values(), ids=BAD)
+def test_rows_and_horizons_that_cannot_be_run_are_refused(run, rows, horizon, message):
+    with pytest.raises(InputError, match=message):
+        run(forecaster("narx", "linear"), problems.shops().panel, rows, horizon=horizon)
+
+
+def test_no_rows_give_no_forecasts():
+    found = parallel(forecaster("arx", None), problems.shops().panel, {"north": np.array([], int)}, horizon=5)
+    assert found["north"].shape == (0, 5, 2)
+
+
+def mixed_setting():
+    """A season of eight that two lags of a one-step law cannot carry over the horizon."""
+    problem = fixed_levels()
+    model = made(problem, "arx", None)
+    half = replace(model.skip, coefficients=0.4 * model.skip.coefficients)
+    return problem, replace(model, skip=half)
+
+
+def error(problem, predicted):
+    series = problem.panel.by_id["north"]
+    rows = problem.rows("north", "test")
+    truth = series.values[rows[:, None] + np.arange(1, H + 1), :2]
+    return float(np.abs(predicted["north"] - truth)[..., 0].mean())
+
+
+def test_the_mixed_strategy_takes_the_bias_out_of_a_recursion(tmp_path):
+    problem, biased = mixed_setting()
+    rows = {"north": problem.rows("north", "test")}
+    mixed = fit_mixed(problem, biased)
+    direct = made(problem, "ridge", None)
+    recursive_error = error(problem, parallel(biased, problem.panel, rows, horizon=H))
+    mixed_error = error(problem, mixed.predict(problem.panel, rows))
+    assert mixed_error < 0.8 * recursive_error
+    assert mixed_error < 1.05 * error(problem, direct.predict(problem.panel, rows))
+    mixed.save(tmp_path)
+    again = Mixed.load(tmp_path).predict(problem.panel, rows)
+    np.testing.assert_array_equal(again["north"], mixed.predict(problem.panel, rows)["north"])
+
+
+def test_a_correction_of_nothing_leaves_the_recursion_alone():
+    problem, model = mixed_setting()
+    rows = {"north": problem.rows("north", "test")}
+    found = Mixed(
+        model, replace(problem.skip("linear", H), coefficients=np.zeros_like(problem.skip("linear", H).coefficients))
+    )
+    np.testing.assert_allclose(
+        found.predict(problem.panel, rows)["north"], parallel(model, problem.panel, rows, horizon=H)["north"]
+    )
+
+
+def test_only_a_recursive_forecaster_can_be_corrected():
+    with pytest.raises(InputError, match="'ridge' forecasts 3 steps at once"):
+        fit_mixed(problems.shops(), forecaster("ridge", None))
