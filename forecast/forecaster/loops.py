@@ -111,7 +111,7 @@ def _future(series: Series, at: np.ndarray, horizon: int) -> np.ndarray:
     if needed > len(series.future):
         raise InputError(
             f"Series {series.unique_id!r}: {horizon} steps from row {int(at.max())} need known-future inputs up to "
-            f"row {needed - 1}; they are known up to row {len(series.future) - 1}. Start earlier, or ask for fewer steps."
+            f"row {needed - 1}; they are known up to row {len(series.future) - 1}. Start earlier, or ask for fewer."
         )
     return series.future
 

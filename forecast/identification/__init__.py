@@ -1,0 +1,38 @@
+"""System identification for users of MATLAB's time-series nets: see docs/coming-from-matlab.md. No TensorFlow needed.
+
+net = narxnet(input_delays=(1, 2), feedback_delays=(1, 2), hidden=10)
+model = train(net, Experiment(u, y))
+one_step = model.series_parallel(u, y)      free_run = model.parallel(u, y[: model.start])
+"""
+
+from forecast.identification.division import divideblock, divideind, divideint, dividerand, dividetrain
+from forecast.identification.examples import narma10, sunspots_like, tank
+from forecast.identification.experiment import Experiment
+from forecast.identification.model import Model, Run, State, Training
+from forecast.identification.nets import Net, distdelaynet, elmannet, layrecnet, narnet, narxnet, timedelaynet
+from forecast.identification.training import train, train_parallel
+
+__all__ = [
+    "Experiment",
+    "Model",
+    "Net",
+    "Run",
+    "State",
+    "Training",
+    "distdelaynet",
+    "divideblock",
+    "divideind",
+    "divideint",
+    "dividerand",
+    "dividetrain",
+    "elmannet",
+    "layrecnet",
+    "narma10",
+    "narnet",
+    "narxnet",
+    "sunspots_like",
+    "tank",
+    "timedelaynet",
+    "train",
+    "train_parallel",
+]

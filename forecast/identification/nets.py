@@ -1,0 +1,185 @@
+"""The nets of MATLAB's time-series family, by the names their users know, as descriptions without weights.
+
+    net                                       y^[t] = F(...)                          MATLAB's defaults
+    narxnet(input_delays, feedback_delays)    u[t-d], y[t-d]                          1:2, 1:2, 10
+    narnet(feedback_delays)                   y[t-d]                                  1:2, 10
+    timedelaynet(input_delays)                u[t-d]                                  1:2, 10
+    distdelaynet(delays)                      u[t-d], and delays into every layer     {1:2, 1:2}, 10
+    layrecnet(layer_delays)                   u[t], each layer's own output before    1:2, 10
+    elmannet(layer_delays)                    u[t], each layer's own output before    1:2, 10
+
+Hidden units are tanh, the output is linear. `hidden` counts the units of each layer; none makes a linear model (ARX,
+FIR). Elman's net with one delay has the cell that stops its gradient (see `forecast.cells.elman`); Levenberg-Marquardt
+takes the whole derivative of either.
+
+In the network of `Net.network`, the row of time t holds y[t-1] and u[t - shift], `shift` being the shortest input
+delay: what is known when y[t] is forecast. So the loops of `forecast.loops.feedback` work on it as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from forecast.errors import InputError
+from forecast.network import Block, Dense, Network, Parallel, Recurrent, Shapes, Taps
+
+Delays = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Net:
+    """`layer_delays`: into each layer after the first (distdelaynet), or of the layers' own outputs (recurrent)."""
+
+    kind: str
+    hidden: tuple[int, ...]
+    input_delays: Delays = ()
+    feedback_delays: Delays = ()
+    layer_delays: tuple[Delays, ...] = ()
+    linear: bool = False
+
+    @property
+    def feedback(self) -> bool:
+        """Whether y is fed back, so that the loop can be opened and closed."""
+        return bool(self.feedback_delays)
+
+    @property
+    def shift(self) -> int:
+        """Steps from an input to the first output it acts on."""
+        return min(self.input_delays, default=0)
+
+    @property
+    def start(self) -> int:
+        """Rows at the beginning of a series that only fill the delays."""
+        first = max((*self.input_delays, *self.feedback_delays), default=0)
+        return first + (sum(map(max, self.layer_delays)) if self.kind == "distdelaynet" else 0)
+
+    def network(self, inputs: int, outputs: int) -> Network:
+        """The net for u (T, inputs) and y (T, outputs); `InputError` when it has inputs and there are none."""
+        if bool(inputs) != bool(self.input_delays):
+            wanted = "inputs u (T, I)" if self.input_delays else "no inputs (u=None)"
+            raise InputError(
+                f"{self.kind} wants {wanted}; got {inputs} of them. "
+                + ("Give u, or use narnet." if self.input_delays else "Leave u out, or use narxnet.")
+            )
+        shapes = Shapes(outputs + inputs, 0, 1, outputs, self.start + 1, tuple(range(outputs)))
+        return Network(self._blocks(inputs, outputs), shapes, feedback=self.feedback)
+
+    def describe(self) -> str:
+        """The net in one line, as `view` would draw it."""
+        parts = []
+        if self.input_delays:
+            parts.append("u[t]" if self.input_delays == (0,) else f"u[t-{_span(self.input_delays)}]")
+        if self.feedback:
+            parts.append(f"y[t-{_span(self.feedback_delays)}]")
+        layers = [f"{units} tanh" for units in self.hidden]
+        for place, delays in enumerate(self.layer_delays):
+            if self.kind == "distdelaynet":
+                layers[place] += f" -> delays {_span(delays)}"
+            else:
+                layers[place] += f" (own output t-{_span(delays)})"
+        path = " + linear path" if self.linear else ""
+        return " -> ".join([f"{self.kind}: {', '.join(parts)}", *layers, f"linear{path} -> y[t]"])
+
+    def _blocks(self, inputs: int, outputs: int) -> tuple[Block, ...]:
+        us = tuple(range(outputs, outputs + inputs))
+        u = Taps("u", tuple(d - self.shift for d in self.input_delays), us)
+        if self.kind in ("layrecnet", "elmannet"):
+            return (u, *self._recurrent())
+        if self.kind == "distdelaynet":
+            return (u, *self._distributed())
+        lines: list[tuple[Block, ...]] = []
+        if self.feedback:
+            lines.append((Taps("y", tuple(d - 1 for d in self.feedback_delays), tuple(range(outputs))),))
+        if inputs:
+            lines.append((u,))
+        dense: tuple[Block, ...] = tuple(Dense(f"layer_{k}", units) for k, units in enumerate(self.hidden))
+        hidden = (Parallel("paths", (dense, ())),) if self.linear else dense
+        return (Parallel("delays", tuple(lines)), *hidden)
+
+    def _recurrent(self) -> list[Block]:
+        layers: list[Block] = []
+        for k, (units, delays) in enumerate(zip(self.hidden, self.layer_delays, strict=True)):
+            elman = self.kind == "elmannet" and delays == (1,)
+            options = {} if elman else {"delays": delays}
+            layers.append(Recurrent(f"layer_{k}", "elman" if elman else "multi_delay", units, options))
+        return layers
+
+    def _distributed(self) -> list[Block]:
+        layers: list[Block] = []
+        for k, (units, delays) in enumerate(zip(self.hidden, self.layer_delays, strict=True)):
+            layers += [Dense(f"layer_{k}", units), Taps(f"taps_{k}", delays)]
+        return layers
+
+
+def narxnet(
+    input_delays: Iterable[int] = (1, 2),
+    feedback_delays: Iterable[int] = (1, 2),
+    hidden: int | Sequence[int] = 10,
+    *,
+    linear: bool = False,
+) -> Net:
+    """Nonlinear ARX (Leontaritis & Billings 1985); `linear` adds a linear path beside the hidden units."""
+    y = _delays("feedback_delays", feedback_delays, least=1)
+    return Net("narxnet", _units(hidden), _delays("input_delays", input_delays), y, linear=linear)
+
+
+def narnet(feedback_delays: Iterable[int] = (1, 2), hidden: int | Sequence[int] = 10, *, linear: bool = False) -> Net:
+    """The series on its own past, without inputs."""
+    return Net(
+        "narnet", _units(hidden), feedback_delays=_delays("feedback_delays", feedback_delays, least=1), linear=linear
+    )
+
+
+def timedelaynet(input_delays: Iterable[int] = (1, 2), hidden: int | Sequence[int] = 10) -> Net:
+    """A finite memory of the inputs; without hidden units a linear filter."""
+    return Net("timedelaynet", _units(hidden), _delays("input_delays", input_delays))
+
+
+def distdelaynet(delays: Sequence[Iterable[int]] = ((1, 2), (1, 2)), hidden: int | Sequence[int] = 10) -> Net:
+    """Delays into every layer (Waibel et al. 1989): `delays[0]` of the inputs, `delays[k]` of hidden layer k."""
+    units = _units(hidden)
+    if len(delays) != len(units) + 1:
+        raise InputError(
+            f"distdelaynet: {len(delays)} sets of delays for {len(units)} hidden layers; wanted one for the inputs "
+            "and one for each hidden layer."
+        )
+    first, *later = (_delays("delays", each) for each in delays)
+    return Net("distdelaynet", units, first, layer_delays=tuple(later))
+
+
+def layrecnet(layer_delays: Iterable[int] = (1, 2), hidden: int | Sequence[int] = 10) -> Net:
+    """Layers fed with their own outputs over several delays."""
+    return _recurrent_net("layrecnet", layer_delays, hidden)
+
+
+def elmannet(layer_delays: Iterable[int] = (1, 2), hidden: int | Sequence[int] = 10) -> Net:
+    """Elman's net (1990); MATLAB's has the same form as `layrecnet`."""
+    return _recurrent_net("elmannet", layer_delays, hidden)
+
+
+def _recurrent_net(kind: str, layer_delays: Iterable[int], hidden: int | Sequence[int]) -> Net:
+    delays, units = _delays("layer_delays", layer_delays, least=1), _units(hidden)
+    if not units:
+        raise InputError(f"{kind} without hidden units has nothing to feed back. Give it at least one.")
+    return Net(kind, units, (0,), layer_delays=(delays,) * len(units))
+
+
+def _delays(name: str, values: Iterable[int], least: int = 0) -> Delays:
+    found = tuple(values)
+    whole = all(isinstance(d, int) for d in found)
+    if not found or not whole or min(found) < least or list(found) != sorted(set(found)):
+        raise InputError(f"`{name}` is {found}; wanted whole steps from {least} in rising order, e.g. (1, 2).")
+    return found
+
+
+def _units(hidden: int | Sequence[int]) -> tuple[int, ...]:
+    found = (hidden,) if isinstance(hidden, int) else tuple(hidden)
+    if any(units < 1 for units in found):
+        raise InputError(f"`hidden` is {hidden!r}; wanted units per layer, each at least 1, or () for none.")
+    return found
+
+
+def _span(delays: Delays) -> str:
+    run = list(range(delays[0], delays[-1] + 1))
+    return f"{delays[0]}:{delays[-1]}" if len(delays) > 2 and list(delays) == run else ",".join(map(str, delays))
