@@ -5,20 +5,37 @@ model = train(net, Experiment(u, y))
 one_step = model.series_parallel(u, y)      free_run = model.parallel(u, y[: model.start])
 """
 
+from forecast.identification.correlation import autocorrelation, cross_correlation
+from forecast.identification.delays import DelayChoice, choose_delays
 from forecast.identification.division import divideblock, divideind, divideint, dividerand, dividetrain
 from forecast.identification.examples import narma10, sunspots_like, tank
 from forecast.identification.experiment import Experiment
+from forecast.identification.exporting import export
+from forecast.identification.figures import (
+    ploterrcorr,
+    ploterrhist,
+    plotinerrcorr,
+    plotperform,
+    plotregression,
+    plotresponse,
+)
 from forecast.identification.model import Model, Run, State, Training
 from forecast.identification.nets import Net, distdelaynet, elmannet, layrecnet, narnet, narxnet, timedelaynet
+from forecast.identification.performance import perform
+from forecast.identification.stability import stability
 from forecast.identification.training import train, train_parallel
 
 __all__ = [
+    "DelayChoice",
     "Experiment",
     "Model",
     "Net",
     "Run",
     "State",
     "Training",
+    "autocorrelation",
+    "choose_delays",
+    "cross_correlation",
     "distdelaynet",
     "divideblock",
     "divideind",
@@ -26,10 +43,19 @@ __all__ = [
     "dividerand",
     "dividetrain",
     "elmannet",
+    "export",
     "layrecnet",
     "narma10",
     "narnet",
     "narxnet",
+    "perform",
+    "ploterrcorr",
+    "ploterrhist",
+    "plotinerrcorr",
+    "plotperform",
+    "plotregression",
+    "plotresponse",
+    "stability",
     "sunspots_like",
     "tank",
     "timedelaynet",

@@ -1,0 +1,118 @@
+"""Which delays to begin with: from the peaks of autocorrelation and cross-correlation, dead times included.
+
+1. Feedback delays: those that leave the band of the partial autocorrelation of y without a break from delay 1 on, and
+   beyond them the peaks of the autocorrelation that the partial one confirms (a season).
+2. Input delays: u is made white by an autoregression and y passes the same filter (Box & Jenkins 1970, 11.1.2), for a
+   smooth u correlates with y at every delay. The first cross-correlation beyond its band is the dead time; from there
+   up to the highest peak and one more are the delays.
+
+The bands share 5 % out among all delays (Bonferroni). This is where a search begins, not where it ends: compare nets
+on the validation rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri
+
+from forecast.errors import InputError
+from forecast.identification.correlation import (
+    Correlation,
+    autocorrelation,
+    cross_correlation,
+    partial_autocorrelation,
+)
+from forecast.identification.experiment import Experiment
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class DelayChoice:
+    """`dead_times`: per input the first delay at which it acts, None where it acts at none. The correlations are of
+    the first output: `acf` of y, `ccf` of each whitened input with y."""
+
+    input_delays: tuple[int, ...]
+    feedback_delays: tuple[int, ...]
+    dead_times: tuple[int | None, ...]
+    acf: Correlation
+    ccf: tuple[Correlation, ...]
+
+
+def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) -> DelayChoice:
+    """Delays up to `longest` steps from all outputs and inputs of the experiments, at most `most` of each kind."""
+    rows = min((len(e) for e in experiments), default=0)
+    if rows < 4 * longest:
+        raise InputError(
+            f"Delays up to {longest} steps were asked of an experiment of {rows} rows; at least {4 * longest} are "
+            "needed. Lower `longest`, or leave short experiments out."
+        )
+    inputs, outputs = experiments[0].u.shape[1], experiments[0].y.shape[1]
+    acf = [autocorrelation([e.y[:, o] for e in experiments], longest) for o in range(outputs)]
+    feedback = sorted({delay for each in acf for delay in _feedback(each)})[:most]
+    dead: list[int | None] = []
+    chosen: set[int] = set()
+    shown = []
+    for column in range(inputs):
+        found = [_whitened(experiments, column, o, longest) for o in range(outputs)]
+        spans = [span for each in found if (span := _span(each))]
+        dead.append(min((span[0] for span in spans), default=None))
+        chosen |= {delay for first, last in spans for delay in range(first, last + 1)}
+        shown.append(found[0])
+    return DelayChoice(tuple(sorted(chosen)[:most]), tuple(feedback) or (1,), tuple(dead), acf[0], tuple(shown))
+
+
+def _feedback(acf: Correlation) -> list[int]:
+    partial = np.abs(partial_autocorrelation(acf.values))
+    beyond = partial > _shared(acf, len(partial) - 1)
+    run = int(np.argmin(beyond[1:])) if not beyond[1:].all() else len(beyond) - 1
+    size = np.abs(acf.values)
+    inner = range(run + 1, len(size) - 1)
+    peaks = [k for k in inner if size[k] >= size[k - 1] and size[k] > size[k + 1] and beyond[k]]
+    return [*range(1, run + 1), *peaks]
+
+
+def _span(ccf: Correlation) -> tuple[int, int] | None:
+    """The first delay beyond the band and the one after the highest peak; None when there is none."""
+    size = np.where(ccf.lags >= 0, np.abs(ccf.values), 0.0)
+    beyond = ccf.lags[size > _shared(ccf, len(ccf.lags) // 2 + 1)]
+    if not len(beyond):
+        return None
+    peak = int(ccf.lags[np.argmax(size)])
+    return int(beyond[0]), min(peak + 1, int(ccf.lags[-1]))
+
+
+def _shared(correlation: Correlation, lags: int) -> float:
+    """The band with its 5 % shared out among so many delays."""
+    return correlation.band * float(ndtri(1 - 0.025 / lags) / ndtri(0.975))
+
+
+def _whitened(experiments: tuple[Experiment, ...], column: int, output: int, longest: int) -> Correlation:
+    """Cross-correlation after the filter that makes the input white."""
+    inputs = [e.u[:, column] for e in experiments]
+    outputs = [e.y[:, output] for e in experiments]
+    mean = float(np.mean(np.concatenate(inputs)))
+    taps = _autoregression([u - mean for u in inputs], min(longest, 10))
+    level = float(np.nanmean(np.concatenate(outputs)))
+    order = len(taps) - 1
+    white = [np.convolve(u - mean, taps)[order : len(u)] for u in inputs]
+    filtered = [np.convolve(y - level, taps)[order : len(y)] for y in outputs]
+    return cross_correlation(white, filtered, longest)
+
+
+def _autoregression(parts: list[Array], longest: int) -> Array:
+    """[1, -a_1, ..., -a_p]: least squares, the order by Schwarz's criterion."""
+    best, taps = np.inf, np.ones(1)
+    target = np.concatenate([part[longest:] for part in parts])
+    for order in range(longest + 1):
+        lagged = [part[longest - k : len(part) - k] for k in range(1, order + 1) for part in parts]
+        x = np.concatenate(lagged).reshape(order, len(target)).T if order else np.zeros((len(target), 0))
+        a = np.linalg.lstsq(x, target, rcond=None)[0] if order else np.zeros(0)
+        error = float(np.mean((target - x @ a) ** 2))
+        score = len(target) * np.log(error + 1e-300) + order * np.log(len(target))
+        if score < best:
+            best, taps = score, np.concatenate([[1.0], -a])
+    return taps

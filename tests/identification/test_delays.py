@@ -1,0 +1,140 @@
+"""Correlations over delays, the choice of delays with dead times, and the loop's verdict."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from forecast.errors import InputError
+from forecast.identification import (
+    Experiment,
+    Model,
+    autocorrelation,
+    choose_delays,
+    cross_correlation,
+    narnet,
+    narxnet,
+    perform,
+    stability,
+    tank,
+    timedelaynet,
+    train,
+)
+from forecast.identification.correlation import partial_autocorrelation
+from forecast.training.narx_signals import Scaling
+
+
+def delayed_arx(rows: int, dead: int, seed: int, *, smooth: bool = False) -> Experiment:
+    """y[t] = 1.2 y[t-1] - 0.5 y[t-2] + u[t-dead] + noise."""
+    rng = np.random.default_rng(seed)
+    u = rng.normal(size=rows)
+    if smooth:
+        for t in range(1, rows):
+            u[t] += 0.9 * u[t - 1]
+    y = np.zeros(rows)
+    for t in range(2, rows):
+        y[t] = 1.2 * y[t - 1] - 0.5 * y[t - 2] + u[max(t - dead, 0)] + 0.2 * rng.normal()
+    return Experiment(u, y)
+
+
+@pytest.mark.parametrize("smooth", [False, True], ids=["white input", "smooth input"])
+@pytest.mark.parametrize("dead", [1, 5])
+def test_the_dead_time_is_the_first_delay_at_which_an_input_acts(dead, smooth) -> None:
+    chosen = choose_delays(delayed_arx(600, dead, 0, smooth=smooth), delayed_arx(600, dead, 1, smooth=smooth))
+    assert chosen.dead_times == (dead,)
+    assert chosen.input_delays[0] == dead
+
+
+def test_feedback_delays_are_those_of_the_law_and_a_season_beyond() -> None:
+    rng = np.random.default_rng(0)
+    y = np.zeros(1000)
+    for t in range(12, 1000):
+        y[t] = 0.5 * y[t - 1] + 0.45 * y[t - 12] + rng.normal()
+    chosen = choose_delays(Experiment(None, y)).feedback_delays
+    assert {1, 12} <= set(chosen) and len(chosen) <= 6
+    assert choose_delays(delayed_arx(600, 1, 0)).feedback_delays[:2] == (1, 2)
+
+
+def test_an_input_that_does_nothing_has_no_dead_time() -> None:
+    idle = np.random.default_rng(9).normal(size=600)
+    e = delayed_arx(600, 2, 0)
+    chosen = choose_delays(Experiment(np.column_stack([e.u[:, 0], idle]), e.y))
+    assert chosen.dead_times == (2, None)
+
+
+def test_a_net_with_the_chosen_delays_beats_one_that_is_blind_to_the_dead_time() -> None:
+    e = delayed_arx(600, 5, 0)
+    chosen = choose_delays(e)
+    errors = {}
+    for name, delays in {"chosen": chosen.input_delays, "blind": (1, 2)}.items():
+        model = train(narxnet(delays, chosen.feedback_delays, ()), e)
+        errors[name] = model.training.performance["test"]
+    assert errors["chosen"] < 0.1 * errors["blind"]
+
+
+def test_short_experiments_are_refused() -> None:
+    with pytest.raises(InputError, match="Delays up to 20 steps were asked of an experiment of 60 rows; at least 80"):
+        choose_delays(tank(200), tank(60))
+
+
+def test_correlations_in_numbers() -> None:
+    found = autocorrelation(np.array([1.0, -1.0, 1.0, -1.0]), 2)
+    np.testing.assert_allclose(found.values, [1.0, -0.75, 0.5])
+    assert found.band == pytest.approx(0.98, abs=1e-3)
+    cross = cross_correlation(np.array([1.0, 0, 0, 0]), np.array([0, 0, 1.0, 0]), 3)
+    assert int(cross.lags[np.argmax(cross.values)]) == 2
+    gapped = autocorrelation([np.array([1.0, np.nan, -1.0]), np.array([1.0, -1.0])], 1)
+    np.testing.assert_allclose(gapped.values, [1.0, -0.25])
+
+
+def test_partial_autocorrelation_ends_with_the_order_of_the_law() -> None:
+    acf = np.ones(5)
+    acf[1] = 1.2 / 1.5
+    for k in range(2, 5):
+        acf[k] = 1.2 * acf[k - 1] - 0.5 * acf[k - 2]
+    np.testing.assert_allclose(partial_autocorrelation(acf)[2:], [-0.5, 0, 0], atol=1e-12)
+
+
+def test_errors_and_inputs_of_different_length_are_refused() -> None:
+    with pytest.raises(InputError, match="different numbers of rows"):
+        cross_correlation(np.zeros(3) + 1, np.zeros(4) + 1)
+    with pytest.raises(InputError, match="No observed value to correlate"):
+        autocorrelation(np.full(3, np.nan))
+
+
+LOOPS = {"stable": 0.9, "marginal": 1.0, "unstable": 1.2}
+
+
+@pytest.mark.parametrize(("verdict", "gain"), LOOPS.items(), ids=LOOPS)
+def test_loops_are_named_by_what_they_do(verdict, gain) -> None:
+    scaling = Scaling(np.zeros(0), np.zeros(0), np.zeros(1), np.ones(1))
+    weights = {"readout/kernel": np.array([[gain]]), "readout/bias": np.zeros(1)}
+    found = stability(Model(narnet((1,), ()), weights, scaling), Experiment(None, np.linspace(0.5, 1, 80)))
+    assert found.verdict == verdict
+
+
+def test_a_trained_tank_is_a_stable_loop() -> None:
+    e = tank(300)
+    assert stability(train(narxnet((1, 2), (1, 2), 4), e), e).verdict == "stable"
+
+
+def test_a_loop_is_judged_on_measured_rows_only() -> None:
+    e = tank(100)
+    model = train(narxnet((1,), (1,), 2), e, iterations=2)
+    gapped = np.array(e.y)
+    gapped[-3] = np.nan
+    with pytest.raises(InputError, match="with y measured in all"):
+        stability(model, Experiment(e.u, gapped))
+    with pytest.raises(InputError, match="no loop to close"):
+        stability(train(timedelaynet((0, 1), 2), e, iterations=2), e)
+
+
+def test_performance_in_numbers() -> None:
+    y, found = [1.0, 2.0, np.nan, 4.0], [1.0, 4.0, 5.0, 3.0]
+    wanted = {"mse": 5 / 3, "mae": 1.0, "sse": 5.0, "sae": 3.0, "rmse": np.sqrt(5 / 3)}
+    assert {name: perform(y, found, measure=name) for name in wanted} == pytest.approx(wanted)
+    assert perform(y, found, [1, 0.5, 1, 0], "sse") == 2.0
+    with pytest.raises(InputError, match=r"y has shape \(2, 1\) and the forecast \(3, 1\)"):
+        perform([1, 2], [1, 2, 3])
+    with pytest.raises(InputError, match="No row has both"):
+        perform([np.nan], [1.0])

@@ -1,0 +1,283 @@
+"""Trained nets in both loops: alignment, state hand-over, the next step, k steps, saving and exporting."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import cache
+
+import numpy as np
+import pytest
+
+from forecast.cells.weights import initialise
+from forecast.errors import InputError, ModelFailure
+from forecast.identification import (
+    Experiment,
+    Model,
+    Net,
+    distdelaynet,
+    elmannet,
+    export,
+    layrecnet,
+    narnet,
+    narxnet,
+    timedelaynet,
+)
+from forecast.training.narx import Record
+from forecast.training.narx_signals import Scaling
+
+NETS = {
+    "narx": narxnet((1, 3), (1, 2), 4),
+    "narx with the input of the same row": narxnet((0, 2), (1, 4), 4, linear=True),
+    "narx with dead time and two layers": narxnet((3, 4), (2, 3), (4, 3)),
+    "nar": narnet((1, 3), 4),
+    "timedelay": timedelaynet((0, 1, 4), 4),
+    "distdelay": distdelaynet(((1, 2), (0, 2), (0, 1)), (4, 3)),
+    "elman": elmannet((1,), 4),
+    "layrec": layrecnet((1, 2), (3, 3)),
+}
+FED_BACK = [name for name, net in NETS.items() if net.feedback]
+EVERY = pytest.mark.parametrize("name", NETS)
+CLOSED = pytest.mark.parametrize("name", FED_BACK)
+
+
+def data(net: Net, rows: int = 30, outputs: int = 2) -> tuple[np.ndarray | None, np.ndarray]:
+    rng = np.random.default_rng(3)
+    y = 5 + 2 * rng.normal(size=(rows, outputs))
+    return (rng.normal(size=(rows, 2)) if net.input_delays else None), y
+
+
+@cache
+def model(name: str, outputs: int = 2) -> Model:
+    """The net with weights that are not trained, and the scaling of its data."""
+    net = NETS[name]
+    u, y = data(net, outputs=outputs)
+    u = np.zeros((len(y), 0)) if u is None else u
+    network = net.network(u.shape[1], outputs)
+    rng = np.random.default_rng(0)
+    weights = {n: w + 0.3 * rng.normal(size=w.shape) for n, w in initialise(network, 0, "float64").items()}
+    return Model(net, weights, Scaling.fit([Record(u, y, 0)]))
+
+
+def cut(u, first, last):
+    return None if u is None else u[first:last]
+
+
+def test_a_narx_forecast_in_words_and_numbers() -> None:
+    m = model("narx", 1)
+    u, y = data(m.net, outputs=1)
+    t, w = 9, m.weights
+    z = np.concatenate([m.scaling.scale_y(y[t - d]) for d in (1, 2)] + [m.scaling.scale_u(u[t - d]) for d in (1, 3)])
+    hidden = np.tanh(z @ w["layer_0/kernel"] + w["layer_0/bias"])
+    wanted = m.scaling.unscale_y(hidden @ w["readout/kernel"] + w["readout/bias"])
+    np.testing.assert_allclose(m.series_parallel(u, y).y[t], wanted, rtol=1e-12)
+
+
+def test_a_distributed_delay_forecast_in_numbers() -> None:
+    m = Model(
+        distdelaynet(((0, 1), (0, 2)), 1),
+        {
+            "layer_0/kernel": np.array([[0.1], [0.2]]),
+            "layer_0/bias": np.zeros(1),
+            "readout/kernel": np.array([[1.0], [10.0]]),
+            "readout/bias": np.zeros(1),
+        },
+        Scaling(np.zeros(1), np.ones(1), np.zeros(1), np.ones(1)),
+    )
+    u = np.arange(6.0)
+    h = np.tanh(0.1 * u[1:] + 0.2 * u[:-1])  # h[t] for t = 1 ...
+    found = m.series_parallel(u, np.zeros(6)).y[:, 0]
+    assert np.isnan(found[:3]).all()
+    np.testing.assert_allclose(found[3:], h[2:] + 10 * h[:-2])
+
+
+@EVERY
+def test_the_first_rows_only_fill_the_delays_as_preparets_does(name) -> None:
+    m = model(name)
+    u, y = data(m.net)
+    run = m.series_parallel(u, y).y
+    assert np.isnan(run[: m.start]).all() and np.isfinite(run[m.start :]).all()
+    rest = m.series_parallel(cut(u, m.start, None), y[m.start :], m.prepare(cut(u, 0, m.start), y[: m.start]))
+    np.testing.assert_array_equal(rest.y, run[m.start :])
+
+
+@EVERY
+def test_an_output_depends_on_nothing_before_its_delays_or_after_its_row(name) -> None:
+    m = model(name)
+    u, y = data(m.net)
+    before = m.series_parallel(u, y).y
+    row = 15
+    y[row:] = 1e6
+    if u is not None:
+        u[row + 1 - m.net.shift :] = 1e6
+    if m.net.kind not in ("elmannet", "layrecnet"):
+        y[: row - m.start] = 1e6
+        if u is not None:
+            u[: row - m.start] = 1e6
+    np.testing.assert_allclose(m.series_parallel(u, y).y[row], before[row], rtol=1e-9)
+
+
+@CLOSED
+def test_the_closed_loop_fed_with_the_true_y_equals_the_open_loop(name) -> None:
+    m = model(name)
+    u, y = data(m.net)
+    free = m.parallel(cut(u, 0, None), y[: m.start], rows=len(y)).y
+    opened = m.series_parallel(u, free).y  # now the true y is what the closed loop says
+    scaled = (m.scaling.scale_y(part[m.start :]) for part in (opened, free))
+    np.testing.assert_allclose(*scaled, atol=1e-6)
+
+
+@CLOSED
+def test_state_goes_from_open_to_closed_loop_and_back_without_loss(name) -> None:
+    m = model(name)
+    u, y = data(m.net)
+    first = m.series_parallel(cut(u, 0, 12), y[:12])
+    second = m.parallel(cut(u, 12, 18), first.state, rows=6)
+    third = m.series_parallel(cut(u, 18, 30), y[18:], second.state)
+    gap = y.copy()
+    gap[12:18] = np.nan  # the same in one pass: where y is missing, the forecast stands in
+    whole = m.series_parallel(u, gap).y
+    np.testing.assert_array_equal(np.concatenate([first.y, second.y, third.y]), whole)
+    np.testing.assert_array_equal(m.parallel(u, y[:12], rows=30).y[12:18], second.y)
+
+
+@CLOSED
+def test_removedelay_gives_the_genuine_next_step(name) -> None:
+    m = model(name)
+    u, y = data(m.net)
+    ahead = u[-1] if m.net.input_delays and m.net.shift == 0 else None
+    early = m.removedelay(cut(u, 0, 29), y[:29], ahead)
+    assert early.shape == (29, 2)
+    np.testing.assert_array_equal(early[m.start :], m.series_parallel(u, y).y[m.start + 1 :])
+
+
+def test_the_next_step_of_a_net_that_uses_the_input_of_that_row_wants_it() -> None:
+    m = model("narx with the input of the same row")
+    with pytest.raises(InputError, match="the next step needs `u_next`"):
+        m.removedelay(*data(m.net))
+
+
+@CLOSED
+def test_k_steps_ahead_is_the_free_run_from_every_row(name) -> None:
+    m = model(name)
+    u, y = data(m.net)
+    found = m.ahead(u, y, steps=4)
+    assert found.shape == (26, 4, 2) and np.isnan(found[: m.start]).all()
+    for row in (m.start, 14, 25):
+        free = m.parallel(cut(u, 0, row + 5), y[: row + 1], rows=row + 5).y
+        np.testing.assert_allclose(found[row], free[row + 1 :], rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", [name for name in NETS if name not in FED_BACK])
+def test_a_net_without_feedback_has_no_loop_to_close(name) -> None:
+    m = model(name)
+    u, y = data(m.net)
+    with pytest.raises(InputError, match="feeds no forecast back: there is no loop to close"):
+        m.parallel(u, y[:10])
+
+
+def test_a_loop_that_explodes_is_named() -> None:
+    m = Model(
+        narnet((1,), ()),
+        {"readout/kernel": np.array([[1e3]]), "readout/bias": np.zeros(1)},
+        Scaling(np.zeros(0), np.zeros(0), np.zeros(1), np.ones(1)),
+    )
+    with pytest.raises(ModelFailure, match="closed loop is unstable: its output is no longer finite after 102 of 299"):
+        m.parallel(None, [1.0], rows=300)
+
+
+@EVERY
+def test_saved_and_loaded_it_is_the_same(name, tmp_path) -> None:
+    m = model(name)
+    m.save(tmp_path)
+    again = Model.load(tmp_path)
+    assert again.net == m.net
+    np.testing.assert_array_equal(again.series_parallel(*data(m.net)).y, m.series_parallel(*data(m.net)).y)
+
+
+CALL = """
+import sys, json
+sys.path.insert(0, {folder!r})
+import exported as net
+u, y = json.load(open({data!r}))
+print(json.dumps([net.predict(u, y).tolist(), net.simulate(u, y[:{start}], {rows}).tolist() if {closed} else None]))
+assert not [name for name in sys.modules if name.split(".")[0] in ("forecast", "tensorflow", "scipy", "pandas")]
+"""
+
+
+@EVERY
+def test_the_exported_function_needs_numpy_alone_and_gives_the_same(name, tmp_path) -> None:
+    import json
+
+    m = model(name)
+    u, y = data(m.net)
+    export(m, tmp_path / "exported.py")
+    (tmp_path / "data.json").write_text(json.dumps([None if u is None else u.tolist(), y.tolist()]))
+    about = {"folder": str(tmp_path), "data": str(tmp_path / "data.json"), "start": m.start, "rows": len(y)}
+    code = CALL.format(**about, closed=m.net.feedback)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/")
+    opened, closed = json.loads(run.stdout)
+    np.testing.assert_allclose(np.array(opened, float), m.series_parallel(u, y).y, rtol=1e-9)
+    if m.net.feedback:
+        np.testing.assert_allclose(closed, m.parallel(u, y[: m.start], rows=len(y)).y, rtol=1e-9)
+
+
+NARX = "narx"
+U, Y = np.zeros((20, 2)), np.zeros((20, 2))
+BAD = {
+    "delays longer than the series": (
+        lambda m: m.series_parallel(U[:3], Y[:3]),
+        "reach 3 rows back; the series has 3",
+    ),
+    "too few rows to prepare": (lambda m: m.prepare(U[:2], Y[:2]), "reach 3 rows back; the series has 2"),
+    "too few rows to start from": (
+        lambda m: m.parallel(U, Y[:2]),
+        "got 2 measured rows of y to start from; wanted at",
+    ),
+    "rank": (lambda m: m.series_parallel(np.zeros((2, 20, 2)), Y), r"`u` has shape \(2, 20, 2\); wanted"),
+    "columns of u": (lambda m: m.series_parallel(U[:, :1], Y), "u has 1 columns; this net was trained on 2"),
+    "columns of y": (lambda m: m.series_parallel(U, Y[:, 0]), "y has 1 columns; this net was trained on 2"),
+    "rows": (lambda m: m.series_parallel(U[:19], Y), "u has 19 rows and y has 20"),
+    "NaN in u": (lambda m: m.series_parallel(np.full((20, 2), np.nan), Y), "u is missing in row 0, column 0"),
+    "NaN in the first rows of y": (lambda m: m.parallel(U, np.full((3, 2), np.nan)), "y is missing in the first 3"),
+    "text": (lambda m: m.series_parallel(U, np.full((20, 2), "a")), "`y` is no table of numbers"),
+    "infinite": (lambda m: m.series_parallel(U, np.full((20, 2), np.inf)), "`y` has infinite values"),
+    "no inputs": (lambda m: m.parallel(None, Y[:3]), "u has 0 columns; this net was trained on 2"),
+    "too many steps": (lambda m: m.ahead(U, Y, steps=17), "17 steps ahead of 17 rows"),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), BAD.values(), ids=BAD)
+def test_wrong_ranks_sizes_and_values_are_refused(call, message) -> None:
+    with pytest.raises(InputError, match=message):
+        call(model(NARX))
+
+
+def test_a_free_run_without_inputs_needs_its_number_of_rows() -> None:
+    with pytest.raises(InputError, match="needs `rows`"):
+        model("nar").parallel(None, np.zeros((3, 2)))
+
+
+OPTIONS = {
+    "delays not rising": (lambda: narxnet((2, 1)), r"`input_delays` is \(2, 1\); wanted whole steps from 0"),
+    "feedback without delay": (lambda: narnet((0, 1)), "`feedback_delays` is .* wanted whole steps from 1"),
+    "no delays": (lambda: timedelaynet(()), r"`input_delays` is \(\)"),
+    "sets of delays": (lambda: distdelaynet(((1,),), 5), "1 sets of delays for 1 hidden layers"),
+    "units": (lambda: narxnet(hidden=0), "`hidden` is 0; wanted units per layer"),
+    "nothing to feed back": (lambda: layrecnet((1,), ()), "layrecnet without hidden units"),
+    "experiment": (lambda: Experiment(np.zeros(5), np.zeros(4)), "u has 5 rows and y has 4"),
+    "gap in u": (lambda: Experiment([0.0, np.nan], [0.0, 1.0]), "u is missing in row 1, column 0"),
+    "no y": (lambda: Experiment(None, [np.nan, np.nan]), "no observed value at all"),
+    "weights": (lambda: Experiment(None, [0.0, 1.0], [1.0, -1.0]), "numbers from 0 up"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), OPTIONS.values(), ids=OPTIONS)
+def test_nets_and_experiments_that_make_no_sense_are_refused(make, message) -> None:
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+def test_importing_the_door_does_not_import_tensorflow() -> None:
+    code = "import sys, forecast.identification; assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

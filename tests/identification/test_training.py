@@ -1,0 +1,234 @@
+"""Training of nets on experiments: what is learnt, on which rows, from which sequence, with which weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from forecast.errors import InputError
+from forecast.identification import (
+    Experiment,
+    distdelaynet,
+    divideblock,
+    divideind,
+    divideint,
+    dividerand,
+    dividetrain,
+    layrecnet,
+    narnet,
+    narxnet,
+    perform,
+    sunspots_like,
+    tank,
+    timedelaynet,
+    train,
+    train_parallel,
+)
+from forecast.identification.narx_weights import from_narx, narx_of, to_narx
+
+
+def arx(rows: int, seed: int, level: float = 0.0) -> Experiment:
+    """y[t] = 0.6 y[t-1] - 0.2 y[t-2] + u[t-2], in two units."""
+    rng = np.random.default_rng(seed)
+    u, y = rng.normal(size=rows), np.full(rows, level)
+    for t in range(2, rows):
+        y[t] = 0.6 * y[t - 1] - 0.2 * y[t - 2] + u[t - 2]
+    return Experiment(u, 100 + 10 * y)
+
+
+def test_a_net_without_hidden_units_finds_the_law_exactly() -> None:
+    experiment = arx(150, 0)
+    model = train(narxnet((2,), (1, 2), ()), experiment, divide=dividetrain())
+    kernel = model.weights["readout/kernel"][:, 0]
+    ratio = model.scaling.y_scale[0] / model.scaling.u_scale[0] / 10
+    np.testing.assert_allclose(kernel * [1, 1, ratio], [0.6, -0.2, 1.0], atol=1e-5)
+    free = model.parallel(experiment.u, experiment.y[:2])
+    np.testing.assert_allclose(free.y, experiment.y, atol=1e-2)
+
+
+def test_a_narx_net_learns_a_tank_that_no_linear_model_follows() -> None:
+    experiment = tank(400)
+    errors = {}
+    for hidden in ((), 6):
+        model = train(narxnet((1, 2), (1, 2), hidden), experiment)
+        errors[hidden] = perform(experiment.y, model.parallel(experiment.u, experiment.y[:2]).y)
+    assert errors[6] < 0.02 * errors[()]
+
+
+def test_a_recurrent_net_learns_a_product_over_time() -> None:
+    rng = np.random.default_rng(0)
+    u = rng.uniform(-1, 1, 300)
+    y = np.concatenate([[0.0, 0.0], u[1:-1] * u[:-2]])
+    model = train(layrecnet((1, 2), 5), Experiment(u, y), iterations=40)
+    assert model.training.performance["test"] < 0.1 * y.var()
+
+
+def test_delays_in_two_layers_reach_what_one_layer_of_taps_cannot() -> None:
+    u = np.random.default_rng(1).normal(size=300)
+    y = np.concatenate([np.zeros(5), np.tanh(u[:-5])])
+    near = train(timedelaynet((0, 1, 2, 3), 4), Experiment(u, y), iterations=30)
+    far = train(distdelaynet(((0, 1, 2, 3), (0, 1, 2)), 4), Experiment(u, y), iterations=30)
+    assert far.training.performance["test"] < 1e-3 < 0.3 < near.training.performance["test"]
+
+
+def test_two_outputs_are_learnt_together() -> None:
+    first, second = arx(200, 0), arx(200, 1)
+    y = np.hstack([first.y, second.y])
+    both = Experiment(np.hstack([first.u, second.u]), y)
+    model = train(narxnet((2,), (1, 2), ()), both)
+    assert model.parallel(both.u, y[:2]).y == pytest.approx(y, abs=0.05)
+
+
+def test_several_experiments_are_sequences_of_their_own() -> None:
+    """Their levels differ: a delay that reached from one into another would see a jump that no law explains."""
+    parts = [arx(60, 0), arx(60, 1, level=50.0), arx(60, 2, level=-50.0)]
+    model = train(narxnet((2,), (1, 2), ()), *parts, divide=dividetrain())
+    assert model.training.performance["train"] < 1e-6
+    glued = Experiment(np.vstack([p.u for p in parts]), np.vstack([p.y for p in parts]))
+    assert train(narxnet((2,), (1, 2), ()), glued, divide=dividetrain()).training.performance["train"] > 1.0
+
+
+def test_error_weights_decide_which_rows_are_followed() -> None:
+    good, bad = arx(100, 0), arx(100, 1)
+    wild = np.array(bad.y)
+    wild[::2] += 100.0
+    for weight, followed in ((0.0, True), (1.0, False)):
+        model = train(narxnet((2,), (1, 2), ()), good, Experiment(bad.u, wild, np.full(100, weight)))
+        error = perform(good.y[2:], model.series_parallel(good.u, good.y).y[2:])
+        assert (error < 1e-4) == followed
+
+
+def test_missing_y_is_passed_over() -> None:
+    whole = arx(200, 0)
+    y = np.array(whole.y)
+    y[[30, 31, 77, 120]] = np.nan
+    model = train(narxnet((2,), (1, 2), ()), Experiment(whole.u, y))
+    assert model.training.performance["train"] < 1e-6
+
+
+def test_values_of_the_test_rows_change_no_weight() -> None:
+    experiment = tank(200)
+    changed = Experiment(experiment.u.copy(), experiment.y.copy())
+    changed.u[170:], changed.y[170:] = 9.0, 9.0
+    one, other = (train(narxnet((1,), (1,), 3), e, iterations=15) for e in (experiment, changed))
+    assert all((one.weights[name] == other.weights[name]).all() for name in one.weights)
+    assert one.training.performance["test"] != other.training.performance["test"]
+
+
+def test_equal_seeds_give_equal_weights_and_restarts_keep_the_best() -> None:
+    experiment, net = tank(150), narxnet((1,), (1,), 3)
+    one, same = (train(net, experiment, seed=4, iterations=10) for _ in range(2))
+    np.testing.assert_array_equal(one.weights["layer_0/kernel"], same.weights["layer_0/kernel"])
+    best = train(net, experiment, seed=4, iterations=10, restarts=4)
+    assert best.training.performance["validation"] <= one.training.performance["validation"]
+
+
+def test_bayesian_training_uses_the_validation_rows_too() -> None:
+    model = train(narxnet((1,), (1,), 4), tank(200, noise=0.01), trainer="bayesian", iterations=30)
+    assert set(model.training.performance) == {"train", "test"}
+    assert model.training.performance["test"] < 4e-4  # the noise alone: 2e-4
+
+
+def test_gradient_descent_trains_the_same_nets() -> None:
+    experiment = arx(200, 0)
+    model = train(narxnet((2,), (1, 2), ()), experiment, trainer="adam", iterations=1)
+    assert model.training.performance["test"] < 0.05 * experiment.y.var()
+
+
+def test_memory_and_time_are_announced_before_training() -> None:
+    said: list[str] = []
+    train(narxnet((1,), (1,), 3), tank(100), iterations=2, announce=said.append)
+    assert len(said) == 1 and "13 weights" in said[0] and "MB" in said[0]
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_both_forms_of_a_narx_net_are_one_function(linear) -> None:
+    net = narxnet((0, 2), (1, 3), 4, linear=linear)
+    experiment = tank(80)
+    model = train(net, experiment, iterations=3)
+    narx = narx_of(net, 1, 1)
+    flat = to_narx(net, model.weights)
+    u, y = model.scaling.scale_u(experiment.u), model.scaling.scale_y(experiment.y)
+    free = model.scaling.unscale_y(narx.free_run(flat, u, y[:3]))
+    np.testing.assert_allclose(model.parallel(experiment.u, experiment.y[:3]).y, free, rtol=1e-10)
+    back = from_narx(net, narx, flat)
+    assert all((back[name] == value).all() for name, value in model.weights.items())
+
+
+def test_closed_loop_training_lowers_the_free_run_error() -> None:
+    experiment = tank(300, noise=0.03)
+    opened = train(narxnet((1, 2), (1, 2), 4), experiment, divide=divideblock(0.8, 0.2, 0.0))
+    closed = train_parallel(opened, experiment, divide=divideblock(0.8, 0.2, 0.0), iterations=30)
+    truth = tank(300).y
+    before, after = (perform(truth, m.parallel(experiment.u, experiment.y[:2]).y) for m in (opened, closed))
+    assert after < 0.8 * before
+    assert closed.training.loop == "parallel"
+
+
+@pytest.mark.parametrize("net", [narnet((1, 2), 4), narxnet((1, 2), (1, 2), 4)], ids=["nar", "narx"])
+def test_closed_loop_training_takes_several_experiments_with_gaps_and_weights(net) -> None:
+    parts = [sunspots_like(120, seed=s) if net.kind == "narnet" else tank(120, seed=s) for s in (0, 1)]
+    y = np.array(parts[1].y)
+    y[40:43] = np.nan
+    gapped = replace_y(parts[1], y)
+    model = train_parallel(train(net, *parts, iterations=10), parts[0], gapped, iterations=5)
+    assert np.isfinite(list(model.training.performance.values())).all()
+
+
+def replace_y(experiment: Experiment, y: np.ndarray) -> Experiment:
+    u = experiment.u if experiment.u.shape[1] else None
+    return Experiment(u, y, np.linspace(0.5, 1.0, len(y)))
+
+
+def test_closed_loop_training_is_refused_for_nets_it_has_no_derivatives_of() -> None:
+    experiment = tank(60)
+    for net in (timedelaynet((0, 1), 3), narxnet((1,), (1,), (3, 3))):
+        with pytest.raises(InputError, match="Closed-loop training is for narx and nar nets with one hidden layer"):
+            train_parallel(train(net, experiment, iterations=1), experiment)
+
+
+def test_divisions_by_hand() -> None:
+    assert divideblock(0.5, 0.25, 0.25)(8).tolist() == [0, 0, 0, 0, 1, 1, 2, 2]
+    assert divideint(0.5, 0.25, 0.25)(8).tolist() == [0, 1, 2, 0, 0, 1, 2, 0]
+    assert sorted(dividerand(0.5, 0.25, 0.25, seed=1)(8).tolist()) == [0, 0, 0, 0, 1, 1, 2, 2]
+    assert divideind([0, 1], [3], [4])(6).tolist() == [0, 0, -1, 1, 2, -1]
+    assert dividetrain()(3).tolist() == [0, 0, 0]
+
+
+BAD = {
+    "nothing": (lambda: train(narxnet()), "at least one experiment"),
+    "delays longer than the series": (
+        lambda: train(narxnet(range(1, 13)), tank(50), tank(12)),
+        "reach 12 rows back; experiment 1 has 12 rows, at least 13 are needed",
+    ),
+    "other columns": (
+        lambda: train(narxnet(), tank(50), Experiment(np.zeros((50, 2)), np.zeros(50))),
+        r"have \(inputs, outputs\) \[\(1, 1\), \(2, 1\)\]",
+    ),
+    "narx without inputs": (lambda: train(narxnet(), sunspots_like(50)), "narxnet wants inputs .* or use narnet"),
+    "nar with inputs": (lambda: train(narnet(), tank(50)), "narnet wants no inputs .* or use narxnet"),
+    "no row to train on": (
+        lambda: train(narxnet(), tank(50), divide=divideind([0, 1], range(2, 50))),
+        "No observed row is left to train on",
+    ),
+    "rows that are not there": (lambda: divideind([0, 9])(5), "train rows reach from 0 to 9"),
+    "shares": (lambda: divideblock(0.0, 1.0), "train above it"),
+    "too large for Levenberg-Marquardt": (
+        lambda: train(narxnet(range(1, 20), range(1, 20), 100), tank(100)),
+        r"at most 2000 weights; this one has 4\d\d\d",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), BAD.values(), ids=BAD)
+def test_training_that_cannot_be_is_refused(call, message) -> None:
+    with pytest.raises(InputError, match=message):
+        call()
+
+
+def test_a_training_set_is_not_changed() -> None:
+    experiment = tank(60)
+    before = experiment.u.copy(), experiment.y.copy()
+    train(narxnet((1,), (1,), 2), experiment, iterations=2)
+    np.testing.assert_array_equal(experiment.u, before[0])
+    np.testing.assert_array_equal(experiment.y, before[1])
