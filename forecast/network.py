@@ -41,10 +41,15 @@ class Block:
 
 @dataclass(frozen=True)
 class Dense(Block):
-    """activation(x W + b), the same at every step."""
+    """activation(x W + b), the same at every step.
+
+    `principal_of`: past channels, which are then the block's input; W and b are their principal axes on the train rows
+    and are not trained (`forecast.forecaster.principal`).
+    """
 
     units: int
     activation: Activation = "tanh"
+    principal_of: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

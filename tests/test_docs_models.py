@@ -43,10 +43,24 @@ def test_a_row_says_what_the_family_is_good_and_bad_at(family: str) -> None:
 def test_the_linked_file_and_the_linked_test_exist(family: str) -> None:
     row = cells(family)
     assert row["family"] == f"[{family}](../forecast/models/{family}.py)"
-    link = re.fullmatch(r"\[([^]]+)\]\(\.\./(tests/[\w/]+\.py)#(test_\w+)\)", row["test"])
-    assert link, row["test"]
+    assert_names_a_test(row["test"])
+
+
+def assert_names_a_test(cell: str) -> None:
+    link = re.fullmatch(r"\[([^]]+)\]\(\.\./(tests/[\w/]+\.py)#(test_\w+)\)", cell)
+    assert link, cell
     assert f"def {link[3]}(" in (ROOT / link[2]).read_text(encoding="utf-8")
     assert link[1] == link[3].removeprefix("test_").replace("_", " ")
+
+
+def test_every_role_names_configurations_that_are_there_and_a_test() -> None:
+    section = PAGE[PAGE.index("## Roles") : PAGE.index("## Choosing")]
+    rows = [[part.strip() for part in line.strip("|").split("|")] for line in section.splitlines() if "](../" in line]
+    assert len(rows) == 5
+    known = {*load_models(ROOT / "configs").models, *families()}
+    for role in rows:
+        assert set(re.findall(r"`(\w+)`", role[1])) <= known
+        assert_names_a_test(role[2])
 
 
 def test_the_models_of_the_full_grid_stand_in_the_row_of_their_family() -> None:

@@ -95,8 +95,9 @@ def _series(blocks: Sequence[Block], width: int, network: Network) -> tuple[Weig
 def _block(block: Block, width: int, network: Network) -> tuple[Weights, int]:
     match block:
         case Dense():
-            kernel, bias = Weight((width, block.units), "glorot_uniform"), Weight((block.units,), "zeros")
-            return {"kernel": kernel, "bias": bias}, block.units
+            learnt = block.principal_of is None
+            kernel = Weight((width, block.units), "glorot_uniform", learnt)
+            return {"kernel": kernel, "bias": Weight((block.units,), "zeros", learnt)}, block.units
         case Taps():
             return {}, _taps_width(block, width)
         case Dropout():

@@ -10,6 +10,7 @@ import numpy as np
 
 from forecast.cells.weights import count, initialise, weight_shapes
 from forecast.errors import ModelFailure
+from forecast.forecaster.principal import with_principal_axes
 from forecast.models.base import NetworkSpec
 from forecast.network import Network, memory
 from forecast.training import levenberg_marquardt as lm
@@ -62,7 +63,8 @@ def by_gradient(
         change_channels=change_channels,
         **spec.training.model_dump(),
     )
-    return gradient.fit(network, joined, validate, settings, seed=seed)
+    initial = with_principal_axes(network, initialise(network, seed), [one.past for one in series])
+    return gradient.fit(network, joined, validate, settings, seed=seed, initial=initial)
 
 
 def by_levenberg_marquardt(

@@ -113,7 +113,8 @@ class Wiring:
     def _block(self, block: Block, path: str, x: Tensor) -> Tensor:
         match block:
             case Dense():
-                return self._layer(path, layers.Dense, units=block.units, activation=block.activation)(x)
+                how = {"activation": block.activation, "trainable": block.principal_of is None}
+                return self._layer(path, layers.Dense, units=block.units, **how)(x)
             case Taps():
                 return self._taps(block, path, x)
             case Recurrent():

@@ -10,8 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from forecast import inference
+from forecast import inference, models
 from forecast.cells.weights import weight_shapes
+from forecast.config.models import load_models
+from forecast.forecaster import network_of
+from forecast.models.base import NetworkSpec
+from forecast.network import Network
 from tests import problems
 from tests.contract.families import (
     CASES,
@@ -20,6 +24,7 @@ from tests.contract.families import (
     forecaster,
     network,
     random_weights,
+    spec_of,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,27 +55,41 @@ def test_an_untrained_network_adds_nothing_to_its_skip(family):
     assert not inference.last(net, inference.initialise(net, 3), given.past, given.future).any()
 
 
-def test_no_two_families_are_the_same_function():
-    """Same shapes of weights are needed for that; then outputs or gradients must differ on the same weights."""
-    shapes = {family: [w.shape for w in weight_shapes(network(family)).values()] for family in NETWORKS}
-    alike = [(a, b) for a, b in itertools.combinations(NETWORKS, 2) if shapes[a] == shapes[b]]
+def test_no_two_names_of_the_catalogue_are_the_same_function():
+    """Every family with its default options and every entry of configs/models.yaml.
+
+    Same shapes of weights are needed for that; then outputs or gradients must differ on the same weights.
+    """
+    nets = {family: network(family) for family in NETWORKS} | configured()
+    shapes = {name: [w.shape for w in weight_shapes(net).values()] for name, net in nets.items()}
+    alike = [(a, b) for a, b in itertools.combinations(nets, 2) if shapes[a] == shapes[b]]
     for a, b in alike:
-        values = list(random_weights(network(a)).values())
-        assert not same(outcome(a, values), outcome(b, values)), f"{a} and {b} are one function under two names"
+        values = list(random_weights(nets[a]).values())
+        found = [outcome(nets[name], values) for name in (a, b)]
+        assert not same(*found), f"{a} and {b} are one function under two names"
+
+
+def configured():
+    """The networks of configs/models.yaml by name, those apart that are a family with its default options."""
+    entries = load_models(ROOT / "configs").models
+    specs = {name: models.spec(dict(entry), where=name) for name, entry in entries.items()}
+    chosen = {n: s for n, s in specs.items() if isinstance(s, NetworkSpec) and s != spec_of(s.family)}
+    return {name: network_of(spec, problems.dataset()) for name, spec in chosen.items()}
 
 
 def test_one_function_under_two_names_would_be_found():
     values = list(random_weights(network("lstm")).values())
-    assert same(outcome("lstm", values), outcome("lstm", values))
+    assert same(outcome(network("lstm"), values), outcome(network("lstm"), values))
 
 
-def outcome(family: str, values: list[np.ndarray]) -> list[np.ndarray]:
+def outcome(net: Network, values: list[np.ndarray]) -> list[np.ndarray]:
     """The forecasts and the gradients of their squared sum, from weights given in the network's own order."""
     import tensorflow as tf
 
     from forecast.layers import assemble, named_weights, set_weights
 
-    net, given = network(family), windows(family)
+    shops = problems.shops()
+    given = next(shops.windows("north", shops.rows("north", "test")[:4], horizon=net.shapes.horizon))
     model = assemble(net, seed=0)
     names = list(weight_shapes(net))
     set_weights(model, dict(zip(names, values, strict=True)))
