@@ -35,7 +35,10 @@ def diagnose(forecaster: Forecaster, windows: Windows) -> dict[str, Any]:
         layers = {layer.path: dynamics(layer) for layer in walk.layers}
         lags = lags_of(lookback)
         gradient = gradient_by_lag(network, weights, windows.past, future, lags)
-    numbers: dict[str, Any] = {**_worst(list(layers.values())), "layers": {p: d.to_json() for p, d in layers.items()}}
+    numbers: dict[str, Any] = {
+        **_worst(list(layers.values()), walk.dense.share),
+        "layers": {p: d.to_json() for p, d in layers.items()},
+    }
     arrays: dict[str, Any] = {"lags": lags, "gradient": gradient.tolist()}
     arrays["decay"] = {path: found.decay.tolist() for path, found in layers.items()}
     if spec.recursive:
@@ -45,16 +48,21 @@ def diagnose(forecaster: Forecaster, windows: Windows) -> dict[str, Any]:
     return {"numbers": _plain(numbers), "arrays": _plain(arrays)}
 
 
-def _worst(layers: list[Dynamics]) -> dict[str, Any]:
-    """Over layers: the largest radius, exponent and saturated share; memory None if one layer never forgets."""
+def _worst(layers: list[Dynamics], dense: float | None) -> dict[str, Any]:
+    """Over layers: the largest radius, exponent and saturated share; memory None if one layer never forgets.
+
+    `dense`: the saturated share of the dense layers, which have none of the others.
+    """
+    shares = [share for share in (dense, *(layer.saturated for layer in layers)) if share is not None]
+    saturated = {"saturated": max(shares)} if shares else {}
     if not layers:
-        return {}
+        return saturated
     memories = [layer.memory for layer in layers]
     return {
         "spectral_radius": max(layer.spectral_radius for layer in layers),
         "lyapunov": max((layer.lyapunov for layer in layers if layer.lyapunov is not None), default=None),
-        "saturated": max((layer.saturated for layer in layers if layer.saturated is not None), default=None),
         "memory": max((m for m in memories if m is not None), default=None) if None not in memories else None,
+        **saturated,
     }
 
 

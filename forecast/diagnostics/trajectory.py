@@ -93,6 +93,8 @@ class Walk:
     network: Network
     weights: Mapping[str, np.ndarray]
     layers: list[Layer] = field(default_factory=list)
+    dense: Watching = field(default_factory=Watching)
+    """What the dense layers squash."""
 
     def through(self, past: np.ndarray, future: np.ndarray | None) -> np.ndarray:
         """past (B, T, C), future (B, T + H, F) give (T, B, columns), or (1, B, columns) of a bidirectional network."""
@@ -114,7 +116,7 @@ class Walk:
         match block:
             case Dense():
                 w = own_weights(self.weights, path)
-                return activate(numpy_namespace, block.activation, x @ w["kernel"] + w["bias"])
+                return activate(self.dense, block.activation, x @ w["kernel"] + w["bias"])
             case Taps():
                 return _delayed(block, x)
             case Parallel():

@@ -57,18 +57,25 @@ def _time(spent: float | None) -> Cell:
 
 
 def budget_sentence(evidence: Evidence) -> tuple[bool, str]:
-    """Whether all networks had the same budget of trials and gradient steps, and the sentence that says so."""
-    budgets = {name: _budget(r) for name, r in evidence.records.items() if r["kind"] == "network"}
-    spent = list(budgets.values())
+    """Whether all networks had the same budget of trials and gradient steps, and the sentence that says so.
+
+    The exempt (`exempt_from_budget` of verdicts.json) are named with their reason and not compared.
+    """
+    exempt = {(e["model"], e["ranking"]): e["why"] for e in evidence.verdicts.get("exempt_from_budget") or []}
+    networks = {name: r for name, r in evidence.records.items() if r["kind"] == "network"}
+    held = {name: _budget(r) for name, r in networks.items() if (r["model"], r["ranking"]) not in exempt}
+    apart = [f"{_named({'model': m, 'ranking': r})} stands apart: {why}." for (m, r), why in exempt.items()]
+    spent = list(held.values())
     if not spent:
-        return True, "No networks were trained."
+        return True, " ".join(["No networks were trained." if not networks else "", *apart]).strip()
     if len(set(spent)) == 1:
         trials, tuning, training = map(text.count, spent[0])
         steps = f"{tuning} gradient steps in tuning, {training} in training over all seeds"
-        return True, f"Same budget for every network: {trials} trials, {steps}."
+        return True, " ".join([f"Same budget for every network: {trials} trials, {steps}.", *apart])
     usual = max(set(spent), key=lambda budget: (spent.count(budget), budget))
-    odd = [_named(evidence.records[name]) for name, budget in budgets.items() if budget != usual]
-    return False, f"Not the same budget: {text.listing(odd)} had another than the rest. Compare those rows with care."
+    odd = text.listing([_named(evidence.records[name]) for name, budget in held.items() if budget != usual])
+    said = f"Not the same budget: {odd} had another than the rest. Compare those rows with care."
+    return False, " ".join([said, *apart])
 
 
 def _budget(record: dict[str, Any]) -> tuple[int, int, int]:

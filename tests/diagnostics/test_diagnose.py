@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -89,6 +90,14 @@ def test_of_several_layers_the_worst_stands_for_the_network():
     assert len(layers) == 2
     assert numbers["spectral_radius"] == max(layer["spectral_radius"] for layer in layers)
     assert numbers["lyapunov"] == max(layer["lyapunov"] for layer in layers)
+
+
+def test_dense_layers_saturate_too():
+    mlp = forecaster("mlp", "last")
+    calm = diagnose(mlp, windows())["numbers"]
+    driven = {name: 50 * w if name.startswith("dense_0/kernel") else w for name, w in mlp.weights.items()}
+    assert calm["layers"] == {} and calm["saturated"] < 0.2
+    assert diagnose(replace(mlp, weights=driven), windows())["numbers"]["saturated"] > 0.4
 
 
 def test_a_model_without_a_network_is_refused():

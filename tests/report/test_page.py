@@ -191,6 +191,17 @@ def test_an_unequal_budget_is_named_aloud(project):
     assert "gru (architecture alone)" in sentence
 
 
+def test_a_network_exempt_from_the_budget_is_named_with_its_reason(project):
+    path = project / "data/trained/hourly/gru.last/record.json"
+    files.write_json(path, {**files.read_json(path), "gradient_steps": 0})
+    verdicts = project / "data/compared/hourly/verdicts.json"
+    exempt = [{"model": "gru", "ranking": "architecture", "why": "it takes no gradient steps"}]
+    files.write_json(verdicts, {**files.read_json(verdicts), "exempt_from_budget": exempt})
+    fair, sentence = budget_sentence(read_evidence(project, HOURLY))
+    assert fair
+    assert sentence.endswith("gru (architecture alone) stands apart: it takes no gradient steps.")
+
+
 def test_costs_may_be_absent(project):
     text = render([read_evidence(project, HOURLY)])
     assert "Accuracy against cost" not in text
