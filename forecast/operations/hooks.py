@@ -20,7 +20,7 @@ def tell(
     """Run the command and call the webhook where `event` is asked for; a sentence for each that failed."""
     if event not in hooks.on:
         return []
-    content = json.dumps({"event": event, **decision}, default=str)
+    content = json.dumps({"event": event, **decision}, default=str) + "\n"
     faults = []
     if hooks.command:
         faults.append(_run(hooks, event, content, root, given))

@@ -251,7 +251,10 @@ def _fetch(job: Job, tree: Tree, settings: Dataset) -> None:
     """New data into the work tree's own store, from where its last fetch ended."""
     adopt(job.root, tree.path)
     if isinstance(settings.source, FileSource):
-        worktree.put(job.root / settings.source.path, tree.path / settings.source.path)
+        source = job.root / settings.source.path
+        if not source.exists():
+            raise InputError(f"{source}: no such file. Restore it, or correct `source.path` in configs/datasets.yaml.")
+        worktree.put(source, tree.path / settings.source.path)
     last = job.home / "pointer.json"
     if last.exists() and (tree.path / files.read_json(last)["snapshot"]).exists():
         worktree.put(last, snapshots.pointer_path(tree.path, job.dataset))
@@ -326,6 +329,7 @@ def _not_due(found: Due) -> str:
 
 @contextmanager
 def _alone(job: Job) -> Iterator[None]:
+    load_dataset(job.dataset, job.root / "configs")  # a wrong name leaves no folder behind
     lock = job.root / ".forecast" / "locks" / f"retrain-{job.dataset}.lock"
     with files.locked(lock, what=f"Retraining {job.dataset!r}"):
         files.remove_leftovers(job.home)

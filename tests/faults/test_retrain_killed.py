@@ -1,0 +1,115 @@
+"""`forecast retrain` killed at every step: a champion is always loadable, and the next run finishes what was begun."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from forecast import files
+from forecast.errors import ForecastError
+from forecast.operations import champion, decision, registry
+from forecast.operations.worktree import home
+from tests import small_project
+from tests.faults.processes import eventually, left_behind, processes_of
+from tests.operations import retraining
+from tests.operations.retraining import NAME
+
+STEPS = (
+    "work tree", "tune", "fetch", "challenger", "gate", "write down", "register", "promote", "refit", "record",
+)  # fmt: skip
+"""What only reads, `check` and `drift`, is left out."""
+
+
+@pytest.fixture(scope="module")
+def operated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Champion naive; then ridge was configured and 30 days passed."""
+    root = retraining.write_project(tmp_path_factory.mktemp("operated") / "project")
+    done = small_project.command(root, "retrain", NAME)
+    assert done.returncode == 0, done.stderr
+    assert "first" not in done.stderr and champion.load(root, NAME).meta.candidate == "naive"
+    retraining.configure(root, ("naive", "ridge"))
+    retraining.commit(root)
+    retraining.grow(root, 30)
+    return root
+
+
+def killed_at(root: Path, step: str) -> bool:
+    """Starts a retraining and kills it -9 when it says that `step` begins; False when it ended before."""
+    process = subprocess.Popen(
+        small_project.arguments("retrain", NAME), cwd=root, env=small_project.environment(),
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    with process, process.stderr as lines:
+        for line in lines:
+            if line.rstrip().endswith(f"retrain {NAME}: {step}"):
+                process.kill()
+                process.wait()
+                return True
+    return False
+
+
+def test_killed_at_every_step_the_champion_stays_loadable_and_the_end_is_the_same(operated: Path) -> None:
+    checkout = retraining.git(operated, "status", "--porcelain"), pointer(operated)
+    reached = []
+    for step in STEPS:
+        if killed_at(operated, step):
+            reached.append(step)
+        held = champion.load(operated, NAME)
+        assert not held.notice and held.meta.candidate in ("naive", "ridge")
+        assert eventually(lambda: not processes_of(home(operated, NAME) / "tree"))
+    assert reached == list(STEPS)
+    done = small_project.command(operated, "retrain", NAME)
+    assert done.returncode == 0, done.stderr
+    held = champion.load(operated, NAME)
+    assert held.meta.candidate == "ridge" and held.meta.refit_of == held.version - 1
+    assert held.meta.last_target_used.startswith("2024-08-17")  # all 230 days
+    assert registry.aliases(operated, NAME) == champion.aliases(operated, NAME)
+    assert [d.word for d in decision.known(operated, NAME)] == ["first", "better"]
+    assert (retraining.git(operated, "status", "--porcelain"), pointer(operated)) == checkout
+    assert left_behind(operated) == []
+    assert not (home(operated, NAME) / "pending").exists()
+
+
+def pointer(root: Path) -> bytes:
+    return (root / "data" / "pointers" / f"{NAME}.json").read_bytes()
+
+
+def test_afterwards_the_same_again_is_nothing_to_do_and_an_equal_recipe_is_refused(operated: Path) -> None:
+    again = small_project.command(operated, "retrain", NAME)
+    assert again.returncode == 0 and "nothing to do" in again.stdout
+    retraining.grow(operated, 2)
+    (operated / "configs" / "evaluation.yaml").write_text("alpha: 0.1\n")
+    rehearsed = small_project.command(operated, "retrain", NAME, "--dry-run")
+    assert rehearsed.returncode == 4 and len(decision.known(operated, NAME)) == 2
+    done = small_project.command(operated, "retrain", NAME)
+    retraining.git(operated, "checkout", "configs")
+    assert done.returncode == 4, done.stderr
+    assert "the champion stays" in done.stderr and "identical losses" in done.stderr
+    assert "Not used, because it is not committed: configs/evaluation.yaml" in done.stderr
+    assert champion.load(operated, NAME).meta.candidate == "ridge"
+
+
+def test_two_at_once_and_a_wrong_name_have_exit_codes_of_their_own(operated: Path) -> None:
+    with files.locked(operated / ".forecast" / "locks" / f"retrain-{NAME}.lock", what="a test"):
+        assert small_project.command(operated, "retrain", NAME).returncode == 75
+    done = small_project.command(operated, "retrain", "weave")
+    assert done.returncode == 2 and "Did you mean 'wave'?" in done.stderr
+    told = [json.loads(line) for line in (operated / ".forecast" / "told.jsonl").read_text().splitlines() if line]
+    assert [event["exit_code"] for event in told] == [75]
+    assert not home(operated, "weave").exists()
+
+
+def test_without_its_data_file_the_champion_stays_and_says_so(operated: Path) -> None:
+    moved = operated / "data" / "elsewhere.csv"
+    shutil.move(operated / "data" / "wave.csv", moved)
+    done = small_project.command(operated, "retrain", NAME)
+    shutil.move(moved, operated / "data" / "wave.csv")
+    assert done.returncode == 2 and "wave.csv" in done.stderr
+    with pytest.raises(ForecastError):
+        champion.load(operated, "weave")
+    assert champion.load(operated, NAME).meta.candidate == "ridge"
