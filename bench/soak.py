@@ -27,7 +27,7 @@ import yaml
 
 from forecast.errors import ForecastError
 from forecast.operations import champion, decision, registry
-from forecast.operations.worktree import home
+from forecast.operations.newest import home
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = (

@@ -17,9 +17,9 @@ import pandas as pd
 
 from forecast import files
 from forecast.errors import ForecastError
-from forecast.operations import champion, registry
+from forecast.operations import champion, history, registry
 from forecast.operations.champion import Meta
-from forecast.operations.worktree import home
+from forecast.operations.newest import home
 from forecast.tracking import place
 from forecast.tracking.decisions import log_decision
 
@@ -144,6 +144,13 @@ def conclude(root: Path, decision: Decision, *, now: pd.Timestamp, tracking_uri:
     """The decision as a finished one: here first, then in MLflow; what MLflow did not take is offered again later."""
     folder = home(root, decision.dataset) / "decisions"
     files.write_json(folder / f"{decision.key}.json", decision.to_json())
+    if not any(event.get("decision") == decision.key for event in history.events(root, decision.dataset)):
+        drifted = [shift["what"] for shift in decision.drift if shift["drifted"]]
+        event = {
+            "event": "gate passed" if decision.promotes else "gate refused", "decision": decision.key,
+            "version": decision.version, "reason": decision.reason, "drift": ", ".join(drifted) or "none",
+        }  # fmt: skip
+        history.record(root, decision.dataset, event, now=now)
     offer_again(root, decision.dataset, now=now, tracking_uri=tracking_uri)
 
 

@@ -27,7 +27,8 @@ from forecast.operations.champion import Champion, Meta
 from forecast.operations.chosen import chosen, ensemble_of
 from forecast.operations.decision import Decision
 from forecast.operations.due import Due, due
-from forecast.operations.worktree import Tree, home
+from forecast.operations.newest import home
+from forecast.operations.worktree import Tree
 from forecast.panel import Panel, from_frame
 
 Strategy = Literal["scratch", "warm"]

@@ -21,6 +21,7 @@ import yaml
 from forecast import files
 from forecast.config.reading import read_yaml
 from forecast.errors import ForecastError, InputError
+from forecast.operations.newest import home
 from forecast.tracking import place
 
 CODE = ("forecast", "pipelines", "configs", "dvc.yaml", "requirements.lock", "pyproject.toml")
@@ -39,11 +40,6 @@ class Tree:
     @property
     def configs(self) -> Path:
         return self.path / "configs"
-
-
-def home(root: Path, dataset: str) -> Path:
-    """Everything one dataset's retraining keeps."""
-    return root / ".forecast" / "retrain" / dataset
 
 
 def opened(root: Path, dataset: str) -> Tree:

@@ -12,7 +12,7 @@ import pytest
 from forecast import files
 from forecast.errors import ForecastError
 from forecast.operations import champion, decision, registry
-from forecast.operations.worktree import home
+from forecast.operations.newest import home
 from tests import small_project
 from tests.faults.processes import eventually, left_behind, processes_of
 from tests.operations import retraining
