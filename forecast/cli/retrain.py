@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,18 @@ if TYPE_CHECKING:
     from forecast.operations.retrain import Job
 
 
+class Strategy(StrEnum):
+    """What `--strategy` takes."""
+
+    scratch = "scratch"
+    warm = "warm"
+
+
+STRATEGY = typer.Option(
+    Strategy.scratch, "--strategy", help="Networks begin anew, or with the champion's weights (warm)."
+)
+
+
 def register(app: typer.Typer) -> None:
     app.command("retrain")(retrain)
 
@@ -29,6 +42,7 @@ def register(app: typer.Typer) -> None:
 def retrain(
     dataset: str = typer.Argument(help="An entry of configs/datasets.yaml."),
     as_of: str = typer.Option("", "--as-of", help="Only what was known by then (UTC), such as 2024-06-30; else now."),
+    strategy: Strategy = STRATEGY,
     dry_run: bool = typer.Option(False, "--dry-run", help="Decide, but record and promote nothing."),
     root: Path = ROOT,
 ) -> None:
@@ -43,7 +57,7 @@ def retrain(
     place = require_project(root).resolve()
     job = work.Job(
         root=place, dataset=dataset, now=_now(), environment=dict(os.environ),
-        as_of=_moment(as_of) if as_of else None, say=_Steps(dataset),
+        as_of=_moment(as_of) if as_of else None, strategy=strategy.value, say=_Steps(dataset),
     )  # fmt: skip
     started = time.monotonic()
     try:

@@ -50,8 +50,12 @@ def load_engine() -> None:
     import forecast.training.gradient  # noqa: F401
 
 
-def fit_and_forecast(place: Place, candidate: Candidate, seed: int, budget: Budget, folder: Path) -> dict[str, Any]:
+def fit_and_forecast(
+    place: Place, candidate: Candidate, seed: int, budget: Budget, folder: Path, start: Path | None = None
+) -> dict[str, Any]:
     """Fill `folder` with the forecaster (seed/), forecasts.parquet and fit.json; returns the cost.
+
+    `start`: a weights.npz that gradient descent begins with.
 
     A model that cannot be fitted or gives forecasts that are not finite leaves fit.json with its reason alone.
     """
@@ -61,7 +65,7 @@ def fit_and_forecast(place: Place, candidate: Candidate, seed: int, budget: Budg
         try:
             announce = partial(_announce, f"{candidate.name} seed {seed}")
             again = partial(fit, spec=candidate.spec, skip=candidate.skip, seed=seed, budget=budget, announce=announce)
-            fitted = again(problem)
+            fitted = again(problem, initial=files.read_arrays(start) if start is not None else None)
             fits = refits.stages(problem, candidate.spec, fitted, again)
             forecasts = forecast_blocks(fits, problem, seed)
         except ModelFailure as error:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from forecast import files, workers
 from forecast.config.datasets import Dataset
-from forecast.evaluation import digests
+from forecast.evaluation import digests, warm
 from forecast.evaluation.backtest import Place, fit_and_forecast, load_engine
 from forecast.evaluation.candidates import Candidate
 from forecast.evaluation.examining import diagnosed
@@ -71,7 +71,7 @@ def _compute(run: Run, jobs_list: list[Job], workers_wanted: int, advance: Calla
         workers.Task(
             name=job.title,
             function=fit_and_forecast,
-            arguments=(run.place, job.candidate, job.seed, job.budget, job.folder),
+            arguments=(run.place, job.candidate, job.seed, job.budget, job.folder, job.start),
             prepare=load_engine if job.candidate.is_network else None,
         )
         for job in ordered
@@ -94,6 +94,7 @@ class Job:
     budget: Budget
     folder: Path
     digest: dict[str, str]
+    start: Path | None = None
 
     @property
     def title(self) -> str:
@@ -117,8 +118,10 @@ def _jobs(run: Run, candidate: Candidate, tuned: dict[str, Any] | None) -> list[
     lock = digests.lock_digest(Path(run.place.root))
     result = []
     for seed in seeds:
-        key = digests.key(**digest, skip=candidate.skip, seed=seed, budget=asdict(budget), lock=lock)
-        result.append(Job(filled, seed, budget, run.state / "memo" / key, {**digest, "key": key}))
+        start = warm.weights_of(Path(run.place.root), run.place.dataset, filled, seed)
+        own = {"warm": files.sha256(start)} if start is not None else {}
+        key = digests.key(**digest, **own, skip=candidate.skip, seed=seed, budget=asdict(budget), lock=lock)
+        result.append(Job(filled, seed, budget, run.state / "memo" / key, {**digest, "key": key}, start))
     return result
 
 

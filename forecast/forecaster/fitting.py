@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -44,11 +44,13 @@ def fit(
     seed: int,
     budget: Budget,
     announce: Callable[[str], None] | None = None,
+    initial: Mapping[str, np.ndarray] | None = None,
 ) -> Fitted:
     """Fit `spec` on the train rows; early stopping and penalties look at validation alone.
 
     skip: the closed-form part beside a network; ignored by models that have none. `announce` is told what
-    Levenberg-Marquardt will need before it starts.
+    Levenberg-Marquardt will need before it starts. `initial`: weights of the same network that gradient descent begins
+    with; Levenberg-Marquardt has restarts of its own and every other model is fitted in closed form.
     """
     common: dict[str, Any] = {
         "dataset_name": problem.panel.name,
@@ -57,7 +59,9 @@ def fit(
         "scaling": problem.scaling,
     }
     if isinstance(spec, NetworkSpec):
-        return _fit_network(problem, spec, common, skip=skip or "none", seed=seed, budget=budget, announce=announce)
+        return _fit_network(
+            problem, spec, common, skip=skip or "none", seed=seed, budget=budget, announce=announce, initial=initial
+        )
     if isinstance(spec, LinearSpec):
         horizon = 1 if spec.recursive else problem.panel.dataset.horizon
         return Fitted(Forecaster(**common, skip=problem.skip("linear", horizon)))
@@ -90,6 +94,7 @@ def _fit_network(
     seed: int,
     budget: Budget,
     announce: Callable[[str], None] | None,
+    initial: Mapping[str, np.ndarray] | None,
 ) -> Fitted:
     network = network_of(spec, problem.panel.dataset)
     fitted_skip = problem.skip(skip, network.shapes.horizon)
@@ -103,8 +108,9 @@ def _fit_network(
     else:
         blind = problem.channels.change_channels
         trained = by_gradient(
-            network, series, validate, spec, seed=seed, lookback=lookback, budget=budget, change_channels=blind
-        )
+            network, series, validate, spec, seed=seed, lookback=lookback, budget=budget, change_channels=blind,
+            initial=initial,
+        )  # fmt: skip
     forecaster = Forecaster(**common, skip=fitted_skip, weights=trained.weights)
     return Fitted(forecaster, trained.best_step, trained.validation_loss, trained.curve, trained.note)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,8 +41,12 @@ def by_gradient(
     lookback: int,
     budget: Budget,
     change_channels: tuple[int, ...],
+    initial: Mapping[str, np.ndarray] | None = None,
 ) -> Trained:
-    """`budget.steps` updates on chunks; with a carried state there is no warm-up, for the state is known."""
+    """`budget.steps` updates on chunks; with a carried state there is no warm-up, for the state is known.
+
+    `initial`: weights of the same network to begin with, instead of what the seed draws.
+    """
     from forecast.training import chunks, gradient
     from forecast.training.updates import Settings
 
@@ -63,8 +67,9 @@ def by_gradient(
         change_channels=change_channels,
         **spec.training.model_dump(),
     )
-    initial = with_principal_axes(network, initialise(network, seed), [one.past for one in series])
-    return gradient.fit(network, joined, validate, settings, seed=seed, initial=initial)
+    drawn = with_principal_axes(network, initialise(network, seed), [one.past for one in series])
+    start = dict(initial) if initial is not None else drawn
+    return gradient.fit(network, joined, validate, settings, seed=seed, initial=start)
 
 
 def by_levenberg_marquardt(

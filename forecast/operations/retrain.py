@@ -4,6 +4,7 @@ gate, and move the alias. Every step can be repeated; until the alias moves, the
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -18,16 +19,18 @@ from forecast import fetching, files, prepared, snapshots
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.models import load_models
 from forecast.config.retraining import Retraining, load_retraining
-from forecast.config.sources import FileSource
+from forecast.config.sources import FileSource, Service
 from forecast.config.tuning import load_tuning
 from forecast.ensemble import Ensemble
 from forecast.errors import BusyError, DataError, ForecastError, GateRefused, InputError
+from forecast.evaluation import warm
 from forecast.operations import champion, decision, drift, fresh, gate, repro, worktree
 from forecast.operations.champion import Champion, Meta
 from forecast.operations.chosen import chosen, ensemble_of
 from forecast.operations.decision import Decision
 from forecast.operations.due import Due, due
 from forecast.operations.newest import home
+from forecast.operations.refit import candidate_of
 from forecast.operations.worktree import Tree
 from forecast.panel import Panel, from_frame
 
@@ -138,6 +141,7 @@ def judge(job: Job) -> Judged:
     if not found.reasons:
         return Judged(replace(about, reason=_not_due(found), numbers=found.numbers), rules, tree)
     ends = fresh.blocks(frame["ds"], job.dataset, settings, fresh_steps=rules.fresh(settings))
+    _begin_with(job, tree, held)
     worktree.configure(tree, job.dataset, ends)
     job.say("challenger")
     # Not committed to the shared cache: challengers of every day would fill it.
@@ -182,16 +186,21 @@ def _rival(
     own = pd.Timestamp(held.meta.last_target_used)
     if own <= last and fresh.can_be_judged(held.ensemble, settings):
         return held.ensemble, [last, own]
-    first = held.ensemble.forecasters[0]
-    is_network = first.spec.kind == "network"
-    record = {
-        "model": held.meta.model, "params": first.spec.model_dump(mode="json"),
-        "ranking": "shipped" if is_network else "baseline",
-        "skip": first.skip.kind if is_network and first.skip else None,
-    }  # fmt: skip
-    files.write_json(job.home / "rival.json", record)
+    files.write_json(job.home / "rival.json", _recipe(held))
     _refit(job, tree, job.home / "rival.json", job.home / "rival", on="gate")
     return ensemble_of(job.home / "rival"), [last]
+
+
+def _recipe(held: Champion) -> dict[str, Any]:
+    """What a train stage's record says of a recipe, of the champion's."""
+    first = held.ensemble.forecasters[0]
+    is_network = first.spec.kind == "network"
+    return {
+        "model": held.meta.model,
+        "params": first.spec.model_dump(mode="json"),
+        "ranking": "shipped" if is_network else "baseline",
+        "skip": first.skip.kind if is_network and first.skip else None,
+    }
 
 
 def _due(
@@ -236,6 +245,18 @@ def _tuned(job: Job, tree: Tree, settings: Dataset) -> str:
     return key
 
 
+def _begin_with(job: Job, tree: Tree, held: Champion | None) -> None:
+    """`warm`: the champion's weights as an input of the train stage; `scratch`, or no network: none."""
+    folder = tree.path / "data" / "warm" / job.dataset
+    shutil.rmtree(folder, ignore_errors=True)
+    if job.strategy == "scratch" or held is None or held.ensemble.forecasters[0].spec.kind != "network":
+        return
+    stored = champion.folder_of(job.root, job.dataset, held.version)
+    seeds = load_tuning(tree.configs).seeds
+    sources = {seed: stored / f"member-{number}" / "weights.npz" for number, seed in enumerate(sorted(seeds))}
+    warm.leave(folder, candidate_of(_recipe(held)), {s: p for s, p in sources.items() if p.exists()})
+
+
 def adopt(root: Path, tree: Path) -> None:
     """Copy what the checkout's pointers name and the work tree lacks; the checkout is only read."""
     for source in sorted((root / "data" / "pointers").glob("*.json")):
@@ -257,7 +278,8 @@ def _fetch(job: Job, tree: Tree, settings: Dataset) -> None:
             raise InputError(f"{source}: no such file. Restore it, or correct `source.path` in configs/datasets.yaml.")
         worktree.put(source, tree.path / settings.source.path)
     last = job.home / "pointer.json"
-    if last.exists() and (tree.path / files.read_json(last)["snapshot"]).exists():
+    service = isinstance(settings.source, Service)  # anything else is read whole each time
+    if service and last.exists() and (tree.path / files.read_json(last)["snapshot"]).exists():
         worktree.put(last, snapshots.pointer_path(tree.path, job.dataset))
     fetching.fetch_new(
         job.dataset, settings, root=tree.path, now=job.now, as_of=job.as_of, environment=job.environment

@@ -75,7 +75,7 @@ def configure(tree: Tree, dataset: str, splits: Mapping[str, str]) -> None:
     """The work tree's own configuration: one dataset, its blocks at these dates, tuned values as a plain input.
 
     Without the stage `tune` in its dvc.yaml, data/tuned/<dataset> is a dependency like any file: kept while the
-    person's configuration is, hashed by DVC.
+    person's configuration is, hashed by DVC. So are the weights to begin with, where there are any.
     """
     path = tree.configs / "datasets.yaml"
     content = read_yaml(path)
@@ -84,6 +84,8 @@ def configure(tree: Tree, dataset: str, splits: Mapping[str, str]) -> None:
     _write_yaml(path, content)
     pipeline = yaml.safe_load((tree.path / "dvc.yaml").read_text(encoding="utf-8"))
     pipeline["stages"].pop("tune", None)
+    if (tree.path / "data" / "warm" / dataset).exists():
+        pipeline["stages"]["train"]["do"]["deps"].append("data/warm/${item}")
     _write_yaml(tree.path / "dvc.yaml", pipeline)
 
 
