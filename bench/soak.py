@@ -35,6 +35,7 @@ STEPS = (
     "record",
 )  # fmt: skip
 FINE = {0, 4}
+MODELS = ("naive", "seasonal_naive", "ridge", "elman")
 FIRST_DAY = {"weather": "2026-03-01", "stocks": "2018-06-01"}
 BUDGET = {"n_trials": 1, "trial_steps": 2, "final_steps": 2, "evaluate_every": 1, "seeds": [0], "base_seed": 0}
 
@@ -64,6 +65,9 @@ class Soak:
             timeout=600, check=False,
         )  # fmt: skip
         self.happened[f"exit {done.returncode}"] += 1
+        known = decision.known(self.root, dataset)
+        if known:
+            self.happened[f"last decision {known[-1].word}"] += 1
         if done.returncode not in fine:
             self.problems.append(f"{dataset} {as_of}: exit {done.returncode}: {done.stderr[-800:]}")
         return done.returncode
@@ -241,19 +245,25 @@ def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.1)
 
 
-def write_project(root: Path, datasets: tuple[str, ...]) -> None:
-    """The project itself at its last commit, with the smallest real budget and gates that are asked often."""
-    subprocess.run(["git", "clone", "-q", str(ROOT), str(root)], check=True)
+def write_project(root: Path, datasets: tuple[str, ...], models: tuple[str, ...] = MODELS) -> None:
+    """A repository of this code and data, with the smallest real budget and a gate that is asked often."""
+    ignored = shutil.ignore_patterns("__pycache__", "*.pyc", ".tmp-*", "cache", "tmp", "config.local")
+    for name in ("forecast", "pipelines", "configs", ".dvc", "data/pointers", "data/snapshots/weather"):
+        shutil.copytree(ROOT / name, root / name, ignore=ignored)
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, root / name)
     (root / ".venv").symlink_to(sys.prefix)
-    models = ("naive", "seasonal_naive", "ridge", "elman")
     content = {"grid": "tiny", "grids": {"tiny": list(models)}, "models": {name: {"family": name} for name in models}}
     _write(root / "configs" / "models.yaml", content)
     _write(root / "configs" / "tuning.yaml", BUDGET)
-    _write(root / "configs" / "retraining.yaml", {"defaults": {"max_age_days": 10, "after_promotion": "refit"}})
+    _write(root / "configs" / "retraining.yaml", {"defaults": {"max_age_days": 10, "keep_snapshots": 3}})
     table = yaml.safe_load((root / "configs" / "datasets.yaml").read_text())
     table["run"] = list(datasets)
     _write(root / "configs" / "datasets.yaml", table)
-    for words in (["add", "-A"], ["-c", "user.name=soak", "-c", "user.email=soak@localhost", "commit", "-qm", "soak"]):
+    with (root / ".gitignore").open("a") as file:
+        file.write("/.venv\n")
+    identity = ["-c", "user.name=soak", "-c", "user.email=soak@localhost"]
+    for words in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "soak"]):
         subprocess.run(["git", *words], cwd=root, check=True)
 
 
@@ -261,15 +271,15 @@ def _write(path: Path, content: object) -> None:
     path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
-def soak(root: Path, *, days: int, seed: int, datasets: tuple[str, ...]) -> Soak:
+def soak(root: Path, *, days: int, seed: int, datasets: tuple[str, ...], models: tuple[str, ...] = MODELS) -> Soak:
     """Write the project and live through `days`; says what happened as it goes."""
-    write_project(root, datasets)
+    write_project(root, datasets, models)
     found = Soak(root, datasets, random.Random(seed))
     sizes = []
     for number in range(days):
         found.day(number)
         sizes.append(found.size())
-        print(f"day {number}: {sizes[-1] / 1e6:.1f} MB, {dict(found.happened)}", flush=True)
+        print(f"day {number}: {sizes[-1] / 1e6:.1f} MB, {len(found.problems)} problems", flush=True)
     if len(sizes) > 20 and sizes[-1] > 1.5 * sizes[len(sizes) // 3]:
         found.problems.append(f"the disk fills: {sizes[len(sizes) // 3]} bytes after a third, {sizes[-1]} at the end")
     return found

@@ -1,0 +1,105 @@
+"""The work tree: the checkout's commit without the checkout's edits, repaired when it was moved or half deleted."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from forecast.errors import InputError
+from forecast.operations import worktree
+from forecast.operations.newest import home, newest_data
+from tests import small_project
+from tests.operations import retraining
+from tests.operations.retraining import NAME, commit, git
+
+
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = small_project.write(tmp_path_factory.mktemp("committed") / "project", stages="stages: {}\n")
+    (root / ".gitignore").write_text("/.forecast/\n/.dvc/cache\n/.dvc/tmp\n/.dvc/config.local\n.venv\n")
+    git(root, "init", "-q")
+    commit(root)
+    return root
+
+
+def test_what_is_not_committed_is_named_and_not_used(committed: Path) -> None:
+    path = committed / "configs" / "models.yaml"
+    before = path.read_text()
+    path.write_text(before + "# an edit\n")
+    (committed / "pipelines" / "new.py").write_text("")
+    tree = worktree.opened(committed, NAME)
+    assert tree.unused == ("configs/models.yaml", "pipelines/new.py")
+    assert (tree.path / "configs" / "models.yaml").read_text() == before
+    assert not (tree.path / "pipelines" / "new.py").exists()
+    git(committed, "checkout", "configs")
+    (committed / "pipelines" / "new.py").unlink()
+
+
+def test_it_shares_cache_and_interpreter_and_keeps_what_earlier_runs_made(committed: Path) -> None:
+    tree = worktree.opened(committed, NAME).path
+    assert (tree / ".venv").readlink() == Path(sys.prefix)
+    assert str(committed / ".dvc" / "cache") in (tree / ".dvc" / "config.local").read_text()
+    (tree / "data" / "trained").mkdir()
+    (tree / "configs" / "models.yaml").write_text("an earlier run's")
+    (tree / "stray.txt").write_text("")
+    again = worktree.opened(committed, NAME).path
+    assert again == tree and (tree / "data" / "trained").exists() and not (tree / "stray.txt").exists()
+    assert "family" in (tree / "configs" / "models.yaml").read_text()
+    assert git(committed, "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("damage", ["deleted", "half deleted", "lock left", "not a tree"])
+def test_a_damaged_tree_is_made_again(committed: Path, damage: str) -> None:
+    tree = worktree.opened(committed, NAME).path
+    if damage == "lock left":
+        (worktree._git_folder(tree) / "index.lock").write_text("")
+    elif damage == "half deleted":
+        shutil.rmtree(tree / "configs")
+    else:
+        shutil.rmtree(tree)
+        if damage == "not a tree":
+            tree.mkdir()
+            (tree / ".git").write_text("gitdir: /nowhere\n")
+    assert (worktree.opened(committed, NAME).path / "configs" / "models.yaml").exists()
+
+
+def test_a_moved_project_has_its_tree_repaired(committed: Path, tmp_path: Path) -> None:
+    worktree.opened(committed, NAME)
+    moved = tmp_path / "moved"
+    shutil.copytree(committed, moved, symlinks=True)
+    tree = worktree.opened(moved, NAME).path
+    assert tree == home(moved, NAME) / "tree" and git(tree, "status", "--porcelain", "--", "configs") == ""
+    assert worktree._git_folder(tree).is_relative_to(moved)
+    assert worktree._git_folder(worktree.opened(committed, NAME).path).is_relative_to(committed)
+
+
+def test_without_a_repository_there_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="git init"):
+        worktree.opened(tmp_path, NAME)
+
+
+def test_tuned_values_and_weights_become_inputs_of_the_train_stage(tmp_path: Path) -> None:
+    root = retraining.write_project(tmp_path / "project")
+    tree = worktree.opened(root, NAME)
+    (tree.path / "data" / "warm" / NAME).mkdir(parents=True)
+    ends = {"train_end": "2024-05-01", "validation_end": "2024-06-01", "calibration_end": "2024-06-10",
+            "test_end": "2024-07-18"}  # fmt: skip
+    worktree.configure(tree, NAME, ends)
+    from forecast.config.datasets import load_datasets
+    from forecast.config.reading import read_yaml
+
+    configured = load_datasets(tree.configs)
+    assert configured.run == (NAME,) and configured.datasets[NAME].splits.model_dump(mode="json") == ends
+    stages = read_yaml(tree.path / "dvc.yaml")["stages"]
+    assert "tune" not in stages and {"data/tuned/${item}", "data/warm/${item}"} <= set(stages["train"]["do"]["deps"])
+
+
+def test_the_newest_data_may_lie_in_the_tree(committed: Path) -> None:
+    tree = worktree.opened(committed, NAME).path
+    assert newest_data(committed, NAME) == committed
+    pointer = tree / "data" / "pointers" / f"{NAME}.json"
+    pointer.write_text(pointer.read_text().replace('"as_of": "2024-07-19', '"as_of": "2024-07-20'))
+    assert newest_data(committed, NAME) == tree
