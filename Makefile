@@ -9,7 +9,7 @@ BIN     := .venv/bin
 PY      := $(BIN)/python
 SHELL   := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format bench lock ui clean
+.PHONY: help setup run test lint format bench soak lock ui clean
 .NOTPARALLEL:
 
 # A variable that names no interpreter is answered in one line, before any tool gets to fail in ten.
@@ -41,8 +41,11 @@ format: setup  ## ruff's fixes and format, written into the files
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: setup  ## every script of bench/: speed, tables
-	@for script in bench/*.py; do echo "== $$script"; $(PY) "$$script" || exit; done
+bench: setup  ## every script of bench/ but the soak: speed, tables
+	@for script in $(filter-out bench/soak.py,$(wildcard bench/*.py)); do echo "== $$script"; $(PY) "$$script" || exit; done
+
+soak: setup  ## simulated days of operation with faults, DAYS=60, SEED= to repeat one
+	@$(PY) -m bench.soak --days $(or $(DAYS),60) $(if $(SEED),--seed '$(SEED)')
 
 lock: setup  ## requirements.lock anew from pyproject.toml, versions kept where they still fit
 	@test -x .forecast/uv/bin/uv || { $(PYTHON) -m venv .forecast/uv && .forecast/uv/bin/pip install -q uv; }
