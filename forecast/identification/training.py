@@ -58,6 +58,10 @@ def train(
     series = [_series(net, network, e, scaling, rows.weight(k, TRAIN)) for k, e in enumerate(rows.experiments)]
     validate = _validate(network, series, rows, scaling) if rows.has(VALIDATION) else None
     if trainer == "adam":
+        if validate is None:
+            raise InputError(
+                "Adam keeps the weights that are best on the validation rows; there are none. Divide off some."
+            )
         weights, training = _adam(network, series, validate, net.start, iterations, seed)
     else:
         options = lm.Options(max_iterations=iterations, bayesian=trainer == "bayesian")
@@ -192,7 +196,7 @@ def _validate(
 def _adam(
     network: Network,
     series: list[TrainingSeries],
-    validate: Callable[[Mapping[str, Array]], float] | None,
+    validate: Callable[[Mapping[str, Array]], float],
     start: int,
     iterations: int,
     seed: int,
@@ -212,16 +216,10 @@ def _adam(
         loss="mse",
         evaluate_every=250,
     )
-    found = gradient.fit(network, joined, validate or _last_is_best(), settings, seed=seed)
+    found = gradient.fit(network, joined, validate, settings, seed=seed)
     curve = tuple((step, loss, error, float("nan")) for step, loss, error in found.curve)
     weights = {name: np.asarray(value, np.float64) for name, value in found.weights.items()}
     return weights, Training(found.note or "iterations used", curve)
-
-
-def _last_is_best() -> Callable[[Mapping[str, Array]], float]:
-    """Without validation rows the latest weights are kept."""
-    counts = iter(range(10**9))
-    return lambda _: -float(next(counts))
 
 
 def _float32(one: TrainingSeries) -> TrainingSeries:

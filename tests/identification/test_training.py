@@ -129,12 +129,6 @@ def test_bayesian_training_uses_the_validation_rows_too() -> None:
     assert model.training.performance["test"] < 4e-4  # the noise alone: 2e-4
 
 
-def test_gradient_descent_trains_the_same_nets() -> None:
-    experiment = arx(200, 0)
-    model = train(narxnet((2,), (1, 2), ()), experiment, trainer="adam", iterations=1)
-    assert model.training.performance["test"] < 0.05 * experiment.y.var()
-
-
 def test_memory_and_time_are_announced_before_training() -> None:
     said: list[str] = []
     train(narxnet((1,), (1,), 3), tank(100), iterations=2, announce=said.append)
@@ -196,6 +190,10 @@ def test_divisions_by_hand() -> None:
 
 
 BAD = {
+    "Adam without validation rows": (
+        lambda: train(narxnet(), tank(50), divide=dividetrain(), trainer="adam"),
+        "best on the validation rows; there are none",
+    ),
     "nothing": (lambda: train(narxnet()), "at least one experiment"),
     "delays longer than the series": (
         lambda: train(narxnet(range(1, 13)), tank(50), tank(12)),
