@@ -63,7 +63,7 @@ def fit_and_forecast(
     wall, cpu = time.perf_counter(), time.process_time()
     with files.atomic_directory(folder) as temporary:
         try:
-            announce = partial(_announce, f"{candidate.name} seed {seed}")
+            announce = partial(tell, f"{candidate.name} seed {seed}")
             again = partial(fit, spec=candidate.spec, skip=candidate.skip, seed=seed, budget=budget, announce=announce)
             fitted = again(problem, initial=files.read_arrays(start) if start is not None else None)
             fits = refits.stages(problem, candidate.spec, fitted, again)
@@ -90,7 +90,7 @@ def fit_and_forecast(
     return {"cpu_seconds": time.process_time() - cpu, "wall_seconds": time.perf_counter() - wall}
 
 
-def _announce(name: str, said: str) -> None:
+def tell(name: str, said: str) -> None:
     """To the terminal of the run; a machine's speed must not reach a record."""
     print(f"{name}: {said}", file=sys.stderr, flush=True)
 

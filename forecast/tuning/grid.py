@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from forecast import files, workers
 from forecast.config.datasets import Dataset
 from forecast.evaluation import digests
-from forecast.evaluation.backtest import Place, load_engine, load_problem
+from forecast.evaluation.backtest import Place, load_engine, load_problem, tell
 from forecast.evaluation.candidates import Candidate
 from forecast.forecaster import Budget, fit
 from forecast.tuning.results import TrialOutcome
@@ -84,8 +85,9 @@ def study(plan: Plan, candidate: Candidate) -> dict[str, Any]:
         cpu = time.process_time()
         problem = load_problem(plan.place, BLOCKS)
         spec = candidate.spec.with_values(params)
+        announce = partial(tell, candidate.name) if number == 0 else None  # once a study is enough
         try:
-            fitted = fit(problem, spec, skip=candidate.skip, seed=plan.seed, budget=plan.budget)
+            fitted = fit(problem, spec, skip=candidate.skip, seed=plan.seed, budget=plan.budget, announce=announce)
         finally:
             spent += time.process_time() - cpu
         return TrialOutcome(fitted.validation_loss, fitted.curve)
