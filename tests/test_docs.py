@@ -12,6 +12,7 @@ from forecast.cli import app
 from tests.small_project import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+GROUPS = {group.name for group in app.registered_groups}
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 COMMANDS = {command.name: command for command in app.registered_commands}
 
@@ -29,7 +30,7 @@ def test_every_make_target_in_a_document_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_command_in_a_document_exists(page: Path) -> None:
-    assert named(page, r"(?:^|/)forecast ([a-z]+)\b(?!/)") <= set(COMMANDS)
+    assert named(page, r"(?:^|/)forecast ([a-z]+)\b(?!/)") <= {*COMMANDS, *GROUPS}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
