@@ -55,6 +55,13 @@ def inverse(forecast: np.ndarray, column: Column, last_raw: np.ndarray) -> np.nd
     return {"log": np.exp, "log1p": np.expm1}.get(name, np.asarray)(forecast)
 
 
+def log_slope(raw: np.ndarray, column: Column) -> np.ndarray:
+    """ln of the derivative of the transform at raw values; not for `diff` and `logdiff`, which take two of them."""
+    if column.transform == "log":
+        return -np.log(raw)
+    return -np.log1p(raw) if column.transform == "log1p" else np.zeros_like(raw)
+
+
 @dataclass(frozen=True)
 class Scaling:
     """Per series the centre and scale of every column: `centre[uid]`, `scale[uid]`, both (C,)."""

@@ -1,8 +1,23 @@
 """Problem → fit → Forecaster: one object for backtest and service."""
 
+from forecast.forecaster.beams import BestPaths, most_probable_paths
+from forecast.forecaster.distributions import log_density, predict_quantiles, rise_probability, sample_paths
 from forecast.forecaster.fitting import Fitted, fit
 from forecast.forecaster.forecaster import Forecaster, network_of
 from forecast.forecaster.problem import Problem
 from forecast.forecaster.trainers import Budget
 
-__all__ = ["Budget", "Fitted", "Forecaster", "Problem", "fit", "network_of"]
+__all__ = [
+    "BestPaths",
+    "Budget",
+    "Fitted",
+    "Forecaster",
+    "Problem",
+    "fit",
+    "log_density",
+    "most_probable_paths",
+    "network_of",
+    "predict_quantiles",
+    "rise_probability",
+    "sample_paths",
+]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from forecast import inference
+from forecast.forecaster import head_fitting
 from forecast.forecaster.forecaster import Forecaster, network_of
 from forecast.forecaster.problem import Problem
 from forecast.forecaster.trainers import Budget, by_gradient, by_levenberg_marquardt
@@ -98,8 +99,12 @@ def _fit_network(
 ) -> Fitted:
     network = network_of(spec, problem.panel.dataset)
     fitted_skip = problem.skip(skip, network.shapes.horizon)
-    validate = (closed_loop_error if spec.recursive else window_error)(problem, network, fitted_skip)
     series = training_series(problem, fitted_skip)
+    head, series = head_fitting.fit_head(problem, fitted_skip, spec, series)
+    if head is None:
+        validate = (closed_loop_error if spec.recursive else window_error)(problem, network, fitted_skip)
+    else:
+        validate = head_fitting.head_error(problem, network, fitted_skip, head)
     lookback = problem.panel.dataset.lookback
     if spec.trainer == "lm":
         trained = by_levenberg_marquardt(
@@ -107,11 +112,10 @@ def _fit_network(
         )
     else:
         blind = problem.channels.change_channels
-        trained = by_gradient(
-            network, series, validate, spec, seed=seed, lookback=lookback, budget=budget, change_channels=blind,
-            initial=initial,
-        )  # fmt: skip
-    forecaster = Forecaster(**common, skip=fitted_skip, weights=trained.weights)
+        about: dict[str, Any] = {"lookback": lookback, "budget": budget, "change_channels": blind, "head": head}
+        trained = by_gradient(network, series, validate, spec, seed=seed, initial=initial, **about)
+    forecaster = Forecaster(**common, skip=fitted_skip, weights=trained.weights, head=head)
+    forecaster = replace(forecaster, dependence=head_fitting.dependence_of(problem, forecaster))
     return Fitted(forecaster, trained.best_step, trained.validation_loss, trained.curve, trained.note)
 
 

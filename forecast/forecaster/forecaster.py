@@ -6,7 +6,7 @@ Statistical models are the exception: their state is filtered from the first row
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from forecast import files, inference, models
 from forecast.config.datasets import Dataset
 from forecast.config.reading import validated
 from forecast.errors import InputError, ModelFailure, quote_names
-from forecast.loops.closed import parallel
+from forecast.heads import FittedHead, Point
+from forecast.loops.closed import added, parallel
 from forecast.models.base import BaselineSpec, LinearSpec, ModelSpec, NetworkSpec, StatisticalSpec
 from forecast.network import Network, Shapes
 from forecast.panel import Panel, Series
@@ -30,7 +31,11 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Forecaster:
-    """A fitted model of one dataset. `statistical[uid]`: the fitted numbers of each output, as JSON."""
+    """A fitted model of one dataset. `statistical[uid]`: the fitted numbers of each output, as JSON.
+
+    `head`: of a network that gives more than a point, see `forecast.forecaster.distributions`; `dependence`
+    (H * O, H * O): how the steps of a direct one hang together (`forecast.heads.dependence`).
+    """
 
     dataset_name: str
     dataset: Dataset
@@ -39,6 +44,8 @@ class Forecaster:
     skip: Skip | None = None
     weights: Mapping[str, np.ndarray] = field(default_factory=dict)
     statistical: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    head: FittedHead | None = None
+    dependence: np.ndarray | None = None
 
     @property
     def channels(self) -> Layout:
@@ -71,18 +78,21 @@ class Forecaster:
         return {uid: values[0] for uid, values in self.predict(panel, rows).items()}
 
     def _predict_series(self, series: Series, rows: np.ndarray) -> np.ndarray:
-        self.check_rows(series, rows)
         if len(rows) == 0:
             return np.empty((0, self.dataset.horizon, self.channels.outputs))
-        z = self.scaling.scaled(series, self.dataset)
         if isinstance(self.spec, StatisticalSpec):
-            scaled = self._statistical(series, z, rows)
+            self.check_rows(series, rows)
+            scaled = self._statistical(series, self.scaling.scaled(series, self.dataset), rows)
         else:
-            parts = batches(
-                z, series.future, rows, self.channels, lookback=self.dataset.lookback, horizon=self.dataset.horizon
-            )
-            scaled = np.concatenate([self.scaled_forecast(windows) for windows in parts])
+            scaled = np.concatenate([self.scaled_forecast(windows) for windows in self.windows(series, rows)])
         return self.raw(scaled, series, rows)
+
+    def windows(self, series: Series, rows: np.ndarray, *, size: int = 512) -> Iterator[Windows]:
+        """What a forecast at each of `rows` sees, `size` at a time; `InputError` where the series does not reach."""
+        self.check_rows(series, rows)
+        z = self.scaling.scaled(series, self.dataset)
+        spans = {"lookback": self.dataset.lookback, "horizon": self.dataset.horizon, "size": size}
+        return batches(z, series.future, rows, self.channels, **spans)
 
     def check_rows(self, series: Series, rows: np.ndarray) -> None:
         """`InputError` for rows without their lookback, or beyond the series."""
@@ -105,14 +115,28 @@ class Forecaster:
             return self.spec.forecast(windows, channels, horizon=horizon, season=self.dataset.season)
         if self.skip is None:
             raise InputError(f"Model {self.spec.family!r} was saved without its skip; train it again.")
-        network = self.network
         if isinstance(self.spec, LinearSpec | NetworkSpec) and self.spec.recursive:
-            return parallel(network, self.weights, self.skip, windows, channels, horizon=horizon)
+            choice = added if self.head is None else self.fed_back
+            return parallel(self.network, self.weights, self.skip, windows, channels, horizon=horizon, choice=choice)
         forecast = self.skip.forecast(windows, channels)
-        if network is not None:
-            future = windows.future if network.shapes.future_channels else None
-            forecast = forecast + inference.last(network, self.weights, windows.past, future)[..., 0]
-        return forecast
+        if self.network is None:
+            return forecast
+        raw = self.raw_parameters(windows)
+        return forecast + raw[..., 0] if self.head is None else self.head.point(raw, forecast, windows.last[:, None])
+
+    def raw_parameters(self, windows: Windows) -> np.ndarray:
+        """(B, H, O, K): what a direct network says at the end of each window."""
+        network = self.network
+        if network is None:
+            raise InputError(f"Model {self.spec.family!r} is not a network. Choose a network.")
+        future = windows.future if network.shapes.future_channels else None
+        return inference.last(network, self.weights, windows.past, future)
+
+    def fed_back(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
+        """(B, O): the head's point forecast of one step of a closed loop, see `forecast.loops.closed.Choice`."""
+        if self.head is None:
+            return added(raw, base, last)
+        return self.head.point(raw[:, None], base[:, None], last[:, None])[:, 0]
 
     def _statistical(self, series: Series, z: np.ndarray, rows: np.ndarray) -> np.ndarray:
         from forecast import statistical
@@ -126,7 +150,7 @@ class Forecaster:
         return forecasts
 
     def raw(self, scaled: np.ndarray, series: Series, rows: np.ndarray) -> np.ndarray:
-        """(n, any number of steps, O) forecasts made at `rows`, from scaled to raw units."""
+        """(n, any number of steps, O) forecasts in scaled units, made at `rows` (n,), in raw ones."""
         raw = np.empty_like(scaled, dtype=np.float64)
         observed = filled(series.values[None, :, : self.channels.outputs])[0][0]
         for output, column in enumerate(self.dataset.target):
@@ -150,6 +174,10 @@ class Forecaster:
         files.write_arrays(folder / "weights.npz", dict(self.weights))
         if self.skip:
             files.write_arrays(folder / "skip.npz", self.skip.to_arrays())
+        if self.head:
+            files.write_arrays(folder / "head.npz", dict(self.head.constants))
+        if self.dependence is not None:
+            files.write_arrays(folder / "dependence.npz", {"correlation": self.dependence})
 
     @classmethod
     def load(cls, folder: Path) -> Forecaster:
@@ -160,15 +188,29 @@ class Forecaster:
                 f"{folder}: saved with schema {content.get('schema')!r}, this version reads {SCHEMA}. Train it again."
             )
         skip = content["skip"]
+        spec = models.spec(content["spec"], where=f"{folder}/spec.json: spec")
+        dependence = folder / "dependence.npz"
         return cls(
             dataset_name=content["dataset_name"],
             dataset=validated(Dataset, content["dataset"], where=f"{folder}/spec.json: dataset"),
-            spec=models.spec(content["spec"], where=f"{folder}/spec.json: spec"),
+            spec=spec,
             scaling=Scaling.from_json(files.read_json(folder / "scaling.json")),
             skip=Skip.from_saved(skip, files.read_arrays(folder / "skip.npz")) if skip else None,
             weights=files.read_arrays(folder / "weights.npz"),
             statistical=content["statistical"],
+            head=_saved_head(spec, folder),
+            dependence=files.read_arrays(dependence)["correlation"] if dependence.exists() else None,
         )
+
+
+def _saved_head(spec: ModelSpec, folder: Path) -> FittedHead | None:
+    if not isinstance(spec, NetworkSpec) or isinstance(spec.head, Point):
+        return None
+    if not (folder / "head.npz").exists():
+        raise InputError(
+            f"{folder}: head.npz is missing, without which {spec.head.kind!r} says nothing. Train it again."
+        )
+    return FittedHead(spec.head, files.read_arrays(folder / "head.npz"))
 
 
 def network_of(spec: NetworkSpec, dataset: Dataset) -> Network:
@@ -181,5 +223,6 @@ def network_of(spec: NetworkSpec, dataset: Dataset) -> Network:
         outputs=channels.outputs,
         lookback=dataset.lookback,
         target_channels=channels.target_channels,
+        parameters=spec.head.parameters,
     )
     return spec.build(shapes)

@@ -11,6 +11,7 @@ import numpy as np
 from forecast.cells.weights import count, initialise, weight_shapes
 from forecast.errors import ModelFailure
 from forecast.forecaster.principal import with_principal_axes
+from forecast.heads import FittedHead
 from forecast.models.base import NetworkSpec
 from forecast.network import Network, memory
 from forecast.training import levenberg_marquardt as lm
@@ -42,6 +43,7 @@ def by_gradient(
     budget: Budget,
     change_channels: tuple[int, ...],
     initial: Mapping[str, np.ndarray] | None = None,
+    head: FittedHead | None = None,
 ) -> Trained:
     """`budget.steps` updates on chunks; with a carried state there is no warm-up, for the state is known.
 
@@ -65,6 +67,7 @@ def by_gradient(
         loss=spec.loss,
         evaluate_every=budget.evaluate_every,
         change_channels=change_channels,
+        head=head,
         **spec.training.model_dump(),
     )
     drawn = with_principal_axes(network, initialise(network, seed), [one.past for one in series])

@@ -34,6 +34,16 @@ def last_step(network: Network, model: keras.Model) -> keras.Model:
     return Wiring.over(network, model).model(last=True)
 
 
+def hidden_steps(network: Network, model: keras.Model) -> keras.Model:
+    """The same model, weights shared, without its read-out: `(B, T, units)` that the read-out would get.
+
+    For a loss that needs some of the read-out's columns only. Not for an encoder-decoder, which reads out inside.
+    """
+    if network.blocks and isinstance(network.blocks[-1], EncoderDecoder):
+        raise InputError("An encoder-decoder reads out inside its decoder. Take the loss of its whole output.")
+    return Wiring.over(network, model).model(hidden=True)
+
+
 def teacher_forced(network: Network, model: keras.Model) -> keras.Model:
     """The same model, weights shared, whose encoder-decoder is fed what its forecasts ought to have been.
 
@@ -121,6 +131,7 @@ __all__: Sequence[str] = (
     "carried",
     "first_states",
     "get_weights",
+    "hidden_steps",
     "last_step",
     "named_weights",
     "set_weights",

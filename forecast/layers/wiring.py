@@ -54,9 +54,11 @@ class Wiring:
         known = {layer.name: layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)}
         return cls(network, model.get_layer("past").dtype, layers=known)
 
-    def model(self, *, last: bool = False, carry: bool = False, teacher: bool = False) -> keras.Model:
+    def model(
+        self, *, last: bool = False, carry: bool = False, teacher: bool = False, hidden: bool = False
+    ) -> keras.Model:
         """The Keras model; `last`: read out at the last step alone; `carry`: with states in and out; `teacher`: with
-        the values to feed back as an input."""
+        the values to feed back as an input; `hidden`: not read out at all."""
         weight_shapes(self.network)  # refuses blocks that do not fit together
         shapes = self.network.shapes
         inputs: dict[str, Any] = {"past": self._input("past", (None, shapes.channels))}
@@ -66,6 +68,8 @@ class Wiring:
             inputs["states"] = self.before = self._state_inputs()
         if teacher:
             inputs["teacher"] = self._input("teacher", (None, shapes.horizon, shapes.outputs))
+        if hidden:
+            return keras.Model(inputs, self._series(self.network.blocks, "", self._first(inputs)))
         forecast = self._forecast(inputs, last)
         outputs = {"forecast": forecast, "states": self.after} if carry else forecast
         return keras.Model(inputs, outputs)

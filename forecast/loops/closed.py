@@ -8,7 +8,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,6 +19,14 @@ from forecast.errors import InputError
 from forecast.network import Network
 from forecast.skip import Skip
 from forecast.windows import Layout, Windows, filled, forget_before
+
+Choice = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""(the network's raw output (B, O, K), the skip's forecast (B, O), the newest value (B, O)) -> the next value."""
+
+
+def added(raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """The point forecast: skip + network."""
+    return base + raw[..., 0]
 
 
 def parallel(
@@ -27,9 +37,13 @@ def parallel(
     channels: Layout,
     *,
     horizon: int,
+    choice: Choice = added,
 ) -> np.ndarray:
-    """(B, H, O) scaled forecasts of `skip + network`, both one-step; without a network, of the skip alone."""
-    return _run(network, weights, skip, windows, _Rolling(windows, channels), horizon)
+    """(B, H, O) scaled forecasts of `skip + network`, both one-step; without a network, of the skip alone.
+
+    choice: what is fed back at each step, e.g. a value drawn from a density.
+    """
+    return Loop.start(network, weights, skip, windows, channels).run(horizon, choice)
 
 
 def simulate(
@@ -51,36 +65,83 @@ def simulate(
         raise InputError(
             f"`measured` has shape {np.shape(measured)}; wanted {wanted}: windows, horizon, past columns."
         )
-    return _run(network, weights, skip, windows, _Rolling(windows, channels, np.asarray(measured)), horizon)
+    rolling = _Rolling(windows, channels, np.asarray(measured))
+    return Loop(network, weights, skip, windows, rolling).run(horizon, added)
 
 
-def _run(
-    network: Network | None,
-    weights: Mapping[str, np.ndarray],
-    skip: Skip,
-    windows: Windows,
-    rolling: _Rolling,
-    horizon: int,
-) -> np.ndarray:
-    channels, lookback = rolling.channels, windows.past.shape[1]
-    contribution, state = _warmed_up(network, weights, windows)
-    forecasts = []
-    for step in range(1, horizon + 1):
-        view = rolling.view(windows.future[:, : lookback + step], step)
-        one_step = skip.forecast(view, channels)[:, 0] + contribution
-        forecasts.append(one_step)
-        row = rolling.append(one_step, step)
-        if network is not None and step < horizon:
-            ahead = windows.future[:, lookback + step : lookback + step + 1]
-            output, state = inference.step(network, weights, state, row, ahead)
-            contribution = output[:, 0, :, 0].astype(np.float64)
-    return np.stack(forecasts, axis=1)
+class Loop:
+    """A batch of closed loops, one step at a time: look at what is proposed, then say what is fed back."""
+
+    def __init__(
+        self,
+        network: Network | None,
+        weights: Mapping[str, np.ndarray],
+        skip: Skip,
+        windows: Windows,
+        rolling: _Rolling,
+    ) -> None:
+        self._network, self._weights, self._skip = network, weights, skip
+        self._rolling = rolling
+        self._future, self._lookback = windows.future, windows.past.shape[1]
+        self._raw, self._state = _warmed_up(network, weights, windows)
+        self._row: np.ndarray | None = None
+        self._step = 1
+
+    @classmethod
+    def start(
+        cls,
+        network: Network | None,
+        weights: Mapping[str, np.ndarray],
+        skip: Skip,
+        windows: Windows,
+        channels: Layout,
+    ) -> Loop:
+        """Loops that go on behind `windows`."""
+        return cls(network, weights, skip, windows, _Rolling(windows, channels))
+
+    def run(self, horizon: int, choice: Choice) -> np.ndarray:
+        """(B, H, O): `horizon` steps, each fed back as `choice` says."""
+        forecasts = []
+        for _ in range(horizon):
+            forecasts.append(choice(*self.proposal()))
+            self.advance(forecasts[-1])
+        return np.stack(forecasts, axis=1)
+
+    def proposal(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The network's raw output (B, O, K), the skip's forecast (B, O) and the newest value (B, O)."""
+        ahead = self._lookback + self._step
+        if self._row is not None and self._network is not None and self._state is not None:
+            output, self._state = inference.step(
+                self._network, self._weights, self._state, self._row, self._future[:, ahead - 1 : ahead]
+            )
+            self._raw = output[:, 0].astype(np.float64)
+        self._row = None
+        view = self._rolling.view(self._future[:, :ahead], self._step)
+        return self._raw, self._skip.forecast(view, self._rolling.channels)[:, 0], view.last
+
+    def advance(self, values: np.ndarray) -> None:
+        """Feed `values` (B, O) back as if they had been observed."""
+        self._row = self._rolling.append(values, self._step)
+        self._step += 1
+
+    def picked(self, index: np.ndarray) -> Loop:
+        """The loops number `index` (B',), each as often as it is named; this one stays as it was."""
+        other = copy.copy(self)
+        other._rolling = self._rolling.picked(index)
+        other._future, other._raw = self._future[index], self._raw[index]
+        other._row = None if self._row is None else self._row[index]
+        if self._state is not None:
+            blocks = {path: {k: v[index] for k, v in own.items()} for path, own in self._state.blocks.items()}
+            other._state = replace(self._state, blocks=blocks, batch=len(index))
+        return other
 
 
-def _warmed_up(network: Network | None, weights: Mapping[str, np.ndarray], windows: Windows) -> tuple:  # type: ignore[type-arg]
-    """The network's contribution to the first forecast, and its state after the last measured row."""
+def _warmed_up(
+    network: Network | None, weights: Mapping[str, np.ndarray], windows: Windows
+) -> tuple[np.ndarray, inference.State | None]:
+    """The network's raw output (B, O, K) at the last measured row, and its state after it."""
     if network is None:
-        return np.zeros(windows.last.shape), None
+        return np.zeros((*windows.last.shape, 1)), None
     past, before = windows.past, windows.past.shape[1] - 1
     if before:
         state = inference.absorb(network, weights, past[:, :before], windows.future[:, : before + 1])
@@ -89,7 +150,7 @@ def _warmed_up(network: Network | None, weights: Mapping[str, np.ndarray], windo
     output, state = inference.step(
         network, weights, state, past[:, before], windows.future[:, before + 1 : before + 2]
     )
-    return output[:, 0, :, 0].astype(np.float64), state
+    return output[:, 0].astype(np.float64), state
 
 
 class _Rolling:
@@ -104,6 +165,14 @@ class _Rolling:
         self.channels = channels
         if measured is not None:
             self._input = _newest(windows.z[:, :, channels.outputs :])
+
+    def picked(self, index: np.ndarray) -> _Rolling:
+        other = copy.copy(self)
+        other._z, other._past = self._z[index], self._past[index]
+        other._last, other._rows = self._last[index], self._rows[index]
+        if self._measured is not None:
+            other._measured, other._input = self._measured[index], self._input[index]
+        return other
 
     def view(self, future: np.ndarray, step: int) -> Windows:
         """The current rows as windows with one step ahead; of `z` the targets, which is what a skip reads."""

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from forecast import search
 from forecast.config.reading import Config
 from forecast.config.training import LevenbergMarquardt, Trainer, Training
+from forecast.heads import AnyHead, Point
 from forecast.network import Block, Dropout, EncoderDecoder, Network, Recurrent, Shapes
 from forecast.windows import Layout, Windows
 
@@ -21,8 +22,8 @@ ModelKind = Literal["baseline", "linear", "statistical", "network"]
 Loss = Literal["mse", "mae", "huber"]
 
 
-UNREAD_BY_LM = ("learning_rate", "batch_size", "chunk", "weight_decay", "dropout", "clip", "loss")
-"""Levenberg-Marquardt takes its own steps, on whole series and their squared error."""
+UNREAD_BY_LM = ("learning_rate", "batch_size", "chunk", "weight_decay", "dropout", "clip", "loss", "head")
+"""Levenberg-Marquardt takes its own steps, on whole series and their squared error: points alone."""
 
 LM_UNITS = search.Choice((4, 8, 16))
 """Its cost grows with the cube of the weights: smaller nets than gradient steps are given."""
@@ -112,7 +113,8 @@ class NetworkSpec(FittedSpec):
     weight_decay: float = Field(1e-4, ge=0)
     dropout: float = Field(0.0, ge=0, lt=1)
     clip: float = Field(1.0, gt=0, description="bound on the global gradient norm")
-    loss: Loss = "huber"
+    loss: Loss = Field("huber", description="of the point head; the others have their own")
+    head: AnyHead = Point()
     future_units: int = Field(8, ge=0)
     trainer: Trainer = "gradient"
     training: Training = Field(default_factory=Training)
@@ -125,6 +127,8 @@ class NetworkSpec(FittedSpec):
         for name in unread:
             if name in fields and getattr(self, name) != fields[name].get_default(call_default_factory=True):
                 raise ValueError(f"{name} has no effect with trainer: {self.trainer}; leave it out")
+        if self.head.kind != "point" and self.loss != fields["loss"].get_default():
+            raise ValueError(f"loss has no effect with head: {self.head.kind}, which has its own; leave it out")
         return self
 
     @model_validator(mode="after")

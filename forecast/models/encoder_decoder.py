@@ -24,7 +24,9 @@ class Spec(NetworkSpec):
     chunk: int = Field(12, ge=1, description="supervised steps per chunk; each starts a decoder of its own")
 
     def build(self, shapes: Shapes) -> Network:
-        blocks = (EncoderDecoder("seq", self.cell, self.units, feedback=self.feedback),)
+        location = self.head.fed_back  # a head without a location, such as bins, has nothing to feed back
+        feedback = self.feedback and location is not None
+        blocks = (EncoderDecoder("seq", self.cell, self.units, feedback=feedback, parameter=location or 0),)
         return Network(blocks, shapes, self.future_units)
 
     def space(self) -> Mapping[str, search.Dimension]:

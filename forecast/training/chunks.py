@@ -18,14 +18,15 @@ class TrainingSeries:
     """One series up to its train end. T rows, H horizon, O outputs, all in scaled units.
 
     past (T, C) float32; future (T + H, F) float32; target (T, H, O) float32: what the network has to add to the
-    skip for the forecasts made at row t; weight (T, H, O) float32, zero where a target is missing or lies
-    outside the train block.
+    skip for the forecasts made at row t, or what its head makes of that; weight (T, H, O) float32, zero where a
+    target is missing or lies outside the train block; offset (T, H, O) float32, where the head has one.
     """
 
     past: np.ndarray
     future: np.ndarray
     target: np.ndarray
     weight: np.ndarray
+    offset: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Chunks:
     length: int
     warm_up: int
     spans: tuple[tuple[int, int], ...]
+    offset: np.ndarray | None = None
 
     def draw(self, steps: int, batch_size: int, seed: int) -> np.ndarray:
         """(steps, batch_size) int32 starts: whole permutations one after another, so every row counts alike."""
@@ -81,11 +83,12 @@ def join(series: list[TrainingSeries], *, supervised: int, warm_up: int) -> Chun
         raise InputError(f"A series has {shortest} train rows; training needs at least 2. Move `train_end` later.")
     warm_up = min(warm_up, shortest - 1)
     length = min(warm_up + supervised, shortest)
-    starts, spans, offset = [], [], 0
+    has_offset = any(s.offset is not None for s in series)
+    starts, spans, first = [], [], 0
     for s in series:
-        starts.append(offset + np.arange(len(s.past) - length + 1))
-        spans.append((offset, len(s.past)))
-        offset += len(s.past) + horizon
+        starts.append(first + np.arange(len(s.past) - length + 1))
+        spans.append((first, len(s.past)))
+        first += len(s.past) + horizon
     return Chunks(
         past=_stacked([s.past for s in series], horizon),
         future=np.concatenate([s.future for s in series]),
@@ -96,6 +99,7 @@ def join(series: list[TrainingSeries], *, supervised: int, warm_up: int) -> Chun
         length=length,
         warm_up=warm_up,
         spans=tuple(spans),
+        offset=_stacked([s.offset for s in series if s.offset is not None], horizon) if has_offset else None,
     )
 
 

@@ -14,7 +14,7 @@ from forecast.layers.assemble import assemble, get_weights, set_weights
 from forecast.network import Network
 from forecast.training.chunks import Chunks
 from forecast.training.trained import Curve, Trained, Weights
-from forecast.training.updates import Settings, draw, training_function
+from forecast.training.updates import Settings, draw, draw_bins, training_function
 
 BEYOND = 1e5
 """Times the error before training: targets are scaled, so an honest loss is of order one."""
@@ -42,7 +42,7 @@ def fit(
     if initial is not None:
         set_weights(model, initial)
     run, states = training_function(model, network, chunks, settings)
-    drawn = draw(chunks, settings, seed)
+    drawn = draw(chunks, settings, seed) | draw_bins(network, settings, seed)
     curve: Curve = []
     best: tuple[float, int, Weights] | None = None
     note, loss, waited = "", float("nan"), 0

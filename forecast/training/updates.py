@@ -20,8 +20,10 @@ import numpy as np
 import tensorflow as tf
 
 from forecast.config.training import Rule, Shape, State, Teacher
-from forecast.layers.assemble import carried, first_states, teacher_forced
-from forecast.network import Network
+from forecast.heads import Bins, FittedHead
+from forecast.layers.assemble import carried, first_states, hidden_steps, teacher_forced
+from forecast.network import EncoderDecoder, Network
+from forecast.training import losses
 from forecast.training.chunks import Chunks
 from forecast.training.optimizers import Schedule, Updater
 
@@ -52,6 +54,8 @@ class Settings:
     teacher_forcing: Teacher = "none"
     change_channels: tuple[int, ...] = ()
     """Channels to be zeroed at a chunk's first row, as they are at a window's (see `forecast.windows`)."""
+    head: FittedHead | None = None
+    """What the loss is taken by; None: a point forecast and `loss`."""
 
 
 def draw(chunks: Chunks, settings: Settings, seed: int) -> dict[str, np.ndarray]:
@@ -67,10 +71,29 @@ def draw(chunks: Chunks, settings: Settings, seed: int) -> dict[str, np.ndarray]
     return drawn
 
 
+def draw_bins(network: Network, settings: Settings, seed: int) -> dict[str, np.ndarray]:
+    """`bins (steps, m)`: the classes of every step's sampled softmax, each once; nothing without one."""
+    head = sampled_bins(network, settings)
+    if head is None:
+        return {}
+    noise = np.random.default_rng([seed, 2]).random((settings.steps, head.count))  # [seed, 2]: a stream of its own
+    return {"bins": np.argsort(noise, axis=1)[:, : head.drawn].astype(np.int32)}
+
+
+def sampled_bins(network: Network, settings: Settings) -> Bins | None:
+    """The head whose softmax is sampled: then the network is passed without its read-out. A decoder reads out inside
+    its own loop, and a carried pass hands on whole outputs, so those two take the whole softmax."""
+    head = settings.head.head if settings.head is not None else None
+    decoded = bool(network.blocks) and isinstance(network.blocks[-1], EncoderDecoder)
+    if not isinstance(head, Bins) or not head.drawn or decoded or settings.state == "carry":
+        return None
+    return head
+
+
 def training_function(model: Any, network: Network, chunks: Chunks, settings: Settings) -> tuple[Run, States]:
     """(run, the states before the first step): run takes k steps and returns their mean loss and the last states."""
     forecast, states = _pass(model, network, settings)
-    data = _Data(chunks, network, settings)
+    data = _Data(chunks, network, settings, model)
     updater = Updater(
         model.trainable_variables,
         Schedule(settings.learning_rate, settings.steps, settings.schedule),
@@ -92,6 +115,8 @@ def training_function(model: Any, network: Network, chunks: Chunks, settings: Se
         drawn["anew"] = tf.TensorSpec((None, settings.batch_size), tf.bool)
     if settings.teacher_forcing == "scheduled":
         drawn["teach"] = tf.TensorSpec((None,), tf.bool)
+    if bins := sampled_bins(network, settings):
+        drawn["bins"] = tf.TensorSpec((None, bins.drawn), tf.int32)
     signature = [drawn, {path: tf.TensorSpec(state.shape, state.dtype) for path, state in states.items()}]
 
     @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
@@ -112,7 +137,7 @@ def training_function(model: Any, network: Network, chunks: Chunks, settings: Se
 class _Data:
     """The chunks as constants of the graph: the inputs of a batch and its loss."""
 
-    def __init__(self, chunks: Chunks, network: Network, settings: Settings) -> None:
+    def __init__(self, chunks: Chunks, network: Network, settings: Settings, model: keras.Model) -> None:
         self.past, self.future = tf.constant(chunks.past), tf.constant(chunks.future)
         self.target, self.weight = tf.constant(chunks.target), tf.constant(chunks.weight)
         self.rows = tf.range(chunks.length)
@@ -120,7 +145,9 @@ class _Data:
         self.first_row = _first_row_mask(chunks.length, network.shapes.channels, settings.change_channels)
         self.supervised = chunks.warm_up if network.every_step else chunks.length - 1
         self.counted = self.supervised if network.every_step else 0
-        self.pointwise = POINTWISE[settings.loss]
+        self.offset = None if chunks.offset is None else tf.constant(chunks.offset)
+        self.whole = losses.of(settings.loss, settings.head)
+        self.read_out = losses.ReadOut(network, model) if sampled_bins(network, settings) else None
         self.taught = settings.teacher_forcing != "none"
 
     def inputs(self, drawn: Drawn) -> dict[str, Any]:
@@ -139,14 +166,21 @@ class _Data:
         index = drawn["starts"][:, None] + self.rows[None, :]
         wanted = tf.gather(self.target, index[:, self.supervised :])
         counted = tf.gather(self.weight, index[:, self.supervised :])
-        error = self.pointwise(output[:, self.counted :, :, :, 0] - wanted)
-        return tf.reduce_sum(counted * error) / tf.maximum(tf.reduce_sum(counted), 1.0)
+        output = output[:, self.counted :]
+        if self.read_out is not None:
+            each = self.read_out.sampled_cross_entropy(output, wanted, drawn["bins"])
+        else:
+            offset = None if self.offset is None else tf.gather(self.offset, index[:, self.supervised :])
+            each = self.whole(output, wanted, offset)
+        return tf.reduce_sum(counted * each) / tf.maximum(tf.reduce_sum(counted), 1.0)
 
 
 def _pass(model: Any, network: Network, settings: Settings) -> tuple[Callable[..., tuple[Any, States]], States]:
     """((inputs, drawn, states) → (output, states), first states); the states are empty unless they are carried."""
     if settings.state == "carry":
         return _carrying(carried(network, model), settings.batch_size)
+    if sampled_bins(network, settings):
+        model = hidden_steps(network, model)
     taught = model if settings.teacher_forcing == "none" else teacher_forced(network, model)
 
     def plain(inputs: dict[str, Any], _drawn: Drawn, states: States) -> tuple[Any, States]:
@@ -173,13 +207,6 @@ def _carrying(model: keras.Model, batch: int) -> tuple[Callable[..., tuple[Any, 
 def _where(chosen: Any, one: Any, other: Any) -> Any:
     """Row by row of the batch."""
     return tf.where(tf.reshape(chosen, [-1] + [1] * (other.shape.rank - 1)), one, other)
-
-
-POINTWISE: dict[str, Callable[[Any], Any]] = {
-    "mse": tf.square,
-    "mae": tf.abs,
-    "huber": lambda error: tf.where(tf.abs(error) < 1.0, 0.5 * tf.square(error), tf.abs(error) - 0.5),
-}
 
 
 def _inputs(past: Any, future: Any) -> dict[str, Any]:

@@ -1,0 +1,118 @@
+"""The most probable path of a model with a bins head, and its probability."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from forecast.errors import InputError
+from forecast.forecaster.distributions import Rows
+from forecast.forecaster.forecaster import Forecaster
+from forecast.heads import Bins, FittedHead
+from forecast.heads.beam import Chain, Independent, most_probable
+from forecast.loops.closed import Loop
+from forecast.models.base import NetworkSpec
+from forecast.panel import Panel
+from forecast.windows import Windows
+
+WIDTH = 16
+
+
+@dataclass(frozen=True)
+class BestPaths:
+    """Of n origins: values (n, H, O) in raw units, bins (n, H, O), and the paths' probabilities (n,)."""
+
+    values: np.ndarray
+    bins: np.ndarray
+    probability: np.ndarray
+
+
+def most_probable_paths(
+    forecaster: Forecaster, panel: Panel, rows: Rows, *, width: int = WIDTH
+) -> dict[str, BestPaths]:
+    """Per series, made at `rows`, by beam search over the bins; a bin stands in a path with its median.
+
+    Recursive families: each bin's median is fed back, and the next step's probabilities depend on the path so far.
+    Direct ones: steps are taken as independent given the past, so the best path is the best bin of each step.
+    """
+    head = forecaster.head
+    if head is None or not isinstance(head.head, Bins):
+        raise InputError(
+            f"Model {forecaster.spec.family!r} has no bins, whose paths alone have probabilities to compare. "
+            "Give its entry in configs/models.yaml `head: bins`, and train it."
+        )
+    result = {}
+    for uid, at in rows.items():
+        series, at = panel.by_id[uid], np.asarray(at)
+        found = [
+            _best(forecaster, head, head.head, windows, width) for windows in forecaster.windows(series, at, size=1)
+        ]
+        shape = (len(at), forecaster.dataset.horizon, forecaster.channels.outputs)
+        values = np.array([values for values, _, _ in found]).reshape(shape)
+        result[uid] = BestPaths(
+            forecaster.raw(values, series, at),
+            np.array([bins for _, bins, _ in found], dtype=int).reshape(shape),
+            np.exp([score for _, _, score in found]),
+        )
+    return result
+
+
+def _best(
+    forecaster: Forecaster, head: FittedHead, bins: Bins, windows: Windows, width: int
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Scaled values (H, O), bins (H, O) and log probability of one origin's best path."""
+    assert forecaster.skip is not None
+    horizon = forecaster.dataset.horizon
+    if isinstance(forecaster.spec, NetworkSpec) and forecaster.spec.recursive:
+        loop = Loop(forecaster.network, forecaster.weights, forecaster.skip, windows, forecaster.channels)
+        start = FedBack.of(loop, head, bins, np.empty((1, 0, forecaster.channels.outputs)))
+        path, score = most_probable(start, horizon=horizon, width=width)
+        return follow(start, path), path, score
+    log_p = bins.log_probabilities(forecaster.raw_parameters(windows)[0].astype(np.float64))
+    path, score = most_probable(Independent(log_p), horizon=horizon, width=width)
+    values = bins.values(forecaster.skip.forecast(windows, forecaster.channels), head.constants)[0]
+    return np.take_along_axis(values, path[..., None], axis=-1)[..., 0], path, score
+
+
+@dataclass(frozen=True)
+class FedBack:
+    """Closed loops side by side, each fed with the medians of the bins of its prefix; `path` (P, k, O) so far."""
+
+    loop: Loop
+    head: FittedHead
+    bins: Bins
+    path: np.ndarray
+    log_p: np.ndarray
+    values: np.ndarray
+
+    @classmethod
+    def of(cls, loop: Loop, head: FittedHead, bins: Bins, path: np.ndarray) -> FedBack:
+        raw, base, _ = loop.proposal()
+        values = bins.values(base[:, None], head.constants)[:, 0]
+        return cls(loop, head, bins, path, bins.log_probabilities(raw), values)
+
+    def log_probabilities(self) -> np.ndarray:
+        return self.log_p
+
+    def chosen(self, parents: np.ndarray, bins: np.ndarray) -> np.ndarray:
+        """(P', k + 1, O): the values of the prefixes `parents`, one step longer."""
+        newest = np.take_along_axis(self.values[parents], bins[..., None], axis=-1)[..., 0]
+        return np.concatenate([self.path[parents], newest[:, None]], axis=1)
+
+    def follow(self, parents: np.ndarray, bins: np.ndarray) -> Chain:
+        path = self.chosen(parents, bins)
+        loop = self.loop.picked(parents)
+        loop.advance(path[:, -1])
+        return FedBack.of(loop, self.head, self.bins, path)
+
+
+def follow(start: FedBack, path: np.ndarray) -> np.ndarray:
+    """(H, O): the values of the path through bins (H, O)."""
+    chain = start
+    only = np.zeros(1, dtype=int)
+    for step in path[:-1]:
+        following = chain.follow(only, step[None])
+        assert isinstance(following, FedBack)
+        chain = following
+    return chain.chosen(only, path[-1:])[0]

@@ -1,0 +1,206 @@
+"""What a model with a density, quantiles, bins or a class says beyond its point forecast, in raw units.
+
+Direct families give one distribution per step; paths join them by the Gaussian copula of the validation residuals.
+Recursive families give one step; their paths are closed loops fed with what was drawn, and everything beyond the first
+step is read off such paths. So is everything of a target with `transform: diff` or `logdiff`, whose steps add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from forecast.errors import InputError
+from forecast.forecaster.forecaster import Forecaster
+from forecast.heads import FittedHead, UpDown
+from forecast.heads.dependence import uniforms
+from forecast.heads.distributions import Distribution, quantiles
+from forecast.loops.closed import parallel
+from forecast.models.base import NetworkSpec
+from forecast.panel import Panel, Series
+from forecast.scaling import DIFFERENCED, log_slope
+from forecast.windows import Windows, filled
+
+PATHS = 200
+"""Drawn where no formula gives a quantile or a probability."""
+ROWS = 4096
+"""Closed loops that run side by side; bounds the memory of drawing."""
+
+Rows = Mapping[str, np.ndarray]
+
+
+def predict_quantiles(
+    forecaster: Forecaster, panel: Panel, rows: Rows, levels: Sequence[float], *, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """(n, H, O, Q) in raw units per series, made at `rows`, never crossing; exact where steps have a formula.
+
+    `InputError` for a level outside (0, 1) and for a model whose head gives no distribution.
+    """
+    if not all(0 < level < 1 for level in levels):
+        raise InputError(f"Quantile levels {list(levels)}; wanted each strictly between 0 and 1 (0.9 = 90 %).")
+    head = _head(forecaster)
+    if not head.head.has_distribution:
+        raise InputError(
+            f"Head {head.head.kind!r} gives a probability and no distribution of values, so no quantiles. Use "
+            "`rise_probability`, or train the model with `head: gaussian`, `student_t`, `quantiles` or `bins`."
+        )
+    if not has_formula(forecaster):
+        paths = sample_paths(forecaster, panel, rows, PATHS, seed=seed)
+        return {uid: np.moveaxis(np.quantile(p, levels, axis=1), 0, -1) for uid, p in paths.items()}
+    return {uid: _quantiles(forecaster, panel.by_id[uid], np.asarray(at), levels) for uid, at in rows.items()}
+
+
+def sample_paths(forecaster: Forecaster, panel: Panel, rows: Rows, count: int, *, seed: int) -> dict[str, np.ndarray]:
+    """(n, count, H, O) paths in raw units per series, made at `rows`; equal seeds give equal paths.
+
+    Every origin has random numbers of its own, so its paths do not depend on the origins beside it.
+    """
+    _head(forecaster)
+    result = {}
+    for uid, at in rows.items():
+        series, at = panel.by_id[uid], np.asarray(at)
+        shape = (count, forecaster.dataset.horizon, forecaster.channels.outputs)
+        parts = [np.empty((0, *shape))]
+        for windows in forecaster.windows(series, at, size=max(ROWS // count, 1)):
+            scaled = _paths(forecaster, windows, count, seed)
+            flat = forecaster.raw(scaled.reshape(-1, *shape[1:]), series, np.repeat(windows.rows, count))
+            parts.append(flat.reshape(-1, *shape))
+        result[uid] = np.concatenate(parts)
+    return result
+
+
+def rise_probability(forecaster: Forecaster, panel: Panel, rows: Rows, *, seed: int = 0) -> dict[str, np.ndarray]:
+    """(n, H, O): the probability that the value lies above the last observed one."""
+    head = _head(forecaster)
+    result = {}
+    for uid, at in rows.items():
+        series, at = panel.by_id[uid], np.asarray(at)
+        if not has_formula(forecaster):
+            last = filled(series.values[None, :, : forecaster.channels.outputs])[0][0][at]
+            paths = sample_paths(forecaster, panel, {uid: at}, PATHS, seed=seed)[uid]
+            result[uid] = (paths > last[:, None, None, :]).mean(axis=1)
+            continue
+        parts = [np.empty((0, forecaster.dataset.horizon, forecaster.channels.outputs))]
+        for windows in forecaster.windows(series, at):
+            raw, base = _direct(forecaster, windows)
+            last = windows.last[:, None]
+            if isinstance(head.head, UpDown):
+                parts.append(head.head.rise_probability(raw.astype(np.float64), base, last, head.constants))
+            else:
+                parts.append(1.0 - head.distribution(raw, base).cdf(np.broadcast_to(last, base.shape)))
+        result[uid] = np.concatenate(parts)
+    return result
+
+
+def log_density(forecaster: Forecaster, panel: Panel, rows: Rows) -> dict[str, np.ndarray]:
+    """(n, H, O): ln of the density, in raw units, at what was observed; NaN where it is missing or has no formula."""
+    head, horizon, outputs = _head(forecaster), forecaster.dataset.horizon, forecaster.channels.outputs
+    result = {}
+    for uid, at in rows.items():
+        series, at = panel.by_id[uid], np.asarray(at)
+        if not (has_formula(forecaster) and head.head.has_density):
+            result[uid] = np.full((len(at), horizon, outputs), np.nan)
+            continue
+        z = _prolonged(forecaster.scaling.scaled(series, forecaster.dataset), horizon)
+        parts = [np.empty((0, horizon, outputs))]
+        for windows in forecaster.windows(series, at):
+            ahead = windows.rows[:, None] + np.arange(1, horizon + 1)
+            density = _distribution(forecaster, windows).log_density(z[ahead, :outputs])
+            parts.append(density + _log_slope(forecaster, series, ahead))
+        result[uid] = np.concatenate(parts)
+    return result
+
+
+def has_formula(forecaster: Forecaster) -> bool:
+    """True: every step has a distribution in closed form; False: steps beyond the first come from drawn paths."""
+    recursive = isinstance(forecaster.spec, NetworkSpec) and forecaster.spec.recursive
+    return not recursive and not any(c.transform in DIFFERENCED for c in forecaster.dataset.target)
+
+
+def _head(forecaster: Forecaster) -> FittedHead:
+    if forecaster.head is None:
+        raise InputError(
+            f"Model {forecaster.spec.family!r} has a point head, which gives no distribution. Give its entry in "
+            "configs/models.yaml `head: quantiles`, `gaussian`, `student_t`, `bins` or `updown`, and train it."
+        )
+    return forecaster.head
+
+
+def _direct(forecaster: Forecaster, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
+    """The network's raw parameters (B, H, O, K) and the skip's forecast (B, H, O)."""
+    assert forecaster.skip is not None
+    return forecaster.raw_parameters(windows), forecaster.skip.forecast(windows, forecaster.channels)
+
+
+def _distribution(forecaster: Forecaster, windows: Windows) -> Distribution:
+    return _head(forecaster).distribution(*_direct(forecaster, windows))
+
+
+def _quantiles(forecaster: Forecaster, series: Series, rows: np.ndarray, levels: Sequence[float]) -> np.ndarray:
+    shape = (forecaster.dataset.horizon, forecaster.channels.outputs)
+    parts = [np.empty((0, *shape, len(levels)))]
+    for windows in forecaster.windows(series, rows):
+        scaled = quantiles(_distribution(forecaster, windows), levels, (len(windows), *shape))
+        each = [forecaster.raw(scaled[..., place], series, windows.rows) for place in range(len(levels))]
+        parts.append(np.stack(each, axis=-1))
+    return np.concatenate(parts)
+
+
+def _paths(forecaster: Forecaster, windows: Windows, count: int, seed: int) -> np.ndarray:
+    """(B, count, H, O) in scaled units."""
+    horizon, outputs = forecaster.dataset.horizon, forecaster.channels.outputs
+    drawn = np.stack(
+        [
+            uniforms(forecaster.dependence, (count, horizon * outputs), np.random.default_rng([seed, int(row)]))
+            for row in windows.rows
+        ]
+    ).reshape(len(windows) * count, horizon, outputs)
+    several = repeated(windows, count)
+    if isinstance(forecaster.spec, NetworkSpec) and forecaster.spec.recursive:
+        paths = _drawn_loop(forecaster, several, drawn)
+    else:
+        raw, base = (np.repeat(part, count, axis=0) for part in _direct(forecaster, windows))
+        paths = _drawn(_head(forecaster), raw, base, several.last[:, None], drawn)
+    return paths.reshape(len(windows), count, horizon, outputs)
+
+
+def _drawn_loop(forecaster: Forecaster, windows: Windows, drawn: np.ndarray) -> np.ndarray:
+    """Closed loops fed with what is drawn at each step: drawn (B, H, O)."""
+    assert forecaster.skip is not None
+    head, steps = _head(forecaster), iter(range(drawn.shape[1]))
+
+    def choice(raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
+        step = next(steps)
+        return _drawn(head, raw[:, None], base[:, None], last[:, None], drawn[:, step : step + 1])[:, 0]
+
+    about = (forecaster.network, forecaster.weights, forecaster.skip, windows, forecaster.channels)
+    return parallel(*about, horizon=drawn.shape[1], choice=choice)
+
+
+def _drawn(head: FittedHead, raw: np.ndarray, base: np.ndarray, last: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """(B, H, O): the values that the probabilities u stand for."""
+    if isinstance(head.head, UpDown):
+        return head.head.drawn(raw.astype(np.float64), base, last, head.constants, u)
+    return head.distribution(raw, base).inverse(u)
+
+
+def repeated(windows: Windows, count: int) -> Windows:
+    """Every window `count` times, one copy after another."""
+    names = ("z", "past", "future", "last", "rows")
+    return replace(windows, **{name: np.repeat(getattr(windows, name), count, axis=0) for name in names})
+
+
+def _prolonged(values: np.ndarray, steps: int) -> np.ndarray:
+    """(T + steps, C): nothing is known yet behind the last row."""
+    return np.concatenate([values, np.full((steps, values.shape[1]), np.nan)])
+
+
+def _log_slope(forecaster: Forecaster, series: Series, ahead: np.ndarray) -> np.ndarray:
+    """(n, H, O): ln of how fast the scaled value grows with the raw one: from a scaled density to a raw one."""
+    values, parts = _prolonged(series.values, forecaster.dataset.horizon)[ahead], []
+    for output, column in enumerate(forecaster.dataset.target):
+        scale = forecaster.scaling.scale[series.unique_id][output]
+        parts.append(log_slope(values[..., output], column) - np.log(scale))
+    return np.stack(parts, axis=-1)

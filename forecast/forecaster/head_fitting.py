@@ -1,0 +1,115 @@
+"""What a head needs around the training of its network: its constants, its targets, its loss on validation.
+
+Constants come from the train rows alone. The validation loss is the head's own, in scaled units, on every validation
+origin; that of a recursive family is the loss of one step. How steps hang together is estimated on validation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from forecast import inference
+from forecast.errors import InputError, quote_names
+from forecast.forecaster.forecaster import Forecaster
+from forecast.forecaster.problem import Problem
+from forecast.heads import FittedHead, Head, Point, UpDown
+from forecast.heads.dependence import correlation
+from forecast.models.base import NetworkSpec
+from forecast.network import Network
+from forecast.scaling import DIFFERENCED
+from forecast.skip import Skip
+
+if TYPE_CHECKING:
+    from forecast.training.chunks import TrainingSeries
+
+
+def fit_head(
+    problem: Problem, skip: Skip, spec: NetworkSpec, series: list[TrainingSeries]
+) -> tuple[FittedHead | None, list[TrainingSeries]]:
+    """The fitted head and the series with its targets; None and the series as they are for a point forecast."""
+    head = spec.head
+    if isinstance(head, Point):
+        return None, series
+    _refuse_changes(problem, head)
+    residuals = [np.where(s.weight > 0, s.target, np.nan).astype(np.float64) for s in series]
+    leads = _leads(problem, skip) if head.uses_lead else [np.zeros_like(r) for r in residuals]
+    known = [np.isfinite(r).any(axis=(1, 2)) for r in residuals]
+    fitted = FittedHead.fit(
+        head,
+        np.concatenate([r[k] for r, k in zip(residuals, known, strict=True)]),
+        np.concatenate([lead[k] for lead, k in zip(leads, known, strict=True)]),
+    )
+    return fitted, [_aimed(fitted, *parts) for parts in zip(series, residuals, leads, strict=True)]
+
+
+def _aimed(head: FittedHead, series: TrainingSeries, residual: np.ndarray, lead: np.ndarray) -> TrainingSeries:
+    target = head.target(residual, lead)
+    offset = head.offset(lead)
+    return replace(
+        series,
+        target=np.nan_to_num(target).astype(np.float32),
+        weight=np.isfinite(target).astype(np.float32),
+        offset=None if offset is None else offset.astype(np.float32),
+    )
+
+
+def _leads(problem: Problem, skip: Skip) -> list[np.ndarray]:
+    """Per series skip - last (T, H, O) at every train origin, 0 elsewhere."""
+    result = []
+    for series in problem.panel.series:
+        uid = series.unique_id
+        lead = np.zeros((problem.blocks[uid].train[1], skip.horizon, problem.panel.outputs))
+        for windows in problem.windows(uid, problem.rows(uid, "train"), horizon=skip.horizon):
+            lead[windows.rows] = skip.forecast(windows, problem.channels) - windows.last[:, None]
+        result.append(lead)
+    return result
+
+
+def _refuse_changes(problem: Problem, head: Head) -> None:
+    """A model of changes has no last value to rise above: its own zero is not the level's."""
+    changes = [c.column for c in problem.panel.dataset.target if c.transform in DIFFERENCED]
+    if isinstance(head, UpDown) and changes:
+        raise InputError(
+            f"Head 'updown' forecasts whether the target rises above its last value, but {quote_names(changes)} has "
+            "`transform: diff` or `logdiff`. Use `none` or `log` with `level: drifting`, or another head."
+        )
+
+
+def head_error(
+    problem: Problem, network: Network, skip: Skip, head: FittedHead
+) -> Callable[[dict[str, np.ndarray]], float]:
+    """Weights → the head's mean loss over every validation origin, from windows exactly as a forecast sees them."""
+    cases = []
+    for windows, wanted in problem.examples("validation", skip.horizon)():
+        base = skip.forecast(windows, problem.channels)
+        future = windows.future if network.shapes.future_channels else None
+        cases.append((windows.past, future, wanted - base, base - windows.last[:, None]))
+
+    def error(weights: dict[str, np.ndarray]) -> float:
+        total, count = 0.0, 0
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            for past, future, residual, lead in cases:
+                raw = inference.last(network, weights, past, future)
+                part, known = head.mean_loss(raw, residual, lead)
+                total, count = total + part, count + known
+        return total / count if count else float("nan")
+
+    return error
+
+
+def dependence_of(problem: Problem, forecaster: Forecaster) -> np.ndarray | None:
+    """(H * O, H * O) over the validation origins of all series; None where it is not needed."""
+    head, skip = forecaster.head, forecaster.skip
+    recursive = isinstance(forecaster.spec, NetworkSpec) and forecaster.spec.recursive
+    if head is None or skip is None or recursive or not head.head.has_distribution:
+        return None
+    parts = []
+    for windows, wanted in problem.examples("validation", skip.horizon)():
+        base = skip.forecast(windows, problem.channels)
+        distribution = head.distribution(forecaster.raw_parameters(windows), base)
+        parts.append(distribution.cdf(wanted).reshape(len(windows), -1))
+    return correlation(np.concatenate(parts))

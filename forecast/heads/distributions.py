@@ -1,0 +1,121 @@
+"""Predictive distributions of many values at once, each with its own parameters: quantile, probability, density.
+
+All arrays are float64. A distribution of shape (...) has one value per forecast, e.g. (B, H, O).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special
+
+
+class Distribution(Protocol):
+    """Continuous: `inverse` and `cdf` undo each other; `inverse` never decreases in u."""
+
+    def inverse(self, u: np.ndarray) -> np.ndarray:
+        """The value below which a share u of the probability lies: u (...) in (0, 1), result (...)."""
+
+    def cdf(self, x: np.ndarray) -> np.ndarray:
+        """The probability of a value up to x (...)."""
+
+    def log_density(self, x: np.ndarray) -> np.ndarray:
+        """ln of the density at x (...); NaN stays NaN."""
+
+
+def quantiles(distribution: Distribution, levels: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
+    """(*shape, Q): the quantiles of a distribution of `shape` at `levels` (Q,)."""
+    each = [distribution.inverse(np.full(shape, float(level))) for level in np.asarray(levels, dtype=float)]
+    return np.stack(each, axis=-1)
+
+
+@dataclass(frozen=True)
+class Normal:
+    location: np.ndarray
+    scale: np.ndarray
+
+    def inverse(self, u: np.ndarray) -> np.ndarray:
+        return self.location + self.scale * special.ndtri(u)
+
+    def cdf(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(special.ndtr((x - self.location) / self.scale))
+
+    def log_density(self, x: np.ndarray) -> np.ndarray:
+        z = (x - self.location) / self.scale
+        return -0.5 * z**2 - np.log(self.scale) - 0.5 * np.log(2 * np.pi)
+
+
+@dataclass(frozen=True)
+class Student:
+    """`scale` multiplies a standard t with `dof` degrees of freedom, so it is not the standard deviation."""
+
+    location: np.ndarray
+    scale: np.ndarray
+    dof: np.ndarray
+
+    def inverse(self, u: np.ndarray) -> np.ndarray:
+        return self.location + self.scale * special.stdtrit(self.dof, u)
+
+    def cdf(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(special.stdtr(self.dof, (x - self.location) / self.scale))
+
+    def log_density(self, x: np.ndarray) -> np.ndarray:
+        nu, z = self.dof, (x - self.location) / self.scale
+        constant = special.gammaln((nu + 1) / 2) - special.gammaln(nu / 2) - 0.5 * np.log(nu * np.pi)
+        return constant - np.log(self.scale) - (nu + 1) / 2 * np.log1p(z**2 / nu)
+
+
+@dataclass(frozen=True)
+class Piecewise:
+    """Uniform between neighbouring knots, exponential tails beyond the outer ones.
+
+    knots (..., m) increasing, cumulative (..., m) increasing inside (0, 1): the probability up to each knot;
+    low, high (...): the mean distances of the tails from the first and the last knot.
+    """
+
+    knots: np.ndarray
+    cumulative: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    def inverse(self, u: np.ndarray) -> np.ndarray:
+        first, last = self.cumulative[..., 0], self.cumulative[..., -1]
+        x0, f0, width, mass = self._piece((self.cumulative < u[..., None]).sum(axis=-1))
+        inside = x0 + width * np.clip((u - f0) / mass, 0.0, 1.0)
+        below = self.knots[..., 0] + self.low * np.log(np.minimum(u / first, 1.0))
+        above = self.knots[..., -1] - self.high * np.log(np.minimum((1.0 - u) / (1.0 - last), 1.0))
+        return np.where(u < first, below, np.where(u > last, above, inside))
+
+    def cdf(self, x: np.ndarray) -> np.ndarray:
+        x0, f0, width, mass = self._piece((self.knots < x[..., None]).sum(axis=-1))
+        inside = f0 + mass * np.clip((x - x0) / width, 0.0, 1.0)
+        below, above = self._tails(x)
+        result = np.where(x < self.knots[..., 0], below, np.where(x > self.knots[..., -1], 1.0 - above, inside))
+        return np.where(np.isnan(x), np.nan, result)
+
+    def log_density(self, x: np.ndarray) -> np.ndarray:
+        _, _, width, mass = self._piece((self.knots < x[..., None]).sum(axis=-1))
+        below, above = self._tails(x)
+        with np.errstate(divide="ignore"):
+            inside, left, right = np.log(mass / width), np.log(below / self.low), np.log(above / self.high)
+        result = np.where(x < self.knots[..., 0], left, np.where(x > self.knots[..., -1], right, inside))
+        return np.where(np.isnan(x), np.nan, result)
+
+    def _tails(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The probability below x and above x, as if x lay in the lower and in the upper tail."""
+        below = self.cumulative[..., 0] * np.exp(np.minimum((x - self.knots[..., 0]) / self.low, 0.0))
+        above = (1.0 - self.cumulative[..., -1]) * np.exp(np.minimum((self.knots[..., -1] - x) / self.high, 0.0))
+        return below, above
+
+    def _piece(self, right: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Left knot, probability up to it, width and mass of the piece whose right knot is number `right`."""
+        right = np.clip(right, 1, self.knots.shape[-1] - 1)[..., None]
+        x0, x1, f0, f1 = (
+            np.take_along_axis(values, where, axis=-1)[..., 0]
+            for values in (self.knots, self.cumulative)
+            for where in (right - 1, right)
+        )
+        return x0, f0, x1 - x0, f1 - f0

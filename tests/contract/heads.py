@@ -1,0 +1,58 @@
+"""Every network family under every head, ready to forecast on the two shops; random weights as in `families`."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from forecast import models
+from forecast.forecaster import Forecaster, network_of
+from forecast.forecaster.fitting import training_series
+from forecast.forecaster.head_fitting import dependence_of, fit_head
+from forecast.heads import HEADS
+from forecast.models.base import NetworkSpec
+from forecast.training.chunks import TrainingSeries
+from tests import problems
+from tests.contract.families import NETWORKS, random_weights
+
+OPTIONS = {"bins": {"kind": "bins", "count": 7}, "quantiles": {"kind": "quantiles", "levels": [0.1, 0.5, 0.8, 0.9]}}
+NAMES = [name for name in HEADS if name != "point"]
+CASES = [(family, head) for family in NETWORKS for head in NAMES]
+EVERY = pytest.mark.parametrize(("family", "head"), CASES, ids=[f"{family}-{head}" for family, head in CASES])
+DIAGONAL = pytest.mark.parametrize(
+    ("family", "head"), [(family, NAMES[k % len(NAMES)]) for k, family in enumerate(NETWORKS)]
+)
+"""Every family once and every head several times: for what is dear to compute and does not hang on the pair."""
+WITH_DISTRIBUTION = [name for name in NAMES if name != "updown"]
+
+
+def spec_of(family: str, head: str) -> NetworkSpec:
+    spec = models.spec({"family": family, "head": OPTIONS.get(head, head)}, where="test")
+    assert isinstance(spec, NetworkSpec)
+    return spec
+
+
+@cache
+def targets_beside(skip: str, horizon: int) -> list[TrainingSeries]:
+    shops = problems.shops()
+    return training_series(shops, shops.skip(skip, horizon))
+
+
+@cache
+def forecaster(family: str, head: str, skip: str = "linear", stirred: float = 1.0) -> Forecaster:
+    """`stirred` multiplies the random weights; 0 is a network that says nothing."""
+    shops, spec = problems.shops(), spec_of(family, head)
+    net = network_of(spec, shops.panel.dataset)
+    part = shops.skip(skip, net.shapes.horizon)
+    fitted, _ = fit_head(shops, part, spec, targets_beside(skip, net.shapes.horizon))
+    weights = {name: np.float32(stirred) * w for name, w in random_weights(net).items()}
+    about = (shops.panel.name, shops.panel.dataset, spec, shops.scaling)
+    model = Forecaster(*about, skip=part, weights=weights, head=fitted)
+    return Forecaster(*about, skip=part, weights=weights, head=fitted, dependence=dependence_of(shops, model))
+
+
+def some_rows(count: int = 3) -> dict[str, np.ndarray]:
+    shops = problems.shops()
+    return {uid: shops.rows(uid, "test")[:count] for uid in shops.blocks}
