@@ -13,6 +13,7 @@ from forecast.config.evaluation import load_evaluation
 from forecast.config.tuning import load_tuning
 from forecast.evaluation import comparing
 from forecast.evaluation.comparing import Scored
+from forecast.evaluation.distribution_scores import distribution_scores
 from forecast.evaluation.fairness import check_same_budget
 from forecast.evaluation.interval_tables import interval_tables
 from forecast.splits import Borders
@@ -28,8 +29,10 @@ def main(dataset: str, root: str = ".") -> None:
     prepared = place / "data" / "prepared" / dataset
     frame = files.read_frame(prepared / "frame.parquet")
     borders = Borders.from_json(files.read_json(prepared / "borders.json"))
-    scored = comparing.score(place / "data" / "trained" / dataset, frame, settings, borders)
-    exempt = check_same_budget([s.record for s in scored], load_tuning(place / "configs"))
+    trained = place / "data" / "trained" / dataset
+    scored = comparing.score(trained, frame, settings, borders)
+    records = [s.record for s in scored]
+    exempt = check_same_budget(records, load_tuning(place / "configs"))
     naive = next(s.forecasts for s in scored if s.name == comparing.NAIVE)
     reference = comparing.references(frame, naive, settings, borders, "test")
     scale = reference.scale
@@ -57,6 +60,7 @@ def main(dataset: str, root: str = ".") -> None:
             "interval_methods": bands.methods,
             "reliability": bands.reliability,
             "change_by_step": _changes(scored, settings),
+            "distributions": distribution_scores(trained, records, reference.last, evaluation.levels),
         }
         for name, table in tables.items():
             files.write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format=DIGITS))

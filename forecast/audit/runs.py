@@ -22,7 +22,13 @@ KEYS = ("unique_id", "cutoff", "step", "block", "seed", "output")
 
 def fitted_on_train(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: str) -> Iterator[Finding]:
     """Scaling, skip and weights of every candidate; `other` differs from `base` in the rows after the train block."""
-    parts = {"scaling.json": "scaling", "skip.npz": "skip", "weights.npz": "training", "spec.json": "training"}
+    parts = {
+        "scaling.json": "scaling",
+        "skip.npz": "skip",
+        "weights.npz": "training",
+        "head.npz": "training",
+        "spec.json": "training",
+    }
     for folder in _seeds(base):
         for name, kind in parts.items():
             if (base.trained / folder / name).exists() and not _same(
@@ -173,10 +179,10 @@ def origins_in_order(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp],
 
 
 def _made_before(table: pd.DataFrame, moment: pd.Timestamp) -> pd.DataFrame:
-    """Predicted numbers of cutoffs up to `moment`, by origin; the actuals are no forecasts and may differ."""
+    """Predicted numbers of cutoffs up to `moment`, by origin; the actuals, and the density at them, may differ."""
     keys = [key for key in KEYS if key in table]
     rows = table[table["cutoff"] <= moment].set_index(keys).sort_index()
-    return rows.drop(columns=["y", "ds"], errors="ignore").select_dtypes("number")
+    return rows.drop(columns=["y", "ds", "log_density"], errors="ignore").select_dtypes("number")
 
 
 def _outcome(record: dict[str, Any]) -> Any:

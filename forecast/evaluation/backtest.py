@@ -17,6 +17,8 @@ from forecast.config.datasets import load_dataset
 from forecast.errors import ModelFailure
 from forecast.evaluation import refits
 from forecast.evaluation.candidates import Candidate
+from forecast.evaluation.outlook_columns import FILE as DISTRIBUTIONS
+from forecast.evaluation.outlooks import with_outlook
 from forecast.evaluation.refits import SCORED, Stage
 from forecast.forecaster import Budget, Problem, fit
 from forecast.panel import from_frame
@@ -56,6 +58,7 @@ def fit_and_forecast(
     """Fill `folder` with the forecaster (seed/), forecasts.parquet and fit.json; returns the cost.
 
     `start`: a weights.npz that gradient descent begins with.
+    A head that says more than a point leaves distributions.parquet (`forecast.evaluation.outlooks`) as well.
 
     A model that cannot be fitted or gives forecasts that are not finite leaves fit.json with its reason alone.
     """
@@ -73,6 +76,9 @@ def fit_and_forecast(
         else:
             fitted.forecaster.save(temporary / "seed")
             files.write_frame(temporary / "forecasts.parquet", forecasts)
+            outlook = with_outlook(fits, problem, forecasts, seed=seed)
+            if outlook is not None:
+                files.write_frame(temporary / DISTRIBUTIONS, outlook)
             files.write_json(
                 temporary / "fit.json",
                 {

@@ -22,6 +22,8 @@ from forecast.panel import Panel, Series
 from forecast.scaling import Scaling
 from forecast.splits import Blocks
 
+Question = Callable[[Forecaster, Panel, dict[str, np.ndarray]], dict[str, np.ndarray]]
+"""(forecaster, panel, rows by series) -> answers by series, the first axis that of the rows."""
 SCORED = ("validation", "calibration", "test")
 
 
@@ -74,6 +76,11 @@ def known_at(problem: Problem, spec: ModelSpec, moment: np.datetime64) -> tuple[
 
 def predict(fits: list[Stage], panel: Panel, unique_id: str, rows: np.ndarray) -> np.ndarray:
     """(n, H, O) forecasts in raw units at `rows` of one series, each by the newest stage known there."""
+    return asked(fits, panel, unique_id, rows, Forecaster.predict)
+
+
+def asked(fits: list[Stage], panel: Panel, unique_id: str, rows: np.ndarray, ask: Question) -> np.ndarray:
+    """(n, ...): what `ask` finds at `rows` of one series, of the newest stage known there."""
     series = panel.by_id[unique_id]
     later = np.array([stage.since for stage in fits[1:]], dtype="datetime64[ns]")
     newest = np.searchsorted(later, series.ds[rows], side="right")
@@ -82,7 +89,7 @@ def predict(fits: list[Stage], panel: Panel, unique_id: str, rows: np.ndarray) -
         own, start = rows[newest == number], stage.starts.get(unique_id, 0)
         seen = replace(panel, series=(_rows(series, start, len(series)),)) if start else panel
         if len(own) or not number:
-            parts.append(stage.forecaster.predict(seen, {unique_id: own - start})[unique_id])
+            parts.append(ask(stage.forecaster, seen, {unique_id: own - start})[unique_id])
     return np.concatenate(parts)
 
 

@@ -16,6 +16,7 @@ from forecast.evaluation import digests, warm
 from forecast.evaluation.backtest import Place, fit_and_forecast, load_engine
 from forecast.evaluation.candidates import Candidate
 from forecast.evaluation.examining import diagnosed
+from forecast.evaluation.outlook_columns import FILE as DISTRIBUTIONS
 from forecast.forecaster import Budget
 from forecast.models.base import NetworkSpec
 
@@ -133,6 +134,10 @@ def _assemble(run: Run, candidate: Candidate, tuned: dict[str, Any] | None, jobs
     if good:
         frames = [pd.read_parquet(job.folder / "forecasts.parquet") for job, _ in good]
         files.write_frame(folder / "forecasts.parquet", pd.concat(frames, ignore_index=True))
+        outlooks = [job.folder / DISTRIBUTIONS for job, _ in good if (job.folder / DISTRIBUTIONS).exists()]
+        if outlooks:
+            whole = pd.concat([pd.read_parquet(path) for path in outlooks], ignore_index=True)
+            files.write_frame(folder / DISTRIBUTIONS, whole)
     for job, fit in good:
         shutil.copytree(job.folder / "seed", folder / f"seed-{fit['seed']}")
     files.write_json(folder / "record.json", _record(run, candidate, tuned, jobs, fits))

@@ -80,7 +80,8 @@ def rise_probability(forecaster: Forecaster, panel: Panel, rows: Rows, *, seed: 
         if not has_formula(forecaster):
             last = filled(series.values[None, :, : forecaster.channels.outputs])[0][0][at]
             paths = sample_paths(forecaster, panel, {uid: at}, PATHS, seed=seed)[uid]
-            result[uid] = (paths > last[:, None, None, :]).mean(axis=1)
+            above = (paths > last[:, None, None, :]).sum(axis=1)
+            result[uid] = (above + 0.5) / (PATHS + 1)  # no number of paths makes an event impossible
             continue
         parts = [np.empty((0, forecaster.dataset.horizon, forecaster.channels.outputs))]
         for windows in forecaster.windows(series, at):

@@ -7,11 +7,13 @@ a missing forecast where the actual is known makes the score NaN: skipping it wo
 from __future__ import annotations
 
 from forecast.metrics.distributions import (
+    brier,
     coverage,
     crps_gaussian,
     crps_quantiles,
     crps_samples,
     interval_width,
+    log_score_event,
     log_score_gaussian,
     log_score_student,
     pinball,
@@ -36,6 +38,7 @@ __all__ = [
     "Scale",
     "absolute_errors",
     "average",
+    "brier",
     "coverage",
     "crps_gaussian",
     "crps_quantiles",
@@ -44,6 +47,7 @@ __all__ = [
     "directional_accuracy",
     "insample_scale",
     "interval_width",
+    "log_score_event",
     "log_score_gaussian",
     "log_score_student",
     "mae",

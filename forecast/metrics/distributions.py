@@ -62,6 +62,18 @@ def log_score_student(y: ArrayLike, dof: ArrayLike, location: ArrayLike, scale: 
     return average(constant + (nu + 1) / 2 * np.log1p(((actual - centre) / width) ** 2 / nu))
 
 
+def brier(happened: ArrayLike, probability: ArrayLike) -> float:
+    """Mean squared distance of the probability of an event from 1 (it happened) or 0 (Brier 1950)."""
+    return average((np.asarray(probability, dtype=float) - np.asarray(happened, dtype=float)) ** 2)
+
+
+def log_score_event(happened: ArrayLike, probability: ArrayLike) -> float:
+    """Mean -ln of the probability given to what came (Good 1952); infinite when that was 0."""
+    event, chance = np.asarray(happened, dtype=bool), np.asarray(probability, dtype=float)
+    with np.errstate(divide="ignore"):
+        return average(-np.log(np.where(event, chance, 1.0 - chance)))
+
+
 def winkler(
     y: ArrayLike, lower: ArrayLike, upper: ArrayLike, *, level: float, axis: int | None = None
 ) -> float | Array:

@@ -116,6 +116,16 @@ def test_every_candidate_leaves_a_record_its_forecasts_and_a_forecaster_per_seed
     assert (tmp_path / "trained" / "naive" / "seed-0" / "spec.json").exists()
 
 
+def test_a_head_leaves_what_it_says_of_every_seed_beside_the_forecasts(run, tmp_path):
+    records = trained(run, [network(head="quantiles")], tmp_path / "trained")
+    assert records["ffnn.linear"]["params"]["head"]["kind"] == "quantiles"
+    folder = tmp_path / "trained" / "ffnn.linear"
+    forecasts, said = (pd.read_parquet(folder / f"{name}.parquet") for name in ("forecasts", "distributions"))
+    pd.testing.assert_frame_equal(said[["cutoff", "step", "seed", "y"]], forecasts[["cutoff", "step", "seed", "y"]])
+    np.testing.assert_allclose(said["q_0.5"], forecasts["y_hat"], rtol=1e-6)
+    assert (folder / "seed-3" / "head.npz").exists()
+
+
 def test_a_saved_forecaster_serves_what_the_backtest_forecast(run, prepared, tmp_path):
     trained(run, [network("last")], tmp_path / "trained")
     folder, problem = tmp_path / "trained" / "ffnn.last", load_problem(prepared[0])
