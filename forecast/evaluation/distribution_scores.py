@@ -21,7 +21,8 @@ COLUMNS = ("model", "ranking", "head", "series", "seed", "step", "metric", "leve
 """One row per number. `step` 0 is the whole horizon; `level` is that of a quantile (`pinball`) or of a central
 interval (`coverage`, `width`, `winkler`) and missing otherwise; `n` counts the actuals. `crps` is twice the mean
 pinball loss over 19 even levels, `log_score` the mean negative log density, `brier` and `rise_log_score` judge the
-probability of a rise, `rise_rate` is how often the value rose. An interval whose ends are not kept has no value."""
+probability of a rise, `rise_rate` is how often the value rose. An interval whose ends are not kept has no value;
+pinball losses are over the horizon alone."""
 
 
 def distribution_scores(
@@ -81,6 +82,9 @@ def _over_steps(
         part = slice(None) if step == 0 else slice(step - 1, step)
         columns = {name: values[:, part] for name, values in own.items()}
         n = int(np.isfinite(y[:, part]).sum())
+        if step == 0:
+            for quantile, loss in _pinball(y, own):
+                yield {"step": 0, "metric": "pinball", "level": quantile, "value": loss, "n": n}
         for metric, level, value in _scores(y[:, part], last, columns, levels):
             yield {"step": step, "metric": metric, "level": level, "value": value, "n": n}
 
@@ -91,10 +95,7 @@ Score = tuple[str, float | None, float]
 def _scores(
     y: np.ndarray, last: np.ndarray, own: Mapping[str, np.ndarray], levels: Sequence[float]
 ) -> Iterator[Score]:
-    known = [level for level in LEVELS if quantile_column(level) in own]
-    for level in known:
-        yield "pinball", level, metrics.pinball(y, own[quantile_column(level)], level)
-    if known:
+    if quantile_column(EVEN[0]) in own:
         grid = np.stack([own[quantile_column(level)] for level in EVEN], axis=-1)
         yield "crps", None, metrics.crps_quantiles(y, grid, EVEN)
         for level in levels:
@@ -107,6 +108,12 @@ def _scores(
         yield "brier", None, metrics.brier(rose, probability)
         yield "rise_log_score", None, metrics.log_score_event(rose, probability)
         yield "rise_rate", None, metrics.average(rose.astype(float))
+
+
+def _pinball(y: np.ndarray, own: Mapping[str, np.ndarray]) -> Iterator[tuple[float, float]]:
+    for level in LEVELS:
+        if quantile_column(level) in own:
+            yield level, metrics.pinball(y, own[quantile_column(level)], level)
 
 
 def _interval(y: np.ndarray, own: Mapping[str, np.ndarray], level: float) -> Iterator[Score]:

@@ -25,7 +25,7 @@ class Record:
 
     `rows` maps the leaderboard's seed (`0`, `mean`, `std`, `ensemble`, ...) to its row, all values as text;
     `by_step` holds the rows of by_step.csv that stand for the candidate; `tests` its verdicts; `residuals` what its
-    one-step errors still contain, per series.
+    one-step errors still contain, per series; `distributions` its rows of distributions.csv, as by_step's.
     """
 
     content: dict[str, Any]
@@ -36,6 +36,7 @@ class Record:
     tests: tuple[dict[str, Any], ...] = ()
     cost: dict[str, float] = field(default_factory=dict)
     residuals: tuple[dict[str, Any], ...] = ()
+    distributions: tuple[dict[str, str], ...] = ()
 
     @property
     def dataset(self) -> str:
@@ -74,6 +75,7 @@ class Comparison:
     tests: tuple[dict[str, Any], ...] = ()
     sentences: tuple[str, ...] = ()
     residuals: tuple[dict[str, Any], ...] = ()
+    distributions: tuple[dict[str, str], ...] = ()
 
 
 def datasets(root: Path) -> list[str]:
@@ -100,6 +102,7 @@ def read_comparison(root: Path, dataset: str) -> Comparison:
         tuple(verdicts.get("tests", ())),
         tuple(verdicts.get("sentences", ())),
         tuple(_json(folder / "residuals.json")) if (folder / "residuals.json").exists() else (),
+        _table(folder / "distributions.csv"),
     )
 
 
@@ -107,14 +110,19 @@ def _record(root: Path, dataset: str, folder: Path, comparison: Comparison) -> R
     content = _json(folder / "record.json")
     mine = (str(content["model"]), str(content["ranking"]))
     rows = {row["seed"]: row for row in comparison.leaderboard if (row["model"], row["ranking"]) == mine}
-    by_step = _standing_for([row for row in comparison.by_step if (row["model"], row["ranking"]) == mine])
+    by_step, distributions = (
+        _standing_for([row for row in rows if (row["model"], row["ranking"]) == mine])
+        for rows in (comparison.by_step, comparison.distributions)
+    )
     tests, residuals = (
         tuple(row for row in rows if (row["model"], row["ranking"]) == mine)
         for rows in (comparison.tests, comparison.residuals)
     )
     cost = root / ".forecast" / "cost" / dataset / f"{folder.name}.json"
     forecasts = folder / "forecasts.parquet"
+    told = {"distributions": distributions} if distributions else {}
     digest = files.sha256_of({
+        **told,
         "format": FORMAT,
         "record": content,
         "forecasts": files.sha256(forecasts) if forecasts.exists() else None,
@@ -123,7 +131,7 @@ def _record(root: Path, dataset: str, folder: Path, comparison: Comparison) -> R
         "residuals": residuals,
     })  # fmt: skip
     costs = _json(cost) if cost.exists() else {}
-    return Record(content, folder, digest[:DIGEST_LENGTH], rows, by_step, tests, costs, residuals)
+    return Record(content, folder, digest[:DIGEST_LENGTH], rows, by_step, tests, costs, residuals, distributions)
 
 
 def _standing_for(rows: Sequence[dict[str, str]]) -> tuple[dict[str, str], ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -23,6 +24,10 @@ COSTS = ("cpu_seconds", "wall_seconds", "tuning_cpu_seconds")
 DIGEST_LENGTH = 12
 LIMIT = 500
 """Characters of a parameter or tag; MLflow refuses a run over one that is much longer."""
+
+
+UNNAMEABLE = re.compile(r"[^\w.\- /]")
+"""Characters that MLflow takes in no metric's name."""
 
 
 class Point(NamedTuple):
@@ -48,7 +53,22 @@ def scores(record: Record) -> list[Point]:
         points += [Point(f"test_{seed}/{name}", record.rows.get(seed, {}).get(name)) for name in SPREAD]
     points.append(Point("validation/mase", main.get("validation_mase")))
     points.append(Point("n_origins", main.get("n_origins")))
-    return finite(points + ledger(record) + costs(record))
+    return finite(points + distributions(record) + ledger(record) + costs(record))
+
+
+def distributions(record: Record) -> list[Point]:
+    """How good the quantiles, densities and probabilities of a head are; step 0 is the whole horizon.
+
+    `distribution/crps`, `distribution/pinball_0.9`, ...; with several series the series' name stands before them, as
+    their units differ.
+    """
+    several = len({row["series"] for row in record.distributions}) > 1
+    points = []
+    for row in record.distributions:
+        series = f"{UNNAMEABLE.sub('_', row['series'])}/" if several else ""
+        level = f"_{row['level']}" if row["level"] else ""
+        points.append(Point(f"distribution/{series}{row['metric']}{level}", row["value"], int(row["step"])))
+    return points
 
 
 def ledger(record: Record) -> list[Point]:

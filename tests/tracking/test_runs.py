@@ -1,6 +1,7 @@
 """What a run shows: a record's words and numbers under the same names, nothing a chart cannot draw."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,19 @@ def test_scores_are_those_of_the_leaderboard_by_step_and_over_seeds(records):
     assert values(points, "validation/mase") == [(0, 0.45)]
     assert values(points, "n_params") == [(0, 1234.0)]
     assert values(points, "cpu_seconds") == [(0, 2.0)] and values(points, "tuning_cpu_seconds") == [(0, 8.0)]
+
+
+def test_a_head_s_scores_are_numbers_by_step_and_by_series_where_there_are_several(records):
+    def row(metric, value, series="^gspc", level="", step="0"):
+        return {"series": series, "metric": metric, "level": level, "step": step, "value": value}
+
+    one = (row("crps", "0.5"), row("crps", "0.7", step="2"), row("pinball", "0.1", level="0.9"), row("log_score", ""))
+    points = runs.scores(replace(records["lstm.linear"], distributions=one))
+    assert values(points, "distribution/crps") == [(0, 0.5), (2, 0.7)]
+    assert values(points, "distribution/pinball_0.9") == [(0, 0.1)] and not values(points, "distribution/log_score")
+    points = runs.scores(replace(records["lstm.linear"], distributions=(*one, row("crps", "9", series="ixic"))))
+    assert values(points, "distribution/ixic/crps") == [(0, 9.0)]
+    assert values(points, "distribution/_gspc/crps") == [(0, 0.5), (2, 0.7)]
 
 
 def test_the_ledger_is_among_the_numbers(records):

@@ -1,0 +1,202 @@
+"""What a forecaster with a head says: paths have the frequencies of their probabilities, and the best path is best."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from forecast import files, models
+from forecast.errors import InputError
+from forecast.forecaster import (
+    Forecaster,
+    log_density,
+    most_probable_paths,
+    network_of,
+    predict_quantiles,
+    rise_probability,
+    sample_paths,
+)
+from forecast.forecaster.beams import FedBack
+from forecast.forecaster.fitting import training_series
+from forecast.forecaster.head_fitting import fit_head
+from forecast.loops.closed import Loop
+from tests import problems
+from tests.contract.families import in_scaled_units, random_weights
+from tests.contract.heads import forecaster, some_rows
+
+H, PANEL = problems.HORIZON, problems.shops().panel
+NORTH = {"north": some_rows(1)["north"]}
+
+
+@pytest.mark.parametrize("head", ["gaussian", "student_t", "quantiles", "bins"])
+def test_direct_paths_have_the_frequencies_of_the_quantiles(head):
+    model = forecaster("gru", head)
+    paths = sample_paths(model, PANEL, NORTH, 4000, seed=0)["north"][0]
+    levels = (0.05, 0.3, 0.5, 0.9)
+    wanted = predict_quantiles(model, PANEL, NORTH, levels)["north"][0]
+    for place, level in enumerate(levels):
+        np.testing.assert_allclose((paths < wanted[..., place]).mean(axis=0), level, atol=0.03)
+
+
+def test_direct_paths_hang_together_as_the_validation_residuals_did():
+    model = forecaster("gru", "gaussian")
+    together = np.full((2 * H, 2 * H), 0.9) + 0.1 * np.eye(2 * H)
+    for dependence in (together, None):
+        paths = sample_paths(replace(model, dependence=dependence), PANEL, NORTH, 2000, seed=0)["north"][0]
+        found = np.corrcoef(in_scaled_units(model, "north", paths).reshape(len(paths), -1).T)
+        np.testing.assert_allclose(found, np.eye(2 * H) if dependence is None else together, atol=0.08)
+
+
+def test_the_first_step_of_a_recursive_path_has_the_frequencies_of_its_bins():
+    model = forecaster("narx", "bins")
+    windows = next(model.windows(PANEL.by_id["north"], NORTH["north"]))
+    raw, base, _ = Loop(model.network, model.weights, model.skip, windows, model.channels).proposal()
+    probability = np.exp(model.head.head.log_probabilities(raw))[0]
+    paths = in_scaled_units(model, "north", sample_paths(model, PANEL, NORTH, 4000, seed=0)["north"][0])
+    for output in range(2):
+        edges = base[0, output] + model.head.constants["edges"][0, output]
+        found = np.bincount(np.searchsorted(edges, paths[:, 0, output]), minlength=7) / len(paths)
+        np.testing.assert_allclose(found, probability[output], atol=0.03)
+
+
+@pytest.mark.parametrize("head", ["gaussian", "updown"])
+def test_a_drawn_value_is_what_the_next_step_sees(head):
+    """Two paths that part at the first step part further on too, though their later random numbers are the same."""
+    model = forecaster("jordan", head)
+    windows = next(model.windows(PANEL.by_id["north"], NORTH["north"]))
+    loop = Loop(model.network, model.weights, model.skip, windows, model.channels)
+    said = []
+    for first in (0.0, 1.0):
+        other = loop.picked(np.array([0]))
+        other.proposal()
+        other.advance(np.full((1, 2), first))
+        said.append(other.proposal()[0])
+    assert (said[0] != said[1]).all()
+
+
+def test_the_probability_of_a_rise_is_that_of_a_value_above_the_last():
+    for head in ("gaussian", "bins"):
+        model = forecaster("lstm", head)
+        rise = rise_probability(model, PANEL, NORTH)["north"][0]
+        last = PANEL.by_id["north"].values[: NORTH["north"][0] + 1, :2]
+        last = np.array([column[np.isfinite(column)][-1] for column in last.T])
+        paths = sample_paths(model, PANEL, NORTH, 4000, seed=0)["north"][0]
+        np.testing.assert_allclose((paths > last).mean(axis=0), rise, atol=0.03)
+
+
+def test_the_log_density_in_raw_units_integrates_to_one():
+    """Of the price, which is modelled as its logarithm: over a grid of prices that could have been observed."""
+    model, row = forecaster("gru", "gaussian"), NORTH["north"]
+    panel = problems.copied(PANEL)
+    low, high = predict_quantiles(model, panel, NORTH, (1e-6, 1 - 1e-6))["north"][0, 0, 1]
+    density = []
+    for price in np.linspace(low, high, 400):
+        panel.by_id["north"].values[row[0] + 1, 1] = price
+        density.append(np.exp(log_density(model, panel, NORTH)["north"][0, 0, 1]))
+    assert np.trapezoid(density, np.linspace(low, high, 400)) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_the_latest_origin_has_a_distribution_and_no_density_yet():
+    model = forecaster("gru", "gaussian")
+    latest = {"north": np.array([len(PANEL.by_id["north"]) - 1])}
+    assert np.isfinite(predict_quantiles(model, PANEL, latest, [0.5])["north"]).all()
+    assert np.isnan(log_density(model, PANEL, latest)["north"]).all()
+
+
+@cache
+def tiny(family: str) -> Forecaster:
+    """Three bins and violent weights, so that what is fed back matters."""
+    shops = problems.shops()
+    spec = models.spec({"family": family, "head": {"kind": "bins", "count": 3}}, where="test")
+    network = network_of(spec, shops.panel.dataset)
+    skip = shops.skip("last", network.shapes.horizon)
+    head, _ = fit_head(shops, skip, spec, training_series(shops, skip))
+    weights = {name: 6 * w for name, w in random_weights(network).items()}
+    return Forecaster(shops.panel.name, shops.panel.dataset, spec, shops.scaling, skip, weights, head=head)
+
+
+def log_probability(model: Forecaster, path: tuple[int, ...]) -> float:
+    """Of one path through bins (H * O), by walking it."""
+    windows = next(model.windows(PANEL.by_id["north"], NORTH["north"], size=1))
+    loop = Loop(model.network, model.weights, model.skip, windows, model.channels)
+    chain, total = FedBack.of(loop, model.head, model.head.head, np.empty((1, 0, 2))), 0.0
+    for place, step in enumerate(np.reshape(path, (-1, 2))):
+        chain = chain.follow(np.array([0]), before[None]) if place else chain
+        before = step
+        total += sum(chain.log_probabilities()[0, output, chosen] for output, chosen in enumerate(step))
+    return total
+
+
+@pytest.mark.parametrize("family", ["narx", "jordan"])
+def test_the_most_probable_path_of_a_closed_loop_is_the_best_of_all_paths(family):
+    model = tiny(family)
+    every = {path: log_probability(model, path) for path in itertools.product(range(3), repeat=2 * H)}
+    assert sum(np.exp(list(every.values()))) == pytest.approx(1.0)
+    best = max(every, key=lambda path: every[path])
+    found = most_probable_paths(model, PANEL, NORTH, width=3 ** (2 * H))["north"]
+    assert found.bins.ravel().tolist() == list(best)
+    assert found.probability[0] == pytest.approx(np.exp(every[best]))
+    narrow = most_probable_paths(model, PANEL, NORTH, width=1)["north"]
+    assert narrow.probability[0] <= found.probability[0] * (1 + 1e-9)
+
+
+def test_the_most_probable_path_of_a_direct_head_is_the_best_bin_of_each_step_at_its_median():
+    model = forecaster("gru", "bins")
+    found = most_probable_paths(model, PANEL, NORTH)["north"]
+    windows = next(model.windows(PANEL.by_id["north"], NORTH["north"]))
+    log_p = model.head.head.log_probabilities(model.raw_parameters(windows).astype(float))[0]
+    np.testing.assert_array_equal(found.bins[0], log_p.argmax(axis=-1))
+    assert found.probability[0] == pytest.approx(np.exp(log_p.max(axis=-1).sum()))
+    scaled = in_scaled_units(model, "north", found.values[0]) - model.skip.forecast(windows, model.channels)[0]
+    inner = (found.bins[0] > 0) & (found.bins[0] < 6)
+    edges = model.head.constants["edges"]
+    for step, output in zip(*np.nonzero(inner), strict=True):
+        number = found.bins[0, step, output]
+        assert scaled[step, output] == pytest.approx(edges[step, output, number - 1 : number + 1].mean(), abs=1e-6)
+
+
+def differenced(head: str) -> Forecaster:
+    target = {"column": "price", "transform": "logdiff"}
+    problem = problems.problem_of(problems.frame(), target=target, past=[])
+    spec = models.spec({"family": "mlp", "head": head}, where="test")
+    network = network_of(spec, problem.panel.dataset)
+    skip = problem.skip("last", H)
+    fitted, _ = fit_head(problem, skip, spec, training_series(problem, skip))
+    weights = random_weights(network)
+    return Forecaster("shops", problem.panel.dataset, spec, problem.scaling, skip, weights, head=fitted)
+
+
+def test_quantiles_of_a_target_of_changes_are_those_of_paths_that_add_up():
+    model = differenced("gaussian")
+    panel = problems.panel_of(problems.frame(), target={"column": "price", "transform": "logdiff"}, past=[])
+    found = predict_quantiles(model, panel, NORTH, (0.1, 0.9))["north"][0, :, 0]
+    width = np.log(found[:, 1] / found[:, 0])
+    assert (np.diff(width) > 0).all()  # uncertainty of a sum grows; that of one change would not
+    assert np.isnan(log_density(model, panel, NORTH)["north"]).all()
+
+
+def test_up_and_down_of_a_target_of_changes_is_refused():
+    with pytest.raises(InputError, match=r"whether the target rises above its last value, but 'price' has"):
+        differenced("updown")
+
+
+def test_levels_outside_zero_and_one_are_refused():
+    with pytest.raises(InputError, match="wanted each strictly between 0 and 1"):
+        predict_quantiles(forecaster("gru", "gaussian"), PANEL, NORTH, [0.5, 1.0])
+
+
+def test_a_head_without_bins_has_no_most_probable_path():
+    with pytest.raises(InputError, match="'gru' has no bins, whose paths alone have probabilities"):
+        most_probable_paths(forecaster("gru", "gaussian"), PANEL, NORTH)
+
+
+def test_a_saved_head_without_its_constants_is_refused(tmp_path):
+    forecaster("gru", "gaussian").save(tmp_path)
+    (tmp_path / "head.npz").unlink()
+    with pytest.raises(InputError, match=r"head\.npz is missing, without which 'gaussian' says nothing"):
+        Forecaster.load(tmp_path)
+    assert files.read_json(tmp_path / "spec.json")["spec"]["head"] == {"kind": "gaussian"}
