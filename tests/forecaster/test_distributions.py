@@ -124,9 +124,9 @@ def log_probability(model: Forecaster, path: tuple[int, ...]) -> float:
     windows = next(model.windows(PANEL.by_id["north"], NORTH["north"], size=1))
     loop = Loop(model.network, model.weights, model.skip, windows, model.channels)
     chain, total = FedBack.of(loop, model.head, model.head.head, np.empty((1, 0, 2))), 0.0
-    for place, step in enumerate(np.reshape(path, (-1, 2))):
-        chain = chain.follow(np.array([0]), before[None]) if place else chain
-        before = step
+    steps = np.reshape(path, (-1, 2))
+    for place, step in enumerate(steps):
+        chain = chain.follow(np.array([0]), steps[place - 1][None]) if place else chain
         total += sum(chain.log_probabilities()[0, output, chosen] for output, chosen in enumerate(step))
     return total
 
@@ -141,7 +141,7 @@ def test_the_most_probable_path_of_a_closed_loop_is_the_best_of_all_paths(family
     assert found.bins.ravel().tolist() == list(best)
     assert found.probability[0] == pytest.approx(np.exp(every[best]))
     narrow = most_probable_paths(model, PANEL, NORTH, width=1)["north"]
-    assert narrow.probability[0] <= found.probability[0] * (1 + 1e-9)
+    assert narrow.probability[0] <= found.probability[0] * (1 + 1e-5)  # weights are float32
 
 
 def test_the_most_probable_path_of_a_direct_head_is_the_best_bin_of_each_step_at_its_median():
