@@ -65,7 +65,7 @@ def _best(
     assert forecaster.skip is not None
     horizon = forecaster.dataset.horizon
     if isinstance(forecaster.spec, NetworkSpec) and forecaster.spec.recursive:
-        loop = Loop(forecaster.network, forecaster.weights, forecaster.skip, windows, forecaster.channels)
+        loop = Loop.start(forecaster.network, forecaster.weights, forecaster.skip, windows, forecaster.channels)
         start = FedBack.of(loop, head, bins, np.empty((1, 0, forecaster.channels.outputs)))
         path, score = most_probable(start, horizon=horizon, width=width)
         return follow(start, path), path, score
