@@ -180,19 +180,23 @@ class Ledger:
             self.rows.append({"origin": pd.Timestamp(str(origin)).isoformat(), **both, **pair})
 
     def evidence(self, *, version: int, recipe: str) -> Evidence | None:
-        """What one pair has gathered, None when nothing; `test` counts the pairs begun in the year before it began,
-        itself included."""
+        """What one pair has gathered, None when nothing.
+
+        `test` counts the pairs begun in the year before it began, itself included; two models that lost the same at
+        every origin were never told apart, so they are no test.
+        """
         own = self._own(version, recipe)
         if not own:
             return None
         begun: dict[tuple[int, str], pd.Timestamp] = {}
         for row in self.rows:
-            begun.setdefault((row["version"], row["recipe"]), pd.Timestamp(row["at"]))
-        mine = begun[version, recipe]
-        test = sum(1 for at in begun.values() if mine - YEAR < at <= mine)
+            if row["champion"] != row["challenger"]:
+                begun.setdefault((row["version"], row["recipe"]), pd.Timestamp(row["at"]))
+        mine = pd.Timestamp(own[0]["at"])
+        test = sum(1 for pair, at in begun.items() if mine - YEAR < at <= mine and pair != (version, recipe)) + 1
         first = sum(1 for row in own if row["at"] == own[0]["at"])
         champion, challenger = (np.array([row[name] for row in own]) for name in ("champion", "challenger"))
-        return Evidence(champion, challenger, test=max(test, 1), first=first)
+        return Evidence(champion, challenger, test=test, first=first)
 
     def save(self) -> None:
         files.write_json(self.path, {"rows": self.rows})

@@ -96,17 +96,19 @@ def decide(fresh: Fresh, evidence: Evidence | None, steps: Steps, rules: Rules, 
         return Verdict("kept", _too_few(len(fresh.challenger), rules.least_fresh), numbers)
     numbers |= _means(fresh)
     skill = numbers["challenger_skill"]
-    if fresh.champion is None or evidence is None:
+    if fresh.champion is None:
         if skill >= 0:
             return Verdict("first", f"there is no champion; skill against naive {_percent(skill)}", numbers)
         return Verdict("kept", f"worse than naive ({_percent(skill)} skill); there is no champion yet", numbers)
-    if not np.isfinite(fresh.champion).all():
+    if evidence is None or not np.isfinite(fresh.champion).all():
         return _without_a_champion(skill, numbers)
     sequence = always_valid(evidence, steps, alpha=level(rules.alpha, evidence.test))
+    same = equivalence(evidence.challenger, evidence.champion, margin=rules.margin, **asdict(steps))
+    # Two models with the same loss at every origin are one function: no number of origins is needed to say so.
+    word = "equivalent" if np.array_equal(fresh.challenger, fresh.champion) else same.word
     numbers |= {"evidence": asdict(sequence), "test": evidence.test}
-    same = equivalence(fresh.challenger, fresh.champion, margin=rules.margin, **asdict(steps))
-    numbers["equivalence"] = {"word": same.word, "upper": _number(same.upper), "note": same.note}
-    return _judged(sequence, same.word, skill, numbers, ageing)
+    numbers["equivalence"] = {"word": word, "upper": _number(same.upper), "note": same.note}
+    return _judged(sequence, word, skill, numbers, ageing)
 
 
 def _judged(sequence: Standing, same: str, skill: float, numbers: dict[str, Any], ageing: str) -> Verdict:
@@ -119,7 +121,7 @@ def _judged(sequence: Standing, same: str, skill: float, numbers: dict[str, Any]
         return Verdict("kept", f"no better than repeating the last value ({_percent(skill)} skill)", numbers)
     reason = f"not shown to be better: {_shown(sequence)}"
     if ageing:
-        reason += f"; nor to be no worse (the champion is {ageing})"
+        reason += f"; nor to be no worse (the champion is {ageing}; {numbers['equivalence']['note'] or same})"
     return Verdict("kept", reason, numbers)
 
 

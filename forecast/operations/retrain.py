@@ -294,6 +294,8 @@ def _stages(job: Job, tree: Tree, target: str, *options: str) -> None:
 
 def _refit(job: Job, tree: Tree, record: Path, target: Path, *, on: str) -> None:
     """`forecast.operations.refit` in the work tree; its error as ours."""
+    if not tree.path.exists():
+        raise ForecastError(f"{tree.path}: the work tree is gone; the next retraining makes it again.")
     command = [sys.executable, "-m", "forecast.operations.refit", job.dataset, "--on", on]
     command += ["--record", str(record.resolve()), "--target", str(target.resolve())]
     done = subprocess.run(

@@ -93,6 +93,7 @@ def test_a_further_champion_or_recipe_begins_anew_with_a_smaller_share_of_alpha(
     ledger = fresh.Ledger(tmp_path / "ledger.json")
     for number, (version, recipe) in enumerate([(1, "a"), (1, "b"), (2, "b")]):
         ledger.add(losses(0, 10), version=version, recipe=recipe, at=NOW + pd.Timedelta(number, "D"))
+    ledger.add(losses(0, 10, champion=0.5), version=9, recipe="same function", at=NOW)
     ledger.add(losses(0, 10), version=3, recipe="b", at=NOW + pd.Timedelta(2 * 365, "D"))
     found = [ledger.evidence(version=v, recipe=r) for v, r in [(1, "a"), (1, "b"), (2, "b"), (3, "b")]]
     assert [e.test for e in found if e is not None] == [1, 2, 3, 1]

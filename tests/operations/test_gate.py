@@ -32,6 +32,15 @@ def test_an_equal_challenger_takes_over_only_from_an_ageing_champion() -> None:
     assert verdict.word == "equivalent" and "stale" in verdict.reason
 
 
+def test_the_same_function_is_equivalent_however_few_origins_there_are() -> None:
+    """60 sessions at horizon 5 are 12 origins that do not overlap; 30 are needed of two different models."""
+    steps, losses = Steps(horizon=5, season=1), NOISE[:60]
+    same = Fresh(losses, 2 * losses, losses.copy()), Evidence(losses, losses.copy(), test=1, first=60)
+    assert decide(*same, steps, RULES, ageing="stale").word == "equivalent"
+    other = decide(*case(1.0, n=60), steps, RULES, ageing="stale")
+    assert other.word == "kept" and "12 non-overlapping origins; 30 are needed" in other.reason
+
+
 @pytest.mark.parametrize("ageing", ["", "drifting (live error)"])
 def test_a_worse_challenger_stays_out(ageing: str) -> None:
     assert decide(*case(1.1), STEPS, RULES, ageing=ageing).word == "kept"
