@@ -179,19 +179,36 @@ def _dates(days: tuple[date, ...]) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(list(days)).as_unit("ns")
 
 
-@lru_cache(maxsize=16)
+_built: dict[str, tuple[int, int, Any]] = {}
+"""Exchange → first and last year built, and the calendar."""
+
+
 def _exchange(exchange: str, first_year: int, last_year: int) -> Any:
-    """Bounded to whole years: building a calendar takes time in proportion to its length."""
+    """A calendar of at least these years. Building one takes a quarter of a second however short it is, so it covers
+    the year after as well, where forecasts lie, and is made again only for years it lacks."""
+    lower, upper = _bounds(exchange)
+    start, end = pd.Timestamp(first_year, 1, 1), pd.Timestamp(last_year, 12, 31)
+    if (lower is not None and end < lower) or (upper is not None and start > upper):
+        raise InputError(f"Calendar {exchange} is known from {lower} to {upper}; the data reach outside of it.")
+    first, last, _ = _built.get(exchange, (first_year, first_year - 1, None))
+    if first_year < first or last_year > last:
+        first, last = min(first, first_year), max(last, last_year + 1)
+        start, end = pd.Timestamp(first, 1, 1), pd.Timestamp(last, 12, 31)
+        start, end = start if lower is None else max(start, lower), end if upper is None else min(end, upper)
+        _built[exchange] = first, last, _get_calendar(exchange, start=start, end=end)
+    return _built[exchange][2]
+
+
+@lru_cache(maxsize=16)
+def _bounds(exchange: str) -> tuple[pd.Timestamp | None, pd.Timestamp | None]:
+    known = type(_get_calendar(exchange))
+    return known.bound_min(), known.bound_max()
+
+
+def _get_calendar(exchange: str, **years: pd.Timestamp) -> Any:
     import exchange_calendars
 
     with warnings.catch_warnings():
         # exchange_calendars 4.13 uses an accessor that pandas 3.1 announces to change; its result is still right.
         warnings.simplefilter("ignore", category=DeprecationWarning)
-        known = type(exchange_calendars.get_calendar(exchange))
-        lower, upper = known.bound_min(), known.bound_max()
-        start, end = pd.Timestamp(first_year, 1, 1), pd.Timestamp(last_year, 12, 31)
-        if (lower is not None and end < lower) or (upper is not None and start > upper):
-            raise InputError(f"Calendar {exchange} is known from {lower} to {upper}; the data reach outside of it.")
-        start = start if lower is None else max(start, lower)
-        end = end if upper is None else min(end, upper)
-        return exchange_calendars.get_calendar(exchange, start=start, end=end)
+        return exchange_calendars.get_calendar(exchange, **years)

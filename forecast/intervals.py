@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from forecast import metrics
 from forecast.errors import InputError
 
 Array = NDArray[np.float64]
@@ -184,6 +183,8 @@ def reliability(y: ArrayLike, quantiles: ArrayLike, levels: Sequence[float]) -> 
 
     `y` (n, H), `quantiles` (n, H, Q). The band assumes one independent outcome per origin, not per step.
     """
+    from forecast import metrics
+
     actual, grid = np.asarray(y, dtype=float), np.asarray(quantiles, dtype=float)
     if grid.shape != (*actual.shape, len(levels)):
         raise InputError(f"Quantiles {grid.shape} for actuals {actual.shape} and {len(levels)} levels do not fit.")
@@ -211,6 +212,8 @@ def conformal_quantiles(fitted: SplitConformal, y_hat: ArrayLike, levels: Sequen
 def _coverage_row(
     step: int, y: Array, lower: Array, upper: Array, level: float, *, band: float | None
 ) -> dict[str, float | int | bool]:
+    from forecast import metrics  # with it comes SciPy, which a forecast does without
+
     n = int(np.isfinite(y).sum())
     covered = float(metrics.coverage(y, lower, upper))
     low, high = (level - band, level + band) if band is not None else binomial_band(level, n)

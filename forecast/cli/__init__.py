@@ -10,7 +10,7 @@ from typing import NoReturn
 import typer
 
 import forecast
-from forecast.cli import audit, check, clean, compare, doctor, models, retrain, run, schedule, sync
+from forecast.cli import audit, champion, check, clean, compare, doctor, models, predict, retrain, run, schedule, sync
 from forecast.errors import ForecastError
 
 app = typer.Typer(
@@ -35,7 +35,7 @@ def options(
     """Train, compare, record and keep retraining forecasters on stock and weather series."""
 
 
-for module in (run, check, models, compare, audit, doctor, sync, clean, schedule, retrain):
+for module in (run, predict, champion, check, models, compare, audit, doctor, sync, clean, schedule, retrain):
     module.register(app)
 for name in ("data",):
     if importlib.util.find_spec(f"forecast.cli.{name}") is not None:

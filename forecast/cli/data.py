@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from forecast.cli.shown import FORMAT, ROOT, Format, require_project, show
+from forecast.cli.shown import FORMAT, ROOT, Format, now, require_project, show
 from forecast.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def fetch(
     moment = _moment(as_of) if as_of else None
     try:
         found = fetching.fetch_new(
-            dataset, settings, root=place, now=_now(), as_of=moment, environment=dict(os.environ)
+            dataset, settings, root=place, now=now(), as_of=moment, environment=dict(os.environ)
         )
     except DataError as error:
         held = _held_since(dataset, settings, place)
@@ -49,6 +48,7 @@ def fetch(
         print(f"{error}\nGoing on with the snapshot of {held}.", file=sys.stderr)
         return
     _told(dataset, found)
+    _score_issued(dataset, settings, place, found.pointer.as_of)
 
 
 def data(
@@ -71,10 +71,25 @@ def data(
     chosen = (
         {dataset: load_dataset(dataset, place / "configs")} if dataset else load_datasets(place / "configs").datasets
     )
-    rows = [holdings.held(name, settings, root=place, now=_now()) for name, settings in chosen.items()]
+    rows = [holdings.held(name, settings, root=place, now=now()) for name, settings in chosen.items()]
     show(_standing(rows[0]) if dataset and form is Format.table else rows, form)
     if dataset and form is Format.table:
         _show_findings(dataset, chosen[dataset], place, rows[0]["as_of"])
+
+
+def _score_issued(dataset: str, settings: Any, root: Path, as_of: str) -> None:
+    """Forecasts issued earlier meet their actuals; a fault there must not fail a fetch that succeeded."""
+    from forecast import prepared
+    from forecast.errors import ForecastError
+    from forecast.operations import issued_forecasts
+
+    try:
+        if issued_forecasts.issued(root, dataset).empty:
+            return
+        frame = prepared.check_data(dataset, settings, root=root)
+        issued_forecasts.refresh(root, dataset, frame, as_of=as_of)
+    except (ForecastError, OSError) as error:
+        print(f"  issued forecasts were not scored: {error}", file=sys.stderr)
 
 
 def _show_findings(name: str, settings: Any, root: Path, as_of: str | None) -> None:
@@ -111,7 +126,7 @@ def _held_since(dataset: str, settings: Any, root: Path) -> str | None:
     """`2024-06-30 (12 days old)` for the pointed snapshot, or None when there is none that can be read."""
     from forecast import holdings
 
-    row = holdings.held(dataset, settings, root=root, now=_now())
+    row = holdings.held(dataset, settings, root=root, now=now())
     return f"{row['last']} ({row['age']} old)" if row["rows"] else None
 
 
@@ -129,9 +144,3 @@ def _moment(text: str) -> pd.Timestamp:
             f"--as-of: found {text!r}, wanted a date or time such as 2024-06-30 or 2024-06-30T21:00."
         ) from None
     return moment.tz_convert("UTC").tz_localize(None) if moment.tzinfo else moment
-
-
-def _now() -> pd.Timestamp:
-    import pandas as pd
-
-    return pd.Timestamp(datetime.now(UTC)).tz_localize(None)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from forecast.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROOT = typer.Option(Path(), "--root", help="The project's folder.", show_default="this one")
 
@@ -53,3 +57,10 @@ def require_project(root: Path) -> Path:
             f"{where}: no configs/datasets.yaml here. Run the command in the project's folder or name it with --root."
         )
     return root
+
+
+def now() -> pd.Timestamp:
+    """The clock, UTC without zone; below the commands time is an argument."""
+    import pandas as pd
+
+    return pd.Timestamp(datetime.now(UTC)).tz_localize(None)

@@ -14,11 +14,13 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from forecast import files
-from forecast.ensemble import MANIFEST, Ensemble
 from forecast.errors import DataError, ForecastError, InputError
+
+if TYPE_CHECKING:
+    from forecast.ensemble import Ensemble  # with it comes pandas, which `status` does without
 
 SCHEMA = 1
 META = "champion.json"
@@ -95,12 +97,21 @@ def load(root: Path, dataset: str) -> Champion:
 
 def load_version(root: Path, dataset: str, version: int) -> Champion:
     """One stored version, every file checked against its digest."""
+    from forecast.ensemble import MANIFEST, Ensemble
+
     folder = folder_of(root, dataset, version)
     content = _described(folder)
     ensemble = Ensemble.load(folder)
-    if files.sha256(folder / MANIFEST) != content["model_sha256"]:
-        raise DataError(f"{folder / MANIFEST}: not the file that was saved (its sha256 differs).")
+    _require_same(folder / MANIFEST, content["model_sha256"])
     return Champion(version, ensemble, meta_of(content))
+
+
+def verify(root: Path, dataset: str, version: int) -> None:
+    """Raises what `load_version` would for a missing or damaged file, from digests alone: milliseconds."""
+    folder = folder_of(root, dataset, version)
+    _require_same(folder / "ensemble.json", _described(folder)["model_sha256"])
+    for name, wanted in files.read_json(folder / "ensemble.json")["files"].items():
+        _require_same(folder / name, wanted)
 
 
 def read_meta(root: Path, dataset: str, version: int) -> Meta:
@@ -118,6 +129,8 @@ def store(root: Path, dataset: str, version: int, ensemble: Ensemble, meta: Meta
 
 def write(folder: Path, ensemble: Ensemble, meta: Meta) -> None:
     """The ensemble and champion.json; this is also what the registry's artifact holds."""
+    from forecast.ensemble import MANIFEST
+
     ensemble.save(folder)
     content = {"schema": SCHEMA, "meta": asdict(meta), "model_sha256": files.sha256(folder / MANIFEST)}
     files.write_json(folder / META, {**content, "digest": files.sha256_of(content)})
@@ -178,6 +191,11 @@ def _described(folder: Path) -> dict[str, Any]:
     if digest != files.sha256_of(content):
         raise DataError(f"{path}: not the file that was saved (its digest differs).")
     return content
+
+
+def _require_same(path: Path, sha256: str) -> None:
+    if not path.exists() or files.sha256(path) != sha256:
+        raise DataError(f"{path}: missing, or not the file that was saved (its sha256 differs).")
 
 
 def _repair(dataset: str) -> str:

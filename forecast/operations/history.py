@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forecast import files
-from forecast.operations.champion import folder_of
+from forecast.errors import ForecastError
+from forecast.operations.champion import Meta, folder_of, read_meta
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,3 +46,30 @@ def events(root: Path, dataset: str) -> list[dict[str, Any]]:
 
 def _path(root: Path, dataset: str) -> Path:
     return folder_of(root, dataset) / "history.jsonl"
+
+
+def told(root: Path, dataset: str) -> list[dict[str, Any]]:
+    """The events as rows of equal columns, with what is known here about the version of each."""
+    rows = []
+    for event in events(root, dataset):
+        meta = _meta(root, dataset, event.get("version"))
+        skill = meta.metrics.get("skill") if meta else None
+        row = {
+            "at": event.get("at", ""),
+            "event": event.get("event", ""),
+            "version": event.get("version"),
+            "from": event.get("from"),
+            "model": meta.candidate if meta else "",
+            "training_cutoff": meta.training_cutoff[:10] if meta else "",
+            "test_skill": round(skill, 4) if skill is not None else None,
+            "reason": event.get("reason", ""),
+        }
+        rows.append(row)
+    return rows
+
+
+def _meta(root: Path, dataset: str, version: object) -> Meta | None:
+    try:
+        return read_meta(root, dataset, version) if isinstance(version, int) else None
+    except ForecastError:  # pruned here; the registry still has it
+        return None

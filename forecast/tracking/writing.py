@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forecast import files
-from forecast.tracking import plots, runs
+from forecast.tracking import runs
 from forecast.tracking.records import Record
 
 if TYPE_CHECKING:
@@ -121,6 +121,8 @@ class Writer:
             upload = Path(folder, "files")
             files.write_json(upload / "record.json", record.content)
             forecasts = record.folder / "forecasts.parquet"
+            from forecast.tracking import plots  # with it comes pandas, which a look at the store does without
+
             picture = plots.forecast_plot(forecasts, _title(record)) if forecasts.exists() else None
             if picture is not None:
                 files.write_bytes(upload / "forecasts.png", picture)

@@ -1,0 +1,155 @@
+"""`forecast promote | rollback | status | history`: which model serves, how it does, what became of the others."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from forecast.cli.shown import FORMAT, ROOT, Format, now, require_project, show
+from forecast.errors import InputError
+
+REASON = typer.Option("", "--reason", help="Why; kept in the history.")
+
+
+def register(app: typer.Typer) -> None:
+    for command in (promote, rollback, status, history):
+        app.command(command.__name__)(command)
+
+
+def promote(
+    dataset: str = typer.Argument(help="An entry of configs/datasets.yaml."),
+    version: int = typer.Option(0, "--version", help="A registered version; 0 registers what `make run` chose."),
+    reason: str = REASON,
+    root: Path = ROOT,
+) -> None:
+    """Make a model the champion by hand: the one the last run chose on validation, or a registered version."""
+    from forecast.operations import registry
+
+    project, uri = _project(root, dataset), _uri()
+    chosen = version or _registered(project, dataset, uri)
+    registry.promote(project, dataset, chosen, now=now(), reason=reason or "by hand", tracking_uri=uri)
+    _told(project, dataset, chosen)
+
+
+def rollback(
+    dataset: str = typer.Argument(help="An entry of configs/datasets.yaml."),
+    reason: str = REASON,
+    root: Path = ROOT,
+    form: Format = FORMAT,
+) -> None:
+    """Make the previous champion the champion again; a second rollback undoes the first."""
+    from forecast.operations import registry
+
+    project = _project(root, dataset)
+    version = registry.rollback(project, dataset, now=now(), reason=reason or "by hand", tracking_uri=_uri())
+    if form is Format.json:
+        show([{"dataset": dataset, "champion": version}], form)
+    else:
+        _told(project, dataset, version)
+
+
+def status(
+    dataset: str = typer.Argument("", help="Only this one."),
+    root: Path = ROOT,
+    form: Format = FORMAT,
+) -> None:
+    """Show each champion, its age, live error, drift, last and next run; exits 1 when something is wrong."""
+    from forecast.operations.status import standing
+
+    project = require_project(root)
+    names = [dataset] if dataset else _running(project)
+    if dataset:
+        _project(root, dataset)
+    found = [standing(project, name, now=datetime.now(UTC), tracking_uri=_uri()) for name in names]
+    rows = [asdict(entry) for entry in found]
+    show(rows if form is Format.json else [row for entry in rows for row in _lines(entry)], form)
+    if not all(entry.good for entry in found):
+        raise typer.Exit(1)
+
+
+def history(
+    dataset: str = typer.Argument(help="An entry of configs/datasets.yaml."),
+    root: Path = ROOT,
+    form: Format = FORMAT,
+) -> None:
+    """List what became of a data set's versions, oldest first."""
+    from forecast.operations.history import told
+
+    rows = told(_project(root, dataset), dataset)
+    if not rows and form is Format.table:
+        print(f"{dataset}: nothing yet; `forecast promote {dataset}` makes the first champion.")
+        return
+    show(rows, form)
+
+
+def _registered(project: Path, dataset: str, uri: str) -> int:
+    """What the last `dvc repro` chose on validation, as a version."""
+    import pandas as pd
+
+    from forecast.cli.sync import revision
+    from forecast.operations import registry
+    from forecast.operations.chosen import chosen
+
+    folder, meta = chosen(project, dataset, now=now(), revision=revision(project))
+    frame = pd.read_parquet(project / "data" / "prepared" / dataset / "frame.parquet")
+    return registry.register(project, dataset, folder, meta, tracking_uri=uri, sample=frame)
+
+
+def _told(project: Path, dataset: str, version: int) -> None:
+    from forecast.operations import champion
+
+    meta = champion.read_meta(project, dataset, version)
+    skill = f", test skill {100 * meta.metrics['skill']:+.1f} %" if "skill" in meta.metrics else ""
+    print(f"{dataset}: version {version} ({meta.candidate}{skill}) is the champion. `forecast predict {dataset}`")
+
+
+def _lines(row: dict[str, Any]) -> list[dict[str, str]]:
+    """One entry as lines of what and value: fourteen columns are too many for a terminal."""
+    ratio, age = row["live_error"], row["age_days"]
+    live = "no issued forecast has met its actuals yet" if ratio is None else f"{ratio:.2f} x the test error"
+    values = {
+        "champion": f"version {row['champion']} ({row['model']})" if row["champion"] else "none",
+        "age": f"{age:.0f} days, fitted on data up to {row['training_cutoff'][:10]}" if age is not None else "",
+        "test skill": _percent(row["skill"]),
+        "live error": f"{live} ({row['live_issues']} issues)",
+        "live skill": _percent(row["live_skill"]),
+        "data": f"as of {row['data_as_of']}",
+        "drift": row["drift"],
+        "last run": row["last_run"],
+        "next run": row["next_run"],
+        "state": row["state"],
+    }
+    return [{"dataset": row["dataset"], "what": what, "value": value} for what, value in values.items()]
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:+.1f} %"
+
+
+def _running(project: Path) -> list[str]:
+    """The datasets of `run`, read without checking the rest of the file: `check` does that."""
+    import yaml
+
+    content = yaml.safe_load((project / "configs" / "datasets.yaml").read_text(encoding="utf-8"))
+    return [str(name) for name in content.get("run", ())]
+
+
+def _project(root: Path, dataset: str) -> Path:
+    import yaml
+
+    from forecast.errors import closest, quote_names
+
+    project = require_project(root)
+    known = yaml.safe_load((project / "configs" / "datasets.yaml").read_text(encoding="utf-8")).get("datasets", {})
+    if dataset not in known:
+        raise InputError(f"Unknown dataset {dataset!r}.{closest(dataset, known)} Known: {quote_names(known)}.")
+    return project
+
+
+def _uri() -> str:
+    return os.environ.get("MLFLOW_TRACKING_URI", "")

@@ -1,0 +1,161 @@
+"""`forecast predict`: what the champion says about the steps after the newest snapshot."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from forecast.cli.shown import ROOT, Format, now, require_project, show
+from forecast.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from forecast.operations.predicting import Forecast
+
+
+class Form(StrEnum):
+    """What `--format` takes."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+
+
+FORM = typer.Option(Form.table, "--format", help="parquet needs a file or pipe behind it.")
+
+
+def register(app: typer.Typer) -> None:
+    app.command("predict")(predict)
+
+
+def predict(
+    dataset: str = typer.Argument(help="An entry of configs/datasets.yaml that has a champion."),
+    horizon: int = typer.Option(0, "--horizon", min=0, help="Steps ahead; 0 is what the model was trained for."),
+    levels: str = typer.Option("", "--levels", help="Intervals in percent, such as 80,95; `none` for none."),
+    form: Form = FORM,
+    plot: bool = typer.Option(False, "--plot", help="Also write a picture of it."),
+    root: Path = ROOT,
+) -> None:
+    """Forecast with the champion from the newest snapshot; neither trains nor fetches."""
+    from forecast.config.datasets import load_dataset
+    from forecast.config.evaluation import load_evaluation
+    from forecast.operations import predicting
+
+    project = require_project(root)
+    load_dataset(dataset, project / "configs")  # a misspelt name is told here, with the nearest right one
+    asked = _levels(levels)
+    found = predicting.forecast(
+        project,
+        dataset,
+        now=now(),
+        usual_levels=load_evaluation(project / "configs").levels,
+        horizon=horizon or None,
+        levels=asked,
+    )
+    for notice in found.notices:
+        print(notice, file=sys.stderr)
+    _shown(found, form)
+    if plot:
+        from forecast.operations.forecast_plot import draw
+
+        print(draw(found, project / ".forecast" / "plots" / f"{dataset}-forecast.png"), file=sys.stderr)
+
+
+def about(found: Forecast, moment: pd.Timestamp) -> dict[str, Any]:
+    """What stands beside a forecast: which model, how old, how good."""
+    meta = found.champion.meta
+    return {
+        "dataset": meta.dataset,
+        "model": meta.candidate,
+        "version": found.champion.version,
+        "trained": meta.created_at,
+        "age_days": days(moment, meta.created_at),
+        "training_cutoff": meta.training_cutoff[:19],
+        "cutoff": found.cutoff.isoformat(),
+        "test": dict(meta.metrics),
+    }
+
+
+def days(moment: pd.Timestamp, earlier: str) -> float:
+    import pandas as pd
+
+    return round((moment - pd.Timestamp(earlier)) / pd.Timedelta(1, "D"), 1)
+
+
+def _shown(found: Forecast, form: Form) -> None:
+    if form is Form.csv:
+        print(_dated(found).to_csv(index=False), end="")
+    elif form is Form.json:
+        content = {**about(found, now()), "notices": list(found.notices), "forecast": _rows(found)}
+        print(json.dumps(content, indent=1, ensure_ascii=False))
+    elif form is Form.parquet:
+        if sys.stdout.isatty():
+            raise InputError("--format parquet writes bytes: send them into a file, such as `> forecast.parquet`.")
+        found.table.to_parquet(sys.stdout.buffer, index=False, compression="zstd")
+    else:
+        _table(found)
+
+
+def _table(found: Forecast) -> None:
+    dataset, known = found.panel.dataset, about(found, now())
+    units = {column.column: column.unit for column in dataset.target}
+    table = _dated(found)
+    several = [name for name in ("unique_id", "output") if table[name].nunique() > 1]
+    numbers = [name for name in table.columns if name == "y_hat" or name.startswith(("lo_", "hi_"))]
+    rows = [
+        {**{name: row[name] for name in several}, "ds": row["ds"], **{name: _number(row[name]) for name in numbers}}
+        for row in table.to_dict("records")
+    ]
+    unit = next(iter(units.values())) if len(units) == 1 else ""
+    print(f"{dataset.title}{f' ({unit})' if unit else ''}, after {table['cutoff'].max()} UTC")
+    show(rows, Format.table)
+    print(_sentence(known))
+
+
+def _sentence(known: dict[str, Any]) -> str:
+    """`Version 2 (gru.linear), trained 3 days ago on data up to 2025-02-28; on test MAE 1.28, skill +40.7 % ...`"""
+    test = known["test"]
+    error = f"MAE {test['mae']:.4g}" if "mae" in test else f"MASE {test['mase']:.3g}" if "mase" in test else ""
+    skill = f"skill {100 * test['skill']:+.1f} % against repeating the last value" if "skill" in test else ""
+    scores = ", ".join(part for part in (error, skill) if part)
+    made = f"made {max(known['age_days'], 0):.0f} days ago, fitted on data up to {known['training_cutoff'][:10]}"
+    return f"Version {known['version']} ({known['model']}), {made}{f'; on test {scores}' if scores else ''}."
+
+
+def _dated(found: Forecast) -> pd.DataFrame:
+    """Times as people write them: a session is a date, an hour is an hour (UTC)."""
+    whole = (found.table["ds"] == found.table["ds"].dt.normalize()).all()
+    style = "%Y-%m-%d" if whole else "%Y-%m-%d %H:%M"
+    return found.table.assign(**{name: found.table[name].dt.strftime(style) for name in ("cutoff", "ds")})
+
+
+def _rows(found: Forecast) -> list[dict[str, Any]]:
+    times = {name: found.table[name].dt.strftime("%Y-%m-%dT%H:%M:%S") for name in ("cutoff", "ds")}
+    rows = found.table.assign(**times).to_dict("records")
+    return [{str(name): None if value != value else value for name, value in row.items()} for row in rows]
+
+
+def _number(value: float) -> str:
+    return "" if value != value else f"{value:.6g}"
+
+
+def _levels(text: str) -> tuple[float, ...] | None:
+    """`80,95` → (0.8, 0.95); `none` → (); empty → None, the usual ones."""
+    if not text:
+        return None
+    if text == "none":
+        return ()
+    try:
+        shares = tuple(float(part) / 100 for part in text.split(","))
+    except ValueError:
+        raise InputError(f"--levels: found {text!r}, wanted percent separated by commas, such as 80,95.") from None
+    if not all(0 < share < 1 for share in shares):
+        raise InputError(f"--levels: found {text!r}, wanted numbers above 0 and below 100, such as 80,95.")
+    return tuple(dict.fromkeys(shares))

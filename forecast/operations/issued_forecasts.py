@@ -1,0 +1,190 @@
+"""Forecasts as they were issued, kept, and scored when their actuals arrive: the champion's live accuracy.
+
+    .forecast/issued/<dataset>.parquet      every issue, the newest `KEPT`; what was issued once never changes
+    .forecast/issued/<dataset>.json         its scores against the newest data that any command has seen
+
+An issue is the champion's forecast over its trained horizon with every level its calibration supports, whatever
+`forecast predict` was asked to show. `last` holds the last observed value: what repeating it would have forecast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from forecast import files
+from forecast.errors import DataError
+from forecast.operations import champion
+from forecast.operations.champion import Champion, Meta
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KEPT = 2000
+"""Issues kept per dataset, newest first: years of daily ones."""
+PATIENCE = 10.0
+"""Seconds to wait for another process that keeps an issue."""
+
+
+@dataclass(frozen=True)
+class Live:
+    """One version's live accuracy over the actuals known so far.
+
+    error, expected, naive: mean over series of the MAE over that of the test block at the same steps: `error` of the
+    issued forecasts (1: as on test), `naive` of the last value. coverage: level in percent → share of actuals inside.
+    """
+
+    version: int
+    issues: int
+    scored: int
+    actuals: int
+    first: str
+    last: str
+    error: float | None
+    skill: float | None
+    coverage: Mapping[str, float] = field(default_factory=dict)
+
+
+def keep(root: Path, found: Champion, table: pd.DataFrame, last: Mapping[str, float], *, now: pd.Timestamp) -> None:
+    """Add one issue; the same cutoff and version again changes nothing.
+
+    table: `forecast.ensemble.latest` over the trained horizon; last: series → last observed value.
+    """
+    import pandas as pd
+
+    dataset = found.meta.dataset
+    several = table["output"].nunique() > 1
+    series = table["unique_id"] + "/" + table["output"] if several else table["unique_id"]
+    label = f"{table['cutoff'].max().isoformat()} v{found.version}"
+    issue = table.assign(series=series, last=series.map(dict(last)), version=found.version)
+    issue = issue.assign(issue=label, issued_at=now.floor("s"))
+    lock = root / ".forecast" / "locks" / f"issued-{dataset}.lock"
+    with files.locked(lock, what=f"Keeping a forecast of {dataset!r}", timeout=PATIENCE):
+        kept = issued(root, dataset)
+        if len(kept) and (kept["issue"] == label).any():
+            return
+        every = pd.concat([kept, issue], ignore_index=True) if len(kept) else issue
+        newest = every["issue"].drop_duplicates().tail(KEPT)
+        files.write_frame(_table(root, dataset), every[every["issue"].isin(newest)])
+
+
+def issued(root: Path, dataset: str) -> pd.DataFrame:
+    """Every kept issue, in the order they were issued; empty when there is none, `DataError` for a damaged file."""
+    import pandas as pd
+
+    path = _table(root, dataset)
+    try:
+        return pd.read_parquet(path)
+    except FileNotFoundError:
+        return pd.DataFrame()
+    except (OSError, ValueError) as error:  # an Arrow error is a ValueError
+        said = " ".join(str(error).split())
+        raise DataError(f"{path}: cannot be read ({said}). Move it away: keeping begins anew.") from None
+
+
+def scored(root: Path, dataset: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """Every issued value whose actual is known: the issue's columns and `y`.
+
+    frame: the newest prepared long frame (`unique_id, ds, targets`).
+    """
+    known = issued(root, dataset)
+    if known.empty:
+        return known
+    targets = [name for name in known["output"].unique() if name in frame.columns]
+    actual = frame.melt(["unique_id", "ds"], targets, "output", "y").astype({"unique_id": object, "output": object})
+    joined = known.astype({"unique_id": object, "output": object}).merge(actual, on=["unique_id", "output", "ds"])
+    return joined[joined["y"].notna()].reset_index(drop=True)
+
+
+def live(root: Path, dataset: str, frame: pd.DataFrame) -> list[Live]:
+    """Live accuracy per version, oldest first."""
+    every, table = issued(root, dataset), scored(root, dataset, frame)
+    if every.empty:
+        return []
+    counts = every.drop_duplicates(["version", "issue"])["version"].value_counts().sort_index()
+    pairs = zip(counts.index.tolist(), counts.tolist(), strict=True)
+    return [_live(root, dataset, version, count, table) for version, count in pairs]
+
+
+def refresh(root: Path, dataset: str, frame: pd.DataFrame, *, as_of: str) -> list[Live]:
+    """`live`, written down with the data's `as_of`, so that `status` need not read a snapshot."""
+    found = live(root, dataset, frame)
+    content = {"as_of": as_of, "live": [asdict(entry) for entry in found]}
+    files.write_json(_table(root, dataset).with_suffix(".json"), content)
+    return found
+
+
+def remembered(root: Path, dataset: str) -> tuple[str, list[Live]]:
+    """The scores as last written, and the `as_of` of their data; empty when there are none."""
+    try:
+        content: dict[str, Any] = files.read_json(_table(root, dataset).with_suffix(".json"))
+        return str(content["as_of"]), [Live(**entry) for entry in content["live"]]
+    except (OSError, ValueError, TypeError, KeyError):
+        return "", []
+
+
+def _table(root: Path, dataset: str) -> Path:
+    return root / ".forecast" / "issued" / f"{dataset}.parquet"
+
+
+def _live(root: Path, dataset: str, version: int, count: int, table: pd.DataFrame) -> Live:
+    rows = table[table["version"] == version] if len(table) else table
+    if not len(rows):
+        return Live(version, count, 0, 0, "", "", None, None)
+    cutoffs = rows["cutoff"]
+    return Live(
+        version=version,
+        issues=count,
+        scored=int(cutoffs.nunique()),
+        actuals=len(rows),
+        first=cutoffs.min().isoformat(),
+        last=cutoffs.max().isoformat(),
+        error=_against_expected(rows, _meta(root, dataset, version)),
+        skill=_skill(rows),
+        coverage=_coverage(rows),
+    )
+
+
+def _against_expected(rows: pd.DataFrame, meta: Meta | None) -> float | None:
+    """Mean over series of MAE / expected MAE at the same steps; None where nothing was expected."""
+    ratios = []
+    for series, own in rows.groupby("series"):
+        steps = (meta.expected.get(str(series)) or []) if meta else []
+        known = own[own["step"] <= len(steps)]
+        wanted = [steps[step - 1] for step in known["step"]]
+        if not wanted or None in wanted or not sum(wanted):  # type: ignore[arg-type]
+            continue
+        ratios.append(float((known["y"] - known["y_hat"]).abs().sum() / sum(wanted)))  # type: ignore[arg-type]
+    return sum(ratios) / len(ratios) if ratios else None
+
+
+def _skill(rows: pd.DataFrame) -> float | None:
+    """Mean over series of 1 - MAE / MAE of the last value, at the same cutoffs and steps."""
+    values = []
+    for _, own in rows[rows["last"].notna()].groupby("series"):
+        naive = float((own["y"] - own["last"]).abs().sum())
+        if naive > 0:
+            values.append(1 - float((own["y"] - own["y_hat"]).abs().sum()) / naive)
+    return sum(values) / len(values) if values else None
+
+
+def _coverage(rows: pd.DataFrame) -> dict[str, float]:
+    found = {}
+    for name in [column for column in rows.columns if column.startswith("lo_")]:
+        level = name.removeprefix("lo_")
+        known = rows[rows[name].notna()]
+        if len(known):
+            inside = (known["y"] >= known[name]) & (known["y"] <= known[f"hi_{level}"])
+            found[level] = float(inside.mean())
+    return found
+
+
+def _meta(root: Path, dataset: str, version: int) -> Meta | None:
+    from forecast.errors import ForecastError
+
+    try:
+        return champion.read_meta(root, dataset, version)
+    except ForecastError:
+        return None

@@ -1,0 +1,122 @@
+"""The champion's forecast from the newest snapshot: NumPy and pandas, neither TensorFlow nor MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from forecast import prepared, snapshots
+from forecast.ensemble import Ensemble, latest, supported
+from forecast.errors import ForecastError, InputError
+from forecast.operations import champion, issued_forecasts
+from forecast.operations.champion import Champion
+from forecast.panel import Panel, from_frame
+from forecast.scaling import check_transforms
+from forecast.windows import filled
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """`table`: see `forecast.ensemble.latest`; `panel`: the history it was made from; `notices`: sentences."""
+
+    champion: Champion
+    table: pd.DataFrame
+    panel: Panel
+    levels: tuple[float, ...]
+    notices: tuple[str, ...]
+
+    @property
+    def cutoff(self) -> pd.Timestamp:
+        """The newest last row of any series."""
+        return pd.Timestamp(self.table["cutoff"].max())
+
+
+def forecast(
+    root: Path,
+    dataset: str,
+    *,
+    now: pd.Timestamp,
+    usual_levels: Sequence[float],
+    horizon: int | None = None,
+    levels: Sequence[float] | None = None,
+) -> Forecast:
+    """Forecast `horizon` steps (the trained ones when None) after the newest snapshot's last rows, and keep the issue.
+
+    levels: interval levels such as 0.8; None takes those of `usual_levels` that calibration and horizon support.
+    `InputError` for a horizon the model cannot reach, and for a given level that cannot be supported.
+    """
+    found = champion.load(root, dataset)
+    wanted = found.ensemble.dataset.horizon if horizon is None else horizon
+    ensemble = found.ensemble.reaching(wanted)
+    frame = newest(root, dataset, ensemble)
+    panel = from_frame(frame, dataset, ensemble.dataset)
+    kept, notices = _levels(found.ensemble, wanted, levels, usual_levels)
+    table = latest(ensemble, panel, horizon=wanted, levels=kept)
+    if not np.isfinite(table["y_hat"].to_numpy()).all():
+        raise ForecastError(f"Version {found.version} of {dataset!r} forecasts values that are not finite. Roll back.")
+    said = [found.notice] if found.notice else []
+    said += [*notices, *_kept(root, found, frame, panel, usual_levels, now)]
+    return Forecast(found, table, panel, kept, tuple(said))
+
+
+def newest(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame:
+    """The pointed snapshot as a long frame, prepared and checked as the model was trained."""
+    frame = prepared.check_data(dataset, ensemble.dataset, root=root)
+    check_transforms(frame, ensemble.dataset)
+    return frame
+
+
+def last_values(panel: Panel) -> dict[str, float]:
+    """Series (`uid`, or `uid/output` with several targets) → its last observed value."""
+    targets = [column.column for column in panel.dataset.target]
+    found = {}
+    for series in panel.series:
+        values = filled(series.values[None, :, : panel.outputs])[0][0][-1]
+        for name, value in zip(targets, values, strict=True):
+            found[f"{series.unique_id}/{name}" if len(targets) > 1 else series.unique_id] = float(value)
+    return found
+
+
+def _levels(
+    ensemble: Ensemble, horizon: int, asked: Sequence[float] | None, usual: Sequence[float]
+) -> tuple[tuple[float, ...], tuple[str, ...]]:
+    """The levels to show; what was asked for and cannot be given is refused, what is usual is left out and said."""
+    trained = ensemble.dataset.horizon
+    if asked is None:
+        kept, refused = supported(ensemble, usual)
+        beyond = f"Intervals are calibrated for {trained} steps; beyond them there is none."
+        return kept, (*refused, beyond) if kept and horizon > trained else refused
+    for level in asked:
+        for series in ensemble.series:
+            ensemble.margin(series, level)
+    if asked and horizon > trained:
+        raise InputError(
+            f"Horizon {horizon}: intervals are calibrated for {trained} steps. Ask for at most {trained} steps, or "
+            "leave --levels away."
+        )
+    return tuple(asked), ()
+
+
+def _kept(
+    root: Path,
+    found: Champion,
+    frame: pd.DataFrame,
+    panel: Panel,
+    levels: Sequence[float],
+    now: pd.Timestamp,
+) -> list[str]:
+    """Keeps the issue and scores the earlier ones; a full disk must not cost the forecast."""
+    ensemble = found.ensemble
+    try:
+        usable = supported(ensemble, levels)[0]
+        table = latest(ensemble, panel, horizon=ensemble.dataset.horizon, levels=usable)
+        issued_forecasts.keep(root, found, table, last_values(panel), now=now)
+        as_of = snapshots.read_pointer(root, found.meta.dataset).as_of
+        issued_forecasts.refresh(root, found.meta.dataset, frame, as_of=as_of)
+    except (ForecastError, OSError) as error:
+        return [f"This forecast was not kept for scoring: {error}"]
+    return []

@@ -1,0 +1,148 @@
+"""Where each dataset stands, in under a second: read from small files, the registry glanced at, nothing loaded.
+
+`drift`, `retrain` and the schedule leave their last word in `history.jsonl` and below `.forecast/schedule/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from forecast import files
+from forecast.errors import ForecastError
+from forecast.operations import champion, history, issued_forecasts
+from forecast.operations.issued_forecasts import Live
+from forecast.tracking import place
+from forecast.tracking.glance import glance
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One dataset. Times are ISO 8601 in UTC; `live_error` is relative to the test block (1: as expected)."""
+
+    dataset: str
+    champion: int | None
+    model: str
+    age_days: float | None
+    training_cutoff: str
+    data_as_of: str
+    skill: float | None
+    live_error: float | None
+    live_skill: float | None
+    live_issues: int
+    drift: str
+    last_run: str
+    next_run: str
+    state: str
+
+    @property
+    def good(self) -> bool:
+        return self.state == "good"
+
+
+def standing(root: Path, dataset: str, *, now: datetime, tracking_uri: str = "") -> Standing:
+    """What is known of one dataset; a fault is told in `state`, never raised. `now` with its zone."""
+    named, meta, faults = _local(root, dataset)
+    seen = glance(place(root, tracking_uri), dataset)
+    if seen.fault:
+        faults.append(f"registry: {seen.fault}")
+    elif dict(seen.aliases) != named and named:
+        faults.append("registry and local champion differ; `forecast doctor --repair` makes them agree")
+    pointer = _json(root / "data" / "pointers" / f"{dataset}.json")
+    live = _live(root, dataset, named.get("champion"))
+    last, following = _runs(root, dataset)
+    return Standing(
+        dataset=dataset,
+        champion=named.get("champion"),
+        model=meta.candidate if meta else "",
+        age_days=_days(now, meta.created_at) if meta else None,
+        training_cutoff=meta.training_cutoff[:19] if meta else "",
+        data_as_of=str(pointer.get("as_of", "")),
+        skill=meta.metrics.get("skill") if meta else None,
+        live_error=live.error if live else None,
+        live_skill=live.skill if live else None,
+        live_issues=live.issues if live else 0,
+        drift=_drift(root, dataset),
+        last_run=last,
+        next_run=following,
+        state="; ".join(faults) or "good",
+    )
+
+
+def _local(root: Path, dataset: str) -> tuple[dict[str, int], champion.Meta | None, list[str]]:
+    try:
+        named = champion.aliases(root, dataset)
+        if "champion" not in named:
+            return named, None, [f"no champion yet; `forecast promote {dataset}`"]
+        return named, champion.read_meta(root, dataset, named["champion"]), _damage(root, dataset, named)
+    except ForecastError as error:
+        return {}, None, [str(error)]
+
+
+def _damage(root: Path, dataset: str, named: Mapping[str, int]) -> list[str]:
+    """What a forecast would fall over; digests of small files, so it costs nothing."""
+    found = []
+    for alias in ("champion", "previous"):
+        if alias in named:
+            try:
+                champion.verify(root, dataset, named[alias])
+            except ForecastError as error:
+                found.append(f"{alias}: {error}")
+    return found
+
+
+def _live(root: Path, dataset: str, version: int | None) -> Live | None:
+    """The champion's scores as `predict` and `fetch` left them."""
+    _, found = issued_forecasts.remembered(root, dataset)
+    return next((entry for entry in found if entry.version == version), None)
+
+
+def _drift(root: Path, dataset: str) -> str:
+    """The newest verdict that a retraining left in the history."""
+    said = [event["drift"] for event in history.events(root, dataset) if event.get("drift")]
+    return str(said[-1]) if said else "not examined"
+
+
+def _runs(root: Path, dataset: str) -> tuple[str, str]:
+    """Start of the newest scheduled job that names the dataset, with its exit code; and the next planned one."""
+    folder = root / ".forecast" / "schedule"
+    jobs = _jobs(root, dataset)
+    beat = _json(folder / "heartbeat.json")
+    planned = sorted(moment for name, moment in beat.get("next", {}).items() if name in jobs)
+    done = sorted(
+        ((str(run["started"]), run.get("code")) for run in (_json(folder / f"{name}.json") for name in jobs) if run),
+        key=lambda run: run[0],
+    )
+    last = f"{done[-1][0][:19]} ({'running' if done[-1][1] is None else f'exit {done[-1][1]}'})" if done else "none"
+    if not planned or beat.get("state") != "running":
+        return last, "none planned: no scheduler runs"
+    return last, planned[0][:19]
+
+
+def _jobs(root: Path, dataset: str) -> list[str]:
+    """The jobs of configs/schedule.yaml whose command names the dataset; a wrong file is `check`'s to tell."""
+    import yaml
+
+    try:
+        content = yaml.safe_load((root / "configs" / "schedule.yaml").read_text(encoding="utf-8"))
+        jobs = content["jobs"].items()
+        words = {name: job["run"].split() if isinstance(job["run"], str) else list(job["run"]) for name, job in jobs}
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return []
+    return [str(name) for name, run in words.items() if dataset in run]
+
+
+def _days(now: datetime, earlier: str) -> float:
+    made = datetime.fromisoformat(earlier).replace(tzinfo=now.tzinfo)
+    return round((now - made).total_seconds() / 86400, 1)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = files.read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
