@@ -19,7 +19,7 @@ from forecast import calendars, files
 from forecast.config.datasets import Dataset
 from forecast.errors import DataError, InputError
 from forecast.forecaster import Forecaster
-from forecast.intervals import Array, SplitConformal
+from forecast.intervals import RAW, SCALES, Array, Scale, SplitConformal
 from forecast.models.base import BaselineSpec, LinearSpec, NetworkSpec, StatisticalSpec
 from forecast.panel import Panel
 
@@ -88,7 +88,7 @@ class Ensemble:
         return replace(self, forecasters=tuple(replace(f, dataset=longer) for f in self.forecasters))
 
     def margin(self, series: str, level: float) -> Array:
-        """(H,) half width of the interval that covers the next actual of `series` with probability `level`.
+        """(H,) half width, in modelling units, of the interval that covers the next actual with probability `level`.
 
         `InputError` when the calibration block was too small for it, naming the number needed.
         """
@@ -117,17 +117,21 @@ class Ensemble:
         return cls(tuple(members), {name: SplitConformal(columns) for name, columns in scores.items()})
 
 
-def calibration_scores(forecasts: pd.DataFrame) -> dict[str, SplitConformal]:
-    """From a candidate's forecasts.parquet: per series the calibration errors of the mean over its seeds."""
+def calibration_scores(forecasts: pd.DataFrame, dataset: Dataset) -> dict[str, SplitConformal]:
+    """From a candidate's forecasts.parquet: per series the calibration errors of the mean over its seeds.
+
+    In the units the target is modelled in, as in the compare stage: those of a `log` target are ratios.
+    """
+    transforms = {column.column: column.transform for column in dataset.target}
     rows = forecasts[forecasts["block"] == "calibration"]
     several = rows["output"].nunique() > 1
     ids = rows["unique_id"].astype(str)
     rows = rows.assign(series=ids + "/" + rows["output"].astype(str) if several else ids)
-    mean = rows.groupby(["series", "cutoff", "step"], sort=True)[["y", "y_hat"]].mean()
     result = {}
-    for name, own in mean.groupby(level="series", sort=True):
-        table = own.unstack("step")
-        result[str(name)] = SplitConformal.fit(table["y"].to_numpy(), table["y_hat"].to_numpy())
+    for (name, output), own in rows.groupby(["series", "output"], sort=True):
+        table = own.groupby(["cutoff", "step"])[["y", "y_hat"]].mean().unstack("step")
+        to, _ = SCALES.get(transforms[str(output)], RAW)
+        result[str(name)] = SplitConformal.fit(to(table["y"].to_numpy()), to(table["y_hat"].to_numpy()))
     return result
 
 
@@ -137,18 +141,20 @@ def latest(ensemble: Ensemble, panel: Panel, *, horizon: int, levels: Sequence[f
     `ensemble` reaches `horizon` and `panel` was made with its dataset. Intervals end with the calibrated steps and
     are empty beyond them; `InputError` for a level that the calibration errors of a series cannot support.
     """
-    names = [column.column for column in ensemble.dataset.target]
+    targets = ensemble.dataset.target
     values = ensemble.predict(panel, {s.unique_id: np.array([len(s) - 1]) for s in panel.series})
     parts = []
     for series in panel.series:
         cutoff = pd.Timestamp(series.ds[-1])
         ds = calendars.following(ensemble.dataset.calendar, cutoff, horizon)
-        for output, name in enumerate(names):
+        for output, column in enumerate(targets):
+            name = column.column
             y_hat = values[series.unique_id][0, :horizon, output]
             keys = {"unique_id": series.unique_id, "output": name, "cutoff": cutoff}
             part = pd.DataFrame({**keys, "step": np.arange(1, horizon + 1), "ds": ds, "y_hat": y_hat})
-            label = f"{series.unique_id}/{name}" if len(names) > 1 else series.unique_id
-            parts.append(part.assign(**_bounds(ensemble, label, y_hat, levels)))
+            label = f"{series.unique_id}/{name}" if len(targets) > 1 else series.unique_id
+            margins = {level: ensemble.margin(label, level) for level in levels}
+            parts.append(part.assign(**_bounds(y_hat, margins, SCALES.get(column.transform, RAW))))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -171,13 +177,14 @@ def percent(level: float) -> str:
     return f"{100 * level:g}"
 
 
-def _bounds(ensemble: Ensemble, series: str, y_hat: np.ndarray, levels: Sequence[float]) -> dict[str, np.ndarray]:
+def _bounds(y_hat: np.ndarray, margins: Mapping[float, Array], scale: Scale) -> dict[str, np.ndarray]:
+    """Both ends (H,) per level, NaN beyond the calibrated steps."""
+    to, back = scale
     found: dict[str, np.ndarray] = {}
-    for level in levels:
-        margin = ensemble.margin(series, level)
+    for level, margin in margins.items():
         known = np.full(len(y_hat), np.nan)
         known[: len(margin)] = margin[: len(y_hat)]
-        found |= {f"lo_{percent(level)}": y_hat - known, f"hi_{percent(level)}": y_hat + known}
+        found |= {f"lo_{percent(level)}": back(to(y_hat) - known), f"hi_{percent(level)}": back(to(y_hat) + known)}
     return found
 
 

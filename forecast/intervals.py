@@ -10,7 +10,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,10 @@ from numpy.typing import ArrayLike, NDArray
 from forecast.errors import InputError
 
 Array = NDArray[np.float64]
+Scale = tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]
+RAW: Scale = (np.asarray, np.asarray)
+SCALES: dict[str, Scale] = {"log": (np.log, np.exp), "logdiff": (np.log, np.exp), "log1p": (np.log1p, np.expm1)}
+"""Transform of the target to the units its errors are taken in, there and back; any other leaves the raw ones."""
 GAMMA = 0.005  # the step size of Gibbs & Candes (2021, section 4)
 BAND = 0.06  # least half-width of the band around a nominal coverage at one step
 

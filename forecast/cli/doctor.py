@@ -30,13 +30,19 @@ def register(app: typer.Typer) -> None:
 def doctor(
     root: Path = ROOT,
     form: Format = FORMAT,
-    repair: bool = typer.Option(False, "--repair", help="Remove what killed runs left behind."),
+    repair: bool = typer.Option(
+        False, "--repair", help="Remove what killed runs left, mend moved paths and damaged champions."
+    ),
 ) -> None:
-    """Examine environment, disk, locks, DVC and MLflow."""
+    """Examine environment, disk, locks, DVC, MLflow and champions."""
+    from forecast.operations import upkeep
+
     project = require_project(root).resolve()
     if repair:
         for path in _mend(project):
-            print(f"Removed {path.relative_to(project)}")
+            print(f"Removed {path.relative_to(project)}", file=sys.stderr)
+        for sentence in upkeep.repaired(project, _uri()):
+            print(sentence, file=sys.stderr)
     rows = [{"what": what, "found": found, "repair": advice} for what, found, advice in findings(project)]
     show(rows, form)
     if any(row["repair"] for row in rows):
@@ -46,16 +52,30 @@ def doctor(
 def findings(root: Path) -> Iterator[Finding]:
     """(what, found, repair); an empty repair means that all is well."""
     examinations: tuple[Callable[[Path], Finding], ...] = (
-        interpreter, environment, bytecode, disk, running, leftovers, dvc, mlflow,
+        interpreter, home, environment, bytecode, disk, running, leftovers, dvc, mlflow,
     )  # fmt: skip
     for examine in examinations:
         yield examine(root)
+    from forecast.operations import upkeep
+
+    yield from upkeep.findings(root, _uri())
 
 
 def interpreter(root: Path) -> Finding:
     found = ".".join(map(str, sys.version_info[:3]))
     wrong = sys.version_info[:2] != WANTED
     return "interpreter", f"Python {found}", "python3.11 is wanted: `make setup PYTHON=python3.11`" if wrong else ""
+
+
+def home(root: Path) -> Finding:
+    """The scripts of a virtual environment name its interpreter by an absolute path: they do not survive a move."""
+    script = root / ".venv" / "bin" / "forecast"
+    if not script.exists():
+        return "scripts", "no .venv/bin/forecast here", ""
+    named = script.read_text(encoding="utf-8", errors="replace").partition("\n")[0].removeprefix("#!").strip()
+    wrong = named.startswith("/") and not Path(named).is_relative_to(root / ".venv") and not Path(named).exists()
+    shown = f"name {named}, which is not here" if wrong else "name an interpreter that is here"
+    return "scripts", shown, "remove .venv, then `make setup`" if wrong else ""
 
 
 def environment(root: Path) -> Finding:
@@ -147,6 +167,10 @@ def _answer(uri: str) -> str:
         except httpx.HTTPError as error:
             raise ForecastError(f"no answer ({error})") from None
     return "not examined"
+
+
+def _uri() -> str:
+    return os.environ.get("MLFLOW_TRACKING_URI", "")
 
 
 _WRITTEN = ("data", "reports", "narrowed", ".forecast")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from forecast.cli.data import _moment, _now
-from forecast.cli.shown import ROOT, require_project
+from forecast.cli.data import _moment
+from forecast.cli.shown import ROOT, now, require_project
 from forecast.errors import ForecastError, GateRefused
 from forecast.processes import stop_on_signals
 from forecast.progress import duration
@@ -56,7 +56,7 @@ def retrain(
     stop_on_signals()
     place = require_project(root).resolve()
     job = work.Job(
-        root=place, dataset=dataset, now=_now(), environment=dict(os.environ),
+        root=place, dataset=dataset, now=now(), environment=dict(os.environ),
         as_of=_moment(as_of) if as_of else None, strategy=strategy.value, say=_Steps(dataset),
     )  # fmt: skip
     started = time.monotonic()

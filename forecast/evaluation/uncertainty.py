@@ -12,7 +12,7 @@ that has doubled has intervals twice as wide.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -22,7 +22,15 @@ import pandas as pd
 from forecast.errors import InputError
 from forecast.evaluation import scores
 from forecast.evaluation.scores import Cube
-from forecast.intervals import AdaptiveConformal, SplitConformal, adaptive_intervals, coverage_by_step
+from forecast.intervals import (
+    RAW,
+    SCALES,
+    AdaptiveConformal,
+    Scale,
+    SplitConformal,
+    adaptive_intervals,
+    coverage_by_step,
+)
 
 Method = Literal["split", "adaptive"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -37,10 +45,6 @@ BANDS = ("model", "ranking", "series", "level", "cutoff", "step", "lower", "uppe
 GRID = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Levels of the reliability diagram: how often the intervals of each level hold."""
 Table = tuple[pd.DataFrame, list["Refusal"]]
-Scale = tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]
-RAW: Scale = (np.asarray, np.asarray)
-SCALES: dict[str, Scale] = {"log": (np.log, np.exp), "logdiff": (np.log, np.exp), "log1p": (np.log1p, np.expm1)}
-"""Transform of the target to the units its errors are taken in, there and back; any other leaves the raw ones."""
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,8 @@ def ensemble_of(folder: Path) -> Ensemble:
     if not seeds:
         raise InputError(f"{folder}: has no saved forecaster; its training failed. Choose another candidate.")
     forecasts = pd.read_parquet(folder / "forecasts.parquet")
-    return Ensemble(tuple(Forecaster.load(seed) for seed in seeds), calibration_scores(forecasts))
+    members = tuple(Forecaster.load(seed) for seed in seeds)
+    return Ensemble(members, calibration_scores(forecasts, members[0].dataset))
 
 
 def _scores(project: Path, dataset: str, record: dict[str, Any]) -> dict[str, float]:

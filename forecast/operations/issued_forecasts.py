@@ -89,12 +89,16 @@ def scored(root: Path, dataset: str, frame: pd.DataFrame) -> pd.DataFrame:
 
     frame: the newest prepared long frame (`unique_id, ds, targets`).
     """
+    import pandas as pd
+
     known = issued(root, dataset)
     if known.empty:
         return known
     targets = [name for name in known["output"].unique() if name in frame.columns]
-    actual = frame.melt(["unique_id", "ds"], targets, "output", "y").astype({"unique_id": object, "output": object})
-    joined = known.astype({"unique_id": object, "output": object}).merge(actual, on=["unique_id", "output", "ds"])
+    keys = {name: frame[name].to_numpy() for name in ("unique_id", "ds")}
+    actual = pd.concat([pd.DataFrame({**keys, "output": t, "y": frame[t].to_numpy()}) for t in targets])
+    text = {"unique_id": object, "output": object}
+    joined = known.astype(text).merge(actual.astype(text), on=["unique_id", "output", "ds"])
     return joined[joined["y"].notna()].reset_index(drop=True)
 
 

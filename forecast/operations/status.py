@@ -1,6 +1,6 @@
 """Where each dataset stands, in under a second: read from small files, the registry glanced at, nothing loaded.
 
-`drift`, `retrain` and the schedule leave their last word in `history.jsonl` and below `.forecast/schedule/`.
+Drift and the last run are what retraining wrote into its newest decision; the next run is the scheduler's word.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from forecast import files
 from forecast.errors import ForecastError
-from forecast.operations import champion, history, issued_forecasts
+from forecast.operations import champion, issued_forecasts
 from forecast.operations.issued_forecasts import Live
 from forecast.tracking import place
 from forecast.tracking.glance import glance
@@ -53,7 +53,8 @@ def standing(root: Path, dataset: str, *, now: datetime, tracking_uri: str = "")
         faults.append("registry and local champion differ; `forecast doctor --repair` makes them agree")
     pointer = _json(root / "data" / "pointers" / f"{dataset}.json")
     live = _live(root, dataset, named.get("champion"))
-    last, following = _runs(root, dataset)
+    decision = _decision(root, dataset)
+    last, following = _runs(root, dataset, decision)
     return Standing(
         dataset=dataset,
         champion=named.get("champion"),
@@ -65,7 +66,7 @@ def standing(root: Path, dataset: str, *, now: datetime, tracking_uri: str = "")
         live_error=live.error if live else None,
         live_skill=live.skill if live else None,
         live_issues=live.issues if live else 0,
-        drift=_drift(root, dataset),
+        drift=_drift(decision),
         last_run=last,
         next_run=following,
         state="; ".join(faults) or "good",
@@ -100,23 +101,34 @@ def _live(root: Path, dataset: str, version: int | None) -> Live | None:
     return next((entry for entry in found if entry.version == version), None)
 
 
-def _drift(root: Path, dataset: str) -> str:
-    """The newest verdict that a retraining left in the history."""
-    said = [event["drift"] for event in history.events(root, dataset) if event.get("drift")]
-    return str(said[-1]) if said else "not examined"
+def _drift(decision: Mapping[str, Any]) -> str:
+    """What the newest retraining measured, and when."""
+    if not decision:
+        return "not examined yet"
+    moved = [str(shift.get("what")) for shift in decision.get("drift", ()) if shift.get("drifted")]
+    return f"{', '.join(moved) or 'none'} ({str(decision.get('at', ''))[:10]})"
 
 
-def _runs(root: Path, dataset: str) -> tuple[str, str]:
-    """Start of the newest scheduled job that names the dataset, with its exit code; and the next planned one."""
+def _decision(root: Path, dataset: str) -> dict[str, Any]:
+    """The newest decision of a retraining; empty before the first one."""
+    found = [_json(path) for path in (root / ".forecast" / "retrain" / dataset / "decisions").glob("*.json")]
+    return max(found, key=lambda decision: str(decision.get("at", "")), default={})
+
+
+def _runs(root: Path, dataset: str, decision: Mapping[str, Any]) -> tuple[str, str]:
+    """The newest run of a scheduled job that names the dataset, else the newest retraining; and the next planned."""
     folder = root / ".forecast" / "schedule"
     jobs = _jobs(root, dataset)
     beat = _json(folder / "heartbeat.json")
     planned = sorted(moment for name, moment in beat.get("next", {}).items() if name in jobs)
-    done = sorted(
-        ((str(run["started"]), run.get("code")) for run in (_json(folder / f"{name}.json") for name in jobs) if run),
-        key=lambda run: run[0],
-    )
-    last = f"{done[-1][0][:19]} ({'running' if done[-1][1] is None else f'exit {done[-1][1]}'})" if done else "none"
+    done = [run for run in (_json(folder / f"{name}.json") for name in jobs) if run]
+    newest = max(done, key=lambda run: str(run.get("started", "")), default={})
+    last = "none"
+    if str(newest.get("started", "")) > str(decision.get("at", "")):  # it ended without a decision, or still runs
+        code = newest.get("code")
+        last = f"{newest['started'][:19]}: {'running' if code is None else f'exit {code}'}"
+    elif decision:
+        last = f"{str(decision.get('at', ''))[:19]}: {decision.get('word', '')} ({decision.get('reason', '')})"
     if not planned or beat.get("state") != "running":
         return last, "none planned: no scheduler runs"
     return last, planned[0][:19]

@@ -1,0 +1,75 @@
+"""What goes wrong around champions while nobody looks, found and repaired: `forecast doctor` shows and calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from forecast.errors import ForecastError
+from forecast.operations import champion
+from forecast.tracking import moved, place
+
+Finding = tuple[str, str, str]
+REPAIR = "`forecast doctor --repair`"
+
+
+def findings(root: Path, tracking_uri: str) -> Iterator[Finding]:
+    """(what, found, repair) for locks, MLflow's paths and champions; an empty repair means that all is well."""
+    stale = stale_locks(root)
+    yield "locks", f"{len(stale)} name processes that are gone" if stale else "none is stale", REPAIR if stale else ""
+    lost = moved.lost(place(root, tracking_uri))
+    said = f"{len(lost)} paths lead to where this folder was before" if lost else "lead into this folder"
+    yield "MLflow's paths", said, REPAIR if lost else ""
+    for dataset in datasets(root):
+        yield _champion(root, dataset)
+
+
+def repaired(root: Path, tracking_uri: str) -> Iterator[str]:
+    """Repairs what `findings` names; a sentence for each thing done or not possible."""
+    from forecast.operations import registry
+
+    for path in stale_locks(root):
+        path.unlink(missing_ok=True)
+        yield f"Removed {path.relative_to(root)}: its process is gone"
+    count = moved.repoint(place(root, tracking_uri))
+    if count:
+        yield f"MLflow: {count} paths lead into this folder again"
+    for dataset in datasets(root):
+        try:
+            yield from registry.repaired(root, dataset, tracking_uri=tracking_uri)
+        except ForecastError as error:
+            yield f"{dataset}: not repaired: {error}"
+
+
+def stale_locks(root: Path) -> list[Path]:
+    """Notes of lock holders that ended without taking them away; the locks themselves end with their processes."""
+    notes = [*(root / ".forecast" / "locks").glob("*.pid"), *root.glob("*.pid")]
+    return [path for path in notes if not _alive(path)]
+
+
+def datasets(root: Path) -> list[str]:
+    """The datasets that have a champion store."""
+    return sorted(path.name for path in (root / ".forecast" / "champions").glob("*") if path.is_dir())
+
+
+def _champion(root: Path, dataset: str) -> Finding:
+    what = f"champion {dataset}"
+    try:
+        named = champion.aliases(root, dataset)
+        for alias in ("champion", "previous"):
+            if alias in named:
+                champion.verify(root, dataset, named[alias])
+    except ForecastError as error:
+        return what, str(error), REPAIR
+    if "champion" not in named:
+        return what, "none yet", ""
+    return what, f"version {named['champion']}, intact", ""
+
+
+def _alive(note: Path) -> bool:
+    try:
+        return psutil.pid_exists(int(note.read_text().strip()))
+    except (OSError, ValueError):
+        return False

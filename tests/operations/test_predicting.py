@@ -1,0 +1,213 @@
+"""The champion's forecast: what was backtested, what Keras gives, at the calendar's dates, or a clear refusal."""
+
+from __future__ import annotations
+
+import io
+import json
+import resource
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecast.ensemble import Ensemble, calibration_scores, latest
+from forecast.errors import InputError
+from forecast.operations import champion, issued_forecasts, predicting
+from tests import problems, small_project
+from tests.contract import families
+from tests.operations import projects
+from tests.operations.projects import NAME, NOW
+
+HEAVY = {"tensorflow", "keras", "mlflow", "optuna", "statsforecast", "matplotlib"}
+
+
+def forecast(root, **options):
+    return predicting.forecast(root, NAME, now=NOW, usual_levels=(0.8, 0.95), **options)
+
+
+def test_it_follows_the_last_row_and_equals_the_trained_model(moved):
+    found = forecast(moved)
+    assert found.champion.version == 2 and found.cutoff == pd.Timestamp("2024-07-18")
+    assert [f"{ds:%m-%d}" for ds in found.table["ds"]] == ["07-19", "07-20"]
+    wanted = found.champion.ensemble.forecasters[0].predict_latest(found.panel)["wave"][:, 0]
+    np.testing.assert_array_equal(found.table["y_hat"], wanted)
+    assert (found.table["lo_95"] < found.table["lo_80"]).all() and (found.table["hi_80"] < found.table["hi_95"]).all()
+
+
+def test_it_is_what_was_backtested_at_the_same_cutoff(moved):
+    backtest = pd.read_parquet(moved / "data" / "trained" / NAME / "arx" / "forecasts.parquet")
+    cutoff = backtest["cutoff"].max()
+    ensemble = champion.load(moved, NAME).ensemble
+    panel = problems_panel(moved, ensemble).until(cutoff)
+    table = latest(ensemble, panel, horizon=2, levels=())
+    np.testing.assert_allclose(table["y_hat"], backtest[backtest["cutoff"] == cutoff]["y_hat"], rtol=1e-5)
+
+
+def problems_panel(root, ensemble):
+    from forecast.panel import from_frame
+
+    return from_frame(projects.prepared(root), NAME, ensemble.dataset)
+
+
+@pytest.mark.parametrize("family", ["gru", "narx"])
+def test_a_saved_network_forecasts_as_keras_does(family, tmp_path, monkeypatch):
+    """One direct network and one closed loop, through the files of the champion store."""
+    from forecast import inference
+    from forecast.layers import assemble, set_weights
+
+    problem = problems.shops()
+    made = families.made(problem, family, "linear")
+    Ensemble((made,)).save(tmp_path / "saved")
+    saved = Ensemble.load(tmp_path / "saved")
+    ours = latest(saved, problem.panel, horizon=problems.HORIZON, levels=())["y_hat"]
+    if family == "gru":
+        model = assemble(made.network, seed=0)
+        set_weights(model, dict(made.weights))
+
+        def by_keras(network, weights, past, future=None):
+            given = {"past": past} | ({"future": future} if future is not None else {})
+            return model(given, training=False).numpy()[:, -1]
+
+        monkeypatch.setattr(inference, "last", by_keras)
+    else:
+        model = assemble(made.network, seed=0)
+        set_weights(model, dict(made.weights))
+        monkeypatch.setattr(inference, "step", stepping(model))
+        monkeypatch.setattr(inference, "absorb", lambda net, w, past, future: (past, future))
+    keras = latest(Ensemble((made,)), problem.panel, horizon=problems.HORIZON, levels=())["y_hat"]
+    np.testing.assert_allclose(ours, keras, rtol=1e-5)
+
+
+def stepping(model):
+    """One step of the closed loop by running Keras over all rows seen so far."""
+
+    def step(network, weights, state, row, ahead):
+        past = np.concatenate([state[0], row[:, None]], axis=1)
+        future = np.concatenate([state[1], ahead], axis=1)
+        output = model({"past": past, "future": future}, training=False).numpy()
+        return output[:, -1], (past, future)
+
+    return step
+
+
+def test_a_closed_loop_goes_on_beyond_its_horizon_and_a_direct_model_refuses(moved):
+    longer = forecast(moved, horizon=9)
+    assert longer.table["step"].tolist() == list(range(1, 10))
+    np.testing.assert_allclose(longer.table["y_hat"][:2], forecast(moved).table["y_hat"])
+    assert longer.table["lo_80"].notna().sum() == 2 and "calibrated for 2 steps" in longer.notices[0]
+    with pytest.raises(InputError, match="calibrated for 2 steps"):
+        forecast(moved, horizon=9, levels=(0.8,))
+    with pytest.raises(InputError, match="at most 20 steps"):
+        forecast(moved, horizon=21)
+    champion.write_aliases(moved, NAME, {"champion": 1})
+    with pytest.raises(InputError, match=r"Horizon 3: the model \(ridge\) forecasts 2 steps at once"):
+        forecast(moved, horizon=3)
+    assert len(forecast(moved, horizon=1).table) == 1
+
+
+def test_a_level_that_calibration_cannot_support_is_refused_when_asked_and_left_out_when_usual(moved):
+    with pytest.raises(InputError, match=r"cannot support a 99 % interval; at least 99 are needed"):
+        forecast(moved, levels=(0.99,))
+    found = predicting.forecast(moved, NAME, now=NOW, usual_levels=(0.8, 0.99))
+    assert found.levels == (0.8,) and "99 are needed" in found.notices[0]
+
+
+def test_the_interval_of_a_modelled_ratio_is_a_ratio():
+    rows = {"unique_id": "a", "output": "price", "block": "calibration", "step": 1, "seed": 0}
+    table = pd.DataFrame({**rows, "cutoff": range(9), "y_hat": 100.0, "y": 100 * 1.1 ** np.arange(-4, 5)})
+    dataset = problems.dataset(target={"column": "price", "transform": "log"})
+    np.testing.assert_allclose(calibration_scores(table, dataset)["a"].margin(0.8), [4 * np.log(1.1)])
+
+
+def test_a_damaged_champion_forecasts_with_the_previous_one_and_says_so(moved):
+    (champion.folder_of(moved, NAME, 2) / "member-0" / "weights.npz").write_bytes(b"")
+    found = forecast(moved)
+    assert found.champion.version == 1 and found.notices[0].startswith("Version 2 cannot be used")
+
+
+def test_each_cutoff_is_issued_once_and_scored_when_its_actuals_arrive(moved):
+    frame = projects.prepared(moved)
+    ensemble = champion.load(moved, NAME).ensemble
+    panel = problems_panel(moved, ensemble)
+    for row in (190, 191, 190):
+        seen = panel.until(panel.series[0].ds[row])
+        table = latest(ensemble, seen, horizon=2, levels=(0.8,))
+        issued_forecasts.keep(moved, champion.load(moved, NAME), table, predicting.last_values(seen), now=NOW)
+    (live,) = issued_forecasts.refresh(moved, NAME, frame, as_of="then")
+    assert (live.version, live.issues, live.scored, live.actuals) == (2, 2, 2, 4)
+    rows = issued_forecasts.scored(moved, NAME, frame)
+    np.testing.assert_array_equal(rows["y"], frame["y"].to_numpy()[[191, 192, 192, 193]])
+    error = (rows["y"] - rows["y_hat"]).abs()
+    expected = champion.load(moved, NAME).meta.expected["wave"]
+    assert live.error == pytest.approx(error.sum() / (2 * sum(expected)))
+    assert live.skill == pytest.approx(1 - error.sum() / (rows["y"] - rows["last"]).abs().sum())
+    assert issued_forecasts.remembered(moved, NAME) == ("then", [live])
+
+
+def test_a_forecast_survives_an_issue_that_cannot_be_kept(moved):
+    forecast(moved)
+    (moved / ".forecast" / "issued" / "wave.parquet").write_bytes(b"not parquet")
+    assert "was not kept for scoring" in forecast(moved).notices[0]
+
+
+def test_without_mlflow_s_database_it_forecasts_all_the_same(moved):
+    (moved / "mlflow.db").unlink()
+    assert len(forecast(moved).table) == 2
+
+
+@pytest.fixture(scope="module")
+def told(running, tmp_path_factory):
+    """`forecast predict` in a process of its own: output, what it imported, CPU seconds."""
+    root = tmp_path_factory.mktemp("told") / "project"
+    shutil.copytree(running, root)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-X", "importtime", "-m", "forecast", "predict", NAME, "--format", "json"]
+    done = subprocess.run(command, cwd=root, env=small_project.environment(), capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    return root, json.loads(done.stdout), loaded, after.ru_utime - before.ru_utime
+
+
+def test_the_command_loads_neither_tensorflow_nor_mlflow_and_is_quick(told):
+    _, _, loaded, seconds = told
+    assert not loaded & HEAVY
+    assert seconds < 2.0
+
+
+def test_the_command_says_which_model_how_old_and_how_good(told):
+    root, said, _, _ = told
+    assert (said["version"], said["model"], said["cutoff"]) == (2, "arx", "2024-07-18T00:00:00")
+    assert said["test"]["skill"] == champion.read_meta(root, NAME, 2).metrics["skill"] and said["age_days"] > 0
+    assert [row["ds"] for row in said["forecast"]] == ["2024-07-19T00:00:00", "2024-07-20T00:00:00"]
+
+
+def test_every_format_holds_the_same_numbers(told):
+    root, said, _, _ = told
+    wanted = [row["y_hat"] for row in said["forecast"]]
+    csv = small_project.command(root, "predict", NAME, "--format", "csv", "--levels", "80")
+    table = pd.read_csv(io.StringIO(csv.stdout))
+    np.testing.assert_allclose(table["y_hat"], wanted)
+    assert list(table.columns[-2:]) == ["lo_80", "hi_80"]
+    command = small_project.arguments("predict", NAME, "--format", "parquet", "--plot")
+    done = subprocess.run(command, cwd=root, env=small_project.environment(), capture_output=True)
+    np.testing.assert_array_equal(pd.read_parquet(io.BytesIO(done.stdout))["y_hat"], wanted)
+    assert (root / ".forecast" / "plots" / "wave-forecast.png").read_bytes().startswith(b"\x89PNG")
+    shown = small_project.command(root, "predict", NAME).stdout
+    assert "2024-07-19" in shown and f"{wanted[0]:.6g}" in shown and "Version 2 (arx)" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("wavee",), "Did you mean 'wave'?"),
+        ((NAME, "--levels", "80;95"), "wanted percent separated by commas"),
+        ((NAME, "--levels", "0.8,120"), "above 0 and below 100"),
+    ],
+)
+def test_wrong_words_are_one_sentence_and_exit_2(told, words, said):
+    done = small_project.command(told[0], "predict", *words)
+    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr

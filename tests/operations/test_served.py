@@ -1,0 +1,156 @@
+"""`mlflow models serve -m models:/wave@champion`, a real process: a right request, every wrong one in a sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+
+from forecast.operations import predicting
+from tests import small_project
+from tests.operations import projects
+from tests.operations.projects import NAME, NOW
+
+SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def service(running, tmp_path_factory):
+    """The server's address; the process and what it started end with the module."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{NAME}@champion"]
+    command += ["--env-manager", "local", "--port", str(port)]
+    extra = {"MLFLOW_TRACKING_URI": f"sqlite:///{running}/mlflow.db", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment = small_project.environment(**extra, PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    log = (tmp_path_factory.mktemp("served") / "log").open("w+")
+    process = subprocess.Popen(
+        command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, cwd=running.parent
+    )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _wait_for(url, process, log)
+        yield url, process
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        log.close()
+
+
+def _wait_for(url, process, log):
+    until = time.monotonic() + SECONDS
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            if httpx.get(f"{url}/ping", timeout=5).status_code == 200:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.1)
+    log.seek(0)
+    raise AssertionError(f"the server did not start:\n{log.read()[-3000:]}")
+
+
+def history(root, **changes):
+    """The documented request: the newest rows in MLflow's `dataframe_split`, times as ISO text."""
+    rows = projects.prepared(root).tail(8).assign(**changes)
+    return rows.assign(ds=rows["ds"].map(lambda moment: moment.isoformat()))
+
+
+def ask(service, frame, **params):
+    content = {"dataframe_split": json.loads(frame.to_json(orient="split", index=False))}
+    return httpx.post(f"{service[0]}/invocations", json={**content, "params": params}, timeout=30)
+
+
+def test_a_documented_request_is_answered_with_what_predict_says(service, running, moved):
+    answer = ask(service, history(running), levels=[80, 95])
+    assert answer.status_code == 200, answer.text
+    rows = answer.json()["predictions"]
+    ours = predicting.forecast(moved, NAME, now=NOW, usual_levels=(0.8, 0.95)).table
+    for column in ("y_hat", "lo_80", "hi_80", "lo_95", "hi_95"):
+        np.testing.assert_allclose([row[column] for row in rows], ours[column], rtol=1e-9)
+    assert [row["ds"] for row in rows] == ["2024-07-19T00:00:00", "2024-07-20T00:00:00"]
+    assert [row["step"] for row in ask(service, history(running), horizon=4).json()["predictions"]] == [1, 2, 3, 4]
+
+
+def changed(frame, row, column, value):
+    result = frame.astype({column: object})
+    result.loc[result.index[row], column] = value
+    return result
+
+
+WRONG = {
+    "wrong columns": (lambda f: f.rename(columns={"y": "z"}), {}, "column 'y' is missing"),
+    "text for a number": (lambda f: changed(f, 2, "y", "warm"), {}, "holds text 'warm', wanted a number"),
+    "text for a time": (lambda f: changed(f, 0, "ds", "yesterday"), {}, "wanted ISO 8601 times"),
+    "no rows": (lambda f: f.head(0), {}, "found no rows"),
+    "a missing value": (lambda f: changed(f, 3, "y", float("nan")), {}, "misses 1 of the last 7 steps"),
+    "a missing row": (lambda f: f.drop(index=f.index[4]), {}, "misses 1 of the last 7 steps"),
+    "infinity": (lambda f: changed(f, 3, "y", "Infinity"), {}, "wanted numbers"),
+    "a time twice": (lambda f: changed(f, 1, "ds", f["ds"].iloc[0]), {}, "time"),
+    "short history": (lambda f: f.tail(3), {}, "lookback=7"),
+    "unknown series": (lambda f: f.assign(unique_id="mars"), {}, "series 'mars' not known; wanted 'wave'"),
+    "huge horizon": (lambda f: f, {"horizon": 10**6}, "at most 20 steps"),
+    "negative horizon": (lambda f: f, {"horizon": -1}, "wanted at least 1 step"),
+    "a level too high": (lambda f: f, {"levels": [99.0]}, "at least 99 are needed"),
+    "a level of no sense": (lambda f: f, {"levels": [250.0]}, "strictly between 0 and 1"),
+    "horizon of the wrong type": (lambda f: f, {"horizon": "two"}, "horizon"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_request_is_told_in_a_sentence(service, running, case):
+    change, params, said = WRONG[case]
+    refused(ask(service, change(history(running)), **params), said)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "said"),
+    [
+        (b'{"dataframe_split": {', "application/json", "valid JSON"),
+        (b"[1, 2]", "application/json", "Received a list"),
+        (b"{}", "application/json", "input fields"),
+        (b'{"instances": [[1.0, 2.0]]}', "application/json", "wanted a table with one row per series and time"),
+        (b'{"dataframe_split": {"columns": ["a"], "data": [[1, 2]]}}', "application/json", ""),
+        (b'{"dataframe_records": []}', "application/json", "is missing"),
+    ],
+    ids=["broken", "a list", "nothing", "bare numbers", "ragged", "no records"],
+)
+def test_malformed_bodies_are_refused_too(service, body, kind, said):
+    answer = httpx.post(f"{service[0]}/invocations", content=body, headers={"Content-Type": kind}, timeout=30)
+    refused(answer, said)
+
+
+def refused(answer, said):
+    assert answer.status_code == 400, answer.text
+    content = answer.json()
+    assert said in content["message"]
+    assert "Traceback" not in answer.text and "stack_trace" not in content and "File " not in answer.text
+
+
+def test_it_listens_on_loopback_alone(service):
+    _, process = service
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    listening = {c.laddr.ip for p in family for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    assert listening == {"127.0.0.1"}
+
+
+def test_an_answer_takes_milliseconds(service, running):
+    """The limit is generous for a busy machine; docs/operations.md has the figure of a quiet one."""
+    body = {"dataframe_split": json.loads(history(running).to_json(orient="split", index=False))}
+    seconds = []
+    with httpx.Client() as client:
+        for _ in range(30):
+            began = time.perf_counter()
+            client.post(f"{service[0]}/invocations", json=body).raise_for_status()
+            seconds.append(time.perf_counter() - began)
+    assert np.median(seconds) < 0.2

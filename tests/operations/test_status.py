@@ -1,0 +1,93 @@
+"""`forecast status | promote | rollback | history`: where each dataset stands, whatever is broken."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+
+import pytest
+
+from forecast import files
+from forecast.operations import champion
+from forecast.operations.status import standing
+from tests import small_project
+from tests.operations.projects import NAME
+
+NOW = datetime(2024, 7, 21, 6, 30, tzinfo=UTC)
+
+
+def test_all_is_well(running):
+    found = standing(running, NAME, now=NOW)
+    assert (found.champion, found.model, found.age_days, found.state) == (2, "arx", 2.0, "good")
+    assert found.live_error is None and found.drift == "not examined yet"
+    assert (found.last_run, found.next_run) == ("none", "none planned: no scheduler runs")
+
+
+def test_without_a_champion_the_next_move_is_named(repro):
+    found = standing(repro, NAME, now=NOW)
+    assert found.champion is None and "`forecast promote wave`" in found.state
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["gone", "locked"])
+def test_an_absent_or_locked_registry_is_said_and_costs_nothing_else(moved, gone):
+    with closing(sqlite3.connect(moved / "mlflow.db", isolation_level=None)) as other:
+        if gone:
+            (moved / "mlflow.db").unlink()
+        else:
+            other.execute("begin exclusive")
+        found = standing(moved, NAME, now=NOW)
+    assert found.champion == 2 and found.state.startswith("registry: mlflow.db")
+    assert ("is gone" if gone else "locked") in found.state
+
+
+def test_a_damaged_champion_is_said(moved):
+    (champion.folder_of(moved, NAME, 2) / "calibration.npz").write_bytes(b"")
+    assert "champion: " in standing(moved, NAME, now=NOW).state
+    files.write_text(champion.folder_of(moved, NAME) / "aliases.json", "{")
+    assert "aliases.json: cannot be read" in standing(moved, NAME, now=NOW).state
+
+
+def test_a_registry_that_was_moved_by_another_machine_is_said(moved):
+    champion.write_aliases(moved, NAME, {"champion": 1})
+    assert "registry and local champion differ" in standing(moved, NAME, now=NOW).state
+
+
+def test_the_last_and_the_next_run_come_from_scheduler_and_retraining(moved):
+    jobs = {"jobs": {"nightly": {"run": "retrain wave", "at": "05:30"}, "other": {"run": "retrain x", "at": "05:30"}}}
+    small_project.write_yaml(moved / "configs" / "schedule.yaml", jobs)
+    folder = moved / ".forecast" / "schedule"
+    planned = {"nightly": "2024-07-22T05:30:00+00:00", "other": "2024-07-21T07:30:00+00:00"}
+    files.write_json(folder / "heartbeat.json", {"state": "running", "next": planned})
+    files.write_json(folder / "nightly.json", {"started": "2024-07-21T05:30:00+00:00", "code": 3})
+    decision = {"at": "2024-07-20T05:31:00", "word": "kept", "reason": "no evidence", "drift": []}
+    files.write_json(moved / ".forecast" / "retrain" / NAME / "decisions" / "a.json", decision)
+    found = standing(moved, NAME, now=NOW)
+    assert found.last_run == "2024-07-21T05:30:00: exit 3" and found.next_run == "2024-07-22T05:30:00"
+    drifted = {**decision, "at": "2024-07-21T05:31:00", "drift": [{"what": "wave: y", "drifted": True}]}
+    files.write_json(moved / ".forecast" / "retrain" / NAME / "decisions" / "b.json", drifted)
+    found = standing(moved, NAME, now=NOW)
+    assert found.last_run == "2024-07-21T05:31:00: kept (no evidence)" and found.drift == "wave: y (2024-07-21)"
+
+
+def test_the_command_is_quick_and_exits_1_when_something_is_wrong(moved):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    done = small_project.command(moved, "status", "--format", "json")
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1.0
+    assert done.returncode == 0 and json.loads(done.stdout)[0]["champion"] == 2
+    (moved / "mlflow.db").unlink()
+    done = small_project.command(moved, "status", NAME)
+    assert done.returncode == 1 and "mlflow.db is gone" in done.stdout
+
+
+def test_a_model_is_promoted_rolled_back_and_remembered_by_hand(project):
+    first = small_project.command(project, "promote", NAME, "--reason", "the first")
+    assert first.returncode == 0 and "version 1 (ridge, test skill" in first.stdout, first.stderr
+    again = small_project.command(project, "rollback", NAME)
+    assert again.returncode == 2 and "no previous champion to go back to" in again.stderr
+    events = json.loads(small_project.command(project, "history", NAME, "--format", "json").stdout)
+    assert [(e["event"], e["version"], e["model"], e["reason"]) for e in events] == [
+        ("promoted", 1, "ridge", "the first")
+    ]
