@@ -15,7 +15,23 @@ import forecast
 from tests import small_project
 
 HEAVY = ("tensorflow", "keras", "mlflow", "optuna", "statsforecast", "matplotlib")
-COMMANDS = ("run", "check", "models", "compare", "audit", "doctor", "sync", "clean", "schedule", "retrain")
+COMMANDS = (
+    "run",
+    "check",
+    "models",
+    "compare",
+    "audit",
+    "doctor",
+    "sync",
+    "clean",
+    "schedule",
+    "retrain",
+    "predict",
+    "promote",
+    "rollback",
+    "status",
+    "history",
+)
 LEADERBOARD = """\
 dataset,model,ranking,skip,seed,status,mae,mase
 wave,naive,baseline,,0,ok,2.0,
