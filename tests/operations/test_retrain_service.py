@@ -1,0 +1,87 @@
+"""Retraining on a live service: new hours each day, a week in which it fails, and the day after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from forecast.errors import DataError
+from forecast.operations import champion, decision
+from forecast.operations.newest import newest_data
+from forecast.operations.retrain import Job, rehearse, retrain
+from forecast.snapshots import read_pointer
+from tests import small_project
+from tests.operations import retraining
+from tests.services import Services, answers, serving
+
+NAME = "city"
+START = pd.Timestamp("2021-06-01 22:00")
+
+
+@pytest.fixture(scope="module")
+def services() -> Iterator[Services]:
+    with serving(Services(now=START)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def project(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A committed configuration of a dataset that nobody has fetched yet."""
+    root = tmp_path_factory.mktemp("service") / "project"
+    small_project.write_real(root, models=())
+    source = {
+        "kind": "open_meteo", "places": {"dublin": {"latitude": 53.35, "longitude": -6.26}},
+        "variables": {"temp": "temperature_2m"}, "start": "2021-03-01", "base_url": services.url,
+    }  # fmt: skip
+    settings = {
+        **small_project.DATASET, "source": source, "calendar": {"kind": "regular", "freq": "1h"},
+        "target": {"column": "temp"}, "horizon": 6, "lookback": 24, "season": 24, "stride": 6,
+    }  # fmt: skip
+    small_project.write_yaml(root / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: settings}})
+    retraining.configure(root, ("naive", "ridge"))
+    rules = {"defaults": {"fresh_steps": 240, "after_promotion": "serve", "psi": 100, "live_error": 100}}
+    small_project.write_yaml(root / "configs" / "retraining.yaml", rules)
+    (root / ".gitignore").write_text("/.forecast/\n/.dvc/cache\n/.dvc/tmp\n/mlflow.db*\n/mlartifacts/\n__pycache__/\n")
+    retraining.git(root, "init", "-q")
+    retraining.commit(root)
+    return root
+
+
+def job(root: Path, now: pd.Timestamp, steps: list[str] | None = None) -> Job:
+    said = steps if steps is not None else []
+    return Job(root=root, dataset=NAME, now=now, environment=small_project.environment(), say=said.append)
+
+
+def test_a_first_champion_a_week_of_failures_and_the_day_after(project: Path, services: Services) -> None:
+    first = retrain(job(project, START))
+    assert first.word == "first" and (first.version, first.refit_version) == (1, None)
+    held = champion.load(project, NAME).version
+    assert newest_data(project, NAME) != project  # the data were taken beside the checkout
+    pointer = read_pointer(newest_data(project, NAME), NAME)
+
+    services.fail("", answers(404, '{"error": true, "reason": "gone"}'))
+    for day in range(1, 8):
+        services.now = START + pd.Timedelta(day, "D")
+        with pytest.raises(DataError, match="gone"):
+            retrain(job(project, services.now))
+        assert champion.load(project, NAME).version == held
+    assert read_pointer(newest_data(project, NAME), NAME) == pointer and len(decision.known(project, NAME)) == 1
+
+    services.faults.clear()
+    services.now += pd.Timedelta(1, "D")
+    steps: list[str] = []
+    after = rehearse(job(project, services.now, steps))
+    assert after.word == "kept" and after.due == ("192 new steps (6 wanted)",)
+    assert after.numbers["n_fresh"] >= 32 and after.numbers["evidence"]["note"] == ""
+    assert steps[:2] == ["work tree", "fetch"] and "tune" not in steps  # tuned values are kept
+    assert len(decision.known(project, NAME)) == 1
+    assert retraining.git(project, "status", "--porcelain") == ""
+
+
+def test_a_clock_that_was_set_back_makes_nothing_due(project: Path, services: Services) -> None:
+    services.now = START - pd.Timedelta(2, "D")
+    found = retrain(job(project, services.now))
+    assert found.word == "not due" and champion.load(project, NAME).version == 1
