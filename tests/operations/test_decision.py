@@ -1,0 +1,116 @@
+"""Decisions are written down first and carried out step by step; every step can be repeated."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from forecast import files
+from forecast.errors import ModelFailure
+from forecast.operations import champion, decision, history, registry
+from forecast.operations.chosen import describe
+from forecast.operations.decision import Decision
+from forecast.operations.newest import home
+from forecast.tracking import place, store
+from tests.operations.projects import NAME, NOW
+
+GONE = "http://127.0.0.1:1"
+
+
+def decided(word: str, key: str = "a", **more: object) -> Decision:
+    common = {
+        "as_of": "2024-07-19", "data_sha256": "d", "data_end": "2024-07-18", "config_hash": "c", "revision": "r",
+        "strategy": "scratch", "at": NOW.isoformat(), "reason": "a test",
+        "numbers": {"n_fresh": 28, "evidence": {"z": 4.5}},
+    }  # fmt: skip
+    return Decision(key=key, dataset=NAME, word=word, **{**common, **more})  # type: ignore[arg-type]
+
+
+def pending(root: Path, word: str = "better") -> None:
+    folder = root / "data" / "trained" / NAME / "ridge"
+    meta = describe(root, NAME, folder, now=NOW, revision="abc")
+    decision.write_pending(root, decided(word), folder, meta)
+
+
+def finish(root: Path, refit: decision.Refit | None = None) -> Decision | None:
+    steps: list[str] = []
+    found = decision.finish_pending(root, NAME, now=NOW, tracking_uri="", refit=refit, say=steps.append)
+    assert found is None or (steps[0] == "register" and steps[-1] == "record")
+    return found
+
+
+def refit(candidate: Path, target: Path) -> None:
+    shutil.copytree(candidate.parent.parent.parent.parent.parent / "data" / "trained" / NAME / "arx", target)
+    ends = dict.fromkeys(("train_end", "validation_end", "calibration_end", "test_end"), "2024-07-18T00:00:00")
+    files.write_json(target / "borders.json", ends)
+
+
+def test_a_promotion_is_registered_promoted_refitted_and_recorded(project: Path) -> None:
+    pending(project)
+    found = finish(project, refit)
+    assert found is not None and (found.version, found.refit_version) == (1, 2)
+    held = champion.load(project, NAME)
+    assert held.version == 2 and held.meta.refit_of == 1 and not held.meta.metrics
+    assert held.meta.last_target_used == "2024-07-18T00:00:00"
+    assert finish(project) is None and [d.version for d in decision.known(project, NAME)] == [1]
+    assert [event["event"] for event in history.events(project, NAME)] == ["promoted", "promoted", "gate passed"]
+
+
+def test_a_refit_that_fails_leaves_the_scored_version_in_service(project: Path) -> None:
+    def fails(candidate: Path, target: Path) -> None:
+        raise ModelFailure("it diverged")
+
+    pending(project)
+    found = finish(project, fails)
+    assert found is not None and found.refit_version is None and "it diverged" in found.note
+    assert champion.load(project, NAME).version == 1
+
+
+def test_what_mlflow_did_not_take_is_offered_again_and_logged_once(project: Path) -> None:
+    decision.conclude(project, decided("kept"), now=NOW, tracking_uri=GONE)
+    assert [d.word for d in decision.known(project, NAME)] == ["kept"]
+    assert decision.offer_again(project, NAME, now=NOW, tracking_uri="") == []
+    for path in (home(project, NAME) / "decisions").glob("*.logged"):
+        path.unlink()  # a kill after logging, before the marker
+    decision.conclude(project, decided("kept"), now=NOW, tracking_uri="")
+    with store.opened(place(project)) as client:
+        experiment = client.get_experiment_by_name(f"{NAME} retraining")
+        runs = client.search_runs([experiment.experiment_id])
+        assert len(runs) == 1 and runs[0].data.tags["word"] == "kept" and runs[0].data.tags["reason"] == "a test"
+        assert runs[0].data.metrics == {"n_fresh": 28.0, "evidence/z": 4.5}
+        assert [file.path for file in client.list_artifacts(runs[0].info.run_id)] == ["decision.json"]
+    assert len([e for e in history.events(project, NAME) if e["event"] == "gate refused"]) == 1
+
+
+def test_a_promotion_that_mlflow_cannot_take_waits_and_the_champion_stays(running: Path, tmp_path: Path) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(running, root)
+    pending(root)
+    database = root / "mlflow.db"
+    kept = database.read_bytes()
+    database.write_bytes(b"this is no database")
+    with pytest.raises(Exception, match="not an SQLite database"):
+        finish(root)
+    assert champion.load(root, NAME).version == 2 and (home(root, NAME) / "pending").exists()
+    database.write_bytes(kept)
+    found = finish(root)
+    assert found is not None and champion.load(root, NAME).meta.candidate == "ridge"
+    assert registry.aliases(root, NAME)["champion"] == found.version
+
+
+def test_decisions_are_known_by_what_made_them() -> None:
+    parts = {"as_of": "x", "data_sha256": "d", "config_hash": "c", "revision": "r", "strategy": "scratch"}
+    assert decision.key_of(NAME, **parts) == decision.key_of(NAME, **parts)
+    others = [decision.key_of(NAME, **{**parts, name: "other"}) for name in parts]
+    assert len({decision.key_of(NAME, **parts), *others}) == 6
+
+
+def test_a_decision_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
+    folder = home(tmp_path, NAME) / "decisions"
+    files.write_json(folder / "b.json", decided("kept", key="b").to_json())
+    files.write_text(folder / "a.json", '{"half": ')
+    assert [d.key for d in decision.known(tmp_path, NAME)] == ["b"]
+    assert pd.Timestamp(decision.known(tmp_path, NAME)[0].at) == NOW
