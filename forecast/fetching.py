@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ def fetch_new(
     as_of: pd.Timestamp | None = None,
     environment: Mapping[str, str] | None = None,
     patience: Patience | None = None,
+    advance: Callable[[str], None] = lambda name: None,
 ) -> Fetched:
     """A new snapshot as of `as_of` (UTC; None: now) and the pointer on it; on any error everything stays as it was.
 
@@ -65,7 +66,9 @@ def fetch_new(
         if kept is not None:
             return kept
         asked = as_of if as_of is not None or not isinstance(dataset.source, Service) else now.floor("s")
-        request = Request(name, dataset, root, asked, environment=environment or {}, patience=patience)
+        request = Request(
+            name, dataset, root, asked, environment=environment or {}, patience=patience, advance=advance
+        )
         return _taken(request, now)
 
 
@@ -113,7 +116,7 @@ def _again_whole(
     if not tickers:
         return raw, fresh, since
     narrowed = request.dataset.model_copy(update={"source": source.model_copy(update={"tickers": tuple(tickers)})})
-    whole = sources.read(replace(request, dataset=narrowed, since={}))
+    whole = sources.read(replace(request, dataset=narrowed, since={}, advance=lambda name: None))
     again = prepared.checked_raw(whole, request.dataset, error=DataError)
     rest = fresh[~fresh["unique_id"].isin(set(again["unique_id"]))]
     failed = {**raw.failed, **whole.failed}

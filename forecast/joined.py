@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +18,20 @@ from forecast.errors import InputError, closest, quote_names
 def other_datasets(dataset: Dataset) -> list[str]:
     """The datasets whose snapshots this one reads; the stage that fetches it depends on their pointers too."""
     return sorted({column.joined.dataset for column in dataset.columns if column.joined is not None})
+
+
+def in_order(names: Iterable[str], configs: Path) -> list[str]:
+    """`names` and every dataset they join, those that are joined first; `InputError` for an unknown name."""
+    order: dict[str, None] = {}
+    waiting = [(name, frozenset[str]()) for name in reversed(list(names))]
+    while waiting:
+        name, above = waiting.pop()
+        others = [o for o in other_datasets(load_dataset(name, configs)) if o not in order and o not in above | {name}]
+        if others:
+            waiting += [(name, above), *((other, above | {name}) for other in others)]
+        else:
+            order[name] = None
+    return list(order)
 
 
 def join(frame: pd.DataFrame, dataset: Dataset, *, root: Path, where: str) -> pd.DataFrame:

@@ -28,6 +28,16 @@ FIRST = pd.Timestamp("2008-01-02")
 LAST = pd.Timestamp("2026-12-31")
 UNITS = {"temperature_2m": "°C", "precipitation": "mm", "wind_speed_10m": "m/s", "surface_pressure": "hPa"}
 PROVISIONAL = pd.Timedelta(5, "D")
+# Around which value a variable moves, and how far in degrees of the made-up temperature's swing.
+USUAL = {
+    "relative_humidity_2m": (70.0, 2.0),
+    "precipitation": (-4.0, 1.0),
+    "surface_pressure": (1010.0, 1.0),
+    "wind_speed_10m": (5.0, 0.5),
+    "cloud_cover": (50.0, 5.0),
+    "shortwave_radiation": (200.0, 20.0),
+}
+NEVER_NEGATIVE = ("precipitation", "wind_speed_10m", "shortwave_radiation")
 
 Fault = Callable[["Handler"], None]
 
@@ -284,13 +294,13 @@ def weather(services: Services, path: str, query: dict[str, str]) -> dict[str, A
         end = start + pd.Timedelta(int(query.get("forecast_days", "7")), "D") - pd.Timedelta("1h")
     times = pd.date_range(start, end, freq="h")
     hours = times.as_unit("s").astype("int64").to_numpy() // 3600
-    base = float(query["latitude"]) / 10 + 5 * np.sin(2 * np.pi * hours / 24) + np.sin(hours / 50.0)
-    values = np.where(times > services.now - PROVISIONAL, base + 0.5, base)
+    swing = 5 * np.sin(2 * np.pi * hours / 24) + np.sin(hours / 50.0)
+    swing = swing + np.where(times > services.now - PROVISIONAL, 0.5, 0.0)
     known = times <= services.now if path == "/v1/archive" else np.ones(len(times), dtype=bool)
     hourly: dict[str, Any] = {"time": times.strftime("%Y-%m-%dT%H:%M").tolist()}
-    for number, name in enumerate(query["hourly"].split(",")):
-        least = 0.0 if name == "precipitation" else -np.inf  # rain is never negative
-        shown = np.maximum(values + number, least)
+    for name in query["hourly"].split(","):
+        level, scale = USUAL.get(name, (float(query["latitude"]) / 10, 1.0))
+        shown = np.maximum(level + scale * swing, 0.0 if name in NEVER_NEGATIVE else -np.inf)
         hourly[name] = [round(float(v), 2) if ok else None for v, ok in zip(shown, known, strict=True)]
     return {
         "latitude": float(query["latitude"]),

@@ -1,33 +1,40 @@
-"""configs/examples from the services' answers to prepared frames, through `forecast fetch` and `dvc repro`."""
+"""configs/examples from the services' answers to the report, through `forecast fetch` and `dvc repro`."""
 
 from __future__ import annotations
 
+import re
 import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from typer.testing import CliRunner
 
-from forecast import fetching
+from forecast import cli, fetching
 from forecast.config.datasets import load_datasets
 from forecast.config.quality import DEFAULTS
 from pipelines import fetch, prepare
 from tests import small_project
+from tests.faults.processes import dvc
 from tests.services import Services, serving
 
+EXAMPLES = Path("configs/examples/datasets.yaml")
 NOW = pd.Timestamp("2024-06-03 21:00")
 ORDER = ("indices", "cities", "shares")  # what is joined comes first
+BUDGET = {"n_trials": 1, "trial_steps": 2, "final_steps": 2, "evaluate_every": 1, "seeds": [0], "base_seed": 0}
 
 
-def shortened(url: str) -> dict[str, Any]:
-    """The examples as they stand, with the local server's address and less history."""
-    content: dict[str, Any] = yaml.safe_load(Path("configs/examples/datasets.yaml").read_text(encoding="utf-8"))
+def shortened(url: str, path: Path = EXAMPLES) -> dict[str, Any]:
+    """The examples as they stand, with the local server's address, less history and shorter windows."""
+    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     for entry in content["datasets"].values():
-        entry["source"] |= {"base_url": url, "start": "2023-01-02", "deadline_s": 60}
-        entry["splits"] = {"train": 0.6, "validation": 0.15, "calibration": 0.1}
+        entry["source"] |= {"base_url": url, "start": "2024-01-02", "deadline_s": 60}
+        entry |= {"splits": {"train": 0.5, "validation": 0.2, "calibration": 0.15}, "stride": 6}
+        entry["lookback"] = min(24, entry["lookback"] // 4)
     return content
 
 
@@ -37,30 +44,77 @@ def test_the_examples_are_right_as_they_stand():
     assert len(datasets["shares"].source.tickers) == 10 and len(datasets["cities"].source.variables) == 8
 
 
-def test_the_examples_run_from_the_services_to_prepared_frames(tmp_path: Path):
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The examples fetched from the local server and gone through every stage by one `dvc repro`."""
+    root = tmp_path_factory.mktemp("examples")
+    small_project.write_real(root, models=("mlp",))
+    small_project.write_yaml(root / "configs" / "tuning.yaml", BUDGET)
     with serving(Services(now=NOW)) as services:
-        small_project.write_real(tmp_path)
-        (tmp_path / "configs" / "datasets.yaml").write_text(yaml.safe_dump(shortened(services.url)), encoding="utf-8")
-        for name in ORDER:
-            done = small_project.command(tmp_path, "fetch", name, "--as-of", NOW.isoformat())
-            assert done.returncode == 0, done.stderr
-    targets = [f"prepare@{name}" for name in ORDER]
-    repro = subprocess.run(
-        [sys.executable, "-m", "dvc", "repro", *targets],
-        cwd=tmp_path,
-        env=small_project.environment(),
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+        small_project.write_yaml(root / "configs" / "datasets.yaml", shortened(services.url))
+        fetched = small_project.command(root, "fetch", "--as-of", NOW.isoformat())
+    assert fetched.returncode == 0, fetched.stderr
+    repro = dvc(root, "repro", FORECAST_JOBS="1")
     assert repro.returncode == 0, repro.stdout + repro.stderr
-    shares = pd.read_parquet(tmp_path / "data" / "prepared" / "shares" / "frame.parquet")
+    yield root
+
+
+def prepared(root: Path, name: str) -> pd.DataFrame:
+    return pd.read_parquet(root / "data" / "prepared" / name / "frame.parquet")
+
+
+def test_the_examples_run_from_the_services_to_the_report(project: Path):
+    board = pd.read_csv(project / "reports" / "leaderboard.csv")
+    assert set(board["dataset"]) == set(ORDER) and set(board["status"]) == {"ok"}
+    assert set(board.loc[board["dataset"] == "shares", "model"]) == {"naive", "ridge", "arx", "mlp"}
+    page = (project / "reports" / "report.html").read_text(encoding="utf-8")
+    assert "Yahoo! Finance" in page and "Open-Meteo.com (CC BY 4.0)" in page
+
+
+def test_shares_see_the_weather_and_the_index_of_what_was_known_at_their_close(project: Path):
+    """19:59 UTC is the last hour that has ended when New York closes in summer; 20:59 in winter."""
+    shares, cities = prepared(project, "shares"), prepared(project, "cities")
     assert shares["unique_id"].nunique() == 10 and shares["ds"].max() == pd.Timestamp("2024-06-03")
     assert list(shares.columns[2:]) == ["close", "volume", "daily_range", "vix", "new_york_temp"]
     assert shares[["vix", "new_york_temp"]].notna().all(axis=None)
-    cities = pd.read_parquet(tmp_path / "data" / "prepared" / "cities" / "frame.parquet")
+    hours = cities[cities["unique_id"] == "new_york"].set_index("ds")["temp"]
+    days = shares[shares["unique_id"] == "IBM"].set_index("ds")["new_york_temp"]
+    for day, last in (("2024-02-01", "20:00"), ("2024-05-01", "19:00")):
+        assert days[day] == hours[f"{day} {last}"]
+
+
+def test_hours_of_every_city_stand_on_one_grid(project: Path):
+    cities = prepared(project, "cities")
     assert cities.groupby("unique_id").size().nunique() == 1 and cities["unique_id"].nunique() == 3
+    assert np.diff(cities.loc[cities["unique_id"] == "dublin", "ds"]).max() == pd.Timedelta("1h")
+
+
+def edited_as_the_readme_says(text: str) -> str:
+    """The examples with every `-` line of the README's list replaced by the `+` line after it."""
+    section = Path("README.md").read_text(encoding="utf-8").split("## Your own tickers and city")[1].split("\n## ")[0]
+    lines = re.findall(r"^    ([-+])(.+)$", section, re.MULTILINE)
+    assert [sign for sign, _ in lines] == ["-", "+"] * 3
+    for (_, before), (_, after) in zip(lines[::2], lines[1::2], strict=True):
+        assert sum(line.partition(" #")[0] == before for line in text.splitlines()) == 1, before
+        text = text.replace(before, after)
+    return text
+
+
+def test_the_three_lines_of_the_readme_are_all_that_other_tickers_and_another_city_need(tmp_path: Path):
+    (tmp_path / "configs").mkdir()
+    place = tmp_path / "configs" / "datasets.yaml"
+    with serving(Services(now=NOW)) as services:
+        place.write_text(edited_as_the_readme_says(EXAMPLES.read_text(encoding="utf-8")))
+        wanted = load_datasets(tmp_path / "configs").datasets
+        place.write_text(yaml.safe_dump(shortened(services.url, place)), encoding="utf-8")
+        result = CliRunner().invoke(cli.app, ["fetch", "--as-of", NOW.isoformat(), "--root", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert [line.partition(":")[0] for line in result.output.splitlines() if ": taken " in line] == list(ORDER)
+    for name in wanted:
+        fetch.main(name, root=str(tmp_path))
+        prepare.main(name, root=str(tmp_path))
+    assert set(prepared(tmp_path, "shares")["unique_id"]) == {"NVDA", "ASML", "KO"}
+    assert set(prepared(tmp_path, "cities")["unique_id"]) == {"rome", "new_york", "singapore"}
 
 
 @pytest.mark.parametrize("folder", ["data/snapshots", "reports"])

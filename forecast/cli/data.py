@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,37 +19,56 @@ if TYPE_CHECKING:
     from forecast.fetching import Fetched
 
 
+DATASETS = typer.Argument(None, help="Entries of configs/datasets.yaml; else all that `run` needs.")
+
+
 def register(app: typer.Typer) -> None:
     app.command("fetch")(fetch)
     app.command("data")(data)
 
 
 def fetch(
-    dataset: str = typer.Argument(help="An entry of configs/datasets.yaml."),
+    datasets: list[str] = DATASETS,
     as_of: str = typer.Option("", "--as-of", help="Only what was known by then (UTC), such as 2024-06-30; else now."),
     allow_stale: bool = typer.Option(False, "--allow-stale", help="Where the service fails, go on with what is held."),
     root: Path = ROOT,
 ) -> None:
-    """Take a new snapshot of a data set and point the pipeline at it; exits 3 when the service is at fault."""
-    from forecast import fetching
-    from forecast.config.datasets import load_dataset
+    """Take new snapshots and point the pipeline at them; exits 3 when a service is at fault."""
+    from forecast.config.datasets import load_datasets
+    from forecast.joined import in_order
 
     place = require_project(root)
-    settings = load_dataset(dataset, place / "configs")
+    known = load_datasets(place / "configs")
     moment = _moment(as_of) if as_of else None
-    try:
+    failed = []
+    for name in in_order(datasets or known.run, place / "configs"):
+        try:
+            _fetch_one(name, place, moment)
+        except DataError as error:  # one service's fault keeps no other dataset from being fetched
+            held = _held_since(name, known.datasets[name], place)
+            if not allow_stale or held is None:
+                usable = f" The snapshot of {held} is untouched and usable (--allow-stale)." if held else ""
+                failed.append(f"{error}{usable}")
+            else:
+                print(f"{error}\nGoing on with the snapshot of {held}.", file=sys.stderr)
+    if failed:
+        raise DataError("\n".join(failed))
+
+
+def _fetch_one(name: str, place: Path, moment: pd.Timestamp | None) -> None:
+    from forecast import fetching
+    from forecast.config.datasets import load_dataset
+    from forecast.progress import progress
+    from forecast.sources import pieces
+
+    settings = load_dataset(name, place / "configs")
+    asked = pieces(settings)
+    with progress(len(asked), f"fetch {name}") if asked else nullcontext(lambda name: None) as advance:
         found = fetching.fetch_new(
-            dataset, settings, root=place, now=now(), as_of=moment, environment=dict(os.environ)
+            name, settings, root=place, now=now(), as_of=moment, environment=dict(os.environ), advance=advance
         )
-    except DataError as error:
-        held = _held_since(dataset, settings, place)
-        if not allow_stale or held is None:
-            usable = f" The snapshot of {held} is untouched and usable (--allow-stale)." if held is not None else ""
-            raise DataError(f"{error}{usable}") from None
-        print(f"{error}\nGoing on with the snapshot of {held}.", file=sys.stderr)
-        return
-    _told(dataset, found)
-    _score_issued(dataset, settings, place, found.pointer.as_of)
+    _told(name, found)
+    _score_issued(name, settings, place, found.pointer.as_of)
 
 
 def data(

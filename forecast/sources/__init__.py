@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 
-from forecast.sources.interface import RawFrame, Request
+from forecast.sources.interface import RawFrame, Request, pieces
 from forecast.sources.patience import Patience
 
-__all__ = ["Patience", "RawFrame", "Request", "read"]
+__all__ = ["Patience", "RawFrame", "Request", "pieces", "read"]
 
 
 def read(request: Request) -> RawFrame:

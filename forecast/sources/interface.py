@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from forecast.calendars import ended
-from forecast.config.datasets import Dataset
+from forecast.config.datasets import Dataset, OpenMeteoSource, YahooSource
 from forecast.sources.patience import Patience
 
 
@@ -19,7 +19,8 @@ class Request:
     """`as_of` (UTC, no zone): only sessions closed and intervals ended by then are observations; None means all.
 
     `since`: per series the first time wanted; a series that is not named is wanted whole. `environment` holds what
-    may be a secret. Sources without a network ignore `since`, `patience` and `environment`.
+    may be a secret. Sources without a network ignore `since`, `patience` and `environment`. `advance` is called with
+    each of the source's `pieces` when it has been read.
     """
 
     name: str
@@ -29,10 +30,19 @@ class Request:
     since: Mapping[str, pd.Timestamp] = field(default_factory=dict)
     patience: Patience | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    advance: Callable[[str], None] = lambda name: None
 
     def first(self, unique_id: str, start: Any) -> pd.Timestamp:
         """The first time wanted of a series whose history begins at `start`."""
         return max(pd.Timestamp(start), self.since.get(unique_id, pd.Timestamp(start)))
+
+
+def pieces(dataset: Dataset) -> tuple[str, ...]:
+    """What a service is asked for one after the other, for showing how far it is; empty for other sources."""
+    source = dataset.source
+    if isinstance(source, YahooSource):
+        return source.tickers
+    return tuple(source.places) if isinstance(source, OpenMeteoSource) else ()
 
 
 @dataclass(frozen=True)

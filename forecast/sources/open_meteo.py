@@ -34,6 +34,7 @@ def read(request: Request) -> RawFrame:
             frames.append(_history(request, source, name, place, budget))
         except DataError as error:
             failed[name] = str(error)
+        request.advance(name)
     if failed:  # one city more or less is not the same data set: places are all or nothing
         raise DataError("; ".join(failed.values()))
     frame, as_of = observed(request, pd.concat(frames, ignore_index=True))

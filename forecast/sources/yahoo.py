@@ -37,6 +37,7 @@ def read(request: Request) -> RawFrame:
             frames.append(client.history(ticker, request.first(ticker, source.start), request.as_of))
         except DataError as error:
             failed[ticker] = str(error)
+        request.advance(ticker)
     if len(failed) > source.max_failed * len(source.tickers) or not frames:
         raise DataError(_too_many(failed, len(source.tickers)))
     frame, as_of = observed(request, pd.concat(frames, ignore_index=True))
