@@ -34,7 +34,7 @@ def inputs_of(column: str, found: Collection[str]) -> tuple[str, ...]:
 def require(found: Collection[str], dataset: Dataset, *, where: str) -> None:
     """Raises `InputError` for the first column of the dataset that is neither there nor computable."""
     for column in dataset.columns:
-        for name in () if column.joined is not None else inputs_of(column.column, found):
+        for name in () if not column.observed else inputs_of(column.column, found):
             if name not in found:
                 raise InputError(
                     f"{where}: column {name!r} is missing.{closest(name, found)} Found {quote_names(found)}. Correct "

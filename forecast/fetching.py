@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from forecast import files, prepared, quality, snapshots, sources
+from forecast import files, issued, prepared, quality, snapshots, sources
 from forecast.calendars import ended
 from forecast.config.datasets import Dataset
 from forecast.config.sources import Service, YahooSource
@@ -80,7 +80,8 @@ def restored(name: str, root: Path, as_of: pd.Timestamp) -> Fetched | None:
             continue
         content = files.read_json(record)
         frame = snapshots.verify(path, content["sha256"], name)
-        pointer = snapshots.Pointer(content["as_of"], content["sha256"], path.relative_to(root).as_posix())
+        said = {key: content.get(key) for key in ("issued", "issued_sha256")}
+        pointer = snapshots.Pointer(content["as_of"], content["sha256"], path.relative_to(root).as_posix(), **said)
         snapshots.move_pointer(root, name, pointer)
         return Fetched(pointer, len(frame), len(frame), _none(), restored=True)
     return None
@@ -99,10 +100,12 @@ def _taken(request: Request, now: pd.Timestamp) -> Fetched:
             raw, fresh, since = _again_whole(request, raw, fresh, since, revised)
             revised = revisions(stored.frame, fresh, since=since, provisional_from=stored.provisional_from)
         frame = merged(stored.frame, fresh, since=since, keep=_wanted_series(dataset))
-    prepared.prepare(frame, dataset, root=root, where=raw.where, error=_blame(dataset))
-    found = quality.findings(prepared.comparable(frame, dataset), dataset, as_of=raw.as_of)
+    issues = issued.accumulated(_issues_before(request, stored), raw.issued)
+    whole = issued.with_columns(frame, dataset, issues)
+    prepared.prepare(whole, dataset, root=root, where=raw.where, error=_blame(dataset))
+    found = quality.findings(prepared.comparable(whole, dataset), dataset, as_of=raw.as_of)
     quality.enforce(found, where=raw.where, error=_blame(dataset))
-    pointer = _write(request, raw, frame, revised, stored, found, now)
+    pointer = _write(request, raw, frame, issues, revised, stored, found, now)
     return Fetched(pointer, 0 if stored is None else len(stored.frame), len(frame), revised, raw.failed, found)
 
 
@@ -129,6 +132,7 @@ def _write(
     request: Request,
     raw: RawFrame,
     frame: pd.DataFrame,
+    issues: pd.DataFrame,
     revised: pd.DataFrame,
     stored: Stored | None,
     found: list[quality.Finding],
@@ -140,13 +144,13 @@ def _write(
     beside = snapshots.snapshot_path(name, raw.as_of, sha).with_suffix("")
     if not revised.empty:
         files.write_text(root / f"{beside}.revisions.csv", revised.to_csv(index=False))
-    if raw.issued is not None and not raw.issued.empty:
-        files.write_frame(root / beside.parent / "issued" / f"{beside.name}.parquet", raw.issued)
+    said = issued.write(root, name, issues, as_of=raw.as_of)
     if stored is not None and stored.pointer.sha256 == sha:
-        pointer = snapshots.Pointer(raw.as_of.isoformat(), sha, stored.pointer.snapshot)
+        pointer = snapshots.Pointer(raw.as_of.isoformat(), sha, stored.pointer.snapshot, **said)
     else:
-        record = {**_record(request, raw, revised, stored, now), "findings": [f.to_json() for f in found[:SHOWN]]}
-        pointer = snapshots.write_snapshot(root, name, frame, as_of=raw.as_of, provenance=record)
+        shown = {"findings": [f.to_json() for f in found[:SHOWN]], **said}
+        record = {**_record(request, raw, revised, stored, now), **shown}
+        pointer = replace(snapshots.write_snapshot(root, name, frame, as_of=raw.as_of, provenance=record), **said)
     snapshots.move_pointer(root, name, pointer)
     return pointer
 
@@ -170,7 +174,9 @@ def _record(
 def question(dataset: Dataset) -> dict[str, Any]:
     """What decides whether a stored history answers the same question and can be continued."""
     content = dataset.source.model_dump(mode="json")
-    return {key: content[key] for key in ("kind", "base_url", "start", "variables", "places") if key in content}
+    names = ("kind", "base_url", "start", "variables", "places")
+    said = {"said": [*dataset.said, content.get("previous_runs_url")]} if dataset.said else {}
+    return {key: content[key] for key in names if key in content} | said
 
 
 def _stored(request: Request) -> Stored | None:
@@ -194,6 +200,14 @@ def _stored(request: Request) -> Stored | None:
         pd.Timestamp(provisional) if provisional else None,
         same_question=earlier and record.get("question") == question(request.dataset),
     )
+
+
+def _issues_before(request: Request, stored: Stored | None) -> pd.DataFrame | None:
+    """What was kept of the service's forecasts; None when another question was asked then."""
+    if stored is None or not stored.same_question:
+        return None
+    before = issued.kept(request.root, request.name)
+    return before if request.as_of is None else before[before["issued_at"] <= request.as_of]
 
 
 def _since(stored: Stored, dataset: Dataset) -> dict[str, pd.Timestamp]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from forecast import files, snapshots, sources
+from forecast import files, issued, snapshots, sources
 from forecast.adjust import adjusted
 from forecast.calendars import check_calendar, grid
 from forecast.config.datasets import Column, Dataset
@@ -66,6 +66,7 @@ def check_data(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
     else:
         request = Request(name=name, dataset=dataset, root=root, as_of=pd.Timestamp(pointer.as_of))
         raw = checked_raw(sources.read(request), dataset)
+    raw = issued.with_columns(raw, dataset, issued.kept(root, name))
     return prepare(raw, dataset, root=root, where=pointer.snapshot)
 
 

@@ -23,11 +23,13 @@ from forecast.errors import DataError, InputError
 
 @dataclass(frozen=True)
 class Pointer:
-    """`as_of`: UTC, ISO 8601; `snapshot`: path from the project's root."""
+    """`as_of`: UTC, ISO 8601; `snapshot`: path from the project's root; `issued`: that of the service's forecasts."""
 
     as_of: str
     sha256: str
     snapshot: str
+    issued: str | None = None
+    issued_sha256: str | None = None
 
 
 def content_sha256(frame: pd.DataFrame) -> str:
@@ -60,7 +62,8 @@ def write_snapshot(
 
 def move_pointer(root: Path, dataset: str, pointer: Pointer) -> None:
     """The one step that changes which data the pipeline sees; atomic, and last."""
-    files.write_json(pointer_path(root, dataset), asdict(pointer))
+    content = {key: value for key, value in asdict(pointer).items() if value is not None}
+    files.write_json(pointer_path(root, dataset), content)
 
 
 def read_pointer(root: Path, dataset: str) -> Pointer:
@@ -135,12 +138,14 @@ def snapshot_path(dataset: str, as_of: pd.Timestamp, sha256: str) -> Path:
 
 def stored(root: Path, pointer: Pointer) -> Path:
     """The snapshot's absolute path; `InputError` when a pointer leads out of the store."""
-    store = (root / "data" / "snapshots").resolve()
-    path = (root / pointer.snapshot).resolve()
-    if not path.is_relative_to(store):
-        raise InputError(
-            f"Pointer leads to {pointer.snapshot!r}, wanted a file below data/snapshots. Restore it from git."
-        )
+    return inside(root, pointer.snapshot)
+
+
+def inside(root: Path, named: str) -> Path:
+    """The absolute path of a file of the store; `InputError` for one that lies elsewhere."""
+    path = (root / named).resolve()
+    if not path.is_relative_to((root / "data" / "snapshots").resolve()):
+        raise InputError(f"Pointer leads to {named!r}, wanted a file below data/snapshots. Restore it from git.")
     return path
 
 

@@ -1,22 +1,25 @@
-"""Stage fetch: the snapshot the pointer names, verified, with its joined columns, as data/raw/<dataset>.parquet."""
+"""Stage fetch: the snapshot the pointer names, verified, with the columns looked up elsewhere, into data/raw."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from forecast import files, prepared
+from forecast import files, issued, prepared
 from forecast.config.datasets import load_dataset
 from forecast.joined import join
 from forecast.stage import run_stage
 
 
 def main(dataset: str, root: str = ".") -> None:
-    """Verify the pointed snapshot of one dataset and hand it to the pipeline."""
+    """Write <dataset>.parquet and what the data's own service had said at each row, <dataset>.issued.parquet."""
     place = Path(root)
     settings = load_dataset(dataset, place / "configs")
     frame = prepared.fetch(dataset, settings, root=place)
     frame = join(frame, settings, root=place, where=f"dataset {dataset!r}")
-    files.write_frame(place / "data" / "raw" / f"{dataset}.parquet", frame)
+    issues = issued.kept(place, dataset)
+    raw = place / "data" / "raw"
+    files.write_frame(raw / f"{dataset}.parquet", issued.with_columns(frame, settings, issues))
+    files.write_frame(raw / f"{dataset}.issued.parquet", issued.forecasts(issues, settings, frame))
 
 
 if __name__ == "__main__":

@@ -23,12 +23,20 @@ def main(dataset: str, root: str = ".", models: tuple[str, ...] = (), state: str
     prepared = place / "data" / "prepared" / dataset
     settings = load_dataset(dataset, place / "configs")
     config = load_models(place / "configs")
+    said = bool(settings.said)
     only = with_references(models, config)
-    planned = candidates(config, only, season=settings.season)
-    for name, why in left_out(config, only, season=settings.season).items():
+    planned = candidates(config, only, season=settings.season, said=said)
+    for name, why in left_out(config, only, season=settings.season, said=said).items():
         print(f"train {dataset}: {name} is left out: {why}", flush=True)
+    issued = place / "data" / "raw" / f"{dataset}.issued.parquet"
     run = Run(
-        place=Place(str(place), dataset, "frame.parquet", files.sha256(prepared / "frame.parquet")),
+        place=Place(
+            str(place),
+            dataset,
+            "frame.parquet",
+            files.sha256(prepared / "frame.parquet"),
+            issued=files.sha256(issued) if said else "",
+        ),
         dataset=settings,
         state=Path(state),
         budget=Budget(budget.final_steps, budget.evaluate_every),

@@ -23,7 +23,7 @@ def main(dataset: str, root: str = ".", models: tuple[str, ...] = (), state: str
     prepared = place / "data" / "prepared" / dataset
     settings = load_dataset(dataset, place / "configs")
     config = load_models(place / "configs")
-    grid = candidates(config, with_references(models, config), season=settings.season)
+    grid = candidates(config, with_references(models, config), season=settings.season, said=bool(settings.said))
     planned = [c for c in grid if c.spec.search_space()]
     plan = Plan(
         place=Place(str(place), dataset, "tuning.parquet", files.sha256(prepared / "tuning.parquet")),

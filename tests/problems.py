@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -84,9 +85,23 @@ def shops() -> Problem:
     return problem_of(frame())
 
 
+def said(shops: Panel) -> pd.DataFrame:
+    """What a service might have said at every row of the shops: numbers that tell series, cutoff, step and target."""
+    parts = []
+    for number, series in enumerate(shops.series):
+        for step in range(1, HORIZON + 1):
+            at = np.arange(len(series)) + 1000.0 * number + step / 10
+            names = {"unique_id": series.unique_id, "cutoff": series.ds, "step": step}
+            parts.append(pd.DataFrame({**names, "sales": at, "price": at + 0.01}))
+    return pd.concat(parts).sort_values(["unique_id", "cutoff", "step"], ignore_index=True)
+
+
+def with_said(problem: Problem, table: pd.DataFrame | None = None) -> Problem:
+    """The problem as the family `service` needs it."""
+    return replace(problem, said=said(problem.panel) if table is None else table)
+
+
 def copied(shops: Panel) -> Panel:
     """The same panel with arrays of its own, for tests that write into them."""
-    from dataclasses import replace
-
     own = (replace(s, values=s.values.copy(), future=s.future.copy()) for s in shops.series)
     return replace(shops, series=tuple(own))

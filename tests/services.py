@@ -286,8 +286,11 @@ def _meta(ticker: str, services: Services) -> dict[str, Any]:
 
 
 def weather(services: Services, path: str, query: dict[str, str]) -> dict[str, Any]:
-    """One place's hours; the archive's last five days are half a unit off and become right later."""
-    if path == "/v1/archive":
+    """One place's hours; the archive's last five days are half a unit off and become right later.
+
+    What was forecast n days before is n tenths of a unit off.
+    """
+    if path == "/v1/archive" or "start_date" in query:
         start, end = pd.Timestamp(query["start_date"]), pd.Timestamp(query["end_date"]) + pd.Timedelta("23h")
     else:
         start = services.now.normalize()
@@ -298,10 +301,12 @@ def weather(services: Services, path: str, query: dict[str, str]) -> dict[str, A
     swing = swing + np.where(times > services.now - PROVISIONAL, 0.5, 0.0)
     known = times <= services.now if path == "/v1/archive" else np.ones(len(times), dtype=bool)
     hourly: dict[str, Any] = {"time": times.strftime("%Y-%m-%dT%H:%M").tolist()}
-    for name in query["hourly"].split(","):
+    for asked in query["hourly"].split(","):
+        name, _, lead = asked.partition("_previous_day")
+        said = known & (times <= services.now + pd.Timedelta(int(lead or 7), "D"))
         level, scale = USUAL.get(name, (float(query["latitude"]) / 10, 1.0))
-        shown = np.maximum(level + scale * swing, 0.0 if name in NEVER_NEGATIVE else -np.inf)
-        hourly[name] = [round(float(v), 2) if ok else None for v, ok in zip(shown, known, strict=True)]
+        shown = np.maximum(level + scale * swing, 0.0 if name in NEVER_NEGATIVE else -np.inf) + int(lead or 0) / 10
+        hourly[asked] = [round(float(v), 2) if ok else None for v, ok in zip(shown, said, strict=True)]
     return {
         "latitude": float(query["latitude"]),
         "longitude": float(query["longitude"]),

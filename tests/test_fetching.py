@@ -249,7 +249,7 @@ def test_forecasts_of_the_service_are_kept_in_a_table_apart(tmp_path: Path, serv
     fetched = take(tmp_path, city(services, forecast_url=services.url), BEFORE)
     (table,) = (tmp_path / "data" / "snapshots" / "live" / "issued").glob("*.parquet")
     issued = pd.read_parquet(table)
-    assert (issued["ds"] >= issued["issued_at"]).all() and table.stem == Path(fetched.pointer.snapshot).stem
+    assert (issued["ds"] >= issued["issued_at"]).all() and table == tmp_path / fetched.pointer.issued
     assert stored(tmp_path)["ds"].max() < issued["ds"].min()
 
 

@@ -16,7 +16,11 @@ from typer.testing import CliRunner
 
 from forecast import cli, fetching
 from forecast.config.datasets import load_datasets
+from forecast.config.models import Models
 from forecast.config.quality import DEFAULTS
+from forecast.evaluation.backtest import Place, fit_and_forecast
+from forecast.evaluation.candidates import candidates
+from forecast.forecaster import Budget
 from pipelines import fetch, prepare
 from tests import small_project
 from tests.faults.processes import dvc
@@ -24,6 +28,7 @@ from tests.services import Services, serving
 
 EXAMPLES = Path("configs/examples/datasets.yaml")
 NOW = pd.Timestamp("2024-06-03 21:00")
+WITH_FORECASTS = "rome_and_its_forecasts"
 ORDER = ("indices", "cities", "shares")  # what is joined comes first
 BUDGET = {"n_trials": 1, "trial_steps": 2, "final_steps": 2, "evaluate_every": 1, "seeds": [0], "base_seed": 0}
 
@@ -32,7 +37,8 @@ def shortened(url: str, path: Path = EXAMPLES) -> dict[str, Any]:
     """The examples as they stand, with the local server's address, less history and shorter windows."""
     content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     for entry in content["datasets"].values():
-        entry["source"] |= {"base_url": url, "start": "2024-01-02", "deadline_s": 60}
+        moved = {key: url for key in ("base_url", "forecast_url", "previous_runs_url") if key in entry["source"]}
+        entry["source"] |= {**moved, "base_url": url, "start": "2024-01-02", "deadline_s": 60}
         entry |= {"splits": {"train": 0.5, "validation": 0.2, "calibration": 0.15}, "stride": 6}
         entry["lookback"] = min(24, entry["lookback"] // 4)
     return content
@@ -40,7 +46,7 @@ def shortened(url: str, path: Path = EXAMPLES) -> dict[str, Any]:
 
 def test_the_examples_are_right_as_they_stand():
     datasets = load_datasets("configs/examples").datasets
-    assert set(datasets) == set(ORDER)
+    assert set(datasets) == {*ORDER, WITH_FORECASTS}
     assert len(datasets["shares"].source.tickers) == 10 and len(datasets["cities"].source.variables) == 8
 
 
@@ -50,6 +56,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = tmp_path_factory.mktemp("examples")
     small_project.write_real(root, models=("mlp",))
     small_project.write_yaml(root / "configs" / "tuning.yaml", BUDGET)
+    judged = yaml.safe_load(Path("configs/evaluation.yaml").read_text(encoding="utf-8"))
+    small_project.write_yaml(root / "configs" / "evaluation.yaml", {**judged, "bootstrap_repetitions": 100})
     with serving(Services(now=NOW)) as services:
         small_project.write_yaml(root / "configs" / "datasets.yaml", shortened(services.url))
         fetched = small_project.command(root, "fetch", "--as-of", NOW.isoformat())
@@ -105,16 +113,43 @@ def test_the_three_lines_of_the_readme_are_all_that_other_tickers_and_another_ci
     place = tmp_path / "configs" / "datasets.yaml"
     with serving(Services(now=NOW)) as services:
         place.write_text(edited_as_the_readme_says(EXAMPLES.read_text(encoding="utf-8")))
-        wanted = load_datasets(tmp_path / "configs").datasets
         place.write_text(yaml.safe_dump(shortened(services.url, place)), encoding="utf-8")
         result = CliRunner().invoke(cli.app, ["fetch", "--as-of", NOW.isoformat(), "--root", str(tmp_path)])
     assert result.exit_code == 0, result.output
     assert [line.partition(":")[0] for line in result.output.splitlines() if ": taken " in line] == list(ORDER)
-    for name in wanted:
+    for name in ORDER:
         fetch.main(name, root=str(tmp_path))
         prepare.main(name, root=str(tmp_path))
     assert set(prepared(tmp_path, "shares")["unique_id"]) == {"NVDA", "ASML", "KO"}
     assert set(prepared(tmp_path, "cities")["unique_id"]) == {"rome", "new_york", "singapore"}
+
+
+def test_what_the_service_had_forecast_is_an_input_and_a_row(tmp_path: Path):
+    """The local service is 0.1 off up to 17 hours ahead and 0.2 beyond, as its forecasts were out by each cutoff."""
+    (tmp_path / "configs").mkdir()
+    with serving(Services(now=NOW)) as services:
+        small_project.write_yaml(tmp_path / "configs" / "datasets.yaml", shortened(services.url))
+        settings = load_datasets(tmp_path / "configs").datasets[WITH_FORECASTS]
+        fetching.fetch_new(WITH_FORECASTS, settings, root=tmp_path, now=NOW)
+    fetch.main(WITH_FORECASTS, root=str(tmp_path))
+    prepare.main(WITH_FORECASTS, root=str(tmp_path))
+    frame = prepared(tmp_path, WITH_FORECASTS)
+    later = frame.set_index("ds")["temp"].reindex(frame["ds"] + pd.Timedelta("24h")).to_numpy()
+    settled = slice(0, len(frame) - 24 * 7)
+    assert np.allclose((frame["temp_said_24"] - later)[settled], 0.2, atol=0.011)
+    names = ("naive", "service", "ridge")
+    config = Models(grid="g", grids={"g": names}, models={name: {"family": name} for name in names})
+    place = Place(str(tmp_path), WITH_FORECASTS, "frame.parquet", "")
+    errors = {}
+    for candidate in candidates(config, season=settings.season, said=bool(settings.said)):
+        fit_and_forecast(place, candidate, 0, Budget(0, 1), tmp_path / candidate.name)
+        made = pd.read_parquet(tmp_path / candidate.name / "forecasts.parquet")
+        made = made[(made["block"] == "test") & (made["ds"] < NOW - pd.Timedelta(7, "D"))]
+        errors[candidate.name] = (made["y"] - made["y_hat"]).abs().mean()
+    assert errors["service"] == pytest.approx((17 * 0.1 + 7 * 0.2) / 24, abs=0.003)
+    assert (
+        errors["ridge"] < errors["service"] < errors["naive"]
+    )  # ridge sees what the service said and undoes its bias
 
 
 @pytest.mark.parametrize("folder", ["data/snapshots", "reports"])

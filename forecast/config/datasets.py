@@ -74,6 +74,13 @@ class Joined(Config):
     max_age_days: float = Field(7.0, gt=0)
 
 
+class Issued(Config):
+    """What the dataset's own service forecast for `column`, `step` steps ahead, by the time a row was known."""
+
+    column: str
+    step: int = Field(ge=1)
+
+
 class Column(Config):
     """One series column: `level: drifting` lets networks see its changes instead of its level."""
 
@@ -83,6 +90,12 @@ class Column(Config):
     max_missing: float = Field(0.0, ge=0.0, lt=1.0)
     unit: str = ""
     joined: Joined | None = None
+    issued: Issued | None = None
+
+    @property
+    def observed(self) -> bool:
+        """False for what is looked up elsewhere: the source itself is not asked for it."""
+        return self.joined is None and self.issued is None
 
 
 class Splits(Config):
@@ -161,6 +174,28 @@ class Dataset(Config):
     @classmethod
     def _one_or_many(cls, value: object) -> object:
         return [value] if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _issued_is_kept(self) -> Dataset:
+        for column in self.columns:
+            if column.issued is not None and column.issued.column not in self.said:
+                raise ValueError(
+                    f"column {column.column!r}: no forecasts of {column.issued.column!r} are kept. Wanted one of "
+                    f"{quote_names(self.said) or 'none'}: a variable of a source with `forecast_url` or "
+                    "`previous_runs_url`"
+                )
+            if column.issued is not None and column.issued.step > self.horizon:
+                raise ValueError(f"column {column.column!r}: step {column.issued.step} is beyond the horizon")
+        return self
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """The columns of which the service's own forecasts are kept: targets, and what `issued` columns name."""
+        source = self.source
+        if not isinstance(source, OpenMeteoSource) or not (source.forecast_url or source.previous_runs_url):
+            return ()
+        named = [c.issued.column if c.issued else c.column for c in self.columns if c.issued or c in self.target]
+        return tuple(name for name in dict.fromkeys(named) if name in source.variables)
 
     @property
     def columns(self) -> tuple[Column, ...]:

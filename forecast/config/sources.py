@@ -45,7 +45,7 @@ class Service(Config):
     deadline_s: float = Field(300.0, gt=0)
     overlap_days: int = Field(14, ge=1)
 
-    @field_validator("base_url", "forecast_url", check_fields=False)
+    @field_validator("base_url", "forecast_url", "previous_runs_url", check_fields=False)
     @classmethod
     def _scheme_and_host_only(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?/?", value):
@@ -85,8 +85,10 @@ class OpenMeteoSource(Service):
     """Hourly weather by Open-Meteo's archive; `variables` maps our column names to the service's.
 
     Units are °C, mm, m/s, hPa, % and W/m². The last `provisional_days` are read again at the next fetch. With
-    `forecast_url` the service's own forecast is kept too, in a table apart. A paying customer's key is read from the
-    environment variable `api_key_env`. `weight_per_minute`: what the service's rate limit allows.
+    `forecast_url` the service's own forecast is kept too, in a table apart, with `previous_runs_url` those it has
+    archived; they count as issued `issue_delay_h` after the hour that the archive names, since a model run takes
+    hours to be published. A paying customer's key is read from the environment variable `api_key_env`.
+    `weight_per_minute`: what the service's rate limit allows.
     """
 
     kind: Literal["open_meteo"]
@@ -96,6 +98,8 @@ class OpenMeteoSource(Service):
     weight_per_minute: float = Field(600.0, gt=0)
     base_url: str = "https://archive-api.open-meteo.com"
     forecast_url: str | None = None
+    previous_runs_url: str | None = None
+    issue_delay_h: float = Field(8.0, ge=0)
     api_key_env: str | None = Field(None, pattern=r"^[A-Z][A-Z0-9_]*$")
 
     @field_validator("variables")

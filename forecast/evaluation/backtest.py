@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,14 @@ from forecast.splits import Borders
 
 @dataclass(frozen=True)
 class Place:
-    """Where one dataset's prepared data lie. `digest` is that of the frame, so a cached problem is never stale."""
+    """Where one dataset's prepared data lie. `digest` is that of the frame, so a cached problem is never stale;
+    `issued` that of what the data's own service had said, which is one model's alone."""
 
     root: str
     dataset: str
     frame: str
     digest: str
+    issued: str = ""
 
 
 @lru_cache(maxsize=2)
@@ -42,6 +44,10 @@ def load_problem(place: Place, needed: tuple[str, ...] = ("train", *SCORED)) -> 
     dataset = load_dataset(place.dataset, Path(place.root) / "configs")
     panel = from_frame(pd.read_parquet(folder / place.frame), place.dataset, dataset)
     return Problem.of(panel, Borders.from_json(files.read_json(folder / "borders.json")), needed)
+
+
+def _issued_path(place: Place) -> Path:
+    return Path(place.root) / "data" / "raw" / f"{place.dataset}.issued.parquet"
 
 
 def load_engine() -> None:
@@ -63,6 +69,8 @@ def fit_and_forecast(
     A model that cannot be fitted or gives forecasts that are not finite leaves fit.json with its reason alone.
     """
     problem = load_problem(place)
+    if candidate.spec.needs_issues:
+        problem = replace(problem, said=pd.read_parquet(_issued_path(place)))
     wall, cpu = time.perf_counter(), time.process_time()
     with files.atomic_directory(folder) as temporary:
         try:

@@ -49,11 +49,14 @@ class Candidate:
         return Candidate(self.model, self.spec.with_values(values), self.ranking, self.skip)
 
 
-def candidates(config: Models, only: tuple[str, ...] = (), *, season: int) -> list[Candidate]:
-    """Every model of the grid (or of `only`) that fits the season, networks once per ranking."""
+def candidates(config: Models, only: tuple[str, ...] = (), *, season: int, said: bool = False) -> list[Candidate]:
+    """Every model of the grid (or of `only`) that suits the data, networks once per ranking.
+
+    said: forecasts of the data's own service are kept, so that they can be a row.
+    """
     result: list[Candidate] = []
     for name, spec in _specs(config, only):
-        if spec.unsuited(season):
+        if _unsuited(spec, season, said):
             continue
         if isinstance(spec, NetworkSpec):
             result += [Candidate(name, spec, ranking, skip) for ranking, skip in SKIP_OF.items()]
@@ -62,9 +65,15 @@ def candidates(config: Models, only: tuple[str, ...] = (), *, season: int) -> li
     return result
 
 
-def left_out(config: Models, only: tuple[str, ...] = (), *, season: int) -> dict[str, str]:
-    """The models of the grid (or of `only`) that do not suit the season, each with the reason."""
-    return {name: why for name, spec in _specs(config, only) if (why := spec.unsuited(season))}
+def left_out(config: Models, only: tuple[str, ...] = (), *, season: int, said: bool = False) -> dict[str, str]:
+    """The models of the grid (or of `only`) that do not suit the data, each with the reason."""
+    return {name: why for name, spec in _specs(config, only) if (why := _unsuited(spec, season, said))}
+
+
+def _unsuited(spec: ModelSpec, season: int, said: bool) -> str:
+    if spec.needs_issues and not said:
+        return "no forecasts of the data's own service are kept"
+    return spec.unsuited(season)
 
 
 def _specs(config: Models, only: tuple[str, ...]) -> Iterator[tuple[str, ModelSpec]]:

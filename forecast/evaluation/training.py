@@ -109,12 +109,15 @@ def _jobs(run: Run, candidate: Candidate, tuned: dict[str, Any] | None) -> list[
     seeds = run.seeds if candidate.is_network else (0,)
     if tuned is not None and best is None:
         seeds = ()  # every trial failed: the record says so, nothing is left to train
+    spec = filled.spec
     digest = {
-        "data": run.place.digest,
+        "data": digests.key(frame=run.place.digest, issued=run.place.issued)
+        if spec.needs_issues
+        else run.place.digest,
         "config": digests.key(
-            dataset=digests.dataset_digest(run.dataset), borders=run.borders, spec=filled.spec.model_dump(mode="json")
+            dataset=digests.dataset_digest(run.dataset), borders=run.borders, spec=spec.model_dump(mode="json")
         ),
-        "code": digests.candidate_digest(filled.spec, ENGINE),
+        "code": digests.candidate_digest(spec, ENGINE),
     }
     lock = digests.lock_digest(Path(run.place.root))
     result = []

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from forecast import inference
+from forecast.errors import ModelFailure
 from forecast.forecaster import head_fitting
 from forecast.forecaster.forecaster import Forecaster, network_of
 from forecast.forecaster.problem import Problem
 from forecast.forecaster.trainers import Budget, by_gradient, by_levenberg_marquardt
 from forecast.loops.closed import parallel
-from forecast.models.base import LinearSpec, ModelSpec, NetworkSpec, StatisticalSpec
+from forecast.models.base import LinearSpec, ModelSpec, NetworkSpec, ServiceSpec, StatisticalSpec
 from forecast.network import Network
 from forecast.skip import Kind, Skip
 from forecast.windows import filled, inputs, targets
@@ -66,9 +67,27 @@ def fit(
     if isinstance(spec, LinearSpec):
         horizon = 1 if spec.recursive else problem.panel.dataset.horizon
         return Fitted(Forecaster(**common, skip=problem.skip("linear", horizon)))
+    if isinstance(spec, ServiceSpec):
+        return Fitted(Forecaster(**common, weights=_said(problem)))
     if isinstance(spec, StatisticalSpec):
         return Fitted(Forecaster(**common, statistical=_fit_statistical(problem, spec)))
     return Fitted(Forecaster(**common))
+
+
+def _said(problem: Problem) -> dict[str, np.ndarray]:
+    """Per series the cutoffs `<id>/cutoff` (n,) in ns and what the service said then, `<id>/said` (n, H, O)."""
+    if problem.said is None or problem.said.empty:
+        raise ModelFailure(
+            f"No forecasts of the service are kept for dataset {problem.panel.name!r}. Set `forecast_url` or "
+            "`previous_runs_url` of its source and fetch."
+        )
+    targets = [column.column for column in problem.panel.dataset.target]
+    shape = (-1, problem.panel.dataset.horizon, len(targets))
+    found = {}
+    for series, rows in problem.said.groupby("unique_id", sort=True):
+        found[f"{series}/cutoff"] = rows.loc[rows["step"] == 1, "cutoff"].to_numpy("datetime64[ns]").astype(np.int64)
+        found[f"{series}/said"] = rows[targets].to_numpy(dtype=np.float64).reshape(shape)
+    return found
 
 
 def _fit_statistical(problem: Problem, spec: StatisticalSpec) -> dict[str, list[dict[str, Any]]]:

@@ -19,7 +19,7 @@ from forecast.config.reading import validated
 from forecast.errors import InputError, ModelFailure, quote_names
 from forecast.heads import FittedHead, Point
 from forecast.loops.closed import added, parallel
-from forecast.models.base import BaselineSpec, LinearSpec, ModelSpec, NetworkSpec, StatisticalSpec
+from forecast.models.base import BaselineSpec, LinearSpec, ModelSpec, NetworkSpec, ServiceSpec, StatisticalSpec
 from forecast.network import Network, Shapes
 from forecast.panel import Panel, Series
 from forecast.scaling import Scaling, inverse
@@ -60,6 +60,8 @@ class Forecaster:
         """Numbers fitted to data: the network's weights, or the skip's coefficients where it stands alone."""
         if isinstance(self.spec, LinearSpec) and self.skip is not None:
             return self.skip.n_params
+        if isinstance(self.spec, ServiceSpec):
+            return 0
         return int(sum(w.size for w in self.weights.values()))
 
     def predict(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -80,6 +82,9 @@ class Forecaster:
     def _predict_series(self, series: Series, rows: np.ndarray) -> np.ndarray:
         if len(rows) == 0:
             return np.empty((0, self.dataset.horizon, self.channels.outputs))
+        if isinstance(self.spec, ServiceSpec):
+            self.check_rows(series, rows)
+            return self._said(series, rows)
         if isinstance(self.spec, StatisticalSpec):
             self.check_rows(series, rows)
             scaled = self._statistical(series, self.scaling.scaled(series, self.dataset), rows)
@@ -148,6 +153,20 @@ class Forecaster:
         if not np.isfinite(forecasts).all():
             raise ModelFailure(f"{self.spec.family} forecasts of series {series.unique_id!r} are not finite.")
         return forecasts
+
+    def _said(self, series: Series, rows: np.ndarray) -> np.ndarray:
+        """(n, H, O) in raw units, as the service gave them; `ModelFailure` unless it had spoken at every origin."""
+        cutoffs = series.ds[rows].astype("datetime64[ns]").astype(np.int64)
+        kept = self.weights.get(f"{series.unique_id}/cutoff", np.empty(0, dtype=np.int64))
+        at = np.searchsorted(kept, cutoffs)
+        silent = ~np.isin(cutoffs, kept)
+        if silent.any():
+            raise ModelFailure(
+                f"The service had said nothing about the whole horizon at {int(silent.sum())} of {len(rows)} origins "
+                f"of series {series.unique_id!r}, first at {series.ds[rows[silent][0]].astype('datetime64[m]')}. Keep "
+                "more of its forecasts (`previous_runs_url`), or move the dates under `splits`."
+            )
+        return self.weights[f"{series.unique_id}/said"][at].copy()
 
     def raw(self, scaled: np.ndarray, series: Series, rows: np.ndarray) -> np.ndarray:
         """(n, any number of steps, O) forecasts in scaled units, made at `rows` (n,), in raw ones."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 
 from forecast import splits
 from forecast.panel import Panel
@@ -17,13 +18,17 @@ from forecast.windows import Layout, Windows, batches, layout, targets
 
 @dataclass
 class Problem:
-    """Everything fitted here is fitted on the train rows of `blocks`; skips choose their penalty on validation."""
+    """Everything fitted here is fitted on the train rows of `blocks`; skips choose their penalty on validation.
+
+    said: what the data's own service had forecast at each cutoff (`forecast.issued.forecasts`), where it is wanted.
+    """
 
     panel: Panel
     borders: Borders
     blocks: dict[str, Blocks]
     scaling: Scaling
     channels: Layout
+    said: pd.DataFrame | None = None
     _scaled: dict[str, np.ndarray] = field(default_factory=dict)
     _skips: dict[tuple[Kind, int], Skip] = field(default_factory=dict)
 

@@ -51,9 +51,24 @@ class ModelSpec(Config):
         """What tuning does vary: of `space`, what makes a difference to this entry."""
         return self.space()
 
+    @property
+    def needs_issues(self) -> bool:
+        """True: it is left out where no forecasts of the data's own service are kept."""
+        return False
+
     def with_values(self, values: Mapping[str, Any]) -> ModelSpec:
         """This spec with some fields replaced and validated again."""
         return type(self).model_validate({**self.model_dump(), **values})
+
+
+class ServiceSpec(ModelSpec):
+    """What the data's own service had said by each origin; refused where it had said nothing."""
+
+    kind: ClassVar[ModelKind] = "baseline"
+
+    @property
+    def needs_issues(self) -> bool:
+        return True
 
 
 class BaselineSpec(ModelSpec):

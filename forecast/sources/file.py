@@ -95,5 +95,5 @@ def _named(table: pd.DataFrame, dataset: Dataset, source: FileSource, where: str
 
 def _wanted(dataset: Dataset, source: FileSource, found: set[str]) -> dict[str, str]:
     ours = {name for name in found if name not in source.columns.values()} | set(source.columns)
-    wanted = ["unique_id", "ds", *(n for c in dataset.columns if c.joined is None for n in inputs_of(c.column, ours))]
+    wanted = ["unique_id", "ds", *(n for c in dataset.columns if c.observed for n in inputs_of(c.column, ours))]
     return {name: source.columns.get(name, name) for name in [*dict.fromkeys(wanted), *source.columns]}

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from forecast.calendars import following
+from forecast.config.datasets import Dataset
 from forecast.config.sources import OpenMeteoSource, Place
 from forecast.errors import DataError, InputError
 from forecast.sources import web
@@ -44,7 +46,7 @@ def read(request: Request) -> RawFrame:
         where=f"Open-Meteo, dataset {request.name!r}",
         provenance=_provenance(source),
         provisional_from=as_of.normalize() - pd.Timedelta(source.provisional_days, "D"),
-        issued=_issued(request, source, budget) if source.forecast_url else None,
+        issued=_issued(request, source, budget),
     )
 
 
@@ -55,7 +57,8 @@ def _history(request: Request, source: OpenMeteoSource, name: str, place: Place,
     for start, end in _years(first, last):
         window = {"start_date": f"{start:%Y-%m-%d}", "end_date": f"{end:%Y-%m-%d}"}
         days = (end - start).days + 1
-        parts.append(_ask(request, source, name, place, budget, f"{source.base_url}/v1/archive", window, days))
+        url = f"{source.base_url}/v1/archive"
+        parts.append(_ask(request, source, name, place, budget, url, window, days, source.variables))
     frame = pd.concat(parts, ignore_index=True)
     return _once_each(frame[(frame["ds"] >= first) & (frame["ds"] < last + pd.Timedelta(1, "D"))], name)
 
@@ -67,15 +70,54 @@ def _years(first: pd.Timestamp, last: pd.Timestamp) -> Iterator[tuple[pd.Timesta
         first = end + pd.Timedelta(1, "D")
 
 
-def _issued(request: Request, source: OpenMeteoSource, budget: _Budget) -> pd.DataFrame:
-    """`unique_id, ds, issued_at, <variables>`: hours not yet begun, as the service forecasts them at `as_of`."""
-    frames = []
-    for name, place in source.places.items():
-        url, window = f"{source.forecast_url}/v1/forecast", {"forecast_days": str(FORECAST_DAYS)}
-        frames.append(_ask(request, source, name, place, budget, url, window, FORECAST_DAYS))
-    frame = pd.concat(frames, ignore_index=True)
+def _issued(request: Request, source: OpenMeteoSource, budget: _Budget) -> pd.DataFrame | None:
+    """`unique_id, ds, issued_at, <said columns>` of every place; None where no forecasts are kept."""
+    said = {name: source.variables[name] for name in request.dataset.said}
+    frames: list[pd.DataFrame] = []
+    for name, place in source.places.items() if said else ():
+        if source.previous_runs_url:
+            frames += _archived_issues(request, source, name, place, budget, said)
+        if source.forecast_url:
+            frames.append(_newest_issue(request, source, name, place, budget, said))
+    return pd.concat(frames, ignore_index=True) if frames else None
+
+
+def _newest_issue(
+    request: Request, source: OpenMeteoSource, name: str, place: Place, budget: _Budget, said: dict[str, str]
+) -> pd.DataFrame:
+    """Hours not yet begun, as the service forecasts them at `as_of`."""
+    window = {"forecast_days": str(FORECAST_DAYS)}
+    url = f"{source.forecast_url}/v1/forecast"
+    frame = _ask(request, source, name, place, budget, url, window, FORECAST_DAYS, said)
     frame.insert(2, "issued_at", request.as_of)
-    return frame[frame["ds"] >= frame["issued_at"]].reset_index(drop=True)
+    return frame[frame["ds"] >= frame["issued_at"]]
+
+
+def _archived_issues(
+    request: Request, source: OpenMeteoSource, name: str, place: Place, budget: _Budget, said: dict[str, str]
+) -> Iterator[pd.DataFrame]:
+    """What the service said one, two, ... days before each hour, as far back as the horizon needs, up to `as_of`."""
+    assert request.as_of is not None
+    delay = pd.Timedelta(source.issue_delay_h, "h")
+    leads = range(1, _days_ahead(request.dataset, delay) + 1)
+    asked = {f"{ours}@{lead}": f"{theirs}_previous_day{lead}" for lead in leads for ours, theirs in said.items()}
+    last = request.as_of.normalize() + pd.Timedelta(max(leads), "D")
+    for start, end in _years(request.first(name, source.start).normalize(), last):
+        window = {"start_date": f"{start:%Y-%m-%d}", "end_date": f"{end:%Y-%m-%d}"}
+        url = f"{source.previous_runs_url}/v1/forecast"
+        answer = _ask(request, source, name, place, budget, url, window, (end - start).days + 1, asked)
+        for lead in leads:
+            values = answer[[f"{ours}@{lead}" for ours in said]].set_axis(list(said), axis=1)
+            issue = pd.concat([answer[["unique_id", "ds"]], values], axis=1).dropna(how="all", subset=list(said))
+            issue.insert(2, "issued_at", issue["ds"] - pd.Timedelta(lead, "D") + delay)
+            yield issue[issue["issued_at"] <= request.as_of]
+
+
+def _days_ahead(dataset: Dataset, delay: pd.Timedelta) -> int:
+    """How many days before an hour the service must have spoken so that the whole horizon of a cutoff is covered."""
+    start = pd.Timestamp("2024-01-01")
+    reach = following(dataset.calendar, start, dataset.horizon)[-1] - start
+    return min(FORECAST_DAYS, int(np.ceil((reach + delay) / pd.Timedelta(1, "D"))))
 
 
 def _ask(
@@ -87,12 +129,13 @@ def _ask(
     url: str,
     window: dict[str, str],
     days: int,
+    variables: dict[str, str],
 ) -> pd.DataFrame:
     what = f"Open-Meteo, place {name!r}"
     params = {
         "latitude": f"{place.latitude:g}",
         "longitude": f"{place.longitude:g}",
-        "hourly": ",".join(source.variables.values()),
+        "hourly": ",".join(variables.values()),
         "timezone": "GMT",
         **UNITS,
         **window,
@@ -100,10 +143,10 @@ def _ask(
     key = request.environment.get(source.api_key_env) if source.api_key_env else None
     if key:
         params["apikey"] = key
-    budget.spend(weight(len(source.variables), days), what)
+    budget.spend(weight(len(variables), days), what)
     patience = budget.patience
     content = patience.call(what, lambda: _content(web.get(url, params, patience=patience, what=what), what))
-    return _frame(content, source, name, what)
+    return _frame(content, variables, name, what)
 
 
 def _content(answer: web.Answer, what: str) -> dict[str, Any]:
@@ -138,11 +181,11 @@ def _reason(answer: web.Answer) -> str:
         return answer.headers.get("content-type", "no reason given")
 
 
-def _frame(content: dict[str, Any], source: OpenMeteoSource, name: str, what: str) -> pd.DataFrame:
+def _frame(content: dict[str, Any], variables: dict[str, str], name: str, what: str) -> pd.DataFrame:
     if content.get("utc_offset_seconds", 0) != 0:
         raise DataError(f"{what}: times are {content.get('timezone')!r}, wanted GMT as asked. Nothing was taken.")
     hourly, units = content.get("hourly"), content.get("hourly_units", {})
-    wanted = ["time", *source.variables.values()]
+    wanted = ["time", *variables.values()]
     if not isinstance(hourly, dict) or any(theirs not in hourly for theirs in wanted):
         absent = [theirs for theirs in wanted if not isinstance(hourly, dict) or theirs not in hourly]
         raise DataError(
@@ -150,12 +193,12 @@ def _frame(content: dict[str, Any], source: OpenMeteoSource, name: str, what: st
         )
     if len({len(hourly[theirs]) for theirs in wanted}) != 1:
         raise DataError(f"{what}: the columns of the answer differ in length. Nothing was taken.")
-    for theirs in source.variables.values():
+    for theirs in variables.values():
         if units.get(theirs) in REFUSED_UNITS:
             raise DataError(f"{what}: {theirs} came in {units[theirs]}, wanted {sorted(UNITS.values())} as asked.")
     try:
         times = pd.Series(pd.to_datetime(pd.Series(hourly["time"]), format="ISO8601")).astype("datetime64[ns]")
-        columns = {ours: np.asarray(hourly[theirs], dtype=np.float64) for ours, theirs in source.variables.items()}
+        columns = {ours: np.asarray(hourly[theirs], dtype=np.float64) for ours, theirs in variables.items()}
     except (ValueError, TypeError) as error:
         raise DataError(f"{what}: the answer holds what is no time or number ({error}). Nothing was taken.") from None
     # An hour without any value was not observed (the archive is some days behind): no row.

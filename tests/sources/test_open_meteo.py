@@ -73,7 +73,7 @@ def test_long_histories_are_asked_for_year_by_year(tmp_path: Path, services: Ser
 
 def test_forecasts_of_the_service_are_kept_apart_with_their_time_of_issue(tmp_path: Path, services: Services):
     issued = read(tmp_path, services, forecast_url=services.url).issued
-    assert issued is not None and list(issued.columns) == ["unique_id", "ds", "issued_at", "temp", "wind"]
+    assert issued is not None and list(issued.columns) == ["unique_id", "ds", "issued_at", "temp"]
     assert issued["issued_at"].unique().tolist() == [services.now]
     assert issued["ds"].min() == services.now and issued["ds"].max() == pd.Timestamp("2021-06-07 23:00")
 
