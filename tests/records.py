@@ -33,6 +33,12 @@ RESIDUALS = {
     "series": "dublin", "seed": 0, "n": 40, "lags": 2, "spacing": 1, "statistic": 3.0, "p": 0.125, "p_robust": 0.25,
     "mean": 0.5, "mean_error": 0.125, "autocorrelation": [0.5, -0.25], "band": [0.3, 0.3],
 }  # fmt: skip
+INTERVALS = [
+    {"series": series, "method": "split", "level": 0.8, "step": step, "coverage": 0.7 + 0.2 * (series == "b"),
+     "width": 2.0, "winkler": 3.0}
+    for series in "ab"
+    for step in (0, 1)
+]  # fmt: skip
 CANDIDATES = ("naive", "lstm.linear", "lstm.last")
 
 
@@ -151,6 +157,8 @@ def write_comparison(
     networks = [candidate.partition(".") for candidate in candidates if "." in candidate]
     left = [{"model": model, "ranking": RANKINGS[skip], **RESIDUALS} for model, _, skip in networks]
     files.write_json(folder / "residuals.json", left)
+    bands = [{"model": model, "ranking": RANKINGS[skip], **row} for model, _, skip in networks for row in INTERVALS]
+    files.write_text(folder / "interval_methods.csv", _csv(("model", "ranking", *INTERVALS[0]), bands))
     tests = [_test(candidate, family) for candidate in candidates if "." in candidate for family in ("naive", "skip")]
     sentences = [f"On {dataset} the network chosen on validation is better than the naive forecast."]
     names = {ranking: str(name).partition(".")[0] for ranking, name in chosen.items() if name}

@@ -25,7 +25,8 @@ class Record:
 
     `rows` maps the leaderboard's seed (`0`, `mean`, `std`, `ensemble`, ...) to its row, all values as text;
     `by_step` holds the rows of by_step.csv that stand for the candidate; `tests` its verdicts; `residuals` what its
-    one-step errors still contain, per series; `distributions` its rows of distributions.csv, as by_step's.
+    one-step errors still contain, per series; `distributions` its rows of distributions.csv, as by_step's;
+    `intervals` the rows of interval_methods.csv over all steps.
     """
 
     content: dict[str, Any]
@@ -37,6 +38,7 @@ class Record:
     cost: dict[str, float] = field(default_factory=dict)
     residuals: tuple[dict[str, Any], ...] = ()
     distributions: tuple[dict[str, str], ...] = ()
+    intervals: tuple[dict[str, str], ...] = ()
 
     @property
     def dataset(self) -> str:
@@ -76,6 +78,7 @@ class Comparison:
     sentences: tuple[str, ...] = ()
     residuals: tuple[dict[str, Any], ...] = ()
     distributions: tuple[dict[str, str], ...] = ()
+    intervals: tuple[dict[str, str], ...] = ()
 
 
 def datasets(root: Path) -> list[str]:
@@ -103,6 +106,7 @@ def read_comparison(root: Path, dataset: str) -> Comparison:
         tuple(verdicts.get("sentences", ())),
         tuple(_json(folder / "residuals.json")) if (folder / "residuals.json").exists() else (),
         _table(folder / "distributions.csv"),
+        tuple(row for row in _table(folder / "interval_methods.csv") if row["step"] == "0"),
     )
 
 
@@ -114,9 +118,9 @@ def _record(root: Path, dataset: str, folder: Path, comparison: Comparison) -> R
         _standing_for([row for row in rows if (row["model"], row["ranking"]) == mine])
         for rows in (comparison.by_step, comparison.distributions)
     )
-    tests, residuals = (
+    tests, residuals, intervals = (
         tuple(row for row in rows if (row["model"], row["ranking"]) == mine)
-        for rows in (comparison.tests, comparison.residuals)
+        for rows in (comparison.tests, comparison.residuals, comparison.intervals)
     )
     cost = root / ".forecast" / "cost" / dataset / f"{folder.name}.json"
     forecasts = folder / "forecasts.parquet"
@@ -129,9 +133,10 @@ def _record(root: Path, dataset: str, folder: Path, comparison: Comparison) -> R
         "rows": {seed: {k: row[k] for k in row if k not in IN_PLACE} for seed, row in rows.items()},
         "by_step": by_step,
         "residuals": residuals,
+        "intervals": intervals,
     })  # fmt: skip
-    costs = _json(cost) if cost.exists() else {}
-    return Record(content, folder, digest[:DIGEST_LENGTH], rows, by_step, tests, costs, residuals, distributions)
+    costs, short = _json(cost) if cost.exists() else {}, digest[:DIGEST_LENGTH]
+    return Record(content, folder, short, rows, by_step, tests, costs, residuals, distributions, intervals)
 
 
 def _standing_for(rows: Sequence[dict[str, str]]) -> tuple[dict[str, str], ...]:

@@ -20,6 +20,7 @@ DIAGNOSTICS = ("spectral_radius", "lyapunov", "memory", "saturated")
 LOOP = ("reach", "exponent")
 RESIDUALS = ("p", "p_robust", "statistic")
 SAFE_LOOPS = ("stable", "marginal")
+INTERVALS = ("coverage", "width", "winkler")
 COSTS = ("cpu_seconds", "wall_seconds", "tuning_cpu_seconds")
 DIGEST_LENGTH = 12
 LIMIT = 500
@@ -53,7 +54,19 @@ def scores(record: Record) -> list[Point]:
         points += [Point(f"test_{seed}/{name}", record.rows.get(seed, {}).get(name)) for name in SPREAD]
     points.append(Point("validation/mase", main.get("validation_mase")))
     points.append(Point("n_origins", main.get("n_origins")))
-    return finite(points + distributions(record) + ledger(record) + costs(record))
+    return finite(points + intervals(record) + distributions(record) + ledger(record) + costs(record))
+
+
+def intervals(record: Record) -> list[Point]:
+    """Coverage, width and interval score of both methods by level, all steps pooled, mean over the series."""
+    found: dict[str, list[float]] = {}
+    for row in record.intervals:
+        percent = f"{100 * float(row['level']):g}"
+        for name in INTERVALS:
+            value = _as_float(row[name])
+            if value is not None:
+                found.setdefault(f"test_intervals/{row['method']}_{percent}_{name}", []).append(value)
+    return [Point(name, sum(values) / len(values)) for name, values in found.items()]
 
 
 def distributions(record: Record) -> list[Point]:

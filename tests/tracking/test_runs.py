@@ -71,6 +71,12 @@ def test_the_ledger_is_among_the_numbers(records):
     ]  # fmt: skip
 
 
+def test_intervals_are_scored_over_all_steps_and_series_by_method_and_level(records):
+    points = runs.scores(records["lstm.linear"])
+    assert values(points, "test_intervals/split_80_coverage") == [(0, pytest.approx(0.8))]
+    assert values(points, "test_intervals/split_80_winkler") == [(0, 3.0)]
+
+
 def test_diagnostics_are_numbers_and_what_depends_on_the_lag_has_it_as_its_step(records):
     points = runs.diagnostics(records["lstm.linear"])
     assert values(points, "diagnostics/spectral_radius") == [(0, 1.25)]
