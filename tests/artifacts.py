@@ -265,6 +265,7 @@ def write_comparison(folder: Path, name: str, errors: pd.DataFrame) -> None:
     files.write_text(folder / "by_series.csv", _by_series(test).to_csv(index=False))
     files.write_text(folder / "change_by_step.csv", _changes(by_step).to_csv(index=False))
     files.write_json(folder / "residuals.json", residuals(name))
+    files.write_text(folder / "distributions.csv", distributions(name).to_csv(index=False))
     files.write_json(folder / "verdicts.json", verdicts(name))
 
 
@@ -337,6 +338,19 @@ def residuals(name: str) -> list[dict[str, Any]]:
             row |= {"mean": 0.1 if bad else 0.01, "autocorrelation": [0.5 if bad else 0.05, -0.1, 0.0]}
             found.append({**row, "band": [0.2, 0.2, 0.2]})
     return found
+
+
+def distributions(name: str) -> pd.DataFrame:
+    """Of a head on gru, of the first series: CRPS, a density's score, coverage; step 1 and seed 0 beside the whole."""
+    about = {"model": "gru", "ranking": "shipped", "head": "gaussian", "series": SERIES[name][0], "n": 360}
+    numbers = [("crps", None, 0.5), ("log_score", None, 1.25), ("brier", None, 0.2), ("rise_rate", None, 0.5)]
+    numbers += [("coverage", 0.8, 0.75), ("pinball", 0.9, 0.125)]
+    rows = [
+        {**about, "seed": seed, "step": step, "metric": metric, "level": level, "value": value}
+        for seed, step in (("mean", 0), ("mean", 1), ("0", 0))
+        for metric, level, value in numbers
+    ]
+    return pd.DataFrame(rows if name == "hourly" else [], columns=list(rows[0]))
 
 
 def diagnostics(model: str) -> dict[str, Any]:

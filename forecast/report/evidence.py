@@ -40,6 +40,7 @@ class Evidence:
     methods: pd.DataFrame
     reliability: pd.DataFrame
     changes: pd.DataFrame
+    distributions: pd.DataFrame
     residuals: list[dict[str, Any]]
     verdicts: dict[str, Any]
     quality: dict[str, Any]
@@ -187,6 +188,7 @@ def read_evidence(root: Path | str, name: str) -> Evidence:
         methods=_table(compared / "interval_methods.csv"),
         reliability=_table(compared / "reliability.csv"),
         changes=_table(compared / "change_by_step.csv"),
+        distributions=_table(compared / "distributions.csv"),
         residuals=_list(compared / "residuals.json"),
         verdicts=_json(compared / "verdicts.json", "compare"),
         quality=_json(root / "data" / "prepared" / name / "quality.json", "prepare"),

@@ -10,7 +10,19 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from forecast.config.datasets import SessionCalendar
-from forecast.report import board, calibration, choice, data, diagnosis, figures, ledger, panels, remains, text
+from forecast.report import (
+    board,
+    calibration,
+    choice,
+    data,
+    diagnosis,
+    figures,
+    ledger,
+    outlook,
+    panels,
+    remains,
+    text,
+)
 from forecast.report.evidence import RANKING_TITLES, RANKINGS, Evidence
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -94,6 +106,7 @@ def _dataset(evidence: Evidence) -> dict[str, Any]:
         "inside": diagnosis.table(evidence),
         "loops": diagnosis.alarms(evidence),
         "inside_panels": _safe(diagnosis.panels(evidence)),
+        "outlook": outlook.table(evidence),
         "remains": remains.table(evidence),
         "remains_panels": _safe(remains.panels(evidence)),
         "limits": _limits(evidence),

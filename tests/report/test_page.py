@@ -60,6 +60,7 @@ def test_sections_stand_in_the_order_a_reader_needs_them(page):
             "What each network adds over its skip",
             "LSTM or GRU",
             "Calibration",
+            *(["Quantiles, densities and probabilities"] if dataset == HOURLY else []),
             "What the errors still contain",
             "Inside the networks",
             "Learning curves",
