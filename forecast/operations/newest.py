@@ -1,13 +1,11 @@
-"""Where a dataset's newest data lie: in the checkout, or in the work tree that retrains it."""
+"""Where a dataset's newest data lie: in the checkout, or in the work tree that retrains it; two small files tell."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
-import pandas as pd
-
-from forecast import snapshots
-from forecast.errors import ForecastError
+from forecast import files
 
 
 def home(root: Path, dataset: str) -> Path:
@@ -21,10 +19,11 @@ def newest_data(root: Path, dataset: str) -> Path:
     return tree if _as_of(tree, dataset) > _as_of(root, dataset) else root
 
 
-def _as_of(project: Path, dataset: str) -> pd.Timestamp:
+def _as_of(project: Path, dataset: str) -> datetime:
     """When the data that `project` points to were known; the beginning of time where it holds none."""
     try:
-        pointer = snapshots.read_pointer(project, dataset)
-    except (ForecastError, OSError):
-        return pd.Timestamp(0)
-    return pd.Timestamp(pointer.as_of) if snapshots.stored(project, pointer).exists() else pd.Timestamp(0)
+        pointer = files.read_json(project / "data" / "pointers" / f"{dataset}.json")
+        known = datetime.fromisoformat(pointer["as_of"])
+        return known if (project / pointer["snapshot"]).exists() else datetime.min
+    except (OSError, ValueError, KeyError, TypeError):
+        return datetime.min

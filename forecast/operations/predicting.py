@@ -14,6 +14,7 @@ from forecast.ensemble import Ensemble, latest, supported
 from forecast.errors import ForecastError, InputError
 from forecast.operations import champion, issued_forecasts
 from forecast.operations.champion import Champion
+from forecast.operations.newest import newest_data
 from forecast.panel import Panel, from_frame
 from forecast.scaling import check_transforms
 from forecast.windows import filled
@@ -64,8 +65,8 @@ def forecast(
 
 
 def newest(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame:
-    """The pointed snapshot as a long frame, prepared and checked as the model was trained."""
-    frame = prepared.check_data(dataset, ensemble.dataset, root=root)
+    """The newest snapshot, the checkout's or a retraining's, as a long frame, prepared and checked as in training."""
+    frame = prepared.check_data(dataset, ensemble.dataset, root=newest_data(root, dataset))
     check_transforms(frame, ensemble.dataset)
     return frame
 
@@ -115,7 +116,7 @@ def _kept(
         usable = supported(ensemble, levels)[0]
         table = latest(ensemble, panel, horizon=ensemble.dataset.horizon, levels=usable)
         issued_forecasts.keep(root, found, table, last_values(panel), now=now)
-        as_of = snapshots.read_pointer(root, found.meta.dataset).as_of
+        as_of = snapshots.read_pointer(newest_data(root, found.meta.dataset), found.meta.dataset).as_of
         issued_forecasts.refresh(root, found.meta.dataset, frame, as_of=as_of)
     except (ForecastError, OSError) as error:
         return [f"This forecast was not kept for scoring: {error}"]

@@ -15,6 +15,7 @@ from forecast import files
 from forecast.errors import ForecastError
 from forecast.operations import champion, issued_forecasts
 from forecast.operations.issued_forecasts import Live
+from forecast.operations.newest import newest_data
 from forecast.tracking import place
 from forecast.tracking.glance import glance
 
@@ -51,7 +52,7 @@ def standing(root: Path, dataset: str, *, now: datetime, tracking_uri: str = "")
         faults.append(f"registry: {seen.fault}")
     elif dict(seen.aliases) != named and named:
         faults.append("registry and local champion differ; `forecast doctor --repair` makes them agree")
-    pointer = _json(root / "data" / "pointers" / f"{dataset}.json")
+    pointer = _json(newest_data(root, dataset) / "data" / "pointers" / f"{dataset}.json")
     live = _live(root, dataset, named.get("champion"))
     decision = _decision(root, dataset)
     last, following = _runs(root, dataset, decision)
