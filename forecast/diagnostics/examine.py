@@ -42,7 +42,7 @@ def diagnose(forecaster: Forecaster, windows: Windows) -> dict[str, Any]:
     arrays: dict[str, Any] = {"lags": lags, "gradient": gradient.tolist()}
     arrays["decay"] = {path: found.decay.tolist() for path, found in layers.items()}
     if spec.recursive:
-        run = free_run(network, weights, forecaster.skip, windows, forecaster.channels)
+        run = free_run(network, weights, forecaster.skip, windows, forecaster.channels, forecaster.fed_back)
         numbers["loop"] = run.to_json()
         arrays["free_run"] = run.path.max(axis=1).tolist()
     return {"numbers": _plain(numbers), "arrays": _plain(arrays)}

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from forecast.loops.closed import parallel
+from forecast.loops.closed import Choice, added, parallel
 from forecast.network import Network
 from forecast.skip import Skip
 from forecast.windows import Layout, Windows
@@ -45,14 +45,19 @@ class FreeRun:
 
 
 def free_run(
-    network: Network | None, weights: dict[str, np.ndarray], skip: Skip, windows: Windows, channels: Layout
+    network: Network | None,
+    weights: dict[str, np.ndarray],
+    skip: Skip,
+    windows: Windows,
+    channels: Layout,
+    choice: Choice = added,
 ) -> FreeRun:
     """`skip + network`, both one-step, closed over `STEPS` rows; weights in float64."""
     runs = []
     with np.errstate(over="ignore", invalid="ignore"):
         for moved in (0.0, MOVED):
             start = _moved(_prolonged(windows), channels, moved)
-            runs.append(parallel(network, weights, skip, start, channels, horizon=STEPS))
+            runs.append(parallel(network, weights, skip, start, channels, horizon=STEPS, choice=choice))
         away = np.abs(runs[0] - windows.last[:, None]).max(axis=0)
         apart = np.abs(runs[1] - runs[0]).max(axis=2)
     if not all(np.isfinite(run).all() for run in runs):

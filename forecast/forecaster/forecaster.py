@@ -121,8 +121,8 @@ class Forecaster:
         if self.skip is None:
             raise InputError(f"Model {self.spec.family!r} was saved without its skip; train it again.")
         if isinstance(self.spec, LinearSpec | NetworkSpec) and self.spec.recursive:
-            choice = added if self.head is None else self.fed_back
-            return parallel(self.network, self.weights, self.skip, windows, channels, horizon=horizon, choice=choice)
+            about = (self.network, self.weights, self.skip, windows, channels)
+            return parallel(*about, horizon=horizon, choice=self.fed_back)
         forecast = self.skip.forecast(windows, channels)
         if self.network is None:
             return forecast

@@ -62,7 +62,7 @@ def simulate(forecaster: Forecaster, panel: Panel, rows: Rows, *, horizon: int) 
         for windows in windows_at(forecaster, series, at, horizon):
             measured = z[windows.rows[:, None] + np.arange(1, horizon + 1)]
             about = (forecaster.network, forecaster.weights, skip, windows, channels)
-            runs.append(closed.simulate(*about, measured=measured, horizon=horizon))
+            runs.append(closed.simulate(*about, measured=measured, horizon=horizon, choice=forecaster.fed_back))
         return np.concatenate(runs)
 
     return of_every_series(forecaster, panel, rows, horizon, run)
@@ -93,7 +93,7 @@ def skip_of(forecaster: Forecaster) -> Skip:
 def scaled_run(forecaster: Forecaster, windows: Windows, horizon: int) -> np.ndarray:
     """(B, horizon, O) closed loop in scaled units."""
     about = (forecaster.network, forecaster.weights, skip_of(forecaster), windows, forecaster.channels)
-    return closed.parallel(*about, horizon=horizon)
+    return closed.parallel(*about, horizon=horizon, choice=forecaster.fed_back)
 
 
 def windows_at(forecaster: Forecaster, series: Series, at: np.ndarray, horizon: int) -> Iterator[Windows]:

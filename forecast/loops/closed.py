@@ -55,6 +55,7 @@ def simulate(
     *,
     measured: np.ndarray,
     horizon: int,
+    choice: Choice = added,
 ) -> np.ndarray:
     """(B, H, O), free run of the targets over measured inputs `(B, H, C - O)`, scaled, NaN where not observed.
 
@@ -66,7 +67,7 @@ def simulate(
             f"`measured` has shape {np.shape(measured)}; wanted {wanted}: windows, horizon, past columns."
         )
     rolling = _Rolling(windows, channels, np.asarray(measured))
-    return Loop(network, weights, skip, windows, rolling).run(horizon, added)
+    return Loop(network, weights, skip, windows, rolling).run(horizon, choice)
 
 
 class Loop:

@@ -15,6 +15,7 @@ from forecast.forecaster import (
     sample_paths,
 )
 from forecast.forecaster.fitting import Budget
+from forecast.forecaster.loops import parallel
 from forecast.models.base import NetworkSpec
 from forecast.panel import Panel
 from tests import problems
@@ -114,6 +115,13 @@ def test_quantiles_do_not_cross_however_wild_the_network(family, head):
     for values in found.values():  # the second output's log transform may end at infinity, on both sides of a pair
         with np.errstate(invalid="ignore"):
             assert not (np.diff(values[..., 0, :], axis=-1) < 0).any()
+
+
+@pytest.mark.parametrize("head", ["gaussian", "bins", "updown"])
+def test_a_closed_loop_of_any_length_feeds_back_what_is_forecast(head):
+    model, rows = forecaster("jordan", head), {"north": some_rows()["north"]}
+    longer = parallel(model, problems.shops().panel, rows, horizon=H + 2)["north"]
+    np.testing.assert_array_equal(longer[:, :H], model.predict(problems.shops().panel, rows)["north"])
 
 
 @DIAGONAL
