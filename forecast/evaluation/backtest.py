@@ -79,12 +79,12 @@ def fit_and_forecast(
             fitted = again(problem, initial=files.read_arrays(start) if start is not None else None)
             fits = refits.stages(problem, candidate.spec, fitted, again)
             forecasts = forecast_blocks(fits, problem, seed)
+            outlook = with_outlook(fits, problem, forecasts, seed=seed)
         except ModelFailure as error:
             files.write_json(temporary / "fit.json", {"seed": seed, "status": "failed", "reason": str(error)})
         else:
             fitted.forecaster.save(temporary / "seed")
             files.write_frame(temporary / "forecasts.parquet", forecasts)
-            outlook = with_outlook(fits, problem, forecasts, seed=seed)
             if outlook is not None:
                 files.write_frame(temporary / DISTRIBUTIONS, outlook)
             files.write_json(

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from forecast.errors import ModelFailure
 from forecast.evaluation import refits
 from forecast.evaluation.outlook_columns import LEVELS, LOG_DENSITY, RISE, quantile_column
 from forecast.evaluation.refits import Stage
@@ -14,7 +15,10 @@ from forecast.forecaster import Problem, log_density, predict_quantiles, rise_pr
 
 
 def with_outlook(fits: list[Stage], problem: Problem, forecasts: pd.DataFrame, *, seed: int) -> pd.DataFrame | None:
-    """`forecasts` of one seed without `y_hat`, and with the columns of its head; None for a point head."""
+    """`forecasts` of one seed without `y_hat`, and with the columns of its head; None for a point head.
+
+    `ModelFailure` where what was drawn diverged, though the point forecast did not.
+    """
     head = fits[0].forecaster.head
     if head is None:
         return None
@@ -25,6 +29,8 @@ def with_outlook(fits: list[Stage], problem: Problem, forecasts: pd.DataFrame, *
         columns = {RISE: ask(partial(rise_probability, seed=seed))}
         if head.head.has_distribution:
             grid = ask(quantiles)
+            if not np.isfinite(grid).all():
+                raise ModelFailure(f"Quantiles of series {uid!r} are not finite: the paths of the model diverge.")
             columns |= {quantile_column(level): grid[..., place] for place, level in enumerate(LEVELS)}
             columns[LOG_DENSITY] = ask(log_density)
         own = {name: values.ravel() for name, values in columns.items()}

@@ -48,7 +48,8 @@ def predict_quantiles(
         )
     if not has_formula(forecaster):
         paths = sample_paths(forecaster, panel, rows, PATHS, seed=seed)
-        return {uid: np.moveaxis(np.quantile(p, levels, axis=1), 0, -1) for uid, p in paths.items()}
+        with np.errstate(invalid="ignore"):
+            return {uid: np.moveaxis(np.quantile(p, levels, axis=1), 0, -1) for uid, p in paths.items()}
     return {uid: _quantiles(forecaster, panel.by_id[uid], np.asarray(at), levels) for uid, at in rows.items()}
 
 
@@ -64,8 +65,9 @@ def sample_paths(forecaster: Forecaster, panel: Panel, rows: Rows, count: int, *
         shape = (count, forecaster.dataset.horizon, forecaster.channels.outputs)
         parts = [np.empty((0, *shape))]
         for windows in forecaster.windows(series, at, size=max(ROWS // count, 1)):
-            scaled = _paths(forecaster, windows, count, seed)
-            flat = forecaster.raw(scaled.reshape(-1, *shape[1:]), series, np.repeat(windows.rows, count))
+            with np.errstate(over="ignore", invalid="ignore"):  # a diverging loop is seen by who asks
+                scaled = _paths(forecaster, windows, count, seed)
+                flat = forecaster.raw(scaled.reshape(-1, *shape[1:]), series, np.repeat(windows.rows, count))
             parts.append(flat.reshape(-1, *shape))
         result[uid] = np.concatenate(parts)
     return result

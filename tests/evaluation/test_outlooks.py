@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from forecast import files, metrics
+from forecast.errors import ModelFailure
 from forecast.evaluation.backtest import forecast_blocks
 from forecast.evaluation.distribution_scores import COLUMNS, FILE, distribution_scores
 from forecast.evaluation.outlook_columns import EVEN, LEVELS, quantile_column
@@ -145,3 +146,9 @@ def test_an_interval_between_quantiles_that_are_not_kept_has_no_value(scored):
 def test_without_heads_the_table_has_its_columns_and_no_rows(tmp_path):
     empty = distribution_scores(tmp_path, [{"candidate": "naive"}], {}, (0.8,))
     assert list(empty.columns) == list(COLUMNS) and empty.empty
+
+
+def test_paths_that_diverge_are_a_failed_model():
+    calm, wild = heads.forecaster("narx", "gaussian"), heads.forecaster("narx", "gaussian", stirred=1e30)
+    with pytest.raises(ModelFailure, match="Quantiles of series 'north' are not finite: the paths of the model diver"):
+        with_outlook([Stage(wild)], SHOPS, forecast_blocks([Stage(calm)], SHOPS, 0), seed=0)
