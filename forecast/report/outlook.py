@@ -36,9 +36,7 @@ def table(evidence: Evidence) -> Table | None:
         return None
     rows = rows[(rows["step"] == WHOLE) & (rows["seed"] == MEAN) & rows["series"].isin(evidence.series[:MOST_SERIES])]
     levels = sorted(rows.loc[rows["metric"] == "coverage", "level"].dropna().unique())
-    columns = COLUMNS + [
-        (f"{100 * level:g} % covers", "Share of the actual values inside the interval") for level in levels
-    ]
+    covers = [(f"{100 * level:g} % covers", "Share of the actual values inside the interval") for level in levels]
     groups = rows.groupby(["ranking", "model", "head", "series"], sort=True)
     found = [_row(tuple(map(str, key)), part, levels) for key, part in groups]  # type: ignore[arg-type]
     found.sort(key=lambda row: (RANKINGS.index(str(row.cells[0].value)), row.model))
