@@ -15,6 +15,7 @@ from pathlib import Path
 import typer
 
 from forecast.bootstrap import RUN_LOCK, WANTED
+from forecast.cli.run import WRITTEN
 from forecast.cli.shown import FORMAT, ROOT, Format, require_project, show
 from forecast.errors import BusyError, ForecastError
 from forecast.files import TEMPORARY, locked, remove_leftovers
@@ -173,7 +174,7 @@ def _uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI", "")
 
 
-_WRITTEN = ("data", "reports", "narrowed", ".forecast")
+_WRITTEN = (*WRITTEN, ".forecast/champions", ".forecast/issued")
 
 
 def _mend(root: Path) -> list[Path]:

@@ -18,7 +18,8 @@ from forecast.processes import stop_on_signals
 from forecast.progress import duration
 from forecast.stage import INTERRUPTED, JOBS_VARIABLE, default_jobs
 
-WRITTEN = ("data", "reports", "narrowed", ".forecast")
+WRITTEN = ("data", "reports", "narrowed", ".forecast/memo", ".forecast/studies", ".forecast/cost")
+"""What a run writes. Champions, issues and retrainings beside it are written by other processes, at any time."""
 
 
 def register(app: typer.Typer) -> None:
