@@ -37,8 +37,16 @@ def check_frame(
     frame = _typed(frame[[*KEYS, *columns]], columns)
     if not _is_plainly_right(frame, columns):
         _require_schema(frame, columns, where, error)
-    ordered = frame if frame["unique_id"].is_monotonic_increasing else frame.sort_values("unique_id", kind="stable")
-    return ordered.reset_index(drop=True)
+    ordered = frame if _in_order(frame["unique_id"]) else frame.sort_values("unique_id", kind="stable")
+    plain = ordered.index.name is None and ordered.index.equals(pd.RangeIndex(len(ordered)))
+    return ordered if plain else ordered.reset_index(drop=True)
+
+
+def _in_order(names: pd.Series) -> bool:
+    """Whether the rows stand in the order of their names. Text is compared once a name, not once a row: `Series.
+    is_monotonic_increasing` makes a Python string of every row."""
+    codes, known = pd.factorize(names)
+    return bool((codes[1:] >= codes[:-1]).all() and known.is_monotonic_increasing)
 
 
 def _is_plainly_right(frame: pd.DataFrame, columns: list[str]) -> bool:
@@ -47,12 +55,14 @@ def _is_plainly_right(frame: pd.DataFrame, columns: list[str]) -> bool:
     typed = isinstance(names.dtype, pd.StringDtype) and times.dtype == np.dtype("datetime64[ns]")
     if not typed or any(frame[column].dtype != np.float64 for column in columns):
         return False
-    if names.isna().any() or times.isna().any() or np.isinf(frame[columns].to_numpy()).any():
+    if names.isna().any() or times.isna().any() or any(np.isinf(frame[column].to_numpy()).any() for column in columns):
         return False
     # Rising strictly within each series, wherever its rows stand, is unique and ascending at once.
-    codes, stamps = pd.factorize(names)[0], times.to_numpy().astype(np.int64)
-    order = np.argsort(codes, kind="stable")
-    return bool(((np.diff(stamps[order]) > 0) | (np.diff(codes[order]) > 0)).all())
+    codes, stamps = pd.factorize(names)[0], times.to_numpy()
+    if (codes[1:] < codes[:-1]).any():
+        order = np.argsort(codes, kind="stable")
+        codes, stamps = codes[order], stamps[order]
+    return bool(((stamps[1:] > stamps[:-1]) | (codes[1:] > codes[:-1])).all())
 
 
 def _require_schema(frame: pd.DataFrame, columns: list[str], where: str, error: type[ForecastError]) -> None:
