@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -90,3 +92,15 @@ def test_a_frame_without_rows_is_refused():
 def test_what_a_service_delivered_is_a_data_error():
     with pytest.raises(DataError):
         check_frame(hourly().iloc[:0], ["temp"], where="yahoo", error=DataError)
+
+
+def test_a_long_frame_is_checked_without_another_copy_of_it():
+    """Names are compared once a series: a Python string for every row would take twice the frame."""
+    long = hourly(rows=100_000, series=("a", "b", "c")).astype({"unique_id": "str"})
+    tracemalloc.start()
+    try:
+        check_frame(long, ["temp"], where="test")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 0.8 * long.memory_usage(deep=True).sum()
