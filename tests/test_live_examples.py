@@ -14,14 +14,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from forecast import cli, fetching
+from forecast import cli, fetching, files
 from forecast.config.datasets import load_datasets
-from forecast.config.models import Models
 from forecast.config.quality import DEFAULTS
-from forecast.evaluation.backtest import Place, fit_and_forecast
-from forecast.evaluation.candidates import candidates
-from forecast.forecaster import Budget
-from pipelines import fetch, prepare
+from pipelines import compare, fetch, prepare, train
 from tests import small_project
 from tests.faults.processes import dvc
 from tests.services import Services, serving
@@ -50,14 +46,18 @@ def test_the_examples_are_right_as_they_stand():
     assert len(datasets["shares"].source.tickers) == 10 and len(datasets["cities"].source.variables) == 8
 
 
+def judged() -> dict[str, Any]:
+    """configs/evaluation.yaml with a short bootstrap."""
+    return {**yaml.safe_load(Path("configs/evaluation.yaml").read_text()), "bootstrap_repetitions": 100}
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The examples fetched from the local server and gone through every stage by one `dvc repro`."""
     root = tmp_path_factory.mktemp("examples")
     small_project.write_real(root, models=("mlp",))
     small_project.write_yaml(root / "configs" / "tuning.yaml", BUDGET)
-    judged = yaml.safe_load(Path("configs/evaluation.yaml").read_text(encoding="utf-8"))
-    small_project.write_yaml(root / "configs" / "evaluation.yaml", {**judged, "bootstrap_repetitions": 100})
+    small_project.write_yaml(root / "configs" / "evaluation.yaml", judged())
     with serving(Services(now=NOW)) as services:
         small_project.write_yaml(root / "configs" / "datasets.yaml", shortened(services.url))
         fetched = small_project.command(root, "fetch", "--as-of", NOW.isoformat())
@@ -137,19 +137,21 @@ def test_what_the_service_had_forecast_is_an_input_and_a_row(tmp_path: Path):
     later = frame.set_index("ds")["temp"].reindex(frame["ds"] + pd.Timedelta("24h")).to_numpy()
     settled = slice(0, len(frame) - 24 * 7)
     assert np.allclose((frame["temp_said_24"] - later)[settled], 0.2, atol=0.011)
-    names = ("naive", "service", "ridge")
-    config = Models(grid="g", grids={"g": names}, models={name: {"family": name} for name in names})
-    place = Place(str(tmp_path), WITH_FORECASTS, "frame.parquet", "")
-    errors = {}
-    for candidate in candidates(config, season=settings.season, said=bool(settings.said)):
-        fit_and_forecast(place, candidate, 0, Budget(0, 1), tmp_path / candidate.name)
-        made = pd.read_parquet(tmp_path / candidate.name / "forecasts.parquet")
-        made = made[(made["block"] == "test") & (made["ds"] < NOW - pd.Timedelta(7, "D"))]
-        errors[candidate.name] = (made["y"] - made["y_hat"]).abs().mean()
-    assert errors["service"] == pytest.approx((17 * 0.1 + 7 * 0.2) / 24, abs=0.003)
-    assert (
-        errors["ridge"] < errors["service"] < errors["naive"]
-    )  # ridge sees what the service said and undoes its bias
+    names = ["naive", "seasonal_naive", "service"]
+    grid = {"grid": "g", "grids": {"g": names}, "models": {name: {"family": name} for name in names}}
+    small_project.write_yaml(tmp_path / "configs" / "models.yaml", grid)
+    small_project.write_yaml(tmp_path / "configs" / "tuning.yaml", BUDGET)
+    small_project.write_yaml(tmp_path / "configs" / "evaluation.yaml", judged())
+    (tmp_path / "data" / "tuned" / WITH_FORECASTS).mkdir(parents=True)
+    train.main(WITH_FORECASTS, root=str(tmp_path), state=str(tmp_path / ".forecast"), jobs=1)
+    made = pd.read_parquet(tmp_path / "data" / "trained" / WITH_FORECASTS / "service" / "forecasts.parquet")
+    off = (made["y_hat"] - made["y"])[made["ds"] < NOW - pd.Timedelta(7, "D")].groupby(made["step"]).mean().round(2)
+    assert off.tolist() == [0.1] * 17 + [0.2] * 7
+    compare.main(WITH_FORECASTS, root=str(tmp_path))
+    compared = tmp_path / "data" / "compared" / WITH_FORECASTS
+    board = pd.read_csv(compared / "leaderboard.csv", dtype={"seed": str}).set_index(["model", "seed"])["mase"]
+    assert board["service", "mean"] < board["naive", "mean"] / 3
+    assert files.read_json(compared / "verdicts.json")["chosen"]["shipped"] == "seasonal_naive"  # never the service
 
 
 @pytest.mark.parametrize("folder", ["data/snapshots", "reports"])

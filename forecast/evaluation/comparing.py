@@ -18,6 +18,7 @@ from forecast.evaluation.scores import Cube, Reference
 from forecast.splits import Borders
 
 NAIVE = "naive"
+SERVICE = "service"
 LOSS_COLUMNS = ["model", "ranking", "skip", "seed", "unique_id", "cutoff", "loss"]
 
 
