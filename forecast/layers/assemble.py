@@ -26,12 +26,12 @@ def assemble(network: Network, *, seed: int, dtype: str = "float32") -> keras.Mo
     return model
 
 
-def last_step(network: Network, model: keras.Model) -> keras.Model:
-    """The same model, weights shared, read out at the last step alone: `(B, 1, H, O, K)`.
+def last_steps(network: Network, model: keras.Model, steps: int) -> keras.Model:
+    """The same model, weights shared, read out at the last `steps` alone: `(B, steps, H, O, K)`.
 
-    For windows, where the forecasts of all other steps would be thrown away.
+    For windows, whose last step is the forecast, and for chunks, whose warm-up is not counted.
     """
-    return Wiring.over(network, model).model(last=True)
+    return Wiring.over(network, model).model(read=steps)
 
 
 def hidden_steps(network: Network, model: keras.Model) -> keras.Model:
@@ -44,10 +44,11 @@ def hidden_steps(network: Network, model: keras.Model) -> keras.Model:
     return Wiring.over(network, model).model(hidden=True)
 
 
-def teacher_forced(network: Network, model: keras.Model) -> keras.Model:
+def teacher_forced(network: Network, model: keras.Model, steps: int | None = None) -> keras.Model:
     """The same model, weights shared, whose encoder-decoder is fed what its forecasts ought to have been.
 
-    One more input, "teacher" `(B, T, H, O)`: target minus skip, 0 where the target is missing.
+    One more input, "teacher" `(B, T, H, O)`: target minus skip, 0 where the target is missing. `steps`: as for
+    `last_steps`, all unless given.
     """
     last = network.blocks[-1] if network.blocks else None
     if not isinstance(last, EncoderDecoder) or not last.feedback:
@@ -55,7 +56,7 @@ def teacher_forced(network: Network, model: keras.Model) -> keras.Model:
             "This network feeds no forecast back (its last block is no EncoderDecoder with feedback), so there is "
             "nothing to teach. Train the model itself."
         )
-    return Wiring.over(network, model).model(teacher=True)
+    return Wiring.over(network, model).model(teacher=True, read=steps)
 
 
 def carried(network: Network, model: keras.Model) -> keras.Model:
@@ -132,7 +133,7 @@ __all__: Sequence[str] = (
     "first_states",
     "get_weights",
     "hidden_steps",
-    "last_step",
+    "last_steps",
     "named_weights",
     "set_weights",
     "teacher_forced",

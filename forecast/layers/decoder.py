@@ -16,6 +16,8 @@ import tensorflow as tf
 
 from forecast import cells
 from forecast.cells import Cell, Namespace, activate
+from forecast.cells.lstm import LSTM
+from forecast.cells.simple_rnn import SimpleRNN
 from forecast.layers.namespace import tensor_namespace
 from forecast.layers.scan import Tensors, run, scan
 
@@ -76,13 +78,31 @@ class Decoder(keras.Layer):
         y = tf.reshape(y, tf.concat([[horizon], leading, [outputs, parameters]], 0))
         return tf.transpose(y, [1, 2, 0, 3, 4])
 
-    def _free_run(self, w: Tensors, x: tf.Tensor, first: dict[str, tf.Tensor]) -> tf.Tensor:
+    def _free_run(self, w: Tensors, x: tf.Tensor, first: Tensors) -> tf.Tensor:
         _, outputs, parameters = self.shape
         columns = tuple(output * parameters + self.parameter for output in range(outputs))
-        nothing = tf.zeros([tf.shape(x)[1], outputs], x.dtype)
-        return scan(FedBack(self.cell, self.activation, outputs * parameters, columns), w, x, first | {FED: nothing})[
-            0
-        ]
+        if type(self.cell) in (LSTM, SimpleRNN) and self.activation == "linear":
+            return self._folded(w, x, first, columns)
+        steps = FedBack(self.cell, self.activation, outputs * parameters, columns)
+        return scan(steps, w, x, {**first, FED: no_forecast(x, outputs)})[0]
+
+    def _folded(self, w: Tensors, x: tf.Tensor, first: Tensors, columns: tuple[int, ...]) -> tf.Tensor:
+        """A linear read-out fed back into the sum of a gate is one more recurrent product: W + U V, b + c V.
+
+        U, c: the read-out's fed-back columns; V: the rows of the input kernel that take them. Hence the plain kernel
+        of the cell does the loop. Only at the first step, where nothing is fed back yet, the cell is as it stands.
+        """
+        read_in, given = tf.split(w["kernel"], [len(columns), x.shape[-1]])
+        back, constant = (tf.gather(w[name], columns, axis=-1) for name in READOUT)
+        folded = {
+            "kernel": given,
+            "recurrent_kernel": w["recurrent_kernel"] + tf.matmul(back, read_in),
+            "bias": w["bias"] + tf.linalg.matvec(read_in, constant, transpose_a=True),
+        }
+        nothing = no_forecast(x, len(columns))
+        d, states = self.cell.step(tensor_namespace, w, tf.concat([nothing, x[0]], -1), first)
+        later = [run(self.cell, folded, x[1:], states)[0]] if x.shape[0] != 1 else []
+        return read_out(w, tf.concat([d[None], *later], 0), self.activation)
 
     def _known_inputs(self, w: Tensors, x: tf.Tensor, first: Tensors) -> tf.Tensor:
         own = {name: value for name, value in w.items() if name not in READOUT}
@@ -124,6 +144,11 @@ class FedBack:
         d, new = self.cell.step(xp, w, xp.concat([states[FED], projected]), states)
         y = read_out(w, d, self.activation)
         return y, {**new, FED: xp.take(y, self.columns)}
+
+
+def no_forecast(x: tf.Tensor, outputs: int) -> tf.Tensor:
+    """What is fed back before the first step of `x (H, N, C)`: zeros `(N, outputs)`."""
+    return tf.zeros([tf.shape(x)[1], outputs], x.dtype)
 
 
 def read_out(w: Tensors, d: tf.Tensor, activation: str) -> tf.Tensor:

@@ -55,10 +55,10 @@ class Wiring:
         return cls(network, model.get_layer("past").dtype, layers=known)
 
     def model(
-        self, *, last: bool = False, carry: bool = False, teacher: bool = False, hidden: bool = False
+        self, *, read: int | None = None, carry: bool = False, teacher: bool = False, hidden: bool = False
     ) -> keras.Model:
-        """The Keras model; `last`: read out at the last step alone; `carry`: with states in and out; `teacher`: with
-        the values to feed back as an input; `hidden`: not read out at all."""
+        """The Keras model; `read`: read out at so many last steps alone; `carry`: with states in and out; `teacher`:
+        with the values to feed back as an input; `hidden`: not read out at all."""
         weight_shapes(self.network)  # refuses blocks that do not fit together
         shapes = self.network.shapes
         inputs: dict[str, Any] = {"past": self._input("past", (None, shapes.channels))}
@@ -70,7 +70,7 @@ class Wiring:
             inputs["teacher"] = self._input("teacher", (None, shapes.horizon, shapes.outputs))
         if hidden:
             return keras.Model(inputs, self._series(self.network.blocks, "", self._first(inputs)))
-        forecast = self._forecast(inputs, last)
+        forecast = self._forecast(inputs, read)
         outputs = {"forecast": forecast, "states": self.after} if carry else forecast
         return keras.Model(inputs, outputs)
 
@@ -81,17 +81,22 @@ class Wiring:
         frames = self._layer(FRAMES, layers.FutureFrames, horizon=horizon, units=units)(inputs["future"])
         return self._layer("past.future", layers.Joined)([inputs["past"], frames])
 
-    def _forecast(self, inputs: Mapping[str, Tensor], last: bool) -> Tensor:
+    def _forecast(self, inputs: Mapping[str, Tensor], read: int | None) -> Tensor:
         blocks, s = self.network.blocks, self.network.shapes
         read_out = {"shape": (s.horizon, s.outputs, s.parameters), "activation": self.network.readout_activation}
         if blocks and isinstance(blocks[-1], EncoderDecoder):
             x = self._series(blocks[:-1], "", self._first(inputs))
-            return self._encoder_decoder(blocks[-1], x, inputs, last, read_out)
+            return self._encoder_decoder(blocks[-1], x, inputs, read, read_out)
         x = self._series(blocks, "", self._first(inputs))
-        return self._layer("readout", layers.ReadOut, **read_out)(x[:, -1:] if last else x)
+        return self._layer("readout", layers.ReadOut, **read_out)(x[:, -read:] if read else x)
 
     def _encoder_decoder(
-        self, block: EncoderDecoder, x: Tensor, inputs: Mapping[str, Tensor], last: bool, read_out: dict[str, Any]
+        self,
+        block: EncoderDecoder,
+        x: Tensor,
+        inputs: Mapping[str, Tensor],
+        read: int | None,
+        read_out: dict[str, Any],
     ) -> Tensor:
         own = {"cell": block.cell, "units": block.units, "options": block.options}
         names = list(cells.get(block.cell, block.units, block.options).states())
@@ -101,10 +106,10 @@ class Wiring:
         self.after |= {f"{block.name}/{name}": s for name, s in zip(names, states[len(names) :], strict=True)}
         found = {"encoded": encoded, **{key: inputs[key] for key in ("future", "teacher") if key in inputs}}
         sequences = dict(zip(names, states, strict=False))
-        if last:
-            ahead = self.network.shapes.horizon + 1
-            found = {key: value[:, -ahead if key == "future" else -1 :] for key, value in found.items()}
-            sequences = {name: state[:, -1:] for name, state in sequences.items()}
+        if read:  # a decoder runs from every step that is read: H steps each, most of this network's cost
+            ahead = self.network.shapes.horizon + read
+            found = {key: value[:, -ahead if key == "future" else -read :] for key, value in found.items()}
+            sequences = {name: state[:, -read:] for name, state in sequences.items()}
         how = {"feedback": block.feedback, "parameter": block.parameter}
         decoder = self._layer(f"{block.name}/decoder", Decoder, **own, **how, **read_out)
         return decoder({**found, "states": sequences})

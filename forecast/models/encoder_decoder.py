@@ -18,7 +18,7 @@ class Spec(NetworkSpec):
     source: ClassVar[str] = "Sutskever, Vinyals & Le 2014; Cho et al. 2014"
 
     family: Literal["encoder_decoder"] = "encoder_decoder"
-    cell: Literal["simple_rnn", "lstm", "gru"] = "gru"
+    cell: Literal["simple_rnn", "lstm", "gru"] = "lstm"
     units: int = Field(24, ge=1)
     feedback: bool = Field(True, description="false: one-to-many, the state shared and no output fed back")
     chunk: int = Field(12, ge=1, description="supervised steps per chunk; each starts a decoder of its own")

@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from forecast.config.training import Rule, Shape, State, Teacher
 from forecast.heads import Bins, FittedHead
-from forecast.layers.assemble import carried, first_states, hidden_steps, teacher_forced
+from forecast.layers.assemble import carried, first_states, hidden_steps, last_steps, teacher_forced
 from forecast.network import EncoderDecoder, Network
 from forecast.training import losses
 from forecast.training.chunks import Chunks
@@ -92,7 +92,7 @@ def sampled_bins(network: Network, settings: Settings) -> Bins | None:
 
 def training_function(model: Any, network: Network, chunks: Chunks, settings: Settings) -> tuple[Run, States]:
     """(run, the states before the first step): run takes k steps and returns their mean loss and the last states."""
-    forecast, states = _pass(model, network, settings)
+    forecast, states = _pass(model, network, chunks, settings)
     data = _Data(chunks, network, settings, model)
     updater = Updater(
         model.trainable_variables,
@@ -143,8 +143,7 @@ class _Data:
         self.rows = tf.range(chunks.length)
         self.ahead = tf.range(chunks.length + network.shapes.horizon)
         self.first_row = _first_row_mask(chunks.length, network.shapes.channels, settings.change_channels)
-        self.supervised = chunks.warm_up if network.every_step else chunks.length - 1
-        self.counted = self.supervised if network.every_step else 0
+        self.counted = _counted(chunks, network)
         self.offset = None if chunks.offset is None else tf.constant(chunks.offset)
         self.whole = losses.of(settings.loss, settings.head)
         self.read_out = losses.ReadOut(network, model) if sampled_bins(network, settings) else None
@@ -164,31 +163,38 @@ class _Data:
 
     def loss(self, drawn: Drawn, output: Any) -> Any:
         index = drawn["starts"][:, None] + self.rows[None, :]
-        wanted = tf.gather(self.target, index[:, self.supervised :])
-        counted = tf.gather(self.weight, index[:, self.supervised :])
-        output = output[:, self.counted :]
+        wanted = tf.gather(self.target, index[:, -self.counted :])
+        counted = tf.gather(self.weight, index[:, -self.counted :])
+        output = output[:, -self.counted :]  # carried and hidden models give every step
         if self.read_out is not None:
             each = self.read_out.sampled_cross_entropy(output, wanted, drawn["bins"])
         else:
-            offset = None if self.offset is None else tf.gather(self.offset, index[:, self.supervised :])
+            offset = None if self.offset is None else tf.gather(self.offset, index[:, -self.counted :])
             each = self.whole(output, wanted, offset)
         return tf.reduce_sum(counted * each) / tf.maximum(tf.reduce_sum(counted), 1.0)
 
 
-def _pass(model: Any, network: Network, settings: Settings) -> tuple[Callable[..., tuple[Any, States]], States]:
+def _counted(chunks: Chunks, network: Network) -> int:
+    """The last steps of a chunk that carry a loss; a network that needs its window forecasts from the last alone."""
+    return chunks.length - chunks.warm_up if network.every_step else 1
+
+
+def _pass(
+    model: Any, network: Network, chunks: Chunks, settings: Settings
+) -> tuple[Callable[..., tuple[Any, States]], States]:
     """((inputs, drawn, states) → (output, states), first states); the states are empty unless they are carried."""
     if settings.state == "carry":
         return _carrying(carried(network, model), settings.batch_size)
-    if sampled_bins(network, settings):
-        model = hidden_steps(network, model)
-    taught = model if settings.teacher_forcing == "none" else teacher_forced(network, model)
+    steps = _counted(chunks, network)
+    free = hidden_steps(network, model) if sampled_bins(network, settings) else last_steps(network, model, steps)
+    taught = free if settings.teacher_forcing == "none" else teacher_forced(network, model, steps)
 
     def plain(inputs: dict[str, Any], _drawn: Drawn, states: States) -> tuple[Any, States]:
         return taught(inputs, training=True), states
 
     def scheduled(inputs: dict[str, Any], drawn: Drawn, states: States) -> tuple[Any, States]:
         own = {name: value for name, value in inputs.items() if name != "teacher"}
-        output = tf.cond(drawn["teach"], lambda: taught(inputs, training=True), lambda: model(own, training=True))
+        output = tf.cond(drawn["teach"], lambda: taught(inputs, training=True), lambda: free(own, training=True))
         return output, states
 
     return (scheduled if settings.teacher_forcing == "scheduled" else plain), {}

@@ -142,12 +142,13 @@ def test_forecasts_do_not_depend_on_how_much_follows(name: str) -> None:
     np.testing.assert_allclose(short, model(x)[:, :6], atol=1e-6)
 
 
+@pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize("name", BLOCKS)
-def test_last_step_is_the_last_forecast_of_the_whole_model(name: str) -> None:
+def test_last_steps_are_the_last_forecasts_of_the_whole_model(name: str, steps: int) -> None:
     net = network(name)
     model, x = model_of(net), drawn()
-    last = layers.last_step(net, model)
-    np.testing.assert_allclose(last(x), model(x)[:, -1:], atol=1e-6)
+    last = layers.last_steps(net, model, steps)
+    np.testing.assert_allclose(last(x), model(x)[:, -steps:], atol=1e-6)
     assert {id(v) for v in last.trainable_variables} == {id(v) for v in model.trainable_variables}
 
 
@@ -221,7 +222,7 @@ def test_another_seed_gives_other_weights() -> None:
 def test_models_are_freed_when_the_session_is_cleared() -> None:
     model = layers.assemble(network("lstm"), seed=0)
     model(drawn())
-    layers.last_step(network("lstm"), model)
+    layers.last_steps(network("lstm"), model, 1)
     alive = weakref.ref(model), weakref.ref(model.get_layer("low"))
     del model
     keras.backend.clear_session()
