@@ -58,11 +58,13 @@ def test_an_untrained_network_adds_nothing_to_its_skip(family):
 def test_no_two_names_of_the_catalogue_are_the_same_function():
     """Every family with its default options and every entry of configs/models.yaml.
 
-    Same shapes of weights are needed for that; then outputs or gradients must differ on the same weights.
+    The same head and the same shapes of weights are needed for that; then outputs or gradients must differ on the
+    same weights.
     """
-    nets = {family: network(family) for family in NETWORKS} | configured()
-    shapes = {name: [w.shape for w in weight_shapes(net).values()] for name, net in nets.items()}
-    alike = [(a, b) for a, b in itertools.combinations(nets, 2) if shapes[a] == shapes[b]]
+    specs = {family: spec_of(family) for family in NETWORKS} | configured()
+    nets = {name: network_of(spec, problems.dataset()) for name, spec in specs.items()}
+    needed = {name: (specs[name].head, [w.shape for w in weight_shapes(net).values()]) for name, net in nets.items()}
+    alike = [(a, b) for a, b in itertools.combinations(nets, 2) if needed[a] == needed[b]]
     for a, b in alike:
         values = list(random_weights(nets[a]).values())
         found = [outcome(nets[name], values) for name in (a, b)]
@@ -70,11 +72,10 @@ def test_no_two_names_of_the_catalogue_are_the_same_function():
 
 
 def configured():
-    """The networks of configs/models.yaml by name, those apart that are a family with its default options."""
+    """The networks of configs/models.yaml by name, but those that are a family with its default options."""
     entries = load_models(ROOT / "configs").models
     specs = {name: models.spec(dict(entry), where=name) for name, entry in entries.items()}
-    chosen = {n: s for n, s in specs.items() if isinstance(s, NetworkSpec) and s != spec_of(s.family)}
-    return {name: network_of(spec, problems.dataset()) for name, spec in chosen.items()}
+    return {n: s for n, s in specs.items() if isinstance(s, NetworkSpec) and s != spec_of(s.family)}
 
 
 def test_one_function_under_two_names_would_be_found():
