@@ -19,8 +19,8 @@ from forecast.processes import stop_on_signals
 from forecast.progress import duration
 
 if TYPE_CHECKING:
+    from forecast.operations.challenger import Job
     from forecast.operations.decision import Decision
-    from forecast.operations.retrain import Job
 
 
 class Strategy(StrEnum):
@@ -52,10 +52,11 @@ def retrain(
     when a retraining of the data set runs already.
     """
     from forecast.operations import retrain as work
+    from forecast.operations.challenger import Job
 
     stop_on_signals()
     place = require_project(root).resolve()
-    job = work.Job(
+    job = Job(
         root=place, dataset=dataset, now=now(), environment=dict(os.environ),
         as_of=_moment(as_of) if as_of else None, strategy=strategy.value, say=_Steps(dataset),
     )  # fmt: skip

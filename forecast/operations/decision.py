@@ -64,9 +64,9 @@ class Decision:
         return asdict(self)
 
 
-def key_of(dataset: str, *, as_of: str, data_sha256: str, config_hash: str, revision: str, strategy: str) -> str:
+def key_of(of: Decision) -> str:
     """One digest of what decides: the same again is nothing to do."""
-    return files.sha256_of([dataset, as_of, data_sha256, config_hash, revision, strategy])[:24]
+    return files.sha256_of([of.dataset, of.as_of, of.data_sha256, of.config_hash, of.revision, of.strategy])[:24]
 
 
 def known(root: Path, dataset: str) -> list[Decision]:

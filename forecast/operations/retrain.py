@@ -4,59 +4,27 @@ gate, and move the alias. Every step can be repeated; until the alias moves, the
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from forecast import fetching, files, prepared, snapshots
+from forecast import files, prepared, snapshots
 from forecast.config.datasets import Dataset, load_dataset
-from forecast.config.models import load_models
 from forecast.config.retraining import Retraining, load_retraining
-from forecast.config.sources import FileSource, Service
-from forecast.config.tuning import load_tuning
 from forecast.ensemble import Ensemble
-from forecast.errors import BusyError, DataError, ForecastError, GateRefused, InputError
-from forecast.evaluation import warm
-from forecast.operations import champion, decision, drift, fresh, gate, repro, worktree
+from forecast.operations import challenger, champion, decision, drift, fresh, gate, worktree
+from forecast.operations.challenger import Job
 from forecast.operations.champion import Champion, Meta
 from forecast.operations.chosen import chosen, ensemble_of
 from forecast.operations.decision import Decision
 from forecast.operations.due import Due, due
-from forecast.operations.newest import home
-from forecast.operations.refit import candidate_of
 from forecast.operations.worktree import Tree
 from forecast.panel import Panel, from_frame
-
-Strategy = Literal["scratch", "warm"]
-FAILURES: Mapping[int, type[ForecastError]] = {2: InputError, 3: DataError, 4: GateRefused, 75: BusyError}
-
-
-@dataclass(frozen=True)
-class Job:
-    """One call. `now` and `as_of` are UTC without zone; `say` is told each step as it begins."""
-
-    root: Path
-    dataset: str
-    now: pd.Timestamp
-    environment: Mapping[str, str]
-    as_of: pd.Timestamp | None = None
-    strategy: Strategy = "scratch"
-    say: Callable[[str], None] = lambda step: None
-
-    @property
-    def tracking_uri(self) -> str:
-        return self.environment.get("MLFLOW_TRACKING_URI", "")
-
-    @property
-    def home(self) -> Path:
-        return home(self.root, self.dataset)
 
 
 @dataclass(frozen=True)
@@ -113,22 +81,13 @@ def judge(job: Job) -> Judged:
     tree = worktree.opened(job.root, job.dataset)
     settings = load_dataset(job.dataset, tree.configs)
     rules = load_retraining(job.dataset, tree.configs)
-    tuned = _tuned(job, tree, settings)
+    config = challenger.tuned(job, tree, settings)
     job.say("fetch")
-    _fetch(job, tree, settings)
-    pointer = snapshots.read_pointer(tree.path, job.dataset)
-    key = decision.key_of(
-        job.dataset, as_of=pointer.as_of, data_sha256=pointer.sha256, config_hash=tuned,
-        revision=tree.revision, strategy=job.strategy,
-    )  # fmt: skip
+    challenger.fetch(job, tree, settings)
     job.say("check")
     frame = prepared.check_data(job.dataset, settings, root=tree.path)
-    about = Decision(
-        key=key, dataset=job.dataset, as_of=pointer.as_of, data_sha256=pointer.sha256,
-        data_end=pd.Timestamp(frame["ds"].max()).isoformat(), config_hash=tuned, revision=tree.revision,
-        strategy=job.strategy, at=job.now.floor("s").isoformat(), word="not due", reason="", unused_edits=tree.unused,
-    )  # fmt: skip
-    known = next((d for d in decision.known(job.root, job.dataset) if d.key == key), None)
+    about = _about(job, tree, frame, config)
+    known = next((d for d in decision.known(job.root, job.dataset) if d.key == about.key), None)
     if known is not None:
         reason = f"the same was decided at {known.at}: {known.word} ({known.reason})"
         return Judged(replace(known, word="not due", reason=reason, unused_edits=tree.unused), rules, tree)
@@ -141,12 +100,23 @@ def judge(job: Job) -> Judged:
     if not found.reasons:
         return Judged(replace(about, reason=_not_due(found), numbers=found.numbers), rules, tree)
     ends = fresh.blocks(frame["ds"], job.dataset, settings, fresh_steps=rules.fresh(settings))
-    _begin_with(job, tree, held)
+    challenger.begin_with(job, tree, held)
     worktree.configure(tree, job.dataset, ends)
     job.say("challenger")
     # Not committed to the shared cache: challengers of every day would fill it.
-    _stages(job, tree, f"compare@{job.dataset}", "--no-commit")
+    challenger.stages(job, tree, f"compare@{job.dataset}", "--no-commit")
     return _judged(job, tree, about, held, found, rules)
+
+
+def _about(job: Job, tree: Tree, frame: pd.DataFrame, config: str) -> Decision:
+    """What is known of the decision before it is made."""
+    pointer = snapshots.read_pointer(tree.path, job.dataset)
+    bare = Decision(
+        key="", dataset=job.dataset, as_of=pointer.as_of, data_sha256=pointer.sha256,
+        data_end=pd.Timestamp(frame["ds"].max()).isoformat(), config_hash=config, revision=tree.revision,
+        strategy=job.strategy, at=job.now.floor("s").isoformat(), word="not due", reason="", unused_edits=tree.unused,
+    )  # fmt: skip
+    return replace(bare, key=decision.key_of(bare))
 
 
 def _judged(job: Job, tree: Tree, about: Decision, held: Champion | None, found: Due, rules: Retraining) -> Judged:
@@ -159,6 +129,7 @@ def _judged(job: Job, tree: Tree, about: Decision, held: Champion | None, found:
     losses = fresh.fresh(case, ensemble_of(candidate), rival, seen)
     evidence = None
     if held is not None:
+        losses["champion"] = losses.get("champion", np.nan)  # a recipe that cannot be fitted any more
         ledger = _ledger(job)
         ledger.add(losses, version=held.version, recipe=about.config_hash, at=job.now)
         evidence = ledger.evidence(version=held.version, recipe=about.config_hash)
@@ -178,7 +149,7 @@ def _rival(
     """What the challenger is held against, and the last targets that the two have used.
 
     The champion as it serves where it has seen none of the challenger's fresh origins and forecasts the same thing;
-    else its recipe, fitted again at the challenger's cutoff.
+    else its recipe, fitted again at the challenger's cutoff; None when that fails.
     """
     last = pd.Timestamp(meta.last_target_used)
     if held is None:
@@ -186,21 +157,10 @@ def _rival(
     own = pd.Timestamp(held.meta.last_target_used)
     if own <= last and fresh.can_be_judged(held.ensemble, settings):
         return held.ensemble, [last, own]
-    files.write_json(job.home / "rival.json", _recipe(held))
-    _refit(job, tree, job.home / "rival.json", job.home / "rival", on="gate")
-    return ensemble_of(job.home / "rival"), [last]
-
-
-def _recipe(held: Champion) -> dict[str, Any]:
-    """What a train stage's record says of a recipe, of the champion's."""
-    first = held.ensemble.forecasters[0]
-    is_network = first.spec.kind == "network"
-    return {
-        "model": held.meta.model,
-        "params": first.spec.model_dump(mode="json"),
-        "ranking": "shipped" if is_network else "baseline",
-        "skip": first.skip.kind if is_network and first.skip else None,
-    }
+    files.write_json(job.home / "rival.json", challenger.recipe_of(held))
+    challenger.refit(job, tree, job.home / "rival.json", job.home / "rival", on="gate")
+    record = files.read_json(job.home / "rival" / "record.json")
+    return (ensemble_of(job.home / "rival") if record["status"] == "ok" else None), [last]
 
 
 def _due(
@@ -221,92 +181,6 @@ def _due(
     return due(meta, shifts, settings, rules, as_of=pd.Timestamp(steps[-1]), new_steps=new), shifts
 
 
-def _tuned(job: Job, tree: Tree, settings: Dataset) -> str:
-    """Put the tuned values into the work tree; the digest of the configuration that they and the models follow.
-
-    They are made once per configuration, at the committed data and splits: new data retrain without tuning again.
-    """
-    key = files.sha256_of(
-        [
-            settings.model_dump(mode="json"),
-            load_models(tree.configs).model_dump(mode="json"),
-            load_tuning(tree.configs).model_dump(mode="json"),
-        ]
-    )[:16]
-    kept = job.home / "tuned" / key
-    if not kept.exists():
-        job.say("tune")
-        adopt(job.root, tree.path)
-        if not snapshots.pointer_path(tree.path, job.dataset).exists():
-            _fetch(job, tree, settings)
-        _stages(job, tree, f"tune@{job.dataset}")
-        worktree.put(tree.path / "data" / "tuned" / job.dataset, kept)
-    worktree.put(kept, tree.path / "data" / "tuned" / job.dataset)
-    return key
-
-
-def _begin_with(job: Job, tree: Tree, held: Champion | None) -> None:
-    """`warm`: the champion's weights as an input of the train stage; `scratch`, or no network: none."""
-    folder = tree.path / "data" / "warm" / job.dataset
-    shutil.rmtree(folder, ignore_errors=True)
-    if job.strategy == "scratch" or held is None or held.ensemble.forecasters[0].spec.kind != "network":
-        return
-    stored = champion.folder_of(job.root, job.dataset, held.version)
-    seeds = load_tuning(tree.configs).seeds
-    sources = {seed: stored / f"member-{number}" / "weights.npz" for number, seed in enumerate(sorted(seeds))}
-    warm.leave(folder, candidate_of(_recipe(held)), {s: p for s, p in sources.items() if p.exists()})
-
-
-def adopt(root: Path, tree: Path) -> None:
-    """Copy what the checkout's pointers name and the work tree lacks; the checkout is only read."""
-    for source in sorted((root / "data" / "pointers").glob("*.json")):
-        if not (tree / source.relative_to(root)).exists():
-            worktree.put(source, tree / source.relative_to(root))
-        pointer = snapshots.read_pointer(tree, source.stem)
-        for suffix in (".parquet", ".json"):
-            path = Path(pointer.snapshot).with_suffix(suffix)
-            if (root / path).exists() and not (tree / path).exists():
-                worktree.put(root / path, tree / path)
-
-
-def _fetch(job: Job, tree: Tree, settings: Dataset) -> None:
-    """New data into the work tree's own store, from where its last fetch ended."""
-    adopt(job.root, tree.path)
-    if isinstance(settings.source, FileSource):
-        source = job.root / settings.source.path
-        if not source.exists():
-            raise InputError(f"{source}: no such file. Restore it, or correct `source.path` in configs/datasets.yaml.")
-        worktree.put(source, tree.path / settings.source.path)
-    last = job.home / "pointer.json"
-    service = isinstance(settings.source, Service)  # anything else is read whole each time
-    if service and last.exists() and (tree.path / files.read_json(last)["snapshot"]).exists():
-        worktree.put(last, snapshots.pointer_path(tree.path, job.dataset))
-    fetching.fetch_new(
-        job.dataset, settings, root=tree.path, now=job.now, as_of=job.as_of, environment=job.environment
-    )
-    worktree.put(snapshots.pointer_path(tree.path, job.dataset), last)
-
-
-def _stages(job: Job, tree: Tree, target: str, *options: str) -> None:
-    env = worktree.environment(job.root, job.environment)
-    repro.repro(tree.path, (target,), env, options=options)
-
-
-def _refit(job: Job, tree: Tree, record: Path, target: Path, *, on: str) -> None:
-    """`forecast.operations.refit` in the work tree; its error as ours."""
-    if not tree.path.exists():
-        raise ForecastError(f"{tree.path}: the work tree is gone; the next retraining makes it again.")
-    command = [sys.executable, "-m", "forecast.operations.refit", job.dataset, "--on", on]
-    command += ["--record", str(record.resolve()), "--target", str(target.resolve())]
-    done = subprocess.run(
-        command, cwd=tree.path, env=worktree.environment(job.root, job.environment), stderr=subprocess.PIPE, text=True,
-        check=False,
-    )  # fmt: skip
-    if done.returncode:
-        kind = FAILURES.get(done.returncode, ForecastError)
-        raise kind(done.stderr.strip() or f"refit ended with {done.returncode} and no message")
-
-
 def _finish(job: Job) -> Decision | None:
     """Carry out a pending decision, with the work tree as it was left."""
     pending = job.home / "pending" / "decision.json"
@@ -316,7 +190,7 @@ def _finish(job: Job) -> Decision | None:
     rules = load_retraining(job.dataset, tree.configs)
 
     def again(candidate: Path, target: Path) -> None:
-        _refit(job, tree, candidate / "record.json", target, on="all")
+        challenger.refit(job, tree, candidate / "record.json", target, on="all")
 
     return decision.finish_pending(
         job.root, job.dataset, now=job.now, tracking_uri=job.tracking_uri, say=job.say,

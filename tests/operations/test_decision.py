@@ -102,10 +102,10 @@ def test_a_promotion_that_mlflow_cannot_take_waits_and_the_champion_stays(runnin
 
 
 def test_decisions_are_known_by_what_made_them() -> None:
-    parts = {"as_of": "x", "data_sha256": "d", "config_hash": "c", "revision": "r", "strategy": "scratch"}
-    assert decision.key_of(NAME, **parts) == decision.key_of(NAME, **parts)
-    others = [decision.key_of(NAME, **{**parts, name: "other"}) for name in parts]
-    assert len({decision.key_of(NAME, **parts), *others}) == 6
+    names = ("as_of", "data_sha256", "config_hash", "revision", "strategy")
+    assert decision.key_of(decided("kept")) == decision.key_of(decided("better", at="later", numbers={}))
+    others = [decision.key_of(decided("kept", **{name: "other"})) for name in names]
+    assert len({decision.key_of(decided("kept")), *others}) == 6
 
 
 def test_a_decision_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from forecast.errors import DataError
 from forecast.operations import champion, decision
+from forecast.operations.challenger import Job
 from forecast.operations.newest import newest_data
-from forecast.operations.retrain import Job, rehearse, retrain
+from forecast.operations.retrain import rehearse, retrain
 from forecast.snapshots import read_pointer
 from tests import small_project
 from tests.operations import retraining

@@ -1,0 +1,148 @@
+"""The steps of a retraining in its work tree: data, tuned values, weights to begin with, stages, recipes refitted."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from forecast import fetching, files, snapshots
+from forecast.config.datasets import Dataset
+from forecast.config.models import load_models
+from forecast.config.sources import FileSource, Service
+from forecast.config.tuning import load_tuning
+from forecast.errors import BusyError, DataError, ForecastError, GateRefused, InputError
+from forecast.evaluation import warm
+from forecast.operations import champion, repro, worktree
+from forecast.operations.champion import Champion
+from forecast.operations.newest import home
+from forecast.operations.refit import candidate_of
+from forecast.operations.worktree import Tree
+
+Strategy = Literal["scratch", "warm"]
+FAILURES: Mapping[int, type[ForecastError]] = {2: InputError, 3: DataError, 4: GateRefused, 75: BusyError}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call. `now` and `as_of` are UTC without zone; `say` is told each step as it begins."""
+
+    root: Path
+    dataset: str
+    now: pd.Timestamp
+    environment: Mapping[str, str]
+    as_of: pd.Timestamp | None = None
+    strategy: Strategy = "scratch"
+    say: Callable[[str], None] = lambda step: None
+
+    @property
+    def tracking_uri(self) -> str:
+        return self.environment.get("MLFLOW_TRACKING_URI", "")
+
+    @property
+    def home(self) -> Path:
+        return home(self.root, self.dataset)
+
+
+def recipe_of(held: Champion) -> dict[str, Any]:
+    """What a train stage's record says of a recipe, of the champion's."""
+    first = held.ensemble.forecasters[0]
+    is_network = first.spec.kind == "network"
+    return {
+        "model": held.meta.model,
+        "params": first.spec.model_dump(mode="json"),
+        "ranking": "shipped" if is_network else "baseline",
+        "skip": first.skip.kind if is_network and first.skip else None,
+    }
+
+
+def tuned(job: Job, tree: Tree, settings: Dataset) -> str:
+    """Put the tuned values into the work tree; the digest of the configuration that they and the models follow.
+
+    They are made once per configuration, at the committed data and splits: new data retrain without tuning again.
+    """
+    key = files.sha256_of(
+        [
+            settings.model_dump(mode="json"),
+            load_models(tree.configs).model_dump(mode="json"),
+            load_tuning(tree.configs).model_dump(mode="json"),
+        ]
+    )[:16]
+    kept = job.home / "tuned" / key
+    if not kept.exists():
+        job.say("tune")
+        adopt(job.root, tree.path)
+        if not snapshots.pointer_path(tree.path, job.dataset).exists():
+            fetch(job, tree, settings)
+        stages(job, tree, f"tune@{job.dataset}")
+        worktree.put(tree.path / "data" / "tuned" / job.dataset, kept)
+    worktree.put(kept, tree.path / "data" / "tuned" / job.dataset)
+    return key
+
+
+def begin_with(job: Job, tree: Tree, held: Champion | None) -> None:
+    """`warm`: the champion's weights as an input of the train stage; `scratch`, or no network: none."""
+    folder = tree.path / "data" / "warm" / job.dataset
+    shutil.rmtree(folder, ignore_errors=True)
+    if job.strategy == "scratch" or held is None or held.ensemble.forecasters[0].spec.kind != "network":
+        return
+    stored = champion.folder_of(job.root, job.dataset, held.version)
+    seeds = load_tuning(tree.configs).seeds
+    sources = {seed: stored / f"member-{number}" / "weights.npz" for number, seed in enumerate(sorted(seeds))}
+    warm.leave(folder, candidate_of(recipe_of(held)), {s: p for s, p in sources.items() if p.exists()})
+
+
+def adopt(root: Path, tree: Path) -> None:
+    """Copy what the checkout's pointers name and the work tree lacks; the checkout is only read."""
+    for source in sorted((root / "data" / "pointers").glob("*.json")):
+        if not (tree / source.relative_to(root)).exists():
+            worktree.put(source, tree / source.relative_to(root))
+        pointer = snapshots.read_pointer(tree, source.stem)
+        for suffix in (".parquet", ".json"):
+            path = Path(pointer.snapshot).with_suffix(suffix)
+            if (root / path).exists() and not (tree / path).exists():
+                worktree.put(root / path, tree / path)
+
+
+def fetch(job: Job, tree: Tree, settings: Dataset) -> None:
+    """New data into the work tree's own store, from where its last fetch ended."""
+    adopt(job.root, tree.path)
+    if isinstance(settings.source, FileSource):
+        source = job.root / settings.source.path
+        if not source.exists():
+            raise InputError(f"{source}: no such file. Restore it, or correct `source.path` in configs/datasets.yaml.")
+        worktree.put(source, tree.path / settings.source.path)
+    last = job.home / "pointer.json"
+    service = isinstance(settings.source, Service)  # anything else is read whole each time
+    if service and last.exists() and (tree.path / files.read_json(last)["snapshot"]).exists():
+        worktree.put(last, snapshots.pointer_path(tree.path, job.dataset))
+    fetching.fetch_new(
+        job.dataset, settings, root=tree.path, now=job.now, as_of=job.as_of, environment=job.environment
+    )
+    worktree.put(snapshots.pointer_path(tree.path, job.dataset), last)
+
+
+def stages(job: Job, tree: Tree, target: str, *options: str) -> None:
+    env = worktree.environment(job.root, job.environment)
+    repro.repro(tree.path, (target,), env, options=options)
+
+
+def refit(job: Job, tree: Tree, record: Path, target: Path, *, on: str) -> None:
+    """`forecast.operations.refit` in the work tree; its error as ours."""
+    if not tree.path.exists():
+        raise ForecastError(f"{tree.path}: the work tree is gone; the next retraining makes it again.")
+    command = [sys.executable, "-m", "forecast.operations.refit", job.dataset, "--on", on]
+    command += ["--record", str(record.resolve()), "--target", str(target.resolve())]
+    done = subprocess.run(
+        command, cwd=tree.path, env=worktree.environment(job.root, job.environment), stderr=subprocess.PIPE, text=True,
+        check=False,
+    )  # fmt: skip
+    if done.returncode:
+        kind = FAILURES.get(done.returncode, ForecastError)
+        raise kind(done.stderr.strip() or f"refit ended with {done.returncode} and no message")
