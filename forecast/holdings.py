@@ -71,9 +71,12 @@ def plot(name: str, dataset: Dataset, *, root: Path, path: Path) -> Path:
     for column, panel in zip(dataset.columns, panels, strict=True):
         _draw(panel, frame, dataset, column.column)
         panel.set_ylabel(f"{column.column}\n{column.unit}".strip(), fontsize=9)
-    panels[0].set_title(f"{dataset.title}. {dataset.licence.attribution}", fontsize=9, loc="left")
-    if frame["unique_id"].nunique() > 1:
-        panels[0].legend(fontsize=8, ncols=MAX_SERIES, loc="upper left")
+    count = frame["unique_id"].nunique()
+    shown = f" (the first {MAX_SERIES} of {count} series)" if count > MAX_SERIES else ""
+    panels[0].set_title(f"{dataset.title}{shown}. {dataset.licence.attribution}", fontsize=9, loc="left")
+    if count > 1:  # below everything: over a panel it would hide lines
+        lines, names = panels[0].get_legend_handles_labels()
+        figure.legend(lines, names, fontsize=8, ncols=MAX_SERIES, loc="outside lower center", frameon=False)
     with files.atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
     return path

@@ -20,7 +20,7 @@ def other_datasets(dataset: Dataset) -> list[str]:
     return sorted({column.joined.dataset for column in dataset.columns if column.joined is not None})
 
 
-def in_order(names: Iterable[str], configs: Path) -> list[str]:
+def with_joined(names: Iterable[str], configs: Path) -> list[str]:
     """`names` and every dataset they join, those that are joined first; `InputError` for an unknown name."""
     order: dict[str, None] = {}
     waiting = [(name, frozenset[str]()) for name in reversed(list(names))]

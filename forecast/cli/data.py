@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -34,18 +35,18 @@ def fetch(
     root: Path = ROOT,
 ) -> None:
     """Take new snapshots and point the pipeline at them; exits 3 when a service is at fault."""
-    from forecast.config.datasets import load_datasets
-    from forecast.joined import in_order
+    from forecast.config.datasets import load_dataset, load_datasets
+    from forecast.joined import with_joined
 
     place = require_project(root)
     known = load_datasets(place / "configs")
     moment = _moment(as_of) if as_of else None
     failed = []
-    for name in in_order(datasets or known.run, place / "configs"):
+    for name in datasets or with_joined(known.run, place / "configs"):
         try:
             _fetch_one(name, place, moment)
         except DataError as error:  # one service's fault keeps no other dataset from being fetched
-            held = _held_since(name, known.datasets[name], place)
+            held = _held_since(name, load_dataset(name, place / "configs"), place)
             if not allow_stale or held is None:
                 usable = f" The snapshot of {held} is untouched and usable (--allow-stale)." if held else ""
                 failed.append(f"{error}{usable}")
@@ -67,7 +68,7 @@ def _fetch_one(name: str, place: Path, moment: pd.Timestamp | None) -> None:
         found = fetching.fetch_new(
             name, settings, root=place, now=now(), as_of=moment, environment=dict(os.environ), advance=advance
         )
-    _told(name, found)
+    _told(name, found, place)
     _score_issued(name, settings, place, found.pointer.as_of)
 
 
@@ -92,6 +93,8 @@ def data(
         {dataset: load_dataset(dataset, place / "configs")} if dataset else load_datasets(place / "configs").datasets
     )
     rows = [holdings.held(name, settings, root=place, now=now()) for name, settings in chosen.items()]
+    if form is Format.table:
+        rows = [{key: _short(value) for key, value in row.items()} for row in rows]
     show(_standing(rows[0]) if dataset and form is Format.table else rows, form)
     if dataset and form is Format.table:
         _show_findings(dataset, chosen[dataset], place, rows[0]["as_of"])
@@ -119,15 +122,16 @@ def _show_findings(name: str, settings: Any, root: Path, as_of: str | None) -> N
     import pandas as pd
 
     from forecast import prepared, quality
-    from forecast.quality.check import sentence
+    from forecast.quality.check import sentences
 
     raw = prepared.comparable(prepared.fetch(name, settings, root=root), settings)
-    for finding in quality.findings(raw, settings, as_of=pd.Timestamp(as_of)):
-        print(f"{finding.action} ({finding.rule}): {sentence(finding)}")
+    for line in sentences(quality.findings(raw, settings, as_of=pd.Timestamp(as_of))):
+        print(line)
 
 
-def _told(dataset: str, found: Fetched) -> None:
-    from forecast.quality.check import sentence
+def _told(dataset: str, found: Fetched, root: Path) -> None:
+    from forecast import snapshots
+    from forecast.quality.check import sentences
 
     verb = "restored" if found.restored else "taken"
     new = found.rows - found.rows_before
@@ -136,10 +140,11 @@ def _told(dataset: str, found: Fetched) -> None:
         kinds = ", ".join(f"{count} {kind}" for kind, count in found.revised["kind"].value_counts().items())
         table = Path(found.pointer.snapshot).with_suffix(".revisions.csv")
         print(f"  revised history: {kinds} values, listed in {table}")
+    held = snapshots.provenance(root, dataset).get("series", ())
     for series, reason in found.failed.items():
-        print(f"  {series} kept as it was: {reason}", file=sys.stderr)
-    for finding in found.findings:
-        print(f"  {finding.action} ({finding.rule}): {sentence(finding)}", file=sys.stderr)
+        print(f"  {series} {'kept as it was' if series in held else 'left out'}: {reason}", file=sys.stderr)
+    for line in sentences(found.findings):
+        print(f"  {line}", file=sys.stderr)
 
 
 def _held_since(dataset: str, settings: Any, root: Path) -> str | None:
@@ -148,6 +153,13 @@ def _held_since(dataset: str, settings: Any, root: Path) -> str | None:
 
     row = holdings.held(dataset, settings, root=root, now=now())
     return f"{row['last']} ({row['age']} old)" if row["rows"] else None
+
+
+def _short(value: Any) -> Any:
+    """Times as people write them: `2024-06-03`, `2024-06-03 21:00`."""
+    if not isinstance(value, str) or not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", value):
+        return value
+    return value[:10] if value.endswith("T00:00:00") else value[:16].replace("T", " ")
 
 
 def _standing(row: dict[str, Any]) -> list[dict[str, Any]]:

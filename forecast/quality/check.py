@@ -13,6 +13,8 @@ from forecast.errors import ForecastError, InputError
 from forecast.quality import prices, steps, values
 from forecast.quality.finding import Finding
 
+SHOWN_SERIES = 3
+
 Check = Callable[[pd.DataFrame, Dataset, float], Iterator[Finding]]
 
 CHECKS: dict[str, Check] = {
@@ -52,6 +54,22 @@ def enforce(found: list[Finding], *, where: str, error: type[ForecastError] = In
             f"{where}: {lines} Nothing was taken. Correct the data, or set `quality.{refused[0].rule}: warn` in "
             "configs/datasets.yaml."
         )
+
+
+def sentences(found: list[Finding]) -> list[str]:
+    """`warn (freshness): series 'a', 'b' and 7 more, column 'ds': …`: one line for all series of which it is true."""
+    groups: dict[tuple[str, str, str, str], list[str]] = {}
+    for f in found:
+        groups.setdefault((f.action, f.rule, f.column, f.sentence), []).append(f.series)
+    lines = []
+    for (action, rule, column, text), series in groups.items():
+        more = f" and {len(series) - SHOWN_SERIES} more" if len(series) > SHOWN_SERIES else ""
+        named = ", ".join(map(repr, series[:SHOWN_SERIES])) + more
+        place = [f"series {named}"] if any(series) else []
+        place += [f"column {column!r}"] if column else []
+        where = f"{', '.join(place)}: " if place else ""
+        lines.append(f"{action} ({rule}): {where}{text}")
+    return lines
 
 
 def sentence(finding: Finding) -> str:

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from forecast import cli, snapshots
@@ -44,6 +46,48 @@ def test_fetch_tells_revised_history(project: Path):
     )
     said = run("fetch", "mine", root=project)
     assert "revised history: 1 changed values" in said
+
+
+def test_what_is_true_of_many_series_is_one_line(project: Path):
+    hourly(rows=240, series=("a", "b", "c", "d", "e")).assign(temp=5.0).to_csv(
+        project / "data" / "mine.csv", index=False
+    )
+    said = run("fetch", "mine", root=project)
+    assert "warn (stale_repeats): series 'a', 'b', 'c' and 2 more, column 'temp': 1 runs of equal values" in said
+    assert said.count("stale_repeats") == 1
+
+
+def test_fetch_without_a_name_takes_what_run_needs_and_what_is_joined_first(tmp_path: Path):
+    joined = {"dataset": "other", "series": "a", "column": "temp"}
+    with_other = {"past": [{"column": "also", "max_missing": 0.5, "joined": joined}]}
+    write_project(tmp_path, mine=with_other, other={}, unused={})
+    place = tmp_path / "configs" / "datasets.yaml"
+    place.write_text(place.read_text().replace("- other\n", "").replace("- unused\n", ""))
+    hourly(rows=240).to_csv(tmp_path / "data" / "mine.csv", index=False)
+    said = run("fetch", root=tmp_path).splitlines()
+    assert [line.partition(":")[0] for line in said if " taken " in line] == ["other", "mine"]
+
+
+def test_one_service_that_fails_keeps_no_other_dataset_from_being_fetched(tmp_path: Path):
+    with serving(Services(now=pd.Timestamp("2024-02-01"))) as services:
+        services.fail("", answers(404, "gone", "text/plain"))
+        live(tmp_path, services)
+        entries = yaml.safe_load((tmp_path / "configs" / "datasets.yaml").read_text())
+        write_project(tmp_path, city=entries["datasets"]["city"], mine={})
+        hourly(rows=240).to_csv(tmp_path / "data" / "mine.csv", index=False)
+        with pytest.raises(DataError, match="answered 404") as error:
+            run("fetch", root=tmp_path)
+    assert error.value.exit_code == 3 and snapshots.read_pointer(tmp_path, "mine")
+
+
+def test_a_ticker_that_never_gave_a_row_is_left_out_and_one_that_did_is_kept(tmp_path: Path):
+    source = {"kind": "yahoo", "tickers": ["AAA", "BBB"], "start": "2024-01-02", "max_failed": 0.5}
+    with serving(Services(now=pd.Timestamp("2024-02-01 22:00"), delisted={"BBB"})) as services:
+        entry = {"source": {**source, "base_url": services.url}, "target": {"column": "close"}}
+        write_project(tmp_path, shares={**entry, "calendar": {"kind": "sessions", "exchange": "XNYS"}})
+        assert "BBB left out: Yahoo, ticker 'BBB': no prices" in run("fetch", "shares", root=tmp_path)
+        services.delisted = {"AAA"}
+        assert "AAA kept as it was: Yahoo, ticker 'AAA': no prices" in run("fetch", "shares", root=tmp_path)
 
 
 def test_data_shows_a_row_for_each_dataset(project: Path):
@@ -94,8 +138,6 @@ def live(root: Path, services: Services) -> Path:
 
 
 def test_a_service_that_fails_exits_3_and_names_what_is_still_usable(tmp_path: Path):
-    import pandas as pd
-
     with serving(Services(now=pd.Timestamp("2024-02-01"))) as services:
         live(tmp_path, services)
         run("fetch", "city", "--as-of", "2024-01-20", root=tmp_path)
@@ -110,8 +152,6 @@ def test_a_service_that_fails_exits_3_and_names_what_is_still_usable(tmp_path: P
 
 
 def test_stale_data_are_no_way_out_when_there_are_none(tmp_path: Path):
-    import pandas as pd
-
     with serving(Services(now=pd.Timestamp("2024-02-01"))) as services:
         live(tmp_path, services)
         services.fail("", answers(404, "gone", "text/plain"))
