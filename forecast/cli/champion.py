@@ -89,15 +89,12 @@ def history(
 
 def _registered(project: Path, dataset: str, uri: str) -> int:
     """What the last `dvc repro` chose on validation, as a version."""
-    import pandas as pd
-
     from forecast.cli.sync import revision
     from forecast.operations import registry
     from forecast.operations.chosen import chosen
 
     folder, meta = chosen(project, dataset, now=now(), revision=revision(project))
-    frame = pd.read_parquet(project / "data" / "prepared" / dataset / "frame.parquet")
-    return registry.register(project, dataset, folder, meta, tracking_uri=uri, sample=frame)
+    return registry.register(project, dataset, folder, meta, tracking_uri=uri)
 
 
 def _told(project: Path, dataset: str, version: int) -> None:

@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forecast import files
+from forecast import files, prepared
 from forecast.ensemble import Ensemble
-from forecast.errors import DataError, InputError
+from forecast.errors import DataError, ForecastError, InputError
 from forecast.operations import champion, history
 from forecast.operations.champion import Meta
 from forecast.operations.chosen import ensemble_of
@@ -40,14 +40,15 @@ def register(
     meta: Meta,
     *,
     tracking_uri: str = "",
-    sample: pd.DataFrame | None = None,
 ) -> int:
     """Make the candidate in `trained_dir` (data/trained/<dataset>/<candidate>) a version; returns its number.
 
-    sample: a history (`unique_id, ds, columns`) on which the logged copy is tried. The version gets the alias
-    `challenger`; the same candidate again is the same version. `ForecastError` when MLflow cannot be written.
+    The logged copy is loaded as MLflow will and tried on the newest snapshot, where there is one, before it becomes a
+    version. It gets the alias `challenger`; the same candidate again is the same version. `ForecastError` when MLflow
+    cannot be written, `DataError` when the copy forecasts nothing finite.
     """
     ensemble = ensemble_of(trained_dir)
+    sample = _sample(root, dataset, ensemble)
     with _locked(root, dataset), tempfile.TemporaryDirectory() as folder:
         model = Path(folder, "champion")
         champion.write(model, ensemble, meta)
@@ -168,6 +169,17 @@ def _restore(root: Path, dataset: str, tracking_uri: str) -> list[str]:
         named = {k: v for k, v in _readable_aliases(root, dataset).items() if v in present}
         registry.move_aliases(where, dataset, list(named.items()))
     return done
+
+
+def _sample(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame | None:
+    """What the model would forecast from today; None without a snapshot that fits it."""
+    try:
+        frame = prepared.check_data(dataset, ensemble.dataset, root=root)
+    except ForecastError:
+        return None
+    known = ensemble.forecasters[0].scaling.centre
+    rows = frame[frame["unique_id"].isin(known)].groupby("unique_id").tail(ensemble.dataset.lookback)
+    return rows if len(rows) == len(known) * ensemble.dataset.lookback else None
 
 
 def _intact(root: Path, dataset: str, version: int) -> bool:
