@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,6 +56,7 @@ def rollback(
 
 def status(
     dataset: str = typer.Argument("", help="Only this one."),
+    page: bool = typer.Option(False, "--page", help="Also draw live accuracy into reports/live.html."),
     root: Path = ROOT,
     form: Format = FORMAT,
 ) -> None:
@@ -65,6 +67,10 @@ def status(
     names = [dataset] if dataset else _running(project)
     if dataset:
         _project(root, dataset)
+    if page:
+        from forecast.operations import live_page
+
+        print(live_page.write(project, names), file=sys.stderr)
     found = [standing(project, name, now=datetime.now(UTC), tracking_uri=_uri()) for name in names]
     rows = [asdict(entry) for entry in found]
     show(rows if form is Format.json else [row for entry in rows for row in _lines(entry)], form)

@@ -112,6 +112,24 @@ def live(root: Path, dataset: str, frame: pd.DataFrame) -> list[Live]:
     return [_live(root, dataset, version, count, table) for version, count in pairs]
 
 
+def by_issue(root: Path, dataset: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """`cutoff, version, error, naive` per issue with known actuals, relative to the test error at the same steps.
+
+    Issues of a version about which nothing was expected, or nothing is known here any more, are left out.
+    """
+    import pandas as pd
+
+    table, parts = scored(root, dataset, frame), []
+    for label in table["issue"].drop_duplicates() if len(table) else ():
+        rows = table[table["issue"] == label]
+        version = int(rows["version"].iloc[0])
+        meta = _meta(root, dataset, version)
+        naive = _against_expected(rows.assign(y_hat=rows["last"]), meta)
+        error = _against_expected(rows, meta)
+        parts.append({"cutoff": rows["cutoff"].max(), "version": version, "error": error, "naive": naive})
+    return pd.DataFrame(parts, columns=["cutoff", "version", "error", "naive"]).dropna()
+
+
 def refresh(root: Path, dataset: str, frame: pd.DataFrame, *, as_of: str) -> list[Live]:
     """`live`, written down with the data's `as_of`, so that `status` need not read a snapshot."""
     found = live(root, dataset, frame)

@@ -30,11 +30,12 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def render(evidence: list[Evidence]) -> str:
     """The page's HTML."""
-    return str(_environment().get_template("page.html.j2").render(_context(evidence)))
+    return str(environment().get_template("page.html.j2").render(_context(evidence)))
 
 
 @cache
-def _environment() -> Any:
+def environment() -> Any:
+    """Jinja with the page's templates and filters."""
     import jinja2
 
     environment = jinja2.Environment(

@@ -15,7 +15,7 @@ import pytest
 
 from forecast.ensemble import Ensemble, calibration_scores, latest
 from forecast.errors import InputError
-from forecast.operations import champion, issued_forecasts, predicting
+from forecast.operations import champion, issued_forecasts, live_page, predicting
 from tests import problems, small_project
 from tests.contract import families
 from tests.operations import projects
@@ -145,6 +145,15 @@ def test_each_cutoff_is_issued_once_and_scored_when_its_actuals_arrive(moved):
     assert live.error == pytest.approx(error.sum() / (2 * sum(expected)))
     assert live.skill == pytest.approx(1 - error.sum() / (rows["y"] - rows["last"]).abs().sum())
     assert issued_forecasts.remembered(moved, NAME) == ("then", [live])
+    issues = issued_forecasts.by_issue(moved, NAME, frame)
+    assert issues["error"].mean() == pytest.approx(live.error)
+    page = live_page.write(moved, [NAME]).read_text()
+    assert "2 (arx)" in page and "error / test error" in page and page.count("<svg") == 1
+
+
+def test_the_live_page_says_when_there_is_nothing_to_draw_yet(moved):
+    page = live_page.write(moved, [NAME]).read_text()
+    assert "No forecast has met its actuals yet" in page and "<svg" not in page
 
 
 def test_a_forecast_survives_an_issue_that_cannot_be_kept(moved):

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
+from forecast import files
 from forecast.errors import DataError, InputError
 from forecast.operations import champion, chosen, history, registry
 from forecast.panel import from_frame
@@ -62,6 +63,15 @@ def test_registering_the_same_candidate_again_is_the_same_version(project):
         registry.promote(project, NAME, 7, now=NOW)
     with pytest.raises(InputError, match="no previous champion"):
         registry.rollback(project, NAME, now=NOW)
+
+
+def test_a_copy_that_forecasts_nothing_finite_becomes_no_version(project):
+    folder = project / "data" / "trained" / NAME / "ridge"
+    broken = {k: np.full_like(v, np.nan) for k, v in files.read_arrays(folder / "seed-0" / "skip.npz").items()}
+    files.write_arrays(folder / "seed-0" / "skip.npz", broken)
+    with pytest.raises(DataError, match="forecasts nothing finite; it was not registered"):
+        projects.register(project, "ridge")
+    assert not mlflow_registry.read(place(project), NAME).versions and not champion.versions(project, NAME)
 
 
 def test_a_kill_between_the_alias_moves_leaves_a_champion_and_repair_finishes(project, monkeypatch):

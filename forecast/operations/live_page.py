@@ -1,0 +1,43 @@
+"""reports/live.html from the issued forecasts and the newest snapshots; see `forecast.report.live`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from forecast import files, prepared, snapshots
+from forecast.config.datasets import load_dataset
+from forecast.errors import ForecastError
+from forecast.operations import champion, issued_forecasts
+from forecast.report.live import LiveDataset, render_live
+
+
+def write(root: Path, datasets: Sequence[str]) -> Path:
+    """The page of these datasets; one whose data cannot be read is shown with what was scored before."""
+    path = root / "reports" / "live.html"
+    files.write_text(path, render_live([_of(root, dataset) for dataset in datasets]))
+    return path
+
+
+def _of(root: Path, dataset: str) -> LiveDataset:
+    settings = load_dataset(dataset, root / "configs")
+    try:
+        frame = prepared.check_data(dataset, settings, root=root)
+        as_of = snapshots.read_pointer(root, dataset).as_of
+        found = issued_forecasts.refresh(root, dataset, frame, as_of=as_of)
+        issues = issued_forecasts.by_issue(root, dataset, frame)
+    except ForecastError:
+        as_of, found = issued_forecasts.remembered(root, dataset)
+        issues = pd.DataFrame(columns=["cutoff", "version", "error", "naive"])
+    versions = [{**asdict(entry), "model": _model(root, dataset, entry.version)} for entry in found]
+    return LiveDataset(dataset, settings.title, as_of, issues, versions)
+
+
+def _model(root: Path, dataset: str, version: int) -> str:
+    try:
+        return champion.read_meta(root, dataset, version).candidate
+    except ForecastError:
+        return "no longer here"
