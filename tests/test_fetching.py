@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast import files, prepared, snapshots
+from forecast import files, issued, prepared, snapshots
 from forecast.adjust import adjusted
 from forecast.config.datasets import Dataset
 from forecast.errors import BusyError, DataError, InputError
@@ -248,9 +248,9 @@ def test_two_fetches_of_one_dataset_do_not_meet(tmp_path: Path, services: Servic
 def test_forecasts_of_the_service_are_kept_in_a_table_apart(tmp_path: Path, services: Services):
     fetched = take(tmp_path, city(services, forecast_url=services.url), BEFORE)
     (table,) = (tmp_path / "data" / "snapshots" / "live" / "issued").glob("*.parquet")
-    issued = pd.read_parquet(table)
-    assert (issued["ds"] >= issued["issued_at"]).all() and table == tmp_path / fetched.pointer.issued
-    assert stored(tmp_path)["ds"].max() < issued["ds"].min()
+    kept = pd.read_parquet(table)
+    assert (kept["ds"] >= kept["issued_at"]).all() and table == tmp_path / fetched.pointer.issued
+    assert stored(tmp_path)["ds"].max() < kept["ds"].min()
 
 
 def test_provenance_tells_how_the_data_came(tmp_path: Path, services: Services):
@@ -260,6 +260,25 @@ def test_provenance_tells_how_the_data_came(tmp_path: Path, services: Services):
     assert "as traded" in found["adjustment"] and found["library"]["yfinance"]
     assert found["parameters"]["tickers"] == ["NVDA"] and len(found["sha256"]) == 64
     assert str(tmp_path) not in json.dumps(found)
+
+
+def test_a_key_reaches_no_file(tmp_path: Path, services: Services):
+    settings = city(services, forecast_url=services.url, api_key_env="WEATHER_KEY")
+    take(tmp_path, settings, BEFORE, environment={"WEATHER_KEY": "s3cret"})
+    assert all("apikey=s3cret" in path for path in services.asked)
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) > 3 and not [path for path in written if b"s3cret" in path.read_bytes()]
+
+
+@pytest.mark.parametrize("named", ["../../etc/passwd", "/etc/passwd", "data/snapshots/../pointers/live.json"])
+def test_no_pointer_leads_out_of_the_store(tmp_path: Path, services: Services, named: str):
+    take(tmp_path, city(services, forecast_url=services.url), BEFORE)
+    path = snapshots.pointer_path(tmp_path, "live")
+    good = files.read_json(path)
+    for key, read in (("snapshot", snapshots.read_pointed), ("issued", issued.kept)):
+        files.write_json(path, {**good, key: named})
+        with pytest.raises(InputError, match="wanted a file below data/snapshots"):
+            read(tmp_path, "live")
 
 
 def test_a_changed_file_is_a_new_snapshot_with_its_revisions(tmp_path: Path):
