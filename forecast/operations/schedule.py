@@ -35,8 +35,6 @@ HEARTBEAT_SECONDS = 10.0
 LOG_BYTES = 1_000_000
 TIMED_OUT = 124
 STOPPED = 143
-LATE_SECONDS = 12 * 3600
-"""A machine that slept runs a job late, once, but not after this: the next time is near then."""
 
 
 @dataclass
@@ -81,7 +79,7 @@ class Scheduler:
         return code
 
     def _add(self, scheduler: BackgroundScheduler, name: str, job: Job) -> None:
-        common: dict[str, Any] = {"coalesce": True, "max_instances": 1, "misfire_grace_time": LATE_SECONDS}
+        common: dict[str, Any] = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         due = firing.missed(name, job, last_started(self.root, name), self.clock())
         if due is not None:
             self.say(f"{name}: missed {due:%Y-%m-%d %H:%M} UTC; running once now")
