@@ -25,12 +25,20 @@ from forecast.training.narx_signals import Scaling, dead_times, delayed, saturat
 
 Array = npt.NDArray[np.float64]
 
+Order = tuple[int, int, int, int]
+"""y delays, first u delay, u delays, hidden units."""
+
+SHORT: tuple[Order, ...] = ((2, 0, 3, 6), (3, 0, 4, 6), (3, 1, 3, 8), (5, 0, 6, 6))
+# The largest first, for very long records leave time for few starts.
+LONG: tuple[Order, ...] = ((5, 0, 10, 10), (5, 0, 6, 6), (3, 0, 4, 6), (2, 0, 3, 6))
+LONG_ROWS = 5_000  # of all records together: enough for the largest order's 186 weights with one input and output
+
 ROW_ITERATIONS = 50_000_000  # closed-loop iterations times rows, over all folds: longer records get fewer starts
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`orders`: (y delays, first u delay, u delays, hidden units) tried in turn by the starts of a fold.
+    """`orders`: tried in turn by the starts of a fold; empty: `SHORT` or `LONG`, by the rows of the records.
 
     `rounds`: (closed-loop iterations, how many go on) of the successive halving.
     """
@@ -38,7 +46,7 @@ class Settings:
     start: int = 5
     folds: int = 5
     starts: int = 6
-    orders: tuple[tuple[int, int, int, int], ...] = ((2, 0, 3, 6), (3, 0, 4, 6), (3, 1, 3, 8), (5, 0, 6, 6))
+    orders: tuple[Order, ...] = ()
     open_iterations: int = 30
     rounds: tuple[tuple[int, int], ...] = ((10, 3), (20, 2), (40, 2))
     refit_iterations: int = 25
@@ -161,7 +169,7 @@ class _Search:
         return replace(member, weights=found.weights)
 
 
-def _net(order: tuple[int, int, int, int], settings: Settings, inputs: int, outputs: int) -> Narx:
+def _net(order: Order, settings: Settings, inputs: int, outputs: int) -> Narx:
     y_order, first, width, hidden = order
     y_delays = tuple(range(1, min(y_order, settings.start) + 1))
     return Narx(inputs, outputs, y_delays, tuple(range(first, first + width)), hidden)
@@ -245,10 +253,11 @@ def _iterations(settings: Settings) -> int:
 
 def _affordable(settings: Settings, records: list[Record]) -> Settings:
     """Without the orders too large for Levenberg-Marquardt; fewer folds, then fewer starts, where records are long."""
+    rows = sum(len(record.u) for record in records)
+    settings = replace(settings, orders=settings.orders or (LONG if rows >= LONG_ROWS else SHORT))
     inputs, outputs = records[0].u.shape[1], records[0].y.shape[1]
     small = [order for order in settings.orders if _net(order, settings, inputs, outputs).n_weights <= lm.MAX_WEIGHTS]
     settings = replace(settings, orders=tuple(small) or settings.orders)  # none: the trainer says what is too large
-    rows = sum(len(record.u) for record in records)
     while _iterations(settings) * rows > ROW_ITERATIONS and settings.folds > 2:
         settings = replace(settings, folds=settings.folds - 1)
     while _iterations(settings) * rows > ROW_ITERATIONS and settings.starts > 2:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from forecast.errors import InputError
-from forecast.training.identification import Settings, identify
+from forecast.training.identification import LONG, SHORT, Order, Settings, _affordable, identify
 from forecast.training.narx import Record
 from forecast.training.narx_signals import Scaling, dead_times, delayed, saturation
 
@@ -104,6 +104,15 @@ def test_many_short_experiments_are_held_out_whole() -> None:
     assert np.sqrt(np.mean((model.simulate(u, y[:3]) - y) ** 2)) < 0.2 * y.std()
     with pytest.raises(InputError, match="Record 0 has 15 rows"):
         identify(records[:1], seed=0, settings=SMALL)
+
+
+def test_long_records_are_offered_a_larger_net() -> None:
+    def orders(rows: int) -> tuple[Order, ...]:
+        u = np.zeros((rows, 1))
+        return _affordable(Settings(), [Record(u, u, 5)]).orders
+
+    assert orders(1_000) == SHORT and orders(5_000) == LONG
+    assert _affordable(SMALL, [Record(np.zeros((5_000, 1)), np.zeros((5_000, 1)), 3)]).orders == SMALL.orders
 
 
 def test_orders_too_large_for_the_trainer_are_left_out_and_said_when_no_other_is_left() -> None:
