@@ -6,7 +6,7 @@ import importlib
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from forecast import calendars, files, intervals, snapshots
+from forecast import calendars, files, intervals, issued, snapshots
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.errors import InputError
 from forecast.joined import other_datasets
@@ -119,7 +119,19 @@ def _lay_out(
             own = change(own, moment)
         as_of = pd.Timestamp(snapshots.read_pointer(project.root, name).as_of)
         pointer = snapshots.write_snapshot(folder, name, own, as_of=as_of, provenance={})
-        snapshots.move_pointer(folder, name, pointer)
+        known = calendars.ended(project.settings.calendar, [after])[0] if change is not None else None
+        said = issued.write(folder, name, _issues(project.root, name, known), as_of=as_of)
+        snapshots.move_pointer(folder, name, replace(pointer, **said))
+
+
+def _issues(root: Path, name: str, after: pd.Timestamp | None) -> pd.DataFrame:
+    """What the data's own service had forecast; what it issued after `after` is nonsense."""
+    issues = issued.kept(root, name)
+    if after is not None and len(issues):
+        values = issues.columns.drop(issued.KEYS)
+        later = issues["issued_at"] > after
+        issues.loc[later, values] = 1000.0 - issues.loc[later, values]
+    return issues
 
 
 def _last_known(project: Project, other: str, after: pd.Timestamp) -> pd.Timestamp:

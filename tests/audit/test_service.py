@@ -1,0 +1,48 @@
+"""A dataset with the service's own forecasts under audit: issues of after a moment reach no row of before it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from forecast.audit.changes import shaken
+from forecast.audit.sandbox import Project, run
+from forecast.config.datasets import load_dataset
+from forecast.fetching import fetch_new
+from tests.example_data import write_project
+from tests.services import Services, serving
+
+NOW, MOMENT = pd.Timestamp("2024-06-03 21:00"), pd.Timestamp("2024-05-25 06:00")
+
+
+def test_an_issue_of_after_a_moment_reaches_no_row_of_before_it(tmp_path: Path):
+    said = [
+        {"column": f"said_{step}", "max_missing": 0.1, "issued": {"column": "temp", "step": step}} for step in (1, 24)
+    ]
+    with serving(Services(now=NOW)) as services:
+        source = {
+            "kind": "open_meteo",
+            "places": {"rome": {"latitude": 41.89, "longitude": 12.48}},
+            "variables": {"temp": "temperature_2m"},
+            "start": "2024-05-01",
+            "base_url": services.url,
+            "previous_runs_url": services.url,
+            "issue_delay_h": 1,
+        }
+        write_project(tmp_path, rome={"source": source, "horizon": 24, "past": said})
+        fetch_new("rome", load_dataset("rome", tmp_path / "configs"), root=tmp_path, now=NOW)
+    (tmp_path / "configs" / "tuning.yaml").write_text("")
+    project = Project.of(tmp_path, "rome")
+    frames = []
+    for number, moment in enumerate((None, MOMENT)):
+        change = None if moment is None else shaken
+        folder = tmp_path / f"sandbox-{number}"
+        made = run(project, project.frame, folder, after=moment, change=change, stages=("fetch", "prepare"))
+        frames.append(pd.read_parquet(made.prepared / "frame.parquet").set_index("ds")[["said_1", "said_24"]])
+    as_it_is, changed = frames
+    assert as_it_is.notna().all(axis=None)
+    pd.testing.assert_frame_equal(as_it_is[:MOMENT], changed[:MOMENT])
+    later = MOMENT + pd.Timedelta("2D")
+    assert (np.abs(as_it_is[later:] - changed[later:]) > 500).all(axis=None)
