@@ -12,7 +12,7 @@ import pytest
 
 from forecast import files
 from forecast.errors import BusyError, ForecastError, InputError
-from forecast.tracking import place, publish, publishing, read_records, store, sync, writing
+from forecast.tracking import place, plots, publish, publishing, read_records, store, sync
 from tests.records import CANDIDATES, write_comparison, write_records
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ NAMES = {"naive", "lstm", "lstm (architecture alone)"}
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch) -> None:
     """Drawing takes most of the time here and is tested elsewhere."""
-    monkeypatch.setattr(writing.plots, "forecast_plot", lambda *_: None)
+    monkeypatch.setattr(plots, "forecast_plot", lambda *_: None)
 
 
 @pytest.fixture(scope="session")
@@ -193,7 +193,7 @@ def test_an_interrupt_leaves_no_running_run_and_the_next_sync_completes(root, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(writing.plots, "forecast_plot", interrupted)
+        patch.setattr(plots, "forecast_plot", interrupted)
         with pytest.raises(KeyboardInterrupt):
             sync(root, now=NOW)
     stopped = runs_of(root)
@@ -206,9 +206,9 @@ def test_an_interrupt_leaves_no_running_run_and_the_next_sync_completes(root, mo
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from forecast.tracking import sync, writing
+from forecast.tracking import plots, sync
 
-writing.plots.forecast_plot = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+plots.forecast_plot = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 sync(Path(sys.argv[1]), now=1.8e9)
 """
 
@@ -248,9 +248,9 @@ def test_a_run_of_somebody_else_in_a_shared_store_stays_running(root, tmp_path, 
 FOUR = """
 import sys
 from pathlib import Path
-from forecast.tracking import sync, writing
+from forecast.tracking import plots, sync
 
-writing.plots.forecast_plot = lambda *_: None
+plots.forecast_plot = lambda *_: None
 sync(Path(sys.argv[1]), now=1.8e9)
 """
 
