@@ -83,6 +83,9 @@ def test_afterwards_the_same_again_is_nothing_to_do_and_an_equal_recipe_is_refus
     again = small_project.command(operated, "retrain", NAME)
     assert again.returncode == 0 and "nothing to do" in again.stdout
     retraining.grow(operated, 2)
+    full = on_a_full_disk(operated)
+    assert full.returncode == 1 and "Traceback" not in full.stderr
+    assert champion.load(operated, NAME).meta.candidate == "ridge"
     (operated / "configs" / "evaluation.yaml").write_text("alpha: 0.1\n")
     rehearsed = small_project.command(operated, "retrain", NAME, "--dry-run")
     assert rehearsed.returncode == 4 and len(decision.known(operated, NAME)) == 2
@@ -92,6 +95,12 @@ def test_afterwards_the_same_again_is_nothing_to_do_and_an_equal_recipe_is_refus
     assert "the champion stays" in done.stderr and "identical losses" in done.stderr
     assert "Not used, because it is not committed: configs/evaluation.yaml" in done.stderr
     assert champion.load(operated, NAME).meta.candidate == "ridge"
+
+
+def on_a_full_disk(root: Path) -> subprocess.CompletedProcess[str]:
+    """No file may become larger than 4 KiB: git, DVC or our own writes fail, whichever is first."""
+    words = ["bash", "-c", 'ulimit -f 4; exec "$0" "$@"', *small_project.arguments("retrain", NAME)]
+    return subprocess.run(words, cwd=root, env=small_project.environment(), capture_output=True, text=True)
 
 
 def test_two_at_once_and_a_wrong_name_have_exit_codes_of_their_own(operated: Path) -> None:
