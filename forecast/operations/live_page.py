@@ -12,6 +12,7 @@ from forecast import files, prepared, snapshots
 from forecast.config.datasets import load_dataset
 from forecast.errors import ForecastError
 from forecast.operations import champion, issued_forecasts
+from forecast.operations.newest import newest_data
 from forecast.report.live import LiveDataset, render_live
 
 
@@ -25,8 +26,9 @@ def write(root: Path, datasets: Sequence[str]) -> Path:
 def _of(root: Path, dataset: str) -> LiveDataset:
     settings = load_dataset(dataset, root / "configs")
     try:
-        frame = prepared.check_data(dataset, settings, root=root)
-        as_of = snapshots.read_pointer(root, dataset).as_of
+        place = newest_data(root, dataset)
+        frame = prepared.check_data(dataset, settings, root=place)
+        as_of = snapshots.read_pointer(place, dataset).as_of
         found = issued_forecasts.refresh(root, dataset, frame, as_of=as_of)
         issues = issued_forecasts.by_issue(root, dataset, frame)
     except ForecastError:

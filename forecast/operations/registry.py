@@ -24,6 +24,7 @@ from forecast.errors import DataError, ForecastError, InputError
 from forecast.operations import champion, history
 from forecast.operations.champion import Meta
 from forecast.operations.chosen import ensemble_of
+from forecast.operations.newest import newest_data
 from forecast.tracking import place, registry
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def _restore(root: Path, dataset: str, tracking_uri: str) -> list[str]:
 def _sample(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame | None:
     """What the model would forecast from today; None without a snapshot that fits it."""
     try:
-        frame = prepared.check_data(dataset, ensemble.dataset, root=root)
+        frame = prepared.check_data(dataset, ensemble.dataset, root=newest_data(root, dataset))
     except ForecastError:
         return None
     known = ensemble.forecasters[0].scaling.centre

@@ -117,7 +117,7 @@ def _decision(root: Path, dataset: str) -> dict[str, Any]:
 
 
 def _runs(root: Path, dataset: str, decision: Mapping[str, Any]) -> tuple[str, str]:
-    """The newest run of a scheduled job that names the dataset, else the newest retraining; and the next planned."""
+    """The newest scheduled or recorded retraining, and the next planned one."""
     folder = root / ".forecast" / "schedule"
     jobs = _jobs(root, dataset)
     beat = _json(folder / "heartbeat.json")
@@ -136,7 +136,7 @@ def _runs(root: Path, dataset: str, decision: Mapping[str, Any]) -> tuple[str, s
 
 
 def _jobs(root: Path, dataset: str) -> list[str]:
-    """The jobs of configs/schedule.yaml whose command names the dataset; a wrong file is `check`'s to tell."""
+    """The jobs of configs/schedule.yaml that retrain the dataset; a wrong file is `check`'s to tell."""
     import yaml
 
     try:
@@ -145,7 +145,7 @@ def _jobs(root: Path, dataset: str) -> list[str]:
         words = {name: job["run"].split() if isinstance(job["run"], str) else list(job["run"]) for name, job in jobs}
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
         return []
-    return [str(name) for name, run in words.items() if dataset in run]
+    return [str(name) for name, run in words.items() if run[:1] == ["retrain"] and dataset in run]
 
 
 def _days(now: datetime, earlier: str) -> float:

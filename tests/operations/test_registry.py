@@ -126,8 +126,8 @@ def test_a_lost_local_store_is_rebuilt_from_the_registry(running, project):
     assert champion.load(project, NAME).version == 2 and champion.aliases(project, NAME)["previous"] == 1
 
 
-def test_a_lost_registry_is_made_again_with_the_same_numbers(moved):
-    (moved / "mlflow.db").unlink()
+def test_a_lost_registry_is_made_again_with_the_same_numbers(repro, moved):
+    shutil.copy(repro / "mlflow.db", moved)  # a new one: it knows nothing
     shutil.rmtree(champion.folder_of(moved, NAME, 1))
     champion.write_aliases(moved, NAME, {"champion": 2})
     assert registry.repaired(moved, NAME) == ["wave: version 2 registered again"]

@@ -101,7 +101,7 @@ def test_a_wrong_job_is_refused_with_what_is_right(keys: dict[str, object], said
 
 
 def test_the_projects_own_schedule_is_right() -> None:
-    assert set(load_schedule(CONFIGS).jobs) == {"weather", "stocks"}
+    assert set(load_schedule(CONFIGS).jobs) == {"weather", "stocks", "weather-forecast", "stocks-forecast"}
 
 
 def scheduler(root: Path, *, timeout: float = 1.0, **environment: str) -> Scheduler:

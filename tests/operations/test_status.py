@@ -56,8 +56,9 @@ def test_a_registry_that_was_moved_by_another_machine_is_said(moved):
 
 
 def test_the_last_and_the_next_run_come_from_scheduler_and_retraining(moved):
-    jobs = {"jobs": {"nightly": {"run": "retrain wave", "at": "05:30"}, "other": {"run": "retrain x", "at": "05:30"}}}
-    small_project.write_yaml(moved / "configs" / "schedule.yaml", jobs)
+    jobs = {"nightly": "retrain wave", "other": "predict wave"}
+    content = {"jobs": {name: {"run": command, "at": "05:30"} for name, command in jobs.items()}}
+    small_project.write_yaml(moved / "configs" / "schedule.yaml", content)
     folder = moved / ".forecast" / "schedule"
     planned = {"nightly": "2024-07-22T05:30:00+00:00", "other": "2024-07-21T07:30:00+00:00"}
     files.write_json(folder / "heartbeat.json", {"state": "running", "next": planned})
