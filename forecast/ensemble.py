@@ -55,7 +55,7 @@ class Ensemble:
         """Whether the model can be run beyond the horizon it was trained for: closed loops, rules and filters can."""
         spec = self.forecasters[0].spec
         if isinstance(spec, LinearSpec | NetworkSpec):
-            return spec.recursive
+            return spec.recursive and self.forecasters[0].correction is None
         return isinstance(spec, BaselineSpec | StatisticalSpec)
 
     def predict(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

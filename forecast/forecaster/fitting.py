@@ -12,6 +12,7 @@ from forecast import inference
 from forecast.errors import ModelFailure
 from forecast.forecaster import head_fitting
 from forecast.forecaster.forecaster import Forecaster, network_of
+from forecast.forecaster.mixed import corrected
 from forecast.forecaster.problem import Problem
 from forecast.forecaster.trainers import Budget, by_gradient, by_levenberg_marquardt
 from forecast.loops.closed import parallel
@@ -65,8 +66,9 @@ def fit(
             problem, spec, common, skip=skip or "none", seed=seed, budget=budget, announce=announce, initial=initial
         )
     if isinstance(spec, LinearSpec):
-        horizon = 1 if spec.recursive else problem.panel.dataset.horizon
-        return Fitted(Forecaster(**common, skip=problem.skip("linear", horizon)))
+        horizon = 1 if spec.recursive or spec.corrected else problem.panel.dataset.horizon
+        linear = Forecaster(**common, skip=problem.skip("linear", horizon))
+        return Fitted(corrected(problem, linear) if spec.corrected else linear)
     if isinstance(spec, ServiceSpec):
         return Fitted(Forecaster(**common, weights=_said(problem)))
     if isinstance(spec, StatisticalSpec):

@@ -35,6 +35,7 @@ class Forecaster:
 
     `head`: of a network that gives more than a point, see `forecast.forecaster.distributions`; `dependence`
     (H * O, H * O): how the steps of a direct one hang together (`forecast.heads.dependence`).
+    `correction`: of the mixed strategy, what a linear map of the whole horizon adds to the closed loop.
     """
 
     dataset_name: str
@@ -46,6 +47,7 @@ class Forecaster:
     statistical: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
     head: FittedHead | None = None
     dependence: np.ndarray | None = None
+    correction: Skip | None = None
 
     @property
     def channels(self) -> Layout:
@@ -59,7 +61,7 @@ class Forecaster:
     def n_params(self) -> int:
         """Numbers fitted to data: the network's weights, or the skip's coefficients where it stands alone."""
         if isinstance(self.spec, LinearSpec) and self.skip is not None:
-            return self.skip.n_params
+            return self.skip.n_params + (self.correction.n_params if self.correction else 0)
         if isinstance(self.spec, ServiceSpec):
             return 0
         return int(sum(w.size for w in self.weights.values()))
@@ -120,9 +122,13 @@ class Forecaster:
             return self.spec.forecast(windows, channels, horizon=horizon, season=self.dataset.season)
         if self.skip is None:
             raise InputError(f"Model {self.spec.family!r} was saved without its skip; train it again.")
-        if isinstance(self.spec, LinearSpec | NetworkSpec) and self.spec.recursive:
+        recursive = isinstance(self.spec, LinearSpec | NetworkSpec) and self.spec.recursive
+        if recursive or self.correction is not None:
             about = (self.network, self.weights, self.skip, windows, channels)
-            return parallel(*about, horizon=horizon, choice=self.fed_back)
+            run = parallel(*about, horizon=horizon, choice=self.fed_back)
+            if self.correction is None:
+                return run
+            return run + self.correction.forecast(windows, channels) - windows.last[:, None]
         forecast = self.skip.forecast(windows, channels)
         if self.network is None:
             return forecast
@@ -188,6 +194,9 @@ class Forecaster:
             "skip": self.skip.to_json() if self.skip else None,
             "statistical": dict(self.statistical),
         }
+        if self.correction:
+            content["correction"] = self.correction.to_json()
+            files.write_arrays(folder / "correction.npz", self.correction.to_arrays())
         files.write_json(folder / "spec.json", content)
         files.write_json(folder / "scaling.json", self.scaling.to_json())
         files.write_arrays(folder / "weights.npz", dict(self.weights))
@@ -206,7 +215,7 @@ class Forecaster:
             raise InputError(
                 f"{folder}: saved with schema {content.get('schema')!r}, this version reads {SCHEMA}. Train it again."
             )
-        skip = content["skip"]
+        skip, correction = content["skip"], content.get("correction")
         spec = models.spec(content["spec"], where=f"{folder}/spec.json: spec")
         dependence = folder / "dependence.npz"
         return cls(
@@ -219,6 +228,9 @@ class Forecaster:
             statistical=content["statistical"],
             head=_saved_head(spec, folder),
             dependence=files.read_arrays(dependence)["correlation"] if dependence.exists() else None,
+            correction=Skip.from_saved(correction, files.read_arrays(folder / "correction.npz"))
+            if correction
+            else None,
         )
 
 

@@ -37,19 +37,19 @@ def parallel(forecaster: Forecaster, panel: Panel, rows: Rows, *, horizon: int) 
 
     `InputError` for a family that cannot be closed, `ModelFailure` for a loop that explodes.
     """
-    refuse_direct(forecaster)
+    _refuse_direct(forecaster)
 
     def run(series: Series, at: np.ndarray) -> np.ndarray:
-        parts = windows_at(forecaster, series, at, horizon)
-        return np.concatenate([scaled_run(forecaster, windows, horizon) for windows in parts])
+        parts = _windows(forecaster, series, at, horizon)
+        return np.concatenate([_free(forecaster, windows, horizon) for windows in parts])
 
-    return of_every_series(forecaster, panel, rows, horizon, run)
+    return _of_every_series(forecaster, panel, rows, horizon, run)
 
 
 def simulate(forecaster: Forecaster, panel: Panel, rows: Rows, *, horizon: int) -> dict[str, np.ndarray]:
     """(n, horizon, O) raw values per series: free run of the targets over the inputs measured after each row."""
-    refuse_direct(forecaster)
-    skip, channels = skip_of(forecaster), forecaster.channels
+    _refuse_direct(forecaster)
+    skip, channels = _skip(forecaster), forecaster.channels
 
     def run(series: Series, at: np.ndarray) -> np.ndarray:
         if len(at) and at.max() + horizon >= len(series):
@@ -59,44 +59,45 @@ def simulate(forecaster: Forecaster, panel: Panel, rows: Rows, *, horizon: int) 
             )
         z = forecaster.scaling.scaled(series, forecaster.dataset)[:, channels.outputs :]
         runs = []
-        for windows in windows_at(forecaster, series, at, horizon):
+        for windows in _windows(forecaster, series, at, horizon):
             measured = z[windows.rows[:, None] + np.arange(1, horizon + 1)]
             about = (forecaster.network, forecaster.weights, skip, windows, channels)
             runs.append(closed.simulate(*about, measured=measured, horizon=horizon, choice=forecaster.fed_back))
         return np.concatenate(runs)
 
-    return of_every_series(forecaster, panel, rows, horizon, run)
+    return _of_every_series(forecaster, panel, rows, horizon, run)
 
 
 def is_recursive(forecaster: Forecaster) -> bool:
-    """Whether the family is a one-step map, whose loop can be closed."""
-    return isinstance(forecaster.spec, LinearSpec | NetworkSpec) and forecaster.spec.recursive
+    """Whether the model is a one-step map alone, whose loop can be closed over any horizon."""
+    one_step = isinstance(forecaster.spec, LinearSpec | NetworkSpec) and forecaster.spec.recursive
+    return one_step and forecaster.correction is None
 
 
-def refuse_direct(forecaster: Forecaster) -> None:
+def _refuse_direct(forecaster: Forecaster) -> None:
     """`InputError` for a family whose loop cannot be closed."""
     if not is_recursive(forecaster):
         raise InputError(
-            f"Model {forecaster.spec.family!r} forecasts {forecaster.dataset.horizon} steps at once; it feeds nothing "
-            "back, so its loop cannot be closed. Use `predict` for those steps, train it with a longer `horizon`, or "
+            f"Model {forecaster.spec.family!r} is made for {forecaster.dataset.horizon} steps at once; it has no loop "
+            "that could be closed and run on. Use `predict` for those steps, train it with a longer `horizon`, or "
             "take a recursive family (arx, narx, jordan)."
         )
 
 
-def skip_of(forecaster: Forecaster) -> Skip:
+def _skip(forecaster: Forecaster) -> Skip:
     """The closed-form part; `InputError` when it was not saved."""
     if forecaster.skip is None:
         raise InputError(f"Model {forecaster.spec.family!r} was saved without its skip; train it again.")
     return forecaster.skip
 
 
-def scaled_run(forecaster: Forecaster, windows: Windows, horizon: int) -> np.ndarray:
+def _free(forecaster: Forecaster, windows: Windows, horizon: int) -> np.ndarray:
     """(B, horizon, O) closed loop in scaled units."""
-    about = (forecaster.network, forecaster.weights, skip_of(forecaster), windows, forecaster.channels)
+    about = (forecaster.network, forecaster.weights, _skip(forecaster), windows, forecaster.channels)
     return closed.parallel(*about, horizon=horizon, choice=forecaster.fed_back)
 
 
-def windows_at(forecaster: Forecaster, series: Series, at: np.ndarray, horizon: int) -> Iterator[Windows]:
+def _windows(forecaster: Forecaster, series: Series, at: np.ndarray, horizon: int) -> Iterator[Windows]:
     """The windows that end at the rows `at`, with what is known ahead over `horizon` steps."""
     z = forecaster.scaling.scaled(series, forecaster.dataset)
     future = _future(series, at, horizon)
@@ -116,7 +117,7 @@ def _future(series: Series, at: np.ndarray, horizon: int) -> np.ndarray:
     return series.future
 
 
-def of_every_series(
+def _of_every_series(
     forecaster: Forecaster,
     panel: Panel,
     rows: Rows,

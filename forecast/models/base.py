@@ -112,6 +112,8 @@ class LinearSpec(FittedSpec):
 
     kind: ClassVar[ModelKind] = "linear"
     recursive: ClassVar[bool] = False
+    corrected: ClassVar[bool] = False
+    """True: a one-step map closed over the horizon, with a direct correction of every step (the mixed strategy)."""
 
 
 class NetworkSpec(FittedSpec):

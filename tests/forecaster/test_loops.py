@@ -10,7 +10,7 @@ import pytest
 from forecast.errors import InputError, ModelFailure
 from forecast.forecaster import Forecaster
 from forecast.forecaster.loops import parallel, series_parallel, simulate
-from forecast.forecaster.mixed import Mixed, fit_mixed
+from forecast.forecaster.mixed import corrected
 from forecast.models.base import LinearSpec, NetworkSpec
 from tests import problems
 from tests.contract.families import FAMILIES, forecaster, in_scaled_units, made
@@ -117,7 +117,7 @@ def _some_weights(model: Forecaster):
 @pytest.mark.parametrize("family", DIRECT)
 def test_families_that_cannot_be_closed_refuse_with_a_message(family):
     model = forecaster(family, "linear" if issubclass(FAMILIES[family], NetworkSpec) else None)
-    message = rf"'{family}' forecasts 3 steps at once; it feeds nothing back.*take a recursive family"
+    message = rf"'{family}' is made for 3 steps at once; it has no loop .*take a recursive family"
     for run in (parallel, simulate):
         with pytest.raises(InputError, match=message):
             run(model, problems.shops().panel, AT, horizon=2)
@@ -186,28 +186,47 @@ def error(problem, predicted):
 def test_the_mixed_strategy_takes_the_bias_out_of_a_recursion(tmp_path):
     problem, biased = mixed_setting()
     rows = {"north": problem.rows("north", "test")}
-    mixed = fit_mixed(problem, biased)
+    mixed = corrected(problem, biased)
     direct = made(problem, "ridge", None)
     recursive_error = error(problem, parallel(biased, problem.panel, rows, horizon=H))
     mixed_error = error(problem, mixed.predict(problem.panel, rows))
     assert mixed_error < 0.8 * recursive_error
     assert mixed_error < 1.05 * error(problem, direct.predict(problem.panel, rows))
     mixed.save(tmp_path)
-    again = Mixed.load(tmp_path).predict(problem.panel, rows)
+    again = Forecaster.load(tmp_path).predict(problem.panel, rows)
     np.testing.assert_array_equal(again["north"], mixed.predict(problem.panel, rows)["north"])
 
 
 def test_a_correction_of_nothing_leaves_the_recursion_alone():
     problem, model = mixed_setting()
     rows = {"north": problem.rows("north", "test")}
-    found = Mixed(
-        model, replace(problem.skip("linear", H), coefficients=np.zeros_like(problem.skip("linear", H).coefficients))
-    )
+    ridge = problem.skip("linear", H)
+    found = replace(model, correction=replace(ridge, coefficients=np.zeros_like(ridge.coefficients)))
     np.testing.assert_allclose(
         found.predict(problem.panel, rows)["north"], parallel(model, problem.panel, rows, horizon=H)["north"]
     )
 
 
+def test_the_family_rectify_is_arx_with_a_correction():
+    problem = fixed_levels()
+    mixed, rows = made(problem, "rectify", None), {"north": problem.rows("north", "test")}
+    by_hand = corrected(problem, made(problem, "arx", None))
+    np.testing.assert_array_equal(
+        mixed.predict(problem.panel, rows)["north"], by_hand.predict(problem.panel, rows)["north"]
+    )
+    assert mixed.n_params == mixed.skip.n_params + mixed.correction.n_params
+
+
+def test_a_corrected_network_is_a_mixed_forecast_too_and_cannot_be_run_on():
+    problem = fixed_levels()
+    rows = {"north": problem.rows("north", "test")}
+    net = made(problem, "narx", "none")
+    mixed = corrected(problem, net)
+    assert error(problem, mixed.predict(problem.panel, rows)) < error(problem, net.predict(problem.panel, rows))
+    with pytest.raises(InputError, match="'narx' is made for 3 steps at once"):
+        parallel(mixed, problem.panel, rows, horizon=5)
+
+
 def test_only_a_recursive_forecaster_can_be_corrected():
-    with pytest.raises(InputError, match="'ridge' forecasts 3 steps at once"):
-        fit_mixed(problems.shops(), forecaster("ridge", None))
+    with pytest.raises(InputError, match="'ridge' has no closed loop to correct"):
+        corrected(problems.shops(), forecaster("ridge", None))
