@@ -1,4 +1,4 @@
-"""The mixed strategy in closed form: the one-step ridge iterated, and a direct ridge on what it leaves of each step."""
+"""The mixed strategy in closed form: a one-step ridge iterated, and a direct ridge on what it leaves of each step."""
 
 from __future__ import annotations
 

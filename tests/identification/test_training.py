@@ -88,6 +88,16 @@ def test_several_experiments_are_sequences_of_their_own() -> None:
     assert train(narxnet((2,), (1, 2), ()), glued, divide=dividetrain()).training.performance["train"] > 1.0
 
 
+def test_every_experiment_begins_with_the_delays_filled_from_its_own_first_rows() -> None:
+    """In whatever order they are trained the law is the same, and each free run starts at its own level."""
+    parts = [arx(60, 0), arx(60, 1, level=50.0)]
+    net = narxnet((2,), (1, 2), ())
+    one, other = train(net, *parts, divide=dividetrain()), train(net, *parts[::-1], divide=dividetrain())
+    np.testing.assert_allclose(one.weights["readout/kernel"], other.weights["readout/kernel"], atol=1e-6)
+    for part in parts:
+        np.testing.assert_allclose(one.parallel(part.u, part.y[:2]).y, part.y, atol=0.05)
+
+
 def test_error_weights_decide_which_rows_are_followed() -> None:
     good, bad = arx(100, 0), arx(100, 1)
     wild = np.array(bad.y)

@@ -73,6 +73,18 @@ def test_a_forecast_does_not_depend_on_the_windows_beside_it(network):
         np.testing.assert_allclose(alone[0], together[k], atol=2e-6)
 
 
+@ALL
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")
+def test_nan_in_one_window_of_a_batch_stays_in_that_window(network):
+    past, future = inputs_of()
+    w = weights_of(network)
+    before = forward(network, w, past, future)
+    past[1, 2], future[1, 3] = np.nan, np.nan
+    after = forward(network, w, past, future)
+    np.testing.assert_array_equal(after[[0, 2]], before[[0, 2]])
+    assert np.isnan(after[1]).any()
+
+
 @STREAMS
 def test_streaming_row_by_row_equals_one_pass(network):
     past, future = inputs_of()
