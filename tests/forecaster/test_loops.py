@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from forecast.forecaster.loops import parallel, series_parallel, simulate
 from forecast.forecaster.mixed import corrected
 from forecast.models.base import LinearSpec, NetworkSpec
 from tests import problems
-from tests.contract.families import FAMILIES, forecaster, in_scaled_units, made
+from tests.contract.families import FAMILIES, forecaster, in_scaled_units, made, spec_of
 
 H = problems.HORIZON
 RECURSIVE = [name for name, spec in FAMILIES.items() if issubclass(spec, NetworkSpec | LinearSpec) and spec.recursive]
@@ -26,6 +27,7 @@ def skip_of(family):
     return None if family == "arx" else "linear"
 
 
+@cache
 def fixed_levels():
     """Two shops without gaps, changes or calendar: what a window holds does not depend on where it begins."""
     return problems.problem_of(
@@ -116,7 +118,9 @@ def _some_weights(model: Forecaster):
 
 @pytest.mark.parametrize("family", DIRECT)
 def test_families_that_cannot_be_closed_refuse_with_a_message(family):
-    model = forecaster(family, "linear" if issubclass(FAMILIES[family], NetworkSpec) else None)
+    shops = problems.shops()
+    unfitted = (shops.panel.name, shops.panel.dataset, spec_of(family), shops.scaling)  # a fit may take a minute
+    model = Forecaster(*unfitted)
     message = rf"'{family}' is made for 3 steps at once; it has no loop .*take a recursive family"
     for run in (parallel, simulate):
         with pytest.raises(InputError, match=message):
