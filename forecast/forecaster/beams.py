@@ -42,6 +42,7 @@ def most_probable_paths(
             f"Model {forecaster.spec.family!r} has no bins, whose paths alone have probabilities to compare. "
             "Give its entry in configs/models.yaml `head: bins`, and train it."
         )
+    forecaster.check_known(panel, rows)
     result = {}
     for uid, at in rows.items():
         series, at = panel.by_id[uid], np.asarray(at)

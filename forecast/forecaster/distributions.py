@@ -40,7 +40,7 @@ def predict_quantiles(
     """
     if not all(0 < level < 1 for level in levels):
         raise InputError(f"Quantile levels {list(levels)}; wanted each strictly between 0 and 1 (0.9 = 90 %).")
-    head = _head(forecaster)
+    head = _asked(forecaster, panel, rows)
     if not head.head.has_distribution:
         raise InputError(
             f"Head {head.head.kind!r} gives a probability and no distribution of values, so no quantiles. Use "
@@ -56,9 +56,10 @@ def predict_quantiles(
 def sample_paths(forecaster: Forecaster, panel: Panel, rows: Rows, count: int, *, seed: int) -> dict[str, np.ndarray]:
     """(n, count, H, O) paths in raw units per series, made at `rows`; equal seeds give equal paths.
 
-    Every origin has random numbers of its own, so its paths do not depend on the origins beside it.
+    Every cutoff has random numbers of its own, so its paths depend neither on the origins beside it nor on how much
+    history comes with it.
     """
-    _head(forecaster)
+    _asked(forecaster, panel, rows)
     result = {}
     for uid, at in rows.items():
         series, at = panel.by_id[uid], np.asarray(at)
@@ -66,7 +67,7 @@ def sample_paths(forecaster: Forecaster, panel: Panel, rows: Rows, count: int, *
         parts = [np.empty((0, *shape))]
         for windows in forecaster.windows(series, at, size=max(ROWS // count, 1)):
             with np.errstate(over="ignore", invalid="ignore"):  # a diverging loop is seen by who asks
-                scaled = _paths(forecaster, windows, count, seed)
+                scaled = _paths(forecaster, windows, series.ds[windows.rows], count, seed)
                 flat = forecaster.raw(scaled.reshape(-1, *shape[1:]), series, np.repeat(windows.rows, count))
             parts.append(flat.reshape(-1, *shape))
         result[uid] = np.concatenate(parts)
@@ -75,7 +76,7 @@ def sample_paths(forecaster: Forecaster, panel: Panel, rows: Rows, count: int, *
 
 def rise_probability(forecaster: Forecaster, panel: Panel, rows: Rows, *, seed: int = 0) -> dict[str, np.ndarray]:
     """(n, H, O): the probability that the value lies above the last observed one."""
-    head = _head(forecaster)
+    head = _asked(forecaster, panel, rows)
     result = {}
     for uid, at in rows.items():
         series, at = panel.by_id[uid], np.asarray(at)
@@ -99,7 +100,7 @@ def rise_probability(forecaster: Forecaster, panel: Panel, rows: Rows, *, seed: 
 
 def log_density(forecaster: Forecaster, panel: Panel, rows: Rows) -> dict[str, np.ndarray]:
     """(n, H, O): ln of the density, in raw units, at what was observed; NaN where it is missing or has no formula."""
-    head, horizon, outputs = _head(forecaster), forecaster.dataset.horizon, forecaster.channels.outputs
+    head, horizon, outputs = _asked(forecaster, panel, rows), forecaster.dataset.horizon, forecaster.channels.outputs
     result = {}
     for uid, at in rows.items():
         series, at = panel.by_id[uid], np.asarray(at)
@@ -131,6 +132,12 @@ def _head(forecaster: Forecaster) -> FittedHead:
     return forecaster.head
 
 
+def _asked(forecaster: Forecaster, panel: Panel, rows: Rows) -> FittedHead:
+    """The head that answers; `InputError` for a point head and for series that are not there."""
+    forecaster.check_known(panel, rows)
+    return _head(forecaster)
+
+
 def _direct(forecaster: Forecaster, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
     """The network's raw parameters (B, H, O, K) and the skip's forecast (B, H, O)."""
     assert forecaster.skip is not None
@@ -151,13 +158,13 @@ def _quantiles(forecaster: Forecaster, series: Series, rows: np.ndarray, levels:
     return np.concatenate(parts)
 
 
-def _paths(forecaster: Forecaster, windows: Windows, count: int, seed: int) -> np.ndarray:
-    """(B, count, H, O) in scaled units."""
+def _paths(forecaster: Forecaster, windows: Windows, cutoffs: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """(B, count, H, O) in scaled units; cutoffs (B,) are the times of the windows' last rows."""
     horizon, outputs = forecaster.dataset.horizon, forecaster.channels.outputs
     drawn = np.stack(
         [
-            uniforms(forecaster.dependence, (count, horizon * outputs), np.random.default_rng([seed, int(row)]))
-            for row in windows.rows
+            uniforms(forecaster.dependence, (count, horizon * outputs), np.random.default_rng([seed, int(time)]))
+            for time in cutoffs.astype("datetime64[ns]").astype(np.uint64)
         ]
     ).reshape(len(windows) * count, horizon, outputs)
     several = repeated(windows, count)

@@ -68,13 +68,17 @@ class Forecaster:
 
     def predict(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """(n, H, O) forecasts in raw units per series, made at `rows` (the last row each may see)."""
+        self.check_known(panel, rows)
+        return {uid: self._predict_series(panel.by_id[uid], np.asarray(at)) for uid, at in rows.items()}
+
+    def check_known(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> None:
+        """`InputError` for series that the panel does not have."""
         unknown = rows.keys() - panel.by_id.keys()
         if unknown:
             raise InputError(
                 f"No series {quote_names(unknown)} in dataset {panel.name!r}; it has {quote_names(panel.by_id)}. "
                 "Ask for one of them."
             )
-        return {uid: self._predict_series(panel.by_id[uid], np.asarray(at)) for uid, at in rows.items()}
 
     def predict_latest(self, panel: Panel) -> dict[str, np.ndarray]:
         """(H, O) forecasts in raw units that follow the last row of every series."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,7 @@ from forecast.forecaster import (
 from forecast.forecaster.fitting import Budget
 from forecast.forecaster.loops import parallel
 from forecast.models.base import NetworkSpec
-from forecast.panel import Panel
+from forecast.panel import Panel, Series
 from tests import problems
 from tests.contract.families import NETWORKS, in_scaled_units
 from tests.contract.heads import CASES, DIAGONAL, EVERY, WITH_DISTRIBUTION, forecaster, some_rows, spec_of
@@ -71,6 +73,18 @@ def test_what_is_said_does_not_depend_on_the_origins_beside_it(family, head):
                 axis = -2 if kind == "quantiles" else -1
                 pair = [in_scaled_units(model, "north", np.moveaxis(values, axis, -1)) for values in pair]
             np.testing.assert_allclose(*pair, atol=1e-6)
+
+
+@EVERY
+def test_exactly_the_lookback_is_seen(family, head):
+    """What a service says from the last `lookback` rows is what the backtest said, to the drawn paths."""
+    model, whole, row = forecaster(family, head), problems.shops().panel, int(some_rows()["north"][-1])
+    series, start = whole.by_id["north"], row + 1 - problems.LOOKBACK
+    parts = (series.values[start : row + 1], series.future[start : row + 1 + H])
+    short = replace(whole, series=(Series("north", series.ds[start : row + 1], *parts),))
+    served = said(model, short, {"north": np.array([problems.LOOKBACK - 1])})
+    for kind, by_series in said(model, whole, {"north": np.array([row])}).items():
+        np.testing.assert_allclose(served[kind]["north"], by_series["north"], rtol=1e-5)
 
 
 @EVERY

@@ -184,6 +184,13 @@ def test_up_and_down_of_a_target_of_changes_is_refused():
         differenced("updown")
 
 
+def test_a_series_that_is_not_there_is_named():
+    model = forecaster("gru", "bins")
+    for ask in (rise_probability, log_density, most_probable_paths):
+        with pytest.raises(InputError, match=r"No series 'east' in dataset 'shops'; it has 'north', 'south'"):
+            ask(model, PANEL, {"east": np.array([20])})
+
+
 def test_levels_outside_zero_and_one_are_refused():
     with pytest.raises(InputError, match="wanted each strictly between 0 and 1"):
         predict_quantiles(forecaster("gru", "gaussian"), PANEL, NORTH, [0.5, 1.0])
