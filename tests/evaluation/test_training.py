@@ -70,9 +70,9 @@ def computed(monkeypatch):
     names = []
     real = training.fit_and_forecast
 
-    def counted(place, candidate, seed, budget, folder):
+    def counted(place, candidate, seed, budget, folder, *start):
         names.append(candidate.name)
-        return real(place, candidate, seed, budget, folder)
+        return real(place, candidate, seed, budget, folder, *start)
 
     monkeypatch.setattr(training, "fit_and_forecast", counted)
     return names
