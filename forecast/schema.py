@@ -147,11 +147,12 @@ def _typed(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
         and not pd.api.types.is_bool_dtype(frame[name])
     }
     casts |= {name: np.float64 for name in columns if name not in casts and frame[name].isna().all()}
-    if isinstance(frame["ds"].dtype, np.dtype) and frame["ds"].dtype.kind == "M":
+    times = frame["ds"].dtype
+    if isinstance(times, np.dtype) and times.kind == "M" and times != np.dtype("datetime64[ns]"):
         casts["ds"] = "datetime64[ns]"
     if not isinstance(frame["unique_id"].dtype, pd.StringDtype) and not frame["unique_id"].isna().any():
         casts["unique_id"] = "str"
-    return frame.astype(casts)
+    return frame.astype(casts) if casts else frame
 
 
 def _is_finite(values: pd.Series) -> pd.Series:

@@ -42,7 +42,9 @@ class Service:
         self._require_calibrated(wanted, shares)
         panel = self._panel(history, ensemble)
         table = latest(ensemble, panel, horizon=wanted, levels=shares)
-        return table.assign(**{name: table[name].map(pd.Timestamp.isoformat) for name in ("cutoff", "ds")})
+        for name in ("cutoff", "ds"):
+            table[name] = np.datetime_as_string(table[name].to_numpy(), unit="s")
+        return table
 
     def _require_calibrated(self, horizon: int, levels: Sequence[float]) -> None:
         trained = self.ensemble.dataset.horizon
