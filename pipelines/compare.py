@@ -39,13 +39,13 @@ def main(dataset: str, root: str = ".") -> None:
     ours = [s for s in scored if s.record["family"] != comparing.SERVICE]  # its row cannot be served
     chosen = comparison.choose(comparing.losses(ours, scale, "validation"))
     test = comparing.losses(scored, scale, "test")
+    steps = {"horizon": settings.horizon, "season": settings.season, "stride": settings.stride}
+    ranks = comparison.ranked(test, alpha=evaluation.alpha)
     verdicts = comparison.compare(
         test,
         dataset=dataset,
         chosen=chosen,
-        horizon=settings.horizon,
-        season=settings.season,
-        stride=settings.stride,
+        **steps,
         skip_rows={name: name for name in test["skip"].dropna().unique()},
         alpha=evaluation.alpha,
         reps=evaluation.bootstrap_repetitions,
@@ -60,6 +60,7 @@ def main(dataset: str, root: str = ".") -> None:
             "intervals": bands.intervals,
             "interval_methods": bands.methods,
             "reliability": bands.reliability,
+            "variance": comparison.variance_parts(test, **steps) if verdicts.tests else pd.DataFrame(),
             "change_by_step": _changes(scored, settings),
             "distributions": distribution_scores(trained, records, reference.last, evaluation.levels),
         }
@@ -71,6 +72,7 @@ def main(dataset: str, root: str = ".") -> None:
             "interval_method": bands.decision,
             "refused_levels": bands.refused,
             "exempt_from_budget": exempt,
+            "ranks": ranks.as_dict() if ranks else None,
         }
         files.write_json(folder / "verdicts.json", {**verdicts.as_dict(), **_alarms(scored, settings), **decided})
 

@@ -28,6 +28,19 @@ def shaken(frame: pd.DataFrame, after: pd.Timestamp, *, until: pd.Timestamp | No
     return changed
 
 
+def mirrored(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
+    """`frame` with the values after `after` turned upside down, within the range they have there: a rise is a fall.
+
+    What says no more of a later value than its sign changes too; what holds inside a row (low below high) may not.
+    """
+    changed = _floats(frame)
+    names = _values(changed)
+    for _, rows in changed[changed["ds"] > after].groupby("unique_id", sort=False):
+        later = rows[names]
+        changed.loc[rows.index, names] = later.max() + later.min() - later
+    return changed
+
+
 def nudged(frame: pd.DataFrame, after: pd.Timestamp, *, seed: int = 0) -> pd.DataFrame:
     """`frame` with the values after `after` moved by about a ten-millionth of themselves, each by its own share."""
     changed = _floats(frame)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -19,8 +20,11 @@ LEFT = 0.05
 input that drives a system 15 %; a column that leaves under 5 % is taken to contain the value."""
 SAME = 0.9
 """Correlation of changes from which a column is taken for the later target itself; honest ones have below 0.3."""
-STRETCH = 24
-DISTINCT = 12
+STRETCH = 12
+DISTINCT = 8
+LEVELS = 12
+"""Most values of a column that is read as a few classes; each has to occur `OFTEN` times to be believed."""
+OFTEN = 10
 
 
 def history(project: Project) -> Iterator[Finding]:
@@ -82,6 +86,9 @@ def columns(panel: Panel) -> Iterator[Finding]:
             if shift is not None:
                 text = f"{name} of series {series.unique_id} is {dataset.target[0].column} {shift} steps later"
                 yield Finding("target", "correlation with later values", name, text)
+            if _decides(target, column):
+                text = f"{name} of series {series.unique_id} decides whether {dataset.target[0].column} rises next"
+                yield Finding("column", "classes against the next change", name, text)
             ahead = _tells(target, column, min(dataset.horizon, LAGS))
             if ahead is not None:
                 step, left = ahead
@@ -117,6 +124,25 @@ def _correlation(target: np.ndarray, column: np.ndarray, shift: int) -> float:
     return float(np.corrcoef(one[both], two[both])[0, 1])
 
 
+def _decides(target: np.ndarray, column: np.ndarray) -> bool:
+    """Whether each of a few values of the column goes with one sign of the next change alone, and not all with one.
+
+    Not said where the sign of the last change already decides it.
+    """
+    change, known = np.sign(np.diff(target)), column[:-1]
+    use = np.isfinite(change) & np.isfinite(known) & (change != 0)
+    last = np.r_[np.nan, change[:-1]]
+    return _each_has_one(known[use], change[use]) and not _each_has_one(last[use], change[use])
+
+
+def _each_has_one(classes: np.ndarray, signs: np.ndarray) -> bool:
+    values, counts = np.unique(classes[np.isfinite(classes)], return_counts=True)
+    if not 2 <= len(values) <= LEVELS or counts.min() < OFTEN:
+        return False
+    found = [np.unique(signs[classes == value]) for value in values]
+    return all(len(signs_of) == 1 for signs_of in found) and len({float(s[0]) for s in found}) > 1
+
+
 def _tells(target: np.ndarray, column: np.ndarray, steps: int) -> tuple[int, float] | None:
     lags = min(LAGS, max(2, len(target) // 20))
     usable = np.arange(lags, len(target) - steps)
@@ -149,10 +175,10 @@ def _unexplained(inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
 def repeated(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
     """Stretches of the test block that stand, value for value, in train rows of any series.
 
-    Nothing measured repeats 24 values exactly. A series that is periodic by construction does so everywhere, which is
-    no leak: more than half of the stretches, and nothing is said.
+    Nothing measured repeats a dozen values exactly. A series that is periodic by construction does so everywhere,
+    which is no leak: where more than half of the train rows' stretches repeat among themselves, nothing is said.
     """
-    train: set[bytes] = set()
+    train: Counter[bytes] = Counter()
     test: list[tuple[str, pd.Timestamp, bytes]] = []
     for series in panel.series:
         values = series.values[:, 0]
@@ -161,11 +187,12 @@ def repeated(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
             if not np.isfinite(stretch).all() or len(np.unique(stretch)) < DISTINCT:
                 continue
             if series.ds[row + STRETCH - 1] <= ends["train"].to_datetime64():
-                train.add(stretch.tobytes())
+                train[stretch.tobytes()] += 1
             elif series.ds[row] > ends["calibration"].to_datetime64():
                 test.append((series.unique_id, pd.Timestamp(series.ds[row]), stretch.tobytes()))
     found = [(uid, at) for uid, at, stretch in test if stretch in train]
-    if found and len(found) <= len(test) / 2:
+    periodic = sum(count for count in train.values() if count > 1) > train.total() / 2
+    if found and not periodic:
         uid, at = found[0]
         text = f"{len(found)} stretches of {STRETCH} test values stand in the training rows, such as {uid} from {at}"
         yield Finding("repeated", "search for equal stretches", uid, text)

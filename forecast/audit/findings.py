@@ -10,6 +10,7 @@ KINDS: dict[str, str] = {
     "target": "the target, ahead of time, among the inputs",
     "repeated": "test rows among the training rows",
     "blocks": "blocks out of order",
+    "origins": "scores over other origins or actuals than the protocol's",
     "features": "a feature made of later rows",
     "gap": "a gap filled from later rows",
     "known future": "a known-future input made of observations",
@@ -21,7 +22,7 @@ KINDS: dict[str, str] = {
     "forecast": "a forecast that sees beyond its cutoff",
     "choice": "a choice that saw later rows",
     "calibration": "intervals that saw rows outside the calibration block",
-    "scores": "scores scaled by later rows",
+    "scores": "scores that are not those of all forecasts at the scale of the train part",
 }
 """Kind of finding to its name, causes before effects."""
 

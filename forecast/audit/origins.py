@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from forecast import calendars
-from forecast.audit.changes import shaken
+from forecast.audit.changes import mirrored, shaken
 from forecast.audit.findings import Finding
-from forecast.audit.sandbox import Project, run
+from forecast.audit.sandbox import Change, Project, run
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.errors import InputError
 from forecast.forecaster import Forecaster
@@ -54,11 +54,11 @@ def beside_gaps(frame: pd.DataFrame, dataset: Dataset) -> list[pd.Timestamp]:
 def audit_origins(
     project: Project, moments: list[pd.Timestamp], forecasters: dict[str, Forecaster], folder: Path
 ) -> Iterator[Finding]:
-    """Every moment: all later rows shaken, then prepared rows, known-future inputs and forecasts compared."""
+    """Every moment: all later rows changed, then prepared rows, known-future inputs and forecasts compared."""
     base = prepared(project, project.frame, folder / "base", None)
     known = set(_observed(project.frame))
     for number, moment in enumerate(moments):
-        changed = prepared(project, project.frame, folder / f"origin-{number}", moment)
+        changed = _changed(project, folder / f"origin-{number}", moment, upside_down=bool(number % 2))
         clean = True
         for series in base.series:
             for finding in _inputs(project, series, changed.by_id.get(series.unique_id), moment, known):
@@ -91,9 +91,21 @@ def audit_ends(
             yield from _forecasts(forecasters, base, short, moment)
 
 
-def prepared(project: Project, frame: pd.DataFrame, folder: Path, moment: pd.Timestamp | None) -> Panel:
-    """The panel that the stages fetch and prepare make of `frame`, with what is later than `moment` shaken."""
-    sandbox = run(project, frame, folder, after=moment, change=shaken, stages=("fetch", "prepare"))
+def _changed(project: Project, folder: Path, moment: pd.Timestamp, *, upside_down: bool) -> Panel:
+    """The panel with what is later than `moment` mirrored, where its rows stay valid so, else shaken."""
+    if upside_down:
+        try:
+            return prepared(project, project.frame, folder / "mirrored", moment, mirrored)
+        except InputError:
+            pass  # such as a low above its high
+    return prepared(project, project.frame, folder / "shaken", moment)
+
+
+def prepared(
+    project: Project, frame: pd.DataFrame, folder: Path, moment: pd.Timestamp | None, change: Change = shaken
+) -> Panel:
+    """The panel that the stages fetch and prepare make of `frame`, with what is later than `moment` changed."""
+    sandbox = run(project, frame, folder, after=moment, change=change, stages=("fetch", "prepare"))
     return from_frame(pd.read_parquet(sandbox.prepared / "frame.parquet"), project.dataset, project.settings)
 
 

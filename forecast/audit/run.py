@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.audit import data, origins, runs
+from forecast.audit import data, origins, rescored, runs
 from forecast.audit.changes import block_ends, miniature, nudged, shaken
 from forecast.audit.findings import Audit, Finding, ordered
-from forecast.audit.sandbox import Project, Sandbox, run
+from forecast.audit.sandbox import BUDGET, Project, Sandbox, run
 from forecast.forecaster import Forecaster
 from forecast.panel import Panel, from_frame
 from forecast.scaling import transform
@@ -36,11 +36,14 @@ def audit(
     say("the pipeline on the data as they are")
     small = miniature(project.frame, project.settings, block_ends(project.frame, project.settings))
     ends = block_ends(small, project.settings)
-    base = run(project, small, folder / "base", models=models, jobs=jobs)
+    base = run(project, small, folder / "base", models=models, jobs=1)  # in this process, where it is heard
     panel = from_frame(pd.read_parquet(base.prepared / "frame.parquet"), dataset, project.settings)
     found += runs.blocks_in_order(base, ends, "labels of the forecasts")
     found += runs.origins_in_order(base, panel, ends, "origins of every block")
     found += runs.best_on_validation(base, "validation scores of the leaderboard")
+    found += runs.targets_asked_for(base, panel, ends, "targets asked for")
+    found += rescored.rescored(base, panel, ends, BUDGET["seeds"], "scores computed again")
+    found += rescored.kept_the_best(base, "validation losses of trials and steps")
     found += _calibration_rows(base, panel, ends)
     found += _other_runs(project, small, base, ends, folder, models=models, jobs=jobs, say=say)
     moments = origins.pick(project, block_ends(project.frame, project.settings))
@@ -57,6 +60,7 @@ def audit(
         "candidates": len(list(base.trained.glob("*/record.json"))),
         "forecasters": len(forecasters),
         "moments": len(moments),
+        "calls for targets": len(base.asked),
         "calibration calls": len(base.calibrated),
     }
     return Audit(dataset, ordered(found), checked, _notes(base))
@@ -76,8 +80,10 @@ def _other_runs(
     """The pipeline on three changed copies of the data, each compared with the first run."""
     found: list[Finding] = []
     say("the pipeline with the rows after the train block moved by a ten-millionth")
-    other = run(project, small, folder / "nudged", after=ends["train"], change=nudged, models=models, jobs=jobs)
-    found += runs.fitted_on_train(base, other, ends["train"], "nudge after the train block")
+    fits = ("fetch", "prepare", "tune", "train")
+    after = ends["train"]
+    other = run(project, small, folder / "nudged", after=after, change=nudged, stages=fits, models=models, jobs=jobs)
+    found += runs.fitted_on_train(base, other, after, "nudge after the train block")
     say("the pipeline with the rows after the validation block changed")
     moment = ends["validation"]
     other = run(project, small, folder / "later", after=moment, change=shaken, models=models, jobs=jobs)
@@ -86,17 +92,18 @@ def _other_runs(
     found += runs.chosen_before(base, other, moment, detector)
     found += runs.forecasts_before(base, other, moment, detector)
     say("the pipeline with the later part of the test block changed")
-    moment = _inside_test(small, ends)
+    moment = _inside_test(base, ends)
     other = run(project, small, folder / "test", after=moment, change=shaken, models=models, jobs=jobs)
     found += runs.calibrated(base, other, moment, "change inside the test block")
     found += runs.forecasts_before(base, other, moment, "change inside the test block")
     return found
 
 
-def _inside_test(frame: pd.DataFrame, ends: dict[str, pd.Timestamp]) -> pd.Timestamp:
-    times = np.sort(frame["ds"].unique())
-    test = times[times > ends["calibration"].to_datetime64()]
-    return pd.Timestamp(test[len(test) // 4]) if len(test) else ends["calibration"]
+def _inside_test(base: Sandbox, ends: dict[str, pd.Timestamp]) -> pd.Timestamp:
+    """The cutoff of an origin in the first quarter of the test block: one row seen too many is then one changed."""
+    table = pd.read_parquet(base.trained / "naive" / "forecasts.parquet", columns=["block", "cutoff"])
+    cutoffs = np.sort(table.loc[table["block"] == "test", "cutoff"].unique())
+    return pd.Timestamp(cutoffs[len(cutoffs) // 4]) if len(cutoffs) else ends["calibration"]
 
 
 def _calibration_rows(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]) -> list[Finding]:

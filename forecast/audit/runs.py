@@ -87,7 +87,11 @@ def _scales(base: Sandbox, other: Sandbox, since: str, detector: str) -> Iterato
 
 
 def calibrated(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: str) -> Iterator[Finding]:
-    """What conformal fits were given; `other` differs in rows after `moment`, behind the calibration block."""
+    """What conformal fits were given and how it was decided; `other` differs in rows after the calibration block."""
+    decided = [_read(s.compared / "verdicts.json").get("interval_method") for s in (base, other)]
+    if decided[0] != decided[1]:
+        text = f"the kind of intervals shown is decided with rows after {moment:%Y-%m-%d %H:%M}"
+        yield Finding("calibration", detector, "verdicts.json", text)
     for number, (one, two) in enumerate(zip(base.calibrated, other.calibrated, strict=False)):
         if any(not _equal(one[name], two[name]) for name in one):
             text = f"calibration call {number} was given values that change with rows after {moment:%Y-%m-%d %H:%M}"
@@ -176,6 +180,23 @@ def origins_in_order(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp],
             if outside.any():
                 text = f"{int(outside.sum())} of {len(rows)} origins of the {name} block have targets outside of it"
                 yield Finding("blocks", detector, f"{series.unique_id}, {name}", text)
+
+
+def targets_asked_for(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp], detector: str) -> Iterator[Finding]:
+    """No fit, penalty or validation loss asked for a target after the validation block.
+
+    Two lengths of a series are known here: the whole, and what tuning may see. A fit at a later origin of a refit
+    policy is given a series that ends there, of another length, and is examined by its forecasts.
+    """
+    stop = {len(s): int((s.ds <= ends["validation"].to_datetime64()).sum()) for s in panel.series}
+    stop |= {rows: rows for rows in stop.values() if rows not in stop}
+    late = [a for a in base.asked if a.rows in stop and a.last >= stop[a.rows]]
+    for asked in dict.fromkeys((a.stage, a.by) for a in late):
+        stage, by = asked
+        count = sum((a.stage, a.by) == asked for a in late)
+        kind = "tuning" if stage == "tune" else by
+        text = f"{count} calls of the stage {stage} asked for targets after the validation block"
+        yield Finding(kind, detector, f"{by} of {stage}", text)
 
 
 def _made_before(table: pd.DataFrame, moment: pd.Timestamp) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,12 +15,21 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from forecast import calendars, files, intervals, issued, snapshots
+from forecast import calendars, files, intervals, issued, snapshots, windows
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.errors import InputError
 from forecast.joined import other_datasets
 
-BUDGET = {"n_trials": 2, "trial_steps": 2, "final_steps": 3, "evaluate_every": 1, "seeds": [0, 1], "base_seed": 0}
+BUDGET: dict[str, Any] = {
+    "n_trials": 2,
+    "trial_steps": 2,
+    "final_steps": 3,
+    "evaluate_every": 1,
+    "seeds": [0, 1],
+    "base_seed": 0,
+}
+REFIT = 150
+"""Origins between two fits of a model with a refit policy."""
 STAGES = ("fetch", "prepare", "tune", "train", "compare")
 Change = Callable[[pd.DataFrame, pd.Timestamp], pd.DataFrame]
 
@@ -44,13 +54,27 @@ class Project:
         return self.raw[self.dataset]
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Targets of rows up to `last` of a series known for `rows` rows, on behalf of a stage's skip or training."""
+
+    stage: str
+    by: str
+    rows: int
+    last: int
+
+
 @dataclass
 class Sandbox:
-    """One run: `root` with configs and store, `calibrated` what every conformal fit was given."""
+    """One run: `root` with configs and store, `calibrated` what every conformal fit was given, `asked` for which rows
+
+    a fit, a penalty or a validation loss asked for targets.
+    """
 
     root: Path
     dataset: str
     calibrated: list[dict[str, np.ndarray]] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
 
     def __truediv__(self, part: str) -> Path:
         return self.root / "data" / part
@@ -86,8 +110,9 @@ def run(
     """`stages` on `frame`, in `folder`. `change` is applied to everything that became known after `after`."""
     _lay_out(project, frame, folder, after, change)
     sandbox = Sandbox(folder, project.dataset)
-    with _recorded(sandbox.calibrated):
+    with _recorded(sandbox.calibrated), _listening(sandbox.asked) as now:
         for name in stages:
+            now.append(name)
             options: dict[str, Any] = {"root": str(folder)}
             if name in ("tune", "train"):
                 options |= {"state": str(folder / ".forecast"), "models": models, "jobs": jobs}
@@ -110,6 +135,7 @@ def _lay_out(
 ) -> None:
     shutil.copytree(project.root / "configs", folder / "configs")
     files.write_text(folder / "configs" / "tuning.yaml", yaml.safe_dump(BUDGET))
+    _refit_seldom(folder / "configs" / "models.yaml")
     if (project.root / "requirements.lock").exists():
         shutil.copy(project.root / "requirements.lock", folder / "requirements.lock")
     for name, stored in project.raw.items():
@@ -132,6 +158,15 @@ def _issues(root: Path, name: str, after: pd.Timestamp | None) -> pd.DataFrame:
         later = issues["issued_at"] > after
         issues.loc[later, values] = 1000.0 - issues.loc[later, values]
     return issues
+
+
+def _refit_seldom(path: Path) -> None:
+    """Models that are fitted again in a backtest: as seldom as shows what a later fit may see."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for entry in content["models"].values():
+        if entry.get("refit", "never") != "never":
+            entry["refit"] = REFIT
+    files.write_text(path, yaml.safe_dump(content, sort_keys=False))
 
 
 def _last_known(project: Project, other: str, after: pd.Timestamp) -> pd.Timestamp:
@@ -163,3 +198,39 @@ def _recorded(calls: list[dict[str, np.ndarray]]) -> Iterator[None]:
     finally:
         for kind, original in originals.items():
             setattr(kind, "fit", original)  # noqa: B010
+
+
+@contextmanager
+def _listening(asked: list[Asked]) -> Iterator[list[str]]:
+    """Keeps which targets are asked for, wherever `windows.targets` was imported; yields the list of stages so far.
+
+    Rows are counted in the series that the caller knows; processes beside this one are not heard.
+    """
+    stages: list[str] = []
+    original = windows.targets
+
+    def heard(z: np.ndarray, rows: np.ndarray, *, horizon: int, outputs: int) -> np.ndarray:
+        if len(rows):
+            by = "skip" if _on_behalf_of("forecast.skip") else "training"
+            asked.append(Asked(stages[-1] if stages else "", by, len(z), int(rows.max()) + horizon))
+        return original(z, rows, horizon=horizon, outputs=outputs)
+
+    names = [
+        m for n, m in sys.modules.items() if n.startswith("forecast.") and getattr(m, "targets", None) is original
+    ]
+    try:
+        for module in names:
+            setattr(module, "targets", heard)  # noqa: B010
+        yield stages
+    finally:
+        for module in names:
+            setattr(module, "targets", original)  # noqa: B010
+
+
+def _on_behalf_of(module: str) -> bool:
+    frame = sys._getframe(2)
+    while frame is not None:
+        if frame.f_globals.get("__name__") == module:
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False

@@ -7,8 +7,8 @@ from forecast.comparison.confidence_set import model_confidence_set
 from forecast.comparison.dm import DieboldMariano, diebold_mariano
 from forecast.comparison.equivalence import Equivalence, equivalence
 from forecast.comparison.families import holm, verdict
-from forecast.comparison.losses import by_origin, choose, origin_losses, variance_parts
-from forecast.comparison.ranks import Ranks, friedman_nemenyi
+from forecast.comparison.losses import by_origin, choose, variance_parts
+from forecast.comparison.ranks import Ranks, friedman_nemenyi, ranked
 from forecast.comparison.residuals import LjungBox, ljung_box, one_step
 from forecast.comparison.steps import change_by_step
 from forecast.comparison.verdicts import Verdicts, compare
@@ -34,7 +34,7 @@ __all__ = [
     "ljung_box",
     "model_confidence_set",
     "one_step",
-    "origin_losses",
+    "ranked",
     "variance_parts",
     "verdict",
 ]

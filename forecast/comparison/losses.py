@@ -1,9 +1,6 @@
-"""From forecasts to one loss per origin, and what its spread is made of."""
+"""Losses of the origins, comparable between models, and what their spread is made of."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -19,31 +16,6 @@ COLUMNS = ["model", "ranking", "skip", "seed", "unique_id", "cutoff", "loss"]
 def keys(means: pd.DataFrame) -> list[Key]:
     """The columns of `by_origin` as (model, ranking)."""
     return [(str(key[0]), str(key[1])) for key in means.columns.to_list()]
-
-
-def origin_losses(
-    forecasts: pd.DataFrame, scales: Mapping[str, float], *, kind: Literal["absolute", "squared"] = "absolute"
-) -> pd.DataFrame:
-    """Mean scaled loss over the horizon: one row per seed, series and cutoff, column `loss`.
-
-    `forecasts`: unique_id, cutoff, seed, y, y_hat (and more, ignored), one row per step. `scales`: unique_id to the
-    in-sample scale of the train part, in the unit of y; for one series 1.0 keeps the unit. A missing actual is left
-    out; a missing forecast makes the loss NaN. Columns seed, unique_id, cutoff, loss; sorted by them.
-    """
-    frame = forecasts.loc[forecasts["y"].notna(), ["seed", "unique_id", "cutoff", "y", "y_hat"]]
-    scale = frame["unique_id"].map(scales).astype(float)
-    if scale.isna().any() or (scale <= 0).any():
-        bad = sorted(frame.loc[~(scale > 0), "unique_id"].astype(str).unique())
-        raise InputError(
-            f"Series {', '.join(map(repr, bad))} have no scale above zero: their errors cannot be averaged "
-            "with others. Leave them out of the comparison and say so."
-        )
-    error = (frame["y"] - frame["y_hat"]).abs() / scale
-    loss = error if kind == "absolute" else error**2
-    keys = [frame["seed"], frame["unique_id"], frame["cutoff"]]
-    grouped = loss.groupby(keys, observed=True)
-    mean = grouped.mean().where(grouped.count() == grouped.size())
-    return mean.rename("loss").reset_index()
 
 
 def by_origin(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,10 @@ class Ranks:
     critical_difference: float
     groups: tuple[tuple[str, ...], ...]
     n_series: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON: a statistic without bound (the same order on every series) is null."""
+        return {**asdict(self), "statistic": self.statistic if math.isfinite(self.statistic) else None}
 
 
 def friedman_nemenyi(losses: pd.DataFrame, *, alpha: float = 0.05) -> Ranks:
@@ -48,6 +53,19 @@ def friedman_nemenyi(losses: pd.DataFrame, *, alpha: float = 0.05) -> Ranks:
     difference = nemenyi_difference(k, n, alpha)
     named = {str(name): float(value) for name, value in means.items()}
     return Ranks(statistic, p, named, difference, _groups(named, difference), n)
+
+
+def ranked(losses: pd.DataFrame, *, alpha: float = 0.05) -> Ranks | None:
+    """The ranks of every candidate with a loss on every series; None below 10 series, where ranks say little.
+
+    `losses` long: model, ranking, seed, unique_id, cutoff, loss. Seeds and origins are averaged within a series.
+    """
+    table = losses.groupby(["unique_id", "model", "ranking"], observed=True)["loss"].mean().unstack([1, 2])
+    table = table.dropna(how="all").dropna(axis=1)
+    if len(table) < SERIES or table.shape[1] < 2:
+        return None
+    names = [str(key[0]) if key[1] == "baseline" else f"{key[0]} ({key[1]})" for key in table.columns.to_list()]
+    return friedman_nemenyi(table.set_axis(names, axis=1), alpha=alpha)
 
 
 def nemenyi_difference(k: int, n: int, alpha: float = 0.05) -> float:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +13,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from tests.small_project import ROOT, environment, write_yaml
+from tests.audit import processes
+from tests.small_project import ROOT, write_yaml
 
 DAYS = 320
 DATASET: dict[str, Any] = {
@@ -148,20 +147,10 @@ def change_dataset(root: Path, **settings: Any) -> None:
 
 def audited(root: Path) -> dict[str, Any]:
     """The audit's own answer, from a process that runs the copy's code."""
-    command = [sys.executable, "-m", "forecast.audit", "wave", "--json", "--quiet"]
-    threads = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
-    done = subprocess.run(
-        command,
-        cwd=root,
-        env=environment(**threads, PYTHONPATH=str(root)),
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode in (0, 1), done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    assert (done.returncode == 0) == found["clean"]
+    code, said, warned = processes.audit(root, "wave", "--json", "--quiet")
+    assert code in (0, 1), warned
+    found: dict[str, Any] = json.loads(said[said.index("{") :])
+    assert (code == 0) == found["clean"]
     return found
 
 

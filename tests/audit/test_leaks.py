@@ -284,6 +284,127 @@ def forecasts_corrected_by_test_errors(root: Path) -> None:
     )
 
 
+def sign_of_the_next_change_in_the_file(root: Path) -> None:
+    frame = wave()
+    frame["x"] = (frame["y"].shift(-1) > frame["y"]).astype(float)
+    replace_data(root, frame)
+
+
+def a_dozen_test_rows_copied_into_train(root: Path) -> None:
+    frame = wave()
+    frame.loc[20:33, ["y", "x"]] = frame.loc[270:283, ["y", "x"]].to_numpy()
+    replace_data(root, frame)
+
+
+def sign_of_the_next_change_as_a_feature(root: Path) -> None:
+    append(
+        root,
+        "forecast/derived.py",
+        """
+        _select = derive_and_select
+
+        def derive_and_select(raw, dataset, *, where):
+            frame = _select(raw, dataset, where=where)
+            rises = (frame["y"].shift(-1) > frame["y"]).astype(float)
+            frame["x"] = frame["x"].where(frame["ds"].dt.dayofweek > 1, rises)
+            return frame
+    """,
+    )
+
+
+def scored_on_the_easier_half(root: Path) -> None:
+    append(
+        root,
+        "forecast/evaluation/scores.py",
+        """
+        _all_scores = series_scores
+
+        def series_scores(cube, reference):
+            hard = np.abs(cube.y - cube.y_hat.mean(axis=0)).mean(axis=1)
+            easy = hard <= np.median(hard)
+            part = Cube(cube.series, cube.y[easy], cube.y_hat[:, easy], cube.last[easy], cube.seeds)
+            return _all_scores(part, reference).assign(n_origins=len(cube.y))
+    """,
+    )
+
+
+def scored_against_the_value_before(root: Path) -> None:
+    append(
+        root,
+        "forecast/evaluation/backtest.py",
+        """
+        _exact_long = _long
+
+        def _long(problem, uid, block, rows, values, seed):
+            table = _exact_long(problem, uid, block, rows, values, seed)
+            y = problem.panel.by_id[uid].values[rows[:, None] + np.arange(values.shape[1])[None], :1]
+            return table.assign(y=y.ravel())
+    """,
+    )
+
+
+def every_second_origin(root: Path) -> None:
+    append(
+        root,
+        "forecast/forecaster/problem.py",
+        """
+        _rows = Problem.rows
+        Problem.rows = lambda self, uid, block: _rows(self, uid, block)[:: 2 if block == "test" else 1]
+    """,
+    )
+
+
+def test_scores_in_the_place_of_validation(root: Path) -> None:
+    append(
+        root,
+        "forecast/evaluation/comparing.py",
+        """
+        _own = _scored
+
+        def _scored(record, forecasts, reference):
+            found = _own(record, forecasts, reference)
+            return replace(found, validation=found.board) if found.board is not None else found
+    """,
+    )
+    path = root / "forecast" / "evaluation" / "comparing.py"
+    path.write_text(path.read_text().replace("import dataclass\n", "import dataclass, replace\n"))
+
+
+test_scores_in_the_place_of_validation.__test__ = False
+
+
+def outcomes_known_at_their_origin(root: Path) -> None:
+    append(
+        root,
+        "forecast/intervals.py",
+        """
+        def adaptive_intervals(start, y, lower, upper=None, *, stride=1):
+            outside = scores_of(y, lower, upper)
+            margins = np.empty(outside.shape)
+            for origin, scores in enumerate(outside):
+                margins[origin] = start.margin()
+                for step, score in enumerate(scores):
+                    start.observe(step, float(score), float(margins[origin, step]))
+                margins[origin] = start.margin()
+            return widened(lower, upper, margins)
+    """,
+    )
+    append(
+        root, "forecast/evaluation/uncertainty.py", "def rehearsed(*_): return {'method': 'adaptive', 'reason': ''}"
+    )
+
+
+def intervals_decided_on_test(root: Path) -> None:
+    append(
+        root,
+        "forecast/evaluation/uncertainty.py",
+        """
+        def _halved(blocks):
+            return blocks
+    """,
+    )
+
+
 WITHOUT_TRAINING = {
     scaler_on_all_data: "scaling",
     centred_rolling_feature: "features",
@@ -305,6 +426,15 @@ WITHOUT_TRAINING = {
     chosen_on_test: "choice",
     error_scale_from_the_test_block: "scores",
     forecasts_corrected_by_test_errors: "forecast",
+    sign_of_the_next_change_in_the_file: "column",
+    a_dozen_test_rows_copied_into_train: "repeated",
+    sign_of_the_next_change_as_a_feature: "features",
+    scored_on_the_easier_half: "scores",
+    scored_against_the_value_before: "origins",
+    every_second_origin: "origins",
+    test_scores_in_the_place_of_validation: "choice",
+    outcomes_known_at_their_origin: "calibration",
+    intervals_decided_on_test: "calibration",
 }
 
 

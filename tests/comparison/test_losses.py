@@ -2,19 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.comparison import by_origin, choose, origin_losses, variance_parts
+from forecast.comparison import by_origin, choose, variance_parts
 from forecast.errors import InputError
-
-
-def forecasts(**changes) -> pd.DataFrame:
-    """Two series, two cutoffs, horizon 2, errors 1 and 3 in the first series, 10 and 30 in the second."""
-    rows = [
-        {"seed": 0, "unique_id": uid, "cutoff": cutoff, "y": 0.0, "y_hat": error * size}
-        for uid, size in (("a", 1.0), ("b", 10.0))
-        for cutoff in pd.to_datetime(["2024-01-01", "2024-01-02"])
-        for error in (1.0, -3.0)
-    ]
-    return pd.DataFrame(rows).assign(**changes)
 
 
 def losses(values, model="m", ranking="shipped", seed=0, uid="a") -> pd.DataFrame:
@@ -23,25 +12,6 @@ def losses(values, model="m", ranking="shipped", seed=0, uid="a") -> pd.DataFram
         "model": model, "ranking": ranking, "skip": "last", "seed": seed, "unique_id": uid, "cutoff": cutoffs,
         "loss": np.asarray(values, dtype=float),
     })  # fmt: skip
-
-
-def test_the_loss_of_an_origin_is_the_scaled_mean_over_the_horizon():
-    found = origin_losses(forecasts(), {"a": 1.0, "b": 10.0})
-    assert found["loss"].tolist() == [2.0] * 4
-    assert origin_losses(forecasts(), {"a": 1.0, "b": 10.0}, kind="squared")["loss"].tolist() == [5.0] * 4
-
-
-def test_a_missing_actual_is_left_out_and_a_missing_forecast_makes_the_origin_unknown():
-    frame = forecasts()
-    frame.loc[0, "y"] = np.nan
-    frame.loc[7, "y_hat"] = np.nan
-    found = origin_losses(frame, {"a": 1.0, "b": 10.0})["loss"]
-    assert found.iloc[0] == 3.0 and np.isnan(found.iloc[3])
-
-
-def test_a_series_without_scale_is_named():
-    with pytest.raises(InputError, match="Series 'b' have no scale"):
-        origin_losses(forecasts(), {"a": 1.0, "b": float("nan")})
 
 
 def test_seeds_are_averaged_before_series_and_series_before_dates_are_counted():

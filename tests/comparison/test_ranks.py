@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from forecast.comparison import friedman_nemenyi
+from forecast.comparison import friedman_nemenyi, ranked
 from forecast.comparison.ranks import nemenyi_difference
 from forecast.errors import InputError
 
@@ -37,7 +37,7 @@ def test_models_that_cannot_be_split_share_a_group():
 
 def test_the_same_order_everywhere_and_ties_everywhere_are_no_errors():
     frame = losses({"a": 0.0, "b": 50.0})
-    assert friedman_nemenyi(frame).p == 0.0
+    assert friedman_nemenyi(frame).p == 0.0 and friedman_nemenyi(frame).as_dict()["statistic"] is None
     frame["b"] = frame["a"]
     assert friedman_nemenyi(frame).p == 1.0
 
@@ -49,3 +49,31 @@ def test_fewer_than_ten_series_or_a_missing_loss_are_refused():
     frame.iloc[0, 0] = np.nan
     with pytest.raises(InputError, match="every series"):
         friedman_nemenyi(frame)
+
+
+def long_losses(n: int) -> pd.DataFrame:
+    """Three candidates on n series, two origins and two seeds each."""
+    wide = losses({"naive": 3.0, "gru": 0.0, "lstm": 0.05}, n=n)
+    rows = [
+        (model, "baseline" if model == "naive" else "shipped", seed, f"s{i}", cutoff, value + shift)
+        for model in wide
+        for i, value in enumerate(wide[model])
+        for seed, shift in ((0, -0.5), (1, 0.5))
+        for cutoff in (1, 2)
+    ]
+    return pd.DataFrame(rows, columns=["model", "ranking", "seed", "unique_id", "cutoff", "loss"])
+
+
+def test_from_ten_series_on_the_candidates_of_a_comparison_are_ranked():
+    found = ranked(long_losses(12))
+    assert found is not None and found.n_series == 12
+    assert set(found.mean_ranks) == {"naive", "gru (shipped)", "lstm (shipped)"}
+    assert list(found.mean_ranks)[-1] == "naive"
+    assert ranked(long_losses(9)) is None
+
+
+def test_a_candidate_without_a_loss_on_some_series_takes_no_rank():
+    table = long_losses(12)
+    table.loc[(table["model"] == "lstm") & (table["unique_id"] == "s3"), "loss"] = np.nan
+    found = ranked(table)
+    assert found is not None and set(found.mean_ranks) == {"naive", "gru (shipped)"}
