@@ -62,9 +62,10 @@ def status(
 ) -> None:
     """Show each champion, its age, live error, drift, last and next run; exits 1 when something is wrong."""
     from forecast.operations.status import standing
+    from forecast.operations.upkeep import running
 
     project = require_project(root)
-    names = [dataset] if dataset else _running(project)
+    names = [dataset] if dataset else running(project)
     if dataset:
         _project(root, dataset)
     if page:
@@ -132,14 +133,6 @@ def _lines(row: dict[str, Any]) -> list[dict[str, str]]:
 
 def _percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:+.1f} %"
-
-
-def _running(project: Path) -> list[str]:
-    """The datasets of `run`, read without checking the rest of the file: `check` does that."""
-    import yaml
-
-    content = yaml.safe_load((project / "configs" / "datasets.yaml").read_text(encoding="utf-8"))
-    return [str(name) for name in content.get("run", ())]
 
 
 def _project(root: Path, dataset: str) -> Path:

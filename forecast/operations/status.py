@@ -48,9 +48,11 @@ def standing(root: Path, dataset: str, *, now: datetime, tracking_uri: str = "")
     """What is known of one dataset; a fault is told in `state`, never raised. `now` with its zone."""
     named, meta, faults = _local(root, dataset)
     seen = glance(place(root, tracking_uri), dataset)
-    if seen.fault:
+    if not faults and "champion" not in {*named, *seen.aliases}:
+        faults.append(f"no champion yet; `forecast promote {dataset}`")
+    elif seen.fault:
         faults.append(f"registry: {seen.fault}")
-    elif dict(seen.aliases) != named and named:
+    elif dict(seen.aliases) != named:
         faults.append("registry and local champion differ; `forecast doctor --repair` makes them agree")
     pointer = _json(newest_data(root, dataset) / "data" / "pointers" / f"{dataset}.json")
     live = _live(root, dataset, named.get("champion"))
@@ -78,7 +80,7 @@ def _local(root: Path, dataset: str) -> tuple[dict[str, int], champion.Meta | No
     try:
         named = champion.aliases(root, dataset)
         if "champion" not in named:
-            return named, None, [f"no champion yet; `forecast promote {dataset}`"]
+            return named, None, []
         return named, champion.read_meta(root, dataset, named["champion"]), _damage(root, dataset, named)
     except ForecastError as error:
         return {}, None, [str(error)]

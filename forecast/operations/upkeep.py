@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import yaml
 
 from forecast.errors import ForecastError
 from forecast.operations import champion
 from forecast.tracking import moved, place
+from forecast.tracking.glance import glance
 
 Finding = tuple[str, str, str]
 REPAIR = "`forecast doctor --repair`"
@@ -22,7 +24,7 @@ def findings(root: Path, tracking_uri: str) -> Iterator[Finding]:
     lost = moved.lost(place(root, tracking_uri))
     said = f"{len(lost)} paths lead to where this folder was before" if lost else "lead into this folder"
     yield "MLflow's paths", said, REPAIR if lost else ""
-    for dataset in datasets(root):
+    for dataset in datasets(root, tracking_uri):
         yield _champion(root, dataset)
 
 
@@ -36,7 +38,7 @@ def repaired(root: Path, tracking_uri: str) -> Iterator[str]:
     count = moved.repoint(place(root, tracking_uri))
     if count:
         yield f"MLflow: {count} paths lead into this folder again"
-    for dataset in datasets(root):
+    for dataset in datasets(root, tracking_uri):
         try:
             yield from registry.repaired(root, dataset, tracking_uri=tracking_uri)
         except ForecastError as error:
@@ -49,9 +51,20 @@ def stale_locks(root: Path) -> list[Path]:
     return [path for path in notes if not _alive(path)]
 
 
-def datasets(root: Path) -> list[str]:
-    """The datasets that have a champion store."""
-    return sorted(path.name for path in (root / ".forecast" / "champions").glob("*") if path.is_dir())
+def datasets(root: Path, tracking_uri: str) -> list[str]:
+    """The datasets that have a champion here, or only in the registry."""
+    here = {path.name for path in (root / ".forecast" / "champions").glob("*") if path.is_dir()}
+    where = place(root, tracking_uri)
+    return sorted(here | {name for name in running(root) if name not in here and glance(where, name).aliases})
+
+
+def running(root: Path) -> list[str]:
+    """The datasets of `run` in configs/datasets.yaml, the rest of which `forecast check` examines."""
+    try:
+        content = yaml.safe_load((root / "configs" / "datasets.yaml").read_text(encoding="utf-8"))
+        return [str(name) for name in content["run"]]
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return []
 
 
 def _champion(root: Path, dataset: str) -> Finding:
@@ -64,7 +77,7 @@ def _champion(root: Path, dataset: str) -> Finding:
     except ForecastError as error:
         return what, str(error), REPAIR
     if "champion" not in named:
-        return what, "none yet", ""
+        return what, "not on this machine", REPAIR
     return what, f"version {named['champion']}, intact", ""
 
 

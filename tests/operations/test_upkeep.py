@@ -9,8 +9,10 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from datetime import UTC, datetime
 
 from forecast.operations import champion, registry, upkeep
+from forecast.operations.status import standing
 from forecast.tracking import moved as mlflow_moved
 from forecast.tracking import place
 from tests import small_project
@@ -45,6 +47,14 @@ def test_after_a_move_the_registry_s_artifacts_are_found_again(moved, running):
     with closing(sqlite3.connect(moved / "mlflow.db")) as connection:
         (source,) = connection.execute("select source from model_versions where version = 2").fetchone()
     assert source.startswith((moved / "mlartifacts").as_uri())
+
+
+def test_a_champion_that_only_the_registry_has_is_fetched(moved):
+    shutil.rmtree(moved / ".forecast" / "champions")
+    assert found(moved)["champion wave"] == ("not on this machine", "`forecast doctor --repair`")
+    assert "registry and local champion differ" in standing(moved, NAME, now=datetime.now(UTC)).state
+    assert len(list(upkeep.repaired(moved, ""))) == 3
+    assert found(moved)["champion wave"] == ("version 2, intact", "")
 
 
 def test_paths_of_a_shared_store_are_not_touched(moved, running):
