@@ -8,6 +8,6 @@ from bench.soak import soak
 
 
 def test_five_days_of_operation_lose_nothing(tmp_path: Path) -> None:
-    found = soak(tmp_path / "project", days=5, seed=5, datasets=("weather",), models=("naive", "ridge"))
+    found = soak(tmp_path / "project", days=5, seed=3, datasets=("weather",), models=("naive", "ridge"))
     assert found.problems == [], dict(found.happened)
     assert found.happened["exit 0"] >= 1
