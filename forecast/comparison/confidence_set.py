@@ -31,23 +31,36 @@ def model_confidence_set(
     `losses`: one row per origin in time order, one column per model. Hansen, Lunde & Nason (2011) with the maximum
     of the pairwise t statistics, by `arch.bootstrap.MCS` with the stationary bootstrap (Politis & Romano 1994). The
     mean block is that of Politis & White (2004) and at least the horizon and one season, in origins; seeded, so the
-    set is reproducible. Columns that are equal origin by origin stand or fall together; too few origins exclude
-    nobody. The bootstrap is told the uncertainty of the tests, see `stretch`.
+    set is reproducible. Columns that are equal origin by origin, but for rounding, stand or fall together; too few
+    origins exclude nobody. The bootstrap is told the uncertainty of the tests, see `stretch`.
     """
     if losses.columns.has_duplicates or not np.isfinite(losses.to_numpy(dtype=float)).all():
         raise InputError(
             "The losses of a confidence set need one column per model and no missing value. Drop such models first."
         )
-    n, distinct = len(losses), losses.T.drop_duplicates().T
-    if distinct.shape[1] < 2 or n < max(RUNS, 2 * math.ceil(horizon / stride)):
+    n, alike = len(losses), _alike(losses.to_numpy(dtype=float))
+    if len(alike) < 2 or n < max(RUNS, 2 * math.ceil(horizon / stride)):
         return [str(name) for name in losses.columns]
-    values = distinct.to_numpy(dtype=float)
+    values = losses.to_numpy(dtype=float)[:, [group[0] for group in alike]]
     block = max(math.ceil(horizon / stride), math.ceil(season / stride), _block_length(values))
     block = min(block, n // 2)
     values = stretch(values, block, dependence(n, horizon=horizon, season=season, stride=stride))
-    included = {distinct.columns[i] for i in _included(values, size, reps, block, seed)}
-    kept = {tuple(distinct[name]) for name in included}
-    return [str(name) for name in losses.columns if tuple(losses[name]) in kept]
+    kept = {column for i in _included(values, size, reps, block, seed) for column in alike[i]}
+    return [str(name) for column, name in enumerate(losses.columns) if column in kept]
+
+
+def _alike(values: Array) -> list[list[int]]:
+    """The columns in groups that differ by rounding only. Two such columns tie in `arch`, which then fails."""
+    groups: list[list[int]] = []
+    tolerance = 1e-9 * np.abs(values).max(initial=0.0)
+    for column in range(values.shape[1]):
+        own = (g for g in groups if np.abs(values[:, column] - values[:, g[0]]).max() <= tolerance)
+        found = next(own, None)
+        if found is None:
+            groups.append([column])
+        else:
+            found.append(column)
+    return groups
 
 
 def stretch(values: Array, block: int, allowed: Dependence) -> Array:

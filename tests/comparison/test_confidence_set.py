@@ -63,3 +63,13 @@ def test_missing_losses_are_refused():
     frame.iloc[3, 1] = np.nan
     with pytest.raises(InputError, match="no missing value"):
         model_confidence_set(frame, **STEPS)
+
+
+def test_twins_that_differ_by_rounding_stand_or_fall_together():
+    rng = np.random.default_rng(0)
+    good = rng.uniform(size=300)
+    bad = good + 1 + rng.uniform(size=300)
+    frame = pd.DataFrame({"good": good, "bad": bad, "twin": np.nextafter(bad, 9.0)})
+    assert model_confidence_set(frame, **STEPS) == ["good"]
+    frame = pd.DataFrame({"good": good, "bad": bad, "twin": np.nextafter(good, 9.0)})
+    assert model_confidence_set(frame, **STEPS) == ["good", "twin"]
