@@ -118,7 +118,7 @@ def arguments(*words: str) -> list[str]:
     return [sys.executable, "-m", "forecast", *words]
 
 
-def command(root: Path, *words: str, seconds: float = 120, **extra: str) -> subprocess.CompletedProcess[str]:
+def command(root: Path, *words: str, seconds: float = 300, **extra: str) -> subprocess.CompletedProcess[str]:
     """`forecast <words>` run in `root` to its end."""
     env = environment(**extra)
     return subprocess.run(
