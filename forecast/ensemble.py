@@ -21,7 +21,7 @@ from forecast.errors import DataError, InputError
 from forecast.forecaster import Forecaster
 from forecast.intervals import RAW, SCALES, Array, Scale, SplitConformal
 from forecast.models.base import BaselineSpec, LinearSpec, NetworkSpec, StatisticalSpec
-from forecast.panel import Panel
+from forecast.panel import Panel, series_name, with_series
 
 SCHEMA = 1
 MANIFEST, SCORES = "ensemble.json", "calibration.npz"
@@ -48,7 +48,7 @@ class Ensemble:
     def series(self) -> tuple[str, ...]:
         """The names under which errors and intervals are kept, per series and target."""
         uids, targets = sorted(self.forecasters[0].scaling.centre), [c.column for c in self.dataset.target]
-        return tuple(f"{uid}/{name}" if len(targets) > 1 else uid for uid in uids for name in targets)
+        return tuple(series_name(uid, name, targets) for uid in uids for name in targets)
 
     @property
     def continues(self) -> bool:
@@ -123,10 +123,7 @@ def calibration_scores(forecasts: pd.DataFrame, dataset: Dataset) -> dict[str, S
     In the units the target is modelled in, as in the compare stage: those of a `log` target are ratios.
     """
     transforms = {column.column: column.transform for column in dataset.target}
-    rows = forecasts[forecasts["block"] == "calibration"]
-    several = rows["output"].nunique() > 1
-    ids = rows["unique_id"].astype(str)
-    rows = rows.assign(series=ids + "/" + rows["output"].astype(str) if several else ids)
+    rows = with_series(forecasts[forecasts["block"] == "calibration"])
     result = {}
     for (name, output), own in rows.groupby(["series", "output"], sort=True):
         table = own.groupby(["cutoff", "step"])[["y", "y_hat"]].mean().unstack("step")
@@ -149,7 +146,7 @@ def latest(ensemble: Ensemble, panel: Panel, *, horizon: int, levels: Sequence[f
         ds = calendars.following(ensemble.dataset.calendar, cutoff, horizon).to_numpy()
         for output, column in enumerate(targets):
             y_hat = values[series.unique_id][0, :horizon, output]
-            label = f"{series.unique_id}/{column.column}" if len(targets) > 1 else series.unique_id
+            label = series_name(series.unique_id, column.column, targets)
             margins = {level: ensemble.margin(label, level) for level in levels}
             keys = {"unique_id": series.unique_id, "output": column.column, "cutoff": cutoff.to_datetime64()}
             part: dict[str, Any] = {name: np.full(horizon, value) for name, value in keys.items()}
@@ -208,13 +205,7 @@ def _digests(folder: Path) -> dict[str, str]:
 
 def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
-    try:
-        manifest: dict[str, Any] = files.read_json(path)
-        schema = manifest.get("schema")
-    except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from None
-    if schema != SCHEMA:
-        raise InputError(f"{folder}: saved with schema {schema!r}, this version reads {SCHEMA}. Train it again.")
+    manifest = files.read_saved(path, SCHEMA)
     if not {"members", "series", "files"} <= manifest.keys():
         raise DataError(f"{path}: found {sorted(manifest)}, wanted members, series and files as well.")
     return manifest

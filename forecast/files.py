@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -18,7 +19,7 @@ from typing import Any
 
 import filelock
 
-from forecast.errors import BusyError, ForecastError, InputError
+from forecast.errors import BusyError, DataError, ForecastError, InputError
 
 TEMPORARY = ".tmp-"
 
@@ -79,8 +80,25 @@ def write_json(path: Path | str, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False, default=str) + "\n")
 
 
+def json_number(value: float) -> float | None:
+    """JSON has no NaN: what was not measured is null."""
+    return float(value) if math.isfinite(value) else None
+
+
 def read_json(path: Path | str) -> Any:
     return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def read_saved(path: Path, schema: int) -> dict[str, Any]:
+    """The description of something saved by this program: `DataError` unreadable, `InputError` another schema."""
+    try:
+        content: dict[str, Any] = read_json(path)
+        found = content.get("schema")
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from None
+    if found != schema:
+        raise InputError(f"{path}: saved with schema {found!r}, this version reads {schema}. Train it again.")
+    return content
 
 
 def write_frame(path: Path | str, frame: Any) -> None:

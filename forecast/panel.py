@@ -5,6 +5,7 @@ The frame keeps real rows only; the grid makes a gap explicit without inventing 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -54,6 +55,18 @@ class Panel:
         """The rows up to and including `cutoff`, as if nothing later had been observed."""
         moment = np.datetime64(pd.Timestamp(cutoff))
         return replace(self, series=tuple(_first_rows(s, int((s.ds <= moment).sum())) for s in self.series))
+
+
+def series_name(unique_id: object, target: str, targets: Sequence[object]) -> str:
+    """How errors and intervals are named: the unique_id, with the target behind it where there are several."""
+    return f"{unique_id}/{target}" if len(targets) > 1 else str(unique_id)
+
+
+def with_series(forecasts: pd.DataFrame) -> pd.DataFrame:
+    """A column `series`, the `series_name` of every row of a long frame with columns `unique_id` and `output`."""
+    several = forecasts["output"].nunique() > 1 if "output" in forecasts else False
+    ids = forecasts["unique_id"].astype(str)
+    return forecasts.assign(series=ids + "/" + forecasts["output"].astype(str) if several else ids)
 
 
 def from_frame(frame: pd.DataFrame, name: str, dataset: Dataset) -> Panel:

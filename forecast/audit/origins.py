@@ -119,7 +119,7 @@ def _inputs(
         yield Finding("features", "change after an origin", one.unique_id, text)
         return
     for position, column in enumerate(project.settings.columns):
-        differ = _unlike(one.values[:rows, position], two.values[:rows, position])
+        differ = unlike(one.values[:rows, position], two.values[:rows, position])
         if differ.any():
             row = int(np.flatnonzero(differ)[-1])
             at = pd.Timestamp(one.ds[row])
@@ -127,7 +127,7 @@ def _inputs(
             text = f"{column.column} at {at}{', missing in the source,' * missing} uses rows after it: {detector}"
             yield Finding("gap" if missing else "features", "change after an origin", column.column, text)
     both = min(len(one.future), len(two.future))
-    if _unlike(one.future[:both], two.future[:both]).any():
+    if unlike(one.future[:both], two.future[:both]).any():
         text = f"the inputs known in advance change with observations: {detector}"
         yield Finding("known future", "change after an origin", one.unique_id, text)
 
@@ -143,7 +143,7 @@ def _forecasts(
             wanted = np.array([last - horizon, last - 1, last])
             rows[series.unique_id] = wanted[wanted >= lookback - 1]
         one, two = forecaster.predict(base, rows), forecaster.predict(changed, rows)
-        differ = sum(int(_unlike(one[uid], two[uid]).any(axis=(1, 2)).sum()) for uid in one)
+        differ = sum(int(unlike(one[uid], two[uid]).any(axis=(1, 2)).sum()) for uid in one)
         if differ:
             text = f"{differ} forecasts of {name} made at or before {moment} change with the rows after it"
             yield Finding("forecast", "change after an origin", name, text)
@@ -168,6 +168,6 @@ def _observed(frame: pd.DataFrame) -> Iterator[tuple[str, pd.Timestamp, str]]:
             yield str(uid), pd.Timestamp(at), str(name)
 
 
-def _unlike(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+def unlike(one: np.ndarray, two: np.ndarray) -> np.ndarray:
     """Where the bits differ; NaN equals NaN."""
     return ~((one == two) | (np.isnan(one) & np.isnan(two)))

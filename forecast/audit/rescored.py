@@ -15,8 +15,9 @@ import pandas as pd
 
 from forecast import files
 from forecast.audit.findings import Finding
+from forecast.audit.origins import unlike
 from forecast.audit.sandbox import Sandbox
-from forecast.panel import Panel, Series
+from forecast.panel import Panel, Series, series_name
 
 EXACT = 1e-8
 BLOCKS = ("validation", "calibration", "test")
@@ -58,7 +59,7 @@ def _of(table: pd.DataFrame, panel: Panel, block: str) -> Iterator[tuple[str, Er
     """The errors of every series, by its name in the published tables."""
     for series in panel.series:
         for output, target in enumerate(c.column for c in panel.dataset.target):
-            name = f"{series.unique_id}/{target}" if panel.outputs > 1 else series.unique_id
+            name = series_name(series.unique_id, target, panel.dataset.target)
             own = (table["unique_id"] == series.unique_id) & (table["output"] == target) & (table["block"] == block)
             yield name, _errors(table[own], series, output)
 
@@ -74,7 +75,7 @@ def _complete(
         position = {c.column: i for i, c in enumerate(dataset.target)}
         outputs = own["output"].map(position).to_numpy()
         actual = series.values[np.minimum(ahead, len(series) - 1), outputs]
-        wrong = (ahead - cutoff != own["step"].to_numpy()) | _unlike(actual, own["y"].to_numpy())
+        wrong = (ahead - cutoff != own["step"].to_numpy()) | unlike(actual, own["y"].to_numpy())
         if wrong.any():
             text = f"{int(wrong.sum())} of {len(own)} forecasts of {name} are scored against a value of another time"
             yield Finding("origins", detector, name, text)
@@ -169,7 +170,3 @@ def _read(base: Sandbox, name: str) -> pd.DataFrame:
 def _mean(errors: np.ndarray) -> float:
     known: Any = errors[np.isfinite(errors)]
     return float(known.mean()) if known.size else float("nan")
-
-
-def _unlike(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    return ~((one == two) | (np.isnan(one) & np.isnan(two)))

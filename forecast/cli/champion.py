@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from typing import Any
 
 import typer
 
-from forecast.cli.shown import FORMAT, ROOT, Format, now, require_project, show
+from forecast.cli.shown import FORMAT, ROOT, Format, now, require_project, show, tracking_uri
 from forecast.errors import InputError
 
 REASON = typer.Option("", "--reason", help="Why; kept in the history.")
@@ -31,7 +30,7 @@ def promote(
     """Make a model the champion by hand: the one the last run chose on validation, or a registered version."""
     from forecast.operations import registry
 
-    project, uri = _project(root, dataset), _uri()
+    project, uri = _project(root, dataset), tracking_uri()
     chosen = version or _registered(project, dataset, uri)
     registry.promote(project, dataset, chosen, now=now(), reason=reason or "by hand", tracking_uri=uri)
     _told(project, dataset, chosen)
@@ -47,7 +46,7 @@ def rollback(
     from forecast.operations import registry
 
     project = _project(root, dataset)
-    version = registry.rollback(project, dataset, now=now(), reason=reason or "by hand", tracking_uri=_uri())
+    version = registry.rollback(project, dataset, now=now(), reason=reason or "by hand", tracking_uri=tracking_uri())
     if form is Format.json:
         show([{"dataset": dataset, "champion": version}], form)
     else:
@@ -72,7 +71,7 @@ def status(
         from forecast.operations import live_page
 
         print(live_page.write(project, names), file=sys.stderr)
-    found = [standing(project, name, now=datetime.now(UTC), tracking_uri=_uri()) for name in names]
+    found = [standing(project, name, now=datetime.now(UTC), tracking_uri=tracking_uri()) for name in names]
     rows = [asdict(entry) for entry in found]
     show(rows if form is Format.json else [row for entry in rows for row in _lines(entry)], form)
     if not all(entry.good for entry in found):
@@ -145,7 +144,3 @@ def _project(root: Path, dataset: str) -> Path:
     if dataset not in known:
         raise InputError(f"Unknown dataset {dataset!r}.{closest(dataset, known)} Known: {quote_names(known)}.")
     return project
-
-
-def _uri() -> str:
-    return os.environ.get("MLFLOW_TRACKING_URI", "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import re
 import shutil
 import sqlite3
@@ -16,7 +15,7 @@ import typer
 
 from forecast.bootstrap import RUN_LOCK, WANTED
 from forecast.cli.run import WRITTEN
-from forecast.cli.shown import FORMAT, ROOT, Format, require_project, show
+from forecast.cli.shown import FORMAT, ROOT, Format, require_project, show, tracking_uri
 from forecast.errors import BusyError, ForecastError
 from forecast.files import TEMPORARY, locked, remove_leftovers
 
@@ -42,7 +41,7 @@ def doctor(
     if repair:
         for path in _mend(project):
             print(f"Removed {path.relative_to(project)}", file=sys.stderr)
-        for sentence in upkeep.repaired(project, _uri()):
+        for sentence in upkeep.repaired(project, tracking_uri()):
             print(sentence, file=sys.stderr)
     rows = [{"what": what, "found": found, "repair": advice} for what, found, advice in findings(project)]
     show(rows, form)
@@ -59,7 +58,7 @@ def findings(root: Path) -> Iterator[Finding]:
         yield examine(root)
     from forecast.operations import upkeep
 
-    yield from upkeep.findings(root, _uri())
+    yield from upkeep.findings(root, tracking_uri())
 
 
 def interpreter(root: Path) -> Finding:
@@ -144,7 +143,7 @@ def dvc(root: Path) -> Finding:
 
 def mlflow(root: Path) -> Finding:
     """The tracking store answers; a store that was not made yet is well too."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
+    uri = tracking_uri() or f"sqlite:///{root / 'mlflow.db'}"
     shown = re.sub(r"//[^/@]*@", "//", uri)
     try:
         return "MLflow", f"{shown}: {_answer(uri)}", ""
@@ -168,10 +167,6 @@ def _answer(uri: str) -> str:
         except httpx.HTTPError as error:
             raise ForecastError(f"no answer ({error})") from None
     return "not examined"
-
-
-def _uri() -> str:
-    return os.environ.get("MLFLOW_TRACKING_URI", "")
 
 
 _WRITTEN = (*WRITTEN, ".forecast/champions", ".forecast/issued")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -57,6 +58,11 @@ def require_project(root: Path) -> Path:
             f"{where}: no configs/datasets.yaml here. Run the command in the project's folder or name it with --root."
         )
     return root
+
+
+def tracking_uri() -> str:
+    """What MLFLOW_TRACKING_URI says; empty: the project's own database."""
+    return os.environ.get("MLFLOW_TRACKING_URI", "")
 
 
 def now() -> pd.Timestamp:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from pathlib import Path
 
 import typer
 
-from forecast.cli.shown import ROOT, require_project
+from forecast.cli.shown import ROOT, require_project, tracking_uri
 
 
 def register(app: typer.Typer) -> None:
@@ -25,8 +24,7 @@ def published(root: Path) -> str:
     """Publishes; says what was done and where the leaderboards are in MLflow's pages."""
     from forecast.tracking import sync as publish
 
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    done = publish(root, uri, now=time.time(), revision=revision(root), report=None)
+    done = publish(root, tracking_uri(), now=time.time(), revision=revision(root), report=None)
     counts = f"MLflow: {len(done.made)} runs made, {done.unchanged} already there, {len(done.set_aside)} set aside."
     pages = [f"  {name}: http://127.0.0.1:5000{page}" for name, page in sorted(done.pages.items())]
     return "\n".join([counts, *(["After `make ui` the leaderboards are at", *pages] if pages else [])])

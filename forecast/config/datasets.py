@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from forecast.config.quality import Quality
-from forecast.config.reading import Config, load
+from forecast.config.reading import Config, load, require_plain_names
 from forecast.config.sources import FileSource, OpenMeteoSource, PackagedSource, Source, YahooSource
 from forecast.errors import InputError, closest, quote_names
 
@@ -218,10 +217,7 @@ class Datasets(Config):
     @field_validator("datasets")
     @classmethod
     def _names_are_plain(cls, value: dict[str, Dataset]) -> dict[str, Dataset]:
-        """A dataset's name becomes a folder: nothing in it may lead elsewhere."""
-        for name in value:
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
-                raise ValueError(f"dataset name {name!r}: wanted letters, digits, '_' and '-' only")
+        require_plain_names(value, "dataset")
         return value
 
     @model_validator(mode="after")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +17,13 @@ class Config(BaseModel):
     """Base of every configuration: immutable, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+def require_plain_names(names: Iterable[str], kind: str) -> None:
+    """`ValueError` for a name that must not become a file's or a folder's: nothing in it may lead elsewhere."""
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
+            raise ValueError(f"{kind} name {name!r}: wanted letters, digits, '_' and '-' only")
 
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)

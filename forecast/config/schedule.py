@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import Field, field_validator
 
 from forecast.config.datasets import Weekday
-from forecast.config.reading import Config, load
+from forecast.config.reading import Config, load, require_plain_names
 from forecast.errors import closest
 
 DAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -87,9 +87,7 @@ class Schedule(Config):
     @field_validator("jobs")
     @classmethod
     def _names_are_plain(cls, value: dict[str, Job]) -> dict[str, Job]:
-        for name in value:
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
-                raise ValueError(f"job name {name!r}: wanted letters, digits, '_' and '-' only")
+        require_plain_names(value, "job")
         return value
 
 

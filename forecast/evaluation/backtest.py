@@ -94,8 +94,10 @@ def fit_and_forecast(
                     "status": "ok",
                     "reason": fitted.note,
                     "best_step": fitted.best_step,
-                    "validation_loss": _number(fitted.validation_loss),
-                    "curve": [[step, _number(train), _number(val)] for step, train, val in fitted.curve],
+                    "validation_loss": files.json_number(fitted.validation_loss),
+                    "curve": [
+                        [step, files.json_number(train), files.json_number(val)] for step, train, val in fitted.curve
+                    ],
                     "n_params": fitted.forecaster.n_params,
                     "refits": len(fits) - 1,
                     "rows_seen": sum(stop - start for start, stop in (b.train for b in problem.blocks.values())),
@@ -145,8 +147,3 @@ def _long(problem: Problem, uid: str, block: str, rows: np.ndarray, values: np.n
             "y_hat": values.ravel(),
         }
     )
-
-
-def _number(value: float) -> float | None:
-    """JSON has no NaN: what was not measured is null."""
-    return float(value) if np.isfinite(value) else None

@@ -15,6 +15,7 @@ from forecast.config.datasets import Dataset
 from forecast.errors import InputError
 from forecast.evaluation import scores
 from forecast.evaluation.scores import Cube, Reference
+from forecast.panel import series_name, with_series
 from forecast.splits import Borders
 
 NAIVE = "naive"
@@ -46,7 +47,7 @@ def references(frame: pd.DataFrame, naive: pd.DataFrame, dataset: Dataset, borde
     targets = [c.column for c in dataset.target]
     for uid, rows in frame.groupby("unique_id", sort=True):
         for target in targets:
-            name = f"{uid}/{target}" if len(targets) > 1 else str(uid)
+            name = series_name(uid, target, targets)
             values = rows.set_index("ds")[target]
             train = values[values.index <= borders.train_end].to_numpy()
             scale[name] = metrics.insample_scale(train, season=dataset.season)
@@ -133,7 +134,7 @@ def losses(scored: list[Scored], scale: Mapping[str, metrics.Scale], block: str)
     for candidate in scored:
         if candidate.forecasts is None:
             continue
-        rows = scores.series_of(candidate.forecasts[candidate.forecasts["block"] == block])
+        rows = with_series(candidate.forecasts[candidate.forecasts["block"] == block])
         error = (rows["y"] - rows["y_hat"]).abs() / rows["series"].map(divisor)
         keys = {"seed": rows["seed"], "unique_id": rows["series"], "cutoff": rows["cutoff"]}
         own = pd.DataFrame({**keys, "loss": error}).groupby(list(keys), observed=True)["loss"].mean().reset_index()

@@ -16,6 +16,7 @@ import pandas as pd
 from forecast import metrics
 from forecast.evaluation import scores
 from forecast.evaluation.outlook_columns import EVEN, FILE, LEVELS, LOG_DENSITY, RISE, quantile_column
+from forecast.panel import with_series
 
 COLUMNS = ("model", "ranking", "head", "series", "seed", "step", "metric", "level", "value", "n")
 """One row per number. `step` 0 is the whole horizon; `level` is that of a quantile (`pinball`) or of a central
@@ -43,7 +44,7 @@ def distribution_scores(
 def _candidate(
     table: pd.DataFrame, last: Mapping[str, pd.Series], levels: Sequence[float]
 ) -> Iterator[dict[str, Any]]:
-    for name, rows in scores.series_of(table).groupby("series", sort=True):
+    for name, rows in with_series(table).groupby("series", sort=True):
         rows = rows.sort_values(["seed", "cutoff", "step"], kind="stable")
         seeds = sorted(int(seed) for seed in rows["seed"].unique())
         shape = (len(seeds), -1, rows["step"].nunique())

@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 
 from forecast.config.datasets import Dataset
-from forecast.evaluation import scores, uncertainty
+from forecast.evaluation import uncertainty
 from forecast.evaluation.comparing import NAIVE, Scored
 from forecast.evaluation.uncertainty import GRID, METHODS, Blocks, Method
+from forecast.panel import with_series
 
 SHOWN = (NAIVE, "seasonal_naive", "ridge")
 
@@ -78,7 +79,7 @@ def _blocks(candidate: Scored, last: Mapping[str, pd.Series], dataset: Dataset, 
 
 
 def _transform(series: str, dataset: Dataset) -> str:
-    """Of the target that `series` (named by `scores.series_of`) is."""
+    """Of the target that `series` (named by `panel.with_series`) is."""
     if len(dataset.target) == 1:
         return dataset.target[0].transform
     return next(column.transform for column in dataset.target if series.endswith(f"/{column.column}"))
@@ -94,7 +95,7 @@ def _bands(
     candidate: Scored, last: Mapping[str, pd.Series], dataset: Dataset, levels: Sequence[float], method: Method
 ) -> pd.DataFrame:
     assert candidate.forecasts is not None
-    test = scores.series_of(candidate.forecasts[candidate.forecasts["block"] == "test"])
+    test = with_series(candidate.forecasts[candidate.forecasts["block"] == "test"])
     cutoffs = {str(name): pd.Index(sorted(rows.unique())) for name, rows in test.groupby("series")["cutoff"]}
     return uncertainty.bands(_blocks(candidate, last, dataset, dataset.stride), levels, method, cutoffs)
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from forecast import metrics
+from forecast.panel import with_series
 
 METRICS = ("mae", "rmse", "mase", "rmsse", "smape", "direction", "direction_base", "skill")
 ENSEMBLE, MEAN, SPREAD = "ensemble", "mean", "std"
@@ -45,7 +46,7 @@ class Cube:
 def cubes(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> list[Cube]:
     """The long frame of one candidate and block as arrays, origins in time order."""
     result = []
-    for name, rows in series_of(forecasts).groupby("series", sort=True):
+    for name, rows in with_series(forecasts).groupby("series", sort=True):
         rows = rows.sort_values(["seed", "cutoff", "step"], kind="stable")
         seeds, horizon = tuple(sorted(int(seed) for seed in rows["seed"].unique())), rows["step"].nunique()
         shape = (len(seeds), len(rows) // (len(seeds) * horizon), horizon)
@@ -54,13 +55,6 @@ def cubes(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> list[Cube]:
         y = rows["y"].to_numpy().reshape(shape)[0]
         result.append(Cube(str(name), y, rows["y_hat"].to_numpy().reshape(shape), values, seeds))
     return result
-
-
-def series_of(forecasts: pd.DataFrame) -> pd.DataFrame:
-    """A column `series`: the unique_id, with the output's name behind it when a dataset has several targets."""
-    several = forecasts["output"].nunique() > 1 if "output" in forecasts else False
-    ids = forecasts["unique_id"].astype(str)
-    return forecasts.assign(series=ids + "/" + forecasts["output"].astype(str) if several else ids)
 
 
 def members(cube: Cube) -> Iterator[tuple[str, np.ndarray]]:

@@ -214,11 +214,7 @@ class Forecaster:
     @classmethod
     def load(cls, folder: Path) -> Forecaster:
         """The saved forecaster; `InputError` when the folder holds another schema."""
-        content = files.read_json(folder / "spec.json")
-        if content.get("schema") != SCHEMA:
-            raise InputError(
-                f"{folder}: saved with schema {content.get('schema')!r}, this version reads {SCHEMA}. Train it again."
-            )
+        content = files.read_saved(folder / "spec.json", SCHEMA)
         skip, correction = content["skip"], content.get("correction")
         spec = models.spec(content["spec"], where=f"{folder}/spec.json: spec")
         dependence = folder / "dependence.npz"

@@ -164,11 +164,7 @@ class Model:
     @classmethod
     def load(cls, folder: Path) -> Model:
         """What `save` wrote."""
-        content = files.read_json(folder / "model.json")
-        if content.get("schema") != SCHEMA:
-            raise InputError(
-                f"{folder}: schema {content.get('schema')!r}; this version reads {SCHEMA}. Train it again."
-            )
+        content = files.read_saved(folder / "model.json", SCHEMA)
         arrays = files.read_arrays(folder / "weights.npz")
         scaling = {name: arrays.pop(f"scaling:{name}") for name in ("u_mean", "u_scale", "y_mean", "y_scale")}
         net: dict[str, Any] = {name: _tuples(value) for name, value in content["net"].items()}

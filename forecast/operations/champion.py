@@ -180,13 +180,7 @@ def meta_of(content: Mapping[str, Any]) -> Meta:
 
 def _described(folder: Path) -> dict[str, Any]:
     path = folder / META
-    try:
-        content: dict[str, Any] = files.read_json(path)
-        schema = content.get("schema")
-    except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from None
-    if schema != SCHEMA:
-        raise InputError(f"{path}: saved with schema {schema!r}, this version reads {SCHEMA}. Train it again.")
+    content = files.read_saved(path, SCHEMA)
     digest = content.pop("digest", None)
     if digest != files.sha256_of(content):
         raise DataError(f"{path}: not the file that was saved (its digest differs).")

@@ -16,6 +16,7 @@ from forecast.ensemble import Ensemble, calibration_scores
 from forecast.errors import InputError
 from forecast.forecaster import Forecaster
 from forecast.operations.champion import Meta
+from forecast.panel import with_series
 from forecast.splits import Borders
 
 SCORES = ("mae", "rmse", "mase", "rmsse", "smape", "direction", "direction_base", "skill", "n_origins")
@@ -95,14 +96,6 @@ def _error_by_step(rows: pd.DataFrame) -> dict[str, list[float | None]]:
     """Per series (`uid/output` with several targets) the MAE of the mean over seeds, by step, on the test origins."""
     if rows.empty:
         return {}
-    several = rows["output"].nunique() > 1
-    ids = rows["unique_id"].astype(str)
-    named = rows.assign(series=ids + "/" + rows["output"].astype(str) if several else ids)
-    mean = named.groupby(["series", "cutoff", "step"])[["y", "y_hat"]].mean()
+    mean = with_series(rows).groupby(["series", "cutoff", "step"])[["y", "y_hat"]].mean()
     error = (mean["y"] - mean["y_hat"]).abs().groupby(["series", "step"]).mean()
-    return {str(name): [_number(v) for v in own] for name, own in error.groupby(level="series")}
-
-
-def _number(value: float) -> float | None:
-    """JSON has no NaN: a step without any actual is null."""
-    return float(value) if np.isfinite(value) else None
+    return {str(name): [files.json_number(v) for v in own] for name, own in error.groupby(level="series")}

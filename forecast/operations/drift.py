@@ -19,7 +19,7 @@ from forecast.config.datasets import Column
 from forecast.config.retraining import Retraining
 from forecast.ensemble import Ensemble
 from forecast.operations.champion import Meta
-from forecast.panel import Panel, Series
+from forecast.panel import Panel, Series, series_name
 
 BINS = 10
 LEAST = 20
@@ -105,7 +105,7 @@ def _ratios(
         ahead = rows[uid][:, None] + np.arange(1, panel.dataset.horizon + 1)
         for output, name in enumerate(names):
             actual = panel.by_id[uid].values[ahead, output]
-            promised = expected.get(f"{uid}/{name}" if len(names) > 1 else uid)
+            promised = expected.get(series_name(uid, name, names))
             if promised is None or len(promised) != panel.dataset.horizon or not np.isfinite(actual).any():
                 continue
             wanted = np.array([np.nan if value is None else value for value in promised])

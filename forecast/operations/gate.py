@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from forecast import files
 from forecast.comparison import equivalence
 from forecast.comparison.dm import MINIMUM, relative
 from forecast.comparison.equivalence import MARGIN
@@ -107,7 +108,7 @@ def decide(fresh: Fresh, evidence: Evidence | None, steps: Steps, rules: Rules, 
     # Two models with the same loss at every origin are one function: no number of origins is needed to say so.
     word = "equivalent" if np.array_equal(fresh.challenger, fresh.champion) else same.word
     numbers |= {"evidence": asdict(sequence), "test": evidence.test}
-    numbers["equivalence"] = {"word": word, "upper": _number(same.upper), "note": same.note}
+    numbers["equivalence"] = {"word": word, "upper": files.json_number(same.upper), "note": same.note}
     return _judged(sequence, word, skill, numbers, ageing)
 
 
@@ -198,7 +199,7 @@ def _means(fresh: Fresh) -> dict[str, Any]:
     if fresh.champion is not None:
         found["champion_loss"] = float(fresh.champion.mean())
         found["champion_skill"] = 1 - found["champion_loss"] / naive if naive > 0 else 0.0
-        found["relative_difference"] = _number(relative(fresh.challenger, fresh.champion)) or 0.0
+        found["relative_difference"] = files.json_number(relative(fresh.challenger, fresh.champion)) or 0.0
     return found
 
 
@@ -213,7 +214,3 @@ def _shown(sequence: Standing) -> str:
 
 def _percent(value: float) -> str:
     return f"{100 * value:+.1f} %"
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

@@ -54,11 +54,12 @@ def keep(root: Path, found: Champion, table: pd.DataFrame, last: Mapping[str, fl
     """
     import pandas as pd
 
+    from forecast.panel import with_series
+
     dataset = found.meta.dataset
-    several = table["output"].nunique() > 1
-    series = table["unique_id"] + "/" + table["output"] if several else table["unique_id"]
+    issue = with_series(table)
     label = f"{table['cutoff'].max().isoformat()} v{found.version}"
-    issue = table.assign(series=series, last=series.map(dict(last)), version=found.version)
+    issue = issue.assign(last=issue["series"].map(dict(last)), version=found.version)
     issue = issue.assign(issue=label, issued_at=now.floor("s"))
     lock = root / ".forecast" / "locks" / f"issued-{dataset}.lock"
     with files.locked(lock, what=f"Keeping a forecast of {dataset!r}", timeout=PATIENCE):

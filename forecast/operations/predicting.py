@@ -15,7 +15,7 @@ from forecast.errors import ForecastError, InputError
 from forecast.operations import champion, issued_forecasts
 from forecast.operations.champion import Champion
 from forecast.operations.newest import newest_data
-from forecast.panel import Panel, from_frame
+from forecast.panel import Panel, from_frame, series_name
 from forecast.scaling import check_transforms
 from forecast.windows import filled
 
@@ -78,7 +78,7 @@ def last_values(panel: Panel) -> dict[str, float]:
     for series in panel.series:
         values = filled(series.values[None, :, : panel.outputs])[0][0][-1]
         for name, value in zip(targets, values, strict=True):
-            found[f"{series.unique_id}/{name}" if len(targets) > 1 else series.unique_id] = float(value)
+            found[series_name(series.unique_id, name, targets)] = float(value)
     return found
 
 
