@@ -26,6 +26,7 @@ import psutil
 import yaml
 
 from forecast.errors import ForecastError
+from forecast.files import TEMPORARY
 from forecast.operations import champion, decision, registry
 from forecast.operations.newest import home
 
@@ -91,6 +92,9 @@ class Soak:
         left = [p for p in psutil.process_iter() if self._ours(p)]
         if left:
             self.problems.append(f"{when}: still running: {[p.cmdline() for p in left]}")
+        lying = [*self.root.rglob(f"{TEMPORARY}*"), *self.temporary.iterdir()]
+        if lying:
+            self.problems.append(f"{when}: left behind: {[str(path) for path in lying[:5]]}")
         tracked = self._git("status", "--porcelain", "--untracked-files=no")
         if tracked:
             self.problems.append(f"{when}: the checkout changed: {tracked}")
@@ -104,6 +108,11 @@ class Soak:
                 inodes[stat.st_ino] = stat.st_size
         return sum(inodes.values())
 
+    @property
+    def temporary(self) -> Path:
+        """The machine's folder for temporary files, of these processes alone."""
+        return self.root.parent / "temporary"
+
     def _local(self, dataset: str) -> dict[str, int]:
         return {k: v for k, v in champion.aliases(self.root, dataset).items() if k != "challenger"}
 
@@ -112,7 +121,7 @@ class Soak:
 
     def _environment(self, **extra: str) -> dict[str, str]:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "FORECAST_"))}
-        return {**clean, "PYTHONPATH": "", "OMP_NUM_THREADS": "1", **extra}
+        return {**clean, "PYTHONPATH": "", "OMP_NUM_THREADS": "1", "TMPDIR": str(self.temporary), **extra}
 
     def _ours(self, process: psutil.Process) -> bool:
         try:
@@ -275,6 +284,7 @@ def soak(root: Path, *, days: int, seed: int, datasets: tuple[str, ...], models:
     """Write the project and live through `days`; says what happened as it goes."""
     write_project(root, datasets, models)
     found = Soak(root, datasets, random.Random(seed))
+    found.temporary.mkdir()
     sizes = []
     for number in range(days):
         found.day(number)

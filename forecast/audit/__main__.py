@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 from pathlib import Path
 
+from forecast import files
 from forecast.errors import ForecastError
 
 LEAK = 1
@@ -20,9 +20,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     say = (lambda line: None) if options.quiet else (lambda line: print(line, file=sys.stderr, flush=True))
     try:
-        with tempfile.TemporaryDirectory(prefix="forecast-audit-") as folder:
+        with files.scratch() as folder:
             found = audit(
-                Path(options.root), options.dataset, Path(folder), models=options.models, jobs=options.jobs, say=say
+                Path(options.root), options.dataset, folder, models=options.models, jobs=options.jobs, say=say
             )
     except ForecastError as error:
         print(f"audit: {error}", file=sys.stderr)

@@ -17,7 +17,7 @@ from forecast.bootstrap import RUN_LOCK, WANTED
 from forecast.cli.run import WRITTEN
 from forecast.cli.shown import FORMAT, ROOT, Format, require_project, show, tracking_uri
 from forecast.errors import BusyError, ForecastError
-from forecast.files import TEMPORARY, locked, remove_leftovers
+from forecast.files import TEMPORARY, clear_scratch, locked, remove_leftovers
 
 LEAST_FREE = 3e9  # bytes: environment, DVC's cache and MLflow's artifacts of one run
 Finding = tuple[str, str, str]
@@ -40,7 +40,8 @@ def doctor(
     project = require_project(root).resolve()
     if repair:
         for path in _mend(project):
-            print(f"Removed {path.relative_to(project)}", file=sys.stderr)
+            shown = path.relative_to(project) if path.is_relative_to(project) else path
+            print(f"Removed {shown}", file=sys.stderr)
         for sentence in upkeep.repaired(project, tracking_uri()):
             print(sentence, file=sys.stderr)
     rows = [{"what": what, "found": found, "repair": advice} for what, found, advice in findings(project)]
@@ -174,7 +175,7 @@ _WRITTEN = (*WRITTEN, ".forecast/champions", ".forecast/issued")
 
 def _mend(root: Path) -> list[Path]:
     with locked(root / RUN_LOCK, what="`make run`"):
-        return [path for folder in _WRITTEN for path in remove_leftovers(root / folder)]
+        return [path for folder in _WRITTEN for path in remove_leftovers(root / folder)] + clear_scratch()
 
 
 def _has(name: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -16,10 +16,12 @@ class Models(Config):
     """`models` maps a name to its family and options; they are checked by the family itself (`forecast.models`).
 
     `training`: what every network trained by gradient starts from; an entry's own `training` goes before it.
+    `rankings`: the leaderboards that every network is tuned and trained for, once for each.
     """
 
     grid: str
     grids: dict[str, tuple[str, ...]]
+    rankings: tuple[Literal["shipped", "architecture"], ...] = Field(("shipped", "architecture"), min_length=1)
     training: Training = Field(default_factory=Training)
     models: dict[str, dict[str, Any]]
 

@@ -50,7 +50,7 @@ class Candidate:
 
 
 def candidates(config: Models, only: tuple[str, ...] = (), *, season: int, said: bool = False) -> list[Candidate]:
-    """Every model of the grid (or of `only`) that suits the data, networks once per ranking.
+    """Every model of the grid (or of `only`) that suits the data, networks once per configured ranking.
 
     said: forecasts of the data's own service are kept, so that they can be a row.
     """
@@ -59,7 +59,8 @@ def candidates(config: Models, only: tuple[str, ...] = (), *, season: int, said:
         if _unsuited(spec, season, said):
             continue
         if isinstance(spec, NetworkSpec):
-            result += [Candidate(name, spec, ranking, skip) for ranking, skip in SKIP_OF.items()]
+            wanted = ((ranking, skip) for ranking, skip in SKIP_OF.items() if ranking in config.rankings)
+            result += [Candidate(name, spec, ranking, skip) for ranking, skip in wanted]
         else:
             result.append(Candidate(name, spec, "baseline", None))
     return result

@@ -176,6 +176,7 @@ def _record(
         "trials": trials,
         "n_params": max((fit.get("n_params", 0) for fit in fits), default=0),
         "gradient_steps": steps[0] if by_gradient else 0,
+        "gradient_steps_taken": _steps_taken(fits) if by_gradient else 0,
         "tuning_gradient_steps": steps[1] if by_gradient else 0,
         "refits": max((fit.get("refits", 0) for fit in fits), default=0),
         "rows_seen": max((fit.get("rows_seen", 0) for fit in fits), default=0),
@@ -183,6 +184,11 @@ def _record(
         "diagnostics": _diagnostics(run, jobs, fits),
         "digests": jobs[0].digest if jobs else {},
     }
+
+
+def _steps_taken(fits: list[dict[str, Any]]) -> int:
+    """Up to each seed's last look at its validation loss: fewer than given with `patience`, or after an explosion."""
+    return sum(int(fit["curve"][-1][0]) for fit in fits if fit.get("curve"))
 
 
 def _diagnostics(run: Run, jobs: list[Job], fits: list[dict[str, Any]]) -> dict[str, Any]:

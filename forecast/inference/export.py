@@ -15,7 +15,6 @@ trained beside, a ridge regression or the last value, goes into the file as a `L
 from __future__ import annotations
 
 import base64
-import tempfile
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -188,7 +187,7 @@ def _dictionary(items: Mapping[str, str], indent: int = 0) -> str:
 
 
 def _base64(arrays: dict[str, np.ndarray]) -> str:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "weights.npz"
+    with files.scratch() as folder:
+        path = folder / "weights.npz"
         files.write_arrays(path, arrays)
         return base64.b64encode(path.read_bytes()).decode()

@@ -12,7 +12,6 @@ move first, the local ones last, and until then the local champion is the old on
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,8 +49,8 @@ def register(
     """
     ensemble = ensemble_of(trained_dir)
     sample = _sample(root, dataset, ensemble)
-    with _locked(root, dataset), tempfile.TemporaryDirectory() as folder:
-        model = Path(folder, "champion")
+    with _locked(root, dataset), files.scratch() as folder:
+        model = folder / "champion"
         champion.write(model, ensemble, meta)
         where = place(root, tracking_uri)
         _restore(root, dataset, tracking_uri)
@@ -116,8 +115,8 @@ def repaired(root: Path, dataset: str, *, tracking_uri: str = "") -> list[str]:
 
 def rebuild(root: Path, dataset: str, version: int, *, tracking_uri: str = "") -> None:
     """The local copy of one version, made from the registry's artifact and tags."""
-    with tempfile.TemporaryDirectory() as folder:
-        found = registry.download(place(root, tracking_uri), dataset, version, Path(folder))
+    with files.scratch() as folder:
+        found = registry.download(place(root, tracking_uri), dataset, version, folder)
         content = files.read_json(found / champion.META)
         champion.store(root, dataset, version, Ensemble.load(found), champion.meta_of(content))
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from forecast.errors import BusyError, ForecastError
-from forecast.files import write_bytes
+from forecast.files import scratch, write_bytes
 from forecast.processes import end_with_this_process
 from forecast.progress import duration
 from forecast.stage import LOG_VARIABLE
@@ -34,8 +33,8 @@ def repro(
     """`dvc repro` of everything, or up to the stages `targets`; `ForecastError` naming what failed."""
     refuse_if_busy(root)
     kept = {name: (root / name).read_bytes() for name in UNCACHED if (root / name).exists()}
-    with tempfile.TemporaryDirectory(prefix="forecast-run-") as folder:
-        log = Path(folder) / "stages.jsonl"
+    with scratch() as folder:
+        log = folder / "stages.jsonl"
         code = watched([*dvc(), "repro", *options, *targets], root, {**environment, LOG_VARIABLE: str(log)})
         lines = read_log(log)
     _show_times(lines)

@@ -232,4 +232,5 @@ def _alone(job: Job) -> Iterator[None]:
     lock = job.root / ".forecast" / "locks" / f"retrain-{job.dataset}.lock"
     with files.locked(lock, what=f"Retraining {job.dataset!r}"):
         files.remove_leftovers(job.home)
+        files.clear_scratch()
         yield

@@ -15,7 +15,7 @@ COLUMNS = [
     ("Ranking", "Which skip connection it was trained with"),
     ("Trials", "Tuning trials, scored on validation only"),
     ("Steps, tuning", "Gradient steps of all trials together"),
-    ("Steps, training", "Gradient steps of all seeds together"),
+    ("Steps, training", "Gradient steps of all seeds: those given, and those taken where a seed stopped early"),
     ("Parameters", "Number of trained weights"),
     ("CPU, tuning", "CPU seconds of the tuning study"),
     ("CPU, training", "CPU seconds of fitting and forecasting, all seeds"),
@@ -41,7 +41,7 @@ def _row(evidence: Evidence, name: str, record: dict[str, Any]) -> Row:
         Cell(RANKING_TITLES.get(ranking, "baseline"), ranking),
         whole(trials or None),
         whole(record.get("tuning_gradient_steps") or None),
-        whole(record.get("gradient_steps") or None),
+        _steps(record),
         whole(record.get("n_params")),
         _time(cost.get("tuning_cpu_seconds") if trials else None),
         _time(cost.get("cpu_seconds")),
@@ -50,6 +50,12 @@ def _row(evidence: Evidence, name: str, record: dict[str, Any]) -> Row:
     ]
     marks = ["failed"] if record["status"] != "ok" else []
     return Row(str(record["model"]), cells, marks)
+
+
+def _steps(record: dict[str, Any]) -> Cell:
+    given = int(record.get("gradient_steps") or 0)
+    taken = int(record.get("gradient_steps_taken", given))
+    return Cell(f"{taken:,} of {given:,}", taken) if taken < given else whole(given or None)
 
 
 def _time(spent: float | None) -> Cell:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from forecast import files
@@ -35,9 +33,9 @@ def log_decision(place: Place, dataset: str, decision: Mapping[str, Any], *, now
         plain = {k: str(v)[:LIMIT] for k, v in decision.items() if isinstance(v, str | int | float) and k != "key"}
         metrics = [Metric(name, value, start, 0) for name, value in numbers(decision.get("numbers", {}))]
         client.log_batch(run_id, metrics, tags=[RunTag(name, value) for name, value in plain.items()])
-        with tempfile.TemporaryDirectory() as folder:
-            files.write_json(Path(folder, "decision.json"), decision)
-            client.log_artifacts(run_id, folder)
+        with files.scratch() as folder:
+            files.write_json(folder / "decision.json", decision)
+            client.log_artifacts(run_id, str(folder))
         client.set_terminated(run_id, "FINISHED", start)
         return str(run_id)
 

@@ -7,7 +7,6 @@ two processes of one machine never make one version twice or move an alias betwe
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -119,8 +118,8 @@ def download(place: Place, name: str, version: int, target: Path) -> Path:
 def _logged(client: MlflowClient, place: Place, name: str, model: Path, sample: pd.DataFrame | None) -> str:
     """Where the store keeps the logged copy of `model`."""
     experiment = store.experiment(client, name, place)
-    with tempfile.TemporaryDirectory() as folder:
-        saved = Path(folder, "model")
+    with files.scratch() as folder:
+        saved = folder / "model"
         save_model(model, saved)
         if sample is not None:
             _try(saved, sample)

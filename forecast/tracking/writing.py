@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -117,8 +116,8 @@ class Writer:
         self.client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
 
     def _log_files(self, run_id: str, record: Record) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            upload = Path(folder, "files")
+        with files.scratch() as folder:
+            upload = folder / "files"
             files.write_json(upload / "record.json", record.content)
             forecasts = record.folder / "forecasts.parquet"
             from forecast.tracking import plots  # with it comes pandas, which a look at the store does without
@@ -129,7 +128,7 @@ class Writer:
             self.client.log_artifacts(run_id, str(upload))
             saved = record.folder / "seed-0"
             if saved.exists():
-                self._log_model(run_id, record, saved, Path(folder, "model"))
+                self._log_model(run_id, record, saved, folder / "model")
 
     def _log_model(self, run_id: str, record: Record, saved: Path, folder: Path) -> None:
         """The forecaster of the first seed, loadable as `models:/<id>` and registrable in the UI."""

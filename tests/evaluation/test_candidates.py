@@ -49,6 +49,11 @@ def test_a_network_stands_on_the_fitted_skip_and_on_the_last_value():
     assert found["small.last"].spec.units == 4
 
 
+def test_only_the_configured_rankings_are_trained():
+    shipped = candidates(CONFIG.model_copy(update={"rankings": ("shipped",)}), season=24)
+    assert [c.name for c in shipped if c.is_network] == ["small.linear", "narx.linear"]
+
+
 def test_each_network_is_compared_with_its_own_skip_standing_alone():
     rows = {name: c.skip_row() for name, c in named().items()}
     assert (rows["small.linear"], rows["small.last"]) == ("ridge", "naive")

@@ -100,6 +100,7 @@ def test_every_candidate_leaves_a_record_its_forecasts_and_a_forecaster_per_seed
     net, naive_ = records["ffnn.linear"], records["naive"]
     assert (net["status"], net["kind"], net["skip"], net["skip_row"]) == ("ok", "network", "linear", "ridge")
     assert (net["ranking"], net["gradient_steps"], net["params"]["units"]) == ("shipped", 8, 3)
+    assert net["gradient_steps_taken"] == 8
     assert [fit["seed"] for fit in net["seeds"]] == list(SEEDS)
     assert [point[0] for point in net["seeds"][0]["curve"]] == [0, 2, 4]
     assert (naive_["kind"], naive_["skip"], naive_["n_params"], naive_["gradient_steps"]) == ("baseline", None, 0, 0)
@@ -114,6 +115,14 @@ def test_every_candidate_leaves_a_record_its_forecasts_and_a_forecaster_per_seed
         "forecasts.parquet", "record.json", "seed-3", "seed-7",
     ]  # fmt: skip
     assert (tmp_path / "trained" / "naive" / "seed-0" / "spec.json").exists()
+
+
+def test_steps_that_a_seed_did_not_take_are_not_in_the_record_as_taken(run, tmp_path):
+    hurried = replace(run, budget=Budget(40, 2), seeds=(3,))
+    bound_to_rise = network(learning_rate=1.0, training={"rule": "sgd", "schedule": "constant", "patience": 1})
+    (record,) = trained(hurried, [bound_to_rise], tmp_path / "trained").values()
+    last = record["seeds"][0]["curve"][-1][0]
+    assert record["gradient_steps"] == 40 and record["gradient_steps_taken"] == last < 40
 
 
 def test_a_head_leaves_what_it_says_of_every_seed_beside_the_forecasts(run, tmp_path):

@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,6 +102,30 @@ def test_a_kill_in_the_middle_of_a_write_leaves_the_earlier_file(tmp_path: Path)
     assert target.read_text() == "earlier"
     assert [path.name.startswith(files.TEMPORARY) for path in files.remove_leftovers(tmp_path)] == [True]
     assert [path.name for path in tmp_path.iterdir()] == ["result.txt"]
+
+
+def test_scratch_that_a_killed_process_left_is_cleared_and_a_living_ones_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = """
+        import sys, tempfile
+        from forecast import files
+        tempfile.tempdir = sys.argv[1]
+        with files.scratch() as folder:
+            (folder / "part").write_text("half")
+            print(folder, flush=True)
+            input()
+    """
+    killed, living = (child(code, str(tmp_path), stdin=subprocess.PIPE) for _ in range(2))
+    assert killed.stdout is not None and living.stdout is not None
+    left, used = (Path(process.stdout.readline().strip()) for process in (killed, living))
+    killed.kill()
+    killed.communicate()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert files.clear_scratch() == [left]
+    assert not left.exists() and used.exists()
+    living.communicate("\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:

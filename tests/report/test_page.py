@@ -175,6 +175,14 @@ def test_the_ledger_has_a_row_for_every_candidate_and_its_cost(page):
     assert [words(cell) for cell in rows[4]] == GRU_LEDGER
 
 
+def test_the_ledger_says_where_a_seed_took_fewer_steps_than_it_was_given(project):
+    path = project / "data/trained/hourly/gru.linear/record.json"
+    files.write_json(path, {**files.read_json(path), "gradient_steps_taken": 450})
+    page = html.fromstring(render([read_evidence(project, HOURLY)]))
+    rows = page.xpath(f"//article[@id='{HOURLY}']//table[contains(@class, 'ledger')]//tbody/tr")
+    assert [words(cell) for cell in rows[4]] == [cell if cell != "600" else "450 of 600" for cell in GRU_LEDGER]
+
+
 def test_a_network_that_was_never_trained_is_reported_beside_the_others(project):
     path = project / "data/trained/hourly/gru.last/record.json"
     never = {"status": "failed", "reason": "every tuning trial failed: it diverged", "seeds": [], "n_params": 0}
