@@ -65,8 +65,7 @@ def _compute(run: Run, jobs_list: list[Job], workers_wanted: int, advance: Calla
     for job in jobs_list:
         if job.folder not in todo or todo[job.folder] is not job:
             advance(job.title)
-    # Networks first: they take longest, and a worker's memory is then judged with TensorFlow already in it.
-    ordered = sorted(todo.values(), key=lambda job: not job.candidate.is_network)
+    ordered = _longest_first(list(todo.values()), workers_wanted)
     by_title = {job.title: job for job in ordered}
     tasks = [
         workers.Task(
@@ -84,6 +83,18 @@ def _compute(run: Run, jobs_list: list[Job], workers_wanted: int, advance: Calla
             files.write_json(_cost_path(run, by_title[outcome.name]), outcome.value)
         advance(outcome.name)
     workers.raise_failures(outcomes, what=f"train {run.place.dataset}")
+
+
+def _longest_first(jobs: list[Job], workers_wanted: int) -> list[Job]:
+    """Networks, then the rest; what is refitted at many origins takes longest of all and goes before most of them.
+
+    Each worker begins with a network: loky judges its memory from there, and TensorFlow is then already in it.
+    """
+    networks = [job for job in jobs if job.candidate.is_network]
+    rest = [job for job in jobs if not job.candidate.is_network]
+    often = [job for job in rest if getattr(job.candidate.spec, "refit", "never") != "never"]
+    first = networks[:workers_wanted]
+    return [*first, *often, *networks[len(first) :], *(job for job in rest if job not in often)]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from forecast import files, models
+from forecast import files, models, workers
 from forecast.config.datasets import load_dataset
 from forecast.config.tuning import load_tuning
 from forecast.errors import InputError
@@ -35,7 +35,8 @@ def main(dataset: str, record: str = "", target: str = "", on: str = "gate", roo
     if on == "gate":
         at_the_gate(place, dataset, told, Path(target), jobs=jobs)
     elif on == "all":
-        on_all_data(place, dataset, told, Path(target), calibrated=Path(record).with_name("forecasts.parquet"))
+        calibrated = Path(record).with_name("forecasts.parquet")
+        on_all_data(place, dataset, told, Path(target), calibrated=calibrated, jobs=jobs)
     else:
         raise InputError(f"--on {on!r}: wanted gate or all.")
 
@@ -60,7 +61,9 @@ def at_the_gate(root: Path, dataset: str, record: dict[str, Any], target: Path, 
     shutil.rmtree(folder)
 
 
-def on_all_data(root: Path, dataset: str, record: dict[str, Any], target: Path, *, calibrated: Path) -> None:
+def on_all_data(
+    root: Path, dataset: str, record: dict[str, Any], target: Path, *, calibrated: Path, jobs: int
+) -> None:
     """The recipe up to the last row, each seed; errors for intervals stay those of the scored version."""
     settings, budget = load_dataset(dataset, root / "configs"), load_tuning(root / "configs")
     prepared = root / "data" / "prepared" / dataset
@@ -68,17 +71,23 @@ def on_all_data(root: Path, dataset: str, record: dict[str, Any], target: Path, 
     borders = moved_to_the_end(frame["ds"], Borders.from_json(files.read_json(prepared / "borders.json")))
     problem = Problem.of(from_frame(frame, dataset, settings), borders, ("train", "validation"))
     candidate = candidate_of(record)
-    if candidate.is_network:
-        load_engine()
+    engine = load_engine if candidate.is_network else None
     steps = Budget(budget.final_steps, budget.evaluate_every) if candidate.is_network else Budget(0, 1)
     seeds = budget.seeds if candidate.is_network else (0,)
     with files.atomic_directory(target) as temporary:
-        for seed in seeds:
-            fitted = fit(problem, candidate.spec, skip=candidate.skip, seed=seed, budget=steps)
-            fitted.forecaster.save(temporary / f"seed-{seed}")
+        tasks = [
+            workers.Task(f"seed {seed}", fitted, (problem, candidate, seed, steps, temporary / f"seed-{seed}"), engine)
+            for seed in seeds
+        ]
+        workers.raise_failures(list(workers.run(tasks, jobs=jobs)), what=f"refit {dataset}")
         files.write_json(temporary / "record.json", record)
         files.write_json(temporary / "borders.json", borders.to_json())
         shutil.copyfile(calibrated, temporary / "forecasts.parquet")
+
+
+def fitted(problem: Problem, candidate: Candidate, seed: int, budget: Budget, folder: Path) -> None:
+    """One seed, saved in `folder`; it runs in a worker."""
+    fit(problem, candidate.spec, skip=candidate.skip, seed=seed, budget=budget).forecaster.save(folder)
 
 
 def moved_to_the_end(ds: pd.Series, borders: Borders) -> Borders:

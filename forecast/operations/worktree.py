@@ -74,7 +74,8 @@ def environment(root: Path, given: Mapping[str, str]) -> dict[str, str]:
 def configure(tree: Tree, dataset: str, splits: Mapping[str, str]) -> None:
     """The work tree's own configuration: one dataset, its blocks at these dates, tuned values as a plain input.
 
-    Only what can be shipped is trained: the other ranking compares architectures, and nothing of it can be chosen.
+    Only what can be shipped is trained: the other ranking compares architectures, and a row with a refit policy tells
+    what refitting brings in a backtest, while what serves is one fit.
 
     Without the stage `tune` in its dvc.yaml, data/tuned/<dataset> is a dependency like any file: kept while the
     person's configuration is, hashed by DVC. So are the weights to begin with, where there are any.
@@ -84,8 +85,11 @@ def configure(tree: Tree, dataset: str, splits: Mapping[str, str]) -> None:
     content["datasets"][dataset]["splits"] = dict(splits)
     content["run"] = [dataset]
     _write_yaml(path, content)
-    grid = read_yaml(tree.configs / "models.yaml")
-    _write_yaml(tree.configs / "models.yaml", {**grid, "rankings": ["shipped"]})
+    models = read_yaml(tree.configs / "models.yaml")
+    grid, entries = models["grid"], models["models"]
+    kept = [name for name in models["grids"][grid] if entries[name].get("refit", "never") == "never"]
+    only = {"grids": {**models["grids"], grid: kept}, "rankings": ["shipped"]}
+    _write_yaml(tree.configs / "models.yaml", {**models, **only})
     pipeline = yaml.safe_load((tree.path / "dvc.yaml").read_text(encoding="utf-8"))
     pipeline["stages"].pop("tune", None)
     if (tree.path / "data" / "warm" / dataset).exists():
