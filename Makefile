@@ -34,7 +34,7 @@ test: setup  ## every test, on all cores
 lint: setup  ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy forecast
+	@$(BIN)/mypy forecast pipelines
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/lint-imports
 
 format: setup  ## ruff's fixes and format, written into the files

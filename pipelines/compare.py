@@ -9,7 +9,7 @@ import pandas as pd
 
 from forecast import comparison, files
 from forecast.config.datasets import Dataset, SessionCalendar, load_dataset
-from forecast.config.evaluation import load_evaluation
+from forecast.config.evaluation import Evaluation, load_evaluation
 from forecast.config.tuning import load_tuning
 from forecast.evaluation import comparing
 from forecast.evaluation.comparing import Scored
@@ -33,48 +33,55 @@ def main(dataset: str, root: str = ".") -> None:
     scored = comparing.score(trained, frame, settings, borders)
     records = [s.record for s in scored]
     exempt = check_same_budget(records, load_tuning(place / "configs"))
-    naive = next(s.forecasts for s in scored if s.name == comparing.NAIVE)
+    naive = next(s.forecasts for s in scored if s.name == comparing.NAIVE and s.forecasts is not None)
     reference = comparing.references(frame, naive, settings, borders, "test")
-    scale = reference.scale
     ours = [s for s in scored if s.record["family"] != comparing.SERVICE]  # its row cannot be served
-    chosen = comparison.choose(comparing.losses(ours, scale, "validation"))
-    test = comparing.losses(scored, scale, "test")
-    steps = {"horizon": settings.horizon, "season": settings.season, "stride": settings.stride}
-    ranks = comparison.ranked(test, alpha=evaluation.alpha)
+    chosen = comparison.choose(comparing.losses(ours, reference.scale, "validation"))
+    test = comparing.losses(scored, reference.scale, "test")
+    bands = interval_tables(scored, reference.last, settings, evaluation.levels, chosen)
+    verdicts = _verdicts(dataset, test, chosen, settings, evaluation)
+    decided = {"interval_method": bands.decision, "refused_levels": bands.refused, "exempt_from_budget": exempt}
+    tables = {
+        "leaderboard": comparing.leaderboard(scored, chosen, dataset),
+        "by_step": _labelled([(s, s.by_step) for s in scored]),
+        "by_series": _labelled([(s, s.by_series) for s in scored]),
+        "intervals": bands.intervals,
+        "interval_methods": bands.methods,
+        "reliability": bands.reliability,
+        "variance": comparison.variance_parts(test, **_steps(settings)) if verdicts["tests"] else pd.DataFrame(),
+        "change_by_step": _changes(scored, settings),
+        "distributions": distribution_scores(trained, records, reference.last, evaluation.levels),
+    }
+    with files.atomic_directory(place / "data" / "compared" / dataset) as folder:
+        for name, table in tables.items():
+            files.write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format=DIGITS))
+        files.write_json(folder / "residuals.json", _residuals(scored, settings))
+        files.write_frame(folder / "bands.parquet", bands.bands)
+        files.write_json(folder / "verdicts.json", {**verdicts, **_alarms(scored, settings), **decided})
+
+
+def _verdicts(
+    dataset: str, test: pd.DataFrame, chosen: dict[str, str], settings: Dataset, evaluation: Evaluation
+) -> dict[str, Any]:
+    """Every test of the protocol, and the mean ranks, on the losses of the test block."""
     verdicts = comparison.compare(
         test,
         dataset=dataset,
         chosen=chosen,
-        **steps,
+        horizon=settings.horizon,
+        season=settings.season,
+        stride=settings.stride,
         skip_rows={name: name for name in test["skip"].dropna().unique()},
         alpha=evaluation.alpha,
         reps=evaluation.bootstrap_repetitions,
         seed=evaluation.bootstrap_seed,
     )
-    bands = interval_tables(scored, reference.last, settings, evaluation.levels, chosen)
-    with files.atomic_directory(place / "data" / "compared" / dataset) as folder:
-        tables = {
-            "leaderboard": comparing.leaderboard(scored, chosen, dataset),
-            "by_step": _labelled([(s, s.by_step) for s in scored]),
-            "by_series": _labelled([(s, s.by_series) for s in scored]),
-            "intervals": bands.intervals,
-            "interval_methods": bands.methods,
-            "reliability": bands.reliability,
-            "variance": comparison.variance_parts(test, **steps) if verdicts.tests else pd.DataFrame(),
-            "change_by_step": _changes(scored, settings),
-            "distributions": distribution_scores(trained, records, reference.last, evaluation.levels),
-        }
-        for name, table in tables.items():
-            files.write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format=DIGITS))
-        files.write_json(folder / "residuals.json", _residuals(scored, settings))
-        files.write_frame(folder / "bands.parquet", bands.bands)
-        decided = {
-            "interval_method": bands.decision,
-            "refused_levels": bands.refused,
-            "exempt_from_budget": exempt,
-            "ranks": ranks.as_dict() if ranks else None,
-        }
-        files.write_json(folder / "verdicts.json", {**verdicts.as_dict(), **_alarms(scored, settings), **decided})
+    ranks = comparison.ranked(test, alpha=evaluation.alpha)
+    return {**verdicts.as_dict(), "ranks": ranks.as_dict() if ranks else None}
+
+
+def _steps(settings: Dataset) -> dict[str, int]:
+    return {"horizon": settings.horizon, "season": settings.season, "stride": settings.stride}
 
 
 def _labelled(tables: list[tuple[Scored, pd.DataFrame | None]]) -> pd.DataFrame:
@@ -94,7 +101,7 @@ def _changes(scored: list[Scored], dataset: Dataset) -> pd.DataFrame:
     A candidate without rows has other origins than naive, or series whose origins differ.
     """
     naive = {cube.series: abs(cube.y_hat[0] - cube.y) for s in scored if s.name == comparing.NAIVE for cube in s.cubes}
-    steps = {"horizon": dataset.horizon, "season": dataset.season, "stride": dataset.stride}
+    steps = _steps(dataset)
     rows: list[dict[str, Any]] = []
     for candidate in scored:
         pairs = [(abs(c.y_hat - c.y).mean(axis=0), naive[c.series]) for c in candidate.cubes if c.series in naive]

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 import forecast
 from tests import small_project
@@ -106,6 +107,15 @@ def test_check_says_what_it_found(project: Path) -> None:
     found = {row["what"]: row["found"] for row in rows}
     assert found["configs/datasets.yaml"] == "right: wave"
     assert found["dataset wave"] == "right: 200 rows of 1 series, 2024-01-01 to 2024-07-18"
+
+
+def test_check_misses_the_row_that_every_score_is_taken_against(tmp_path: Path) -> None:
+    root = small_project.write(tmp_path / "wrong")
+    models = root / "configs" / "models.yaml"
+    content = yaml.safe_load(models.read_text())
+    small_project.write_yaml(models, {**content, "grids": {"default": ["drift"]}})
+    done = small_project.command(root, "run")
+    assert done.returncode == 2 and "grids.default: found drift; wanted `naive` as well" in done.stderr
 
 
 def test_check_names_every_fault_at_once_without_a_traceback(tmp_path: Path) -> None:
