@@ -120,7 +120,8 @@ class Soak:
         return [sys.executable, "-m", "forecast", "retrain", dataset, "--as-of", as_of]
 
     def _environment(self, **extra: str) -> dict[str, str]:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "FORECAST_"))}
+        others = ("MLFLOW_", "FORECAST_", "PYTHONDONTWRITEBYTECODE")  # each retraining starts a dozen processes
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(others)}
         return {**clean, "PYTHONPATH": "", "OMP_NUM_THREADS": "1", "TMPDIR": str(self.temporary), **extra}
 
     def _ours(self, process: psutil.Process) -> bool:

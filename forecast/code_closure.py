@@ -9,8 +9,10 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterable, Iterator
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
+from typing import TypeGuard
 
 PROJECT = Path(__file__).resolve().parent.parent
 PACKAGES = ("forecast", "pipelines")
@@ -23,7 +25,7 @@ def closure(module: str, root: Path = PROJECT, *, found_by_name: bool = True) ->
     A package that finds its members by file name (`pkgutil.iter_modules`, `importlib.import_module`) brings all of
     them, unless `found_by_name` is False: then only those imported by statement. `TYPE_CHECKING` imports do not run.
     """
-    return _closure((module,), root, found_by_name)
+    return sorted(file.relative_to(root) for file in _closure((module,), root, found_by_name))
 
 
 def code_digest(modules: Iterable[str], root: Path = PROJECT, *, found_by_name: bool = False) -> str:
@@ -32,28 +34,41 @@ def code_digest(modules: Iterable[str], root: Path = PROJECT, *, found_by_name: 
     Members found by name are not followed by default: name the one that is used, such as `forecast.models.lstm`.
     """
     total = hashlib.sha256()
-    for path in _closure(tuple(sorted(modules)), root, found_by_name):
-        meaning = _meaning(root / path, (root / path).stat().st_mtime_ns)
-        total.update(f"{path.as_posix()}\0{meaning}\0".encode())
+    found = _closure(tuple(sorted(modules)), root, found_by_name)
+    for file in sorted(found):
+        total.update(f"{file.relative_to(root).as_posix()}\0{found[file].meaning}\0".encode())
     return total.hexdigest()
 
 
-def _closure(modules: tuple[str, ...], root: Path, found_by_name: bool) -> list[Path]:
-    missing = [name for name in modules if _file(name, root) is None]
+@dataclass(frozen=True)
+class _Source:
+    """One file: what it imports anywhere, whether it finds modules by name, what it computes."""
+
+    imported: tuple[str, ...]
+    finds_by_name: bool
+    meaning: str
+
+
+def _closure(modules: tuple[str, ...], root: Path, found_by_name: bool) -> dict[Path, _Source]:
+    located = cache(partial(_file, root=root))  # for this call alone: files may come and go between two
+    missing = [name for name in modules if located(name) is None]
     if missing:
         raise ValueError(f"no module {missing[0]!r} below {root}")
-    seen: set[str] = set()
+    found: dict[str, tuple[Path, _Source]] = {}
     waiting = [part for module in modules for part in _with_parents(module)]
     while waiting:
         name = waiting.pop()
-        file = _file(name, root)
-        if name in seen or file is None:
+        file = located(name)
+        if name in found or file is None:
             continue
-        seen.add(name)
-        for target in _targets(name, file, root, found_by_name):
-            waiting += _with_parents(target)
-    files = {file for name in seen if (file := _file(name, root)) is not None}
-    return sorted(file.relative_to(root) for file in files)
+        source = _source(file, file.stat().st_mtime_ns, name if _is_package(file) else name.rpartition(".")[0])
+        found[name] = file, source
+        # `from a import b` names a module of `a` or an attribute of it: both are tried.
+        targets = [target for target in source.imported if located(target) is not None]
+        if found_by_name and source.finds_by_name and _is_package(file):
+            targets += [f"{name}.{member}" for member in _members(file.parent)]
+        waiting += [part for target in targets for part in _with_parents(target)]
+    return dict(found.values())
 
 
 def _with_parents(module: str) -> list[str]:
@@ -71,16 +86,6 @@ def _file(module: str, root: Path) -> Path | None:
     return package if package.exists() else plain if plain.exists() else None
 
 
-def _targets(module: str, file: Path, root: Path, found_by_name: bool) -> list[str]:
-    package = module if _is_package(file) else module.rpartition(".")[0]
-    imported, finds = _imports(file, file.stat().st_mtime_ns, package)
-    # `from a import b` names a module of `a` or an attribute of it: both are tried.
-    targets = [name for name in imported if _file(name, root) is not None]
-    if found_by_name and finds and _is_package(file):
-        targets += [f"{module}.{member}" for member in _members(file.parent)]
-    return targets
-
-
 def _is_package(file: Path) -> bool:
     return file.name == "__init__.py"
 
@@ -91,29 +96,30 @@ def _members(folder: Path) -> list[str]:
 
 
 @cache
-def _imports(file: Path, _changed: int, package: str) -> tuple[tuple[str, ...], bool]:
-    """(names imported anywhere in the file, whether it finds modules by name)."""
-    tree = _parse(file)
+def _source(file: Path, _changed: int, package: str) -> _Source:
+    """Parsed and walked once: every study and every fit of a stage asks for nearly the same files."""
+    tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+    nodes = list(ast.walk(tree))
+    not_run = {id(node) for part in nodes if _for_the_type_checker(part) for node in _below(part)}
     names: list[str] = []
-    for node in _running(tree):
-        if isinstance(node, ast.Import):
+    for node in nodes:
+        if isinstance(node, ast.Import) and id(node) not in not_run:
             names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.ImportFrom) and id(node) not in not_run:
             base = _base(node, package)
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    called = {_called(node) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    return tuple(dict.fromkeys(names)), bool(called & set(_FINDS_BY_NAME))
+    called = {_called(node) for node in nodes if isinstance(node, ast.Call)}
+    return _Source(tuple(dict.fromkeys(names)), bool(called & set(_FINDS_BY_NAME)), _meaning(tree, nodes))
 
 
-def _running(tree: ast.AST) -> Iterator[ast.AST]:
-    """Every node but those under `if TYPE_CHECKING:`."""
-    for child in ast.iter_child_nodes(tree):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
-            for other in child.orelse:
-                yield from (other, *_running(other))
-            continue
-        yield child
-        yield from _running(child)
+def _for_the_type_checker(node: ast.AST) -> TypeGuard[ast.If]:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+
+
+def _below(condition: ast.If) -> Iterator[ast.AST]:
+    """Every node that runs when the condition holds."""
+    for statement in condition.body:
+        yield from ast.walk(statement)
 
 
 def _base(node: ast.ImportFrom, package: str) -> str:
@@ -128,10 +134,9 @@ def _called(node: ast.Call) -> str:
     return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
 
 
-@cache
-def _meaning(file: Path, _changed: int) -> str:
-    tree = _parse(file)
-    for node in ast.walk(tree):
+def _meaning(tree: ast.Module, nodes: list[ast.AST]) -> str:
+    """The tree as text without its docstrings, which are taken out of it."""
+    for node in nodes:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and _is_text(
             node.body[:1]
         ):
@@ -142,7 +147,3 @@ def _meaning(file: Path, _changed: int) -> str:
 def _is_text(body: list[ast.stmt]) -> bool:
     value = body[0].value if body and isinstance(body[0], ast.Expr) else None
     return isinstance(value, ast.Constant) and isinstance(value.value, str)
-
-
-def _parse(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"), filename=str(file))

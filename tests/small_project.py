@@ -109,8 +109,12 @@ def use_this_interpreter(root: Path) -> None:
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """This process's environment with the project importable and nothing of a user's MLflow."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "FORECAST_", "PYTEST_"))}
+    """This process's environment with the project importable and nothing of a user's MLflow.
+
+    Bytecode is written whatever the environment says: a project is started up to fifty times by one test.
+    """
+    others = ("MLFLOW_", "FORECAST_", "PYTEST_", "PYTHONDONTWRITEBYTECODE")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(others)}
     return {**clean, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "", **extra}
 
 

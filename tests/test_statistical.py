@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 
 import numpy as np
@@ -175,3 +176,18 @@ def test_a_constant_series_is_forecast_as_that_constant() -> None:
     for name in ("auto_ets", "theta"):
         got = statistical.fit_and_forecast(name, y, train_end=50, origins=[49, 58], horizon=3, season=1)
         np.testing.assert_allclose(got, 4.0, rtol=1e-6)
+
+
+def test_compiled_functions_are_kept_where_they_can_be_and_a_users_choice_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("NIXTLA_NUMBA_CACHE", raising=False)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    statistical.keep_what_is_compiled()
+    assert "NIXTLA_NUMBA_CACHE" not in os.environ
+    monkeypatch.setattr(os, "access", lambda *_: True)
+    statistical.keep_what_is_compiled()
+    assert os.environ["NIXTLA_NUMBA_CACHE"] == "1"
+    monkeypatch.setenv("NIXTLA_NUMBA_CACHE", "")
+    statistical.keep_what_is_compiled()
+    assert os.environ["NIXTLA_NUMBA_CACHE"] == ""

@@ -8,6 +8,8 @@ the origins. The state at an origin is a function of the rows up to that origin 
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import os
 import pkgutil
 import warnings
 from collections.abc import Mapping
@@ -39,6 +41,7 @@ def fit(name: str, y: Array, *, season: int = 1, options: Mapping[str, Any] | No
     """Fit on all of `y` (T,); `ModelFailure` when the model cannot be fitted, `InputError` for an unknown name."""
     if name not in names():
         raise InputError(f"Unknown statistical model {name!r}; known: {quote_names(names())}.{closest(name, names())}")
+    keep_what_is_compiled()
     module = importlib.import_module(f"{__name__}.{name}")
     try:
         with warnings.catch_warnings():
@@ -49,6 +52,18 @@ def fit(name: str, y: Array, *, season: int = 1, options: Mapping[str, Any] | No
     except Exception as error:  # statsforecast raises bare Exception, ValueError, NotImplementedError, LinAlgError
         raise ModelFailure(f"{name} cannot be fitted to {len(y)} rows with season {season}: {error}.") from error
     return fitted
+
+
+def keep_what_is_compiled() -> None:
+    """Let numba store statsforecast's compiled functions beside it: CES takes 20 s to compile, 2 s to load.
+
+    Only before statsforecast's first import, which reads the variable, and where its folder can be written: without a
+    place to store numba refuses the import. A value the user has set in the environment stays.
+    """
+    found = importlib.util.find_spec("statsforecast")
+    places = (found and found.submodule_search_locations) or []
+    if places and all(os.access(place, os.W_OK) for place in places):
+        os.environ.setdefault("NIXTLA_NUMBA_CACHE", "1")
 
 
 def fit_and_forecast(

@@ -3,7 +3,8 @@
     l_t = l' - (1 - a1) c' + (a0 - a1) e_t,     c_t = l' + (1 - a0) c' + (a0 + a1) e_t,     e_t = y_t - l' - s'
 
 ' is the step before (N, P, F) or the season before (S); P adds a seasonal level s, F a seasonal pair of the same form.
-The fit takes about 20 s of compilation once per process. The recursion goes on in float64 from the fitted end state.
+The first fit compiles for about 20 s; numba keeps that beside statsforecast. The recursion goes on in float64 from
+the fitted end state.
 """
 
 from __future__ import annotations

@@ -8,12 +8,20 @@ from __future__ import annotations
 import contextlib
 import io
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-LIBRARIES = ("numpy", "pandas", "pyarrow.parquet", "pydantic", "yaml", "scipy.stats", "arch.bootstrap", "joblib")
+import pytest
+
+LIBRARIES = (
+    "numpy", "pandas", "pyarrow.parquet", "pydantic", "yaml", "scipy.stats", "arch.bootstrap", "joblib",
+    "filelock", "threadpoolctl", "optuna", "tensorflow", "keras",
+)  # fmt: skip
+BEFORE_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
+"""As `forecast.layers.runtime.quiet` sets them."""
 SECONDS = 900
 
 
@@ -21,6 +29,10 @@ def audit(root: Path, *arguments: str) -> tuple[int, str, str]:
     """(exit code, standard output, standard error) of `python -m forecast.audit` with the code of `root`."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*LIBRARIES])
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in BEFORE_TENSORFLOW.items():
+            patched.setenv(name, value)
+        multiprocessing.forkserver.ensure_running()
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(_audited, root, arguments).result(timeout=SECONDS)
 
