@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -26,6 +27,8 @@ class Row(Protocol):
     def n(self) -> int: ...
     @property
     def word(self) -> str: ...
+    @property
+    def note(self) -> str: ...
 
 
 TITLES = {"shipped": "As shipped", "architecture": "Architecture alone"}
@@ -51,7 +54,7 @@ def sentences_of(
         f"{model} ({TITLES.get(ranking, ranking).lower()}) was not compared: {reason}."
         for (model, ranking), reason in left_out.items()
     ]
-    return found
+    return found + _about_notes(tests)
 
 
 def _about_the_choice(ranking: str, best: str, tests: Sequence[Row], tied: Sequence[str], naive: str) -> list[str]:
@@ -110,6 +113,12 @@ def _about_skips(ranking: str, tests: Sequence[Row]) -> list[str]:
     if rest:
         lines.append(f"{title}: skip: the network adds nothing, for {_list([_noted(t) for t in rest])}.")
     return lines
+
+
+def _about_notes(tests: Sequence[Row]) -> list[str]:
+    """Tests that could not be made as usual, by what was done instead."""
+    counted = Counter(t.note for t in tests if t.note)
+    return [f"{count} of the {len(tests)} tests: {note}." for note, count in sorted(counted.items())]
 
 
 def _against(test: Row, other: str) -> str:

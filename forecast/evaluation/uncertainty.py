@@ -134,6 +134,11 @@ def rehearsed(candidates: Iterable[Blocks], levels: Sequence[float]) -> dict[str
         reason = "Half of the calibration block supports no level, so no method could be tried: margins are kept."
         return {"method": "split", "reason": reason, "relative_winkler": None}
     ratio = float((pooled["adaptive"] / pooled["split"]).mean())
+    if not math.isfinite(ratio):
+        reason = (
+            "Intervals without width or error have no ratio of scores, so no method is the better: margins are kept."
+        )
+        return {"method": "split", "reason": reason, "relative_winkler": None}
     method: Method = "adaptive" if ratio < 1 else "split"
     reason = (
         f"Set on the first half of the calibration block and judged on the second, adaptive intervals have "

@@ -23,7 +23,7 @@ HINTS = {
     "rmse": "Root mean squared error, in units of the target",
     "rmsse": "Root mean squared error, scaled like MASE",
     "smape": "Symmetric mean absolute percentage error, 0 to 200; empty where values cross zero",
-    "naive": "Share of the naive forecast's error that is gone, on the same origins; word of the Holm-corrected test",
+    "naive": "Change of error against the naive forecast, on the same origins; word of the Holm-corrected test",
     "skip": "Change of error against the model's own skip connection; a network counts only when it says better",
     "seeds": "Each seed a thin mark, their mean a dot; left is better, the vertical line is the fitted skip alone",
     "direction": "Share of moves whose sign was forecast right / share of the commoner sign",
@@ -42,8 +42,8 @@ def leaderboard(evidence: Evidence, ranking: str) -> Table:
     columns = [
         ("Model", ""),
         (titles[evidence.headline], f"{HINTS[evidence.headline]}; mean ± standard deviation over seeds"),
-        ("vs naive", HINTS["naive"]),
-        ("vs own skip", HINTS["skip"]),
+        ("Error vs naive", HINTS["naive"]),
+        ("Error vs own skip", HINTS["skip"]),
         ("Seeds", HINTS["seeds"]),
         *[(titles[name], HINTS[name]) for name in rest],
         ("Direction", HINTS["direction"]),
@@ -95,7 +95,7 @@ def _ensemble_row(evidence: Evidence, ranking: str, row: Scores, seeds: int, res
     error = float(row[evidence.headline])
     cells = [
         Cell(text.figure(error), error, f"The mean of {seeds} seeds' forecasts"),
-        Cell(text.signed_percent(row["skill"]), row["skill"]),
+        _change(row["skill"]),
         EMPTY,
         Cell(_strip(evidence, ranking, [], error, False)),
         *_scores(row, rest),
@@ -124,11 +124,16 @@ def _scores(row: Scores, rest: list[str]) -> list[Cell]:
 
 
 def _naive_cell(evidence: Evidence, ranking: str, row: Scores) -> Cell:
-    """The skill with the word of the test."""
+    """The change against naive with the word of the test."""
     test = evidence.tests(ranking, "naive").get(str(row["model"]))
     if not test:
-        return Cell(text.signed_percent(row["skill"]), row["skill"])
-    return _tested(test, text.signed_percent(row["skill"]), row["skill"], test["word"])
+        return _change(row["skill"])
+    return _tested(test, text.signed_percent(-row["skill"]), -row["skill"], test["word"])
+
+
+def _change(skill: Any) -> Cell:
+    """Of the error against naive, signed like every change on the page: below zero is better."""
+    return EMPTY if text.missing(skill) else Cell(text.signed_percent(-skill), -float(skill))
 
 
 def _skip_cell(evidence: Evidence, ranking: str, row: Scores) -> Cell:
@@ -168,7 +173,7 @@ def series_table(evidence: Evidence, ranking: str) -> Table:
     columns = [("Model", "")]
     for series in names:
         unit = evidence.unit_of(series)
-        columns += [(f"{series}: MAE{f' [{unit}]' if unit else ''}", HINTS["mae"]), ("vs naive", HINTS["naive"])]
+        columns += [(f"{series}: MAE{f' [{unit}]' if unit else ''}", HINTS["mae"]), ("Error vs naive", HINTS["naive"])]
     table = evidence.by_series
     table = table[table["ranking"].isin([ranking, "baseline"]) & (table["seed"] != "ensemble")]
     mean = table.groupby(["model", "series"], sort=True)[["mae", "skill"]].mean()
@@ -181,5 +186,5 @@ def _series_row(model: str, scores: pd.DataFrame, names: tuple[str, ...]) -> Row
     cells = []
     for series in names:
         mae, skill = scores.loc[series] if series in scores.index else (None, None)
-        cells += [number(mae), EMPTY if text.missing(skill) else Cell(text.signed_percent(skill), float(skill))]  # type: ignore[arg-type]
+        cells += [number(mae), _change(skill)]
     return Row(model, cells)

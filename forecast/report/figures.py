@@ -82,7 +82,7 @@ def step_panels(evidence: Evidence) -> list[Panel]:
     panels = []
     for metric, y_title, suffix, show in shown:
         for ranking in RANKINGS:
-            lines = _step_lines(evidence, ranking, metric)
+            lines = [line for line in _step_lines(evidence, ranking, metric) if np.isfinite(line.y).any()]
             if not lines:
                 continue
             title = f"{RANKING_TITLES[ranking].capitalize()}{suffix}"

@@ -17,6 +17,7 @@ from forecast.report import (
     data,
     diagnosis,
     figures,
+    held,
     ledger,
     outlook,
     panels,
@@ -68,6 +69,7 @@ def _context(evidence: list[Evidence]) -> dict[str, Any]:
 def _dataset(evidence: Evidence) -> dict[str, Any]:
     """Everything the template shows of one dataset, ready to print."""
     same_budget, budget = ledger.budget_sentence(evidence)
+    intervals_held, several = held.held(evidence), len(evidence.series) > 1
     return {
         "name": evidence.name,
         "title": evidence.dataset.title,
@@ -92,7 +94,7 @@ def _dataset(evidence: Evidence) -> dict[str, Any]:
         ],
         "origins": _test_origins(evidence),
         "metric": figures.METRIC_TITLES[evidence.headline],
-        "several": len(evidence.series) > 1,
+        "several": several,
         "left_out": max(0, len(evidence.series) - panels.MOST_SERIES),
         "chosen": evidence.chosen("shipped"),
         "forecasts": _safe(panels.forecast_panels(evidence)),
@@ -115,6 +117,8 @@ def _dataset(evidence: Evidence) -> dict[str, Any]:
         "coverage": _safe(calibration.panels(evidence)),
         "reliability": _safe(calibration.reliability_panels(evidence)),
         "methods": calibration.method_table(evidence),
+        "held": held.table(intervals_held, several=several),
+        "held_counts": held.counts(intervals_held, several=several),
         "judged": next(iter(calibration.shown_models(evidence)), ""),
         "method_said": calibration.method_sentence(evidence),
         "refused": calibration.refusals(evidence),

@@ -193,7 +193,11 @@ def time_panels(evidence: Evidence) -> list[Panel]:
         panels.append(_time_panel(series, errors, f"MAE, {unit}" if unit else "MAE", None))
         if "naive" in errors:
             naive = errors["naive"][1]
-            relative = {role: (model, found / naive - 1) for role, (model, found) in errors.items()}
+            with np.errstate(divide="ignore", invalid="ignore"):
+                relative = {role: (model, found / naive - 1) for role, (model, found) in errors.items()}
+            # of a naive forecast without error there is no share
+            relative = {role: one for role, one in relative.items() if np.isfinite(one[1]).any()}
+        if "naive" in errors and relative:
             panels.append(_time_panel(f"{series} against naive", relative, AGAINST_NAIVE, change))
     return panels
 

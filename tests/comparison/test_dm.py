@@ -82,6 +82,11 @@ def test_a_differential_that_alternates_still_has_a_positive_variance():
     assert 0 <= test.p <= 1 and np.isfinite(test.statistic)
 
 
+def test_a_variance_by_fallback_is_said_with_the_test():
+    decay = (-0.32853890905224636) ** np.arange(50)
+    assert diebold_mariano(decay, np.zeros(50), horizon=1, season=10).note == "variance by fallback: Bartlett"
+
+
 def test_too_few_origins_are_not_tested_and_the_number_needed_is_named():
     test = diebold_mariano(np.arange(30.0), np.ones(30), horizon=24, season=24)
     assert np.isnan(test.p) and "needs 48" in test.note

@@ -1,5 +1,8 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from scipy import signal
 
 from forecast.comparison.longrun import Dependence, _bartlett, bartlett_moments, batch_means, dependence, mean_error
@@ -81,3 +84,16 @@ def test_origins_that_fill_no_run_still_count_in_the_mean():
 def test_a_constant_has_no_variance_and_says_so():
     error = mean_error(np.full(50, 0.1), INDEPENDENT)
     assert (error.value, error.method) == (0.0, "none")
+
+
+def test_a_variance_estimate_that_is_not_above_zero_falls_back_to_the_next_and_says_so():
+    # from this ratio the autoregression leaves nothing over, so the pre-whitened estimate is zero
+    decay = (-0.32853890905224636) ** np.arange(50)
+    error = mean_error(decay, Dependence(run=1, lag=10))
+    assert error.method == "Bartlett" and error.value > 0
+
+
+@given(arrays(float, st.integers(8, 60), elements=st.floats(-1e6, 1e6)), st.integers(1, 8))
+def test_no_variance_is_negative_whatever_the_differences(values, horizon):
+    error = mean_error(values, dependence(len(values), horizon=horizon, season=1, stride=1))
+    assert np.isfinite(error.value) and error.value >= 0

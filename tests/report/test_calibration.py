@@ -6,7 +6,7 @@ import pytest
 from lxml import html
 
 from forecast import files
-from forecast.report import calibration, panels
+from forecast.report import calibration, held, panels
 from forecast.report.evidence import read_evidence
 from forecast.report.page import render
 from tests.artifacts import TOO_FEW
@@ -93,3 +93,23 @@ def test_one_way_of_making_intervals_alone_has_no_table(project):
     table = pd.read_csv(path)
     files.write_text(path, table[table["method"] == "split"].to_csv(index=False))
     assert calibration.method_table(read_evidence(project, HOURLY)) is None
+
+
+def test_what_every_networks_intervals_hold_is_counted_and_what_does_not_is_named(project):
+    path = project / "data/compared/hourly/intervals.csv"
+    table = pd.read_csv(path)
+    gru = (table["model"] == "gru") & (table["ranking"] == "shipped") & (table["level"] == 0.8)
+    table.loc[gru & (table["step"] == 0), ["inside", "coverage"]] = [False, 0.7]
+    table.loc[gru & (table["step"] == 0), "winkler"] *= 3
+    table.loc[gru & (table["step"] == 2), "inside"] = False
+    table.to_csv(path, index=False)
+    evidence = read_evidence(project, HOURLY)
+    page = html.fromstring(render([evidence]))
+    rows = {row[0]: row[1:] for row in table_rows(page, HOURLY, "held-counts")}
+    assert rows["as shipped, 80 %"] == ["2 of 3", "2 of 3", "2 of 3", "2 of 3", "2 of 3", "gru"]
+    assert rows["as shipped, 95 %"] == ["3 of 3"] * 5 + ["–"]
+    found = {(one.model, one.ranking, one.level): one for one in held.held(evidence)}
+    pooled = table[(table["step"] == 0) & (table["level"] == 0.8)].set_index(["model", "ranking"])["winkler"]
+    worse = found["gru", "shipped", 0.8].worse_than
+    assert worse["ridge"] == pytest.approx(pooled["gru", "shipped"] / pooled["ridge", "baseline"] - 1)
+    assert list(worse) == ["seasonal_naive", "ridge"]
