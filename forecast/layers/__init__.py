@@ -1,20 +1,21 @@
 """Keras layers and models on TensorFlow; importing this package imports TensorFlow."""
 
-from forecast.layers.runtime import prepare_runtime, quiet
+from forecast.layers.runtime import prepare_runtime, quiet, without_extras
 
 quiet()  # TensorFlow reads the environment while it is imported, so this comes first.
 
-from forecast.layers.assemble import (  # noqa: E402
-    assemble,
-    carried,
-    first_states,
-    get_weights,
-    hidden_steps,
-    last_steps,
-    named_weights,
-    set_weights,
-    teacher_forced,
-)
+with without_extras():
+    from forecast.layers.assemble import (
+        assemble,
+        carried,
+        first_states,
+        get_weights,
+        hidden_steps,
+        last_steps,
+        named_weights,
+        set_weights,
+        teacher_forced,
+    )
 
 __all__ = [
     "assemble",
@@ -28,4 +29,5 @@ __all__ = [
     "quiet",
     "set_weights",
     "teacher_forced",
+    "without_extras",
 ]
