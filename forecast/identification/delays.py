@@ -4,7 +4,8 @@
    beyond them the peaks of the autocorrelation that the partial one confirms (a season).
 2. Input delays: u is made white by an autoregression and y passes the same filter (Box & Jenkins 1970, 11.1.2), for a
    smooth u correlates with y at every delay. The first cross-correlation beyond its band is the dead time; from there
-   up to the highest peak and one more are the delays.
+   up to the highest peak and one more are the delays. Where u shows none, its square is asked (Billings & Voon 1986):
+   a system that takes u and -u alike has no correlation with u.
 
 The bands share 5 % out among all delays (Bonferroni). This is where a search begins, not where it ends: compare nets
 on the validation rows.
@@ -43,7 +44,10 @@ class DelayChoice:
 
 
 def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) -> DelayChoice:
-    """Delays up to `longest` steps from all outputs and inputs of the experiments, at most `most` of each kind."""
+    """Delays up to `longest` steps from all outputs and inputs of the experiments, at most `most` of each kind.
+
+    Of more input delays the most correlated are taken: an input may act at once and again much later.
+    """
     rows = min((len(e) for e in experiments), default=0)
     if rows < 4 * longest:
         raise InputError(
@@ -51,18 +55,25 @@ def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) ->
             "needed. Lower `longest`, or leave short experiments out."
         )
     inputs, outputs = experiments[0].u.shape[1], experiments[0].y.shape[1]
-    acf = [autocorrelation([e.y[:, o] for e in experiments], longest) for o in range(outputs)]
+    measured = [[e.y[:, o] for e in experiments] for o in range(outputs)]
+    acf = [autocorrelation(y, longest) for y in measured]
     feedback = sorted({delay for each in acf for delay in _feedback(each)})[:most]
     dead: list[int | None] = []
-    chosen: set[int] = set()
+    strength: dict[int, float] = {}
     shown = []
     for column in range(inputs):
-        found = [_whitened(experiments, column, o, longest) for o in range(outputs)]
-        spans = [span for each in found if (span := _span(each))]
-        dead.append(min((span[0] for span in spans), default=None))
-        chosen |= {delay for first, last in spans for delay in range(first, last + 1)}
+        u = [e.u[:, column] for e in experiments]
+        found = [_whitened(u, y, longest) for y in measured]
         shown.append(found[0])
-    return DelayChoice(tuple(sorted(chosen)[:most]), tuple(feedback) or (1,), tuple(dead), acf[0], tuple(shown))
+        if not any(map(_span, found)):
+            found = [_whitened(_squared(u), y, longest) for y in measured]
+        spans = [(each, span) for each in found if (span := _span(each))]
+        dead.append(min((first for _, (first, _) in spans), default=None))
+        for each, (first, last) in spans:
+            for delay in range(first, last + 1):
+                strength[delay] = max(strength.get(delay, 0.0), float(abs(each.values[each.lags == delay][0])))
+    strongest = sorted(sorted(strength), key=lambda delay: -strength[delay])[:most]
+    return DelayChoice(tuple(sorted(strongest)), tuple(feedback) or (1,), tuple(dead), acf[0], tuple(shown))
 
 
 def _feedback(acf: Correlation) -> list[int]:
@@ -90,10 +101,13 @@ def _shared(correlation: Correlation, lags: int) -> float:
     return correlation.band * float(ndtri(1 - 0.025 / lags) / ndtri(0.975))
 
 
-def _whitened(experiments: tuple[Experiment, ...], column: int, output: int, longest: int) -> Correlation:
+def _squared(inputs: list[Array]) -> list[Array]:
+    mean = float(np.mean(np.concatenate(inputs)))
+    return [(u - mean) ** 2 for u in inputs]
+
+
+def _whitened(inputs: list[Array], outputs: list[Array], longest: int) -> Correlation:
     """Cross-correlation after the filter that makes the input white."""
-    inputs = [e.u[:, column] for e in experiments]
-    outputs = [e.y[:, output] for e in experiments]
     mean = float(np.mean(np.concatenate(inputs)))
     taps = _autoregression([u - mean for u in inputs], min(longest, 10))
     level = float(np.nanmean(np.concatenate(outputs)))

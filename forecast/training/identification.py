@@ -1,6 +1,7 @@
 """System identification with NARX nets: from records to a free-running model, everything chosen on the given records.
 
-1. Scale on the records; find outputs that sit on a bound (a full tank, a stop) and the dead time of every input.
+1. Scale on the records; find outputs that sit on a bound (a full tank, a stop), the dead time of every input and how
+   far back the inputs matter.
 2. Cut every record into blocks. Each fold holds one block out (of five records or more, whole records): several delay
    orders and random starts are trained one step ahead, then on their own free run; the free-run error on what is held
    out halves the field round by round.
@@ -16,12 +17,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from forecast.errors import InputError, ModelFailure
 from forecast.training import levenberg_marquardt as lm
 from forecast.training.narx import Narx, Record
 from forecast.training.narx_problems import ClosedLoop, OpenLoop
-from forecast.training.narx_signals import Scaling, dead_times, delayed, saturation, unseen_inputs
+from forecast.training.narx_signals import Scaling, dead_times, delayed, memory, saturation, unseen_inputs
 
 Array = npt.NDArray[np.float64]
 
@@ -38,7 +40,8 @@ ROW_ITERATIONS = 50_000_000  # closed-loop iterations times rows, over all folds
 
 @dataclass(frozen=True)
 class Settings:
-    """`orders`: tried in turn by the starts of a fold; empty: `SHORT` or `LONG`, by the rows of the records.
+    """`orders`: tried in turn by the starts of a fold; empty: `SHORT` or `LONG`, by the rows of the records, their
+    inputs taken further back where the records ask for it.
 
     `rounds`: (closed-loop iterations, how many go on) of the successive halving.
     """
@@ -104,9 +107,10 @@ def identify(
     _check(records, settings)
     scaling = Scaling.fit(records)
     scaled = [part for r in records for part in _part(_scaled(r, scaling, settings.start), 0, len(r.u))]
-    lags = dead_times(scaled)
-    scaled = [replace(record, u=delayed(record.u, lags)) for record in scaled]
-    settings = _affordable(settings, scaled)
+    with threadpool_limits(1):  # as in every training: narrow matrices
+        lags = dead_times(scaled)
+        scaled = [replace(record, u=delayed(record.u, lags)) for record in scaled]
+        settings = _affordable(settings, scaled)
     low, high = saturation(scaled)
     search = _Search(scaled, settings, low, high, np.random.default_rng(seed))
     if announce is not None:
@@ -254,7 +258,7 @@ def _iterations(settings: Settings) -> int:
 def _affordable(settings: Settings, records: list[Record]) -> Settings:
     """Without the orders too large for Levenberg-Marquardt; fewer folds, then fewer starts, where records are long."""
     rows = sum(len(record.u) for record in records)
-    settings = replace(settings, orders=settings.orders or (LONG if rows >= LONG_ROWS else SHORT))
+    settings = replace(settings, orders=settings.orders or _orders(LONG if rows >= LONG_ROWS else SHORT, records))
     inputs, outputs = records[0].u.shape[1], records[0].y.shape[1]
     small = [order for order in settings.orders if _net(order, settings, inputs, outputs).n_weights <= lm.MAX_WEIGHTS]
     settings = replace(settings, orders=tuple(small) or settings.orders)  # none: the trainer says what is too large
@@ -263,6 +267,14 @@ def _affordable(settings: Settings, records: list[Record]) -> Settings:
     while _iterations(settings) * rows > ROW_ITERATIONS and settings.starts > 2:
         settings = replace(settings, starts=settings.starts - 1)
     return settings
+
+
+def _orders(orders: tuple[Order, ...], records: list[Record]) -> tuple[Order, ...]:
+    """As they are, or all with the memory of the records where that is longer than any of theirs."""
+    taps = memory(records)
+    if taps <= max(first + width for _, first, width, _ in orders):
+        return orders
+    return tuple((feedback, first, taps - first, hidden) for feedback, first, _, hidden in orders)
 
 
 def _check(records: Sequence[Record], settings: Settings) -> None:

@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 from scipy import linalg
+from threadpoolctl import threadpool_limits
 
 from forecast.errors import InputError, ModelFailure
 
@@ -137,9 +138,10 @@ def minimise(
         raise InputError(too_large(problem, options))
     if announce is not None:
         announce(_announcement(problem, options, runs=1))
-    run = _Run(problem, np.array(start, dtype=np.float64), options)
-    while run.reason == "":
-        run.iterate()
+    with threadpool_limits(1):  # so small a matrix gains nothing from threads that wait for each other
+        run = _Run(problem, np.array(start, dtype=np.float64), options)
+        while run.reason == "":
+            run.iterate()
     return run.result()
 
 

@@ -1,4 +1,4 @@
-"""What the records tell before any net is trained: scales, bounds the output sits on, dead times, inputs to try."""
+"""What the records tell before any net is trained: scales, bounds of the output, dead times, memory, inputs to try."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ LEAST_DEAD_TIME = 3  # steps
 WORTH = 1.5  # times the gain of the nearest taps
 PAST_OUTPUTS = 3  # of y in the model that looks for dead times
 FEW = 10_000  # rows are enough for it
+MEMORY_OUTPUTS = 5  # of y in the model that looks how far back inputs matter
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,23 @@ def dead_times(records: Sequence[Record], deepest: int = 40) -> tuple[int, ...]:
     return tuple(chosen)
 
 
+def memory(records: Sequence[Record], deepest: int = 20) -> int:
+    """How many taps of the inputs, the one of now first, a linear ARX model asks for by Schwarz's criterion.
+
+    A nonlinear part shows in it too as long as the early taps matter at all; 0 where the records are too short to ask.
+    """
+    length = min(len(record.u) for record in records)
+    last = min(deepest, length // 20) - 1
+    if last < 0:
+        return 0
+    x, y = _taps(records, last, MEMORY_OUTPUTS)
+    inputs, past = records[0].u.shape[1], MEMORY_OUTPUTS * y.shape[1]
+    widths = np.arange(1, last + 2)
+    columns = [[*range(past + inputs * width), -1] for width in widths]
+    errors = np.array([_log_error(x[:, own], y) for own in columns])
+    return int(widths[np.argmin(errors + np.log(len(y)) * y.shape[1] * inputs * widths)])
+
+
 def _not_missed(x: Array, y: Array, taps: npt.NDArray[np.int64]) -> int:
     """How many of the nearest taps a model with all others does without."""
     errors = np.array([_log_error(np.delete(x, taps[:dead], axis=1), y) for dead in range(len(taps))])
@@ -108,12 +126,12 @@ def _gaining_most(x: Array, y: Array, taps: npt.NDArray[np.int64]) -> int:
     return best if gains[best] > WORTH * gains[:2].max() else 0
 
 
-def _taps(records: Sequence[Record], last: int) -> tuple[Array, Array]:
+def _taps(records: Sequence[Record], last: int, past_outputs: int = PAST_OUTPUTS) -> tuple[Array, Array]:
     """Past y, all inputs at delays 0 ... last and a one, and y: the observed rows, `FEW` thousand at most."""
     past, target = [], []
     for record in records:
-        rows = np.arange(max(last, PAST_OUTPUTS), len(record.u))
-        lagged = [record.y[rows - k] for k in range(1, PAST_OUTPUTS + 1)]
+        rows = np.arange(max(last, past_outputs), len(record.u))
+        lagged = [record.y[rows - k] for k in range(1, past_outputs + 1)]
         lagged += [record.u[rows - k] for k in range(last + 1)]
         past.append(np.hstack([*lagged, np.ones((len(rows), 1))]))
         target.append(record.y[rows])

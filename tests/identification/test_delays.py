@@ -55,6 +55,21 @@ def test_feedback_delays_are_those_of_the_law_and_a_season_beyond() -> None:
     assert choose_delays(delayed_arx(600, 1, 0)).feedback_delays[:2] == (1, 2)
 
 
+def test_an_input_that_acts_at_once_and_much_later_keeps_both_delays() -> None:
+    u = np.random.default_rng(0).uniform(0.0, 0.5, size=1000)
+    y = np.zeros(1000)
+    for t in range(9, 999):
+        y[t + 1] = 0.5 * y[t] + 1.5 * u[t] * u[t - 9] + 0.1
+    assert {1, 10} <= set(choose_delays(Experiment(u, y), most=6).input_delays)
+
+
+def test_a_system_that_takes_plus_and_minus_alike_shows_its_dead_time() -> None:
+    u = np.random.default_rng(0).normal(size=600)
+    y = np.abs(np.concatenate([np.zeros(3), u[:-3]]))
+    chosen = choose_delays(Experiment(u, y))
+    assert chosen.dead_times == (3,) and 3 in chosen.input_delays
+
+
 def test_an_input_that_does_nothing_has_no_dead_time() -> None:
     idle = np.random.default_rng(9).normal(size=600)
     e = delayed_arx(600, 2, 0)

@@ -10,7 +10,7 @@ import pytest
 from forecast.errors import InputError
 from forecast.training.identification import LONG, SHORT, Order, Settings, _affordable, identify
 from forecast.training.narx import Record
-from forecast.training.narx_signals import Scaling, dead_times, delayed, saturation
+from forecast.training.narx_signals import Scaling, dead_times, delayed, memory, saturation
 
 SMALL = Settings(start=3, folds=2, starts=2, orders=((2, 0, 3, 4),), rounds=((8, 1),), refit_iterations=5)
 
@@ -134,3 +134,30 @@ def test_missing_inputs_are_refused() -> None:
     u[5] = np.nan
     with pytest.raises(InputError, match="u has missing values"):
         identify([Record(u, y, 3)], seed=0, settings=SMALL)
+
+
+def remembering(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """y moves with the product of the input now and 9 rows ago, as in NARMA-10 (Atiya & Parlos 2000)."""
+    u = np.random.default_rng(seed).uniform(0.0, 0.5, size=rows)
+    y = np.zeros(rows)
+    for t in range(9, rows - 1):
+        y[t + 1] = 0.5 * y[t] + 1.5 * u[t] * u[t - 9] + 0.1
+    return u[:, None], y[:, None]
+
+
+def test_the_memory_of_the_inputs_is_found_and_of_a_short_one_no_more_than_there_is() -> None:
+    far, near = remembering(600, 0), tank(600, 0)
+    noise = 1 + 0.01 * np.random.default_rng(1).normal(size=(600, 1))
+    assert memory([Record(*far, 5)]) == 11  # u[t - 10] is the furthest
+    assert memory([Record(near[0], near[1] * noise, 5)]) <= 6
+    assert memory([Record(far[0][:15], far[1][:15], 5)]) == 0
+
+
+def test_a_record_whose_inputs_matter_longer_than_every_order_is_identified_with_longer_ones() -> None:
+    u, y = remembering(600, 0)
+    settings = replace(SMALL, orders=(), starts=1, rounds=((15, 1),), refit_iterations=10)
+    model = identify([Record(u, y, 3)], seed=0, settings=settings)
+    assert {member.net.u_delays for member in model.members} == {tuple(range(11))}
+    v, truth = remembering(300, 1)
+    run = model.simulate(v, truth[:3])
+    assert np.std((run - truth)[20:]) < 0.2 * truth.std()
