@@ -123,4 +123,4 @@ def _statistics(values: np.ndarray, column: Column) -> tuple[float, float]:
     else:
         spread = float(np.std(observed))
     centre = float(np.mean(observed))
-    return centre, spread if spread > 1e-12 * max(1.0, abs(centre)) else 1.0
+    return centre, spread if spread > 1e-12 * abs(centre) else 1.0

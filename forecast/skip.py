@@ -5,7 +5,8 @@
 - `seasonal`: the value one season before;
 - `linear`: ridge regression on the differences to the last value, the exogenous lags and the known-future
   inputs, that is on every input the networks get, fitted in float64 by the normal equations (Hoerl & Kennard 1970;
-  NLinear of Zeng et al. 2023 is the same map without exogenous inputs). Penalty and lags are chosen on validation.
+  NLinear of Zeng et al. 2023 is the same map without exogenous inputs). Penalty and lags are chosen on validation, and
+  where the last value itself is nearer there than every ridge, all coefficients are zero.
 
 All work in scaled units on `Windows` and return (B, H, O) float64.
 """
@@ -13,7 +14,7 @@ All work in scaled units on `Windows` and return (B, H, O) float64.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -88,7 +89,11 @@ def features(windows: Windows, channels: Layout, *, lags: int, horizon: int) -> 
 def fit_linear(
     train: Batches, validation: Batches, channels: Layout, *, horizon: int, lags: Iterable[int], season: int = 1
 ) -> Skip:
-    """The ridge with the lowest validation MAE over `lags` × `PENALTIES`; `ModelFailure` when none is finite."""
+    """The ridge with the lowest validation MAE over `lags` × `PENALTIES`; `ModelFailure` when none is finite.
+
+    Without any change where that is nearer: least squares goes for the mean, which on a series that mostly stays where
+    it is (steps, stocks of spare parts) is further off than the last value.
+    """
     best: tuple[float, Skip] | None = None
     for n in lags:
         solve = _normal_equations(train, channels, lags=n, horizon=horizon)
@@ -102,7 +107,9 @@ def fit_linear(
             "The linear skip has no finite error on validation: that block has no observed target, or an input "
             "overflows. Check the data, or move the dates under `splits`."
         )
-    return best[1]
+    error, ridge = best
+    unchanged = replace(ridge, coefficients=np.zeros_like(ridge.coefficients))
+    return unchanged if mean_absolute_error(unchanged, validation, channels) < error else ridge
 
 
 def mean_absolute_error(skip: Skip, batches: Batches, channels: Layout) -> float:

@@ -121,3 +121,9 @@ def test_a_series_that_was_never_trained_on_is_named_with_those_that_were():
     other = problems.panel_of(problems.frame({"east": 40}, gaps=False))
     with pytest.raises(InputError, match=r"'east' was not in the training data; known: \['north', 'south'\]"):
         scaling.scaled(other.by_id["east"], other.dataset)
+
+
+def test_a_series_of_tiny_values_is_scaled_like_any_other():
+    long = problems.frame(gaps=False)
+    shops = problems.problem_of(long.assign(sales=1e-14 * long["sales"], price=long["price"]))
+    np.testing.assert_allclose(shops.scaled("north")[:, 0], problems.problem_of(long).scaled("north")[:, 0])

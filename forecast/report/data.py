@@ -35,13 +35,18 @@ class Block:
 def timeline(evidence: Evidence) -> list[Block]:
     bounds = _bounds(evidence)
     origins = _origins(evidence)
-    whole = (bounds[-1][2] - bounds[0][1]).total_seconds() or 1.0
+    whole = _seconds(bounds[0][1], bounds[-1][2]) or 1.0
     blocks = []
     for name, first, last in bounds:
-        share = (last - first).total_seconds() / whole
+        share = _seconds(first, last) / whole
         days = first.date().isoformat(), last.date().isoformat()
         blocks.append(Block(name, days[0], days[1], share, origins.get(name, 0), PURPOSES[name]))
     return blocks
+
+
+def _seconds(first: pd.Timestamp, last: pd.Timestamp) -> float:
+    """Of spans beyond 292 years too, where nanoseconds overflow: sunspots are counted since 1700."""
+    return float((last.as_unit("s") - first.as_unit("s")).total_seconds())
 
 
 def _bounds(evidence: Evidence) -> list[tuple[str, pd.Timestamp, pd.Timestamp]]:

@@ -8,6 +8,7 @@ from lxml import html
 
 from forecast import files
 from forecast.errors import InputError
+from forecast.report.data import timeline
 from forecast.report.evidence import read_evidence
 from forecast.report.figures import curve_panels, memory_sentence, relative_interval, role_of, step_unit
 from forecast.report.ledger import budget_sentence
@@ -307,3 +308,11 @@ def test_a_broken_json_is_named(project):
 
 def test_steps_are_called_by_their_unit(root):
     assert [step_unit(read_evidence(root, name).dataset) for name in (HOURLY, DAILY)] == ["hours", "sessions"]
+
+
+def test_a_series_of_more_than_292_years_has_a_timeline(root):
+    evidence = read_evidence(root, HOURLY)
+    for series in evidence.quality["series"].values():
+        series["first"] = "1700-01-01"  # nanoseconds between it and the last row overflow
+    shares = [block.share for block in timeline(evidence)]
+    assert shares[0] > 0.99 and sum(shares) == pytest.approx(1.0, abs=1e-3)
