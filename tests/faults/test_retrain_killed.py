@@ -22,13 +22,19 @@ STEPS = (
     "work tree", "tune", "fetch", "challenger", "gate", "write down", "register", "promote", "refit", "record",
 )  # fmt: skip
 """What only reads, `check` and `drift`, is left out."""
+ONE_WORKER = {"FORECAST_JOBS": "1"}
+"""The challengers are naive and ridge: two workers would take longer to start than both take to fit."""
+
+
+def retrain(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return small_project.command(root, "retrain", NAME, *words, **ONE_WORKER)
 
 
 @pytest.fixture(scope="module")
 def operated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Champion naive; then ridge was configured and 30 days passed."""
     root = retraining.write_project(tmp_path_factory.mktemp("operated") / "project")
-    done = small_project.command(root, "retrain", NAME)
+    done = retrain(root)
     assert done.returncode == 0, done.stderr
     assert "first" not in done.stderr and champion.load(root, NAME).meta.candidate == "naive"
     retraining.configure(root, ("naive", "ridge"))
@@ -40,7 +46,7 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def killed_at(root: Path, step: str) -> bool:
     """Starts a retraining and kills it -9 when it says that `step` begins; False when it ended before."""
     process = subprocess.Popen(
-        small_project.arguments("retrain", NAME), cwd=root, env=small_project.environment(),
+        small_project.arguments("retrain", NAME), cwd=root, env=small_project.environment(**ONE_WORKER),
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stderr is not None
@@ -63,7 +69,7 @@ def test_killed_at_every_step_the_champion_stays_loadable_and_the_end_is_the_sam
         assert not held.notice and held.meta.candidate in ("naive", "ridge")
         assert eventually(lambda: not processes_of(home(operated, NAME) / "tree"))
     assert reached == list(STEPS)
-    done = small_project.command(operated, "retrain", NAME)
+    done = retrain(operated)
     assert done.returncode == 0, done.stderr
     held = champion.load(operated, NAME)
     assert held.meta.candidate == "ridge" and held.meta.refit_of == held.version - 1
@@ -80,16 +86,16 @@ def pointer(root: Path) -> bytes:
 
 
 def test_afterwards_the_same_again_is_nothing_to_do_and_an_equal_recipe_is_refused(operated: Path) -> None:
-    again = small_project.command(operated, "retrain", NAME)
+    again = retrain(operated)
     assert again.returncode == 0 and "nothing to do" in again.stdout
     retraining.grow(operated, 2)
     full = on_a_full_disk(operated)
     assert full.returncode == 1 and "Traceback" not in full.stderr
     assert champion.load(operated, NAME).meta.candidate == "ridge"
     (operated / "configs" / "evaluation.yaml").write_text("alpha: 0.1\n")
-    rehearsed = small_project.command(operated, "retrain", NAME, "--dry-run")
+    rehearsed = retrain(operated, "--dry-run")
     assert rehearsed.returncode == 4 and len(decision.known(operated, NAME)) == 2
-    done = small_project.command(operated, "retrain", NAME)
+    done = retrain(operated)
     retraining.git(operated, "checkout", "configs")
     assert done.returncode == 4, done.stderr
     assert "the champion stays" in done.stderr and "identical losses" in done.stderr
@@ -100,13 +106,13 @@ def test_afterwards_the_same_again_is_nothing_to_do_and_an_equal_recipe_is_refus
 def on_a_full_disk(root: Path) -> subprocess.CompletedProcess[str]:
     """No file may become larger than 4 KiB: git, DVC or our own writes fail, whichever is first."""
     words = ["bash", "-c", 'ulimit -f 4; exec "$0" "$@"', *small_project.arguments("retrain", NAME)]
-    return subprocess.run(words, cwd=root, env=small_project.environment(), capture_output=True, text=True)
+    return subprocess.run(words, cwd=root, env=small_project.environment(**ONE_WORKER), capture_output=True, text=True)
 
 
 def test_two_at_once_and_a_wrong_name_have_exit_codes_of_their_own(operated: Path) -> None:
     (operated / ".forecast" / "told.jsonl").write_text("")
     with files.locked(operated / ".forecast" / "locks" / f"retrain-{NAME}.lock", what="a test"):
-        assert small_project.command(operated, "retrain", NAME).returncode == 75
+        assert retrain(operated).returncode == 75
     done = small_project.command(operated, "retrain", "weave")
     assert done.returncode == 2 and "Did you mean 'wave'?" in done.stderr
     # Hooks of `defaults` are told of every failure.
@@ -118,7 +124,7 @@ def test_two_at_once_and_a_wrong_name_have_exit_codes_of_their_own(operated: Pat
 def test_without_its_data_file_the_champion_stays_and_says_so(operated: Path) -> None:
     moved = operated / "data" / "elsewhere.csv"
     shutil.move(operated / "data" / "wave.csv", moved)
-    done = small_project.command(operated, "retrain", NAME)
+    done = retrain(operated)
     shutil.move(moved, operated / "data" / "wave.csv")
     assert done.returncode == 2 and "wave.csv" in done.stderr
     with pytest.raises(ForecastError):

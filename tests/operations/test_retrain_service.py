@@ -53,7 +53,9 @@ def project(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 def job(root: Path, now: pd.Timestamp, steps: list[str] | None = None) -> Job:
     said = steps if steps is not None else []
-    return Job(root=root, dataset=NAME, now=now, environment=small_project.environment(), say=said.append)
+    return Job(
+        root=root, dataset=NAME, now=now, environment=small_project.environment(FORECAST_JOBS="1"), say=said.append
+    )
 
 
 def test_a_first_champion_a_week_of_failures_and_the_day_after(project: Path, services: Services) -> None:
