@@ -1,5 +1,8 @@
 """What all tests of one process share."""
 
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 # TensorFlow carries a libcurl of its own; loaded first, it takes curl_cffi's place and yfinance cannot fetch.
@@ -11,24 +14,45 @@ from forecast.statistical import keep_what_is_compiled
 
 keep_what_is_compiled()  # statsforecast asks once, when the first test module imports it
 
+MEMORY = Path("/dev/shm")
+ROOM = 2 * 2**30  # several times what all tests leave
+
+
+def keep_temporary_files_in_memory() -> None:
+    """Where there is room and a program may be started from it; a TMPDIR of one's own stays.
+
+    Every result is flushed to disk before it gets its name, and every project of a test is deleted: on a disk the
+    tests wait for that as long as they compute.
+    """
+    if "TMPDIR" in os.environ or not MEMORY.is_dir() or not os.access(MEMORY, os.W_OK):
+        return
+    if os.statvfs(MEMORY).f_flag & os.ST_NOEXEC or shutil.disk_usage(MEMORY).free < ROOM:
+        return
+    os.environ["TMPDIR"] = str(MEMORY)
+    tempfile.tempdir = None  # asked again
+
+
+keep_temporary_files_in_memory()
+
 HERE = Path(__file__).parent.as_posix()
 LONG = (
     "test_whole_pipeline.py",
     "audit/test_leaks.py",
     "audit/test_clean.py",
+    "audit/test_training_leaks.py",
     "faults/test_retrain_killed.py",
     "operations/test_soak.py",
-    "audit/test_training_leaks.py",
-    "test_live_examples.py",
     "faults/test_resume.py",
-    "operations/test_retrain_service.py",
-    "faults/test_runs.py",
+    "test_live_examples.py",
     "tracking/test_reruns.py",
+    "faults/test_runs.py",
+    "tracking/test_publishing.py",
+    "operations/test_retrain_service.py",
     "test_adding_a_model.py",
+    "contract/test_fitting.py",
     "contract/test_heads.py",
-    "contract/test_families.py",
 )
-"""Files of minutes, the longest first: begun last, one would leave every other worker idle until it ends."""
+"""Files of half a minute and more, the longest first: begun last, one would leave the other workers idle."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
