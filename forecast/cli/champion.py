@@ -6,12 +6,15 @@ import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from forecast.cli.shown import FORMAT, ROOT, Format, now, require_project, show, tracking_uri
-from forecast.errors import InputError
+from forecast.errors import ForecastError, InputError
+
+if TYPE_CHECKING:
+    from forecast.operations.status import Standing
 
 REASON = typer.Option("", "--reason", help="Why; kept in the history.")
 
@@ -59,8 +62,11 @@ def status(
     root: Path = ROOT,
     form: Format = FORMAT,
 ) -> None:
-    """Show each champion, its age, live error, drift, last and next run; exits 1 when something is wrong."""
-    from forecast.operations.status import standing
+    """Show each champion, its age, live error, drift, last and next run; exits 1 when something is wrong.
+
+    Where the registry names another champion than this machine, because a promotion was killed or made elsewhere, this
+    machine takes it over.
+    """
     from forecast.operations.upkeep import running
 
     project = require_project(root)
@@ -71,7 +77,7 @@ def status(
         from forecast.operations import live_page
 
         print(live_page.write(project, names), file=sys.stderr)
-    found = [standing(project, name, now=datetime.now(UTC), tracking_uri=tracking_uri()) for name in names]
+    found = [_agreed(project, name) for name in names]
     rows = [asdict(entry) for entry in found]
     show(rows if form is Format.json else [row for entry in rows for row in _lines(entry)], form)
     if not all(entry.good for entry in found):
@@ -91,6 +97,23 @@ def history(
         print(f"{dataset}: nothing yet; `forecast promote {dataset}` makes the first champion.")
         return
     show(rows, form)
+
+
+def _agreed(project: Path, dataset: str) -> Standing:
+    """The standing after registry and local store were made to agree, where they did not."""
+    from forecast.operations.status import DIFFER, standing
+
+    found = standing(project, dataset, now=datetime.now(UTC), tracking_uri=tracking_uri())
+    if found.state != DIFFER:
+        return found
+    from forecast.operations import registry
+
+    try:
+        for sentence in registry.repaired(project, dataset, tracking_uri=tracking_uri(), patience=0.0):
+            print(sentence, file=sys.stderr)
+    except ForecastError as error:
+        print(f"{dataset}: not repaired: {error}", file=sys.stderr)
+    return standing(project, dataset, now=datetime.now(UTC), tracking_uri=tracking_uri())
 
 
 def _registered(project: Path, dataset: str, uri: str) -> int:

@@ -20,6 +20,7 @@ from forecast.errors import ForecastError
 from forecast.operations import champion, history, registry
 from forecast.operations.champion import Meta
 from forecast.operations.newest import home
+from forecast.operations.registry import Overtaken
 from forecast.tracking import place
 from forecast.tracking.decisions import log_decision
 
@@ -98,7 +99,8 @@ def finish_pending(
 ) -> Decision | None:
     """Carry out the pending decision, every step of which may have been done before; None when there is none.
 
-    A refit that fails is noted and leaves the scored version in service.
+    A refit that fails is noted and leaves the scored version in service. A decision that another machine's promotion
+    has overtaken becomes "kept".
     """
     pending = home(root, dataset) / "pending"
     if not (pending / "decision.json").exists():
@@ -108,10 +110,15 @@ def finish_pending(
     say("register")
     version = registry.register(root, dataset, pending / "candidate", meta, tracking_uri=tracking_uri)
     say("promote")
-    if decision.refit_version is None:
-        registry.promote(root, dataset, version, now=now, reason=decision.reason, tracking_uri=tracking_uri)
     decision = replace(decision, version=version)
-    if refit is not None:
+    try:
+        registry.promote_judged(
+            root, dataset, version, against=decision.champion, now=now, reason=decision.reason,
+            tracking_uri=tracking_uri,
+        )  # fmt: skip
+    except Overtaken as error:
+        decision = replace(decision, word="kept", reason=str(error))
+    if refit is not None and decision.promotes:
         say("refit")
         decision = _refitted(root, decision, meta, pending, now=now, tracking_uri=tracking_uri, refit=refit)
     say("record")
@@ -136,7 +143,13 @@ def _refitted(
     )  # fmt: skip
     version = registry.register(root, decision.dataset, folder, unscored, tracking_uri=tracking_uri)
     reason = f"version {decision.version} fitted again on all data, unscored"
-    registry.promote(root, decision.dataset, version, now=now, reason=reason, tracking_uri=tracking_uri)
+    try:
+        registry.promote_judged(
+            root, decision.dataset, version, against=decision.version, now=now, reason=reason,
+            tracking_uri=tracking_uri,
+        )  # fmt: skip
+    except Overtaken as error:
+        return replace(decision, note=f"the refit on all data does not serve: {error}")
     return replace(decision, refit_version=version)
 
 

@@ -7,12 +7,13 @@
 
 Every step can be repeated, and a kill between any two leaves a champion that can be loaded: the registry's aliases
 move first, the local ones last, and until then the local champion is the old one. `repaired` makes the two agree.
+Among all machines that share the store, one process at a time changes a dataset's versions and aliases (`turns`).
 `tracking_uri` is the value of MLFLOW_TRACKING_URI; empty: the project's own database.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,13 +25,19 @@ from forecast.operations import champion, history
 from forecast.operations.champion import Meta
 from forecast.operations.chosen import ensemble_of
 from forecast.operations.newest import newest_data
-from forecast.tracking import place, registry
+from forecast.tracking import Place, place, registry, turns
+from forecast.tracking.registry import Registered
+from forecast.tracking.turns import StillAlone
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PATIENCE = 120.0
 """Seconds to wait for another process that moves aliases of the same dataset."""
+
+
+class Overtaken(ForecastError):
+    """Another version became the champion after it was decided to promote this one."""
 
 
 def register(
@@ -49,17 +56,17 @@ def register(
     """
     ensemble = ensemble_of(trained_dir)
     sample = _sample(root, dataset, ensemble)
-    with _locked(root, dataset), files.scratch() as folder:
+    where = place(root, tracking_uri)
+    with _locked(root, dataset, where) as still_alone, files.scratch() as folder:
         model = folder / "champion"
         champion.write(model, ensemble, meta)
-        where = place(root, tracking_uri)
         _restore(root, dataset, tracking_uri)
         version = registry.register(where, dataset, model, registry.digest_of(model), meta.tags(), sample=sample)
         if version not in champion.versions(root, dataset):
             champion.store(root, dataset, version, ensemble, meta)
         named = champion.aliases(root, dataset)
         if named.get("champion") != version:
-            registry.move_aliases(where, dataset, [("challenger", version)])
+            registry.move_aliases(where, dataset, [("challenger", version)], still_alone)
             champion.write_aliases(root, dataset, {**named, "challenger": version})
     return version
 
@@ -73,6 +80,33 @@ def promote(
     the history. `InputError` for an unknown version.
     """
     _switch(root, dataset, version, event="promoted", now=now, reason=reason, tracking_uri=tracking_uri)
+
+
+def promote_judged(
+    root: Path,
+    dataset: str,
+    version: int,
+    *,
+    against: int | None,
+    now: pd.Timestamp,
+    reason: str,
+    tracking_uri: str = "",
+) -> None:
+    """`promote` for a version that was judged against the champion `against`: `Overtaken` when there is another one.
+
+    No other one is `version` itself, nor its own recipe fitted again: those are left by a promotion that was killed.
+    """
+
+    def judge(known: Registered) -> None:
+        held = known.aliases.get("champion")
+        tags = next((v.tags for v in known.versions if v.number == held), {})
+        if held not in (against, version) and tags.get("refit_of") != str(version):
+            judged = f"against version {against}" if against is not None else "while there was no champion"
+            raise Overtaken(f"version {held} became the champion in the meantime; this one was judged {judged}")
+
+    _switch(
+        root, dataset, version, event="promoted", now=now, reason=reason, tracking_uri=tracking_uri, judge=judge
+    )  # fmt: skip
 
 
 def rollback(root: Path, dataset: str, *, now: pd.Timestamp, reason: str = "", tracking_uri: str = "") -> int:
@@ -93,18 +127,20 @@ def aliases(root: Path, dataset: str, *, tracking_uri: str = "") -> dict[str, in
     return dict(registry.read(place(root, tracking_uri), dataset).aliases)
 
 
-def repaired(root: Path, dataset: str, *, tracking_uri: str = "") -> list[str]:
+def repaired(root: Path, dataset: str, *, tracking_uri: str = "", patience: float = PATIENCE) -> list[str]:
     """Make registry and local store agree, whichever of them lost something; a sentence for each thing done.
 
     Versions that the registry lost (its database was deleted) are registered again under their numbers; champion and
-    previous that are damaged or missing here are downloaded; the registry's aliases are taken over.
+    previous that are damaged, missing or others here are downloaded; the registry's aliases are taken over.
+    `BusyError` when another process moves them for longer than `patience` seconds.
     """
-    with _locked(root, dataset):
+    where = place(root, tracking_uri)
+    with _locked(root, dataset, where, patience):
         done = _restore(root, dataset, tracking_uri)
-        known = registry.read(place(root, tracking_uri), dataset)
+        known = registry.read(where, dataset)
         for alias in ("champion", "previous"):
             version = known.aliases.get(alias)
-            if version is not None and not _intact(root, dataset, version):
+            if version is not None and not _same(root, dataset, version, known):
                 rebuild(root, dataset, version, tracking_uri=tracking_uri)
                 done.append(f"{dataset}: version {version} ({alias}) taken from the registry")
         if known.aliases and dict(known.aliases) != _readable_aliases(root, dataset):
@@ -122,18 +158,27 @@ def rebuild(root: Path, dataset: str, version: int, *, tracking_uri: str = "") -
 
 
 def _switch(
-    root: Path, dataset: str, version: int, *, event: str, now: pd.Timestamp, reason: str, tracking_uri: str
+    root: Path,
+    dataset: str,
+    version: int,
+    *,
+    event: str,
+    now: pd.Timestamp,
+    reason: str,
+    tracking_uri: str,
+    judge: Callable[[Registered], None] = lambda known: None,
 ) -> None:
-    with _locked(root, dataset):
+    where = place(root, tracking_uri)
+    with _locked(root, dataset, where) as still_alone:
         _restore(root, dataset, tracking_uri)
-        where = place(root, tracking_uri)
         known = registry.read(where, dataset)
         if version not in {v.number for v in known.versions}:
             numbers = [v.number for v in known.versions]
             raise InputError(f"Dataset {dataset!r} has no version {version}; registered are {numbers or 'none'}.")
-        if not _intact(root, dataset, version):
+        judge(known)
+        if not _same(root, dataset, version, known):
             rebuild(root, dataset, version, tracking_uri=tracking_uri)
-        registry.move_aliases(where, dataset, _moves(known.aliases, version))
+        registry.move_aliases(where, dataset, _moves(known.aliases, version), still_alone)
         champion.write_aliases(root, dataset, registry.read(where, dataset).aliases)
         if known.aliases.get("champion") != version:
             old = known.aliases.get("champion")
@@ -182,6 +227,14 @@ def _sample(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame | None
     return rows if len(rows) == len(known) * ensemble.dataset.lookback else None
 
 
+def _same(root: Path, dataset: str, version: int, known: Registered) -> bool:
+    """The local copy is intact, and is what the registry knows under this number: another one's may have the same."""
+    if not _intact(root, dataset, version):
+        return False
+    digest = next((v.digest for v in known.versions if v.number == version), "")
+    return digest in ("", registry.digest_of(champion.folder_of(root, dataset, version)))
+
+
 def _intact(root: Path, dataset: str, version: int) -> bool:
     try:
         champion.load_version(root, dataset, version)
@@ -198,7 +251,12 @@ def _readable_aliases(root: Path, dataset: str) -> dict[str, int]:
 
 
 @contextmanager
-def _locked(root: Path, dataset: str) -> Iterator[None]:
-    path = root / ".forecast" / "locks" / f"champion-{dataset}.lock"
-    with files.locked(path, what=f"Moving the champion of {dataset!r}", timeout=PATIENCE):
-        yield
+def _locked(root: Path, dataset: str, where: Place, patience: float = PATIENCE) -> Iterator[StillAlone]:
+    """Here by a lock file, among machines by a turn in the store they share."""
+    name, what = f"champion-{dataset}", f"Moving the champion of {dataset!r}"
+    path = root / ".forecast" / "locks" / f"{name}.lock"
+    with (
+        files.locked(path, what=what, timeout=patience),
+        turns.alone(where, name, what=what, patience=patience) as still_alone,
+    ):
+        yield still_alone

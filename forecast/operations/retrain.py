@@ -17,7 +17,7 @@ from forecast import files, prepared, snapshots
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.retraining import Retraining, load_retraining
 from forecast.ensemble import Ensemble
-from forecast.operations import challenger, champion, decision, drift, fresh, gate, worktree
+from forecast.operations import challenger, champion, decision, drift, fresh, gate, registry, worktree
 from forecast.operations.challenger import Job
 from forecast.operations.champion import Champion, Meta
 from forecast.operations.chosen import chosen, ensemble_of
@@ -25,6 +25,7 @@ from forecast.operations.decision import Decision
 from forecast.operations.due import Due, due
 from forecast.operations.worktree import Tree
 from forecast.panel import Panel, from_frame
+from forecast.tracking import place, turns
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,9 @@ class Judged:
 def retrain(job: Job) -> Decision:
     """Finish what an earlier run left, then judge a challenger and carry the decision out.
 
-    `BusyError` while another retraining of the dataset runs.
+    `BusyError` while another retraining of the dataset runs, on this machine or on one that shares the store.
     """
-    with _alone(job):
+    with _alone(job), _alone_among_machines(job):
         job.say("unfinished")
         earlier = _finish(job)
         if earlier is not None:
@@ -224,6 +225,17 @@ def _champion(job: Job) -> Champion | None:
 def _not_due(found: Due) -> str:
     numbers: dict[str, Any] = found.numbers
     return f"not due: champion {numbers.get('age_days', 0):g} days old, {numbers['new_steps']} new steps, no drift"
+
+
+@contextmanager
+def _alone_among_machines(job: Job) -> Iterator[None]:
+    """From here to the last alias; it begins with the champion that the others may have made."""
+    where = place(job.root, job.tracking_uri)
+    with turns.alone(where, f"retrain-{job.dataset}", what=f"Retraining {job.dataset!r}", patience=0.0):
+        if not where.owned:
+            for done in registry.repaired(job.root, job.dataset, tracking_uri=job.tracking_uri):
+                job.say(done)
+        yield
 
 
 @contextmanager

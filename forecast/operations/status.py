@@ -19,6 +19,8 @@ from forecast.operations.newest import newest_data
 from forecast.tracking import place
 from forecast.tracking.glance import glance
 
+DIFFER = "registry and local champion differ; `forecast doctor --repair` makes them agree"
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -53,7 +55,7 @@ def standing(root: Path, dataset: str, *, now: datetime, tracking_uri: str = "")
     elif seen.fault:
         faults.append(f"registry: {seen.fault}")
     elif dict(seen.aliases) != named:
-        faults.append("registry and local champion differ; `forecast doctor --repair` makes them agree")
+        faults.append(DIFFER)
     pointer = _json(newest_data(root, dataset) / "data" / "pointers" / f"{dataset}.json")
     live = _live(root, dataset, named.get("champion"))
     decision = _decision(root, dataset)

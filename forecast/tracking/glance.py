@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 
+from forecast.errors import ForecastError
+from forecast.tracking import postgres
 from forecast.tracking.place import Place
 
 PATIENCE = 0.3
@@ -27,6 +29,8 @@ def glance(place: Place, name: str) -> Glance:
         return _from_database(place, name)
     if place.uri.startswith(("http://", "https://")):
         return _from_server(place.uri.rstrip("/"), name)
+    if postgres.is_postgres(place.uri):
+        return _from_postgres(place.uri, name)
     return Glance(fault="not examined (a database server)")
 
 
@@ -41,6 +45,17 @@ def _from_database(place: Place, name: str) -> Glance:
             return Glance({alias: int(version) for alias, version in connection.execute(query, (name,))})
     except sqlite3.Error as error:
         return Glance(fault=f"{database.name}: {error}")
+
+
+def _from_postgres(uri: str, name: str) -> Glance:
+    query = "select alias, version from registered_model_aliases where name = %s"
+    try:
+        with postgres.connection(uri, seconds=2) as connection:
+            return Glance({alias: int(version) for alias, version in connection.execute(query, (name,))})
+    except ForecastError as error:
+        return Glance(fault=str(error))
+    except Exception as error:  # noqa: BLE001  (psycopg.Error, which cannot be named where the driver is missing)
+        return Glance(fault=f"PostgreSQL: {' '.join(str(error).split())}")
 
 
 def _from_server(uri: str, name: str) -> Glance:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forecast.tracking import runs, store, views
+from forecast.tracking import runs, store, turns, views
 from forecast.tracking.place import Place, place
 from forecast.tracking.records import Record, datasets, read_comparison, read_records
 from forecast.tracking.writing import CANDIDATE, CURRENT, DIGEST, PARENT, PUBLISHER, TRIAL, Writer
@@ -61,13 +61,15 @@ def publish(
 
     `sentences`: the verdict per dataset in plain words. `complete`: these are all records of their datasets, so any
     other current run is set aside (only in a store of this project's own).
-    Raises `ForecastError` when the store cannot be written; what is published by then stays.
+    Raises `ForecastError` when the store cannot be written; what is published by then stays. `BusyError` while others
+    publish to it for longer than `store.PATIENCE`.
     """
     result = Published()
     done = 0
     if not records:
         return result
-    with store.opened(where) as client:
+    what = f"Publishing to {store.shown(where.uri)}"
+    with turns.alone(where, "publishing", what=what, patience=store.PATIENCE), store.opened(where) as client:
         for name in dict.fromkeys(record.dataset for record in records):
             mine = [record for record in records if record.dataset == name]
             experiment_id = store.experiment(client, name, where).experiment_id

@@ -1,7 +1,8 @@
 """MLflow's model registry: one registered model per dataset, its versions with tags, and the aliases that name them.
 
 A version's artifact is a folder that `forecast.serving` loads. Every call holds the store's lock (`store.opened`), so
-two processes of one machine never make one version twice or move an alias between each other's steps.
+two processes of one project never make one version twice or move an alias between each other's steps; those of a team
+are kept apart by `turns.alone`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from forecast import files
 from forecast.errors import DataError, InputError
 from forecast.tracking import store
 from forecast.tracking.place import Place
+from forecast.tracking.turns import StillAlone
 from forecast.tracking.writing import save_model
 
 if TYPE_CHECKING:
@@ -62,16 +64,18 @@ def register(
     made anew needs; numbers in between are used up. `DataError` when the logged copy forecasts nothing finite.
     """
     with _quiet(), store.opened(place) as client:
-        _ensure(client, name)
+        store.ensure_model(client, name, f"Champions and challengers of dataset {name}")
         known = _versions(client, name)
         for version in known:
             if version.digest == digest and number in (None, version.number):
                 return version.number
         if number is not None:
             _use_up(client, name, number)
-        # `model_id=` would look the model up in MLflow's global store, which need not be this one.
-        source = _logged(client, place, name, model, sample)
-        made = client.create_model_version(name, source, tags={**tags, DIGEST: digest})
+        source, model_id = _logged(client, place, name, model, sample)
+        # A server wants the id to see that the source is its own; without one, MLflow would look the model up in its
+        # global store, which need not be this one.
+        known_by = {"model_id": model_id} if place.artifact_root is None else {}
+        made = client.create_model_version(name, source, tags={**tags, DIGEST: digest}, **known_by)
         return int(made.version)
 
 
@@ -81,11 +85,17 @@ def read(place: Place, name: str) -> Registered:
         return Registered(tuple(_versions(client, name)), _aliases(client, name))
 
 
-def move_aliases(place: Place, name: str, moves: Sequence[tuple[str, int | None]]) -> None:
-    """Each alias in turn to its version, None removes it; a kill in between leaves every alias on a real version."""
+def move_aliases(
+    place: Place, name: str, moves: Sequence[tuple[str, int | None]], still_alone: StillAlone = lambda: None
+) -> None:
+    """Each alias in turn to its version, None removes it; a kill in between leaves every alias on a real version.
+
+    `still_alone` is asked before each move.
+    """
     with _quiet(), store.opened(place) as client:
         known = {version.number for version in _versions(client, name)}
         for alias, version in moves:
+            still_alone()
             if version is not None and version not in known:
                 raise InputError(f"Model {name!r} has no version {version}; it has {sorted(known)}.")
             if version is None:
@@ -115,8 +125,10 @@ def download(place: Place, name: str, version: int, target: Path) -> Path:
     return folders[0]
 
 
-def _logged(client: MlflowClient, place: Place, name: str, model: Path, sample: pd.DataFrame | None) -> str:
-    """Where the store keeps the logged copy of `model`."""
+def _logged(
+    client: MlflowClient, place: Place, name: str, model: Path, sample: pd.DataFrame | None
+) -> tuple[str, str]:
+    """Where the store keeps the logged copy of `model`, and its id there."""
     experiment = store.experiment(client, name, place)
     with files.scratch() as folder:
         saved = folder / "model"
@@ -126,7 +138,7 @@ def _logged(client: MlflowClient, place: Place, name: str, model: Path, sample: 
         made = client.create_logged_model(experiment.experiment_id, name="champion-candidate")
         client.log_model_artifacts(made.model_id, str(saved))
         client.finalize_logged_model(made.model_id, "READY")
-        return str(client.get_logged_model(made.model_id).artifact_location)
+        return str(client.get_logged_model(made.model_id).artifact_location), str(made.model_id)
 
 
 def _try(saved: Path, sample: pd.DataFrame) -> None:
@@ -139,15 +151,10 @@ def _try(saved: Path, sample: pd.DataFrame) -> None:
         raise DataError("The model was saved, but its copy forecasts nothing finite; it was not registered.")
 
 
-def _ensure(client: MlflowClient, name: str) -> None:
-    if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name, description=f"Champions and challengers of dataset {name}")
-
-
 def _use_up(client: MlflowClient, name: str, number: int) -> None:
     """Advance the registry's counter to `number`: it never gives a number twice, not even a deleted one's."""
     while True:
-        made = client.create_model_version(name, "file:///dev/null", tags={FILLER: "true"})
+        made = client.create_model_version(name, store.NOWHERE, tags={FILLER: "true"})
         client.delete_model_version(name, made.version)
         if int(made.version) >= number - 1:
             break

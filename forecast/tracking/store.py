@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING
 
 from forecast import files
 from forecast.errors import ForecastError, InputError
-from forecast.tracking.place import Place
+from forecast.tracking import postgres
+from forecast.tracking.place import SQLITE, Place
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
+    from sqlalchemy.engine import Engine
+
+NOWHERE = "none:/nowhere"
+"""Source of a version that is no model. A server refuses a local path, and any address whose host it does not know."""
 
 PATIENCE = 300.0
 """Seconds to wait for another process that is publishing to the same store."""
@@ -39,33 +44,73 @@ def opened(place: Place) -> Iterator[MlflowClient]:
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    with files.locked(place.lock, what=f"Publishing to {_shown(place.uri)}", timeout=PATIENCE):
+    with files.locked(place.lock, what=f"Publishing to {shown(place.uri)}", timeout=PATIENCE):
         _require_database(place)
         with _without_their_warnings(), _explained(place):
             client = _client(place.uri)
             try:
                 yield client
             finally:
-                _forget(place.uri)
+                forget(place.uri)
+
+
+@contextmanager
+def connected(place: Place) -> Iterator[MlflowClient]:
+    """A client for single calls beside `opened`, from any thread: nobody is kept out, and the database exists."""
+    from mlflow import MlflowClient
+
+    with _explained(place):
+        yield MlflowClient(tracking_uri=place.uri)
 
 
 def experiment(client: MlflowClient, name: str, place: Place) -> Experiment:
     """The experiment `name`, made, restored from the bin, or made anew when its artifacts are gone.
 
     Artifact locations are absolute and fixed: after the project was moved or mlartifacts/ was deleted the old ones
-    lead nowhere, and the records can restore everything.
+    lead nowhere, and the records can restore everything. In a database that several machines share they may lie on
+    another one: `InputError`.
     """
     found = client.get_experiment_by_name(name)
     if found is not None and _lost(found.artifact_location):
+        if place.database is None:
+            raise InputError(
+                f"MLflow keeps the artifacts of {name!r} in {found.artifact_location}, which this machine does not "
+                "have. Use the address of an MLflow server (http://...), or a folder that all machines share."
+            )
         client.rename_experiment(found.experiment_id, f"{name} (artifacts lost, {found.experiment_id})")
         if found.lifecycle_stage == "active":
             client.delete_experiment(found.experiment_id)
         found = None
     if found is None:
-        return client.get_experiment(client.create_experiment(name, artifact_location=_location(name, place)))
+        return _made(client, name, place)
     if found.lifecycle_stage != "active":
         client.restore_experiment(found.experiment_id)
     return found
+
+
+def _made(client: MlflowClient, name: str, place: Place) -> Experiment:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_experiment(client.create_experiment(name, artifact_location=_location(name, place)))
+    except MlflowException as error:
+        there = client.get_experiment_by_name(name)
+        if error.error_code != "RESOURCE_ALREADY_EXISTS" or there is None:
+            raise
+        return there  # another machine was faster
+
+
+def ensure_model(client: MlflowClient, name: str, description: str) -> None:
+    """The registered model `name`, made by whoever comes first."""
+    from mlflow.exceptions import MlflowException
+
+    if client.search_registered_models(f"name = '{name}'"):
+        return
+    try:
+        client.create_registered_model(name, description=description)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
 
 
 def _location(name: str, place: Place) -> str | None:
@@ -92,20 +137,36 @@ def _client(uri: str) -> MlflowClient:
     # They announce each migration step and advise on signatures; the run's progress display must not be broken.
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    client = MlflowClient(tracking_uri=uri)
-    client.search_experiments(max_results=1)  # makes and migrates the database, under the lock
+    try:
+        with postgres.first(uri):
+            client = MlflowClient(tracking_uri=uri)
+            client.search_experiments(max_results=1)  # makes and migrates the database, under the lock
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{shown(uri)}: needs the driver {error.name!r}, which is not installed. With postgresql:// and no name of "
+            "a driver, psycopg is used."
+        ) from None
     return client
 
 
-def _forget(uri: str) -> None:
-    """Close the connections MLflow keeps per URI: a long-lived process would go on writing to a deleted file."""
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-    from mlflow.tracking._tracking_service import utils
+def forget(uri: str) -> None:
+    """Close the connections MLflow keeps per URI: a long-lived process would go on writing to a deleted file, or take
+    connections from the others who share a database."""
+    from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as Registry
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as Tracking
+    from mlflow.tracking._model_registry import utils as registry
+    from mlflow.tracking._tracking_service import utils as tracking
 
-    engine = SqlAlchemyStore._engine_map.pop(uri, None)
+    _dispose(Tracking._engine_map.pop(uri, None))
+    tracking._tracking_store_registry._get_store_with_resolved_uri.cache_clear()
+    if not uri.startswith(SQLITE):
+        _dispose(Registry._engine_map.pop(uri, None))
+        registry._get_store_registry()._get_store_with_resolved_uri.cache_clear()
+
+
+def _dispose(engine: Engine | None) -> None:
     if engine is not None:
         engine.dispose()
-    utils._tracking_store_registry._get_store_with_resolved_uri.cache_clear()
 
 
 def _require_database(place: Place) -> None:
@@ -137,7 +198,7 @@ def _explained(place: Place) -> Iterator[None]:
     except MlflowException as error:
         lines = str(error).splitlines() or [type(error).__name__]
         raise ForecastError(
-            f"MLflow at {_shown(place.uri)}: {lines[0]}. {_advice(str(error))} "
+            f"MLflow at {shown(place.uri)}: {lines[0]}. {_advice(str(error))} "
             "The records in data/ are complete; `forecast sync` publishes what is missing."
         ) from error
 
@@ -150,7 +211,7 @@ def _advice(message: str) -> str:
     return "Check the address, the server and the file's permissions."
 
 
-def _shown(uri: str) -> str:
+def shown(uri: str) -> str:
     """Without the password of a database URL."""
     head, _, tail = uri.rpartition("@")
     return f"{head.partition('://')[0]}://...@{tail}" if head else uri

@@ -30,11 +30,11 @@ def write_repro(root: Path) -> Path:
     return root
 
 
-def register(root: Path, candidate: str) -> int:
+def register(root: Path, candidate: str, tracking_uri: str = "") -> int:
     """One trained candidate as a version of the registry."""
     folder = root / "data" / "trained" / NAME / candidate
     meta = chosen.describe(root, NAME, folder, now=NOW, revision="abc")
-    return registry.register(root, NAME, folder, meta)
+    return registry.register(root, NAME, folder, meta, tracking_uri=tracking_uri)
 
 
 def prepared(root: Path) -> pd.DataFrame:

@@ -1,0 +1,237 @@
+"""One at a time among all who share a tracking store, whatever machine they work on.
+
+MLflow has no lock. But its registry numbers the versions of a model under a primary key: a number is given once, after
+every lower one, and never again, not even when its version was deleted. So a registered model is a queue. Who wants to
+be alone makes a version of it, a ticket, and is alone once no lower ticket is left; deleting the ticket lets the next
+one in. Nothing but MLflow's own calls is used, so it holds through a server as on the database itself.
+
+A ticket names its process and counts while that lives. Who waits removes it, and says so, when the process is gone
+from his own machine, or when the count stood still for `LEASE` seconds of his own clock; no two clocks are ever
+compared. docs/decisions/0014-a-team-on-one-server.md has what was weighed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from forecast import files
+from forecast.errors import BusyError, ForecastError
+from forecast.tracking import store
+from forecast.tracking.place import Place
+
+BEAT = 10.0
+LEASE = 90.0
+PAUSE = 0.5
+"""Seconds: between two counts of a holder; of standing still until it counts as gone; between two looks."""
+
+StillAlone = Callable[[], None]
+"""Raises `BusyError` when the turn was taken away meanwhile; to be asked right before what nobody else may do."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Seconds that only grow, and how to let them pass."""
+
+    now: Callable[[], float] = time.monotonic
+    pause: Callable[[float], None] = time.sleep
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """One place in a queue; `machine` tells apart what may share a host's name, `since` is the store's time."""
+
+    number: int
+    host: str
+    machine: str
+    pid: int
+    beat: str
+    since: datetime
+
+    def __str__(self) -> str:
+        return f"PID {self.pid} on {self.host}, since {self.since:%Y-%m-%d %H:%M:%S} UTC"
+
+
+@contextmanager
+def alone(
+    place: Place,
+    name: str,
+    *,
+    what: str,
+    patience: float,
+    clock: Clock = Clock(),
+) -> Iterator[StillAlone]:
+    """Nobody else who uses the store at `place` is inside `name` meanwhile.
+
+    A store of this project's own is kept by the project's lock files: nothing happens. `BusyError` naming the holder
+    when it is seen alive after `patience` seconds; whether it is, shows within `BEAT` seconds, at the latest `LEASE`.
+    """
+    if place.owned:
+        yield lambda: None
+    elif place.database is not None:
+        with files.locked(Path(f"{place.database}.{name}.lock"), what=what, timeout=patience):
+            yield lambda: None
+    else:
+        with Queue(place, f"{name} (lock)").turn(what, patience, clock) as still_alone:
+            yield still_alone
+
+
+@dataclass(frozen=True)
+class Queue:
+    """The tickets of one registered model."""
+
+    place: Place
+    name: str
+
+    @contextmanager
+    def turn(self, what: str, patience: float, clock: Clock) -> Iterator[StillAlone]:
+        mine = self.join()
+        try:
+            with self._counting(mine):
+                self.wait(mine, what, patience, clock)
+                yield lambda: self.require(mine, what)
+        finally:
+            with contextlib.suppress(ForecastError):  # out of reach: it stands still from now on
+                self.leave(mine)
+            store.forget(self.place.uri)
+
+    def join(self) -> int:
+        """A new ticket of this process; its number."""
+        from mlflow.exceptions import MlflowException
+
+        tags = {"host": socket.gethostname(), "machine": machine(), "pid": str(os.getpid()), "beat": "0"}
+        with store.opened(self.place) as client:
+            store.ensure_model(client, self.name, "Who changes what all share, one at a time; not a model")
+            while True:
+                try:
+                    return int(client.create_model_version(self.name, store.NOWHERE, tags=tags).version)
+                except MlflowException as error:
+                    if "Giving up" not in str(error):  # more than four joined in the same moment
+                        raise
+
+    def leave(self, number: int) -> None:
+        """Remove a ticket, one's own or a dead one; nothing happens when it is gone already."""
+        from mlflow.exceptions import MlflowException
+
+        with store.connected(self.place) as client:
+            try:
+                client.delete_model_version(self.name, str(number))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+
+    def tickets(self) -> list[Ticket]:
+        """All that are left, the one whose turn it is first."""
+        with store.connected(self.place) as client:
+            found = client.search_model_versions(f"name = '{self.name}'", max_results=1000)
+        return sorted((_ticket(int(v.version), v.tags, v.creation_timestamp) for v in found), key=lambda t: t.number)
+
+    def wait(self, mine: int, what: str, patience: float, clock: Clock) -> None:
+        """Until no lower ticket is left. Raises as `alone` does."""
+        begun = clock.now()
+        watch = Watch(begun)
+        while True:
+            first = self._first(mine, what)
+            if first.number == mine:
+                return
+            state, waited = watch.look(first, clock.now()), clock.now() - begun
+            if state == "gone":
+                self.leave(first.number)
+                logging.getLogger(__name__).warning("%s: taken over from %s, which is gone", what, first)
+            elif waited >= patience and (state == "lives" or waited >= patience + LEASE):
+                raise BusyError(f"{what} is already running ({first}). Wait for it to end, or stop that process.")
+            else:
+                clock.pause(PAUSE)
+
+    def require(self, mine: int, what: str) -> None:
+        """Raises `BusyError` unless it is still the turn of `mine`."""
+        if self._first(mine, what).number != mine:
+            raise BusyError(f"{what}: the queue {self.name!r} was changed by hand. Run the same command again.")
+
+    def _first(self, mine: int, what: str) -> Ticket:
+        left = self.tickets()
+        if mine not in {ticket.number for ticket in left}:
+            raise BusyError(
+                f"{what}: this process stood still for over {LEASE:g} s and another one took its turn. Nothing more "
+                "was changed; run the same command again."
+            )
+        return left[0]
+
+    @contextmanager
+    def _counting(self, number: int) -> Iterator[None]:
+        """A thread shows that this process lives; a count that does not arrive is made up for by the next one."""
+        done = threading.Event()
+
+        def count() -> None:
+            beats = 0
+            while not done.wait(BEAT):
+                beats += 1
+                with contextlib.suppress(Exception), store.connected(self.place) as client:
+                    client.set_model_version_tag(self.name, str(number), "beat", str(beats))
+
+        thread = threading.Thread(target=count, name=f"turn-{self.name}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join(timeout=5)
+
+
+@dataclass
+class Watch:
+    """What one who waits has seen of the ticket before him; times are of his own clock."""
+
+    since: float
+    number: int = 0
+    beat: str = ""
+    moved: bool = False
+
+    def look(self, ticket: Ticket, now: float) -> Literal["lives", "gone", "unknown"]:
+        if ticket.number != self.number:
+            self.number, self.beat, self.since, self.moved = ticket.number, ticket.beat, now, False
+        elif ticket.beat != self.beat:
+            self.beat, self.since, self.moved = ticket.beat, now, True
+        here = ticket.machine == machine()
+        if (here and not _runs(ticket.pid)) or now - self.since >= LEASE:
+            return "gone"
+        return "lives" if here or self.moved else "unknown"
+
+
+@cache
+def machine() -> str:
+    """The same for two processes only if they see each other's PIDs: containers share a kernel, some a host's name."""
+    kernel, processes = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    parts = [kernel.read_text().strip(), str(processes.readlink())] if kernel.exists() else [str(uuid.getnode())]
+    return hashlib.sha256(" ".join([socket.gethostname(), *parts]).encode()).hexdigest()[:16]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+
+
+def _ticket(number: int, tags: Mapping[str, str], made: int) -> Ticket:
+    """`made` in milliseconds since 1970. A version that somebody made by hand is nobody's and will be removed."""
+    pid = int(tags["pid"]) if tags.get("pid", "").isdigit() else 0
+    since = datetime.fromtimestamp(made / 1000, UTC)
+    return Ticket(number, tags.get("host", "?"), tags.get("machine", ""), pid, tags.get("beat", ""), since)

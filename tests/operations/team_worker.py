@@ -1,0 +1,54 @@
+"""One machine of a team as a process of its own: it says when it has loaded everything, and begins when it is told.
+
+python -m tests.operations.team_worker carry-out | killed    in the project's folder
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from forecast.operations import decision, registry
+from forecast.tracking import plots, sync
+from tests.operations import projects
+from tests.operations.projects import NAME, NOW
+
+
+def carry_out(root: Path, uri: str) -> None:
+    """Publish all records, then carry the pending decision out."""
+    plots.forecast_plot = lambda *_: None  # drawing takes seconds and is tested elsewhere
+    made = sync(root, uri, now=NOW.timestamp()).made
+    found = decision.finish_pending(root, NAME, now=NOW, tracking_uri=uri, refit=None, say=lambda step: None)
+    assert found is not None
+    print(json.dumps({"made": made, "word": found.word, "reason": found.reason, "version": found.version}))
+
+
+def killed(root: Path, uri: str) -> None:
+    """Make version 1 the champion, begin to promote version 2, and die by -9 between two moves of aliases."""
+    from mlflow import MlflowClient
+
+    for candidate in ("ridge", "arx"):
+        projects.register(root, candidate, uri)
+    registry.promote(root, NAME, 1, now=NOW, tracking_uri=uri)
+
+    move = MlflowClient.set_registered_model_alias
+
+    def dies(client: MlflowClient, name: str, alias: str, version: str) -> None:
+        if alias == "champion":
+            os.kill(os.getpid(), signal.SIGKILL)
+        move(client, name, alias, version)
+
+    MlflowClient.set_registered_model_alias = dies
+    registry.promote(root, NAME, 2, now=NOW, tracking_uri=uri)
+
+
+if __name__ == "__main__":
+    import mlflow.pyfunc  # noqa: F401
+
+    work = {"carry-out": carry_out, "killed": killed}[sys.argv[1]]
+    print("ready", flush=True)
+    sys.stdin.readline()
+    work(Path.cwd(), os.environ["MLFLOW_TRACKING_URI"])

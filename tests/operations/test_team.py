@@ -1,0 +1,230 @@
+"""Several machines on one PostgreSQL, each a folder and a process: through MLflow's server, and on the database."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from forecast.errors import BusyError, ForecastError, InputError
+from forecast.operations import champion, decision, registry
+from forecast.operations.challenger import Job
+from forecast.operations.chosen import describe
+from forecast.operations.retrain import retrain
+from forecast.tracking import place, store, turns
+from forecast.tracking.turns import Clock, Queue
+from tests import small_project
+from tests.operations import postgres, projects
+from tests.operations.projects import NAME, NOW
+from tests.operations.test_decision import decided
+
+SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def databases() -> Iterator[Callable[[str], str]]:
+    with postgres.running() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def direct(databases: Callable[[str], str]) -> str:
+    return databases("direct")
+
+
+@pytest.fixture(scope="module")
+def server(databases: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """MLflow's tracking server, started as docs/operations.md says but on loopback."""
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", databases("served"), "--workers", "1"]
+    command += ["--artifacts-destination", str(folder / "artifacts"), "--port", address.rpartition(":")[2]]
+    env = small_project.environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false", MLFLOW_DISABLE_TELEMETRY="true")
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+    try:
+        until = time.monotonic() + SECONDS
+        while not answers(f"{address}/health"):
+            assert process.poll() is None and time.monotonic() < until, (folder / "log").read_text()[-3000:]
+            time.sleep(0.1)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def answers(address: str) -> bool:
+    try:
+        return httpx.get(address, timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def machines(repro: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two clones of one project, each with a decision that it was about to carry out when there was no champion."""
+    found = []
+    for name, candidate in (("a", "ridge"), ("b", "arx")):
+        root = tmp_path_factory.mktemp(name) / "project"
+        shutil.copytree(repro, root)
+        folder = root / "data" / "trained" / NAME / candidate
+        meta = describe(root, NAME, folder, now=NOW, revision="abc")
+        decision.write_pending(root, decided("first", key=name), folder, meta)
+        found.append(root)
+    return found[0], found[1]
+
+
+def worker(root: Path, work: str, uri: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.operations.team_worker", work]
+    env = small_project.environment(MLFLOW_TRACKING_URI=uri)
+    return subprocess.Popen(
+        command, cwd=root, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def together(*workers: subprocess.Popen[str]) -> list[tuple[int, str, str]]:
+    """All begin once every one has loaded; exit code and what each said."""
+    for one in workers:
+        assert one.stdout is not None and one.stdout.readline() == "ready\n", one.communicate()
+    for one in workers:
+        assert one.stdin is not None
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    said = [one.communicate(timeout=SECONDS) for one in workers]
+    return [(one.returncode, *texts) for one, texts in zip(workers, said, strict=True)]
+
+
+def job(root: Path, uri: str) -> Job:
+    return Job(root=root, dataset=NAME, now=NOW, environment={"MLFLOW_TRACKING_URI": uri})
+
+
+def test_two_machines_publish_and_promote_at_once(server: str, machines: tuple[Path, Path]) -> None:
+    ended = together(*(worker(root, "carry-out", server) for root in machines))
+    assert [code for code, _, _ in ended] == [0, 0], ended
+    told = [json.loads(said) for _, said, _ in ended]
+    assert sorted(entry["word"] for entry in told) == ["first", "kept"]
+    winner, loser = sorted(told, key=lambda entry: entry["word"])
+    assert loser["reason"].startswith(f"version {winner['version']} became the champion in the meantime")
+
+    named = registry.aliases(machines[0], NAME, tracking_uri=server)
+    assert named["champion"] == winner["version"] and "previous" not in named
+    assert sorted(entry["version"] for entry in told) == [1, 2]
+
+    assert sorted(name for entry in told for name in entry["made"]) == sorted(f"{NAME}: {n}" for n in projects.GRID)
+    with store.opened(place(machines[0], server)) as client:
+        experiment = client.get_experiment_by_name(NAME).experiment_id
+        runs = client.search_runs([experiment], "tags.current = 'true' AND tags.kind != 'trial'")
+    assert Counter(run.data.tags["candidate"] for run in runs) == Counter(projects.GRID)
+
+
+def test_a_machine_takes_over_what_another_one_promoted(server: str, machines: tuple[Path, Path]) -> None:
+    for root in machines:
+        done = small_project.command(root, "status", NAME, MLFLOW_TRACKING_URI=server)
+        assert done.returncode == 0 and "good" in done.stdout, done.stderr
+        assert champion.aliases(root, NAME) == registry.aliases(root, NAME, tracking_uri=server)
+    first, second = (champion.load(root, NAME) for root in machines)
+    assert first.meta == second.meta and not first.notice
+
+
+def test_a_second_retraining_ends_with_75_and_names_the_first(server: str, machines: tuple[Path, Path]) -> None:
+    here, there = machines
+    with (
+        turns.alone(place(there, server), f"retrain-{NAME}", what="A test", patience=0.0),
+        pytest.raises(
+            BusyError, match=rf"'{NAME}' is already running \(PID {os.getpid()} on {socket.gethostname()}, "
+        ),
+    ):
+        retrain(job(here, server))
+    assert BusyError.exit_code == 75
+
+
+def test_a_kill_between_two_alias_moves_leaves_a_champion_and_status_repairs(
+    direct: str, project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (killed,) = together(worker(project, "killed", direct))
+    assert killed[0] == -signal.SIGKILL, killed
+    assert registry.aliases(project, NAME, tracking_uri=direct) == {"champion": 1, "previous": 1, "challenger": 2}
+    assert champion.load(project, NAME).version == 1 and champion.aliases(project, NAME) != {"champion": 1}
+
+    done = small_project.command(project, "status", NAME, MLFLOW_TRACKING_URI=direct)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"Moving the champion of {NAME!r}: taken over from PID " in done.stderr and "which is gone" in done.stderr
+    assert champion.aliases(project, NAME) == registry.aliases(project, NAME, tracking_uri=direct)
+
+    registry.promote(project, NAME, 2, now=NOW, tracking_uri=direct)
+    assert registry.aliases(project, NAME, tracking_uri=direct) == {"champion": 2, "previous": 1}
+    assert champion.load(project, NAME).version == 2
+
+
+@pytest.fixture
+def queue(direct: str, tmp_path: Path) -> Queue:
+    return Queue(place(tmp_path, direct), "a test (lock)")
+
+
+def from_elsewhere(queue: Queue) -> int:
+    """A ticket of a process on another machine, whose PID runs here as well."""
+    number = queue.join()
+    with store.connected(queue.place) as client:
+        for name, value in {"host": "elsewhere", "machine": "another"}.items():
+            client.set_model_version_tag(queue.name, str(number), name, value)
+    return number
+
+
+def test_a_holder_elsewhere_is_taken_over_from_when_it_stood_still_and_is_said(
+    queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    dead, passed = from_elsewhere(queue), [0.0]
+    clock = Clock(lambda: passed[0], lambda seconds: passed.append(passed.pop() + 30))
+    with caplog.at_level(logging.WARNING), queue.turn("A test", 0.0, clock) as still_alone:
+        still_alone()
+        assert dead not in [ticket.number for ticket in queue.tickets()]
+    assert passed == [turns.LEASE] and "taken over from PID" in caplog.text and "on elsewhere" in caplog.text
+    assert queue.tickets() == []
+
+
+def test_a_holder_elsewhere_that_counts_on_is_busy(queue: Queue) -> None:
+    alive, passed = from_elsewhere(queue), [0.0]
+
+    def counts(seconds: float) -> None:
+        passed.append(passed.pop() + 60)
+        with store.connected(queue.place) as client:
+            client.set_model_version_tag(queue.name, str(alive), "beat", str(passed[0]))
+
+    with (
+        pytest.raises(BusyError, match=r"is already running \(PID \d+ on elsewhere, since 20.* UTC\)"),
+        queue.turn("A test", 600.0, Clock(lambda: passed[0], counts)),
+    ):
+        raise AssertionError("two are alone")
+    assert passed == [600.0] and [ticket.number for ticket in queue.tickets()] == [alive]
+    queue.leave(alive)
+
+
+def test_one_whose_turn_was_taken_away_stops_before_its_next_change(queue: Queue) -> None:
+    with queue.turn("A test", 0.0, Clock()) as still_alone:
+        still_alone()
+        queue.leave(queue.tickets()[0].number)
+        with pytest.raises(BusyError, match="stood still for over 90 s"):
+            still_alone()
+
+
+def test_a_database_that_does_not_answer_is_one_sentence_at_once(direct: str, tmp_path: Path) -> None:
+    gone = place(tmp_path, f"postgresql://forecast@/mlflow?host={tmp_path}")
+    with pytest.raises(ForecastError, match="PostgreSQL does not answer"), store.opened(gone):
+        pass
+    other = place(tmp_path, direct.replace("://", "+psycopg2://"))
+    with pytest.raises(InputError, match="needs the driver 'psycopg2'"), store.opened(other):
+        pass
