@@ -167,6 +167,11 @@ def _answer(uri: str) -> str:
             return f"answers {httpx.get(uri.rstrip('/') + '/health', timeout=3).status_code}"
         except httpx.HTTPError as error:
             raise ForecastError(f"no answer ({error})") from None
+    from forecast.tracking import postgres
+
+    if postgres.is_postgres(uri):
+        with postgres.connection(uri, seconds=3):
+            return "answers"
     return "not examined"
 
 

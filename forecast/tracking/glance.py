@@ -12,7 +12,8 @@ from forecast.tracking import postgres
 from forecast.tracking.place import Place
 
 PATIENCE = 0.3
-"""Seconds to wait for a lock or an answer."""
+FAR = 3
+"""Seconds to wait for a lock in a file; for an answer of a server."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def _from_database(place: Place, name: str) -> Glance:
 def _from_postgres(uri: str, name: str) -> Glance:
     query = "select alias, version from registered_model_aliases where name = %s"
     try:
-        with postgres.connection(uri, seconds=2) as connection:
+        with postgres.connection(uri, seconds=FAR) as connection:
             return Glance({alias: int(version) for alias, version in connection.execute(query, (name,))})
     except ForecastError as error:
         return Glance(fault=str(error))
@@ -62,7 +63,7 @@ def _from_server(uri: str, name: str) -> Glance:
     import httpx
 
     try:
-        answer = httpx.get(f"{uri}/api/2.0/mlflow/registered-models/get", params={"name": name}, timeout=2 * PATIENCE)
+        answer = httpx.get(f"{uri}/api/2.0/mlflow/registered-models/get", params={"name": name}, timeout=FAR)
         if answer.status_code == 404:
             return Glance()
         answer.raise_for_status()

@@ -143,8 +143,8 @@ def _client(uri: str) -> MlflowClient:
             client.search_experiments(max_results=1)  # makes and migrates the database, under the lock
     except ModuleNotFoundError as error:
         raise InputError(
-            f"{shown(uri)}: needs the driver {error.name!r}, which is not installed. With postgresql:// and no name of "
-            "a driver, psycopg is used."
+            f"{shown(uri)}: needs the driver {error.name!r}, which is not installed. A plain postgresql:// takes "
+            "psycopg."
         ) from None
     return client
 
