@@ -33,7 +33,8 @@ Refit = Callable[[Path, Path], None]
 class Decision:
     """`word`: better, equivalent, first (promoted), kept, or not due. `key`: digest of what made it.
 
-    `numbers` is everything it was decided on; `version` and `refit_version` are what was promoted.
+    `numbers` is everything it was decided on; `version` and `refit_version` are what was promoted. `champion` is what it
+    was held against; `alias` had the alias then: another one where a damaged champion was stood in for.
     """
 
     key: str
@@ -48,6 +49,7 @@ class Decision:
     word: str
     reason: str
     champion: int | None = None
+    alias: int | None = None
     candidate: str = ""
     version: int | None = None
     refit_version: int | None = None
@@ -111,9 +113,10 @@ def finish_pending(
     version = registry.register(root, dataset, pending / "candidate", meta, tracking_uri=tracking_uri)
     say("promote")
     decision = replace(decision, version=version)
+    against = decision.champion if decision.alias is None else decision.alias
     try:
         registry.promote_judged(
-            root, dataset, version, against=decision.champion, now=now, reason=decision.reason,
+            root, dataset, version, against=against, now=now, reason=decision.reason,
             tracking_uri=tracking_uri,
         )  # fmt: skip
     except Overtaken as error:

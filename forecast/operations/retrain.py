@@ -96,8 +96,9 @@ def judge(job: Job) -> Judged:
     held = _champion(job)
     found, shifts = _due(job, held, from_frame(frame, job.dataset, settings), settings, rules)
     about = replace(
-        about, champion=held.version if held else None, due=found.reasons, drift=tuple(s.to_json() for s in shifts)
-    )
+        about, champion=held.version if held else None, alias=champion.aliases(job.root, job.dataset).get("champion"),
+        due=found.reasons, drift=tuple(s.to_json() for s in shifts),
+    )  # fmt: skip
     if not found.reasons:
         return Judged(replace(about, reason=_not_due(found), numbers=found.numbers), rules, tree)
     ends = fresh.blocks(frame["ds"], job.dataset, settings, fresh_steps=rules.fresh(settings))

@@ -29,10 +29,10 @@ def decided(word: str, key: str = "a", **more: object) -> Decision:
     return Decision(key=key, dataset=NAME, word=word, **{**common, **more})  # type: ignore[arg-type]
 
 
-def pending(root: Path, word: str = "better") -> None:
+def pending(root: Path, word: str = "better", **more: object) -> None:
     folder = root / "data" / "trained" / NAME / "ridge"
     meta = describe(root, NAME, folder, now=NOW, revision="abc")
-    decision.write_pending(root, decided(word), folder, meta)
+    decision.write_pending(root, decided(word, **more), folder, meta)
 
 
 def finish(root: Path, refit: decision.Refit | None = None) -> Decision | None:
@@ -88,7 +88,7 @@ def test_what_mlflow_did_not_take_is_offered_again_and_logged_once(project: Path
 def test_a_promotion_that_mlflow_cannot_take_waits_and_the_champion_stays(running: Path, tmp_path: Path) -> None:
     root = tmp_path / "copy"
     shutil.copytree(running, root)
-    pending(root)
+    pending(root, champion=1, alias=2)  # the champion was damaged, the previous one stood in for it
     database = root / "mlflow.db"
     kept = database.read_bytes()
     database.write_bytes(b"this is no database")
@@ -99,6 +99,17 @@ def test_a_promotion_that_mlflow_cannot_take_waits_and_the_champion_stays(runnin
     found = finish(root)
     assert found is not None and champion.load(root, NAME).meta.candidate == "ridge"
     assert registry.aliases(root, NAME)["champion"] == found.version
+
+
+def test_a_promotion_by_hand_makes_an_earlier_decision_void(running: Path, tmp_path: Path) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(running, root)
+    pending(root, champion=1, alias=1)
+    found = finish(root, refit)
+    assert found is not None and found.word == "kept" and found.refit_version is None
+    assert found.reason == "version 2 became the champion in the meantime; this one was judged against version 1"
+    assert registry.aliases(root, NAME)["champion"] == 2 and champion.load(root, NAME).version == 2
+    assert not (home(root, NAME) / "pending").exists()
 
 
 def test_decisions_are_known_by_what_made_them() -> None:
