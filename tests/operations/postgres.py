@@ -17,12 +17,15 @@ import pytest
 from forecast.processes import end_with_this_process
 
 MISSING = "PostgreSQL is needed: apt-get install postgresql"
-SECONDS = 60
+SECONDS = 300
 
 
 @contextmanager
-def running() -> Iterator[Callable[[str], str]]:
-    """Makes a new empty database of that name and gives its address. Without PostgreSQL a skip, in CI a failure."""
+def running() -> Iterator[Callable[..., str]]:
+    """Makes a database of that name, empty or like `template`, and gives its address.
+
+    Without PostgreSQL a skip, in CI a failure.
+    """
     programs = found_programs()
     if programs is None:
         pytest.fail(MISSING) if os.environ.get("CI") == "true" else pytest.skip(MISSING)
@@ -30,8 +33,8 @@ def running() -> Iterator[Callable[[str], str]]:
     try:
         with started(programs, folder) as process:
 
-            def made(name: str) -> str:
-                sql(programs, folder, f"create database {name}")
+            def made(name: str, template: str = "template1") -> str:
+                sql(programs, folder, f"create database {name} template {template}")
                 return f"postgresql://forecast@/{name}?host={folder}"
 
             yield made
