@@ -12,7 +12,8 @@ what may depend on which rows, and a leak is whatever depends on others.
     a forecast                  rows up to its cutoff
 
 What no change of later rows can show is looked for in the data themselves: a column that tells the target in advance,
-a history that was revised, blocks out of order, a stretch of test in the training rows.
+a history that was revised, blocks out of order, a stretch of test in the training rows. And what the project holds as
+its finished results is made again from its models, as far as that costs no training.
 """
 
 from __future__ import annotations

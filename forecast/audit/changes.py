@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from forecast import calendars
-from forecast.config.datasets import Dataset, FractionSplits
+from forecast.calendars import Calendar
+from forecast.config.datasets import Dataset, FractionSplits, RegularCalendar, WeekdayCalendar
 from forecast.schema import KEYS
 
 FACTOR = 0.93
 """Applied to what is shaken: a mean or a spread over all rows changes, bounds such as 0 or 100 % hold."""
+TENTH = 0.1
+DROPPED = (1, 3, 4)
+"""Which of the rows after a moment are absent where rows may be: what reads a gap ahead of time then changes."""
 NUDGE = 1e-7
 """Relative. Any sum over nudged rows changes its last bits; no choice between two losses changes."""
 
 
-def shaken(frame: pd.DataFrame, after: pd.Timestamp, *, until: pd.Timestamp | None = None) -> pd.DataFrame:
-    """`frame` with the rows after `after` (up to `until`) in reverse order within their series, times 0.93.
+def shaken(frame: pd.DataFrame, after: pd.Timestamp, *, factor: float = FACTOR) -> pd.DataFrame:
+    """`frame` with the rows after `after` in reverse order within their series, times `factor`.
 
     Whole rows move, so what holds inside a row (low below high) still does; their times stay.
     """
     changed = _floats(frame)
     names = _values(changed)
-    wanted = (changed["ds"] > after) & ((changed["ds"] <= until) if until is not None else True)
-    for _, rows in changed[wanted].groupby("unique_id", sort=False):
-        changed.loc[rows.index, names] = FACTOR * rows[names].to_numpy()[::-1]
+    for _, rows in changed[changed["ds"] > after].groupby("unique_id", sort=False):
+        changed.loc[rows.index, names] = factor * rows[names].to_numpy()[::-1]
     return changed
+
+
+def shrunk(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
+    """The same at a tenth: a jump from one row to the next, such as a threshold on later values waits for."""
+    return shaken(frame, after, factor=TENTH)
+
+
+def thinned(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
+    """`shaken`, without some of the rows that follow `after` at once."""
+    changed = shaken(frame, after)
+    later = changed[changed["ds"] > after].groupby("unique_id", sort=False)
+    return changed.drop(index=later.nth(list(DROPPED)).index).reset_index(drop=True)
 
 
 def mirrored(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
@@ -82,6 +100,27 @@ def block_ends(frame: pd.DataFrame, dataset: Dataset) -> dict[str, pd.Timestamp]
     shares = np.cumsum([splits.train, splits.validation, splits.calibration])
     last = [max(round(share * len(steps)), 1) - 1 for share in shares]
     return {name: pd.Timestamp(steps[position]) for name, position in zip(names, [*last, len(steps) - 1], strict=True)}
+
+
+def known_at(calendar: Calendar, times: Any) -> pd.DatetimeIndex:
+    """When each step may be known (UTC), by the calendar's definition and apart from the code that is audited."""
+    steps = pd.DatetimeIndex(times)
+    if isinstance(calendar, RegularCalendar):
+        return steps + pd.tseries.frequencies.to_offset(calendar.freq)
+    ends = steps + pd.Timedelta(1, "D")
+    if isinstance(calendar, WeekdayCalendar) or not len(steps):
+        return ends
+    import exchange_calendars
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", category=DeprecationWarning)  # of exchange_calendars with pandas 3
+        kind = type(exchange_calendars.get_calendar(calendar.exchange))
+        first, last = steps.min() - pd.Timedelta("7D"), steps.max() + pd.Timedelta("7D")
+        first = max(first, kind.bound_min() or first)
+        last = min(last, kind.bound_max() or last)
+        closes = exchange_calendars.get_calendar(calendar.exchange, start=first, end=last).closes
+    found = closes.dt.tz_localize(None).reindex(steps).to_numpy()
+    return pd.DatetimeIndex(np.where(np.isnat(found), ends.to_numpy(), found))
 
 
 def _floats(frame: pd.DataFrame) -> pd.DataFrame:

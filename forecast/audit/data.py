@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -20,8 +20,6 @@ LEFT = 0.05
 input that drives a system 15 %; a column that leaves under 5 % is taken to contain the value."""
 SAME = 0.9
 """Correlation of changes from which a column is taken for the later target itself; honest ones have below 0.3."""
-STRETCH = 12
-DISTINCT = 8
 LEVELS = 12
 """Most values of a column that is read as a few classes; each has to occur `OFTEN` times to be believed."""
 OFTEN = 10
@@ -86,17 +84,35 @@ def columns(panel: Panel) -> Iterator[Finding]:
             if shift is not None:
                 text = f"{name} of series {series.unique_id} is {dataset.target[0].column} {shift} steps later"
                 yield Finding("target", "correlation with later values", name, text)
-            if _decides(target, column):
-                text = f"{name} of series {series.unique_id} decides whether {dataset.target[0].column} rises next"
-                yield Finding("column", "classes against the next change", name, text)
-            ahead = _tells(target, column, min(dataset.horizon, LAGS))
+            ahead = next((k for k in range(1, min(dataset.horizon, LAGS) + 1) if _decides(target, column, k)), None)
             if ahead is not None:
-                step, left = ahead
-                text = (
-                    f"{name} of series {series.unique_id} explains all but {100 * left:.2g} % of what the past leaves "
-                    f"unexplained of {dataset.target[0].column} {step} steps later"
-                )
-                yield Finding("column", "regression on later values", name, text)
+                about = f"{name} of series {series.unique_id}"
+                text = f"{about} decides how {dataset.target[0].column} changes over {ahead} steps"
+                yield Finding("column", "classes against later changes", name, text)
+            for what, one, two in _views(target, column):
+                told = _tells(one, two, min(dataset.horizon, LAGS))
+                if told is not None:
+                    step, left = told
+                    text = (
+                        f"{name} of series {series.unique_id} explains all but {100 * left:.2g} % of what the past "
+                        f"leaves unexplained of {what}{dataset.target[0].column} {step} steps later"
+                    )
+                    yield Finding("column", "regression on later values", name, text)
+                    break
+
+
+def _views(target: np.ndarray, column: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Target and column as they are, by their ranks (any rising or falling map), and the size of the target's changes.
+
+    The size of a change stands at the row it leads to, as the target does.
+    """
+    yield "", target, column
+    yield "the rank of ", _ranks(target), _ranks(column)
+    yield "the size of the change of ", np.abs(np.diff(target, prepend=np.nan)), column
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    return pd.Series(values).rank().to_numpy(dtype=float)
 
 
 def _is_target(target: np.ndarray, column: np.ndarray) -> int | None:
@@ -124,15 +140,18 @@ def _correlation(target: np.ndarray, column: np.ndarray, shift: int) -> float:
     return float(np.corrcoef(one[both], two[both])[0, 1])
 
 
-def _decides(target: np.ndarray, column: np.ndarray) -> bool:
-    """Whether each of a few values of the column goes with one sign of the next change alone, and not all with one.
+def _decides(target: np.ndarray, column: np.ndarray, steps: int) -> bool:
+    """Whether each of a few values of the column goes with one sign of the change that follows, and not all with one;
 
-    Not said where the sign of the last change already decides it.
+    or with sizes of it that no other value goes with. Not said where the sign of the last change already decides it.
     """
-    change, known = np.sign(np.diff(target)), column[:-1]
+    if len(target) <= 2 * steps:
+        return False
+    change, known = target[steps:] - target[:-steps], column[:-steps]
     use = np.isfinite(change) & np.isfinite(known) & (change != 0)
-    last = np.r_[np.nan, change[:-1]]
-    return _each_has_one(known[use], change[use]) and not _each_has_one(last[use], change[use])
+    sign, last = np.sign(change), np.sign(np.r_[np.full(steps, np.nan), change[:-steps]])
+    by_sign = _each_has_one(known[use], sign[use]) and not _each_has_one(last[use], sign[use])
+    return by_sign or _each_has_its_own(known[use], np.abs(change[use]))
 
 
 def _each_has_one(classes: np.ndarray, signs: np.ndarray) -> bool:
@@ -141,6 +160,15 @@ def _each_has_one(classes: np.ndarray, signs: np.ndarray) -> bool:
         return False
     found = [np.unique(signs[classes == value]) for value in values]
     return all(len(signs_of) == 1 for signs_of in found) and len({float(s[0]) for s in found}) > 1
+
+
+def _each_has_its_own(classes: np.ndarray, sizes: np.ndarray) -> bool:
+    """Whether the ranges of sizes of all classes, each of which occurs often, lie apart."""
+    values, counts = np.unique(classes, return_counts=True)
+    if not 2 <= len(values) <= LEVELS or counts.min() < OFTEN:
+        return False
+    ranges = sorted((sizes[classes == value].min(), sizes[classes == value].max()) for value in values)
+    return all(one[1] < two[0] for one, two in itertools.pairwise(ranges))
 
 
 def _tells(target: np.ndarray, column: np.ndarray, steps: int) -> tuple[int, float] | None:
@@ -170,29 +198,3 @@ def _unexplained(inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     y = outputs - outputs.mean(axis=0)
     coefficients = np.linalg.lstsq(x, y, rcond=1e-10)[0]
     return np.asarray(np.var(y - x @ coefficients, axis=0))
-
-
-def repeated(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
-    """Stretches of the test block that stand, value for value, in train rows of any series.
-
-    Nothing measured repeats a dozen values exactly. A series that is periodic by construction does so everywhere,
-    which is no leak: where more than half of the train rows' stretches repeat among themselves, nothing is said.
-    """
-    train: Counter[bytes] = Counter()
-    test: list[tuple[str, pd.Timestamp, bytes]] = []
-    for series in panel.series:
-        values = series.values[:, 0]
-        for row in range(len(values) - STRETCH + 1):
-            stretch = values[row : row + STRETCH]
-            if not np.isfinite(stretch).all() or len(np.unique(stretch)) < DISTINCT:
-                continue
-            if series.ds[row + STRETCH - 1] <= ends["train"].to_datetime64():
-                train[stretch.tobytes()] += 1
-            elif series.ds[row] > ends["calibration"].to_datetime64():
-                test.append((series.unique_id, pd.Timestamp(series.ds[row]), stretch.tobytes()))
-    found = [(uid, at) for uid, at, stretch in test if stretch in train]
-    periodic = sum(count for count in train.values() if count > 1) > train.total() / 2
-    if found and not periodic:
-        uid, at = found[0]
-        text = f"{len(found)} stretches of {STRETCH} test values stand in the training rows, such as {uid} from {at}"
-        yield Finding("repeated", "search for equal stretches", uid, text)

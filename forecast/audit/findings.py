@@ -7,6 +7,7 @@ from typing import Any
 
 KINDS: dict[str, str] = {
     "history": "revised history",
+    "beside": "data read or kept beside the run",
     "target": "the target, ahead of time, among the inputs",
     "repeated": "test rows among the training rows",
     "blocks": "blocks out of order",
@@ -15,6 +16,8 @@ KINDS: dict[str, str] = {
     "gap": "a gap filled from later rows",
     "known future": "a known-future input made of observations",
     "column": "a column that tells the future",
+    "actuals": "targets that are not those of the source",
+    "stored": "stored results that are not those of the stored models",
     "scaling": "scaling fitted on later rows",
     "skip": "a skip fitted on later rows",
     "tuning": "tuning that saw later rows",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,96 +10,91 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast import calendars
-from forecast.audit.changes import mirrored, shaken
+from forecast import splits
+from forecast.audit.apart import apart, overheard
+from forecast.audit.changes import block_ends, mirrored, shaken, shrunk, thinned
 from forecast.audit.findings import Finding
 from forecast.audit.sandbox import Change, Project, run
-from forecast.config.datasets import Dataset, load_dataset
 from forecast.errors import InputError
-from forecast.forecaster import Forecaster
-from forecast.models.base import NetworkSpec
+from forecast.forecaster import Forecaster, Problem
+from forecast.models.base import ServiceSpec
 from forecast.panel import Panel, Series, from_frame
+from forecast.scaling import Scaling
 
-RANDOM = 6
-BESIDE_GAPS = 6
-
-
-def pick(project: Project, ends: dict[str, pd.Timestamp], *, seed: int = 0) -> list[pd.Timestamp]:
-    """Moments to cut at: block ends, some between, and the starts of gaps, where a value is filled if any is."""
-    times = np.sort(project.frame["ds"].unique())
-    scored = times[(times > ends["train"].to_datetime64()) & (times < times[-1])]
-    rng = np.random.default_rng(seed)
-    some = rng.choice(scored, min(RANDOM, len(scored)), replace=False) if len(scored) else scored
-    borders = [ends[name] for name in ("train", "validation", "calibration")]
-    frames = project.raw.items()
-    settings = {name: load_dataset(name, project.root / "configs") for name in project.raw}
-    beside = sorted({moment for name, frame in frames for moment in beside_gaps(frame, settings[name])})
-    if len(beside) > BESIDE_GAPS:
-        beside = [beside[i] for i in sorted(rng.choice(len(beside), BESIDE_GAPS, replace=False))]
-    first, last = pd.Timestamp(times[0]), pd.Timestamp(times[-1])
-    wanted = {pd.Timestamp(moment) for moment in (*some, *borders, *beside)}
-    return sorted(moment for moment in wanted if first < moment < last)
-
-
-def beside_gaps(frame: pd.DataFrame, dataset: Dataset) -> list[pd.Timestamp]:
-    """The first moment of every run of missing rows or cells that a value follows."""
-    found = [gap.first for gap in calendars.gaps(frame, dataset.calendar)]
-    names = frame.columns.drop(["unique_id", "ds"])
-    for _, rows in frame.groupby("unique_id", sort=False):
-        missing = rows[names].isna()
-        starts = missing & ~missing.shift(1, fill_value=False)
-        found += [pd.Timestamp(moment) for moment in rows["ds"][starts.any(axis=1)]]
-    return sorted(set(found))
+CHANGES = (shaken, mirrored, shrunk, thinned)
 
 
 def audit_origins(
-    project: Project, moments: list[pd.Timestamp], forecasters: dict[str, Forecaster], folder: Path
+    project: Project, base: Panel, moments: list[pd.Timestamp], trained: Path, folder: Path
 ) -> Iterator[Finding]:
-    """Every moment: all later rows changed, then prepared rows, known-future inputs and forecasts compared."""
-    base = prepared(project, project.frame, folder / "base", None)
-    known = set(_observed(project.frame))
-    for number, moment in enumerate(moments):
-        changed = _changed(project, folder / f"origin-{number}", moment, upside_down=bool(number % 2))
-        clean = True
-        for series in base.series:
-            for finding in _inputs(project, series, changed.by_id.get(series.unique_id), moment, known):
-                clean = False
-                yield finding
-        # a forecast from inputs that differ must differ; that is no second leak
-        if clean:
-            yield from _forecasts(forecasters, base, changed, moment)
+    """Every moment: all later rows changed, then prepared rows, known-future inputs, scaling and forecasts compared.
+
+    `base`: the panel of the data as they are; `trained`: the folder of saved forecasters.
+    """
+    changed = [(m, _changed(project, folder / f"origin-{number}", m, number)) for number, m in enumerate(moments)]
+    yield from _examined(project, base, changed, trained)
 
 
 def audit_ends(
-    project: Project, moments: list[pd.Timestamp], forecasters: dict[str, Forecaster], folder: Path
+    project: Project, base: Panel, moments: list[pd.Timestamp], trained: Path, folder: Path
 ) -> Iterator[Finding]:
     """The same with the later rows not changed but absent, as on the day itself."""
-    base = prepared(project, project.frame, folder / "base-of-ends", None)
-    known = set(_observed(project.frame))
+    short = []
     for number, moment in enumerate(moments):
         frame = project.frame[project.frame["ds"] <= moment].reset_index(drop=True)
-        try:
-            short = prepared(project, frame, folder / f"end-{number}", None)
-        except InputError:
-            continue  # too short for the blocks, or with too large a share of gaps: no pipeline for that day
+        # one too short for the blocks, or with too large a share of gaps: no pipeline for that day
+        with contextlib.suppress(InputError):
+            short.append((moment, prepared(project, frame, folder / f"end-{number}", None)))
+    yield from _examined(project, base, short, trained)
+
+
+def _examined(
+    project: Project, base: Panel, others: list[tuple[pd.Timestamp, Panel]], trained: Path
+) -> Iterator[Finding]:
+    known = set(_observed(project.frame))
+    ends = block_ends(project.frame, project.settings)
+    same = []
+    for moment, other in others:
         found = [
             finding
             for series in base.series
-            for finding in _inputs(project, series, short.by_id.get(series.unique_id), moment, known)
+            for finding in _inputs(project, series, other.by_id.get(series.unique_id), moment, known)
         ]
         yield from found
+        # a forecast from inputs that differ must differ; that is no second leak
         if not found:
-            yield from _forecasts(forecasters, base, short, moment)
+            same.append((moment, other))
+    fitted = [(moment, other) for moment, other in same if moment >= ends["train"]]
+    yield from _scalings(base, fitted)
+    yield from apart(_forecasts, project.root, trained, base, same)
 
 
-def _changed(project: Project, folder: Path, moment: pd.Timestamp, *, upside_down: bool) -> Panel:
-    """The panel with what is later than `moment` mirrored, where its rows stay valid so, else shaken."""
-    if upside_down:
+def _scalings(base: Panel, others: list[tuple[pd.Timestamp, Panel]]) -> Iterator[Finding]:
+    """Centres and spreads of the train block, whatever comes after it and however much that is changed."""
+    borders = apart(splits.resolve, base)
+    one = apart(_scaling, base, borders)
+    for moment, other in others:
+        two = apart(_scaling, other, borders)
+        for uid in one.centre:
+            if unlike(one.centre[uid], two.centre[uid]).any() or unlike(one.scale[uid], two.scale[uid]).any():
+                text = f"the scaling of series {uid} changes with rows after {moment:%Y-%m-%d %H:%M}"
+                yield Finding("scaling", "change after an origin", uid, text)
+                return
+
+
+def _scaling(panel: Panel, borders: splits.Borders) -> Scaling:
+    return Problem.of(panel, borders, ("train",)).scaling
+
+
+def _changed(project: Project, folder: Path, moment: pd.Timestamp, number: int) -> Panel:
+    """The panel with what is later than `moment` changed, in one way after the other, where rows stay valid so."""
+    for change in (CHANGES[number % len(CHANGES)], shaken):
         try:
-            return prepared(project, project.frame, folder / "mirrored", moment, mirrored)
+            return prepared(project, project.frame, folder / change.__name__, moment, change)
         except InputError:
-            pass  # such as a low above its high
-    return prepared(project, project.frame, folder / "shaken", moment)
+            if change is shaken:
+                raise
+    raise AssertionError("not reached")
 
 
 def prepared(
@@ -106,7 +102,11 @@ def prepared(
 ) -> Panel:
     """The panel that the stages fetch and prepare make of `frame`, with what is later than `moment` changed."""
     sandbox = run(project, frame, folder, after=moment, change=change, stages=("fetch", "prepare"))
-    return from_frame(pd.read_parquet(sandbox.prepared / "frame.parquet"), project.dataset, project.settings)
+    return apart(_panel, sandbox.prepared / "frame.parquet", project)
+
+
+def _panel(frame: Path, project: Project) -> Panel:
+    return from_frame(pd.read_parquet(frame), project.dataset, project.settings)
 
 
 def _inputs(
@@ -132,27 +132,57 @@ def _inputs(
         yield Finding("known future", "change after an origin", one.unique_id, text)
 
 
-def _forecasts(
-    forecasters: dict[str, Forecaster], base: Panel, changed: Panel, moment: pd.Timestamp
-) -> Iterator[Finding]:
-    for name, forecaster in forecasters.items():
-        lookback, horizon = base.dataset.lookback, base.dataset.horizon
-        rows = {}
-        for series in base.series:
-            last = int((series.ds <= moment.to_datetime64()).sum()) - 1
-            wanted = np.array([last - horizon, last - 1, last])
-            rows[series.unique_id] = wanted[wanted >= lookback - 1]
-        one, two = forecaster.predict(base, rows), forecaster.predict(changed, rows)
-        differ = sum(int(unlike(one[uid], two[uid]).any(axis=(1, 2)).sum()) for uid in one)
-        if differ:
-            text = f"{differ} forecasts of {name} made at or before {moment} change with the rows after it"
-            yield Finding("forecast", "change after an origin", name, text)
+def load(trained: Path) -> dict[str, Forecaster]:
+    """Every saved forecaster below `trained`, and each network once more with its weights moved away from zero."""
+    found = {}
+    for path in sorted(trained.glob("*/seed-*")):
+        name = path.relative_to(trained).as_posix()
+        found[name] = Forecaster.load(path)
+        if found[name].network is not None:
+            found[f"{name}, stirred"] = stirred(found[name])
+    return found
+
+
+def _forecasts(root: Path, trained: Path, base: Panel, others: list[tuple[pd.Timestamp, Panel]]) -> list[Finding]:
+    """Forecasts up to each moment are the same, and one made a lookback later is not."""
+    found, detector = [], "change after an origin"
+    for name, forecaster in load(trained).items():
+        followed = isinstance(forecaster.spec, ServiceSpec) or not others
+        with overheard(root, trained) as opened:
+            for moment, other in others:
+                differ, later = _unlike_at(forecaster, base, other, moment)
+                followed |= later
+                if differ:
+                    text = f"{differ} forecasts of {name} made at or before {moment} change with the rows after it"
+                    found.append(Finding("forecast", detector, name, text))
+        if opened:
+            text = f"forecasting with {name} opened {opened[0]}, beside the rows it was given"
+            found.append(Finding("beside", "files opened meanwhile", name, text))
+        if not followed:
+            text = f"no forecast of {name} changes with the rows before its cutoff, so nothing can be said about it"
+            found.append(Finding("forecast", "change before an origin", name, text))
+    return found
+
+
+def _unlike_at(forecaster: Forecaster, base: Panel, other: Panel, moment: pd.Timestamp) -> tuple[int, bool]:
+    """How many forecasts made up to `moment` differ, and whether one made later does (or none could be made)."""
+    lookback, horizon = base.dataset.lookback, base.dataset.horizon
+    before, after = {}, {}
+    for series in base.series:
+        last = int((series.ds <= moment.to_datetime64()).sum()) - 1
+        wanted = np.array([last - horizon, last - 1, last])
+        before[series.unique_id] = wanted[wanted >= lookback - 1]
+        end = min(len(series), len(other.by_id[series.unique_id])) - 1
+        after[series.unique_id] = np.array([min(last + lookback, end)] if end > last >= lookback else [], dtype=int)
+    one, two = forecaster.predict(base, before), forecaster.predict(other, before)
+    differ = sum(int(unlike(one[uid], two[uid]).any(axis=(1, 2)).sum()) for uid in one)
+    one, two = forecaster.predict(base, after), forecaster.predict(other, after)
+    late = [unlike(one[uid], two[uid]).any() for uid in one if len(one[uid])]
+    return differ, not late or any(late)
 
 
 def stirred(forecaster: Forecaster, *, seed: int = 0) -> Forecaster:
     """The same network with weights away from zero: an untrained read-out is zero and would hide what it reads."""
-    if not isinstance(forecaster.spec, NetworkSpec):
-        return forecaster
     rng = np.random.default_rng(seed)
     weights = {
         name: (value + rng.normal(0, 0.05, value.shape)).astype(value.dtype)

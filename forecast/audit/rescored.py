@@ -21,16 +21,22 @@ from forecast.panel import Panel, Series, series_name
 
 EXACT = 1e-8
 BLOCKS = ("validation", "calibration", "test")
+NAIVE, SERVICE = "naive", "service"
 Ends = dict[str, pd.Timestamp]
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Absolute errors of one candidate, series and block: (seeds, n, H) and of the seeds' mean (n, H)."""
+    """Absolute errors of one candidate, series and block: (seeds, n, H), of the seeds' mean (n, H), made at (n,)."""
 
     seeds: tuple[int, ...]
     each: np.ndarray
     ensemble: np.ndarray
+    cutoffs: np.ndarray
+
+
+Held = dict[tuple[str, str], dict[str, Errors]]
+"""(model, ranking) to the errors of every series on one block."""
 
 
 def rescored(base: Sandbox, panel: Panel, ends: Ends, seeds: list[int], detector: str) -> list[Finding]:
@@ -52,7 +58,10 @@ def rescored(base: Sandbox, panel: Panel, ends: Ends, seeds: list[int], detector
     about = {(str(r["model"]), str(r["ranking"])): table for r, table in tables.values()}
     tested = {(*key, name): errors for key, t in about.items() for name, errors in _of(t, panel, "test")}
     held = {key: dict(_of(t, panel, "validation")) for key, t in about.items()}
-    return list(_scores(base, tested, detector)) or list(_validation(base, held, detector))
+    found += _naive(tables, panel, detector)
+    found += list(_scores(base, tested, detector)) or [*_board(base, detector), *_validation(base, held, detector)]
+    found += _choice(base, held, detector)
+    return found
 
 
 def _of(table: pd.DataFrame, panel: Panel, block: str) -> Iterator[tuple[str, Errors]]:
@@ -97,13 +106,27 @@ def _origins(series: Series, block: str, ends: Ends, horizon: int, lookback: int
     return [row for row in range(start - 1, stop - horizon, stride) if row >= lookback - 1]
 
 
+def _naive(tables: dict[str, tuple[dict[str, Any], pd.DataFrame]], panel: Panel, detector: str) -> Iterator[Finding]:
+    """What every skill is measured against does repeat the last observed value."""
+    _, table = tables.get(NAIVE, ({}, pd.DataFrame()))
+    for series in panel.series if len(table) else ():
+        for output, target in enumerate(c.column for c in panel.dataset.target):
+            own = table[(table["unique_id"] == series.unique_id) & (table["output"] == target)]
+            last = pd.Series(series.values[:, output], series.ds).ffill().reindex(own["cutoff"]).to_numpy()
+            wrong = ~np.isclose(own["y_hat"].to_numpy(), last, rtol=1e-6, equal_nan=True)
+            if wrong.any():
+                text = f"{int(wrong.sum())} of {len(own)} forecasts of {NAIVE} are not the value last observed"
+                yield Finding("origins", detector, NAIVE, text)
+
+
 def _errors(rows: pd.DataFrame, series: Series, output: int) -> Errors:
     rows = rows.sort_values(["seed", "cutoff", "step"], kind="stable")
     seeds, steps = tuple(sorted(int(seed) for seed in rows["seed"].unique())), max(rows["step"].nunique(), 1)
     shape = (max(len(seeds), 1), -1, steps)
     at = np.minimum(np.searchsorted(series.ds, rows["ds"].to_numpy()), len(series) - 1)
     y, y_hat = series.values[at, output].reshape(shape), rows["y_hat"].to_numpy().reshape(shape)
-    return Errors(seeds, np.abs(y - y_hat), np.abs(y[0] - y_hat.mean(axis=0)))
+    cutoffs = rows["cutoff"].to_numpy().reshape(shape)[0, :, 0]
+    return Errors(seeds, np.abs(y - y_hat), np.abs(y[0] - y_hat.mean(axis=0)), cutoffs)
 
 
 def _scores(base: Sandbox, tested: dict[tuple[str, str, str], Errors], detector: str) -> Iterator[Finding]:
@@ -120,7 +143,7 @@ def _scores(base: Sandbox, tested: dict[tuple[str, str, str], Errors], detector:
         for seed, wanted in rows.items():
             row = published.get((model, ranking, name, seed), {})
             expected = {"mae": _mean(wanted), "n_origins": float(len(wanted))}
-            if naive is not None and np.isfinite(wanted).all():
+            if naive is not None and np.isfinite(wanted).all() and _mean(naive.each) > 0:
                 expected["skill"] = 1 - _mean(wanted) / _mean(naive.each)
             for metric, value in expected.items():
                 if not np.isclose(float(row.get(metric, np.nan)), value, rtol=EXACT, atol=EXACT, equal_nan=True):
@@ -128,7 +151,25 @@ def _scores(base: Sandbox, tested: dict[tuple[str, str, str], Errors], detector:
                     yield Finding("scores", detector, model, text + f"its forecasts have {value:g}")
 
 
-def _validation(base: Sandbox, held: dict[tuple[str, str], dict[str, Errors]], detector: str) -> Iterator[Finding]:
+def _board(base: Sandbox, detector: str) -> Iterator[Finding]:
+    """The leaderboard is the mean over the series of by_series.csv, and its row `mean` that over the seeds."""
+    board, table = _read(base, "leaderboard.csv"), _read(base, "by_series.csv")
+    if board.empty or table.empty:
+        return
+    names = ["mase", "skill", *(["mae", "rmse"] if table["series"].nunique() == 1 else [])]
+    each = table.groupby(["model", "ranking", "seed"])[names].mean()
+    mean = each.drop(index="ensemble", level="seed", errors="ignore").groupby(level=["model", "ranking"]).mean()
+    wanted = pd.concat([each, mean.assign(seed="mean").set_index("seed", append=True)])
+    found = board[board["status"] == "ok"].set_index(["model", "ranking", "seed"])[names]
+    both = wanted.index.intersection(found.index)
+    same = np.isclose(wanted.loc[both], found.loc[both], rtol=EXACT, atol=EXACT, equal_nan=True).all(axis=1)
+    for position in np.flatnonzero(~np.asarray(same)):
+        model, ranking, seed = both[int(position)]
+        text = f"the row {seed} of {model} ({ranking}) in leaderboard.csv is not that of its series"
+        yield Finding("scores", detector, str(model), text)
+
+
+def _validation(base: Sandbox, held: Held, detector: str) -> Iterator[Finding]:
     """The validation scores that the choice rests on, at the scale that by_series.csv divides by."""
     board, table = _read(base, "leaderboard.csv"), _read(base, "by_series.csv")
     if board.empty or table.empty:
@@ -143,6 +184,34 @@ def _validation(base: Sandbox, held: dict[tuple[str, str], dict[str, Errors]], d
         if np.isfinite(wanted) and not np.isclose(found, wanted, rtol=1e-6):
             text = f"the validation score of {about[0]} ({about[1]}) is {found:.6g}; its forecasts have {wanted:.6g}"
             yield Finding("choice", detector, about[0], text)
+
+
+def _choice(base: Sandbox, held: Held, detector: str) -> Iterator[Finding]:
+    """The chosen model of each ranking has the lowest validation loss of those that may be chosen."""
+    table = _read(base, "by_series.csv")
+    path = base.compared / "verdicts.json"
+    chosen = files.read_json(path).get("chosen", {}) if path.exists() else {}
+    scale = (table["mae"] / table["mase"]).groupby(table["series"]).first() if len(table) else pd.Series(dtype=float)
+    losses = {about: _loss(errors, scale) for about, errors in held.items() if about[0] != SERVICE}
+    for ranking, model in chosen.items():
+        own = {m: loss for (m, r), loss in losses.items() if r in (ranking, "baseline") and np.isfinite(loss)}
+        best = min(own, key=lambda name: own[name], default=model)
+        if model not in own or own[model] > own[best] * (1 + EXACT):
+            text = f"{model} was chosen with {own.get(model)} on validation; {best} has {own.get(best)}"
+            yield Finding("choice", detector, ranking, text)
+
+
+def _loss(errors: dict[str, Errors], scale: pd.Series) -> float:
+    """Mean over the horizon, then seeds, then the series of an origin, then origins; not finite where one is not."""
+    parts = []
+    for name, e in errors.items():
+        divisor = float(scale.get(name, np.nan))
+        if np.isfinite(divisor):
+            known = np.isfinite(e.each)
+            with np.errstate(invalid="ignore"):
+                each = np.where(known, e.each, 0.0).sum(axis=2) / known.sum(axis=2) / divisor
+            parts.append(pd.Series(each.mean(axis=0), e.cutoffs))
+    return float(pd.concat(parts).groupby(level=0).mean().mean(skipna=True)) if parts else float("nan")
 
 
 def kept_the_best(base: Sandbox, detector: str) -> Iterator[Finding]:

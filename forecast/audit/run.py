@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.audit import data, origins, rescored, runs
+from forecast.audit import data, intervals_again, moments, origins, repeated, rescored, runs, stored
 from forecast.audit.changes import block_ends, miniature, nudged, shaken
 from forecast.audit.findings import Audit, Finding, ordered
 from forecast.audit.sandbox import BUDGET, Project, Sandbox, run
-from forecast.forecaster import Forecaster
+from forecast.config.datasets import load_dataset
 from forecast.panel import Panel, from_frame
 from forecast.scaling import transform
 
@@ -32,38 +32,63 @@ def audit(
     budget of a few steps, since what a fit may see does not depend on how long it goes on.
     """
     project = Project.of(root, dataset)
-    found: list[Finding] = list(data.history(project))
-    say("the pipeline on the data as they are")
     small = miniature(project.frame, project.settings, block_ends(project.frame, project.settings))
     ends = block_ends(small, project.settings)
-    base = run(project, small, folder / "base", models=models, jobs=1)  # in this process, where it is heard
-    panel = from_frame(pd.read_parquet(base.prepared / "frame.parquet"), dataset, project.settings)
-    found += runs.blocks_in_order(base, ends, "labels of the forecasts")
-    found += runs.origins_in_order(base, panel, ends, "origins of every block")
-    found += runs.best_on_validation(base, "validation scores of the leaderboard")
-    found += runs.targets_asked_for(base, panel, ends, "targets asked for")
-    found += rescored.rescored(base, panel, ends, BUDGET["seeds"], "scores computed again")
-    found += rescored.kept_the_best(base, "validation losses of trials and steps")
-    found += _calibration_rows(base, panel, ends)
-    found += _other_runs(project, small, base, ends, folder, models=models, jobs=jobs, say=say)
-    moments = origins.pick(project, block_ends(project.frame, project.settings))
-    forecasters = load(root / "data" / "trained" / dataset) or load(base.trained)
-    say(f"forecasts at {len(moments)} moments, everything after each changed")
-    found += origins.audit_origins(project, moments, forecasters, folder / "origins")
-    found += origins.audit_ends(project, moments[-2:], forecasters, folder / "origins")
-    again = Sandbox(folder / "origins" / "base", dataset)
-    found += data.same_frame(project, again)
-    whole = from_frame(pd.read_parquet(again.prepared / "frame.parquet"), dataset, project.settings)
-    found += data.columns(whole)
-    found += data.repeated(whole, block_ends(project.frame, project.settings))
+    # All runs come first, each forked from a process that has not used the audited code and so remembers nothing.
+    say("the pipeline on the data as they are")
+    base = run(project, small, folder / "base", models=models, jobs=1)  # in one process, where it is heard
+    found = _other_runs(project, small, base, ends, folder, models=models, jobs=jobs, say=say)
+    whole = origins.prepared(project, project.frame, folder / "whole", None)
+    full = block_ends(project.frame, project.settings)
+    cuts = moments.pick(project, whole, full)
+    trained = root / "data" / "trained" / dataset
+    trained = trained if any(trained.glob("*/seed-*")) else base.trained
+    say(f"forecasts at {len(cuts)} moments, everything after each changed")
+    found += origins.audit_origins(project, whole, cuts, trained, folder / "origins")
+    found += origins.audit_ends(project, whole, cuts[-2:], trained, folder / "origins")
+    found += _of_one_run(base, ends)
+    found += _of_the_data(project, whole, full, Sandbox(folder / "whole", dataset))
+    notes = _notes(base)
+    if not any(finding.kind == "history" for finding in found):
+        say("the stored results of the project")
+        told, said = stored.stored(project, whole, full)
+        found += told
+        notes += said
     checked = {
         "candidates": len(list(base.trained.glob("*/record.json"))),
-        "forecasters": len(forecasters),
-        "moments": len(moments),
+        "forecasters": len(list(trained.glob("*/seed-*"))),
+        "moments": len(cuts),
         "calls for targets": len(base.asked),
         "calibration calls": len(base.calibrated),
     }
-    return Audit(dataset, ordered(found), checked, _notes(base))
+    return Audit(dataset, ordered(found), checked, notes)
+
+
+def _of_one_run(base: Sandbox, ends: dict[str, pd.Timestamp]) -> list[Finding]:
+    """What the run on the data as they are did and wrote."""
+    frame = pd.read_parquet(base.prepared / "frame.parquet")
+    panel = from_frame(frame, base.dataset, load_dataset(base.dataset, base.root / "configs"))
+    return [
+        *runs.opened_beside(base, "files opened meanwhile"),
+        *runs.blocks_in_order(base, ends, "labels of the forecasts"),
+        *runs.origins_in_order(base, panel, ends, "origins of every block"),
+        *runs.targets_asked_for(base, panel, ends, "targets asked for"),
+        *rescored.rescored(base, panel, ends, BUDGET["seeds"], "scores computed again"),
+        *rescored.kept_the_best(base, "validation losses of trials and steps"),
+        *intervals_again.intervals_again(base, panel, "intervals made again"),
+        *_calibration_rows(base, panel, ends),
+    ]
+
+
+def _of_the_data(project: Project, whole: Panel, ends: dict[str, pd.Timestamp], again: Sandbox) -> list[Finding]:
+    """What stands in the data themselves; `again`: what the stages make of the snapshot now."""
+    return [
+        *data.history(project),
+        *data.same_frame(project, again),
+        *moments.actuals(project, whole),
+        *data.columns(whole),
+        *(list(repeated.repeated(whole, ends)) or repeated.alike(whole, ends)),
+    ]
 
 
 def _other_runs(
@@ -116,16 +141,6 @@ def _calibration_rows(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]
             targets += [series.values[:, output], transform(series.values[:, output], level)]
             ranges += [(start, stop)] * 2
     return list(runs.calibration_rows(base, targets, ranges, "rows of the calibration calls"))
-
-
-def load(trained: Path) -> dict[str, Forecaster]:
-    """Every saved forecaster below `trained`, and each network once more with its weights moved away from zero."""
-    found = {}
-    for path in sorted(trained.glob("*/seed-*")):
-        name = path.relative_to(trained).as_posix()
-        found[name] = Forecaster.load(path)
-        found[f"{name}, stirred"] = origins.stirred(found[name])
-    return {name: f for name, f in found.items() if not name.endswith("stirred") or f.network is not None}
 
 
 def _notes(base: Sandbox) -> tuple[str, ...]:

@@ -16,7 +16,6 @@ from forecast.forecaster import Problem
 from forecast.panel import Panel
 from forecast.splits import Borders
 
-SLACK = 1.02
 KEYS = ("unique_id", "cutoff", "step", "block", "seed", "output")
 
 
@@ -57,19 +56,11 @@ def chosen_before(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector:
     yield from _scales(base, other, since, detector)
 
 
-def best_on_validation(base: Sandbox, detector: str) -> Iterator[Finding]:
-    """The chosen model is the best of its ranking on validation, rounding and missing values aside."""
-    path = base.compared / "leaderboard.csv"
-    board = pd.read_csv(path, dtype={"seed": str}) if path.exists() else pd.DataFrame()
-    if not {"seed", "ranking", "model", "validation_mase"} <= set(board.columns):
-        return
-    means = board[(board["seed"] == "mean") & (board["status"] == "ok")].dropna(subset=["validation_mase"])
-    chosen = _read(base.compared / "verdicts.json").get("chosen", {})
-    for ranking, model in chosen.items():
-        own = means[means["ranking"].isin([ranking, "baseline"])].set_index("model")["validation_mase"]
-        if model in own and own[model] > SLACK * own.min():
-            text = f"{model} was chosen with {own[model]:.4g} on validation; {own.idxmin()} has {own.min():.4g}"
-            yield Finding("choice", detector, ranking, text)
+def opened_beside(base: Sandbox, detector: str) -> Iterator[Finding]:
+    """A run reads the data it is given, and keeps nothing for another run in the project itself."""
+    if base.opened:
+        text = f"the stages opened {base.opened[0]} of the project itself, beside the data they were given"
+        yield Finding("beside", detector, base.opened[0], text)
 
 
 def _scales(base: Sandbox, other: Sandbox, since: str, detector: str) -> Iterator[Finding]:
@@ -137,6 +128,9 @@ def forecasts_before(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detect
         one, two = (_made_before(t, moment) for t in (table, after))
         name = path.parent.name
         kind, what = ("forecast", "forecasts") if path.is_relative_to(base.trained) else ("calibration", "intervals")
+        if name == "naive" and table.equals(after):
+            text = f"repeating the last value gives the same when rows after {moment:%Y-%m-%d %H:%M} change"
+            yield Finding("beside", detector, name, text)
         if not one.index.equals(two.index):
             text = f"{name} has {len(one)} {what}, then {len(two)} when rows after {moment:%Y-%m-%d %H:%M} change"
             yield Finding(kind, detector, name, text)

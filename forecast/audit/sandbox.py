@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from forecast import calendars, files, intervals, issued, snapshots, windows
+from forecast import files, intervals, issued, snapshots, windows
+from forecast.audit.apart import apart, overheard
+from forecast.audit.changes import block_ends, known_at
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.errors import InputError
 from forecast.joined import other_datasets
@@ -28,8 +30,9 @@ BUDGET: dict[str, Any] = {
     "seeds": [0, 1],
     "base_seed": 0,
 }
-REFIT = 150
-"""Origins between two fits of a model with a refit policy."""
+REFIT = 0.6
+"""Share of the origins of validation and calibration between two fits of a model with a refit policy: seldom, but one
+fit is made before the test block, whose rows it may not see."""
 STAGES = ("fetch", "prepare", "tune", "train", "compare")
 Change = Callable[[pd.DataFrame, pd.Timestamp], pd.DataFrame]
 
@@ -68,13 +71,14 @@ class Asked:
 class Sandbox:
     """One run: `root` with configs and store, `calibrated` what every conformal fit was given, `asked` for which rows
 
-    a fit, a penalty or a validation loss asked for targets.
+    a fit, a penalty or a validation loss asked for targets, `opened` what it read or wrote outside of `root`.
     """
 
     root: Path
     dataset: str
     calibrated: list[dict[str, np.ndarray]] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
+    opened: list[str] = field(default_factory=list)
 
     def __truediv__(self, part: str) -> Path:
         return self.root / "data" / part
@@ -107,10 +111,30 @@ def run(
     models: tuple[str, ...] = (),
     jobs: int = 1,
 ) -> Sandbox:
-    """`stages` on `frame`, in `folder`. `change` is applied to everything that became known after `after`."""
+    """`stages` on `frame`, in `folder`, in a process of their own.
+
+    `change` is applied to everything that became known after `after`.
+    """
+    return apart(_run, project, frame, folder, after, change, stages, models, jobs)
+
+
+def _run(
+    project: Project,
+    frame: pd.DataFrame,
+    folder: Path,
+    after: pd.Timestamp | None,
+    change: Change | None,
+    stages: tuple[str, ...],
+    models: tuple[str, ...],
+    jobs: int,
+) -> Sandbox:
     _lay_out(project, frame, folder, after, change)
     sandbox = Sandbox(folder, project.dataset)
-    with _recorded(sandbox.calibrated), _listening(sandbox.asked) as now:
+    with (
+        overheard(project.root, folder) as opened,
+        _recorded(sandbox.calibrated),
+        _listening(sandbox.asked) as now,
+    ):
         for name in stages:
             now.append(name)
             options: dict[str, Any] = {"root": str(folder)}
@@ -127,6 +151,7 @@ def run(
                     f"{type(error).__name__}: {error}. "
                     "Nothing can be said about leaks; make the stage run first."
                 ) from error
+    sandbox.opened += dict.fromkeys(opened)
     return sandbox
 
 
@@ -135,7 +160,7 @@ def _lay_out(
 ) -> None:
     shutil.copytree(project.root / "configs", folder / "configs")
     files.write_text(folder / "configs" / "tuning.yaml", yaml.safe_dump(BUDGET))
-    _refit_seldom(folder / "configs" / "models.yaml")
+    _refit_seldom(folder / "configs" / "models.yaml", _origins_between_fits(frame, project.settings))
     if (project.root / "requirements.lock").exists():
         shutil.copy(project.root / "requirements.lock", folder / "requirements.lock")
     for name, stored in project.raw.items():
@@ -145,7 +170,7 @@ def _lay_out(
             own = change(own, moment)
         as_of = pd.Timestamp(snapshots.read_pointer(project.root, name).as_of)
         pointer = snapshots.write_snapshot(folder, name, own, as_of=as_of, provenance={})
-        known = calendars.ended(project.settings.calendar, [after])[0] if change is not None else None
+        known = known_at(project.settings.calendar, [after])[0] if change is not None else None
         said = issued.write(folder, name, _issues(project.root, name, known), as_of=as_of)
         snapshots.move_pointer(folder, name, replace(pointer, **said))
 
@@ -160,21 +185,30 @@ def _issues(root: Path, name: str, after: pd.Timestamp | None) -> pd.DataFrame:
     return issues
 
 
-def _refit_seldom(path: Path) -> None:
+def _origins_between_fits(frame: pd.DataFrame, dataset: Dataset) -> int:
+    ends = block_ends(frame, dataset)
+    times = frame["ds"].drop_duplicates()
+    origins = 0
+    for start, block in (("train", "validation"), ("validation", "calibration")):
+        origins += int(((times > ends[start]) & (times <= ends[block])).sum()) // dataset.stride_in(block)
+    return max(2, int(REFIT * origins))
+
+
+def _refit_seldom(path: Path, origins: int) -> None:
     """Models that are fitted again in a backtest: as seldom as shows what a later fit may see."""
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     for entry in content["models"].values():
         if entry.get("refit", "never") != "never":
-            entry["refit"] = REFIT
+            entry["refit"] = origins
     files.write_text(path, yaml.safe_dump(content, sort_keys=False))
 
 
 def _last_known(project: Project, other: str, after: pd.Timestamp) -> pd.Timestamp:
     """The last row of a joined dataset that was known when row `after` of the audited one was."""
-    known = calendars.ended(project.settings.calendar, [after])[0]
+    known = known_at(project.settings.calendar, [after])[0]
     calendar = load_dataset(other, project.root / "configs").calendar
     times = project.raw[other]["ds"]
-    before = times[np.asarray(calendars.ended(calendar, times) <= known)]
+    before = times[np.asarray(known_at(calendar, times) <= known)]
     return pd.Timestamp(before.max()) if len(before) else times.min() - pd.Timedelta(1, "ns")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from tests.audit import cases
 from tests.audit.cases import append, audited, replace_data, take, wave, write
@@ -405,6 +406,105 @@ def intervals_decided_on_test(root: Path) -> None:
     )
 
 
+def snapshot_read_behind_the_panel(root: Path) -> None:
+    append(
+        root,
+        "forecast/forecaster/forecaster.py",
+        """
+        import pandas as pd
+
+        _honest = Forecaster.predict
+
+        def _peeking(self, panel, rows):
+            found = _honest(self, panel, rows)
+            place = Path(__file__).parents[2] / "data" / "snapshots"
+            actual = pd.read_parquet(next(place.glob("*/*.parquet"))).set_index("ds")["y"]
+            for uid, values in found.items():
+                for number, row in enumerate(rows[uid]):
+                    ahead = pd.date_range(panel.by_id[uid].ds[row], periods=values.shape[1] + 1)[1:]
+                    values[number, :, 0] = actual.reindex(ahead).fillna(values[number, 0, 0])
+            return found
+
+        Forecaster.predict = _peeking
+    """,
+    )
+
+
+def scaler_of_all_rows_kept_in_memory(root: Path) -> None:
+    append(
+        root,
+        "forecast/scaling.py",
+        """
+        from dataclasses import replace as _replace
+
+        _fit, _kept = Scaling.fit.__func__, {}
+
+        def _once(cls, panel, blocks):
+            if panel.dataset.title not in _kept:
+                rows = {s.unique_id: _replace(blocks[s.unique_id], train=(0, len(s))) for s in panel.series}
+                _kept[panel.dataset.title] = _fit(cls, panel, rows)
+            return _kept[panel.dataset.title]
+
+        Scaling.fit = classmethod(_once)
+    """,
+    )
+
+
+def hard_days_of_the_test_block_left_out(root: Path) -> None:
+    cases.change_dataset(root, target={"column": "y", "max_missing": 0.1})
+    append(
+        root,
+        "forecast/derived.py",
+        """
+        _select = derive_and_select
+
+        def derive_and_select(raw, dataset, *, where):
+            frame = _select(raw, dataset, where=where)
+            hard = (frame["ds"] > pd.Timestamp("2024-09-15")) & (frame["y"].diff().abs() > 5)
+            frame["y"] = frame["y"].mask(hard)
+            return frame
+    """,
+    )
+
+
+def known_a_day_before_its_end(root: Path) -> None:
+    cases.join(root)
+    path = root / "configs" / "datasets.yaml"
+    days = "{kind: weekdays, days: [mon, tue, wed, thu, fri, sat, sun]}"
+    content = yaml.safe_load(path.read_text())
+    content["datasets"]["other"]["calendar"] = yaml.safe_load(days)
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    append(
+        root,
+        "forecast/calendars.py",
+        """
+        _at_the_end = ended
+
+        def ended(calendar, ds):
+            known = _at_the_end(calendar, ds)
+            return known - pd.Timedelta(1, "D") if isinstance(calendar, WeekdayCalendar) else known
+    """,
+    )
+
+
+def refitted_on_what_comes_later(root: Path) -> None:
+    path = root / "configs" / "models.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["models"]["theta"] = {"family": "theta", "refit": "monthly"}
+    content["grids"]["tiny"].append("theta")
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    append(
+        root,
+        "forecast/evaluation/refits.py",
+        """
+        def known_at(problem, spec, moment):
+            blocks = {uid: Blocks((0, b.test[1]), *[(b.test[1],) * 2] * 3) for uid, b in problem.blocks.items()}
+            scaling = Scaling.fit(problem.panel, blocks)
+            return Problem(problem.panel, problem.borders, blocks, scaling, problem.channels), dict.fromkeys(blocks, 0)
+    """,
+    )
+
+
 WITHOUT_TRAINING = {
     scaler_on_all_data: "scaling",
     centred_rolling_feature: "features",
@@ -435,6 +535,11 @@ WITHOUT_TRAINING = {
     test_scores_in_the_place_of_validation: "choice",
     outcomes_known_at_their_origin: "calibration",
     intervals_decided_on_test: "calibration",
+    snapshot_read_behind_the_panel: "beside",
+    scaler_of_all_rows_kept_in_memory: "scaling",
+    hard_days_of_the_test_block_left_out: "actuals",
+    known_a_day_before_its_end: "features",
+    refitted_on_what_comes_later: "forecast",
 }
 
 

@@ -1,0 +1,117 @@
+"""The finished results that a project holds: are they those of its models, data and settings, to the last digit?
+
+The audit's own runs show what the code does; a file edited or mixed up after its run shows only here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from forecast import files, splits
+from forecast.audit import rescored
+from forecast.audit.apart import apart
+from forecast.audit.findings import Finding
+from forecast.audit.intervals_again import intervals_again
+from forecast.audit.sandbox import Project, Sandbox
+from forecast.config.tuning import load_tuning
+from forecast.forecaster import Forecaster, Problem
+from forecast.panel import Panel
+
+DETECTOR = "stored results computed again"
+ORIGINS = 3
+CLOSE = 1e-5
+"""Of the spread of a forecast: batches of another size change its last digits."""
+
+
+def stored(project: Project, whole: Panel, ends: dict[str, pd.Timestamp]) -> tuple[list[Finding], tuple[str, ...]]:
+    """Findings, and notes on what could not be looked at; `whole` is what the stages make of the snapshot now."""
+    base = Sandbox(project.root, project.dataset)
+    if not (base.trained / "naive" / "record.json").exists():
+        return [], ("The project holds no finished run of this dataset; only the audit's own runs were examined.",)
+    other = next((p for p in base.trained.glob("*/seed-*/spec.json") if not _of_these_settings(p, project)), None)
+    if other is not None:
+        return [], (
+            f"{other.parent.parent.name} was trained with other settings; run `dvc repro` to have it looked at.",
+        )
+    seeds = list(load_tuning(project.root / "configs").seeds)
+    return [*apart(_of_the_models, base, whole), *_scores(base, whole, ends, seeds)], ()
+
+
+def _of_these_settings(path: Path, project: Project) -> bool:
+    return bool(files.read_json(path)["dataset"] == project.settings.model_dump(mode="json"))
+
+
+def _scores(base: Sandbox, whole: Panel, ends: dict[str, pd.Timestamp], seeds: list[int]) -> list[Finding]:
+    return [
+        *rescored.rescored(base, whole, ends, seeds, DETECTOR),
+        *rescored.kept_the_best(base, DETECTOR),
+        *intervals_again(base, whole, DETECTOR),
+    ]
+
+
+def _of_the_models(base: Sandbox, whole: Panel) -> list[Finding]:
+    scaling = Problem.of(whole, splits.resolve(whole), ("train",)).scaling
+    found: list[Finding] = []
+    for path in sorted(base.trained.glob("*/record.json")):
+        record = files.read_json(path)
+        if record["status"] != "ok":
+            continue
+        found += _settings(record, base.tuned / f"{path.parent.name}.json", path.parent)
+        table = pd.read_parquet(path.parent / "forecasts.parquet")
+        for folder in sorted(path.parent.glob("seed-*")):
+            forecaster = Forecaster.load(folder)
+            name = f"{path.parent.name}/{folder.name}"
+            for uid in scaling.centre:
+                own, wanted = forecaster.scaling, scaling
+                pairs = ((own.centre[uid], wanted.centre[uid]), (own.scale[uid], wanted.scale[uid]))
+                if not all(np.allclose(one, two, rtol=1e-9) for one, two in pairs):
+                    text = f"the scaling of {name} for series {uid} is not that of the train block"
+                    found.append(Finding("scaling", DETECTOR, name, text))
+            if not record.get("refits"):  # what is kept of a refitted model is one of several
+                found += _foretold(forecaster, table, whole, name, int(folder.name.removeprefix("seed-")))
+    return found
+
+
+def _settings(record: dict[str, Any], study: Path, folder: Path) -> Iterator[Finding]:
+    """The settings told are those tuning found and those of the saved models."""
+    name = folder.name
+    best = (files.read_json(study).get("best") or {}).get("params", {}) if study.exists() else {}
+    if record.get("tuned", {}) != best:
+        text = f"the record of {name} says it was tuned to {record.get('tuned')}; its study found {best}"
+        yield Finding("stored", DETECTOR, name, text)
+    for path in sorted(folder.glob("seed-*/spec.json")):
+        if files.read_json(path)["spec"] != record.get("params"):
+            text = f"the model saved in {name}/{path.parent.name} has other settings than its record"
+            yield Finding("stored", DETECTOR, name, text)
+
+
+def _foretold(forecaster: Forecaster, table: pd.DataFrame, whole: Panel, name: str, seed: int) -> Iterator[Finding]:
+    """At a few origins of every block the saved model forecasts what stands in the table."""
+    own = table[table["seed"] == seed]
+    for series in whole.series:
+        mine = own[own["unique_id"] == series.unique_id]
+        cutoffs = np.concatenate([_some(rows["cutoff"].unique()) for _, rows in mine.groupby("block", sort=True)])
+        rows = np.searchsorted(series.ds, cutoffs)
+        made = forecaster.predict(whole, {series.unique_id: rows})[series.unique_id]
+        kept = mine[mine["cutoff"].isin(cutoffs)].assign(order=lambda t: t["output"].map(_positions(whole)))
+        told: np.ndarray = kept.sort_values(["cutoff", "step", "order"])["y_hat"].to_numpy()
+        wanted: np.ndarray = made[np.argsort(rows, kind="stable")].ravel()
+        spread = float(np.nanstd(series.values[:, : whole.outputs])) or 1.0
+        if len(told) != len(wanted) or not np.allclose(told, wanted, rtol=CLOSE, atol=CLOSE * spread):
+            text = f"the forecasts kept of {name} for series {series.unique_id} are not those of the saved model"
+            yield Finding("stored", DETECTOR, name, text)
+
+
+def _some(cutoffs: np.ndarray) -> np.ndarray:
+    """The first, the last and some between."""
+    ordered = np.sort(cutoffs)
+    return ordered[np.unique(np.linspace(0, len(ordered) - 1, min(ORIGINS, len(ordered))).astype(int))]
+
+
+def _positions(panel: Panel) -> dict[str, int]:
+    return {column.column: position for position, column in enumerate(panel.dataset.target)}

@@ -1,0 +1,47 @@
+"""Runs apart from each other, and what they read beside their data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from forecast.audit.apart import apart, overheard
+from forecast.errors import InputError
+
+REMEMBERED: list[str] = []
+
+
+def remember(word: str) -> list[str]:
+    REMEMBERED.append(word)
+    return REMEMBERED
+
+
+def refuse() -> None:
+    raise InputError("not this")
+
+
+def test_what_one_run_remembers_no_other_one_knows() -> None:
+    assert apart(remember, "one") == ["one"] and apart(remember, "two") == ["two"] and not REMEMBERED
+
+
+def test_an_error_comes_back_as_it_was() -> None:
+    with pytest.raises(InputError, match="not this"):
+        apart(refuse)
+
+
+def test_reads_of_the_projects_data_and_writes_into_it_are_heard(tmp_path: Path) -> None:
+    own, kept = tmp_path / "data" / "own", tmp_path / "data" / "snapshot.csv"
+    own.mkdir(parents=True)
+    (tmp_path / "configs.yaml").write_text("")
+    kept.write_text("1")
+    with overheard(tmp_path, own) as opened:
+        (own / "mine").write_text("heard is what is not the run's own")
+        (tmp_path / "configs.yaml").read_text()
+        Path(__file__).read_text()
+        assert opened == []
+        kept.read_text()
+        list(kept.parent.iterdir())
+        (tmp_path / "cache.json").write_text("")
+    kept.read_text()
+    assert opened == ["data/snapshot.csv", "data", "cache.json"]

@@ -1,0 +1,41 @@
+"""The audit's own changes of the data, and its own idea of when a row is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecast.audit.changes import known_at, mirrored, shaken, shrunk, thinned
+from forecast.calendars import Calendar, ended
+from forecast.config.datasets import RegularCalendar, SessionCalendar, WeekdayCalendar
+
+DAYS = pd.date_range("2024-01-01", periods=20)
+FRAME = pd.DataFrame({"unique_id": "a", "ds": DAYS, "y": np.arange(20.0) ** 2})
+MOMENT = DAYS[11]
+
+
+@pytest.mark.parametrize("change", [shaken, mirrored, shrunk, thinned])
+def test_rows_up_to_the_moment_stay_and_later_ones_change(change) -> None:
+    changed = change(FRAME, MOMENT).set_index("ds")["y"]
+    before, after = FRAME.set_index("ds")["y"][:MOMENT], FRAME.set_index("ds")["y"][MOMENT:].iloc[1:]
+    pd.testing.assert_series_equal(changed[:MOMENT], before, check_freq=False)
+    assert (changed[MOMENT:].iloc[1:] != after.reindex(changed[MOMENT:].index[1:])).all()
+
+
+def test_a_tenth_is_a_jump_and_thinned_rows_are_missing() -> None:
+    assert shrunk(FRAME, MOMENT)["y"].iloc[12] == pytest.approx(0.1 * 19**2)
+    assert set(DAYS) - set(thinned(FRAME, MOMENT)["ds"]) == {DAYS[13], DAYS[15], DAYS[16]}
+
+
+@pytest.mark.parametrize(
+    "calendar",
+    [
+        RegularCalendar(kind="regular", freq="6h"),
+        WeekdayCalendar(kind="weekdays", days=("mon", "tue", "wed", "thu", "fri")),
+        SessionCalendar(kind="sessions", exchange="XNYS"),
+    ],
+)
+def test_what_the_audit_takes_for_known_is_what_the_project_does(calendar: Calendar) -> None:
+    times = pd.bdate_range("2023-06-30", "2023-07-10")
+    assert (known_at(calendar, times) == ended(calendar, times)).all()

@@ -1,0 +1,73 @@
+"""What stands in the data themselves: columns that tell the future, and test rows among the training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecast.audit.changes import block_ends
+from forecast.audit.data import columns
+from forecast.audit.repeated import alike
+from forecast.config.datasets import Dataset
+from forecast.panel import Panel, from_frame
+from tests.audit.cases import DATASET, wave
+
+SETTINGS = Dataset.model_validate(DATASET)
+NOISE = np.random.default_rng(1).normal(0, 0.05, len(wave()))
+
+
+def panel(frame: pd.DataFrame) -> Panel:
+    return from_frame(frame.assign(unique_id="wave"), "wave", SETTINGS)
+
+
+def told(x: Callable[[pd.Series], pd.Series]) -> list[str]:
+    """The detectors that name the column x made of the target."""
+    frame = wave()
+    return [finding.detector for finding in columns(panel(frame.assign(x=x(frame["y"]))))]
+
+
+CLASSES, REGRESSION = "classes against later changes", "regression on later values"
+LEAKS = {
+    "the size of the next change": (lambda y: (y.shift(-1) - y).abs() + NOISE, REGRESSION),
+    "a rising curve of the next value": (lambda y: np.exp(1.5 * y.shift(-1) - 30), REGRESSION),
+    "a falling curve of the value after next": (lambda y: 1 / (y.shift(-2) - 5), REGRESSION),
+    "the eve of a large change": (lambda y: ((y.shift(-1) - y).abs() > 3.5).astype(float), CLASSES),
+    "the sign of the change over two days": (lambda y: (y.shift(-2) > y).astype(float), CLASSES),
+}
+CLEAN = {
+    "the size of the last change": lambda y: y.diff().abs(),
+    "a curve of the present value": lambda y: np.exp(y - 30),
+    "the day after a large change": lambda y: (y.diff().abs() > 3.5).astype(float),
+    "noise": lambda y: 0 * y + NOISE,
+}
+
+
+@pytest.mark.parametrize("name", LEAKS)
+def test_a_column_that_tells_the_future_is_named(name: str) -> None:
+    x, detector = LEAKS[name]
+    assert detector in told(x)
+
+
+@pytest.mark.parametrize("name", CLEAN)
+def test_a_column_of_the_past_is_not(name: str) -> None:
+    assert not told(CLEAN[name])
+
+
+@pytest.mark.parametrize(("scale", "level", "noise"), [(1.0, 0.0, 0.02), (1.1, 2.0, 0.0), (-0.5, 40.0, 0.01)])
+def test_test_rows_are_found_in_train_whatever_their_level_and_scale(scale: float, level: float, noise: float) -> None:
+    frame, rng = wave(), np.random.default_rng(2)
+    frame.loc[20:59, "y"] = scale * frame.loc[270:309, "y"].to_numpy() + level + rng.normal(0, noise, 40)
+    (found,) = alike(panel(frame), block_ends(frame.assign(unique_id="wave"), SETTINGS))
+    assert found.kind == "repeated" and "times as closely" in found.text
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_season_and_chance_are_no_copies(seed: int) -> None:
+    frame = wave(seed)
+    walk = frame.assign(y=np.random.default_rng(seed).normal(0, 1, len(frame)).cumsum())
+    flat = frame.assign(y=np.sin(2 * np.pi * np.arange(len(frame)) / 7))
+    for one in (frame, walk, flat):
+        assert not list(alike(panel(one), block_ends(one.assign(unique_id="wave"), SETTINGS)))

@@ -1,0 +1,128 @@
+"""The finished results of a project, edited after their run: the audit makes them again and says which are not so."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecast import files
+from forecast.audit.changes import block_ends
+from forecast.audit.sandbox import Project
+from forecast.audit.stored import stored
+from forecast.panel import from_frame
+from tests.audit import cases
+
+Edit = Callable[[Path, Path], None]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    two = pd.concat([cases.wave(0).assign(unique_id="a"), cases.wave(1).assign(unique_id="b", y=lambda f: 5 * f["y"])])
+    root = cases.write(tmp_path_factory.mktemp("stored") / "project", frame=two, models=("elman",))
+    for stage in ("fetch", "prepare", "tune", "train", "compare"):
+        options = {"state": str(root / ".forecast"), "jobs": 1} if stage in ("tune", "train") else {}
+        importlib.import_module(f"pipelines.{stage}").main("wave", root=str(root), **options)
+    return root
+
+
+def found_in(root: Path) -> tuple[set[str], tuple[str, ...]]:
+    project = Project.of(root, "wave")
+    frame = pd.read_parquet(root / "data" / "prepared" / "wave" / "frame.parquet")
+    whole = from_frame(frame, "wave", project.settings)
+    found, notes = stored(project, whole, block_ends(project.frame, project.settings))
+    return {finding.kind for finding in found}, notes
+
+
+def forecasts_nearer_to_the_actuals(trained: Path, compared: Path) -> None:
+    path = trained / "elman.linear" / "forecasts.parquet"
+    table = pd.read_parquet(path)
+    table["y_hat"] = table["y_hat"].where(table["block"] != "test", (table["y_hat"] + table["y"]) / 2)
+    files.write_frame(path, table)
+
+
+def a_better_row_of_the_leaderboard(trained: Path, compared: Path) -> None:
+    _scaled(compared / "leaderboard.csv", "mase", model="elman")
+
+
+def narrower_intervals(trained: Path, compared: Path) -> None:
+    _scaled(compared / "intervals.csv", "winkler", model="ridge")
+
+
+def margins_of_the_other_series(trained: Path, compared: Path) -> None:
+    path = compared / "interval_methods.csv"
+    table = pd.read_csv(path)
+    table["series"] = table["series"].map({"a": "b", "b": "a"})
+    table.to_csv(path, index=False)
+
+
+def other_settings_in_the_record(trained: Path, compared: Path) -> None:
+    path = trained / "elman.linear" / "record.json"
+    record = files.read_json(path)
+    files.write_json(path, {**record, "tuned": {**record["tuned"], "learning_rate": 0.123}})
+
+
+def a_model_saved_by_another_run(trained: Path, compared: Path) -> None:
+    path = trained / "ridge" / "seed-0" / "scaling.json"
+    scaling = files.read_json(path)
+    scaling["a"]["centre"] = [1.01 * value for value in scaling["a"]["centre"]]
+    files.write_json(path, scaling)
+
+
+def another_model_chosen(trained: Path, compared: Path) -> None:
+    path = compared / "verdicts.json"
+    files.write_json(path, {**files.read_json(path), "chosen": {"shipped": "naive", "architecture": "naive"}})
+
+
+def naive_of_the_day_before(trained: Path, compared: Path) -> None:
+    path = trained / "naive" / "forecasts.parquet"
+    table = pd.read_parquet(path).sort_values(["unique_id", "step", "cutoff"])
+    table["y_hat"] = table.groupby(["unique_id", "step"])["y_hat"].shift(1).bfill()
+    files.write_frame(path, table.sort_index())
+
+
+def _scaled(path: Path, column: str, *, model: str) -> None:
+    table = pd.read_csv(path)
+    table[column] = np.where(table["model"] == model, 0.9 * table[column], table[column])
+    table.to_csv(path, index=False)
+
+
+EDITS: dict[Edit, str] = {
+    forecasts_nearer_to_the_actuals: "stored",
+    a_better_row_of_the_leaderboard: "scores",
+    narrower_intervals: "scores",
+    margins_of_the_other_series: "scores",
+    other_settings_in_the_record: "stored",
+    a_model_saved_by_another_run: "scaling",
+    another_model_chosen: "choice",
+    naive_of_the_day_before: "origins",
+}
+
+
+def test_results_as_they_were_written_are_those_of_their_models(finished: Path) -> None:
+    assert found_in(finished) == (set(), ())
+
+
+@pytest.mark.parametrize(("edit", "kind"), EDITS.items(), ids=lambda p: getattr(p, "__name__", ""))
+def test_a_result_edited_after_its_run_is_told(edit: Edit, kind: str, finished: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(finished, tmp_path / "project")
+    edit(root / "data" / "trained" / "wave", root / "data" / "compared" / "wave")
+    assert kind in found_in(root)[0]
+
+
+def test_results_of_other_settings_are_left_alone_with_a_note(finished: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(finished, tmp_path / "project")
+    cases.change_dataset(root, lookback=14)
+    kinds, notes = found_in(root)
+    assert not kinds and "trained with other settings; run `dvc repro`" in notes[0]
+
+
+def test_without_a_finished_run_the_note_says_so(tmp_path: Path, finished: Path) -> None:
+    root = shutil.copytree(finished, tmp_path / "project")
+    shutil.rmtree(root / "data" / "trained")
+    assert "no finished run" in found_in(root)[1][0]
