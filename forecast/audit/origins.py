@@ -17,7 +17,7 @@ from forecast.audit.findings import Finding
 from forecast.audit.sandbox import Change, Project, run
 from forecast.errors import InputError
 from forecast.forecaster import Forecaster, Problem
-from forecast.models.base import ServiceSpec
+from forecast.models.base import ServiceSpec, StatisticalSpec
 from forecast.panel import Panel, Series, from_frame
 from forecast.scaling import Scaling
 
@@ -66,7 +66,7 @@ def _examined(
             same.append((moment, other))
     fitted = [(moment, other) for moment, other in same if moment >= ends["train"]]
     yield from _scalings(base, fitted)
-    yield from apart(_forecasts, project.root, trained, base, same)
+    yield from apart(_forecasts, project.root, trained, base, same, ends["train"])
 
 
 def _scalings(base: Panel, others: list[tuple[pd.Timestamp, Panel]]) -> Iterator[Finding]:
@@ -143,14 +143,20 @@ def load(trained: Path) -> dict[str, Forecaster]:
     return found
 
 
-def _forecasts(root: Path, trained: Path, base: Panel, others: list[tuple[pd.Timestamp, Panel]]) -> list[Finding]:
+def _forecasts(
+    root: Path,
+    trained: Path,
+    base: Panel,
+    others: list[tuple[pd.Timestamp, Panel]],
+    fitted_until: pd.Timestamp,
+) -> list[Finding]:
     """Forecasts up to each moment are the same, and one made a lookback later is not."""
     found, detector = [], "change after an origin"
     for name, forecaster in load(trained).items():
         followed = isinstance(forecaster.spec, ServiceSpec) or not others
         with overheard(root, trained) as opened:
             for moment, other in others:
-                differ, later = _unlike_at(forecaster, base, other, moment)
+                differ, later = _unlike_at(forecaster, base, other, moment, fitted_until)
                 followed |= later
                 if differ:
                     text = f"{differ} forecasts of {name} made at or before {moment} change with the rows after it"
@@ -164,16 +170,24 @@ def _forecasts(root: Path, trained: Path, base: Panel, others: list[tuple[pd.Tim
     return found
 
 
-def _unlike_at(forecaster: Forecaster, base: Panel, other: Panel, moment: pd.Timestamp) -> tuple[int, bool]:
-    """How many forecasts made up to `moment` differ, and whether one made later does (or none could be made)."""
+def _unlike_at(
+    forecaster: Forecaster, base: Panel, other: Panel, moment: pd.Timestamp, fitted_until: pd.Timestamp
+) -> tuple[int, bool]:
+    """How many forecasts made up to `moment` differ, and whether one made later does (or none could be made).
+
+    A statistical model's state begins where its fit ends; it forecasts from no earlier row.
+    """
     lookback, horizon = base.dataset.lookback, base.dataset.horizon
     before, after = {}, {}
     for series in base.series:
         last = int((series.ds <= moment.to_datetime64()).sum()) - 1
         wanted = np.array([last - horizon, last - 1, last])
-        before[series.unique_id] = wanted[wanted >= lookback - 1]
+        statistical = isinstance(forecaster.spec, StatisticalSpec)
+        fitted = int((series.ds <= fitted_until.to_datetime64()).sum()) if statistical else 0
+        first = max(lookback, fitted) - 1
+        before[series.unique_id] = wanted[wanted >= first]
         end = min(len(series), len(other.by_id[series.unique_id])) - 1
-        after[series.unique_id] = np.array([min(last + lookback, end)] if end > last >= lookback else [], dtype=int)
+        after[series.unique_id] = np.array([min(last + lookback, end)] if end > last >= first else [], dtype=int)
     one, two = forecaster.predict(base, before), forecaster.predict(other, before)
     differ = sum(int(unlike(one[uid], two[uid]).any(axis=(1, 2)).sum()) for uid in one)
     one, two = forecaster.predict(base, after), forecaster.predict(other, after)

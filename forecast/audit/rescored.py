@@ -116,7 +116,7 @@ def _naive(tables: dict[str, tuple[dict[str, Any], pd.DataFrame]], panel: Panel,
             wrong = ~np.isclose(own["y_hat"].to_numpy(), last, rtol=1e-6, equal_nan=True)
             if wrong.any():
                 text = f"{int(wrong.sum())} of {len(own)} forecasts of {NAIVE} are not the value last observed"
-                yield Finding("origins", detector, NAIVE, text)
+                yield Finding("scores", detector, NAIVE, text)
 
 
 def _errors(rows: pd.DataFrame, series: Series, output: int) -> Errors:

@@ -95,12 +95,12 @@ def _foretold(forecaster: Forecaster, table: pd.DataFrame, whole: Panel, name: s
     own = table[table["seed"] == seed]
     for series in whole.series:
         mine = own[own["unique_id"] == series.unique_id]
-        cutoffs = np.concatenate([_some(rows["cutoff"].unique()) for _, rows in mine.groupby("block", sort=True)])
+        cutoffs = np.sort(np.concatenate([_some(rows["cutoff"].unique()) for _, rows in mine.groupby("block")]))
         rows = np.searchsorted(series.ds, cutoffs)
         made = forecaster.predict(whole, {series.unique_id: rows})[series.unique_id]
         kept = mine[mine["cutoff"].isin(cutoffs)].assign(order=lambda t: t["output"].map(_positions(whole)))
         told: np.ndarray = kept.sort_values(["cutoff", "step", "order"])["y_hat"].to_numpy()
-        wanted: np.ndarray = made[np.argsort(rows, kind="stable")].ravel()
+        wanted: np.ndarray = made.ravel()
         spread = float(np.nanstd(series.values[:, : whole.outputs])) or 1.0
         if len(told) != len(wanted) or not np.allclose(told, wanted, rtol=CLOSE, atol=CLOSE * spread):
             text = f"the forecasts kept of {name} for series {series.unique_id} are not those of the saved model"

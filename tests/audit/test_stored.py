@@ -100,7 +100,7 @@ EDITS: dict[Edit, str] = {
     other_settings_in_the_record: "stored",
     a_model_saved_by_another_run: "scaling",
     another_model_chosen: "choice",
-    naive_of_the_day_before: "origins",
+    naive_of_the_day_before: "scores",
 }
 
 
