@@ -115,7 +115,7 @@ def known_at(calendar: Calendar, times: Any) -> pd.DatetimeIndex:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category=DeprecationWarning)  # of exchange_calendars with pandas 3
         kind = type(exchange_calendars.get_calendar(calendar.exchange))
-        first, last = steps.min() - pd.Timedelta("7D"), steps.max() + pd.Timedelta("7D")
+        first, last = steps.min().normalize() - pd.Timedelta("7D"), steps.max().normalize() + pd.Timedelta("7D")
         first = max(first, kind.bound_min() or first)
         last = min(last, kind.bound_max() or last)
         closes = exchange_calendars.get_calendar(calendar.exchange, start=first, end=last).closes

@@ -170,7 +170,7 @@ def _lay_out(
             own = change(own, moment)
         as_of = pd.Timestamp(snapshots.read_pointer(project.root, name).as_of)
         pointer = snapshots.write_snapshot(folder, name, own, as_of=as_of, provenance={})
-        known = known_at(project.settings.calendar, [after])[0] if change is not None else None
+        known = _known(project, after) if change is not None and after is not None else None
         said = issued.write(folder, name, _issues(project.root, name, known), as_of=as_of)
         snapshots.move_pointer(folder, name, replace(pointer, **said))
 
@@ -203,9 +203,15 @@ def _refit_seldom(path: Path, origins: int) -> None:
     files.write_text(path, yaml.safe_dump(content, sort_keys=False))
 
 
+def _known(project: Project, after: pd.Timestamp) -> pd.Timestamp:
+    """When the audited dataset's last row up to `after`, which need not be a step of its calendar, was known."""
+    rows = project.frame["ds"][project.frame["ds"] <= after]
+    return pd.Timestamp(known_at(project.settings.calendar, [rows.max() if len(rows) else after])[0])
+
+
 def _last_known(project: Project, other: str, after: pd.Timestamp) -> pd.Timestamp:
     """The last row of a joined dataset that was known when row `after` of the audited one was."""
-    known = known_at(project.settings.calendar, [after])[0]
+    known = _known(project, after)
     calendar = load_dataset(other, project.root / "configs").calendar
     times = project.raw[other]["ds"]
     before = times[np.asarray(known_at(calendar, times) <= known)]

@@ -39,3 +39,8 @@ def test_a_tenth_is_a_jump_and_thinned_rows_are_missing() -> None:
 def test_what_the_audit_takes_for_known_is_what_the_project_does(calendar: Calendar) -> None:
     times = pd.bdate_range("2023-06-30", "2023-07-10")
     assert (known_at(calendar, times) == ended(calendar, times)).all()
+
+
+def test_a_moment_inside_a_day_of_an_exchange_is_known_at_the_end_of_a_day() -> None:
+    moment = pd.Timestamp("2023-06-30 23:59:59.999")
+    assert known_at(SessionCalendar(kind="sessions", exchange="XNYS"), [moment])[0] == moment + pd.Timedelta("1D")
