@@ -107,11 +107,13 @@ def _origins(series: Series, block: str, ends: Ends, horizon: int, lookback: int
 
 
 def _naive(tables: dict[str, tuple[dict[str, Any], pd.DataFrame]], panel: Panel, detector: str) -> Iterator[Finding]:
-    """What every skill is measured against does repeat the last observed value."""
+    """What every skill is measured against does repeat the last observed value (of differences the last change)."""
     _, table = tables.get(NAIVE, ({}, pd.DataFrame()))
     for series in panel.series if len(table) else ():
-        for output, target in enumerate(c.column for c in panel.dataset.target):
-            own = table[(table["unique_id"] == series.unique_id) & (table["output"] == target)]
+        for output, column in enumerate(panel.dataset.target):
+            if "diff" in column.transform:
+                continue
+            own = table[(table["unique_id"] == series.unique_id) & (table["output"] == column.column)]
             last = pd.Series(series.values[:, output], series.ds).ffill().reindex(own["cutoff"]).to_numpy()
             wrong = ~np.isclose(own["y_hat"].to_numpy(), last, rtol=1e-6, equal_nan=True)
             if wrong.any():
