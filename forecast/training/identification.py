@@ -6,7 +6,8 @@
    orders and random starts are trained one step ahead, then on their own free run; the free-run error on what is held
    out halves the field round by round.
 3. The winners of every fold are trained on all records with Bayesian regularisation (no rows left to stop on).
-4. Nets that leave the bounds under bounded inputs they have not seen are dropped.
+4. Nets that leave the bounds under bounded inputs they have not seen are dropped; where most do, the system does, and
+   only those that leave them under a record run backwards.
 5. The model is the median of the free runs of the nets that remain: one net that goes astray moves it little.
 """
 
@@ -121,7 +122,10 @@ def identify(
     if not winners:
         raise ModelFailure("No NARX net follows any held-out block in free run; the records may need other inputs.")
     members = [search.refit(member) for member in winners]
-    kept = [member for member in members if _stays_within(member, scaled)]
+    tried = list(unseen_inputs(scaled))
+    kept = [member for member in members if _stays_within(member, scaled, tried)]
+    if 2 * len(kept) < len(members):  # it is the system that leaves them: the record backwards has to do
+        kept = [member for member in members if _stays_within(member, scaled, tried[:1])]
     size = float(np.mean(scaling.y_scale))
     chosen = tuple(replace(m, held_out_rmse=m.held_out_rmse * size) for m in kept or members)
     return Identified(chosen, scaling, lags, settings.start, len(members) - len(chosen), bool(kept))
@@ -234,13 +238,13 @@ def _scaled(record: Record, scaling: Scaling, start: int) -> Record:
     return Record(scaling.scale_u(record.u), scaling.scale_y(record.y), start, record.weight)
 
 
-def _stays_within(member: Member, records: list[Record]) -> bool:
+def _stays_within(member: Member, records: list[Record], inputs: Sequence[Array]) -> bool:
     """Whether the free run never reaches the outer bounds under bounded inputs that the net has not seen."""
     net = member.net
     low, high = np.array(net.low), np.array(net.high)
     y = np.concatenate([record.y for record in records])
     safety = (np.nanmax(y, axis=0) < high) & (np.nanmin(y, axis=0) > low)  # bounds no record has ever reached
-    for u in unseen_inputs(records):
+    for u in inputs:
         v = net.free_run(member.weights, u, records[0].y[: records[0].start])
         left = (v < low) | (v > high)
         if not np.isfinite(v).all() or left[:, safety].any():

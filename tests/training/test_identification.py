@@ -161,3 +161,13 @@ def test_a_record_whose_inputs_matter_longer_than_every_order_is_identified_with
     v, truth = remembering(300, 1)
     run = model.simulate(v, truth[:3])
     assert np.std((run - truth)[20:]) < 0.2 * truth.std()
+
+
+def test_nets_of_a_system_that_itself_runs_away_under_harder_inputs_are_kept() -> None:
+    u = np.random.default_rng(0).uniform(0, 0.037, size=400)
+    y = np.zeros(400)
+    for t in range(399):
+        y[t + 1] = 0.9 * y[t] + 0.12 * y[t] ** 2 + u[t]  # no equilibrium for an input held above 0.021
+    settings = replace(SMALL, rounds=((15, 2),), refit_iterations=10)
+    model = identify([Record(u[:, None], y[:, None], 3)], seed=0, settings=settings)
+    assert (len(model.members), model.dropped, model.stable) == (4, 0, True)
