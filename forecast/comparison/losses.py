@@ -40,11 +40,13 @@ def by_origin(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:
 def choose(validation: pd.DataFrame) -> dict[str, str]:
     """The model with the lowest mean validation loss of each ranking; baselines stand in both.
 
+    Without a network of its own, `architecture` has nothing to choose.
     `validation`: the columns of `by_origin`. Ties go to the name that sorts first, so the choice is reproducible.
     """
     means, _ = by_origin(validation)
     chosen = {}
-    for ranking in ("shipped", "architecture"):
+    own = {ranking for _, ranking in keys(means)}
+    for ranking in ("shipped", *sorted(own & {"architecture"})):
         candidates = sorted(
             (float(means[key].mean()), key[0]) for key in keys(means) if key[1] in (ranking, "baseline")
         )

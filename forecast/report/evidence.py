@@ -90,6 +90,12 @@ class Evidence:
                 return name
         return None
 
+    @property
+    def rankings(self) -> tuple[str, ...]:
+        """The leaderboards to show: as shipped, and architecture alone where networks were trained for it."""
+        own = set(self.leaderboard["ranking"])
+        return tuple(ranking for ranking in RANKINGS if ranking == "shipped" or ranking in own)
+
     def board(self, ranking: str) -> pd.DataFrame:
         """The leaderboard's rows that stand in `ranking`: its own and the baselines."""
         return self.leaderboard[self.leaderboard["ranking"].isin([ranking, "baseline"])]

@@ -89,7 +89,7 @@ def _dataset(evidence: Evidence) -> dict[str, Any]:
                 "tied": evidence.tied(ranking),
                 "series": board.series_table(evidence, ranking) if len(evidence.series) > 1 else None,
             }
-            for ranking in RANKINGS
+            for ranking in evidence.rankings
             if not evidence.board(ranking).empty
         ],
         "origins": _test_origins(evidence),
@@ -100,10 +100,10 @@ def _dataset(evidence: Evidence) -> dict[str, Any]:
         "forecasts": _safe(panels.forecast_panels(evidence)),
         "over_time": _safe(panels.time_panels(evidence)),
         "steps": _safe(figures.step_panels(evidence)),
-        "curves": [(RANKING_TITLES[r], _safe(figures.curve_panels(evidence, r))) for r in RANKINGS],
+        "curves": [(RANKING_TITLES[r], _safe(figures.curve_panels(evidence, r))) for r in evidence.rankings],
         "skips": _safe(figures.skip_panels(evidence)),
         "private": evidence.private,
-        "memory": [said for r in RANKINGS if (said := figures.memory_sentence(evidence, r))],
+        "memory": [said for r in evidence.rankings if (said := figures.memory_sentence(evidence, r))],
         "choice": choice.table(evidence),
         "choice_said": choice.sentence(evidence),
         "inside": diagnosis.table(evidence),

@@ -64,6 +64,10 @@ def test_the_choice_is_the_lowest_mean_and_baselines_stand_in_both_rankings():
     assert choose(table) == {"shipped": "lstm", "architecture": "naive"}
 
 
+def test_without_networks_on_the_last_value_there_is_one_ranking():
+    assert choose(pd.concat([losses([3, 3], "naive", "baseline"), losses([1, 2], "lstm")])) == {"shipped": "lstm"}
+
+
 def test_a_tie_goes_to_the_name_that_sorts_first():
     assert choose(pd.concat([losses([1, 1], "b"), losses([1, 1], "a")]))["shipped"] == "a"
 
