@@ -47,6 +47,7 @@ LONG = (
     "tracking/test_reruns.py",
     "faults/test_runs.py",
     "tracking/test_publishing.py",
+    "operations/test_team.py",
     "operations/test_retrain_service.py",
     "test_adding_a_model.py",
     "contract/test_fitting.py",
