@@ -73,6 +73,15 @@ def _outcomes(tasks: Sequence[Task], jobs: int) -> Iterator[Outcome]:
         yield from parallel(joblib.delayed(_in_worker)(task) for task in tasks)
 
 
+def close_pool() -> None:
+    """End the idle workers that joblib keeps for the next call, and remove its folders."""
+    from joblib.externals.loky import reusable_executor
+
+    executor = reusable_executor._executor  # asking by the public name makes a new one
+    if executor is not None:
+        executor.terminate(kill_workers=True)
+
+
 def raise_failures(outcomes: Sequence[Outcome], *, what: str) -> None:
     """One error naming every task that failed, after all the others have finished."""
     failed = [o for o in outcomes if o.error]

@@ -8,7 +8,10 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
+
+from forecast.workers import close_pool
 
 KEPT = ("data", ".forecast", "reports", "mlruns", "mlartifacts")
 """Folders of a project that hold data or results; its code and settings may be read at any time."""
@@ -26,7 +29,15 @@ def apart(work: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
     """
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(work, *arguments, **options).result()
+        return pool.submit(_with_its_workers_ended, partial(work, *arguments, **options)).result()
+
+
+def _with_its_workers_ended(work: Callable[[], T]) -> T:
+    """A forked process ends without joblib's clean-up at exit: it would wait 300 s for its idle workers to end."""
+    try:
+        return work()
+    finally:
+        close_pool()
 
 
 @contextmanager

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
+from forecast import workers
 from forecast.audit.apart import apart, overheard
 from forecast.errors import InputError
 
@@ -23,6 +25,17 @@ def refuse() -> None:
 
 def test_what_one_run_remembers_no_other_one_knows() -> None:
     assert apart(remember, "one") == ["one"] and apart(remember, "two") == ["two"] and not REMEMBERED
+
+
+def with_workers() -> list[int]:
+    tasks = [workers.Task(str(number), abs, (-number,)) for number in range(3)]
+    return sorted(outcome.value for outcome in workers.run(tasks, jobs=2))
+
+
+def test_workers_of_a_run_end_with_it_and_are_not_waited_for() -> None:
+    begun = time.monotonic()
+    assert apart(with_workers) == apart(with_workers) == [0, 1, 2]
+    assert time.monotonic() - begun < 120  # joblib's idle workers go on for 300 s
 
 
 def test_an_error_comes_back_as_it_was() -> None:
