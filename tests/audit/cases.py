@@ -119,6 +119,20 @@ def append(root: Path, module: str, code: str) -> None:
     path.write_text(path.read_text() + "\n\n" + textwrap.dedent(code))
 
 
+def derived(root: Path, change: str) -> None:
+    """The copy does `change` to `frame`, the columns that it derived and selected."""
+    code = textwrap.indent(textwrap.dedent(change).strip("\n"), "    ")
+    append(
+        root,
+        "forecast/derived.py",
+        "_select = derive_and_select\n\n\n"
+        "def derive_and_select(raw, dataset, *, where):\n"
+        "    frame = _select(raw, dataset, where=where)\n"
+        f"{code}\n"
+        "    return frame\n",
+    )
+
+
 def calibrate(root: Path, block: str) -> None:
     """The compare stage of the copy calibrates intervals of the ridge on the forecasts of `block`."""
     append(

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.audit import cases
-from tests.audit.cases import append, audited, replace_data, take, wave, write
+from tests.audit.cases import append, audited, derived, replace_data, take, wave, write
 
 Case = Callable[[Path], None]
 CASES: dict[str, Case] = {}
@@ -100,18 +100,7 @@ def a_twin_of_the_target_as_an_input(root: Path) -> None:
 @case
 def a_trailing_mean_as_a_feature(root: Path) -> None:
     write(root)
-    append(
-        root,
-        "forecast/derived.py",
-        """
-        _select = derive_and_select
-
-        def derive_and_select(raw, dataset, *, where):
-            frame = _select(raw, dataset, where=where)
-            frame["x"] = frame["y"].rolling(5, min_periods=1).mean()
-            return frame
-    """,
-    )
+    derived(root, 'frame["x"] = frame["y"].rolling(5, min_periods=1).mean()')
 
 
 @case

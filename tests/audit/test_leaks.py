@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.audit import cases
-from tests.audit.cases import append, audited, replace_data, take, wave, write
+from tests.audit.cases import append, audited, derived, replace_data, take, wave, write
 
 
 def scaler_on_all_data(root: Path) -> None:
@@ -31,33 +31,11 @@ def scaler_on_all_data(root: Path) -> None:
 
 
 def centred_rolling_feature(root: Path) -> None:
-    append(
-        root,
-        "forecast/derived.py",
-        """
-        _select = derive_and_select
-
-        def derive_and_select(raw, dataset, *, where):
-            frame = _select(raw, dataset, where=where)
-            frame["x"] = frame["y"].rolling(5, center=True, min_periods=1).mean()
-            return frame
-    """,
-    )
+    derived(root, 'frame["x"] = frame["y"].rolling(5, center=True, min_periods=1).mean()')
 
 
 def target_in_the_inputs_by_code(root: Path) -> None:
-    append(
-        root,
-        "forecast/derived.py",
-        """
-        _select = derive_and_select
-
-        def derive_and_select(raw, dataset, *, where):
-            frame = _select(raw, dataset, where=where)
-            frame["x"] = frame["y"].shift(-1).fillna(frame["x"])
-            return frame
-    """,
-    )
+    derived(root, 'frame["x"] = frame["y"].shift(-1).fillna(frame["x"])')
 
 
 def target_in_the_inputs_of_the_file(root: Path) -> None:
@@ -167,18 +145,12 @@ def windows_one_row_late(root: Path) -> None:
 
 
 def smoothed_series(root: Path) -> None:
-    append(
+    derived(
         root,
-        "forecast/derived.py",
         """
-        _select = derive_and_select
-
-        def derive_and_select(raw, dataset, *, where):
-            frame = _select(raw, dataset, where=where)
-            spectrum = np.fft.rfft(frame["y"].to_numpy())
-            spectrum[len(spectrum) // 2 :] = 0
-            frame["y"] = np.fft.irfft(spectrum, len(frame))
-            return frame
+        spectrum = np.fft.rfft(frame["y"].to_numpy())
+        spectrum[len(spectrum) // 2 :] = 0
+        frame["y"] = np.fft.irfft(spectrum, len(frame))
     """,
     )
 
@@ -206,18 +178,7 @@ test_rows_copied_into_train.__test__ = False
 
 
 def position_from_the_end_as_a_feature(root: Path) -> None:
-    append(
-        root,
-        "forecast/derived.py",
-        """
-        _select = derive_and_select
-
-        def derive_and_select(raw, dataset, *, where):
-            frame = _select(raw, dataset, where=where)
-            frame["x"] = np.arange(len(frame)) / len(frame)
-            return frame
-    """,
-    )
+    derived(root, 'frame["x"] = np.arange(len(frame)) / len(frame)')
 
 
 def joined_with_the_next_known_value(root: Path) -> None:
@@ -298,17 +259,11 @@ def a_dozen_test_rows_copied_into_train(root: Path) -> None:
 
 
 def sign_of_the_next_change_as_a_feature(root: Path) -> None:
-    append(
+    derived(
         root,
-        "forecast/derived.py",
         """
-        _select = derive_and_select
-
-        def derive_and_select(raw, dataset, *, where):
-            frame = _select(raw, dataset, where=where)
-            rises = (frame["y"].shift(-1) > frame["y"]).astype(float)
-            frame["x"] = frame["x"].where(frame["ds"].dt.dayofweek > 1, rises)
-            return frame
+        rises = (frame["y"].shift(-1) > frame["y"]).astype(float)
+        frame["x"] = frame["x"].where(frame["ds"].dt.dayofweek > 1, rises)
     """,
     )
 
@@ -452,17 +407,11 @@ def scaler_of_all_rows_kept_in_memory(root: Path) -> None:
 
 def hard_days_of_the_test_block_left_out(root: Path) -> None:
     cases.change_dataset(root, target={"column": "y", "max_missing": 0.1})
-    append(
+    derived(
         root,
-        "forecast/derived.py",
         """
-        _select = derive_and_select
-
-        def derive_and_select(raw, dataset, *, where):
-            frame = _select(raw, dataset, where=where)
-            hard = (frame["ds"] > pd.Timestamp("2024-09-15")) & (frame["y"].diff().abs() > 5)
-            frame["y"] = frame["y"].mask(hard)
-            return frame
+        hard = (frame["ds"] > pd.Timestamp("2024-09-15")) & (frame["y"].diff().abs() > 5)
+        frame["y"] = frame["y"].mask(hard)
     """,
     )
 
