@@ -37,7 +37,8 @@ def _with_its_workers_ended(work: Callable[[], T]) -> T:
     try:
         return work()
     finally:
-        close_pool()
+        if "joblib" in sys.modules:  # else it started none, and need not import it for that
+            close_pool()
 
 
 @contextmanager

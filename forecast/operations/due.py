@@ -35,9 +35,8 @@ def due(
     """Age, drift and new rows. `as_of`: how far the data reach; `new_steps`: steps since the last gate."""
     if meta is None:
         return Due(("there is no champion",), "", {"new_steps": new_steps})
-    age = max(
-        0.0, (as_of - pd.Timestamp(meta.as_of)) / pd.Timedelta(1, "D")
-    )  # `meta` counts to the end of its last day
+    # Not below 0: `meta` counts to the end of its last day, the data to the begin of their last step.
+    age = max(0.0, (as_of - pd.Timestamp(meta.as_of)) / pd.Timedelta(1, "D"))
     ageing = []
     if age >= rules.max_age_days:
         ageing.append(f"stale ({age:.0f} days old, {rules.max_age_days:g} allowed)")
