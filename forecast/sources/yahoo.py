@@ -8,6 +8,7 @@ afterwards.
 from __future__ import annotations
 
 import importlib.metadata
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -52,11 +53,20 @@ class _Client:
     def __init__(self, source: YahooSource, patience: Patience, cache: Path) -> None:
         import yfinance
 
-        cache.mkdir(parents=True, exist_ok=True)
-        yfinance.set_tz_cache_location(str(cache))
         yfinance.config.debug.hide_exceptions = False
         self.patience = patience
         self.session = guarded_session(source.base_url, patience)
+        self.cache = cache
+        self._open_cache()
+
+    def _open_cache(self) -> None:
+        import yfinance
+
+        self.cache.mkdir(parents=True, exist_ok=True)
+        yfinance.set_tz_cache_location(str(self.cache))
+        # Once opened, yfinance stays with the first folder of a process, even where that has been deleted since.
+        yfinance.cache._TzCacheManager._initialise()
+        yfinance.cache._CookieCacheManager._initialise()
 
     def history(self, ticker: str, first: pd.Timestamp, as_of: pd.Timestamp) -> pd.DataFrame:
         """Long rows of one ticker as traded, from `first` on; `DataError` naming the ticker."""
@@ -68,6 +78,7 @@ class _Client:
     def _attempt(self, ticker: str, first: pd.Timestamp, as_of: pd.Timestamp, what: str) -> pd.DataFrame:
         import yfinance
         from curl_cffi.requests.exceptions import RequestException
+        from peewee import PeeweeException
         from yfinance.data import YfData
         from yfinance.exceptions import YFException, YFRateLimitError, YFTickerMissingError
 
@@ -82,6 +93,11 @@ class _Client:
                 return yfinance.Ticker(ticker, session=self.session).history(
                     start=f"{first:%Y-%m-%d}", end=f"{end:%Y-%m-%d}", auto_adjust=False, timeout=REQUEST_S
                 )
+        except PeeweeException as error:
+            # A cache of time zones that was cut short costs one more request per ticker, never the data.
+            shutil.rmtree(self.cache, ignore_errors=True)
+            self._open_cache()
+            raise Transient(f"could not be asked: yfinance's cache {self.cache} was broken ({error})") from None
         except YFRateLimitError:
             raise Transient("answered 429 (too many requests)", self.session.retry_after) from None
         except YFTickerMissingError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,21 @@ def test_sessions_come_with_the_date_of_the_exchange(tmp_path: Path, services: S
     assert raw.frame["ds"].iloc[[0, -1]].tolist() == [pd.Timestamp("2021-05-03"), pd.Timestamp("2021-06-01")]
     assert len(raw.frame) == 21
     assert np.allclose(raw.frame["close"], fake.walk("MSFT")["2021-05-03":"2021-06-01"], rtol=1e-6)
+
+
+def test_a_second_project_of_a_process_keeps_its_own_cache(tmp_path: Path, services: Services):
+    for name in ("first", "second"):
+        read(tmp_path / name, services)
+        assert (tmp_path / name / ".forecast" / "yfinance" / "tkr-tz.db").is_file()
+        shutil.rmtree(tmp_path / name)
+
+
+def test_a_broken_cache_of_time_zones_is_begun_anew(tmp_path: Path, services: Services):
+    cache = tmp_path / ".forecast" / "yfinance" / "tkr-tz.db"
+    cache.parent.mkdir(parents=True)
+    cache.write_bytes(b"cut short" * 100)
+    assert len(read(tmp_path, services).frame) == 21
+    assert cache.read_bytes().startswith(b"SQLite format 3")
 
 
 def test_429_without_retry_after_is_tried_again_with_growing_waits(tmp_path: Path, services: Services):
