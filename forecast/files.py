@@ -11,7 +11,6 @@ import json
 import math
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -186,32 +185,6 @@ def remove_leftovers(folder: Path | str) -> list[Path]:
     for path in found:
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     return found
-
-
-@contextmanager
-def scratch() -> Iterator[Path]:
-    """A temporary folder of the machine, named after this process so that `clear_scratch` can tell whose it is."""
-    with tempfile.TemporaryDirectory(prefix=f"{_scratch_prefix()}{os.getpid()}-") as folder:
-        yield Path(folder)
-
-
-def clear_scratch() -> list[Path]:
-    """Remove the scratch folders of this machine's processes that are gone: a kill -9 leaves them; returns them."""
-    import psutil
-
-    prefix = _scratch_prefix()
-    left = []
-    for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
-        pid = path.name.removeprefix(prefix).partition("-")[0]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(path, ignore_errors=True)
-            left.append(path)
-    return left
-
-
-def _scratch_prefix() -> str:
-    """With the host's name: containers may share a folder and not their process numbers."""
-    return f"forecast-{socket.gethostname()}-"
 
 
 def _flush(path: Path) -> None:

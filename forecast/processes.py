@@ -12,6 +12,23 @@ import time
 import psutil
 
 POLL_SECONDS = 0.5
+CLOCK_ERROR = 5.0  # seconds; psutil knows a process's start from a boot time rounded to seconds
+
+
+def alive(pid: int, *, by: float | None = None) -> bool:
+    """Whether a process of this number works: no zombie and, with `by`, none that began after that moment.
+
+    by: seconds since 1970 at which the number was noted; a later bearer of it is another process.
+    """
+    try:
+        process = psutil.Process(pid)
+        if by is not None and process.create_time() - CLOCK_ERROR > by:
+            return False
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
 
 
 def prepare_worker() -> None:

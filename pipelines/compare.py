@@ -10,6 +10,7 @@ import pandas as pd
 from forecast import comparison, files
 from forecast.config.datasets import Dataset, SessionCalendar, load_dataset
 from forecast.config.evaluation import Evaluation, load_evaluation
+from forecast.config.models import NAIVE
 from forecast.config.tuning import load_tuning
 from forecast.evaluation import comparing
 from forecast.evaluation.comparing import Scored
@@ -33,7 +34,7 @@ def main(dataset: str, root: str = ".") -> None:
     scored = comparing.score(trained, frame, settings, borders)
     records = [s.record for s in scored]
     exempt = check_same_budget(records, load_tuning(place / "configs"))
-    naive = next(s.forecasts for s in scored if s.name == comparing.NAIVE and s.forecasts is not None)
+    naive = next(s.forecasts for s in scored if s.name == NAIVE and s.forecasts is not None)
     reference = comparing.references(frame, naive, settings, borders, "test")
     ours = [s for s in scored if s.record["family"] != comparing.SERVICE]  # its row cannot be served
     chosen = comparison.choose(comparing.losses(ours, reference.scale, "validation"))
@@ -100,7 +101,7 @@ def _changes(scored: list[Scored], dataset: Dataset) -> pd.DataFrame:
 
     A candidate without rows has other origins than naive, or series whose origins differ.
     """
-    naive = {cube.series: abs(cube.y_hat[0] - cube.y) for s in scored if s.name == comparing.NAIVE for cube in s.cubes}
+    naive = {cube.series: abs(cube.y_hat[0] - cube.y) for s in scored if s.name == NAIVE for cube in s.cubes}
     steps = _steps(dataset)
     rows: list[dict[str, Any]] = []
     for candidate in scored:

@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from forecast import files
+from forecast import scratch
 from forecast.errors import ForecastError
 
 LEAK = 1
@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     say = (lambda line: None) if options.quiet else (lambda line: print(line, file=sys.stderr, flush=True))
     try:
-        with files.scratch() as folder:
+        with scratch.folder() as folder:
             found = audit(
                 Path(options.root), options.dataset, folder, models=options.models, jobs=options.jobs, say=say
             )

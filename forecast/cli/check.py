@@ -12,8 +12,6 @@ import typer
 from forecast.cli.shown import FORMAT, ROOT, Format, require_project, show
 from forecast.errors import ForecastError, InputError
 
-REFERENCE = "naive"
-
 
 def register(app: typer.Typer) -> None:
     app.command("check")(check)
@@ -80,14 +78,15 @@ def configs(root: Path) -> dict[str, Callable[[], Any]]:
 
 def load_specs(models: Any, folder: Path) -> dict[str, Any]:
     """Every entry of configs/models.yaml as its family's spec; the grid must have the row all are held against."""
+    from forecast.config.models import NAIVE
     from forecast.models import spec
 
     place = folder / "models.yaml"
-    if REFERENCE not in models.selected():
+    if NAIVE not in models.selected():
         found = ", ".join(models.selected())
         raise InputError(
-            f"{place}: grids.{models.grid}: found {found}; wanted `{REFERENCE}` as well, which every score is taken "
-            f"against. Add it to the list, and `{REFERENCE}: {{family: naive}}` to `models`."
+            f"{place}: grids.{models.grid}: found {found}; wanted `{NAIVE}` as well, which every score is taken "
+            f"against. Add it to the list, and `{NAIVE}: {{family: naive}}` to `models`."
         )
     return {
         name: spec(entry, where=f"{place}: {name}", training=models.training) for name, entry in models.models.items()

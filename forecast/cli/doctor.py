@@ -13,11 +13,12 @@ from pathlib import Path
 
 import typer
 
+from forecast import scratch
 from forecast.bootstrap import RUN_LOCK, WANTED
 from forecast.cli.run import WRITTEN
 from forecast.cli.shown import FORMAT, ROOT, Format, require_project, show, tracking_uri
 from forecast.errors import BusyError, ForecastError
-from forecast.files import TEMPORARY, clear_scratch, locked, remove_leftovers
+from forecast.files import TEMPORARY, locked, remove_leftovers
 
 LEAST_FREE = 3e9  # bytes: environment, DVC's cache and MLflow's artifacts of one run
 Finding = tuple[str, str, str]
@@ -180,7 +181,7 @@ _WRITTEN = (*WRITTEN, ".forecast/champions", ".forecast/issued")
 
 def _mend(root: Path) -> list[Path]:
     with locked(root / RUN_LOCK, what="`make run`"):
-        return [path for folder in _WRITTEN for path in remove_leftovers(root / folder)] + clear_scratch()
+        return [path for folder in _WRITTEN for path in remove_leftovers(root / folder)] + scratch.clear()
 
 
 def _has(name: str) -> bool:

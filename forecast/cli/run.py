@@ -9,10 +9,11 @@ from pathlib import Path
 
 import typer
 
+from forecast import scratch
 from forecast.bootstrap import RUN_LOCK
 from forecast.cli.check import checked
 from forecast.cli.shown import ROOT, require_project
-from forecast.files import clear_scratch, locked, remove_leftovers
+from forecast.files import locked, remove_leftovers
 from forecast.operations import repro
 from forecast.processes import stop_on_signals
 from forecast.progress import duration
@@ -76,7 +77,7 @@ def _prepared(root: Path) -> None:
         raise type(faults[0])("\n".join(map(str, faults)))
     for path in _remove_leftovers(root):
         print(f"Removed {path.relative_to(root)}, left by an interrupted run", flush=True)
-    clear_scratch()
+    scratch.clear()
 
 
 def _remove_leftovers(root: Path) -> list[Path]:

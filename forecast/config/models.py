@@ -11,6 +11,9 @@ from forecast.config.reading import Config, load
 from forecast.config.training import Training
 from forecast.errors import InputError, closest, quote_names
 
+NAIVE = "naive"
+"""The entry that every grid has, since every score is taken against it."""
+
 
 class Models(Config):
     """`models` maps a name to its family and options; they are checked by the family itself (`forecast.models`).

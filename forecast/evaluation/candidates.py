@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from forecast import models
-from forecast.config.models import Models
+from forecast.config.models import NAIVE, Models
 from forecast.errors import InputError
 from forecast.models.base import FittedSpec, ModelSpec, NetworkSpec
 from forecast.skip import Kind
@@ -16,7 +16,7 @@ Ranking = Literal["shipped", "architecture", "baseline"]
 SKIP_OF: dict[Ranking, Kind] = {"shipped": "linear", "architecture": "last"}
 """As shipped, a network stands on the fitted skip; architecture alone, it has the last value and nothing else."""
 
-REFERENCES = ("naive", "seasonal_naive", "ridge", "arx")
+REFERENCES = (NAIVE, "seasonal_naive", "ridge", "arx")
 SKIP_ROWS = ("ridge", "arx")
 
 
@@ -43,7 +43,7 @@ class Candidate:
             return None
         if self.skip == "linear":
             return "arx" if self.spec.recursive else "ridge"
-        return "naive" if self.skip == "last" else None
+        return NAIVE if self.skip == "last" else None
 
     def with_values(self, values: Mapping[str, Any]) -> Candidate:
         return Candidate(self.model, self.spec.with_values(values), self.ranking, self.skip)
@@ -80,7 +80,7 @@ def _unsuited(spec: ModelSpec, season: int, said: bool) -> str:
 def _specs(config: Models, only: tuple[str, ...]) -> Iterator[tuple[str, ModelSpec]]:
     for name, entry in config.selected(only).items():
         spec = models.spec(entry, where=f"configs/models.yaml: models.{name}", training=config.training)
-        if name in SKIP_ROWS and isinstance(spec, FittedSpec) and spec.refit != "never":
+        if name in SKIP_ROWS and isinstance(spec, FittedSpec) and spec.refitted:
             raise InputError(
                 f"configs/models.yaml: models.{name} is the skip of the networks standing alone, fitted once as they "
                 f"are; found refit: {spec.refit}. Give the refitted model a name of its own, such as {name}_monthly."

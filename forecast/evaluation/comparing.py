@@ -12,13 +12,13 @@ import pandas as pd
 
 from forecast import files, metrics
 from forecast.config.datasets import Dataset
+from forecast.config.models import NAIVE
 from forecast.errors import InputError
 from forecast.evaluation import scores
 from forecast.evaluation.scores import Cube, Reference
 from forecast.panel import series_name, with_series
 from forecast.splits import Borders
 
-NAIVE = "naive"
 SERVICE = "service"
 LOSS_COLUMNS = ["model", "ranking", "skip", "seed", "unique_id", "cutoff", "loss"]
 

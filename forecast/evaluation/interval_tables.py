@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from forecast.config.datasets import Dataset
+from forecast.config.models import NAIVE
 from forecast.evaluation import uncertainty
-from forecast.evaluation.comparing import NAIVE, Scored
+from forecast.evaluation.comparing import Scored
 from forecast.evaluation.uncertainty import GRID, METHODS, Blocks, Method
 from forecast.panel import with_series
 

@@ -38,7 +38,7 @@ class Stage:
 
 def moments(problem: Problem, spec: ModelSpec) -> list[np.datetime64]:
     """The cutoffs at which `spec` is fitted again, rising."""
-    if not isinstance(spec, FittedSpec) or spec.refit == "never":
+    if not isinstance(spec, FittedSpec) or not spec.refitted:
         return []
     series = problem.panel.series
     cutoffs = np.unique(np.concatenate([s.ds[problem.rows(s.unique_id, b)] for s in series for b in SCORED]))

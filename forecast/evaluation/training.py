@@ -92,7 +92,7 @@ def _longest_first(jobs: list[Job], workers_wanted: int) -> list[Job]:
     """
     networks = [job for job in jobs if job.candidate.is_network]
     rest = [job for job in jobs if not job.candidate.is_network]
-    often = [job for job in rest if getattr(job.candidate.spec, "refit", "never") != "never"]
+    often = [job for job in rest if job.candidate.spec.refitted]
     first = networks[:workers_wanted]
     return [*first, *often, *networks[len(first) :], *(job for job in rest if job not in often)]
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from forecast import cells, files
+from forecast import cells, files, scratch
 from forecast.cells.base import Cell
 from forecast.cells.namespace import NumpyNamespace, activate
 from forecast.errors import InputError
@@ -187,7 +187,7 @@ def _dictionary(items: Mapping[str, str], indent: int = 0) -> str:
 
 
 def _base64(arrays: dict[str, np.ndarray]) -> str:
-    with files.scratch() as folder:
+    with scratch.folder() as folder:
         path = folder / "weights.npz"
         files.write_arrays(path, arrays)
         return base64.b64encode(path.read_bytes()).decode()

@@ -56,6 +56,11 @@ class ModelSpec(Config):
         """True: it is left out where no forecasts of the data's own service are kept."""
         return False
 
+    @property
+    def refitted(self) -> bool:
+        """True: a backtest fits it again after the train end."""
+        return False
+
     def with_values(self, values: Mapping[str, Any]) -> ModelSpec:
         """This spec with some fields replaced and validated again."""
         return type(self).model_validate({**self.model_dump(), **values})
@@ -89,9 +94,13 @@ class FittedSpec(ModelSpec):
     )
     refit_window: Literal["expanding", "sliding"] = Field("expanding", description="the rows of a later fit")
 
+    @property
+    def refitted(self) -> bool:
+        return self.refit != "never"
+
     @model_validator(mode="after")
     def _window_is_used(self) -> FittedSpec:
-        if self.refit == "never" and self.refit_window != "expanding":
+        if not self.refitted and self.refit_window != "expanding":
             raise ValueError(f"refit_window: {self.refit_window} has no effect with refit: never; leave it out")
         return self
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forecast import files, prepared
+from forecast import files, prepared, scratch
 from forecast.ensemble import Ensemble
 from forecast.errors import DataError, ForecastError, InputError
 from forecast.operations import champion, history
@@ -57,7 +57,7 @@ def register(
     ensemble = ensemble_of(trained_dir)
     sample = _sample(root, dataset, ensemble)
     where = place(root, tracking_uri)
-    with _locked(root, dataset, where) as still_alone, files.scratch() as folder:
+    with _locked(root, dataset, where) as still_alone, scratch.folder() as folder:
         model = folder / "champion"
         champion.write(model, ensemble, meta)
         _restore(root, dataset, tracking_uri)
@@ -151,7 +151,7 @@ def repaired(root: Path, dataset: str, *, tracking_uri: str = "", patience: floa
 
 def rebuild(root: Path, dataset: str, version: int, *, tracking_uri: str = "") -> None:
     """The local copy of one version, made from the registry's artifact and tags."""
-    with files.scratch() as folder:
+    with scratch.folder() as folder:
         found = registry.download(place(root, tracking_uri), dataset, version, folder)
         content = files.read_json(found / champion.META)
         champion.store(root, dataset, version, Ensemble.load(found), champion.meta_of(content))

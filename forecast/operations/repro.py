@@ -13,9 +13,10 @@ from pathlib import Path
 
 import psutil
 
+from forecast import scratch
 from forecast.errors import BusyError, ForecastError
-from forecast.files import scratch, write_bytes
-from forecast.processes import end_with_this_process
+from forecast.files import write_bytes
+from forecast.processes import alive, end_with_this_process
 from forecast.progress import duration
 from forecast.stage import LOG_VARIABLE
 
@@ -23,7 +24,6 @@ STAGES = ("fetch", "prepare", "tune", "train", "compare", "report")
 SHELLS = ("sh", "dash", "bash", "zsh", "fish", "ksh")
 # What a narrowed run reads beside its own folder, and the finished work it shares with whole runs.
 SHARED = ("configs", "requirements.lock", "data/pointers", "data/snapshots", ".forecast")
-CLOCK_ERROR = 5.0  # seconds; psutil knows a process's start from a boot time rounded to seconds
 UNCACHED = ("reports/leaderboard.csv",)
 
 
@@ -33,7 +33,7 @@ def repro(
     """`dvc repro` of everything, or up to the stages `targets`; `ForecastError` naming what failed."""
     refuse_if_busy(root)
     kept = {name: (root / name).read_bytes() for name in UNCACHED if (root / name).exists()}
-    with scratch() as folder:
+    with scratch.folder() as folder:
         log = folder / "stages.jsonl"
         code = watched([*dvc(), "repro", *options, *targets], root, {**environment, LOG_VARIABLE: str(log)})
         lines = read_log(log)
@@ -57,23 +57,14 @@ def refuse_if_busy(root: Path) -> None:
     try:
         held = json.loads(lock.read_text(encoding="utf-8"))
         writers = [info["pid"] for info in held.get("write", {}).values()]
+        written = lock.stat().st_mtime
     except (OSError, ValueError, KeyError, AttributeError):
         return
-    alive = [pid for pid in writers if _wrote(pid, lock)]
-    if alive:
-        raise BusyError(f"`dvc repro` is already running here (PID {alive[0]}). Wait for it, or stop that process.")
+    working = [pid for pid in writers if alive(pid, by=written)]
+    if working:
+        raise BusyError(f"`dvc repro` is already running here (PID {working[0]}). Wait for it, or stop that process.")
     if writers:
         lock.unlink(missing_ok=True)
-
-
-def _wrote(pid: int, lock: Path) -> bool:
-    """Whether the process that wrote its `pid` into `lock` still works: neither a zombie nor a later bearer of it."""
-    try:
-        process = psutil.Process(pid)
-        began = process.create_time() - CLOCK_ERROR
-        return process.status() != psutil.STATUS_ZOMBIE and began <= lock.stat().st_mtime
-    except (psutil.NoSuchProcess, FileNotFoundError):
-        return False
 
 
 def watched(command: list[str], root: Path, environment: Mapping[str, str]) -> int:

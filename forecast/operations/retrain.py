@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast import files, prepared, snapshots
+from forecast import files, prepared, scratch, snapshots
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.retraining import Retraining, load_retraining
 from forecast.ensemble import Ensemble
@@ -245,5 +245,5 @@ def _alone(job: Job) -> Iterator[None]:
     lock = job.root / ".forecast" / "locks" / f"retrain-{job.dataset}.lock"
     with files.locked(lock, what=f"Retraining {job.dataset!r}"):
         files.remove_leftovers(job.home)
-        files.clear_scratch()
+        scratch.clear()
         yield

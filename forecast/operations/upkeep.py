@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import yaml
 
+from forecast import processes
 from forecast.errors import ForecastError
 from forecast.operations import champion
 from forecast.tracking import moved, place
@@ -83,6 +83,6 @@ def _champion(root: Path, dataset: str) -> Finding:
 
 def _alive(note: Path) -> bool:
     try:
-        return psutil.pid_exists(int(note.read_text().strip()))
+        return processes.alive(int(note.read_text().strip()), by=note.stat().st_mtime)
     except (OSError, ValueError):
         return False

@@ -19,8 +19,10 @@ from typing import Any
 import yaml
 
 from forecast import files
+from forecast.config.models import load_models
 from forecast.config.reading import read_yaml
 from forecast.errors import ForecastError, InputError
+from forecast.models import spec
 from forecast.operations.newest import home
 from forecast.tracking import place
 
@@ -85,10 +87,10 @@ def configure(tree: Tree, dataset: str, splits: Mapping[str, str]) -> None:
     content["datasets"][dataset]["splits"] = dict(splits)
     content["run"] = [dataset]
     _write_yaml(path, content)
+    known = load_models(tree.configs)
+    kept = [name for name, entry in known.selected().items() if not spec(entry, where=name).refitted]
     models = read_yaml(tree.configs / "models.yaml")
-    grid, entries = models["grid"], models["models"]
-    kept = [name for name in models["grids"][grid] if entries[name].get("refit", "never") == "never"]
-    only = {"grids": {**models["grids"], grid: kept}, "rankings": ["shipped"]}
+    only = {"grids": {**models["grids"], known.grid: kept}, "rankings": ["shipped"]}
     _write_yaml(tree.configs / "models.yaml", {**models, **only})
     pipeline = yaml.safe_load((tree.path / "dvc.yaml").read_text(encoding="utf-8"))
     pipeline["stages"].pop("tune", None)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forecast import files
+from forecast import files, scratch
 from forecast.errors import DataError, InputError
 from forecast.tracking import store
 from forecast.tracking.place import Place
@@ -130,7 +130,7 @@ def _logged(
 ) -> tuple[str, str]:
     """Where the store keeps the logged copy of `model`, and its id there."""
     experiment = store.experiment(client, name, place)
-    with files.scratch() as folder:
+    with scratch.folder() as folder:
         saved = folder / "model"
         save_model(model, saved)
         if sample is not None:

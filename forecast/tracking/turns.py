@@ -28,9 +28,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-import psutil
-
-from forecast import files
+from forecast import files, processes
 from forecast.errors import BusyError, ForecastError
 from forecast.tracking import store
 from forecast.tracking.place import Place
@@ -208,7 +206,7 @@ class Watch:
         elif ticket.beat != self.beat:
             self.beat, self.since, self.moved = ticket.beat, now, True
         here = ticket.machine == machine()
-        if (here and not _runs(ticket.pid)) or now - self.since >= LEASE:
+        if (here and not processes.alive(ticket.pid)) or now - self.since >= LEASE:
             return "gone"
         return "lives" if here or self.moved else "unknown"
 
@@ -219,15 +217,6 @@ def machine() -> str:
     kernel, processes = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     parts = [kernel.read_text().strip(), str(processes.readlink())] if kernel.exists() else [str(uuid.getnode())]
     return hashlib.sha256(" ".join([socket.gethostname(), *parts]).encode()).hexdigest()[:16]
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return True
 
 
 def _ticket(number: int, tags: Mapping[str, str], made: int) -> Ticket:
