@@ -104,13 +104,13 @@ def _score_issued(dataset: str, settings: Any, root: Path, as_of: str) -> None:
     """Forecasts issued earlier meet their actuals; a fault there must not fail a fetch that succeeded."""
     from forecast import prepared
     from forecast.errors import ForecastError
-    from forecast.operations import issued_forecasts
+    from forecast.operations import live_accuracy
 
     try:
-        if issued_forecasts.issued(root, dataset).empty:
+        if live_accuracy.issued(root, dataset).empty:
             return
         frame = prepared.check_data(dataset, settings, root=root)
-        issued_forecasts.refresh(root, dataset, frame, as_of=as_of)
+        live_accuracy.refresh(root, dataset, frame, as_of=as_of)
     except (ForecastError, OSError) as error:
         print(f"  issued forecasts were not scored: {error}", file=sys.stderr)
 

@@ -11,7 +11,7 @@ import pandas as pd
 from forecast import files, prepared, snapshots
 from forecast.config.datasets import load_dataset
 from forecast.errors import ForecastError
-from forecast.operations import champion, issued_forecasts
+from forecast.operations import champion, live_accuracy
 from forecast.operations.newest import newest_data
 from forecast.report.live import LiveDataset, render_live
 
@@ -29,10 +29,10 @@ def _of(root: Path, dataset: str) -> LiveDataset:
         place = newest_data(root, dataset)
         frame = prepared.check_data(dataset, settings, root=place)
         as_of = snapshots.read_pointer(place, dataset).as_of
-        found = issued_forecasts.refresh(root, dataset, frame, as_of=as_of)
-        issues = issued_forecasts.by_issue(root, dataset, frame)
+        found = live_accuracy.refresh(root, dataset, frame, as_of=as_of)
+        issues = live_accuracy.by_issue(root, dataset, frame)
     except ForecastError:
-        as_of, found = issued_forecasts.remembered(root, dataset)
+        as_of, found = live_accuracy.remembered(root, dataset)
         issues = pd.DataFrame(columns=["cutoff", "version", "error", "naive"])
     versions = [{**asdict(entry), "model": _model(root, dataset, entry.version)} for entry in found]
     return LiveDataset(dataset, settings.title, as_of, issues, versions)

@@ -12,7 +12,7 @@ import pandas as pd
 from forecast import prepared, snapshots
 from forecast.ensemble import Ensemble, latest, supported
 from forecast.errors import ForecastError, InputError
-from forecast.operations import champion, issued_forecasts
+from forecast.operations import champion, live_accuracy
 from forecast.operations.champion import Champion
 from forecast.operations.newest import newest_data
 from forecast.panel import Panel, from_frame, series_name
@@ -115,9 +115,9 @@ def _kept(
     try:
         usable = supported(ensemble, levels)[0]
         table = latest(ensemble, panel, horizon=ensemble.dataset.horizon, levels=usable)
-        issued_forecasts.keep(root, found, table, last_values(panel), now=now)
+        live_accuracy.keep(root, found, table, last_values(panel), now=now)
         as_of = snapshots.read_pointer(newest_data(root, found.meta.dataset), found.meta.dataset).as_of
-        issued_forecasts.refresh(root, found.meta.dataset, frame, as_of=as_of)
+        live_accuracy.refresh(root, found.meta.dataset, frame, as_of=as_of)
     except (ForecastError, OSError) as error:
         return [f"This forecast was not kept for scoring: {error}"]
     return []

@@ -13,8 +13,8 @@ from typing import Any
 
 from forecast import files
 from forecast.errors import ForecastError
-from forecast.operations import champion, issued_forecasts
-from forecast.operations.issued_forecasts import Live
+from forecast.operations import champion, live_accuracy
+from forecast.operations.live_accuracy import Live
 from forecast.operations.newest import newest_data
 from forecast.tracking import place
 from forecast.tracking.glance import glance
@@ -102,7 +102,7 @@ def _damage(root: Path, dataset: str, named: Mapping[str, int]) -> list[str]:
 
 def _live(root: Path, dataset: str, version: int | None) -> Live | None:
     """The champion's scores as `predict` and `fetch` left them."""
-    _, found = issued_forecasts.remembered(root, dataset)
+    _, found = live_accuracy.remembered(root, dataset)
     return next((entry for entry in found if entry.version == version), None)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from forecast.ensemble import Ensemble, calibration_scores, latest
 from forecast.errors import InputError
-from forecast.operations import champion, issued_forecasts, live_page, predicting
+from forecast.operations import champion, live_accuracy, live_page, predicting
 from tests import problems, small_project
 from tests.contract import families
 from tests.operations import projects
@@ -135,17 +135,17 @@ def test_each_cutoff_is_issued_once_and_scored_when_its_actuals_arrive(moved):
     for row in (190, 191, 190):
         seen = panel.until(panel.series[0].ds[row])
         table = latest(ensemble, seen, horizon=2, levels=(0.8,))
-        issued_forecasts.keep(moved, champion.load(moved, NAME), table, predicting.last_values(seen), now=NOW)
-    (live,) = issued_forecasts.refresh(moved, NAME, frame, as_of="then")
+        live_accuracy.keep(moved, champion.load(moved, NAME), table, predicting.last_values(seen), now=NOW)
+    (live,) = live_accuracy.refresh(moved, NAME, frame, as_of="then")
     assert (live.version, live.issues, live.scored, live.actuals) == (2, 2, 2, 4)
-    rows = issued_forecasts.scored(moved, NAME, frame)
+    rows = live_accuracy.scored(moved, NAME, frame)
     np.testing.assert_array_equal(rows["y"], frame["y"].to_numpy()[[191, 192, 192, 193]])
     error = (rows["y"] - rows["y_hat"]).abs()
     expected = champion.load(moved, NAME).meta.expected["wave"]
     assert live.error == pytest.approx(error.sum() / (2 * sum(expected)))
     assert live.skill == pytest.approx(1 - error.sum() / (rows["y"] - rows["last"]).abs().sum())
-    assert issued_forecasts.remembered(moved, NAME) == ("then", [live])
-    issues = issued_forecasts.by_issue(moved, NAME, frame)
+    assert live_accuracy.remembered(moved, NAME) == ("then", [live])
+    issues = live_accuracy.by_issue(moved, NAME, frame)
     assert issues["error"].mean() == pytest.approx(live.error)
     page = live_page.write(moved, [NAME]).read_text()
     assert "2 (arx)" in page and "error / test error" in page and page.count("<svg") == 1
