@@ -1,5 +1,7 @@
 """What all tests of one process share."""
 
+import compileall
+import gc
 import os
 import shutil
 import tempfile
@@ -12,6 +14,7 @@ import pytest
 
 from forecast.statistical import keep_what_is_compiled
 
+gc.disable()  # until all test modules are imported: what they bring stays, and would be looked through every time
 keep_what_is_compiled()  # statsforecast asks once, when the first test module imports it
 
 MEMORY = Path("/dev/shm")
@@ -34,7 +37,18 @@ def keep_temporary_files_in_memory() -> None:
 
 keep_temporary_files_in_memory()
 
-HERE = Path(__file__).parent.as_posix()
+TESTS = Path(__file__).parent
+
+
+def compile_the_packages() -> None:
+    """Once, before any worker: dozens of tests run a copy of the code, and a container often writes no bytecode."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        for name in ("forecast", "pipelines"):
+            compileall.compile_dir(TESTS.parent / name, quiet=1)
+
+
+compile_the_packages()
+
 LONG = (
     "test_whole_pipeline.py",
     "audit/test_leaks.py",
@@ -56,11 +70,15 @@ LONG = (
 """Files of half a minute and more, the longest first: begun last, one would leave the other workers idle."""
 
 
+def pytest_collection_finish() -> None:
+    gc.enable()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first, everything else in its order; `--dist loadfile` hands files out in the order they come in."""
     ranks = {name: rank for rank, name in enumerate(LONG)}
 
     def rank(item: pytest.Item) -> int:
-        return ranks.get(item.path.as_posix().removeprefix(f"{HERE}/"), len(LONG))
+        return ranks.get(item.path.as_posix().removeprefix(f"{TESTS.as_posix()}/"), len(LONG))
 
     items.sort(key=rank)

@@ -86,9 +86,7 @@ def initialise_dvc(root: Path) -> None:
 def write_real(root: Path, *, models: tuple[str, ...] = ("elman",)) -> Path:
     """A small project with the real code and stages: the references, `models`, a budget of a few gradient steps."""
     write(root)
-    ignored = shutil.ignore_patterns("__pycache__", "*.pyc", ".tmp-*")
-    for name in ("forecast", "pipelines"):
-        shutil.copytree(ROOT / name, root / name, ignore=ignored)
+    copy_code(root)
     for name in ("requirements.lock", "pyproject.toml"):
         shutil.copy(ROOT / name, root / name)
     use_this_interpreter(root)
@@ -99,6 +97,12 @@ def write_real(root: Path, *, models: tuple[str, ...] = ("elman",)) -> Path:
     write_yaml(root / "configs" / "tuning.yaml", budget)
     initialise_dvc(root)
     return root
+
+
+def copy_code(root: Path) -> None:
+    """The packages as they are, with the bytecode that tests/conftest.py sees to: a project is often used once."""
+    for name in ("forecast", "pipelines"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns(".tmp-*"))
 
 
 def use_this_interpreter(root: Path) -> None:

@@ -46,9 +46,8 @@ def cut_short(root: Path, name: str) -> dict:
 
 def write(root: Path) -> Path:
     """Code, stages and models as they are; data, budget and windows made small."""
-    ignored = shutil.ignore_patterns("__pycache__", "*.pyc", ".tmp-*")
-    for name in ("forecast", "pipelines", "configs"):
-        shutil.copytree(ROOT / name, root / name, ignore=ignored)
+    small_project.copy_code(root)
+    shutil.copytree(ROOT / "configs", root / "configs", ignore=shutil.ignore_patterns(".tmp-*"))
     for name in ("requirements.lock", "pyproject.toml"):
         shutil.copy(ROOT / name, root / name)
     names = load_datasets(ROOT / "configs").run

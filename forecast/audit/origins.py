@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,14 @@ from forecast.scaling import Scaling
 CHANGES = (shaken, mirrored, shrunk, thinned)
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """The panel that the stages make of some rows, and the scaling of its train block where that was asked for."""
+
+    panel: Panel
+    scaling: Scaling | None = None
+
+
 def audit_origins(
     project: Project, base: Panel, moments: list[pd.Timestamp], trained: Path, folder: Path
 ) -> Iterator[Finding]:
@@ -31,25 +39,40 @@ def audit_origins(
 
     `base`: the panel of the data as they are; `trained`: the folder of saved forecasters.
     """
-    changed = [(m, _changed(project, folder / f"origin-{number}", m, number)) for number, m in enumerate(moments)]
-    yield from _examined(project, base, changed, trained)
+    borders = apart(splits.resolve, base)
+    changed = [
+        (m, _changed(project, folder / f"origin-{number}", m, number, _fitted(project, m, borders)))
+        for number, m in enumerate(moments)
+    ]
+    yield from _examined(project, base, borders, changed, trained)
 
 
 def audit_ends(
     project: Project, base: Panel, moments: list[pd.Timestamp], trained: Path, folder: Path
 ) -> Iterator[Finding]:
     """The same with the later rows not changed but absent, as on the day itself."""
+    borders = apart(splits.resolve, base)
     short = []
     for number, moment in enumerate(moments):
         frame = project.frame[project.frame["ds"] <= moment].reset_index(drop=True)
         # one too short for the blocks, or with too large a share of gaps: no pipeline for that day
         with contextlib.suppress(InputError):
-            short.append((moment, prepared(project, frame, folder / f"end-{number}", None)))
-    yield from _examined(project, base, short, trained)
+            known = _fitted(project, moment, borders)
+            short.append((moment, prepared(project, frame, folder / f"end-{number}", None, borders=known)))
+    yield from _examined(project, base, borders, short, trained)
+
+
+def _fitted(project: Project, moment: pd.Timestamp, borders: splits.Borders) -> splits.Borders | None:
+    """The borders where the train block lies before `moment`: what is fitted on it may then not change."""
+    return borders if moment >= block_ends(project.frame, project.settings)["train"] else None
 
 
 def _examined(
-    project: Project, base: Panel, others: list[tuple[pd.Timestamp, Panel]], trained: Path
+    project: Project,
+    base: Panel,
+    borders: splits.Borders,
+    others: list[tuple[pd.Timestamp, Prepared]],
+    trained: Path,
 ) -> Iterator[Finding]:
     known = set(_observed(project.frame))
     ends = block_ends(project.frame, project.settings)
@@ -58,23 +81,23 @@ def _examined(
         found = [
             finding
             for series in base.series
-            for finding in _inputs(project, series, other.by_id.get(series.unique_id), moment, known)
+            for finding in _inputs(project, series, other.panel.by_id.get(series.unique_id), moment, known)
         ]
         yield from found
         # a forecast from inputs that differ must differ; that is no second leak
         if not found:
             same.append((moment, other))
-    fitted = [(moment, other) for moment, other in same if moment >= ends["train"]]
-    yield from _scalings(base, fitted)
-    yield from apart(_forecasts, project.root, trained, base, same, ends["train"])
+    yield from _scalings(apart(_scaling, base, borders), same)
+    panels = [(moment, other.panel) for moment, other in same]
+    yield from apart(_forecasts, project.root, trained, base, panels, ends["train"])
 
 
-def _scalings(base: Panel, others: list[tuple[pd.Timestamp, Panel]]) -> Iterator[Finding]:
+def _scalings(one: Scaling, others: list[tuple[pd.Timestamp, Prepared]]) -> Iterator[Finding]:
     """Centres and spreads of the train block, whatever comes after it and however much that is changed."""
-    borders = apart(splits.resolve, base)
-    one = apart(_scaling, base, borders)
     for moment, other in others:
-        two = apart(_scaling, other, borders)
+        two = other.scaling
+        if two is None:
+            continue
         for uid in one.centre:
             if unlike(one.centre[uid], two.centre[uid]).any() or unlike(one.scale[uid], two.scale[uid]).any():
                 text = f"the scaling of series {uid} changes with rows after {moment:%Y-%m-%d %H:%M}"
@@ -86,11 +109,13 @@ def _scaling(panel: Panel, borders: splits.Borders) -> Scaling:
     return Problem.of(panel, borders, ("train",)).scaling
 
 
-def _changed(project: Project, folder: Path, moment: pd.Timestamp, number: int) -> Panel:
+def _changed(
+    project: Project, folder: Path, moment: pd.Timestamp, number: int, borders: splits.Borders | None
+) -> Prepared:
     """The panel with what is later than `moment` changed, in one way after the other, where rows stay valid so."""
     for change in (CHANGES[number % len(CHANGES)], shaken):
         try:
-            return prepared(project, project.frame, folder / change.__name__, moment, change)
+            return prepared(project, project.frame, folder / change.__name__, moment, change, borders=borders)
         except InputError:
             if change is shaken:
                 raise
@@ -98,15 +123,30 @@ def _changed(project: Project, folder: Path, moment: pd.Timestamp, number: int) 
 
 
 def prepared(
-    project: Project, frame: pd.DataFrame, folder: Path, moment: pd.Timestamp | None, change: Change = shaken
-) -> Panel:
-    """The panel that the stages fetch and prepare make of `frame`, with what is later than `moment` changed."""
+    project: Project,
+    frame: pd.DataFrame,
+    folder: Path,
+    moment: pd.Timestamp | None,
+    change: Change = shaken,
+    *,
+    borders: splits.Borders | None = None,
+) -> Prepared:
+    """What the stages fetch and prepare make of `frame`, with what is later than `moment` changed; with `borders`
+    the scaling as well. All in one process, which knows no other frame."""
+    return apart(_prepared, project, frame, folder, moment, change, borders)
+
+
+def _prepared(
+    project: Project,
+    frame: pd.DataFrame,
+    folder: Path,
+    moment: pd.Timestamp | None,
+    change: Change,
+    borders: splits.Borders | None,
+) -> Prepared:
     sandbox = run(project, frame, folder, after=moment, change=change, stages=("fetch", "prepare"))
-    return apart(_panel, sandbox.prepared / "frame.parquet", project)
-
-
-def _panel(frame: Path, project: Project) -> Panel:
-    return from_frame(pd.read_parquet(frame), project.dataset, project.settings)
+    panel = from_frame(pd.read_parquet(sandbox.prepared / "frame.parquet"), project.dataset, project.settings)
+    return Prepared(panel, None if borders is None else _scaling(panel, borders))
 
 
 def _inputs(

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from forecast.audit import data, intervals_again, moments, origins, repeated, rescored, runs, stored
+from forecast.audit.apart import apart
 from forecast.audit.changes import block_ends, miniature, nudged, shaken
 from forecast.audit.findings import Audit, Finding, ordered
-from forecast.audit.sandbox import BUDGET, Project, Sandbox, run
+from forecast.audit.sandbox import BUDGET, Project, Sandbox, load, run
 from forecast.config.datasets import load_dataset
 from forecast.panel import Panel, from_frame
 from forecast.scaling import transform
@@ -36,9 +37,11 @@ def audit(
     ends = block_ends(small, project.settings)
     # All runs come first, each forked from a process that has not used the audited code and so remembers nothing.
     say("the pipeline on the data as they are")
-    base = run(project, small, folder / "base", models=models, jobs=1)  # in one process, where it is heard
+    opened = load(project, folder)
+    base = apart(run, project, small, folder / "base", models=models, jobs=1)  # in one process, where it is heard
+    base.opened += opened
     found = _other_runs(project, small, base, ends, folder, models=models, jobs=jobs, say=say)
-    whole = origins.prepared(project, project.frame, folder / "whole", None)
+    whole = origins.prepared(project, project.frame, folder / "whole", None).panel
     full = block_ends(project.frame, project.settings)
     cuts = moments.pick(project, whole, full)
     trained = root / "data" / "trained" / dataset
@@ -107,18 +110,20 @@ def _other_runs(
     say("the pipeline with the rows after the train block moved by a ten-millionth")
     fits = ("fetch", "prepare", "tune", "train")
     after = ends["train"]
-    other = run(project, small, folder / "nudged", after=after, change=nudged, stages=fits, models=models, jobs=jobs)
+    other = apart(
+        run, project, small, folder / "nudged", after=after, change=nudged, stages=fits, models=models, jobs=jobs
+    )
     found += runs.fitted_on_train(base, other, after, "nudge after the train block")
     say("the pipeline with the rows after the validation block changed")
     moment = ends["validation"]
-    other = run(project, small, folder / "later", after=moment, change=shaken, models=models, jobs=jobs)
+    other = apart(run, project, small, folder / "later", after=moment, change=shaken, models=models, jobs=jobs)
     detector = "change after the validation block"
     found += runs.fitted_on_train(base, other, moment, detector)
     found += runs.chosen_before(base, other, moment, detector)
     found += runs.forecasts_before(base, other, moment, detector)
     say("the pipeline with the later part of the test block changed")
     moment = _inside_test(base, ends)
-    other = run(project, small, folder / "test", after=moment, change=shaken, models=models, jobs=jobs)
+    other = apart(run, project, small, folder / "test", after=moment, change=shaken, models=models, jobs=jobs)
     found += runs.calibrated(base, other, moment, "change inside the test block")
     found += runs.forecasts_before(base, other, moment, "change inside the test block")
     return found

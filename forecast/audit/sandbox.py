@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from forecast import files, intervals, issued, snapshots, windows
-from forecast.audit.apart import apart, overheard
+from forecast import files, intervals, issued, models, snapshots, windows
+from forecast.audit.apart import overheard
 from forecast.audit.changes import block_ends, known_at
+from forecast.code_closure import code_digest
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.errors import InputError
 from forecast.joined import other_datasets
@@ -100,6 +101,16 @@ class Sandbox:
         return self / "tuned" / self.dataset
 
 
+def load(project: Project, own: Path) -> list[str]:
+    """Imports the stages and reads their code, once for all runs; returns what that opened of the project."""
+    with overheard(project.root, own) as opened:
+        for name in STAGES:
+            importlib.import_module(f"pipelines.{name}")
+        models.families()
+        code_digest([f"pipelines.{name}" for name in STAGES])  # remembered by file, for the runs' own digests
+    return list(dict.fromkeys(opened))
+
+
 def run(
     project: Project,
     frame: pd.DataFrame,
@@ -111,23 +122,7 @@ def run(
     models: tuple[str, ...] = (),
     jobs: int = 1,
 ) -> Sandbox:
-    """`stages` on `frame`, in `folder`, in a process of their own.
-
-    `change` is applied to everything that became known after `after`.
-    """
-    return apart(_run, project, frame, folder, after, change, stages, models, jobs)
-
-
-def _run(
-    project: Project,
-    frame: pd.DataFrame,
-    folder: Path,
-    after: pd.Timestamp | None,
-    change: Change | None,
-    stages: tuple[str, ...],
-    models: tuple[str, ...],
-    jobs: int,
-) -> Sandbox:
+    """`stages` on `frame`, in `folder`. `change` is applied to everything that became known after `after`."""
     _lay_out(project, frame, folder, after, change)
     sandbox = Sandbox(folder, project.dataset)
     with (

@@ -1,10 +1,10 @@
 """Keras layers and models on TensorFlow; importing this package imports TensorFlow."""
 
-from forecast.layers.runtime import prepare_runtime, quiet, without_extras
+from forecast.layers.runtime import prepare_runtime, quiet, without_collecting, without_extras
 
 quiet()  # TensorFlow reads the environment while it is imported, so this comes first.
 
-with without_extras():
+with without_extras(), without_collecting():
     from forecast.layers.assemble import (
         assemble,
         carried,
@@ -13,6 +13,7 @@ with without_extras():
         hidden_steps,
         last_steps,
         named_weights,
+        set_seed,
         set_weights,
         teacher_forced,
     )
@@ -27,7 +28,9 @@ __all__ = [
     "named_weights",
     "prepare_runtime",
     "quiet",
+    "set_seed",
     "set_weights",
     "teacher_forced",
+    "without_collecting",
     "without_extras",
 ]

@@ -15,7 +15,7 @@ import numpy as np
 
 from forecast.cells.weights import initialise
 from forecast.errors import InputError, quote_names
-from forecast.layers.wiring import FRAMES, Wiring
+from forecast.layers.wiring import FRAMES, Wiring, dropout_seed
 from forecast.network import EncoderDecoder, Network
 
 
@@ -113,6 +113,14 @@ def set_weights(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
         variable.assign(weights[name])
 
 
+def set_seed(model: keras.Model, seed: int) -> None:
+    """Begin every random generator of the model anew, as if `assemble` had made it with `seed`; weights stay."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Dropout):
+            state = layer.seed_generator.state
+            state.assign(keras.ops.cast([dropout_seed(seed, layer.name.replace(".", "/")), 0], state.dtype))
+
+
 def named_weights(model: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
     """Full name and variable of every weight; random generators' states are no weights."""
     for layer in model.layers:
@@ -135,6 +143,7 @@ __all__: Sequence[str] = (
     "hidden_steps",
     "last_steps",
     "named_weights",
+    "set_seed",
     "set_weights",
     "teacher_forced",
 )

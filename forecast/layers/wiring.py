@@ -37,6 +37,11 @@ Tensor = Any
 States = dict[str, Tensor]
 
 
+def dropout_seed(seed: int, path: str) -> int:
+    """What the masks of the dropout at `path` are drawn from; the masks of no two layers are alike."""
+    return zlib.crc32(f"{seed}/{path}".encode())
+
+
 @dataclass
 class Wiring:
     """Makes layers once by name and connects them; a second graph over a model's layers shares its weights."""
@@ -169,7 +174,7 @@ class Wiring:
         if not block.rate:
             return x
         # One mask for all steps of a sequence: noise that changed with time would be a second, faster signal.
-        own = {"rate": block.rate, "noise_shape": (None, 1, None), "seed": zlib.crc32(f"{self.seed}/{path}".encode())}
+        own = {"rate": block.rate, "noise_shape": (None, 1, None), "seed": dropout_seed(self.seed, path)}
         return self._layer(path, keras.layers.Dropout, **own)(x)
 
     def _layer(self, path: str, make: Callable[..., keras.Layer], **arguments: Any) -> keras.Layer:

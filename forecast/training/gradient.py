@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import itertools
+import pickle
 from collections.abc import Callable
+from types import MappingProxyType
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from forecast.cells.weights import initialise
 from forecast.errors import ModelFailure
-from forecast.layers.assemble import assemble, get_weights, set_weights
+from forecast.layers.assemble import get_weights
 from forecast.network import Network
 from forecast.training.chunks import Chunks
 from forecast.training.trained import Curve, Trained, Weights
-from forecast.training.updates import Settings, draw, draw_bins, training_function
+from forecast.training.updates import Settings, Updates, draw, draw_bins
 
 BEYOND = 1e5
 """Times the error before training: targets are scaled, so an honest loss is of order one."""
 
 Validate = Callable[[Weights], float]
+KEPT = 2
+"""Traced trainings in memory: two workers take the seeds of two candidates in turn."""
+_kept: dict[str, Updates] = {}
 
 
 def fit(
@@ -37,11 +46,8 @@ def fit(
     `ModelFailure` when no validation loss ever was finite, and when the training diverged without having improved on
     its beginning once.
     """
-    keras.backend.clear_session(free_memory=False)  # or the graphs of earlier trials stay referenced
-    model = assemble(network, seed=seed)
-    if initial is not None:
-        set_weights(model, initial)
-    run, states = training_function(model, network, chunks, settings)
+    updates = _traced(network, chunks, settings)
+    states = updates.begin(seed, initialise(network, seed) if initial is None else initial)
     drawn = draw(chunks, settings, seed) | draw_bins(network, settings, seed)
     curve: Curve = []
     best: tuple[float, int, Weights] | None = None
@@ -49,9 +55,9 @@ def fit(
     for before, step in _stretches(settings):
         if step:
             told = {name: tf.constant(values[before:step]) for name, values in drawn.items()}
-            mean, states = run(told, states)
+            mean, states = updates.take(told, states)
             loss = float(mean)
-        weights = get_weights(model)
+        weights = get_weights(updates.model)
         error = validate(weights)
         curve.append((step, loss, error))
         waited += 1
@@ -71,6 +77,30 @@ def fit(
             f"the skip alone. Lower `learning_rate` (now {settings.learning_rate:g})."
         )
     return Trained(best[2], best[1], best[0], curve, note)
+
+
+def _traced(network: Network, chunks: Chunks, settings: Settings) -> Updates:
+    """The updates of this training, traced anew or kept from another seed of it: a trace costs as much as 40 steps."""
+    key = _digest(network, chunks, settings)
+    if key not in _kept:
+        while len(_kept) >= KEPT:
+            del _kept[next(iter(_kept))]
+        keras.backend.clear_session(free_memory=False)  # or the graphs of earlier trials stay referenced
+        _kept[key] = Updates(network, chunks, settings)
+    return _kept[key]
+
+
+def _digest(*parts: object) -> str:
+    written = io.BytesIO()
+    _Pickler(written).dump(parts)
+    return hashlib.sha256(written.getbuffer()).hexdigest()
+
+
+class _Pickler(pickle.Pickler):
+    """Takes the read-only mappings of a network's options as well, which pickle refuses."""
+
+    def reducer_override(self, obj: object) -> Any:
+        return (dict, (dict(obj),)) if isinstance(obj, MappingProxyType) else NotImplemented
 
 
 def _exploded(curve: Curve) -> str:

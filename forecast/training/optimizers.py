@@ -82,6 +82,11 @@ class Updater:
         }
         self._direction = rules[rule]
 
+    def reset(self) -> None:
+        """Forget all updates: moments and step count as before the first."""
+        for variable in (self._first, self._second, self._step):
+            variable.assign(tf.zeros_like(variable))
+
     def apply(self, gradients: list[Any]) -> None:
         """One update of all variables; a missing gradient counts as zero."""
         flat = tf.concat([self._flat(g, n) for g, n in zip(gradients, self._sizes, strict=True)], axis=0)

@@ -21,17 +21,28 @@ import tensorflow as tf
 
 from forecast.config.training import Rule, Shape, State, Teacher
 from forecast.heads import Bins, FittedHead
-from forecast.layers.assemble import carried, first_states, hidden_steps, last_steps, teacher_forced
+from forecast.layers.assemble import (
+    assemble,
+    carried,
+    first_states,
+    hidden_steps,
+    last_steps,
+    set_seed,
+    set_weights,
+    teacher_forced,
+)
 from forecast.network import EncoderDecoder, Network
 from forecast.training import losses
 from forecast.training.chunks import Chunks
 from forecast.training.optimizers import Schedule, Updater
+from forecast.training.trained import Weights
 
 Drawn = dict[str, Any]
 """What a number of steps is told, each first by step: `starts (k, B)`, and as needed `anew (k, B)`, `teach (k,)`."""
 
 States = dict[str, Any]
-Run = Callable[[Drawn, States], tuple[Any, States]]
+Pass = Callable[[dict[str, Any], Drawn, States], tuple[Any, States]]
+First = Callable[[], States]
 
 
 @dataclass(frozen=True)
@@ -90,48 +101,62 @@ def sampled_bins(network: Network, settings: Settings) -> Bins | None:
     return head
 
 
-def training_function(model: Any, network: Network, chunks: Chunks, settings: Settings) -> tuple[Run, States]:
-    """(run, the states before the first step): run takes k steps and returns their mean loss and the last states."""
-    forecast, states = _pass(model, network, chunks, settings)
-    data = _Data(chunks, network, settings, model)
-    updater = Updater(
-        model.trainable_variables,
-        Schedule(settings.learning_rate, settings.steps, settings.schedule),
-        rule=settings.rule,
-        clip=settings.clip,
-        weight_decay=settings.weight_decay,
-        l2=settings.l2,
-    )
+class Updates:
+    """The updates of one training, traced once: begun anew with any seed and weights, they need no second trace."""
 
-    def update(drawn: Drawn, before: States) -> tuple[Any, States]:
-        with tf.GradientTape() as tape:
-            output, after = forecast(data.inputs(drawn), drawn, before)
-            loss = data.loss(drawn, output)
-        updater.apply(tape.gradient(loss, model.trainable_variables))
-        return loss, after
+    def __init__(self, network: Network, chunks: Chunks, settings: Settings) -> None:
+        self.model = assemble(network, seed=0)
+        self._forecast, self._first = _pass(self.model, network, chunks, settings)
+        self._data = _Data(chunks, network, settings, self.model)
+        self._updater = Updater(
+            self.model.trainable_variables,
+            Schedule(settings.learning_rate, settings.steps, settings.schedule),
+            rule=settings.rule,
+            clip=settings.clip,
+            weight_decay=settings.weight_decay,
+            l2=settings.l2,
+        )
+        states = {path: tf.TensorSpec(state.shape, state.dtype) for path, state in self._first().items()}
+        signature = [_told(network, settings), states]
+        self.take = tf.function(self._take, input_signature=signature, autograph=False)
 
-    drawn = {"starts": tf.TensorSpec((None, settings.batch_size), tf.int32)}
-    if settings.state == "carry":
-        drawn["anew"] = tf.TensorSpec((None, settings.batch_size), tf.bool)
-    if settings.teacher_forcing == "scheduled":
-        drawn["teach"] = tf.TensorSpec((None,), tf.bool)
-    if bins := sampled_bins(network, settings):
-        drawn["bins"] = tf.TensorSpec((None, bins.drawn), tf.int32)
-    signature = [drawn, {path: tf.TensorSpec(state.shape, state.dtype) for path, state in states.items()}]
+    def begin(self, seed: int, weights: Weights) -> States:
+        """The states before the first step, of the network with these weights; what earlier updates left is gone."""
+        set_weights(self.model, weights)
+        set_seed(self.model, seed)
+        self._updater.reset()
+        return self._first()
 
-    @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
-    def run(drawn: Drawn, states: States) -> tuple[Any, States]:
+    def _take(self, drawn: Drawn, states: States) -> tuple[Any, States]:
+        """As many steps as `drawn` tells; their mean loss and the last states. Called as `take`."""
         steps = tf.shape(drawn["starts"])[0]
 
         def step(i: Any, total: Any, before: States) -> tuple[Any, Any, States]:
-            loss, after = update({name: values[i] for name, values in drawn.items()}, before)
+            loss, after = self._update({name: values[i] for name, values in drawn.items()}, before)
             return i + 1, total + loss, after
 
         start = (tf.constant(0), tf.constant(0.0), states)
         _, total, last = tf.while_loop(lambda i, *_: i < steps, step, start, parallel_iterations=1)
         return total / tf.cast(steps, tf.float32), last
 
-    return run, states
+    def _update(self, drawn: Drawn, before: States) -> tuple[Any, States]:
+        with tf.GradientTape() as tape:
+            output, after = self._forecast(self._data.inputs(drawn), drawn, before)
+            loss = self._data.loss(drawn, output)
+        self._updater.apply(tape.gradient(loss, self.model.trainable_variables))
+        return loss, after
+
+
+def _told(network: Network, settings: Settings) -> Drawn:
+    """Shapes and types of what any number of steps is told."""
+    drawn: Drawn = {"starts": tf.TensorSpec((None, settings.batch_size), tf.int32)}
+    if settings.state == "carry":
+        drawn["anew"] = tf.TensorSpec((None, settings.batch_size), tf.bool)
+    if settings.teacher_forcing == "scheduled":
+        drawn["teach"] = tf.TensorSpec((None,), tf.bool)
+    if bins := sampled_bins(network, settings):
+        drawn["bins"] = tf.TensorSpec((None, bins.drawn), tf.int32)
+    return drawn
 
 
 class _Data:
@@ -179,9 +204,7 @@ def _counted(chunks: Chunks, network: Network) -> int:
     return chunks.length - chunks.warm_up if network.every_step else 1
 
 
-def _pass(
-    model: Any, network: Network, chunks: Chunks, settings: Settings
-) -> tuple[Callable[..., tuple[Any, States]], States]:
+def _pass(model: Any, network: Network, chunks: Chunks, settings: Settings) -> tuple[Pass, First]:
     """((inputs, drawn, states) → (output, states), first states); the states are empty unless they are carried."""
     if settings.state == "carry":
         return _carrying(carried(network, model), settings.batch_size)
@@ -197,17 +220,17 @@ def _pass(
         output = tf.cond(drawn["teach"], lambda: taught(inputs, training=True), lambda: free(own, training=True))
         return output, states
 
-    return (scheduled if settings.teacher_forcing == "scheduled" else plain), {}
+    return (scheduled if settings.teacher_forcing == "scheduled" else plain), dict
 
 
-def _carrying(model: keras.Model, batch: int) -> tuple[Callable[..., tuple[Any, States]], States]:
+def _carrying(model: keras.Model, batch: int) -> tuple[Pass, First]:
     def forecast(inputs: dict[str, Any], drawn: Drawn, before: States) -> tuple[Any, States]:
         fresh = first_states(model, batch)
         states = {path: _where(drawn["anew"], fresh[path], tf.stop_gradient(state)) for path, state in before.items()}
         made = model({**inputs, "states": states}, training=True)
         return made["forecast"], made["states"]
 
-    return forecast, {path: tf.convert_to_tensor(state) for path, state in first_states(model, batch).items()}
+    return forecast, lambda: {path: tf.convert_to_tensor(s) for path, s in first_states(model, batch).items()}
 
 
 def _where(chosen: Any, one: Any, other: Any) -> Any:

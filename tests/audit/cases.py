@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 
 from tests.audit import processes
-from tests.small_project import ROOT, write_yaml
+from tests.small_project import ROOT, copy_code, write_yaml
 
 DAYS = 320
 DATASET: dict[str, Any] = {
@@ -51,17 +51,26 @@ def wave(seed: int = 0) -> pd.DataFrame:
     return frame
 
 
-def write(root: Path, *, frame: pd.DataFrame | None = None, models: tuple[str, ...] = (), **dataset: Any) -> Path:
+RANKINGS = ("shipped", "architecture")
+
+
+def write(
+    root: Path,
+    *,
+    frame: pd.DataFrame | None = None,
+    models: tuple[str, ...] = (),
+    rankings: tuple[str, ...] = RANKINGS,
+    **dataset: Any,
+) -> Path:
     """The project in `root`: the code as it is, one dataset with the given settings, references and `models`."""
     (root / "configs").mkdir(parents=True)
     (root / "data").mkdir()
-    ignored = shutil.ignore_patterns("__pycache__", "*.pyc", ".tmp-*")
-    for name in ("forecast", "pipelines"):
-        shutil.copytree(ROOT / name, root / name, ignore=ignored)
+    copy_code(root)
     write_yaml(root / "configs" / "datasets.yaml", {"run": ["wave"], "datasets": {"wave": {**DATASET, **dataset}}})
     grid = [*REFERENCES, *models]
     entries = {name: {"family": name} for name in grid}
-    write_yaml(root / "configs" / "models.yaml", {"grid": "tiny", "grids": {"tiny": grid}, "models": entries})
+    content = {"grid": "tiny", "grids": {"tiny": grid}, "rankings": list(rankings), "models": entries}
+    write_yaml(root / "configs" / "models.yaml", content)
     shutil.copy(ROOT / "configs" / "evaluation.yaml", root / "configs" / "evaluation.yaml")
     write_yaml(
         root / "configs" / "tuning.yaml",
