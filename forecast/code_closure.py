@@ -14,6 +14,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TypeGuard
 
+from forecast.processes import without_collecting
+
 PROJECT = Path(__file__).resolve().parent.parent
 PACKAGES = ("forecast", "pipelines")
 _FINDS_BY_NAME = ("import_module", "iter_modules")
@@ -34,7 +36,8 @@ def code_digest(modules: Iterable[str], root: Path = PROJECT, *, found_by_name: 
     Members found by name are not followed by default: name the one that is used, such as `forecast.models.lstm`.
     """
     total = hashlib.sha256()
-    found = _closure(tuple(sorted(modules)), root, found_by_name)
+    with without_collecting():
+        found = _closure(tuple(sorted(modules)), root, found_by_name)
     for file in sorted(found):
         total.update(f"{file.relative_to(root).as_posix()}\0{found[file].meaning}\0".encode())
     return total.hexdigest()

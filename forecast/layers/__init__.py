@@ -1,6 +1,7 @@
 """Keras layers and models on TensorFlow; importing this package imports TensorFlow."""
 
-from forecast.layers.runtime import prepare_runtime, quiet, without_collecting, without_extras
+from forecast.layers.runtime import prepare_runtime, quiet, without_extras
+from forecast.processes import without_collecting
 
 quiet()  # TensorFlow reads the environment while it is imported, so this comes first.
 
@@ -31,6 +32,5 @@ __all__ = [
     "set_seed",
     "set_weights",
     "teacher_forced",
-    "without_collecting",
     "without_extras",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import warnings
@@ -25,19 +24,6 @@ def without_extras() -> Iterator[None]:
     finally:
         for name in absent:
             sys.modules.pop(name, None)
-
-
-@contextmanager
-def without_collecting() -> Iterator[None]:
-    """For imports: the million objects they bring all stay, and looking through them for garbage, again and again,
-    is a quarter of TensorFlow's start-up."""
-    collected = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collected:
-            gc.enable()
 
 
 def quiet() -> None:

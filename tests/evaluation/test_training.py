@@ -162,6 +162,20 @@ def test_the_second_call_computes_nothing_and_gives_the_same_bytes(run, tmp_path
     assert tree(tmp_path / "trained") == first
 
 
+@pytest.mark.parametrize(
+    ("workers", "order"),
+    [(1, "a0 a1 b0 b1 c0 c1 naive"), (2, "a0 b0 a1 b1 c0 c1 naive"), (4, "a0 b0 c0 a1 b1 c1 naive")],
+)
+def test_seeds_of_as_many_candidates_as_workers_are_trained_in_turn(run, workers, order):
+    """Each worker begins with a network, and mostly goes on with another seed of one it has traced."""
+    planned = [NAIVE, *(replace(network(), model=name) for name in "abc")]
+    jobs = [job for candidate in planned for job in training._jobs(run, candidate, None)]
+    found = training._longest_first(jobs, workers)
+    index = {seed: str(place) for place, seed in enumerate(SEEDS)}
+    said = [job.candidate.model + (index[job.seed] if job.candidate.is_network else "") for job in found]
+    assert said == order.split()
+
+
 def test_what_is_computed_anew_is_the_same_bytes(run, tmp_path):
     planned = [RIDGE, network()]
     trained(run, planned, tmp_path / "trained")

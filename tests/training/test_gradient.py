@@ -9,7 +9,7 @@ import pytest
 
 from forecast import inference
 from forecast.errors import ModelFailure
-from forecast.network import Dense, Recurrent, Taps
+from forecast.network import Dense, Dropout, Recurrent, Taps
 from forecast.training import gradient
 from forecast.training.chunks import join
 from tests.training import series
@@ -106,6 +106,55 @@ def test_equal_seeds_are_equal_bits_and_others_are_not(network, waves):
     a, b, c = (gradient.fit(network, waves, validate, series.settings(), seed=seed) for seed in (3, 3, 4))
     assert equal(a.weights, b.weights) and a.curve[1:] == b.curve[1:]
     assert not equal(a.weights, c.weights)
+
+
+@pytest.fixture
+def traced(monkeypatch):
+    """The settings of every training that is traced from here on."""
+    found = []
+
+    class Counted(gradient.Updates):
+        def __init__(self, network, chunks, settings):
+            found.append(settings)
+            super().__init__(network, chunks, settings)
+
+    monkeypatch.setattr(gradient, "Updates", Counted)
+    monkeypatch.setattr(gradient, "_kept", {})
+    return found
+
+
+NOISY = series.network_of(Recurrent("gru", "gru", 3), Dropout("dropout", 0.5))
+
+
+@pytest.mark.parametrize("state", ["reset", "carry"])
+def test_another_seed_needs_no_second_trace_and_is_what_it_would_be_alone(waves, traced, monkeypatch, state):
+    def weights(seed, **other):
+        settings = series.settings(state=state, l2=0.01, **other)
+        return gradient.fit(NOISY, waves, series.error_on(NOISY, series.ar2(80, 9)), settings, seed=seed).weights
+
+    first, second = weights(3), weights(4)
+    assert len(traced) == 1
+    weights(3, learning_rate=0.5)  # what is kept of one training must not reach the next
+    assert len(traced) == 2 and equal(weights(4), second)
+    monkeypatch.setattr(gradient, "_kept", {})
+    assert equal(weights(4), second) and not equal(first, second)
+    assert len(traced) == 3
+
+
+def test_only_the_last_two_traces_are_kept(waves, traced):
+    for rate in (0.1, 0.2, 0.3, 0.1):
+        validate = series.error_on(TDNN, series.ar2(80, 9))
+        gradient.fit(TDNN, waves, validate, series.settings(learning_rate=rate), seed=0)
+    assert [settings.learning_rate for settings in traced] == [0.1, 0.2, 0.3, 0.1]
+
+
+@pytest.mark.parametrize("other", [TDNN, series.network_of(Recurrent("gru", "gru", 3, {"reset_after": False}))])
+def test_other_data_and_other_options_are_traced_anew(waves, traced, other):
+    fewer = join([series.training_series(series.ar2(60, 0))], supervised=8, warm_up=4)
+    for network, chunks in ((GRU, waves), (other, waves), (GRU, fewer)):
+        validate = series.error_on(network, series.ar2(80, 9))
+        gradient.fit(network, chunks, validate, series.settings(steps=2, evaluate_every=1), seed=0)
+    assert len(traced) == 3
 
 
 def weights_after_training(whole):
