@@ -7,6 +7,7 @@ import io
 import itertools
 import pickle
 from collections.abc import Callable
+from dataclasses import fields
 from types import MappingProxyType
 from typing import Any
 
@@ -47,7 +48,7 @@ def fit(
     its beginning once.
     """
     updates = _traced(network, chunks, settings)
-    states = updates.begin(seed, initialise(network, seed) if initial is None else initial)
+    states = updates.begin(seed, initialise(network, seed) if initial is None else initial, chunks)
     drawn = draw(chunks, settings, seed) | draw_bins(network, settings, seed)
     curve: Curve = []
     best: tuple[float, int, Weights] | None = None
@@ -80,8 +81,10 @@ def fit(
 
 
 def _traced(network: Network, chunks: Chunks, settings: Settings) -> Updates:
-    """The updates of this training, traced anew or kept from another seed of it: a trace costs as much as 40 steps."""
-    key = _digest(network, chunks, settings)
+    """The updates of this training, traced anew or kept from one that differs in what is no part of the graph: a trace
+    costs as much as 40 steps."""
+    shapes = {f.name: getattr(getattr(chunks, f.name), "shape", None) for f in fields(chunks)}
+    key = _digest(network, shapes, chunks.length, chunks.warm_up, settings)
     if key not in _kept:
         while len(_kept) >= KEPT:
             del _kept[next(iter(_kept))]

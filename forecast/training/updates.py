@@ -102,7 +102,8 @@ def sampled_bins(network: Network, settings: Settings) -> Bins | None:
 
 
 class Updates:
-    """The updates of one training, traced once: begun anew with any seed and weights, they need no second trace."""
+    """The updates of one training, traced once: begun anew with other weights, another seed or other data of the same
+    shapes, they need no second trace."""
 
     def __init__(self, network: Network, chunks: Chunks, settings: Settings) -> None:
         self.model = assemble(network, seed=0)
@@ -120,8 +121,9 @@ class Updates:
         signature = [_told(network, settings), states]
         self.take = tf.function(self._take, input_signature=signature, autograph=False)
 
-    def begin(self, seed: int, weights: Weights) -> States:
+    def begin(self, seed: int, weights: Weights, chunks: Chunks) -> States:
         """The states before the first step, of the network with these weights; what earlier updates left is gone."""
+        self._data.fill(chunks)
         set_weights(self.model, weights)
         set_seed(self.model, seed)
         self._updater.reset()
@@ -160,19 +162,25 @@ def _told(network: Network, settings: Settings) -> Drawn:
 
 
 class _Data:
-    """The chunks as constants of the graph: the inputs of a batch and its loss."""
+    """The chunks, as variables so that the graph does not depend on them: the inputs of a batch and its loss."""
 
     def __init__(self, chunks: Chunks, network: Network, settings: Settings, model: keras.Model) -> None:
-        self.past, self.future = tf.constant(chunks.past), tf.constant(chunks.future)
-        self.target, self.weight = tf.constant(chunks.target), tf.constant(chunks.weight)
+        self.past, self.future = _variable(chunks.past), _variable(chunks.future)
+        self.target, self.weight = _variable(chunks.target), _variable(chunks.weight)
+        self.offset = None if chunks.offset is None else _variable(chunks.offset)
         self.rows = tf.range(chunks.length)
         self.ahead = tf.range(chunks.length + network.shapes.horizon)
         self.first_row = _first_row_mask(chunks.length, network.shapes.channels, settings.change_channels)
         self.counted = _counted(chunks, network)
-        self.offset = None if chunks.offset is None else tf.constant(chunks.offset)
         self.whole = losses.of(settings.loss, settings.head)
         self.read_out = losses.ReadOut(network, model) if sampled_bins(network, settings) else None
         self.taught = settings.teacher_forcing != "none"
+
+    def fill(self, chunks: Chunks) -> None:
+        """Take these chunks instead, of the same shapes."""
+        for name in ("past", "future", "target", "weight", "offset"):
+            if getattr(self, name) is not None:
+                getattr(self, name).assign(getattr(chunks, name))
 
     def inputs(self, drawn: Drawn) -> dict[str, Any]:
         starts = drawn["starts"]
@@ -197,6 +205,10 @@ class _Data:
             offset = None if self.offset is None else tf.gather(self.offset, index[:, -self.counted :])
             each = self.whole(output, wanted, offset)
         return tf.reduce_sum(counted * each) / tf.maximum(tf.reduce_sum(counted), 1.0)
+
+
+def _variable(values: np.ndarray) -> tf.Variable:
+    return tf.Variable(values, trainable=False)
 
 
 def _counted(chunks: Chunks, network: Network) -> int:

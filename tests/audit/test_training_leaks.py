@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.audit import cases
-from tests.audit.cases import append, audited, write
+from tests.audit.cases import FEWEST, append, audited, write
 
 
 def tuning_on_test(root: Path) -> None:
@@ -124,7 +124,8 @@ LEAKS = {
 
 @pytest.mark.parametrize(("plant", "kind"), LEAKS.items(), ids=lambda p: getattr(p, "__name__", ""))
 def test_a_leak_in_tuning_or_training_is_caught_and_named(plant: cases.Change, kind: str, tmp_path: Path) -> None:
-    root = write(tmp_path / "project", models=("elman",), rankings=("shipped",))  # both go through the same code
+    narrow = {"references": FEWEST, "rankings": ("shipped",)}  # both rankings go through the same code
+    root = write(tmp_path / "project", models=("elman",), **narrow)
     plant(root)
     found = audited(root)
     assert kind in [finding["kind"] for finding in found["findings"]], found

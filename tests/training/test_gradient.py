@@ -148,8 +148,20 @@ def test_only_the_last_two_traces_are_kept(waves, traced):
     assert [settings.learning_rate for settings in traced] == [0.1, 0.2, 0.3, 0.1]
 
 
+def test_other_data_of_the_same_shapes_need_no_second_trace_and_leave_nothing_behind(waves, traced, monkeypatch):
+    others = join([series.training_series(series.ar2(60, seed)) for seed in (2, 3)], supervised=8, warm_up=4)
+
+    def weights(chunks):
+        return gradient.fit(GRU, chunks, series.error_on(GRU, series.ar2(80, 9)), series.settings(), seed=0).weights
+
+    first, second = weights(waves), weights(others)
+    assert len(traced) == 1 and not equal(first, second)
+    monkeypatch.setattr(gradient, "_kept", {})
+    assert equal(weights(others), second) and equal(weights(waves), first)
+
+
 @pytest.mark.parametrize("other", [TDNN, series.network_of(Recurrent("gru", "gru", 3, {"reset_after": False}))])
-def test_other_data_and_other_options_are_traced_anew(waves, traced, other):
+def test_other_shapes_and_other_options_are_traced_anew(waves, traced, other):
     fewer = join([series.training_series(series.ar2(60, 0))], supervised=8, warm_up=4)
     for network, chunks in ((GRU, waves), (other, waves), (GRU, fewer)):
         validate = series.error_on(network, series.ar2(80, 9))
