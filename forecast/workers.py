@@ -11,12 +11,14 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import zip_longest
+from typing import Any, TypeVar
 
 from forecast.errors import ForecastError
 from forecast.processes import prepare_worker
 from forecast.stage import count_startup
 
+T = TypeVar("T")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -71,6 +73,17 @@ def _outcomes(tasks: Sequence[Task], jobs: int) -> Iterator[Outcome]:
         # loky replaces a worker that has grown by 300 MB; that keeps memory bounded and loses nothing
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
         yield from parallel(joblib.delayed(_in_worker)(task) for task in tasks)
+
+
+def in_turn(items: Sequence[T], group: Callable[[T], str], at_once: int) -> list[T]:
+    """As many groups at a time as there are workers, an item of each and then the next: what a worker takes next is
+    then mostly of a group that it has met, and finds in memory what they share."""
+    found: dict[str, list[T]] = {}
+    for item in items:
+        found.setdefault(group(item), []).append(item)
+    groups = list(found.values())
+    together = [groups[first : first + at_once] for first in range(0, len(groups), at_once)]
+    return [item for some in together for row in zip_longest(*some) for item in row if item is not None]
 
 
 def close_pool() -> None:

@@ -73,6 +73,13 @@ def test_two_jobs_are_other_processes_with_one_thread_each():
     assert set(outcomes(2, [Task("t", threads, ()), Task("u", threads, ())])["t"].value) <= {1}
 
 
+@pytest.mark.parametrize(
+    ("at_once", "order"), [(1, "a1 a2 a3 b1 c1 c2"), (2, "a1 b1 a2 a3 c1 c2"), (3, "a1 b1 c1 a2 c2 a3")]
+)
+def test_as_many_groups_as_workers_are_gone_through_in_turn(at_once, order):
+    assert workers.in_turn(["a1", "a2", "b1", "a3", "c1", "c2"], lambda name: name[0], at_once) == order.split()
+
+
 def test_without_tasks_nothing_is_started():
     assert list(workers.run([], jobs=2)) == []
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -91,22 +90,12 @@ def _longest_first(jobs: list[Job], workers_wanted: int) -> list[Job]:
 
     Each worker begins with a network: loky judges its memory from there, and TensorFlow is then already in it.
     """
-    networks = _in_turn([job for job in jobs if job.candidate.is_network], workers_wanted)
+    networks = [job for job in jobs if job.candidate.is_network]
+    networks = workers.in_turn(networks, lambda job: job.candidate.name, workers_wanted)
     rest = [job for job in jobs if not job.candidate.is_network]
     often = [job for job in rest if job.candidate.spec.refitted]
     first = networks[:workers_wanted]
     return [*first, *often, *networks[len(first) :], *(job for job in rest if job not in often)]
-
-
-def _in_turn(jobs: list[Job], workers_wanted: int) -> list[Job]:
-    """As many candidates as workers at a time, seed by seed: a worker's next seed is then mostly one of a training
-    that it has traced already."""
-    by_candidate: dict[str, list[Job]] = {}
-    for job in jobs:
-        by_candidate.setdefault(job.candidate.name, []).append(job)
-    own = list(by_candidate.values())
-    together = [own[first : first + workers_wanted] for first in range(0, len(own), workers_wanted)]
-    return [job for group in together for seeds in zip_longest(*group) for job in seeds if job is not None]
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ BEYOND = 1e5
 """Times the error before training: targets are scaled, so an honest loss is of order one."""
 
 Validate = Callable[[Weights], float]
-KEPT = 2
-"""Traced trainings in memory: two workers take the seeds of two candidates in turn."""
+KEPT = 8
+"""Traced trainings in memory: the trials of a study, which the network's other ranking goes through again."""
 _kept: dict[str, Updates] = {}
 
 

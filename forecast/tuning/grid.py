@@ -56,7 +56,9 @@ def tune(
             advance(c.name)
         else:
             todo[places[c.name]] = c
-    tasks = [workers.Task(c.name, study, (plan, c), prepare=load_engine) for c in todo.values()]
+    # Trial k has the same values in both rankings of a network, and so the same traced updates.
+    ordered = workers.in_turn(list(todo.values()), lambda c: c.model, jobs)
+    tasks = [workers.Task(c.name, study, (plan, c), prepare=load_engine) for c in ordered]
     outcomes = []
     for outcome in workers.run(tasks, jobs=jobs):
         outcomes.append(outcome)

@@ -141,7 +141,8 @@ def test_another_seed_needs_no_second_trace_and_is_what_it_would_be_alone(waves,
     assert len(traced) == 3
 
 
-def test_only_the_last_two_traces_are_kept(waves, traced):
+def test_only_the_last_traces_are_kept(waves, traced, monkeypatch):
+    monkeypatch.setattr(gradient, "KEPT", 2)
     for rate in (0.1, 0.2, 0.3, 0.1):
         validate = series.error_on(TDNN, series.ar2(80, 9))
         gradient.fit(TDNN, waves, validate, series.settings(learning_rate=rate), seed=0)
