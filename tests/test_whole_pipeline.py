@@ -62,23 +62,32 @@ def write(root: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
-    """Two projects with the same code and data; the second is struck."""
-    folder = tmp_path_factory.mktemp("whole")
-    first = write(folder / "untouched")
-    shutil.copytree(first, folder / "struck")
-    yield first, folder / "struck"
-    for root in (first, folder / "struck"):
-        for process in processes_of(root):
-            process.kill()
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Plain `dvc repro` with one worker and a PATH that knows nothing of the environment."""
+    root = write(tmp_path_factory.mktemp("whole") / "untouched")
+    done = dvc(root, "repro", FORECAST_JOBS="1", PATH="/usr/bin:/bin")
+    assert done.returncode == 0, done.stdout + done.stderr
+    yield root
+    end_all(root)
 
 
 @pytest.fixture(scope="module")
-def untouched(twins: tuple[Path, Path]) -> Path:
-    """Plain `dvc repro` with one worker and a PATH that knows nothing of the environment."""
-    done = dvc(twins[0], "repro", FORECAST_JOBS="1", PATH="/usr/bin:/bin")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return twins[0]
+def struck(untouched: Path) -> Iterator[Path]:
+    """The same project with its studies and nothing else of what was computed; DVC has no memory of it.
+
+    Tuning that is killed, and by two workers: test_resume.py.
+    """
+    root = untouched.with_name("struck")
+    shutil.copytree(untouched, root, ignore=shutil.ignore_patterns("dvc.lock", "cache", "tmp", "memo", "reports"))
+    for stage in ("raw", "prepared", "tuned", "trained", "compared"):
+        shutil.rmtree(root / "data" / stage)
+    yield root
+    end_all(root)
+
+
+def end_all(root: Path) -> None:
+    for process in processes_of(root):
+        process.kill()
 
 
 def test_every_model_of_the_grid_stands_on_the_board_of_every_dataset(untouched: Path) -> None:
@@ -91,10 +100,7 @@ def test_every_model_of_the_grid_stands_on_the_board_of_every_dataset(untouched:
     assert (untouched / "reports" / "report.html").exists()
 
 
-def test_a_run_killed_once_and_resumed_with_more_workers_gives_the_same_bytes(
-    twins: tuple[Path, Path], untouched: Path
-) -> None:
-    struck = twins[1]
+def test_a_run_killed_once_and_resumed_with_more_workers_gives_the_same_bytes(struck: Path, untouched: Path) -> None:
     run = started(struck, "run", "--jobs", "2")
     assert eventually(lambda: len(list((struck / ".forecast" / "memo").glob("*"))) >= 3, 400)
     os.killpg(run.pid, signal.SIGKILL)
