@@ -1,7 +1,4 @@
-"""Independent tasks over the cores: one process per core, one thread each, results independent of the schedule.
-
-joblib's loky starts the workers; `joblib.parallel_config("dask")` around a call sends the same tasks to a cluster.
-"""
+"""Independent tasks over the cores: one process per core, one thread each, results independent of the schedule."""
 
 from __future__ import annotations
 

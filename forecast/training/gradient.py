@@ -6,7 +6,8 @@ import hashlib
 import io
 import itertools
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from types import MappingProxyType
 from typing import Any
@@ -21,7 +22,7 @@ from forecast.layers.assemble import get_weights
 from forecast.network import Network
 from forecast.training.chunks import Chunks
 from forecast.training.trained import Curve, Trained, Weights
-from forecast.training.updates import Settings, Updates, draw, draw_bins
+from forecast.training.updates import Drawn, Settings, States, Updates, draw, draw_bins
 
 BEYOND = 1e5
 """Times the error before training: targets are scaled, so an honest loss is of order one."""
@@ -47,9 +48,14 @@ def fit(
     `ModelFailure` when no validation loss ever was finite, and when the training diverged without having improved on
     its beginning once.
     """
-    updates = _traced(network, chunks, settings)
-    states = updates.begin(seed, initialise(network, seed) if initial is None else initial, chunks)
     drawn = draw(chunks, settings, seed) | draw_bins(network, settings, seed)
+    with _traced(network, chunks, settings) as updates:
+        states = updates.begin(seed, initialise(network, seed) if initial is None else initial, chunks)
+        return _descended(updates, drawn, states, validate, settings)
+
+
+def _descended(updates: Updates, drawn: Drawn, states: States, validate: Validate, settings: Settings) -> Trained:
+    """The stretches one after the other, each with its look at validation."""
     curve: Curve = []
     best: tuple[float, int, Weights] | None = None
     note, loss, waited = "", float("nan"), 0
@@ -80,17 +86,23 @@ def fit(
     return Trained(best[2], best[1], best[0], curve, note)
 
 
-def _traced(network: Network, chunks: Chunks, settings: Settings) -> Updates:
+@contextmanager
+def _traced(network: Network, chunks: Chunks, settings: Settings) -> Iterator[Updates]:
     """The updates of this training, traced anew or kept from one that differs in what is no part of the graph: a trace
-    costs as much as 40 steps."""
+    costs as much as 40 steps. Taken out while they are used: no second training, in a thread or inside this one's
+    validation, may touch them."""
     shapes = {f.name: getattr(getattr(chunks, f.name), "shape", None) for f in fields(chunks)}
     key = _digest(network, shapes, chunks.length, chunks.warm_up, settings)
-    if key not in _kept:
-        while len(_kept) >= KEPT:
-            del _kept[next(iter(_kept))]
+    updates = _kept.pop(key, None)
+    if updates is None:
         keras.backend.clear_session(free_memory=False)  # or the graphs of earlier trials stay referenced
-        _kept[key] = Updates(network, chunks, settings)
-    return _kept[key]
+        updates = Updates(network, chunks, settings)
+    try:
+        yield updates
+    finally:
+        _kept[key] = updates
+        while len(_kept) > KEPT:
+            del _kept[next(iter(_kept))]
 
 
 def _digest(*parts: object) -> str:

@@ -141,6 +141,22 @@ def test_another_seed_needs_no_second_trace_and_is_what_it_would_be_alone(waves,
     assert len(traced) == 3
 
 
+def test_a_training_inside_anothers_validation_touches_nothing_of_it(waves, traced):
+    error = series.error_on(GRU, series.ar2(80, 9))
+
+    def weights(seed, validate=error):
+        return gradient.fit(GRU, waves, validate, series.settings(), seed=seed).weights
+
+    alone, inner = weights(0), []
+
+    def training_meanwhile(values):
+        inner.append(weights(1))
+        return error(values)
+
+    assert equal(weights(0, training_meanwhile), alone)
+    assert len(traced) == 2 and all(equal(found, weights(1)) for found in inner)
+
+
 def test_only_the_last_traces_are_kept(waves, traced, monkeypatch):
     monkeypatch.setattr(gradient, "KEPT", 2)
     for rate in (0.1, 0.2, 0.3, 0.1):
