@@ -83,7 +83,10 @@ def initialise_dvc(root: Path) -> None:
     (root / ".dvc" / "config").write_text((ROOT / ".dvc" / "config").read_text() + "    no_scm = true\n")
 
 
-def write_real(root: Path, *, models: tuple[str, ...] = ("elman",)) -> Path:
+RANKINGS = ("shipped", "architecture")
+
+
+def write_real(root: Path, *, models: tuple[str, ...] = ("elman",), rankings: tuple[str, ...] = RANKINGS) -> Path:
     """A small project with the real code and stages: the references, `models`, a budget of a few gradient steps."""
     write(root)
     copy_code(root)
@@ -92,7 +95,8 @@ def write_real(root: Path, *, models: tuple[str, ...] = ("elman",)) -> Path:
     use_this_interpreter(root)
     grid = ("naive", "seasonal_naive", "ridge", "arx", *models)
     entries = {name: {"family": name} for name in grid}
-    write_yaml(root / "configs" / "models.yaml", {"grid": "tiny", "grids": {"tiny": list(grid)}, "models": entries})
+    content = {"grid": "tiny", "grids": {"tiny": list(grid)}, "rankings": list(rankings), "models": entries}
+    write_yaml(root / "configs" / "models.yaml", content)
     budget = {"n_trials": 2, "trial_steps": 4, "final_steps": 4, "evaluate_every": 2, "seeds": [0, 1], "base_seed": 0}
     write_yaml(root / "configs" / "tuning.yaml", budget)
     initialise_dvc(root)

@@ -55,7 +55,7 @@ def judged() -> dict[str, Any]:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The examples fetched from the local server and gone through every stage by one `dvc repro`."""
     root = tmp_path_factory.mktemp("examples")
-    small_project.write_real(root, models=("mlp",))
+    small_project.write_real(root, models=("mlp",), rankings=("shipped",))
     small_project.write_yaml(root / "configs" / "tuning.yaml", BUDGET)
     small_project.write_yaml(root / "configs" / "evaluation.yaml", judged())
     with serving(Services(now=NOW)) as services:

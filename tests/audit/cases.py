@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 
 from tests.audit import processes
-from tests.small_project import ROOT, copy_code, write_yaml
+from tests.small_project import RANKINGS, ROOT, copy_code, write_yaml
 
 DAYS = 320
 DATASET: dict[str, Any] = {
@@ -51,9 +51,6 @@ def wave(seed: int = 0) -> pd.DataFrame:
     frame = pd.DataFrame({"ds": pd.date_range("2024-01-01", periods=DAYS), "y": y, "x": x})
     frame.loc[[90, 91, 200, 201, 202, 280], "x"] = np.nan
     return frame
-
-
-RANKINGS = ("shipped", "architecture")
 
 
 def write(
