@@ -39,9 +39,9 @@ def audit_origins(
 
     `base`: the panel of the data as they are; `trained`: the folder of saved forecasters.
     """
-    borders = apart(splits.resolve, base)
+    borders, train_end = apart(splits.resolve, base), block_ends(project.frame, project.settings)["train"]
     changed = [
-        (m, _changed(project, folder / f"origin-{number}", m, number, _fitted(project, m, borders)))
+        (m, _changed(project, folder / f"origin-{number}", m, number, borders if m >= train_end else None))
         for number, m in enumerate(moments)
     ]
     yield from _examined(project, base, borders, changed, trained)
@@ -51,20 +51,15 @@ def audit_ends(
     project: Project, base: Panel, moments: list[pd.Timestamp], trained: Path, folder: Path
 ) -> Iterator[Finding]:
     """The same with the later rows not changed but absent, as on the day itself."""
-    borders = apart(splits.resolve, base)
+    borders, train_end = apart(splits.resolve, base), block_ends(project.frame, project.settings)["train"]
     short = []
     for number, moment in enumerate(moments):
         frame = project.frame[project.frame["ds"] <= moment].reset_index(drop=True)
         # one too short for the blocks, or with too large a share of gaps: no pipeline for that day
         with contextlib.suppress(InputError):
-            known = _fitted(project, moment, borders)
+            known = borders if moment >= train_end else None
             short.append((moment, prepared(project, frame, folder / f"end-{number}", None, borders=known)))
     yield from _examined(project, base, borders, short, trained)
-
-
-def _fitted(project: Project, moment: pd.Timestamp, borders: splits.Borders) -> splits.Borders | None:
-    """The borders where the train block lies before `moment`: what is fitted on it may then not change."""
-    return borders if moment >= block_ends(project.frame, project.settings)["train"] else None
 
 
 def _examined(
