@@ -14,6 +14,7 @@ from forecast.cells.weights import future_width, weight_shapes
 from forecast.errors import InputError
 from forecast.layers import blocks as layers
 from forecast.layers.decoder import Decoder
+from forecast.layers.delayed import DelayedDense, evenly_spaced
 from forecast.layers.gru import GRU
 from forecast.layers.lstm import LSTM
 from forecast.layers.scan import Scan
@@ -74,25 +75,30 @@ class Wiring:
         if teacher:
             inputs["teacher"] = self._input("teacher", (None, shapes.horizon, shapes.outputs))
         if hidden:
-            return keras.Model(inputs, self._series(self.network.blocks, "", self._first(inputs)))
+            return keras.Model(inputs, self._series(self.network.blocks, "", self._first(inputs, None)))
         forecast = self._forecast(inputs, read)
         outputs = {"forecast": forecast, "states": self.after} if carry else forecast
         return keras.Model(inputs, outputs)
 
-    def _first(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        units, horizon = future_width(self.network), self.network.shapes.horizon
+    def _first(self, inputs: Mapping[str, Tensor], last: int | None) -> Tensor:
+        """The first block's input, at all steps or at the last ones that matter."""
+        past, horizon = inputs["past"], self.network.shapes.horizon
+        past = past[:, -last:] if last else past
+        units = future_width(self.network)
         if not units:
-            return inputs["past"]
-        frames = self._layer(FRAMES, layers.FutureFrames, horizon=horizon, units=units)(inputs["future"])
-        return self._layer("past.future", layers.Joined)([inputs["past"], frames])
+            return past
+        future = inputs["future"][:, -(last + horizon) :] if last else inputs["future"]
+        frames = self._layer(FRAMES, layers.FutureFrames, horizon=horizon, units=units)(future)
+        return self._layer("past.future", layers.Joined)([past, frames])
 
     def _forecast(self, inputs: Mapping[str, Tensor], read: int | None) -> Tensor:
         blocks, s = self.network.blocks, self.network.shapes
         read_out = {"shape": (s.horizon, s.outputs, s.parameters), "activation": self.network.readout_activation}
         if blocks and isinstance(blocks[-1], EncoderDecoder):
-            x = self._series(blocks[:-1], "", self._first(inputs))
+            x = self._series(blocks[:-1], "", self._first(inputs, None))
             return self._encoder_decoder(blocks[-1], x, inputs, read, read_out)
-        x = self._series(blocks, "", self._first(inputs))
+        first, *needed = _needed(blocks, read)
+        x = self._series(blocks, "", self._first(inputs, first), needed)
         return self._layer("readout", layers.ReadOut, **read_out)(x[:, -read:] if read else x)
 
     def _encoder_decoder(
@@ -119,10 +125,30 @@ class Wiring:
         decoder = self._layer(f"{block.name}/decoder", Decoder, **own, **how, **read_out)
         return decoder({**found, "states": sequences})
 
-    def _series(self, blocks: Sequence[Block], prefix: str, x: Tensor) -> Tensor:
-        for block in blocks:
-            x = self._block(block, prefix + block.name, x)
+    def _series(
+        self, blocks: Sequence[Block], prefix: str, x: Tensor, needed: Sequence[int | None] | None = None
+    ) -> Tensor:
+        """`needed`: for every block the last steps of its output that matter; None: all."""
+        taken = False
+        for at, block in enumerate(blocks):
+            lines, dense = _lines(block, prefix), blocks[at + 1] if at + 1 < len(blocks) else None
+            if taken:
+                taken = False
+            elif lines and isinstance(dense, Dense) and dense.principal_of is None:
+                x, taken = self._delayed(lines, dense, prefix, x, needed[at + 1] if needed else None), True
+            else:
+                x = self._block(block, prefix + block.name, x)
         return x
+
+    def _delayed(self, lines: Mapping[str, Taps], dense: Dense, prefix: str, x: Tensor, last: int | None) -> Tensor:
+        """Delay lines and the dense layer behind them in one, under the name of the dense layer."""
+        how = {"units": dense.units, "activation": dense.activation}
+        delays = [(taps.delays, taps.channels) for taps in lines.values()]
+        layer = self._layer(prefix + dense.name, DelayedDense, **how, lines=delays)
+        given = None if self.before is None else [self.before[f"{path}/line"] for path in lines]
+        output, *rows = layer(x, earlier=given, last=last)
+        self.after |= {f"{path}/line": line for path, line in zip(lines, rows, strict=True)}
+        return output
 
     def _block(self, block: Block, path: str, x: Tensor) -> Tensor:
         match block:
@@ -191,3 +217,31 @@ class Wiring:
         probe = Wiring(self.network, self.dtype, layers=self.layers)
         probe.model()
         return {path: self._input(f"states/{path}", tuple(state.shape[1:])) for path, state in probe.after.items()}
+
+
+def _lines(block: Block, prefix: str) -> dict[str, Taps]:
+    """The delay lines that a block consists of, by path, side by side; none where it is anything else."""
+    match block:
+        case Taps():
+            found = {prefix + block.name: block}
+        case Parallel(merge="concat"):
+            alone = [branch[0] for branch in block.branches if len(branch) == 1 and isinstance(branch[0], Taps)]
+            paths = [f"{prefix}{block.name}/{k}/{taps.name}" for k, taps in enumerate(alone)]
+            found = dict(zip(paths, alone, strict=True)) if len(alone) == len(block.branches) else {}
+        case _:
+            found = {}
+    return found if all(evenly_spaced(taps.delays) for taps in found.values()) else {}
+
+
+def _needed(blocks: Sequence[Block], read: int | None) -> list[int | None]:
+    """How many last steps matter of the network's input and of every block's output, where `read` are read out.
+
+    A block with a memory of its own needs all of them.
+    """
+    needed: list[int | None] = [read]
+    for block in reversed(blocks):
+        later, lines = needed[0], _lines(block, "")
+        reach = max((max(taps.delays) for taps in lines.values()), default=0)
+        remembers = not lines and not isinstance(block, Dense | Dropout)
+        needed.insert(0, None if later is None or remembers else later + reach)
+    return needed
