@@ -118,7 +118,7 @@ def set_seed(model: keras.Model, seed: int) -> None:
     for layer in model.layers:
         if isinstance(layer, keras.layers.Dropout):
             state = layer.seed_generator.state
-            state.assign(keras.ops.cast([dropout_seed(seed, layer.name.replace(".", "/")), 0], state.dtype))
+            state.assign(keras.ops.cast([dropout_seed(seed, _path(layer)), 0], state.dtype))
 
 
 def named_weights(model: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
@@ -131,8 +131,13 @@ def named_weights(model: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
 def weight_name(layer: keras.Layer, variable: keras.Variable) -> str:
     """ "<block path>/<weight>"; a weight whose own name has a path (the decoder's read-out) keeps that."""
     own = variable.name.replace(".", "/")
-    block = "future" if layer.name == FRAMES else layer.name.replace(".", "/")
+    block = "future" if layer.name == FRAMES else _path(layer)
     return own if "/" in own else f"{block}/{own}"
+
+
+def _path(layer: keras.Layer) -> str:
+    """Of the block that the layer was made for."""
+    return str(layer.name.replace(".", "/"))
 
 
 __all__: Sequence[str] = (

@@ -50,7 +50,7 @@ def fit(
     """
     drawn = draw(chunks, settings, seed) | draw_bins(network, settings, seed)
     with _traced(network, chunks, settings) as updates:
-        states = updates.begin(seed, initialise(network, seed) if initial is None else initial, chunks)
+        states = updates.begin(seed, initialise(network, seed) if initial is None else initial, chunks, settings)
         return _descended(updates, drawn, states, validate, settings)
 
 
@@ -92,7 +92,7 @@ def _traced(network: Network, chunks: Chunks, settings: Settings) -> Iterator[Up
     costs as much as 40 steps. Taken out while they are used: no second training, in a thread or inside this one's
     validation, may touch them."""
     shapes = {f.name: getattr(getattr(chunks, f.name), "shape", None) for f in fields(chunks)}
-    key = _digest(network, shapes, chunks.length, chunks.warm_up, settings)
+    key = _digest(network, shapes, chunks.length, chunks.warm_up, settings.traced())
     updates = _kept.pop(key, None)
     if updates is None:
         keras.backend.clear_session(free_memory=False)  # or the graphs of earlier trials stay referenced

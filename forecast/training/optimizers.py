@@ -31,22 +31,47 @@ class Schedule:
     steps: int
     shape: Shape = "cosine"
 
+    @property
+    def rising(self) -> float:
+        """The updates of the rise."""
+        return max(1.0, self.steps // 20)
+
+    @property
+    def falling(self) -> float:
+        """The updates from the peak to the end."""
+        return max(1.0, self.steps - self.rising)
+
     def rate(self, step: Any) -> Any:
         """The learning rate of update number `step`, counted from 0; a float32 tensor."""
-        if self.shape == "constant":
-            return tf.constant(self.peak, tf.float32)
-        rising = max(1.0, self.steps // 20)
-        t = tf.cast(step, tf.float32)
-        share = tf.clip_by_value((t - rising) / max(1.0, self.steps - rising), 0.0, 1.0)
-        return tf.where(t < rising, self.peak * (t + 1.0) / rising, self._falling(share))
+        return _rate(self.shape, step, self.peak, self.rising, self.falling)
 
-    def _falling(self, share: Any) -> Any:
-        """The rate when `share` of the way from the peak to the last step is gone."""
-        if self.shape == "linear":
-            return self.peak * (1.0 - share)
-        if self.shape == "exponential":
-            return self.peak * tf.exp(np.float32(np.log(LEAST)) * share)
-        return 0.5 * self.peak * (1.0 + tf.cos(np.float32(np.pi) * share))
+
+def _rate(shape: Shape, step: Any, peak: Any, rising: Any, falling: Any) -> Any:
+    """Of a schedule whose numbers may be tensors."""
+    if shape == "constant":
+        return tf.convert_to_tensor(peak, tf.float32)
+    t = tf.cast(step, tf.float32)
+    share = tf.clip_by_value((t - rising) / falling, 0.0, 1.0)
+    return tf.where(t < rising, peak * (t + 1.0) / rising, peak * _left(shape, share))
+
+
+def _left(shape: Shape, share: Any) -> Any:
+    """Of the peak, when `share` of the way to the last step is gone."""
+    if shape == "linear":
+        return 1.0 - share
+    if shape == "exponential":
+        return tf.exp(np.float32(np.log(LEAST)) * share)
+    return 0.5 * (1.0 + tf.cos(np.float32(np.pi) * share))
+
+
+@dataclass(frozen=True)
+class Descent:
+    """The numbers of a gradient rule: its schedule, the longest gradient, decoupled decay, and mu of mu |w|^2."""
+
+    schedule: Schedule
+    clip: float
+    weight_decay: float = 0.0
+    l2: float = 0.0
 
 
 class Updater:
@@ -57,23 +82,15 @@ class Updater:
     (Loshchilov & Hutter 2019). Momentum is Polyak's.
     """
 
-    def __init__(
-        self,
-        variables: list[Any],
-        schedule: Schedule,
-        *,
-        rule: Rule = "adamw",
-        clip: float,
-        weight_decay: float = 0.0,
-        l2: float = 0.0,
-    ) -> None:
-        self._variables = variables
+    def __init__(self, variables: list[Any], first: Descent, *, rule: Rule = "adamw") -> None:
+        self._variables, self._shape, self._rule = variables, first.schedule.shape, rule
         self._sizes = [int(np.prod(v.shape)) for v in variables]
-        self._schedule, self._clip, self._l2 = schedule, clip, l2
-        self._decay = 0.0 if rule == "adam" else weight_decay
+        self._penalised = bool(first.l2)
         total = sum(self._sizes)
         self._first, self._second = (tf.Variable(tf.zeros(total), trainable=False) for _ in range(2))
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        # variables, so that a trace serves other numbers
+        self._numbers = {name: tf.Variable(0.0, trainable=False) for name in self._values(first)}
         rules: dict[Rule, Callable[[Any], Any]] = {
             "adam": self._adam,
             "adamw": self._adam,
@@ -81,22 +98,38 @@ class Updater:
             "momentum": self._momentum,
         }
         self._direction = rules[rule]
+        self.begin(first)
 
-    def reset(self) -> None:
-        """Forget all updates: moments and step count as before the first."""
+    def begin(self, descent: Descent) -> None:
+        """Forget all updates and go on with these numbers. The schedule's shape, and whether there is a penalty, stay
+        those of the first."""
         for variable in (self._first, self._second, self._step):
             variable.assign(tf.zeros_like(variable))
+        for name, value in self._values(descent).items():
+            self._numbers[name].assign(value)
+
+    def _values(self, descent: Descent) -> dict[str, float]:
+        schedule = descent.schedule
+        return {
+            "peak": schedule.peak,
+            "rising": schedule.rising,
+            "falling": schedule.falling,
+            "clip": descent.clip,
+            "decay": 0.0 if self._rule == "adam" else descent.weight_decay,
+            "l2": descent.l2,
+        }
 
     def apply(self, gradients: list[Any]) -> None:
         """One update of all variables; a missing gradient counts as zero."""
         flat = tf.concat([self._flat(g, n) for g, n in zip(gradients, self._sizes, strict=True)], axis=0)
         weights = tf.concat([tf.reshape(v, [-1]) for v in self._variables], axis=0)
-        if self._l2:
-            flat = flat + 2.0 * self._l2 * weights
+        numbers = self._numbers
+        if self._penalised:
+            flat = flat + 2.0 * numbers["l2"] * weights
         norm = tf.norm(flat)
-        flat = flat * tf.minimum(1.0, self._clip / (norm + 1e-12))
-        rate = self._schedule.rate(self._step)
-        change = rate * (self._direction(flat) + self._decay * weights)
+        flat = flat * tf.minimum(1.0, numbers["clip"] / (norm + 1e-12))
+        rate = _rate(self._shape, self._step, numbers["peak"], numbers["rising"], numbers["falling"])
+        change = rate * (self._direction(flat) + numbers["decay"] * weights)
         for variable, part in zip(self._variables, tf.split(change, self._sizes), strict=True):
             variable.assign_sub(tf.reshape(part, variable.shape))
         self._step.assign_add(1)

@@ -12,7 +12,7 @@ Many steps run inside one traced function, so Python costs nothing per step. Thr
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -34,7 +34,7 @@ from forecast.layers.assemble import (
 from forecast.network import EncoderDecoder, Network
 from forecast.training import losses
 from forecast.training.chunks import Chunks
-from forecast.training.optimizers import Schedule, Updater
+from forecast.training.optimizers import Descent, Schedule, Updater
 from forecast.training.trained import Weights
 
 Drawn = dict[str, Any]
@@ -67,6 +67,16 @@ class Settings:
     """Channels to be zeroed at a chunk's first row, as they are at a window's (see `forecast.windows`)."""
     head: FittedHead | None = None
     """What the loss is taken by; None: a point forecast and `loss`."""
+
+    @property
+    def descent(self) -> Descent:
+        schedule = Schedule(self.learning_rate, self.steps, self.schedule)
+        return Descent(schedule, self.clip, self.weight_decay, self.l2)
+
+    def traced(self) -> Settings:
+        """What the graph depends on: trainings for which this is equal share a trace."""
+        numbers = {"steps": 0, "learning_rate": 0.0, "weight_decay": 0.0, "clip": 0.0, "l2": float(self.l2 > 0.0)}
+        return replace(self, **numbers, evaluate_every=0, patience=None)  # type: ignore[arg-type]
 
 
 def draw(chunks: Chunks, settings: Settings, seed: int) -> dict[str, np.ndarray]:
@@ -102,31 +112,24 @@ def sampled_bins(network: Network, settings: Settings) -> Bins | None:
 
 
 class Updates:
-    """The updates of one training, traced once: begun anew with other weights, another seed or other data of the same
-    shapes, they need no second trace."""
+    """The updates of one training, traced once: begun anew with other weights, another seed, other numbers of the rule
+    (`Settings.traced`) or other data of the same shapes, they need no second trace."""
 
     def __init__(self, network: Network, chunks: Chunks, settings: Settings) -> None:
         self.model = assemble(network, seed=0)
         self._forecast, self._first = _pass(self.model, network, chunks, settings)
         self._data = _Data(chunks, network, settings, self.model)
-        self._updater = Updater(
-            self.model.trainable_variables,
-            Schedule(settings.learning_rate, settings.steps, settings.schedule),
-            rule=settings.rule,
-            clip=settings.clip,
-            weight_decay=settings.weight_decay,
-            l2=settings.l2,
-        )
+        self._updater = Updater(self.model.trainable_variables, settings.descent, rule=settings.rule)
         states = {path: tf.TensorSpec(state.shape, state.dtype) for path, state in self._first().items()}
         signature = [_told(network, settings), states]
         self.take = tf.function(self._take, input_signature=signature, autograph=False)
 
-    def begin(self, seed: int, weights: Weights, chunks: Chunks) -> States:
+    def begin(self, seed: int, weights: Weights, chunks: Chunks, settings: Settings) -> States:
         """The states before the first step, of the network with these weights; what earlier updates left is gone."""
         self._data.fill(chunks)
         set_weights(self.model, weights)
         set_seed(self.model, seed)
-        self._updater.reset()
+        self._updater.begin(settings.descent)
         return self._first()
 
     def _take(self, drawn: Drawn, states: States) -> tuple[Any, States]:

@@ -134,11 +134,29 @@ def test_another_seed_needs_no_second_trace_and_is_what_it_would_be_alone(waves,
 
     first, second = weights(3), weights(4)
     assert len(traced) == 1
-    weights(3, learning_rate=0.5)  # what is kept of one training must not reach the next
+    weights(3, clip=0.5, loss="mae")  # what is kept of one training must not reach the next
     assert len(traced) == 2 and equal(weights(4), second)
     monkeypatch.setattr(gradient, "_kept", {})
     assert equal(weights(4), second) and not equal(first, second)
     assert len(traced) == 3
+
+
+def test_other_numbers_of_the_rule_need_no_second_trace_and_count(waves, traced, monkeypatch):
+    def weights(**numbers):
+        settings = series.settings(**numbers)
+        return gradient.fit(GRU, waves, series.error_on(GRU, series.ar2(80, 9)), settings, seed=0).weights
+
+    others = {"learning_rate": 0.2, "steps": 7, "weight_decay": 0.3, "clip": 0.05, "l2": 0.02, "evaluate_every": 3}
+    weights(l2=0.5)
+    each = {
+        name: weights(l2=0.01, **{name: value}) if name != "l2" else weights(l2=value)
+        for name, value in others.items()
+    }
+    assert len(traced) == 1
+    for name, value in others.items():
+        monkeypatch.setattr(gradient, "_kept", {})
+        assert equal(weights(**{"l2": 0.01, name: value}), each[name])
+    assert not any(equal(each[a], each[b]) for a in each for b in each if a < b)
 
 
 def test_a_training_inside_anothers_validation_touches_nothing_of_it(waves, traced):
@@ -159,10 +177,10 @@ def test_a_training_inside_anothers_validation_touches_nothing_of_it(waves, trac
 
 def test_only_the_last_traces_are_kept(waves, traced, monkeypatch):
     monkeypatch.setattr(gradient, "KEPT", 2)
-    for rate in (0.1, 0.2, 0.3, 0.1):
+    for size in (4, 5, 6, 4):
         validate = series.error_on(TDNN, series.ar2(80, 9))
-        gradient.fit(TDNN, waves, validate, series.settings(learning_rate=rate), seed=0)
-    assert [settings.learning_rate for settings in traced] == [0.1, 0.2, 0.3, 0.1]
+        gradient.fit(TDNN, waves, validate, series.settings(batch_size=size), seed=0)
+    assert [settings.batch_size for settings in traced] == [4, 5, 6, 4]
 
 
 def test_other_data_of_the_same_shapes_need_no_second_trace_and_leave_nothing_behind(waves, traced, monkeypatch):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from forecast.training.optimizers import Schedule, Updater
+from forecast.training.optimizers import Descent, Schedule, Updater
 
 STEPS, PEAK = 40, 0.05
 
@@ -19,6 +19,10 @@ def keras_rule(rule, rate, decay):
         "sgd": lambda: keras.optimizers.SGD(rate, weight_decay=decay, global_clipnorm=0.5),
         "momentum": lambda: keras.optimizers.SGD(rate, momentum=0.9, weight_decay=decay, global_clipnorm=0.5),
     }[rule]()
+
+
+def constant(peak, *, clip=100.0, **numbers):
+    return Descent(Schedule(peak, 1, "constant"), clip, **numbers)
 
 
 def descend(variables, apply):
@@ -34,17 +38,12 @@ def descend(variables, apply):
 def test_the_same_steps_as_keras(rule, decay):
     start = [np.arange(6.0, dtype="float32").reshape(2, 3), np.full((4,), -2.0, "float32")]
     ours, theirs = ([tf.Variable(v) for v in start], [keras.Variable(v) for v in start])
-    flat = Updater(ours, Constant(PEAK, STEPS), rule=rule, clip=0.5, weight_decay=decay)
+    flat = Updater(ours, constant(PEAK, clip=0.5, weight_decay=decay), rule=rule)
     descend(ours, flat.apply)
     reference = keras_rule(rule, PEAK, decay)
     descend([v.value for v in theirs], lambda gradients: reference.apply(gradients, theirs))
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), atol=2e-5)
-
-
-class Constant(Schedule):
-    def rate(self, step):
-        return tf.constant(self.peak)
 
 
 def test_the_rate_rises_over_a_twentieth_and_falls_to_zero():
@@ -55,7 +54,7 @@ def test_the_rate_rises_over_a_twentieth_and_falls_to_zero():
 
 def test_a_missing_gradient_counts_as_zero():
     used, unused = tf.Variable([1.0, 2.0]), tf.Variable([3.0])
-    Updater([used, unused], Constant(0.1, 5), rule="sgd", clip=100.0).apply([tf.constant([1.0, 0.0]), None])
+    Updater([used, unused], constant(0.1), rule="sgd").apply([tf.constant([1.0, 0.0]), None])
     np.testing.assert_allclose(used.numpy(), [0.9, 2.0], rtol=1e-6)
     assert unused.numpy() == [3.0]
 
@@ -77,22 +76,38 @@ def test_the_rate_follows_the_named_schedule(shape, wanted):
 def test_a_gradient_longer_than_the_bound_keeps_its_direction_and_gets_that_length(gradient, step):
     """g theta / |g| with theta = 1; a shorter one is left as it is."""
     weights = tf.Variable([0.0, 0.0])
-    Updater([weights], Constant(1.0, 1), rule="sgd", clip=1.0).apply([tf.constant(gradient)])
+    Updater([weights], constant(1.0, clip=1.0), rule="sgd").apply([tf.constant(gradient)])
     np.testing.assert_allclose(-weights.numpy(), step, rtol=1e-6)
 
 
 def test_the_l2_penalty_adds_its_gradient_two_mu_w_to_every_rule():
     for rule, wanted in (("sgd", [2.0 - 0.1 * (1.0 + 2 * 0.25 * 2.0)]), ("adam", [2.0 - 0.1])):
         weights = tf.Variable([2.0])
-        Updater([weights], Constant(0.1, 1), rule=rule, clip=100.0, l2=0.25).apply([tf.constant([1.0])])
+        Updater([weights], constant(0.1, l2=0.25), rule=rule).apply([tf.constant([1.0])])
         np.testing.assert_allclose(weights.numpy(), wanted, rtol=1e-5)
     weights = tf.Variable([2.0])  # no gradient of the loss: the penalty alone, divided by its own size in Adam
-    Updater([weights], Constant(0.1, 1), rule="adam", clip=100.0, l2=0.25).apply([None])
+    Updater([weights], constant(0.1, l2=0.25), rule="adam").apply([None])
     np.testing.assert_allclose(weights.numpy(), [1.9], rtol=1e-5)
 
 
 def test_decoupled_decay_acts_beside_the_rule_and_not_through_it():
     decayed, plain = tf.Variable([2.0]), tf.Variable([2.0])
     for rule, weights in (("adamw", decayed), ("adam", plain)):
-        Updater([weights], Constant(0.1, 1), rule=rule, clip=100.0, weight_decay=0.5).apply([tf.constant([1.0])])
+        Updater([weights], constant(0.1, weight_decay=0.5), rule=rule).apply([tf.constant([1.0])])
     np.testing.assert_allclose([decayed.numpy()[0], plain.numpy()[0]], [2.0 - 0.1 * (1.0 + 1.0), 1.9], rtol=1e-5)
+
+
+def test_a_rule_begun_anew_with_other_numbers_does_what_one_made_with_them_does():
+    wanted = Descent(Schedule(0.3, 40, "cosine"), clip=0.5, weight_decay=0.02, l2=0.1)
+    other = Descent(Schedule(2.0, 7, "cosine"), clip=9.0, l2=3.0)
+    again, fresh = tf.Variable([5.0, -1.0]), tf.Variable([1.0, 2.0])
+    begun, made = Updater([again], other), Updater([fresh], wanted)
+    traced = tf.function(begun.apply)
+    traced([tf.constant([1.0, 1.0])])
+    again.assign([1.0, 2.0])
+    begun.begin(wanted)
+    for step in range(5):
+        for apply in (traced, made.apply):
+            apply([tf.constant([1.0 + step, -0.5])])
+    np.testing.assert_allclose(again.numpy(), fresh.numpy(), rtol=1e-6)
+    assert traced.experimental_get_tracing_count() == 1

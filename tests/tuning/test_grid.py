@@ -74,9 +74,14 @@ def fake_study(plan, candidate):
     )
 
 
+@pytest.fixture(autouse=True)
+def no_engine(monkeypatch):
+    """No study here trains, and another test of the process may have begun TensorFlow with threads of its own."""
+    monkeypatch.setattr(grid, "load_engine", lambda: None)
+
+
 def test_every_network_gets_a_file_and_what_has_nothing_to_tune_none(plan, monkeypatch):
     monkeypatch.setattr(grid, "study", fake_study)
-    monkeypatch.setattr(grid, "load_engine", lambda: None)
     done = []
     target = Path(plan.place.root) / "tuned"
     tune(plan, [NAIVE, NET, candidate("gru", skip="last")], target, jobs=1, advance=done.append)
