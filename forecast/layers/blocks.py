@@ -89,6 +89,11 @@ class FutureFrames(Affine):
         return {**super().get_config(), "horizon": self.horizon}
 
 
+def preceded(x: tf.Tensor, longest: int, earlier: tf.Tensor | None) -> tf.Tensor:
+    """`x` after the rows that a delay of `longest` needs before its first: those given, else zeros."""
+    return tf.pad(x, [[0, 0], [longest, 0], [0, 0]]) if earlier is None else tf.concat([earlier, x], 1)
+
+
 @keras.saving.register_keras_serializable(package="forecast")
 class DelayLine(keras.Layer):
     """Concatenates `x[t - d]` over `delays`: `(B, T, C)` to `(B, T, n C)`, and the rows the next chunk needs.
@@ -105,7 +110,7 @@ class DelayLine(keras.Layer):
         if self.channels is not None:
             x = tf.gather(x, self.channels, axis=-1)
         steps, longest = tf.shape(x)[1], max(self.delays)
-        padded = tf.pad(x, [[0, 0], [longest, 0], [0, 0]]) if earlier is None else tf.concat([earlier, x], 1)
+        padded = preceded(x, longest, earlier)
         taps = [padded[:, longest - d : longest - d + steps] for d in self.delays]
         return tf.concat(taps, -1), padded[:, steps:]
 

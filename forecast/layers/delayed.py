@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from forecast.cells import activate
-from forecast.layers.blocks import Affine
+from forecast.layers.blocks import Affine, preceded
 from forecast.layers.namespace import tensor_namespace
 
 Line = tuple[tuple[int, ...], tuple[int, ...] | None]
@@ -54,7 +54,7 @@ class DelayedDense(Affine):
         for number, (delays, channels) in enumerate(self.lines):
             own = x if channels is None else tf.gather(x, channels, axis=-1)
             before = None if earlier is None else earlier[number]
-            known = _preceded(own, max(delays), before)
+            known = preceded(own, max(delays), before)
             after.append(known[:, steps:])
             size = len(delays) * self.widths[number]
             filters = tf.reshape(kernel[row : row + size], [len(delays), self.widths[number], self.units])
@@ -63,18 +63,13 @@ class DelayedDense(Affine):
         z = (parts[0] if len(parts) == 1 else tf.add_n(parts)) + self.bias
         return activate(tensor_namespace, self.activation, z), *after
 
-    def compute_output_shape(self, input_shape: Sequence[int | None], *_: Any, **how: Any) -> Any:
+    def compute_output_shape(self, input_shape: Sequence[int | None], *_: Any) -> tuple[tuple[int | None, ...], ...]:
         batch, width = input_shape[0], input_shape[-1]
-        steps = how.get("last") or input_shape[1]
-        lines = [(batch, max(delays), width if channels is None else len(channels)) for delays, channels in self.lines]
-        return ((batch, steps, self.units), *lines)
+        lines = [(max(delays), width if channels is None else len(channels)) for delays, channels in self.lines]
+        return (batch, None, self.units), *((batch, longest, own) for longest, own in lines)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "lines": [list(line) for line in self.lines]}
-
-
-def _preceded(x: tf.Tensor, longest: int, earlier: tf.Tensor | None) -> tf.Tensor:
-    return tf.pad(x, [[0, 0], [longest, 0], [0, 0]]) if earlier is None else tf.concat([earlier, x], 1)
 
 
 def _delayed(known: tf.Tensor, filters: tf.Tensor, delays: tuple[int, ...], steps: Any) -> tf.Tensor:
