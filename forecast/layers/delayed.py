@@ -63,7 +63,7 @@ class DelayedDense(Affine):
         z = (parts[0] if len(parts) == 1 else tf.add_n(parts)) + self.bias
         return activate(tensor_namespace, self.activation, z), *after
 
-    def compute_output_shape(self, input_shape: Sequence[int | None], *_: Any) -> tuple[tuple[int | None, ...], ...]:
+    def compute_output_shape(self, input_shape: Sequence[int | None], *_: Any) -> Any:
         batch, width = input_shape[0], input_shape[-1]
         lines = [(max(delays), width if channels is None else len(channels)) for delays, channels in self.lines]
         return (batch, None, self.units), *((batch, longest, own) for longest, own in lines)
