@@ -1,4 +1,4 @@
-"""The Theta method (statsforecast's Theta)."""
+"""The standard Theta method: statsforecast's squared error and decomposition, its least found by one search."""
 
 from __future__ import annotations
 
