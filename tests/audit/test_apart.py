@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 from forecast import workers
 from forecast.audit.apart import apart, overheard
 from forecast.errors import InputError
+from tests.small_project import ROOT
 
 REMEMBERED: list[str] = []
 
@@ -36,6 +40,15 @@ def test_workers_of_a_run_end_with_it_and_are_not_waited_for() -> None:
     begun = time.monotonic()
     assert apart(with_workers) == apart(with_workers) == [0, 1, 2]
     assert time.monotonic() - begun < 120  # joblib's idle workers go on for 300 s
+
+
+def test_a_run_with_workers_leaves_no_folder_of_theirs_and_no_word_of_one(tmp_path: Path) -> None:
+    code = "from tests.audit import test_apart as t; print(t.apart(t.with_workers))"
+    settings = {**os.environ, "JOBLIB_TEMP_FOLDER": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=settings, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("[0, 1, 2]\n", "")
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_error_comes_back_as_it_was() -> None:
