@@ -88,11 +88,8 @@ def close_pool() -> None:
     from joblib.externals.loky import reusable_executor
 
     executor = reusable_executor._executor  # asking by the public name makes a new one
-    if executor is None:
-        return
-    executor.terminate(kill_workers=True)
-    for remove in executor._temp_folder_manager._finalizers.values():
-        remove()  # a folder that was never made: joblib forgets it at exit alone, which a forked process never reaches
+    if executor is not None:
+        executor.terminate(kill_workers=True)
 
 
 def raise_failures(outcomes: Sequence[Outcome], *, what: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import sys
@@ -33,12 +34,15 @@ def apart(work: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
 
 
 def _with_its_workers_ended(work: Callable[[], T]) -> T:
-    """A forked process ends without joblib's clean-up at exit: it would wait 300 s for its idle workers to end."""
+    """A forked process ends without what joblib leaves to its exit: it would wait 300 s for idle workers to end, and
+    warn of folders. What it inherits to be done at exit is its parent's to do."""
+    atexit._clear()
     try:
         return work()
     finally:
         if "joblib" in sys.modules:  # else it started none, and need not import it for that
             close_pool()
+        atexit._run_exitfuncs()
 
 
 @contextmanager
