@@ -148,10 +148,7 @@ def test_other_numbers_of_the_rule_need_no_second_trace_and_count(waves, traced,
 
     others = {"learning_rate": 0.2, "steps": 7, "weight_decay": 0.3, "clip": 0.05, "l2": 0.02, "evaluate_every": 3}
     weights(l2=0.5)
-    each = {
-        name: weights(l2=0.01, **{name: value}) if name != "l2" else weights(l2=value)
-        for name, value in others.items()
-    }
+    each = {name: weights(**{"l2": 0.01, name: value}) for name, value in others.items()}
     assert len(traced) == 1
     for name, value in others.items():
         monkeypatch.setattr(gradient, "_kept", {})
