@@ -15,7 +15,7 @@ SHELL   := /bin/sh
 # A variable that names no interpreter is answered in one line, before any tool gets to fail in ten.
 BOOTSTRAP = @command -v $(PYTHON) >/dev/null 2>&1 || { \
 	echo "$(PYTHON) not found. On Debian or Ubuntu: sudo apt-get install python3.11 python3.11-venv (or make PYTHON=/path/to/python3.11)" >&2; exit 2; }; \
-	$(PYTHON) -m forecast.bootstrap
+	$(PYTHON) -m forecast.system.bootstrap
 
 help:  ## this list
 	@echo "forecast: trains, compares and records forecasters on stock and weather series"

@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.errors import ModelFailure
+from forecast.system.errors import ModelFailure
 from forecast.training import levenberg_marquardt as lm
-from forecast.training.identification import identify, initial
-from forecast.training.narx import Narx, Record
-from forecast.training.narx_problems import ClosedLoop, OpenLoop
-from forecast.training.narx_signals import Scaling, saturation
+from forecast.training.narx.identify import identify, initial
+from forecast.training.narx.narx import Narx, Record
+from forecast.training.narx.narx_problems import ClosedLoop, OpenLoop
+from forecast.training.narx.narx_signals import Scaling, saturation
 
 START = 5
 HELD_OUT = 0.25  # of the train record, its end: where the single nets are stopped

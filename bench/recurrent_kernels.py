@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from forecast.layers import prepare_runtime
+from forecast.networks.layers import prepare_runtime
 
 SIZES = {
     "small   H32 L24  B64": (32, 24, 64),
@@ -50,9 +50,9 @@ def kinds() -> list[tuple[str, Callable[..., Any], Callable[..., Any], str]]:
     """Name, own layer, Keras's layer, torch's class."""
     import keras
 
-    from forecast.layers.gru import GRU
-    from forecast.layers.lstm import LSTM
-    from forecast.layers.simple_rnn import SimpleRNN
+    from forecast.networks.layers.gru import GRU
+    from forecast.networks.layers.lstm import LSTM
+    from forecast.networks.layers.simple_rnn import SimpleRNN
 
     return [
         ("LSTM", LSTM, keras.layers.LSTM, "LSTM"),

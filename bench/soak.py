@@ -25,10 +25,10 @@ import pandas as pd
 import psutil
 import yaml
 
-from forecast.errors import ForecastError
-from forecast.files import TEMPORARY
 from forecast.operations import champion, decision, registry
 from forecast.operations.newest import home
+from forecast.system.errors import ForecastError
+from forecast.system.files import TEMPORARY
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = (

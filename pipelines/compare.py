@@ -7,18 +7,19 @@ from typing import Any
 
 import pandas as pd
 
-from forecast import comparison, files
+from forecast import comparison
+from forecast.comparison import comparing
+from forecast.comparison.comparing import Scored
+from forecast.comparison.distribution_scores import distribution_scores
+from forecast.comparison.fairness import check_same_budget
+from forecast.comparison.interval_tables import interval_tables
 from forecast.config.datasets import Dataset, SessionCalendar, load_dataset
 from forecast.config.evaluation import Evaluation, load_evaluation
 from forecast.config.models import NAIVE
 from forecast.config.tuning import load_tuning
-from forecast.evaluation import comparing
-from forecast.evaluation.comparing import Scored
-from forecast.evaluation.distribution_scores import distribution_scores
-from forecast.evaluation.fairness import check_same_budget
-from forecast.evaluation.interval_tables import interval_tables
-from forecast.splits import Borders
-from forecast.stage import run_stage
+from forecast.data.splits import Borders
+from forecast.system import files
+from forecast.system.stage import run_stage
 
 DIGITS = "%.12g"
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from forecast import files, prepared, quality
-from forecast.calendars import ended
 from forecast.config.datasets import Dataset, load_dataset
-from forecast.scaling import check_transforms
-from forecast.splits import borders_of
-from forecast.stage import run_stage
+from forecast.data import preparation, quality
+from forecast.data.calendars import ended
+from forecast.data.scaling import check_transforms
+from forecast.data.splits import borders_of
+from forecast.system import files
+from forecast.system.stage import run_stage
 
 
 def main(dataset: str, root: str = ".") -> None:
@@ -34,8 +35,8 @@ def _checked(root: Path, dataset: str, settings: Dataset) -> tuple[pd.DataFrame,
     raw = files.read_frame(root / "data" / "raw" / f"{dataset}.parquet")
     # As of its own last row: how fresh the data are is for `forecast fetch` and `forecast data` to tell.
     known = ended(settings.calendar, [raw["ds"].max()])[0]
-    found = quality.findings(prepared.comparable(raw, settings), settings, as_of=known)
-    frame = prepared.prepare(raw, settings, root=root, where=f"data/raw/{dataset}.parquet")
+    found = quality.findings(preparation.comparable(raw, settings), settings, as_of=known)
+    frame = preparation.prepare(raw, settings, root=root, where=f"data/raw/{dataset}.parquet")
     return frame, [finding.to_json() for finding in found]
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from forecast.files import write_text
 from forecast.report.evidence import read_all, running
 from forecast.report.leaderboard import as_csv, combined
 from forecast.report.page import render
-from forecast.stage import run_stage
+from forecast.system.files import write_text
+from forecast.system.stage import run_stage
 
 
 def main(root: str = ".") -> None:

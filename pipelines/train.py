@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from forecast import files
+from forecast.backtest.backtest import Place
+from forecast.backtest.candidates import candidates, left_out, with_references
+from forecast.backtest.training import Run, train
 from forecast.config.datasets import load_dataset
 from forecast.config.models import load_models
 from forecast.config.tuning import load_tuning
-from forecast.evaluation.backtest import Place
-from forecast.evaluation.candidates import candidates, left_out, with_references
-from forecast.evaluation.training import Run, train
 from forecast.forecaster import Budget
-from forecast.progress import progress
-from forecast.stage import run_stage
+from forecast.system import files
+from forecast.system.progress import progress
+from forecast.system.stage import run_stage
 
 
 def main(dataset: str, root: str = ".", models: tuple[str, ...] = (), state: str = ".forecast", jobs: int = 0) -> None:

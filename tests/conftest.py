@@ -12,7 +12,7 @@ from pathlib import Path
 import curl_cffi  # noqa: F401
 import pytest
 
-from forecast.statistical import keep_what_is_compiled
+from forecast.models.statistical import keep_what_is_compiled
 
 gc.disable()  # until all test modules are imported: what they bring stays, and would be looked through every time
 keep_what_is_compiled()  # statsforecast asks once, when the first test module imports it
@@ -50,20 +50,20 @@ def compile_the_packages() -> None:
 compile_the_packages()
 
 LONG = (
-    "test_whole_pipeline.py",
+    "project/test_whole_pipeline.py",
     "audit/test_leaks.py",
     "audit/test_clean.py",
     "audit/test_training_leaks.py",
     "faults/test_retrain_killed.py",
     "operations/test_soak.py",
     "faults/test_resume.py",
-    "test_live_examples.py",
+    "project/test_live_examples.py",
     "tracking/test_reruns.py",
     "faults/test_runs.py",
     "tracking/test_publishing.py",
     "operations/test_team.py",
     "operations/test_retrain_service.py",
-    "test_adding_a_model.py",
+    "project/test_adding_a_model.py",
     "contract/test_fitting.py",
     "contract/test_heads.py",
 )

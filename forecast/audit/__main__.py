@@ -7,8 +7,8 @@ import json
 import sys
 from pathlib import Path
 
-from forecast import scratch
-from forecast.errors import ForecastError
+from forecast.system import scratch
+from forecast.system.errors import ForecastError
 
 LEAK = 1
 

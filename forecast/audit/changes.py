@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast import calendars
-from forecast.calendars import Calendar
 from forecast.config.datasets import Dataset, FractionSplits, RegularCalendar, WeekdayCalendar
-from forecast.schema import KEYS
+from forecast.data import calendars
+from forecast.data.calendars import Calendar
+from forecast.data.schema import KEYS
 
 FACTOR = 0.93
 """Applied to what is shaken: a mean or a spread over all rows changes, bounds such as 0 or 100 % hold."""

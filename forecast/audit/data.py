@@ -8,11 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from forecast import files, snapshots
 from forecast.audit.findings import Finding
 from forecast.audit.sandbox import Project, Sandbox
-from forecast.panel import Panel
-from forecast.revisions import revisions
+from forecast.data import snapshots
+from forecast.data.panel import Panel
+from forecast.data.revisions import revisions
+from forecast.system import files
 
 LAGS = 24
 LEFT = 0.05

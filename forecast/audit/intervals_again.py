@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast import files
 from forecast.audit.findings import Finding
 from forecast.audit.sandbox import Sandbox
-from forecast.panel import Panel, series_name
+from forecast.data.panel import Panel, series_name
+from forecast.system import files
 
 KEYS = ["model", "ranking", "series", "level"]
 SCORES = ("coverage", "width", "winkler")

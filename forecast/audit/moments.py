@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from forecast import calendars
 from forecast.audit.findings import Finding
 from forecast.audit.sandbox import Project
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.sources import YahooSource
-from forecast.panel import Panel
+from forecast.data import calendars
+from forecast.data.panel import Panel
 
 RANDOM = 6
 BESIDE_GAPS = 6

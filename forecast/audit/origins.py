@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast import splits
-from forecast.audit.apart import apart, overheard
 from forecast.audit.changes import block_ends, mirrored, shaken, shrunk, thinned
 from forecast.audit.findings import Finding
 from forecast.audit.sandbox import Change, Project, run
-from forecast.errors import InputError
+from forecast.audit.subprocess_isolation import apart, overheard
+from forecast.data import splits
+from forecast.data.panel import Panel, Series, from_frame
+from forecast.data.scaling import Scaling
 from forecast.forecaster import Forecaster, Problem
 from forecast.models.base import ServiceSpec, StatisticalSpec
-from forecast.panel import Panel, Series, from_frame
-from forecast.scaling import Scaling
+from forecast.system.errors import InputError
 
 CHANGES = (shaken, mirrored, shrunk, thinned)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.audit.findings import Finding
-from forecast.panel import Panel
+from forecast.data.panel import Panel
 
 STRETCH = 12
 DISTINCT = 8

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast import files
 from forecast.audit.findings import Finding
 from forecast.audit.origins import unlike
 from forecast.audit.sandbox import Sandbox
-from forecast.panel import Panel, Series, series_name
+from forecast.data.panel import Panel, Series, series_name
+from forecast.system import files
 
 EXACT = 1e-8
 BLOCKS = ("validation", "calibration", "test")

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from forecast.audit import data, intervals_again, moments, origins, repeated, rescored, runs, stored
-from forecast.audit.apart import apart
 from forecast.audit.changes import block_ends, miniature, nudged, shaken
 from forecast.audit.findings import Audit, Finding, ordered
 from forecast.audit.sandbox import BUDGET, Project, Sandbox, load, run
+from forecast.audit.subprocess_isolation import apart
 from forecast.config.datasets import load_dataset
-from forecast.panel import Panel, from_frame
-from forecast.scaling import transform
+from forecast.data.panel import Panel, from_frame
+from forecast.data.scaling import transform
 
 
 def audit(
@@ -157,6 +157,6 @@ def _notes(base: Sandbox) -> tuple[str, ...]:
 
 
 def _failed(record: Path) -> bool:
-    from forecast import files
+    from forecast.system import files
 
     return bool(files.read_json(record)["status"] != "ok")

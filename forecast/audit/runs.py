@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast import files
 from forecast.audit.findings import Finding
 from forecast.audit.sandbox import Sandbox
+from forecast.data.panel import Panel
+from forecast.data.splits import Borders
 from forecast.forecaster import Problem
-from forecast.panel import Panel
-from forecast.splits import Borders
+from forecast.system import files
 
 KEYS = ("unique_id", "cutoff", "step", "block", "seed", "output")
 

@@ -15,13 +15,16 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from forecast import files, intervals, issued, models, snapshots, windows
-from forecast.audit.apart import overheard
+from forecast import models
 from forecast.audit.changes import block_ends, known_at
-from forecast.code_closure import code_digest
+from forecast.audit.subprocess_isolation import overheard
 from forecast.config.datasets import Dataset, load_dataset
-from forecast.errors import InputError
-from forecast.joined import other_datasets
+from forecast.data import snapshots, vintages, windows
+from forecast.data.asof_join import other_datasets
+from forecast.forecaster import intervals
+from forecast.system import files
+from forecast.system.code_closure import code_digest
+from forecast.system.errors import InputError
 
 BUDGET: dict[str, Any] = {
     "n_trials": 2,
@@ -106,7 +109,7 @@ def load(project: Project, own: Path) -> list[str]:
     with overheard(project.root, own) as opened:
         for name in STAGES:
             importlib.import_module(f"pipelines.{name}")
-        models.families()
+        models.catalogue()
         code_digest([f"pipelines.{name}" for name in STAGES])  # remembered by file, for the runs' own digests
     return list(dict.fromkeys(opened))
 
@@ -166,15 +169,15 @@ def _lay_out(
         as_of = pd.Timestamp(snapshots.read_pointer(project.root, name).as_of)
         pointer = snapshots.write_snapshot(folder, name, own, as_of=as_of, provenance={})
         known = _known(project, after) if change is not None and after is not None else None
-        said = issued.write(folder, name, _issues(project.root, name, known), as_of=as_of)
+        said = vintages.write(folder, name, _issues(project.root, name, known), as_of=as_of)
         snapshots.move_pointer(folder, name, replace(pointer, **said))
 
 
 def _issues(root: Path, name: str, after: pd.Timestamp | None) -> pd.DataFrame:
     """What the data's own service had forecast; what it issued after `after` is nonsense."""
-    issues = issued.kept(root, name)
+    issues = vintages.kept(root, name)
     if after is not None and len(issues):
-        values = issues.columns.drop(issued.KEYS)
+        values = issues.columns.drop(vintages.KEYS)
         later = issues["issued_at"] > after
         issues.loc[later, values] = 1000.0 - issues.loc[later, values]
     return issues
@@ -246,7 +249,7 @@ def _listening(asked: list[Asked]) -> Iterator[list[str]]:
 
     def heard(z: np.ndarray, rows: np.ndarray, *, horizon: int, outputs: int) -> np.ndarray:
         if len(rows):
-            by = "skip" if _on_behalf_of("forecast.skip") else "training"
+            by = "skip" if _on_behalf_of("forecast.models.skip") else "training"
             asked.append(Asked(stages[-1] if stages else "", by, len(z), int(rows.max()) + horizon))
         return original(z, rows, horizon=horizon, outputs=outputs)
 

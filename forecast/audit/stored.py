@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast import files, splits
 from forecast.audit import rescored
-from forecast.audit.apart import apart
 from forecast.audit.findings import Finding
 from forecast.audit.intervals_again import intervals_again
 from forecast.audit.sandbox import Project, Sandbox
+from forecast.audit.subprocess_isolation import apart
 from forecast.config.tuning import load_tuning
+from forecast.data import splits
+from forecast.data.panel import Panel
 from forecast.forecaster import Forecaster, Problem
-from forecast.panel import Panel
+from forecast.system import files
 
 DETECTOR = "stored results computed again"
 ORIGINS = 3

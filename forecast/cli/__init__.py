@@ -11,7 +11,7 @@ import typer
 
 import forecast
 from forecast.cli import audit, champion, check, clean, compare, doctor, models, predict, retrain, run, schedule, sync
-from forecast.errors import ForecastError
+from forecast.system.errors import ForecastError
 
 app = typer.Typer(
     name="forecast",

@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from forecast.cli.shown import FORMAT, ROOT, Format, require_project
-from forecast.stage import default_jobs
+from forecast.system.stage import default_jobs
 
 
 def register(app: typer.Typer) -> None:

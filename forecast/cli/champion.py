@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from forecast.cli.shown import FORMAT, ROOT, Format, now, require_project, show, tracking_uri
-from forecast.errors import ForecastError, InputError
+from forecast.system.errors import ForecastError, InputError
 
 if TYPE_CHECKING:
     from forecast.operations.status import Standing
@@ -160,7 +160,7 @@ def _percent(share: float | None) -> str:
 def _project(root: Path, dataset: str) -> Path:
     import yaml
 
-    from forecast.errors import closest, quote_names
+    from forecast.system.errors import closest, quote_names
 
     project = require_project(root)
     known = yaml.safe_load((project / "configs" / "datasets.yaml").read_text(encoding="utf-8")).get("datasets", {})

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from forecast.cli.shown import FORMAT, ROOT, Format, require_project, show
-from forecast.errors import ForecastError, InputError
+from forecast.system.errors import ForecastError, InputError
 
 
 def register(app: typer.Typer) -> None:
@@ -43,11 +43,11 @@ def checked(root: Path) -> Iterator[tuple[str, str, ForecastError | None]]:
 
 def _data(name: str, dataset: Any, root: Path) -> Any:
     """The prepared frame, whose series are long enough for their blocks and fit their transforms."""
-    from forecast import prepared
-    from forecast.scaling import check_transforms
-    from forecast.splits import borders_of
+    from forecast.data import preparation
+    from forecast.data.scaling import check_transforms
+    from forecast.data.splits import borders_of
 
-    frame = prepared.check_data(name, dataset, root=root)
+    frame = preparation.check_data(name, dataset, root=root)
     borders_of(frame, name, dataset)
     check_transforms(frame, dataset)
     return frame

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import typer
 
-from forecast.bootstrap import RUN_LOCK
 from forecast.cli.shown import ROOT, require_project
-from forecast.errors import InputError
-from forecast.files import locked
+from forecast.system.bootstrap import RUN_LOCK
+from forecast.system.errors import InputError
+from forecast.system.files import locked
 
 CACHES = (".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".import_linter_cache", "build")
 OUTPUTS = (

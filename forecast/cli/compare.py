@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from forecast.cli.shown import FORMAT, ROOT, Format, require_project
-from forecast.errors import InputError, closest, quote_names
+from forecast.system.errors import InputError, closest, quote_names
 
 RANKINGS = {"shipped": "as shipped", "architecture": "architecture alone", "baseline": "baselines"}
 FAMILIES = {"naive": "all against naive", "skip": "each against its skip", "best": "all against the best"}

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from forecast.cli.shown import FORMAT, ROOT, Format, now, require_project, show
-from forecast.errors import DataError, InputError
+from forecast.system.errors import DataError, InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from forecast.fetching import Fetched
+    from forecast.data.ingest import Fetched
 
 
 DATASETS = typer.Argument(None, help="Entries of configs/datasets.yaml; else all that `run` needs.")
@@ -36,7 +36,7 @@ def fetch(
 ) -> None:
     """Take new snapshots and point the pipeline at them; exits 3 when a service is at fault."""
     from forecast.config.datasets import load_dataset, load_datasets
-    from forecast.joined import with_joined
+    from forecast.data.asof_join import with_joined
 
     place = require_project(root)
     known = load_datasets(place / "configs")
@@ -57,15 +57,15 @@ def fetch(
 
 
 def _fetch_one(name: str, place: Path, moment: pd.Timestamp | None) -> None:
-    from forecast import fetching
     from forecast.config.datasets import load_dataset
-    from forecast.progress import progress
-    from forecast.sources import pieces
+    from forecast.data import ingest
+    from forecast.data.sources import pieces
+    from forecast.system.progress import progress
 
     settings = load_dataset(name, place / "configs")
     asked = pieces(settings)
     with progress(len(asked), f"fetch {name}") if asked else nullcontext(lambda name: None) as advance:
-        found = fetching.fetch_new(
+        found = ingest.fetch_new(
             name, settings, root=place, now=now(), as_of=moment, environment=dict(os.environ), advance=advance
         )
     _told(name, found, place)
@@ -79,20 +79,20 @@ def data(
     form: Format = FORMAT,
 ) -> None:
     """Show what is held of each data set: rows, range, gaps, freshness, digest, last revision."""
-    from forecast import holdings
     from forecast.config.datasets import load_dataset, load_datasets
+    from forecast.data import inventory
 
     place = require_project(root)
     if plot and not dataset:
         raise InputError("--plot needs the name of a data set, such as `forecast data weather --plot`.")
     if plot:
         path = place / ".forecast" / "plots" / f"{dataset}.png"
-        print(holdings.plot(dataset, load_dataset(dataset, place / "configs"), root=place, path=path))
+        print(inventory.plot(dataset, load_dataset(dataset, place / "configs"), root=place, path=path))
         return
     chosen = (
         {dataset: load_dataset(dataset, place / "configs")} if dataset else load_datasets(place / "configs").datasets
     )
-    rows = [holdings.held(name, settings, root=place, now=now()) for name, settings in chosen.items()]
+    rows = [inventory.held(name, settings, root=place, now=now()) for name, settings in chosen.items()]
     if form is Format.table:
         rows = [{key: _short(value) for key, value in row.items()} for row in rows]
     show(_standing(rows[0]) if dataset and form is Format.table else rows, form)
@@ -102,14 +102,14 @@ def data(
 
 def _score_issued(dataset: str, settings: Any, root: Path, as_of: str) -> None:
     """Forecasts issued earlier meet their actuals; a fault there must not fail a fetch that succeeded."""
-    from forecast import prepared
-    from forecast.errors import ForecastError
+    from forecast.data import preparation
     from forecast.operations import live_accuracy
+    from forecast.system.errors import ForecastError
 
     try:
         if live_accuracy.issued(root, dataset).empty:
             return
-        frame = prepared.check_data(dataset, settings, root=root)
+        frame = preparation.check_data(dataset, settings, root=root)
         live_accuracy.refresh(root, dataset, frame, as_of=as_of)
     except (ForecastError, OSError) as error:
         print(f"  issued forecasts were not scored: {error}", file=sys.stderr)
@@ -121,17 +121,17 @@ def _show_findings(name: str, settings: Any, root: Path, as_of: str | None) -> N
         return
     import pandas as pd
 
-    from forecast import prepared, quality
-    from forecast.quality.check import sentences
+    from forecast.data import preparation, quality
+    from forecast.data.quality.check import sentences
 
-    raw = prepared.comparable(prepared.fetch(name, settings, root=root), settings)
+    raw = preparation.comparable(preparation.fetch(name, settings, root=root), settings)
     for line in sentences(quality.findings(raw, settings, as_of=pd.Timestamp(as_of))):
         print(line)
 
 
 def _told(dataset: str, found: Fetched, root: Path) -> None:
-    from forecast import snapshots
-    from forecast.quality.check import sentences
+    from forecast.data import snapshots
+    from forecast.data.quality.check import sentences
 
     verb = "restored" if found.restored else "taken"
     new = found.rows - found.rows_before
@@ -149,9 +149,9 @@ def _told(dataset: str, found: Fetched, root: Path) -> None:
 
 def _held_since(dataset: str, settings: Any, root: Path) -> str | None:
     """`2024-06-30 (12 days old)` for the pointed snapshot, or None when there is none that can be read."""
-    from forecast import holdings
+    from forecast.data import inventory
 
-    row = holdings.held(dataset, settings, root=root, now=now())
+    row = inventory.held(dataset, settings, root=root, now=now())
     return f"{row['last']} ({row['age']} old)" if row["rows"] else None
 
 

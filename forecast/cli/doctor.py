@@ -13,12 +13,12 @@ from pathlib import Path
 
 import typer
 
-from forecast import scratch
-from forecast.bootstrap import RUN_LOCK, WANTED
 from forecast.cli.run import WRITTEN
 from forecast.cli.shown import FORMAT, ROOT, Format, require_project, show, tracking_uri
-from forecast.errors import BusyError, ForecastError
-from forecast.files import TEMPORARY, locked, remove_leftovers
+from forecast.system import scratch
+from forecast.system.bootstrap import RUN_LOCK, WANTED
+from forecast.system.errors import BusyError, ForecastError
+from forecast.system.files import TEMPORARY, locked, remove_leftovers
 
 LEAST_FREE = 3e9  # bytes: environment, DVC's cache and MLflow's artifacts of one run
 Finding = tuple[str, str, str]
@@ -176,7 +176,7 @@ def _answer(uri: str) -> str:
     return "not examined"
 
 
-_WRITTEN = (*WRITTEN, ".forecast/champions", ".forecast/issued")
+_WRITTEN = (*WRITTEN, ".forecast/champions", ".forecast/data/vintages")
 
 
 def _mend(root: Path) -> list[Path]:

@@ -40,9 +40,9 @@ def catalogue(root: Path) -> list[dict[str, str]]:
 
 
 def unused(used: set[str]) -> list[dict[str, str]]:
-    from forecast.models import families
+    from forecast.models import catalogue
 
-    return [_row("", family, name, False) for name, family in families().items() if name not in used]
+    return [_row("", family, name, False) for name, family in catalogue().items() if name not in used]
 
 
 def _row(name: str, family: type, family_name: str, in_run: bool) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from forecast.cli.shown import ROOT, Format, now, require_project, show
-from forecast.errors import InputError
+from forecast.system.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,9 +14,9 @@ import typer
 
 from forecast.cli.data import _moment
 from forecast.cli.shown import ROOT, now, require_project
-from forecast.errors import ForecastError, GateRefused
-from forecast.processes import stop_on_signals
-from forecast.progress import duration
+from forecast.system.errors import ForecastError, GateRefused
+from forecast.system.processes import stop_on_signals
+from forecast.system.progress import duration
 
 if TYPE_CHECKING:
     from forecast.operations.challenger import Job

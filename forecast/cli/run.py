@@ -9,15 +9,15 @@ from pathlib import Path
 
 import typer
 
-from forecast import scratch
-from forecast.bootstrap import RUN_LOCK
 from forecast.cli.check import checked
 from forecast.cli.shown import ROOT, require_project
-from forecast.files import locked, remove_leftovers
 from forecast.operations import repro
-from forecast.processes import stop_on_signals
-from forecast.progress import duration
-from forecast.stage import INTERRUPTED, JOBS_VARIABLE, default_jobs
+from forecast.system import scratch
+from forecast.system.bootstrap import RUN_LOCK
+from forecast.system.files import locked, remove_leftovers
+from forecast.system.processes import stop_on_signals
+from forecast.system.progress import duration
+from forecast.system.stage import INTERRUPTED, JOBS_VARIABLE, default_jobs
 
 WRITTEN = ("data", "reports", "narrowed", ".forecast/memo", ".forecast/studies", ".forecast/cost")
 """What a run writes. Champions, issues and retrainings beside it are written by other processes, at any time."""

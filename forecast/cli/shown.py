@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from forecast.errors import InputError
+from forecast.system.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd

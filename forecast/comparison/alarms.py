@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from forecast import metrics
+from forecast.comparison import metrics
 from forecast.comparison.dm import MINIMUM
 from forecast.comparison.longrun import dependence, mean_error
-from forecast.errors import InputError
+from forecast.system.errors import InputError
 
 Array = NDArray[np.float64]
 

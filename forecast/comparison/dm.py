@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from forecast.comparison.longrun import MeanError, dependence, mean_error
-from forecast.errors import InputError
+from forecast.system.errors import InputError
 
 Array = NDArray[np.float64]
 Alternative = Literal["two-sided", "less", "greater"]

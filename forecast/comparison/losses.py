@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.comparison.longrun import dependence, mean_error
-from forecast.errors import InputError
+from forecast.system.errors import InputError
 
 Key = tuple[str, str]  # model, ranking
 KEY = ["model", "ranking"]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import special, stats
 
-from forecast.errors import InputError
+from forecast.system.errors import InputError
 
 SERIES = 10
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from forecast.errors import InputError
+from forecast.system.errors import InputError
 
 LAGS = 10
 MOST = 48

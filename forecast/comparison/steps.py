@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from forecast.comparison.longrun import RUNS, Dependence, dependence, mean_error
-from forecast.errors import InputError
+from forecast.system.errors import InputError
 
 Array = NDArray[np.float64]
 

@@ -16,7 +16,7 @@ from forecast.comparison.equivalence import MARGIN, ORIGINS, equivalence
 from forecast.comparison.families import ALPHA, Word, holm, verdict
 from forecast.comparison.losses import Key, by_origin, keys
 from forecast.comparison.sentences import percent, sentences_of
-from forecast.errors import InputError
+from forecast.system.errors import InputError
 
 Family = Literal["naive", "skip", "best"]
 RANKINGS = ("shipped", "architecture")

@@ -11,7 +11,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from forecast.config.quality import Quality
 from forecast.config.reading import Config, load, require_plain_names
 from forecast.config.sources import FileSource, OpenMeteoSource, PackagedSource, Source, YahooSource
-from forecast.errors import InputError, closest, quote_names
+from forecast.system.errors import InputError, closest, quote_names
 
 __all__ = ["FileSource", "OpenMeteoSource", "PackagedSource", "YahooSource", "load_dataset", "load_datasets"]
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from forecast.config.reading import Config, load
 from forecast.config.training import Training
-from forecast.errors import InputError, closest, quote_names
+from forecast.system.errors import InputError, closest, quote_names
 
 NAIVE = "naive"
 """The entry that every grid has, since every score is taken against it."""

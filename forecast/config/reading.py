@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from forecast.errors import InputError, closest, quote_names
+from forecast.system.errors import InputError, closest, quote_names
 
 
 class Config(BaseModel):

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from forecast.config.datasets import Dataset, RegularCalendar
 from forecast.config.reading import Config, read_yaml, validated
-from forecast.errors import InputError, closest, quote_names
+from forecast.system.errors import InputError, closest, quote_names
 
 SESSIONS = 60
 FRESH_DAYS = 28

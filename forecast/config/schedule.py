@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 
 from forecast.config.datasets import Weekday
 from forecast.config.reading import Config, load, require_plain_names
-from forecast.errors import closest
+from forecast.system.errors import closest
 
 DAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 COMMANDS = ("retrain", "fetch", "predict", "status", "check", "run", "sync")

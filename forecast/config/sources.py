@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from forecast.config.reading import Config
-from forecast.errors import closest
+from forecast.system.errors import closest
 
 
 class PackagedSource(Config):

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecast.errors import InputError
+from forecast.data.panel import Panel
+from forecast.data.windows import Windows
+from forecast.forecaster.closed_loop import Loop
 from forecast.forecaster.distributions import Rows
 from forecast.forecaster.forecaster import Forecaster
-from forecast.heads import Bins, FittedHead
-from forecast.heads.beam import Chain, Independent, most_probable
-from forecast.loops.closed import Loop
 from forecast.models.base import NetworkSpec
-from forecast.panel import Panel
-from forecast.windows import Windows
+from forecast.networks.heads import Bins, FittedHead
+from forecast.networks.heads.beam import Chain, Independent, most_probable
+from forecast.system.errors import InputError
 
 WIDTH = 16
 

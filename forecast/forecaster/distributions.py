@@ -12,16 +12,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from forecast.errors import InputError
+from forecast.data.panel import Panel, Series
+from forecast.data.scaling import DIFFERENCED, log_slope
+from forecast.data.windows import Windows, filled
+from forecast.forecaster.closed_loop import parallel
 from forecast.forecaster.forecaster import Forecaster
-from forecast.heads import FittedHead, UpDown
-from forecast.heads.dependence import uniforms
-from forecast.heads.distributions import Distribution, quantiles
-from forecast.loops.closed import parallel
 from forecast.models.base import NetworkSpec
-from forecast.panel import Panel, Series
-from forecast.scaling import DIFFERENCED, log_slope
-from forecast.windows import Windows, filled
+from forecast.networks.heads import FittedHead, UpDown
+from forecast.networks.heads.dependence import uniforms
+from forecast.networks.heads.distributions import Distribution, quantiles
+from forecast.system.errors import InputError
 
 PATHS = 200
 """Drawn where no formula gives a quantile or a probability."""

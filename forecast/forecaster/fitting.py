@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from forecast import inference
-from forecast.errors import ModelFailure
+from forecast.data.windows import filled, inputs, targets
 from forecast.forecaster import head_fitting
+from forecast.forecaster.closed_loop import parallel
 from forecast.forecaster.forecaster import Forecaster, network_of
 from forecast.forecaster.mixed import corrected
 from forecast.forecaster.problem import Problem
 from forecast.forecaster.trainers import Budget, by_gradient, by_levenberg_marquardt
-from forecast.loops.closed import parallel
 from forecast.models.base import LinearSpec, ModelSpec, NetworkSpec, ServiceSpec, StatisticalSpec
-from forecast.network import Network
-from forecast.skip import Kind, Skip
-from forecast.windows import filled, inputs, targets
+from forecast.models.skip import Kind, Skip
+from forecast.networks import inference
+from forecast.networks.description import Network
+from forecast.system.errors import ModelFailure
 
 if TYPE_CHECKING:
     from forecast.training.chunks import TrainingSeries
@@ -94,7 +94,7 @@ def _said(problem: Problem) -> dict[str, np.ndarray]:
 
 def _fit_statistical(problem: Problem, spec: StatisticalSpec) -> dict[str, list[dict[str, Any]]]:
     """One fit per series and output on the train rows, gaps filled forward."""
-    from forecast import statistical
+    from forecast.models import statistical
 
     season = problem.panel.dataset.season
     options = spec.options(season)

@@ -13,18 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from forecast import files, inference, models
+from forecast import models
 from forecast.config.datasets import Dataset
 from forecast.config.reading import validated
-from forecast.errors import InputError, ModelFailure, quote_names
-from forecast.heads import FittedHead, Point
-from forecast.loops.closed import added, parallel
+from forecast.data.panel import Panel, Series
+from forecast.data.scaling import Scaling, inverse
+from forecast.data.windows import Layout, Windows, batches, filled, layout
+from forecast.forecaster.closed_loop import added, parallel
 from forecast.models.base import BaselineSpec, LinearSpec, ModelSpec, NetworkSpec, ServiceSpec, StatisticalSpec
-from forecast.network import Network, Shapes
-from forecast.panel import Panel, Series
-from forecast.scaling import Scaling, inverse
-from forecast.skip import Skip
-from forecast.windows import Layout, Windows, batches, filled, layout
+from forecast.models.skip import Skip
+from forecast.networks import inference
+from forecast.networks.description import Network, Shapes
+from forecast.networks.heads import FittedHead, Point
+from forecast.system import files
+from forecast.system.errors import InputError, ModelFailure, quote_names
 
 SCHEMA = 1
 
@@ -34,7 +36,7 @@ class Forecaster:
     """A fitted model of one dataset. `statistical[uid]`: the fitted numbers of each output, as JSON.
 
     `head`: of a network that gives more than a point, see `forecast.forecaster.distributions`; `dependence`
-    (H * O, H * O): how the steps of a direct one hang together (`forecast.heads.dependence`).
+    (H * O, H * O): how the steps of a direct one hang together (`forecast.networks.heads.dependence`).
     `correction`: of the mixed strategy, what a linear map of the whole horizon adds to the closed loop.
     """
 
@@ -148,13 +150,13 @@ class Forecaster:
         return inference.last(network, self.weights, windows.past, future)
 
     def fed_back(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
-        """(B, O): the head's point forecast of one step of a closed loop, see `forecast.loops.closed.Choice`."""
+        """(B, O): the head's point forecast of one step of a closed loop, see `forecaster.closed_loop.Choice`."""
         if self.head is None:
             return added(raw, base, last)
         return self.head.point(raw[:, None], base[:, None], last[:, None])[:, 0]
 
     def _statistical(self, series: Series, z: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        from forecast import statistical
+        from forecast.models import statistical
 
         values = filled(z[None, :, : self.channels.outputs])[0][0]
         fitted = [statistical.restore(numbers) for numbers in self.statistical[series.unique_id]]

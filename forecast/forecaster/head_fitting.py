@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from forecast import inference
-from forecast.errors import InputError, quote_names
+from forecast.data.scaling import DIFFERENCED
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.problem import Problem
-from forecast.heads import FittedHead, Head, Point, UpDown
-from forecast.heads.dependence import correlation
 from forecast.models.base import NetworkSpec
-from forecast.network import Network
-from forecast.scaling import DIFFERENCED
-from forecast.skip import Skip
+from forecast.models.skip import Skip
+from forecast.networks import inference
+from forecast.networks.description import Network
+from forecast.networks.heads import FittedHead, Head, Point, UpDown
+from forecast.networks.heads.dependence import correlation
+from forecast.system.errors import InputError, quote_names
 
 if TYPE_CHECKING:
     from forecast.training.chunks import TrainingSeries

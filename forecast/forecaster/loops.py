@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from forecast.errors import InputError, quote_names
+from forecast.data.panel import Panel, Series
+from forecast.data.windows import Windows, batches
+from forecast.forecaster import closed_loop as closed
 from forecast.forecaster.forecaster import Forecaster
-from forecast.loops import closed
-from forecast.loops.feedback import require_finite
 from forecast.models.base import LinearSpec, NetworkSpec
-from forecast.panel import Panel, Series
-from forecast.skip import Skip
-from forecast.windows import Windows, batches
+from forecast.models.skip import Skip
+from forecast.networks.inference.feedback import require_finite
+from forecast.system.errors import InputError, quote_names
 
 Rows = Mapping[str, np.ndarray]
 

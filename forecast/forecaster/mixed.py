@@ -20,13 +20,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from forecast.errors import InputError
+from forecast.data.windows import Windows
+from forecast.forecaster.closed_loop import parallel
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.problem import Problem
-from forecast.loops.closed import parallel
 from forecast.models.base import LinearSpec, NetworkSpec
-from forecast.skip import Batches, fit_linear
-from forecast.windows import Windows
+from forecast.models.skip import Batches, fit_linear
+from forecast.system.errors import InputError
 
 
 def corrected(problem: Problem, recursive: Forecaster) -> Forecaster:

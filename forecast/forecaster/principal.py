@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from forecast.network import Block, Dense, Network, Parallel
+from forecast.networks.description import Block, Dense, Network, Parallel
 
 
 def with_principal_axes(

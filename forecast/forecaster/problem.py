@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from forecast import splits
-from forecast.panel import Panel
-from forecast.scaling import Scaling
-from forecast.skip import Batches, Kind, Skip, fit_linear
-from forecast.splits import Blocks, Borders
-from forecast.windows import Layout, Windows, batches, layout, targets
+from forecast.data import splits
+from forecast.data.panel import Panel
+from forecast.data.scaling import Scaling
+from forecast.data.splits import Blocks, Borders
+from forecast.data.windows import Layout, Windows, batches, layout, targets
+from forecast.models.skip import Batches, Kind, Skip, fit_linear
 
 
 @dataclass
 class Problem:
     """Everything fitted here is fitted on the train rows of `blocks`; skips choose their penalty on validation.
 
-    said: what the data's own service had forecast at each cutoff (`forecast.issued.forecasts`), where it is wanted.
+    said: what the data's own service had forecast at each cutoff (`data.issued.forecasts`), where it is wanted.
     """
 
     panel: Panel

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from forecast.cells.weights import count, initialise, weight_shapes
-from forecast.errors import ModelFailure
 from forecast.forecaster.principal import with_principal_axes
-from forecast.heads import FittedHead
 from forecast.models.base import NetworkSpec
-from forecast.network import Network, memory
+from forecast.networks.cells.weights import count, initialise, weight_shapes
+from forecast.networks.description import Network, memory
+from forecast.networks.heads import FittedHead
+from forecast.system.errors import ModelFailure
 from forecast.training import levenberg_marquardt as lm
 from forecast.training import network_problem
 from forecast.training.trained import Trained, Weights

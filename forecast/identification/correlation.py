@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from forecast.errors import InputError
+from forecast.system.errors import InputError
 
 Array = npt.NDArray[np.float64]
 NORMAL = 1.959963984540054

@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from forecast.errors import InputError
 from forecast.identification.correlation import (
     Correlation,
     autocorrelation,
@@ -27,6 +26,7 @@ from forecast.identification.correlation import (
     partial_autocorrelation,
 )
 from forecast.identification.experiment import Experiment
+from forecast.system.errors import InputError
 
 Array = npt.NDArray[np.float64]
 

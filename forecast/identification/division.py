@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import numpy.typing as npt
 
-from forecast.errors import InputError
+from forecast.system.errors import InputError
 
 Labels = npt.NDArray[np.int64]
 Divide = Callable[[int], Labels]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from forecast.errors import InputError
+from forecast.system.errors import InputError
 
 Array = npt.NDArray[np.float64]
 

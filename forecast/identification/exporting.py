@@ -1,6 +1,6 @@
 """A trained net as one Python file that needs NumPy alone (MATLAB's genFunction).
 
-Beside the functions of every exported network (`forecast.inference.export`) the file has, in the units of the data,
+Beside the functions of every exported network (`networks.inference.export`) the file has, in the units of the data,
 
     predict(u, y)            open loop: y at every row from the measured rows before it
     simulate(u, y_start)     closed loop: the first measured rows of y, then the net's own (nets with feedback)
@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from forecast import files
 from forecast.identification.model import Model
-from forecast.inference.export import Units
-from forecast.inference.export import export as export_network
+from forecast.networks.inference.export import Units
+from forecast.networks.inference.export import export as export_network
+from forecast.system import files
 
 COMMON = '''
 

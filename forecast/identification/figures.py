@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from forecast.errors import InputError
 from forecast.identification.correlation import Correlation, autocorrelation, cross_correlation
 from forecast.identification.division import NAMES, Labels
 from forecast.identification.experiment import columns
 from forecast.identification.model import Training
+from forecast.system.errors import InputError
 
 Figure = Any
 Array = npt.NDArray[np.float64]

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from forecast import files
-from forecast.errors import InputError
 from forecast.identification.experiment import columns, refuse_gaps
 from forecast.identification.nets import Net
-from forecast.loops import feedback
-from forecast.loops.feedback import LoopState
-from forecast.network import Network
-from forecast.training.narx_signals import Scaling
+from forecast.networks.description import Network
+from forecast.networks.inference import feedback
+from forecast.networks.inference.feedback import LoopState
+from forecast.system import files
+from forecast.system.errors import InputError
+from forecast.training.narx.narx_signals import Scaling
 
 Array = npt.NDArray[np.float64]
 SCHEMA = 1

@@ -1,4 +1,4 @@
-"""The two forms of one NARX net: the network with named weights, and the flat vector of `forecast.training.narx`.
+"""The two forms of one NARX net: the network with named weights, and the flat vector of `forecast.training.narx.narx`.
 
 The second form has the exact derivatives of the free run: closed-loop training works on it, and its result goes back.
 """
@@ -10,9 +10,9 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from forecast.errors import InputError
 from forecast.identification.nets import Net
-from forecast.training.narx import Narx
+from forecast.system.errors import InputError
+from forecast.training.narx.narx import Narx
 
 Array = npt.NDArray[np.float64]
 

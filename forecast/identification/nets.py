@@ -9,11 +9,11 @@
     elmannet(layer_delays)                    u[t], each layer's own output before    1:2, 10
 
 Hidden units are tanh, the output is linear. `hidden` counts the units of each layer; none makes a linear model (ARX,
-FIR). Elman's net with one delay has the cell that stops its gradient (see `forecast.cells.elman`); Levenberg-Marquardt
+FIR). Elman's net with one delay has the cell that stops its gradient (see `networks.cells.elman`); Levenberg-Marquardt
 takes the whole derivative of either.
 
 In the network of `Net.network`, the row of time t holds y[t-1] and u[t - shift], `shift` being the shortest input
-delay: what is known when y[t] is forecast. So the loops of `forecast.loops.feedback` work on it as they are.
+delay: what is known when y[t] is forecast. So the loops of `networks.inference.feedback` work on it as they are.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from forecast.errors import InputError
-from forecast.network import Block, Dense, Network, Parallel, Recurrent, Shapes, Taps
+from forecast.networks.description import Block, Dense, Network, Parallel, Recurrent, Shapes, Taps
+from forecast.system.errors import InputError
 
 Delays = tuple[int, ...]
 

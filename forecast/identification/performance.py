@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from forecast.errors import InputError
 from forecast.identification.experiment import columns
+from forecast.system.errors import InputError
 
 Measure = Literal["mse", "mae", "sse", "sae", "rmse"]
 

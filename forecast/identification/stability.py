@@ -1,4 +1,4 @@
-"""Whether the closed loop of a trained net can be trusted on its own: the verdict of `forecast.diagnostics.loop`.
+"""Whether the closed loop of a trained net can be trusted on its own: the verdict of `backtest.diagnostics.loop`.
 
 A tanh net never leaves the range of its read-out, so a loop that is lost may still be finite: it sits at a bound, or
 two runs that began next to each other part. Both are seen here; `Model.parallel` itself notices only what overflows.
@@ -9,13 +9,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from forecast.diagnostics.loop import FreeRun, free_run
-from forecast.errors import InputError
+from forecast.backtest.diagnostics.loop import FreeRun, free_run
+from forecast.data.windows import Layout, Windows
 from forecast.identification.experiment import Experiment
 from forecast.identification.model import Model
-from forecast.loops.feedback import refuse_open
-from forecast.skip import Skip
-from forecast.windows import Layout, Windows
+from forecast.models.skip import Skip
+from forecast.networks.inference.feedback import refuse_open
+from forecast.system.errors import InputError
 
 Array = npt.NDArray[np.float64]
 ROWS = 48  # before the free run, beside those that fill the delays

@@ -14,20 +14,20 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from forecast import inference
-from forecast.errors import InputError
 from forecast.identification.division import NAMES, TEST, TRAIN, VALIDATION, Divide, Labels, divideblock
 from forecast.identification.experiment import Experiment
 from forecast.identification.model import Model, Training
 from forecast.identification.narx_weights import from_narx, narx_of, to_narx
 from forecast.identification.nets import Net
-from forecast.network import Network
+from forecast.networks import inference
+from forecast.networks.description import Network
+from forecast.system.errors import InputError
 from forecast.training import levenberg_marquardt as lm
 from forecast.training import network_problem
 from forecast.training.chunks import TrainingSeries
-from forecast.training.narx import Record
-from forecast.training.narx_problems import ClosedLoop
-from forecast.training.narx_signals import Scaling
+from forecast.training.narx.narx import Record
+from forecast.training.narx.narx_problems import ClosedLoop
+from forecast.training.narx.narx_signals import Scaling
 
 Array = npt.NDArray[np.float64]
 Trainer = Literal["lm", "bayesian", "adam"]

@@ -9,17 +9,16 @@ from typing import Any
 
 from forecast.config.reading import validated
 from forecast.config.training import Training
-from forecast.errors import InputError, closest, quote_names
+from forecast.models import families
 from forecast.models.base import ModelSpec, NetworkSpec
-
-NOT_FAMILIES = ("base",)
+from forecast.system.errors import InputError, closest, quote_names
 
 
 @cache
-def families() -> dict[str, type[ModelSpec]]:
+def catalogue() -> dict[str, type[ModelSpec]]:
     """Family name → its spec class, in alphabetical order."""
-    names = sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in NOT_FAMILIES)
-    return {name: importlib.import_module(f"{__name__}.{name}").Spec for name in names}
+    names = sorted(module.name for module in pkgutil.iter_modules(families.__path__))
+    return {name: importlib.import_module(f"{families.__name__}.{name}").Spec for name in names}
 
 
 def spec(entry: dict[str, Any], *, where: str, training: Training | None = None) -> ModelSpec:
@@ -28,11 +27,11 @@ def spec(entry: dict[str, Any], *, where: str, training: Training | None = None)
     `training`: what all entries share; a key that the entry's own block names is the entry's.
     """
     name = entry.get("family")
-    if name not in families():
+    if name not in catalogue():
         raise InputError(
-            f"{where}: unknown family {name!r}.{closest(str(name), families())} Known: {quote_names(families())}."
+            f"{where}: unknown family {name!r}.{closest(str(name), catalogue())} Known: {quote_names(catalogue())}."
         )
-    family = families()[name]
+    family = catalogue()[name]
     own = entry.get("training", {})
     if (
         training is not None

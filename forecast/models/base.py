@@ -11,12 +11,12 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from forecast import search
 from forecast.config.reading import Config
 from forecast.config.training import LevenbergMarquardt, Trainer, Training
-from forecast.heads import AnyHead, Point
-from forecast.network import Block, Dropout, EncoderDecoder, Network, Recurrent, Shapes
-from forecast.windows import Layout, Windows
+from forecast.data.windows import Layout, Windows
+from forecast.models import search
+from forecast.networks.description import Block, Dropout, EncoderDecoder, Network, Recurrent, Shapes
+from forecast.networks.heads import AnyHead, Point
 
 ModelKind = Literal["baseline", "linear", "statistical", "network"]
 Loss = Literal["mse", "mae", "huber"]
@@ -126,7 +126,7 @@ class LinearSpec(FittedSpec):
 
 
 class NetworkSpec(FittedSpec):
-    """A Keras network trained with supervision at every step (see `forecast.network`)."""
+    """A Keras network trained with supervision at every step (see `forecast.networks.description`)."""
 
     kind: ClassVar[ModelKind] = "network"
     recursive: ClassVar[bool] = False
@@ -207,7 +207,7 @@ class RecurrentSpec(NetworkSpec):
     layers: int = Field(1, ge=1)
 
     def options(self) -> dict[str, Any]:
-        """The cell's options, by their names in `forecast.cells`."""
+        """The cell's options, by their names in `forecast.networks.cells`."""
         return {}
 
     def build(self, shapes: Shapes) -> Network:

@@ -12,18 +12,19 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from forecast import fetching, files, snapshots
+from forecast.backtest import warm_start
 from forecast.config.datasets import Dataset
 from forecast.config.models import load_models
 from forecast.config.sources import FileSource, Service
 from forecast.config.tuning import load_tuning
-from forecast.errors import BusyError, DataError, ForecastError, GateRefused, InputError
-from forecast.evaluation import warm
+from forecast.data import ingest, snapshots
 from forecast.operations import champion, repro, worktree
 from forecast.operations.champion import Champion
 from forecast.operations.newest import home
 from forecast.operations.refit import candidate_of
 from forecast.operations.worktree import Tree
+from forecast.system import files
+from forecast.system.errors import BusyError, DataError, ForecastError, GateRefused, InputError
 
 Strategy = Literal["scratch", "warm"]
 FAILURES: Mapping[int, type[ForecastError]] = {2: InputError, 3: DataError, 4: GateRefused, 75: BusyError}
@@ -95,7 +96,7 @@ def begin_with(job: Job, tree: Tree, held: Champion | None) -> None:
     stored = champion.folder_of(job.root, job.dataset, held.version)
     seeds = load_tuning(tree.configs).seeds
     sources = {seed: stored / f"member-{number}" / "weights.npz" for number, seed in enumerate(sorted(seeds))}
-    warm.leave(folder, candidate_of(recipe_of(held)), {s: p for s, p in sources.items() if p.exists()})
+    warm_start.leave(folder, candidate_of(recipe_of(held)), {s: p for s, p in sources.items() if p.exists()})
 
 
 def adopt(root: Path, tree: Path) -> None:
@@ -122,9 +123,7 @@ def fetch(job: Job, tree: Tree, settings: Dataset) -> None:
     service = isinstance(settings.source, Service)  # anything else is read whole each time
     if service and last.exists() and (tree.path / files.read_json(last)["snapshot"]).exists():
         worktree.put(last, snapshots.pointer_path(tree.path, job.dataset))
-    fetching.fetch_new(
-        job.dataset, settings, root=tree.path, now=job.now, as_of=job.as_of, environment=job.environment
-    )
+    ingest.fetch_new(job.dataset, settings, root=tree.path, now=job.now, as_of=job.as_of, environment=job.environment)
     worktree.put(snapshots.pointer_path(tree.path, job.dataset), last)
 
 

@@ -16,11 +16,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forecast import files
-from forecast.errors import DataError, ForecastError, InputError
+from forecast.system import files
+from forecast.system.errors import DataError, ForecastError, InputError
 
 if TYPE_CHECKING:
-    from forecast.ensemble import Ensemble  # with it comes pandas, which `status` does without
+    from forecast.forecaster.ensemble import Ensemble  # with it comes pandas, which `status` does without
 
 SCHEMA = 1
 META = "champion.json"
@@ -97,7 +97,7 @@ def load(root: Path, dataset: str) -> Champion:
 
 def load_version(root: Path, dataset: str, version: int) -> Champion:
     """One stored version, every file checked against its digest."""
-    from forecast.ensemble import MANIFEST, Ensemble
+    from forecast.forecaster.ensemble import MANIFEST, Ensemble
 
     folder = folder_of(root, dataset, version)
     content = _described(folder)
@@ -129,7 +129,7 @@ def store(root: Path, dataset: str, version: int, ensemble: Ensemble, meta: Meta
 
 def write(folder: Path, ensemble: Ensemble, meta: Meta) -> None:
     """The ensemble and champion.json; this is also what the registry's artifact holds."""
-    from forecast.ensemble import MANIFEST
+    from forecast.forecaster.ensemble import MANIFEST
 
     ensemble.save(folder)
     content = {"schema": SCHEMA, "meta": asdict(meta), "model_sha256": files.sha256(folder / MANIFEST)}

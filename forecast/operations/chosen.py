@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast import files, snapshots
-from forecast.ensemble import Ensemble, calibration_scores
-from forecast.errors import InputError
+from forecast.data import snapshots
+from forecast.data.panel import with_series
+from forecast.data.splits import Borders
 from forecast.forecaster import Forecaster
+from forecast.forecaster.ensemble import Ensemble, calibration_scores
 from forecast.operations.champion import Meta
-from forecast.panel import with_series
-from forecast.splits import Borders
+from forecast.system import files
+from forecast.system.errors import InputError
 
 SCORES = ("mae", "rmse", "mase", "rmsse", "smape", "direction", "direction_base", "skill", "n_origins")
 NAIVE = "naive"

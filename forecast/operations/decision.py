@@ -15,12 +15,12 @@ from typing import Any
 
 import pandas as pd
 
-from forecast import files
-from forecast.errors import ForecastError
 from forecast.operations import champion, history, registry
 from forecast.operations.champion import Meta
 from forecast.operations.newest import home
 from forecast.operations.registry import Overtaken
+from forecast.system import files
+from forecast.system.errors import ForecastError
 from forecast.tracking import place
 from forecast.tracking.decisions import log_decision
 

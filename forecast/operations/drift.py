@@ -17,9 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from forecast.config.datasets import Column
 from forecast.config.retraining import Retraining
-from forecast.ensemble import Ensemble
+from forecast.data.panel import Panel, Series, series_name
+from forecast.forecaster.ensemble import Ensemble
 from forecast.operations.champion import Meta
-from forecast.panel import Panel, Series, series_name
 
 BINS = 10
 LEAST = 20

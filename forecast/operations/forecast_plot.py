@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forecast import files
-from forecast.ensemble import percent
+from forecast.forecaster.ensemble import percent
+from forecast.system import files
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast import files, metrics
+from forecast.comparison import metrics
 from forecast.config.datasets import Dataset, FractionSplits
-from forecast.ensemble import Ensemble
-from forecast.errors import DataError, ForecastError
+from forecast.data.panel import Panel, from_frame
+from forecast.data.splits import Borders, cut, origins
+from forecast.forecaster.ensemble import Ensemble
 from forecast.operations.gate import Evidence, Fresh
-from forecast.panel import Panel, from_frame
-from forecast.splits import Borders, cut, origins
+from forecast.system import files
+from forecast.system.errors import DataError, ForecastError
 
 YEAR = pd.Timedelta(365, "D")
 

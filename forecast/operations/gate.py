@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from forecast import files
 from forecast.comparison import equivalence
 from forecast.comparison.dm import MINIMUM, relative
 from forecast.comparison.equivalence import MARGIN
 from forecast.comparison.longrun import dependence, mean_error
+from forecast.system import files
 
 Array = NDArray[np.float64]
 Word = Literal["better", "equivalent", "first", "kept"]

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forecast import files
-from forecast.errors import ForecastError
 from forecast.operations.champion import Meta, folder_of, read_meta
+from forecast.system import files
+from forecast.system.errors import ForecastError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,7 +1,7 @@
 """Forecasts as they were issued, kept, and scored when their actuals arrive: the champion's live accuracy.
 
-    .forecast/issued/<dataset>.parquet      every issue, the newest `KEPT`; what was issued once never changes
-    .forecast/issued/<dataset>.json         its scores against the newest data that any command has seen
+    .forecast/data/vintages/<dataset>.parquet      every issue, the newest `KEPT`; what was issued once never changes
+    .forecast/data/vintages/<dataset>.json         its scores against the newest data that any command has seen
 
 An issue is the champion's forecast over its trained horizon with every level its calibration supports, whatever
 `forecast predict` was asked to show. `last` holds the last observed value: what repeating it would have forecast.
@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forecast import files
-from forecast.errors import DataError
 from forecast.operations import champion
 from forecast.operations.champion import Champion, Meta
+from forecast.system import files
+from forecast.system.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,11 +50,11 @@ class Live:
 def keep(root: Path, found: Champion, table: pd.DataFrame, last: Mapping[str, float], *, now: pd.Timestamp) -> None:
     """Add one issue; the same cutoff and version again changes nothing.
 
-    table: `forecast.ensemble.latest` over the trained horizon; last: series → last observed value.
+    table: `forecast.forecaster.ensemble.latest` over the trained horizon; last: series → last observed value.
     """
     import pandas as pd
 
-    from forecast.panel import with_series
+    from forecast.data.panel import with_series
 
     dataset = found.meta.dataset
     issue = with_series(table)
@@ -205,7 +205,7 @@ def _coverage(rows: pd.DataFrame) -> dict[str, float]:
 
 
 def _meta(root: Path, dataset: str, version: int) -> Meta | None:
-    from forecast.errors import ForecastError
+    from forecast.system.errors import ForecastError
 
     try:
         return champion.read_meta(root, dataset, version)

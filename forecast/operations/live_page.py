@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from forecast import files, prepared, snapshots
 from forecast.config.datasets import load_dataset
-from forecast.errors import ForecastError
+from forecast.data import preparation, snapshots
 from forecast.operations import champion, live_accuracy
 from forecast.operations.newest import newest_data
 from forecast.report.live import LiveDataset, render_live
+from forecast.system import files
+from forecast.system.errors import ForecastError
 
 
 def write(root: Path, datasets: Sequence[str]) -> Path:
@@ -27,7 +28,7 @@ def _of(root: Path, dataset: str) -> LiveDataset:
     settings = load_dataset(dataset, root / "configs")
     try:
         place = newest_data(root, dataset)
-        frame = prepared.check_data(dataset, settings, root=place)
+        frame = preparation.check_data(dataset, settings, root=place)
         as_of = snapshots.read_pointer(place, dataset).as_of
         found = live_accuracy.refresh(root, dataset, frame, as_of=as_of)
         issues = live_accuracy.by_issue(root, dataset, frame)

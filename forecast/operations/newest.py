@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from forecast import files
+from forecast.system import files
 
 
 def home(root: Path, dataset: str) -> Path:

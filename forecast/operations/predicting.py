@@ -9,20 +9,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast import prepared, snapshots
-from forecast.ensemble import Ensemble, latest, supported
-from forecast.errors import ForecastError, InputError
+from forecast.data import preparation, snapshots
+from forecast.data.panel import Panel, from_frame, series_name
+from forecast.data.scaling import check_transforms
+from forecast.data.windows import filled
+from forecast.forecaster.ensemble import Ensemble, latest, supported
 from forecast.operations import champion, live_accuracy
 from forecast.operations.champion import Champion
 from forecast.operations.newest import newest_data
-from forecast.panel import Panel, from_frame, series_name
-from forecast.scaling import check_transforms
-from forecast.windows import filled
+from forecast.system.errors import ForecastError, InputError
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """`table`: see `forecast.ensemble.latest`; `panel`: the history it was made from; `notices`: sentences."""
+    """`table`: see `forecaster.ensemble.latest`; `panel`: the history it was made from; `notices`: sentences."""
 
     champion: Champion
     table: pd.DataFrame
@@ -66,7 +66,7 @@ def forecast(
 
 def newest(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame:
     """The newest snapshot, the checkout's or a retraining's, as a long frame, prepared and checked as in training."""
-    frame = prepared.check_data(dataset, ensemble.dataset, root=newest_data(root, dataset))
+    frame = preparation.check_data(dataset, ensemble.dataset, root=newest_data(root, dataset))
     check_transforms(frame, ensemble.dataset)
     return frame
 

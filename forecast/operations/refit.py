@@ -15,18 +15,19 @@ from typing import Any
 
 import pandas as pd
 
-from forecast import files, models, workers
+from forecast import models
+from forecast.backtest.backtest import Place, load_engine
+from forecast.backtest.candidates import Candidate
+from forecast.backtest.training import Run, train
 from forecast.config.datasets import load_dataset
 from forecast.config.tuning import load_tuning
-from forecast.errors import InputError
-from forecast.evaluation.backtest import Place, load_engine
-from forecast.evaluation.candidates import Candidate
-from forecast.evaluation.training import Run, train
+from forecast.data.panel import from_frame
+from forecast.data.splits import Borders
 from forecast.forecaster import Budget, Problem, fit
 from forecast.models.base import NetworkSpec
-from forecast.panel import from_frame
-from forecast.splits import Borders
-from forecast.stage import run_stage
+from forecast.system import files, workers
+from forecast.system.errors import InputError
+from forecast.system.stage import run_stage
 
 
 def main(dataset: str, record: str = "", target: str = "", on: str = "gate", root: str = ".", jobs: int = 0) -> None:

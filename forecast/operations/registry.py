@@ -18,13 +18,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forecast import files, prepared, scratch
-from forecast.ensemble import Ensemble
-from forecast.errors import DataError, ForecastError, InputError
+from forecast.data import preparation
+from forecast.forecaster.ensemble import Ensemble
 from forecast.operations import champion, history
 from forecast.operations.champion import Meta
 from forecast.operations.chosen import ensemble_of
 from forecast.operations.newest import newest_data
+from forecast.system import files, scratch
+from forecast.system.errors import DataError, ForecastError, InputError
 from forecast.tracking import Place, place, registry, turns
 from forecast.tracking.registry import Registered
 from forecast.tracking.turns import StillAlone
@@ -219,7 +220,7 @@ def _restore(root: Path, dataset: str, tracking_uri: str) -> list[str]:
 def _sample(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame | None:
     """What the model would forecast from today; None without a snapshot that fits it."""
     try:
-        frame = prepared.check_data(dataset, ensemble.dataset, root=newest_data(root, dataset))
+        frame = preparation.check_data(dataset, ensemble.dataset, root=newest_data(root, dataset))
     except ForecastError:
         return None
     known = ensemble.forecasters[0].scaling.centre

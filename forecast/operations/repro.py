@@ -13,12 +13,12 @@ from pathlib import Path
 
 import psutil
 
-from forecast import scratch
-from forecast.errors import BusyError, ForecastError
-from forecast.files import write_bytes
-from forecast.processes import alive, end_with_this_process
-from forecast.progress import duration
-from forecast.stage import LOG_VARIABLE
+from forecast.system import scratch
+from forecast.system.errors import BusyError, ForecastError
+from forecast.system.files import write_bytes
+from forecast.system.processes import alive, end_with_this_process
+from forecast.system.progress import duration
+from forecast.system.stage import LOG_VARIABLE
 
 STAGES = ("fetch", "prepare", "tune", "train", "compare", "report")
 SHELLS = ("sh", "dash", "bash", "zsh", "fish", "ksh")
@@ -117,7 +117,7 @@ def _send(processes: Sequence[psutil.Process], number: int) -> None:
 
 
 def read_log(log: Path) -> list[dict]:
-    """What `forecast.stage` wrote, a line for each stage that ended by itself."""
+    """What `forecast.system.stage` wrote, a line for each stage that ended by itself."""
     if not log.exists():
         return []
     return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]

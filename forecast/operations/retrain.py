@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast import files, prepared, scratch, snapshots
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.retraining import Retraining, load_retraining
-from forecast.ensemble import Ensemble
+from forecast.data import preparation, snapshots
+from forecast.data.panel import Panel, from_frame
+from forecast.forecaster.ensemble import Ensemble
 from forecast.operations import challenger, champion, decision, drift, fresh, gate, registry, worktree
 from forecast.operations.challenger import Job
 from forecast.operations.champion import Champion, Meta
@@ -24,7 +25,7 @@ from forecast.operations.chosen import chosen, ensemble_of
 from forecast.operations.decision import Decision
 from forecast.operations.due import Due, due
 from forecast.operations.worktree import Tree
-from forecast.panel import Panel, from_frame
+from forecast.system import files, scratch
 from forecast.tracking import place, turns
 
 
@@ -86,7 +87,7 @@ def judge(job: Job) -> Judged:
     job.say("fetch")
     challenger.fetch(job, tree, settings)
     job.say("check")
-    frame = prepared.check_data(job.dataset, settings, root=tree.path)
+    frame = preparation.check_data(job.dataset, settings, root=tree.path)
     about = _about(job, tree, frame, config)
     known = next((d for d in decision.known(job.root, job.dataset) if d.key == about.key), None)
     if known is not None:

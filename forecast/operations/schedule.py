@@ -27,9 +27,9 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
-from forecast import files
 from forecast.config.schedule import Job, Schedule
 from forecast.operations import firing
+from forecast.system import files
 
 HEARTBEAT_SECONDS = 10.0
 LOG_BYTES = 1_000_000

@@ -11,11 +11,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from forecast import files
-from forecast.errors import ForecastError
 from forecast.operations import champion, live_accuracy
 from forecast.operations.live_accuracy import Live
 from forecast.operations.newest import newest_data
+from forecast.system import files
+from forecast.system.errors import ForecastError
 from forecast.tracking import place
 from forecast.tracking.glance import glance
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import yaml
 
-from forecast import processes
-from forecast.errors import ForecastError
 from forecast.operations import champion
+from forecast.system import processes
+from forecast.system.errors import ForecastError
 from forecast.tracking import moved, place
 from forecast.tracking.glance import glance
 

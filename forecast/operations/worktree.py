@@ -18,12 +18,12 @@ from typing import Any
 
 import yaml
 
-from forecast import files
 from forecast.config.models import load_models
 from forecast.config.reading import read_yaml
-from forecast.errors import ForecastError, InputError
 from forecast.models import spec
 from forecast.operations.newest import home
+from forecast.system import files
+from forecast.system.errors import ForecastError, InputError
 from forecast.tracking import place
 
 CODE = ("forecast", "pipelines", "configs", "dvc.yaml", "requirements.lock", "pyproject.toml")

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from forecast.config.datasets import Dataset, load_datasets
-from forecast.errors import InputError
-from forecast.files import read_json
+from forecast.system.errors import InputError
+from forecast.system.files import read_json
 
 RANKINGS = ("shipped", "architecture")
 RANKING_TITLES = {"shipped": "as shipped", "architecture": "architecture alone"}

@@ -7,8 +7,8 @@ import io
 from collections.abc import Iterable
 from pathlib import Path
 
-from forecast.errors import InputError
 from forecast.report.evidence import LEADERBOARD_COLUMNS
+from forecast.system.errors import InputError
 
 RANKING_ORDER = ("baseline", "shipped", "architecture")
 SEED_ORDER = ("mean", "std", "ensemble")

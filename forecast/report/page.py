@@ -17,11 +17,11 @@ from forecast.report import (
     data,
     diagnosis,
     figures,
-    held,
+    interval_coverage,
     ledger,
     outlook,
     panels,
-    remains,
+    residual_diagnostics,
     text,
 )
 from forecast.report.evidence import RANKING_TITLES, RANKINGS, Evidence
@@ -69,7 +69,7 @@ def _context(evidence: list[Evidence]) -> dict[str, Any]:
 def _dataset(evidence: Evidence) -> dict[str, Any]:
     """Everything the template shows of one dataset, ready to print."""
     same_budget, budget = ledger.budget_sentence(evidence)
-    intervals_held, several = held.held(evidence), len(evidence.series) > 1
+    intervals_held, several = interval_coverage.held(evidence), len(evidence.series) > 1
     return {
         "name": evidence.name,
         "title": evidence.dataset.title,
@@ -110,15 +110,15 @@ def _dataset(evidence: Evidence) -> dict[str, Any]:
         "loops": diagnosis.alarms(evidence),
         "inside_panels": _safe(diagnosis.panels(evidence)),
         "outlook": outlook.table(evidence),
-        "remains": remains.table(evidence),
-        "remains_panels": _safe(remains.panels(evidence)),
+        "remains": residual_diagnostics.table(evidence),
+        "remains_panels": _safe(residual_diagnostics.panels(evidence)),
         "limits": _limits(evidence),
         "calibration": calibration.table(evidence),
         "coverage": _safe(calibration.panels(evidence)),
         "reliability": _safe(calibration.reliability_panels(evidence)),
         "methods": calibration.method_table(evidence),
-        "held": held.table(intervals_held, several=several),
-        "held_counts": held.counts(intervals_held, several=several),
+        "held": interval_coverage.table(intervals_held, several=several),
+        "held_counts": interval_coverage.counts(intervals_held, several=several),
         "judged": next(iter(calibration.shown_models(evidence)), ""),
         "method_said": calibration.method_sentence(evidence),
         "refused": calibration.refusals(evidence),

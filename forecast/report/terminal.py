@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forecast.errors import InputError
-from forecast.files import read_json
 from forecast.report import text
 from forecast.report.evidence import RANKING_TITLES
 from forecast.report.leaderboard import Row, combined
+from forecast.system.errors import InputError
+from forecast.system.files import read_json
 
 if TYPE_CHECKING:
     from rich.console import Console

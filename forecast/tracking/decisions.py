@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from forecast import files, scratch
+from forecast.system import files, scratch
 from forecast.tracking import store
 from forecast.tracking.place import Place
 

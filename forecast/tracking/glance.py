@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from forecast.errors import ForecastError
+from forecast.system.errors import ForecastError
 from forecast.tracking import postgres
 from forecast.tracking.place import Place
 

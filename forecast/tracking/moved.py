@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from forecast import files
+from forecast.system import files
 from forecast.tracking.place import Place
 
 LOCATIONS = (

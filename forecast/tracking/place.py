@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from forecast.errors import InputError
+from forecast.system.errors import InputError
 
 SQLITE = "sqlite:///"
 SERVERS = ("http", "https", "databricks", "postgresql", "mysql", "mssql")

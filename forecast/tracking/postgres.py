@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from forecast.errors import ForecastError, InputError
+from forecast.system.errors import ForecastError, InputError
 
 if TYPE_CHECKING:
     import psycopg

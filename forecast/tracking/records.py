@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from forecast import files
-from forecast.errors import DataError
+from forecast.system import files
+from forecast.system.errors import DataError
 
 DIGEST_LENGTH = 16
 FORMAT = 2

@@ -1,6 +1,6 @@
 """MLflow's model registry: one registered model per dataset, its versions with tags, and the aliases that name them.
 
-A version's artifact is a folder that `forecast.serving` loads. Every call holds the store's lock (`store.opened`), so
+A version's artifact is a folder `forecaster.serving` loads. Every call holds the store's lock (`store.opened`), so
 two processes of one project never make one version twice or move an alias between each other's steps; those of a team
 are kept apart by `turns.alone`.
 """
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forecast import files, scratch
-from forecast.errors import DataError, InputError
+from forecast.system import files, scratch
+from forecast.system.errors import DataError, InputError
 from forecast.tracking import store
 from forecast.tracking.place import Place
 from forecast.tracking.turns import StillAlone

@@ -24,12 +24,12 @@ class ServedForecaster(PythonModel):
     """Forecasts the steps that follow the last row of every series."""
 
     def load_context(self, context: Any) -> None:
-        from forecast.serving import Service
+        from forecast.forecaster.serving import Service
 
         self.service = Service.load(Path(context.artifacts["forecaster"]))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        from forecast.errors import ForecastError
+        from forecast.system.errors import ForecastError
 
         try:
             return self.service.answer(model_input, **(params or {}))

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forecast import files
-from forecast.errors import ForecastError, InputError
+from forecast.system import files
+from forecast.system.errors import ForecastError, InputError
 from forecast.tracking import postgres
 from forecast.tracking.place import SQLITE, Place
 

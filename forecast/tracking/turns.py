@@ -28,8 +28,8 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from forecast import files, processes
-from forecast.errors import BusyError, ForecastError
+from forecast.system import files, processes
+from forecast.system.errors import BusyError, ForecastError
 from forecast.tracking import store
 from forecast.tracking.place import Place
 

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forecast import files, scratch
+from forecast.system import files, scratch
 from forecast.tracking import runs
 from forecast.tracking.records import Record
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecast.errors import InputError
+from forecast.system.errors import InputError
 
 
 @dataclass(frozen=True)

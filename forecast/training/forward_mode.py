@@ -17,14 +17,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from forecast import cells
-from forecast.cells.base import Cell
-from forecast.cells.namespace import Array as AnyArray
-from forecast.cells.namespace import NumpyNamespace, activate
-from forecast.cells.states import own_weights
-from forecast.cells.weights import future_width
-from forecast.errors import InputError
-from forecast.network import Block, Dense, Dropout, Network, Parallel, Recurrent, Taps
+from forecast.networks import cells
+from forecast.networks.cells.base import Cell
+from forecast.networks.cells.namespace import Array as AnyArray
+from forecast.networks.cells.namespace import NumpyNamespace, activate
+from forecast.networks.cells.states import own_weights
+from forecast.networks.cells.weights import future_width
+from forecast.networks.description import Block, Dense, Dropout, Network, Parallel, Recurrent, Taps
+from forecast.system.errors import InputError
 
 Array = npt.NDArray[np.float64]
 Weights = Mapping[str, Array]

@@ -16,10 +16,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from forecast.cells.weights import initialise
-from forecast.errors import ModelFailure
-from forecast.layers.assemble import get_weights
-from forecast.network import Network
+from forecast.networks.cells.weights import initialise
+from forecast.networks.description import Network
+from forecast.networks.layers.assemble import get_weights
+from forecast.system.errors import ModelFailure
 from forecast.training.chunks import Chunks
 from forecast.training.trained import Curve, Trained, Weights
 from forecast.training.updates import Drawn, Settings, States, Updates, draw, draw_bins

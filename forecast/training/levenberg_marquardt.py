@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scipy import linalg
 from threadpoolctl import threadpool_limits
 
-from forecast.errors import InputError, ModelFailure
+from forecast.system.errors import InputError, ModelFailure
 
 Array = npt.NDArray[np.float64]
 

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from forecast.heads import FittedHead
-from forecast.network import Network
+from forecast.networks.description import Network
+from forecast.networks.heads import FittedHead
 
 POINTWISE: dict[str, Callable[[Any], Any]] = {
     "mse": tf.square,
@@ -23,7 +23,7 @@ ValueLoss = Callable[[Any, Any, Any], Any]
 
 
 class TensorMaths:
-    """The array functions of `forecast.heads.maths` in TensorFlow, float32."""
+    """The array functions of `forecast.networks.heads.maths` in TensorFlow, float32."""
 
     def constant(self, values: np.ndarray) -> tf.Tensor:
         return tf.constant(values, tf.float32)

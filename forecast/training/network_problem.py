@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from forecast import inference
-from forecast.cells.weights import initialise, weight_shapes, widest
-from forecast.errors import InputError
-from forecast.network import Block, Network, Parallel, Recurrent
+from forecast.networks import inference
+from forecast.networks.cells.weights import initialise, weight_shapes, widest
+from forecast.networks.description import Block, Network, Parallel, Recurrent
+from forecast.system.errors import InputError
 from forecast.training import levenberg_marquardt as lm
 from forecast.training.chunks import TrainingSeries
 from forecast.training.forward_mode import ForwardMode
-from forecast.training.narx import finite_sum
+from forecast.training.narx.narx import finite_sum
 
 Array = npt.NDArray[np.float64]
 Weights = dict[str, Array]

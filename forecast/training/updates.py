@@ -20,8 +20,9 @@ import numpy as np
 import tensorflow as tf
 
 from forecast.config.training import Rule, Shape, State, Teacher
-from forecast.heads import Bins, FittedHead
-from forecast.layers.assemble import (
+from forecast.networks.description import EncoderDecoder, Network
+from forecast.networks.heads import Bins, FittedHead
+from forecast.networks.layers.assemble import (
     assemble,
     carried,
     first_states,
@@ -31,7 +32,6 @@ from forecast.layers.assemble import (
     set_weights,
     teacher_forced,
 )
-from forecast.network import EncoderDecoder, Network
 from forecast.training import losses
 from forecast.training.chunks import Chunks
 from forecast.training.optimizers import Descent, Schedule, Updater
@@ -64,7 +64,7 @@ class Settings:
     patience: int | None = None
     teacher_forcing: Teacher = "none"
     change_channels: tuple[int, ...] = ()
-    """Channels to be zeroed at a chunk's first row, as they are at a window's (see `forecast.windows`)."""
+    """Channels to be zeroed at a chunk's first row, as they are at a window's (see `forecast.data.windows`)."""
     head: FittedHead | None = None
     """What the loss is taken by; None: a point forecast and `loss`."""
 

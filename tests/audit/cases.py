@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 
 from tests.audit import processes
-from tests.small_project import RANKINGS, ROOT, copy_code, write_yaml
+from tests.support.small_project import RANKINGS, ROOT, copy_code, write_yaml
 
 DAYS = 320
 DATASET: dict[str, Any] = {
@@ -82,9 +82,9 @@ def write(
 
 def take(root: Path, frame: pd.DataFrame, *, as_of: str | None = None) -> None:
     """A snapshot of `frame`, to which the pointer moves; earlier ones stay."""
-    from forecast import snapshots
     from forecast.config.datasets import load_dataset
-    from forecast.prepared import take_snapshot
+    from forecast.data import snapshots
+    from forecast.data.preparation import take_snapshot
 
     frame.to_csv(root / "data" / "wave.csv", index=False)
     moment = pd.Timestamp(as_of) if as_of else None
@@ -94,9 +94,9 @@ def take(root: Path, frame: pd.DataFrame, *, as_of: str | None = None) -> None:
 
 def join(root: Path) -> None:
     """A second dataset in the project; the first takes its column x from there, as of the day."""
-    from forecast import snapshots
     from forecast.config.datasets import load_dataset
-    from forecast.prepared import take_snapshot
+    from forecast.data import snapshots
+    from forecast.data.preparation import take_snapshot
 
     frame = wave()[["ds", "x"]].dropna()
     frame.to_csv(root / "data" / "other.csv", index=False)
@@ -133,7 +133,7 @@ def derived(root: Path, change: str) -> None:
     code = textwrap.indent(textwrap.dedent(change).strip("\n"), "    ")
     append(
         root,
-        "forecast/derived.py",
+        "forecast/data/derived_columns.py",
         "_select = derive_and_select\n\n\n"
         "def derive_and_select(raw, dataset, *, where):\n"
         "    frame = _select(raw, dataset, where=where)\n"
@@ -151,7 +151,7 @@ def calibrate(root: Path, block: str) -> None:
         _compare = main
 
         def main(dataset: str, root: str = ".") -> None:
-            from forecast.intervals import SplitConformal
+            from forecast.forecaster.intervals import SplitConformal
 
             _compare(dataset, root)
             rows = pd.read_parquet(Path(root) / "data" / "trained" / dataset / "ridge" / "forecasts.parquet")

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from forecast.audit.changes import known_at, mirrored, shaken, shrunk, thinned
-from forecast.calendars import Calendar, ended
 from forecast.config.datasets import RegularCalendar, SessionCalendar, WeekdayCalendar
+from forecast.data.calendars import Calendar, ended
 
 DAYS = pd.date_range("2024-01-01", periods=20)
 FRAME = pd.DataFrame({"unique_id": "a", "ds": DAYS, "y": np.arange(20.0) ** 2})

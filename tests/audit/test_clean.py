@@ -108,7 +108,7 @@ def gaps_filled_forwards(root: Path) -> None:
     write(root)
     append(
         root,
-        "forecast/panel.py",
+        "forecast/data/panel.py",
         """
         _exact = _series
 
@@ -124,7 +124,7 @@ def medians_of_the_train_block_as_scale(root: Path) -> None:
     write(root)
     append(
         root,
-        "forecast/scaling.py",
+        "forecast/data/scaling.py",
         """
         def _statistics(values, column):
             observed = values[np.isfinite(values)]
@@ -147,7 +147,8 @@ def history_only_continued(root: Path) -> None:
 
 @case
 def provisional_values_settled(root: Path) -> None:
-    from forecast import files, snapshots
+    from forecast.data import snapshots
+    from forecast.system import files
 
     write(root)
     replace_data(root, wave().iloc[:310])

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from forecast.audit.__main__ import main
 from forecast.audit.findings import KINDS, Audit, Finding, ordered
 from forecast.cli import audit
-from tests import small_project
+from tests.support import small_project
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from forecast.audit.changes import block_ends
 from forecast.audit.data import columns
 from forecast.audit.repeated import alike
 from forecast.config.datasets import Dataset
-from forecast.panel import Panel, from_frame
+from forecast.data.panel import Panel, from_frame
 from tests.audit.cases import DATASET, wave
 
 SETTINGS = Dataset.model_validate(DATASET)

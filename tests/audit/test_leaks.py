@@ -15,7 +15,7 @@ from tests.audit.cases import FEWEST, append, audited, derived, replace_data, ta
 def scaler_on_all_data(root: Path) -> None:
     append(
         root,
-        "forecast/scaling.py",
+        "forecast/data/scaling.py",
         """
         from dataclasses import replace as _replace
 
@@ -53,7 +53,7 @@ def centred_mean_in_the_file(root: Path) -> None:
 def shuffled_split(root: Path) -> None:
     append(
         root,
-        "forecast/splits.py",
+        "forecast/data/splits.py",
         """
         _origins = origins
 
@@ -70,7 +70,7 @@ def shuffled_split(root: Path) -> None:
 def targets_across_the_border(root: Path) -> None:
     append(
         root,
-        "forecast/splits.py",
+        "forecast/data/splits.py",
         """
         _origins = origins
 
@@ -84,7 +84,7 @@ def targets_across_the_border(root: Path) -> None:
 def gap_filled_backwards(root: Path) -> None:
     append(
         root,
-        "forecast/panel.py",
+        "forecast/data/panel.py",
         """
         _exact = _series
 
@@ -98,7 +98,7 @@ def gap_filled_backwards(root: Path) -> None:
 def known_future_made_of_actuals(root: Path) -> None:
     append(
         root,
-        "forecast/panel.py",
+        "forecast/data/panel.py",
         """
         _exact = _series
 
@@ -121,7 +121,7 @@ def revised_history(root: Path) -> None:
 def calibration_on_test(root: Path) -> None:
     append(
         root,
-        "forecast/evaluation/uncertainty.py",
+        "forecast/comparison/uncertainty.py",
         """
         def calibration_cubes(forecasts, last):
             return scores.cubes(forecasts[forecasts["block"] == "test"], last)
@@ -132,7 +132,7 @@ def calibration_on_test(root: Path) -> None:
 def windows_one_row_late(root: Path) -> None:
     append(
         root,
-        "forecast/windows.py",
+        "forecast/data/windows.py",
         """
         _gather = gather
 
@@ -185,7 +185,7 @@ def joined_with_the_next_known_value(root: Path) -> None:
     cases.join(root)
     append(
         root,
-        "forecast/joined.py",
+        "forecast/data/asof_join.py",
         """
         _exact = pd.merge_asof
 
@@ -218,7 +218,7 @@ def chosen_on_test(root: Path) -> None:
 def error_scale_from_the_test_block(root: Path) -> None:
     append(
         root,
-        "forecast/evaluation/comparing.py",
+        "forecast/comparison/comparing.py",
         """
         _exact = references
 
@@ -234,7 +234,7 @@ def error_scale_from_the_test_block(root: Path) -> None:
 def forecasts_corrected_by_test_errors(root: Path) -> None:
     append(
         root,
-        "forecast/evaluation/backtest.py",
+        "forecast/backtest/backtest.py",
         """
         _exact = forecast_blocks
 
@@ -271,7 +271,7 @@ def sign_of_the_next_change_as_a_feature(root: Path) -> None:
 def scored_on_the_easier_half(root: Path) -> None:
     append(
         root,
-        "forecast/evaluation/scores.py",
+        "forecast/comparison/scores.py",
         """
         _all_scores = series_scores
 
@@ -287,7 +287,7 @@ def scored_on_the_easier_half(root: Path) -> None:
 def scored_against_the_value_before(root: Path) -> None:
     append(
         root,
-        "forecast/evaluation/backtest.py",
+        "forecast/backtest/backtest.py",
         """
         _exact_long = _long
 
@@ -313,7 +313,7 @@ def every_second_origin(root: Path) -> None:
 def test_scores_in_the_place_of_validation(root: Path) -> None:
     append(
         root,
-        "forecast/evaluation/comparing.py",
+        "forecast/comparison/comparing.py",
         """
         _own = _scored
 
@@ -322,7 +322,7 @@ def test_scores_in_the_place_of_validation(root: Path) -> None:
             return replace(found, validation=found.board) if found.board is not None else found
     """,
     )
-    path = root / "forecast" / "evaluation" / "comparing.py"
+    path = root / "forecast" / "comparison" / "comparing.py"
     path.write_text(path.read_text().replace("import dataclass\n", "import dataclass, replace\n"))
 
 
@@ -332,7 +332,7 @@ test_scores_in_the_place_of_validation.__test__ = False
 def outcomes_known_at_their_origin(root: Path) -> None:
     append(
         root,
-        "forecast/intervals.py",
+        "forecast/forecaster/intervals.py",
         """
         def adaptive_intervals(start, y, lower, upper=None, *, stride=1):
             outside = scores_of(y, lower, upper)
@@ -346,14 +346,14 @@ def outcomes_known_at_their_origin(root: Path) -> None:
     """,
     )
     append(
-        root, "forecast/evaluation/uncertainty.py", "def rehearsed(*_): return {'method': 'adaptive', 'reason': ''}"
+        root, "forecast/comparison/uncertainty.py", "def rehearsed(*_): return {'method': 'adaptive', 'reason': ''}"
     )
 
 
 def intervals_decided_on_test(root: Path) -> None:
     append(
         root,
-        "forecast/evaluation/uncertainty.py",
+        "forecast/comparison/uncertainty.py",
         """
         def _halved(blocks):
             return blocks
@@ -388,7 +388,7 @@ def snapshot_read_behind_the_panel(root: Path) -> None:
 def scaler_of_all_rows_kept_in_memory(root: Path) -> None:
     append(
         root,
-        "forecast/scaling.py",
+        "forecast/data/scaling.py",
         """
         from dataclasses import replace as _replace
 
@@ -425,7 +425,7 @@ def known_a_day_before_its_end(root: Path) -> None:
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     append(
         root,
-        "forecast/calendars.py",
+        "forecast/data/calendars.py",
         """
         _at_the_end = ended
 
@@ -444,7 +444,7 @@ def refitted_on_what_comes_later(root: Path) -> None:
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     append(
         root,
-        "forecast/evaluation/refits.py",
+        "forecast/backtest/refits.py",
         """
         def known_at(problem, spec, moment):
             blocks = {uid: Blocks((0, b.test[1]), *[(b.test[1],) * 2] * 3) for uid, b in problem.blocks.items()}

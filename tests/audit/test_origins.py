@@ -10,9 +10,9 @@ import pytest
 
 from forecast import models
 from forecast.audit.origins import _unlike_at
+from forecast.data.panel import Panel
 from forecast.forecaster import Budget, Problem, fit
-from forecast.panel import Panel
-from tests import problems
+from tests.support import problems
 
 DAYS = pd.date_range("2024-01-01", periods=200).as_unit("ns")
 TRAIN_END = DAYS[119]

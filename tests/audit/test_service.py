@@ -10,9 +10,9 @@ import pandas as pd
 from forecast.audit.changes import shaken
 from forecast.audit.sandbox import Project, run
 from forecast.config.datasets import load_dataset
-from forecast.fetching import fetch_new
-from tests.example_data import write_project
-from tests.services import Services, serving
+from forecast.data.ingest import fetch_new
+from tests.support.example_data import write_project
+from tests.support.services import Services, serving
 
 NOW, MOMENT = pd.Timestamp("2024-06-03 21:00"), pd.Timestamp("2024-05-25 06:00")
 

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast import files
 from forecast.audit.changes import block_ends
 from forecast.audit.sandbox import Project
 from forecast.audit.stored import stored
-from forecast.panel import from_frame
+from forecast.data.panel import from_frame
+from forecast.system import files
 from tests.audit import cases
 
 Edit = Callable[[Path, Path], None]

@@ -13,7 +13,7 @@ from tests.audit.cases import FEWEST, append, audited, write
 def tuning_on_test(root: Path) -> None:
     append(
         root,
-        "forecast/tuning/grid.py",
+        "forecast/backtest/tuning/grid.py",
         """
         from dataclasses import replace as _replace
 
@@ -56,7 +56,7 @@ def early_stop_on_test(root: Path) -> None:
 def both_directions_across_the_origin(root: Path) -> None:
     append(
         root,
-        "forecast/windows.py",
+        "forecast/data/windows.py",
         """
         _gather = gather
 
@@ -88,7 +88,7 @@ def training_to_the_end_of_validation(root: Path) -> None:
 def seed_chosen_on_test(root: Path) -> None:
     append(
         root,
-        "forecast/evaluation/comparing.py",
+        "forecast/comparison/comparing.py",
         """
         _every_seed = _scored
 
@@ -105,7 +105,7 @@ def seed_chosen_on_test(root: Path) -> None:
 def trial_chosen_on_test(root: Path) -> None:
     append(
         root,
-        "forecast/tuning/results.py",
+        "forecast/backtest/tuning/results.py",
         """
         StudyResult.best = property(lambda self: max(self.trials, key=lambda trial: trial.value))  # as on test
     """,

@@ -8,10 +8,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from forecast import cli, snapshots
-from forecast.errors import DataError, ForecastError, InputError
-from tests.example_data import hourly, write_project
-from tests.services import Services, answers, serving
+from forecast import cli
+from forecast.data import snapshots
+from forecast.system.errors import DataError, ForecastError, InputError
+from tests.support.example_data import hourly, write_project
+from tests.support.services import Services, answers, serving
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import pytest
 from scipy import signal
 
 from forecast.comparison import copy_check, leak_alarm
-from forecast.errors import InputError
+from forecast.system.errors import InputError
 
 RNG = np.random.default_rng(6)
 H = 5

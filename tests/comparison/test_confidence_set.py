@@ -6,7 +6,7 @@ from scipy import signal
 from forecast.comparison import model_confidence_set
 from forecast.comparison.confidence_set import bootstrap_error, stretch
 from forecast.comparison.longrun import dependence
-from forecast.errors import InputError
+from forecast.system.errors import InputError
 
 STEPS = {"horizon": 1, "season": 1}
 

@@ -4,7 +4,7 @@ from scipy import signal, stats
 
 from forecast.comparison import diebold_mariano
 from forecast.comparison.dm import non_overlapping
-from forecast.errors import InputError
+from forecast.system.errors import InputError
 
 RNG = np.random.default_rng(5)
 STEPS = {"horizon": 5, "season": 1}

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from forecast.comparison import by_origin, choose, variance_parts
-from forecast.errors import InputError
+from forecast.system.errors import InputError
 
 
 def losses(values, model="m", ranking="shipped", seed=0, uid="a") -> pd.DataFrame:

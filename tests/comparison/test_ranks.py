@@ -5,7 +5,7 @@ from scipy import stats
 
 from forecast.comparison import friedman_nemenyi, ranked
 from forecast.comparison.ranks import nemenyi_difference
-from forecast.errors import InputError
+from forecast.system.errors import InputError
 
 
 def losses(gaps: dict[str, float], n: int = 40, noise: float = 1.0) -> pd.DataFrame:

@@ -3,7 +3,7 @@ import pytest
 from scipy import signal
 
 from forecast.comparison import ljung_box, one_step
-from forecast.errors import InputError
+from forecast.system.errors import InputError
 
 NOISE = np.random.default_rng(15).normal(size=300)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from forecast.comparison import change_by_step
-from forecast.errors import InputError
+from forecast.system.errors import InputError
 
 STEPS = {"horizon": 1, "season": 1, "stride": 1}
 

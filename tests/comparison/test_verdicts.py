@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from forecast.comparison import compare
-from forecast.errors import InputError
+from forecast.system.errors import InputError
 
 SKIP_OF = {"shipped": "linear", "architecture": "last", "baseline": None}
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from forecast.config.datasets import load_dataset, load_datasets
-from forecast.errors import InputError
-from tests.example_data import dataset, write_project
+from forecast.system.errors import InputError
+from tests.support.example_data import dataset, write_project
 
 YAHOO = {"kind": "yahoo", "tickers": ["MSFT"], "start": "2020-01-01"}
 CITY = {

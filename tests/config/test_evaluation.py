@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from forecast import files
 from forecast.config.evaluation import load_evaluation
-from forecast.errors import InputError
+from forecast.system import files
+from forecast.system.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHIPPED = "alpha: 0.05\nbootstrap_repetitions: 1000\nbootstrap_seed: 0\n"

@@ -6,7 +6,7 @@ import pytest
 
 from forecast.config.reading import validated
 from forecast.config.tuning import Tuning, load_tuning
-from forecast.errors import InputError
+from forecast.system.errors import InputError
 
 GIVEN = {"n_trials": 8, "trial_steps": 300, "final_steps": 600, "seeds": [0, 1, 2], "base_seed": 0}
 

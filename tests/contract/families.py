@@ -11,15 +11,15 @@ from functools import cache
 import numpy as np
 import pytest
 
-from forecast.cells.weights import initialise, weight_shapes
+from forecast.data.scaling import transform
 from forecast.forecaster import Budget, Forecaster, Problem, fit, network_of
-from forecast.models import families
+from forecast.models import catalogue
 from forecast.models.base import ModelSpec, NetworkSpec, StatisticalSpec
-from forecast.network import Network
-from forecast.scaling import transform
-from tests import problems
+from forecast.networks.cells.weights import initialise, weight_shapes
+from forecast.networks.description import Network
+from tests.support import problems
 
-FAMILIES = families()
+FAMILIES = catalogue()
 NETWORKS = [name for name, spec in FAMILIES.items() if issubclass(spec, NetworkSpec)]
 SKIPS = ("linear", "last", "seasonal", "none")
 CASES = [(name, skip) for name in FAMILIES for skip in (SKIPS if name in NETWORKS else (None,))]

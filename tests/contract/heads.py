@@ -11,11 +11,11 @@ from forecast import models
 from forecast.forecaster import Forecaster, network_of
 from forecast.forecaster.fitting import training_series
 from forecast.forecaster.head_fitting import dependence_of, fit_head
-from forecast.heads import HEADS
 from forecast.models.base import NetworkSpec
+from forecast.networks.heads import HEADS
 from forecast.training.chunks import TrainingSeries
-from tests import problems
 from tests.contract.families import NETWORKS, random_weights
+from tests.support import problems
 
 OPTIONS = {"bins": {"kind": "bins", "count": 7}, "quantiles": {"kind": "quantiles", "levels": [0.1, 0.5, 0.8, 0.9]}}
 NAMES = [name for name in HEADS if name != "point"]

@@ -8,12 +8,11 @@ from functools import cache
 import numpy as np
 import pytest
 
-from forecast.errors import InputError
+from forecast.data.panel import Panel, Series
 from forecast.forecaster import Forecaster, Problem
 from forecast.models.base import LinearSpec
-from forecast.network import EncoderDecoder
-from forecast.panel import Panel, Series
-from tests import problems
+from forecast.networks.description import EncoderDecoder
+from forecast.system.errors import InputError
 from tests.contract.families import (
     EVERY,
     EVERY_WINDOWED,
@@ -24,6 +23,7 @@ from tests.contract.families import (
     scored_rows,
     spec_of,
 )
+from tests.support import problems
 
 H, LOOKBACK = problems.HORIZON, problems.LOOKBACK
 

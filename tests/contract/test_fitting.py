@@ -7,10 +7,10 @@ from functools import cache
 import numpy as np
 import pytest
 
-from forecast import inference
 from forecast.forecaster import Budget, Fitted, Forecaster, fit
-from tests import problems
+from forecast.networks import inference
 from tests.contract.families import EVERY_NETWORK, network, scored_rows, spec_of
+from tests.support import problems
 
 BUDGET = Budget(steps=5, evaluate_every=5)
 

@@ -7,22 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from forecast.errors import InputError
-from forecast.forecaster import (
-    Forecaster,
-    fit,
-    log_density,
-    predict_quantiles,
-    rise_probability,
-    sample_paths,
-)
+from forecast.data.panel import Panel, Series
+from forecast.forecaster import Forecaster, fit, log_density, predict_quantiles, rise_probability, sample_paths
 from forecast.forecaster.fitting import Budget
 from forecast.forecaster.loops import parallel
 from forecast.models.base import NetworkSpec
-from forecast.panel import Panel, Series
-from tests import problems
+from forecast.system.errors import InputError
 from tests.contract.families import NETWORKS, in_scaled_units
 from tests.contract.heads import CASES, DIAGONAL, EVERY, WITH_DISTRIBUTION, forecaster, some_rows, spec_of
+from tests.support import problems
 
 H, LEVELS, PATHS = problems.HORIZON, (0.025, 0.1, 0.5, 0.9, 0.975), 4
 
@@ -140,8 +133,8 @@ def test_a_closed_loop_of_any_length_feeds_back_what_is_forecast(head):
 
 @DIAGONAL
 def test_the_keras_model_equals_the_forecast_without_tensorflow(family, head):
-    from forecast import inference
-    from forecast.layers import assemble, set_weights
+    from forecast.networks import inference
+    from forecast.networks.layers import assemble, set_weights
 
     model, shops = forecaster(family, head), problems.shops()
     net = model.network

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from forecast import inference, models
-from forecast.cells.weights import weight_shapes
+from forecast import models
 from forecast.config.models import load_models
 from forecast.forecaster import network_of
 from forecast.models.base import NetworkSpec
-from forecast.network import Network
-from tests import problems
+from forecast.networks import inference
+from forecast.networks.cells.weights import weight_shapes
+from forecast.networks.description import Network
 from tests.contract.families import (
     CASES,
     EVERY_NETWORK,
@@ -26,6 +26,7 @@ from tests.contract.families import (
     random_weights,
     spec_of,
 )
+from tests.support import problems
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,7 +40,7 @@ def windows(family):
 
 @EVERY_NETWORK
 def test_the_keras_model_equals_the_forecast_without_tensorflow(family):
-    from forecast.layers import assemble, get_weights, set_weights
+    from forecast.networks.layers import assemble, get_weights, set_weights
 
     net, w = network(family), random_weights(network(family))
     model, given = assemble(net, seed=0), windows(family)
@@ -87,7 +88,7 @@ def outcome(net: Network, values: list[np.ndarray]) -> list[np.ndarray]:
     """The forecasts and the gradients of their squared sum, from weights given in the network's own order."""
     import tensorflow as tf
 
-    from forecast.layers import assemble, named_weights, set_weights
+    from forecast.networks.layers import assemble, named_weights, set_weights
 
     shops = problems.shops()
     given = next(shops.windows("north", shops.rows("north", "test")[:4], horizon=net.shapes.horizon))
@@ -113,7 +114,7 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from forecast.forecaster import Forecaster
-from tests import problems
+from tests.support import problems
 
 panel, rows = problems.shops().panel, {"north": np.array([140]), "south": np.array([110])}
 found = {}

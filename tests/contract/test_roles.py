@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from forecast import inference, models
+from forecast import models
 from forecast.config.models import load_models
 from forecast.forecaster import network_of
-from tests import problems
+from forecast.networks import inference
 from tests.contract.families import random_weights
-from tests.small_project import ROOT
+from tests.support import problems
+from tests.support.small_project import ROOT
 
 H = problems.HORIZON
 

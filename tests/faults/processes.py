@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from tests import small_project
+from tests.support import small_project
 
 
 def started(root: Path, *words: str, program: str = "forecast", **extra: str) -> subprocess.Popen[str]:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from forecast import snapshots
-from tests import small_project
-from tests.example_data import write_project
-from tests.services import Services, serving
+from forecast.data import snapshots
+from tests.support import small_project
+from tests.support.example_data import write_project
+from tests.support.services import Services, serving
 
 BEFORE, AFTER = "2021-05-20T12:00:00", "2021-06-01T12:00:00"
 LONGEST_S = 60.0

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forecast import files, scratch
-from forecast.errors import BusyError, ForecastError
-from tests import small_project
+from forecast.system import files, scratch
+from forecast.system.errors import BusyError, ForecastError
+from tests.support import small_project
 
 LIMIT = 2_000_000
 
@@ -66,7 +66,7 @@ def test_a_write_that_hits_a_size_limit_leaves_the_earlier_file(tmp_path: Path) 
     target.write_bytes(b"earlier")
     code = f"""
         import sys
-        from forecast import files
+        from forecast.system import files
         try:
             files.write_bytes(sys.argv[1], b"x" * {2 * LIMIT})
         except (OSError, files.ForecastError) as error:
@@ -88,7 +88,7 @@ def test_a_kill_in_the_middle_of_a_write_leaves_the_earlier_file(tmp_path: Path)
     target.write_text("earlier")
     code = """
         import sys, time
-        from forecast import files
+        from forecast.system import files
         with files.atomic_path(sys.argv[1]) as temporary:
             temporary.write_text("half")
             print("writing", flush=True)
@@ -131,7 +131,7 @@ def test_scratch_that_a_killed_process_left_is_cleared_and_a_living_ones_is_not(
 def test_a_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:
     code = """
         import sys, time
-        from forecast import files
+        from forecast.system import files
         with files.locked(sys.argv[1], what="the holder"):
             print("held", flush=True)
             time.sleep(60)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import small_project
 from tests.faults.processes import dvc, eventually, left_behind, processes_of, started
 from tests.faults.test_files import small_disk as small_disk
+from tests.support import small_project
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from forecast import files
-from forecast.errors import ForecastError
 from forecast.operations import champion, decision, registry
 from forecast.operations.newest import home
-from tests import small_project
+from forecast.system import files
+from forecast.system.errors import ForecastError
 from tests.faults.processes import eventually, left_behind, processes_of
 from tests.operations import retraining
 from tests.operations.retraining import NAME
+from tests.support import small_project
 
 STEPS = (
     "work tree", "tune", "fetch", "challenger", "gate", "write down", "register", "promote", "refit", "record",

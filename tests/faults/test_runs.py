@@ -13,10 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from forecast.errors import BusyError
 from forecast.operations.repro import refuse_if_busy
-from tests import small_project
+from forecast.system.errors import BusyError
 from tests.faults.processes import dvc, eventually, left_behind, processes_of, started
+from tests.support import small_project
 
 STAGES = """
 stages:
@@ -35,9 +35,9 @@ TRAIN = """
 import os, signal, sys, time
 from pathlib import Path
 from forecast import files
-from forecast.errors import InputError
-from forecast.processes import prepare_worker
-from forecast.stage import run_stage
+from forecast.system.errors import InputError
+from forecast.system.processes import prepare_worker
+from forecast.system.stage import run_stage
 
 def work(number):
     prepare_worker()
@@ -67,7 +67,7 @@ if __name__ == "__main__":
 REPORT = """
 from pathlib import Path
 from forecast import files
-from forecast.stage import run_stage
+from forecast.system.stage import run_stage
 
 def main():
     files.write_text("reports/report.html", "".join(p.read_text() for p in sorted(Path("data/trained").glob("*.txt"))))

@@ -9,8 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from forecast import files, models
-from forecast.errors import InputError
+from forecast import models
 from forecast.forecaster import (
     Forecaster,
     log_density,
@@ -21,12 +20,14 @@ from forecast.forecaster import (
     sample_paths,
 )
 from forecast.forecaster.beams import FedBack
+from forecast.forecaster.closed_loop import Loop
 from forecast.forecaster.fitting import training_series
 from forecast.forecaster.head_fitting import fit_head
-from forecast.loops.closed import Loop
-from tests import problems
+from forecast.system import files
+from forecast.system.errors import InputError
 from tests.contract.families import in_scaled_units, random_weights
 from tests.contract.heads import forecaster, some_rows
+from tests.support import problems
 
 H, PANEL = problems.HORIZON, problems.shops().panel
 NORTH = {"north": some_rows(1)["north"]}

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from forecast import models
+from forecast.data.windows import targets
 from forecast.forecaster import Budget, Forecaster, fit, network_of
 from forecast.forecaster.fitting import closed_loop_error, training_series, window_error
-from forecast.skip import Skip
-from forecast.windows import targets
-from tests import problems
+from forecast.models.skip import Skip
 from tests.contract.families import in_scaled_units, random_weights
+from tests.support import problems
 
 H, LOOKBACK = problems.HORIZON, problems.LOOKBACK
 NOTHING = Skip("none", H, 2)

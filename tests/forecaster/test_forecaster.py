@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from forecast import files
-from forecast.errors import InputError
 from forecast.forecaster import Forecaster
 from forecast.models.base import BaselineSpec
-from tests import problems
+from forecast.system import files
+from forecast.system.errors import InputError
 from tests.contract.families import forecaster
+from tests.support import problems
 
 
 @pytest.fixture

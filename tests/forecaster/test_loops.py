@@ -8,13 +8,13 @@ from functools import cache
 import numpy as np
 import pytest
 
-from forecast.errors import InputError, ModelFailure
 from forecast.forecaster import Forecaster
 from forecast.forecaster.loops import parallel, series_parallel, simulate
 from forecast.forecaster.mixed import corrected
 from forecast.models.base import LinearSpec, NetworkSpec
-from tests import problems
+from forecast.system.errors import InputError, ModelFailure
 from tests.contract.families import FAMILIES, forecaster, in_scaled_units, made, spec_of
+from tests.support import problems
 
 H = problems.HORIZON
 RECURSIVE = [name for name, spec in FAMILIES.items() if issubclass(spec, NetworkSpec | LinearSpec) and spec.recursive]

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from forecast import models
-from forecast.cells.weights import initialise
 from forecast.forecaster import Budget, network_of
 from forecast.forecaster.fitting import training_series
 from forecast.forecaster.principal import with_principal_axes
 from forecast.forecaster.trainers import by_gradient
-from forecast.skip import Skip
-from tests import problems
+from forecast.models.skip import Skip
+from forecast.networks.cells.weights import initialise
+from tests.support import problems
 
 AXES, MEAN = "projection/0/p/kernel", "projection/0/p/bias"
 

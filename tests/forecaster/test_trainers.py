@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from forecast import models
-from forecast.errors import ModelFailure
 from forecast.forecaster import Budget, Forecaster, fit
-from tests import problems
+from forecast.system.errors import ModelFailure
 from tests.contract.families import scored_rows
+from tests.support import problems
 
 NO_STEPS = Budget(steps=1, evaluate_every=1)
 SMALL = {"units": 2, "future_units": 1}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from forecast.errors import InputError
 from forecast.identification import (
     Experiment,
     Model,
@@ -21,7 +20,8 @@ from forecast.identification import (
     train,
 )
 from forecast.identification.correlation import partial_autocorrelation
-from forecast.training.narx_signals import Scaling
+from forecast.system.errors import InputError
+from forecast.training.narx.narx_signals import Scaling
 
 
 def delayed_arx(rows: int, dead: int, seed: int, *, smooth: bool = False) -> Experiment:

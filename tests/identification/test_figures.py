@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from forecast.errors import InputError
 from forecast.identification import (
     divideblock,
     narxnet,
@@ -18,6 +17,7 @@ from forecast.identification import (
     tank,
     train,
 )
+from forecast.system.errors import InputError
 
 E = tank(120, noise=0.01)
 LABELS = divideblock()(120)

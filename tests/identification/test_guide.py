@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.small_project import ROOT
+from tests.support.small_project import ROOT
 
 PAGE = (ROOT / "docs" / "coming-from-matlab.md").read_text(encoding="utf-8")
 HERE, MISSING = PAGE.split("## Not here")

@@ -9,8 +9,6 @@ from functools import cache
 import numpy as np
 import pytest
 
-from forecast.cells.weights import initialise
-from forecast.errors import InputError, ModelFailure
 from forecast.identification import (
     Experiment,
     Model,
@@ -23,8 +21,10 @@ from forecast.identification import (
     narxnet,
     timedelaynet,
 )
-from forecast.training.narx import Record
-from forecast.training.narx_signals import Scaling
+from forecast.networks.cells.weights import initialise
+from forecast.system.errors import InputError, ModelFailure
+from forecast.training.narx.narx import Record
+from forecast.training.narx.narx_signals import Scaling
 
 NETS = {
     "narx": narxnet((1, 3), (1, 2), 4),

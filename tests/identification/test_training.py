@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from forecast.errors import InputError
 from forecast.identification import (
     Experiment,
     distdelaynet,
@@ -25,6 +24,7 @@ from forecast.identification import (
     train_parallel,
 )
 from forecast.identification.narx_weights import from_narx, narx_of, to_narx
+from forecast.system.errors import InputError
 
 
 def arx(rows: int, seed: int, level: float = 0.0) -> Experiment:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from forecast.processes import end_with_this_process
+from forecast.system.processes import end_with_this_process
 
 MISSING = "PostgreSQL is needed: apt-get install postgresql"
 SECONDS = 300

@@ -8,7 +8,7 @@ import pandas as pd
 
 from forecast.operations import chosen, registry
 from pipelines import compare, fetch, prepare, train
-from tests import small_project
+from tests.support import small_project
 
 NAME = "wave"
 NOW = pd.Timestamp("2024-07-19 06:30")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tests import small_project
+from tests.support import small_project
 
 NAME = "wave"
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from forecast import files
-from forecast.errors import ModelFailure
 from forecast.operations import champion, decision, history, registry
 from forecast.operations.chosen import describe
 from forecast.operations.decision import Decision
 from forecast.operations.newest import home
+from forecast.system import files
+from forecast.system.errors import ModelFailure
 from forecast.tracking import place, store
 from tests.operations.projects import NAME, NOW
 

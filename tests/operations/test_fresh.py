@@ -11,16 +11,16 @@ import pytest
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.reading import validated
 from forecast.config.retraining import Retraining, load_retraining
-from forecast.ensemble import Ensemble
-from forecast.errors import DataError, InputError
+from forecast.data.panel import from_frame
 from forecast.forecaster import Forecaster
+from forecast.forecaster.ensemble import Ensemble
 from forecast.operations import drift, fresh
 from forecast.operations.chosen import describe, ensemble_of
 from forecast.operations.due import due
-from forecast.panel import from_frame
-from tests import small_project
+from forecast.system.errors import DataError, InputError
 from tests.operations import projects
 from tests.operations.projects import NAME, NOW
+from tests.support import small_project
 
 RULES = Retraining.model_validate({})
 

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.ensemble import Ensemble, calibration_scores, latest
-from forecast.errors import InputError
+from forecast.forecaster.ensemble import Ensemble, calibration_scores, latest
 from forecast.operations import champion, live_accuracy, live_page, predicting
-from tests import problems, small_project
+from forecast.system.errors import InputError
 from tests.contract import families
 from tests.operations import projects
 from tests.operations.projects import NAME, NOW
+from tests.support import problems, small_project
 
 HEAVY = {"tensorflow", "keras", "mlflow", "optuna", "statsforecast", "matplotlib"}
 
@@ -47,7 +47,7 @@ def test_it_is_what_was_backtested_at_the_same_cutoff(moved):
 
 
 def problems_panel(root, ensemble):
-    from forecast.panel import from_frame
+    from forecast.data.panel import from_frame
 
     return from_frame(projects.prepared(root), NAME, ensemble.dataset)
 
@@ -55,8 +55,8 @@ def problems_panel(root, ensemble):
 @pytest.mark.parametrize("family", ["gru", "narx"])
 def test_a_saved_network_forecasts_as_keras_does(family, tmp_path, monkeypatch):
     """One direct network and one closed loop, through the files of the champion store."""
-    from forecast import inference
-    from forecast.layers import assemble, set_weights
+    from forecast.networks import inference
+    from forecast.networks.layers import assemble, set_weights
 
     problem = problems.shops()
     made = families.made(problem, family, "linear")

@@ -5,10 +5,10 @@ import shutil
 import numpy as np
 import pytest
 
-from forecast import files
-from forecast.errors import DataError, InputError
+from forecast.data.panel import from_frame
 from forecast.operations import champion, chosen, history, registry
-from forecast.panel import from_frame
+from forecast.system import files
+from forecast.system.errors import DataError, InputError
 from forecast.tracking import place
 from forecast.tracking import registry as mlflow_registry
 from tests.operations import projects

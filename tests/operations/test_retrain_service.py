@@ -8,15 +8,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from forecast.errors import DataError
+from forecast.data.snapshots import read_pointer
 from forecast.operations import champion, decision
 from forecast.operations.challenger import Job
 from forecast.operations.newest import newest_data
 from forecast.operations.retrain import rehearse, retrain
-from forecast.snapshots import read_pointer
-from tests import small_project
+from forecast.system.errors import DataError
 from tests.operations import retraining
-from tests.services import Services, answers, serving
+from tests.support import small_project
+from tests.support.services import Services, answers, serving
 
 NAME = "city"
 START = pd.Timestamp("2021-06-01 22:00")

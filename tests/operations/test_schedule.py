@@ -16,10 +16,10 @@ import pytest
 
 from forecast.config.reading import validated
 from forecast.config.schedule import Job, Schedule, load_schedule
-from forecast.errors import BusyError, InputError
 from forecast.operations import firing
 from forecast.operations.schedule import STOPPED, TIMED_OUT, Scheduler, Times, last_run
-from tests import small_project
+from forecast.system.errors import BusyError, InputError
+from tests.support import small_project
 
 CONFIGS = small_project.ROOT / "configs"
 

@@ -17,9 +17,9 @@ import psutil
 import pytest
 
 from forecast.operations import predicting
-from tests import small_project
 from tests.operations import projects
 from tests.operations.projects import NAME, NOW
+from tests.support import small_project
 
 SECONDS = 120
 

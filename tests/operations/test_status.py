@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from forecast import files
 from forecast.operations import champion
 from forecast.operations.status import standing
-from tests import small_project
+from forecast.system import files
 from tests.operations.projects import NAME
+from tests.support import small_project
 
 NOW = datetime(2024, 7, 21, 6, 30, tzinfo=UTC)
 

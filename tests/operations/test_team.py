@@ -19,18 +19,18 @@ from pathlib import Path
 import httpx
 import pytest
 
-from forecast.errors import BusyError, ForecastError, InputError
 from forecast.operations import champion, decision, registry
 from forecast.operations.challenger import Job
 from forecast.operations.chosen import describe
 from forecast.operations.retrain import retrain
 from forecast.operations.status import DIFFER, standing
+from forecast.system.errors import BusyError, ForecastError, InputError
 from forecast.tracking import place, store, turns
 from forecast.tracking.turns import Clock, Queue
-from tests import small_project
 from tests.operations import postgres, projects
 from tests.operations.projects import NAME, NOW
 from tests.operations.test_decision import decided
+from tests.support import small_project
 
 SECONDS = 300
 

@@ -15,7 +15,7 @@ import yaml
 from apscheduler.triggers.cron import CronTrigger
 
 from forecast.cli import app
-from tests.small_project import ROOT
+from tests.support.small_project import ROOT
 
 TEMPLATES = ROOT / "docs" / "templates"
 NAMES = ("forecast-retrain@.service", "forecast-retrain@.timer", "crontab", "cronjob.yaml", "retrain.yml")

@@ -15,8 +15,8 @@ from forecast.operations import champion, registry, upkeep
 from forecast.operations.status import standing
 from forecast.tracking import moved as mlflow_moved
 from forecast.tracking import place
-from tests import small_project
 from tests.operations.projects import NAME
+from tests.support import small_project
 
 
 def found(root):

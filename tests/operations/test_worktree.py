@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from forecast.errors import InputError
 from forecast.operations import worktree
 from forecast.operations.newest import home, newest_data
-from tests import small_project
+from forecast.system.errors import InputError
 from tests.operations import retraining
 from tests.operations.retraining import NAME, commit, git
+from tests.support import small_project
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from forecast import files, prepared, snapshots
 from forecast.config.datasets import load_dataset
-from forecast.errors import InputError
+from forecast.data import preparation, snapshots
+from forecast.system import files
+from forecast.system.errors import InputError
 from pipelines import fetch, prepare
-from tests.example_data import hourly, write_project
+from tests.support.example_data import hourly, write_project
 
 DATES = {
     "train_end": "2024-01-03",
@@ -23,7 +24,7 @@ DATES = {
 def take(root: Path, rows: int, splits: dict | None = None) -> None:
     write_project(root, mine={"splits": splits} if splits else {})
     hourly(rows=rows).to_csv(root / "data" / "mine.csv", index=False)
-    pointer = prepared.take_snapshot("mine", load_dataset("mine", root / "configs"), root=root)
+    pointer = preparation.take_snapshot("mine", load_dataset("mine", root / "configs"), root=root)
     snapshots.move_pointer(root, "mine", pointer)
     fetch.main("mine", root=str(root))
     prepare.main("mine", root=str(root))
@@ -66,7 +67,7 @@ def test_quality_names_the_gaps(tmp_path: Path):
     write_project(tmp_path, mine={"target": {"column": "temp", "max_missing": 0.1}})
     hourly(rows=240).drop(index=[50, 51]).to_csv(tmp_path / "data" / "mine.csv", index=False)
     settings = load_dataset("mine", tmp_path / "configs")
-    snapshots.move_pointer(tmp_path, "mine", prepared.take_snapshot("mine", settings, root=tmp_path))
+    snapshots.move_pointer(tmp_path, "mine", preparation.take_snapshot("mine", settings, root=tmp_path))
     fetch.main("mine", root=str(tmp_path))
     prepare.main("mine", root=str(tmp_path))
     found = files.read_json(tmp_path / "data" / "prepared" / "mine" / "quality.json")

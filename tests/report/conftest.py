@@ -3,8 +3,8 @@ from lxml import html
 
 from forecast.report.evidence import read_evidence
 from forecast.report.page import render
-from tests.artifacts import write_project
 from tests.report.reading import DAILY, HOURLY
+from tests.support.artifacts import write_project
 
 
 @pytest.fixture(scope="session")

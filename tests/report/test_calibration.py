@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 from lxml import html
 
-from forecast import files
-from forecast.report import calibration, held, panels
+from forecast.report import calibration, interval_coverage, panels
 from forecast.report.evidence import read_evidence
 from forecast.report.page import render
-from tests.artifacts import TOO_FEW
+from forecast.system import files
 from tests.report.reading import DAILY, HOURLY, table_rows, words
+from tests.support.artifacts import TOO_FEW
 
 
 def calibration_rows(page, dataset):
@@ -108,7 +108,7 @@ def test_what_every_networks_intervals_hold_is_counted_and_what_does_not_is_name
     rows = {row[0]: row[1:] for row in table_rows(page, HOURLY, "held-counts")}
     assert rows["as shipped, 80 %"] == ["2 of 3", "2 of 3", "2 of 3", "2 of 3", "2 of 3", "gru"]
     assert rows["as shipped, 95 %"] == ["3 of 3"] * 5 + ["–"]
-    found = {(one.model, one.ranking, one.level): one for one in held.held(evidence)}
+    found = {(one.model, one.ranking, one.level): one for one in interval_coverage.held(evidence)}
     pooled = table[(table["step"] == 0) & (table["level"] == 0.8)].set_index(["model", "ranking"])["winkler"]
     worse = found["gru", "shipped", 0.8].worse_than
     assert worse["ridge"] == pytest.approx(pooled["gru", "shipped"] / pooled["ridge", "baseline"] - 1)

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from forecast.errors import InputError
 from forecast.report.evidence import LEADERBOARD_COLUMNS
 from forecast.report.leaderboard import as_csv, combined
-from tests.artifacts import write_project
+from forecast.system.errors import InputError
+from tests.support.artifacts import write_project
 
 DATASETS = ("hourly", "daily")
 

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from lxml import html
 
-from forecast import files
-from forecast.errors import InputError
 from forecast.report.data import timeline
 from forecast.report.evidence import read_evidence
 from forecast.report.figures import curve_panels, memory_sentence, relative_interval, role_of, step_unit
@@ -15,9 +13,11 @@ from forecast.report.ledger import budget_sentence
 from forecast.report.page import render
 from forecast.report.panels import compared
 from forecast.report.panels import test_of as block_test
+from forecast.system import files
+from forecast.system.errors import InputError
 from pipelines import report
-from tests.artifacts import candidates
 from tests.report.reading import DAILY, HOURLY, words
+from tests.support.artifacts import candidates
 
 GRU_LEDGER = ["gru", "as shipped", "2", "200", "600", "1,234", "16 s", "5.5 s", "3 of 3", "480"]
 

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from pipelines import report
-from tests.artifacts import write_project
+from tests.support.artifacts import write_project
 
 PHONE, DESKTOP = 375, 1280
 FLAGS = (

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 from lxml import html
 
-from forecast import files
 from forecast.report import panels
 from forecast.report.evidence import read_evidence
 from forecast.report.page import render
+from forecast.system import files
 from tests.report.reading import DAILY, HOURLY, words
 
 

@@ -5,10 +5,10 @@ import io
 import pytest
 from rich.console import Console
 
-from forecast import files
-from forecast.errors import InputError
 from forecast.report.terminal import show
-from tests.artifacts import write_project
+from forecast.system import files
+from forecast.system.errors import InputError
+from tests.support.artifacts import write_project
 
 
 @pytest.fixture(scope="module")

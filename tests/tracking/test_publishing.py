@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from forecast import files
-from forecast.errors import BusyError, ForecastError, InputError
+from forecast.system import files
+from forecast.system.errors import BusyError, ForecastError, InputError
 from forecast.tracking import place, plots, publish, publishing, read_records, store, sync
-from tests.records import CANDIDATES, write_comparison, write_records
+from tests.support.records import CANDIDATES, write_comparison, write_records
 
 ROOT = Path(__file__).parents[2]
 NOW = 1_800_000_000.0

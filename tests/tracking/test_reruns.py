@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import small_project
 from tests.faults.processes import dvc
+from tests.support import small_project
 
 CANDIDATES = {"naive", "seasonal_naive", "ridge", "arx", "ffnn.linear", "ffnn.last"}
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from forecast import files
-from forecast.errors import DataError, InputError
+from forecast.system import files
+from forecast.system.errors import DataError, InputError
 from forecast.tracking import place, read_records, runs, views
 from forecast.tracking.records import Record
-from tests.records import CANDIDATES, write_records
+from tests.support.records import CANDIDATES, write_records
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ import pytest
 from forecast import models
 from forecast.config.datasets import Dataset
 from forecast.config.reading import validated
+from forecast.data.scaling import Scaling
 from forecast.forecaster import Forecaster
-from forecast.scaling import Scaling
 from forecast.tracking import place, plots, store, sync
-from tests.records import forecasts, write_records
+from tests.support.records import forecasts, write_records
 
 ROOT = Path(__file__).parents[2]
 DATASET = {

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from forecast import inference
-from forecast.network import Block, Network, Shapes
+from forecast.networks import inference
+from forecast.networks.description import Block, Network, Shapes
 from forecast.training.chunks import TrainingSeries
 from forecast.training.updates import Settings
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecast.errors import InputError
+from forecast.system.errors import InputError
 from forecast.training.chunks import TrainingSeries, join
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from forecast import inference
-from forecast.errors import ModelFailure
-from forecast.network import Dense, Dropout, Recurrent, Taps
+from forecast.networks import inference
+from forecast.networks.description import Dense, Dropout, Recurrent, Taps
+from forecast.system.errors import ModelFailure
 from forecast.training import gradient
 from forecast.training.chunks import join
 from tests.training import series

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from forecast import inference
-from forecast.heads import Bins, FittedHead, Gaussian, Head, Quantiles, StudentT, UpDown
-from forecast.network import Dense, Network, Shapes, Taps
+from forecast.networks import inference
+from forecast.networks.description import Dense, Network, Shapes, Taps
+from forecast.networks.heads import Bins, FittedHead, Gaussian, Head, Quantiles, StudentT, UpDown
 from forecast.training import gradient
 from forecast.training.chunks import TrainingSeries, join
 from tests.training import series

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from forecast.network import Dense, Recurrent, Taps
+from forecast.networks.description import Dense, Recurrent, Taps
 from forecast.training import gradient
 from forecast.training.chunks import join
 from tests.training import series

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from forecast.errors import InputError, ModelFailure
+from forecast.system.errors import InputError, ModelFailure
 from forecast.training import levenberg_marquardt as lm
 
 RNG = np.random.default_rng(5)

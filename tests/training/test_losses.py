@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from forecast import inference
-from forecast.errors import InputError
-from forecast.heads import HEADS, Bins, FittedHead
-from forecast.heads.maths import numpy_maths
-from forecast.layers import assemble, hidden_steps
 from forecast.models import spec as spec_of_entry
-from forecast.network import Dense, Dropout, EncoderDecoder, Network, Shapes, Taps
+from forecast.networks import inference
+from forecast.networks.description import Dense, Dropout, EncoderDecoder, Network, Shapes, Taps
+from forecast.networks.heads import HEADS, Bins, FittedHead
+from forecast.networks.heads.maths import numpy_maths
+from forecast.networks.layers import assemble, hidden_steps
+from forecast.system.errors import InputError
 from forecast.training import gradient, losses
 from forecast.training.chunks import join
 from forecast.training.updates import draw_bins, sampled_bins

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from forecast import cells
-from forecast.errors import InputError
-from forecast.network import Bidirectional, Block, Dense, Network, Parallel, Recurrent, Shapes, Taps
+from forecast.networks import cells
+from forecast.networks.description import Bidirectional, Block, Dense, Network, Parallel, Recurrent, Shapes, Taps
+from forecast.system.errors import InputError
 from forecast.training import levenberg_marquardt as lm
 from forecast.training.chunks import TrainingSeries
 from forecast.training.network_problem import NetworkProblem, fit

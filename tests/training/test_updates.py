@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from forecast import inference, layers
 from forecast.models.base import dropped
-from forecast.network import EncoderDecoder, Network, Recurrent, Shapes
+from forecast.networks import inference, layers
+from forecast.networks.description import EncoderDecoder, Network, Recurrent, Shapes
 from forecast.training import gradient
 from forecast.training.chunks import join
 from forecast.training.updates import draw

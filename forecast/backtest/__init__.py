@@ -1,0 +1,1 @@
+"""Candidates, tuning, training runs and their forecasts from every origin."""

@@ -1,0 +1,94 @@
+"""A candidate is one line of a leaderboard: a model, with the skip its ranking gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from forecast import models
+from forecast.config.models import NAIVE, Models
+from forecast.models.base import FittedSpec, ModelSpec, NetworkSpec
+from forecast.models.skip import Kind
+from forecast.system.errors import InputError
+
+Ranking = Literal["shipped", "architecture", "baseline"]
+SKIP_OF: dict[Ranking, Kind] = {"shipped": "linear", "architecture": "last"}
+"""As shipped, a network stands on the fitted skip; architecture alone, it has the last value and nothing else."""
+
+REFERENCES = (NAIVE, "seasonal_naive", "ridge", "arx")
+SKIP_ROWS = ("ridge", "arx")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """`skip` is None for models that have none; they stand in both rankings as `baseline`."""
+
+    model: str
+    spec: ModelSpec
+    ranking: Ranking
+    skip: Kind | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}.{self.skip}" if self.skip else self.model
+
+    @property
+    def is_network(self) -> bool:
+        return isinstance(self.spec, NetworkSpec)
+
+    def skip_row(self) -> str | None:
+        """The model that is this candidate's skip standing alone."""
+        if not isinstance(self.spec, NetworkSpec):
+            return None
+        if self.skip == "linear":
+            return "arx" if self.spec.recursive else "ridge"
+        return NAIVE if self.skip == "last" else None
+
+    def with_values(self, values: Mapping[str, Any]) -> Candidate:
+        return Candidate(self.model, self.spec.with_values(values), self.ranking, self.skip)
+
+
+def candidates(config: Models, only: tuple[str, ...] = (), *, season: int, said: bool = False) -> list[Candidate]:
+    """Every model of the grid (or of `only`) that suits the data, networks once per configured ranking.
+
+    said: forecasts of the data's own service are kept, so that they can be a row.
+    """
+    result: list[Candidate] = []
+    for name, spec in _specs(config, only):
+        if _unsuited(spec, season, said):
+            continue
+        if isinstance(spec, NetworkSpec):
+            wanted = ((ranking, skip) for ranking, skip in SKIP_OF.items() if ranking in config.rankings)
+            result += [Candidate(name, spec, ranking, skip) for ranking, skip in wanted]
+        else:
+            result.append(Candidate(name, spec, "baseline", None))
+    return result
+
+
+def left_out(config: Models, only: tuple[str, ...] = (), *, season: int, said: bool = False) -> dict[str, str]:
+    """The models of the grid (or of `only`) that do not suit the data, each with the reason."""
+    return {name: why for name, spec in _specs(config, only) if (why := _unsuited(spec, season, said))}
+
+
+def _unsuited(spec: ModelSpec, season: int, said: bool) -> str:
+    if spec.needs_issues and not said:
+        return "no forecasts of the data's own service are kept"
+    return spec.unsuited(season)
+
+
+def _specs(config: Models, only: tuple[str, ...]) -> Iterator[tuple[str, ModelSpec]]:
+    for name, entry in config.selected(only).items():
+        spec = models.spec(entry, where=f"configs/models.yaml: models.{name}", training=config.training)
+        if name in SKIP_ROWS and isinstance(spec, FittedSpec) and spec.refitted:
+            raise InputError(
+                f"configs/models.yaml: models.{name} is the skip of the networks standing alone, fitted once as they "
+                f"are; found refit: {spec.refit}. Give the refitted model a name of its own, such as {name}_monthly."
+            )
+        yield name, spec
+
+
+def with_references(only: tuple[str, ...], config: Models) -> tuple[str, ...]:
+    """A narrowed grid and the rows it has to be compared with, as far as they are configured."""
+    references = (name for name in REFERENCES if name in config.models)
+    return tuple(dict.fromkeys((*references, *only))) if only else ()

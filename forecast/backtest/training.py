@@ -1,0 +1,228 @@
+"""The train stage: every candidate and seed over the cores, each once per key, then one record per candidate."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from forecast.backtest import cache_keys, warm_start
+from forecast.backtest.backtest import Place, fit_and_forecast, load_engine
+from forecast.backtest.candidates import Candidate
+from forecast.backtest.outlook_columns import FILE as DISTRIBUTIONS
+from forecast.backtest.run_diagnostics import diagnosed
+from forecast.config.datasets import Dataset
+from forecast.forecaster import Budget
+from forecast.models.base import NetworkSpec
+from forecast.system import files, workers
+
+ENGINE = "forecast.backtest.backtest"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything the train stage needs besides the candidates. `state`: the folder of memo and cost."""
+
+    place: Place
+    dataset: Dataset
+    state: Path
+    budget: Budget
+    seeds: tuple[int, ...]
+    borders: Mapping[str, str]
+
+
+def train(
+    run: Run,
+    planned: list[Candidate],
+    tuned: Mapping[str, dict[str, Any]],
+    target: Path,
+    *,
+    jobs: int,
+    advance: Callable[[str], None] = lambda name: None,
+) -> None:
+    """Fit and backtest `planned` with the values of `tuned` (by candidate name) and fill `target`.
+
+    Raises one error naming every candidate with a bug, after all others are done and kept; a model that cannot be
+    fitted is a record with `status: failed`.
+    """
+    jobs_list = [job for candidate in planned for job in _jobs(run, candidate, tuned.get(candidate.name))]
+    _compute(run, jobs_list, jobs, advance)
+    with files.atomic_directory(target) as temporary:
+        for candidate in planned:
+            own = [job for job in jobs_list if job.candidate.name == candidate.name]
+            _assemble(run, candidate, tuned.get(candidate.name), own, temporary / candidate.name)
+    _collect_costs(run, jobs_list)
+
+
+def _compute(run: Run, jobs_list: list[Job], workers_wanted: int, advance: Callable[[str], None]) -> None:
+    """Everything that is not in the memo yet; one error naming all bugs at the end."""
+    # Two names for one configuration have one key, and are computed once.
+    todo = {job.folder: job for job in jobs_list if not (job.folder / "fit.json").exists()}
+    for job in jobs_list:
+        if job.folder not in todo or todo[job.folder] is not job:
+            advance(job.title)
+    ordered = _longest_first(list(todo.values()), workers_wanted)
+    by_title = {job.title: job for job in ordered}
+    tasks = [
+        workers.Task(
+            name=job.title,
+            function=fit_and_forecast,
+            arguments=(run.place, job.candidate, job.seed, job.budget, job.folder, job.start),
+            prepare=load_engine if job.candidate.is_network else None,
+        )
+        for job in ordered
+    ]
+    outcomes = []
+    for outcome in workers.run(tasks, jobs=workers_wanted):
+        outcomes.append(outcome)
+        if not outcome.error:
+            files.write_json(_cost_path(run, by_title[outcome.name]), outcome.value)
+        advance(outcome.name)
+    workers.raise_failures(outcomes, what=f"train {run.place.dataset}")
+
+
+def _longest_first(jobs: list[Job], workers_wanted: int) -> list[Job]:
+    """Networks, then the rest; what is refitted at many origins takes longest of all and goes before most of them.
+
+    Each worker begins with a network: loky judges its memory from there, and TensorFlow is then already in it.
+    """
+    networks = [job for job in jobs if job.candidate.is_network]
+    networks = workers.in_turn(networks, lambda job: job.candidate.name, workers_wanted)
+    rest = [job for job in jobs if not job.candidate.is_network]
+    often = [job for job in rest if job.candidate.spec.refitted]
+    first = networks[:workers_wanted]
+    return [*first, *often, *networks[len(first) :], *(job for job in rest if job not in often)]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One candidate (tuned values filled in) and seed; its result lives in `folder`."""
+
+    candidate: Candidate
+    seed: int
+    budget: Budget
+    folder: Path
+    digest: dict[str, str]
+    start: Path | None = None
+
+    @property
+    def title(self) -> str:
+        return f"{self.candidate.name} seed {self.seed}" if self.candidate.is_network else self.candidate.name
+
+
+def _jobs(run: Run, candidate: Candidate, tuned: dict[str, Any] | None) -> list[Job]:
+    best = (tuned or {}).get("best")
+    filled = candidate.with_values(best["params"]) if best else candidate
+    budget = run.budget if candidate.is_network else Budget(0, 1)
+    seeds = run.seeds if candidate.is_network else (0,)
+    if tuned is not None and best is None:
+        seeds = ()  # every trial failed: the record says so, nothing is left to train
+    spec = filled.spec
+    digest = {
+        "data": cache_keys.key(frame=run.place.digest, issued=run.place.issued)
+        if spec.needs_issues
+        else run.place.digest,
+        "config": cache_keys.key(
+            dataset=cache_keys.dataset_digest(run.dataset), borders=run.borders, spec=spec.model_dump(mode="json")
+        ),
+        "code": cache_keys.candidate_digest(spec, ENGINE),
+    }
+    lock = cache_keys.lock_digest(Path(run.place.root))
+    result = []
+    for seed in seeds:
+        start = warm_start.weights_of(Path(run.place.root), run.place.dataset, filled, seed)
+        own = {"warm": files.sha256(start)} if start is not None else {}
+        key = cache_keys.key(**digest, **own, skip=candidate.skip, seed=seed, budget=asdict(budget), lock=lock)
+        result.append(Job(filled, seed, budget, run.state / "memo" / key, {**digest, "key": key}, start))
+    return result
+
+
+def _assemble(run: Run, candidate: Candidate, tuned: dict[str, Any] | None, jobs: list[Job], folder: Path) -> None:
+    """record.json, forecasts.parquet and the forecasters of one candidate."""
+    folder.mkdir(parents=True)
+    fits = [files.read_json(job.folder / "fit.json") for job in jobs]
+    good = [(job, fit) for job, fit in zip(jobs, fits, strict=True) if fit["status"] == "ok"]
+    if good:
+        frames = [pd.read_parquet(job.folder / "forecasts.parquet") for job, _ in good]
+        files.write_frame(folder / "forecasts.parquet", pd.concat(frames, ignore_index=True))
+        outlooks = [job.folder / DISTRIBUTIONS for job, _ in good if (job.folder / DISTRIBUTIONS).exists()]
+        if outlooks:
+            whole = pd.concat([pd.read_parquet(path) for path in outlooks], ignore_index=True)
+            files.write_frame(folder / DISTRIBUTIONS, whole)
+    for job, fit in good:
+        shutil.copytree(job.folder / "seed", folder / f"seed-{fit['seed']}")
+    files.write_json(folder / "record.json", _record(run, candidate, tuned, jobs, fits))
+
+
+def _record(
+    run: Run, candidate: Candidate, tuned: dict[str, Any] | None, jobs: list[Job], fits: list[dict[str, Any]]
+) -> dict[str, Any]:
+    failed = [fit for fit in fits if fit["status"] != "ok"]
+    reason = "; ".join(f"seed {fit['seed']}: {fit['reason']}" for fit in failed)
+    if not jobs:
+        reason = "every tuning trial failed: " + str((tuned or {}).get("trials", [{}])[0].get("reason", ""))
+    spec = jobs[0].candidate.spec if jobs else candidate.spec
+    trials = (tuned or {}).get("trials", [])
+    by_gradient = isinstance(spec, NetworkSpec) and spec.trainer == "gradient"
+    steps = (run.budget.steps * len(jobs), len(trials) * int((tuned or {}).get("gradient_steps", 0)))
+    return {
+        "dataset": run.place.dataset,
+        "model": candidate.model,
+        "family": spec.family,
+        "kind": spec.kind,
+        "candidate": candidate.name,
+        "skip": candidate.skip,
+        "skip_row": candidate.skip_row(),
+        "ranking": candidate.ranking,
+        "status": "failed" if failed or not jobs else "ok",
+        "reason": reason,
+        "description": spec.summary,
+        "equation": spec.equation,
+        "source": spec.source,
+        "params": spec.model_dump(mode="json"),
+        "tuned": ((tuned or {}).get("best") or {}).get("params", {}),
+        "trials": trials,
+        "n_params": max((fit.get("n_params", 0) for fit in fits), default=0),
+        "gradient_steps": steps[0] if by_gradient else 0,
+        "gradient_steps_taken": _steps_taken(fits) if by_gradient else 0,
+        "tuning_gradient_steps": steps[1] if by_gradient else 0,
+        "refits": max((fit.get("refits", 0) for fit in fits), default=0),
+        "rows_seen": max((fit.get("rows_seen", 0) for fit in fits), default=0),
+        "seeds": [{k: v for k, v in fit.items() if k not in ("n_params", "refits", "rows_seen")} for fit in fits],
+        "diagnostics": _diagnostics(run, jobs, fits),
+        "digests": jobs[0].digest if jobs else {},
+    }
+
+
+def _steps_taken(fits: list[dict[str, Any]]) -> int:
+    """Up to each seed's last look at its validation loss: fewer than given with `patience`, or after an explosion."""
+    return sum(int(fit["curve"][-1][0]) for fit in fits if fit.get("curve"))
+
+
+def _diagnostics(run: Run, jobs: list[Job], fits: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of the first seed that could be fitted, `{"seed", "numbers", "arrays"}`; empty without a network."""
+    for job, fit in zip(jobs, fits, strict=True):
+        if job.candidate.is_network and fit["status"] == "ok":
+            return {"seed": job.seed, **diagnosed(run.place, job.folder)}
+    return {}
+
+
+def _cost_path(run: Run, job: Job) -> Path:
+    return run.state / "cost" / "memo" / f"{job.folder.name}.json"
+
+
+def _collect_costs(run: Run, jobs: list[Job]) -> None:
+    """.forecast/cost/<dataset>/<candidate>.json: outside every stage's outs, since no two runs take equally long."""
+    for name in dict.fromkeys(job.candidate.name for job in jobs):
+        parts = [_cost_path(run, job) for job in jobs if job.candidate.name == name]
+        costs = [files.read_json(path) for path in parts if path.exists()]
+        if not costs:
+            continue
+        total = {k: sum(cost[k] for cost in costs) for k in ("cpu_seconds", "wall_seconds")}
+        tuning = run.state / "cost" / run.place.dataset / f"{name}.tuning.json"
+        total["tuning_cpu_seconds"] = files.read_json(tuning)["cpu_seconds"] if tuning.exists() else 0.0
+        files.write_json(run.state / "cost" / run.place.dataset / f"{name}.json", total)

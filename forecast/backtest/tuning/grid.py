@@ -1,0 +1,128 @@
+"""The tune stage: one study per network and ranking, over the cores, on the tuning slice alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from forecast.backtest import cache_keys
+from forecast.backtest.backtest import Place, load_engine, load_problem, tell
+from forecast.backtest.candidates import Candidate
+from forecast.backtest.tuning.results import TrialOutcome
+from forecast.backtest.tuning.study import run_study
+from forecast.config.datasets import Dataset
+from forecast.forecaster import Budget, fit
+from forecast.system import files, workers
+
+ENGINE = "forecast.forecaster.fitting"
+BLOCKS = ("train", "validation")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every study of a dataset shares. `state`: the folder of studies and cost; `storage`: a database URL."""
+
+    place: Place
+    dataset: Dataset
+    state: Path
+    budget: Budget
+    n_trials: int
+    seed: int
+    borders: Mapping[str, str]
+    storage: str | None = None
+
+
+def tune(
+    plan: Plan,
+    planned: list[Candidate],
+    target: Path,
+    *,
+    jobs: int,
+    advance: Callable[[str], None] = lambda name: None,
+) -> None:
+    """Study every candidate with a search space and fill `target` with `<candidate>.json`.
+
+    Raises one error naming every study with a bug, after all others are done and kept.
+    """
+    tunable = [c for c in planned if c.spec.search_space()]
+    places = {c.name: _result_path(plan, c) for c in tunable}
+    todo: dict[Path, Candidate] = {}
+    for c in tunable:
+        if places[c.name].exists() or places[c.name] in todo:  # two names for one configuration are studied once
+            advance(c.name)
+        else:
+            todo[places[c.name]] = c
+    # Trial k has the same values in both rankings of a network, and so the same traced updates.
+    ordered = workers.in_turn(list(todo.values()), lambda c: c.model, jobs)
+    tasks = [workers.Task(c.name, study, (plan, c), prepare=load_engine) for c in ordered]
+    outcomes = []
+    for outcome in workers.run(tasks, jobs=jobs):
+        outcomes.append(outcome)
+        if not outcome.error:
+            files.write_json(places[outcome.name], outcome.value)
+        advance(outcome.name)
+    workers.raise_failures(outcomes, what=f"tune {plan.place.dataset}")
+    with files.atomic_directory(target) as temporary:
+        for c in tunable:
+            files.write_json(temporary / f"{c.name}.json", {**files.read_json(places[c.name]), "model": c.model})
+
+
+def _result_path(plan: Plan, candidate: Candidate) -> Path:
+    """A finished study's result under its key: read back without Optuna or TensorFlow."""
+    return plan.state / "studies" / f"{study_key(plan, candidate)}.json"
+
+
+def study(plan: Plan, candidate: Candidate) -> dict[str, Any]:
+    """One study in this process, as JSON: each trial trains on the train rows and is scored on validation."""
+    space = candidate.spec.search_space()
+    defaults = {name: getattr(candidate.spec, name) for name in space}
+    spent = 0.0
+
+    def objective(params: dict[str, Any], number: int) -> TrialOutcome:
+        nonlocal spent
+        cpu = time.process_time()
+        problem = load_problem(plan.place, BLOCKS)
+        spec = candidate.spec.with_values(params)
+        announce = partial(tell, candidate.name) if number == 0 else None  # once a study is enough
+        try:
+            fitted = fit(problem, spec, skip=candidate.skip, seed=plan.seed, budget=plan.budget, announce=announce)
+        finally:
+            spent += time.process_time() - cpu
+        return TrialOutcome(fitted.validation_loss, fitted.curve)
+
+    result = run_study(
+        space,
+        objective,
+        key=study_key(plan, candidate),
+        n_trials=plan.n_trials,
+        seed=plan.seed,
+        folder=plan.state / "studies",
+        defaults=defaults,
+        storage=plan.storage,
+    )
+    if spent:  # a study that was complete already keeps the cost of when it was made
+        cost = plan.state / "cost" / plan.place.dataset / f"{candidate.name}.tuning.json"
+        files.write_json(cost, {"cpu_seconds": spent})
+    return result.to_json(model=candidate.model, skip=candidate.skip, gradient_steps=plan.budget.steps)
+
+
+def study_key(plan: Plan, candidate: Candidate) -> str:
+    """Data slice, search space, budget, seed, code and versions; rows after the validation block are not in it."""
+    borders = {name: plan.borders[name] for name in ("train_end", "validation_end")}
+    return cache_keys.key(
+        data=plan.place.digest,
+        dataset=cache_keys.dataset_digest(plan.dataset),
+        borders=borders,
+        spec=candidate.spec.model_dump(mode="json"),
+        space={name: repr(dimension) for name, dimension in candidate.spec.search_space().items()},
+        skip=candidate.skip,
+        budget=asdict(plan.budget),
+        n_trials=plan.n_trials,
+        seed=plan.seed,
+        code=cache_keys.candidate_digest(candidate.spec, ENGINE),
+        lock=cache_keys.lock_digest(Path(plan.place.root)),
+    )

@@ -1,0 +1,128 @@
+"""Scores of quantiles, densities and rise probabilities on the test block, from the train stage's tables alone.
+
+Of each series in its own unit, of every seed, of their mean, and of the ensemble, whose quantiles and probabilities
+are the means of the seeds' (its density would be a mixture and has no score here).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from forecast.backtest.outlook_columns import EVEN, FILE, LEVELS, LOG_DENSITY, RISE, quantile_column
+from forecast.comparison import metrics, scores
+from forecast.data.panel import with_series
+
+COLUMNS = ("model", "ranking", "head", "series", "seed", "step", "metric", "level", "value", "n")
+"""One row per number. `step` 0 is the whole horizon; `level` is that of a quantile (`pinball`) or of a central
+interval (`coverage`, `width`, `winkler`) and missing otherwise; `n` counts the actuals. `crps` is twice the mean
+pinball loss over 19 even levels, `log_score` the mean negative log density, `brier` and `rise_log_score` judge the
+probability of a rise, `rise_rate` is how often the value rose. An interval whose ends are not kept has no value;
+pinball losses are over the horizon alone."""
+
+
+def distribution_scores(
+    folder: Path, records: Iterable[Mapping[str, Any]], last: Mapping[str, pd.Series], levels: Sequence[float]
+) -> pd.DataFrame:
+    """COLUMNS, for every candidate below `folder` (the train stage's) that left a table; `levels` of the intervals."""
+    parts = [pd.DataFrame(columns=list(COLUMNS))]
+    for record in records:
+        path = folder / str(record["candidate"]) / FILE
+        if path.exists():
+            table = pd.read_parquet(path)
+            rows = pd.DataFrame(_candidate(table[table["block"] == "test"], last, levels))
+            about = {key: record[key] for key in ("model", "ranking")}
+            parts.append(rows.assign(**about, head=record["params"]["head"]["kind"]))
+    return pd.concat(parts[1:] or parts, ignore_index=True)[list(COLUMNS)]
+
+
+def _candidate(
+    table: pd.DataFrame, last: Mapping[str, pd.Series], levels: Sequence[float]
+) -> Iterator[dict[str, Any]]:
+    for name, rows in with_series(table).groupby("series", sort=True):
+        rows = rows.sort_values(["seed", "cutoff", "step"], kind="stable")
+        seeds = sorted(int(seed) for seed in rows["seed"].unique())
+        shape = (len(seeds), -1, rows["step"].nunique())
+        told = [str(c) for c in rows if str(c).startswith(("q_", "p_", "log_"))]
+        columns = {column: rows[column].to_numpy(float).reshape(shape) for column in told}
+        y = rows["y"].to_numpy(float).reshape(shape)[0]
+        before = last[str(name)].reindex(rows["cutoff"].to_numpy().reshape(shape)[0, :, 0]).to_numpy()[:, None]
+        members = {str(seed): {c: v[k] for c, v in columns.items()} for k, seed in enumerate(seeds)}
+        found = [
+            {"series": str(name), "seed": seed, **score}
+            for seed, own in members.items()
+            for score in _over_steps(y, before, own, levels)
+        ]
+        yield from found
+        yield from _means(found)
+        if len(seeds) > 1:
+            joined = {c: v.mean(axis=0) for c, v in columns.items() if c != LOG_DENSITY}
+            for score in _over_steps(y, before, joined, levels):
+                yield {"series": str(name), "seed": scores.ENSEMBLE, **score}
+
+
+def _means(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The mean over the seeds of every number of one series."""
+    keys = ["series", "step", "metric", "level"]
+    table = pd.DataFrame(rows)
+    for key, own in table.groupby(keys, sort=False, dropna=False):
+        mean = float(own["value"].mean()) if own["value"].notna().all() else float("nan")
+        yield {**dict(zip(keys, key, strict=True)), "seed": scores.MEAN, "value": mean, "n": int(own["n"].iloc[0])}
+
+
+def _over_steps(
+    y: np.ndarray, last: np.ndarray, own: Mapping[str, np.ndarray], levels: Sequence[float]
+) -> Iterator[dict[str, Any]]:
+    """All scores of one member: over the horizon, then step by step; y (n, H), last (n, 1), columns (n, H)."""
+    for step in range(y.shape[1] + 1):
+        part = slice(None) if step == 0 else slice(step - 1, step)
+        columns = {name: values[:, part] for name, values in own.items()}
+        n = int(np.isfinite(y[:, part]).sum())
+        if step == 0:
+            for quantile, loss in _pinball(y, own):
+                yield {"step": 0, "metric": "pinball", "level": quantile, "value": loss, "n": n}
+        for metric, level, value in _scores(y[:, part], last, columns, levels):
+            yield {"step": step, "metric": metric, "level": level, "value": value, "n": n}
+
+
+Score = tuple[str, float | None, float]
+
+
+def _scores(
+    y: np.ndarray, last: np.ndarray, own: Mapping[str, np.ndarray], levels: Sequence[float]
+) -> Iterator[Score]:
+    if quantile_column(EVEN[0]) in own:
+        grid = np.stack([own[quantile_column(level)] for level in EVEN], axis=-1)
+        yield "crps", None, metrics.crps_quantiles(y, grid, EVEN)
+        for level in levels:
+            yield from _interval(y, own, level)
+    if LOG_DENSITY in own and np.isfinite(own[LOG_DENSITY]).any():
+        yield "log_score", None, -metrics.average(own[LOG_DENSITY][np.isfinite(y)])
+    if RISE in own:
+        moved = np.isfinite(y) & (y != last)
+        rose, probability = (y > last)[moved], own[RISE][moved]
+        yield "brier", None, metrics.brier(rose, probability)
+        yield "rise_log_score", None, metrics.log_score_event(rose, probability)
+        yield "rise_rate", None, metrics.average(rose.astype(float))
+
+
+def _pinball(y: np.ndarray, own: Mapping[str, np.ndarray]) -> Iterator[tuple[float, float]]:
+    for level in LEVELS:
+        if quantile_column(level) in own:
+            yield level, metrics.pinball(y, own[quantile_column(level)], level)
+
+
+def _interval(y: np.ndarray, own: Mapping[str, np.ndarray], level: float) -> Iterator[Score]:
+    """Of the central interval between two kept quantiles."""
+    ends = [quantile_column(round(end, 9)) for end in ((1 - level) / 2, (1 + level) / 2)]
+    if not all(end in own for end in ends):
+        yield from ((metric, level, float("nan")) for metric in ("coverage", "width", "winkler"))
+        return
+    lower, upper = (own[end] for end in ends)
+    yield "coverage", level, float(metrics.coverage(y, lower, upper))
+    yield "width", level, float(metrics.interval_width(lower, upper))
+    yield "winkler", level, float(metrics.winkler(y, lower, upper, level=level))

@@ -1,0 +1,121 @@
+"""Scores of point forecasts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from forecast.system.errors import InputError
+
+Array = NDArray[np.float64]
+
+
+def mae(y: ArrayLike, y_hat: ArrayLike) -> float:
+    """Mean absolute error, in the unit of `y`."""
+    return average(absolute_errors(y, y_hat))
+
+
+def rmse(y: ArrayLike, y_hat: ArrayLike) -> float:
+    """Root mean squared error, in the unit of `y`."""
+    return float(np.sqrt(average(absolute_errors(y, y_hat) ** 2)))
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What naive errs by inside the training part; `value` is NaN, with the reason, when it is no scale."""
+
+    value: float
+    reason: str = ""
+
+
+def insample_scale(insample: ArrayLike, *, season: int, squared: bool = False) -> Scale:
+    """The denominator of MASE (mean absolute) or RMSSE (root mean squared) seasonal difference of the training part.
+
+    `insample` (T,), NaN = missing; a pair with a missing end is left out. Never zero: a constant training part has
+    no scale, and an error divided by it would be infinite rather than large. The reason says which case it was.
+    """
+    if season < 1:
+        raise InputError(
+            f"season={season} of a scaled error; wanted 1 (the last value) or more, such as 24 for hours."
+        )
+    values = np.asarray(insample, dtype=float)
+    change = values[season:] - values[:-season]
+    change = change[np.isfinite(change)]
+    if change.size == 0:
+        return Scale(np.nan, f"the training part has no two values {season} steps apart")
+    scale = float(np.sqrt(np.mean(change**2)) if squared else np.mean(np.abs(change)))
+    # rounding noise of a constant series is no scale either: 0.1 + 0.2 - 0.3 is not an error worth dividing by
+    if scale <= 1e-12 * float(np.nanmax(np.abs(values))):
+        return Scale(np.nan, f"the training part repeats itself every {season} steps, so the naive error is zero")
+    return Scale(scale)
+
+
+def mase(y: ArrayLike, y_hat: ArrayLike, insample: ArrayLike, *, season: int) -> float:
+    """Mean absolute scaled error (Hyndman & Koehler 2006); NaN when `insample_scale` gives a reason."""
+    return mae(y, y_hat) / insample_scale(insample, season=season).value
+
+
+def rmsse(y: ArrayLike, y_hat: ArrayLike, insample: ArrayLike, *, season: int) -> float:
+    """Root mean squared scaled error (Makridakis et al. 2022, M5); NaN when `insample_scale` gives a reason."""
+    return rmse(y, y_hat) / insample_scale(insample, season=season, squared=True).value
+
+
+def smape(y: ArrayLike, y_hat: ArrayLike) -> float | None:
+    """Symmetric MAPE on the 0-200 scale of M4: 200 |y - y_hat| / (|y| + |y_hat|); None where it says nothing.
+
+    None when the actuals touch or cross zero: there the term is near 200 however small the error is.
+    """
+    actual, forecast = pair(y, y_hat)
+    if actual.size == 0 or not (np.all(actual > 0) or np.all(actual < 0)):
+        return None
+    return average(200.0 * np.abs(actual - forecast) / (np.abs(actual) + np.abs(forecast)))
+
+
+def skill(loss: float, loss_naive: float) -> float:
+    """1 - loss / loss of naive on the same origins: 0 = no better, 1 = perfect; NaN when naive makes no error."""
+    return 1.0 - loss / loss_naive if loss_naive > 0 else float("nan")
+
+
+def directional_accuracy(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike) -> tuple[float, float]:
+    """Share of changes from `last` whose sign was forecast, and the base rate of always calling the commoner sign.
+
+    `y`, `y_hat` (n, H); `last` broadcasts to them (give `last[:, None]`). An actual without a change is left out; a
+    forecast without a change makes no call and counts as half a hit, so naive scores 0.5. The commoner sign is taken
+    for each step from the scored actuals themselves, so the base rate is never easier than what a rule could reach.
+    """
+    hits, base = direction_hits(y, y_hat, last)
+    moved = ~np.isnan(base)
+    return average(hits[moved]), average(base[moved])
+
+
+def direction_hits(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike) -> tuple[Array, Array]:
+    """1 (hit), 0.5 (no call) or 0 of the forecast and of the commoner sign; (n, H), NaN where y did not move."""
+    actual, forecast, start = np.broadcast_arrays(*(np.asarray(a, dtype=float) for a in (y, y_hat, last)))
+    # a forecast that went through log and exp comes back with rounding noise, which is not a call
+    noise = 1e-9 * np.abs(start)
+    moved = np.where(np.abs(actual - start) > noise, np.sign(actual - start), np.nan)
+    called = np.where(np.abs(forecast - start) <= noise, 0.0, np.sign(forecast - start))
+    commoner = np.where(np.nansum(moved, axis=0, keepdims=True) >= 0, 1.0, -1.0)
+    return 0.5 + 0.5 * moved * called, 0.5 + 0.5 * moved * commoner
+
+
+def absolute_errors(y: ArrayLike, y_hat: ArrayLike) -> Array:
+    """|y - y_hat| of every known actual, flat; NaN where the forecast is missing."""
+    actual, forecast = pair(y, y_hat)
+    return np.abs(actual - forecast)
+
+
+def pair(y: ArrayLike, y_hat: ArrayLike) -> tuple[Array, Array]:
+    """Both as flat float64 arrays without the steps whose actual is missing; `InputError` when shapes differ."""
+    actual, forecast = np.asarray(y, dtype=float), np.asarray(y_hat, dtype=float)
+    if actual.shape != forecast.shape:
+        raise InputError(f"Actuals have shape {actual.shape}, forecasts {forecast.shape}; a score needs equal shapes.")
+    known = np.isfinite(actual)
+    return actual[known], forecast[known]
+
+
+def average(values: Array) -> float:
+    """The mean; NaN, without a warning, of nothing."""
+    return float(np.mean(values)) if values.size else float("nan")

@@ -1,0 +1,205 @@
+"""Prediction intervals of the compare stage: margins from the calibration block, scored on the test block.
+
+The interval stands around a candidate's ensemble, the mean of its seeds' forecasts. Its margin is conformal
+(`forecaster.intervals`), one per series and horizon step, so errors of different series are never pooled. Two methods
+are scored: `split` keeps the margin of the calibration block, `adaptive` moves it with every outcome that has become
+known. Which of them a dataset shows is decided inside the calibration block (`rehearsed`), never on test.
+
+Errors are taken in the units the target is modelled in: those of a price with `transform: log` are ratios, so a series
+that has doubled has intervals twice as wide.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from forecast.comparison import scores
+from forecast.comparison.coverage import coverage_by_step
+from forecast.comparison.scores import Cube
+from forecast.forecaster.intervals import (
+    RAW,
+    SCALES,
+    AdaptiveConformal,
+    Scale,
+    SplitConformal,
+    adaptive_intervals,
+)
+from forecast.system.errors import InputError
+
+Method = Literal["split", "adaptive"]
+METHODS: tuple[Method, ...] = get_args(Method)
+COLUMNS = (
+    "model", "ranking", "series", "method", "level", "step", "n_calibration", "n", "coverage", "low", "high", "inside",
+    "width", "winkler",
+)  # fmt: skip
+"""One row per step and one, step 0, for all of them pooled. `n_calibration` and `n` count actuals of the calibration
+and the test block (pooled: the fewest of any step, and all); `low` and `high` bound what the level allows for the
+coverage; `width` (mean over the origins) and `winkler` are in the series' unit."""
+BANDS = ("model", "ranking", "series", "level", "cutoff", "step", "lower", "upper")
+GRID = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+"""Levels of the reliability diagram: how often the intervals of each level hold."""
+Table = tuple[pd.DataFrame, list["Refusal"]]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A level that the calibration block of one series cannot support for one candidate, and why."""
+
+    model: str
+    ranking: str
+    series: str
+    level: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """One candidate's cubes of the calibration block and of the origins to cover, `stride` rows apart.
+
+    `transforms`: by series, that of the target.
+    """
+
+    record: Mapping[str, Any]
+    calibration: Iterable[Cube]
+    test: Iterable[Cube]
+    stride: int
+    transforms: Mapping[str, str]
+
+    @property
+    def about(self) -> dict[str, str]:
+        return {key: str(self.record[key]) for key in ("model", "ranking")}
+
+    def pairs(self) -> list[tuple[Cube | None, Cube, Scale]]:
+        """Of every series that has origins to cover."""
+        held = {cube.series: cube for cube in self.calibration}
+        return [(held.get(c.series), c, SCALES.get(self.transforms.get(c.series, ""), RAW)) for c in self.test]
+
+
+def interval_scores(blocks: Blocks, levels: Sequence[float], methods: Sequence[Method] = METHODS) -> Table:
+    """The rows of one candidate (COLUMNS), and the levels refused instead of invented.
+
+    A series without calibration origins has every level refused; one without test origins has no row.
+    """
+    parts, refused = [], []
+    for calibration, cube, scale in blocks.pairs():
+        for level in levels:
+            for method in methods:
+                try:
+                    lower, upper, sizes = interval(method, calibration, cube, level, stride=blocks.stride, scale=scale)
+                except InputError as error:
+                    refused.append(Refusal(**blocks.about, series=cube.series, level=level, reason=str(error)))
+                    break  # what is too little for one method is too little for the other
+                table = coverage_by_step(cube.y, lower, upper, level=level)
+                about: dict[str, Any] = {**blocks.about, "series": cube.series, "method": method, "level": level}
+                parts.append(table.assign(**about, n_calibration=[min(sizes), *sizes]))
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
+    return table[list(COLUMNS)], refused
+
+
+def interval(
+    method: Method, calibration: Cube | None, test: Cube, level: float, *, stride: int, scale: Scale = RAW
+) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """Both ends (n, H) for the origins of `test`, and the number of calibration errors of each step."""
+    to, back = scale
+    horizon = test.y.shape[1]
+    y = to(calibration.y) if calibration is not None else np.empty((0, horizon))
+    y_hat = to(ensemble(calibration)) if calibration is not None else y
+    if method == "split":
+        lower, upper = SplitConformal.fit(y, y_hat).interval(level, to(ensemble(test)))
+    else:
+        start = AdaptiveConformal.fit(y, y_hat, level=level)
+        lower, upper = adaptive_intervals(start, to(test.y), to(ensemble(test)), stride=stride)
+    return back(lower), back(upper), np.isfinite(y).sum(axis=0).tolist()
+
+
+def rehearsed(candidates: Iterable[Blocks], levels: Sequence[float]) -> dict[str, Any]:
+    """`{"method", "reason", "relative_winkler"}`: which method the intervals of a dataset are made with.
+
+    The first half of every calibration block sets margins and its second half is covered with them. The adaptive
+    method is taken when its interval score is the lower one there: the ratio of the two, averaged over the
+    candidates, series and levels. `candidates`: their `stride` is that of the calibration block; `test` is not read.
+    """
+    tables = [interval_scores(_halved(blocks), levels)[0] for blocks in candidates]
+    table = pd.concat([t for t in tables if not t.empty] or tables)
+    pooled = table[table["step"] == 0].pivot(
+        index=["model", "ranking", "series", "level"], columns="method", values="winkler"
+    )
+    if pooled.empty:
+        reason = "Half of the calibration block supports no level, so no method could be tried: margins are kept."
+        return {"method": "split", "reason": reason, "relative_winkler": None}
+    ratio = float((pooled["adaptive"] / pooled["split"]).mean())
+    if not math.isfinite(ratio):
+        reason = (
+            "Intervals without width or error have no ratio of scores, so no method is the better: margins are kept."
+        )
+        return {"method": "split", "reason": reason, "relative_winkler": None}
+    method: Method = "adaptive" if ratio < 1 else "split"
+    reason = (
+        f"Set on the first half of the calibration block and judged on the second, adaptive intervals have "
+        f"{ratio:.3f} times the interval score of split ones."
+    )
+    return {"method": method, "reason": reason, "relative_winkler": ratio}
+
+
+def _halved(blocks: Blocks) -> Blocks:
+    """The calibration block alone: margins from its first half, as far as known when its second begins."""
+    first, second = [], []
+    for cube in blocks.calibration:
+        n, horizon = cube.y.shape
+        known = max(n // 2 - (math.ceil(horizon / blocks.stride) - 1), 0)
+        first.append(_origins(cube, slice(0, known)))
+        second.append(_origins(cube, slice(n // 2, n)))
+    return replace(blocks, calibration=first, test=second)
+
+
+def _origins(cube: Cube, part: slice) -> Cube:
+    return replace(cube, y=cube.y[part], y_hat=cube.y_hat[:, part], last=cube.last[part])
+
+
+def bands(blocks: Blocks, levels: Sequence[float], method: Method, cutoffs: Mapping[str, pd.Index]) -> pd.DataFrame:
+    """The intervals themselves (BANDS), one row per origin and step; `cutoffs` by series, in the cubes' order."""
+    parts = []
+    for calibration, cube, scale in blocks.pairs():
+        n, horizon = cube.y.shape
+        for level in levels:
+            try:
+                lower, upper, _ = interval(method, calibration, cube, level, stride=blocks.stride, scale=scale)
+            except InputError:
+                continue
+            rows = {
+                **blocks.about,
+                "series": cube.series,
+                "level": level,
+                "cutoff": np.repeat(cutoffs[cube.series].to_numpy(), horizon),
+                "step": np.tile(np.arange(1, horizon + 1), n),
+                "lower": lower.ravel(),
+                "upper": upper.ravel(),
+            }
+            parts.append(pd.DataFrame(rows))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(BANDS))
+
+
+def calibration_cubes(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> list[Cube]:
+    """The calibration block of one candidate's long forecasts, per series."""
+    return scores.cubes(forecasts[forecasts["block"] == "calibration"], last)
+
+
+def grouped(refused: Iterable[Refusal]) -> list[dict[str, Any]]:
+    """For verdicts.json: one entry per series, level and reason, with the candidates it holds for."""
+    found: dict[tuple[str, float, str], list[dict[str, str]]] = {}
+    for refusal in refused:
+        candidates = found.setdefault((refusal.series, refusal.level, refusal.reason), [])
+        candidates.append({"model": refusal.model, "ranking": refusal.ranking})
+    keys = ("series", "level", "reason")
+    return [{**dict(zip(keys, key, strict=True)), "candidates": candidates} for key, candidates in found.items()]
+
+
+def ensemble(cube: Cube) -> np.ndarray:
+    """(n, H): the mean of the seeds' forecasts."""
+    return np.asarray(cube.y_hat.mean(axis=0))

@@ -1,0 +1,1 @@
+"""From a source to arrays: snapshots, quality checks, preparation, panel, splits, scaling, windows."""

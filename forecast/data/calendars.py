@@ -1,0 +1,214 @@
+"""When a series should have a value (exchange sessions or a fixed step in UTC), and features of time alone."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from forecast.config.datasets import CalendarFeature, RegularCalendar, SessionCalendar, Weekday, WeekdayCalendar
+from forecast.data.schema import place
+from forecast.system.errors import ForecastError, InputError
+
+Calendar = SessionCalendar | WeekdayCalendar | RegularCalendar
+Daily = SessionCalendar | WeekdayCalendar
+
+_WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_PERIODS: dict[CalendarFeature, float] = {
+    "hour_of_day": 24.0,
+    "day_of_week": 7.0,
+    "day_of_year": 365.2425,
+    "month_of_year": 12.0,
+}
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A run of calendar steps without a row, inside one series; `first` and `last` are missing themselves."""
+
+    unique_id: str
+    first: pd.Timestamp
+    last: pd.Timestamp
+    steps: int
+
+
+def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
+    """Every step from `start` to `end`, both included; UTC without a zone, sessions as dates at midnight.
+
+    A fixed step counts from `start`, which should therefore be a time of the series itself.
+    """
+    start, end = pd.Timestamp(start), pd.Timestamp(end)
+    if isinstance(calendar, SessionCalendar):
+        sessions = _exchange(calendar.exchange, start.year, end.year).sessions.as_unit("ns")
+        inside = sessions[(sessions >= start) & (sessions <= end)]
+        return inside.difference(_dates(calendar.extra_closures))
+    if isinstance(calendar, WeekdayCalendar):
+        days = pd.date_range(start.ceil("D"), end, freq="D").as_unit("ns")
+        open_days = days[days.day_of_week.isin([_WEEKDAYS.index(day) for day in calendar.days])]
+        return open_days.difference(_dates(calendar.closures))
+    return pd.date_range(start, end, freq=calendar.freq).as_unit("ns")
+
+
+def following(calendar: Calendar, after: Any, n: int) -> pd.DatetimeIndex:
+    """The next `n` steps after `after`, which need not be observed yet."""
+    after = pd.Timestamp(after)
+    if isinstance(calendar, RegularCalendar):
+        steps = pd.date_range(after, periods=n + 2, freq=calendar.freq).as_unit("ns")
+        return steps[steps > after][:n]
+    years = 1
+    while True:
+        steps = grid(calendar, after + pd.Timedelta(1, "ns"), pd.Timestamp(after.year + years, 12, 31))
+        if len(steps) >= n:
+            return steps[:n]
+        years = 2 * years
+        if years > 64:
+            raise InputError(f"The calendar has no {n} sessions after {after.date()}. Shorten `horizon`.")
+
+
+def calendar_features(ds: Any, names: Iterable[CalendarFeature]) -> pd.DataFrame:
+    """(T, 2 per name): `<name>_sin`, `<name>_cos` of the phase in its period, from `ds` alone; index 0..T-1."""
+    times = pd.DatetimeIndex(ds)
+    columns: dict[str, np.ndarray] = {}
+    for name in names:
+        angle = 2 * np.pi * _position(times, name) / _PERIODS[name]
+        columns[f"{name}_sin"] = np.sin(angle)
+        columns[f"{name}_cos"] = np.cos(angle)
+    return pd.DataFrame(columns, index=pd.RangeIndex(len(times)))
+
+
+def feature_names(names: Iterable[CalendarFeature]) -> list[str]:
+    """The columns of `calendar_features`, in order."""
+    return [f"{name}_{part}" for name in names for part in ("sin", "cos")]
+
+
+def gaps(frame: pd.DataFrame, calendar: Calendar) -> list[Gap]:
+    """Missing steps inside each series, as runs; a weekend is no gap of an exchange."""
+    found: list[Gap] = []
+    for unique_id, times in frame.groupby("unique_id", sort=True)["ds"]:
+        found += _runs(str(unique_id), pd.DatetimeIndex(times), calendar)
+    return found
+
+
+def check_calendar(
+    frame: pd.DataFrame, calendar: Calendar, *, where: str, error: type[ForecastError] = InputError
+) -> None:
+    """Raises `error` at the first time that is not a step of the calendar."""
+    times = frame["ds"].drop_duplicates()
+    steps = grid(calendar, _anchor(times, calendar), times.max())
+    wrong = set(times[~times.isin(steps)])
+    if not wrong:
+        return
+    position = int(np.argmax(frame["ds"].isin(wrong).to_numpy()))
+    raise error(f"{where}, {place(frame, position)}: {_off_calendar(calendar, len(wrong))}")
+
+
+def ended(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
+    """The instant (UTC, no zone) from which each step may be known: the session's close, the end of the interval."""
+    times = pd.DatetimeIndex(ds)
+    if len(times) == 0:
+        return times
+    if isinstance(calendar, RegularCalendar):
+        return (times + pd.tseries.frequencies.to_offset(calendar.freq)).as_unit("ns")
+    if isinstance(calendar, WeekdayCalendar):
+        return (times + pd.Timedelta(1, "D")).as_unit("ns")
+    closes = _exchange(calendar.exchange, times.min().year, times.max().year).closes.dt.tz_localize(None)
+    # A time that is no session (an unchecked answer of a service) counts as known at the end of its day.
+    known = closes.reindex(times).to_numpy()
+    return pd.DatetimeIndex(np.where(np.isnat(known), (times + pd.Timedelta(1, "D")).to_numpy(), known)).as_unit("ns")
+
+
+def _position(times: pd.DatetimeIndex, name: CalendarFeature) -> np.ndarray:
+    day = (times - times.normalize()) / pd.Timedelta(1, "D")
+    if name == "hour_of_day":
+        return np.asarray(day * 24.0, dtype=np.float64)
+    if name == "day_of_week":
+        return np.asarray(times.day_of_week, dtype=np.float64)
+    if name == "day_of_year":
+        return np.asarray(times.day_of_year - 1 + day, dtype=np.float64)
+    return np.asarray(times.month - 1, dtype=np.float64)
+
+
+def _runs(unique_id: str, times: pd.DatetimeIndex, calendar: Calendar) -> list[Gap]:
+    steps = grid(calendar, times[0], times[-1])
+    if len(steps) == len(times):
+        return []
+    absent = np.flatnonzero(~steps.isin(times))
+    if absent.size == 0:
+        return []
+    runs = np.split(absent, np.flatnonzero(np.diff(absent) > 1) + 1)
+    return [Gap(unique_id, steps[run[0]], steps[run[-1]], len(run)) for run in runs]
+
+
+def _anchor(times: pd.Series, calendar: Calendar) -> pd.Timestamp:
+    """Where the grid starts: for a fixed step the earliest time that shares the commonest phase.
+
+    One odd first row must not make every other row look wrong.
+    """
+    first = times.min()
+    if isinstance(calendar, Daily):
+        return first
+    offset = pd.tseries.frequencies.to_offset(calendar.freq)
+    if not isinstance(offset, pd.offsets.Tick | pd.offsets.Day):
+        return first
+    step = pd.Timedelta(offset.n, "D").value if isinstance(offset, pd.offsets.Day) else pd.Timedelta(offset).value
+    values = times.to_numpy(dtype="datetime64[ns]").astype(np.int64)
+    phases, counts = np.unique(values % step, return_counts=True)
+    return pd.Timestamp(int(values[values % step == phases[np.argmax(counts)]].min()))
+
+
+def _off_calendar(calendar: Calendar, count: int) -> str:
+    more = f" ({count} such times in all)" if count > 1 else ""
+    if isinstance(calendar, Daily):
+        name = calendar.exchange if isinstance(calendar, SessionCalendar) else "the configured weekdays"
+        return (
+            f"this is no session of {name}{more}, wanted their dates at midnight. Drop the row, or correct `calendar`."
+        )
+    return (
+        f"this time is off the {calendar.freq!r} grid of the other rows{more}. "
+        "Round or drop it, or correct `calendar.freq`."
+    )
+
+
+def _dates(days: tuple[date, ...]) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(list(days)).as_unit("ns")
+
+
+_built: dict[str, tuple[int, int, Any]] = {}
+"""Exchange → first and last year built, and the calendar."""
+
+
+def _exchange(exchange: str, first_year: int, last_year: int) -> Any:
+    """A calendar of at least these years. Building one takes a quarter of a second however short it is, so it covers
+    the year after as well, where forecasts lie, and is made again only for years it lacks."""
+    lower, upper = _bounds(exchange)
+    start, end = pd.Timestamp(first_year, 1, 1), pd.Timestamp(last_year, 12, 31)
+    if (lower is not None and end < lower) or (upper is not None and start > upper):
+        raise InputError(f"Calendar {exchange} is known from {lower} to {upper}; the data reach outside of it.")
+    first, last, _ = _built.get(exchange, (first_year, first_year - 1, None))
+    if first_year < first or last_year > last:
+        first, last = min(first, first_year), max(last, last_year + 1)
+        start, end = pd.Timestamp(first, 1, 1), pd.Timestamp(last, 12, 31)
+        start, end = start if lower is None else max(start, lower), end if upper is None else min(end, upper)
+        _built[exchange] = first, last, _get_calendar(exchange, start=start, end=end)
+    return _built[exchange][2]
+
+
+@lru_cache(maxsize=16)
+def _bounds(exchange: str) -> tuple[pd.Timestamp | None, pd.Timestamp | None]:
+    known = type(_get_calendar(exchange))
+    return known.bound_min(), known.bound_max()
+
+
+def _get_calendar(exchange: str, **years: pd.Timestamp) -> Any:
+    import exchange_calendars
+
+    with warnings.catch_warnings():
+        # exchange_calendars 4.13 uses an accessor that pandas 3.1 announces to change; its result is still right.
+        warnings.simplefilter("ignore", category=DeprecationWarning)
+        return exchange_calendars.get_calendar(exchange, **years)

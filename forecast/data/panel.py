@@ -1,0 +1,101 @@
+"""From the long frame to arrays: every series on its full calendar grid, a step without an observation is NaN.
+
+The frame keeps real rows only; the grid makes a gap explicit without inventing a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from forecast.config.datasets import Dataset
+from forecast.data import calendars
+from forecast.system.errors import InputError, quote_names
+
+
+@dataclass(frozen=True)
+class Series:
+    """One series in raw units.
+
+    ds (T,) datetime64[ns], UTC without zone; values (T, C) float64, NaN = not observed, columns in the order of
+    `Dataset.columns` (targets first); future (T + H, F) features computed from the calendar alone, H steps beyond
+    the last row included.
+    """
+
+    unique_id: str
+    ds: np.ndarray
+    values: np.ndarray
+    future: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ds)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """All series of one dataset; they share columns, calendar and horizon, not their lengths."""
+
+    name: str
+    dataset: Dataset
+    series: tuple[Series, ...]
+
+    @cached_property
+    def by_id(self) -> dict[str, Series]:
+        return {s.unique_id: s for s in self.series}
+
+    @property
+    def outputs(self) -> int:
+        return len(self.dataset.target)
+
+    def until(self, cutoff: np.datetime64 | pd.Timestamp) -> Panel:
+        """The rows up to and including `cutoff`, as if nothing later had been observed."""
+        moment = np.datetime64(pd.Timestamp(cutoff))
+        return replace(self, series=tuple(_first_rows(s, int((s.ds <= moment).sum())) for s in self.series))
+
+
+def series_name(unique_id: object, target: str, targets: Sequence[object]) -> str:
+    """How errors and intervals are named: the unique_id, with the target behind it where there are several."""
+    return f"{unique_id}/{target}" if len(targets) > 1 else str(unique_id)
+
+
+def with_series(forecasts: pd.DataFrame) -> pd.DataFrame:
+    """A column `series`, the `series_name` of every row of a long frame with columns `unique_id` and `output`."""
+    several = forecasts["output"].nunique() > 1 if "output" in forecasts else False
+    ids = forecasts["unique_id"].astype(str)
+    return forecasts.assign(series=ids + "/" + forecasts["output"].astype(str) if several else ids)
+
+
+def from_frame(frame: pd.DataFrame, name: str, dataset: Dataset) -> Panel:
+    """The checked long frame (`unique_id, ds`, then the dataset's columns) as a panel."""
+    wanted = [c.column for c in dataset.columns]
+    missing = [c for c in ("unique_id", "ds", *wanted) if c not in frame.columns]
+    if missing:
+        raise InputError(
+            f"Dataset {name!r}: column {quote_names(missing)} not found; the frame has {quote_names(frame.columns)}. "
+            "Name the column in configs/datasets.yaml as it stands in the data, or map it under `source.columns`."
+        )
+    series = [_series(str(uid), rows, dataset, wanted) for uid, rows in frame.groupby("unique_id", sort=True)]
+    if not series:
+        raise InputError(f"Dataset {name!r} has no rows. Check its source and its date range.")
+    return Panel(name=name, dataset=dataset, series=tuple(series))
+
+
+def _series(unique_id: str, rows: pd.DataFrame, dataset: Dataset, columns: list[str]) -> Series:
+    grid = calendars.grid(dataset.calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1])
+    values = rows.set_index("ds")[columns].reindex(grid).to_numpy(dtype=np.float64)
+    return Series(unique_id, grid.to_numpy().astype("datetime64[ns]"), values, future_features(dataset, grid))
+
+
+def future_features(dataset: Dataset, grid: pd.DatetimeIndex) -> np.ndarray:
+    """(T + H, F): the calendar features of the grid and of the `horizon` steps that follow it."""
+    beyond = calendars.following(dataset.calendar, grid[-1], dataset.horizon)
+    return np.asarray(calendars.calendar_features(grid.append(beyond), dataset.future), dtype=np.float64)
+
+
+def _first_rows(series: Series, rows: int) -> Series:
+    horizon = len(series.future) - len(series.ds)
+    return replace(series, ds=series.ds[:rows], values=series.values[:rows], future=series.future[: rows + horizon])

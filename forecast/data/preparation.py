@@ -1,0 +1,122 @@
+"""From the source to the frame the pipeline works on: fetch what the pointer names, adjust, join, derive, check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from forecast.config.datasets import Column, Dataset
+from forecast.config.sources import FileSource, PackagedSource, YahooSource
+from forecast.data import snapshots, sources, vintages
+from forecast.data.asof_join import join
+from forecast.data.calendars import check_calendar, grid
+from forecast.data.corporate_actions import adjusted
+from forecast.data.derived_columns import derive_and_select, require
+from forecast.data.schema import KEYS, check_frame
+from forecast.data.sources import RawFrame, Request
+from forecast.system import files
+from forecast.system.errors import DataError, ForecastError, InputError
+
+
+def take_snapshot(name: str, dataset: Dataset, *, root: Path, as_of: pd.Timestamp | None = None) -> snapshots.Pointer:
+    """Read a source that needs no network, check what it gave, store it; the pointer is not moved."""
+    raw = sources.read(Request(name=name, dataset=dataset, root=root, as_of=as_of))
+    frame = checked_raw(raw, dataset)
+    prepare(frame, dataset, root=root, where=raw.where)
+    record = {"licence": dataset.licence.model_dump(), **raw.provenance}
+    return snapshots.write_snapshot(root, name, frame, as_of=raw.as_of, provenance=record)
+
+
+def fetch(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
+    """The pointed snapshot, verified. An absent one is made again where that needs no network, and must be equal."""
+    pointer = snapshots.read_pointer(root, name)
+    if not snapshots.stored(root, pointer).exists() and dataset.source.kind in ("packaged", "file"):
+        made = take_snapshot(name, dataset, root=root, as_of=pd.Timestamp(pointer.as_of))
+        if made.sha256 != pointer.sha256:
+            raise DataError(_other_content(name, dataset, pointer, made))
+    frame = snapshots.read_pointed(root, name)
+    return check_frame(frame, frame.columns.drop(list(KEYS)), where=pointer.snapshot, error=DataError)
+
+
+def prepare(
+    raw: pd.DataFrame, dataset: Dataset, *, root: Path, where: str, error: type[ForecastError] = InputError
+) -> pd.DataFrame:
+    """`unique_id, ds, *Dataset.columns` of a raw frame, checked against the dataset's rules."""
+    frame = comparable(raw, dataset)
+    frame = derive_and_select(join(frame, dataset, root=root, where=where), dataset, where=where)
+    check_prepared(frame, dataset, where=where, error=error)
+    return frame
+
+
+def comparable(raw: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
+    """All columns of a raw frame, splits and dividends applied as the dataset says."""
+    source = dataset.source
+    return adjusted(raw, source.adjust if isinstance(source, YahooSource) else "none")
+
+
+def check_data(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
+    """What `forecast check` runs for one dataset: pointer, snapshot, schema, calendar, missing shares; writes nothing.
+
+    Returns the prepared frame for further checks. A packaged snapshot that was not made yet is read from its package.
+    """
+    pointer = snapshots.read_pointer(root, name)
+    _check_file_is_the_one_taken(name, dataset, root)
+    if snapshots.stored(root, pointer).exists() or dataset.source.kind not in ("packaged", "file"):
+        raw = snapshots.read_pointed(root, name)
+    else:
+        request = Request(name=name, dataset=dataset, root=root, as_of=pd.Timestamp(pointer.as_of))
+        raw = checked_raw(sources.read(request), dataset)
+    raw = vintages.with_columns(raw, dataset, vintages.kept(root, name))
+    return prepare(raw, dataset, root=root, where=pointer.snapshot)
+
+
+def checked_raw(raw: RawFrame, dataset: Dataset, *, error: type[ForecastError] = InputError) -> pd.DataFrame:
+    """Structure, then calendar: a fault names the row of the origin."""
+    names = [str(name) for name in raw.frame.columns.drop(list(KEYS), errors="ignore")]
+    require(names, dataset, where=raw.where)
+    frame = check_frame(raw.frame, names, where=raw.where, error=error)
+    times = raw.frame.assign(ds=raw.frame["ds"].astype("datetime64[ns]"))
+    check_calendar(times, dataset.calendar, where=raw.where, error=error)
+    return frame
+
+
+def check_prepared(
+    frame: pd.DataFrame, dataset: Dataset, *, where: str, error: type[ForecastError] = InputError
+) -> None:
+    """Raises `error` for a time off the calendar and for a column with more missing steps than it allows."""
+    check_calendar(frame, dataset.calendar, where=where, error=error)
+    for unique_id, rows in frame.groupby("unique_id", sort=True):
+        steps = len(grid(dataset.calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1]))
+        for column in dataset.columns:
+            missing = steps - int(rows[column.column].notna().sum())
+            if missing > column.max_missing * steps:
+                raise error(_too_many_missing(f"{where}, series {unique_id!r}", column, missing, steps))
+
+
+def _check_file_is_the_one_taken(name: str, dataset: Dataset, root: Path) -> None:
+    """A file edited after its snapshot was taken would otherwise be silently left out of the results."""
+    source = dataset.source
+    taken = snapshots.provenance(root, name).get("file_sha256") if isinstance(source, FileSource) else None
+    if taken is None or not isinstance(source, FileSource) or not (root / source.path).is_file():
+        return
+    if files.sha256(root / source.path) != taken:
+        raise InputError(
+            f"{source.path}: changed since its snapshot was taken; the pipeline still sees the old one. Run "
+            f"`forecast fetch {name}` to take the new data, or restore the file."
+        )
+
+
+def _too_many_missing(where: str, column: Column, missing: int, steps: int) -> str:
+    return (
+        f"{where}: column {column.column!r} misses {missing} of {steps} steps ({missing / steps:.2%}), wanted at most "
+        f"{column.max_missing:.2%}. Complete the data, start later, or raise `max_missing` in configs/datasets.yaml."
+    )
+
+
+def _other_content(name: str, dataset: Dataset, pointer: snapshots.Pointer, made: snapshots.Pointer) -> str:
+    origin = "the installed package" if isinstance(dataset.source, PackagedSource) else "the file"
+    return (
+        f"Dataset {name!r}: {origin} now gives content sha256 {made.sha256[:12]}…, wanted {pointer.sha256[:12]}… "
+        f"(data/pointers/{name}.json). Results would not be comparable; to accept it: `forecast fetch {name}`."
+    )

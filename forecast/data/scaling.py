@@ -1,0 +1,126 @@
+"""Transforms with exact inverses and scaling, fitted on the train rows only.
+
+`z = (transform(value) - centre) / scale`. A column with `level: fixed` is centred and scaled by its train mean
+and standard deviation. One with `level: drifting` is scaled by the standard deviation of its one-step *changes*,
+so that a forecast error of one step is of order one however far the level has wandered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from forecast.config.datasets import Column, Dataset
+from forecast.data.panel import Panel, Series
+from forecast.data.splits import Blocks
+from forecast.system.errors import InputError
+
+DIFFERENCED = ("diff", "logdiff")
+
+
+def transform(values: np.ndarray, column: Column, unique_id: str = "") -> np.ndarray:
+    """(T,) raw values to modelling units; NaN stays NaN, and a change over a gap is NaN."""
+    name = column.transform
+    if name in ("log", "logdiff") and np.nanmin(values, initial=np.inf) <= 0:
+        row = int(np.nanargmin(values))
+        raise InputError(
+            f"Column {column.column!r} of series {unique_id!r} has {values[row]:g} at row {row}; `transform: {name}` "
+            "needs values above zero. Use `none`, `diff` or `log1p`, or correct the data."
+        )
+    if name == "log1p" and np.nanmin(values, initial=np.inf) <= -1:
+        raise InputError(f"Column {column.column!r} of series {unique_id!r}: `log1p` needs values above -1.")
+    result = {"log": np.log, "logdiff": np.log, "log1p": np.log1p}.get(name, np.asarray)(values)
+    if name in DIFFERENCED:
+        result = np.diff(result, prepend=np.nan)
+    return result
+
+
+def check_transforms(frame: pd.DataFrame, dataset: Dataset) -> None:
+    """`InputError` for the first value of a prepared frame that its column's transform cannot take."""
+    for unique_id, rows in frame.groupby("unique_id", sort=True):
+        for column in dataset.columns:
+            transform(rows[column.column].to_numpy(dtype=np.float64), column, str(unique_id))
+
+
+def inverse(forecast: np.ndarray, column: Column, last_raw: np.ndarray) -> np.ndarray:
+    """(n, H) forecasts in modelling units back to raw ones; `last_raw` (n,) is the last observed raw value."""
+    name = column.transform
+    if name == "diff":
+        return last_raw[:, None] + np.cumsum(forecast, axis=1)
+    if name == "logdiff":
+        return last_raw[:, None] * np.exp(np.cumsum(forecast, axis=1))
+    return {"log": np.exp, "log1p": np.expm1}.get(name, np.asarray)(forecast)
+
+
+def log_slope(raw: np.ndarray, column: Column) -> np.ndarray:
+    """ln of the derivative of the transform at raw values; not for `diff` and `logdiff`, which take two of them."""
+    if column.transform == "log":
+        return -np.log(raw)
+    return -np.log1p(raw) if column.transform == "log1p" else np.zeros_like(raw)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Per series the centre and scale of every column: `centre[uid]`, `scale[uid]`, both (C,)."""
+
+    centre: dict[str, np.ndarray]
+    scale: dict[str, np.ndarray]
+
+    @classmethod
+    def fit(cls, panel: Panel, blocks: dict[str, Blocks]) -> Scaling:
+        centre, scale = {}, {}
+        for series in panel.series:
+            start, stop = blocks[series.unique_id].train
+            statistics = [
+                _statistics(transform(series.values[start:stop, i], column, series.unique_id), column)
+                for i, column in enumerate(panel.dataset.columns)
+            ]
+            centre[series.unique_id] = np.array([c for c, _ in statistics])
+            scale[series.unique_id] = np.array([s for _, s in statistics])
+        return cls(centre, scale)
+
+    def scaled(self, series: Series, dataset: Dataset) -> np.ndarray:
+        """(T, C) float64 in scaled units, NaN where not observed."""
+        columns = [transform(series.values[:, i], c, series.unique_id) for i, c in enumerate(dataset.columns)]
+        return (np.stack(columns, axis=1) - self._of(series, self.centre)) / self._of(series, self.scale)
+
+    def unscaled(self, z: np.ndarray, unique_id: str, output: int) -> np.ndarray:
+        """Scaled target values of one output back to modelling units."""
+        return z * self.scale[unique_id][output] + self.centre[unique_id][output]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            uid: {"centre": self.centre[uid].tolist(), "scale": self.scale[uid].tolist()}
+            for uid in sorted(self.centre)
+        }
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Scaling:
+        return cls(
+            {uid: np.array(entry["centre"]) for uid, entry in content.items()},
+            {uid: np.array(entry["scale"]) for uid, entry in content.items()},
+        )
+
+    def _of(self, series: Series, statistics: dict[str, np.ndarray]) -> np.ndarray:
+        if series.unique_id not in statistics:
+            raise InputError(
+                f"Series {series.unique_id!r} was not in the training data; known: {sorted(statistics)}. "
+                "Retrain with that series, or ask for a known one."
+            )
+        return statistics[series.unique_id]
+
+
+def _statistics(values: np.ndarray, column: Column) -> tuple[float, float]:
+    """Centre and scale; a constant column gets scale one, so it becomes zeros rather than infinities."""
+    observed = values[np.isfinite(values)]
+    if len(observed) == 0:
+        return 0.0, 1.0
+    if column.level == "drifting":
+        spread = float(np.std(np.diff(observed))) if len(observed) > 1 else 0.0
+    else:
+        spread = float(np.std(observed))
+    centre = float(np.mean(observed))
+    return centre, spread if spread > 1e-12 * abs(centre) else 1.0

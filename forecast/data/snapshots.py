@@ -1,0 +1,178 @@
+"""The store of observed data: immutable snapshots that no stage owns, and one small pointer per dataset that moves.
+
+    data/snapshots/<dataset>/<as_of>-<sha8>.parquet     the raw long frame as it was known at `as_of`
+    data/snapshots/<dataset>/<as_of>-<sha8>.json        where it came from
+    data/pointers/<dataset>.json                        {"as_of", "sha256", "snapshot"}: the only time input
+
+The digest is of the content, not of the file, so it is the same for every version of the Parquet library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from forecast.system import files
+from forecast.system.errors import DataError, InputError
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """`as_of`: UTC, ISO 8601; `snapshot`: path from the project's root; `issued`: that of the service's forecasts."""
+
+    as_of: str
+    sha256: str
+    snapshot: str
+    issued: str | None = None
+    issued_sha256: str | None = None
+
+
+def content_sha256(frame: pd.DataFrame) -> str:
+    """The digest of names, types and values in order; every NaN counts the same, names of series by their text."""
+    digest = hashlib.sha256()
+    for name in frame.columns:
+        kind, values = _canonical(frame[name])
+        digest.update(f"{name}\0{kind}\0{len(values)}\0".encode())
+        digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()
+
+
+def write_snapshot(
+    root: Path, dataset: str, frame: pd.DataFrame, *, as_of: pd.Timestamp, provenance: dict[str, Any]
+) -> Pointer:
+    """Store `frame` (checked, default index) with its provenance; an existing equal snapshot is left as it is.
+
+    Does not move the dataset's pointer: see `move_pointer`.
+    """
+    sha = content_sha256(frame)
+    pointer = Pointer(as_of=as_of.isoformat(), sha256=sha, snapshot=snapshot_path(dataset, as_of, sha).as_posix())
+    path = root / pointer.snapshot
+    record = {**provenance, **_summary(frame), "as_of": pointer.as_of, "sha256": sha, "dataset": dataset}
+    if not _is_intact(path, sha):
+        files.write_frame(path, frame)
+    if not path.with_suffix(".json").exists():
+        files.write_json(path.with_suffix(".json"), record)
+    return pointer
+
+
+def move_pointer(root: Path, dataset: str, pointer: Pointer) -> None:
+    """The one step that changes which data the pipeline sees; atomic, and last."""
+    content = {key: value for key, value in asdict(pointer).items() if value is not None}
+    files.write_json(pointer_path(root, dataset), content)
+
+
+def read_pointer(root: Path, dataset: str) -> Pointer:
+    path = pointer_path(root, dataset)
+    if not path.exists():
+        raise InputError(
+            f"{path}: no such file: dataset {dataset!r} was never fetched. Run `forecast fetch {dataset}`."
+        )
+    try:
+        return Pointer(**files.read_json(path))
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{path}: not a pointer (found {' '.join(str(error).split())}; wanted as_of, sha256, snapshot). "
+            f"Restore it from git or run `forecast fetch {dataset}`."
+        ) from None
+
+
+def read_pointed(root: Path, dataset: str) -> pd.DataFrame:
+    """The snapshot the pointer names; `DataError` when it is absent or does not have the pointer's digest."""
+    pointer = read_pointer(root, dataset)
+    path = stored(root, pointer)
+    if not path.exists():
+        raise DataError(f"{pointer.snapshot}: no such file. Restore it from git, or run `forecast fetch {dataset}`.")
+    return verify(path, pointer.sha256, dataset)
+
+
+def verify(path: Path, sha256: str, dataset: str) -> pd.DataFrame:
+    """The frame in `path` when its content has this digest."""
+    try:
+        frame = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path}: cannot be read as Parquet ({' '.join(str(error).split())}). "
+            f"Restore it from git, or delete it and run `forecast fetch {dataset}`."
+        ) from error
+    found = content_sha256(frame)
+    if found != sha256:
+        raise DataError(
+            f"{path}: found content sha256 {found[:12]}…, wanted {sha256[:12]}… (data/pointers/{dataset}.json). "
+            f"Snapshots never change: restore both from git, or run `forecast fetch {dataset}` to take a new one."
+        )
+    return frame
+
+
+def provenance(root: Path, dataset: str) -> dict[str, Any]:
+    """The record beside the pointed snapshot; empty when the snapshot was not made yet."""
+    path = stored(root, read_pointer(root, dataset)).with_suffix(".json")
+    record: dict[str, Any] = files.read_json(path) if path.exists() else {}
+    return record
+
+
+def snapshots(root: Path, dataset: str) -> list[Path]:
+    """All snapshots of the dataset, oldest first."""
+    return sorted(store_of(root, dataset).glob("*.parquet"))
+
+
+def store_of(root: Path, dataset: str) -> Path:
+    """The folder of a dataset's snapshots."""
+    return root / "data" / "snapshots" / dataset
+
+
+def pointer_path(root: Path, dataset: str) -> Path:
+    return root / "data" / "pointers" / f"{dataset}.json"
+
+
+def snapshot_path(dataset: str, as_of: pd.Timestamp, sha256: str) -> Path:
+    """Relative to the root; a whole day is written as its date."""
+    day = as_of == as_of.normalize()
+    label = as_of.strftime("%Y-%m-%d" if day else "%Y-%m-%dT%H%M%SZ")
+    return Path("data") / "snapshots" / dataset / f"{label}-{sha256[:8]}.parquet"
+
+
+def stored(root: Path, pointer: Pointer) -> Path:
+    """The snapshot's absolute path; `InputError` when a pointer leads out of the store."""
+    return inside(root, pointer.snapshot)
+
+
+def inside(root: Path, named: str) -> Path:
+    """The absolute path of a file of the store; `InputError` for one that lies elsewhere."""
+    path = (root / named).resolve()
+    if not path.is_relative_to((root / "data" / "snapshots").resolve()):
+        raise InputError(f"Pointer leads to {named!r}, wanted a file below data/snapshots. Restore it from git.")
+    return path
+
+
+def _is_intact(path: Path, sha256: str) -> bool:
+    try:
+        return path.exists() and content_sha256(pd.read_parquet(path)) == sha256
+    except (OSError, ValueError):
+        return False
+
+
+def _canonical(values: pd.Series) -> tuple[str, np.ndarray]:
+    if isinstance(values.dtype, np.dtype) and values.dtype.kind == "M":
+        return "time[ns]", values.to_numpy(dtype="datetime64[ns]").astype("<i8")
+    if isinstance(values.dtype, np.dtype) and values.dtype.kind in "fiu":
+        numbers = values.to_numpy(dtype="<f8", copy=True)
+        numbers[np.isnan(numbers)] = np.nan
+        return "float64", numbers
+    codes, names = pd.factorize(values)
+    text = "\0".join(map(str, names))
+    return f"text {hashlib.sha256(text.encode()).hexdigest()}", codes.astype("<i8")
+
+
+def _summary(frame: pd.DataFrame) -> dict[str, Any]:
+    return {
+        "rows": len(frame),
+        "series": sorted(map(str, frame["unique_id"].unique())),
+        "columns": [str(name) for name in frame.columns],
+        "first": frame["ds"].min().isoformat(),
+        "last": frame["ds"].max().isoformat(),
+    }

@@ -1,0 +1,71 @@
+"""What every source is asked and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from forecast.config.datasets import Dataset, OpenMeteoSource, YahooSource
+from forecast.data.calendars import ended
+from forecast.data.sources.patience import Patience
+
+
+@dataclass(frozen=True)
+class Request:
+    """`as_of` (UTC, no zone): only sessions closed and intervals ended by then are observations; None means all.
+
+    `since`: per series the first time wanted; a series that is not named is wanted whole. `environment` holds what
+    may be a secret. Sources without a network ignore `since`, `patience` and `environment`. `advance` is called with
+    each of the source's `pieces` when it has been read.
+    """
+
+    name: str
+    dataset: Dataset
+    root: Path
+    as_of: pd.Timestamp | None = None
+    since: Mapping[str, pd.Timestamp] = field(default_factory=dict)
+    patience: Patience | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    advance: Callable[[str], None] = lambda name: None
+
+    def first(self, unique_id: str, start: Any) -> pd.Timestamp:
+        """The first time wanted of a series whose history begins at `start`."""
+        return max(pd.Timestamp(start), self.since.get(unique_id, pd.Timestamp(start)))
+
+
+def pieces(dataset: Dataset) -> tuple[str, ...]:
+    """What a service is asked for one after the other, for showing how far it is; empty for other sources."""
+    source = dataset.source
+    if isinstance(source, YahooSource):
+        return source.tickers
+    return tuple(source.places) if isinstance(source, OpenMeteoSource) else ()
+
+
+@dataclass(frozen=True)
+class RawFrame:
+    """`frame`: long, `unique_id, ds` and the source's own number columns, its index labelling the rows of the origin.
+
+    `as_of`: the instant by which every row was known. `provenance`: JSON values only, without secrets or host paths.
+    `failed`: series → reason, for those the source could not give. `provisional_from`: rows from here on may change.
+    `issued`: the service's own forecasts, `unique_id, ds, issued_at` and columns, kept apart from observations.
+    """
+
+    frame: pd.DataFrame
+    as_of: pd.Timestamp
+    where: str
+    provenance: dict[str, Any] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    provisional_from: pd.Timestamp | None = None
+    issued: pd.DataFrame | None = None
+
+
+def observed(request: Request, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Timestamp]:
+    """The rows known by `as_of`, and the instant itself (without one: when the last row became known)."""
+    known = ended(request.dataset.calendar, frame["ds"])
+    if request.as_of is None:
+        return frame, pd.Timestamp(known.max())
+    return frame[known <= request.as_of], request.as_of

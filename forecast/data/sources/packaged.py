@@ -1,0 +1,91 @@
+"""Series that need no network: prices inside the installed `arch` package, weather inside this project.
+
+`us_indices`: S&P 500 and NASDAQ Composite, daily, 1999-2018, in index points, with the WTI spot price (USD per
+barrel, settled before the exchange closes) of the same session. `dublin_weather`: hourly, 2024-2026, see NOTICE.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from forecast.config.datasets import PackagedSource
+from forecast.data import snapshots
+from forecast.data.sources.interface import RawFrame, Request, observed
+from forecast.system.errors import DataError, InputError, closest, quote_names
+
+
+def read(request: Request) -> RawFrame:
+    source = request.dataset.source
+    assert isinstance(source, PackagedSource)
+    if source.name not in _LOADERS:
+        raise InputError(
+            f"configs/datasets.yaml, dataset {request.name!r}: unknown packaged source {source.name!r}."
+            f"{closest(source.name, _LOADERS)} Known: {quote_names(_LOADERS)}."
+        )
+    frame, provenance = _LOADERS[source.name](request)
+    frame, as_of = observed(request, frame)
+    return RawFrame(frame, as_of, where=f"packaged source {source.name!r}", provenance=provenance)
+
+
+def _us_indices(request: Request) -> tuple[pd.DataFrame, dict[str, Any]]:
+    oil = _arch_table("wti").iloc[:, 0].rename("wti")
+    indices = {name: _arch_table(name) for name in ("nasdaq", "sp500")}
+    frame = pd.concat([_index(name, prices, oil) for name, prices in indices.items()], ignore_index=True)
+    return frame, {
+        "source": "packaged",
+        "parameters": {"name": "us_indices"},
+        "adjustment": "none (index levels have no splits or dividends)",
+        "library": {"arch": importlib.metadata.version("arch")},
+        "retrieved_at": None,
+    }
+
+
+def _arch_table(name: str) -> pd.DataFrame:
+    """A table of `arch.data` read from its file, as `arch.data.<name>.load()` gives it.
+
+    Importing arch loads numba and matplotlib, a whole second of `forecast check`.
+    """
+    package = importlib.util.find_spec("arch")
+    places = package.submodule_search_locations if package else None
+    if not places:
+        raise DataError("The package arch is not installed, wanted its data. Run `make setup`.")
+    path = Path(places[0]) / "data" / name / f"{name}.csv.gz"
+    if not path.exists():
+        raise DataError(f"{path}: no such file; the installed arch has another layout. Run `make setup`.")
+    table = pd.read_csv(path, parse_dates=["Date"], index_col="Date")
+    return table.apply(pd.to_numeric, errors="coerce")
+
+
+def _index(name: str, prices: pd.DataFrame, oil: pd.Series) -> pd.DataFrame:
+    frame = pd.DataFrame({"unique_id": name, "ds": pd.DatetimeIndex(prices.index).as_unit("ns")})
+    for column in ("Open", "High", "Low", "Close", "Volume"):
+        frame[column.lower()] = prices[column].to_numpy(dtype=np.float64)
+    # Two NASDAQ sessions report a volume of 0: not reported, since the index moved on them.
+    frame["volume"] = frame["volume"].where(frame["volume"] > 0)
+    frame["wti"] = oil.reindex(prices.index).to_numpy(dtype=np.float64)
+    return frame
+
+
+def _dublin_weather(request: Request) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The snapshot that ships with the project is itself the source."""
+    try:
+        frame = snapshots.read_pointed(request.root, request.name)
+        return frame, snapshots.provenance(request.root, request.name)
+    except (DataError, InputError):
+        raise DataError(
+            f"The snapshot of dataset {request.name!r} ships with the project and is missing or changed. Restore it "
+            f"with `git checkout -- data/snapshots/{request.name} data/pointers/{request.name}.json`."
+        ) from None
+
+
+_LOADERS: dict[str, Callable[[Request], tuple[pd.DataFrame, dict[str, Any]]]] = {
+    "us_indices": _us_indices,
+    "dublin_weather": _dublin_weather,
+}

@@ -1,0 +1,165 @@
+"""Daily bars of Yahoo! Finance through yfinance, for personal use.
+
+Yahoo's quotes are already divided by every later split. What is stored is what was traded: splits are multiplied back
+in (the answer carries them), so a later split never rewrites history; `corporate_actions` applies splits and dividends
+afterwards.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from forecast.config.sources import YahooSource
+from forecast.data.sources.interface import RawFrame, Request, observed
+from forecast.data.sources.patience import Patience, Transient
+from forecast.data.sources.yahoo_session import guarded_session
+from forecast.system.errors import DataError
+
+COLUMNS = {"Open": "open", "High": "high", "Low": "low", "Close": "close", "Volume": "volume"}
+ACTIONS = {"Dividends": "dividend", "Stock Splits": "split"}
+REQUEST_S = 15.0
+
+
+def read(request: Request) -> RawFrame:
+    source = request.dataset.source
+    assert isinstance(source, YahooSource) and request.as_of is not None
+    patience = request.patience or Patience(source.deadline_s)
+    client = _Client(source, patience, request.root / ".forecast" / "yfinance")
+    frames, failed = [], {}
+    for ticker in source.tickers:
+        try:
+            frames.append(client.history(ticker, request.first(ticker, source.start), request.as_of))
+        except DataError as error:
+            failed[ticker] = str(error)
+        request.advance(ticker)
+    if len(failed) > source.max_failed * len(source.tickers) or not frames:
+        raise DataError(_too_many(failed, len(source.tickers)))
+    frame, as_of = observed(request, pd.concat(frames, ignore_index=True))
+    return RawFrame(
+        frame, as_of, where=f"Yahoo, dataset {request.name!r}", provenance=_provenance(source), failed=failed
+    )
+
+
+class _Client:
+    """yfinance with our session: every request guarded, every fault sorted into passing and lasting."""
+
+    def __init__(self, source: YahooSource, patience: Patience, cache: Path) -> None:
+        import yfinance
+
+        yfinance.config.debug.hide_exceptions = False
+        self.patience = patience
+        self.session = guarded_session(source.base_url, patience)
+        self.cache = cache
+        self._open_cache()
+
+    def _open_cache(self) -> None:
+        import yfinance
+
+        self.cache.mkdir(parents=True, exist_ok=True)
+        yfinance.set_tz_cache_location(str(self.cache))
+        # Once opened, yfinance stays with the first folder of a process, even where that has been deleted since.
+        yfinance.cache._TzCacheManager._initialise()
+        yfinance.cache._CookieCacheManager._initialise()
+
+    def history(self, ticker: str, first: pd.Timestamp, as_of: pd.Timestamp) -> pd.DataFrame:
+        """Long rows of one ticker as traded, from `first` on; `DataError` naming the ticker."""
+        what = f"Yahoo, ticker {ticker!r}"
+        bars = self.patience.call(what, lambda: self._attempt(ticker, first, as_of, what))
+        traded = as_traded(_long(bars, ticker, what))
+        return traded[traded["ds"] >= first]
+
+    def _attempt(self, ticker: str, first: pd.Timestamp, as_of: pd.Timestamp, what: str) -> pd.DataFrame:
+        import yfinance
+        from curl_cffi.requests.exceptions import RequestException
+        from peewee import PeeweeException
+        from yfinance.data import YfData
+        from yfinance.exceptions import YFException, YFRateLimitError, YFTickerMissingError
+
+        # yfinance keeps answers by URL, failed ones too: without this a retry would be given the same failure.
+        YfData.cache_get.cache_clear()
+        # To the end of tomorrow and not of `as_of`: quotes are divided by splits up to today, which must be known.
+        end = max(as_of, pd.Timestamp(self.session.today())) + pd.Timedelta(2, "D")
+        try:
+            with warnings.catch_warnings():
+                # yfinance 1.7 calls pandas in ways that pandas 3.1 announces to change.
+                warnings.simplefilter("ignore", category=DeprecationWarning)
+                return yfinance.Ticker(ticker, session=self.session).history(
+                    start=f"{first:%Y-%m-%d}", end=f"{end:%Y-%m-%d}", auto_adjust=False, timeout=REQUEST_S
+                )
+        except PeeweeException as error:
+            # A cache of time zones that was cut short costs one more request per ticker, never the data.
+            shutil.rmtree(self.cache, ignore_errors=True)
+            self._open_cache()
+            raise Transient(f"could not be asked: yfinance's cache {self.cache} was broken ({error})") from None
+        except YFRateLimitError:
+            raise Transient("answered 429 (too many requests)", self.session.retry_after) from None
+        except YFTickerMissingError as error:
+            raise self._missing(what, error) from None
+        except (YFException, RequestException, ValueError) as error:
+            if self.session.chart_status in (400, 404):
+                raise self._missing(what, error) from None
+            raise Transient(f"gave no usable answer ({type(error).__name__})") from None
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            raise DataError(
+                f"{what}: the answer is empty or not in the known shape ({type(error).__name__}: {error}). If this "
+                "lasts, look for a newer yfinance."
+            ) from None
+
+    def _missing(self, what: str, error: Exception) -> Exception:
+        """yfinance reads any error as a missing ticker; only a plain 'not there' is one."""
+        if self.session.chart_status >= 500 or self.session.chart_status == 429:
+            return Transient(f"answered {self.session.chart_status}", self.session.retry_after)
+        reason = str(error).rpartition("; ")[2].rpartition(": ")[2]
+        return DataError(f"{what}: no prices ({reason}). Delisted, misspelt, or not traded in that time?")
+
+
+def _long(bars: pd.DataFrame, ticker: str, what: str) -> pd.DataFrame:
+    absent = [name for name in (*COLUMNS, *ACTIONS) if name not in bars.columns]
+    if absent:
+        raise DataError(f"{what}: the answer lacks {absent}; Yahoo or yfinance has renamed it. Nothing was taken.")
+    if bars.empty:
+        raise DataError(f"{what}: no prices in the time asked for.")
+    # A session is named by its local date.
+    days = pd.DatetimeIndex(bars.index).tz_localize(None).normalize().as_unit("ns")
+    frame = pd.DataFrame({"unique_id": ticker, "ds": days})
+    for theirs, ours in {**COLUMNS, **ACTIONS}.items():
+        frame[ours] = bars[theirs].to_numpy(dtype=np.float64)
+    frame["volume"] = frame["volume"].where(frame["volume"] > 0)  # yfinance fills missing volumes with 0
+    return frame.sort_values("ds", kind="stable", ignore_index=True)
+
+
+def as_traded(frame: pd.DataFrame) -> pd.DataFrame:
+    """One series' bars with every later split of the same answer multiplied back in; `split` 0 becomes 1."""
+    ratio = frame["split"].where(frame["split"] > 0, 1.0)
+    later = ratio[::-1].cumprod()[::-1] / ratio
+    prices = ["open", "high", "low", "close", "dividend"]
+    traded = frame.assign(split=ratio, volume=frame["volume"] / later)
+    traded[prices] = frame[prices].mul(later, axis=0)
+    return traded
+
+
+def _too_many(failed: dict[str, str], tickers: int) -> str:
+    named = "; ".join(failed.values())
+    return f"{len(failed)} of {tickers} tickers failed, more than `max_failed` allows: {named}"
+
+
+def _provenance(source: YahooSource) -> dict[str, Any]:
+    return {
+        "source": "yahoo",
+        "parameters": {
+            "base_url": source.base_url,
+            "tickers": list(source.tickers),
+            "start": source.start.isoformat(),
+            "interval": "1d",
+        },
+        "adjustment": "none: as traded, with splits and dividends beside; adjusted in prepare",
+        "library": {"yfinance": importlib.metadata.version("yfinance")},
+        "terms": "for personal use under Yahoo's terms; not to be redistributed",
+    }

@@ -1,0 +1,130 @@
+"""Time is cut before anything is fitted: train | validation | calibration | test, by date.
+
+History may cross a block's start backwards, targets never cross its end forwards: an origin belongs to a block
+when all its `horizon` targets lie inside it. So the last `horizon` rows before a border carry no origin of the
+block they end (the embargo), and no two blocks share a target.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from forecast.config.datasets import Dataset, FractionSplits, Splits
+from forecast.data.calendars import grid
+from forecast.data.panel import Panel, Series
+from forecast.system.errors import InputError
+
+BLOCKS = ("train", "validation", "calibration", "test")
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Row ranges [start, stop) of one series, in time order and without a gap."""
+
+    train: tuple[int, int]
+    validation: tuple[int, int]
+    calibration: tuple[int, int]
+    test: tuple[int, int]
+
+    def range(self, block: str) -> tuple[int, int]:
+        return {b: getattr(self, b) for b in BLOCKS}[block]
+
+
+@dataclass(frozen=True)
+class Borders:
+    """The moment each block ends (included), resolved once from the configured dates or shares."""
+
+    train_end: pd.Timestamp
+    validation_end: pd.Timestamp
+    calibration_end: pd.Timestamp
+    test_end: pd.Timestamp
+
+    def to_json(self) -> dict[str, str]:
+        return {name: moment.isoformat() for name, moment in vars(self).items()}
+
+    @classmethod
+    def from_json(cls, content: dict[str, str]) -> Borders:
+        return cls(**{name: pd.Timestamp(moment) for name, moment in content.items()})
+
+
+def resolve(panel: Panel) -> Borders:
+    """Dates hold to the end of their day; shares are counted on the union of all series' time steps."""
+    splits = panel.dataset.splits
+    if isinstance(splits, Splits):
+        days = (splits.train_end, splits.validation_end, splits.calibration_end, splits.test_end)
+        return Borders(*(pd.Timestamp(day) + pd.Timedelta(days=1) - pd.Timedelta(1, "ns") for day in days))
+    return _shares(splits, np.unique(np.concatenate([s.ds for s in panel.series])))
+
+
+def _shares(splits: FractionSplits, steps: np.ndarray) -> Borders:
+    shares = np.cumsum([splits.train, splits.validation, splits.calibration])
+    stops = [max(round(share * len(steps)), 1) for share in shares]
+    return Borders(*(pd.Timestamp(steps[stop - 1]) for stop in (*stops, len(steps))))
+
+
+def cut(series: Series, borders: Borders) -> Blocks:
+    """The blocks of one series; rows after the test block's end belong to none."""
+    ends = np.array([np.datetime64(moment) for moment in vars(borders).values()], dtype="datetime64[ns]")
+    edges = [0, *np.searchsorted(series.ds, ends, side="right").tolist()]
+    return Blocks(*itertools.pairwise(edges))
+
+
+def origins(blocks: Blocks, block: str, *, horizon: int, lookback: int, stride: int = 1) -> np.ndarray:
+    """Rows t (the last observed row) whose targets t+1 … t+horizon lie inside `block`, every `stride` rows.
+
+    The grid starts at the row before the block, so it is the same for every model. In the train block the
+    first origin is the first with a full lookback.
+    """
+    start, stop = blocks.range(block)
+    rows = np.arange(start - 1, stop - horizon, stride)
+    return rows[rows >= lookback - 1]
+
+
+def cut_panel(panel: Panel, borders: Borders, needed: tuple[str, ...] = BLOCKS) -> dict[str, Blocks]:
+    """The blocks of every series; `InputError` naming the first series too short for a `needed` block."""
+    result = {}
+    dataset = panel.dataset
+    for series in panel.series:
+        blocks = cut(series, borders)
+        for block in needed:
+            found = origins(blocks, block, horizon=dataset.horizon, lookback=dataset.lookback)
+            if len(found) == 0:
+                raise InputError(_too_short(panel, series, blocks, block))
+        result[series.unique_id] = blocks
+    return result
+
+
+def borders_of(frame: pd.DataFrame, name: str, dataset: Dataset) -> Borders:
+    """Where the blocks of a prepared frame end; `InputError` naming the first series too short for one of them."""
+    rows = frame.groupby("unique_id", sort=True)["ds"]
+    panel = Panel(name, dataset, tuple(_timeline(str(uid), times, dataset) for uid, times in rows))
+    borders = resolve(panel)
+    cut_panel(panel, borders)
+    return borders
+
+
+def _timeline(unique_id: str, times: pd.Series, dataset: Dataset) -> Series:
+    """The steps of one series without its values: times alone decide where blocks end."""
+    steps = grid(dataset.calendar, times.iloc[0], times.iloc[-1]).to_numpy().astype("datetime64[ns]")
+    return Series(unique_id, steps, np.empty((len(steps), 0)), np.empty((len(steps), 0)))
+
+
+def _too_short(panel: Panel, series: Series, blocks: Blocks, block: str) -> str:
+    dataset = panel.dataset
+    start, stop = blocks.range(block)
+    need = dataset.horizon + (dataset.lookback if block == "train" else 0)
+    span = f"{len(series)} steps from {_minute(series.ds[0])} to {_minute(series.ds[-1])}"
+    return (
+        f"Dataset {panel.name!r}, series {series.unique_id!r}: its {block} block has {stop - start} steps "
+        f"(series of {span}); lookback={dataset.lookback} and "
+        f"horizon={dataset.horizon} need at least {need}. Shorten `lookback` or `horizon`, or move the dates under "
+        f"`splits` in configs/datasets.yaml."
+    )
+
+
+def _minute(moment: np.datetime64) -> str:
+    return pd.Timestamp(moment).isoformat(sep=" ", timespec="minutes")

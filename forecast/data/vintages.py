@@ -1,0 +1,107 @@
+"""A service's own forecasts, kept apart from observations with the time they were issued.
+
+At a cutoff only issues of that time or earlier exist: so they can stand beside our forecasts as a row of their own,
+or as an input that says what the service expected, without looking ahead.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from forecast.config.datasets import Dataset
+from forecast.data import snapshots
+from forecast.data.calendars import ended, following, grid
+from forecast.system import files
+
+KEYS = ["unique_id", "ds", "issued_at"]
+
+
+def kept(root: Path, name: str) -> pd.DataFrame:
+    """The issues of the pointed snapshot, `unique_id, ds, issued_at` and columns; empty when none was kept.
+
+    `DataError` when the table is not the one that the pointer names.
+    """
+    pointer = snapshots.read_pointer(root, name)
+    if pointer.issued is None or pointer.issued_sha256 is None:
+        return pd.DataFrame(columns=KEYS)
+    return snapshots.verify(snapshots.inside(root, pointer.issued), pointer.issued_sha256, name)
+
+
+def accumulated(before: pd.DataFrame | None, fresh: pd.DataFrame | None) -> pd.DataFrame:
+    """Both tables in one. What was kept of an issue stays as it was, whatever the service says of it later."""
+    tables = [table for table in (before, fresh) if table is not None and len(table)]
+    if not tables:
+        return pd.DataFrame(columns=KEYS)
+    both = pd.concat(tables, ignore_index=True).drop_duplicates(KEYS, keep="first")
+    return both.sort_values(KEYS, kind="stable", ignore_index=True)
+
+
+def write(root: Path, name: str, issues: pd.DataFrame, *, as_of: pd.Timestamp) -> dict[str, str]:
+    """Store the table beside the snapshots; the pointer's `issued` and `issued_sha256`, empty without issues."""
+    if issues.empty:
+        return {}
+    sha = snapshots.content_sha256(issues)
+    label = snapshots.snapshot_path(name, as_of, sha)
+    path = label.parent / "issued" / label.name
+    if not (root / path).exists():
+        files.write_frame(root / path, issues)
+    return {"issued": path.as_posix(), "issued_sha256": sha}
+
+
+def said(issues: pd.DataFrame, dataset: Dataset, rows: pd.DataFrame, column: str, *, step: int) -> pd.DataFrame:
+    """For each row (`unique_id, ds`): `ds` of the time `step` steps later, and `issued_at, value` of the newest issue
+    about it by the instant at which the row became known; NaN where there was none."""
+    asked = rows[["unique_id", "ds"]].assign(row=np.arange(len(rows)), known=ended(dataset.calendar, rows["ds"]))
+    asked["ds"] = _steps_later(dataset, rows["ds"], step)
+    about = issues[[*KEYS, column]].dropna(subset=[column]).astype(dict.fromkeys(KEYS[1:], "datetime64[ns]"))
+    found = pd.merge_asof(
+        asked.sort_values("known", kind="stable"),
+        about.rename(columns={column: "value"}).sort_values("issued_at", kind="stable"),
+        left_on="known",
+        right_on="issued_at",
+        by=["unique_id", "ds"],
+    )
+    return found.sort_values("row")[["ds", "issued_at", "value"]].reset_index(drop=True)
+
+
+def with_columns(frame: pd.DataFrame, dataset: Dataset, issues: pd.DataFrame) -> pd.DataFrame:
+    """`frame` with every `issued` column of the dataset."""
+    result = frame.copy(deep=False)
+    for column in dataset.columns:
+        if column.issued is not None:
+            if issues.empty:
+                result[column.column] = np.nan
+            else:
+                found = said(issues, dataset, frame, column.issued.column, step=column.issued.step)
+                result[column.column] = found["value"].to_numpy(dtype=np.float64)
+    return result
+
+
+def forecasts(issues: pd.DataFrame, dataset: Dataset, rows: pd.DataFrame) -> pd.DataFrame:
+    """`unique_id, cutoff, step, ds, issued_at` and one column per target: what the service said at each row, the
+    cutoff, about the horizon. Cutoffs about whose whole horizon it had not spoken are left out."""
+    targets = [column.column for column in dataset.target]
+    names = ["unique_id", "cutoff", "step", "ds", "issued_at", *targets]
+    if issues.empty or not set(targets) <= set(issues.columns):
+        return pd.DataFrame(columns=names)
+    parts = []
+    for step in range(1, dataset.horizon + 1):
+        part = pd.DataFrame({"unique_id": rows["unique_id"].to_numpy(), "cutoff": rows["ds"].to_numpy(), "step": step})
+        for target in targets:
+            found = said(issues, dataset, rows, target, step=step)
+            part["ds"], part["issued_at"], part[target] = found["ds"], found["issued_at"], found["value"]
+        parts.append(part)
+    every = pd.concat(parts, ignore_index=True).dropna(subset=targets)
+    whole = every.groupby(["unique_id", "cutoff"])["step"].transform("size") == dataset.horizon
+    return every.loc[whole, names].sort_values(["unique_id", "cutoff", "step"], ignore_index=True)
+
+
+def _steps_later(dataset: Dataset, ds: pd.Series, step: int) -> np.ndarray:
+    """The calendar's step that follows each time by `step`."""
+    times = pd.DatetimeIndex(ds.drop_duplicates().sort_values())
+    steps = grid(dataset.calendar, times[0], times[-1]).append(following(dataset.calendar, times[-1], step))
+    later = pd.Series(steps[step:], index=steps[: len(steps) - step])
+    return later.reindex(ds).to_numpy()

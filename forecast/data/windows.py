@@ -1,0 +1,149 @@
+"""What a model sees: scaled rows become input channels, the same way in training, backtest and service.
+
+Channels, in this order for each column of the dataset: the value (`level: fixed`) or its change since the row
+before (`level: drifting`); and, for a column that may be missing (`max_missing` > 0), a mask (1 = observed) and
+the time since the last observation, log(1 + steps). A missing step repeats the last observed value; what lies
+under the mask is never read. A change whose earlier end the window does not hold is unknown: zero for a drifting
+level, a missing step where the transform itself takes differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from forecast.config.datasets import Dataset
+from forecast.data.scaling import DIFFERENCED
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which channel carries what. `value[i]` is the channel of column i; `mask[i]`, `since[i]` or -1."""
+
+    value: tuple[int, ...]
+    mask: tuple[int, ...]
+    since: tuple[int, ...]
+    drifting: tuple[bool, ...]
+    differenced: tuple[bool, ...]
+    outputs: int
+
+    @property
+    def channels(self) -> int:
+        return max(*self.value, *self.mask, *self.since) + 1
+
+    @property
+    def target_channels(self) -> tuple[int, ...]:
+        return self.value[: self.outputs]
+
+    @property
+    def change_channels(self) -> tuple[int, ...]:
+        """Channels that hold a change: they are zero at a window's first row, whose predecessor is not seen."""
+        changes = zip(self.value, self.drifting, self.differenced, strict=True)
+        return tuple(v for v, drifts, differs in changes if drifts or differs)
+
+
+def layout(dataset: Dataset) -> Layout:
+    value, mask, since = [], [], []
+    channel = 0
+    for column in dataset.columns:
+        value.append(channel)
+        gaps = column.max_missing > 0
+        mask.append(channel + 1 if gaps else -1)
+        since.append(channel + 2 if gaps else -1)
+        channel += 3 if gaps else 1
+    drifting = tuple(c.level == "drifting" for c in dataset.columns)
+    differenced = tuple(c.transform in DIFFERENCED for c in dataset.columns)
+    return Layout(tuple(value), tuple(mask), tuple(since), drifting, differenced, len(dataset.target))
+
+
+def filled(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(B, L, C) with NaN → last observed value (0 before the first), observed (bool), steps since observed.
+
+    Works inside each window alone, so a forecast depends on its own `lookback` rows and on nothing before them.
+    """
+    observed = np.isfinite(z)
+    steps = np.arange(z.shape[1])[None, :, None]
+    if observed.all():
+        return z, observed, np.zeros_like(z)
+    last = np.maximum.accumulate(np.where(observed, steps, -1), axis=1)
+    values = np.take_along_axis(np.where(observed, z, 0.0), np.maximum(last, 0), axis=1)
+    return np.where(last >= 0, values, 0.0), observed, (steps - last).astype(z.dtype)
+
+
+def inputs(z: np.ndarray, channels: Layout) -> np.ndarray:
+    """(B, L, C) scaled values with NaN → (B, L, channels) float32 network inputs."""
+    values, observed, since = filled(z)
+    result = np.empty((*z.shape[:2], channels.channels), dtype=np.float32)
+    for i, channel in enumerate(channels.value):
+        column = values[:, :, i]
+        if channels.drifting[i]:
+            known = np.maximum.accumulate(observed[:, :-1, i], axis=1)
+            result[:, 1:, channel] = np.where(known, np.diff(column, axis=1), 0.0)
+        else:
+            result[:, :, channel] = column
+        if channels.mask[i] >= 0:
+            result[:, :, channels.mask[i]] = observed[:, :, i]
+            result[:, :, channels.since[i]] = np.log1p(since[:, :, i])
+    forget_before(result, channels)
+    return result
+
+
+def forget_before(past: np.ndarray, channels: Layout) -> None:
+    """Takes from the first row of `past` (B, L, channels), in place, what only the row before it could tell."""
+    past[:, 0, list(channels.change_channels)] = 0.0
+    for i, differs in enumerate(channels.differenced):
+        if differs and channels.mask[i] >= 0:
+            past[:, 0, channels.mask[i]] = 0.0
+            past[:, 0, channels.since[i]] = np.log(2.0)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """A batch of origins, each with exactly its `lookback` rows.
+
+    z (B, L, C) scaled with NaN; past (B, L, channels) float32; future (B, L + H, F) float32, row s of `future`
+    belongs to row s of `past`; last (B, O) the last observed scaled target; rows (B,) the origins.
+    """
+
+    z: np.ndarray
+    past: np.ndarray
+    future: np.ndarray
+    last: np.ndarray
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def gather(
+    z: np.ndarray, future: np.ndarray, rows: np.ndarray, channels: Layout, *, lookback: int, horizon: int
+) -> Windows:
+    """The windows that end at `rows` (row t included) of one series: z (T, C), future (T + H, F)."""
+    index = rows[:, None] + np.arange(1 - lookback, 1)[None, :]
+    ahead = rows[:, None] + np.arange(1 - lookback, horizon + 1)[None, :]
+    window = z[index]
+    window[:, 0, list(channels.differenced)] = np.nan
+    last = filled(window[:, :, : channels.outputs])[0][:, -1, :]
+    return Windows(window, inputs(window, channels), future[ahead].astype(np.float32), last, rows)
+
+
+def batches(
+    z: np.ndarray,
+    future: np.ndarray,
+    rows: np.ndarray,
+    channels: Layout,
+    *,
+    lookback: int,
+    horizon: int,
+    size: int = 512,
+) -> Iterator[Windows]:
+    """`gather` in slices of `size`, so that no (n, lookback, channels) copy ever exists whole."""
+    for start in range(0, len(rows), size):
+        yield gather(z, future, rows[start : start + size], channels, lookback=lookback, horizon=horizon)
+
+
+def targets(z: np.ndarray, rows: np.ndarray, *, horizon: int, outputs: int) -> np.ndarray:
+    """(n, H, O) scaled targets; target[i, 0] directly follows row rows[i]; NaN where not observed."""
+    return z[rows[:, None] + np.arange(1, horizon + 1)[None, :], :outputs]

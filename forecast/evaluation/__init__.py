@@ -1,1 +1,0 @@
-"""Candidates, their backtests and the scores of their forecasts."""

@@ -1,0 +1,219 @@
+"""What goes into service: one candidate's forecasters, one per seed, and the calibration errors behind its intervals.
+
+The forecast is the mean over the seeds, the leaderboard's row `ensemble`; the interval around it is split conformal
+with the errors of the calibration block, as in the compare stage. A folder of plain JSON and arrays, loadable without
+TensorFlow; `ensemble.json` holds the digest of every file, so a damaged copy is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from forecast.config.datasets import Dataset
+from forecast.data import calendars
+from forecast.data.panel import Panel, series_name, with_series
+from forecast.forecaster import Forecaster
+from forecast.forecaster.intervals import RAW, SCALES, Array, Scale, SplitConformal
+from forecast.models.base import BaselineSpec, LinearSpec, NetworkSpec, StatisticalSpec
+from forecast.system import files
+from forecast.system.errors import DataError, InputError
+
+SCHEMA = 1
+MANIFEST, SCORES = "ensemble.json", "calibration.npz"
+REACH = 10
+"""A closed loop is continued to at most this many trained horizons: beyond it only shows where it settles."""
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """`calibrated`: per series (`uid`, or `uid/output` with several targets) the calibration errors of the mean."""
+
+    forecasters: tuple[Forecaster, ...]
+    calibrated: Mapping[str, SplitConformal] = field(default_factory=dict)
+
+    @property
+    def dataset(self) -> Dataset:
+        return self.forecasters[0].dataset
+
+    @property
+    def dataset_name(self) -> str:
+        return self.forecasters[0].dataset_name
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        """The names under which errors and intervals are kept, per series and target."""
+        uids, targets = sorted(self.forecasters[0].scaling.centre), [c.column for c in self.dataset.target]
+        return tuple(series_name(uid, name, targets) for uid in uids for name in targets)
+
+    @property
+    def continues(self) -> bool:
+        """Whether the model can be run beyond the horizon it was trained for: closed loops, rules and filters can."""
+        spec = self.forecasters[0].spec
+        if isinstance(spec, LinearSpec | NetworkSpec):
+            return spec.recursive and self.forecasters[0].correction is None
+        return isinstance(spec, BaselineSpec | StatisticalSpec)
+
+    def predict(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """(n, H, O) raw units per series at `rows`: the mean of the seeds' forecasts."""
+        members = [forecaster.predict(panel, rows) for forecaster in self.forecasters]
+        return {uid: np.mean([member[uid] for member in members], axis=0) for uid in members[0]}
+
+    def reaching(self, horizon: int) -> Ensemble:
+        """This ensemble with a horizon of at least `horizon`; `InputError` where the model cannot be continued.
+
+        Intervals stay those of the trained steps.
+        """
+        trained = self.dataset.horizon
+        if horizon < 1:
+            raise InputError(f"Horizon {horizon}: wanted at least 1 step.")
+        if horizon <= trained:
+            return self
+        if not self.continues:
+            family = self.forecasters[0].spec.family
+            raise InputError(
+                f"Horizon {horizon}: the model ({family}) forecasts {trained} steps at once and cannot go on from "
+                f"there. Ask for at most {trained}, or raise `horizon` in configs/datasets.yaml and train again."
+            )
+        if horizon > REACH * trained:
+            raise InputError(
+                f"Horizon {horizon}: at most {REACH * trained} steps, {REACH} times what the model was trained for. "
+                "Ask for fewer, or raise `horizon` in configs/datasets.yaml and train again."
+            )
+        longer = self.dataset.model_copy(update={"horizon": horizon})
+        return replace(self, forecasters=tuple(replace(f, dataset=longer) for f in self.forecasters))
+
+    def margin(self, series: str, level: float) -> Array:
+        """(H,) half width, in modelling units, of the interval that covers the next actual with probability `level`.
+
+        `InputError` when the calibration block was too small for it, naming the number needed.
+        """
+        if series not in self.calibrated:
+            raise InputError(f"Series {series!r} has no calibration errors, so no interval can be given.")
+        return self.calibrated[series].margin(level)
+
+    def save(self, folder: Path) -> None:
+        """Everything `load` needs, with the digest of every file; `folder` must not exist yet."""
+        for seed, forecaster in enumerate(self.forecasters):
+            forecaster.save(folder / f"member-{seed}")
+        names = sorted(self.calibrated)
+        arrays = {f"{i:04d}": _rectangle(self.calibrated[name].scores) for i, name in enumerate(names)}
+        files.write_arrays(folder / SCORES, arrays)
+        content = {"schema": SCHEMA, "members": len(self.forecasters), "series": names, "files": _digests(folder)}
+        files.write_json(folder / MANIFEST, content)
+
+    @classmethod
+    def load(cls, folder: Path) -> Ensemble:
+        """The saved ensemble; `DataError` for a missing or damaged file, `InputError` for another schema."""
+        manifest = _manifest(folder)
+        _verify(folder, manifest["files"])
+        members = [Forecaster.load(folder / f"member-{i}") for i in range(manifest["members"])]
+        arrays = files.read_arrays(folder / SCORES)
+        scores = {name: _columns(arrays[f"{i:04d}"]) for i, name in enumerate(manifest["series"])}
+        return cls(tuple(members), {name: SplitConformal(columns) for name, columns in scores.items()})
+
+
+def calibration_scores(forecasts: pd.DataFrame, dataset: Dataset) -> dict[str, SplitConformal]:
+    """From a candidate's forecasts.parquet: per series the calibration errors of the mean over its seeds.
+
+    In the units the target is modelled in, as in the compare stage: those of a `log` target are ratios.
+    """
+    transforms = {column.column: column.transform for column in dataset.target}
+    rows = with_series(forecasts[forecasts["block"] == "calibration"])
+    result = {}
+    for (name, output), own in rows.groupby(["series", "output"], sort=True):
+        table = own.groupby(["cutoff", "step"])[["y", "y_hat"]].mean().unstack("step")
+        to, _ = SCALES.get(transforms[str(output)], RAW)
+        result[str(name)] = SplitConformal.fit(to(table["y"].to_numpy()), to(table["y_hat"].to_numpy()))
+    return result
+
+
+def latest(ensemble: Ensemble, panel: Panel, *, horizon: int, levels: Sequence[float]) -> pd.DataFrame:
+    """Long `unique_id, output, cutoff, step, ds, y_hat`, and per level `lo_80, hi_80`, after every series' last row.
+
+    `ensemble` reaches `horizon` and `panel` was made with its dataset. Intervals end with the calibrated steps and
+    are empty beyond them; `InputError` for a level that the calibration errors of a series cannot support.
+    """
+    targets = ensemble.dataset.target
+    values = ensemble.predict(panel, {s.unique_id: np.array([len(s) - 1]) for s in panel.series})
+    parts = []
+    for series in panel.series:
+        cutoff = pd.Timestamp(series.ds[-1])
+        ds = calendars.following(ensemble.dataset.calendar, cutoff, horizon).to_numpy()
+        for output, column in enumerate(targets):
+            y_hat = values[series.unique_id][0, :horizon, output]
+            label = series_name(series.unique_id, column.column, targets)
+            margins = {level: ensemble.margin(label, level) for level in levels}
+            keys = {"unique_id": series.unique_id, "output": column.column, "cutoff": cutoff.to_datetime64()}
+            part: dict[str, Any] = {name: np.full(horizon, value) for name, value in keys.items()}
+            part |= {"step": np.arange(1, horizon + 1), "ds": ds, "y_hat": y_hat}
+            parts.append(part | _bounds(y_hat, margins, SCALES.get(column.transform, RAW)))
+    # One frame at the end: pandas takes a millisecond for each, which a served forecast has not.
+    return pd.DataFrame({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+
+def supported(ensemble: Ensemble, levels: Iterable[float]) -> tuple[tuple[float, ...], tuple[str, ...]]:
+    """The levels that every series' calibration errors support, and a sentence about each that is not."""
+    kept, refused = [], []
+    for level in levels:
+        try:
+            for series in ensemble.series:
+                ensemble.margin(series, level)
+        except InputError as error:
+            refused.append(str(error))
+        else:
+            kept.append(level)
+    return tuple(kept), tuple(refused)
+
+
+def percent(level: float) -> str:
+    """0.8 → `80`, 0.975 → `97.5`: how a level stands in column names."""
+    return f"{100 * level:g}"
+
+
+def _bounds(y_hat: np.ndarray, margins: Mapping[float, Array], scale: Scale) -> dict[str, np.ndarray]:
+    """Both ends (H,) per level, NaN beyond the calibrated steps."""
+    to, back = scale
+    found: dict[str, np.ndarray] = {}
+    for level, margin in margins.items():
+        known = np.full(len(y_hat), np.nan)
+        known[: len(margin)] = margin[: len(y_hat)]
+        found |= {f"lo_{percent(level)}": back(to(y_hat) - known), f"hi_{percent(level)}": back(to(y_hat) + known)}
+    return found
+
+
+def _rectangle(scores: Sequence[Array]) -> Array:
+    """(H, n) with NaN behind the shorter steps."""
+    result = np.full((len(scores), max(map(len, scores), default=0)), np.nan)
+    for step, column in enumerate(scores):
+        result[step, : len(column)] = column
+    return result
+
+
+def _columns(rectangle: Array) -> tuple[Array, ...]:
+    return tuple(row[np.isfinite(row)] for row in rectangle)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return {path.relative_to(folder).as_posix(): files.sha256(path) for path in paths}
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    manifest = files.read_saved(path, SCHEMA)
+    if not {"members", "series", "files"} <= manifest.keys():
+        raise DataError(f"{path}: found {sorted(manifest)}, wanted members, series and files as well.")
+    return manifest
+
+
+def _verify(folder: Path, wanted: Mapping[str, str]) -> None:
+    found = _digests(folder)
+    damaged = sorted(name for name in wanted if found.get(name) != wanted[name])
+    if damaged:
+        raise DataError(f"{folder}: {damaged[0]} is missing or not the file that was saved (its sha256 differs).")

@@ -1,0 +1,113 @@
+"""One request to a served model: a history in, its forecast out; every fault of the request is an `InputError`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from forecast.data.calendars import check_calendar
+from forecast.data.panel import Panel, from_frame
+from forecast.data.schema import check_frame
+from forecast.forecaster import Forecaster
+from forecast.forecaster.ensemble import MANIFEST, Ensemble, latest
+from forecast.system.errors import InputError, quote_names
+
+WHERE = "request"
+MOST_ROWS = 200_000
+
+
+@dataclass(frozen=True)
+class Service:
+    """A loaded ensemble that answers requests; stateless."""
+
+    ensemble: Ensemble
+
+    @classmethod
+    def load(cls, folder: Path) -> Service:
+        """`folder` holds a saved ensemble, or one forecaster without calibration errors."""
+        if (folder / MANIFEST).exists():
+            return cls(Ensemble.load(folder))
+        return cls(Ensemble((Forecaster.load(folder),)))
+
+    def answer(self, history: Any, horizon: int = 0, levels: Sequence[float] = ()) -> pd.DataFrame:
+        """The frame of `ensemble.latest`, times as ISO text; `levels` in percent, `horizon` 0: as trained."""
+        wanted = horizon or self.ensemble.dataset.horizon
+        ensemble = self.ensemble.reaching(wanted)
+        shares = tuple(float(level) / 100 for level in np.atleast_1d(np.asarray(levels, dtype=float)))
+        self._require_calibrated(wanted, shares)
+        panel = self._panel(history, ensemble)
+        table = latest(ensemble, panel, horizon=wanted, levels=shares)
+        for name in ("cutoff", "ds"):
+            table[name] = np.datetime_as_string(table[name].to_numpy(), unit="s")
+        return table
+
+    def _require_calibrated(self, horizon: int, levels: Sequence[float]) -> None:
+        trained = self.ensemble.dataset.horizon
+        if levels and horizon > trained:
+            raise InputError(
+                f"Levels with horizon {horizon}: intervals are calibrated for {trained} steps. "
+                f"Ask for at most {trained} steps, or for no levels."
+            )
+
+    def _panel(self, history: Any, ensemble: Ensemble) -> Panel:
+        dataset = ensemble.dataset
+        columns = [column.column for column in dataset.columns]
+        checked = check_frame(_times(_frame(history)), columns, where=WHERE)
+        check_calendar(checked, dataset.calendar, where=WHERE)
+        rows = checked.groupby("unique_id", sort=False).tail(dataset.lookback + dataset.season)
+        panel = from_frame(rows, ensemble.dataset_name, dataset)
+        _require_known(panel, ensemble)
+        _require_observed(panel)
+        return panel
+
+
+def _frame(history: Any) -> pd.DataFrame:
+    if not isinstance(history, pd.DataFrame):
+        raise InputError(
+            f"{WHERE}: found {type(history).__name__}, wanted a table with one row per series and time. "
+            "Send `dataframe_split` or `dataframe_records`."
+        )
+    if len(history) > MOST_ROWS:
+        raise InputError(f"{WHERE}: found {len(history)} rows, wanted at most {MOST_ROWS}. Send the newest ones.")
+    return history
+
+
+def _times(history: pd.DataFrame) -> pd.DataFrame:
+    """`ds` as UTC without zone: JSON has no times, only text."""
+    if "ds" not in history or history["ds"].dtype.kind == "M":
+        return history
+    try:
+        times = pd.to_datetime(history["ds"], utc=True, format="ISO8601")
+    except (ValueError, TypeError):
+        raise InputError(
+            f"{WHERE}: column 'ds' holds {str(history['ds'].iloc[0])[:40]!r} or the like, wanted ISO 8601 times such "
+            "as 2026-06-30T23:00. Correct the column."
+        ) from None
+    return history.assign(ds=times.dt.tz_localize(None).astype("datetime64[ns]"))
+
+
+def _require_known(panel: Panel, ensemble: Ensemble) -> None:
+    known = ensemble.forecasters[0].scaling.centre
+    unknown = panel.by_id.keys() - known.keys()
+    if unknown:
+        raise InputError(f"{WHERE}: series {quote_names(unknown)} not known; wanted {quote_names(known)}.")
+
+
+def _require_observed(panel: Panel) -> None:
+    """A column without `max_missing` must be complete in the rows a forecast sees; no column may be empty there."""
+    dataset = panel.dataset
+    for series in panel.series:
+        seen = np.isfinite(series.values[-dataset.lookback :])
+        for column, observed in zip(dataset.columns, seen.T, strict=True):
+            missing = int((~observed).sum())
+            if missing and (column.max_missing == 0 or missing == len(observed)):
+                raise InputError(
+                    f"{WHERE}, series {series.unique_id!r}: column {column.column!r} misses {missing} of the last "
+                    f"{len(observed)} steps (a row left out counts), wanted "
+                    f"{'none' if column.max_missing == 0 else 'some value'}. Complete the history."
+                )

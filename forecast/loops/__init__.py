@@ -1,1 +1,0 @@
-"""One-step maps over many steps: open loop on measured outputs, closed loop on their own."""

@@ -1,0 +1,28 @@
+"""Drift: the straight line through the first and the last value of the lookback, continued.
+
+Where the lookback begins with a gap, its first observed value is the first.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from forecast.data.windows import Layout, Windows, filled
+from forecast.models.base import BaselineSpec
+
+
+class Spec(BaselineSpec):
+    summary: ClassVar[str] = "Continues the average change of the lookback."
+    equation: ClassVar[str] = "y[t+h] = y[t] + h (y[t] - y[t-L+1]) / (L - 1)"
+    source: ClassVar[str] = "Hyndman & Athanasopoulos, Forecasting: Principles and Practice, 5.2"
+
+    family: Literal["drift"] = "drift"
+
+    def forecast(self, windows: Windows, channels: Layout, *, horizon: int, season: int) -> np.ndarray:
+        z = windows.z[:, :, : channels.outputs]
+        first = np.isfinite(z).argmax(axis=1)  # of all missing: row 0, where `filled` has the same value as at the end
+        start = np.take_along_axis(filled(z)[0], first[:, None], axis=1)[:, 0]
+        slope = (windows.last - start) / np.maximum(z.shape[1] - 1 - first, 1)
+        return windows.last[:, None, :] + np.arange(1, horizon + 1)[None, :, None] * slope[:, None, :]

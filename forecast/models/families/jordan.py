@@ -1,0 +1,45 @@
+"""Jordan's network: the context is the fed-back output with a memory of its own.
+
+A one-step map: trained on the measured output (series-parallel), forecasting on its own (parallel).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from forecast.models import search
+from forecast.models.base import NetworkSpec, dropped
+from forecast.networks.description import Network, Recurrent, Shapes
+
+
+class Spec(NetworkSpec):
+    recursive: ClassVar[bool] = True
+    summary: ClassVar[str] = "Hidden layer on a decaying memory of the outputs, fed with its own forecasts."
+    equation: ClassVar[str] = "mu[t] = alpha mu[t-1] + y[t-1]; h[t] = f(V x[t] + W mu[t] + b); y[t] = U h[t] + c"
+    source: ClassVar[str] = "Jordan 1986"
+
+    family: Literal["jordan"] = "jordan"
+    units: int = Field(32, ge=1)
+    alpha: float = Field(0.5, ge=0, lt=1)
+    average: bool = False
+    activation: Literal["tanh", "sigmoid", "relu", "softplus"] = "tanh"
+
+    def build(self, shapes: Shapes) -> Network:
+        options = {
+            "targets": shapes.target_channels,
+            "alpha": self.alpha,
+            "average": self.average,
+            "activation": self.activation,
+        }
+        layer = Recurrent("jordan", "jordan", self.units, options)
+        return Network(dropped((layer,), self.dropout), shapes, self.future_units, feedback=True)
+
+    def space(self) -> Mapping[str, search.Dimension]:
+        return {
+            **super().space(),
+            "units": search.Choice((16, 32, 64)),
+            "alpha": search.Choice((0.0, 0.5, 0.8, 0.95)),
+        }

@@ -1,0 +1,35 @@
+"""Multi-layer perceptron on a fixed window: one dense map of the last `lags` rows, all steps at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from forecast.models import search
+from forecast.models.base import NetworkSpec, dropped
+from forecast.networks.description import Block, Dense, Network, Shapes, Taps
+
+
+class Spec(NetworkSpec):
+    summary: ClassVar[str] = "A perceptron of the last `lags` rows, flattened."
+    equation: ClassVar[str] = "y[t+1..t+H] = U f(V [x[t], ..., x[t-n+1]] + b) + c"
+    source: ClassVar[str] = "Lapedes & Farber 1987"
+
+    family: Literal["mlp"] = "mlp"
+    lags: int = Field(24, ge=1)
+    units: int = Field(32, ge=1)
+    layers: int = Field(2, ge=1)
+
+    def build(self, shapes: Shapes) -> Network:
+        taps = Taps("window", tuple(range(min(self.lags, shapes.lookback))))
+        dense: tuple[Block, ...] = tuple(Dense(f"dense_{i}", self.units) for i in range(self.layers))
+        return Network((taps, *dropped(dense, self.dropout)), shapes, self.future_units)
+
+    def space(self) -> Mapping[str, search.Dimension]:
+        return {
+            **super().space(),
+            "units": search.Choice((16, 32, 64)),
+            "lags": search.Choice((12, 24, 48)),
+        }

@@ -1,0 +1,51 @@
+"""NARX: a one-step map with separate delays for the target and the exogenous inputs, closed over the horizon.
+
+Trained open loop (series-parallel: measured y fed back), forecasting closed loop (parallel: its own output).
+MATLAB's narxnet; without exogenous columns it is NAR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from forecast.models import search
+from forecast.models.base import NetworkSpec, dropped
+from forecast.networks.description import Block, Dense, Network, Parallel, Shapes, Taps
+
+
+class Spec(NetworkSpec):
+    recursive: ClassVar[bool] = True
+    summary: ClassVar[str] = "One-step map of delayed targets and inputs, fed with its own forecasts to the horizon."
+    equation: ClassVar[str] = "y[t+1] = F(y[t], ..., y[t-n+1], x[t-d], ..., x[t-m])"
+    source: ClassVar[str] = "Leontaritis & Billings 1985"
+
+    family: Literal["narx"] = "narx"
+    target_lags: int = Field(24, ge=1, description="y[t] .. y[t-n+1]")
+    input_lags: int = Field(4, ge=0, description="x[t-d] .. over this many rows")
+    input_delay: int = Field(0, ge=0, description="dead time d of the exogenous inputs, in steps")
+    units: int = Field(24, ge=1)
+    layers: int = Field(1, ge=1)
+
+    def build(self, shapes: Shapes) -> Network:
+        targets = shapes.target_channels
+        width = shapes.channels + (self.future_units if shapes.future_channels else 0)
+        others = tuple(c for c in range(width) if c not in targets)
+        branches: list[tuple[Block, ...]] = [
+            (Taps("y", tuple(range(min(self.target_lags, shapes.lookback))), targets),)
+        ]
+        if others and self.input_lags:
+            last = min(self.input_delay + self.input_lags, shapes.lookback)
+            branches.append((Taps("x", tuple(range(self.input_delay, last)), others),))
+        dense: tuple[Block, ...] = tuple(Dense(f"dense_{i}", self.units) for i in range(self.layers))
+        blocks = (Parallel("delays", tuple(branches)), *dropped(dense, self.dropout))
+        return Network(blocks, shapes, self.future_units, feedback=True)
+
+    def space(self) -> Mapping[str, search.Dimension]:
+        return {
+            **super().space(),
+            "units": search.Choice((12, 24, 48)),
+            "target_lags": search.Choice((8, 24, 48)),
+        }

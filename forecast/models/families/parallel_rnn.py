@@ -1,0 +1,33 @@
+"""Parallel recursion: recurrent branches of different kinds side by side on the same input, merged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from forecast.models import search
+from forecast.models.base import NetworkSpec, dropped
+from forecast.networks.description import Block, Network, Parallel, Recurrent, Shapes
+
+
+class Spec(NetworkSpec):
+    summary: ClassVar[str] = "Recurrent branches side by side, their states merged."
+    equation: ClassVar[str] = "h[t] = [h_1[t], h_2[t]], each branch its own recursion on x[t]; y = U h + c"
+    source: ClassVar[str] = "Schmidhuber, Gers & Eck 2002; Hermans & Schrauwen 2013"
+
+    family: Literal["parallel_rnn"] = "parallel_rnn"
+    branches: tuple[Literal["simple_rnn", "lstm", "gru"], ...] = ("simple_rnn", "gru")
+    merge: Literal["concat", "sum"] = "concat"
+    units: int = Field(16, ge=1, description="of each branch")
+
+    def build(self, shapes: Shapes) -> Network:
+        branches: tuple[tuple[Block, ...], ...] = tuple(
+            (Recurrent(f"{cell}_{i}", cell, self.units),) for i, cell in enumerate(self.branches)
+        )
+        blocks = (Parallel("parallel", branches, self.merge),)
+        return Network(dropped(blocks, self.dropout), shapes, self.future_units)
+
+    def space(self) -> Mapping[str, search.Dimension]:
+        return {**super().space(), "units": search.Choice((8, 16, 32))}

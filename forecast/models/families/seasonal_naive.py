@@ -1,0 +1,25 @@
+"""Seasonal naive: y[t + h] = the last observed value of the same season."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from forecast.data.windows import Layout, Windows
+from forecast.models.base import BaselineSpec
+from forecast.models.skip import Skip
+
+
+class Spec(BaselineSpec):
+    summary: ClassVar[str] = "Repeats the value one season earlier."
+    equation: ClassVar[str] = "y[t+h] = y[t + h - m ceil(h/m)]"
+    source: ClassVar[str] = "Hyndman & Athanasopoulos, Forecasting: Principles and Practice, 5.2"
+
+    family: Literal["seasonal_naive"] = "seasonal_naive"
+
+    def unsuited(self, season: int) -> str:
+        return "without a season it is naive" if season == 1 else ""
+
+    def forecast(self, windows: Windows, channels: Layout, *, horizon: int, season: int) -> np.ndarray:
+        return Skip("seasonal", horizon, channels.outputs, season).forecast(windows, channels)

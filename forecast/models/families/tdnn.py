@@ -1,0 +1,38 @@
+"""Time-delay neural network: delays in the hidden layers too, weights shared over time; a finite response.
+
+MATLAB's distdelaynet; with `layers: 1` its timedelaynet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from forecast.models import search
+from forecast.models.base import NetworkSpec, dropped
+from forecast.networks.description import Block, Dense, Network, Shapes, Taps
+
+
+class Spec(NetworkSpec):
+    summary: ClassVar[str] = "Causal convolutions: delayed inputs into delayed hidden layers."
+    equation: ClassVar[str] = "h1[t] = f(sum_d V_d x[t-d] + b); h2[t] = f(sum_d W_d h1[t-d] + b); y = U h2 + c"
+    source: ClassVar[str] = "Waibel, Hanazawa, Hinton, Shikano & Lang 1989"
+
+    family: Literal["tdnn"] = "tdnn"
+    taps: int = Field(8, ge=1, description="delays 0..taps-1 of each layer")
+    dilation: int = Field(3, ge=1, description="spacing of the delays, multiplied from layer to layer")
+    units: int = Field(32, ge=1)
+    layers: int = Field(2, ge=1)
+
+    def build(self, shapes: Shapes) -> Network:
+        blocks: list[Block] = []
+        for i in range(self.layers):
+            spacing = self.dilation**i
+            delays = tuple(d * spacing for d in range(self.taps) if d * spacing < shapes.lookback)
+            blocks += [Taps(f"taps_{i}", delays), Dense(f"dense_{i}", self.units)]
+        return Network(dropped(tuple(blocks), self.dropout), shapes, self.future_units)
+
+    def space(self) -> Mapping[str, search.Dimension]:
+        return {**super().space(), "units": search.Choice((16, 32, 64)), "taps": search.Choice((4, 8, 12))}

@@ -1,0 +1,221 @@
+"""Names, shapes and first values of a network's weights, drawn by NumPy: Keras and NumPy start from the same."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from forecast.networks import cells
+from forecast.networks.cells.base import Weight
+from forecast.networks.description import (
+    Bidirectional,
+    Block,
+    Dense,
+    Dropout,
+    EncoderDecoder,
+    Network,
+    Parallel,
+    Recurrent,
+    Taps,
+)
+from forecast.system.errors import InputError
+
+Weights = dict[str, Weight]
+
+
+def weight_shapes(network: Network) -> Weights:
+    """Every weight of the network by its full name, in a fixed order; InputError where blocks do not fit together."""
+    _check_order(network)
+    shapes = network.shapes
+    weights: Weights = {}
+    if projected := future_width(network):
+        frame = shapes.horizon * shapes.future_channels
+        weights["future/kernel"] = Weight((frame, projected), "glorot_uniform")
+        weights["future/bias"] = Weight((projected,), "zeros")
+    blocks, width = _series(network.blocks, shapes.channels + projected, network)
+    decoded = isinstance(network.blocks[-1], EncoderDecoder) if network.blocks else False
+    size = (1 if decoded else shapes.horizon) * shapes.outputs * shapes.parameters
+    readout = {"readout/kernel": Weight((width, size), "zeros"), "readout/bias": Weight((size,), "zeros")}
+    return weights | blocks | readout
+
+
+def initialise(network: Network, seed: int, dtype: str = "float32") -> dict[str, np.ndarray]:
+    """First values of every weight. They depend on the seed, the weight's name and its shape alone, so changing one
+    block leaves the values of the others as they were."""
+    return {name: draw(weight, name, seed, dtype) for name, weight in weight_shapes(network).items()}
+
+
+def draw(weight: Weight, name: str, seed: int, dtype: str = "float32") -> np.ndarray:
+    """The first value of one weight, computed in float64."""
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    return INITIALIZERS[weight.initializer](rng, weight.shape).astype(dtype)
+
+
+def count(weights: Mapping[str, Weight]) -> int:
+    """The number of trainable values."""
+    return sum(math.prod(weight.shape) for weight in weights.values() if weight.trainable)
+
+
+def future_width(network: Network) -> int:
+    """Columns that the projection of the future frames adds to the first block's input."""
+    return network.future_units if network.shapes.future_channels else 0
+
+
+def decoder_width(block: EncoderDecoder, network: Network) -> int:
+    """Columns of the decoder's input: the fed-back outputs, the encoder's output, one future row."""
+    fed_back = network.shapes.outputs if block.feedback else 0
+    return fed_back + block.units + network.shapes.future_channels
+
+
+def output_width(block: Block, width: int, network: Network) -> int:
+    """Columns that leave a block whose input has `width` columns."""
+    return _block(block, width, network)[1]
+
+
+def widest(network: Network) -> int:
+    """Columns of the widest array between two blocks, or of the outputs."""
+    shapes = network.shapes
+    first = shapes.channels + max(future_width(network), shapes.future_channels * shapes.horizon)
+    outputs = shapes.horizon * shapes.outputs * shapes.parameters
+    return max(first, outputs, _widest(network.blocks, shapes.channels + future_width(network), network))
+
+
+def _widest(blocks: Sequence[Block], width: int, network: Network) -> int:
+    found = width
+    for block in blocks:
+        inner = block.branches if isinstance(block, Parallel) else ()
+        found = max(found, *(_widest(branch, width, network) for branch in inner), 1)
+        width = output_width(block, width, network)
+        found = max(found, width)
+    return found
+
+
+def _series(blocks: Sequence[Block], width: int, network: Network) -> tuple[Weights, int]:
+    """The weights of blocks one after the other, and the width of what leaves the last."""
+    weights: Weights = {}
+    for block in blocks:
+        own, width = _block(block, width, network)
+        weights |= {f"{block.name}/{name}": weight for name, weight in own.items()}
+    return weights, width
+
+
+def _block(block: Block, width: int, network: Network) -> tuple[Weights, int]:
+    match block:
+        case Dense():
+            learnt = block.principal_of is None
+            kernel = Weight((width, block.units), "glorot_uniform", learnt)
+            return {"kernel": kernel, "bias": Weight((block.units,), "zeros", learnt)}, block.units
+        case Taps():
+            return {}, _taps_width(block, width)
+        case Dropout():
+            return {}, width
+        case Recurrent():
+            return cells.get(block.cell, block.units, block.options).weights(width), block.units
+        case Bidirectional():
+            weights = cells.get(block.cell, block.units, block.options).weights(width)
+            return _prefixed("forward", weights) | _prefixed("backward", weights), 2 * block.units
+        case EncoderDecoder():
+            cell = cells.get(block.cell, block.units, block.options)
+            decoder = cell.own_weights(decoder_width(block, network))
+            return _prefixed("encoder", cell.weights(width)) | _prefixed("decoder", decoder), block.units
+        case Parallel():
+            return _parallel(block, width, network)
+    raise InputError(
+        f"Block {block.name!r} is a {type(block).__name__}, which has no weights rule in forecast.networks.cells."
+    )
+
+
+def _parallel(block: Parallel, width: int, network: Network) -> tuple[Weights, int]:
+    weights: Weights = {}
+    widths = []
+    for index, branch in enumerate(block.branches):
+        own, branch_width = _series(branch, width, network)
+        weights |= _prefixed(str(index), own)
+        widths.append(branch_width)
+    if block.merge == "concat":
+        return weights, sum(widths)
+    if len(set(widths)) > 1:
+        raise InputError(
+            f"Block {block.name!r} sums branches of widths {widths}; make them equal, or merge by concat."
+        )
+    return weights, widths[0]
+
+
+def _taps_width(block: Taps, width: int) -> int:
+    columns = range(width) if block.channels is None else block.channels
+    if not block.delays or min(block.delays) < 0 or not columns or not set(columns) <= set(range(width)):
+        raise InputError(
+            f"Block {block.name!r}: delays {block.delays} and channels {block.channels} do not fit an input of "
+            f"{width} columns; delays are whole numbers from 0, channels from 0 to {width - 1}."
+        )
+    return len(columns) * len(block.delays)
+
+
+def _prefixed(prefix: str, weights: Weights) -> Weights:
+    return {f"{prefix}/{name}": weight for name, weight in weights.items()}
+
+
+def _check_order(network: Network) -> None:
+    flat = list(_flat(network.blocks))
+    names = [block.name for block in flat]
+    if doubled := {name for name in names if names.count(name) > 1} | ({"future", "readout"} & set(names)):
+        raise InputError(f"Block names {sorted(doubled)} are used twice or reserved; give each block its own name.")
+    for block in flat:
+        if isinstance(block, EncoderDecoder) and block is not network.blocks[-1]:
+            raise InputError(f"Block {block.name!r} (encoder-decoder) must be the network's last block.")
+        if isinstance(block, Bidirectional):
+            _check_bidirectional(block, network)
+
+
+def _check_bidirectional(block: Bidirectional, network: Network) -> None:
+    if network.every_step:
+        raise InputError(
+            f"Block {block.name!r} (bidirectional) sees its whole window, so it forecasts at the last step alone: "
+            "set every_step=False, or use a Recurrent block."
+        )
+    # One vector per window leaves the block: only what needs no other step may follow.
+    place = network.blocks.index(block) if block in network.blocks else None
+    if place is None or not all(isinstance(later, Dense | Dropout) for later in network.blocks[place + 1 :]):
+        raise InputError(
+            f"Block {block.name!r} (bidirectional) may only be followed by Dense and Dropout blocks, and not stand in "
+            "a parallel branch; move it behind the others."
+        )
+
+
+def _flat(blocks: Sequence[Block]) -> list[Block]:
+    inner = [b for block in blocks if isinstance(block, Parallel) for branch in block.branches for b in _flat(branch)]
+    return [*blocks, *inner]
+
+
+def _glorot(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    limit = math.sqrt(6 / (shape[0] + shape[-1]))
+    return rng.uniform(-limit, limit, shape)
+
+
+def _orthogonal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Orthonormal rows or columns, whichever are fewer (Saxe, McClelland & Ganguli 2014)."""
+    rows, columns = shape
+    q, r = np.linalg.qr(rng.standard_normal((max(shape), min(shape))))
+    q *= np.sign(np.diag(r))  # without it QR's sign convention makes the draw not uniform
+    return q.T if rows < columns else q
+
+
+def _ones_in(part: int, parts: int) -> Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]:
+    def initializer(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        return np.repeat(np.arange(parts) == part, shape[-1] // parts).astype(float)
+
+    return initializer
+
+
+INITIALIZERS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {
+    "glorot_uniform": _glorot,
+    "orthogonal": _orthogonal,
+    "zeros": lambda rng, shape: np.zeros(shape),
+    "ones": lambda rng, shape: np.ones(shape),
+    "normal": lambda rng, shape: rng.normal(0, 0.1, shape),
+    "forget_bias": _ones_in(1, 4),
+    "forget_bias_first_third": _ones_in(0, 3),
+}

@@ -1,0 +1,104 @@
+"""What every head provides. Shapes: N examples, H horizon, O outputs, K raw parameters per value.
+
+A head turns the network's raw parameters into a forecast beside the skip. Its constants are fitted once on the train
+rows, so that raw parameters of zero (an untrained network) stand for the skip with the spread of its train residuals;
+the network then learns how a forecast differs from that. All in scaled units:
+
+    residual = y - skip        lead = skip - last observed value
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+
+from forecast.config.reading import Config
+from forecast.networks.heads.distributions import Distribution
+from forecast.networks.heads.maths import Array, Maths
+
+Constants = Mapping[str, np.ndarray]
+"""By name, arrays (H, O) or (H, O, ...); what a head learnt from the train rows without a gradient."""
+
+FLOOR = 0.01
+"""Of the train residuals' spread: no scale or gap between quantiles becomes smaller than this share of it."""
+
+LEAST = 1e-6
+"""Scaled units: stands for the spread of residuals that have none."""
+
+
+class Head(Config):
+    """Options of one kind of head; `configs/models.yaml` names it as `head: <kind>` or `head: {kind: ..., ...}`."""
+
+    summary: ClassVar[str]
+    equation: ClassVar[str]
+    source: ClassVar[str]
+
+    uses_lead: ClassVar[bool] = False
+    """True: what the head learns depends on where the skip lies from the last value, and not on the residual alone."""
+    has_density: ClassVar[bool] = False
+    """True: a log score says something about the forecast, and not about how quantiles are joined."""
+
+    kind: str
+
+    @property
+    def parameters(self) -> int:
+        """K."""
+        raise NotImplementedError
+
+    @property
+    def fed_back(self) -> int | None:
+        """Which raw parameter is the location beside the skip, for an encoder-decoder to feed back; None: none is."""
+        return 0
+
+    @property
+    def has_distribution(self) -> bool:
+        """True: `distribution` gives quantiles, probabilities and samples."""
+        return True
+
+    def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
+        """The constants, from the train rows: both (N, H, O), NaN where a target is missing."""
+        raise NotImplementedError
+
+    def target(self, residual: np.ndarray, lead: np.ndarray, constants: Constants) -> np.ndarray:
+        """What the loss compares with, (N, H, O); NaN where it has nothing to say."""
+        return residual
+
+    def offset(self, lead: np.ndarray, constants: Constants) -> np.ndarray | None:
+        """(N, H, O) added to the first raw parameter: what the skip says in the head's own terms; None: nothing."""
+        return None
+
+    def loss(self, xp: Maths, raw: Array, target: Array, constants: Constants) -> Array:
+        """(..., H, O): the loss of each value, from raw (..., H, O, K), the offset already in it."""
+        raise NotImplementedError
+
+    def distribution(self, raw: np.ndarray, base: np.ndarray, constants: Constants) -> Distribution:
+        """Of y in scaled units: raw (B, H, O, K), base (B, H, O) the skip's forecast."""
+        raise NotImplementedError
+
+    def point(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants) -> np.ndarray:
+        """(B, H, O), the median unless the head says otherwise; last (B, 1, O)."""
+        return self.distribution(raw, base, constants).inverse(np.full(base.shape, 0.5))
+
+
+def spread_of(residual: np.ndarray) -> np.ndarray:
+    """(H, O): the root mean square of what is known, never zero."""
+    known = np.isfinite(residual)
+    count = np.maximum(known.sum(axis=0), 1)
+    return np.maximum(np.sqrt(np.square(np.where(known, residual, 0.0)).sum(axis=0) / count), LEAST)
+
+
+def quantiles_of(residual: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """(H, O, Q): quantiles over the examples, made strictly increasing (equal values are no bin of their own)."""
+    _, horizon, outputs = residual.shape
+    apart = 1e-3 * spread_of(residual)
+    found = np.empty((horizon, outputs, len(levels)))
+    for step in range(horizon):
+        for output in range(outputs):
+            column = residual[:, step, output]
+            known = column[np.isfinite(column)]
+            found[step, output] = np.quantile(known, levels) if len(known) else 0.0
+    for place in range(1, len(levels)):
+        found[..., place] = np.maximum(found[..., place], found[..., place - 1] + apart)
+    return found

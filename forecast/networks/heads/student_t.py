@@ -1,0 +1,48 @@
+"""A Student t density around skip + network: as the normal one, with tails as heavy as the data ask for."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from forecast.networks.heads.base import FLOOR, Constants, Head, spread_of
+from forecast.networks.heads.distributions import Distribution, Student
+from forecast.networks.heads.maths import Array, Maths, inverse_softplus, numpy_maths
+
+UNIT = inverse_softplus(1.0 - FLOOR)
+LEAST_DOF, FIRST_DOF, MOST_DOF = 2.1, 8.0, 200.0
+"""Above 2 the variance exists; at the upper end the density is all but normal and ln Gamma still good in float32."""
+SHIFT = inverse_softplus(FIRST_DOF - LEAST_DOF)
+
+
+class StudentT(Head):
+    summary: ClassVar[str] = "A Student t density: location, scale, degrees of freedom above 2."
+    equation: ClassVar[str] = "y ~ skip + p1 + s k (0.01 + softplus(p2 + c)) t(nu), nu = 2.1 + softplus(p3 + d)"
+    source: ClassVar[str] = "Lange, Little & Taylor 1989"
+    has_density: ClassVar[bool] = True
+
+    kind: Literal["student_t"] = "student_t"
+
+    @property
+    def parameters(self) -> int:
+        return 3
+
+    def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
+        return {"scale": spread_of(residual) * np.sqrt((FIRST_DOF - 2) / FIRST_DOF)}
+
+    def loss(self, xp: Maths, raw: Array, target: Array, constants: Constants) -> Array:
+        scale, dof = self._shape(xp, raw, constants)
+        error = (target - raw[..., 0]) / scale
+        constant = xp.lgamma(0.5 * dof) - xp.lgamma(0.5 * dof + 0.5) + 0.5 * xp.log(float(np.pi) * dof)
+        return constant + xp.log(scale) + (0.5 * dof + 0.5) * xp.log1p(error * error / dof)
+
+    def distribution(self, raw: np.ndarray, base: np.ndarray, constants: Constants) -> Distribution:
+        return Student(base + raw[..., 0], *self._shape(numpy_maths, raw, constants))
+
+    def point(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants) -> np.ndarray:
+        return base + raw[..., 0]
+
+    def _shape(self, xp: Maths, raw: Array, constants: Constants) -> tuple[Array, Array]:
+        scale = xp.constant(constants["scale"]) * (FLOOR + xp.softplus(raw[..., 1] + UNIT))
+        return scale, xp.minimum(LEAST_DOF + xp.softplus(raw[..., 2] + SHIFT), MOST_DOF)

@@ -1,0 +1,100 @@
+"""Up or down: the probability that the value rises above the last observed one, by cross-entropy.
+
+The skip speaks first: a logistic regression of the class on its lead (skip - last), fitted in closed loop on the train
+rows (Newton's method), gives the log-odds that an untrained network forecasts; the network adds to them. The head
+gives no distribution of values. Its point forecast is the mean of a two-point one: up by the mean rise of the train
+rows, or down by their mean fall.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+from scipy import special
+
+from forecast.networks.heads.base import Constants, Head
+from forecast.networks.heads.maths import Array, Maths
+
+TIE = 1e-5
+"""Scaled units: a smaller change is rounding, and no change at all."""
+PENALTY = 1e-3  # per example, on standardised leads: a class told apart without error has finite log-odds
+NEWTON = 12
+
+
+class UpDown(Head):
+    summary: ClassVar[str] = "The probability of a rise, by cross-entropy."
+    equation: ClassVar[str] = "P(y > last) = s(a + b (skip - last) + p); y = last + P rise - (1 - P) fall"
+    source: ClassVar[str] = "Leitch & Tanner 1991; Cox 1958"
+
+    uses_lead: ClassVar[bool] = True
+
+    kind: Literal["updown"] = "updown"
+
+    @property
+    def parameters(self) -> int:
+        return 1
+
+    @property
+    def fed_back(self) -> int | None:
+        return None
+
+    @property
+    def has_distribution(self) -> bool:
+        return False
+
+    def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
+        change = residual + lead
+        rose, fell = change > TIE, change < -TIE
+        rise = np.where(rose, change, 0.0).sum(axis=0) / np.maximum(rose.sum(axis=0), 1)
+        fall = np.where(fell, -change, 0.0).sum(axis=0) / np.maximum(fell.sum(axis=0), 1)
+        intercept, slope = _logistic(lead, rose, rose | fell)
+        return {"intercept": intercept, "slope": slope, "rise": rise, "fall": fall}
+
+    def target(self, residual: np.ndarray, lead: np.ndarray, constants: Constants) -> np.ndarray:
+        """1 up, 0 down; no change is neither, and is left out."""
+        change = residual + lead
+        return np.where(change > TIE, 1.0, np.where(change < -TIE, 0.0, np.nan))
+
+    def offset(self, lead: np.ndarray, constants: Constants) -> np.ndarray | None:
+        return np.asarray(constants["intercept"] + constants["slope"] * lead)
+
+    def loss(self, xp: Maths, raw: Array, target: Array, constants: Constants) -> Array:
+        return xp.softplus((1.0 - 2.0 * target) * raw[..., 0])
+
+    def rise_probability(
+        self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants
+    ) -> np.ndarray:
+        """(B, H, O): P(y > last); last (B, 1, O)."""
+        return np.asarray(special.expit(raw[..., 0] + self.offset(base - last, constants)))
+
+    def point(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants) -> np.ndarray:
+        up = self.rise_probability(raw, base, last, constants)
+        return last + up * constants["rise"] - (1.0 - up) * constants["fall"]
+
+    def drawn(
+        self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants, u: np.ndarray
+    ) -> np.ndarray:
+        """(B, H, O): one of the two points each, up where u (uniform in (0, 1)) falls below the probability."""
+        up = u < self.rise_probability(raw, base, last, constants)
+        return np.where(up, last + constants["rise"], last - constants["fall"])
+
+
+def _logistic(lead: np.ndarray, rose: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Intercept and slope (H, O) of the log-odds of `rose` given `lead`, over the `known` examples."""
+    count = np.maximum(known.sum(axis=0), 1)
+    scale = np.sqrt(np.square(np.where(known, lead, 0.0)).sum(axis=0) / count)
+    scale = np.where(scale > 0, scale, 1.0)
+    x = np.where(known, lead, 0.0) / scale
+    a, b = np.zeros(scale.shape), np.zeros(scale.shape)
+    for _ in range(NEWTON):
+        p = special.expit(a + b * x)
+        error, weight = np.where(known, rose - p, 0.0), np.where(known, p * (1 - p), 0.0)
+        ga, gb = error.sum(axis=0) - PENALTY * count * a, (error * x).sum(axis=0) - PENALTY * count * b
+        haa, hab, hbb = (
+            (weight * power).sum(axis=0) + add
+            for power, add in ((1.0, PENALTY * count), (x, 0.0), (x * x, PENALTY * count))
+        )
+        determinant = haa * hbb - hab**2
+        a, b = a + (hbb * ga - hab * gb) / determinant, b + (haa * gb - hab * ga) / determinant
+    return a, b / scale

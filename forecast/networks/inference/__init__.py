@@ -1,0 +1,15 @@
+"""Networks in plain NumPy: the reference of the tests, the service without TensorFlow, closed loops and the export.
+
+forward       forecasts at every step of many windows
+last          forecasts at the end of each window alone
+initial, step one row at a time, the state carried by the caller
+absorb        the state after a window, from which `step` goes on
+"""
+
+from __future__ import annotations
+
+from forecast.networks.cells.weights import initialise, weight_shapes
+from forecast.networks.inference.batch import forward, last
+from forecast.networks.inference.streaming import State, absorb, initial, step
+
+__all__ = ["State", "absorb", "forward", "initial", "initialise", "last", "step", "weight_shapes"]

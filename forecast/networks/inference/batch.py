@@ -1,0 +1,239 @@
+"""Forecasts of many windows at once in NumPy: `forward` at every step, `last` at the end of each window.
+
+Inside, arrays are step-first and batch-last, `(steps, columns, windows)`. A slice of windows passes through all blocks
+before the next one starts. Each block is given only as many trailing steps as the later blocks look back: for the last
+forecast of a network of taps that is its memory and not the whole window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from forecast.networks import cells
+from forecast.networks.cells.base import Cell
+from forecast.networks.cells.namespace import activate, numpy_namespace
+from forecast.networks.cells.states import own_weights
+from forecast.networks.cells.weights import future_width, widest
+from forecast.networks.description import (
+    Bidirectional,
+    Block,
+    Dense,
+    Dropout,
+    EncoderDecoder,
+    Network,
+    Parallel,
+    Recurrent,
+    Taps,
+)
+from forecast.networks.inference.checks import check_weights, check_windows
+from forecast.networks.inference.decoder import decode
+from forecast.networks.inference.steppers import Arrays, first_states, stepper
+from forecast.system.errors import InputError
+
+WINDOWS = 256  # windows in one slice: measured best between 100 and 500 for 32 to 64 units
+VALUES = 2**23  # and at most so many values in the widest array of a slice (a long delay line at every step)
+ALL = 10**9  # trailing steps: all there are
+
+Weights = Mapping[str, np.ndarray]
+
+
+def forward(network: Network, weights: Weights, past: np.ndarray, future: np.ndarray | None = None) -> np.ndarray:
+    """Forecasts at every step: past `(B, T, C)`, future `(B, T + H, F)` give `(B, T, H, O, K)`.
+
+    The forecast at t depends on `past[:, : t + 1]` and `future[:, : t + H + 1]` alone, bit for bit. A network with
+    `every_step=False` gives `(B, 1, H, O, K)`. The result has the dtype of the weights.
+    """
+    return _passed(network, weights, past, future, ALL if network.every_step else 1)
+
+
+def last(network: Network, weights: Weights, past: np.ndarray, future: np.ndarray | None = None) -> np.ndarray:
+    """Forecasts at the last step alone, `(B, H, O, K)`: `forward(...)[:, -1]` without the work for the other steps."""
+    return _passed(network, weights, past, future, 1)[:, 0]
+
+
+def final_states(
+    network: Network, weights: Weights, past: np.ndarray, future: np.ndarray | None = None
+) -> dict[str, dict[str, np.ndarray]]:
+    """The states of all blocks after the last step, batch first, by block path (see `networks.cells.states`)."""
+    dtype = check_weights(network, weights)
+    past, future = check_windows(network, past, future, dtype)
+    parts = []
+    for part in _slices(network, past.shape[0] or 1, past.shape[1], 1):
+        run = _Pass(network, weights, len(past[part]))
+        run.forecasts(past[part], None if future is None else future[part], 1)
+        parts.append(run.final)
+    return {
+        path: {name: np.concatenate([part[path][name] for part in parts]) for name in states}
+        for path, states in parts[0].items()
+    }
+
+
+def _passed(network: Network, weights: Weights, past: np.ndarray, future: np.ndarray | None, keep: int) -> np.ndarray:
+    dtype = check_weights(network, weights)
+    past, future = check_windows(network, past, future, dtype)
+    shapes = network.shapes
+    keep = min(keep, past.shape[1])
+    out = np.empty((len(past), keep, shapes.horizon, shapes.outputs, shapes.parameters), dtype)
+    for part in _slices(network, len(past), past.shape[1], keep):
+        run = _Pass(network, weights, len(past[part]))
+        values = run.forecasts(past[part], None if future is None else future[part], keep)
+        out[part] = values.transpose(2, 0, 1).reshape(out[part].shape)
+    return out
+
+
+def _slices(network: Network, batch: int, steps: int, keep: int) -> Iterator[slice]:
+    # Each array of a pass holds at most `needed` steps of `widest` columns for every window.
+    needed = min(reach(network.blocks, keep), steps)
+    windows = min(WINDOWS, max(VALUES // (needed * widest(network)), 1))
+    return (slice(start, start + windows) for start in range(0, batch, windows))
+
+
+def reach(blocks: Sequence[Block], keep: int) -> int:
+    """How many trailing steps of their input blocks in series need to give `keep` trailing steps of output."""
+    for block in reversed(blocks):
+        match block:
+            case Taps():
+                keep = min(keep + max(block.delays), ALL)
+            case Parallel():
+                keep = max(reach(branch, keep) for branch in block.branches)
+            case Recurrent() | Bidirectional() | EncoderDecoder():
+                keep = ALL
+    return keep
+
+
+def frames_of(future: np.ndarray, horizon: int, keep: int) -> np.ndarray:
+    """What is known ahead at the last `keep` steps: future `(B, T + H, F)` gives `(keep, H, F, B)`, a view;
+    `frames[t]` holds the future rows t + 1 ... t + H."""
+    windows = np.lib.stride_tricks.sliding_window_view(future, horizon, axis=1)[:, 1:]
+    return windows[:, -keep:].transpose(1, 3, 2, 0)
+
+
+@dataclass
+class _Pass:
+    """One slice of windows on its way through the network."""
+
+    network: Network
+    weights: Weights
+    batch: int
+    final: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    frames: np.ndarray | None = None
+
+    def forecasts(self, past: np.ndarray, future: np.ndarray | None, keep: int) -> np.ndarray:
+        """`(keep, H * O * K, B)`."""
+        network = self.network
+        needed = min(reach(network.blocks, keep), past.shape[1])
+        if future is not None:
+            self.frames = frames_of(future, network.shapes.horizon, needed)
+        x = self._series(network.blocks, "", self._first_input(past[:, -needed:]), keep)
+        if network.blocks and isinstance(network.blocks[-1], EncoderDecoder):
+            return x
+        z = self.weights["readout/kernel"].T @ x + self.weights["readout/bias"][:, None]
+        return activate(numpy_namespace, network.readout_activation, z)
+
+    def _first_input(self, past: np.ndarray) -> np.ndarray:
+        x = np.ascontiguousarray(past.transpose(1, 2, 0))
+        if self.frames is None or not future_width(self.network):
+            return x
+        frames = self.frames.reshape(len(self.frames), -1, self.batch)
+        projected = self.weights["future/kernel"].T @ frames + self.weights["future/bias"][:, None]
+        return np.concatenate([x, np.tanh(projected, out=projected)], axis=1)
+
+    def _series(self, blocks: Sequence[Block], prefix: str, x: np.ndarray, keep: int) -> np.ndarray:
+        for place, block in enumerate(blocks):
+            x = self._block(block, prefix + block.name, x, min(reach(blocks[place + 1 :], keep), len(x)))
+        return x[-keep:]
+
+    def _block(self, block: Block, path: str, x: np.ndarray, keep: int) -> np.ndarray:
+        """The block's output at the last `keep` steps of `x (steps, columns, B)`."""
+        match block:
+            case Dense():
+                w = self._weights(path)
+                return activate(numpy_namespace, block.activation, w["kernel"].T @ x[-keep:] + w["bias"][:, None])
+            case Dropout():
+                return x[-keep:]
+            case Taps():
+                return self._taps(block, path, x, keep)
+            case Parallel():
+                parts = [self._series(b, f"{path}/{k}/", x, keep) for k, b in enumerate(block.branches)]
+                return np.concatenate(parts, axis=1) if block.merge == "concat" else np.add.reduce(parts)
+            case Recurrent():
+                return self._recurrent(block, path, x, keep)
+            case Bidirectional():
+                return self._bidirectional(block, path, x)
+            case EncoderDecoder():
+                return self._encoder_decoder(block, path, x, keep)
+        raise InputError(f"Block {path!r} is a {type(block).__name__}, which forecast.networks.inference cannot run.")
+
+    def _taps(self, block: Taps, path: str, x: np.ndarray, keep: int) -> np.ndarray:
+        columns = x if block.channels is None else x[:, list(block.channels)]
+        width, longest = columns.shape[1], max(block.delays)
+        out = np.zeros((keep, width * len(block.delays), self.batch), x.dtype)
+        first = len(x) - keep  # the row of x that belongs to the first row of out
+        for place, delay in enumerate(block.delays):
+            missing = min(max(delay - first, 0), keep)
+            out[missing:, place * width : (place + 1) * width] = columns[first - delay + missing : len(x) - delay]
+        line = np.zeros((self.batch, longest, width), x.dtype)
+        seen = min(longest, len(x))
+        line[:, longest - seen :] = columns[len(x) - seen :].transpose(2, 0, 1)
+        self.final[path] = {"line": line}
+        return out
+
+    def _recurrent(self, block: Recurrent, path: str, x: np.ndarray, keep: int) -> np.ndarray:
+        cell, w = cells.get(block.cell, block.units, block.options), self._weights(path)
+        run = stepper(cell, w, first_states(cell, w, self.batch))
+        out = np.empty((keep, block.units, self.batch), x.dtype)
+        for t in range(len(x) - keep):
+            run(x[t])
+        for place, row in enumerate(x[-keep:]):
+            out[place] = run(row)
+        self.final[path] = _batch_first(run.states())
+        return out
+
+    def _bidirectional(self, block: Bidirectional, path: str, x: np.ndarray) -> np.ndarray:
+        cell = cells.get(block.cell, block.units, block.options)
+        ends = []
+        for direction, steps in (("forward", x), ("backward", x[::-1])):
+            w = self._weights(f"{path}/{direction}")
+            run = stepper(cell, w, first_states(cell, w, self.batch))
+            for row in steps:
+                end = run(row)
+            ends.append(end)
+        return np.concatenate(ends)[None]
+
+    def _encoder_decoder(self, block: EncoderDecoder, path: str, x: np.ndarray, keep: int) -> np.ndarray:
+        cell, w = cells.get(block.cell, block.units, block.options), self._weights(f"{path}/encoder")
+        run = stepper(cell, w, first_states(cell, w, self.batch))
+        for t in range(len(x) - keep):
+            run(x[t])
+        encoded = np.empty((block.units, keep, self.batch), x.dtype)
+        states = {name: np.empty((size, keep, self.batch), x.dtype) for name, size in cell.states().items()}
+        for place, row in enumerate(x[-keep:]):
+            encoded[:, place] = run(row)
+            for name, state in run.states().items():
+                states[name][:, place] = state
+        self.final[path] = _batch_first(run.states())
+        return self._decoded(block, path, cell, encoded, states)
+
+    def _decoded(
+        self, block: EncoderDecoder, path: str, cell: Cell, encoded: np.ndarray, states: Arrays
+    ) -> np.ndarray:
+        """Every kept step of every window is a row of the decoder's batch: `(keep, H * O * K, B)`."""
+        keep = encoded.shape[1]
+        frames = None
+        if self.frames is not None:
+            _, horizon, channels, _ = self.frames.shape
+            frames = self.frames[-keep:].transpose(1, 2, 0, 3).reshape(horizon, channels, -1)
+        rows = {name: state.reshape(len(state), -1) for name, state in states.items()}
+        encoded = encoded.reshape(block.units, -1)
+        out = decode(self.network, block, self.weights, self._weights(f"{path}/decoder"), encoded, rows, frames)
+        return out.reshape(len(out), keep, self.batch).transpose(1, 0, 2)
+
+    def _weights(self, path: str) -> dict[str, np.ndarray]:
+        return own_weights(self.weights, path)
+
+
+def _batch_first(states: Arrays) -> dict[str, np.ndarray]:
+    return {name: np.array(state.T, order="C") for name, state in states.items()}

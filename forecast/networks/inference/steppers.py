@@ -1,0 +1,161 @@
+"""Recurrent cells stepped through time in NumPy, feature-first: x `(I, B)` in, output `(units, B)` out.
+
+With the batch as last axis the gates of a cell are contiguous blocks, so each step is one matrix product and a few
+in-place operations. The product takes input, state and a row of ones at once: one product a step is fast enough, and
+taking the inputs' share of all steps out of the loop was not timed. Any other cell runs its own `step`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+
+from forecast.networks.cells.base import Cell
+from forecast.networks.cells.elman import Elman
+from forecast.networks.cells.gru import GRU
+from forecast.networks.cells.lstm import LSTM
+from forecast.networks.cells.namespace import activate, numpy_namespace
+from forecast.networks.cells.simple_rnn import SimpleRNN
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class Stepper(Protocol):
+    """A cell with its weights and its running states. The arrays it returns are overwritten by the next step."""
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """One time step: x `(I, B)`, output `(units, B)`."""
+
+    def states(self) -> Arrays:
+        """The states after the newest step, each `(size, B)`."""
+
+
+def stepper(cell: Cell, w: Arrays, states: Arrays) -> Stepper:
+    """The fastest stepper for the cell, starting from `states`, each `(size, B)`."""
+    if type(cell) is LSTM:
+        return LSTMStepper(w, states)
+    if type(cell) is GRU and cell.reset_after:
+        return GRUStepper(w, states)
+    if isinstance(cell, SimpleRNN | Elman):
+        return SimpleStepper(w, states, cell.activation)
+    return AnyStepper(cell, w, states)
+
+
+def first_states(cell: Cell, w: Arrays, batch: int) -> dict[str, np.ndarray]:
+    """The states before the first step, each `(size, B)`."""
+    return {name: state.T for name, state in cell.initial(numpy_namespace, w, batch).items()}
+
+
+class _Stacked:
+    """Holds `[x; h; 1]` in one array, so that one product gives everything a step needs."""
+
+    def __init__(self, matrix: np.ndarray, h: np.ndarray) -> None:
+        units, batch = h.shape
+        self.matrix = np.ascontiguousarray(matrix)
+        stacked = np.ones((matrix.shape[1], batch), matrix.dtype)
+        self.x, self.h = stacked[: -units - 1], stacked[-units - 1 : -1]
+        self.h[:] = h
+        self.stacked = stacked
+        self.z = np.empty((len(matrix), batch), matrix.dtype)
+
+    def product(self, x: np.ndarray) -> np.ndarray:
+        self.x[:] = x
+        return np.matmul(self.matrix, self.stacked, out=self.z)
+
+    def states(self) -> Arrays:
+        return {"h": self.h}
+
+
+class LSTMStepper(_Stacked):
+    """`networks.cells.lstm`; the gates' rows are halved, as sigmoid(z) = tanh(z/2)/2 + 1/2: one tanh serves all."""
+
+    def __init__(self, w: Arrays, states: Arrays) -> None:
+        rows = np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]]).T
+        i, f, g, o = np.split(rows, 4)
+        super().__init__(np.concatenate([_half(i), _half(f), _half(o), g]), states["h"])
+        u = len(self.h)
+        self.gates, self.i, self.f, self.o, self.g = (
+            self.z[a:b] for a, b in ((0, 3 * u), (0, u), (u, 2 * u), (2 * u, 3 * u), (3 * u, 4 * u))
+        )
+        self.c = np.array(states["c"], order="C")
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        np.tanh(self.product(x), out=self.z)
+        _sigmoid_from_tanh(self.gates)
+        np.multiply(self.f, self.c, out=self.c)
+        np.multiply(self.i, self.g, out=self.g)
+        np.add(self.c, self.g, out=self.c)
+        np.tanh(self.c, out=self.g)
+        return np.multiply(self.o, self.g, out=self.h)
+
+    def states(self) -> Arrays:
+        return {"h": self.h, "c": self.c}
+
+
+class GRUStepper(_Stacked):
+    """`networks.cells.gru` with reset_after; the candidate's products of x and of h stay apart: four row blocks."""
+
+    def __init__(self, w: Arrays, states: Arrays) -> None:
+        (u_x, r_x, g_x), (u_h, r_h, g_h) = np.split(w["kernel"].T, 3), np.split(w["recurrent_kernel"].T, 3)
+        (b_u, b_r, b_g), (d_u, d_r, d_g) = (np.split(row[:, None], 3) for row in w["bias"])
+        rows = [
+            [_half(u_x), _half(u_h), _half(b_u + d_u)],
+            [_half(r_x), _half(r_h), _half(b_r + d_r)],
+            [g_x, np.zeros_like(g_h), b_g],
+            [np.zeros_like(g_x), g_h, d_g],
+        ]
+        super().__init__(np.block(rows), states["h"])
+        u = len(self.h)
+        self.gates, self.u, self.r, self.g_x, self.g_h = (
+            self.z[a:b] for a, b in ((0, 2 * u), (0, u), (u, 2 * u), (2 * u, 3 * u), (3 * u, 4 * u))
+        )
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        self.product(x)
+        np.tanh(self.gates, out=self.gates)
+        _sigmoid_from_tanh(self.gates)
+        np.multiply(self.r, self.g_h, out=self.g_h)
+        g = np.add(self.g_x, self.g_h, out=self.g_x)
+        np.tanh(g, out=g)
+        np.subtract(self.h, g, out=self.h)
+        np.multiply(self.u, self.h, out=self.h)
+        return np.add(self.h, g, out=self.h)
+
+
+class SimpleStepper(_Stacked):
+    """`forecast.networks.cells.simple_rnn` and `elman`, whose forward passes are the same."""
+
+    def __init__(self, w: Arrays, states: Arrays, activation: str) -> None:
+        super().__init__(np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]]).T, states["h"])
+        self.activation = activation
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        self.h[:] = activate(numpy_namespace, self.activation, self.product(x))
+        return self.h
+
+
+class AnyStepper:
+    """Any cell by its own `step`, batch first."""
+
+    def __init__(self, cell: Cell, w: Arrays, states: Arrays) -> None:
+        self.cell, self.w = cell, w
+        self.running = {name: state.T for name, state in states.items()}
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        output, self.running = self.cell.step(numpy_namespace, self.w, x.T, self.running)
+        return output.T
+
+    def states(self) -> Arrays:
+        return {name: state.T for name, state in self.running.items()}
+
+
+def _half(x: np.ndarray) -> np.ndarray:
+    return x * x.dtype.type(0.5)  # a power of two: nothing is rounded
+
+
+def _sigmoid_from_tanh(tanh_of_half: np.ndarray) -> None:
+    half = tanh_of_half.dtype.type(0.5)
+    np.multiply(tanh_of_half, half, out=tanh_of_half)
+    np.add(tanh_of_half, half, out=tanh_of_half)

@@ -1,0 +1,154 @@
+"""From the description of a network to a Keras model.
+
+The model maps `{"past": (B, T, C), "future": (B, T + H, F)}` to `(B, T, H, O, K)`; see `description`. Batch and
+time are open, so chunks for training and windows for validation share one model. Layers are named after their blocks
+("parallel.0.hidden"), weights after both ("parallel/0/hidden/kernel"), the same names `networks.inference` uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from forecast.networks.cells.weights import initialise
+from forecast.networks.description import EncoderDecoder, Network
+from forecast.networks.layers.wiring import FRAMES, Wiring, dropout_seed
+from forecast.system.errors import InputError, quote_names
+
+
+def assemble(network: Network, *, seed: int, dtype: str = "float32") -> keras.Model:
+    """The network as a functional Keras model with the initial weights of `seed`."""
+    model = Wiring(network, dtype, seed).model()
+    set_weights(model, initialise(network, seed, dtype))
+    return model
+
+
+def last_steps(network: Network, model: keras.Model, steps: int) -> keras.Model:
+    """The same model, weights shared, read out at the last `steps` alone: `(B, steps, H, O, K)`.
+
+    For windows, whose last step is the forecast, and for chunks, whose warm-up is not counted.
+    """
+    return Wiring.over(network, model).model(read=steps)
+
+
+def hidden_steps(network: Network, model: keras.Model) -> keras.Model:
+    """The same model, weights shared, without its read-out: `(B, T, units)` that the read-out would get.
+
+    For a loss that needs some of the read-out's columns only. Not for an encoder-decoder, which reads out inside.
+    """
+    if network.blocks and isinstance(network.blocks[-1], EncoderDecoder):
+        raise InputError("An encoder-decoder reads out inside its decoder. Take the loss of its whole output.")
+    return Wiring.over(network, model).model(hidden=True)
+
+
+def teacher_forced(network: Network, model: keras.Model, steps: int | None = None) -> keras.Model:
+    """The same model, weights shared, whose encoder-decoder is fed what its forecasts ought to have been.
+
+    One more input, "teacher" `(B, T, H, O)`: target minus skip, 0 where the target is missing. `steps`: as for
+    `last_steps`, all unless given.
+    """
+    last = network.blocks[-1] if network.blocks else None
+    if not isinstance(last, EncoderDecoder) or not last.feedback:
+        raise InputError(
+            "This network feeds no forecast back (its last block is no EncoderDecoder with feedback), so there is "
+            "nothing to teach. Train the model itself."
+        )
+    return Wiring.over(network, model).model(teacher=True, read=steps)
+
+
+def carried(network: Network, model: keras.Model) -> keras.Model:
+    """The same model, weights shared, with the states in and out, so that one pass can be cut into chunks.
+
+    Inputs `{"past", "future", "states"}`, outputs `{"forecast", "states"}`; before the first row stand `first_states`.
+    """
+    if not network.every_step:
+        raise InputError(
+            "This network needs its whole window (every_step=False), so there is no state to carry between chunks. "
+            "Train and forecast it on windows."
+        )
+    return Wiring.over(network, model).model(carry=True)
+
+
+def first_states(carrying: keras.Model, batch: int) -> dict[str, Any]:
+    """The states before the first row, "<block path>/<state>", as the model made by `carried` takes them; batch first.
+
+    Tensors: zeros, or the cell's learnt or random initial state, through which a gradient can pass.
+    """
+    weights = dict(named_weights(carrying))
+    return {path: _first_state(path, state, weights, batch) for path, state in carrying.input["states"].items()}
+
+
+def _first_state(path: str, state: keras.KerasTensor, weights: Mapping[str, keras.Variable], batch: int) -> Any:
+    block, _, name = path.rpartition("/")
+    for owner in (block, f"{block}/encoder"):
+        own = f"{owner}/initial_{name}"
+        if own in weights:
+            return keras.ops.repeat(keras.ops.convert_to_tensor(weights[own])[None], batch, axis=0)
+    return keras.ops.zeros((batch, *state.shape[1:]), state.dtype)
+
+
+def get_weights(model: keras.Model) -> dict[str, np.ndarray]:
+    """Every weight of the model by its full name, e.g. "hidden/kernel"."""
+    return {name: np.array(variable.numpy()) for name, variable in named_weights(model)}
+
+
+def set_weights(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
+    """Give every weight of the model the value of its name; InputError unless names and shapes match exactly."""
+    variables = dict(named_weights(model))
+    if weights.keys() != variables.keys():
+        missing, unknown = variables.keys() - weights.keys(), weights.keys() - variables.keys()
+        raise InputError(
+            f"The weights do not belong to this model: missing {quote_names(missing) or 'none'}, unknown "
+            f"{quote_names(unknown) or 'none'}. Load the weights that were saved with this network."
+        )
+    for name, variable in variables.items():
+        if variable.shape != weights[name].shape:
+            raise InputError(
+                f"Weight {name!r} has shape {weights[name].shape}, the model wants {tuple(variable.shape)}. "
+                "Load the weights that were saved with this network."
+            )
+        variable.assign(weights[name])
+
+
+def set_seed(model: keras.Model, seed: int) -> None:
+    """Begin every random generator of the model anew, as if `assemble` had made it with `seed`; weights stay."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Dropout):
+            state = layer.seed_generator.state
+            state.assign(keras.ops.cast([dropout_seed(seed, _path(layer)), 0], state.dtype))
+
+
+def named_weights(model: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
+    """Full name and variable of every weight; random generators' states are no weights."""
+    for layer in model.layers:
+        for variable in layer.weights:
+            yield weight_name(layer, variable), variable
+
+
+def weight_name(layer: keras.Layer, variable: keras.Variable) -> str:
+    """ "<block path>/<weight>"; a weight whose own name has a path (the decoder's read-out) keeps that."""
+    own = variable.name.replace(".", "/")
+    block = "future" if layer.name == FRAMES else _path(layer)
+    return own if "/" in own else f"{block}/{own}"
+
+
+def _path(layer: keras.Layer) -> str:
+    """Of the block that the layer was made for."""
+    return str(layer.name.replace(".", "/"))
+
+
+__all__: Sequence[str] = (
+    "assemble",
+    "carried",
+    "first_states",
+    "get_weights",
+    "hidden_steps",
+    "last_steps",
+    "named_weights",
+    "set_seed",
+    "set_weights",
+    "teacher_forced",
+)

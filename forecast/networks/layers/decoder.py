@@ -1,0 +1,175 @@
+"""The decoder of `forecast.networks.description.EncoderDecoder`: H steps from the encoder's states at every t.
+
+    d_k, states_k = decoder(concat(p_{k-1}, e_t, future[t + k]), states_{k-1}),   p_k = g(d_k U + b)
+
+Rows: the B * T steps from which the decoder starts are the batch of its loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from forecast.networks import cells
+from forecast.networks.cells import Cell, Namespace, activate
+from forecast.networks.cells.lstm import LSTM
+from forecast.networks.cells.simple_rnn import SimpleRNN
+from forecast.networks.layers.namespace import tensor_namespace
+from forecast.networks.layers.scan import Tensors, run, scan
+
+READOUT = ("readout.kernel", "readout.bias")
+
+
+@keras.saving.register_keras_serializable(package="forecast")
+class Decoder(keras.Layer):
+    """Encoder outputs `(B, T, units)`, its states `(B, T, size)` and the known future `(B, T + H, F)` to forecasts
+    `(B, T, H, O, K)`.
+
+    Free run unless `teacher (B, T, H, O)` is given: what each forecast ought to have been, fed back in its place.
+    The read-out's weights are the layer's own, because each step needs them; they are named "readout/...".
+    """
+
+    def __init__(
+        self,
+        cell: str,
+        units: int,
+        shape: Sequence[int],
+        options: Mapping[str, Any] | None = None,
+        feedback: bool = True,
+        parameter: int = 0,
+        activation: str = "linear",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.cell_name, self.options = cell, dict(options or {})
+        self.shape, self.feedback, self.parameter, self.activation = tuple(shape), feedback, parameter, activation
+        self.cell: Cell = cells.get(cell, units, self.options)
+
+    def build(self, input_shape: Mapping[str, Sequence[int | None]]) -> None:
+        _, outputs, parameters = self.shape
+        future = input_shape.get("future", (0,))[-1]
+        width = outputs * self.feedback + int(input_shape["encoded"][-1] or 0) + int(future or 0)
+        self.w = {
+            name: self.add_weight(name=name, shape=weight.shape, initializer="zeros", trainable=weight.trainable)
+            for name, weight in self.cell.own_weights(width).items()
+        }
+        size = outputs * parameters
+        for name, shape in zip(READOUT, ((self.cell.units, size), (size,)), strict=True):
+            self.w[name] = self.add_weight(name=name, shape=shape, initializer="zeros")
+
+    def call(self, inputs: Mapping[str, Any]) -> tf.Tensor:
+        """`inputs`: "encoded", "states" (a dict), and, where there are any, "future" and "teacher"."""
+        encoded, (horizon, outputs, parameters) = inputs["encoded"], self.shape
+        leading = tf.shape(encoded)[:2]
+        w = {name: tf.convert_to_tensor(variable) for name, variable in self.w.items()}
+        first = {name: flat(state) for name, state in inputs["states"].items()}
+        parts = [tf.repeat(flat(encoded)[None], horizon, axis=0)]
+        if "future" in inputs:
+            parts.append(frames(inputs["future"], leading[1], horizon))
+        if self.feedback and "teacher" not in inputs:
+            y = self._free_run(w, tf.concat(parts, -1), first)
+        else:
+            taught = [shifted_targets(inputs["teacher"])] if self.feedback else []
+            y = self._known_inputs(w, tf.concat(taught + parts, -1), first)
+        y = tf.reshape(y, tf.concat([[horizon], leading, [outputs, parameters]], 0))
+        return tf.transpose(y, [1, 2, 0, 3, 4])
+
+    def _free_run(self, w: Tensors, x: tf.Tensor, first: Tensors) -> tf.Tensor:
+        _, outputs, parameters = self.shape
+        columns = tuple(output * parameters + self.parameter for output in range(outputs))
+        if type(self.cell) in (LSTM, SimpleRNN) and self.activation == "linear":
+            return self._folded(w, x, first, columns)
+        steps = FedBack(self.cell, self.activation, outputs * parameters, columns)
+        return scan(steps, w, x, {**first, FED: no_forecast(x, outputs)})[0]
+
+    def _folded(self, w: Tensors, x: tf.Tensor, first: Tensors, columns: tuple[int, ...]) -> tf.Tensor:
+        """A linear read-out fed back into the sum of a gate is one more recurrent product: W + U V, b + c V.
+
+        U, c: the read-out's fed-back columns; V: the rows of the input kernel that take them. Hence the plain kernel
+        of the cell does the loop. Only at the first step, where nothing is fed back yet, the cell is as it stands.
+        """
+        read_in, given = tf.split(w["kernel"], [len(columns), x.shape[-1]])
+        back, constant = (tf.gather(w[name], columns, axis=-1) for name in READOUT)
+        folded = {
+            "kernel": given,
+            "recurrent_kernel": w["recurrent_kernel"] + tf.matmul(back, read_in),
+            "bias": w["bias"] + tf.linalg.matvec(read_in, constant, transpose_a=True),
+        }
+        nothing = no_forecast(x, len(columns))
+        d, states = self.cell.step(tensor_namespace, w, tf.concat([nothing, x[0]], -1), first)
+        later = [run(self.cell, folded, x[1:], states)[0]] if x.shape[0] != 1 else []
+        return read_out(w, tf.concat([d[None], *later], 0), self.activation)
+
+    def _known_inputs(self, w: Tensors, x: tf.Tensor, first: Tensors) -> tf.Tensor:
+        own = {name: value for name, value in w.items() if name not in READOUT}
+        return read_out(w, run(self.cell, own, x, first)[0], self.activation)
+
+    def compute_output_shape(self, input_shape: Mapping[str, Any]) -> tuple[int | None, ...]:
+        return (*input_shape["encoded"][:2], *self.shape)
+
+    def get_config(self) -> dict[str, Any]:
+        cell = {"cell": self.cell_name, "units": self.cell.units, "options": self.options, "shape": list(self.shape)}
+        how = {"feedback": self.feedback, "parameter": self.parameter, "activation": self.activation}
+        return {**super().get_config(), **cell, **how}
+
+
+FED = "forecast"
+
+
+@dataclass(frozen=True)
+class FedBack:
+    """The decoder's cell together with its read-out; the forecast it feeds back is one more state.
+
+    `units`: the width of a step's read-out, `columns`: what of it is fed back.
+    """
+
+    cell: Cell
+    activation: str
+    units: int
+    columns: tuple[int, ...]
+
+    def states(self) -> dict[str, int]:
+        return {**self.cell.states(), FED: len(self.columns)}
+
+    def project(self, xp: Namespace, w: Tensors, x: tf.Tensor) -> tf.Tensor:
+        return x
+
+    def advance(
+        self, xp: Namespace, w: Tensors, projected: tf.Tensor, states: Tensors
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        d, new = self.cell.step(xp, w, xp.concat([states[FED], projected]), states)
+        y = read_out(w, d, self.activation)
+        return y, {**new, FED: xp.take(y, self.columns)}
+
+
+def no_forecast(x: tf.Tensor, outputs: int) -> tf.Tensor:
+    """What is fed back before the first step of `x (H, N, C)`: zeros `(N, outputs)`."""
+    return tf.zeros([tf.shape(x)[1], outputs], x.dtype)
+
+
+def read_out(w: Tensors, d: tf.Tensor, activation: str) -> tf.Tensor:
+    """`g(d U + b)`: `(..., units)` to `(..., O * K)`."""
+    kernel, bias = (w[name] for name in READOUT)
+    return activate(tensor_namespace, activation, tensor_namespace.matmul(d, kernel) + bias)
+
+
+def flat(x: tf.Tensor) -> tf.Tensor:
+    """`(B, T, C)` as rows `(B * T, C)`."""
+    return tf.reshape(x, [-1, x.shape[-1]])
+
+
+def frames(future: tf.Tensor, steps: tf.Tensor, horizon: int) -> tf.Tensor:
+    """The future row k steps ahead of each of `steps`: `(B, T + H, F)` to `(H, B * T, F)`, k = 1 ... H."""
+    ahead = tf.range(1, horizon + 1)[:, None] + tf.range(steps)
+    return tf.reshape(tf.transpose(tf.gather(future, ahead, axis=1), [1, 0, 2, 3]), [horizon, -1, future.shape[-1]])
+
+
+def shifted_targets(teacher: tf.Tensor) -> tf.Tensor:
+    """What is fed back at step k is the target of step k - 1, zero at first: `(B, T, H, O)` to `(H, B * T, O)`."""
+    horizon, outputs = teacher.shape[2:]
+    before = tf.pad(teacher[:, :, :-1], [[0, 0], [0, 0], [1, 0], [0, 0]])
+    return tf.reshape(tf.transpose(before, [2, 0, 1, 3]), [horizon, -1, outputs])

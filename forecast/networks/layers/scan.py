@@ -1,0 +1,217 @@
+"""Any cell of `forecast.networks.cells` as a Keras layer: its step, repeated over time."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import keras
+import tensorflow as tf
+
+from forecast.networks import cells
+from forecast.networks.cells import Cell, Namespace
+from forecast.networks.cells.gru import GRU
+from forecast.networks.cells.lstm import LSTM
+from forecast.networks.cells.simple_rnn import SimpleRNN
+from forecast.networks.layers.fused import collector, compiled, rows, steps_of
+from forecast.networks.layers.gru import Array, gru
+from forecast.networks.layers.lstm import block_lstm
+from forecast.networks.layers.namespace import tensor_namespace
+from forecast.networks.layers.simple_rnn import simple
+
+Tensors = Mapping[str, tf.Tensor]
+
+
+class Steps(Protocol):
+    """What `scan` needs of a cell; equal cells are the same function."""
+
+    def __hash__(self) -> int: ...
+
+    @property
+    def units(self) -> int: ...
+
+    def states(self) -> dict[str, int]: ...
+
+    def project(self, xp: Namespace, w: Tensors, x: tf.Tensor) -> tf.Tensor: ...
+
+    def advance(
+        self, xp: Namespace, w: Tensors, projected: tf.Tensor, states: Tensors
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]: ...
+
+
+@keras.saving.register_keras_serializable(package="forecast")
+class Scan(keras.Layer):
+    """`(B, T, C)` to outputs `(B, T, units)` and the last states, in the order of the cell's `states()`.
+
+    Without `initial_state` it starts from the cell's own initial states (zero, learnt or random). With `go_backwards`
+    it reads the sequence from its end, and its outputs are in that order. With `all_states` the states of every step
+    `(B, T, size)` come between the outputs and the last states.
+    """
+
+    def __init__(
+        self,
+        cell: str,
+        units: int,
+        options: Mapping[str, Any] | None = None,
+        go_backwards: bool = False,
+        all_states: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.cell_name, self.options = cell, dict(options or {})
+        self.go_backwards, self.all_states = go_backwards, all_states
+        self.cell: Cell = cells.get(cell, units, self.options)
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        self.w = {
+            name: self.add_weight(name=name, shape=weight.shape, initializer="zeros", trainable=weight.trainable)
+            for name, weight in self.cell.weights(int(input_shape[-1] or 0)).items()
+        }
+
+    def call(self, x: tf.Tensor, initial_state: Sequence[tf.Tensor] | None = None) -> tuple[tf.Tensor, ...]:
+        w = {name: tf.convert_to_tensor(variable) for name, variable in self.w.items()}
+        if initial_state is None:
+            first = self.cell.initial(tensor_namespace, w, tf.shape(x)[0])
+        else:
+            first = dict(zip(self.cell.states(), initial_state, strict=True))
+        steps = tf.transpose(x, [1, 0, 2])
+        steps = tf.reverse(steps, [0]) if self.go_backwards else steps
+        outputs, sequences, last = run(self.cell, w, steps, first, self.all_states)
+        return *(tf.transpose(s, [1, 0, 2]) for s in (outputs, *sequences)), *last
+
+    def compute_output_shape(self, input_shape: Sequence[int | None], *_: Any) -> tuple[tuple[int | None, ...], ...]:
+        batch, steps, _width = input_shape
+        sizes = self.cell.states().values()
+        sequences = [(batch, steps, size) for size in sizes] if self.all_states else []
+        return (batch, steps, self.cell.units), *sequences, *((batch, size) for size in sizes)
+
+    def get_config(self) -> dict[str, Any]:
+        cell = {"cell": self.cell_name, "units": self.cell.units, "options": self.options}
+        how = {"go_backwards": self.go_backwards, "all_states": self.all_states}
+        return {**super().get_config(), **cell, **how}
+
+
+def run(
+    cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors, all_states: bool = False
+) -> tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
+    """x `(T, B, C)`: outputs `(T, B, units)`, the states of every step if asked for, and the last states.
+
+    The fastest way for the cell: TensorFlow's kernel for the plain LSTM, the hand-written gradients for the plain GRU
+    and simple net, and `scan` for all others.
+    """
+    sequences = known(cell, w, x, first)
+    if sequences is not None:
+        return sequences[0], sequences if all_states else [], [sequence[-1] for sequence in sequences]
+    if not all_states:
+        outputs, last = scan(cell, w, x, first)
+        return outputs, [], last
+    outputs, last = scan(Revealed(cell), w, x, first)
+    parts = tf.split(outputs, [cell.units, *cell.states().values()], -1)
+    return parts[0], parts[1:], last
+
+
+def known(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> list[tf.Tensor] | None:
+    """All states `(T, B, size)` of a cell with a kernel of its own, the output first; None for other cells."""
+    if type(cell) not in (LSTM, GRU, SimpleRNN):
+        return None
+    given = (x, w["kernel"], w["recurrent_kernel"], w["bias"], first["h"])
+    if isinstance(cell, LSTM):
+        block = x.dtype == tf.float32 and not tf.config.list_logical_devices("GPU")
+        return list(block_lstm(*given, first["c"])) if block else None
+    if isinstance(cell, GRU):
+        return [gru(*given, cell.reset_after)]
+    return [simple(*given, cell.activation)] if isinstance(cell, SimpleRNN) else None
+
+
+@dataclass(frozen=True)
+class Revealed:
+    """A cell whose output is followed by its new states: `(B, units + sizes)`."""
+
+    cell: Cell
+
+    @property
+    def units(self) -> int:
+        return self.cell.units + sum(self.cell.states().values())
+
+    def states(self) -> dict[str, int]:
+        return self.cell.states()
+
+    def project(self, xp: Namespace, w: Tensors, x: tf.Tensor) -> tf.Tensor:
+        return self.cell.project(xp, w, x)
+
+    def advance(
+        self, xp: Namespace, w: Tensors, projected: tf.Tensor, states: Tensors
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        y, new = self.cell.advance(xp, w, projected, states)
+        return xp.concat([y, *(new[name] for name in self.states())]), new
+
+
+def scan(cell: Steps, w: Tensors, x: tf.Tensor, first: Tensors) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """x `(T, B, C)` and the first states: outputs `(T, B, units)` and the last states.
+
+    The gradient is not left to TensorFlow's loop, which stores every intermediate result of every step and adds up the
+    weights' gradients step by step. Here only the states are stored. The backward loop takes the gradient through the
+    states alone, and the weights' gradient is that of one `advance` on all steps as rows of one batch.
+    """
+    states, projected = [first[name] for name in cell.states()], cell.project(tensor_namespace, w, x)
+    ranks = (3, *(2 for _ in states), *(weight.shape.rank for weight in w.values()))
+    outputs, *last = compiled(_recurrence(cell, tuple(w)), x.dtype, *ranks)(projected, *states, *w.values())
+    outputs.set_shape([*x.shape[:2], cell.units])
+    for state, size in zip(last, cell.states().values(), strict=True):
+        state.set_shape([x.shape[1], size])
+    return outputs, last
+
+
+@functools.lru_cache(maxsize=256)
+def _recurrence(cell: Steps, weights: tuple[str, ...]) -> Callable[..., Any]:
+    """`_recur` of one cell: equal cells share one function, and so one trace."""
+
+    def recur(*given: tf.Tensor) -> Any:
+        return _recur(cell, weights, *given)
+
+    return recur
+
+
+def _recur(
+    cell: Steps, weights: Sequence[str], projected: tf.Tensor, *given: tf.Tensor
+) -> tuple[tuple[tf.Tensor, ...], Callable[..., tuple[Any, ...]]]:
+    """`given`: the first states, then the weights, in the order of their names."""
+    names = list(cell.states())
+    first, w = given[: len(names)], dict(zip(weights, given[len(names) :], strict=True))
+    steps, inputs = tf.shape(projected)[0], steps_of(projected)
+
+    def advance(at: tf.Tensor, states: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        y, new = cell.advance(tensor_namespace, w, at, dict(zip(names, states, strict=True)))
+        return [y, *(new[name] for name in names)]
+
+    def step(t: tf.Tensor, states: Sequence[tf.Tensor], ys: Array, kept: Sequence[Array]) -> tuple[Any, ...]:
+        y, *new = advance(inputs.read(t), states)
+        return t + 1, new, ys.write(t, y), [array.write(t, s) for array, s in zip(kept, states, strict=True)]
+
+    start = (0, list(first), collector(steps, projected), [collector(steps, projected) for _ in first])
+    _, last, outputs, kept = tf.while_loop(lambda t, *_: t < steps, step, start, parallel_iterations=1)
+
+    def gradient(d_outputs: tf.Tensor, *d_last: tf.Tensor) -> tuple[Any, ...]:
+        d_ys = steps_of(d_outputs)
+
+        def step_back(t: tf.Tensor, d_new: Sequence[tf.Tensor], ds: Sequence[Array]) -> tuple[Any, ...]:
+            before = [array.read(t) for array in kept]
+            with tf.GradientTape() as tape:
+                tape.watch(before)
+                made = advance(inputs.read(t), before)
+            d_before = tape.gradient(made, before, [d_ys.read(t), *d_new], unconnected_gradients="zero")
+            return t - 1, d_before, [array.write(t, d) for array, d in zip(ds, d_new, strict=True)]
+
+        start = (steps - 1, list(d_last), [collector(steps, projected) for _ in first])
+        _, d_first, ds = tf.while_loop(lambda t, *_: t >= 0, step_back, start, parallel_iterations=1)
+        all_at, all_before = rows(projected), [rows(array.stack()) for array in kept]
+        with tf.GradientTape() as tape:
+            tape.watch([all_at, w])
+            made = advance(all_at, all_before)
+        upstream = [rows(d_outputs), *(rows(array.stack()) for array in ds)]
+        d_at, d_w = tape.gradient(made, [all_at, w], upstream, unconnected_gradients="zero")
+        return tf.reshape(d_at, tf.shape(projected)), *d_first, *(d_w[name] for name in weights)
+
+    return (outputs.stack(), *last), gradient

@@ -1,0 +1,257 @@
+"""The graph of a network: which Keras layer each block becomes, and what flows between them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+from forecast.networks import cells
+from forecast.networks.cells.weights import future_width, weight_shapes
+from forecast.networks.description import (
+    Bidirectional,
+    Block,
+    Dense,
+    Dropout,
+    EncoderDecoder,
+    Network,
+    Parallel,
+    Recurrent,
+    Taps,
+)
+from forecast.networks.layers import blocks as layers
+from forecast.networks.layers.decoder import Decoder
+from forecast.networks.layers.delayed import DelayedDense, evenly_spaced
+from forecast.networks.layers.gru import GRU
+from forecast.networks.layers.lstm import LSTM
+from forecast.networks.layers.scan import Scan
+from forecast.networks.layers.simple_rnn import SimpleRNN
+from forecast.system.errors import InputError
+
+FAST: dict[str, tuple[type[keras.layers.RNN], frozenset[str]]] = {
+    "lstm": (LSTM, frozenset()),
+    "gru": (GRU, frozenset({"reset_after"})),
+    "simple_rnn": (SimpleRNN, frozenset({"activation"})),
+}
+"""The cells with a kernel of their own, and the options that kernel knows."""
+
+ZEROS = {"kernel_initializer": "zeros", "recurrent_initializer": "zeros", "unit_forget_bias": False}
+"""`assemble` sets the weights, so Keras need not draw them first."""
+
+FRAMES = "future.frames"
+"""The layer of the weights "future/..."; the input of that name is a layer too, and no two may share one."""
+
+Tensor = Any
+States = dict[str, Tensor]
+
+
+def dropout_seed(seed: int, path: str) -> int:
+    """What the masks of the dropout at `path` are drawn from; the masks of no two layers are alike."""
+    return zlib.crc32(f"{seed}/{path}".encode())
+
+
+@dataclass
+class Wiring:
+    """Makes layers once by name and connects them; a second graph over a model's layers shares its weights."""
+
+    network: Network
+    dtype: str
+    seed: int = 0
+    layers: dict[str, keras.Layer] = field(default_factory=dict)
+    before: States | None = None
+    after: States = field(default_factory=dict)
+
+    @classmethod
+    def over(cls, network: Network, model: keras.Model) -> Wiring:
+        """A wiring that uses the layers of a model of the same network."""
+        known = {layer.name: layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)}
+        return cls(network, model.get_layer("past").dtype, layers=known)
+
+    def model(
+        self, *, read: int | None = None, carry: bool = False, teacher: bool = False, hidden: bool = False
+    ) -> keras.Model:
+        """The Keras model; `read`: read out at so many last steps alone; `carry`: with states in and out; `teacher`:
+        with the values to feed back as an input; `hidden`: not read out at all."""
+        weight_shapes(self.network)  # refuses blocks that do not fit together
+        shapes = self.network.shapes
+        inputs: dict[str, Any] = {"past": self._input("past", (None, shapes.channels))}
+        if shapes.future_channels:
+            inputs["future"] = self._input("future", (None, shapes.future_channels))
+        if carry:
+            inputs["states"] = self.before = self._state_inputs()
+        if teacher:
+            inputs["teacher"] = self._input("teacher", (None, shapes.horizon, shapes.outputs))
+        if hidden:
+            return keras.Model(inputs, self._series(self.network.blocks, "", self._first(inputs, None)))
+        forecast = self._forecast(inputs, read)
+        outputs = {"forecast": forecast, "states": self.after} if carry else forecast
+        return keras.Model(inputs, outputs)
+
+    def _first(self, inputs: Mapping[str, Tensor], last: int | None) -> Tensor:
+        """The first block's input, at all steps or at the last ones that matter."""
+        past, horizon = inputs["past"], self.network.shapes.horizon
+        past = past[:, -last:] if last else past
+        units = future_width(self.network)
+        if not units:
+            return past
+        future = inputs["future"][:, -(last + horizon) :] if last else inputs["future"]
+        frames = self._layer(FRAMES, layers.FutureFrames, horizon=horizon, units=units)(future)
+        return self._layer("past.future", layers.Joined)([past, frames])
+
+    def _forecast(self, inputs: Mapping[str, Tensor], read: int | None) -> Tensor:
+        blocks, s = self.network.blocks, self.network.shapes
+        read_out = {"shape": (s.horizon, s.outputs, s.parameters), "activation": self.network.readout_activation}
+        if blocks and isinstance(blocks[-1], EncoderDecoder):
+            x = self._series(blocks[:-1], "", self._first(inputs, None))
+            return self._encoder_decoder(blocks[-1], x, inputs, read, read_out)
+        first, *needed = _needed(blocks, read)
+        x = self._series(blocks, "", self._first(inputs, first), needed)
+        return self._layer("readout", layers.ReadOut, **read_out)(x[:, -read:] if read else x)
+
+    def _encoder_decoder(
+        self,
+        block: EncoderDecoder,
+        x: Tensor,
+        inputs: Mapping[str, Tensor],
+        read: int | None,
+        read_out: dict[str, Any],
+    ) -> Tensor:
+        own = {"cell": block.cell, "units": block.units, "options": block.options}
+        names = list(cells.get(block.cell, block.units, block.options).states())
+        encoder = self._layer(f"{block.name}/encoder", Scan, **own, all_states=True)
+        given = None if self.before is None else [self.before[f"{block.name}/{name}"] for name in names]
+        encoded, *states = encoder(x, initial_state=given)
+        self.after |= {f"{block.name}/{name}": s for name, s in zip(names, states[len(names) :], strict=True)}
+        found = {"encoded": encoded, **{key: inputs[key] for key in ("future", "teacher") if key in inputs}}
+        sequences = dict(zip(names, states, strict=False))
+        if read:  # a decoder runs from every step that is read: H steps each, most of this network's cost
+            ahead = self.network.shapes.horizon + read
+            found = {key: value[:, -ahead if key == "future" else -read :] for key, value in found.items()}
+            sequences = {name: state[:, -read:] for name, state in sequences.items()}
+        how = {"feedback": block.feedback, "parameter": block.parameter}
+        decoder = self._layer(f"{block.name}/decoder", Decoder, **own, **how, **read_out)
+        return decoder({**found, "states": sequences})
+
+    def _series(
+        self, blocks: Sequence[Block], prefix: str, x: Tensor, needed: Sequence[int | None] | None = None
+    ) -> Tensor:
+        """`needed`: for every block the last steps of its output that matter; None: all."""
+        taken = False
+        for at, block in enumerate(blocks):
+            lines, dense = _lines(block, prefix), blocks[at + 1] if at + 1 < len(blocks) else None
+            if taken:
+                taken = False
+            elif lines and isinstance(dense, Dense) and dense.principal_of is None:
+                x, taken = self._delayed(lines, dense, prefix, x, needed[at + 1] if needed else None), True
+            else:
+                x = self._block(block, prefix + block.name, x)
+        return x
+
+    def _delayed(self, lines: Mapping[str, Taps], dense: Dense, prefix: str, x: Tensor, last: int | None) -> Tensor:
+        """Delay lines and the dense layer behind them in one, under the name of the dense layer."""
+        how = {"units": dense.units, "activation": dense.activation}
+        delays = [(taps.delays, taps.channels) for taps in lines.values()]
+        layer = self._layer(prefix + dense.name, DelayedDense, **how, lines=delays)
+        given = None if self.before is None else [self.before[f"{path}/line"] for path in lines]
+        output, *rows = layer(x, earlier=given, last=last)
+        self.after |= {f"{path}/line": line for path, line in zip(lines, rows, strict=True)}
+        return output
+
+    def _block(self, block: Block, path: str, x: Tensor) -> Tensor:
+        match block:
+            case Dense():
+                how = {"activation": block.activation, "trainable": block.principal_of is None}
+                return self._layer(path, layers.Dense, units=block.units, **how)(x)
+            case Taps():
+                return self._taps(block, path, x)
+            case Recurrent():
+                return self._recurrent(block, path, x)
+            case Dropout():
+                return self._dropout(block, path, x)
+            case Parallel():
+                parts = [self._series(b, f"{path}/{k}/", x) for k, b in enumerate(block.branches)]
+                return self._layer(path, layers.Joined, merge=block.merge)(parts)
+            case Bidirectional():
+                return self._bidirectional(block, path, x)
+        raise InputError(f"Block {path!r} is a {type(block).__name__}, which forecast.networks.layers cannot build.")
+
+    def _taps(self, block: Taps, path: str, x: Tensor) -> Tensor:
+        layer = self._layer(path, layers.DelayLine, delays=block.delays, channels=block.channels)
+        earlier = () if self.before is None else (self.before[f"{path}/line"],)
+        taps, self.after[f"{path}/line"] = layer(x, *earlier)
+        return taps
+
+    def _recurrent(self, block: Recurrent, path: str, x: Tensor) -> Tensor:
+        names = list(cells.get(block.cell, block.units, block.options).states())
+        given = None if self.before is None else [self.before[f"{path}/{name}"] for name in names]
+        output, *states = self._recurrence(block, path)(x, initial_state=given)
+        self.after |= {f"{path}/{name}": state for name, state in zip(names, states, strict=True)}
+        return output
+
+    def _bidirectional(self, block: Bidirectional, path: str, x: Tensor) -> Tensor:
+        ends = [self._recurrence(block, f"{path}/{way}", reverse=way == "backward") for way in ("forward", "backward")]
+        return self._layer(path, layers.Joined)([layer(x)[0][:, -1:] for layer in ends])
+
+    def _recurrence(self, block: Recurrent | Bidirectional, path: str, reverse: bool = False) -> keras.Layer:
+        """The fast layer where the cell has one; `return_state`, so one layer serves plain and carried graphs."""
+        fast, known = FAST.get(block.cell, (None, frozenset()))
+        options = {key: value for key, value in block.options.items() if (key, value) != ("h_init", "zero")}
+        if fast is None or not options.keys() <= known:
+            own = {"cell": block.cell, "units": block.units, "options": block.options}
+            return self._layer(path, Scan, **own, go_backwards=reverse)
+        zeros = {key: value for key, value in ZEROS.items() if fast is LSTM or key != "unit_forget_bias"}
+        fixed = {"units": block.units, "return_sequences": True, "return_state": True, "go_backwards": reverse}
+        return self._layer(path, fast, **fixed, **options, **zeros)
+
+    def _dropout(self, block: Dropout, path: str, x: Tensor) -> Tensor:
+        if not block.rate:
+            return x
+        # One mask for all steps of a sequence: noise that changed with time would be a second, faster signal.
+        own = {"rate": block.rate, "noise_shape": (None, 1, None), "seed": dropout_seed(self.seed, path)}
+        return self._layer(path, keras.layers.Dropout, **own)(x)
+
+    def _layer(self, path: str, make: Callable[..., keras.Layer], **arguments: Any) -> keras.Layer:
+        name = path.replace("/", ".")
+        if name not in self.layers:
+            self.layers[name] = make(**arguments, name=name, dtype=self.dtype)
+        return self.layers[name]
+
+    def _input(self, name: str, shape: tuple[int | None, ...]) -> Tensor:
+        return keras.Input(shape, dtype=self.dtype, name=name.replace("/", "."))
+
+    def _state_inputs(self) -> States:
+        """One input for each state, with the shapes a plain pass ends with."""
+        probe = Wiring(self.network, self.dtype, layers=self.layers)
+        probe.model()
+        return {path: self._input(f"states/{path}", tuple(state.shape[1:])) for path, state in probe.after.items()}
+
+
+def _lines(block: Block, prefix: str) -> dict[str, Taps]:
+    """The delay lines that a block consists of, by path, side by side; none where it is anything else."""
+    match block:
+        case Taps():
+            found = {prefix + block.name: block}
+        case Parallel(merge="concat"):
+            alone = [branch[0] for branch in block.branches if len(branch) == 1 and isinstance(branch[0], Taps)]
+            paths = [f"{prefix}{block.name}/{k}/{taps.name}" for k, taps in enumerate(alone)]
+            found = dict(zip(paths, alone, strict=True)) if len(alone) == len(block.branches) else {}
+        case _:
+            found = {}
+    return found if all(evenly_spaced(taps.delays) for taps in found.values()) else {}
+
+
+def _needed(blocks: Sequence[Block], read: int | None) -> list[int | None]:
+    """How many last steps matter of the network's input and of every block's output, where `read` are read out.
+
+    A block with a memory of its own needs all of them.
+    """
+    needed: list[int | None] = [read]
+    for block in reversed(blocks):
+        later, lines = needed[0], _lines(block, "")
+        reach = max((max(taps.delays) for taps in lines.values()), default=0)
+        remembers = not lines and not isinstance(block, Dense | Dropout)
+        needed.insert(0, None if later is None or remembers else later + reach)
+    return needed

@@ -1,0 +1,1 @@
+"""Errors, files, processes, workers, progress and stages: what runs before anything is installed."""

@@ -1,0 +1,152 @@
+"""Which of the project's files a module runs: the static import graph, function-level imports included.
+
+Two uses: the deps of dvc.yaml are checked against it, and trained models are kept under a digest of the code they
+depend on, so that an edit costs exactly what it can change.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import TypeGuard
+
+from forecast.system.processes import without_collecting
+
+PROJECT = Path(__file__).resolve().parents[2]
+PACKAGES = ("forecast", "pipelines")
+_FINDS_BY_NAME = ("import_module", "iter_modules")
+
+
+def closure(module: str, root: Path = PROJECT, *, found_by_name: bool = True) -> list[Path]:
+    """Files below `root` that importing and running `module` may execute, sorted, relative to `root`.
+
+    A package that finds its members by file name (`pkgutil.iter_modules`, `importlib.import_module`) brings all of
+    them, unless `found_by_name` is False: then only those imported by statement. `TYPE_CHECKING` imports do not run.
+    """
+    return sorted(file.relative_to(root) for file in _closure((module,), root, found_by_name))
+
+
+def code_digest(modules: Iterable[str], root: Path = PROJECT, *, found_by_name: bool = False) -> str:
+    """The digest of what the closure of `modules` computes: comments, docstrings and layout do not change it.
+
+    Members found by name are not followed by default: name the one that is used, such as `models.families.lstm`.
+    """
+    total = hashlib.sha256()
+    with without_collecting():
+        found = _closure(tuple(sorted(modules)), root, found_by_name)
+    for file in sorted(found):
+        total.update(f"{file.relative_to(root).as_posix()}\0{found[file].meaning}\0".encode())
+    return total.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One file: what it imports anywhere, whether it finds modules by name, what it computes."""
+
+    imported: tuple[str, ...]
+    finds_by_name: bool
+    meaning: str
+
+
+def _closure(modules: tuple[str, ...], root: Path, found_by_name: bool) -> dict[Path, _Source]:
+    located = cache(partial(_file, root=root))  # for this call alone: files may come and go between two
+    missing = [name for name in modules if located(name) is None]
+    if missing:
+        raise ValueError(f"no module {missing[0]!r} below {root}")
+    found: dict[str, tuple[Path, _Source]] = {}
+    waiting = [part for module in modules for part in _with_parents(module)]
+    while waiting:
+        name = waiting.pop()
+        file = located(name)
+        if name in found or file is None:
+            continue
+        source = _source(file, file.stat().st_mtime_ns, name if _is_package(file) else name.rpartition(".")[0])
+        found[name] = file, source
+        # `from a import b` names a module of `a` or an attribute of it: both are tried.
+        targets = [target for target in source.imported if located(target) is not None]
+        if found_by_name and source.finds_by_name and _is_package(file):
+            targets += [f"{name}.{member}" for member in _members(file.parent)]
+        waiting += [part for target in targets for part in _with_parents(target)]
+    return dict(found.values())
+
+
+def _with_parents(module: str) -> list[str]:
+    """`a.b.c` executes `a/__init__.py` and `a/b/__init__.py` first."""
+    parts = module.split(".")
+    return [".".join(parts[: i + 1]) for i in range(len(parts))]
+
+
+def _file(module: str, root: Path) -> Path | None:
+    if module.split(".")[0] not in PACKAGES:
+        return None
+    place = root.joinpath(*module.split("."))
+    package = place / "__init__.py"
+    plain = place.with_suffix(".py")
+    return package if package.exists() else plain if plain.exists() else None
+
+
+def _is_package(file: Path) -> bool:
+    return file.name == "__init__.py"
+
+
+def _members(folder: Path) -> list[str]:
+    plain = [path.stem for path in folder.glob("*.py") if path.stem != "__init__"]
+    return sorted(plain + [path.parent.name for path in folder.glob("*/__init__.py")])
+
+
+@cache
+def _source(file: Path, _changed: int, package: str) -> _Source:
+    """Parsed and walked once: every study and every fit of a stage asks for nearly the same files."""
+    tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+    nodes = list(ast.walk(tree))
+    not_run = {id(node) for part in nodes if _for_the_type_checker(part) for node in _below(part)}
+    names: list[str] = []
+    for node in nodes:
+        if isinstance(node, ast.Import) and id(node) not in not_run:
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and id(node) not in not_run:
+            base = _base(node, package)
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    called = {_called(node) for node in nodes if isinstance(node, ast.Call)}
+    return _Source(tuple(dict.fromkeys(names)), bool(called & set(_FINDS_BY_NAME)), _meaning(tree, nodes))
+
+
+def _for_the_type_checker(node: ast.AST) -> TypeGuard[ast.If]:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+
+
+def _below(condition: ast.If) -> Iterator[ast.AST]:
+    """Every node that runs when the condition holds."""
+    for statement in condition.body:
+        yield from ast.walk(statement)
+
+
+def _base(node: ast.ImportFrom, package: str) -> str:
+    if not node.level:
+        return node.module or ""
+    parts = package.split(".")
+    return ".".join([*parts[: len(parts) - node.level + 1], *([node.module] if node.module else [])])
+
+
+def _called(node: ast.Call) -> str:
+    function = node.func
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+def _meaning(tree: ast.Module, nodes: list[ast.AST]) -> str:
+    """The tree as text without its docstrings, which are taken out of it."""
+    for node in nodes:
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and _is_text(
+            node.body[:1]
+        ):
+            node.body = node.body[1:]
+    return ast.dump(tree)
+
+
+def _is_text(body: list[ast.stmt]) -> bool:
+    value = body[0].value if body and isinstance(body[0], ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)

@@ -1,0 +1,211 @@
+"""Every write of the project: a temporary file beside the target, flushed, then renamed over it.
+
+A kill or a full disk at any moment leaves the old file or the new one, never half of either.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from forecast.system.errors import BusyError, DataError, ForecastError, InputError
+
+TEMPORARY = ".tmp-"
+
+
+@contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """A temporary path to write; on success it replaces `path`, on any error it is removed."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f"{TEMPORARY}{target.name}-", dir=target.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        _flush(temporary)
+        temporary.chmod(0o644)
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _explained(error, target) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def atomic_directory(path: Path | str) -> Iterator[Path]:
+    """A temporary directory to fill; on success it replaces `path` whole."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{target.name}-", dir=target.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        replaced = _set_aside(target)
+        temporary.replace(target)
+        if replaced is not None:
+            shutil.rmtree(replaced, ignore_errors=True)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise _explained(error, target) from error
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def write_bytes(path: Path | str, content: bytes) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path | str, content: str) -> None:
+    write_bytes(path, content.encode("utf-8"))
+
+
+def write_json(path: Path | str, content: Any) -> None:
+    """JSON with sorted keys, so equal content is equal bytes; NaN and infinity are refused."""
+    write_text(path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False, default=str) + "\n")
+
+
+def json_number(value: float) -> float | None:
+    """JSON has no NaN: what was not measured is null."""
+    return float(value) if math.isfinite(value) else None
+
+
+def read_json(path: Path | str) -> Any:
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def read_saved(path: Path, schema: int) -> dict[str, Any]:
+    """The description of something saved by this program: `DataError` unreadable, `InputError` another schema."""
+    try:
+        content: dict[str, Any] = read_json(path)
+        found = content.get("schema")
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from None
+    if found != schema:
+        raise InputError(f"{path}: saved with schema {found!r}, this version reads {schema}. Train it again.")
+    return content
+
+
+def write_frame(path: Path | str, frame: Any) -> None:
+    """A pandas frame as Parquet (zstd)."""
+    with atomic_path(path) as temporary:
+        frame.to_parquet(temporary, index=False, compression="zstd")
+
+
+def read_frame(path: Path | str) -> Any:
+    """The Parquet file as a pandas frame, each column let go by Arrow as soon as pandas has it.
+
+    `InputError` for an absent or damaged file: what the stages read, they can make again.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        frame = pyarrow.parquet.read_table(path).to_pandas(split_blocks=True, self_destruct=True)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; an earlier stage makes it. Run `dvc repro`.") from None
+    except pyarrow.ArrowInvalid as error:
+        said = " ".join(str(error).split())
+        raise InputError(f"{path}: cannot be read as Parquet ({said}). Delete it, then run `dvc repro`.") from None
+    pyarrow.default_memory_pool().release_unused()
+    return frame
+
+
+def write_arrays(path: Path | str, arrays: dict[str, Any]) -> None:
+    """NumPy arrays as an uncompressed .npz with fixed time stamps: equal arrays are equal bytes."""
+    import io
+    import zipfile
+
+    import numpy as np
+
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name in sorted(arrays):
+            buffer = io.BytesIO()
+            np.save(buffer, np.asarray(arrays[name]), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), buffer.getvalue())
+
+
+def read_arrays(path: Path | str) -> dict[str, Any]:
+    import numpy as np
+
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def sha256(path: Path | str) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of(content: Any) -> str:
+    """The digest of anything JSON can hold, independent of key order."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@contextmanager
+def locked(path: Path | str, *, what: str, timeout: float = 0.0) -> Iterator[None]:
+    """Hold the lock file `path`; `BusyError` (exit 75) naming the holder's PID when it is taken."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(target, timeout=timeout)
+    holder = target.with_suffix(".pid")
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        pid = holder.read_text().strip() if holder.exists() else "unknown"
+        raise BusyError(
+            f"{what} is already running (PID {pid}, lock {target}). Wait for it to end, or stop that process."
+        ) from None
+    try:
+        holder.write_text(f"{os.getpid()}\n")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def remove_leftovers(folder: Path | str) -> list[Path]:
+    """Remove temporary files and folders that a killed process left below `folder`; returns them."""
+    found = [p for p in Path(folder).rglob(f"{TEMPORARY}*") if p.exists()]
+    for path in found:
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    return found
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _set_aside(target: Path) -> Path | None:
+    if not target.exists():
+        return None
+    aside = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}old-{target.name}-", dir=target.parent))
+    return target.replace(aside / target.name).parent
+
+
+def _explained(error: OSError, target: Path) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return ForecastError(
+            f"No space left while writing {target}. Nothing was changed; the earlier file is intact. "
+            "Free some space (`forecast clean` removes what can be made again), then run the same command again."
+        )
+    return error

@@ -1,0 +1,135 @@
+"""The door through which a pipeline stage is entered: arguments, environment, messages and exit codes.
+
+Every `pipelines/<stage>.py` ends with `run_stage(main)`; `main` reads, calls and writes. An expected failure is one
+message and its exit code; a bug keeps its traceback and exits 1; Ctrl-C and SIGTERM end every worker and exit 130.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import inspect
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from forecast.system.errors import ForecastError
+from forecast.system.processes import close_workers, end_with_parent, leave, stop_on_signals
+
+INTERRUPTED = 130
+LOG_VARIABLE = "FORECAST_STAGE_LOG"
+JOBS_VARIABLE = "FORECAST_JOBS"
+
+
+def run_stage(function: Callable[..., Any], arguments: Sequence[str] | None = None) -> NoReturn:
+    """Call `function` with the command line and exit: 0, the `ForecastError`'s code, 130 after Ctrl-C, 1 for a bug.
+
+    Its parameters without default are positional, the others options: `main(dataset, root=".", models=())` is
+    `python -m pipelines.tune weather --root . --models lstm,gru`. A parameter `jobs` is filled from `FORECAST_JOBS`,
+    else with the number of cores, unless it is given.
+    """
+    began = time.time()
+    count_startup(time.process_time())
+    module = function.__module__ if function.__module__ != "__main__" else Path(sys.argv[0]).stem
+    stage = module.rpartition(".")[2]
+    options = vars(_parser(function, stage).parse_args(arguments))
+    if options.get("jobs") == 0:
+        options["jobs"] = default_jobs(os.environ)
+    stop_on_signals()
+    end_with_parent(grace=2.0)
+    code, message = _attempt(function, options, stage)
+    if code == INTERRUPTED:
+        _record(code, message, began)
+        leave(code)
+    close_workers()
+    _record(code, message, began)
+    sys.exit(code)
+
+
+_startups: list[float] = []
+
+
+def count_startup(seconds: float) -> None:
+    """Adds CPU seconds spent on imports before the first piece of work; only the log of the run shows them."""
+    _startups.append(seconds)
+
+
+def default_jobs(environment: Mapping[str, str]) -> int:
+    """`FORECAST_JOBS`, or the cores this process may use."""
+    wanted = environment.get(JOBS_VARIABLE, "")
+    if wanted.isdigit() and int(wanted):
+        return int(wanted)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _parser(function: Callable[..., Any], stage: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"python -m pipelines.{stage}", description=inspect.getdoc(function))
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.default is inspect.Parameter.empty:
+            parser.add_argument(name)
+        else:
+            parser.add_argument(
+                f"--{name.replace('_', '-')}", default=parameter.default, type=_kind(parameter.default)
+            )
+    return parser
+
+
+def _kind(default: object) -> Callable[[str], Any]:
+    if isinstance(default, tuple):
+        return lambda text: tuple(part for part in text.split(",") if part)
+    return str if default is None else type(default)
+
+
+def _attempt(function: Callable[..., Any], options: dict[str, Any], stage: str) -> tuple[int, str]:
+    try:
+        function(**options)
+    except ForecastError as error:
+        return _said(f"{stage}: {error}", error.exit_code)
+    except KeyboardInterrupt:
+        return _said(f"{stage}: interrupted; nothing half-written is left. Run the same command again.", INTERRUPTED)
+    except FileNotFoundError as error:
+        advice = "`dvc repro` makes what stages make; restore anything else from git."
+        return _said(f"{stage}: {error.filename or error}: no such file. {advice}", 2)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return _said(f"{stage}: no space left ({error}). Free some (`forecast clean`), then run it again.", 1)
+        return _said(f"{stage}: {error}. Check the file, its permissions and the free space, then run it again.", 1)
+    except Exception as error:  # noqa: BLE001  (the boundary: a bug is shown whole, recorded, and exits 1)
+        import traceback
+
+        traceback.print_exc()
+        return 1, f"{stage}: {type(error).__name__}: {error}"
+    return 0, ""
+
+
+def _said(message: str, code: int) -> tuple[int, str]:
+    print(message, file=sys.stderr, flush=True)
+    return code, message
+
+
+def _record(code: int, message: str, began: float) -> None:
+    """One line for `forecast run`, which cannot see exit codes through DVC."""
+    log = os.environ.get(LOG_VARIABLE)
+    if not log:
+        return
+    own, workers = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    line = {
+        "stage": os.environ.get("DVC_STAGE", Path(sys.argv[0]).stem),
+        "code": code,
+        "message": message,
+        "began": began,
+        "ended": time.time(),
+        "startup_seconds": round(sum(_startups), 3),
+        "cpu_seconds": round(own.ru_utime + own.ru_stime + workers.ru_utime + workers.ru_stime, 3),
+        "peak_mb": round(max(own.ru_maxrss, workers.ru_maxrss) / (1024**2 if sys.platform == "darwin" else 1024)),
+    }
+    try:
+        with Path(log).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+    except OSError as error:  # a full disk must not hide the stage's own message
+        print(f"({log} could not be written: {error})", file=sys.stderr)

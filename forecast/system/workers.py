@@ -1,0 +1,135 @@
+"""Independent tasks over the cores: one process per core, one thread each, results independent of the schedule."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from typing import Any, TypeVar
+
+from forecast.system.errors import ForecastError
+from forecast.system.processes import prepare_worker
+from forecast.system.stage import count_startup
+
+T = TypeVar("T")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A module-level function and its arguments under a name for people.
+
+    `prepare` runs before it and should do its work once per process, such as a long import; it counts as start-up.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    prepare: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a task returned, or why it did not. `expected`: a `ForecastError`, else a bug with its traceback."""
+
+    name: str
+    value: Any = None
+    error: str = ""
+    expected: bool = False
+    exit_code: int = 0
+    startup: float = 0.0
+    """CPU seconds that this task's process spent on imports before it."""
+
+
+def run(tasks: Sequence[Task], *, jobs: int) -> Iterator[Outcome]:
+    """Outcomes as they are ready. A failing task never stops the others; Ctrl-C stops all at once."""
+    if not tasks:
+        return
+    for name in THREAD_VARIABLES:
+        os.environ.setdefault(name, "1")
+    for outcome in _outcomes(tasks, jobs):
+        if outcome.startup:
+            count_startup(outcome.startup)
+        yield outcome
+
+
+def _outcomes(tasks: Sequence[Task], jobs: int) -> Iterator[Outcome]:
+    import joblib
+
+    if jobs == 1:
+        yield from (_attempt(task) for task in tasks)
+        return
+    parallel = joblib.Parallel(
+        n_jobs=min(jobs, len(tasks)), batch_size=1, pre_dispatch="n_jobs", return_as="generator_unordered"
+    )
+    with warnings.catch_warnings():
+        # loky replaces a worker that has grown by 300 MB; that keeps memory bounded and loses nothing
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
+        yield from parallel(joblib.delayed(_in_worker)(task) for task in tasks)
+
+
+def in_turn(items: Sequence[T], group: Callable[[T], str], at_once: int) -> list[T]:
+    """As many groups at a time as there are workers, an item of each and then the next: what a worker takes next is
+    then mostly of a group that it has met, and finds in memory what they share."""
+    found: dict[str, list[T]] = {}
+    for item in items:
+        found.setdefault(group(item), []).append(item)
+    groups = list(found.values())
+    together = [groups[first : first + at_once] for first in range(0, len(groups), at_once)]
+    return [item for some in together for row in zip_longest(*some) for item in row if item is not None]
+
+
+def close_pool() -> None:
+    """End the idle workers that joblib keeps for the next call, and remove its folders."""
+    from joblib.externals.loky import reusable_executor
+
+    executor = reusable_executor._executor  # asking by the public name makes a new one
+    if executor is not None:
+        executor.terminate(kill_workers=True)
+
+
+def raise_failures(outcomes: Sequence[Outcome], *, what: str) -> None:
+    """One error naming every task that failed, after all the others have finished."""
+    failed = [o for o in outcomes if o.error]
+    if not failed:
+        return
+    message = f"{what}: {len(failed)} of {len(outcomes)} failed; the others are kept.\n"
+    message += "\n".join(f"- {o.name}: {o.error}" for o in failed)
+    error = ForecastError(message)
+    error.exit_code = max(o.exit_code for o in failed) or 1
+    raise error
+
+
+_prepared = False
+
+
+def _in_worker(task: Task) -> Outcome:
+    global _prepared
+    started = 0.0
+    if not _prepared:
+        prepare_worker()
+        _prepared = True
+        started = time.process_time()
+    outcome = _attempt(task)
+    return replace(outcome, startup=outcome.startup + started)
+
+
+def _attempt(task: Task) -> Outcome:
+    from threadpoolctl import threadpool_limits
+
+    before = time.process_time()
+    startup = 0.0
+    try:
+        if task.prepare is not None:
+            task.prepare()
+            startup = time.process_time() - before
+        with threadpool_limits(1):
+            return Outcome(task.name, task.function(*task.arguments), startup=startup)
+    except ForecastError as error:
+        return Outcome(task.name, error=str(error), expected=True, exit_code=error.exit_code, startup=startup)
+    except Exception:  # noqa: BLE001  (the boundary of a task: a bug is reported with the others' results kept)
+        return Outcome(task.name, error=traceback.format_exc(), exit_code=1)

@@ -1,0 +1,1 @@
+"""Numerics of NARX nets with one hidden layer, and the automatic identification procedure."""

@@ -1,0 +1,208 @@
+"""The least-squares problems of a NARX net: one-step errors (open loop) and free-run errors (closed loop).
+
+In closed loop the outputs solve v_t = F(z_t(v)) for all t at once, and their derivatives obey the linear recursion of
+real-time recurrent learning (Williams & Zipser 1989)
+
+    dv_t/dw = dF/dw(z_t) + sum_d dF/dy_{t-d}(z_t) dy_{t-d}/dw.
+
+Both are unit lower triangular banded systems: the second is solved for all weights at once, block after block of time;
+the first by Newton's method from the run before, a handful of vectorised steps instead of one Python step per sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import lapack
+
+from forecast.training.levenberg_marquardt import block_rows
+from forecast.training.narx.narx import Narx, Record, finite_sum
+
+Array = npt.NDArray[np.float64]
+
+NEWTON_STEPS = 8
+NEWTON_TOLERANCE = 1e-11
+NEWTON_LOST = 1e6  # in scaled units: no net that is worth keeping leaves this range
+
+
+class OpenLoop:
+    """One-step errors over the records; with `held_out`, weights are kept by the free-run error there."""
+
+    def __init__(self, net: Narx, records: Sequence[Record], held_out: Sequence[Record] = ()) -> None:
+        self.net, self.held_out = net, _Stack(net, held_out) if held_out else None
+        z = np.concatenate([net.measured(record) for record in records])
+        weight = np.concatenate([record.counted() for record in records])
+        self.weight = weight * np.isfinite(z).all(axis=1, keepdims=True)
+        self.z = np.nan_to_num(z)
+        self.y = np.concatenate([record.y[record.start :] for record in records])
+        self.n_weights, self.n_residuals = net.n_weights, int(np.count_nonzero(self.weight))
+        self.overhead = 0.0
+
+    def loss(self, weights: Array) -> float:
+        return finite_sum(self.net.error(self.net.one_step(weights, self.z), self.y) * self.weight)
+
+    def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:
+        rows = block_rows(self.n_weights, self.net.outputs)
+        for first in range(0, len(self.z), rows):
+            part = slice(first, first + rows)
+            error = self.net.error(self.net.one_step(weights, self.z[part]), self.y[part])
+            counted = self.weight[part] * (error != 0)
+            jacobian = self.net.jacobian(weights, self.z[part])
+            jacobian *= counted
+            yield (error * counted).ravel(), jacobian.reshape(self.n_weights, -1)
+
+    def validation(self, weights: Array) -> float | None:
+        return self.held_out.mean_square(weights) if self.held_out else None
+
+
+class ClosedLoop:
+    """Free-run errors over the records; with `held_out`, weights are kept by the free-run error there."""
+
+    def __init__(self, net: Narx, records: Sequence[Record], held_out: Sequence[Record] = ()) -> None:
+        self.net, self.train = net, _Stack(net, records)
+        self.held_out = _Stack(net, held_out) if held_out else None
+        self.n_weights, self.n_residuals = net.n_weights, int(np.count_nonzero(self.train.weight))
+        coupled = (4e-9 + 0.25e-9 * max(net.y_delays) * net.outputs) * self.n_weights  # s to solve one value's row
+        self.overhead = self.train.y.size * (4e-6 + coupled)
+
+    def loss(self, weights: Array) -> float:
+        train = self.train
+        return finite_sum(self.net.error(train.free_run(weights), train.y) * train.weight)
+
+    def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:
+        net, train = self.net, self.train
+        run = train.free_run(weights)
+        error, z = net.error(run, train.y), train.regressors(run)
+        counted = train.weight * (error != 0)
+        before = np.zeros((net.n_weights, max(net.y_delays), net.outputs))
+        for part in train.parts(net.n_weights):
+            gain = train.gain(weights, z, run, part)
+            total = solve_feedback(net.jacobian(weights, z[part]), gain, net.y_delays, before)
+            before = total[:, -before.shape[1] :].copy()
+            total *= counted[part]
+            yield (error[part] * counted[part]).ravel(), total.reshape(net.n_weights, -1)
+
+    def validation(self, weights: Array) -> float | None:
+        return self.held_out.mean_square(weights) if self.held_out else None
+
+
+class _Stack:
+    """Records stacked into one system of rows: none of its couplings crosses the start of a record."""
+
+    def __init__(self, net: Narx, records: Sequence[Record]) -> None:
+        self.net, self.records = net, records
+        self.weight = np.concatenate([record.counted() for record in records])
+        self.y = np.concatenate([record.y[record.start :] for record in records])
+        self.inside = np.concatenate([_inside(net, record) for record in records])
+        self.fixed = np.concatenate([_fixed(net, record) for record in records])
+        self._guess = np.where(np.isfinite(self.y), self.y, np.nanmean(self.y, axis=0))
+        self._weights, self._run = b"", self._guess
+
+    def free_run(self, weights: Array) -> Array:
+        """v (rows, O) of all records; kept, for an accepted candidate needs it again."""
+        key = weights.tobytes()
+        if key != self._weights:
+            run = self.newton(weights)
+            self._run = self.stepwise(weights) if run is None else run
+            self._weights = key
+            if np.isfinite(self._run).all():
+                self._guess = self._run
+        return self._run
+
+    def mean_square(self, weights: Array) -> float:
+        """Of the bounded free run, over the counted values; infinity on divergence."""
+        error = self.weight * (self.net.bounded(self.free_run(weights)) - np.nan_to_num(self.y))
+        return finite_sum(error) / max(int(np.count_nonzero(self.weight)), 1)
+
+    def stepwise(self, weights: Array) -> Array:
+        return np.concatenate([self.net.free_run(weights, r.u, r.y[: r.start])[r.start :] for r in self.records])
+
+    def newton(self, weights: Array) -> Array | None:
+        """v from the last finite run, None when Newton's method does not settle."""
+        run, net = self._guess, self.net
+        with np.errstate(over="ignore", invalid="ignore"):
+            for _ in range(NEWTON_STEPS):
+                z = self.regressors(run)
+                miss = net.one_step(weights, z) - run
+                worst = np.abs(miss).max()
+                if worst < NEWTON_TOLERANCE:
+                    return run
+                if not worst < NEWTON_LOST:
+                    return None
+                run = run + self._correction(weights, z, run, miss)
+        return None
+
+    def parts(self, columns: int) -> list[slice]:
+        """Blocks of rows, so that `columns` derivatives of them and their couplings stay small."""
+        deepest, o = max(self.net.y_delays), self.net.outputs
+        rows = max(block_rows(max(columns, 3 * deepest * o), o), deepest)
+        return [slice(first, min(first + rows, len(self.y))) for first in range(0, len(self.y), rows)]
+
+    def _correction(self, weights: Array, z: Array, run: Array, miss: Array) -> Array:
+        """Newton's step (rows, O): the solution of the linearised system for what the run misses."""
+        before = np.zeros((1, max(self.net.y_delays), self.net.outputs))
+        out = np.empty_like(run)
+        for part in self.parts(1):
+            gain = self.gain(weights, z, run, part)
+            step = solve_feedback(miss[None, part].copy(), gain, self.net.y_delays, before)
+            before = step[:, -before.shape[1] :].copy()
+            out[part] = step[0]
+        return out
+
+    def regressors(self, run: Array) -> Array:
+        """z (rows, d) of the closed loop given all outputs v."""
+        fed, z, o = self.net.bounded(run), self.fixed.copy(), self.net.outputs
+        for place, delay in enumerate(self.net.y_delays):
+            z[delay:, place * o : (place + 1) * o] += fed[:-delay] * self.inside[delay:, place : place + 1]
+        return z
+
+    def gain(self, weights: Array, z: Array, run: Array, part: slice) -> Array:
+        """dv_t/dv_{t-d} (rows of the part, O, delays, O): none across the start of a record or from a held output."""
+        net = self.net
+        gain = net.feedback(weights, z[part]).reshape(-1, net.outputs, len(net.y_delays), net.outputs)
+        gain *= self.inside[part][:, None, :, None]
+        if net.low is not None:
+            rows = np.arange(part.start, part.stop)
+            free = (net.bounded(run) == run).astype(np.float64)
+            for place, delay in enumerate(net.y_delays):
+                gain[:, :, place] *= free[np.maximum(rows - delay, 0)][:, None]
+        return gain
+
+
+def solve_feedback(direct: Array, gain: Array, delays: tuple[int, ...], before: Array) -> Array:
+    """D (p, rows, O) with D_t = direct_t + sum_d gain_{t,d} D_{t-d}; direct (p, rows, O) is overwritten.
+
+    gain (rows, O, delays, O); before (p, deepest, O): D of the rows just before.
+    """
+    p, rows, o = direct.shape
+    deepest = max(delays)
+    for place, delay in enumerate(delays):
+        reach = min(delay, rows)  # rows of this block whose y_{t-d} lies in the block before
+        earlier = before[:, deepest - delay : deepest - delay + reach]
+        direct[:, :reach] += np.einsum("pri,roi->pro", earlier, gain[:reach, :, place])
+    band = np.zeros((rows, o, deepest * o + o))  # [t, i, k]: minus the coefficient of y_{t,i} k places further on
+    for place, delay in enumerate(delays):
+        for source in range(o):
+            first = delay * o - source
+            band[: max(rows - delay, 0), source, first : first + o] = -gain[delay:, :, place, source]
+    columns = direct.reshape(p, rows * o).T
+    total, info = lapack.dtbtrs(band.reshape(rows * o, -1).T, columns, uplo="L", diag="U", overwrite_b=True)
+    if info != 0:
+        raise ArithmeticError(f"dtbtrs refused argument {-info}")
+    return np.asarray(total.T.reshape(p, rows, o))
+
+
+def _inside(net: Narx, record: Record) -> Array:
+    """(T - start, delays): 1 where y_{t-d} is the net's own output, 0 where it is a measured first row."""
+    rows = np.arange(len(record.u) - record.start)
+    return (rows[:, None] >= np.array(net.y_delays)).astype(np.float64)
+
+
+def _fixed(net: Narx, record: Record) -> Array:
+    """(T - start, d): z_t with zeros for the net's own outputs."""
+    z = net.measured(record)
+    inside = np.repeat(_inside(net, record), net.outputs, axis=1) > 0
+    z[:, : net.past_outputs][inside] = 0.0
+    return z

@@ -1,0 +1,77 @@
+"""Runs apart from each other, and what they read beside their data."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from forecast.audit.subprocess_isolation import apart, overheard
+from forecast.system import workers
+from forecast.system.errors import InputError
+from tests.support.small_project import ROOT
+
+REMEMBERED: list[str] = []
+
+
+def remember(word: str) -> list[str]:
+    REMEMBERED.append(word)
+    return REMEMBERED
+
+
+def refuse() -> None:
+    raise InputError("not this")
+
+
+def test_what_one_run_remembers_no_other_one_knows() -> None:
+    assert apart(remember, "one") == ["one"] and apart(remember, "two") == ["two"] and not REMEMBERED
+
+
+def with_workers() -> list[int]:
+    tasks = [workers.Task(str(number), abs, (-number,)) for number in range(3)]
+    return sorted(outcome.value for outcome in workers.run(tasks, jobs=2))
+
+
+def with_workers_twice() -> list[int]:
+    return with_workers() + with_workers()  # joblib makes a folder's name for each, and forgets the second's
+
+
+def test_workers_of_a_run_end_with_it_and_are_not_waited_for() -> None:
+    begun = time.monotonic()
+    assert apart(with_workers) == apart(with_workers) == [0, 1, 2]
+    assert time.monotonic() - begun < 120  # joblib's idle workers go on for 300 s
+
+
+def test_a_run_with_workers_leaves_no_folder_of_theirs_and_no_word_of_one(tmp_path: Path) -> None:
+    code = "from tests.audit import test_apart as t; print(t.apart(t.with_workers_twice))"
+    settings = {**os.environ, "JOBLIB_TEMP_FOLDER": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=settings, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("[0, 1, 2, 0, 1, 2]\n", "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_comes_back_as_it_was() -> None:
+    with pytest.raises(InputError, match="not this"):
+        apart(refuse)
+
+
+def test_reads_of_the_projects_data_and_writes_into_it_are_heard(tmp_path: Path) -> None:
+    own, kept = tmp_path / "data" / "own", tmp_path / "data" / "snapshot.csv"
+    own.mkdir(parents=True)
+    (tmp_path / "configs.yaml").write_text("")
+    kept.write_text("1")
+    with overheard(tmp_path, own) as opened:
+        (own / "mine").write_text("heard is what is not the run's own")
+        (tmp_path / "configs.yaml").read_text()
+        Path(__file__).read_text()
+        assert opened == []
+        kept.read_text()
+        list(kept.parent.iterdir())
+        (tmp_path / "cache.json").write_text("")
+    kept.read_text()
+    assert opened == ["data/snapshot.csv", "data", "cache.json"]

@@ -1,0 +1,106 @@
+"""Candidates: each network once per ranking, everything else once."""
+
+from __future__ import annotations
+
+import pytest
+
+from forecast import models
+from forecast.backtest.candidates import candidates, left_out, with_references
+from forecast.config.models import Models
+from forecast.config.reading import validated
+from forecast.system.errors import InputError
+
+CONFIG = validated(
+    Models,
+    {
+        "grid": "default",
+        "grids": {"default": ["naive", "seasonal_naive", "ridge", "small", "narx"]},
+        "models": {
+            "naive": {"family": "naive"},
+            "seasonal_naive": {"family": "seasonal_naive"},
+            "ridge": {"family": "ridge"},
+            "small": {"family": "lstm", "units": 4},
+            "narx": {"family": "narx"},
+            "odd": {"family": "lstn"},
+        },
+    },
+    where="models.yaml",
+)
+
+
+def named(only=(), season=24):
+    return {c.name: c for c in candidates(CONFIG, only, season=season)}
+
+
+def test_a_network_stands_on_the_fitted_skip_and_on_the_last_value():
+    found = named()
+    assert list(found) == [
+        "naive",
+        "seasonal_naive",
+        "ridge",
+        "small.linear",
+        "small.last",
+        "narx.linear",
+        "narx.last",
+    ]
+    assert {name: c.ranking for name, c in found.items() if c.is_network} == {
+        "small.linear": "shipped", "small.last": "architecture", "narx.linear": "shipped", "narx.last": "architecture",
+    }  # fmt: skip
+    assert found["small.last"].spec.units == 4
+
+
+def test_only_the_configured_rankings_are_trained():
+    shipped = candidates(CONFIG.model_copy(update={"rankings": ("shipped",)}), season=24)
+    assert [c.name for c in shipped if c.is_network] == ["small.linear", "narx.linear"]
+
+
+def test_each_network_is_compared_with_its_own_skip_standing_alone():
+    rows = {name: c.skip_row() for name, c in named().items()}
+    assert (rows["small.linear"], rows["small.last"]) == ("ridge", "naive")
+    assert rows["narx.linear"] == "arx"  # one step at a time, like the network beside it
+    assert rows["ridge"] is None
+
+
+def test_without_a_season_what_lives_of_it_is_left_out_with_the_reason():
+    assert "seasonal_naive" not in named(season=1)
+    assert left_out(CONFIG, season=1) == {"seasonal_naive": "without a season it is naive"}
+    assert left_out(CONFIG, season=24) == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "season", "why"),
+    [
+        ({"family": "auto_arima"}, 24, "leaves out the season of 24 steps"),
+        ({"family": "auto_arima"}, 1, ""),
+        ({"family": "auto_arima", "fourier": 6}, 1, "need a season"),
+        ({"family": "auto_arima", "fourier": 6}, 7, ""),
+        ({"family": "mstl"}, 1, "needs a season"),
+        ({"family": "auto_ets", "seasonal": "kept"}, 1, "no season to keep"),
+        ({"family": "ces"}, 1, ""),
+    ],
+)
+def test_a_baseline_says_which_datasets_it_does_not_suit(options, season, why):
+    said = models.spec(options, where="test").unsuited(season)
+    assert why in said and bool(why) == bool(said)
+
+
+def test_a_refitted_ridge_may_not_take_the_place_of_the_skip_of_the_networks():
+    entries = {**CONFIG.models, "ridge": {"family": "ridge", "refit": "monthly"}}
+    with pytest.raises(InputError, match=r"found refit: monthly\. .* such as ridge_monthly"):
+        candidates(CONFIG.model_copy(update={"models": entries}), season=24)
+
+
+def test_a_narrowed_grid_keeps_the_rows_it_is_compared_with():
+    assert with_references(("small", "ridge"), CONFIG) == ("naive", "seasonal_naive", "ridge", "small")
+    assert with_references((), CONFIG) == ()
+
+
+def test_a_reference_that_is_not_configured_does_not_hide_the_name_that_is_wrong():
+    assert "arx" not in CONFIG.models
+    with pytest.raises(InputError, match=r"Unknown model 'smal'\. Did you mean 'small'\?"):
+        named(only=with_references(("smal",), CONFIG))
+
+
+def test_an_unknown_family_is_named_with_the_nearest():
+    with pytest.raises(InputError, match=r"models\.odd: unknown family 'lstn'\. Did you mean 'lstm'\?"):
+        named(only=("odd",))

@@ -1,0 +1,155 @@
+"""From a head's forecasts to its table and its scores: each number against its own formula on the same origins."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecast.backtest.backtest import forecast_blocks
+from forecast.backtest.outlook_columns import EVEN, LEVELS, quantile_column
+from forecast.backtest.outlooks import with_outlook
+from forecast.backtest.refits import Stage
+from forecast.comparison import metrics
+from forecast.comparison.distribution_scores import COLUMNS, FILE, distribution_scores
+from forecast.forecaster import sample_paths
+from forecast.system import files
+from forecast.system.errors import ModelFailure
+from tests.contract import heads
+from tests.contract.families import forecaster as point_forecaster
+from tests.support import problems
+
+SHOPS = problems.shops()
+
+
+def outlook(family, head, seed=0):
+    model = heads.forecaster(family, head, stirred=1.0 + 0.1 * seed)
+    return with_outlook([Stage(model)], SHOPS, forecast_blocks([Stage(model)], SHOPS, seed), seed=seed)
+
+
+def lasts():
+    frame = problems.frame().set_index("ds")
+    return {
+        f"{uid}/{target}": rows[target].ffill() for uid, rows in frame.groupby("unique_id") for target in
+        ("sales", "price")
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    """The scores of a gaussian with two seeds and of an up/down head, beside a point model without a table."""
+    folder, records = tmp_path_factory.mktemp("trained"), []
+    tables = {
+        "gru.linear": [outlook("gru", "gaussian", s) for s in (0, 1)],
+        "updown.linear": [outlook("gru", "updown")],
+    }
+    for name, parts in tables.items():
+        files.write_frame(folder / name / FILE, pd.concat(parts, ignore_index=True))
+    for name, kind in (("gru.linear", "gaussian"), ("updown.linear", "updown"), ("plain.linear", "point")):
+        record = {"candidate": name, "model": name.split(".")[0], "ranking": "shipped"}
+        records.append({**record, "params": {"head": {"kind": kind}}})
+    return distribution_scores(folder, records, lasts(), (0.8, 0.95, 0.99)), tables
+
+
+def value(table, metric, *, model="gru", series="north/sales", seed="0", step=0, level=None):
+    rows = table[(table.model == model) & (table.series == series) & (table.seed == seed) & (table.step == step)]
+    rows = rows[(rows.metric == metric) & (rows.level.isna() if level is None else rows.level == level)]
+    (found,) = rows["value"]
+    return found
+
+
+def block(part, uid="north", output="sales"):
+    return part[(part.block == "test") & (part.unique_id == uid) & (part.output == output)]
+
+
+def test_a_point_model_leaves_no_table():
+    assert with_outlook([Stage(point_forecaster("gru", "linear"))], SHOPS, pd.DataFrame(), seed=0) is None
+
+
+def test_the_table_has_the_rows_of_the_forecasts_and_its_median_is_the_forecast():
+    model = heads.forecaster("gru", "gaussian")
+    forecasts = forecast_blocks([Stage(model)], SHOPS, 0)
+    table = with_outlook([Stage(model)], SHOPS, forecasts, seed=0)
+    keys = ["unique_id", "cutoff", "step", "ds", "block", "seed", "output", "y"]
+    pd.testing.assert_frame_equal(table[keys].reset_index(drop=True), forecasts[keys])
+    np.testing.assert_allclose(table["q_0.5"], forecasts["y_hat"], rtol=1e-6)
+    assert list(table.columns[len(keys) :]) == ["p_rise", *map(quantile_column, LEVELS), "log_density"]
+    assert (np.diff(table[[quantile_column(level) for level in LEVELS]], axis=1) > 0).all()
+
+
+def test_a_recursive_table_is_read_off_paths_that_feed_back_what_was_drawn():
+    model, rows = heads.forecaster("narx", "bins"), SHOPS.rows("north", "test")
+    table = block(outlook("narx", "bins"))
+    paths = sample_paths(model, SHOPS.panel, {"north": rows}, 200, seed=0)["north"][..., 0]
+    np.testing.assert_allclose(table["q_0.1"], np.quantile(paths, 0.1, axis=1).ravel())
+    assert table["log_density"].isna().all()
+
+
+def test_an_up_down_head_has_a_probability_alone():
+    table = outlook("gru", "updown")
+    assert not [c for c in table if c.startswith("q_") or c == "log_density"] and table["p_rise"].between(0, 1).all()
+
+
+def test_every_number_is_its_metric_on_the_test_block(scored):
+    table, parts = scored
+    rows = block(parts["gru.linear"][0])
+    y = rows["y"].to_numpy()
+    for level in LEVELS:
+        wanted = metrics.pinball(y, rows[quantile_column(level)], level)
+        assert value(table, "pinball", level=level) == pytest.approx(wanted)
+    grid = rows[[quantile_column(level) for level in EVEN]].to_numpy()
+    assert value(table, "crps") == pytest.approx(metrics.crps_quantiles(y, grid, EVEN))
+    lower, upper = rows["q_0.025"], rows["q_0.975"]
+    assert value(table, "coverage", level=0.95) == pytest.approx(metrics.coverage(y, lower, upper))
+    assert value(table, "winkler", level=0.95) == pytest.approx(metrics.winkler(y, lower, upper, level=0.95))
+    assert value(table, "width", level=0.8) == pytest.approx((rows["q_0.9"] - rows["q_0.1"]).mean())
+    assert value(table, "crps", step=2) == pytest.approx(metrics.crps_quantiles(y[1::3], grid[1::3], EVEN))
+
+
+def test_the_log_score_is_that_of_the_normal_in_the_unit_of_the_data(scored):
+    """A normal in log price is a log-normal price: its density divides by the price."""
+    table, parts = scored
+    rows = block(parts["gru.linear"][0], output="price")
+    logs = np.log(rows[["q_0.1", "q_0.5", "q_0.9"]].to_numpy())
+    scale = (logs[:, 2] - logs[:, 0]) / (2 * 1.2815515655446004)
+    y = rows["y"].to_numpy()
+    wanted = metrics.log_score_gaussian(np.log(y), logs[:, 1], scale) + np.log(y).mean()
+    assert value(table, "log_score", series="north/price") == pytest.approx(wanted, rel=1e-6)
+
+
+def test_the_mean_is_over_seeds_and_the_ensemble_averages_quantiles(scored):
+    table, parts = scored
+    one, two = (block(part) for part in parts["gru.linear"])
+    each = [value(table, "crps", seed=seed) for seed in ("0", "1")]
+    assert value(table, "crps", seed="mean") == pytest.approx(np.mean(each)) and each[0] != each[1]
+    both = (one["q_0.3"].to_numpy() + two["q_0.3"].to_numpy()) / 2
+    assert value(table, "pinball", level=0.3, seed="ensemble") == pytest.approx(metrics.pinball(one["y"], both, 0.3))
+    assert "log_score" not in set(table[table.seed == "ensemble"].metric)
+
+
+def test_rises_are_judged_by_their_probability(scored):
+    table, parts = scored
+    rows = block(parts["updown.linear"][0])
+    last = lasts()["north/sales"].reindex(rows["cutoff"]).to_numpy()
+    y, p = rows["y"].to_numpy(), rows["p_rise"].to_numpy()
+    known = np.isfinite(y) & (y != last)
+    rose = (y > last)[known]
+    assert value(table, "brier", model="updown") == pytest.approx(np.mean((p[known] - rose) ** 2))
+    wanted = -np.mean(np.log(np.where(rose, p[known], 1 - p[known])))
+    assert value(table, "rise_log_score", model="updown") == pytest.approx(wanted)
+    assert value(table, "rise_rate", model="updown") == pytest.approx(rose.mean())
+
+
+def test_an_interval_between_quantiles_that_are_not_kept_has_no_value(scored):
+    assert np.isnan(value(scored[0], "coverage", level=0.99))
+
+
+def test_without_heads_the_table_has_its_columns_and_no_rows(tmp_path):
+    empty = distribution_scores(tmp_path, [{"candidate": "naive"}], {}, (0.8,))
+    assert list(empty.columns) == list(COLUMNS) and empty.empty
+
+
+def test_paths_that_diverge_are_a_failed_model():
+    calm, wild = heads.forecaster("narx", "gaussian"), heads.forecaster("narx", "gaussian", stirred=1e30)
+    with pytest.raises(ModelFailure, match="Quantiles of series 'north' are not finite: the paths of the model diver"):
+        with_outlook([Stage(wild)], SHOPS, forecast_blocks([Stage(calm)], SHOPS, 0), seed=0)

@@ -1,0 +1,108 @@
+"""Refit policy: when a model is fitted again, on which rows, and that each forecast comes from the newest fit."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecast import models
+from forecast.backtest import refits
+from forecast.forecaster import Budget, fit
+from forecast.models import statistical
+from forecast.system.errors import InputError
+from tests.support import problems
+
+DAYS = pd.date_range("2024-01-01", periods=300).as_unit("ns")
+
+
+def daily():
+    """300 days of one series: train to the middle of June, the rest scored."""
+    rng = np.random.default_rng(0)
+    y = 20 + np.cumsum(rng.normal(0, 1, len(DAYS)))
+    frame = pd.DataFrame({"unique_id": "a", "ds": DAYS, "sales": y})
+    changes = {"target": {"column": "sales"}, "past": [], "future": [], "stride": 1, "season": 1}
+    return problems.problem_of(frame, **changes, calendar={"kind": "regular", "freq": "1D"})
+
+
+def spec(family="theta", **options):
+    return models.spec({"family": family, **options}, where="test")
+
+
+def fitted(problem, spec):
+    again = partial(fit, spec=spec, skip=None, seed=0, budget=Budget(0, 1))
+    return refits.stages(problem, spec, again(problem), again)
+
+
+def test_never_and_what_has_no_parameters_is_fitted_once():
+    assert refits.moments(daily(), spec()) == [] and refits.moments(daily(), spec("naive")) == []
+
+
+def test_monthly_is_the_first_origin_of_every_month_after_the_first():
+    problem = daily()
+    found = [pd.Timestamp(moment) for moment in refits.moments(problem, spec(refit="monthly"))]
+    last = max(problem.rows("a", "test"))
+    wanted = pd.date_range("2024-07-01", DAYS[last], freq="MS")
+    assert [f"{m:%Y-%m}" for m in found] == [f"{m:%Y-%m}" for m in wanted]
+    assert all(moment.day <= 1 + problems.HORIZON for moment in found)  # the embargo before a border has no origins
+
+
+def test_every_k_origins_counts_over_all_scored_blocks():
+    problem = daily()
+    cutoffs = sorted({DAYS[row] for block in refits.SCORED for row in problem.rows("a", block)})
+    assert [pd.Timestamp(m) for m in refits.moments(problem, spec(refit=25))] == cutoffs[25::25]
+
+
+@pytest.mark.parametrize("family", ["theta", "ridge"])
+def test_a_later_fit_knows_nothing_after_its_moment(family):
+    problem = daily()
+    moment = DAYS[220].to_datetime64()
+    known, _ = refits.known_at(problem, spec(family, refit=5), moment)
+    blocks = known.blocks["a"]
+    assert known.panel.by_id["a"].ds[-1] == moment and blocks.validation[1] == 221
+    held = problem.blocks["a"].validation
+    assert blocks.train == (0, 221 if family == "theta" else 221 - (held[1] - held[0]))
+
+
+def test_a_sliding_window_keeps_the_length_of_the_first_fit():
+    problem = daily()
+    known, starts = refits.known_at(problem, spec(refit=5, refit_window="sliding"), DAYS[220].to_datetime64())
+    train = problem.blocks["a"].train[1]
+    assert known.blocks["a"].train == (0, train) and starts == {"a": 221 - train}
+    assert known.panel.by_id["a"].ds[0] == DAYS[221 - train]
+
+
+@pytest.mark.parametrize("family", ["theta", "ridge"])
+def test_each_forecast_is_that_of_the_newest_fit_known_at_its_origin(family):
+    problem = daily()
+    fits = fitted(problem, spec(family, refit=40))
+    rows = np.concatenate([problem.rows("a", block) for block in refits.SCORED])
+    found = refits.predict(fits, problem.panel, "a", rows)
+    assert len(fits) == 1 + len(refits.moments(problem, spec(refit=40))) and len(fits) > 2
+    for row in (rows[0], rows[39], rows[40], rows[-1]):
+        stage = [s for s in fits if s.since is None or s.since <= DAYS[row].to_datetime64()][-1]
+        wanted = stage.forecaster.predict_latest(problem.panel.until(DAYS[row]))["a"]
+        np.testing.assert_allclose(found[list(rows).index(row)], wanted, rtol=1e-9)
+    once = fits[0].forecaster.predict(problem.panel, {"a": rows})["a"]
+    np.testing.assert_array_equal(found[:40], once[:40])
+    assert (found[40:] != once[40:]).any()
+
+
+def test_a_refitted_forecast_is_a_fresh_fit_on_the_rows_up_to_its_origin():
+    problem = daily()
+    fits = fitted(problem, spec(refit=40, refit_window="sliding"))
+    row = int(np.flatnonzero(DAYS.to_numpy() == fits[1].since)[0])
+    start = fits[1].starts["a"]
+    y = problem.panel.by_id["a"].values[start : row + 1, 0]
+    scaling = fits[1].forecaster.scaling
+    z = (y - scaling.centre["a"][0]) / scaling.scale["a"][0]
+    fresh = statistical.fit_and_forecast("theta", z, train_end=len(z), origins=[len(z) - 1], horizon=problems.HORIZON)
+    found = refits.predict(fits, problem.panel, "a", np.array([row]))[0, :, 0]
+    np.testing.assert_allclose(found, scaling.unscaled(fresh[0], "a", 0), rtol=1e-9)
+
+
+def test_a_window_without_a_policy_is_refused():
+    with pytest.raises(InputError, match="refit_window: sliding has no effect with refit: never"):
+        spec(refit_window="sliding")

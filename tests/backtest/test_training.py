@@ -1,0 +1,288 @@
+"""The train stage: everything once, a failed model is a result, a bug is named with the others kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from forecast import models
+from forecast.backtest import backtest, training
+from forecast.backtest.backtest import Place, load_problem
+from forecast.backtest.candidates import Candidate
+from forecast.backtest.refits import Stage
+from forecast.backtest.training import Run, train
+from forecast.data.splits import resolve
+from forecast.forecaster import Budget, Forecaster
+from forecast.models.families import drift, naive
+from forecast.system import files
+from forecast.system.errors import ForecastError, ModelFailure
+from tests.support import problems
+
+SEEDS = (3, 7)
+
+
+def candidate(family, **options):
+    return Candidate(family, models.spec({"family": family, **options}, where="test"), "baseline", None)
+
+
+def network(skip="linear", **options):
+    spec = models.spec({"family": "ffnn", "layers": 1, "units": 3, **options}, where="test")
+    return Candidate("ffnn", spec, "shipped" if skip == "linear" else "architecture", skip)
+
+
+NAIVE, DRIFT, RIDGE = candidate("naive"), candidate("drift"), candidate("ridge")
+
+
+@pytest.fixture(autouse=True)
+def runtime(monkeypatch):
+    """TensorFlow belongs to the whole test process; a worker of its own would set it up as it needs."""
+    monkeypatch.setattr("forecast.networks.layers.runtime.prepare_runtime", lambda **options: None)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """The two shops as the prepare stage leaves them."""
+    root = tmp_path_factory.mktemp("project")
+    folder = root / "data" / "prepared" / "shops"
+    long = problems.frame()
+    files.write_frame(folder / "frame.parquet", long)
+    borders = resolve(problems.panel_of(long)).to_json()
+    files.write_json(folder / "borders.json", borders)
+    (root / "configs").mkdir()
+    content = {"run": ["shops"], "datasets": {"shops": problems.SHOPS}}
+    (root / "configs" / "datasets.yaml").write_text(yaml.safe_dump(content))
+    return Place(str(root), "shops", "frame.parquet", files.sha256(folder / "frame.parquet")), borders
+
+
+@pytest.fixture
+def run(prepared, tmp_path):
+    place, borders = prepared
+    return Run(place, problems.dataset(), tmp_path / ".forecast", Budget(4, 2), SEEDS, borders)
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """The names of what is really computed."""
+    names = []
+    real = training.fit_and_forecast
+
+    def counted(place, candidate, seed, budget, folder, *start):
+        names.append(candidate.name)
+        return real(place, candidate, seed, budget, folder, *start)
+
+    monkeypatch.setattr(training, "fit_and_forecast", counted)
+    return names
+
+
+def trained(run, planned, target, tuned=None):
+    train(run, planned, tuned or {}, target, jobs=1)
+    return {path.name: files.read_json(path / "record.json") for path in sorted(target.iterdir())}
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def broken(error):
+    def forecast(self, windows, channels, *, horizon, season):
+        raise error
+
+    return forecast
+
+
+def test_every_candidate_leaves_a_record_its_forecasts_and_a_forecaster_per_seed(run, tmp_path):
+    records = trained(run, [NAIVE, RIDGE, network()], tmp_path / "trained")
+    assert list(records) == ["ffnn.linear", "naive", "ridge"]
+    net, naive_ = records["ffnn.linear"], records["naive"]
+    assert (net["status"], net["kind"], net["skip"], net["skip_row"]) == ("ok", "network", "linear", "ridge")
+    assert (net["ranking"], net["gradient_steps"], net["params"]["units"]) == ("shipped", 8, 3)
+    assert net["gradient_steps_taken"] == 8
+    assert [fit["seed"] for fit in net["seeds"]] == list(SEEDS)
+    assert [point[0] for point in net["seeds"][0]["curve"]] == [0, 2, 4]
+    assert (naive_["kind"], naive_["skip"], naive_["n_params"], naive_["gradient_steps"]) == ("baseline", None, 0, 0)
+    train_rows = sum(blocks.train[1] for blocks in problems.shops().blocks.values())
+    assert {record["rows_seen"] for record in records.values()} == {train_rows}
+    assert records["ridge"]["n_params"] > 0 and net["n_params"] > 0
+    for record in records.values():
+        assert set(record["digests"]) == {"data", "config", "code", "key"}
+        for text in ("description", "equation", "source"):
+            assert record[text]
+    assert sorted(p.name for p in (tmp_path / "trained" / "ffnn.linear").iterdir()) == [
+        "forecasts.parquet", "record.json", "seed-3", "seed-7",
+    ]  # fmt: skip
+    assert (tmp_path / "trained" / "naive" / "seed-0" / "spec.json").exists()
+
+
+def test_steps_that_a_seed_did_not_take_are_not_in_the_record_as_taken(run, tmp_path):
+    hurried = replace(run, budget=Budget(40, 2), seeds=(3,))
+    bound_to_rise = network(learning_rate=1.0, training={"rule": "sgd", "schedule": "constant", "patience": 1})
+    (record,) = trained(hurried, [bound_to_rise], tmp_path / "trained").values()
+    last = record["seeds"][0]["curve"][-1][0]
+    assert record["gradient_steps"] == 40 and record["gradient_steps_taken"] == last < 40
+
+
+def test_a_head_leaves_what_it_says_of_every_seed_beside_the_forecasts(run, tmp_path):
+    records = trained(run, [network(head="quantiles")], tmp_path / "trained")
+    assert records["ffnn.linear"]["params"]["head"]["kind"] == "quantiles"
+    folder = tmp_path / "trained" / "ffnn.linear"
+    forecasts, said = (pd.read_parquet(folder / f"{name}.parquet") for name in ("forecasts", "distributions"))
+    pd.testing.assert_frame_equal(said[["cutoff", "step", "seed", "y"]], forecasts[["cutoff", "step", "seed", "y"]])
+    np.testing.assert_allclose(said["q_0.5"], forecasts["y_hat"], rtol=1e-6)
+    assert (folder / "seed-3" / "head.npz").exists()
+
+
+def test_a_saved_forecaster_serves_what_the_backtest_forecast(run, prepared, tmp_path):
+    trained(run, [network("last")], tmp_path / "trained")
+    folder, problem = tmp_path / "trained" / "ffnn.last", load_problem(prepared[0])
+    table = pd.read_parquet(folder / "forecasts.parquet")
+    for seed in SEEDS:
+        forecaster = Forecaster.load(folder / f"seed-{seed}")
+        for uid, series in problem.panel.by_id.items():
+            row = problem.rows(uid, "test")[-1]
+            served = forecaster.predict_latest(problem.panel.until(series.ds[row]))[uid]
+            own = table[(table["seed"] == seed) & (table["unique_id"] == uid) & (table["cutoff"] == series.ds[row])]
+            for output, column in enumerate(problem.panel.dataset.target):
+                wanted = own[own["output"] == column.column].sort_values("step")["y_hat"]
+                np.testing.assert_allclose(served[:, output], wanted, rtol=1e-5)
+
+
+def test_the_second_call_computes_nothing_and_gives_the_same_bytes(run, tmp_path, computed):
+    planned = [NAIVE, RIDGE, network()]
+    trained(run, planned, tmp_path / "trained")
+    assert computed == ["ffnn.linear", "ffnn.linear", "naive", "ridge"]  # networks first, they take longest
+    first, told = tree(tmp_path / "trained"), []
+    computed.clear()
+    train(run, planned, {}, tmp_path / "trained", jobs=1, advance=told.append)
+    assert computed == []
+    assert told == ["naive", "ridge", "ffnn.linear seed 3", "ffnn.linear seed 7"]
+    assert tree(tmp_path / "trained") == first
+
+
+@pytest.mark.parametrize(
+    ("workers", "order"),
+    [(1, "a0 a1 b0 b1 c0 c1 naive"), (2, "a0 b0 a1 b1 c0 c1 naive"), (4, "a0 b0 c0 a1 b1 c1 naive")],
+)
+def test_seeds_of_as_many_candidates_as_workers_are_trained_in_turn(run, workers, order):
+    """Each worker begins with a network, and mostly goes on with another seed of one it has traced."""
+    planned = [NAIVE, *(replace(network(), model=name) for name in "abc")]
+    jobs = [job for candidate in planned for job in training._jobs(run, candidate, None)]
+    found = training._longest_first(jobs, workers)
+    index = {seed: str(place) for place, seed in enumerate(SEEDS)}
+    said = [job.candidate.model + (index[job.seed] if job.candidate.is_network else "") for job in found]
+    assert said == order.split()
+
+
+def test_what_is_computed_anew_is_the_same_bytes(run, tmp_path):
+    planned = [RIDGE, network()]
+    trained(run, planned, tmp_path / "trained")
+    trained(replace(run, state=tmp_path / "elsewhere"), planned, tmp_path / "again")
+    assert tree(tmp_path / "again") == tree(tmp_path / "trained")
+
+
+def test_an_option_changed_costs_that_model_alone(run, tmp_path, computed):
+    trained(run, [NAIVE, RIDGE, network()], tmp_path / "trained")
+    computed.clear()
+    trained(run, [NAIVE, RIDGE, network(units=5)], tmp_path / "trained")
+    assert computed == ["ffnn.linear", "ffnn.linear"]
+
+
+def test_another_seed_costs_that_seed_alone(run, tmp_path, computed):
+    trained(run, [NAIVE, network()], tmp_path / "trained")
+    computed.clear()
+    trained(replace(run, seeds=(*SEEDS, 8)), [NAIVE, network()], tmp_path / "trained")
+    assert computed == ["ffnn.linear"]
+
+
+def test_two_names_for_one_configuration_are_computed_once(run, tmp_path, computed):
+    records = trained(run, [NAIVE, replace(NAIVE, model="the_same")], tmp_path / "trained")
+    assert len(computed) == 1
+    assert [records[name]["model"] for name in ("naive", "the_same")] == ["naive", "the_same"]
+
+
+def test_a_bug_in_one_candidate_leaves_the_others_kept_and_is_named(run, tmp_path, computed, monkeypatch):
+    target = tmp_path / "trained"
+    with monkeypatch.context() as patch:
+        patch.setattr(drift.Spec, "forecast", broken(ZeroDivisionError("a slip")))
+        with pytest.raises(ForecastError) as failed:
+            train(run, [NAIVE, DRIFT, RIDGE], {}, target, jobs=1)
+    message = str(failed.value)
+    assert message.startswith("train shops: 1 of 3 failed; the others are kept.\n- drift: Traceback")
+    assert "ZeroDivisionError: a slip" in message and failed.value.exit_code == 1
+    assert not target.exists()
+    computed.clear()
+    records = trained(run, [NAIVE, DRIFT, RIDGE], target)
+    assert computed == ["drift"]
+    assert {record["status"] for record in records.values()} == {"ok"}
+
+
+def test_an_earlier_result_outlives_a_bug(run, tmp_path, monkeypatch):
+    trained(run, [NAIVE], tmp_path / "trained")
+    first = tree(tmp_path / "trained")
+    monkeypatch.setattr(drift.Spec, "forecast", broken(ZeroDivisionError("a slip")))
+    with pytest.raises(ForecastError):
+        trained(run, [NAIVE, DRIFT], tmp_path / "trained")
+    assert tree(tmp_path / "trained") == first
+
+
+def test_a_model_that_cannot_be_fitted_is_a_record_that_says_so(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(drift.Spec, "forecast", broken(ModelFailure("no line through these points")))
+    records = trained(run, [NAIVE, DRIFT], tmp_path / "trained")
+    assert records["drift"]["status"] == "failed" and records["naive"]["status"] == "ok"
+    assert records["drift"]["reason"] == "seed 0: no line through these points"
+    assert [path.name for path in (tmp_path / "trained" / "drift").iterdir()] == ["record.json"]
+
+
+def test_forecasts_that_are_not_finite_are_a_model_that_diverged(run, tmp_path, monkeypatch):
+    def diverged(self, windows, channels, *, horizon, season):
+        return np.full((len(windows), horizon, channels.outputs), np.inf)
+
+    monkeypatch.setattr(naive.Spec, "forecast", diverged)
+    (record,) = trained(run, [NAIVE], tmp_path / "trained").values()
+    assert record["status"] == "failed"
+    assert "of series 'north' in the validation block are not finite: the model diverged" in record["reason"]
+
+
+def test_tuned_values_are_used_and_recorded(run, tmp_path):
+    trials = [{"number": 0, "state": "complete", "value": 1.0, "params": {"units": 5}, "curve": []}]
+    tuned = {"ffnn.linear": {"best": {"params": {"units": 5}}, "trials": trials, "gradient_steps": 20}}
+    (record,) = trained(run, [network()], tmp_path / "trained", tuned).values()
+    assert record["params"]["units"] == 5 and record["tuned"] == {"units": 5}
+    assert record["trials"] == trials and record["tuning_gradient_steps"] == 20
+    saved = Forecaster.load(tmp_path / "trained" / "ffnn.linear" / "seed-3")
+    assert saved.weights["dense_0/bias"].shape == (5,)
+
+
+def test_when_every_trial_failed_nothing_is_trained_and_the_record_says_why(run, tmp_path, computed):
+    tuned = {"ffnn.linear": {"best": None, "trials": [{"number": 0, "reason": "it diverged"}], "gradient_steps": 20}}
+    (record,) = trained(run, [network()], tmp_path / "trained", tuned).values()
+    assert (record["status"], record["reason"]) == ("failed", "every tuning trial failed: it diverged")
+    assert computed == [] and record["seeds"] == []
+
+
+def test_what_it_cost_is_kept_apart_from_the_results(run, tmp_path):
+    trained(run, [NAIVE, network()], tmp_path / "trained")
+    cost = files.read_json(run.state / "cost" / "shops" / "ffnn.linear.json")
+    assert set(cost) == {"cpu_seconds", "wall_seconds", "tuning_cpu_seconds"} and cost["cpu_seconds"] > 0
+    assert not [name for name in tree(tmp_path / "trained") if "cost" in name]
+
+
+def test_the_forecasts_of_every_block_stand_in_one_long_frame(prepared):
+    problem = load_problem(prepared[0])
+    forecaster = backtest.fit(problem, NAIVE.spec, skip=None, seed=0, budget=Budget(0, 1)).forecaster
+    table = backtest.forecast_blocks([Stage(forecaster)], problem, seed=0)
+    assert list(table.columns) == ["unique_id", "cutoff", "step", "ds", "block", "seed", "output", "y", "y_hat"]
+    assert (table["ds"] - table["cutoff"] == pd.to_timedelta(table["step"], unit="h")).all()
+    truth = problems.frame().set_index(["unique_id", "ds"])
+    for output, rows in table.groupby("output"):
+        known = truth[output].reindex(pd.MultiIndex.from_frame(rows[["unique_id", "ds"]])).to_numpy()
+        np.testing.assert_array_equal(rows["y"].to_numpy(), known)
+        first = rows[(rows["step"] == 1) & (rows["unique_id"] == "north")]
+        last = truth[output]["north"].ffill().reindex(first["cutoff"]).to_numpy()
+        np.testing.assert_allclose(first["y_hat"], last, rtol=1e-12)
+    blocks = table.groupby(["unique_id", "ds"])["block"].nunique()
+    assert (blocks == 1).all()  # no target is scored in two blocks

@@ -1,0 +1,120 @@
+"""The tune stage: one study per network and ranking, keyed by what it can depend on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from forecast import models
+from forecast.backtest.backtest import Place
+from forecast.backtest.candidates import Candidate
+from forecast.backtest.tuning import grid
+from forecast.backtest.tuning.grid import Plan, study_key, tune
+from forecast.backtest.tuning.results import StudyResult, Trial
+from forecast.forecaster import Budget
+from forecast.system import files
+from forecast.system.errors import ForecastError
+from tests.support import problems
+
+BORDERS = {
+    "train_end": "2024-01-04",
+    "validation_end": "2024-01-05",
+    "calibration_end": "2024-01-06",
+    "test_end": "2024-01-07",
+}
+
+
+def candidate(family, skip="linear", **options):
+    return Candidate(family, models.spec({"family": family, **options}, where="test"), "shipped", skip)
+
+
+NET, OTHER, NAIVE = candidate("gru"), candidate("lstm"), candidate("naive", skip=None)
+
+
+@pytest.fixture
+def plan(tmp_path):
+    place = Place(str(tmp_path), "shops", "tuning.parquet", "digest of the rows up to the validation end")
+    return Plan(place, problems.dataset(), tmp_path / ".forecast", Budget(10, 5), 3, 0, BORDERS)
+
+
+def test_later_rows_and_where_later_blocks_end_are_not_in_a_studys_key(plan):
+    later = replace(plan, borders={**BORDERS, "calibration_end": "2025-01-06", "test_end": "2025-02-07"})
+    assert study_key(later, NET) == study_key(plan, NET)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda plan: replace(plan, borders={**BORDERS, "validation_end": "2024-01-04T12"}),
+        lambda plan: replace(plan, borders={**BORDERS, "train_end": "2024-01-03"}),
+        lambda plan: replace(plan, place=replace(plan.place, digest="other rows")),
+        lambda plan: replace(plan, dataset=problems.dataset(lookback=9)),
+        lambda plan: replace(plan, budget=Budget(11, 5)),
+        lambda plan: replace(plan, n_trials=4),
+        lambda plan: replace(plan, seed=1),
+    ],
+    ids=["validation end", "train end", "rows", "dataset", "steps", "trials", "seed"],
+)
+def test_what_a_study_depends_on_is_in_its_key(plan, change):
+    assert study_key(change(plan), NET) != study_key(plan, NET)
+
+
+def test_candidates_have_keys_of_their_own(plan):
+    different = [NET, OTHER, candidate("gru", skip="last"), candidate("gru", units=7), candidate("gru", batch_size=8)]
+    assert len({study_key(plan, c) for c in different}) == len(different)
+
+
+def fake_study(plan, candidate):
+    trials = (Trial(0, 0.5, {"units": 16}), Trial(1, 0.25, {"units": 32}))
+    if candidate.model == "lstm":
+        raise ZeroDivisionError("a bug in this one")
+    return StudyResult("key", 2, trials).to_json(
+        model=candidate.model, skip=candidate.skip, gradient_steps=plan.budget.steps
+    )
+
+
+@pytest.fixture(autouse=True)
+def no_engine(monkeypatch):
+    """No study here trains, and another test of the process may have begun TensorFlow with threads of its own."""
+    monkeypatch.setattr(grid, "load_engine", lambda: None)
+
+
+def test_every_network_gets_a_file_and_what_has_nothing_to_tune_none(plan, monkeypatch):
+    monkeypatch.setattr(grid, "study", fake_study)
+    done = []
+    target = Path(plan.place.root) / "tuned"
+    tune(plan, [NAIVE, NET, candidate("gru", skip="last")], target, jobs=1, advance=done.append)
+    assert sorted(path.name for path in target.iterdir()) == ["gru.last.json", "gru.linear.json"]
+    assert done == ["gru.linear", "gru.last"]
+    content = files.read_json(target / "gru.linear.json")
+    assert content["best"] == {"number": 1, "value": 0.25, "params": {"units": 32}}
+    assert (content["model"], content["skip"], content["gradient_steps"]) == ("gru", "linear", 10)
+
+
+def test_a_study_with_a_bug_is_named_after_the_others_are_done(plan, monkeypatch):
+    monkeypatch.setattr(grid, "study", fake_study)
+    done = []
+    target = Path(plan.place.root) / "tuned"
+    with pytest.raises(ForecastError) as failed:
+        tune(plan, [OTHER, NET], target, jobs=1, advance=done.append)
+    assert "tune shops: 1 of 2 failed" in str(failed.value) and "- lstm.linear: " in str(failed.value)
+    assert "ZeroDivisionError: a bug in this one" in str(failed.value)
+    assert done == ["lstm.linear", "gru.linear"]
+    assert not target.exists()
+
+
+def test_a_finished_study_is_read_back_and_two_names_for_one_configuration_are_studied_once(plan, monkeypatch):
+    calls = []
+
+    def counted(plan, candidate):
+        calls.append(candidate.name)
+        return fake_study(plan, candidate)
+
+    monkeypatch.setattr(grid, "study", counted)
+    twin = replace(NET, model="gru_again")
+    for _ in range(2):
+        tune(plan, [NET, twin], Path(plan.place.root) / "tuned", jobs=1)
+    assert calls == ["gru.linear"]
+    assert files.read_json(Path(plan.place.root) / "tuned" / "gru_again.linear.json")["model"] == "gru_again"

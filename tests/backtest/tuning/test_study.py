@@ -1,0 +1,227 @@
+"""Studies: the same result whatever interrupts them, failed models as results, one worker each."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from forecast.backtest import tuning
+from forecast.backtest.tuning import StudyResult, TrialOutcome, run_study
+from forecast.models.search import Choice, Integer, LogUniform, Uniform
+from forecast.system import files
+from forecast.system.errors import BusyError, ForecastError, InputError, ModelFailure
+
+ROOT = Path(__file__).parents[3]
+SPACE = {
+    "units": Choice((16, 32, 64)),
+    "delays": Choice(((1,), (1, 2), (1, 2, 3))),
+    "rate": LogUniform(1e-4, 1e-1),
+    "dropout": Uniform(0.0, 0.5),
+    "layers": Integer(1, 3),
+}
+DEFAULTS = {"units": 32, "delays": (1, 2), "rate": 1e-2, "dropout": 0.1, "layers": 2}
+
+
+def bowl(params: dict, number: int) -> TrialOutcome:
+    """Lowest at 16 units, one layer, no dropout, rate 0.003."""
+    value = params["units"] / 16 + params["layers"] + params["dropout"] + abs(math.log(params["rate"] / 0.003))
+    return TrialOutcome(value, [[1, 2 * value], [2, value]])
+
+
+def study(folder: Path, objective=bowl, *, n_trials: int = 7, key: str = "study", **options) -> StudyResult:
+    return run_study(SPACE, objective, key=key, n_trials=n_trials, seed=5, folder=folder, defaults=DEFAULTS, **options)
+
+
+def test_the_first_trial_is_the_familys_default(tmp_path):
+    first = study(tmp_path, n_trials=1).trials[0]
+    assert first.params == DEFAULTS
+    assert first.value == pytest.approx(2 + 2 + 0.1 + math.log(0.01 / 0.003))
+    assert first.curve == [[1, 2 * first.value], [2, first.value]]
+
+
+def test_trials_stay_inside_the_space_and_the_best_is_the_lowest(tmp_path):
+    result = study(tmp_path)
+    assert [trial.number for trial in result.trials] == list(range(7))
+    assert all(trial.params[name] in SPACE[name] for trial in result.trials for name in SPACE)
+    assert result.best.value == min(trial.value for trial in result.trials)
+
+
+def test_a_finished_study_is_read_back_without_running_a_trial(tmp_path):
+    def forbidden(params, number):
+        raise AssertionError("no trial is left to run")
+
+    assert study(tmp_path) == study(tmp_path, forbidden)
+
+
+def test_n_trials_is_the_total_whatever_was_run_before(tmp_path):
+    numbers = []
+
+    def counting(params, number):
+        numbers.append(number)
+        return bowl(params, number)
+
+    study(tmp_path, counting, n_trials=3)
+    longer = study(tmp_path, counting, n_trials=7)
+    assert numbers == list(range(7))
+    assert longer == study(tmp_path / "at once")
+    assert study(tmp_path, n_trials=3).trials == longer.trials[:3]
+
+
+KILLED = """
+    import os, signal
+    from pathlib import Path
+    from tests.backtest.tuning import test_study
+
+    def killed(params, number):
+        if number == {number} and {moment!r} == "in the objective":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return test_study.bowl(params, number)
+
+    if {moment!r} == "between trials":
+        report = lambda done, total, trial: done == {number} and os.kill(os.getpid(), signal.SIGKILL)
+    else:
+        report = None
+    test_study.study(Path({folder!r}), killed, report=report)
+"""
+
+
+IN_TRIAL, BETWEEN = "in the objective", "between trials"
+
+
+@pytest.mark.parametrize(
+    ("moment", "number"), [(IN_TRIAL, 0), (IN_TRIAL, 1), (IN_TRIAL, 5), (BETWEEN, 1), (BETWEEN, 5)]
+)
+def test_a_study_killed_and_resumed_equals_an_uninterrupted_one(tmp_path, moment, number):
+    script = textwrap.dedent(KILLED).format(number=number, moment=moment, folder=str(tmp_path / "killed"))
+    killed = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert killed.returncode == -signal.SIGKILL
+    assert study(tmp_path / "killed") == study(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_exception_stops_the_study_and_the_next_run_continues_to_the_same_result(tmp_path, error):
+    def broken(params, number):
+        if number == 4:
+            raise error("a bug")
+        return bowl(params, number)
+
+    with pytest.raises(error, match="a bug"):
+        study(tmp_path / "stopped", broken)
+    again = []
+    resumed = study(tmp_path / "stopped", lambda params, number: again.append(number) or bowl(params, number))
+    assert again == [4, 5, 6]
+    assert resumed == study(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("torn", [b'{"op_code":6,"wor', b"\0\0\0\0", b"\xff\xfe\n"])
+def test_a_torn_last_line_of_the_journal_is_dropped(tmp_path, torn):
+    study(tmp_path / "torn", n_trials=4)
+    with (tmp_path / "torn" / "study.journal").open("ab") as journal:
+        journal.write(torn)
+    assert study(tmp_path / "torn") == study(tmp_path / "whole")
+
+
+def test_optunas_lock_left_by_a_killed_process_does_not_delay_the_next_run(tmp_path):
+    study(tmp_path, n_trials=2)
+    (tmp_path / "study.journal.lock").symlink_to(tmp_path / "study.journal")
+    assert len(study(tmp_path).trials) == 7
+
+
+@pytest.mark.parametrize("kept", [3, 9, 20])
+def test_any_prefix_of_the_journal_resumes_to_the_same_result(tmp_path, kept):
+    whole = study(tmp_path / "whole")
+    lines = (tmp_path / "whole" / "study.journal").read_bytes().splitlines(keepends=True)
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "study.journal").write_bytes(b"".join(lines[:kept]))
+    assert study(tmp_path / "cut") == whole
+
+
+def test_a_failed_model_counts_and_keeps_its_reason(tmp_path):
+    def fragile(params, number):
+        if number == 1:
+            return TrialOutcome.failure("diverged at step 12")
+        if number == 2:
+            raise ModelFailure("the normal equations are singular")
+        if number == 3:
+            return TrialOutcome(math.nan, [[1, math.nan]])
+        return bowl(params, number)
+
+    result = study(tmp_path, fragile, n_trials=5)
+    assert [trial.state for trial in result.trials] == ["complete", "failed", "failed", "failed", "complete"]
+    assert [trial.reason for trial in result.trials[1:4]] == [
+        "diverged at step 12",
+        "the normal equations are singular",
+        "the validation loss is nan",
+    ]
+    assert result.trials[3].curve == [[1, None]]
+    assert result.best.number in (0, 4)
+
+
+def test_a_study_of_failed_models_has_no_best(tmp_path):
+    result = study(tmp_path, lambda params, number: TrialOutcome.failure("no"), n_trials=2)
+    assert result.best is None
+    assert result.to_json(model="lstm", skip="last", gradient_steps=3)["best"] is None
+
+
+def test_equal_studies_write_equal_bytes_of_plain_json(tmp_path):
+    for name in ("a", "b"):
+        result = study(tmp_path / name, n_trials=3)
+        files.write_json(tmp_path / f"{name}.json", result.to_json(model="lstm", skip="linear", gradient_steps=300))
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    content = files.read_json(tmp_path / "a.json")
+    assert content["model"] == "lstm" and content["gradient_steps"] == 300 and content["study"] == "study"
+    assert content["trials"][0]["params"]["delays"] == [1, 2]
+    assert content["best"]["number"] == result.best.number
+
+
+def test_progress_names_what_finished(tmp_path):
+    seen = []
+    study(tmp_path, n_trials=2, report=lambda done, total, trial: seen.append((done, total, trial.number)))
+    assert seen == [(1, 2, 0), (2, 2, 1)]
+
+
+def test_a_second_worker_of_the_same_study_is_turned_away(tmp_path):
+    def nested(params, number):
+        study(tmp_path)
+        return bowl(params, number)
+
+    with pytest.raises(BusyError, match=f"PID {os.getpid()}"):
+        study(tmp_path, nested)
+
+
+def test_a_default_outside_the_space_widens_it_and_a_misspelt_one_is_refused(tmp_path):
+    own = {**DEFAULTS, "units": 48, "dropout": 0.9, "layers": 4}
+    result = run_study(SPACE, bowl, key="s", n_trials=3, seed=0, folder=tmp_path, defaults=own)
+    assert result.trials[0].params == own
+    with pytest.raises(InputError, match=r"'unit' is not in the search space. Did you mean 'units'"):
+        run_study(SPACE, bowl, key="s", n_trials=1, seed=0, folder=tmp_path, defaults={"unit": 3})
+
+
+def test_a_key_shared_by_two_spaces_is_refused(tmp_path):
+    study(tmp_path, n_trials=1)
+    with pytest.raises(InputError, match="another search space"):
+        run_study({"units": Choice((1, 2))}, bowl, key="study", n_trials=1, seed=5, folder=tmp_path)
+
+
+def test_a_full_disk_is_said_plainly(tmp_path):
+    def full(params, number):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(ForecastError, match="No space left"):
+        study(tmp_path, full)
+
+
+def test_a_database_holds_the_same_study_as_a_journal(tmp_path):
+    database = study(tmp_path, n_trials=2, storage=f"sqlite:///{tmp_path}/studies.db")
+    assert database == study(tmp_path, n_trials=2)
+
+
+def test_importing_tuning_does_not_import_optuna():
+    code = "import sys, forecast.backtest.tuning, forecast.config.tuning; sys.exit('optuna' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+    assert tuning.run_study is run_study

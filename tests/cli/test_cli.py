@@ -1,0 +1,255 @@
+"""The command `forecast` as a user meets it: what it prints, how it ends, what it does not load."""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import forecast
+from tests.support import small_project
+
+HEAVY = ("tensorflow", "keras", "mlflow", "optuna", "statsforecast", "matplotlib")
+COMMANDS = (
+    "run",
+    "check",
+    "models",
+    "compare",
+    "audit",
+    "doctor",
+    "sync",
+    "clean",
+    "schedule",
+    "retrain",
+    "predict",
+    "promote",
+    "rollback",
+    "status",
+    "history",
+)
+LEADERBOARD = """\
+dataset,model,ranking,skip,seed,status,mae,mase
+wave,naive,baseline,,0,ok,2.0,
+wave,drift,baseline,,0,ok,2.5,
+wave,lstm,shipped,linear,0,ok,1.4,
+wave,lstm,shipped,linear,mean,ok,1.5,
+wave,lstm,architecture,last,mean,ok,1.9,
+wave,narx,shipped,linear,mean,failed,,
+pair,naive,baseline,,0,ok,,2.0
+pair,lstm,shipped,linear,mean,ok,,1.8
+"""
+VERDICTS = {
+    "tests": [
+        {
+            "ranking": "shipped", "family": "naive", "model": "lstm", "against": "naive", "word": "better",
+            "relative_difference": -0.25, "p_holm": 0.004,
+        }
+    ]
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = small_project.write(tmp_path_factory.mktemp("cli") / "project")
+    (root / "reports").mkdir()
+    (root / "reports" / "leaderboard.csv").write_text(LEADERBOARD)
+    (root / "data" / "compared" / "wave").mkdir(parents=True)
+    (root / "data" / "compared" / "wave" / "verdicts.json").write_text(json.dumps(VERDICTS))
+    return root
+
+
+@pytest.mark.parametrize(
+    "words", [("--help",), ("check",), ("models",), ("compare", "lstm", "naive")], ids=lambda words: words[0]
+)
+def test_a_command_that_does_not_train_loads_no_training_library(project: Path, words: tuple[str, ...]) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "forecast", *words]
+    done = subprocess.run(command, cwd=project, env=small_project.environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert not loaded & set(HEAVY)
+
+
+def test_importing_the_package_loads_no_training_library() -> None:
+    code = f"import sys, forecast; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=small_project.environment(), capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("words", "seconds"), [(("--help",), 1.0), (("check",), 2.0)], ids=["help", "check"])
+def test_a_quick_command_is_quick(words: tuple[str, ...], seconds: float) -> None:
+    """The best of three in CPU seconds, so that a busy machine fails nothing; `check` on the project's own data."""
+    assert any(cpu_seconds(words) < seconds for _ in range(3))
+
+
+def cpu_seconds(words: tuple[str, ...]) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert small_project.command(small_project.ROOT, *words).returncode == 0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_help_lists_every_command_and_version_is_the_packages(project: Path) -> None:
+    said = small_project.command(project, "--help").stdout
+    assert all(re.search(rf"^\s+{name}\s", said, re.MULTILINE) for name in COMMANDS)
+    assert small_project.command(project, "--version").stdout == f"forecast {forecast.__version__}\n"
+
+
+def test_check_says_what_it_found(project: Path) -> None:
+    rows = json.loads(small_project.command(project, "check", "--format", "json").stdout)
+    found = {row["what"]: row["found"] for row in rows}
+    assert found["configs/datasets.yaml"] == "right: wave"
+    assert found["dataset wave"] == "right: 200 rows of 1 series, 2024-01-01 to 2024-07-18"
+
+
+def test_check_misses_the_row_that_every_score_is_taken_against(tmp_path: Path) -> None:
+    root = small_project.write(tmp_path / "wrong")
+    models = root / "configs" / "models.yaml"
+    content = yaml.safe_load(models.read_text())
+    small_project.write_yaml(models, {**content, "grids": {"default": ["drift"]}})
+    done = small_project.command(root, "run")
+    assert done.returncode == 2 and "grids.default: found drift; wanted `naive` as well" in done.stderr
+
+
+def test_check_names_every_fault_at_once_without_a_traceback(tmp_path: Path) -> None:
+    root = small_project.write(tmp_path / "wrong")
+    datasets = root / "configs" / "datasets.yaml"
+    datasets.write_text(datasets.read_text().replace("lookback:", "lokback:"))
+    models = root / "configs" / "models.yaml"
+    models.write_text(models.read_text().replace("family: naive", "family: naiv"))
+    done = small_project.command(root, "check")
+    assert done.returncode == 2
+    assert "lokback" in done.stderr and "Did you mean 'lookback'?" in done.stderr
+    assert "naiv" in done.stderr and "Did you mean 'naive'?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"lookback": 150}, "its train block has 100 steps"),
+        ({"target": {"column": "y", "transform": "log"}}, "`transform: log` needs values above zero"),
+    ],
+    ids=["too-short", "log-of-negative"],
+)
+@pytest.mark.parametrize("words", [("forecast", "check"), ("pipelines.prepare", "wave")], ids=lambda w: w[0])
+def test_what_would_fail_in_tuning_is_told_before(
+    words: tuple[str, ...], changes: dict, said: str, tmp_path: Path
+) -> None:
+    root = small_project.write(tmp_path / "wrong")
+    entry = {"run": ["wave"], "datasets": {"wave": {**small_project.DATASET, **changes}}}
+    small_project.write_yaml(root / "configs" / "datasets.yaml", entry)
+    (root / "pipelines").symlink_to(small_project.ROOT / "pipelines")
+    env = small_project.environment()
+    subprocess.run([sys.executable, "-m", "pipelines.fetch", "wave"], cwd=root, env=env, check=True)
+    done = subprocess.run([sys.executable, "-m", *words], cwd=root, env=env, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_folder_that_is_no_project_is_answered_with_what_to_do(tmp_path: Path) -> None:
+    done = small_project.command(tmp_path, "check")
+    assert done.returncode == 2
+    assert "no configs/datasets.yaml here" in done.stderr and "--root" in done.stderr
+
+
+def test_what_the_system_refuses_is_one_message(tmp_path: Path) -> None:
+    taken = small_project.write(tmp_path / "taken")
+    (taken / ".forecast").write_text("a file where the folder of locks should be")
+    done = small_project.command(taken, "run")
+    assert done.returncode == 1
+    assert ".forecast" in done.stderr and "Check the file" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_an_unknown_option_exits_2(project: Path) -> None:
+    assert small_project.command(project, "check", "--frmat", "json").returncode == 2
+
+
+def test_models_lists_the_run_in_its_order_with_equations(project: Path) -> None:
+    rows = json.loads(small_project.command(project, "models", "--format", "json").stdout)
+    assert [row["model"] for row in rows] == ["naive", "drift"]
+    assert all(row["equation"] and row["source"] and row["in_run"] == "yes" for row in rows)
+    every = json.loads(small_project.command(project, "models", "--all", "--format", "json").stdout)
+    assert {"lstm", "gru"} <= {row["family"] for row in every}
+
+
+def test_compare_says_who_is_better_and_what_was_tested(project: Path) -> None:
+    lines = small_project.command(project, "compare", "lstm", "naive").stdout.splitlines()
+    assert lines[0] == "wave, as shipped: lstm 1.5 against naive 2 in test MAE: 25.0 % lower."
+    assert lines[1] == "  lstm against naive: better (-25.0%, p 0.004 after Holm among all against naive)."
+    assert lines[2] == "wave, architecture alone: lstm 1.9 against naive 2 in test MAE: 5.0 % lower."
+    assert "not tested" in lines[3]
+
+
+def test_compare_tells_several_series_by_mase(project: Path) -> None:
+    (line, _) = small_project.command(project, "compare", "lstm", "naive", "--dataset", "pair").stdout.splitlines()
+    assert line == "pair, as shipped: lstm 1.8 against naive 2 in test MASE: 10.0 % lower."
+
+
+def test_compare_puts_two_baselines_side_by_side_once(project: Path) -> None:
+    rows = json.loads(small_project.command(project, "compare", "drift", "naive", "--format", "json").stdout)
+    assert [(row["ranking"], row["difference"]) for row in rows] == [("baseline", 0.25)]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("compare", "lstn", "naive"), "Did you mean 'lstm'?"),
+        (("compare", "lstm", "naive", "--dataset", "wav"), "Did you mean 'wave'?"),
+        (("compare", "narx", "naive"), "stand in no ranking together"),
+        (("run", "--dataset", "wavy"), "Did you mean 'wave'?"),
+        (("run", "--model", "drif"), "Did you mean 'drift'?"),
+    ],
+)
+def test_a_name_that_does_not_fit_is_answered_with_the_nearest(
+    project: Path, words: tuple[str, ...], said: str
+) -> None:
+    done = small_project.command(project, *words)
+    assert done.returncode == 2
+    assert said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_doctor_names_the_repair_for_what_is_wrong(tmp_path: Path) -> None:
+    root = small_project.write(tmp_path / "project")
+    (root / "requirements.lock").write_text("numpy==0.0.1 \\\n    --hash=sha256:0\nno-such-thing==1.0\n")
+    (root / "data" / ".tmp-half").write_text("")
+    done = small_project.command(root, "doctor", "--format", "json")
+    found = {row["what"]: row for row in json.loads(done.stdout)}
+    assert done.returncode == 1
+    assert "numpy" in found["environment"]["found"] and found["environment"]["repair"] == "`make setup`"
+    assert found["leftovers"]["repair"] == "`forecast doctor --repair`"
+    assert "MLflow" in found and found["MLflow"]["repair"] == ""
+    small_project.command(root, "doctor", "--repair")
+    assert not (root / "data" / ".tmp-half").exists()
+
+
+def test_doctor_hides_a_password_in_the_tracking_address(project: Path) -> None:
+    (project / "requirements.lock").write_text("")
+    uri = "http://me:secret@127.0.0.1:1/"
+    done = small_project.command(project, "doctor", "--format", "json", MLFLOW_TRACKING_URI=uri)
+    assert "secret" not in done.stdout + done.stderr
+    assert "forecast sync" in done.stdout
+
+
+def test_clean_asks_first_and_never_touches_snapshots_or_records(tmp_path: Path) -> None:
+    root = small_project.write(tmp_path / "project")
+    (root / "mlflow.db").write_text("")
+    for name in ("data/raw/wave.parquet", ".forecast/memo/x", "forecast/__pycache__/a.pyc"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("x")
+    asked = small_project.command(root, "clean")
+    assert asked.returncode == 2 and "--yes" in asked.stderr
+    assert (root / "data" / "raw").exists()
+    assert small_project.command(root, "clean", "--yes").returncode == 0
+    assert not (root / "data" / "raw").exists() and not (root / "forecast" / "__pycache__").exists()
+    assert (root / ".forecast" / "memo" / "x").exists() and (root / "mlflow.db").exists()
+    assert list((root / "data" / "snapshots" / "wave").glob("*.parquet"))
+    assert small_project.command(root, "clean", "--work", "--yes").returncode == 0
+    assert not (root / ".forecast" / "memo").exists()

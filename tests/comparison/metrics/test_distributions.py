@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+import scoringrules
+from scipy import stats
+from sklearn.metrics import mean_pinball_loss
+
+from forecast.comparison import metrics
+from forecast.system.errors import InputError
+
+RNG = np.random.default_rng(11)
+Y = RNG.normal(1, 2, 300)
+MEAN, SCALE = RNG.normal(1, 1, 300), RNG.gamma(2, 1, 300) + 0.1
+
+
+@pytest.mark.parametrize("level", [0.05, 0.5, 0.9])
+def test_pinball_equals_scikit_learn(level):
+    assert metrics.pinball(Y, MEAN, level) == pytest.approx(mean_pinball_loss(Y, MEAN, alpha=level), rel=1e-12)
+
+
+def test_crps_of_samples_and_of_a_normal_equal_scoringrules():
+    samples = RNG.normal(0, 2, (300, 40))
+    expected = scoringrules.crps_ensemble(Y, samples, estimator="nrg").mean()
+    assert metrics.crps_samples(Y, samples) == pytest.approx(expected, rel=1e-12)
+    assert metrics.crps_gaussian(Y, MEAN, SCALE) == pytest.approx(scoringrules.crps_normal(Y, MEAN, SCALE).mean())
+
+
+def test_crps_of_quantiles_equals_scoringrules_and_tends_to_the_normal_one():
+    levels = (np.arange(500) + 0.5) / 500
+    quantiles = stats.norm.ppf(levels, MEAN[:, None], SCALE[:, None])
+    found = metrics.crps_quantiles(Y, quantiles, levels)
+    assert found == pytest.approx(scoringrules.crps_quantile(Y, quantiles, levels).mean(), rel=1e-12)
+    assert found == pytest.approx(metrics.crps_gaussian(Y, MEAN, SCALE), rel=1e-3)
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_winkler_equals_the_interval_score_of_scoringrules(level):
+    expected = scoringrules.interval_score(Y, MEAN - SCALE, MEAN + SCALE, 1 - level).mean()
+    assert metrics.winkler(Y, MEAN - SCALE, MEAN + SCALE, level=level) == pytest.approx(expected, rel=1e-12)
+
+
+def test_log_scores_equal_scoringrules():
+    assert metrics.log_score_gaussian(Y, MEAN, SCALE) == pytest.approx(scoringrules.logs_normal(Y, MEAN, SCALE).mean())
+    expected = scoringrules.logs_t(Y, 5.0, MEAN, SCALE).mean()
+    assert metrics.log_score_student(Y, 5.0, MEAN, SCALE) == pytest.approx(expected)
+
+
+def test_coverage_and_width_by_horizon_step():
+    y = np.array([[1.0, 5.0], [2.0, np.nan], [9.0, 6.0], [3.0, 7.0]])
+    lower, upper = np.zeros((4, 2)), np.array([[3.0, 6.0]] * 4)
+    assert metrics.coverage(y, lower, upper, axis=0).tolist() == [0.75, pytest.approx(2 / 3)]
+    assert metrics.coverage(y, lower, upper) == pytest.approx(5 / 7)
+    assert metrics.interval_width(lower, upper, axis=0).tolist() == [3.0, 6.0]
+    assert metrics.winkler(y, lower, upper, level=0.8, axis=0)[0] == pytest.approx(3 + 10 * 6 / 4)
+
+
+def test_missing_actuals_are_left_out_and_missing_forecasts_are_not():
+    assert metrics.crps_gaussian([0.0, np.nan], [0.0, 0.0], [1.0, 1.0]) == pytest.approx(0.2336949772)
+    assert np.isnan(metrics.coverage(np.zeros(2), np.array([-1.0, np.nan]), np.ones(2)))
+    assert np.isnan(metrics.winkler(np.zeros(2), np.array([-1.0, np.nan]), np.ones(2), level=0.8))
+
+
+def test_impossible_input_is_refused_with_the_reason():
+    with pytest.raises(InputError, match="strictly between 0 and 1"):
+        metrics.pinball([1.0], [1.0], 95)
+    with pytest.raises(InputError, match="strictly between 0 and 1"):
+        metrics.winkler([1.0], [0.0], [2.0], level=95)
+    with pytest.raises(InputError, match="lower end above the upper"):
+        metrics.coverage([1.0], [2.0], [0.0])
+    with pytest.raises(InputError, match="above zero"):
+        metrics.log_score_gaussian([1.0], [0.0], [0.0])
+    with pytest.raises(InputError, match="differ in shape"):
+        metrics.coverage([1.0, 2.0], [0.0], [1.0])
+
+
+def test_an_event_s_probability_is_scored_by_its_square_and_by_its_logarithm():
+    assert metrics.brier([True, False, True], [1.0, 0.5, 0.5]) == pytest.approx(0.5 / 3)
+    assert metrics.log_score_event([True, False], [0.5, 0.25]) == pytest.approx(-(np.log(0.5) + np.log(0.75)) / 2)
+    assert metrics.log_score_event([True], [0.0]) == np.inf

@@ -1,0 +1,135 @@
+"""Scores with every number worked out by hand: two series in units of their own, two seeds, their ensemble."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecast.comparison import scores
+from forecast.comparison.metrics import Scale
+from forecast.comparison.scores import Reference
+
+TIMES = pd.to_datetime(["2024-01-01", "2024-01-02"])
+Y = {"a": [[11.0, 12.0], [12.0, 13.0]], "b": [[90.0, 80.0], [80.0, 100.0]]}
+LAST = {"a": pd.Series([10.0, 11.0], TIMES), "b": pd.Series([100.0, 90.0], TIMES)}
+OFF = {"a": {3: 1.0, 7: -3.0}, "b": {3: 10.0, 7: 0.0}}  # by which seeds 3 and 7 err, everywhere
+REFERENCE = Reference(
+    scale={"a": Scale(0.5), "b": Scale(20.0)},
+    squared_scale={"a": Scale(2.0), "b": Scale(40.0)},
+    last=LAST,
+    naive={"a": np.array([1.0, 2.0]), "b": np.array([10.0, 15.0])},  # |y - last|, mean over the origins
+)
+
+
+def long(series=("a", "b"), seeds=(3, 7)):
+    rows = [
+        (uid, TIMES[i], step + 1, seed, Y[uid][i][step], Y[uid][i][step] + OFF[uid][seed])
+        for uid in series
+        for seed in seeds
+        for i in range(2)
+        for step in range(2)
+    ]
+    return pd.DataFrame(rows, columns=["unique_id", "cutoff", "step", "seed", "y", "y_hat"])
+
+
+def by_series(**options):
+    return pd.concat(
+        [scores.series_scores(c, REFERENCE) for c in scores.cubes(long(**options), LAST)], ignore_index=True
+    )
+
+
+def row(table, seed, **where):
+    for column, value in {"seed": seed, **where}.items():
+        table = table[table[column] == value]
+    assert len(table) == 1
+    return table.iloc[0]
+
+
+def test_the_long_frame_becomes_arrays_whatever_its_order():
+    shuffled = long().sample(frac=1, random_state=0)
+    a, b = scores.cubes(shuffled, LAST)
+    assert (a.series, b.series) == ("a", "b") and a.seeds == b.seeds == (3, 7)
+    assert a.y.tolist() == Y["a"] and b.last.tolist() == [100, 90]
+    assert (a.y_hat[1] - a.y == -3).all() and (b.y_hat[0] - b.y == 10).all()
+
+
+def test_each_series_is_scored_in_its_own_unit():
+    table = by_series()
+    a3, a7, b3 = row(table, "3", series="a"), row(table, "7", series="a"), row(table, "3", series="b")
+    assert (a3["mae"], a3["rmse"], a7["mae"], b3["mae"]) == (1, 1, 3, 10)
+    assert (a3["mase"], a7["mase"], b3["mase"]) == (2, 6, 0.5)
+    assert (a3["rmsse"], b3["rmsse"]) == (0.5, 0.25)
+    assert a3["smape"] == pytest.approx(200 * np.mean([1 / 23, 1 / 25, 1 / 25, 1 / 27]))
+    assert a3["skill"] == pytest.approx(1 - 1 / 1.5) and b3["skill"] == pytest.approx(1 - 10 / 12.5)
+    assert (a3["direction"], a3["direction_base"]) == (1, 1)  # all rise, and all are said to
+    assert a7["direction"] == 0  # all are said to fall
+    assert (table["n_origins"] == 2).all()
+
+
+def test_the_ensemble_is_the_mean_of_the_forecasts_not_of_the_errors():
+    table = by_series()
+    a, b = row(table, "ensemble", series="a"), row(table, "ensemble", series="b")
+    assert (a["mae"], b["mae"]) == (1, 5)  # a: off by (1 - 3) / 2, b: off by (10 + 0) / 2
+
+
+def test_one_seed_has_no_ensemble_and_no_spread():
+    table = by_series(seeds=(7,))
+    assert table["seed"].tolist() == ["7", "7"]
+    board = scores.with_mean_and_spread(scores.over_series(table, ["seed"]), [])
+    assert board["seed"].tolist() == ["7", "mean"]
+
+
+def test_over_several_series_ratios_are_averaged_and_units_are_not():
+    board = scores.over_series(by_series(), ["seed"])
+    assert board["seed"].tolist() == ["3", "7", "ensemble"]
+    assert board["mase"].tolist() == [1.25, 3.0, 1.125]
+    assert board["mae"].isna().all() and board["rmse"].isna().all()
+    assert row(board, "3")["skill"] == pytest.approx((1 / 3 + 0.2) / 2)
+
+
+def test_one_series_keeps_its_unit():
+    board = scores.over_series(by_series(series=("a",)), ["seed"])
+    assert board["mae"].tolist() == [1, 3, 1]
+    assert "series" not in board
+
+
+def test_mean_and_spread_are_over_the_seeds_alone():
+    board = scores.with_mean_and_spread(scores.over_series(by_series(), ["seed"]), [])
+    assert board["seed"].tolist() == ["3", "7", "ensemble", "mean", "std"]
+    assert row(board, "mean")["mase"] == 2.125
+    assert row(board, "std")["mase"] == pytest.approx(1.75 / np.sqrt(2))  # n - 1
+    assert (board["n_origins"] == 2).all()
+    one = scores.with_mean_and_spread(scores.over_series(by_series(series=("a",)), ["seed"]), [])
+    assert row(one, "mean")["mae"] == 2 and row(one, "std")["mae"] == pytest.approx(np.sqrt(2))
+
+
+def test_steps_are_scored_against_naive_at_the_same_step():
+    (a,) = scores.cubes(long(series=("a",)), LAST)
+    table = scores.step_scores(a, REFERENCE)
+    assert row(table, "3", step=1)["skill"] == 0
+    assert row(table, "3", step=2)["skill"] == 0.5
+    assert row(table, "7", step=2)["mase"] == 6
+    board = scores.with_mean_and_spread(scores.over_series(table, ["seed", "step"]), ["step"])
+    assert row(board, "mean", step=1)["mae"] == 2
+    assert row(board, "std", step=2)["skill"] == pytest.approx(np.std([0.5, -0.5], ddof=1))
+
+
+def test_a_missing_actual_is_left_out():
+    frame = long(series=("a",), seeds=(3,))
+    frame.loc[0, ["y", "y_hat"]] = [np.nan, 1e9]
+    (cube,) = scores.cubes(frame, LAST)
+    assert scores.series_scores(cube, REFERENCE)["mae"].tolist() == [1.0]
+
+
+def test_several_targets_are_several_series():
+    frame = pd.concat([long().assign(output="x"), long().assign(output="y")])
+    last = {f"{uid}/{output}": LAST[uid] for uid in LAST for output in ("x", "y")}
+    assert [c.series for c in scores.cubes(frame, last)] == ["a/x", "a/y", "b/x", "b/y"]
+    assert [c.series for c in scores.cubes(long().assign(output="x"), LAST)] == ["a", "b"]
+
+
+def test_actuals_that_cross_zero_have_no_percentage():
+    frame = long(series=("a",), seeds=(3,)).assign(y=[1.0, -1.0, 1.0, 1.0])
+    (cube,) = scores.cubes(frame, LAST)
+    assert np.isnan(scores.series_scores(cube, REFERENCE)["smape"].iloc[0])

@@ -1,0 +1,184 @@
+"""Split conformal intervals around the seed mean: margins from calibration, scores on test, refusals in words."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecast.comparison.scores import Cube
+from forecast.comparison.uncertainty import (
+    BANDS,
+    COLUMNS,
+    Blocks,
+    bands,
+    calibration_cubes,
+    grouped,
+    interval_scores,
+    rehearsed,
+)
+
+RECORD = {"model": "net", "ranking": "shipped"}
+
+
+def cube(y, *, y_hat=0.0, series="a"):
+    """Actuals (n, H) and two seeds whose mean is `y_hat` everywhere."""
+    actual = np.asarray(y, dtype=float)
+    seeds = np.stack([np.full_like(actual, y_hat - 1), np.full_like(actual, y_hat + 1)])
+    return Cube(series, actual, seeds, np.zeros(len(actual)), (0, 1))
+
+
+def split(calibration, test, levels, *, model="net", **transforms):
+    """Scores and refusals of the split method."""
+    return interval_scores(blocks(calibration, test, model=model, **transforms), levels, ["split"])
+
+
+def blocks(calibration, test, *, model="net", **transforms):
+    return Blocks({**RECORD, "model": model}, calibration, test, 1, transforms)
+
+
+# errors of the ensemble: 1..9 at step 1, ten times as large at step 2; the signs do not matter
+CALIBRATION = cube(np.outer([1, -2, 3, -4, 5, -6, 7, -8, 9], [1, 10]))
+TEST = cube([[8, 0], [-8, 80], [8.5, -81], [0, 100]])
+
+
+def test_the_margin_is_the_eighth_of_nine_errors_at_80_percent_for_each_step_on_its_own():
+    table, refused = split([CALIBRATION], [TEST], [0.8])
+    assert (tuple(table.columns), refused) == (COLUMNS, [])
+    assert table["step"].tolist() == [0, 1, 2]
+    assert table["width"].tolist() == [88, 16, 160]  # ranks ceil(10 * 0.8) = 8: margins 8 and 80
+    assert table["coverage"].tolist() == [5 / 8, 3 / 4, 2 / 4]
+    assert table["n"].tolist() == [8, 4, 4]
+    assert table["n_calibration"].tolist() == [9, 9, 9]
+
+
+def test_the_winkler_score_is_the_width_plus_ten_times_what_was_missed_at_80_percent():
+    table, _ = split([CALIBRATION], [TEST], [0.8])
+    expected = [16 + 10 * 0.5 / 4, 160 + 10 * (1 + 20) / 4]
+    assert table["winkler"].tolist() == pytest.approx([np.mean(expected), *expected])
+
+
+def test_pooled_coverage_has_three_points_and_a_step_its_binomial_band():
+    table, _ = split([CALIBRATION], [TEST], [0.8])
+    pooled, first, _ = table.to_dict("records")
+    assert (pooled["low"], pooled["high"]) == pytest.approx((0.77, 0.83))
+    assert (first["low"], first["high"]) == pytest.approx((0.8 - 1.96 * 0.2, 1.0))
+    assert (pooled["inside"], first["inside"]) == (False, True)
+
+
+def test_a_level_the_calibration_block_cannot_support_is_refused_and_not_invented():
+    table, refused = split([CALIBRATION], [TEST], [0.8, 0.95])
+    assert set(table["level"]) == {0.8}
+    assert [(r.model, r.series, r.level) for r in refused] == [("net", "a", 0.95)]
+    assert "9 calibration origins cannot support a 95 % interval; at least 19 are needed" in refused[0].reason
+
+
+def test_without_calibration_origins_there_is_no_interval():
+    table, refused = split([], [TEST], [0.8])
+    assert table.empty
+    assert tuple(table.columns) == COLUMNS
+    assert "0 calibration origins" in refused[0].reason
+
+
+def test_every_series_has_its_own_margin():
+    other = cube(100 * CALIBRATION.y, series="b")
+    table, _ = split([other, CALIBRATION], [TEST, cube(TEST.y, series="b")], [0.8])
+    assert table[table["step"] == 1].set_index("series")["width"].to_dict() == {"a": 16, "b": 1600}
+
+
+def test_a_missing_actual_counts_in_neither_block():
+    held, seen = CALIBRATION.y.copy(), TEST.y.copy()
+    held[0, 0] = seen[2, 0] = np.nan
+    table, _ = split([cube(held)], [cube(seen)], [0.8])
+    first = table.set_index("step").loc[1]
+    assert (first["n_calibration"], first["n"], first["coverage"]) == (8, 3, 1.0)
+    assert first["width"] == 18  # ceil(9 * 0.8) = 8 of the errors 2..9
+    assert table["n_calibration"].tolist() == [8, 8, 9]
+
+
+def test_nothing_of_the_test_block_moves_a_margin():
+    one, _ = split([CALIBRATION], [TEST], [0.8])
+    other, _ = split([CALIBRATION], [cube(1000 + TEST.y)], [0.8])
+    assert one["width"].tolist() == other["width"].tolist()
+    assert (other["coverage"] == 0).all()
+
+
+def test_a_forecast_that_is_not_finite_is_refused():
+    broken = Cube("a", CALIBRATION.y, np.full((1, 9, 2), np.nan), np.zeros(9), (0,))
+    table, refused = split([broken], [TEST], [0.8])
+    assert table.empty
+    assert "not finite" in refused[0].reason
+
+
+def test_the_same_refusal_is_said_once_with_those_it_holds_for():
+    refused = [
+        refusal for model in ("net", "naive") for refusal in split([CALIBRATION], [TEST], [0.95], model=model)[1]
+    ]
+    (entry,) = grouped(refused)
+    assert (entry["series"], entry["level"]) == ("a", 0.95)
+    assert [c["model"] for c in entry["candidates"]] == ["net", "naive"]
+
+
+def test_calibration_cubes_hold_that_block_alone():
+    hours = pd.date_range("2024-01-01", periods=4, freq="h").as_unit("ns")
+    rows = [("a", hours[i], 1, hours[i + 1], b, 0, 1.0 + i, 0.0) for i, b in enumerate(("calibration", "test"))]
+    frame = pd.DataFrame(rows, columns=["unique_id", "cutoff", "step", "ds", "block", "seed", "y", "y_hat"])
+    (found,) = calibration_cubes(frame, {"a": pd.Series(5.0, index=hours)})
+    assert found.y.tolist() == [[1.0]]
+
+
+def drifting(n, *, seed, spread):
+    """Actuals (n, 1) around a forecast of zero, their spread growing from the first to the last."""
+    noise = np.random.default_rng(seed).normal(0, 1, (n, 1))
+    return cube(noise * np.linspace(*spread, n)[:, None])
+
+
+def test_both_methods_are_scored_and_a_level_too_high_is_refused_once():
+    table, refused = interval_scores(blocks([CALIBRATION], [TEST]), [0.8, 0.95])
+    assert list(zip(table["method"], table["level"], strict=True)) == [("split", 0.8)] * 3 + [("adaptive", 0.8)] * 3
+    assert len(refused) == 1
+
+
+def test_under_drift_the_adaptive_method_holds_its_level_where_the_split_one_does_not():
+    held, seen = drifting(300, seed=0, spread=(1, 1)), drifting(1000, seed=1, spread=(1, 3))
+    table, _ = interval_scores(blocks([held], [seen]), [0.8])
+    pooled = table[table["step"] == 0].set_index("method")
+    assert pooled["inside"].to_dict() == {"split": False, "adaptive": True}
+
+
+def test_the_method_is_decided_inside_the_calibration_block_whatever_the_test_block_holds():
+    drift, steady = drifting(600, seed=2, spread=(1, 6)), drifting(600, seed=3, spread=(1, 1))
+    found = [rehearsed([blocks([held], test)], [0.8, 0.95]) for held in (drift, steady) for test in ([], [drift])]
+    assert [f["method"] for f in found] == ["adaptive", "adaptive", "split", "split"]
+    assert found[0] == found[1]
+    assert found[0]["relative_winkler"] < 0.9 and "first half" in found[0]["reason"]
+
+
+def test_the_rehearsal_sets_its_margins_with_what_is_known_when_its_second_half_begins():
+    held = drifting(100, seed=4, spread=(1, 1))
+    two = cube(np.hstack([held.y, held.y]))
+    changed = two.y.copy()
+    changed[49] += 1e6  # its second step is the outcome of row 51, one after the second half's first origin
+    one, other = (rehearsed([blocks([c], [])], [0.8])["relative_winkler"] for c in (two, cube(changed)))
+    assert one == other
+
+
+def test_nothing_to_rehearse_keeps_the_margins():
+    assert rehearsed([blocks([], [TEST])], [0.8])["method"] == "split"
+    assert rehearsed([blocks([CALIBRATION], [TEST])], [0.95])["method"] == "split"
+
+
+def test_errors_of_a_price_are_ratios():
+    held = cube(100 * np.exp(CALIBRATION.y[:, :1] / 100), y_hat=100)
+    seen = cube([[1000.0]], y_hat=1000)
+    table, _ = split([held], [seen], [0.8], a="log")
+    assert table["width"].tolist() == pytest.approx([1000 * (np.exp(0.08) - np.exp(-0.08))] * 2)
+
+
+def test_the_bands_are_the_ends_that_the_scores_are_of():
+    cutoffs = {"a": pd.date_range("2024-01-01", periods=4, freq="h")}
+    table = bands(blocks([CALIBRATION], [TEST]), [0.8, 0.95], "split", cutoffs)
+    assert tuple(table.columns) == BANDS and len(table) == 8
+    assert table["cutoff"].tolist() == [moment for moment in cutoffs["a"] for _ in range(2)]
+    assert table.groupby("step")["upper"].first().to_dict() == {1: 8, 2: 80}
+    assert bands(blocks([], [TEST]), [0.8], "split", cutoffs).empty

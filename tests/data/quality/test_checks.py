@@ -1,0 +1,256 @@
+"""Each trap that real series hold is found by a check, and clean series are left alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from forecast.config.datasets import Dataset
+from forecast.data import quality
+from forecast.data.quality import Finding
+from forecast.system.errors import InputError
+from tests.support.example_data import dataset
+
+HOURS = {"kind": "regular", "freq": "1h"}
+NEW_YORK = {"kind": "sessions", "exchange": "XNYS"}
+
+
+def weather(
+    rows: int = 400, series: tuple[str, ...] = ("a",), start: str = "2024-01-01", **columns: Any
+) -> pd.DataFrame:
+    """Hourly temperature in °C and wind in m/s, different in every series."""
+    times = pd.date_range(start, periods=rows, freq="h").as_unit("ns")
+    parts = []
+    for number, name in enumerate(series):
+        chance = np.random.default_rng(number)
+        values = {
+            "temp": 10 + 8 * np.sin(np.arange(rows) * 2 * np.pi / 24) + chance.normal(0, 0.3, rows),
+            "wind": 5 + chance.normal(0, 1, rows),
+        }
+        parts.append(pd.DataFrame({"unique_id": name, "ds": times, **values, **columns}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def bars(rows: int = 60, series: tuple[str, ...] = ("S",)) -> pd.DataFrame:
+    """Daily bars that break no rule."""
+    from forecast.data.calendars import grid
+
+    days = grid(dataset(calendar=NEW_YORK).calendar, "2010-01-04", "2011-12-30")[:rows]
+    parts = []
+    for number, name in enumerate(series):
+        close = 50 * np.exp(np.cumsum(np.random.default_rng(number).normal(0, 0.01, rows)))
+        columns = {"open": close * 1.001, "high": close * 1.01, "low": close * 0.99, "close": close}
+        parts.append(pd.DataFrame({"unique_id": name, "ds": days, **columns}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def settings(**changes: Any) -> Dataset:
+    return dataset(
+        **{
+            "calendar": HOURS,
+            "target": {"column": "temp", "unit": "°C"},
+            "past": [{"column": "wind", "unit": "m/s"}],
+            **changes,
+        }
+    )
+
+
+def shares(**changes: Any) -> Dataset:
+    return dataset(**{"calendar": NEW_YORK, "target": {"column": "close"}, "quality": {"dividends": "off"}, **changes})
+
+
+def found(frame: pd.DataFrame, given: Dataset, as_of: pd.Timestamp | None = None) -> list[Finding]:
+    return quality.findings(frame, given, as_of=as_of or frame["ds"].max() + pd.Timedelta("1h"))
+
+
+def only(frame: pd.DataFrame, given: Dataset, rule: str) -> Finding:
+    (finding,) = found(frame, given)
+    assert finding.rule == rule
+    return finding
+
+
+def test_clean_weather_and_clean_bars_are_left_alone():
+    assert found(weather(series=("a", "b", "c")), settings()) == []
+    assert found(bars(series=("A", "B", "C")), shares()) == []
+
+
+def test_a_hurricane_in_one_hour_is_a_spike_and_no_possible_speed():
+    frame = weather()
+    frame.loc[200, "wind"] = 1048.0
+    assert {f.rule for f in found(frame, settings())} == {"spikes", "units"}
+    assert "2024-01-09 08:00; the worst is 1048" in found(frame, settings())[0].sentence
+
+
+def test_a_step_that_stays_is_no_spike():
+    frame = weather()
+    frame.loc[200:, "wind"] += 30
+    assert "spikes" not in {f.rule for f in found(frame, settings())}
+
+
+def test_rain_is_no_spike():
+    frame = weather()
+    frame["wind"] = 0.0
+    frame.loc[[50, 120, 300], "wind"] = [4.0, 30.0, 12.0]
+    assert found(frame, settings(past=[{"column": "wind", "unit": "mm"}])) == []
+
+
+@pytest.mark.parametrize(
+    ("factor", "shift", "column", "expected"),
+    [
+        (3.6, 0, "wind", "usual for km/h"),
+        (1 / 0.447, 0, "wind", "usual for km/h or mph"),
+        (1.8, 32, "temp", "usual for °F"),
+        (1, 273.15, "temp", "are no °C"),
+    ],
+)
+def test_another_unit_than_stated_is_recognised(factor: float, shift: float, column: str, expected: str):
+    frame = weather()
+    frame[column] = frame[column] * factor + shift
+    assert any(f.rule == "units" and expected in f.sentence for f in found(frame, settings()))
+
+
+def test_metres_per_second_called_miles_per_hour_are_recognised():
+    frame = weather(wind=3.0)
+    finding = next(f for f in found(frame, settings(past=[{"column": "wind", "unit": "mph"}])) if f.rule == "units")
+    assert "usual for m/s" in finding.sentence
+
+
+def test_a_column_that_misses_a_tenth_is_named_with_its_share():
+    frame = weather()
+    frame.loc[frame.index % 10 == 0, "wind"] = np.nan
+    assert "10.0% of the rows" in only(frame, settings(), "missing_share").sentence
+
+
+def test_single_empty_cells_are_named_with_their_times():
+    frame = bars(series=("A", "B"))
+    frame.loc[[10, 70], "open"] = np.nan
+    assert [(f.rule, f.series, f.column) for f in found(frame, shares())] == [
+        ("missing_cells", "A", "open"),
+        ("missing_cells", "B", "open"),
+    ]
+
+
+def test_a_session_that_only_other_series_have_is_named():
+    frame = bars(70, series=("A", "B"))
+    frame = frame[(frame["unique_id"] != "A") | (frame["ds"] != pd.Timestamp("2010-04-01"))]
+    (finding,) = found(frame, shares())
+    assert finding.rule == "gaps" and "other series have 2010-04-01" in finding.sentence
+
+
+def test_missing_hours_are_a_gap():
+    assert (
+        "3 steps have no row (2024-01-05 04:00)"
+        in only(weather().drop(index=[100, 101, 102]), settings(), "gaps").sentence
+    )
+
+
+def test_an_hour_missing_where_clocks_go_forward_betrays_local_times():
+    frame = weather(start="2013-03-01")
+    frame = frame[frame["ds"] != "2013-03-10 02:00"]
+    finding = next(f for f in found(frame, settings()) if f.rule == "clock_change")
+    assert "2013-03-10 02:00" in finding.sentence and "source.time_zone" in finding.sentence
+
+
+def test_stations_that_share_their_weather_are_named_as_a_leak():
+    frame = weather(series=("a", "b", "c", "d"))
+    copied = frame.loc[frame["unique_id"] == "a", "temp"].to_numpy()
+    frame.loc[frame["unique_id"] == "c", "temp"] = copied
+    finding = only(frame, settings(), "shared_columns")
+    assert "a, c have the same values" in finding.sentence and finding.column == "temp"
+
+
+def test_a_column_common_to_all_series_is_no_leak():
+    frame = weather(series=("a", "b", "c"))
+    frame["wind"] = np.tile(frame["wind"].to_numpy()[:400], 3)
+    assert found(frame, settings()) == []
+
+
+def test_bars_out_of_order_are_named():
+    frame = bars()
+    frame.loc[[5, 9], "high"] = frame.loc[[5, 9], "low"] * 0.9
+    assert only(frame, shares(), "ohlc_order").count == 2
+
+
+def test_flat_bars_are_named():
+    frame = bars()
+    for name in ("open", "high", "low"):
+        frame.loc[:20, name] = frame.loc[:20, "close"]
+    assert only(frame, shares(), "flat_bars").count == 21
+
+
+def test_prices_at_or_below_zero_refuse_the_data():
+    frame = bars()
+    frame.loc[7, "low"] = 0.0
+    findings = found(frame, shares())
+    assert findings[0].rule == "positive_prices" and findings[0].action == "refuse"
+    with pytest.raises(InputError, match=r"set `quality.positive_prices: warn`"):
+        quality.enforce(findings, where="x")
+
+
+@pytest.mark.parametrize("ratio", [2, 4, 10, 1 / 5])
+def test_a_split_that_was_not_undone_is_named(ratio: float):
+    frame = bars()
+    frame.loc[30:, ["open", "high", "low", "close"]] /= ratio
+    assert (
+        "1 jumps look like splits" in next(f for f in found(frame, shares()) if f.rule == "unadjusted_split").sentence
+    )
+
+
+def test_a_crash_is_no_split():
+    frame = bars()
+    frame.loc[30:, ["open", "high", "low", "close"]] *= 0.6
+    assert "unadjusted_split" not in {f.rule for f in found(frame, shares())}
+
+
+def test_a_price_that_does_not_move_is_stale():
+    frame = bars()
+    frame.loc[20:40, "close"] = frame.loc[20, "close"]
+    frame.loc[20:40, ["open", "high", "low"]] = frame.loc[20, ["open", "high", "low"]].to_numpy(dtype=float)
+    assert "the longest of 21 rows" in only(frame, shares(), "stale_repeats").sentence
+
+
+def test_bars_from_a_file_without_dividends_are_named():
+    assert only(bars(), shares(quality={}), "dividends").series == ""
+
+
+def test_old_data_are_named():
+    frame = weather()
+    assert found(frame, settings(), as_of=frame["ds"].max() + pd.Timedelta("3h")) == []
+    assert [f.rule for f in found(frame, settings(), as_of=frame["ds"].max() + pd.Timedelta("6h"))] == ["freshness"]
+
+
+def test_a_weekend_does_not_make_sessions_old():
+    frame = bars(rows=4)  # Thursday 2010-01-07
+    assert found(frame, shares(), as_of=pd.Timestamp("2010-01-11 12:00")) == []
+
+
+def test_a_rule_is_switched_off_or_made_to_refuse_by_one_word():
+    frame = weather()
+    frame.loc[200, "wind"] = 74.0
+    assert found(frame, settings(quality={"spikes": "off"})) == []
+    (finding,) = found(frame, settings(quality={"spikes": "refuse"}))
+    assert finding.action == "refuse"
+    assert found(frame, settings(quality={"spikes": {"limit": 1000}})) == []
+
+
+def test_off_is_off_although_yaml_reads_it_as_false():
+    given = yaml.safe_load("{spikes: off, units: {action: off}, gaps: refuse}")
+    rules = settings(quality=given).quality
+    assert (rules.spikes.action, rules.units.action, rules.gaps.action) == ("off", "off", "refuse")
+    with pytest.raises(InputError, match=r"quality\.spikes"):
+        settings(quality={"spikes": "perhaps"})
+
+
+def test_an_unknown_rule_is_refused():
+    with pytest.raises(InputError, match=r"unknown key 'quality.spike'. Did you mean 'spikes'\?"):
+        settings(quality={"spike": "off"})
+
+
+def test_findings_are_json():
+    frame = bars()
+    frame.loc[7, "low"] = 0.0
+    assert found(frame, shares())[0].to_json()["rule"] == "positive_prices"

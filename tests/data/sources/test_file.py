@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from forecast.data import sources
+from forecast.system.errors import InputError
+from tests.support.example_data import dataset
+
+MINE = {"kind": "file", "path": "data/mine.csv"}
+
+
+def read(tmp_path: Path, text: str, **changes: Any) -> pd.DataFrame:
+    (tmp_path / "data").mkdir(exist_ok=True)
+    (tmp_path / "data" / "mine.csv").write_text(text, encoding="utf-8")
+    return sources.read(sources.Request("mine", dataset(**changes), tmp_path)).frame
+
+
+def refused(tmp_path: Path, text: str, **changes: Any) -> str:
+    with pytest.raises(InputError) as fault:
+        read(tmp_path, text, **changes)
+    return str(fault.value)
+
+
+def test_the_shortest_file_is_one_series_named_after_it(tmp_path: Path):
+    frame = read(tmp_path, "ds,temp\n2024-01-01 00:00,1\n2024-01-01 01:00,2\n")
+    assert frame["unique_id"].tolist() == ["mine", "mine"]
+    assert frame["ds"].tolist() == [pd.Timestamp("2024-01-01 00:00"), pd.Timestamp("2024-01-01 01:00")]
+    assert list(frame.index) == [2, 3]
+
+
+def test_columns_are_mapped_and_others_ignored(tmp_path: Path):
+    source = {**MINE, "columns": {"ds": "Date", "unique_id": "Place", "temp": "T2M"}}
+    frame = read(tmp_path, "Place,Date,T2M,remark\nrome,2024-01-01,5,sunny\n", source=source)
+    assert frame.to_dict("records") == [{"unique_id": "rome", "ds": pd.Timestamp("2024-01-01"), "temp": 5}]
+
+
+def test_numbers_that_name_series_are_names(tmp_path: Path):
+    assert read(tmp_path, "unique_id,ds,temp\n7,2024-01-01,1\n")["unique_id"].tolist() == ["7"]
+
+
+def test_parquet_is_read_like_csv(tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    times = pd.date_range("2024-01-01", periods=2, freq="h", tz="Europe/Paris")
+    pd.DataFrame({"ds": times, "temp": [1, 2]}).to_parquet(tmp_path / "data" / "mine.parquet")
+    raw = sources.read(
+        sources.Request("mine", dataset(source={"kind": "file", "path": "data/mine.parquet"}), tmp_path)
+    )
+    assert raw.frame["ds"].iloc[0] == pd.Timestamp("2023-12-31 23:00")
+
+
+def test_a_derived_column_is_read_by_its_inputs(tmp_path: Path):
+    frame = read(
+        tmp_path,
+        "ds,close,high,low\n2024-01-02,1,2,1\n",
+        target={"column": "close"},
+        past=[{"column": "daily_range"}],
+        calendar={"kind": "sessions", "exchange": "XNYS"},
+    )
+    assert {"high", "low"} <= set(frame.columns)
+
+
+def test_local_times_become_utc(tmp_path: Path):
+    source = {**MINE, "time_zone": "America/New_York"}
+    frame = read(tmp_path, "ds,temp\n2024-07-01 12:00,1\n", source=source)
+    assert frame["ds"].iloc[0] == pd.Timestamp("2024-07-01 16:00")
+
+
+def test_the_repeated_hour_of_autumn_is_told_apart_by_order(tmp_path: Path):
+    lines = "\n".join(f"2024-11-03 {hour},1" for hour in ("00:00", "01:00", "01:00", "02:00"))
+    frame = read(tmp_path, f"ds,temp\n{lines}\n", source={**MINE, "time_zone": "America/New_York"})
+    assert frame["ds"].dt.hour.tolist() == [4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("local", ["2024-11-03 01:30", "2024-03-10 02:30"])
+def test_an_hour_that_stands_twice_or_never_is_refused(tmp_path: Path, local: str):
+    message = refused(tmp_path, f"ds,temp\n{local},1\n", source={**MINE, "time_zone": "America/New_York"})
+    assert "line 2" in message and "stands twice or never on the clocks of America/New_York" in message
+
+
+@pytest.mark.parametrize("second", ["2024-01-01T01:00+01:00", "2024-01-01T01:00"], ids=["another offset", "no offset"])
+def test_mixed_time_zones_are_refused_with_their_line(tmp_path: Path, second: str):
+    message = refused(tmp_path, f"ds,temp\n2024-01-01T00:00Z,1\n{second},2\n")
+    assert "line 3: mixed time zones" in message and second in message
+
+
+def test_two_offsets_are_fine_when_one_clock_explains_them(tmp_path: Path):
+    text = "ds,temp\n2024-03-31T00:00+00:00,1\n2024-03-31T02:00+01:00,2\n"
+    frame = read(tmp_path, text, source={**MINE, "time_zone": "Europe/Dublin"})
+    assert frame["ds"].dt.hour.tolist() == [0, 1]
+
+
+def test_an_offset_the_clock_never_had_is_refused(tmp_path: Path):
+    text = "ds,temp\n2024-01-01T00:00+00:00,1\n2024-01-01T02:00+01:00,2\n"
+    message = refused(tmp_path, text, source={**MINE, "time_zone": "Europe/Dublin"})
+    assert "line 3" in message and "Europe/Dublin was at +0000" in message
+
+
+def test_sessions_keep_their_local_date(tmp_path: Path):
+    text = "ds,temp\n2024-01-02T00:00-05:00,1\n2024-07-02T00:00-04:00,2\n"
+    frame = read(tmp_path, text, calendar={"kind": "sessions", "exchange": "XNYS"})
+    assert frame["ds"].tolist() == [pd.Timestamp("2024-01-02"), pd.Timestamp("2024-07-02")]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ds,temp\n2024-01-01,1\n2024-01-02,warm\n", ["line 3", "'temp' holds text 'warm', wanted a number"]),
+        ("ds,temp\nyesterday,1\n", ["line 2: `ds` holds 'yesterday'"]),
+        ("ds,temp\n20240101,1\n", ["`ds` holds the number 20240101"]),
+        ("ds,temp\n,1\n", ["line 2: `ds` is empty"]),
+        ("ds,tmep\n2024-01-01,1\n", ["column 'temp' is missing. Did you mean 'tmep'?", "source.columns"]),
+        ("", ["cannot be read as CSV"]),
+        ('ds,temp\n2024-01-01,"1\n', ["cannot be read as CSV"]),
+    ],
+)
+def test_a_faulty_file_is_one_sentence(tmp_path: Path, text: str, expected: list[str]):
+    message = refused(tmp_path, text)
+    assert message.startswith("data/mine.csv")
+    for part in expected:
+        assert part in message
+
+
+def test_empty_lines_are_passed_over_and_the_count_stays_right(tmp_path: Path):
+    assert "line 5" in refused(tmp_path, "ds,temp\n2024-01-01 00:00,1\n\n\n2024-01-01 01:00,warm\n")
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.csv").write_bytes(b"\xff\xfe\x00ds\x81")
+    with pytest.raises(InputError, match="cannot be read as CSV"):
+        sources.read(sources.Request("mine", dataset(), tmp_path))
+
+
+def test_half_a_parquet_file_is_refused(tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.parquet").write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(InputError, match="cannot be read as Parquet"):
+        sources.read(sources.Request("mine", dataset(source={"kind": "file", "path": "data/mine.parquet"}), tmp_path))
+
+
+def test_an_absent_file_is_named(tmp_path: Path):
+    with pytest.raises(InputError, match=r"data/mine.csv: no such file"):
+        sources.read(sources.Request("mine", dataset(), tmp_path))
+
+
+@pytest.mark.parametrize("path", ["../secret.csv", "/etc/passwd"])
+def test_a_path_that_leaves_the_project_is_refused(tmp_path: Path, path: str):
+    with pytest.raises(InputError, match="outside the project"):
+        sources.read(sources.Request("mine", dataset(source={"kind": "file", "path": path}), tmp_path))
+
+
+def test_a_link_that_leaves_the_project_is_refused(tmp_path: Path):
+    root = tmp_path / "project"
+    (root / "data").mkdir(parents=True)
+    (tmp_path / "outside.csv").write_text("ds,temp\n2024-01-01,1\n")
+    (root / "data" / "mine.csv").symlink_to(tmp_path / "outside.csv")
+    with pytest.raises(InputError, match="outside the project"):
+        sources.read(sources.Request("mine", dataset(), root))
+
+
+def test_an_unknown_time_zone_is_refused_with_the_nearest():
+    with pytest.raises(InputError, match=r"Did you mean 'Europe/Dublin'\?"):
+        dataset(source={**MINE, "time_zone": "Europe/Dubln"})
+
+
+def test_only_what_ended_by_as_of_is_an_observation(tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.csv").write_text("ds,temp\n2024-01-01 00:00,1\n2024-01-01 01:00,2\n")
+    raw = sources.read(sources.Request("mine", dataset(), tmp_path, as_of=pd.Timestamp("2024-01-01 01:30")))
+    assert raw.frame["temp"].tolist() == [1]

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forecast.config.datasets import RegularCalendar, SessionCalendar, WeekdayCalendar
+from forecast.data.calendars import calendar_features, check_calendar, ended, feature_names, following, gaps, grid
+from forecast.system.errors import InputError
+from tests.support.example_data import dataset, hourly
+
+NEW_YORK = SessionCalendar(kind="sessions", exchange="XNYS")
+HOURS = RegularCalendar(kind="regular", freq="1h")
+
+
+def dates(index: pd.DatetimeIndex) -> list[str]:
+    return [str(moment.date()) for moment in index]
+
+
+def test_new_york_is_closed_on_weekends_and_thanksgiving():
+    assert dates(grid(NEW_YORK, "2018-11-20", "2018-11-27")) == [
+        "2018-11-20", "2018-11-21", "2018-11-23", "2018-11-26", "2018-11-27",
+    ]  # fmt: skip
+
+
+def test_the_sessions_after_a_friday_start_on_monday():
+    assert dates(following(NEW_YORK, "2018-12-28", 3)) == ["2018-12-31", "2019-01-02", "2019-01-03"]
+
+
+def test_following_reaches_over_years():
+    assert len(following(NEW_YORK, "2018-12-31", 600)) == 600
+
+
+def test_an_extra_closure_is_no_session():
+    closed = SessionCalendar(kind="sessions", exchange="XNYS", extra_closures=(date(2018, 11, 21),))
+    assert "2018-11-21" not in dates(grid(closed, "2018-11-20", "2018-11-27"))
+
+
+def test_a_calendar_with_a_known_beginning_is_asked_only_for_what_it_knows():
+    seoul = SessionCalendar(kind="sessions", exchange="XKRX")
+    assert dates(grid(seoul, "2020-01-01", "2020-01-03")) == ["2020-01-02", "2020-01-03"]
+
+
+def test_hours_count_from_the_start():
+    assert grid(HOURS, "2024-01-01 00:30", "2024-01-01 02:30").strftime("%H:%M").tolist() == [
+        "00:30",
+        "01:30",
+        "02:30",
+    ]
+
+
+def test_the_next_month_starts_follow_any_day():
+    months = RegularCalendar(kind="regular", freq="1MS")
+    assert dates(following(months, "2024-01-15", 2)) == ["2024-02-01", "2024-03-01"]
+    assert dates(following(months, "2024-01-01", 2)) == ["2024-02-01", "2024-03-01"]
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(hours=st.integers(1, 200), n=st.integers(1, 50))
+def test_following_continues_the_grid(hours: int, n: int):
+    start = pd.Timestamp("2024-01-01")
+    end = start + pd.Timedelta(hours=hours)
+    whole = grid(HOURS, start, end + pd.Timedelta(hours=n))
+    assert whole.equals(grid(HOURS, start, end).append(following(HOURS, end, n)))
+
+
+def test_features_are_the_phase_on_the_circle():
+    found = calendar_features(
+        pd.to_datetime(["2024-01-01 00:00", "2024-01-01 06:00", "2024-01-01 12:00"]), ["hour_of_day"]
+    )
+    assert list(found.columns) == ["hour_of_day_sin", "hour_of_day_cos"] == feature_names(["hour_of_day"])
+    assert np.allclose(found["hour_of_day_sin"], [0, 1, 0], atol=1e-12)
+    assert np.allclose(found["hour_of_day_cos"], [1, 0, -1], atol=1e-12)
+
+
+def test_no_features_are_no_columns_but_all_rows():
+    assert calendar_features(pd.date_range("2024", periods=3), []).shape == (3, 0)
+
+
+@pytest.mark.parametrize(("name", "period"), [("hour_of_day", "1D"), ("day_of_week", "7D")])
+def test_features_repeat_after_one_period(name, period: str):
+    times = pd.date_range("2024-01-01", periods=50, freq="h")
+    later = calendar_features(times + pd.Timedelta(period), [name])
+    assert np.allclose(calendar_features(times, [name]), later)
+
+
+def test_the_turn_of_the_year_is_no_jump():
+    around = calendar_features(
+        pd.to_datetime(["2023-12-31 23:00", "2024-01-01 00:00"]), ["day_of_year", "month_of_year"]
+    )
+    assert np.abs(around["day_of_year_sin"].diff().iloc[1]) < 0.01
+
+
+def test_missing_hours_are_named_as_runs():
+    frame = hourly(rows=10).drop(index=[3, 4, 7])
+    found = [(g.unique_id, g.first.hour, g.last.hour, g.steps) for g in gaps(frame, HOURS)]
+    assert found == [("a", 3, 4, 2), ("a", 7, 7, 1)]
+
+
+def test_a_weekend_is_no_gap_and_a_missing_session_is_one():
+    sessions = grid(NEW_YORK, "2018-11-19", "2018-11-30")
+    frame = pd.DataFrame({"unique_id": "s", "ds": sessions})
+    assert gaps(frame, NEW_YORK) == []
+    assert [str(g.first.date()) for g in gaps(frame.drop(index=2), NEW_YORK)] == ["2018-11-21"]
+
+
+def test_a_sunday_is_refused_for_an_exchange():
+    frame = pd.DataFrame({"unique_id": "s", "ds": pd.to_datetime(["2018-11-23", "2018-11-25"])})
+    with pytest.raises(InputError, match=r"row 1 \(series 's', 2018-11-25 00:00\): this is no session of XNYS"):
+        check_calendar(frame, NEW_YORK, where="x")
+
+
+@pytest.mark.parametrize("odd", [0, 5])
+def test_the_one_odd_row_is_named_even_when_it_comes_first(odd: int):
+    frame = hourly(rows=10)
+    frame.loc[odd, "ds"] += pd.Timedelta("7min")
+    with pytest.raises(InputError, match=rf"row {odd} .*off the '1h' grid"):
+        check_calendar(frame, HOURS, where="x")
+
+
+def test_a_list_of_one_s_own_is_its_weekdays_without_its_closures():
+    sundays_off = WeekdayCalendar(kind="weekdays", days=("fri", "sat", "mon"), closures=(date(2024, 1, 6),))
+    assert dates(grid(sundays_off, "2024-01-04 12:00", "2024-01-12")) == ["2024-01-05", "2024-01-08", "2024-01-12"]
+    assert dates(following(sundays_off, "2024-01-05", 2)) == ["2024-01-08", "2024-01-12"]
+    assert ended(sundays_off, pd.to_datetime(["2024-01-05"]))[0] == pd.Timestamp("2024-01-06")
+    frame = pd.DataFrame({"unique_id": "s", "ds": pd.to_datetime(["2024-01-05", "2024-01-06"])})
+    with pytest.raises(InputError, match="no session of the configured weekdays"):
+        check_calendar(frame, sundays_off, where="x")
+
+
+def test_a_session_is_known_at_its_close_also_on_a_half_day():
+    closes = ended(NEW_YORK, pd.to_datetime(["2018-11-21", "2018-11-23"]))
+    assert closes.strftime("%d %H:%M").tolist() == ["21 21:00", "23 18:00"]
+
+
+def test_an_hour_is_known_when_it_has_ended():
+    assert ended(HOURS, pd.to_datetime(["2024-01-01 05:00"]))[0] == pd.Timestamp("2024-01-01 06:00")
+
+
+@pytest.mark.parametrize(
+    ("calendar", "message"),
+    [
+        ({"kind": "sessions", "exchange": "XNYSE"}, "unknown exchange. Did you mean 'XNYS'?"),
+        ({"kind": "regular", "freq": "hourly-ish"}, "unknown step"),
+    ],
+)
+def test_an_unknown_calendar_is_refused_when_the_configuration_is_read(calendar: dict, message: str):
+    with pytest.raises(InputError, match=message.replace("?", r"\?")):
+        dataset(calendar=calendar)

@@ -1,0 +1,331 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecast.config.datasets import Dataset
+from forecast.data import preparation, snapshots, vintages
+from forecast.data.corporate_actions import adjusted
+from forecast.data.ingest import Fetched, fetch_new
+from forecast.data.sources import Patience
+from forecast.system import files
+from forecast.system.errors import BusyError, DataError, InputError
+from tests.support.example_data import dataset, hourly
+from tests.support.services import Services, answers, serving, walk
+
+BEFORE, AFTER = pd.Timestamp("2021-06-01 22:00"), pd.Timestamp("2021-06-15 22:00")
+
+
+@pytest.fixture
+def services() -> Iterator[Services]:
+    with serving(Services(now=BEFORE)) as running:
+        yield running
+
+
+def shares(services: Services, *tickers: str, **options: Any) -> Dataset:
+    source = {"kind": "yahoo", "tickers": tickers or ("NVDA",), "start": "2021-01-04", "base_url": services.url}
+    return dataset(
+        source={**source, **options}, calendar={"kind": "sessions", "exchange": "XNYS"}, target={"column": "close"}
+    )
+
+
+def city(services: Services, **options: Any) -> Dataset:
+    places = {"dublin": {"latitude": 53.35, "longitude": -6.26}}
+    source = {"kind": "open_meteo", "places": places, "variables": {"temp": "temperature_2m"}, "start": "2021-05-01"}
+    return dataset(source={**source, "base_url": services.url, **options})
+
+
+def take(root: Path, settings: Dataset, now: pd.Timestamp, **options: Any) -> Fetched:
+    patience = Patience(30, sleep=lambda _: None)
+    return fetch_new("live", settings, root=root, now=now, patience=patience, **options)
+
+
+def stored(root: Path) -> pd.DataFrame:
+    return snapshots.read_pointed(root, "live")
+
+
+def record(root: Path) -> dict[str, Any]:
+    return snapshots.provenance(root, "live")
+
+
+def test_a_second_fetch_asks_only_for_what_is_new_and_an_overlap(tmp_path: Path, services: Services):
+    first = take(tmp_path, shares(services), BEFORE)
+    services.now, services.asked[:] = AFTER, []
+    second = take(tmp_path, shares(services), AFTER)
+    (asked,) = [path for path in services.asked if "period1" in path]
+    start = pd.Timestamp(int(asked.split("period1=")[1].split("&")[0]), unit="s")
+    assert start.date() == pd.Timestamp("2021-05-18").date()
+    assert (first.rows, second.rows_before, second.rows) == (103, 103, 113)
+    assert second.revised.empty and len(snapshots.snapshots(tmp_path, "live")) == 2
+
+
+def test_before_and_after_a_split_and_a_dividend_no_return_differs_from_a_full_fetch(
+    tmp_path: Path, services: Services
+):
+    services.splits["NVDA"] = {"2021-06-08": 4.0}
+    services.dividends["NVDA"] = {"2021-05-20": 0.5, "2021-06-10": 0.4}
+    take(tmp_path / "continued", shares(services), BEFORE)
+    services.now = AFTER
+    fetched = take(tmp_path / "continued", shares(services), AFTER)
+    take(tmp_path / "whole", shares(services), AFTER)
+    continued, whole = (
+        adjusted(stored(tmp_path / place), "splits_and_dividends")["close"].pct_change().dropna()
+        for place in ("continued", "whole")
+    )
+    assert fetched.revised.empty
+    assert np.allclose(continued, whole, rtol=0, atol=1e-6)
+    assert whole.abs().max() < 0.06  # no jump at the split
+
+
+def test_the_holder_s_return_includes_the_dividend(tmp_path: Path, services: Services):
+    services.dividends["NVDA"] = {"2021-05-20": 10.0}
+    take(tmp_path, shares(services), BEFORE)
+    close = walk("NVDA")
+    total = adjusted(stored(tmp_path), "splits_and_dividends").set_index("ds")["close"]
+    day, before = pd.Timestamp("2021-05-20"), pd.Timestamp("2021-05-19")
+    assert total[day] / total[before] == pytest.approx(close[day] / (close[before] - 10), rel=1e-5)
+
+
+def test_a_revised_overlap_is_read_again_whole_and_recorded(tmp_path: Path, services: Services):
+    take(tmp_path, shares(services), BEFORE)
+    services.now = AFTER
+
+    def corrected(content: Any) -> Any:
+        result = content["chart"]["result"][0]
+        stamps = result.get("timestamp", [])
+        for day in ("2021-02-01", "2021-05-25"):
+            stamp = int((pd.Timestamp(day) + pd.Timedelta("9h30min")).tz_localize("America/New_York").timestamp())
+            if stamp in stamps:
+                result["indicators"]["quote"][0]["close"][stamps.index(stamp)] = 55.5
+        return content
+
+    services.change("period1", corrected)
+    fetched = take(tmp_path, shares(services), AFTER)
+    assert fetched.revised[["ds", "column", "after", "kind"]].to_dict("records") == [
+        {"ds": pd.Timestamp(day), "column": "close", "after": 55.5, "kind": "changed"}
+        for day in ("2021-02-01", "2021-05-25")
+    ]
+    table = pd.read_csv((tmp_path / fetched.pointer.snapshot).with_suffix(".revisions.csv"))
+    assert len(table) == 2 and record(tmp_path)["revised_values"] == 2
+
+
+def test_provisional_days_are_read_again_and_named_as_such(tmp_path: Path, services: Services):
+    take(tmp_path, city(services), BEFORE)
+    services.now = AFTER
+    fetched = take(tmp_path, city(services), AFTER)
+    assert set(fetched.revised["kind"]) == {"provisional"}
+    assert np.allclose(fetched.revised["after"], fetched.revised["before"] - 0.5)
+    settled = stored(tmp_path)
+    take(tmp_path / "whole", city(services), AFTER)
+    pd.testing.assert_frame_equal(settled, stored(tmp_path / "whole"))
+
+
+def test_a_row_that_the_service_has_no_more_is_reported_as_vanished(tmp_path: Path, services: Services):
+    take(tmp_path, city(services), BEFORE)
+
+    def without(content: Any) -> Any:
+        hours = content["hourly"]
+        keep = [i for i, time in enumerate(hours["time"]) if time != "2021-05-26T03:00"]
+        return {**content, "hourly": {name: [values[i] for i in keep] for name, values in hours.items()}}
+
+    services.change("/v1/archive", without)
+    later = BEFORE + pd.Timedelta("1h")
+    services.now = later
+    fetched = take(tmp_path, city_allowing_gaps(services), later)
+    gone = fetched.revised[fetched.revised["kind"] != "provisional"]
+    assert gone[["ds", "kind"]].values.tolist() == [[pd.Timestamp("2021-05-26 03:00"), "vanished"]]
+
+
+def city_allowing_gaps(services: Services) -> Dataset:
+    return city(services).model_copy(update={"target": dataset(target={"column": "temp", "max_missing": 0.1}).target})
+
+
+def test_an_earlier_snapshot_is_restored_without_network(tmp_path: Path, services: Services):
+    first = take(tmp_path, shares(services), BEFORE)
+    services.now = AFTER
+    take(tmp_path, shares(services), AFTER)
+    services.asked.clear()
+    back = take(tmp_path, shares(services), AFTER, as_of=BEFORE)
+    assert back.restored and back.pointer == first.pointer and services.asked == []
+    assert snapshots.read_pointer(tmp_path, "live") == first.pointer
+
+
+def test_an_as_of_that_was_never_stored_shows_nothing_later(tmp_path: Path, services: Services):
+    take(tmp_path, shares(services), BEFORE)
+    fetched = take(tmp_path, shares(services), BEFORE, as_of=pd.Timestamp("2021-03-15"))
+    assert stored(tmp_path)["ds"].max() == pd.Timestamp("2021-03-12") and fetched.revised.empty
+
+
+def test_an_as_of_in_the_future_is_refused(tmp_path: Path, services: Services):
+    with pytest.raises(InputError, match="lies in the future"):
+        take(tmp_path, shares(services), BEFORE, as_of=AFTER)
+
+
+def test_nothing_new_moves_as_of_and_keeps_the_snapshot(tmp_path: Path, services: Services):
+    first = take(tmp_path, shares(services), BEFORE)
+    services.now = BEFORE + pd.Timedelta("3h")
+    second = take(tmp_path, shares(services), services.now)
+    assert second.pointer.snapshot == first.pointer.snapshot and second.pointer.as_of > first.pointer.as_of
+
+
+def test_the_history_of_a_ticker_that_fails_today_is_kept(tmp_path: Path, services: Services):
+    tickers = ("AAA", "BBB", "CCC", "DDD", "EEE")
+    take(tmp_path, shares(services, *tickers), BEFORE)
+    services.now = AFTER
+    services.delisted.add("CCC")
+    fetched = take(tmp_path, shares(services, *tickers), AFTER)
+    ends = stored(tmp_path).groupby("unique_id")["ds"].max().dt.strftime("%m-%d").to_dict()
+    assert ends == {**dict.fromkeys(tickers, "06-15"), "CCC": "06-01"}
+    assert list(fetched.failed) == ["CCC"] == list(record(tmp_path)["failed"])
+
+
+def test_a_new_ticker_is_read_whole_and_a_dropped_one_goes(tmp_path: Path, services: Services):
+    take(tmp_path, shares(services, "AAA", "BBB"), BEFORE)
+    services.now = AFTER
+    take(tmp_path, shares(services, "BBB", "CCC"), AFTER)
+    assert stored(tmp_path).groupby("unique_id").size().to_dict() == {"BBB": 113, "CCC": 113}
+
+
+def test_another_question_is_asked_whole(tmp_path: Path, services: Services):
+    take(tmp_path, city(services), BEFORE)
+    services.now = AFTER
+    take(tmp_path, city(services, start="2021-04-01"), AFTER)
+    assert stored(tmp_path)["ds"].min() == pd.Timestamp("2021-04-01")
+
+
+def test_a_service_that_fails_leaves_snapshot_and_pointer_as_they_are(tmp_path: Path, services: Services):
+    first = take(tmp_path, shares(services), BEFORE)
+    services.now = AFTER
+    services.fail("", answers(500, "no", "text/plain"))
+    with pytest.raises(DataError, match="tried 4 times"):
+        take(tmp_path, shares(services), AFTER)
+    assert snapshots.read_pointer(tmp_path, "live") == first.pointer and len(stored(tmp_path)) == 103
+
+
+def test_data_that_break_the_rules_are_refused_and_nothing_moves(tmp_path: Path, services: Services):
+    first = take(tmp_path, city(services), BEFORE)
+    services.now = AFTER
+
+    def holed(content: Any) -> Any:
+        content["hourly"]["temperature_2m"][200] = None
+        return content
+
+    services.change("/v1/archive", holed)
+    with pytest.raises(DataError, match="column 'temp' misses 1 of"):
+        take(tmp_path, city(services), AFTER)
+    assert snapshots.read_pointer(tmp_path, "live") == first.pointer
+
+
+def test_a_kill_before_the_pointer_moves_leaves_the_old_snapshot(
+    tmp_path: Path, services: Services, monkeypatch: pytest.MonkeyPatch
+):
+    first = take(tmp_path, shares(services), BEFORE)
+    services.now = AFTER
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(snapshots, "move_pointer", killed)
+        take(tmp_path, shares(services), AFTER)
+    assert snapshots.read_pointer(tmp_path, "live") == first.pointer and len(stored(tmp_path)) == 103
+    assert take(tmp_path, shares(services), AFTER).rows == 113
+
+
+def test_two_fetches_of_one_dataset_do_not_meet(tmp_path: Path, services: Services):
+    with (
+        files.locked(tmp_path / ".forecast" / "locks" / "fetch-live.lock", what="other"),
+        pytest.raises(BusyError, match="Fetching 'live'"),
+    ):
+        take(tmp_path, shares(services), BEFORE)
+
+
+def test_forecasts_of_the_service_are_kept_in_a_table_apart(tmp_path: Path, services: Services):
+    fetched = take(tmp_path, city(services, forecast_url=services.url), BEFORE)
+    (table,) = (tmp_path / "data" / "snapshots" / "live" / "issued").glob("*.parquet")
+    kept = pd.read_parquet(table)
+    assert (kept["ds"] >= kept["issued_at"]).all() and table == tmp_path / fetched.pointer.issued
+    assert stored(tmp_path)["ds"].max() < kept["ds"].min()
+
+
+def test_provenance_tells_how_the_data_came(tmp_path: Path, services: Services):
+    take(tmp_path, shares(services), BEFORE)
+    found = record(tmp_path)
+    assert found["retrieved_at"] == "2021-06-01T22:00:00" and found["rows"] == 103
+    assert "as traded" in found["adjustment"] and found["library"]["yfinance"]
+    assert found["parameters"]["tickers"] == ["NVDA"] and len(found["sha256"]) == 64
+    assert str(tmp_path) not in json.dumps(found)
+
+
+def test_a_key_reaches_no_file(tmp_path: Path, services: Services):
+    settings = city(services, forecast_url=services.url, api_key_env="WEATHER_KEY")
+    take(tmp_path, settings, BEFORE, environment={"WEATHER_KEY": "s3cret"})
+    assert all("apikey=s3cret" in path for path in services.asked)
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) > 3 and not [path for path in written if b"s3cret" in path.read_bytes()]
+
+
+@pytest.mark.parametrize("named", ["../../etc/passwd", "/etc/passwd", "data/snapshots/../pointers/live.json"])
+def test_no_pointer_leads_out_of_the_store(tmp_path: Path, services: Services, named: str):
+    take(tmp_path, city(services, forecast_url=services.url), BEFORE)
+    path = snapshots.pointer_path(tmp_path, "live")
+    good = files.read_json(path)
+    for key, read in (("snapshot", snapshots.read_pointed), ("issued", vintages.kept)):
+        files.write_json(path, {**good, key: named})
+        with pytest.raises(InputError, match="wanted a file below data/snapshots"):
+            read(tmp_path, "live")
+
+
+def test_a_changed_file_is_a_new_snapshot_with_its_revisions(tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    hourly(rows=100).to_csv(tmp_path / "data" / "mine.csv", index=False)
+    now = pd.Timestamp("2024-03-01")
+    fetch_new("mine", dataset(), root=tmp_path, now=now)
+    changed = hourly(rows=120)
+    changed.loc[5, "temp"] = 99.0
+    changed.to_csv(tmp_path / "data" / "mine.csv", index=False)
+    fetched = fetch_new("mine", dataset(), root=tmp_path, now=now)
+    assert (fetched.rows_before, fetched.rows) == (100, 120)
+    assert fetched.revised[["before", "after", "kind"]].values.tolist() == [[15.0, 99.0, "changed"]]
+
+
+def test_a_column_of_another_dataset_is_the_last_value_known_when_the_row_is(tmp_path: Path, services: Services):
+    """A session closes at 20:00 UTC: the hour from 19 to 20 is known then, the one from 20 to 21 is not."""
+    (tmp_path / "configs").mkdir()
+    weather = {"places": {"ny": {"latitude": 40.7, "longitude": -74}}, "variables": {"temp": "temperature_2m"}}
+    city_entry = dataset(
+        source={"kind": "open_meteo", **weather, "start": "2021-05-01", "base_url": services.url}
+    ).model_dump(mode="json")
+    content = {"run": ["city"], "datasets": {"city": city_entry}}
+    (tmp_path / "configs" / "datasets.yaml").write_text(json.dumps(content))
+    from forecast.config.datasets import load_dataset
+
+    fetch_new("city", load_dataset("city", tmp_path / "configs"), root=tmp_path, now=BEFORE)
+    joined = {"dataset": "city", "series": "ny", "column": "temp"}
+    market = shares(services, start="2021-05-03").model_copy(
+        update={"past": dataset(past=[{"column": "warmth", "joined": joined}]).past}
+    )
+    take(tmp_path, market, BEFORE)
+    frame = preparation.check_data("live", market, root=tmp_path).set_index("ds")
+    hours = snapshots.read_pointed(tmp_path, "city").set_index("ds")["temp"]
+    assert frame.loc["2021-05-10", "warmth"] == hours["2021-05-10 19:00"]
+
+
+def test_nothing_older_than_its_limit_is_joined(tmp_path: Path, services: Services):
+    (tmp_path / "configs").mkdir()
+    entry = city(services, start="2021-05-01").model_dump(mode="json")
+    (tmp_path / "configs" / "datasets.yaml").write_text(json.dumps({"run": ["city"], "datasets": {"city": entry}}))
+    fetch_new("city", city(services), root=tmp_path, now=pd.Timestamp("2021-05-07"))
+    joined = {"dataset": "city", "series": "dublin", "column": "temp", "max_age_days": 3}
+    market = shares(services, start="2021-05-03").model_copy(
+        update={"past": dataset(past=[{"column": "warmth", "joined": joined, "max_missing": 0.9}]).past}
+    )
+    take(tmp_path, market, BEFORE)
+    known = preparation.check_data("live", market, root=tmp_path).set_index("ds")["warmth"].dropna()
+    assert known.index.max() == pd.Timestamp("2021-05-07")

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecast.config.datasets import load_dataset
+from forecast.data import preparation, snapshots
+from forecast.data.derived_columns import derive_and_select
+from forecast.system.errors import DataError, InputError
+from tests.support.example_data import dataset, hourly
+
+
+def with_file(root: Path, frame: pd.DataFrame) -> Path:
+    (root / "data").mkdir(exist_ok=True)
+    frame.to_csv(root / "data" / "mine.csv", index=False)
+    return root
+
+
+def test_the_pointer_of_the_stocks_is_what_the_installed_package_yields(tmp_path: Path):
+    """Nothing of the prices is in the repository; the digest proves that everybody has the same ones."""
+    made = preparation.take_snapshot("stocks", load_dataset("stocks"), root=tmp_path)
+    assert made == snapshots.read_pointer(Path(), "stocks")
+
+
+def test_the_weather_in_the_repository_is_what_its_pointer_says():
+    frame = preparation.check_data("weather", load_dataset("weather"), root=Path())
+    assert len(frame) == 21_888 and frame["ds"].max() == pd.Timestamp("2026-06-30 23:00")
+
+
+def test_an_absent_snapshot_is_made_again_when_its_source_still_gives_the_same(tmp_path: Path):
+    with_file(tmp_path, hourly())
+    pointer = preparation.take_snapshot("mine", dataset(), root=tmp_path)
+    snapshots.move_pointer(tmp_path, "mine", pointer)
+    (tmp_path / pointer.snapshot).unlink()
+    pd.testing.assert_frame_equal(preparation.fetch("mine", dataset(), root=tmp_path), hourly())
+
+
+def test_an_absent_snapshot_whose_source_changed_is_refused(tmp_path: Path):
+    with_file(tmp_path, hourly())
+    pointer = preparation.take_snapshot("mine", dataset(), root=tmp_path)
+    snapshots.move_pointer(tmp_path, "mine", pointer)
+    (tmp_path / pointer.snapshot).unlink()
+    with_file(tmp_path, hourly().assign(temp=0.5))
+    with pytest.raises(DataError, match=r"now gives content sha256 .*forecast fetch mine"):
+        preparation.fetch("mine", dataset(), root=tmp_path)
+
+
+def test_a_file_that_changed_after_its_snapshot_is_noticed(tmp_path: Path):
+    with_file(tmp_path, hourly())
+    snapshots.move_pointer(tmp_path, "mine", preparation.take_snapshot("mine", dataset(), root=tmp_path))
+    assert len(preparation.check_data("mine", dataset(), root=tmp_path)) == 100
+    with_file(tmp_path, hourly(rows=120))
+    with pytest.raises(InputError, match=r"data/mine.csv: changed since its snapshot .* Run `forecast fetch mine`"):
+        preparation.check_data("mine", dataset(), root=tmp_path)
+
+
+def test_daily_range_is_the_log_of_high_over_low():
+    raw = pd.DataFrame(
+        {"unique_id": "s", "ds": pd.to_datetime(["2024-01-02"]), "close": 1.0, "high": np.e, "low": 1.0}
+    )
+    found = derive_and_select(raw, dataset(target={"column": "close"}, past=[{"column": "daily_range"}]), where="x")
+    assert list(found.columns) == ["unique_id", "ds", "close", "daily_range"]
+    assert found["daily_range"].tolist() == [1.0]
+
+
+def test_a_derived_column_without_its_inputs_names_what_is_missing():
+    raw = hourly().rename(columns={"temp": "close"})
+    with pytest.raises(InputError, match="column 'high' is missing"):
+        derive_and_select(raw, dataset(target={"column": "close"}, past=[{"column": "daily_range"}]), where="x")
+
+
+@pytest.mark.parametrize("drop_rows", [True, False], ids=["absent rows", "empty cells"])
+def test_more_missing_than_allowed_is_refused_with_the_share(drop_rows: bool):
+    frame = hourly(rows=100)
+    holes = [10, 11, 12]
+    frame = frame.drop(index=holes) if drop_rows else frame.assign(temp=frame["temp"].mask(frame.index.isin(holes)))
+    allowing = dataset(target={"column": "temp", "max_missing": 0.03})
+    preparation.check_prepared(frame, allowing, where="x")
+    with pytest.raises(
+        InputError, match=r"series 'a': column 'temp' misses 3 of 100 steps \(3.00%\), wanted at most 2.00%"
+    ):
+        preparation.check_prepared(frame, dataset(target={"column": "temp", "max_missing": 0.02}), where="x")
+
+
+def test_a_snapshot_is_not_taken_of_data_that_break_the_rules(tmp_path: Path):
+    with_file(tmp_path, hourly().drop(index=[5]))
+    with pytest.raises(InputError, match="misses 1 of 100 steps"):
+        preparation.take_snapshot("mine", dataset(), root=tmp_path)
+    assert not (tmp_path / "data" / "snapshots").exists()
+
+
+def test_an_off_calendar_row_is_named_by_the_line_of_the_file(tmp_path: Path):
+    frame = hourly()
+    frame.loc[7, "ds"] += pd.Timedelta("5min")
+    with_file(tmp_path, frame)
+    with pytest.raises(InputError, match=r"data/mine.csv, line 9 .*off the '1h' grid"):
+        preparation.take_snapshot("mine", dataset(), root=tmp_path)

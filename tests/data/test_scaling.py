@@ -1,0 +1,129 @@
+"""Every transform has an exact inverse, and nothing after the train block is looked at."""
+
+from __future__ import annotations
+
+import typing
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from forecast.config.datasets import Column, Transform
+from forecast.data.scaling import Scaling, inverse, transform
+from forecast.system.errors import InputError
+from tests.support import problems
+
+TRANSFORMS = typing.get_args(Transform)
+EVERY = pytest.mark.parametrize("name", TRANSFORMS)
+POSITIVE = arrays(np.float64, st.integers(4, 30), elements=st.floats(1e-2, 1e4))
+
+
+def column(name="none", **options):
+    return Column(column="y", transform=name, **options)
+
+
+@EVERY
+@given(values=POSITIVE)
+def test_the_inverse_gives_the_raw_values_back(name, values):
+    """`horizon` transformed values that follow row 0 are the forecast; with them the raw ones are met exactly."""
+    modelled = transform(values, column(name))
+    back = inverse(modelled[None, 1:], column(name), values[:1])
+    np.testing.assert_allclose(back[0], values[1:], rtol=1e-9, atol=1e-9)  # sums of up to 1e4 cancel
+
+
+@EVERY
+def test_scaled_and_unscaled_is_the_same_value(name):
+    target = {"column": "sales", "transform": name, "max_missing": 0.2}
+    shops = problems.panel_of(problems.frame(), target=target, past=[], future=[])
+    scaling = Scaling.fit(shops, problems.shops().blocks)
+    for uid, series in shops.by_id.items():
+        z = scaling.scaled(series, shops.dataset)
+        modelled = transform(series.values[:, 0], shops.dataset.target[0])
+        np.testing.assert_allclose(scaling.unscaled(z[:, 0], uid, 0), modelled, rtol=1e-12, atol=1e-12)
+
+
+@EVERY
+def test_a_missing_value_stays_missing_and_touches_only_the_changes_beside_it(name):
+    values = np.array([1.0, 2.0, np.nan, 4.0, 5.0])
+    lost = {2, 3, 0} if name in ("diff", "logdiff") else {2}
+    assert set(np.flatnonzero(np.isnan(transform(values, column(name))))) == lost
+
+
+def test_known_answers_of_the_transforms():
+    values = np.array([1.0, np.e, np.e**3])
+    assert transform(values, column("log")).tolist() == [0, 1, 3]
+    assert transform(values, column("logdiff")).tolist()[1:] == [1, 2]
+    assert transform(np.array([4.0, 7.0]), column("diff")).tolist()[1:] == [3]
+    assert transform(np.array([0.0, np.e - 1]), column("log1p")).tolist() == [0, 1]
+    assert inverse(np.array([[3.0, -1.0]]), column("diff"), np.array([10.0])).tolist() == [[13, 12]]
+
+
+@pytest.mark.parametrize("name", ["log", "logdiff"])
+def test_the_logarithm_of_what_has_none_is_refused_with_its_row(name):
+    with pytest.raises(
+        InputError, match=rf"'y' of series 'a' has -2 at row 1; `transform: {name}` needs values above"
+    ):
+        transform(np.array([1.0, -2.0, 3.0]), column(name), "a")
+
+
+def test_log1p_reaches_down_to_minus_one():
+    assert np.isfinite(transform(np.array([0.0, -0.99]), column("log1p"))).all()
+    with pytest.raises(InputError, match="above -1"):
+        transform(np.array([0.0, -1.0]), column("log1p"))
+
+
+def test_a_fixed_column_has_mean_zero_and_deviation_one_on_the_train_rows():
+    shops = problems.shops()
+    for uid, blocks in shops.blocks.items():
+        train = shops.scaled(uid)[: blocks.train[1], 0]
+        assert np.nanmean(train) == pytest.approx(0, abs=1e-12)
+        assert np.nanstd(train) == pytest.approx(1)
+
+
+def test_a_drifting_column_changes_by_one_per_step():
+    shops = problems.shops()
+    for uid, blocks in shops.blocks.items():
+        price = shops.scaled(uid)[: blocks.train[1], 1]
+        assert np.std(np.diff(price[np.isfinite(price)])) == pytest.approx(1)
+
+
+def test_a_constant_column_becomes_zeros():
+    long = problems.frame(gaps=False).assign(rain=3.7)
+    scaled = problems.problem_of(long).scaled("north")
+    np.testing.assert_allclose(scaled[:, 3], 0, atol=1e-12)
+
+
+def test_a_column_that_is_missing_throughout_the_train_block_stays_finite_later():
+    long = problems.frame(gaps=False)
+    long.loc[long["ds"] < long["ds"].max() - np.timedelta64(50, "h"), "wind"] = np.nan
+    shops = problems.problem_of(long)
+    assert np.isfinite(shops.scaling.scale["north"]).all()
+    assert np.isfinite(shops.scaled("north")[-20:, 2]).all()
+
+
+def test_rows_after_the_train_block_do_not_move_the_scale():
+    long = problems.frame()
+    shops = problems.problem_of(long)
+    later = long["ds"] > shops.borders.train_end
+    changed = long.assign(**{c: long[c].mask(later, long[c] * 1e6 + 1) for c in ("sales", "price", "wind", "rain")})
+    assert problems.problem_of(changed).scaling.to_json() == shops.scaling.to_json()
+
+
+def test_scaling_survives_json():
+    scaling = problems.shops().scaling
+    assert Scaling.from_json(scaling.to_json()).to_json() == scaling.to_json()
+
+
+def test_a_series_that_was_never_trained_on_is_named_with_those_that_were():
+    scaling = problems.shops().scaling
+    other = problems.panel_of(problems.frame({"east": 40}, gaps=False))
+    with pytest.raises(InputError, match=r"'east' was not in the training data; known: \['north', 'south'\]"):
+        scaling.scaled(other.by_id["east"], other.dataset)
+
+
+def test_a_series_of_tiny_values_is_scaled_like_any_other():
+    long = problems.frame(gaps=False)
+    shops = problems.problem_of(long.assign(sales=1e-14 * long["sales"], price=long["price"]))
+    np.testing.assert_allclose(shops.scaled("north")[:, 0], problems.problem_of(long).scaled("north")[:, 0])

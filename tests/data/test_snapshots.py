@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forecast.data import snapshots
+from forecast.system.errors import DataError, InputError
+from tests.support.example_data import hourly
+
+AS_OF = pd.Timestamp("2024-02-01")
+
+
+@pytest.fixture
+def pointer(tmp_path: Path) -> snapshots.Pointer:
+    made = snapshots.write_snapshot(tmp_path, "mine", hourly(), as_of=AS_OF, provenance={"source": "test"})
+    snapshots.move_pointer(tmp_path, "mine", made)
+    return made
+
+
+def test_what_was_written_is_read_back(tmp_path: Path, pointer: snapshots.Pointer):
+    pd.testing.assert_frame_equal(snapshots.read_pointed(tmp_path, "mine"), hourly())
+    assert snapshots.read_pointer(tmp_path, "mine") == pointer
+    assert pointer.snapshot == f"data/snapshots/mine/2024-02-01-{pointer.sha256[:8]}.parquet"
+
+
+def test_provenance_tells_rows_range_and_digest(tmp_path: Path, pointer: snapshots.Pointer):
+    record = snapshots.provenance(tmp_path, "mine")
+    assert record["rows"] == 100 and record["last"] == "2024-01-05T03:00:00" and record["sha256"] == pointer.sha256
+
+
+def test_an_equal_snapshot_is_not_written_again(tmp_path: Path, pointer: snapshots.Pointer):
+    path = tmp_path / pointer.snapshot
+    before = path.stat().st_mtime_ns
+    snapshots.write_snapshot(tmp_path, "mine", hourly(), as_of=AS_OF, provenance={})
+    assert path.stat().st_mtime_ns == before and len(snapshots.snapshots(tmp_path, "mine")) == 1
+
+
+def test_other_data_are_another_snapshot_and_the_old_one_stays(tmp_path: Path, pointer: snapshots.Pointer):
+    made = snapshots.write_snapshot(tmp_path, "mine", hourly(rows=101), as_of=AS_OF, provenance={})
+    assert made.sha256 != pointer.sha256
+    assert snapshots.read_pointer(tmp_path, "mine") == pointer
+    assert len(snapshots.read_pointed(tmp_path, "mine")) == 100
+
+
+def test_a_time_within_a_day_is_part_of_the_name(tmp_path: Path):
+    made = snapshots.write_snapshot(tmp_path, "mine", hourly(), as_of=pd.Timestamp("2024-02-01 21:00"), provenance={})
+    assert "2024-02-01T210000Z-" in made.snapshot
+
+
+def test_a_changed_snapshot_is_refused(tmp_path: Path, pointer: snapshots.Pointer):
+    hourly(rows=99).to_parquet(tmp_path / pointer.snapshot)
+    with pytest.raises(DataError, match=r"found content sha256 .* wanted"):
+        snapshots.read_pointed(tmp_path, "mine")
+
+
+def test_half_a_snapshot_is_refused(tmp_path: Path, pointer: snapshots.Pointer):
+    path = tmp_path / pointer.snapshot
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
+        snapshots.read_pointed(tmp_path, "mine")
+
+
+def test_an_absent_snapshot_names_the_next_move(tmp_path: Path, pointer: snapshots.Pointer):
+    (tmp_path / pointer.snapshot).unlink()
+    with pytest.raises(DataError, match="Restore it from git, or run `forecast fetch mine`"):
+        snapshots.read_pointed(tmp_path, "mine")
+
+
+def test_a_dataset_without_pointer_was_never_fetched(tmp_path: Path):
+    with pytest.raises(InputError, match=r"never fetched. Run `forecast fetch mine`"):
+        snapshots.read_pointer(tmp_path, "mine")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"as_of": "2024"}'])
+def test_a_broken_pointer_is_refused(tmp_path: Path, text: str):
+    path = snapshots.pointer_path(tmp_path, "mine")
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    with pytest.raises(InputError, match="not a pointer"):
+        snapshots.read_pointer(tmp_path, "mine")
+
+
+@pytest.mark.parametrize("leads_to", ["../../etc/passwd", "/etc/passwd", "data/raw/mine.parquet"])
+def test_a_pointer_that_leaves_the_store_is_refused(tmp_path: Path, leads_to: str):
+    path = snapshots.pointer_path(tmp_path, "mine")
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"as_of": "2024-01-01", "sha256": "0" * 64, "snapshot": leads_to}))
+    with pytest.raises(InputError, match="wanted a file below data/snapshots"):
+        snapshots.read_pointed(tmp_path, "mine")
+
+
+def test_the_digest_is_known():
+    """Written out, so that a change of library or machine that changes it is noticed."""
+    assert snapshots.content_sha256(hourly(rows=3)).startswith("90bd9d3a1eb6")
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(st.integers(0, 9), st.floats(-1e6, 1e6))
+def test_any_changed_value_changes_the_digest(row: int, value: float):
+    frame = hourly(rows=10)
+    changed = frame.copy()
+    changed.loc[row, "temp"] = value
+    same = frame["temp"].iloc[row] == value
+    assert (snapshots.content_sha256(frame) == snapshots.content_sha256(changed)) == same
+
+
+def test_every_nan_is_the_same_and_types_of_text_do_not_matter():
+    frame = hourly(rows=3)
+    frame.loc[1, "temp"] = np.nan
+    other = frame.copy()
+    other.loc[1, "temp"] = -np.nan
+    other["unique_id"] = other["unique_id"].astype(object)
+    assert snapshots.content_sha256(frame) == snapshots.content_sha256(other)
+
+
+def test_names_cannot_be_shifted_into_each_other():
+    digests = {snapshots.content_sha256(pd.DataFrame({"unique_id": names})) for names in (["ab", "c"], ["a", "bc"])}
+    assert len(digests) == 2

@@ -1,0 +1,114 @@
+"""Time is cut first: no target of one block lies in another."""
+
+from __future__ import annotations
+
+from datetime import date
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forecast.data import splits
+from forecast.data.panel import Series, from_frame
+from forecast.data.splits import BLOCKS, Blocks, Borders
+from forecast.system.errors import InputError
+from tests.support import example_data
+
+DATES = {
+    "train_end": "2024-01-02",
+    "validation_end": "2024-01-03",
+    "calibration_end": "2024-01-04",
+    "test_end": "2024-01-05",
+}
+
+
+def panel(rows=100, series=("a",), **changes):
+    return from_frame(example_data.hourly(rows, series), "example", example_data.dataset(**changes))
+
+
+def hours(rows, start="2024-01-01"):
+    ds = pd.date_range(start, periods=rows, freq="h").as_unit("ns").to_numpy()
+    return Series("a", ds, np.zeros((rows, 1)), np.zeros((rows, 0)))
+
+
+def test_a_date_holds_to_the_end_of_its_day():
+    borders = splits.resolve(panel(120, splits=DATES))
+    assert splits.cut(hours(120), borders) == Blocks((0, 48), (48, 72), (72, 96), (96, 120))
+
+
+def test_rows_after_the_test_block_belong_to_none():
+    borders = splits.resolve(panel(120, splits=DATES))
+    assert splits.cut(hours(200), borders).test == (96, 120)
+
+
+def test_shares_are_counted_on_the_steps_of_all_series():
+    borders = splits.resolve(panel(100, series=("a", "b")))
+    assert splits.cut(hours(100), borders) == Blocks((0, 60), (60, 75), (75, 85), (85, 100))
+
+
+def test_a_series_that_begins_later_is_cut_at_the_same_moments():
+    borders = splits.resolve(panel(100))
+    assert splits.cut(hours(60, start="2024-01-02 16:00"), borders) == Blocks((0, 20), (20, 35), (35, 45), (45, 60))
+
+
+def test_borders_survive_json():
+    borders = splits.resolve(panel(100, splits=DATES))
+    assert Borders.from_json(borders.to_json()) == borders
+    assert borders.train_end.date() == date(2024, 1, 2)
+
+
+def test_the_first_target_of_a_block_directly_follows_the_row_before_it():
+    blocks = Blocks((0, 60), (60, 75), (75, 85), (85, 100))
+    assert splits.origins(blocks, "validation", horizon=3, lookback=10).tolist() == list(range(59, 72))
+    assert splits.origins(blocks, "train", horizon=3, lookback=10).tolist() == list(range(9, 57))
+    assert splits.origins(blocks, "test", horizon=3, lookback=10, stride=5).tolist() == [84, 89, 94]
+
+
+@st.composite
+def cuts(draw):
+    lengths = [draw(st.integers(0, 30)) for _ in BLOCKS]
+    edges = np.cumsum([0, *lengths]).tolist()
+    return Blocks(*pairwise(edges))
+
+
+@given(cuts(), st.integers(1, 6), st.integers(1, 12), st.integers(1, 4))
+def test_no_target_lies_outside_its_block_and_every_forecast_has_its_history(blocks, horizon, lookback, stride):
+    claimed: set[int] = set()
+    for block in BLOCKS:
+        start, stop = blocks.range(block)
+        rows = splits.origins(blocks, block, horizon=horizon, lookback=lookback, stride=stride)
+        targets = {int(t) + h for t in rows for h in range(1, horizon + 1)}
+        assert all(start <= t < stop for t in targets)
+        assert not targets & claimed
+        claimed |= targets
+        assert all(t - lookback + 1 >= 0 for t in rows)
+
+
+@given(cuts(), st.integers(1, 6), st.integers(1, 12))
+def test_no_possible_origin_is_left_out(blocks, horizon, lookback):
+    for block in BLOCKS:
+        start, stop = blocks.range(block)
+        possible = [t for t in range(start - 1, stop) if t >= lookback - 1 and t + horizon < stop]
+        assert splits.origins(blocks, block, horizon=horizon, lookback=lookback).tolist() == possible
+
+
+@pytest.mark.parametrize(
+    ("rows", "block", "found"), [(20, "calibration", 2), (10, "train", 6), (30, "test", 4)], ids=["c", "t", "e"]
+)
+def test_a_series_too_short_is_one_sentence_with_what_is_needed(rows, block, found):
+    short = panel(rows, horizon=5, lookback=4)
+    with pytest.raises(InputError) as refused:
+        splits.cut_panel(short, splits.resolve(short), needed=(block,))
+    need = 9 if block == "train" else 5
+    message = str(refused.value)
+    assert f"series 'a': its {block} block has {found} steps" in message
+    assert f"lookback=4 and horizon=5 need at least {need}" in message
+    assert "configs/datasets.yaml" in message
+
+
+def test_only_the_blocks_asked_for_must_be_long_enough():
+    short = panel(20, horizon=3, lookback=4)
+    assert splits.cut_panel(short, splits.resolve(short), needed=("train", "validation"))["a"].train == (0, 12)

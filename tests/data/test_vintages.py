@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecast.config.datasets import Dataset
+from forecast.data import snapshots, vintages
+from forecast.data.ingest import Fetched, fetch_new
+from forecast.data.sources import Patience
+from forecast.forecaster import Budget, Forecaster, fit
+from forecast.models import spec
+from forecast.system import files
+from forecast.system.errors import DataError, InputError, ModelFailure
+from tests.support import problems
+from tests.support.example_data import dataset, hourly
+from tests.support.services import Services, serving
+
+NOW = pd.Timestamp("2021-06-01 22:00")
+SERVICE = spec({"family": "service"}, where="test")
+
+
+def issue(at: str, value: float, hours: int = 6) -> pd.DataFrame:
+    start = pd.Timestamp(at)
+    times = pd.date_range(start, periods=hours, freq="h").as_unit("ns")
+    return pd.DataFrame({"unique_id": "a", "ds": times, "issued_at": start, "temp": value})
+
+
+ISSUES = pd.concat([issue("2024-01-01 00:00", 1.0), issue("2024-01-01 03:00", 2.0)], ignore_index=True)
+
+
+def rows(*times: str) -> pd.DataFrame:
+    return pd.DataFrame({"unique_id": "a", "ds": pd.to_datetime(list(times)).as_unit("ns")})
+
+
+def test_a_cutoff_is_given_what_had_been_issued_when_it_became_known():
+    """The hour from 1 to 2 is known at 2, the one from 2 to 3 at 3, when the second issue is out."""
+    found = vintages.forecasts(ISSUES, dataset(), rows("2024-01-01 01:00", "2024-01-01 02:00"))
+    assert found[["step", "temp"]].values.tolist() == [[1, 1.0], [2, 1.0], [1, 2.0], [2, 2.0]]
+    assert found["ds"].dt.hour.tolist() == [2, 3, 3, 4]
+
+
+def test_a_cutoff_the_service_said_too_little_about_is_left_out():
+    found = vintages.forecasts(ISSUES, dataset(), rows("2023-12-31 20:00", "2024-01-01 07:00"))
+    assert found.empty and list(found.columns) == ["unique_id", "cutoff", "step", "ds", "issued_at", "temp"]
+
+
+def test_nothing_issued_after_a_row_reaches_its_columns():
+    settings = city(None, past=[{"column": "soon", "max_missing": 0.9, "issued": {"column": "temp", "step": 2}}])
+    frame = hourly(rows=12)
+    said = vintages.with_columns(frame, settings, ISSUES)["soon"]
+    assert said.iloc[:7].tolist() == [1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0] and said.iloc[7:].isna().all()
+    later = ISSUES.assign(temp=ISSUES["temp"].where(ISSUES["issued_at"] < pd.Timestamp("2024-01-01 03:00"), 99.0))
+    assert vintages.with_columns(frame, settings, later)["soon"].iloc[:2].tolist() == [1.0, 1.0]
+
+
+def test_what_was_kept_of_an_issue_stays_as_it_was():
+    both = vintages.accumulated(ISSUES, pd.concat([ISSUES.assign(temp=5.0), issue("2024-01-01 06:00", 3.0)]))
+    assert both.groupby("issued_at")["temp"].unique().map(list).tolist() == [[1.0], [2.0], [3.0]]
+
+
+def city(services: Services | None, **changes: Any) -> Dataset:
+    url = services.url if services else "http://127.0.0.1:1"
+    source = {
+        "kind": "open_meteo",
+        "places": {"dublin": {"latitude": 53.35, "longitude": -6.26}},
+        "variables": {"temp": "temperature_2m"},
+        "start": "2021-05-01",
+        "base_url": url,
+        "forecast_url": url,
+        "previous_runs_url": url,
+    }
+    return dataset(source={**source, **changes.pop("source", {})}, **{"horizon": 24, **changes})
+
+
+@pytest.fixture
+def services() -> Iterator[Services]:
+    with serving(Services(now=NOW)) as running:
+        yield running
+
+
+def take(root: Path, settings: Dataset, now: pd.Timestamp, **options: Any) -> Fetched:
+    return fetch_new("city", settings, root=root, now=now, patience=Patience(30, sleep=lambda _: None), **options)
+
+
+def test_issues_pile_up_with_every_fetch(tmp_path: Path, services: Services):
+    for hours in (0, 6):
+        services.now = NOW + pd.Timedelta(hours, "h")
+        take(tmp_path, city(services, source={"previous_runs_url": None}), services.now)
+    assert vintages.kept(tmp_path, "city")["issued_at"].nunique() == 2
+
+
+def test_archived_issues_count_from_when_their_run_was_out(tmp_path: Path, services: Services):
+    """A day before the hour that the archive names, and eight hours later; nothing issued after as_of."""
+    take(tmp_path, city(services, source={"forecast_url": None}), NOW)
+    issues = vintages.kept(tmp_path, "city")
+    lead = (issues["ds"] - issues["issued_at"]) / pd.Timedelta("1h")
+    assert sorted(set(lead)) == [16.0, 40.0] and issues["issued_at"].max() <= NOW
+    assert [path for path in services.asked if "previous_day2" in path and "start_date=2021-05-01" in path]
+
+
+def test_every_row_and_origin_of_an_archive_is_covered(tmp_path: Path, services: Services):
+    """What the local service says is 0.1 off a day ahead and 0.2 two days ahead: seen from a row, the newest of it."""
+    said = {"column": "said", "issued": {"column": "temp", "step": 24}}
+    settings = city(services, source={"forecast_url": None}, past=[said])
+    take(tmp_path, settings, NOW)
+    frame, issues = snapshots.read_pointed(tmp_path, "city"), vintages.kept(tmp_path, "city")
+    whole = vintages.forecasts(issues, settings, frame)
+    assert (
+        whole["cutoff"].nunique() == len(frame) and (whole["issued_at"] <= whole["cutoff"] + pd.Timedelta("1h")).all()
+    )
+    truth = whole.merge(frame[["ds", "temp"]], on="ds", suffixes=("", "_true"))
+    truth = truth[truth["ds"] < NOW - pd.Timedelta(6, "D")]
+    off = (truth["temp"] - truth["temp_true"]).groupby(truth["step"]).mean().round(2)
+    assert off.tolist() == [0.1] * 17 + [0.2] * 7
+
+
+def test_an_input_of_which_no_forecasts_are_kept_is_refused():
+    with pytest.raises(InputError, match="no forecasts of 'temp' are kept"):
+        dataset(past=[{"column": "said", "issued": {"column": "temp", "step": 1}}])
+
+
+def test_an_earlier_snapshot_comes_back_with_the_issues_of_its_time(tmp_path: Path, services: Services):
+    settings = city(services, source={"previous_runs_url": None})
+    take(tmp_path, settings, NOW)
+    before = vintages.kept(tmp_path, "city")
+    services.now = NOW + pd.Timedelta(2, "D")
+    take(tmp_path, settings, services.now)
+    services.asked.clear()
+    assert take(tmp_path, settings, services.now, as_of=NOW).restored and services.asked == []
+    pd.testing.assert_frame_equal(vintages.kept(tmp_path, "city"), before)
+
+
+def test_issues_that_are_not_those_of_the_pointer_are_refused(tmp_path: Path, services: Services):
+    take(tmp_path, city(services), NOW)
+    pointer = snapshots.read_pointer(tmp_path, "city")
+    files.write_frame(tmp_path / pointer.issued, vintages.kept(tmp_path, "city").assign(temp=0.0))
+    with pytest.raises(DataError, match="found content sha256"):
+        vintages.kept(tmp_path, "city")
+
+
+def test_the_service_is_a_row_with_what_it_had_said_by_each_origin(tmp_path: Path):
+    shops = problems.shops()
+    said = problems.said(shops.panel)
+    model = fit(problems.with_said(shops), SERVICE, skip=None, seed=0, budget=Budget(0, 1)).forecaster
+    model.save(tmp_path)
+    row = shops.rows("south", "test")[3]
+    found = Forecaster.load(tmp_path).predict(shops.panel, {"south": np.array([row])})["south"][0]
+    own = said[(said["unique_id"] == "south") & (said["cutoff"] == shops.panel.by_id["south"].ds[row])]
+    np.testing.assert_array_equal(found, own[["sales", "price"]])
+    assert model.n_params == 0
+
+
+def test_the_service_is_refused_where_no_issue_covers_an_origin():
+    shops = problems.shops()
+    said = problems.said(shops.panel)
+    late = problems.with_said(shops, said[said["cutoff"] > "2024-01-06"])
+    model = fit(late, SERVICE, skip=None, seed=0, budget=Budget(0, 1)).forecaster
+    with pytest.raises(ModelFailure, match=r"had said nothing about the whole horizon at \d+ of \d+ origins"):
+        model.predict(shops.panel, {"south": shops.rows("south", "validation")})
+    with pytest.raises(ModelFailure, match="No forecasts of the service are kept"):
+        fit(shops, SERVICE, skip=None, seed=0, budget=Budget(0, 1))

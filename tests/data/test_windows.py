@@ -1,0 +1,134 @@
+"""Windows: exactly `lookback` rows, the first target directly after them, and nothing read under the mask."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from forecast.data.windows import batches, filled, forget_before, gather, inputs, layout, targets
+from tests.support import problems
+
+NAN = np.nan
+MAYBE = st.one_of(st.floats(-1e3, 1e3), st.just(np.nan))
+
+
+def channels(**column):
+    """The layout of one target and nothing else."""
+    return layout(problems.dataset(target={"column": "y", **column}, past=[], future=[]))
+
+
+def one(values):
+    """(1, L, 1)"""
+    return np.array(values, dtype=float)[None, :, None]
+
+
+def test_the_first_target_directly_follows_the_last_past_row():
+    z = np.arange(8.0)[:, None]
+    rows = np.array([2, 3, 4])
+    windows = gather(z, np.zeros((11, 0)), rows, channels(), lookback=3, horizon=2)
+    assert windows.past[:, :, 0].tolist() == [[0, 1, 2], [1, 2, 3], [2, 3, 4]]
+    assert targets(z, rows, horizon=2, outputs=1)[:, :, 0].tolist() == [[3, 4], [4, 5], [5, 6]]
+    assert windows.last[:, 0].tolist() == [2, 3, 4]
+
+
+def test_row_s_of_the_future_belongs_to_row_s_of_the_past():
+    future = 10.0 * np.arange(11)[:, None]
+    windows = gather(np.arange(8.0)[:, None], future, np.array([2, 7]), channels(), lookback=3, horizon=2)
+    assert windows.future[:, :, 0].tolist() == [[0, 10, 20, 30, 40], [50, 60, 70, 80, 90]]
+    assert (windows.past[:, :, 0] * 10 == windows.future[:, :3, 0]).all()
+
+
+@given(
+    rows=st.lists(st.integers(4, 19), min_size=1, unique=True), lookback=st.integers(1, 5), horizon=st.integers(1, 4)
+)
+def test_every_window_is_the_slice_that_ends_at_its_row(rows, lookback, horizon):
+    z, future = np.arange(24.0)[:, None], np.arange(28.0)[:, None]
+    at = np.array(rows)
+    windows = gather(z, future, at, channels(), lookback=lookback, horizon=horizon)
+    ahead = targets(z, at, horizon=horizon, outputs=1)
+    for i, t in enumerate(rows):
+        np.testing.assert_array_equal(windows.z[i], z[t - lookback + 1 : t + 1])
+        np.testing.assert_array_equal(windows.future[i], future[t - lookback + 1 : t + horizon + 1])
+        np.testing.assert_array_equal(ahead[i], z[t + 1 : t + horizon + 1])
+
+
+def test_slices_of_a_batch_leave_nothing_out_and_repeat_nothing():
+    z, future = np.arange(30.0)[:, None], np.zeros((32, 0))
+    rows = np.arange(2, 28)
+    parts = list(batches(z, future, rows, channels(), lookback=3, horizon=2, size=7))
+    assert [len(p) for p in parts] == [7, 7, 7, 5]
+    assert np.concatenate([p.rows for p in parts]).tolist() == rows.tolist()
+    assert np.concatenate([p.past for p in parts])[:, -1, 0].tolist() == rows.tolist()
+
+
+def test_a_missing_step_repeats_the_last_value_with_a_mask_and_the_time_since():
+    past = inputs(one([NAN, 5, NAN, NAN, 7]), channels(max_missing=0.5))[0]
+    assert past[:, 0].tolist() == [0, 5, 5, 5, 7]
+    assert past[:, 1].tolist() == [0, 1, 0, 0, 1]
+    np.testing.assert_allclose(np.expm1(past[:, 2]), [1, 0, 1, 2, 0], atol=1e-6)
+
+
+def test_a_drifting_level_enters_as_its_changes():
+    past = inputs(one([5, 7, NAN, 8]), channels(level="drifting", max_missing=0.5))[0]
+    assert past[:, 0].tolist() == [0, 2, 0, 1]
+    assert past[:, 1].tolist() == [1, 1, 0, 1]
+
+
+def test_a_window_that_begins_in_a_gap_has_no_jump_where_the_gap_ends():
+    """Before the first observation a level is unknown: a change from zero to wherever it has drifted is none."""
+    past = inputs(one([NAN, NAN, 500, 501]), channels(level="drifting", max_missing=0.5))[0]
+    assert past[:, 0].tolist() == [0, 0, 0, 1]
+
+
+def test_a_difference_over_the_windows_edge_is_not_seen():
+    """A window of the differenced series would otherwise hold what happened before its first row."""
+    settings = channels(transform="diff", max_missing=0.5)
+    z = np.array([[9.0], [1.0], [2.0], [3.0]])
+    windows = gather(z, np.zeros((5, 0)), np.array([3]), settings, lookback=3, horizon=1)
+    assert windows.past[0, :, 0].tolist() == [0, 2, 3]
+    assert windows.past[0, :, 1].tolist() == [0, 1, 1]
+    forgotten = inputs(one([1, 2, 3]), settings)
+    forget_before(forgotten, settings)
+    np.testing.assert_array_equal(forgotten, windows.past)
+    assert z[1, 0] == 1.0
+
+
+def test_columns_that_are_never_missing_have_no_mask():
+    shops = layout(problems.dataset())
+    assert shops.value == (0, 3, 4, 7)
+    assert shops.mask == (1, -1, 5, -1)
+    assert shops.since == (2, -1, 6, -1)
+    assert shops.channels == 8
+    assert shops.target_channels == (0, 3)
+    assert shops.change_channels == (3, 4)
+
+
+def test_an_infinite_value_counts_as_missing():
+    settings = channels(max_missing=0.5)
+    np.testing.assert_array_equal(inputs(one([1, np.inf, 3]), settings), inputs(one([1, NAN, 3]), settings))
+
+
+@given(arrays(np.float64, (1, 12, 2), elements=MAYBE))
+def test_inputs_at_a_row_depend_on_the_rows_up_to_it(z):
+    settings = layout(
+        problems.dataset(
+            target=[{"column": "a", "max_missing": 0.5}, {"column": "b", "level": "drifting", "max_missing": 0.5}],
+            past=[],
+        )
+    )
+    whole = inputs(z, settings)
+    assert np.isfinite(whole).all()
+    for t in (0, 5, 11):
+        np.testing.assert_array_equal(inputs(z[:, : t + 1], settings), whole[:, : t + 1])
+
+
+@given(arrays(np.float64, (2, 9, 2), elements=MAYBE))
+def test_filling_keeps_what_was_observed_and_counts_the_steps_since(z):
+    values, observed, since = filled(z)
+    np.testing.assert_array_equal(values[observed], z[observed])
+    assert (since[observed] == 0).all() and (since[~observed] >= 1).all()
+    for b, t, c in np.argwhere(~observed):
+        back = t - int(since[b, t, c])
+        assert values[b, t, c] == (z[b, back, c] if back >= 0 else 0.0)

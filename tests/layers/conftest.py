@@ -1,5 +1,0 @@
-"""One thread and the same bits each time, before the first tensor of the process."""
-
-from forecast.layers import prepare_runtime
-
-prepare_runtime(threads=1, deterministic=True)

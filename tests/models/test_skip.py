@@ -1,0 +1,151 @@
+"""The closed-form part: ridge in closed form, chosen on validation, fitted on train rows alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+
+from forecast.data.windows import gather, layout
+from forecast.models import skip
+from forecast.models.skip import PENALTIES, Skip, features, fit_linear, mean_absolute_error
+from forecast.system.errors import ModelFailure
+from tests.support import problems
+
+HORIZON = problems.HORIZON
+
+
+def windows_of(values, *, lookback, horizon=HORIZON, **column):
+    """The one window that ends at the last row of a single series."""
+    settings = layout(problems.dataset(target={"column": "y", "max_missing": 0.9, **column}, past=[], future=[]))
+    z = np.array(values, dtype=float)[:, None]
+    at = np.array([len(z) - 1])
+    return gather(z, np.zeros((len(z) + horizon, 0)), at, settings, lookback=lookback, horizon=horizon), settings
+
+
+def both(kind, values, season=4, horizon=6):
+    windows, settings = windows_of(values, lookback=len(values), horizon=horizon)
+    return Skip(kind, horizon, 1, season).forecast(windows, settings)[0, :, 0].tolist()
+
+
+def gathered(problem, block, horizon, lags):
+    """Features and changes of every complete window of a block."""
+    pairs = list(problem.examples(block, horizon)())
+    x = np.concatenate([features(w, problem.channels, lags=lags, horizon=horizon) for w, _ in pairs])
+    y = np.concatenate([(target - w.last[:, None, :]).reshape(len(w), -1) for w, target in pairs])
+    complete = np.isfinite(y).all(axis=1)
+    return x[complete], y[complete]
+
+
+def test_last_repeats_the_last_observed_value():
+    assert both("last", [1, 2, 3, np.nan]) == [3] * 6
+
+
+def test_none_is_zero():
+    assert both("none", [1, 2, 3, 4]) == [0] * 6
+
+
+def test_seasonal_repeats_the_last_season_however_long_the_horizon():
+    assert both("seasonal", [9, 1, 2, 3, 4], season=4) == [1, 2, 3, 4, 1, 2]
+
+
+def test_seasonal_takes_the_first_row_where_the_window_is_shorter_than_a_season():
+    assert both("seasonal", [5, 6], season=4) == [5, 5, 5, 6, 5, 5]
+
+
+@pytest.mark.parametrize("penalty", PENALTIES[:-1])  # with the last the shops' last values are nearer
+def test_the_fitted_skip_is_the_ridge_of_scikit_learn(penalty, monkeypatch):
+    monkeypatch.setattr(skip, "PENALTIES", (penalty,))
+    problem = problems.shops()
+    train, validation = (problem.examples(block, HORIZON) for block in ("train", "validation"))
+    ours = fit_linear(train, validation, problem.channels, horizon=HORIZON, lags=[5])
+    x, y = gathered(problem, "train", HORIZON, 5)
+    theirs = Ridge(alpha=penalty, solver="svd").fit(x, y)
+    np.testing.assert_allclose(ours.coefficients[:-1], theirs.coef_.T, atol=1e-7)
+    np.testing.assert_allclose(ours.coefficients[-1], theirs.intercept_, atol=1e-7)
+    for windows, _ in problem.examples("test", HORIZON)():
+        x = features(windows, problem.channels, lags=5, horizon=HORIZON)
+        wanted = windows.last[:, None, :] + theirs.predict(x).reshape(len(x), HORIZON, 2)
+        np.testing.assert_allclose(ours.forecast(windows, problem.channels), wanted, atol=1e-6)
+
+
+def test_penalty_and_lags_are_those_with_the_lowest_error_on_validation():
+    problem = problems.shops()
+    fitted = problem.skip("linear", HORIZON)
+    errors = {}
+    for lags in (2, 5, 10):
+        x, y = gathered(problem, "train", HORIZON, lags)
+        for penalty in PENALTIES:
+            ridge = Ridge(alpha=penalty, solver="svd").fit(x, y)
+            coefficients = np.vstack([ridge.coef_.T, ridge.intercept_])
+            one = Skip("linear", HORIZON, 2, lags=lags, penalty=penalty, coefficients=coefficients)
+            errors[lags, penalty] = mean_absolute_error(one, problem.examples("validation", HORIZON), problem.channels)
+    assert (fitted.lags, fitted.penalty) == min(errors, key=errors.__getitem__)
+
+
+def test_where_the_last_value_is_nearer_on_validation_than_every_ridge_nothing_is_added_to_it():
+    problem = problems.shops()
+    steady = [
+        (w, np.repeat(w.last[:, None, :], HORIZON, axis=1)) for w, _ in problem.examples("validation", HORIZON)()
+    ]
+    train = problem.examples("train", HORIZON)
+    fitted = fit_linear(train, lambda: steady, problem.channels, horizon=HORIZON, lags=[5])
+    assert mean_absolute_error(fitted, lambda: steady, problem.channels) == 0.0
+    assert fitted.kind == "linear" and not fitted.coefficients.any()
+
+
+def test_it_sees_every_input_that_a_network_sees():
+    windows = next(iter(problems.shops().examples("train", HORIZON)()))[0]
+    x = features(windows, problems.shops().channels, lags=5, horizon=HORIZON)
+    sales, price, others, calendar = 5, 4, 6 * 5, 2 * HORIZON
+    assert x.shape == (len(windows), sales + price + others + calendar)
+
+
+def test_known_answer_of_the_features():
+    windows, settings = windows_of([1, 2, 4, 8], lookback=3)
+    assert features(windows, settings, lags=3, horizon=HORIZON)[0, :3].tolist() == [-6, -4, 8]
+    windows, settings = windows_of([1, 2, 4, 8], lookback=3, level="drifting")
+    assert features(windows, settings, lags=3, horizon=HORIZON)[0, :2].tolist() == [2, 4]
+
+
+def test_only_train_rows_reach_the_coefficients(monkeypatch):
+    monkeypatch.setattr(skip, "PENALTIES", (1.0,))
+    long = problems.frame()
+    before = problems.problem_of(long, lookback=3)  # so short that there is one choice of lags
+    later = long["ds"] > before.borders.train_end
+    changed = long.assign(sales=long["sales"].mask(later, 1.01 * long["sales"]), rain=long["rain"].mask(later, 0.5))
+    after = problems.problem_of(changed, lookback=3)
+    for horizon in (1, HORIZON):
+        a, b = (p.skip("linear", horizon) for p in (before, after))
+        np.testing.assert_array_equal(a.coefficients, b.coefficients)
+
+
+def test_rows_after_validation_change_neither_penalty_nor_coefficients():
+    long = problems.frame()
+    before = problems.problem_of(long)
+    later = long["ds"] > before.borders.validation_end
+    after = problems.problem_of(long.assign(sales=long["sales"].mask(later, 1e6)))
+    a, b = (p.skip("linear", HORIZON) for p in (before, after))
+    assert a.to_json() == b.to_json()
+    np.testing.assert_array_equal(a.coefficients, b.coefficients)
+
+
+def test_it_survives_being_saved():
+    fitted = problems.shops().skip("linear", HORIZON)
+    again = Skip.from_saved(fitted.to_json(), fitted.to_arrays())
+    np.testing.assert_array_equal(again.coefficients, fitted.coefficients)
+    assert again.to_json() == fitted.to_json()
+
+
+def test_without_two_complete_windows_there_is_nothing_to_fit():
+    problem = problems.shops()
+    pairs = [(w, np.full_like(t, np.nan)) for w, t in problem.examples("train", HORIZON)()]
+    with pytest.raises(ModelFailure, match="found 0 complete train windows; at least 2"):
+        fit_linear(lambda: pairs, lambda: pairs, problem.channels, horizon=HORIZON, lags=[2])
+
+
+def test_without_an_observed_validation_target_no_penalty_can_be_chosen():
+    problem = problems.shops()
+    pairs = [(w, np.full_like(t, np.nan)) for w, t in problem.examples("validation", HORIZON)()]
+    with pytest.raises(ModelFailure, match="no finite error on validation"):
+        fit_linear(problem.examples("train", HORIZON), lambda: pairs, problem.channels, horizon=HORIZON, lags=[2])

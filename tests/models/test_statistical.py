@@ -1,0 +1,229 @@
+"""The statistical models against statsforecast's own `forward`, which filters the history again at every origin."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forecast.models import statistical
+from forecast.models.statistical import auto_arima, ces, theta
+from forecast.system.errors import InputError, ModelFailure
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of the packages statsforecast imports
+    from statsforecast import models
+    from statsforecast.theta import auto_theta, forecast_theta
+
+TRAIN = 150
+ORIGINS = np.array([149, 150, 163, 171, 198])
+
+
+def seasonal_series(*, positive: bool, season: int = 8, rows: int = 200) -> np.ndarray:
+    rng = np.random.default_rng(3)
+    t = np.arange(rows)
+    y = 3 * np.sin(2 * np.pi * t / season) + 0.3 * np.cumsum(rng.normal(size=rows)) + rng.normal(size=rows) * 0.3
+    return y - y.min() + 5 if positive else y
+
+
+def forward(model: object, y: np.ndarray, horizon: int) -> np.ndarray:
+    model.fit(y[:TRAIN].copy())  # type: ignore[attr-defined]
+    return np.array([model.forward(y[: t + 1].copy(), h=horizon)["mean"] for t in ORIGINS])  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("season", [1, 8])
+@pytest.mark.parametrize("form", ["ZZZ", "AAA", "MAM", "AAN", "ANN"])
+def test_ets_filtered_in_one_pass_equals_statsforecast_forward_at_every_origin(form: str, season: int) -> None:
+    if season == 1:
+        form = form[:2] + "N"
+    y = seasonal_series(positive=True, season=season if season > 1 else 8)
+    expected = forward(models.AutoETS(season_length=season, model=form), y, 11)
+    got = statistical.fit_and_forecast(
+        "auto_ets", y, train_end=TRAIN, origins=ORIGINS, horizon=11, season=season, options={"model": form}
+    )
+    np.testing.assert_allclose(got, expected, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("season", [1, 7, 8])
+@pytest.mark.parametrize("form", ["STM", "OTM", "DSTM", "DOTM"])
+@pytest.mark.parametrize("positive", [True, False], ids=["multiplicative", "additive"])
+def test_theta_from_cumulative_sums_equals_statsforecast_forward_at_every_origin(
+    form: str, season: int, positive: bool
+) -> None:
+    y = seasonal_series(positive=positive, season=season if season > 1 else 8)
+    expected = forward(models.AutoTheta(season_length=season, model=form), y, 11)
+    got = statistical.fit_and_forecast(
+        "auto_theta", y, train_end=TRAIN, origins=ORIGINS, horizon=11, season=season, options={"model": form}
+    )
+    np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fixed", "fourier"),
+    [({"d": 1, "max_d": 1}, 0), ({"d": 0, "max_d": 0}, 2), ({"d": 1, "max_p": 3, "max_q": 0}, 3)],
+    ids=["integrated", "mean and season", "autoregressive with season"],
+)
+def test_arima_filtered_on_from_the_fit_equals_statsforecast_forward(fixed: dict[str, int], fourier: int) -> None:
+    y = seasonal_series(positive=False) + 0.02 * np.arange(200)
+    options = {**fixed, "approximation": True}
+    fitted = statistical.fit("auto_arima", y[:TRAIN], season=8, options={**options, "fourier": fourier})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        terms = auto_arima.fourier(np.arange(220), 8, fourier) if fourier else None
+        model = models.AutoARIMA(season_length=1, **options).fit(y[:TRAIN], None if terms is None else terms[:TRAIN])
+        expected = [
+            model.forward(
+                y[: t + 1],
+                h=6,
+                X=None if terms is None else terms[: t + 1],
+                X_future=None if terms is None else terms[t + 1 : t + 7],
+            )["mean"]
+            for t in ORIGINS
+        ]
+    np.testing.assert_allclose(fitted.forecasts(y, ORIGINS, 6), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["N", "S", "P", "F"])
+def test_ces_continues_where_its_own_recursion_ended(form: str) -> None:
+    """Continuing over the rows after the fit equals starting there with the state the recursion has reached."""
+    rng = np.random.default_rng(0)
+    season = 1 if form == "N" else 4
+    state = tuple(tuple(rng.normal(size={"N": 2, "S": 2, "P": 3, "F": 4}[form])) for _ in range(season))
+    y = rng.normal(size=40)
+    whole = ces.Ces(form, season, 20, (1.2, 0.9), (0.3, 0.8), state)
+    before = whole.forecasts(y, np.array([19, 20, 21]), 6)
+    np.testing.assert_allclose(before[0, 0], whole._expected(np.array([state]))[0])
+    if np.isclose(y[20], before[0, 0]):
+        raise AssertionError("the row after the fit must be news")
+    surprise = y.copy()
+    surprise[20] = before[0, 0]  # no error: the forecasts made before stand
+    np.testing.assert_allclose(whole.forecasts(surprise, np.array([20]), 5)[0], before[0, 1:], rtol=1e-9)
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_mstl_block_by_block_equals_statsforecast_decomposing_the_whole_history(clean: bool) -> None:
+    t = np.arange(200.0)
+    noise = np.random.default_rng(3).normal(size=200) * (0.0 if clean else 0.3)
+    y = 5 * np.sin(2 * np.pi * t / 8) + 0.1 * t + noise
+    expected = forward(models.MSTL(season_length=8), y, 9)
+    got = statistical.fit_and_forecast("mstl", y, train_end=TRAIN, origins=ORIGINS, horizon=9, season=8)
+    np.testing.assert_allclose(got, expected, atol=1e-6 if clean else 5e-3)
+
+
+def test_arima_on_the_last_rows_knows_their_place_in_the_season() -> None:
+    y = 5 * np.sin(2 * np.pi * np.arange(200) / 8) + 0.01 * np.random.default_rng(0).normal(size=200)
+    options = {"last": 61, "fourier": 1, "d": 0, "max_d": 0, "approximation": True}
+    got = statistical.fit_and_forecast(
+        "auto_arima", y, train_end=TRAIN, origins=[149, 170], horizon=9, season=8, options=options
+    )
+    np.testing.assert_allclose(got, y[np.array([[149], [170]]) + 1 + np.arange(9)], atol=0.06)
+
+
+@pytest.mark.parametrize("season", [1, 8])
+@pytest.mark.parametrize("positive", [True, False], ids=["multiplicative", "additive"])
+def test_theta_forecasts_what_statsforecast_does_with_the_parameters_found(season: int, positive: bool) -> None:
+    y = seasonal_series(positive=positive)
+    fitted = statistical.fit("theta", y[:TRAIN], season=season)
+    parameters = {"alpha": fitted.alpha, "initial_smoothed": fitted.level, "theta": fitted.theta}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = auto_theta(y[:TRAIN], m=season, model="STM", **parameters)
+        ahead = forecast_theta(expected, 11)["mean"]
+    np.testing.assert_allclose(fitted.forecasts(y, ORIGINS[:1], 11)[0], ahead, rtol=1e-9)
+    if season == 1:
+        np.testing.assert_allclose(theta.errors(y[:TRAIN], fitted.alpha)[0], expected["residuals"][3:], atol=1e-9)
+
+
+@given(seed=st.integers(0, 10_000), rows=st.integers(5, 300), steps=st.floats(0.0, 1.0))
+@settings(max_examples=60, deadline=None)
+def test_theta_never_has_a_larger_sum_of_squares_than_statsforecasts(seed: int, rows: int, steps: float) -> None:
+    noise = np.random.default_rng(seed).normal(size=(2, rows))
+    y = steps * np.cumsum(noise[0]) + noise[1] + 20.0
+    searched, fitted = (statistical.fit(n, y, options=o) for n, o in (("auto_theta", {"model": "STM"}), ("theta", {})))
+    found, reached = (np.square(theta.errors(y, f.alpha)[0]).sum() for f in (fitted, searched))
+    assert found <= reached * (1 + 1e-9) + 1e-12
+
+
+def test_theta_finds_the_alpha_that_a_fine_grid_finds() -> None:
+    y = np.random.default_rng(5).normal(size=300)
+    y[150:] += 3.0  # a step: the sum of squares has its valley well inside the bounds
+    grid = np.linspace(*theta.ALPHAS, 2001)
+    squares = [np.square(theta.errors(y, alpha)[0]).sum() for alpha in grid]
+    assert statistical.fit("theta", y).alpha == pytest.approx(grid[int(np.argmin(squares))], abs=grid[1] - grid[0])
+
+
+def test_theta_is_the_standard_form() -> None:
+    y = seasonal_series(positive=True)
+    fitted = statistical.fit("theta", y[:TRAIN], season=8)
+    assert statistical.describe(fitted)["form"] == "STM"
+    assert statistical.describe(fitted)["decomposition"] == "multiplicative"
+
+
+@pytest.mark.parametrize("name", ["auto_arima", "auto_ets", "mstl", "theta"])
+def test_rows_after_an_origin_change_no_bit_of_its_forecast(name: str) -> None:
+    y = seasonal_series(positive=False)
+    changed = y.copy()
+    changed[172:] += 1e6
+    early = ORIGINS[ORIGINS < 172]
+    before, after = (
+        statistical.fit_and_forecast(name, series, train_end=TRAIN, origins=early, horizon=5, season=8)
+        for series in (y, changed)
+    )
+    assert before.tobytes() == after.tobytes()
+    alone = statistical.fit_and_forecast(name, y[:164], train_end=TRAIN, origins=early[:3], horizon=5, season=8)
+    np.testing.assert_allclose(alone, before[:3], rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["auto_arima", "auto_ets", "mstl", "theta"])
+def test_a_fitted_model_survives_json(name: str) -> None:
+    y = seasonal_series(positive=False)
+    fitted = statistical.fit(name, y[:TRAIN], season=8)
+    again = statistical.restore(json.loads(json.dumps(statistical.describe(fitted))))
+    assert again.forecasts(y, ORIGINS, 4).tobytes() == fitted.forecasts(y, ORIGINS, 4).tobytes()
+
+
+def test_an_origin_inside_the_train_range_is_refused() -> None:
+    with pytest.raises(InputError, match="saw its future"):
+        statistical.fit_and_forecast("theta", np.arange(50.0), train_end=40, origins=[20], horizon=2)
+
+
+def test_a_gap_is_refused() -> None:
+    with pytest.raises(InputError, match="1 values that are not finite"):
+        statistical.fit_and_forecast("theta", np.array([1.0, np.nan, 2.0]), train_end=2, origins=[2], horizon=2)
+
+
+def test_an_unknown_name_suggests_a_known_one() -> None:
+    with pytest.raises(InputError, match="Did you mean 'auto_ets'"):
+        statistical.fit("autoets", np.arange(9.0))
+
+
+def test_a_series_too_short_is_a_model_failure_with_its_reason() -> None:
+    with pytest.raises(ModelFailure, match="auto_ets cannot be fitted to 3 rows with season 1: tiny datasets"):
+        statistical.fit("auto_ets", np.array([1.0, 2.0, 4.0]))
+
+
+def test_a_constant_series_is_forecast_as_that_constant() -> None:
+    y = np.full(60, 4.0)
+    for name in ("auto_ets", "theta"):
+        got = statistical.fit_and_forecast(name, y, train_end=50, origins=[49, 58], horizon=3, season=1)
+        np.testing.assert_allclose(got, 4.0, rtol=1e-6)
+
+
+def test_compiled_functions_are_kept_where_they_can_be_and_a_users_choice_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("NIXTLA_NUMBA_CACHE", raising=False)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    statistical.keep_what_is_compiled()
+    assert "NIXTLA_NUMBA_CACHE" not in os.environ
+    monkeypatch.setattr(os, "access", lambda *_: True)
+    statistical.keep_what_is_compiled()
+    assert os.environ["NIXTLA_NUMBA_CACHE"] == "1"
+    monkeypatch.setenv("NIXTLA_NUMBA_CACHE", "")
+    statistical.keep_what_is_compiled()
+    assert os.environ["NIXTLA_NUMBA_CACHE"] == ""

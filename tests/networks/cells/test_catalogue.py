@@ -1,0 +1,114 @@
+"""Finding a cell by name, what its options refuse, and the functions cells are written in."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from forecast.networks import cells
+from forecast.networks.cells import activate, numpy_namespace
+from forecast.system.errors import InputError
+
+
+def test_an_unknown_cell_is_named_with_what_is_known():
+    with pytest.raises(InputError, match=r"'lstn'.*'lstm'.*Did you mean 'lstm'"):
+        cells.get("lstn", 4)
+
+
+def test_an_unknown_option_is_named_with_what_is_known():
+    with pytest.raises(InputError, match=r"'gru' has no option 'reset_befor'.*'reset_after'"):
+        cells.get("gru", 4, {"reset_befor": True})
+
+
+@pytest.mark.parametrize(
+    ("cell", "options", "named"),
+    [
+        ("simple_rnn", {"activation": "swish"}, "activation"),
+        ("lstm", {"h_init": "one"}, "h_init"),
+        ("elman", {"h_init": "learnt"}, "h_init"),
+        ("jordan", {"h_init": "learnt"}, "h_init"),
+        ("jordan", {"alpha": 1.0}, "alpha"),
+        ("jordan", {"targets": []}, "targets"),
+        ("state_space", {"hidden": []}, "hidden"),
+        ("multi_delay", {"delays": [2, 1]}, "delays"),
+        ("multi_delay", {"delays": []}, "delays"),
+        ("temporal_skip", {"skip": 1}, "skip"),
+        ("multi_level", {"levels": 1}, "levels"),
+        ("fully_connected", {"hidden": 0}, "hidden"),
+        ("lstm_variant", {"forget": "never"}, "forget"),
+        ("lstm_variant", {"output": "relu"}, "output"),
+        ("lstm_variant", {"peepholes": True}, "peepholes"),
+    ],
+)
+def test_an_option_out_of_range_is_refused_by_name(cell, options, named):
+    with pytest.raises(InputError, match=f"`{named}` is .*wanted"):
+        cells.get(cell, 4, options)
+
+
+def test_a_cell_without_units_is_refused():
+    with pytest.raises(InputError, match="`units` is 0"):
+        cells.get("lstm", 0)
+
+
+def test_jordan_refuses_a_target_column_its_input_does_not_have():
+    with pytest.raises(InputError, match="asks for column 5, but its input has only 3"):
+        cells.get("jordan", 4, {"targets": [5]}).weights(3)
+
+
+def test_lists_and_tuples_are_the_same_options():
+    assert cells.get("multi_delay", 4, {"delays": [1, 2]}) == cells.get("multi_delay", 4, {"delays": (1, 2)})
+
+
+@pytest.mark.parametrize("name", cells.available())
+def test_every_cell_states_equation_and_weights(name):
+    module_text = __import__(f"forecast.networks.cells.{name}", fromlist=["x"]).__doc__
+    assert "=" in module_text
+    assert "Weights" in module_text
+    assert any(year in module_text for year in ("19", "20")) or "MATLAB" in module_text
+
+
+@pytest.mark.parametrize("name", cells.available())
+def test_states_and_outputs_have_the_promised_sizes(name):
+    cell = cells.get(name, 3)
+    w = {key: np.ones(weight.shape) for key, weight in cell.weights(2).items()}
+    states = cell.initial(numpy_namespace, w, 5)
+    output, after = cell.step(numpy_namespace, w, np.ones((5, 2)), states)
+    assert output.shape == (5, 3)
+    assert {key: state.shape for key, state in after.items()} == {k: (5, size) for k, size in cell.states().items()}
+
+
+@pytest.mark.parametrize("name", [name for name in cells.available() if name != "jordan"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_random_first_state_is_a_weight_that_is_not_trained(name, dtype):
+    cell = cells.get(name, 3, {"h_init": "random"})
+    first = {key: weight for key, weight in cell.weights(2).items() if key.startswith("initial_")}
+    assert first.keys() == {f"initial_{state}" for state in cell.states()}
+    assert not any(weight.trainable for weight in first.values())
+    w = {key: np.arange(weight.shape[0], dtype=dtype) for key, weight in first.items()}
+    for state, rows in cell.initial(numpy_namespace, w, 2).items():
+        assert rows.dtype == dtype
+        assert rows.tolist() == [list(range(cell.states()[state]))] * 2
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_sigmoid_neither_overflows_nor_leaves_its_range(dtype):
+    x = np.array([-1e4, -2, 0, 2, 1e4], dtype)
+    y = numpy_namespace.sigmoid(x)
+    assert y.dtype == dtype
+    np.testing.assert_allclose(y, [0, 0.11920292202211755, 0.5, 0.8807970779778823, 1], atol=1e-7)
+
+
+def test_the_smoothed_relu_does_not_overflow():
+    y = activate(numpy_namespace, "softplus", np.array([-1e4, 0.0, 1e4], "float32"))
+    np.testing.assert_allclose(y, [0, 0.6931472, 1e4])
+    assert y.dtype == np.float32
+
+
+def test_linear_activation_is_the_identity():
+    x = np.array([1.5, -2])
+    assert activate(numpy_namespace, "linear", x) is x
+
+
+def test_a_product_takes_any_number_of_leading_axes():
+    a, b = np.arange(24.0).reshape(2, 3, 4), np.arange(8.0).reshape(4, 2)
+    np.testing.assert_array_equal(numpy_namespace.matmul(a, b), np.einsum("ijk,kl->ijl", a, b))

@@ -1,0 +1,217 @@
+"""Alignment, order and blocks in numbers written out, and what inference refuses."""
+
+from __future__ import annotations
+
+from math import tanh
+
+import numpy as np
+import pytest
+
+from forecast.networks import cells
+from forecast.networks.cells import numpy_namespace as xp
+from forecast.networks.cells.weights import initialise
+from forecast.networks.description import (
+    Bidirectional,
+    Dense,
+    EncoderDecoder,
+    Network,
+    Parallel,
+    Recurrent,
+    Shapes,
+    Taps,
+)
+from forecast.networks.inference import absorb, forward, initial, last, step
+from forecast.networks.inference.steppers import AnyStepper, first_states, stepper
+from forecast.system.errors import InputError
+from tests.networks.inference.nets import NETWORKS, inputs_of, weights_of
+
+ONE = Shapes(channels=1, future_channels=0, horizon=1, outputs=1, lookback=4)
+
+
+def passed(network, past, future=None, **weights):
+    """forward with the weights given by name, `__` for `/`, in float64; one window."""
+    named = {name.replace("__", "/"): np.array(value, dtype=float) for name, value in weights.items()}
+    future = None if future is None else np.array([future], dtype=float)
+    return forward(network, named, np.array([past], dtype=float), future)[0]
+
+
+def test_taps_read_zero_before_the_first_row_and_put_delays_in_their_order():
+    network = Network((Taps("t", (0, 2)),), ONE)
+    out = passed(network, [[1], [2], [3], [4]], readout__kernel=[[10], [1]], readout__bias=[0])
+    assert out.ravel().tolist() == [10, 20, 31, 42]
+
+
+def test_taps_pick_their_channels_all_of_a_delay_together():
+    network = Network((Taps("t", (1, 0), channels=(2, 0)),), Shapes(3, 0, 1, 1, 4))
+    kernel = [[1000], [100], [10], [1]]  # x[t-1, 2], x[t-1, 0], x[t, 2], x[t, 0]
+    out = passed(network, [[1, 2, 3], [4, 5, 6]], readout__kernel=kernel, readout__bias=[0])
+    assert out.ravel().tolist() == [31, 3164]
+
+
+def test_the_readout_is_laid_out_by_horizon_then_output_then_parameter():
+    network = Network((), Shapes(1, 0, horizon=2, outputs=3, lookback=4, parameters=2))
+    out = passed(network, [[1]], readout__kernel=[list(range(12))], readout__bias=[0] * 12)
+    assert out[0].tolist() == [[[0, 1], [2, 3], [4, 5]], [[6, 7], [8, 9], [10, 11]]]
+
+
+def test_the_future_frame_of_a_step_holds_the_rows_after_it_up_to_the_horizon():
+    # Horizon 2, one future channel; A picks the first or the second row of the frame.
+    network = Network((), Shapes(1, 1, horizon=2, outputs=1, lookback=4), future_units=2)
+    future = [[0.1], [0.2], [0.3], [0.4], [0.5]]
+    out = passed(
+        network,
+        [[0], [0], [0]],
+        future,
+        future__kernel=[[1, 0], [0, 1]],
+        future__bias=[0, 0],
+        readout__kernel=[[0, 0], [1, 0], [0, 1]],
+        readout__bias=[0, 0],
+    )
+    expected = [[tanh(0.2), tanh(0.3)], [tanh(0.3), tanh(0.4)], [tanh(0.4), tanh(0.5)]]
+    np.testing.assert_allclose(out[:, :, 0, 0], expected, atol=1e-15)
+
+
+def test_a_dense_block_and_the_readout_apply_their_activations():
+    network = Network((Dense("d", 1, "relu"),), ONE, readout_activation="tanh")
+    weights = {"d__kernel": [[2]], "d__bias": [1], "readout__kernel": [[1]], "readout__bias": [0]}
+    out = passed(network, [[1], [-1]], **weights)
+    np.testing.assert_allclose(out.ravel(), [tanh(3), 0])
+
+
+@pytest.mark.parametrize(("merge", "kernel", "expected"), [("concat", [[1], [10]], [23, 46]), ("sum", [[1]], [5, 10])])
+def test_parallel_branches_see_the_same_input_and_are_merged(merge, kernel, expected):
+    network = Network((Parallel("p", ((Dense("a", 1, "linear"),), (Dense("b", 1, "linear"),)), merge),), ONE)
+    weights = {f"p__{k}__{name}__bias": [0] for k, name in enumerate("ab")}
+    weights |= {"p__0__a__kernel": [[3]], "p__1__b__kernel": [[2]]}
+    out = passed(network, [[1], [2]], **weights, readout__kernel=kernel, readout__bias=[0])
+    assert out.ravel().tolist() == expected
+
+
+def test_bidirectional_joins_the_forward_end_and_the_backward_end():
+    # h = relu(x + h / 2): forward over 1, 2, 4 ends at 5.25, backward over 4, 2, 1 at 3.
+    network = Network((Bidirectional("b", "simple_rnn", 1, {"activation": "relu"}),), ONE, every_step=False)
+    weights = {}
+    for direction in ("forward", "backward"):
+        weights |= {f"b__{direction}__kernel": [[1]], f"b__{direction}__recurrent_kernel": [[0.5]]}
+        weights[f"b__{direction}__bias"] = [0]
+    out = passed(network, [[1], [2], [4]], **weights, readout__kernel=[[100], [1]], readout__bias=[0])
+    assert out.ravel().tolist() == [528]
+
+
+TALK = {"talk__encoder__kernel": [[1]], "talk__encoder__recurrent_kernel": [[1]], "talk__encoder__bias": [0]}
+
+
+def test_the_decoder_sees_its_own_forecast_the_encoded_window_and_the_future_row():
+    # Encoder relu sum e = 1, 3. Decoder d_k = relu(p_{k-1} + 10 e + 100 f_k + d_{k-1}), d_0 = e; p_k = d_k + 0.5.
+    network = Network(
+        (EncoderDecoder("talk", "simple_rnn", 1, {"activation": "relu"}),),
+        Shapes(1, 1, horizon=2, outputs=1, lookback=4),
+    )
+    decoder = {"talk__decoder__kernel": [[1], [10], [100]], "talk__decoder__recurrent_kernel": [[1]]}
+    out = passed(
+        network,
+        [[1], [2]],
+        [[7], [1], [2], [3]],
+        **TALK,
+        **decoder,
+        talk__decoder__bias=[0],
+        readout__kernel=[[1]],
+        readout__bias=[0.5],
+    )
+    # t = 0: d_1 = 0 + 10 + 100 + 1 = 111, p_1 = 111.5; d_2 = 111.5 + 10 + 200 + 111 = 432.5, p_2 = 433
+    # t = 1: d_1 = 0 + 30 + 200 + 3 = 233, p_1 = 233.5; d_2 = 233.5 + 30 + 300 + 233 = 796.5, p_2 = 797
+    assert out[:, :, 0, 0].tolist() == [[111.5, 433], [233.5, 797]]
+
+
+def test_one_to_many_runs_from_one_state_without_feeding_back():
+    network = Network(
+        (EncoderDecoder("talk", "simple_rnn", 1, {"activation": "relu"}, feedback=False),),
+        Shapes(1, 0, horizon=3, outputs=1, lookback=4),
+    )
+    decoder = {"talk__decoder__kernel": [[0]], "talk__decoder__recurrent_kernel": [[2]], "talk__decoder__bias": [0]}
+    out = passed(network, [[1], [2]], **TALK, **decoder, readout__kernel=[[1]], readout__bias=[5])
+    assert out[:, :, 0, 0].tolist() == [[7, 9, 13], [11, 17, 29]]
+
+
+def test_the_chosen_parameter_is_the_one_fed_back():
+    # p = (d, -d): feeding back the second one gives d_k = relu(-d_{k-1} ... ) = 0 after the first step.
+    shapes = Shapes(1, 0, horizon=2, outputs=1, lookback=4, parameters=2)
+    decoder = {"talk__decoder__kernel": [[1], [1]], "talk__decoder__recurrent_kernel": [[0]]}
+    found = []
+    for parameter in (0, 1):
+        block = EncoderDecoder("talk", "simple_rnn", 1, {"activation": "relu"}, parameter=parameter)
+        weights = {"talk__decoder__bias": [0], "readout__kernel": [[1, -1]], "readout__bias": [0, 0]}
+        found.append(passed(Network((block,), shapes), [[3]], **TALK, **decoder, **weights)[0, :, 0, 0].tolist())
+    assert found == [[3, 6], [3, 0]]
+
+
+VARIED = [(name, {}) for name in cells.available()] + [
+    ("lstm", {"h_init": "random"}),
+    ("gru", {"reset_after": False}),
+    ("gru", {"h_init": "random"}),
+    ("elman", {"h_init": "random"}),
+    *(("simple_rnn", {"activation": f}) for f in ("sigmoid", "relu", "softplus")),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), VARIED)
+def test_the_fast_steppers_are_the_cells(name, options):
+    cell, rng = cells.get(name, 3, options), np.random.default_rng(0)
+    w = {key: rng.normal(size=weight.shape) for key, weight in cell.weights(2).items()}
+    fast, plain = (make(cell, w, first_states(cell, w, 5)) for make in (lambda c, *a: stepper(c, *a), AnyStepper))
+    for x in rng.normal(size=(6, 2, 5)):
+        np.testing.assert_allclose(fast(x), plain(x), atol=1e-14)
+    for state, value in plain.states().items():
+        np.testing.assert_allclose(fast.states()[state], value, atol=1e-14)
+
+
+def test_the_first_state_handed_to_a_cell_is_not_changed_by_stepping():
+    cell = cells.get("lstm", 3, {"h_init": "random"})
+    w = {key: np.ones(weight.shape) for key, weight in cell.weights(2).items()}
+    run = stepper(cell, w, first_states(cell, w, 4))
+    run(np.ones((2, 4)))
+    assert (w["initial_h"] == 1).all()
+    assert (cell.initial(xp, w, 1)["c"] == 1).all()
+
+
+def test_streaming_a_bidirectional_network_is_refused_with_what_to_use_instead():
+    network = NETWORKS["bidirectional"]
+    past, future = inputs_of()
+    for start in (lambda w: initial(network, w, 1), lambda w: absorb(network, w, past, future)):
+        with pytest.raises(InputError, match=r"'b' is bidirectional.*`last`.*Recurrent"):
+            start(weights_of(network))
+
+
+def test_wrong_inputs_are_refused_with_the_shape_wanted():
+    network = NETWORKS["dense"]
+    w, (past, future) = weights_of(network), inputs_of()
+    with pytest.raises(InputError, match=r"`past` has shape \(3, 9, 2\); wanted \(batch, steps, 3\)"):
+        forward(network, w, past[..., :2], future)
+    with pytest.raises(InputError, match=r"`past` has shape \(3, 0, 3\)"):
+        last(network, w, past[:, :0], future)
+    with pytest.raises(InputError, match=r"`future` is of shape \(3, 12, 2\); wanted \(3, 13, 2\)"):
+        forward(network, w, past, future[:, 1:])
+    with pytest.raises(InputError, match="`future` is missing"):
+        forward(network, w, past)
+    state = initial(network, w, 2)
+    with pytest.raises(InputError, match=r"`past_t` has shape \(3, 3\); this state wants \(2, 3\)"):
+        step(network, w, state, past[:, 0], future[:, :4])
+
+
+def test_future_rows_given_to_a_network_without_them_are_refused():
+    network = Network((), ONE)
+    with pytest.raises(InputError, match="no future channels; leave it out"):
+        forward(network, initialise(network, 0), np.zeros((1, 4, 1)), np.zeros((1, 5, 1)))
+
+
+def test_wrong_weights_are_refused_by_name():
+    network = Network((Recurrent("a", "gru", 2),), ONE)
+    w, past = initialise(network, 0), np.zeros((1, 4, 1))
+    with pytest.raises(InputError, match="'a/bias' are missing"):
+        forward(network, {name: value for name, value in w.items() if name != "a/bias"}, past)
+    with pytest.raises(InputError, match="'b/bias' belong to no block"):
+        forward(network, w | {"b/bias": w["a/bias"]}, past)
+    with pytest.raises(InputError, match=r"'a/bias' has shape \(6,\); this network wants \(2, 6\)"):
+        forward(network, w | {"a/bias": w["a/bias"][0]}, past)
+    with pytest.raises(InputError, match="'float32', 'float64'; wanted one"):
+        forward(network, w | {"a/bias": w["a/bias"].astype("float64")}, past)

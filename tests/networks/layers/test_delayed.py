@@ -1,0 +1,104 @@
+"""A dense layer over delayed rows against the rows laid side by side and multiplied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from forecast.networks.description import Dense, Network, Parallel, Recurrent, Shapes, Taps
+from forecast.networks.layers.assemble import assemble, last_steps
+from forecast.networks.layers.delayed import DelayedDense, Line, evenly_spaced
+
+BATCH, STEPS, CHANNELS, UNITS = 2, 9, 3, 4
+LINES: dict[str, list[Line]] = {
+    "from now on": [((0, 1, 2), None)],
+    "from a delay on": [((2, 3), None)],
+    "every third": [((0, 3, 6), None)],
+    "one delay": [((4,), None)],
+    "longer than the chunk": [((0, 5, 10), None)],
+    "two lines of some channels": [((0, 1), (0,)), ((1, 3, 5), (2, 1))],
+}
+
+
+def side_by_side(x: tf.Tensor, kernel: tf.Tensor, lines: Sequence[Line], earlier: Sequence[tf.Tensor]) -> tf.Tensor:
+    columns = []
+    for (delays, channels), before in zip(lines, earlier, strict=True):
+        known = tf.concat([before, x if channels is None else tf.gather(x, channels, axis=-1)], 1)
+        columns += [known[:, max(delays) - d :][:, :STEPS] for d in delays]
+    return tf.tanh(tf.concat(columns, -1) @ kernel)
+
+
+def drawn(lines: Sequence[Line], *, rest: bool) -> tuple[tf.Tensor, DelayedDense, list[tf.Tensor]]:
+    rng = np.random.default_rng(0)
+    layer = DelayedDense(UNITS, lines, "tanh")
+    x = tf.Variable(rng.normal(size=(BATCH, STEPS, CHANNELS)), dtype=tf.float32)
+    layer(x)
+    layer.kernel.assign(rng.normal(size=layer.kernel.shape))
+    widths = [CHANNELS if channels is None else len(channels) for _, channels in lines]
+    shapes = [(BATCH, max(delays), width) for (delays, _), width in zip(lines, widths, strict=True)]
+    return x, layer, [tf.constant(rng.normal(size=s) * rest, dtype=tf.float32) for s in shapes]
+
+
+@pytest.mark.parametrize("last", [None, 1, 5])
+@pytest.mark.parametrize("lines", LINES.values(), ids=LINES)
+def test_output_and_gradients_are_those_of_the_rows_side_by_side(lines: list[Line], last: int | None) -> None:
+    x, layer, earlier = drawn(lines, rest=True)
+    kernel = layer.kernel.value
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(earlier)
+        found, *_ = layer(x, earlier=earlier, last=last)
+        wanted = side_by_side(x, kernel, lines, earlier)[:, -(last or STEPS) :]
+        losses = [tf.reduce_sum(output**2) for output in (found, wanted)]
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    for source in (x, kernel, *earlier):
+        ours, theirs = (tape.gradient(loss, source, unconnected_gradients="zero") for loss in losses)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("lines", LINES.values(), ids=LINES)
+def test_a_series_in_two_chunks_gives_what_it_gives_in_one(lines: list[Line]) -> None:
+    x, layer, zeros = drawn(lines, rest=False)
+    whole, *_ = layer(x)
+    first, *rows = layer(x[:, :4], earlier=zeros)
+    second, *_ = layer(x[:, 4:], earlier=rows)
+    np.testing.assert_allclose(tf.concat([first, second], 1), whole, atol=1e-6)
+
+
+def test_the_layer_comes_back_from_its_configuration() -> None:
+    _, layer, _ = drawn(LINES["two lines of some channels"], rest=False)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert (again.lines, again.units, again.activation) == (layer.lines, UNITS, "tanh")
+
+
+def test_delays_that_are_not_evenly_spaced_are_no_convolution() -> None:
+    assert [evenly_spaced(d) for d in ((3,), (0, 1, 2), (1, 4, 7), (0, 1, 3), (2, 1, 0))] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_steps_read_alone_are_those_of_the_whole_pass_however_blocks_follow_each_other() -> None:
+    shapes = Shapes(channels=3, future_channels=2, horizon=2, outputs=1, lookback=12)
+    uneven, even = Taps("uneven", (0, 1, 3)), Taps("even", (1, 3))
+    side = Parallel("side", ((Taps("a", (0, 2), (0,)),), (Taps("b", (1, 2, 3), (1, 2)),)))
+    for blocks in (
+        (even, Dense("d", 3), uneven, Dense("e", 3)),
+        (side, Dense("d", 3), even, Dense("e", 3)),
+        (even, Dense("d", 3), Recurrent("r", "lstm", 3), Taps("t", (0, 2)), Dense("e", 3)),
+        (side, uneven),
+    ):
+        network = Network(blocks, shapes, future_units=2)
+        model = assemble(network, seed=1)
+        rng = np.random.default_rng(1)
+        for variable in model.trainable_variables:
+            variable.assign(rng.normal(size=variable.shape) * 0.5)
+        given = {"past": rng.normal(size=(2, 12, 3)), "future": rng.normal(size=(2, 14, 2))}
+        given = {name: tf.constant(value, tf.float32) for name, value in given.items()}
+        np.testing.assert_allclose(last_steps(network, model, 4)(given), model(given)[:, -4:], atol=1e-5)

@@ -1,0 +1,146 @@
+"""Any cell as a Keras layer: its results, its gradient, its states."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from forecast.networks import cells
+from forecast.networks.cells import numpy_namespace
+from forecast.networks.cells.weights import draw
+from forecast.networks.layers.namespace import tensor_namespace
+from forecast.networks.layers.scan import Scan, scan
+
+UNITS, STEPS, BATCH, CHANNELS = 3, 6, 2, 4
+OPTIONS = {
+    "jordan": {"targets": (0, 2)},
+    "temporal_skip": {"skip": 3},
+    "lstm_variant": {"forget": "coupled"},
+    "state_space": {"hidden": (5, 4)},
+}
+CELLS = [(name, OPTIONS.get(name, {})) for name in cells.available()]
+LEARNT = [
+    ("lstm", {"h_init": "learnt"}),
+    ("gru", {"h_init": "random", "reset_after": False}),
+    ("multi_delay", {"h_init": "learnt"}),
+]
+
+
+def built(name: str, options: dict[str, object], dtype: str = "float32") -> tuple[Scan, dict[str, np.ndarray]]:
+    """The layer and its weights, none of them zero."""
+    layer = Scan(name, UNITS, options, dtype=dtype)
+    layer.build((None, None, CHANNELS))
+    rng = np.random.default_rng(0)
+    weights = {
+        key: (draw(weight, key, 1, dtype) + rng.normal(0, 0.2, weight.shape)).astype(dtype)
+        for key, weight in layer.cell.weights(CHANNELS).items()
+    }
+    for key, value in weights.items():
+        layer.w[key].assign(value)
+    return layer, weights
+
+
+def inputs(dtype: str = "float32") -> np.ndarray:
+    return np.random.default_rng(5).normal(size=(BATCH, STEPS, CHANNELS)).astype(dtype)
+
+
+@pytest.mark.parametrize(("name", "options"), CELLS + LEARNT, ids=str)
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-10)])
+def test_layer_equals_the_cell_stepped_in_numpy(name: str, options: dict, dtype: str, tolerance: float) -> None:
+    layer, weights = built(name, options, dtype)
+    x = inputs(dtype)
+    states = layer.cell.initial(numpy_namespace, weights, BATCH)
+    outputs = []
+    for t in range(STEPS):
+        y, states = layer.cell.step(numpy_namespace, weights, x[:, t], states)
+        outputs.append(y)
+    made, *last = layer(x)
+    np.testing.assert_allclose(made, np.stack(outputs, 1), atol=tolerance)
+    for state, wanted in zip(last, states.values(), strict=True):
+        np.testing.assert_allclose(state, wanted, atol=tolerance)
+
+
+@pytest.mark.parametrize(("name", "options"), CELLS, ids=str)
+def test_gradient_equals_that_of_the_unrolled_equation(name: str, options: dict) -> None:
+    layer, weights = built(name, options, "float64")
+    cell, x = layer.cell, tf.constant(inputs("float64"))
+    w = {key: tf.constant(value) for key, value in weights.items()}
+    rng = np.random.default_rng(7)
+    first = {key: tf.constant(rng.normal(size=(BATCH, size))) for key, size in cell.states().items()}
+    weigh = rng.normal(size=(STEPS, BATCH, UNITS))
+
+    def unrolled(x: tf.Tensor, w: dict, states: dict) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        outputs = []
+        for t in range(STEPS):
+            y, states = cell.step(tensor_namespace, w, x[:, t], states)
+            outputs.append(y)
+        return tf.stack(outputs), list(states.values())
+
+    def scanned(x: tf.Tensor, w: dict, states: dict) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        return scan(cell, w, tf.transpose(x, [1, 0, 2]), states)
+
+    def gradients(run) -> list[np.ndarray]:
+        with tf.GradientTape() as tape:
+            tape.watch([x, w, first])
+            outputs, last = run(x, w, first)
+            loss = tf.reduce_sum(outputs * weigh) + tf.add_n([tf.reduce_sum(state**2) for state in last])
+        return keras.tree.flatten(tape.gradient(loss, [x, w, first], unconnected_gradients="zero"))
+
+    for ours, wanted in zip(gradients(scanned), gradients(unrolled), strict=True):
+        np.testing.assert_allclose(ours, wanted, atol=1e-12)
+
+
+def test_gradient_of_elman_stops_at_the_previous_state_and_that_of_the_simple_net_does_not() -> None:
+    def reaches_the_first_row(name: str) -> bool:
+        layer, _ = built(name, {})
+        x = tf.constant(inputs())
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            last_output = layer(x)[0][:, -1]
+        return bool(np.any(tape.gradient(last_output, x)[:, 0]))
+
+    assert reaches_the_first_row("simple_rnn")
+    assert not reaches_the_first_row("elman")
+
+
+def test_learnt_first_state_learns_and_random_one_does_not() -> None:
+    for kind, trainable in (("learnt", True), ("random", False)):
+        layer, _ = built("multi_delay", {"h_init": kind})
+        names = {variable.name for variable in layer.trainable_variables}
+        assert ("initial_h1" in names) is trainable
+
+
+@pytest.mark.parametrize(("name", "options"), CELLS, ids=str)
+def test_states_of_every_step_end_in_the_last_states(name: str, options: dict) -> None:
+    plain, weights = built(name, options)
+    revealing = Scan(name, UNITS, options, all_states=True)
+    revealing.build((None, None, CHANNELS))
+    for key, value in weights.items():
+        revealing.w[key].assign(value)
+    outputs, *last = plain(inputs())
+    again, *states = revealing(inputs())
+    sequences, ends = states[: len(last)], states[len(last) :]
+    np.testing.assert_array_equal(again, outputs)
+    for sequence, end, wanted in zip(sequences, ends, last, strict=True):
+        np.testing.assert_array_equal(sequence[:, -1], wanted)
+        np.testing.assert_array_equal(end, wanted)
+
+
+def test_layer_survives_its_configuration() -> None:
+    layer, _ = built("jordan", {"targets": (0, 2), "alpha": 0.25})
+    layer = Scan.from_config({**layer.get_config(), "go_backwards": True})
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert again.cell == layer.cell
+    assert again.get_config() == layer.get_config()
+    assert again.go_backwards
+
+
+def test_backwards_reads_the_sequence_from_its_end() -> None:
+    layer, weights = built("elman", {})
+    backwards = Scan("elman", UNITS, go_backwards=True)
+    backwards.build((None, None, CHANNELS))
+    for key, value in weights.items():
+        backwards.w[key].assign(value)
+    np.testing.assert_array_equal(backwards(inputs())[0], layer(inputs()[:, ::-1])[0])

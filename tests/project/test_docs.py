@@ -1,0 +1,46 @@
+"""What the documents name exists: targets, commands, options, files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from forecast.cli import app
+from tests.support.small_project import ROOT
+
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+GROUPS = {group.name for group in app.registered_groups}
+TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+COMMANDS = {command.name: command for command in app.registered_commands}
+
+
+def named(page: Path, pattern: str) -> set[str]:
+    text = page.read_text(encoding="utf-8")
+    code = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^    (.+)$", text, re.MULTILINE)
+    return {found for piece in code for found in re.findall(pattern, piece)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_make_target_in_a_document_exists(page: Path) -> None:
+    assert named(page, r"^(?:\S+ )*make ([a-z]+)") <= TARGETS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_command_in_a_document_exists(page: Path) -> None:
+    assert named(page, r"(?:^|/)forecast ([a-z]+)\b(?!/)") <= {*COMMANDS, *GROUPS}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
+    assert not [link for link in links if not (page.parent / link).exists()]
+
+
+@pytest.mark.parametrize("name", sorted(filter(None, COMMANDS)))
+def test_every_command_explains_itself(name: str) -> None:
+    shown = CliRunner().invoke(app, [name, "--help"])
+    assert shown.exit_code == 0
+    assert (COMMANDS[name].callback.__doc__ or "").split(".")[0] in re.sub(r"\s+", " ", shown.output)

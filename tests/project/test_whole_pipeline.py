@@ -1,0 +1,116 @@
+"""The project's own pipeline, models and datasets with little data and few steps: the same bytes however it is run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from forecast.config.datasets import load_dataset, load_datasets
+from forecast.config.models import load_models
+from forecast.data import sources
+from forecast.data.preparation import take_snapshot
+from forecast.data.snapshots import move_pointer
+from forecast.data.sources import Request
+from tests.faults.processes import dvc, eventually, left_behind, processes_of, started
+from tests.support import small_project
+from tests.support.small_project import ROOT
+
+SHARES = {"train": 0.5, "validation": 0.2, "calibration": 0.15}
+SHORT = {
+    "stocks": {"rows": 320, "lookback": 16, "stride": 3},
+    "weather": {"rows": 480, "lookback": 48, "stride": 12},
+}
+BUDGET = {"n_trials": 1, "trial_steps": 2, "final_steps": 2, "evaluate_every": 1, "seeds": [0], "base_seed": 0}
+LEADERBOARD = "reports/leaderboard.csv"
+
+
+def cut_short(root: Path, name: str) -> dict:
+    """The dataset's entry on the last rows of its own data, which go into a CSV file."""
+    entry = yaml.safe_load((ROOT / "configs" / "datasets.yaml").read_text())["datasets"][name]
+    rows = SHORT[name]["rows"]
+    frame = sources.read(Request(name=name, dataset=load_dataset(name, ROOT / "configs"), root=ROOT)).frame
+    frame = frame[frame["ds"] <= frame.groupby("unique_id")["ds"].max().min()]
+    path = root / "data" / f"{name}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame.groupby("unique_id").tail(rows).to_csv(path, index=False)
+    source = {"kind": "file", "path": f"data/{name}.csv"}
+    return {**entry, "source": source, "splits": SHARES, **{k: SHORT[name][k] for k in ("lookback", "stride")}}
+
+
+def write(root: Path) -> Path:
+    """Code, stages and models as they are; data, budget and windows made small."""
+    small_project.copy_code(root)
+    shutil.copytree(ROOT / "configs", root / "configs", ignore=shutil.ignore_patterns(".tmp-*"))
+    for name in ("requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, root / name)
+    names = load_datasets(ROOT / "configs").run
+    entries = {"run": list(names), "datasets": {name: cut_short(root, name) for name in names}}
+    small_project.write_yaml(root / "configs" / "datasets.yaml", entries)
+    small_project.write_yaml(root / "configs" / "tuning.yaml", BUDGET)
+    for name in names:
+        move_pointer(root, name, take_snapshot(name, load_dataset(name, root / "configs"), root=root))
+    small_project.initialise_dvc(root)
+    small_project.use_this_interpreter(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Plain `dvc repro` with one worker and a PATH that knows nothing of the environment."""
+    root = write(tmp_path_factory.mktemp("whole") / "untouched")
+    done = dvc(root, "repro", FORECAST_JOBS="1", PATH="/usr/bin:/bin")
+    assert done.returncode == 0, done.stdout + done.stderr
+    yield root
+    end_all(root)
+
+
+@pytest.fixture(scope="module")
+def struck(untouched: Path) -> Iterator[Path]:
+    """The same project with its studies and nothing else of what was computed; DVC has no memory of it.
+
+    Tuning that is killed, and by two workers: test_resume.py.
+    """
+    root = untouched.with_name("struck")
+    shutil.copytree(untouched, root, ignore=shutil.ignore_patterns("dvc.lock", "cache", "tmp", "memo", "reports"))
+    for stage in ("raw", "prepared", "tuned", "trained", "compared"):
+        shutil.rmtree(root / "data" / stage)
+    yield root
+    end_all(root)
+
+
+def end_all(root: Path) -> None:
+    for process in processes_of(root):
+        process.kill()
+
+
+def test_every_model_of_the_grid_stands_on_the_board_of_every_dataset(untouched: Path) -> None:
+    board = pd.read_csv(untouched / LEADERBOARD)
+    grid = set(load_models(ROOT / "configs").selected()) - {"service"}  # of which these data keep no forecasts
+    found = board.groupby("dataset")["model"].agg(set).to_dict()
+    assert found["weather"] == grid - {"auto_arima"}  # it knows no season
+    assert found["stocks"] == grid - {"seasonal_naive", "ets_seasonal", "arima_fourier"}  # they need one
+    assert set(board["status"]) == {"ok"}
+    assert (untouched / "reports" / "report.html").exists()
+
+
+def test_a_run_killed_once_and_resumed_with_more_workers_gives_the_same_bytes(struck: Path, untouched: Path) -> None:
+    run = started(struck, "run", "--jobs", "2")
+    assert eventually(lambda: len(list((struck / ".forecast" / "memo").glob("*"))) >= 3, 400)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.communicate(timeout=60)
+    assert eventually(lambda: not processes_of(struck), 10)
+    again = small_project.command(struck, "run", "--jobs", "2", seconds=600)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert (struck / LEADERBOARD).read_bytes() == (untouched / LEADERBOARD).read_bytes()
+    assert left_behind(struck) == []
+
+
+def test_nothing_is_left_to_do_afterwards(untouched: Path) -> None:
+    assert "up to date" in dvc(untouched, "status").stdout

@@ -1,0 +1,107 @@
+"""A small dataset with everything a model can meet: two series, two targets, gaps, drifting levels, a calendar."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from forecast.config.datasets import Dataset
+from forecast.config.reading import validated
+from forecast.data import panel, splits
+from forecast.data.panel import Panel
+from forecast.forecaster import Problem
+
+HORIZON, LOOKBACK, SEASON = 3, 10, 4
+ROWS = {"north": 150, "south": 120}
+END = "2024-01-07 05:00"
+SHOPS: dict[str, Any] = {
+    "title": "Two shops",
+    "source": {"kind": "file", "path": "data/shops.csv"},
+    "calendar": {"kind": "regular", "freq": "1h"},
+    "target": [
+        {"column": "sales", "max_missing": 0.2},
+        {"column": "price", "transform": "log", "level": "drifting"},
+    ],
+    "past": [
+        {"column": "wind", "level": "drifting", "max_missing": 0.2},
+        {"column": "rain", "transform": "log1p"},
+    ],
+    "future": ["hour_of_day"],
+    "horizon": HORIZON,
+    "lookback": LOOKBACK,
+    "season": SEASON,
+    "stride": 2,
+    "splits": {"train": 0.6, "validation": 0.2, "calibration": 0.1},
+    "licence": {"name": "none", "attribution": "made for a test"},
+}
+
+
+def dataset(**changes: Any) -> Dataset:
+    """The two shops with some keys changed."""
+    return validated(Dataset, {**SHOPS, **changes}, where="shops")
+
+
+def frame(rows: dict[str, int] | None = None, *, gaps: bool = True, seed: int = 0) -> pd.DataFrame:
+    """A long frame of the two shops, which end together; with `gaps` some sales and wind are missing, and `south`
+    lacks whole rows."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for name, count in (rows or ROWS).items():
+        time = np.arange(count)
+        part = pd.DataFrame(
+            {
+                "unique_id": name,
+                "ds": pd.date_range(end=END, periods=count, freq="h").as_unit("ns"),
+                "sales": 20 + 3 * np.sin(2 * np.pi * time / SEASON) + rng.normal(0, 1, count),
+                "price": 100 * np.exp(np.cumsum(rng.normal(0, 0.01, count))),
+                "wind": 50 + np.cumsum(rng.normal(0, 1, count)),
+                "rain": np.maximum(rng.normal(0, 1, count), 0),
+            }
+        )
+        if gaps:
+            part.loc[rng.choice(count - 2, count // 12, replace=False) + 1, "sales"] = np.nan
+            part.loc[rng.choice(count - 2, count // 10, replace=False) + 1, "wind"] = np.nan
+            part = part.drop(index=[7, 8]) if name == "south" else part
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def panel_of(long: pd.DataFrame, **changes: Any) -> Panel:
+    return panel.from_frame(long, "shops", dataset(**changes))
+
+
+def problem_of(long: pd.DataFrame, **changes: Any) -> Problem:
+    shops = panel_of(long, **changes)
+    return Problem.of(shops, splits.resolve(shops))
+
+
+@cache
+def shops() -> Problem:
+    """The problem as it stands above, made once per process; nothing may write into its arrays."""
+    return problem_of(frame())
+
+
+def said(shops: Panel) -> pd.DataFrame:
+    """What a service might have said at every row of the shops: numbers that tell series, cutoff, step and target."""
+    parts = []
+    for number, series in enumerate(shops.series):
+        for step in range(1, HORIZON + 1):
+            at = np.arange(len(series)) + 1000.0 * number + step / 10
+            names = {"unique_id": series.unique_id, "cutoff": series.ds, "step": step}
+            parts.append(pd.DataFrame({**names, "sales": at, "price": at + 0.01}))
+    return pd.concat(parts).sort_values(["unique_id", "cutoff", "step"], ignore_index=True)
+
+
+def with_said(problem: Problem, table: pd.DataFrame | None = None) -> Problem:
+    """The problem as the family `service` needs it."""
+    return replace(problem, said=said(problem.panel) if table is None else table)
+
+
+def copied(shops: Panel) -> Panel:
+    """The same panel with arrays of its own, for tests that write into them."""
+    own = (replace(s, values=s.values.copy(), future=s.future.copy()) for s in shops.series)
+    return replace(shops, series=tuple(own))

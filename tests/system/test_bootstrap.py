@@ -1,0 +1,149 @@
+"""`make setup` before anything is installed: what it refuses, what it repeats, what it takes for complete."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from forecast.system import bootstrap, files
+from forecast.system.errors import BusyError, ForecastError, InputError
+from tests.support.small_project import ROOT
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "requirements.lock").write_text("a==1 \\\n    --hash=sha256:0\nb==2 \\\n    --hash=sha256:0\n")
+    (tmp_path / "pyproject.toml").write_text("[project]\n")
+    return tmp_path
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What would be run, instead of running it: making .venv gives a python, pip installs nothing."""
+    said: list[str] = []
+
+    def make(command: list[str], purpose: str) -> None:
+        said.append(purpose)
+        if purpose == "make .venv":
+            (Path(command[-1]) / "bin").mkdir(parents=True, exist_ok=True)
+            (Path(command[-1]) / "bin" / "python").touch()
+
+    monkeypatch.setattr(bootstrap, "_run", make)
+    monkeypatch.setattr(bootstrap, "_install_lock", lambda root, python: said.append("lock"))
+    return said
+
+
+def test_a_second_setup_does_nothing_until_the_lock_changes(root: Path, commands: list[str]) -> None:
+    bootstrap.setup(root)
+    assert commands == ["make .venv", "lock", "install the project itself"]
+    bootstrap.setup(root)
+    assert len(commands) == 3
+    (root / "requirements.lock").write_text("a==2\n")
+    assert not bootstrap.is_current(root)
+    bootstrap.setup(root)
+    assert len(commands) == 6
+
+
+def test_a_change_of_the_project_file_installs_the_project_alone_and_of_tools_nothing(
+    root: Path, commands: list[str]
+) -> None:
+    bootstrap.setup(root)
+    (root / "pyproject.toml").write_text("[project]\n\n[tool.ruff]\nline-length = 119\n")
+    bootstrap.setup(root)
+    assert len(commands) == 3
+    (root / "pyproject.toml").write_text('[project]\nversion = "2"\n')
+    bootstrap.setup(root)
+    assert commands[3:] == ["install the project itself"]
+
+
+def test_an_interrupted_install_is_not_taken_for_complete(
+    root: Path, commands: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(root: Path, python: Path) -> None:
+        (root / ".venv" / "half-installed").touch()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bootstrap, "_install_lock", interrupted)
+        assert bootstrap.main(["--root", str(root)]) == 130
+    assert not bootstrap.is_current(root)
+    bootstrap.setup(root)
+    assert bootstrap.is_current(root)
+    assert not (root / ".venv" / "half-installed").exists()
+
+
+def test_an_environment_that_is_not_ours_is_added_to_and_not_removed(root: Path, commands: list[str]) -> None:
+    (root / ".venv").mkdir()
+    (root / ".venv" / "mine").touch()
+    bootstrap.setup(root)
+    assert (root / ".venv" / "mine").exists()
+
+
+def test_a_moved_folder_is_set_up_again(root: Path, commands: list[str]) -> None:
+    bootstrap.setup(root)
+    moved = root.with_name("moved")
+    shutil.move(root, moved)
+    assert not bootstrap.is_current(moved)
+
+
+@pytest.mark.parametrize(
+    ("version", "absent", "said"),
+    [((3, 12), "", "Python 3.12 found, wanted 3.11"), ((3, 11), "ensurepip", "module 'ensurepip' is missing")],
+)
+def test_what_is_missing_gives_one_line_naming_the_package(
+    monkeypatch: pytest.MonkeyPatch, version: tuple[int, int], absent: str, said: str
+) -> None:
+    find: Callable[[str], object] = lambda name: None if name == absent else object()  # noqa: E731
+    monkeypatch.setattr(bootstrap.importlib.util, "find_spec", find)
+    with pytest.raises(InputError) as error:
+        bootstrap.require_python(version)
+    assert said in str(error.value) and "apt-get install python3.11-venv" in str(error.value)
+    assert "\n" not in str(error.value) and error.value.exit_code == 2
+
+
+def test_two_setups_at_once_and_a_run_share_one_lock(root: Path, commands: list[str]) -> None:
+    with files.locked(root / bootstrap.RUN_LOCK, what="the run"), pytest.raises(BusyError, match=f"PID {os.getpid()}"):
+        bootstrap.setup(root)
+    with bootstrap.only_one(root), pytest.raises(BusyError, match=f"PID {os.getpid()}"):
+        files.locked(root / bootstrap.RUN_LOCK, what="the run").__enter__()
+    assert commands == []
+
+
+def test_pips_own_error_is_shown(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = "print('Collecting a==1'); print('ERROR: hashes do not match'); print('    a==1'); raise SystemExit(1)"
+    monkeypatch.setattr(bootstrap, "_pip", lambda venv: [sys.executable, "-c", script])
+    with pytest.raises(ForecastError, match="hashes do not match\n    a==1\npip could not install"):
+        bootstrap._install_lock(root, root / ".venv" / "bin" / "python")
+
+
+def test_it_runs_on_a_bare_interpreter_without_site_packages() -> None:
+    command = [sys.executable, "-S", "-E", "-m", "forecast.system.bootstrap", "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_make_without_python_says_one_line(root: Path) -> None:
+    command = ["make", "-f", str(ROOT / "Makefile"), "setup", "PYTHON=python-of-no-version"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("python-of-no-version not found. On Debian or Ubuntu: sudo apt-get install")
+
+
+def test_make_help_lists_every_target() -> None:
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    rules = [line.partition(":")[0] for line in (ROOT / "Makefile").read_text().splitlines() if "##" in line]
+    assert all(f"make {name} " in done.stdout for name in rules if name.isalpha())
+    assert {"setup", "run", "test", "lint", "bench", "lock", "ui", "clean"} <= set(rules)
+
+
+def test_the_stamp_names_the_lock_it_belongs_to(root: Path, commands: list[str]) -> None:
+    bootstrap.setup(root)
+    stamp = json.loads((root / ".venv" / bootstrap.STAMP).read_text())
+    assert stamp["lock"] == files.sha256(root / "requirements.lock")

@@ -1,0 +1,77 @@
+"""What a module runs, from its import statements."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from forecast.system.code_closure import closure, code_digest
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    files = {
+        "forecast/__init__.py": "",
+        "forecast/errors.py": "class E(Exception): pass\n",
+        "forecast/a.py": '"""A."""\nfrom forecast import errors\nfrom forecast.pack.inner import x\n',
+        "forecast/late.py": "def f():\n    import forecast.a\n",
+        "forecast/typed.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from forecast import a\n",
+        "forecast/near.py": "from .errors import E\n",
+        "forecast/pack/__init__.py": "",
+        "forecast/pack/inner.py": "x = 1\n",
+        "forecast/shelf/__init__.py": "import pkgutil\nnames = list(pkgutil.iter_modules(__path__))\n",
+        "forecast/shelf/one.py": "y = 1\n",
+        "forecast/shelf/two.py": "from forecast import errors\n",
+        "forecast/user.py": "from forecast.shelf import names\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [path.as_posix().removeprefix("forecast/") for path in paths]
+
+
+def test_packages_above_a_module_and_imported_submodules_belong_to_it(project: Path) -> None:
+    found = names(closure("forecast.a", project))
+    assert found == ["__init__.py", "a.py", "errors.py", "pack/__init__.py", "pack/inner.py"]
+
+
+def test_an_import_inside_a_function_counts(project: Path) -> None:
+    assert "pack/inner.py" in names(closure("forecast.late", project))
+
+
+def test_a_relative_import_is_resolved(project: Path) -> None:
+    assert names(closure("forecast.near", project)) == ["__init__.py", "errors.py", "near.py"]
+
+
+def test_an_import_for_the_type_checker_does_not_run(project: Path) -> None:
+    assert names(closure("forecast.typed", project)) == ["__init__.py", "typed.py"]
+
+
+def test_a_package_that_finds_members_by_name_brings_all_of_them(project: Path) -> None:
+    assert {"shelf/one.py", "shelf/two.py", "errors.py"} <= set(names(closure("forecast.user", project)))
+    assert "shelf/one.py" not in names(closure("forecast.user", project, found_by_name=False))
+
+
+def test_the_digest_changes_with_the_code_and_not_with_its_comments(project: Path) -> None:
+    before = code_digest(["forecast.a"], project)
+    file = project / "forecast/a.py"
+    file.write_text('"""Another sentence."""\n# a remark\n' + file.read_text().partition("\n")[2])
+    assert code_digest(["forecast.a"], project) == before
+    (project / "forecast/pack/inner.py").write_text("x = 2222\n")
+    assert code_digest(["forecast.a"], project) != before
+
+
+def test_the_digest_of_one_member_ignores_the_others(project: Path) -> None:
+    before = code_digest(["forecast.user", "forecast.shelf.one"], project)
+    (project / "forecast/shelf/two.py").write_text("z = 5\n")
+    assert code_digest(["forecast.user", "forecast.shelf.one"], project) == before
+
+
+def test_an_unknown_module_is_named(project: Path) -> None:
+    with pytest.raises(ValueError, match=r"forecast\.nothing"):
+        closure("forecast.nothing", project)

@@ -1,0 +1,54 @@
+"""Progress as plain lines and as a bar."""
+
+from __future__ import annotations
+
+import io
+from itertools import count
+
+import pytest
+
+from forecast.system.progress import duration, progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_plain_lines_tell_label_count_and_time_left() -> None:
+    out = io.StringIO()
+    ticks = count(0, 10)
+    with progress(3, "tune weather", stream=out, clock=lambda: next(ticks)) as advance:
+        for name in ("lstm", "gru", "narx"):
+            advance(name)
+    assert out.getvalue().splitlines() == [
+        "tune weather: 1 of 3 done, about 20 s left (lstm)",
+        "tune weather: 2 of 3 done, about 10 s left (gru)",
+        "tune weather: 3 of 3 done in 30 s (narx)",
+    ]
+
+
+def test_plain_lines_do_not_flood_a_log() -> None:
+    out = io.StringIO()
+    ticks = count(0, 0.01)
+    with progress(300, "train", stream=out, clock=lambda: next(ticks)) as advance:
+        for _ in range(300):
+            advance()
+    assert out.getvalue().splitlines() == ["train: 300 of 300 done in 3 s"]
+
+
+def test_a_terminal_gets_a_bar_with_what_is_running() -> None:
+    out = Terminal()
+    with progress(2, "train weather", stream=out) as advance:
+        advance.started("lstm")
+        advance("lstm")
+        advance("gru")
+    assert "train weather" in out.getvalue() and "2/2" in out.getvalue()
+    assert advance.done == 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0.4, "0 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")]
+)
+def test_durations_are_short(seconds: float, said: str) -> None:
+    assert duration(seconds) == said

@@ -1,0 +1,102 @@
+"""Tasks over the cores: what fails is told apart, the others are kept, and the schedule changes nothing."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from forecast.system import workers
+from forecast.system.errors import DataError, ForecastError, InputError
+from forecast.system.workers import Outcome, Task
+
+
+def square(x):
+    return x * x
+
+
+def refuse():
+    raise InputError("the file is wrong")
+
+
+def break_down():
+    raise ZeroDivisionError("a bug")
+
+
+def threads():
+    from threadpoolctl import threadpool_info
+
+    return sorted({pool["num_threads"] for pool in threadpool_info()})
+
+
+TASKS = [
+    Task("two", square, (2,)),
+    Task("wrong", refuse, ()),
+    Task("bug", break_down, ()),
+    Task("three", square, (3,)),
+]
+
+
+def outcomes(jobs, tasks=TASKS):
+    return {outcome.name: outcome for outcome in workers.run(tasks, jobs=jobs)}
+
+
+def test_a_value_an_expected_error_and_a_bug_are_told_apart():
+    found = outcomes(jobs=1)
+    assert found["two"] == Outcome("two", 4)
+    assert found["wrong"] == Outcome("wrong", error="the file is wrong", expected=True, exit_code=2)
+    bug = found["bug"]
+    assert not bug.expected and bug.exit_code == 1
+    assert "Traceback" in bug.error and bug.error.endswith("ZeroDivisionError: a bug\n")
+
+
+def test_a_failure_stops_none_of_the_others():
+    assert {name: o.value for name, o in outcomes(jobs=1).items()} == {
+        "two": 4,
+        "wrong": None,
+        "bug": None,
+        "three": 9,
+    }
+
+
+def test_one_process_and_two_give_the_same():
+    alone, side_by_side = outcomes(jobs=1), outcomes(jobs=2)
+    assert {n: (o.value, o.expected, o.exit_code) for n, o in alone.items()} == {
+        n: (o.value, o.expected, o.exit_code) for n, o in side_by_side.items()
+    }
+    assert side_by_side["bug"].error.endswith("ZeroDivisionError: a bug\n")
+
+
+def test_two_jobs_are_other_processes_with_one_thread_each():
+    pids = {o.value for o in workers.run([Task(str(i), os.getpid, ()) for i in range(4)], jobs=2)}
+    assert os.getpid() not in pids
+    assert set(outcomes(2, [Task("t", threads, ()), Task("u", threads, ())])["t"].value) <= {1}
+
+
+@pytest.mark.parametrize(
+    ("at_once", "order"), [(1, "a1 a2 a3 b1 c1 c2"), (2, "a1 b1 a2 a3 c1 c2"), (3, "a1 b1 c1 a2 c2 a3")]
+)
+def test_as_many_groups_as_workers_are_gone_through_in_turn(at_once, order):
+    assert workers.in_turn(["a1", "a2", "b1", "a3", "c1", "c2"], lambda name: name[0], at_once) == order.split()
+
+
+def test_without_tasks_nothing_is_started():
+    assert list(workers.run([], jobs=2)) == []
+
+
+def test_outcomes_without_a_failure_raise_nothing():
+    workers.raise_failures([Outcome("two", 4)], what="train shops")
+
+
+def test_all_failures_are_named_in_one_error_with_the_gravest_exit_code():
+    failed = [
+        Outcome("two", 4),
+        Outcome("gru", error="no data", expected=True, exit_code=DataError.exit_code),
+        Outcome("lstm", error="Traceback ...", exit_code=1),
+    ]
+    with pytest.raises(ForecastError) as error:
+        workers.raise_failures(failed, what="train shops")
+    assert str(error.value) == (
+        "train shops: 2 of 3 failed; the others are kept.\n- gru: no data\n- lstm: Traceback ..."
+    )
+    assert error.value.exit_code == 3
