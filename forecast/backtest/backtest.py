@@ -14,13 +14,13 @@ import pandas as pd
 
 from forecast.backtest import refits
 from forecast.backtest.candidates import Candidate
-from forecast.backtest.outlook_columns import FILE as DISTRIBUTIONS
 from forecast.backtest.outlooks import with_outlook
 from forecast.backtest.refits import SCORED, Stage
 from forecast.config.datasets import load_dataset
 from forecast.data.panel import from_frame
 from forecast.data.splits import Borders
 from forecast.forecaster import Budget, Problem, fit
+from forecast.forecaster.distributions import FILE as DISTRIBUTIONS
 from forecast.system import files
 from forecast.system.errors import ModelFailure
 

@@ -1,4 +1,4 @@
-"""What a candidate with a head says beyond its point forecasts, at every scored origin (`.outlook_columns`)."""
+"""What a candidate with a head says beyond its point forecasts, at every scored origin."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from forecast.backtest import refits
-from forecast.backtest.outlook_columns import LEVELS, LOG_DENSITY, RISE, quantile_column
 from forecast.backtest.refits import Stage
 from forecast.forecaster import Problem, log_density, predict_quantiles, rise_probability
+from forecast.forecaster.distributions import LEVELS, LOG_DENSITY, RISE, quantile_column
 from forecast.system.errors import ModelFailure
 
 

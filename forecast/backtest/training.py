@@ -13,10 +13,10 @@ import pandas as pd
 from forecast.backtest import cache_keys, warm_start
 from forecast.backtest.backtest import Place, fit_and_forecast, load_engine
 from forecast.backtest.candidates import Candidate
-from forecast.backtest.outlook_columns import FILE as DISTRIBUTIONS
 from forecast.backtest.run_diagnostics import diagnosed
 from forecast.config.datasets import Dataset
 from forecast.forecaster import Budget
+from forecast.forecaster.distributions import FILE as DISTRIBUTIONS
 from forecast.models.base import NetworkSpec
 from forecast.system import files, workers
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.backtest.outlook_columns import EVEN, FILE, LEVELS, LOG_DENSITY, RISE, quantile_column
 from forecast.comparison import metrics, scores
 from forecast.data.panel import with_series
+from forecast.forecaster.distributions import EVEN, FILE, LEVELS, LOG_DENSITY, RISE, quantile_column
 
 COLUMNS = ("model", "ranking", "head", "series", "seed", "step", "metric", "level", "value", "n")
 """One row per number. `step` 0 is the whole horizon; `level` is that of a quantile (`pinball`) or of a central

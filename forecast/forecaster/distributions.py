@@ -28,7 +28,20 @@ PATHS = 200
 ROWS = 4096
 """Closed loops that run side by side; bounds the memory of drawing."""
 
+FILE = "distributions.parquet"
+"""What the train stage keeps of a head, with the keys of `forecasts.parquet`: `p_rise`, the probability of a value
+above the last one; `q_0.025` to `q_0.975`, quantiles in raw units; `log_density`, ln of the density at the actual, for
+heads that are densities and steps that have a formula."""
+EVEN = tuple(round(0.05 * k, 2) for k in range(1, 20))
+LEVELS = (0.025, *EVEN, 0.975)
+"""Quantiles that are kept: an even grid for the CRPS, and the ends of the 95 % interval."""
+RISE, LOG_DENSITY = "p_rise", "log_density"
+
 Rows = Mapping[str, np.ndarray]
+
+
+def quantile_column(level: float) -> str:
+    return f"q_{level:g}"
 
 
 def predict_quantiles(

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from forecast.backtest.backtest import forecast_blocks
-from forecast.backtest.outlook_columns import EVEN, LEVELS, quantile_column
 from forecast.backtest.outlooks import with_outlook
 from forecast.backtest.refits import Stage
 from forecast.comparison import metrics
 from forecast.comparison.distribution_scores import COLUMNS, FILE, distribution_scores
 from forecast.forecaster import sample_paths
+from forecast.forecaster.distributions import EVEN, LEVELS, quantile_column
 from forecast.system import files
 from forecast.system.errors import ModelFailure
 from tests.contract import heads
