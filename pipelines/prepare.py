@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from forecast.config.datasets import Dataset, load_dataset
+from forecast.config.paths import ProjectPaths
 from forecast.data import preparation, quality
 from forecast.data.calendars import ended
 from forecast.data.scaling import check_transforms
@@ -18,25 +18,25 @@ from forecast.system.stage import run_stage
 
 def main(dataset: str, root: str = ".") -> None:
     """Write frame.parquet, tuning.parquet (rows up to validation_end), borders.json and quality.json."""
-    place = Path(root)
-    settings = load_dataset(dataset, place / "configs")
-    frame, findings = _checked(place, dataset, settings)
+    paths = ProjectPaths.of(root)
+    settings = load_dataset(dataset, paths.configs)
+    frame, findings = _checked(paths, dataset, settings)
     borders = borders_of(frame, dataset, settings)
     check_transforms(frame, settings)
-    with files.atomic_directory(place / "data" / "prepared" / dataset) as folder:
+    with files.atomic_directory(paths.prepared(dataset)) as folder:
         files.write_frame(folder / "frame.parquet", frame)
         files.write_frame(folder / "tuning.parquet", frame[frame["ds"] <= borders.validation_end])
         files.write_json(folder / "borders.json", borders.to_json())
         files.write_json(folder / "quality.json", {**quality.describe(frame, settings), "findings": findings})
 
 
-def _checked(root: Path, dataset: str, settings: Dataset) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+def _checked(paths: ProjectPaths, dataset: str, settings: Dataset) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """The prepared frame and what the data checks found; the raw frame is let go here, it may be large."""
-    raw = files.read_frame(root / "data" / "raw" / f"{dataset}.parquet")
+    raw = files.read_frame(paths.raw(dataset))
     # As of its own last row: how fresh the data are is for `forecast fetch` and `forecast data` to tell.
     known = ended(settings.calendar, [raw["ds"].max()])[0]
     found = quality.findings(preparation.comparable(raw, settings), settings, as_of=known)
-    frame = preparation.prepare(raw, settings, root=root, where=f"data/raw/{dataset}.parquet")
+    frame = preparation.prepare(raw, settings, root=paths.root, where=f"data/raw/{dataset}.parquet")
     return frame, [finding.to_json() for finding in found]
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from forecast.config.paths import ProjectPaths
 from forecast.report.evidence import read_all, running
 from forecast.report.leaderboard import as_csv, combined
 from forecast.report.page import render
@@ -14,10 +13,10 @@ from forecast.system.stage import run_stage
 def main(root: str = ".") -> None:
     """Write the combined leaderboard and the page for every dataset that configs/datasets.yaml runs."""
     datasets = running(root)
-    reports = Path(root) / "reports"
+    paths = ProjectPaths.of(root)
     table, page = as_csv(combined(root, datasets)), render(read_all(root, datasets))
-    write_text(reports / "leaderboard.csv", table)
-    write_text(reports / "report.html", page)
+    write_text(paths.leaderboard, table)
+    write_text(paths.report, page)
 
 
 if __name__ == "__main__":

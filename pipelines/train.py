@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from forecast.backtest.backtest import Place
 from forecast.backtest.candidates import candidates, left_out, with_references
 from forecast.backtest.training import Run, train
 from forecast.config.datasets import load_dataset
 from forecast.config.models import load_models
+from forecast.config.paths import ProjectPaths
 from forecast.config.tuning import load_tuning
 from forecast.forecaster import Budget
 from forecast.system import files
@@ -18,35 +17,26 @@ from forecast.system.stage import run_stage
 
 def main(dataset: str, root: str = ".", models: tuple[str, ...] = (), state: str = ".forecast", jobs: int = 0) -> None:
     """Write data/trained/<dataset>/<candidate>/: record, forecasts of every origin, saved forecasters."""
-    place = Path(root)
-    budget = load_tuning(place / "configs")
-    prepared = place / "data" / "prepared" / dataset
-    settings = load_dataset(dataset, place / "configs")
-    config = load_models(place / "configs")
+    paths = ProjectPaths.of(root, state)
+    budget, config = load_tuning(paths.configs), load_models(paths.configs)
+    settings = load_dataset(dataset, paths.configs)
     said = bool(settings.said)
     only = with_references(models, config)
     planned = candidates(config, only, season=settings.season, said=said)
     for name, why in left_out(config, only, season=settings.season, said=said).items():
         print(f"train {dataset}: {name} is left out: {why}", flush=True)
-    issued = place / "data" / "raw" / f"{dataset}.issued.parquet"
+    issued = files.sha256(paths.vintages(dataset)) if said else ""
     run = Run(
-        place=Place(
-            str(place),
-            dataset,
-            "frame.parquet",
-            files.sha256(prepared / "frame.parquet"),
-            issued=files.sha256(issued) if said else "",
-        ),
+        place=Place(paths, dataset, "frame.parquet", files.sha256(paths.frame(dataset)), issued=issued),
         dataset=settings,
-        state=Path(state),
         budget=Budget(budget.final_steps, budget.evaluate_every),
         seeds=budget.seeds,
-        borders=files.read_json(prepared / "borders.json"),
+        borders=files.read_json(paths.borders(dataset)),
     )
-    tuned = {path.stem: files.read_json(path) for path in sorted((place / "data" / "tuned" / dataset).glob("*.json"))}
+    tuned = {path.stem: files.read_json(path) for path in sorted(paths.tuned(dataset).glob("*.json"))}
     total = sum(len(budget.seeds) if c.is_network else 1 for c in planned)
     with progress(total, f"train {dataset}") as advance:
-        train(run, planned, tuned, place / "data" / "trained" / dataset, jobs=jobs, advance=advance)
+        train(run, planned, tuned, paths.trained(dataset), jobs=jobs, advance=advance)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from forecast.backtest.backtest import Place
 from forecast.backtest.candidates import candidates, with_references
 from forecast.backtest.tuning.grid import Plan, tune
 from forecast.config.datasets import load_dataset
 from forecast.config.models import load_models
+from forecast.config.paths import ProjectPaths
 from forecast.config.tuning import load_tuning
 from forecast.forecaster import Budget
 from forecast.system import files
@@ -18,24 +17,21 @@ from forecast.system.stage import run_stage
 
 def main(dataset: str, root: str = ".", models: tuple[str, ...] = (), state: str = ".forecast", jobs: int = 0) -> None:
     """Write data/tuned/<dataset>/<candidate>.json for every network of the grid (or of --models)."""
-    place = Path(root)
-    budget = load_tuning(place / "configs")
-    prepared = place / "data" / "prepared" / dataset
-    settings = load_dataset(dataset, place / "configs")
-    config = load_models(place / "configs")
+    paths = ProjectPaths.of(root, state)
+    budget, config = load_tuning(paths.configs), load_models(paths.configs)
+    settings = load_dataset(dataset, paths.configs)
     grid = candidates(config, with_references(models, config), season=settings.season, said=bool(settings.said))
     planned = [c for c in grid if c.spec.search_space()]
     plan = Plan(
-        place=Place(str(place), dataset, "tuning.parquet", files.sha256(prepared / "tuning.parquet")),
+        place=Place(paths, dataset, "tuning.parquet", files.sha256(paths.tuning_frame(dataset))),
         dataset=settings,
-        state=Path(state),
         budget=Budget(budget.trial_steps, budget.evaluate_every),
         n_trials=budget.n_trials,
         seed=budget.base_seed,
-        borders=files.read_json(prepared / "borders.json"),
+        borders=files.read_json(paths.borders(dataset)),
     )
     with progress(len(planned), f"tune {dataset}") as advance:
-        tune(plan, planned, place / "data" / "tuned" / dataset, jobs=jobs, advance=advance)
+        tune(plan, planned, paths.tuned(dataset), jobs=jobs, advance=advance)
 
 
 if __name__ == "__main__":

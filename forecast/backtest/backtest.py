@@ -17,6 +17,7 @@ from forecast.backtest.candidates import Candidate
 from forecast.backtest.outlooks import with_outlook
 from forecast.backtest.refits import SCORED, Stage
 from forecast.config.datasets import load_dataset
+from forecast.config.paths import ProjectPaths
 from forecast.data.panel import from_frame
 from forecast.data.splits import Borders
 from forecast.forecaster import Budget, Problem, fit
@@ -30,7 +31,7 @@ class Place:
     """Where one dataset's prepared data lie. `digest` is that of the frame, so a cached problem is never stale;
     `issued` that of what the data's own service had said, which is one model's alone."""
 
-    root: str
+    paths: ProjectPaths
     dataset: str
     frame: str
     digest: str
@@ -40,14 +41,10 @@ class Place:
 @lru_cache(maxsize=2)
 def load_problem(place: Place, needed: tuple[str, ...] = ("train", *SCORED)) -> Problem:
     """The prepared frame as a problem, once per process."""
-    folder = Path(place.root) / "data" / "prepared" / place.dataset
-    dataset = load_dataset(place.dataset, Path(place.root) / "configs")
-    panel = from_frame(pd.read_parquet(folder / place.frame), place.dataset, dataset)
-    return Problem.of(panel, Borders.from_json(files.read_json(folder / "borders.json")), needed)
-
-
-def _issued_path(place: Place) -> Path:
-    return Path(place.root) / "data" / "raw" / f"{place.dataset}.issued.parquet"
+    paths, name = place.paths, place.dataset
+    frame = pd.read_parquet(paths.prepared(name) / place.frame)
+    panel = from_frame(frame, name, load_dataset(name, paths.configs))
+    return Problem.of(panel, Borders.from_json(files.read_json(paths.borders(name))), needed)
 
 
 def load_engine() -> None:
@@ -70,7 +67,7 @@ def fit_and_forecast(
     """
     problem = load_problem(place)
     if candidate.spec.needs_issues:
-        problem = replace(problem, said=pd.read_parquet(_issued_path(place)))
+        problem = replace(problem, said=pd.read_parquet(place.paths.vintages(place.dataset)))
     wall, cpu = time.perf_counter(), time.process_time()
     with files.atomic_directory(folder) as temporary:
         try:

@@ -5,10 +5,10 @@ An edit of one family's file changes that family's keys alone; later data change
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from forecast.config.datasets import Dataset
+from forecast.config.paths import ProjectPaths
 from forecast.models.base import ModelSpec, NetworkSpec, StatisticalSpec
 from forecast.networks.description import Bidirectional, Block, Parallel, Recurrent, Shapes
 from forecast.system.code_closure import code_digest
@@ -18,10 +18,9 @@ DESCRIPTIVE = {"title", "source", "licence", "splits", "notes"}
 """Parts of a dataset that describe it without reaching a model; the splits act through the borders."""
 
 
-def lock_digest(root: Path) -> str:
+def lock_digest(paths: ProjectPaths) -> str:
     """The installed versions, as far as the lock tells them."""
-    lock = root / "requirements.lock"
-    return sha256(lock) if lock.exists() else ""
+    return sha256(paths.requirements) if paths.requirements.exists() else ""
 
 
 def dataset_digest(dataset: Dataset) -> str:

@@ -25,11 +25,10 @@ ENGINE = "forecast.backtest.backtest"
 
 @dataclass(frozen=True)
 class Run:
-    """Everything the train stage needs besides the candidates. `state`: the folder of memo and cost."""
+    """Everything the train stage needs besides the candidates."""
 
     place: Place
     dataset: Dataset
-    state: Path
     budget: Budget
     seeds: tuple[int, ...]
     borders: Mapping[str, str]
@@ -131,13 +130,13 @@ def _jobs(run: Run, candidate: Candidate, tuned: dict[str, Any] | None) -> list[
         ),
         "code": cache_keys.candidate_digest(spec, ENGINE),
     }
-    lock = cache_keys.lock_digest(Path(run.place.root))
+    lock = cache_keys.lock_digest(run.place.paths)
     result = []
     for seed in seeds:
-        start = warm_start.weights_of(Path(run.place.root), run.place.dataset, filled, seed)
+        start = warm_start.weights_of(run.place.paths.warm(run.place.dataset), filled, seed)
         own = {"warm": files.sha256(start)} if start is not None else {}
         key = cache_keys.key(**digest, **own, skip=candidate.skip, seed=seed, budget=asdict(budget), lock=lock)
-        result.append(Job(filled, seed, budget, run.state / "memo" / key, {**digest, "key": key}, start))
+        result.append(Job(filled, seed, budget, run.place.paths.memo / key, {**digest, "key": key}, start))
     return result
 
 
@@ -212,7 +211,7 @@ def _diagnostics(run: Run, jobs: list[Job], fits: list[dict[str, Any]]) -> dict[
 
 
 def _cost_path(run: Run, job: Job) -> Path:
-    return run.state / "cost" / "memo" / f"{job.folder.name}.json"
+    return run.place.paths.cost("memo") / f"{job.folder.name}.json"
 
 
 def _collect_costs(run: Run, jobs: list[Job]) -> None:
@@ -223,6 +222,6 @@ def _collect_costs(run: Run, jobs: list[Job]) -> None:
         if not costs:
             continue
         total = {k: sum(cost[k] for cost in costs) for k in ("cpu_seconds", "wall_seconds")}
-        tuning = run.state / "cost" / run.place.dataset / f"{name}.tuning.json"
+        tuning = run.place.paths.cost(run.place.dataset) / f"{name}.tuning.json"
         total["tuning_cpu_seconds"] = files.read_json(tuning)["cpu_seconds"] if tuning.exists() else 0.0
-        files.write_json(run.state / "cost" / run.place.dataset / f"{name}.json", total)
+        files.write_json(run.place.paths.cost(run.place.dataset) / f"{name}.json", total)

@@ -16,9 +16,9 @@ from forecast.backtest.candidates import Candidate
 from forecast.system import files
 
 
-def weights_of(root: Path, dataset: str, candidate: Candidate, seed: int) -> Path | None:
-    """The file left for this candidate and seed; None when there is none, or it is of another recipe."""
-    folder = root / "data" / "warm" / dataset / candidate.name
+def weights_of(left: Path, candidate: Candidate, seed: int) -> Path | None:
+    """The file in `left` (`ProjectPaths.warm`) for this candidate and seed; None without one of its recipe."""
+    folder = left / candidate.name
     path = folder / f"seed-{seed}.npz"
     if not candidate.is_network or not path.exists() or files.read_json(folder / "recipe.json") != recipe(candidate):
         return None

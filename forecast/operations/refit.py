@@ -20,6 +20,7 @@ from forecast.backtest.backtest import Place, load_engine
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.training import Run, train
 from forecast.config.datasets import load_dataset
+from forecast.config.paths import ProjectPaths
 from forecast.config.tuning import load_tuning
 from forecast.data.panel import from_frame
 from forecast.data.splits import Borders
@@ -47,9 +48,8 @@ def at_the_gate(root: Path, dataset: str, record: dict[str, Any], target: Path, 
     settings, budget = load_dataset(dataset, root / "configs"), load_tuning(root / "configs")
     prepared = root / "data" / "prepared" / dataset
     run = Run(
-        place=Place(str(root), dataset, "frame.parquet", files.sha256(prepared / "frame.parquet")),
+        place=Place(ProjectPaths.of(root), dataset, "frame.parquet", files.sha256(prepared / "frame.parquet")),
         dataset=settings,
-        state=root / ".forecast",
         budget=Budget(budget.final_steps, budget.evaluate_every),
         seeds=budget.seeds,
         borders=files.read_json(prepared / "borders.json"),

@@ -10,6 +10,7 @@ import pytest
 from forecast.backtest import cache_keys
 from forecast.backtest.training import ENGINE
 from forecast.backtest.tuning import grid
+from forecast.config.paths import ProjectPaths
 from forecast.models import catalogue
 from forecast.models.base import NetworkSpec
 from forecast.system.code_closure import closure, code_digest
@@ -87,8 +88,8 @@ def test_what_only_describes_a_dataset_is_in_no_key():
 
 
 def test_the_lock_is_in_the_key_where_there_is_one(tmp_path):
-    assert cache_keys.lock_digest(tmp_path) == ""
+    assert cache_keys.lock_digest(ProjectPaths.of(tmp_path)) == ""
     (tmp_path / "requirements.lock").write_text("numpy==2.4.0\n")
-    first = cache_keys.lock_digest(tmp_path)
+    first = cache_keys.lock_digest(ProjectPaths.of(tmp_path))
     (tmp_path / "requirements.lock").write_text("numpy==2.4.1\n")
-    assert "" != first != cache_keys.lock_digest(tmp_path)
+    assert "" != first != cache_keys.lock_digest(ProjectPaths.of(tmp_path))

@@ -8,11 +8,12 @@ import pytest
 
 from forecast.backtest import run_diagnostics
 from forecast.backtest.backtest import Place
+from forecast.config.paths import ProjectPaths
 from forecast.system import files
 from tests.contract.families import forecaster
 from tests.support import problems
 
-PLACE = Place("nowhere", "shops", "frame.parquet", "digest")
+PLACE = Place(ProjectPaths.of("nowhere"), "shops", "frame.parquet", "digest")
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from forecast.backtest.backtest import Place, load_problem
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.refits import Stage
 from forecast.backtest.training import Run, train
+from forecast.config.paths import ProjectPaths
 from forecast.data.splits import resolve
 from forecast.forecaster import Budget, Forecaster
 from forecast.models.families import drift, naive
@@ -56,13 +57,14 @@ def prepared(tmp_path_factory):
     (root / "configs").mkdir()
     content = {"run": ["shops"], "datasets": {"shops": problems.SHOPS}}
     (root / "configs" / "datasets.yaml").write_text(yaml.safe_dump(content))
-    return Place(str(root), "shops", "frame.parquet", files.sha256(folder / "frame.parquet")), borders
+    return Place(ProjectPaths.of(root), "shops", "frame.parquet", files.sha256(folder / "frame.parquet")), borders
 
 
 @pytest.fixture
 def run(prepared, tmp_path):
     place, borders = prepared
-    return Run(place, problems.dataset(), tmp_path / ".forecast", Budget(4, 2), SEEDS, borders)
+    place = replace(place, paths=ProjectPaths.of(place.paths.root, tmp_path / ".forecast"))
+    return Run(place, problems.dataset(), Budget(4, 2), SEEDS, borders)
 
 
 @pytest.fixture
@@ -180,7 +182,11 @@ def test_seeds_of_as_many_candidates_as_workers_are_trained_in_turn(run, workers
 def test_what_is_computed_anew_is_the_same_bytes(run, tmp_path):
     planned = [RIDGE, network()]
     trained(run, planned, tmp_path / "trained")
-    trained(replace(run, state=tmp_path / "elsewhere"), planned, tmp_path / "again")
+    trained(
+        replace(run, place=replace(run.place, paths=ProjectPaths.of(run.place.paths.root, tmp_path / "elsewhere"))),
+        planned,
+        tmp_path / "again",
+    )
     assert tree(tmp_path / "again") == tree(tmp_path / "trained")
 
 
@@ -266,7 +272,7 @@ def test_when_every_trial_failed_nothing_is_trained_and_the_record_says_why(run,
 
 def test_what_it_cost_is_kept_apart_from_the_results(run, tmp_path):
     trained(run, [NAIVE, network()], tmp_path / "trained")
-    cost = files.read_json(run.state / "cost" / "shops" / "ffnn.linear.json")
+    cost = files.read_json(run.place.paths.cost("shops") / "ffnn.linear.json")
     assert set(cost) == {"cpu_seconds", "wall_seconds", "tuning_cpu_seconds"} and cost["cpu_seconds"] > 0
     assert not [name for name in tree(tmp_path / "trained") if "cost" in name]
 

@@ -23,17 +23,19 @@ def left(root: Path) -> None:
 
 def test_weights_are_found_for_their_candidate_and_seed(tmp_path: Path) -> None:
     left(tmp_path)
-    found = warm_start.weights_of(tmp_path, "wave", ELMAN, 0)
+    found = warm_start.weights_of(tmp_path / "data" / "warm" / "wave", ELMAN, 0)
     assert found is not None and found.read_bytes() == (tmp_path / "saved.npz").read_bytes()
-    assert warm_start.weights_of(tmp_path, "wave", ELMAN, 1) is None
+    assert warm_start.weights_of(tmp_path / "data" / "warm" / "wave", ELMAN, 1) is None
 
 
 def test_weights_of_another_recipe_are_left_alone(tmp_path: Path) -> None:
     left(tmp_path)
     wider = ELMAN.with_values({"units": 7})
     other_skip = Candidate("elman", SPEC, "shipped", "last")
-    assert [warm_start.weights_of(tmp_path, "wave", candidate, 0) for candidate in (wider, other_skip)] == [None, None]
+    assert [
+        warm_start.weights_of(tmp_path / "data" / "warm" / "wave", candidate, 0) for candidate in (wider, other_skip)
+    ] == [None, None]
 
 
 def test_a_plain_run_has_none(tmp_path: Path) -> None:
-    assert warm_start.weights_of(tmp_path, "wave", ELMAN, 0) is None
+    assert warm_start.weights_of(tmp_path / "data" / "warm" / "wave", ELMAN, 0) is None

@@ -24,11 +24,10 @@ BLOCKS = ("train", "validation")
 
 @dataclass(frozen=True)
 class Plan:
-    """What every study of a dataset shares. `state`: the folder of studies and cost; `storage`: a database URL."""
+    """What every study of a dataset shares. `storage`: a database URL."""
 
     place: Place
     dataset: Dataset
-    state: Path
     budget: Budget
     n_trials: int
     seed: int
@@ -73,7 +72,7 @@ def tune(
 
 def _result_path(plan: Plan, candidate: Candidate) -> Path:
     """A finished study's result under its key: read back without Optuna or TensorFlow."""
-    return plan.state / "studies" / f"{study_key(plan, candidate)}.json"
+    return plan.place.paths.studies / f"{study_key(plan, candidate)}.json"
 
 
 def study(plan: Plan, candidate: Candidate) -> dict[str, Any]:
@@ -100,12 +99,12 @@ def study(plan: Plan, candidate: Candidate) -> dict[str, Any]:
         key=study_key(plan, candidate),
         n_trials=plan.n_trials,
         seed=plan.seed,
-        folder=plan.state / "studies",
+        folder=plan.place.paths.studies,
         defaults=defaults,
         storage=plan.storage,
     )
     if spent:  # a study that was complete already keeps the cost of when it was made
-        cost = plan.state / "cost" / plan.place.dataset / f"{candidate.name}.tuning.json"
+        cost = plan.place.paths.cost(plan.place.dataset) / f"{candidate.name}.tuning.json"
         files.write_json(cost, {"cpu_seconds": spent})
     return result.to_json(model=candidate.model, skip=candidate.skip, gradient_steps=plan.budget.steps)
 
@@ -124,5 +123,5 @@ def study_key(plan: Plan, candidate: Candidate) -> str:
         n_trials=plan.n_trials,
         seed=plan.seed,
         code=cache_keys.candidate_digest(candidate.spec, ENGINE),
-        lock=cache_keys.lock_digest(Path(plan.place.root)),
+        lock=cache_keys.lock_digest(plan.place.paths),
     )

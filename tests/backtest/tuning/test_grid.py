@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -13,6 +12,7 @@ from forecast.backtest.candidates import Candidate
 from forecast.backtest.tuning import grid
 from forecast.backtest.tuning.grid import Plan, study_key, tune
 from forecast.backtest.tuning.results import StudyResult, Trial
+from forecast.config.paths import ProjectPaths
 from forecast.forecaster import Budget
 from forecast.system import files
 from forecast.system.errors import ForecastError
@@ -35,8 +35,8 @@ NET, OTHER, NAIVE = candidate("gru"), candidate("lstm"), candidate("naive", skip
 
 @pytest.fixture
 def plan(tmp_path):
-    place = Place(str(tmp_path), "shops", "tuning.parquet", "digest of the rows up to the validation end")
-    return Plan(place, problems.dataset(), tmp_path / ".forecast", Budget(10, 5), 3, 0, BORDERS)
+    place = Place(ProjectPaths.of(tmp_path), "shops", "tuning.parquet", "digest of the rows up to the validation end")
+    return Plan(place, problems.dataset(), Budget(10, 5), 3, 0, BORDERS)
 
 
 def test_later_rows_and_where_later_blocks_end_are_not_in_a_studys_key(plan):
@@ -84,7 +84,7 @@ def no_engine(monkeypatch):
 def test_every_network_gets_a_file_and_what_has_nothing_to_tune_none(plan, monkeypatch):
     monkeypatch.setattr(grid, "study", fake_study)
     done = []
-    target = Path(plan.place.root) / "tuned"
+    target = plan.place.paths.root / "tuned"
     tune(plan, [NAIVE, NET, candidate("gru", skip="last")], target, jobs=1, advance=done.append)
     assert sorted(path.name for path in target.iterdir()) == ["gru.last.json", "gru.linear.json"]
     assert done == ["gru.linear", "gru.last"]
@@ -96,7 +96,7 @@ def test_every_network_gets_a_file_and_what_has_nothing_to_tune_none(plan, monke
 def test_a_study_with_a_bug_is_named_after_the_others_are_done(plan, monkeypatch):
     monkeypatch.setattr(grid, "study", fake_study)
     done = []
-    target = Path(plan.place.root) / "tuned"
+    target = plan.place.paths.root / "tuned"
     with pytest.raises(ForecastError) as failed:
         tune(plan, [OTHER, NET], target, jobs=1, advance=done.append)
     assert "tune shops: 1 of 2 failed" in str(failed.value) and "- lstm.linear: " in str(failed.value)
@@ -115,6 +115,6 @@ def test_a_finished_study_is_read_back_and_two_names_for_one_configuration_are_s
     monkeypatch.setattr(grid, "study", counted)
     twin = replace(NET, model="gru_again")
     for _ in range(2):
-        tune(plan, [NET, twin], Path(plan.place.root) / "tuned", jobs=1)
+        tune(plan, [NET, twin], plan.place.paths.root / "tuned", jobs=1)
     assert calls == ["gru.linear"]
-    assert files.read_json(Path(plan.place.root) / "tuned" / "gru_again.linear.json")["model"] == "gru_again"
+    assert files.read_json(plan.place.paths.root / "tuned" / "gru_again.linear.json")["model"] == "gru_again"
