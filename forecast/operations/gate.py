@@ -3,7 +3,7 @@
 A gate that is asked every day is asked 250 times a year, and a test at 5 % then says "better" by luck in every fifth
 year of two equal recipes or more. So evidence is gathered instead of asked for anew: the loss difference of every
 origin enters one growing series once, and the series is held against a boundary that holds at all times together
-(a confidence sequence). docs/decisions/0011-a-gate-asked-every-day.md has the alternatives and the simulation.
+(a confidence sequence). docs/decisions/0009-a-gate-asked-every-day.md has the alternatives and the simulation.
 """
 
 from __future__ import annotations

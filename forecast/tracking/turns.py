@@ -7,7 +7,7 @@ one in. Nothing but MLflow's own calls is used, so it holds through a server as 
 
 A ticket names its process and counts while that lives. Who waits removes it, and says so, when the process is gone
 from his own machine, or when the count stood still for `LEASE` seconds of his own clock; no two clocks are ever
-compared. docs/decisions/0014-a-team-on-one-server.md has what was weighed.
+compared. docs/decisions/0012-a-team-on-one-server.md has what was weighed.
 """
 
 from __future__ import annotations
