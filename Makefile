@@ -9,7 +9,7 @@ BIN     := .venv/bin
 PY      := $(BIN)/python
 SHELL   := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format bench soak lock ui clean
+.PHONY: help setup run test test-slow lint format bench soak lock ui clean
 .NOTPARALLEL:
 
 # A variable that names no interpreter is answered in one line, before any tool gets to fail in ten.
@@ -19,7 +19,7 @@ BOOTSTRAP = @command -v $(PYTHON) >/dev/null 2>&1 || { \
 
 help:  ## this list
 	@echo "forecast: trains, compares and records forecasters on stock and weather series"
-	@sed -n 's/^\([a-z][a-z]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 19
 	@echo "Narrow a run: make run DATASET=weather MODEL=lstm JOBS=1"
 
 setup:  ## .venv from the hashed lock; does nothing while the lock is unchanged
@@ -28,8 +28,11 @@ setup:  ## .venv from the hashed lock; does nothing while the lock is unchanged
 run: setup  ## data, tuning, training, comparison, report; ends with the leaderboard
 	@$(PY) -m forecast run $(if $(JOBS),--jobs '$(JOBS)') $(if $(DATASET),--dataset '$(DATASET)') $(if $(MODEL),--model '$(MODEL)')
 
-test: setup  ## every test, on all cores
+test: setup  ## the tests a change needs, on all cores; TESTS=tests/cli for some of them
 	@$(PY) -m pytest -n $(or $(JOBS),logical) $(TESTS)
+
+test-slow: setup  ## every test, the slow ones too
+	@$(PY) -m pytest -m '' -n $(or $(JOBS),logical) $(TESTS)
 
 lint: setup  ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 import yaml
 
 from tests.audit import processes
@@ -178,3 +179,12 @@ def audited(root: Path) -> dict[str, Any]:
 
 
 Change = Callable[[Path], None]
+
+
+def one_of_each_kind(plants: Mapping[Change, str]) -> list[Any]:
+    """Parameters of a test: the first plant of each kind of leak, and the others marked as slow."""
+    first = {kind: plant for plant, kind in reversed(plants.items())}
+    return [
+        pytest.param(plant, kind, id=plant.__name__, marks=() if first[kind] is plant else pytest.mark.slow)
+        for plant, kind in plants.items()
+    ]

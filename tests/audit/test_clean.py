@@ -178,7 +178,20 @@ def networks(root: Path) -> None:
     write(root, models=("mlp", "gru"))
 
 
-@pytest.mark.parametrize("name", CASES)
+IN_EVERY_RUN = (
+    "as_it_is",
+    "two_series_of_unlike_length",
+    "missing_days",
+    "a_column_joined_from_another_dataset",
+    "statistical_models",
+    "networks",
+)
+"""What differs most from one another; `make test-slow` has the others."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in IN_EVERY_RUN else pytest.mark.slow) for name in CASES]
+)
 def test_a_clean_pipeline_passes(name: str, tmp_path: Path) -> None:
     root = tmp_path / "project"
     CASES[name](root)

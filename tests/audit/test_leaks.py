@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.audit import cases
-from tests.audit.cases import FEWEST, append, audited, derived, replace_data, take, wave, write
+from tests.audit.cases import FEWEST, append, audited, derived, one_of_each_kind, replace_data, take, wave, write
 
 
 def scaler_on_all_data(root: Path) -> None:
@@ -492,7 +492,7 @@ WITHOUT_TRAINING = {
 }
 
 
-@pytest.mark.parametrize(("plant", "kind"), WITHOUT_TRAINING.items(), ids=lambda p: getattr(p, "__name__", ""))
+@pytest.mark.parametrize(("plant", "kind"), one_of_each_kind(WITHOUT_TRAINING))
 def test_a_planted_leak_is_caught_and_named(plant: cases.Change, kind: str, tmp_path: Path) -> None:
     root = write(tmp_path / "project", references=FEWEST)
     plant(root)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.audit import cases
-from tests.audit.cases import FEWEST, append, audited, write
+from tests.audit.cases import FEWEST, append, audited, one_of_each_kind, write
 
 
 def tuning_on_test(root: Path) -> None:
@@ -122,7 +122,7 @@ LEAKS = {
 }
 
 
-@pytest.mark.parametrize(("plant", "kind"), LEAKS.items(), ids=lambda p: getattr(p, "__name__", ""))
+@pytest.mark.parametrize(("plant", "kind"), one_of_each_kind(LEAKS))
 def test_a_leak_in_tuning_or_training_is_caught_and_named(plant: cases.Change, kind: str, tmp_path: Path) -> None:
     narrow = {"references": FEWEST, "rankings": ("shipped",)}  # both rankings go through the same code
     root = write(tmp_path / "project", models=("elman",), **narrow)

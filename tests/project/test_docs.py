@@ -13,7 +13,7 @@ from tests.support.small_project import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 GROUPS = {group.name for group in app.registered_groups}
-TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 COMMANDS = {command.name: command for command in app.registered_commands}
 
 
@@ -25,7 +25,7 @@ def named(page: Path, pattern: str) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_make_target_in_a_document_exists(page: Path) -> None:
-    assert named(page, r"^(?:\S+ )*make ([a-z]+)") <= TARGETS
+    assert named(page, r"^(?:\S+ )*make ([a-z-]+)") <= TARGETS
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

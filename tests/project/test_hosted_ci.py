@@ -1,0 +1,52 @@
+"""The hosted workflows are valid by GitHub's own schema, and call the commands that a developer calls."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support.small_project import ROOT
+
+WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
+RETRAINING = ROOT / "docs" / "templates" / "retrain.yml"
+
+
+def judged(path: Path) -> subprocess.CompletedProcess[str]:
+    """What check-jsonschema says of a workflow, by the schema that it carries; nothing is fetched."""
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def commands(job: str) -> list[str]:
+    steps = yaml.safe_load(WORKFLOW.read_text())["jobs"][job]["steps"]
+    return [step["run"] for step in steps if "run" in step]
+
+
+@pytest.mark.parametrize("path", [WORKFLOW, RETRAINING], ids=lambda path: path.name)
+def test_a_workflow_is_valid_by_the_schema_of_github(path: Path) -> None:
+    found = judged(path)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+@pytest.mark.parametrize("change", [("runs-on:", "runs-at:"), ("- run:", "- runs:"), ("push:", "pushed:")])
+def test_a_wrong_key_is_found(change: tuple[str, str], tmp_path: Path) -> None:
+    broken = tmp_path / "ci.yml"
+    broken.write_text(WORKFLOW.read_text().replace(*change, 1))
+    assert judged(broken).returncode == 1
+
+
+def test_a_change_is_checked_by_the_command_of_a_developer() -> None:
+    triggers = yaml.safe_load(WORKFLOW.read_text())[True]  # YAML 1.1 reads the key `on` so
+    assert {"push", "pull_request", "schedule"} <= set(triggers)
+    assert commands("check") == ["bash .ci/run"]
+
+
+def test_every_test_is_run_at_night() -> None:
+    assert commands("nightly") == ["bash .ci/run test-slow"]
+    assert re.search(r'^make lint\nmake "\$\{1:-test\}"$', (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    assert re.search(r"^test-slow: setup", (ROOT / "Makefile").read_text(), re.MULTILINE)
