@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib
 import shutil
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +17,9 @@ from forecast import models
 from forecast.audit.changes import block_ends, known_at
 from forecast.audit.subprocess_isolation import overheard
 from forecast.config.datasets import Dataset, load_dataset
-from forecast.data import snapshots, vintages, windows
+from forecast.data import snapshots, vintages
 from forecast.data.asof_join import other_datasets
-from forecast.forecaster import intervals
+from forecast.forecaster.problem import Purpose, recorded_by
 from forecast.system import files
 from forecast.system.code_closure import code_digest
 from forecast.system.errors import InputError
@@ -73,9 +71,11 @@ class Asked:
 
 @dataclass
 class Sandbox:
-    """One run: `root` with configs and store, `calibrated` what every conformal fit was given, `asked` for which rows
+    """One run: `root` with configs and store, and what it did.
 
-    a fit, a penalty or a validation loss asked for targets, `opened` what it read or wrote outside of `root`.
+    It is the run's `Recorder`: `calibrated` is what every conformal fit was given, `asked` for which rows a fit, a
+    penalty or a validation loss asked for targets; processes beside this one tell nothing. `opened`: what the run read
+    or wrote outside of `root`. `stage`: the one that is running.
     """
 
     root: Path
@@ -83,6 +83,13 @@ class Sandbox:
     calibrated: list[dict[str, np.ndarray]] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
     opened: list[str] = field(default_factory=list)
+    stage: str = ""
+
+    def targets_given(self, purpose: Purpose, length: int, last: int) -> None:
+        self.asked.append(Asked(self.stage, purpose, length, last))
+
+    def calibration_given(self, y: np.ndarray, lower: np.ndarray) -> None:
+        self.calibrated.append({"y": y, "lower": lower})
 
     def __truediv__(self, part: str) -> Path:
         return self.root / "data" / part
@@ -128,13 +135,9 @@ def run(
     """`stages` on `frame`, in `folder`. `change` is applied to everything that became known after `after`."""
     _lay_out(project, frame, folder, after, change)
     sandbox = Sandbox(folder, project.dataset)
-    with (
-        overheard(project.root, folder) as opened,
-        _recorded(sandbox.calibrated),
-        _listening(sandbox.asked) as now,
-    ):
+    with overheard(project.root, folder) as opened, recorded_by(sandbox):
         for name in stages:
-            now.append(name)
+            sandbox.stage = name
             options: dict[str, Any] = {"root": str(folder)}
             if name in ("tune", "train"):
                 options |= {"state": str(folder / ".forecast"), "models": models, "jobs": jobs}
@@ -214,61 +217,3 @@ def _last_known(project: Project, other: str, after: pd.Timestamp) -> pd.Timesta
     times = project.raw[other]["ds"]
     before = times[np.asarray(known_at(calendar, times) <= known)]
     return pd.Timestamp(before.max()) if len(before) else times.min() - pd.Timedelta(1, "ns")
-
-
-@contextmanager
-def _recorded(calls: list[dict[str, np.ndarray]]) -> Iterator[None]:
-    """Keeps what conformal fits are given; no file of the pipeline holds it."""
-    kinds = (intervals.SplitConformal, intervals.AdaptiveConformal)
-    originals = {kind: kind.__dict__["fit"] for kind in kinds}
-
-    def recording(kind: Any, original: Any) -> classmethod:
-        def fit(cls: Any, /, y: Any, lower: Any, upper: Any = None, **options: Any) -> Any:
-            calls.append({"y": np.array(y, dtype=float), "lower": np.array(lower, dtype=float)})
-            return original.__func__(cls, y, lower, upper, **options)
-
-        return classmethod(fit)
-
-    try:
-        for kind, original in originals.items():
-            setattr(kind, "fit", recording(kind, original))  # noqa: B010  (a method is replaced on purpose)
-        yield
-    finally:
-        for kind, original in originals.items():
-            setattr(kind, "fit", original)  # noqa: B010
-
-
-@contextmanager
-def _listening(asked: list[Asked]) -> Iterator[list[str]]:
-    """Keeps which targets are asked for, wherever `windows.targets` was imported; yields the list of stages so far.
-
-    Rows are counted in the series that the caller knows; processes beside this one are not heard.
-    """
-    stages: list[str] = []
-    original = windows.targets
-
-    def heard(z: np.ndarray, rows: np.ndarray, *, horizon: int, outputs: int) -> np.ndarray:
-        if len(rows):
-            by = "skip" if _on_behalf_of("forecast.models.skip") else "training"
-            asked.append(Asked(stages[-1] if stages else "", by, len(z), int(rows.max()) + horizon))
-        return original(z, rows, horizon=horizon, outputs=outputs)
-
-    names = [
-        m for n, m in sys.modules.items() if n.startswith("forecast.") and getattr(m, "targets", None) is original
-    ]
-    try:
-        for module in names:
-            setattr(module, "targets", heard)  # noqa: B010
-        yield stages
-    finally:
-        for module in names:
-            setattr(module, "targets", original)  # noqa: B010
-
-
-def _on_behalf_of(module: str) -> bool:
-    frame = sys._getframe(2)
-    while frame is not None:
-        if frame.f_globals.get("__name__") == module:
-            return True
-        frame = frame.f_back  # type: ignore[assignment]
-    return False

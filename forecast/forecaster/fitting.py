@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from forecast.data.windows import filled, inputs, targets
+from forecast.data.windows import filled, inputs
 from forecast.forecaster import head_fitting
 from forecast.forecaster.closed_loop import parallel
 from forecast.forecaster.forecaster import Forecaster, network_of
@@ -152,7 +152,7 @@ def training_series(problem: Problem, skip: Skip) -> list[TrainingSeries]:
         z = problem.scaled(uid)[:stop]
         residual = np.full((stop, horizon, outputs), np.nan)
         for windows in problem.windows(uid, problem.rows(uid, "train"), horizon=horizon):
-            wanted = targets(z, windows.rows, horizon=horizon, outputs=outputs)
+            wanted = problem.targets(uid, windows.rows, horizon=horizon)
             residual[windows.rows] = wanted - skip.forecast(windows, problem.channels)
         observed = np.isfinite(residual)
         result.append(
@@ -188,14 +188,13 @@ def window_error(problem: Problem, network: Network, skip: Skip) -> Callable[[di
 
 def closed_loop_error(problem: Problem, network: Network, skip: Skip) -> Callable[[dict[str, np.ndarray]], float]:
     """Weights → mean absolute error of the closed loop over the whole horizon on validation origins."""
-    horizon, outputs = problem.panel.dataset.horizon, problem.panel.outputs
+    horizon = problem.panel.dataset.horizon
     cases = []
     for series in problem.panel.series:
         rows = problem.rows(series.unique_id, "validation")
         rows = rows[:: -(-len(rows) // CLOSED_LOOP_ORIGINS)]
-        z = problem.scaled(series.unique_id)
         cases += [
-            (windows, targets(z, windows.rows, horizon=horizon, outputs=outputs))
+            (windows, problem.targets(series.unique_id, windows.rows, horizon=horizon))
             for windows in problem.windows(series.unique_id, rows)
         ]
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from forecast.forecaster.problem import tell_of_calibration
 from forecast.system.errors import InputError
 
 Array = NDArray[np.float64]
@@ -60,6 +61,7 @@ class SplitConformal:
 
         Vovk, Gammerman & Shafer (2005); Lei et al. (2018). A missing actual is left out of its step.
         """
+        tell_of_calibration(y, lower)
         outside = scores_of(y, lower, upper)
         return cls(tuple(np.sort(column[np.isfinite(column)]) for column in outside.T))
 
@@ -113,6 +115,7 @@ class AdaptiveConformal:
         cls, y: ArrayLike, lower: ArrayLike, upper: ArrayLike | None = None, *, level: float, gamma: float = GAMMA
     ) -> AdaptiveConformal:
         """Start from the calibration block (n, H), whose length is also that of the window."""
+        tell_of_calibration(y, lower)
         outside = scores_of(y, lower, upper)
         window = [deque(column[np.isfinite(column)].tolist(), maxlen=len(outside)) for column in outside.T]
         for column in window:

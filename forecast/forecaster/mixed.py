@@ -52,7 +52,7 @@ def corrected(problem: Problem, recursive: Forecaster) -> Forecaster:
 def _left_over(problem: Problem, recursive: Forecaster, block: str) -> Batches:
     """Windows, and what the recursion leaves of their targets, written as a change from the last value."""
     horizon = problem.panel.dataset.horizon
-    examples = problem.examples(block, horizon)
+    examples = problem.examples(block, horizon, purpose="skip")
     wanted = [target - _run(recursive, windows, horizon) + windows.last[:, None] for windows, target in examples()]
 
     def pairs() -> Iterator[tuple[Windows, np.ndarray]]:

@@ -1,12 +1,20 @@
-"""A dataset made ready for any model: panel, blocks, scaling and origins, computed once and shared."""
+"""A dataset made ready for any model: panel, blocks, scaling and origins, computed once and shared.
+
+Fits ask a problem for targets, so a problem can tell a recorder which rows they have seen. The leak audit sets
+one for the time of a run (`recorded_by`); without it nothing is told.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from forecast.data import splits
 from forecast.data.panel import Panel
@@ -14,6 +22,39 @@ from forecast.data.scaling import Scaling
 from forecast.data.splits import Blocks, Borders
 from forecast.data.windows import Layout, Windows, batches, layout, targets
 from forecast.models.skip import Batches, Kind, Skip, fit_linear
+
+Purpose = Literal["skip", "training"]
+"""Targets are wanted by a closed-form fit, or by the training and the validation loss of a model beside it."""
+
+
+class Recorder(Protocol):
+    """Is told what fits are given while it is set with `recorded_by`."""
+
+    def targets_given(self, purpose: Purpose, length: int, last: int) -> None:
+        """Targets up to row `last` of a series of `length` rows."""
+
+    def calibration_given(self, y: np.ndarray, lower: np.ndarray) -> None:
+        """Actuals (n, H) and lower ends (n, H) of a conformal fit."""
+
+
+_recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
+
+
+@contextmanager
+def recorded_by(recorder: Recorder) -> Iterator[None]:
+    """Every problem made and every interval calibrated in this context, in this process, tells `recorder`."""
+    token = _recorder.set(recorder)
+    try:
+        yield
+    finally:
+        _recorder.reset(token)
+
+
+def tell_of_calibration(y: ArrayLike, lower: ArrayLike) -> None:
+    """Called by every conformal fit with what it was given."""
+    recorder = _recorder.get()
+    if recorder is not None:
+        recorder.calibration_given(np.array(y, dtype=float), np.array(lower, dtype=float))
 
 
 @dataclass
@@ -29,6 +70,7 @@ class Problem:
     scaling: Scaling
     channels: Layout
     said: pd.DataFrame | None = None
+    recorder: Recorder | None = field(default_factory=_recorder.get, repr=False)
     _scaled: dict[str, np.ndarray] = field(default_factory=dict)
     _skips: dict[tuple[Kind, int], Skip] = field(default_factory=dict)
 
@@ -67,14 +109,21 @@ class Problem:
             horizon=horizon or dataset.horizon,
         )
 
-    def examples(self, block: str, horizon: int) -> Batches:
+    def targets(self, unique_id: str, rows: np.ndarray, *, horizon: int, purpose: Purpose = "training") -> np.ndarray:
+        """(n, horizon, O) scaled targets that follow `rows` of one series; NaN where not observed."""
+        z = self.scaled(unique_id)
+        if self.recorder is not None and len(rows):
+            self.recorder.targets_given(purpose, len(z), int(rows.max()) + horizon)
+        return targets(z, rows, horizon=horizon, outputs=self.panel.outputs)
+
+    def examples(self, block: str, horizon: int, *, purpose: Purpose = "training") -> Batches:
         """Windows and their scaled targets (B, horizon, O) over all series, for closed-form fits."""
 
         def pairs() -> Iterator[tuple[Windows, np.ndarray]]:
             for series in self.panel.series:
-                z = self.scaled(series.unique_id)
-                for windows in self.windows(series.unique_id, self.rows(series.unique_id, block), horizon=horizon):
-                    yield windows, targets(z, windows.rows, horizon=horizon, outputs=self.panel.outputs)
+                uid = series.unique_id
+                for windows in self.windows(uid, self.rows(uid, block), horizon=horizon):
+                    yield windows, self.targets(uid, windows.rows, horizon=horizon, purpose=purpose)
 
         return pairs
 
@@ -84,8 +133,8 @@ class Problem:
             dataset = self.panel.dataset
             if kind == "linear":
                 fitted = fit_linear(
-                    self.examples("train", horizon),
-                    self.examples("validation", horizon),
+                    self.examples("train", horizon, purpose="skip"),
+                    self.examples("validation", horizon, purpose="skip"),
                     self.channels,
                     horizon=horizon,
                     lags=self._candidate_lags(),

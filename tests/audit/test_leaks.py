@@ -161,8 +161,8 @@ def penalty_chosen_on_test(root: Path) -> None:
         "forecast/forecaster/problem.py",
         """
         _examples = Problem.examples
-        Problem.examples = lambda self, block, horizon: _examples(
-            self, "test" if block == "validation" else block, horizon
+        Problem.examples = lambda self, block, horizon, **purpose: _examples(
+            self, "test" if block == "validation" else block, horizon, **purpose
         )
     """,
     )

@@ -47,7 +47,7 @@ def test_workers_of_a_run_end_with_it_and_are_not_waited_for() -> None:
 
 
 def test_a_run_with_workers_leaves_no_folder_of_theirs_and_no_word_of_one(tmp_path: Path) -> None:
-    code = "from tests.audit import test_apart as t; print(t.apart(t.with_workers_twice))"
+    code = "from tests.audit import test_subprocess_isolation as t; print(t.apart(t.with_workers_twice))"
     settings = {**os.environ, "JOBLIB_TEMP_FOLDER": str(tmp_path)}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=settings, cwd=ROOT, capture_output=True, text=True, check=True)

@@ -1,0 +1,75 @@
+"""A problem tells its recorder, where one is set, which targets a fit is given and what intervals are made of."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import forecast
+from forecast.forecaster import Problem
+from forecast.forecaster.fitting import training_series
+from forecast.forecaster.intervals import AdaptiveConformal, SplitConformal
+from forecast.forecaster.problem import recorded_by
+from forecast.models.skip import Skip
+from tests.support import problems
+
+H = problems.HORIZON
+
+
+class Heard:
+    def __init__(self):
+        self.targets, self.calibrations = [], []
+
+    def targets_given(self, purpose, length, last):
+        self.targets.append((purpose, length, last))
+
+    def calibration_given(self, y, lower):
+        self.calibrations.append((y.tolist(), lower.tolist()))
+
+
+def recorded(heard: Heard) -> Problem:
+    shops = problems.shops()
+    with recorded_by(heard):
+        return Problem(shops.panel, shops.borders, shops.blocks, shops.scaling, shops.channels)
+
+
+def test_a_skip_is_told_as_such_and_to_the_last_row_of_the_blocks_it_sees():
+    heard = Heard()
+    shops = recorded(heard)
+    shops.skip("linear", H)
+    # the last targets of north's and south's train blocks, then of their validation blocks at a stride of two rows
+    assert {(purpose, last) for purpose, _, last in heard.targets} == {("skip", last) for last in (89, 59, 118, 88)}
+    assert {length for _, length, _ in heard.targets} == {len(series) for series in shops.panel.series}
+
+
+def test_a_training_is_told_as_such_and_ends_with_the_train_block():
+    heard = Heard()
+    shops = recorded(heard)
+    training_series(shops, Skip("none", H, shops.panel.outputs))
+    assert {purpose for purpose, _, _ in heard.targets} == {"training"}
+    assert max(last for _, _, last in heard.targets) == max(b.train[1] for b in shops.blocks.values()) - 1
+
+
+@pytest.mark.parametrize("kind", [SplitConformal, AdaptiveConformal])
+def test_a_conformal_fit_tells_its_actuals_and_lower_ends(kind):
+    heard, y = Heard(), np.arange(40.0).reshape(20, 2)
+    options = {"level": 0.5} if kind is AdaptiveConformal else {}
+    with recorded_by(heard):
+        kind.fit(y, y - 1, y + 1, **options)
+    kind.fit(y, y, **options)
+    assert heard.calibrations == [(y.tolist(), (y - 1).tolist())]
+
+
+def test_without_a_recorder_nothing_is_kept():
+    assert problems.shops().recorder is None
+
+
+def test_only_a_problem_hands_out_targets():
+    """What asks `data.windows` itself would be heard by no recorder."""
+    package = Path(forecast.__file__).parent
+    asks = re.compile(r"windows import [^\n]*\btargets\b|windows\.targets\(")
+    found = [path.relative_to(package).as_posix() for path in package.rglob("*.py") if asks.search(path.read_text())]
+    assert found == ["forecaster/problem.py"]
