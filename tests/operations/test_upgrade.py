@@ -1,0 +1,100 @@
+"""A project of commit 21f263c under the code of today, in place; tests/fixtures/README.md says what is in it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tarfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecast.data.panel import from_frame
+from forecast.forecaster.serving import Service
+from tests.support import small_project
+
+FIXTURE = Path(__file__).resolve().parents[1] / "fixtures" / "project-21f263c"
+FORECASTS = json.loads((FIXTURE / "forecasts.json").read_text())
+NAME = "wave"
+
+
+@pytest.fixture(scope="module")
+def former(tmp_path_factory) -> Path:
+    """Unpacked where the project never was."""
+    root = tmp_path_factory.mktemp("former")
+    with tarfile.open(FIXTURE / "project.tar.xz") as archive:
+        archive.extractall(root, filter="data")
+    return root / "project"
+
+
+def output(root: Path, *words: str) -> str:
+    done = small_project.command(root, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def logged(root: Path) -> dict[str, Path]:
+    return {folder.name: folder / "artifacts" for folder in (root / "mlartifacts" / NAME / "models").iterdir()}
+
+
+def prepared(root: Path) -> pd.DataFrame:
+    return pd.read_parquet(root / "data" / "prepared" / NAME / "frame.parquet")
+
+
+def test_every_family_saved_by_an_earlier_version_forecasts_what_it_did(former):
+    frame, last = prepared(former), {}
+    for name, folder in logged(former).items():
+        (saved,) = (folder / "artifacts").iterdir()
+        ensemble = Service.load(saved).ensemble
+        panel = from_frame(frame, NAME, ensemble.dataset)
+        last[name] = ensemble.predict(panel, {NAME: np.array([len(frame) - 1])})[NAME].ravel()
+    assert last.keys() == FORECASTS.keys() and len(last) == 21
+    for name, values in last.items():
+        np.testing.assert_allclose(values, FORECASTS[name], rtol=1e-9, err_msg=name)
+
+
+def test_models_logged_by_an_earlier_version_load_and_forecast_in_mlflow(former):
+    answered = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's advice on its own type hints
+        from mlflow import pyfunc
+    for name, folder in logged(former).items():
+        (saved,) = (folder / "artifacts").iterdir()
+        if Service.load(saved).ensemble.forecasters[0].statistical:
+            continue  # their states begin with the first row of a request, which is another one here
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = pyfunc.load_model(str(folder)).predict(prepared(former).tail(14))
+        np.testing.assert_allclose(found["y_hat"], FORECASTS[name], rtol=1e-9, err_msg=name)
+        answered += 1
+    assert answered == 17
+
+
+def test_the_modules_that_logged_models_import_are_those_of_today():
+    code = (
+        "import sys, forecast; light = set(sys.modules); import forecast.errors, forecast.system.errors as now;"
+        "assert forecast.errors is now and now.__name__ == 'forecast.system.errors';"
+        "from forecast.errors import InputError; from forecast.serving import Service;"
+        "assert InputError is now.InputError and Service.__module__ == 'forecast.forecaster.serving';"
+        "assert not {'numpy', 'pandas', 'pydantic', 'yaml'} & light, light"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=small_project.environment())
+
+
+def test_a_project_of_an_earlier_version_is_used_on_in_place(former):
+    """Status, forecast, history and rollback, as commands."""
+    (row,) = json.loads(output(former, "status", "--format", "json"))
+    assert (row["champion"], row["model"], row["state"]) == (1, "auto_ets", "good")
+    told = json.loads(output(former, "predict", NAME, "--format", "json"))
+    np.testing.assert_allclose([entry["y_hat"] for entry in told["forecast"]], [2.27825090069, 1.64862556054])
+    assert {"lo_80", "hi_95"} <= told["forecast"][0].keys()
+
+    assert json.loads(output(former, "rollback", NAME, "--format", "json")) == [{"dataset": NAME, "champion": 2}]
+    told = json.loads(output(former, "predict", NAME, "--format", "json"))
+    np.testing.assert_allclose([entry["y_hat"] for entry in told["forecast"]], [2.23959957247, 1.67629320227])
+    events = json.loads(output(former, "history", NAME, "--format", "json"))
+    assert [event["event"] for event in events] == ["promoted"] * 2 + ["gate refused"] + ["rolled back"] * 2
