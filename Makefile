@@ -9,7 +9,7 @@ BIN     := .venv/bin
 PY      := $(BIN)/python
 SHELL   := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow lint format bench soak lock ui clean
+.PHONY: help setup demo run test test-slow lint format bench soak lock ui clean
 .NOTPARALLEL:
 
 # A variable that names no interpreter is answered in one line, before any tool gets to fail in ten.
@@ -24,6 +24,9 @@ help:  ## this list
 
 setup:  ## .venv from the hashed lock; does nothing while the lock is unchanged
 	$(BOOTSTRAP)
+
+demo: setup  ## a first small leaderboard and report in demo/, in four minutes with the set-up
+	@$(PY) -m pipelines.demo $(if $(JOBS),--jobs '$(JOBS)')
 
 run: setup  ## data, tuning, training, comparison, report; ends with the leaderboard
 	@$(PY) -m forecast run $(if $(JOBS),--jobs '$(JOBS)') $(if $(DATASET),--dataset '$(DATASET)') $(if $(MODEL),--model '$(MODEL)')

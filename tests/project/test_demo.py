@@ -1,0 +1,63 @@
+"""`make demo`: a first leaderboard and report in a folder of its own."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.support import small_project
+from tests.support.small_project import ROOT
+
+BEFORE = "the leaderboard of an earlier run\n"
+
+
+def demo(root: Path, seconds: float) -> str:
+    """What the command of the Makefile prints, run in `root` to its end."""
+    command = [sys.executable, "-m", "pipelines.demo", "--jobs", "2"]
+    env = small_project.environment(PYTHONPATH=str(root))
+    done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, timeout=seconds, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def with_an_earlier_result(root: Path) -> Path:
+    (root / "reports").mkdir()
+    (root / "reports" / "leaderboard.csv").write_text(BEFORE)
+    return root
+
+
+def test_it_ends_with_the_leaderboard_and_the_path_of_the_report_and_overwrites_nothing(tmp_path: Path) -> None:
+    root = with_an_earlier_result(small_project.write_real(tmp_path / "project", models=()))
+    shutil.copytree(ROOT / "configs" / "demo", root / "configs" / "demo")
+    shown = demo(root, 200)
+    assert "wave, as shipped" in shown
+    report = Path(re.search(r"Report: (\S+)$", shown.strip())[1])
+    assert report == Path("demo/reports/report.html") and "gru" in (root / report).read_text()
+    board = pd.read_csv(root / "demo" / "reports" / "leaderboard.csv")
+    assert {"naive", "seasonal_naive", "ridge", "ets_seasonal", "elman", "gru"} <= set(board["model"])
+    assert (root / "reports" / "leaderboard.csv").read_text() == BEFORE
+    assert sorted(p.name for p in (root / "data").iterdir()) == ["pointers", "snapshots", "wave.csv"]
+
+
+@pytest.mark.slow
+def test_on_the_packaged_data_it_takes_less_than_three_minutes(tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    small_project.copy_code(root)
+    for name in ("configs", "data/pointers", "data/snapshots"):
+        shutil.copytree(ROOT / name, root / name)
+    shutil.copy(ROOT / "requirements.lock", root)
+    shown = demo(with_an_earlier_result(root), 180)
+    assert "stocks, as shipped" in shown and "weather, as shipped" in shown
+
+
+def test_make_demo_is_the_command_of_this_test() -> None:
+    shown = subprocess.run(
+        ["make", "-n", "--no-print-directory", "demo"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert shown.strip().endswith("-m pipelines.demo")
