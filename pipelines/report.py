@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from forecast.config.paths import ProjectPaths
-from forecast.report.evidence import read_all, running
+from forecast.report.evidence import running
 from forecast.report.leaderboard import as_csv, combined
-from forecast.report.page import render
+from forecast.report.page import write
 from forecast.system.files import write_text
 from forecast.system.stage import run_stage
 
 
 def main(root: str = ".") -> None:
-    """Write the combined leaderboard and the page for every dataset that configs/datasets.yaml runs."""
-    datasets = running(root)
-    paths = ProjectPaths.of(root)
-    table, page = as_csv(combined(root, datasets)), render(read_all(root, datasets))
-    write_text(paths.leaderboard, table)
-    write_text(paths.report, page)
+    """Write the combined leaderboard and the page for every dataset that configs/datasets.yaml runs.
+
+    The page shows how long things took, so it differs from run to run and is no out of the stage.
+    """
+    paths, datasets = ProjectPaths.of(root), running(root)
+    write_text(paths.leaderboard, as_csv(combined(root, datasets)))
+    write(paths, datasets)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ from forecast.networks.description import Bidirectional, Block, Parallel, Recurr
 from forecast.system.code_closure import code_digest
 from forecast.system.files import sha256, sha256_of
 
-DESCRIPTIVE = {"title", "source", "licence", "splits", "notes"}
-"""Parts of a dataset that describe it without reaching a model; the splits act through the borders."""
+DESCRIPTIVE = {"title", "source", "licence", "splits", "quality"}
+"""Parts of a dataset that reach no model; source, splits and thresholds act through the frame and the borders."""
+CHECKED_OR_SHOWN = ("unit", "max_missing")
 
 
 def lock_digest(paths: ProjectPaths) -> str:
@@ -24,7 +25,11 @@ def lock_digest(paths: ProjectPaths) -> str:
 
 
 def dataset_digest(dataset: Dataset) -> str:
-    return sha256_of(dataset.model_dump(mode="json", exclude=DESCRIPTIVE))
+    content = dataset.model_dump(mode="json", exclude=DESCRIPTIVE)
+    for column in (*content["target"], *content["past"]):
+        for name in CHECKED_OR_SHOWN:
+            del column[name]
+    return sha256_of(content)
 
 
 def family_modules(spec: ModelSpec) -> list[str]:

@@ -46,6 +46,8 @@ def run(
                 places = [repro.narrowed(project, name, models, environment) for name in datasets]
             else:
                 repro.repro(project, [f"compare@{name}" for name in datasets if dataset], environment)
+                if not dataset:
+                    _report_page(project, datasets)
                 published = _published(project)
                 places = [project]
         except KeyboardInterrupt:
@@ -82,6 +84,16 @@ def _prepared(root: Path) -> None:
 
 def _remove_leftovers(root: Path) -> list[Path]:
     return [path for folder in WRITTEN for path in remove_leftovers(root / folder)]
+
+
+def _report_page(root: Path, datasets: tuple[str, ...]) -> None:
+    """DVC gives back what a stage made before, but not the page, which is none of its outs."""
+    from forecast.config.paths import ProjectPaths
+    from forecast.report.page import write
+
+    paths = ProjectPaths.of(root)
+    if not paths.report.exists():
+        write(paths, datasets)
 
 
 def _published(root: Path) -> str:

@@ -20,7 +20,7 @@ from forecast.system.processes import alive, end_with_this_process
 from forecast.system.progress import duration
 from forecast.system.stage import LOG_VARIABLE
 
-STAGES = ("fetch", "prepare", "tune", "train", "compare", "report")
+STAGES = ("settings", "fetch", "prepare", "tune", "train", "compare", "report")
 SHELLS = ("sh", "dash", "bash", "zsh", "fish", "ksh")
 # What a narrowed run reads beside its own folder, and the finished work it shares with whole runs.
 SHARED = ("configs", "requirements.lock", "data/pointers", "data/snapshots", ".forecast")
@@ -197,7 +197,7 @@ def narrowed(root: Path, dataset: str, models: Sequence[str], environment: Mappi
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():
             link.symlink_to(os.path.relpath(root / name, link.parent))
-    for stage in STAGES[:-1]:
+    for stage in STAGES[1:-1]:
         command = [sys.executable, "-m", f"pipelines.{stage}", dataset, "--root", str(place.relative_to(root))]
         if stage in ("tune", "train"):
             command += ["--models", ",".join(models)]

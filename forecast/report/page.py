@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from forecast.config.datasets import SessionCalendar
+from forecast.config.paths import ProjectPaths
 from forecast.report import (
     board,
     calibration,
@@ -24,9 +26,15 @@ from forecast.report import (
     residual_diagnostics,
     text,
 )
-from forecast.report.evidence import RANKING_TITLES, RANKINGS, Evidence
+from forecast.report.evidence import RANKING_TITLES, RANKINGS, Evidence, read_all
+from forecast.system.files import write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write(paths: ProjectPaths, datasets: Iterable[str]) -> None:
+    """reports/report.html for `datasets`; `InputError` naming the stage that makes what is missing."""
+    write_text(paths.report, render(read_all(paths.root, datasets)))
 
 
 def render(evidence: list[Evidence]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from forecast.system.code_closure import closure
+from forecast.backtest.stage_settings import stage_settings
+from forecast.config.paths import ProjectPaths
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES: dict[str, dict] = {
@@ -18,33 +18,30 @@ STAGES: dict[str, dict] = {
 }
 
 
-def code(stage: dict) -> list[str]:
-    """The deps that are files or folders of the project's code."""
-    return [dep for dep in stage["deps"] if dep.startswith(("forecast/", "pipelines/"))]
+COMPUTING = [name for name in STAGES if name != "settings"]
 
 
-def module(stage: dict) -> str:
-    found = re.search(r"-m (pipelines\.\w+)", stage["cmd"])
-    assert found, stage["cmd"]
-    return found[1]
+def test_settings_are_made_anew_when_code_or_configs_are_edited() -> None:
+    assert STAGES["settings"]["deps"] == ["configs", "forecast", "pipelines"]
+    assert STAGES["settings"]["outs"] == ["data/settings"]
 
 
-@pytest.mark.parametrize("name", STAGES)
-def test_the_deps_of_a_stage_cover_every_file_it_imports(name: str) -> None:
-    deps = code(STAGES[name])
-    needed = [path.as_posix() for path in closure(module(STAGES[name]), ROOT)]
-    missing = [file for file in needed if not any(file == dep or file.startswith(f"{dep}/") for dep in deps)]
-    assert not missing, f"add to the deps of stage {name!r} in dvc.yaml: {missing}"
+@pytest.mark.parametrize("name", COMPUTING)
+def test_a_stage_depends_on_its_settings_and_on_data_never_on_yaml_or_source(name: str) -> None:
+    own = "data/settings/report.json" if name == "report" else f"data/settings/${{item}}/{name}.json"
+    deps = STAGES[name]["deps"]
+    assert own in deps
+    assert not [dep for dep in deps if dep.startswith("data/settings") and dep != own]
+    assert not [dep for dep in deps if dep.startswith(("configs", "forecast", "pipelines"))]
+    assert "params" not in STAGES[name]
 
 
-@pytest.mark.parametrize("name", STAGES)
-def test_no_dep_of_a_stage_is_code_it_never_runs(name: str) -> None:
-    needed = [path.as_posix() for path in closure(module(STAGES[name]), ROOT)]
-    idle = [dep for dep in code(STAGES[name]) if not any(f == dep or f.startswith(f"{dep}/") for f in needed)]
-    assert not idle, f"remove from the deps of stage {name!r} in dvc.yaml: {idle}"
+def test_every_stage_of_the_pipeline_has_settings() -> None:
+    made = stage_settings(ProjectPaths.of(ROOT))
+    assert {Path(name).stem for name in made} == set(COMPUTING)
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", COMPUTING)
 def test_every_stage_depends_on_the_lock_and_runs_the_one_interpreter(name: str) -> None:
     assert "requirements.lock" in STAGES[name]["deps"]
     assert STAGES[name]["cmd"].startswith("${python} -m ")

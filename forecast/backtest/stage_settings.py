@@ -1,0 +1,109 @@
+"""What each stage of the pipeline computes with, as JSON: its settings resolved, and the digest of the code it runs.
+
+DVC compares these files instead of YAML and source text, so that a stage is stale exactly when its result can change:
+a title, a unit, a comment, a docstring or a model outside of the grid retrains nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from forecast.backtest.cache_keys import dataset_digest, family_modules
+from forecast.backtest.candidates import Candidate, candidates
+from forecast.config.datasets import Dataset, Datasets, load_datasets
+from forecast.config.evaluation import load_evaluation
+from forecast.config.models import load_models
+from forecast.config.paths import ProjectPaths
+from forecast.config.tuning import Tuning, load_tuning
+from forecast.system import files
+from forecast.system.code_closure import PROJECT, closure, code_digest
+
+SHOWN = {"title", "licence"}
+"""Parts of a dataset that only the report shows; so are the columns' units."""
+
+
+def stage_settings(paths: ProjectPaths) -> dict[str, dict[str, Any]]:
+    """Relative file name → its content, `<dataset>/<stage>.json` for every dataset that runs, and `report.json`.
+
+    Raises `InputError` for a configuration that cannot be read.
+    """
+    datasets, tuning = load_datasets(paths.configs), load_tuning(paths.configs)
+    found: dict[str, dict[str, Any]] = {"report.json": _report(datasets)}
+    for name in datasets.run:
+        entry = datasets.datasets[name]
+        grid = _grid(paths, entry)
+        looked_up = [c.joined.dataset for c in entry.columns if c.joined]
+        sources = {name: _computing(datasets.datasets[name]) for name in dict.fromkeys([name, *looked_up])}
+        for stage, content in {
+            "fetch": {"datasets": sources, "code": _code("fetch")},
+            "prepare": {"datasets": sources, "code": _code("prepare")},
+            "tune": _tune(entry, tuning, [c for c in grid if c.spec.search_space()]),
+            "train": _train(entry, tuning, grid),
+            "compare": _compare(paths, entry, tuning),
+        }.items():
+            found[f"{name}/{stage}.json"] = content
+    return found
+
+
+def _grid(paths: ProjectPaths, entry: Dataset) -> list[Candidate]:
+    return candidates(load_models(paths.configs), season=entry.season, said=bool(entry.said))
+
+
+def _computing(entry: Dataset) -> dict[str, Any]:
+    """The entry without what is only shown."""
+    content = entry.model_dump(mode="json", exclude=SHOWN)
+    for column in (*content["target"], *content["past"]):
+        del column["unit"]
+    return content
+
+
+def _tune(entry: Dataset, tuning: Tuning, grid: list[Candidate]) -> dict[str, Any]:
+    keys = {"n_trials", "trial_steps", "evaluate_every", "base_seed"}
+    return {
+        "dataset": dataset_digest(entry),
+        "budget": tuning.model_dump(mode="json", include=keys),
+        "candidates": _described(grid),
+        "code": _code("tune", grid),
+    }
+
+
+def _train(entry: Dataset, tuning: Tuning, grid: list[Candidate]) -> dict[str, Any]:
+    return {
+        "dataset": dataset_digest(entry),
+        "budget": tuning.model_dump(mode="json", include={"final_steps", "evaluate_every", "seeds"}),
+        "candidates": _described(grid),
+        "code": _code("train", grid),
+    }
+
+
+def _compare(paths: ProjectPaths, entry: Dataset, tuning: Tuning) -> dict[str, Any]:
+    keys = {"n_trials", "trial_steps", "final_steps", "seeds"}
+    return {
+        "dataset": dataset_digest(entry),
+        "budget": tuning.model_dump(mode="json", include=keys),
+        "evaluation": load_evaluation(paths.configs).model_dump(mode="json"),
+        "code": _code("compare"),
+    }
+
+
+def _report(datasets: Datasets) -> dict[str, Any]:
+    shown = {name: datasets.datasets[name].model_dump(mode="json") for name in datasets.run}
+    folders = {file.parent for file in closure("pipelines.report") if "report" in file.parts}
+    templates = {path for folder in folders for path in (PROJECT / folder).glob("templates/*")}
+    return {"run": datasets.run, "datasets": shown, "code": _code("report"), "templates": _digests(templates)}
+
+
+def _described(grid: list[Candidate]) -> dict[str, Any]:
+    return {c.name: {"spec": c.spec.model_dump(mode="json"), "skip": c.skip} for c in grid}
+
+
+def _code(stage: str, grid: Iterable[Candidate] = ()) -> str:
+    """The digest of what the stage runs; of what is found by name, all, or with a grid what its candidates use."""
+    families = sorted({module for candidate in grid for module in family_modules(candidate.spec)})
+    return code_digest([f"pipelines.{stage}", *families], found_by_name=not families)
+
+
+def _digests(paths: Iterable[Path]) -> dict[str, str]:
+    return {path.name: files.sha256(path) for path in sorted(paths)}
