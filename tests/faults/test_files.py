@@ -109,7 +109,7 @@ def test_scratch_that_a_killed_process_left_is_cleared_and_a_living_ones_is_not(
 ) -> None:
     code = """
         import sys, tempfile
-        from forecast import scratch
+        from forecast.system import scratch
         tempfile.tempdir = sys.argv[1]
         with scratch.folder() as folder:
             (folder / "part").write_text("half")

@@ -34,7 +34,7 @@ stages:
 TRAIN = """
 import os, signal, sys, time
 from pathlib import Path
-from forecast import files
+from forecast.system import files
 from forecast.system.errors import InputError
 from forecast.system.processes import prepare_worker
 from forecast.system.stage import run_stage
@@ -66,7 +66,7 @@ if __name__ == "__main__":
 """
 REPORT = """
 from pathlib import Path
-from forecast import files
+from forecast.system import files
 from forecast.system.stage import run_stage
 
 def main():
