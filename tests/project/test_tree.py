@@ -1,0 +1,97 @@
+"""The house itself: rooms, layers, module sizes; docs/architecture.md names what is there."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+from tests.support.small_project import ROOT
+
+PACKAGE = ROOT / "forecast"
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+ROOMS = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+MODULES = {path.relative_to(PACKAGE).as_posix(): path for path in PACKAGE.rglob("*.py")}
+IMPORTLINTER = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+(LAYERS,) = (contract for contract in IMPORTLINTER["contracts"] if contract["type"] == "layers")
+
+MOST_ROOMS = 16
+MOST_LAYERS = 10
+MOST_MODULES = 345
+MOST_LINES = 36_500
+FEWEST_LINES = 40
+SMALL = {
+    "backtest/run_diagnostics.py",
+    "backtest/warm_start.py",
+    "cli/audit.py",
+    "cli/sync.py",
+    "data/quality/finding.py",
+    "identification/examples.py",
+    "identification/performance.py",
+    "networks/heads/dependence.py",
+    "networks/heads/point.py",
+    "operations/newest.py",
+    "system/scratch.py",
+    "training/trained.py",
+}
+"""Modules below `FEWEST_LINES` that are no family, configuration or package face."""
+MOST_TYPE_CHECKS = 35
+DOORS = ("tensorflow", "keras", "optuna", "mlflow")
+
+
+def lines(name: str) -> int:
+    return len(MODULES[name].read_text(encoding="utf-8").splitlines())
+
+
+def layered() -> list[list[str]]:
+    return [[room.strip() for room in layer.split("|")] for layer in LAYERS["layers"]]
+
+
+def test_there_are_at_most_sixteen_rooms_and_no_loose_module() -> None:
+    assert len(ROOMS) <= MOST_ROOMS
+    assert {path.name for path in PACKAGE.glob("*.py")} == {"__init__.py", "__main__.py"}
+
+
+def test_the_import_contract_is_the_list_of_rooms_on_at_most_ten_layers() -> None:
+    assert {room for layer in layered() for room in layer} == {*ROOMS, "__main__"}
+    assert len(layered()) <= MOST_LAYERS
+    assert LAYERS["exhaustive"] and LAYERS["containers"] == ["forecast"] and "ignore_imports" not in LAYERS
+
+
+def test_only_the_doors_to_the_big_libraries_are_excepted_from_a_contract() -> None:
+    for contract in IMPORTLINTER["contracts"]:
+        assert "unmatched_ignore_imports_alerting" not in contract
+        assert all(entry.split(" -> ")[1] in DOORS for entry in contract.get("ignore_imports", []))
+
+
+def test_the_page_names_the_rooms_that_are_there_and_no_other() -> None:
+    section = PAGE[PAGE.index("## The rooms") : PAGE.index("## The way")]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == sorted(ROOMS)
+
+
+def test_the_page_draws_the_layers_of_the_contract() -> None:
+    section = PAGE[PAGE.index("## Layers") : PAGE.index("## Where do I change")]
+    drawn = [[room.strip() for room in line.split("|")] for line in re.findall(r"^    (.+)$", section, re.MULTILINE)]
+    assert [sorted(layer) for layer in drawn] == [sorted(layer) for layer in layered()]
+
+
+def test_every_place_that_the_page_names_is_there() -> None:
+    section = PAGE[PAGE.index("## Where do I change") :]
+    places = re.findall(r"`([\w/]+/)`", section)
+    assert len(re.findall(r"^\| (?!what \|)", section, re.MULTILINE)) == 10 and len(places) >= 10
+    assert not [place for place in places if not (PACKAGE / place).is_dir()]
+
+
+def test_there_are_few_modules_and_few_lines() -> None:
+    assert len(MODULES) <= MOST_MODULES
+    assert sum(map(lines, MODULES)) <= MOST_LINES
+
+
+def test_a_module_is_large_enough_to_be_one() -> None:
+    own = [name for name in MODULES if not name.endswith("__init__.py")]
+    judged = {name for name in own if not name.startswith(("models/families/", "config/")) and name != "__main__.py"}
+    assert {name for name in judged if lines(name) < FEWEST_LINES} <= SMALL
+
+
+def test_the_kind_of_a_model_is_asked_by_its_methods_and_not_by_its_type() -> None:
+    found = sum(len(re.findall(r"isinstance\([^\n]*Spec\b", path.read_text())) for path in MODULES.values())
+    assert found <= MOST_TYPE_CHECKS
