@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from forecast.comparison.alarms import CopyCheck, LeakAlarm, copy_check, leak_alarm
-from forecast.comparison.confidence_set import model_confidence_set
-from forecast.comparison.dm import DieboldMariano, diebold_mariano
-from forecast.comparison.equivalence import Equivalence, equivalence
-from forecast.comparison.families import holm, verdict
+from forecast.comparison.error_diagnostics import (
+    CopyCheck,
+    LeakAlarm,
+    LjungBox,
+    copy_check,
+    leak_alarm,
+    ljung_box,
+    one_step,
+)
 from forecast.comparison.losses import by_origin, choose, variance_parts
-from forecast.comparison.ranks import Ranks, friedman_nemenyi, ranked
-from forecast.comparison.residuals import LjungBox, ljung_box, one_step
-from forecast.comparison.steps import change_by_step
-from forecast.comparison.verdicts import Verdicts, compare
+from forecast.comparison.multiple_comparisons import Ranks, friedman_nemenyi, holm, model_confidence_set, ranked
+from forecast.comparison.paired_tests import (
+    DieboldMariano,
+    Equivalence,
+    change_by_step,
+    diebold_mariano,
+    equivalence,
+)
+from forecast.comparison.verdicts import Verdicts, compare, verdict
 
 __all__ = [
     "CopyCheck",

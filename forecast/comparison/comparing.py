@@ -1,22 +1,29 @@
-"""The compare stage's data: the train stage's records and forecasts in, scored tables and losses out."""
+"""Stage `compare` of one dataset: from its candidates' forecasts to every table, test and alarm that is written."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from forecast.comparison import metrics, scores
-from forecast.comparison.scores import Cube, Reference
-from forecast.config.datasets import Dataset
+from forecast.comparison.distribution_scores import distribution_scores
+from forecast.comparison.error_diagnostics import copy_check, leak_alarm, one_step
+from forecast.comparison.intervals import interval_tables
+from forecast.comparison.losses import choose, variance_parts
+from forecast.comparison.multiple_comparisons import ranked
+from forecast.comparison.paired_tests import change_by_step
+from forecast.comparison.scores import Scored
+from forecast.comparison.verdicts import compare
+from forecast.config.datasets import Dataset, SessionCalendar
+from forecast.config.evaluation import Evaluation
 from forecast.config.models import NAIVE
-from forecast.data.panel import series_name, with_series
+from forecast.config.tuning import Tuning
+from forecast.data.panel import with_series
+from forecast.data.results import ENSEMBLE, MEAN, Results
 from forecast.data.splits import Borders
-from forecast.system import files
 from forecast.system.errors import InputError
 
 SERVICE = "service"
@@ -24,80 +31,47 @@ LOSS_COLUMNS = ["model", "ranking", "skip", "seed", "unique_id", "cutoff", "loss
 
 
 @dataclass(frozen=True)
-class Scored:
-    """One candidate: its record, its forecasts by block and, where it did not fail, its scores on the test block."""
+class Compared:
+    """What is written of one dataset: `tables` by the name of their file, and verdicts.json."""
 
-    record: dict[str, Any]
-    forecasts: pd.DataFrame | None = None
-    board: pd.DataFrame | None = None
-    by_step: pd.DataFrame | None = None
-    by_series: pd.DataFrame | None = None
-    validation: pd.DataFrame | None = None
-    """Test scores: `board` over the series, `by_series`, `by_step`; `validation` is what the choice looks at."""
-    cubes: tuple[Cube, ...] = ()
-
-    @property
-    def name(self) -> str:
-        return str(self.record["candidate"])
+    tables: dict[str, pd.DataFrame]
+    bands: pd.DataFrame
+    residuals: list[dict[str, Any]]
+    verdicts: dict[str, Any]
 
 
-def references(frame: pd.DataFrame, naive: pd.DataFrame, dataset: Dataset, borders: Borders, block: str) -> Reference:
-    """Scales from the train rows and naive's errors on the origins of `block`."""
-    scale, squared, last = {}, {}, {}
-    targets = [c.column for c in dataset.target]
-    for uid, rows in frame.groupby("unique_id", sort=True):
-        for target in targets:
-            name = series_name(uid, target, targets)
-            values = rows.set_index("ds")[target]
-            train = values[values.index <= borders.train_end].to_numpy()
-            scale[name] = metrics.insample_scale(train, season=dataset.season)
-            squared[name] = metrics.insample_scale(train, season=dataset.season, squared=True)
-            last[name] = values.ffill()
-    cubes = scores.cubes(naive[naive["block"] == block], last)
-    errors = {c.series: _by_step(c) for c in cubes}
-    return Reference(scale, squared, last, errors)
+def compared(
+    results: Results, frame: pd.DataFrame, dataset: Dataset, borders: Borders, evaluation: Evaluation, tuning: Tuning
+) -> Compared:
+    """`results`: those of stage `train`; `frame`, `borders`: those of stage `prepare`.
 
-
-def read(folder: Path) -> list[tuple[dict[str, Any], pd.DataFrame | None]]:
-    """Every candidate's record and forecasts below `folder`, in the order of their names."""
-    result = []
-    for path in sorted(p.parent for p in folder.glob("*/record.json")):
-        record = files.read_json(path / "record.json")
-        ok = record["status"] == "ok"
-        result.append((record, pd.read_parquet(path / "forecasts.parquet") if ok else None))
-    return result
-
-
-def score(folder: Path, frame: pd.DataFrame, dataset: Dataset, borders: Borders) -> list[Scored]:
-    """All candidates scored on test, and on validation for the choice."""
-    found = read(folder)
-    naive = next((f for record, f in found if record["candidate"] == NAIVE and f is not None), None)
-    if naive is None:
-        raise InputError(
-            f"{folder} has no forecasts of {NAIVE!r}; every score is taken against it. "
-            "Put `naive` into the grid of configs/models.yaml."
-        )
-    reference = {b: references(frame, naive, dataset, borders, b) for b in ("validation", "test")}
-    return [_scored(record, forecasts, reference) for record, forecasts in found]
-
-
-def _scored(record: dict[str, Any], forecasts: pd.DataFrame | None, reference: Mapping[str, Reference]) -> Scored:
-    if forecasts is None:
-        return Scored(record)
-    test = tuple(scores.cubes(forecasts[forecasts["block"] == "test"], reference["test"].last))
-    held = scores.cubes(forecasts[forecasts["block"] == "validation"], reference["validation"].last)
-    by_series = pd.concat([scores.series_scores(c, reference["test"]) for c in test], ignore_index=True)
-    by_step = pd.concat([scores.step_scores(c, reference["test"]) for c in test], ignore_index=True)
-    on_validation = pd.concat([scores.series_scores(c, reference["validation"]) for c in held], ignore_index=True)
-    return Scored(
-        record=record,
-        forecasts=forecasts,
-        board=scores.with_mean_and_spread(scores.over_series(by_series, ["seed"]), []),
-        by_step=scores.with_mean_and_spread(scores.over_series(by_step, ["seed", "step"]), ["step"]),
-        by_series=by_series,
-        validation=scores.with_mean_and_spread(scores.over_series(on_validation, ["seed"]), []),
-        cubes=test,
-    )
+    `InputError` when networks had unequal budgets, or nothing is there to score against.
+    """
+    scored = scores.score(results, frame, dataset, borders)
+    exempt = check_same_budget(results.records.values(), tuning)
+    naive = next(s.forecasts for s in scored if s.name == NAIVE and s.forecasts is not None)
+    reference = scores.references(frame, naive, dataset, borders, "test")
+    ours = [s for s in scored if s.record["family"] != SERVICE]  # its row cannot be served
+    chosen = choose(losses(ours, reference.scale, "validation"))
+    test = losses(scored, reference.scale, "test")
+    intervals = interval_tables(scored, reference.last, dataset, evaluation.levels, chosen)
+    verdicts = _verdicts(results.name, test, chosen, dataset, evaluation)
+    tables = {
+        "leaderboard": leaderboard(scored, chosen, results.name),
+        "by_step": _labelled([(s, s.by_step) for s in scored]),
+        "by_series": _labelled([(s, s.by_series) for s in scored]),
+        "intervals": intervals.intervals,
+        "interval_methods": intervals.methods,
+        "reliability": intervals.reliability,
+        "variance": variance_parts(test, **_steps(dataset)) if verdicts["tests"] else pd.DataFrame(),
+        "change_by_step": _changes(scored, dataset),
+        "distributions": distribution_scores(results, reference.last, evaluation.levels),
+    }
+    decided = {
+        "interval_method": intervals.decision, "refused_levels": intervals.refused, "exempt_from_budget": exempt
+    }  # fmt: skip
+    verdicts = {**verdicts, **_alarms(scored, dataset), **decided}
+    return Compared(tables, intervals.bands, _residuals(scored, dataset), verdicts)
 
 
 def leaderboard(scored: list[Scored], chosen: Mapping[str, str], dataset: str) -> pd.DataFrame:
@@ -107,7 +81,7 @@ def leaderboard(scored: list[Scored], chosen: Mapping[str, str], dataset: str) -
         record = candidate.record
         common = {"dataset": dataset, "model": record["model"], "ranking": record["ranking"], "skip": record["skip"]}
         if candidate.board is None or candidate.validation is None:
-            parts.append(pd.DataFrame([{**common, "seed": scores.MEAN, "status": "failed", "n_origins": 0}]))
+            parts.append(pd.DataFrame([{**common, "seed": MEAN, "status": "failed", "n_origins": 0}]))
             continue
         board = candidate.board.assign(status="ok", **common)
         board["n_params"] = record["n_params"]
@@ -116,13 +90,13 @@ def leaderboard(scored: list[Scored], chosen: Mapping[str, str], dataset: str) -
         is_chosen = chosen.get(record["ranking"]) == record["model"] or (
             record["ranking"] == "baseline" and record["model"] in chosen.values()
         )
-        board["chosen"] = is_chosen & board["seed"].isin([scores.MEAN, scores.ENSEMBLE])
+        board["chosen"] = is_chosen & board["seed"].isin([MEAN, ENSEMBLE])
         parts.append(board)
     table = pd.concat(parts, ignore_index=True)
     table["chosen"] = table["chosen"].fillna(False).astype(bool)
     table["n_params"] = table["n_params"].fillna(0).astype(int)
     table["n_origins"] = table["n_origins"].astype(int)
-    columns = ["dataset", "model", "ranking", "skip", "seed", "status", *scores.METRICS]
+    columns = ["dataset", "model", "ranking", "skip", "seed", "status", *(metric.name for metric in metrics.METRICS)]
     return table[[*columns, "n_params", "n_origins", "validation_mase", "chosen"]]
 
 
@@ -143,5 +117,124 @@ def losses(scored: list[Scored], scale: Mapping[str, metrics.Scale], block: str)
     return pd.concat(parts, ignore_index=True)[LOSS_COLUMNS]
 
 
-def _by_step(cube: Cube) -> np.ndarray:
-    return np.array([metrics.mae(cube.y[:, s], cube.y_hat[0][:, s]) for s in range(cube.y.shape[1])])
+def _verdicts(
+    name: str, test: pd.DataFrame, chosen: dict[str, str], dataset: Dataset, evaluation: Evaluation
+) -> dict[str, Any]:
+    """Every test of the protocol, and the mean ranks, on the losses of the test block."""
+    verdicts = compare(
+        test,
+        dataset=name,
+        chosen=chosen,
+        horizon=dataset.horizon,
+        season=dataset.season,
+        stride=dataset.stride,
+        skip_rows={name: name for name in test["skip"].dropna().unique()},
+        alpha=evaluation.alpha,
+        reps=evaluation.bootstrap_repetitions,
+        seed=evaluation.bootstrap_seed,
+    )
+    ranks = ranked(test, alpha=evaluation.alpha)
+    return {**verdicts.as_dict(), "ranks": ranks.as_dict() if ranks else None}
+
+
+def _steps(dataset: Dataset) -> dict[str, int]:
+    return {"horizon": dataset.horizon, "season": dataset.season, "stride": dataset.stride}
+
+
+def _labelled(tables: list[tuple[Scored, pd.DataFrame | None]]) -> pd.DataFrame:
+    parts = []
+    for candidate, table in tables:
+        if table is not None:
+            own = table.copy()
+            own.insert(0, "model", candidate.record["model"])
+            own.insert(1, "ranking", candidate.record["ranking"])
+            parts.append(own)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _changes(scored: list[Scored], dataset: Dataset) -> pd.DataFrame:
+    """Per candidate and step the change of its error against naive, mean over seeds and series, with its 95 % band.
+
+    A candidate without rows has other origins than naive, or series whose origins differ.
+    """
+    naive = {cube.series: abs(cube.y_hat[0] - cube.y) for s in scored if s.name == NAIVE for cube in s.cubes}
+    steps = _steps(dataset)
+    rows: list[dict[str, Any]] = []
+    for candidate in scored:
+        pairs = [(abs(c.y_hat - c.y).mean(axis=0), naive[c.series]) for c in candidate.cubes if c.series in naive]
+        if len({errors.shape for pair in pairs for errors in pair}) == 1:
+            about = {key: candidate.record[key] for key in ("model", "ranking")}
+            found = zip(*change_by_step(pairs, **steps), strict=True)
+            rows += [{**about, "step": k, "change": c, "low": a, "high": b} for k, (c, a, b) in enumerate(found, 1)]
+    return pd.DataFrame(rows, columns=["model", "ranking", "step", "change", "low", "high"])
+
+
+def _residuals(scored: list[Scored], dataset: Dataset) -> list[dict[str, Any]]:
+    """Residual diagnostics: autocorrelation and bias of the one-step test errors of every first seed, per series."""
+    transforms = {column.column: column.transform for column in dataset.target}
+    first = dataset.target[0].transform
+    found = []
+    for candidate in scored:
+        for cube in candidate.cubes:
+            about = {k: candidate.record[k] for k in ("model", "ranking")} | {"series": cube.series}
+            transform = transforms.get(cube.series.rpartition("/")[2], first)
+            left = one_step(
+                cube.y[:, 0], cube.y_hat[0, :, 0], transform=transform, season=dataset.season, stride=dataset.stride
+            )
+            found += [{**about, "seed": cube.seeds[0], **left}] if left else []
+    return found
+
+
+def _alarms(scored: list[Scored], dataset: Dataset) -> dict[str, list[dict[str, Any]]]:
+    """Copies of the last value, and on daily closes what is too good to be true; judged on the seed mean."""
+    found: dict[str, list[dict[str, Any]]] = {"copies": [], "leaks": []}
+    for candidate in scored:
+        for cube in candidate.cubes:
+            arguments = (cube.y, cube.y_hat.mean(axis=0), cube.last)
+            about = {k: candidate.record[k] for k in ("model", "ranking")} | {"unique_id": cube.series}
+            copy = copy_check(*arguments, horizon=dataset.horizon, stride=dataset.stride)
+            if copy.is_copy:
+                found["copies"].append({**about, "reason": copy.reason})
+            if isinstance(dataset.calendar, SessionCalendar):
+                leak = leak_alarm(*arguments, horizon=dataset.horizon, stride=dataset.stride)
+                if leak.raised:
+                    found["leaks"].append({**about, "reason": "; ".join(leak.reasons)})
+    return found
+
+
+def check_same_budget(records: Iterable[Mapping[str, Any]], tuning: Tuning) -> list[dict[str, str]]:
+    """The networks exempt from a part of the check, `{"model", "ranking", "why"}`; `InputError` naming every other.
+
+    `records`: those of the train stage. Baselines are not tuned, and a failed model is in no comparison. A network
+    trained by Levenberg-Marquardt takes no gradient steps, so its trials and steps are not held against the budget:
+    its seeds are, and its CPU seconds stand in the ledger beside everybody's.
+    """
+    exempt, faults = [], []
+    for record in records:
+        if record["kind"] != "network" or record["status"] != "ok":
+            continue
+        by_gradient = record["params"].get("trainer", "gradient") == "gradient"
+        if not by_gradient:
+            about = {key: str(record[key]) for key in ("model", "ranking")}
+            exempt.append({**about, "why": "trained by Levenberg-Marquardt, whose iterations are no gradient steps"})
+        faults += [f"{record['candidate']} has {fault}" for fault in _faults(record, tuning, by_gradient=by_gradient)]
+    if faults:
+        raise InputError(
+            f"Not the same budget for every network, so nothing is compared: {'; '.join(faults)}. The budget of "
+            "configs/tuning.yaml is for all; run `dvc repro` to train these models with it."
+        )
+    return exempt
+
+
+def _faults(record: Mapping[str, Any], tuning: Tuning, *, by_gradient: bool) -> list[str]:
+    """What this network was given and should not have been, in words."""
+    seeds = sorted(int(seed["seed"]) for seed in record["seeds"])
+    found = [] if seeds == sorted(tuning.seeds) else [f"seeds {seeds}, wanted {sorted(tuning.seeds)}"]
+    if not by_gradient:
+        return found
+    given = {
+        "tuning trials": (len(record["trials"]), tuning.n_trials),
+        "gradient steps in tuning": (record["tuning_gradient_steps"], tuning.n_trials * tuning.trial_steps),
+        "gradient steps in training": (record["gradient_steps"], tuning.final_steps * len(tuning.seeds)),
+    }
+    return found + [f"{has} {what}, wanted {wanted}" for what, (has, wanted) in given.items() if has != wanted]

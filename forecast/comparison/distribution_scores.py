@@ -6,15 +6,15 @@ are the means of the seeds' (its density would be a mixture and has no score her
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from forecast.comparison import metrics, scores
+from forecast.comparison import metrics
 from forecast.data.panel import with_series
+from forecast.data.results import ENSEMBLE, MEAN, Results
 from forecast.forecaster.distributions import EVEN, FILE, LEVELS, LOG_DENSITY, RISE, quantile_column
 
 COLUMNS = ("model", "ranking", "head", "series", "seed", "step", "metric", "level", "value", "n")
@@ -25,13 +25,12 @@ probability of a rise, `rise_rate` is how often the value rose. An interval whos
 pinball losses are over the horizon alone."""
 
 
-def distribution_scores(
-    folder: Path, records: Iterable[Mapping[str, Any]], last: Mapping[str, pd.Series], levels: Sequence[float]
-) -> pd.DataFrame:
-    """COLUMNS, for every candidate below `folder` (the train stage's) that left a table; `levels` of the intervals."""
+def distribution_scores(results: Results, last: Mapping[str, pd.Series], levels: Sequence[float]) -> pd.DataFrame:
+    """COLUMNS, for every candidate of stage `train` that left a table; `last`: actuals by series and time; `levels` of
+    the intervals."""
     parts = [pd.DataFrame(columns=list(COLUMNS))]
-    for record in records:
-        path = folder / str(record["candidate"]) / FILE
+    for name, record in results.records.items():
+        path = results.folder(name) / FILE
         if path.exists():
             table = pd.read_parquet(path)
             rows = pd.DataFrame(_candidate(table[table["block"] == "test"], last, levels))
@@ -62,7 +61,7 @@ def _candidate(
         if len(seeds) > 1:
             joined = {c: v.mean(axis=0) for c, v in columns.items() if c != LOG_DENSITY}
             for score in _over_steps(y, before, joined, levels):
-                yield {"series": str(name), "seed": scores.ENSEMBLE, **score}
+                yield {"series": str(name), "seed": ENSEMBLE, **score}
 
 
 def _means(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -71,7 +70,7 @@ def _means(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     table = pd.DataFrame(rows)
     for key, own in table.groupby(keys, sort=False, dropna=False):
         mean = float(own["value"].mean()) if own["value"].notna().all() else float("nan")
-        yield {**dict(zip(keys, key, strict=True)), "seed": scores.MEAN, "value": mean, "n": int(own["n"].iloc[0])}
+        yield {**dict(zip(keys, key, strict=True)), "seed": MEAN, "value": mean, "n": int(own["n"].iloc[0])}
 
 
 def _over_steps(

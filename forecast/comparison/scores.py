@@ -7,18 +7,20 @@ averaged over the series, and no MAE or RMSE of its own (per series they are in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from forecast.comparison import metrics
-from forecast.data.panel import with_series
-
-METRICS = ("mae", "rmse", "mase", "rmsse", "smape", "direction", "direction_base", "skill")
-ENSEMBLE, MEAN, SPREAD = "ensemble", "mean", "std"
-KEYS = ["series", "cutoff", "step"]
+from forecast.config.datasets import Dataset
+from forecast.config.models import NAIVE
+from forecast.data.panel import series_name, with_series
+from forecast.data.results import ENSEMBLE, MEAN, SPREAD, Results
+from forecast.data.splits import Borders
+from forecast.system.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,10 @@ class Reference:
     squared_scale: Mapping[str, metrics.Scale]
     last: Mapping[str, pd.Series]
     naive: Mapping[str, np.ndarray]
+
+    def sample(self, series: str, y: np.ndarray, y_hat: np.ndarray, last: np.ndarray, naive: float) -> metrics.Sample:
+        scale, squared = self.scale[series].value, self.squared_scale[series].value
+        return metrics.Sample(y, y_hat, last, scale, squared, naive)
 
 
 @dataclass(frozen=True)
@@ -65,51 +71,53 @@ def members(cube: Cube) -> Iterator[tuple[str, np.ndarray]]:
         yield ENSEMBLE, cube.y_hat.mean(axis=0)
 
 
+def references(frame: pd.DataFrame, naive: pd.DataFrame, dataset: Dataset, borders: Borders, block: str) -> Reference:
+    """Scales from the train rows and naive's errors on the origins of `block`."""
+    scale, squared, last = {}, {}, {}
+    targets = [c.column for c in dataset.target]
+    for uid, rows in frame.groupby("unique_id", sort=True):
+        for target in targets:
+            name = series_name(uid, target, targets)
+            values = rows.set_index("ds")[target]
+            train = values[values.index <= borders.train_end].to_numpy()
+            scale[name] = metrics.insample_scale(train, season=dataset.season)
+            squared[name] = metrics.insample_scale(train, season=dataset.season, squared=True)
+            last[name] = values.ffill()
+    of_naive = cubes(naive[naive["block"] == block], last)
+    errors = {c.series: _by_step(c) for c in of_naive}
+    return Reference(scale, squared, last, errors)
+
+
+def _by_step(cube: Cube) -> np.ndarray:
+    return np.array([metrics.mae(cube.y[:, s], cube.y_hat[0][:, s]) for s in range(cube.y.shape[1])])
+
+
 def series_scores(cube: Cube, reference: Reference) -> pd.DataFrame:
     """One row per seed and ensemble of one series: every metric in the series' own unit."""
-    naive = float(np.mean(reference.naive[cube.series]))
+    naive, last = float(np.mean(reference.naive[cube.series])), cube.last[:, None]
     rows = []
     for seed, y_hat in members(cube):
-        mae, rmse = metrics.mae(cube.y, y_hat), metrics.rmse(cube.y, y_hat)
-        smape = metrics.smape(cube.y, y_hat)
-        direction, base = metrics.directional_accuracy(cube.y, y_hat, cube.last[:, None])
-        rows.append(
-            {
-                "series": cube.series,
-                "seed": seed,
-                "mae": mae,
-                "rmse": rmse,
-                "mase": mae / reference.scale[cube.series].value,
-                "rmsse": rmse / reference.squared_scale[cube.series].value,
-                "smape": np.nan if smape is None else smape,
-                "direction": direction,
-                "direction_base": base,
-                "skill": metrics.skill(mae, naive),
-                "n_origins": len(cube.y),
-            }
-        )
+        sample = reference.sample(cube.series, cube.y, y_hat, last, naive)
+        values = _values(sample, metrics.METRICS)
+        rows.append({"series": cube.series, "seed": seed, **values, "n_origins": len(cube.y)})
     return pd.DataFrame(rows)
 
 
 def step_scores(cube: Cube, reference: Reference) -> pd.DataFrame:
-    """The same per horizon step, for the plots: mae, rmse, mase, skill."""
-    naive = reference.naive[cube.series]
+    """The same per horizon step, for the plots: the metrics that are scored by step."""
+    wanted = [metric for metric in metrics.METRICS if metric.by_step]
     rows = []
     for seed, y_hat in members(cube):
-        for step in range(cube.y.shape[1]):
-            mae = metrics.mae(cube.y[:, step], y_hat[:, step])
-            rows.append(
-                {
-                    "series": cube.series,
-                    "seed": seed,
-                    "step": step + 1,
-                    "mae": mae,
-                    "rmse": metrics.rmse(cube.y[:, step], y_hat[:, step]),
-                    "mase": mae / reference.scale[cube.series].value,
-                    "skill": metrics.skill(mae, float(naive[step])),
-                }
-            )
+        for step, naive in enumerate(reference.naive[cube.series]):
+            sample = reference.sample(cube.series, cube.y[:, step], y_hat[:, step], cube.last, float(naive))
+            rows.append({"series": cube.series, "seed": seed, "step": step + 1, **_values(sample, wanted)})
     return pd.DataFrame(rows)
+
+
+def _values(sample: metrics.Sample, wanted: Iterable[metrics.Metric]) -> dict[str, float]:
+    """The metrics by name, in their order; NaN where one says nothing."""
+    values = {metric.name: metric.of(sample) for metric in wanted}
+    return {name: np.nan if value is None else value for name, value in values.items()}
 
 
 def over_series(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
@@ -120,7 +128,7 @@ def over_series(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     mean = scores.groupby(by, sort=False, as_index=False)[numbers].mean()
     if "n_origins" in mean:
         mean["n_origins"] = mean["n_origins"].astype(int)
-    return mean.assign(**{unit: np.nan for unit in ("mae", "rmse") if unit in mean})
+    return mean.assign(**{m.name: np.nan for m in metrics.METRICS if m.in_units and m.name in mean})
 
 
 def with_mean_and_spread(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
@@ -140,3 +148,53 @@ def with_mean_and_spread(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     if "n_origins" in result:
         result["n_origins"] = int(seeds["n_origins"].iloc[0])
     return result[list(scores.columns)]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One candidate: its record, its forecasts by block and, where it did not fail, its scores on the test block."""
+
+    record: dict[str, Any]
+    forecasts: pd.DataFrame | None = None
+    board: pd.DataFrame | None = None
+    by_step: pd.DataFrame | None = None
+    by_series: pd.DataFrame | None = None
+    validation: pd.DataFrame | None = None
+    """Test scores: `board` over the series, `by_series`, `by_step`; `validation` is what the choice looks at."""
+    cubes: tuple[Cube, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return str(self.record["candidate"])
+
+
+def score(results: Results, frame: pd.DataFrame, dataset: Dataset, borders: Borders) -> list[Scored]:
+    """All candidates scored on test, and on validation for the choice."""
+    found = [(r, results.forecasts(name) if r["status"] == "ok" else None) for name, r in results.records.items()]
+    naive = next((f for record, f in found if record["candidate"] == NAIVE and f is not None), None)
+    if naive is None:
+        raise InputError(
+            f"{results.paths.trained(results.name)} has no forecasts of {NAIVE!r}; every score is taken against it. "
+            "Put `naive` into the grid of configs/models.yaml."
+        )
+    reference = {b: references(frame, naive, dataset, borders, b) for b in ("validation", "test")}
+    return [_scored(record, forecasts, reference) for record, forecasts in found]
+
+
+def _scored(record: dict[str, Any], forecasts: pd.DataFrame | None, reference: Mapping[str, Reference]) -> Scored:
+    if forecasts is None:
+        return Scored(record)
+    test = tuple(cubes(forecasts[forecasts["block"] == "test"], reference["test"].last))
+    held = cubes(forecasts[forecasts["block"] == "validation"], reference["validation"].last)
+    by_series = pd.concat([series_scores(c, reference["test"]) for c in test], ignore_index=True)
+    by_step = pd.concat([step_scores(c, reference["test"]) for c in test], ignore_index=True)
+    on_validation = pd.concat([series_scores(c, reference["validation"]) for c in held], ignore_index=True)
+    return Scored(
+        record=record,
+        forecasts=forecasts,
+        board=with_mean_and_spread(over_series(by_series, ["seed"]), []),
+        by_step=with_mean_and_spread(over_series(by_step, ["seed", "step"]), ["step"]),
+        by_series=by_series,
+        validation=with_mean_and_spread(over_series(on_validation, ["seed"]), []),
+        cubes=test,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Row(Protocol):
@@ -55,6 +55,16 @@ def sentences_of(
         for (model, ranking), reason in left_out.items()
     ]
     return found + _about_notes(tests)
+
+
+def choice_in_words(choice: Mapping[str, Any]) -> list[str]:
+    """The choice between LSTM and GRU as one sentence; none when one of the two was not compared."""
+    if not choice:
+        return []
+    bound = f"upper 95 % bound of its extra loss {percent(choice['upper'])}"
+    if choice["take"] == "gru":
+        return [f"LSTM or GRU: take the GRU: fewer weights at equal size, and no worse ({bound}, wanted below +2 %)."]
+    return [f"LSTM or GRU: keep the LSTM; that the GRU is no worse was not shown ({choice['note'] or bound})."]
 
 
 def _about_the_choice(ranking: str, best: str, tests: Sequence[Row], tied: Sequence[str], naive: str) -> list[str]:

@@ -10,16 +10,24 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from forecast.comparison.confidence_set import model_confidence_set
-from forecast.comparison.dm import DieboldMariano, diebold_mariano, non_overlapping, tail
-from forecast.comparison.equivalence import MARGIN, ORIGINS, equivalence
-from forecast.comparison.families import ALPHA, Word, holm, verdict
 from forecast.comparison.losses import Key, by_origin, keys
-from forecast.comparison.sentences import percent, sentences_of
+from forecast.comparison.multiple_comparisons import holm, model_confidence_set
+from forecast.comparison.paired_tests import (
+    MARGIN,
+    ORIGINS,
+    DieboldMariano,
+    diebold_mariano,
+    equivalence,
+    non_overlapping,
+    tail,
+)
+from forecast.comparison.sentences import choice_in_words, sentences_of
+from forecast.data.results import RANKINGS
 from forecast.system.errors import InputError
 
 Family = Literal["naive", "skip", "best"]
-RANKINGS = ("shipped", "architecture")
+Word = Literal["better", "worse", "not distinguishable", "equivalent", "undecided"]
+ALPHA = 0.05
 SKIP_ROWS = {"linear": "ridge", "last": "naive", "seasonal": "seasonal_naive"}
 
 
@@ -121,7 +129,7 @@ def compare(
     tied = {r: _tied(means, r, setting, reps=reps, seed=seed) for r in RANKINGS if r in chosen}
     sentences = sentences_of(dataset, dict(chosen), tests, tied, left_out, naive=naive)
     choice = _lstm_or_gru(means, setting)
-    sentences += _choice_in_words(choice)
+    sentences += choice_in_words(choice)
     return Verdicts(dataset, dict(chosen), tuple(tests), tied, tuple(sentences), choice)
 
 
@@ -217,6 +225,32 @@ def _told(
     )
 
 
+def verdict(
+    mean_difference: float,
+    p_holm: float,
+    *,
+    equivalent: bool,
+    enough: bool,
+    p_worse: float | None = None,
+    alpha: float = ALPHA,
+) -> Word:
+    """The word for a against b.
+
+    `mean_difference` below zero favours a. "better" or "worse" when the adjusted p is below `alpha`; then
+    "equivalent" when that was shown both ways; "undecided" when the origins are too few (`enough` false) or there is
+    no p; else "not distinguishable". In a one-sided family (does a beat b?) the other direction needs its own
+    adjusted p, `p_worse`.
+    """
+    worse = p_holm if p_worse is None else p_worse
+    if p_holm < alpha and mean_difference < 0:
+        return "better"
+    if worse < alpha and mean_difference > 0:
+        return "worse"
+    if equivalent:
+        return "equivalent"
+    return "not distinguishable" if enough and not math.isnan(p_holm) else "undecided"
+
+
 def _equivalent(a: np.ndarray, b: np.ndarray, setting: _Setting) -> bool:
     """Neither costs more than the margin over the other: both halves of the two one-sided tests."""
     return all(equivalence(x, y, margin=MARGIN, **setting.steps).word == "equivalent" for x, y in ((a, b), (b, a)))
@@ -230,15 +264,6 @@ def _lstm_or_gru(means: pd.DataFrame, setting: _Setting) -> dict[str, Any]:
     found = equivalence(_values(means, gru), _values(means, lstm), **setting.steps)
     take = "gru" if found.word == "equivalent" else "lstm"
     return {"take": take, "margin": MARGIN, "wanted_origins": ORIGINS, **asdict(found)}
-
-
-def _choice_in_words(choice: Mapping[str, Any]) -> list[str]:
-    if not choice:
-        return []
-    bound = f"upper 95 % bound of its extra loss {percent(choice['upper'])}"
-    if choice["take"] == "gru":
-        return [f"LSTM or GRU: take the GRU: fewer weights at equal size, and no worse ({bound}, wanted below +2 %)."]
-    return [f"LSTM or GRU: keep the LSTM; that the GRU is no worse was not shown ({choice['note'] or bound})."]
 
 
 def _tied(means: pd.DataFrame, ranking: str, setting: _Setting, *, reps: int, seed: int) -> list[str]:

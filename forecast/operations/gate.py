@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from scipy import special
 
 from forecast.comparison import equivalence
-from forecast.comparison.dm import MINIMUM, relative
-from forecast.comparison.equivalence import MARGIN
 from forecast.comparison.longrun import dependence, mean_error
+from forecast.comparison.paired_tests import MARGIN, MINIMUM, relative
 from forecast.system import files
 
 Array = NDArray[np.float64]

@@ -155,7 +155,7 @@ def calibrate(root: Path, block: str) -> None:
             from forecast.forecaster.intervals import SplitConformal
 
             _compare(dataset, root)
-            rows = pd.read_parquet(Path(root) / "data" / "trained" / dataset / "ridge" / "forecasts.parquet")
+            rows = Results(ProjectPaths.of(root), dataset).forecasts("ridge")
             own = rows[rows["block"] == "{block}"].pivot(index="cutoff", columns="step")
             SplitConformal.fit(own["y"].to_numpy(), own["y_hat"].to_numpy())
         """,

@@ -121,7 +121,7 @@ def revised_history(root: Path) -> None:
 def calibration_on_test(root: Path) -> None:
     append(
         root,
-        "forecast/comparison/uncertainty.py",
+        "forecast/comparison/intervals.py",
         """
         def calibration_cubes(forecasts, last):
             return scores.cubes(forecasts[forecasts["block"] == "test"], last)
@@ -218,7 +218,7 @@ def chosen_on_test(root: Path) -> None:
 def error_scale_from_the_test_block(root: Path) -> None:
     append(
         root,
-        "forecast/comparison/comparing.py",
+        "forecast/comparison/scores.py",
         """
         _exact = references
 
@@ -313,7 +313,7 @@ def every_second_origin(root: Path) -> None:
 def test_scores_in_the_place_of_validation(root: Path) -> None:
     append(
         root,
-        "forecast/comparison/comparing.py",
+        "forecast/comparison/scores.py",
         """
         _own = _scored
 
@@ -322,7 +322,7 @@ def test_scores_in_the_place_of_validation(root: Path) -> None:
             return replace(found, validation=found.board) if found.board is not None else found
     """,
     )
-    path = root / "forecast" / "comparison" / "comparing.py"
+    path = root / "forecast" / "comparison" / "scores.py"
     path.write_text(path.read_text().replace("import dataclass\n", "import dataclass, replace\n"))
 
 
@@ -345,15 +345,13 @@ def outcomes_known_at_their_origin(root: Path) -> None:
             return widened(lower, upper, margins)
     """,
     )
-    append(
-        root, "forecast/comparison/uncertainty.py", "def rehearsed(*_): return {'method': 'adaptive', 'reason': ''}"
-    )
+    append(root, "forecast/comparison/intervals.py", "def rehearsed(*_): return {'method': 'adaptive', 'reason': ''}")
 
 
 def intervals_decided_on_test(root: Path) -> None:
     append(
         root,
-        "forecast/comparison/uncertainty.py",
+        "forecast/comparison/intervals.py",
         """
         def _halved(blocks):
             return blocks

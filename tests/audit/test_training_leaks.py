@@ -88,7 +88,7 @@ def training_to_the_end_of_validation(root: Path) -> None:
 def seed_chosen_on_test(root: Path) -> None:
     append(
         root,
-        "forecast/comparison/comparing.py",
+        "forecast/comparison/scores.py",
         """
         _every_seed = _scored
 

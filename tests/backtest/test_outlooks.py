@@ -11,6 +11,8 @@ from forecast.backtest.outlooks import with_outlook
 from forecast.backtest.refits import Stage
 from forecast.comparison import metrics
 from forecast.comparison.distribution_scores import COLUMNS, FILE, distribution_scores
+from forecast.config.paths import ProjectPaths
+from forecast.data.results import Results
 from forecast.forecaster import sample_paths
 from forecast.forecaster.distributions import EVEN, LEVELS, quantile_column
 from forecast.system import files
@@ -38,17 +40,17 @@ def lasts():
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory):
     """The scores of a gaussian with two seeds and of an up/down head, beside a point model without a table."""
-    folder, records = tmp_path_factory.mktemp("trained"), []
+    results = Results(ProjectPaths.of(tmp_path_factory.mktemp("project")), "shops")
     tables = {
         "gru.linear": [outlook("gru", "gaussian", s) for s in (0, 1)],
         "updown.linear": [outlook("gru", "updown")],
     }
     for name, parts in tables.items():
-        files.write_frame(folder / name / FILE, pd.concat(parts, ignore_index=True))
+        files.write_frame(results.folder(name) / FILE, pd.concat(parts, ignore_index=True))
     for name, kind in (("gru.linear", "gaussian"), ("updown.linear", "updown"), ("plain.linear", "point")):
         record = {"candidate": name, "model": name.split(".")[0], "ranking": "shipped"}
-        records.append({**record, "params": {"head": {"kind": kind}}})
-    return distribution_scores(folder, records, lasts(), (0.8, 0.95, 0.99)), tables
+        files.write_json(results.folder(name) / "record.json", {**record, "params": {"head": {"kind": kind}}})
+    return distribution_scores(results, lasts(), (0.8, 0.95, 0.99)), tables
 
 
 def value(table, metric, *, model="gru", series="north/sales", seed="0", step=0, level=None):
@@ -145,7 +147,9 @@ def test_an_interval_between_quantiles_that_are_not_kept_has_no_value(scored):
 
 
 def test_without_heads_the_table_has_its_columns_and_no_rows(tmp_path):
-    empty = distribution_scores(tmp_path, [{"candidate": "naive"}], {}, (0.8,))
+    results = Results(ProjectPaths.of(tmp_path), "shops")
+    files.write_json(results.folder("naive") / "record.json", {"candidate": "naive"})
+    empty = distribution_scores(results, {}, (0.8,))
     assert list(empty.columns) == list(COLUMNS) and empty.empty
 
 

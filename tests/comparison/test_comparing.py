@@ -1,4 +1,4 @@
-"""Records and forecasts on disk become a leaderboard and losses."""
+"""Records and forecasts on disk become a leaderboard and losses; unequal budgets stop the comparison, by name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.comparison import comparing
+from forecast.comparison import comparing, metrics, scores
+from forecast.comparison.comparing import check_same_budget
+from forecast.config.paths import ProjectPaths
+from forecast.config.tuning import Tuning
+from forecast.data.results import Results
 from forecast.data.splits import Borders
 from forecast.system import files
 from forecast.system.errors import InputError
@@ -38,7 +42,8 @@ def forecasts(error, seeds=(0,)):
     return pd.DataFrame(rows, columns=names)
 
 
-def write(folder, candidate, content, *, status="ok", **record):
+def write(results, candidate, content, *, status="ok", **record):
+    folder = results.paths.trained(results.name)
     model, _, skip = candidate.partition(".")
     ranking = {"linear": "shipped", "last": "architecture"}.get(skip, "baseline")
     skip_row = {"linear": "ridge", "last": "naive"}.get(skip)
@@ -49,24 +54,29 @@ def write(folder, candidate, content, *, status="ok", **record):
 
 
 @pytest.fixture
-def trained(tmp_path):
-    write(tmp_path, "naive", forecasts(None), n_params=0)
-    write(tmp_path, "ridge", forecasts(1.0))
-    write(tmp_path, "net.linear", forecasts(0.5, seeds=(0, 1)))
-    write(tmp_path, "net.last", None, status="failed", n_params=0)
-    return tmp_path
+def results(tmp_path):
+    return Results(ProjectPaths.of(tmp_path), "example")
 
 
-def scored(folder):
-    return comparing.score(folder, FRAME, DATASET, BORDERS)
+@pytest.fixture
+def trained(results):
+    write(results, "naive", forecasts(None), n_params=0)
+    write(results, "ridge", forecasts(1.0))
+    write(results, "net.linear", forecasts(0.5, seeds=(0, 1)))
+    write(results, "net.last", None, status="failed", n_params=0)
+    return results
+
+
+def scored(results):
+    return scores.score(results, FRAME, DATASET, BORDERS)
 
 
 def test_scales_come_from_the_train_rows_and_naive_from_the_scored_ones():
-    reference = comparing.references(FRAME, forecasts(None), DATASET, BORDERS, "test")
+    reference = scores.references(FRAME, forecasts(None), DATASET, BORDERS, "test")
     assert reference.scale["a"].value == 2  # (1 + 2 + 3) / 3
     assert reference.squared_scale["a"].value == pytest.approx(np.sqrt(14 / 3))
     assert reference.naive["a"].tolist() == [1.5, 3.5]  # |10-9|, |12-10| and |12-9|, |14-10|
-    assert comparing.references(FRAME, forecasts(None), DATASET, BORDERS, "validation").naive["a"].tolist() == [0.5, 1]
+    assert scores.references(FRAME, forecasts(None), DATASET, BORDERS, "validation").naive["a"].tolist() == [0.5, 1]
 
 
 def test_the_leaderboard_has_one_row_per_seed_their_mean_their_spread_and_the_ensemble(trained):
@@ -86,6 +96,14 @@ def test_the_leaderboard_has_one_row_per_seed_their_mean_their_spread_and_the_en
     assert net.loc["mean", ["mase", "validation_mase", "n_params", "n_origins"]].tolist() == [0.375, 0.375, 5, 2]
     assert net.loc["mean", "skill"] == pytest.approx(1 - 0.75 / 2.5)
     assert board[board["model"] == "naive"]["skill"].tolist() == [0, 0]
+
+
+def test_a_metric_that_is_one_more_row_of_the_table_is_a_column_of_the_leaderboard(trained, monkeypatch):
+    bias = metrics.Metric("bias", lambda s: metrics.average(s.y_hat - s.y), "Bias", "Mean error")
+    monkeypatch.setattr(metrics, "METRICS", (*metrics.METRICS, bias))
+    board = comparing.leaderboard(scored(trained), {}, "example")
+    assert list(board.columns) == COLUMNS.replace("skill", "skill bias").split()
+    assert board.query("model == 'net' and seed == 'ensemble'")["bias"].item() == 0.75
 
 
 def test_a_failed_candidate_is_one_row_that_says_so(trained):
@@ -115,7 +133,7 @@ def test_the_choice_sees_validation_and_no_test_score(trained):
 
 def test_a_loss_is_the_scaled_error_averaged_over_the_horizon(trained):
     everything = scored(trained)
-    scale = comparing.references(FRAME, everything[0].forecasts, DATASET, BORDERS, "test").scale
+    scale = scores.references(FRAME, everything[0].forecasts, DATASET, BORDERS, "test").scale
     losses = comparing.losses(everything, scale, "test")
     assert list(losses.columns) == comparing.LOSS_COLUMNS
     assert set(losses["model"]) == {"naive", "ridge", "net"}
@@ -132,12 +150,68 @@ def test_a_missing_actual_leaves_the_rest_of_its_origin(trained):
     content.loc[(content["block"] == "test") & (content["step"] == 2), "y"] = np.nan
     write(trained, "ridge", content)
     everything = scored(trained)
-    scale = comparing.references(FRAME, forecasts(None), DATASET, BORDERS, "test").scale
+    scale = scores.references(FRAME, forecasts(None), DATASET, BORDERS, "test").scale
     losses = comparing.losses(everything, scale, "test")
     assert losses[losses["model"] == "ridge"]["loss"].tolist() == [0.5, 0.5]
 
 
-def test_without_naive_there_is_nothing_to_score_against(tmp_path):
-    write(tmp_path, "ridge", forecasts(1.0))
+def test_without_naive_there_is_nothing_to_score_against(results):
+    write(results, "ridge", forecasts(1.0))
     with pytest.raises(InputError, match=r"no forecasts of 'naive'.*Put `naive` into the grid"):
-        scored(tmp_path)
+        scored(results)
+
+
+BUDGET = Tuning(n_trials=2, trial_steps=10, final_steps=30, seeds=(0, 1), base_seed=0)
+
+
+def budget_record(candidate="gru.linear", **changed):
+    fair = {
+        "candidate": candidate,
+        "model": candidate.partition(".")[0],
+        "ranking": "shipped",
+        "kind": "network",
+        "status": "ok",
+        "params": {"trainer": "gradient"},
+        "trials": [{}, {}],
+        "tuning_gradient_steps": 20,
+        "gradient_steps": 60,
+        "seeds": [{"seed": 0}, {"seed": 1}],
+    }
+    return {**fair, **changed}
+
+
+def test_networks_with_the_configured_budget_pass_without_exemption():
+    assert check_same_budget([budget_record(), budget_record("lstm.last")], BUDGET) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"trials": [{}, {}, {}]}, "3 tuning trials, wanted 2"),
+        ({"tuning_gradient_steps": 40}, "40 gradient steps in tuning, wanted 20"),
+        ({"gradient_steps": 90}, "90 gradient steps in training, wanted 60"),
+        ({"seeds": [{"seed": 0}, {"seed": 7}]}, r"seeds \[0, 7\], wanted \[0, 1\]"),
+    ],
+)
+def test_another_budget_is_refused_by_name(changed, said):
+    with pytest.raises(InputError, match=rf"nothing is compared: lstm\.last has {said}"):
+        check_same_budget([budget_record(), budget_record("lstm.last", **changed)], BUDGET)
+
+
+def test_every_odd_network_is_named_at_once():
+    odd = [budget_record("a.linear", gradient_steps=1), budget_record("b.linear", trials=[])]
+    with pytest.raises(InputError, match=r"a\.linear has .*; b\.linear has 0 tuning trials"):
+        check_same_budget(odd, BUDGET)
+
+
+def test_baselines_and_failed_models_have_no_budget_to_keep():
+    naive = budget_record("naive", kind="baseline", trials=[], gradient_steps=0, seeds=[{"seed": 0}])
+    assert check_same_budget([naive, budget_record(status="failed", seeds=[])], BUDGET) == []
+
+
+def test_levenberg_marquardt_is_exempt_from_gradient_steps_openly_and_not_from_the_seeds():
+    own = {"params": {"trainer": "lm"}, "trials": [], "tuning_gradient_steps": 0, "gradient_steps": 0}
+    (found,) = check_same_budget([budget_record("narx_lm.linear", **own)], BUDGET)
+    assert found["model"] == "narx_lm" and "no gradient steps" in found["why"]
+    with pytest.raises(InputError, match=r"narx_lm\.linear has seeds"):
+        check_same_budget([budget_record("narx_lm.linear", **own, seeds=[{"seed": 0}])], BUDGET)

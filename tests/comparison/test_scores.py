@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.comparison import scores
-from forecast.comparison.metrics import Scale
+from forecast.comparison import metrics, scores
+from forecast.comparison.metrics import METRICS, Metric, Scale
 from forecast.comparison.scores import Reference
 
 TIMES = pd.to_datetime(["2024-01-01", "2024-01-02"])
@@ -133,3 +133,14 @@ def test_actuals_that_cross_zero_have_no_percentage():
     frame = long(series=("a",), seeds=(3,)).assign(y=[1.0, -1.0, 1.0, 1.0])
     (cube,) = scores.cubes(frame, LAST)
     assert np.isnan(scores.series_scores(cube, REFERENCE)["smape"].iloc[0])
+
+
+def test_a_metric_that_is_one_more_row_of_the_table_is_scored_by_series_by_step_and_over_the_series(monkeypatch):
+    bias = Metric("bias", lambda s: metrics.average(s.y_hat - s.y), "Bias", "Mean error", in_units=True, by_step=True)
+    monkeypatch.setattr(metrics, "METRICS", (*METRICS, bias))
+    table = by_series()
+    assert row(table, "7", series="a")["bias"] == -3 and row(table, "ensemble", series="b")["bias"] == 5
+    assert row(scores.step_scores(scores.cubes(long(), LAST)[0], REFERENCE), "7", step=2)["bias"] == -3
+    assert scores.over_series(table, ["seed"])["bias"].isna().all()  # units are never averaged
+    one = scores.with_mean_and_spread(scores.over_series(by_series(series=("a",)), ["seed"]), [])
+    assert row(one, "mean")["bias"] == -1

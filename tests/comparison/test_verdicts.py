@@ -1,10 +1,14 @@
+"""Losses become verdicts."""
+
+from __future__ import annotations
+
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.comparison import compare
+from forecast.comparison import compare, verdict
 from forecast.system.errors import InputError
 
 SKIP_OF = {"shipped": "linear", "architecture": "last", "baseline": None}
@@ -130,3 +134,23 @@ def test_the_gru_is_taken_when_it_is_shown_to_be_no_worse(gap, said):
 def test_without_its_reference_there_is_no_verdict():
     with pytest.raises(InputError, match="'naive' cannot be compared with on weather: it has no row"):
         verdicts({("lstm", "shipped"): 0.0}, {"shipped": "lstm"})
+
+
+@pytest.mark.parametrize(
+    ("difference", "p", "equivalent", "enough", "word"),
+    [
+        (-1.0, 0.01, False, True, "better"),
+        (1.0, 0.01, False, True, "worse"),
+        (-1.0, 0.2, False, True, "not distinguishable"),
+        (-0.01, 0.2, True, True, "equivalent"),
+        (-1.0, 0.2, False, False, "undecided"),
+        (-1.0, float("nan"), False, True, "undecided"),
+    ],
+)
+def test_every_word_has_its_condition(difference, p, equivalent, enough, word):
+    assert verdict(difference, p, equivalent=equivalent, enough=enough) == word
+
+
+def test_a_one_sided_family_says_worse_only_with_a_p_of_its_own():
+    assert verdict(1.0, 0.99, equivalent=False, enough=True, p_worse=0.3) == "not distinguishable"
+    assert verdict(1.0, 0.99, equivalent=False, enough=True, p_worse=0.001) == "worse"

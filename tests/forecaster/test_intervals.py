@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecast.comparison import coverage, metrics
+from forecast.comparison import metrics
 from forecast.forecaster import intervals
 from forecast.forecaster.intervals import AdaptiveConformal, SplitConformal
 from forecast.system.errors import InputError
@@ -55,7 +55,7 @@ def test_the_margin_is_the_ranked_absolute_residual_of_each_step():
 def test_it_covers_what_it_promises_at_every_step(level):
     fitted = SplitConformal.fit(*errors(600, seed=1))
     y, y_hat = errors(4000, seed=2)
-    table = coverage.coverage_by_step(y, *fitted.interval(level, y_hat), level=level)
+    table = metrics.coverage_by_step(y, *fitted.interval(level, y_hat), level=level)
     assert table["inside"].all() and table["step"].tolist() == [0, 1, 2, 3]
     assert np.all(np.diff(table["width"][1:]) > 0)
 
@@ -135,7 +135,7 @@ def test_quantiles_of_a_calibrated_forecaster_are_reliable():
     y, y_hat = errors(2000, seed=13)
     levels = [0.05, 0.25, 0.5, 0.75, 0.95]
     quantiles = intervals.conformal_quantiles(fitted, y_hat, levels)
-    table = coverage.reliability(y, quantiles, levels)
+    table = metrics.reliability(y, quantiles, levels)
     assert np.all(np.abs(table["observed"] - table["level"]) < 0.03)
     assert np.all(np.diff(quantiles, axis=-1) > 0)
     assert table["n"].tolist() == [2000] * 5 and np.all(table["low"] < table["high"])
@@ -147,11 +147,11 @@ def test_shapes_and_failed_forecasts_are_refused():
     with pytest.raises(InputError, match="not finite"):
         SplitConformal.fit(np.zeros((5, 2)), np.full((5, 2), np.nan))
     with pytest.raises(InputError, match="do not fit"):
-        coverage.reliability(np.zeros((5, 2)), np.zeros((5, 2, 3)), [0.5])
+        metrics.reliability(np.zeros((5, 2)), np.zeros((5, 2, 3)), [0.5])
     with pytest.raises(InputError, match="strictly between"):
         intervals.rank_of(100, 95)
 
 
 def test_the_band_is_at_least_six_points_and_stays_inside_zero_and_one():
-    assert coverage.binomial_band(0.8, 100_000) == (pytest.approx(0.74), pytest.approx(0.86))
-    assert coverage.binomial_band(0.95, 50) == (pytest.approx(0.89, abs=0.01), 1.0)
+    assert metrics.binomial_band(0.8, 100_000) == (pytest.approx(0.74), pytest.approx(0.86))
+    assert metrics.binomial_band(0.95, 50) == (pytest.approx(0.89, abs=0.01), 1.0)

@@ -7,8 +7,10 @@ a missing forecast where the actual is known makes the score NaN: skipping it wo
 from __future__ import annotations
 
 from forecast.comparison.metrics.distributions import (
+    binomial_band,
     brier,
     coverage,
+    coverage_by_step,
     crps_gaussian,
     crps_quantiles,
     crps_samples,
@@ -17,9 +19,13 @@ from forecast.comparison.metrics.distributions import (
     log_score_gaussian,
     log_score_student,
     pinball,
+    reliability,
     winkler,
 )
 from forecast.comparison.metrics.points import (
+    METRICS,
+    Metric,
+    Sample,
     Scale,
     absolute_errors,
     average,
@@ -35,11 +41,16 @@ from forecast.comparison.metrics.points import (
 )
 
 __all__ = [
+    "METRICS",
+    "Metric",
+    "Sample",
     "Scale",
     "absolute_errors",
     "average",
+    "binomial_band",
     "brier",
     "coverage",
+    "coverage_by_step",
     "crps_gaussian",
     "crps_quantiles",
     "crps_samples",
@@ -53,6 +64,7 @@ __all__ = [
     "mae",
     "mase",
     "pinball",
+    "reliability",
     "rmse",
     "rmsse",
     "skill",

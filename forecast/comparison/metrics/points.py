@@ -1,8 +1,10 @@
-"""Scores of point forecasts."""
+"""Scores of point forecasts, and METRICS, the table of those that every candidate is given."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -119,3 +121,76 @@ def pair(y: ArrayLike, y_hat: ArrayLike) -> tuple[Array, Array]:
 def average(values: Array) -> float:
     """The mean; NaN, without a warning, of nothing."""
     return float(np.mean(values)) if values.size else float("nan")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a metric is computed of: forecasts of one series over the whole horizon, or at one of its steps.
+
+    `y`, `y_hat` (n, H) or (n,); `last`, the values at the origins, broadcasts to them. `scale` and `squared_scale`:
+    the series' `insample_scale`; `naive`: the MAE of naive on the same origins and steps.
+    """
+
+    y: Array
+    y_hat: Array
+    last: Array
+    scale: float
+    squared_scale: float
+    naive: float
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One row of METRICS. `title` and `explanation` are the report's, which shows `digits` significant digits.
+
+    `in_units`: it has the unit of its series, so several series are never averaged; `by_step`: it is scored at every
+    horizon step as well; `own_column`: the report's leaderboard gives it a column of its own.
+    """
+
+    name: str
+    of: Callable[[Sample], float | None]
+    title: str
+    explanation: str
+    better: Literal["lower", "higher", "neither"] = "lower"
+    digits: int = 4
+    in_units: bool = False
+    by_step: bool = False
+    own_column: bool = True
+
+
+METRICS = (
+    Metric(
+        "mae", lambda s: mae(s.y, s.y_hat), "MAE", "Mean absolute error over all test origins and steps",
+        in_units=True, by_step=True,
+    ),
+    Metric(
+        "rmse", lambda s: rmse(s.y, s.y_hat), "RMSE", "Root mean squared error, in units of the target",
+        in_units=True, by_step=True,
+    ),
+    Metric(
+        "mase", lambda s: mae(s.y, s.y_hat) / s.scale, "MASE",
+        "Mean absolute error as a multiple of the seasonal naive forecast's error on the train block", by_step=True,
+    ),
+    Metric(
+        "rmsse", lambda s: rmse(s.y, s.y_hat) / s.squared_scale, "RMSSE",
+        "Root mean squared error, scaled like MASE",
+    ),
+    Metric(
+        "smape", lambda s: smape(s.y, s.y_hat), "sMAPE",
+        "Symmetric mean absolute percentage error, 0 to 200; empty where values cross zero",
+    ),
+    Metric(
+        "direction", lambda s: directional_accuracy(s.y, s.y_hat, s.last)[0], "Direction",
+        "Share of moves whose sign was forecast right", better="higher", own_column=False,
+    ),
+    Metric(
+        "direction_base", lambda s: directional_accuracy(s.y, s.y_hat, s.last)[1], "Base rate",
+        "Share of the commoner sign", better="neither", own_column=False,
+    ),
+    Metric(
+        "skill", lambda s: skill(mae(s.y, s.y_hat), s.naive), "Skill",
+        "1 - MAE / MAE of the naive forecast on the same origins", better="higher", by_step=True, own_column=False,
+    ),
+)  # fmt: skip
+"""The metrics of every candidate; a new one is one more row. It is then a column of leaderboard.csv and by_series.csv,
+with `by_step` of by_step.csv as well, a column of the report's leaderboard and a metric of the MLflow runs."""

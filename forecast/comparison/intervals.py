@@ -1,4 +1,4 @@
-"""Prediction intervals of the compare stage: margins from the calibration block, scored on the test block.
+"""Prediction intervals of one dataset: margins from the calibration block, scored on the test block, and the bands.
 
 The interval stands around a candidate's ensemble, the mean of its seeds' forecasts. Its margin is conformal
 (`forecaster.intervals`), one per series and horizon step, so errors of different series are never pooled. Two methods
@@ -20,8 +20,11 @@ import numpy as np
 import pandas as pd
 
 from forecast.comparison import scores
-from forecast.comparison.coverage import coverage_by_step
-from forecast.comparison.scores import Cube
+from forecast.comparison.metrics import coverage_by_step
+from forecast.comparison.scores import Cube, Scored
+from forecast.config.datasets import Dataset
+from forecast.config.models import NAIVE
+from forecast.data.panel import with_series
 from forecast.forecaster.intervals import (
     RAW,
     SCALES,
@@ -44,6 +47,7 @@ coverage; `width` (mean over the origins) and `winkler` are in the series' unit.
 BANDS = ("model", "ranking", "series", "level", "cutoff", "step", "lower", "upper")
 GRID = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Levels of the reliability diagram: how often the intervals of each level hold."""
+SHOWN = (NAIVE, "seasonal_naive", "ridge")
 Table = tuple[pd.DataFrame, list["Refusal"]]
 
 
@@ -203,3 +207,92 @@ def grouped(refused: Iterable[Refusal]) -> list[dict[str, Any]]:
 def ensemble(cube: Cube) -> np.ndarray:
     """(n, H): the mean of the seeds' forecasts."""
     return np.asarray(cube.y_hat.mean(axis=0))
+
+
+@dataclass(frozen=True)
+class IntervalTables:
+    """`methods`: every method's scores (`COLUMNS`); `intervals`: those of the method that is shown.
+
+    `reliability`: both methods over `GRID`, all steps pooled, of the chosen models and the references; `bands`: the
+    shown intervals of the chosen models on test. `decision` and `refused` go into verdicts.json.
+    """
+
+    intervals: pd.DataFrame
+    methods: pd.DataFrame
+    reliability: pd.DataFrame
+    bands: pd.DataFrame
+    decision: dict[str, Any]
+    refused: list[dict[str, Any]]
+
+
+def interval_tables(
+    scored: list[Scored],
+    last: Mapping[str, pd.Series],
+    dataset: Dataset,
+    levels: Sequence[float],
+    chosen: Mapping[str, str],
+) -> IntervalTables:
+    """`last`: actuals by series and time; `chosen`: the model chosen on validation, by ranking."""
+    usable = [candidate for candidate in scored if candidate.forecasts is not None]
+    best = [candidate for candidate in usable if _is_chosen(candidate, chosen)]
+    judges = [*best, *(candidate for candidate in usable if candidate.name == NAIVE and candidate not in best)]
+    held = dataset.stride_in("calibration")
+    decision = rehearsed([_blocks(c, last, dataset, held) for c in judges], levels)
+    method: Method = decision["method"]
+    parts, refused = [], []
+    for candidate in usable:
+        table, without = interval_scores(_blocks(candidate, last, dataset, dataset.stride), levels)
+        parts.append(table)
+        refused += without
+    methods = _joined(parts)
+    drawn = [*best, *(c for c in usable if c.name in SHOWN and c not in best)]
+    return IntervalTables(
+        intervals=methods[methods["method"] == method],
+        methods=methods,
+        reliability=_joined([_reliability(_blocks(c, last, dataset, dataset.stride)) for c in drawn]),
+        bands=_joined([_bands(c, last, dataset, levels, method) for c in best]),
+        decision=decision,
+        refused=grouped(refused),
+    )
+
+
+def _is_chosen(candidate: Scored, chosen: Mapping[str, str]) -> bool:
+    """A baseline is chosen in whichever ranking it leads."""
+    record = candidate.record
+    if record["ranking"] == "baseline":
+        return record["model"] in chosen.values()
+    return chosen.get(record["ranking"]) == record["model"]
+
+
+def _blocks(candidate: Scored, last: Mapping[str, pd.Series], dataset: Dataset, stride: int) -> Blocks:
+    assert candidate.forecasts is not None
+    held = calibration_cubes(candidate.forecasts, last)
+    return Blocks(candidate.record, held, candidate.cubes, stride, {name: _transform(name, dataset) for name in last})
+
+
+def _transform(series: str, dataset: Dataset) -> str:
+    """Of the target that `series` (named by `panel.with_series`) is."""
+    if len(dataset.target) == 1:
+        return dataset.target[0].transform
+    return next(column.transform for column in dataset.target if series.endswith(f"/{column.column}"))
+
+
+def _reliability(blocks: Blocks) -> pd.DataFrame:
+    """Nominal against empirical coverage, pooled over the steps; the levels the calibration block supports."""
+    table, _ = interval_scores(blocks, GRID, METHODS)
+    return table[table["step"] == 0].drop(columns=["step", "winkler"])
+
+
+def _bands(
+    candidate: Scored, last: Mapping[str, pd.Series], dataset: Dataset, levels: Sequence[float], method: Method
+) -> pd.DataFrame:
+    assert candidate.forecasts is not None
+    test = with_series(candidate.forecasts[candidate.forecasts["block"] == "test"])
+    cutoffs = {str(name): pd.Index(sorted(rows.unique())) for name, rows in test.groupby("series")["cutoff"]}
+    return bands(_blocks(candidate, last, dataset, dataset.stride), levels, method, cutoffs)
+
+
+def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """Empty tables left out, unless there is nothing else: their columns have no type."""
+    filled = [part for part in parts if not part.empty] or parts[:1]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()

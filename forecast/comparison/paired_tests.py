@@ -1,8 +1,12 @@
-"""The Diebold-Mariano test of equal expected loss."""
+"""Two models on the same origins: the Diebold-Mariano test, evidence of equivalence, and a band for every step.
+
+All three take their variance and degrees of freedom from `longrun`.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,12 +14,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from forecast.comparison.longrun import MeanError, dependence, mean_error
+from forecast.comparison.longrun import RUNS, Dependence, MeanError, dependence, mean_error
 from forecast.system.errors import InputError
 
 Array = NDArray[np.float64]
 Alternative = Literal["two-sided", "less", "greater"]
 MINIMUM = 8
+"""Fewest origins of a test."""
+MARGIN = 0.02
+"""The extra loss, as a share, that equivalence allows."""
+ORIGINS = 30
+"""Fewest origins, with horizons that do not overlap, that equivalence is said of."""
 
 
 @dataclass(frozen=True)
@@ -126,3 +135,85 @@ def _pair(loss_a: ArrayLike, loss_b: ArrayLike) -> tuple[Array, Array]:
             "Leave out the model that returned it: dropping its hardest origins would flatter it."
         )
     return a, b
+
+
+@dataclass(frozen=True)
+class Equivalence:
+    """`word`: "equivalent" or "undecided"; `upper`: one-sided 95 % bound of the relative loss increase of a over b."""
+
+    word: str
+    relative_difference: float
+    upper: float
+    n: int
+    non_overlapping: int
+    note: str = ""
+
+
+def equivalence(
+    loss_a: ArrayLike,
+    loss_b: ArrayLike,
+    *,
+    horizon: int,
+    season: int,
+    stride: int = 1,
+    margin: float = MARGIN,
+    origins: int = ORIGINS,
+) -> Equivalence:
+    """Is a no more than `margin` worse than b? Not finding a difference is no evidence; a narrow bound is.
+
+    The relative loss increase is R = mean(a) / mean(b) - 1; its standard error comes from the linearised series
+    (a - (1 + R) b) / mean(b) with the variance of `longrun` (delta method). "equivalent" when the one-sided 95 %
+    upper bound of R is below `margin` on at least `origins` origins whose horizons do not overlap (the
+    non-inferiority half of Schuirmann's 1987 two one-sided tests; ask again with a and b exchanged for both halves).
+    """
+    a, b = _pair(loss_a, loss_b)
+    n, separate = len(a), non_overlapping(len(a), horizon=horizon, stride=stride)
+    increase = 0.0 if np.array_equal(a, b) else relative(a, b)
+    if n < MINIMUM or not math.isfinite(increase):
+        reason = "the reference makes no error" if n >= MINIMUM else f"{n} origins"
+        return Equivalence("undecided", increase, math.nan, n, separate, reason)
+    upper = _upper_bound(a, b, increase, dependence(n, horizon=horizon, season=season, stride=stride))
+    if separate < origins:
+        return Equivalence(
+            "undecided", increase, upper, n, separate, f"{separate} non-overlapping origins; {origins} are needed"
+        )
+    word = "equivalent" if upper < margin else "undecided"
+    return Equivalence(word, increase, upper, n, separate)
+
+
+def _upper_bound(a: np.ndarray, b: np.ndarray, increase: float, allowed: Dependence) -> float:
+    reference = float(b.mean()) if np.any(b) else 1.0
+    error = mean_error((a - (1 + increase) * b) / reference, allowed)
+    return increase + float(special.stdtrit(error.dof, 0.95)) * error.value
+
+
+def change_by_step(
+    losses: Sequence[tuple[Array, Array]], *, horizon: int, season: int, stride: int, level: float = 0.95
+) -> tuple[Array, Array, Array]:
+    """(change, low, high), each (H,), of a model's loss against a reference's, as a share of the reference's.
+
+    `losses`: per series the model's and the reference's (n, H) on the same origins; the change is averaged over
+    series. The band is that of the linearised ratio with the variance of `longrun` (as in `equivalence`); NaN where
+    too few origins are known. H bands are H looks at one data set: the verdict is on the mean over the horizon.
+    """
+    if not losses or len({pair[0].shape for pair in losses} | {pair[1].shape for pair in losses}) != 1:
+        raise InputError("Bands need the losses of at least one series, all on the same origins and steps.")
+    steps = losses[0][0].shape[1]
+    found = np.full((3, steps), np.nan)
+    for step in range(steps):
+        columns = np.stack([np.stack([own[:, step], other[:, step]]) for own, other in losses])  # (series, 2, n)
+        columns = columns[:, :, np.isfinite(columns).all(axis=(0, 1))]
+        allowed = dependence(columns.shape[2], horizon=horizon, season=season, stride=stride)
+        if columns.shape[2] >= RUNS and (columns[:, 1].mean(axis=1) > 0).all():
+            found[:, step] = _ratio(columns, allowed, level)
+    return found[0], found[1], found[2]
+
+
+def _ratio(columns: Array, allowed: Dependence, level: float) -> Array:
+    own, other = columns[:, 0], columns[:, 1]
+    reference = other.mean(axis=1, keepdims=True)
+    change = own.mean(axis=1, keepdims=True) / reference - 1
+    error = mean_error(((own - (1 + change) * other) / reference).mean(axis=0), allowed)
+    room = float(special.stdtrit(error.dof, (1 + level) / 2)) * error.value
+    middle = float(change.mean())
+    return np.array([middle, middle - room, middle + room])

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.comparison.scores import Cube
-from forecast.comparison.uncertainty import (
+from forecast.comparison.intervals import (
     BANDS,
     COLUMNS,
     Blocks,
@@ -17,6 +16,7 @@ from forecast.comparison.uncertainty import (
     interval_scores,
     rehearsed,
 )
+from forecast.comparison.scores import Cube
 
 RECORD = {"model": "net", "ranking": "shipped"}
 

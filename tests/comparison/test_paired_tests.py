@@ -1,9 +1,13 @@
+"""Two models on the same origins: is one better, are they equivalent, and step by step."""
+
+from __future__ import annotations
+
 import numpy as np
 import pytest
 from scipy import signal, stats
 
-from forecast.comparison import diebold_mariano
-from forecast.comparison.dm import non_overlapping
+from forecast.comparison import change_by_step, diebold_mariano, equivalence
+from forecast.comparison.paired_tests import non_overlapping
 from forecast.system.errors import InputError
 
 RNG = np.random.default_rng(5)
@@ -110,3 +114,85 @@ def test_independent_differentials_give_the_textbook_t_test_when_the_sample_is_l
     expected = stats.ttest_1samp(difference, 0)
     found = diebold_mariano(difference, np.zeros(20_000), horizon=1, season=1)
     assert found.statistic == pytest.approx(expected.statistic, rel=0.1)
+
+
+ONE_STEP = {"horizon": 1, "season": 1}
+SAMPLES = np.random.default_rng(8)
+
+
+def test_a_narrow_bound_is_evidence_of_equivalence():
+    b = SAMPLES.gamma(9, 1, 1000)
+    found = equivalence(b + SAMPLES.normal(0, 0.1, 1000), b, **ONE_STEP)
+    assert found.word == "equivalent" and found.relative_difference < found.upper < 0.02
+
+
+def test_a_wide_bound_leaves_it_undecided():
+    assert equivalence(SAMPLES.gamma(1, 1, 60), SAMPLES.gamma(1, 1, 60), **ONE_STEP).word == "undecided"
+
+
+def test_equivalence_needs_thirty_origins_that_do_not_overlap():
+    b = np.full(100, 2.0)
+    found = equivalence(b, b, horizon=24, season=24)
+    assert found.word == "undecided" and "5 non-overlapping origins; 30 are needed" in found.note
+    assert equivalence(b[:30], b[:30], **ONE_STEP).word == "equivalent"
+    assert equivalence(b[:29], b[:29], **ONE_STEP).word == "undecided"
+
+
+def test_the_bound_is_one_sided_and_holds_its_level():
+    # a costs exactly 2 % more: "equivalent" must be said in at most about 5 % of the samples
+    said = []
+    for _ in range(600):
+        b = SAMPLES.gamma(9, 1, 200)
+        said.append(equivalence(1.02 * b + SAMPLES.normal(0, 1, 200), b, **ONE_STEP).word == "equivalent")
+    assert 0.02 < np.mean(said) < 0.08
+
+
+def test_a_reference_without_error_allows_no_relative_statement():
+    assert equivalence(np.ones(50), np.zeros(50), **ONE_STEP).word == "undecided"
+
+
+EVERY_STEP = {"horizon": 1, "season": 1, "stride": 1}
+
+
+def step_losses(n, gain, seed=0):
+    rng = np.random.default_rng(seed)
+    reference = np.abs(rng.normal(size=(n, 3)))
+    return reference * (1 - gain) + 0.1 * np.abs(rng.normal(size=(n, 3))), reference
+
+
+def test_the_change_is_the_ratio_of_the_means_less_one():
+    own, reference = step_losses(200, 0.3)
+    change, low, high = change_by_step([(own, reference)], **EVERY_STEP)
+    assert change == pytest.approx(own.mean(axis=0) / reference.mean(axis=0) - 1)
+    assert (low < change).all() and (change < high).all()
+
+
+def test_over_several_series_the_change_is_their_mean_whatever_their_units():
+    first, second = step_losses(100, 0.1, 1), step_losses(100, 0.5, 2)
+    alone = [change_by_step([pair], **EVERY_STEP)[0] for pair in (first, second)]
+    both = change_by_step([first, tuple(1000 * part for part in second)], **EVERY_STEP)[0]
+    assert both == pytest.approx(np.mean(alone, axis=0))
+
+
+def test_the_band_holds_the_true_change_in_about_95_of_100_samples():
+    found = [change_by_step([step_losses(120, 0.2, seed)], **EVERY_STEP) for seed in range(200)]
+    own, reference = step_losses(200_000, 0.2, 999)
+    truth = own.mean(axis=0) / reference.mean(axis=0) - 1
+    inside = np.mean([(low <= truth) & (truth <= high) for _, low, high in found])
+    assert 0.92 <= inside <= 0.98
+
+
+def test_a_missing_actual_leaves_its_step_out_and_too_few_give_no_band():
+    own, reference = step_losses(40, 0.2)
+    own[3, 1] = np.nan
+    own[5:, 2] = np.nan
+    change, low, _ = change_by_step([(own, reference)], **EVERY_STEP)
+    known = np.arange(40) != 3
+    assert change[1] == pytest.approx(own[known, 1].mean() / reference[known, 1].mean() - 1)
+    assert np.isnan(low[2])
+
+
+def test_other_origins_are_refused():
+    own, reference = step_losses(10, 0.2)
+    with pytest.raises(InputError, match="same origins"):
+        change_by_step([(own, reference[1:])], **EVERY_STEP)

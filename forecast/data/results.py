@@ -1,0 +1,271 @@
+"""The results of a run: what the stages wrote of one dataset, each part read from its file when it is first asked for.
+
+Everybody reads them here: the report, the terminal, MLflow's records, `forecast compare` and what makes a champion.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from forecast.config.datasets import Dataset, load_dataset
+from forecast.config.paths import ProjectPaths
+from forecast.system.errors import DataError, InputError
+from forecast.system.files import read_json
+
+BASELINE = "baseline"
+"""The ranking of a candidate that stands in all of them."""
+RANKINGS = ("shipped", "architecture")
+RANKING_TITLES = {"shipped": "as shipped", "architecture": "architecture alone"}
+BLOCKS = ("train", "validation", "calibration", "test")
+MEAN, SPREAD, ENSEMBLE = "mean", "std", "ensemble"
+"""What stands in the column `seed` of a table beside the seeds: their mean, their standard deviation, and the mean of
+their forecasts."""
+FORECAST_COLUMNS = ["unique_id", "cutoff", "step", "ds", "block", "seed", "y", "y_hat"]
+TEXT = {"seed": str, "model": str, "skip": str, "dataset": str, "series": str}
+
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Results:
+    """One dataset's results. A part whose file is missing raises `InputError` with the stage that makes it; a file
+    that cannot be read raises `DataError`."""
+
+    paths: ProjectPaths
+    name: str
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        return load_dataset(self.name, self.paths.configs)
+
+    # What stages `fetch` and `prepare` wrote.
+
+    @cached_property
+    def pointer(self) -> dict[str, Any]:
+        """The pointer to the snapshot; empty when there is none."""
+        path = self.paths.pointer(self.name)
+        return _mapping(path, "fetch") if path.exists() else {}
+
+    @cached_property
+    def quality(self) -> dict[str, Any]:
+        return _mapping(self.paths.quality(self.name), "prepare")
+
+    @property
+    def as_of(self) -> str:
+        """The day the data were taken, or the last row's when no pointer says it; never today."""
+        lasts = [str(series["last"]) for series in self.quality.get("series", {}).values()]
+        return str(self.pointer.get("as_of") or max(lasts, default="unknown"))[:10]
+
+    # What stage `train` wrote.
+
+    @cached_property
+    def records(self) -> dict[str, dict[str, Any]]:
+        """Every candidate's record by its name (`naive`, `lstm.linear`), in the order of the names."""
+        folders = sorted(path.parent for path in self.paths.trained(self.name).glob("*/record.json"))
+        return {folder.name: _mapping(folder / "record.json", "train") for folder in folders}
+
+    def folder(self, candidate: str) -> Path:
+        return self.paths.trained(self.name) / candidate
+
+    def forecasts(self, candidate: str) -> pd.DataFrame:
+        """forecasts.parquet: unique_id, output, cutoff, step, ds, block, seed, y, y_hat, in raw units."""
+        return _parquet(self.folder(candidate) / "forecasts.parquet", "train")
+
+    def forecasts_by_series(self, candidate: str) -> pd.DataFrame:
+        """FORECAST_COLUMNS of `forecasts`; with several targets unique_id is series/column."""
+        frame = self.forecasts(candidate)
+        if "output" in frame and frame["output"].nunique() > 1:
+            frame["unique_id"] = frame["unique_id"].astype(str) + "/" + frame["output"].astype(str)
+        return frame[FORECAST_COLUMNS]
+
+    @cached_property
+    def naive(self) -> pd.DataFrame:
+        """The naive forecasts: every origin and every actual of all blocks; empty when naive was not run."""
+        known = "naive" in self.records
+        return self.forecasts_by_series("naive") if known else pd.DataFrame(columns=FORECAST_COLUMNS)
+
+    @cached_property
+    def series(self) -> tuple[str, ...]:
+        """What is forecast: every series, or series/column where a dataset has several targets."""
+        return tuple(dict.fromkeys(self.naive["unique_id"])) or tuple(self.quality["series"])
+
+    # What stage `compare` wrote.
+
+    @property
+    def compared(self) -> bool:
+        """Whether stage `compare` has run."""
+        return self._compared("verdicts.json").exists()
+
+    @cached_property
+    def leaderboard(self) -> pd.DataFrame:
+        return self._table("leaderboard")
+
+    @cached_property
+    def by_step(self) -> pd.DataFrame:
+        return self._table("by_step")
+
+    @cached_property
+    def by_series(self) -> pd.DataFrame:
+        return self._table("by_series")
+
+    @cached_property
+    def intervals(self) -> pd.DataFrame:
+        """Scores of the intervals that are shown: one row per series, level and step, step 0 being all of them."""
+        return self._table("intervals")
+
+    @cached_property
+    def interval_methods(self) -> pd.DataFrame:
+        """As `intervals`, of every way of making them."""
+        return self._table("interval_methods")
+
+    @cached_property
+    def reliability(self) -> pd.DataFrame:
+        return self._table("reliability")
+
+    @cached_property
+    def changes(self) -> pd.DataFrame:
+        """By step the change of each candidate's error against naive, with its 95 % band."""
+        return self._table("change_by_step")
+
+    @cached_property
+    def distributions(self) -> pd.DataFrame:
+        """Scores of quantiles, densities and probabilities."""
+        return self._table("distributions")
+
+    @cached_property
+    def bands(self) -> pd.DataFrame:
+        """Intervals of the chosen models on test: model, ranking, series, level, cutoff, step, lower, upper."""
+        return _parquet(self._compared("bands.parquet"), "compare")
+
+    @cached_property
+    def residuals(self) -> list[dict[str, Any]]:
+        """Residual diagnostics per candidate and series."""
+        path = self._compared("residuals.json")
+        content = _json(path, "compare")
+        if not isinstance(content, list):
+            raise DataError(f"{path}: found {type(content).__name__}, wanted a list. Run stage `compare` again.")
+        return content
+
+    @cached_property
+    def verdicts(self) -> dict[str, Any]:
+        return _mapping(self._compared("verdicts.json"), "compare")
+
+    def text_rows(self, table: str) -> tuple[Row, ...]:
+        """The rows of a table as the text that stage `compare` wrote, so that no digit is lost on the way."""
+        path = self._compared(f"{table}.csv")
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                return tuple(csv.DictReader(file))
+        except FileNotFoundError:
+            raise InputError(_missing(path, "compare")) from None
+
+    def _compared(self, file: str) -> Path:
+        return self.paths.compared(self.name) / file
+
+    def _table(self, name: str) -> pd.DataFrame:
+        path = self._compared(f"{name}.csv")
+        try:
+            return pd.read_csv(path, dtype=TEXT)
+        except FileNotFoundError:
+            raise InputError(_missing(path, "compare")) from None
+
+    # What is asked of them.
+
+    @property
+    def headline(self) -> str:
+        """The error that ranks: MAE for one series; MASE for several, whose units must not be pooled."""
+        return "mae" if len(self.series) <= 1 else "mase"
+
+    @property
+    def rankings(self) -> tuple[str, ...]:
+        """The leaderboards to show: as shipped, and architecture alone where networks were trained for it."""
+        own = set(self.leaderboard["ranking"])
+        return tuple(ranking for ranking in RANKINGS if ranking == "shipped" or ranking in own)
+
+    def candidate(self, model: str, ranking: str) -> str | None:
+        """The candidate that stands for `model` in `ranking` (a baseline stands in both), if there is one."""
+        for name, record in self.records.items():
+            if record["model"] == model and record["ranking"] in (ranking, BASELINE):
+                return name
+        return None
+
+    def board(self, ranking: str) -> pd.DataFrame:
+        """The leaderboard's rows that stand in `ranking`: its own and the baselines."""
+        return in_ranking(self.leaderboard, ranking)
+
+    def score(self, model: str, ranking: str) -> dict[str, Any] | None:
+        """The leaderboard's row of `model` in `ranking`, mean over seeds; None when there is none or it failed."""
+        board = self.board(ranking)
+        rows = board[(board["model"] == model) & (board["seed"] == MEAN) & (board["status"] == "ok")]
+        found: list[dict[str, Any]] = rows.dropna(subset=[self.headline]).to_dict("records")  # type: ignore[assignment]
+        return found[0] if found else None
+
+    def chosen(self, ranking: str) -> str | None:
+        """The model that validation chose in `ranking`."""
+        name = self.verdicts.get("chosen", {}).get(ranking)
+        return str(name) if name else None
+
+    def best_network(self, ranking: str) -> str | None:
+        """The network with the lowest validation error in `ranking`: what to look at when a baseline was chosen."""
+        board = self.leaderboard
+        rows = board[(board["ranking"] == ranking) & (board["seed"] == MEAN) & (board["status"] == "ok")]
+        rows = rows.dropna(subset=["validation_mase"]).sort_values(["validation_mase", "model"])
+        return None if rows.empty else str(rows["model"].iloc[0])
+
+    def tests(self, ranking: str, family: str) -> dict[str, dict[str, Any]]:
+        """The significance tests of one family (`naive`, `skip`, `best`) by model; a missing number is None."""
+        found = self.verdicts.get("tests", [])
+        return {t["model"]: t for t in found if t["family"] == family and t["ranking"] in (ranking, BASELINE)}
+
+    def tied(self, ranking: str) -> tuple[str, ...]:
+        """The model confidence set of `ranking`: the models the data cannot tell from the best."""
+        return tuple(self.verdicts.get("tied", {}).get(ranking, ()))
+
+    def own_skip(self, model: str, ranking: str) -> str:
+        """What `model` is added to: the row it must beat to count."""
+        name = self.candidate(model, ranking)
+        row = self.records[name].get("skip_row") if name else None
+        return str(row) if row else ("ridge" if ranking == "shipped" else "naive")
+
+
+def in_ranking(table: pd.DataFrame, ranking: str) -> pd.DataFrame:
+    """The rows of `ranking` and of the baselines."""
+    return table[table["ranking"].isin([ranking, BASELINE])]
+
+
+def read_costs(paths: ProjectPaths, dataset: str) -> dict[str, dict[str, float]]:
+    """CPU and wall seconds by candidate; no part of the results, since no two runs take equally long."""
+    return {path.stem: read_json(path) for path in sorted(paths.cost(dataset).glob("*.json"))}
+
+
+def _parquet(path: Path, stage: str) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except FileNotFoundError:
+        raise InputError(_missing(path, stage)) from None
+
+
+def _mapping(path: Path, stage: str) -> dict[str, Any]:
+    content = _json(path, stage)
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: found {type(content).__name__}, wanted a mapping. Run stage `{stage}` again.")
+    return content
+
+
+def _json(path: Path, stage: str) -> Any:
+    try:
+        return read_json(path)
+    except FileNotFoundError:
+        raise InputError(_missing(path, stage)) from None
+    except ValueError as error:
+        raise DataError(f"{path}: not valid JSON ({error}). Delete it and run `dvc repro` to make it again.") from None
+
+
+def _missing(path: Path, stage: str) -> str:
+    return f"{path}: no such file; stage `{stage}` makes it. Run `dvc repro` (or `make run`) first."
