@@ -34,7 +34,7 @@ def main(dataset: str, root: str = ".", models: tuple[str, ...] = (), state: str
         borders=files.read_json(paths.borders(dataset)),
     )
     tuned = {path.stem: files.read_json(path) for path in sorted(paths.tuned(dataset).glob("*.json"))}
-    total = sum(len(budget.seeds) if c.is_network else 1 for c in planned)
+    total = sum(len(budget.seeds) if c.spec.seeded else 1 for c in planned)
     with progress(total, f"train {dataset}") as advance:
         train(run, planned, tuned, paths.trained(dataset), jobs=jobs, advance=advance)
 

@@ -18,7 +18,6 @@ from forecast.data import splits
 from forecast.data.panel import Panel, Series, from_frame
 from forecast.data.scaling import Scaling
 from forecast.forecaster import Forecaster, Problem
-from forecast.models.base import ServiceSpec, StatisticalSpec
 from forecast.system.errors import InputError
 
 CHANGES = (shaken, mirrored, shrunk, thinned)
@@ -188,7 +187,7 @@ def _forecasts(
     """Forecasts up to each moment are the same, and one made a lookback later is not."""
     found, detector = [], "change after an origin"
     for name, forecaster in load(trained).items():
-        followed = isinstance(forecaster.spec, ServiceSpec) or not others
+        followed = not forecaster.spec.reads_history or not others
         with overheard(root, trained) as opened:
             for moment, other in others:
                 differ, later = _unlike_at(forecaster, base, other, moment, fitted_until)
@@ -217,8 +216,8 @@ def _unlike_at(
     for series in base.series:
         last = int((series.ds <= moment.to_datetime64()).sum()) - 1
         wanted = np.array([last - horizon, last - 1, last])
-        statistical = isinstance(forecaster.spec, StatisticalSpec)
-        fitted = int((series.ds <= fitted_until.to_datetime64()).sum()) if statistical else 0
+        held = forecaster.spec.starts_at_train_end
+        fitted = int((series.ds <= fitted_until.to_datetime64()).sum()) if held else 0
         first = max(lookback, fitted) - 1
         before[series.unique_id] = wanted[wanted >= first]
         end = min(len(series), len(other.by_id[series.unique_id])) - 1

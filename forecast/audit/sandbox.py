@@ -19,7 +19,7 @@ from forecast.audit.subprocess_isolation import overheard
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.data import snapshots, vintages
 from forecast.data.asof_join import other_datasets
-from forecast.forecaster.problem import Purpose, recorded_by
+from forecast.models.problem import Purpose, recorded_by
 from forecast.system import files
 from forecast.system.code_closure import code_digest
 from forecast.system.errors import InputError

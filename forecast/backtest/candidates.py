@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from forecast import models
 from forecast.config.models import NAIVE, Models
-from forecast.models.base import FittedSpec, ModelSpec, NetworkSpec
+from forecast.models.base import ModelSpec
 from forecast.models.skip import Kind
 from forecast.system.errors import InputError
 
@@ -33,14 +33,8 @@ class Candidate:
     def name(self) -> str:
         return f"{self.model}.{self.skip}" if self.skip else self.model
 
-    @property
-    def is_network(self) -> bool:
-        return isinstance(self.spec, NetworkSpec)
-
     def skip_row(self) -> str | None:
         """The model that is this candidate's skip standing alone."""
-        if not isinstance(self.spec, NetworkSpec):
-            return None
         if self.skip == "linear":
             return "arx" if self.spec.recursive else "ridge"
         return NAIVE if self.skip == "last" else None
@@ -58,7 +52,7 @@ def candidates(config: Models, only: tuple[str, ...] = (), *, season: int, said:
     for name, spec in _specs(config, only):
         if _unsuited(spec, season, said):
             continue
-        if isinstance(spec, NetworkSpec):
+        if spec.on_skip:
             wanted = ((ranking, skip) for ranking, skip in SKIP_OF.items() if ranking in config.rankings)
             result += [Candidate(name, spec, ranking, skip) for ranking, skip in wanted]
         else:
@@ -80,10 +74,11 @@ def _unsuited(spec: ModelSpec, season: int, said: bool) -> str:
 def _specs(config: Models, only: tuple[str, ...]) -> Iterator[tuple[str, ModelSpec]]:
     for name, entry in config.selected(only).items():
         spec = models.spec(entry, where=f"configs/models.yaml: models.{name}", training=config.training)
-        if name in SKIP_ROWS and isinstance(spec, FittedSpec) and spec.refitted:
+        if name in SKIP_ROWS and spec.refitted:
             raise InputError(
                 f"configs/models.yaml: models.{name} is the skip of the networks standing alone, fitted once as they "
-                f"are; found refit: {spec.refit}. Give the refitted model a name of its own, such as {name}_monthly."
+                f"are; found refit: {spec.model_dump()['refit']}. Give the refitted model a name of its own, such as "
+                f"{name}_monthly."
             )
         yield name, spec
 

@@ -20,7 +20,7 @@ from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling
 from forecast.data.splits import Blocks
 from forecast.forecaster import Fitted, Forecaster, Problem
-from forecast.models.base import FittedSpec, ModelSpec, StatisticalSpec
+from forecast.models.base import ModelSpec
 
 Question = Callable[[Forecaster, Panel, dict[str, np.ndarray]], dict[str, np.ndarray]]
 """(forecaster, panel, rows by series) -> answers by series, the first axis that of the rows."""
@@ -38,14 +38,11 @@ class Stage:
 
 def moments(problem: Problem, spec: ModelSpec) -> list[np.datetime64]:
     """The cutoffs at which `spec` is fitted again, rising."""
-    if not isinstance(spec, FittedSpec) or not spec.refitted:
+    if not spec.refitted:
         return []
     series = problem.panel.series
     cutoffs = np.unique(np.concatenate([s.ds[problem.rows(s.unique_id, b)] for s in series for b in SCORED]))
-    if spec.refit == "monthly":
-        months = cutoffs.astype("datetime64[M]")
-        return list(cutoffs[1:][months[1:] != months[:-1]])
-    return list(cutoffs[spec.refit :: spec.refit])
+    return spec.refit_moments(cutoffs)
 
 
 def stages(problem: Problem, spec: ModelSpec, first: Fitted, fit: Callable[[Problem], Fitted]) -> list[Stage]:
@@ -59,13 +56,12 @@ def stages(problem: Problem, spec: ModelSpec, first: Fitted, fit: Callable[[Prob
 
 def known_at(problem: Problem, spec: ModelSpec, moment: np.datetime64) -> tuple[Problem, dict[str, int]]:
     """The problem as it was at `moment`: its panel ends there. With it the row of the full series it begins at."""
-    sliding = isinstance(spec, FittedSpec) and spec.refit_window == "sliding"
     series, blocks, starts = [], {}, {}
     for whole in problem.panel.series:
         then = problem.blocks[whole.unique_id]
-        held = 0 if isinstance(spec, StatisticalSpec) else then.validation[1] - then.validation[0]
+        held = then.validation[1] - then.validation[0] if spec.keeps_validation else 0
         stop = int((whole.ds <= moment).sum())
-        start = max(stop - held - (then.train[1] - then.train[0]), 0) if sliding else 0
+        start = max(stop - held - (then.train[1] - then.train[0]), 0) if spec.slides else 0
         series.append(_rows(whole, start, stop))
         train, end = stop - held - start, stop - start
         blocks[whole.unique_id] = Blocks((0, train), (train, end), (end, end), (end, end))

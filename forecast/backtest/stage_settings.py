@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from forecast.backtest.cache_keys import dataset_digest, family_modules
+from forecast.backtest.cache_keys import dataset_digest
 from forecast.backtest.candidates import Candidate, candidates
 from forecast.config.datasets import Dataset, Datasets, load_datasets
 from forecast.config.evaluation import load_evaluation
@@ -101,7 +101,7 @@ def _described(grid: list[Candidate]) -> dict[str, Any]:
 
 def _code(stage: str, grid: Iterable[Candidate] = ()) -> str:
     """The digest of what the stage runs; of what is found by name, all, or with a grid what its candidates use."""
-    families = sorted({module for candidate in grid for module in family_modules(candidate.spec)})
+    families = sorted({module for candidate in grid for module in candidate.spec.modules()})
     return code_digest([f"pipelines.{stage}", *families], found_by_name=not families)
 
 

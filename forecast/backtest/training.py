@@ -17,7 +17,6 @@ from forecast.backtest.run_diagnostics import diagnosed
 from forecast.config.datasets import Dataset
 from forecast.forecaster import Budget
 from forecast.forecaster.distributions import FILE as DISTRIBUTIONS
-from forecast.models.base import NetworkSpec
 from forecast.system import files, workers
 
 ENGINE = "forecast.backtest.backtest"
@@ -71,7 +70,7 @@ def _compute(run: Run, jobs_list: list[Job], workers_wanted: int, advance: Calla
             name=job.title,
             function=fit_and_forecast,
             arguments=(run.place, job.candidate, job.seed, job.budget, job.folder, job.start),
-            prepare=load_engine if job.candidate.is_network else None,
+            prepare=load_engine if job.candidate.spec.uses_tensorflow else None,
         )
         for job in ordered
     ]
@@ -89,9 +88,9 @@ def _longest_first(jobs: list[Job], workers_wanted: int) -> list[Job]:
 
     Each worker begins with a network: loky judges its memory from there, and TensorFlow is then already in it.
     """
-    networks = [job for job in jobs if job.candidate.is_network]
+    networks = [job for job in jobs if job.candidate.spec.uses_tensorflow]
     networks = workers.in_turn(networks, lambda job: job.candidate.name, workers_wanted)
-    rest = [job for job in jobs if not job.candidate.is_network]
+    rest = [job for job in jobs if not job.candidate.spec.uses_tensorflow]
     often = [job for job in rest if job.candidate.spec.refitted]
     first = networks[:workers_wanted]
     return [*first, *often, *networks[len(first) :], *(job for job in rest if job not in often)]
@@ -110,14 +109,14 @@ class Job:
 
     @property
     def title(self) -> str:
-        return f"{self.candidate.name} seed {self.seed}" if self.candidate.is_network else self.candidate.name
+        return f"{self.candidate.name} seed {self.seed}" if self.candidate.spec.seeded else self.candidate.name
 
 
 def _jobs(run: Run, candidate: Candidate, tuned: dict[str, Any] | None) -> list[Job]:
     best = (tuned or {}).get("best")
     filled = candidate.with_values(best["params"]) if best else candidate
-    budget = run.budget if candidate.is_network else Budget(0, 1)
-    seeds = run.seeds if candidate.is_network else (0,)
+    budget = run.budget if filled.spec.uses_tensorflow else Budget(0, 1)
+    seeds = run.seeds if filled.spec.seeded else (0,)
     if tuned is not None and best is None:
         seeds = ()  # every trial failed: the record says so, nothing is left to train
     spec = filled.spec
@@ -166,7 +165,7 @@ def _record(
         reason = "every tuning trial failed: " + str((tuned or {}).get("trials", [{}])[0].get("reason", ""))
     spec = jobs[0].candidate.spec if jobs else candidate.spec
     trials = (tuned or {}).get("trials", [])
-    by_gradient = isinstance(spec, NetworkSpec) and spec.trainer == "gradient"
+    by_gradient = spec.by_gradient
     steps = (run.budget.steps * len(jobs), len(trials) * int((tuned or {}).get("gradient_steps", 0)))
     return {
         "dataset": run.place.dataset,
@@ -205,7 +204,7 @@ def _steps_taken(fits: list[dict[str, Any]]) -> int:
 def _diagnostics(run: Run, jobs: list[Job], fits: list[dict[str, Any]]) -> dict[str, Any]:
     """Of the first seed that could be fitted, `{"seed", "numbers", "arrays"}`; empty without a network."""
     for job, fit in zip(jobs, fits, strict=True):
-        if job.candidate.is_network and fit["status"] == "ok":
+        if job.candidate.spec.uses_tensorflow and fit["status"] == "ok":
             return {"seed": job.seed, **diagnosed(run.place, job.folder)}
     return {}
 

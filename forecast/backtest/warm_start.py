@@ -20,7 +20,11 @@ def weights_of(left: Path, candidate: Candidate, seed: int) -> Path | None:
     """The file in `left` (`ProjectPaths.warm`) for this candidate and seed; None without one of its recipe."""
     folder = left / candidate.name
     path = folder / f"seed-{seed}.npz"
-    if not candidate.is_network or not path.exists() or files.read_json(folder / "recipe.json") != recipe(candidate):
+    if (
+        not candidate.spec.uses_tensorflow
+        or not path.exists()
+        or files.read_json(folder / "recipe.json") != recipe(candidate)
+    ):
         return None
     return path
 

@@ -3,9 +3,10 @@
 from forecast.forecaster.beams import BestPaths, most_probable_paths
 from forecast.forecaster.distributions import log_density, predict_quantiles, rise_probability, sample_paths
 from forecast.forecaster.fitting import Fitted, fit
-from forecast.forecaster.forecaster import Forecaster, network_of
-from forecast.forecaster.problem import Problem
+from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.trainers import Budget
+from forecast.models.base import network_of
+from forecast.models.problem import Problem
 
 __all__ = [
     "BestPaths",

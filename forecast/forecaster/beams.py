@@ -11,8 +11,7 @@ from forecast.data.windows import Windows
 from forecast.forecaster.closed_loop import Loop
 from forecast.forecaster.distributions import Rows
 from forecast.forecaster.forecaster import Forecaster
-from forecast.models.base import NetworkSpec
-from forecast.networks.heads import Bins, FittedHead
+from forecast.networks.heads import FittedHead
 from forecast.networks.heads.beam import Chain, Independent, most_probable
 from forecast.system.errors import InputError
 
@@ -37,7 +36,7 @@ def most_probable_paths(
     Direct ones: steps are taken as independent given the past, so the best path is the best bin of each step.
     """
     head = forecaster.head
-    if head is None or not isinstance(head.head, Bins):
+    if head is None or not head.head.is_discrete:
         raise InputError(
             f"Model {forecaster.spec.family!r} has no bins, whose paths alone have probabilities to compare. "
             "Give its entry in configs/models.yaml `head: bins`, and train it."
@@ -46,9 +45,7 @@ def most_probable_paths(
     result = {}
     for uid, at in rows.items():
         series, at = panel.by_id[uid], np.asarray(at)
-        found = [
-            _best(forecaster, head, head.head, windows, width) for windows in forecaster.windows(series, at, size=1)
-        ]
+        found = [_best(forecaster, head, windows, width) for windows in forecaster.windows(series, at, size=1)]
         shape = (len(at), forecaster.dataset.horizon, forecaster.channels.outputs)
         values = np.array([values for values, _, _ in found]).reshape(shape)
         result[uid] = BestPaths(
@@ -60,19 +57,19 @@ def most_probable_paths(
 
 
 def _best(
-    forecaster: Forecaster, head: FittedHead, bins: Bins, windows: Windows, width: int
+    forecaster: Forecaster, head: FittedHead, windows: Windows, width: int
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Scaled values (H, O), bins (H, O) and log probability of one origin's best path."""
     assert forecaster.skip is not None
     horizon = forecaster.dataset.horizon
-    if isinstance(forecaster.spec, NetworkSpec) and forecaster.spec.recursive:
+    if forecaster.spec.recursive:
         loop = Loop.start(forecaster.network, forecaster.weights, forecaster.skip, windows, forecaster.channels)
-        start = FedBack.of(loop, head, bins, np.empty((1, 0, forecaster.channels.outputs)))
+        start = FedBack.of(loop, head, np.empty((1, 0, forecaster.channels.outputs)))
         path, score = most_probable(start, horizon=horizon, width=width)
         return follow(start, path), path, score
-    log_p = bins.log_probabilities(forecaster.raw_parameters(windows)[0].astype(np.float64))
+    log_p = head.head.log_probabilities(forecaster.raw_parameters(windows)[0].astype(np.float64))
     path, score = most_probable(Independent(log_p), horizon=horizon, width=width)
-    values = bins.values(forecaster.skip.forecast(windows, forecaster.channels), head.constants)[0]
+    values = head.head.bin_values(forecaster.skip.forecast(windows, forecaster.channels), head.constants)[0]
     return np.take_along_axis(values, path[..., None], axis=-1)[..., 0], path, score
 
 
@@ -82,16 +79,15 @@ class FedBack:
 
     loop: Loop
     head: FittedHead
-    bins: Bins
     path: np.ndarray
     log_p: np.ndarray
     values: np.ndarray
 
     @classmethod
-    def of(cls, loop: Loop, head: FittedHead, bins: Bins, path: np.ndarray) -> FedBack:
+    def of(cls, loop: Loop, head: FittedHead, path: np.ndarray) -> FedBack:
         raw, base, _ = loop.proposal()
-        values = bins.values(base[:, None], head.constants)[:, 0]
-        return cls(loop, head, bins, path, bins.log_probabilities(raw), values)
+        values = head.head.bin_values(base[:, None], head.constants)[:, 0]
+        return cls(loop, head, path, head.head.log_probabilities(raw), values)
 
     def log_probabilities(self) -> np.ndarray:
         return self.log_p
@@ -105,7 +101,7 @@ class FedBack:
         path = self.chosen(parents, bins)
         loop = self.loop.picked(parents)
         loop.advance(path[:, -1])
-        return FedBack.of(loop, self.head, self.bins, path)
+        return FedBack.of(loop, self.head, path)
 
 
 def follow(start: FedBack, path: np.ndarray) -> np.ndarray:

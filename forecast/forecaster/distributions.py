@@ -17,8 +17,7 @@ from forecast.data.scaling import DIFFERENCED, log_slope
 from forecast.data.windows import Windows, filled
 from forecast.forecaster.closed_loop import parallel
 from forecast.forecaster.forecaster import Forecaster
-from forecast.models.base import NetworkSpec
-from forecast.networks.heads import FittedHead, UpDown
+from forecast.networks.heads import FittedHead
 from forecast.networks.heads.dependence import uniforms
 from forecast.networks.heads.distributions import Distribution, quantiles
 from forecast.system.errors import InputError
@@ -102,11 +101,7 @@ def rise_probability(forecaster: Forecaster, panel: Panel, rows: Rows, *, seed: 
         parts = [np.empty((0, forecaster.dataset.horizon, forecaster.channels.outputs))]
         for windows in forecaster.windows(series, at):
             raw, base = _direct(forecaster, windows)
-            last = windows.last[:, None]
-            if isinstance(head.head, UpDown):
-                parts.append(head.head.rise_probability(raw.astype(np.float64), base, last, head.constants))
-            else:
-                parts.append(1.0 - head.distribution(raw, base).cdf(np.broadcast_to(last, base.shape)))
+            parts.append(head.rise_probability(raw, base, windows.last[:, None]))
         result[uid] = np.concatenate(parts)
     return result
 
@@ -132,8 +127,7 @@ def log_density(forecaster: Forecaster, panel: Panel, rows: Rows) -> dict[str, n
 
 def has_formula(forecaster: Forecaster) -> bool:
     """True: every step has a distribution in closed form; False: steps beyond the first come from drawn paths."""
-    recursive = isinstance(forecaster.spec, NetworkSpec) and forecaster.spec.recursive
-    return not recursive and not any(c.transform in DIFFERENCED for c in forecaster.dataset.target)
+    return not forecaster.spec.recursive and not any(c.transform in DIFFERENCED for c in forecaster.dataset.target)
 
 
 def _head(forecaster: Forecaster) -> FittedHead:
@@ -181,11 +175,11 @@ def _paths(forecaster: Forecaster, windows: Windows, cutoffs: np.ndarray, count:
         ]
     ).reshape(len(windows) * count, horizon, outputs)
     several = repeated(windows, count)
-    if isinstance(forecaster.spec, NetworkSpec) and forecaster.spec.recursive:
+    if forecaster.spec.recursive:
         paths = _drawn_loop(forecaster, several, drawn)
     else:
         raw, base = (np.repeat(part, count, axis=0) for part in _direct(forecaster, windows))
-        paths = _drawn(_head(forecaster), raw, base, several.last[:, None], drawn)
+        paths = _head(forecaster).sample(raw, base, several.last[:, None], drawn)
     return paths.reshape(len(windows), count, horizon, outputs)
 
 
@@ -196,17 +190,10 @@ def _drawn_loop(forecaster: Forecaster, windows: Windows, drawn: np.ndarray) -> 
 
     def choice(raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
         step = next(steps)
-        return _drawn(head, raw[:, None], base[:, None], last[:, None], drawn[:, step : step + 1])[:, 0]
+        return head.sample(raw[:, None], base[:, None], last[:, None], drawn[:, step : step + 1])[:, 0]
 
     about = (forecaster.network, forecaster.weights, forecaster.skip, windows, forecaster.channels)
     return parallel(*about, horizon=drawn.shape[1], choice=choice)
-
-
-def _drawn(head: FittedHead, raw: np.ndarray, base: np.ndarray, last: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """(B, H, O): the values that the probabilities u stand for."""
-    if isinstance(head.head, UpDown):
-        return head.head.drawn(raw.astype(np.float64), base, last, head.constants, u)
-    return head.distribution(raw, base).inverse(u)
 
 
 def repeated(windows: Windows, count: int) -> Windows:

@@ -20,7 +20,6 @@ from forecast.data import calendars
 from forecast.data.panel import Panel, series_name, with_series
 from forecast.forecaster import Forecaster
 from forecast.forecaster.intervals import RAW, SCALES, Array, Scale, SplitConformal
-from forecast.models.base import BaselineSpec, LinearSpec, NetworkSpec, StatisticalSpec
 from forecast.system import files
 from forecast.system.errors import DataError, InputError
 
@@ -54,10 +53,7 @@ class Ensemble:
     @property
     def continues(self) -> bool:
         """Whether the model can be run beyond the horizon it was trained for: closed loops, rules and filters can."""
-        spec = self.forecasters[0].spec
-        if isinstance(spec, LinearSpec | NetworkSpec):
-            return spec.recursive and self.forecasters[0].correction is None
-        return isinstance(spec, BaselineSpec | StatisticalSpec)
+        return self.forecasters[0].spec.continues and self.forecasters[0].correction is None
 
     def predict(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """(n, H, O) raw units per series at `rows`: the mean of the seeds' forecasts."""

@@ -1,4 +1,4 @@
-"""Fitting one model on a problem: the same door for baselines, ridge, statistical models and networks."""
+"""Fitting one model on a problem: one function for rules, regressors, ridge, statistical models and networks."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from forecast.data.windows import filled, inputs
+from forecast.data.windows import inputs
 from forecast.forecaster import head_fitting
 from forecast.forecaster.closed_loop import parallel
-from forecast.forecaster.forecaster import Forecaster, network_of
+from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.mixed import corrected
-from forecast.forecaster.problem import Problem
 from forecast.forecaster.trainers import Budget, by_gradient, by_levenberg_marquardt
-from forecast.models.base import LinearSpec, ModelSpec, NetworkSpec, ServiceSpec, StatisticalSpec
+from forecast.models.base import ModelSpec
+from forecast.models.problem import Problem
 from forecast.models.skip import Kind, Skip
 from forecast.networks import inference
 from forecast.networks.description import Network
-from forecast.system.errors import ModelFailure
 
 if TYPE_CHECKING:
     from forecast.training.chunks import TrainingSeries
@@ -55,89 +54,74 @@ def fit(
     Levenberg-Marquardt will need before it starts. `initial`: weights of the same network that gradient descent begins
     with; Levenberg-Marquardt has restarts of its own and every other model is fitted in closed form.
     """
-    common: dict[str, Any] = {
-        "dataset_name": problem.panel.name,
-        "dataset": problem.panel.dataset,
-        "spec": spec,
-        "scaling": problem.scaling,
-    }
-    if isinstance(spec, NetworkSpec):
-        return _fit_network(
-            problem, spec, common, skip=skip or "none", seed=seed, budget=budget, announce=announce, initial=initial
-        )
-    if isinstance(spec, LinearSpec):
-        horizon = 1 if spec.recursive or spec.corrected else problem.panel.dataset.horizon
-        linear = Forecaster(**common, skip=problem.skip("linear", horizon))
-        return Fitted(corrected(problem, linear) if spec.corrected else linear)
-    if isinstance(spec, ServiceSpec):
-        return Fitted(Forecaster(**common, weights=_said(problem)))
-    if isinstance(spec, StatisticalSpec):
-        return Fitted(Forecaster(**common, statistical=_fit_statistical(problem, spec)))
-    return Fitted(Forecaster(**common))
+    panel = problem.panel
+    bare = Forecaster(dataset_name=panel.name, dataset=panel.dataset, spec=spec, scaling=problem.scaling)
+    return PROCEDURES[spec.fitted_as](problem, bare, Start(skip or "none", seed, budget, announce, initial))
 
 
-def _said(problem: Problem) -> dict[str, np.ndarray]:
-    """Per series the cutoffs `<id>/cutoff` (n,) in ns and what the service said then, `<id>/said` (n, H, O)."""
-    if problem.said is None or problem.said.empty:
-        raise ModelFailure(
-            f"No forecasts of the service are kept for dataset {problem.panel.name!r}. Set `forecast_url` or "
-            "`previous_runs_url` of its source and fetch."
-        )
-    targets = [column.column for column in problem.panel.dataset.target]
-    shape = (-1, problem.panel.dataset.horizon, len(targets))
-    found = {}
-    for series, rows in problem.said.groupby("unique_id", sort=True):
-        found[f"{series}/cutoff"] = rows.loc[rows["step"] == 1, "cutoff"].to_numpy("datetime64[ns]").astype(np.int64)
-        found[f"{series}/said"] = rows[targets].to_numpy(dtype=np.float64).reshape(shape)
-    return found
+@dataclass(frozen=True)
+class Start:
+    """What a fit begins with, as `fit` is given it."""
+
+    skip: Kind
+    seed: int
+    budget: Budget
+    announce: Callable[[str], None] | None
+    initial: Mapping[str, np.ndarray] | None
 
 
-def _fit_statistical(problem: Problem, spec: StatisticalSpec) -> dict[str, list[dict[str, Any]]]:
-    """One fit per series and output on the train rows, gaps filled forward."""
-    from forecast.models import statistical
-
-    season = problem.panel.dataset.season
-    options = spec.options(season)
-    result = {}
-    for uid, blocks in problem.blocks.items():
-        start, stop = blocks.train
-        train = filled(problem.scaled(uid)[None, start:stop, : problem.panel.outputs])[0][0]
-        fits = [statistical.fit(spec.method, values, season=season, options=options) for values in train.T]
-        result[uid] = [statistical.describe(fitted) for fitted in fits]
-    return result
+def _fit_parameters(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
+    """Every family whose spec fits itself; one that is tuned gets its validation error as well."""
+    found = bare.spec.fit(problem, seed=start.seed)
+    forecaster = replace(bare, weights=found.arrays, statistical=found.series)
+    if not bare.spec.search_space():
+        return Fitted(forecaster)
+    return Fitted(forecaster, validation_loss=_validation_error(problem, forecaster))
 
 
-def _fit_network(
-    problem: Problem,
-    spec: NetworkSpec,
-    common: dict[str, Any],
-    *,
-    skip: Kind,
-    seed: int,
-    budget: Budget,
-    announce: Callable[[str], None] | None,
-    initial: Mapping[str, np.ndarray] | None,
-) -> Fitted:
-    network = network_of(spec, problem.panel.dataset)
-    fitted_skip = problem.skip(skip, network.shapes.horizon)
-    series = training_series(problem, fitted_skip)
-    head, series = head_fitting.fit_head(problem, fitted_skip, spec, series)
+def _fit_ridge(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
+    spec = bare.spec
+    horizon = 1 if spec.recursive or spec.corrected else problem.panel.dataset.horizon
+    linear = replace(bare, skip=problem.skip("linear", horizon))
+    return Fitted(corrected(problem, linear) if spec.corrected else linear)
+
+
+def _fit_network(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
+    spec: Any = bare.spec
+    network: Network = spec.network(problem.panel.dataset)
+    skip = problem.skip(start.skip, network.shapes.horizon)
+    series = training_series(problem, skip)
+    head, series = head_fitting.fit_head(problem, skip, spec, series)
     if head is None:
-        validate = (closed_loop_error if spec.recursive else window_error)(problem, network, fitted_skip)
+        validate = (closed_loop_error if spec.recursive else window_error)(problem, network, skip)
     else:
-        validate = head_fitting.head_error(problem, network, fitted_skip, head)
-    lookback = problem.panel.dataset.lookback
-    if spec.trainer == "lm":
-        trained = by_levenberg_marquardt(
-            network, series, validate, spec, seed=seed, lookback=lookback, announce=announce
-        )
+        validate = head_fitting.head_error(problem, network, skip, head)
+    about: dict[str, Any] = {"seed": start.seed, "lookback": problem.panel.dataset.lookback}
+    if spec.by_gradient:
+        about |= {"budget": start.budget, "change_channels": problem.channels.change_channels, "head": head}
+        trained = by_gradient(network, series, validate, spec, initial=start.initial, **about)
     else:
-        blind = problem.channels.change_channels
-        about: dict[str, Any] = {"lookback": lookback, "budget": budget, "change_channels": blind, "head": head}
-        trained = by_gradient(network, series, validate, spec, seed=seed, initial=initial, **about)
-    forecaster = Forecaster(**common, skip=fitted_skip, weights=trained.weights, head=head)
+        trained = by_levenberg_marquardt(network, series, validate, spec, announce=start.announce, **about)
+    forecaster = replace(bare, skip=skip, weights=trained.weights, head=head)
     forecaster = replace(forecaster, dependence=head_fitting.dependence_of(problem, forecaster))
     return Fitted(forecaster, trained.best_step, trained.validation_loss, trained.curve, trained.note)
+
+
+PROCEDURES: dict[str, Callable[[Problem, Forecaster, Start], Fitted]] = {
+    "parameters": _fit_parameters,
+    "ridge": _fit_ridge,
+    "network": _fit_network,
+}
+"""By `ModelSpec.fitted_as`."""
+
+
+def _validation_error(problem: Problem, forecaster: Forecaster) -> float:
+    """Mean absolute error over every observed validation target, in scaled units."""
+    total, count = 0.0, 0
+    for windows, wanted in problem.examples("validation", problem.panel.dataset.horizon)():
+        error = np.abs(wanted - forecaster.spec.scaled_forecast(forecaster, windows))
+        total, count = total + float(np.nansum(error)), count + int(np.isfinite(error).sum())
+    return total / count if count else float("nan")
 
 
 def training_series(problem: Problem, skip: Skip) -> list[TrainingSeries]:

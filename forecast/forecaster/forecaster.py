@@ -20,13 +20,13 @@ from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling, inverse
 from forecast.data.windows import Layout, Windows, batches, filled, layout
 from forecast.forecaster.closed_loop import added, parallel
-from forecast.models.base import BaselineSpec, LinearSpec, ModelSpec, NetworkSpec, ServiceSpec, StatisticalSpec
+from forecast.models.base import ModelSpec
 from forecast.models.skip import Skip
 from forecast.networks import inference
-from forecast.networks.description import Network, Shapes
-from forecast.networks.heads import FittedHead, Point
+from forecast.networks.description import Network
+from forecast.networks.heads import FittedHead
 from forecast.system import files
-from forecast.system.errors import InputError, ModelFailure, quote_names
+from forecast.system.errors import InputError, quote_names
 
 SCHEMA = 1
 
@@ -57,16 +57,12 @@ class Forecaster:
 
     @property
     def network(self) -> Network | None:
-        return network_of(self.spec, self.dataset) if isinstance(self.spec, NetworkSpec) else None
+        return self.spec.network(self.dataset)
 
     @property
     def n_params(self) -> int:
-        """Numbers fitted to data: the network's weights, or the skip's coefficients where it stands alone."""
-        if isinstance(self.spec, LinearSpec) and self.skip is not None:
-            return self.skip.n_params + (self.correction.n_params if self.correction else 0)
-        if isinstance(self.spec, ServiceSpec):
-            return 0
-        return int(sum(w.size for w in self.weights.values()))
+        """Numbers fitted to data: a network's weights, or the skip's coefficients where it stands alone."""
+        return self.spec.n_params(self)
 
     def predict(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """(n, H, O) forecasts in raw units per series, made at `rows` (the last row each may see)."""
@@ -90,15 +86,12 @@ class Forecaster:
     def _predict_series(self, series: Series, rows: np.ndarray) -> np.ndarray:
         if len(rows) == 0:
             return np.empty((0, self.dataset.horizon, self.channels.outputs))
-        if isinstance(self.spec, ServiceSpec):
-            self.check_rows(series, rows)
-            return self._said(series, rows)
-        if isinstance(self.spec, StatisticalSpec):
-            self.check_rows(series, rows)
-            scaled = self._statistical(series, self.scaling.scaled(series, self.dataset), rows)
-        else:
-            scaled = np.concatenate([self.scaled_forecast(windows) for windows in self.windows(series, rows)])
-        return self.raw(scaled, series, rows)
+        return self.spec.predict(self, series, rows)
+
+    def predict_windows(self, series: Series, rows: np.ndarray) -> np.ndarray:
+        """(n, H, O) in raw units: the scaled forecasts of the windows that end at `rows`."""
+        scaled = [self.spec.scaled_forecast(self, windows) for windows in self.windows(series, rows)]
+        return self.raw(np.concatenate(scaled), series, rows)
 
     def windows(self, series: Series, rows: np.ndarray, *, size: int = 512) -> Iterator[Windows]:
         """What a forecast at each of `rows` sees, `size` at a time; `InputError` where the series does not reach."""
@@ -121,15 +114,12 @@ class Forecaster:
                 f"{len(series) - 1}. Give newer data or an earlier cutoff."
             )
 
-    def scaled_forecast(self, windows: Windows) -> np.ndarray:
-        """(B, H, O) in scaled units."""
+    def on_skip(self, windows: Windows) -> np.ndarray:
+        """(B, H, O) in scaled units: the skip and its network, closed over the horizon where they are one-step."""
         horizon, channels = self.dataset.horizon, self.channels
-        if isinstance(self.spec, BaselineSpec):
-            return self.spec.forecast(windows, channels, horizon=horizon, season=self.dataset.season)
         if self.skip is None:
             raise InputError(f"Model {self.spec.family!r} was saved without its skip; train it again.")
-        recursive = isinstance(self.spec, LinearSpec | NetworkSpec) and self.spec.recursive
-        if recursive or self.correction is not None:
+        if self.spec.recursive or self.correction is not None:
             about = (self.network, self.weights, self.skip, windows, channels)
             run = parallel(*about, horizon=horizon, choice=self.fed_back)
             if self.correction is None:
@@ -154,31 +144,6 @@ class Forecaster:
         if self.head is None:
             return added(raw, base, last)
         return self.head.point(raw[:, None], base[:, None], last[:, None])[:, 0]
-
-    def _statistical(self, series: Series, z: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        from forecast.models import statistical
-
-        values = filled(z[None, :, : self.channels.outputs])[0][0]
-        fitted = [statistical.restore(numbers) for numbers in self.statistical[series.unique_id]]
-        outputs = [model.forecasts(values[:, o], rows, self.dataset.horizon) for o, model in enumerate(fitted)]
-        forecasts = np.stack(outputs, axis=2)
-        if not np.isfinite(forecasts).all():
-            raise ModelFailure(f"{self.spec.family} forecasts of series {series.unique_id!r} are not finite.")
-        return forecasts
-
-    def _said(self, series: Series, rows: np.ndarray) -> np.ndarray:
-        """(n, H, O) in raw units, as the service gave them; `ModelFailure` unless it had spoken at every origin."""
-        cutoffs = series.ds[rows].astype("datetime64[ns]").astype(np.int64)
-        kept = self.weights.get(f"{series.unique_id}/cutoff", np.empty(0, dtype=np.int64))
-        at = np.searchsorted(kept, cutoffs)
-        silent = ~np.isin(cutoffs, kept)
-        if silent.any():
-            raise ModelFailure(
-                f"The service had said nothing about the whole horizon at {int(silent.sum())} of {len(rows)} origins "
-                f"of series {series.unique_id!r}, first at {series.ds[rows[silent][0]].astype('datetime64[m]')}. Keep "
-                "more of its forecasts (`previous_runs_url`), or move the dates under `splits`."
-            )
-        return self.weights[f"{series.unique_id}/said"][at].copy()
 
     def raw(self, scaled: np.ndarray, series: Series, rows: np.ndarray) -> np.ndarray:
         """(n, any number of steps, O) forecasts in scaled units, made at `rows` (n,), in raw ones."""
@@ -237,25 +202,9 @@ class Forecaster:
 
 
 def _saved_head(spec: ModelSpec, folder: Path) -> FittedHead | None:
-    if not isinstance(spec, NetworkSpec) or isinstance(spec.head, Point):
+    head = spec.distribution_head
+    if head is None:
         return None
     if not (folder / "head.npz").exists():
-        raise InputError(
-            f"{folder}: head.npz is missing, without which {spec.head.kind!r} says nothing. Train it again."
-        )
-    return FittedHead(spec.head, files.read_arrays(folder / "head.npz"))
-
-
-def network_of(spec: NetworkSpec, dataset: Dataset) -> Network:
-    """The network a spec builds for a dataset; recursive families are one-step maps."""
-    channels = layout(dataset)
-    shapes = Shapes(
-        channels=channels.channels,
-        future_channels=2 * len(dataset.future),
-        horizon=1 if spec.recursive else dataset.horizon,
-        outputs=channels.outputs,
-        lookback=dataset.lookback,
-        target_channels=channels.target_channels,
-        parameters=spec.head.parameters,
-    )
-    return spec.build(shapes)
+        raise InputError(f"{folder}: head.npz is missing, without which {head.kind!r} says nothing. Train it again.")
+    return FittedHead(head, files.read_arrays(folder / "head.npz"))

@@ -14,12 +14,12 @@ import numpy as np
 
 from forecast.data.scaling import DIFFERENCED
 from forecast.forecaster.forecaster import Forecaster
-from forecast.forecaster.problem import Problem
 from forecast.models.base import NetworkSpec
+from forecast.models.problem import Problem
 from forecast.models.skip import Skip
 from forecast.networks import inference
 from forecast.networks.description import Network
-from forecast.networks.heads import FittedHead, Head, Point, UpDown
+from forecast.networks.heads import FittedHead, Head
 from forecast.networks.heads.dependence import correlation
 from forecast.system.errors import InputError, quote_names
 
@@ -31,8 +31,8 @@ def fit_head(
     problem: Problem, skip: Skip, spec: NetworkSpec, series: list[TrainingSeries]
 ) -> tuple[FittedHead | None, list[TrainingSeries]]:
     """The fitted head and the series with its targets; None and the series as they are for a point forecast."""
-    head = spec.head
-    if isinstance(head, Point):
+    head = spec.distribution_head
+    if head is None:
         return None, series
     _refuse_changes(problem, head)
     residuals = [np.where(s.weight > 0, s.target, np.nan).astype(np.float64) for s in series]
@@ -72,10 +72,10 @@ def _leads(problem: Problem, skip: Skip) -> list[np.ndarray]:
 def _refuse_changes(problem: Problem, head: Head) -> None:
     """A model of changes has no last value to rise above: its own zero is not the level's."""
     changes = [c.column for c in problem.panel.dataset.target if c.transform in DIFFERENCED]
-    if isinstance(head, UpDown) and changes:
+    if head.compares_with_last and changes:
         raise InputError(
-            f"Head 'updown' forecasts whether the target rises above its last value, but {quote_names(changes)} has "
-            "`transform: diff` or `logdiff`. Use `none` or `log` with `level: drifting`, or another head."
+            f"Head {head.kind!r} forecasts whether the target rises above its last value, but {quote_names(changes)} "
+            "has `transform: diff` or `logdiff`. Use `none` or `log` with `level: drifting`, or another head."
         )
 
 
@@ -104,8 +104,7 @@ def head_error(
 def dependence_of(problem: Problem, forecaster: Forecaster) -> np.ndarray | None:
     """(H * O, H * O) over the validation origins of all series; None where it is not needed."""
     head, skip = forecaster.head, forecaster.skip
-    recursive = isinstance(forecaster.spec, NetworkSpec) and forecaster.spec.recursive
-    if head is None or skip is None or recursive or not head.head.has_distribution:
+    if head is None or skip is None or forecaster.spec.recursive or not head.head.has_distribution:
         return None
     parts = []
     for windows, wanted in problem.examples("validation", skip.horizon)():

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from forecast.forecaster.problem import tell_of_calibration
+from forecast.models.problem import tell_of_calibration
 from forecast.system.errors import InputError
 
 Array = NDArray[np.float64]

@@ -17,7 +17,6 @@ from forecast.data.panel import Panel, Series
 from forecast.data.windows import Windows, batches
 from forecast.forecaster import closed_loop as closed
 from forecast.forecaster.forecaster import Forecaster
-from forecast.models.base import LinearSpec, NetworkSpec
 from forecast.models.skip import Skip
 from forecast.networks.inference.feedback import require_finite
 from forecast.system.errors import InputError, quote_names
@@ -70,8 +69,7 @@ def simulate(forecaster: Forecaster, panel: Panel, rows: Rows, *, horizon: int) 
 
 def is_recursive(forecaster: Forecaster) -> bool:
     """Whether the model is a one-step map alone, whose loop can be closed over any horizon."""
-    one_step = isinstance(forecaster.spec, LinearSpec | NetworkSpec) and forecaster.spec.recursive
-    return one_step and forecaster.correction is None
+    return forecaster.spec.recursive and forecaster.correction is None
 
 
 def _refuse_direct(forecaster: Forecaster) -> None:

@@ -23,8 +23,7 @@ import numpy as np
 from forecast.data.windows import Windows
 from forecast.forecaster.closed_loop import parallel
 from forecast.forecaster.forecaster import Forecaster
-from forecast.forecaster.problem import Problem
-from forecast.models.base import LinearSpec, NetworkSpec
+from forecast.models.problem import Problem
 from forecast.models.skip import Batches, fit_linear
 from forecast.system.errors import InputError
 
@@ -32,8 +31,7 @@ from forecast.system.errors import InputError
 def corrected(problem: Problem, recursive: Forecaster) -> Forecaster:
     """The one-step forecaster with a correction fitted on what its closed loop leaves of the train rows."""
     spec = recursive.spec
-    closed = isinstance(spec, LinearSpec | NetworkSpec) and spec.recursive
-    if recursive.skip is None or not (closed or (isinstance(spec, LinearSpec) and spec.corrected)):
+    if recursive.skip is None or not (spec.recursive or spec.corrected):
         raise InputError(
             f"Model {spec.family!r} has no closed loop to correct. Take a recursive family (arx, narx, jordan)."
         )

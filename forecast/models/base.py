@@ -1,24 +1,35 @@
-"""What every family file provides: a frozen spec with its search space and, for a network, its description.
+"""What every family file provides: a frozen spec that says how its model is fitted, forecasts, and is tuned.
 
-A family is one file in this folder; its name is the file's. Nothing here imports TensorFlow.
+A family is one file in families/; its name is the file's. Nothing here imports TensorFlow.
+
+    BaselineSpec       a rule: one method, `forecast`
+    RegressorSpec      parameters as arrays: `fit` on the train windows, `forecast` from them
+    LinearSpec         ridge regression, direct or as a one-step map
+    StatisticalSpec    one fit per series (`forecast.models.statistical`)
+    NetworkSpec        a network of blocks: `build`
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from pydantic import Field, model_validator
 
+from forecast.config.datasets import Dataset
 from forecast.config.reading import Config
 from forecast.config.training import LevenbergMarquardt, Trainer, Training
-from forecast.data.windows import Layout, Windows
+from forecast.data.panel import Series
+from forecast.data.scaling import Scaling
+from forecast.data.windows import Layout, Windows, layout
 from forecast.models import search
+from forecast.models.problem import Problem
+from forecast.models.skip import Skip
 from forecast.networks.description import Block, Dropout, EncoderDecoder, Network, Recurrent, Shapes
-from forecast.networks.heads import AnyHead, Point
+from forecast.networks.heads import AnyHead, Head, Point
 
-ModelKind = Literal["baseline", "linear", "statistical", "network"]
 Loss = Literal["mse", "mae", "huber"]
 
 
@@ -29,13 +40,70 @@ LM_UNITS = search.Choice((4, 8, 16))
 """Its cost grows with the cube of the weights: smaller nets than gradient steps are given."""
 
 
+@dataclass(frozen=True)
+class Parameters:
+    """What a fit leaves: `arrays` by name, and `series`: per series the numbers of each output, as JSON."""
+
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    series: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+class FittedModel(Protocol):
+    """What a spec may ask of the model that it is part of (`forecast.forecaster.Forecaster`)."""
+
+    @property
+    def dataset(self) -> Dataset: ...
+    @property
+    def scaling(self) -> Scaling: ...
+    @property
+    def channels(self) -> Layout: ...
+    @property
+    def weights(self) -> Mapping[str, np.ndarray]: ...
+    @property
+    def statistical(self) -> Mapping[str, list[dict[str, Any]]]: ...
+    @property
+    def skip(self) -> Skip | None: ...
+    @property
+    def correction(self) -> Skip | None: ...
+
+    def check_rows(self, series: Series, rows: np.ndarray) -> None:
+        """`InputError` for rows without their lookback, or beyond the series."""
+
+    def predict_windows(self, series: Series, rows: np.ndarray) -> np.ndarray:
+        """(n, H, O) in raw units: `ModelSpec.scaled_forecast` of the windows that end at `rows`."""
+
+    def on_skip(self, windows: Windows) -> np.ndarray:
+        """(B, H, O) in scaled units: the skip and its network, closed over the horizon where they are one-step."""
+
+    def raw(self, scaled: np.ndarray, series: Series, rows: np.ndarray) -> np.ndarray:
+        """(n, H, O) forecasts in scaled units, made at `rows` (n,), in raw ones."""
+
+
 class ModelSpec(Config):
     """Common to all families; class attributes describe it for the catalogue, the report and MLflow."""
 
-    kind: ClassVar[ModelKind]
+    kind: ClassVar[str]
     summary: ClassVar[str]
     equation: ClassVar[str]
     source: ClassVar[str]
+
+    fitted_as: ClassVar[Literal["parameters", "ridge", "network"]] = "parameters"
+    """Which procedure of `forecast.forecaster.fitting` fits it: `parameters` calls `fit` here."""
+    seeded: ClassVar[bool] = False
+    """True: a fit draws random numbers, so a backtest fits it once per seed."""
+    on_skip: ClassVar[bool] = False
+    """True: it stands on a closed-form skip, and is a row of its own in either ranking."""
+    uses_tensorflow: ClassVar[bool] = False
+    corrected: ClassVar[bool] = False
+    """True: a one-step map closed over the horizon, with a direct correction of every step (the mixed strategy)."""
+    recursive: ClassVar[bool] = False
+    """True: a one-step map whose forecast is fed back up to the horizon (closed loop)."""
+    keeps_validation: ClassVar[bool] = True
+    """True: a later fit keeps the newest rows back, as many as the validation block has, to choose on."""
+    starts_at_train_end: ClassVar[bool] = False
+    """True: its state begins where its fit ends, so it forecasts from no earlier row."""
+    reads_history: ClassVar[bool] = True
+    """True: its forecast changes with the rows before the cutoff."""
 
     family: str
 
@@ -51,6 +119,45 @@ class ModelSpec(Config):
         """What tuning does vary: of `space`, what makes a difference to this entry."""
         return self.space()
 
+    def fit(self, problem: Problem, *, seed: int) -> Parameters:
+        """Its parameters from the train rows (`fitted_as: parameters`); a rule has none."""
+        return Parameters()
+
+    def predict(self, model: FittedModel, series: Series, rows: np.ndarray) -> np.ndarray:
+        """(n, H, O) in raw units, made at `rows` of one series: from windows, unless the family reads more."""
+        return model.predict_windows(series, rows)
+
+    def scaled_forecast(self, model: FittedModel, windows: Windows) -> np.ndarray:
+        """(B, H, O) in scaled units."""
+        raise NotImplementedError
+
+    def n_params(self, model: FittedModel) -> int:
+        """Numbers fitted to data."""
+        return int(sum(w.size for w in model.weights.values()))
+
+    def network(self, dataset: Dataset) -> Network | None:
+        """The network that it builds for a dataset; None: it is none."""
+        return None
+
+    def modules(self) -> list[str]:
+        """The modules found by name that it runs: part of the key of its results."""
+        return [f"forecast.models.families.{self.family}"]
+
+    @property
+    def distribution_head(self) -> Head | None:
+        """What gives more than a point forecast, and has constants to fit; None: nothing."""
+        return None
+
+    @property
+    def continues(self) -> bool:
+        """True: it can be run beyond the horizon that it was fitted for."""
+        return self.recursive
+
+    @property
+    def by_gradient(self) -> bool:
+        """True: gradient steps train it."""
+        return False
+
     @property
     def needs_issues(self) -> bool:
         """True: it is left out where no forecasts of the data's own service are kept."""
@@ -61,29 +168,36 @@ class ModelSpec(Config):
         """True: a backtest fits it again after the train end."""
         return False
 
+    @property
+    def slides(self) -> bool:
+        """True: a later fit has as many rows as the first, and not everything from the first row on."""
+        return False
+
+    def refit_moments(self, cutoffs: np.ndarray) -> list[np.datetime64]:
+        """Of the rising `cutoffs` of a backtest, those at which it is fitted again."""
+        return []
+
     def with_values(self, values: Mapping[str, Any]) -> ModelSpec:
         """This spec with some fields replaced and validated again."""
         return type(self).model_validate({**self.model_dump(), **values})
 
 
-class ServiceSpec(ModelSpec):
-    """What the data's own service had said by each origin; refused where it had said nothing."""
-
-    kind: ClassVar[ModelKind] = "baseline"
-
-    @property
-    def needs_issues(self) -> bool:
-        return True
-
-
 class BaselineSpec(ModelSpec):
     """A rule without fitted parameters."""
 
-    kind: ClassVar[ModelKind] = "baseline"
+    kind: ClassVar[str] = "baseline"
 
     def forecast(self, windows: Windows, channels: Layout, *, horizon: int, season: int) -> np.ndarray:
         """(B, H, O) in scaled units."""
         raise NotImplementedError
+
+    def scaled_forecast(self, model: FittedModel, windows: Windows) -> np.ndarray:
+        about = {"horizon": model.dataset.horizon, "season": model.dataset.season}
+        return self.forecast(windows, model.channels, **about)
+
+    @property
+    def continues(self) -> bool:
+        return True
 
 
 class FittedSpec(ModelSpec):
@@ -98,6 +212,18 @@ class FittedSpec(ModelSpec):
     def refitted(self) -> bool:
         return self.refit != "never"
 
+    @property
+    def slides(self) -> bool:
+        return self.refit_window == "sliding"
+
+    def refit_moments(self, cutoffs: np.ndarray) -> list[np.datetime64]:
+        if self.refit == "never":
+            return []
+        if self.refit == "monthly":
+            months = cutoffs.astype("datetime64[M]")
+            return list(cutoffs[1:][months[1:] != months[:-1]])
+        return list(cutoffs[self.refit :: self.refit])
+
     @model_validator(mode="after")
     def _window_is_used(self) -> FittedSpec:
         if not self.refitted and self.refit_window != "expanding":
@@ -105,32 +231,43 @@ class FittedSpec(ModelSpec):
         return self
 
 
-class StatisticalSpec(FittedSpec):
-    """A statistical model fitted per series at the train end, its state filtered forward to every origin."""
+class RegressorSpec(FittedSpec):
+    """Parameters as arrays, fitted on the train windows and saved as they are: another library's regressor."""
 
-    kind: ClassVar[ModelKind] = "statistical"
-    method: ClassVar[str]
+    kind: ClassVar[str] = "regression"
 
-    def options(self, season: int) -> dict[str, Any]:
-        """Arguments of the fit, given the dataset's season."""
-        return {}
+    def fit(self, problem: Problem, *, seed: int) -> Parameters:
+        raise NotImplementedError
+
+    def forecast(self, parameters: Mapping[str, np.ndarray], windows: Windows, channels: Layout) -> np.ndarray:
+        """(B, H, O) in scaled units, from the arrays that `fit` left."""
+        raise NotImplementedError
+
+    def scaled_forecast(self, model: FittedModel, windows: Windows) -> np.ndarray:
+        return self.forecast(model.weights, windows, model.channels)
 
 
 class LinearSpec(FittedSpec):
     """The fitted skip as a model of its own."""
 
-    kind: ClassVar[ModelKind] = "linear"
-    recursive: ClassVar[bool] = False
-    corrected: ClassVar[bool] = False
-    """True: a one-step map closed over the horizon, with a direct correction of every step (the mixed strategy)."""
+    kind: ClassVar[str] = "linear"
+    fitted_as: ClassVar[Literal["parameters", "ridge", "network"]] = "ridge"
+
+    def scaled_forecast(self, model: FittedModel, windows: Windows) -> np.ndarray:
+        return model.on_skip(windows)
+
+    def n_params(self, model: FittedModel) -> int:
+        return sum(part.n_params for part in (model.skip, model.correction) if part is not None)
 
 
 class NetworkSpec(FittedSpec):
     """A Keras network trained with supervision at every step (see `forecast.networks.description`)."""
 
-    kind: ClassVar[ModelKind] = "network"
-    recursive: ClassVar[bool] = False
-    """True: a one-step map whose forecast is fed back up to the horizon (closed loop)."""
+    kind: ClassVar[str] = "network"
+    fitted_as: ClassVar[Literal["parameters", "ridge", "network"]] = "network"
+    seeded: ClassVar[bool] = True
+    on_skip: ClassVar[bool] = True
+    uses_tensorflow: ClassVar[bool] = True
 
     learning_rate: float = Field(2e-3, gt=0)
     batch_size: int = Field(32, ge=1)
@@ -178,6 +315,25 @@ class NetworkSpec(FittedSpec):
     def build(self, shapes: Shapes) -> Network:
         raise NotImplementedError
 
+    def network(self, dataset: Dataset) -> Network:
+        return network_of(self, dataset)
+
+    def scaled_forecast(self, model: FittedModel, windows: Windows) -> np.ndarray:
+        return model.on_skip(windows)
+
+    def modules(self) -> list[str]:
+        network = self.build(Shapes(channels=1, future_channels=0, horizon=1, outputs=1, lookback=64))
+        cells = {f"forecast.networks.cells.{cell}" for block in network.blocks for cell in block.cells}
+        return [*super().modules(), type(self.head).__module__, *sorted(cells)]
+
+    @property
+    def distribution_head(self) -> Head | None:
+        return self.head if self.head.has_constants else None
+
+    @property
+    def by_gradient(self) -> bool:
+        return self.trainer == "gradient"
+
     def search_space(self) -> Mapping[str, search.Dimension]:
         if self.trainer != "lm":
             return self.space()
@@ -186,6 +342,21 @@ class NetworkSpec(FittedSpec):
 
     def space(self) -> Mapping[str, search.Dimension]:
         return {"learning_rate": search.LogUniform(5e-4, 2e-2), "dropout": search.Choice((0.0, 0.1, 0.25))}
+
+
+def network_of(spec: NetworkSpec, dataset: Dataset) -> Network:
+    """The network a spec builds for a dataset; recursive families are one-step maps."""
+    channels = layout(dataset)
+    shapes = Shapes(
+        channels=channels.channels,
+        future_channels=2 * len(dataset.future),
+        horizon=1 if spec.recursive else dataset.horizon,
+        outputs=channels.outputs,
+        lookback=dataset.lookback,
+        target_channels=channels.target_channels,
+        parameters=spec.head.parameters,
+    )
+    return spec.build(shapes)
 
 
 def dropped(blocks: tuple[Block, ...], rate: float) -> tuple[Block, ...]:

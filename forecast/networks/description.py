@@ -38,6 +38,11 @@ class Block:
 
     name: str
 
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The names of the recurrent cells in it."""
+        return ()
+
 
 @dataclass(frozen=True)
 class Dense(Block):
@@ -64,12 +69,21 @@ class Taps(Block):
 
 
 @dataclass(frozen=True)
-class Recurrent(Block):
-    """A recurrent layer of the named cell (see `forecast.networks.cells`), returning its output at every step."""
+class CellBlock(Block):
+    """A block that runs the named cell (see `forecast.networks.cells`)."""
 
     cell: str
     units: int
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        return (self.cell,)
+
+
+@dataclass(frozen=True)
+class Recurrent(CellBlock):
+    """A recurrent layer of the named cell, returning its output at every step."""
 
 
 @dataclass(frozen=True)
@@ -86,18 +100,18 @@ class Parallel(Block):
     branches: tuple[tuple[Block, ...], ...]
     merge: Literal["concat", "sum"] = "concat"
 
+    @property
+    def cells(self) -> tuple[str, ...]:
+        return tuple(cell for branch in self.branches for block in branch for cell in block.cells)
+
 
 @dataclass(frozen=True)
-class Bidirectional(Block):
+class Bidirectional(CellBlock):
     """Schuster & Paliwal 1997, inside the window only: concat(forward at the end, backward at the end of its pass)."""
 
-    cell: str
-    units: int
-    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-
 
 @dataclass(frozen=True)
-class EncoderDecoder(Block):
+class EncoderDecoder(CellBlock):
     """Sequence to sequence (Sutskever, Vinyals & Le 2014; context as in Cho et al. 2014): the network's last block.
 
     The encoder, a recurrent cell, reads the block's input up to step t: output e_t and states s_t. From there the
@@ -120,9 +134,6 @@ class EncoderDecoder(Block):
     At a network with `every_step` the decoder starts from every t, in one batch of B*T rows.
     """
 
-    cell: str
-    units: int
-    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     feedback: bool = True
     parameter: int = 0
     """Which of the K parameters is fed back, e.g. the median of the quantiles or the mean of a density."""

@@ -54,12 +54,11 @@ class Job:
 def recipe_of(held: Champion) -> dict[str, Any]:
     """What a train stage's record says of a recipe, of the champion's."""
     first = held.ensemble.forecasters[0]
-    is_network = first.spec.kind == "network"
     return {
         "model": held.meta.model,
         "params": first.spec.model_dump(mode="json"),
-        "ranking": "shipped" if is_network else "baseline",
-        "skip": first.skip.kind if is_network and first.skip else None,
+        "ranking": "shipped" if first.spec.on_skip else "baseline",
+        "skip": first.skip.kind if first.spec.on_skip and first.skip else None,
     }
 
 
@@ -91,7 +90,7 @@ def begin_with(job: Job, tree: Tree, held: Champion | None) -> None:
     """`warm`: the champion's weights as an input of the train stage; `scratch`, or no network: none."""
     folder = tree.path / "data" / "warm" / job.dataset
     shutil.rmtree(folder, ignore_errors=True)
-    if job.strategy == "scratch" or held is None or held.ensemble.forecasters[0].spec.kind != "network":
+    if job.strategy == "scratch" or held is None or not held.ensemble.forecasters[0].spec.uses_tensorflow:
         return
     stored = champion.folder_of(job.root, job.dataset, held.version)
     seeds = load_tuning(tree.configs).seeds

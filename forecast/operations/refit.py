@@ -25,7 +25,6 @@ from forecast.config.tuning import load_tuning
 from forecast.data.panel import from_frame
 from forecast.data.splits import Borders
 from forecast.forecaster import Budget, Problem, fit
-from forecast.models.base import NetworkSpec
 from forecast.system import files, workers
 from forecast.system.errors import InputError
 from forecast.system.stage import run_stage
@@ -72,9 +71,9 @@ def on_all_data(
     borders = moved_to_the_end(frame["ds"], Borders.from_json(files.read_json(prepared / "borders.json")))
     problem = Problem.of(from_frame(frame, dataset, settings), borders, ("train", "validation"))
     candidate = candidate_of(record)
-    engine = load_engine if candidate.is_network else None
-    steps = Budget(budget.final_steps, budget.evaluate_every) if candidate.is_network else Budget(0, 1)
-    seeds = budget.seeds if candidate.is_network else (0,)
+    engine = load_engine if candidate.spec.uses_tensorflow else None
+    steps = Budget(budget.final_steps, budget.evaluate_every) if candidate.spec.uses_tensorflow else Budget(0, 1)
+    seeds = budget.seeds if candidate.spec.seeded else (0,)
     with files.atomic_directory(target) as temporary:
         tasks = [
             workers.Task(f"seed {seed}", fitted, (problem, candidate, seed, steps, temporary / f"seed-{seed}"), engine)
@@ -101,7 +100,7 @@ def moved_to_the_end(ds: pd.Series, borders: Borders) -> Borders:
 def candidate_of(record: dict[str, Any]) -> Candidate:
     """The recipe in a train stage's record, tuned values filled in."""
     spec = models.spec(record["params"], where="record.json: params")
-    skip = record["skip"] if isinstance(spec, NetworkSpec) else None
+    skip = record["skip"] if spec.on_skip else None
     return Candidate(record["model"], spec, record["ranking"], skip)
 
 

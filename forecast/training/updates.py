@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from forecast.config.training import Rule, Shape, State, Teacher
 from forecast.networks.description import EncoderDecoder, Network
-from forecast.networks.heads import Bins, FittedHead
+from forecast.networks.heads import FittedHead, Head
 from forecast.networks.layers.assemble import (
     assemble,
     carried,
@@ -97,16 +97,18 @@ def draw_bins(network: Network, settings: Settings, seed: int) -> dict[str, np.n
     head = sampled_bins(network, settings)
     if head is None:
         return {}
-    noise = np.random.default_rng([seed, 2]).random((settings.steps, head.count))  # [seed, 2]: a stream of its own
+    noise = np.random.default_rng([seed, 2]).random(
+        (settings.steps, head.parameters)
+    )  # [seed, 2]: a stream of its own
     return {"bins": np.argsort(noise, axis=1)[:, : head.drawn].astype(np.int32)}
 
 
-def sampled_bins(network: Network, settings: Settings) -> Bins | None:
+def sampled_bins(network: Network, settings: Settings) -> Head | None:
     """The head whose softmax is sampled: then the network is passed without its read-out. A decoder reads out inside
     its own loop, and a carried pass hands on whole outputs, so those two take the whole softmax."""
     head = settings.head.head if settings.head is not None else None
     decoded = bool(network.blocks) and isinstance(network.blocks[-1], EncoderDecoder)
-    if not isinstance(head, Bins) or not head.drawn or decoded or settings.state == "carry":
+    if head is None or not head.drawn or decoded or settings.state == "carry":
         return None
     return head
 

@@ -158,7 +158,7 @@ def smoothed_series(root: Path) -> None:
 def penalty_chosen_on_test(root: Path) -> None:
     append(
         root,
-        "forecast/forecaster/problem.py",
+        "forecast/models/problem.py",
         """
         _examples = Problem.examples
         Problem.examples = lambda self, block, horizon, **purpose: _examples(
@@ -302,7 +302,7 @@ def scored_against_the_value_before(root: Path) -> None:
 def every_second_origin(root: Path) -> None:
     append(
         root,
-        "forecast/forecaster/problem.py",
+        "forecast/models/problem.py",
         """
         _rows = Problem.rows
         Problem.rows = lambda self, uid, block: _rows(self, uid, block)[:: 2 if block == "test" else 1]

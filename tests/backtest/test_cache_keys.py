@@ -29,7 +29,7 @@ def copy(tmp_path_factory):
 
 def digest_of(root, engine=ENGINE):
     """The code digest of every family, as `candidate_digest` takes it."""
-    return {name: code_digest([engine, *cache_keys.family_modules(spec)], root) for name, spec in SPECS.items()}
+    return {name: code_digest([engine, *spec.modules()], root) for name, spec in SPECS.items()}
 
 
 def changed_by(file, root, engine=ENGINE):
@@ -50,7 +50,7 @@ def test_an_edit_of_a_familys_file_changes_that_familys_key_alone(copy, family, 
 
 
 def test_an_edit_of_a_cell_changes_the_families_made_of_it(copy):
-    made_of = {n for n, s in SPECS.items() if "forecast.networks.cells.jordan" in cache_keys.family_modules(s)}
+    made_of = {n for n, s in SPECS.items() if "forecast.networks.cells.jordan" in s.modules()}
     assert "jordan" in made_of
     assert changed_by(copy / "forecast" / "networks" / "cells" / "jordan.py", copy) == made_of
 
@@ -68,7 +68,7 @@ def test_an_edit_of_what_all_models_run_changes_every_key(copy, file):
 
 @pytest.mark.parametrize("family", [name for name, spec in SPECS.items() if isinstance(spec, NetworkSpec)])
 def test_the_code_of_every_layer_and_of_every_cell_it_names_is_in_a_networks_key(family):
-    modules = cache_keys.family_modules(SPECS[family])
+    modules = SPECS[family].modules()
     seen = {path.as_posix() for module in (ENGINE, *modules) for path in closure(module, ROOT, found_by_name=False)}
     needed = {path.relative_to(ROOT).as_posix() for path in (ROOT / "forecast" / "networks" / "layers").glob("*.py")}
     assert needed <= seen

@@ -175,7 +175,7 @@ def test_seeds_of_as_many_candidates_as_workers_are_trained_in_turn(run, workers
     jobs = [job for candidate in planned for job in training._jobs(run, candidate, None)]
     found = training._longest_first(jobs, workers)
     index = {seed: str(place) for place, seed in enumerate(SEEDS)}
-    said = [job.candidate.model + (index[job.seed] if job.candidate.is_network else "") for job in found]
+    said = [job.candidate.model + (index[job.seed] if job.candidate.spec.seeded else "") for job in found]
     assert said == order.split()
 
 

@@ -124,7 +124,7 @@ def log_probability(model: Forecaster, path: tuple[int, ...]) -> float:
     """Of one path through bins (H * O), by walking it."""
     windows = next(model.windows(PANEL.by_id["north"], NORTH["north"], size=1))
     loop = Loop.start(model.network, model.weights, model.skip, windows, model.channels)
-    chain, total = FedBack.of(loop, model.head, model.head.head, np.empty((1, 0, 2))), 0.0
+    chain, total = FedBack.of(loop, model.head, np.empty((1, 0, 2))), 0.0
     steps = np.reshape(path, (-1, 2))
     for place, step in enumerate(steps):
         chain = chain.follow(np.array([0]), steps[place - 1][None]) if place else chain

@@ -11,7 +11,8 @@ import tensorflow as tf
 from forecast.models import spec as spec_of_entry
 from forecast.networks import inference
 from forecast.networks.description import Dense, Dropout, EncoderDecoder, Network, Shapes, Taps
-from forecast.networks.heads import HEADS, Bins, FittedHead
+from forecast.networks.heads import HEADS, FittedHead
+from forecast.networks.heads.bins import Bins
 from forecast.networks.heads.maths import numpy_maths
 from forecast.networks.layers import assemble, hidden_steps
 from forecast.system.errors import InputError

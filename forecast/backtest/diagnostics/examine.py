@@ -12,7 +12,6 @@ from forecast.backtest.diagnostics.sensitivity import gradient_by_lag, lags_of
 from forecast.backtest.diagnostics.trajectory import Walk
 from forecast.data.windows import Windows
 from forecast.forecaster import Forecaster
-from forecast.models.base import NetworkSpec
 from forecast.system.errors import InputError
 
 
@@ -24,7 +23,7 @@ def diagnose(forecaster: Forecaster, windows: Windows) -> dict[str, Any]:
     `decay` by layer, `free_run` by step. A key that does not apply is left out. InputError without a network.
     """
     network, spec = forecaster.network, forecaster.spec
-    if network is None or not isinstance(spec, NetworkSpec) or forecaster.skip is None:
+    if network is None or forecaster.skip is None:
         raise InputError(f"Model {spec.family!r} is not a network: there is nothing to diagnose. Choose a network.")
     weights = {name: weight.astype(np.float64) for name, weight in forecaster.weights.items()}
     lookback, ahead = windows.past.shape[1], network.shapes.horizon

@@ -57,7 +57,10 @@ def tune(
             todo[places[c.name]] = c
     # Trial k has the same values in both rankings of a network, and so the same traced updates.
     ordered = workers.in_turn(list(todo.values()), lambda c: c.model, jobs)
-    tasks = [workers.Task(c.name, study, (plan, c), prepare=load_engine) for c in ordered]
+    tasks = [
+        workers.Task(c.name, study, (plan, c), prepare=load_engine if c.spec.uses_tensorflow else None)
+        for c in ordered
+    ]
     outcomes = []
     for outcome in workers.run(tasks, jobs=jobs):
         outcomes.append(outcome)

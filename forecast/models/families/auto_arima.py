@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from forecast.models.base import StatisticalSpec
+from forecast.models.statistical import StatisticalSpec
 
 
 class Spec(StatisticalSpec):

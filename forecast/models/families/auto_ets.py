@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from forecast.models.base import StatisticalSpec
+from forecast.models.statistical import StatisticalSpec
 
 
 class Spec(StatisticalSpec):

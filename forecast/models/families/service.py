@@ -4,12 +4,56 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from forecast.models.base import ServiceSpec
+import numpy as np
+
+from forecast.data.panel import Series
+from forecast.models.base import FittedModel, ModelSpec, Parameters
+from forecast.models.problem import Problem
+from forecast.system.errors import ModelFailure
 
 
-class Spec(ServiceSpec):
+class Spec(ModelSpec):
+    kind: ClassVar[str] = "baseline"
+    reads_history: ClassVar[bool] = False
     summary: ClassVar[str] = "What the weather service itself had forecast by then: nothing here is fitted."
     equation: ClassVar[str] = "y[t+h] = s(t+h; u), u the newest issue <= t"
     source: ClassVar[str] = "the service's own archive of forecasts, with the time of their issue"
 
     family: Literal["service"] = "service"
+
+    @property
+    def needs_issues(self) -> bool:
+        return True
+
+    def n_params(self, model: FittedModel) -> int:
+        return 0
+
+    def fit(self, problem: Problem, *, seed: int) -> Parameters:
+        """Per series the cutoffs `<id>/cutoff` (n,) in ns and what the service said then, `<id>/said` (n, H, O)."""
+        if problem.said is None or problem.said.empty:
+            raise ModelFailure(
+                f"No forecasts of the service are kept for dataset {problem.panel.name!r}. Set `forecast_url` or "
+                "`previous_runs_url` of its source and fetch."
+            )
+        targets = [column.column for column in problem.panel.dataset.target]
+        shape = (-1, problem.panel.dataset.horizon, len(targets))
+        found = {}
+        for uid, rows in problem.said.groupby("unique_id", sort=True):
+            found[f"{uid}/cutoff"] = rows.loc[rows["step"] == 1, "cutoff"].to_numpy("datetime64[ns]").astype(np.int64)
+            found[f"{uid}/said"] = rows[targets].to_numpy(dtype=np.float64).reshape(shape)
+        return Parameters(found)
+
+    def predict(self, model: FittedModel, series: Series, rows: np.ndarray) -> np.ndarray:
+        """(n, H, O) in raw units, as the service gave them; `ModelFailure` unless it had spoken at every origin."""
+        model.check_rows(series, rows)
+        cutoffs = series.ds[rows].astype("datetime64[ns]").astype(np.int64)
+        kept = model.weights.get(f"{series.unique_id}/cutoff", np.empty(0, dtype=np.int64))
+        at = np.searchsorted(kept, cutoffs)
+        silent = ~np.isin(cutoffs, kept)
+        if silent.any():
+            raise ModelFailure(
+                f"The service had said nothing about the whole horizon at {int(silent.sum())} of {len(rows)} origins "
+                f"of series {series.unique_id!r}, first at {series.ds[rows[silent][0]].astype('datetime64[m]')}. Keep "
+                "more of its forecasts (`previous_runs_url`), or move the dates under `splits`."
+            )
+        return model.weights[f"{series.unique_id}/said"][at].copy()

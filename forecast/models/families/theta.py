@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from forecast.models.base import StatisticalSpec
+from forecast.models.statistical import StatisticalSpec
 
 
 class Spec(StatisticalSpec):

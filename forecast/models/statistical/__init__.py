@@ -15,14 +15,62 @@ import pkgutil
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from forecast.data.panel import Series
+from forecast.data.windows import filled
+from forecast.models.base import FittedModel, FittedSpec, Parameters
+from forecast.models.problem import Problem
 from forecast.system.errors import InputError, ModelFailure, closest, quote_names
 
 Array = npt.NDArray[np.float64]
+
+
+class StatisticalSpec(FittedSpec):
+    """A statistical model fitted per series at the train end, its state filtered forward to every origin."""
+
+    kind: ClassVar[str] = "statistical"
+    method: ClassVar[str]
+    keeps_validation: ClassVar[bool] = False
+    starts_at_train_end: ClassVar[bool] = True
+
+    def options(self, season: int) -> dict[str, Any]:
+        """Arguments of the fit, given the dataset's season."""
+        return {}
+
+    @property
+    def continues(self) -> bool:
+        return True
+
+    def modules(self) -> list[str]:
+        return [*super().modules(), f"{__name__}.{self.method}"]
+
+    def fit(self, problem: Problem, *, seed: int) -> Parameters:
+        """One fit per series and output on the train rows, gaps filled forward."""
+        season = problem.panel.dataset.season
+        options = self.options(season)
+        result = {}
+        for uid, blocks in problem.blocks.items():
+            start, stop = blocks.train
+            train = filled(problem.scaled(uid)[None, start:stop, : problem.panel.outputs])[0][0]
+            fits = [fit(self.method, values, season=season, options=options) for values in train.T]
+            result[uid] = [describe(fitted) for fitted in fits]
+        return Parameters(series=result)
+
+    def predict(self, model: FittedModel, series: Series, rows: np.ndarray) -> np.ndarray:
+        """(n, H, O) in raw units; `ModelFailure` where the recursion is not finite."""
+        model.check_rows(series, rows)
+        z = model.scaling.scaled(series, model.dataset)
+        values = filled(z[None, :, : model.channels.outputs])[0][0]
+        fitted = [restore(numbers) for numbers in model.statistical[series.unique_id]]
+        outputs = [one.forecasts(values[:, o], rows, model.dataset.horizon) for o, one in enumerate(fitted)]
+        forecasts = np.stack(outputs, axis=2)
+        if not np.isfinite(forecasts).all():
+            raise ModelFailure(f"{self.family} forecasts of series {series.unique_id!r} are not finite.")
+        return model.raw(forecasts, series, rows)
 
 
 class Fitted(Protocol):
@@ -67,30 +115,6 @@ def keep_what_is_compiled() -> None:
         os.environ.setdefault("NIXTLA_NUMBA_CACHE", "1")
 
 
-def fit_and_forecast(
-    name: str,
-    y: Array,
-    *,
-    train_end: int,
-    origins: npt.ArrayLike,
-    horizon: int,
-    season: int = 1,
-    options: Mapping[str, Any] | None = None,
-) -> Array:
-    """Forecasts (n_origins, horizon) in the units of `y`.
-
-    y          (T,) without NaN, in modelling units (log prices for stocks)
-    train_end  rows [0, train_end) are used for the fit
-    origins    rows of the last observation each forecast sees, rising, from train_end - 1 on
-
-    Raises `ModelFailure` when the model cannot be fitted or gives a forecast that is not finite.
-    """
-    rows = np.asarray(origins, dtype=np.int64)
-    _check(name, y, train_end, rows)
-    fitted = fit(name, y[:train_end], season=season, options=options)
-    return _finite(name, fitted.forecasts(np.ascontiguousarray(y, dtype=np.float64), rows, horizon), rows)
-
-
 def describe(fitted: Fitted) -> dict[str, Any]:
     """The fitted numbers as JSON: for the record, and for `restore`."""
     return {"name": type(fitted).__module__.rsplit(".", 1)[-1], **asdict(fitted)}  # type: ignore[call-overload]
@@ -106,30 +130,3 @@ def restore(description: Mapping[str, Any]) -> Fitted:
 
 def _tupled(value: Any) -> Any:
     return tuple(_tupled(item) for item in value) if isinstance(value, list) else value
-
-
-def _check(name: str, y: Array, train_end: int, rows: npt.NDArray[np.int64]) -> None:
-    if y.ndim != 1 or not np.isfinite(y).all():
-        bad = int((~np.isfinite(y)).sum())
-        raise InputError(
-            f"{name} needs one series without gaps, got shape {y.shape} with {bad} "
-            "values that are not finite. "
-            "Fill gaps forward before the call."
-        )
-    if not 0 < train_end <= len(y):
-        raise InputError(f"{name}: train_end={train_end} lies outside the {len(y)} rows of the series.")
-    if len(rows) and (rows[0] < train_end - 1 or rows[-1] >= len(y) or (np.diff(rows) <= 0).any()):
-        raise InputError(
-            f"{name}: origins run from {rows[0]} to {rows[-1]}; they must rise "
-            f"within [{train_end - 1}, {len(y) - 1}], or a forecast would come from parameters that saw its future."
-        )
-
-
-def _finite(name: str, forecasts: Array, rows: npt.NDArray[np.int64]) -> Array:
-    bad = ~np.isfinite(forecasts).all(axis=1)
-    if bad.any():
-        raise ModelFailure(
-            f"{name} gives forecasts that are not finite at {int(bad.sum())} of {len(rows)} origins, "
-            f"first at row {rows[bad][0]}."
-        )
-    return forecasts

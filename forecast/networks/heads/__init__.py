@@ -1,24 +1,37 @@
-"""What stands on top of a network: a point, quantiles, a density, value bins, or a class; free of TensorFlow."""
+"""What stands on top of a network: a point, quantiles, a density, value bins, or a class; free of TensorFlow.
+
+A head is a class with a `kind` in a file here, found when this package is imported.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import importlib
+import pkgutil
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from forecast.networks.heads.base import Head
-from forecast.networks.heads.bins import Bins
-from forecast.networks.heads.fitted import FittedHead
-from forecast.networks.heads.gaussian import Gaussian
-from forecast.networks.heads.point import Point
-from forecast.networks.heads.quantiles import Quantiles
-from forecast.networks.heads.student_t import StudentT
-from forecast.networks.heads.updown import UpDown
+from forecast.networks.heads.base import FittedHead, Head, Point
 from forecast.system.errors import closest, quote_names
 
-HEADS: dict[str, type[Head]] = {
-    str(head.model_fields["kind"].default): head for head in (Point, Quantiles, Gaussian, StudentT, Bins, UpDown)
-}
+__all__ = ["HEADS", "AnyHead", "FittedHead", "Head", "Point"]
+
+
+def _found() -> dict[str, type[Head]]:
+    """Kind → class, of every file in this folder; in the order of the files."""
+    modules = [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
+    heads = [
+        member
+        for module in modules
+        for member in vars(module).values()
+        if isinstance(member, type) and issubclass(member, Head) and member.__module__ == module.__name__
+    ]
+    return {str(head.model_fields["kind"].default): head for head in heads if head is not Head}
+
+
+HEADS = _found()
 
 
 def _written_out(value: Any) -> Any:
@@ -30,10 +43,10 @@ def _written_out(value: Any) -> Any:
     return content
 
 
-AnyHead = Annotated[
-    Annotated[Point | Quantiles | Gaussian | StudentT | Bins | UpDown, Field(discriminator="kind")],
-    BeforeValidator(_written_out),
-]
-"""A head as an entry of configs/models.yaml gives it: a name, or a mapping of `kind` and options."""
-
-__all__ = ["HEADS", "AnyHead", "Bins", "FittedHead", "Gaussian", "Head", "Point", "Quantiles", "StudentT", "UpDown"]
+if TYPE_CHECKING:
+    AnyHead = Head
+else:
+    AnyHead = Annotated[
+        Annotated[reduce(or_, HEADS.values()), Field(discriminator="kind")], BeforeValidator(_written_out)
+    ]
+    """A head as an entry of configs/models.yaml gives it: a name, or a mapping of `kind` and options."""

@@ -10,13 +10,14 @@ the network then learns how a forecast differs from that. All in scaled units:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from forecast.config.reading import Config
 from forecast.networks.heads.distributions import Distribution
-from forecast.networks.heads.maths import Array, Maths
+from forecast.networks.heads.maths import Array, Maths, numpy_maths
 
 Constants = Mapping[str, np.ndarray]
 """By name, arrays (H, O) or (H, O, ...); what a head learnt from the train rows without a gradient."""
@@ -35,6 +36,12 @@ class Head(Config):
     equation: ClassVar[str]
     source: ClassVar[str]
 
+    has_constants: ClassVar[bool] = True
+    """False: nothing is fitted on the train rows, and the family's own point loss trains it."""
+    compares_with_last: ClassVar[bool] = False
+    """True: it asks how a value lies to the last observed one, which a series of changes does not have."""
+    is_discrete: ClassVar[bool] = False
+    """True: it gives probabilities of bins (`log_probabilities`, `bin_values`), and so of paths through them."""
     uses_lead: ClassVar[bool] = False
     """True: what the head learns depends on where the skip lies from the last value, and not on the residual alone."""
     has_density: ClassVar[bool] = False
@@ -56,6 +63,11 @@ class Head(Config):
     def has_distribution(self) -> bool:
         """True: `distribution` gives quantiles, probabilities and samples."""
         return True
+
+    @property
+    def drawn(self) -> int:
+        """Classes drawn per gradient step in a sampled softmax over `parameters`; 0: the whole loss is taken."""
+        return 0
 
     def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
         """The constants, from the train rows: both (N, H, O), NaN where a target is missing."""
@@ -80,6 +92,94 @@ class Head(Config):
     def point(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants) -> np.ndarray:
         """(B, H, O), the median unless the head says otherwise; last (B, 1, O)."""
         return self.distribution(raw, base, constants).inverse(np.full(base.shape, 0.5))
+
+    def rise_probability(
+        self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants
+    ) -> np.ndarray:
+        """(B, H, O): P(y > last); last (B, 1, O)."""
+        return 1.0 - self.distribution(raw, base, constants).cdf(np.broadcast_to(last, base.shape))
+
+    def sample(
+        self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants, u: np.ndarray
+    ) -> np.ndarray:
+        """(B, H, O): the values that the probabilities u (B, H, O) in (0, 1) stand for."""
+        return self.distribution(raw, base, constants).inverse(u)
+
+    def log_probabilities(self, raw: np.ndarray) -> np.ndarray:
+        """(..., n): ln of the probability of every bin, where there are bins."""
+        raise NotImplementedError
+
+    def bin_values(self, base: np.ndarray, constants: Constants) -> np.ndarray:
+        """(..., n): the value that stands for every bin; base (..., H, O)."""
+        raise NotImplementedError
+
+
+class Point(Head):
+    """One number per value, trained with the family's own loss (`loss:`), added to the skip."""
+
+    summary: ClassVar[str] = "One number, no distribution."
+    equation: ClassVar[str] = "y = skip + p"
+    source: ClassVar[str] = "Huber 1964 for the default loss"
+    has_constants: ClassVar[bool] = False
+
+    kind: Literal["point"] = "point"
+
+    @property
+    def parameters(self) -> int:
+        return 1
+
+    @property
+    def has_distribution(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
+class FittedHead:
+    """A head with the constants that it learnt from the train rows.
+
+    See `Head` for shapes; `raw` here is the network's own output, without the offset.
+    """
+
+    head: Head
+    constants: Constants
+
+    @classmethod
+    def fit(cls, head: Head, residual: np.ndarray, lead: np.ndarray) -> FittedHead:
+        """From every train origin: residual and lead (N, H, O), NaN where a target is missing."""
+        return cls(head, head.fit(residual, lead))
+
+    def target(self, residual: np.ndarray, lead: np.ndarray) -> np.ndarray:
+        return self.head.target(residual, lead, self.constants)
+
+    def offset(self, lead: np.ndarray) -> np.ndarray | None:
+        return self.head.offset(lead, self.constants)
+
+    def loss(self, xp: Maths, raw: Array, target: Array, offset: Array | None) -> Array:
+        """(..., H, O) from raw (..., H, O, K); offset (..., H, O) or None."""
+        shifted = raw if offset is None else raw + offset[..., None]
+        return self.head.loss(xp, shifted, target, self.constants)
+
+    def mean_loss(self, raw: np.ndarray, residual: np.ndarray, lead: np.ndarray) -> tuple[float, int]:
+        """Sum and number of the losses of every known value, in float64."""
+        target = self.target(residual, lead)
+        known = np.isfinite(target)
+        losses = self.loss(numpy_maths, raw.astype(np.float64), np.where(known, target, 0.0), self.offset(lead))
+        return float(losses[known].sum()), int(known.sum())
+
+    def distribution(self, raw: np.ndarray, base: np.ndarray) -> Distribution:
+        return self.head.distribution(raw.astype(np.float64), base, self.constants)
+
+    def rise_probability(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
+        """(B, H, O): P(y > last); arguments as in `point`."""
+        return self.head.rise_probability(raw.astype(np.float64), base, last, self.constants)
+
+    def sample(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """(B, H, O): the values that the probabilities u stand for; arguments as in `point`."""
+        return self.head.sample(raw.astype(np.float64), base, last, self.constants, u)
+
+    def point(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
+        """(B, H, O) in scaled units: raw (B, H, O, K), base (B, H, O) the skip's forecast, last (B, 1, O)."""
+        return self.head.point(raw.astype(np.float64), base, last, self.constants)
 
 
 def spread_of(residual: np.ndarray) -> np.ndarray:

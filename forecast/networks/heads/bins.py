@@ -29,6 +29,7 @@ class Bins(Head):
     equation: ClassVar[str] = "P(y - skip in bin j) = softmax(p)_j; edges: quantiles of the train residuals"
     source: ClassVar[str] = "Weigend & Srivastava 1995; Jean et al. 2015 for the sampled softmax"
     has_density: ClassVar[bool] = True
+    is_discrete: ClassVar[bool] = True
 
     kind: Literal["bins"] = "bins"
     count: int = Field(32, ge=3, le=4096, description="number of bins")
@@ -46,7 +47,6 @@ class Bins(Head):
 
     @property
     def drawn(self) -> int:
-        """Bins drawn per gradient step in the sampled softmax; 0: the whole softmax."""
         wanted = (DRAWN if self.count > MANY else 0) if self.sampled is None else self.sampled
         return wanted if wanted < self.count - 1 else 0
 
@@ -69,7 +69,7 @@ class Bins(Head):
         """(..., n): ln softmax."""
         return np.asarray(special.log_softmax(raw, axis=-1))
 
-    def values(self, base: np.ndarray, constants: Constants) -> np.ndarray:
+    def bin_values(self, base: np.ndarray, constants: Constants) -> np.ndarray:
         """(..., n): the median of every bin, which stands for it in the most probable path; base (..., H, O)."""
         edges = constants["edges"]
         first = edges[..., :1] - constants["low"][..., None] * np.log(2)

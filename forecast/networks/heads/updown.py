@@ -28,6 +28,7 @@ class UpDown(Head):
     source: ClassVar[str] = "Leitch & Tanner 1991; Cox 1958"
 
     uses_lead: ClassVar[bool] = True
+    compares_with_last: ClassVar[bool] = True
 
     kind: Literal["updown"] = "updown"
 
@@ -65,14 +66,13 @@ class UpDown(Head):
     def rise_probability(
         self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants
     ) -> np.ndarray:
-        """(B, H, O): P(y > last); last (B, 1, O)."""
         return np.asarray(special.expit(raw[..., 0] + self.offset(base - last, constants)))
 
     def point(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants) -> np.ndarray:
         up = self.rise_probability(raw, base, last, constants)
         return last + up * constants["rise"] - (1.0 - up) * constants["fall"]
 
-    def drawn(
+    def sample(
         self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants, u: np.ndarray
     ) -> np.ndarray:
         """(B, H, O): one of the two points each, up where u (uniform in (0, 1)) falls below the probability."""

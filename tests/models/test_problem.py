@@ -12,7 +12,7 @@ import forecast
 from forecast.forecaster import Problem
 from forecast.forecaster.fitting import training_series
 from forecast.forecaster.intervals import AdaptiveConformal, SplitConformal
-from forecast.forecaster.problem import recorded_by
+from forecast.models.problem import recorded_by
 from forecast.models.skip import Skip
 from tests.support import problems
 
@@ -72,4 +72,4 @@ def test_only_a_problem_hands_out_targets():
     package = Path(forecast.__file__).parent
     asks = re.compile(r"windows import [^\n]*\btargets\b|windows\.targets\(")
     found = [path.relative_to(package).as_posix() for path in package.rglob("*.py") if asks.search(path.read_text())]
-    assert found == ["forecaster/problem.py"]
+    assert found == ["models/problem.py"]
