@@ -20,10 +20,10 @@ import pandas as pd
 
 from forecast.system.errors import ModelFailure
 from forecast.training import levenberg_marquardt as lm
+from forecast.training.narx.experiment import Experiment, Standardization, saturation
 from forecast.training.narx.identify import identify, initial
-from forecast.training.narx.narx import Narx, Record
-from forecast.training.narx.narx_problems import ClosedLoop, OpenLoop
-from forecast.training.narx.narx_signals import Scaling, saturation
+from forecast.training.narx.net import Narx
+from forecast.training.narx.problems import ClosedLoop, OpenLoop
 
 START = 5
 HELD_OUT = 0.25  # of the train record, its end: where the single nets are stopped
@@ -48,7 +48,7 @@ def rmse(run: np.ndarray, truth: np.ndarray) -> float:
 def procedure(train: Arrays, test: Arrays, seed: int) -> float:
     """The whole identification: folds, starts, delay orders, refit, ensemble; infinity when no net could be kept."""
     try:
-        model = identify([Record(*train, start=START)], seed=seed, announce=print if seed == 0 else None)
+        model = identify([Experiment(*train)], seed=seed, announce=print if seed == 0 else None)
     except ModelFailure:
         return np.inf
     return rmse(model.simulate(test[0], test[1][:START]), test[1])
@@ -56,13 +56,13 @@ def procedure(train: Arrays, test: Arrays, seed: int) -> float:
 
 def single_net(train: Arrays, test: Arrays, seed: int, *, adam: bool) -> float:
     """One NARX net, 3 + 4 taps and 6 tanh units beside the linear path: open loop, then on its free run."""
-    record = Record(*train, start=START)
-    scaling = Scaling.fit([record])
-    u, y = scaling.scale_u(record.u), scaling.scale_y(record.y)
-    low, high = saturation([Record(u, y, START)])
+    experiment = Experiment(*train)
+    scaling = Standardization.fit([experiment])
+    scaled = scaling.scale(experiment)
+    low, high = saturation([scaled])
     net = Narx(1, 1, (1, 2, 3), (0, 1, 2, 3), 6, True, tuple(low), tuple(high))
-    cut = int(len(u) * (1 - HELD_OUT))
-    parts = [Record(u[:cut], y[:cut], START)], [Record(u[cut:], y[cut:], START)]
+    cut = int(len(scaled) * (1 - HELD_OUT))
+    parts = [scaled.part(slice(cut))], START, [scaled.part(slice(cut, None))]
     weights = initial(net, np.random.default_rng(seed))
     problems: list[OpenLoop | ClosedLoop] = [OpenLoop(net, *parts), ClosedLoop(net, *parts)]
     for problem, steps in zip(problems, ADAM_STEPS, strict=True):

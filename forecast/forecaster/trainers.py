@@ -96,7 +96,7 @@ def by_levenberg_marquardt(
         raise ModelFailure(lm.too_large(problem, _options(spec)))
     alone = initialise(network, seed)
     without = validate(alone)
-    found = network_problem.fit(
+    found, run = network_problem.fit(
         network,
         series,
         validate,
@@ -107,9 +107,9 @@ def by_levenberg_marquardt(
         announce=announce,
     )
     curve = [(0, float("nan"), without)]
-    curve += [(iteration + 1, train, error) for iteration, train, error, _ in found.run.curve]
+    curve += [(iteration + 1, train, error) for iteration, train, error, _ in run.curve]
     step, _, error = min(curve, key=lambda look: look[2] if np.isfinite(look[2]) else np.inf)
-    weights = {name: value.astype(np.float32) for name, value in found.weights.items()} if step else alone
+    weights = {name: value.astype(np.float32) for name, value in found.items()} if step else alone
     return Trained(weights, step, error, curve)
 
 

@@ -5,11 +5,17 @@ model = train(net, Experiment(u, y))
 one_step = model.series_parallel(u, y)      free_run = model.parallel(u, y[: model.start])
 """
 
-from forecast.identification.correlation import autocorrelation, cross_correlation
-from forecast.identification.delays import DelayChoice, choose_delays
-from forecast.identification.division import divideblock, divideind, divideint, dividerand, dividetrain
-from forecast.identification.examples import narma10, sunspots_like, tank
-from forecast.identification.experiment import Experiment
+from forecast.identification.data import (
+    divideblock,
+    divideind,
+    divideint,
+    dividerand,
+    dividetrain,
+    narma10,
+    sunspots_like,
+    tank,
+)
+from forecast.identification.delays import DelayChoice, autocorrelation, choose_delays, cross_correlation
 from forecast.identification.exporting import export
 from forecast.identification.figures import (
     ploterrcorr,
@@ -19,20 +25,20 @@ from forecast.identification.figures import (
     plotregression,
     plotresponse,
 )
-from forecast.identification.model import Model, Run, State, Training
+from forecast.identification.model import LoopRun, Model, State, TrainingRecord
 from forecast.identification.nets import Net, distdelaynet, elmannet, layrecnet, narnet, narxnet, timedelaynet
-from forecast.identification.performance import perform
-from forecast.identification.stability import stability
+from forecast.identification.performance import perform, stability
 from forecast.identification.training import train, train_parallel
+from forecast.training.narx.experiment import Experiment
 
 __all__ = [
     "DelayChoice",
     "Experiment",
+    "LoopRun",
     "Model",
     "Net",
-    "Run",
     "State",
-    "Training",
+    "TrainingRecord",
     "autocorrelation",
     "choose_delays",
     "cross_correlation",

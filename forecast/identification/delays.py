@@ -1,34 +1,101 @@
-"""Which delays to begin with: from the peaks of autocorrelation and cross-correlation, dead times included.
+"""Correlations over lags, and the delays of a net that they suggest, dead times included.
 
-1. Feedback delays: those that leave the band of the partial autocorrelation of y without a break from delay 1 on, and
-   beyond them the peaks of the autocorrelation that the partial one confirms (a season).
-2. Input delays: u is made white by an autoregression and y passes the same filter (Box & Jenkins 1970, 11.1.2), for a
-   smooth u correlates with y at every delay. The first cross-correlation beyond its band is the dead time; from there
-   up to the highest peak and one more are the delays. Where u shows none, its square is asked (Billings & Voon 1986):
-   a system that takes u and -u alike has no correlation with u.
+`choose_delays`:
 
-The bands share 5 % out among all delays (Bonferroni). This is where a search begins, not where it ends: compare nets
-on the validation rows.
+1. Feedback delays: those from 1 on, without a break, at which the partial autocorrelation of y leaves its band, and
+   the later peaks of the autocorrelation that the partial one confirms (a season).
+2. Input delays: u is made white by an autoregression and y passes the same filter (prewhitening; Box & Jenkins 1970,
+   11.1.2), for a smooth u correlates with y at every delay. The first cross-correlation beyond its band is the dead
+   time; the delays reach from there to one beyond the highest peak. Where u shows none, its square is tested (Billings
+   & Voon 1986): a system even in u has no correlation with u.
+
+The bands of single correlations are those of white noise, 1.96 / sqrt(n) (Box, Jenkins, Reinsel & Ljung 2015, 2.1.6):
+they hold for one-step errors alone, for errors over several steps are correlated however good the net is. The choice
+of delays shares the 5 % among all lags (Bonferroni). A search begins with it: compare nets on the validation rows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from forecast.identification.correlation import (
-    Correlation,
-    autocorrelation,
-    cross_correlation,
-    partial_autocorrelation,
-)
-from forecast.identification.experiment import Experiment
 from forecast.system.errors import InputError
+from forecast.training.narx.experiment import Experiment
 
 Array = npt.NDArray[np.float64]
+NORMAL = 1.959963984540054  # the 97.5 % quantile of the normal distribution
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """`values[k]` belongs to `lags[k]`; values within `band` of zero are not significant at 5 %."""
+
+    lags: npt.NDArray[np.int64]
+    values: Array
+    band: float
+
+    @property
+    def significant(self) -> tuple[int, ...]:
+        """The lags whose correlation leaves the band."""
+        return tuple(int(lag) for lag in self.lags[np.abs(self.values) > self.band])
+
+
+def autocorrelation(series: Array | Sequence[Array], longest: int = 20) -> Correlation:
+    """Of a series (T,), or of several, none of whose lags reaches from one into the next; NaN is left out."""
+    parts = _parts(series)
+    found = _over_lags(parts, parts, range(longest + 1))
+    return Correlation(np.arange(longest + 1), found, NORMAL / np.sqrt(_count(parts)))
+
+
+def cross_correlation(u: Array | Sequence[Array], error: Array | Sequence[Array], longest: int = 20) -> Correlation:
+    """Of u[t - lag] with error[t], lags from -longest to longest; u can still explain what is at positive lags."""
+    before, after = _parts(u), _parts(error)
+    if [len(p) for p in before] != [len(p) for p in after]:
+        raise InputError("u and the errors have different numbers of rows; wanted one of each for every time.")
+    lags = range(-longest, longest + 1)
+    return Correlation(np.array(lags), _over_lags(before, after, lags), NORMAL / np.sqrt(_count(after)))
+
+
+def partial_autocorrelation(acf: Array) -> Array:
+    """From the autocorrelations at lags 0, 1, ... by the Durbin-Levinson recursion (Durbin 1960)."""
+    found, phi = np.zeros(len(acf)), np.zeros(0)
+    found[0] = 1.0
+    for k in range(1, len(acf)):
+        rest = 1.0 - phi @ acf[1:k]
+        found[k] = (acf[k] - phi @ acf[k - 1 : 0 : -1]) / rest if rest > 1e-12 else 0.0
+        phi = np.append(phi - found[k] * phi[::-1], found[k])
+    return found
+
+
+def _parts(series: Array | Sequence[Array]) -> list[Array]:
+    given = [series] if isinstance(series, np.ndarray) else list(series)
+    parts = [np.asarray(part, np.float64).reshape(len(part), -1)[:, 0] for part in given]
+    if not parts or not any(np.isfinite(part).any() for part in parts):
+        raise InputError("No observed value to correlate. Give the errors of at least one run.")
+    mean = np.nanmean(np.concatenate(parts))
+    return [part - mean for part in parts]
+
+
+def _count(parts: list[Array]) -> int:
+    return sum(int(np.isfinite(part).sum()) for part in parts)
+
+
+def _over_lags(before: list[Array], after: list[Array], lags: Sequence[int]) -> Array:
+    scale = np.sqrt(sum(float(np.nansum(p**2)) for p in before) * sum(float(np.nansum(p**2)) for p in after))
+    sums = [sum(_product(b, a, lag) for b, a in zip(before, after, strict=True)) for lag in lags]
+    return np.array(sums) / scale if scale > 0 else np.zeros(len(sums))
+
+
+def _product(before: Array, after: Array, lag: int) -> float:
+    """The sum of before[t - lag] * after[t]."""
+    if abs(lag) >= len(after):
+        return 0.0
+    first, second = (before[: len(before) - lag], after[lag:]) if lag >= 0 else (before[-lag:], after[:lag])
+    return float(np.nansum(first * second))
 
 
 @dataclass(frozen=True)
@@ -46,7 +113,8 @@ class DelayChoice:
 def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) -> DelayChoice:
     """Delays up to `longest` steps from all outputs and inputs of the experiments, at most `most` of each kind.
 
-    Of more input delays the most correlated are taken: an input may act at once and again much later.
+    Of more input delays the most correlated are taken: an input may act at once and again much later. `InputError`
+    for an experiment of fewer than 4 * `longest` rows.
     """
     rows = min((len(e) for e in experiments), default=0)
     if rows < 4 * longest:
@@ -87,7 +155,7 @@ def _feedback(acf: Correlation) -> list[int]:
 
 
 def _span(ccf: Correlation) -> tuple[int, int] | None:
-    """The first delay beyond the band and the one after the highest peak; None when there is none."""
+    """(first delay beyond the band, one after the highest peak); None when all are within it."""
     size = np.where(ccf.lags >= 0, np.abs(ccf.values), 0.0)
     beyond = ccf.lags[size > _shared(ccf, len(ccf.lags) // 2 + 1)]
     if not len(beyond):
@@ -97,7 +165,7 @@ def _span(ccf: Correlation) -> tuple[int, int] | None:
 
 
 def _shared(correlation: Correlation, lags: int) -> float:
-    """The band with its 5 % shared out among so many delays."""
+    """The band with its 5 % shared among so many lags (Bonferroni)."""
     return correlation.band * float(ndtri(1 - 0.025 / lags) / ndtri(0.975))
 
 

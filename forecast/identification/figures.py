@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from forecast.identification.correlation import Correlation, autocorrelation, cross_correlation
-from forecast.identification.division import NAMES, Labels
-from forecast.identification.experiment import columns
-from forecast.identification.model import Training
+from forecast.identification.data import NAMES, Labels
+from forecast.identification.delays import Correlation, autocorrelation, cross_correlation
+from forecast.identification.model import TrainingRecord
 from forecast.system.errors import InputError
+from forecast.training.narx.experiment import columns
 
 Figure = Any
 Array = npt.NDArray[np.float64]
@@ -84,7 +84,7 @@ def ploterrhist(errors: npt.ArrayLike, labels: Labels | None = None, bins: int =
     return figure
 
 
-def plotperform(training: Training) -> Figure:
+def plotperform(training: TrainingRecord) -> Figure:
     """Mean squared error by iteration, in scaled units, and the iteration whose weights were kept."""
     step, train, validation, _ = np.array(training.curve).T
     figure, (axes,) = _figure(1)

@@ -1,7 +1,7 @@
 """A trained net: both loops, the state between them, the next step and k steps ahead, in the units of the data.
 
 `series_parallel` feeds back the measured y, `parallel` the net's own. A `State` stands between two rows; either loop
-goes on from a state that the other one left, and nothing is lost on the way.
+goes on from a state that the other one left, to the last bit.
 """
 
 from __future__ import annotations
@@ -9,49 +9,117 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from forecast.identification.experiment import columns, refuse_gaps
 from forecast.identification.nets import Net
 from forecast.networks.description import Network
 from forecast.networks.inference import feedback
-from forecast.networks.inference.feedback import LoopState
 from forecast.system import files
 from forecast.system.errors import InputError
-from forecast.training.narx.narx_signals import Scaling
+from forecast.training.narx.experiment import Standardization, columns, refuse_gaps
+from forecast.training.narx.net import Memory, Narx
 
 Array = npt.NDArray[np.float64]
 SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class State:
-    """Before a row: the loop, and the inputs (shift, I), scaled, that are still on their way."""
+class NetworkMemory:
+    """The state of a network's loop, and the inputs (shift, I) that have not acted yet."""
 
-    loop: LoopState
+    loop: feedback.LoopState
     inputs: Array
 
 
 @dataclass(frozen=True)
-class Run:
-    """What a loop gave, `y (T, O)`, and the state after its last row."""
+class State:
+    """Before a row: what the net remembers, in scaled units."""
+
+    memory: Any
+
+
+@dataclass(frozen=True)
+class LoopRun:
+    """The output of a loop, `y (T, O)`, and the state after its last row."""
 
     y: Array
     state: State
 
 
 @dataclass(frozen=True)
-class Training:
-    """How the weights were found: why it stopped, the curve of (iteration, train, validation, mu), and the mean
-    squared one-step error of each part of the rows in the units of y."""
+class TrainingRecord:
+    """How the weights were found: why training stopped, the curve of (iteration, train, validation, mu), and the mean
+    squared one-step error of train, validation and test rows in the units of y."""
 
     reason: str = ""
     curve: tuple[tuple[int, float, float, float], ...] = ()
     performance: Mapping[str, float] = field(default_factory=dict)
     loop: str = "series-parallel"
+
+
+class Loop(Protocol):
+    """Rows of a net one after the other, in scaled units."""
+
+    def empty(self) -> Any:
+        """The memory of a net that has seen nothing; `start` rows later none of its zeros is left in a delay."""
+        ...
+
+    def run(self, memory: Any, u: Array, y: Array | None) -> tuple[Array, Any]:
+        """Output (T, O) under u (T, I), and the memory after it; y (T, O) is fed back where it is a number, the
+        output elsewhere; None: everywhere."""
+        ...
+
+    def ahead(self, memory: Any, u: Array, y: Array, steps: int) -> Array:
+        """(T - steps, steps, O): after every row but the last `steps`, the closed loop over the next `steps`."""
+        ...
+
+
+@dataclass(frozen=True)
+class NarxLoop:
+    """A narx or nar net of one hidden layer: `training.narx`."""
+
+    narx: Narx
+    weights: Array
+
+    def empty(self) -> Memory:
+        return self.narx.empty()
+
+    def run(self, memory: Memory, u: Array, y: Array | None) -> tuple[Array, Memory]:
+        return self.narx.loop(self.weights, memory, u, y)
+
+    def ahead(self, memory: Memory, u: Array, y: Array, steps: int) -> Array:
+        found = []
+        for t in range(len(u) - steps):
+            memory = self.run(memory, u[t : t + 1], y[t : t + 1])[1]
+            found.append(self.run(memory, u[t + 1 : t + 1 + steps], None)[0])
+        return np.stack(found)
+
+
+@dataclass(frozen=True)
+class NetworkLoop:
+    """Any other net: its network, whose row t holds y[t-1] and u[t - shift], stepped by `networks.inference`."""
+
+    network: Network
+    weights: Mapping[str, Array]
+    shift: int
+
+    def empty(self) -> NetworkMemory:
+        shapes = self.network.shapes
+        loop = feedback.begin(self.network, self.weights, np.zeros((1, shapes.outputs)))
+        return NetworkMemory(loop, np.zeros((self.shift, shapes.channels - shapes.outputs)))
+
+    def run(self, memory: NetworkMemory, u: Array, y: Array | None) -> tuple[Array, NetworkMemory]:
+        inputs = np.concatenate([memory.inputs, u])
+        row = self.network, self.weights, memory.loop, inputs[None, : len(u)]
+        run, loop = feedback.parallel(*row) if y is None else feedback.series_parallel(*row, y[None])
+        return run[0], NetworkMemory(loop, inputs[len(u) :])
+
+    def ahead(self, memory: NetworkMemory, u: Array, y: Array, steps: int) -> Array:
+        drive = np.concatenate([memory.inputs, u])[None, : len(u)]
+        return feedback.ahead(self.network, self.weights, memory.loop, drive, y[None], steps=steps)[0]
 
 
 @dataclass(frozen=True)
@@ -60,8 +128,8 @@ class Model:
 
     net: Net
     weights: Mapping[str, Array]
-    scaling: Scaling
-    training: Training = Training()
+    scaling: Standardization
+    training: TrainingRecord = TrainingRecord()
 
     @property
     def inputs(self) -> int:
@@ -83,34 +151,30 @@ class Model:
     def prepare(self, u: npt.ArrayLike | None, y: npt.ArrayLike) -> State:
         """The state after the given rows, delays filled from them (MATLAB's preparets): at least `start` rows."""
         inputs, outputs = self._columns(u, y)
-        if len(outputs) < self.start:
-            raise InputError(
-                f"{self.net.kind} has delays that reach {self.start} rows back; the series has {len(outputs)}. Give "
-                "at least as many measured rows, or take shorter delays."
-            )
-        self._check_first(outputs)
+        self.net.check_rows("the series", len(outputs), self.start)
+        self.net.check_first(outputs)
         return self._run(inputs, outputs, self._empty()).state
 
-    def series_parallel(self, u: npt.ArrayLike | None, y: npt.ArrayLike, state: State | None = None) -> Run:
+    def series_parallel(self, u: npt.ArrayLike | None, y: npt.ArrayLike, state: State | None = None) -> LoopRun:
         """Open loop: y at every row of y (T, O), forecast from the measured rows before it.
 
-        Without a state the first `start` rows fill the delays and are NaN in the result. Where y is missing, the
-        forecast stands in for it.
+        Without a state the first `start` rows fill the delays and are NaN in the result. Where y is missing, its
+        forecast is fed back.
         """
         inputs, outputs = self._columns(u, y)
         if state is not None:
             return self._run(inputs, outputs, state)
-        self._check_length(outputs)
-        self._check_first(outputs)
+        self.net.check_rows("the series", len(outputs), self.start + 1)
+        self.net.check_first(outputs)
         run = self._run(inputs, outputs, self._empty())
         run.y[: self.start] = np.nan
         return run
 
-    def parallel(self, u: npt.ArrayLike | None, start: npt.ArrayLike | State, *, rows: int | None = None) -> Run:
+    def parallel(self, u: npt.ArrayLike | None, start: npt.ArrayLike | State, *, rows: int | None = None) -> LoopRun:
         """Closed loop under u (T, I), or over `rows` rows of a net without inputs.
 
         From a `State`, every row is the net's own. From the first measured rows of y, at least `Model.start` of them,
-        those rows are given back as they are and the free run follows. `ModelFailure` when the loop explodes.
+        those rows are returned as they are and the free run follows. `ModelFailure` when it is no longer finite.
         """
         feedback.refuse_open(self.network)
         inputs = self._inputs(u, rows)
@@ -123,7 +187,7 @@ class Model:
                 f"start from; wanted at least {self.start} and no more than the rows of u."
             )
         run = self._free(inputs[len(measured) :], self.prepare(inputs[: len(measured)], measured))
-        return Run(np.concatenate([measured, run.y]), run.state)
+        return LoopRun(np.concatenate([measured, run.y]), run.state)
 
     def removedelay(self, u: npt.ArrayLike | None, y: npt.ArrayLike, u_next: npt.ArrayLike | None = None) -> Array:
         """(T, O) the genuine next step: row t holds the forecast of t + 1 made at t, the last one of an unseen row.
@@ -145,11 +209,14 @@ class Model:
         """(T - steps, steps, O): at row t the closed-loop forecasts of t + 1 ... t + steps under the inputs given."""
         feedback.refuse_open(self.network)
         inputs, outputs = self._columns(u, y)
-        self._check_length(outputs)
+        self.net.check_rows("the series", len(outputs), self.start + 1)
+        rows = len(outputs) - self.start
+        if not 1 <= steps < rows:
+            raise InputError(f"{steps} steps ahead of {rows} rows; wanted at least 1 and fewer than the rows.")
         state = self.prepare(inputs[: self.start], outputs[: self.start])
-        drive, _ = self._drive(inputs[self.start :], state)
-        z = self.scaling.scale_y(outputs[self.start :])
-        found = feedback.ahead(self.network, self.weights, state.loop, drive[None], z[None], steps=steps)[0]
+        later = self.scaling.scale_u(inputs[self.start :]), self.scaling.scale_y(outputs[self.start :])
+        found = self._loop.ahead(state.memory, *later, steps)
+        feedback.require_finite(found)
         first = np.full((self.start, steps, self.outputs), np.nan)
         return np.concatenate([first, self.scaling.unscale_y(found)])
 
@@ -169,28 +236,26 @@ class Model:
         scaling = {name: arrays.pop(f"scaling:{name}") for name in ("u_mean", "u_scale", "y_mean", "y_scale")}
         net: dict[str, Any] = {name: _tuples(value) for name, value in content["net"].items()}
         training = content["training"] | {"curve": tuple(tuple(point) for point in content["training"]["curve"])}
-        return cls(Net(**net), arrays, Scaling(**scaling), Training(**training))
+        return cls(Net(**net), arrays, Standardization(**scaling), TrainingRecord(**training))
+
+    @property
+    def _loop(self) -> Loop:
+        if not self.net.is_narx:
+            return NetworkLoop(self.network, self.weights, self.net.shift)
+        narx = self.net.narx(self.inputs, self.outputs)
+        return NarxLoop(narx, narx.flat(self.weights))
 
     def _empty(self) -> State:
-        """The state of a net that has seen nothing; `start` rows later none of its zeros is left in a delay."""
-        loop = feedback.begin(self.network, self.weights, np.zeros((1, self.outputs)))
-        return State(loop, np.zeros((self.net.shift, self.inputs)))
+        return State(self._loop.empty())
 
-    def _drive(self, u: Array, state: State) -> tuple[Array, Array]:
-        """The inputs that act at each row of u, scaled, and those that are still on their way after it."""
-        coming = np.concatenate([state.inputs, self.scaling.scale_u(u)])
-        return coming[: len(u)], coming[len(u) :]
+    def _run(self, u: Array, y: Array, state: State) -> LoopRun:
+        run, memory = self._loop.run(state.memory, self.scaling.scale_u(u), self.scaling.scale_y(y))
+        return LoopRun(self.scaling.unscale_y(run), State(memory))
 
-    def _run(self, u: Array, y: Array, state: State) -> Run:
-        drive, waiting = self._drive(u, state)
-        z = self.scaling.scale_y(y)
-        run, loop = feedback.series_parallel(self.network, self.weights, state.loop, drive[None], z[None])
-        return Run(self.scaling.unscale_y(run[0]), State(loop, waiting))
-
-    def _free(self, u: Array, state: State) -> Run:
-        drive, waiting = self._drive(u, state)
-        run, loop = feedback.parallel(self.network, self.weights, state.loop, drive[None])
-        return Run(self.scaling.unscale_y(run[0]), State(loop, waiting))
+    def _free(self, u: Array, state: State) -> LoopRun:
+        run, memory = self._loop.run(state.memory, self.scaling.scale_u(u), None)
+        feedback.require_finite(run[None])
+        return LoopRun(self.scaling.unscale_y(run), State(memory))
 
     def _columns(self, u: npt.ArrayLike | None, y: npt.ArrayLike) -> tuple[Array, Array]:
         outputs = self._outputs(y)
@@ -215,20 +280,6 @@ class Model:
         if found.shape[1] != self.outputs:
             raise InputError(f"y has {found.shape[1]} columns; this net was trained on {self.outputs}.")
         return found
-
-    def _check_length(self, y: Array) -> None:
-        if len(y) <= self.start:
-            raise InputError(
-                f"{self.net.kind} has delays that reach {self.start} rows back; the series has {len(y)} rows, at "
-                f"least {self.start + 1} are needed. Give a longer series, or take shorter delays."
-            )
-
-    def _check_first(self, y: Array) -> None:
-        if self.net.feedback and np.isnan(y[: self.start]).any():
-            raise InputError(
-                f"y is missing in the first {self.start} rows, from which the delays are filled. Begin the series "
-                "where they are all measured."
-            )
 
 
 def _tuples(value: object) -> object:

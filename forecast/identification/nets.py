@@ -21,8 +21,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from forecast.networks.description import Block, Dense, Network, Parallel, Recurrent, Shapes, Taps
 from forecast.system.errors import InputError
+from forecast.training.narx.net import Narx
 
 Delays = tuple[int, ...]
 
@@ -64,6 +68,37 @@ class Net:
             )
         shapes = Shapes(outputs + inputs, 0, 1, outputs, self.start + 1, tuple(range(outputs)))
         return Network(self._blocks(inputs, outputs), shapes, feedback=self.feedback)
+
+    @property
+    def is_narx(self) -> bool:
+        """Whether it feeds y back and has one hidden layer: then its numerics are those of `training.narx`."""
+        return self.feedback and len(self.hidden) == 1
+
+    def narx(self, inputs: int, outputs: int) -> Narx:
+        """The same net in the form that has exact derivatives of its free run; `InputError` unless `is_narx`."""
+        if not self.is_narx:
+            raise InputError(
+                f"Closed-loop training is for narx and nar nets with one hidden layer; this is a {self.kind} with "
+                f"{len(self.hidden)}. Train it in open loop and run it in closed loop, or take one hidden layer."
+            )
+        self.network(inputs, outputs)  # refuses inputs that do not fit
+        return Narx(inputs, outputs, self.feedback_delays, self.input_delays, self.hidden[0], self.linear)
+
+    def check_rows(self, name: str, rows: int, needed: int) -> None:
+        """`InputError` when `name` has too few rows for the delays."""
+        if rows < needed:
+            raise InputError(
+                f"{self.kind} has delays that reach {self.start} rows back; {name} has {rows} rows, at least {needed} "
+                "are needed. Give a longer one, leave it out, or take shorter delays."
+            )
+
+    def check_first(self, y: npt.NDArray[np.float64]) -> None:
+        """`InputError` when y (T, O) is missing where the feedback delays are filled from it."""
+        if self.feedback and np.isnan(y[: self.start]).any():
+            raise InputError(
+                f"y is missing in the first {self.start} rows, from which the delays are filled. Begin the series "
+                "where they are all measured."
+            )
 
     def describe(self) -> str:
         """The net in one line, as `view` would draw it."""

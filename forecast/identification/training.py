@@ -14,10 +14,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from forecast.identification.division import NAMES, TEST, TRAIN, VALIDATION, Divide, Labels, divideblock
-from forecast.identification.experiment import Experiment
-from forecast.identification.model import Model, Training
-from forecast.identification.narx_weights import from_narx, narx_of, to_narx
+from forecast.identification.data import NAMES, TEST, TRAIN, VALIDATION, Divide, Labels, divideblock
+from forecast.identification.model import Model, TrainingRecord
 from forecast.identification.nets import Net
 from forecast.networks import inference
 from forecast.networks.description import Network
@@ -25,9 +23,8 @@ from forecast.system.errors import InputError
 from forecast.training import levenberg_marquardt as lm
 from forecast.training import network_problem
 from forecast.training.chunks import TrainingSeries
-from forecast.training.narx.narx import Record
-from forecast.training.narx.narx_problems import ClosedLoop
-from forecast.training.narx.narx_signals import Scaling
+from forecast.training.narx.experiment import Experiment, Standardization
+from forecast.training.narx.problems import ClosedLoop
 
 Array = npt.NDArray[np.float64]
 Trainer = Literal["lm", "bayesian", "adam"]
@@ -53,10 +50,9 @@ def train(
     rows = _Rows.of(net, experiments, divide or divideblock())
     if trainer == "bayesian":
         rows = replace(rows, labels=[np.where(each == VALIDATION, TRAIN, each) for each in rows.labels])
-    scaling = rows.scaling()
-    network = net.network(*rows.sizes)
-    series = [_series(net, network, e, scaling, rows.weight(k, TRAIN)) for k, e in enumerate(rows.experiments)]
-    validate = _validate(network, series, rows, scaling) if rows.has(VALIDATION) else None
+    scaling, network = rows.scaling(), net.network(*rows.sizes)
+    series = rows.series(network, scaling)
+    validate = _validate(network, series, rows.weights(VALIDATION)) if rows.has(VALIDATION) else None
     if trainer == "adam":
         if validate is None:
             raise InputError(
@@ -65,10 +61,10 @@ def train(
         weights, training = _adam(network, series, validate, net.start, iterations, seed)
     else:
         options = lm.Options(max_iterations=iterations, bayesian=trainer == "bayesian")
-        found = network_problem.fit(
+        weights, run = network_problem.fit(
             network, series, validate, seed=seed, restarts=restarts, options=options, announce=announce
         )
-        weights, training = found.weights, Training(found.run.reason, found.run.curve)
+        training = TrainingRecord(run.reason, run.curve)
     model = Model(net, weights, scaling)
     return replace(model, training=replace(training, performance=_performance(model, rows)))
 
@@ -81,22 +77,25 @@ def train_parallel(
     iterations: int = 100,
     announce: Announce | None = None,
 ) -> Model:
-    """The model with weights that go on from its own towards the least free-run error (closed loop).
+    """The model with its weights trained further on the free-run error (closed loop).
 
     `ModelFailure` when its loop diverges already as it is.
     """
     rows = _Rows.of(model.net, experiments, divide or divideblock())
-    narx = narx_of(model.net, *rows.sizes)
+    narx = model.net.narx(*rows.sizes)
+    for e in experiments:
+        model.net.check_first(e.y)
+    scaled = [model.scaling.scale(e) for e in experiments]
     train_labels = (TRAIN, VALIDATION) if trainer == "bayesian" else (TRAIN,)
-    records = [_record(model, e, rows.weight(k, *train_labels)) for k, e in enumerate(rows.experiments)]
+    counted = [e.changed(weight=w) for e, w in zip(scaled, rows.weights(*train_labels), strict=True)]
     held_out = []
     if rows.has(VALIDATION) and trainer == "lm":
-        held_out = [_record(model, e, rows.weight(k, VALIDATION)) for k, e in enumerate(rows.experiments)]
+        held_out = [e.changed(weight=w) for e, w in zip(scaled, rows.weights(VALIDATION), strict=True)]
     options = lm.Options(max_iterations=iterations, bayesian=trainer == "bayesian")
-    problem = ClosedLoop(narx, records, held_out)
-    found = lm.minimise(problem, to_narx(model.net, model.weights), options, announce=announce)
-    closed = replace(model, weights=from_narx(model.net, narx, found.weights))
-    training = Training(found.reason, found.curve, _performance(closed, rows), "parallel")
+    problem = ClosedLoop(narx, counted, model.start, held_out)
+    found = lm.minimise(problem, narx.flat(model.weights), options, announce=announce)
+    closed = replace(model, weights=narx.named(found.weights))
+    training = TrainingRecord(found.reason, found.curve, _performance(closed, rows), "parallel")
     return replace(closed, training=training)
 
 
@@ -116,7 +115,7 @@ class _Rows:
         if len(sizes) > 1:
             raise InputError(f"The experiments have (inputs, outputs) {sorted(sizes)}; wanted the same for all.")
         for number, experiment in enumerate(experiments):
-            _check_length(net, number, experiment)
+            net.check_rows(f"experiment {number}", len(experiment), net.start + 1)
         rows = cls(net, experiments, [divide(len(e)) for e in experiments])
         if not rows.has(TRAIN):
             raise InputError("No observed row is left to train on; give more rows, or divide them otherwise.")
@@ -126,24 +125,33 @@ class _Rows:
     def sizes(self) -> tuple[int, int]:
         return self.experiments[0].u.shape[1], self.experiments[0].y.shape[1]
 
-    def weight(self, number: int, *labels: int) -> Array:
-        """(T, O): what each squared error counts among the rows of these labels whose delays are all filled."""
-        experiment = self.experiments[number]
-        chosen = np.isin(self.labels[number], labels) & self._usable(experiment)
-        return experiment.counted * chosen[:, None]
+    def weights(self, *labels: int) -> list[Array]:
+        """Per experiment (T, O): the weight of each squared error, 0 outside the rows of these labels and wherever a
+        delay is not filled."""
+        parts = zip(self.experiments, self.labels, strict=True)
+        return [e.counted * (np.isin(each, labels) & self._usable(e))[:, None] for e, each in parts]
 
     def has(self, label: int) -> bool:
-        return any(self.weight(k, label).any() for k in range(len(self.experiments)))
+        return any(weight.any() for weight in self.weights(label))
 
-    def scaling(self) -> Scaling:
-        """Mean and deviation over the rows that train."""
-        parts = []
-        for experiment, labels in zip(self.experiments, self.labels, strict=True):
-            seen = labels == TRAIN
-            parts.append(Record(experiment.u[seen], experiment.y[seen], 0))
-        if not all(np.isfinite(np.concatenate([p.y for p in parts])).any(axis=0)):
+    def scaling(self) -> Standardization:
+        """Over the rows that train."""
+        parts = [e.part(each == TRAIN) for e, each in zip(self.experiments, self.labels, strict=True)]
+        if not all(np.isfinite(np.concatenate([part.y for part in parts])).any(axis=0)):
             raise InputError("A column of y has no observed value among the rows that train. Divide them otherwise.")
-        return Scaling.fit(parts)
+        return Standardization.fit(parts)
+
+    def series(self, network: Network, scaling: Standardization) -> list[TrainingSeries]:
+        """The experiments as the network sees them: in row t y[t-1] and u[t - shift], and y[t] as the target."""
+        outputs, found = network.shapes.outputs, []
+        for e, weight in zip(map(scaling.scale, self.experiments), self.weights(TRAIN), strict=True):
+            y = np.nan_to_num(e.y)
+            past = np.zeros((len(e), network.shapes.channels))
+            past[1:, :outputs] = y[:-1]
+            past[self.net.shift :, outputs:] = e.u[: len(e) - self.net.shift]
+            # the root: the residual is weighted, its square counts what the experiment says
+            found.append(TrainingSeries(past, np.zeros((len(e) + 1, 0)), y[:, None], np.sqrt(weight)[:, None]))
+        return found
 
     def _usable(self, experiment: Experiment) -> npt.NDArray[np.bool_]:
         """(T,): no delay of the row reaches before the series or to a missing y."""
@@ -154,43 +162,25 @@ class _Rows:
         return usable
 
 
-def _check_length(net: Net, number: int, experiment: Experiment) -> None:
-    if len(experiment) <= net.start:
-        raise InputError(
-            f"{net.kind} has delays that reach {net.start} rows back; experiment {number} has {len(experiment)} rows, "
-            f"at least {net.start + 1} are needed. Give a longer one, leave it out, or take shorter delays."
-        )
+def _outputs(network: Network, weights: Mapping[str, Array], series: list[TrainingSeries]) -> list[Array]:
+    """(T, O) of each series, one step ahead, scaled."""
+    return [inference.forward(network, weights, one.past[None])[0, :, 0, :, 0] for one in series]
 
 
-def _series(net: Net, network: Network, experiment: Experiment, scaling: Scaling, weight: Array) -> TrainingSeries:
-    """The rows of one experiment as the network sees them: y of the row before, and the inputs that act now."""
-    z, u = scaling.scale_y(experiment.y), scaling.scale_u(experiment.u)
-    past = np.zeros((len(z), network.shapes.channels))
-    past[1:, : network.shapes.outputs] = np.nan_to_num(z[:-1])
-    past[net.shift :, network.shapes.outputs :] = u[: len(u) - net.shift]
-    return TrainingSeries(
-        past=past,
-        future=np.zeros((len(z) + 1, 0)),
-        target=np.nan_to_num(z)[:, None],
-        weight=np.sqrt(weight)[:, None],  # the residual's; its square counts what the experiment says
-    )
+def _mean_square(
+    outputs: list[Array], series: list[TrainingSeries], weights: list[Array], scale: float | Array = 1.0
+) -> float:
+    """Weighted, of the errors times `scale`."""
+    parts = zip(outputs, series, weights, strict=True)
+    squares = sum(float(np.sum(w * ((out - one.target[:, 0]) * scale) ** 2)) for out, one, w in parts)
+    return float(squares / sum(w.sum() for w in weights))
 
 
 def _validate(
-    network: Network, series: list[TrainingSeries], rows: _Rows, scaling: Scaling
+    network: Network, series: list[TrainingSeries], weights: list[Array]
 ) -> Callable[[Mapping[str, Array]], float]:
-    """Weights → mean squared one-step error on the validation rows, scaled."""
-    weights = [rows.weight(k, VALIDATION) for k in range(len(series))]
-    total = sum(weight.sum() for weight in weights)
-
-    def error(named: Mapping[str, Array]) -> float:
-        squares = 0.0
-        for one, weight in zip(series, weights, strict=True):
-            output = inference.forward(network, named, one.past[None])[0, :, 0, :, 0]
-            squares += float(np.sum(weight * (output - one.target[:, 0]) ** 2))
-        return squares / total
-
-    return error
+    """Weights of the net → mean squared one-step error, scaled, over the rows that `weights` (T, O) count."""
+    return lambda named: _mean_square(_outputs(network, named, series), series, weights)
 
 
 def _adam(
@@ -200,7 +190,7 @@ def _adam(
     start: int,
     iterations: int,
     seed: int,
-) -> tuple[dict[str, Array], Training]:
+) -> tuple[dict[str, Array], TrainingRecord]:
     from forecast.training import chunks, gradient, updates
 
     shortest = min(len(one.past) for one in series)
@@ -219,7 +209,7 @@ def _adam(
     found = gradient.fit(network, joined, validate, settings, seed=seed)
     curve = tuple((step, loss, error, float("nan")) for step, loss, error in found.curve)
     weights = {name: np.asarray(value, np.float64) for name, value in found.weights.items()}
-    return weights, Training(found.note or "iterations used", curve)
+    return weights, TrainingRecord(found.note or "iterations used", curve)
 
 
 def _float32(one: TrainingSeries) -> TrainingSeries:
@@ -227,29 +217,10 @@ def _float32(one: TrainingSeries) -> TrainingSeries:
     return TrainingSeries(**parts)
 
 
-def _record(model: Model, experiment: Experiment, weight: Array) -> Record:
-    u, y = model.scaling.scale_u(experiment.u), model.scaling.scale_y(experiment.y)
-    if np.isnan(y[: model.start]).any():
-        raise InputError(
-            f"y is missing in the first {model.start} rows of an experiment, from which its free run starts. Begin it "
-            "where they are all measured."
-        )
-    return Record(u, y, model.start, np.sqrt(weight))
-
-
 def _performance(model: Model, rows: _Rows) -> dict[str, float]:
-    """Weighted mean squared one-step error of each part, in the units of y."""
-    network, found = model.network, {}
-    series = [
-        _series(model.net, network, e, model.scaling, rows.weight(k, TRAIN)) for k, e in enumerate(rows.experiments)
-    ]
-    outputs = [inference.forward(network, model.weights, one.past[None])[0, :, 0, :, 0] for one in series]
-    for label in (TRAIN, VALIDATION, TEST):
-        weights = [rows.weight(k, label) for k in range(len(series))]
-        errors = [
-            w * ((out - one.target[:, 0]) * model.scaling.y_scale) ** 2
-            for w, out, one in zip(weights, outputs, series, strict=True)
-        ]
-        if total := sum(w.sum() for w in weights):
-            found[NAMES[label]] = float(sum(e.sum() for e in errors) / total)
-    return found
+    """Weighted mean squared one-step error of train, validation and test rows, in the units of y."""
+    series = rows.series(model.network, model.scaling)
+    outputs = _outputs(model.network, model.weights, series)
+    parts = {label: rows.weights(label) for label in (TRAIN, VALIDATION, TEST) if rows.has(label)}
+    scale = model.scaling.y_scale
+    return {NAMES[label]: _mean_square(outputs, series, weights, scale) for label, weights in parts.items()}

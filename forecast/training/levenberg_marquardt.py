@@ -28,7 +28,7 @@ SECONDS_PER_ENTRY = 4e-9  # to build one entry of the Jacobian; measured, for th
 SECONDS_PER_STEP = 1e-3  # what an iteration costs however small the problem is
 
 
-class Problem(Protocol):
+class LeastSquares(Protocol):
     """A least-squares problem: residuals e (n,) of the counted rows, and their derivatives in row blocks."""
 
     @property
@@ -104,7 +104,7 @@ def block_rows(n_weights: int, outputs: int = 1) -> int:
     return max(1, BLOCK_BYTES // (8 * n_weights * outputs))
 
 
-def estimate(problem: Problem, options: Options, *, clock: Callable[[], float] = time.perf_counter) -> Estimate:
+def estimate(problem: LeastSquares, options: Options, *, clock: Callable[[], float] = time.perf_counter) -> Estimate:
     """Memory from the shapes; seconds from a short measured product of the same kind and from typical costs."""
     p, n = problem.n_weights, problem.n_residuals
     needed = 8 * (4 * p * p + 2 * p * min(n, block_rows(p)) + 15 * n)
@@ -113,7 +113,7 @@ def estimate(problem: Problem, options: Options, *, clock: Callable[[], float] =
     return Estimate(int(needed), step * options.max_iterations)
 
 
-def too_large(problem: Problem, options: Options) -> str:
+def too_large(problem: LeastSquares, options: Options) -> str:
     """Why a net beyond `MAX_WEIGHTS` is refused: the limit, its size and what it would take."""
     return (
         f"Levenberg-Marquardt is for nets of at most {MAX_WEIGHTS} weights; this one has {problem.n_weights} and "
@@ -122,7 +122,7 @@ def too_large(problem: Problem, options: Options) -> str:
 
 
 def minimise(
-    problem: Problem,
+    problem: LeastSquares,
     start: Array,
     options: Options | None = None,
     *,
@@ -146,7 +146,7 @@ def minimise(
 
 
 def best_of(
-    problem: Problem,
+    problem: LeastSquares,
     starts: Sequence[Array],
     options: Options | None = None,
     *,
@@ -167,7 +167,7 @@ def best_of(
     return min(runs, key=lambda run: run.score)
 
 
-def _announcement(problem: Problem, options: Options, runs: int) -> str:
+def _announcement(problem: LeastSquares, options: Options, runs: int) -> str:
     one = estimate(problem, options)
     several = f", {runs} restarts" if runs > 1 else ""
     size = f"{problem.n_weights} weights, {problem.n_residuals} residuals{several}"
@@ -177,7 +177,7 @@ def _announcement(problem: Problem, options: Options, runs: int) -> str:
 class _Run:
     """One descent; `reason` stays empty while it goes on."""
 
-    def __init__(self, problem: Problem, weights: Array, options: Options) -> None:
+    def __init__(self, problem: LeastSquares, weights: Array, options: Options) -> None:
         self.problem, self.options, self.weights = problem, options, weights
         self.decay, self.mu = options.decay, options.mu
         self.loss = self._loss(weights)
@@ -255,7 +255,14 @@ class _Run:
             self.rises += 1
 
 
-def normal_equations(problem: Problem, weights: Array) -> tuple[Array, Array]:
+def finite_sum(error: Array) -> float:
+    """The sum of squares; infinity when any value is not finite or too large to square."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(np.vdot(error, error))
+    return total if np.isfinite(total) else np.inf
+
+
+def normal_equations(problem: LeastSquares, weights: Array) -> tuple[Array, Array]:
     """JᵀJ (p, p) and Jᵀe (p,), summed over the blocks."""
     hessian = np.zeros((problem.n_weights, problem.n_weights))
     gradient = np.zeros(problem.n_weights)

@@ -7,7 +7,6 @@ float64, of everything the network forecasts at every step.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -19,19 +18,10 @@ from forecast.system.errors import InputError
 from forecast.training import levenberg_marquardt as lm
 from forecast.training.chunks import TrainingSeries
 from forecast.training.forward_mode import ForwardMode
-from forecast.training.narx.narx import finite_sum
 
 Array = npt.NDArray[np.float64]
 Weights = dict[str, Array]
 Validate = Callable[[Weights], float]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The weights with the lowest validation error, float64, and how the run that found them went."""
-
-    weights: Weights
-    run: lm.Result
 
 
 class NetworkProblem:
@@ -84,7 +74,7 @@ class NetworkProblem:
         return np.concatenate(found)
 
     def loss(self, weights: Array) -> float:
-        return finite_sum(self.residuals(weights))
+        return lm.finite_sum(self.residuals(weights))
 
     def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:
         named = self.named(weights)
@@ -115,12 +105,13 @@ def fit(
     restarts: int = 1,
     options: lm.Options | None = None,
     announce: Callable[[str], None] | None = None,
-) -> Trained:
-    """Train from `restarts` random starts and keep the best on validation (on the training loss without one)."""
+) -> tuple[Weights, lm.Result]:
+    """The weights by name, float64, and the run that found them: the best of `restarts` random starts on validation
+    (on the training loss without one)."""
     problem = NetworkProblem(network, series, validate, warm_up=warm_up)
     starts = [problem.start(seed + k) for k in range(restarts)]
     run = lm.best_of(problem, starts, options, announce=announce)
-    return Trained(problem.named(run.weights), run)
+    return problem.named(run.weights), run
 
 
 def _recurrent(blocks: Sequence[Block]) -> bool:

@@ -19,9 +19,9 @@ from forecast.identification import (
     timedelaynet,
     train,
 )
-from forecast.identification.correlation import partial_autocorrelation
+from forecast.identification.delays import partial_autocorrelation
 from forecast.system.errors import InputError
-from forecast.training.narx.narx_signals import Scaling
+from forecast.training.narx.experiment import Standardization
 
 
 def delayed_arx(rows: int, dead: int, seed: int, *, smooth: bool = False) -> Experiment:
@@ -122,7 +122,7 @@ LOOPS = {"stable": 0.9, "marginal": 1.0, "unstable": 1.2}
 
 @pytest.mark.parametrize(("verdict", "gain"), LOOPS.items(), ids=LOOPS)
 def test_loops_are_named_by_what_they_do(verdict, gain) -> None:
-    scaling = Scaling(np.zeros(0), np.zeros(0), np.zeros(1), np.ones(1))
+    scaling = Standardization(np.zeros(0), np.zeros(0), np.zeros(1), np.ones(1))
     weights = {"readout/kernel": np.array([[gain]]), "readout/bias": np.zeros(1)}
     found = stability(Model(narnet((1,), ()), weights, scaling), Experiment(None, np.linspace(0.5, 1, 80)))
     assert found.verdict == verdict

@@ -23,8 +23,7 @@ from forecast.identification import (
 )
 from forecast.networks.cells.weights import initialise
 from forecast.system.errors import InputError, ModelFailure
-from forecast.training.narx.narx import Record
-from forecast.training.narx.narx_signals import Scaling
+from forecast.training.narx.experiment import Standardization
 
 NETS = {
     "narx": narxnet((1, 3), (1, 2), 4),
@@ -56,7 +55,7 @@ def model(name: str, outputs: int = 2) -> Model:
     network = net.network(u.shape[1], outputs)
     rng = np.random.default_rng(0)
     weights = {n: w + 0.3 * rng.normal(size=w.shape) for n, w in initialise(network, 0, "float64").items()}
-    return Model(net, weights, Scaling.fit([Record(u, y, 0)]))
+    return Model(net, weights, Standardization.fit([Experiment(u, y)]))
 
 
 def cut(u, first, last):
@@ -82,7 +81,7 @@ def test_a_distributed_delay_forecast_in_numbers() -> None:
             "readout/kernel": np.array([[1.0], [10.0]]),
             "readout/bias": np.zeros(1),
         },
-        Scaling(np.zeros(1), np.ones(1), np.zeros(1), np.ones(1)),
+        Standardization(np.zeros(1), np.ones(1), np.zeros(1), np.ones(1)),
     )
     u = np.arange(6.0)
     h = np.tanh(0.1 * u[1:] + 0.2 * u[:-1])  # h[t] for t = 1 ...
@@ -180,7 +179,7 @@ def test_a_loop_that_explodes_is_named() -> None:
     m = Model(
         narnet((1,), ()),
         {"readout/kernel": np.array([[1e3]]), "readout/bias": np.zeros(1)},
-        Scaling(np.zeros(0), np.zeros(0), np.zeros(1), np.ones(1)),
+        Standardization(np.zeros(0), np.zeros(0), np.zeros(1), np.ones(1)),
     )
     with pytest.raises(ModelFailure, match="closed loop is unstable: its output is no longer finite after 102 of 299"):
         m.parallel(None, [1.0], rows=300)

@@ -23,7 +23,7 @@ from forecast.identification import (
     train,
     train_parallel,
 )
-from forecast.identification.narx_weights import from_narx, narx_of, to_narx
+from forecast.identification.model import NetworkLoop
 from forecast.system.errors import InputError
 
 
@@ -146,16 +146,20 @@ def test_memory_and_time_are_announced_before_training() -> None:
 
 
 @pytest.mark.parametrize("linear", [False, True])
-def test_both_forms_of_a_narx_net_are_one_function(linear) -> None:
+def test_the_free_run_of_a_model_is_that_of_identify_and_of_its_network(linear) -> None:
     net = narxnet((0, 2), (1, 3), 4, linear=linear)
     experiment = tank(80)
     model = train(net, experiment, iterations=3)
-    narx = narx_of(net, 1, 1)
-    flat = to_narx(net, model.weights)
+    narx = net.narx(1, 1)
+    flat = narx.flat(model.weights)
     u, y = model.scaling.scale_u(experiment.u), model.scaling.scale_y(experiment.y)
     free = model.scaling.unscale_y(narx.free_run(flat, u, y[:3]))
-    np.testing.assert_allclose(model.parallel(experiment.u, experiment.y[:3]).y, free, rtol=1e-10)
-    back = from_narx(net, narx, flat)
+    np.testing.assert_array_equal(model.parallel(experiment.u, experiment.y[:3]).y[3:], free[3:])
+    network = NetworkLoop(model.network, model.weights, net.shift)
+    _, memory = network.run(network.empty(), u[:3], y[:3])
+    run, _ = network.run(memory, u[3:], None)
+    np.testing.assert_allclose(model.scaling.unscale_y(run), free[3:], rtol=1e-10)
+    back = narx.named(flat)
     assert all((back[name] == value).all() for name, value in model.weights.items())
 
 

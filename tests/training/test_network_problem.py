@@ -89,18 +89,18 @@ def test_a_small_elman_net_learns_a_product_over_time_that_no_linear_model_can()
     wanted[2:, 0, 0] = u[1:-1, 0] * u[:-2, 0]
     series = TrainingSeries(u, np.zeros((401, 0)), wanted, np.ones_like(wanted))
     network = Network((Recurrent("h", "elman", 8),), Shapes(1, 0, 1, 1, lookback=400))
-    found = fit(network, [series], seed=1, warm_up=5, options=lm.Options(max_iterations=40))
-    assert found.run.curve[-1][1] < 0.05 * wanted.var()
+    _, run = fit(network, [series], seed=1, warm_up=5, options=lm.Options(max_iterations=40))
+    assert run.curve[-1][1] < 0.05 * wanted.var()
 
 
 def test_the_best_restart_on_validation_is_returned_by_name() -> None:
     network = network_of(Dense("h", 2), future=False)
     series = [TrainingSeries(s.past, s.future[:, :0], s.target, s.weight) for s in [series_of(30, 0)]]
-    found = fit(
+    weights, run = fit(
         network, series, lambda w: float(np.abs(w["readout/bias"]).sum()), seed=0, restarts=2, options=lm.Options(5)
     )
-    assert set(found.weights) == {"h/kernel", "h/bias", "readout/kernel", "readout/bias"}
-    assert found.run.score == 0.0
+    assert set(weights) == {"h/kernel", "h/bias", "readout/kernel", "readout/bias"}
+    assert run.score == 0.0
 
 
 def test_networks_without_derivatives_are_refused() -> None:

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import lapack
 
-from forecast.training.levenberg_marquardt import block_rows
-from forecast.training.narx.narx import Narx, Record, finite_sum
+from forecast.training.levenberg_marquardt import block_rows, finite_sum
+from forecast.training.narx.experiment import Experiment
+from forecast.training.narx.net import Narx
 
 Array = npt.NDArray[np.float64]
 
@@ -27,21 +28,44 @@ NEWTON_TOLERANCE = 1e-11
 NEWTON_LOST = 1e6  # in scaled units: no net that is worth keeping leaves this range
 
 
-class OpenLoop:
-    """One-step errors over the records; with `held_out`, weights are kept by the free-run error there."""
+class _Problem:
+    """What both problems share. `weight` (rows, O) multiplies the errors: the root of what a squared error counts.
 
-    def __init__(self, net: Narx, records: Sequence[Record], held_out: Sequence[Record] = ()) -> None:
-        self.net, self.held_out = net, _Stack(net, held_out) if held_out else None
-        z = np.concatenate([net.measured(record) for record in records])
-        weight = np.concatenate([record.counted() for record in records])
-        self.weight = weight * np.isfinite(z).all(axis=1, keepdims=True)
-        self.z = np.nan_to_num(z)
-        self.y = np.concatenate([record.y[record.start :] for record in records])
-        self.n_weights, self.n_residuals = net.n_weights, int(np.count_nonzero(self.weight))
-        self.overhead = 0.0
+    With held-out experiments, the weights are kept by the free-run error there, whatever they are trained on.
+    """
+
+    def __init__(self, net: Narx, weight: Array, held_out: Sequence[Experiment], start: int) -> None:
+        self.net, self.weight = net, weight
+        self.held_out = Stack(net, held_out, start) if held_out else None
+        self.n_weights, self.n_residuals = net.n_weights, int(np.count_nonzero(weight))
+
+    def residuals(self, weights: Array) -> Array:
+        """(rows * O,): the weighted errors, 0 where none counts."""
+        raise NotImplementedError
 
     def loss(self, weights: Array) -> float:
-        return finite_sum(self.net.error(self.net.one_step(weights, self.z), self.y) * self.weight)
+        return finite_sum(self.residuals(weights))
+
+    def validation(self, weights: Array) -> float | None:
+        return self.held_out.mean_square(weights) if self.held_out else None
+
+
+class OpenLoop(_Problem):
+    """One-step errors over the experiments, whose first `start` rows only fill the delays."""
+
+    overhead = 0.0
+
+    def __init__(
+        self, net: Narx, experiments: Sequence[Experiment], start: int, held_out: Sequence[Experiment] = ()
+    ) -> None:
+        z = np.concatenate([net.measured(e, start) for e in experiments])
+        weight = np.concatenate([_weight(e, start) for e in experiments])
+        super().__init__(net, weight * np.isfinite(z).all(axis=1, keepdims=True), held_out, start)
+        self.z = np.nan_to_num(z)
+        self.y = np.concatenate([e.y[start:] for e in experiments])
+
+    def residuals(self, weights: Array) -> Array:
+        return (self.net.error(self.net.one_step(weights, self.z), self.y) * self.weight).ravel()
 
     def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:
         rows = block_rows(self.n_weights, self.net.outputs)
@@ -53,23 +77,21 @@ class OpenLoop:
             jacobian *= counted
             yield (error * counted).ravel(), jacobian.reshape(self.n_weights, -1)
 
-    def validation(self, weights: Array) -> float | None:
-        return self.held_out.mean_square(weights) if self.held_out else None
 
+class ClosedLoop(_Problem):
+    """Free-run errors over the experiments, each from its first `start` measured rows."""
 
-class ClosedLoop:
-    """Free-run errors over the records; with `held_out`, weights are kept by the free-run error there."""
-
-    def __init__(self, net: Narx, records: Sequence[Record], held_out: Sequence[Record] = ()) -> None:
-        self.net, self.train = net, _Stack(net, records)
-        self.held_out = _Stack(net, held_out) if held_out else None
-        self.n_weights, self.n_residuals = net.n_weights, int(np.count_nonzero(self.train.weight))
+    def __init__(
+        self, net: Narx, experiments: Sequence[Experiment], start: int, held_out: Sequence[Experiment] = ()
+    ) -> None:
+        self.train = Stack(net, experiments, start)
+        super().__init__(net, self.train.weight, held_out, start)
         coupled = (4e-9 + 0.25e-9 * max(net.y_delays) * net.outputs) * self.n_weights  # s to solve one value's row
         self.overhead = self.train.y.size * (4e-6 + coupled)
 
-    def loss(self, weights: Array) -> float:
+    def residuals(self, weights: Array) -> Array:
         train = self.train
-        return finite_sum(self.net.error(train.free_run(weights), train.y) * train.weight)
+        return (self.net.error(train.free_run(weights), train.y) * train.weight).ravel()
 
     def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:
         net, train = self.net, self.train
@@ -84,24 +106,23 @@ class ClosedLoop:
             total *= counted[part]
             yield (error[part] * counted[part]).ravel(), total.reshape(net.n_weights, -1)
 
-    def validation(self, weights: Array) -> float | None:
-        return self.held_out.mean_square(weights) if self.held_out else None
 
+class Stack:
+    """Experiments stacked into one system of rows: none of its couplings crosses the start of one."""
 
-class _Stack:
-    """Records stacked into one system of rows: none of its couplings crosses the start of a record."""
-
-    def __init__(self, net: Narx, records: Sequence[Record]) -> None:
-        self.net, self.records = net, records
-        self.weight = np.concatenate([record.counted() for record in records])
-        self.y = np.concatenate([record.y[record.start :] for record in records])
-        self.inside = np.concatenate([_inside(net, record) for record in records])
-        self.fixed = np.concatenate([_fixed(net, record) for record in records])
+    def __init__(self, net: Narx, experiments: Sequence[Experiment], start: int) -> None:
+        self.net, self.experiments, self.start = net, experiments, start
+        self.weight = np.concatenate([_weight(e, start) for e in experiments])
+        self.y = np.concatenate([e.y[start:] for e in experiments])
+        own = [np.arange(len(e) - start)[:, None] >= np.array(net.y_delays) for e in experiments]
+        self.inside = np.concatenate(own).astype(np.float64)  # 1 where y_{t-d} is the net's own, 0 where measured
+        self.fixed = np.concatenate([net.measured(e, start) for e in experiments])  # z with zeros for the net's own
+        self.fixed[:, : net.past_outputs][np.repeat(self.inside, net.outputs, axis=1) > 0] = 0.0
         self._guess = np.where(np.isfinite(self.y), self.y, np.nanmean(self.y, axis=0))
         self._weights, self._run = b"", self._guess
 
     def free_run(self, weights: Array) -> Array:
-        """v (rows, O) of all records; kept, for an accepted candidate needs it again."""
+        """v (rows, O) of all experiments; kept, for an accepted step needs it again."""
         key = weights.tobytes()
         if key != self._weights:
             run = self.newton(weights)
@@ -117,7 +138,9 @@ class _Stack:
         return finite_sum(error) / max(int(np.count_nonzero(self.weight)), 1)
 
     def stepwise(self, weights: Array) -> Array:
-        return np.concatenate([self.net.free_run(weights, r.u, r.y[: r.start])[r.start :] for r in self.records])
+        """v row after row, for where Newton's method fails."""
+        runs = (self.net.free_run(weights, e.u, e.y[: self.start]) for e in self.experiments)
+        return np.concatenate([run[self.start :] for run in runs])
 
     def newton(self, weights: Array) -> Array | None:
         """v from the last finite run, None when Newton's method does not settle."""
@@ -159,7 +182,8 @@ class _Stack:
         return z
 
     def gain(self, weights: Array, z: Array, run: Array, part: slice) -> Array:
-        """dv_t/dv_{t-d} (rows of the part, O, delays, O): none across the start of a record or from a held output."""
+        """dv_t/dv_{t-d} (rows of the part, O, delays, O): 0 across the start of an experiment, and from
+        an output on its bound."""
         net = self.net
         gain = net.feedback(weights, z[part]).reshape(-1, net.outputs, len(net.y_delays), net.outputs)
         gain *= self.inside[part][:, None, :, None]
@@ -194,15 +218,5 @@ def solve_feedback(direct: Array, gain: Array, delays: tuple[int, ...], before: 
     return np.asarray(total.T.reshape(p, rows, o))
 
 
-def _inside(net: Narx, record: Record) -> Array:
-    """(T - start, delays): 1 where y_{t-d} is the net's own output, 0 where it is a measured first row."""
-    rows = np.arange(len(record.u) - record.start)
-    return (rows[:, None] >= np.array(net.y_delays)).astype(np.float64)
-
-
-def _fixed(net: Narx, record: Record) -> Array:
-    """(T - start, d): z_t with zeros for the net's own outputs."""
-    z = net.measured(record)
-    inside = np.repeat(_inside(net, record), net.outputs, axis=1) > 0
-    z[:, : net.past_outputs][inside] = 0.0
-    return z
+def _weight(experiment: Experiment, start: int) -> Array:
+    return np.asarray(np.sqrt(experiment.counted[start:]))

@@ -1,4 +1,4 @@
-"""The NARX net's loops and its exact derivatives in both."""
+"""The least-squares problems of a NARX net: exact derivatives of both loops, weights, gaps, memory."""
 
 from __future__ import annotations
 
@@ -8,34 +8,26 @@ import sys
 import numpy as np
 import pytest
 
-from forecast.system.errors import InputError, ModelFailure
+from forecast.system.errors import ModelFailure
 from forecast.training import levenberg_marquardt as lm
-from forecast.training.narx import narx_problems
-from forecast.training.narx.narx import Narx, Record
-from forecast.training.narx.narx_problems import ClosedLoop, OpenLoop
+from forecast.training.narx import problems
+from forecast.training.narx.experiment import Experiment
+from forecast.training.narx.net import Narx
+from forecast.training.narx.problems import ClosedLoop, OpenLoop
+from tests.training.narx.systems import net_of, weights_of
 
 SHAPES = [(1, 1, None), (2, 1, 0.5), (2, 3, None), (2, 3, 0.4)]
 
 
-def net_of(inputs: int, outputs: int, bound: float | None, hidden: int = 4) -> Narx:
-    limit = None if bound is None else (bound,) * outputs
-    low = None if limit is None else tuple(-value for value in limit)
-    return Narx(inputs, outputs, (1, 2, 4), (0, 1, 3), hidden, True, low, limit)
-
-
-def records_of(net: Narx, seed: int = 0) -> list[Record]:
+def experiments_of(net: Narx, seed: int = 0) -> list[Experiment]:
     rng = np.random.default_rng(seed)
     made = []
     for rows in (40, 33, 25):
         y = 0.5 * rng.normal(size=(rows, net.outputs))
         y[10, 0] = np.nan
-        made.append(Record(rng.normal(size=(rows, net.inputs)), y, 5))
-    made[1] = Record(made[1].u, made[1].y, 5, np.full_like(made[1].y, 0.25))
+        made.append(Experiment(rng.normal(size=(rows, net.inputs)), y))
+    made[1] = Experiment(made[1].u, made[1].y, np.full_like(made[1].y, 0.0625))
     return made
-
-
-def weights_of(net: Narx, seed: int = 1) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=net.n_weights) * 0.2
 
 
 def numeric_jacobian(problem: OpenLoop | ClosedLoop, weights: np.ndarray) -> np.ndarray:
@@ -52,9 +44,9 @@ def numeric_jacobian(problem: OpenLoop | ClosedLoop, weights: np.ndarray) -> np.
 def test_the_jacobian_equals_central_differences(
     kind: type, inputs: int, outputs: int, bound: float | None, rows_per_block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(narx_problems, "block_rows", lambda *_: rows_per_block)
+    monkeypatch.setattr(problems, "block_rows", lambda *_: rows_per_block)
     net = net_of(inputs, outputs, bound)
-    problem, weights = kind(net, records_of(net)), weights_of(net)
+    problem, weights = kind(net, experiments_of(net), 5), weights_of(net)
     exact = np.concatenate([jacobian for _, jacobian in problem.blocks(weights)], axis=1)
     error = np.abs(exact - numeric_jacobian(problem, weights)).max()
     assert error < 1e-7 * (1 + np.abs(exact).max())
@@ -62,12 +54,12 @@ def test_the_jacobian_equals_central_differences(
 
 def test_the_one_output_jacobian_equals_the_complex_step_to_rounding() -> None:
     net = net_of(1, 1, None)
-    record = records_of(net)[0]
-    record = Record(record.u, np.nan_to_num(record.y), 5)
+    experiment = experiments_of(net)[0]
+    experiment = Experiment(experiment.u, np.nan_to_num(experiment.y))
     weights = weights_of(net)
-    exact = np.concatenate([jacobian for _, jacobian in ClosedLoop(net, [record]).blocks(weights)], axis=1)
+    exact = np.concatenate([jacobian for _, jacobian in ClosedLoop(net, [experiment], 5).blocks(weights)], axis=1)
     tilted = weights + 1e-30j * np.eye(len(weights))
-    complex_step = [net.free_run(w, record.u, record.y[:5])[5:].ravel().imag / 1e-30 for w in tilted]
+    complex_step = [net.free_run(w, experiment.u, experiment.y[:5])[5:].ravel().imag / 1e-30 for w in tilted]
     np.testing.assert_allclose(exact, complex_step, rtol=1e-11, atol=1e-13)
 
 
@@ -75,7 +67,7 @@ def test_the_one_output_jacobian_equals_the_complex_step_to_rounding() -> None:
 def test_the_loss_is_the_sum_over_the_blocks(inputs: int, outputs: int, bound: float | None) -> None:
     net = net_of(inputs, outputs, bound)
     weights = weights_of(net)
-    for problem in (OpenLoop(net, records_of(net)), ClosedLoop(net, records_of(net))):
+    for problem in (OpenLoop(net, experiments_of(net), 5), ClosedLoop(net, experiments_of(net), 5)):
         total = sum(float(error @ error) for error, _ in problem.blocks(weights))
         assert problem.loss(weights) == pytest.approx(total, rel=1e-12)
 
@@ -83,45 +75,41 @@ def test_the_loss_is_the_sum_over_the_blocks(inputs: int, outputs: int, bound: f
 @pytest.mark.parametrize(("inputs", "outputs", "bound"), SHAPES)
 def test_newton_and_step_by_step_give_the_same_free_run(inputs: int, outputs: int, bound: float | None) -> None:
     net = net_of(inputs, outputs, bound)
-    stack = ClosedLoop(net, records_of(net)).train
+    stack = ClosedLoop(net, experiments_of(net), 5).train
     newton = stack.newton(weights_of(net))
     assert newton is not None
     np.testing.assert_allclose(newton, stack.stepwise(weights_of(net)), atol=1e-10)
-
-
-def test_a_closed_loop_fed_with_its_own_output_equals_the_open_loop() -> None:
-    net = net_of(2, 1, None)
-    weights, u = weights_of(net), np.random.default_rng(3).normal(size=(30, 2))
-    run = net.free_run(weights, u, np.zeros((5, 1)))
-    z = net.measured(Record(u, run, 5))
-    np.testing.assert_allclose(net.one_step(weights, z), run[5:], rtol=1e-12)
-
-
-def test_an_output_beyond_its_bound_where_the_truth_sits_on_it_is_no_error() -> None:
-    net = net_of(1, 1, 0.5)
-    error = net.error(np.array([[0.9], [0.9], [-0.9]]), np.array([[0.5], [0.2], [-0.5]]))
-    np.testing.assert_allclose(error[:, 0], [0.0, 0.7, 0.0])
 
 
 def test_a_missing_y_counts_nowhere_it_is_target_or_regressor() -> None:
     net = Narx(1, 1, (1, 2), (0,), 3)
     y = np.arange(12.0)[:, None]
     y[6] = np.nan
-    problem = OpenLoop(net, [Record(np.zeros((12, 1)), y, 2)])
+    problem = OpenLoop(net, [Experiment(np.zeros((12, 1)), y)], 2)
     assert problem.n_residuals == 10 - 3
     y[6] = 1e30
-    same = OpenLoop(net, [Record(np.zeros((12, 1)), y, 2, np.ones((12, 1)))])
+    same = OpenLoop(net, [Experiment(np.zeros((12, 1)), y, np.ones((12, 1)))], 2)
     assert same.n_residuals == 10
+
+
+@pytest.mark.parametrize("kind", [OpenLoop, ClosedLoop])
+def test_the_weights_of_an_experiment_multiply_squared_errors(kind: type) -> None:
+    net = net_of(2, 1, None)
+    rng = np.random.default_rng(2)
+    u, y = rng.normal(size=(20, 2)), rng.normal(size=(20, 1))
+    once, twice = (kind(net, [Experiment(u, y, np.full(20, w))], 5).loss(weights_of(net)) for w in (1.0, 2.0))
+    assert twice == pytest.approx(2 * once)
+    assert kind(net, [Experiment(u, y)], 5).loss(weights_of(net)) == once
 
 
 def test_levenberg_marquardt_recovers_a_narx_net_from_its_own_free_run() -> None:
     net = Narx(1, 1, (1, 2), (0, 1), 2)
     truth = weights_of(net, 4) * 1.5
     u = np.random.default_rng(5).normal(size=(300, 1))
-    record = Record(u, net.free_run(truth, u, np.zeros((2, 1))), 2)
+    experiment = Experiment(u, net.free_run(truth, u, np.zeros((2, 1))))
     start = truth + 0.05 * np.random.default_rng(6).normal(size=len(truth))
-    opened = lm.minimise(OpenLoop(net, [record]), start)
-    closed = lm.minimise(ClosedLoop(net, [record]), opened.weights)
+    opened = lm.minimise(OpenLoop(net, [experiment], 2), start)
+    closed = lm.minimise(ClosedLoop(net, [experiment], 2), opened.weights)
     assert closed.curve[-1][1] < 1e-14
 
 
@@ -129,28 +117,22 @@ def test_a_free_run_that_explodes_is_an_infinite_loss_not_a_warning() -> None:
     net = Narx(1, 1, (1,), (0,), 2)
     weights = np.zeros(net.n_weights)
     weights[-2] = 1e3  # W3 on y: y_t = 1000 y_{t-1}
-    record = Record(np.zeros((200, 1)), np.ones((200, 1)), 1)
-    assert ClosedLoop(net, [record]).loss(weights) == np.inf
+    experiment = Experiment(np.zeros((200, 1)), np.ones((200, 1)))
+    assert ClosedLoop(net, [experiment], 1).loss(weights) == np.inf
     with pytest.raises(ModelFailure, match="Start from the open-loop weights"):
-        lm.minimise(ClosedLoop(net, [record]), weights)
-
-
-def test_delays_that_are_not_in_the_past_are_refused() -> None:
-    with pytest.raises(InputError, match="from 1 for y and from 0 for u"):
-        Narx(1, 1, (0, 1), (0,), 2)
+        lm.minimise(ClosedLoop(net, [experiment], 1), weights)
 
 
 MEASURE = """
 import resource
 import numpy as np
 from forecast.training import levenberg_marquardt as lm
-from forecast.training.narx import Narx, Record
-from forecast.training.narx.narx_problems import ClosedLoop, OpenLoop
+from forecast.training.narx import ClosedLoop, Experiment, Narx, OpenLoop
 rng = np.random.default_rng(0)
 net = Narx(1, 24, (1,), (0,), 1, linear=False)
-record = Record(rng.normal(size=(20_000, 1)), rng.normal(size=(20_000, 24)), 1)
+experiment = Experiment(rng.normal(size=(20_000, 1)), rng.normal(size=(20_000, 24)))
 for kind in (OpenLoop, ClosedLoop):
-    lm.minimise(kind(net, [record]), 0.1 * rng.normal(size=net.n_weights), lm.Options(max_iterations=1))
+    lm.minimise(kind(net, [experiment], 1), 0.1 * rng.normal(size=net.n_weights), lm.Options(max_iterations=1))
 # ru_maxrss would count the process this one was forked from; VmHWM is its own peak
 print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))
 """

@@ -1,47 +1,40 @@
-"""The NARX net in float64: both loops and exact one-step derivatives (Leontaritis & Billings 1985).
+"""The NARX net with one hidden layer in float64: both loops and exact derivatives (Leontaritis & Billings 1985).
 
     v_t = W2 tanh(W1 z_t + b1) + W3 z_t + b2,     z_t = [y_{t-d} for d in y_delays, u_{t-d} for d in u_delays]
     y_t = min(max(v_t, low), high)                where the output is known to saturate, else y_t = v_t
 
 Open loop (series-parallel): the y in z_t is measured. Closed loop (parallel, free run): it is the net's own bounded
-output. No TensorFlow: training and simulation in NumPy, for nets small enough for Levenberg-Marquardt.
+output. All values are scaled. NumPy alone, for nets small enough for Levenberg-Marquardt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from forecast.system.errors import InputError
+from forecast.training.narx.experiment import Experiment
 
 Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Record:
-    """One experiment: u (T, I), y (T, O) with NaN for missing; the first `start` rows only initialise the net.
+class Memory:
+    """The state before a row, oldest rows first: y (longest y delay, O) and u (longest u delay, I)."""
 
-    `weight` (T, O) multiplies the errors, so a square counts weight²; None counts every observed value alike.
-    MATLAB's error weights multiply the squares: give their square roots.
-    """
-
-    u: Array
     y: Array
-    start: int
-    weight: Array | None = None
-
-    def counted(self) -> Array:
-        """(T - start, O): the weight of each error, 0 where y is missing."""
-        observed = np.isfinite(self.y[self.start :]).astype(np.float64)
-        return observed if self.weight is None else observed * self.weight[self.start :]
+    u: Array
 
 
 @dataclass(frozen=True)
 class Narx:
-    """`y_delays` from 1, `u_delays` from 0; `low`, `high`: bounds (O,) the output cannot pass, None without."""
+    """`y_delays` from 1, `u_delays` from 0; `low`, `high`: bounds (O,) the output cannot pass, None without.
+
+    Its weights are one flat vector (n_weights,): W1 (K, d), b1 (K,), W2 (O, K), b2 (O,) and, if `linear`, W3 (O, d).
+    """
 
     inputs: int
     outputs: int
@@ -66,6 +59,7 @@ class Narx:
 
     @property
     def regressors(self) -> int:
+        """d, the columns of z."""
         return self.past_outputs + len(self.u_delays) * self.inputs
 
     @property
@@ -73,13 +67,34 @@ class Narx:
         return self.hidden * (self.regressors + 1 + self.outputs) + self.outputs * (1 + self.linear * self.regressors)
 
     def split(self, weights: Array) -> tuple[Array, Array, Array, Array, Array]:
-        """Views W1 (K, d), b1 (K,), W2 (O, K), b2 (O,), W3 (O, d) of the flat vector (n_weights,)."""
+        """Views W1, b1, W2, b2, W3 of the flat vector; zeros for W3 without a linear path."""
         k, d, o = self.hidden, self.regressors, self.outputs
         a, b = k * (d + 1), k * (d + 1 + o)  # where W2 and b2 begin
         w3 = weights[b + o :].reshape(o, d) if self.linear else np.zeros((o, d), dtype=weights.dtype)
         return weights[: k * d].reshape(k, d), weights[k * d : a], weights[a:b].reshape(o, k), weights[b : b + o], w3
 
+    def flat(self, named: Mapping[str, Array]) -> Array:
+        """The flat vector of the weights by name that a `networks` description of the same net has."""
+        readout = named["readout/kernel"]
+        first, linear = readout[: self.hidden], readout[self.hidden :]
+        layer = self._layer
+        parts = [named[f"{layer}/kernel"].T, named[f"{layer}/bias"], first.T, named["readout/bias"], linear.T]
+        return np.concatenate([np.asarray(part, np.float64).ravel() for part in parts])
+
+    def named(self, flat: Array) -> dict[str, Array]:
+        """The inverse of `flat`."""
+        w1, b1, w2, b2, w3 = self.split(flat)
+        readout = np.concatenate([w2.T, w3.T]) if self.linear else w2.T
+        layer = self._layer
+        named = {f"{layer}/kernel": w1.T, f"{layer}/bias": b1, "readout/kernel": readout, "readout/bias": b2}
+        return {name: np.array(value) for name, value in named.items()}
+
+    @property
+    def _layer(self) -> str:
+        return "paths/0/layer_0" if self.linear else "layer_0"
+
     def bounded(self, v: Array) -> Array:
+        """y of v."""
         return v if self.low is None or self.high is None else np.clip(v, self.low, self.high)
 
     def error(self, v: Array, y: Array) -> Array:
@@ -91,47 +106,71 @@ class Narx:
         return np.where(beyond, 0.0, error)
 
     def past_inputs(self, u: Array, start: int) -> Array:
-        """(T - start, u_delays * I): the driven part of z_t from `start`; before row 0 u keeps its first value."""
+        """(T - start, u_delays * I): the columns of z_t that hold u, from row `start`; before row 0 u is its first."""
         rows = np.arange(start, len(u))
         columns = [u[np.maximum(rows - delay, 0)] for delay in self.u_delays]
         return np.concatenate(columns, axis=1) if columns else np.zeros((len(rows), 0))
 
-    def measured(self, record: Record) -> Array:
-        """(T - start, d): z_t of the open loop; NaN where a needed y is missing."""
-        rows = np.arange(record.start, len(record.u))
-        past = [record.y[rows - delay] for delay in self.y_delays]
-        return np.concatenate([*past, self.past_inputs(record.u, record.start)], axis=1)
+    def measured(self, experiment: Experiment, start: int) -> Array:
+        """(T - start, d): z_t of the open loop from row `start`; NaN where a needed y is missing."""
+        rows = np.arange(start, len(experiment))
+        past = [experiment.y[rows - delay] for delay in self.y_delays]
+        return np.concatenate([*past, self.past_inputs(experiment.u, start)], axis=1)
 
     def one_step(self, weights: Array, z: Array) -> Array:
         """v (rows, O) from z (rows, d)."""
         w1, b1, w2, b2, w3 = self.split(weights)
         return np.asarray(np.tanh(z @ w1.T + b1) @ w2.T + z @ w3.T + b2)
 
+    def empty(self) -> Memory:
+        """Zeros in all delays."""
+        return Memory(np.zeros((max(self.y_delays), self.outputs)), np.zeros((self._furthest, self.inputs)))
+
     def free_run(self, weights: Array, u: Array, y_start: Array) -> Array:
         """v (T, O) under u (T, I): its first rows are `y_start`, from there on the net feeds itself."""
+        start = len(y_start)
+        rows = np.arange(start - self._furthest, start)
+        before = Memory(y_start[-max(self.y_delays) :], u[np.maximum(rows, 0)])
+        return np.concatenate([y_start, self.loop(weights, before, u[start:])[0]])
+
+    def loop(self, weights: Array, before: Memory, u: Array, y: Array | None = None) -> tuple[Array, Memory]:
+        """v (T, O) under u (T, I), row after row, and the memory after the last row.
+
+        y (T, O) is fed back where it is a number, the net's own bounded output elsewhere; None: everywhere.
+        """
         w1, b1, w2, b2, w3 = self.split(weights)
         both, n = np.vstack([w1, w3]), self.past_outputs
-        drive = self.past_inputs(u, len(y_start)) @ both[:, n:].T + np.concatenate([b1, b2])
         deepest, o = max(self.y_delays), self.outputs
         recent = np.zeros((deepest * o, len(both)), dtype=both.dtype)  # rows in the order of time
         for place, delay in enumerate(self.y_delays):
             at = (deepest - delay) * o
             recent[at : at + o] = both[:, place * o : (place + 1) * o].T
+        inputs = np.concatenate([before.u, u])
         with np.errstate(over="ignore", invalid="ignore"):
-            return self._run(y_start, drive, recent, np.ascontiguousarray(w2.T))
+            drive = _product(self.past_inputs(inputs, len(before.u)), both[:, n:].T) + np.concatenate([b1, b2])
+            v, fed = self._steps(before.y, drive, recent, np.ascontiguousarray(w2.T), y)
+        return v, Memory(fed[-deepest:], inputs[len(inputs) - len(before.u) :])
 
-    def _run(self, y_start: Array, drive: Array, recent: Array, w2: Array) -> Array:
+    def _steps(self, past: Array, drive: Array, recent: Array, w2: Array, y: Array | None) -> tuple[Array, Array]:
+        """v (T, O), and what is fed back, (len(past) + T, O)."""
         o, k, reach = self.outputs, self.hidden, len(recent)
-        v = np.empty((len(y_start) + len(drive)) * o, dtype=drive.dtype)
-        v[: y_start.size] = y_start.ravel()
-        fed = v if self.low is None else v.copy()
+        v = np.empty((len(past) + len(drive)) * o, dtype=drive.dtype)
+        v[: past.size] = past.ravel()
+        fed = v if self.low is None and y is None else v.copy()
         low, high = np.array(self.low), np.array(self.high)
-        for at, forced in zip(range(y_start.size, len(v), o), drive, strict=True):
+        for row, forced in enumerate(drive):
+            at = past.size + row * o
             a = fed[at - reach : at] @ recent + forced
             now = v[at : at + o] = np.tanh(a[:k]) @ w2 + a[k:]
+            if self.low is not None:
+                now = np.minimum(np.maximum(now, low), high)
             if fed is not v:
-                fed[at : at + o] = np.minimum(np.maximum(now, low), high)
-        return v.reshape(-1, o)
+                fed[at : at + o] = now if y is None else np.where(np.isnan(y[row]), now, y[row])
+        return v[past.size :].reshape(-1, o), fed.reshape(-1, o)
+
+    @property
+    def _furthest(self) -> int:
+        return max(self.u_delays, default=0)
 
     def feedback(self, weights: Array, z: Array) -> Array:
         """dv/d(past y) (rows, O, past_outputs)."""
@@ -163,19 +202,7 @@ class Narx:
         return out
 
 
-def mean_square(net: Narx, weights: Array, records: Sequence[Record]) -> float:
-    """Mean squared error of the bounded free run over the counted values of the records; infinity on divergence."""
-    total, count = 0.0, 0.0
-    for record in records:
-        run = net.bounded(net.free_run(weights, record.u, record.y[: record.start]))[record.start :]
-        weight = record.counted()
-        total += finite_sum(weight * (run - np.nan_to_num(record.y[record.start :])))
-        count += float(np.count_nonzero(weight))
-    return total / max(count, 1.0)
-
-
-def finite_sum(error: Array) -> float:
-    """The sum of squares; infinity when any value is not finite or too large to square."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = float(np.vdot(error, error))
-    return total if np.isfinite(total) else np.inf
+def _product(rows: Array, matrix: Array) -> Array:
+    """rows @ matrix. A single row goes in twice: BLAS sums a vector's product in another order than a matrix's, and a
+    loop that is handed on row by row would differ from one in one piece in its last bit."""
+    return np.asarray((np.repeat(rows, 2, axis=0) @ matrix)[:1] if len(rows) == 1 else rows @ matrix)

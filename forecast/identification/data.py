@@ -1,7 +1,8 @@
-"""Which rows train, validate and test: MATLAB's divide functions, block by block unless asked otherwise.
+"""Rows and made-up data to train on: MATLAB's divide functions, and systems to try a net on (its *_dataset functions).
 
-Each returns a function from the number of rows to a label for each of them. Random or interleaved rows of one series
-share their delays, so the validation error flatters; `divideblock` is the default here, where narxnet's was random.
+A divide function returns a function from the number of rows to a label for each of them. `divideblock` is the default
+here, where narxnet's was random: neighbouring rows of one series share their delays, so the validation error of random
+or interleaved rows is too low.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forecast.system.errors import InputError
+from forecast.training.narx.experiment import Experiment
 
 Labels = npt.NDArray[np.int64]
 Divide = Callable[[int], Labels]
@@ -27,7 +29,7 @@ def divideblock(train: float = 0.7, validation: float = 0.15, test: float = 0.15
 
 
 def divideint(train: float = 0.7, validation: float = 0.15, test: float = 0.15) -> Divide:
-    """The kinds take turns, as often as their shares say."""
+    """Train, validation and test rows interleaved in their shares."""
     shares = _shares(train, validation, test)
 
     def divide(rows: int) -> Labels:
@@ -75,3 +77,33 @@ def _shares(*shares: float) -> npt.NDArray[np.float64]:
     if (found < 0).any() or found[0] == 0:
         raise InputError(f"Shares {shares} of train, validation and test; wanted none below 0 and train above it.")
     return found / found.sum()
+
+
+def tank(rows: int = 400, *, seed: int = 0, dead_time: int = 1, noise: float = 0.0) -> Experiment:
+    """Inflow u and level y of a tank that empties with the root of its level: y[t] = f(y[t-1], u[t-dead_time])."""
+    rng = np.random.default_rng(seed)
+    u = np.repeat(rng.uniform(0.0, 1.0, rows // 8 + 1), 8)[:rows]
+    y = np.full(rows, 0.5)
+    for t in range(1, rows):
+        inflow = u[max(t - dead_time, 0)]
+        y[t] = max(y[t - 1] + 0.2 * inflow - 0.15 * np.sqrt(max(y[t - 1], 0.0)), 0.0)
+    return Experiment(u, y + noise * rng.normal(size=rows))
+
+
+def narma10(rows: int = 400, *, seed: int = 0) -> Experiment:
+    """NARMA-10 (Atiya & Parlos 2000): ten steps of memory, multiplied; no linear model follows it."""
+    rng = np.random.default_rng(seed)
+    u = rng.uniform(0.0, 0.5, rows)
+    y = np.zeros(rows)
+    for t in range(10, rows):
+        y[t] = 0.3 * y[t - 1] + 0.05 * y[t - 1] * y[t - 10 : t].sum() + 1.5 * u[t - 10] * u[t - 1] + 0.1
+    return Experiment(u, y)
+
+
+def sunspots_like(rows: int = 300, *, seed: int = 0) -> Experiment:
+    """A series without inputs that swings with a period of about eleven rows."""
+    rng = np.random.default_rng(seed)
+    y = np.zeros(rows + 50)
+    for t in range(2, len(y)):
+        y[t] = 1.6 * y[t - 1] - 0.97 * y[t - 2] + 0.3 * rng.normal()
+    return Experiment(None, y[50:])

@@ -1,0 +1,50 @@
+"""Experiments, and what they show before any net is trained: bounds, dead times, memory of the inputs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from forecast.training.narx.experiment import Experiment, Standardization, dead_times, delayed, memory, saturation
+from tests.training.narx.systems import remembering, tank
+
+
+def test_a_part_of_an_experiment_keeps_its_weights_and_may_have_no_observed_row() -> None:
+    whole = Experiment(np.arange(4.0), [np.nan, np.nan, 1.0, 2.0], [1.0, 2.0, 3.0, 4.0])
+    assert whole.part(slice(2)).counted.tolist() == [[0.0], [0.0]]
+    assert whole.part(np.array([False, True, True, False])).counted.tolist() == [[0.0], [3.0]]
+
+
+def test_a_standardized_experiment_has_mean_0_and_deviation_1_and_a_constant_column_stays_finite() -> None:
+    u, y = np.column_stack([np.arange(5.0), np.full(5, 7.0)]), np.array([1.0, np.nan, 3.0, 5.0, 7.0])
+    experiment = Experiment(u, y)
+    scaling = Standardization.fit([experiment])
+    scaled = scaling.scale(experiment)
+    np.testing.assert_allclose(scaled.u.mean(0), 0.0, atol=1e-15)
+    np.testing.assert_allclose(scaled.u.std(0), [1.0, 0.0])
+    np.testing.assert_allclose(np.nanstd(scaled.y), 1.0)
+    np.testing.assert_allclose(scaling.unscale_y(scaled.y)[:, 0], y)
+
+
+def test_an_output_that_sits_on_its_extreme_is_bounded_there_and_others_far_outside() -> None:
+    _, y = tank(400, 0, full=0.6)
+    low, high = saturation([Experiment(y, y)])
+    assert high[0] == pytest.approx(600, rel=1e-3)
+    assert low[0] < y.min() - 0.9 * np.ptp(y)
+
+
+def test_a_dead_time_is_found_and_taken_out() -> None:
+    u, y = tank(400, 0, dead=9)
+    experiment = Experiment(u, y)
+    scaling = Standardization.fit([experiment])
+    found = dead_times([scaling.scale(experiment)])
+    assert found[0] in (8, 9)
+    assert delayed(np.arange(5.0)[:, None], [2])[:, 0].tolist() == [0, 0, 0, 1, 2]
+
+
+def test_the_memory_of_the_inputs_is_found_and_of_a_short_one_no_more_than_there_is() -> None:
+    far, near = remembering(600, 0), tank(600, 0)
+    noise = 1 + 0.01 * np.random.default_rng(1).normal(size=(600, 1))
+    assert memory([Experiment(*far)]) == 11  # u[t - 10] is the furthest
+    assert memory([Experiment(near[0], near[1] * noise)]) <= 6
+    assert memory([Experiment(far[0][:15], far[1][:15])]) == 0

@@ -1,0 +1,54 @@
+"""The NARX net: its loops, its bounds, and the state between two rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from forecast.system.errors import InputError
+from forecast.training.narx.experiment import Experiment
+from forecast.training.narx.net import Narx
+from tests.training.narx.systems import net_of, weights_of
+
+
+def test_a_closed_loop_fed_with_its_own_output_equals_the_open_loop() -> None:
+    net = net_of(2, 1, None)
+    weights, u = weights_of(net), np.random.default_rng(3).normal(size=(30, 2))
+    run = net.free_run(weights, u, np.zeros((5, 1)))
+    z = net.measured(Experiment(u, run), 5)
+    np.testing.assert_allclose(net.one_step(weights, z), run[5:], rtol=1e-12)
+
+
+def test_an_output_beyond_its_bound_where_the_truth_sits_on_it_is_no_error() -> None:
+    net = net_of(1, 1, 0.5)
+    error = net.error(np.array([[0.9], [0.9], [-0.9]]), np.array([[0.5], [0.2], [-0.5]]))
+    np.testing.assert_allclose(error[:, 0], [0.0, 0.7, 0.0])
+
+
+def test_delays_that_are_not_in_the_past_are_refused() -> None:
+    with pytest.raises(InputError, match="from 1 for y and from 0 for u"):
+        Narx(1, 1, (0, 1), (0,), 2)
+
+
+@pytest.mark.parametrize("bound", [None, 0.4])
+@pytest.mark.parametrize("lengths", [[30], [1] * 30, [7, 1, 22]], ids=str)
+def test_a_free_run_in_pieces_is_the_same_to_the_last_bit(lengths: list[int], bound: float | None) -> None:
+    net = net_of(2, 3, bound)
+    weights, u = weights_of(net), np.random.default_rng(3).normal(size=(35, 2))
+    whole = net.free_run(weights, u, np.full((5, 3), 0.1))
+    _, memory = net.loop(weights, net.empty(), u[:5], np.full((5, 3), 0.1))
+    pieces = []
+    for part in np.split(u[5:], np.cumsum(lengths)[:-1]):
+        run, memory = net.loop(weights, memory, part)
+        pieces.append(run)
+    np.testing.assert_array_equal(np.concatenate(pieces), whole[5:])
+
+
+def test_a_loop_feeds_back_y_where_it_is_measured_and_its_own_bounded_output_elsewhere() -> None:
+    net = Narx(0, 1, (1,), (), 0, True, (-1.0,), (1.0,))
+    double = np.array([0.0, 2.0])  # b2, W3: v[t] = 2 y[t-1]
+    before = net.empty()
+    run, after = net.loop(double, before, np.zeros((4, 0)), np.array([[0.25], [np.nan], [np.nan], [3.0]]))
+    assert run[:, 0].tolist() == [0.0, 0.5, 1.0, 2.0]
+    assert after.y.tolist() == [[3.0]]
+    assert net.loop(double, after, np.zeros((2, 0)))[0][:, 0].tolist() == [6.0, 2.0]
