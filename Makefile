@@ -9,7 +9,7 @@ BIN     := .venv/bin
 PY      := $(BIN)/python
 SHELL   := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-slow lint format bench soak lock ui clean
+.PHONY: help setup demo run test test-slow docs lint format bench soak lock ui clean
 .NOTPARALLEL:
 
 # A variable that names no interpreter is answered in one line, before any tool gets to fail in ten.
@@ -36,6 +36,9 @@ test: setup  ## the tests a change needs, on all cores; TESTS=tests/cli for some
 
 test-slow: setup  ## every test, the slow ones too
 	@$(PY) -m pytest -m '' -n $(or $(JOBS),logical) $(TESTS)
+
+docs: setup  ## the parts of the documents that are made from code and from the last run
+	@$(PY) -m docs.generate
 
 lint: setup  ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .

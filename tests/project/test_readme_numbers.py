@@ -1,20 +1,22 @@
-"""Every figure of the README's leaderboards is the one in reports/leaderboard.csv."""
+"""Every figure of the README's results is the one in reports/leaderboard.csv."""
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pandas as pd
 
 from tests.support.small_project import ROOT
 
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 RANKINGS = {"as shipped": "shipped", "architecture alone": "architecture"}
 
 
 def shown() -> list[tuple[str, str, str, list[float]]]:
     """(dataset, ranking, model, figures) of every row of the tables."""
     rows, place = [], None
-    for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines():
+    for line in README.splitlines():
         if head := re.match(r"    (\w+), (as shipped|architecture alone)$", line):
             place = (head[1], RANKINGS[head[2]])
         elif place and (row := re.match(r"     [ *] +([a-z_]+)((?: +[\d.]+)+) +[+−]?[\d.]+ %", line)):
@@ -22,13 +24,45 @@ def shown() -> list[tuple[str, str, str, list[float]]]:
     return rows
 
 
-def test_the_readme_shows_the_committed_leaderboard() -> None:
+def means() -> pd.DataFrame:
     board = pd.read_csv(ROOT / "reports" / "leaderboard.csv", dtype={"seed": str})
-    means = board[board["seed"] == "mean"]
+    return board[board["seed"] == "mean"]
+
+
+def row_of(dataset: str, ranking: str, model: str) -> dict[str, Any]:
+    board = means()
+    mine = board[(board["dataset"] == dataset) & (board["model"] == model)]
+    (row,) = mine[mine["ranking"].isin([ranking, "baseline"])].to_dict("records")
+    return row
+
+
+def test_the_readme_shows_the_committed_leaderboard() -> None:
     found = shown()
     assert {row[:2] for row in found} == {(d, r) for d in ("stocks", "weather") for r in RANKINGS.values()}
     for dataset, ranking, model, figures in found:
-        mine = means[(means["dataset"] == dataset) & (means["model"] == model)]
-        (row,) = mine[mine["ranking"].isin([ranking, "baseline"])].to_dict("records")
+        row = row_of(dataset, ranking, model)
         known = [row[name] for name in ("mae", "mase") if pd.notna(row[name])]
         assert figures == [float(f"{value:.4g}") for value in known], (dataset, ranking, model)
+
+
+def test_each_table_has_the_best_the_chosen_and_the_references() -> None:
+    for dataset, ranking in {row[:2] for row in shown()}:
+        models = [row[2] for row in shown() if row[:2] == (dataset, ranking)]
+        board = means()
+        own = board[(board["dataset"] == dataset) & board["ranking"].isin([ranking, "baseline"])]
+        references = {"ridge", "naive", "seasonal_naive"} & set(own["model"])
+        assert models[0] == own.loc[own["mase"].idxmin(), "model"]
+        assert {*references, *own.loc[own["chosen"], "model"]} <= set(models)
+
+
+def test_the_sentences_before_the_tables_give_the_shares_of_the_leaderboard() -> None:
+    text = " ".join(README.split())
+    lowest = re.search(r"\*\*(\w+)\*\*: no model is told apart [^`]*`(\w+)`, is ([\d.]+) % below", text)
+    assert percent(row_of(lowest[1], "shipped", lowest[2])["skill"]) == float(lowest[3])
+    chosen = re.search(r"\*\*(\w+)\*\*: the error of `(\w+)`, [^%]*?([\d.]+) % below [^%]*?([\d.]+) % below", text)
+    row, ridge = row_of(chosen[1], "shipped", chosen[2]), row_of(chosen[1], "shipped", "ridge")
+    assert [percent(row["skill"]), percent(1 - row["mase"] / ridge["mase"])] == [float(chosen[3]), float(chosen[4])]
+
+
+def percent(share: float) -> float:
+    return round(100 * share, 1)

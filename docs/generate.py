@@ -1,0 +1,178 @@
+"""`make docs`: the parts of the documents that are made from code and results, between their markers.
+
+A part stands between `<!-- generated: NAME -->` and `<!-- end of NAME -->`. The README's results need a finished run
+(data/compared); without one they stay as they are, and a test holds their figures to reports/leaderboard.csv.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from forecast.cli import app
+from forecast.config.datasets import load_datasets
+from forecast.config.models import load_models
+from forecast.models import catalogue
+from forecast.report import text
+from forecast.report.terminal import lines
+from forecast.system.files import read_json, write_text
+
+ROOT = Path(__file__).resolve().parents[1]
+RANKINGS = {"shipped": "as shipped", "architecture": "architecture alone"}
+REFERENCES = ("ridge", "seasonal_naive", "naive")
+KINDS = ("baseline", "linear", "statistical", "network")
+
+
+def families(root: Path) -> str:
+    """The table of families, from their specs and configs/models.yaml."""
+    models = load_models(root / "configs")
+    rows = ["| family | in `configs/models.yaml` | what it is | equation | source |", "|---|---|---|---|---|"]
+    for kind in KINDS:
+        for name, spec in catalogue().items():
+            if spec.kind == kind:
+                entries = [e for e in models.grids["full"] if models.models[e]["family"] == name]
+                link = f"[{name}](../forecast/models/families/{name}.py)"
+                named = ", ".join(f"`{entry}`" for entry in entries)
+                rows.append(f"| {link} | {named} | {spec.summary} | `{spec.equation}` | {spec.source} |")
+    return "\n".join(rows)
+
+
+def commands(root: Path) -> str:
+    """The table of make targets and commands, from the Makefile and the first sentence of each command."""
+    makefile = (root / "Makefile").read_text(encoding="utf-8")
+    targets = re.findall(r"^([a-z-]+):[^#\n]*## (.+)$", makefile, re.MULTILINE)
+    rows = ["| command | does |", "|---|---|"]
+    rows += [f"| `make {name}` | {sentence} |" for name, sentence in targets]
+    known = [(command.name, command.callback) for command in app.registered_commands]
+    for group in app.registered_groups:
+        known += [(f"{group.name} {c.name}", c.callback) for c in group.typer_instance.registered_commands]
+    rows += [f"| `forecast {name}` | {_first(function.__doc__)} |" for name, function in sorted(known)]
+    return "\n".join(rows)
+
+
+def _first(docstring: str) -> str:
+    """The first paragraph on one line, begun in lower case like the targets of the Makefile."""
+    sentence = " ".join(docstring.strip().partition("\n\n")[0].split()).rstrip(".")
+    return sentence[0].lower() + sentence[1:]
+
+
+def results(board: pd.DataFrame, verdicts: Mapping[str, Mapping[str, Any]]) -> str:
+    """Per dataset a sentence and, per ranking, the chosen and the best model, the references and the tied set."""
+    means = board[board["seed"] == "mean"].astype(object).where(board.notna(), "")
+    own = {name: [row for row in means.to_dict("records") if row["dataset"] == name] for name in verdicts}
+    parts = ["\n".join(_wrapped(finding(name, own[name], verdict), 120)) for name, verdict in verdicts.items()]
+    for dataset, verdict in verdicts.items():
+        rows = own[dataset]
+        for ranking, title in RANKINGS.items():
+            table = lines(rows, ranking, dict(verdict))
+            parts.append("\n".join([f"    {dataset}, {title}", *_shown(table, rows, _tied(verdict, ranking))]))
+    return "\n\n".join(parts)
+
+
+def finding(dataset: str, rows: list[dict[str, Any]], verdict: Mapping[str, Any]) -> str:
+    """One sentence on the first ranking: what was chosen, beside naive and beside its own skip."""
+    words = {(t["family"], t["model"]): t["word"] for t in verdict["tests"] if t["ranking"] in ("shipped", "baseline")}
+    scored = {row["model"]: row for row in rows if row["ranking"] in ("shipped", "baseline") and row["mase"] != ""}
+    if not {word for (family, _), word in words.items() if family == "naive"} & {"better", "worse"}:
+        best = min(scored.values(), key=lambda row: row["mase"])
+        return (
+            f"**{dataset}**: no model is told apart from repeating the last value. The lowest error, of "
+            f"`{best['model']}`, is {text.percent(best['skill'])} below it."
+        )
+    chosen = scored[verdict["chosen"]["shipped"]]
+    share = 1 - chosen["mase"] / scored["ridge"]["mase"]
+    word = words.get(("skip", chosen["model"]), "not tested")
+    return (
+        f"**{dataset}**: the error of `{chosen['model']}`, chosen on validation, is {text.percent(chosen['skill'])} "
+        f"below that of repeating the last value, and {text.percent(share)} below that of `ridge` "
+        f"(test against its own skip: {word})."
+    )
+
+
+def _tied(verdict: Mapping[str, Any], ranking: str) -> list[str]:
+    chosen = verdict.get("chosen", {}).get(ranking)
+    return [name for name in verdict.get("tied", {}).get(ranking, []) if name != chosen]
+
+
+def _shown(table: list[tuple[str, ...]], rows: list[dict[str, Any]], tied: list[str]) -> list[str]:
+    """The kept lines of one table, aligned, below them the models that the data cannot tell from the chosen one."""
+    kept = [line for number, line in enumerate(table) if number == 0 or line[0] or line[1] in _references(rows)]
+    with_mae = any(line[2] != text.NOTHING for line in kept)
+    heads = ("", "model", "MAE", "MASE", "vs naive", "vs own skip")
+    columns = [i for i in range(len(heads)) if with_mae or heads[i] != "MAE"]
+    cells = [[line[i] for i in columns] for line in (heads, *kept)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    numeric = {heads.index("MAE"), heads.index("MASE")}
+    found = []
+    for row in cells:
+        padded = [
+            cell.rjust(width) if columns[i] in numeric else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        found.append(f"     {'  '.join(padded)}".rstrip())
+    if tied:
+        found += _wrapped(f"tied with the chosen one: {', '.join(tied)}", 100, " " * 8)
+    return found
+
+
+def _references(rows: list[dict[str, Any]]) -> set[str]:
+    """The references, and of the statistical models the one with the lowest error."""
+    statistical = {entry for entry, family in _families().items() if catalogue()[family].kind == "statistical"}
+    scored = [row for row in rows if row["model"] in statistical and row["mase"] != ""]
+    best = {min(scored, key=lambda row: row["mase"])["model"]} if scored else set()
+    return {*REFERENCES, *best}
+
+
+def _families() -> dict[str, str]:
+    return {name: entry["family"] for name, entry in load_models(ROOT / "configs").models.items()}
+
+
+def _wrapped(sentence: str, width: int, indent: str = "") -> list[str]:
+    return textwrap.wrap(sentence, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def verdicts_of(root: Path) -> dict[str, dict[str, Any]]:
+    """Per dataset of the last whole run its verdicts.json; empty where one is missing."""
+    names = load_datasets(root / "configs").run
+    paths = {name: root / "data" / "compared" / name / "verdicts.json" for name in names}
+    return {n: read_json(p) for n, p in paths.items()} if all(p.exists() for p in paths.values()) else {}
+
+
+def replaced(page: str, name: str, part: str) -> str:
+    """`page` with `part` between the markers of `name`; `ValueError` where it has none."""
+    begin, end = f"<!-- generated: {name} -->\n", f"\n<!-- end of {name} -->"
+    if begin not in page or end not in page:
+        raise ValueError(f"No markers of {name!r}: wanted {begin.strip()} ... {end.strip()}.")
+    return page[: page.index(begin)] + begin + part + page[page.index(end) :]
+
+
+PARTS: dict[str, tuple[str, Callable[[Path], str]]] = {
+    "families": ("docs/models.md", families),
+    "commands": ("docs/running.md", commands),
+}
+"""Name of each part → its page and what makes it from the code; all are tested to be up to date."""
+
+
+def main(root: Path = ROOT) -> None:
+    """Write every part anew, the README's leaderboards only after a whole run."""
+    for name, (page, make) in PARTS.items():
+        _write(root / page, name, make(root))
+    verdicts = verdicts_of(root)
+    if not verdicts:
+        print("README.md keeps its leaderboards: data/compared is not complete; `make run` makes it.")
+        return
+    board = pd.read_csv(root / "reports" / "leaderboard.csv", dtype={"seed": str})
+    _write(root / "README.md", "leaderboards", results(board, verdicts))
+
+
+def _write(path: Path, name: str, part: str) -> None:
+    write_text(path, replaced(path.read_text(encoding="utf-8"), name, part))
+
+
+if __name__ == "__main__":
+    main()
