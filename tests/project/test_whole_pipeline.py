@@ -100,6 +100,7 @@ def test_every_model_of_the_grid_stands_on_the_board_of_every_dataset(untouched:
     assert (untouched / "reports" / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_a_run_killed_once_and_resumed_with_more_workers_gives_the_same_bytes(struck: Path, untouched: Path) -> None:
     run = started(struck, "run", "--jobs", "2")
     assert eventually(lambda: len(list((struck / ".forecast" / "memo").glob("*"))) >= 3, 400)
