@@ -16,7 +16,7 @@ from forecast.networks.heads import FittedHead
 from forecast.system.errors import ModelFailure
 from forecast.training import levenberg_marquardt as lm
 from forecast.training import network_problem
-from forecast.training.trained import Trained, Weights
+from forecast.training.chunks import Trained, Weights
 
 if TYPE_CHECKING:
     from forecast.training.chunks import TrainingSeries
@@ -50,7 +50,7 @@ def by_gradient(
     `initial`: weights of the same network to begin with, instead of what the seed draws.
     """
     from forecast.training import chunks, gradient
-    from forecast.training.updates import Settings
+    from forecast.training.descent import Settings
 
     warm_up = _warm_up(network, spec, lookback)
     joined = chunks.join(

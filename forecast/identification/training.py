@@ -191,13 +191,13 @@ def _adam(
     iterations: int,
     seed: int,
 ) -> tuple[dict[str, Array], TrainingRecord]:
-    from forecast.training import chunks, gradient, updates
+    from forecast.training import chunks, descent, gradient
 
     shortest = min(len(one.past) for one in series)
     joined = chunks.join(
         [_float32(one) for one in series], supervised=min(64, shortest - start), warm_up=min(start, shortest - 2)
     )
-    settings = updates.Settings(
+    settings = descent.Settings(
         steps=1000 * iterations,
         learning_rate=5e-3,
         batch_size=8,

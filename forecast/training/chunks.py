@@ -1,4 +1,4 @@
-"""Training data: chunks of the series, every step of which is supervised.
+"""What a training is given and what it returns: chunks of the series, every step supervised, and weights.
 
 One pass over a chunk gives a loss at each of its steps (the summed loss of back-propagation through time; a chunk
 is the truncation of Williams & Peng 1990). The warm-up before it fills the memory and is not counted.
@@ -6,11 +6,14 @@ is the truncation of Williams & Peng 1990). The warm-up before it fills the memo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from forecast.system.errors import InputError
+
+Weights = dict[str, np.ndarray]
+Curve = list[tuple[int, float, float]]
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,17 @@ class Chunks:
         begins = np.concatenate(anew)[places]
         begins[0] = True
         return np.concatenate(starts)[places].astype(np.int32), begins
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The weights with the lowest validation loss. `curve`: (step, train loss, validation loss)."""
+
+    weights: Weights
+    best_step: int
+    validation_loss: float
+    curve: Curve = field(repr=False)
+    note: str = ""
 
 
 def join(series: list[TrainingSeries], *, supervised: int, warm_up: int) -> Chunks:

@@ -25,13 +25,10 @@ SMALL = {
     "cli/audit.py",
     "cli/sync.py",
     "data/quality/finding.py",
-    "identification/examples.py",
-    "identification/performance.py",
     "networks/heads/dependence.py",
     "networks/heads/point.py",
     "operations/newest.py",
     "system/scratch.py",
-    "training/trained.py",
 }
 """Modules below `FEWEST_LINES` that are no family, configuration or package face."""
 MOST_TYPE_CHECKS = 35

@@ -10,7 +10,7 @@ import numpy as np
 from forecast.networks import inference
 from forecast.networks.description import Block, Network, Shapes
 from forecast.training.chunks import TrainingSeries
-from forecast.training.updates import Settings
+from forecast.training.descent import Settings
 
 
 def ar2(steps: int, seed: int, noise: float = 0.3) -> np.ndarray:

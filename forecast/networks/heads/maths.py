@@ -1,4 +1,4 @@
-"""The few array functions a head's loss is written in, and their NumPy form; `forecast.training.losses` has the other.
+"""The few array functions a head's loss is written in, in NumPy; `forecast.training.descent` has them in TensorFlow.
 
 A loss may also use `+ - * /` and slicing, which both kinds of array share, so that each equation stands once.
 """

@@ -14,7 +14,7 @@ from forecast.networks import inference, layers
 from forecast.networks.description import EncoderDecoder, Network, Recurrent, Shapes
 from forecast.training import gradient
 from forecast.training.chunks import join
-from forecast.training.updates import draw
+from forecast.training.gradient import draw
 from tests.training import series
 
 LENGTH = 5

@@ -1,9 +1,11 @@
-"""What a head is trained by: TensorFlow and NumPy are one equation, and the sampled softmax is the whole one."""
+"""A gradient step: losses are one equation in TensorFlow and NumPy, the sampled softmax is the whole one, and the flat
+update rules are Keras's own, variable by variable."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -16,9 +18,10 @@ from forecast.networks.heads.bins import Bins
 from forecast.networks.heads.maths import numpy_maths
 from forecast.networks.layers import assemble, hidden_steps
 from forecast.system.errors import InputError
-from forecast.training import gradient, losses
+from forecast.training import descent, gradient
 from forecast.training.chunks import join
-from forecast.training.updates import draw_bins, sampled_bins
+from forecast.training.descent import Descent, Schedule, Updater
+from forecast.training.gradient import draw_bins, sampled_bins
 from tests.training import series
 
 RNG = np.random.default_rng(2)
@@ -29,6 +32,7 @@ MADE = {
     if name != "point"
 }
 U, H, OUT, N = 5, 2, 3, 12
+STEPS, PEAK = 40, 0.05
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -40,7 +44,7 @@ def test_the_loss_and_its_slope_are_the_same_in_tensorflow_and_numpy(name):
     x = tf.Variable(raw.astype(np.float32))
     with tf.GradientTape() as tape:
         aside = None if offset is None else tf.constant(offset, tf.float32)
-        found = losses.of("huber", head)(x, tf.constant(target, tf.float32), aside)
+        found = descent.loss_of("huber", head)(x, tf.constant(target, tf.float32), aside)
     np.testing.assert_allclose(found, head.loss(numpy_maths, raw, target, offset), rtol=1e-4, atol=1e-5)
     slope = tape.gradient(found, x).numpy()
     moved = raw.copy()
@@ -56,7 +60,7 @@ def test_a_loss_stays_finite_wherever_the_network_goes(name):
     for size in (-1e4, 1e4):
         raw = tf.fill([1, 2, 3, head.head.parameters], size)
         target = tf.zeros([1, 2, 3])
-        assert np.isfinite(losses.of("huber", head)(raw, target, None)).all()
+        assert np.isfinite(descent.loss_of("huber", head)(raw, target, None)).all()
 
 
 def swapped(case):
@@ -65,7 +69,7 @@ def swapped(case):
 
 
 def sampled(drawn, *case):
-    return losses.sampled_cross_entropy(*swapped(case), tf.constant(drawn, tf.int32))
+    return descent.sampled_cross_entropy(*swapped(case), tf.constant(drawn, tf.int32))
 
 
 def read_out_case():
@@ -76,7 +80,7 @@ def read_out_case():
 
 def whole_loss(kernel, bias, hidden, target):
     logits = tf.tensordot(hidden, kernel, 1) + bias
-    return losses.tensor_maths.cross_entropy(logits, target)
+    return descent.tensor_maths.cross_entropy(logits, target)
 
 
 def test_with_every_bin_drawn_the_sampled_softmax_is_the_whole_one_in_value_and_slope():
@@ -94,7 +98,7 @@ def test_with_every_bin_drawn_the_sampled_softmax_is_the_whole_one_in_value_and_
 def test_over_many_draws_the_partition_function_is_the_whole_one():
     """e^loss is Z / e^true, whose mean over draws is that of the whole softmax."""
     case = read_out_case()
-    compiled = tf.function(lambda drawn: tf.exp(losses.sampled_cross_entropy(*swapped(case), drawn)))
+    compiled = tf.function(lambda drawn: tf.exp(descent.sampled_cross_entropy(*swapped(case), drawn)))
     mean = np.mean([compiled(tf.constant(RNG.permutation(N)[:4], tf.int32)) for _ in range(2000)], axis=0)
     np.testing.assert_allclose(mean, np.exp(whole_loss(*case).numpy()), rtol=0.12)
 
@@ -171,3 +175,104 @@ def test_the_steps_below_the_read_out_are_what_it_reads():
 def test_an_option_that_a_head_would_ignore_is_refused(options, message):
     with pytest.raises(InputError, match=message):
         spec_of_entry({"family": "tdnn", **options}, where="test")
+
+
+def keras_rule(rule, rate, decay):
+    return {
+        "adamw": lambda: keras.optimizers.AdamW(rate, weight_decay=decay, global_clipnorm=0.5),
+        "adam": lambda: keras.optimizers.Adam(rate, global_clipnorm=0.5),
+        "sgd": lambda: keras.optimizers.SGD(rate, weight_decay=decay, global_clipnorm=0.5),
+        "momentum": lambda: keras.optimizers.SGD(rate, momentum=0.9, weight_decay=decay, global_clipnorm=0.5),
+    }[rule]()
+
+
+def constant(peak, *, clip=100.0, **numbers):
+    return Descent(Schedule(peak, 1, "constant"), clip, **numbers)
+
+
+def descend(variables, apply):
+    """A bent bowl whose gradient is clipped at first and small at the end."""
+    for _ in range(STEPS):
+        with tf.GradientTape() as tape:
+            loss = sum(tf.reduce_sum(tf.square(tf.cast(k + 1, tf.float32) * v - 1.0)) for k, v in enumerate(variables))
+        apply(tape.gradient(loss, variables))
+
+
+@pytest.mark.parametrize("rule", ["adam", "adamw", "sgd", "momentum"])
+@pytest.mark.parametrize("decay", [0.0, 0.01])
+def test_the_same_steps_as_keras(rule, decay):
+    start = [np.arange(6.0, dtype="float32").reshape(2, 3), np.full((4,), -2.0, "float32")]
+    ours, theirs = ([tf.Variable(v) for v in start], [keras.Variable(v) for v in start])
+    flat = Updater(ours, constant(PEAK, clip=0.5, weight_decay=decay), rule=rule)
+    descend(ours, flat.apply)
+    reference = keras_rule(rule, PEAK, decay)
+    descend([v.value for v in theirs], lambda gradients: reference.apply(gradients, theirs))
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), atol=2e-5)
+
+
+def test_the_rate_rises_over_a_twentieth_and_falls_to_zero():
+    schedule = Schedule(peak=1.0, steps=100)
+    rates = [float(schedule.rate(tf.constant(step, tf.int64))) for step in (0, 4, 5, 52, 99, 100)]
+    np.testing.assert_allclose(rates, [0.2, 1.0, 1.0, 0.5 + 0.5 * np.cos(np.pi * 47 / 95), 0.0003, 0.0], atol=3e-4)
+
+
+def test_a_missing_gradient_counts_as_zero():
+    used, unused = tf.Variable([1.0, 2.0]), tf.Variable([3.0])
+    Updater([used, unused], constant(0.1), rule="sgd").apply([tf.constant([1.0, 0.0]), None])
+    np.testing.assert_allclose(used.numpy(), [0.9, 2.0], rtol=1e-6)
+    assert unused.numpy() == [3.0]
+
+
+@pytest.mark.parametrize(
+    ("shape", "wanted"),
+    [
+        ("constant", [1.0, 1.0, 1.0, 1.0]),
+        ("linear", [0.2, 1.0, 48 / 95, 0.0]),
+        ("exponential", [0.2, 1.0, 0.01 ** (47 / 95), 0.01]),
+    ],
+)
+def test_the_rate_follows_the_named_schedule(shape, wanted):
+    rates = [float(Schedule(1.0, 100, shape).rate(tf.constant(step, tf.int64))) for step in (0, 5, 52, 100)]
+    np.testing.assert_allclose(rates, wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize(("gradient", "step"), [([3.0, 4.0], [0.6, 0.8]), ([0.3, 0.4], [0.3, 0.4])])
+def test_a_gradient_longer_than_the_bound_keeps_its_direction_and_gets_that_length(gradient, step):
+    """g theta / |g| with theta = 1; a shorter one is left as it is."""
+    weights = tf.Variable([0.0, 0.0])
+    Updater([weights], constant(1.0, clip=1.0), rule="sgd").apply([tf.constant(gradient)])
+    np.testing.assert_allclose(-weights.numpy(), step, rtol=1e-6)
+
+
+def test_the_l2_penalty_adds_its_gradient_two_mu_w_to_every_rule():
+    for rule, wanted in (("sgd", [2.0 - 0.1 * (1.0 + 2 * 0.25 * 2.0)]), ("adam", [2.0 - 0.1])):
+        weights = tf.Variable([2.0])
+        Updater([weights], constant(0.1, l2=0.25), rule=rule).apply([tf.constant([1.0])])
+        np.testing.assert_allclose(weights.numpy(), wanted, rtol=1e-5)
+    weights = tf.Variable([2.0])  # no gradient of the loss: the penalty alone, divided by its own size in Adam
+    Updater([weights], constant(0.1, l2=0.25), rule="adam").apply([None])
+    np.testing.assert_allclose(weights.numpy(), [1.9], rtol=1e-5)
+
+
+def test_decoupled_decay_acts_beside_the_rule_and_not_through_it():
+    decayed, plain = tf.Variable([2.0]), tf.Variable([2.0])
+    for rule, weights in (("adamw", decayed), ("adam", plain)):
+        Updater([weights], constant(0.1, weight_decay=0.5), rule=rule).apply([tf.constant([1.0])])
+    np.testing.assert_allclose([decayed.numpy()[0], plain.numpy()[0]], [2.0 - 0.1 * (1.0 + 1.0), 1.9], rtol=1e-5)
+
+
+def test_a_rule_begun_anew_with_other_numbers_does_what_one_made_with_them_does():
+    wanted = Descent(Schedule(0.3, 40, "cosine"), clip=0.5, weight_decay=0.02, l2=0.1)
+    other = Descent(Schedule(2.0, 7, "cosine"), clip=9.0, l2=3.0)
+    again, fresh = tf.Variable([5.0, -1.0]), tf.Variable([1.0, 2.0])
+    begun, made = Updater([again], other), Updater([fresh], wanted)
+    traced = tf.function(begun.apply)
+    traced([tf.constant([1.0, 1.0])])
+    again.assign([1.0, 2.0])
+    begun.begin(wanted)
+    for step in range(5):
+        for apply in (traced, made.apply):
+            apply([tf.constant([1.0 + step, -0.5])])
+    np.testing.assert_allclose(again.numpy(), fresh.numpy(), rtol=1e-6)
+    assert traced.experimental_get_tracing_count() == 1

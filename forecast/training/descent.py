@@ -1,0 +1,270 @@
+"""What a gradient step is made of, in TensorFlow: its settings, losses, learning-rate schedules and update rules.
+
+The rules work on one flat vector of all weights: the whole update is a dozen operations, however many variables a
+network has. Keras applies its optimisers variable by variable, which for small recurrent nets costs more to trace than
+the network itself. The rules are the same; a test holds them equal to Keras's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from forecast.config.training import Rule, Shape, State, Teacher
+from forecast.networks.description import Network
+from forecast.networks.heads import FittedHead
+
+BETA_1, BETA_2, EPSILON, MOMENTUM = 0.9, 0.999, 1e-7, 0.9
+LEAST = 0.01
+"""Of the peak: where the exponential schedule ends."""
+
+POINTWISE: dict[str, Callable[[Any], Any]] = {
+    "mse": tf.square,
+    "mae": tf.abs,
+    "huber": lambda error: tf.where(tf.abs(error) < 1.0, 0.5 * tf.square(error), tf.abs(error) - 0.5),
+}
+
+ValueLoss = Callable[[Any, Any, Any], Any]
+"""(raw output (..., H, O, K), target (..., H, O), offset (..., H, O) or None) -> losses (..., H, O)."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate over `steps` updates: `constant`, or a linear rise over their first twentieth and then a fall.
+
+    It falls to zero along half a cosine (Loshchilov & Hutter 2017) or a line, or exponentially to `LEAST` of the peak.
+    """
+
+    peak: float
+    steps: int
+    shape: Shape = "cosine"
+
+    @property
+    def rising(self) -> float:
+        """The updates of the rise."""
+        return max(1.0, self.steps // 20)
+
+    @property
+    def falling(self) -> float:
+        """The updates from the peak to the end."""
+        return max(1.0, self.steps - self.rising)
+
+    def rate(self, step: Any) -> Any:
+        """The learning rate of update number `step`, counted from 0; a float32 tensor."""
+        return _rate(self.shape, step, self.peak, self.rising, self.falling)
+
+
+def _rate(shape: Shape, step: Any, peak: Any, rising: Any, falling: Any) -> Any:
+    """Of a schedule whose numbers may be tensors."""
+    if shape == "constant":
+        return tf.convert_to_tensor(peak, tf.float32)
+    t = tf.cast(step, tf.float32)
+    share = tf.clip_by_value((t - rising) / falling, 0.0, 1.0)
+    return tf.where(t < rising, peak * (t + 1.0) / rising, peak * _left(shape, share))
+
+
+def _left(shape: Shape, share: Any) -> Any:
+    """Of the peak, when `share` of the way to the last step is gone."""
+    if shape == "linear":
+        return 1.0 - share
+    if shape == "exponential":
+        return tf.exp(np.float32(np.log(LEAST)) * share)
+    return 0.5 * (1.0 + tf.cos(np.float32(np.pi) * share))
+
+
+@dataclass(frozen=True)
+class Descent:
+    """The numbers of a gradient rule: its schedule, the longest gradient, decoupled decay, and mu of mu |w|^2."""
+
+    schedule: Schedule
+    clip: float
+    weight_decay: float = 0.0
+    l2: float = 0.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How one network is trained. `steps` is spent in full, so every model has the same budget, unless `patience`
+    looks at the validation loss in a row bring no new best."""
+
+    steps: int
+    learning_rate: float
+    batch_size: int
+    weight_decay: float
+    clip: float
+    loss: str
+    evaluate_every: int
+    rule: Rule = "adamw"
+    schedule: Shape = "cosine"
+    l2: float = 0.0
+    state: State = "reset"
+    patience: int | None = None
+    teacher_forcing: Teacher = "none"
+    change_channels: tuple[int, ...] = ()
+    """Channels to be zeroed at a chunk's first row, as they are at a window's (see `forecast.data.windows`)."""
+    head: FittedHead | None = None
+    """What the loss is taken by; None: a point forecast and `loss`."""
+
+    @property
+    def descent(self) -> Descent:
+        schedule = Schedule(self.learning_rate, self.steps, self.schedule)
+        return Descent(schedule, self.clip, self.weight_decay, self.l2)
+
+    def traced(self) -> Settings:
+        """What the graph depends on: trainings for which this is equal share a trace."""
+        numbers = {"steps": 0, "learning_rate": 0.0, "weight_decay": 0.0, "clip": 0.0, "l2": float(self.l2 > 0.0)}
+        return replace(self, **numbers, evaluate_every=0, patience=None)  # type: ignore[arg-type]
+
+
+class Updater:
+    """Adds the L2 penalty, clips the global norm, applies one rule with decoupled weight decay, writes the weights.
+
+    The penalty is mu |w|^2 over all weights with mu = `l2`; the gradient g is scaled to g * clip / |g| where |g| is
+    above `clip` (Pascanu, Mikolov & Bengio 2013). Adam (Kingma & Ba 2015) ignores `weight_decay`; with it, it is AdamW
+    (Loshchilov & Hutter 2019). Momentum is Polyak's.
+    """
+
+    def __init__(self, variables: list[Any], first: Descent, *, rule: Rule = "adamw") -> None:
+        self._variables, self._shape, self._rule = variables, first.schedule.shape, rule
+        self._sizes = [int(np.prod(v.shape)) for v in variables]
+        self._penalised = bool(first.l2)
+        total = sum(self._sizes)
+        self._first, self._second = (tf.Variable(tf.zeros(total), trainable=False) for _ in range(2))
+        self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        # variables, so that a trace serves other numbers
+        self._numbers = {name: tf.Variable(0.0, trainable=False) for name in self._values(first)}
+        rules: dict[Rule, Callable[[Any], Any]] = {
+            "adam": self._adam,
+            "adamw": self._adam,
+            "sgd": lambda gradient: gradient,
+            "momentum": self._momentum,
+        }
+        self._direction = rules[rule]
+        self.begin(first)
+
+    def begin(self, descent: Descent) -> None:
+        """Forget all updates and go on with these numbers. The schedule's shape, and whether there is a penalty, stay
+        those of the first."""
+        for variable in (self._first, self._second, self._step):
+            variable.assign(tf.zeros_like(variable))
+        for name, value in self._values(descent).items():
+            self._numbers[name].assign(value)
+
+    def _values(self, descent: Descent) -> dict[str, float]:
+        schedule = descent.schedule
+        return {
+            "peak": schedule.peak,
+            "rising": schedule.rising,
+            "falling": schedule.falling,
+            "clip": descent.clip,
+            "decay": 0.0 if self._rule == "adam" else descent.weight_decay,
+            "l2": descent.l2,
+        }
+
+    def apply(self, gradients: list[Any]) -> None:
+        """One update of all variables; a missing gradient counts as zero."""
+        flat = tf.concat([self._flat(g, n) for g, n in zip(gradients, self._sizes, strict=True)], axis=0)
+        weights = tf.concat([tf.reshape(v, [-1]) for v in self._variables], axis=0)
+        numbers = self._numbers
+        if self._penalised:
+            flat = flat + 2.0 * numbers["l2"] * weights
+        norm = tf.norm(flat)
+        flat = flat * tf.minimum(1.0, numbers["clip"] / (norm + 1e-12))
+        rate = _rate(self._shape, self._step, numbers["peak"], numbers["rising"], numbers["falling"])
+        change = rate * (self._direction(flat) + numbers["decay"] * weights)
+        for variable, part in zip(self._variables, tf.split(change, self._sizes), strict=True):
+            variable.assign_sub(tf.reshape(part, variable.shape))
+        self._step.assign_add(1)
+
+    def _flat(self, gradient: Any, size: int) -> Any:
+        return tf.zeros(size) if gradient is None else tf.reshape(gradient, [-1])
+
+    def _adam(self, gradient: Any) -> Any:
+        t = tf.cast(self._step + 1, tf.float32)
+        first = self._first.assign(BETA_1 * self._first + (1.0 - BETA_1) * gradient)
+        second = self._second.assign(BETA_2 * self._second + (1.0 - BETA_2) * tf.square(gradient))
+        scale = tf.sqrt(1.0 - BETA_2**t) / (1.0 - BETA_1**t)
+        return scale * first / (tf.sqrt(second) + EPSILON)
+
+    def _momentum(self, gradient: Any) -> Any:
+        return self._first.assign(MOMENTUM * self._first + gradient)
+
+
+class TensorMaths:
+    """The array functions of `forecast.networks.heads.maths` in TensorFlow, float32."""
+
+    softplus, log, log1p, lgamma = map(staticmethod, (tf.nn.softplus, tf.math.log, tf.math.log1p, tf.math.lgamma))
+    maximum, minimum = staticmethod(tf.maximum), staticmethod(tf.minimum)
+
+    def constant(self, values: np.ndarray) -> tf.Tensor:
+        return tf.constant(values, tf.float32)
+
+    def cumsum(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.cumsum(x, axis=-1)
+
+    def concat(self, parts: Sequence[tf.Tensor]) -> tf.Tensor:
+        return tf.concat(parts, -1)
+
+    def mean(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_mean(x, axis=-1)
+
+    def cross_entropy(self, logits: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(index, tf.int32), logits)
+
+
+tensor_maths = TensorMaths()
+
+
+def loss_of(loss: str, head: FittedHead | None) -> ValueLoss:
+    """The named point loss without a head, the head's own with one."""
+    if head is None:
+        return lambda output, target, offset: POINTWISE[loss](output[..., 0] - target)
+    return lambda output, target, offset: head.loss(tensor_maths, output, target, offset)
+
+
+class ReadOut:
+    """The read-out of a network with a bins head, multiplied column by column as needed."""
+
+    def __init__(self, network: Network, model: keras.Model) -> None:
+        self.layer, self.shapes = model.get_layer("readout"), network.shapes
+
+    def sampled_cross_entropy(self, hidden: tf.Tensor, target: tf.Tensor, drawn: tf.Tensor) -> tf.Tensor:
+        """(B, T, H, O): see the function; hidden (B, T, U), target (B, T, H, O), drawn (m,)."""
+        shape = [self.shapes.horizon, self.shapes.outputs, self.shapes.parameters]
+        kernel = tf.reshape(tf.convert_to_tensor(self.layer.kernel), [-1, *shape])
+        return sampled_cross_entropy(
+            hidden, kernel, tf.reshape(tf.convert_to_tensor(self.layer.bias), shape), target, drawn
+        )
+
+
+def sampled_cross_entropy(
+    hidden: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, target: tf.Tensor, drawn: tf.Tensor
+) -> tf.Tensor:
+    """-ln softmax of the target's logit with a partition function estimated from some of the other classes.
+
+    hidden (B, T, U); kernel (U, H, O, n), bias (H, O, n); target (B, T, H, O) class numbers; drawn (m,) distinct
+    classes, all equally likely. Z is estimated by e^true + (n - 1) / m' sum of e^logit over the m' drawn classes that
+    are not the target (Bengio & Senecal 2008 with a uniform proposal; Jean et al. 2015): its expectation is Z, and it
+    is Z when every class is drawn. Only the columns needed are multiplied.
+    """
+    target, classes = tf.cast(target, tf.int32), kernel.shape[-1]
+    logits = tf.tensordot(hidden, tf.gather(kernel, drawn, axis=-1), 1) + tf.gather(bias, drawn, axis=-1)
+    true = _own_logit(hidden, kernel, bias, target)
+    others = tf.not_equal(drawn, target[..., None])
+    count = tf.reduce_sum(tf.cast(others, hidden.dtype), axis=-1, keepdims=True)
+    weight = tf.math.log(tf.cast(classes - 1, hidden.dtype) / tf.maximum(count, 1.0))
+    negative = tf.where(others, logits + weight, tf.fill(tf.shape(logits), tf.constant(-1e9, hidden.dtype)))
+    return tf.reduce_logsumexp(tf.concat([true[..., None], negative], -1), axis=-1) - true
+
+
+def _own_logit(hidden: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    """(B, T, H, O): the logit of each target's own class."""
+    units, horizon, outputs, classes = kernel.shape
+    place = tf.reshape(tf.range(horizon * outputs) * classes, (horizon, outputs)) + target
+    columns = tf.gather(tf.reshape(tf.transpose(kernel, [1, 2, 3, 0]), [-1, units]), place)
+    return tf.einsum("btu,bthou->btho", hidden, columns) + tf.gather(tf.reshape(bias, [-1]), place)
