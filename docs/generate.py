@@ -17,13 +17,13 @@ import pandas as pd
 from forecast.cli import app
 from forecast.config.datasets import load_datasets
 from forecast.config.models import load_models
+from forecast.data.results import RANKING_TITLES
 from forecast.models import catalogue
 from forecast.report import text
-from forecast.report.terminal import lines
+from forecast.report.leaderboard import HEADS, lines
 from forecast.system.files import read_json, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
-RANKINGS = {"shipped": "as shipped", "architecture": "architecture alone"}
 REFERENCES = ("ridge", "seasonal_naive", "naive")
 KINDS = ("baseline", "linear", "statistical", "network")
 
@@ -68,7 +68,7 @@ def results(board: pd.DataFrame, verdicts: Mapping[str, Mapping[str, Any]]) -> s
     parts = ["\n".join(_wrapped(finding(name, own[name], verdict), 120)) for name, verdict in verdicts.items()]
     for dataset, verdict in verdicts.items():
         rows = own[dataset]
-        for ranking, title in RANKINGS.items():
+        for ranking, title in RANKING_TITLES.items():
             table = lines(rows, ranking, dict(verdict))
             parts.append("\n".join([f"    {dataset}, {title}", *_shown(table, rows, _tied(verdict, ranking))]))
     return "\n\n".join(parts)
@@ -103,11 +103,10 @@ def _shown(table: list[tuple[str, ...]], rows: list[dict[str, Any]], tied: list[
     """The kept lines of one table, aligned, below them the models that the data cannot tell from the chosen one."""
     kept = [line for number, line in enumerate(table) if number == 0 or line[0] or line[1] in _references(rows)]
     with_mae = any(line[2] != text.NOTHING for line in kept)
-    heads = ("", "model", "MAE", "MASE", "vs naive", "vs own skip")
-    columns = [i for i in range(len(heads)) if with_mae or heads[i] != "MAE"]
-    cells = [[line[i] for i in columns] for line in (heads, *kept)]
+    columns = [i for i in range(len(HEADS)) if with_mae or HEADS[i] != "MAE"]
+    cells = [[line[i] for i in columns] for line in (HEADS, *kept)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
-    numeric = {heads.index("MAE"), heads.index("MASE")}
+    numeric = {HEADS.index("MAE"), HEADS.index("MASE")}
     found = []
     for row in cells:
         padded = [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from forecast.config.datasets import load_datasets
 from forecast.config.paths import ProjectPaths
-from forecast.report import terminal
+from forecast.report.leaderboard import show
 from forecast.system.progress import duration
 from forecast.system.stage import run_stage
 from pipelines import compare, fetch, prepare, report, train, tune
@@ -38,7 +38,7 @@ def main(root: str = ".", jobs: int = 0) -> None:
         train.main(name, str(place), state=state, jobs=jobs)
         compare.main(name, str(place))
     report.main(str(place))
-    terminal.show(place, names)
+    show(ProjectPaths.of(place), names)
     print(f"Took {duration(time.monotonic() - began)}. Report: {ProjectPaths.of(place).report}")
 
 

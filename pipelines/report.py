@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from forecast.config.datasets import load_datasets
 from forecast.config.paths import ProjectPaths
-from forecast.report.evidence import running
 from forecast.report.leaderboard import as_csv, combined
 from forecast.report.page import write
 from forecast.system.files import write_text
@@ -15,8 +15,9 @@ def main(root: str = ".") -> None:
 
     The page shows how long things took, so it differs from run to run and is no out of the stage.
     """
-    paths, datasets = ProjectPaths.of(root), running(root)
-    write_text(paths.leaderboard, as_csv(combined(root, datasets)))
+    paths = ProjectPaths.of(root)
+    datasets = load_datasets(paths.configs).run
+    write_text(paths.leaderboard, as_csv(combined(paths, datasets)))
     write(paths, datasets)
 
 

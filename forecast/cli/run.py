@@ -103,10 +103,11 @@ def _published(root: Path) -> str:
 
 
 def _shown(places: list[Path], datasets: tuple[str, ...], *, whole: bool, took: float) -> None:
-    from forecast.report.terminal import show
+    from forecast.config.paths import ProjectPaths
+    from forecast.report.leaderboard import show
 
     for place in places:
-        show(place, datasets if len(places) == 1 else (place.name.partition("-")[0],))
+        show(ProjectPaths.of(place), datasets if len(places) == 1 else (place.name.partition("-")[0],))
     print(f"Took {duration(took)}")
     if whole:
         print("Report: reports/report.html (and reports/leaderboard.csv)")

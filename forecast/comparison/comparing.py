@@ -22,7 +22,7 @@ from forecast.config.evaluation import Evaluation
 from forecast.config.models import NAIVE
 from forecast.config.tuning import Tuning
 from forecast.data.panel import with_series
-from forecast.data.results import ENSEMBLE, MEAN, Results
+from forecast.data.results import ENSEMBLE, LEADERBOARD_FACTS, LEADERBOARD_KEYS, MEAN, Results
 from forecast.data.splits import Borders
 from forecast.system.errors import InputError
 
@@ -96,8 +96,7 @@ def leaderboard(scored: list[Scored], chosen: Mapping[str, str], dataset: str) -
     table["chosen"] = table["chosen"].fillna(False).astype(bool)
     table["n_params"] = table["n_params"].fillna(0).astype(int)
     table["n_origins"] = table["n_origins"].astype(int)
-    columns = ["dataset", "model", "ranking", "skip", "seed", "status", *(metric.name for metric in metrics.METRICS)]
-    return table[[*columns, "n_params", "n_origins", "validation_mase", "chosen"]]
+    return table[[*LEADERBOARD_KEYS, *(metric.name for metric in metrics.METRICS), *LEADERBOARD_FACTS]]
 
 
 def losses(scored: list[Scored], scale: Mapping[str, metrics.Scale], block: str) -> pd.DataFrame:

@@ -26,6 +26,9 @@ BLOCKS = ("train", "validation", "calibration", "test")
 MEAN, SPREAD, ENSEMBLE = "mean", "std", "ensemble"
 """What stands in the column `seed` of a table beside the seeds: their mean, their standard deviation, and the mean of
 their forecasts."""
+LEADERBOARD_KEYS = ("dataset", "model", "ranking", "skip", "seed", "status")
+LEADERBOARD_FACTS = ("n_params", "n_origins", "validation_mase", "chosen")
+"""Columns of leaderboard.csv before and after the metrics."""
 FORECAST_COLUMNS = ["unique_id", "cutoff", "step", "ds", "block", "seed", "y", "y_hat"]
 TEXT = {"seed": str, "model": str, "skip": str, "dataset": str, "series": str}
 
@@ -178,6 +181,15 @@ class Results:
     # What is asked of them.
 
     @property
+    def unit(self) -> str:
+        return self.dataset.target[0].unit
+
+    def unit_of(self, series: str) -> str:
+        """The unit of one entry of `series`."""
+        units = {column.column: column.unit for column in self.dataset.target}
+        return units.get(series.rpartition("/")[2], self.unit)
+
+    @property
     def headline(self) -> str:
         """The error that ranks: MAE for one series; MASE for several, whose units must not be pooled."""
         return "mae" if len(self.series) <= 1 else "mase"
@@ -226,6 +238,22 @@ class Results:
     def tied(self, ranking: str) -> tuple[str, ...]:
         """The model confidence set of `ranking`: the models the data cannot tell from the best."""
         return tuple(self.verdicts.get("tied", {}).get(ranking, ()))
+
+    def flags(self, kind: str, ranking: str) -> dict[str, list[dict[str, Any]]]:
+        """The alarms of one kind (`copies`, `leaks`) in `ranking` and of the baselines, by model."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for flag in self.verdicts.get(kind) or []:
+            if flag["ranking"] in (ranking, BASELINE):
+                found.setdefault(str(flag["model"]), []).append(flag)
+        return found
+
+    def intervals_of(self, model: str, ranking: str) -> pd.DataFrame:
+        """The rows of `intervals` of `model` in `ranking`."""
+        return in_ranking(self.intervals[self.intervals["model"] == model], ranking)
+
+    def changes_of(self, model: str, ranking: str) -> pd.DataFrame:
+        """The rows of `changes` of `model` in `ranking`, by step."""
+        return in_ranking(self.changes[self.changes["model"] == model], ranking).sort_values("step")
 
     def own_skip(self, model: str, ranking: str) -> str:
         """What `model` is added to: the row it must beat to count."""

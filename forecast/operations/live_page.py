@@ -1,4 +1,4 @@
-"""reports/live.html from the issued forecasts and the newest snapshots; see `forecast.report.live`."""
+"""reports/live.html from the issued forecasts and the newest snapshots; see `forecast.report.page`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from forecast.config.datasets import load_dataset
 from forecast.data import preparation, snapshots
 from forecast.operations import champion, live_accuracy
 from forecast.operations.newest import newest_data
-from forecast.report.live import LiveDataset, render_live
+from forecast.report.page import LiveDataset, render_live
 from forecast.system import files
 from forecast.system.errors import ForecastError
 

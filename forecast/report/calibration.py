@@ -1,19 +1,18 @@
-"""Calibration: do the intervals hold what their level promises, how wide are they, and by horizon step."""
+"""Intervals: coverage against the nominal level, width and score, of the shown models and of every network."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from forecast.data.results import RANKING_TITLES, RANKINGS, Results, in_ranking
 from forecast.report import text
 from forecast.report.charts import Axes, Line, line_chart
-from forecast.report.evidence import Evidence
 from forecast.report.figures import Panel, fitted_skip, role_of, step_axes
-from forecast.report.panels import MOST_SERIES
 from forecast.report.svg import Floats
-from forecast.report.tables import Cell, Row, Table, number
+from forecast.report.text import EMPTY, MOST_SERIES, Cell, Row, Table, number, share
 
 RANKING = "shipped"
 METHODS = {
@@ -23,64 +22,64 @@ METHODS = {
 ROOM = 0.02  # of the axis of coverage, below the lowest and up to above 100 %
 
 
-def shown_models(evidence: Evidence) -> list[str]:
+def shown_models(results: Results) -> list[str]:
     """The chosen model (else the best network), its skip alone, naive and seasonal naive, as far as there are any."""
-    judged = evidence.chosen(RANKING) or evidence.best_network(RANKING)
-    wanted = [judged, fitted_skip(evidence), "naive", "seasonal_naive"]
-    return [m for m in dict.fromkeys(wanted) if m and not evidence.intervals_of(m, RANKING).empty]
+    judged = results.chosen(RANKING) or results.best_network(RANKING)
+    wanted = [judged, fitted_skip(results), "naive", "seasonal_naive"]
+    return [m for m in dict.fromkeys(wanted) if m and not results.intervals_of(m, RANKING).empty]
 
 
-def levels(evidence: Evidence) -> str:
+def levels(results: Results) -> str:
     """`80 % and 95 %`: every level that some interval was made for."""
-    return text.listing([_percent(level) for level in sorted(evidence.intervals["level"].unique())])
+    return text.listing([text.level(level) for level in sorted(results.intervals["level"].unique())])
 
 
-def table(evidence: Evidence) -> Table | None:
+def table(results: Results) -> Table | None:
     """Pooled over the steps: coverage, width and interval score per series and level; None without any interval."""
-    models = shown_models(evidence)
-    several = len(evidence.series) > 1
+    models = shown_models(results)
+    several = len(results.series) > 1
     columns = [
         ("Model", ""),
         *([("Series", "")] if several else []),
         ("Level", "What share of the actual values the interval should cover"),
         ("Coverage", "What share it did cover, all steps pooled"),
         ("Allowed", "The level, 3 points up or down"),
-        (f"Width{_unit(evidence)}", "Mean width; at equal coverage narrower is better"),
+        (f"Width{_unit(results)}", "Mean width; at equal coverage narrower is better"),
         (
-            f"Winkler score{_unit(evidence)}",
+            f"Winkler score{_unit(results)}",
             "Mean of width plus 2 / (1 - level) times what was missed; lower is better",
         ),
         ("Calibration origins", "Origins of the calibration block that set the width; at their fewest step"),
     ]
     rows = [
-        _row(evidence, model, row, several=several)
-        for series in evidence.series[:MOST_SERIES]
-        for level in sorted(evidence.intervals["level"].unique())
+        _row(results, model, row, several=several)
+        for series in results.series[:MOST_SERIES]
+        for level in sorted(results.intervals["level"].unique())
         for model in models
-        for row in _pooled(evidence, model, series, level)
+        for row in _pooled(results, model, series, level)
     ]
     return Table(columns, rows) if rows else None
 
 
-def _unit(evidence: Evidence) -> str:
+def _unit(results: Results) -> str:
     """The unit in brackets, where all series shown have the same."""
-    units = {evidence.unit_of(series) for series in evidence.series[:MOST_SERIES]}
+    units = {results.unit_of(series) for series in results.series[:MOST_SERIES]}
     return f" [{units.pop()}]" if len(units) == 1 and all(units) else ""
 
 
-def _pooled(evidence: Evidence, model: str, series: str, level: float) -> list[pd.Series]:
-    rows = evidence.intervals_of(model, RANKING)
+def _pooled(results: Results, model: str, series: str, level: float) -> list[pd.Series]:
+    rows = results.intervals_of(model, RANKING)
     rows = rows[(rows["series"] == series) & (rows["level"] == level) & (rows["step"] == 0)]
     return [row for _, row in rows.iterrows()]
 
 
-def _row(evidence: Evidence, model: str, row: pd.Series, *, several: bool) -> Row:
+def _row(results: Results, model: str, row: pd.Series, *, several: bool) -> Row:
     inside = bool(row["inside"])
     mark = "" if inside else f" ({'below' if row['coverage'] < row['low'] else 'above'})"
     covered = text.percent(row["coverage"])
     cells = [
         *([Cell(str(row["series"]), str(row["series"]))] if several else []),
-        Cell(_percent(row["level"]), float(row["level"])),
+        Cell(text.level(row["level"]), float(row["level"])),
         Cell(
             covered + mark,
             float(row["coverage"]),
@@ -92,96 +91,96 @@ def _row(evidence: Evidence, model: str, row: pd.Series, *, several: bool) -> Ro
         number(row["winkler"]),
         Cell(text.count(row["n_calibration"]), float(row["n_calibration"])),
     ]
-    return Row(model, cells, cls="chosen" if model == evidence.chosen(RANKING) else "")
+    return Row(model, cells, cls="chosen" if model == results.chosen(RANKING) else "")
 
 
-def panels(evidence: Evidence) -> list[Panel]:
+def panels(results: Results) -> list[Panel]:
     """Coverage by horizon step of the first shown model, per series: each level against its nominal share."""
-    models = shown_models(evidence)
-    found = [_panel(evidence, models[0], series) for series in evidence.series[:MOST_SERIES]] if models else []
+    models = shown_models(results)
+    found = [_panel(results, models[0], series) for series in results.series[:MOST_SERIES]] if models else []
     return [panel for panel in found if panel]
 
 
-def _panel(evidence: Evidence, model: str, series: str) -> Panel | None:
-    rows = evidence.intervals_of(model, RANKING).dropna(subset=["coverage"])
+def _panel(results: Results, model: str, series: str) -> Panel | None:
+    rows = results.intervals_of(model, RANKING).dropna(subset=["coverage"])
     rows = rows[(rows["series"] == series) & (rows["step"] > 0)].sort_values("step")
     if rows.empty:
         return None
     by_level = rows.groupby("level")
     lines = [line for level, part in by_level for line in _lines(model, float(level), part)]  # type: ignore[arg-type]
-    title = f"{text.name(model)}{f', {series}' if len(evidence.series) > 1 else ''}"
-    axes = step_axes(evidence, f"Coverage by horizon step, {title}", "share of the actual values covered", lines[0].x)
+    title = f"{text.name(model)}{f', {series}' if len(results.series) > 1 else ''}"
+    axes = step_axes(results, f"Coverage by horizon step, {title}", "share of the actual values covered", lines[0].x)
     lowest = float(rows[["coverage", "low"]].min().min())
-    axes = replace(axes, show=_percent, y_range=(lowest - ROOM, 1 + ROOM / 4))
+    axes = replace(axes, show=text.level, y_range=(lowest - ROOM, 1 + ROOM / 4))
     outside = int((~rows["inside"].astype(bool)).sum())
     said = f"{outside} of {len(rows)} points outside the grey bands" if outside else "Every point inside its grey band"
     return Panel(title, line_chart(lines, axes), said, model)
 
 
-def reliability_panels(evidence: Evidence) -> list[Panel]:
+def reliability_panels(results: Results) -> list[Panel]:
     """Nominal against actual coverage of every shown model, all steps pooled, per series; the diagonal is right."""
-    found = [_reliability_panel(evidence, series) for series in evidence.series[:MOST_SERIES]]
+    found = [_reliability_panel(results, series) for series in results.series[:MOST_SERIES]]
     return [panel for panel in found if panel]
 
 
-def _reliability_panel(evidence: Evidence, series: str) -> Panel | None:
-    rows = evidence.reliability
-    rows = rows[(rows["series"] == series) & (rows["method"] == shown_method(evidence))]
+def _reliability_panel(results: Results, series: str) -> Panel | None:
+    rows = results.reliability
+    rows = rows[(rows["series"] == series) & (rows["method"] == shown_method(results))]
     lines = []
-    for model in shown_models(evidence):
-        part = rows[(rows["model"] == model) & rows["ranking"].isin([RANKING, "baseline"])].sort_values("level")
+    for model in shown_models(results):
+        part = in_ranking(rows[rows["model"] == model], RANKING).sort_values("level")
         if len(part) > 1:
             x, y = _floats(part["level"]), _floats(part["coverage"])
-            lines.append(Line(text.name(model), x, y, role_of(evidence, RANKING, model), model))
+            lines.append(Line(text.name(model), x, y, role_of(results, RANKING, model), model))
             allowed = (_floats(part["low"]), _floats(part["high"]))
     if not lines:
         return None
     levels = lines[-1].x
     lines.append(Line("", levels, levels, "nominal", "", (allowed,)))
-    ticks = [(level, _percent(level)) for level in (0.2, 0.4, 0.6, 0.8, 1.0) if level <= levels.max() + ROOM]
-    several = f", {series}" if len(evidence.series) > 1 else ""
+    ticks = [(level, text.level(level)) for level in (0.2, 0.4, 0.6, 0.8, 1.0) if level <= levels.max() + ROOM]
+    several = f", {series}" if len(results.series) > 1 else ""
     axes = Axes(
         label=f"Reliability{several}",
         x_title="level the intervals promise",
         y_title="share of the actual values covered",
         x_ticks=ticks,
         y_range=(0.0, 1.0),
-        moments=[f"{_percent(level)} promised" for level in levels],
-        show=_percent,
+        moments=[f"{text.level(level)} promised" for level in levels],
+        show=text.level,
     )
     return Panel(f"Reliability{several}", line_chart(lines, axes))
 
 
-def shown_method(evidence: Evidence) -> str:
+def shown_method(results: Results) -> str:
     """`split` or `adaptive`: how the intervals on this page were made."""
-    return str((evidence.verdicts.get("interval_method") or {}).get("method", "split"))
+    return str((results.verdicts.get("interval_method") or {}).get("method", "split"))
 
 
-def method_sentence(evidence: Evidence) -> str:
+def method_sentence(results: Results) -> str:
     """Which method is shown and why, in the words of the comparison."""
-    reason = (evidence.verdicts.get("interval_method") or {}).get("reason", "")
-    return f"Shown: {METHODS[shown_method(evidence)]}. {reason}".strip()
+    reason = (results.verdicts.get("interval_method") or {}).get("reason", "")
+    return f"Shown: {METHODS[shown_method(results)]}. {reason}".strip()
 
 
-def method_table(evidence: Evidence) -> Table | None:
+def method_table(results: Results) -> Table | None:
     """Both methods for the first shown model, pooled over the steps: what adapting is worth under drift."""
-    models = shown_models(evidence)
-    rows = evidence.methods
+    models = shown_models(results)
+    rows = results.interval_methods
     if not models or rows["method"].nunique() < 2:
         return None
-    mine = rows[(rows["model"] == models[0]) & rows["ranking"].isin([RANKING, "baseline"]) & (rows["step"] == 0)]
+    mine = in_ranking(rows[(rows["model"] == models[0]) & (rows["step"] == 0)], RANKING)
     columns = [("Method", ""), ("Series", ""), ("Level", ""), ("Coverage", ""), ("Width", ""), ("Winkler score", "")]
     found = [
         Row(
             str(row["method"]),
             [
                 Cell(str(row["series"]), str(row["series"])),
-                Cell(_percent(row["level"]), float(row["level"])),
-                Cell(text.percent(row["coverage"]), float(row["coverage"]), "", "" if row["inside"] else "w-worse"),
+                Cell(text.level(row["level"]), float(row["level"])),
+                share(row["coverage"], "" if row["inside"] else "w-worse"),
                 number(row["width"]),
                 number(row["winkler"]),
             ],
-            cls="chosen" if row["method"] == shown_method(evidence) else "",
+            cls="chosen" if row["method"] == shown_method(results) else "",
         )
         for _, row in mine.sort_values(["series", "level", "method"]).iterrows()
     ]
@@ -189,21 +188,143 @@ def method_table(evidence: Evidence) -> Table | None:
 
 
 def _lines(model: str, level: float, rows: pd.DataFrame) -> list[Line]:
-    """What one level promises, with the band it is judged by, and what it held."""
+    """The nominal level with the band it is judged by, and the coverage."""
     x, covered, low, high = (_floats(rows[column]) for column in ("step", "coverage", "low", "high"))
-    nominal = Line(f"{_percent(level)} nominal", x, np.full_like(x, level), "nominal", "", ((low, high),))
-    return [nominal, Line(_percent(level), x, covered, "chosen", model)]
+    nominal = Line(f"{text.level(level)} nominal", x, np.full_like(x, level), "nominal", "", ((low, high),))
+    return [nominal, Line(text.level(level), x, covered, "chosen", model)]
 
 
 def _floats(column: pd.Series) -> Floats:
     return np.asarray(column, dtype=float)
 
 
-def _percent(share: float) -> str:
-    return f"{100 * float(share):.4g} %"
-
-
-def refusals(evidence: Evidence) -> list[str]:
+def refusals(results: Results) -> list[str]:
     """The levels refused, one sentence per series and reason."""
-    found = evidence.verdicts.get("refused_levels") or []
+    found = results.verdicts.get("refused_levels") or []
     return list(dict.fromkeys(f"{refusal['series']}: {refusal['reason']}" for refusal in found))
+
+
+FEW = 3
+NAIVE_ONES = ("seasonal_naive", "naive")
+
+
+@dataclass(frozen=True)
+class NetworkIntervals:
+    """Interval coverage of one network, series and level.
+
+    `worse_than`: by reference, the share by which the interval score lies above its score.
+    """
+
+    model: str
+    ranking: str
+    series: str
+    level: float
+    coverage: float
+    inside: bool
+    steps: int
+    steps_outside: int
+    worse_than: dict[str, float]
+
+    @property
+    def passes(self) -> bool:
+        return self.inside and not self.steps_outside and all(worse <= 0 for worse in self.worse_than.values())
+
+
+def of_networks(results: Results) -> list[NetworkIntervals]:
+    """Every network's intervals of the shown method, as shipped and alone, the series that the page shows."""
+    networks = {record["model"] for record in results.records.values() if record["kind"] == "network"}
+    table = results.intervals
+    references = [next((m for m in NAIVE_ONES if m in set(table["model"])), None), fitted_skip(results)]
+    wanted = table[table["model"].isin(networks) & table["series"].isin(results.series[:MOST_SERIES])]
+    keys = ["ranking", "level", "series", "model"]
+    found = [
+        _network(rows, table, [name for name in references if name])
+        for _, rows in sorted(wanted.groupby(keys, sort=True), key=lambda part: _order(part[0]))
+    ]
+    return [one for one in found if one]
+
+
+def _order(key: tuple[object, ...]) -> tuple[object, ...]:
+    return (RANKINGS.index(str(key[0])) if key[0] in RANKINGS else len(RANKINGS), *key[1:])
+
+
+def _network(rows: pd.DataFrame, table: pd.DataFrame, references: list[str]) -> NetworkIntervals | None:
+    pooled, steps = rows[rows["step"] == 0], rows[rows["step"] > 0].dropna(subset=["coverage"])
+    if pooled.empty:
+        return None
+    one = pooled.iloc[0]
+    same = table[(table["series"] == one["series"]) & (table["level"] == one["level"]) & (table["step"] == 0)]
+    scores = {str(row["model"]): float(row["winkler"]) for _, row in same[same["ranking"] == "baseline"].iterrows()}
+    return NetworkIntervals(
+        model=str(one["model"]),
+        ranking=str(one["ranking"]),
+        series=str(one["series"]),
+        level=float(one["level"]),
+        coverage=float(one["coverage"]),
+        inside=bool(one["inside"]),
+        steps=len(steps),
+        steps_outside=int((~steps["inside"].astype(bool)).sum()),
+        worse_than={name: float(one["winkler"]) / scores[name] - 1 for name in references if scores.get(name)},
+    )
+
+
+def count_table(found: list[NetworkIntervals], *, several: bool) -> Table | None:
+    """Per ranking, level and series: how many networks pass each check, and which fail one."""
+    if not found:
+        return None
+    references = list(found[0].worse_than)
+    columns = [
+        ("Intervals", ""),
+        ("Within 3 points", "Networks whose coverage, all steps pooled, is within 3 points of the level"),
+        ("Every step", "Networks with no step outside the binomial band, at least 6 points either way"),
+        *((f"No worse than {text.name(name)}", "Networks whose Winkler score is no higher") for name in references),
+        ("All of these", "Networks that pass every check"),
+        ("Which do not", ""),
+    ]
+    rows = []
+    for key in dict.fromkeys((one.ranking, one.level, one.series) for one in found):
+        own = [one for one in found if (one.ranking, one.level, one.series) == key]
+        passed = [[one.inside for one in own], [not one.steps_outside for one in own]]
+        passed += [[one.worse_than.get(name, 0.0) <= 0 for one in own] for name in references]
+        passed += [[one.passes for one in own]]
+        missed = [text.name(one.model) for one in own if not one.passes]
+        named = (
+            text.listing(missed) if len(missed) <= FEW else text.listing([*missed[:FEW], f"{len(missed) - FEW} more"])
+        )
+        about = f"{RANKING_TITLES.get(key[0], key[0])}, {text.level(key[1])}{f', {key[2]}' if several else ''}"
+        cells = [Cell(f"{sum(h)} of {len(h)}", sum(h), "", "" if all(h) else "w-worse") for h in passed]
+        rows.append(Row(about, [*cells, Cell(named or text.NOTHING, named, "", "reason")]))
+    return Table(columns, rows)
+
+
+def network_table(found: list[NetworkIntervals], *, several: bool) -> Table | None:
+    """One row per network, ranking, level and series."""
+    if not found:
+        return None
+    references = list(dict.fromkeys(name for one in found for name in one.worse_than))
+    columns = [
+        ("Model", ""),
+        ("Ranking", ""),
+        *([("Series", "")] if several else []),
+        ("Level", ""),
+        ("Coverage", "All steps pooled; the level, 3 points up or down, is allowed"),
+        ("Steps outside", "Steps whose coverage lies outside the binomial band, at least 6 points either way"),
+        *(
+            (f"Winkler vs {text.name(name)}", "Change of the interval score; below zero is better")
+            for name in references
+        ),
+    ]
+    return Table(columns, [_network_row(one, references, several=several) for one in found])
+
+
+def _network_row(one: NetworkIntervals, references: list[str], *, several: bool) -> Row:
+    against = [one.worse_than.get(name) for name in references]
+    cells = [
+        Cell(RANKING_TITLES.get(one.ranking, one.ranking), one.ranking),
+        *([Cell(one.series, one.series)] if several else []),
+        Cell(text.level(one.level), one.level),
+        share(one.coverage, "" if one.inside else "w-worse"),
+        Cell(f"{one.steps_outside} of {one.steps}", one.steps_outside, "", "w-worse" if one.steps_outside else ""),
+        *(EMPTY if w is None else Cell(text.signed_percent(w), w, "", "w-worse" if w > 0 else "") for w in against),
+    ]
+    return Row(one.model, cells)

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from forecast.config.datasets import Dataset, SessionCalendar, Splits, WeekdayCalendar
+from forecast.data.results import BLOCKS, Results
 from forecast.report import text
-from forecast.report.evidence import BLOCKS, Evidence
-from forecast.report.tables import Cell, Row, Table
+from forecast.report.text import Cell, Row, Table
 
 PURPOSES = {
     "train": "everything fitted is fitted here: scaling, skip, weights",
@@ -32,9 +32,9 @@ class Block:
     purpose: str
 
 
-def timeline(evidence: Evidence) -> list[Block]:
-    bounds = _bounds(evidence)
-    origins = _origins(evidence)
+def timeline(results: Results) -> list[Block]:
+    bounds = _bounds(results)
+    origins = _origins(results)
     whole = _seconds(bounds[0][1], bounds[-1][2]) or 1.0
     blocks = []
     for name, first, last in bounds:
@@ -49,27 +49,27 @@ def _seconds(first: pd.Timestamp, last: pd.Timestamp) -> float:
     return float((last.as_unit("s") - first.as_unit("s")).total_seconds())
 
 
-def _bounds(evidence: Evidence) -> list[tuple[str, pd.Timestamp, pd.Timestamp]]:
+def _bounds(results: Results) -> list[tuple[str, pd.Timestamp, pd.Timestamp]]:
     """(block, first, last): configured days where there are any, else the range of the scored targets."""
-    series = evidence.quality["series"].values()
+    series = results.quality["series"].values()
     start = pd.Timestamp(min(s["first"] for s in series))
     end = pd.Timestamp(max(s["last"] for s in series))
-    splits = evidence.dataset.splits
+    splits = results.dataset.splits
     if isinstance(splits, Splits):
         ends = [pd.Timestamp(getattr(splits, f"{block}_end")) for block in BLOCKS]
         starts = [start, *(day + pd.Timedelta(days=1) for day in ends[:-1])]
         found = zip(BLOCKS, starts, ends, strict=True)
         return [(block, first, min(last, end)) for block, first, last in found if first <= end]
-    scored = {str(block): part["ds"] for block, part in evidence.naive.groupby("block")}
+    scored = {str(block): part["ds"] for block, part in results.naive.groupby("block")}
     known = [(b, pd.Timestamp(scored[b].min()), pd.Timestamp(scored[b].max())) for b in BLOCKS[1:] if b in scored]
     return [("train", start, known[0][1] if known else end), *known]
 
 
-def _origins(evidence: Evidence) -> dict[str, int]:
-    return {str(b): int(n) for b, n in evidence.naive.groupby("block")["cutoff"].nunique().items()}
+def _origins(results: Results) -> dict[str, int]:
+    return {str(b): int(n) for b, n in results.naive.groupby("block")["cutoff"].nunique().items()}
 
 
-def quality_table(evidence: Evidence) -> Table:
+def quality_table(results: Results) -> Table:
     """Per series and column: rows, range in time, missing steps, gaps, range of values."""
     columns = [
         ("Series", ""),
@@ -84,15 +84,15 @@ def quality_table(evidence: Evidence) -> Table:
         ("Greatest", ""),
     ]
     rows = [
-        _quality_row(evidence, unique_id, series, column.column, column.unit)
-        for unique_id, series in evidence.quality["series"].items()
-        for column in evidence.dataset.columns
+        _quality_row(results, unique_id, series, column.column, column.unit)
+        for unique_id, series in results.quality["series"].items()
+        for column in results.dataset.columns
         if column.column in series["columns"]
     ]
     return Table(columns, rows)
 
 
-def _quality_row(evidence: Evidence, unique_id: str, series: dict[str, Any], column: str, unit: str) -> Row:
+def _quality_row(results: Results, unique_id: str, series: dict[str, Any], column: str, unit: str) -> Row:
     found = series["columns"][column]
     shown = f"{column} [{unit}]" if unit else column
     missing = f"{text.count(found['missing'])} ({text.percent(found['missing_share'], decimals=2)})"
@@ -108,15 +108,15 @@ def _quality_row(evidence: Evidence, unique_id: str, series: dict[str, Any], col
     return Row(unique_id, cells)
 
 
-def gaps(evidence: Evidence) -> list[str]:
+def gaps(results: Results) -> list[str]:
     """The gaps the record names, longest first, as sentences."""
-    found = sorted(evidence.quality.get("gaps_shown", []), key=lambda gap: (-gap["steps"], gap["first"]))
+    found = sorted(results.quality.get("gaps_shown", []), key=lambda gap: (-gap["steps"], gap["first"]))
     return [f"{g['series']}: {g['steps']} steps from {g['first'].replace('T', ' ')[:16]}" for g in found]
 
 
-def findings_table(evidence: Evidence) -> Table | None:
+def findings_table(results: Results) -> Table | None:
     """What the data checks found, in their words; None when they found nothing."""
-    found = evidence.quality.get("findings") or []
+    found = results.quality.get("findings") or []
     columns = [
         ("Check", "The rule that was broken"),
         ("Found", ""),
@@ -133,24 +133,24 @@ def _finding_row(finding: dict[str, Any]) -> Row:
     return Row(str(finding["rule"]), [Cell(sentence, sentence, cls="said"), *[Cell(n, n) for n in named]])
 
 
-def facts(evidence: Evidence) -> list[tuple[str, str]]:
+def facts(results: Results) -> list[tuple[str, str]]:
     """The dataset in a few words: (what, value)."""
-    dataset = evidence.dataset
+    dataset = results.dataset
     transform = "" if dataset.target[0].transform == "none" else f", transform {dataset.target[0].transform}"
     inputs = [c.column for c in dataset.past]
     return [
-        ("Series", text.listing(list(evidence.quality["series"]))),
-        ("Target", f"{dataset.target[0].column}{f' in {evidence.unit}' if evidence.unit else ''}{transform}"),
+        ("Series", text.listing(list(results.quality["series"]))),
+        ("Target", f"{dataset.target[0].column}{f' in {results.unit}' if results.unit else ''}{transform}"),
         ("Time steps", _steps(dataset)),
         ("Inputs known up to the cutoff", text.listing(["the target's own past", *inputs])),
         ("Inputs known in advance", text.listing([text.name(f) for f in dataset.future]) or "none"),
         ("Horizon", f"{_count(dataset.horizon)}; a forecast every {_count(dataset.stride)}"),
         ("Lookback", f"{dataset.lookback} rows; nothing older influences a forecast"),
         ("Season", f"{_count(dataset.season)} (seasonal naive forecast, scale of MASE)"),
-        ("Data as of", evidence.as_of),
+        ("Data as of", results.as_of),
         ("Licence", dataset.licence.name),
         ("Attribution", dataset.licence.attribution),
-        *[("Note", note) for note in notes(evidence)],
+        *[("Note", note) for note in notes(results)],
     ]
 
 
@@ -167,7 +167,7 @@ def _steps(dataset: Dataset) -> str:
     return f"every {calendar.freq}, UTC"
 
 
-def notes(evidence: Evidence) -> list[str]:
+def notes(results: Results) -> list[str]:
     """What the dataset's configuration wants said: the licence's note and, where there are any, its own notes."""
-    own = getattr(evidence.dataset, "notes", ())
-    return [note for note in (evidence.dataset.licence.note, *([own] if isinstance(own, str) else own)) if note]
+    own = getattr(results.dataset, "notes", ())
+    return [note for note in (results.dataset.licence.note, *([own] if isinstance(own, str) else own)) if note]

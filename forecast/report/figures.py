@@ -1,4 +1,4 @@
-"""Errors by step, learning curves, gain over the skip: which numbers of the evidence go into which chart."""
+"""Errors by step, learning curves, gain over the skip: which numbers of the results go into which chart."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from forecast.comparison.metrics import METRICS, Metric
 from forecast.config.datasets import Dataset, RegularCalendar, SessionCalendar
+from forecast.data.results import RANKING_TITLES, RANKINGS, Results, in_ranking
 from forecast.report import text
 from forecast.report.charts import Axes, Interval, Line, interval_chart, line_chart
-from forecast.report.evidence import RANKING_TITLES, RANKINGS, Evidence
 from forecast.report.svg import Floats, padded
 
 SMALL = (212.0, 150.0)
@@ -20,7 +21,6 @@ CURVE_ABOVE, CURVE_LEAST = 1.5, 0.02  # times the deepest gain: a diverging end 
 AGAINST_NAIVE = "change of the error against naive"
 TIME_UNITS = {"h": "hours", "D": "days", "W": "weeks", "MS": "months", "ME": "months", "min": "minutes"}
 MEMORYLESS = "ffnn"
-METRIC_TITLES = {"mae": "MAE", "mase": "MASE"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,11 @@ class Panel:
     model: str = ""
 
 
+def headline(results: Results) -> Metric:
+    """The error that ranks."""
+    return next(metric for metric in METRICS if metric.name == results.headline)
+
+
 def step_unit(dataset: Dataset) -> str:
     """What one step of the horizon is called: hours, sessions, days, steps of 15min."""
     if not isinstance(dataset.calendar, RegularCalendar):
@@ -42,63 +47,63 @@ def step_unit(dataset: Dataset) -> str:
     return unit if unit and freq.rstrip("hDWMSEmin") in ("", "1") else f"steps of {freq}"
 
 
-def error_title(evidence: Evidence) -> str:
+def error_title(results: Results) -> str:
     """The ranking error with its unit, for an axis: `MAE, °C`, `MASE`."""
-    unit = f", {evidence.unit}" if evidence.headline == "mae" and evidence.unit else ""
-    return METRIC_TITLES[evidence.headline] + unit
+    unit = f", {results.unit}" if results.headline == "mae" and results.unit else ""
+    return headline(results).title + unit
 
 
-def role_of(evidence: Evidence, ranking: str, model: str) -> str:
+def role_of(results: Results, ranking: str, model: str) -> str:
     """The part a model plays in the charts of one ranking; the fitted skip keeps its part in both.
 
     The best network has a part of its own where validation chose a baseline.
     """
-    if model == evidence.chosen(ranking):
+    if model == results.chosen(ranking):
         return "chosen"
-    if model == fitted_skip(evidence):
+    if model == fitted_skip(results):
         return "skip"
-    parts = {"naive": "naive"} | ({"seasonal_naive": "seasonal"} if evidence.dataset.season > 1 else {})
-    chosen = evidence.candidate(evidence.chosen(ranking) or "", ranking)
-    if model == evidence.best_network(ranking) and (chosen is None or evidence.records[chosen]["kind"] != "network"):
+    parts = {"naive": "naive"} | ({"seasonal_naive": "seasonal"} if results.dataset.season > 1 else {})
+    chosen = results.candidate(results.chosen(ranking) or "", ranking)
+    if model == results.best_network(ranking) and (chosen is None or results.records[chosen]["kind"] != "network"):
         return "network"
     return parts.get(model, "other")
 
 
-def fitted_skip(evidence: Evidence) -> str:
+def fitted_skip(results: Results) -> str:
     """The skip alone that the charts show: that of the chosen network, else of the best network."""
-    chosen = evidence.chosen("shipped") or ""
-    name = evidence.candidate(chosen, "shipped")
-    network = name is not None and evidence.records[name]["kind"] == "network"
-    return evidence.own_skip(chosen if network else evidence.best_network("shipped") or "", "shipped")
+    chosen = results.chosen("shipped") or ""
+    name = results.candidate(chosen, "shipped")
+    network = name is not None and results.records[name]["kind"] == "network"
+    return results.own_skip(chosen if network else results.best_network("shipped") or "", "shipped")
 
 
-def step_panels(evidence: Evidence) -> list[Panel]:
+def step_panels(results: Results) -> list[Panel]:
     """Error by horizon step for each ranking, then the same against naive, which tells close lines apart.
 
     Named lines stand out, others are grey. Around the chosen model (or the best network) the range of the seeds, and
     against naive the 95 % band of the change.
     """
-    shown = [(evidence.headline, error_title(evidence), "", None), ("skill", AGAINST_NAIVE, " against naive", change)]
+    shown = [(results.headline, error_title(results), "", None), ("skill", AGAINST_NAIVE, " against naive", change)]
     panels = []
     for metric, y_title, suffix, show in shown:
         for ranking in RANKINGS:
-            lines = [line for line in _step_lines(evidence, ranking, metric) if np.isfinite(line.y).any()]
+            lines = [line for line in _step_lines(results, ranking, metric) if np.isfinite(line.y).any()]
             if not lines:
                 continue
             title = f"{RANKING_TITLES[ranking].capitalize()}{suffix}"
-            axes = step_axes(evidence, f"Error by horizon step, {title}", y_title, lines[0].x)
+            axes = step_axes(results, f"Error by horizon step, {title}", y_title, lines[0].x)
             axes = replace(axes, show=show, y_range=_naive_range(lines) if show else None)
             panels.append(Panel(title, line_chart(lines, axes)))
     return panels
 
 
-def step_axes(evidence: Evidence, label: str, y_title: str, x: Floats) -> Axes:
+def step_axes(results: Results, label: str, y_title: str, x: Floats) -> Axes:
     steps = [int(step) for step in x]
     every = max(1, -(-len(steps) // 6))
     ticks = [steps[0], *[s for s in steps if s % every == 0 and s - steps[0] >= every / 2]]
     return Axes(
         label=label,
-        x_title=f"{step_unit(evidence.dataset)} ahead",
+        x_title=f"{step_unit(results.dataset)} ahead",
         y_title=y_title,
         x_ticks=[(float(step), str(step)) for step in ticks],
         moments=[f"{step} ahead" for step in steps],
@@ -111,20 +116,20 @@ def _naive_range(lines: list[Line]) -> tuple[float, float]:
     return padded([v for line in named for part in (line.y, *(e for band in line.bands for e in band)) for v in part])
 
 
-def _step_lines(evidence: Evidence, ranking: str, metric: str) -> list[Line]:
+def _step_lines(results: Results, ranking: str, metric: str) -> list[Line]:
     """One line per model; for `skill` its negative, the change of the error against naive."""
-    table = evidence.by_step[evidence.by_step["ranking"].isin([ranking, "baseline"])]
+    table = in_ranking(results.by_step, ranking)
     sign = -1.0 if metric == "skill" else 1.0
     lines = []
     for model, part in table.groupby("model", sort=True):
         wide = sign * part.pivot_table(index="step", columns="seed", values=metric)
         seeds = wide[[c for c in wide if str(c).isdigit()]]
-        role, shown = role_of(evidence, ranking, str(model)), text.name(str(model))
+        role, shown = role_of(results, ranking, str(model)), text.name(str(model))
         mean = wide["mean"] if "mean" in wide else seeds.mean(axis=1)
         bands: tuple[tuple[Floats, Floats], ...] = ()
         x, y = wide.index.to_numpy(float), mean.to_numpy(float)
         if role in ("chosen", "network"):
-            bands = _sure(evidence, ranking, str(model), len(x)) if metric == "skill" else _range(seeds)
+            bands = _sure(results, ranking, str(model), len(x)) if metric == "skill" else _range(seeds)
         lines.append(Line(shown, x, y, role, str(model), bands, shown if role == "other" else ""))
     return lines
 
@@ -136,23 +141,23 @@ def _range(seeds: pd.DataFrame) -> tuple[tuple[Floats, Floats], ...]:
     return ((seeds.min(axis=1).to_numpy(float), seeds.max(axis=1).to_numpy(float)),)
 
 
-def _sure(evidence: Evidence, ranking: str, model: str, steps: int) -> tuple[tuple[Floats, Floats], ...]:
+def _sure(results: Results, ranking: str, model: str, steps: int) -> tuple[tuple[Floats, Floats], ...]:
     """The 95 % band of the change against naive at each step."""
-    rows = evidence.changes_of(model, ranking)
+    rows = results.changes_of(model, ranking)
     return ((rows["low"].to_numpy(float), rows["high"].to_numpy(float)),) if len(rows) == steps else ()
 
 
-def memory_sentence(evidence: Evidence, ranking: str) -> str:
+def memory_sentence(results: Results, ranking: str) -> str:
     """What memory is worth: the memoryless network beside the network with memory that validation prefers."""
-    networks = [r["model"] for r in evidence.records.values() if r["ranking"] == ranking and r["kind"] == "network"]
-    scores = {m: s for m in networks if (s := evidence.score(m, ranking)) is not None}
-    without = next((r["model"] for r in evidence.records.values() if r["family"] == MEMORYLESS), "")
+    networks = [r["model"] for r in results.records.values() if r["ranking"] == ranking and r["kind"] == "network"]
+    scores = {m: s for m in networks if (s := results.score(m, ranking)) is not None}
+    without = next((r["model"] for r in results.records.values() if r["family"] == MEMORYLESS), "")
     others = {m: s for m, s in scores.items() if m != without and not text.missing(s["validation_mase"])}
     if without not in scores or not others:
         return ""
     best = min(others, key=lambda m: (others[m]["validation_mase"], m))
-    has, lacks = (float(scores[m][evidence.headline]) for m in (best, without))
-    said = f"{METRIC_TITLES[evidence.headline]} {text.figure(has)} against {text.figure(lacks)}"
+    has, lacks = (float(scores[m][results.headline]) for m in (best, without))
+    said = f"{headline(results).title} {text.figure(has)} against {text.figure(lacks)}"
     change = text.signed_percent(has / lacks - 1)
     return (
         f"{RANKING_TITLES[ranking].capitalize()}, {text.name(best)} (best on validation of those with a memory) has "
@@ -160,13 +165,13 @@ def memory_sentence(evidence: Evidence, ranking: str) -> str:
     )
 
 
-def curve_panels(evidence: Evidence, ranking: str) -> list[Panel]:
+def curve_panels(results: Results, ranking: str) -> list[Panel]:
     """Learning curves, a small panel per network on a common scale: validation loss against the start, per seed.
 
     A network starts as its skip alone (its read-out is zero), so the start is what the skip is worth. Training loss is
     left out: it is of another block and of other weights of the steps, and the two would not share an axis.
     """
-    records = [r for r in evidence.records.values() if r["kind"] == "network" and r["ranking"] == ranking]
+    records = [r for r in results.records.values() if r["kind"] == "network" and r["ranking"] == ranking]
     curves = {r["model"]: [c for seed in r["seeds"] if (c := _curve(r["model"], seed)) is not None] for r in records}
     values = [line.y for lines in curves.values() for line in lines]
     if not values:
@@ -202,11 +207,11 @@ def _curve_panel(record: dict[str, Any], lines: list[Line], bounds: tuple[float,
     return Panel(text.name(model), line_chart(lines, axes), f"best at step {best_steps}", model)
 
 
-def skip_panels(evidence: Evidence) -> list[Panel]:
+def skip_panels(results: Results) -> list[Panel]:
     """What each network adds over its own skip: relative change of the loss with its interval, best first."""
     panels = []
     for ranking in RANKINGS:
-        tests = [t for t in evidence.tests(ranking, "skip").values() if t["relative_difference"] is not None]
+        tests = [t for t in results.tests(ranking, "skip").values() if t["relative_difference"] is not None]
         skips = sorted({text.name(str(test["against"])) for test in tests})
         tests.sort(key=lambda test: test["relative_difference"])
         rows = [_interval(test, several=len(skips) > 1) for test in tests]

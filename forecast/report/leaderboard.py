@@ -1,51 +1,64 @@
-"""reports/leaderboard.csv: the leaderboards of all datasets in one tidy table, digits untouched."""
+"""The leaderboards: of all datasets as reports/leaderboard.csv, and of each in the terminal at the end of a run."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-from forecast.report.evidence import LEADERBOARD_COLUMNS
+from forecast.comparison import metrics
+from forecast.config.paths import ProjectPaths
+from forecast.data.results import (
+    BASELINE,
+    ENSEMBLE,
+    LEADERBOARD_FACTS,
+    LEADERBOARD_KEYS,
+    MEAN,
+    RANKING_TITLES,
+    RANKINGS,
+    SPREAD,
+    Results,
+    Row,
+)
+from forecast.report import text
 from forecast.system.errors import InputError
 
-RANKING_ORDER = ("baseline", "shipped", "architecture")
-SEED_ORDER = ("mean", "std", "ensemble")
+if TYPE_CHECKING:
+    from rich.console import Console
 
-Row = dict[str, str]
+RANKING_ORDER = (BASELINE, *RANKINGS)
+SEED_ORDER = (MEAN, SPREAD, ENSEMBLE)
 
 
-def combined(root: Path | str, datasets: Iterable[str]) -> list[Row]:
+def columns() -> list[str]:
+    """Of reports/leaderboard.csv."""
+    return [*LEADERBOARD_KEYS, *(metric.name for metric in metrics.METRICS), *LEADERBOARD_FACTS]
+
+
+def combined(paths: ProjectPaths, datasets: Iterable[str]) -> list[Row]:
     """The rows of all datasets in a stable order: dataset as configured, ranking, model, skip, seeds, their summary.
 
     Cells stay the text that stage `compare` wrote, so no digit is lost or invented on the way.
     """
-    rows: list[Row] = []
-    for name in datasets:
-        rows += sorted(_read(Path(root) / "data" / "compared" / name / "leaderboard.csv"), key=_place)
-    return rows
+    return [row for name in datasets for row in sorted(_rows(Results(paths, name)), key=_place)]
 
 
 def as_csv(rows: list[Row]) -> str:
     """The table as CSV text with \\n line ends: equal rows are equal bytes."""
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, LEADERBOARD_COLUMNS, lineterminator="\n", extrasaction="ignore")
+    writer = csv.DictWriter(buffer, columns(), lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue()
 
 
-def _read(path: Path) -> list[Row]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in LEADERBOARD_COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                raise InputError(f"{path}: columns {missing} are missing. Run stage `compare` again.")
-            return list(reader)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; stage `compare` makes it. Run `dvc repro` first.") from None
+def _rows(results: Results) -> tuple[Row, ...]:
+    missing = [name for name in columns() if name not in results.leaderboard]
+    if missing:
+        path = results.paths.compared(results.name) / "leaderboard.csv"
+        raise InputError(f"{path}: columns {missing} are missing. Run stage `compare` again.")
+    return results.text_rows("leaderboard")
 
 
 def _place(row: Row) -> tuple[int, str, str, int, str]:
@@ -54,3 +67,74 @@ def _place(row: Row) -> tuple[int, str, str, int, str]:
     seed = row["seed"]
     seat = int(seed) if seed.isdigit() else 1_000_000 + (SEED_ORDER.index(seed) if seed in SEED_ORDER else 9)
     return rank, row["model"], row["skip"], seat, seed
+
+
+HEADS = ("", "model", "MAE", "MASE", "vs naive", "vs own skip")
+ONLY_BASELINES = {"baseline": "baselines"}  # nothing was trained: they stand in every ranking, shown once
+CHOSEN = "*"
+LEGEND = f"{CHOSEN} chosen on validation. Errors of the test block, mean over seeds; words from Holm-corrected tests."
+PLAIN_WIDTH = 200  # a pipe or a file is no 80-column terminal: folding there would break `grep`
+
+
+def show(paths: ProjectPaths, datasets: Iterable[str], console: Console | None = None) -> None:
+    """Print the leaderboards: ruled and coloured on a terminal, plain aligned text elsewhere."""
+    console = console or _console()
+    for dataset in datasets:
+        results = Results(paths, dataset)
+        rows = [row for row in _rows(results) if row["seed"] == MEAN]
+        ranked = {ranking: title for ranking, title in RANKING_TITLES.items() if any(_of(ranking, rows))}
+        for ranking, title in (ranked or ONLY_BASELINES).items():
+            _print(console, f"{dataset}, {title}", lines(rows, ranking, results.verdicts))
+    console.print(LEGEND, highlight=False, markup=False)
+
+
+def _of(ranking: str, rows: list[Row]) -> Iterator[Row]:
+    return (row for row in rows if row["ranking"] == ranking)
+
+
+def lines(rows: Iterable[Row], ranking: str, verdicts: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The ranking's rows and the baselines as text in the order of `HEADS`, lowest error first, failures last.
+
+    `rows` are the leaderboard's, mean over seeds. The order is by MASE, which is free of the series' units.
+    """
+    own = [row for row in rows if row["ranking"] in (ranking, BASELINE)]
+    own.sort(key=lambda row: (row["status"] != "ok" or not row["mase"], float(row["mase"] or 0), row["model"]))
+    tests = [test for test in verdicts.get("tests", []) if test["ranking"] in (ranking, BASELINE)]
+    words = {(test["family"], test["model"]): test["word"] for test in tests}
+    chosen = verdicts.get("chosen", {})
+    best = chosen.get(ranking, next(iter(chosen.values()), None))
+    return [_line(row, words, best) for row in own]
+
+
+def _line(row: Row, words: Mapping[tuple[str, str], str], chosen: str | None) -> tuple[str, ...]:
+    model = row["model"]
+    mark = CHOSEN if model == chosen else ""
+    if row["status"] != "ok":
+        return mark, model, text.NOTHING, "failed", "", "see the report"
+    naive, skip = words.get(("naive", model), ""), words.get(("skip", model), "")
+    against = f"{text.signed_percent(row['skill'])} {naive}".strip()
+    return mark, model, text.figure(row["mae"]), text.figure(row["mase"]), against, skip
+
+
+def _print(console: Console, title: str, found: list[tuple[str, ...]]) -> None:
+    """One table; without the column MAE where several series leave it empty."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    known = [i for i, head in enumerate(HEADS) if head != "MAE" or any(line[i] != text.NOTHING for line in found)]
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD if console.is_terminal else None)
+    for head in (HEADS[i] for i in known):
+        table.add_column(head, justify="right" if head in ("MAE", "MASE") else "left", no_wrap=True)
+    for line in found:
+        table.add_row(*(Text(line[i]) for i in known), style="bold" if line[0] else "")
+    console.print(table)
+    console.print()
+
+
+def _console() -> Console:
+    import sys
+
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)

@@ -1,32 +1,34 @@
-"""reports/report.html: one self-contained page, made from the evidence alone; equal evidence is equal bytes."""
+"""reports/report.html and reports/live.html: self-contained pages; equal results and costs are equal bytes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 from markupsafe import Markup, escape
 
 from forecast.config.datasets import SessionCalendar
 from forecast.config.paths import ProjectPaths
+from forecast.data.results import RANKING_TITLES, RANKINGS, Results, read_costs
 from forecast.report import (
     board,
     calibration,
-    choice,
     data,
-    diagnosis,
     figures,
-    interval_coverage,
     ledger,
-    outlook,
+    network_diagnostics,
     panels,
     residual_diagnostics,
     text,
 )
-from forecast.report.evidence import RANKING_TITLES, RANKINGS, Evidence, read_all
+from forecast.report.charts import Axes, Line, line_chart
+from forecast.report.text import Row, Table, number, share, whole
 from forecast.system.files import write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -34,12 +36,13 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def write(paths: ProjectPaths, datasets: Iterable[str]) -> None:
     """reports/report.html for `datasets`; `InputError` naming the stage that makes what is missing."""
-    write_text(paths.report, render(read_all(paths.root, datasets)))
+    found = [Results(paths, name) for name in datasets]
+    write_text(paths.report, render(found, {one.name: read_costs(paths, one.name) for one in found}))
 
 
-def render(evidence: list[Evidence]) -> str:
-    """The page's HTML."""
-    return str(environment().get_template("page.html.j2").render(_context(evidence)))
+def render(found: Sequence[Results], costs: Mapping[str, ledger.Costs]) -> str:
+    """The page's HTML. `costs`: by dataset and candidate, as far as they were kept."""
+    return str(environment().get_template("page.html.j2").render(_context(found, costs)))
 
 
 @cache
@@ -60,87 +63,87 @@ def _code(sentence: str) -> Markup:
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))  # noqa: S704  (escaped before)
 
 
-def _context(evidence: list[Evidence]) -> dict[str, Any]:
-    models = sorted({record["model"] for e in evidence for record in e.records.values()})
+def _context(found: Sequence[Results], costs: Mapping[str, ledger.Costs]) -> dict[str, Any]:
+    models = sorted({record["model"] for e in found for record in e.records.values()})
     return {
         "style": Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),  # noqa: S704  (our own file)
         "script": Markup((TEMPLATES / "script.js").read_text(encoding="utf-8")),  # noqa: S704  (our own file)
-        "datasets": [_dataset(e) for e in evidence],
+        "datasets": [_dataset(e, costs.get(e.name, {})) for e in found],
         "models": models,
-        "networks": sorted({r["model"] for e in evidence for r in e.records.values() if r["kind"] == "network"}),
-        "seeds": sorted({len(r["seeds"]) for e in evidence for r in e.records.values() if r["kind"] == "network"}),
-        "as_of": text.listing([f"{e.as_of} ({e.name})" for e in evidence]),
-        "catalogue": _catalogue(evidence),
+        "networks": sorted({r["model"] for e in found for r in e.records.values() if r["kind"] == "network"}),
+        "seeds": sorted({len(r["seeds"]) for e in found for r in e.records.values() if r["kind"] == "network"}),
+        "as_of": text.listing([f"{e.as_of} ({e.name})" for e in found]),
+        "catalogue": _catalogue(found),
     }
 
 
-def _dataset(evidence: Evidence) -> dict[str, Any]:
+def _dataset(results: Results, costs: ledger.Costs) -> dict[str, Any]:
     """Everything the template shows of one dataset, ready to print."""
-    same_budget, budget = ledger.budget_sentence(evidence)
-    intervals_held, several = interval_coverage.held(evidence), len(evidence.series) > 1
+    same_budget, budget = ledger.budget_sentence(results)
+    networks, several = calibration.of_networks(results), len(results.series) > 1
     return {
-        "name": evidence.name,
-        "title": evidence.dataset.title,
-        "as_of": evidence.as_of,
-        "horizon": f"{evidence.dataset.horizon} {figures.step_unit(evidence.dataset)} ahead",
-        "lookback": evidence.dataset.lookback,
-        "sentences": evidence.verdicts.get("sentences", []),
-        "verdict": _grouped(evidence.verdicts.get("sentences", [])),
-        "tiles": _tiles(evidence),
-        "leaks": alarms(evidence, "leaks"),
-        "copies": alarms(evidence, "copies"),
+        "name": results.name,
+        "title": results.dataset.title,
+        "as_of": results.as_of,
+        "horizon": f"{results.dataset.horizon} {figures.step_unit(results.dataset)} ahead",
+        "lookback": results.dataset.lookback,
+        "sentences": results.verdicts.get("sentences", []),
+        "verdict": _grouped(results.verdicts.get("sentences", [])),
+        "tiles": _tiles(results),
+        "leaks": alarms(results, "leaks"),
+        "copies": alarms(results, "copies"),
         "boards": [
             {
                 "ranking": ranking,
                 "title": RANKING_TITLES[ranking],
-                "table": board.leaderboard(evidence, ranking),
-                "tied": evidence.tied(ranking),
-                "series": board.series_table(evidence, ranking) if len(evidence.series) > 1 else None,
+                "table": board.leaderboard(results, ranking),
+                "tied": results.tied(ranking),
+                "series": board.series_table(results, ranking) if len(results.series) > 1 else None,
             }
-            for ranking in evidence.rankings
-            if not evidence.board(ranking).empty
+            for ranking in results.rankings
+            if not results.board(ranking).empty
         ],
-        "origins": _test_origins(evidence),
-        "metric": figures.METRIC_TITLES[evidence.headline],
+        "origins": _test_origins(results),
+        "metric": figures.headline(results).title,
         "several": several,
-        "left_out": max(0, len(evidence.series) - panels.MOST_SERIES),
-        "chosen": evidence.chosen("shipped"),
-        "forecasts": _safe(panels.forecast_panels(evidence)),
-        "over_time": _safe(panels.time_panels(evidence)),
-        "steps": _safe(figures.step_panels(evidence)),
-        "curves": [(RANKING_TITLES[r], _safe(figures.curve_panels(evidence, r))) for r in evidence.rankings],
-        "skips": _safe(figures.skip_panels(evidence)),
-        "private": evidence.private,
-        "memory": [said for r in evidence.rankings if (said := figures.memory_sentence(evidence, r))],
-        "choice": choice.table(evidence),
-        "choice_said": choice.sentence(evidence),
-        "inside": diagnosis.table(evidence),
-        "loops": diagnosis.alarms(evidence),
-        "inside_panels": _safe(diagnosis.panels(evidence)),
-        "outlook": outlook.table(evidence),
-        "remains": residual_diagnostics.table(evidence),
-        "remains_panels": _safe(residual_diagnostics.panels(evidence)),
-        "limits": _limits(evidence),
-        "calibration": calibration.table(evidence),
-        "coverage": _safe(calibration.panels(evidence)),
-        "reliability": _safe(calibration.reliability_panels(evidence)),
-        "methods": calibration.method_table(evidence),
-        "held": interval_coverage.table(intervals_held, several=several),
-        "held_counts": interval_coverage.counts(intervals_held, several=several),
-        "judged": next(iter(calibration.shown_models(evidence)), ""),
-        "method_said": calibration.method_sentence(evidence),
-        "refused": calibration.refusals(evidence),
-        "levels": calibration.levels(evidence),
-        "ledger": ledger.ledger(evidence),
+        "left_out": max(0, len(results.series) - text.MOST_SERIES),
+        "chosen": results.chosen("shipped"),
+        "forecasts": _safe(panels.forecast_panels(results)),
+        "over_time": _safe(panels.time_panels(results)),
+        "steps": _safe(figures.step_panels(results)),
+        "curves": [(RANKING_TITLES[r], _safe(figures.curve_panels(results, r))) for r in results.rankings],
+        "skips": _safe(figures.skip_panels(results)),
+        "private": panels.is_private(results),
+        "memory": [said for r in results.rankings if (said := figures.memory_sentence(results, r))],
+        "choice": ledger.choice_table(results, costs),
+        "choice_sentence": ledger.choice_sentence(results),
+        "network_diagnostics": network_diagnostics.table(results),
+        "loops": network_diagnostics.alarms(results),
+        "network_panels": _safe(network_diagnostics.panels(results)),
+        "distribution_scores": board.distribution_table(results),
+        "residual_diagnostics": residual_diagnostics.table(results),
+        "residual_panels": _safe(residual_diagnostics.panels(results)),
+        "limits": _limits(results),
+        "calibration": calibration.table(results),
+        "coverage": _safe(calibration.panels(results)),
+        "reliability": _safe(calibration.reliability_panels(results)),
+        "methods": calibration.method_table(results),
+        "interval_coverage": calibration.network_table(networks, several=several),
+        "interval_counts": calibration.count_table(networks, several=several),
+        "judged": next(iter(calibration.shown_models(results)), ""),
+        "method_sentence": calibration.method_sentence(results),
+        "refused": calibration.refusals(results),
+        "levels": calibration.levels(results),
+        "ledger": ledger.ledger(results, costs),
         "same_budget": same_budget,
         "budget": budget,
-        "cost": _safe([p for p in [ledger.cost_panel(evidence)] if p]),
-        "timeline": data.timeline(evidence),
-        "quality": data.quality_table(evidence),
-        "findings": data.findings_table(evidence),
-        "gaps": data.gaps(evidence),
-        "facts": data.facts(evidence),
-        "notes": data.notes(evidence),
+        "cost": _safe([p for p in [ledger.cost_panel(results, costs)] if p]),
+        "timeline": data.timeline(results),
+        "quality": data.quality_table(results),
+        "findings": data.findings_table(results),
+        "gaps": data.gaps(results),
+        "facts": data.facts(results),
+        "notes": data.notes(results),
     }
 
 
@@ -162,29 +165,29 @@ def _safe(found: list[figures.Panel]) -> list[dict[str, Any]]:
     return [{**vars(panel), "svg": Markup(panel.svg)} for panel in found]  # noqa: S704
 
 
-def _tiles(evidence: Evidence) -> list[tuple[str, str, str]]:
+def _tiles(results: Results) -> list[tuple[str, str, str]]:
     """The chosen model's key figures as (what, value, remark)."""
-    model = evidence.chosen("shipped") or ""
-    score = evidence.score(model, "shipped")
+    model = results.chosen("shipped") or ""
+    score = results.score(model, "shipped")
     if score is None:
         return []
-    error = f"{text.figure(score[evidence.headline])} {evidence.unit if evidence.headline == 'mae' else ''}"
+    error = f"{text.figure(score[results.headline])} {results.unit if results.headline == 'mae' else ''}"
     tiles = [
         ("Chosen on validation", text.name(model), "ranking as shipped"),
-        (f"Test {figures.METRIC_TITLES[evidence.headline]}", error, "mean over seeds"),
+        (f"Test {figures.headline(results).title}", error, "mean over seeds"),
     ]
     for family, what in (("naive", "Error against naive"), ("skip", "Error against its own skip")):
-        test = evidence.tests("shipped", family).get(model)
+        test = results.tests("shipped", family).get(model)
         if test:
             value = -score["skill"] if family == "naive" else test["relative_difference"]
             tiles.append((what, text.signed_percent(value), test["word"] + text.holm(test)))
     return tiles
 
 
-def _limits(evidence: Evidence) -> list[str]:
+def _limits(results: Results) -> list[str]:
     """What nobody should read into the result, next to the result."""
-    own = [note.rstrip(".") for note in data.notes(evidence)]
-    priced = is_priced(evidence)
+    own = [note.rstrip(".") for note in data.notes(results)]
+    priced = is_priced(results)
     market = "No trading cost is counted and no return is claimed"
     return [
         *own,
@@ -192,21 +195,21 @@ def _limits(evidence: Evidence) -> list[str]:
     ]
 
 
-def is_priced(evidence: Evidence) -> bool:
+def is_priced(results: Results) -> bool:
     """Whether the dataset follows an exchange's sessions."""
-    return isinstance(evidence.dataset.calendar, SessionCalendar)
+    return isinstance(results.dataset.calendar, SessionCalendar)
 
 
-def _test_origins(evidence: Evidence) -> str:
-    board = evidence.leaderboard["n_origins"].dropna()
+def _test_origins(results: Results) -> str:
+    board = results.leaderboard["n_origins"].dropna()
     return text.count(board.max()) if len(board) else text.NOTHING
 
 
-def alarms(evidence: Evidence, kind: str) -> list[str]:
+def alarms(results: Results, kind: str) -> list[str]:
     """The flags of one kind (`copies`, `leaks`), one line per model and ranking."""
     lines = []
     for ranking in ("baseline", *RANKINGS):
-        for model, flags in evidence.flags(kind, ranking).items():
+        for model, flags in results.flags(kind, ranking).items():
             own = [flag for flag in flags if flag["ranking"] == ranking]
             reasons = "; ".join(f"{flag['unique_id']}: {flag['reason']}" for flag in own)
             if own:
@@ -214,8 +217,93 @@ def alarms(evidence: Evidence, kind: str) -> list[str]:
     return lines
 
 
-def _catalogue(evidence: list[Evidence]) -> list[dict[str, str]]:
+def _catalogue(found: Sequence[Results]) -> list[dict[str, str]]:
     """Each model once: its sentence, equation and source."""
     keys = ("model", "description", "equation", "source")
-    records = {record["model"]: record for e in evidence for record in e.records.values()}
+    records = {record["model"]: record for e in found for record in e.records.values()}
     return [{key: str(records[model].get(key) or "") for key in keys} for model in sorted(records)]
+
+
+SIZE = (720.0, 260.0)
+NOT_YET = "no forecast has met its actuals yet"
+
+
+@dataclass(frozen=True)
+class LiveDataset:
+    """How the forecasts of one dataset's champions did, beside what their test blocks promised.
+
+    A page of its own, since it changes with every forecast whose actuals arrive.
+
+    issues: one row per issue with known actuals: `cutoff, version, error, naive`, both relative to the test error at
+    the same steps (1: as on test). versions: one mapping each: version, model, issues, scored, error, skill, coverage.
+    """
+
+    name: str
+    title: str
+    as_of: str
+    issues: pd.DataFrame
+    versions: Sequence[dict[str, Any]]
+
+
+def render_live(datasets: Sequence[LiveDataset]) -> str:
+    """The page's HTML; equal content is equal bytes."""
+    context = {
+        "style": Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),  # noqa: S704  (our own file)
+        "datasets": [
+            {
+                "name": d.name,
+                "title": d.title,
+                "as_of": d.as_of,
+                "panel": _live_panel(d),
+                "table": _live_table(d),
+                "none": NOT_YET,
+            }
+            for d in datasets
+        ],
+    }
+    return str(environment().get_template("live.html.j2").render(context))
+
+
+def _live_panel(dataset: LiveDataset) -> dict[str, Any] | None:
+    """Error of each issue over the error on test, with the last value's; None before the first known actual."""
+    rows = dataset.issues.sort_values("cutoff")
+    if rows.empty:
+        return None
+    x = np.arange(len(rows), dtype=np.float64)
+    lines = [
+        Line("champion", x, rows["error"].to_numpy(np.float64), "chosen"),
+        Line("last value", x, rows["naive"].to_numpy(np.float64), "naive"),
+    ]
+    moments = [f"{cutoff:%Y-%m-%d %H:%M}" for cutoff in rows["cutoff"]]
+    shown = np.unique(np.linspace(0, len(rows) - 1, 5).round().astype(int))
+    label = f"Live error of {dataset.name} by cutoff, relative to the test error"
+    axes = Axes(
+        label, "cutoff of the forecast (UTC)", "error / test error", [(float(i), moments[i][:10]) for i in shown],
+        level=1.0, moments=moments, size=SIZE,
+    )  # fmt: skip
+    panel = figures.Panel(
+        "Error of each issued forecast", line_chart(lines, axes), "1 is what the test block promised"
+    )
+    return _safe([panel])[0]
+
+
+def _live_table(dataset: LiveDataset) -> Table:
+    levels = sorted({level for version in dataset.versions for level in version["coverage"]}, key=float)
+    columns = [
+        ("Version", "the registry's number, and the model"),
+        ("issued", "forecasts kept"),
+        ("scored", "of these with known actuals"),
+        ("error / test", "mean error over the test error at the same steps; 1 is as expected"),
+        ("skill", "1 - error / error of repeating the last value, at the same cutoffs"),
+        *((f"in {level} %", f"share of actuals inside the {level} % interval") for level in levels),
+    ]
+    return Table(columns, [_live_row(version, levels) for version in dataset.versions])
+
+
+def _live_row(version: dict[str, Any], levels: Sequence[str]) -> Row:
+    inside = [version["coverage"].get(level) for level in levels]
+    cells = [
+        whole(version["issues"]), whole(version["scored"]), number(version["error"]), share(version["skill"]),
+        *(share(one) for one in inside),
+    ]  # fmt: skip
+    return Row(f"{version['version']} ({version['model']})", cells)

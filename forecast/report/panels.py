@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from forecast.data.results import Results, in_ranking
 from forecast.report import text
 from forecast.report.charts import Axes, Line, line_chart
-from forecast.report.evidence import Evidence
 from forecast.report.figures import AGAINST_NAIVE, Panel, change, fitted_skip, role_of, step_unit
 from forecast.report.svg import Floats
+from forecast.report.text import MOST_SERIES
 
-MOST_SERIES = 4  # panels for more would bury the page
 LEAST_HISTORY = 15
 
 
@@ -48,43 +48,49 @@ def test_of(frame: pd.DataFrame, series: str) -> Test:
     return Test(pd.DatetimeIndex(mine["cutoff"].unique()), first, y[0], y_hat)
 
 
-def compared(evidence: Evidence, ranking: str = "shipped") -> dict[str, tuple[str, pd.DataFrame]]:
+def compared(results: Results, ranking: str = "shipped") -> dict[str, tuple[str, pd.DataFrame]]:
     """role -> (model, long forecasts) of what is shown against the actuals: naive, skip, a network, the chosen one."""
-    wanted = ["naive", fitted_skip(evidence), evidence.best_network(ranking), evidence.chosen(ranking)]
+    wanted = ["naive", fitted_skip(results), results.best_network(ranking), results.chosen(ranking)]
     found = {}
     for model in dict.fromkeys(m for m in wanted if m):
-        name, role = evidence.candidate(model, ranking), role_of(evidence, ranking, model)
-        if name and role != "other" and evidence.records[name]["status"] == "ok":
-            found[role] = (model, evidence.forecasts(name))
+        name, role = results.candidate(model, ranking), role_of(results, ranking, model)
+        if name and role != "other" and results.records[name]["status"] == "ok":
+            found[role] = (model, results.forecasts_by_series(name))
     return found
+
+
+def is_private(results: Results) -> bool:
+    """Whether the data's terms forbid to show their values in a page that may be passed on."""
+    dataset = results.dataset
+    return dataset.source.kind == "yahoo" or "personal use" in dataset.licence.name.lower()
 
 
 Tests = dict[str, tuple[str, Test]]  # role -> (model, its test block)
 
 
-def forecast_panels(evidence: Evidence) -> list[Panel]:
+def forecast_panels(results: Results) -> list[Panel]:
     """Per series the origins of the test block that `places` picks, judged by the chosen model (or the last shown).
 
     Nothing of data whose terms forbid to pass them on.
     """
-    shown = {} if evidence.private else compared(evidence)
+    shown = {} if is_private(results) else compared(results)
     if not shown:
         return []
     judge = "chosen" if "chosen" in shown else list(shown)[-1]
     panels = []
-    for series in evidence.series[:MOST_SERIES]:
+    for series in results.series[:MOST_SERIES]:
         tests = {role: (model, test_of(frame, series)) for role, (model, frame) in shown.items()}
         history = _actuals(next(iter(shown.values()))[1], series)
         naive = tests["naive"][1] if "naive" in tests else None
-        found = places(tests[judge][1], history, naive=naive, relative=is_relative(evidence, series))
-        panels += [_origin_panel(evidence, series, w, place, tests, history, judge) for w, place in found]
+        found = places(tests[judge][1], history, naive=naive, relative=is_relative(results, series))
+        panels += [_origin_panel(results, series, w, place, tests, history, judge) for w, place in found]
     return panels
 
 
-def is_relative(evidence: Evidence, series: str) -> bool:
+def is_relative(results: Results, series: str) -> bool:
     """Whether a move counts as a share of the level, as it does where the logarithm is modelled."""
-    transforms = {column.column: column.transform for column in evidence.dataset.target}
-    return transforms.get(series.rpartition("/")[2], evidence.dataset.target[0].transform) in ("log", "logdiff")
+    transforms = {column.column: column.transform for column in results.dataset.target}
+    return transforms.get(series.rpartition("/")[2], results.dataset.target[0].transform) in ("log", "logdiff")
 
 
 def places(test: Test, history: pd.Series, *, naive: Test | None, relative: bool) -> list[tuple[str, int]]:
@@ -119,7 +125,7 @@ def _actuals(frame: pd.DataFrame, series: str) -> pd.Series:
 
 
 def _origin_panel(
-    evidence: Evidence, series: str, word: str, origin: int, tests: Tests, history: pd.Series, judge: str
+    results: Results, series: str, word: str, origin: int, tests: Tests, history: pd.Series, judge: str
 ) -> Panel:
     """The last values before one cutoff, then the forecasts of every shown model and what happened."""
     test = tests[judge][1]
@@ -129,16 +135,16 @@ def _origin_panel(
     lines = [Line("actual", x, np.concatenate([past.to_numpy(), test.y[origin]]), "actual")]
     lines += [
         _forecast_line(
-            role, model, found, origin, x, intervals_at(evidence, model, series, cutoff) if role == "chosen" else ()
+            role, model, found, origin, x, intervals_at(results, model, series, cutoff) if role == "chosen" else ()
         )
         for role, (model, found) in tests.items()
     ]
-    hours = is_within_a_day(evidence)
+    hours = is_within_a_day(results)
     when = text.moment(cutoff, hours=hours)
     axes = Axes(
         label=f"{word} forecast of {series} at {when}, against the actual values",
-        x_title=f"{step_unit(evidence.dataset)} from the cutoff",
-        y_title=evidence.unit_of(series) or evidence.dataset.target[0].column,
+        x_title=f"{step_unit(results.dataset)} from the cutoff",
+        y_title=results.unit_of(series) or results.dataset.target[0].column,
         x_ticks=[(float(t), f"{t:+d}".replace("-", text.MINUS) if t else "cutoff") for t in _round_steps(x, horizon)],
         divide=0.0,
         moments=[text.moment(pd.Timestamp(d), hours=hours) for d in [*past.index, *test.ds[origin]]],
@@ -159,22 +165,22 @@ def _forecast_line(
 
 
 def intervals_at(
-    evidence: Evidence, model: str, series: str, cutoff: pd.Timestamp, ranking: str = "shipped"
+    results: Results, model: str, series: str, cutoff: pd.Timestamp, ranking: str = "shipped"
 ) -> tuple[tuple[Floats, Floats], ...]:
     """The chosen model's intervals from one cutoff: (lower, upper) by step, the widest level first.
 
     Empty where all levels were refused.
     """
-    rows = evidence.bands
-    mine = (rows["model"] == model) & rows["ranking"].isin([ranking, "baseline"]) & (rows["series"] == series)
+    rows = in_ranking(results.bands, ranking)
+    mine = (rows["model"] == model) & (rows["series"] == series)
     rows = rows[mine & (rows["cutoff"] == cutoff)].sort_values("step")
     by_level = sorted(rows.groupby("level"), key=lambda pair: -float(pair[0]))  # type: ignore[arg-type]
     return tuple((part["lower"].to_numpy(float), part["upper"].to_numpy(float)) for _, part in by_level)
 
 
-def is_within_a_day(evidence: Evidence) -> bool:
+def is_within_a_day(results: Results) -> bool:
     """Whether steps are shorter than a day, so that a moment needs its hour."""
-    times = pd.DatetimeIndex(evidence.naive["ds"])
+    times = pd.DatetimeIndex(results.naive["ds"])
     return bool(len(times)) and bool((times != times.normalize()).any())
 
 
@@ -183,13 +189,13 @@ def _round_steps(x: Floats, horizon: int) -> list[int]:
     return [t for t in (-2 * horizon, -horizon, 0, horizon) if low - 1 <= t <= high] if horizon > 7 else [low, 0, high]
 
 
-def time_panels(evidence: Evidence) -> list[Panel]:
+def time_panels(results: Results) -> list[Panel]:
     """Test error by calendar period of the first step ahead, per series in its unit and against naive."""
-    shown = compared(evidence)
+    shown = compared(results)
     panels = []
-    for series in evidence.series[:MOST_SERIES] if shown else ():
+    for series in results.series[:MOST_SERIES] if shown else ():
         errors = {role: (model, _by_period(test_of(frame, series))) for role, (model, frame) in shown.items()}
-        unit = evidence.unit_of(series)
+        unit = results.unit_of(series)
         panels.append(_time_panel(series, errors, f"MAE, {unit}" if unit else "MAE", None))
         if "naive" in errors:
             naive = errors["naive"][1]

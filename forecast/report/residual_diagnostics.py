@@ -1,4 +1,4 @@
-"""What the one-step errors still contain: autocorrelations with their band, Ljung-Box, and the mean."""
+"""Residual diagnostics: autocorrelations of the one-step errors with their band, Ljung-Box, and the mean."""
 
 from __future__ import annotations
 
@@ -6,28 +6,27 @@ from typing import Any
 
 import numpy as np
 
+from forecast.data.results import Results
 from forecast.report import text
 from forecast.report.charts import stem_chart
-from forecast.report.evidence import Evidence
 from forecast.report.figures import Panel, fitted_skip, step_unit
-from forecast.report.panels import MOST_SERIES
-from forecast.report.tables import Cell, Row, Table
+from forecast.report.text import MOST_SERIES, Cell, Row, Table
 
 RANKING = "shipped"
 LEVEL = 0.05
-Left = dict[str, Any]  # one entry of residuals.json
+Residuals = dict[str, Any]  # one entry of residuals.json
 
 
-def shown(evidence: Evidence) -> list[str]:
+def shown(results: Results) -> list[str]:
     """The chosen model, the best network, its skip alone, naive and seasonal naive, as far as there are any."""
-    wanted = [evidence.chosen(RANKING), evidence.best_network(RANKING), fitted_skip(evidence), "naive"]
-    wanted += ["seasonal_naive"] if evidence.dataset.season > 1 else []
-    known = {left["model"] for left in evidence.residuals if left["ranking"] in (RANKING, "baseline")}
+    wanted = [results.chosen(RANKING), results.best_network(RANKING), fitted_skip(results), "naive"]
+    wanted += ["seasonal_naive"] if results.dataset.season > 1 else []
+    known = {found["model"] for found in results.residuals if found["ranking"] in (RANKING, "baseline")}
     return [model for model in dict.fromkeys(wanted) if model and model in known]
 
 
-def table(evidence: Evidence) -> Table | None:
-    several = len(evidence.series) > 1
+def table(results: Results) -> Table | None:
+    several = len(results.series) > 1
     columns = [
         ("Model", ""),
         *([("Series", "")] if several else []),
@@ -39,34 +38,34 @@ def table(evidence: Evidence) -> Table | None:
         ("Largest autocorrelation", "Of those lags, and the lag it is at"),
     ]
     rows = [
-        _row(evidence, left, several=several)
-        for series in evidence.series[:MOST_SERIES]
-        for model in shown(evidence)
-        for left in _of(evidence, model, series)
+        _row(results, found, several=several)
+        for series in results.series[:MOST_SERIES]
+        for model in shown(results)
+        for found in _of(results, model, series)
     ]
     return Table(columns, rows) if rows else None
 
 
-def _of(evidence: Evidence, model: str, series: str) -> list[Left]:
+def _of(results: Results, model: str, series: str) -> list[Residuals]:
     mine = (RANKING, "baseline")
-    return [r for r in evidence.residuals if (r["model"], r["series"]) == (model, series) and r["ranking"] in mine]
+    return [r for r in results.residuals if (r["model"], r["series"]) == (model, series) and r["ranking"] in mine]
 
 
-def _row(evidence: Evidence, left: Left, *, several: bool) -> Row:
-    correlations = np.abs(left["autocorrelation"])
+def _row(results: Results, found: Residuals, *, several: bool) -> Row:
+    correlations = np.abs(found["autocorrelation"])
     most = int(np.argmax(correlations))
-    value = float(left["autocorrelation"][most])
-    room = 2 * float(left["mean_error"])
-    biased = abs(float(left["mean"])) > room
+    value = float(found["autocorrelation"][most])
+    room = 2 * float(found["mean_error"])
+    biased = abs(float(found["mean"])) > room
     cells = [
-        *([Cell(left["series"], left["series"])] if several else []),
-        Cell(text.count(left["n"]), float(left["n"])),
-        Cell(f"{text.figure(left['mean'], 3)} ± {text.figure(room, 2)}", float(left["mean"]), "", _mark(biased)),
-        Cell(text.count(left["lags"]), float(left["lags"])),
-        *[_p(left[key]) for key in ("p", "p_robust")],
+        *([Cell(found["series"], found["series"])] if several else []),
+        Cell(text.count(found["n"]), float(found["n"])),
+        Cell(f"{text.figure(found['mean'], 3)} ± {text.figure(room, 2)}", float(found["mean"]), "", _mark(biased)),
+        Cell(text.count(found["lags"]), float(found["lags"])),
+        *[_p(found[key]) for key in ("p", "p_robust")],
         Cell(f"{text.figure(value, 2)} at lag {most + 1}", abs(value)),
     ]
-    return Row(left["model"], cells, cls="chosen" if left["model"] == evidence.chosen(RANKING) else "")
+    return Row(found["model"], cells, cls="chosen" if found["model"] == results.chosen(RANKING) else "")
 
 
 def _p(value: float | None) -> Cell:
@@ -79,26 +78,26 @@ def _mark(bad: bool) -> str:
     return "w-worse" if bad else ""
 
 
-def panels(evidence: Evidence) -> list[Panel]:
+def panels(results: Results) -> list[Panel]:
     """The autocorrelations of the first shown model's residuals, per series."""
-    models = shown(evidence)
+    models = shown(results)
     return [
-        _panel(evidence, models[0], series, left)
-        for series in (evidence.series[:MOST_SERIES] if models else ())
-        for left in _of(evidence, models[0], series)
+        _panel(results, models[0], series, found)
+        for series in (results.series[:MOST_SERIES] if models else ())
+        for found in _of(results, models[0], series)
     ]
 
 
-def _panel(evidence: Evidence, model: str, series: str, left: Left) -> Panel:
-    title = f"{text.name(model)}{f', {series}' if len(evidence.series) > 1 else ''}"
-    values, band = (np.array(left[key], float) for key in ("autocorrelation", "band"))
+def _panel(results: Results, model: str, series: str, found: Residuals) -> Panel:
+    title = f"{text.name(model)}{f', {series}' if len(results.series) > 1 else ''}"
+    values, band = (np.array(found[key], float) for key in ("autocorrelation", "band"))
     outside = int((np.abs(values) > band).sum())
-    svg = stem_chart(values, band, label=f"Autocorrelation of one-step errors, {title}", x_title=lag_title(evidence))
+    svg = stem_chart(values, band, label=f"Autocorrelation of one-step errors, {title}", x_title=lag_title(results))
     usual = f"; {text.figure(LEVEL * len(values), 2)} of {len(values)} would be by chance"
     return Panel(title, svg, f"{outside} of {len(values)} outside the band{usual}", model)
 
 
-def lag_title(evidence: Evidence) -> str:
+def lag_title(results: Results) -> str:
     """`lag, hours`, or with a stride above one `lag, in steps of 6 hours`."""
-    unit, stride = step_unit(evidence.dataset), evidence.dataset.stride
+    unit, stride = step_unit(results.dataset), results.dataset.stride
     return f"lag, {unit}" if stride == 1 else f"lag, in steps of {stride} {unit}"

@@ -1,11 +1,15 @@
-"""Numbers, dates and names as a reader sees them; a missing value is an en dash, a minus is a real minus."""
+"""Numbers, dates and names as a reader sees them, and the cells of a table; a missing value is an en dash."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from markupsafe import Markup
+
+MOST_SERIES = 4  # shown of each dataset: more would bury the page
 NOTHING = "–"
 MINUS = "−"
 WORD_MARKS = {"better": "▲", "worse": "▼", "equivalent": "=", "not distinguishable": "≈", "undecided": "?"}
@@ -41,6 +45,11 @@ def count(value: Any) -> str:
 def percent(share: Any, *, decimals: int = 1) -> str:
     """0.123 as `12.3 %`."""
     return NOTHING if missing(share) else f"{100 * float(share):.{decimals}f} %".replace("-", MINUS)
+
+
+def level(share: float) -> str:
+    """The level of an interval: 0.95 as `95 %`."""
+    return f"{100 * float(share):.4g} %"
 
 
 def signed_percent(share: Any) -> str:
@@ -92,3 +101,49 @@ def holm(test: dict[str, Any]) -> str:
 def word_class(word: str) -> str:
     """The CSS class of a verdict's word."""
     return "w-" + word.replace(" ", "-")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is shown, the value it is sorted by (None sorts last), a hint on touch, a CSS class."""
+
+    shown: str | Markup
+    value: float | str | None = None
+    tip: str = ""
+    cls: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row; `model` is what the page's filter knows it by, `note` stands small beside the name."""
+
+    model: str
+    cells: list[Cell]
+    marks: list[str] = field(default_factory=list)
+    cls: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """`columns` are (title, explanation); the first column names the row."""
+
+    columns: list[tuple[str, str]]
+    rows: list[Row]
+
+
+EMPTY = Cell(NOTHING)
+
+
+def number(value: object, digits: int = 4) -> Cell:
+    """`digits` significant digits, sorted by the exact value."""
+    return EMPTY if missing(value) else Cell(figure(value, digits), float(value))  # type: ignore[arg-type]
+
+
+def whole(value: object) -> Cell:
+    return EMPTY if missing(value) else Cell(count(value), float(value))  # type: ignore[arg-type]
+
+
+def share(value: object, cls: str = "") -> Cell:
+    """A share as a percentage with one decimal."""
+    return EMPTY if missing(value) else Cell(percent(value), float(value), "", cls)  # type: ignore[arg-type]

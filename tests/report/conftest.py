@@ -1,9 +1,7 @@
 import pytest
 from lxml import html
 
-from forecast.report.evidence import read_evidence
-from forecast.report.page import render
-from tests.report.reading import DAILY, HOURLY
+from tests.report.reading import DAILY, HOURLY, rendered
 from tests.support.artifacts import write_project
 
 
@@ -14,7 +12,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def page(root):
-    return html.fromstring(render([read_evidence(root, HOURLY), read_evidence(root, DAILY)]))
+    return html.fromstring(rendered(root, HOURLY, DAILY))
 
 
 @pytest.fixture

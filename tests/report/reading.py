@@ -1,8 +1,21 @@
-"""How the tests of the page read it."""
+"""How the tests of the page make and read it."""
 
 import re
 
+from forecast.config.paths import ProjectPaths
+from forecast.data.results import Results, read_costs
+from forecast.report.page import render
+
 HOURLY, DAILY = "hourly", "daily"
+
+
+def results(root, name):
+    return Results(ProjectPaths.of(root), name)
+
+
+def rendered(root, *names):
+    found = [results(root, name) for name in names]
+    return render(found, {one.name: read_costs(one.paths, one.name) for one in found})
 
 
 def words(element):

@@ -5,11 +5,9 @@ import pandas as pd
 import pytest
 from lxml import html
 
-from forecast.report import calibration, interval_coverage, panels
-from forecast.report.evidence import read_evidence
-from forecast.report.page import render
+from forecast.report import calibration, panels
 from forecast.system import files
-from tests.report.reading import DAILY, HOURLY, table_rows, words
+from tests.report.reading import DAILY, HOURLY, rendered, results, table_rows, words
 from tests.support.artifacts import TOO_FEW
 
 
@@ -42,14 +40,14 @@ def test_coverage_by_step_is_drawn_for_the_chosen_model_against_both_levels(page
 
 
 def test_the_intervals_of_an_origin_are_its_own_the_widest_level_first(root):
-    evidence = read_evidence(root, HOURLY)
-    test = panels.test_of(evidence.forecasts("lstm.linear"), "town")
-    found = panels.intervals_at(evidence, "lstm", "town", test.cutoffs[5])
-    assert [len(pair) for pair in found] == [2, 2]
-    for margin, (lower, upper) in zip((2, 1), found, strict=True):
+    found = results(root, HOURLY)
+    test = panels.test_of(found.forecasts_by_series("lstm.linear"), "town")
+    bands = panels.intervals_at(found, "lstm", "town", test.cutoffs[5])
+    assert [len(pair) for pair in bands] == [2, 2]
+    for margin, (lower, upper) in zip((2, 1), bands, strict=True):
         assert upper - lower == pytest.approx(2 * margin * np.arange(1.0, 7.0))
         assert (upper + lower) / 2 == pytest.approx(test.forecast[5])
-    assert panels.intervals_at(evidence, "gru", "town", test.cutoffs[5]) == ()
+    assert panels.intervals_at(found, "gru", "town", test.cutoffs[5]) == ()
 
 
 def test_forecasts_are_drawn_with_the_intervals_of_the_chosen_model_alone(page):
@@ -66,7 +64,7 @@ def test_without_any_interval_the_seeds_range_is_drawn_and_the_refusals_are_told
     files.write_json(
         folder / "verdicts.json", {**files.read_json(folder / "verdicts.json"), "refused_levels": refused}
     )
-    page = html.fromstring(render([read_evidence(project, HOURLY)]))
+    page = html.fromstring(rendered(project, HOURLY))
     assert calibration_rows(page, HOURLY) == []
     assert f"town: {TOO_FEW}" in words(page)
     assert "Shaded: the range over seeds." in words(page)
@@ -92,10 +90,10 @@ def test_one_way_of_making_intervals_alone_has_no_table(project):
     path = project / "data/compared/hourly/interval_methods.csv"
     table = pd.read_csv(path)
     files.write_text(path, table[table["method"] == "split"].to_csv(index=False))
-    assert calibration.method_table(read_evidence(project, HOURLY)) is None
+    assert calibration.method_table(results(project, HOURLY)) is None
 
 
-def test_what_every_networks_intervals_hold_is_counted_and_what_does_not_is_named(project):
+def test_the_networks_that_pass_each_check_of_their_intervals_are_counted_and_the_others_named(project):
     path = project / "data/compared/hourly/intervals.csv"
     table = pd.read_csv(path)
     gru = (table["model"] == "gru") & (table["ranking"] == "shipped") & (table["level"] == 0.8)
@@ -103,12 +101,12 @@ def test_what_every_networks_intervals_hold_is_counted_and_what_does_not_is_name
     table.loc[gru & (table["step"] == 0), "winkler"] *= 3
     table.loc[gru & (table["step"] == 2), "inside"] = False
     table.to_csv(path, index=False)
-    evidence = read_evidence(project, HOURLY)
-    page = html.fromstring(render([evidence]))
-    rows = {row[0]: row[1:] for row in table_rows(page, HOURLY, "held-counts")}
+    found = results(project, HOURLY)
+    page = html.fromstring(rendered(project, HOURLY))
+    rows = {row[0]: row[1:] for row in table_rows(page, HOURLY, "interval-counts")}
     assert rows["as shipped, 80 %"] == ["2 of 3", "2 of 3", "2 of 3", "2 of 3", "2 of 3", "gru"]
     assert rows["as shipped, 95 %"] == ["3 of 3"] * 5 + ["–"]
-    found = {(one.model, one.ranking, one.level): one for one in interval_coverage.held(evidence)}
+    found = {(one.model, one.ranking, one.level): one for one in calibration.of_networks(found)}
     pooled = table[(table["step"] == 0) & (table["level"] == 0.8)].set_index(["model", "ranking"])["winkler"]
     worse = found["gru", "shipped", 0.8].worse_than
     assert worse["ridge"] == pytest.approx(pooled["gru", "shipped"] / pooled["ridge", "baseline"] - 1)

@@ -1,17 +1,25 @@
-"""reports/leaderboard.csv: all rows, stable order, digits untouched."""
+"""reports/leaderboard.csv: all rows, stable order, digits untouched; and the leaderboard at the end of a run."""
+
+from __future__ import annotations
 
 import csv
 import io
 import re
 
 import pytest
+from rich.console import Console
 
-from forecast.report.evidence import LEADERBOARD_COLUMNS
-from forecast.report.leaderboard import as_csv, combined
+from forecast.config.paths import ProjectPaths
+from forecast.report.leaderboard import as_csv, columns, combined, show
+from forecast.system import files
 from forecast.system.errors import InputError
 from tests.support.artifacts import write_project
 
 DATASETS = ("hourly", "daily")
+COLUMNS = (
+    "dataset model ranking skip seed status mae rmse mase rmsse smape direction direction_base skill "
+    "n_params n_origins validation_mase chosen"
+)
 
 
 @pytest.fixture(scope="module")
@@ -20,16 +28,17 @@ def root(tmp_path_factory):
 
 
 def test_every_row_of_every_dataset_is_there_in_the_configured_order(root):
-    rows = combined(root, DATASETS)
+    rows = combined(ProjectPaths.of(root), DATASETS)
     written = [len((root / f"data/compared/{d}/leaderboard.csv").read_text().splitlines()) - 1 for d in DATASETS]
     assert len(rows) == sum(written)
     assert list(dict.fromkeys(row["dataset"] for row in rows)) == list(DATASETS)
 
 
 def test_rows_stand_by_ranking_then_model_then_seed_with_summaries_last(root):
-    rows = [row for row in combined(root, ["hourly"]) if row["model"] == "lstm" and row["ranking"] == "shipped"]
+    everything = combined(ProjectPaths.of(root), ["hourly"])
+    rows = [row for row in everything if row["model"] == "lstm" and row["ranking"] == "shipped"]
     assert [row["seed"] for row in rows] == ["0", "1", "2", "mean", "std", "ensemble"]
-    assert list(dict.fromkeys(row["ranking"] for row in combined(root, ["hourly"]))) == [
+    assert list(dict.fromkeys(row["ranking"] for row in everything)) == [
         "baseline",
         "shipped",
         "architecture",
@@ -41,25 +50,25 @@ def test_the_order_does_not_depend_on_the_order_in_the_files(root, tmp_path):
     path = other / "data/compared/hourly/leaderboard.csv"
     head, *rows = path.read_text().splitlines()
     path.write_text("\n".join([head, *reversed(rows)]) + "\n")
-    assert as_csv(combined(other, DATASETS)) == as_csv(combined(root, DATASETS))
+    assert as_csv(combined(ProjectPaths.of(other), DATASETS)) == as_csv(combined(ProjectPaths.of(root), DATASETS))
 
 
 def test_a_score_keeps_every_digit_that_was_written(root):
     source = (root / "data/compared/hourly/leaderboard.csv").read_text()
-    maes = {row["mae"] for row in combined(root, ["hourly"]) if row["mae"]}
+    maes = {row["mae"] for row in combined(ProjectPaths.of(root), ["hourly"]) if row["mae"]}
     assert maes <= set(re.split(r"[,\n]", source))
     assert max(len(m.replace(".", "").lstrip("0")) for m in maes) >= 10
 
 
 def test_the_table_has_the_agreed_columns_and_no_timing(root):
-    head = next(csv.reader(io.StringIO(as_csv(combined(root, DATASETS)))))
-    assert tuple(head) == LEADERBOARD_COLUMNS
+    head = next(csv.reader(io.StringIO(as_csv(combined(ProjectPaths.of(root), DATASETS)))))
+    assert head == columns() == COLUMNS.split()
     assert not [name for name in head if "second" in name or "time" in name]
 
 
 def test_a_missing_table_names_the_stage_that_makes_it(tmp_path):
     with pytest.raises(InputError, match=r"data/compared/hourly/leaderboard.csv: no such file; stage `compare`"):
-        combined(tmp_path, ["hourly"])
+        combined(ProjectPaths.of(tmp_path), ["hourly"])
 
 
 def test_a_table_that_lacks_a_column_is_refused_by_name(tmp_path):
@@ -67,4 +76,74 @@ def test_a_table_that_lacks_a_column_is_refused_by_name(tmp_path):
     folder.mkdir(parents=True)
     (folder / "leaderboard.csv").write_text("dataset,model\n")
     with pytest.raises(InputError, match="'mase'"):
-        combined(tmp_path, ["hourly"])
+        combined(ProjectPaths.of(tmp_path), ["hourly"])
+
+
+def printed(root, *, terminal):
+    console = Console(file=io.StringIO(), width=80, force_terminal=terminal, color_system=None)
+    show(ProjectPaths.of(root), ["hourly", "daily"], console)
+    return console.file.getvalue()
+
+
+def test_a_pipe_gets_plain_lines_without_rules_or_escapes(root):
+    assert not set(printed(root, terminal=False)) & set("─━│\x1b")
+
+
+def test_both_rankings_of_every_dataset_are_shown_lowest_error_first(root):
+    shown = printed(root, terminal=False)
+    titles = [line.strip() for line in shown.splitlines() if line.startswith(("hourly, ", "daily, "))]
+    places = ("as shipped", "architecture alone")
+    assert titles == [f"{dataset}, {place}" for dataset in ("hourly", "daily") for place in places]
+    first = shown[shown.index("hourly, as shipped") :]
+    assert first.index("lstm") < first.index("ridge") < first.index("narx") < first.index("seasonal_naive")
+
+
+def test_the_chosen_row_is_marked_and_the_words_are_the_verdicts(root):
+    rows = {
+        line.split()[1]: line for line in printed(root, terminal=False).splitlines() if line.strip().startswith("*  ")
+    }
+    assert list(rows) == ["lstm"]
+    line = next(line for line in printed(root, terminal=False).splitlines() if line.split()[:1] == ["gru"])
+    assert line.split()[-2:] == ["not", "distinguishable"]
+
+
+def test_a_failed_model_stands_last_and_says_so(root):
+    shown = printed(root, terminal=False)
+    alone = shown[shown.index("hourly, architecture alone") : shown.index("daily, as shipped")]
+    assert alone.strip().splitlines()[-1].split() == ["narx", "–", "failed", "see", "the", "report"]
+
+
+def test_errors_of_several_series_have_no_column_in_units(root):
+    shown = printed(root, terminal=False)
+    heads = [line.split() for line in shown.splitlines() if line.split()[:1] == ["model"]]
+    assert [("MAE" in head, "MASE" in head) for head in heads] == [(True, True)] * 2 + [(False, True)] * 2
+
+
+def test_nothing_is_cut_at_eighty_columns(root):
+    assert "…" not in printed(root, terminal=True)
+
+
+def test_baselines_alone_are_one_table_with_the_chosen_one_marked(tmp_path):
+    root = write_project(tmp_path, datasets=("hourly",))
+    keep_baselines(root / "data" / "compared" / "hourly")
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    show(ProjectPaths.of(root), ["hourly"], console)
+    shown = console.file.getvalue()
+    titles = [line.strip() for line in shown.splitlines() if line.startswith("hourly, ")]
+    assert titles == ["hourly, baselines"]
+    assert [line.split()[1] for line in shown.splitlines() if line.startswith(" *") or line.startswith("*  ")] == [
+        "ridge"
+    ]
+
+
+def keep_baselines(compared):
+    board = compared / "leaderboard.csv"
+    lines = board.read_text().splitlines(keepends=True)
+    files.write_text(board, "".join([lines[0], *(line for line in lines if ",baseline," in line)]))
+    best = {"shipped": "ridge", "architecture": "ridge"}
+    files.write_json(compared / "verdicts.json", {"chosen": best, "tests": [], "sentences": []})
+
+
+def test_without_a_comparison_the_next_move_is_named(tmp_path):
+    with pytest.raises(InputError, match="dvc repro"):
+        show(ProjectPaths.of(tmp_path), ["hourly"])

@@ -7,16 +7,14 @@ import pytest
 from lxml import html
 
 from forecast.report.data import timeline
-from forecast.report.evidence import read_evidence
 from forecast.report.figures import curve_panels, memory_sentence, relative_interval, role_of, step_unit
 from forecast.report.ledger import budget_sentence
-from forecast.report.page import render
 from forecast.report.panels import compared
 from forecast.report.panels import test_of as block_test
 from forecast.system import files
-from forecast.system.errors import InputError
+from forecast.system.errors import DataError, InputError
 from pipelines import report
-from tests.report.reading import DAILY, HOURLY, words
+from tests.report.reading import DAILY, HOURLY, rendered, results, words
 from tests.support.artifacts import candidates
 
 GRU_LEDGER = ["gru", "as shipped", "2", "200", "600", "1,234", "16 s", "5.5 s", "3 of 3", "480"]
@@ -40,13 +38,13 @@ def test_the_stage_writes_the_same_bytes_twice_and_nothing_else(project):
 
 
 def test_nothing_is_fetched_from_anywhere(root, page):
-    text = render([read_evidence(root, HOURLY)])
+    text = rendered(root, HOURLY)
     assert not page.xpath("//link[not(starts-with(@href, 'data:'))] | //script[@src] | //img | //iframe | //object")
     assert not re.search(r"url\(|@import|https?://(?!www\.w3\.org/2000/svg)", text)
 
 
 def test_the_page_is_small(root):
-    assert len(render([read_evidence(root, HOURLY), read_evidence(root, DAILY)]).encode()) < 1_500_000
+    assert len(rendered(root, HOURLY, DAILY).encode()) < 1_500_000
 
 
 def test_sections_stand_in_the_order_a_reader_needs_them(page):
@@ -61,9 +59,9 @@ def test_sections_stand_in_the_order_a_reader_needs_them(page):
             "What each network adds over its skip",
             "LSTM or GRU",
             "Calibration",
-            *(["Quantiles, densities and probabilities"] if dataset == HOURLY else []),
-            "What the errors still contain",
-            "Inside the networks",
+            *(["Distribution scores"] if dataset == HOURLY else []),
+            "Residual diagnostics",
+            "Network diagnostics",
             "Learning curves",
             "Fair-comparison ledger",
             "Splits",
@@ -74,7 +72,7 @@ def test_sections_stand_in_the_order_a_reader_needs_them(page):
 
 def test_every_sentence_of_the_verdict_is_printed(root, page):
     said = words(page.xpath(f"//article[@id='{HOURLY}']//section[@class='verdict']")[0])
-    sentences = read_evidence(root, HOURLY).verdicts["sentences"]
+    sentences = results(root, HOURLY).verdicts["sentences"]
     assert all(sentence.removeprefix("As shipped: ") in said for sentence in sentences)
 
 
@@ -129,9 +127,8 @@ def test_flags_of_copies_and_leaks_are_said_and_marked(page):
 
 
 def test_the_worst_origin_is_the_one_with_the_largest_error(root):
-    evidence = read_evidence(root, HOURLY)
-    found = block_test(evidence.forecasts("lstm.linear"), "town")
-    rows = evidence.forecasts("lstm.linear")
+    rows = results(root, HOURLY).forecasts_by_series("lstm.linear")
+    found = block_test(rows, "town")
     rows = rows[rows["block"] == "test"].groupby(["cutoff", "step"], as_index=False)[["y", "y_hat"]].mean()
     errors = (rows["y"] - rows["y_hat"]).abs().groupby(rows["cutoff"]).mean()
     assert found.cutoffs[int(np.argmax(found.losses))] == errors.idxmax()
@@ -149,10 +146,10 @@ def test_what_memory_is_worth_is_told_against_the_memoryless_network(project):
     for ranking in ("linear", "last"):
         path = project / f"data/trained/hourly/gru.{ranking}/record.json"
         files.write_json(path, {**files.read_json(path), "family": "ffnn"})
-    said = memory_sentence(read_evidence(project, HOURLY), "shipped")
+    said = memory_sentence(results(project, HOURLY), "shipped")
     assert said.startswith("As shipped, lstm (best on validation of those with a memory) has MAE")
     assert "of gru, which sees the present row only: −" in said
-    assert memory_sentence(read_evidence(project, HOURLY), "nothing") == ""
+    assert memory_sentence(results(project, HOURLY), "nothing") == ""
 
 
 def test_what_not_to_read_into_the_result_stands_beside_it(page):
@@ -179,7 +176,7 @@ def test_the_ledger_has_a_row_for_every_candidate_and_its_cost(page):
 def test_the_ledger_says_where_a_seed_took_fewer_steps_than_it_was_given(project):
     path = project / "data/trained/hourly/gru.linear/record.json"
     files.write_json(path, {**files.read_json(path), "gradient_steps_taken": 450})
-    page = html.fromstring(render([read_evidence(project, HOURLY)]))
+    page = html.fromstring(rendered(project, HOURLY))
     rows = page.xpath(f"//article[@id='{HOURLY}']//table[contains(@class, 'ledger')]//tbody/tr")
     assert words(rows[4][4]) == "450 of 600"
 
@@ -188,15 +185,15 @@ def test_a_network_that_was_never_trained_is_reported_beside_the_others(project)
     path = project / "data/trained/hourly/gru.last/record.json"
     never = {"status": "failed", "reason": "every tuning trial failed: it diverged", "seeds": [], "n_params": 0}
     files.write_json(path, {**files.read_json(path), **never})
-    said = words(html.fromstring(render([read_evidence(project, HOURLY)])))
+    said = words(html.fromstring(rendered(project, HOURLY)))
     assert "trained from 3 seeds each" in said and "every tuning trial failed" in said
 
 
 def test_an_unequal_budget_is_named_aloud(project):
-    assert budget_sentence(read_evidence(project, HOURLY))[0]
+    assert budget_sentence(results(project, HOURLY))[0]
     path = project / "data/trained/hourly/gru.last/record.json"
     files.write_json(path, {**files.read_json(path), "trials": []})
-    fair, sentence = budget_sentence(read_evidence(project, HOURLY))
+    fair, sentence = budget_sentence(results(project, HOURLY))
     assert not fair
     assert "gru (architecture alone)" in sentence
 
@@ -207,13 +204,13 @@ def test_a_network_exempt_from_the_budget_is_named_with_its_reason(project):
     verdicts = project / "data/compared/hourly/verdicts.json"
     exempt = [{"model": "gru", "ranking": "architecture", "why": "it takes no gradient steps"}]
     files.write_json(verdicts, {**files.read_json(verdicts), "exempt_from_budget": exempt})
-    fair, sentence = budget_sentence(read_evidence(project, HOURLY))
+    fair, sentence = budget_sentence(results(project, HOURLY))
     assert fair
-    assert sentence.endswith("gru (architecture alone) stands apart: it takes no gradient steps.")
+    assert sentence.endswith("gru (architecture alone) is exempt: it takes no gradient steps.")
 
 
 def test_costs_may_be_absent(project):
-    text = render([read_evidence(project, HOURLY)])
+    text = rendered(project, HOURLY)
     assert "Accuracy against cost" not in text
 
 
@@ -235,21 +232,21 @@ def test_notes_and_licence_come_from_the_dataset(page):
 def test_a_dataset_whose_chosen_network_failed_is_still_reported(project):
     path = project / "data/compared/hourly/verdicts.json"
     files.write_json(path, {**files.read_json(path), "chosen": {"shipped": "ridge", "architecture": "narx"}})
-    text = render([read_evidence(project, HOURLY)])
+    text = rendered(project, HOURLY)
     assert "Typical: town" in text
 
 
 def test_the_best_network_on_validation_is_shown_beside_a_chosen_baseline(project):
     path = project / "data/compared/hourly/verdicts.json"
     files.write_json(path, {**files.read_json(path), "chosen": {"shipped": "ridge", "architecture": "ridge"}})
-    evidence = read_evidence(project, HOURLY)
-    roles = {model: role_of(evidence, "shipped", model) for model in ("ridge", "lstm", "gru", "naive")}
+    found = results(project, HOURLY)
+    roles = {model: role_of(found, "shipped", model) for model in ("ridge", "lstm", "gru", "naive")}
     assert roles == {"ridge": "chosen", "lstm": "network", "gru": "other", "naive": "naive"}
-    assert list(compared(evidence)) == ["naive", "chosen", "network"]
+    assert list(compared(found)) == ["naive", "chosen", "network"]
 
 
 def test_learning_curves_start_at_the_skip_and_keep_their_best_step(root):
-    panels = {panel.model: panel for panel in curve_panels(read_evidence(root, HOURLY), "architecture")}
+    panels = {panel.model: panel for panel in curve_panels(results(root, HOURLY), "architecture")}
     assert panels["narx"].svg == ""
     assert "diverged" in panels["narx"].note
     assert panels["gru"].note == "best at step 200, 200 and 200"
@@ -265,7 +262,7 @@ def test_a_run_of_baselines_alone_is_still_reported(project):
         kept = [lines[0], *(line for line in lines[1:] if ",baseline," in line)]
         (compared / f"{table}.csv").write_text("".join(kept))
     files.write_json(compared / "verdicts.json", {"chosen": {"shipped": "ridge"}, "tests": [], "sentences": []})
-    assert "No verdict was recorded" in render([read_evidence(project, HOURLY)])
+    assert "No verdict was recorded" in rendered(project, HOURLY)
 
 
 def test_a_test_without_numbers_has_no_interval(project):
@@ -275,7 +272,7 @@ def test_a_test_without_numbers_has_no_interval(project):
     content["tests"] = [{**test, **empty, "word": "undecided"} for test in content["tests"]]
     files.write_json(path, content)
     assert np.isnan(relative_interval(content["tests"][0])).all()
-    text = render([read_evidence(project, HOURLY)])
+    text = rendered(project, HOURLY)
     assert "undecided" in text
     assert ">nan" not in text.lower()
 
@@ -291,28 +288,28 @@ def test_a_test_without_numbers_has_no_interval(project):
 def test_a_missing_artifact_names_the_file_and_its_stage(project, path, stage):
     (project / "data" / path).unlink()
     with pytest.raises(InputError, match=rf"{path}: no such file; stage `{stage}` makes it"):
-        read_evidence(project, HOURLY)
+        rendered(project, HOURLY)
 
 
 def test_forecasts_that_are_gone_are_named(project):
     (project / "data/trained/hourly/naive/forecasts.parquet").unlink()
     with pytest.raises(InputError, match=r"naive/forecasts.parquet: no such file"):
-        render([read_evidence(project, HOURLY)])
+        rendered(project, HOURLY)
 
 
 def test_a_broken_json_is_named(project):
     (project / "data/compared/hourly/verdicts.json").write_text("{")
-    with pytest.raises(InputError, match=r"verdicts.json: not valid JSON"):
-        read_evidence(project, HOURLY)
+    with pytest.raises(DataError, match=r"verdicts.json: not valid JSON"):
+        rendered(project, HOURLY)
 
 
 def test_steps_are_called_by_their_unit(root):
-    assert [step_unit(read_evidence(root, name).dataset) for name in (HOURLY, DAILY)] == ["hours", "sessions"]
+    assert [step_unit(results(root, name).dataset) for name in (HOURLY, DAILY)] == ["hours", "sessions"]
 
 
 def test_a_series_of_more_than_292_years_has_a_timeline(root):
-    evidence = read_evidence(root, HOURLY)
-    for series in evidence.quality["series"].values():
+    found = results(root, HOURLY)
+    for series in found.quality["series"].values():
         series["first"] = "1700-01-01"  # nanoseconds between it and the last row overflow
-    shares = [block.share for block in timeline(evidence)]
+    shares = [block.share for block in timeline(found)]
     assert shares[0] > 0.99 and sum(shares) == pytest.approx(1.0, abs=1e-3)

@@ -5,10 +5,8 @@ import pandas as pd
 from lxml import html
 
 from forecast.report import panels
-from forecast.report.evidence import read_evidence
-from forecast.report.page import render
 from forecast.system import files
-from tests.report.reading import DAILY, HOURLY, words
+from tests.report.reading import DAILY, HOURLY, rendered, words
 
 
 def test_each_series_has_the_origins_that_the_rule_picks_each_once(page):
@@ -44,7 +42,7 @@ def test_where_it_was_furthest_behind_naive_is_shown_if_it_ever_was():
 def test_values_whose_terms_forbid_it_are_not_drawn_and_the_page_says_why(project):
     text = (project / "configs" / "datasets.yaml").read_text()
     files.write_text(project / "configs" / "datasets.yaml", text.replace("CC BY 4.0", "personal use"))
-    page = html.fromstring(render([read_evidence(project, HOURLY)]))
+    page = html.fromstring(rendered(project, HOURLY))
     labels = page.xpath("//*[@aria-label]/@aria-label")
     assert not [label for label in labels if "against the actual values" in label]
     assert "the terms of these data forbid" in words(page)

@@ -1,5 +1,7 @@
 """LSTM or GRU on the page."""
 
+from __future__ import annotations
+
 from tests.report.reading import HOURLY, table_rows, words
 
 

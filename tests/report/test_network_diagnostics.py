@@ -4,7 +4,7 @@ from tests.report.reading import HOURLY, table_rows, words
 
 
 def test_memory_and_stability_of_every_network_stand_in_one_table(page):
-    rows = {tuple(row[:2]): row[2:] for row in table_rows(page, HOURLY, "inside")}
+    rows = {tuple(row[:2]): row[2:] for row in table_rows(page, HOURLY, "network-diagnostics")}
     assert set(rows) == {(m, r) for m in ("gru", "lstm", "narx") for r in ("as shipped", "architecture alone")} - {
         ("narx", "architecture alone")
     }

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from forecast.data.results import RANKING_TITLES, RANKINGS, Results
 from forecast.report import text
 from forecast.report.charts import Axes, Line, line_chart
-from forecast.report.evidence import RANKING_TITLES, RANKINGS, Evidence
 from forecast.report.figures import Panel, role_of
 from forecast.report.svg import Floats
-from forecast.report.tables import EMPTY, Cell, Row, Table, number, whole
+from forecast.report.text import EMPTY, Cell, Row, Table, number, whole
 
 SAFE = ("stable", "marginal")
 LOOPS = {
@@ -70,18 +70,18 @@ class Inside:
         return bool(self.numbers.get("layers"))
 
 
-def examined(evidence: Evidence) -> list[Inside]:
+def examined(results: Results) -> list[Inside]:
     """Every candidate that was looked into, rankings one after another, by name."""
     found = []
-    for record in evidence.records.values():
+    for record in results.records.values():
         parts = record.get("diagnostics") or {}
         if parts:
             found.append(Inside(record, parts["numbers"], parts["arrays"]))
     return sorted(found, key=lambda inside: (RANKINGS.index(inside.ranking), inside.model))
 
 
-def table(evidence: Evidence) -> Table | None:
-    rows = [_row(inside) for inside in examined(evidence)]
+def table(results: Results) -> Table | None:
+    rows = [_row(inside) for inside in examined(results)]
     return Table(COLUMNS, rows) if rows else None
 
 
@@ -115,10 +115,10 @@ def looks_back(inside: Inside) -> int | None:
     return int(np.asarray(arrays["lags"])[gradient >= SEEN * greatest].max())
 
 
-def alarms(evidence: Evidence) -> list[str]:
+def alarms(results: Results) -> list[str]:
     """The closed loops that do not hold, one sentence each."""
     said = []
-    for inside in examined(evidence):
+    for inside in examined(results):
         verdict = str(inside.loop.get("verdict", "stable"))
         if verdict not in SAFE:
             name = f"{text.name(inside.model)} ({RANKING_TITLES[inside.ranking]})"
@@ -126,13 +126,13 @@ def alarms(evidence: Evidence) -> list[str]:
     return said
 
 
-def panels(evidence: Evidence) -> list[Panel]:
+def panels(results: Results) -> list[Panel]:
     """Gradient by lag of every network, decay of the state of the recurrent ones, closed loops; each per ranking."""
     found = []
     for drawn, noted in ((_gradients, looks_back), (_decays, _memory), (_loops, None)):
         for ranking in RANKINGS:
-            mine = [inside for inside in examined(evidence) if inside.ranking == ranking]
-            lines, axes = drawn(evidence, mine)
+            mine = [inside for inside in examined(results) if inside.ranking == ranking]
+            lines, axes = drawn(results, mine)
             if lines:
                 name = f"{RANKING_TITLES[ranking].capitalize()}: {axes.label}"
                 note = _note(mine, noted) if noted else ""
@@ -151,23 +151,23 @@ def _memory(inside: Inside) -> int | None:
     return None if found is None else int(found)
 
 
-def _line(evidence: Evidence, inside: Inside, x: Floats, y: Floats) -> Line:
-    role, name = role_of(evidence, inside.ranking, inside.model), text.name(inside.model)
+def _line(results: Results, inside: Inside, x: Floats, y: Floats) -> Line:
+    role, name = role_of(results, inside.ranking, inside.model), text.name(inside.model)
     return Line(name, x, y, role, inside.model, tip=name if role == "other" else "")
 
 
-def _gradients(evidence: Evidence, mine: list[Inside]) -> tuple[list[Line], Axes]:
+def _gradients(results: Results, mine: list[Inside]) -> tuple[list[Line], Axes]:
     lines = []
     for inside in mine:
         gradient, lags = _floats(inside.arrays.get("gradient")), _floats(inside.arrays.get("lags"))
         if np.nanmax(gradient, initial=0.0) > 0:
-            lines.append(_line(evidence, inside, np.log1p(lags), _powers(gradient / np.nanmax(gradient))))
+            lines.append(_line(results, inside, np.log1p(lags), _powers(gradient / np.nanmax(gradient))))
     lags = mine[0].arrays.get("lags", []) if mine else []
     axes = _axes("how far back the forecast looks", "gradient, of its greatest", "rows before the origin", lags)
     return lines, axes
 
 
-def _decays(evidence: Evidence, mine: list[Inside]) -> tuple[list[Line], Axes]:
+def _decays(results: Results, mine: list[Inside]) -> tuple[list[Line], Axes]:
     """Of the layer that keeps a disturbance longest, at the lags of the gradient."""
     lines: list[Line] = []
     lags: list[int] = []
@@ -176,16 +176,16 @@ def _decays(evidence: Evidence, mine: list[Inside]) -> tuple[list[Line], Axes]:
         if layers:
             slowest = max(layers, key=lambda decay: float(np.nansum(np.clip(decay, 0, 1))))
             lags = [lag for lag in inside.arrays["lags"] if lag < len(slowest)]
-            lines.append(_line(evidence, inside, np.log1p(_floats(lags)), _powers(slowest[lags])))
+            lines.append(_line(results, inside, np.log1p(_floats(lags)), _powers(slowest[lags])))
     return lines, _axes("what is left of a disturbance of the state", "share left", "rows later", lags)
 
 
-def _loops(evidence: Evidence, mine: list[Inside]) -> tuple[list[Line], Axes]:
+def _loops(results: Results, mine: list[Inside]) -> tuple[list[Line], Axes]:
     lines = []
     for inside in mine:
         path = _floats(inside.arrays.get("free_run"))
         if len(path) and np.isfinite(path).any():
-            lines.append(_line(evidence, inside, np.arange(1.0, len(path) + 1), np.minimum(path, BOUND)))
+            lines.append(_line(results, inside, np.arange(1.0, len(path) + 1), np.minimum(path, BOUND)))
     lines = [replace(line, role="network" if line.role == "other" else line.role, tip="") for line in lines]
     steps = [1, 24, 48, 72, 96]
     axes = Axes(
