@@ -32,7 +32,7 @@ def doctor(
     root: Path = ROOT,
     form: Format = FORMAT,
     repair: bool = typer.Option(
-        False, "--repair", help="Remove what killed runs left, mend moved paths and damaged champions."
+        False, "--repair", help="Remove what killed runs left, correct MLflow's paths, mend damaged champions."
     ),
 ) -> None:
     """Examine environment, disk, locks, DVC, MLflow and champions."""
@@ -70,13 +70,14 @@ def interpreter(root: Path) -> Finding:
 
 
 def home(root: Path) -> Finding:
-    """The scripts of a virtual environment name its interpreter by an absolute path: they do not survive a move."""
+    """The scripts of a virtual environment name its interpreter by an absolute path: a copy's start the original's."""
     script = root / ".venv" / "bin" / "forecast"
     if not script.exists():
         return "scripts", "no .venv/bin/forecast here", ""
-    named = script.read_text(encoding="utf-8", errors="replace").partition("\n")[0].removeprefix("#!").strip()
-    wrong = named.startswith("/") and not Path(named).is_relative_to(root / ".venv") and not Path(named).exists()
-    shown = f"name {named}, which is not here" if wrong else "name an interpreter that is here"
+    text = script.read_text(encoding="utf-8", errors="replace")
+    named = re.search(r"(/[^'\"\n]*)/python[\d.]*", text)  # a long path stands in the second line
+    wrong = named is not None and Path(named[1]).resolve() != script.parent.resolve()
+    shown = f"name an interpreter in {named[1]}, of another folder" if named and wrong else "name this folder's own"
     return "scripts", shown, "remove .venv, then `make setup`" if wrong else ""
 
 

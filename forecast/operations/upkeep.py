@@ -10,7 +10,7 @@ import yaml
 from forecast.operations import champion
 from forecast.system import processes
 from forecast.system.errors import ForecastError
-from forecast.tracking import moved, place
+from forecast.tracking import artifact_locations, place, store
 from forecast.tracking.glance import glance
 
 Finding = tuple[str, str, str]
@@ -21,9 +21,9 @@ def findings(root: Path, tracking_uri: str) -> Iterator[Finding]:
     """(what, found, repair) for locks, MLflow's paths and champions; an empty repair means that all is well."""
     stale = stale_locks(root)
     yield "locks", f"{len(stale)} name processes that are gone" if stale else "none is stale", REPAIR if stale else ""
-    lost = moved.lost(place(root, tracking_uri))
-    said = f"{len(lost)} paths lead to where this folder was before" if lost else "lead into this folder"
-    yield "MLflow's paths", said, REPAIR if lost else ""
+    former = artifact_locations.former_folders(place(root, tracking_uri))
+    named = f"lead into {', '.join(map(str, former))}: this project was copied or moved from there"
+    yield "MLflow's paths", named if former else "lead into this folder", "`forecast sync`" if former else ""
     for dataset in datasets(root, tracking_uri):
         yield _champion(root, dataset)
 
@@ -35,9 +35,10 @@ def repaired(root: Path, tracking_uri: str) -> Iterator[str]:
     for path in stale_locks(root):
         path.unlink(missing_ok=True)
         yield f"Removed {path.relative_to(root)}: its process is gone"
-    count = moved.repoint(place(root, tracking_uri))
-    if count:
-        yield f"MLflow: {count} paths lead into this folder again"
+    where = place(root, tracking_uri)
+    if artifact_locations.former_folders(where):
+        with store.opened(where):
+            yield "MLflow's paths lead into this folder again"
     for dataset in datasets(root, tracking_uri):
         try:
             yield from registry.repaired(root, dataset, tracking_uri=tracking_uri)

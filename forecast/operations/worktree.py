@@ -130,16 +130,28 @@ def _add(root: Path, tree: Path, revision: str) -> None:
 
 
 def _is_tree(tree: Path, root: Path) -> bool:
-    """Whether `tree` is a whole work tree of this repository; a moved project's is repaired in passing."""
+    """Whether `tree` is a whole work tree of this repository, after `_link`."""
     if not (tree / ".git").is_file():
         return False
-    subprocess.run(["git", "worktree", "repair", str(tree)], cwd=root, capture_output=True, check=False)
+    common = _git(root, "rev-parse", "--path-format=absolute", "--git-common-dir").strip()
+    _link(tree, Path(common) / "worktrees")
     said = subprocess.run(
         ["git", "rev-parse", "--path-format=absolute", "--git-common-dir", "--show-toplevel"],
         cwd=tree, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    common = _git(root, "rev-parse", "--path-format=absolute", "--git-common-dir").strip()
     return said.returncode == 0 and said.stdout.split("\n")[:2] == [common, str(tree.resolve())]
+
+
+def _link(tree: Path, worktrees: Path) -> None:
+    """Make the work tree of a moved or copied project this repository's own.
+
+    Git keeps an absolute path at both ends. `git worktree repair` follows them, and so writes into the original of a
+    copy.
+    """
+    own = worktrees / Path((tree / ".git").read_text().strip()).name
+    if (own / "gitdir").is_file():
+        files.write_text(tree / ".git", f"gitdir: {own}\n")
+        files.write_text(own / "gitdir", f"{tree.resolve() / '.git'}\n")
 
 
 def _git_folder(tree: Path) -> Path:

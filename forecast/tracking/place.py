@@ -18,9 +18,9 @@ SERVERS = ("http", "https", "databricks", "postgresql", "mysql", "mssql")
 class Place:
     """One tracking store as seen from one project.
 
-    `artifact_root` is None where a server decides. `publisher` names this project on this host: while it holds
-    `lock`, a RUNNING run of that publisher has no living process behind it. `owned`: the store belongs to the
-    project alone, so every RUNNING run in it is dead then.
+    `artifact_root` is None where a server decides, and beside a database file outside the project. `publisher` names
+    this project on this host: while it holds `lock`, a RUNNING run of that publisher has no living process behind it.
+    `owned`: the store belongs to the project alone, so every RUNNING run in it is dead then.
     """
 
     uri: str
@@ -47,7 +47,8 @@ def place(root: Path, uri: str = "") -> Place:
     if uri.startswith(SQLITE):
         database = (root / uri.removeprefix(SQLITE)).resolve()
         owned = database.is_relative_to(root)
-        return Place(f"{SQLITE}{database}", root / "mlartifacts", Path(f"{database}.lock"), publisher, owned)
+        artifacts = (root if owned else database.parent) / "mlartifacts"
+        return Place(f"{SQLITE}{database}", artifacts, Path(f"{database}.lock"), publisher, owned)
     scheme = urlsplit(uri).scheme.partition("+")[0]
     if scheme not in SERVERS:
         found = f"a {scheme}: URI" if scheme else "a path"
@@ -55,5 +56,5 @@ def place(root: Path, uri: str = "") -> Place:
             f"MLFLOW_TRACKING_URI={uri!r}: found {found}, wanted sqlite:///<file>, "
             f"http(s)://<server> or a database URL. Unset it to use {SQLITE}<project>/mlflow.db."
         )
-    artifacts = None if scheme in ("http", "https", "databricks") else root / "mlartifacts"
-    return Place(uri, artifacts, root / ".forecast" / "locks" / "tracking.lock", publisher, owned=False)
+    kept = None if scheme in ("http", "https", "databricks") else root / "mlartifacts"
+    return Place(uri, kept, root / ".forecast" / "locks" / "tracking.lock", publisher, owned=False)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forecast.tracking import runs, store, turns, views
+from forecast.tracking import artifact_locations, runs, store, turns, views
 from forecast.tracking.place import Place, place
 from forecast.tracking.records import Record, datasets, read_comparison, read_records
 from forecast.tracking.writing import CANDIDATE, CURRENT, DIGEST, PARENT, PUBLISHER, TRIAL, Writer
@@ -66,7 +66,7 @@ def publish(
     """
     result = Published()
     done = 0
-    if not records:
+    if not records and not artifact_locations.former_folders(where):
         return result
     what = f"Publishing to {store.shown(where.uri)}"
     with turns.alone(where, "publishing", what=what, patience=store.PATIENCE), store.opened(where) as client:

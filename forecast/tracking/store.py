@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from forecast.system import files
 from forecast.system.errors import ForecastError, InputError
-from forecast.tracking import postgres
+from forecast.tracking import artifact_locations, postgres
 from forecast.tracking.place import SQLITE, Place
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ SETTINGS = {
 def opened(place: Place) -> Iterator[MlflowClient]:
     """A client of the store at `place`, which nobody else of this project or file uses meanwhile.
 
+    A database that came here with a copy, a move or a backup is made this project's own first.
     Raises `InputError` for a file that is no MLflow database, `ForecastError` when the store cannot be reached or
     written, `BusyError` when another process holds it longer than `PATIENCE`.
     """
@@ -48,6 +49,7 @@ def opened(place: Place) -> Iterator[MlflowClient]:
         _require_database(place)
         with _without_their_warnings(), _explained(place):
             client = _client(place.uri)
+            _claim(place)
             try:
                 yield client
             finally:
@@ -66,9 +68,8 @@ def connected(place: Place) -> Iterator[MlflowClient]:
 def experiment(client: MlflowClient, name: str, place: Place) -> Experiment:
     """The experiment `name`, made, restored from the bin, or made anew when its artifacts are gone.
 
-    Artifact locations are absolute and fixed: after the project was moved or mlartifacts/ was deleted the old ones
-    lead nowhere, and the records can restore everything. In a database that several machines share they may lie on
-    another one: `InputError`.
+    After mlartifacts/ was deleted its location leads nowhere, and the records can restore everything. In a database
+    that several machines share the artifacts may lie on another one: `InputError`.
     """
     found = client.get_experiment_by_name(name)
     if found is not None and _lost(found.artifact_location):
@@ -86,6 +87,12 @@ def experiment(client: MlflowClient, name: str, place: Place) -> Experiment:
     if found.lifecycle_stage != "active":
         client.restore_experiment(found.experiment_id)
     return found
+
+
+def _claim(place: Place) -> None:
+    for folder in artifact_locations.claim(place):
+        told = "%s: its artifacts were those of %s; from now on they are those of this folder"
+        logging.getLogger(__name__).warning(told, shown(place.uri), folder)
 
 
 def _made(client: MlflowClient, name: str, place: Place) -> Experiment:

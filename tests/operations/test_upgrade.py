@@ -15,6 +15,8 @@ import pytest
 
 from forecast.data.panel import from_frame
 from forecast.forecaster.serving import Service
+from forecast.operations import champion, registry
+from forecast.tracking import place, store
 from tests.support import small_project
 
 FIXTURE = Path(__file__).resolve().parents[1] / "fixtures" / "project-21f263c"
@@ -86,7 +88,7 @@ def test_the_modules_that_logged_models_import_are_those_of_today():
 
 
 def test_a_project_of_an_earlier_version_is_used_on_in_place(former):
-    """Status, forecast, history and rollback, as commands."""
+    """Status, forecast, history and rollback, as commands; then the registry's own copy of the former champion."""
     (row,) = json.loads(output(former, "status", "--format", "json"))
     assert (row["champion"], row["model"], row["state"]) == (1, "auto_ets", "good")
     told = json.loads(output(former, "predict", NAME, "--format", "json"))
@@ -98,3 +100,8 @@ def test_a_project_of_an_earlier_version_is_used_on_in_place(former):
     np.testing.assert_allclose([entry["y_hat"] for entry in told["forecast"]], [2.23959957247, 1.67629320227])
     events = json.loads(output(former, "history", NAME, "--format", "json"))
     assert [event["event"] for event in events] == ["promoted"] * 2 + ["gate refused"] + ["rolled back"] * 2
+    assert "0 runs made, 19 already there" in output(former, "sync")
+    registry.rebuild(former, NAME, 1)
+    assert champion.load_version(former, NAME, 1).meta.candidate == "auto_ets"
+    with store.opened(place(former)) as client:
+        assert len(client.search_experiments()) == 3

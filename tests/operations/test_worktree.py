@@ -66,14 +66,28 @@ def test_a_damaged_tree_is_made_again(committed: Path, damage: str) -> None:
     assert (worktree.opened(committed, NAME).path / "configs" / "models.yaml").exists()
 
 
-def test_a_moved_project_has_its_tree_repaired(committed: Path, tmp_path: Path) -> None:
+def test_a_copied_project_has_a_tree_of_its_own_and_leaves_the_original_s_as_it_is(
+    committed: Path, tmp_path: Path
+) -> None:
     worktree.opened(committed, NAME)
-    moved = tmp_path / "moved"
-    shutil.copytree(committed, moved, symlinks=True)
+    before = {path: path.read_bytes() for path in committed.rglob("*") if path.is_file() and not path.is_symlink()}
+    copied = tmp_path / "copied"
+    shutil.copytree(committed, copied, symlinks=True)
+    tree = worktree.opened(copied, NAME).path
+    assert tree == home(copied, NAME) / "tree" and git(tree, "status", "--porcelain", "--", "configs") == ""
+    assert worktree._git_folder(tree).is_relative_to(copied)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_moved_project_has_its_tree_repaired(committed: Path, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    shutil.copytree(committed, there, symlinks=True)
+    (worktree.opened(there, NAME).path / "data").mkdir(exist_ok=True)
+    (worktree.opened(there, NAME).path / "data" / "made.txt").write_text("by an earlier run")
+    moved = there.rename(tmp_path / "moved")
     tree = worktree.opened(moved, NAME).path
-    assert tree == home(moved, NAME) / "tree" and git(tree, "status", "--porcelain", "--", "configs") == ""
+    assert (tree / "data" / "made.txt").exists() and git(tree, "status", "--porcelain", "--", "configs") == ""
     assert worktree._git_folder(tree).is_relative_to(moved)
-    assert worktree._git_folder(worktree.opened(committed, NAME).path).is_relative_to(committed)
 
 
 def test_without_a_repository_there_is_one_sentence(tmp_path: Path) -> None:

@@ -1,0 +1,180 @@
+"""A project that was copied, moved, restored or cloned writes into its own folder alone, and `doctor` says what is."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from forecast.cli import doctor
+from forecast.operations import champion, registry, upkeep
+from forecast.system.files import sha256
+from forecast.tracking import place, plots, sync
+from forecast.tracking.artifact_locations import LOCATIONS
+from tests.operations import projects
+from tests.operations.projects import NAME, NOW
+
+
+@pytest.fixture(scope="module")
+def published(running, tmp_path_factory) -> Path:
+    """The running project with its records in MLflow; read only."""
+    root = tmp_path_factory.mktemp("published") / "project"
+    shutil.copytree(running, root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "forecast_plot", lambda *_: None)
+        assert len(sync(root, now=1.8e9).made) == len(projects.GRID)
+    return root
+
+
+@pytest.fixture
+def original(published, tmp_path) -> Path:
+    """A project that knows its folder; the tests may damage it."""
+    root = tmp_path / "original"
+    shutil.copytree(published, root)
+    registry.aliases(root, NAME)
+    return root
+
+
+def content(root: Path) -> dict[str, str]:
+    return {str(path.relative_to(root)): sha256(path) for path in root.rglob("*") if path.is_file()}
+
+
+def artifacts(root: Path) -> set[Path]:
+    return {path for path in (root / "mlartifacts").rglob("*") if path.is_file()}
+
+
+def paths(root: Path) -> list[str]:
+    """Every place of an artifact that the database names."""
+    with closing(sqlite3.connect(root / "mlflow.db")) as connection:
+        found = [row for table, column in LOCATIONS for row in connection.execute(f"select {column} from {table}")]
+    return [path for (path,) in found if path and path.startswith("file:")]
+
+
+def use(root: Path) -> None:
+    """What an operator does: publish, register, promote, go back."""
+    sync(root, now=1.8e9)
+    registry.promote(root, NAME, projects.register(root, "seasonal_naive"), now=NOW)
+    registry.rollback(root, NAME, now=NOW)
+
+
+def diagnosis(root: Path) -> tuple[str, str]:
+    return next((found, repair) for what, found, repair in upkeep.findings(root, "") if what == "MLflow's paths")
+
+
+def assert_its_own(root: Path) -> None:
+    assert diagnosis(root) == ("lead into this folder", "")
+    assert len(paths(root)) > 10
+    assert [path for path in paths(root) if not path.startswith(f"{root.as_uri()}/mlartifacts/")] == []
+
+
+def test_a_copy_beside_its_original_writes_nothing_into_it(original, tmp_path, caplog):
+    before, there = content(original), artifacts(original)
+    copy = tmp_path / "a copy"
+    shutil.copytree(original, copy)
+    found, repair = diagnosis(copy)
+    assert (
+        found == f"lead into {original}: this project was copied or moved from there" and repair == "`forecast sync`"
+    )
+    use(copy)
+    assert content(original) == before and artifacts(original) == there
+    assert_its_own(copy)
+    assert len(artifacts(copy)) > len(there) and caplog.text.count("from now on they are those of this folder") == 1
+    assert champion.aliases(copy, NAME) == {"champion": 2, "previous": 3}
+    assert_its_own(original)
+
+
+def test_a_copy_without_its_artifacts_writes_nothing_into_the_original(original, tmp_path):
+    before = content(original)
+    copy = tmp_path / "copy"
+    shutil.copytree(original, copy, ignore=shutil.ignore_patterns("mlartifacts"))
+    use(copy)
+    assert content(original) == before and artifacts(copy)
+    assert diagnosis(copy) == ("lead into this folder", "")
+
+
+def test_a_moved_project_finds_its_artifacts_and_publishes_nothing_twice(original, tmp_path):
+    moved = original.rename(tmp_path / "moved")
+    assert diagnosis(moved)[1] == "`forecast sync`"
+    assert sync(moved, now=1.8e9).made == []
+    assert_its_own(moved)
+    shutil.rmtree(champion.folder_of(moved, NAME, 1))
+    assert registry.repaired(moved, NAME) == ["wave: version 1 (previous) taken from the registry"]
+    use(moved)
+    assert not original.exists()
+
+
+def test_a_project_restored_from_a_backup_goes_on_in_another_folder(original, tmp_path):
+    backup = tmp_path / "backup"
+    shutil.copytree(original, backup)
+    use(original)  # what came after the backup
+    before = content(original)
+    restored = tmp_path / "restored"
+    shutil.copytree(backup, restored)
+    shutil.rmtree(restored / ".forecast")
+    done = list(upkeep.repaired(restored, ""))
+    assert done[0] == "MLflow's paths lead into this folder again"
+    assert champion.aliases(restored, NAME) == {"champion": 2, "previous": 1}
+    use(restored)
+    assert_its_own(restored)
+    assert content(original) == before and content(backup)["mlflow.db"] != content(original)["mlflow.db"]
+
+
+def test_a_database_restored_into_the_project_it_came_from_fits_as_it_is(original, tmp_path):
+    shutil.copy(original / "mlflow.db", tmp_path / "backup.db")
+    registry.promote(original, NAME, projects.register(original, "seasonal_naive"), now=NOW)
+    shutil.copy(tmp_path / "backup.db", original / "mlflow.db")
+    assert diagnosis(original) == ("lead into this folder", "")
+    assert "wave: version 3 registered again" in registry.repaired(original, NAME)
+    assert_its_own(original)
+
+
+def test_two_clones_side_by_side_keep_to_themselves(original, tmp_path):
+    clones = [tmp_path / name for name in ("first", "second")]
+    for clone in clones:
+        shutil.copytree(original, clone)
+    use(clones[0])
+    first, before = content(clones[0]), content(original)
+    use(clones[1])
+    assert content(clones[0]) == first and content(original) == before
+    for clone in clones:
+        assert_its_own(clone)
+        shutil.rmtree(champion.folder_of(clone, NAME))
+        registry.repaired(clone, NAME)
+        assert champion.load(clone, NAME).version == 2
+
+
+def test_an_experiment_of_another_project_in_this_database_stays_where_it_is(original, tmp_path):
+    other = tmp_path / "other" / "mlartifacts" / "theirs"
+    with closing(sqlite3.connect(original / "mlflow.db")) as connection, connection:
+        connection.execute(
+            "insert into experiments (name, artifact_location, lifecycle_stage, workspace) "
+            "values ('theirs', ?, 'active', 'default')", (other.as_uri(),)
+        )  # fmt: skip
+    use(original)
+    assert other.as_uri() in paths(original)
+
+
+def test_a_database_outside_the_project_keeps_artifacts_beside_itself_and_is_not_claimed(original, tmp_path):
+    uri = f"sqlite:///{tmp_path}/shared/team.db"
+    (tmp_path / "shared").mkdir()
+    shutil.copy(original / "mlflow.db", tmp_path / "shared" / "team.db")
+    where = place(original, uri)
+    assert where.artifact_root == tmp_path / "shared" / "mlartifacts" and not where.owned
+    sync(original, uri, now=1.8e9)
+    with closing(sqlite3.connect(tmp_path / "shared" / "team.db")) as connection:
+        found = connection.execute("select artifact_location from experiments where name = ?", (NAME,)).fetchone()
+    assert found == (f"{original.as_uri()}/mlartifacts/{NAME}",)
+
+
+@pytest.mark.parametrize("head", ["#!{}/.venv/bin/python\n", "#!/bin/sh\n'exec' {}/.venv/bin/python3.11 $0\n"])
+def test_the_scripts_of_a_copied_environment_are_said_to_start_the_original_s_interpreter(tmp_path, head):
+    here, copy = tmp_path / "here", tmp_path / "copy"
+    (here / ".venv" / "bin").mkdir(parents=True)
+    (here / ".venv" / "bin" / "forecast").write_text(head.format(here))
+    shutil.copytree(here, copy)
+    assert doctor.home(here) == ("scripts", "name this folder's own", "")
+    wrong = f"name an interpreter in {here}/.venv/bin, of another folder"
+    assert doctor.home(copy) == ("scripts", wrong, "remove .venv, then `make setup`")
