@@ -177,7 +177,7 @@ def _answer(uri: str) -> str:
     return "not examined"
 
 
-_WRITTEN = (*WRITTEN, ".forecast/champions", ".forecast/data/vintages")
+_WRITTEN = (*WRITTEN, ".forecast/champions", ".forecast/issued")
 
 
 def _mend(root: Path) -> list[Path]:

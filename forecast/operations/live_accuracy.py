@@ -1,7 +1,7 @@
 """Forecasts as they were issued, kept, and scored when their actuals arrive: the champion's live accuracy.
 
-    .forecast/data/vintages/<dataset>.parquet      every issue, the newest `KEPT`; what was issued once never changes
-    .forecast/data/vintages/<dataset>.json         its scores against the newest data that any command has seen
+    .forecast/issued/<dataset>.parquet      every issue, the newest `KEPT`; what was issued once never changes
+    .forecast/issued/<dataset>.json         its scores against the newest data that any command has seen
 
 An issue is the champion's forecast over its trained horizon with every level its calibration supports, whatever
 `forecast predict` was asked to show. `last` holds the last observed value: what repeating it would have forecast.
