@@ -36,7 +36,7 @@ def _checked(paths: ProjectPaths, dataset: str, settings: Dataset) -> tuple[pd.D
     # As of its own last row: how fresh the data are is for `forecast fetch` and `forecast data` to tell.
     known = ended(settings.calendar, [raw["ds"].max()])[0]
     found = quality.findings(preparation.comparable(raw, settings), settings, as_of=known)
-    frame = preparation.prepare(raw, settings, root=paths.root, where=f"data/raw/{dataset}.parquet")
+    frame = preparation.prepare(raw, settings, where=f"data/raw/{dataset}.parquet")
     return frame, [finding.to_json() for finding in found]
 
 

@@ -20,14 +20,14 @@ def main(dataset: str, root: str = ".", models: tuple[str, ...] = (), state: str
     paths = ProjectPaths.of(root, state)
     budget, config = load_tuning(paths.configs), load_models(paths.configs)
     settings = load_dataset(dataset, paths.configs)
-    said = bool(settings.said)
+    vintages = bool(settings.vintage_columns)
     only = with_references(models, config)
-    planned = candidates(config, only, season=settings.season, said=said)
-    for name, why in left_out(config, only, season=settings.season, said=said).items():
+    planned = candidates(config, only, season=settings.season, vintages=vintages)
+    for name, why in left_out(config, only, season=settings.season, vintages=vintages).items():
         print(f"train {dataset}: {name} is left out: {why}", flush=True)
-    issued = files.sha256(paths.vintages(dataset)) if said else ""
+    digest = files.sha256(paths.vintages(dataset)) if vintages else ""
     run = Run(
-        place=Place(paths, dataset, "frame.parquet", files.sha256(paths.frame(dataset)), issued=issued),
+        place=Place(paths, dataset, "frame.parquet", files.sha256(paths.frame(dataset)), vintages=digest),
         dataset=settings,
         budget=Budget(budget.final_steps, budget.evaluate_every),
         seeds=budget.seeds,

@@ -20,7 +20,9 @@ def main(dataset: str, root: str = ".", models: tuple[str, ...] = (), state: str
     paths = ProjectPaths.of(root, state)
     budget, config = load_tuning(paths.configs), load_models(paths.configs)
     settings = load_dataset(dataset, paths.configs)
-    grid = candidates(config, with_references(models, config), season=settings.season, said=bool(settings.said))
+    grid = candidates(
+        config, with_references(models, config), season=settings.season, vintages=bool(settings.vintage_columns)
+    )
     planned = [c for c in grid if c.spec.search_space()]
     plan = Plan(
         place=Place(paths, dataset, "tuning.parquet", files.sha256(paths.tuning_frame(dataset))),

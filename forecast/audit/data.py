@@ -12,7 +12,7 @@ from forecast.audit.findings import Finding
 from forecast.audit.sandbox import Project, Sandbox
 from forecast.data import snapshots
 from forecast.data.panel import Panel
-from forecast.data.revisions import revisions
+from forecast.data.snapshots import revisions
 from forecast.system import files
 
 LAGS = 24

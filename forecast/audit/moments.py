@@ -10,7 +10,6 @@ import pandas as pd
 from forecast.audit.findings import Finding
 from forecast.audit.sandbox import Project
 from forecast.config.datasets import Dataset, load_dataset
-from forecast.config.sources import YahooSource
 from forecast.data import calendars
 from forecast.data.panel import Panel
 
@@ -57,10 +56,9 @@ def beside_gaps(frame: pd.DataFrame, dataset: Dataset) -> list[pd.Timestamp]:
 def other_values(project: Project, base: Panel) -> Iterator[tuple[str, pd.Timestamp, str]]:
     """(series, time, column) of every value of the source that the prepared rows lack or hold otherwise.
 
-    Columns of the source by their own names; prices that a Yahoo source adjusts for splits are meant to differ.
+    Columns of the source by their own names; prices that are adjusted are meant to differ.
     """
-    source = project.settings.source
-    if isinstance(source, YahooSource) and source.adjust != "none":
+    if project.settings.source.adjustment != "none":
         return
     raw = {str(uid): rows.set_index("ds") for uid, rows in project.frame.groupby("unique_id", sort=False)}
     for series in base.series:

@@ -18,7 +18,7 @@ from forecast.audit.changes import block_ends, known_at
 from forecast.audit.subprocess_isolation import overheard
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.data import snapshots, vintages
-from forecast.data.asof_join import other_datasets
+from forecast.data.columns import other_datasets
 from forecast.models.problem import Purpose, recorded_by
 from forecast.system import files
 from forecast.system.code_closure import code_digest
@@ -172,18 +172,18 @@ def _lay_out(
         as_of = pd.Timestamp(snapshots.read_pointer(project.root, name).as_of)
         pointer = snapshots.write_snapshot(folder, name, own, as_of=as_of, provenance={})
         known = _known(project, after) if change is not None and after is not None else None
-        said = vintages.write(folder, name, _issues(project.root, name, known), as_of=as_of)
-        snapshots.move_pointer(folder, name, replace(pointer, **said))
+        beside = vintages.write(folder, name, _vintages(project.root, name, known), as_of=as_of)
+        snapshots.move_pointer(folder, name, replace(pointer, **beside))
 
 
-def _issues(root: Path, name: str, after: pd.Timestamp | None) -> pd.DataFrame:
-    """What the data's own service had forecast; what it issued after `after` is nonsense."""
-    issues = vintages.kept(root, name)
-    if after is not None and len(issues):
-        values = issues.columns.drop(vintages.KEYS)
-        later = issues["issued_at"] > after
-        issues.loc[later, values] = 1000.0 - issues.loc[later, values]
-    return issues
+def _vintages(root: Path, name: str, after: pd.Timestamp | None) -> pd.DataFrame:
+    """The provider's own forecasts; those issued after `after` are nonsense."""
+    table = vintages.kept(root, name)
+    if after is not None and len(table):
+        values = table.columns.drop(vintages.KEYS)
+        later = table["issued_at"] > after
+        table.loc[later, values] = 1000.0 - table.loc[later, values]
+    return table
 
 
 def _origins_between_fits(frame: pd.DataFrame, dataset: Dataset) -> int:

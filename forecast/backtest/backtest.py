@@ -29,13 +29,13 @@ from forecast.system.errors import ModelFailure
 @dataclass(frozen=True)
 class Place:
     """Where one dataset's prepared data lie. `digest` is that of the frame, so a cached problem is never stale;
-    `issued` that of what the data's own service had said, which is one model's alone."""
+    `vintages` that of the provider's forecasts, which one model alone reads."""
 
     paths: ProjectPaths
     dataset: str
     frame: str
     digest: str
-    issued: str = ""
+    vintages: str = ""
 
 
 @lru_cache(maxsize=2)
@@ -66,8 +66,8 @@ def fit_and_forecast(
     A model that cannot be fitted or gives forecasts that are not finite leaves fit.json with its reason alone.
     """
     problem = load_problem(place)
-    if candidate.spec.needs_issues:
-        problem = replace(problem, said=pd.read_parquet(place.paths.vintages(place.dataset)))
+    if candidate.spec.needs_vintages:
+        problem = replace(problem, vintages=pd.read_parquet(place.paths.vintages(place.dataset)))
     wall, cpu = time.perf_counter(), time.process_time()
     with files.atomic_directory(folder) as temporary:
         try:

@@ -43,14 +43,14 @@ class Candidate:
         return Candidate(self.model, self.spec.with_values(values), self.ranking, self.skip)
 
 
-def candidates(config: Models, only: tuple[str, ...] = (), *, season: int, said: bool = False) -> list[Candidate]:
+def candidates(config: Models, only: tuple[str, ...] = (), *, season: int, vintages: bool = False) -> list[Candidate]:
     """Every model of the grid (or of `only`) that suits the data, networks once per configured ranking.
 
-    said: forecasts of the data's own service are kept, so that they can be a row.
+    vintages: the provider's own forecasts are kept, so that they can be a row.
     """
     result: list[Candidate] = []
     for name, spec in _specs(config, only):
-        if _unsuited(spec, season, said):
+        if _unsuited(spec, season, vintages):
             continue
         if spec.on_skip:
             wanted = ((ranking, skip) for ranking, skip in SKIP_OF.items() if ranking in config.rankings)
@@ -60,13 +60,13 @@ def candidates(config: Models, only: tuple[str, ...] = (), *, season: int, said:
     return result
 
 
-def left_out(config: Models, only: tuple[str, ...] = (), *, season: int, said: bool = False) -> dict[str, str]:
+def left_out(config: Models, only: tuple[str, ...] = (), *, season: int, vintages: bool = False) -> dict[str, str]:
     """The models of the grid (or of `only`) that do not suit the data, each with the reason."""
-    return {name: why for name, spec in _specs(config, only) if (why := _unsuited(spec, season, said))}
+    return {name: why for name, spec in _specs(config, only) if (why := _unsuited(spec, season, vintages))}
 
 
-def _unsuited(spec: ModelSpec, season: int, said: bool) -> str:
-    if spec.needs_issues and not said:
+def _unsuited(spec: ModelSpec, season: int, vintages: bool) -> str:
+    if spec.needs_vintages and not vintages:
         return "no forecasts of the data's own service are kept"
     return spec.unsuited(season)
 

@@ -48,7 +48,7 @@ def stage_settings(paths: ProjectPaths) -> dict[str, dict[str, Any]]:
 
 
 def _grid(paths: ProjectPaths, entry: Dataset) -> list[Candidate]:
-    return candidates(load_models(paths.configs), season=entry.season, said=bool(entry.said))
+    return candidates(load_models(paths.configs), season=entry.season, vintages=bool(entry.vintage_columns))
 
 
 def _computing(entry: Dataset) -> dict[str, Any]:

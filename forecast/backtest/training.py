@@ -121,8 +121,8 @@ def _jobs(run: Run, candidate: Candidate, tuned: dict[str, Any] | None) -> list[
         seeds = ()  # every trial failed: the record says so, nothing is left to train
     spec = filled.spec
     digest = {
-        "data": cache_keys.key(frame=run.place.digest, issued=run.place.issued)
-        if spec.needs_issues
+        "data": cache_keys.key(frame=run.place.digest, issued=run.place.vintages)
+        if spec.needs_vintages
         else run.place.digest,
         "config": cache_keys.key(
             dataset=cache_keys.dataset_digest(run.dataset), borders=run.borders, spec=spec.model_dump(mode="json")

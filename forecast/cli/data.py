@@ -36,7 +36,7 @@ def fetch(
 ) -> None:
     """Take new snapshots and point the pipeline at them; exits 3 when a service is at fault."""
     from forecast.config.datasets import load_dataset, load_datasets
-    from forecast.data.asof_join import with_joined
+    from forecast.data.columns import with_joined
 
     place = require_project(root)
     known = load_datasets(place / "configs")
@@ -59,11 +59,10 @@ def fetch(
 def _fetch_one(name: str, place: Path, moment: pd.Timestamp | None) -> None:
     from forecast.config.datasets import load_dataset
     from forecast.data import ingest
-    from forecast.data.sources import pieces
     from forecast.system.progress import progress
 
     settings = load_dataset(name, place / "configs")
-    asked = pieces(settings)
+    asked = settings.source.series
     with progress(len(asked), f"fetch {name}") if asked else nullcontext(lambda name: None) as advance:
         found = ingest.fetch_new(
             name, settings, root=place, now=now(), as_of=moment, environment=dict(os.environ), advance=advance
@@ -122,7 +121,7 @@ def _show_findings(name: str, settings: Any, root: Path, as_of: str | None) -> N
     import pandas as pd
 
     from forecast.data import preparation, quality
-    from forecast.data.quality.check import sentences
+    from forecast.data.quality import sentences
 
     raw = preparation.comparable(preparation.fetch(name, settings, root=root), settings)
     for line in sentences(quality.findings(raw, settings, as_of=pd.Timestamp(as_of))):
@@ -131,7 +130,7 @@ def _show_findings(name: str, settings: Any, root: Path, as_of: str | None) -> N
 
 def _told(dataset: str, found: Fetched, root: Path) -> None:
     from forecast.data import snapshots
-    from forecast.data.quality.check import sentences
+    from forecast.data.quality import sentences
 
     verb = "restored" if found.restored else "taken"
     new = found.rows - found.rows_before

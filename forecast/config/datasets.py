@@ -6,14 +6,12 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, SerializeAsAny, Tag, field_validator, model_validator
 
 from forecast.config.quality import Quality
 from forecast.config.reading import Config, load, require_plain_names
-from forecast.config.sources import FileSource, OpenMeteoSource, PackagedSource, Source, YahooSource
+from forecast.config.sources import Source
 from forecast.system.errors import InputError, closest, quote_names
-
-__all__ = ["FileSource", "OpenMeteoSource", "PackagedSource", "YahooSource", "load_dataset", "load_datasets"]
 
 Transform = Literal["none", "log", "diff", "logdiff", "log1p"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -155,7 +153,7 @@ class Dataset(Config):
     """
 
     title: str
-    source: Source
+    source: SerializeAsAny[Source]
     calendar: Annotated[SessionCalendar | WeekdayCalendar | RegularCalendar, Field(discriminator="kind")]
     target: tuple[Column, ...] = Field(min_length=1)
     past: tuple[Column, ...] = ()
@@ -177,10 +175,10 @@ class Dataset(Config):
     @model_validator(mode="after")
     def _issued_is_kept(self) -> Dataset:
         for column in self.columns:
-            if column.issued is not None and column.issued.column not in self.said:
+            if column.issued is not None and column.issued.column not in self.vintage_columns:
                 raise ValueError(
                     f"column {column.column!r}: no forecasts of {column.issued.column!r} are kept. Wanted one of "
-                    f"{quote_names(self.said) or 'none'}: a variable of a source with `forecast_url` or "
+                    f"{quote_names(self.vintage_columns) or 'none'}: a variable of a source with `forecast_url` or "
                     "`previous_runs_url`"
                 )
             if column.issued is not None and column.issued.step > self.horizon:
@@ -188,13 +186,10 @@ class Dataset(Config):
         return self
 
     @property
-    def said(self) -> tuple[str, ...]:
-        """The columns of which the service's own forecasts are kept: targets, and what `issued` columns name."""
-        source = self.source
-        if not isinstance(source, OpenMeteoSource) or not (source.forecast_url or source.previous_runs_url):
-            return ()
+    def vintage_columns(self) -> tuple[str, ...]:
+        """The columns of which the provider's forecasts are kept: targets, and what `issued` columns name."""
         named = [c.issued.column if c.issued else c.column for c in self.columns if c.issued or c in self.target]
-        return tuple(name for name in dict.fromkeys(named) if name in source.variables)
+        return tuple(name for name in dict.fromkeys(named) if name in self.source.vintage_columns)
 
     @property
     def columns(self) -> tuple[Column, ...]:

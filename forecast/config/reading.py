@@ -82,7 +82,7 @@ def validated(model: type[ConfigT], content: Any, *, where: str) -> ConfigT:
 def _sentence(model: type[BaseModel], error: Any, content: Any) -> str:
     key = ".".join(_written(error["loc"], content, missing=error["type"] == "missing"))
     if error["type"] == "extra_forbidden":
-        known = known_keys(model, error["loc"][:-1])
+        known = known_keys(model, error["loc"][:-1], content)
         name = str(error["loc"][-1])
         return f"unknown key {key!r}.{closest(name, known)} Known here: {quote_names(known)}"
     if error["type"] == "missing":
@@ -106,14 +106,17 @@ def _written(location: tuple[Any, ...], content: Any, *, missing: bool) -> list[
     return parts
 
 
-def known_keys(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    """The field names at `location` inside `model`, as far as the annotations tell."""
+def known_keys(model: type[BaseModel], location: tuple[Any, ...], content: Any = None) -> list[str]:
+    """The field names at `location` inside `model`, as far as the annotations tell; a model with `class_for` is asked
+    for the one that describes its `content`."""
     current: Any = model
     for part in location:
+        content = content.get(part) if isinstance(content, dict) else None
         inside = _alternatives(current)
         step = next((m for m, _ in inside if isinstance(part, str) and part in m.model_fields), None)
         if step is not None:
             current = step.model_fields[part].annotation
+            current = current.class_for(content) if hasattr(current, "class_for") and content else current
         else:  # the key of a mapping, the place in a list, or the name of an alternative
             current = next((m for m, name in inside if name == part), current)
     found = _alternatives(current)

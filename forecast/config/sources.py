@@ -1,114 +1,117 @@
-"""Where the data of a dataset come from: one class per `source.kind`, with the same name as its file in sources/."""
+"""What the source of a dataset says of itself, and how the settings of each kind are found.
+
+A source is one file in forecast/data/sources/ with a class `Settings` (a `Source`, or a `Service` that is asked over
+the network) and a function `read`. This room is below `data`: the file is imported by its name, the `kind` of an
+entry, when that entry is read.
+"""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
-import zoneinfo
-from datetime import date
+from collections.abc import Collection, Sequence
+from datetime import date, timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, model_validator
 
 from forecast.config.reading import Config
-from forecast.system.errors import closest
+from forecast.system.errors import closest, quote_names
+
+PACKAGE = "forecast.data.sources"
+Adjustment = Literal["splits_and_dividends", "splits", "none"]
 
 
-class PackagedSource(Config):
-    """Series that come with an installed package or with this project; no network."""
+def _scheme_and_host_only(value: str) -> str:
+    if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?/?", value):
+        raise ValueError("wanted http(s)://host without path, query or password")
+    return value.rstrip("/")
 
-    kind: Literal["packaged"]
-    name: str
+
+Url = Annotated[str, AfterValidator(_scheme_and_host_only)]
 
 
-class FileSource(Config):
-    """The user's own CSV or Parquet. `columns` maps our names to the file's (`ds`, `unique_id` included)."""
+class Source(Config):
+    """Base of all settings. What it says of itself fits a source without network that is read whole each time."""
 
-    kind: Literal["file"]
-    path: Path
-    columns: dict[str, str] = Field(default_factory=dict)
-    time_zone: str | None = None
+    kind: str
+    remote: ClassVar[bool] = False
+    """Whether it is asked over the network: its faults are then the service's, not the user's."""
+    origin: ClassVar[str] = "the source"
+    """What its rows come from, in messages."""
+    personal_use: ClassVar[bool] = False
+    """Whether its terms forbid to show values in a page that may be passed on."""
+    without_dividends: ClassVar[bool] = False
+    """Whether its prices come without the dividends that belong to them."""
 
-    @field_validator("time_zone")
+    @model_validator(mode="wrap")
     @classmethod
-    def _zone_exists(cls, value: str | None) -> str | None:
-        if value is not None and value not in (names := zoneinfo.available_timezones()):
-            raise ValueError(f"unknown time zone.{closest(value, names)} Wanted an IANA name such as Europe/Dublin")
-        return value
+    def _of_its_kind(cls, value: Any, handler: ModelWrapValidatorHandler[Source]) -> Source:
+        return (
+            cls.class_for(value).model_validate(value) if cls is Source and isinstance(value, dict) else handler(value)
+        )
+
+    @classmethod
+    def class_for(cls, value: Any) -> type[Source]:
+        """The class of an entry's `kind`; `ValueError` with the nearest name when there is no such file."""
+        kind, known = str(value.get("kind")), kinds()
+        if kind not in known:
+            raise ValueError(f"unknown kind {kind!r}.{closest(kind, known)} Known: {quote_names(known)}")
+        found: type[Source] = importlib.import_module(f"{PACKAGE}.{kind}").Settings
+        return found
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        """The series that are asked for one after the other; empty where all are read at once."""
+        return ()
+
+    @property
+    def overlap(self) -> timedelta | None:
+        """How much of a stored history is asked for again; None where it is read whole each time."""
+        return None
+
+    @property
+    def adjustment(self) -> Adjustment:
+        """What prepare applies to prices that are stored as traded."""
+        return "none"
+
+    @property
+    def vintage_columns(self) -> tuple[str, ...]:
+        """The columns of which the provider's own forecasts can be kept."""
+        return ()
+
+    @property
+    def file(self) -> Path | None:
+        """The user's own file that it reads, from the project's root."""
+        return None
+
+    def question(self, vintage_columns: Sequence[str]) -> dict[str, Any]:
+        """What has to stay the same for a stored history, and the forecasts kept beside it, to be continued."""
+        content = self.model_dump(mode="json")
+        return {key: content[key] for key in ("kind", "base_url", "start") if key in content}
+
+    def again(self, revised: Collection[str]) -> Source | None:
+        """The source narrowed to the `revised` series whose older rows may have changed too; None without one."""
+        return None
 
 
-class Service(Config):
+class Service(Source):
     """What every source over the network has: hosts, overlap with what is stored, one deadline per dataset."""
 
+    remote: ClassVar[bool] = True
     start: date
-    base_url: str
+    base_url: Url
     deadline_s: float = Field(300.0, gt=0)
     overlap_days: int = Field(14, ge=1)
 
-    @field_validator("base_url", "forecast_url", "previous_runs_url", check_fields=False)
-    @classmethod
-    def _scheme_and_host_only(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?/?", value):
-            raise ValueError("wanted http(s)://host without path, query or password")
-        return value.rstrip("/") if value else value
+    @property
+    def overlap(self) -> timedelta:
+        return timedelta(days=self.overlap_days)
 
 
-class YahooSource(Service):
-    """Daily bars through yfinance, for personal use. Stored unadjusted, with their splits and dividends.
-
-    `adjust` is applied in prepare. `max_failed`: the share of tickers that may fail before nothing is taken.
-    """
-
-    kind: Literal["yahoo"]
-    tickers: tuple[str, ...] = Field(min_length=1)
-    adjust: Literal["splits_and_dividends", "splits", "none"] = "splits_and_dividends"
-    max_failed: float = Field(0.2, ge=0.0, lt=1.0)
-    base_url: str = "https://query2.finance.yahoo.com"
-
-    @field_validator("tickers")
-    @classmethod
-    def _plain_and_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for ticker in value:
-            if not re.fullmatch(r"[A-Z0-9^][A-Z0-9.^=-]{0,19}", ticker):
-                raise ValueError(f"ticker {ticker!r}: wanted capitals, digits and . ^ = - such as MSFT or ^VIX")
-        if len(set(value)) < len(value):
-            raise ValueError("a ticker stands twice")
-        return value
-
-
-class Place(Config):
-    latitude: float = Field(ge=-90, le=90)
-    longitude: float = Field(ge=-180, le=180)
-
-
-class OpenMeteoSource(Service):
-    """Hourly weather by Open-Meteo's archive; `variables` maps our column names to the service's.
-
-    Units are °C, mm, m/s, hPa, % and W/m². The last `provisional_days` are read again at the next fetch. With
-    `forecast_url` the service's own forecast is kept too, in a table apart, with `previous_runs_url` those it has
-    archived; they count as issued `issue_delay_h` after the hour that the archive names, since a model run takes
-    hours to be published. A paying customer's key is read from the environment variable `api_key_env`.
-    `weight_per_minute`: what the service's rate limit allows.
-    """
-
-    kind: Literal["open_meteo"]
-    places: dict[str, Place] = Field(min_length=1)
-    variables: dict[str, str] = Field(min_length=1)
-    provisional_days: int = Field(5, ge=0)
-    weight_per_minute: float = Field(600.0, gt=0)
-    base_url: str = "https://archive-api.open-meteo.com"
-    forecast_url: str | None = None
-    previous_runs_url: str | None = None
-    issue_delay_h: float = Field(8.0, ge=0)
-    api_key_env: str | None = Field(None, pattern=r"^[A-Z][A-Z0-9_]*$")
-
-    @field_validator("variables")
-    @classmethod
-    def _plain_names(cls, value: dict[str, str]) -> dict[str, str]:
-        for name in (*value, *value.values()):
-            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", name):
-                raise ValueError(f"variable {name!r}: wanted letters, digits and _ such as temperature_2m")
-        return value
-
-
-Source = Annotated[PackagedSource | FileSource | YahooSource | OpenMeteoSource, Field(discriminator="kind")]
+def kinds() -> list[str]:
+    """The names of the files in forecast/data/sources/."""
+    folder = Path(__file__).resolve().parents[1] / "data" / "sources"
+    return sorted(module.name for module in pkgutil.iter_modules([str(folder)]))

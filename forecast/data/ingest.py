@@ -10,11 +10,14 @@ from typing import Any
 import pandas as pd
 
 from forecast.config.datasets import Dataset
-from forecast.config.sources import Service, YahooSource
+from forecast.config.sources import Source
 from forecast.data import preparation, quality, snapshots, sources, vintages
 from forecast.data.calendars import ended
-from forecast.data.revisions import merged, revisions
-from forecast.data.sources import Patience, RawFrame, Request
+from forecast.data.columns import joined
+from forecast.data.quality import Violation
+from forecast.data.snapshots import REVISION, merged, revisions
+from forecast.data.sources import RawFrame, Request
+from forecast.data.web import Deadline
 from forecast.system import files
 from forecast.system.errors import DataError, InputError
 
@@ -23,14 +26,14 @@ SHOWN = 50
 
 @dataclass(frozen=True)
 class Fetched:
-    """What happened. `rows_before` is 0 at the first fetch; `revised` is the table of `forecast.data.revisions`."""
+    """What happened. `rows_before` is 0 at the first fetch; `revised` is the table of `snapshots.revisions`."""
 
     pointer: snapshots.Pointer
     rows_before: int
     rows: int
     revised: pd.DataFrame
     failed: dict[str, str] = field(default_factory=dict)
-    findings: list[quality.Finding] = field(default_factory=list)
+    findings: list[Violation] = field(default_factory=list)
     restored: bool = False
 
 
@@ -52,7 +55,7 @@ def fetch_new(
     now: pd.Timestamp,
     as_of: pd.Timestamp | None = None,
     environment: Mapping[str, str] | None = None,
-    patience: Patience | None = None,
+    deadline: Deadline | None = None,
     advance: Callable[[str], None] = lambda name: None,
 ) -> Fetched:
     """A new snapshot as of `as_of` (UTC; None: now) and the pointer on it; on any error everything stays as it was.
@@ -66,9 +69,9 @@ def fetch_new(
         kept = restored(name, root, as_of) if as_of is not None else None
         if kept is not None:
             return kept
-        asked = as_of if as_of is not None or not isinstance(dataset.source, Service) else now.floor("s")
+        asked = now.floor("s") if as_of is None and dataset.source.remote else as_of
         request = Request(
-            name, dataset, root, asked, environment=environment or {}, patience=patience, advance=advance
+            name, dataset, root, asked, environment=environment or {}, deadline=deadline, advance=advance
         )
         return _taken(request, now)
 
@@ -81,8 +84,8 @@ def restored(name: str, root: Path, as_of: pd.Timestamp) -> Fetched | None:
             continue
         content = files.read_json(record)
         frame = snapshots.verify(path, content["sha256"], name)
-        said = {key: content.get(key) for key in ("issued", "issued_sha256")}
-        pointer = snapshots.Pointer(content["as_of"], content["sha256"], path.relative_to(root).as_posix(), **said)
+        beside = {key: content.get(key) for key in ("issued", "issued_sha256")}
+        pointer = snapshots.Pointer(content["as_of"], content["sha256"], path.relative_to(root).as_posix(), **beside)
         snapshots.move_pointer(root, name, pointer)
         return Fetched(pointer, len(frame), len(frame), _none(), restored=True)
     return None
@@ -97,29 +100,26 @@ def _taken(request: Request, now: pd.Timestamp) -> Fetched:
     frame, revised = fresh, _none()
     if stored is not None:
         revised = revisions(stored.frame, fresh, since=since, provisional_from=stored.provisional_from)
-        if isinstance(dataset.source, YahooSource) and since:
-            raw, fresh, since = _again_whole(request, raw, fresh, since, revised)
+        again = dataset.source.again(set(revised["unique_id"])) if since else None
+        if again is not None:
+            raw, fresh, since = _again_whole(request, again, raw, fresh, since)
             revised = revisions(stored.frame, fresh, since=since, provisional_from=stored.provisional_from)
-        frame = merged(stored.frame, fresh, since=since, keep=_wanted_series(dataset))
-    issues = vintages.accumulated(_issues_before(request, stored), raw.issued)
-    whole = vintages.with_columns(frame, dataset, issues)
-    preparation.prepare(whole, dataset, root=root, where=raw.where, error=_blame(dataset))
+        frame = merged(stored.frame, fresh, since=since, keep=dataset.source.series)
+    known = vintages.accumulated(_vintages_before(request, stored), raw.vintages)
+    whole = vintages.with_columns(frame, dataset, known)
+    looked_up = joined(whole, dataset, root=root, where=raw.where)
+    preparation.prepare(looked_up, dataset, where=raw.where, error=_blame(dataset))
     found = quality.findings(preparation.comparable(whole, dataset), dataset, as_of=raw.as_of)
     quality.enforce(found, where=raw.where, error=_blame(dataset))
-    pointer = _write(request, raw, frame, issues, revised, stored, found, now)
+    pointer = _write(request, raw, frame, known, revised, stored, found, now)
     return Fetched(pointer, 0 if stored is None else len(stored.frame), len(frame), revised, raw.failed, found)
 
 
 def _again_whole(
-    request: Request, raw: RawFrame, fresh: pd.DataFrame, since: dict[str, pd.Timestamp], revised: pd.DataFrame
+    request: Request, source: Source, raw: RawFrame, fresh: pd.DataFrame, since: dict[str, pd.Timestamp]
 ) -> tuple[RawFrame, pd.DataFrame, dict[str, pd.Timestamp]]:
-    """A ticker whose overlap was revised is read again from its start: older rows may have changed as well."""
-    source = request.dataset.source
-    assert isinstance(source, YahooSource)
-    tickers = [ticker for ticker in source.tickers if ticker in set(revised["unique_id"])]
-    if not tickers:
-        return raw, fresh, since
-    narrowed = request.dataset.model_copy(update={"source": source.model_copy(update={"tickers": tuple(tickers)})})
+    """The series of `source`, whose overlap was revised, read from their start: older rows may have changed too."""
+    narrowed = request.dataset.model_copy(update={"source": source})
     whole = sources.read(replace(request, dataset=narrowed, since={}, advance=lambda name: None))
     again = preparation.checked_raw(whole, request.dataset, error=DataError)
     rest = fresh[~fresh["unique_id"].isin(set(again["unique_id"]))]
@@ -133,25 +133,25 @@ def _write(
     request: Request,
     raw: RawFrame,
     frame: pd.DataFrame,
-    issues: pd.DataFrame,
+    known: pd.DataFrame,
     revised: pd.DataFrame,
     stored: Stored | None,
-    found: list[quality.Finding],
+    found: list[Violation],
     now: pd.Timestamp,
 ) -> snapshots.Pointer:
-    """Revisions and forecasts of the service first, then the snapshot, the pointer last."""
+    """Revisions and vintages first, then the snapshot, the pointer last."""
     root, name = request.root, request.name
     sha = snapshots.content_sha256(frame)
-    beside = snapshots.snapshot_path(name, raw.as_of, sha).with_suffix("")
     if not revised.empty:
-        files.write_text(root / f"{beside}.revisions.csv", revised.to_csv(index=False))
-    said = vintages.write(root, name, issues, as_of=raw.as_of)
+        label = snapshots.snapshot_path(name, raw.as_of, sha).with_suffix("")
+        files.write_text(root / f"{label}.revisions.csv", revised.to_csv(index=False))
+    beside = vintages.write(root, name, known, as_of=raw.as_of)
     if stored is not None and stored.pointer.sha256 == sha:
-        pointer = snapshots.Pointer(raw.as_of.isoformat(), sha, stored.pointer.snapshot, **said)
+        pointer = snapshots.Pointer(raw.as_of.isoformat(), sha, stored.pointer.snapshot, **beside)
     else:
-        shown = {"findings": [f.to_json() for f in found[:SHOWN]], **said}
+        shown = {"findings": [f.to_json() for f in found[:SHOWN]], **beside}
         record = {**_record(request, raw, revised, stored, now), **shown}
-        pointer = replace(snapshots.write_snapshot(root, name, frame, as_of=raw.as_of, provenance=record), **said)
+        pointer = replace(snapshots.write_snapshot(root, name, frame, as_of=raw.as_of, provenance=record), **beside)
     snapshots.move_pointer(root, name, pointer)
     return pointer
 
@@ -164,20 +164,12 @@ def _record(
         "retrieved_at": now.isoformat(),
         **raw.provenance,
         "licence": request.dataset.licence.model_dump(),
-        "question": question(request.dataset),
+        "question": _question(request.dataset),
         "previous": stored.pointer.sha256 if stored is not None else None,
         "revised_values": len(revised),
         "failed": raw.failed,
         "provisional_from": provisional,
     }
-
-
-def question(dataset: Dataset) -> dict[str, Any]:
-    """What decides whether a stored history answers the same question and can be continued."""
-    content = dataset.source.model_dump(mode="json")
-    names = ("kind", "base_url", "start", "variables", "places")
-    said = {"said": [*dataset.said, content.get("previous_runs_url")]} if dataset.said else {}
-    return {key: content[key] for key in names if key in content} | said
 
 
 def _stored(request: Request) -> Stored | None:
@@ -199,36 +191,35 @@ def _stored(request: Request) -> Stored | None:
         frame,
         pointer,
         pd.Timestamp(provisional) if provisional else None,
-        same_question=earlier and record.get("question") == question(request.dataset),
+        same_question=earlier and record.get("question") == _question(request.dataset),
     )
 
 
-def _issues_before(request: Request, stored: Stored | None) -> pd.DataFrame | None:
-    """What was kept of the service's forecasts; None when another question was asked then."""
+def _vintages_before(request: Request, stored: Stored | None) -> pd.DataFrame | None:
+    """What was kept of the provider's forecasts; None when another question was asked then."""
     if stored is None or not stored.same_question:
         return None
     before = vintages.kept(request.root, request.name)
     return before if request.as_of is None else before[before["issued_at"] <= request.as_of]
 
 
+def _question(dataset: Dataset) -> dict[str, Any]:
+    return dataset.source.question(dataset.vintage_columns)
+
+
 def _since(stored: Stored, dataset: Dataset) -> dict[str, pd.Timestamp]:
     """Per series where to ask from: the overlap before its last row, or earlier where rows were provisional."""
-    source = dataset.source
-    if not isinstance(source, Service) or not stored.same_question:
+    overlap = dataset.source.overlap
+    if overlap is None or not stored.same_question:
         return {}
-    last = stored.frame.groupby("unique_id")["ds"].max() - pd.Timedelta(source.overlap_days, "D")
+    last = stored.frame.groupby("unique_id")["ds"].max() - pd.Timedelta(overlap)
     bound = stored.provisional_from
     return {str(name): (moment if bound is None else min(moment, bound)).normalize() for name, moment in last.items()}
 
 
-def _wanted_series(dataset: Dataset) -> set[str]:
-    source = dataset.source
-    return set(source.tickers) if isinstance(source, YahooSource) else set(getattr(source, "places", {}))
-
-
 def _blame(dataset: Dataset) -> type[DataError] | type[InputError]:
-    return DataError if isinstance(dataset.source, Service) else InputError
+    return DataError if dataset.source.remote else InputError
 
 
 def _none() -> pd.DataFrame:
-    return pd.DataFrame(columns=["unique_id", "ds", "column", "before", "after", "kind"])
+    return pd.DataFrame(columns=list(REVISION))

@@ -1,4 +1,4 @@
-"""From the source to the frame the pipeline works on: fetch what the pointer names, adjust, join, derive, check."""
+"""From the snapshot to the frame the pipeline works on: look up, adjust, derive, check."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from forecast.config.datasets import Column, Dataset
-from forecast.config.sources import FileSource, PackagedSource, YahooSource
 from forecast.data import snapshots, sources, vintages
-from forecast.data.asof_join import join
 from forecast.data.calendars import check_calendar, grid
-from forecast.data.corporate_actions import adjusted
-from forecast.data.derived_columns import derive_and_select, require
+from forecast.data.columns import adjusted, derive_and_select, joined, require
 from forecast.data.schema import KEYS, check_frame
 from forecast.data.sources import RawFrame, Request
 from forecast.system import files
@@ -23,7 +20,7 @@ def take_snapshot(name: str, dataset: Dataset, *, root: Path, as_of: pd.Timestam
     """Read a source that needs no network, check what it gave, store it; the pointer is not moved."""
     raw = sources.read(Request(name=name, dataset=dataset, root=root, as_of=as_of))
     frame = checked_raw(raw, dataset)
-    prepare(frame, dataset, root=root, where=raw.where)
+    prepare(joined(frame, dataset, root=root, where=raw.where), dataset, where=raw.where)
     record = {"licence": dataset.licence.model_dump(), **raw.provenance}
     return snapshots.write_snapshot(root, name, frame, as_of=raw.as_of, provenance=record)
 
@@ -31,7 +28,7 @@ def take_snapshot(name: str, dataset: Dataset, *, root: Path, as_of: pd.Timestam
 def fetch(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
     """The pointed snapshot, verified. An absent one is made again where that needs no network, and must be equal."""
     pointer = snapshots.read_pointer(root, name)
-    if not snapshots.stored(root, pointer).exists() and dataset.source.kind in ("packaged", "file"):
+    if not snapshots.stored(root, pointer).exists() and not dataset.source.remote:
         made = take_snapshot(name, dataset, root=root, as_of=pd.Timestamp(pointer.as_of))
         if made.sha256 != pointer.sha256:
             raise DataError(_other_content(name, dataset, pointer, made))
@@ -39,20 +36,24 @@ def fetch(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
     return check_frame(frame, frame.columns.drop(list(KEYS)), where=pointer.snapshot, error=DataError)
 
 
+def looked_up(frame: pd.DataFrame, name: str, dataset: Dataset, *, root: Path, where: str) -> pd.DataFrame:
+    """A raw frame with the columns that come from other datasets and from the provider's forecasts."""
+    frame = joined(frame, dataset, root=root, where=where)
+    return vintages.with_columns(frame, dataset, vintages.kept(root, name))
+
+
 def prepare(
-    raw: pd.DataFrame, dataset: Dataset, *, root: Path, where: str, error: type[ForecastError] = InputError
+    raw: pd.DataFrame, dataset: Dataset, *, where: str, error: type[ForecastError] = InputError
 ) -> pd.DataFrame:
-    """`unique_id, ds, *Dataset.columns` of a raw frame, checked against the dataset's rules."""
-    frame = comparable(raw, dataset)
-    frame = derive_and_select(join(frame, dataset, root=root, where=where), dataset, where=where)
+    """`unique_id, ds, *Dataset.columns` of a raw frame, `looked_up`, checked against the dataset's rules."""
+    frame = derive_and_select(comparable(raw, dataset), dataset, where=where)
     check_prepared(frame, dataset, where=where, error=error)
     return frame
 
 
 def comparable(raw: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
     """All columns of a raw frame, splits and dividends applied as the dataset says."""
-    source = dataset.source
-    return adjusted(raw, source.adjust if isinstance(source, YahooSource) else "none")
+    return adjusted(raw, dataset.source.adjustment)
 
 
 def check_data(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
@@ -62,13 +63,13 @@ def check_data(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
     """
     pointer = snapshots.read_pointer(root, name)
     _check_file_is_the_one_taken(name, dataset, root)
-    if snapshots.stored(root, pointer).exists() or dataset.source.kind not in ("packaged", "file"):
+    if snapshots.stored(root, pointer).exists() or dataset.source.remote:
         raw = snapshots.read_pointed(root, name)
     else:
         request = Request(name=name, dataset=dataset, root=root, as_of=pd.Timestamp(pointer.as_of))
         raw = checked_raw(sources.read(request), dataset)
-    raw = vintages.with_columns(raw, dataset, vintages.kept(root, name))
-    return prepare(raw, dataset, root=root, where=pointer.snapshot)
+    whole = looked_up(raw, name, dataset, root=root, where=pointer.snapshot)
+    return prepare(whole, dataset, where=pointer.snapshot)
 
 
 def checked_raw(raw: RawFrame, dataset: Dataset, *, error: type[ForecastError] = InputError) -> pd.DataFrame:
@@ -96,13 +97,11 @@ def check_prepared(
 
 def _check_file_is_the_one_taken(name: str, dataset: Dataset, root: Path) -> None:
     """A file edited after its snapshot was taken would otherwise be silently left out of the results."""
-    source = dataset.source
-    taken = snapshots.provenance(root, name).get("file_sha256") if isinstance(source, FileSource) else None
-    if taken is None or not isinstance(source, FileSource) or not (root / source.path).is_file():
-        return
-    if files.sha256(root / source.path) != taken:
+    path = dataset.source.file
+    taken = snapshots.provenance(root, name).get("file_sha256") if path else None
+    if path and taken and (root / path).is_file() and files.sha256(root / path) != taken:
         raise InputError(
-            f"{source.path}: changed since its snapshot was taken; the pipeline still sees the old one. Run "
+            f"{path}: changed since its snapshot was taken; the pipeline still sees the old one. Run "
             f"`forecast fetch {name}` to take the new data, or restore the file."
         )
 
@@ -115,8 +114,8 @@ def _too_many_missing(where: str, column: Column, missing: int, steps: int) -> s
 
 
 def _other_content(name: str, dataset: Dataset, pointer: snapshots.Pointer, made: snapshots.Pointer) -> str:
-    origin = "the installed package" if isinstance(dataset.source, PackagedSource) else "the file"
     return (
-        f"Dataset {name!r}: {origin} now gives content sha256 {made.sha256[:12]}…, wanted {pointer.sha256[:12]}… "
-        f"(data/pointers/{name}.json). Results would not be comparable; to accept it: `forecast fetch {name}`."
+        f"Dataset {name!r}: {dataset.source.origin} now gives content sha256 {made.sha256[:12]}…, wanted "
+        f"{pointer.sha256[:12]}… (data/pointers/{name}.json). Results would not be comparable; "
+        f"to accept it: `forecast fetch {name}`."
     )

@@ -1,7 +1,7 @@
-"""A service's own forecasts, kept apart from observations with the time they were issued.
+"""Vintages: a data provider's own forecasts, kept apart from observations with the time each was issued.
 
-At a cutoff only issues of that time or earlier exist: so they can stand beside our forecasts as a row of their own,
-or as an input that says what the service expected, without looking ahead.
+At a cutoff only those issued by then are used. So they can stand beside our forecasts as a row of their own, or as an
+input that holds what the provider expected, without looking ahead.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ KEYS = ["unique_id", "ds", "issued_at"]
 
 
 def kept(root: Path, name: str) -> pd.DataFrame:
-    """The issues of the pointed snapshot, `unique_id, ds, issued_at` and columns; empty when none was kept.
+    """The vintages of the pointed snapshot, `unique_id, ds, issued_at` and columns; empty when none was kept.
 
     `DataError` when the table is not the one that the pointer names.
     """
@@ -31,7 +31,7 @@ def kept(root: Path, name: str) -> pd.DataFrame:
 
 
 def accumulated(before: pd.DataFrame | None, fresh: pd.DataFrame | None) -> pd.DataFrame:
-    """Both tables in one. What was kept of an issue stays as it was, whatever the service says of it later."""
+    """Both tables in one. A forecast that is kept stays as it is, whatever the provider delivers for it later."""
     tables = [table for table in (before, fresh) if table is not None and len(table)]
     if not tables:
         return pd.DataFrame(columns=KEYS)
@@ -39,24 +39,24 @@ def accumulated(before: pd.DataFrame | None, fresh: pd.DataFrame | None) -> pd.D
     return both.sort_values(KEYS, kind="stable", ignore_index=True)
 
 
-def write(root: Path, name: str, issues: pd.DataFrame, *, as_of: pd.Timestamp) -> dict[str, str]:
-    """Store the table beside the snapshots; the pointer's `issued` and `issued_sha256`, empty without issues."""
-    if issues.empty:
+def write(root: Path, name: str, table: pd.DataFrame, *, as_of: pd.Timestamp) -> dict[str, str]:
+    """Store the table beside the snapshots; the pointer's `issued` and `issued_sha256`, empty without any."""
+    if table.empty:
         return {}
-    sha = snapshots.content_sha256(issues)
+    sha = snapshots.content_sha256(table)
     label = snapshots.snapshot_path(name, as_of, sha)
     path = label.parent / "issued" / label.name
     if not (root / path).exists():
-        files.write_frame(root / path, issues)
+        files.write_frame(root / path, table)
     return {"issued": path.as_posix(), "issued_sha256": sha}
 
 
-def said(issues: pd.DataFrame, dataset: Dataset, rows: pd.DataFrame, column: str, *, step: int) -> pd.DataFrame:
-    """For each row (`unique_id, ds`): `ds` of the time `step` steps later, and `issued_at, value` of the newest issue
-    about it by the instant at which the row became known; NaN where there was none."""
+def newest(table: pd.DataFrame, dataset: Dataset, rows: pd.DataFrame, column: str, *, step: int) -> pd.DataFrame:
+    """For each row (`unique_id, ds`): `ds` of the time `step` steps later, and `issued_at, value` of the newest
+    forecast of it by the instant at which the row became known; NaN where there was none."""
     asked = rows[["unique_id", "ds"]].assign(row=np.arange(len(rows)), known=ended(dataset.calendar, rows["ds"]))
     asked["ds"] = _steps_later(dataset, rows["ds"], step)
-    about = issues[[*KEYS, column]].dropna(subset=[column]).astype(dict.fromkeys(KEYS[1:], "datetime64[ns]"))
+    about = table[[*KEYS, column]].dropna(subset=[column]).astype(dict.fromkeys(KEYS[1:], "datetime64[ns]"))
     found = pd.merge_asof(
         asked.sort_values("known", kind="stable"),
         about.rename(columns={column: "value"}).sort_values("issued_at", kind="stable"),
@@ -67,31 +67,31 @@ def said(issues: pd.DataFrame, dataset: Dataset, rows: pd.DataFrame, column: str
     return found.sort_values("row")[["ds", "issued_at", "value"]].reset_index(drop=True)
 
 
-def with_columns(frame: pd.DataFrame, dataset: Dataset, issues: pd.DataFrame) -> pd.DataFrame:
+def with_columns(frame: pd.DataFrame, dataset: Dataset, table: pd.DataFrame) -> pd.DataFrame:
     """`frame` with every `issued` column of the dataset."""
     result = frame.copy(deep=False)
     for column in dataset.columns:
         if column.issued is not None:
-            if issues.empty:
+            if table.empty:
                 result[column.column] = np.nan
             else:
-                found = said(issues, dataset, frame, column.issued.column, step=column.issued.step)
+                found = newest(table, dataset, frame, column.issued.column, step=column.issued.step)
                 result[column.column] = found["value"].to_numpy(dtype=np.float64)
     return result
 
 
-def forecasts(issues: pd.DataFrame, dataset: Dataset, rows: pd.DataFrame) -> pd.DataFrame:
-    """`unique_id, cutoff, step, ds, issued_at` and one column per target: what the service said at each row, the
-    cutoff, about the horizon. Cutoffs about whose whole horizon it had not spoken are left out."""
+def forecasts(table: pd.DataFrame, dataset: Dataset, rows: pd.DataFrame) -> pd.DataFrame:
+    """`unique_id, cutoff, step, ds, issued_at` and one column per target: what the provider had forecast at each
+    row, the cutoff, for the horizon. Cutoffs without a forecast of the whole horizon are left out."""
     targets = [column.column for column in dataset.target]
     names = ["unique_id", "cutoff", "step", "ds", "issued_at", *targets]
-    if issues.empty or not set(targets) <= set(issues.columns):
+    if table.empty or not set(targets) <= set(table.columns):
         return pd.DataFrame(columns=names)
     parts = []
     for step in range(1, dataset.horizon + 1):
         part = pd.DataFrame({"unique_id": rows["unique_id"].to_numpy(), "cutoff": rows["ds"].to_numpy(), "step": step})
         for target in targets:
-            found = said(issues, dataset, rows, target, step=step)
+            found = newest(table, dataset, rows, target, step=step)
             part["ds"], part["issued_at"], part[target] = found["ds"], found["issued_at"], found["value"]
         parts.append(part)
     every = pd.concat(parts, ignore_index=True).dropna(subset=targets)

@@ -159,7 +159,7 @@ class ModelSpec(Config):
         return False
 
     @property
-    def needs_issues(self) -> bool:
+    def needs_vintages(self) -> bool:
         """True: it is left out where no forecasts of the data's own service are kept."""
         return False
 

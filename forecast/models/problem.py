@@ -61,7 +61,7 @@ def tell_of_calibration(y: ArrayLike, lower: ArrayLike) -> None:
 class Problem:
     """Everything fitted here is fitted on the train rows of `blocks`; skips choose their penalty on validation.
 
-    said: what the data's own service had forecast at each cutoff (`data.issued.forecasts`), where it is wanted.
+    vintages: the provider's own forecasts at each cutoff (`data.vintages.forecasts`), where they are wanted.
     """
 
     panel: Panel
@@ -69,7 +69,7 @@ class Problem:
     blocks: dict[str, Blocks]
     scaling: Scaling
     channels: Layout
-    said: pd.DataFrame | None = None
+    vintages: pd.DataFrame | None = None
     recorder: Recorder | None = field(default_factory=_recorder.get, repr=False)
     _scaled: dict[str, np.ndarray] = field(default_factory=dict)
     _skips: dict[tuple[Kind, int], Skip] = field(default_factory=dict)

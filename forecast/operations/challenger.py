@@ -15,7 +15,6 @@ import pandas as pd
 from forecast.backtest import warm_start
 from forecast.config.datasets import Dataset
 from forecast.config.models import load_models
-from forecast.config.sources import FileSource, Service
 from forecast.config.tuning import load_tuning
 from forecast.data import ingest, snapshots
 from forecast.operations import champion, repro, worktree
@@ -113,14 +112,14 @@ def adopt(root: Path, tree: Path) -> None:
 def fetch(job: Job, tree: Tree, settings: Dataset) -> None:
     """New data into the work tree's own store, from where its last fetch ended."""
     adopt(job.root, tree.path)
-    if isinstance(settings.source, FileSource):
-        source = job.root / settings.source.path
+    if settings.source.file is not None:
+        source = job.root / settings.source.file
         if not source.exists():
             raise InputError(f"{source}: no such file. Restore it, or correct `source.path` in configs/datasets.yaml.")
-        worktree.put(source, tree.path / settings.source.path)
+        worktree.put(source, tree.path / settings.source.file)
     last = job.home / "pointer.json"
-    service = isinstance(settings.source, Service)  # anything else is read whole each time
-    if service and last.exists() and (tree.path / files.read_json(last)["snapshot"]).exists():
+    continued = settings.source.overlap is not None  # anything else is read whole each time
+    if continued and last.exists() and (tree.path / files.read_json(last)["snapshot"]).exists():
         worktree.put(last, snapshots.pointer_path(tree.path, job.dataset))
     ingest.fetch_new(job.dataset, settings, root=tree.path, now=job.now, as_of=job.as_of, environment=job.environment)
     worktree.put(snapshots.pointer_path(tree.path, job.dataset), last)

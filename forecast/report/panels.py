@@ -62,7 +62,7 @@ def compared(results: Results, ranking: str = "shipped") -> dict[str, tuple[str,
 def is_private(results: Results) -> bool:
     """Whether the data's terms forbid to show their values in a page that may be passed on."""
     dataset = results.dataset
-    return dataset.source.kind == "yahoo" or "personal use" in dataset.licence.name.lower()
+    return dataset.source.personal_use or "personal use" in dataset.licence.name.lower()
 
 
 Tests = dict[str, tuple[str, Test]]  # role -> (model, its test block)

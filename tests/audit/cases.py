@@ -134,7 +134,7 @@ def derived(root: Path, change: str) -> None:
     code = textwrap.indent(textwrap.dedent(change).strip("\n"), "    ")
     append(
         root,
-        "forecast/data/derived_columns.py",
+        "forecast/data/columns.py",
         "_select = derive_and_select\n\n\n"
         "def derive_and_select(raw, dataset, *, where):\n"
         "    frame = _select(raw, dataset, where=where)\n"

@@ -185,7 +185,7 @@ def joined_with_the_next_known_value(root: Path) -> None:
     cases.join(root)
     append(
         root,
-        "forecast/data/asof_join.py",
+        "forecast/data/columns.py",
         """
         _exact = pd.merge_asof
 

@@ -56,7 +56,7 @@ def random_weights(network: Network, seed: int = 0) -> dict[str, np.ndarray]:
 def made(problem: Problem, family: str, skip: str | None) -> Forecaster:
     """The family on a problem: networks with random weights, everything else fitted."""
     spec = spec_of(family)
-    problem = problems.with_said(problem) if spec.needs_issues else problem
+    problem = problems.with_vintages(problem) if spec.needs_vintages else problem
     if not isinstance(spec, NetworkSpec):
         return fit(problem, spec, skip=None, seed=0, budget=Budget(0, 1)).forecaster
     net = network_of(spec, problem.panel.dataset)

@@ -11,9 +11,9 @@ import pytest
 
 from forecast.config.datasets import Dataset
 from forecast.data import preparation, snapshots, vintages
-from forecast.data.corporate_actions import adjusted
+from forecast.data.columns import adjusted
 from forecast.data.ingest import Fetched, fetch_new
-from forecast.data.sources import Patience
+from forecast.data.web import Deadline
 from forecast.system import files
 from forecast.system.errors import BusyError, DataError, InputError
 from tests.support.example_data import dataset, hourly
@@ -42,8 +42,8 @@ def city(services: Services, **options: Any) -> Dataset:
 
 
 def take(root: Path, settings: Dataset, now: pd.Timestamp, **options: Any) -> Fetched:
-    patience = Patience(30, sleep=lambda _: None)
-    return fetch_new("live", settings, root=root, now=now, patience=patience, **options)
+    deadline = Deadline(30, sleep=lambda _: None)
+    return fetch_new("live", settings, root=root, now=now, deadline=deadline, **options)
 
 
 def stored(root: Path) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import pytest
 
 from forecast.config.datasets import load_dataset
 from forecast.data import preparation, snapshots
-from forecast.data.derived_columns import derive_and_select
+from forecast.data.columns import derive_and_select
 from forecast.system.errors import DataError, InputError
 from tests.support.example_data import dataset, hourly
 

@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from forecast.data.revisions import merged, revisions
-from forecast.data.snapshots import content_sha256
+from forecast.data.snapshots import content_sha256, merged, revisions
 from tests.support.example_data import hourly
 
 SINCE = {"a": pd.Timestamp("2024-01-01 06:00")}

@@ -11,7 +11,7 @@ import pytest
 from forecast.config.datasets import Dataset
 from forecast.data import snapshots, vintages
 from forecast.data.ingest import Fetched, fetch_new
-from forecast.data.sources import Patience
+from forecast.data.web import Deadline
 from forecast.forecaster import Budget, Forecaster, fit
 from forecast.models import spec
 from forecast.system import files
@@ -84,7 +84,7 @@ def services() -> Iterator[Services]:
 
 
 def take(root: Path, settings: Dataset, now: pd.Timestamp, **options: Any) -> Fetched:
-    return fetch_new("city", settings, root=root, now=now, patience=Patience(30, sleep=lambda _: None), **options)
+    return fetch_new("city", settings, root=root, now=now, deadline=Deadline(30, sleep=lambda _: None), **options)
 
 
 def test_issues_pile_up_with_every_fetch(tmp_path: Path, services: Services):
@@ -145,8 +145,8 @@ def test_issues_that_are_not_those_of_the_pointer_are_refused(tmp_path: Path, se
 
 def test_the_service_is_a_row_with_what_it_had_said_by_each_origin(tmp_path: Path):
     shops = problems.shops()
-    said = problems.said(shops.panel)
-    model = fit(problems.with_said(shops), SERVICE, skip=None, seed=0, budget=Budget(0, 1)).forecaster
+    said = problems.vintages(shops.panel)
+    model = fit(problems.with_vintages(shops), SERVICE, skip=None, seed=0, budget=Budget(0, 1)).forecaster
     model.save(tmp_path)
     row = shops.rows("south", "test")[3]
     found = Forecaster.load(tmp_path).predict(shops.panel, {"south": np.array([row])})["south"][0]
@@ -157,10 +157,10 @@ def test_the_service_is_a_row_with_what_it_had_said_by_each_origin(tmp_path: Pat
 
 def test_the_service_is_refused_where_no_issue_covers_an_origin():
     shops = problems.shops()
-    said = problems.said(shops.panel)
-    late = problems.with_said(shops, said[said["cutoff"] > "2024-01-06"])
+    said = problems.vintages(shops.panel)
+    late = problems.with_vintages(shops, said[said["cutoff"] > "2024-01-06"])
     model = fit(late, SERVICE, skip=None, seed=0, budget=Budget(0, 1)).forecaster
-    with pytest.raises(ModelFailure, match=r"had said nothing about the whole horizon at \d+ of \d+ origins"):
+    with pytest.raises(ModelFailure, match=r"has no forecast of the whole horizon at \d+ of \d+ origins"):
         model.predict(shops.panel, {"south": shops.rows("south", "validation")})
-    with pytest.raises(ModelFailure, match="No forecasts of the service are kept"):
+    with pytest.raises(ModelFailure, match="No forecasts of the provider are kept"):
         fit(shops, SERVICE, skip=None, seed=0, budget=Budget(0, 1))

@@ -85,8 +85,8 @@ def shops() -> Problem:
     return problem_of(frame())
 
 
-def said(shops: Panel) -> pd.DataFrame:
-    """What a service might have said at every row of the shops: numbers that tell series, cutoff, step and target."""
+def vintages(shops: Panel) -> pd.DataFrame:
+    """Vintages of every row of the shops: numbers that tell series, cutoff, step and target."""
     parts = []
     for number, series in enumerate(shops.series):
         for step in range(1, HORIZON + 1):
@@ -96,9 +96,9 @@ def said(shops: Panel) -> pd.DataFrame:
     return pd.concat(parts).sort_values(["unique_id", "cutoff", "step"], ignore_index=True)
 
 
-def with_said(problem: Problem, table: pd.DataFrame | None = None) -> Problem:
+def with_vintages(problem: Problem, table: pd.DataFrame | None = None) -> Problem:
     """The problem as the family `service` needs it."""
-    return replace(problem, said=said(problem.panel) if table is None else table)
+    return replace(problem, vintages=vintages(problem.panel) if table is None else table)
 
 
 def copied(shops: Panel) -> Panel:

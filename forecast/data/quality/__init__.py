@@ -2,8 +2,118 @@
 
 from __future__ import annotations
 
-from forecast.data.quality.check import enforce, findings
-from forecast.data.quality.describe import describe
-from forecast.data.quality.finding import Finding
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
-__all__ = ["Finding", "describe", "enforce", "findings"]
+import pandas as pd
+
+from forecast.config.datasets import Dataset
+from forecast.data.calendars import gaps, grid
+from forecast.data.quality import checks
+from forecast.data.quality.checks import Violation
+from forecast.system.errors import ForecastError, InputError
+
+__all__ = ["Violation", "describe", "enforce", "findings", "sentences"]
+
+SHOWN_GAPS = 20
+SHOWN_SERIES = 3
+
+Check = Callable[[pd.DataFrame, Dataset, float], Iterator[Violation]]
+
+CHECKS: dict[str, Check] = {
+    "ohlc_order": checks.ohlc_order,
+    "positive_prices": checks.positive_prices,
+    "unadjusted_split": checks.unadjusted_split,
+    "flat_bars": checks.flat_bars,
+    "dividends": checks.dividends,
+    "spikes": checks.spikes,
+    "stale_repeats": checks.stale_repeats,
+    "units": checks.units,
+    "missing_share": checks.missing_share,
+    "missing_cells": checks.missing_cells,
+    "shared_columns": checks.shared_columns,
+    "gaps": checks.missing_steps,
+    "clock_change": checks.clock_change,
+}
+
+
+def findings(frame: pd.DataFrame, dataset: Dataset, *, as_of: pd.Timestamp) -> list[Violation]:
+    """What breaks a rule that is not off, refusing ones first. `frame`: checked, adjusted, all of its columns."""
+    rules: dict[str, Any] = {**CHECKS, "freshness": partial(checks.freshness, as_of=as_of)}
+    found = []
+    for name, check in rules.items():
+        rule = getattr(dataset.quality, name)
+        if rule.action != "off":
+            found += [Violation(**{**f.to_json(), "action": rule.action}) for f in check(frame, dataset, rule.limit)]
+    return sorted(found, key=lambda finding: finding.action != "refuse")
+
+
+def enforce(found: list[Violation], *, where: str, error: type[ForecastError] = InputError) -> None:
+    """Raises `error` with every finding of a rule that refuses."""
+    refused = [finding for finding in found if finding.action == "refuse"]
+    if refused:
+        lines = "; ".join(sentence(finding) for finding in refused)
+        raise error(
+            f"{where}: {lines} Nothing was taken. Correct the data, or set `quality.{refused[0].rule}: warn` in "
+            "configs/datasets.yaml."
+        )
+
+
+def sentences(found: list[Violation]) -> list[str]:
+    """`warn (freshness): series 'a', 'b' and 7 more, column 'ds': …`: one line for all series of which it is true."""
+    groups: dict[tuple[str, str, str, str], list[str]] = {}
+    for f in found:
+        groups.setdefault((f.action, f.rule, f.column, f.sentence), []).append(f.series)
+    lines = []
+    for (action, rule, column, text), series in groups.items():
+        more = f" and {len(series) - SHOWN_SERIES} more" if len(series) > SHOWN_SERIES else ""
+        named = ", ".join(map(repr, series[:SHOWN_SERIES])) + more
+        place = [f"series {named}"] if any(series) else []
+        place += [f"column {column!r}"] if column else []
+        where = f"{', '.join(place)}: " if place else ""
+        lines.append(f"{action} ({rule}): {where}{text}")
+    return lines
+
+
+def sentence(finding: Violation) -> str:
+    """`series 'a', column 'temp': …` for people."""
+    place = [f"series {finding.series!r}"] if finding.series else []
+    place += [f"column {finding.column!r}"] if finding.column else []
+    return f"{', '.join(place)}: {finding.sentence}" if place else finding.sentence
+
+
+def describe(frame: pd.DataFrame, dataset: Dataset) -> dict[str, Any]:
+    """JSON values only; `missing` counts calendar steps without a value, absent rows included."""
+    found = gaps(frame, dataset.calendar)
+    series = {}
+    for unique_id, rows in frame.groupby("unique_id", sort=True):
+        steps = len(grid(dataset.calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1]))
+        own = [gap for gap in found if gap.unique_id == unique_id]
+        series[str(unique_id)] = {
+            "rows": len(rows),
+            "steps": steps,
+            "first": rows["ds"].iloc[0].isoformat(),
+            "last": rows["ds"].iloc[-1].isoformat(),
+            "gaps": len(own),
+            "columns": {c.column: _column(rows[c.column], steps) for c in dataset.columns},
+        }
+    shown = [
+        {"series": g.unique_id, "first": g.first.isoformat(), "last": g.last.isoformat(), "steps": g.steps}
+        for g in found[:SHOWN_GAPS]
+    ]
+    return {"rows": len(frame), "series": series, "gaps": len(found), "gaps_shown": shown}
+
+
+def _column(values: pd.Series, steps: int) -> dict[str, Any]:
+    observed = values.dropna()
+    if observed.empty:
+        return {"missing": steps, "missing_share": 1.0, "min": None, "max": None, "mean": None}
+    missing = steps - len(observed)
+    return {
+        "missing": missing,
+        "missing_share": missing / steps,
+        "min": float(observed.min()),
+        "max": float(observed.max()),
+        "mean": float(observed.mean()),
+    }

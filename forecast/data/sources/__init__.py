@@ -1,13 +1,71 @@
-"""The door to all sources: one file per `source.kind`, each with one `read` function of the same signature."""
+"""Sources of data: each file here is one, named by `source.kind`, and nothing else is in this folder.
+
+A source is a class `Settings`, a `forecast.config.sources.Source` that checks its entry and says what the source has,
+and a function `read(request) -> RawFrame`. Whatever holds for one source alone stands in its file.
+"""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from forecast.data.sources.interface import RawFrame, Request, pieces
-from forecast.data.sources.patience import Patience
+import pandas as pd
 
-__all__ = ["Patience", "RawFrame", "Request", "pieces", "read"]
+from forecast.config.datasets import Dataset
+from forecast.data.calendars import ended
+from forecast.data.web import Deadline
+
+
+@dataclass(frozen=True)
+class Request:
+    """`as_of` (UTC, no zone): only sessions closed and intervals ended by then are observations; None means all.
+
+    `since`: per series the first time wanted; a series that is not named is wanted whole. `environment` holds what
+    may be a secret. Sources without a network ignore `since`, `deadline` and `environment`. `advance` is called with
+    each series of the source when it has been read.
+    """
+
+    name: str
+    dataset: Dataset
+    root: Path
+    as_of: pd.Timestamp | None = None
+    since: Mapping[str, pd.Timestamp] = field(default_factory=dict)
+    deadline: Deadline | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    advance: Callable[[str], None] = lambda name: None
+
+    def first(self, unique_id: str, start: Any) -> pd.Timestamp:
+        """The first time wanted of a series whose history begins at `start`."""
+        return max(pd.Timestamp(start), self.since.get(unique_id, pd.Timestamp(start)))
+
+
+@dataclass(frozen=True)
+class RawFrame:
+    """`frame`: long, `unique_id, ds` and the source's own number columns, its index labelling the rows of the origin.
+
+    `as_of`: the instant by which every row was known. `provenance`: JSON values only, without secrets or host paths.
+    `failed`: series → reason, for those the source could not give. `provisional_from`: rows from here on may change.
+    `vintages`: the provider's own forecasts, `unique_id, ds, issued_at` and columns, kept apart from observations.
+    """
+
+    frame: pd.DataFrame
+    as_of: pd.Timestamp
+    where: str
+    provenance: dict[str, Any] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    provisional_from: pd.Timestamp | None = None
+    vintages: pd.DataFrame | None = None
+
+
+def observed(request: Request, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Timestamp]:
+    """The rows known by `as_of`, and the instant itself (without one: when the last row became known)."""
+    known = ended(request.dataset.calendar, frame["ds"])
+    if request.as_of is None:
+        return frame, pd.Timestamp(known.max())
+    return frame[known <= request.as_of], request.as_of
 
 
 def read(request: Request) -> RawFrame:
@@ -15,6 +73,6 @@ def read(request: Request) -> RawFrame:
 
     Raises `InputError` when the configuration or a file is at fault, `DataError` when a service or package is.
     """
-    module = importlib.import_module(f"forecast.data.sources.{request.dataset.source.kind}")
+    module = importlib.import_module(f"{__name__}.{request.dataset.source.kind}")
     raw: RawFrame = module.read(request)
     return raw

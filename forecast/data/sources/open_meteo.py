@@ -6,18 +6,21 @@ before `as_of`; the archive's last days are provisional and read again at the ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import Field, field_validator
 
 from forecast.config.datasets import Dataset
-from forecast.config.sources import OpenMeteoSource, Place
+from forecast.config.reading import Config
+from forecast.config.sources import Service, Url
+from forecast.data import web
 from forecast.data.calendars import following
-from forecast.data.sources import web
-from forecast.data.sources.interface import RawFrame, Request, observed
-from forecast.data.sources.patience import Patience, Transient
+from forecast.data.sources import RawFrame, Request, observed
+from forecast.data.web import Deadline, Transient
 from forecast.system.errors import DataError, InputError
 
 DAYS_PER_REQUEST = 366
@@ -26,10 +29,58 @@ UNITS = {"temperature_unit": "celsius", "wind_speed_unit": "ms", "precipitation_
 REFUSED_UNITS = ("°F", "km/h", "mp/h", "mph", "kn", "inch", "in")
 
 
+class Coordinates(Config):
+    latitude: float = Field(ge=-90, le=90)
+    longitude: float = Field(ge=-180, le=180)
+
+
+class Settings(Service):
+    """Hourly weather by Open-Meteo's archive; `variables` maps our column names to the service's.
+
+    Units are °C, mm, m/s, hPa, % and W/m². The last `provisional_days` are read again at the next fetch. With
+    `forecast_url` the service's own forecast is kept too, in a table apart, with `previous_runs_url` those it has
+    archived; they count as issued `issue_delay_h` after the hour that the archive names, since a model run takes
+    hours to be published. A paying customer's key is read from the environment variable `api_key_env`.
+    `weight_per_minute`: what the service's rate limit allows.
+    """
+
+    kind: Literal["open_meteo"]
+    places: dict[str, Coordinates] = Field(min_length=1)
+    variables: dict[str, str] = Field(min_length=1)
+    provisional_days: int = Field(5, ge=0)
+    weight_per_minute: float = Field(600.0, gt=0)
+    base_url: Url = "https://archive-api.open-meteo.com"
+    forecast_url: Url | None = None
+    previous_runs_url: Url | None = None
+    issue_delay_h: float = Field(8.0, ge=0)
+    api_key_env: str | None = Field(None, pattern=r"^[A-Z][A-Z0-9_]*$")
+
+    @field_validator("variables")
+    @classmethod
+    def _plain_names(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in (*value, *value.values()):
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", name):
+                raise ValueError(f"variable {name!r}: wanted letters, digits and _ such as temperature_2m")
+        return value
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        return tuple(self.places)
+
+    @property
+    def vintage_columns(self) -> tuple[str, ...]:
+        return tuple(self.variables) if self.forecast_url or self.previous_runs_url else ()
+
+    def question(self, vintage_columns: Sequence[str]) -> dict[str, Any]:
+        content = self.model_dump(mode="json", include={"variables", "places"})
+        vintages = {"said": [*vintage_columns, self.previous_runs_url]} if vintage_columns else {}  # its stored name
+        return super().question(vintage_columns) | content | vintages
+
+
 def read(request: Request) -> RawFrame:
     source = request.dataset.source
-    assert isinstance(source, OpenMeteoSource) and request.as_of is not None
-    budget = _Budget(request.patience or Patience(source.deadline_s), source.weight_per_minute)
+    assert isinstance(source, Settings) and request.as_of is not None
+    budget = _Budget(request.deadline or Deadline(source.deadline_s), source.weight_per_minute)
     frames, failed = [], {}
     for name, place in source.places.items():
         try:
@@ -46,11 +97,11 @@ def read(request: Request) -> RawFrame:
         where=f"Open-Meteo, dataset {request.name!r}",
         provenance=_provenance(source),
         provisional_from=as_of.normalize() - pd.Timedelta(source.provisional_days, "D"),
-        issued=_issued(request, source, budget),
+        vintages=_vintages(request, source, budget),
     )
 
 
-def _history(request: Request, source: OpenMeteoSource, name: str, place: Place, budget: _Budget) -> pd.DataFrame:
+def _history(request: Request, source: Settings, name: str, place: Coordinates, budget: _Budget) -> pd.DataFrame:
     assert request.as_of is not None
     first, last = request.first(name, source.start).normalize(), request.as_of.normalize()
     parts = []
@@ -70,51 +121,51 @@ def _years(first: pd.Timestamp, last: pd.Timestamp) -> Iterator[tuple[pd.Timesta
         first = end + pd.Timedelta(1, "D")
 
 
-def _issued(request: Request, source: OpenMeteoSource, budget: _Budget) -> pd.DataFrame | None:
-    """`unique_id, ds, issued_at, <said columns>` of every place; None where no forecasts are kept."""
-    said = {name: source.variables[name] for name in request.dataset.said}
+def _vintages(request: Request, source: Settings, budget: _Budget) -> pd.DataFrame | None:
+    """`unique_id, ds, issued_at, <their columns>` of every place; None where no forecasts are kept."""
+    wanted = {name: source.variables[name] for name in request.dataset.vintage_columns}
     frames: list[pd.DataFrame] = []
-    for name, place in source.places.items() if said else ():
+    for name, place in source.places.items() if wanted else ():
         if source.previous_runs_url:
-            frames += _archived_issues(request, source, name, place, budget, said)
+            frames += _archived(request, source, name, place, budget, wanted)
         if source.forecast_url:
-            frames.append(_newest_issue(request, source, name, place, budget, said))
+            frames.append(_newest(request, source, name, place, budget, wanted))
     return pd.concat(frames, ignore_index=True) if frames else None
 
 
-def _newest_issue(
-    request: Request, source: OpenMeteoSource, name: str, place: Place, budget: _Budget, said: dict[str, str]
+def _newest(
+    request: Request, source: Settings, name: str, place: Coordinates, budget: _Budget, wanted: dict[str, str]
 ) -> pd.DataFrame:
     """Hours not yet begun, as the service forecasts them at `as_of`."""
     window = {"forecast_days": str(FORECAST_DAYS)}
     url = f"{source.forecast_url}/v1/forecast"
-    frame = _ask(request, source, name, place, budget, url, window, FORECAST_DAYS, said)
+    frame = _ask(request, source, name, place, budget, url, window, FORECAST_DAYS, wanted)
     frame.insert(2, "issued_at", request.as_of)
     return frame[frame["ds"] >= frame["issued_at"]]
 
 
-def _archived_issues(
-    request: Request, source: OpenMeteoSource, name: str, place: Place, budget: _Budget, said: dict[str, str]
+def _archived(
+    request: Request, source: Settings, name: str, place: Coordinates, budget: _Budget, wanted: dict[str, str]
 ) -> Iterator[pd.DataFrame]:
-    """What the service said one, two, ... days before each hour, as far back as the horizon needs, up to `as_of`."""
+    """Forecasts made one, two, ... days before each hour, as far back as the horizon needs, up to `as_of`."""
     assert request.as_of is not None
     delay = pd.Timedelta(source.issue_delay_h, "h")
     leads = range(1, _days_ahead(request.dataset, delay) + 1)
-    asked = {f"{ours}@{lead}": f"{theirs}_previous_day{lead}" for lead in leads for ours, theirs in said.items()}
+    asked = {f"{ours}@{lead}": f"{theirs}_previous_day{lead}" for lead in leads for ours, theirs in wanted.items()}
     last = request.as_of.normalize() + pd.Timedelta(max(leads), "D")
     for start, end in _years(request.first(name, source.start).normalize(), last):
         window = {"start_date": f"{start:%Y-%m-%d}", "end_date": f"{end:%Y-%m-%d}"}
         url = f"{source.previous_runs_url}/v1/forecast"
         answer = _ask(request, source, name, place, budget, url, window, (end - start).days + 1, asked)
         for lead in leads:
-            values = answer[[f"{ours}@{lead}" for ours in said]].set_axis(list(said), axis=1)
-            issue = pd.concat([answer[["unique_id", "ds"]], values], axis=1).dropna(how="all", subset=list(said))
+            values = answer[[f"{ours}@{lead}" for ours in wanted]].set_axis(list(wanted), axis=1)
+            issue = pd.concat([answer[["unique_id", "ds"]], values], axis=1).dropna(how="all", subset=list(wanted))
             issue.insert(2, "issued_at", issue["ds"] - pd.Timedelta(lead, "D") + delay)
             yield issue[issue["issued_at"] <= request.as_of]
 
 
 def _days_ahead(dataset: Dataset, delay: pd.Timedelta) -> int:
-    """How many days before an hour the service must have spoken so that the whole horizon of a cutoff is covered."""
+    """How many days before an hour a forecast must be made so that the whole horizon of a cutoff is covered."""
     start = pd.Timestamp("2024-01-01")
     reach = following(dataset.calendar, start, dataset.horizon)[-1] - start
     return min(FORECAST_DAYS, int(np.ceil((reach + delay) / pd.Timedelta(1, "D"))))
@@ -122,9 +173,9 @@ def _days_ahead(dataset: Dataset, delay: pd.Timedelta) -> int:
 
 def _ask(
     request: Request,
-    source: OpenMeteoSource,
+    source: Settings,
     name: str,
-    place: Place,
+    place: Coordinates,
     budget: _Budget,
     url: str,
     window: dict[str, str],
@@ -144,8 +195,8 @@ def _ask(
     if key:
         params["apikey"] = key
     budget.spend(weight(len(variables), days), what)
-    patience = budget.patience
-    content = patience.call(what, lambda: _content(web.get(url, params, patience=patience, what=what), what))
+    deadline = budget.deadline
+    content = deadline.call(what, lambda: _content(web.get(url, params, deadline=deadline, what=what), what))
     return _frame(content, variables, name, what)
 
 
@@ -160,7 +211,7 @@ def _content(answer: web.Answer, what: str) -> dict[str, Any]:
     if answer.status == 429:
         _limited(answer, reason, what)
     if answer.status >= 500:
-        raise Transient(f"answered {answer.status} ({reason})", web.waiting_time(answer))
+        raise Transient(f"answered {answer.status} ({reason})", web.retry_after(answer.headers))
     if answer.status == 400:
         raise InputError(f"{what}: refused the question: {reason}. Correct it in configs/datasets.yaml.")
     raise DataError(f"{what}: answered {answer.status} ({reason}).")
@@ -168,7 +219,7 @@ def _content(answer: web.Answer, what: str) -> dict[str, Any]:
 
 def _limited(answer: web.Answer, reason: str, what: str) -> None:
     """Minutely and concurrent limits pass soon; hourly and daily ones are not waited for."""
-    told = web.waiting_time(answer)
+    told = web.retry_after(answer.headers)
     if "inutely" in reason or "concurrent" in reason or told is not None:
         raise Transient(f"answered 429 ({reason})", told if told is not None else 60.0)
     raise DataError(f"{what}: rate limit reached ({reason}). Fetch again after that.")
@@ -224,20 +275,20 @@ def weight(variables: int, days: int) -> float:
 class _Budget:
     """Spends at most `per_minute` of the service's weight in any minute; waits inside the deadline."""
 
-    def __init__(self, patience: Patience, per_minute: float) -> None:
-        self.patience, self.per_minute = patience, per_minute
+    def __init__(self, deadline: Deadline, per_minute: float) -> None:
+        self.deadline, self.per_minute = deadline, per_minute
         self.spent: list[tuple[float, float]] = []
 
     def spend(self, amount: float, what: str) -> None:
         while sum(a for _, a in self._recent()) + amount > self.per_minute and self._recent():
-            self.patience.pause(self._recent()[0][0] + 60.0 - self.patience.clock(), what)
-        self.spent.append((self.patience.clock(), amount))
+            self.deadline.pause(self._recent()[0][0] + 60.0 - self.deadline.clock(), what)
+        self.spent.append((self.deadline.clock(), amount))
 
     def _recent(self) -> list[tuple[float, float]]:
-        return [(at, amount) for at, amount in self.spent if at > self.patience.clock() - 60.0]
+        return [(at, amount) for at, amount in self.spent if at > self.deadline.clock() - 60.0]
 
 
-def _provenance(source: OpenMeteoSource) -> dict[str, Any]:
+def _provenance(source: Settings) -> dict[str, Any]:
     return {
         "source": "open_meteo",
         "parameters": {

@@ -10,20 +10,28 @@ import importlib.metadata
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 
-from forecast.config.datasets import PackagedSource
+from forecast.config.sources import Source
 from forecast.data import snapshots
-from forecast.data.sources.interface import RawFrame, Request, observed
+from forecast.data.sources import RawFrame, Request, observed
 from forecast.system.errors import DataError, InputError, closest, quote_names
+
+
+class Settings(Source):
+    """Series that come with an installed package or with this project; no network."""
+
+    origin: ClassVar[str] = "the installed package"
+    kind: Literal["packaged"]
+    name: str
 
 
 def read(request: Request) -> RawFrame:
     source = request.dataset.source
-    assert isinstance(source, PackagedSource)
+    assert isinstance(source, Settings)
     if source.name not in _LOADERS:
         raise InputError(
             f"configs/datasets.yaml, dataset {request.name!r}: unknown packaged source {source.name!r}."

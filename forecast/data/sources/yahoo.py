@@ -2,36 +2,78 @@
 
 Yahoo's quotes are already divided by every later split. What is stored is what was traded: splits are multiplied back
 in (the answer carries them), so a later split never rewrites history; `corporate_actions` applies splits and dividends
-afterwards.
+afterwards. yfinance is given an HTTP session of ours: its hosts only, redirects checked, size bounded, never past the
+deadline.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import shutil
+import time
 import warnings
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import numpy as np
 import pandas as pd
+from pydantic import Field, field_validator
 
-from forecast.config.sources import YahooSource
-from forecast.data.sources.interface import RawFrame, Request, observed
-from forecast.data.sources.patience import Patience, Transient
-from forecast.data.sources.yahoo_session import guarded_session
+from forecast.config.sources import Adjustment, Service, Url
+from forecast.data.sources import RawFrame, Request, observed
+from forecast.data.web import MAX_BYTES, MAX_REDIRECTS, REDIRECTS, Deadline, Transient, retry_after
 from forecast.system.errors import DataError
 
 COLUMNS = {"Open": "open", "High": "high", "Low": "low", "Close": "close", "Volume": "volume"}
 ACTIONS = {"Dividends": "dividend", "Stock Splits": "split"}
 REQUEST_S = 15.0
+YAHOO = "https://query2.finance.yahoo.com"
+
+
+class Settings(Service):
+    """Daily bars through yfinance, for personal use. Stored unadjusted, with their splits and dividends.
+
+    `adjust` is applied in prepare. `max_failed`: the share of tickers that may fail before nothing is taken.
+    """
+
+    personal_use: ClassVar[bool] = True
+    kind: Literal["yahoo"]
+    tickers: tuple[str, ...] = Field(min_length=1)
+    adjust: Adjustment = "splits_and_dividends"
+    max_failed: float = Field(0.2, ge=0.0, lt=1.0)
+    base_url: Url = YAHOO
+
+    @field_validator("tickers")
+    @classmethod
+    def _plain_and_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for ticker in value:
+            if not re.fullmatch(r"[A-Z0-9^][A-Z0-9.^=-]{0,19}", ticker):
+                raise ValueError(f"ticker {ticker!r}: wanted capitals, digits and . ^ = - such as MSFT or ^VIX")
+        if len(set(value)) < len(value):
+            raise ValueError("a ticker stands twice")
+        return value
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        return self.tickers
+
+    @property
+    def adjustment(self) -> Adjustment:
+        return self.adjust
+
+    def again(self, revised: Collection[str]) -> Settings | None:
+        tickers = tuple(ticker for ticker in self.tickers if ticker in revised)
+        return self.model_copy(update={"tickers": tickers}) if tickers else None
 
 
 def read(request: Request) -> RawFrame:
     source = request.dataset.source
-    assert isinstance(source, YahooSource) and request.as_of is not None
-    patience = request.patience or Patience(source.deadline_s)
-    client = _Client(source, patience, request.root / ".forecast" / "yfinance")
+    assert isinstance(source, Settings) and request.as_of is not None
+    deadline = request.deadline or Deadline(source.deadline_s)
+    client = _Client(source, deadline, request.root / ".forecast" / "yfinance")
     frames, failed = [], {}
     for ticker in source.tickers:
         try:
@@ -50,12 +92,12 @@ def read(request: Request) -> RawFrame:
 class _Client:
     """yfinance with our session: every request guarded, every fault sorted into passing and lasting."""
 
-    def __init__(self, source: YahooSource, patience: Patience, cache: Path) -> None:
+    def __init__(self, source: Settings, deadline: Deadline, cache: Path) -> None:
         import yfinance
 
         yfinance.config.debug.hide_exceptions = False
-        self.patience = patience
-        self.session = guarded_session(source.base_url, patience)
+        self.deadline = deadline
+        self.session = guarded_session(source.base_url, deadline)
         self.cache = cache
         self._open_cache()
 
@@ -71,7 +113,7 @@ class _Client:
     def history(self, ticker: str, first: pd.Timestamp, as_of: pd.Timestamp) -> pd.DataFrame:
         """Long rows of one ticker as traded, from `first` on; `DataError` naming the ticker."""
         what = f"Yahoo, ticker {ticker!r}"
-        bars = self.patience.call(what, lambda: self._attempt(ticker, first, as_of, what))
+        bars = self.deadline.call(what, lambda: self._attempt(ticker, first, as_of, what))
         traded = as_traded(_long(bars, ticker, what))
         return traded[traded["ds"] >= first]
 
@@ -120,6 +162,58 @@ class _Client:
         return DataError(f"{what}: no prices ({reason}). Delisted, misspelt, or not traded in that time?")
 
 
+def guarded_session(base_url: str, deadline: Deadline, *, max_bytes: int = MAX_BYTES) -> Any:
+    """A curl_cffi session that sends every Yahoo host to `base_url` when that is not Yahoo itself."""
+    from curl_cffi import CurlOpt
+    from curl_cffi.requests import Session
+
+    class Guarded(Session):  # type: ignore[misc]
+        """`chart_status` and `retry_after` (seconds or None) of the last answer about prices: yfinance hides them."""
+
+        chart_status = 0
+        retry_after: float | None = None
+
+        def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+            for _ in range(MAX_REDIRECTS + 1):
+                response = self._once(method, url, *args, **kwargs)
+                target = response.headers.get("location")
+                if response.status_code not in REDIRECTS or not target:
+                    return response
+                url, method = urljoin(url, target), "GET"
+                kwargs.pop("params", None)
+            raise DataError(f"Yahoo redirected more than {MAX_REDIRECTS} times.")
+
+        def _once(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+            asked = kwargs.get("timeout")
+            wanted = float(asked) if isinstance(asked, int | float) else 30.0
+            # curl's single number bounds the whole transfer, so a slow drip ends too.
+            kwargs |= {"timeout": max(min(wanted, deadline.left()), 0.05), "allow_redirects": False}
+            response = super().request(method, directed(url, base_url), *args, **kwargs)
+            if "/finance/chart/" in url:
+                self.chart_status = response.status_code
+                self.retry_after = retry_after(dict(response.headers))
+            if len(response.content) > max_bytes:
+                raise DataError(f"Yahoo's answer is larger than {max_bytes:,} bytes. Ask for fewer years.")
+            return response
+
+        def today(self) -> str:
+            return time.strftime("%Y-%m-%d", time.gmtime())
+
+    return Guarded(impersonate="chrome", curl_options={CurlOpt.MAXFILESIZE_LARGE: max_bytes})
+
+
+def directed(url: str, base_url: str) -> str:
+    """`url` itself for Yahoo's own hosts over https, or moved to `base_url`; `DataError` for any other host."""
+    parts, base = urlsplit(url), urlsplit(base_url)
+    host = parts.hostname or ""
+    yahoo = parts.scheme == "https" and (host == "yahoo.com" or host.endswith(".yahoo.com"))
+    if base_url == YAHOO and yahoo:
+        return url
+    if base_url != YAHOO and (yahoo or parts.netloc == base.netloc):
+        return urlunsplit((base.scheme, base.netloc, parts.path, parts.query, ""))
+    raise DataError(f"Yahoo led to {parts.scheme}://{host}, which is not configured. Nothing was taken from there.")
+
+
 def _long(bars: pd.DataFrame, ticker: str, what: str) -> pd.DataFrame:
     absent = [name for name in (*COLUMNS, *ACTIONS) if name not in bars.columns]
     if absent:
@@ -150,7 +244,7 @@ def _too_many(failed: dict[str, str], tickers: int) -> str:
     return f"{len(failed)} of {tickers} tickers failed, more than `max_failed` allows: {named}"
 
 
-def _provenance(source: YahooSource) -> dict[str, Any]:
+def _provenance(source: Settings) -> dict[str, Any]:
     return {
         "source": "yahoo",
         "parameters": {

@@ -1,4 +1,4 @@
-"""The forecasts of the service that the data come from, as they stood when each of our forecasts is made."""
+"""The data provider's own forecasts, as they stood when each of our forecasts is made."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ class Spec(ModelSpec):
     family: Literal["service"] = "service"
 
     @property
-    def needs_issues(self) -> bool:
+    def needs_vintages(self) -> bool:
         return True
 
     def n_params(self, model: FittedModel) -> int:
         return 0
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
-        """Per series the cutoffs `<id>/cutoff` (n,) in ns and what the service said then, `<id>/said` (n, H, O)."""
-        if problem.said is None or problem.said.empty:
+        """Per series the cutoffs `<id>/cutoff` (n,) in ns and the provider's forecasts then, `<id>/said` (n, H, O)."""
+        if problem.vintages is None or problem.vintages.empty:
             raise ModelFailure(
-                f"No forecasts of the service are kept for dataset {problem.panel.name!r}. Set `forecast_url` or "
+                f"No forecasts of the provider are kept for dataset {problem.panel.name!r}. Set `forecast_url` or "
                 "`previous_runs_url` of its source and fetch."
             )
         targets = [column.column for column in problem.panel.dataset.target]
         shape = (-1, problem.panel.dataset.horizon, len(targets))
         found = {}
-        for uid, rows in problem.said.groupby("unique_id", sort=True):
+        for uid, rows in problem.vintages.groupby("unique_id", sort=True):
             found[f"{uid}/cutoff"] = rows.loc[rows["step"] == 1, "cutoff"].to_numpy("datetime64[ns]").astype(np.int64)
             found[f"{uid}/said"] = rows[targets].to_numpy(dtype=np.float64).reshape(shape)
         return Parameters(found)
 
     def predict(self, model: FittedModel, series: Series, rows: np.ndarray) -> np.ndarray:
-        """(n, H, O) in raw units, as the service gave them; `ModelFailure` unless it had spoken at every origin."""
+        """(n, H, O) in raw units, as the provider gave them; `ModelFailure` unless there is one at every origin."""
         model.check_rows(series, rows)
         cutoffs = series.ds[rows].astype("datetime64[ns]").astype(np.int64)
         kept = model.weights.get(f"{series.unique_id}/cutoff", np.empty(0, dtype=np.int64))
@@ -52,7 +52,7 @@ class Spec(ModelSpec):
         silent = ~np.isin(cutoffs, kept)
         if silent.any():
             raise ModelFailure(
-                f"The service had said nothing about the whole horizon at {int(silent.sum())} of {len(rows)} origins "
+                f"The provider has no forecast of the whole horizon at {int(silent.sum())} of {len(rows)} origins "
                 f"of series {series.unique_id!r}, first at {series.ds[rows[silent][0]].astype('datetime64[m]')}. Keep "
                 "more of its forecasts (`previous_runs_url`), or move the dates under `splits`."
             )

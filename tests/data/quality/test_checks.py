@@ -11,7 +11,7 @@ import yaml
 
 from forecast.config.datasets import Dataset
 from forecast.data import quality
-from forecast.data.quality import Finding
+from forecast.data.quality import Violation
 from forecast.system.errors import InputError
 from tests.support.example_data import dataset
 
@@ -63,11 +63,11 @@ def shares(**changes: Any) -> Dataset:
     return dataset(**{"calendar": NEW_YORK, "target": {"column": "close"}, "quality": {"dividends": "off"}, **changes})
 
 
-def found(frame: pd.DataFrame, given: Dataset, as_of: pd.Timestamp | None = None) -> list[Finding]:
+def found(frame: pd.DataFrame, given: Dataset, as_of: pd.Timestamp | None = None) -> list[Violation]:
     return quality.findings(frame, given, as_of=as_of or frame["ds"].max() + pd.Timedelta("1h"))
 
 
-def only(frame: pd.DataFrame, given: Dataset, rule: str) -> Finding:
+def only(frame: pd.DataFrame, given: Dataset, rule: str) -> Violation:
     (finding,) = found(frame, given)
     assert finding.rule == rule
     return finding

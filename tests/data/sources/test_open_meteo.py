@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.data import sources
-from forecast.data.sources import Patience, RawFrame, Request, web
+from forecast.data import sources, web
+from forecast.data.sources import RawFrame, Request
 from forecast.data.sources.open_meteo import weight
+from forecast.data.web import Deadline
 from forecast.system.errors import DataError, InputError
 from tests.support import services as fake
 from tests.support.example_data import dataset
@@ -23,7 +24,7 @@ DUBLIN = {"latitude": 53.35, "longitude": -6.26}
 
 
 def read(tmp_path: Path, services: Services, **options: Any) -> RawFrame:
-    patience = options.pop("patience", None) or Patience(400, sleep=options.pop("waits", []).append, chance=lambda: 0)
+    deadline = options.pop("deadline", None) or Deadline(400, sleep=options.pop("waits", []).append, chance=lambda: 0)
     environment = options.pop("environment", {})
     source = {
         "kind": "open_meteo",
@@ -33,7 +34,7 @@ def read(tmp_path: Path, services: Services, **options: Any) -> RawFrame:
         "base_url": services.url,
     }
     settings = dataset(source={**source, **options})
-    request = Request("weather", settings, tmp_path, services.now, environment=environment, patience=patience)
+    request = Request("weather", settings, tmp_path, services.now, environment=environment, deadline=deadline)
     return sources.read(request)
 
 
@@ -72,7 +73,7 @@ def test_long_histories_are_asked_for_year_by_year(tmp_path: Path, services: Ser
 
 
 def test_forecasts_of_the_service_are_kept_apart_with_their_time_of_issue(tmp_path: Path, services: Services):
-    issued = read(tmp_path, services, forecast_url=services.url).issued
+    issued = read(tmp_path, services, forecast_url=services.url).vintages
     assert issued is not None and list(issued.columns) == ["unique_id", "ds", "issued_at", "temp"]
     assert issued["issued_at"].unique().tolist() == [services.now]
     assert issued["ds"].min() == services.now and issued["ds"].max() == pd.Timestamp("2021-06-07 23:00")
@@ -142,17 +143,17 @@ def test_a_truncated_body_is_tried_again(tmp_path: Path, services: Services):
 
 def test_a_hang_ends_at_the_deadline(tmp_path: Path, services: Services):
     services.fail("/v1/archive", fake.hangs)
-    assert "did not answer in time" in refused(tmp_path, services, patience=Patience(0.3, sleep=lambda _: None))
+    assert "did not answer in time" in refused(tmp_path, services, deadline=Deadline(0.3, sleep=lambda _: None))
 
 
 def test_a_slow_drip_ends_at_the_deadline(tmp_path: Path, services: Services):
     services.fail("/v1/archive", fake.drips)
-    assert "still sending at the deadline" in refused(tmp_path, services, patience=Patience(0.3, sleep=lambda _: None))
+    assert "still sending at the deadline" in refused(tmp_path, services, deadline=Deadline(0.3, sleep=lambda _: None))
 
 
 def test_a_slow_drip_of_headers_ends_at_the_deadline(tmp_path: Path, services: Services):
     services.fail("/v1/archive", fake.drips_headers)
-    assert "place 'dublin'" in refused(tmp_path, services, patience=Patience(0.3, sleep=lambda _: None))
+    assert "place 'dublin'" in refused(tmp_path, services, deadline=Deadline(0.3, sleep=lambda _: None))
 
 
 def test_a_refused_connection_is_a_data_error(tmp_path: Path, services: Services):
@@ -304,14 +305,14 @@ def test_the_rate_limit_is_waited_out_inside_the_deadline(tmp_path: Path, servic
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    patience = Patience(400, clock=lambda: now[0], sleep=sleep)
-    read(tmp_path, services, start="2018-01-01", weight_per_minute=60, patience=patience)
+    deadline = Deadline(400, clock=lambda: now[0], sleep=sleep)
+    read(tmp_path, services, start="2018-01-01", weight_per_minute=60, deadline=deadline)
     assert now[0] == pytest.approx(60)  # four years weigh 26 each, so two fit into a minute
 
 
 def test_a_rate_limit_beyond_the_deadline_is_told_before_it_is_broken(tmp_path: Path, services: Services):
-    patience = Patience(30, clock=lambda: 0.0, sleep=lambda _: None)
-    message = refused(tmp_path, services, start="2018-01-01", weight_per_minute=60, patience=patience)
+    deadline = Deadline(30, clock=lambda: 0.0, sleep=lambda _: None)
+    message = refused(tmp_path, services, start="2018-01-01", weight_per_minute=60, deadline=deadline)
     assert "the rate limit asks to wait 60 s, the deadline leaves 30 s" in message
 
 

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from forecast.data import sources
-from forecast.data.sources import Patience, RawFrame, Request
-from forecast.data.sources.yahoo import as_traded
-from forecast.data.sources.yahoo_session import YAHOO, directed, guarded_session
+from forecast.data.sources import RawFrame, Request
+from forecast.data.sources.yahoo import YAHOO, as_traded, directed, guarded_session
+from forecast.data.web import Deadline
 from forecast.system.errors import DataError
 from tests.support import services as fake
 from tests.support.example_data import dataset
@@ -24,14 +24,14 @@ CHART = "/v8/finance/chart"
 
 
 def read(tmp_path: Path, services: Services, tickers: tuple[str, ...] = ("MSFT",), **options: Any) -> RawFrame:
-    patience = options.pop("patience", None) or Patience(20, sleep=options.pop("waits", []).append, chance=lambda: 0)
+    deadline = options.pop("deadline", None) or Deadline(20, sleep=options.pop("waits", []).append, chance=lambda: 0)
     source = {"kind": "yahoo", "tickers": list(tickers), "start": "2021-05-03", "base_url": services.url}
     settings = dataset(
         source={**source, **options},
         calendar={"kind": "sessions", "exchange": "XNYS"},
         target={"column": "close"},
     )
-    return sources.read(Request("shares", settings, tmp_path, services.now, patience=patience))
+    return sources.read(Request("shares", settings, tmp_path, services.now, deadline=deadline))
 
 
 def refused(*args: Any, **options: Any) -> str:
@@ -138,12 +138,12 @@ def test_a_truncated_body_is_tried_again(tmp_path: Path, services: Services):
 
 def test_a_hang_ends_at_the_deadline(tmp_path: Path, services: Services):
     services.fail("", fake.hangs)
-    assert "'MSFT'" in refused(tmp_path, services, patience=Patience(0.6, sleep=lambda _: None))
+    assert "'MSFT'" in refused(tmp_path, services, deadline=Deadline(0.6, sleep=lambda _: None))
 
 
 def test_a_slow_drip_ends_at_the_deadline(tmp_path: Path, services: Services):
     services.fail(CHART, fake.drips)
-    assert "'MSFT'" in refused(tmp_path, services, patience=Patience(0.8, sleep=lambda _: None))
+    assert "'MSFT'" in refused(tmp_path, services, deadline=Deadline(0.8, sleep=lambda _: None))
 
 
 def test_a_refused_connection_is_a_data_error(tmp_path: Path, services: Services):
@@ -251,7 +251,7 @@ def test_an_unfinished_bar_of_today_is_left_out(tmp_path: Path, services: Servic
 @pytest.mark.parametrize("answer", [fake.endless, fake.inflated])
 def test_an_answer_without_end_is_cut(services: Services, answer: fake.Fault):
     services.fail(CHART, answer)
-    session = guarded_session(services.url, Patience(20), max_bytes=1_000_000)
+    session = guarded_session(services.url, Deadline(20), max_bytes=1_000_000)
     with pytest.raises(Exception, match=r"[Ee]xceed|larger"):
         session.get(f"{YAHOO}{CHART}/MSFT")
 

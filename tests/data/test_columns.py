@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecast.data.corporate_actions import adjusted
+from forecast.data.columns import adjusted
 
 
 def series(close: list[float], split: list[float], dividend: list[float], name: str = "S") -> pd.DataFrame:

@@ -1,0 +1,172 @@
+"""Columns that a source does not deliver as they are used: adjusted prices, computed and joined columns.
+
+Adjusted: later splits and dividends applied backwards from the last row, so that prices as traded become one
+comparable history. Computed: from other columns of the same row. Joined from another dataset: at each row the last
+value that was known when the row itself was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from forecast.config.datasets import Column, Dataset, load_dataset
+from forecast.config.sources import Adjustment
+from forecast.data import snapshots
+from forecast.data.calendars import ended
+from forecast.data.schema import KEYS, check_frame
+from forecast.system.errors import InputError, closest, quote_names
+
+ACTIONS = ("split", "dividend")
+PRICES = ("open", "high", "low", "close")
+
+
+def adjusted(frame: pd.DataFrame, how: Adjustment) -> pd.DataFrame:
+    """A raw long frame without its action columns; a frame that has none comes back as it is.
+
+    A price at t is divided by the product of all later split ratios and multiplied by Π (1 − dividend_k / close_{k−1})
+    over the later ex-dates k (the CRSP convention), so returns across an ex-date are those of a holder. Volume is
+    multiplied by the split ratios. Only the scale of a series depends on where it ends, never a return.
+    """
+    if not set(ACTIONS) <= set(frame.columns):
+        return frame
+    if how == "none":
+        return frame.drop(columns=list(ACTIONS))
+    factors = pd.concat([_factors(rows, how) for _, rows in frame.groupby("unique_id", sort=False)])
+    factors = factors.reindex(frame.index)
+    result = frame.drop(columns=list(ACTIONS))
+    prices = [name for name in PRICES if name in frame]
+    result[prices] = frame[prices].mul(factors["price"], axis=0)
+    if "volume" in frame:
+        result["volume"] = frame["volume"] * factors["shares"]
+    return result
+
+
+def _factors(rows: pd.DataFrame, how: Adjustment) -> pd.DataFrame:
+    """What volume (`shares`) and prices (`price`) are multiplied by, per row of one series in time order."""
+    ratio = rows["split"].where(rows["split"] > 0, 1.0)
+    shares = _later(ratio)
+    price = 1.0 / shares
+    if how == "splits_and_dividends":
+        # The dividend is per share after that day's split, the close before it per share before: bring both together.
+        before = rows["close"].ffill().shift() / ratio
+        paid = (rows["dividend"] / before).where(lambda share: (share > 0) & (share < 1), 0.0)
+        price = price * _later(1.0 - paid)
+    return pd.DataFrame({"shares": shares, "price": price})
+
+
+def _later(values: pd.Series) -> pd.Series:
+    """At each row the product over all later rows."""
+    onwards = np.cumprod(values.to_numpy()[::-1])[::-1]
+    return pd.Series(np.append(onwards[1:], 1.0), index=values.index)
+
+
+@dataclass(frozen=True)
+class Derived:
+    """Used when the source does not deliver a column of this name itself."""
+
+    inputs: tuple[str, ...]
+    meaning: str
+
+
+DERIVED: dict[str, Derived] = {
+    "daily_range": Derived(("high", "low"), "ln(high / low): the range of the session, relative, ≥ 0"),
+}
+
+
+def inputs_of(column: str, found: Collection[str]) -> tuple[str, ...]:
+    """The source columns that `column` needs: itself, or those it is computed from when it is not among `found`."""
+    return DERIVED[column].inputs if column in DERIVED and column not in found else (column,)
+
+
+def require(found: Collection[str], dataset: Dataset, *, where: str) -> None:
+    """Raises `InputError` for the first column of the dataset that is neither there nor computable."""
+    for column in dataset.columns:
+        for name in () if not column.observed else inputs_of(column.column, found):
+            if name not in found:
+                raise InputError(
+                    f"{where}: column {name!r} is missing.{closest(name, found)} Found {quote_names(found)}. Correct "
+                    "its name in configs/datasets.yaml, or map the file's name under `source.columns`."
+                )
+
+
+def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.DataFrame:
+    """`unique_id, ds, *Dataset.columns` of a raw frame; what the dataset does not use is dropped."""
+    require([str(name) for name in raw.columns], dataset, where=where)
+    frame = raw[list(KEYS)].copy(deep=False)
+    for column in dataset.columns:
+        name = column.column
+        frame[name] = raw[name] if name in raw.columns else _COMPUTED[name](raw)
+    return check_frame(frame, [c.column for c in dataset.columns], where=where)
+
+
+def _daily_range(raw: pd.DataFrame) -> pd.Series:
+    high, low = (raw[name].where(raw[name] > 0) for name in ("high", "low"))
+    return pd.Series(np.log(high / low), index=raw.index)
+
+
+_COMPUTED = {"daily_range": _daily_range}
+
+
+def other_datasets(dataset: Dataset) -> list[str]:
+    """The datasets whose snapshots this one reads; the stage that fetches it depends on their pointers too."""
+    return sorted({column.joined.dataset for column in dataset.columns if column.joined is not None})
+
+
+def with_joined(names: Iterable[str], configs: Path) -> list[str]:
+    """`names` and every dataset they join, those that are joined first; `InputError` for an unknown name."""
+    order: dict[str, None] = {}
+    waiting = [(name, frozenset[str]()) for name in reversed(list(names))]
+    while waiting:
+        name, above = waiting.pop()
+        others = [o for o in other_datasets(load_dataset(name, configs)) if o not in order and o not in above | {name}]
+        if others:
+            waiting += [(name, above), *((other, above | {name}) for other in others)]
+        else:
+            order[name] = None
+    return list(order)
+
+
+def joined(frame: pd.DataFrame, dataset: Dataset, *, root: Path, where: str) -> pd.DataFrame:
+    """`frame` with a column for each `joined` one; NaN where nothing was known or it is older than `max_age_days`."""
+    others = {name: load_dataset(name, root / "configs") for name in other_datasets(dataset)}
+    values = {name: adjusted(snapshots.read_pointed(root, name), o.source.adjustment) for name, o in others.items()}
+    result = frame.copy(deep=False)
+    for column in dataset.columns:
+        if column.joined is not None:
+            name = column.joined.dataset
+            result[column.column] = _looked_up(frame, dataset, column, others[name], values[name], where)
+    return result
+
+
+def _looked_up(
+    frame: pd.DataFrame, dataset: Dataset, column: Column, other: Dataset, values: pd.DataFrame, where: str
+) -> pd.Series:
+    wanted = column.joined
+    assert wanted is not None
+    _require(wanted.column, values.columns, f"{where}: dataset {wanted.dataset!r} has no column")
+    _require(wanted.series, values["unique_id"].unique(), f"{where}: dataset {wanted.dataset!r} has no series")
+    series = values[values["unique_id"] == wanted.series].dropna(subset=[wanted.column])
+    known = pd.DataFrame({"known": ended(other.calendar, series["ds"]), "value": series[wanted.column].to_numpy()})
+    asked = pd.DataFrame({"known": ended(dataset.calendar, frame["ds"]), "row": frame.index})
+    found = pd.merge_asof(
+        asked.sort_values("known", kind="stable"),
+        known.sort_values("known", kind="stable"),
+        on="known",
+        direction="backward",
+        tolerance=pd.Timedelta(wanted.max_age_days, "D"),
+    )
+    return found.set_index("row")["value"].reindex(frame.index)
+
+
+def _require(name: str, known: object, sentence: str) -> None:
+    names = [str(item) for item in known]  # type: ignore[attr-defined]
+    if name not in names:
+        raise InputError(
+            f"{sentence} {name!r}.{closest(name, names)} Known: {quote_names(names)}. Correct it under `joined` in "
+            "configs/datasets.yaml."
+        )

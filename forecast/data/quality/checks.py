@@ -1,0 +1,300 @@
+"""Checks of the data, one rule each, with what they find: single columns, daily bars, times."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from forecast.config.datasets import Dataset, RegularCalendar
+from forecast.data.calendars import ended, following, gaps
+from forecast.data.schema import KEYS
+
+SHOWN = 3
+SAMPLE = 1000
+
+# Quantity → unit → (lowest and highest possible value, lowest and highest usual median of a year on land).
+UNITS: dict[str, dict[str, tuple[float, float, float, float]]] = {
+    "temperature": {
+        "°C": (-90, 60, -30, 33),
+        "°F": (-130, 140, 33.5, 92),
+        "K": (180, 335, 240, 307),
+    },
+    "wind speed": {
+        "m/s": (0, 75, 0.7, 8.5),
+        "km/h": (0, 270, 8.6, 31),
+        "mph": (0, 170, 5.5, 19),
+    },
+    "pressure": {"hPa": (850, 1090, 950, 1035), "Pa": (85_000, 109_000, 95_000, 103_500)},
+    "relative humidity": {"%": (0, 100.5, 10, 100)},
+    "precipitation": {"mm": (0, 310, 0, 10)},
+}
+BARS = ("open", "high", "low", "close")
+RATIOS = np.array([1.5, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 50, 100])
+JUMP = 0.3  # a smaller return is no candidate for a split
+# One zone for each local hour that is skipped in spring somewhere.
+ZONES = ("America/New_York", "Europe/Berlin", "Europe/London", "Australia/Sydney")
+
+
+@dataclass(frozen=True)
+class Violation:
+    """`count` values of `series` and `column` (empty: all) break `rule`; `sentence` says where and what to do."""
+
+    rule: str
+    series: str
+    column: str
+    count: int
+    sentence: str
+    action: str = "warn"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def times(moments: Iterable[pd.Timestamp]) -> str:
+    """The first few moments, for a sentence; midnights as dates."""
+    found = [pd.Timestamp(moment) for moment in moments]
+    shown = [f"{m:%Y-%m-%d}" if m == m.normalize() else f"{m:%Y-%m-%d %H:%M}" for m in found[:SHOWN]]
+    return ", ".join(shown) + (f" and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
+
+
+def spikes(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
+    """A value far from both neighbours on the same side: the smaller step over the 99th percentile of all steps."""
+    for series, column, when, values in _columns(frame, _numbers(frame)):
+        step = np.diff(values)
+        if len(step) < 20 or np.mean(values == 0) > 0.5:  # what is zero most of the time comes in bursts, as rain does
+            continue
+        usual = np.quantile(np.abs(step), 0.99)
+        there, back = step[:-1], -step[1:]
+        lonely = np.where(there * back > 0, np.minimum(np.abs(there), np.abs(back)), 0.0)
+        found = np.flatnonzero(lonely > limit * usual) + 1 if usual > 0 else np.array([], dtype=int)
+        if found.size:
+            worst = values[found[np.argmax(lonely[found - 1])]]
+            text = f"{found.size} values stand alone ({times(when[found])}; the worst is {worst:g})."
+            yield Violation(
+                "spikes", series, column, int(found.size), f"{text} Correct them, or leave the cells empty."
+            )
+
+
+def stale_repeats(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
+    """The same value, not zero, for more than `limit` rows in a row: a stuck sensor or a filled gap."""
+    for series, column, when, values in _columns(frame, _targets(frame, dataset)):
+        starts = np.flatnonzero(np.append(True, np.diff(values) != 0))
+        lengths = np.diff(np.append(starts, len(values)))
+        found = (lengths > limit) & (values[starts] != 0)
+        if found.any():
+            text = f"{found.sum()} runs of equal values, the longest of {lengths[found].max()} rows"
+            count = int(lengths[found].sum())
+            yield Violation("stale_repeats", series, column, count, f"{text} ({times(when[starts[found]])}).")
+
+
+def units(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
+    """Values outside of what the stated unit allows, or a median that another unit of the quantity explains."""
+    for stated in dataset.columns:
+        quantity = next((known for known in UNITS.values() if stated.unit in known), None)
+        if quantity is None or stated.column not in frame.columns:
+            continue
+        low, high, *_ = quantity[stated.unit]
+        for series, name, when, values in _columns(frame, [stated.column]):
+            outside = (values < low) | (values > high)
+            if outside.sum() > limit:
+                text = f"{outside.sum()} are no {stated.unit} ({times(when[outside])}), wanted {low:g} to {high:g}."
+                yield Violation("units", series, name, int(outside.sum()), text)
+            yield from _other_unit(series, name, stated.unit, quantity, float(np.median(values)))
+
+
+def missing_share(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
+    """Empty cells as a share of a series' rows."""
+    shares = frame[_numbers(frame)].isna().groupby(frame["unique_id"], sort=True).mean()
+    for series, column in np.argwhere(shares.to_numpy() > limit):
+        share, name = shares.iloc[series, column], str(shares.columns[column])
+        count = round(share * (frame["unique_id"] == shares.index[series]).sum())
+        yield Violation(
+            "missing_share", str(shares.index[series]), name, count, f"{share:.1%} of the rows have no value."
+        )
+
+
+def missing_cells(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
+    """Rows where a column has no value, named by their times; a larger share is `missing_share`'s to tell."""
+    rows_of = frame["unique_id"].value_counts()
+    for column in _numbers(frame):
+        empty = frame[frame[column].isna()]
+        for series, rows in empty.groupby("unique_id", sort=True):
+            if limit < len(rows) <= dataset.quality.missing_share.limit * rows_of[series]:
+                yield Violation(
+                    "missing_cells",
+                    str(series),
+                    column,
+                    len(rows),
+                    f"{len(rows)} cells are empty ({times(rows['ds'])}).",
+                )
+
+
+def shared_columns(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
+    """Series with the same values in a column: a split by series would leak. A column common to all is no finding.
+
+    Pairs are compared on a sample of times, and only those equal there on all of them.
+    """
+    if frame["unique_id"].nunique() < 3:
+        return
+    moments = frame["ds"].drop_duplicates().to_numpy()
+    sample = frame[frame["ds"].isin(moments[:: max(1, len(moments) // SAMPLE)])]
+    for column in _numbers(frame):
+        groups = _equal_groups(sample.pivot(index="ds", columns="unique_id", values=column), limit)
+        for group in groups:
+            rows = frame[frame["unique_id"].isin(group)].pivot(index="ds", columns="unique_id", values=column)
+            if len(group) < frame["unique_id"].nunique() and _equal_groups(rows, limit) == [group]:
+                text = f"{', '.join(group)} have the same values; as separate series they leak into each other."
+                yield Violation("shared_columns", group[0], column, len(group), text)
+
+
+def _other_unit(
+    series: str, column: str, unit: str, quantity: dict[str, tuple[float, float, float, float]], median: float
+) -> Iterator[Violation]:
+    *_, low, high = quantity[unit]
+    if low <= median <= high:
+        return
+    fitting = [other for other, (*_, least, most) in quantity.items() if other != unit and least <= median <= most]
+    if fitting:
+        text = f"the median is {median:.3g} {unit}, usual for {' or '.join(fitting)}; is the unit right?"
+        yield Violation("units", series, column, 1, text)
+
+
+def _equal_groups(wide: pd.DataFrame, limit: float) -> list[list[str]]:
+    """Groups of two or more columns that differ on at most a share `limit` of the steps both have."""
+    groups: list[list[str]] = []
+    values = wide.to_numpy()
+    known = ~np.isnan(values)
+    left = [i for i in range(values.shape[1]) if known[:, i].any() and np.ptp(values[known[:, i], i]) > 0]
+    while left:
+        first, *others = left
+        both = known[:, others] & known[:, [first]]
+        differ = ((values[:, others] != values[:, [first]]) & both).sum(axis=0)
+        equal = differ <= limit * both.sum(axis=0)
+        same = [first, *(i for i, is_equal in zip(others, equal & both.any(axis=0), strict=True) if is_equal)]
+        left = [i for i in others if i not in same]
+        if len(same) > 1:
+            groups.append([str(wide.columns[i]) for i in same])
+    return groups
+
+
+def _columns(frame: pd.DataFrame, names: list[str]) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
+    """(series, column, times, values) without the empty cells; the rows of a series stand together."""
+    codes, series = pd.factorize(frame["unique_id"])
+    borders = np.append(np.flatnonzero(np.append(True, np.diff(codes) != 0)), len(codes))
+    when = frame["ds"].to_numpy()
+    for name in names:
+        values = frame[name].to_numpy()
+        for start, stop in itertools.pairwise(borders):
+            known = ~np.isnan(values[start:stop])
+            if known.any():
+                yield str(series[codes[start]]), name, when[start:stop][known], values[start:stop][known]
+
+
+def _numbers(frame: pd.DataFrame) -> list[str]:
+    return [str(name) for name in frame.columns if name not in KEYS]
+
+
+def _targets(frame: pd.DataFrame, dataset: Dataset) -> list[str]:
+    return [column.column for column in dataset.target if column.column in frame.columns]
+
+
+def ohlc_order(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
+    """Low ≤ Open, Close ≤ High."""
+    if not set(BARS) <= set(frame.columns):
+        return
+    body = frame[["open", "close"]]
+    wrong = (frame["low"] > body.min(axis=1)) | (frame["high"] < body.max(axis=1)) | (frame["high"] < frame["low"])
+    for series, rows in frame[wrong].groupby("unique_id", sort=True):
+        if len(rows) > limit:
+            text = f"{len(rows)} sessions break low ≤ open, close ≤ high ({times(rows['ds'])}); correct or drop them."
+            yield Violation("ohlc_order", str(series), "", len(rows), text)
+
+
+def positive_prices(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
+    """Above zero, in every bar column."""
+    for column in (name for name in BARS if name in frame.columns):
+        for series, rows in frame[frame[column] <= 0].groupby("unique_id", sort=True):
+            if len(rows) > limit:
+                text = f"{len(rows)} prices are not above zero ({times(rows['ds'])}); a log is impossible there."
+                yield Violation("positive_prices", str(series), column, len(rows), text)
+
+
+def unadjusted_split(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
+    """A close that falls to 1/2, 1/3, … of the last one, or rises as much, and does not come back at once."""
+    if "close" not in frame.columns or "open" not in frame.columns:
+        return
+    for series, rows in frame.groupby("unique_id", sort=True):
+        close = rows["close"].to_numpy()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            change = np.where((close[1:] > 0) & (close[:-1] > 0), np.log(close[1:] / close[:-1]), 0.0)
+        distance = np.abs(np.abs(change)[:, None] - np.log(RATIOS)[None, :]).min(axis=1)
+        back = np.append(np.abs(change[1:] + change[:-1]) < JUMP / 2, False)
+        found = (np.abs(change) > JUMP) & (distance < limit) & ~back
+        if found.any():
+            when = rows["ds"].iloc[1:][found]
+            text = f"{found.sum()} jumps look like splits that were not undone ({times(when)}); adjust the prices."
+            yield Violation("unadjusted_split", str(series), "close", int(found.sum()), text)
+
+
+def flat_bars(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
+    """Open = high = low = close: no trade, or only one price a day was kept."""
+    if not set(BARS) <= set(frame.columns):
+        return
+    flat = (frame["high"] == frame["low"]) & (frame["open"] == frame["close"]) & (frame["high"] == frame["open"])
+    for series, rows in frame[flat].groupby("unique_id", sort=True):
+        if len(rows) > limit:
+            text = f"{len(rows)} sessions have one price for open, high, low and close ({times(rows['ds'])})."
+            yield Violation("flat_bars", str(series), "", len(rows), f"{text} Their daily range says nothing.")
+
+
+def dividends(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
+    """Bars from a file come without dividends: at best they are adjusted for splits."""
+    if dataset.source.without_dividends and set(BARS) <= set(frame.columns) and "dividend" not in frame.columns:
+        text = (
+            "the file has no column `dividend`: returns leave dividends out unless its prices are adjusted for them."
+        )
+        yield Violation("dividends", "", "close", int(frame["unique_id"].nunique()), text)
+
+
+def missing_steps(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
+    """Steps of the calendar without a row; those that other series have are named as such."""
+    found = gaps(frame, dataset.calendar)
+    known = set(frame.loc[frame["ds"].isin({gap.first for gap in found}), "ds"]) if found else set()
+    for series in sorted({gap.unique_id for gap in found}):
+        own = [gap for gap in found if gap.unique_id == series]
+        count = sum(gap.steps for gap in own)
+        if count > limit:
+            text = f"{count} steps have no row ({times(gap.first for gap in own)})"
+            elsewhere = [gap.first for gap in own if gap.first in known]
+            more = f"; other series have {times(elsewhere)}" if elsewhere else ""
+            yield Violation("gaps", series, "", count, f"{text}{more}.")
+
+
+def clock_change(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
+    """A gap of one hour where clocks are put forward: the times are local, not UTC."""
+    if not isinstance(dataset.calendar, RegularCalendar):
+        return
+    found = [g for g in gaps(frame, dataset.calendar) if g.steps == 1 and _never_on_a_clock(g.first)]
+    for series in sorted({gap.unique_id for gap in found}):
+        skipped = [gap.first for gap in found if gap.unique_id == series]
+        if len(skipped) > limit:
+            text = f"hours are missing where clocks are put forward ({times(skipped)}): these look like local times; "
+            yield Violation("clock_change", str(series), "ds", len(skipped), f"{text}state `source.time_zone`.")
+
+
+def freshness(frame: pd.DataFrame, dataset: Dataset, limit: float, as_of: pd.Timestamp) -> Iterator[Violation]:
+    """Steps that had ended by `as_of` and have no row at the end of a series."""
+    for series, last in frame.groupby("unique_id", sort=True)["ds"].max().items():
+        due = following(dataset.calendar, last, int(limit) + 1)
+        if (ended(dataset.calendar, due) <= as_of).all():
+            text = f"the last row is of {times([last])}, more than {limit:g} steps before {times([as_of])}."
+            yield Violation("freshness", str(series), "ds", int(limit) + 1, text)
+
+
+def _never_on_a_clock(moment: pd.Timestamp) -> bool:
+    return any(pd.isna(moment.tz_localize(zone, nonexistent="NaT", ambiguous=True)) for zone in ZONES)

@@ -1,0 +1,193 @@
+"""HTTP under one deadline per dataset: bounded retries with growing, jittered waits, from configured hosts only.
+
+Redirects are checked, the size is bounded, and a slow answer is cut at the deadline. The retries are our own: they
+keep to what is left of the deadline, to `Retry-After`, and to a rate limit that is known in advance.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+from forecast.system.errors import DataError
+
+if TYPE_CHECKING:
+    import httpx
+
+T = TypeVar("T")
+MAX_BYTES = 64 * 1024 * 1024
+MAX_REDIRECTS = 5
+REDIRECTS = (301, 302, 303, 307, 308)
+CONNECT_S = 10.0
+READ_S = 30.0
+LATE = "did not answer in time: it was still sending at the deadline"
+
+
+class Transient(Exception):
+    """A fault that may pass: `retry_after` seconds when the service said how long it will last."""
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+@dataclass
+class Deadline:
+    """One deadline for all requests of one dataset; clock, sleep and chance are arguments: tests need no time."""
+
+    seconds: float
+    attempts: int = 4
+    first_wait_s: float = 1.0
+    longest_wait_s: float = 30.0
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    chance: Callable[[], float] = random.random
+    started: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.started = self.clock()
+
+    def left(self) -> float:
+        """Seconds until the deadline, never below zero."""
+        return max(0.0, self.started + self.seconds - self.clock())
+
+    def call(self, what: str, attempt: Callable[[], T]) -> T:
+        """The first success of `attempt`; `DataError` naming `what` when attempts or time run out."""
+        for number in range(1, self.attempts + 1):
+            if self.left() <= 0:
+                raise DataError(f"{what}: the deadline of {self.seconds:g} s is over. Try again later.")
+            try:
+                return attempt()
+            except Transient as fault:
+                wait = self._wait(number, fault.retry_after)
+                if number == self.attempts or wait >= self.left():
+                    raise DataError(self._given_up(what, fault, number, wait)) from fault
+                self.sleep(wait)
+        raise AssertionError("unreachable")
+
+    def pause(self, seconds: float, what: str) -> None:
+        """Wait out a rate limit known in advance; `DataError` when the deadline does not allow it."""
+        if seconds <= 0:
+            return
+        if seconds >= self.left():
+            raise DataError(
+                f"{what}: the rate limit asks to wait {seconds:.0f} s, the deadline leaves {self.left():.0f} s. "
+                "Raise `deadline_s` in configs/datasets.yaml, or ask for fewer series or years."
+            )
+        self.sleep(seconds)
+
+    def _wait(self, number: int, retry_after: float | None) -> float:
+        """Doubling, with up to half as much again by chance, so that many clients do not return together."""
+        if retry_after is not None:
+            return retry_after + self.chance()
+        return min(self.first_wait_s * 2 ** (number - 1), self.longest_wait_s) * (1 + self.chance() / 2)
+
+    def _given_up(self, what: str, fault: Transient, number: int, wait: float) -> str:
+        times = "once" if number == 1 else f"{number} times"
+        if number < self.attempts:
+            return f"{what}: {fault}; tried {times}, the next try would be in {wait:.0f} s, after the deadline."
+        return f"{what}: {fault}; tried {times} in {self.clock() - self.started:.0f} s."
+
+
+def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """Seconds of a `Retry-After` header, given as a number or as a date; None when absent or unreadable."""
+    value = headers.get("retry-after") or headers.get("Retry-After")
+    if not value:
+        return None
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        until = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, (until - (now or datetime.now(UTC))).total_seconds())
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`content`: the decoded body, complete."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    def json(self) -> Any:
+        """`Transient` when the body is no JSON: a maintenance page or a torn answer."""
+        try:
+            return json.loads(self.content)
+        except ValueError:
+            kind = self.headers.get("content-type", "no content type")
+            raise Transient(f"answered with no JSON ({kind}, {len(self.content)} bytes)") from None
+
+
+def check_host(url: str, hosts: Collection[str], what: str) -> None:
+    """`DataError` unless `url` is http(s) to one of `hosts` (host or host:port)."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or parts.netloc not in hosts:
+        raise DataError(
+            f"{what}: was sent to {parts.scheme}://{parts.hostname}, which is not configured. "
+            "If the service has moved, set its new address in configs/datasets.yaml."
+        )
+
+
+def get(url: str, params: Mapping[str, str], *, deadline: Deadline, what: str, max_bytes: int = MAX_BYTES) -> Answer:
+    """One GET, redirects followed within the host of `url`; never longer than `deadline` has left.
+
+    Raises `Transient` for what may pass (no connection, cut off, slow), `DataError` for what will not. No message
+    contains the query, which may carry a key.
+    """
+    import httpx  # a tenth of a second, which reading the settings of a service need not wait for
+
+    hosts = {urlsplit(url).netloc}
+    target: httpx.URL = httpx.URL(url, params=dict(params))
+    with httpx.Client(follow_redirects=False, trust_env=True) as client:
+        for _ in range(MAX_REDIRECTS + 1):
+            check_host(str(target), hosts, what)
+            answer = _once(client, target, deadline, what, max_bytes)
+            if answer.status not in REDIRECTS or "location" not in answer.headers:
+                return answer
+            target = httpx.URL(urljoin(str(target), answer.headers["location"]))
+    raise DataError(f"{what}: redirected more than {MAX_REDIRECTS} times. Check its address in configs/datasets.yaml.")
+
+
+def _once(client: httpx.Client, url: httpx.URL, deadline: Deadline, what: str, max_bytes: int) -> Answer:
+    import httpx
+
+    left = max(deadline.left(), 0.01)
+    timeout = httpx.Timeout(min(READ_S, left), connect=min(CONNECT_S, left))
+    # The timeouts bound each read; a header sent byte by byte would pass them for ever.
+    watch = threading.Timer(left, client.close)
+    watch.daemon = True
+    watch.start()
+    try:
+        with client.stream("GET", url, timeout=timeout) as response:
+            content = bytearray()
+            for chunk in response.iter_bytes():  # as it arrives: a fixed size would wait until a slow drip fills it
+                content += chunk
+                if len(content) > max_bytes:
+                    raise DataError(f"{what}: the answer is larger than {max_bytes:,} bytes. Ask for a shorter range.")
+                if deadline.left() <= 0:
+                    raise Transient(LATE)
+            return Answer(response.status_code, dict(response.headers), bytes(content))
+    except httpx.TimeoutException:
+        raise Transient("did not answer in time") from None
+    except httpx.ConnectError as error:
+        raise Transient(f"cannot be reached ({_reason(error)})") from None
+    except httpx.HTTPError as error:
+        late = deadline.left() <= 0
+        raise Transient(LATE if late else f"broke off its answer ({type(error).__name__})") from None
+    finally:
+        watch.cancel()
+
+
+def _reason(error: Exception) -> str:
+    """The system's words, without the URL."""
+    return str(error).split("://")[0] or type(error).__name__

@@ -1,0 +1,92 @@
+"""A new source is one file: its settings are checked, its rows are taken and prepared, and no other file changes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.audit import cases
+
+DICE = '''
+"""Throws of a die, made and not measured."""
+
+from typing import ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from forecast.config.sources import Source
+from forecast.data.sources import RawFrame, Request, observed
+
+
+class Settings(Source):
+    """`throws` a day, one series."""
+
+    origin: ClassVar[str] = "the die"
+    kind: Literal["dice"]
+    throws: int = Field(ge=100)
+
+
+def read(request: Request) -> RawFrame:
+    source = request.dataset.source
+    days = pd.date_range("2024-01-01", periods=source.throws)
+    values = np.random.default_rng(0).integers(1, 7, source.throws).astype(float)
+    frame, as_of = observed(request, pd.DataFrame({"unique_id": "die", "ds": days, "y": values, "x": values}))
+    return RawFrame(frame, as_of, where="the die", provenance={"source": "dice"})
+'''
+TAKE = """
+from forecast.config.datasets import load_dataset
+from forecast.data import preparation, snapshots
+from pathlib import Path
+
+dataset = load_dataset("wave")
+snapshots.move_pointer(Path(), "wave", preparation.take_snapshot("wave", dataset, root=Path()))
+print(len(preparation.check_data("wave", dataset, root=Path())), dataset.model_dump(mode="json")["source"])
+"""
+
+
+def run(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """A command of the copy: its `forecast` and `pipelines` are those of the working folder."""
+    return subprocess.run([sys.executable, *command], cwd=root, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The project with one more file, and the dataset `wave` read by it."""
+    root = cases.write(tmp_path / "project")
+    (root / "forecast" / "data" / "sources" / "dice.py").write_text(DICE)
+    settle(root, {"kind": "dice", "throws": 320})
+    return root
+
+
+def settle(root: Path, source: dict) -> None:
+    path = root / "configs" / "datasets.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["datasets"]["wave"]["source"] = source
+    path.write_text(yaml.safe_dump(content))
+
+
+def test_a_new_source_is_one_file_with_its_settings(copy: Path):
+    done = run(copy, "-c", TAKE)
+    assert done.stdout == "320 {'kind': 'dice', 'throws': 320}\n", done.stderr
+    for stage in ("fetch", "prepare"):
+        assert run(copy, "-m", f"pipelines.{stage}", "wave").returncode == 0
+    assert (copy / "data" / "prepared" / "wave" / "frame.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "answer"),
+    [
+        ({"kind": "dise", "throws": 320}, "unknown kind 'dise'. Did you mean 'dice'? Known: 'dice', 'file',"),
+        ({"kind": "dice", "throw": 320}, "unknown key 'datasets.wave.source.throw'. Did you mean 'throws'?"),
+        ({"kind": "dice", "throws": 3}, "key 'datasets.wave.source.throws': Input should be greater than or equal"),
+    ],
+)
+def test_its_settings_are_checked_as_those_of_any_other(copy: Path, source: dict, answer: str):
+    settle(copy, source)
+    assert answer in run(copy, "-c", TAKE).stderr
