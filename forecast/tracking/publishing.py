@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from forecast.tracking import artifact_locations, runs, store, turns, views
 from forecast.tracking.place import Place, place
-from forecast.tracking.records import Record, datasets, read_comparison, read_records
+from forecast.tracking.records import Record, datasets, read_records, verdict_sentences
 from forecast.tracking.writing import CANDIDATE, CURRENT, DIGEST, PARENT, PUBLISHER, TRIAL, Writer
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def sync(
     """
     names = datasets(root)
     records = [record for name in names for record in read_records(root, name)]
-    sentences = {name: read_comparison(root, name).sentences for name in names}
+    sentences = {name: verdict_sentences(root, name) for name in names}
     where = place(root, tracking_uri)
     return publish(records, where, now=now, revision=revision, sentences=sentences, complete=True, report=report)
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from forecast.config.paths import ProjectPaths
+from forecast.data.results import Results, read_costs
 from forecast.system import files
-from forecast.system.errors import DataError
 
 DIGEST_LENGTH = 16
 FORMAT = 2
 """Part of every digest: raise it when published runs should be made anew from the same records."""
 
+COMPARED = ("leaderboard", "by_step", "distributions", "tests", "residuals", "intervals")
 IN_PLACE = ("chosen",)
 """Leaderboard columns that other candidates can change; they are refreshed on the run that is there."""
 
@@ -24,8 +25,8 @@ class Record:
     """One trained candidate of one dataset, with its rows of the comparison.
 
     `rows` maps the leaderboard's seed (`0`, `mean`, `std`, `ensemble`, ...) to its row, all values as text;
-    `by_step` holds the rows of by_step.csv that stand for the candidate; `tests` its verdicts; `residuals` what its
-    one-step errors still contain, per series; `distributions` its rows of distributions.csv, as by_step's;
+    `by_step` holds the rows of by_step.csv that stand for the candidate; `tests` its verdicts; `residuals` its
+    residual diagnostics, per series; `distributions` its rows of distributions.csv, as by_step's;
     `intervals` the rows of interval_methods.csv over all steps.
     """
 
@@ -68,19 +69,6 @@ class Record:
         return any(row.get("chosen", "").lower() in ("true", "1") for row in self.rows.values())
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """data/compared/<dataset>/, or empty when the dataset has not been compared yet."""
-
-    leaderboard: tuple[dict[str, str], ...] = ()
-    by_step: tuple[dict[str, str], ...] = ()
-    tests: tuple[dict[str, Any], ...] = ()
-    sentences: tuple[str, ...] = ()
-    residuals: tuple[dict[str, Any], ...] = ()
-    distributions: tuple[dict[str, str], ...] = ()
-    intervals: tuple[dict[str, str], ...] = ()
-
-
 def datasets(root: Path) -> list[str]:
     """The datasets below `root` that have records."""
     return sorted({path.parent.parent.name for path in (root / "data" / "trained").glob("*/*/record.json")})
@@ -88,41 +76,40 @@ def datasets(root: Path) -> list[str]:
 
 def read_records(root: Path, dataset: str) -> list[Record]:
     """Every record of `dataset`, the best validation error last, failed and unscored ones first."""
-    comparison = read_comparison(root, dataset)
-    folders = sorted(path.parent for path in (root / "data" / "trained" / dataset).glob("*/record.json"))
-    records = [_record(root, dataset, folder, comparison) for folder in folders]
+    paths = ProjectPaths.of(root)
+    results, costs = Results(paths, dataset), read_costs(paths, dataset)
+    compared = _compared(results) if results.compared else dict.fromkeys(COMPARED, ())
+    records = [_record(results.folder(n), r, costs.get(n, {}), compared) for n, r in results.records.items()]
     return sorted(records, key=lambda record: -_number(record.main_row.get("validation_mase")))
 
 
-def read_comparison(root: Path, dataset: str) -> Comparison:
-    folder = root / "data" / "compared" / dataset
-    if not (folder / "verdicts.json").exists():
-        return Comparison()
-    verdicts = _json(folder / "verdicts.json")
-    return Comparison(
-        _table(folder / "leaderboard.csv"),
-        _table(folder / "by_step.csv"),
-        tuple(verdicts.get("tests", ())),
-        tuple(verdicts.get("sentences", ())),
-        tuple(_json(folder / "residuals.json")) if (folder / "residuals.json").exists() else (),
-        _table(folder / "distributions.csv"),
-        tuple(row for row in _table(folder / "interval_methods.csv") if row["step"] == "0"),
-    )
+def verdict_sentences(root: Path, dataset: str) -> tuple[str, ...]:
+    """The verdict in words; none before stage `compare`."""
+    results = Results(ProjectPaths.of(root), dataset)
+    return tuple(results.verdicts.get("sentences", ())) if results.compared else ()
 
 
-def _record(root: Path, dataset: str, folder: Path, comparison: Comparison) -> Record:
-    content = _json(folder / "record.json")
+def _compared(results: Results) -> dict[str, Sequence[dict[str, Any]]]:
+    """COMPARED of all candidates; the intervals are those over all steps."""
+    return {
+        "leaderboard": results.text_rows("leaderboard"),
+        "by_step": results.text_rows("by_step"),
+        "distributions": results.text_rows("distributions"),
+        "tests": results.verdicts.get("tests", ()),
+        "residuals": results.residuals,
+        "intervals": [row for row in results.text_rows("interval_methods") if row["step"] == "0"],
+    }
+
+
+def _record(
+    folder: Path, content: dict[str, Any], cost: dict[str, float], compared: Mapping[str, Sequence[dict[str, Any]]]
+) -> Record:
     mine = (str(content["model"]), str(content["ranking"]))
-    rows = {row["seed"]: row for row in comparison.leaderboard if (row["model"], row["ranking"]) == mine}
-    by_step, distributions = (
-        _standing_for([row for row in rows if (row["model"], row["ranking"]) == mine])
-        for rows in (comparison.by_step, comparison.distributions)
-    )
-    tests, residuals, intervals = (
-        tuple(row for row in rows if (row["model"], row["ranking"]) == mine)
-        for rows in (comparison.tests, comparison.residuals, comparison.intervals)
-    )
-    cost = root / ".forecast" / "cost" / dataset / f"{folder.name}.json"
+    own = {
+        name: tuple(row for row in rows if (row["model"], row["ranking"]) == mine) for name, rows in compared.items()
+    }
+    rows = {row["seed"]: row for row in own["leaderboard"]}
+    by_step, distributions = _standing_for(own["by_step"]), _standing_for(own["distributions"])
     forecasts = folder / "forecasts.parquet"
     told = {"distributions": distributions} if distributions else {}
     digest = files.sha256_of({
@@ -132,11 +119,12 @@ def _record(root: Path, dataset: str, folder: Path, comparison: Comparison) -> R
         "forecasts": files.sha256(forecasts) if forecasts.exists() else None,
         "rows": {seed: {k: row[k] for k in row if k not in IN_PLACE} for seed, row in rows.items()},
         "by_step": by_step,
-        "residuals": residuals,
-        "intervals": intervals,
+        "residuals": own["residuals"],
+        "intervals": own["intervals"],
     })  # fmt: skip
-    costs, short = _json(cost) if cost.exists() else {}, digest[:DIGEST_LENGTH]
-    return Record(content, folder, short, rows, by_step, tests, costs, residuals, distributions, intervals)
+    short = digest[:DIGEST_LENGTH]
+    tests, residuals, intervals = (own[name] for name in ("tests", "residuals", "intervals"))
+    return Record(content, folder, short, rows, by_step, tests, cost, residuals, distributions, intervals)
 
 
 def _standing_for(rows: Sequence[dict[str, str]]) -> tuple[dict[str, str], ...]:
@@ -152,17 +140,3 @@ def _number(text: str | None) -> float:
     except ValueError:
         return float("inf")
     return value if value == value else float("inf")  # NaN sorts nowhere
-
-
-def _json(path: Path) -> Any:
-    try:
-        return files.read_json(path)
-    except ValueError as error:
-        raise DataError(f"{path}: not valid JSON ({error}). Remove it and run `dvc repro` to make it again.") from None
-
-
-def _table(path: Path) -> tuple[dict[str, str], ...]:
-    if not path.exists():
-        return ()
-    with path.open(encoding="utf-8", newline="") as file:
-        return tuple(csv.DictReader(file))

@@ -12,10 +12,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from forecast.comparison import metrics
 from forecast.tracking.records import Record
 
-SCORES = ("mae", "rmse", "mase", "rmsse", "smape", "direction", "direction_base", "skill")
-SPREAD = ("mae", "rmse", "mase", "skill")
 DIAGNOSTICS = ("spectral_radius", "lyapunov", "memory", "saturated")
 LOOP = ("reach", "exponent")
 RESIDUALS = ("p", "p_robust", "statistic")
@@ -47,11 +46,12 @@ def parameters(params: Mapping[str, Any], tuned: Mapping[str, Any] | None = None
 def scores(record: Record) -> list[Point]:
     """Test errors (mean over seeds), by horizon step, of the seeds' ensemble, their spread; size and cost."""
     main = record.main_row
-    points = [Point(f"test/{name}", main.get(name)) for name in SCORES]
+    by_step = [metric.name for metric in metrics.METRICS if metric.by_step]
+    points = [Point(f"test/{metric.name}", main.get(metric.name)) for metric in metrics.METRICS]
     for row in record.by_step:
-        points += [Point(f"test_by_step/{name}", row.get(name), int(row["step"])) for name in SPREAD]
+        points += [Point(f"test_by_step/{name}", row.get(name), int(row["step"])) for name in by_step]
     for seed in ("ensemble", "std"):
-        points += [Point(f"test_{seed}/{name}", record.rows.get(seed, {}).get(name)) for name in SPREAD]
+        points += [Point(f"test_{seed}/{name}", record.rows.get(seed, {}).get(name)) for name in by_step]
     points.append(Point("validation/mase", main.get("validation_mase")))
     points.append(Point("n_origins", main.get("n_origins")))
     return finite(points + intervals(record) + distributions(record) + ledger(record) + costs(record))

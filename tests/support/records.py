@@ -159,6 +159,7 @@ def write_comparison(
     files.write_json(folder / "residuals.json", left)
     bands = [{"model": model, "ranking": RANKINGS[skip], **row} for model, _, skip in networks for row in INTERVALS]
     files.write_text(folder / "interval_methods.csv", _csv(("model", "ranking", *INTERVALS[0]), bands))
+    files.write_text(folder / "distributions.csv", "model,ranking,head,series,seed,step,metric,level,value,n\n")
     tests = [_test(candidate, family) for candidate in candidates if "." in candidate for family in ("naive", "skip")]
     sentences = [f"On {dataset} the network chosen on validation is better than the naive forecast."]
     names = {ranking: str(name).partition(".")[0] for ranking, name in chosen.items() if name}
