@@ -1,4 +1,4 @@
-"""How often a gate asked on 250 days promotes by luck, and how soon it finds what is better: docs/operations.md.
+"""Rate of false promotions of a gate asked on 250 days, and how soon it finds a real gain: docs/operations.md.
 
 python -m bench.gate_asked_daily          # about two minutes on one core; seeded, so the tables come out the same
 """
@@ -62,16 +62,16 @@ def tested_daily(difference: np.ndarray, steps: Steps, first: int, per_look: int
 
 
 def null_worlds(runs: int = 1000) -> pd.DataFrame:
-    """Per world of equal recipes the share of years, in %, with a promotion by luck: this gate, and a daily test."""
+    """Per world of equal recipes the share of years, in %, with a false promotion: this gate, and a daily test."""
     rows = []
     for name, (steps, first, per_look) in SETTINGS.items():
         overlap = -(-steps.horizon // steps.stride)
         for number, world in enumerate(WORLDS):
             shape = (runs, first + LOOKS * per_look)
             samples = differences(world, overlap, shape, np.random.default_rng([number, first]))
-            by_luck = np.mean([promoted(d, steps, first, per_look) >= 0 for d in samples])
+            false_promotions = np.mean([promoted(d, steps, first, per_look) >= 0 for d in samples])
             tested = np.mean([tested_daily(d, steps, first, per_look) for d in samples[: runs // 4]])
-            row = {"like": name, "loss difference": world, "gate": round(100 * by_luck, 1)}
+            row = {"like": name, "loss difference": world, "gate": round(100 * false_promotions, 1)}
             rows.append({**row, "test at 5 % every fifth day": round(100 * tested)})
     return pd.DataFrame(rows)
 
@@ -95,7 +95,7 @@ def power(runs: int = 200) -> pd.DataFrame:
 
 
 def _garch(noise: np.ndarray) -> np.ndarray:
-    """GARCH(1, 1) with coefficients 0.15 and 0.8: calm and wild stretches."""
+    """GARCH(1, 1) with coefficients 0.15 and 0.8: calm and volatile periods."""
     variance, values = np.ones(len(noise)), np.empty_like(noise)
     for step in range(noise.shape[1]):
         values[:, step] = np.sqrt(variance) * noise[:, step]

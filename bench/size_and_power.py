@@ -1,4 +1,4 @@
-"""How often the tests cry wolf, and how often they find what is there: the tables of docs/protocol.md.
+"""Size and power of the tests of equal accuracy: the tables of docs/protocol.md.
 
 python -m bench.size_and_power          # about a minute on one core; seeded, so the tables come out the same
 """
@@ -37,7 +37,7 @@ def rejection(samples: np.ndarray, horizon: int, shift: float = 0.0) -> float:
 
 
 def table() -> pd.DataFrame:
-    """False alarms at 5 % and power at three true standard errors, in %."""
+    """Rejection rate under the null at a nominal 5 % and power at three standard errors, in %."""
     rows = []
     for name, (phi, averaged) in PROCESSES.items():
         for horizon, n in ((1, 100), (1, 300), (1, 1000), (5, 250), (5, 750), (24, 300), (24, 1500)):
@@ -49,7 +49,7 @@ def table() -> pd.DataFrame:
                 "loss differential": name,
                 "h": horizon,
                 "origins": n,
-                "false alarms": round(100 * rejection(samples, horizon), 1),
+                "rejection rate": round(100 * rejection(samples, horizon), 1),
                 "power": round(100 * rejection(samples[:500], horizon, shift)),
             })  # fmt: skip
     return pd.DataFrame(rows)

@@ -74,7 +74,7 @@ class Soak:
         return done.returncode
 
     def check(self, dataset: str, when: str) -> None:
-        """The champion loads, aliases agree and lose no version, and nothing is left running or lying about."""
+        """The champion loads, aliases agree and lose no version, and no process or temporary file is left."""
         try:
             held = champion.load(self.root, dataset)
             if held.notice:
@@ -175,7 +175,7 @@ def twice(soak: Soak, dataset: str, as_of: str) -> None:
 
 
 def unreachable(soak: Soak, dataset: str, as_of: str) -> None:
-    """MLflow's database is away: a promotion waits, everything else goes on; afterwards all is delivered."""
+    """MLflow's database is gone: a promotion waits, the rest continues; afterwards everything is recorded."""
     database, away = soak.root / "mlflow.db", soak.root / "mlflow.db.away"
     database.rename(away)
     database.write_text("this is no database")
@@ -215,7 +215,7 @@ def damaged(soak: Soak, dataset: str, as_of: str) -> None:
 
 
 def full(soak: Soak, dataset: str, as_of: str) -> None:
-    """Files may not grow beyond a limit, as on a full disk: the run fails in words, the next one does the work."""
+    """Files may not grow beyond a limit, as on a full disk: the run fails with a message, the next one completes."""
     limit = soak.dice.choice([4, 64, 512])
     words = " ".join(soak._words(dataset, as_of))
     done = subprocess.run(
@@ -282,7 +282,7 @@ def _write(path: Path, content: object) -> None:
 
 
 def soak(root: Path, *, days: int, seed: int, datasets: tuple[str, ...], models: tuple[str, ...] = MODELS) -> Soak:
-    """Write the project and live through `days`; says what happened as it goes."""
+    """Write the project and simulate `days` of operation; prints one line a day."""
     write_project(root, datasets, models)
     found = Soak(root, datasets, random.Random(seed))
     found.temporary.mkdir()

@@ -9,7 +9,13 @@ import pytest
 
 from tests.support.small_project import ROOT
 
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "Makefile", *ROOT.glob("configs/**/*.yaml")]
+PAGES = [
+    *ROOT.glob("*.md"),
+    *ROOT.glob("docs/**/*.md"),
+    *ROOT.glob("bench/*.py"),
+    ROOT / "Makefile",
+    *ROOT.glob("configs/**/*.yaml"),
+]
 REPLACED = {
     r"cries? wolf": "rejects too often",
     r"against luck|by luck\b|luck is kept out": "false promotions",
