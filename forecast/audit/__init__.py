@@ -18,6 +18,83 @@ its finished results is made again from its models, as far as that costs no trai
 
 from __future__ import annotations
 
-from forecast.audit.findings import KINDS, Audit, Finding
+from dataclasses import asdict, dataclass
+from typing import Any
 
-__all__ = ["KINDS", "Audit", "Finding"]
+KINDS: dict[str, str] = {
+    "history": "revised history",
+    "beside": "data read or kept beside the run",
+    "target": "the target, ahead of time, among the inputs",
+    "repeated": "test rows among the training rows",
+    "blocks": "blocks out of order",
+    "origins": "scores over other origins or actuals than the protocol's",
+    "features": "a feature made of later rows",
+    "gap": "a gap filled from later rows",
+    "known future": "a known-future input made of observations",
+    "column": "a column that tells the future",
+    "actuals": "targets that are not those of the source",
+    "stored": "stored results that are not those of the stored models",
+    "scaling": "scaling fitted on later rows",
+    "skip": "a skip fitted on later rows",
+    "tuning": "tuning that saw later rows",
+    "training": "training that saw later rows",
+    "forecast": "a forecast that sees beyond its cutoff",
+    "choice": "a choice that saw later rows",
+    "calibration": "intervals that saw rows outside the calibration block",
+    "scores": "scores that are not those of all forecasts at the scale of the train part",
+}
+"""Kind of finding to its name, causes before effects."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`kind`: a key of `KINDS`; `detector`: the check that caught it; `where`: a column, a model or a file."""
+
+    kind: str
+    detector: str
+    where: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    """`checked`: what was looked at and how often, so that a clean audit of nothing does not pass for a clean one."""
+
+    dataset: str
+    findings: tuple[Finding, ...]
+    checked: dict[str, int]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def clean(self) -> bool:
+        return not self.findings
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "clean": self.clean}
+
+    def lines(self) -> list[str]:
+        """For a terminal: the verdict, the findings with the cause first, what was checked."""
+        counted = ", ".join(f"{count} {what}" for what, count in self.checked.items())
+        if self.clean:
+            return [f"{self.dataset}: no leak found. Checked: {counted}.", *self.notes]
+        kinds = list(dict.fromkeys(finding.kind for finding in self.findings))
+        head = f"{self.dataset}: LEAK: {KINDS[kinds[0]]}"
+        head += f"; with it: {', '.join(KINDS[kind] for kind in kinds[1:])}." if len(kinds) > 1 else "."
+        body = [f"- {KINDS[f.kind]} ({f.where}), caught by {f.detector}: {f.text}" for f in self.findings]
+        return [head, *body, f"Checked: {counted}.", *self.notes]
+
+
+def ordered(findings: list[Finding]) -> tuple[Finding, ...]:
+    """Causes first; equal findings of several models or origins once, with the number of the others."""
+    rank = list(KINDS)
+    merged: dict[tuple[str, str], list[Finding]] = {}
+    for finding in sorted(findings, key=lambda f: (rank.index(f.kind), f.detector)):
+        merged.setdefault((finding.kind, finding.detector), []).append(finding)
+    return tuple(_first_of(group) for group in merged.values())
+
+
+def _first_of(group: list[Finding]) -> Finding:
+    others = len({f.where for f in group}) - 1
+    first = group[0]
+    where = f"{first.where} and {others} more" if others else first.where
+    return Finding(first.kind, first.detector, where, first.text)

@@ -5,9 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from forecast.system import scratch
+import numpy as np
+import pandas as pd
+
+from forecast.audit import Audit, Finding, data, ordered, origins, rescored, runs, stored
+from forecast.audit.changes import block_ends, miniature, nudged, shaken
+from forecast.audit.sandbox import BUDGET, Project, Sandbox, isolated, load, run
+from forecast.config.datasets import load_dataset
+from forecast.config.paths import ProjectPaths
+from forecast.data.panel import Panel, from_frame
+from forecast.data.scaling import transform
+from forecast.system import files
 from forecast.system.errors import ForecastError
 
 LEAK = 1
@@ -16,11 +27,9 @@ LEAK = 1
 def main(arguments: list[str] | None = None) -> int:
     """0 when no leak was found, 1 when one was, the error's code when the audit could not be made."""
     options = _parser().parse_args(arguments)
-    from forecast.audit.run import audit
-
     say = (lambda line: None) if options.quiet else (lambda line: print(line, file=sys.stderr, flush=True))
     try:
-        with scratch.folder() as folder:
+        with files.scratch_folder() as folder:
             found = audit(
                 Path(options.root), options.dataset, folder, models=options.models, jobs=options.jobs, say=say
             )
@@ -40,6 +49,148 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     parser.add_argument("--quiet", action="store_true")
     return parser
+
+
+def audit(
+    root: Path,
+    dataset: str,
+    folder: Path,
+    *,
+    models: tuple[str, ...] = (),
+    jobs: int = 1,
+    say: Callable[[str], None] = lambda line: None,
+) -> Audit:
+    """Audit the project in `root`; `folder` is an empty one for the runs, `models` narrows the grid.
+
+    Trained forecasters of the project are examined as they are; fits are repeated on a part of the data with a
+    budget of a few steps, since what a fit may see does not depend on how long it goes on.
+    """
+    project = Project.of(root, dataset)
+    small = miniature(project.frame, project.settings, block_ends(project.frame, project.settings))
+    ends = block_ends(small, project.settings)
+    # All runs come first, each forked from a process that has not used the audited code and so remembers nothing.
+    say("the pipeline on the data as they are")
+    opened = load(project, folder)
+    base = isolated(run, project, small, folder / "base", models=models, jobs=1)  # in one process, where it is heard
+    base.opened += opened
+    found = _other_runs(project, small, base, ends, folder, models=models, jobs=jobs, say=say)
+    whole = origins.prepared(project, project.frame, folder / "whole", None).panel
+    full = block_ends(project.frame, project.settings)
+    cuts = origins.moments(project, whole, full)
+    trained = project.paths.trained(dataset)
+    trained = trained if any(trained.glob("*/seed-*")) else base.trained
+    say(f"forecasts at {len(cuts)} moments, everything after each changed")
+    found += origins.audit_origins(project, whole, cuts, trained, folder / "origins")
+    found += origins.audit_ends(project, whole, cuts[-2:], trained, folder / "origins")
+    found += _of_one_run(base, ends)
+    found += _of_the_data(project, whole, full, Sandbox(ProjectPaths.of(folder / "whole"), dataset))
+    notes = _notes(base)
+    if not any(finding.kind == "history" for finding in found):
+        say("the stored results of the project")
+        told, said = stored.stored(project, whole, full)
+        found += told
+        notes += said
+    checked = {
+        "candidates": len(list(base.trained.glob("*/record.json"))),
+        "forecasters": len(list(trained.glob("*/seed-*"))),
+        "moments": len(cuts),
+        "calls for targets": len(base.asked),
+        "calibration calls": len(base.calibrated),
+    }
+    return Audit(dataset, ordered(found), checked, notes)
+
+
+def _of_one_run(base: Sandbox, ends: dict[str, pd.Timestamp]) -> list[Finding]:
+    """What the run on the data as they are did and wrote."""
+    frame = pd.read_parquet(base.prepared / "frame.parquet")
+    panel = from_frame(frame, base.dataset, load_dataset(base.dataset, base.paths.configs))
+    return [
+        *runs.opened_beside(base, "files opened meanwhile"),
+        *runs.blocks_in_order(base, ends, "labels of the forecasts"),
+        *runs.origins_in_order(base, panel, ends, "origins of every block"),
+        *runs.targets_asked_for(base, panel, ends, "targets asked for"),
+        *rescored.rescored(base, panel, ends, BUDGET["seeds"], "scores computed again"),
+        *rescored.kept_the_best(base, "validation losses of trials and steps"),
+        *rescored.intervals_again(base, panel, "intervals made again"),
+        *_calibration_rows(base, panel, ends),
+    ]
+
+
+def _of_the_data(project: Project, whole: Panel, ends: dict[str, pd.Timestamp], again: Sandbox) -> list[Finding]:
+    """What stands in the data themselves; `again`: what the stages make of the snapshot now."""
+    return [
+        *data.history(project),
+        *data.same_frame(project, again),
+        *data.actuals(project, whole),
+        *data.columns(whole),
+        *(list(data.repeated(whole, ends)) or data.alike(whole, ends)),
+    ]
+
+
+def _other_runs(
+    project: Project,
+    small: pd.DataFrame,
+    base: Sandbox,
+    ends: dict[str, pd.Timestamp],
+    folder: Path,
+    *,
+    models: tuple[str, ...],
+    jobs: int,
+    say: Callable[[str], None],
+) -> list[Finding]:
+    """The pipeline on three changed copies of the data, each compared with the first run."""
+    found: list[Finding] = []
+    say("the pipeline with the rows after the train block moved by a ten-millionth")
+    fits = ("fetch", "prepare", "tune", "train")
+    after = ends["train"]
+    other = isolated(
+        run, project, small, folder / "nudged", after=after, change=nudged, stages=fits, models=models, jobs=jobs
+    )
+    found += runs.fitted_on_train(base, other, after, "nudge after the train block")
+    say("the pipeline with the rows after the validation block changed")
+    moment = ends["validation"]
+    other = isolated(run, project, small, folder / "later", after=moment, change=shaken, models=models, jobs=jobs)
+    detector = "change after the validation block"
+    found += runs.fitted_on_train(base, other, moment, detector)
+    found += runs.chosen_before(base, other, moment, detector)
+    found += runs.forecasts_before(base, other, moment, detector)
+    say("the pipeline with the later part of the test block changed")
+    moment = _inside_test(base, ends)
+    other = isolated(run, project, small, folder / "test", after=moment, change=shaken, models=models, jobs=jobs)
+    found += runs.calibrated(base, other, moment, "change inside the test block")
+    found += runs.forecasts_before(base, other, moment, "change inside the test block")
+    return found
+
+
+def _inside_test(base: Sandbox, ends: dict[str, pd.Timestamp]) -> pd.Timestamp:
+    """The cutoff of an origin in the first quarter of the test block: one row seen too many is then one changed."""
+    table = pd.read_parquet(base.trained / "naive" / "forecasts.parquet", columns=["block", "cutoff"])
+    cutoffs = np.sort(table.loc[table["block"] == "test", "cutoff"].unique())
+    return pd.Timestamp(cutoffs[len(cutoffs) // 4]) if len(cutoffs) else ends["calibration"]
+
+
+def _calibration_rows(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]) -> list[Finding]:
+    """In raw units and in those the target is modelled in: intervals may be made in either."""
+    targets, ranges = [], []
+    for series in panel.series:
+        start, stop = (int((series.ds <= ends[name].to_datetime64()).sum()) for name in ("validation", "calibration"))
+        for output, column in enumerate(panel.dataset.target):
+            level = column.model_copy(update={"transform": column.transform.replace("diff", "") or "none"})
+            targets += [series.values[:, output], transform(series.values[:, output], level)]
+            ranges += [(start, stop)] * 2
+    return list(runs.calibration_rows(base, targets, ranges, "rows of the calibration calls"))
+
+
+def _notes(base: Sandbox) -> tuple[str, ...]:
+    failed = [path.parent.name for path in sorted(base.trained.glob("*/record.json")) if _failed(path)]
+    notes = [f"Not fitted within the audit's budget, so not audited: {', '.join(failed)}."] if failed else []
+    if not base.calibrated:
+        notes.append("No interval was calibrated in this pipeline; there was nothing to audit there.")
+    return tuple(notes)
+
+
+def _failed(record: Path) -> bool:
+    return bool(files.read_json(record)["status"] != "ok")
 
 
 if __name__ == "__main__":

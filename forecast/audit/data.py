@@ -1,14 +1,19 @@
-"""Leaks that stand in the data themselves, where no change of later rows can show them."""
+"""Leaks that stand in the data themselves, where no change of later rows can show them.
+
+A revised history, a column that tells the target in advance, targets that are not the source's, rows of the test block
+that stand among the training rows.
+"""
 
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
-from forecast.audit.findings import Finding
+from forecast.audit import Finding
 from forecast.audit.sandbox import Project, Sandbox
 from forecast.data import snapshots
 from forecast.data.panel import Panel
@@ -24,12 +29,21 @@ SAME = 0.9
 LEVELS = 12
 """Most values of a column that is read as a few classes; each has to occur `OFTEN` times to be believed."""
 OFTEN = 10
+STRETCH = 12
+DISTINCT = 8
+LONG = 24
+ALIKE = 0.02
+"""A stretch is a copy when what its best match leaves unexplained is under this share of what it leaves at best
+between stretches of the train block itself. The best of unrelated stretches differ by a factor of two or three."""
+PERIODIC = 1e-9
+PAIRS = 100_000_000
 
 
 def history(project: Project) -> Iterator[Finding]:
     """Snapshots of one dataset agree on what both hold, except for values stored as provisional."""
-    pointed = snapshots.stored(project.root, snapshots.read_pointer(project.root, project.dataset))
-    for path in snapshots.snapshots(project.root, project.dataset):
+    root = project.paths.root
+    pointed = snapshots.stored(root, snapshots.read_pointer(root, project.dataset))
+    for path in snapshots.snapshots(root, project.dataset):
         record = path.with_suffix(".json")
         content = files.read_json(record) if record.exists() else {}
         frame = pd.read_parquet(path)
@@ -59,14 +73,14 @@ def _by_age(one: pd.DataFrame, two: pd.DataFrame) -> tuple[pd.DataFrame, pd.Data
 
 def same_frame(project: Project, again: Sandbox) -> Iterator[Finding]:
     """What the stages wrote is what they make of the snapshot now; a file edited in between is not."""
-    for part in (f"raw/{project.dataset}.parquet", f"prepared/{project.dataset}/frame.parquet"):
-        path = project.root / "data" / part
+    for name in ("raw", "frame"):
+        path, made = (getattr(paths, name)(project.dataset) for paths in (project.paths, again.paths))
         if path.exists():
-            one, two = pd.read_parquet(path), pd.read_parquet(again / part)
-            if list(one.columns) != list(two.columns) or snapshots.content_sha256(one) != snapshots.content_sha256(
-                two
-            ):
-                text = f"data/{part} is not what the stages make of the snapshot; run `dvc repro` before the audit"
+            one, two = pd.read_parquet(path), pd.read_parquet(made)
+            same = list(one.columns) == list(two.columns)
+            if not same or snapshots.content_sha256(one) != snapshots.content_sha256(two):
+                part = path.relative_to(project.paths.root).as_posix()
+                text = f"{part} is not what the stages make of the snapshot; run `dvc repro` before the audit"
                 yield Finding("history", "the stages run again", part, text)
 
 
@@ -199,3 +213,107 @@ def _unexplained(inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     y = outputs - outputs.mean(axis=0)
     coefficients = np.linalg.lstsq(x, y, rcond=1e-10)[0]
     return np.asarray(np.var(y - x @ coefficients, axis=0))
+
+
+def other_values(project: Project, base: Panel) -> Iterator[tuple[str, pd.Timestamp, str]]:
+    """(series, time, column) of every value of the source that the prepared rows lack or hold otherwise.
+
+    Columns of the source by their own names; prices that are adjusted are meant to differ.
+    """
+    if project.settings.source.adjustment != "none":
+        return
+    raw = {str(uid): rows.set_index("ds") for uid, rows in project.frame.groupby("unique_id", sort=False)}
+    for series in base.series:
+        rows = raw.get(series.unique_id)
+        for position, column in enumerate(base.dataset.columns):
+            if rows is None or column.column not in rows:
+                continue
+            wanted = rows[column.column].dropna()
+            found = pd.Series(series.values[:, position], pd.DatetimeIndex(series.ds)).reindex(wanted.index)
+            for at in wanted.index[found.to_numpy() != wanted.to_numpy(dtype=np.float64)]:
+                yield series.unique_id, pd.Timestamp(at), column.column
+
+
+def actuals(project: Project, base: Panel) -> Iterator[Finding]:
+    """What forecasts are scored against is what the source says, with no value mended, bounded or left out."""
+    targets = [column.column for column in base.dataset.target]
+    for name in targets:
+        found = [(uid, at) for uid, at, column in other_values(project, base) if column == name]
+        if found:
+            uid, at = found[0]
+            text = f"{len(found)} values of {name} are not those of the source, such as series {uid} at {at}"
+            yield Finding("actuals", "comparison with the source", name, text)
+
+
+def repeated(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
+    """Stretches of the test block that stand, value for value, in train rows of any series.
+
+    Nothing measured repeats a dozen values exactly. A series that is periodic by construction does so everywhere,
+    which is no leak: where more than half of the train rows' stretches repeat among themselves, nothing is said.
+    """
+    train: Counter[bytes] = Counter()
+    test: list[tuple[str, pd.Timestamp, bytes]] = []
+    for series in panel.series:
+        values = series.values[:, 0]
+        for row in range(len(values) - STRETCH + 1):
+            stretch = values[row : row + STRETCH]
+            if not np.isfinite(stretch).all() or len(np.unique(stretch)) < DISTINCT:
+                continue
+            if series.ds[row + STRETCH - 1] <= ends["train"].to_datetime64():
+                train[stretch.tobytes()] += 1
+            elif series.ds[row] > ends["calibration"].to_datetime64():
+                test.append((series.unique_id, pd.Timestamp(series.ds[row]), stretch.tobytes()))
+    found = [(uid, at) for uid, at, stretch in test if stretch in train]
+    periodic = sum(count for count in train.values() if count > 1) > train.total() / 2
+    if found and not periodic:
+        uid, at = found[0]
+        text = f"{len(found)} stretches of {STRETCH} test values stand in the training rows, such as {uid} from {at}"
+        yield Finding("repeated", "search for equal stretches", uid, text)
+
+
+def alike(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
+    """Stretches of the test block that match train rows up to level, scale and a little noise, far better than the
+
+    two halves of the train block match each other.
+    """
+    train: list[np.ndarray] = []
+    early: list[np.ndarray] = []
+    late: list[np.ndarray] = []
+    test: list[np.ndarray] = []
+    for series in panel.series:
+        values, until = series.values[:, 0], int((series.ds <= ends["train"].to_datetime64()).sum())
+        since = int((series.ds <= ends["calibration"].to_datetime64()).sum())
+        train.append(_shapes(values[:until]))
+        early.append(_shapes(values[: until // 2]))
+        late.append(_shapes(values[until // 2 : until]))
+        test.append(_shapes(values[since:]))
+    usual = _best_match(np.concatenate(early), np.concatenate(late))
+    found = _best_match(np.concatenate(train), np.concatenate(test))
+    if found < ALIKE * usual and usual > PERIODIC:
+        text = (
+            f"a stretch of {LONG} test values matches train rows {usual / max(found, 1e-12):.0f} times as closely as "
+            "stretches of the train block match each other"
+        )
+        yield Finding("repeated", "search for alike stretches", panel.series[0].unique_id, text)
+
+
+def _shapes(values: np.ndarray) -> np.ndarray:
+    """(n, LONG) every stretch without a gap, centred and of length one; those with few distinct values left out."""
+    if len(values) < LONG:
+        return np.empty((0, LONG))
+    stretches = np.lib.stride_tricks.sliding_window_view(values, LONG)
+    stretches = stretches[np.isfinite(stretches).all(axis=1)]
+    varied = (np.diff(np.sort(stretches, axis=1), axis=1) != 0).sum(axis=1) >= LONG // 2
+    centred = stretches[varied] - stretches[varied].mean(axis=1, keepdims=True)
+    return np.asarray(centred / np.linalg.norm(centred, axis=1, keepdims=True))
+
+
+def _best_match(one: np.ndarray, two: np.ndarray) -> float:
+    """The least share of a stretch of `two` that its best match in `one` leaves unexplained; 1 without a pair."""
+    if not len(one) or not len(two):
+        return 1.0
+    step = max(1, -(-len(one) * len(two) // PAIRS))  # a copy is longer than one stretch, so some may be left out
+    best = max(
+        float(np.abs(part @ one.T).max()) for part in np.array_split(two[::step], -(-len(two) // 512)) if len(part)
+    )
+    return 1.0 - best**2

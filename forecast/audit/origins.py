@@ -1,4 +1,4 @@
-"""Prepared rows, inputs and forecasts at single origins, when everything later is changed."""
+"""Prepared rows, inputs and forecasts at single moments, when everything later is changed."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from forecast.audit import Finding, data
 from forecast.audit.changes import block_ends, mirrored, shaken, shrunk, thinned
-from forecast.audit.findings import Finding
-from forecast.audit.sandbox import Change, Project, run
-from forecast.audit.subprocess_isolation import apart, overheard
-from forecast.data import splits
+from forecast.audit.sandbox import Change, Project, file_access, isolated, run
+from forecast.config.datasets import Dataset, load_dataset
+from forecast.data import calendars, splits
 from forecast.data.panel import Panel, Series, from_frame
 from forecast.data.scaling import Scaling
 from forecast.forecaster import Forecaster, Problem
 from forecast.system.errors import InputError
 
 CHANGES = (shaken, mirrored, shrunk, thinned)
+RANDOM = 6
+BESIDE_GAPS = 6
+MENDED = 4
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,41 @@ class Prepared:
     scaling: Scaling | None = None
 
 
+def moments(project: Project, base: Panel, ends: dict[str, pd.Timestamp], *, seed: int = 0) -> list[pd.Timestamp]:
+    """Moments to cut at: block ends, some between, and where the pipeline may have looked ahead.
+
+    That is at the starts of gaps, where a value is filled if any is, and where `base` has another value than the
+    source. In the order of time.
+    """
+    times = np.sort(project.frame["ds"].unique())
+    scored = times[(times > ends["train"].to_datetime64()) & (times < times[-1])]
+    rng = np.random.default_rng(seed)
+    some = rng.choice(scored, min(RANDOM, len(scored)), replace=False) if len(scored) else scored
+    borders = [ends[name] for name in ("train", "validation", "calibration")]
+    frames = project.raw.items()
+    settings = {name: load_dataset(name, project.paths.configs) for name in project.raw}
+    beside = sorted({moment for name, frame in frames for moment in beside_gaps(frame, settings[name])})
+    if len(beside) > BESIDE_GAPS:
+        beside = [beside[i] for i in sorted(rng.choice(len(beside), BESIDE_GAPS, replace=False))]
+    mended = sorted({at for _, at, _ in data.other_values(project, base)})
+    if len(mended) > MENDED:
+        mended = [mended[i] for i in sorted(rng.choice(len(mended), MENDED, replace=False))]
+    first, last = pd.Timestamp(times[0]), pd.Timestamp(times[-1])
+    wanted = {pd.Timestamp(moment) for moment in (*some, *borders, *beside, *mended)}
+    return sorted(moment for moment in wanted if first < moment < last)
+
+
+def beside_gaps(frame: pd.DataFrame, dataset: Dataset) -> list[pd.Timestamp]:
+    """The first moment of every run of missing rows or cells that a value follows."""
+    found = [gap.first for gap in calendars.gaps(frame, dataset.calendar)]
+    names = frame.columns.drop(["unique_id", "ds"])
+    for _, rows in frame.groupby("unique_id", sort=False):
+        missing = rows[names].isna()
+        starts = missing & ~missing.shift(1, fill_value=False)
+        found += [pd.Timestamp(moment) for moment in rows["ds"][starts.any(axis=1)]]
+    return sorted(set(found))
+
+
 def audit_origins(
     project: Project, base: Panel, moments: list[pd.Timestamp], trained: Path, folder: Path
 ) -> Iterator[Finding]:
@@ -38,7 +76,7 @@ def audit_origins(
 
     `base`: the panel of the data as they are; `trained`: the folder of saved forecasters.
     """
-    borders, train_end = apart(splits.resolve, base), block_ends(project.frame, project.settings)["train"]
+    borders, train_end = isolated(splits.resolve, base), block_ends(project.frame, project.settings)["train"]
     changed = [
         (m, _changed(project, folder / f"origin-{number}", m, number, borders if m >= train_end else None))
         for number, m in enumerate(moments)
@@ -50,7 +88,7 @@ def audit_ends(
     project: Project, base: Panel, moments: list[pd.Timestamp], trained: Path, folder: Path
 ) -> Iterator[Finding]:
     """The same with the later rows not changed but absent, as on the day itself."""
-    borders, train_end = apart(splits.resolve, base), block_ends(project.frame, project.settings)["train"]
+    borders, train_end = isolated(splits.resolve, base), block_ends(project.frame, project.settings)["train"]
     short = []
     for number, moment in enumerate(moments):
         frame = project.frame[project.frame["ds"] <= moment].reset_index(drop=True)
@@ -81,9 +119,9 @@ def _examined(
         # a forecast from inputs that differ must differ; that is no second leak
         if not found:
             same.append((moment, other))
-    yield from _scalings(apart(_scaling, base, borders), same)
+    yield from _scalings(isolated(_scaling, base, borders), same)
     panels = [(moment, other.panel) for moment, other in same]
-    yield from apart(_forecasts, project.root, trained, base, panels, ends["train"])
+    yield from isolated(_forecasts, project.paths.root, trained, base, panels, ends["train"])
 
 
 def _scalings(one: Scaling, others: list[tuple[pd.Timestamp, Prepared]]) -> Iterator[Finding]:
@@ -127,7 +165,7 @@ def prepared(
 ) -> Prepared:
     """What the stages fetch and prepare make of `frame`, with what is later than `moment` changed; with `borders`
     the scaling as well. All in one process, which knows no other frame."""
-    return apart(_prepared, project, frame, folder, moment, change, borders)
+    return isolated(_prepared, project, frame, folder, moment, change, borders)
 
 
 def _prepared(
@@ -188,7 +226,7 @@ def _forecasts(
     found, detector = [], "change after an origin"
     for name, forecaster in load(trained).items():
         followed = not forecaster.spec.reads_history or not others
-        with overheard(root, trained) as opened:
+        with file_access(root, trained) as opened:
             for moment, other in others:
                 differ, later = _unlike_at(forecaster, base, other, moment, fitted_until)
                 followed |= later

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.audit.findings import Finding
+from forecast.audit import Finding
 from forecast.audit.sandbox import Sandbox
 from forecast.data.panel import Panel
 from forecast.data.splits import Borders
@@ -120,7 +120,7 @@ def forecasts_before(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detect
     Those of the compare stage are intervals around the forecasts; what changes them alone is their calibration.
     """
     for path in sorted([*base.trained.rglob("*.parquet"), *base.compared.rglob("*.parquet")]):
-        twin = other.root / path.relative_to(base.root)
+        twin = other.paths.root / path.relative_to(base.paths.root)
         table = pd.read_parquet(path)
         if "cutoff" not in table:
             continue

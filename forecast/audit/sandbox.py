@@ -1,13 +1,23 @@
-"""The real stages, run in a folder of their own on data of the audit's making, with a budget of a few steps."""
+"""The real stages, run in a folder of their own on data of the audit's making, with a budget of a few steps.
+
+Each run is a process of its own, so that none remembers an earlier one, and what it opens beside its data is noted.
+"""
 
 from __future__ import annotations
 
+import atexit
 import importlib
+import multiprocessing
+import os
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,14 +25,15 @@ import yaml
 
 from forecast import models
 from forecast.audit.changes import block_ends, known_at
-from forecast.audit.subprocess_isolation import overheard
 from forecast.config.datasets import Dataset, load_dataset
+from forecast.config.paths import ProjectPaths
 from forecast.data import snapshots, vintages
 from forecast.data.columns import other_datasets
 from forecast.models.problem import Purpose, recorded_by
 from forecast.system import files
 from forecast.system.code_closure import code_digest
 from forecast.system.errors import InputError
+from forecast.system.workers import close_pool
 
 BUDGET: dict[str, Any] = {
     "n_trials": 2,
@@ -37,22 +48,29 @@ REFIT = 0.6
 fit is made before the test block, whose rows it may not see."""
 STAGES = ("fetch", "prepare", "tune", "train", "compare")
 Change = Callable[[pd.DataFrame, pd.Timestamp], pd.DataFrame]
+KEPT = ("data", ".forecast", "reports", "mlruns", "mlartifacts")
+"""Folders of a project that hold data or results; its code and settings may be read at any time."""
+P = ParamSpec("P")
+T = TypeVar("T")
+_listeners: list[tuple[str, str, list[str]]] = []
+_hooked: list[int] = []
 
 
 @dataclass(frozen=True)
 class Project:
     """The project under audit: what its pointers name, read once."""
 
-    root: Path
+    paths: ProjectPaths
     dataset: str
     settings: Dataset
     raw: dict[str, pd.DataFrame]
 
     @classmethod
     def of(cls, root: Path, dataset: str) -> Project:
-        settings = load_dataset(dataset, root / "configs")
+        paths = ProjectPaths.of(root)
+        settings = load_dataset(dataset, paths.configs)
         names = [dataset, *other_datasets(settings)]
-        return cls(root, dataset, settings, {name: snapshots.read_pointed(root, name) for name in names})
+        return cls(paths, dataset, settings, {name: snapshots.read_pointed(root, name) for name in names})
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -71,14 +89,14 @@ class Asked:
 
 @dataclass
 class Sandbox:
-    """One run: `root` with configs and store, and what it did.
+    """One run: `paths` with configs and store, and what it did.
 
     It is the run's `Recorder`: `calibrated` is what every conformal fit was given, `asked` for which rows a fit, a
     penalty or a validation loss asked for targets; processes beside this one tell nothing. `opened`: what the run read
-    or wrote outside of `root`. `stage`: the one that is running.
+    or wrote outside of its folder. `stage`: the one that is running.
     """
 
-    root: Path
+    paths: ProjectPaths
     dataset: str
     calibrated: list[dict[str, np.ndarray]] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
@@ -91,29 +109,26 @@ class Sandbox:
     def calibration_given(self, y: np.ndarray, lower: np.ndarray) -> None:
         self.calibrated.append({"y": y, "lower": lower})
 
-    def __truediv__(self, part: str) -> Path:
-        return self.root / "data" / part
-
     @property
     def prepared(self) -> Path:
-        return self / "prepared" / self.dataset
+        return self.paths.prepared(self.dataset)
 
     @property
     def trained(self) -> Path:
-        return self / "trained" / self.dataset
+        return self.paths.trained(self.dataset)
 
     @property
     def compared(self) -> Path:
-        return self / "compared" / self.dataset
+        return self.paths.compared(self.dataset)
 
     @property
     def tuned(self) -> Path:
-        return self / "tuned" / self.dataset
+        return self.paths.tuned(self.dataset)
 
 
 def load(project: Project, own: Path) -> list[str]:
     """Imports the stages and reads their code, once for all runs; returns what that opened of the project."""
-    with overheard(project.root, own) as opened:
+    with file_access(project.paths.root, own) as opened:
         for name in STAGES:
             importlib.import_module(f"pipelines.{name}")
         models.catalogue()
@@ -134,8 +149,8 @@ def run(
 ) -> Sandbox:
     """`stages` on `frame`, in `folder`. `change` is applied to everything that became known after `after`."""
     _lay_out(project, frame, folder, after, change)
-    sandbox = Sandbox(folder, project.dataset)
-    with overheard(project.root, folder) as opened, recorded_by(sandbox):
+    sandbox = Sandbox(ProjectPaths.of(folder), project.dataset)
+    with file_access(project.paths.root, folder) as opened, recorded_by(sandbox):
         for name in stages:
             sandbox.stage = name
             options: dict[str, Any] = {"root": str(folder)}
@@ -159,20 +174,20 @@ def run(
 def _lay_out(
     project: Project, frame: pd.DataFrame, folder: Path, after: pd.Timestamp | None, change: Change | None
 ) -> None:
-    shutil.copytree(project.root / "configs", folder / "configs")
+    shutil.copytree(project.paths.configs, folder / "configs")
     files.write_text(folder / "configs" / "tuning.yaml", yaml.safe_dump(BUDGET))
     _refit_seldom(folder / "configs" / "models.yaml", _origins_between_fits(frame, project.settings))
-    if (project.root / "requirements.lock").exists():
-        shutil.copy(project.root / "requirements.lock", folder / "requirements.lock")
+    if project.paths.requirements.exists():
+        shutil.copy(project.paths.requirements, folder)
     for name, stored in project.raw.items():
         own = frame if name == project.dataset else stored
         if change is not None and after is not None:
             moment = after if name == project.dataset else _last_known(project, name, after)
             own = change(own, moment)
-        as_of = pd.Timestamp(snapshots.read_pointer(project.root, name).as_of)
+        as_of = pd.Timestamp(snapshots.read_pointer(project.paths.root, name).as_of)
         pointer = snapshots.write_snapshot(folder, name, own, as_of=as_of, provenance={})
         known = _known(project, after) if change is not None and after is not None else None
-        beside = vintages.write(folder, name, _vintages(project.root, name, known), as_of=as_of)
+        beside = vintages.write(folder, name, _vintages(project.paths.root, name, known), as_of=as_of)
         snapshots.move_pointer(folder, name, replace(pointer, **beside))
 
 
@@ -213,7 +228,80 @@ def _known(project: Project, after: pd.Timestamp) -> pd.Timestamp:
 def _last_known(project: Project, other: str, after: pd.Timestamp) -> pd.Timestamp:
     """The last row of a joined dataset that was known when row `after` of the audited one was."""
     known = _known(project, after)
-    calendar = load_dataset(other, project.root / "configs").calendar
+    calendar = load_dataset(other, project.paths.configs).calendar
     times = project.raw[other]["ds"]
     before = times[np.asarray(known_at(calendar, times) <= known)]
     return pd.Timestamp(before.max()) if len(before) else times.min() - pd.Timedelta(1, "ns")
+
+
+def isolated(work: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+    """`work(...)` in a forked process: whatever it or an earlier run keeps in memory ends with its own process.
+
+    A cache that forgets what it was asked for would otherwise give a second run the numbers of the first, and two
+    runs that agree for that reason would look clean.
+    """
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_with_its_workers_ended, partial(work, *arguments, **options)).result()
+
+
+def _with_its_workers_ended(work: Callable[[], T]) -> T:
+    """A forked process ends without what joblib leaves to its exit: it would wait 300 s for idle workers to end, and
+    warn of folders. What it inherits to be done at exit is its parent's to do."""
+    atexit._clear()
+    try:
+        return work()
+    finally:
+        if "joblib" in sys.modules:  # else it started none, and need not import it for that
+            close_pool()
+        atexit._run_exitfuncs()
+
+
+@contextmanager
+def file_access(root: str | os.PathLike[str], own: str | os.PathLike[str]) -> Iterator[list[str]]:
+    """Data and results of the project in `root` that are opened meanwhile, and files written there, save below `own`.
+
+    Heard are files and folders opened by Python in this process, not those that compiled code opens by itself.
+    """
+    if os.getpid() not in _hooked:
+        _hooked.append(os.getpid())
+        sys.addaudithook(_heard)  # cannot be taken away again; without a listener it does nothing
+    found: list[str] = []
+    _listeners.append((_absolute(root), _absolute(own), found))
+    try:
+        yield found
+    finally:
+        _listeners.pop()
+
+
+def _heard(event: str, arguments: tuple[Any, ...]) -> None:
+    if not _listeners or event not in ("open", "os.listdir", "os.scandir"):
+        return
+    path = arguments[0]
+    if not isinstance(path, str | bytes | os.PathLike):
+        return
+    full = _absolute(path)
+    for root, own, found in _listeners:
+        part = _below(full, root)
+        if (
+            part
+            and _below(full, own) is None
+            and (part.partition(os.sep)[0] in KEPT or _written(event, arguments, full))
+        ):
+            found.append(part)
+
+
+def _absolute(path: str | bytes | os.PathLike[Any]) -> str:
+    return os.path.abspath(os.fsdecode(path))  # noqa: PTH100  (a resolved path would open more files, and be heard)
+
+
+def _below(path: str, folder: str) -> str | None:
+    """`path` relative to `folder`; None where it is not inside."""
+    return path[len(folder) + 1 :] if path == folder or path.startswith(folder + os.sep) else None
+
+
+def _written(event: str, arguments: tuple[Any, ...], path: str) -> bool:
+    if event != "open" or "__pycache__" in path or _below(path, sys.prefix) is not None:
+        return False
+    mode, flags = arguments[1], arguments[2]
+    return bool(set(mode) & set("wax+")) if isinstance(mode, str) else bool(flags & (os.O_WRONLY | os.O_RDWR))

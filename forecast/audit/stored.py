@@ -12,11 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.audit import rescored
-from forecast.audit.findings import Finding
-from forecast.audit.intervals_again import intervals_again
-from forecast.audit.sandbox import Project, Sandbox
-from forecast.audit.subprocess_isolation import apart
+from forecast.audit import Finding, rescored
+from forecast.audit.sandbox import Project, Sandbox, isolated
 from forecast.config.tuning import load_tuning
 from forecast.data import splits
 from forecast.data.panel import Panel
@@ -31,7 +28,7 @@ CLOSE = 1e-5
 
 def stored(project: Project, whole: Panel, ends: dict[str, pd.Timestamp]) -> tuple[list[Finding], tuple[str, ...]]:
     """Findings, and notes on what could not be looked at; `whole` is what the stages make of the snapshot now."""
-    base = Sandbox(project.root, project.dataset)
+    base = Sandbox(project.paths, project.dataset)
     if not (base.trained / "naive" / "record.json").exists():
         return [], ("The project holds no finished run of this dataset; only the audit's own runs were examined.",)
     other = next((p for p in base.trained.glob("*/seed-*/spec.json") if not _of_these_settings(p, project)), None)
@@ -39,8 +36,8 @@ def stored(project: Project, whole: Panel, ends: dict[str, pd.Timestamp]) -> tup
         return [], (
             f"{other.parent.parent.name} was trained with other settings; run `dvc repro` to have it looked at.",
         )
-    seeds = list(load_tuning(project.root / "configs").seeds)
-    return [*apart(_of_the_models, base, whole), *_scores(base, whole, ends, seeds)], ()
+    seeds = list(load_tuning(project.paths.configs).seeds)
+    return [*isolated(_of_the_models, base, whole), *_scores(base, whole, ends, seeds)], ()
 
 
 def _of_these_settings(path: Path, project: Project) -> bool:
@@ -51,7 +48,7 @@ def _scores(base: Sandbox, whole: Panel, ends: dict[str, pd.Timestamp], seeds: l
     return [
         *rescored.rescored(base, whole, ends, seeds, DETECTOR),
         *rescored.kept_the_best(base, DETECTOR),
-        *intervals_again(base, whole, DETECTOR),
+        *rescored.intervals_again(base, whole, DETECTOR),
     ]
 
 

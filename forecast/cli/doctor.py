@@ -15,7 +15,7 @@ import typer
 
 from forecast.cli.run import WRITTEN
 from forecast.cli.shown import FORMAT, ROOT, Format, require_project, show, tracking_uri
-from forecast.system import scratch
+from forecast.system import files
 from forecast.system.bootstrap import RUN_LOCK, WANTED
 from forecast.system.errors import BusyError, ForecastError
 from forecast.system.files import TEMPORARY, locked, remove_leftovers
@@ -182,7 +182,7 @@ _WRITTEN = (*WRITTEN, ".forecast/champions", ".forecast/issued")
 
 def _mend(root: Path) -> list[Path]:
     with locked(root / RUN_LOCK, what="`make run`"):
-        return [path for folder in _WRITTEN for path in remove_leftovers(root / folder)] + scratch.clear()
+        return [path for folder in _WRITTEN for path in remove_leftovers(root / folder)] + files.clear_scratch()
 
 
 def _has(name: str) -> bool:

@@ -12,7 +12,7 @@ import typer
 from forecast.cli.check import checked
 from forecast.cli.shown import ROOT, require_project
 from forecast.operations import repro
-from forecast.system import scratch
+from forecast.system import files
 from forecast.system.bootstrap import RUN_LOCK
 from forecast.system.files import locked, remove_leftovers
 from forecast.system.processes import stop_on_signals
@@ -79,7 +79,7 @@ def _prepared(root: Path) -> None:
         raise type(faults[0])("\n".join(map(str, faults)))
     for path in _remove_leftovers(root):
         print(f"Removed {path.relative_to(root)}, left by an interrupted run", flush=True)
-    scratch.clear()
+    files.clear_scratch()
 
 
 def _remove_leftovers(root: Path) -> list[Path]:

@@ -24,7 +24,7 @@ from forecast.operations import champion, history
 from forecast.operations.champion import Meta
 from forecast.operations.chosen import ensemble_of
 from forecast.operations.newest import newest_data
-from forecast.system import files, scratch
+from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError
 from forecast.tracking import Place, place, registry, turns
 from forecast.tracking.registry import Registered
@@ -58,7 +58,7 @@ def register(
     ensemble = ensemble_of(trained_dir)
     sample = _sample(root, dataset, ensemble)
     where = place(root, tracking_uri)
-    with _locked(root, dataset, where) as still_alone, scratch.folder() as folder:
+    with _locked(root, dataset, where) as still_alone, files.scratch_folder() as folder:
         model = folder / "champion"
         champion.write(model, ensemble, meta)
         _restore(root, dataset, tracking_uri)
@@ -152,7 +152,7 @@ def repaired(root: Path, dataset: str, *, tracking_uri: str = "", patience: floa
 
 def rebuild(root: Path, dataset: str, version: int, *, tracking_uri: str = "") -> None:
     """The local copy of one version, made from the registry's artifact and tags."""
-    with scratch.folder() as folder:
+    with files.scratch_folder() as folder:
         found = registry.download(place(root, tracking_uri), dataset, version, folder)
         content = files.read_json(found / champion.META)
         champion.store(root, dataset, version, Ensemble.load(found), champion.meta_of(content))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from forecast.system import scratch
+from forecast.system import files
 from forecast.system.errors import BusyError, ForecastError
 from forecast.system.files import write_bytes
 from forecast.system.processes import alive, end_with_this_process
@@ -33,7 +33,7 @@ def repro(
     """`dvc repro` of everything, or up to the stages `targets`; `ForecastError` naming what failed."""
     refuse_if_busy(root)
     kept = {name: (root / name).read_bytes() for name in UNCACHED if (root / name).exists()}
-    with scratch.folder() as folder:
+    with files.scratch_folder() as folder:
         log = folder / "stages.jsonl"
         code = watched([*dvc(), "repro", *options, *targets], root, {**environment, LOG_VARIABLE: str(log)})
         lines = read_log(log)

@@ -25,7 +25,7 @@ from forecast.operations.chosen import chosen, ensemble_of
 from forecast.operations.decision import Decision
 from forecast.operations.due import Due, due
 from forecast.operations.worktree import Tree
-from forecast.system import files, scratch
+from forecast.system import files
 from forecast.tracking import place, turns
 
 
@@ -246,5 +246,5 @@ def _alone(job: Job) -> Iterator[None]:
     lock = job.root / ".forecast" / "locks" / f"retrain-{job.dataset}.lock"
     with files.locked(lock, what=f"Retraining {job.dataset!r}"):
         files.remove_leftovers(job.home)
-        scratch.clear()
+        files.clear_scratch()
         yield

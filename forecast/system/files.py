@@ -11,6 +11,7 @@ import json
 import math
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from typing import Any
 
 import filelock
 
+from forecast.system import processes
 from forecast.system.errors import BusyError, DataError, ForecastError, InputError
 
 TEMPORARY = ".tmp-"
@@ -209,3 +211,27 @@ def _explained(error: OSError, target: Path) -> Exception:
             "Free some space (`forecast clean` removes what can be made again), then run the same command again."
         )
     return error
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A temporary folder; gone at the end of the block, or with `clear_scratch` after a kill -9."""
+    with tempfile.TemporaryDirectory(prefix=f"{_scratch_prefix()}{os.getpid()}-") as name:
+        yield Path(name)
+
+
+def clear_scratch() -> list[Path]:
+    """Removes the folders of this machine's processes that are gone; returns them."""
+    prefix = _scratch_prefix()
+    left = []
+    for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        pid = path.name.removeprefix(prefix).partition("-")[0]
+        if pid.isdigit() and not processes.alive(int(pid)):
+            shutil.rmtree(path, ignore_errors=True)
+            left.append(path)
+    return left
+
+
+def _scratch_prefix() -> str:
+    """With the host's name: containers may share a folder and not their process numbers."""
+    return f"forecast-{socket.gethostname()}-"

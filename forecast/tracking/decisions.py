@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from forecast.system import files, scratch
+from forecast.system import files
 from forecast.tracking import store
 from forecast.tracking.place import Place
 
@@ -33,7 +33,7 @@ def log_decision(place: Place, dataset: str, decision: Mapping[str, Any], *, now
         plain = {k: str(v)[:LIMIT] for k, v in decision.items() if isinstance(v, str | int | float) and k != "key"}
         metrics = [Metric(name, value, start, 0) for name, value in numbers(decision.get("numbers", {}))]
         client.log_batch(run_id, metrics, tags=[RunTag(name, value) for name, value in plain.items()])
-        with scratch.folder() as folder:
+        with files.scratch_folder() as folder:
             files.write_json(folder / "decision.json", decision)
             client.log_artifacts(run_id, str(folder))
         client.set_terminated(run_id, "FINISHED", start)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forecast.system import files, scratch
+from forecast.system import files
 from forecast.system.errors import DataError, InputError
 from forecast.tracking import store
 from forecast.tracking.place import Place
@@ -130,7 +130,7 @@ def _logged(
 ) -> tuple[str, str]:
     """Where the store keeps the logged copy of `model`, and its id there."""
     experiment = store.experiment(client, name, place)
-    with scratch.folder() as folder:
+    with files.scratch_folder() as folder:
         saved = folder / "model"
         save_model(model, saved)
         if sample is not None:

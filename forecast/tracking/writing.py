@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forecast.system import files, scratch
+from forecast.system import files
 from forecast.tracking import runs
 from forecast.tracking.records import Record
 
@@ -116,7 +116,7 @@ class Writer:
         self.client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
 
     def _log_files(self, run_id: str, record: Record) -> None:
-        with scratch.folder() as folder:
+        with files.scratch_folder() as folder:
             upload = folder / "files"
             files.write_json(upload / "record.json", record.content)
             forecasts = record.folder / "forecasts.parquet"

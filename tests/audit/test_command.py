@@ -7,8 +7,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from forecast.audit import KINDS, Audit, Finding, ordered
 from forecast.audit.__main__ import main
-from forecast.audit.findings import KINDS, Audit, Finding, ordered
 from forecast.cli import audit
 from tests.support import small_project
 

@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 
 from forecast.audit.changes import block_ends
-from forecast.audit.data import columns
-from forecast.audit.repeated import alike
+from forecast.audit.data import alike, columns
 from forecast.config.datasets import Dataset
 from forecast.data.panel import Panel, from_frame
 from tests.audit.cases import DATASET, wave

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forecast.system import files, scratch
+from forecast.system import files
 from forecast.system.errors import BusyError, ForecastError
 from tests.support import small_project
 
@@ -109,9 +109,9 @@ def test_scratch_that_a_killed_process_left_is_cleared_and_a_living_ones_is_not(
 ) -> None:
     code = """
         import sys, tempfile
-        from forecast.system import scratch
+        from forecast.system import files
         tempfile.tempdir = sys.argv[1]
-        with scratch.folder() as folder:
+        with files.scratch_folder() as folder:
             (folder / "part").write_text("half")
             print(folder, flush=True)
             input()
@@ -122,7 +122,7 @@ def test_scratch_that_a_killed_process_left_is_cleared_and_a_living_ones_is_not(
     killed.kill()
     killed.communicate()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    assert scratch.clear() == [left]
+    assert files.clear_scratch() == [left]
     assert not left.exists() and used.exists()
     living.communicate("\n")
     assert list(tmp_path.iterdir()) == []

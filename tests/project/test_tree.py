@@ -30,7 +30,6 @@ SMALL = {
     "networks/heads/dependence.py",
     "networks/heads/point.py",
     "operations/newest.py",
-    "system/scratch.py",
 }
 """Modules below `FEWEST_LINES` that are no family, configuration or package face."""
 MOST_TYPE_CHECKS = 35

@@ -30,7 +30,7 @@ from forecast.networks.inference.checks import check_weights
 from forecast.networks.inference.export_code import LINEAR, bare, cell_sources, parsed, step_lines
 from forecast.networks.inference.export_template import TEMPLATE
 from forecast.networks.inference.streaming import initial
-from forecast.system import files, scratch
+from forecast.system import files
 from forecast.system.errors import InputError
 
 
@@ -188,7 +188,7 @@ def _dictionary(items: Mapping[str, str], indent: int = 0) -> str:
 
 
 def _base64(arrays: dict[str, np.ndarray]) -> str:
-    with scratch.folder() as folder:
+    with files.scratch_folder() as folder:
         path = folder / "weights.npz"
         files.write_arrays(path, arrays)
         return base64.b64encode(path.read_bytes()).decode()

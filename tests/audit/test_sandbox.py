@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from forecast.audit.subprocess_isolation import apart, overheard
+from forecast.audit.sandbox import file_access, isolated
 from forecast.system import workers
 from forecast.system.errors import InputError
 from tests.support.small_project import ROOT
@@ -28,7 +28,7 @@ def refuse() -> None:
 
 
 def test_what_one_run_remembers_no_other_one_knows() -> None:
-    assert apart(remember, "one") == ["one"] and apart(remember, "two") == ["two"] and not REMEMBERED
+    assert isolated(remember, "one") == ["one"] and isolated(remember, "two") == ["two"] and not REMEMBERED
 
 
 def with_workers() -> list[int]:
@@ -42,12 +42,12 @@ def with_workers_twice() -> list[int]:
 
 def test_workers_of_a_run_end_with_it_and_are_not_waited_for() -> None:
     begun = time.monotonic()
-    assert apart(with_workers) == apart(with_workers) == [0, 1, 2]
+    assert isolated(with_workers) == isolated(with_workers) == [0, 1, 2]
     assert time.monotonic() - begun < 120  # joblib's idle workers go on for 300 s
 
 
 def test_a_run_with_workers_leaves_no_folder_of_theirs_and_no_word_of_one(tmp_path: Path) -> None:
-    code = "from tests.audit import test_subprocess_isolation as t; print(t.apart(t.with_workers_twice))"
+    code = "from tests.audit import test_sandbox as t; print(t.isolated(t.with_workers_twice))"
     settings = {**os.environ, "JOBLIB_TEMP_FOLDER": str(tmp_path)}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=settings, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -57,7 +57,7 @@ def test_a_run_with_workers_leaves_no_folder_of_theirs_and_no_word_of_one(tmp_pa
 
 def test_an_error_comes_back_as_it_was() -> None:
     with pytest.raises(InputError, match="not this"):
-        apart(refuse)
+        isolated(refuse)
 
 
 def test_reads_of_the_projects_data_and_writes_into_it_are_heard(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_reads_of_the_projects_data_and_writes_into_it_are_heard(tmp_path: Path)
     own.mkdir(parents=True)
     (tmp_path / "configs.yaml").write_text("")
     kept.write_text("1")
-    with overheard(tmp_path, own) as opened:
+    with file_access(tmp_path, own) as opened:
         (own / "mine").write_text("heard is what is not the run's own")
         (tmp_path / "configs.yaml").read_text()
         Path(__file__).read_text()
