@@ -38,11 +38,6 @@ class Correlation:
     values: Array
     band: float
 
-    @property
-    def significant(self) -> tuple[int, ...]:
-        """The lags whose correlation leaves the band."""
-        return tuple(int(lag) for lag in self.lags[np.abs(self.values) > self.band])
-
 
 def autocorrelation(series: Array | Sequence[Array], longest: int = 20) -> Correlation:
     """Of a series (T,), or of several, none of whose lags reaches from one into the next; NaN is left out."""

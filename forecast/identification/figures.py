@@ -65,9 +65,7 @@ def plotregression(y: npt.ArrayLike, forecast: npt.ArrayLike) -> Figure:
     axes.plot(x, z, ".", ms=4, color=COLOURS["train"])
     axes.plot(ends, slope * ends + offset, color=COLOURS["test"], lw=1.2, label=f"{slope:.3f} y {offset:+.3g}")
     axes.set_title(f"R = {np.corrcoef(x, z)[0, 1]:.4f}")
-    axes.set_xlabel("measured")
-    axes.set_ylabel("forecast")
-    axes.legend(frameon=False, fontsize=8)
+    _labelled(axes, "measured", "forecast")
     return figure
 
 
@@ -78,9 +76,7 @@ def ploterrhist(errors: npt.ArrayLike, labels: Labels | None = None, bins: int =
     figure, (axes,) = _figure(1)
     axes.hist(list(parts.values()), bins=bins, stacked=True, color=[COLOURS[n] for n in parts], label=list(parts))
     axes.axvline(0, color=INK, lw=1)
-    axes.set_xlabel("error (measured - forecast)")
-    axes.set_ylabel("rows")
-    axes.legend(frameon=False, fontsize=8)
+    _labelled(axes, "error (measured - forecast)", "rows")
     return figure
 
 
@@ -95,9 +91,7 @@ def plotperform(training: TrainingRecord) -> Figure:
         judged = validation
     best = int(np.nanargmin(judged))
     axes.axvline(step[best], color=INK, lw=0.8, ls=":", label=f"kept: {judged[best]:.3g} at {step[best]:.0f}")
-    axes.set_xlabel("iteration")
-    axes.set_ylabel("mean squared error, scaled")
-    axes.legend(frameon=False, fontsize=8)
+    _labelled(axes, "iteration", "mean squared error, scaled")
     return figure
 
 
@@ -107,9 +101,7 @@ def _correlation(found: Correlation, title: str) -> Figure:
     axes.bar(found.lags, found.values, width=0.6, color=COLOURS["train"])
     axes.axhline(0, color=INK, lw=0.8)
     axes.set_title(title, fontsize=10)
-    axes.set_xlabel("delay in steps")
-    axes.set_ylabel("correlation")
-    axes.legend(frameon=False, fontsize=8)
+    _labelled(axes, "delay in steps", "correlation")
     return figure
 
 
@@ -123,6 +115,12 @@ def _figure(rows: int, size: tuple[float, float] = (7.0, 3.6), **options: Any) -
     for each in axes:
         each.spines[["top", "right"]].set_visible(False)
     return figure, list(axes)
+
+
+def _labelled(axes: Any, x: str, y: str) -> None:
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.legend(frameon=False, fontsize=8)
 
 
 def _parts(labels: Labels | None, rows: int) -> dict[str, npt.NDArray[np.bool_]]:

@@ -7,9 +7,9 @@ goes on from a state that the other one left, to the last bit.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from forecast.networks.inference import feedback
 from forecast.system import files
 from forecast.system.errors import InputError
 from forecast.training.narx.experiment import Standardization, columns, refuse_gaps
-from forecast.training.narx.net import Memory, Narx
+from forecast.training.narx.net import Memory
 
 Array = npt.NDArray[np.float64]
 SCHEMA = 1
@@ -34,11 +34,8 @@ class NetworkMemory:
     inputs: Array
 
 
-@dataclass(frozen=True)
-class State:
-    """Before a row: what the net remembers, in scaled units."""
-
-    memory: Any
+State = Memory | NetworkMemory
+"""Before a row: what the net remembers, in scaled units."""
 
 
 @dataclass(frozen=True)
@@ -60,66 +57,33 @@ class TrainingRecord:
     loop: str = "series-parallel"
 
 
-class Loop(Protocol):
-    """Rows of a net one after the other, in scaled units."""
-
-    def empty(self) -> Any:
-        """The memory of a net that has seen nothing; `start` rows later none of its zeros is left in a delay."""
-        ...
-
-    def run(self, memory: Any, u: Array, y: Array | None) -> tuple[Array, Any]:
-        """Output (T, O) under u (T, I), and the memory after it; y (T, O) is fed back where it is a number, the
-        output elsewhere; None: everywhere."""
-        ...
-
-    def ahead(self, memory: Any, u: Array, y: Array, steps: int) -> Array:
-        """(T - steps, steps, O): after every row but the last `steps`, the closed loop over the next `steps`."""
-        ...
-
-
-@dataclass(frozen=True)
-class NarxLoop:
-    """A narx or nar net of one hidden layer: `training.narx`."""
-
-    narx: Narx
-    weights: Array
-
-    def empty(self) -> Memory:
-        return self.narx.empty()
-
-    def run(self, memory: Memory, u: Array, y: Array | None) -> tuple[Array, Memory]:
-        return self.narx.loop(self.weights, memory, u, y)
-
-    def ahead(self, memory: Memory, u: Array, y: Array, steps: int) -> Array:
-        found = []
-        for t in range(len(u) - steps):
-            memory = self.run(memory, u[t : t + 1], y[t : t + 1])[1]
-            found.append(self.run(memory, u[t + 1 : t + 1 + steps], None)[0])
-        return np.stack(found)
-
-
 @dataclass(frozen=True)
 class NetworkLoop:
-    """Any other net: its network, whose row t holds y[t-1] and u[t - shift], stepped by `networks.inference`."""
+    """The loops of any net, with the methods of `Narx`: its network, whose row t holds y[t-1] and u[t - shift]."""
 
     network: Network
-    weights: Mapping[str, Array]
     shift: int
 
-    def empty(self) -> NetworkMemory:
+    def flat(self, weights: Mapping[str, Array]) -> Mapping[str, Array]:
+        """A network takes its weights by name."""
+        return weights
+
+    def empty(self, weights: Mapping[str, Array]) -> NetworkMemory:
         shapes = self.network.shapes
-        loop = feedback.begin(self.network, self.weights, np.zeros((1, shapes.outputs)))
+        loop = feedback.begin(self.network, weights, np.zeros((1, shapes.outputs)))
         return NetworkMemory(loop, np.zeros((self.shift, shapes.channels - shapes.outputs)))
 
-    def run(self, memory: NetworkMemory, u: Array, y: Array | None) -> tuple[Array, NetworkMemory]:
-        inputs = np.concatenate([memory.inputs, u])
-        row = self.network, self.weights, memory.loop, inputs[None, : len(u)]
+    def loop(
+        self, weights: Mapping[str, Array], before: NetworkMemory, u: Array, y: Array | None = None
+    ) -> tuple[Array, NetworkMemory]:
+        inputs = np.concatenate([before.inputs, u])
+        row = self.network, weights, before.loop, inputs[None, : len(u)]
         run, loop = feedback.parallel(*row) if y is None else feedback.series_parallel(*row, y[None])
         return run[0], NetworkMemory(loop, inputs[len(u) :])
 
-    def ahead(self, memory: NetworkMemory, u: Array, y: Array, steps: int) -> Array:
-        drive = np.concatenate([memory.inputs, u])[None, : len(u)]
-        return feedback.ahead(self.network, self.weights, memory.loop, drive, y[None], steps=steps)[0]
+    def ahead(self, weights: Mapping[str, Array], before: NetworkMemory, u: Array, y: Array, steps: int) -> Array:
+        drive = np.concatenate([before.inputs, u])[None, : len(u)]
+        return feedback.ahead(self.network, weights, before.loop, drive, y[None], steps=steps)[0]
 
 
 @dataclass(frozen=True)
@@ -153,7 +117,7 @@ class Model:
         inputs, outputs = self._columns(u, y)
         self.net.check_rows("the series", len(outputs), self.start)
         self.net.check_first(outputs)
-        return self._run(inputs, outputs, self._empty()).state
+        return self._run(inputs, outputs).state
 
     def series_parallel(self, u: npt.ArrayLike | None, y: npt.ArrayLike, state: State | None = None) -> LoopRun:
         """Open loop: y at every row of y (T, O), forecast from the measured rows before it.
@@ -166,7 +130,7 @@ class Model:
             return self._run(inputs, outputs, state)
         self.net.check_rows("the series", len(outputs), self.start + 1)
         self.net.check_first(outputs)
-        run = self._run(inputs, outputs, self._empty())
+        run = self._run(inputs, outputs)
         run.y[: self.start] = np.nan
         return run
 
@@ -179,14 +143,14 @@ class Model:
         feedback.refuse_open(self.network)
         inputs = self._inputs(u, rows)
         if isinstance(start, State):
-            return self._free(inputs, start)
+            return self._run(inputs, None, start)
         measured = self._outputs(start)
         if not self.start <= len(measured) <= len(inputs):
             raise InputError(
                 f"A free run of {self.net.kind} over {len(inputs)} rows got {len(measured)} measured rows of y to "
                 f"start from; wanted at least {self.start} and no more than the rows of u."
             )
-        run = self._free(inputs[len(measured) :], self.prepare(inputs[: len(measured)], measured))
+        run = self._run(inputs[len(measured) :], None, self.prepare(inputs[: len(measured)], measured))
         return LoopRun(np.concatenate([measured, run.y]), run.state)
 
     def removedelay(self, u: npt.ArrayLike | None, y: npt.ArrayLike, u_next: npt.ArrayLike | None = None) -> Array:
@@ -215,7 +179,8 @@ class Model:
             raise InputError(f"{steps} steps ahead of {rows} rows; wanted at least 1 and fewer than the rows.")
         state = self.prepare(inputs[: self.start], outputs[: self.start])
         later = self.scaling.scale_u(inputs[self.start :]), self.scaling.scale_y(outputs[self.start :])
-        found = self._loop.ahead(state.memory, *later, steps)
+        loop, weights = self._loop()
+        found = loop.ahead(weights, state, *later, steps)
         feedback.require_finite(found)
         first = np.full((self.start, steps, self.outputs), np.nan)
         return np.concatenate([first, self.scaling.unscale_y(found)])
@@ -225,37 +190,33 @@ class Model:
         folder.mkdir(parents=True, exist_ok=True)
         content = {"schema": SCHEMA, "net": asdict(self.net), "training": asdict(self.training)}
         files.write_json(folder / "model.json", content)
-        scaling = {name: getattr(self.scaling, name) for name in ("u_mean", "u_scale", "y_mean", "y_scale")}
-        files.write_arrays(folder / "weights.npz", {**self.weights, **{f"scaling:{k}": v for k, v in scaling.items()}})
+        scaling = {f"scaling:{name}": value for name, value in vars(self.scaling).items()}
+        files.write_arrays(folder / "weights.npz", {**self.weights, **scaling})
 
     @classmethod
     def load(cls, folder: Path) -> Model:
         """What `save` wrote."""
         content = files.read_saved(folder / "model.json", SCHEMA)
         arrays = files.read_arrays(folder / "weights.npz")
-        scaling = {name: arrays.pop(f"scaling:{name}") for name in ("u_mean", "u_scale", "y_mean", "y_scale")}
+        scaling = {each.name: arrays.pop(f"scaling:{each.name}") for each in fields(Standardization)}
         net: dict[str, Any] = {name: _tuples(value) for name, value in content["net"].items()}
         training = content["training"] | {"curve": tuple(tuple(point) for point in content["training"]["curve"])}
         return cls(Net(**net), arrays, Standardization(**scaling), TrainingRecord(**training))
 
-    @property
-    def _loop(self) -> Loop:
-        if not self.net.is_narx:
-            return NetworkLoop(self.network, self.weights, self.net.shift)
-        narx = self.net.narx(self.inputs, self.outputs)
-        return NarxLoop(narx, narx.flat(self.weights))
+    def _loop(self) -> tuple[Any, Any]:
+        """The numerics of both loops, and the weights in their form."""
+        shape = self.inputs, self.outputs
+        loop = self.net.narx(*shape) if self.net.is_narx else NetworkLoop(self.network, self.net.shift)
+        return loop, loop.flat(self.weights)
 
-    def _empty(self) -> State:
-        return State(self._loop.empty())
-
-    def _run(self, u: Array, y: Array, state: State) -> LoopRun:
-        run, memory = self._loop.run(state.memory, self.scaling.scale_u(u), self.scaling.scale_y(y))
-        return LoopRun(self.scaling.unscale_y(run), State(memory))
-
-    def _free(self, u: Array, state: State) -> LoopRun:
-        run, memory = self._loop.run(state.memory, self.scaling.scale_u(u), None)
-        feedback.require_finite(run[None])
-        return LoopRun(self.scaling.unscale_y(run), State(memory))
+    def _run(self, u: Array, y: Array | None, state: State | None = None) -> LoopRun:
+        """From the state, or from one whose delays hold zeros; y None: closed loop."""
+        loop, weights = self._loop()
+        z = None if y is None else self.scaling.scale_y(y)
+        run, after = loop.loop(weights, state or loop.empty(weights), self.scaling.scale_u(u), z)
+        if y is None:
+            feedback.require_finite(run[None])
+        return LoopRun(self.scaling.unscale_y(run), after)
 
     def _columns(self, u: npt.ArrayLike | None, y: npt.ArrayLike) -> tuple[Array, Array]:
         outputs = self._outputs(y)

@@ -119,10 +119,9 @@ class Net:
     def _blocks(self, inputs: int, outputs: int) -> tuple[Block, ...]:
         us = tuple(range(outputs, outputs + inputs))
         u = Taps("u", tuple(d - self.shift for d in self.input_delays), us)
-        if self.kind in ("layrecnet", "elmannet"):
-            return (u, *self._recurrent())
-        if self.kind == "distdelaynet":
-            return (u, *self._distributed())
+        if self.layer_delays:
+            layers = enumerate(zip(self.hidden, self.layer_delays, strict=True))
+            return (u, *(block for k, (units, delays) in layers for block in self._layer(k, units, delays)))
         lines: list[tuple[Block, ...]] = []
         if self.feedback:
             lines.append((Taps("y", tuple(d - 1 for d in self.feedback_delays), tuple(range(outputs))),))
@@ -132,19 +131,13 @@ class Net:
         hidden = (Parallel("paths", (dense, ())),) if self.linear else dense
         return (Parallel("delays", tuple(lines)), *hidden)
 
-    def _recurrent(self) -> list[Block]:
-        layers: list[Block] = []
-        for k, (units, delays) in enumerate(zip(self.hidden, self.layer_delays, strict=True)):
-            elman = self.kind == "elmannet" and delays == (1,)
-            options = {} if elman else {"delays": delays}
-            layers.append(Recurrent(f"layer_{k}", "elman" if elman else "multi_delay", units, options))
-        return layers
-
-    def _distributed(self) -> list[Block]:
-        layers: list[Block] = []
-        for k, (units, delays) in enumerate(zip(self.hidden, self.layer_delays, strict=True)):
-            layers += [Dense(f"layer_{k}", units), Taps(f"taps_{k}", delays)]
-        return layers
+    def _layer(self, k: int, units: int, delays: Delays) -> tuple[Block, ...]:
+        """Layer k with the delays behind it (distdelaynet) or of its own output."""
+        if self.kind == "distdelaynet":
+            return Dense(f"layer_{k}", units), Taps(f"taps_{k}", delays)
+        if self.kind == "elmannet" and delays == (1,):
+            return (Recurrent(f"layer_{k}", "elman", units),)
+        return (Recurrent(f"layer_{k}", "multi_delay", units, {"delays": delays}),)
 
 
 def narxnet(

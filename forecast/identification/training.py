@@ -52,7 +52,12 @@ def train(
         rows = replace(rows, labels=[np.where(each == VALIDATION, TRAIN, each) for each in rows.labels])
     scaling, network = rows.scaling(), net.network(*rows.sizes)
     series = rows.series(network, scaling)
-    validate = _validate(network, series, rows.weights(VALIDATION)) if rows.has(VALIDATION) else None
+    held_out = rows.weights(VALIDATION)
+
+    def error(named: Mapping[str, Array]) -> float:
+        return _mean_square(_outputs(network, named, series), series, held_out)
+
+    validate = error if rows.has(VALIDATION) else None
     if trainer == "adam":
         if validate is None:
             raise InputError(
@@ -174,13 +179,6 @@ def _mean_square(
     parts = zip(outputs, series, weights, strict=True)
     squares = sum(float(np.sum(w * ((out - one.target[:, 0]) * scale) ** 2)) for out, one, w in parts)
     return float(squares / sum(w.sum() for w in weights))
-
-
-def _validate(
-    network: Network, series: list[TrainingSeries], weights: list[Array]
-) -> Callable[[Mapping[str, Array]], float]:
-    """Weights of the net → mean squared one-step error, scaled, over the rows that `weights` (T, O) count."""
-    return lambda named: _mean_square(_outputs(network, named, series), series, weights)
 
 
 def _adam(

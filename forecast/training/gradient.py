@@ -11,14 +11,11 @@ Many updates run inside one traced function, so Python costs nothing per step. T
 
 from __future__ import annotations
 
-import hashlib
-import io
 import itertools
-import pickle
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -44,13 +41,13 @@ from forecast.training.chunks import Chunks, Curve, Trained, Weights
 from forecast.training.descent import ReadOut, Settings, Updater, loss_of
 
 BEYOND = 1e5
-"""Times the error before training: targets are scaled, so an honest loss is of order one."""
+"""Times the error before training: targets are scaled, so a loss is of order one."""
 
 Validate = Callable[[Weights], float]
 KEPT = 8
 """Traced trainings in memory: the trials of a study, which the network's other ranking goes through again."""
 Drawn = dict[str, Any]
-"""What a number of steps is told, each first by step: `starts (k, B)`, and as needed `anew (k, B)`, `teach (k,)`."""
+"""The random choices of some steps, step by step: `starts (k, B)`, and as needed `anew (k, B)`, `teach (k,)`."""
 
 States = dict[str, Any]
 Pass = Callable[[dict[str, Any], Drawn, States], tuple[Any, States]]
@@ -87,8 +84,8 @@ def _descended(updates: Updates, drawn: Drawn, states: States, validate: Validat
     note, loss, waited = "", float("nan"), 0
     for before, step in _stretches(settings):
         if step:
-            told = {name: tf.constant(values[before:step]) for name, values in drawn.items()}
-            mean, states = updates.take(told, states)
+            part = {name: tf.constant(values[before:step]) for name, values in drawn.items()}
+            mean, states = updates.take(part, states)
             loss = float(mean)
         weights = get_weights(updates.model)
         error = validate(weights)
@@ -118,7 +115,8 @@ def _traced(network: Network, chunks: Chunks, settings: Settings) -> Iterator[Up
     costs as much as 40 steps. Taken out while they are used: no second training, in a thread or inside this one's
     validation, may touch them."""
     shapes = {f.name: getattr(getattr(chunks, f.name), "shape", None) for f in fields(chunks)}
-    key = _digest(network, shapes, chunks.length, chunks.warm_up, settings.traced())
+    with np.printoptions(threshold=sys.maxsize, floatmode="unique"):  # a head's constants in full
+        key = repr((network, shapes, chunks.length, chunks.warm_up, settings.traced()))
     updates = _kept.pop(key, None)
     if updates is None:
         keras.backend.clear_session(free_memory=False)  # or the graphs of earlier trials stay referenced
@@ -129,19 +127,6 @@ def _traced(network: Network, chunks: Chunks, settings: Settings) -> Iterator[Up
         _kept[key] = updates
         while len(_kept) > KEPT:
             del _kept[next(iter(_kept))]
-
-
-def _digest(*parts: object) -> str:
-    written = io.BytesIO()
-    _Pickler(written).dump(parts)
-    return hashlib.sha256(written.getbuffer()).hexdigest()
-
-
-class _Pickler(pickle.Pickler):
-    """Takes the read-only mappings of a network's options as well, which pickle refuses."""
-
-    def reducer_override(self, obj: object) -> Any:
-        return (dict, (dict(obj),)) if isinstance(obj, MappingProxyType) else NotImplemented
 
 
 def _exploded(curve: Curve) -> str:
@@ -167,7 +152,7 @@ def _stretches(settings: Settings) -> list[tuple[int, int]]:
 
 
 def draw(chunks: Chunks, settings: Settings, seed: int) -> dict[str, np.ndarray]:
-    """What all steps of a training are told; depends on the seed alone."""
+    """The random choices of all steps of a training, by step; they depend on the seed alone."""
     steps = settings.steps
     if settings.state == "carry":
         starts, anew = chunks.walk(steps, settings.batch_size, seed)
@@ -210,7 +195,7 @@ class Updates:
         self._data = _Data(chunks, network, settings, self.model)
         self._updater = Updater(self.model.trainable_variables, settings.descent, rule=settings.rule)
         states = {path: tf.TensorSpec(state.shape, state.dtype) for path, state in self._first().items()}
-        signature = [_told(network, settings), states]
+        signature = [_signature(network, settings), states]
         self.take = tf.function(self._take, input_signature=signature, autograph=False)
 
     def begin(self, seed: int, weights: Weights, chunks: Chunks, settings: Settings) -> States:
@@ -241,8 +226,8 @@ class Updates:
         return loss, after
 
 
-def _told(network: Network, settings: Settings) -> Drawn:
-    """Shapes and types of what any number of steps is told."""
+def _signature(network: Network, settings: Settings) -> Drawn:
+    """Shapes and types of `Drawn` for any number of steps."""
     drawn: Drawn = {"starts": tf.TensorSpec((None, settings.batch_size), tf.int32)}
     if settings.state == "carry":
         drawn["anew"] = tf.TensorSpec((None, settings.batch_size), tf.bool)
@@ -257,12 +242,14 @@ class _Data:
     """The chunks, as variables so that the graph does not depend on them: the inputs of a batch and its loss."""
 
     def __init__(self, chunks: Chunks, network: Network, settings: Settings, model: keras.Model) -> None:
-        self.past, self.future = _variable(chunks.past), _variable(chunks.future)
-        self.target, self.weight = _variable(chunks.target), _variable(chunks.weight)
-        self.offset = None if chunks.offset is None else _variable(chunks.offset)
+        arrays = (chunks.past, chunks.future, chunks.target, chunks.weight)
+        self.past, self.future, self.target, self.weight = (tf.Variable(array, trainable=False) for array in arrays)
+        self.offset = None if chunks.offset is None else tf.Variable(chunks.offset, trainable=False)
         self.rows = tf.range(chunks.length)
         self.ahead = tf.range(chunks.length + network.shapes.horizon)
-        self.first_row = _first_row_mask(chunks.length, network.shapes.channels, settings.change_channels)
+        mask = np.ones((1, chunks.length, network.shapes.channels), dtype=np.float32)
+        mask[:, 0, list(settings.change_channels)] = 0.0
+        self.first_row = tf.constant(mask)
         self.counted = _counted(chunks, network)
         self.whole = loss_of(settings.loss, settings.head)
         self.read_out = ReadOut(network, model) if sampled_bins(network, settings) else None
@@ -280,8 +267,9 @@ class _Data:
         first_row = self.first_row
         if "anew" in drawn:  # a chunk that goes on knows the row before its first
             first_row = tf.where(drawn["anew"][:, None, None], first_row, tf.ones_like(first_row))
-        past = tf.gather(self.past, index) * first_row
-        found = _inputs(past, tf.gather(self.future, starts[:, None] + self.ahead[None, :]))
+        found = {"past": tf.gather(self.past, index) * first_row}
+        if self.future.shape[-1]:
+            found["future"] = tf.gather(self.future, starts[:, None] + self.ahead[None, :])
         if self.taught:
             found["teacher"] = tf.gather(self.target, index)  # zero where no target is known
         return found
@@ -297,10 +285,6 @@ class _Data:
             offset = None if self.offset is None else tf.gather(self.offset, index[:, -self.counted :])
             each = self.whole(output, wanted, offset)
         return tf.reduce_sum(counted * each) / tf.maximum(tf.reduce_sum(counted), 1.0)
-
-
-def _variable(values: np.ndarray) -> tf.Variable:
-    return tf.Variable(values, trainable=False)
 
 
 def _counted(chunks: Chunks, network: Network) -> int:
@@ -329,24 +313,11 @@ def _pass(model: Any, network: Network, chunks: Chunks, settings: Settings) -> t
 
 def _carrying(model: keras.Model, batch: int) -> tuple[Pass, First]:
     def forecast(inputs: dict[str, Any], drawn: Drawn, before: States) -> tuple[Any, States]:
-        fresh = first_states(model, batch)
-        states = {path: _where(drawn["anew"], fresh[path], tf.stop_gradient(state)) for path, state in before.items()}
+        states = first_states(model, batch)
+        for path, state in before.items():
+            anew = tf.reshape(drawn["anew"], [-1] + [1] * (state.shape.rank - 1))
+            states[path] = tf.where(anew, states[path], tf.stop_gradient(state))
         made = model({**inputs, "states": states}, training=True)
         return made["forecast"], made["states"]
 
     return forecast, lambda: {path: tf.convert_to_tensor(s) for path, s in first_states(model, batch).items()}
-
-
-def _where(chosen: Any, one: Any, other: Any) -> Any:
-    """Row by row of the batch."""
-    return tf.where(tf.reshape(chosen, [-1] + [1] * (other.shape.rank - 1)), one, other)
-
-
-def _inputs(past: Any, future: Any) -> dict[str, Any]:
-    return {"past": past, "future": future} if future.shape[-1] else {"past": past}
-
-
-def _first_row_mask(length: int, channels: int, zeroed: tuple[int, ...]) -> Any:
-    mask = np.ones((1, length, channels), dtype=np.float32)
-    mask[:, 0, list(zeroed)] = 0.0
-    return tf.constant(mask)

@@ -28,6 +28,7 @@ from forecast.networks.cells.namespace import NumpyNamespace, activate
 from forecast.networks.cells.states import own_weights
 from forecast.networks.cells.weights import future_width, initialise, weight_shapes, widest
 from forecast.networks.description import Block, Dense, Dropout, Network, Parallel, Recurrent, Taps
+from forecast.networks.inference.batch import ALL, frames_of, reach
 from forecast.system.errors import InputError
 from forecast.training import levenberg_marquardt as lm
 from forecast.training.chunks import TrainingSeries
@@ -60,7 +61,7 @@ class NetworkProblem:
         self.n_weights = sum(sizes)
         self.weight = [_counted(one, warm_up) for one in series]
         self.n_residuals = sum(int(np.count_nonzero(weight)) for weight in self.weight)
-        per_entry = 1e-6 if _recurrent(network.blocks) else 1e-7  # row by row, or all rows of a block at once
+        per_entry = 1e-6 if reach(network.blocks, 1) >= ALL else 1e-7  # row by row, or all rows of a block at once
         self.overhead = per_entry * self.n_weights * sum(len(one.past) for one in series)
 
     def start(self, seed: int) -> Array:
@@ -96,7 +97,8 @@ class NetworkProblem:
         rows = max(1, lm.block_rows(self.n_weights, 3 * widest(self.network)))
         for one, weight in zip(self.series, self.weight, strict=True):
             run = ForwardMode(self.network, named, self.places)
-            frames = _frames(one, self.network.shapes.horizon)
+            known = frames_of(one.future[None].astype(np.float64), self.network.shapes.horizon, len(one.past))[..., 0]
+            frames = known.reshape(len(known), -1) if one.future.shape[1] else None  # (T, H * F): rows t + 1 ... t + H
             for first in range(0, len(one.past), rows):
                 part = slice(first, first + rows)
                 now = run.rows(one.past[part].astype(np.float64), None if frames is None else frames[part])
@@ -129,23 +131,10 @@ def fit(
     return problem.named(run.weights), run
 
 
-def _recurrent(blocks: Sequence[Block]) -> bool:
-    branches = [branch for block in blocks if isinstance(block, Parallel) for branch in block.branches]
-    return any(isinstance(block, Recurrent) for block in blocks) or any(map(_recurrent, branches))
-
-
 def _counted(one: TrainingSeries, warm_up: int) -> Array:
     weight = one.weight.astype(np.float64)
     weight[:warm_up] = 0.0
     return weight
-
-
-def _frames(one: TrainingSeries, horizon: int) -> Array | None:
-    """(T, H * F): the future rows t + 1 ... t + H of every row t."""
-    if not one.future.shape[1]:
-        return None
-    windows = np.lib.stride_tricks.sliding_window_view(one.future.astype(np.float64), horizon, axis=0)[1:]
-    return windows.transpose(0, 2, 1).reshape(len(windows), -1)
 
 
 class ComplexNamespace(NumpyNamespace):

@@ -122,8 +122,8 @@ class Narx:
         w1, b1, w2, b2, w3 = self.split(weights)
         return np.asarray(np.tanh(z @ w1.T + b1) @ w2.T + z @ w3.T + b2)
 
-    def empty(self) -> Memory:
-        """Zeros in all delays."""
+    def empty(self, weights: Array) -> Memory:
+        """Zeros in all delays, whatever the weights."""
         return Memory(np.zeros((max(self.y_delays), self.outputs)), np.zeros((self._furthest, self.inputs)))
 
     def free_run(self, weights: Array, u: Array, y_start: Array) -> Array:
@@ -150,6 +150,14 @@ class Narx:
             drive = _product(self.past_inputs(inputs, len(before.u)), both[:, n:].T) + np.concatenate([b1, b2])
             v, fed = self._steps(before.y, drive, recent, np.ascontiguousarray(w2.T), y)
         return v, Memory(fed[-deepest:], inputs[len(inputs) - len(before.u) :])
+
+    def ahead(self, weights: Array, before: Memory, u: Array, y: Array, steps: int) -> Array:
+        """(T - steps, steps, O): after every row but the last `steps`, the closed loop over the next `steps`."""
+        found = []
+        for t in range(len(u) - steps):
+            before = self.loop(weights, before, u[t : t + 1], y[t : t + 1])[1]
+            found.append(self.loop(weights, before, u[t + 1 : t + 1 + steps])[0])
+        return np.stack(found)
 
     def _steps(self, past: Array, drive: Array, recent: Array, w2: Array, y: Array | None) -> tuple[Array, Array]:
         """v (T, O), and what is fed back, (len(past) + T, O)."""
