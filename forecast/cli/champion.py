@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,15 +58,12 @@ def rollback(
 
 def status(
     dataset: str = typer.Argument("", help="Only this one."),
+    registry: bool = typer.Option(False, "--registry", help="Also ask MLflow, and take over what was promoted there."),
     page: bool = typer.Option(False, "--page", help="Also draw live accuracy into reports/live.html."),
     root: Path = ROOT,
     form: Format = FORMAT,
 ) -> None:
-    """Show each champion, its age, live error, drift, last and next run; exits 1 when something is wrong.
-
-    Where the registry names another champion than this machine, because a promotion was killed or made elsewhere, this
-    machine takes it over.
-    """
+    """Show each champion, its age, live error, drift, last and next run; exits 1 when something is wrong."""
     from forecast.operations.upkeep import running
 
     project = require_project(root)
@@ -77,7 +74,7 @@ def status(
         from forecast.operations import live_page
 
         print(live_page.write(project, names), file=sys.stderr)
-    found = [_agreed(project, name) for name in names]
+    found = [_standing(project, name, registry=registry) for name in names]
     rows = [asdict(entry) for entry in found]
     show(rows if form is Format.json else [row for entry in rows for row in _lines(entry)], form)
     if not all(entry.good for entry in found):
@@ -99,21 +96,25 @@ def history(
     show(rows, form)
 
 
-def _agreed(project: Path, dataset: str) -> Standing:
-    """The standing after registry and local store were made to agree, where they did not."""
-    from forecast.operations.status import DIFFER, standing
+def _standing(project: Path, dataset: str, *, registry: bool) -> Standing:
+    """With `registry`: after this machine took over its aliases and versions."""
+    from forecast.operations.status import standing
 
-    found = standing(project, dataset, now=datetime.now(UTC), tracking_uri=tracking_uri())
-    if found.state != DIFFER:
-        return found
+    fault = _taken_over(project, dataset) if registry else ""
+    found = standing(project, dataset, now=datetime.now(UTC))
+    return replace(found, state=f"registry: {fault}") if fault and found.good else found
+
+
+def _taken_over(project: Path, dataset: str) -> str:
+    """A sentence on standard error for each thing done; what kept it from being done is returned."""
     from forecast.operations import registry
 
     try:
         for sentence in registry.repaired(project, dataset, tracking_uri=tracking_uri(), patience=0.0):
             print(sentence, file=sys.stderr)
     except ForecastError as error:
-        print(f"{dataset}: not repaired: {error}", file=sys.stderr)
-    return standing(project, dataset, now=datetime.now(UTC), tracking_uri=tracking_uri())
+        return str(error)
+    return ""
 
 
 def _registered(project: Path, dataset: str, uri: str) -> int:

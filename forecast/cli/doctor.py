@@ -160,8 +160,8 @@ def _answer(uri: str) -> str:
         if not path.exists():
             return "not made yet; the first run makes it"
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2)) as store:
-            (count,) = store.execute("select count(*) from runs").fetchone()
-            return f"{count} runs"
+            store.execute("pragma schema_version").fetchone()
+            return "answers"
     if uri.startswith(("http://", "https://")):
         import httpx
 

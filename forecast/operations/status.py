@@ -1,6 +1,6 @@
-"""Where each dataset stands, in under a second: read from small files, the registry glanced at, nothing loaded.
+"""The state of each dataset in under a second: read from small files of this machine, nothing loaded.
 
-Drift and the last run are what retraining wrote into its newest decision; the next run is the scheduler's word.
+Drift and the last run are what retraining wrote into its newest decision; the next run is what the scheduler planned.
 """
 
 from __future__ import annotations
@@ -16,10 +16,6 @@ from forecast.operations.live_accuracy import Live
 from forecast.operations.newest import newest_data
 from forecast.system import files
 from forecast.system.errors import ForecastError
-from forecast.tracking import place
-from forecast.tracking.glance import glance
-
-DIFFER = "registry and local champion differ; `forecast doctor --repair` makes them agree"
 
 
 @dataclass(frozen=True)
@@ -46,16 +42,13 @@ class Standing:
         return self.state == "good"
 
 
-def standing(root: Path, dataset: str, *, now: datetime, tracking_uri: str = "") -> Standing:
-    """What is known of one dataset; a fault is told in `state`, never raised. `now` with its zone."""
+def standing(root: Path, dataset: str, *, now: datetime) -> Standing:
+    """What this machine knows of one dataset; a fault stands in `state` and is never raised. `now` with its zone."""
     named, meta, faults = _local(root, dataset)
-    seen = glance(place(root, tracking_uri), dataset)
-    if not faults and "champion" not in {*named, *seen.aliases}:
-        faults.append(f"no champion yet; `forecast promote {dataset}`")
-    elif seen.fault:
-        faults.append(f"registry: {seen.fault}")
-    elif dict(seen.aliases) != named:
-        faults.append(DIFFER)
+    if not faults and "champion" not in named:
+        faults.append(
+            f"no champion here; `forecast promote {dataset}`, or `forecast status --registry` takes one over"
+        )
     pointer = _json(newest_data(root, dataset) / "data" / "pointers" / f"{dataset}.json")
     live = _live(root, dataset, named.get("champion"))
     decision = _decision(root, dataset)

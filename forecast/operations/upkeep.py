@@ -11,7 +11,6 @@ from forecast.operations import champion
 from forecast.system import processes
 from forecast.system.errors import ForecastError
 from forecast.tracking import artifact_locations, place, store
-from forecast.tracking.glance import glance
 
 Finding = tuple[str, str, str]
 REPAIR = "`forecast doctor --repair`"
@@ -21,9 +20,7 @@ def findings(root: Path, tracking_uri: str) -> Iterator[Finding]:
     """(what, found, repair) for locks, MLflow's paths and champions; an empty repair means that all is well."""
     stale = stale_locks(root)
     yield "locks", f"{len(stale)} name processes that are gone" if stale else "none is stale", REPAIR if stale else ""
-    former = artifact_locations.former_folders(place(root, tracking_uri))
-    named = f"lead into {', '.join(map(str, former))}: this project was copied or moved from there"
-    yield "MLflow's paths", named if former else "lead into this folder", "`forecast sync`" if former else ""
+    yield _paths(root, tracking_uri)
     for dataset in datasets(root, tracking_uri):
         yield _champion(root, dataset)
 
@@ -46,6 +43,15 @@ def repaired(root: Path, tracking_uri: str) -> Iterator[str]:
             yield f"{dataset}: not repaired: {error}"
 
 
+def _paths(root: Path, tracking_uri: str) -> Finding:
+    try:
+        former = artifact_locations.former_folders(place(root, tracking_uri))
+    except ForecastError as error:
+        return "MLflow's paths", str(error), REPAIR
+    named = f"lead into {', '.join(map(str, former))}: this project was copied or moved from there"
+    return "MLflow's paths", named if former else "lead into this folder", "`forecast sync`" if former else ""
+
+
 def stale_locks(root: Path) -> list[Path]:
     """Notes of lock holders that ended without taking them away; the locks themselves end with their processes."""
     notes = [*(root / ".forecast" / "locks").glob("*.pid"), *root.glob("*.pid")]
@@ -55,8 +61,21 @@ def stale_locks(root: Path) -> list[Path]:
 def datasets(root: Path, tracking_uri: str) -> list[str]:
     """The datasets that have a champion here, or only in the registry."""
     here = {path.name for path in (root / ".forecast" / "champions").glob("*") if path.is_dir()}
-    where = place(root, tracking_uri)
-    return sorted(here | {name for name in running(root) if name not in here and glance(where, name).aliases})
+    elsewhere = [name for name in running(root) if name not in here and _registered(root, name, tracking_uri)]
+    return sorted({*here, *elsewhere})
+
+
+def _registered(root: Path, dataset: str, tracking_uri: str) -> bool:
+    """Whether the registry has a champion; no when it does not answer, which `doctor` says by itself."""
+    from forecast.operations import registry
+
+    database = place(root, tracking_uri).database
+    if database is not None and not database.exists():
+        return False
+    try:
+        return "champion" in registry.aliases(root, dataset, tracking_uri=tracking_uri)
+    except ForecastError:
+        return False
 
 
 def running(root: Path) -> list[str]:

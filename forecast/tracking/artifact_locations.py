@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from forecast.system.errors import ForecastError
 from forecast.tracking.place import Place
 
 LOCATIONS = (
@@ -29,14 +30,17 @@ def former_folders(place: Place) -> list[Path]:
     """The projects that this project's own database takes for itself; empty when it knows its folder, or has none.
 
     In a database that another project writes to as well, that one's experiments are not mistaken for copies: they have
-    no folder here while others do.
+    no folder here while others do. `ForecastError` when the file is locked or damaged.
     """
     if place.database is None or not place.owned or place.artifact_root is None or not place.database.exists():
         return []
-    with closing(sqlite3.connect(f"file:{place.database}?mode=ro", uri=True, timeout=5)) as connection:
-        if not connection.execute("select 1 from sqlite_master where name = 'experiments'").fetchone():
-            return []
-        rows = connection.execute("select name, artifact_location from experiments").fetchall()
+    try:
+        with closing(sqlite3.connect(f"file:{place.database}?mode=ro", uri=True, timeout=5)) as connection:
+            if not connection.execute("select 1 from sqlite_master where name = 'experiments'").fetchone():
+                return []
+            rows = connection.execute("select name, artifact_location from experiments").fetchall()
+    except sqlite3.Error as error:
+        raise ForecastError(f"{place.database}: cannot be read ({error}). Run the same command again.") from error
     folders = {name: Path(unquote(urlsplit(location).path)) for name, location in rows}
     roots = {
         name: path.parent for name, path in folders.items() if path.parts[-2:] == (place.artifact_root.name, name)

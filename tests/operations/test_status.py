@@ -8,8 +8,6 @@ import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
 
-import pytest
-
 from forecast.operations import champion
 from forecast.operations.status import standing
 from forecast.system import files
@@ -28,19 +26,15 @@ def test_all_is_well(running):
 
 def test_without_a_champion_the_next_move_is_named(repro):
     found = standing(repro, NAME, now=NOW)
-    assert found.champion is None and "`forecast promote wave`" in found.state
+    assert found.champion is None and "`forecast promote wave`, or `forecast status --registry`" in found.state
 
 
-@pytest.mark.parametrize("gone", [True, False], ids=["gone", "locked"])
-def test_an_absent_or_locked_registry_is_said_and_costs_nothing_else(moved, gone):
+def test_without_or_with_a_locked_registry_this_machine_s_state_is_known(moved):
     with closing(sqlite3.connect(moved / "mlflow.db", isolation_level=None)) as other:
-        if gone:
-            (moved / "mlflow.db").unlink()
-        else:
-            other.execute("begin exclusive")
-        found = standing(moved, NAME, now=NOW)
-    assert found.champion == 2 and found.state.startswith("registry: mlflow.db")
-    assert ("is gone" if gone else "locked") in found.state
+        other.execute("begin exclusive")
+        assert standing(moved, NAME, now=NOW).state == "good"
+    (moved / "mlflow.db").unlink()
+    assert standing(moved, NAME, now=NOW).state == "good"
 
 
 def test_a_damaged_champion_is_said(moved):
@@ -50,9 +44,20 @@ def test_a_damaged_champion_is_said(moved):
     assert "aliases.json: cannot be read" in standing(moved, NAME, now=NOW).state
 
 
-def test_a_registry_that_was_moved_by_another_machine_is_said(moved):
+def test_what_another_machine_promoted_is_seen_and_taken_over_when_the_registry_is_asked(moved):
     champion.write_aliases(moved, NAME, {"champion": 1})
-    assert "registry and local champion differ" in standing(moved, NAME, now=NOW).state
+    assert standing(moved, NAME, now=NOW).champion == 1
+    done = small_project.command(moved, "status", NAME, "--registry", "--format", "json")
+    assert done.returncode == 0 and "aliases taken from the registry" in done.stderr
+    assert json.loads(done.stdout)[0]["champion"] == 2 and champion.aliases(moved, NAME)["previous"] == 1
+
+
+def test_a_registry_that_does_not_answer_is_said_when_it_is_asked(moved):
+    (moved / "mlflow.db").write_text("hello, this is a text file and no database")
+    done = small_project.command(moved, "status", NAME, "--registry", "--format", "json")
+    (row,) = json.loads(done.stdout)
+    assert done.returncode == 1 and row["champion"] == 2 and row["state"].startswith("registry: ")
+    assert "not an SQLite database" in row["state"]
 
 
 def test_the_last_and_the_next_run_come_from_scheduler_and_retraining(moved):
@@ -78,9 +83,9 @@ def test_the_command_is_quick_and_exits_1_when_something_is_wrong(moved):
     done = small_project.command(moved, "status", "--format", "json")
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1.0
     assert done.returncode == 0 and json.loads(done.stdout)[0]["champion"] == 2
-    (moved / "mlflow.db").unlink()
+    champion.write_aliases(moved, NAME, {"champion": 3})
     done = small_project.command(moved, "status", NAME)
-    assert done.returncode == 1 and "mlflow.db is gone" in done.stdout
+    assert done.returncode == 1 and "version 2" not in done.stdout
 
 
 def test_a_model_is_promoted_rolled_back_and_remembered_by_hand(project):

@@ -91,6 +91,7 @@ def test_a_project_of_an_earlier_version_is_used_on_in_place(former):
     """Status, forecast, history and rollback, as commands; then the registry's own copy of the former champion."""
     (row,) = json.loads(output(former, "status", "--format", "json"))
     assert (row["champion"], row["model"], row["state"]) == (1, "auto_ets", "good")
+    assert row["live_issues"] == 1 and row["live_error"] is None
     told = json.loads(output(former, "predict", NAME, "--format", "json"))
     np.testing.assert_allclose([entry["y_hat"] for entry in told["forecast"]], [2.27825090069, 1.64862556054])
     assert {"lo_80", "hi_95"} <= told["forecast"][0].keys()
