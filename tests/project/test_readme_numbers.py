@@ -66,3 +66,8 @@ def test_the_sentences_before_the_tables_give_the_shares_of_the_leaderboard() ->
 
 def percent(share: float) -> float:
     return round(100 * share, 1)
+
+
+def test_the_error_of_rectify_is_that_of_the_full_grid() -> None:
+    shown_there = re.search(r"^\| `rectify` \| ([\d.]+) ", (ROOT / "docs" / "models.md").read_text(), re.MULTILINE)
+    assert re.search(r"`rectify` \(([\d.]+) °C\)", README)[1] == shown_there[1]
