@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from forecast.comparison.comparing import compared
-from forecast.config.datasets import load_dataset
 from forecast.config.evaluation import load_evaluation
 from forecast.config.paths import ProjectPaths
+from forecast.config.task import load_task
 from forecast.config.tuning import load_tuning
 from forecast.data.results import Results
 from forecast.data.splits import Borders
@@ -20,10 +20,10 @@ def main(dataset: str, root: str = ".") -> None:
     paths = ProjectPaths.of(root)
     frame = files.read_frame(paths.frame(dataset))
     borders = Borders.from_json(files.read_json(paths.borders(dataset)))
-    settings, evaluation, tuning = (
-        load_dataset(dataset, paths.configs), load_evaluation(paths.configs), load_tuning(paths.configs)
+    task, evaluation, tuning = (
+        load_task(paths.task(dataset)), load_evaluation(paths.configs), load_tuning(paths.configs)
     )  # fmt: skip
-    found = compared(Results(paths, dataset), frame, settings, borders, evaluation, tuning)
+    found = compared(Results(paths, dataset), frame, task, borders, evaluation, tuning)
     with files.atomic_directory(paths.compared(dataset)) as folder:
         for name, table in found.tables.items():
             files.write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format=DIGITS))

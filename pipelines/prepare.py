@@ -17,16 +17,17 @@ from forecast.system.stage import run_stage
 
 
 def main(dataset: str, root: str = ".") -> None:
-    """Write frame.parquet, tuning.parquet (rows up to validation_end), borders.json and quality.json."""
+    """Write frame.parquet, tuning.parquet (rows up to validation_end), borders.json, task.json and quality.json."""
     paths = ProjectPaths.of(root)
     settings = load_dataset(dataset, paths.configs)
     frame, findings = _checked(paths, dataset, settings)
     borders = borders_of(frame, dataset, settings)
-    check_transforms(frame, settings)
+    check_transforms(frame, settings.task)
     with files.atomic_directory(paths.prepared(dataset)) as folder:
         files.write_frame(folder / "frame.parquet", frame)
         files.write_frame(folder / "tuning.parquet", frame[frame["ds"] <= borders.validation_end])
         files.write_json(folder / "borders.json", borders.to_json())
+        files.write_json(folder / "task.json", settings.task.model_dump(mode="json"))
         files.write_json(folder / "quality.json", {**quality.describe(frame, settings), "findings": findings})
 
 

@@ -8,6 +8,7 @@ from forecast.backtest.training import Run, train
 from forecast.config.datasets import load_dataset
 from forecast.config.models import load_models
 from forecast.config.paths import ProjectPaths
+from forecast.config.task import load_task
 from forecast.config.tuning import load_tuning
 from forecast.forecaster import Budget
 from forecast.system import files
@@ -19,16 +20,16 @@ def main(dataset: str, root: str = ".", models: tuple[str, ...] = (), state: str
     """Write data/trained/<dataset>/<candidate>/: record, forecasts of every origin, saved forecasters."""
     paths = ProjectPaths.of(root, state)
     budget, config = load_tuning(paths.configs), load_models(paths.configs)
-    settings = load_dataset(dataset, paths.configs)
-    vintages = bool(settings.vintage_columns)
+    task = load_task(paths.task(dataset))
+    vintages = bool(load_dataset(dataset, paths.configs).vintage_columns)
     only = with_references(models, config)
-    planned = candidates(config, only, season=settings.season, vintages=vintages)
-    for name, why in left_out(config, only, season=settings.season, vintages=vintages).items():
+    planned = candidates(config, only, season=task.season_length, vintages=vintages)
+    for name, why in left_out(config, only, season=task.season_length, vintages=vintages).items():
         print(f"train {dataset}: {name} is left out: {why}", flush=True)
     digest = files.sha256(paths.vintages(dataset)) if vintages else ""
     run = Run(
         place=Place(paths, dataset, "frame.parquet", files.sha256(paths.frame(dataset)), vintages=digest),
-        dataset=settings,
+        task=task,
         budget=Budget(budget.final_steps, budget.evaluate_every),
         seeds=budget.seeds,
         borders=files.read_json(paths.borders(dataset)),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from forecast.backtest.backtest import Place
 from forecast.backtest.candidates import candidates, with_references
 from forecast.backtest.tuning.grid import Plan, tune
-from forecast.config.datasets import load_dataset
 from forecast.config.models import load_models
 from forecast.config.paths import ProjectPaths
+from forecast.config.task import load_task
 from forecast.config.tuning import load_tuning
 from forecast.forecaster import Budget
 from forecast.system import files
@@ -19,14 +19,12 @@ def main(dataset: str, root: str = ".", models: tuple[str, ...] = (), state: str
     """Write data/tuned/<dataset>/<candidate>.json for every network of the grid (or of --models)."""
     paths = ProjectPaths.of(root, state)
     budget, config = load_tuning(paths.configs), load_models(paths.configs)
-    settings = load_dataset(dataset, paths.configs)
-    grid = candidates(
-        config, with_references(models, config), season=settings.season, vintages=bool(settings.vintage_columns)
-    )
+    task = load_task(paths.task(dataset))
+    grid = candidates(config, with_references(models, config), season=task.season_length)
     planned = [c for c in grid if c.spec.search_space()]
     plan = Plan(
         place=Place(paths, dataset, "tuning.parquet", files.sha256(paths.tuning_frame(dataset))),
-        dataset=settings,
+        task=task,
         budget=Budget(budget.trial_steps, budget.evaluate_every),
         n_trials=budget.n_trials,
         seed=budget.base_seed,

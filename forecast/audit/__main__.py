@@ -103,7 +103,7 @@ def audit(
 def _of_one_run(base: Sandbox, ends: dict[str, pd.Timestamp]) -> list[Finding]:
     """What the run on the data as they are did and wrote."""
     frame = pd.read_parquet(base.prepared / "frame.parquet")
-    panel = from_frame(frame, base.dataset, load_dataset(base.dataset, base.paths.configs))
+    panel = from_frame(frame, base.dataset, load_dataset(base.dataset, base.paths.configs).task)
     return [
         *runs.opened_beside(base, "files opened meanwhile"),
         *runs.blocks_in_order(base, ends, "labels of the forecasts"),
@@ -174,7 +174,7 @@ def _calibration_rows(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]
     targets, ranges = [], []
     for series in panel.series:
         start, stop = (int((series.ds <= ends[name].to_datetime64()).sum()) for name in ("validation", "calibration"))
-        for output, column in enumerate(panel.dataset.target):
+        for output, column in enumerate(panel.task.target):
             level = column.model_copy(update={"transform": column.transform.replace("diff", "") or "none"})
             targets += [series.values[:, output], transform(series.values[:, output], level)]
             ranges += [(start, stop)] * 2

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.config.datasets import Dataset, FractionSplits, RegularCalendar, WeekdayCalendar
+from forecast.config.datasets import Dataset, FractionSplits
+from forecast.config.task import RegularCalendar, WeekdayCalendar
 from forecast.data import calendars
 from forecast.data.calendars import Calendar
 from forecast.data.schema import KEYS

@@ -90,27 +90,27 @@ def columns(panel: Panel) -> Iterator[Finding]:
     Compared with what the target's past alone leaves unexplained, by least squares over every series and step ahead.
     A system without noise that is driven by such an input looks the same; then the finding is to be judged by hand.
     """
-    dataset = panel.dataset
+    task = panel.task
     for series in panel.series:
         target = series.values[:, 0]
-        for position in range(len(dataset.target), len(dataset.columns)):
-            name, column = dataset.columns[position].column, series.values[:, position]
+        for position in range(len(task.target), len(task.columns)):
+            name, column = task.columns[position].name, series.values[:, position]
             shift = _is_target(target, column)
             if shift is not None:
-                text = f"{name} of series {series.unique_id} is {dataset.target[0].column} {shift} steps later"
+                text = f"{name} of series {series.unique_id} is {task.target[0].name} {shift} steps later"
                 yield Finding("target", "correlation with later values", name, text)
-            ahead = next((k for k in range(1, min(dataset.horizon, LAGS) + 1) if _decides(target, column, k)), None)
+            ahead = next((k for k in range(1, min(task.horizon, LAGS) + 1) if _decides(target, column, k)), None)
             if ahead is not None:
                 about = f"{name} of series {series.unique_id}"
-                text = f"{about} decides how {dataset.target[0].column} changes over {ahead} steps"
+                text = f"{about} decides how {task.target[0].name} changes over {ahead} steps"
                 yield Finding("column", "classes against later changes", name, text)
             for what, one, two in _views(target, column):
-                told = _tells(one, two, min(dataset.horizon, LAGS))
+                told = _tells(one, two, min(task.horizon, LAGS))
                 if told is not None:
                     step, left = told
                     text = (
                         f"{name} of series {series.unique_id} explains all but {100 * left:.2g} % of what the past "
-                        f"leaves unexplained of {what}{dataset.target[0].column} {step} steps later"
+                        f"leaves unexplained of {what}{task.target[0].name} {step} steps later"
                     )
                     yield Finding("column", "regression on later values", name, text)
                     break
@@ -225,18 +225,18 @@ def other_values(project: Project, base: Panel) -> Iterator[tuple[str, pd.Timest
     raw = {str(uid): rows.set_index("ds") for uid, rows in project.frame.groupby("unique_id", sort=False)}
     for series in base.series:
         rows = raw.get(series.unique_id)
-        for position, column in enumerate(base.dataset.columns):
-            if rows is None or column.column not in rows:
+        for position, column in enumerate(base.task.columns):
+            if rows is None or column.name not in rows:
                 continue
-            wanted = rows[column.column].dropna()
+            wanted = rows[column.name].dropna()
             found = pd.Series(series.values[:, position], pd.DatetimeIndex(series.ds)).reindex(wanted.index)
             for at in wanted.index[found.to_numpy() != wanted.to_numpy(dtype=np.float64)]:
-                yield series.unique_id, pd.Timestamp(at), column.column
+                yield series.unique_id, pd.Timestamp(at), column.name
 
 
 def actuals(project: Project, base: Panel) -> Iterator[Finding]:
     """What forecasts are scored against is what the source says, with no value mended, bounded or left out."""
-    targets = [column.column for column in base.dataset.target]
+    targets = base.task.targets
     for name in targets:
         found = [(uid, at) for uid, at, column in other_values(project, base) if column == name]
         if found:

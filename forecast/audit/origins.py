@@ -76,7 +76,8 @@ def audit_origins(
 
     `base`: the panel of the data as they are; `trained`: the folder of saved forecasters.
     """
-    borders, train_end = isolated(splits.resolve, base), block_ends(project.frame, project.settings)["train"]
+    borders = isolated(splits.resolve, base, project.settings.splits)
+    train_end = block_ends(project.frame, project.settings)["train"]
     changed = [
         (m, _changed(project, folder / f"origin-{number}", m, number, borders if m >= train_end else None))
         for number, m in enumerate(moments)
@@ -88,7 +89,8 @@ def audit_ends(
     project: Project, base: Panel, moments: list[pd.Timestamp], trained: Path, folder: Path
 ) -> Iterator[Finding]:
     """The same with the later rows not changed but absent, as on the day itself."""
-    borders, train_end = isolated(splits.resolve, base), block_ends(project.frame, project.settings)["train"]
+    borders = isolated(splits.resolve, base, project.settings.splits)
+    train_end = block_ends(project.frame, project.settings)["train"]
     short = []
     for number, moment in enumerate(moments):
         frame = project.frame[project.frame["ds"] <= moment].reset_index(drop=True)
@@ -177,7 +179,7 @@ def _prepared(
     borders: splits.Borders | None,
 ) -> Prepared:
     sandbox = run(project, frame, folder, after=moment, change=change, stages=("fetch", "prepare"))
-    panel = from_frame(pd.read_parquet(sandbox.prepared / "frame.parquet"), project.dataset, project.settings)
+    panel = from_frame(pd.read_parquet(sandbox.prepared / "frame.parquet"), project.dataset, project.settings.task)
     return Prepared(panel, None if borders is None else _scaling(panel, borders))
 
 
@@ -249,7 +251,7 @@ def _unlike_at(
 
     A statistical model's state begins where its fit ends; it forecasts from no earlier row.
     """
-    lookback, horizon = base.dataset.lookback, base.dataset.horizon
+    lookback, horizon = base.task.lookback, base.task.horizon
     before, after = {}, {}
     for series in base.series:
         last = int((series.ds <= moment.to_datetime64()).sum()) - 1

@@ -73,8 +73,8 @@ def rescored(base: Sandbox, panel: Panel, ends: Ends, seeds: list[int], detector
 def _of(table: pd.DataFrame, panel: Panel, block: str) -> Iterator[tuple[str, Errors]]:
     """The errors of every series, by its name in the published tables."""
     for series in panel.series:
-        for output, target in enumerate(c.column for c in panel.dataset.target):
-            name = series_name(series.unique_id, target, panel.dataset.target)
+        for output, target in enumerate(panel.task.targets):
+            name = series_name(series.unique_id, target, panel.task.target)
             own = (table["unique_id"] == series.unique_id) & (table["output"] == target) & (table["block"] == block)
             yield name, _errors(table[own], series, output)
 
@@ -83,11 +83,11 @@ def _complete(
     table: pd.DataFrame, panel: Panel, ends: Ends, seeds: list[int], name: str, detector: str
 ) -> Iterator[Finding]:
     """Every seed forecasts every origin of the grid of every block, and `y` is the value at `ds`, `step` rows on."""
-    dataset = panel.dataset
+    task = panel.task
     for series in panel.series:
         own = table[table["unique_id"] == series.unique_id]
         cutoff, ahead = (np.searchsorted(series.ds, own[column].to_numpy()) for column in ("cutoff", "ds"))
-        position = {c.column: i for i, c in enumerate(dataset.target)}
+        position = {name: i for i, name in enumerate(task.targets)}
         outputs = own["output"].map(position).to_numpy()
         actual = series.values[np.minimum(ahead, len(series) - 1), outputs]
         wrong = (ahead - cutoff != own["step"].to_numpy()) | unlike(actual, own["y"].to_numpy())
@@ -95,7 +95,7 @@ def _complete(
             text = f"{int(wrong.sum())} of {len(own)} forecasts of {name} are scored against a value of another time"
             yield Finding("origins", detector, name, text)
         for block in BLOCKS:
-            grid = set(_origins(series, block, ends, dataset.horizon, dataset.lookback, dataset.stride_in(block)))
+            grid = set(_origins(series, block, ends, task.horizon, task.lookback, task.step_size_in(block)))
             part = (own["block"] == block).to_numpy()
             for seed in seeds:
                 made = set(cutoff[part & (own["seed"] == seed).to_numpy()].tolist())
@@ -116,10 +116,10 @@ def _naive(tables: dict[str, tuple[dict[str, Any], pd.DataFrame]], panel: Panel,
     """What every skill is measured against does repeat the last observed value (of differences the last change)."""
     _, table = tables.get(NAIVE, ({}, pd.DataFrame()))
     for series in panel.series if len(table) else ():
-        for output, column in enumerate(panel.dataset.target):
+        for output, column in enumerate(panel.task.target):
             if "diff" in column.transform:
                 continue
-            own = table[(table["unique_id"] == series.unique_id) & (table["output"] == column.column)]
+            own = table[(table["unique_id"] == series.unique_id) & (table["output"] == column.name)]
             last = pd.Series(series.values[:, output], series.ds).ffill().reindex(own["cutoff"]).to_numpy()
             wrong = ~np.isclose(own["y_hat"].to_numpy(), last, rtol=1e-6, equal_nan=True)
             if wrong.any():
@@ -306,7 +306,7 @@ def _bands(base: Sandbox, panel: Panel, shown: pd.DataFrame, detector: str) -> I
         rows = bands[mine & bands["model"].eq(key[0]) & bands["ranking"].eq(key[1])]
         if len(rows):
             uid, output, _ = _about(panel, key[2])
-            position = [column.column for column in panel.dataset.target].index(output)
+            position = panel.task.targets.index(output)
             series = panel.by_id[uid]
             ahead = np.searchsorted(series.ds, rows["cutoff"].to_numpy()) + rows["step"].to_numpy()
             made = _scored(series.values[ahead, position], rows["lower"].to_numpy(), rows["upper"].to_numpy(), key[3])
@@ -333,11 +333,11 @@ def _unlike(row: dict[str, float], made: dict[str, float], key: Key, what: str, 
 
 def _about(panel: Panel, name: str) -> tuple[str, str, str]:
     """unique_id, target column and transform of a series by its name in the published tables."""
-    targets = panel.dataset.target
+    targets = panel.task.target
     for series in panel.series:
         for column in targets:
-            if series_name(series.unique_id, column.column, [c.column for c in targets]) == name:
-                return series.unique_id, column.column, column.transform
+            if series_name(series.unique_id, column.name, panel.task.targets) == name:
+                return series.unique_id, column.name, column.transform
     raise KeyError(name)
 
 

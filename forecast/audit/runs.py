@@ -169,7 +169,7 @@ def origins_in_order(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp],
         start = list(ends.values())[list(ends).index(name) - 1] if name != "train" else pd.Timestamp.min
         for series in panel.series:
             rows = problem.rows(series.unique_id, name)
-            ahead = series.ds[np.clip(rows[:, None] + np.arange(1, panel.dataset.horizon + 1), 0, len(series) - 1)]
+            ahead = series.ds[np.clip(rows[:, None] + np.arange(1, panel.task.horizon + 1), 0, len(series) - 1)]
             outside = ((ahead <= start.to_datetime64()) | (ahead > end.to_datetime64())).any(axis=1)
             if outside.any():
                 text = f"{int(outside.sum())} of {len(rows)} origins of the {name} block have targets outside of it"

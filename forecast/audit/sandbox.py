@@ -206,7 +206,7 @@ def _origins_between_fits(frame: pd.DataFrame, dataset: Dataset) -> int:
     times = frame["ds"].drop_duplicates()
     origins = 0
     for start, block in (("train", "validation"), ("validation", "calibration")):
-        origins += int(((times > ends[start]) & (times <= ends[block])).sum()) // dataset.stride_in(block)
+        origins += int(((times > ends[start]) & (times <= ends[block])).sum()) // dataset.task.step_size_in(block)
     return max(2, int(REFIT * origins))
 
 

@@ -37,11 +37,11 @@ def stored(project: Project, whole: Panel, ends: dict[str, pd.Timestamp]) -> tup
             f"{other.parent.parent.name} was trained with other settings; run `dvc repro` to have it looked at.",
         )
     seeds = list(load_tuning(project.paths.configs).seeds)
-    return [*isolated(_of_the_models, base, whole), *_scores(base, whole, ends, seeds)], ()
+    return [*isolated(_of_the_models, base, project, whole), *_scores(base, whole, ends, seeds)], ()
 
 
 def _of_these_settings(path: Path, project: Project) -> bool:
-    return bool(files.read_json(path)["dataset"] == project.settings.model_dump(mode="json"))
+    return bool(files.read_json(path).get("task") == project.settings.task.model_dump(mode="json"))
 
 
 def _scores(base: Sandbox, whole: Panel, ends: dict[str, pd.Timestamp], seeds: list[int]) -> list[Finding]:
@@ -52,8 +52,8 @@ def _scores(base: Sandbox, whole: Panel, ends: dict[str, pd.Timestamp], seeds: l
     ]
 
 
-def _of_the_models(base: Sandbox, whole: Panel) -> list[Finding]:
-    scaling = Problem.of(whole, splits.resolve(whole), ("train",)).scaling
+def _of_the_models(base: Sandbox, project: Project, whole: Panel) -> list[Finding]:
+    scaling = Problem.of(whole, splits.resolve(whole, project.settings.splits), ("train",)).scaling
     found: list[Finding] = []
     for path in sorted(base.trained.glob("*/record.json")):
         record = files.read_json(path)
@@ -112,4 +112,4 @@ def _some(cutoffs: np.ndarray) -> np.ndarray:
 
 
 def _positions(panel: Panel) -> dict[str, int]:
-    return {column.column: position for position, column in enumerate(panel.dataset.target)}
+    return {name: position for position, name in enumerate(panel.task.targets)}

@@ -16,8 +16,8 @@ from forecast.backtest import refits
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.outlooks import with_outlook
 from forecast.backtest.refits import SCORED, Stage
-from forecast.config.datasets import load_dataset
 from forecast.config.paths import ProjectPaths
+from forecast.config.task import load_task
 from forecast.data.panel import from_frame
 from forecast.data.splits import Borders
 from forecast.forecaster import Budget, Problem, fit
@@ -43,7 +43,7 @@ def load_problem(place: Place, needed: tuple[str, ...] = ("train", *SCORED)) -> 
     """The prepared frame as a problem, once per process."""
     paths, name = place.paths, place.dataset
     frame = pd.read_parquet(paths.prepared(name) / place.frame)
-    panel = from_frame(frame, name, load_dataset(name, paths.configs))
+    panel = from_frame(frame, name, load_task(paths.task(name)))
     return Problem.of(panel, Borders.from_json(files.read_json(paths.borders(name))), needed)
 
 
@@ -129,7 +129,7 @@ def _long(problem: Problem, uid: str, block: str, rows: np.ndarray, values: np.n
     n, horizon, outputs = values.shape
     steps = np.arange(1, horizon + 1)
     ahead = rows[:, None] + steps[None, :]
-    names = [c.column for c in problem.panel.dataset.target]
+    names = problem.panel.task.targets
     shape = (n, horizon, outputs)
     return pd.DataFrame(
         {

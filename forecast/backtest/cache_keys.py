@@ -7,15 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from forecast.config.datasets import Dataset
 from forecast.config.paths import ProjectPaths
+from forecast.config.task import Task
 from forecast.models.base import ModelSpec
 from forecast.system.code_closure import code_digest
 from forecast.system.files import sha256, sha256_of
-
-DESCRIPTIVE = {"title", "source", "licence", "splits", "quality"}
-"""Parts of a dataset that reach no model; source, splits and thresholds act through the frame and the borders."""
-CHECKED_OR_SHOWN = ("unit", "max_missing")
 
 
 def lock_digest(paths: ProjectPaths) -> str:
@@ -23,12 +19,9 @@ def lock_digest(paths: ProjectPaths) -> str:
     return sha256(paths.requirements) if paths.requirements.exists() else ""
 
 
-def dataset_digest(dataset: Dataset) -> str:
-    content = dataset.model_dump(mode="json", exclude=DESCRIPTIVE)
-    for column in (*content["target"], *content["past"]):
-        for name in CHECKED_OR_SHOWN:
-            del column[name]
-    return sha256_of(content)
+def task_digest(task: Task) -> str:
+    """Of the whole task: it holds nothing that only describes. The splits act through the borders."""
+    return sha256_of(task.model_dump(mode="json"))
 
 
 def candidate_digest(spec: ModelSpec, engine: str) -> str:

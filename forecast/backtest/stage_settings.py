@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from forecast.backtest.cache_keys import dataset_digest
 from forecast.backtest.candidates import Candidate, candidates
 from forecast.config.datasets import Dataset, Datasets, load_datasets
 from forecast.config.evaluation import load_evaluation
@@ -62,7 +61,7 @@ def _computing(entry: Dataset) -> dict[str, Any]:
 def _tune(entry: Dataset, tuning: Tuning, grid: list[Candidate]) -> dict[str, Any]:
     keys = {"n_trials", "trial_steps", "evaluate_every", "base_seed"}
     return {
-        "dataset": dataset_digest(entry),
+        "task": entry.task.model_dump(mode="json"),
         "budget": tuning.model_dump(mode="json", include=keys),
         "candidates": _described(grid),
         "code": _code("tune", grid),
@@ -71,7 +70,7 @@ def _tune(entry: Dataset, tuning: Tuning, grid: list[Candidate]) -> dict[str, An
 
 def _train(entry: Dataset, tuning: Tuning, grid: list[Candidate]) -> dict[str, Any]:
     return {
-        "dataset": dataset_digest(entry),
+        "task": entry.task.model_dump(mode="json"),
         "budget": tuning.model_dump(mode="json", include={"final_steps", "evaluate_every", "seeds"}),
         "candidates": _described(grid),
         "code": _code("train", grid),
@@ -81,7 +80,7 @@ def _train(entry: Dataset, tuning: Tuning, grid: list[Candidate]) -> dict[str, A
 def _compare(paths: ProjectPaths, entry: Dataset, tuning: Tuning) -> dict[str, Any]:
     keys = {"n_trials", "trial_steps", "final_steps", "seeds"}
     return {
-        "dataset": dataset_digest(entry),
+        "task": entry.task.model_dump(mode="json"),
         "budget": tuning.model_dump(mode="json", include=keys),
         "evaluation": load_evaluation(paths.configs).model_dump(mode="json"),
         "code": _code("compare"),

@@ -14,7 +14,7 @@ from forecast.backtest import cache_keys, warm_start
 from forecast.backtest.backtest import Place, fit_and_forecast, load_engine
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.run_diagnostics import diagnosed
-from forecast.config.datasets import Dataset
+from forecast.config.task import Task
 from forecast.forecaster import Budget
 from forecast.forecaster.distributions import FILE as DISTRIBUTIONS
 from forecast.system import files, workers
@@ -27,7 +27,7 @@ class Run:
     """Everything the train stage needs besides the candidates."""
 
     place: Place
-    dataset: Dataset
+    task: Task
     budget: Budget
     seeds: tuple[int, ...]
     borders: Mapping[str, str]
@@ -125,7 +125,7 @@ def _jobs(run: Run, candidate: Candidate, tuned: dict[str, Any] | None) -> list[
         if spec.needs_vintages
         else run.place.digest,
         "config": cache_keys.key(
-            dataset=cache_keys.dataset_digest(run.dataset), borders=run.borders, spec=spec.model_dump(mode="json")
+            task=cache_keys.task_digest(run.task), borders=run.borders, spec=spec.model_dump(mode="json")
         ),
         "code": cache_keys.candidate_digest(spec, ENGINE),
     }

@@ -49,7 +49,7 @@ def _data(name: str, dataset: Any, root: Path) -> Any:
 
     frame = preparation.check_data(name, dataset, root=root)
     borders_of(frame, name, dataset)
-    check_transforms(frame, dataset)
+    check_transforms(frame, dataset.task)
     return frame
 
 

@@ -16,6 +16,7 @@ from forecast.system.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from forecast.config.datasets import Dataset
     from forecast.operations.predicting import Forecast
 
 
@@ -49,7 +50,7 @@ def predict(
     from forecast.operations import predicting
 
     project = require_project(root)
-    load_dataset(dataset, project / "configs")  # a misspelt name is told here, with the nearest right one
+    entry = load_dataset(dataset, project / "configs")  # a misspelt name is told here, with the nearest right one
     asked = _levels(levels)
     found = predicting.forecast(
         project,
@@ -61,11 +62,12 @@ def predict(
     )
     for notice in found.notices:
         print(notice, file=sys.stderr)
-    _shown(found, form)
+    _shown(found, form, entry)
     if plot:
         from forecast.operations.forecast_plot import draw
 
-        print(draw(found, project / ".forecast" / "plots" / f"{dataset}-forecast.png"), file=sys.stderr)
+        path = project / ".forecast" / "plots" / f"{dataset}-forecast.png"
+        print(draw(found, path, entry.units), file=sys.stderr)
 
 
 def about(found: Forecast, moment: pd.Timestamp) -> dict[str, Any]:
@@ -89,7 +91,7 @@ def days(moment: pd.Timestamp, earlier: str) -> float:
     return round((moment - pd.Timestamp(earlier)) / pd.Timedelta(1, "D"), 1)
 
 
-def _shown(found: Forecast, form: Form) -> None:
+def _shown(found: Forecast, form: Form, entry: Dataset) -> None:
     if form is Form.csv:
         print(_dated(found).to_csv(index=False), end="")
     elif form is Form.json:
@@ -100,12 +102,12 @@ def _shown(found: Forecast, form: Form) -> None:
             raise InputError("--format parquet writes bytes: send them into a file, such as `> forecast.parquet`.")
         found.table.to_parquet(sys.stdout.buffer, index=False, compression="zstd")
     else:
-        _table(found)
+        _table(found, entry)
 
 
-def _table(found: Forecast) -> None:
-    dataset, known = found.panel.dataset, about(found, now())
-    units = {column.column: column.unit for column in dataset.target}
+def _table(found: Forecast, entry: Dataset) -> None:
+    known = about(found, now())
+    units = [entry.units.get(name, "") for name in found.panel.task.targets]
     table = _dated(found)
     several = [name for name in ("unique_id", "output") if table[name].nunique() > 1]
     numbers = [name for name in table.columns if name == "y_hat" or name.startswith(("lo_", "hi_"))]
@@ -113,8 +115,8 @@ def _table(found: Forecast) -> None:
         {**{name: row[name] for name in several}, "ds": row["ds"], **{name: _number(row[name]) for name in numbers}}
         for row in table.to_dict("records")
     ]
-    unit = next(iter(units.values())) if len(units) == 1 else ""
-    print(f"{dataset.title}{f' ({unit})' if unit else ''}, after {table['cutoff'].max()} UTC")
+    unit = units[0] if len(units) == 1 else ""
+    print(f"{entry.title}{f' ({unit})' if unit else ''}, after {table['cutoff'].max()} UTC")
     show(rows, Format.table)
     print(_sentence(known))
 

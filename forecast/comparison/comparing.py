@@ -17,9 +17,9 @@ from forecast.comparison.multiple_comparisons import ranked
 from forecast.comparison.paired_tests import change_by_step
 from forecast.comparison.scores import Scored
 from forecast.comparison.verdicts import compare
-from forecast.config.datasets import Dataset, SessionCalendar
 from forecast.config.evaluation import Evaluation
 from forecast.config.models import NAIVE
+from forecast.config.task import SessionCalendar, Task
 from forecast.config.tuning import Tuning
 from forecast.data.panel import with_series
 from forecast.data.results import ENSEMBLE, LEADERBOARD_FACTS, LEADERBOARD_KEYS, MEAN, Results
@@ -41,21 +41,21 @@ class Compared:
 
 
 def compared(
-    results: Results, frame: pd.DataFrame, dataset: Dataset, borders: Borders, evaluation: Evaluation, tuning: Tuning
+    results: Results, frame: pd.DataFrame, task: Task, borders: Borders, evaluation: Evaluation, tuning: Tuning
 ) -> Compared:
     """`results`: those of stage `train`; `frame`, `borders`: those of stage `prepare`.
 
     `InputError` when networks had unequal budgets, or nothing is there to score against.
     """
-    scored = scores.score(results, frame, dataset, borders)
+    scored = scores.score(results, frame, task, borders)
     exempt = check_same_budget(results.records.values(), tuning)
     naive = next(s.forecasts for s in scored if s.name == NAIVE and s.forecasts is not None)
-    reference = scores.references(frame, naive, dataset, borders, "test")
+    reference = scores.references(frame, naive, task, borders, "test")
     ours = [s for s in scored if s.record["family"] != SERVICE]  # its row cannot be served
     chosen = choose(losses(ours, reference.scale, "validation"))
     test = losses(scored, reference.scale, "test")
-    intervals = interval_tables(scored, reference.last, dataset, evaluation.levels, chosen)
-    verdicts = _verdicts(results.name, test, chosen, dataset, evaluation)
+    intervals = interval_tables(scored, reference.last, task, evaluation.levels, chosen)
+    verdicts = _verdicts(results.name, test, chosen, task, evaluation)
     tables = {
         "leaderboard": leaderboard(scored, chosen, results.name),
         "by_step": _labelled([(s, s.by_step) for s in scored]),
@@ -63,15 +63,15 @@ def compared(
         "intervals": intervals.intervals,
         "interval_methods": intervals.methods,
         "reliability": intervals.reliability,
-        "variance": variance_parts(test, **_steps(dataset)) if verdicts["tests"] else pd.DataFrame(),
-        "change_by_step": _changes(scored, dataset),
+        "variance": variance_parts(test, **_steps(task)) if verdicts["tests"] else pd.DataFrame(),
+        "change_by_step": _changes(scored, task),
         "distributions": distribution_scores(results, reference.last, evaluation.levels),
     }
     decided = {
         "interval_method": intervals.decision, "refused_levels": intervals.refused, "exempt_from_budget": exempt
     }  # fmt: skip
-    verdicts = {**verdicts, **_alarms(scored, dataset), **decided}
-    return Compared(tables, intervals.bands, _residuals(scored, dataset), verdicts)
+    verdicts = {**verdicts, **_alarms(scored, task), **decided}
+    return Compared(tables, intervals.bands, _residuals(scored, task), verdicts)
 
 
 def leaderboard(scored: list[Scored], chosen: Mapping[str, str], dataset: str) -> pd.DataFrame:
@@ -117,16 +117,16 @@ def losses(scored: list[Scored], scale: Mapping[str, metrics.Scale], block: str)
 
 
 def _verdicts(
-    name: str, test: pd.DataFrame, chosen: dict[str, str], dataset: Dataset, evaluation: Evaluation
+    name: str, test: pd.DataFrame, chosen: dict[str, str], task: Task, evaluation: Evaluation
 ) -> dict[str, Any]:
     """Every test of the protocol, and the mean ranks, on the losses of the test block."""
     verdicts = compare(
         test,
         dataset=name,
         chosen=chosen,
-        horizon=dataset.horizon,
-        season=dataset.season,
-        stride=dataset.stride,
+        horizon=task.horizon,
+        season=task.season_length,
+        stride=task.step_size,
         skip_rows={name: name for name in test["skip"].dropna().unique()},
         alpha=evaluation.alpha,
         reps=evaluation.bootstrap_repetitions,
@@ -136,8 +136,8 @@ def _verdicts(
     return {**verdicts.as_dict(), "ranks": ranks.as_dict() if ranks else None}
 
 
-def _steps(dataset: Dataset) -> dict[str, int]:
-    return {"horizon": dataset.horizon, "season": dataset.season, "stride": dataset.stride}
+def _steps(task: Task) -> dict[str, int]:
+    return {"horizon": task.horizon, "season": task.season_length, "stride": task.step_size}
 
 
 def _labelled(tables: list[tuple[Scored, pd.DataFrame | None]]) -> pd.DataFrame:
@@ -151,13 +151,13 @@ def _labelled(tables: list[tuple[Scored, pd.DataFrame | None]]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _changes(scored: list[Scored], dataset: Dataset) -> pd.DataFrame:
+def _changes(scored: list[Scored], task: Task) -> pd.DataFrame:
     """Per candidate and step the change of its error against naive, mean over seeds and series, with its 95 % band.
 
     A candidate without rows has other origins than naive, or series whose origins differ.
     """
     naive = {cube.series: abs(cube.y_hat[0] - cube.y) for s in scored if s.name == NAIVE for cube in s.cubes}
-    steps = _steps(dataset)
+    steps = _steps(task)
     rows: list[dict[str, Any]] = []
     for candidate in scored:
         pairs = [(abs(c.y_hat - c.y).mean(axis=0), naive[c.series]) for c in candidate.cubes if c.series in naive]
@@ -168,34 +168,38 @@ def _changes(scored: list[Scored], dataset: Dataset) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["model", "ranking", "step", "change", "low", "high"])
 
 
-def _residuals(scored: list[Scored], dataset: Dataset) -> list[dict[str, Any]]:
+def _residuals(scored: list[Scored], task: Task) -> list[dict[str, Any]]:
     """Residual diagnostics: autocorrelation and bias of the one-step test errors of every first seed, per series."""
-    transforms = {column.column: column.transform for column in dataset.target}
-    first = dataset.target[0].transform
+    transforms = {column.name: column.transform for column in task.target}
+    first = task.target[0].transform
     found = []
     for candidate in scored:
         for cube in candidate.cubes:
             about = {k: candidate.record[k] for k in ("model", "ranking")} | {"series": cube.series}
             transform = transforms.get(cube.series.rpartition("/")[2], first)
             left = one_step(
-                cube.y[:, 0], cube.y_hat[0, :, 0], transform=transform, season=dataset.season, stride=dataset.stride
+                cube.y[:, 0],
+                cube.y_hat[0, :, 0],
+                transform=transform,
+                season=task.season_length,
+                stride=task.step_size,
             )
             found += [{**about, "seed": cube.seeds[0], **left}] if left else []
     return found
 
 
-def _alarms(scored: list[Scored], dataset: Dataset) -> dict[str, list[dict[str, Any]]]:
+def _alarms(scored: list[Scored], task: Task) -> dict[str, list[dict[str, Any]]]:
     """Copies of the last value, and on daily closes what is too good to be true; judged on the seed mean."""
     found: dict[str, list[dict[str, Any]]] = {"copies": [], "leaks": []}
     for candidate in scored:
         for cube in candidate.cubes:
             arguments = (cube.y, cube.y_hat.mean(axis=0), cube.last)
             about = {k: candidate.record[k] for k in ("model", "ranking")} | {"unique_id": cube.series}
-            copy = copy_check(*arguments, horizon=dataset.horizon, stride=dataset.stride)
+            copy = copy_check(*arguments, horizon=task.horizon, stride=task.step_size)
             if copy.is_copy:
                 found["copies"].append({**about, "reason": copy.reason})
-            if isinstance(dataset.calendar, SessionCalendar):
-                leak = leak_alarm(*arguments, horizon=dataset.horizon, stride=dataset.stride)
+            if isinstance(task.calendar, SessionCalendar):
+                leak = leak_alarm(*arguments, horizon=task.horizon, stride=task.step_size)
                 if leak.raised:
                     found["leaks"].append({**about, "reason": "; ".join(leak.reasons)})
     return found

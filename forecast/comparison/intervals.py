@@ -22,8 +22,8 @@ import pandas as pd
 from forecast.comparison import scores
 from forecast.comparison.metrics import coverage_by_step
 from forecast.comparison.scores import Cube, Scored
-from forecast.config.datasets import Dataset
 from forecast.config.models import NAIVE
+from forecast.config.task import Task
 from forecast.data.panel import with_series
 from forecast.forecaster.intervals import (
     RAW,
@@ -228,7 +228,7 @@ class IntervalTables:
 def interval_tables(
     scored: list[Scored],
     last: Mapping[str, pd.Series],
-    dataset: Dataset,
+    task: Task,
     levels: Sequence[float],
     chosen: Mapping[str, str],
 ) -> IntervalTables:
@@ -236,12 +236,12 @@ def interval_tables(
     usable = [candidate for candidate in scored if candidate.forecasts is not None]
     best = [candidate for candidate in usable if _is_chosen(candidate, chosen)]
     judges = [*best, *(candidate for candidate in usable if candidate.name == NAIVE and candidate not in best)]
-    held = dataset.stride_in("calibration")
-    decision = rehearsed([_blocks(c, last, dataset, held) for c in judges], levels)
+    held = task.step_size_in("calibration")
+    decision = rehearsed([_blocks(c, last, task, held) for c in judges], levels)
     method: Method = decision["method"]
     parts, refused = [], []
     for candidate in usable:
-        table, without = interval_scores(_blocks(candidate, last, dataset, dataset.stride), levels)
+        table, without = interval_scores(_blocks(candidate, last, task, task.step_size), levels)
         parts.append(table)
         refused += without
     methods = _joined(parts)
@@ -249,8 +249,8 @@ def interval_tables(
     return IntervalTables(
         intervals=methods[methods["method"] == method],
         methods=methods,
-        reliability=_joined([_reliability(_blocks(c, last, dataset, dataset.stride)) for c in drawn]),
-        bands=_joined([_bands(c, last, dataset, levels, method) for c in best]),
+        reliability=_joined([_reliability(_blocks(c, last, task, task.step_size)) for c in drawn]),
+        bands=_joined([_bands(c, last, task, levels, method) for c in best]),
         decision=decision,
         refused=grouped(refused),
     )
@@ -264,17 +264,17 @@ def _is_chosen(candidate: Scored, chosen: Mapping[str, str]) -> bool:
     return chosen.get(record["ranking"]) == record["model"]
 
 
-def _blocks(candidate: Scored, last: Mapping[str, pd.Series], dataset: Dataset, stride: int) -> Blocks:
+def _blocks(candidate: Scored, last: Mapping[str, pd.Series], task: Task, stride: int) -> Blocks:
     assert candidate.forecasts is not None
     held = calibration_cubes(candidate.forecasts, last)
-    return Blocks(candidate.record, held, candidate.cubes, stride, {name: _transform(name, dataset) for name in last})
+    return Blocks(candidate.record, held, candidate.cubes, stride, {name: _transform(name, task) for name in last})
 
 
-def _transform(series: str, dataset: Dataset) -> str:
+def _transform(series: str, task: Task) -> str:
     """Of the target that `series` (named by `panel.with_series`) is."""
-    if len(dataset.target) == 1:
-        return dataset.target[0].transform
-    return next(column.transform for column in dataset.target if series.endswith(f"/{column.column}"))
+    if len(task.target) == 1:
+        return task.target[0].transform
+    return next(column.transform for column in task.target if series.endswith(f"/{column.name}"))
 
 
 def _reliability(blocks: Blocks) -> pd.DataFrame:
@@ -284,12 +284,12 @@ def _reliability(blocks: Blocks) -> pd.DataFrame:
 
 
 def _bands(
-    candidate: Scored, last: Mapping[str, pd.Series], dataset: Dataset, levels: Sequence[float], method: Method
+    candidate: Scored, last: Mapping[str, pd.Series], task: Task, levels: Sequence[float], method: Method
 ) -> pd.DataFrame:
     assert candidate.forecasts is not None
     test = with_series(candidate.forecasts[candidate.forecasts["block"] == "test"])
     cutoffs = {str(name): pd.Index(sorted(rows.unique())) for name, rows in test.groupby("series")["cutoff"]}
-    return bands(_blocks(candidate, last, dataset, dataset.stride), levels, method, cutoffs)
+    return bands(_blocks(candidate, last, task, task.step_size), levels, method, cutoffs)
 
 
 def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:

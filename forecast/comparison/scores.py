@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from forecast.comparison import metrics
-from forecast.config.datasets import Dataset
 from forecast.config.models import NAIVE
+from forecast.config.task import Task
 from forecast.data.panel import series_name, with_series
 from forecast.data.results import ENSEMBLE, MEAN, SPREAD, Results
 from forecast.data.splits import Borders
@@ -71,17 +71,17 @@ def members(cube: Cube) -> Iterator[tuple[str, np.ndarray]]:
         yield ENSEMBLE, cube.y_hat.mean(axis=0)
 
 
-def references(frame: pd.DataFrame, naive: pd.DataFrame, dataset: Dataset, borders: Borders, block: str) -> Reference:
+def references(frame: pd.DataFrame, naive: pd.DataFrame, task: Task, borders: Borders, block: str) -> Reference:
     """Scales from the train rows and naive's errors on the origins of `block`."""
     scale, squared, last = {}, {}, {}
-    targets = [c.column for c in dataset.target]
+    targets = task.targets
     for uid, rows in frame.groupby("unique_id", sort=True):
         for target in targets:
             name = series_name(uid, target, targets)
             values = rows.set_index("ds")[target]
             train = values[values.index <= borders.train_end].to_numpy()
-            scale[name] = metrics.insample_scale(train, season=dataset.season)
-            squared[name] = metrics.insample_scale(train, season=dataset.season, squared=True)
+            scale[name] = metrics.insample_scale(train, season=task.season_length)
+            squared[name] = metrics.insample_scale(train, season=task.season_length, squared=True)
             last[name] = values.ffill()
     of_naive = cubes(naive[naive["block"] == block], last)
     errors = {c.series: _by_step(c) for c in of_naive}
@@ -168,7 +168,7 @@ class Scored:
         return str(self.record["candidate"])
 
 
-def score(results: Results, frame: pd.DataFrame, dataset: Dataset, borders: Borders) -> list[Scored]:
+def score(results: Results, frame: pd.DataFrame, task: Task, borders: Borders) -> list[Scored]:
     """All candidates scored on test, and on validation for the choice."""
     found = [(r, results.forecasts(name) if r["status"] == "ok" else None) for name, r in results.records.items()]
     naive = next((f for record, f in found if record["candidate"] == NAIVE and f is not None), None)
@@ -177,7 +177,7 @@ def score(results: Results, frame: pd.DataFrame, dataset: Dataset, borders: Bord
             f"{results.paths.trained(results.name)} has no forecasts of {NAIVE!r}; every score is taken against it. "
             "Put `naive` into the grid of configs/models.yaml."
         )
-    reference = {b: references(frame, naive, dataset, borders, b) for b in ("validation", "test")}
+    reference = {b: references(frame, naive, task, borders, b) for b in ("validation", "test")}
     return [_scored(record, forecasts, reference) for record, forecasts in found]
 
 

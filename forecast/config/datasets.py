@@ -11,55 +11,8 @@ from pydantic import Discriminator, Field, SerializeAsAny, Tag, field_validator,
 from forecast.config.quality import Quality
 from forecast.config.reading import Config, load, require_plain_names
 from forecast.config.sources import Source
+from forecast.config.task import Calendar, CalendarFeature, Task, TaskColumn, Transform
 from forecast.system.errors import InputError, closest, quote_names
-
-Transform = Literal["none", "log", "diff", "logdiff", "log1p"]
-Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-CalendarFeature = Literal["hour_of_day", "day_of_week", "day_of_year", "month_of_year"]
-
-
-class SessionCalendar(Config):
-    """Exchange sessions: a weekend or a holiday is not a gap. `exchange` is an ISO MIC such as XNYS."""
-
-    kind: Literal["sessions"]
-    exchange: str
-    extra_closures: tuple[date, ...] = ()
-
-    @field_validator("exchange")
-    @classmethod
-    def _exchange_exists(cls, value: str) -> str:
-        import exchange_calendars
-
-        names = exchange_calendars.get_calendar_names()
-        if value not in names:
-            raise ValueError(f"unknown exchange.{closest(value, names)} Wanted an ISO 10383 code such as XNYS")
-        return value
-
-
-class WeekdayCalendar(Config):
-    """A list of one's own: every day of `days` except `closures`."""
-
-    kind: Literal["weekdays"]
-    days: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri")
-    closures: tuple[date, ...] = ()
-
-
-class RegularCalendar(Config):
-    """A fixed step in UTC, such as `1h`, `1D`, `15min`, `1W`, `1MS`."""
-
-    kind: Literal["regular"]
-    freq: str
-
-    @field_validator("freq")
-    @classmethod
-    def _is_a_step(cls, value: str) -> str:
-        from pandas.tseries.frequencies import to_offset
-
-        try:
-            to_offset(value)
-        except ValueError:
-            raise ValueError("unknown step. Wanted a pandas frequency such as 1h, 15min, 1D, 1W-MON or 1MS") from None
-        return value
 
 
 class Joined(Config):
@@ -93,6 +46,16 @@ class Column(Config):
     def observed(self) -> bool:
         """False for what is looked up elsewhere: the source itself is not asked for it."""
         return self.joined is None and self.issued is None
+
+    @property
+    def task(self) -> TaskColumn:
+        """What a model is told of this column."""
+        return TaskColumn(
+            name=self.column,
+            transform=self.transform,
+            difference_inputs=self.level == "drifting",
+            may_be_missing=self.max_missing > 0,
+        )
 
 
 class Splits(Config):
@@ -154,7 +117,7 @@ class Dataset(Config):
 
     title: str
     source: SerializeAsAny[Source]
-    calendar: Annotated[SessionCalendar | WeekdayCalendar | RegularCalendar, Field(discriminator="kind")]
+    calendar: Calendar
     target: tuple[Column, ...] = Field(min_length=1)
     past: tuple[Column, ...] = ()
     future: tuple[CalendarFeature, ...] = ()
@@ -196,11 +159,42 @@ class Dataset(Config):
         """Targets first, then the past exogenous columns: the channel order everywhere."""
         return (*self.target, *self.past)
 
-    def stride_in(self, block: str) -> int:
-        """Rows between two origins of `block`, the same for every model: every row in train."""
-        if block == "train":
-            return 1
-        return self.calibration_stride or self.stride if block == "calibration" else self.stride
+    @property
+    def units(self) -> dict[str, str]:
+        """The unit of each target, empty where none is given."""
+        return {column.column: column.unit for column in self.target}
+
+    @property
+    def task(self) -> Task:
+        """What computing needs of this entry."""
+        return Task(
+            target=tuple(column.task for column in self.target),
+            past_exogenous=tuple(column.task for column in self.past),
+            calendar_features=self.future,
+            calendar=self.calendar,
+            horizon=self.horizon,
+            lookback=self.lookback,
+            season_length=self.season,
+            step_size=self.stride,
+            calibration_step_size=self.calibration_stride or self.stride,
+        )
+
+    def serving(self, task: Task) -> Dataset:
+        """This entry with the columns and the calendar of a fitted model's task: the model still forecasts after the
+        entry's columns were changed. A column that the entry no longer names is taken from the source as it is."""
+        known = {column.column: column for column in self.columns}
+
+        def column(wanted: TaskColumn) -> Column:
+            most = 1 - 1e-9 if wanted.may_be_missing else 0.0
+            return known.get(wanted.name, Column(column=wanted.name, max_missing=most))
+
+        return self.model_copy(
+            update={
+                "target": tuple(map(column, task.target)),
+                "past": tuple(map(column, task.past_exogenous)),
+                "calendar": task.calendar,
+            }
+        )
 
 
 class Datasets(Config):

@@ -78,6 +78,10 @@ class ProjectPaths:
     def borders(self, dataset: str) -> Path:
         return self.prepared(dataset) / "borders.json"
 
+    def task(self, dataset: str) -> Path:
+        """What every later stage computes with, made of the dataset's entry in configs/datasets.yaml."""
+        return self.prepared(dataset) / "task.json"
+
     def quality(self, dataset: str) -> Path:
         return self.prepared(dataset) / "quality.json"
 

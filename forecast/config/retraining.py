@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from forecast.config.datasets import Dataset, RegularCalendar
+from forecast.config.datasets import Dataset
 from forecast.config.reading import Config, read_yaml, validated
+from forecast.config.task import RegularCalendar
 from forecast.system.errors import InputError, closest, quote_names
 
 SESSIONS = 60

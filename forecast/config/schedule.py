@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, field_validator
 
-from forecast.config.datasets import Weekday
 from forecast.config.reading import Config, load, require_plain_names
+from forecast.config.task import Weekday
 from forecast.system.errors import closest
 
 DAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.config.datasets import CalendarFeature, RegularCalendar, SessionCalendar, Weekday, WeekdayCalendar
+from forecast.config.task import CalendarFeature, RegularCalendar, SessionCalendar, Weekday, WeekdayCalendar
 from forecast.data.schema import place
 from forecast.system.errors import ForecastError, InputError
 

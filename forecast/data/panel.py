@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from forecast.config.datasets import Dataset
+from forecast.config.task import Task
 from forecast.data import calendars
 from forecast.system.errors import InputError, quote_names
 
@@ -22,7 +22,7 @@ class Series:
     """One series in raw units.
 
     ds (T,) datetime64[ns], UTC without zone; values (T, C) float64, NaN = not observed, columns in the order of
-    `Dataset.columns` (targets first); future (T + H, F) features computed from the calendar alone, H steps beyond
+    `Task.columns` (targets first); future (T + H, F) features computed from the calendar alone, H steps beyond
     the last row included.
     """
 
@@ -40,7 +40,7 @@ class Panel:
     """All series of one dataset; they share columns, calendar and horizon, not their lengths."""
 
     name: str
-    dataset: Dataset
+    task: Task
     series: tuple[Series, ...]
 
     @cached_property
@@ -49,7 +49,7 @@ class Panel:
 
     @property
     def outputs(self) -> int:
-        return len(self.dataset.target)
+        return len(self.task.target)
 
     def until(self, cutoff: np.datetime64 | pd.Timestamp) -> Panel:
         """The rows up to and including `cutoff`, as if nothing later had been observed."""
@@ -69,31 +69,31 @@ def with_series(forecasts: pd.DataFrame) -> pd.DataFrame:
     return forecasts.assign(series=ids + "/" + forecasts["output"].astype(str) if several else ids)
 
 
-def from_frame(frame: pd.DataFrame, name: str, dataset: Dataset) -> Panel:
-    """The checked long frame (`unique_id, ds`, then the dataset's columns) as a panel."""
-    wanted = [c.column for c in dataset.columns]
+def from_frame(frame: pd.DataFrame, name: str, task: Task) -> Panel:
+    """The checked long frame (`unique_id, ds`, then the task's columns) as a panel."""
+    wanted = [column.name for column in task.columns]
     missing = [c for c in ("unique_id", "ds", *wanted) if c not in frame.columns]
     if missing:
         raise InputError(
             f"Dataset {name!r}: column {quote_names(missing)} not found; the frame has {quote_names(frame.columns)}. "
             "Name the column in configs/datasets.yaml as it stands in the data, or map it under `source.columns`."
         )
-    series = [_series(str(uid), rows, dataset, wanted) for uid, rows in frame.groupby("unique_id", sort=True)]
+    series = [_series(str(uid), rows, task, wanted) for uid, rows in frame.groupby("unique_id", sort=True)]
     if not series:
         raise InputError(f"Dataset {name!r} has no rows. Check its source and its date range.")
-    return Panel(name=name, dataset=dataset, series=tuple(series))
+    return Panel(name=name, task=task, series=tuple(series))
 
 
-def _series(unique_id: str, rows: pd.DataFrame, dataset: Dataset, columns: list[str]) -> Series:
-    grid = calendars.grid(dataset.calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1])
+def _series(unique_id: str, rows: pd.DataFrame, task: Task, columns: list[str]) -> Series:
+    grid = calendars.grid(task.calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1])
     values = rows.set_index("ds")[columns].reindex(grid).to_numpy(dtype=np.float64)
-    return Series(unique_id, grid.to_numpy().astype("datetime64[ns]"), values, future_features(dataset, grid))
+    return Series(unique_id, grid.to_numpy().astype("datetime64[ns]"), values, future_features(task, grid))
 
 
-def future_features(dataset: Dataset, grid: pd.DatetimeIndex) -> np.ndarray:
+def future_features(task: Task, grid: pd.DatetimeIndex) -> np.ndarray:
     """(T + H, F): the calendar features of the grid and of the `horizon` steps that follow it."""
-    beyond = calendars.following(dataset.calendar, grid[-1], dataset.horizon)
-    return np.asarray(calendars.calendar_features(grid.append(beyond), dataset.future), dtype=np.float64)
+    beyond = calendars.following(task.calendar, grid[-1], task.horizon)
+    return np.asarray(calendars.calendar_features(grid.append(beyond), task.calendar_features), dtype=np.float64)
 
 
 def _first_rows(series: Series, rows: int) -> Series:

@@ -1,7 +1,7 @@
 """Transforms with exact inverses and scaling, fitted on the train rows only.
 
-`z = (transform(value) - centre) / scale`. A column with `level: fixed` is centred and scaled by its train mean
-and standard deviation. One with `level: drifting` is scaled by the standard deviation of its one-step *changes*,
+`z = (transform(value) - centre) / scale`. A column is centred and scaled by its train mean and standard
+deviation. One with `difference_inputs` is scaled by the standard deviation of its one-step *changes*,
 so that a forecast error of one step is of order one however far the level has wandered.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.config.datasets import Column, Dataset
+from forecast.config.task import Task, TaskColumn
 from forecast.data.panel import Panel, Series
 from forecast.data.splits import Blocks
 from forecast.system.errors import InputError
@@ -21,31 +21,31 @@ from forecast.system.errors import InputError
 DIFFERENCED = ("diff", "logdiff")
 
 
-def transform(values: np.ndarray, column: Column, unique_id: str = "") -> np.ndarray:
+def transform(values: np.ndarray, column: TaskColumn, unique_id: str = "") -> np.ndarray:
     """(T,) raw values to modelling units; NaN stays NaN, and a change over a gap is NaN."""
     name = column.transform
     if name in ("log", "logdiff") and np.nanmin(values, initial=np.inf) <= 0:
         row = int(np.nanargmin(values))
         raise InputError(
-            f"Column {column.column!r} of series {unique_id!r} has {values[row]:g} at row {row}; `transform: {name}` "
+            f"Column {column.name!r} of series {unique_id!r} has {values[row]:g} at row {row}; `transform: {name}` "
             "needs values above zero. Use `none`, `diff` or `log1p`, or correct the data."
         )
     if name == "log1p" and np.nanmin(values, initial=np.inf) <= -1:
-        raise InputError(f"Column {column.column!r} of series {unique_id!r}: `log1p` needs values above -1.")
+        raise InputError(f"Column {column.name!r} of series {unique_id!r}: `log1p` needs values above -1.")
     result = {"log": np.log, "logdiff": np.log, "log1p": np.log1p}.get(name, np.asarray)(values)
     if name in DIFFERENCED:
         result = np.diff(result, prepend=np.nan)
     return result
 
 
-def check_transforms(frame: pd.DataFrame, dataset: Dataset) -> None:
+def check_transforms(frame: pd.DataFrame, task: Task) -> None:
     """`InputError` for the first value of a prepared frame that its column's transform cannot take."""
     for unique_id, rows in frame.groupby("unique_id", sort=True):
-        for column in dataset.columns:
-            transform(rows[column.column].to_numpy(dtype=np.float64), column, str(unique_id))
+        for column in task.columns:
+            transform(rows[column.name].to_numpy(dtype=np.float64), column, str(unique_id))
 
 
-def inverse(forecast: np.ndarray, column: Column, last_raw: np.ndarray) -> np.ndarray:
+def inverse(forecast: np.ndarray, column: TaskColumn, last_raw: np.ndarray) -> np.ndarray:
     """(n, H) forecasts in modelling units back to raw ones; `last_raw` (n,) is the last observed raw value."""
     name = column.transform
     if name == "diff":
@@ -55,7 +55,7 @@ def inverse(forecast: np.ndarray, column: Column, last_raw: np.ndarray) -> np.nd
     return {"log": np.exp, "log1p": np.expm1}.get(name, np.asarray)(forecast)
 
 
-def log_slope(raw: np.ndarray, column: Column) -> np.ndarray:
+def log_slope(raw: np.ndarray, column: TaskColumn) -> np.ndarray:
     """ln of the derivative of the transform at raw values; not for `diff` and `logdiff`, which take two of them."""
     if column.transform == "log":
         return -np.log(raw)
@@ -76,15 +76,15 @@ class Scaling:
             start, stop = blocks[series.unique_id].train
             statistics = [
                 _statistics(transform(series.values[start:stop, i], column, series.unique_id), column)
-                for i, column in enumerate(panel.dataset.columns)
+                for i, column in enumerate(panel.task.columns)
             ]
             centre[series.unique_id] = np.array([c for c, _ in statistics])
             scale[series.unique_id] = np.array([s for _, s in statistics])
         return cls(centre, scale)
 
-    def scaled(self, series: Series, dataset: Dataset) -> np.ndarray:
+    def scaled(self, series: Series, task: Task) -> np.ndarray:
         """(T, C) float64 in scaled units, NaN where not observed."""
-        columns = [transform(series.values[:, i], c, series.unique_id) for i, c in enumerate(dataset.columns)]
+        columns = [transform(series.values[:, i], c, series.unique_id) for i, c in enumerate(task.columns)]
         return (np.stack(columns, axis=1) - self._of(series, self.centre)) / self._of(series, self.scale)
 
     def unscaled(self, z: np.ndarray, unique_id: str, output: int) -> np.ndarray:
@@ -113,12 +113,12 @@ class Scaling:
         return statistics[series.unique_id]
 
 
-def _statistics(values: np.ndarray, column: Column) -> tuple[float, float]:
+def _statistics(values: np.ndarray, column: TaskColumn) -> tuple[float, float]:
     """Centre and scale; a constant column gets scale one, so it becomes zeros rather than infinities."""
     observed = values[np.isfinite(values)]
     if len(observed) == 0:
         return 0.0, 1.0
-    if column.level == "drifting":
+    if column.difference_inputs:
         spread = float(np.std(np.diff(observed))) if len(observed) > 1 else 0.0
     else:
         spread = float(np.std(observed))

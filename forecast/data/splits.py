@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from forecast.config.datasets import Dataset, FractionSplits, Splits
+from forecast.config.datasets import AnySplits, Dataset, FractionSplits, Splits
+from forecast.config.task import Task
 from forecast.data.calendars import grid
 from forecast.data.panel import Panel, Series
 from forecast.system.errors import InputError
@@ -51,9 +52,8 @@ class Borders:
         return cls(**{name: pd.Timestamp(moment) for name, moment in content.items()})
 
 
-def resolve(panel: Panel) -> Borders:
+def resolve(panel: Panel, splits: AnySplits) -> Borders:
     """Dates hold to the end of their day; shares are counted on the union of all series' time steps."""
-    splits = panel.dataset.splits
     if isinstance(splits, Splits):
         days = (splits.train_end, splits.validation_end, splits.calibration_end, splits.test_end)
         return Borders(*(pd.Timestamp(day) + pd.Timedelta(days=1) - pd.Timedelta(1, "ns") for day in days))
@@ -87,11 +87,11 @@ def origins(blocks: Blocks, block: str, *, horizon: int, lookback: int, stride: 
 def cut_panel(panel: Panel, borders: Borders, needed: tuple[str, ...] = BLOCKS) -> dict[str, Blocks]:
     """The blocks of every series; `InputError` naming the first series too short for a `needed` block."""
     result = {}
-    dataset = panel.dataset
+    task = panel.task
     for series in panel.series:
         blocks = cut(series, borders)
         for block in needed:
-            found = origins(blocks, block, horizon=dataset.horizon, lookback=dataset.lookback)
+            found = origins(blocks, block, horizon=task.horizon, lookback=task.lookback)
             if len(found) == 0:
                 raise InputError(_too_short(panel, series, blocks, block))
         result[series.unique_id] = blocks
@@ -101,27 +101,28 @@ def cut_panel(panel: Panel, borders: Borders, needed: tuple[str, ...] = BLOCKS) 
 def borders_of(frame: pd.DataFrame, name: str, dataset: Dataset) -> Borders:
     """Where the blocks of a prepared frame end; `InputError` naming the first series too short for one of them."""
     rows = frame.groupby("unique_id", sort=True)["ds"]
-    panel = Panel(name, dataset, tuple(_timeline(str(uid), times, dataset) for uid, times in rows))
-    borders = resolve(panel)
+    task = dataset.task
+    panel = Panel(name, task, tuple(_timeline(str(uid), times, task) for uid, times in rows))
+    borders = resolve(panel, dataset.splits)
     cut_panel(panel, borders)
     return borders
 
 
-def _timeline(unique_id: str, times: pd.Series, dataset: Dataset) -> Series:
+def _timeline(unique_id: str, times: pd.Series, task: Task) -> Series:
     """The steps of one series without its values: times alone decide where blocks end."""
-    steps = grid(dataset.calendar, times.iloc[0], times.iloc[-1]).to_numpy().astype("datetime64[ns]")
+    steps = grid(task.calendar, times.iloc[0], times.iloc[-1]).to_numpy().astype("datetime64[ns]")
     return Series(unique_id, steps, np.empty((len(steps), 0)), np.empty((len(steps), 0)))
 
 
 def _too_short(panel: Panel, series: Series, blocks: Blocks, block: str) -> str:
-    dataset = panel.dataset
+    task = panel.task
     start, stop = blocks.range(block)
-    need = dataset.horizon + (dataset.lookback if block == "train" else 0)
+    need = task.horizon + (task.lookback if block == "train" else 0)
     span = f"{len(series)} steps from {_minute(series.ds[0])} to {_minute(series.ds[-1])}"
     return (
         f"Dataset {panel.name!r}, series {series.unique_id!r}: its {block} block has {stop - start} steps "
-        f"(series of {span}); lookback={dataset.lookback} and "
-        f"horizon={dataset.horizon} need at least {need}. Shorten `lookback` or `horizon`, or move the dates under "
+        f"(series of {span}); lookback={task.lookback} and "
+        f"horizon={task.horizon} need at least {need}. Shorten `lookback` or `horizon`, or move the dates under "
         f"`splits` in configs/datasets.yaml."
     )
 

@@ -1,10 +1,10 @@
 """What a model sees: scaled rows become input channels, the same way in training, backtest and service.
 
-Channels, in this order for each column of the dataset: the value (`level: fixed`) or its change since the row
-before (`level: drifting`); and, for a column that may be missing (`max_missing` > 0), a mask (1 = observed) and
-the time since the last observation, log(1 + steps). A missing step repeats the last observed value; what lies
-under the mask is never read. A change whose earlier end the window does not hold is unknown: zero for a drifting
-level, a missing step where the transform itself takes differences.
+Channels, in this order for each column of the task: the value, or with `difference_inputs` its change since the row
+before; and, for a column that may be missing (`max_missing` > 0), a mask (1 = observed) and the time since the last
+observation, log(1 + steps). A missing step repeats the last observed value; what lies under the mask is never read. A
+change whose earlier end the window does not hold is unknown: zero where it is an input alone, a missing step where
+the transform itself takes differences.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecast.config.datasets import Dataset
+from forecast.config.task import Task
 from forecast.data.scaling import DIFFERENCED
 
 
@@ -44,18 +44,18 @@ class Layout:
         return tuple(v for v, drifts, differs in changes if drifts or differs)
 
 
-def layout(dataset: Dataset) -> Layout:
+def layout(task: Task) -> Layout:
     value, mask, since = [], [], []
     channel = 0
-    for column in dataset.columns:
+    for column in task.columns:
         value.append(channel)
-        gaps = column.max_missing > 0
+        gaps = column.may_be_missing
         mask.append(channel + 1 if gaps else -1)
         since.append(channel + 2 if gaps else -1)
         channel += 3 if gaps else 1
-    drifting = tuple(c.level == "drifting" for c in dataset.columns)
-    differenced = tuple(c.transform in DIFFERENCED for c in dataset.columns)
-    return Layout(tuple(value), tuple(mask), tuple(since), drifting, differenced, len(dataset.target))
+    drifting = tuple(c.difference_inputs for c in task.columns)
+    differenced = tuple(c.transform in DIFFERENCED for c in task.columns)
+    return Layout(tuple(value), tuple(mask), tuple(since), drifting, differenced, len(task.target))
 
 
 def filled(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

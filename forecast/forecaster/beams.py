@@ -46,7 +46,7 @@ def most_probable_paths(
     for uid, at in rows.items():
         series, at = panel.by_id[uid], np.asarray(at)
         found = [_best(forecaster, head, windows, width) for windows in forecaster.windows(series, at, size=1)]
-        shape = (len(at), forecaster.dataset.horizon, forecaster.channels.outputs)
+        shape = (len(at), forecaster.task.horizon, forecaster.channels.outputs)
         values = np.array([values for values, _, _ in found]).reshape(shape)
         result[uid] = BestPaths(
             forecaster.raw(values, series, at),
@@ -61,7 +61,7 @@ def _best(
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Scaled values (H, O), bins (H, O) and log probability of one origin's best path."""
     assert forecaster.skip is not None
-    horizon = forecaster.dataset.horizon
+    horizon = forecaster.task.horizon
     if forecaster.spec.recursive:
         loop = Loop.start(forecaster.network, forecaster.weights, forecaster.skip, windows, forecaster.channels)
         start = FedBack.of(loop, head, np.empty((1, 0, forecaster.channels.outputs)))

@@ -75,7 +75,7 @@ def sample_paths(forecaster: Forecaster, panel: Panel, rows: Rows, count: int, *
     result = {}
     for uid, at in rows.items():
         series, at = panel.by_id[uid], np.asarray(at)
-        shape = (count, forecaster.dataset.horizon, forecaster.channels.outputs)
+        shape = (count, forecaster.task.horizon, forecaster.channels.outputs)
         parts = [np.empty((0, *shape))]
         for windows in forecaster.windows(series, at, size=max(ROWS // count, 1)):
             with np.errstate(over="ignore", invalid="ignore"):  # a diverging loop is seen by who asks
@@ -98,7 +98,7 @@ def rise_probability(forecaster: Forecaster, panel: Panel, rows: Rows, *, seed: 
             above = (paths > last[:, None, None, :]).sum(axis=1)
             result[uid] = (above + 0.5) / (PATHS + 1)  # no number of paths makes an event impossible
             continue
-        parts = [np.empty((0, forecaster.dataset.horizon, forecaster.channels.outputs))]
+        parts = [np.empty((0, forecaster.task.horizon, forecaster.channels.outputs))]
         for windows in forecaster.windows(series, at):
             raw, base = _direct(forecaster, windows)
             parts.append(head.rise_probability(raw, base, windows.last[:, None]))
@@ -108,14 +108,14 @@ def rise_probability(forecaster: Forecaster, panel: Panel, rows: Rows, *, seed: 
 
 def log_density(forecaster: Forecaster, panel: Panel, rows: Rows) -> dict[str, np.ndarray]:
     """(n, H, O): ln of the density, in raw units, at what was observed; NaN where it is missing or has no formula."""
-    head, horizon, outputs = _asked(forecaster, panel, rows), forecaster.dataset.horizon, forecaster.channels.outputs
+    head, horizon, outputs = _asked(forecaster, panel, rows), forecaster.task.horizon, forecaster.channels.outputs
     result = {}
     for uid, at in rows.items():
         series, at = panel.by_id[uid], np.asarray(at)
         if not (has_formula(forecaster) and head.head.has_density):
             result[uid] = np.full((len(at), horizon, outputs), np.nan)
             continue
-        z = _prolonged(forecaster.scaling.scaled(series, forecaster.dataset), horizon)
+        z = _prolonged(forecaster.scaling.scaled(series, forecaster.task), horizon)
         parts = [np.empty((0, horizon, outputs))]
         for windows in forecaster.windows(series, at):
             ahead = windows.rows[:, None] + np.arange(1, horizon + 1)
@@ -127,7 +127,7 @@ def log_density(forecaster: Forecaster, panel: Panel, rows: Rows) -> dict[str, n
 
 def has_formula(forecaster: Forecaster) -> bool:
     """True: every step has a distribution in closed form; False: steps beyond the first come from drawn paths."""
-    return not forecaster.spec.recursive and not any(c.transform in DIFFERENCED for c in forecaster.dataset.target)
+    return not forecaster.spec.recursive and not any(c.transform in DIFFERENCED for c in forecaster.task.target)
 
 
 def _head(forecaster: Forecaster) -> FittedHead:
@@ -156,7 +156,7 @@ def _distribution(forecaster: Forecaster, windows: Windows) -> Distribution:
 
 
 def _quantiles(forecaster: Forecaster, series: Series, rows: np.ndarray, levels: Sequence[float]) -> np.ndarray:
-    shape = (forecaster.dataset.horizon, forecaster.channels.outputs)
+    shape = (forecaster.task.horizon, forecaster.channels.outputs)
     parts = [np.empty((0, *shape, len(levels)))]
     for windows in forecaster.windows(series, rows):
         scaled = quantiles(_distribution(forecaster, windows), levels, (len(windows), *shape))
@@ -167,7 +167,7 @@ def _quantiles(forecaster: Forecaster, series: Series, rows: np.ndarray, levels:
 
 def _paths(forecaster: Forecaster, windows: Windows, cutoffs: np.ndarray, count: int, seed: int) -> np.ndarray:
     """(B, count, H, O) in scaled units; cutoffs (B,) are the times of the windows' last rows."""
-    horizon, outputs = forecaster.dataset.horizon, forecaster.channels.outputs
+    horizon, outputs = forecaster.task.horizon, forecaster.channels.outputs
     drawn = np.stack(
         [
             uniforms(forecaster.dependence, (count, horizon * outputs), np.random.default_rng([seed, int(time)]))
@@ -209,8 +209,8 @@ def _prolonged(values: np.ndarray, steps: int) -> np.ndarray:
 
 def _log_slope(forecaster: Forecaster, series: Series, ahead: np.ndarray) -> np.ndarray:
     """(n, H, O): ln of how fast the scaled value grows with the raw one: from a scaled density to a raw one."""
-    values, parts = _prolonged(series.values, forecaster.dataset.horizon)[ahead], []
-    for output, column in enumerate(forecaster.dataset.target):
+    values, parts = _prolonged(series.values, forecaster.task.horizon)[ahead], []
+    for output, column in enumerate(forecaster.task.target):
         scale = forecaster.scaling.scale[series.unique_id][output]
         parts.append(log_slope(values[..., output], column) - np.log(scale))
     return np.stack(parts, axis=-1)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.config.datasets import Dataset
+from forecast.config.task import Task
 from forecast.data import calendars
 from forecast.data.panel import Panel, series_name, with_series
 from forecast.forecaster import Forecaster
@@ -37,8 +37,8 @@ class Ensemble:
     calibrated: Mapping[str, SplitConformal] = field(default_factory=dict)
 
     @property
-    def dataset(self) -> Dataset:
-        return self.forecasters[0].dataset
+    def task(self) -> Task:
+        return self.forecasters[0].task
 
     @property
     def dataset_name(self) -> str:
@@ -47,7 +47,7 @@ class Ensemble:
     @property
     def series(self) -> tuple[str, ...]:
         """The names under which errors and intervals are kept, per series and target."""
-        uids, targets = sorted(self.forecasters[0].scaling.centre), [c.column for c in self.dataset.target]
+        uids, targets = sorted(self.forecasters[0].scaling.centre), self.task.targets
         return tuple(series_name(uid, name, targets) for uid in uids for name in targets)
 
     @property
@@ -65,7 +65,7 @@ class Ensemble:
 
         Intervals stay those of the trained steps.
         """
-        trained = self.dataset.horizon
+        trained = self.task.horizon
         if horizon < 1:
             raise InputError(f"Horizon {horizon}: wanted at least 1 step.")
         if horizon <= trained:
@@ -81,8 +81,8 @@ class Ensemble:
                 f"Horizon {horizon}: at most {REACH * trained} steps, {REACH} times what the model was trained for. "
                 "Ask for fewer, or raise `horizon` in configs/datasets.yaml and train again."
             )
-        longer = self.dataset.model_copy(update={"horizon": horizon})
-        return replace(self, forecasters=tuple(replace(f, dataset=longer) for f in self.forecasters))
+        longer = self.task.model_copy(update={"horizon": horizon})
+        return replace(self, forecasters=tuple(replace(f, task=longer) for f in self.forecasters))
 
     def margin(self, series: str, level: float) -> Array:
         """(H,) half width, in modelling units, of the interval that covers the next actual with probability `level`.
@@ -114,12 +114,12 @@ class Ensemble:
         return cls(tuple(members), {name: SplitConformal(columns) for name, columns in scores.items()})
 
 
-def calibration_scores(forecasts: pd.DataFrame, dataset: Dataset) -> dict[str, SplitConformal]:
+def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitConformal]:
     """From a candidate's forecasts.parquet: per series the calibration errors of the mean over its seeds.
 
     In the units the target is modelled in, as in the compare stage: those of a `log` target are ratios.
     """
-    transforms = {column.column: column.transform for column in dataset.target}
+    transforms = {column.name: column.transform for column in task.target}
     rows = with_series(forecasts[forecasts["block"] == "calibration"])
     result = {}
     for (name, output), own in rows.groupby(["series", "output"], sort=True):
@@ -132,20 +132,20 @@ def calibration_scores(forecasts: pd.DataFrame, dataset: Dataset) -> dict[str, S
 def latest(ensemble: Ensemble, panel: Panel, *, horizon: int, levels: Sequence[float]) -> pd.DataFrame:
     """Long `unique_id, output, cutoff, step, ds, y_hat`, and per level `lo_80, hi_80`, after every series' last row.
 
-    `ensemble` reaches `horizon` and `panel` was made with its dataset. Intervals end with the calibrated steps and
+    `ensemble` reaches `horizon` and `panel` was made with its task. Intervals end with the calibrated steps and
     are empty beyond them; `InputError` for a level that the calibration errors of a series cannot support.
     """
-    targets = ensemble.dataset.target
+    targets = ensemble.task.target
     values = ensemble.predict(panel, {s.unique_id: np.array([len(s) - 1]) for s in panel.series})
     parts = []
     for series in panel.series:
         cutoff = pd.Timestamp(series.ds[-1])
-        ds = calendars.following(ensemble.dataset.calendar, cutoff, horizon).to_numpy()
+        ds = calendars.following(ensemble.task.calendar, cutoff, horizon).to_numpy()
         for output, column in enumerate(targets):
             y_hat = values[series.unique_id][0, :horizon, output]
-            label = series_name(series.unique_id, column.column, targets)
+            label = series_name(series.unique_id, column.name, targets)
             margins = {level: ensemble.margin(label, level) for level in levels}
-            keys = {"unique_id": series.unique_id, "output": column.column, "cutoff": cutoff.to_datetime64()}
+            keys = {"unique_id": series.unique_id, "output": column.name, "cutoff": cutoff.to_datetime64()}
             part: dict[str, Any] = {name: np.full(horizon, value) for name, value in keys.items()}
             part |= {"step": np.arange(1, horizon + 1), "ds": ds, "y_hat": y_hat}
             parts.append(part | _bounds(y_hat, margins, SCALES.get(column.transform, RAW)))

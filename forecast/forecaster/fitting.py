@@ -55,7 +55,7 @@ def fit(
     with; Levenberg-Marquardt has restarts of its own and every other model is fitted in closed form.
     """
     panel = problem.panel
-    bare = Forecaster(dataset_name=panel.name, dataset=panel.dataset, spec=spec, scaling=problem.scaling)
+    bare = Forecaster(dataset_name=panel.name, task=panel.task, spec=spec, scaling=problem.scaling)
     return PROCEDURES[spec.fitted_as](problem, bare, Start(skip or "none", seed, budget, announce, initial))
 
 
@@ -81,14 +81,14 @@ def _fit_parameters(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
 
 def _fit_ridge(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
     spec = bare.spec
-    horizon = 1 if spec.recursive or spec.corrected else problem.panel.dataset.horizon
+    horizon = 1 if spec.recursive or spec.corrected else problem.panel.task.horizon
     linear = replace(bare, skip=problem.skip("linear", horizon))
     return Fitted(corrected(problem, linear) if spec.corrected else linear)
 
 
 def _fit_network(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
     spec: Any = bare.spec
-    network: Network = spec.network(problem.panel.dataset)
+    network: Network = spec.network(problem.panel.task)
     skip = problem.skip(start.skip, network.shapes.horizon)
     series = training_series(problem, skip)
     head, series = head_fitting.fit_head(problem, skip, spec, series)
@@ -96,7 +96,7 @@ def _fit_network(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
         validate = (closed_loop_error if spec.recursive else window_error)(problem, network, skip)
     else:
         validate = head_fitting.head_error(problem, network, skip, head)
-    about: dict[str, Any] = {"seed": start.seed, "lookback": problem.panel.dataset.lookback}
+    about: dict[str, Any] = {"seed": start.seed, "lookback": problem.panel.task.lookback}
     if spec.by_gradient:
         about |= {"budget": start.budget, "change_channels": problem.channels.change_channels, "head": head}
         trained = by_gradient(network, series, validate, spec, initial=start.initial, **about)
@@ -118,7 +118,7 @@ PROCEDURES: dict[str, Callable[[Problem, Forecaster, Start], Fitted]] = {
 def _validation_error(problem: Problem, forecaster: Forecaster) -> float:
     """Mean absolute error over every observed validation target, in scaled units."""
     total, count = 0.0, 0
-    for windows, wanted in problem.examples("validation", problem.panel.dataset.horizon)():
+    for windows, wanted in problem.examples("validation", problem.panel.task.horizon)():
         error = np.abs(wanted - forecaster.spec.scaled_forecast(forecaster, windows))
         total, count = total + float(np.nansum(error)), count + int(np.isfinite(error).sum())
     return total / count if count else float("nan")
@@ -172,7 +172,7 @@ def window_error(problem: Problem, network: Network, skip: Skip) -> Callable[[di
 
 def closed_loop_error(problem: Problem, network: Network, skip: Skip) -> Callable[[dict[str, np.ndarray]], float]:
     """Weights → mean absolute error of the closed loop over the whole horizon on validation origins."""
-    horizon = problem.panel.dataset.horizon
+    horizon = problem.panel.task.horizon
     cases = []
     for series in problem.panel.series:
         rows = problem.rows(series.unique_id, "validation")

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from forecast import models
-from forecast.config.datasets import Dataset
-from forecast.config.reading import validated
+from forecast.config.task import Task, saved_task
 from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling, inverse
 from forecast.data.windows import Layout, Windows, batches, filled, layout
@@ -28,7 +27,8 @@ from forecast.networks.heads import FittedHead
 from forecast.system import files
 from forecast.system.errors import InputError, quote_names
 
-SCHEMA = 1
+SCHEMA, OLDER = 2, (1,)
+"""Schema 1 holds the whole entry of configs/datasets.yaml where schema 2 holds the task made of it."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Forecaster:
     """
 
     dataset_name: str
-    dataset: Dataset
+    task: Task
     spec: ModelSpec
     scaling: Scaling
     skip: Skip | None = None
@@ -53,11 +53,11 @@ class Forecaster:
 
     @property
     def channels(self) -> Layout:
-        return layout(self.dataset)
+        return layout(self.task)
 
     @property
     def network(self) -> Network | None:
-        return self.spec.network(self.dataset)
+        return self.spec.network(self.task)
 
     @property
     def n_params(self) -> int:
@@ -85,7 +85,7 @@ class Forecaster:
 
     def _predict_series(self, series: Series, rows: np.ndarray) -> np.ndarray:
         if len(rows) == 0:
-            return np.empty((0, self.dataset.horizon, self.channels.outputs))
+            return np.empty((0, self.task.horizon, self.channels.outputs))
         return self.spec.predict(self, series, rows)
 
     def predict_windows(self, series: Series, rows: np.ndarray) -> np.ndarray:
@@ -96,17 +96,17 @@ class Forecaster:
     def windows(self, series: Series, rows: np.ndarray, *, size: int = 512) -> Iterator[Windows]:
         """What a forecast at each of `rows` sees, `size` at a time; `InputError` where the series does not reach."""
         self.check_rows(series, rows)
-        z = self.scaling.scaled(series, self.dataset)
-        spans = {"lookback": self.dataset.lookback, "horizon": self.dataset.horizon, "size": size}
+        z = self.scaling.scaled(series, self.task)
+        spans = {"lookback": self.task.lookback, "horizon": self.task.horizon, "size": size}
         return batches(z, series.future, rows, self.channels, **spans)
 
     def check_rows(self, series: Series, rows: np.ndarray) -> None:
         """`InputError` for rows without their lookback, or beyond the series."""
-        short, beyond = rows[rows < self.dataset.lookback - 1], rows[rows >= len(series)]
+        short, beyond = rows[rows < self.task.lookback - 1], rows[rows >= len(series)]
         if len(short):
             raise InputError(
                 f"Series {series.unique_id!r}: a forecast at row {int(short[0])} has {int(short[0]) + 1} rows of "
-                f"history; lookback={self.dataset.lookback} are needed. Give a longer history or a later cutoff."
+                f"history; lookback={self.task.lookback} are needed. Give a longer history or a later cutoff."
             )
         if len(beyond):
             raise InputError(
@@ -116,7 +116,7 @@ class Forecaster:
 
     def on_skip(self, windows: Windows) -> np.ndarray:
         """(B, H, O) in scaled units: the skip and its network, closed over the horizon where they are one-step."""
-        horizon, channels = self.dataset.horizon, self.channels
+        horizon, channels = self.task.horizon, self.channels
         if self.skip is None:
             raise InputError(f"Model {self.spec.family!r} was saved without its skip; train it again.")
         if self.spec.recursive or self.correction is not None:
@@ -149,7 +149,7 @@ class Forecaster:
         """(n, any number of steps, O) forecasts in scaled units, made at `rows` (n,), in raw ones."""
         raw = np.empty_like(scaled, dtype=np.float64)
         observed = filled(series.values[None, :, : self.channels.outputs])[0][0]
-        for output, column in enumerate(self.dataset.target):
+        for output, column in enumerate(self.task.target):
             units = self.scaling.unscaled(scaled[:, :, output], series.unique_id, output)
             raw[:, :, output] = inverse(units, column, observed[rows, output])
         return raw
@@ -160,7 +160,7 @@ class Forecaster:
         content: dict[str, Any] = {
             "schema": SCHEMA,
             "dataset_name": self.dataset_name,
-            "dataset": self.dataset.model_dump(mode="json"),
+            "task": self.task.model_dump(mode="json"),
             "spec": self.spec.model_dump(mode="json"),
             "skip": self.skip.to_json() if self.skip else None,
             "statistical": dict(self.statistical),
@@ -181,13 +181,13 @@ class Forecaster:
     @classmethod
     def load(cls, folder: Path) -> Forecaster:
         """The saved forecaster; `InputError` when the folder holds another schema."""
-        content = files.read_saved(folder / "spec.json", SCHEMA)
+        content = files.read_saved(folder / "spec.json", SCHEMA, *OLDER)
         skip, correction = content["skip"], content.get("correction")
         spec = models.spec(content["spec"], where=f"{folder}/spec.json: spec")
         dependence = folder / "dependence.npz"
         return cls(
             dataset_name=content["dataset_name"],
-            dataset=validated(Dataset, content["dataset"], where=f"{folder}/spec.json: dataset"),
+            task=saved_task(content, where=f"{folder}/spec.json"),
             spec=spec,
             scaling=Scaling.from_json(files.read_json(folder / "scaling.json")),
             skip=Skip.from_saved(skip, files.read_arrays(folder / "skip.npz")) if skip else None,

@@ -71,7 +71,7 @@ def _leads(problem: Problem, skip: Skip) -> list[np.ndarray]:
 
 def _refuse_changes(problem: Problem, head: Head) -> None:
     """A model of changes has no last value to rise above: its own zero is not the level's."""
-    changes = [c.column for c in problem.panel.dataset.target if c.transform in DIFFERENCED]
+    changes = [c.name for c in problem.panel.task.target if c.transform in DIFFERENCED]
     if head.compares_with_last and changes:
         raise InputError(
             f"Head {head.kind!r} forecasts whether the target rises above its last value, but {quote_names(changes)} "

@@ -56,7 +56,7 @@ def simulate(forecaster: Forecaster, panel: Panel, rows: Rows, *, horizon: int) 
                 f"Series {series.unique_id!r}: {horizon} steps from row {int(at.max())} end after its last row "
                 f"{len(series) - 1}, where no input is measured. Simulate fewer steps, or forecast with `parallel`."
             )
-        z = forecaster.scaling.scaled(series, forecaster.dataset)[:, channels.outputs :]
+        z = forecaster.scaling.scaled(series, forecaster.task)[:, channels.outputs :]
         runs = []
         for windows in _windows(forecaster, series, at, horizon):
             measured = z[windows.rows[:, None] + np.arange(1, horizon + 1)]
@@ -76,7 +76,7 @@ def _refuse_direct(forecaster: Forecaster) -> None:
     """`InputError` for a family whose loop cannot be closed."""
     if not is_recursive(forecaster):
         raise InputError(
-            f"Model {forecaster.spec.family!r} is made for {forecaster.dataset.horizon} steps at once; it has no loop "
+            f"Model {forecaster.spec.family!r} is made for {forecaster.task.horizon} steps at once; it has no loop "
             "that could be closed and run on. Use `predict` for those steps, train it with a longer `horizon`, or "
             "take a recursive family (arx, narx, jordan)."
         )
@@ -97,9 +97,9 @@ def _free(forecaster: Forecaster, windows: Windows, horizon: int) -> np.ndarray:
 
 def _windows(forecaster: Forecaster, series: Series, at: np.ndarray, horizon: int) -> Iterator[Windows]:
     """The windows that end at the rows `at`, with what is known ahead over `horizon` steps."""
-    z = forecaster.scaling.scaled(series, forecaster.dataset)
+    z = forecaster.scaling.scaled(series, forecaster.task)
     future = _future(series, at, horizon)
-    return batches(z, future, at, forecaster.channels, lookback=forecaster.dataset.lookback, horizon=horizon)
+    return batches(z, future, at, forecaster.channels, lookback=forecaster.task.lookback, horizon=horizon)
 
 
 def _future(series: Series, at: np.ndarray, horizon: int) -> np.ndarray:

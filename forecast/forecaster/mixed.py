@@ -35,21 +35,21 @@ def corrected(problem: Problem, recursive: Forecaster) -> Forecaster:
         raise InputError(
             f"Model {spec.family!r} has no closed loop to correct. Take a recursive family (arx, narx, jordan)."
         )
-    dataset = problem.panel.dataset
+    task = problem.panel.task
     correction = fit_linear(
         _left_over(problem, recursive, "train"),
         _left_over(problem, recursive, "validation"),
         problem.channels,
-        horizon=dataset.horizon,
-        lags=[dataset.lookback],
-        season=dataset.season,
+        horizon=task.horizon,
+        lags=[task.lookback],
+        season=task.season_length,
     )
     return replace(recursive, correction=correction)
 
 
 def _left_over(problem: Problem, recursive: Forecaster, block: str) -> Batches:
     """Windows, and what the recursion leaves of their targets, written as a change from the last value."""
-    horizon = problem.panel.dataset.horizon
+    horizon = problem.panel.task.horizon
     examples = problem.examples(block, horizon, purpose="skip")
     wanted = [target - _run(recursive, windows, horizon) + windows.last[:, None] for windows, target in examples()]
 

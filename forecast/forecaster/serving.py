@@ -36,7 +36,7 @@ class Service:
 
     def answer(self, history: Any, horizon: int = 0, levels: Sequence[float] = ()) -> pd.DataFrame:
         """The frame of `ensemble.latest`, times as ISO text; `levels` in percent, `horizon` 0: as trained."""
-        wanted = horizon or self.ensemble.dataset.horizon
+        wanted = horizon or self.ensemble.task.horizon
         ensemble = self.ensemble.reaching(wanted)
         shares = tuple(float(level) / 100 for level in np.atleast_1d(np.asarray(levels, dtype=float)))
         self._require_calibrated(wanted, shares)
@@ -47,7 +47,7 @@ class Service:
         return table
 
     def _require_calibrated(self, horizon: int, levels: Sequence[float]) -> None:
-        trained = self.ensemble.dataset.horizon
+        trained = self.ensemble.task.horizon
         if levels and horizon > trained:
             raise InputError(
                 f"Levels with horizon {horizon}: intervals are calibrated for {trained} steps. "
@@ -55,12 +55,12 @@ class Service:
             )
 
     def _panel(self, history: Any, ensemble: Ensemble) -> Panel:
-        dataset = ensemble.dataset
-        columns = [column.column for column in dataset.columns]
+        task = ensemble.task
+        columns = [column.name for column in task.columns]
         checked = check_frame(_times(_frame(history)), columns, where=WHERE)
-        check_calendar(checked, dataset.calendar, where=WHERE)
-        rows = checked.groupby("unique_id", sort=False).tail(dataset.lookback + dataset.season)
-        panel = from_frame(rows, ensemble.dataset_name, dataset)
+        check_calendar(checked, task.calendar, where=WHERE)
+        rows = checked.groupby("unique_id", sort=False).tail(task.lookback + task.season_length)
+        panel = from_frame(rows, ensemble.dataset_name, task)
         _require_known(panel, ensemble)
         _require_observed(panel)
         return panel
@@ -100,14 +100,14 @@ def _require_known(panel: Panel, ensemble: Ensemble) -> None:
 
 def _require_observed(panel: Panel) -> None:
     """A column without `max_missing` must be complete in the rows a forecast sees; no column may be empty there."""
-    dataset = panel.dataset
+    task = panel.task
     for series in panel.series:
-        seen = np.isfinite(series.values[-dataset.lookback :])
-        for column, observed in zip(dataset.columns, seen.T, strict=True):
+        seen = np.isfinite(series.values[-task.lookback :])
+        for column, observed in zip(task.columns, seen.T, strict=True):
             missing = int((~observed).sum())
-            if missing and (column.max_missing == 0 or missing == len(observed)):
+            if missing and (not column.may_be_missing or missing == len(observed)):
                 raise InputError(
-                    f"{WHERE}, series {series.unique_id!r}: column {column.column!r} misses {missing} of the last "
+                    f"{WHERE}, series {series.unique_id!r}: column {column.name!r} misses {missing} of the last "
                     f"{len(observed)} steps (a row left out counts), wanted "
-                    f"{'none' if column.max_missing == 0 else 'some value'}. Complete the history."
+                    f"{'none' if not column.may_be_missing else 'some value'}. Complete the history."
                 )

@@ -18,8 +18,8 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol
 import numpy as np
 from pydantic import Field, model_validator
 
-from forecast.config.datasets import Dataset
 from forecast.config.reading import Config
+from forecast.config.task import Task
 from forecast.config.training import LevenbergMarquardt, Trainer, Training
 from forecast.data.panel import Series
 from forecast.data.scaling import Scaling
@@ -52,7 +52,7 @@ class FittedModel(Protocol):
     """What a spec may ask of the model that it is part of (`forecast.forecaster.Forecaster`)."""
 
     @property
-    def dataset(self) -> Dataset: ...
+    def task(self) -> Task: ...
     @property
     def scaling(self) -> Scaling: ...
     @property
@@ -135,8 +135,8 @@ class ModelSpec(Config):
         """Numbers fitted to data."""
         return int(sum(w.size for w in model.weights.values()))
 
-    def network(self, dataset: Dataset) -> Network | None:
-        """The network that it builds for a dataset; None: it is none."""
+    def network(self, task: Task) -> Network | None:
+        """The network that it builds for a task; None: it is none."""
         return None
 
     def modules(self) -> list[str]:
@@ -192,7 +192,7 @@ class BaselineSpec(ModelSpec):
         raise NotImplementedError
 
     def scaled_forecast(self, model: FittedModel, windows: Windows) -> np.ndarray:
-        about = {"horizon": model.dataset.horizon, "season": model.dataset.season}
+        about = {"horizon": model.task.horizon, "season": model.task.season_length}
         return self.forecast(windows, model.channels, **about)
 
     @property
@@ -315,8 +315,8 @@ class NetworkSpec(FittedSpec):
     def build(self, shapes: Shapes) -> Network:
         raise NotImplementedError
 
-    def network(self, dataset: Dataset) -> Network:
-        return network_of(self, dataset)
+    def network(self, task: Task) -> Network:
+        return network_of(self, task)
 
     def scaled_forecast(self, model: FittedModel, windows: Windows) -> np.ndarray:
         return model.on_skip(windows)
@@ -344,15 +344,15 @@ class NetworkSpec(FittedSpec):
         return {"learning_rate": search.LogUniform(5e-4, 2e-2), "dropout": search.Choice((0.0, 0.1, 0.25))}
 
 
-def network_of(spec: NetworkSpec, dataset: Dataset) -> Network:
-    """The network a spec builds for a dataset; recursive families are one-step maps."""
-    channels = layout(dataset)
+def network_of(spec: NetworkSpec, task: Task) -> Network:
+    """The network a spec builds for a task; recursive families are one-step maps."""
+    channels = layout(task)
     shapes = Shapes(
         channels=channels.channels,
-        future_channels=2 * len(dataset.future),
-        horizon=1 if spec.recursive else dataset.horizon,
+        future_channels=2 * len(task.calendar_features),
+        horizon=1 if spec.recursive else task.horizon,
         outputs=channels.outputs,
-        lookback=dataset.lookback,
+        lookback=task.lookback,
         target_channels=channels.target_channels,
         parameters=spec.head.parameters,
     )

@@ -77,36 +77,36 @@ class Problem:
     @classmethod
     def of(cls, panel: Panel, borders: Borders, needed: tuple[str, ...] = splits.BLOCKS) -> Problem:
         blocks = splits.cut_panel(panel, borders, needed)
-        return cls(panel, borders, blocks, Scaling.fit(panel, blocks), layout(panel.dataset))
+        return cls(panel, borders, blocks, Scaling.fit(panel, blocks), layout(panel.task))
 
     def scaled(self, unique_id: str) -> np.ndarray:
         """(T, C) scaled values of one series, NaN where not observed."""
         if unique_id not in self._scaled:
-            self._scaled[unique_id] = self.scaling.scaled(self.panel.by_id[unique_id], self.panel.dataset)
+            self._scaled[unique_id] = self.scaling.scaled(self.panel.by_id[unique_id], self.panel.task)
         return self._scaled[unique_id]
 
     def rows(self, unique_id: str, block: str) -> np.ndarray:
-        """The origins of one block: every row in train, the dataset's strides elsewhere."""
-        dataset = self.panel.dataset
+        """The origins of one block: every row in train, the task's step sizes elsewhere."""
+        task = self.panel.task
         return splits.origins(
             self.blocks[unique_id],
             block,
-            horizon=dataset.horizon,
-            lookback=dataset.lookback,
-            stride=dataset.stride_in(block),
+            horizon=task.horizon,
+            lookback=task.lookback,
+            stride=task.step_size_in(block),
         )
 
     def windows(self, unique_id: str, rows: np.ndarray, *, horizon: int | None = None) -> Iterator[Windows]:
         """The windows that end at `rows`, in batches."""
-        dataset = self.panel.dataset
+        task = self.panel.task
         series = self.panel.by_id[unique_id]
         return batches(
             self.scaled(unique_id),
             series.future,
             rows,
             self.channels,
-            lookback=dataset.lookback,
-            horizon=horizon or dataset.horizon,
+            lookback=task.lookback,
+            horizon=horizon or task.horizon,
         )
 
     def targets(self, unique_id: str, rows: np.ndarray, *, horizon: int, purpose: Purpose = "training") -> np.ndarray:
@@ -130,7 +130,7 @@ class Problem:
     def skip(self, kind: Kind, horizon: int) -> Skip:
         """The fitted skip, cached: it depends on the data alone, not on the network beside it."""
         if (kind, horizon) not in self._skips:
-            dataset = self.panel.dataset
+            task = self.panel.task
             if kind == "linear":
                 fitted = fit_linear(
                     self.examples("train", horizon, purpose="skip"),
@@ -138,16 +138,16 @@ class Problem:
                     self.channels,
                     horizon=horizon,
                     lags=self._candidate_lags(),
-                    season=dataset.season,
+                    season=task.season_length,
                 )
             else:
-                fitted = Skip(kind, horizon, self.panel.outputs, dataset.season)
+                fitted = Skip(kind, horizon, self.panel.outputs, task.season_length)
             self._skips[kind, horizon] = fitted
         return self._skips[kind, horizon]
 
     def _candidate_lags(self) -> list[int]:
         """Halvings of the lookback down to two rows: validation picks one."""
-        lags = {self.panel.dataset.lookback}
+        lags = {self.panel.task.lookback}
         while min(lags) // 2 >= 2 and len(lags) < 5:
             lags.add(min(lags) // 2)
         return sorted(lags)

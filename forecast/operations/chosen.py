@@ -70,7 +70,7 @@ def ensemble_of(folder: Path) -> Ensemble:
         raise InputError(f"{folder}: has no saved forecaster; its training failed. Choose another candidate.")
     forecasts = pd.read_parquet(folder / "forecasts.parquet")
     members = tuple(Forecaster.load(seed) for seed in seeds)
-    return Ensemble(members, calibration_scores(forecasts, members[0].dataset))
+    return Ensemble(members, calibration_scores(forecasts, members[0].task))
 
 
 def _scores(results: Results, record: dict[str, Any]) -> dict[str, float]:

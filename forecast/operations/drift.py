@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from forecast.config.datasets import Column
 from forecast.config.retraining import Retraining
+from forecast.config.task import TaskColumn
 from forecast.data.panel import Panel, Series, series_name
 from forecast.forecaster.ensemble import Ensemble
 from forecast.operations.champion import Meta
@@ -67,12 +67,12 @@ def shifts(panel: Panel, meta: Meta, rules: Retraining, *, recent_steps: int) ->
     found = []
     cutoff = np.datetime64(pd.Timestamp(meta.training_cutoff))
     for series in panel.series:
-        for channel, column in enumerate(panel.dataset.columns):
-            old, new = _changes(series, channel, column, panel.dataset.season, cutoff, recent_steps)
+        for channel, column in enumerate(panel.task.columns):
+            old, new = _changes(series, channel, column, panel.task.season_length, cutoff, recent_steps)
             if min(len(old), len(new)) >= LEAST:
                 size, p = psi(old, new), ks_p(old, new)
                 drifted = size >= rules.psi and p < rules.ks_p
-                found.append(Shift(f"{series.unique_id}: {column.column}", psi=size, ks_p=p, drifted=drifted))
+                found.append(Shift(f"{series.unique_id}: {column.name}", psi=size, ks_p=p, drifted=drifted))
     return found
 
 
@@ -81,11 +81,11 @@ def live_error(champion: Ensemble, meta: Meta, panel: Panel, rules: Retraining, 
 
     The mean over series and steps of MAE / expected MAE; None where it has seen all, or too few origins are left.
     """
-    horizon, stride = panel.dataset.horizon, panel.dataset.stride
+    horizon, stride = panel.task.horizon, panel.task.step_size
     rows = {}
     for series in panel.series:
         seen = int(np.searchsorted(series.ds, np.datetime64(pd.Timestamp(meta.last_target_used)), side="right"))
-        first = max(seen - 1, len(series) - horizon - recent_steps, panel.dataset.lookback - 1)
+        first = max(seen - 1, len(series) - horizon - recent_steps, panel.task.lookback - 1)
         rows[series.unique_id] = np.arange(first, len(series) - horizon, stride)
     if min(map(len, rows.values())) < 8 or not meta.expected:
         return None
@@ -99,14 +99,14 @@ def live_error(champion: Ensemble, meta: Meta, panel: Panel, rules: Retraining, 
 def _ratios(
     champion: Ensemble, expected: Mapping[str, list[float | None]], panel: Panel, rows: Mapping[str, NDArray[np.int64]]
 ) -> list[float]:
-    names = [column.column for column in panel.dataset.target]
+    names = panel.task.targets
     found = []
     for uid, values in champion.predict(panel, rows).items():
-        ahead = rows[uid][:, None] + np.arange(1, panel.dataset.horizon + 1)
+        ahead = rows[uid][:, None] + np.arange(1, panel.task.horizon + 1)
         for output, name in enumerate(names):
             actual = panel.by_id[uid].values[ahead, output]
             promised = expected.get(series_name(uid, name, names))
-            if promised is None or len(promised) != panel.dataset.horizon or not np.isfinite(actual).any():
+            if promised is None or len(promised) != panel.task.horizon or not np.isfinite(actual).any():
                 continue
             wanted = np.array([np.nan if value is None else value for value in promised])
             with np.errstate(invalid="ignore", divide="ignore"):
@@ -116,7 +116,7 @@ def _ratios(
 
 
 def _changes(
-    series: Series, channel: int, column: Column, season: int, cutoff: np.datetime64, recent: int
+    series: Series, channel: int, column: TaskColumn, season: int, cutoff: np.datetime64, recent: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Changes over one season in training and in the newest rows, every `season`-th: neighbours share their hours."""
     values = _transformed(series.values[:, channel], column)
@@ -130,7 +130,7 @@ def _changes(
     return old, new
 
 
-def _transformed(values: NDArray[np.float64], column: Column) -> NDArray[np.float64]:
+def _transformed(values: NDArray[np.float64], column: TaskColumn) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore", divide="ignore"):
         if column.transform in ("log", "logdiff"):
             return np.log(values)

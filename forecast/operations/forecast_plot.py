@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,11 @@ PANELS = 6
 INK, COLOUR = "#333333", "#d1495b"
 
 
-def draw(found: Forecast, path: Path) -> Path:
-    """A PNG with one panel per series and target (the first six), as much history as four horizons."""
+def draw(found: Forecast, path: Path, units: Mapping[str, str]) -> Path:
+    """A PNG with one panel per series and target (the first six), as much history as four horizons.
+
+    units: of each target, for the axes.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -28,6 +32,7 @@ def draw(found: Forecast, path: Path) -> Path:
     axes = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
     for panel, ((unique_id, output), rows) in zip(axes, groups, strict=True):
         _draw(panel, found, str(unique_id), str(output), rows)
+        panel.set_ylabel(units.get(str(output), ""), fontsize=9)
     axes[0].legend(fontsize=8, frameon=False, ncols=4, loc="upper left")
     with files.atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
@@ -35,10 +40,10 @@ def draw(found: Forecast, path: Path) -> Path:
 
 
 def _draw(panel: Any, found: Forecast, unique_id: str, output: str, rows: pd.DataFrame) -> None:
-    dataset = found.panel.dataset
-    column = [c.column for c in dataset.target].index(output)
+    task = found.panel.task
+    column = task.targets.index(output)
     series = found.panel.by_id[unique_id]
-    seen = slice(-max(4 * len(rows), dataset.lookback // 2), None)
+    seen = slice(-max(4 * len(rows), task.lookback // 2), None)
     panel.plot(series.ds[seen], series.values[seen, column], color=INK, linewidth=1.0, label="observed")
     panel.plot(rows["ds"], rows["y_hat"], color=COLOUR, linewidth=1.5, label="forecast")
     for level in found.levels:
@@ -53,5 +58,4 @@ def _draw(panel: Any, found: Forecast, unique_id: str, output: str, rows: pd.Dat
             label=f"{name} %",
         )
     panel.set_title(f"{unique_id}: {output}", fontsize=9, loc="left")
-    panel.set_ylabel(dataset.target[column].unit, fontsize=9)
     panel.grid(visible=True, alpha=0.3)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from forecast.comparison import metrics
 from forecast.config.datasets import Dataset, FractionSplits
+from forecast.config.task import Task
 from forecast.data.panel import Panel, from_frame
 from forecast.data.splits import Borders, cut, origins
 from forecast.forecaster.ensemble import Ensemble
@@ -58,19 +59,19 @@ def _lengths(dataset: Dataset, steps: pd.DatetimeIndex) -> tuple[pd.Timedelta, p
 class Case:
     """The prepared data of one gate. `scale`: per series and target what errors are divided by."""
 
-    dataset: Dataset
+    task: Task
     panel: Panel
     borders: Borders
     scale: Mapping[tuple[str, int], float]
 
     @classmethod
-    def read(cls, project: Path, name: str, dataset: Dataset) -> Case:
+    def read(cls, project: Path, name: str, task: Task) -> Case:
         """What stage `prepare` wrote below `project`."""
         folder = project / "data" / "prepared" / name
         frame = files.read_frame(folder / "frame.parquet")
-        panel = from_frame(frame, name, dataset)
+        panel = from_frame(frame, name, task)
         borders = Borders.from_json(files.read_json(folder / "borders.json"))
-        return cls(dataset, panel, borders, _scales(panel, borders, dataset))
+        return cls(task, panel, borders, _scales(panel, borders, task))
 
     def rows(self, after: Sequence[pd.Timestamp]) -> dict[str, np.ndarray]:
         """Per series the origins of the test block whose first target lies after every moment of `after`."""
@@ -79,7 +80,7 @@ class Case:
         for series in self.panel.series:
             own = cut(series, self.borders)
             rows = origins(
-                own, "test", horizon=self.dataset.horizon, lookback=self.dataset.lookback, stride=self.dataset.stride
+                own, "test", horizon=self.task.horizon, lookback=self.task.lookback, stride=self.task.step_size
             )
             found[series.unique_id] = rows[series.ds[rows + 1] > np.datetime64(last)] if len(rows) else rows
         return found
@@ -95,7 +96,7 @@ class Case:
 
     def naive_loss(self, rows: Mapping[str, np.ndarray]) -> pd.Series:
         """The same of repeating the last observed value."""
-        horizon, outputs = self.dataset.horizon, self.panel.outputs
+        horizon, outputs = self.task.horizon, self.panel.outputs
         forecasts = {}
         for uid, at in rows.items():
             known = pd.DataFrame(self.panel.by_id[uid].values[:, :outputs]).ffill().to_numpy()
@@ -106,7 +107,7 @@ class Case:
         parts = []
         for uid, at in rows.items():
             series = self.panel.by_id[uid]
-            ahead = at[:, None] + np.arange(1, self.dataset.horizon + 1)
+            ahead = at[:, None] + np.arange(1, self.task.horizon + 1)
             actual = series.values[ahead][:, :, : self.panel.outputs]
             scale = np.array([self.scale[uid, output] for output in range(self.panel.outputs)])
             error = np.where(np.isfinite(actual), np.abs(actual - forecasts[uid]) / scale, 0.0).sum(axis=(1, 2))
@@ -116,12 +117,12 @@ class Case:
         return pd.concat(parts).groupby(level=0).agg(lambda values: values.mean(skipna=False)).sort_index()
 
 
-def _scales(panel: Panel, borders: Borders, dataset: Dataset) -> dict[tuple[str, int], float]:
+def _scales(panel: Panel, borders: Borders, task: Task) -> dict[tuple[str, int], float]:
     found = {}
     for series in panel.series:
         train = series.values[: cut(series, borders).train[1]]
         for output in range(panel.outputs):
-            scale = metrics.insample_scale(train[:, output], season=dataset.season).value
+            scale = metrics.insample_scale(train[:, output], season=task.season_length).value
             if not scale > 0:
                 raise DataError(f"Series {series.unique_id!r} is constant in training; its errors have no scale.")
             found[series.unique_id, output] = float(scale)
@@ -145,11 +146,10 @@ def as_fresh(losses: pd.DataFrame) -> Fresh:
     return Fresh(losses["challenger"].to_numpy(), losses["naive"].to_numpy(), own)
 
 
-def can_be_judged(champion: Ensemble, dataset: Dataset) -> bool:
+def can_be_judged(champion: Ensemble, task: Task) -> bool:
     """Whether the champion forecasts what the configuration asks for now: the same columns, steps and lookback."""
-    old = champion.dataset
-    same = ("target", "past", "future", "horizon", "lookback", "calendar")
-    return all(getattr(old, name) == getattr(dataset, name) for name in same)
+    same = ("target", "past_exogenous", "calendar_features", "horizon", "lookback", "calendar")
+    return all(getattr(champion.task, name) == getattr(task, name) for name in same)
 
 
 class Ledger:

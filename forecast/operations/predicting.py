@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from forecast.config.datasets import load_dataset
 from forecast.data import preparation, snapshots
 from forecast.data.panel import Panel, from_frame, series_name
 from forecast.data.scaling import check_transforms
@@ -51,10 +52,10 @@ def forecast(
     `InputError` for a horizon the model cannot reach, and for a given level that cannot be supported.
     """
     found = champion.load(root, dataset)
-    wanted = found.ensemble.dataset.horizon if horizon is None else horizon
+    wanted = found.ensemble.task.horizon if horizon is None else horizon
     ensemble = found.ensemble.reaching(wanted)
     frame = newest(root, dataset, ensemble)
-    panel = from_frame(frame, dataset, ensemble.dataset)
+    panel = from_frame(frame, dataset, ensemble.task)
     kept, notices = _levels(found.ensemble, wanted, levels, usual_levels)
     table = latest(ensemble, panel, horizon=wanted, levels=kept)
     if not np.isfinite(table["y_hat"].to_numpy()).all():
@@ -66,14 +67,15 @@ def forecast(
 
 def newest(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame:
     """The newest snapshot, the checkout's or a retraining's, as a long frame, prepared and checked as in training."""
-    frame = preparation.check_data(dataset, ensemble.dataset, root=newest_data(root, dataset))
-    check_transforms(frame, ensemble.dataset)
+    entry = load_dataset(dataset, root / "configs").serving(ensemble.task)
+    frame = preparation.check_data(dataset, entry, root=newest_data(root, dataset))
+    check_transforms(frame, ensemble.task)
     return frame
 
 
 def last_values(panel: Panel) -> dict[str, float]:
     """Series (`uid`, or `uid/output` with several targets) → its last observed value."""
-    targets = [column.column for column in panel.dataset.target]
+    targets = panel.task.targets
     found = {}
     for series in panel.series:
         values = filled(series.values[None, :, : panel.outputs])[0][0][-1]
@@ -86,7 +88,7 @@ def _levels(
     ensemble: Ensemble, horizon: int, asked: Sequence[float] | None, usual: Sequence[float]
 ) -> tuple[tuple[float, ...], tuple[str, ...]]:
     """The levels to show; what was asked for and cannot be given is refused, what is usual is left out and said."""
-    trained = ensemble.dataset.horizon
+    trained = ensemble.task.horizon
     if asked is None:
         kept, refused = supported(ensemble, usual)
         beyond = f"Intervals are calibrated for {trained} steps; beyond them there is none."
@@ -114,7 +116,7 @@ def _kept(
     ensemble = found.ensemble
     try:
         usable = supported(ensemble, levels)[0]
-        table = latest(ensemble, panel, horizon=ensemble.dataset.horizon, levels=usable)
+        table = latest(ensemble, panel, horizon=ensemble.task.horizon, levels=usable)
         live_accuracy.keep(root, found, table, last_values(panel), now=now)
         as_of = snapshots.read_pointer(newest_data(root, found.meta.dataset), found.meta.dataset).as_of
         live_accuracy.refresh(root, found.meta.dataset, frame, as_of=as_of)

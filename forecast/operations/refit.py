@@ -48,7 +48,7 @@ def at_the_gate(root: Path, dataset: str, record: dict[str, Any], target: Path, 
     prepared = root / "data" / "prepared" / dataset
     run = Run(
         place=Place(ProjectPaths.of(root), dataset, "frame.parquet", files.sha256(prepared / "frame.parquet")),
-        dataset=settings,
+        task=settings.task,
         budget=Budget(budget.final_steps, budget.evaluate_every),
         seeds=budget.seeds,
         borders=files.read_json(prepared / "borders.json"),
@@ -69,7 +69,7 @@ def on_all_data(
     prepared = root / "data" / "prepared" / dataset
     frame = files.read_frame(prepared / "frame.parquet")
     borders = moved_to_the_end(frame["ds"], Borders.from_json(files.read_json(prepared / "borders.json")))
-    problem = Problem.of(from_frame(frame, dataset, settings), borders, ("train", "validation"))
+    problem = Problem.of(from_frame(frame, dataset, settings.task), borders, ("train", "validation"))
     candidate = candidate_of(record)
     engine = load_engine if candidate.spec.uses_tensorflow else None
     steps = Budget(budget.final_steps, budget.evaluate_every) if candidate.spec.uses_tensorflow else Budget(0, 1)

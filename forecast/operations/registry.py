@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from forecast.config.datasets import load_dataset
 from forecast.data import preparation
 from forecast.forecaster.ensemble import Ensemble
 from forecast.operations import champion, history
@@ -220,12 +221,13 @@ def _restore(root: Path, dataset: str, tracking_uri: str) -> list[str]:
 def _sample(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame | None:
     """What the model would forecast from today; None without a snapshot that fits it."""
     try:
-        frame = preparation.check_data(dataset, ensemble.dataset, root=newest_data(root, dataset))
+        entry = load_dataset(dataset, root / "configs").serving(ensemble.task)
+        frame = preparation.check_data(dataset, entry, root=newest_data(root, dataset))
     except ForecastError:
         return None
     known = ensemble.forecasters[0].scaling.centre
-    rows = frame[frame["unique_id"].isin(known)].groupby("unique_id").tail(ensemble.dataset.lookback)
-    return rows if len(rows) == len(known) * ensemble.dataset.lookback else None
+    rows = frame[frame["unique_id"].isin(known)].groupby("unique_id").tail(ensemble.task.lookback)
+    return rows if len(rows) == len(known) * ensemble.task.lookback else None
 
 
 def _same(root: Path, dataset: str, version: int, known: Registered) -> bool:

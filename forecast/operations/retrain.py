@@ -95,7 +95,7 @@ def judge(job: Job) -> Judged:
         return Judged(replace(known, word="not due", reason=reason, unused_edits=tree.unused), rules, tree)
     job.say("drift")
     held = _champion(job)
-    found, shifts = _due(job, held, from_frame(frame, job.dataset, settings), settings, rules)
+    found, shifts = _due(job, held, from_frame(frame, job.dataset, settings.task), settings, rules)
     about = replace(
         about, champion=held.version if held else None, alias=champion.aliases(job.root, job.dataset).get("champion"),
         due=found.reasons, drift=tuple(s.to_json() for s in shifts),
@@ -126,7 +126,7 @@ def _judged(job: Job, tree: Tree, about: Decision, held: Champion | None, found:
     """The gate's verdict on the challenger that the stages made."""
     settings = load_dataset(job.dataset, tree.configs)
     candidate, meta = chosen(tree.path, job.dataset, now=job.now, revision=tree.revision)
-    case = fresh.Case.read(tree.path, job.dataset, settings)
+    case = fresh.Case.read(tree.path, job.dataset, settings.task)
     job.say("gate")
     rival, seen = _rival(job, tree, held, settings, candidate, meta)
     losses = fresh.fresh(case, ensemble_of(candidate), rival, seen)
@@ -158,7 +158,7 @@ def _rival(
     if held is None:
         return None, [last]
     own = pd.Timestamp(held.meta.last_target_used)
-    if own <= last and fresh.can_be_judged(held.ensemble, settings):
+    if own <= last and fresh.can_be_judged(held.ensemble, settings.task):
         return held.ensemble, [last, own]
     files.write_json(job.home / "rival.json", challenger.recipe_of(held))
     challenger.refit(job, tree, job.home / "rival.json", job.home / "rival", on="gate")
@@ -174,7 +174,7 @@ def _due(
     last = max((d.data_end for d in decision.known(job.root, job.dataset)), default="")
     if held is not None:
         shifts = drift.shifts(panel, held.meta, rules, recent_steps=recent)
-        if fresh.can_be_judged(held.ensemble, settings):
+        if fresh.can_be_judged(held.ensemble, settings.task):
             live = drift.live_error(held.ensemble, held.meta, panel, rules, recent_steps=recent)
             shifts += [live] if live is not None else []
         last = last or held.meta.as_of

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from forecast.config.datasets import Dataset, SessionCalendar, Splits, WeekdayCalendar
+from forecast.config.datasets import Dataset, Splits
+from forecast.config.task import SessionCalendar, WeekdayCalendar
 from forecast.data.results import BLOCKS, Results
 from forecast.report import text
 from forecast.report.text import Cell, Row, Table

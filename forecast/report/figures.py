@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from forecast.comparison.metrics import METRICS, Metric
-from forecast.config.datasets import Dataset, RegularCalendar, SessionCalendar
+from forecast.config.datasets import Dataset
+from forecast.config.task import RegularCalendar, SessionCalendar
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results, in_ranking
 from forecast.report import text
 from forecast.report.charts import Axes, Interval, Line, interval_chart, line_chart

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup, escape
 
-from forecast.config.datasets import SessionCalendar
 from forecast.config.paths import ProjectPaths
+from forecast.config.task import SessionCalendar
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results, read_costs
 from forecast.report import (
     board,

@@ -91,14 +91,17 @@ def read_json(path: Path | str) -> Any:
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
-def read_saved(path: Path, schema: int) -> dict[str, Any]:
-    """The description of something saved by this program: `DataError` unreadable, `InputError` another schema."""
+def read_saved(path: Path, schema: int, *older: int) -> dict[str, Any]:
+    """The description of something saved by this program: `DataError` unreadable, `InputError` another schema.
+
+    `older`: schemas of earlier versions that the caller still understands.
+    """
     try:
         content: dict[str, Any] = read_json(path)
         found = content.get("schema")
     except (OSError, ValueError, AttributeError) as error:
         raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from None
-    if found != schema:
+    if found not in (schema, *older):
         raise InputError(f"{path}: saved with schema {found!r}, this version reads {schema}. Train it again.")
     return content
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from forecast.audit.changes import known_at, mirrored, shaken, shrunk, thinned
-from forecast.config.datasets import RegularCalendar, SessionCalendar, WeekdayCalendar
+from forecast.config.task import RegularCalendar, SessionCalendar, WeekdayCalendar
 from forecast.data.calendars import Calendar, ended
 
 DAYS = pd.date_range("2024-01-01", periods=20)

@@ -19,7 +19,7 @@ NOISE = np.random.default_rng(1).normal(0, 0.05, len(wave()))
 
 
 def panel(frame: pd.DataFrame) -> Panel:
-    return from_frame(frame.assign(unique_id="wave"), "wave", SETTINGS)
+    return from_frame(frame.assign(unique_id="wave"), "wave", SETTINGS.task)
 
 
 def told(x: Callable[[pd.Series], pd.Series]) -> list[str]:

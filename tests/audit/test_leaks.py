@@ -393,10 +393,10 @@ def scaler_of_all_rows_kept_in_memory(root: Path) -> None:
         _fit, _kept = Scaling.fit.__func__, {}
 
         def _once(cls, panel, blocks):
-            if panel.dataset.title not in _kept:
+            if panel.task.title not in _kept:
                 rows = {s.unique_id: _replace(blocks[s.unique_id], train=(0, len(s))) for s in panel.series}
-                _kept[panel.dataset.title] = _fit(cls, panel, rows)
-            return _kept[panel.dataset.title]
+                _kept[panel.task.title] = _fit(cls, panel, rows)
+            return _kept[panel.task.title]
 
         Scaling.fit = classmethod(_once)
     """,

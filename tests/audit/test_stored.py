@@ -34,7 +34,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def found_in(root: Path) -> tuple[set[str], tuple[str, ...]]:
     project = Project.of(root, "wave")
     frame = pd.read_parquet(root / "data" / "prepared" / "wave" / "frame.parquet")
-    whole = from_frame(frame, "wave", project.settings)
+    whole = from_frame(frame, "wave", project.settings.task)
     found, notes = stored(project, whole, block_ends(project.frame, project.settings))
     return {finding.kind for finding in found}, notes
 

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from forecast.backtest import cache_keys
+from forecast.backtest import cache_keys, training
+from forecast.backtest.backtest import Place
+from forecast.backtest.candidates import Candidate
 from forecast.backtest.training import ENGINE
 from forecast.backtest.tuning import grid
 from forecast.config.paths import ProjectPaths
+from forecast.config.task import Task, TaskColumn
+from forecast.forecaster import Budget
 from forecast.models import catalogue
 from forecast.models.base import NetworkSpec
 from forecast.system.code_closure import closure, code_digest
@@ -79,12 +83,80 @@ def test_the_key_of_a_candidate_is_the_digest_of_that_code():
     assert cache_keys.candidate_digest(SPECS["gru"], ENGINE) == digest_of(ROOT)["gru"]
 
 
-def test_what_only_describes_a_dataset_is_in_no_key():
-    plain = problems.dataset()
-    described = problems.dataset(title="Other", licence={"name": "x", "attribution": "y"})
-    assert cache_keys.dataset_digest(plain) == cache_keys.dataset_digest(described)
-    for change in ({"horizon": 4}, {"lookback": 11}, {"season": 5}, {"stride": 3}, {"future": []}):
-        assert cache_keys.dataset_digest(problems.dataset(**change)) != cache_keys.dataset_digest(plain)
+DESCRIBES = {
+    "title": {"title": "Other"},
+    "licence": {"licence": {"name": "other", "attribution": "somebody", "note": "a note"}},
+    "quality threshold": {"quality": {"spikes": {"action": "warn", "limit": 99}, "gaps": "refuse"}},
+    "unit": {"target": [{**column, "unit": "EUR"} for column in problems.SHOPS["target"]]},
+    "max_missing": {"target": [{**problems.SHOPS["target"][0], "max_missing": 0.3}, problems.SHOPS["target"][1]]},
+    "source": {"source": {"kind": "file", "path": "data/moved.csv"}},
+    "split dates": {"splits": {"train": 0.5, "validation": 0.2, "calibration": 0.1}},
+    "a default written out": {"calibration_stride": 2},
+}
+
+
+@pytest.mark.parametrize("part", DESCRIBES)
+def test_an_edit_of_what_only_describes_a_dataset_changes_no_key(part, tmp_path):
+    """Study, memo and diagnostics lie under keys of task, data, borders, spec, code and lock: the task is the only one
+    that the entry reaches without changing the data."""
+    plain, edited = problems.dataset(), problems.dataset(**DESCRIBES[part])
+    assert edited != plain and edited.task == plain.task
+    assert cache_keys.task_digest(edited.task) == cache_keys.task_digest(plain.task)
+    assert study_and_memo(edited.task, tmp_path) == study_and_memo(plain.task, tmp_path)
+
+
+CHANGES = {
+    "target": {"target": problems.SHOPS["target"][:1]},
+    "past_exogenous": {"past": problems.SHOPS["past"][:1]},
+    "calendar_features": {"future": ["hour_of_day", "day_of_week"]},
+    "calendar": {"calendar": {"kind": "regular", "freq": "30min"}},
+    "horizon": {"horizon": 4},
+    "lookback": {"lookback": 11},
+    "season_length": {"season": 5},
+    "step_size": {"stride": 3, "calibration_stride": 2},
+    "calibration_step_size": {"calibration_stride": 1},
+}
+COLUMN_CHANGES = {
+    "name": {"column": "turnover"},
+    "transform": {"transform": "log1p"},
+    "difference_inputs": {"level": "drifting"},
+    "may_be_missing": {"max_missing": 0.0},
+}
+
+
+@pytest.mark.parametrize("field", Task.model_fields)
+def test_every_field_of_a_task_is_in_every_key(field, tmp_path):
+    plain, changed = problems.task(), problems.task(**CHANGES[field])
+    assert {name for name in Task.model_fields if getattr(plain, name) != getattr(changed, name)} == {field}
+    assert not set(study_and_memo(plain, tmp_path)) & set(study_and_memo(changed, tmp_path))
+
+
+@pytest.mark.parametrize("field", TaskColumn.model_fields)
+def test_every_field_of_a_column_is_in_every_key(field, tmp_path):
+    first, *rest = problems.SHOPS["target"]
+    plain, changed = problems.task(), problems.task(target=[{**first, **COLUMN_CHANGES[field]}, *rest])
+    one, other = plain.target[0], changed.target[0]
+    assert {name for name in TaskColumn.model_fields if getattr(one, name) != getattr(other, name)} == {field}
+    assert not set(study_and_memo(plain, tmp_path)) & set(study_and_memo(changed, tmp_path))
+
+
+def study_and_memo(task, folder):
+    """The names under which a study and a trained network lie; the diagnostics lie beside the latter."""
+    paths, spec = ProjectPaths.of(folder), SPECS["elman"]
+    place, budget = Place(paths, "shops", "frame.parquet", "digest"), Budget(4, 2)
+    candidate = Candidate("elman", spec, "shipped", "linear")
+    borders = {"train_end": "2024-01-01", "validation_end": "2024-01-02"}
+    plan = grid.Plan(place, task, budget, 3, 0, borders)
+    (job,) = training._jobs(training.Run(place, task, budget, (0,), borders), candidate, None)
+    return grid.study_key(plan, candidate), job.folder.name
+
+
+def test_an_edit_of_a_docstring_changes_no_key(copy):
+    file = copy / "forecast" / "data" / "windows.py"
+    before, kept = digest_of(copy), file.read_text()
+    file.write_text(kept.replace('"""What a model sees', '"""Otherwise told: what a model sees', 1))
+    assert file.read_text() != kept and digest_of(copy) == before
+    file.write_text(kept)
 
 
 def test_the_lock_is_in_the_key_where_there_is_one(tmp_path):

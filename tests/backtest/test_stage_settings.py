@@ -29,6 +29,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "models": {"naive": {"family": "naive"}, "lstm": {"family": "lstm"}, "gru": {"family": "gru"}},
     }
     small_project.write_yaml(root / "configs" / "models.yaml", content)
+    datasets = root / "configs" / "datasets.yaml"
+    datasets.write_text(datasets.read_text().replace("column: y", "column: y\n      max_missing: 0.1"))
     return root
 
 
@@ -83,12 +85,16 @@ def test_what_is_only_shown_makes_the_report_alone_stale(changed, name: str, edi
 @pytest.mark.parametrize(
     ("name", "edit"),
     [
-        ("max_missing", lambda text: text.replace("column: y", "column: y\n      max_missing: 0.2")),
+        ("max_missing", lambda text: text.replace("max_missing: 0.1", "max_missing: 0.2")),
         ("quality", lambda text: text.replace("title: A wave", "title: A wave\n    quality: {gaps: {limit: 7}}")),
     ],
 )
 def test_a_threshold_of_the_data_checks_retrains_nothing(changed, name: str, edit) -> None:
     assert not changed(DATASETS, edit) & RETRAINING
+
+
+def test_a_first_gap_allowed_gives_networks_a_mask_and_retrains(changed) -> None:
+    assert changed(DATASETS, lambda text: text.replace("max_missing: 0.1", "max_missing: 0.0")) >= RETRAINING
 
 
 def test_a_comment_in_a_configuration_changes_nothing(changed) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from forecast import models
 from forecast.backtest import backtest, training
@@ -52,11 +51,9 @@ def prepared(tmp_path_factory):
     folder = root / "data" / "prepared" / "shops"
     long = problems.frame()
     files.write_frame(folder / "frame.parquet", long)
-    borders = resolve(problems.panel_of(long)).to_json()
+    borders = resolve(problems.panel_of(long), problems.dataset().splits).to_json()
     files.write_json(folder / "borders.json", borders)
-    (root / "configs").mkdir()
-    content = {"run": ["shops"], "datasets": {"shops": problems.SHOPS}}
-    (root / "configs" / "datasets.yaml").write_text(yaml.safe_dump(content))
+    files.write_json(folder / "task.json", problems.task().model_dump(mode="json"))
     return Place(ProjectPaths.of(root), "shops", "frame.parquet", files.sha256(folder / "frame.parquet")), borders
 
 
@@ -64,7 +61,7 @@ def prepared(tmp_path_factory):
 def run(prepared, tmp_path):
     place, borders = prepared
     place = replace(place, paths=ProjectPaths.of(place.paths.root, tmp_path / ".forecast"))
-    return Run(place, problems.dataset(), Budget(4, 2), SEEDS, borders)
+    return Run(place, problems.task(), Budget(4, 2), SEEDS, borders)
 
 
 @pytest.fixture
@@ -148,8 +145,8 @@ def test_a_saved_forecaster_serves_what_the_backtest_forecast(run, prepared, tmp
             row = problem.rows(uid, "test")[-1]
             served = forecaster.predict_latest(problem.panel.until(series.ds[row]))[uid]
             own = table[(table["seed"] == seed) & (table["unique_id"] == uid) & (table["cutoff"] == series.ds[row])]
-            for output, column in enumerate(problem.panel.dataset.target):
-                wanted = own[own["output"] == column.column].sort_values("step")["y_hat"]
+            for output, column in enumerate(problem.panel.task.target):
+                wanted = own[own["output"] == column.name].sort_values("step")["y_hat"]
                 np.testing.assert_allclose(served[:, output], wanted, rtol=1e-5)
 
 

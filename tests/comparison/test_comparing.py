@@ -18,7 +18,7 @@ from tests.support import example_data
 
 HOURS = pd.date_range("2024-01-01", periods=12, freq="h").as_unit("ns")
 BORDERS = Borders(HOURS[3], HOURS[6], HOURS[8], HOURS[11])
-DATASET = example_data.dataset(season=1, horizon=2)
+TASK = example_data.dataset(season=1, horizon=2).task
 FRAME = pd.DataFrame({"unique_id": "a", "ds": HOURS, "temp": [1.0, 2, 4, 7, 7, 8, 8, 9, 9, 10, 12, 14]})
 CUTOFFS = {"validation": HOURS[3:5], "calibration": HOURS[6:7], "test": HOURS[8:10]}
 COLUMNS = (
@@ -68,15 +68,15 @@ def trained(results):
 
 
 def scored(results):
-    return scores.score(results, FRAME, DATASET, BORDERS)
+    return scores.score(results, FRAME, TASK, BORDERS)
 
 
 def test_scales_come_from_the_train_rows_and_naive_from_the_scored_ones():
-    reference = scores.references(FRAME, forecasts(None), DATASET, BORDERS, "test")
+    reference = scores.references(FRAME, forecasts(None), TASK, BORDERS, "test")
     assert reference.scale["a"].value == 2  # (1 + 2 + 3) / 3
     assert reference.squared_scale["a"].value == pytest.approx(np.sqrt(14 / 3))
     assert reference.naive["a"].tolist() == [1.5, 3.5]  # |10-9|, |12-10| and |12-9|, |14-10|
-    assert scores.references(FRAME, forecasts(None), DATASET, BORDERS, "validation").naive["a"].tolist() == [0.5, 1]
+    assert scores.references(FRAME, forecasts(None), TASK, BORDERS, "validation").naive["a"].tolist() == [0.5, 1]
 
 
 def test_the_leaderboard_has_one_row_per_seed_their_mean_their_spread_and_the_ensemble(trained):
@@ -133,7 +133,7 @@ def test_the_choice_sees_validation_and_no_test_score(trained):
 
 def test_a_loss_is_the_scaled_error_averaged_over_the_horizon(trained):
     everything = scored(trained)
-    scale = scores.references(FRAME, everything[0].forecasts, DATASET, BORDERS, "test").scale
+    scale = scores.references(FRAME, everything[0].forecasts, TASK, BORDERS, "test").scale
     losses = comparing.losses(everything, scale, "test")
     assert list(losses.columns) == comparing.LOSS_COLUMNS
     assert set(losses["model"]) == {"naive", "ridge", "net"}
@@ -150,7 +150,7 @@ def test_a_missing_actual_leaves_the_rest_of_its_origin(trained):
     content.loc[(content["block"] == "test") & (content["step"] == 2), "y"] = np.nan
     write(trained, "ridge", content)
     everything = scored(trained)
-    scale = scores.references(FRAME, forecasts(None), DATASET, BORDERS, "test").scale
+    scale = scores.references(FRAME, forecasts(None), TASK, BORDERS, "test").scale
     losses = comparing.losses(everything, scale, "test")
     assert losses[losses["model"] == "ridge"]["loss"].tolist() == [0.5, 0.5]
 

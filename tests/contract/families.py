@@ -40,7 +40,7 @@ def spec_of(family: str) -> ModelSpec:
 
 
 def network(family: str) -> Network:
-    return network_of(spec_of(family), problems.dataset())
+    return network_of(spec_of(family), problems.task())
 
 
 def random_weights(network: Network, seed: int = 0) -> dict[str, np.ndarray]:
@@ -59,9 +59,9 @@ def made(problem: Problem, family: str, skip: str | None) -> Forecaster:
     problem = problems.with_vintages(problem) if spec.needs_vintages else problem
     if not isinstance(spec, NetworkSpec):
         return fit(problem, spec, skip=None, seed=0, budget=Budget(0, 1)).forecaster
-    net = network_of(spec, problem.panel.dataset)
+    net = network_of(spec, problem.panel.task)
     part = problem.skip(skip, net.shapes.horizon)
-    about = (problem.panel.name, problem.panel.dataset, spec, problem.scaling)
+    about = (problem.panel.name, problem.panel.task, spec, problem.scaling)
     return Forecaster(*about, skip=part, weights=random_weights(net))
 
 
@@ -78,7 +78,7 @@ def scored_rows() -> dict[str, np.ndarray]:
 def in_scaled_units(model: Forecaster, uid: str, raw: np.ndarray) -> np.ndarray:
     """(..., O) forecasts as the network's errors are measured."""
     parts = []
-    for output, column in enumerate(model.dataset.target):
+    for output, column in enumerate(model.task.target):
         units = transform(raw[..., output].ravel(), column).reshape(raw.shape[:-1])
         parts.append((units - model.scaling.centre[uid][output]) / model.scaling.scale[uid][output])
     return np.stack(parts, axis=-1)

@@ -44,11 +44,11 @@ def targets_beside(skip: str, horizon: int) -> list[TrainingSeries]:
 def forecaster(family: str, head: str, skip: str = "linear", stirred: float = 1.0) -> Forecaster:
     """`stirred` multiplies the random weights; 0 is a network that says nothing."""
     shops, spec = problems.shops(), spec_of(family, head)
-    net = network_of(spec, shops.panel.dataset)
+    net = network_of(spec, shops.panel.task)
     part = shops.skip(skip, net.shapes.horizon)
     fitted, _ = fit_head(shops, part, spec, targets_beside(skip, net.shapes.horizon))
     weights = {name: np.float32(stirred) * w for name, w in random_weights(net).items()}
-    about = (shops.panel.name, shops.panel.dataset, spec, shops.scaling)
+    about = (shops.panel.name, shops.panel.task, spec, shops.scaling)
     model = Forecaster(*about, skip=part, weights=weights, head=fitted)
     return Forecaster(*about, skip=part, weights=weights, head=fitted, dependence=dependence_of(shops, model))
 

@@ -63,7 +63,7 @@ def test_no_two_names_of_the_catalogue_are_the_same_function():
     same weights.
     """
     specs = {family: spec_of(family) for family in NETWORKS} | configured()
-    nets = {name: network_of(spec, problems.dataset()) for name, spec in specs.items()}
+    nets = {name: network_of(spec, problems.task()) for name, spec in specs.items()}
     needed = {name: (specs[name].head, [w.shape for w in weight_shapes(net).values()]) for name, net in nets.items()}
     alike = [(a, b) for a, b in itertools.combinations(nets, 2) if needed[a] == needed[b]]
     for a, b in alike:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecast.config.datasets import RegularCalendar, SessionCalendar, WeekdayCalendar
+from forecast.config.task import RegularCalendar, SessionCalendar, WeekdayCalendar
 from forecast.data.calendars import calendar_features, check_calendar, ended, feature_names, following, gaps, grid
 from forecast.system.errors import InputError
 from tests.support.example_data import dataset, hourly

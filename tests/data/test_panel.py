@@ -14,7 +14,7 @@ from tests.support import example_data, problems
 
 def test_a_step_without_a_row_is_nan_and_no_row_is_invented_elsewhere():
     long = example_data.hourly(rows=6).drop(index=[2, 3])
-    (series,) = from_frame(long, "example", example_data.dataset()).series
+    (series,) = from_frame(long, "example", example_data.dataset().task).series
     np.testing.assert_array_equal(series.values[:, 0], [10, 11, np.nan, np.nan, 14, 15])
     np.testing.assert_array_equal(series.ds, pd.date_range("2024-01-01", periods=6, freq="h").to_numpy())
 
@@ -23,7 +23,7 @@ def test_weekends_are_no_gaps_of_an_exchange():
     sessions = pd.to_datetime(["2024-01-05", "2024-01-08", "2024-01-09"]).as_unit("ns")  # Friday, Monday, Tuesday
     long = pd.DataFrame({"unique_id": "a", "ds": sessions, "temp": [1.0, 2.0, 3.0]})
     settings = example_data.dataset(calendar={"kind": "sessions", "exchange": "XNYS"})
-    (series,) = from_frame(long, "example", settings).series
+    (series,) = from_frame(long, "example", settings.task).series
     np.testing.assert_array_equal(series.values[:, 0], [1, 2, 3])
 
 

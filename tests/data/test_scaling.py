@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from forecast.config.datasets import Column, Transform
+from forecast.config.datasets import Column
+from forecast.config.task import Transform
 from forecast.data.scaling import Scaling, inverse, transform
 from forecast.system.errors import InputError
 from tests.support import problems
@@ -21,7 +22,7 @@ POSITIVE = arrays(np.float64, st.integers(4, 30), elements=st.floats(1e-2, 1e4))
 
 
 def column(name="none", **options):
-    return Column(column="y", transform=name, **options)
+    return Column(column="y", transform=name, **options).task
 
 
 @EVERY
@@ -39,8 +40,8 @@ def test_scaled_and_unscaled_is_the_same_value(name):
     shops = problems.panel_of(problems.frame(), target=target, past=[], future=[])
     scaling = Scaling.fit(shops, problems.shops().blocks)
     for uid, series in shops.by_id.items():
-        z = scaling.scaled(series, shops.dataset)
-        modelled = transform(series.values[:, 0], shops.dataset.target[0])
+        z = scaling.scaled(series, shops.task)
+        modelled = transform(series.values[:, 0], shops.task.target[0])
         np.testing.assert_allclose(scaling.unscaled(z[:, 0], uid, 0), modelled, rtol=1e-12, atol=1e-12)
 
 
@@ -120,7 +121,7 @@ def test_a_series_that_was_never_trained_on_is_named_with_those_that_were():
     scaling = problems.shops().scaling
     other = problems.panel_of(problems.frame({"east": 40}, gaps=False))
     with pytest.raises(InputError, match=r"'east' was not in the training data; known: \['north', 'south'\]"):
-        scaling.scaled(other.by_id["east"], other.dataset)
+        scaling.scaled(other.by_id["east"], other.task)
 
 
 def test_a_series_of_tiny_values_is_scaled_like_any_other():

@@ -26,7 +26,11 @@ DATES = {
 
 
 def panel(rows=100, series=("a",), **changes):
-    return from_frame(example_data.hourly(rows, series), "example", example_data.dataset(**changes))
+    return from_frame(example_data.hourly(rows, series), "example", example_data.dataset(**changes).task)
+
+
+def resolved(rows=100, series=("a",), **changes):
+    return splits.resolve(panel(rows, series, **changes), example_data.dataset(**changes).splits)
 
 
 def hours(rows, start="2024-01-01"):
@@ -35,27 +39,27 @@ def hours(rows, start="2024-01-01"):
 
 
 def test_a_date_holds_to_the_end_of_its_day():
-    borders = splits.resolve(panel(120, splits=DATES))
+    borders = resolved(120, splits=DATES)
     assert splits.cut(hours(120), borders) == Blocks((0, 48), (48, 72), (72, 96), (96, 120))
 
 
 def test_rows_after_the_test_block_belong_to_none():
-    borders = splits.resolve(panel(120, splits=DATES))
+    borders = resolved(120, splits=DATES)
     assert splits.cut(hours(200), borders).test == (96, 120)
 
 
 def test_shares_are_counted_on_the_steps_of_all_series():
-    borders = splits.resolve(panel(100, series=("a", "b")))
+    borders = resolved(100, series=("a", "b"))
     assert splits.cut(hours(100), borders) == Blocks((0, 60), (60, 75), (75, 85), (85, 100))
 
 
 def test_a_series_that_begins_later_is_cut_at_the_same_moments():
-    borders = splits.resolve(panel(100))
+    borders = resolved(100)
     assert splits.cut(hours(60, start="2024-01-02 16:00"), borders) == Blocks((0, 20), (20, 35), (35, 45), (45, 60))
 
 
 def test_borders_survive_json():
-    borders = splits.resolve(panel(100, splits=DATES))
+    borders = resolved(100, splits=DATES)
     assert Borders.from_json(borders.to_json()) == borders
     assert borders.train_end.date() == date(2024, 1, 2)
 
@@ -101,7 +105,7 @@ def test_no_possible_origin_is_left_out(blocks, horizon, lookback):
 def test_a_series_too_short_is_one_sentence_with_what_is_needed(rows, block, found):
     short = panel(rows, horizon=5, lookback=4)
     with pytest.raises(InputError) as refused:
-        splits.cut_panel(short, splits.resolve(short), needed=(block,))
+        splits.cut_panel(short, resolved(rows, horizon=5, lookback=4), needed=(block,))
     need = 9 if block == "train" else 5
     message = str(refused.value)
     assert f"series 'a': its {block} block has {found} steps" in message
@@ -111,4 +115,5 @@ def test_a_series_too_short_is_one_sentence_with_what_is_needed(rows, block, fou
 
 def test_only_the_blocks_asked_for_must_be_long_enough():
     short = panel(20, horizon=3, lookback=4)
-    assert splits.cut_panel(short, splits.resolve(short), needed=("train", "validation"))["a"].train == (0, 12)
+    blocks = splits.cut_panel(short, resolved(20, horizon=3, lookback=4), needed=("train", "validation"))
+    assert blocks["a"].train == (0, 12)

@@ -16,7 +16,7 @@ MAYBE = st.one_of(st.floats(-1e3, 1e3), st.just(np.nan))
 
 def channels(**column):
     """The layout of one target and nothing else."""
-    return layout(problems.dataset(target={"column": "y", **column}, past=[], future=[]))
+    return layout(problems.task(target={"column": "y", **column}, past=[], future=[]))
 
 
 def one(values):
@@ -96,7 +96,7 @@ def test_a_difference_over_the_windows_edge_is_not_seen():
 
 
 def test_columns_that_are_never_missing_have_no_mask():
-    shops = layout(problems.dataset())
+    shops = layout(problems.task())
     assert shops.value == (0, 3, 4, 7)
     assert shops.mask == (1, -1, 5, -1)
     assert shops.since == (2, -1, 6, -1)
@@ -113,7 +113,7 @@ def test_an_infinite_value_counts_as_missing():
 @given(arrays(np.float64, (1, 12, 2), elements=MAYBE))
 def test_inputs_at_a_row_depend_on_the_rows_up_to_it(z):
     settings = layout(
-        problems.dataset(
+        problems.task(
             target=[{"column": "a", "max_missing": 0.5}, {"column": "b", "level": "drifting", "max_missing": 0.5}],
             past=[],
         )

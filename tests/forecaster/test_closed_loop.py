@@ -26,13 +26,13 @@ def setting(**target):
 
     No window of the tests comes to begin in a gap: the loop still knows the value before it, rows built anew do not.
     """
-    dataset = problems.dataset(
+    task = problems.task(
         target={"column": "y", **target}, past=[{"column": "x", "level": "drifting", "max_missing": 0.5}]
     )
     rng = np.random.default_rng(3)
     z = rng.normal(size=(40, 2))
     z[[12, 13, 29], 1] = np.nan
-    return layout(dataset), z, rng.normal(size=(50, 2))
+    return layout(task), z, rng.normal(size=(50, 2))
 
 
 def network_of(blocks, channels):

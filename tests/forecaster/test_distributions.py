@@ -113,11 +113,11 @@ def tiny(family: str) -> Forecaster:
     """Three bins and violent weights, so that what is fed back matters."""
     shops = problems.shops()
     spec = models.spec({"family": family, "head": {"kind": "bins", "count": 3}}, where="test")
-    network = network_of(spec, shops.panel.dataset)
+    network = network_of(spec, shops.panel.task)
     skip = shops.skip("last", network.shapes.horizon)
     head, _ = fit_head(shops, skip, spec, training_series(shops, skip))
     weights = {name: 6 * w for name, w in random_weights(network).items()}
-    return Forecaster(shops.panel.name, shops.panel.dataset, spec, shops.scaling, skip, weights, head=head)
+    return Forecaster(shops.panel.name, shops.panel.task, spec, shops.scaling, skip, weights, head=head)
 
 
 def log_probability(model: Forecaster, path: tuple[int, ...]) -> float:
@@ -164,11 +164,11 @@ def differenced(head: str) -> Forecaster:
     target = {"column": "price", "transform": "logdiff"}
     problem = problems.problem_of(problems.frame(), target=target, past=[])
     spec = models.spec({"family": "mlp", "head": head}, where="test")
-    network = network_of(spec, problem.panel.dataset)
+    network = network_of(spec, problem.panel.task)
     skip = problem.skip("last", H)
     fitted, _ = fit_head(problem, skip, spec, training_series(problem, skip))
     weights = random_weights(network)
-    return Forecaster("shops", problem.panel.dataset, spec, problem.scaling, skip, weights, head=fitted)
+    return Forecaster("shops", problem.panel.task, spec, problem.scaling, skip, weights, head=fitted)
 
 
 def test_quantiles_of_a_target_of_changes_are_those_of_paths_that_add_up():

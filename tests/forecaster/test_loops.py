@@ -119,7 +119,7 @@ def _some_weights(model: Forecaster):
 @pytest.mark.parametrize("family", DIRECT)
 def test_families_that_cannot_be_closed_refuse_with_a_message(family):
     shops = problems.shops()
-    unfitted = (shops.panel.name, shops.panel.dataset, spec_of(family), shops.scaling)  # a fit may take a minute
+    unfitted = (shops.panel.name, shops.panel.task, spec_of(family), shops.scaling)  # a fit may take a minute
     model = Forecaster(*unfitted)
     message = rf"'{family}' is made for 3 steps at once; it has no loop .*take a recursive family"
     for run in (parallel, simulate):

@@ -22,7 +22,7 @@ def spec_of(**options):
 
 
 def net(**options):
-    return network_of(spec_of(**options), problems.dataset())
+    return network_of(spec_of(**options), problems.task())
 
 
 def train_rows(problem):
@@ -53,7 +53,7 @@ def test_axes_without_variance_are_zero():
 @pytest.mark.parametrize(("projection", "moves"), [("pca", False), ("learnt", True)])
 def test_training_moves_a_learnt_projection_and_leaves_principal_axes(projection, moves):
     shops, spec = problems.shops(), spec_of(projection=projection)
-    network, falling = network_of(spec, shops.panel.dataset), itertools.count(1.0, -0.01)
+    network, falling = network_of(spec, shops.panel.task), itertools.count(1.0, -0.01)
     series = training_series(shops, Skip("none", problems.HORIZON, 2))
     trained = by_gradient(
         network, series, lambda _: next(falling), spec, seed=0, lookback=problems.LOOKBACK,

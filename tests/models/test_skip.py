@@ -17,7 +17,7 @@ HORIZON = problems.HORIZON
 
 def windows_of(values, *, lookback, horizon=HORIZON, **column):
     """The one window that ends at the last row of a single series."""
-    settings = layout(problems.dataset(target={"column": "y", "max_missing": 0.9, **column}, past=[], future=[]))
+    settings = layout(problems.task(target={"column": "y", "max_missing": 0.9, **column}, past=[], future=[]))
     z = np.array(values, dtype=float)[:, None]
     at = np.array([len(z) - 1])
     return gather(z, np.zeros((len(z) + horizon, 0)), at, settings, lookback=lookback, horizon=horizon), settings

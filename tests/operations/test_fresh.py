@@ -53,7 +53,7 @@ def test_too_short_a_history_says_what_to_change() -> None:
 
 @pytest.fixture
 def case(repro: Path) -> fresh.Case:
-    return fresh.Case.read(repro, NAME, load_dataset(NAME, repro / "configs"))
+    return fresh.Case.read(repro, NAME, load_dataset(NAME, repro / "configs").task)
 
 
 def test_an_origin_is_fresh_only_when_every_target_lies_after_the_last_one_used(case: fresh.Case) -> None:
@@ -118,13 +118,13 @@ def test_drift_is_seen_where_the_changes_change_and_not_where_only_the_season_do
     settings = load_dataset(NAME, repro / "configs")
     meta = describe(repro, NAME, repro / "data" / "trained" / NAME / "ridge", now=NOW, revision="")
     frame = projects.prepared(repro)
-    calm = drift.shifts(from_frame(frame, NAME, settings), meta, RULES, recent_steps=60)
+    calm = drift.shifts(from_frame(frame, NAME, settings.task), meta, RULES, recent_steps=60)
     assert [shift.drifted for shift in calm] == [False]
     wild = frame.assign(y=frame["y"].where(frame["ds"] < "2024-05-20", 5 * frame["y"]))
-    panel = from_frame(wild, NAME, settings)
+    panel = from_frame(wild, NAME, settings.task)
     assert [shift.drifted for shift in drift.shifts(panel, meta, RULES, recent_steps=60)] == [True]
     champion = ensemble_of(repro / "data" / "trained" / NAME / "ridge")
-    honest = drift.live_error(champion, meta, from_frame(frame, NAME, settings), RULES, recent_steps=28)
+    honest = drift.live_error(champion, meta, from_frame(frame, NAME, settings.task), RULES, recent_steps=28)
     assert honest is not None and honest.live_error == pytest.approx(1.0, abs=0.2) and not honest.drifted
     found = drift.live_error(champion, meta, panel, RULES, recent_steps=28)
     assert found is not None and found.drifted
@@ -134,8 +134,8 @@ def test_a_champion_of_another_horizon_or_other_columns_cannot_be_judged(repro: 
     champion = ensemble_of(repro / "data" / "trained" / NAME / "ridge")
     assert isinstance(champion, Ensemble) and isinstance(champion.forecasters[0], Forecaster)
     settings = load_dataset(NAME, repro / "configs")
-    assert fresh.can_be_judged(champion, settings)
-    assert not fresh.can_be_judged(champion, settings.model_copy(update={"horizon": 3}))
+    assert fresh.can_be_judged(champion, settings.task)
+    assert not fresh.can_be_judged(champion, settings.task.model_copy(update={"horizon": 3}))
 
 
 def test_what_makes_a_challenger_due(repro: Path) -> None:

@@ -48,7 +48,7 @@ def test_a_version_carries_what_it_was_made_of_as_tags(running):
 def test_a_loaded_champion_forecasts_what_its_training_forecast(running):
     frame = projects.prepared(running)
     ensemble = champion.load_version(running, NAME, 1).ensemble
-    panel = from_frame(frame, NAME, ensemble.dataset)
+    panel = from_frame(frame, NAME, ensemble.task)
     from forecast.forecaster import Forecaster
 
     saved = Forecaster.load(running / "data" / "trained" / NAME / "ridge" / "seed-0")

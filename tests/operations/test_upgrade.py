@@ -52,7 +52,7 @@ def test_every_family_saved_by_an_earlier_version_forecasts_what_it_did(former):
     for name, folder in logged(former).items():
         (saved,) = (folder / "artifacts").iterdir()
         ensemble = Service.load(saved).ensemble
-        panel = from_frame(frame, NAME, ensemble.dataset)
+        panel = from_frame(frame, NAME, ensemble.task)
         last[name] = ensemble.predict(panel, {NAME: np.array([len(frame) - 1])})[NAME].ravel()
     assert last.keys() == FORECASTS.keys() and len(last) == 21
     for name, values in last.items():

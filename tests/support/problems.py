@@ -11,6 +11,7 @@ import pandas as pd
 
 from forecast.config.datasets import Dataset
 from forecast.config.reading import validated
+from forecast.config.task import Task
 from forecast.data import panel, splits
 from forecast.data.panel import Panel
 from forecast.forecaster import Problem
@@ -45,6 +46,11 @@ def dataset(**changes: Any) -> Dataset:
     return validated(Dataset, {**SHOPS, **changes}, where="shops")
 
 
+def task(**changes: Any) -> Task:
+    """What computing needs of the two shops."""
+    return dataset(**changes).task
+
+
 def frame(rows: dict[str, int] | None = None, *, gaps: bool = True, seed: int = 0) -> pd.DataFrame:
     """A long frame of the two shops, which end together; with `gaps` some sales and wind are missing, and `south`
     lacks whole rows."""
@@ -71,12 +77,12 @@ def frame(rows: dict[str, int] | None = None, *, gaps: bool = True, seed: int = 
 
 
 def panel_of(long: pd.DataFrame, **changes: Any) -> Panel:
-    return panel.from_frame(long, "shops", dataset(**changes))
+    return panel.from_frame(long, "shops", task(**changes))
 
 
 def problem_of(long: pd.DataFrame, **changes: Any) -> Problem:
     shops = panel_of(long, **changes)
-    return Problem.of(shops, splits.resolve(shops))
+    return Problem.of(shops, splits.resolve(shops, dataset(**changes).splits))
 
 
 @cache

@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pandas as pd
 
-from forecast.config.datasets import SessionCalendar
+from forecast.config.task import SessionCalendar
 from forecast.data.calendars import grid
 
 NEW_YORK = SessionCalendar(kind="sessions", exchange="XNYS")

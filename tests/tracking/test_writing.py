@@ -48,9 +48,9 @@ class Seen:
 def seen(tmp_path_factory) -> Seen:
     """The run of a network whose saved forecaster is a real one."""
     root = write_records(tmp_path_factory.mktemp("project"), candidates=("lstm.linear",), origins=12)
-    dataset = validated(Dataset, DATASET, where="test")
+    task = validated(Dataset, DATASET, where="test").task
     scaling = Scaling({"dublin": np.zeros(1)}, {"dublin": np.ones(1)})
-    forecaster = Forecaster("weather", dataset, models.spec({"family": "naive"}, where="test"), scaling)
+    forecaster = Forecaster("weather", task, models.spec({"family": "naive"}, where="test"), scaling)
     forecaster.save(root / "data" / "trained" / "weather" / "lstm.linear" / "seed-0")
     sync(root, now=1.8e9, revision="0123456789")
     with store.opened(place(root)) as client:

@@ -14,7 +14,7 @@ from forecast.backtest.backtest import Place, load_engine, load_problem, tell
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.tuning.results import TrialOutcome
 from forecast.backtest.tuning.study import run_study
-from forecast.config.datasets import Dataset
+from forecast.config.task import Task
 from forecast.forecaster import Budget, fit
 from forecast.system import files, workers
 
@@ -27,7 +27,7 @@ class Plan:
     """What every study of a dataset shares. `storage`: a database URL."""
 
     place: Place
-    dataset: Dataset
+    task: Task
     budget: Budget
     n_trials: int
     seed: int
@@ -117,7 +117,7 @@ def study_key(plan: Plan, candidate: Candidate) -> str:
     borders = {name: plan.borders[name] for name in ("train_end", "validation_end")}
     return cache_keys.key(
         data=plan.place.digest,
-        dataset=cache_keys.dataset_digest(plan.dataset),
+        task=cache_keys.task_digest(plan.task),
         borders=borders,
         spec=candidate.spec.model_dump(mode="json"),
         space={name: repr(dimension) for name, dimension in candidate.spec.search_space().items()},

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.config.datasets import Dataset, RegularCalendar
+from forecast.config.datasets import Dataset
+from forecast.config.task import RegularCalendar
 from forecast.data.calendars import ended, following, gaps
 from forecast.data.schema import KEYS
 

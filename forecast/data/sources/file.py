@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, field_validator
 
-from forecast.config.datasets import Dataset, SessionCalendar, WeekdayCalendar
+from forecast.config.datasets import Dataset
 from forecast.config.sources import Source
+from forecast.config.task import SessionCalendar, WeekdayCalendar
 from forecast.data.columns import inputs_of
 from forecast.data.schema import first_text, text_fault
 from forecast.data.sources import RawFrame, Request, observed

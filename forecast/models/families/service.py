@@ -35,8 +35,8 @@ class Spec(ModelSpec):
                 f"No forecasts of the provider are kept for dataset {problem.panel.name!r}. Set `forecast_url` or "
                 "`previous_runs_url` of its source and fetch."
             )
-        targets = [column.column for column in problem.panel.dataset.target]
-        shape = (-1, problem.panel.dataset.horizon, len(targets))
+        targets = problem.panel.task.targets
+        shape = (-1, problem.panel.task.horizon, len(targets))
         found = {}
         for uid, rows in problem.vintages.groupby("unique_id", sort=True):
             found[f"{uid}/cutoff"] = rows.loc[rows["step"] == 1, "cutoff"].to_numpy("datetime64[ns]").astype(np.int64)

@@ -50,7 +50,7 @@ class StatisticalSpec(FittedSpec):
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
         """One fit per series and output on the train rows, gaps filled forward."""
-        season = problem.panel.dataset.season
+        season = problem.panel.task.season_length
         options = self.options(season)
         result = {}
         for uid, blocks in problem.blocks.items():
@@ -63,10 +63,10 @@ class StatisticalSpec(FittedSpec):
     def predict(self, model: FittedModel, series: Series, rows: np.ndarray) -> np.ndarray:
         """(n, H, O) in raw units; `ModelFailure` where the recursion is not finite."""
         model.check_rows(series, rows)
-        z = model.scaling.scaled(series, model.dataset)
+        z = model.scaling.scaled(series, model.task)
         values = filled(z[None, :, : model.channels.outputs])[0][0]
         fitted = [restore(numbers) for numbers in model.statistical[series.unique_id]]
-        outputs = [one.forecasts(values[:, o], rows, model.dataset.horizon) for o, one in enumerate(fitted)]
+        outputs = [one.forecasts(values[:, o], rows, model.task.horizon) for o, one in enumerate(fitted)]
         forecasts = np.stack(outputs, axis=2)
         if not np.isfinite(forecasts).all():
             raise ModelFailure(f"{self.family} forecasts of series {series.unique_id!r} are not finite.")

@@ -36,7 +36,7 @@ NET, OTHER, NAIVE = candidate("gru"), candidate("lstm"), candidate("naive", skip
 @pytest.fixture
 def plan(tmp_path):
     place = Place(ProjectPaths.of(tmp_path), "shops", "tuning.parquet", "digest of the rows up to the validation end")
-    return Plan(place, problems.dataset(), Budget(10, 5), 3, 0, BORDERS)
+    return Plan(place, problems.task(), Budget(10, 5), 3, 0, BORDERS)
 
 
 def test_later_rows_and_where_later_blocks_end_are_not_in_a_studys_key(plan):
@@ -50,12 +50,12 @@ def test_later_rows_and_where_later_blocks_end_are_not_in_a_studys_key(plan):
         lambda plan: replace(plan, borders={**BORDERS, "validation_end": "2024-01-04T12"}),
         lambda plan: replace(plan, borders={**BORDERS, "train_end": "2024-01-03"}),
         lambda plan: replace(plan, place=replace(plan.place, digest="other rows")),
-        lambda plan: replace(plan, dataset=problems.dataset(lookback=9)),
+        lambda plan: replace(plan, task=problems.task(lookback=9)),
         lambda plan: replace(plan, budget=Budget(11, 5)),
         lambda plan: replace(plan, n_trials=4),
         lambda plan: replace(plan, seed=1),
     ],
-    ids=["validation end", "train end", "rows", "dataset", "steps", "trials", "seed"],
+    ids=["validation end", "train end", "rows", "task", "steps", "trials", "seed"],
 )
 def test_what_a_study_depends_on_is_in_its_key(plan, change):
     assert study_key(change(plan), NET) != study_key(plan, NET)

@@ -1,0 +1,150 @@
+"""What a model computes with: the columns, calendar and spans of one dataset, and nothing that only describes it.
+
+A `Task` is made once, from the entry of configs/datasets.yaml, in the prepare stage. Panel, problem, forecaster and
+saved models carry it, and cache keys are made of it: an edited title, unit, licence or quality threshold changes no
+task, so it retrains nothing. It stands in `config`, because both the entry that makes it and every room that computes
+may import it from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from forecast.config.reading import Config, validated
+from forecast.system.errors import closest
+from forecast.system.files import read_json
+
+Transform = Literal["none", "log", "diff", "logdiff", "log1p"]
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+CalendarFeature = Literal["hour_of_day", "day_of_week", "day_of_year", "month_of_year"]
+
+
+class SessionCalendar(Config):
+    """Exchange sessions: a weekend or a holiday is not a gap. `exchange` is an ISO MIC such as XNYS."""
+
+    kind: Literal["sessions"]
+    exchange: str
+    extra_closures: tuple[date, ...] = ()
+
+    @field_validator("exchange")
+    @classmethod
+    def _exchange_exists(cls, value: str) -> str:
+        import exchange_calendars
+
+        names = exchange_calendars.get_calendar_names()
+        if value not in names:
+            raise ValueError(f"unknown exchange.{closest(value, names)} Wanted an ISO 10383 code such as XNYS")
+        return value
+
+
+class WeekdayCalendar(Config):
+    """A list of one's own: every day of `days` except `closures`."""
+
+    kind: Literal["weekdays"]
+    days: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri")
+    closures: tuple[date, ...] = ()
+
+
+class RegularCalendar(Config):
+    """A fixed step in UTC, such as `1h`, `1D`, `15min`, `1W`, `1MS`."""
+
+    kind: Literal["regular"]
+    freq: str
+
+    @field_validator("freq")
+    @classmethod
+    def _is_a_step(cls, value: str) -> str:
+        from pandas.tseries.frequencies import to_offset
+
+        try:
+            to_offset(value)
+        except ValueError:
+            raise ValueError("unknown step. Wanted a pandas frequency such as 1h, 15min, 1D, 1W-MON or 1MS") from None
+        return value
+
+
+Calendar = Annotated[SessionCalendar | WeekdayCalendar | RegularCalendar, Field(discriminator="kind")]
+
+
+class TaskColumn(Config):
+    """One column as a model sees it.
+
+    difference_inputs: networks see its changes instead of its level. may_be_missing: the inputs get a mask and the
+    time since the last observation beside it; the share that may be missing is the data checks' concern alone.
+    """
+
+    name: str
+    transform: Transform
+    difference_inputs: bool
+    may_be_missing: bool
+
+
+class Task(Config):
+    """One forecasting task. Spans count time steps: `season_length` is the lag of the seasonal naive forecast and of
+    MASE's scale, `step_size` the rows between two origins of validation and test, `calibration_step_size` the same in
+    the calibration block.
+    """
+
+    target: tuple[TaskColumn, ...] = Field(min_length=1)
+    past_exogenous: tuple[TaskColumn, ...]
+    calendar_features: tuple[CalendarFeature, ...]
+    calendar: Calendar
+    horizon: int = Field(ge=1)
+    lookback: int = Field(ge=1)
+    season_length: int = Field(ge=1)
+    step_size: int = Field(ge=1)
+    calibration_step_size: int = Field(ge=1)
+
+    @property
+    def columns(self) -> tuple[TaskColumn, ...]:
+        """Targets first, then the past exogenous columns: the channel order everywhere."""
+        return (*self.target, *self.past_exogenous)
+
+    @property
+    def targets(self) -> list[str]:
+        """The names of the target columns."""
+        return [column.name for column in self.target]
+
+    def step_size_in(self, block: str) -> int:
+        """Rows between two origins of `block`, the same for every model: every row in train."""
+        return {"train": 1, "calibration": self.calibration_step_size}.get(block, self.step_size)
+
+
+def load_task(path: Path) -> Task:
+    """The task that the prepare stage wrote; `InputError` for a file that holds something else."""
+    return validated(Task, read_json(path), where=str(path))
+
+
+def saved_task(content: Mapping[str, Any], *, where: str) -> Task:
+    """The task of a saved model. One saved before there were tasks holds the whole entry of configs/datasets.yaml."""
+    if "task" in content:
+        return validated(Task, content["task"], where=f"{where}: task")
+    return validated(Task, _of_old_entry(content["dataset"]), where=f"{where}: dataset")
+
+
+def _of_old_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a task from the entry, whose keys were named otherwise then."""
+
+    def column(old: Mapping[str, Any]) -> dict[str, Any]:
+        drifts, gaps = old.get("level") == "drifting", old.get("max_missing", 0) > 0
+        named = {"name": old["column"], "transform": old.get("transform", "none")}
+        return {**named, "difference_inputs": drifts, "may_be_missing": gaps}
+
+    step_size = entry.get("stride", 1)
+
+    return {
+        "target": [column(old) for old in entry["target"]],
+        "past_exogenous": [column(old) for old in entry.get("past", ())],
+        "calendar_features": entry.get("future", ()),
+        "calendar": entry["calendar"],
+        "horizon": entry["horizon"],
+        "lookback": entry["lookback"],
+        "season_length": entry["season"],
+        "step_size": step_size,
+        "calibration_step_size": entry.get("calibration_stride") or step_size,
+    }
