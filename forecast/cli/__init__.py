@@ -1,8 +1,7 @@
-"""The command `forecast`: one file per command; each imports what it needs when it is called, so `--help` is quick."""
+"""The command `forecast`. A command imports what it needs when it is called, so `--help` is quick."""
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -10,7 +9,7 @@ from typing import NoReturn
 import typer
 
 import forecast
-from forecast.cli import audit, champion, check, clean, compare, doctor, models, predict, retrain, run, schedule, sync
+from forecast.cli import champion, check, compare, data, doctor, predict, retrain, run
 from forecast.system.errors import ForecastError
 
 app = typer.Typer(
@@ -35,11 +34,13 @@ def options(
     """Train, compare, record and keep retraining forecasters on stock and weather series."""
 
 
-for module in (run, predict, champion, check, models, compare, audit, doctor, sync, clean, schedule, retrain):
-    module.register(app)
-for name in ("data",):
-    if importlib.util.find_spec(f"forecast.cli.{name}") is not None:
-        importlib.import_module(f"forecast.cli.{name}").register(app)
+for command in (
+    run.run, run.sync, predict.predict, champion.promote, champion.rollback, champion.status, champion.history,
+    check.check, check.models, check.audit, compare.compare, data.fetch, data.data, doctor.doctor, doctor.clean,
+    retrain.retrain,
+):  # fmt: skip
+    app.command(command.__name__)(command)
+app.add_typer(retrain.schedule, name="schedule")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -16,12 +16,8 @@ from forecast.system.errors import ForecastError, InputError
 if TYPE_CHECKING:
     from forecast.operations.status import Standing
 
+
 REASON = typer.Option("", "--reason", help="Why; kept in the history.")
-
-
-def register(app: typer.Typer) -> None:
-    for command in (promote, rollback, status, history):
-        app.command(command.__name__)(command)
 
 
 def promote(
@@ -119,7 +115,7 @@ def _taken_over(project: Path, dataset: str) -> str:
 
 def _registered(project: Path, dataset: str, uri: str) -> int:
     """What the last `dvc repro` chose on validation, as a version."""
-    from forecast.cli.sync import revision
+    from forecast.cli.run import revision
     from forecast.operations import registry
     from forecast.operations.chosen import chosen
 

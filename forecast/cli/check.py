@@ -1,7 +1,10 @@
-"""`forecast check`: every configuration, name and data set, before anything expensive starts."""
+"""`forecast check | models | audit`: the configurations, what they train, and leaks in what they make."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -11,10 +14,7 @@ import typer
 
 from forecast.cli.shown import FORMAT, ROOT, Format, require_project, show
 from forecast.system.errors import ForecastError, InputError
-
-
-def register(app: typer.Typer) -> None:
-    app.command("check")(check)
+from forecast.system.stage import default_jobs
 
 
 def check(root: Path = ROOT, form: Format = FORMAT) -> None:
@@ -114,3 +114,55 @@ def _span(frame: Any) -> str:
 def _all(faults: list[ForecastError]) -> ForecastError:
     """One error with every message; the exit code of the first, for what the user can repair stands first."""
     return type(faults[0])("\n".join(map(str, faults)))
+
+
+def models(
+    root: Path = ROOT,
+    form: Format = FORMAT,
+    every: bool = typer.Option(False, "--all", help="Families as well that configs/models.yaml does not use."),
+) -> None:
+    """List the models and what they are; `--format json` adds equation and source."""
+    rows = catalogue(require_project(root))
+    if every:
+        rows += unused({row["family"] for row in rows})
+    if form is Format.table:  # equation and source would leave a terminal no room
+        rows = [{key: row[key] for key in ("model", "in_run", "family", "kind", "summary")} for row in rows]
+    show(rows, form)
+
+
+def catalogue(root: Path) -> list[dict[str, str]]:
+    """One row per entry of configs/models.yaml: first those of the grid that a run compares, in its order."""
+    from forecast.config.models import load_models
+
+    models = load_models(root / "configs")
+    specs = load_specs(models, root / "configs")
+    grid = list(models.selected())
+    order = [*grid, *(name for name in specs if name not in grid)]
+    return [_row(name, type(specs[name]), specs[name].family, name in grid) for name in order]
+
+
+def unused(used: set[str]) -> list[dict[str, str]]:
+    from forecast.models import catalogue
+
+    return [_row("", family, name, False) for name, family in catalogue().items() if name not in used]
+
+
+def _row(name: str, family: type, family_name: str, in_run: bool) -> dict[str, str]:
+    described = {key: getattr(family, key, "") for key in ("kind", "summary", "equation", "source")}
+    return {"model": name, "in_run": "yes" if in_run else "", "family": family_name, **described}
+
+
+def audit(
+    dataset: str = typer.Argument(help="The data set whose pipeline is examined."),
+    models: str = typer.Option("", "--model", help="Only these models, separated by commas."),
+    jobs: int = typer.Option(0, "--jobs", help="Worker processes.", show_default="as many as cores"),
+    root: Path = ROOT,
+    form: Format = FORMAT,
+) -> None:
+    """Look for leaks in a pipeline. Exits 1 when one is found."""
+    project = require_project(root).resolve()
+    command = [sys.executable, "-m", "forecast.audit", dataset, "--root", str(project), "--models", models]
+
+    command += ["--jobs", str(jobs or default_jobs(os.environ))]
+    command += ["--json", "--quiet"] if form is Format.json else []
+    raise typer.Exit(subprocess.run(command, cwd=project, check=False).returncode)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from forecast.cli.shown import FORMAT, ROOT, Format, require_project
 from forecast.system.errors import InputError, closest, quote_names
 
-RANKINGS = {"shipped": "as shipped", "architecture": "architecture alone", "baseline": "baselines"}
+if TYPE_CHECKING:
+    from forecast.data.results import Results, Row
+
 FAMILIES = {"naive": "all against naive", "skip": "each against its skip", "best": "all against the best"}
 SUMMARY_ORDER = ("mean", "0", "ensemble")
-Row = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,6 @@ class Comparison:
     sentences: tuple[str, ...]
 
 
-def register(app: typer.Typer) -> None:
-    app.command("compare")(compare)
-
-
 def compare(
     a: str = typer.Argument(help="A model of the leaderboard."),
     b: str = typer.Argument(help="Another one."),
@@ -53,21 +50,27 @@ def compare(
         print(json.dumps([asdict(one) for one in found], indent=1, ensure_ascii=False))
         return
     for one in found:
-        print(f"{one.dataset}, {RANKINGS.get(one.ranking, one.ranking)}: {headline(one)}")
+        print(f"{one.dataset}, {titles()[one.ranking]}: {headline(one)}")
         for sentence in one.sentences:
             print(f"  {sentence}")
 
 
 def comparisons(root: Path, a: str, b: str, dataset: str = "") -> list[Comparison]:
     """Every dataset and ranking in which both models stand; `InputError` when there is none."""
-    rows = _leaderboard(root / "reports" / "leaderboard.csv")
+    from forecast.config.paths import ProjectPaths
+    from forecast.data.results import Results, read_leaderboard
+
+    paths = ProjectPaths.of(root)
+    rows = read_leaderboard(paths)
     _require(a, {row["model"] for row in rows}, "model")
     _require(b, {row["model"] for row in rows}, "model")
     datasets = list(dict.fromkeys(row["dataset"] for row in rows))
     if dataset:
         _require(dataset, set(datasets), "dataset")
         datasets = [dataset]
-    found = [one for name in datasets for one in _on(root, name, a, b, [r for r in rows if r["dataset"] == name])]
+    found = [
+        one for name in datasets for one in _on(Results(paths, name), a, b, [r for r in rows if r["dataset"] == name])
+    ]
     if not found:
         raise InputError(f"{a!r} and {b!r} stand in no ranking together with a result. See reports/report.html.")
     return found
@@ -81,10 +84,17 @@ def headline(one: Comparison) -> str:
     return f"{a} against {b} in test {metric}: {word}."
 
 
-def _on(root: Path, dataset: str, a: str, b: str, rows: list[Row]) -> list[Comparison]:
-    tests = _tests(root / "data" / "compared" / dataset / "verdicts.json")
+def titles() -> dict[str, str]:
+    """The rankings as a reader knows them."""
+    from forecast.data.results import BASELINE, RANKING_TITLES
+
+    return {**RANKING_TITLES, BASELINE: "baselines"}
+
+
+def _on(results: Results, a: str, b: str, rows: list[Row]) -> list[Comparison]:
+    tests = results.verdicts["tests"] if results.compared else []
     found = []
-    for ranking in RANKINGS:
+    for ranking in titles():
         row_a, row_b = _row(rows, a, ranking), _row(rows, b, ranking)
         # Baselines stand in both rankings: two of them are compared once.
         if row_a is None or row_b is None or (row_a["ranking"] == row_b["ranking"] != ranking):
@@ -93,7 +103,7 @@ def _on(root: Path, dataset: str, a: str, b: str, rows: list[Row]) -> list[Compa
         error_a, error_b = float(row_a[metric]), float(row_b[metric])
         share = error_a / error_b - 1 if error_b else 0.0
         sentences = tuple(_sentences(tests, a, b, ranking)) or (NOT_TESTED,)
-        found.append(Comparison(dataset, ranking, a, b, metric, error_a, error_b, share, sentences))
+        found.append(Comparison(results.name, ranking, a, b, metric, error_a, error_b, share, sentences))
     return found
 
 
@@ -110,7 +120,7 @@ def _row(rows: list[Row], model: str, ranking: str) -> Row | None:
     return None
 
 
-def _sentences(tests: list[dict], a: str, b: str, ranking: str) -> list[str]:
+def _sentences(tests: list[dict[str, Any]], a: str, b: str, ranking: str) -> list[str]:
     found = []
     for test in tests:
         pair = (test["model"], test["against"])
@@ -119,19 +129,6 @@ def _sentences(tests: list[dict], a: str, b: str, ranking: str) -> list[str]:
             p = "" if test.get("p_holm") is None else f", p {test['p_holm']:.3g} {among}"
             found.append(f"{pair[0]} against {pair[1]}: {test['word']} ({test['relative_difference']:+.1%}{p}).")
     return found
-
-
-def _tests(path: Path) -> list[dict]:
-    if not path.exists():
-        return []
-    return list(json.loads(path.read_text(encoding="utf-8"))["tests"])
-
-
-def _leaderboard(path: Path) -> list[Row]:
-    if not path.exists():
-        raise InputError(f"{path}: no such file: nothing was compared yet. Run `make run` first.")
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def _require(name: str, known: set[str], what: str) -> None:

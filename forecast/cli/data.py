@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from forecast.cli.shown import FORMAT, ROOT, Format, now, require_project, show
+from forecast.cli.shown import FORMAT, ROOT, Format, as_of_moment, now, require_project, show
 from forecast.system.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 
 
 DATASETS = typer.Argument(None, help="Entries of configs/datasets.yaml; else all that `run` needs.")
-
-
-def register(app: typer.Typer) -> None:
-    app.command("fetch")(fetch)
-    app.command("data")(data)
 
 
 def fetch(
@@ -40,7 +35,7 @@ def fetch(
 
     place = require_project(root)
     known = load_datasets(place / "configs")
-    moment = _moment(as_of) if as_of else None
+    moment = as_of_moment(as_of) if as_of else None
     failed = []
     for name in datasets or with_joined(known.run, place / "configs"):
         try:
@@ -163,15 +158,3 @@ def _short(value: Any) -> Any:
 
 def _standing(row: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"what": key.replace("_", " "), "value": value} for key, value in row.items()]
-
-
-def _moment(text: str) -> pd.Timestamp:
-    import pandas as pd
-
-    try:
-        moment = pd.Timestamp(text)
-    except ValueError:
-        raise InputError(
-            f"--as-of: found {text!r}, wanted a date or time such as 2024-06-30 or 2024-06-30T21:00."
-        ) from None
-    return moment.tz_convert("UTC").tz_localize(None) if moment.tzinfo else moment

@@ -1,4 +1,4 @@
-"""`forecast doctor`: is this machine, environment and folder fit to run, and if not, what repairs it."""
+"""`forecast doctor | clean`: is this machine fit to run, and what can be removed."""
 
 from __future__ import annotations
 
@@ -17,15 +17,24 @@ from forecast.cli.run import WRITTEN
 from forecast.cli.shown import FORMAT, ROOT, Format, require_project, show, tracking_uri
 from forecast.system import files
 from forecast.system.bootstrap import RUN_LOCK, WANTED
-from forecast.system.errors import BusyError, ForecastError
+from forecast.system.errors import BusyError, ForecastError, InputError
 from forecast.system.files import TEMPORARY, locked, remove_leftovers
 
+CACHES = (".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".import_linter_cache", "build")
+OUTPUTS = (
+    "data/raw",
+    "data/prepared",
+    "data/tuned",
+    "data/trained",
+    "data/compared",
+    "narrowed",
+    "reports/report.html",
+)
+WORK = (".forecast/memo", ".forecast/studies", ".forecast/cost", ".dvc/cache", ".dvc/tmp")
+SKIPPED = (".venv", ".git", ".dvc")
 LEAST_FREE = 3e9  # bytes: environment, DVC's cache and MLflow's artifacts of one run
-Finding = tuple[str, str, str]
-
-
-def register(app: typer.Typer) -> None:
-    app.command("doctor")(doctor)
+Check = tuple[str, str, str]
+"""What was looked at, what was found, what repairs it; an empty repair means that all is well."""
 
 
 def doctor(
@@ -51,9 +60,9 @@ def doctor(
         raise typer.Exit(1)
 
 
-def findings(root: Path) -> Iterator[Finding]:
-    """(what, found, repair); an empty repair means that all is well."""
-    examinations: tuple[Callable[[Path], Finding], ...] = (
+def findings(root: Path) -> Iterator[Check]:
+    """Every check, in the order they are shown."""
+    examinations: tuple[Callable[[Path], Check], ...] = (
         interpreter, home, environment, bytecode, disk, running, leftovers, dvc, mlflow,
     )  # fmt: skip
     for examine in examinations:
@@ -63,13 +72,13 @@ def findings(root: Path) -> Iterator[Finding]:
     yield from upkeep.findings(root, tracking_uri())
 
 
-def interpreter(root: Path) -> Finding:
+def interpreter(root: Path) -> Check:
     found = ".".join(map(str, sys.version_info[:3]))
     wrong = sys.version_info[:2] != WANTED
     return "interpreter", f"Python {found}", "python3.11 is wanted: `make setup PYTHON=python3.11`" if wrong else ""
 
 
-def home(root: Path) -> Finding:
+def home(root: Path) -> Check:
     """The scripts of a virtual environment name its interpreter by an absolute path: a copy's start the original's."""
     script = root / ".venv" / "bin" / "forecast"
     if not script.exists():
@@ -81,7 +90,7 @@ def home(root: Path) -> Finding:
     return "scripts", shown, "remove .venv, then `make setup`" if wrong else ""
 
 
-def environment(root: Path) -> Finding:
+def environment(root: Path) -> Check:
     """Versions installed against requirements.lock."""
     if not (root / "requirements.lock").exists():
         return "environment", "no requirements.lock here", "restore it from git"
@@ -101,7 +110,7 @@ def differing(root: Path) -> list[tuple[str, str, str]]:
     return found
 
 
-def bytecode(root: Path) -> Finding:
+def bytecode(root: Path) -> Check:
     """Without compiled bytecode importing TensorFlow takes three times as long."""
     package = next((name for name in ("tensorflow-cpu", "tensorflow") if _has(name)), None)
     if package is None:
@@ -114,12 +123,12 @@ def bytecode(root: Path) -> Finding:
     )  # fmt: skip
 
 
-def disk(root: Path) -> Finding:
+def disk(root: Path) -> Check:
     free = shutil.disk_usage(root).free
     return "disk", f"{free / 1e9:.1f} GB free", "" if free >= LEAST_FREE else "free some space, or `forecast clean`"
 
 
-def running(root: Path) -> Finding:
+def running(root: Path) -> Check:
     try:
         with locked(root / RUN_LOCK, what="`make run`"):
             return "runs", "none is running", ""
@@ -128,7 +137,7 @@ def running(root: Path) -> Finding:
         return "runs", f"PID {pid.read_text().strip() if pid.exists() else 'unknown'} is running", ""
 
 
-def leftovers(root: Path) -> Finding:
+def leftovers(root: Path) -> Check:
     found = [path for folder in _WRITTEN for path in (root / folder).rglob(f"{TEMPORARY}*")]
     return (
         "leftovers",
@@ -137,14 +146,14 @@ def leftovers(root: Path) -> Finding:
     )
 
 
-def dvc(root: Path) -> Finding:
+def dvc(root: Path) -> Check:
     if not (root / ".dvc" / "config").exists():
         return "DVC", "no .dvc here", "restore .dvc from git, or `.venv/bin/dvc init`"
     present = _has("dvc") and (root / "dvc.yaml").exists()
     return "DVC", importlib.metadata.version("dvc") if present else "missing", "" if present else "`make setup`"
 
 
-def mlflow(root: Path) -> Finding:
+def mlflow(root: Path) -> Check:
     """The tracking store answers; a store that was not made yet is well too."""
     uri = tracking_uri() or f"sqlite:///{root / 'mlflow.db'}"
     shown = re.sub(r"//[^/@]*@", "//", uri)
@@ -201,3 +210,46 @@ def _applies(condition: str) -> bool:
     from packaging.markers import Marker
 
     return not condition.strip("; ") or Marker(condition.strip("; ")).evaluate()
+
+
+def clean(
+    root: Path = ROOT,
+    work: bool = typer.Option(False, "--work", help="Also finished tuning and training: a run starts from nothing."),
+    yes: bool = typer.Option(False, "--yes", "-y", help="Do not ask."),
+) -> None:
+    """Remove what can be made again; asks first."""
+    project = require_project(root)
+    found = list(removable(project, work=work))
+    if not found:
+        print("Nothing to remove.")
+        return
+    for path in found:
+        print(f"  {path.relative_to(project)}  ({_size(path) / 1e6:.1f} MB)")
+    if not yes:
+        _ask()
+    with locked(project / RUN_LOCK, what="`make run`"):
+        for path in found:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    print(f"Removed {len(found)} files and folders; `make run` makes them again.")
+
+
+def removable(root: Path, *, work: bool) -> Iterator[Path]:
+    """What can be made again: caches, stage outputs and, with `work`, finished studies, training and DVC's cache."""
+    for name in (*CACHES, *OUTPUTS, *(WORK if work else ())):
+        if (root / name).exists():
+            yield root / name
+    for folder in sorted(root.iterdir()):
+        if folder.is_dir() and folder.name not in SKIPPED and not folder.is_symlink():
+            yield from sorted(p for p in folder.rglob("__pycache__") if p.is_dir())
+
+
+def _size(path: Path) -> int:
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file() and not p.is_symlink()]
+    return sum(file.stat().st_size for file in files)
+
+
+def _ask() -> None:
+    if not sys.stdin.isatty():
+        raise InputError("Nothing was removed: there is no terminal to ask at. Add --yes to remove the list above.")
+    if not typer.confirm("Remove all of this?"):
+        raise typer.Exit

@@ -32,10 +32,6 @@ class Form(StrEnum):
 FORM = typer.Option(Form.table, "--format", help="parquet needs a file or pipe behind it.")
 
 
-def register(app: typer.Typer) -> None:
-    app.command("predict")(predict)
-
-
 def predict(
     dataset: str = typer.Argument(help="An entry of configs/datasets.yaml that has a champion."),
     horizon: int = typer.Option(0, "--horizon", min=0, help="Steps ahead; 0 is what the model was trained for."),

@@ -1,19 +1,19 @@
-"""`forecast retrain`: one gated retraining of a dataset; what cron, a timer or `forecast schedule run` calls."""
+"""`forecast retrain` and `forecast schedule run | next`: gated retrainings, by hand and at their times."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from forecast.cli.data import _moment
-from forecast.cli.shown import ROOT, now, require_project
+from forecast.cli.shown import FORMAT, ROOT, Format, as_of_moment, now, require_project, show
 from forecast.system.errors import ForecastError, GateRefused
 from forecast.system.processes import stop_on_signals
 from forecast.system.progress import duration
@@ -35,10 +35,6 @@ STRATEGY = typer.Option(
 )
 
 
-def register(app: typer.Typer) -> None:
-    app.command("retrain")(retrain)
-
-
 def retrain(
     dataset: str = typer.Argument(help="An entry of configs/datasets.yaml."),
     as_of: str = typer.Option("", "--as-of", help="Only what was known by then (UTC), such as 2024-06-30; else now."),
@@ -58,7 +54,7 @@ def retrain(
     place = require_project(root).resolve()
     job = Job(
         root=place, dataset=dataset, now=now(), environment=dict(os.environ),
-        as_of=_moment(as_of) if as_of else None, strategy=strategy.value, say=_Steps(dataset),
+        as_of=as_of_moment(as_of) if as_of else None, strategy=strategy.value, say=_Steps(dataset),
     )  # fmt: skip
     started = time.monotonic()
     try:
@@ -112,3 +108,55 @@ def _tell(job: Job, event: str, content: dict[str, object]) -> None:
         faults = [f"hooks: {error}"]
     for fault in faults:
         print(fault, file=sys.stderr)
+
+
+schedule = typer.Typer(no_args_is_help=True, help="Run commands at the times of configs/schedule.yaml.")
+
+
+@schedule.command("run")
+def run(root: Path = ROOT) -> None:
+    """Start each job at its time until SIGTERM or Ctrl-C; both end running jobs cleanly."""
+    from forecast.config.schedule import load_schedule
+    from forecast.operations.schedule import Scheduler, next_runs
+
+    place = require_project(root).resolve()
+    jobs = load_schedule(place / "configs")
+    scheduler = Scheduler(place, jobs, dict(os.environ), say=_say)
+
+    def end(_number: int, _frame: object) -> None:
+        scheduler.ending.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    for name, moment in next_runs(jobs, datetime.now(UTC)).items():
+        _say(f"{name}: next at {moment:%Y-%m-%d %H:%M:%S} UTC")
+    scheduler.run()
+    _say("ended")
+
+
+@schedule.command("next")
+def upcoming(root: Path = ROOT, form: Format = FORMAT) -> None:
+    """When each job runs next, and how its last run ended."""
+    from forecast.config.schedule import load_schedule
+    from forecast.operations.schedule import last_run, next_runs
+
+    place = require_project(root).resolve()
+    jobs = load_schedule(place / "configs")
+    found: list[dict[str, Any]] = []
+    for name, moment in next_runs(jobs, datetime.now(UTC)).items():
+        last = last_run(place, name)
+        local = moment.astimezone(jobs.jobs[name].zone)
+        found.append(
+            {
+                "job": name,
+                "command": " ".join(jobs.jobs[name].run),
+                "next": f"{local:%a %Y-%m-%d %H:%M %Z}",
+                "last_started": last.get("started"),
+                "last_code": last.get("code"),
+            }
+        )
+    show(found, form)
+
+
+def _say(line: str) -> None:
+    print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}", file=sys.stderr, flush=True)

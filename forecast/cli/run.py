@@ -1,8 +1,9 @@
-"""`forecast run`: check, `dvc repro`, publish, leaderboard; what `make run` calls."""
+"""`forecast run | sync`: check, `dvc repro`, publish, leaderboard; what `make run` calls."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import typer
 
 from forecast.cli.check import checked
-from forecast.cli.shown import ROOT, require_project
+from forecast.cli.shown import ROOT, require_project, tracking_uri
 from forecast.operations import repro
 from forecast.system import files
 from forecast.system.bootstrap import RUN_LOCK
@@ -23,10 +24,6 @@ WRITTEN = ("data", "reports", "narrowed", ".forecast/memo", ".forecast/studies",
 """What a run writes. Champions, issues and retrainings beside it are written by other processes, at any time."""
 
 
-def register(app: typer.Typer) -> None:
-    app.command("run")(run)
-
-
 def run(
     root: Path = ROOT,
     jobs: int = typer.Option(0, "--jobs", min=0, help="Worker processes; 0 is one for each core."),
@@ -36,7 +33,7 @@ def run(
     """Make what is out of date, publish it, show the leaderboard."""
     stop_on_signals()
     project = require_project(root).resolve()
-    started, published = time.monotonic(), ""
+    started, said = time.monotonic(), ""
     with locked(project / RUN_LOCK, what="`make run`"):
         try:
             _prepared(project)
@@ -48,15 +45,15 @@ def run(
                 repro.repro(project, [f"compare@{name}" for name in datasets if dataset], environment)
                 if not dataset:
                     _report_page(project, datasets)
-                published = _published(project)
+                said = published(project)
                 places = [project]
         except KeyboardInterrupt:
             _remove_leftovers(project)
             print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
     _shown(places, datasets, whole=not dataset and not models, took=time.monotonic() - started)
-    if published:
-        print(published)
+    if said:
+        print(said)
 
 
 def chosen(root: Path, dataset: str, model: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -96,12 +93,6 @@ def _report_page(root: Path, datasets: tuple[str, ...]) -> None:
         write(paths, datasets)
 
 
-def _published(root: Path) -> str:
-    from forecast.cli.sync import published
-
-    return published(root)
-
-
 def _shown(places: list[Path], datasets: tuple[str, ...], *, whole: bool, took: float) -> None:
     from forecast.config.paths import ProjectPaths
     from forecast.report.leaderboard import show
@@ -111,3 +102,25 @@ def _shown(places: list[Path], datasets: tuple[str, ...], *, whole: bool, took: 
     print(f"Took {duration(took)}")
     if whole:
         print("Report: reports/report.html (and reports/leaderboard.csv)")
+
+
+def sync(root: Path = ROOT) -> None:
+    """Publish the last run to MLflow, whatever is there."""
+    typer.echo(published(require_project(root)))
+
+
+def published(root: Path) -> str:
+    """Publishes; says what was done and where the leaderboards are in MLflow's pages."""
+    from forecast.tracking import sync as publish
+
+    done = publish(root, tracking_uri(), now=time.time(), revision=revision(root), report=None)
+    counts = f"MLflow: {len(done.made)} runs made, {done.unchanged} already there, {len(done.set_aside)} set aside."
+    pages = [f"  {name}: http://127.0.0.1:5000{page}" for name, page in sorted(done.pages.items())]
+    return "\n".join([counts, *(["After `make ui` the leaderboards are at", *pages] if pages else [])])
+
+
+def revision(root: Path) -> str:
+    """The git commit of `root`, with `-dirty` when the working tree differs; empty outside a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    found = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    return found.stdout.strip() if found.returncode == 0 else ""

@@ -70,3 +70,16 @@ def now() -> pd.Timestamp:
     import pandas as pd
 
     return pd.Timestamp(datetime.now(UTC)).tz_localize(None)
+
+
+def as_of_moment(text: str) -> pd.Timestamp:
+    """What `--as-of` says, UTC without zone."""
+    import pandas as pd
+
+    try:
+        moment = pd.Timestamp(text)
+    except ValueError:
+        raise InputError(
+            f"--as-of: found {text!r}, wanted a date or time such as 2024-06-30 or 2024-06-30T21:00."
+        ) from None
+    return moment.tz_convert("UTC").tz_localize(None) if moment.tzinfo else moment

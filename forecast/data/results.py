@@ -267,6 +267,16 @@ def in_ranking(table: pd.DataFrame, ranking: str) -> pd.DataFrame:
     return table[table["ranking"].isin([ranking, BASELINE])]
 
 
+def read_leaderboard(paths: ProjectPaths) -> tuple[Row, ...]:
+    """The rows of reports/leaderboard.csv, of all datasets, as text."""
+    try:
+        with paths.leaderboard.open(encoding="utf-8", newline="") as file:
+            return tuple(csv.DictReader(file))
+    except FileNotFoundError:
+        message = f"{paths.leaderboard}: no such file: nothing was compared yet. Run `make run` first."
+        raise InputError(message) from None
+
+
 def read_costs(paths: ProjectPaths, dataset: str) -> dict[str, dict[str, float]]:
     """CPU and wall seconds by candidate; no part of the results, since no two runs take equally long."""
     return {path.stem: read_json(path) for path in sorted(paths.cost(dataset).glob("*.json"))}

@@ -4,12 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from forecast.audit import KINDS, Audit, Finding, ordered
 from forecast.audit.__main__ import main
-from forecast.cli import audit
+from forecast.cli import app
 from tests.support import small_project
 
 
@@ -26,9 +25,9 @@ def test_the_command_runs_the_audit_in_a_process_of_its_own(project: Path, monke
         return subprocess.CompletedProcess(command, 1)
 
     monkeypatch.setattr(subprocess, "run", run)
-    app = typer.Typer()
-    audit.register(app)
-    found = CliRunner().invoke(app, ["wave", "--root", str(project), "--model", "lstm,gru", "--format", "json"])
+    found = CliRunner().invoke(
+        app, ["audit", "wave", "--root", str(project), "--model", "lstm,gru", "--format", "json"]
+    )
     command, options = calls[0]
     assert found.exit_code == 1 and options["cwd"] == project
     assert command[:4] == [sys.executable, "-m", "forecast.audit", "wave"]
