@@ -24,8 +24,6 @@ FEWEST_LINES = 40
 SMALL = {
     "backtest/run_diagnostics.py",
     "backtest/warm_start.py",
-    "cli/audit.py",
-    "cli/sync.py",
     "data/quality/finding.py",
     "networks/heads/dependence.py",
     "networks/heads/point.py",
