@@ -95,7 +95,10 @@ def test_a_narrowed_run_uses_finished_work_and_leaves_the_whole_run_as_it_is(unt
     assert "up to date" in dvc(untouched, "status").stdout
 
 
-@pytest.mark.parametrize("stage", ["fetch", "prepare", "tune", "train", "compare"])
+@pytest.mark.parametrize(
+    "stage",
+    ["fetch", "train", *(pytest.param(stage, marks=pytest.mark.slow) for stage in ("prepare", "tune", "compare"))],
+)
 def test_a_stage_on_a_full_disk_says_so_and_leaves_the_earlier_results(
     stage: str, untouched: Path, small_disk: Path
 ) -> None:
