@@ -69,7 +69,7 @@ def single_net(train: Arrays, test: Arrays, seed: int, *, adam: bool) -> float:
         weights = (
             descend(problem, weights, steps)
             if adam
-            else lm.minimise(problem, weights, lm.Options(patience=20)).weights
+            else lm.minimise(problem, weights, options=lm.Options(patience=20)).weights
         )
     run = net.free_run(weights, scaling.scale_u(test[0]), scaling.scale_y(test[1][:START]))
     return rmse(scaling.unscale_y(net.bounded(run)), test[1])

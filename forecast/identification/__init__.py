@@ -16,55 +16,25 @@ from forecast.identification.data import (
     tank,
 )
 from forecast.identification.delays import DelayChoice, autocorrelation, choose_delays, cross_correlation
-from forecast.identification.exporting import export
-from forecast.identification.figures import (
+from forecast.identification.model import LoopRun, Model, State, TrainingRecord, export
+from forecast.identification.nets import Net, distdelaynet, elmannet, layrecnet, narnet, narxnet, timedelaynet
+from forecast.identification.performance import (
+    perform,
     ploterrcorr,
     ploterrhist,
     plotinerrcorr,
     plotperform,
     plotregression,
     plotresponse,
+    stability,
 )
-from forecast.identification.model import LoopRun, Model, State, TrainingRecord
-from forecast.identification.nets import Net, distdelaynet, elmannet, layrecnet, narnet, narxnet, timedelaynet
-from forecast.identification.performance import perform, stability
 from forecast.identification.training import train, train_parallel
 from forecast.training.narx.experiment import Experiment
 
 __all__ = [
-    "DelayChoice",
-    "Experiment",
-    "LoopRun",
-    "Model",
-    "Net",
-    "State",
-    "TrainingRecord",
-    "autocorrelation",
-    "choose_delays",
-    "cross_correlation",
-    "distdelaynet",
-    "divideblock",
-    "divideind",
-    "divideint",
-    "dividerand",
-    "dividetrain",
-    "elmannet",
-    "export",
-    "layrecnet",
-    "narma10",
-    "narnet",
-    "narxnet",
-    "perform",
-    "ploterrcorr",
-    "ploterrhist",
-    "plotinerrcorr",
-    "plotperform",
-    "plotregression",
-    "plotresponse",
-    "stability",
-    "sunspots_like",
-    "tank",
-    "timedelaynet",
-    "train",
-    "train_parallel",
-]
+    "DelayChoice", "Experiment", "LoopRun", "Model", "Net", "State", "TrainingRecord", "autocorrelation",
+    "choose_delays", "cross_correlation", "distdelaynet", "divideblock", "divideind", "divideint", "dividerand",
+    "dividetrain", "elmannet", "export", "layrecnet", "narma10", "narnet", "narxnet", "perform", "ploterrcorr",
+    "ploterrhist", "plotinerrcorr", "plotperform", "plotregression", "plotresponse", "stability", "sunspots_like",
+    "tank", "timedelaynet", "train", "train_parallel",
+]  # fmt: skip

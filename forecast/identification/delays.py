@@ -42,8 +42,7 @@ class Correlation:
 def autocorrelation(series: Array | Sequence[Array], longest: int = 20) -> Correlation:
     """Of a series (T,), or of several, none of whose lags reaches from one into the next; NaN is left out."""
     parts = _parts(series)
-    found = _over_lags(parts, parts, range(longest + 1))
-    return Correlation(np.arange(longest + 1), found, NORMAL / np.sqrt(_count(parts)))
+    return _correlated(parts, parts, range(longest + 1))
 
 
 def cross_correlation(u: Array | Sequence[Array], error: Array | Sequence[Array], longest: int = 20) -> Correlation:
@@ -51,8 +50,7 @@ def cross_correlation(u: Array | Sequence[Array], error: Array | Sequence[Array]
     before, after = _parts(u), _parts(error)
     if [len(p) for p in before] != [len(p) for p in after]:
         raise InputError("u and the errors have different numbers of rows; wanted one of each for every time.")
-    lags = range(-longest, longest + 1)
-    return Correlation(np.array(lags), _over_lags(before, after, lags), NORMAL / np.sqrt(_count(after)))
+    return _correlated(before, after, range(-longest, longest + 1))
 
 
 def partial_autocorrelation(acf: Array) -> Array:
@@ -75,14 +73,11 @@ def _parts(series: Array | Sequence[Array]) -> list[Array]:
     return [part - mean for part in parts]
 
 
-def _count(parts: list[Array]) -> int:
-    return sum(int(np.isfinite(part).sum()) for part in parts)
-
-
-def _over_lags(before: list[Array], after: list[Array], lags: Sequence[int]) -> Array:
+def _correlated(before: list[Array], after: list[Array], lags: range) -> Correlation:
     scale = np.sqrt(sum(float(np.nansum(p**2)) for p in before) * sum(float(np.nansum(p**2)) for p in after))
     sums = [sum(_product(b, a, lag) for b, a in zip(before, after, strict=True)) for lag in lags]
-    return np.array(sums) / scale if scale > 0 else np.zeros(len(sums))
+    values = np.array(sums) / scale if scale > 0 else np.zeros(len(sums))
+    return Correlation(np.array(lags), values, NORMAL / np.sqrt(sum(int(np.isfinite(p).sum()) for p in after)))
 
 
 def _product(before: Array, after: Array, lag: int) -> float:
@@ -129,7 +124,8 @@ def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) ->
         found = [_whitened(u, y, longest) for y in measured]
         shown.append(found[0])
         if not any(map(_span, found)):
-            found = [_whitened(_squared(u), y, longest) for y in measured]
+            mean = float(np.mean(np.concatenate(u)))
+            found = [_whitened([(each - mean) ** 2 for each in u], y, longest) for y in measured]
         spans = [(each, span) for each in found if (span := _span(each))]
         dead.append(min((first for _, (first, _) in spans), default=None))
         for each, (first, last) in spans:
@@ -162,11 +158,6 @@ def _span(ccf: Correlation) -> tuple[int, int] | None:
 def _shared(correlation: Correlation, lags: int) -> float:
     """The band with its 5 % shared among so many lags (Bonferroni)."""
     return correlation.band * float(ndtri(1 - 0.025 / lags) / ndtri(0.975))
-
-
-def _squared(inputs: list[Array]) -> list[Array]:
-    mean = float(np.mean(np.concatenate(inputs)))
-    return [(u - mean) ** 2 for u in inputs]
 
 
 def _whitened(inputs: list[Array], outputs: list[Array], longest: int) -> Correlation:

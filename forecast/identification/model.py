@@ -1,4 +1,4 @@
-"""A trained net: both loops, the state between them, the next step and k steps ahead, in the units of the data.
+"""A trained net, in the units of the data: both loops, the state between them, the next step, k steps ahead; its file.
 
 `series_parallel` feeds back the measured y, `parallel` the net's own. A `State` stands between two rows; either loop
 goes on from a state that the other one left, to the last bit.
@@ -17,6 +17,8 @@ import numpy.typing as npt
 from forecast.identification.nets import Net
 from forecast.networks.description import Network
 from forecast.networks.inference import feedback
+from forecast.networks.inference.export import Units
+from forecast.networks.inference.export import export as export_network
 from forecast.system import files
 from forecast.system.errors import InputError
 from forecast.training.narx.experiment import Standardization, columns, refuse_gaps
@@ -144,7 +146,7 @@ class Model:
         inputs = self._inputs(u, rows)
         if isinstance(start, State):
             return self._run(inputs, None, start)
-        measured = self._outputs(start)
+        measured = _table("y", start, self.outputs)
         if not self.start <= len(measured) <= len(inputs):
             raise InputError(
                 f"A free run of {self.net.kind} over {len(inputs)} rows got {len(measured)} measured rows of y to "
@@ -219,7 +221,7 @@ class Model:
         return LoopRun(self.scaling.unscale_y(run), after)
 
     def _columns(self, u: npt.ArrayLike | None, y: npt.ArrayLike) -> tuple[Array, Array]:
-        outputs = self._outputs(y)
+        outputs = _table("y", y, self.outputs)
         inputs = self._inputs(u, len(outputs))
         if len(inputs) != len(outputs):
             raise InputError(f"u has {len(inputs)} rows and y has {len(outputs)}; wanted one of each for every time.")
@@ -230,19 +232,74 @@ class Model:
             if rows is None:
                 raise InputError(f"A free run of {self.net.kind} without inputs needs `rows`, its number of rows.")
             return np.zeros((rows, 0))
-        found = columns("u", np.zeros((0, 0)) if u is None else u)
-        if found.shape[1] != self.inputs:
-            raise InputError(f"u has {found.shape[1]} columns; this net was trained on {self.inputs}.")
+        found = _table("u", np.zeros((0, 0)) if u is None else u, self.inputs)
         refuse_gaps(found)
         return found
 
-    def _outputs(self, y: npt.ArrayLike) -> Array:
-        found = columns("y", y)
-        if found.shape[1] != self.outputs:
-            raise InputError(f"y has {found.shape[1]} columns; this net was trained on {self.outputs}.")
-        return found
+
+def export(model: Model, path: Path | str, *, description: str = "") -> None:
+    """Write the net as one Python file, `path` (ending in .py), that needs NumPy alone (MATLAB's genFunction).
+
+    Beside the functions of every exported network (`networks.inference.export`) it has, in the units of the data,
+    `predict(u, y)`, the open loop, and for nets with feedback `simulate(u, y_start)`, the closed loop.
+    """
+    target, scaling = Path(path), model.scaling
+    centre, scale = [*scaling.y_mean, *scaling.u_mean], [*scaling.y_scale, *scaling.u_scale]
+    about = description or model.net.describe()
+    units = Units(centre, scale)
+    export_network(model.network, model.weights, target, description=about, units=units)
+    text = EXPORTED + (EXPORTED_CLOSED if model.net.feedback else "")
+    for name, value in {"SHIFT": model.net.shift, "START": model.start, "INPUTS": model.inputs}.items():
+        text = text.replace(f"<{name}>", str(value))
+    files.write_text(target, target.read_text(encoding="utf-8") + text)
+
+
+def _table(name: str, values: npt.ArrayLike, width: int) -> Array:
+    found = columns(name, values)
+    if found.shape[1] != width:
+        raise InputError(f"{name} has {found.shape[1]} columns; this net was trained on {width}.")
+    return found
 
 
 def _tuples(value: object) -> object:
     """Lists of JSON as the tuples they were."""
     return tuple(_tuples(each) for each in value) if isinstance(value, list) else value
+
+
+EXPORTED = '''
+
+SHIFT, START, INPUTS = <SHIFT>, <START>, <INPUTS>  # steps from u to y; rows that only fill the delays; columns of u
+
+
+def predict(u, y):
+    """Open loop: y (T, O) forecast at every row of u (T, I) from measured rows; the first START rows are NaN."""
+    run = _loop(u, y)
+    run[:START] = np.nan
+    return run
+
+
+def _loop(u, y):
+    """Row after row; where y ends or is missing, the forecast stands in for it."""
+    y = np.asarray(y, float).reshape(len(y), OUTPUTS)
+    rows = len(y) if u is None else len(u)
+    u = np.zeros((rows, 0)) if u is None else np.asarray(u, float).reshape(rows, INPUTS)
+    run, state = np.empty((rows, OUTPUTS)), initial(1)
+    last = CENTRE[:OUTPUTS]
+    for t in range(rows):
+        drive = u[t - SHIFT] if t >= SHIFT else CENTRE[OUTPUTS:]
+        out, state = step(state, np.concatenate([last, drive])[None])
+        run[t] = out[0, 0, :, 0]
+        last = np.where(np.isnan(y[t]), run[t], y[t]) if t < len(y) else run[t]
+    return run
+'''
+EXPORTED_CLOSED = '''
+
+def simulate(u, y_start, rows=None):
+    """Closed loop under u (T, I), or over `rows` rows without inputs: the measured first rows, then the free run."""
+    y_start = np.asarray(y_start, float).reshape(len(y_start), OUTPUTS)
+    if len(y_start) < START:
+        raise ValueError(f"y_start has {len(y_start)} rows; the delays need {START}.")
+    run = _loop(np.zeros((rows, 0)) if u is None else u, y_start)
+    run[: len(y_start)] = y_start
+    return run
+'''

@@ -1,27 +1,34 @@
-"""How good a trained net is: its error, and whether its closed loop is stable.
+"""How good a trained net is: its error, the stability of its closed loop, and MATLAB's plots.
 
 A tanh net never leaves the range of its read-out, so a loop that is lost may still be finite: it stays at a bound, or
 two runs that begin next to each other separate. `stability` sees both; `Model.parallel` notices only what overflows.
+Every plot is a matplotlib figure: `ploterrcorr(errors).savefig("errors.png")`.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from forecast.backtest.diagnostics.loop import FreeRun, free_run
 from forecast.data.windows import Layout, Windows
-from forecast.identification.model import Model
+from forecast.identification.data import NAMES, Labels
+from forecast.identification.delays import Correlation, autocorrelation, cross_correlation
+from forecast.identification.model import Model, TrainingRecord
 from forecast.models.skip import Skip
 from forecast.networks.inference.feedback import refuse_open
 from forecast.system.errors import InputError
 from forecast.training.narx.experiment import Experiment, columns
 
+Figure = Any
 Array = npt.NDArray[np.float64]
 Measure = Literal["mse", "mae", "sse", "sae", "rmse"]
-ROWS = 48  # before the free run, beside those that fill the delays
+
+ROWS = 48  # before the free run of `stability`, beside those that fill the delays
+COLOURS = {"all": "#4269d0", "train": "#4269d0", "validation": "#3ca951", "test": "#ff725c"}
+INK, BAND = "#333333", "#c9302c"
 
 
 def perform(
@@ -61,15 +68,122 @@ def stability(model: Model, experiment: Experiment) -> FreeRun:
         )
     columns = model.inputs + model.outputs
     none, no = (-1,) * columns, (False,) * columns
-    z = np.hstack([model.scaling.scale_y(experiment.y), _acting(model, experiment)])[None, -rows:]
+    u = model.scaling.scale_u(experiment.u)
+    # beside y[t] the input that acts on y[t + 1]; the last one is held where it is not measured yet
+    acting = u[np.clip(np.arange(len(u)) + 1 - model.net.shift, 0, len(u) - 1)]
+    z = np.hstack([model.scaling.scale_y(experiment.y), acting])[None, -rows:]
     future = np.zeros((1, rows, 0))
     windows = Windows(z, z, future, z[:, -1, : model.outputs], np.array([len(experiment) - 1]))
     channels = Layout(tuple(range(columns)), none, none, no, no, model.outputs)
     return free_run(network, dict(model.weights), Skip("none", 1, model.outputs), windows, channels)
 
 
-def _acting(model: Model, experiment: Experiment) -> Array:
-    """(T, I): beside y[t] the input that acts on y[t + 1]; the last one is held where it is not measured yet."""
-    u = model.scaling.scale_u(experiment.u)
-    rows = np.arange(len(u)) + 1 - model.net.shift
-    return u[np.clip(rows, 0, len(u) - 1)]
+def ploterrcorr(errors: npt.ArrayLike, longest: int = 20) -> Figure:
+    """Autocorrelation of the one-step errors of the first output, with its 95 % band: inside it from delay 1 on, the
+    errors hold nothing more to learn from y."""
+    return _correlation(autocorrelation(columns("errors", errors)[:, 0], longest), "Autocorrelation of the errors")
+
+
+def plotinerrcorr(u: npt.ArrayLike, errors: npt.ArrayLike, longest: int = 20) -> Figure:
+    """Correlation of the first input with the one-step errors: bars beyond the band at delays above 0 say that
+    the input explains more than the net has learnt."""
+    found = cross_correlation(columns("u", u)[:, 0], columns("errors", errors)[:, 0], longest)
+    return _correlation(found, "Correlation of u[t - delay] with the error at t")
+
+
+def plotresponse(y: npt.ArrayLike, forecast: npt.ArrayLike, labels: Labels | None = None) -> Figure:
+    """Measured and forecast over time, the errors below; `labels` (T,) colours train, validation and test rows."""
+    measured, found = columns("y", y)[:, 0], columns("forecast", forecast)[:, 0]
+    figure, (above, below) = _figure(2, sharex=True, height_ratios=[3, 1])
+    rows = np.arange(len(measured))
+    above.plot(rows, measured, color=INK, lw=1.2, label="measured")
+    for name, chosen in _parts(labels, len(rows)).items():
+        above.plot(rows, np.where(chosen, found, np.nan), ".", ms=4, color=COLOURS[name], label=f"forecast ({name})")
+        error = np.where(chosen, measured - found, np.nan)
+        below.vlines(rows, 0, np.nan_to_num(error), color=COLOURS[name], lw=0.8)
+    above.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=4, frameon=False, fontsize=8)
+    above.set_ylabel("y")
+    below.axhline(0, color=INK, lw=0.6)
+    below.set_ylabel("error")
+    below.set_xlabel("row")
+    return figure
+
+
+def plotregression(y: npt.ArrayLike, forecast: npt.ArrayLike) -> Figure:
+    """Forecast against measured, the fitted line and its correlation R."""
+    measured, found = columns("y", y)[:, 0], columns("forecast", forecast)[:, 0]
+    both = np.isfinite(measured) & np.isfinite(found)
+    if both.sum() < 2:
+        raise InputError("Fewer than two rows have both a measured value and a forecast; there is no line to fit.")
+    x, z = measured[both], found[both]
+    slope, offset = np.polyfit(x, z, 1)
+    figure, (axes,) = _figure(1, size=(4.6, 4.6))
+    ends = np.array([x.min(), x.max()])
+    axes.plot(ends, ends, ":", color=INK, lw=1, label="forecast = measured")
+    axes.plot(x, z, ".", ms=4, color=COLOURS["train"])
+    axes.plot(ends, slope * ends + offset, color=COLOURS["test"], lw=1.2, label=f"{slope:.3f} y {offset:+.3g}")
+    axes.set_title(f"R = {np.corrcoef(x, z)[0, 1]:.4f}")
+    _labelled(axes, "measured", "forecast")
+    return figure
+
+
+def ploterrhist(errors: npt.ArrayLike, labels: Labels | None = None, bins: int = 20) -> Figure:
+    """Histogram of the errors, stacked by what their rows were for."""
+    found = columns("errors", errors)[:, 0]
+    parts = {name: found[chosen & np.isfinite(found)] for name, chosen in _parts(labels, len(found)).items()}
+    figure, (axes,) = _figure(1)
+    axes.hist(list(parts.values()), bins=bins, stacked=True, color=[COLOURS[n] for n in parts], label=list(parts))
+    axes.axvline(0, color=INK, lw=1)
+    _labelled(axes, "error (measured - forecast)", "rows")
+    return figure
+
+
+def plotperform(training: TrainingRecord) -> Figure:
+    """Mean squared error by iteration, in scaled units, and the iteration whose weights were kept."""
+    step, train, validation, _ = np.array(training.curve).T
+    figure, (axes,) = _figure(1)
+    axes.semilogy(step, train, color=COLOURS["train"], label="train")
+    judged = train
+    if np.isfinite(validation).any():
+        axes.semilogy(step, validation, color=COLOURS["validation"], label="validation")
+        judged = validation
+    best = int(np.nanargmin(judged))
+    axes.axvline(step[best], color=INK, lw=0.8, ls=":", label=f"kept: {judged[best]:.3g} at {step[best]:.0f}")
+    _labelled(axes, "iteration", "mean squared error, scaled")
+    return figure
+
+
+def _correlation(found: Correlation, title: str) -> Figure:
+    figure, (axes,) = _figure(1)
+    axes.axhspan(-found.band, found.band, color=BAND, alpha=0.12, lw=0, label="95 % band of white noise")
+    axes.bar(found.lags, found.values, width=0.6, color=COLOURS["train"])
+    axes.axhline(0, color=INK, lw=0.8)
+    axes.set_title(title, fontsize=10)
+    _labelled(axes, "delay in steps", "correlation")
+    return figure
+
+
+def _figure(rows: int, size: tuple[float, float] = (7.0, 3.6), **options: Any) -> tuple[Figure, list[Any]]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Made
+
+    figure = Made(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, 1, squeeze=False, **options)[:, 0]
+    for each in axes:
+        each.spines[["top", "right"]].set_visible(False)
+    return figure, list(axes)
+
+
+def _labelled(axes: Any, x: str, y: str) -> None:
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _parts(labels: Labels | None, rows: int) -> dict[str, npt.NDArray[np.bool_]]:
+    if labels is None:
+        return {"all": np.ones(rows, dtype=bool)}
+    if len(labels) != rows:
+        raise InputError(f"There are {len(labels)} labels for {rows} rows; wanted one for each.")
+    return {name: labels == label for label, name in NAMES.items() if (labels == label).any()}

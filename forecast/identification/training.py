@@ -98,7 +98,7 @@ def train_parallel(
         held_out = [e.changed(weight=w) for e, w in zip(scaled, rows.weights(VALIDATION), strict=True)]
     options = lm.Options(max_iterations=iterations, bayesian=trainer == "bayesian")
     problem = ClosedLoop(narx, counted, model.start, held_out)
-    found = lm.minimise(problem, narx.flat(model.weights), options, announce=announce)
+    found = lm.minimise(problem, narx.flat(model.weights), options=options, announce=announce)
     closed = replace(model, weights=narx.named(found.weights))
     training = TrainingRecord(found.reason, found.curve, _performance(closed, rows), "parallel")
     return replace(closed, training=training)
@@ -192,9 +192,9 @@ def _adam(
     from forecast.training import chunks, descent, gradient
 
     shortest = min(len(one.past) for one in series)
-    joined = chunks.join(
-        [_float32(one) for one in series], supervised=min(64, shortest - start), warm_up=min(start, shortest - 2)
-    )
+    arrays = ([one.past, one.future, one.target, one.weight] for one in series)
+    float32 = [TrainingSeries(*(np.asarray(array, np.float32) for array in each)) for each in arrays]
+    joined = chunks.join(float32, supervised=min(64, shortest - start), warm_up=min(start, shortest - 2))
     settings = descent.Settings(
         steps=1000 * iterations,
         learning_rate=5e-3,
@@ -208,11 +208,6 @@ def _adam(
     curve = tuple((step, loss, error, float("nan")) for step, loss, error in found.curve)
     weights = {name: np.asarray(value, np.float64) for name, value in found.weights.items()}
     return weights, TrainingRecord(found.note or "iterations used", curve)
-
-
-def _float32(one: TrainingSeries) -> TrainingSeries:
-    parts = {name: np.asarray(getattr(one, name), np.float32) for name in ("past", "future", "target", "weight")}
-    return TrainingSeries(**parts)
 
 
 def _performance(model: Model, rows: _Rows) -> dict[str, float]:

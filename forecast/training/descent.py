@@ -64,17 +64,14 @@ def _rate(shape: Shape, step: Any, peak: Any, rising: Any, falling: Any) -> Any:
     if shape == "constant":
         return tf.convert_to_tensor(peak, tf.float32)
     t = tf.cast(step, tf.float32)
-    share = tf.clip_by_value((t - rising) / falling, 0.0, 1.0)
-    return tf.where(t < rising, peak * (t + 1.0) / rising, peak * _left(shape, share))
-
-
-def _left(shape: Shape, share: Any) -> Any:
-    """Of the peak, when `share` of the way to the last step is gone."""
+    share = tf.clip_by_value((t - rising) / falling, 0.0, 1.0)  # of the way from the peak to the last step
     if shape == "linear":
-        return 1.0 - share
-    if shape == "exponential":
-        return tf.exp(np.float32(np.log(LEAST)) * share)
-    return 0.5 * (1.0 + tf.cos(np.float32(np.pi) * share))
+        left = 1.0 - share
+    elif shape == "exponential":
+        left = tf.exp(np.float32(np.log(LEAST)) * share)
+    else:
+        left = 0.5 * (1.0 + tf.cos(np.float32(np.pi) * share))
+    return tf.where(t < rising, peak * (t + 1.0) / rising, peak * left)
 
 
 @dataclass(frozen=True)
@@ -168,7 +165,8 @@ class Updater:
 
     def apply(self, gradients: list[Any]) -> None:
         """One update of all variables; a missing gradient counts as zero."""
-        flat = tf.concat([self._flat(g, n) for g, n in zip(gradients, self._sizes, strict=True)], axis=0)
+        sized = zip(gradients, self._sizes, strict=True)
+        flat = tf.concat([tf.zeros(n) if g is None else tf.reshape(g, [-1]) for g, n in sized], axis=0)
         weights = tf.concat([tf.reshape(v, [-1]) for v in self._variables], axis=0)
         numbers = self._numbers
         if self._penalised:
@@ -180,9 +178,6 @@ class Updater:
         for variable, part in zip(self._variables, tf.split(change, self._sizes), strict=True):
             variable.assign_sub(tf.reshape(part, variable.shape))
         self._step.assign_add(1)
-
-    def _flat(self, gradient: Any, size: int) -> Any:
-        return tf.zeros(size) if gradient is None else tf.reshape(gradient, [-1])
 
     def _adam(self, gradient: Any) -> Any:
         t = tf.cast(self._step + 1, tf.float32)
@@ -227,19 +222,17 @@ def loss_of(loss: str, head: FittedHead | None) -> ValueLoss:
     return lambda output, target, offset: head.loss(tensor_maths, output, target, offset)
 
 
-class ReadOut:
-    """The read-out of a network with a bins head, multiplied column by column as needed."""
+def sampled_loss(network: Network, model: keras.Model) -> ValueLoss:
+    """(hidden (B, T, U), target (B, T, H, O), drawn (m,)) -> `sampled_cross_entropy` of the read-out, (B, T, H, O)."""
+    layer, shapes = model.get_layer("readout"), network.shapes
+    shape = (shapes.horizon, shapes.outputs, shapes.parameters)
 
-    def __init__(self, network: Network, model: keras.Model) -> None:
-        self.layer, self.shapes = model.get_layer("readout"), network.shapes
+    def loss(hidden: tf.Tensor, target: tf.Tensor, drawn: tf.Tensor) -> tf.Tensor:
+        kernel = tf.reshape(tf.convert_to_tensor(layer.kernel), [-1, *shape])
+        bias = tf.reshape(tf.convert_to_tensor(layer.bias), shape)
+        return sampled_cross_entropy(hidden, kernel, bias, target, drawn)
 
-    def sampled_cross_entropy(self, hidden: tf.Tensor, target: tf.Tensor, drawn: tf.Tensor) -> tf.Tensor:
-        """(B, T, H, O): see the function; hidden (B, T, U), target (B, T, H, O), drawn (m,)."""
-        shape = [self.shapes.horizon, self.shapes.outputs, self.shapes.parameters]
-        kernel = tf.reshape(tf.convert_to_tensor(self.layer.kernel), [-1, *shape])
-        return sampled_cross_entropy(
-            hidden, kernel, tf.reshape(tf.convert_to_tensor(self.layer.bias), shape), target, drawn
-        )
+    return loss
 
 
 def sampled_cross_entropy(

@@ -38,7 +38,7 @@ from forecast.networks.layers.assemble import (
 )
 from forecast.system.errors import ModelFailure
 from forecast.training.chunks import Chunks, Curve, Trained, Weights
-from forecast.training.descent import ReadOut, Settings, Updater, loss_of
+from forecast.training.descent import Settings, Updater, loss_of, sampled_loss
 
 BEYOND = 1e5
 """Times the error before training: targets are scaled, so a loss is of order one."""
@@ -82,7 +82,8 @@ def _descended(updates: Updates, drawn: Drawn, states: States, validate: Validat
     curve: Curve = []
     best: tuple[float, int, Weights] | None = None
     note, loss, waited = "", float("nan"), 0
-    for before, step in _stretches(settings):
+    edges = [*range(0, settings.steps, settings.evaluate_every), settings.steps]
+    for before, step in [(0, 0), *itertools.pairwise(edges)]:  # (0, 0): validation before training
         if step:
             part = {name: tf.constant(values[before:step]) for name, values in drawn.items()}
             mean, states = updates.take(part, states)
@@ -143,12 +144,6 @@ def _diverged(curve: Curve) -> bool:
     """Whether the last training loss is not finite or beyond anything scaled targets can cost."""
     loss = curve[-1][1]
     return len(curve) > 1 and not loss < BEYOND * max(1.0, curve[0][2])
-
-
-def _stretches(settings: Settings) -> list[tuple[int, int]]:
-    """(from, to) step between two looks at the validation loss; (0, 0) is the look before training."""
-    edges = [*range(0, settings.steps, settings.evaluate_every), settings.steps]
-    return [(0, 0), *itertools.pairwise(edges)]
 
 
 def draw(chunks: Chunks, settings: Settings, seed: int) -> dict[str, np.ndarray]:
@@ -252,7 +247,7 @@ class _Data:
         self.first_row = tf.constant(mask)
         self.counted = _counted(chunks, network)
         self.whole = loss_of(settings.loss, settings.head)
-        self.read_out = ReadOut(network, model) if sampled_bins(network, settings) else None
+        self.sampled = sampled_loss(network, model) if sampled_bins(network, settings) else None
         self.taught = settings.teacher_forcing != "none"
 
     def fill(self, chunks: Chunks) -> None:
@@ -279,8 +274,8 @@ class _Data:
         wanted = tf.gather(self.target, index[:, -self.counted :])
         counted = tf.gather(self.weight, index[:, -self.counted :])
         output = output[:, -self.counted :]  # carried and hidden models give every step
-        if self.read_out is not None:
-            each = self.read_out.sampled_cross_entropy(output, wanted, drawn["bins"])
+        if self.sampled is not None:
+            each = self.sampled(output, wanted, drawn["bins"])
         else:
             offset = None if self.offset is None else tf.gather(self.offset, index[:, -self.counted :])
             each = self.whole(output, wanted, offset)

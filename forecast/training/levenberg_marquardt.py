@@ -9,7 +9,7 @@ does (MacKay 1992; Foresee & Hagan 1997).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -123,47 +123,32 @@ def too_large(problem: LeastSquares, options: Options) -> str:
 
 def minimise(
     problem: LeastSquares,
-    start: Array,
+    *starts: Array,
     options: Options | None = None,
-    *,
     announce: Callable[[str], None] | None = None,
 ) -> Result:
-    """Train from `start` (n_weights,). Keeps the weights with the lowest validation error seen.
+    """Train from every start (n_weights,) and keep the weights with the lowest validation error seen, or training
+    objective without one.
 
     `announce` receives the predicted memory and time before the first step. `InputError` above `MAX_WEIGHTS`,
-    `ModelFailure` when the net diverges already at the start.
+    `ModelFailure` when the net diverges at every start.
     """
     options = options or Options()
     if problem.n_weights > MAX_WEIGHTS:
         raise InputError(too_large(problem, options))
     if announce is not None:
-        announce(_announcement(problem, options, runs=1))
-    with threadpool_limits(1):  # so small a matrix gains nothing from threads that wait for each other
-        run = _Run(problem, np.array(start, dtype=np.float64), options)
-        while run.reason == "":
-            run.iterate()
-    return run.result()
-
-
-def best_of(
-    problem: LeastSquares,
-    starts: Sequence[Array],
-    options: Options | None = None,
-    *,
-    announce: Callable[[str], None] | None = None,
-) -> Result:
-    """Restarts: the run with the lowest validation error, or training objective without one."""
+        announce(_announcement(problem, options, runs=len(starts)))
     runs: list[Result] = []
-    reasons: list[str] = []
-    if announce is not None and problem.n_weights <= MAX_WEIGHTS:
-        announce(_announcement(problem, options or Options(), runs=len(starts)))
-    for start in starts:
-        try:
-            runs.append(minimise(problem, start, options))
-        except ModelFailure as failure:
-            reasons.append(str(failure))
+    reasons: set[str] = set()
+    with threadpool_limits(1):  # so small a matrix gains nothing from threads that wait for each other
+        for start in starts:
+            try:
+                runs.append(_Run(problem, np.array(start, dtype=np.float64), options).result())
+            except ModelFailure as failure:
+                reasons.add(str(failure))
     if not runs:
-        raise ModelFailure(f"None of {len(starts)} restarts could be trained: {'; '.join(sorted(set(reasons)))}")
+        several = f"None of {len(starts)} restarts could be trained: " if len(starts) > 1 else ""
+        raise ModelFailure(several + "; ".join(sorted(reasons)))
     return min(runs, key=lambda run: run.score)
 
 
@@ -208,6 +193,9 @@ class _Run:
                 self.reason = "iterations used"
 
     def result(self) -> Result:
+        """Of all iterations."""
+        while self.reason == "":
+            self.iterate()
         evidence = (self.decay, self.effective, self.alpha, self.beta)
         return Result(self.best, self.score, self.reason, tuple(self.curve), *evidence)
 

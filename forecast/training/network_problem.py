@@ -15,6 +15,7 @@ Where a cell stops its gradient (Elman), the derivatives here are those of the f
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -38,6 +39,7 @@ Weights = dict[str, Array]
 Validate = Callable[[Weights], float]
 
 STEP = 1e-30
+SIDE_BY_SIDE = functools.partial(np.concatenate, axis=1)
 
 
 class NetworkProblem:
@@ -59,7 +61,9 @@ class NetworkProblem:
         self.places = dict(zip(trained, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
         self.fixed: Weights = {}
         self.n_weights = sum(sizes)
-        self.weight = [_counted(one, warm_up) for one in series]
+        self.weight = [one.weight.astype(np.float64) for one in series]
+        for weight in self.weight:
+            weight[:warm_up] = 0.0
         self.n_residuals = sum(int(np.count_nonzero(weight)) for weight in self.weight)
         per_entry = 1e-6 if reach(network.blocks, 1) >= ALL else 1e-7  # row by row, or all rows of a block at once
         self.overhead = per_entry * self.n_weights * sum(len(one.past) for one in series)
@@ -127,14 +131,8 @@ def fit(
     (on the training loss without one)."""
     problem = NetworkProblem(network, series, validate, warm_up=warm_up)
     starts = [problem.start(seed + k) for k in range(restarts)]
-    run = lm.best_of(problem, starts, options, announce=announce)
+    run = lm.minimise(problem, *starts, options=options, announce=announce)
     return problem.named(run.weights), run
-
-
-def _counted(one: TrainingSeries, warm_up: int) -> Array:
-    weight = one.weight.astype(np.float64)
-    weight[:warm_up] = 0.0
-    return weight
 
 
 class ComplexNamespace(NumpyNamespace):
@@ -172,7 +170,7 @@ class ForwardMode:
         """The next rows: past (R, C), frames (R, H * F) of what is known ahead; gives (R, H * O * K)."""
         signal = Signal(past, None)
         if frames is not None and future_width(self.network):
-            signal = _joined([signal, self._dense("future", Signal(frames, None), "tanh")])
+            signal = _merged([signal, self._dense("future", Signal(frames, None), "tanh")], SIDE_BY_SIDE)
         signal = self._series(self.network.blocks, "", signal)
         return self._dense("readout", signal, self.network.readout_activation)  # the last weights: its q is p
 
@@ -191,7 +189,7 @@ class ForwardMode:
                 return self._taps(block, path, signal)
             case Parallel():
                 parts = [self._series(branch, f"{path}/{k}/", signal) for k, branch in enumerate(block.branches)]
-                return _joined(parts) if block.merge == "concat" else _summed(parts)
+                return _merged(parts, SIDE_BY_SIDE if block.merge == "concat" else np.add.reduce)
             case Recurrent():
                 return self._recurrent(cells.get(block.cell, block.units, block.options), path, signal)
         raise InputError(
@@ -320,18 +318,10 @@ def _by_columns(function: Callable[[AnyArray], AnyArray], at: Array) -> Array:
     return np.stack(found, axis=2)
 
 
-def _joined(parts: Sequence[Signal]) -> Signal:
-    value = np.concatenate([part.value for part in parts], axis=1)
-    return Signal(value, _tangents(parts, lambda arrays: np.concatenate(arrays, axis=1)))
-
-
-def _summed(parts: Sequence[Signal]) -> Signal:
-    return Signal(np.add.reduce([part.value for part in parts]), _tangents(parts, np.add.reduce))
-
-
-def _tangents(parts: Sequence[Signal], merge: Callable[[list[Array]], Array]) -> Array | None:
-    reach = [part.tangent.shape[2] for part in parts if part.tangent is not None]
-    return np.asarray(merge([_widened(part, max(reach)) for part in parts])) if reach else None
+def _merged(parts: Sequence[Signal], merge: Callable[[list[Array]], Array]) -> Signal:
+    reach = max((part.tangent.shape[2] for part in parts if part.tangent is not None), default=None)
+    tangent = None if reach is None else np.asarray(merge([_widened(part, reach) for part in parts]))
+    return Signal(np.asarray(merge([part.value for part in parts])), tangent)
 
 
 def _widened(part: Signal, reach: int) -> Array:

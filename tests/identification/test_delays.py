@@ -1,4 +1,4 @@
-"""Correlations over delays, the choice of delays with dead times, and the loop's verdict."""
+"""Correlations over delays, and the choice of delays with dead times."""
 
 from __future__ import annotations
 
@@ -7,21 +7,15 @@ import pytest
 
 from forecast.identification import (
     Experiment,
-    Model,
     autocorrelation,
     choose_delays,
     cross_correlation,
-    narnet,
     narxnet,
-    perform,
-    stability,
     tank,
-    timedelaynet,
     train,
 )
 from forecast.identification.delays import partial_autocorrelation
 from forecast.system.errors import InputError
-from forecast.training.narx.experiment import Standardization
 
 
 def delayed_arx(rows: int, dead: int, seed: int, *, smooth: bool = False) -> Experiment:
@@ -115,41 +109,3 @@ def test_errors_and_inputs_of_different_length_are_refused() -> None:
         cross_correlation(np.zeros(3) + 1, np.zeros(4) + 1)
     with pytest.raises(InputError, match="No observed value to correlate"):
         autocorrelation(np.full(3, np.nan))
-
-
-LOOPS = {"stable": 0.9, "marginal": 1.0, "unstable": 1.2}
-
-
-@pytest.mark.parametrize(("verdict", "gain"), LOOPS.items(), ids=LOOPS)
-def test_loops_are_named_by_what_they_do(verdict, gain) -> None:
-    scaling = Standardization(np.zeros(0), np.zeros(0), np.zeros(1), np.ones(1))
-    weights = {"readout/kernel": np.array([[gain]]), "readout/bias": np.zeros(1)}
-    found = stability(Model(narnet((1,), ()), weights, scaling), Experiment(None, np.linspace(0.5, 1, 80)))
-    assert found.verdict == verdict
-
-
-def test_a_trained_tank_is_a_stable_loop() -> None:
-    e = tank(300)
-    assert stability(train(narxnet((1, 2), (1, 2), 4), e), e).verdict == "stable"
-
-
-def test_a_loop_is_judged_on_measured_rows_only() -> None:
-    e = tank(100)
-    model = train(narxnet((1,), (1,), 2), e, iterations=2)
-    gapped = np.array(e.y)
-    gapped[-3] = np.nan
-    with pytest.raises(InputError, match="with y measured in all"):
-        stability(model, Experiment(e.u, gapped))
-    with pytest.raises(InputError, match="no loop to close"):
-        stability(train(timedelaynet((0, 1), 2), e, iterations=2), e)
-
-
-def test_performance_in_numbers() -> None:
-    y, found = [1.0, 2.0, np.nan, 4.0], [1.0, 4.0, 5.0, 3.0]
-    wanted = {"mse": 5 / 3, "mae": 1.0, "sse": 5.0, "sae": 3.0, "rmse": np.sqrt(5 / 3)}
-    assert {name: perform(y, found, measure=name) for name in wanted} == pytest.approx(wanted)
-    assert perform(y, found, [1, 0.5, 1, 0], "sse") == 2.0
-    with pytest.raises(InputError, match=r"y has shape \(2, 1\) and the forecast \(3, 1\)"):
-        perform([1, 2], [1, 2, 3])
-    with pytest.raises(InputError, match="No row has both"):
-        perform([np.nan], [1.0])

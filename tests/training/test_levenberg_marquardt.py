@@ -81,7 +81,7 @@ def test_normal_equations_do_not_depend_on_the_block_size() -> None:
 
 def test_decay_gives_the_ridge_solution() -> None:
     problem = least_squares()
-    found = lm.minimise(problem, np.zeros(4), lm.Options(decay=5.0))
+    found = lm.minimise(problem, np.zeros(4), options=lm.Options(decay=5.0))
     ridge = np.linalg.solve(problem.x.T @ problem.x + 5.0 * np.eye(4), problem.x.T @ problem.y)
     np.testing.assert_allclose(found.weights, ridge, rtol=1e-6)
 
@@ -92,7 +92,7 @@ def test_bayesian_regularisation_finds_the_decay_that_made_the_data() -> None:
     x = rng.normal(size=(400, 40))
     weights = rng.normal(size=40) * 0.5
     problem = Linear(x, x @ weights + 1.0 * rng.normal(size=400))
-    found = lm.minimise(problem, np.full(40, 0.1), lm.Options(bayesian=True, max_iterations=50))
+    found = lm.minimise(problem, np.full(40, 0.1), options=lm.Options(bayesian=True, max_iterations=50))
     assert 2.0 < found.decay < 8.0  # (1 / 0.25) / 1 = 4
     assert 0.35 < found.beta < 0.65  # 1 / (2 variance of the noise): |e|² counts whole, not halved
     assert found.decay == pytest.approx(found.alpha / found.beta)
@@ -103,7 +103,7 @@ def test_bayesian_regularisation_shrinks_what_the_data_do_not_support() -> None:
     rng = np.random.default_rng(2)
     x, y = rng.normal(size=(60, 50)), rng.normal(size=60)
     free = lm.minimise(Linear(x, y), np.full(50, 0.1))
-    bayes = lm.minimise(Linear(x, y), np.full(50, 0.1), lm.Options(bayesian=True, max_iterations=50))
+    bayes = lm.minimise(Linear(x, y), np.full(50, 0.1), options=lm.Options(bayesian=True, max_iterations=50))
     assert bayes.weights @ bayes.weights < 0.25 * (free.weights @ free.weights)
     assert bayes.effective_weights < 35
 
@@ -111,19 +111,21 @@ def test_bayesian_regularisation_shrinks_what_the_data_do_not_support() -> None:
 def test_the_weights_with_the_lowest_validation_error_are_kept() -> None:
     problem = least_squares()
     problem.held_out = (np.eye(4), np.zeros(4))  # wants w = 0, which is where the descent starts
-    found = lm.minimise(problem, np.zeros(4), lm.Options(patience=3, mu=10.0, mu_decrease=1.0))
+    found = lm.minimise(problem, np.zeros(4), options=lm.Options(patience=3, mu=10.0, mu_decrease=1.0))
     assert found.weights.tolist() == [0.0] * 4
     assert found.reason == "validation error rose"
     assert [point[0] for point in found.curve] == [0, 1, 2, 3]
 
 
 def test_mu_falls_tenfold_after_a_step_that_helps() -> None:
-    curve = lm.minimise(least_squares(), np.zeros(4), lm.Options(max_iterations=2)).curve
+    curve = lm.minimise(least_squares(), np.zeros(4), options=lm.Options(max_iterations=2)).curve
     np.testing.assert_allclose([point[3] for point in curve], [1e-3, 1e-4, 1e-5])
 
 
 def test_the_best_of_several_starts_wins() -> None:
-    found = lm.best_of(Rosenbrock(), [np.array([-1.2, 1.0]), np.array([1.0, 1.0])], lm.Options(max_iterations=1))
+    found = lm.minimise(
+        Rosenbrock(), np.array([-1.2, 1.0]), np.array([1.0, 1.0]), options=lm.Options(max_iterations=1)
+    )
     np.testing.assert_allclose(found.weights, [1.0, 1.0])
 
 
@@ -135,7 +137,7 @@ def test_memory_and_time_are_announced_before_the_first_step() -> None:
 
 def test_the_time_announced_is_that_of_all_restarts() -> None:
     said: list[str] = []
-    lm.best_of(least_squares(), [np.zeros(4)] * 3, announce=said.append)
+    lm.minimise(least_squares(), *[np.zeros(4)] * 3, announce=said.append)
     assert len(said) == 1 and "60 residuals, 3 restarts: about" in said[0]
 
 
@@ -151,4 +153,4 @@ def test_a_start_that_diverges_is_a_model_failure() -> None:
     with pytest.raises(ModelFailure, match="diverges with its initial weights"):
         lm.minimise(problem, np.full(4, np.inf))
     with pytest.raises(ModelFailure, match="None of 2 restarts"):
-        lm.best_of(problem, [np.full(4, np.inf)] * 2)
+        lm.minimise(problem, *[np.full(4, np.inf)] * 2)

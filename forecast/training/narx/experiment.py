@@ -48,7 +48,8 @@ class Experiment:
         refuse_gaps(inputs)
         if not np.isfinite(outputs).any(axis=0).all():
             raise InputError("A column of y has no observed value at all. Leave it out.")
-        self._set(inputs, outputs, None if weight is None else _weights(weight, outputs))
+        counted = None if weight is None else _weights(weight, outputs)
+        self.__dict__.update(u=inputs, y=outputs, weight=counted)  # frozen: no other way in
 
     def __len__(self) -> int:
         return len(self.y)
@@ -62,17 +63,13 @@ class Experiment:
     def changed(self, **arrays: Array | None) -> Experiment:
         """With other u, y or weight of the same kind, which are not checked again."""
         made = object.__new__(Experiment)
-        made._set(**({"u": self.u, "y": self.y, "weight": self.weight} | arrays))
+        made.__dict__.update(vars(self) | arrays)
         return made
 
     def part(self, rows: Any) -> Experiment:
         """The chosen rows (a slice, numbers or a mask); a column of y may have no observed value among them."""
         weight = None if self.weight is None else self.weight[rows]
         return self.changed(u=self.u[rows], y=self.y[rows], weight=weight)
-
-    def _set(self, u: Array | None, y: Array | None, weight: Array | None) -> None:
-        for name, value in {"u": u, "y": y, "weight": weight}.items():
-            object.__setattr__(self, name, value)
 
 
 def columns(name: str, values: npt.ArrayLike) -> Array:

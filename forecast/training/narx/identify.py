@@ -121,8 +121,7 @@ def identify(
         lags = dead_times(scaled)
         scaled = [e.changed(u=delayed(e.u, lags)) for e in scaled]
         settings = _affordable(settings, scaled)
-    low, high = saturation(scaled)
-    search = _Search(scaled, settings, low, high, np.random.default_rng(seed))
+    search = _Search(scaled, settings, np.random.default_rng(seed))
     if announce is not None:
         announce(
             f"System identification with {settings.folds} folds of {settings.starts} starts: {search.estimate()}."
@@ -143,39 +142,27 @@ def identify(
 class _Search:
     """The folds of one identification; every random number comes from one generator, in a fixed order."""
 
-    def __init__(
-        self,
-        experiments: list[Experiment],
-        settings: SearchSettings,
-        low: Array,
-        high: Array,
-        rng: np.random.Generator,
-    ) -> None:
+    def __init__(self, experiments: list[Experiment], settings: SearchSettings, rng: np.random.Generator) -> None:
         self.experiments, self.settings, self.rng = experiments, settings, rng
-        self.low, self.high = tuple(map(float, low)), tuple(map(float, high))
-
-    def net(self, number: int) -> Narx:
-        order = self.settings.orders[number % len(self.settings.orders)]
-        net = _net(order, self.settings, self.experiments[0])
-        return replace(net, low=self.low, high=self.high)
+        low, high = (tuple(map(float, bounds)) for bounds in saturation(experiments))
+        nets = (_net(order, settings, experiments[0]) for order in settings.orders)
+        self.nets = [replace(net, low=low, high=high) for net in nets]
 
     def estimate(self) -> lm.Estimate:
         """Peak memory and time of the whole search, from its largest net."""
-        settings = self.settings
-        nets = [self.net(number) for number in range(len(settings.orders))]
-        largest = max(nets, key=lambda net: net.n_weights)
-        one = lm.estimate(ClosedLoop(largest, self.experiments, settings.start), lm.Options(max_iterations=1))
-        return lm.Estimate(one.bytes, one.seconds * _iterations(settings))
+        largest = max(self.nets, key=lambda net: net.n_weights)
+        one = lm.estimate(ClosedLoop(largest, self.experiments, self.settings.start), lm.Options(max_iterations=1))
+        return lm.Estimate(one.bytes, one.seconds * _iterations(self.settings))
 
     def fold(self, number: int) -> list[Member]:
         """The nets that follow the held-out block best."""
         train, held_out = _cut(self.experiments, number, self.settings.folds, self.settings.start)
         tried: list[tuple[float, Narx, Array]] = []
         for start in range(self.settings.starts):
-            net = self.net(start)
+            net = self.nets[start % len(self.nets)]
             problem = OpenLoop(net, train, self.settings.start, held_out)
             options = lm.Options(max_iterations=self.settings.open_iterations)
-            tried.append((np.inf, net, lm.minimise(problem, initial(net, self.rng), options).weights))
+            tried.append((np.inf, net, lm.minimise(problem, initial(net, self.rng), options=options).weights))
         for iterations, keep in self.settings.rounds:
             closed = ((ClosedLoop(net, train, self.settings.start, held_out), weights) for _, net, weights in tried)
             tried = sorted((_trained(problem, weights, iterations) for problem, weights in closed), key=lambda t: t[0])
@@ -186,7 +173,8 @@ class _Search:
         """The same net trained further on all experiments, the weight decay set by the evidence."""
         options = lm.Options(max_iterations=self.settings.refit_iterations, bayesian=True)
         try:
-            found = lm.minimise(ClosedLoop(member.net, self.experiments, self.settings.start), member.weights, options)
+            problem = ClosedLoop(member.net, self.experiments, self.settings.start)
+            found = lm.minimise(problem, member.weights, options=options)
         except ModelFailure:  # it diverges on a block it has not seen: it stays as the fold left it
             return member
         return replace(member, weights=found.weights)
@@ -211,7 +199,7 @@ def _trained(problem: ClosedLoop, weights: Array, iterations: int) -> tuple[floa
     """Held-out score, net and weights after training on; the score is infinite where the net diverges."""
     options = lm.Options(max_iterations=iterations, patience=max(iterations, 30))
     try:
-        found = lm.minimise(problem, weights, options)
+        found = lm.minimise(problem, weights, options=options)
     except ModelFailure:
         return np.inf, problem.net, weights
     return found.score, problem.net, found.weights

@@ -132,7 +132,7 @@ rng = np.random.default_rng(0)
 net = Narx(1, 24, (1,), (0,), 1, linear=False)
 experiment = Experiment(rng.normal(size=(20_000, 1)), rng.normal(size=(20_000, 24)))
 for kind in (OpenLoop, ClosedLoop):
-    lm.minimise(kind(net, [experiment], 1), 0.1 * rng.normal(size=net.n_weights), lm.Options(max_iterations=1))
+    lm.minimise(kind(net, [experiment], 1), 0.1 * rng.normal(size=net.n_weights), options=lm.Options(max_iterations=1))
 # ru_maxrss would count the process this one was forked from; VmHWM is its own peak
 print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))
 """

@@ -1,4 +1,4 @@
-"""MATLAB's plots: that they show the numbers they are made of."""
+"""How good a trained net is: its error, the verdict on its loop, and plots that show the numbers behind them."""
 
 from __future__ import annotations
 
@@ -6,18 +6,25 @@ import numpy as np
 import pytest
 
 from forecast.identification import (
+    Experiment,
+    Model,
     divideblock,
+    narnet,
     narxnet,
+    perform,
     ploterrcorr,
     ploterrhist,
     plotinerrcorr,
     plotperform,
     plotregression,
     plotresponse,
+    stability,
     tank,
+    timedelaynet,
     train,
 )
 from forecast.system.errors import InputError
+from forecast.training.narx.experiment import Standardization
 
 E = tank(120, noise=0.01)
 LABELS = divideblock()(120)
@@ -78,3 +85,41 @@ def test_labels_of_other_rows_and_a_line_through_nothing_are_refused() -> None:
 def test_figures_are_written_as_files(found, tmp_path) -> None:
     plotresponse(E.y, found).savefig(tmp_path / "response.png")
     assert (tmp_path / "response.png").read_bytes()[:4] == b"\x89PNG"
+
+
+LOOPS = {"stable": 0.9, "marginal": 1.0, "unstable": 1.2}
+
+
+@pytest.mark.parametrize(("verdict", "gain"), LOOPS.items(), ids=LOOPS)
+def test_loops_are_named_by_what_they_do(verdict, gain) -> None:
+    scaling = Standardization(np.zeros(0), np.zeros(0), np.zeros(1), np.ones(1))
+    weights = {"readout/kernel": np.array([[gain]]), "readout/bias": np.zeros(1)}
+    found = stability(Model(narnet((1,), ()), weights, scaling), Experiment(None, np.linspace(0.5, 1, 80)))
+    assert found.verdict == verdict
+
+
+def test_a_trained_tank_is_a_stable_loop() -> None:
+    e = tank(300)
+    assert stability(train(narxnet((1, 2), (1, 2), 4), e), e).verdict == "stable"
+
+
+def test_a_loop_is_judged_on_measured_rows_only() -> None:
+    e = tank(100)
+    model = train(narxnet((1,), (1,), 2), e, iterations=2)
+    gapped = np.array(e.y)
+    gapped[-3] = np.nan
+    with pytest.raises(InputError, match="with y measured in all"):
+        stability(model, Experiment(e.u, gapped))
+    with pytest.raises(InputError, match="no loop to close"):
+        stability(train(timedelaynet((0, 1), 2), e, iterations=2), e)
+
+
+def test_performance_in_numbers() -> None:
+    y, found = [1.0, 2.0, np.nan, 4.0], [1.0, 4.0, 5.0, 3.0]
+    wanted = {"mse": 5 / 3, "mae": 1.0, "sse": 5.0, "sae": 3.0, "rmse": np.sqrt(5 / 3)}
+    assert {name: perform(y, found, measure=name) for name in wanted} == pytest.approx(wanted)
+    assert perform(y, found, [1, 0.5, 1, 0], "sse") == 2.0
+    with pytest.raises(InputError, match=r"y has shape \(2, 1\) and the forecast \(3, 1\)"):
+        perform([1, 2], [1, 2, 3])
+    with pytest.raises(InputError, match="No row has both"):
+        perform([np.nan], [1.0])
