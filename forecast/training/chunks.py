@@ -59,10 +59,10 @@ class Chunks:
         return order[:needed].reshape(steps, batch_size).astype(np.int32)
 
     def walk(self, steps: int, batch_size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Starts (steps, batch_size) int32 that follow each other in every column, and where a column begins anew.
+        """Starts (steps, batch_size) int32 that follow each other in every column, and where one enters a series.
 
-        The columns set out evenly spread over all series and go on through them, round and round: truncated
-        back-propagation with the state carried (Williams & Peng 1990). A series' odd rows are left out at its ends.
+        The columns begin evenly spread over all series and pass through them cyclically: truncated back-propagation
+        with the state carried (Williams & Peng 1990). Rows beyond whole chunks are left out at the ends of a series.
         """
         generator = np.random.default_rng(seed)
         starts, anew = [], []

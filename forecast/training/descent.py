@@ -145,8 +145,8 @@ class Updater:
         self.begin(first)
 
     def begin(self, descent: Descent) -> None:
-        """Forget all updates and go on with these numbers. The schedule's shape, and whether there is a penalty, stay
-        those of the first."""
+        """Reset the moments and take these numbers. The schedule's shape, and whether there is a penalty, stay those
+        of the first."""
         for variable in (self._first, self._second, self._step):
             variable.assign(tf.zeros_like(variable))
         for name, value in self._values(descent).items():

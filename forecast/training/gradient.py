@@ -1,4 +1,4 @@
-"""Gradient descent: stretches of updates, and after each a look at validation that decides which weights are kept.
+"""Gradient descent: blocks of updates, each followed by a validation that decides which weights are kept.
 
 Many updates run inside one traced function, so Python costs nothing per step. Three ways to see a chunk:
 
@@ -78,7 +78,7 @@ def fit(
 
 
 def _descended(updates: Updates, drawn: Drawn, states: States, validate: Validate, settings: Settings) -> Trained:
-    """The stretches one after the other, each with its look at validation."""
+    """Block after block of updates, the validation loss after each."""
     curve: Curve = []
     best: tuple[float, int, Weights] | None = None
     note, loss, waited = "", float("nan"), 0
@@ -181,8 +181,8 @@ def sampled_bins(network: Network, settings: Settings) -> Head | None:
 
 
 class Updates:
-    """The updates of one training, traced once: begun anew with other weights, another seed, other numbers of the rule
-    (`Settings.traced`) or other data of the same shapes, they need no second trace."""
+    """The updates of one training, traced once: `begin` takes other weights, another seed, other numbers of the rule
+    or other data of the same shapes without a second trace."""
 
     def __init__(self, network: Network, chunks: Chunks, settings: Settings) -> None:
         self.model = assemble(network, seed=0)
