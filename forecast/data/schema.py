@@ -6,17 +6,13 @@ NaN (missing), a row is never invented.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from forecast.system.errors import ForecastError, InputError, closest, quote_names
-
-if TYPE_CHECKING:
-    import pandera.pandas as pa
 
 KEYS = ("unique_id", "ds")
 
@@ -35,8 +31,9 @@ def check_frame(
     if frame.empty:
         raise error(f"{where}: found no rows, wanted at least one observation. Check the file and its filters.")
     frame = _typed(frame[[*KEYS, *columns]], columns)
-    if not _is_plainly_right(frame, columns):
-        _require_schema(frame, columns, where, error)
+    fault = _first_fault(frame, columns)
+    if fault is not None:
+        raise error(f"{where}{fault}")
     ordered = frame if _in_order(frame["unique_id"]) else frame.sort_values("unique_id", kind="stable")
     plain = ordered.index.name is None and ordered.index.equals(pd.RangeIndex(len(ordered)))
     return ordered if plain else ordered.reset_index(drop=True)
@@ -49,15 +46,28 @@ def _in_order(names: pd.Series) -> bool:
     return bool((codes[1:] >= codes[:-1]).all() and known.is_monotonic_increasing)
 
 
-def _is_plainly_right(frame: pd.DataFrame, columns: list[str]) -> bool:
-    """What the schema asks for, without loading pandera: a served forecast has milliseconds."""
+def _first_fault(frame: pd.DataFrame, columns: list[str]) -> str | None:
+    """What is wrong with the names, then the times, the numbers, the order of the rows; None when nothing is."""
     names, times = frame["unique_id"], frame["ds"]
-    typed = isinstance(names.dtype, pd.StringDtype) and times.dtype == np.dtype("datetime64[ns]")
-    if not typed or any(frame[column].dtype != np.float64 for column in columns):
-        return False
-    if names.isna().any() or times.isna().any() or any(np.isinf(frame[column].to_numpy()).any() for column in columns):
-        return False
-    # Rising strictly within each series, wherever its rows stand, is unique and ascending at once.
+    typed = {"unique_id": isinstance(names.dtype, pd.StringDtype), "ds": times.dtype == np.dtype("datetime64[ns]")}
+    for key, right in typed.items():
+        if frame[key].isna().any() or not right:
+            return _key_fault(frame, key)
+    for column in columns:
+        if frame[column].dtype != np.float64:
+            return _no_number(frame, column)
+        endless = np.isinf(frame[column].to_numpy())
+        if endless.any():
+            position = int(np.argmax(endless))
+            return (
+                f", {place(frame, position)}: column {column!r} holds {frame[column].iloc[position]:g}, wanted a "
+                "finite number. Leave the cell empty where nothing was measured."
+            )
+    return None if _rise(names, times) else _order_fault(frame)
+
+
+def _rise(names: pd.Series, times: pd.Series) -> bool:
+    """Whether the times rise strictly within each series, wherever its rows stand."""
     codes, stamps = pd.factorize(names)[0], times.to_numpy()
     if (codes[1:] < codes[:-1]).any():
         order = np.argsort(codes, kind="stable")
@@ -65,43 +75,17 @@ def _is_plainly_right(frame: pd.DataFrame, columns: list[str]) -> bool:
     return bool(((stamps[1:] > stamps[:-1]) | (codes[1:] > codes[:-1])).all())
 
 
-def _require_schema(frame: pd.DataFrame, columns: list[str], where: str, error: type[ForecastError]) -> None:
-    """Raises `error` with the sentence about the first fault that the schema finds."""
-    schema, errors = long_frame_schema(columns), _pandera().errors
-    try:
-        schema.validate(frame, inplace=True)  # nothing is coerced, so nothing is changed
-    except errors.SchemaError as fault:
-        raise error(_sentence(frame, fault, where)) from None
-
-
-def long_frame_schema(columns: Iterable[str]) -> pa.DataFrameSchema:
-    """The pandera schema of a long frame with these number columns."""
-    pa = _pandera()
-    numbers = {
-        name: pa.Column(float, pa.Check(_is_finite, name="finite", n_failure_cases=1), nullable=True)
-        for name in columns
-    }
-    return pa.DataFrameSchema(
-        {"unique_id": pa.Column(str), "ds": pa.Column("datetime64[ns]"), **numbers},
-        checks=[
-            pa.Check(_is_first_of_its_time, name="unique", n_failure_cases=1),
-            pa.Check(_is_ascending, name="ascending", n_failure_cases=1),
-        ],
+def _order_fault(frame: pd.DataFrame) -> str:
+    twice = frame.duplicated(list(KEYS)).to_numpy()
+    if twice.any():
+        wanted = "stands twice in its series, wanted once. Drop one of the two rows."
+        return f", {place(frame, int(np.argmax(twice)))}: this time {wanted}"
+    earlier = (frame.groupby("unique_id", sort=False)["ds"].diff() < pd.Timedelta(0)).to_numpy()
+    return (
+        f", {place(frame, int(np.argmax(earlier)))}: this time is earlier than the one before it, wanted ascending "
+        "times in each series. Sort the file by time; if the order has another reason (local clock turned back?), "
+        "state `source.time_zone`."
     )
-
-
-def _pandera() -> Any:
-    """pandera without its strategies for tests: loading hypothesis for them is a third of a second of `check`."""
-    hidden = "hypothesis" not in sys.modules
-    if hidden:
-        sys.modules["hypothesis"] = None  # type: ignore[assignment]
-    try:
-        import pandera.backends.pandas.builtin_checks  # noqa: F401  (where hypothesis would be loaded)
-        import pandera.pandas as pa
-    finally:
-        if hidden:
-            del sys.modules["hypothesis"]
-    return pa
 
 
 def first_text(values: pd.Series) -> tuple[Any, Any] | None:
@@ -138,7 +122,7 @@ def _require_columns(found: list[str], wanted: list[str], where: str, error: typ
 
 
 def _typed(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Lossless casts only (whole numbers to float, times to ns); what cannot be cast stays for the schema."""
+    """Lossless casts only (whole numbers to float, times to ns); what cannot be cast stays to be told."""
     casts: dict[str, Any] = {
         name: np.float64
         for name in columns
@@ -155,60 +139,26 @@ def _typed(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return frame.astype(casts) if casts else frame
 
 
-def _is_finite(values: pd.Series) -> pd.Series:
-    return ~np.isinf(values)
-
-
-def _is_first_of_its_time(frame: pd.DataFrame) -> pd.Series:
-    return ~frame.duplicated(list(KEYS))
-
-
-def _is_ascending(frame: pd.DataFrame) -> pd.Series:
-    """Within each series; series may be interleaved in the file."""
-    return ~(frame.groupby("unique_id", sort=False)["ds"].diff() < pd.Timedelta(0))
-
-
-def _sentence(frame: pd.DataFrame, fault: Any, where: str) -> str:
-    column = getattr(fault.schema, "name", None)
-    check = getattr(fault.check, "name", None) or str(fault.check)
-    if check in ("unique", "ascending"):
-        holds = _is_first_of_its_time(frame) if check == "unique" else _is_ascending(frame)
-        return f"{where}, {place(frame, int(np.argmin(holds.to_numpy())))}: {_ORDER_FAULTS[check]}"
-    if column in KEYS:
-        return _key_fault(frame, str(column), where)
-    if check == "finite":
-        position = int(np.argmax(np.isinf(frame[column].to_numpy())))
-        value = frame[column].iloc[position]
-        return (
-            f"{where}, {place(frame, position)}: column {column!r} holds {value:g}, wanted a finite number. "
-            "Leave the cell empty where nothing was measured."
-        )
-    return text_fault(frame, str(column), where)
-
-
 def text_fault(frame: pd.DataFrame, column: str, where: str) -> str:
     """The sentence about a column that should hold numbers and does not."""
+    return where + _no_number(frame, column)
+
+
+def _no_number(frame: pd.DataFrame, column: str) -> str:
     found = first_text(frame[column])
     if found is None:
-        return f"{where}: column {column!r} is of type {frame[column].dtype}, wanted numbers."
+        return f": column {column!r} is of type {frame[column].dtype}, wanted numbers."
     position = frame.index.get_loc(found[0])
     return (
-        f"{where}, {place(frame, position if isinstance(position, int) else 0)}: column {column!r} holds text "
+        f", {place(frame, position if isinstance(position, int) else 0)}: column {column!r} holds text "
         f"{str(found[1])[:60]!r}, wanted a number. Correct the cell, or leave it empty where nothing was measured."
     )
 
 
-def _key_fault(frame: pd.DataFrame, column: str, where: str) -> str:
+def _key_fault(frame: pd.DataFrame, column: str) -> str:
+    wanted = {"unique_id": "a series name", "ds": "a time in UTC"}[column]
     missing = frame[column].isna().to_numpy()
     if missing.any():
         row = frame.index[int(np.argmax(missing))]
-        return f"{where}, row {row}: {column!r} is empty, wanted {_KEY_MEANING[column]}. Complete or drop the row."
-    return f"{where}: column {column!r} is of type {frame[column].dtype}, wanted {_KEY_MEANING[column]}."
-
-
-_KEY_MEANING = {"unique_id": "a series name", "ds": "a time in UTC"}
-_ORDER_FAULTS = {
-    "unique": "this time stands twice in its series, wanted once. Drop one of the two rows.",
-    "ascending": "this time is earlier than the one before it, wanted ascending times in each series. Sort the file "
-    "by time; if the order has another reason (local clock turned back?), state `source.time_zone`.",
-}
+        return f", row {row}: {column!r} is empty, wanted {wanted}. Complete or drop the row."
+    return f": column {column!r} is of type {frame[column].dtype}, wanted {wanted}."

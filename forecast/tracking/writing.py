@@ -23,7 +23,7 @@ CANDIDATE, CURRENT, DIGEST = "candidate", "current", "record"
 PARENT, PUBLISHER = "mlflow.parentRunId", "mlflow.user"
 TRIAL = "trial"
 SERVED = Path(__file__).with_name("served.py")
-REQUIREMENTS = ("numpy", "pandas", "pandera", "pydantic", "pyyaml", "exchange-calendars", "filelock")
+REQUIREMENTS = ("numpy", "pandas", "pydantic", "pyyaml", "exchange-calendars", "filelock")
 BATCH = 1000
 """Metrics that MLflow takes in one call."""
 
