@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,11 +18,11 @@ from forecast.audit.sandbox import BUDGET, Project, Sandbox, isolated, load, run
 from forecast.config.datasets import load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.data.panel import Panel, from_frame
-from forecast.data.scaling import transform
 from forecast.system import files
 from forecast.system.errors import ForecastError
 
 LEAK = 1
+Say = Callable[[str], None]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,7 +59,7 @@ def audit(
     *,
     models: tuple[str, ...] = (),
     jobs: int = 1,
-    say: Callable[[str], None] = lambda line: None,
+    say: Say = lambda line: None,
 ) -> Audit:
     """Audit the project in `root`; `folder` is an empty one for the runs, `models` narrows the grid.
 
@@ -73,7 +74,11 @@ def audit(
     opened = load(project, folder)
     base = isolated(run, project, small, folder / "base", models=models, jobs=1)  # in one process, where it is heard
     base.opened += opened
-    found = _other_runs(project, small, base, ends, folder, models=models, jobs=jobs, say=say)
+
+    def changed(place: Path, **change: Any) -> Sandbox:
+        return isolated(run, project, small, place, models=models, jobs=jobs, **change)
+
+    found = _other_runs(changed, base, ends, folder, say)
     whole = origins.prepared(project, project.frame, folder / "whole", None).panel
     full = block_ends(project.frame, project.settings)
     cuts = origins.moments(project, whole, full)
@@ -91,7 +96,7 @@ def audit(
         found += told
         notes += said
     checked = {
-        "candidates": len(list(base.trained.glob("*/record.json"))),
+        "candidates": len(list(base.records())),
         "forecasters": len(list(trained.glob("*/seed-*"))),
         "moments": len(cuts),
         "calls for targets": len(base.asked),
@@ -112,7 +117,7 @@ def _of_one_run(base: Sandbox, ends: dict[str, pd.Timestamp]) -> list[Finding]:
         *rescored.rescored(base, panel, ends, BUDGET["seeds"], "scores computed again"),
         *rescored.kept_the_best(base, "validation losses of trials and steps"),
         *rescored.intervals_again(base, panel, "intervals made again"),
-        *_calibration_rows(base, panel, ends),
+        *runs.calibration_rows(base, panel, ends, "rows of the calibration calls"),
     ]
 
 
@@ -128,37 +133,24 @@ def _of_the_data(project: Project, whole: Panel, ends: dict[str, pd.Timestamp], 
 
 
 def _other_runs(
-    project: Project,
-    small: pd.DataFrame,
-    base: Sandbox,
-    ends: dict[str, pd.Timestamp],
-    folder: Path,
-    *,
-    models: tuple[str, ...],
-    jobs: int,
-    say: Callable[[str], None],
+    changed: Callable[..., Sandbox], base: Sandbox, ends: dict[str, pd.Timestamp], folder: Path, say: Say
 ) -> list[Finding]:
-    """The pipeline on three changed copies of the data, each compared with the first run."""
-    found: list[Finding] = []
+    """The pipeline on three changed copies of the data, made by `changed`, each compared with the first run."""
     say("the pipeline with the rows after the train block moved by a ten-millionth")
-    fits = ("fetch", "prepare", "tune", "train")
-    after = ends["train"]
-    other = isolated(
-        run, project, small, folder / "nudged", after=after, change=nudged, stages=fits, models=models, jobs=jobs
-    )
-    found += runs.fitted_on_train(base, other, after, "nudge after the train block")
+    moment, fits = ends["train"], ("fetch", "prepare", "tune", "train")
+    other = changed(folder / "nudged", after=moment, change=nudged, stages=fits)
+    found = list(runs.fitted_on_train(base, other, moment, "nudge after the train block"))
     say("the pipeline with the rows after the validation block changed")
-    moment = ends["validation"]
-    other = isolated(run, project, small, folder / "later", after=moment, change=shaken, models=models, jobs=jobs)
-    detector = "change after the validation block"
+    moment, detector = ends["validation"], "change after the validation block"
+    other = changed(folder / "later", after=moment, change=shaken)
     found += runs.fitted_on_train(base, other, moment, detector)
     found += runs.chosen_before(base, other, moment, detector)
     found += runs.forecasts_before(base, other, moment, detector)
     say("the pipeline with the later part of the test block changed")
-    moment = _inside_test(base, ends)
-    other = isolated(run, project, small, folder / "test", after=moment, change=shaken, models=models, jobs=jobs)
-    found += runs.calibrated(base, other, moment, "change inside the test block")
-    found += runs.forecasts_before(base, other, moment, "change inside the test block")
+    moment, detector = _inside_test(base, ends), "change inside the test block"
+    other = changed(folder / "test", after=moment, change=shaken)
+    found += runs.calibrated(base, other, moment, detector)
+    found += runs.forecasts_before(base, other, moment, detector)
     return found
 
 
@@ -169,28 +161,12 @@ def _inside_test(base: Sandbox, ends: dict[str, pd.Timestamp]) -> pd.Timestamp:
     return pd.Timestamp(cutoffs[len(cutoffs) // 4]) if len(cutoffs) else ends["calibration"]
 
 
-def _calibration_rows(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]) -> list[Finding]:
-    """In raw units and in those the target is modelled in: intervals may be made in either."""
-    targets, ranges = [], []
-    for series in panel.series:
-        start, stop = (int((series.ds <= ends[name].to_datetime64()).sum()) for name in ("validation", "calibration"))
-        for output, column in enumerate(panel.task.target):
-            level = column.model_copy(update={"transform": column.transform.replace("diff", "") or "none"})
-            targets += [series.values[:, output], transform(series.values[:, output], level)]
-            ranges += [(start, stop)] * 2
-    return list(runs.calibration_rows(base, targets, ranges, "rows of the calibration calls"))
-
-
 def _notes(base: Sandbox) -> tuple[str, ...]:
-    failed = [path.parent.name for path in sorted(base.trained.glob("*/record.json")) if _failed(path)]
+    failed = [name for name, record in base.records() if record["status"] != "ok"]
     notes = [f"Not fitted within the audit's budget, so not audited: {', '.join(failed)}."] if failed else []
     if not base.calibrated:
         notes.append("No interval was calibrated in this pipeline; there was nothing to audit there.")
     return tuple(notes)
-
-
-def _failed(record: Path) -> bool:
-    return bool(files.read_json(record)["status"] != "ok")
 
 
 if __name__ == "__main__":

@@ -51,10 +51,9 @@ def rescored(base: Sandbox, panel: Panel, ends: Ends, seeds: list[int], detector
     A later question is asked only where the one before it found nothing: its answer would be a consequence.
     """
     tables = {}
-    for path in sorted(base.trained.glob("*/record.json")):
-        record = files.read_json(path)
+    for name, record in base.records():
         if record["status"] == "ok":
-            tables[path.parent.name] = record, pd.read_parquet(path.parent / "forecasts.parquet")
+            tables[name] = record, base.forecasts(name)
     found = []
     for name, (record, table) in tables.items():
         wanted = seeds if record["kind"] == "network" else [0]
@@ -139,7 +138,7 @@ def _errors(rows: pd.DataFrame, series: Series, output: int) -> Errors:
 
 def _scores(base: Sandbox, tested: dict[tuple[str, str, str], Errors], detector: str) -> Iterator[Finding]:
     """MAE, origins and skill of every seed and ensemble in by_series.csv."""
-    table = _read(base, "by_series.csv")
+    table = base.table("by_series.csv")
     if table.empty:
         return
     published = table.set_index(["model", "ranking", "series", "seed"]).to_dict("index")
@@ -161,7 +160,7 @@ def _scores(base: Sandbox, tested: dict[tuple[str, str, str], Errors], detector:
 
 def _board(base: Sandbox, detector: str) -> Iterator[Finding]:
     """The leaderboard is the mean over the series of by_series.csv, and its row `mean` that over the seeds."""
-    board, table = _read(base, "leaderboard.csv"), _read(base, "by_series.csv")
+    board, table = base.table("leaderboard.csv"), base.table("by_series.csv")
     if board.empty or table.empty:
         return
     names = ["mase", "skill", *(["mae", "rmse"] if table["series"].nunique() == 1 else [])]
@@ -179,7 +178,7 @@ def _board(base: Sandbox, detector: str) -> Iterator[Finding]:
 
 def _validation(base: Sandbox, held: Held, detector: str) -> Iterator[Finding]:
     """The validation scores that the choice rests on, at the scale that by_series.csv divides by."""
-    board, table = _read(base, "leaderboard.csv"), _read(base, "by_series.csv")
+    board, table = base.table("leaderboard.csv"), base.table("by_series.csv")
     if board.empty or table.empty:
         return
     scale = (table["mae"] / table["mase"]).groupby(table["series"]).first()
@@ -196,8 +195,8 @@ def _validation(base: Sandbox, held: Held, detector: str) -> Iterator[Finding]:
 
 def _choice(base: Sandbox, held: Held, detector: str) -> Iterator[Finding]:
     """The chosen model of each ranking has the lowest validation loss of those that may be chosen."""
-    table = _read(base, "by_series.csv")
-    chosen = _verdicts(base).get("chosen", {})
+    table = base.table("by_series.csv")
+    chosen = base.verdict("chosen")
     scale = (table["mae"] / table["mase"]).groupby(table["series"]).first() if len(table) else pd.Series(dtype=float)
     losses = {about: _loss(errors, scale) for about, errors in held.items() if about[0] != SERVICE}
     for ranking, model in chosen.items():
@@ -230,17 +229,12 @@ def kept_the_best(base: Sandbox, detector: str) -> Iterator[Finding]:
         if best and values and values.get(best["number"]) != min(values.values()):
             text = f"trial {best['number']} was kept with {values.get(best['number'])}, not the lowest of {path.stem}"
             yield Finding("tuning", detector, path.stem, text)
-    for path in sorted(base.trained.glob("*/record.json")):
-        for seed in files.read_json(path).get("seeds", []):
+    for name, record in base.records():
+        for seed in record.get("seeds", []):
             looks = {step: loss for step, _, loss in seed.get("curve") or [] if loss is not None}
             if looks and looks.get(seed["best_step"]) != min(looks.values()):
-                text = f"seed {seed['seed']} of {path.parent.name} kept step {seed['best_step']}, not the lowest"
-                yield Finding("training", detector, path.parent.name, text)
-
-
-def _read(base: Sandbox, name: str) -> pd.DataFrame:
-    path = base.compared / name
-    return pd.read_csv(path, dtype={"seed": str, "series": str, "model": str}) if path.exists() else pd.DataFrame()
+                text = f"seed {seed['seed']} of {name} kept step {seed['best_step']}, not the lowest"
+                yield Finding("training", detector, name, text)
 
 
 def _mean(errors: np.ndarray) -> float:
@@ -254,17 +248,16 @@ def intervals_again(base: Sandbox, panel: Panel, detector: str) -> Iterator[Find
     Pooled over the steps. An interval wants both ends of its own series; the calibration block of another would do
     as well for a check of ranges.
     """
-    methods, shown = (_read(base, f"{name}.csv") for name in ("interval_methods", "intervals"))
+    methods, shown = (base.table(f"{name}.csv") for name in ("interval_methods", "intervals"))
     if methods.empty:
         return
     split = _pooled(methods[methods["method"] == "split"])
-    for path in sorted(base.trained.glob("*/record.json")):
-        record = files.read_json(path)
+    for name, record in base.records():
         own = {key: row for key, row in split.items() if key[:2] == (record["model"], record["ranking"])}
-        table = pd.read_parquet(path.parent / "forecasts.parquet") if own else pd.DataFrame()
+        table = base.forecasts(name) if own else pd.DataFrame()
         for key, row in own.items():
             yield from _unlike(row, _split(table, panel, key[2], key[3]), key, "split", detector)
-    method = str(_verdicts(base).get("interval_method", {}).get("method"))
+    method = str(base.verdict("interval_method").get("method"))
     wanted = methods[methods["method"] == method].set_index([*KEYS, "step"])[list(SCORES)].sort_index()
     found = shown.set_index([*KEYS, "step"])[list(SCORES)].sort_index()
     if not wanted.index.equals(found.index) or not np.allclose(wanted, found, rtol=EXACT_INTERVALS, equal_nan=True):
@@ -339,9 +332,3 @@ def _about(panel: Panel, name: str) -> tuple[str, str, str]:
             if series_name(series.unique_id, column.name, panel.task.targets) == name:
                 return series.unique_id, column.name, column.transform
     raise KeyError(name)
-
-
-def _verdicts(base: Sandbox) -> dict[str, Any]:
-    path = base.compared / "verdicts.json"
-    found: dict[str, Any] = files.read_json(path) if path.exists() else {}
-    return found

@@ -12,6 +12,7 @@ import pandas as pd
 from forecast.audit import Finding
 from forecast.audit.sandbox import Sandbox
 from forecast.data.panel import Panel
+from forecast.data.scaling import transform
 from forecast.data.splits import Borders
 from forecast.forecaster import Problem
 from forecast.system import files
@@ -43,12 +44,12 @@ def chosen_before(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector:
     for path in sorted(base.tuned.glob("*.json")):
         if _without(files.read_json(path), "study") != _without(_read(other.tuned / path.name), "study"):
             yield Finding("tuning", detector, path.stem, f"the study of {path.stem} {since}")
-    for path in sorted(base.trained.glob("*/record.json")):
-        one, two = (_outcome(_read(s.trained / path.parent.name / "record.json")) for s in (base, other))
-        if one != two:
-            text = f"the training of {path.parent.name} (its validation curve or best step) {since}"
-            yield Finding("training", detector, path.parent.name, text)
-    verdicts = [_read(s.compared / "verdicts.json").get("chosen") for s in (base, other)]
+    later = dict(other.records())
+    for name, record in base.records():
+        if _outcome(record) != _outcome(later.get(name, {})):
+            text = f"the training of {name} (its validation curve or best step) {since}"
+            yield Finding("training", detector, name, text)
+    verdicts = [s.verdict("chosen") for s in (base, other)]
     if verdicts[0] != verdicts[1]:
         yield Finding(
             "choice", detector, "verdicts.json", f"the chosen model {since}: {verdicts[0]}, then {verdicts[1]}"
@@ -65,11 +66,8 @@ def opened_beside(base: Sandbox, detector: str) -> Iterator[Finding]:
 
 def _scales(base: Sandbox, other: Sandbox, since: str, detector: str) -> Iterator[Finding]:
     """MAE / MASE is the scale of the train part, whatever the test block holds."""
-    path = base.compared / "by_series.csv"
-    if not path.exists():
-        return
-    tables = [pd.read_csv(s.compared / "by_series.csv") for s in (base, other)]
-    if len(tables[0]) != len(tables[1]):
+    tables = [s.table("by_series.csv") for s in (base, other)]
+    if tables[0].empty or len(tables[0]) != len(tables[1]):
         return
     for error, scaled in (("mae", "mase"), ("rmse", "rmsse")):
         one, two = (table[error].to_numpy(float) / table[scaled].to_numpy(float) for table in tables)
@@ -79,7 +77,7 @@ def _scales(base: Sandbox, other: Sandbox, since: str, detector: str) -> Iterato
 
 def calibrated(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: str) -> Iterator[Finding]:
     """What conformal fits were given and how it was decided; `other` differs in rows after the calibration block."""
-    decided = [_read(s.compared / "verdicts.json").get("interval_method") for s in (base, other)]
+    decided = [s.verdict("interval_method") for s in (base, other)]
     if decided[0] != decided[1]:
         text = f"the kind of intervals shown is decided with rows after {moment:%Y-%m-%d %H:%M}"
         yield Finding("calibration", detector, "verdicts.json", text)
@@ -90,15 +88,17 @@ def calibrated(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: st
             return
 
 
-def calibration_rows(
-    base: Sandbox, panel_targets: list[np.ndarray], ranges: list[tuple[int, int]], detector: str
-) -> Iterator[Finding]:
-    """The actuals of every conformal fit stand inside [start, stop), the calibration block of their series."""
+def calibration_rows(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp], detector: str) -> Iterator[Finding]:
+    """The actuals of every conformal fit stand inside the calibration block of their series.
+
+    Looked up in raw units and in those the target is modelled in: intervals may be made in either.
+    """
+    targets = list(_targets(panel, ends))
     for number, call in enumerate(base.calibrated):
         horizon = call["y"].shape[1]
         inside: set[bytes] = set()
         everywhere: set[bytes] = set()
-        for values, (start, stop) in zip(panel_targets, ranges, strict=True):
+        for values, start, stop in targets:
             for row in range(len(values) - horizon + 1):
                 key = _key(values[row : row + horizon])
                 everywhere.add(key)
@@ -112,6 +112,16 @@ def calibration_rows(
             )
             yield Finding("calibration", detector, f"call {number}", text)
             return
+
+
+def _targets(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[tuple[np.ndarray, int, int]]:
+    """Every target, as it is and transformed, with the first row of its calibration block and the row after it."""
+    for series in panel.series:
+        start, stop = (int((series.ds <= ends[name].to_datetime64()).sum()) for name in ("validation", "calibration"))
+        for output, column in enumerate(panel.task.target):
+            level = column.model_copy(update={"transform": column.transform.replace("diff", "") or "none"})
+            yield series.values[:, output], start, stop
+            yield transform(series.values[:, output], level), start, stop
 
 
 def forecasts_before(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: str) -> Iterator[Finding]:

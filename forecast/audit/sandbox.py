@@ -125,6 +125,25 @@ class Sandbox:
     def tuned(self) -> Path:
         return self.paths.tuned(self.dataset)
 
+    def records(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Every candidate and the record of its training."""
+        for path in sorted(self.trained.glob("*/record.json")):
+            yield path.parent.name, files.read_json(path)
+
+    def forecasts(self, candidate: str) -> pd.DataFrame:
+        return pd.read_parquet(self.trained / candidate / "forecasts.parquet")
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A table of the stage compare; empty where it wrote none."""
+        path = self.compared / name
+        text = {"seed": str, "series": str, "model": str}
+        return pd.read_csv(path, dtype=text) if path.exists() else pd.DataFrame()
+
+    def verdict(self, name: str) -> Any:
+        """An entry of verdicts.json; empty where there is none."""
+        path = self.compared / "verdicts.json"
+        return files.read_json(path).get(name) or {} if path.exists() else {}
+
 
 def load(project: Project, own: Path) -> list[str]:
     """Imports the stages and reads their code, once for all runs; returns what that opened of the project."""
@@ -155,7 +174,7 @@ def run(
             sandbox.stage = name
             options: dict[str, Any] = {"root": str(folder)}
             if name in ("tune", "train"):
-                options |= {"state": str(folder / ".forecast"), "models": models, "jobs": jobs}
+                options |= {"state": str(sandbox.paths.state), "models": models, "jobs": jobs}
             # found by name, as DVC does: the package must not depend on its stages
             stage = importlib.import_module(f"pipelines.{name}")
             try:

@@ -55,15 +55,14 @@ def _scores(base: Sandbox, whole: Panel, ends: dict[str, pd.Timestamp], seeds: l
 def _of_the_models(base: Sandbox, project: Project, whole: Panel) -> list[Finding]:
     scaling = Problem.of(whole, splits.resolve(whole, project.settings.splits), ("train",)).scaling
     found: list[Finding] = []
-    for path in sorted(base.trained.glob("*/record.json")):
-        record = files.read_json(path)
+    for candidate, record in base.records():
         if record["status"] != "ok":
             continue
-        found += _settings(record, base.tuned / f"{path.parent.name}.json", path.parent)
-        table = pd.read_parquet(path.parent / "forecasts.parquet")
-        for folder in sorted(path.parent.glob("seed-*")):
+        found += _settings(record, base.tuned / f"{candidate}.json", base.trained / candidate)
+        table = base.forecasts(candidate)
+        for folder in sorted((base.trained / candidate).glob("seed-*")):
             forecaster = Forecaster.load(folder)
-            name = f"{path.parent.name}/{folder.name}"
+            name = f"{candidate}/{folder.name}"
             for uid in scaling.centre:
                 own, wanted = forecaster.scaling, scaling
                 pairs = ((own.centre[uid], wanted.centre[uid]), (own.scale[uid], wanted.scale[uid]))

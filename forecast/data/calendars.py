@@ -82,11 +82,6 @@ def calendar_features(ds: Any, names: Iterable[CalendarFeature]) -> pd.DataFrame
     return pd.DataFrame(columns, index=pd.RangeIndex(len(times)))
 
 
-def feature_names(names: Iterable[CalendarFeature]) -> list[str]:
-    """The columns of `calendar_features`, in order."""
-    return [f"{name}_{part}" for name in names for part in ("sin", "cos")]
-
-
 def gaps(frame: pd.DataFrame, calendar: Calendar) -> list[Gap]:
     """Missing steps inside each series, as runs; a weekend is no gap of an exchange."""
     found: list[Gap] = []

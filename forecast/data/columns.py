@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.config.datasets import Column, Dataset, load_dataset
+from forecast.config.paths import ProjectPaths
 from forecast.config.sources import Adjustment
 from forecast.data import snapshots
 from forecast.data.calendars import ended
@@ -133,7 +134,7 @@ def with_joined(names: Iterable[str], configs: Path) -> list[str]:
 
 def joined(frame: pd.DataFrame, dataset: Dataset, *, root: Path, where: str) -> pd.DataFrame:
     """`frame` with a column for each `joined` one; NaN where nothing was known or it is older than `max_age_days`."""
-    others = {name: load_dataset(name, root / "configs") for name in other_datasets(dataset)}
+    others = {name: load_dataset(name, ProjectPaths.of(root).configs) for name in other_datasets(dataset)}
     values = {name: adjusted(snapshots.read_pointed(root, name), o.source.adjustment) for name, o in others.items()}
     result = frame.copy(deep=False)
     for column in dataset.columns:

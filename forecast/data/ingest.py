@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from forecast.config.datasets import Dataset
+from forecast.config.paths import ProjectPaths
 from forecast.config.sources import Source
 from forecast.data import preparation, quality, snapshots, sources, vintages
 from forecast.data.calendars import ended
@@ -65,7 +66,7 @@ def fetch_new(
     """
     if as_of is not None and as_of > now:
         raise InputError(f"as_of {as_of} lies in the future (now: {now:%Y-%m-%d %H:%M} UTC). Wanted an earlier date.")
-    with files.locked(root / ".forecast" / "locks" / f"fetch-{name}.lock", what=f"Fetching {name!r}"):
+    with files.locked(ProjectPaths.of(root).lock(f"fetch-{name}"), what=f"Fetching {name!r}"):
         kept = restored(name, root, as_of) if as_of is not None else None
         if kept is not None:
             return kept
@@ -175,7 +176,7 @@ def _record(
 def _stored(request: Request) -> Stored | None:
     """The pointed snapshot up to `as_of`; None when there is none that can be read: then everything is asked anew."""
     name, root = request.name, request.root
-    if not snapshots.pointer_path(root, name).exists():
+    if not ProjectPaths.of(root).pointer(name).exists():
         return None
     try:
         pointer = snapshots.read_pointer(root, name)

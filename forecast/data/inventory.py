@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from forecast.config.datasets import Dataset
+from forecast.config.paths import ProjectPaths
 from forecast.data import preparation, quality, snapshots
 from forecast.data.calendars import ended
 from forecast.system.errors import ForecastError
@@ -18,7 +19,7 @@ MAX_POINTS = 100_000
 
 def held(name: str, dataset: Dataset, *, root: Path, now: pd.Timestamp) -> dict[str, Any]:
     """One row of `forecast data`; `warnings` counts what the data checks find as of `now`."""
-    if not snapshots.pointer_path(root, name).exists():
+    if not ProjectPaths.of(root).pointer(name).exists():
         return _row(name, state=f"not fetched; run `forecast fetch {name}`")
     try:
         frame = preparation.check_data(name, dataset, root=root)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from forecast.config.paths import ProjectPaths
 from forecast.data.schema import KEYS
 from forecast.system import files
 from forecast.system.errors import DataError, InputError
@@ -69,11 +70,11 @@ def write_snapshot(
 def move_pointer(root: Path, dataset: str, pointer: Pointer) -> None:
     """The one step that changes which data the pipeline sees; atomic, and last."""
     content = {key: value for key, value in asdict(pointer).items() if value is not None}
-    files.write_json(pointer_path(root, dataset), content)
+    files.write_json(ProjectPaths.of(root).pointer(dataset), content)
 
 
 def read_pointer(root: Path, dataset: str) -> Pointer:
-    path = pointer_path(root, dataset)
+    path = ProjectPaths.of(root).pointer(dataset)
     if not path.exists():
         raise InputError(
             f"{path}: no such file: dataset {dataset!r} was never fetched. Run `forecast fetch {dataset}`."
@@ -123,23 +124,14 @@ def provenance(root: Path, dataset: str) -> dict[str, Any]:
 
 def snapshots(root: Path, dataset: str) -> list[Path]:
     """All snapshots of the dataset, oldest first."""
-    return sorted(store_of(root, dataset).glob("*.parquet"))
-
-
-def store_of(root: Path, dataset: str) -> Path:
-    """The folder of a dataset's snapshots."""
-    return root / "data" / "snapshots" / dataset
-
-
-def pointer_path(root: Path, dataset: str) -> Path:
-    return root / "data" / "pointers" / f"{dataset}.json"
+    return sorted((ProjectPaths.of(root).snapshots / dataset).glob("*.parquet"))
 
 
 def snapshot_path(dataset: str, as_of: pd.Timestamp, sha256: str) -> Path:
     """Relative to the root; a whole day is written as its date."""
     day = as_of == as_of.normalize()
     label = as_of.strftime("%Y-%m-%d" if day else "%Y-%m-%dT%H%M%SZ")
-    return Path("data") / "snapshots" / dataset / f"{label}-{sha256[:8]}.parquet"
+    return ProjectPaths.of().snapshots / dataset / f"{label}-{sha256[:8]}.parquet"
 
 
 def stored(root: Path, pointer: Pointer) -> Path:
@@ -150,7 +142,7 @@ def stored(root: Path, pointer: Pointer) -> Path:
 def inside(root: Path, named: str) -> Path:
     """The absolute path of a file of the store; `InputError` for one that lies elsewhere."""
     path = (root / named).resolve()
-    if not path.is_relative_to((root / "data" / "snapshots").resolve()):
+    if not path.is_relative_to(ProjectPaths.of(root).snapshots.resolve()):
         raise InputError(f"Pointer leads to {named!r}, wanted a file below data/snapshots. Restore it from git.")
     return path
 

@@ -15,6 +15,7 @@ import pandas as pd
 from forecast.backtest import warm_start
 from forecast.config.datasets import Dataset
 from forecast.config.models import load_models
+from forecast.config.paths import ProjectPaths
 from forecast.config.tuning import load_tuning
 from forecast.data import ingest, snapshots
 from forecast.operations import champion, repro, worktree
@@ -77,7 +78,7 @@ def tuned(job: Job, tree: Tree, settings: Dataset) -> str:
     if not kept.exists():
         job.say("tune")
         adopt(job.root, tree.path)
-        if not snapshots.pointer_path(tree.path, job.dataset).exists():
+        if not ProjectPaths.of(tree.path).pointer(job.dataset).exists():
             fetch(job, tree, settings)
         stages(job, tree, f"tune@{job.dataset}")
         worktree.put(tree.path / "data" / "tuned" / job.dataset, kept)
@@ -120,9 +121,9 @@ def fetch(job: Job, tree: Tree, settings: Dataset) -> None:
     last = job.home / "pointer.json"
     continued = settings.source.overlap is not None  # anything else is read whole each time
     if continued and last.exists() and (tree.path / files.read_json(last)["snapshot"]).exists():
-        worktree.put(last, snapshots.pointer_path(tree.path, job.dataset))
+        worktree.put(last, ProjectPaths.of(tree.path).pointer(job.dataset))
     ingest.fetch_new(job.dataset, settings, root=tree.path, now=job.now, as_of=job.as_of, environment=job.environment)
-    worktree.put(snapshots.pointer_path(tree.path, job.dataset), last)
+    worktree.put(ProjectPaths.of(tree.path).pointer(job.dataset), last)
 
 
 def stages(job: Job, tree: Tree, target: str, *options: str) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from forecast.config.datasets import Dataset
+from forecast.config.paths import ProjectPaths
 from forecast.data import preparation, snapshots, vintages
 from forecast.data.columns import adjusted
 from forecast.data.ingest import Fetched, fetch_new
@@ -274,7 +275,7 @@ def test_a_key_reaches_no_file(tmp_path: Path, services: Services):
 @pytest.mark.parametrize("named", ["../../etc/passwd", "/etc/passwd", "data/snapshots/../pointers/live.json"])
 def test_no_pointer_leads_out_of_the_store(tmp_path: Path, services: Services, named: str):
     take(tmp_path, city(services, forecast_url=services.url), BEFORE)
-    path = snapshots.pointer_path(tmp_path, "live")
+    path = ProjectPaths.of(tmp_path).pointer("live")
     good = files.read_json(path)
     for key, read in (("snapshot", snapshots.read_pointed), ("issued", vintages.kept)):
         files.write_json(path, {**good, key: named})

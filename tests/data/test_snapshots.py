@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forecast.config.paths import ProjectPaths
 from forecast.data import snapshots
 from forecast.system.errors import DataError, InputError
 from tests.support.example_data import hourly
@@ -79,7 +80,7 @@ def test_a_dataset_without_pointer_was_never_fetched(tmp_path: Path):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"as_of": "2024"}'])
 def test_a_broken_pointer_is_refused(tmp_path: Path, text: str):
-    path = snapshots.pointer_path(tmp_path, "mine")
+    path = ProjectPaths.of(tmp_path).pointer("mine")
     path.parent.mkdir(parents=True)
     path.write_text(text)
     with pytest.raises(InputError, match="not a pointer"):
@@ -88,7 +89,7 @@ def test_a_broken_pointer_is_refused(tmp_path: Path, text: str):
 
 @pytest.mark.parametrize("leads_to", ["../../etc/passwd", "/etc/passwd", "data/raw/mine.parquet"])
 def test_a_pointer_that_leaves_the_store_is_refused(tmp_path: Path, leads_to: str):
-    path = snapshots.pointer_path(tmp_path, "mine")
+    path = ProjectPaths.of(tmp_path).pointer("mine")
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"as_of": "2024-01-01", "sha256": "0" * 64, "snapshot": leads_to}))
     with pytest.raises(InputError, match="wanted a file below data/snapshots"):

@@ -79,12 +79,12 @@ class Settings(Service):
 
 def read(request: Request) -> RawFrame:
     source = request.dataset.source
-    assert isinstance(source, Settings) and request.as_of is not None
-    budget = _Budget(request.deadline or Deadline(source.deadline_s), source.weight_per_minute)
+    assert isinstance(source, Settings)
+    client = _Client(request, source)
     frames, failed = [], {}
-    for name, place in source.places.items():
+    for name in source.places:
         try:
-            frames.append(_history(request, source, name, place, budget))
+            frames.append(client.history(name))
         except DataError as error:
             failed[name] = str(error)
         request.advance(name)
@@ -97,71 +97,92 @@ def read(request: Request) -> RawFrame:
         where=f"Open-Meteo, dataset {request.name!r}",
         provenance=_provenance(source),
         provisional_from=as_of.normalize() - pd.Timedelta(source.provisional_days, "D"),
-        vintages=_vintages(request, source, budget),
+        vintages=client.vintages(),
     )
 
 
-def _history(request: Request, source: Settings, name: str, place: Coordinates, budget: _Budget) -> pd.DataFrame:
-    assert request.as_of is not None
-    first, last = request.first(name, source.start).normalize(), request.as_of.normalize()
-    parts = []
-    for start, end in _years(first, last):
-        window = {"start_date": f"{start:%Y-%m-%d}", "end_date": f"{end:%Y-%m-%d}"}
-        days = (end - start).days + 1
-        url = f"{source.base_url}/v1/archive"
-        parts.append(_ask(request, source, name, place, budget, url, window, days, source.variables))
-    frame = pd.concat(parts, ignore_index=True)
-    return _once_each(frame[(frame["ds"] >= first) & (frame["ds"] < last + pd.Timedelta(1, "D"))], name)
+class _Client:
+    """Asks for one place at a time, and for at most `weight_per_minute` in any minute; waits inside the deadline."""
 
+    def __init__(self, request: Request, source: Settings) -> None:
+        assert request.as_of is not None
+        self.request, self.source, self.as_of = request, source, request.as_of
+        self.deadline = request.deadline or Deadline(source.deadline_s)
+        self.spent: list[tuple[float, float]] = []
 
-def _years(first: pd.Timestamp, last: pd.Timestamp) -> Iterator[tuple[pd.Timestamp, pd.Timestamp]]:
-    while first <= last:
-        end = min(first + pd.Timedelta(DAYS_PER_REQUEST - 1, "D"), last)
-        yield first, end
-        first = end + pd.Timedelta(1, "D")
+    def history(self, name: str) -> pd.DataFrame:
+        """The observed hours of one place."""
+        first, last = self.request.first(name, self.source.start).normalize(), self.as_of.normalize()
+        url = f"{self.source.base_url}/v1/archive"
+        frame = pd.concat(self._by_year(name, url, first, last, self.source.variables), ignore_index=True)
+        return _once_each(frame[(frame["ds"] >= first) & (frame["ds"] < last + pd.Timedelta(1, "D"))], name)
 
+    def vintages(self) -> pd.DataFrame | None:
+        """`unique_id, ds, issued_at, <their columns>` of every place; None where no forecasts are kept."""
+        wanted = {name: self.source.variables[name] for name in self.request.dataset.vintage_columns}
+        frames: list[pd.DataFrame] = []
+        for name in self.source.places if wanted else ():
+            if self.source.previous_runs_url:
+                frames += self._archived(name, wanted)
+            if self.source.forecast_url:
+                frames.append(self._newest(name, wanted))
+        return pd.concat(frames, ignore_index=True) if frames else None
 
-def _vintages(request: Request, source: Settings, budget: _Budget) -> pd.DataFrame | None:
-    """`unique_id, ds, issued_at, <their columns>` of every place; None where no forecasts are kept."""
-    wanted = {name: source.variables[name] for name in request.dataset.vintage_columns}
-    frames: list[pd.DataFrame] = []
-    for name, place in source.places.items() if wanted else ():
-        if source.previous_runs_url:
-            frames += _archived(request, source, name, place, budget, wanted)
-        if source.forecast_url:
-            frames.append(_newest(request, source, name, place, budget, wanted))
-    return pd.concat(frames, ignore_index=True) if frames else None
+    def _newest(self, name: str, wanted: dict[str, str]) -> pd.DataFrame:
+        """Hours not yet begun, as the service forecasts them at `as_of`."""
+        window = {"forecast_days": str(FORECAST_DAYS)}
+        frame = self._ask(name, f"{self.source.forecast_url}/v1/forecast", window, FORECAST_DAYS, wanted)
+        frame.insert(2, "issued_at", self.as_of)
+        return frame[frame["ds"] >= frame["issued_at"]]
 
+    def _archived(self, name: str, wanted: dict[str, str]) -> Iterator[pd.DataFrame]:
+        """Forecasts made one, two, ... days before each hour, as far back as the horizon needs, up to `as_of`."""
+        delay = pd.Timedelta(self.source.issue_delay_h, "h")
+        leads = range(1, _days_ahead(self.request.dataset, delay) + 1)
+        asked = {f"{ours}@{lead}": f"{theirs}_previous_day{lead}" for lead in leads for ours, theirs in wanted.items()}
+        first = self.request.first(name, self.source.start).normalize()
+        last = self.as_of.normalize() + pd.Timedelta(max(leads), "D")
+        for answer in self._by_year(name, f"{self.source.previous_runs_url}/v1/forecast", first, last, asked):
+            for lead in leads:
+                values = answer[[f"{ours}@{lead}" for ours in wanted]].set_axis(list(wanted), axis=1)
+                issue = pd.concat([answer[["unique_id", "ds"]], values], axis=1).dropna(how="all", subset=list(wanted))
+                issue.insert(2, "issued_at", issue["ds"] - pd.Timedelta(lead, "D") + delay)
+                yield issue[issue["issued_at"] <= self.as_of]
 
-def _newest(
-    request: Request, source: Settings, name: str, place: Coordinates, budget: _Budget, wanted: dict[str, str]
-) -> pd.DataFrame:
-    """Hours not yet begun, as the service forecasts them at `as_of`."""
-    window = {"forecast_days": str(FORECAST_DAYS)}
-    url = f"{source.forecast_url}/v1/forecast"
-    frame = _ask(request, source, name, place, budget, url, window, FORECAST_DAYS, wanted)
-    frame.insert(2, "issued_at", request.as_of)
-    return frame[frame["ds"] >= frame["issued_at"]]
+    def _by_year(
+        self, name: str, url: str, first: pd.Timestamp, last: pd.Timestamp, variables: dict[str, str]
+    ) -> Iterator[pd.DataFrame]:
+        while first <= last:
+            end = min(first + pd.Timedelta(DAYS_PER_REQUEST - 1, "D"), last)
+            window = {"start_date": f"{first:%Y-%m-%d}", "end_date": f"{end:%Y-%m-%d}"}
+            yield self._ask(name, url, window, (end - first).days + 1, variables)
+            first = end + pd.Timedelta(1, "D")
 
+    def _ask(self, name: str, url: str, window: dict[str, str], days: int, variables: dict[str, str]) -> pd.DataFrame:
+        what, place = f"Open-Meteo, place {name!r}", self.source.places[name]
+        params = {
+            "latitude": f"{place.latitude:g}",
+            "longitude": f"{place.longitude:g}",
+            "hourly": ",".join(variables.values()),
+            "timezone": "GMT",
+            **UNITS,
+            **window,
+        }
+        key = self.request.environment.get(self.source.api_key_env) if self.source.api_key_env else None
+        if key:
+            params["apikey"] = key
+        self._spend(weight(len(variables), days), what)
+        deadline = self.deadline
+        content = deadline.call(what, lambda: _content(web.get(url, params, deadline=deadline, what=what), what))
+        return _frame(content, variables, name, what)
 
-def _archived(
-    request: Request, source: Settings, name: str, place: Coordinates, budget: _Budget, wanted: dict[str, str]
-) -> Iterator[pd.DataFrame]:
-    """Forecasts made one, two, ... days before each hour, as far back as the horizon needs, up to `as_of`."""
-    assert request.as_of is not None
-    delay = pd.Timedelta(source.issue_delay_h, "h")
-    leads = range(1, _days_ahead(request.dataset, delay) + 1)
-    asked = {f"{ours}@{lead}": f"{theirs}_previous_day{lead}" for lead in leads for ours, theirs in wanted.items()}
-    last = request.as_of.normalize() + pd.Timedelta(max(leads), "D")
-    for start, end in _years(request.first(name, source.start).normalize(), last):
-        window = {"start_date": f"{start:%Y-%m-%d}", "end_date": f"{end:%Y-%m-%d}"}
-        url = f"{source.previous_runs_url}/v1/forecast"
-        answer = _ask(request, source, name, place, budget, url, window, (end - start).days + 1, asked)
-        for lead in leads:
-            values = answer[[f"{ours}@{lead}" for ours in wanted]].set_axis(list(wanted), axis=1)
-            issue = pd.concat([answer[["unique_id", "ds"]], values], axis=1).dropna(how="all", subset=list(wanted))
-            issue.insert(2, "issued_at", issue["ds"] - pd.Timedelta(lead, "D") + delay)
-            yield issue[issue["issued_at"] <= request.as_of]
+    def _spend(self, amount: float, what: str) -> None:
+        while sum(a for _, a in self._recent()) + amount > self.source.weight_per_minute and self._recent():
+            self.deadline.pause(self._recent()[0][0] + 60.0 - self.deadline.clock(), what)
+        self.spent.append((self.deadline.clock(), amount))
+
+    def _recent(self) -> list[tuple[float, float]]:
+        return [(at, amount) for at, amount in self.spent if at > self.deadline.clock() - 60.0]
 
 
 def _days_ahead(dataset: Dataset, delay: pd.Timedelta) -> int:
@@ -169,35 +190,6 @@ def _days_ahead(dataset: Dataset, delay: pd.Timedelta) -> int:
     start = pd.Timestamp("2024-01-01")
     reach = following(dataset.calendar, start, dataset.horizon)[-1] - start
     return min(FORECAST_DAYS, int(np.ceil((reach + delay) / pd.Timedelta(1, "D"))))
-
-
-def _ask(
-    request: Request,
-    source: Settings,
-    name: str,
-    place: Coordinates,
-    budget: _Budget,
-    url: str,
-    window: dict[str, str],
-    days: int,
-    variables: dict[str, str],
-) -> pd.DataFrame:
-    what = f"Open-Meteo, place {name!r}"
-    params = {
-        "latitude": f"{place.latitude:g}",
-        "longitude": f"{place.longitude:g}",
-        "hourly": ",".join(variables.values()),
-        "timezone": "GMT",
-        **UNITS,
-        **window,
-    }
-    key = request.environment.get(source.api_key_env) if source.api_key_env else None
-    if key:
-        params["apikey"] = key
-    budget.spend(weight(len(variables), days), what)
-    deadline = budget.deadline
-    content = deadline.call(what, lambda: _content(web.get(url, params, deadline=deadline, what=what), what))
-    return _frame(content, variables, name, what)
 
 
 def _content(answer: web.Answer, what: str) -> dict[str, Any]:
@@ -270,22 +262,6 @@ def _once_each(frame: pd.DataFrame, name: str) -> pd.DataFrame:
 def weight(variables: int, days: int) -> float:
     """How many calls the service counts for one place: more than 10 variables or 14 days count more."""
     return max(1.0, variables / 10) * max(1.0, days / 14)
-
-
-class _Budget:
-    """Spends at most `per_minute` of the service's weight in any minute; waits inside the deadline."""
-
-    def __init__(self, deadline: Deadline, per_minute: float) -> None:
-        self.deadline, self.per_minute = deadline, per_minute
-        self.spent: list[tuple[float, float]] = []
-
-    def spend(self, amount: float, what: str) -> None:
-        while sum(a for _, a in self._recent()) + amount > self.per_minute and self._recent():
-            self.deadline.pause(self._recent()[0][0] + 60.0 - self.deadline.clock(), what)
-        self.spent.append((self.deadline.clock(), amount))
-
-    def _recent(self) -> list[tuple[float, float]]:
-        return [(at, amount) for at, amount in self.spent if at > self.deadline.clock() - 60.0]
 
 
 def _provenance(source: Settings) -> dict[str, Any]:

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, field_validator
 
+from forecast.config.paths import ProjectPaths
 from forecast.config.sources import Adjustment, Service, Url
 from forecast.data.sources import RawFrame, Request, observed
 from forecast.data.web import MAX_BYTES, MAX_REDIRECTS, REDIRECTS, Deadline, Transient, retry_after
@@ -73,7 +74,7 @@ def read(request: Request) -> RawFrame:
     source = request.dataset.source
     assert isinstance(source, Settings) and request.as_of is not None
     deadline = request.deadline or Deadline(source.deadline_s)
-    client = _Client(source, deadline, request.root / ".forecast" / "yfinance")
+    client = _Client(source, deadline, ProjectPaths.of(request.root).state / "yfinance")
     frames, failed = [], {}
     for ticker in source.tickers:
         try:
