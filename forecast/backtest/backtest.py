@@ -14,7 +14,7 @@ import pandas as pd
 
 from forecast.backtest import refits
 from forecast.backtest.candidates import Candidate
-from forecast.backtest.outlooks import with_outlook
+from forecast.backtest.distributions import with_distributions
 from forecast.backtest.refits import SCORED, Stage
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import load_task
@@ -61,7 +61,7 @@ def fit_and_forecast(
     """Fill `folder` with the forecaster (seed/), forecasts.parquet and fit.json; returns the cost.
 
     `start`: a weights.npz that gradient descent begins with.
-    A head that says more than a point leaves distributions.parquet (`forecast.backtest.outlooks`) as well.
+    A head that says more than a point leaves distributions.parquet (`forecast.backtest.distributions`) as well.
 
     A model that cannot be fitted or gives forecasts that are not finite leaves fit.json with its reason alone.
     """
@@ -76,14 +76,14 @@ def fit_and_forecast(
             fitted = again(problem, initial=files.read_arrays(start) if start is not None else None)
             fits = refits.stages(problem, candidate.spec, fitted, again)
             forecasts = forecast_blocks(fits, problem, seed)
-            outlook = with_outlook(fits, problem, forecasts, seed=seed)
+            distributions = with_distributions(fits, problem, forecasts, seed=seed)
         except ModelFailure as error:
             files.write_json(temporary / "fit.json", {"seed": seed, "status": "failed", "reason": str(error)})
         else:
             fitted.forecaster.save(temporary / "seed")
             files.write_frame(temporary / "forecasts.parquet", forecasts)
-            if outlook is not None:
-                files.write_frame(temporary / DISTRIBUTIONS, outlook)
+            if distributions is not None:
+                files.write_frame(temporary / DISTRIBUTIONS, distributions)
             files.write_json(
                 temporary / "fit.json",
                 {

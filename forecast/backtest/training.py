@@ -147,9 +147,9 @@ def _assemble(run: Run, candidate: Candidate, tuned: dict[str, Any] | None, jobs
     if good:
         frames = [pd.read_parquet(job.folder / "forecasts.parquet") for job, _ in good]
         files.write_frame(folder / "forecasts.parquet", pd.concat(frames, ignore_index=True))
-        outlooks = [job.folder / DISTRIBUTIONS for job, _ in good if (job.folder / DISTRIBUTIONS).exists()]
-        if outlooks:
-            whole = pd.concat([pd.read_parquet(path) for path in outlooks], ignore_index=True)
+        tables = [job.folder / DISTRIBUTIONS for job, _ in good if (job.folder / DISTRIBUTIONS).exists()]
+        if tables:
+            whole = pd.concat([pd.read_parquet(path) for path in tables], ignore_index=True)
             files.write_frame(folder / DISTRIBUTIONS, whole)
     for job, fit in good:
         shutil.copytree(job.folder / "seed", folder / f"seed-{fit['seed']}")

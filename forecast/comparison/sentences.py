@@ -5,40 +5,21 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from forecast.data.results import RANKING_TITLES
 
-class Row(Protocol):
-    """What a sentence needs of one test."""
+if TYPE_CHECKING:
+    from forecast.comparison.verdicts import Test
 
-    @property
-    def ranking(self) -> str: ...
-    @property
-    def family(self) -> str: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def against(self) -> str: ...
-    @property
-    def p_holm(self) -> float: ...
-    @property
-    def relative_difference(self) -> float: ...
-    @property
-    def n(self) -> int: ...
-    @property
-    def word(self) -> str: ...
-    @property
-    def note(self) -> str: ...
-
-
-TITLES = {"shipped": "As shipped", "architecture": "Architecture alone"}
+TITLES = {ranking: title.capitalize() for ranking, title in RANKING_TITLES.items()}
 NAIVE = "repeating the last value"
 
 
 def sentences_of(
     dataset: str,
     chosen: Mapping[str, str],
-    tests: Sequence[Row],
+    tests: Sequence[Test],
     tied: Mapping[str, Sequence[str]],
     left_out: Mapping[tuple[str, str], str],
     *,
@@ -67,7 +48,7 @@ def choice_in_words(choice: Mapping[str, Any]) -> list[str]:
     return [f"LSTM or GRU: keep the LSTM; that the GRU is no worse was not shown ({choice['note'] or bound})."]
 
 
-def _about_the_choice(ranking: str, best: str, tests: Sequence[Row], tied: Sequence[str], naive: str) -> list[str]:
+def _about_the_choice(ranking: str, best: str, tests: Sequence[Test], tied: Sequence[str], naive: str) -> list[str]:
     lines = []
     title = TITLES.get(ranking, ranking)
     if best == naive:
@@ -84,7 +65,7 @@ def _about_the_choice(ranking: str, best: str, tests: Sequence[Row], tied: Seque
     return lines
 
 
-def _about_networks(dataset: str, ranking: str, tests: Sequence[Row]) -> list[str]:
+def _about_networks(dataset: str, ranking: str, tests: Sequence[Test]) -> list[str]:
     if not tests:
         return []
     title = TITLES.get(ranking, ranking)
@@ -108,7 +89,7 @@ def _about_networks(dataset: str, ranking: str, tests: Sequence[Row]) -> list[st
     return lines
 
 
-def _about_skips(ranking: str, tests: Sequence[Row]) -> list[str]:
+def _about_skips(ranking: str, tests: Sequence[Test]) -> list[str]:
     if not tests:
         return []
     title = TITLES.get(ranking, ranking)
@@ -125,13 +106,13 @@ def _about_skips(ranking: str, tests: Sequence[Row]) -> list[str]:
     return lines
 
 
-def _about_notes(tests: Sequence[Row]) -> list[str]:
+def _about_notes(tests: Sequence[Test]) -> list[str]:
     """Tests that could not be made as usual, by what was done instead."""
     counted = Counter(t.note for t in tests if t.note)
     return [f"{count} of the {len(tests)} tests: {note}." for note, count in sorted(counted.items())]
 
 
-def _against(test: Row, other: str) -> str:
+def _against(test: Test, other: str) -> str:
     size = percent(test.relative_difference)
     p = p_text(test.p_holm)
     if test.word in ("better", "worse"):
@@ -143,16 +124,16 @@ def _against(test: Row, other: str) -> str:
     return f"not distinguishable from {other} (loss {size}, {p}, {test.n} origins)"
 
 
-def _noted(test: Row) -> str:
+def _noted(test: Test) -> str:
     return f"{test.model} (worse, {percent(test.relative_difference)})" if test.word == "worse" else test.model
 
 
-def _with_gain(tests: Sequence[Row]) -> str:
+def _with_gain(tests: Sequence[Test]) -> str:
     ordered = sorted(tests, key=lambda t: (t.relative_difference, t.model))
     return _list([f"{t.model} ({percent(t.relative_difference)})" for t in ordered])
 
 
-def _evidence(tests: Sequence[Row]) -> str:
+def _evidence(tests: Sequence[Test]) -> str:
     known = [t.p_holm for t in tests if not math.isnan(t.p_holm)]
     smallest = f"smallest adjusted {p_text(min(known))}" if known else "too few origins to test"
     return f"{_networks(len(tests))}, {max(t.n for t in tests)} origins, {smallest}"

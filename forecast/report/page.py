@@ -86,7 +86,6 @@ def _dataset(results: Results, costs: ledger.Costs) -> dict[str, Any]:
         "title": results.dataset.title,
         "as_of": results.as_of,
         "horizon": f"{results.dataset.horizon} {figures.step_unit(results.dataset)} ahead",
-        "lookback": results.dataset.lookback,
         "sentences": results.verdicts.get("sentences", []),
         "verdict": _grouped(results.verdicts.get("sentences", [])),
         "tiles": _tiles(results),
@@ -104,8 +103,6 @@ def _dataset(results: Results, costs: ledger.Costs) -> dict[str, Any]:
             if not results.board(ranking).empty
         ],
         "origins": _test_origins(results),
-        "metric": figures.headline(results).title,
-        "several": several,
         "left_out": max(0, len(results.series) - text.MOST_SERIES),
         "chosen": results.chosen("shipped"),
         "forecasts": _safe(panels.forecast_panels(results)),

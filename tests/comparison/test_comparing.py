@@ -8,6 +8,7 @@ import pytest
 
 from forecast.comparison import comparing, metrics, scores
 from forecast.comparison.comparing import check_same_budget
+from forecast.config.evaluation import Evaluation
 from forecast.config.paths import ProjectPaths
 from forecast.config.tuning import Tuning
 from forecast.data.results import Results
@@ -48,6 +49,8 @@ def write(results, candidate, content, *, status="ok", **record):
     ranking = {"linear": "shipped", "last": "architecture"}.get(skip, "baseline")
     skip_row = {"linear": "ridge", "last": "naive"}.get(skip)
     entry = {"candidate": candidate, "model": model, "ranking": ranking, "skip": skip or None, "skip_row": skip_row}
+    entry |= {"family": model, "kind": "network" if skip else "baseline", "params": {}, "trials": [{}, {}]}
+    entry |= {"tuning_gradient_steps": 20, "gradient_steps": 60, "seeds": [{"seed": 0}, {"seed": 1}]}
     files.write_json(folder / candidate / "record.json", {**entry, "status": status, "n_params": 5, **record})
     if content is not None:
         files.write_frame(folder / candidate / "forecasts.parquet", content)
@@ -153,6 +156,21 @@ def test_a_missing_actual_leaves_the_rest_of_its_origin(trained):
     scale = scores.references(FRAME, forecasts(None), TASK, BORDERS, "test").scale
     losses = comparing.losses(everything, scale, "test")
     assert losses[losses["model"] == "ridge"]["loss"].tolist() == [0.5, 0.5]
+
+
+def test_nothing_that_is_written_depends_on_how_long_it_took(trained):
+    """Timings would change dvc.lock and the leaderboard in git with every run."""
+    evaluation = Evaluation(alpha=0.05, bootstrap_repetitions=100, bootstrap_seed=0, levels=(0.8,))
+    found = []
+    for seconds in (1.0, 100.0):
+        for candidate in ("naive", "net.linear"):
+            files.write_json(trained.paths.cost("example") / f"{candidate}.json", {"cpu_seconds": seconds})
+        found.append(comparing.compared(trained, FRAME, TASK, BORDERS, evaluation, BUDGET))
+    tables = [{name: table.to_csv(index=False) for name, table in one.tables.items()} for one in found]
+    assert tables[0] == tables[1] and found[0].verdicts == found[1].verdicts and found[0].residuals == []
+    written = " ".join(tables[0].values()) + str(found[0].verdicts)
+    assert not [word for word in ("second", "cpu", "wall", "duration") if word in written]
+    assert len(tables[0]["leaderboard"].splitlines()) == 1 + 2 + 5 + 1 + 2  # header, naive, net twice, ridge
 
 
 def test_without_naive_there_is_nothing_to_score_against(results):

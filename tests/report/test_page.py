@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from lxml import html
 
+from forecast.config.paths import ProjectPaths
 from forecast.report.data import timeline
 from forecast.report.figures import curve_panels, memory_sentence, relative_interval, role_of, step_unit
 from forecast.report.ledger import budget_sentence
+from forecast.report.page import render
 from forecast.report.panels import compared
 from forecast.report.panels import test_of as block_test
 from forecast.system import files
@@ -212,6 +214,23 @@ def test_a_network_exempt_from_the_budget_is_named_with_its_reason(project):
 def test_costs_may_be_absent(project):
     text = rendered(project, HOURLY)
     assert "Accuracy against cost" not in text
+
+
+def test_costs_change_the_page_and_nothing_that_dvc_tracks(project):
+    paths = ProjectPaths.of(project)
+    written = []
+    for seconds in (1.0, 1000.0):
+        for name in candidates():
+            files.write_json(paths.cost(HOURLY) / f"{name}.json", {"cpu_seconds": seconds})
+        report.main(str(project))
+        written.append((paths.leaderboard.read_bytes(), paths.report.read_bytes()))
+    assert written[0][0] == written[1][0] and written[0][1] != written[1][1]
+
+
+def test_the_page_is_a_function_of_the_results_and_of_the_costs(root):
+    found, costs = [results(root, HOURLY)], {HOURLY: {"gru.linear": {"cpu_seconds": 7.25}}}
+    assert render(found, costs) == render([results(root, HOURLY)], costs) != render(found, {})
+    assert "7.2 s" in render(found, costs)
 
 
 def test_names_from_the_data_are_shown_and_not_interpreted(page):

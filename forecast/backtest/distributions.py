@@ -14,7 +14,9 @@ from forecast.forecaster.distributions import LEVELS, LOG_DENSITY, RISE, quantil
 from forecast.system.errors import ModelFailure
 
 
-def with_outlook(fits: list[Stage], problem: Problem, forecasts: pd.DataFrame, *, seed: int) -> pd.DataFrame | None:
+def with_distributions(
+    fits: list[Stage], problem: Problem, forecasts: pd.DataFrame, *, seed: int
+) -> pd.DataFrame | None:
     """`forecasts` of one seed without `y_hat`, and with the columns of its head; None for a point head.
 
     `ModelFailure` where what was drawn diverged, though the point forecast did not.

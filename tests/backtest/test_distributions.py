@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from forecast.backtest.backtest import forecast_blocks
-from forecast.backtest.outlooks import with_outlook
+from forecast.backtest.distributions import with_distributions
 from forecast.backtest.refits import Stage
 from forecast.comparison import metrics
 from forecast.comparison.distribution_scores import COLUMNS, FILE, distribution_scores
@@ -24,9 +24,9 @@ from tests.support import problems
 SHOPS = problems.shops()
 
 
-def outlook(family, head, seed=0):
+def distributions(family, head, seed=0):
     model = heads.forecaster(family, head, stirred=1.0 + 0.1 * seed)
-    return with_outlook([Stage(model)], SHOPS, forecast_blocks([Stage(model)], SHOPS, seed), seed=seed)
+    return with_distributions([Stage(model)], SHOPS, forecast_blocks([Stage(model)], SHOPS, seed), seed=seed)
 
 
 def lasts():
@@ -42,8 +42,8 @@ def scored(tmp_path_factory):
     """The scores of a gaussian with two seeds and of an up/down head, beside a point model without a table."""
     results = Results(ProjectPaths.of(tmp_path_factory.mktemp("project")), "shops")
     tables = {
-        "gru.linear": [outlook("gru", "gaussian", s) for s in (0, 1)],
-        "updown.linear": [outlook("gru", "updown")],
+        "gru.linear": [distributions("gru", "gaussian", s) for s in (0, 1)],
+        "updown.linear": [distributions("gru", "updown")],
     }
     for name, parts in tables.items():
         files.write_frame(results.folder(name) / FILE, pd.concat(parts, ignore_index=True))
@@ -65,13 +65,13 @@ def block(part, uid="north", output="sales"):
 
 
 def test_a_point_model_leaves_no_table():
-    assert with_outlook([Stage(point_forecaster("gru", "linear"))], SHOPS, pd.DataFrame(), seed=0) is None
+    assert with_distributions([Stage(point_forecaster("gru", "linear"))], SHOPS, pd.DataFrame(), seed=0) is None
 
 
 def test_the_table_has_the_rows_of_the_forecasts_and_its_median_is_the_forecast():
     model = heads.forecaster("gru", "gaussian")
     forecasts = forecast_blocks([Stage(model)], SHOPS, 0)
-    table = with_outlook([Stage(model)], SHOPS, forecasts, seed=0)
+    table = with_distributions([Stage(model)], SHOPS, forecasts, seed=0)
     keys = ["unique_id", "cutoff", "step", "ds", "block", "seed", "output", "y"]
     pd.testing.assert_frame_equal(table[keys].reset_index(drop=True), forecasts[keys])
     np.testing.assert_allclose(table["q_0.5"], forecasts["y_hat"], rtol=1e-6)
@@ -81,14 +81,14 @@ def test_the_table_has_the_rows_of_the_forecasts_and_its_median_is_the_forecast(
 
 def test_a_recursive_table_is_read_off_paths_that_feed_back_what_was_drawn():
     model, rows = heads.forecaster("narx", "bins"), SHOPS.rows("north", "test")
-    table = block(outlook("narx", "bins"))
+    table = block(distributions("narx", "bins"))
     paths = sample_paths(model, SHOPS.panel, {"north": rows}, 200, seed=0)["north"][..., 0]
     np.testing.assert_allclose(table["q_0.1"], np.quantile(paths, 0.1, axis=1).ravel())
     assert table["log_density"].isna().all()
 
 
 def test_an_up_down_head_has_a_probability_alone():
-    table = outlook("gru", "updown")
+    table = distributions("gru", "updown")
     assert not [c for c in table if c.startswith("q_") or c == "log_density"] and table["p_rise"].between(0, 1).all()
 
 
@@ -156,4 +156,4 @@ def test_without_heads_the_table_has_its_columns_and_no_rows(tmp_path):
 def test_paths_that_diverge_are_a_failed_model():
     calm, wild = heads.forecaster("narx", "gaussian"), heads.forecaster("narx", "gaussian", stirred=1e30)
     with pytest.raises(ModelFailure, match="Quantiles of series 'north' are not finite: the paths of the model diver"):
-        with_outlook([Stage(wild)], SHOPS, forecast_blocks([Stage(calm)], SHOPS, 0), seed=0)
+        with_distributions([Stage(wild)], SHOPS, forecast_blocks([Stage(calm)], SHOPS, 0), seed=0)

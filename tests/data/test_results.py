@@ -1,0 +1,85 @@
+"""The one reader of a run's results: each part is read when it is asked for, and what is missing names its stage."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from forecast.config.paths import ProjectPaths
+from forecast.data.results import Results, read_costs, read_leaderboard
+from forecast.system import files
+from forecast.system.errors import DataError, InputError
+from tests.support.artifacts import candidates, write_project
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    return ProjectPaths.of(write_project(tmp_path_factory.mktemp("project"), cost=True))
+
+
+@pytest.fixture
+def own(tmp_path):
+    return ProjectPaths.of(write_project(tmp_path, datasets=("hourly",)))
+
+
+def test_records_stand_by_candidate_in_the_order_of_their_names(paths):
+    records = Results(paths, "hourly").records
+    assert list(records) == sorted(candidates())
+    assert records["lstm.linear"]["ranking"] == "shipped"
+
+
+def test_a_part_is_read_when_it_is_asked_for_and_once(own):
+    results = Results(own, "hourly")
+    assert results.chosen("shipped") == "lstm"
+    (own.compared("hourly") / "verdicts.json").unlink()
+    (own.compared("hourly") / "by_step.csv").unlink()
+    assert results.chosen("shipped") == "lstm"
+    with pytest.raises(InputError, match=r"compared/hourly/by_step\.csv: no such file; stage `compare` makes it"):
+        _ = results.by_step
+
+
+@pytest.mark.parametrize("part", ["leaderboard", "bands", "residuals", "verdicts", "distributions", "quality"])
+def test_before_the_first_run_every_part_names_the_stage_that_makes_it(tmp_path, part):
+    results = Results(ProjectPaths.of(tmp_path), "hourly")
+    assert not results.compared and results.records == {}
+    with pytest.raises(InputError, match=r"no such file; stage `(compare|prepare)` makes it\. Run `dvc repro`"):
+        getattr(results, part)
+
+
+@pytest.mark.parametrize(("content", "said"), [("{", "not valid JSON"), ("[]", "found list, wanted a mapping")])
+def test_a_damaged_file_is_an_error_of_the_data(own, content, said):
+    (own.compared("hourly") / "verdicts.json").write_text(content)
+    with pytest.raises(DataError, match=said):
+        _ = Results(own, "hourly").verdicts
+
+
+def test_rows_as_text_keep_every_digit_that_was_written(paths):
+    results = Results(paths, "daily")
+    rows = results.text_rows("leaderboard")
+    written = (paths.compared("daily") / "leaderboard.csv").read_text()
+    assert len(rows) == len(results.leaderboard) == len(written.splitlines()) - 1
+    assert all(row["mase"] in written for row in rows)
+
+
+def test_several_targets_are_several_series(own):
+    path = Results(own, "hourly").folder("naive") / "forecasts.parquet"
+    table = pd.read_parquet(path)
+    both = [table.assign(output=output) for output in ("temperature", "wind")]
+    files.write_frame(path, pd.concat(both, ignore_index=True))
+    assert Results(own, "hourly").series == ("town/temperature", "town/wind")
+
+
+def test_units_and_the_ranking_error_are_those_of_the_dataset(paths):
+    hourly, daily = (Results(paths, name) for name in ("hourly", "daily"))
+    assert (hourly.unit, hourly.unit_of("town"), daily.unit_of("Alpha & Co")) == ("°C", "°C", "index points")
+    assert (hourly.headline, daily.headline) == ("mae", "mase")
+
+
+def test_costs_are_read_apart_from_the_results(paths, own):
+    assert read_costs(paths, "hourly")["naive"]["cpu_seconds"] == 1.5
+    assert read_costs(own, "hourly") == {}
+
+
+def test_without_a_leaderboard_the_next_move_is_named(own):
+    with pytest.raises(InputError, match=r"leaderboard\.csv: no such file: nothing was compared yet. Run `make run`"):
+        read_leaderboard(own)
