@@ -26,7 +26,7 @@ import psutil
 import yaml
 
 from forecast.operations import champion, decision, registry
-from forecast.operations.newest import home
+from forecast.operations.worktree import home
 from forecast.system.errors import ForecastError
 from forecast.system.files import TEMPORARY
 

@@ -60,16 +60,16 @@ def status(
     form: Format = FORMAT,
 ) -> None:
     """Show each champion, its age, live error, drift, last and next run; exits 1 when something is wrong."""
-    from forecast.operations.upkeep import running
+    from forecast.operations.health_checks import running
 
     project = require_project(root)
     names = [dataset] if dataset else running(project)
     if dataset:
         _project(root, dataset)
     if page:
-        from forecast.operations import live_page
+        from forecast.operations import live_accuracy
 
-        print(live_page.write(project, names), file=sys.stderr)
+        print(live_accuracy.write_page(project, names), file=sys.stderr)
     found = [_standing(project, name, registry=registry) for name in names]
     rows = [asdict(entry) for entry in found]
     show(rows if form is Format.json else [row for entry in rows for row in _lines(entry)], form)
@@ -83,9 +83,9 @@ def history(
     form: Format = FORMAT,
 ) -> None:
     """List what became of a data set's versions, oldest first."""
-    from forecast.operations.history import told
+    from forecast.operations import champion
 
-    rows = told(_project(root, dataset), dataset)
+    rows = champion.history(_project(root, dataset), dataset)
     if not rows and form is Format.table:
         print(f"{dataset}: nothing yet; `forecast promote {dataset}` makes the first champion.")
         return
@@ -117,7 +117,7 @@ def _registered(project: Path, dataset: str, uri: str) -> int:
     """What the last `dvc repro` chose on validation, as a version."""
     from forecast.cli.run import revision
     from forecast.operations import registry
-    from forecast.operations.chosen import chosen
+    from forecast.operations.candidate_export import chosen
 
     folder, meta = chosen(project, dataset, now=now(), revision=revision(project))
     return registry.register(project, dataset, folder, meta, tracking_uri=uri)

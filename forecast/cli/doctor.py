@@ -45,14 +45,14 @@ def doctor(
     ),
 ) -> None:
     """Examine environment, disk, locks, DVC, MLflow and champions."""
-    from forecast.operations import upkeep
+    from forecast.operations import health_checks
 
     project = require_project(root).resolve()
     if repair:
         for path in _mend(project):
             shown = path.relative_to(project) if path.is_relative_to(project) else path
             print(f"Removed {shown}", file=sys.stderr)
-        for sentence in upkeep.repaired(project, tracking_uri()):
+        for sentence in health_checks.repaired(project, tracking_uri()):
             print(sentence, file=sys.stderr)
     rows = [{"what": what, "found": found, "repair": advice} for what, found, advice in findings(project)]
     show(rows, form)
@@ -67,9 +67,9 @@ def findings(root: Path) -> Iterator[Check]:
     )  # fmt: skip
     for examine in examinations:
         yield examine(root)
-    from forecast.operations import upkeep
+    from forecast.operations import health_checks
 
-    yield from upkeep.findings(root, tracking_uri())
+    yield from health_checks.findings(root, tracking_uri())
 
 
 def interpreter(root: Path) -> Check:
@@ -178,10 +178,10 @@ def _answer(uri: str) -> str:
             return f"answers {httpx.get(uri.rstrip('/') + '/health', timeout=3).status_code}"
         except httpx.HTTPError as error:
             raise ForecastError(f"no answer ({error})") from None
-    from forecast.tracking import postgres
+    from forecast.tracking.store import is_postgres, postgres_connection
 
-    if postgres.is_postgres(uri):
-        with postgres.connection(uri, seconds=3):
+    if is_postgres(uri):
+        with postgres_connection(uri, seconds=3):
             return "answers"
     return "not examined"
 

@@ -60,10 +60,8 @@ def predict(
         print(notice, file=sys.stderr)
     _shown(found, form, entry)
     if plot:
-        from forecast.operations.forecast_plot import draw
-
         path = project / ".forecast" / "plots" / f"{dataset}-forecast.png"
-        print(draw(found, path, entry.units), file=sys.stderr)
+        print(predicting.draw(found, path, entry.units), file=sys.stderr)
 
 
 def about(found: Forecast, moment: pd.Timestamp) -> dict[str, Any]:

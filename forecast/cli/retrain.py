@@ -99,11 +99,11 @@ def _told(decision: Decision, *, took: float) -> None:
 def _tell(job: Job, event: str, content: dict[str, object]) -> None:
     """Hooks of the checkout's configuration; whatever is wrong with them changes nothing."""
     from forecast.config.retraining import load_retraining
-    from forecast.operations.hooks import tell
+    from forecast.operations.decision import notify
 
     try:
         hooks = load_retraining(job.dataset, job.root / "configs").hooks
-        faults = tell(hooks, event, content, root=job.root, given=job.environment)  # type: ignore[arg-type]
+        faults = notify(hooks, event, content, root=job.root, given=job.environment)  # type: ignore[arg-type]
     except ForecastError as error:
         faults = [f"hooks: {error}"]
     for fault in faults:

@@ -20,9 +20,8 @@ from forecast.config.tuning import load_tuning
 from forecast.data import ingest, snapshots
 from forecast.operations import champion, repro, worktree
 from forecast.operations.champion import Champion
-from forecast.operations.newest import home
 from forecast.operations.refit import candidate_of
-from forecast.operations.worktree import Tree
+from forecast.operations.worktree import Tree, home
 from forecast.system import files
 from forecast.system.errors import BusyError, DataError, ForecastError, GateRefused, InputError
 

@@ -1,6 +1,7 @@
 """The local champion store: what `forecast predict` reads, without MLflow and without TensorFlow.
 
     .forecast/champions/<dataset>/aliases.json          {"champion": 3, "previous": 2, "challenger": 4}
+    .forecast/champions/<dataset>/history.jsonl         what became of the versions: {"at", "event", "version", ...}
     .forecast/champions/<dataset>/<version>/            the ensemble, every file with its digest, and in
                                                         champion.json what is known about it (`Meta`)
 
@@ -10,6 +11,7 @@ and never changes; `aliases.json` is the only thing that moves, in one rename.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,6 +22,8 @@ from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from forecast.forecaster.ensemble import Ensemble  # with it comes pandas, which `status` does without
 
 SCHEMA = 1
@@ -196,3 +200,59 @@ def _repair(dataset: str) -> str:
     return (
         f"`forecast doctor --repair` takes it from the registry again; `forecast promote {dataset}` makes a new one."
     )
+
+
+LONGEST = 1000
+"""Events kept: three years of daily ones."""
+
+
+def record_event(root: Path, dataset: str, event: Mapping[str, Any], *, now: pd.Timestamp) -> None:
+    """Append one event; the file is replaced whole, so a kill leaves the old one or the new one."""
+    lines = [*events(root, dataset), {"at": now.floor("s").isoformat(), **event}][-LONGEST:]
+    text = "".join(json.dumps(line, sort_keys=True, default=str) + "\n" for line in lines)
+    files.write_text(_history(root, dataset), text)
+
+
+def events(root: Path, dataset: str) -> list[dict[str, Any]]:
+    """All events, oldest first; a line that cannot be read is left out."""
+    path = _history(root, dataset)
+    if not path.exists():
+        return []
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return found
+
+
+def _history(root: Path, dataset: str) -> Path:
+    return folder_of(root, dataset) / "history.jsonl"
+
+
+def history(root: Path, dataset: str) -> list[dict[str, Any]]:
+    """The events as rows of equal columns, with what is known here about the version of each."""
+    rows = []
+    for event in events(root, dataset):
+        meta = _meta(root, dataset, event.get("version"))
+        skill = meta.metrics.get("skill") if meta else None
+        row = {
+            "at": event.get("at", ""),
+            "event": event.get("event", ""),
+            "version": event.get("version"),
+            "from": event.get("from"),
+            "model": meta.candidate if meta else "",
+            "training_cutoff": meta.training_cutoff[:10] if meta else "",
+            "test_skill": round(skill, 4) if skill is not None else None,
+            "reason": event.get("reason", ""),
+        }
+        rows.append(row)
+    return rows
+
+
+def _meta(root: Path, dataset: str, version: object) -> Meta | None:
+    try:
+        return read_meta(root, dataset, version) if isinstance(version, int) else None
+    except ForecastError:  # pruned here; the registry still has it
+        return None

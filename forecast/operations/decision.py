@@ -7,7 +7,9 @@ any two is finished by the next run.
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,14 +17,15 @@ from typing import Any
 
 import pandas as pd
 
-from forecast.operations import champion, history, registry
+from forecast.config.retraining import Event, Hooks
+from forecast.operations import champion, registry
 from forecast.operations.champion import Meta
-from forecast.operations.newest import home
 from forecast.operations.registry import Overtaken
+from forecast.operations.worktree import home
 from forecast.system import files
 from forecast.system.errors import ForecastError
 from forecast.tracking import place
-from forecast.tracking.decisions import log_decision
+from forecast.tracking.writing import log_decision
 
 PROMOTING = ("better", "equivalent", "first")
 Refit = Callable[[Path, Path], None]
@@ -160,13 +163,13 @@ def conclude(root: Path, decision: Decision, *, now: pd.Timestamp, tracking_uri:
     """The decision as a finished one: here first, then in MLflow; what MLflow did not take is offered again later."""
     folder = home(root, decision.dataset) / "decisions"
     files.write_json(folder / f"{decision.key}.json", decision.to_json())
-    if not any(event.get("decision") == decision.key for event in history.events(root, decision.dataset)):
+    if not any(event.get("decision") == decision.key for event in champion.events(root, decision.dataset)):
         drifted = [shift["what"] for shift in decision.drift if shift["drifted"]]
         event = {
             "event": "gate passed" if decision.promotes else "gate refused", "decision": decision.key,
             "version": decision.version, "reason": decision.reason, "drift": ", ".join(drifted) or "none",
         }  # fmt: skip
-        history.record(root, decision.dataset, event, now=now)
+        champion.record_event(root, decision.dataset, event, now=now)
     offer_again(root, decision.dataset, now=now, tracking_uri=tracking_uri)
 
 
@@ -184,3 +187,48 @@ def offer_again(root: Path, dataset: str, *, now: pd.Timestamp, tracking_uri: st
             continue
         files.write_text(marker, run + "\n")
     return left
+
+
+ADDRESS = "FORECAST_WEBHOOK"
+EVENT = "FORECAST_EVENT"
+
+
+def notify(
+    hooks: Hooks, event: Event, decision: Mapping[str, Any], *, root: Path, given: Mapping[str, str]
+) -> list[str]:
+    """Run the command and call the webhook where `event` is asked for; a sentence for each that failed.
+
+    That they fail changes no result.
+    """
+    if event not in hooks.on:
+        return []
+    content = json.dumps({"event": event, **decision}, default=str) + "\n"
+    faults = []
+    if hooks.command:
+        faults.append(_run(hooks, event, content, root, given))
+    address = given.get(ADDRESS) or hooks.webhook
+    if address:
+        faults.append(_post(address, content, hooks.timeout_seconds))
+    return [fault for fault in faults if fault]
+
+
+def _run(hooks: Hooks, event: str, content: str, root: Path, given: Mapping[str, str]) -> str:
+    name = " ".join(hooks.command)
+    try:
+        done = subprocess.run(
+            list(hooks.command), cwd=root, env={**given, EVENT: event}, input=content, text=True,
+            capture_output=True, timeout=hooks.timeout_seconds, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"hook {name!r}: {error}"
+    return f"hook {name!r} ended with {done.returncode}: {done.stderr.strip()[:300]}" if done.returncode else ""
+
+
+def _post(address: str, content: str, seconds: float) -> str:
+    import httpx
+
+    try:
+        answer = httpx.post(address, content=content, headers={"content-type": "application/json"}, timeout=seconds)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return f"webhook: {type(error).__name__}: {error}"  # the address may be a secret
+    return f"webhook answered {answer.status_code}" if answer.status_code >= 400 else ""

@@ -9,18 +9,21 @@ An issue is the champion's forecast over its trained horizon with every level it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forecast.operations import champion
 from forecast.operations.champion import Champion, Meta
+from forecast.operations.worktree import newest_data
 from forecast.system import files
-from forecast.system.errors import DataError
+from forecast.system.errors import DataError, ForecastError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from forecast.report.page import LiveDataset
 
 KEPT = 2000
 """Issues kept per dataset, newest first: years of daily ones."""
@@ -205,9 +208,44 @@ def _coverage(rows: pd.DataFrame) -> dict[str, float]:
 
 
 def _meta(root: Path, dataset: str, version: int) -> Meta | None:
-    from forecast.system.errors import ForecastError
-
     try:
         return champion.read_meta(root, dataset, version)
     except ForecastError:
         return None
+
+
+def write_page(root: Path, datasets: Sequence[str]) -> Path:
+    """reports/live.html of these datasets; one whose data cannot be read is shown with what was scored before."""
+    from forecast.report.page import render_live
+
+    path = root / "reports" / "live.html"
+    files.write_text(path, render_live([_of(root, dataset) for dataset in datasets]))
+    return path
+
+
+def _of(root: Path, dataset: str) -> LiveDataset:
+    import pandas as pd
+
+    from forecast.config.datasets import load_dataset
+    from forecast.data import preparation, snapshots
+    from forecast.report.page import LiveDataset
+
+    settings = load_dataset(dataset, root / "configs")
+    try:
+        place = newest_data(root, dataset)
+        frame = preparation.check_data(dataset, settings, root=place)
+        as_of = snapshots.read_pointer(place, dataset).as_of
+        found = refresh(root, dataset, frame, as_of=as_of)
+        issues = by_issue(root, dataset, frame)
+    except ForecastError:
+        as_of, found = remembered(root, dataset)
+        issues = pd.DataFrame(columns=["cutoff", "version", "error", "naive"])
+    versions = [{**asdict(entry), "model": _model(root, dataset, entry.version)} for entry in found]
+    return LiveDataset(dataset, settings.title, as_of, issues, versions)
+
+
+def _model(root: Path, dataset: str, version: int) -> str:
+    try:
+        return champion.read_meta(root, dataset, version).candidate
+    except ForecastError:
+        return "no longer here"

@@ -7,7 +7,7 @@
 
 Every step can be repeated, and a kill between any two leaves a champion that can be loaded: the registry's aliases
 move first, the local ones last, and until then the local champion is the old one. `repaired` makes the two agree.
-Among all machines that share the store, one process at a time changes a dataset's versions and aliases (`turns`).
+Among all machines that share the store, one process at a time changes a dataset's versions and aliases.
 `tracking_uri` is the value of MLFLOW_TRACKING_URI; empty: the project's own database.
 """
 
@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING
 from forecast.config.datasets import load_dataset
 from forecast.data import preparation
 from forecast.forecaster.ensemble import Ensemble
-from forecast.operations import champion, history
+from forecast.operations import champion
+from forecast.operations.candidate_export import ensemble_of
 from forecast.operations.champion import Meta
-from forecast.operations.chosen import ensemble_of
-from forecast.operations.newest import newest_data
+from forecast.operations.worktree import newest_data
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError
-from forecast.tracking import Place, place, registry, turns
+from forecast.tracking import Place, distributed_lock, place, registry
+from forecast.tracking.distributed_lock import CheckLock
 from forecast.tracking.registry import Registered
-from forecast.tracking.turns import StillAlone
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +59,7 @@ def register(
     ensemble = ensemble_of(trained_dir)
     sample = _sample(root, dataset, ensemble)
     where = place(root, tracking_uri)
-    with _locked(root, dataset, where) as still_alone, files.scratch_folder() as folder:
+    with _locked(root, dataset, where) as check_lock, files.scratch_folder() as folder:
         model = folder / "champion"
         champion.write(model, ensemble, meta)
         _restore(root, dataset, tracking_uri)
@@ -68,7 +68,7 @@ def register(
             champion.store(root, dataset, version, ensemble, meta)
         named = champion.aliases(root, dataset)
         if named.get("champion") != version:
-            registry.move_aliases(where, dataset, [("challenger", version)], still_alone)
+            registry.move_aliases(where, dataset, [("challenger", version)], check_lock)
             champion.write_aliases(root, dataset, {**named, "challenger": version})
     return version
 
@@ -171,7 +171,7 @@ def _switch(
     judge: Callable[[Registered], None] = lambda known: None,
 ) -> None:
     where = place(root, tracking_uri)
-    with _locked(root, dataset, where) as still_alone:
+    with _locked(root, dataset, where) as check_lock:
         _restore(root, dataset, tracking_uri)
         known = registry.read(where, dataset)
         if version not in {v.number for v in known.versions}:
@@ -180,11 +180,12 @@ def _switch(
         judge(known)
         if not _same(root, dataset, version, known):
             rebuild(root, dataset, version, tracking_uri=tracking_uri)
-        registry.move_aliases(where, dataset, _moves(known.aliases, version), still_alone)
+        registry.move_aliases(where, dataset, _moves(known.aliases, version), check_lock)
         champion.write_aliases(root, dataset, registry.read(where, dataset).aliases)
         if known.aliases.get("champion") != version:
             old = known.aliases.get("champion")
-            history.record(root, dataset, {"event": event, "version": version, "from": old, "reason": reason}, now=now)
+            told = {"event": event, "version": version, "from": old, "reason": reason}
+            champion.record_event(root, dataset, told, now=now)
         champion.prune(root, dataset)
 
 
@@ -254,12 +255,12 @@ def _readable_aliases(root: Path, dataset: str) -> dict[str, int]:
 
 
 @contextmanager
-def _locked(root: Path, dataset: str, where: Place, patience: float = PATIENCE) -> Iterator[StillAlone]:
-    """Here by a lock file, among machines by a turn in the store they share."""
+def _locked(root: Path, dataset: str, where: Place, patience: float = PATIENCE) -> Iterator[CheckLock]:
+    """Here by a lock file, among machines by a lock in the store they share."""
     name, what = f"champion-{dataset}", f"Moving the champion of {dataset!r}"
     path = root / ".forecast" / "locks" / f"{name}.lock"
     with (
         files.locked(path, what=what, timeout=patience),
-        turns.alone(where, name, what=what, patience=patience) as still_alone,
+        distributed_lock.lock(where, name, what=what, patience=patience) as check_lock,
     ):
-        yield still_alone
+        yield check_lock

@@ -18,15 +18,24 @@ from forecast.config.retraining import Retraining, load_retraining
 from forecast.data import preparation, snapshots
 from forecast.data.panel import Panel, from_frame
 from forecast.forecaster.ensemble import Ensemble
-from forecast.operations import challenger, champion, decision, drift, fresh, gate, registry, worktree
+from forecast.operations import (
+    challenger,
+    champion,
+    decision,
+    gate,
+    gate_origins,
+    registry,
+    retrain_triggers,
+    worktree,
+)
+from forecast.operations.candidate_export import chosen, ensemble_of
 from forecast.operations.challenger import Job
 from forecast.operations.champion import Champion, Meta
-from forecast.operations.chosen import chosen, ensemble_of
 from forecast.operations.decision import Decision
-from forecast.operations.due import Due, due
+from forecast.operations.retrain_triggers import Due, due
 from forecast.operations.worktree import Tree
 from forecast.system import files
-from forecast.tracking import place, turns
+from forecast.tracking import distributed_lock, place
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,7 @@ def retrain(job: Job) -> Decision:
 
     `BusyError` while another retraining of the dataset runs, on this machine or on one that shares the store.
     """
-    with _alone(job), _alone_among_machines(job):
+    with _only_one(job), _only_one_among_machines(job):
         job.say("unfinished")
         earlier = _finish(job)
         if earlier is not None:
@@ -73,7 +82,7 @@ def retrain(job: Job) -> Decision:
 
 def rehearse(job: Job) -> Decision:
     """The decision as `retrain` would make it; nothing is recorded, counted, registered or promoted."""
-    with _alone(job):
+    with _only_one(job):
         return judge(job).decision
 
 
@@ -102,7 +111,7 @@ def judge(job: Job) -> Judged:
     )  # fmt: skip
     if not found.reasons:
         return Judged(replace(about, reason=_not_due(found), numbers=found.numbers), rules, tree)
-    ends = fresh.blocks(frame["ds"], job.dataset, settings, fresh_steps=rules.fresh(settings))
+    ends = gate_origins.blocks(frame["ds"], job.dataset, settings, fresh_steps=rules.fresh(settings))
     challenger.begin_with(job, tree, held)
     worktree.configure(tree, job.dataset, ends)
     job.say("challenger")
@@ -126,10 +135,10 @@ def _judged(job: Job, tree: Tree, about: Decision, held: Champion | None, found:
     """The gate's verdict on the challenger that the stages made."""
     settings = load_dataset(job.dataset, tree.configs)
     candidate, meta = chosen(tree.path, job.dataset, now=job.now, revision=tree.revision)
-    case = fresh.Case.read(tree.path, job.dataset, settings.task)
+    case = gate_origins.Case.read(tree.path, job.dataset, settings.task)
     job.say("gate")
     rival, seen = _rival(job, tree, held, settings, candidate, meta)
-    losses = fresh.fresh(case, ensemble_of(candidate), rival, seen)
+    losses = gate_origins.fresh(case, ensemble_of(candidate), rival, seen)
     evidence = None
     if held is not None:
         losses["champion"] = losses.get("champion", np.nan)  # a recipe that cannot be fitted any more
@@ -138,7 +147,7 @@ def _judged(job: Job, tree: Tree, about: Decision, held: Champion | None, found:
         evidence = ledger.evidence(version=held.version, recipe=about.config_hash)
     steps = gate.Steps(settings.horizon, settings.season, settings.stride)
     limits = gate.Rules(rules.alpha, rules.margin, rules.wanted_origins(settings))
-    verdict = gate.decide(fresh.as_fresh(losses), evidence, steps, limits, ageing=found.ageing)
+    verdict = gate.decide(gate_origins.as_fresh(losses), evidence, steps, limits, ageing=found.ageing)
     about = replace(
         about, word=verdict.word, reason=verdict.reason, candidate=meta.candidate,
         numbers={**found.numbers, **verdict.numbers, "refitted_champion": int(rival is not None and len(seen) == 1)},
@@ -158,7 +167,7 @@ def _rival(
     if held is None:
         return None, [last]
     own = pd.Timestamp(held.meta.last_target_used)
-    if own <= last and fresh.can_be_judged(held.ensemble, settings.task):
+    if own <= last and gate_origins.can_be_judged(held.ensemble, settings.task):
         return held.ensemble, [last, own]
     files.write_json(job.home / "rival.json", challenger.recipe_of(held))
     challenger.refit(job, tree, job.home / "rival.json", job.home / "rival", on="gate")
@@ -168,14 +177,14 @@ def _rival(
 
 def _due(
     job: Job, held: Champion | None, panel: Panel, settings: Dataset, rules: Retraining
-) -> tuple[Due, list[drift.Shift]]:
+) -> tuple[Due, list[retrain_triggers.Shift]]:
     recent = rules.fresh(settings)
-    shifts: list[drift.Shift] = []
+    shifts: list[retrain_triggers.Shift] = []
     last = max((d.data_end for d in decision.known(job.root, job.dataset)), default="")
     if held is not None:
-        shifts = drift.shifts(panel, held.meta, rules, recent_steps=recent)
-        if fresh.can_be_judged(held.ensemble, settings.task):
-            live = drift.live_error(held.ensemble, held.meta, panel, rules, recent_steps=recent)
+        shifts = retrain_triggers.shifts(panel, held.meta, rules, recent_steps=recent)
+        if gate_origins.can_be_judged(held.ensemble, settings.task):
+            live = retrain_triggers.live_error(held.ensemble, held.meta, panel, rules, recent_steps=recent)
             shifts += [live] if live is not None else []
         last = last or held.meta.as_of
     steps = pd.DatetimeIndex(sorted({moment for series in panel.series for moment in series.ds}))
@@ -210,8 +219,8 @@ def _count(job: Job, judged: Judged) -> None:
     ledger.save()
 
 
-def _ledger(job: Job) -> fresh.Ledger:
-    return fresh.Ledger(job.home / "ledger.json")
+def _ledger(job: Job) -> gate_origins.Ledger:
+    return gate_origins.Ledger(job.home / "ledger.json")
 
 
 def _champion(job: Job) -> Champion | None:
@@ -230,10 +239,10 @@ def _not_due(found: Due) -> str:
 
 
 @contextmanager
-def _alone_among_machines(job: Job) -> Iterator[None]:
+def _only_one_among_machines(job: Job) -> Iterator[None]:
     """From here to the last alias; it begins with the champion that the others may have made."""
     where = place(job.root, job.tracking_uri)
-    with turns.alone(where, f"retrain-{job.dataset}", what=f"Retraining {job.dataset!r}", patience=0.0):
+    with distributed_lock.lock(where, f"retrain-{job.dataset}", what=f"Retraining {job.dataset!r}", patience=0.0):
         if not where.owned:
             for done in registry.repaired(job.root, job.dataset, tracking_uri=job.tracking_uri):
                 job.say(done)
@@ -241,7 +250,7 @@ def _alone_among_machines(job: Job) -> Iterator[None]:
 
 
 @contextmanager
-def _alone(job: Job) -> Iterator[None]:
+def _only_one(job: Job) -> Iterator[None]:
     load_dataset(job.dataset, job.root / "configs")  # a wrong name leaves no folder behind
     lock = job.root / ".forecast" / "locks" / f"retrain-{job.dataset}.lock"
     with files.locked(lock, what=f"Retraining {job.dataset!r}"):

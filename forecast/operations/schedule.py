@@ -28,7 +28,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
 from forecast.config.schedule import Job, Schedule
-from forecast.operations import firing
+from forecast.operations import schedule_times
 from forecast.system import files
 
 HEARTBEAT_SECONDS = 10.0
@@ -80,7 +80,7 @@ class Scheduler:
 
     def _add(self, scheduler: BackgroundScheduler, name: str, job: Job) -> None:
         common: dict[str, Any] = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
-        due = firing.missed(name, job, last_started(self.root, name), self.clock())
+        due = schedule_times.missed(name, job, last_started(self.root, name), self.clock())
         if due is not None:
             self.say(f"{name}: missed {due:%Y-%m-%d %H:%M} UTC; running once now")
         trigger = Times(name, job, at_once=due is not None)
@@ -140,7 +140,7 @@ class Scheduler:
 
 
 class Times(BaseTrigger):
-    """`firing.next_run` in APScheduler's form. `at_once`: the first run is now, to make up for a missed one."""
+    """`schedule_times.next_run` for APScheduler. `at_once`: the first run is now, to make up for a missed one."""
 
     def __init__(self, name: str, job: Job, *, at_once: bool) -> None:
         self.name, self.job, self.at_once = name, job, at_once
@@ -149,12 +149,12 @@ class Times(BaseTrigger):
         if previous_fire_time is None and self.at_once:
             return now
         # From the run before, not from now: so that APScheduler sees what was slept through and runs it once.
-        return firing.next_run(self.name, self.job, min(previous_fire_time or now, now))
+        return schedule_times.next_run(self.name, self.job, min(previous_fire_time or now, now))
 
 
 def next_runs(schedule: Schedule, now: datetime) -> dict[str, datetime]:
     """Job → its next moment in UTC."""
-    return {name: firing.next_run(name, job, now) for name, job in schedule.jobs.items()}
+    return {name: schedule_times.next_run(name, job, now) for name, job in schedule.jobs.items()}
 
 
 def place(root: Path) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 
 from forecast.operations import champion, live_accuracy
 from forecast.operations.live_accuracy import Live
-from forecast.operations.newest import newest_data
+from forecast.operations.worktree import newest_data
 from forecast.system import files
 from forecast.system.errors import ForecastError
 

@@ -13,15 +13,12 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from forecast.config.models import load_models
-from forecast.config.reading import read_yaml
-from forecast.models import spec
-from forecast.operations.newest import home
 from forecast.system import files
 from forecast.system.errors import ForecastError, InputError
 from forecast.tracking import place
@@ -82,6 +79,10 @@ def configure(tree: Tree, dataset: str, splits: Mapping[str, str]) -> None:
     Without the stage `tune` in its dvc.yaml, data/tuned/<dataset> is a dependency like any file: kept while the
     person's configuration is, hashed by DVC. So are the weights to begin with, where there are any.
     """
+    from forecast.config.models import load_models  # with these comes pandas, which `status` does without
+    from forecast.config.reading import read_yaml
+    from forecast.models import spec
+
     path = tree.configs / "datasets.yaml"
     content = read_yaml(path)
     content["datasets"][dataset]["splits"] = dict(splits)
@@ -201,3 +202,24 @@ def _git(folder: Path, *words: str) -> str:
     if done.returncode:
         raise ForecastError(f"git {words[0]} in {folder} failed: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
+
+
+def home(root: Path, dataset: str) -> Path:
+    """Everything one dataset's retraining keeps."""
+    return root / ".forecast" / "retrain" / dataset
+
+
+def newest_data(root: Path, dataset: str) -> Path:
+    """The folder whose pointer names the later snapshot; the checkout's where both are equal or only it has one."""
+    tree = home(root, dataset) / "tree"
+    return tree if _as_of(tree, dataset) > _as_of(root, dataset) else root
+
+
+def _as_of(project: Path, dataset: str) -> datetime:
+    """When the data that `project` points to were known; the beginning of time where it holds none."""
+    try:
+        pointer = files.read_json(project / "data" / "pointers" / f"{dataset}.json")
+        known = datetime.fromisoformat(pointer["as_of"])
+        return known if (project / pointer["snapshot"]).exists() else datetime.min
+    except (OSError, ValueError, KeyError, TypeError):
+        return datetime.min

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from forecast.tracking import artifact_locations, runs, store, turns, views
+from forecast.tracking import artifact_locations, distributed_lock, runs, store
 from forecast.tracking.place import Place, place
 from forecast.tracking.records import Record, datasets, read_records, verdict_sentences
 from forecast.tracking.writing import CANDIDATE, CURRENT, DIGEST, PARENT, PUBLISHER, TRIAL, Writer
@@ -69,14 +70,15 @@ def publish(
     if not records and not artifact_locations.former_folders(where):
         return result
     what = f"Publishing to {store.shown(where.uri)}"
-    with turns.alone(where, "publishing", what=what, patience=store.PATIENCE), store.opened(where) as client:
+    lock = distributed_lock.lock(where, "publishing", what=what, patience=store.PATIENCE)
+    with lock, store.opened(where) as client:
         for name in dict.fromkeys(record.dataset for record in records):
             mine = [record for record in records if record.dataset == name]
             experiment_id = store.experiment(client, name, where).experiment_id
             writer = Writer(client, experiment_id, where.publisher, int(1000 * now), revision)
             shelf = _Shelf.of(client, experiment_id, writer, where, result)
             shelf.describe((sentences or {}).get(name, ()))
-            result.pages[name] = views.page(experiment_id)
+            result.pages[name] = page(experiment_id)
             for number, record in enumerate(mine):
                 shelf.put(record, number)
                 done += 1
@@ -112,7 +114,7 @@ class _Shelf:
     def describe(self, sentences: Sequence[str]) -> None:
         """The experiment's page: the verdict, and how to read the runs."""
         there = self.client.get_experiment(self.experiment_id)
-        for name, value in views.experiment_tags(sentences, there.creation_time or 0).items():
+        for name, value in experiment_tags(sentences, there.creation_time or 0).items():
             if there.tags.get(name) != value:
                 self.client.set_experiment_tag(self.experiment_id, name, value)
 
@@ -174,3 +176,77 @@ class _Shelf:
             token = page.token
             if not token:
                 return found
+
+
+# Saved views: MLflow hides every metric column until a user picks it. Its page stores such a choice as a tag of the
+# experiment; the same tag written here appears under `Views`, and `page` is the address that opens it.
+
+GUIDE = (
+    "Tick runs and press Compare. `test/...` is the mean over the seeds, `test_by_step/...` has the horizon step on "
+    "its x axis, `chosen` marks the best on validation in each ranking. Under Views: Leaderboard, Tuning trials, "
+    "Diagnostics."
+)
+LEADERBOARD, TRIALS, DIAGNOSTICS = "leaderboard", "trials", "diagnostics"
+
+
+def experiment_tags(sentences: Sequence[str], created: int) -> dict[str, str]:
+    """The verdict as the experiment's description, its kind, and its saved views; `created` in ms since 1970."""
+    return {
+        "mlflow.note.content": "\n\n".join([*sentences, GUIDE]),
+        "mlflow.experimentKind": "custom_model_development",  # otherwise the page opens as one for chat agents
+        f"mlflow.sharedViewState.{LEADERBOARD}": _view("Leaderboard", created, _leaderboard()),
+        f"mlflow.sharedViewState.{TRIALS}": _view("Tuning trials", created, _trials()),
+        f"mlflow.sharedViewState.{DIAGNOSTICS}": _view("Diagnostics", created, _diagnostics()),
+    }
+
+
+def page(experiment_id: str) -> str:
+    """The part of the address after the server's: the leaderboard of one dataset."""
+    return f"/#/experiments/{experiment_id}/runs?viewStateShareKey={LEADERBOARD}&workflowType=machine_learning"
+
+
+def _leaderboard() -> dict[str, Any]:
+    names = (
+        "test/mae",
+        "test/skill",
+        "test/mase",
+        "validation/mase",
+        "test_ensemble/mae",
+        "n_params",
+        "cpu_seconds",
+    )
+    columns = ["tags.`ranking`", "tags.`chosen`", *(f"metrics.`{name}`" for name in names)]
+    columns += ["tags.`against_naive`", "tags.`against_skip`", "tags.`against_best`"]
+    return _state("tags.current = 'true' AND tags.kind != 'trial'", "metrics.`test/mae`", columns)
+
+
+def _trials() -> dict[str, Any]:
+    columns = ["tags.`model`", "tags.`ranking`", "tags.`best_trial`", "metrics.`trial/value`"]
+    columns += ["params.`units`", "params.`layers`", "params.`learning_rate`", "params.`dropout`"]
+    return _state("tags.current = 'true' AND tags.kind = 'trial'", "metrics.`trial/value`", columns)
+
+
+def _diagnostics() -> dict[str, Any]:
+    names = ("spectral_radius", "lyapunov", "memory", "saturated", "loop_reach", "loop_exponent")
+    columns = ["tags.`ranking`", "tags.`loop`", *(f"metrics.`diagnostics/{name}`" for name in names)]
+    columns += ["metrics.`residuals/ljung_box_p_robust`", "metrics.`test/mae`"]
+    shown = "tags.current = 'true' AND tags.kind = 'network'"
+    return _state(shown, "metrics.`diagnostics/spectral_radius`", columns)
+
+
+def _state(condition: str, order_by: str, columns: list[str]) -> dict[str, Any]:
+    return {
+        "searchFilter": condition,
+        "orderByKey": order_by,
+        "orderByAsc": True,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "modelVersionFilter": "All Runs",
+        "datasetsFilter": [],
+        "selectedColumns": columns,
+        "runsHiddenMode": "FIRST_20_RUNS",
+    }
+
+
+def _view(name: str, created: int, state: dict[str, Any]) -> str:
+    return json.dumps({"name": name, "createdAt": created, "updatedAt": created, "state": json.dumps(state)})

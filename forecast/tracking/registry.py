@@ -2,7 +2,7 @@
 
 A version's artifact is a folder `forecaster.serving` loads. Every call holds the store's lock (`store.opened`), so
 two processes of one project never make one version twice or move an alias between each other's steps; those of a team
-are kept apart by `turns.alone`.
+are kept apart by `distributed_lock.lock`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from forecast.system import files
 from forecast.system.errors import DataError, InputError
 from forecast.tracking import store
+from forecast.tracking.distributed_lock import CheckLock
 from forecast.tracking.place import Place
-from forecast.tracking.turns import StillAlone
 from forecast.tracking.writing import save_model
 
 if TYPE_CHECKING:
@@ -86,16 +86,16 @@ def read(place: Place, name: str) -> Registered:
 
 
 def move_aliases(
-    place: Place, name: str, moves: Sequence[tuple[str, int | None]], still_alone: StillAlone = lambda: None
+    place: Place, name: str, moves: Sequence[tuple[str, int | None]], check_lock: CheckLock = lambda: None
 ) -> None:
     """Each alias in turn to its version, None removes it; a kill in between leaves every alias on a real version.
 
-    `still_alone` is asked before each move.
+    `check_lock` is called before each move.
     """
     with _quiet(), store.opened(place) as client:
         known = {version.number for version in _versions(client, name)}
         for alias, version in moves:
-            still_alone()
+            check_lock()
             if version is not None and version not in known:
                 raise InputError(f"Model {name!r} has no version {version}; it has {sorted(known)}.")
             if version is None:

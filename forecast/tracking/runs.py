@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from forecast.comparison import metrics
 from forecast.tracking.records import Record
 
 DIAGNOSTICS = ("spectral_radius", "lyapunov", "memory", "saturated")
@@ -46,6 +45,8 @@ def parameters(params: Mapping[str, Any], tuned: Mapping[str, Any] | None = None
 def scores(record: Record) -> list[Point]:
     """Test errors (mean over seeds), by horizon step, of the seeds' ensemble, their spread; size and cost."""
     main = record.main_row
+    from forecast.comparison import metrics  # with it comes pandas, which `status` does without
+
     by_step = [metric.name for metric in metrics.METRICS if metric.by_step]
     points = [Point(f"test/{metric.name}", main.get(metric.name)) for metric in metrics.METRICS]
     for row in record.by_step:

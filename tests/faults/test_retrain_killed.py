@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from forecast.operations import champion, decision, registry
-from forecast.operations.newest import home
+from forecast.operations.worktree import home
 from forecast.system import files
 from forecast.system.errors import ForecastError
 from tests.faults.processes import eventually, left_behind, processes_of

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from forecast.operations import chosen, registry
+from forecast.operations import candidate_export, registry
 from pipelines import compare, fetch, prepare, train
 from tests.support import small_project
 
@@ -33,7 +33,7 @@ def write_repro(root: Path) -> Path:
 def register(root: Path, candidate: str, tracking_uri: str = "") -> int:
     """One trained candidate as a version of the registry."""
     folder = root / "data" / "trained" / NAME / candidate
-    meta = chosen.describe(root, NAME, folder, now=NOW, revision="abc")
+    meta = candidate_export.describe(root, NAME, folder, now=NOW, revision="abc")
     return registry.register(root, NAME, folder, meta, tracking_uri=tracking_uri)
 
 

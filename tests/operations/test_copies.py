@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from forecast.cli import doctor
-from forecast.operations import champion, registry, upkeep
+from forecast.operations import champion, health_checks, registry
 from forecast.system.files import sha256
 from forecast.tracking import place, plots, sync
 from forecast.tracking.artifact_locations import LOCATIONS
@@ -61,7 +61,9 @@ def use(root: Path) -> None:
 
 
 def diagnosis(root: Path) -> tuple[str, str]:
-    return next((found, repair) for what, found, repair in upkeep.findings(root, "") if what == "MLflow's paths")
+    return next(
+        (found, repair) for what, found, repair in health_checks.findings(root, "") if what == "MLflow's paths"
+    )
 
 
 def assert_its_own(root: Path) -> None:
@@ -114,7 +116,7 @@ def test_a_project_restored_from_a_backup_goes_on_in_another_folder(original, tm
     restored = tmp_path / "restored"
     shutil.copytree(backup, restored)
     shutil.rmtree(restored / ".forecast")
-    done = list(upkeep.repaired(restored, ""))
+    done = list(health_checks.repaired(restored, ""))
     assert done[0] == "MLflow's paths lead into this folder again"
     assert champion.aliases(restored, NAME) == {"champion": 2, "previous": 1}
     use(restored)

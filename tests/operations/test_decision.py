@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from forecast.operations import champion, decision, history, registry
-from forecast.operations.chosen import describe
+from forecast.operations import champion, decision, registry
+from forecast.operations.candidate_export import describe
 from forecast.operations.decision import Decision
-from forecast.operations.newest import home
+from forecast.operations.worktree import home
 from forecast.system import files
 from forecast.system.errors import ModelFailure
 from forecast.tracking import place, store
@@ -56,7 +56,7 @@ def test_a_promotion_is_registered_promoted_refitted_and_recorded(project: Path)
     assert held.version == 2 and held.meta.refit_of == 1 and not held.meta.metrics
     assert held.meta.last_target_used == "2024-07-18T00:00:00"
     assert finish(project) is None and [d.version for d in decision.known(project, NAME)] == [1]
-    assert [event["event"] for event in history.events(project, NAME)] == ["promoted", "promoted", "gate passed"]
+    assert [event["event"] for event in champion.events(project, NAME)] == ["promoted", "promoted", "gate passed"]
 
 
 def test_a_refit_that_fails_leaves_the_scored_version_in_service(project: Path) -> None:
@@ -82,7 +82,7 @@ def test_what_mlflow_did_not_take_is_offered_again_and_logged_once(project: Path
         assert len(runs) == 1 and runs[0].data.tags["word"] == "kept" and runs[0].data.tags["reason"] == "a test"
         assert runs[0].data.metrics == {"n_fresh": 28.0, "evidence/z": 4.5}
         assert [file.path for file in client.list_artifacts(runs[0].info.run_id)] == ["decision.json"]
-    assert len([e for e in history.events(project, NAME) if e["event"] == "gate refused"]) == 1
+    assert len([e for e in champion.events(project, NAME) if e["event"] == "gate refused"]) == 1
 
 
 def test_a_promotion_that_mlflow_cannot_take_waits_and_the_champion_stays(running: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from forecast.config.retraining import Hooks
-from forecast.operations.hooks import tell
+from forecast.operations.decision import notify
 
 GIVEN = {"PATH": os.environ["PATH"]}
 
@@ -49,7 +49,7 @@ def test_command_and_webhook_get_the_event_and_the_decision(
 ) -> None:
     address, heard = listener
     both = hooks(command=["sh", "-c", 'cat > told.json; echo "$FORECAST_EVENT" > event'], webhook=address)
-    assert tell(both, event, {"dataset": "wave", "version": 3}, root=tmp_path, given=GIVEN) == []  # type: ignore[arg-type]
+    assert notify(both, event, {"dataset": "wave", "version": 3}, root=tmp_path, given=GIVEN) == []  # type: ignore[arg-type]
     assert heard == [{"event": event, "dataset": "wave", "version": 3}]
     assert json.loads((tmp_path / "told.json").read_text()) == heard[0]
     assert (tmp_path / "event").read_text() == f"{event}\n"
@@ -60,25 +60,27 @@ def test_an_address_in_the_environment_goes_before_the_file(
 ) -> None:
     address, heard = listener
     secret = {**GIVEN, "FORECAST_WEBHOOK": address}
-    assert tell(hooks(webhook="http://127.0.0.1:1"), "success", {}, root=tmp_path, given=secret) == []
+    assert notify(hooks(webhook="http://127.0.0.1:1"), "success", {}, root=tmp_path, given=secret) == []
     assert len(heard) == 1
 
 
 def test_an_event_nobody_asked_for_is_not_told(tmp_path: Path) -> None:
     quiet = hooks(command=["sh", "-c", "touch told"], on=["failure"])
-    assert tell(quiet, "success", {}, root=tmp_path, given=GIVEN) == [] and not (tmp_path / "told").exists()
+    assert notify(quiet, "success", {}, root=tmp_path, given=GIVEN) == [] and not (tmp_path / "told").exists()
 
 
 def test_what_goes_wrong_is_a_sentence_and_no_error(
     tmp_path: Path, listener: tuple[str, list[dict[str, object]]]
 ) -> None:
     address, _ = listener
-    assert tell(hooks(command=["sh", "-c", "echo no >&2; exit 3"]), "failure", {}, root=tmp_path, given=GIVEN) == [
+    assert notify(hooks(command=["sh", "-c", "echo no >&2; exit 3"]), "failure", {}, root=tmp_path, given=GIVEN) == [
         "hook 'sh -c echo no >&2; exit 3' ended with 3: no"
     ]
-    assert "No such file" in tell(hooks(command=["./absent"]), "failure", {}, root=tmp_path, given=GIVEN)[0]
+    assert "No such file" in notify(hooks(command=["./absent"]), "failure", {}, root=tmp_path, given=GIVEN)[0]
     slow = hooks(command=["sleep", "30"], timeout_seconds=0.1)
-    assert "timed out" in tell(slow, "failure", {}, root=tmp_path, given=GIVEN)[0]
-    assert tell(hooks(webhook=f"{address}/no"), "failure", {}, root=tmp_path, given=GIVEN) == ["webhook answered 500"]
-    gone = tell(hooks(webhook="http://127.0.0.1:1/secret"), "failure", {}, root=tmp_path, given=GIVEN)[0]
+    assert "timed out" in notify(slow, "failure", {}, root=tmp_path, given=GIVEN)[0]
+    assert notify(hooks(webhook=f"{address}/no"), "failure", {}, root=tmp_path, given=GIVEN) == [
+        "webhook answered 500"
+    ]
+    gone = notify(hooks(webhook="http://127.0.0.1:1/secret"), "failure", {}, root=tmp_path, given=GIVEN)[0]
     assert gone.startswith("webhook: ConnectError") and "secret" not in gone

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from forecast.forecaster.ensemble import Ensemble, calibration_scores, latest
-from forecast.operations import champion, live_accuracy, live_page, predicting
+from forecast.operations import champion, live_accuracy, predicting
 from forecast.system.errors import InputError
 from tests.contract import families
 from tests.operations import projects
@@ -147,12 +147,12 @@ def test_each_cutoff_is_issued_once_and_scored_when_its_actuals_arrive(moved):
     assert live_accuracy.remembered(moved, NAME) == ("then", [live])
     issues = live_accuracy.by_issue(moved, NAME, frame)
     assert issues["error"].mean() == pytest.approx(live.error)
-    page = live_page.write(moved, [NAME]).read_text()
+    page = live_accuracy.write_page(moved, [NAME]).read_text()
     assert "2 (arx)" in page and "error / test error" in page and page.count("<svg") == 1
 
 
 def test_the_live_page_says_when_there_is_nothing_to_draw_yet(moved):
-    page = live_page.write(moved, [NAME]).read_text()
+    page = live_accuracy.write_page(moved, [NAME]).read_text()
     assert "No forecast has met its actuals yet" in page and "<svg" not in page
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from forecast.data.panel import from_frame
-from forecast.operations import champion, chosen, history, registry
+from forecast.operations import candidate_export, champion, registry
 from forecast.system import files
 from forecast.system.errors import DataError, InputError
 from forecast.tracking import place
@@ -20,7 +20,7 @@ def tried_aliases(root):
 
 
 def test_the_candidate_chosen_on_validation_is_described_with_its_test_scores(repro):
-    folder, meta = chosen.chosen(repro, NAME, now=NOW, revision="abc")
+    folder, meta = candidate_export.chosen(repro, NAME, now=NOW, revision="abc")
     assert folder.name == meta.candidate == "ridge" and meta.created_at == "2024-07-19T06:30:00"
     assert meta.training_cutoff.startswith("2024-04-09") and meta.last_target_used.startswith("2024-06-08")
     assert 0 < meta.metrics["skill"] < 1 and len(meta.expected["wave"]) == 2
@@ -30,13 +30,13 @@ def test_the_candidate_chosen_on_validation_is_described_with_its_test_scores(re
 def test_without_a_comparison_there_is_nothing_to_register(project):
     shutil.rmtree(project / "data" / "compared")
     with pytest.raises(InputError, match="nothing was compared yet"):
-        chosen.chosen(project, NAME, now=NOW, revision="")
+        candidate_export.chosen(project, NAME, now=NOW, revision="")
 
 
 def test_the_first_promotion_makes_a_champion_and_the_second_keeps_it_as_previous(running):
     assert tried_aliases(running) == ({"champion": 2, "previous": 1},) * 2
     assert champion.load(running, NAME).meta.candidate == "arx"
-    assert [e["version"] for e in history.events(running, NAME)] == [1, 2]
+    assert [e["version"] for e in champion.events(running, NAME)] == [1, 2]
 
 
 def test_a_version_carries_what_it_was_made_of_as_tags(running):
@@ -98,7 +98,7 @@ def test_rolling_back_twice_comes_back_to_where_it_began(project):
     assert registry.rollback(project, NAME, now=NOW, reason="worse") == 1
     assert tried_aliases(project) == ({"champion": 1, "previous": 2},) * 2
     assert registry.rollback(project, NAME, now=NOW) == 2
-    assert [e["event"] for e in history.events(project, NAME)] == ["promoted"] * 2 + ["rolled back"] * 2
+    assert [e["event"] for e in champion.events(project, NAME)] == ["promoted"] * 2 + ["rolled back"] * 2
 
 
 def test_a_damaged_champion_falls_back_to_the_previous_one_and_says_so(moved):

@@ -11,8 +11,8 @@ import pytest
 from forecast.data.snapshots import read_pointer
 from forecast.operations import champion, decision
 from forecast.operations.challenger import Job
-from forecast.operations.newest import newest_data
 from forecast.operations.retrain import rehearse, retrain
+from forecast.operations.worktree import newest_data
 from forecast.system.errors import DataError
 from tests.operations import retraining
 from tests.support import small_project

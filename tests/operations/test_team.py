@@ -20,13 +20,13 @@ import httpx
 import pytest
 
 from forecast.operations import champion, decision, registry
+from forecast.operations.candidate_export import describe
 from forecast.operations.challenger import Job
-from forecast.operations.chosen import describe
 from forecast.operations.retrain import retrain
 from forecast.operations.status import standing
 from forecast.system.errors import BusyError, ForecastError, InputError
-from forecast.tracking import place, store, turns
-from forecast.tracking.turns import Clock, Queue
+from forecast.tracking import distributed_lock, place, store
+from forecast.tracking.distributed_lock import Clock, Queue
 from tests.operations import postgres, projects
 from tests.operations.projects import NAME, NOW
 from tests.operations.test_decision import decided
@@ -153,7 +153,7 @@ def test_a_machine_takes_over_what_another_one_promoted(server: str, machines: t
 def test_a_second_retraining_ends_with_75_and_names_the_first(server: str, machines: tuple[Path, Path]) -> None:
     here, there = machines
     with (
-        turns.alone(place(there, server), f"retrain-{NAME}", what="A test", patience=0.0),
+        distributed_lock.lock(place(there, server), f"retrain-{NAME}", what="A test", patience=0.0),
         pytest.raises(
             BusyError, match=rf"'{NAME}' is already running \(PID {os.getpid()} on {socket.gethostname()}, "
         ),
@@ -194,19 +194,21 @@ def from_elsewhere(queue: Queue) -> int:
     return number
 
 
-def test_a_holder_elsewhere_is_taken_over_from_when_it_stood_still_and_is_said(
+def test_the_lock_of_a_process_elsewhere_that_stood_still_is_taken_over_with_a_warning(
     queue: Queue, caplog: pytest.LogCaptureFixture
 ) -> None:
     dead, passed = from_elsewhere(queue), [0.0]
     clock = Clock(lambda: passed[0], lambda seconds: passed.append(passed.pop() + 30))
-    with caplog.at_level(logging.WARNING), queue.turn("A test", 0.0, clock) as still_alone:
-        still_alone()
+    with caplog.at_level(logging.WARNING), queue.locked("A test", 0.0, clock) as check_lock:
+        check_lock()
         assert dead not in [ticket.number for ticket in queue.tickets()]
-    assert passed == [turns.LEASE] and "taken over from PID" in caplog.text and "on elsewhere" in caplog.text
+    assert (
+        passed == [distributed_lock.LEASE] and "taken over from PID" in caplog.text and "on elsewhere" in caplog.text
+    )
     assert queue.tickets() == []
 
 
-def test_a_holder_elsewhere_that_counts_on_is_busy(queue: Queue) -> None:
+def test_the_lock_of_a_process_elsewhere_with_a_heartbeat_is_busy(queue: Queue) -> None:
     alive, passed = from_elsewhere(queue), [0.0]
 
     def counts(seconds: float) -> None:
@@ -216,19 +218,19 @@ def test_a_holder_elsewhere_that_counts_on_is_busy(queue: Queue) -> None:
 
     with (
         pytest.raises(BusyError, match=r"is already running \(PID \d+ on elsewhere, since 20.* UTC\)"),
-        queue.turn("A test", 600.0, Clock(lambda: passed[0], counts)),
+        queue.locked("A test", 600.0, Clock(lambda: passed[0], counts)),
     ):
-        raise AssertionError("two are alone")
+        raise AssertionError("two have the lock")
     assert passed == [600.0] and [ticket.number for ticket in queue.tickets()] == [alive]
     queue.leave(alive)
 
 
-def test_one_whose_turn_was_taken_away_stops_before_its_next_change(queue: Queue) -> None:
-    with queue.turn("A test", 0.0, Clock()) as still_alone:
-        still_alone()
+def test_a_process_that_lost_the_lock_stops_before_its_next_change(queue: Queue) -> None:
+    with queue.locked("A test", 0.0, Clock()) as check_lock:
+        check_lock()
         queue.leave(queue.tickets()[0].number)
         with pytest.raises(BusyError, match="stood still for over 90 s"):
-            still_alone()
+            check_lock()
 
 
 def test_a_database_that_does_not_answer_is_one_sentence_at_once(direct: str, tmp_path: Path) -> None:

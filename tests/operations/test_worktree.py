@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from forecast.operations import worktree
-from forecast.operations.newest import home, newest_data
+from forecast.operations.worktree import home, newest_data
 from forecast.system.errors import InputError
 from tests.operations import retraining
 from tests.operations.retraining import NAME, commit, git

@@ -25,7 +25,6 @@ SMALL = {
     "backtest/cache_keys.py",
     "backtest/run_diagnostics.py",
     "networks/heads/dependence.py",
-    "operations/newest.py",
 }
 """Modules below `FEWEST_LINES` that are no family, configuration or package face."""
 MOST_TYPE_CHECKS = 5

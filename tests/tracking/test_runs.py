@@ -8,7 +8,7 @@ import pytest
 
 from forecast.system import files
 from forecast.system.errors import DataError, InputError
-from forecast.tracking import place, read_records, runs, views
+from forecast.tracking import place, publishing, read_records, runs
 from forecast.tracking.records import Record
 from tests.support.records import CANDIDATES, write_records
 
@@ -173,7 +173,7 @@ def test_an_address_mlflow_cannot_write_to_is_refused(tmp_path, uri):
 
 
 def test_saved_views_fit_into_a_tag():
-    tags = views.experiment_tags(["The verdict."], 0)
+    tags = publishing.experiment_tags(["The verdict."], 0)
     assert all(len(value) <= 5000 for value in tags.values())
     assert tags["mlflow.note.content"].startswith("The verdict.")
-    assert views.page("7").startswith("/#/experiments/7/runs?viewStateShareKey=leaderboard")
+    assert publishing.page("7").startswith("/#/experiments/7/runs?viewStateShareKey=leaderboard")

@@ -1,13 +1,14 @@
-"""Have the data, or the champion's errors, moved away from what the champion was trained on?
+"""Is a dataset due for a challenger, and is its champion ageing: by age, new rows and drift.
 
-Distributions are compared on changes over one season (in the transformed scale): the level of a July differs from the
-year's without any drift, and a price's level always does. The population stability index says how large the shift is,
-the Kolmogorov-Smirnov test whether so few independent values can tell; both must agree. The live error needs neither.
+Drift: have the data, or the champion's errors, moved away from what the champion was trained on? Distributions are
+compared on changes over one season (in the transformed scale): the level of a July differs from the year's without any
+drift, and a price's level always does. The population stability index says how large the shift is, the
+Kolmogorov-Smirnov test whether so few independent values can tell; both must agree. The live error needs neither.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from forecast.config.datasets import Dataset
 from forecast.config.retraining import Retraining
 from forecast.config.task import TaskColumn
 from forecast.data.panel import Panel, Series, series_name
@@ -135,3 +137,39 @@ def _transformed(values: NDArray[np.float64], column: TaskColumn) -> NDArray[np.
         if column.transform in ("log", "logdiff"):
             return np.log(values)
         return np.log1p(values) if column.transform == "log1p" else values
+
+
+@dataclass(frozen=True)
+class Due:
+    """`reasons`: why a challenger is made, empty when it is not; `ageing`: why an equivalent one may take over."""
+
+    reasons: tuple[str, ...]
+    ageing: str
+    numbers: dict[str, Any]
+
+
+def due(
+    meta: Meta | None,
+    shifts: Sequence[Shift],
+    dataset: Dataset,
+    rules: Retraining,
+    *,
+    as_of: pd.Timestamp,
+    new_steps: int,
+) -> Due:
+    """Age, drift and new rows. `as_of`: how far the data reach; `new_steps`: steps since the last gate."""
+    if meta is None:
+        return Due(("there is no champion",), "", {"new_steps": new_steps})
+    # Not below 0: `meta` counts to the end of its last day, the data to the begin of their last step.
+    age = max(0.0, (as_of - pd.Timestamp(meta.as_of)) / pd.Timedelta(1, "D"))
+    ageing = []
+    if age >= rules.max_age_days:
+        ageing.append(f"stale ({age:.0f} days old, {rules.max_age_days:g} allowed)")
+    drifted = [shift.what for shift in shifts if shift.drifted]
+    if drifted:
+        ageing.append(f"drifting ({', '.join(drifted[:3])}{', ...' if len(drifted) > 3 else ''})")
+    reasons = list(ageing) if new_steps > 0 else []
+    wanted = rules.due_after(dataset)
+    if new_steps >= wanted:
+        reasons.append(f"{new_steps} new steps ({wanted} wanted)")
+    return Due(tuple(reasons), " and ".join(ageing), {"age_days": round(age, 3), "new_steps": new_steps})

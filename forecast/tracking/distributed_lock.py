@@ -1,13 +1,13 @@
-"""One at a time among all who share a tracking store, whatever machine they work on.
+"""A lock among all processes that share a tracking store, whatever machine they run on: a ticket lock with a lease.
 
-MLflow has no lock. But its registry numbers the versions of a model under a primary key: a number is given once, after
-every lower one, and never again, not even when its version was deleted. So a registered model is a queue. Who wants to
-be alone makes a version of it, a ticket, and is alone once no lower ticket is left; deleting the ticket lets the next
-one in. Nothing but MLflow's own calls is used, so it holds through a server as on the database itself.
+MLflow has no lock. But its registry numbers a model's versions under a primary key: a number is given once, after
+every lower one, and never again, not even when its version was deleted. So a registered model is a queue. A process
+that wants the lock makes a version of it, a ticket, and has the lock once no lower ticket is left; deleting the ticket
+lets the next one in. Nothing but MLflow's own calls is used, so it works through a server as on the database.
 
-A ticket names its process and counts while that lives. Who waits removes it, and says so, when the process is gone
-from his own machine, or when the count stood still for `LEASE` seconds of his own clock; no two clocks are ever
-compared. docs/decisions/0012-a-team-on-one-server.md has what was weighed.
+A ticket names its process, which counts up a heartbeat. A waiting process removes the ticket before it, and warns,
+when its process is gone from the same machine, or when its heartbeat stood still for `LEASE` seconds of the waiting
+process's clock; no two clocks are ever compared. docs/decisions/0012-a-team-on-one-server.md has what was weighed.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from forecast.tracking.place import Place
 BEAT = 10.0
 LEASE = 90.0
 PAUSE = 0.5
-"""Seconds: between two counts of a holder; of standing still until it counts as gone; between two looks."""
+"""Seconds: between two heartbeats; without one until a process counts as gone; between two looks at the queue."""
 
-StillAlone = Callable[[], None]
-"""Raises `BusyError` when the turn was taken away meanwhile; to be asked right before what nobody else may do."""
+CheckLock = Callable[[], None]
+"""Raises `BusyError` when the lock was lost meanwhile; to be called right before each change that needs the lock."""
 
 
 @dataclass(frozen=True)
@@ -66,18 +66,19 @@ class Ticket:
 
 
 @contextmanager
-def alone(
+def lock(
     place: Place,
     name: str,
     *,
     what: str,
     patience: float,
     clock: Clock = Clock(),
-) -> Iterator[StillAlone]:
-    """Nobody else who uses the store at `place` is inside `name` meanwhile.
+) -> Iterator[CheckLock]:
+    """The lock `name` of the store at `place`.
 
-    A store of this project's own is kept by the project's lock files: nothing happens. `BusyError` naming the holder
-    when it is seen alive after `patience` seconds; whether it is, shows within `BEAT` seconds, at the latest `LEASE`.
+    Nothing happens for a store of this project's own, which the project's lock files protect. `BusyError` naming the
+    process that has it when that is seen alive after `patience` seconds; that shows within `BEAT` seconds, at the
+    latest `LEASE`.
     """
     if place.owned:
         yield lambda: None
@@ -85,8 +86,8 @@ def alone(
         with files.locked(Path(f"{place.database}.{name}.lock"), what=what, timeout=patience):
             yield lambda: None
     else:
-        with Queue(place, f"{name} (lock)").turn(what, patience, clock) as still_alone:
-            yield still_alone
+        with Queue(place, f"{name} (lock)").locked(what, patience, clock) as check_lock:
+            yield check_lock
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,10 @@ class Queue:
     name: str
 
     @contextmanager
-    def turn(self, what: str, patience: float, clock: Clock) -> Iterator[StillAlone]:
+    def locked(self, what: str, patience: float, clock: Clock) -> Iterator[CheckLock]:
         mine = self.join()
         try:
-            with self._counting(mine):
+            with self._heartbeat(mine):
                 self.wait(mine, what, patience, clock)
                 yield lambda: self.require(mine, what)
         finally:
@@ -114,7 +115,7 @@ class Queue:
 
         tags = {"host": socket.gethostname(), "machine": machine(), "pid": str(os.getpid()), "beat": "0"}
         with store.opened(self.place) as client:
-            store.ensure_model(client, self.name, "Who changes what all share, one at a time; not a model")
+            store.ensure_model(client, self.name, "A lock of the processes that share this store; not a model")
             while True:
                 try:
                     return int(client.create_model_version(self.name, store.NOWHERE, tags=tags).version)
@@ -134,13 +135,13 @@ class Queue:
                     raise
 
     def tickets(self) -> list[Ticket]:
-        """All that are left, the one whose turn it is first."""
+        """All that are left, the one that has the lock first."""
         with store.connected(self.place) as client:
             found = client.search_model_versions(f"name = '{self.name}'", max_results=1000)
         return sorted((_ticket(int(v.version), v.tags, v.creation_timestamp) for v in found), key=lambda t: t.number)
 
     def wait(self, mine: int, what: str, patience: float, clock: Clock) -> None:
-        """Until no lower ticket is left. Raises as `alone` does."""
+        """Until no lower ticket is left. Raises as `lock` does."""
         begun = clock.now()
         watch = Watch(begun)
         while True:
@@ -157,7 +158,7 @@ class Queue:
                 clock.pause(PAUSE)
 
     def require(self, mine: int, what: str) -> None:
-        """Raises `BusyError` unless it is still the turn of `mine`."""
+        """Raises `BusyError` unless `mine` still has the lock."""
         if self._first(mine, what).number != mine:
             raise BusyError(f"{what}: the queue {self.name!r} was changed by hand. Run the same command again.")
 
@@ -165,14 +166,14 @@ class Queue:
         left = self.tickets()
         if mine not in {ticket.number for ticket in left}:
             raise BusyError(
-                f"{what}: this process stood still for over {LEASE:g} s and another one took its turn. Nothing more "
+                f"{what}: this process stood still for over {LEASE:g} s and another one took its lock. Nothing more "
                 "was changed; run the same command again."
             )
         return left[0]
 
     @contextmanager
-    def _counting(self, number: int) -> Iterator[None]:
-        """A thread shows that this process lives; a count that does not arrive is made up for by the next one."""
+    def _heartbeat(self, number: int) -> Iterator[None]:
+        """A thread shows that this process lives; a heartbeat that does not arrive is made up for by the next one."""
         done = threading.Event()
 
         def count() -> None:
@@ -182,7 +183,7 @@ class Queue:
                 with contextlib.suppress(Exception), store.connected(self.place) as client:
                     client.set_model_version_tag(self.name, str(number), "beat", str(beats))
 
-        thread = threading.Thread(target=count, name=f"turn-{self.name}", daemon=True)
+        thread = threading.Thread(target=count, name=f"heartbeat-{self.name}", daemon=True)
         thread.start()
         try:
             yield
@@ -193,7 +194,7 @@ class Queue:
 
 @dataclass
 class Watch:
-    """What one who waits has seen of the ticket before him; times are of his own clock."""
+    """What a waiting process has seen of the ticket before it; times are of its own clock."""
 
     since: float
     number: int = 0
@@ -220,7 +221,7 @@ def machine() -> str:
 
 
 def _ticket(number: int, tags: Mapping[str, str], made: int) -> Ticket:
-    """`made` in milliseconds since 1970. A version that somebody made by hand is nobody's and will be removed."""
+    """`made` in milliseconds since 1970. A version made by hand belongs to no process and will be removed."""
     pid = int(tags["pid"]) if tags.get("pid", "").isdigit() else 0
     since = datetime.fromtimestamp(made / 1000, UTC)
     return Ticket(number, tags.get("host", "?"), tags.get("machine", ""), pid, tags.get("beat", ""), since)

@@ -8,13 +8,13 @@ import shutil
 import subprocess
 import sys
 
-from forecast.operations import champion, registry, upkeep
+from forecast.operations import champion, health_checks, registry
 from tests.operations.projects import NAME
 from tests.support import small_project
 
 
 def found(root):
-    return {what: (said, repair) for what, said, repair in upkeep.findings(root, "")}
+    return {what: (said, repair) for what, said, repair in health_checks.findings(root, "")}
 
 
 def test_all_is_well(running):
@@ -26,7 +26,7 @@ def test_all_is_well(running):
 def test_a_champion_that_only_the_registry_has_is_fetched(moved):
     shutil.rmtree(moved / ".forecast" / "champions")
     assert found(moved)["champion wave"] == ("not on this machine", "`forecast doctor --repair`")
-    assert len(list(upkeep.repaired(moved, ""))) == 3  # two versions and the aliases
+    assert len(list(health_checks.repaired(moved, ""))) == 3  # two versions and the aliases
     assert found(moved)["champion wave"] == ("version 2, intact", "")
 
 
@@ -37,7 +37,7 @@ def test_notes_of_dead_processes_are_taken_away_and_those_of_living_ones_stay(mo
     (folder / "dead.pid").write_text(f"{gone.pid}\n")
     (folder / "alive.pid").write_text(f"{os.getpid()}\n")
     assert found(moved)["locks"][0] == "1 name processes that are gone"
-    assert "dead.pid" in next(upkeep.repaired(moved, ""))
+    assert "dead.pid" in next(health_checks.repaired(moved, ""))
     assert not (folder / "dead.pid").exists() and (folder / "alive.pid").exists()
 
 
