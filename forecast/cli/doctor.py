@@ -28,6 +28,7 @@ OUTPUTS = (
     "data/trained",
     "data/compared",
     "narrowed",
+    "demo",
     "reports/report.html",
 )
 WORK = (".forecast/memo", ".forecast/studies", ".forecast/cost", ".dvc/cache", ".dvc/tmp")
