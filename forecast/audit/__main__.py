@@ -79,7 +79,7 @@ def audit(
         return isolated(run, project, small, place, models=models, jobs=jobs, **change)
 
     found = _other_runs(changed, base, ends, folder, say)
-    whole = origins.prepared(project, project.frame, folder / "whole", None).panel
+    whole = isolated(origins.prepared, project, project.frame, folder / "whole", None).panel
     full = block_ends(project.frame, project.settings)
     cuts = origins.moments(project, whole, full)
     trained = project.paths.trained(dataset)

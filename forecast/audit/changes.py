@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,7 @@ def shaken(frame: pd.DataFrame, after: pd.Timestamp, *, factor: float = FACTOR) 
 
     Whole rows move, so what holds inside a row (low below high) still does; their times stay.
     """
-    changed = _floats(frame)
-    names = _values(changed)
-    for _, rows in changed[changed["ds"] > after].groupby("unique_id", sort=False):
-        changed.loc[rows.index, names] = factor * rows[names].to_numpy()[::-1]
-    return changed
+    return _later_changed(frame, after, lambda rows: factor * rows.to_numpy()[::-1])
 
 
 def shrunk(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
@@ -52,12 +49,7 @@ def mirrored(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
 
     What says no more of a later value than its sign changes too; what holds inside a row (low below high) may not.
     """
-    changed = _floats(frame)
-    names = _values(changed)
-    for _, rows in changed[changed["ds"] > after].groupby("unique_id", sort=False):
-        later = rows[names]
-        changed.loc[rows.index, names] = later.max() + later.min() - later
-    return changed
+    return _later_changed(frame, after, lambda rows: rows.max() + rows.min() - rows)
 
 
 def nudged(frame: pd.DataFrame, after: pd.Timestamp, *, seed: int = 0) -> pd.DataFrame:
@@ -122,6 +114,14 @@ def known_at(calendar: Calendar, times: Any) -> pd.DatetimeIndex:
         closes = exchange_calendars.get_calendar(calendar.exchange, start=first, end=last).closes
     found = closes.dt.tz_localize(None).reindex(steps).to_numpy()
     return pd.DatetimeIndex(np.where(np.isnat(found), ends.to_numpy(), found))
+
+
+def _later_changed(frame: pd.DataFrame, after: pd.Timestamp, change: Callable[[pd.DataFrame], Any]) -> pd.DataFrame:
+    changed = _floats(frame)
+    names = _values(changed)
+    for _, rows in changed[changed["ds"] > after].groupby("unique_id", sort=False):
+        changed.loc[rows.index, names] = change(rows[names])
+    return changed
 
 
 def _floats(frame: pd.DataFrame) -> pd.DataFrame:

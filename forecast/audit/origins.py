@@ -97,7 +97,7 @@ def audit_ends(
         # one too short for the blocks, or with too large a share of gaps: no pipeline for that day
         with contextlib.suppress(InputError):
             known = borders if moment >= train_end else None
-            short.append((moment, prepared(project, frame, folder / f"end-{number}", None, borders=known)))
+            short.append((moment, isolated(prepared, project, frame, folder / f"end-{number}", None, borders=known)))
     yield from _examined(project, base, borders, short, trained)
 
 
@@ -149,7 +149,7 @@ def _changed(
     """The panel with what is later than `moment` changed, in one way after the other, where rows stay valid so."""
     for change in (CHANGES[number % len(CHANGES)], shaken):
         try:
-            return prepared(project, project.frame, folder / change.__name__, moment, change, borders=borders)
+            return isolated(prepared, project, project.frame, folder / change.__name__, moment, change, borders)
         except InputError:
             if change is shaken:
                 raise
@@ -162,22 +162,10 @@ def prepared(
     folder: Path,
     moment: pd.Timestamp | None,
     change: Change = shaken,
-    *,
     borders: splits.Borders | None = None,
 ) -> Prepared:
     """What the stages fetch and prepare make of `frame`, with what is later than `moment` changed; with `borders`
-    the scaling as well. All in one process, which knows no other frame."""
-    return isolated(_prepared, project, frame, folder, moment, change, borders)
-
-
-def _prepared(
-    project: Project,
-    frame: pd.DataFrame,
-    folder: Path,
-    moment: pd.Timestamp | None,
-    change: Change,
-    borders: splits.Borders | None,
-) -> Prepared:
+    the scaling as well. To be `isolated`, all in one process, which knows no other frame."""
     sandbox = run(project, frame, folder, after=moment, change=change, stages=("fetch", "prepare"))
     panel = from_frame(pd.read_parquet(sandbox.prepared / "frame.parquet"), project.dataset, project.settings.task)
     return Prepared(panel, None if borders is None else _scaling(panel, borders))
