@@ -43,7 +43,7 @@ SIDE_BY_SIDE = functools.partial(np.concatenate, axis=1)
 
 
 class NetworkProblem:
-    """A `levenberg_marquardt.Problem` over whole series; `validate` gets weights by name, as in `gradient.fit`."""
+    """`levenberg_marquardt.LeastSquares` over whole series; `validate` gets weights by name."""
 
     def __init__(
         self, network: Network, series: Sequence[TrainingSeries], validate: Validate | None = None, *, warm_up: int = 0

@@ -52,3 +52,8 @@ def test_a_loop_feeds_back_y_where_it_is_measured_and_its_own_bounded_output_els
     assert run[:, 0].tolist() == [0.0, 0.5, 1.0, 2.0]
     assert after.y.tolist() == [[3.0]]
     assert net.loop(double, after, np.zeros((2, 0)))[0][:, 0].tolist() == [6.0, 2.0]
+
+
+def test_a_start_before_the_longest_delay_is_refused() -> None:
+    with pytest.raises(InputError, match="first 3 rows cannot fill y delays that reach 4 rows back"):
+        net_of(1, 1, None).measured(Experiment(np.zeros(10), np.ones(10)), 3)
