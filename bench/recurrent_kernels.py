@@ -50,9 +50,8 @@ def kinds() -> list[tuple[str, Callable[..., Any], Callable[..., Any], str]]:
     """Name, own layer, Keras's layer, torch's class."""
     import keras
 
+    from forecast.networks.layers.fused import LSTM, SimpleRNN
     from forecast.networks.layers.gru import GRU
-    from forecast.networks.layers.lstm import LSTM
-    from forecast.networks.layers.simple_rnn import SimpleRNN
 
     return [
         ("LSTM", LSTM, keras.layers.LSTM, "LSTM"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from forecast.backtest.backtest import Place
+from forecast.backtest.backtest import PreparedData
 from forecast.backtest.candidates import candidates, left_out, with_references
 from forecast.backtest.training import Run, train
 from forecast.config.datasets import load_dataset
@@ -28,7 +28,7 @@ def main(dataset: str, root: str = ".", models: tuple[str, ...] = (), state: str
         print(f"train {dataset}: {name} is left out: {why}", flush=True)
     digest = files.sha256(paths.vintages(dataset)) if vintages else ""
     run = Run(
-        place=Place(paths, dataset, "frame.parquet", files.sha256(paths.frame(dataset)), vintages=digest),
+        place=PreparedData(paths, dataset, "frame.parquet", files.sha256(paths.frame(dataset)), vintages=digest),
         task=task,
         budget=Budget(budget.final_steps, budget.evaluate_every),
         seeds=budget.seeds,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from forecast.backtest.backtest import Place
+from forecast.backtest.backtest import PreparedData
 from forecast.backtest.candidates import candidates, with_references
 from forecast.backtest.tuning.grid import Plan, tune
 from forecast.config.models import load_models
@@ -23,7 +23,7 @@ def main(dataset: str, root: str = ".", models: tuple[str, ...] = (), state: str
     grid = candidates(config, with_references(models, config), season=task.season_length)
     planned = [c for c in grid if c.spec.search_space()]
     plan = Plan(
-        place=Place(paths, dataset, "tuning.parquet", files.sha256(paths.tuning_frame(dataset))),
+        place=PreparedData(paths, dataset, "tuning.parquet", files.sha256(paths.tuning_frame(dataset))),
         task=task,
         budget=Budget(budget.trial_steps, budget.evaluate_every),
         n_trials=budget.n_trials,

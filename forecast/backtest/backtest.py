@@ -1,10 +1,22 @@
-"""One candidate and seed: fit on train, forecast every origin of the scored blocks, keep everything under its key."""
+"""One candidate and seed: fit on train, forecast every origin of the scored blocks, keep everything under its key.
+
+A row is fitted again by its policy (`refit` in configs/models.yaml):
+
+    never      one fit, on the train rows
+    monthly    again at the first origin of every calendar month
+    k          again at every k-th origin
+
+`expanding` fits on everything from the first row on, `sliding` on as many rows as the first fit had. A fit at an
+origin is given a panel that ends there, so nothing later can enter it. Models that choose between fits on validation
+(ridge, networks) keep back as many of the newest rows for that as the validation block has.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -12,22 +24,35 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.backtest import refits
 from forecast.backtest.candidates import Candidate
-from forecast.backtest.distributions import with_distributions
-from forecast.backtest.refits import SCORED, Stage
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import load_task
-from forecast.data.panel import from_frame
-from forecast.data.splits import Borders
-from forecast.forecaster import Budget, Problem, fit
+from forecast.data.panel import Panel, Series, from_frame
+from forecast.data.scaling import Scaling
+from forecast.data.splits import Blocks, Borders
+from forecast.forecaster import (
+    Budget,
+    Fitted,
+    Forecaster,
+    Problem,
+    fit,
+    log_density,
+    predict_quantiles,
+    rise_probability,
+)
 from forecast.forecaster.distributions import FILE as DISTRIBUTIONS
+from forecast.forecaster.distributions import LEVELS, LOG_DENSITY, RISE, quantile_column
+from forecast.models.base import ModelSpec
 from forecast.system import files
 from forecast.system.errors import ModelFailure
 
+Question = Callable[[Forecaster, Panel, dict[str, np.ndarray]], dict[str, np.ndarray]]
+"""(forecaster, panel, rows by series) -> answers by series, the first axis that of the rows."""
+SCORED = ("validation", "calibration", "test")
+
 
 @dataclass(frozen=True)
-class Place:
+class PreparedData:
     """Where one dataset's prepared data lie. `digest` is that of the frame, so a cached problem is never stale;
     `vintages` that of the provider's forecasts, which one model alone reads."""
 
@@ -39,7 +64,7 @@ class Place:
 
 
 @lru_cache(maxsize=2)
-def load_problem(place: Place, needed: tuple[str, ...] = ("train", *SCORED)) -> Problem:
+def load_problem(place: PreparedData, needed: tuple[str, ...] = ("train", *SCORED)) -> Problem:
     """The prepared frame as a problem, once per process."""
     paths, name = place.paths, place.dataset
     frame = pd.read_parquet(paths.prepared(name) / place.frame)
@@ -49,19 +74,19 @@ def load_problem(place: Place, needed: tuple[str, ...] = ("train", *SCORED)) -> 
 
 def load_engine() -> None:
     """Import and set up TensorFlow, once per process: one thread, every operation deterministic."""
-    from forecast.networks.layers.runtime import prepare_runtime
+    from forecast.networks.layers import prepare_runtime
 
     prepare_runtime(threads=1, deterministic=True)
     import forecast.training.gradient  # noqa: F401
 
 
 def fit_and_forecast(
-    place: Place, candidate: Candidate, seed: int, budget: Budget, folder: Path, start: Path | None = None
+    place: PreparedData, candidate: Candidate, seed: int, budget: Budget, folder: Path, start: Path | None = None
 ) -> dict[str, Any]:
     """Fill `folder` with the forecaster (seed/), forecasts.parquet and fit.json; returns the cost.
 
     `start`: a weights.npz that gradient descent begins with.
-    A head that says more than a point leaves distributions.parquet (`forecast.backtest.distributions`) as well.
+    A head that says more than a point leaves distributions.parquet (`with_distributions`) as well.
 
     A model that cannot be fitted or gives forecasts that are not finite leaves fit.json with its reason alone.
     """
@@ -74,7 +99,7 @@ def fit_and_forecast(
             announce = partial(tell, f"{candidate.name} seed {seed}")
             again = partial(fit, spec=candidate.spec, skip=candidate.skip, seed=seed, budget=budget, announce=announce)
             fitted = again(problem, initial=files.read_arrays(start) if start is not None else None)
-            fits = refits.stages(problem, candidate.spec, fitted, again)
+            fits = all_stages(problem, candidate.spec, fitted, again)
             forecasts = forecast_blocks(fits, problem, seed)
             distributions = with_distributions(fits, problem, forecasts, seed=seed)
         except ModelFailure as error:
@@ -114,7 +139,7 @@ def forecast_blocks(fits: list[Stage], problem: Problem, seed: int) -> pd.DataFr
     for block in SCORED:
         for series in problem.panel.series:
             uid, rows = series.unique_id, problem.rows(series.unique_id, block)
-            values = refits.predict(fits, problem.panel, uid, rows)
+            values = predict_staged(fits, problem.panel, uid, rows)
             if not np.isfinite(values).all():
                 raise ModelFailure(
                     f"{int((~np.isfinite(values)).any(axis=(1, 2)).sum())} of {len(values)} forecasts of series "
@@ -144,3 +169,104 @@ def _long(problem: Problem, uid: str, block: str, rows: np.ndarray, values: np.n
             "y_hat": values.ravel(),
         }
     )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A forecaster, the first cutoff it forecasts from (None: the first of all), the first row it knows by series."""
+
+    forecaster: Forecaster
+    since: np.datetime64 | None = None
+    starts: dict[str, int] = field(default_factory=dict)
+
+
+def refit_moments(problem: Problem, spec: ModelSpec) -> list[np.datetime64]:
+    """The cutoffs at which `spec` is fitted again, rising."""
+    if not spec.refitted:
+        return []
+    series = problem.panel.series
+    cutoffs = np.unique(np.concatenate([s.ds[problem.rows(s.unique_id, b)] for s in series for b in SCORED]))
+    return spec.refit_moments(cutoffs)
+
+
+def all_stages(problem: Problem, spec: ModelSpec, first: Fitted, fit: Callable[[Problem], Fitted]) -> list[Stage]:
+    """`first`, fitted at the train end, and one more stage per moment; `fit` is what made `first`."""
+    found = [Stage(first.forecaster)]
+    for moment in refit_moments(problem, spec):
+        known, starts = known_at(problem, spec, moment)
+        found.append(Stage(fit(known).forecaster, moment, starts))
+    return found
+
+
+def known_at(problem: Problem, spec: ModelSpec, moment: np.datetime64) -> tuple[Problem, dict[str, int]]:
+    """The problem as it was at `moment`: its panel ends there. With it the row of the full series it begins at."""
+    series, blocks, starts = [], {}, {}
+    for whole in problem.panel.series:
+        then = problem.blocks[whole.unique_id]
+        held = then.validation[1] - then.validation[0] if spec.keeps_validation else 0
+        stop = int((whole.ds <= moment).sum())
+        start = max(stop - held - (then.train[1] - then.train[0]), 0) if spec.slides else 0
+        series.append(_cut(whole, start, stop))
+        train, end = stop - held - start, stop - start
+        blocks[whole.unique_id] = Blocks((0, train), (train, end), (end, end), (end, end))
+        starts[whole.unique_id] = start
+    panel = replace(problem.panel, series=tuple(series))
+    return Problem(panel, problem.borders, blocks, Scaling.fit(panel, blocks), problem.channels), starts
+
+
+def predict_staged(fits: list[Stage], panel: Panel, unique_id: str, rows: np.ndarray) -> np.ndarray:
+    """(n, H, O) forecasts in raw units at `rows` of one series, each by the newest stage known there."""
+    return ask_staged(fits, panel, unique_id, rows, Forecaster.predict)
+
+
+def ask_staged(fits: list[Stage], panel: Panel, unique_id: str, rows: np.ndarray, ask: Question) -> np.ndarray:
+    """(n, ...): what `ask` finds at `rows` of one series, of the newest stage known there."""
+    series = panel.by_id[unique_id]
+    later = np.array([stage.since for stage in fits[1:]], dtype="datetime64[ns]")
+    newest = np.searchsorted(later, series.ds[rows], side="right")
+    parts = []
+    for number, stage in enumerate(fits):
+        own, start = rows[newest == number], stage.starts.get(unique_id, 0)
+        seen = replace(panel, series=(_cut(series, start, len(series)),)) if start else panel
+        if len(own) or not number:
+            parts.append(ask(stage.forecaster, seen, {unique_id: own - start})[unique_id])
+    return np.concatenate(parts)
+
+
+def _cut(series: Series, start: int, stop: int) -> Series:
+    beyond = len(series.future) - len(series)
+    return replace(
+        series, ds=series.ds[start:stop], values=series.values[start:stop], future=series.future[start : stop + beyond]
+    )
+
+
+def with_distributions(
+    fits: list[Stage], problem: Problem, forecasts: pd.DataFrame, *, seed: int
+) -> pd.DataFrame | None:
+    """`forecasts` of one seed without `y_hat`, and with the columns of its head; None for a point head.
+
+    `ModelFailure` where what was drawn diverged, though the point forecast did not.
+    """
+    head = fits[0].forecaster.head
+    if head is None:
+        return None
+    quantiles = partial(predict_quantiles, levels=LEVELS, seed=seed)
+    parts = []
+    for (uid, _), rows in forecasts.groupby(["unique_id", "block"], sort=False):
+        ask = partial(ask_staged, fits, problem.panel, str(uid), _origin_rows(problem, str(uid), rows))
+        columns = {RISE: ask(partial(rise_probability, seed=seed))}
+        if head.head.has_distribution:
+            grid = ask(quantiles)
+            if not np.isfinite(grid).all():
+                raise ModelFailure(f"Quantiles of series {uid!r} are not finite: the paths of the model diverge.")
+            columns |= {quantile_column(level): grid[..., place] for place, level in enumerate(LEVELS)}
+            columns[LOG_DENSITY] = ask(log_density)
+        own = {name: values.ravel() for name, values in columns.items()}
+        parts.append(rows.drop(columns="y_hat").assign(**own))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _origin_rows(problem: Problem, uid: str, forecasts: pd.DataFrame) -> np.ndarray:
+    """The origins of a series' forecasts as row numbers, in their order."""
+    cutoffs = forecasts["cutoff"].drop_duplicates().to_numpy()
+    return np.searchsorted(problem.panel.by_id[uid].ds, cutoffs)

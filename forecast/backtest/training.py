@@ -1,4 +1,12 @@
-"""The train stage: every candidate and seed over the cores, each once per key, then one record per candidate."""
+"""The train stage: every candidate and seed over the cores, each once per key, then one record per candidate.
+
+A training may begin with the weights of an earlier model of the same recipe, where a retraining left them:
+
+    data/warm/<dataset>/<candidate>/recipe.json     what the weights are weights of
+    data/warm/<dataset>/<candidate>/seed-<n>.npz    one file per seed
+
+Nothing writes them in a plain run. The folder is a dependency of the stage that reads it, hashed like any other.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +18,10 @@ from typing import Any
 
 import pandas as pd
 
-from forecast.backtest import cache_keys, warm_start
-from forecast.backtest.backtest import Place, fit_and_forecast, load_engine
+from forecast.backtest import cache_keys
+from forecast.backtest.backtest import PreparedData, fit_and_forecast, load_engine
 from forecast.backtest.candidates import Candidate
-from forecast.backtest.run_diagnostics import diagnosed
+from forecast.backtest.diagnostics.examine import diagnosed
 from forecast.config.task import Task
 from forecast.forecaster import Budget
 from forecast.forecaster.distributions import FILE as DISTRIBUTIONS
@@ -26,7 +34,7 @@ ENGINE = "forecast.backtest.backtest"
 class Run:
     """Everything the train stage needs besides the candidates."""
 
-    place: Place
+    place: PreparedData
     task: Task
     budget: Budget
     seeds: tuple[int, ...]
@@ -56,7 +64,7 @@ def train(
     _collect_costs(run, jobs_list)
 
 
-def _compute(run: Run, jobs_list: list[Job], workers_wanted: int, advance: Callable[[str], None]) -> None:
+def _compute(run: Run, jobs_list: list[TrainingJob], workers_wanted: int, advance: Callable[[str], None]) -> None:
     """Everything that is not in the memo yet; one error naming all bugs at the end."""
     # Two names for one configuration have one key, and are computed once.
     todo = {job.folder: job for job in jobs_list if not (job.folder / "fit.json").exists()}
@@ -83,7 +91,7 @@ def _compute(run: Run, jobs_list: list[Job], workers_wanted: int, advance: Calla
     workers.raise_failures(outcomes, what=f"train {run.place.dataset}")
 
 
-def _longest_first(jobs: list[Job], workers_wanted: int) -> list[Job]:
+def _longest_first(jobs: list[TrainingJob], workers_wanted: int) -> list[TrainingJob]:
     """Networks, then the rest; what is refitted at many origins takes longest of all and goes before most of them.
 
     Each worker begins with a network: loky judges its memory from there, and TensorFlow is then already in it.
@@ -97,7 +105,7 @@ def _longest_first(jobs: list[Job], workers_wanted: int) -> list[Job]:
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """One candidate (tuned values filled in) and seed; its result lives in `folder`."""
 
     candidate: Candidate
@@ -112,7 +120,7 @@ class Job:
         return f"{self.candidate.name} seed {self.seed}" if self.candidate.spec.seeded else self.candidate.name
 
 
-def _jobs(run: Run, candidate: Candidate, tuned: dict[str, Any] | None) -> list[Job]:
+def _jobs(run: Run, candidate: Candidate, tuned: dict[str, Any] | None) -> list[TrainingJob]:
     best = (tuned or {}).get("best")
     filled = candidate.with_values(best["params"]) if best else candidate
     budget = run.budget if filled.spec.uses_tensorflow else Budget(0, 1)
@@ -132,14 +140,16 @@ def _jobs(run: Run, candidate: Candidate, tuned: dict[str, Any] | None) -> list[
     lock = cache_keys.lock_digest(run.place.paths)
     result = []
     for seed in seeds:
-        start = warm_start.weights_of(run.place.paths.warm(run.place.dataset), filled, seed)
+        start = warm_weights(run.place.paths.warm(run.place.dataset), filled, seed)
         own = {"warm": files.sha256(start)} if start is not None else {}
         key = cache_keys.key(**digest, **own, skip=candidate.skip, seed=seed, budget=asdict(budget), lock=lock)
-        result.append(Job(filled, seed, budget, run.place.paths.memo / key, {**digest, "key": key}, start))
+        result.append(TrainingJob(filled, seed, budget, run.place.paths.memo / key, {**digest, "key": key}, start))
     return result
 
 
-def _assemble(run: Run, candidate: Candidate, tuned: dict[str, Any] | None, jobs: list[Job], folder: Path) -> None:
+def _assemble(
+    run: Run, candidate: Candidate, tuned: dict[str, Any] | None, jobs: list[TrainingJob], folder: Path
+) -> None:
     """record.json, forecasts.parquet and the forecasters of one candidate."""
     folder.mkdir(parents=True)
     fits = [files.read_json(job.folder / "fit.json") for job in jobs]
@@ -157,7 +167,7 @@ def _assemble(run: Run, candidate: Candidate, tuned: dict[str, Any] | None, jobs
 
 
 def _record(
-    run: Run, candidate: Candidate, tuned: dict[str, Any] | None, jobs: list[Job], fits: list[dict[str, Any]]
+    run: Run, candidate: Candidate, tuned: dict[str, Any] | None, jobs: list[TrainingJob], fits: list[dict[str, Any]]
 ) -> dict[str, Any]:
     failed = [fit for fit in fits if fit["status"] != "ok"]
     reason = "; ".join(f"seed {fit['seed']}: {fit['reason']}" for fit in failed)
@@ -201,7 +211,7 @@ def _steps_taken(fits: list[dict[str, Any]]) -> int:
     return sum(int(fit["curve"][-1][0]) for fit in fits if fit.get("curve"))
 
 
-def _diagnostics(run: Run, jobs: list[Job], fits: list[dict[str, Any]]) -> dict[str, Any]:
+def _diagnostics(run: Run, jobs: list[TrainingJob], fits: list[dict[str, Any]]) -> dict[str, Any]:
     """Of the first seed that could be fitted, `{"seed", "numbers", "arrays"}`; empty without a network."""
     for job, fit in zip(jobs, fits, strict=True):
         if job.candidate.spec.uses_tensorflow and fit["status"] == "ok":
@@ -209,11 +219,11 @@ def _diagnostics(run: Run, jobs: list[Job], fits: list[dict[str, Any]]) -> dict[
     return {}
 
 
-def _cost_path(run: Run, job: Job) -> Path:
+def _cost_path(run: Run, job: TrainingJob) -> Path:
     return run.place.paths.cost("memo") / f"{job.folder.name}.json"
 
 
-def _collect_costs(run: Run, jobs: list[Job]) -> None:
+def _collect_costs(run: Run, jobs: list[TrainingJob]) -> None:
     """.forecast/cost/<dataset>/<candidate>.json: outside every stage's outs, since no two runs take equally long."""
     for name in dict.fromkeys(job.candidate.name for job in jobs):
         parts = [_cost_path(run, job) for job in jobs if job.candidate.name == name]
@@ -224,3 +234,29 @@ def _collect_costs(run: Run, jobs: list[Job]) -> None:
         tuning = run.place.paths.cost(run.place.dataset) / f"{name}.tuning.json"
         total["tuning_cpu_seconds"] = files.read_json(tuning)["cpu_seconds"] if tuning.exists() else 0.0
         files.write_json(run.place.paths.cost(run.place.dataset) / f"{name}.json", total)
+
+
+def warm_weights(left: Path, candidate: Candidate, seed: int) -> Path | None:
+    """The file in `left` (`ProjectPaths.warm`) for this candidate and seed; None without one of its recipe."""
+    folder = left / candidate.name
+    path = folder / f"seed-{seed}.npz"
+    if (
+        not candidate.spec.uses_tensorflow
+        or not path.exists()
+        or files.read_json(folder / "recipe.json") != warm_recipe(candidate)
+    ):
+        return None
+    return path
+
+
+def warm_recipe(candidate: Candidate) -> dict[str, Any]:
+    """What must be equal for weights to fit: the spec with its tuned values, and the skip beside it."""
+    return {"spec": candidate.spec.model_dump(mode="json"), "skip": candidate.skip}
+
+
+def leave_warm(folder: Path, candidate: Candidate, sources: Mapping[int, Path]) -> None:
+    """Fill `folder` (data/warm/<dataset>) with the weights of one candidate: seed to the saved weights.npz."""
+    with files.atomic_directory(folder) as temporary:
+        for seed, source in sources.items():
+            files.write_bytes(temporary / candidate.name / f"seed-{seed}.npz", source.read_bytes())
+        files.write_json(temporary / candidate.name / "recipe.json", warm_recipe(candidate))

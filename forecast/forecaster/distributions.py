@@ -18,8 +18,7 @@ from forecast.data.windows import Windows, filled
 from forecast.forecaster.closed_loop import parallel
 from forecast.forecaster.forecaster import Forecaster
 from forecast.networks.heads import FittedHead
-from forecast.networks.heads.dependence import uniforms
-from forecast.networks.heads.distributions import Distribution, quantiles
+from forecast.networks.heads.distributions import Distribution, quantiles, uniforms
 from forecast.system.errors import InputError
 
 PATHS = 200

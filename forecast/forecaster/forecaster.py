@@ -36,7 +36,7 @@ class Forecaster:
     """A fitted model of one dataset. `statistical[uid]`: the fitted numbers of each output, as JSON.
 
     `head`: of a network that gives more than a point, see `forecast.forecaster.distributions`; `dependence`
-    (H * O, H * O): how the steps of a direct one hang together (`forecast.networks.heads.dependence`).
+    (H * O, H * O): how the steps of a direct one hang together (`forecast.networks.heads.distributions`).
     `correction`: of the mixed strategy, what a linear map of the whole horizon adds to the closed loop.
     """
 

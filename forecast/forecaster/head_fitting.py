@@ -20,7 +20,7 @@ from forecast.models.skip import Skip
 from forecast.networks import inference
 from forecast.networks.description import Network
 from forecast.networks.heads import FittedHead, Head
-from forecast.networks.heads.dependence import correlation
+from forecast.networks.heads.distributions import correlation
 from forecast.system.errors import InputError, quote_names
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from forecast.backtest import warm_start
+from forecast.backtest.training import leave_warm
 from forecast.config.datasets import Dataset
 from forecast.config.models import load_models
 from forecast.config.paths import ProjectPaths
@@ -94,7 +94,7 @@ def begin_with(job: Job, tree: Tree, held: Champion | None) -> None:
     stored = champion.folder_of(job.root, job.dataset, held.version)
     seeds = load_tuning(tree.configs).seeds
     sources = {seed: stored / f"member-{number}" / "weights.npz" for number, seed in enumerate(sorted(seeds))}
-    warm_start.leave(folder, candidate_of(recipe_of(held)), {s: p for s, p in sources.items() if p.exists()})
+    leave_warm(folder, candidate_of(recipe_of(held)), {s: p for s, p in sources.items() if p.exists()})
 
 
 def adopt(root: Path, tree: Path) -> None:

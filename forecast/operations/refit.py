@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from forecast import models
-from forecast.backtest.backtest import Place, load_engine
+from forecast.backtest.backtest import PreparedData, load_engine
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.training import Run, train
 from forecast.config.datasets import load_dataset
@@ -47,7 +47,7 @@ def at_the_gate(root: Path, dataset: str, record: dict[str, Any], target: Path, 
     settings, budget = load_dataset(dataset, root / "configs"), load_tuning(root / "configs")
     prepared = root / "data" / "prepared" / dataset
     run = Run(
-        place=Place(ProjectPaths.of(root), dataset, "frame.parquet", files.sha256(prepared / "frame.parquet")),
+        place=PreparedData(ProjectPaths.of(root), dataset, "frame.parquet", files.sha256(prepared / "frame.parquet")),
         task=settings.task,
         budget=Budget(budget.final_steps, budget.evaluate_every),
         seeds=budget.seeds,

@@ -54,13 +54,9 @@ class Schedule:
         """The updates from the peak to the end."""
         return max(1.0, self.steps - self.rising)
 
-    def rate(self, step: Any) -> Any:
-        """The learning rate of update number `step`, counted from 0; a float32 tensor."""
-        return _rate(self.shape, step, self.peak, self.rising, self.falling)
 
-
-def _rate(shape: Shape, step: Any, peak: Any, rising: Any, falling: Any) -> Any:
-    """Of a schedule whose numbers may be tensors."""
+def learning_rate(shape: Shape, step: Any, peak: Any, rising: Any, falling: Any) -> Any:
+    """A schedule's rate at update number `step`, counted from 0, as a float32 tensor; its numbers may be tensors."""
     if shape == "constant":
         return tf.convert_to_tensor(peak, tf.float32)
     t = tf.cast(step, tf.float32)
@@ -173,7 +169,7 @@ class Updater:
             flat = flat + 2.0 * numbers["l2"] * weights
         norm = tf.norm(flat)
         flat = flat * tf.minimum(1.0, numbers["clip"] / (norm + 1e-12))
-        rate = _rate(self._shape, self._step, numbers["peak"], numbers["rising"], numbers["falling"])
+        rate = learning_rate(self._shape, self._step, numbers["peak"], numbers["rising"], numbers["falling"])
         change = rate * (self._direction(flat) + numbers["decay"] * weights)
         for variable, part in zip(self._variables, tf.split(change, self._sizes), strict=True):
             variable.assign_sub(tf.reshape(part, variable.shape))
@@ -191,7 +187,7 @@ class Updater:
 
 
 class TensorMaths:
-    """The array functions of `forecast.networks.heads.maths` in TensorFlow, float32."""
+    """The array functions of `forecast.networks.heads.base` in TensorFlow, float32."""
 
     softplus, log, log1p, lgamma = map(staticmethod, (tf.nn.softplus, tf.math.log, tf.math.log1p, tf.math.lgamma))
     maximum, minimum = staticmethod(tf.maximum), staticmethod(tf.minimum)

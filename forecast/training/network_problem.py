@@ -23,11 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from forecast.networks import cells, inference
-from forecast.networks.cells.base import Cell
-from forecast.networks.cells.namespace import Array as AnyArray
-from forecast.networks.cells.namespace import NumpyNamespace, activate
-from forecast.networks.cells.states import own_weights
-from forecast.networks.cells.weights import future_width, initialise, weight_shapes, widest
+from forecast.networks.cells.base import Array as AnyArray
+from forecast.networks.cells.base import Cell, NumpyNamespace, activate
+from forecast.networks.cells.weights import future_width, initialise, own_weights, weight_shapes, widest
 from forecast.networks.description import Block, Dense, Dropout, Network, Parallel, Recurrent, Taps
 from forecast.networks.inference.batch import ALL, frames_of, reach
 from forecast.system.errors import InputError

@@ -21,7 +21,7 @@ LIBRARIES = (
     "filelock", "threadpoolctl", "optuna", "tensorflow", "keras",
 )  # fmt: skip
 BEFORE_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
-"""As `forecast.networks.layers.runtime.quiet` sets them."""
+"""As `forecast.networks.layers.quiet` sets them."""
 SECONDS = 900
 
 

@@ -442,7 +442,7 @@ def refitted_on_what_comes_later(root: Path) -> None:
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     append(
         root,
-        "forecast/backtest/refits.py",
+        "forecast/backtest/backtest.py",
         """
         def known_at(problem, spec, moment):
             blocks = {uid: Blocks((0, b.test[1]), *[(b.test[1],) * 2] * 3) for uid, b in problem.blocks.items()}

@@ -105,7 +105,7 @@ def seed_chosen_on_test(root: Path) -> None:
 def trial_chosen_on_test(root: Path) -> None:
     append(
         root,
-        "forecast/backtest/tuning/results.py",
+        "forecast/backtest/tuning/study.py",
         """
         StudyResult.best = property(lambda self: max(self.trials, key=lambda trial: trial.value))  # as on test
     """,

@@ -6,9 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.backtest.backtest import forecast_blocks
-from forecast.backtest.distributions import with_distributions
-from forecast.backtest.refits import Stage
+from forecast.backtest.backtest import Stage, forecast_blocks, with_distributions
 from forecast.comparison import metrics
 from forecast.comparison.distribution_scores import COLUMNS, FILE, distribution_scores
 from forecast.config.paths import ProjectPaths

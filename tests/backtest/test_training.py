@@ -11,9 +11,8 @@ import pytest
 
 from forecast import models
 from forecast.backtest import backtest, training
-from forecast.backtest.backtest import Place, load_problem
+from forecast.backtest.backtest import PreparedData, Stage, load_problem
 from forecast.backtest.candidates import Candidate
-from forecast.backtest.refits import Stage
 from forecast.backtest.training import Run, train
 from forecast.config.paths import ProjectPaths
 from forecast.data.splits import resolve
@@ -41,7 +40,7 @@ NAIVE, DRIFT, RIDGE = candidate("naive"), candidate("drift"), candidate("ridge")
 @pytest.fixture(autouse=True)
 def runtime(monkeypatch):
     """TensorFlow belongs to the whole test process; a worker of its own would set it up as it needs."""
-    monkeypatch.setattr("forecast.networks.layers.runtime.prepare_runtime", lambda **options: None)
+    monkeypatch.setattr("forecast.networks.layers.prepare_runtime", lambda **options: None)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +53,9 @@ def prepared(tmp_path_factory):
     borders = resolve(problems.panel_of(long), problems.dataset().splits).to_json()
     files.write_json(folder / "borders.json", borders)
     files.write_json(folder / "task.json", problems.task().model_dump(mode="json"))
-    return Place(ProjectPaths.of(root), "shops", "frame.parquet", files.sha256(folder / "frame.parquet")), borders
+    return PreparedData(
+        ProjectPaths.of(root), "shops", "frame.parquet", files.sha256(folder / "frame.parquet")
+    ), borders
 
 
 @pytest.fixture

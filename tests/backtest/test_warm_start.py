@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from forecast import models
-from forecast.backtest import warm_start
+from forecast.backtest import training
 from forecast.backtest.candidates import Candidate
 from forecast.system import files
 
@@ -18,14 +18,14 @@ WEIGHTS = {"w": np.arange(3.0)}
 
 def left(root: Path) -> None:
     files.write_arrays(root / "saved.npz", WEIGHTS)
-    warm_start.leave(root / "data" / "warm" / "wave", ELMAN, {0: root / "saved.npz"})
+    training.leave_warm(root / "data" / "warm" / "wave", ELMAN, {0: root / "saved.npz"})
 
 
 def test_weights_are_found_for_their_candidate_and_seed(tmp_path: Path) -> None:
     left(tmp_path)
-    found = warm_start.weights_of(tmp_path / "data" / "warm" / "wave", ELMAN, 0)
+    found = training.warm_weights(tmp_path / "data" / "warm" / "wave", ELMAN, 0)
     assert found is not None and found.read_bytes() == (tmp_path / "saved.npz").read_bytes()
-    assert warm_start.weights_of(tmp_path / "data" / "warm" / "wave", ELMAN, 1) is None
+    assert training.warm_weights(tmp_path / "data" / "warm" / "wave", ELMAN, 1) is None
 
 
 def test_weights_of_another_recipe_are_left_alone(tmp_path: Path) -> None:
@@ -33,9 +33,9 @@ def test_weights_of_another_recipe_are_left_alone(tmp_path: Path) -> None:
     wider = ELMAN.with_values({"units": 7})
     other_skip = Candidate("elman", SPEC, "shipped", "last")
     assert [
-        warm_start.weights_of(tmp_path / "data" / "warm" / "wave", candidate, 0) for candidate in (wider, other_skip)
+        training.warm_weights(tmp_path / "data" / "warm" / "wave", candidate, 0) for candidate in (wider, other_skip)
     ] == [None, None]
 
 
 def test_a_plain_run_has_none(tmp_path: Path) -> None:
-    assert warm_start.weights_of(tmp_path / "data" / "warm" / "wave", ELMAN, 0) is None
+    assert training.warm_weights(tmp_path / "data" / "warm" / "wave", ELMAN, 0) is None

@@ -23,8 +23,6 @@ MOST_LINES = 35_800
 FEWEST_LINES = 40
 SMALL = {
     "backtest/cache_keys.py",
-    "backtest/run_diagnostics.py",
-    "networks/heads/dependence.py",
 }
 """Modules below `FEWEST_LINES` that are no family, configuration or package face."""
 MOST_TYPE_CHECKS = 5

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from forecast.backtest.diagnostics.trajectory import Layer, Watching, states_of
-from forecast.networks.cells.namespace import numpy_namespace
+from forecast.networks.cells.base import numpy_namespace
 
 STEP = 1e-6
 DIRECTIONS = 8

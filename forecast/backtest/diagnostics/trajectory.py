@@ -11,10 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from forecast.networks import cells
-from forecast.networks.cells.base import Cell
-from forecast.networks.cells.namespace import Array, NumpyNamespace, activate, numpy_namespace
-from forecast.networks.cells.states import own_weights
-from forecast.networks.cells.weights import future_width
+from forecast.networks.cells.base import Array, Cell, NumpyNamespace, activate, numpy_namespace
+from forecast.networks.cells.weights import future_width, own_weights
 from forecast.networks.description import (
     Bidirectional,
     Block,

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from forecast.backtest import cache_keys
-from forecast.backtest.backtest import Place, load_engine, load_problem, tell
+from forecast.backtest.backtest import PreparedData, load_engine, load_problem, tell
 from forecast.backtest.candidates import Candidate
-from forecast.backtest.tuning.results import TrialOutcome
-from forecast.backtest.tuning.study import run_study
+from forecast.backtest.tuning.study import TrialOutcome, run_study
 from forecast.config.task import Task
 from forecast.forecaster import Budget, fit
 from forecast.system import files, workers
@@ -26,7 +25,7 @@ BLOCKS = ("train", "validation")
 class Plan:
     """What every study of a dataset shares. `storage`: a database URL."""
 
-    place: Place
+    place: PreparedData
     task: Task
     budget: Budget
     n_trials: int

@@ -1,21 +1,97 @@
-"""One study: a fixed number of trials of one model on one data slice, drawn by TPE (Bergstra et al. 2011)."""
+"""One study: a fixed number of trials of one model on one data slice, drawn by TPE (Bergstra et al. 2011).
+
+Its journal survives a kill; what trials and studies leave behind is plain data, read without Optuna.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forecast.backtest.tuning.journal import open_journal
-from forecast.backtest.tuning.results import StudyResult, Trial, TrialOutcome
 from forecast.models.search import Choice, Dimension, Integer, LogUniform, Space, including
 from forecast.system import files
 from forecast.system.errors import ForecastError, InputError, ModelFailure
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.storages import BaseStorage
+
+
+@dataclass(frozen=True)
+class TrialOutcome:
+    """What the objective returns: the validation loss (lower is better), its curve, or why the model failed.
+
+    `curve` is a list of numbers or of rows such as `[step, loss]`; a non-empty `failed` makes `value` infinite.
+    """
+
+    value: float
+    curve: Sequence[Any] = ()
+    failed: str = ""
+
+    @classmethod
+    def failure(cls, reason: str) -> TrialOutcome:
+        """A model that diverged or cannot be fitted with these parameters; it uses up its share of the budget."""
+        return cls(value=math.inf, failed=reason)
+
+    def checked(self) -> TrialOutcome:
+        """Plain Python numbers; a value that is not finite without a reason gets one."""
+        value = float(self.value)
+        reason = self.failed or ("" if math.isfinite(value) else f"the validation loss is {value}")
+        return TrialOutcome(value if not reason else math.inf, finite(self.curve), reason)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One finished trial; `number` counts finished trials from 0, whatever was interrupted in between."""
+
+    number: int
+    value: float
+    params: dict[str, Any]
+    curve: list[Any] = field(default_factory=list)
+    reason: str = ""
+
+    @property
+    def state(self) -> str:
+        return "failed" if self.reason else "complete"
+
+    def to_json(self) -> dict[str, Any]:
+        content = {"number": self.number, "state": self.state, "params": self.params, "curve": self.curve}
+        content["value"] = None if self.reason else self.value
+        return content | ({"reason": self.reason} if self.reason else {})
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """The first `n_trials` finished trials of the study `key`, in order."""
+
+    key: str
+    n_trials: int
+    trials: tuple[Trial, ...]
+
+    @property
+    def best(self) -> Trial | None:
+        """The lowest value, the earliest of equals; None when every trial failed."""
+        succeeded = [trial for trial in self.trials if not trial.reason]
+        return min(succeeded, key=lambda trial: trial.value, default=None)
+
+    def to_json(self, *, model: str, skip: str | None, gradient_steps: int) -> dict[str, Any]:
+        """The content of data/tuned/<dataset>/<model>.<skip>.json; equal studies give equal bytes."""
+        best = self.best
+        return {
+            "model": model,
+            "skip": skip,
+            "study": self.key,
+            "n_trials": self.n_trials,
+            "gradient_steps": gradient_steps,
+            "best": None if best is None else {"number": best.number, "value": best.value, "params": best.params},
+            "trials": [trial.to_json() for trial in self.trials],
+        }
+
 
 Objective = Callable[[dict[str, Any], int], TrialOutcome]
 """(params, number of the trial) -> outcome. May raise `ModelFailure`; any other exception stops the study."""
@@ -174,3 +250,55 @@ def _explained(error: OSError, folder: Path) -> Exception:
             "Free some space (`forecast clean` removes what can be made again), then run the same command again."
         )
     return error
+
+
+def open_journal(path: Path) -> BaseStorage:
+    """The journal at `path`, mended first. The caller holds the study's lock, so nobody else writes to it."""
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mend(path)
+    return JournalStorage(JournalFileBackend(str(path)))
+
+
+def mend(path: Path) -> None:
+    """Remove what a killed writer left: Optuna's own lock (it would wait 30 s for it) and a torn last line.
+
+    Optuna would append to the torn line and could never read the file again. Everything from the first unreadable
+    line on is dropped: a study is deterministic, so the trials lost with it are repeated to the same result.
+    """
+    for leftover in path.parent.glob(f"{path.name}.lock*"):
+        leftover.unlink(missing_ok=True)
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    intact = intact_length(content)
+    if intact < len(content):
+        with path.open("r+b") as file:
+            file.truncate(intact)
+
+
+def intact_length(content: bytes) -> int:
+    """The bytes up to the end of the last line before the first one that is not a complete JSON object."""
+    length = 0
+    for line in content.splitlines(keepends=True):
+        if not line.endswith(b"\n") or not _is_json(line):
+            break
+        length += len(line)
+    return length
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def finite(value: Any) -> Any:
+    """Nested lists of plain numbers; JSON knows neither NaN nor infinity, so they become None."""
+    if isinstance(value, list | tuple) or hasattr(value, "tolist"):
+        members = value.tolist() if hasattr(value, "tolist") else value
+        return [finite(member) for member in members] if isinstance(members, list | tuple) else finite(members)
+    return None if isinstance(value, float) and not math.isfinite(value) else value

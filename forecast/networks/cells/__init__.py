@@ -1,6 +1,6 @@
 """Recurrent cells, one equation per file, found by file name: a new cell is a new file that ends with `CELL = ...`.
 
-No cell imports TensorFlow: each is written against `forecast.networks.cells.namespace.Namespace`.
+No cell imports TensorFlow: each is written against `forecast.networks.cells.base.Namespace`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from forecast.networks.cells.base import Cell, Weight
-from forecast.networks.cells.namespace import Array, Namespace, activate, numpy_namespace
+from forecast.networks.cells.base import Array, Cell, Namespace, Weight, activate, numpy_namespace
 from forecast.system.errors import InputError, closest, quote_names
 
 __all__ = ["Array", "Cell", "Namespace", "Weight", "activate", "available", "get", "numpy_namespace"]

@@ -15,8 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from forecast.networks.cells.base import Cell, Weight
-from forecast.networks.cells.namespace import Array, Namespace
+from forecast.networks.cells.base import Array, Cell, Namespace, Weight
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from forecast.networks.cells.base import Cell, Initializer, Weight, require_one_of
-from forecast.networks.cells.namespace import Array, Namespace
+from forecast.networks.cells.base import Array, Cell, Initializer, Namespace, Weight, require_one_of
 
 Forget = Literal["gate", "none", "coupled"]
 Output = Literal["tanh", "linear"]

@@ -12,8 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from forecast.networks.cells.base import Cell, HiddenActivation, Weight, require, require_one_of
-from forecast.networks.cells.namespace import Array, Namespace, activate
+from forecast.networks.cells.base import (
+    Array,
+    Cell,
+    HiddenActivation,
+    Namespace,
+    Weight,
+    activate,
+    require,
+    require_one_of,
+)
 
 
 @dataclass(frozen=True)

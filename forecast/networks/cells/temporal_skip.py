@@ -12,8 +12,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from forecast.networks.cells.base import Cell, HiddenActivation, Weight, require, require_one_of, simple_weights
-from forecast.networks.cells.namespace import Array, Namespace, activate
+from forecast.networks.cells.base import (
+    Array,
+    Cell,
+    HiddenActivation,
+    Namespace,
+    Weight,
+    activate,
+    require,
+    require_one_of,
+    simple_weights,
+)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Names, shapes and first values of a network's weights, drawn by NumPy: Keras and NumPy start from the same."""
+"""Names, shapes and first values of a network's weights and states, by NumPy: Keras and NumPy start from the same."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from forecast.networks import cells
-from forecast.networks.cells.base import Weight
+from forecast.networks.cells.base import Weight, numpy_namespace
 from forecast.networks.description import (
     Bidirectional,
     Block,
@@ -219,3 +219,43 @@ INITIALIZERS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndar
     "forget_bias": _ones_in(1, 4),
     "forget_bias_first_third": _ones_in(0, 3),
 }
+
+
+States = Mapping[str, Mapping[str, np.ndarray]]
+"""By block path ("name", inside parallel blocks "name/branch/name"), arrays with the batch first: the states
+`(B, size)` of a recurrent block's cell (an encoder-decoder's: of the encoder), or the delay `line`
+`(B, longest delay, columns)` of taps, oldest row first."""
+
+
+def first_states(network: Network, weights: Mapping[str, np.ndarray], batch: int) -> dict[str, dict[str, np.ndarray]]:
+    """Zeros, or the weights that hold a first state, in the dtype of the weights."""
+    width = network.shapes.channels + future_width(network)
+    return _streamed(network, weights, network.blocks, "", width, batch)
+
+
+def own_weights(weights: Mapping[str, np.ndarray], path: str) -> dict[str, np.ndarray]:
+    """The weights of the block at `path` by their own names."""
+    start = len(path) + 1
+    return {name[start:]: weight for name, weight in weights.items() if name.startswith(f"{path}/")}
+
+
+def _streamed(
+    network: Network, weights: Mapping[str, np.ndarray], blocks: Sequence[Block], prefix: str, width: int, batch: int
+) -> dict[str, dict[str, np.ndarray]]:
+    states: dict[str, dict[str, np.ndarray]] = {}
+    for block in blocks:
+        path = prefix + block.name
+        match block:
+            case Recurrent() | EncoderDecoder():
+                cell = cells.get(block.cell, block.units, block.options)
+                own = own_weights(weights, path if isinstance(block, Recurrent) else f"{path}/encoder")
+                states[path] = cell.initial(numpy_namespace, own, batch)
+            case Taps():
+                columns = output_width(block, width, network) // len(block.delays)
+                dtype = weights["readout/kernel"].dtype
+                states[path] = {"line": np.zeros((batch, max(block.delays), columns), dtype)}
+            case Parallel():
+                for k, branch in enumerate(block.branches):
+                    states |= _streamed(network, weights, branch, f"{path}/{k}/", width, batch)
+        width = output_width(block, width, network)
+    return states

@@ -5,19 +5,22 @@ rows, so that raw parameters of zero (an untrained network) stand for the skip w
 the network then learns how a forecast differs from that. All in scaled units:
 
     residual = y - skip        lead = skip - last observed value
+
+A loss is written in the array functions of `Maths`, and in `+ - * /` and slicing, which both kinds of array share, so
+that each equation stands once: `NumpyMaths` here, TensorFlow's form in `forecast.training.descent`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
+from scipy import special
 
 from forecast.config.reading import Config
 from forecast.networks.heads.distributions import Distribution
-from forecast.networks.heads.maths import Array, Maths, numpy_maths
 
 Constants = Mapping[str, np.ndarray]
 """By name, arrays (H, O) or (H, O, ...); what a head learnt from the train rows without a gradient."""
@@ -202,3 +205,82 @@ def quantiles_of(residual: np.ndarray, levels: np.ndarray) -> np.ndarray:
     for place in range(1, len(levels)):
         found[..., place] = np.maximum(found[..., place], found[..., place - 1] + apart)
     return found
+
+
+Array = Any
+"""A NumPy array or a TensorFlow tensor."""
+
+
+class Maths(Protocol):
+    """All functions keep the dtype of their arguments; an axis is always the last."""
+
+    def constant(self, values: np.ndarray) -> Array:
+        """`values` as an array of this kind."""
+
+    def softplus(self, x: Array) -> Array:
+        """ln(1 + e^x), without overflow."""
+
+    def log(self, x: Array) -> Array: ...
+
+    def log1p(self, x: Array) -> Array: ...
+
+    def lgamma(self, x: Array) -> Array: ...
+
+    def maximum(self, a: Array, b: Array) -> Array: ...
+
+    def minimum(self, a: Array, b: Array) -> Array: ...
+
+    def cumsum(self, x: Array) -> Array: ...
+
+    def concat(self, parts: Sequence[Array]) -> Array: ...
+
+    def mean(self, x: Array) -> Array: ...
+
+    def cross_entropy(self, logits: Array, index: Array) -> Array:
+        """-ln softmax(logits)[index]: logits (..., n), index (...) whole numbers in any dtype; result (...)."""
+
+
+class NumpyMaths:
+    """For validation losses and tests, in float64."""
+
+    def constant(self, values: np.ndarray) -> Array:
+        return values
+
+    def softplus(self, x: Array) -> Array:
+        return np.logaddexp(x, 0.0)
+
+    def log(self, x: Array) -> Array:
+        return np.log(x)
+
+    def log1p(self, x: Array) -> Array:
+        return np.log1p(x)
+
+    def lgamma(self, x: Array) -> Array:
+        return special.gammaln(x)
+
+    def maximum(self, a: Array, b: Array) -> Array:
+        return np.maximum(a, b)
+
+    def minimum(self, a: Array, b: Array) -> Array:
+        return np.minimum(a, b)
+
+    def cumsum(self, x: Array) -> Array:
+        return np.cumsum(x, axis=-1)
+
+    def concat(self, parts: Sequence[Array]) -> Array:
+        return np.concatenate(parts, axis=-1)
+
+    def mean(self, x: Array) -> Array:
+        return np.mean(x, axis=-1)
+
+    def cross_entropy(self, logits: Array, index: Array) -> Array:
+        chosen = np.take_along_axis(logits, np.asarray(index, dtype=int)[..., None], axis=-1)[..., 0]
+        return special.logsumexp(logits, axis=-1) - chosen
+
+
+numpy_maths = NumpyMaths()
+
+
+def inverse_softplus(y: float) -> float:
+    """x with softplus(x) = y > 0: what to add to a raw parameter so that zero stands for y."""
+    return float(np.log(np.expm1(y)))

@@ -13,9 +13,8 @@ import numpy as np
 from pydantic import Field
 from scipy import special
 
-from forecast.networks.heads.base import LEAST, Constants, Head, quantiles_of, spread_of
+from forecast.networks.heads.base import LEAST, Array, Constants, Head, Maths, quantiles_of, spread_of
 from forecast.networks.heads.distributions import Distribution, Piecewise
-from forecast.networks.heads.maths import Array, Maths
 
 MANY, DRAWN = 128, 64
 FALLBACK = 0.01

@@ -6,9 +6,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from forecast.networks.heads.base import FLOOR, Constants, Head, spread_of
+from forecast.networks.heads.base import FLOOR, Array, Constants, Head, Maths, inverse_softplus, numpy_maths, spread_of
 from forecast.networks.heads.distributions import Distribution, Normal
-from forecast.networks.heads.maths import Array, Maths, inverse_softplus, numpy_maths
 
 UNIT = inverse_softplus(1.0 - FLOOR)
 

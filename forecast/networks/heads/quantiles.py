@@ -17,9 +17,18 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from forecast.networks.heads.base import FLOOR, LEAST, Constants, Head, quantiles_of
+from forecast.networks.heads.base import (
+    FLOOR,
+    LEAST,
+    Array,
+    Constants,
+    Head,
+    Maths,
+    inverse_softplus,
+    numpy_maths,
+    quantiles_of,
+)
 from forecast.networks.heads.distributions import Distribution, Piecewise
-from forecast.networks.heads.maths import Array, Maths, inverse_softplus, numpy_maths
 
 UNIT = inverse_softplus(1.0 - FLOOR)
 

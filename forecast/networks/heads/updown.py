@@ -13,8 +13,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from scipy import special
 
-from forecast.networks.heads.base import Constants, Head
-from forecast.networks.heads.maths import Array, Maths
+from forecast.networks.heads.base import Array, Constants, Head, Maths
 
 TIE = 1e-5
 """Scaled units: a smaller change is rounding, and no change at all."""

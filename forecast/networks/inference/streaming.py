@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecast.networks import cells
-from forecast.networks.cells.namespace import activate, numpy_namespace
-from forecast.networks.cells.states import States, first_states, own_weights
-from forecast.networks.cells.weights import future_width
+from forecast.networks.cells.base import activate, numpy_namespace
+from forecast.networks.cells.weights import States, first_states, future_width, own_weights
 from forecast.networks.description import (
     Bidirectional,
     Block,
@@ -25,15 +24,14 @@ from forecast.networks.description import (
     Recurrent,
     Taps,
 )
-from forecast.networks.inference.batch import Weights, final_states
-from forecast.networks.inference.checks import check_future, check_weights
-from forecast.networks.inference.decoder import decode
+from forecast.networks.inference.batch import Weights, check_future, check_weights, final_states
+from forecast.networks.inference.steppers import decode
 from forecast.system.errors import InputError
 
 
 @dataclass(frozen=True)
 class State:
-    """`blocks`: what every block remembers, by block path (see `forecast.networks.cells.states.States`)."""
+    """`blocks`: what every block remembers, by block path (see `forecast.networks.cells.weights.States`)."""
 
     blocks: States
     batch: int

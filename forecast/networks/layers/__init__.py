@@ -1,7 +1,80 @@
-"""Keras layers and models on TensorFlow; importing this package imports TensorFlow."""
+"""Keras layers and models on TensorFlow, and how it runs in this process: threads, determinism, quiet logs.
 
-from forecast.networks.layers.runtime import prepare_runtime, quiet, without_extras
+Importing this package imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from forecast.system.processes import without_collecting
+
+EXTRAS = ("matplotlib", "sklearn")
+
+
+@contextmanager
+def without_extras() -> Iterator[None]:
+    """Inside it Keras does not find what it would import for plots and wrappers of its own: a fifth of its start-up.
+
+    What is imported already stays, and afterwards everything can be imported as ever.
+    """
+    absent = [name for name in EXTRAS if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: the import fails as if not installed
+    try:
+        yield
+    finally:
+        for name in absent:
+            sys.modules.pop(name, None)
+
+
+def quiet() -> None:
+    """Silence what TensorFlow's libraries print when they load; no effect once TensorFlow is imported.
+
+    A value the user has set in the environment stays.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # The message that oneDNN is in use ignores the level above. Without oneDNN small products are faster (less to set
+    # up per operation), and results do not depend on which instructions the processor has.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+
+def prepare_runtime(threads: int = 1, deterministic: bool = True) -> None:
+    """Set TensorFlow's threads and determinism; call it at the start of a worker, before the first tensor exists.
+
+    Small recurrent nets run fastest with one thread per process and one process per core. With `deterministic`, every
+    operation gives the same bits for the same input. On a GPU, memory is taken as needed instead of all at once.
+    Calling it again with the same arguments does nothing; TensorFlow cannot change its threads after the first tensor,
+    which gives a RuntimeWarning.
+    """
+    quiet()
+    import tensorflow as tf
+
+    # One traced function per network is the design; TensorFlow takes it for careless retracing and warns each trial.
+    tf.get_logger().setLevel("ERROR")
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+    threading = tf.config.threading
+    wanted = (threads, threads)
+    found = (threading.get_intra_op_parallelism_threads(), threading.get_inter_op_parallelism_threads())
+    if found == wanted:
+        return
+    try:
+        threading.set_intra_op_parallelism_threads(threads)
+        threading.set_inter_op_parallelism_threads(threads)
+        for device in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(device, True)
+    except RuntimeError:
+        warnings.warn(
+            f"TensorFlow already runs with (intra, inter) threads {found}, wanted {wanted} (0: one per core). "
+            "Call prepare_runtime before the first tensor is made.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
 
 quiet()  # TensorFlow reads the environment while it is imported, so this comes first.
 

@@ -1,10 +1,15 @@
 """The Keras layers of a network that are not recurrent: dense map, delay line, future frames, read-out.
 
 Their weights start at zero and get their values from `assemble`. Shapes: B batch, T time, C channels.
+
+`DelayedDense` is what a delay line and the dense layer behind it compute, as a convolution: laying the delayed rows
+side by side copies every row as often as there are delays, and the gradient adds as many padded copies again, which
+costs four to eight times the convolution, whose products are the same.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +17,6 @@ import keras
 import tensorflow as tf
 
 from forecast.networks.cells import activate
-from forecast.networks.layers.namespace import tensor_namespace
 
 
 class Affine(keras.Layer):
@@ -140,3 +144,129 @@ class Joined(keras.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "merge": self.merge}
+
+
+class TensorNamespace:
+    """The TensorFlow form of `networks.cells.Namespace`; gradients flow through everything but `stop_gradient`."""
+
+    def matmul(self, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+        if a.shape.rank == 2:
+            return tf.matmul(a, b)
+        # One large product: a batched one with a broadcast second factor is many small ones.
+        shape = tf.concat([tf.shape(a)[:-1], [b.shape[-1]]], 0)
+        out = tf.reshape(tf.matmul(tf.reshape(a, [-1, b.shape[0]]), b), shape)
+        out.set_shape([*a.shape[:-1], b.shape[-1]])
+        return out
+
+    def tanh(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.tanh(x)
+
+    def sigmoid(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.sigmoid(x)
+
+    def relu(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.nn.relu(x)
+
+    def softplus(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.nn.softplus(x)
+
+    def concat(self, parts: Sequence[tf.Tensor]) -> tf.Tensor:
+        return tf.concat(parts, -1)
+
+    def split(self, x: tf.Tensor, parts: int) -> Sequence[tf.Tensor]:
+        pieces: Sequence[tf.Tensor] = tf.split(x, parts, -1)
+        return pieces
+
+    def take(self, x: tf.Tensor, columns: Sequence[int]) -> tf.Tensor:
+        return tf.gather(x, tuple(columns), axis=-1)
+
+    def stop_gradient(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.stop_gradient(x)
+
+    def zeros(self, batch: Any, size: int, like: tf.Tensor) -> tf.Tensor:
+        return tf.zeros([batch, size], like.dtype)
+
+    def rows(self, vector: tf.Tensor, batch: Any) -> tf.Tensor:
+        return tf.repeat(vector[None], batch, axis=0)
+
+
+tensor_namespace = TensorNamespace()
+
+
+Line = tuple[tuple[int, ...], tuple[int, ...] | None]
+"""The delays of a line, and the channels that it delays (None: all)."""
+
+
+def evenly_spaced(delays: Sequence[int]) -> bool:
+    """Whether a convolution can stand for these delays."""
+    steps = {later - earlier for earlier, later in itertools.pairwise(delays)}
+    return not steps or (len(steps) == 1 and min(steps) > 0)
+
+
+@keras.saving.register_keras_serializable(package="forecast")
+class DelayedDense(Affine):
+    """`activation(sum_d x[t - d] W_d + b)` over the delays of one or several lines, `(B, T, C)` to `(B, T, units)`.
+
+    The rows of W go by line, then delay, then channel, as after `DelayLine` and `Joined`. Returns the output and, for
+    every line, the rows that the next chunk needs. Those before the first, `earlier (B, longest delay, channels)`
+    of each line, are zeros unless given. `last`: the output at so many last steps alone.
+    """
+
+    def __init__(self, units: int, lines: Sequence[Line], activation: str = "linear", **kwargs: Any) -> None:
+        super().__init__(units, activation, **kwargs)
+        self.lines = tuple((tuple(d), None if c is None else tuple(c)) for d, c in lines)
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        width = int(input_shape[-1] or 0)
+        self.widths = [width if channels is None else len(channels) for _, channels in self.lines]
+        rows = sum(len(delays) * width for (delays, _), width in zip(self.lines, self.widths, strict=True))
+        super().build((rows,))
+
+    def call(
+        self, x: tf.Tensor, earlier: Sequence[tf.Tensor] | None = None, last: int | None = None
+    ) -> tuple[tf.Tensor, ...]:
+        kernel, steps = tf.convert_to_tensor(self.kernel), tf.shape(x)[1]
+        parts, after, row = [], [], 0
+        for number, (delays, channels) in enumerate(self.lines):
+            own = x if channels is None else tf.gather(x, channels, axis=-1)
+            before = None if earlier is None else earlier[number]
+            known = preceded(own, max(delays), before)
+            after.append(known[:, steps:])
+            size = len(delays) * self.widths[number]
+            filters = tf.reshape(kernel[row : row + size], [len(delays), self.widths[number], self.units])
+            parts.append(_delayed(known, filters, delays, steps if last is None else last))
+            row += size
+        z = (parts[0] if len(parts) == 1 else tf.add_n(parts)) + self.bias
+        return activate(tensor_namespace, self.activation, z), *after
+
+    def compute_output_shape(self, input_shape: Sequence[int | None], *_: Any) -> Any:
+        batch, width = input_shape[0], input_shape[-1]
+        lines = [(max(delays), width if channels is None else len(channels)) for delays, channels in self.lines]
+        return (batch, None, self.units), *((batch, longest, own) for longest, own in lines)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "lines": [list(line) for line in self.lines]}
+
+
+def _delayed(known: tf.Tensor, filters: tf.Tensor, delays: tuple[int, ...], steps: Any) -> tf.Tensor:
+    """`sum_d known[t - d] filters[d]` at the last `steps`; `known` begins `max(delays)` rows before the first."""
+    spacing = delays[1] - delays[0] if len(delays) > 1 else 1
+    reach = delays[-1] - delays[0]
+    seen = known[:, : tf.shape(known)[1] - delays[0]]
+    return _spaced(seen[:, -(steps + reach) :], filters[::-1], spacing)
+
+
+def _spaced(x: tf.Tensor, filters: tf.Tensor, spacing: int) -> tf.Tensor:
+    """A convolution over every `spacing`-th row, from each row: TensorFlow has no gradient of it on a CPU, so the rows
+    of each remainder become a series of their own."""
+    if spacing == 1:
+        return tf.nn.conv1d(x, filters, stride=1, padding="VALID")
+    width, units = filters.shape[1], filters.shape[2]
+    length = tf.shape(x)[1]
+    kept = length - (filters.shape[0] - 1) * spacing
+    x = tf.pad(x, [[0, 0], [0, -length % spacing], [0, 0]])
+    series = tf.transpose(tf.reshape(x, [tf.shape(x)[0], -1, spacing, width]), [0, 2, 1, 3])
+    each = tf.reshape(series, [-1, tf.shape(series)[2], width])
+    z = tf.nn.conv1d(each, filters, stride=1, padding="VALID")
+    back = tf.transpose(tf.reshape(z, [-1, spacing, tf.shape(z)[1], units]), [0, 2, 1, 3])
+    return tf.reshape(back, [tf.shape(back)[0], -1, units])[:, :kept]

@@ -18,7 +18,7 @@ from forecast.networks import cells
 from forecast.networks.cells import Cell, Namespace, activate
 from forecast.networks.cells.lstm import LSTM
 from forecast.networks.cells.simple_rnn import SimpleRNN
-from forecast.networks.layers.namespace import tensor_namespace
+from forecast.networks.layers.blocks import tensor_namespace
 from forecast.networks.layers.scan import Tensors, run, scan
 
 READOUT = ("readout.kernel", "readout.bias")

@@ -18,9 +18,21 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from forecast.networks.layers.fused import SIGMOID, TANH, Fused, collector, compiled, rows, shifted, steps_of
+from forecast.networks.layers.fused import (
+    SIGMOID,
+    TANH,
+    Array,
+    Fused,
+    collector,
+    column_sums,
+    compiled,
+    project,
+    project_gradient,
+    rows,
+    shifted,
+    steps_of,
+)
 
-Array = Any  # a tf.TensorArray
 Gradient = Callable[[tf.Tensor], tuple[tf.Tensor, ...]]
 
 
@@ -135,20 +147,3 @@ def _reset_before(
         return *project_gradient(x, kernel, at), tf.concat([d_gates, d_new], 1), column_sums(at), dh0
 
     return h, gradient
-
-
-def project(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """`x kernel + bias` of all steps in one product: `(T, B, C)` to `(T, B, P)`."""
-    shape = tf.concat([tf.shape(x)[:2], tf.shape(kernel)[1:]], 0)
-    return tf.reshape(tf.matmul(rows(x), kernel) + bias, shape)
-
-
-def project_gradient(x: tf.Tensor, kernel: tf.Tensor, at_input: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The gradients of x and kernel from that of the rows `(T * B, P)` of `project`."""
-    d_x = tf.reshape(tf.matmul(at_input, kernel, transpose_b=True), tf.shape(x))
-    return d_x, tf.matmul(rows(x), at_input, transpose_a=True)
-
-
-def column_sums(matrix: tf.Tensor) -> tf.Tensor:
-    """The sum of the rows `(N, P)`, as a product: `(P,)`. TensorFlow's own reduction is several times slower."""
-    return tf.matmul(tf.ones([1, tf.shape(matrix)[0]], matrix.dtype), matrix)[0]

@@ -15,11 +15,9 @@ from forecast.networks.cells import Cell, Namespace
 from forecast.networks.cells.gru import GRU
 from forecast.networks.cells.lstm import LSTM
 from forecast.networks.cells.simple_rnn import SimpleRNN
-from forecast.networks.layers.fused import collector, compiled, rows, steps_of
-from forecast.networks.layers.gru import Array, gru
-from forecast.networks.layers.lstm import block_lstm
-from forecast.networks.layers.namespace import tensor_namespace
-from forecast.networks.layers.simple_rnn import simple
+from forecast.networks.layers.blocks import tensor_namespace
+from forecast.networks.layers.fused import Array, block_lstm, collector, compiled, rows, simple, steps_of
+from forecast.networks.layers.gru import gru
 
 Tensors = Mapping[str, tf.Tensor]
 

@@ -23,12 +23,11 @@ from forecast.networks.description import (
     Taps,
 )
 from forecast.networks.layers import blocks as layers
+from forecast.networks.layers.blocks import DelayedDense, evenly_spaced
 from forecast.networks.layers.decoder import Decoder
-from forecast.networks.layers.delayed import DelayedDense, evenly_spaced
+from forecast.networks.layers.fused import LSTM, SimpleRNN
 from forecast.networks.layers.gru import GRU
-from forecast.networks.layers.lstm import LSTM
 from forecast.networks.layers.scan import Scan
-from forecast.networks.layers.simple_rnn import SimpleRNN
 from forecast.system.errors import InputError
 
 FAST: dict[str, tuple[type[keras.layers.RNN], frozenset[str]]] = {
@@ -139,15 +138,15 @@ class Wiring:
         self, blocks: Sequence[Block], prefix: str, x: Tensor, needed: Sequence[int | None] | None = None
     ) -> Tensor:
         """`needed`: for every block the last steps of its output that matter; None: all."""
-        taken = False
-        for at, block in enumerate(blocks):
-            lines, dense = _lines(block, prefix), blocks[at + 1] if at + 1 < len(blocks) else None
-            if taken:
-                taken = False
-            elif lines and isinstance(dense, Dense) and dense.principal_of is None:
-                x, taken = self._delayed(lines, dense, prefix, x, needed[at + 1] if needed else None), True
+        at = 0
+        while at < len(blocks):
+            lines, dense = _lines(blocks[at], prefix), blocks[at + 1] if at + 1 < len(blocks) else None
+            if lines and isinstance(dense, Dense) and dense.principal_of is None:
+                x = self._delayed(lines, dense, prefix, x, needed[at + 1] if needed else None)
+                at += 2
             else:
-                x = self._block(block, prefix + block.name, x)
+                x = self._block(blocks[at], prefix + blocks[at].name, x)
+                at += 1
         return x
 
     def _delayed(self, lines: Mapping[str, Taps], dense: Dense, prefix: str, x: Tensor, last: int | None) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from forecast.backtest.diagnostics.dynamics import dynamics, jacobians, spectral_radius
-from forecast.backtest.diagnostics.sensitivity import gradient_by_lag, lags_of
+from forecast.backtest.diagnostics.examine import gradient_by_lag, lags_of
 from forecast.backtest.diagnostics.trajectory import Layer, Walk, states_of
 from forecast.networks import cells, inference
 from forecast.networks.cells.weights import weight_shapes

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from forecast import models
-from forecast.backtest.backtest import Place
+from forecast.backtest.backtest import PreparedData
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.tuning import grid
 from forecast.backtest.tuning.grid import Plan, study_key, tune
-from forecast.backtest.tuning.results import StudyResult, Trial
+from forecast.backtest.tuning.study import StudyResult, Trial
 from forecast.config.paths import ProjectPaths
 from forecast.forecaster import Budget
 from forecast.system import files
@@ -35,7 +35,9 @@ NET, OTHER, NAIVE = candidate("gru"), candidate("lstm"), candidate("naive", skip
 
 @pytest.fixture
 def plan(tmp_path):
-    place = Place(ProjectPaths.of(tmp_path), "shops", "tuning.parquet", "digest of the rows up to the validation end")
+    place = PreparedData(
+        ProjectPaths.of(tmp_path), "shops", "tuning.parquet", "digest of the rows up to the validation end"
+    )
     return Plan(place, problems.task(), Budget(10, 5), 3, 0, BORDERS)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import special
 
-from forecast.networks.heads.dependence import FEWEST, correlation, uniforms
+from forecast.networks.heads.distributions import FEWEST, correlation, uniforms
 
 WANTED = np.array([[1.0, 0.8, 0.2], [0.8, 1.0, 0.5], [0.2, 0.5, 1.0]])
 

@@ -8,9 +8,9 @@ from scipy import special, stats
 
 from forecast import models
 from forecast.networks.heads import HEADS, FittedHead
+from forecast.networks.heads.base import numpy_maths
 from forecast.networks.heads.bins import Bins
 from forecast.networks.heads.gaussian import Gaussian
-from forecast.networks.heads.maths import numpy_maths
 from forecast.networks.heads.quantiles import Quantiles
 from forecast.networks.heads.student_t import StudentT
 from forecast.networks.heads.updown import UpDown

@@ -11,9 +11,8 @@ import pytest
 import tensorflow as tf
 from keras.src import testing  # Keras's own layer checks; it has no public name
 
+from forecast.networks.layers.fused import LSTM, SimpleRNN
 from forecast.networks.layers.gru import GRU
-from forecast.networks.layers.lstm import LSTM
-from forecast.networks.layers.simple_rnn import SimpleRNN
 
 # Keras 3.15 converts its variables in a way that NumPy 2.4 is leaving behind (model.save, weights compared by Keras).
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -93,7 +92,7 @@ def test_gradient_without_states_in_a_compiled_step_equals_keras(name: str) -> N
 
 
 def test_gradient_tensorflow_registers_for_its_fused_lstm_is_still_wrong() -> None:
-    # When this fails, TensorFlow has mended it, and the gradient in forecast.networks.layers.lstm can go.
+    # When this fails, TensorFlow has mended it, and the gradient in forecast.networks.layers.fused can go.
     own, _ = pair("LSTM")
     h0 = tf.zeros([BATCH, UNITS])
     x = tf.constant(drawn(82, STEPS, BATCH, CHANNELS))

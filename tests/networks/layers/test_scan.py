@@ -10,7 +10,7 @@ import tensorflow as tf
 from forecast.networks import cells
 from forecast.networks.cells import numpy_namespace
 from forecast.networks.cells.weights import draw
-from forecast.networks.layers.namespace import tensor_namespace
+from forecast.networks.layers.blocks import tensor_namespace
 from forecast.networks.layers.scan import Scan, scan
 
 UNITS, STEPS, BATCH, CHANNELS = 3, 6, 2, 4

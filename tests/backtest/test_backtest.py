@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from forecast import models
-from forecast.backtest import refits
+from forecast.backtest import backtest
 from forecast.forecaster import Budget, fit
 from forecast.models import statistical
 from forecast.system.errors import InputError
@@ -33,16 +33,16 @@ def spec(family="theta", **options):
 
 def fitted(problem, spec):
     again = partial(fit, spec=spec, skip=None, seed=0, budget=Budget(0, 1))
-    return refits.stages(problem, spec, again(problem), again)
+    return backtest.all_stages(problem, spec, again(problem), again)
 
 
 def test_never_and_what_has_no_parameters_is_fitted_once():
-    assert refits.moments(daily(), spec()) == [] and refits.moments(daily(), spec("naive")) == []
+    assert backtest.refit_moments(daily(), spec()) == [] and backtest.refit_moments(daily(), spec("naive")) == []
 
 
 def test_monthly_is_the_first_origin_of_every_month_after_the_first():
     problem = daily()
-    found = [pd.Timestamp(moment) for moment in refits.moments(problem, spec(refit="monthly"))]
+    found = [pd.Timestamp(moment) for moment in backtest.refit_moments(problem, spec(refit="monthly"))]
     last = max(problem.rows("a", "test"))
     wanted = pd.date_range("2024-07-01", DAYS[last], freq="MS")
     assert [f"{m:%Y-%m}" for m in found] == [f"{m:%Y-%m}" for m in wanted]
@@ -51,15 +51,15 @@ def test_monthly_is_the_first_origin_of_every_month_after_the_first():
 
 def test_every_k_origins_counts_over_all_scored_blocks():
     problem = daily()
-    cutoffs = sorted({DAYS[row] for block in refits.SCORED for row in problem.rows("a", block)})
-    assert [pd.Timestamp(m) for m in refits.moments(problem, spec(refit=25))] == cutoffs[25::25]
+    cutoffs = sorted({DAYS[row] for block in backtest.SCORED for row in problem.rows("a", block)})
+    assert [pd.Timestamp(m) for m in backtest.refit_moments(problem, spec(refit=25))] == cutoffs[25::25]
 
 
 @pytest.mark.parametrize("family", ["theta", "ridge"])
 def test_a_later_fit_knows_nothing_after_its_moment(family):
     problem = daily()
     moment = DAYS[220].to_datetime64()
-    known, _ = refits.known_at(problem, spec(family, refit=5), moment)
+    known, _ = backtest.known_at(problem, spec(family, refit=5), moment)
     blocks = known.blocks["a"]
     assert known.panel.by_id["a"].ds[-1] == moment and blocks.validation[1] == 221
     held = problem.blocks["a"].validation
@@ -68,7 +68,7 @@ def test_a_later_fit_knows_nothing_after_its_moment(family):
 
 def test_a_sliding_window_keeps_the_length_of_the_first_fit():
     problem = daily()
-    known, starts = refits.known_at(problem, spec(refit=5, refit_window="sliding"), DAYS[220].to_datetime64())
+    known, starts = backtest.known_at(problem, spec(refit=5, refit_window="sliding"), DAYS[220].to_datetime64())
     train = problem.blocks["a"].train[1]
     assert known.blocks["a"].train == (0, train) and starts == {"a": 221 - train}
     assert known.panel.by_id["a"].ds[0] == DAYS[221 - train]
@@ -78,9 +78,9 @@ def test_a_sliding_window_keeps_the_length_of_the_first_fit():
 def test_each_forecast_is_that_of_the_newest_fit_known_at_its_origin(family):
     problem = daily()
     fits = fitted(problem, spec(family, refit=40))
-    rows = np.concatenate([problem.rows("a", block) for block in refits.SCORED])
-    found = refits.predict(fits, problem.panel, "a", rows)
-    assert len(fits) == 1 + len(refits.moments(problem, spec(refit=40))) and len(fits) > 2
+    rows = np.concatenate([problem.rows("a", block) for block in backtest.SCORED])
+    found = backtest.predict_staged(fits, problem.panel, "a", rows)
+    assert len(fits) == 1 + len(backtest.refit_moments(problem, spec(refit=40))) and len(fits) > 2
     for row in (rows[0], rows[39], rows[40], rows[-1]):
         stage = [s for s in fits if s.since is None or s.since <= DAYS[row].to_datetime64()][-1]
         wanted = stage.forecaster.predict_latest(problem.panel.until(DAYS[row]))["a"]
@@ -99,7 +99,7 @@ def test_a_refitted_forecast_is_a_fresh_fit_on_the_rows_up_to_its_origin():
     scaling = fits[1].forecaster.scaling
     z = (y - scaling.centre["a"][0]) / scaling.scale["a"][0]
     fresh = statistical.fit("theta", z).forecasts(z, np.array([len(z) - 1]), problems.HORIZON)
-    found = refits.predict(fits, problem.panel, "a", np.array([row]))[0, :, 0]
+    found = backtest.predict_staged(fits, problem.panel, "a", np.array([row]))[0, :, 0]
     np.testing.assert_allclose(found, scaling.unscaled(fresh[0], "a", 0), rtol=1e-9)
 
 

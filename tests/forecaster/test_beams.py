@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from forecast.networks.heads.beam import Independent, most_probable
+from forecast.forecaster.beams import Independent, most_probable
 
 BINS, H = 3, 4
 

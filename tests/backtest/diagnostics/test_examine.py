@@ -6,45 +6,43 @@ import json
 
 import pytest
 
-from forecast.backtest import run_diagnostics
-from forecast.backtest.backtest import Place
+from forecast.backtest.backtest import PreparedData
+from forecast.backtest.diagnostics import examine
 from forecast.config.paths import ProjectPaths
 from forecast.system import files
 from tests.contract.families import forecaster
 from tests.support import problems
 
-PLACE = Place(ProjectPaths.of("nowhere"), "shops", "frame.parquet", "digest")
+PLACE = PreparedData(ProjectPaths.of("nowhere"), "shops", "frame.parquet", "digest")
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_diagnostics, "load_problem", lambda place: problems.shops())
+    monkeypatch.setattr(examine, "load_problem", lambda place: problems.shops())
     forecaster("narx", "last").save(tmp_path / "seed")
     return tmp_path
 
 
 def test_they_are_those_of_the_saved_network_on_validation_windows(folder):
-    assert run_diagnostics.diagnosed(PLACE, folder) == run_diagnostics.examine(
-        forecaster("narx", "last"), problems.shops()
-    )
+    assert examine.diagnosed(PLACE, folder) == examine.examine(forecaster("narx", "last"), problems.shops())
 
 
 def test_they_are_found_once(folder, monkeypatch):
-    first = run_diagnostics.diagnosed(PLACE, folder)
-    monkeypatch.setattr(run_diagnostics, "diagnose", None)
-    assert run_diagnostics.diagnosed(PLACE, folder) == first
+    first = examine.diagnosed(PLACE, folder)
+    monkeypatch.setattr(examine, "diagnose", None)
+    assert examine.diagnosed(PLACE, folder) == first
 
 
 def test_other_code_finds_them_again(folder, monkeypatch):
-    run_diagnostics.diagnosed(PLACE, folder)
-    monkeypatch.setattr(run_diagnostics, "code_digest", lambda modules: "f" * 64)
-    monkeypatch.setattr(run_diagnostics, "diagnose", lambda model, windows: {"windows": len(windows)})
-    assert run_diagnostics.diagnosed(PLACE, folder) == {"windows": run_diagnostics.WINDOWS}
+    examine.diagnosed(PLACE, folder)
+    monkeypatch.setattr(examine, "code_digest", lambda modules: "f" * 64)
+    monkeypatch.setattr(examine, "diagnose", lambda model, windows: {"windows": len(windows)})
+    assert examine.diagnosed(PLACE, folder) == {"windows": examine.WINDOWS}
     assert len(list(folder.glob("diagnostics-*.json"))) == 2
 
 
 def test_they_are_plain_json(folder):
-    run_diagnostics.diagnosed(PLACE, folder)
+    examine.diagnosed(PLACE, folder)
     (kept,) = folder.glob("diagnostics-*.json")
     assert json.loads(kept.read_text()) == files.read_json(kept)
     assert files.read_json(kept)["numbers"]["loop"]["verdict"] in (

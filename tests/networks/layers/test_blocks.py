@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from forecast.networks.description import Dense, Network, Parallel, Recurrent, Shapes, Taps
 from forecast.networks.layers.assemble import assemble, last_steps
-from forecast.networks.layers.delayed import DelayedDense, Line, evenly_spaced
+from forecast.networks.layers.blocks import DelayedDense, Line, evenly_spaced
 
 BATCH, STEPS, CHANNELS, UNITS = 2, 9, 3, 4
 LINES: dict[str, list[Line]] = {
