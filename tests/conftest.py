@@ -63,7 +63,7 @@ LONG = (
     "tracking/test_publishing.py",
     "operations/test_team.py",
     "operations/test_retrain_service.py",
-    "project/test_adding_a_model.py",
+    "project/test_extending.py",
     "contract/test_fitting.py",
     "contract/test_heads.py",
 )

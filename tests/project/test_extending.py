@@ -1,0 +1,183 @@
+"""docs/extending.md, followed to the letter in a project of its own: all five extensions, run from fetch to report."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from tests.support import small_project
+from tests.support.small_project import ROOT
+
+PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
+FAMILY, KIND, HEAD = SECTIONS["A network family"], SECTIONS["Another kind of model"], SECTIONS["A head"]
+METRIC, SOURCE = SECTIONS["A metric"], SECTIONS["A source"]
+NEW_FILES = {"family": FAMILY, "kind": KIND, "head": HEAD, "source": SOURCE}
+METRICS = "forecast/comparison/metrics/points.py"
+
+
+def block(section: str, language: str) -> str:
+    """The one block of code in `language` of the section."""
+    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    return found
+
+
+def place_of(section: str) -> str:
+    """The path that the section gives its file."""
+    return re.findall(r"^`(forecast/[\w/]+\.py)`", section, re.MULTILINE)[0]
+
+
+ENTRIES = {
+    name: entry for section in (FAMILY, KIND, HEAD) for name, entry in yaml.safe_load(block(section, "yaml")).items()
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project with the files, the row and the entries of the page."""
+    root = small_project.write_real(tmp_path_factory.mktemp("project") / "copy", models=())
+    shutil.copytree(ROOT / "tests", root / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    for section in NEW_FILES.values():
+        assert not (root / place_of(section)).exists()
+        (root / place_of(section)).write_text(block(section, "python"))
+    before, end, after = (root / METRICS).read_text().rpartition(")  # fmt: skip")
+    (root / METRICS).write_text(f"{before}{block(METRIC, 'python').rstrip()},\n{end}{after}")
+    models = yaml.safe_load((root / "configs" / "models.yaml").read_text())
+    models["models"] |= ENTRIES
+    models["grids"]["tiny"] += list(ENTRIES)
+    small_project.write_yaml(root / "configs" / "models.yaml", models)
+    budget = yaml.safe_load((root / "configs" / "tuning.yaml").read_text())
+    small_project.write_yaml(root / "configs" / "tuning.yaml", budget | {"seeds": [0]})
+    datasets = yaml.safe_load((root / "configs" / "datasets.yaml").read_text())
+    datasets["datasets"]["wave"] |= yaml.safe_load(block(SOURCE, "yaml"))
+    small_project.write_yaml(root / "configs" / "datasets.yaml", datasets)
+    with closing(sqlite3.connect(root / "data" / "wave.db")) as database:
+        pd.read_csv(root / "data" / "wave.csv").to_sql("measured", database, index=False)
+    return root
+
+
+@pytest.fixture(scope="module")
+def finished(project: Path) -> Path:
+    """The same project after all stages."""
+    shutil.rmtree(project / "data" / "pointers")  # of the CSV that the project began with
+    run(project, "-m", "forecast", "fetch", "wave")
+    for stage in ("fetch", "prepare", "tune", "train", "compare"):
+        run(project, "-m", f"pipelines.{stage}", "wave")
+    run(project, "-m", "pipelines.report")
+    return project
+
+
+def run(root: Path, *words: str) -> str:
+    """What `python <words>` says, started in the project; it has to end well."""
+    env = small_project.environment(FORECAST_JOBS="1")
+    done = subprocess.run(
+        [sys.executable, *words], cwd=root, env=env, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def record(root: Path, candidate: str) -> dict[str, object]:
+    return json.loads((root / "data" / "trained" / "wave" / candidate / "record.json").read_text())
+
+
+def tuned(root: Path, candidate: str) -> dict[str, object]:
+    return json.loads((root / "data" / "tuned" / "wave" / f"{candidate}.json").read_text())["best"]["params"]
+
+
+@pytest.mark.parametrize("what", NEW_FILES)
+def test_it_is_one_file_of_at_most_60_lines(what: str) -> None:
+    assert len(block(NEW_FILES[what], "python").splitlines()) <= 60
+
+
+def test_a_metric_is_one_row() -> None:
+    assert block(METRIC, "python").count("Metric(") == 1
+
+
+def test_families_kinds_and_heads_are_found_and_their_entries_accepted(project: Path) -> None:
+    run(project, "-m", "forecast", "check")
+    rows = {row["model"]: row for row in json.loads(run(project, "-m", "forecast", "models", "--format", "json"))}
+    assert {name: rows[name]["family"] for name in ENTRIES} == {n: entry["family"] for n, entry in ENTRIES.items()}
+    assert {name: rows[name]["kind"] for name in ENTRIES} == {
+        "conv_lstm": "network", "pls": "regression", "elman_laplace": "network",
+    }  # fmt: skip
+    assert all(rows[name]["in_run"] == "yes" for name in ENTRIES)
+
+
+@pytest.mark.parametrize(
+    ("tests", "names", "least"),
+    [("tests/contract", "conv_lstm or pls", 50), ("tests/contract/test_heads.py", "elman and laplace", 5)],
+    ids=["families", "heads"],
+)
+def test_the_contract_holds(project: Path, tests: str, names: str, least: int) -> None:
+    said = run(project, "-m", "pytest", "-q", tests, "-k", names, "-p", "no:cacheprovider")
+    passed = re.search(r"^(\d+) passed, \d+ deselected", said, re.MULTILINE)
+    assert passed and int(passed[1]) > least, said
+
+
+def test_a_new_family_is_tuned_backtested_diagnosed_compared_and_reported(finished: Path) -> None:
+    assert tuned(finished, "conv_lstm.linear").keys() == {"units", "taps", "learning_rate", "dropout"}
+    found = record(finished, "conv_lstm.linear")
+    assert found["status"] == "ok" and found["source"] in block(FAMILY, "python")
+    assert set(found["diagnostics"]["numbers"]["layers"]) == {"lstm"}
+    board = pd.read_csv(finished / "reports" / "leaderboard.csv")
+    assert set(board[board.model == "conv_lstm"].ranking) == {"shipped", "architecture"}
+    assert found["equation"].split(";")[-1].strip() in (finished / "reports" / "report.html").read_text()
+
+
+def test_a_new_kind_of_model_is_tuned_backtested_with_intervals_and_reported(finished: Path) -> None:
+    assert tuned(finished, "pls")["components"] in (1, 2, 4)
+    found = record(finished, "pls")
+    assert found["status"] == "ok" and found["kind"] == "regression" and found["n_params"] > 0
+    board = pd.read_csv(finished / "reports" / "leaderboard.csv")
+    own = board[board.model == "pls"]
+    assert set(own.ranking) == {"baseline"} and (own.status == "ok").all() and (own.mae > 0).all()
+    intervals = pd.read_csv(finished / "data" / "compared" / "wave" / "intervals.csv")
+    assert intervals[intervals.model == "pls"]["coverage"].notna().all() and "pls" in set(intervals.model)
+
+
+def test_a_new_kind_of_model_is_saved_and_loaded_like_the_rest(finished: Path) -> None:
+    code = (
+        "import numpy as np, pandas as pd; from forecast.forecaster import Forecaster;"
+        "from forecast.backtest.backtest import PreparedData, load_problem;"
+        "from forecast.config.paths import ProjectPaths;"
+        "problem = load_problem(PreparedData(ProjectPaths.of('.'), 'wave', 'frame.parquet', ''));"
+        "model = Forecaster.load(__import__('pathlib').Path('data/trained/wave/pls/seed-0'));"
+        "rows = problem.rows('wave', 'test');"
+        "kept = pd.read_parquet('data/trained/wave/pls/forecasts.parquet').query('block == \"test\"');"
+        "found = model.predict(problem.panel, {'wave': rows})['wave'];"
+        "assert found.size and np.array_equal(found.ravel(), kept['y_hat'].to_numpy())"
+    )
+    run(finished, "-c", code)
+    assert {path.suffix for path in (finished / "data/trained/wave/pls/seed-0").iterdir()} == {".json", ".npz"}
+
+
+def test_a_new_head_gives_quantiles_densities_and_a_row(finished: Path) -> None:
+    folder = finished / "data" / "trained" / "wave" / "elman_laplace.linear"
+    kept = pd.read_parquet(folder / "distributions.parquet")
+    assert kept[["q_0.025", "q_0.5", "q_0.975", "log_density", "p_rise"]].notna().all().all()
+    assert (kept["q_0.025"] < kept["q_0.5"]).all() and (kept["q_0.5"] < kept["q_0.975"]).all()
+    assert "elman_laplace" in (finished / "reports" / "report.html").read_text()
+
+
+def test_a_new_metric_is_a_column_of_leaderboard_and_report(finished: Path) -> None:
+    board = pd.read_csv(finished / "reports" / "leaderboard.csv")
+    assert (board["mdae"] > 0).all() and (board["mdae"] < board["rmse"]).all()
+    assert "MdAE" in (finished / "reports" / "report.html").read_text()
+
+
+def test_a_new_source_gives_what_its_query_selects(finished: Path) -> None:
+    (pointer,) = (finished / "data" / "pointers").glob("*.json")
+    snapshot = pd.read_parquet(finished / json.loads(pointer.read_text())["snapshot"])
+    written = pd.read_csv(finished / "data" / "wave.csv")
+    assert snapshot["y"].tolist() == written["y"].tolist()
