@@ -1,4 +1,8 @@
-"""A candidate is one line of a leaderboard: a model, with the skip its ranking gives it."""
+"""A candidate is one line of a leaderboard: a model, with the skip its ranking gives it; and the keys of its results.
+
+Equal key, equal result, so nothing is computed twice. An edit of one family's file changes that family's keys alone;
+later data change no tuning key.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,13 @@ from typing import Any, Literal
 
 from forecast import models
 from forecast.config.models import NAIVE, Models
+from forecast.config.paths import ProjectPaths
+from forecast.config.task import Task
 from forecast.models.base import ModelSpec
 from forecast.models.skip import Kind
+from forecast.system.code_closure import code_digest
 from forecast.system.errors import InputError
+from forecast.system.files import sha256, sha256_of
 
 Ranking = Literal["shipped", "architecture", "baseline"]
 SKIP_OF: dict[Ranking, Kind] = {"shipped": "linear", "architecture": "last"}
@@ -87,3 +95,23 @@ def with_references(only: tuple[str, ...], config: Models) -> tuple[str, ...]:
     """A narrowed grid and the rows it has to be compared with, as far as they are configured."""
     references = (name for name in REFERENCES if name in config.models)
     return tuple(dict.fromkeys((*references, *only))) if only else ()
+
+
+def lock_digest(paths: ProjectPaths) -> str:
+    """The installed versions, as far as the lock tells them."""
+    return sha256(paths.requirements) if paths.requirements.exists() else ""
+
+
+def task_digest(task: Task) -> str:
+    """Of the whole task: it holds nothing that only describes. The splits act through the borders."""
+    return sha256_of(task.model_dump(mode="json"))
+
+
+def candidate_digest(spec: ModelSpec, engine: str) -> str:
+    """The code that `engine` (a module) and this spec run."""
+    return code_digest([engine, *spec.modules()])
+
+
+def result_key(**parts: Any) -> str:
+    """One digest of everything a result depends on; short enough for a file name."""
+    return sha256_of(parts)[:40]

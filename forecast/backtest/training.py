@@ -18,9 +18,8 @@ from typing import Any
 
 import pandas as pd
 
-from forecast.backtest import cache_keys
 from forecast.backtest.backtest import PreparedData, fit_and_forecast, load_engine
-from forecast.backtest.candidates import Candidate
+from forecast.backtest.candidates import Candidate, candidate_digest, lock_digest, result_key, task_digest
 from forecast.backtest.diagnostics.examine import diagnosed
 from forecast.config.task import Task
 from forecast.forecaster import Budget
@@ -129,20 +128,18 @@ def _jobs(run: Run, candidate: Candidate, tuned: dict[str, Any] | None) -> list[
         seeds = ()  # every trial failed: the record says so, nothing is left to train
     spec = filled.spec
     digest = {
-        "data": cache_keys.key(frame=run.place.digest, issued=run.place.vintages)
+        "data": result_key(frame=run.place.digest, issued=run.place.vintages)
         if spec.needs_vintages
         else run.place.digest,
-        "config": cache_keys.key(
-            task=cache_keys.task_digest(run.task), borders=run.borders, spec=spec.model_dump(mode="json")
-        ),
-        "code": cache_keys.candidate_digest(spec, ENGINE),
+        "config": result_key(task=task_digest(run.task), borders=run.borders, spec=spec.model_dump(mode="json")),
+        "code": candidate_digest(spec, ENGINE),
     }
-    lock = cache_keys.lock_digest(run.place.paths)
+    lock = lock_digest(run.place.paths)
     result = []
     for seed in seeds:
         start = warm_weights(run.place.paths.warm(run.place.dataset), filled, seed)
         own = {"warm": files.sha256(start)} if start is not None else {}
-        key = cache_keys.key(**digest, **own, skip=candidate.skip, seed=seed, budget=asdict(budget), lock=lock)
+        key = result_key(**digest, **own, skip=candidate.skip, seed=seed, budget=asdict(budget), lock=lock)
         result.append(TrainingJob(filled, seed, budget, run.place.paths.memo / key, {**digest, "key": key}, start))
     return result
 

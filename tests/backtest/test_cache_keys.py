@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from forecast.backtest import cache_keys, training
-from forecast.backtest.backtest import Place
-from forecast.backtest.candidates import Candidate
+from forecast.backtest import training
+from forecast.backtest.backtest import PreparedData
+from forecast.backtest.candidates import Candidate, candidate_digest, lock_digest, task_digest
 from forecast.backtest.training import ENGINE
 from forecast.backtest.tuning import grid
 from forecast.config.paths import ProjectPaths
@@ -80,7 +80,7 @@ def test_the_code_of_every_layer_and_of_every_cell_it_names_is_in_a_networks_key
 
 
 def test_the_key_of_a_candidate_is_the_digest_of_that_code():
-    assert cache_keys.candidate_digest(SPECS["gru"], ENGINE) == digest_of(ROOT)["gru"]
+    assert candidate_digest(SPECS["gru"], ENGINE) == digest_of(ROOT)["gru"]
 
 
 DESCRIBES = {
@@ -101,7 +101,7 @@ def test_an_edit_of_what_only_describes_a_dataset_changes_no_key(part, tmp_path)
     that the entry reaches without changing the data."""
     plain, edited = problems.dataset(), problems.dataset(**DESCRIBES[part])
     assert edited != plain and edited.task == plain.task
-    assert cache_keys.task_digest(edited.task) == cache_keys.task_digest(plain.task)
+    assert task_digest(edited.task) == task_digest(plain.task)
     assert study_and_memo(edited.task, tmp_path) == study_and_memo(plain.task, tmp_path)
 
 
@@ -143,7 +143,7 @@ def test_every_field_of_a_column_is_in_every_key(field, tmp_path):
 def study_and_memo(task, folder):
     """The names under which a study and a trained network lie; the diagnostics lie beside the latter."""
     paths, spec = ProjectPaths.of(folder), SPECS["elman"]
-    place, budget = Place(paths, "shops", "frame.parquet", "digest"), Budget(4, 2)
+    place, budget = PreparedData(paths, "shops", "frame.parquet", "digest"), Budget(4, 2)
     candidate = Candidate("elman", spec, "shipped", "linear")
     borders = {"train_end": "2024-01-01", "validation_end": "2024-01-02"}
     plan = grid.Plan(place, task, budget, 3, 0, borders)
@@ -160,8 +160,8 @@ def test_an_edit_of_a_docstring_changes_no_key(copy):
 
 
 def test_the_lock_is_in_the_key_where_there_is_one(tmp_path):
-    assert cache_keys.lock_digest(ProjectPaths.of(tmp_path)) == ""
+    assert lock_digest(ProjectPaths.of(tmp_path)) == ""
     (tmp_path / "requirements.lock").write_text("numpy==2.4.0\n")
-    first = cache_keys.lock_digest(ProjectPaths.of(tmp_path))
+    first = lock_digest(ProjectPaths.of(tmp_path))
     (tmp_path / "requirements.lock").write_text("numpy==2.4.1\n")
-    assert "" != first != cache_keys.lock_digest(ProjectPaths.of(tmp_path))
+    assert "" != first != lock_digest(ProjectPaths.of(tmp_path))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from forecast import models
-from forecast.backtest import cache_keys
-from forecast.backtest.candidates import candidates
+from forecast.backtest.candidates import candidates, result_key
 from forecast.config.models import Models
 from forecast.config.reading import validated
 from forecast.config.training import Training
@@ -79,7 +78,7 @@ def test_an_option_is_in_the_key_of_its_results_and_in_mlflows_parameters():
         models.spec({"family": "gru", "training": training}, where="test").model_dump(mode="json")
         for training in ({}, {"schedule": "constant"})
     )
-    assert cache_keys.key(spec=plain) != cache_keys.key(spec=changed)
+    assert result_key(spec=plain) != result_key(spec=changed)
     assert parameters(changed)["training.schedule"] == "constant"
 
 

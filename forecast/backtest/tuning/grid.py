@@ -9,9 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from forecast.backtest import cache_keys
 from forecast.backtest.backtest import PreparedData, load_engine, load_problem, tell
-from forecast.backtest.candidates import Candidate
+from forecast.backtest.candidates import Candidate, candidate_digest, lock_digest, result_key, task_digest
 from forecast.backtest.tuning.study import TrialOutcome, run_study
 from forecast.config.task import Task
 from forecast.forecaster import Budget, fit
@@ -114,9 +113,9 @@ def study(plan: Plan, candidate: Candidate) -> dict[str, Any]:
 def study_key(plan: Plan, candidate: Candidate) -> str:
     """Data slice, search space, budget, seed, code and versions; rows after the validation block are not in it."""
     borders = {name: plan.borders[name] for name in ("train_end", "validation_end")}
-    return cache_keys.key(
+    return result_key(
         data=plan.place.digest,
-        task=cache_keys.task_digest(plan.task),
+        task=task_digest(plan.task),
         borders=borders,
         spec=candidate.spec.model_dump(mode="json"),
         space={name: repr(dimension) for name, dimension in candidate.spec.search_space().items()},
@@ -124,6 +123,6 @@ def study_key(plan: Plan, candidate: Candidate) -> str:
         budget=asdict(plan.budget),
         n_trials=plan.n_trials,
         seed=plan.seed,
-        code=cache_keys.candidate_digest(candidate.spec, ENGINE),
-        lock=cache_keys.lock_digest(plan.place.paths),
+        code=candidate_digest(candidate.spec, ENGINE),
+        lock=lock_digest(plan.place.paths),
     )
