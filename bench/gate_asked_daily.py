@@ -53,8 +53,8 @@ def tested_daily(difference: np.ndarray, steps: Steps, first: int, per_look: int
     for look in range(0, LOOKS, every):
         window = difference[look * per_look : first + look * per_look]
         found = diebold_mariano(
-            np.zeros_like(window), window, horizon=steps.horizon, season=steps.season, stride=steps.stride,
-            alternative="less",
+            np.zeros_like(window), window, horizon=steps.horizon, season_length=steps.season_length,
+            step_size=steps.step_size, alternative="less",
         )  # fmt: skip
         if found.p < ALPHA:
             return True
@@ -65,7 +65,7 @@ def null_worlds(runs: int = 1000) -> pd.DataFrame:
     """Per world of equal recipes the share of years, in %, with a false promotion: this gate, and a daily test."""
     rows = []
     for name, (steps, first, per_look) in SETTINGS.items():
-        overlap = -(-steps.horizon // steps.stride)
+        overlap = -(-steps.horizon // steps.step_size)
         for number, world in enumerate(WORLDS):
             shape = (runs, first + LOOKS * per_look)
             samples = differences(world, overlap, shape, np.random.default_rng([number, first]))
@@ -80,7 +80,7 @@ def power(runs: int = 200) -> pd.DataFrame:
     """Mean gain in standard deviations of an origin's difference → share found in a year (%), median day."""
     rows = []
     for name, (steps, first, per_look) in SETTINGS.items():
-        overlap = -(-steps.horizon // steps.stride)
+        overlap = -(-steps.horizon // steps.step_size)
         samples = differences(
             "overlapping horizons", overlap, (runs, first + LOOKS * per_look), np.random.default_rng([9, first])
         )

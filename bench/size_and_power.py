@@ -33,7 +33,9 @@ def differentials(phi: float, n: int, overlap: int, rng: np.random.Generator, ru
 
 def rejection(samples: np.ndarray, horizon: int, shift: float = 0.0) -> float:
     zero = np.zeros(samples.shape[1])
-    return float(np.mean([diebold_mariano(d + shift, zero, horizon=horizon, season=1).p < 0.05 for d in samples]))
+    return float(
+        np.mean([diebold_mariano(d + shift, zero, horizon=horizon, season_length=1).p < 0.05 for d in samples])
+    )
 
 
 def table() -> pd.DataFrame:
@@ -65,7 +67,7 @@ def sets(runs: int = 150) -> pd.DataFrame:
                 rng = np.random.default_rng([n, models, run])
                 losses = signal.lfilter([1], [1, -phi], rng.standard_normal((n + 100, models)), axis=0)[100:]
                 names = [f"m{i}" for i in range(models)]
-                kept = model_confidence_set(pd.DataFrame(losses, columns=names), horizon=1, season=1, reps=400)
+                kept = model_confidence_set(pd.DataFrame(losses, columns=names), horizon=1, season_length=1, reps=400)
                 lost += len(kept) < models
             rows.append(
                 {"AR(1)": phi, "origins": n, "models": models, "one or more lost": round(100 * lost / runs, 1)}

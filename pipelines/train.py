@@ -23,8 +23,8 @@ def main(dataset: str, root: str = ".", models: tuple[str, ...] = (), state: str
     task = load_task(paths.task(dataset))
     vintages = bool(load_dataset(dataset, paths.configs).vintage_columns)
     only = with_references(models, config)
-    planned = candidates(config, only, season=task.season_length, vintages=vintages)
-    for name, why in left_out(config, only, season=task.season_length, vintages=vintages).items():
+    planned = candidates(config, only, season_length=task.season_length, vintages=vintages)
+    for name, why in left_out(config, only, season_length=task.season_length, vintages=vintages).items():
         print(f"train {dataset}: {name} is left out: {why}", flush=True)
     digest = files.sha256(paths.vintages(dataset)) if vintages else ""
     run = Run(

@@ -20,7 +20,7 @@ def main(dataset: str, root: str = ".", models: tuple[str, ...] = (), state: str
     paths = ProjectPaths.of(root, state)
     budget, config = load_tuning(paths.configs), load_models(paths.configs)
     task = load_task(paths.task(dataset))
-    grid = candidates(config, with_references(models, config), season=task.season_length)
+    grid = candidates(config, with_references(models, config), season_length=task.season_length)
     planned = [c for c in grid if c.spec.search_space()]
     plan = Plan(
         place=PreparedData(paths, dataset, "tuning.parquet", files.sha256(paths.tuning_frame(dataset))),

@@ -67,7 +67,7 @@ def miniature(frame: pd.DataFrame, dataset: Dataset, ends: dict[str, pd.Timestam
     """The rows around the borders, enough to fit every family: the code paths of a full run at a part of its cost."""
     if isinstance(dataset.splits, FractionSplits):
         return frame
-    steps = max(12 * dataset.lookback, 16 * dataset.season, 400) + dataset.horizon
+    steps = max(12 * dataset.lookback, 16 * dataset.season_length, 400) + dataset.horizon
     kept = []
     for _, rows in frame.groupby("unique_id", sort=False):
         times = rows["ds"].to_numpy()

@@ -103,12 +103,12 @@ def _complete(
                     yield Finding("origins", detector, name, text)
 
 
-def _origins(series: Series, block: str, ends: Ends, horizon: int, lookback: int, stride: int) -> list[int]:
+def _origins(series: Series, block: str, ends: Ends, horizon: int, lookback: int, step_size: int) -> list[int]:
     names = list(ends)
     start, stop = (
         int((series.ds <= ends[name].to_datetime64()).sum()) for name in (names[names.index(block) - 1], block)
     )
-    return [row for row in range(start - 1, stop - horizon, stride) if row >= lookback - 1]
+    return [row for row in range(start - 1, stop - horizon, step_size) if row >= lookback - 1]
 
 
 def _naive(tables: dict[str, tuple[dict[str, Any], pd.DataFrame]], panel: Panel, detector: str) -> Iterator[Finding]:

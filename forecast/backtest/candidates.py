@@ -51,14 +51,16 @@ class Candidate:
         return Candidate(self.model, self.spec.with_values(values), self.ranking, self.skip)
 
 
-def candidates(config: Models, only: tuple[str, ...] = (), *, season: int, vintages: bool = False) -> list[Candidate]:
+def candidates(
+    config: Models, only: tuple[str, ...] = (), *, season_length: int, vintages: bool = False
+) -> list[Candidate]:
     """Every model of the grid (or of `only`) that suits the data, networks once per configured ranking.
 
     vintages: the provider's own forecasts are kept, so that they can be a row.
     """
     result: list[Candidate] = []
     for name, spec in _specs(config, only):
-        if _unsuited(spec, season, vintages):
+        if _unsuited(spec, season_length, vintages):
             continue
         if spec.on_skip:
             wanted = ((ranking, skip) for ranking, skip in SKIP_OF.items() if ranking in config.rankings)
@@ -68,15 +70,17 @@ def candidates(config: Models, only: tuple[str, ...] = (), *, season: int, vinta
     return result
 
 
-def left_out(config: Models, only: tuple[str, ...] = (), *, season: int, vintages: bool = False) -> dict[str, str]:
+def left_out(
+    config: Models, only: tuple[str, ...] = (), *, season_length: int, vintages: bool = False
+) -> dict[str, str]:
     """The models of the grid (or of `only`) that do not suit the data, each with the reason."""
-    return {name: why for name, spec in _specs(config, only) if (why := _unsuited(spec, season, vintages))}
+    return {name: why for name, spec in _specs(config, only) if (why := _unsuited(spec, season_length, vintages))}
 
 
-def _unsuited(spec: ModelSpec, season: int, vintages: bool) -> str:
+def _unsuited(spec: ModelSpec, season_length: int, vintages: bool) -> str:
     if spec.needs_vintages and not vintages:
         return "no forecasts of the data's own service are kept"
-    return spec.unsuited(season)
+    return spec.unsuited(season_length)
 
 
 def _specs(config: Models, only: tuple[str, ...]) -> Iterator[tuple[str, ModelSpec]]:

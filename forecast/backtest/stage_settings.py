@@ -47,13 +47,15 @@ def stage_settings(paths: ProjectPaths) -> dict[str, dict[str, Any]]:
 
 
 def _grid(paths: ProjectPaths, entry: Dataset) -> list[Candidate]:
-    return candidates(load_models(paths.configs), season=entry.season, vintages=bool(entry.vintage_columns))
+    return candidates(
+        load_models(paths.configs), season_length=entry.season_length, vintages=bool(entry.vintage_columns)
+    )
 
 
 def _computing(entry: Dataset) -> dict[str, Any]:
     """The entry without what is only shown."""
     content = entry.model_dump(mode="json", exclude=SHOWN)
-    for column in (*content["target"], *content["past"]):
+    for column in (*content["target"], *content["past_exogenous"]):
         del column["unit"]
     return content
 

@@ -28,11 +28,15 @@ def check(root: Path = ROOT, form: Format = FORMAT) -> None:
 
 def checked(root: Path) -> Iterator[tuple[str, str, ForecastError | None]]:
     """(what, finding, error or None) for each thing that can be wrong."""
+    from forecast.config.datasets import notices
+
     datasets = None
     for name, read in configs(root).items():
         found, error = _tried(read)
         if name == "datasets.yaml":
             datasets = found
+            for notice in [] if error else notices(root / "configs"):
+                print(notice, file=sys.stderr)
         yield f"configs/{name}", "wrong" if error else _summary(found), error
     if datasets is None:
         return

@@ -125,8 +125,8 @@ def _verdicts(
         dataset=name,
         chosen=chosen,
         horizon=task.horizon,
-        season=task.season_length,
-        stride=task.step_size,
+        season_length=task.season_length,
+        step_size=task.step_size,
         skip_rows={name: name for name in test["skip"].dropna().unique()},
         alpha=evaluation.alpha,
         reps=evaluation.bootstrap_repetitions,
@@ -137,7 +137,7 @@ def _verdicts(
 
 
 def _steps(task: Task) -> dict[str, int]:
-    return {"horizon": task.horizon, "season": task.season_length, "stride": task.step_size}
+    return {"horizon": task.horizon, "season_length": task.season_length, "step_size": task.step_size}
 
 
 def _labelled(tables: list[tuple[Scored, pd.DataFrame | None]]) -> pd.DataFrame:
@@ -181,8 +181,8 @@ def _residuals(scored: list[Scored], task: Task) -> list[dict[str, Any]]:
                 cube.y[:, 0],
                 cube.y_hat[0, :, 0],
                 transform=transform,
-                season=task.season_length,
-                stride=task.step_size,
+                season_length=task.season_length,
+                step_size=task.step_size,
             )
             found += [{**about, "seed": cube.seeds[0], **left}] if left else []
     return found
@@ -195,11 +195,11 @@ def _alarms(scored: list[Scored], task: Task) -> dict[str, list[dict[str, Any]]]
         for cube in candidate.cubes:
             arguments = (cube.y, cube.y_hat.mean(axis=0), cube.last)
             about = {k: candidate.record[k] for k in ("model", "ranking")} | {"unique_id": cube.series}
-            copy = copy_check(*arguments, horizon=task.horizon, stride=task.step_size)
+            copy = copy_check(*arguments, horizon=task.horizon, step_size=task.step_size)
             if copy.is_copy:
                 found["copies"].append({**about, "reason": copy.reason})
             if isinstance(task.calendar, SessionCalendar):
-                leak = leak_alarm(*arguments, horizon=task.horizon, stride=task.step_size)
+                leak = leak_alarm(*arguments, horizon=task.horizon, step_size=task.step_size)
                 if leak.raised:
                     found["leaks"].append({**about, "reason": "; ".join(leak.reasons)})
     return found

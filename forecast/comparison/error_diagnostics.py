@@ -41,7 +41,7 @@ class CopyCheck:
     reason: str
 
 
-def copy_check(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int, stride: int = 1) -> CopyCheck:
+def copy_check(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int, step_size: int = 1) -> CopyCheck:
     """Does the forecast say anything beyond the last value?
 
     `y`, `y_hat` (n, H), `last` (n,) the value at each origin, origins in time order. At each step the actual change
@@ -57,7 +57,9 @@ def copy_check(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int,
     for step in range(actual.shape[1]):
         slope[step], share[step] = _regression(actual[keep[:, step], step], forecast[keep[:, step], step])
     flagged = ~((share >= MOVES) & (slope > 0))
-    pooled = _pooled_p(np.where(keep, actual, 0.0), np.where(keep, forecast, 0.0), horizon=horizon, stride=stride)
+    pooled = _pooled_p(
+        np.where(keep, actual, 0.0), np.where(keep, forecast, 0.0), horizon=horizon, step_size=step_size
+    )
     reason = _copy_reason(flagged, share, pooled)
     return CopyCheck(slope, share, flagged, pooled, bool(reason), reason)
 
@@ -84,12 +86,12 @@ def _regression(actual: Array, forecast: Array) -> tuple[float, float]:
     return float(np.cov(actual, forecast)[0, 1] / np.var(forecast, ddof=1)), share
 
 
-def _pooled_p(actual: Array, forecast: Array, *, horizon: int, stride: int) -> float:
+def _pooled_p(actual: Array, forecast: Array, *, horizon: int, step_size: int) -> float:
     """One-sided p that the covariance of the changes, summed over the steps of an origin, is above zero."""
     if len(actual) < MINIMUM:
         return math.nan
     products = ((actual - actual.mean(axis=0)) * (forecast - forecast.mean(axis=0))).sum(axis=1)
-    error = mean_error(products, dependence(len(products), horizon=horizon, season=1, stride=stride))
+    error = mean_error(products, dependence(len(products), horizon=horizon, season_length=1, step_size=step_size))
     return float(special.stdtr(error.dof, -products.mean() / error.value)) if error.value > 0 else 1.0
 
 
@@ -105,7 +107,7 @@ class LeakAlarm:
     direction_p: float
 
 
-def leak_alarm(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int, stride: int = 1) -> LeakAlarm:
+def leak_alarm(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int, step_size: int = 1) -> LeakAlarm:
     """Is this too good to be true of daily closes? Arguments as in `copy_check`; for daily closing prices only.
 
     Raised when the MAE is more than 5 % below naive's on the same origins, or when the direction is called
@@ -116,7 +118,7 @@ def leak_alarm(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int,
     naive = metrics.mae(actual, np.zeros_like(actual))
     gain = metrics.skill(metrics.mae(actual, forecast), naive)
     hits, base = metrics.direction_hits(y, y_hat, np.asarray(last, dtype=float)[:, None])
-    p = _direction_p(hits, base, horizon=horizon, stride=stride)
+    p = _direction_p(hits, base, horizon=horizon, step_size=step_size)
     moved = np.isfinite(base)
     rate, base_rate = metrics.average(hits[moved]), metrics.average(base[moved])
     reasons = []
@@ -131,11 +133,11 @@ def leak_alarm(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int,
     return LeakAlarm(bool(reasons), tuple(reasons), gain, rate, base_rate, p)
 
 
-def _direction_p(hits: Array, base: Array, *, horizon: int, stride: int) -> float:
+def _direction_p(hits: Array, base: Array, *, horizon: int, step_size: int) -> float:
     ahead = np.where(np.isfinite(hits - base), hits - base, 0.0).sum(axis=1)
     if len(ahead) < MINIMUM or not np.any(ahead):
         return 1.0
-    error = mean_error(ahead, dependence(len(ahead), horizon=horizon, season=1, stride=stride))
+    error = mean_error(ahead, dependence(len(ahead), horizon=horizon, season_length=1, step_size=step_size))
     return float(special.stdtr(error.dof, -ahead.mean() / error.value)) if error.value > 0 else 1.0
 
 
@@ -211,9 +213,9 @@ def ljung_box(residuals: ArrayLike, *, lags: int, fitted: int = 0) -> LjungBox:
 
 
 def one_step(
-    y: ArrayLike, y_hat: ArrayLike, *, transform: str, season: int, stride: int, lags: int = LAGS
+    y: ArrayLike, y_hat: ArrayLike, *, transform: str, season_length: int, step_size: int, lags: int = LAGS
 ) -> dict[str, Any] | None:
-    """The one-step residuals (n,) of one series, `stride` steps apart, as plain numbers; None with too few of them.
+    """The one-step residuals (n,) of one series, `step_size` steps apart, as plain numbers; None with too few of them.
 
     In the units that the target was modelled in, so that prices give errors of returns. `mean` is their mean with its
     standard error of independent values; lags count residuals, at least two seasons of them (Hyndman &
@@ -222,9 +224,11 @@ def one_step(
     undo = LOGS.get(transform, np.asarray)
     residuals = np.asarray(undo(np.asarray(y, float)) - undo(np.asarray(y_hat, float)))
     known = residuals[np.isfinite(residuals)]
-    wanted = min(max(lags, 2 * math.ceil(season / stride) if season > 1 else 0), MOST, len(known) // 5)
+    wanted = min(
+        max(lags, 2 * math.ceil(season_length / step_size) if season_length > 1 else 0), MOST, len(known) // 5
+    )
     if wanted < 1 or len(known) < LEAST:
         return None
     found = ljung_box(residuals, lags=wanted).to_json()
     error = float(known.std(ddof=1)) / math.sqrt(len(known))
-    return {**found, "spacing": stride, "mean": float(f"{known.mean():.6g}"), "mean_error": float(f"{error:.6g}")}
+    return {**found, "spacing": step_size, "mean": float(f"{known.mean():.6g}"), "mean_error": float(f"{error:.6g}")}

@@ -64,7 +64,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Blocks:
-    """One candidate's cubes of the calibration block and of the origins to cover, `stride` rows apart.
+    """One candidate's cubes of the calibration block and of the origins to cover, `step_size` rows apart.
 
     `transforms`: by series, that of the target.
     """
@@ -72,7 +72,7 @@ class Blocks:
     record: Mapping[str, Any]
     calibration: Iterable[Cube]
     test: Iterable[Cube]
-    stride: int
+    step_size: int
     transforms: Mapping[str, str]
 
     @property
@@ -95,7 +95,9 @@ def interval_scores(blocks: Blocks, levels: Sequence[float], methods: Sequence[M
         for level in levels:
             for method in methods:
                 try:
-                    lower, upper, sizes = interval(method, calibration, cube, level, stride=blocks.stride, scale=scale)
+                    lower, upper, sizes = interval(
+                        method, calibration, cube, level, step_size=blocks.step_size, scale=scale
+                    )
                 except InputError as error:
                     refused.append(Refusal(**blocks.about, series=cube.series, level=level, reason=str(error)))
                     break  # what is too little for one method is too little for the other
@@ -107,7 +109,7 @@ def interval_scores(blocks: Blocks, levels: Sequence[float], methods: Sequence[M
 
 
 def interval(
-    method: Method, calibration: Cube | None, test: Cube, level: float, *, stride: int, scale: Scale = RAW
+    method: Method, calibration: Cube | None, test: Cube, level: float, *, step_size: int, scale: Scale = RAW
 ) -> tuple[np.ndarray, np.ndarray, list[int]]:
     """Both ends (n, H) for the origins of `test`, and the number of calibration errors of each step."""
     to, back = scale
@@ -118,7 +120,7 @@ def interval(
         lower, upper = SplitConformal.fit(y, y_hat).interval(level, to(ensemble(test)))
     else:
         start = AdaptiveConformal.fit(y, y_hat, level=level)
-        lower, upper = adaptive_intervals(start, to(test.y), to(ensemble(test)), stride=stride)
+        lower, upper = adaptive_intervals(start, to(test.y), to(ensemble(test)), step_size=step_size)
     return back(lower), back(upper), np.isfinite(y).sum(axis=0).tolist()
 
 
@@ -127,7 +129,7 @@ def rehearsed(candidates: Iterable[Blocks], levels: Sequence[float]) -> dict[str
 
     The first half of every calibration block sets margins and its second half is covered with them. The adaptive
     method is taken when its interval score is the lower one there: the ratio of the two, averaged over the
-    candidates, series and levels. `candidates`: their `stride` is that of the calibration block; `test` is not read.
+    candidates, series and levels. The step size of `candidates` is that of the calibration block; `test` is not read.
     """
     tables = [interval_scores(_halved(blocks), levels)[0] for blocks in candidates]
     table = pd.concat([t for t in tables if not t.empty] or tables)
@@ -156,7 +158,7 @@ def _halved(blocks: Blocks) -> Blocks:
     first, second = [], []
     for cube in blocks.calibration:
         n, horizon = cube.y.shape
-        known = max(n // 2 - (math.ceil(horizon / blocks.stride) - 1), 0)
+        known = max(n // 2 - (math.ceil(horizon / blocks.step_size) - 1), 0)
         first.append(_origins(cube, slice(0, known)))
         second.append(_origins(cube, slice(n // 2, n)))
     return replace(blocks, calibration=first, test=second)
@@ -173,7 +175,7 @@ def bands(blocks: Blocks, levels: Sequence[float], method: Method, cutoffs: Mapp
         n, horizon = cube.y.shape
         for level in levels:
             try:
-                lower, upper, _ = interval(method, calibration, cube, level, stride=blocks.stride, scale=scale)
+                lower, upper, _ = interval(method, calibration, cube, level, step_size=blocks.step_size, scale=scale)
             except InputError:
                 continue
             rows = {
@@ -264,10 +266,10 @@ def _is_chosen(candidate: Scored, chosen: Mapping[str, str]) -> bool:
     return chosen.get(record["ranking"]) == record["model"]
 
 
-def _blocks(candidate: Scored, last: Mapping[str, pd.Series], task: Task, stride: int) -> Blocks:
+def _blocks(candidate: Scored, last: Mapping[str, pd.Series], task: Task, step_size: int) -> Blocks:
     assert candidate.forecasts is not None
     held = calibration_cubes(candidate.forecasts, last)
-    return Blocks(candidate.record, held, candidate.cubes, stride, {name: _transform(name, task) for name in last})
+    return Blocks(candidate.record, held, candidate.cubes, step_size, {name: _transform(name, task) for name in last})
 
 
 def _transform(series: str, task: Task) -> str:

@@ -44,16 +44,16 @@ class MeanError:
     method: str
 
 
-def dependence(n: int, *, horizon: int, season: int, stride: int) -> Dependence:
-    """What to allow for among n origins `stride` steps apart; `horizon` and `season` in time steps.
+def dependence(n: int, *, horizon: int, season_length: int, step_size: int) -> Dependence:
+    """What to allow for among n origins `step_size` steps apart; `horizon` and `season_length` in time steps.
 
     A run holds the origins whose horizons overlap, less when that would leave under 8 runs. The lag reaches at least
     horizon - 1 and one season, and at least 1.3 sqrt(number of runs): the rule of Lazarus, Lewis, Stock & Watson
     (2018), long enough to keep the size where dependence outlasts the horizon, paid for in degrees of freedom.
     """
-    run = max(1, min(math.ceil(horizon / stride), n // RUNS))
+    run = max(1, min(math.ceil(horizon / step_size), n // RUNS))
     runs = n // run
-    reach = max(math.ceil((horizon - 1) / stride), math.ceil(season / stride))
+    reach = max(math.ceil((horizon - 1) / step_size), math.ceil(season_length / step_size))
     lag = max(math.ceil(reach / run), math.ceil(1.3 * math.sqrt(runs)))
     return Dependence(run, max(0, min(lag, runs - 3)))
 

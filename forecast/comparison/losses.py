@@ -55,7 +55,7 @@ def choose(validation: pd.DataFrame) -> dict[str, str]:
     return chosen
 
 
-def variance_parts(losses: pd.DataFrame, *, horizon: int, season: int, stride: int = 1) -> pd.DataFrame:
+def variance_parts(losses: pd.DataFrame, *, horizon: int, season_length: int, step_size: int = 1) -> pd.DataFrame:
     """Seed variance apart from data variance: model, ranking, n_seeds, mean, seed_sd, data_se.
 
     `seed_sd` is the standard deviation of the mean loss over seeds: what another training run would change. `data_se`
@@ -64,7 +64,7 @@ def variance_parts(losses: pd.DataFrame, *, horizon: int, season: int, stride: i
     """
     means, _ = by_origin(losses)
     per_seed = losses.groupby([*KEY, "seed"], observed=True)["loss"].mean()
-    allowed = dependence(len(means), horizon=horizon, season=season, stride=stride)
+    allowed = dependence(len(means), horizon=horizon, season_length=season_length, step_size=step_size)
     rows = []
     for model, ranking in keys(means):
         seeds = per_seed[model, ranking].to_numpy(dtype=float)

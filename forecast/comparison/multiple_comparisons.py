@@ -39,8 +39,8 @@ def model_confidence_set(
     losses: pd.DataFrame,
     *,
     horizon: int,
-    season: int,
-    stride: int = 1,
+    season_length: int,
+    step_size: int = 1,
     size: float = 0.05,
     reps: int = 1000,
     seed: int = 0,
@@ -58,12 +58,12 @@ def model_confidence_set(
             "The losses of a confidence set need one column per model and no missing value. Drop such models first."
         )
     n, alike = len(losses), _alike(losses.to_numpy(dtype=float))
-    if len(alike) < 2 or n < max(RUNS, 2 * math.ceil(horizon / stride)):
+    if len(alike) < 2 or n < max(RUNS, 2 * math.ceil(horizon / step_size)):
         return [str(name) for name in losses.columns]
     values = losses.to_numpy(dtype=float)[:, [group[0] for group in alike]]
-    block = max(math.ceil(horizon / stride), math.ceil(season / stride), _block_length(values))
+    block = max(math.ceil(horizon / step_size), math.ceil(season_length / step_size), _block_length(values))
     block = min(block, n // 2)
-    values = stretch(values, block, dependence(n, horizon=horizon, season=season, stride=stride))
+    values = stretch(values, block, dependence(n, horizon=horizon, season_length=season_length, step_size=step_size))
     kept = {column for i in _included(values, size, reps, block, seed) for column in alike[i]}
     return [str(name) for column, name in enumerate(losses.columns) if column in kept]
 

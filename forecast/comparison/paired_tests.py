@@ -52,29 +52,29 @@ def diebold_mariano(
     loss_b: ArrayLike,
     *,
     horizon: int,
-    season: int,
-    stride: int = 1,
+    season_length: int,
+    step_size: int = 1,
     alternative: Alternative = "two-sided",
 ) -> DieboldMariano:
     """Test that a and b have the same expected loss (Diebold & Mariano 1995; reading of Giacomini & White 2006).
 
-    `loss_a`, `loss_b` (n,): mean loss over the horizon at each origin, the same origins in time order, `stride` steps
-    apart; `horizon` and `season` in time steps. `alternative="less"`: a has the lower loss. The variance, the
-    correction of Harvey, Leybourne & Newbold (1997) and the t distribution are those of `longrun`. Where no variance
-    can be estimated because a beats b by the same amount at every origin, a sign test on non-overlapping origins
-    takes its place; identical losses give statistic 0 and p 1.
+    `loss_a`, `loss_b` (n,): mean loss over the horizon at each origin, the same origins in time order, `step_size`
+    steps apart; `horizon` and `season_length` in time steps. `alternative="less"`: a has the lower loss. The variance,
+    the correction of Harvey, Leybourne & Newbold (1997) and the t distribution are those of `longrun`. Where no
+    variance can be estimated because a beats b by the same amount at every origin, a sign test on non-overlapping
+    origins takes its place; identical losses give statistic 0 and p 1.
     """
     a, b = _pair(loss_a, loss_b)
     n, difference = len(a), a - b
-    needed = max(MINIMUM, 2 * math.ceil(horizon / stride))
+    needed = max(MINIMUM, 2 * math.ceil(horizon / step_size))
     if n < needed:
-        return _untested(a, b, f"{n} origins; a test of horizon {horizon} at stride {stride} needs {needed}")
+        return _untested(a, b, f"{n} origins; a test of horizon {horizon} at step size {step_size} needs {needed}")
     mean = float(difference.mean())
     if not np.any(difference):
         return _result(0.0, 1.0, MeanError(0.0, n - 1.0, 0, "none"), a, b, "identical losses")
-    error = mean_error(difference, dependence(n, horizon=horizon, season=season, stride=stride))
+    error = mean_error(difference, dependence(n, horizon=horizon, season_length=season_length, step_size=step_size))
     if error.value == 0.0:
-        independent = non_overlapping(n, horizon=horizon, stride=stride)
+        independent = non_overlapping(n, horizon=horizon, step_size=step_size)
         p = _sign_test(mean, independent, alternative)
         return _result(
             math.copysign(math.inf, mean), p, error, a, b, f"no variance: sign test on {independent} origins"
@@ -91,9 +91,9 @@ def tail(statistic: float, dof: float, alternative: Alternative) -> float:
     return float(special.stdtr(dof, statistic if alternative == "less" else -statistic))
 
 
-def non_overlapping(n: int, *, horizon: int, stride: int) -> int:
-    """How many of n origins, `stride` steps apart, have horizons that share no target."""
-    return (n - 1) // math.ceil(horizon / stride) + 1 if n else 0
+def non_overlapping(n: int, *, horizon: int, step_size: int) -> int:
+    """How many of n origins, `step_size` steps apart, have horizons that share no target."""
+    return (n - 1) // math.ceil(horizon / step_size) + 1 if n else 0
 
 
 def _result(statistic: float, p: float, error: MeanError, a: Array, b: Array, note: str) -> DieboldMariano:
@@ -154,8 +154,8 @@ def equivalence(
     loss_b: ArrayLike,
     *,
     horizon: int,
-    season: int,
-    stride: int = 1,
+    season_length: int,
+    step_size: int = 1,
     margin: float = MARGIN,
     origins: int = ORIGINS,
 ) -> Equivalence:
@@ -167,12 +167,14 @@ def equivalence(
     non-inferiority half of Schuirmann's 1987 two one-sided tests; ask again with a and b exchanged for both halves).
     """
     a, b = _pair(loss_a, loss_b)
-    n, separate = len(a), non_overlapping(len(a), horizon=horizon, stride=stride)
+    n, separate = len(a), non_overlapping(len(a), horizon=horizon, step_size=step_size)
     increase = 0.0 if np.array_equal(a, b) else relative(a, b)
     if n < MINIMUM or not math.isfinite(increase):
         reason = "the reference makes no error" if n >= MINIMUM else f"{n} origins"
         return Equivalence("undecided", increase, math.nan, n, separate, reason)
-    upper = _upper_bound(a, b, increase, dependence(n, horizon=horizon, season=season, stride=stride))
+    upper = _upper_bound(
+        a, b, increase, dependence(n, horizon=horizon, season_length=season_length, step_size=step_size)
+    )
     if separate < origins:
         return Equivalence(
             "undecided", increase, upper, n, separate, f"{separate} non-overlapping origins; {origins} are needed"
@@ -188,7 +190,7 @@ def _upper_bound(a: np.ndarray, b: np.ndarray, increase: float, allowed: Depende
 
 
 def change_by_step(
-    losses: Sequence[tuple[Array, Array]], *, horizon: int, season: int, stride: int, level: float = 0.95
+    losses: Sequence[tuple[Array, Array]], *, horizon: int, season_length: int, step_size: int, level: float = 0.95
 ) -> tuple[Array, Array, Array]:
     """(change, low, high), each (H,), of a model's loss against a reference's, as a share of the reference's.
 
@@ -203,7 +205,7 @@ def change_by_step(
     for step in range(steps):
         columns = np.stack([np.stack([own[:, step], other[:, step]]) for own, other in losses])  # (series, 2, n)
         columns = columns[:, :, np.isfinite(columns).all(axis=(0, 1))]
-        allowed = dependence(columns.shape[2], horizon=horizon, season=season, stride=stride)
+        allowed = dependence(columns.shape[2], horizon=horizon, season_length=season_length, step_size=step_size)
         if columns.shape[2] >= RUNS and (columns[:, 1].mean(axis=1) > 0).all():
             found[:, step] = _ratio(columns, allowed, level)
     return found[0], found[1], found[2]

@@ -80,8 +80,8 @@ def references(frame: pd.DataFrame, naive: pd.DataFrame, task: Task, borders: Bo
             name = series_name(uid, target, targets)
             values = rows.set_index("ds")[target]
             train = values[values.index <= borders.train_end].to_numpy()
-            scale[name] = metrics.insample_scale(train, season=task.season_length)
-            squared[name] = metrics.insample_scale(train, season=task.season_length, squared=True)
+            scale[name] = metrics.insample_scale(train, season_length=task.season_length)
+            squared[name] = metrics.insample_scale(train, season_length=task.season_length, squared=True)
             last[name] = values.ffill()
     of_naive = cubes(naive[naive["block"] == block], last)
     errors = {c.series: _by_step(c) for c in of_naive}

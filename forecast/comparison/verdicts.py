@@ -80,13 +80,13 @@ class Verdicts:
 @dataclass(frozen=True)
 class _Setting:
     horizon: int
-    season: int
-    stride: int
+    season_length: int
+    step_size: int
     alpha: float
 
     @property
     def steps(self) -> dict[str, int]:
-        return {"horizon": self.horizon, "season": self.season, "stride": self.stride}
+        return {"horizon": self.horizon, "season_length": self.season_length, "step_size": self.step_size}
 
 
 def compare(
@@ -95,8 +95,8 @@ def compare(
     dataset: str,
     chosen: Mapping[str, str],
     horizon: int,
-    season: int,
-    stride: int = 1,
+    season_length: int,
+    step_size: int = 1,
     naive: str = "naive",
     skip_rows: Mapping[str, str] = SKIP_ROWS,
     alpha: float = ALPHA,
@@ -119,7 +119,7 @@ def compare(
         raise InputError(
             f"The reference {naive!r} cannot be compared with on {dataset}: {reason}. Every verdict needs it."
         )
-    setting = _Setting(horizon, season, stride, alpha)
+    setting = _Setting(horizon, season_length, step_size, alpha)
     skips = _skips(losses, skip_rows)
     tests = [
         *_family("naive", _against_naive(means, naive), means, setting),
@@ -202,7 +202,7 @@ def _told(
         raw.mean_difference,
         p_holm,
         equivalent=_equivalent(_values(means, a), _values(means, b), setting),
-        enough=non_overlapping(raw.n, horizon=setting.horizon, stride=setting.stride) >= ORIGINS,
+        enough=non_overlapping(raw.n, horizon=setting.horizon, step_size=setting.step_size) >= ORIGINS,
         p_worse=p_worse if family == "skip" else None,
         alpha=setting.alpha,
     )

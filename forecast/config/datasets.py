@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import Discriminator, Field, SerializeAsAny, Tag, field_validator, model_validator
 
 from forecast.config.quality import Quality
-from forecast.config.reading import Config, load, require_plain_names
+from forecast.config.reading import Config, Renamed, load, old_keys, require_plain_names
 from forecast.config.sources import Source
 from forecast.config.task import Calendar, CalendarFeature, Task, TaskColumn, Transform
 from forecast.system.errors import InputError, closest, quote_names
@@ -32,11 +32,13 @@ class Issued(Config):
 
 
 class Column(Config):
-    """One series column: `level: drifting` lets networks see its changes instead of its level."""
+    """One series column: `difference_inputs` lets networks see its changes instead of its level."""
+
+    renamed: ClassVar = {"level": Renamed("difference_inputs", {"fixed": False, "drifting": True})}
 
     column: str
     transform: Transform = "none"
-    level: Literal["fixed", "drifting"] = "fixed"
+    difference_inputs: bool = False
     max_missing: float = Field(0.0, ge=0.0, lt=1.0)
     unit: str = ""
     joined: Joined | None = None
@@ -53,7 +55,7 @@ class Column(Config):
         return TaskColumn(
             name=self.column,
             transform=self.transform,
-            difference_inputs=self.level == "drifting",
+            difference_inputs=self.difference_inputs,
             may_be_missing=self.max_missing > 0,
         )
 
@@ -111,21 +113,29 @@ class Licence(Config):
 class Dataset(Config):
     """One dataset: a set of series of the same kind, forecast by one global model.
 
-    `stride`: rows between two origins of validation and test. `calibration_stride`: the same in the calibration
+    `step_size`: rows between two origins of validation and test. `calibration_step_size`: the same in the calibration
     block, where more origins steady the margins of the intervals; by default that of the other blocks.
     """
+
+    renamed: ClassVar = {
+        "past": Renamed("past_exogenous"),
+        "future": Renamed("calendar_features"),
+        "season": Renamed("season_length"),
+        "stride": Renamed("step_size"),
+        "calibration_stride": Renamed("calibration_step_size"),
+    }
 
     title: str
     source: SerializeAsAny[Source]
     calendar: Calendar
     target: tuple[Column, ...] = Field(min_length=1)
-    past: tuple[Column, ...] = ()
-    future: tuple[CalendarFeature, ...] = ()
+    past_exogenous: tuple[Column, ...] = ()
+    calendar_features: tuple[CalendarFeature, ...] = ()
     horizon: int = Field(ge=1)
     lookback: int = Field(ge=1)
-    season: int = Field(ge=1)
-    stride: int = Field(1, ge=1)
-    calibration_stride: int | None = Field(None, ge=1)
+    season_length: int = Field(ge=1)
+    step_size: int = Field(1, ge=1)
+    calibration_step_size: int | None = Field(None, ge=1)
     splits: AnySplits
     licence: Licence
     quality: Quality = Field(default_factory=lambda: Quality.model_validate({}))
@@ -157,7 +167,7 @@ class Dataset(Config):
     @property
     def columns(self) -> tuple[Column, ...]:
         """Targets first, then the past exogenous columns: the channel order everywhere."""
-        return (*self.target, *self.past)
+        return (*self.target, *self.past_exogenous)
 
     @property
     def units(self) -> dict[str, str]:
@@ -169,14 +179,14 @@ class Dataset(Config):
         """What computing needs of this entry."""
         return Task(
             target=tuple(column.task for column in self.target),
-            past_exogenous=tuple(column.task for column in self.past),
-            calendar_features=self.future,
+            past_exogenous=tuple(column.task for column in self.past_exogenous),
+            calendar_features=self.calendar_features,
             calendar=self.calendar,
             horizon=self.horizon,
             lookback=self.lookback,
-            season_length=self.season,
-            step_size=self.stride,
-            calibration_step_size=self.calibration_stride or self.stride,
+            season_length=self.season_length,
+            step_size=self.step_size,
+            calibration_step_size=self.calibration_step_size or self.step_size,
         )
 
     def serving(self, task: Task) -> Dataset:
@@ -191,7 +201,7 @@ class Dataset(Config):
         return self.model_copy(
             update={
                 "target": tuple(map(column, task.target)),
-                "past": tuple(map(column, task.past_exogenous)),
+                "past_exogenous": tuple(map(column, task.past_exogenous)),
                 "calendar": task.calendar,
             }
         )
@@ -234,6 +244,12 @@ class Datasets(Config):
 
 def load_datasets(folder: Path | str = "configs") -> Datasets:
     return load(Datasets, Path(folder) / "datasets.yaml")
+
+
+def notices(folder: Path | str = "configs") -> list[str]:
+    """A sentence about old keys in datasets.yaml, none when there are none."""
+    said = old_keys(Datasets, Path(folder) / "datasets.yaml")
+    return [said] if said else []
 
 
 def load_dataset(name: str, folder: Path | str = "configs") -> Dataset:

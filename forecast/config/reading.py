@@ -3,20 +3,77 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from forecast.system.errors import InputError, closest, quote_names
 
+_new_names: dict[str, str] = {}
+"""Of every configuration: how an error names a key as it stands in the file."""
+_old_keys: ContextVar[set[str] | None] = ContextVar("old_keys", default=None)
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """A key that has a new name: read for one more release. `values`: what its old values are called now."""
+
+    key: str
+    values: Mapping[Any, Any] | None = None
+
+    def value(self, old: str, given: Any) -> Any:
+        """`ValueError` for a value that the old key did not know either."""
+        if self.values is None:
+            return given
+        if given not in list(self.values):
+            pairs = ", ".join(f"`{self.key}: {str(new).lower()}` (was {was})" for was, new in self.values.items())
+            raise ValueError(f"{old}: found {given!r}; wanted {pairs}")
+        return self.values[given]
+
 
 class Config(BaseModel):
-    """Base of every configuration: immutable, unknown keys refused."""
+    """Base of every configuration: immutable, unknown keys refused; `renamed` maps old keys to their new names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    renamed: ClassVar[Mapping[str, Renamed]] = {}
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        _new_names.update({old: new.key for old, new in cls.renamed.items()})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_new_names(cls, value: Any) -> Any:
+        old = cls.renamed.keys() & value.keys() if isinstance(value, dict) else set()
+        if not old:
+            return value
+        result = dict(value)
+        for name in sorted(old):
+            new = cls.renamed[name]
+            if new.key in value:
+                raise ValueError(f"`{name}` is the old name of `{new.key}`, and both are given. Keep `{new.key}`")
+            result[new.key] = new.value(name, result.pop(name))
+        if (told := _old_keys.get()) is not None:
+            told |= {f"`{name}` is now `{cls.renamed[name].key}`" for name in old}
+        return result
+
+
+def old_keys(model: type[Config], path: Path | str) -> str:
+    """One sentence about the old names that a readable file still uses; empty when it uses none."""
+    told: set[str] = set()
+    token = _old_keys.set(told)
+    try:
+        model.model_validate(read_yaml(path))
+    finally:
+        _old_keys.reset(token)
+    if not told:
+        return ""
+    return f"{path}: {', '.join(sorted(told))}. The old names are read in this release only; rename them."
 
 
 def require_plain_names(names: Iterable[str], kind: str) -> None:
@@ -97,6 +154,8 @@ def _written(location: tuple[Any, ...], content: Any, *, missing: bool) -> list[
     """The location as it stands in the file: pydantic adds the names of alternatives, which are no keys."""
     parts = []
     for number, part in enumerate(location):
+        if isinstance(content, dict) and part not in content:
+            part = next((old for old in content if _new_names.get(old) == part), part)
         in_list = isinstance(content, list | tuple) and isinstance(part, int) and part < len(content)
         if in_list or (isinstance(content, dict) and part in content):
             content = content[part]

@@ -58,11 +58,11 @@ class Retraining(Config):
             return self.fresh_steps
         if not isinstance(dataset.calendar, RegularCalendar):
             return SESSIONS
-        return max(steps_in(dataset.calendar, FRESH_DAYS), 8 * dataset.stride)
+        return max(steps_in(dataset.calendar, FRESH_DAYS), 8 * dataset.step_size)
 
     def wanted_origins(self, dataset: Dataset) -> int:
         """The fewest origins a gate decides on."""
-        return max(self.fresh(dataset) // dataset.stride, 8)
+        return max(self.fresh(dataset) // dataset.step_size, 8)
 
     def due_after(self, dataset: Dataset) -> int:
         return self.new_steps if self.new_steps is not None else dataset.horizon

@@ -73,14 +73,14 @@ def cut(series: Series, borders: Borders) -> Blocks:
     return Blocks(*itertools.pairwise(edges))
 
 
-def origins(blocks: Blocks, block: str, *, horizon: int, lookback: int, stride: int = 1) -> np.ndarray:
-    """Rows t (the last observed row) whose targets t+1 … t+horizon lie inside `block`, every `stride` rows.
+def origins(blocks: Blocks, block: str, *, horizon: int, lookback: int, step_size: int = 1) -> np.ndarray:
+    """Rows t (the last observed row) whose targets t+1 … t+horizon lie inside `block`, every `step_size` rows.
 
     The grid starts at the row before the block, so it is the same for every model. In the train block the
     first origin is the first with a full lookback.
     """
     start, stop = blocks.range(block)
-    rows = np.arange(start - 1, stop - horizon, stride)
+    rows = np.arange(start - 1, stop - horizon, step_size)
     return rows[rows >= lookback - 1]
 
 

@@ -25,7 +25,7 @@ class Layout:
     value: tuple[int, ...]
     mask: tuple[int, ...]
     since: tuple[int, ...]
-    drifting: tuple[bool, ...]
+    difference_inputs: tuple[bool, ...]
     differenced: tuple[bool, ...]
     outputs: int
 
@@ -40,7 +40,7 @@ class Layout:
     @property
     def change_channels(self) -> tuple[int, ...]:
         """Channels that hold a change: they are zero at a window's first row, whose predecessor is not seen."""
-        changes = zip(self.value, self.drifting, self.differenced, strict=True)
+        changes = zip(self.value, self.difference_inputs, self.differenced, strict=True)
         return tuple(v for v, drifts, differs in changes if drifts or differs)
 
 
@@ -53,9 +53,9 @@ def layout(task: Task) -> Layout:
         mask.append(channel + 1 if gaps else -1)
         since.append(channel + 2 if gaps else -1)
         channel += 3 if gaps else 1
-    drifting = tuple(c.difference_inputs for c in task.columns)
+    difference_inputs = tuple(c.difference_inputs for c in task.columns)
     differenced = tuple(c.transform in DIFFERENCED for c in task.columns)
-    return Layout(tuple(value), tuple(mask), tuple(since), drifting, differenced, len(task.target))
+    return Layout(tuple(value), tuple(mask), tuple(since), difference_inputs, differenced, len(task.target))
 
 
 def filled(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -78,7 +78,7 @@ def inputs(z: np.ndarray, channels: Layout) -> np.ndarray:
     result = np.empty((*z.shape[:2], channels.channels), dtype=np.float32)
     for i, channel in enumerate(channels.value):
         column = values[:, :, i]
-        if channels.drifting[i]:
+        if channels.difference_inputs[i]:
             known = np.maximum.accumulate(observed[:, :-1, i], axis=1)
             result[:, 1:, channel] = np.where(known, np.diff(column, axis=1), 0.0)
         else:

@@ -210,7 +210,7 @@ class _Rolling:
         """Column i of the new row from `value (B,)` and the last one observed; where not observed it repeats that."""
         channels = self.channels
         channel = channels.value[i]
-        if channels.drifting[i]:
+        if channels.difference_inputs[i]:
             row[:, channel] = np.where(observed, value - last, 0.0)
         else:
             row[:, channel] = np.where(observed, value, row[:, channel])
@@ -222,7 +222,7 @@ class _Rolling:
         """The past-only inputs of the new row, none of them observed."""
         channels = self.channels
         for i in range(channels.outputs, len(channels.value)):
-            if channels.drifting[i]:
+            if channels.difference_inputs[i]:
                 row[:, channels.value[i]] = 0.0
             if channels.mask[i] >= 0:
                 row[:, channels.mask[i]] = 0.0

@@ -75,7 +75,7 @@ def _refuse_changes(problem: Problem, head: Head) -> None:
     if head.compares_with_last and changes:
         raise InputError(
             f"Head {head.kind!r} forecasts whether the target rises above its last value, but {quote_names(changes)} "
-            "has `transform: diff` or `logdiff`. Use `none` or `log` with `level: drifting`, or another head."
+            "has `transform: diff` or `logdiff`. Use `none` or `log` with `difference_inputs`, or another head."
         )
 
 

@@ -39,7 +39,7 @@ def rank_of(n: int, level: float) -> int:
         raise InputError(
             f"{n} calibration origins cannot support a {100 * level:g} % interval; "
             f"at least {needed(level)} are needed. "
-            "Lengthen the calibration block, shorten its stride or ask for a lower level."
+            "Lengthen the calibration block, shorten its `calibration_step_size` or ask for a lower level."
         )
     return rank
 
@@ -144,18 +144,18 @@ def adaptive_intervals(
     lower: ArrayLike,
     upper: ArrayLike | None = None,
     *,
-    stride: int = 1,
+    step_size: int = 1,
 ) -> tuple[Array, Array]:
-    """Intervals (n, H) of consecutive origins, `stride` steps apart, each using only outcomes known at its cutoff.
+    """Intervals (n, H) of consecutive origins, `step_size` steps apart, each using only outcomes known at its cutoff.
 
-    The target of step h of origin i is known at origin i + ceil(h / stride), not before. `start` is advanced.
+    The target of step h of origin i is known at origin i + ceil(h / step_size), not before. `start` is advanced.
     """
     outside = scores_of(y, lower, upper)
     n, horizon = outside.shape
     margins = np.empty((n, horizon))
     for origin in range(n):
         for step in range(horizon):
-            known = origin - math.ceil((step + 1) / stride)
+            known = origin - math.ceil((step + 1) / step_size)
             if known >= 0:
                 start.observe(step, float(outside[known, step]), float(margins[known, step]))
         margins[origin] = start.margin()

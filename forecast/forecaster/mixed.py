@@ -42,7 +42,7 @@ def corrected(problem: Problem, recursive: Forecaster) -> Forecaster:
         problem.channels,
         horizon=task.horizon,
         lags=[task.lookback],
-        season=task.season_length,
+        season_length=task.season_length,
     )
     return replace(recursive, correction=correction)
 

@@ -111,7 +111,7 @@ class ModelSpec(Config):
         """What tuning may vary, by field name; empty: nothing is tuned."""
         return {}
 
-    def unsuited(self, season: int) -> str:
+    def unsuited(self, season_length: int) -> str:
         """Why it is left out of a dataset with this season (1: none); empty when it fits."""
         return ""
 
@@ -187,12 +187,12 @@ class BaselineSpec(ModelSpec):
 
     kind: ClassVar[str] = "baseline"
 
-    def forecast(self, windows: Windows, channels: Layout, *, horizon: int, season: int) -> np.ndarray:
+    def forecast(self, windows: Windows, channels: Layout, *, horizon: int, season_length: int) -> np.ndarray:
         """(B, H, O) in scaled units."""
         raise NotImplementedError
 
     def scaled_forecast(self, model: FittedModel, windows: Windows) -> np.ndarray:
-        about = {"horizon": model.task.horizon, "season": model.task.season_length}
+        about = {"horizon": model.task.horizon, "season_length": model.task.season_length}
         return self.forecast(windows, model.channels, **about)
 
     @property

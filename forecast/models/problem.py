@@ -93,7 +93,7 @@ class Problem:
             block,
             horizon=task.horizon,
             lookback=task.lookback,
-            stride=task.step_size_in(block),
+            step_size=task.step_size_in(block),
         )
 
     def windows(self, unique_id: str, rows: np.ndarray, *, horizon: int | None = None) -> Iterator[Windows]:
@@ -138,7 +138,7 @@ class Problem:
                     self.channels,
                     horizon=horizon,
                     lags=self._candidate_lags(),
-                    season=task.season_length,
+                    season_length=task.season_length,
                 )
             else:
                 fitted = Skip(kind, horizon, self.panel.outputs, task.season_length)

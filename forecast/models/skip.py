@@ -36,7 +36,7 @@ class Skip:
     kind: Kind
     horizon: int
     outputs: int
-    season: int = 1
+    season_length: int = 1
     lags: int = 0
     penalty: float = 0.0
     coefficients: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
@@ -47,7 +47,7 @@ class Skip:
         if self.kind == "none":
             return np.zeros_like(last)
         if self.kind == "seasonal":
-            return _season_before(windows, channels, self.horizon, self.season)
+            return _season_before(windows, channels, self.horizon, self.season_length)
         if self.kind == "linear":
             x = features(windows, channels, lags=self.lags, horizon=self.horizon)
             change = x @ self.coefficients[:-1] + self.coefficients[-1]
@@ -58,12 +58,13 @@ class Skip:
         return {"coefficients": self.coefficients}
 
     def to_json(self) -> dict[str, Any]:
-        names = ("kind", "horizon", "outputs", "season", "lags", "penalty")
+        names = ("kind", "horizon", "outputs", "season_length", "lags", "penalty")
         return {name: getattr(self, name) for name in names}
 
     @classmethod
     def from_saved(cls, content: dict[str, Any], arrays: dict[str, np.ndarray]) -> Skip:
-        return cls(**content, coefficients=arrays["coefficients"])
+        renamed = {{"season": "season_length"}.get(name, name): value for name, value in content.items()}
+        return cls(**renamed, coefficients=arrays["coefficients"])
 
     @property
     def n_params(self) -> int:
@@ -76,7 +77,7 @@ def features(windows: Windows, channels: Layout, *, lags: int, horizon: int) -> 
     past = windows.past[:, -lags:, :].astype(np.float64)
     parts = []
     for i, channel in enumerate(channels.target_channels):
-        if channels.drifting[i]:
+        if channels.difference_inputs[i]:
             parts.append(past[:, 1:, channel])
         else:
             parts += [past[:, :-1, channel] - past[:, -1:, channel], past[:, -1:, channel]]
@@ -87,7 +88,7 @@ def features(windows: Windows, channels: Layout, *, lags: int, horizon: int) -> 
 
 
 def fit_linear(
-    train: Batches, validation: Batches, channels: Layout, *, horizon: int, lags: Iterable[int], season: int = 1
+    train: Batches, validation: Batches, channels: Layout, *, horizon: int, lags: Iterable[int], season_length: int = 1
 ) -> Skip:
     """The ridge with the lowest validation MAE over `lags` × `PENALTIES`; `ModelFailure` when none is finite.
 
@@ -98,7 +99,7 @@ def fit_linear(
     for n in lags:
         solve = _normal_equations(train, channels, lags=n, horizon=horizon)
         for penalty in PENALTIES:
-            candidate = Skip("linear", horizon, channels.outputs, season, n, penalty, solve(penalty))
+            candidate = Skip("linear", horizon, channels.outputs, season_length, n, penalty, solve(penalty))
             error = mean_absolute_error(candidate, validation, channels)
             if np.isfinite(error) and (best is None or error < best[0]):
                 best = (error, candidate)
@@ -151,11 +152,11 @@ def _normal_equations(train: Batches, channels: Layout, *, lags: int, horizon: i
     return solve
 
 
-def _season_before(windows: Windows, channels: Layout, horizon: int, season: int) -> np.ndarray:
+def _season_before(windows: Windows, channels: Layout, horizon: int, season_length: int) -> np.ndarray:
     """y[t + h - season * ceil(h / season)]; without a full season in the window, the last value."""
     from forecast.data.windows import filled
 
     values = filled(windows.z[:, :, : channels.outputs])[0]
     steps = np.arange(1, horizon + 1)
-    back = season * -(-steps // season) - steps
+    back = season_length * -(-steps // season_length) - steps
     return values[:, np.maximum(values.shape[1] - 1 - back, 0), :]

@@ -27,11 +27,11 @@ Word = Literal["better", "equivalent", "first", "kept"]
 
 @dataclass(frozen=True)
 class Steps:
-    """`horizon` and `season` in time steps; origins are `stride` steps apart."""
+    """`horizon` and `season_length` in time steps; origins are `step_size` steps apart."""
 
     horizon: int
-    season: int
-    stride: int = 1
+    season_length: int
+    step_size: int = 1
 
 
 @dataclass(frozen=True)

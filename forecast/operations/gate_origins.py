@@ -80,7 +80,7 @@ class Case:
         for series in self.panel.series:
             own = cut(series, self.borders)
             rows = origins(
-                own, "test", horizon=self.task.horizon, lookback=self.task.lookback, stride=self.task.step_size
+                own, "test", horizon=self.task.horizon, lookback=self.task.lookback, step_size=self.task.step_size
             )
             found[series.unique_id] = rows[series.ds[rows + 1] > np.datetime64(last)] if len(rows) else rows
         return found
@@ -122,7 +122,7 @@ def _scales(panel: Panel, borders: Borders, task: Task) -> dict[tuple[str, int],
     for series in panel.series:
         train = series.values[: cut(series, borders).train[1]]
         for output in range(panel.outputs):
-            scale = metrics.insample_scale(train[:, output], season=task.season_length).value
+            scale = metrics.insample_scale(train[:, output], season_length=task.season_length).value
             if not scale > 0:
                 raise DataError(f"Series {series.unique_id!r} is constant in training; its errors have no scale.")
             found[series.unique_id, output] = float(scale)

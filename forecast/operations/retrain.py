@@ -145,7 +145,7 @@ def _judged(job: Job, tree: Tree, about: Decision, held: Champion | None, found:
         ledger = _ledger(job)
         ledger.add(losses, version=held.version, recipe=about.config_hash, at=job.now)
         evidence = ledger.evidence(version=held.version, recipe=about.config_hash)
-    steps = gate.Steps(settings.horizon, settings.season, settings.stride)
+    steps = gate.Steps(settings.horizon, settings.season_length, settings.step_size)
     limits = gate.Rules(rules.alpha, rules.margin, rules.wanted_origins(settings))
     verdict = gate.decide(gate_origins.as_fresh(losses), evidence, steps, limits, ageing=found.ageing)
     about = replace(

@@ -83,12 +83,12 @@ def live_error(champion: Ensemble, meta: Meta, panel: Panel, rules: Retraining, 
 
     The mean over series and steps of MAE / expected MAE; None where it has seen all, or too few origins are left.
     """
-    horizon, stride = panel.task.horizon, panel.task.step_size
+    horizon, step_size = panel.task.horizon, panel.task.step_size
     rows = {}
     for series in panel.series:
         seen = int(np.searchsorted(series.ds, np.datetime64(pd.Timestamp(meta.last_target_used)), side="right"))
         first = max(seen - 1, len(series) - horizon - recent_steps, panel.task.lookback - 1)
-        rows[series.unique_id] = np.arange(first, len(series) - horizon, stride)
+        rows[series.unique_id] = np.arange(first, len(series) - horizon, step_size)
     if min(map(len, rows.values())) < 8 or not meta.expected:
         return None
     ratios = _ratios(champion, meta.expected, panel, rows)
@@ -118,16 +118,16 @@ def _ratios(
 
 
 def _changes(
-    series: Series, channel: int, column: TaskColumn, season: int, cutoff: np.datetime64, recent: int
+    series: Series, channel: int, column: TaskColumn, season_length: int, cutoff: np.datetime64, recent: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Changes over one season in training and in the newest rows, every `season`-th: neighbours share their hours."""
+    """Changes over one season in training and in the newest rows, a season apart: neighbours share their hours."""
     values = _transformed(series.values[:, channel], column)
     change = np.full(len(values), np.nan)
-    change[season:] = values[season:] - values[:-season]
+    change[season_length:] = values[season_length:] - values[:-season_length]
     train = series.ds <= cutoff
     newest = np.arange(len(values)) >= len(values) - recent
     parts = [change[train], change[newest & ~train]]
-    step = max(1, season // 4)  # a quarter of a season apart: near enough to independence, and enough values
+    step = max(1, season_length // 4)  # a quarter of a season apart: near enough to independence, and enough values
     old, new = (part[np.isfinite(part)][::step] for part in parts)
     return old, new
 

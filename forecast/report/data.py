@@ -138,16 +138,16 @@ def facts(results: Results) -> list[tuple[str, str]]:
     """The dataset in a few words: (what, value)."""
     dataset = results.dataset
     transform = "" if dataset.target[0].transform == "none" else f", transform {dataset.target[0].transform}"
-    inputs = [c.column for c in dataset.past]
+    inputs = [c.column for c in dataset.past_exogenous]
     return [
         ("Series", text.listing(list(results.quality["series"]))),
         ("Target", f"{dataset.target[0].column}{f' in {results.unit}' if results.unit else ''}{transform}"),
         ("Time steps", _steps(dataset)),
         ("Inputs known up to the cutoff", text.listing(["the target's own past", *inputs])),
-        ("Inputs known in advance", text.listing([text.name(f) for f in dataset.future]) or "none"),
-        ("Horizon", f"{_count(dataset.horizon)}; a forecast every {_count(dataset.stride)}"),
+        ("Inputs known in advance", text.listing([text.name(f) for f in dataset.calendar_features]) or "none"),
+        ("Horizon", f"{_count(dataset.horizon)}; a forecast every {_count(dataset.step_size)}"),
         ("Lookback", f"{dataset.lookback} rows; nothing older influences a forecast"),
-        ("Season", f"{_count(dataset.season)} (seasonal naive forecast, scale of MASE)"),
+        ("Season", f"{_count(dataset.season_length)} (seasonal naive forecast, scale of MASE)"),
         ("Data as of", results.as_of),
         ("Licence", dataset.licence.name),
         ("Attribution", dataset.licence.attribution),

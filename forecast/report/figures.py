@@ -63,7 +63,7 @@ def role_of(results: Results, ranking: str, model: str) -> str:
         return "chosen"
     if model == fitted_skip(results):
         return "skip"
-    parts = {"naive": "naive"} | ({"seasonal_naive": "seasonal"} if results.dataset.season > 1 else {})
+    parts = {"naive": "naive"} | ({"seasonal_naive": "seasonal"} if results.dataset.season_length > 1 else {})
     chosen = results.candidate(results.chosen(ranking) or "", ranking)
     if model == results.best_network(ranking) and (chosen is None or results.records[chosen]["kind"] != "network"):
         return "network"

@@ -20,7 +20,7 @@ Residuals = dict[str, Any]  # one entry of residuals.json
 def shown(results: Results) -> list[str]:
     """The chosen model, the best network, its skip alone, naive and seasonal naive, as far as there are any."""
     wanted = [results.chosen(RANKING), results.best_network(RANKING), fitted_skip(results), "naive"]
-    wanted += ["seasonal_naive"] if results.dataset.season > 1 else []
+    wanted += ["seasonal_naive"] if results.dataset.season_length > 1 else []
     known = {found["model"] for found in results.residuals if found["ranking"] in (RANKING, "baseline")}
     return [model for model in dict.fromkeys(wanted) if model and model in known]
 
@@ -98,6 +98,6 @@ def _panel(results: Results, model: str, series: str, found: Residuals) -> Panel
 
 
 def lag_title(results: Results) -> str:
-    """`lag, hours`, or with a stride above one `lag, in steps of 6 hours`."""
-    unit, stride = step_unit(results.dataset), results.dataset.stride
-    return f"lag, {unit}" if stride == 1 else f"lag, in steps of {stride} {unit}"
+    """`lag, hours`, or with a step size above one `lag, in steps of 6 hours`."""
+    unit, step_size = step_unit(results.dataset), results.dataset.step_size
+    return f"lag, {unit}" if step_size == 1 else f"lag, in steps of {step_size} {unit}"

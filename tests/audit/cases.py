@@ -24,10 +24,10 @@ DATASET: dict[str, Any] = {
     "calendar": {"kind": "regular", "freq": "1D"},
     "horizon": 2,
     "lookback": 7,
-    "season": 7,
+    "season_length": 7,
     "target": {"column": "y"},
-    "past": [{"column": "x", "max_missing": 0.1}],
-    "future": ["day_of_week"],
+    "past_exogenous": [{"column": "x", "max_missing": 0.1}],
+    "calendar_features": ["day_of_week"],
     "splits": {
         "train_end": "2024-05-31",
         "validation_end": "2024-07-31",
@@ -101,13 +101,18 @@ def join(root: Path) -> None:
 
     frame = wave()[["ds", "x"]].dropna()
     frame.to_csv(root / "data" / "other.csv", index=False)
-    other = {**DATASET, "source": {"kind": "file", "path": "data/other.csv"}, "target": {"column": "x"}, "past": []}
+    other = {
+        **DATASET,
+        "source": {"kind": "file", "path": "data/other.csv"},
+        "target": {"column": "x"},
+        "past_exogenous": [],
+    }
     path = root / "configs" / "datasets.yaml"
     content = yaml.safe_load(path.read_text())
     other["target"]["max_missing"] = 0.1
     content["datasets"]["other"] = other
     joined = {"dataset": "other", "series": "other", "column": "x", "max_age_days": 3}
-    content["datasets"]["wave"]["past"] = [{"column": "x", "max_missing": 0.1, "joined": joined}]
+    content["datasets"]["wave"]["past_exogenous"] = [{"column": "x", "max_missing": 0.1, "joined": joined}]
     write_yaml(path, content)
     pointer = take_snapshot("other", load_dataset("other", root / "configs"), root=root)
     snapshots.move_pointer(root, "other", pointer)

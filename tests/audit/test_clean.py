@@ -28,7 +28,7 @@ def as_it_is(root: Path) -> None:
 
 @case
 def logarithms_of_a_drifting_level(root: Path) -> None:
-    write(root, target={"column": "y", "transform": "log", "level": "drifting"})
+    write(root, target={"column": "y", "transform": "log", "difference_inputs": True})
 
 
 @case
@@ -38,7 +38,7 @@ def logarithmic_differences(root: Path) -> None:
 
 @case
 def no_inputs_but_the_target(root: Path) -> None:
-    write(root, past=[], future=[])
+    write(root, past_exogenous=[], calendar_features=[])
 
 
 @case
@@ -65,18 +65,18 @@ def one_step_ahead(root: Path) -> None:
 
 @case
 def a_stride_of_three(root: Path) -> None:
-    write(root, stride=3)
+    write(root, step_size=3)
 
 
 @case
 def a_month_of_lookback(root: Path) -> None:
-    write(root, lookback=28, future=["day_of_week", "month_of_year"])
+    write(root, lookback=28, calendar_features=["day_of_week", "month_of_year"])
 
 
 @case
 def a_random_walk(root: Path) -> None:
     steps = np.random.default_rng(3).normal(0, 1, cases.DAYS)
-    write(root, frame=wave().assign(y=100 + np.cumsum(steps)), target={"column": "y", "level": "drifting"})
+    write(root, frame=wave().assign(y=100 + np.cumsum(steps)), target={"column": "y", "difference_inputs": True})
 
 
 @case

@@ -57,8 +57,8 @@ def shuffled_split(root: Path) -> None:
         """
         _origins = origins
 
-        def origins(blocks, block, *, horizon, lookback, stride=1):
-            rows = _origins(blocks, block, horizon=horizon, lookback=lookback, stride=stride)
+        def origins(blocks, block, *, horizon, lookback, step_size=1):
+            rows = _origins(blocks, block, horizon=horizon, lookback=lookback, step_size=step_size)
             if block != "train":
                 return rows
             everything = np.arange(lookback - 1, blocks.test[1] - horizon)
@@ -74,8 +74,8 @@ def targets_across_the_border(root: Path) -> None:
         """
         _origins = origins
 
-        def origins(blocks, block, *, horizon, lookback, stride=1):
-            rows = _origins(blocks, block, horizon=horizon, lookback=lookback, stride=stride)
+        def origins(blocks, block, *, horizon, lookback, step_size=1):
+            rows = _origins(blocks, block, horizon=horizon, lookback=lookback, step_size=step_size)
             return np.append(rows, rows[-1] + 1) if block == "train" else rows
     """,
     )
@@ -225,7 +225,7 @@ def error_scale_from_the_test_block(root: Path) -> None:
         def references(frame, naive, dataset, borders, block):
             later = frame[frame["ds"] > borders.calibration_end]
             found = _exact(frame, naive, dataset, borders, block)
-            scale = {str(u): metrics.insample_scale(r["y"], season=1) for u, r in later.groupby("unique_id")}
+            scale = {str(u): metrics.insample_scale(r["y"], season_length=1) for u, r in later.groupby("unique_id")}
             return Reference(scale, scale, found.last, found.naive)
     """,
     )
@@ -334,7 +334,7 @@ def outcomes_known_at_their_origin(root: Path) -> None:
         root,
         "forecast/forecaster/intervals.py",
         """
-        def adaptive_intervals(start, y, lower, upper=None, *, stride=1):
+        def adaptive_intervals(start, y, lower, upper=None, *, step_size=1):
             outside = scores_of(y, lower, upper)
             margins = np.empty(outside.shape)
             for origin, scores in enumerate(outside):

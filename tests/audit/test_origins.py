@@ -21,7 +21,13 @@ TRAIN_END = DAYS[119]
 @pytest.fixture(scope="module")
 def problem() -> Problem:
     y = 20 + np.cumsum(np.random.default_rng(0).normal(0, 1, len(DAYS)))
-    changes = {"target": {"column": "sales"}, "past": [], "future": [], "stride": 1, "season": 1}
+    changes = {
+        "target": {"column": "sales"},
+        "past_exogenous": [],
+        "calendar_features": [],
+        "step_size": 1,
+        "season_length": 1,
+    }
     frame = pd.DataFrame({"unique_id": "a", "ds": DAYS, "sales": y})
     return problems.problem_of(frame, **changes, calendar={"kind": "regular", "freq": "1D"})
 

@@ -31,7 +31,7 @@ def test_an_issue_of_after_a_moment_reaches_no_row_of_before_it(tmp_path: Path):
             "previous_runs_url": services.url,
             "issue_delay_h": 1,
         }
-        write_project(tmp_path, rome={"source": source, "horizon": 24, "past": said})
+        write_project(tmp_path, rome={"source": source, "horizon": 24, "past_exogenous": said})
         fetch_new("rome", load_dataset("rome", tmp_path / "configs"), root=tmp_path, now=NOW)
     (tmp_path / "configs" / "tuning.yaml").write_text("")
     (tmp_path / "configs" / "models.yaml").write_text("models: {}")

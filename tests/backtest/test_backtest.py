@@ -23,7 +23,13 @@ def daily():
     rng = np.random.default_rng(0)
     y = 20 + np.cumsum(rng.normal(0, 1, len(DAYS)))
     frame = pd.DataFrame({"unique_id": "a", "ds": DAYS, "sales": y})
-    changes = {"target": {"column": "sales"}, "past": [], "future": [], "stride": 1, "season": 1}
+    changes = {
+        "target": {"column": "sales"},
+        "past_exogenous": [],
+        "calendar_features": [],
+        "step_size": 1,
+        "season_length": 1,
+    }
     return problems.problem_of(frame, **changes, calendar={"kind": "regular", "freq": "1D"})
 
 

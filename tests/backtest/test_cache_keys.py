@@ -91,7 +91,7 @@ DESCRIBES = {
     "max_missing": {"target": [{**problems.SHOPS["target"][0], "max_missing": 0.3}, problems.SHOPS["target"][1]]},
     "source": {"source": {"kind": "file", "path": "data/moved.csv"}},
     "split dates": {"splits": {"train": 0.5, "validation": 0.2, "calibration": 0.1}},
-    "a default written out": {"calibration_stride": 2},
+    "a default written out": {"calibration_step_size": 2},
 }
 
 
@@ -107,19 +107,19 @@ def test_an_edit_of_what_only_describes_a_dataset_changes_no_key(part, tmp_path)
 
 CHANGES = {
     "target": {"target": problems.SHOPS["target"][:1]},
-    "past_exogenous": {"past": problems.SHOPS["past"][:1]},
-    "calendar_features": {"future": ["hour_of_day", "day_of_week"]},
+    "past_exogenous": {"past_exogenous": problems.SHOPS["past_exogenous"][:1]},
+    "calendar_features": {"calendar_features": ["hour_of_day", "day_of_week"]},
     "calendar": {"calendar": {"kind": "regular", "freq": "30min"}},
     "horizon": {"horizon": 4},
     "lookback": {"lookback": 11},
-    "season_length": {"season": 5},
-    "step_size": {"stride": 3, "calibration_stride": 2},
-    "calibration_step_size": {"calibration_stride": 1},
+    "season_length": {"season_length": 5},
+    "step_size": {"step_size": 3, "calibration_step_size": 2},
+    "calibration_step_size": {"calibration_step_size": 1},
 }
 COLUMN_CHANGES = {
     "name": {"column": "turnover"},
     "transform": {"transform": "log1p"},
-    "difference_inputs": {"level": "drifting"},
+    "difference_inputs": {"difference_inputs": True},
     "may_be_missing": {"max_missing": 0.0},
 }
 

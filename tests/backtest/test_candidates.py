@@ -28,8 +28,8 @@ CONFIG = validated(
 )
 
 
-def named(only=(), season=24):
-    return {c.name: c for c in candidates(CONFIG, only, season=season)}
+def named(only=(), season_length=24):
+    return {c.name: c for c in candidates(CONFIG, only, season_length=season_length)}
 
 
 def test_a_network_stands_on_the_fitted_skip_and_on_the_last_value():
@@ -50,7 +50,7 @@ def test_a_network_stands_on_the_fitted_skip_and_on_the_last_value():
 
 
 def test_only_the_configured_rankings_are_trained():
-    shipped = candidates(CONFIG.model_copy(update={"rankings": ("shipped",)}), season=24)
+    shipped = candidates(CONFIG.model_copy(update={"rankings": ("shipped",)}), season_length=24)
     assert [c.name for c in shipped if c.spec.on_skip] == ["small.linear", "narx.linear"]
 
 
@@ -62,13 +62,13 @@ def test_each_network_is_compared_with_its_own_skip_standing_alone():
 
 
 def test_without_a_season_what_lives_of_it_is_left_out_with_the_reason():
-    assert "seasonal_naive" not in named(season=1)
-    assert left_out(CONFIG, season=1) == {"seasonal_naive": "without a season it is naive"}
-    assert left_out(CONFIG, season=24) == {}
+    assert "seasonal_naive" not in named(season_length=1)
+    assert left_out(CONFIG, season_length=1) == {"seasonal_naive": "without a season it is naive"}
+    assert left_out(CONFIG, season_length=24) == {}
 
 
 @pytest.mark.parametrize(
-    ("options", "season", "why"),
+    ("options", "season_length", "why"),
     [
         ({"family": "auto_arima"}, 24, "leaves out the season of 24 steps"),
         ({"family": "auto_arima"}, 1, ""),
@@ -79,15 +79,15 @@ def test_without_a_season_what_lives_of_it_is_left_out_with_the_reason():
         ({"family": "ces"}, 1, ""),
     ],
 )
-def test_a_baseline_says_which_datasets_it_does_not_suit(options, season, why):
-    said = models.spec(options, where="test").unsuited(season)
+def test_a_baseline_says_which_datasets_it_does_not_suit(options, season_length, why):
+    said = models.spec(options, where="test").unsuited(season_length)
     assert why in said and bool(why) == bool(said)
 
 
 def test_a_refitted_ridge_may_not_take_the_place_of_the_skip_of_the_networks():
     entries = {**CONFIG.models, "ridge": {"family": "ridge", "refit": "monthly"}}
     with pytest.raises(InputError, match=r"found refit: monthly\. .* such as ridge_monthly"):
-        candidates(CONFIG.model_copy(update={"models": entries}), season=24)
+        candidates(CONFIG.model_copy(update={"models": entries}), season_length=24)
 
 
 def test_a_narrowed_grid_keeps_the_rows_it_is_compared_with():

@@ -89,7 +89,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def broken(error):
-    def forecast(self, windows, channels, *, horizon, season):
+    def forecast(self, windows, channels, *, horizon, season_length):
         raise error
 
     return forecast
@@ -242,7 +242,7 @@ def test_a_model_that_cannot_be_fitted_is_a_record_that_says_so(run, tmp_path, m
 
 
 def test_forecasts_that_are_not_finite_are_a_model_that_diverged(run, tmp_path, monkeypatch):
-    def diverged(self, windows, channels, *, horizon, season):
+    def diverged(self, windows, channels, *, horizon, season_length):
         return np.full((len(windows), horizon, channels.outputs), np.inf)
 
     monkeypatch.setattr(naive.Spec, "forecast", diverged)

@@ -60,7 +60,7 @@ def test_what_is_true_of_many_series_is_one_line(project: Path):
 
 def test_fetch_without_a_name_takes_what_run_needs_and_what_is_joined_first(tmp_path: Path):
     joined = {"dataset": "other", "series": "a", "column": "temp"}
-    with_other = {"past": [{"column": "also", "max_missing": 0.5, "joined": joined}]}
+    with_other = {"past_exogenous": [{"column": "also", "max_missing": 0.5, "joined": joined}]}
     write_project(tmp_path, mine=with_other, other={}, unused={})
     place = tmp_path / "configs" / "datasets.yaml"
     place.write_text(place.read_text().replace("- other\n", "").replace("- unused\n", ""))

@@ -19,7 +19,7 @@ from tests.support import example_data
 
 HOURS = pd.date_range("2024-01-01", periods=12, freq="h").as_unit("ns")
 BORDERS = Borders(HOURS[3], HOURS[6], HOURS[8], HOURS[11])
-TASK = example_data.dataset(season=1, horizon=2).task
+TASK = example_data.dataset(season_length=1, horizon=2).task
 FRAME = pd.DataFrame({"unique_id": "a", "ds": HOURS, "temp": [1.0, 2, 4, 7, 7, 8, 8, 9, 9, 10, 12, 14]})
 CUTOFFS = {"validation": HOURS[3:5], "calibration": HOURS[6:7], "test": HOURS[8:10]}
 COLUMNS = (

@@ -34,13 +34,13 @@ def test_a_longer_lag_costs_degrees_of_freedom():
 
 
 @pytest.mark.parametrize(
-    ("n", "horizon", "season", "stride", "run"),
+    ("n", "horizon", "season_length", "step_size", "run"),
     [(100, 24, 1, 1, 12), (100, 1, 48, 1, 1), (1457, 24, 24, 6, 4), (753, 5, 1, 1, 5), (2000, 24, 168, 1, 24)],
 )
-def test_the_lag_covers_the_horizon_and_a_season_counted_in_origins(n, horizon, season, stride, run):
-    allowed = dependence(n, horizon=horizon, season=season, stride=stride)
+def test_the_lag_covers_the_horizon_and_a_season_counted_in_origins(n, horizon, season_length, step_size, run):
+    allowed = dependence(n, horizon=horizon, season_length=season_length, step_size=step_size)
     assert allowed.run == run
-    assert allowed.origins >= max((horizon - 1) / stride, season / stride)
+    assert allowed.origins >= max((horizon - 1) / step_size, season_length / step_size)
 
 
 def test_the_bartlett_estimate_equals_the_weighted_sum_of_autocovariances():
@@ -53,7 +53,7 @@ def test_the_bartlett_estimate_equals_the_weighted_sum_of_autocovariances():
 
 
 def test_few_origins_shorten_the_runs_and_the_lag_rather_than_leaving_none():
-    assert dependence(10, horizon=24, season=24, stride=1) == Dependence(run=1, lag=7)
+    assert dependence(10, horizon=24, season_length=24, step_size=1) == Dependence(run=1, lag=7)
 
 
 def test_runs_are_counted_from_the_newest_origin():
@@ -95,5 +95,5 @@ def test_a_variance_estimate_that_is_not_above_zero_falls_back_to_the_next_and_s
 
 @given(arrays(float, st.integers(8, 60), elements=st.floats(-1e6, 1e6)), st.integers(1, 8))
 def test_no_variance_is_negative_whatever_the_differences(values, horizon):
-    error = mean_error(values, dependence(len(values), horizon=horizon, season=1, stride=1))
+    error = mean_error(values, dependence(len(values), horizon=horizon, season_length=1, step_size=1))
     assert np.isfinite(error.value) and error.value >= 0

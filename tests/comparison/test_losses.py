@@ -76,7 +76,7 @@ def test_seed_spread_and_data_spread_are_told_apart():
     rng = np.random.default_rng(1)
     noise = rng.normal(0, 1, 20_000)
     table = pd.concat([losses(5 + shift + noise, seed=i) for i, shift in enumerate((-0.1, 0.0, 0.1))])
-    parts = variance_parts(table, horizon=1, season=1).iloc[0]
+    parts = variance_parts(table, horizon=1, season_length=1).iloc[0]
     assert (parts["n_seeds"], parts["seed_sd"]) == (3, pytest.approx(0.1))
     assert parts["data_se"] == pytest.approx(1 / np.sqrt(20_000), rel=0.15)
-    assert np.isnan(variance_parts(losses([1, 2, 3, 2, 1]), horizon=1, season=1)["seed_sd"].iloc[0])
+    assert np.isnan(variance_parts(losses([1, 2, 3, 2, 1]), horizon=1, season_length=1)["seed_sd"].iloc[0])

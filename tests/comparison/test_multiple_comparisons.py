@@ -14,7 +14,7 @@ from forecast.comparison.longrun import dependence
 from forecast.comparison.multiple_comparisons import bootstrap_error, nemenyi_difference, stretch
 from forecast.system.errors import InputError
 
-STEPS = {"horizon": 1, "season": 1}
+STEPS = {"horizon": 1, "season_length": 1}
 
 
 def losses(**columns) -> pd.DataFrame:
@@ -54,14 +54,14 @@ def test_equal_models_with_dependent_losses_mostly_all_stay():
 
 def test_stretching_keeps_the_means_and_never_shrinks():
     values = np.random.default_rng(3).normal(size=(100, 3))
-    wider = stretch(values, 5, dependence(100, horizon=1, season=1, stride=1))
+    wider = stretch(values, 5, dependence(100, horizon=1, season_length=1, step_size=1))
     assert wider.mean(axis=0) == pytest.approx(values.mean(axis=0))
     assert np.all(wider.std(axis=0) >= values.std(axis=0))
 
 
 def test_one_model_or_too_few_origins_exclude_nobody():
     assert model_confidence_set(losses(a=0.0), **STEPS) == ["a"]
-    assert model_confidence_set(losses(a=0.0, b=9.0)[:30], horizon=24, season=24) == ["a", "b"]
+    assert model_confidence_set(losses(a=0.0, b=9.0)[:30], horizon=24, season_length=24) == ["a", "b"]
 
 
 def test_missing_losses_are_refused():

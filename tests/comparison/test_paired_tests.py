@@ -11,11 +11,11 @@ from forecast.comparison.paired_tests import non_overlapping
 from forecast.system.errors import InputError
 
 RNG = np.random.default_rng(5)
-STEPS = {"horizon": 5, "season": 1}
+STEPS = {"horizon": 5, "season_length": 1}
 
 
 def false_alarms(
-    phi: float, *, n: int, horizon: int, season: int, runs: int = 1500, gain: float = 0.0, overlap: int = 1
+    phi: float, *, n: int, horizon: int, season_length: int, runs: int = 1500, gain: float = 0.0, overlap: int = 1
 ) -> float:
     """Share of rejections at 5 % when the loss differential is an AR(1) with mean `gain` standard errors.
 
@@ -27,28 +27,28 @@ def false_alarms(
         (1 - phi) * np.sqrt(n)
     )
     zero = np.zeros(n)
-    rejected = [diebold_mariano(d, zero, horizon=horizon, season=season).p < 0.05 for d in differences]
+    rejected = [diebold_mariano(d, zero, horizon=horizon, season_length=season_length).p < 0.05 for d in differences]
     return float(np.mean(rejected))
 
 
 @pytest.mark.parametrize("phi", [-0.3, 0.0, 0.3, 0.6, 0.8])
-@pytest.mark.parametrize(("n", "horizon", "season"), [(100, 1, 1), (300, 24, 24), (800, 1, 1), (800, 24, 24)])
-def test_a_nominal_five_percent_test_gives_three_to_seven_percent_false_alarms(phi, n, horizon, season):
+@pytest.mark.parametrize(("n", "horizon", "season_length"), [(100, 1, 1), (300, 24, 24), (800, 1, 1), (800, 24, 24)])
+def test_a_nominal_five_percent_test_gives_three_to_seven_percent_false_alarms(phi, n, horizon, season_length):
     # 1,500 runs know the rate to +-1.1 points (95 %), which widens the band asked for by chance alone
-    assert 0.03 - 0.011 < false_alarms(phi, n=n, horizon=horizon, season=season) < 0.07 + 0.011
+    assert 0.03 - 0.011 < false_alarms(phi, n=n, horizon=horizon, season_length=season_length) < 0.07 + 0.011
 
 
 @pytest.mark.parametrize("phi", [-0.3, 0.0, 0.5, 0.8])
 @pytest.mark.parametrize(("n", "horizon"), [(300, 5), (800, 5), (300, 24), (1500, 24)])
 def test_the_same_holds_when_horizons_overlap(phi, n, horizon):
-    found = false_alarms(phi, n=n, horizon=horizon, season=1, overlap=horizon)
+    found = false_alarms(phi, n=n, horizon=horizon, season_length=1, overlap=horizon)
     assert 0.03 - 0.011 < found < 0.07 + 0.011
 
 
 # with the variance known, 3.5 standard errors are found in 94 % of the samples; estimating it costs the rest
 @pytest.mark.parametrize(("phi", "n", "horizon"), [(0.0, 300, 1), (0.5, 300, 1), (0.5, 750, 5), (0.5, 1500, 24)])
 def test_a_difference_of_three_and_a_half_standard_errors_is_mostly_found(phi, n, horizon):
-    assert false_alarms(phi, n=n, horizon=horizon, season=1, runs=400, gain=3.5) > 0.8
+    assert false_alarms(phi, n=n, horizon=horizon, season_length=1, runs=400, gain=3.5) > 0.8
 
 
 def test_the_sign_says_who_is_better_and_the_alternatives_agree():
@@ -75,24 +75,24 @@ def test_identical_losses_are_a_tie():
 
 def test_a_constant_difference_falls_back_to_a_sign_test_on_origins_that_do_not_overlap():
     b = RNG.gamma(2, 1, 40)
-    test = diebold_mariano(b - 0.5, b, horizon=5, season=1)
+    test = diebold_mariano(b - 0.5, b, horizon=5, season_length=1)
     assert test.p == pytest.approx(2 * 0.5**8)  # 40 origins of horizon 5: 8 separate ones
     assert "sign test on 8 origins" in test.note
-    assert diebold_mariano(b - 0.5, b, horizon=5, season=1, alternative="greater").p == 1.0
+    assert diebold_mariano(b - 0.5, b, horizon=5, season_length=1, alternative="greater").p == 1.0
 
 
 def test_a_differential_that_alternates_still_has_a_positive_variance():
-    test = diebold_mariano(np.tile([1.0, 0.0], 50), np.tile([0.0, 1.0], 50), horizon=1, season=1)
+    test = diebold_mariano(np.tile([1.0, 0.0], 50), np.tile([0.0, 1.0], 50), horizon=1, season_length=1)
     assert 0 <= test.p <= 1 and np.isfinite(test.statistic)
 
 
 def test_a_variance_by_fallback_is_said_with_the_test():
     decay = (-0.32853890905224636) ** np.arange(50)
-    assert diebold_mariano(decay, np.zeros(50), horizon=1, season=10).note == "variance by fallback: Bartlett"
+    assert diebold_mariano(decay, np.zeros(50), horizon=1, season_length=10).note == "variance by fallback: Bartlett"
 
 
 def test_too_few_origins_are_not_tested_and_the_number_needed_is_named():
-    test = diebold_mariano(np.arange(30.0), np.ones(30), horizon=24, season=24)
+    test = diebold_mariano(np.arange(30.0), np.ones(30), horizon=24, season_length=24)
     assert np.isnan(test.p) and "needs 48" in test.note
 
 
@@ -104,19 +104,19 @@ def test_a_loss_that_is_not_finite_is_refused():
 
 
 def test_origins_that_do_not_overlap_are_counted_by_stride():
-    assert non_overlapping(1457, horizon=24, stride=6) == 365
-    assert non_overlapping(753, horizon=5, stride=1) == 151
-    assert non_overlapping(0, horizon=5, stride=1) == 0
+    assert non_overlapping(1457, horizon=24, step_size=6) == 365
+    assert non_overlapping(753, horizon=5, step_size=1) == 151
+    assert non_overlapping(0, horizon=5, step_size=1) == 0
 
 
 def test_independent_differentials_give_the_textbook_t_test_when_the_sample_is_long():
     difference = RNG.normal(0.02, 1, 20_000)
     expected = stats.ttest_1samp(difference, 0)
-    found = diebold_mariano(difference, np.zeros(20_000), horizon=1, season=1)
+    found = diebold_mariano(difference, np.zeros(20_000), horizon=1, season_length=1)
     assert found.statistic == pytest.approx(expected.statistic, rel=0.1)
 
 
-ONE_STEP = {"horizon": 1, "season": 1}
+ONE_STEP = {"horizon": 1, "season_length": 1}
 SAMPLES = np.random.default_rng(8)
 
 
@@ -132,7 +132,7 @@ def test_a_wide_bound_leaves_it_undecided():
 
 def test_equivalence_needs_thirty_origins_that_do_not_overlap():
     b = np.full(100, 2.0)
-    found = equivalence(b, b, horizon=24, season=24)
+    found = equivalence(b, b, horizon=24, season_length=24)
     assert found.word == "undecided" and "5 non-overlapping origins; 30 are needed" in found.note
     assert equivalence(b[:30], b[:30], **ONE_STEP).word == "equivalent"
     assert equivalence(b[:29], b[:29], **ONE_STEP).word == "undecided"
@@ -151,7 +151,7 @@ def test_a_reference_without_error_allows_no_relative_statement():
     assert equivalence(np.ones(50), np.zeros(50), **ONE_STEP).word == "undecided"
 
 
-EVERY_STEP = {"horizon": 1, "season": 1, "stride": 1}
+EVERY_STEP = {"horizon": 1, "season_length": 1, "step_size": 1}
 
 
 def step_losses(n, gain, seed=0):

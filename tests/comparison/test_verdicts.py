@@ -30,7 +30,9 @@ def table(gaps: dict[tuple[str, str], float], *, n: int = 300, noise: float = 0.
 
 
 def verdicts(gaps, chosen, **options):
-    return compare(table(gaps, **options), dataset="weather", chosen=chosen, horizon=1, season=1, reps=200, seed=1)
+    return compare(
+        table(gaps, **options), dataset="weather", chosen=chosen, horizon=1, season_length=1, reps=200, seed=1
+    )
 
 
 BETTER = {
@@ -94,14 +96,14 @@ def test_holm_counts_a_hypothesis_that_stands_in_both_rankings_once():
 def test_a_model_that_returned_nan_is_a_sentence_not_a_crash():
     losses = table(BETTER)
     losses.loc[(losses["model"] == "gru") & (losses["seed"] == 1), "loss"] = np.nan
-    found = compare(losses, dataset="weather", chosen=CHOSEN, horizon=1, season=1, reps=200)
+    found = compare(losses, dataset="weather", chosen=CHOSEN, horizon=1, season_length=1, reps=200)
     assert "gru (as shipped) was not compared: 300 of its losses are not finite." in found.sentences
     assert not [t for t in found.tests if t.model == "gru"]
 
 
 def test_a_dataset_without_any_scale_is_a_sentence_not_a_crash():
     losses = table(BETTER).assign(loss=np.nan)
-    found = compare(losses, dataset="weather", chosen={}, horizon=1, season=1, reps=200)
+    found = compare(losses, dataset="weather", chosen={}, horizon=1, season_length=1, reps=200)
     assert found.sentences[0] == "No model can be compared: no series has a scale."
     assert found.as_dict()["tests"] == [] and "a (series) was not compared" in found.sentences[1]
 

@@ -45,7 +45,7 @@ def test_a_name_that_is_no_plain_word_is_refused(tmp_path: Path, name: str):
 
 def test_a_column_joined_from_an_unknown_dataset_is_refused(tmp_path: Path):
     joined = {"dataset": "wether", "series": "a", "column": "temp"}
-    write_project(tmp_path, mine={"past": [{"column": "warmth", "joined": joined}]}, weather={})
+    write_project(tmp_path, mine={"past_exogenous": [{"column": "warmth", "joined": joined}]}, weather={})
     with pytest.raises(InputError, match=r"joined from unknown dataset 'wether'. Did you mean 'weather'\?"):
         load_datasets(tmp_path / "configs")
 

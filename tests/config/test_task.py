@@ -27,7 +27,7 @@ def test_origins_of_calibration_are_as_far_apart_as_the_others_unless_configured
     assert [problems.task().step_size_in(block) for block in ("train", "validation", "calibration", "test")] == [
         1, 2, 2, 2,
     ]  # fmt: skip
-    assert problems.task(calibration_stride=1).step_size_in("calibration") == 1
+    assert problems.task(calibration_step_size=1).step_size_in("calibration") == 1
 
 
 def test_a_task_survives_its_file(tmp_path):
@@ -74,10 +74,14 @@ def test_an_entry_for_a_served_model_has_the_columns_that_model_was_fitted_on():
     task = problems.task()
     edited = problems.dataset(
         target={"column": "sales", "max_missing": 0.5},
-        past=[{"column": "snow"}],
+        past_exogenous=[{"column": "snow"}],
         calendar={"kind": "regular", "freq": "1D"},
     )
     entry = edited.serving(task)
     assert [column.column for column in entry.columns] == ["sales", "price", "wind", "rain"]
-    assert entry.target[0].max_missing == 0.5 and entry.past[0].max_missing > 0.99 and entry.past[1].max_missing == 0
+    assert (
+        entry.target[0].max_missing == 0.5
+        and entry.past_exogenous[0].max_missing > 0.99
+        and entry.past_exogenous[1].max_missing == 0
+    )
     assert entry.calendar == task.calendar

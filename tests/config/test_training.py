@@ -19,7 +19,7 @@ def config_of(entries, **shared):
 
 
 def specs_of(entries, **shared):
-    return {c.model: c.spec for c in candidates(config_of(entries, **shared), season=4)}
+    return {c.model: c.spec for c in candidates(config_of(entries, **shared), season_length=4)}
 
 
 def test_nothing_said_is_cosine_adamw_from_a_reset_state():

@@ -103,7 +103,7 @@ def test_a_difference_over_the_edge_of_the_lookback_is_not_seen(family, skip, tr
 @cache
 def differenced(transform: str) -> Problem:
     target = {"column": "price", "transform": transform}
-    past = [{"column": "wind", "transform": transform, "max_missing": 0.2, "level": "drifting"}]
+    past = [{"column": "wind", "transform": transform, "max_missing": 0.2, "difference_inputs": True}]
     return problems.problem_of(problems.frame(), target=target, past=past)
 
 

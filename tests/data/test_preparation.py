@@ -61,7 +61,9 @@ def test_daily_range_is_the_log_of_high_over_low():
     raw = pd.DataFrame(
         {"unique_id": "s", "ds": pd.to_datetime(["2024-01-02"]), "close": 1.0, "high": np.e, "low": 1.0}
     )
-    found = derive_and_select(raw, dataset(target={"column": "close"}, past=[{"column": "daily_range"}]), where="x")
+    found = derive_and_select(
+        raw, dataset(target={"column": "close"}, past_exogenous=[{"column": "daily_range"}]), where="x"
+    )
     assert list(found.columns) == ["unique_id", "ds", "close", "daily_range"]
     assert found["daily_range"].tolist() == [1.0]
 
@@ -69,7 +71,9 @@ def test_daily_range_is_the_log_of_high_over_low():
 def test_a_derived_column_without_its_inputs_names_what_is_missing():
     raw = hourly().rename(columns={"temp": "close"})
     with pytest.raises(InputError, match="column 'high' is missing"):
-        derive_and_select(raw, dataset(target={"column": "close"}, past=[{"column": "daily_range"}]), where="x")
+        derive_and_select(
+            raw, dataset(target={"column": "close"}, past_exogenous=[{"column": "daily_range"}]), where="x"
+        )
 
 
 @pytest.mark.parametrize("drop_rows", [True, False], ids=["absent rows", "empty cells"])

@@ -37,7 +37,7 @@ def test_the_inverse_gives_the_raw_values_back(name, values):
 @EVERY
 def test_scaled_and_unscaled_is_the_same_value(name):
     target = {"column": "sales", "transform": name, "max_missing": 0.2}
-    shops = problems.panel_of(problems.frame(), target=target, past=[], future=[])
+    shops = problems.panel_of(problems.frame(), target=target, past_exogenous=[], calendar_features=[])
     scaling = Scaling.fit(shops, problems.shops().blocks)
     for uid, series in shops.by_id.items():
         z = scaling.scaled(series, shops.task)

@@ -68,7 +68,7 @@ def test_the_first_target_of_a_block_directly_follows_the_row_before_it():
     blocks = Blocks((0, 60), (60, 75), (75, 85), (85, 100))
     assert splits.origins(blocks, "validation", horizon=3, lookback=10).tolist() == list(range(59, 72))
     assert splits.origins(blocks, "train", horizon=3, lookback=10).tolist() == list(range(9, 57))
-    assert splits.origins(blocks, "test", horizon=3, lookback=10, stride=5).tolist() == [84, 89, 94]
+    assert splits.origins(blocks, "test", horizon=3, lookback=10, step_size=5).tolist() == [84, 89, 94]
 
 
 @st.composite
@@ -79,11 +79,11 @@ def cuts(draw):
 
 
 @given(cuts(), st.integers(1, 6), st.integers(1, 12), st.integers(1, 4))
-def test_no_target_lies_outside_its_block_and_every_forecast_has_its_history(blocks, horizon, lookback, stride):
+def test_no_target_lies_outside_its_block_and_every_forecast_has_its_history(blocks, horizon, lookback, step_size):
     claimed: set[int] = set()
     for block in BLOCKS:
         start, stop = blocks.range(block)
-        rows = splits.origins(blocks, block, horizon=horizon, lookback=lookback, stride=stride)
+        rows = splits.origins(blocks, block, horizon=horizon, lookback=lookback, step_size=step_size)
         targets = {int(t) + h for t in rows for h in range(1, horizon + 1)}
         assert all(start <= t < stop for t in targets)
         assert not targets & claimed

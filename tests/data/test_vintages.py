@@ -50,7 +50,9 @@ def test_a_cutoff_the_service_said_too_little_about_is_left_out():
 
 
 def test_nothing_issued_after_a_row_reaches_its_columns():
-    settings = city(None, past=[{"column": "soon", "max_missing": 0.9, "issued": {"column": "temp", "step": 2}}])
+    settings = city(
+        None, past_exogenous=[{"column": "soon", "max_missing": 0.9, "issued": {"column": "temp", "step": 2}}]
+    )
     frame = hourly(rows=12)
     said = vintages.with_columns(frame, settings, ISSUES)["soon"]
     assert said.iloc[:7].tolist() == [1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0] and said.iloc[7:].isna().all()
@@ -106,7 +108,7 @@ def test_archived_issues_count_from_when_their_run_was_out(tmp_path: Path, servi
 def test_every_row_and_origin_of_an_archive_is_covered(tmp_path: Path, services: Services):
     """What the local service says is 0.1 off a day ahead and 0.2 two days ahead: seen from a row, the newest of it."""
     said = {"column": "said", "issued": {"column": "temp", "step": 24}}
-    settings = city(services, source={"forecast_url": None}, past=[said])
+    settings = city(services, source={"forecast_url": None}, past_exogenous=[said])
     take(tmp_path, settings, NOW)
     frame, issues = snapshots.read_pointed(tmp_path, "city"), vintages.kept(tmp_path, "city")
     whole = vintages.forecasts(issues, settings, frame)
@@ -121,7 +123,7 @@ def test_every_row_and_origin_of_an_archive_is_covered(tmp_path: Path, services:
 
 def test_an_input_of_which_no_forecasts_are_kept_is_refused():
     with pytest.raises(InputError, match="no forecasts of 'temp' are kept"):
-        dataset(past=[{"column": "said", "issued": {"column": "temp", "step": 1}}])
+        dataset(past_exogenous=[{"column": "said", "issued": {"column": "temp", "step": 1}}])
 
 
 def test_an_earlier_snapshot_comes_back_with_the_issues_of_its_time(tmp_path: Path, services: Services):

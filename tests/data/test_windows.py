@@ -16,7 +16,7 @@ MAYBE = st.one_of(st.floats(-1e3, 1e3), st.just(np.nan))
 
 def channels(**column):
     """The layout of one target and nothing else."""
-    return layout(problems.task(target={"column": "y", **column}, past=[], future=[]))
+    return layout(problems.task(target={"column": "y", **column}, past_exogenous=[], calendar_features=[]))
 
 
 def one(values):
@@ -71,14 +71,14 @@ def test_a_missing_step_repeats_the_last_value_with_a_mask_and_the_time_since():
 
 
 def test_a_drifting_level_enters_as_its_changes():
-    past = inputs(one([5, 7, NAN, 8]), channels(level="drifting", max_missing=0.5))[0]
+    past = inputs(one([5, 7, NAN, 8]), channels(difference_inputs=True, max_missing=0.5))[0]
     assert past[:, 0].tolist() == [0, 2, 0, 1]
     assert past[:, 1].tolist() == [1, 1, 0, 1]
 
 
 def test_a_window_that_begins_in_a_gap_has_no_jump_where_the_gap_ends():
     """Before the first observation a level is unknown: a change from zero to wherever it has drifted is none."""
-    past = inputs(one([NAN, NAN, 500, 501]), channels(level="drifting", max_missing=0.5))[0]
+    past = inputs(one([NAN, NAN, 500, 501]), channels(difference_inputs=True, max_missing=0.5))[0]
     assert past[:, 0].tolist() == [0, 0, 0, 1]
 
 
@@ -114,8 +114,11 @@ def test_an_infinite_value_counts_as_missing():
 def test_inputs_at_a_row_depend_on_the_rows_up_to_it(z):
     settings = layout(
         problems.task(
-            target=[{"column": "a", "max_missing": 0.5}, {"column": "b", "level": "drifting", "max_missing": 0.5}],
-            past=[],
+            target=[
+                {"column": "a", "max_missing": 0.5},
+                {"column": "b", "difference_inputs": True, "max_missing": 0.5},
+            ],
+            past_exogenous=[],
         )
     )
     whole = inputs(z, settings)

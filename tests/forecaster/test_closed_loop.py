@@ -27,7 +27,8 @@ def setting(**target):
     No window of the tests comes to begin in a gap: the loop still knows the value before it, rows built anew do not.
     """
     task = problems.task(
-        target={"column": "y", **target}, past=[{"column": "x", "level": "drifting", "max_missing": 0.5}]
+        target={"column": "y", **target},
+        past_exogenous=[{"column": "x", "difference_inputs": True, "max_missing": 0.5}],
     )
     rng = np.random.default_rng(3)
     z = rng.normal(size=(40, 2))
@@ -59,7 +60,7 @@ def one_by_one(network, weights, skip, z, future, row, channels):
 @pytest.mark.parametrize("blocks", MAPS.values(), ids=MAPS)
 @pytest.mark.parametrize("kind", ["none", "last", "seasonal", "linear"])
 @pytest.mark.parametrize(
-    "target", [{}, {"level": "drifting"}, {"max_missing": 0.5}], ids=["fixed", "drifting", "gaps"]
+    "target", [{}, {"difference_inputs": True}, {"max_missing": 0.5}], ids=["fixed", "drifting", "gaps"]
 )
 def test_the_loop_is_one_step_after_another_with_its_own_forecasts_as_observations(blocks, kind, target):
     channels, z, future = setting(**target)
@@ -75,8 +76,8 @@ def test_the_loop_is_one_step_after_another_with_its_own_forecasts_as_observatio
 
 def one_step_skip(kind, channels):
     if kind != "linear":
-        return Skip(kind, 1, 1, season=4)
-    count = (LOOKBACK - 1 if channels.drifting[0] else LOOKBACK) + LOOKBACK * (channels.channels - 1) + 2
+        return Skip(kind, 1, 1, season_length=4)
+    count = (LOOKBACK - 1 if channels.difference_inputs[0] else LOOKBACK) + LOOKBACK * (channels.channels - 1) + 2
     coefficients = np.random.default_rng(0).normal(0, 0.1, (count + 1, 1))
     return Skip("linear", 1, 1, lags=LOOKBACK, coefficients=coefficients)
 
@@ -84,14 +85,14 @@ def one_step_skip(kind, channels):
 def test_without_a_network_it_is_the_skip_alone():
     channels, z, future = setting()
     windows = gather(z, future, np.array([20]), channels, lookback=LOOKBACK, horizon=HORIZON)
-    found = parallel(None, {}, Skip("seasonal", 1, 1, season=2), windows, channels, horizon=HORIZON)
+    found = parallel(None, {}, Skip("seasonal", 1, 1, season_length=2), windows, channels, horizon=HORIZON)
     last, before = z[20, 0], z[19, 0]
     assert found[0, :, 0].tolist() == [before, last, before, last]
 
 
 @pytest.mark.parametrize("garbage", [np.nan, 1e30])
 def test_nothing_measured_after_the_cutoff_changes_a_bit(garbage):
-    channels, z, future = setting(level="drifting")
+    channels, z, future = setting(difference_inputs=True)
     network, weights = network_of(MAPS["taps"], channels)
     at, skip = np.array([20]), one_step_skip("linear", channels)
 

@@ -162,7 +162,7 @@ def test_the_most_probable_path_of_a_direct_head_is_the_best_bin_of_each_step_at
 
 def differenced(head: str) -> Forecaster:
     target = {"column": "price", "transform": "logdiff"}
-    problem = problems.problem_of(problems.frame(), target=target, past=[])
+    problem = problems.problem_of(problems.frame(), target=target, past_exogenous=[])
     spec = models.spec({"family": "mlp", "head": head}, where="test")
     network = network_of(spec, problem.panel.task)
     skip = problem.skip("last", H)
@@ -173,7 +173,7 @@ def differenced(head: str) -> Forecaster:
 
 def test_quantiles_of_a_target_of_changes_are_those_of_paths_that_add_up():
     model = differenced("gaussian")
-    panel = problems.panel_of(problems.frame(), target={"column": "price", "transform": "logdiff"}, past=[])
+    panel = problems.panel_of(problems.frame(), target={"column": "price", "transform": "logdiff"}, past_exogenous=[])
     found = predict_quantiles(model, panel, NORTH, (0.1, 0.9))["north"][0, :, 0]
     width = np.log(found[:, 1] / found[:, 0])
     assert (np.diff(width) > 0).all()  # uncertainty of a sum grows; that of one change would not

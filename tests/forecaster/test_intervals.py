@@ -103,19 +103,21 @@ def test_under_drift_the_adaptive_variant_keeps_its_coverage_and_the_fixed_one_d
     assert metrics.coverage(later, *adaptive) == pytest.approx(0.9, abs=0.02)
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-def test_the_adaptive_variant_uses_only_outcomes_known_at_the_cutoff(stride):
+@pytest.mark.parametrize("step_size", [1, 2])
+def test_the_adaptive_variant_uses_only_outcomes_known_at_the_cutoff(step_size):
     y, y_hat = errors(100, seed=9)
     later, later_hat = errors(40, seed=10)
     changed = later.copy()
     changed[20:] += 1e6
     first, second = (
-        intervals.adaptive_intervals(AdaptiveConformal.fit(y, y_hat, level=0.9), actual, later_hat, stride=stride)
+        intervals.adaptive_intervals(
+            AdaptiveConformal.fit(y, y_hat, level=0.9), actual, later_hat, step_size=step_size
+        )
         for actual in (later, changed)
     )
     # step h of origin 20 is known at origin 20 + ceil(h / stride)
     for step in range(H):
-        known = 20 + -(-(step + 1) // stride)
+        known = 20 + -(-(step + 1) // step_size)
         assert np.array_equal(first[1][:known, step], second[1][:known, step])
         assert not np.array_equal(first[1][: known + 1, step], second[1][: known + 1, step])
 

@@ -33,8 +33,8 @@ def fixed_levels():
     return problems.problem_of(
         problems.frame(gaps=False),
         target=[{"column": "sales"}, {"column": "price"}],
-        past=[{"column": "wind"}, {"column": "rain"}],
-        future=[],
+        past_exogenous=[{"column": "wind"}, {"column": "rain"}],
+        calendar_features=[],
     )
 
 

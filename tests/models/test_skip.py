@@ -17,15 +17,17 @@ HORIZON = problems.HORIZON
 
 def windows_of(values, *, lookback, horizon=HORIZON, **column):
     """The one window that ends at the last row of a single series."""
-    settings = layout(problems.task(target={"column": "y", "max_missing": 0.9, **column}, past=[], future=[]))
+    settings = layout(
+        problems.task(target={"column": "y", "max_missing": 0.9, **column}, past_exogenous=[], calendar_features=[])
+    )
     z = np.array(values, dtype=float)[:, None]
     at = np.array([len(z) - 1])
     return gather(z, np.zeros((len(z) + horizon, 0)), at, settings, lookback=lookback, horizon=horizon), settings
 
 
-def both(kind, values, season=4, horizon=6):
+def both(kind, values, season_length=4, horizon=6):
     windows, settings = windows_of(values, lookback=len(values), horizon=horizon)
-    return Skip(kind, horizon, 1, season).forecast(windows, settings)[0, :, 0].tolist()
+    return Skip(kind, horizon, 1, season_length).forecast(windows, settings)[0, :, 0].tolist()
 
 
 def gathered(problem, block, horizon, lags):
@@ -46,11 +48,11 @@ def test_none_is_zero():
 
 
 def test_seasonal_repeats_the_last_season_however_long_the_horizon():
-    assert both("seasonal", [9, 1, 2, 3, 4], season=4) == [1, 2, 3, 4, 1, 2]
+    assert both("seasonal", [9, 1, 2, 3, 4], season_length=4) == [1, 2, 3, 4, 1, 2]
 
 
 def test_seasonal_takes_the_first_row_where_the_window_is_shorter_than_a_season():
-    assert both("seasonal", [5, 6], season=4) == [5, 5, 5, 6, 5, 5]
+    assert both("seasonal", [5, 6], season_length=4) == [5, 5, 5, 6, 5, 5]
 
 
 @pytest.mark.parametrize("penalty", PENALTIES[:-1])  # with the last the shops' last values are nearer
@@ -104,7 +106,7 @@ def test_it_sees_every_input_that_a_network_sees():
 def test_known_answer_of_the_features():
     windows, settings = windows_of([1, 2, 4, 8], lookback=3)
     assert features(windows, settings, lags=3, horizon=HORIZON)[0, :3].tolist() == [-6, -4, 8]
-    windows, settings = windows_of([1, 2, 4, 8], lookback=3, level="drifting")
+    windows, settings = windows_of([1, 2, 4, 8], lookback=3, difference_inputs=True)
     assert features(windows, settings, lags=3, horizon=HORIZON)[0, :2].tolist() == [2, 4]
 
 

@@ -39,7 +39,7 @@ def project(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Pat
     }  # fmt: skip
     settings = {
         **small_project.DATASET, "source": source, "calendar": {"kind": "regular", "freq": "1h"},
-        "target": {"column": "temp"}, "horizon": 6, "lookback": 24, "season": 24, "stride": 6,
+        "target": {"column": "temp"}, "horizon": 6, "lookback": 24, "season_length": 24, "step_size": 6,
     }  # fmt: skip
     small_project.write_yaml(root / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: settings}})
     retraining.configure(root, ("naive", "ridge"))

@@ -97,7 +97,7 @@ def test_too_few_origins_are_undecided_in_the_verdict_and_on_the_page(tmp_path: 
     found = compared(tmp_path, series(), test_end="2024-06-15")
     assert found.words == {"undecided"} and (found.board["n_origins"] == 5).all()
     assert "not decided against repeating the last value: 5 origins are too few" in found.page
-    assert "5 origins; a test of horizon 2 at stride 1 needs 8" in found.page
+    assert "5 origins; a test of horizon 2 at step size 1 needs 8" in found.page
 
 
 def test_models_with_the_same_forecasts_are_a_tie_in_words(tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ from tests.support.small_project import ROOT
 
 SHARES = {"train": 0.5, "validation": 0.2, "calibration": 0.15}
 SHORT = {
-    "stocks": {"rows": 320, "lookback": 16, "stride": 3},
-    "weather": {"rows": 480, "lookback": 48, "stride": 12},
+    "stocks": {"rows": 320, "lookback": 16, "step_size": 3},
+    "weather": {"rows": 480, "lookback": 48, "step_size": 12},
 }
 BUDGET = {"n_trials": 1, "trial_steps": 2, "final_steps": 2, "evaluate_every": 1, "seeds": [0], "base_seed": 0}
 LEADERBOARD = "reports/leaderboard.csv"
@@ -41,7 +41,7 @@ def cut_short(root: Path, name: str) -> dict:
     path.parent.mkdir(parents=True, exist_ok=True)
     frame.groupby("unique_id").tail(rows).to_csv(path, index=False)
     source = {"kind": "file", "path": f"data/{name}.csv"}
-    return {**entry, "source": source, "splits": SHARES, **{k: SHORT[name][k] for k in ("lookback", "stride")}}
+    return {**entry, "source": source, "splits": SHARES, **{k: SHORT[name][k] for k in ("lookback", "step_size")}}
 
 
 def write(root: Path) -> Path:

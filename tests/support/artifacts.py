@@ -39,12 +39,12 @@ DATASETS: dict[str, Any] = {
         "source": {"kind": "packaged", "name": "hourly"},
         "calendar": {"kind": "regular", "freq": "1h"},
         "target": {"column": "temperature", "unit": "°C"},
-        "past": [{"column": "wind", "unit": "m/s"}],
-        "future": ["hour_of_day"],
+        "past_exogenous": [{"column": "wind", "unit": "m/s"}],
+        "calendar_features": ["hour_of_day"],
         "horizon": 6,
         "lookback": 24,
-        "season": 24,
-        "stride": 3,
+        "season_length": 24,
+        "step_size": 3,
         "splits": {
             "train_end": "2025-01-20",
             "validation_end": "2025-01-25",
@@ -61,10 +61,10 @@ DATASETS: dict[str, Any] = {
         "title": "Two daily closing prices",
         "source": {"kind": "packaged", "name": "daily"},
         "calendar": {"kind": "sessions", "exchange": "XNYS"},
-        "target": {"column": "close", "unit": "index points", "transform": "log", "level": "drifting"},
+        "target": {"column": "close", "unit": "index points", "transform": "log", "difference_inputs": True},
         "horizon": 3,
         "lookback": 10,
-        "season": 1,
+        "season_length": 1,
         "splits": {
             "train_end": "2016-12-30",
             "validation_end": "2017-03-31",
@@ -144,7 +144,7 @@ def forecasts_of(name: str, candidate: str, truth: pd.DataFrame) -> pd.DataFrame
     for unique_id, series in truth.groupby("unique_id", sort=False):
         y, ds = series["y"].to_numpy(), series["ds"].to_numpy()
         block = block_of(name, series["ds"])
-        for origin in range(dataset["lookback"], len(y) - dataset["horizon"], dataset.get("stride", 1)):
+        for origin in range(dataset["lookback"], len(y) - dataset["horizon"], dataset.get("step_size", 1)):
             steps = np.arange(1, dataset["horizon"] + 1)
             targets = origin + steps
             if block[origin] == "train" or block[origin] != block[targets[-1]]:
@@ -333,7 +333,7 @@ def residuals(name: str) -> list[dict[str, Any]]:
         bad = model == "naive"
         for series in SERIES[name] if (model, skip) != FAILED else ():
             row = {"model": model, "ranking": RANKINGS.get(skip, "baseline"), "series": series, "seed": 0}
-            row |= {"n": 90, "lags": 3, "spacing": DATASETS[name].get("stride", 1), "statistic": 3.0}
+            row |= {"n": 90, "lags": 3, "spacing": DATASETS[name].get("step_size", 1), "statistic": 3.0}
             row |= {"p": 0.0004 if bad else 0.4, "p_robust": 0.003 if bad else None, "mean_error": 0.02}
             row |= {"mean": 0.1 if bad else 0.01, "autocorrelation": [0.5 if bad else 0.05, -0.1, 0.0]}
             found.append({**row, "band": [0.2, 0.2, 0.2]})

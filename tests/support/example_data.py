@@ -19,7 +19,7 @@ HOURLY: dict[str, Any] = {
     "target": {"column": "temp"},
     "horizon": 2,
     "lookback": 4,
-    "season": 24,
+    "season_length": 24,
     "splits": {"train": 0.6, "validation": 0.15, "calibration": 0.1},
     "licence": {"name": "mine", "attribution": "me"},
 }

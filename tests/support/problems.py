@@ -25,17 +25,17 @@ SHOPS: dict[str, Any] = {
     "calendar": {"kind": "regular", "freq": "1h"},
     "target": [
         {"column": "sales", "max_missing": 0.2},
-        {"column": "price", "transform": "log", "level": "drifting"},
+        {"column": "price", "transform": "log", "difference_inputs": True},
     ],
-    "past": [
-        {"column": "wind", "level": "drifting", "max_missing": 0.2},
+    "past_exogenous": [
+        {"column": "wind", "difference_inputs": True, "max_missing": 0.2},
         {"column": "rain", "transform": "log1p"},
     ],
-    "future": ["hour_of_day"],
+    "calendar_features": ["hour_of_day"],
     "horizon": HORIZON,
     "lookback": LOOKBACK,
-    "season": SEASON,
-    "stride": 2,
+    "season_length": SEASON,
+    "step_size": 2,
     "splits": {"train": 0.6, "validation": 0.2, "calibration": 0.1},
     "licence": {"name": "none", "attribution": "made for a test"},
 }

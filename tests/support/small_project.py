@@ -24,7 +24,7 @@ DATASET = {
     "calendar": {"kind": "regular", "freq": "1D"},
     "horizon": 2,
     "lookback": 7,
-    "season": 7,
+    "season_length": 7,
     "target": {"column": "y"},
     "splits": {"train": 0.5, "validation": 0.2, "calibration": 0.1},
     "licence": {"name": "none", "attribution": "made for a test"},

@@ -28,7 +28,7 @@ DATASET = {
     "target": {"column": "temperature", "unit": "°C"},
     "horizon": 3,
     "lookback": 4,
-    "season": 24,
+    "season_length": 24,
     "splits": {"train": 0.6, "validation": 0.1, "calibration": 0.1},
     "licence": {"name": "CC0", "attribution": "nobody"},
 }

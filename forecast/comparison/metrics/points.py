@@ -32,36 +32,38 @@ class Scale:
     reason: str = ""
 
 
-def insample_scale(insample: ArrayLike, *, season: int, squared: bool = False) -> Scale:
+def insample_scale(insample: ArrayLike, *, season_length: int, squared: bool = False) -> Scale:
     """The denominator of MASE (mean absolute) or RMSSE (root mean squared) seasonal difference of the training part.
 
     `insample` (T,), NaN = missing; a pair with a missing end is left out. Never zero: a constant training part has
     no scale, and an error divided by it would be infinite rather than large. The reason says which case it was.
     """
-    if season < 1:
+    if season_length < 1:
         raise InputError(
-            f"season={season} of a scaled error; wanted 1 (the last value) or more, such as 24 for hours."
+            f"season_length={season_length} of a scaled error; wanted 1 (the last value) or more: 24 for hours."
         )
     values = np.asarray(insample, dtype=float)
-    change = values[season:] - values[:-season]
+    change = values[season_length:] - values[:-season_length]
     change = change[np.isfinite(change)]
     if change.size == 0:
-        return Scale(np.nan, f"the training part has no two values {season} steps apart")
+        return Scale(np.nan, f"the training part has no two values {season_length} steps apart")
     scale = float(np.sqrt(np.mean(change**2)) if squared else np.mean(np.abs(change)))
     # rounding noise of a constant series is no scale either: 0.1 + 0.2 - 0.3 is not an error worth dividing by
     if scale <= 1e-12 * float(np.nanmax(np.abs(values))):
-        return Scale(np.nan, f"the training part repeats itself every {season} steps, so the naive error is zero")
+        return Scale(
+            np.nan, f"the training part repeats itself every {season_length} steps, so the naive error is zero"
+        )
     return Scale(scale)
 
 
-def mase(y: ArrayLike, y_hat: ArrayLike, insample: ArrayLike, *, season: int) -> float:
+def mase(y: ArrayLike, y_hat: ArrayLike, insample: ArrayLike, *, season_length: int) -> float:
     """Mean absolute scaled error (Hyndman & Koehler 2006); NaN when `insample_scale` gives a reason."""
-    return mae(y, y_hat) / insample_scale(insample, season=season).value
+    return mae(y, y_hat) / insample_scale(insample, season_length=season_length).value
 
 
-def rmsse(y: ArrayLike, y_hat: ArrayLike, insample: ArrayLike, *, season: int) -> float:
+def rmsse(y: ArrayLike, y_hat: ArrayLike, insample: ArrayLike, *, season_length: int) -> float:
     """Root mean squared scaled error (Makridakis et al. 2022, M5); NaN when `insample_scale` gives a reason."""
-    return rmse(y, y_hat) / insample_scale(insample, season=season, squared=True).value
+    return rmse(y, y_hat) / insample_scale(insample, season_length=season_length, squared=True).value
 
 
 def smape(y: ArrayLike, y_hat: ArrayLike) -> float | None:

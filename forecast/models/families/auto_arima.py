@@ -23,12 +23,12 @@ class Spec(StatisticalSpec):
     fourier: int = Field(0, ge=0, description="pairs of sine and cosine, at most as many as the season has")
     last: int = Field(2000, ge=50, description="rows it is fitted on; ten thousand take over ten minutes")
 
-    def unsuited(self, season: int) -> str:
-        if self.fourier and season < 3:
-            return f"Fourier terms need a season of at least 3 steps; this dataset has {season}"
-        if not self.fourier and season > 1:
-            return f"an ARIMA without Fourier terms leaves out the season of {season} steps"
+    def unsuited(self, season_length: int) -> str:
+        if self.fourier and season_length < 3:
+            return f"Fourier terms need a season of at least 3 steps; this dataset has {season_length}"
+        if not self.fourier and season_length > 1:
+            return f"an ARIMA without Fourier terms leaves out the season of {season_length} steps"
         return ""
 
-    def options(self, season: int) -> dict[str, Any]:
-        return {"fourier": min(self.fourier, (season - 1) // 2), "last": self.last}
+    def options(self, season_length: int) -> dict[str, Any]:
+        return {"fourier": min(self.fourier, (season_length - 1) // 2), "last": self.last}

@@ -20,8 +20,8 @@ class Spec(StatisticalSpec):
     family: Literal["auto_ets"] = "auto_ets"
     seasonal: Literal["chosen", "kept"] = "chosen"
 
-    def unsuited(self, season: int) -> str:
-        return "there is no season to keep" if self.seasonal == "kept" and season == 1 else ""
+    def unsuited(self, season_length: int) -> str:
+        return "there is no season to keep" if self.seasonal == "kept" and season_length == 1 else ""
 
-    def options(self, season: int) -> dict[str, Any]:
+    def options(self, season_length: int) -> dict[str, Any]:
         return {"model": "ZZA" if self.seasonal == "kept" else "ZZZ"}

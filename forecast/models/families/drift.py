@@ -20,7 +20,7 @@ class Spec(BaselineSpec):
 
     family: Literal["drift"] = "drift"
 
-    def forecast(self, windows: Windows, channels: Layout, *, horizon: int, season: int) -> np.ndarray:
+    def forecast(self, windows: Windows, channels: Layout, *, horizon: int, season_length: int) -> np.ndarray:
         z = windows.z[:, :, : channels.outputs]
         first = np.isfinite(z).argmax(axis=1)  # of all missing: row 0, where `filled` has the same value as at the end
         start = np.take_along_axis(filled(z)[0], first[:, None], axis=1)[:, 0]

@@ -15,5 +15,5 @@ class Spec(StatisticalSpec):
 
     family: Literal["mstl"] = "mstl"
 
-    def unsuited(self, season: int) -> str:
-        return "a decomposition needs a season" if season == 1 else ""
+    def unsuited(self, season_length: int) -> str:
+        return "a decomposition needs a season" if season_length == 1 else ""

@@ -18,5 +18,5 @@ class Spec(BaselineSpec):
 
     family: Literal["naive"] = "naive"
 
-    def forecast(self, windows: Windows, channels: Layout, *, horizon: int, season: int) -> np.ndarray:
+    def forecast(self, windows: Windows, channels: Layout, *, horizon: int, season_length: int) -> np.ndarray:
         return Skip("last", horizon, channels.outputs).forecast(windows, channels)

@@ -18,8 +18,8 @@ class Spec(BaselineSpec):
 
     family: Literal["seasonal_naive"] = "seasonal_naive"
 
-    def unsuited(self, season: int) -> str:
-        return "without a season it is naive" if season == 1 else ""
+    def unsuited(self, season_length: int) -> str:
+        return "without a season it is naive" if season_length == 1 else ""
 
-    def forecast(self, windows: Windows, channels: Layout, *, horizon: int, season: int) -> np.ndarray:
-        return Skip("seasonal", horizon, channels.outputs, season).forecast(windows, channels)
+    def forecast(self, windows: Windows, channels: Layout, *, horizon: int, season_length: int) -> np.ndarray:
+        return Skip("seasonal", horizon, channels.outputs, season_length).forecast(windows, channels)

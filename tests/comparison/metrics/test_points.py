@@ -27,11 +27,15 @@ def test_mae_and_rmse_equal_scikit_learn():
     assert metrics.rmse(Y, Y_HAT) == pytest.approx(root_mean_squared_error(Y, Y_HAT), rel=1e-14)
 
 
-@pytest.mark.parametrize("season", [1, 24])
-def test_scaled_errors_equal_utilsforecast(season):
-    reference = {"seasonality": season, "train_df": train_frame()}
-    assert metrics.mase(Y, Y_HAT, TRAIN, season=season) == pytest.approx(peers(losses.mase, **reference), rel=1e-12)
-    assert metrics.rmsse(Y, Y_HAT, TRAIN, season=season) == pytest.approx(peers(losses.rmsse, **reference), rel=1e-12)
+@pytest.mark.parametrize("season_length", [1, 24])
+def test_scaled_errors_equal_utilsforecast(season_length):
+    reference = {"seasonality": season_length, "train_df": train_frame()}
+    assert metrics.mase(Y, Y_HAT, TRAIN, season_length=season_length) == pytest.approx(
+        peers(losses.mase, **reference), rel=1e-12
+    )
+    assert metrics.rmsse(Y, Y_HAT, TRAIN, season_length=season_length) == pytest.approx(
+        peers(losses.rmsse, **reference), rel=1e-12
+    )
 
 
 def test_smape_is_two_hundred_times_the_ratio_of_utilsforecast():
@@ -46,16 +50,16 @@ def test_smape_is_left_out_where_values_cross_zero(actuals):
 
 
 def test_a_constant_training_part_has_no_scale_and_says_so():
-    scale = metrics.insample_scale([0.1 + 0.2, 0.3, 0.3], season=1)
+    scale = metrics.insample_scale([0.1 + 0.2, 0.3, 0.3], season_length=1)
     assert np.isnan(scale.value)
     assert "repeats itself every 1 steps" in scale.reason
-    assert np.isnan(metrics.mase([1.0], [2.0], [3.0, 3.0, 3.0], season=1))
+    assert np.isnan(metrics.mase([1.0], [2.0], [3.0, 3.0, 3.0], season_length=1))
 
 
 def test_a_training_part_shorter_than_a_season_has_no_scale():
-    assert "no two values 24 steps apart" in metrics.insample_scale(np.arange(10.0), season=24).reason
+    assert "no two values 24 steps apart" in metrics.insample_scale(np.arange(10.0), season_length=24).reason
     with pytest.raises(InputError, match="wanted 1"):
-        metrics.insample_scale([1.0, 2.0], season=0)
+        metrics.insample_scale([1.0, 2.0], season_length=0)
 
 
 def test_missing_actuals_are_left_out_but_a_missing_forecast_is_not_forgiven():

@@ -53,7 +53,7 @@ def settings(**changes: Any) -> Dataset:
         **{
             "calendar": HOURS,
             "target": {"column": "temp", "unit": "°C"},
-            "past": [{"column": "wind", "unit": "m/s"}],
+            "past_exogenous": [{"column": "wind", "unit": "m/s"}],
             **changes,
         }
     )
@@ -95,7 +95,7 @@ def test_rain_is_no_spike():
     frame = weather()
     frame["wind"] = 0.0
     frame.loc[[50, 120, 300], "wind"] = [4.0, 30.0, 12.0]
-    assert found(frame, settings(past=[{"column": "wind", "unit": "mm"}])) == []
+    assert found(frame, settings(past_exogenous=[{"column": "wind", "unit": "mm"}])) == []
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,9 @@ def test_another_unit_than_stated_is_recognised(factor: float, shift: float, col
 
 def test_metres_per_second_called_miles_per_hour_are_recognised():
     frame = weather(wind=3.0)
-    finding = next(f for f in found(frame, settings(past=[{"column": "wind", "unit": "mph"}])) if f.rule == "units")
+    finding = next(
+        f for f in found(frame, settings(past_exogenous=[{"column": "wind", "unit": "mph"}])) if f.rule == "units"
+    )
     assert "usual for m/s" in finding.sentence
 
 

@@ -57,7 +57,7 @@ def test_a_derived_column_is_read_by_its_inputs(tmp_path: Path):
         tmp_path,
         "ds,close,high,low\n2024-01-02,1,2,1\n",
         target={"column": "close"},
-        past=[{"column": "daily_range"}],
+        past_exogenous=[{"column": "daily_range"}],
         calendar={"kind": "sessions", "exchange": "XNYS"},
     )
     assert {"high", "low"} <= set(frame.columns)
