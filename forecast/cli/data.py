@@ -86,7 +86,7 @@ def data(
     chosen = (
         {dataset: load_dataset(dataset, place / "configs")} if dataset else load_datasets(place / "configs").datasets
     )
-    rows = [inventory.held(name, settings, root=place, now=now()) for name, settings in chosen.items()]
+    rows = [inventory.summary(name, settings, root=place, now=now()) for name, settings in chosen.items()]
     if form is Format.table:
         rows = [{key: _short(value) for key, value in row.items()} for row in rows]
     show(_standing(rows[0]) if dataset and form is Format.table else rows, form)
@@ -145,7 +145,7 @@ def _held_since(dataset: str, settings: Any, root: Path) -> str | None:
     """`2024-06-30 (12 days old)` for the pointed snapshot, or None when there is none that can be read."""
     from forecast.data import inventory
 
-    row = inventory.held(dataset, settings, root=root, now=now())
+    row = inventory.summary(dataset, settings, root=root, now=now())
     return f"{row['last']} ({row['age']} old)" if row["rows"] else None
 
 

@@ -7,8 +7,7 @@ value that was known when the row itself was.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -66,22 +65,18 @@ def _later(values: pd.Series) -> pd.Series:
     return pd.Series(np.append(onwards[1:], 1.0), index=values.index)
 
 
-@dataclass(frozen=True)
-class Derived:
-    """Used when the source does not deliver a column of this name itself."""
-
-    inputs: tuple[str, ...]
-    meaning: str
+def _daily_range(high: pd.Series, low: pd.Series) -> pd.Series:
+    """ln(high / low): the range of the session, relative, ≥ 0."""
+    return pd.Series(np.log(high.where(high > 0) / low.where(low > 0)), index=high.index)
 
 
-DERIVED: dict[str, Derived] = {
-    "daily_range": Derived(("high", "low"), "ln(high / low): the range of the session, relative, ≥ 0"),
-}
+DERIVED: dict[str, tuple[tuple[str, ...], Callable[..., pd.Series]]] = {"daily_range": (("high", "low"), _daily_range)}
+"""Column → what it is computed from and how, where the source does not deliver a column of this name itself."""
 
 
 def inputs_of(column: str, found: Collection[str]) -> tuple[str, ...]:
     """The source columns that `column` needs: itself, or those it is computed from when it is not among `found`."""
-    return DERIVED[column].inputs if column in DERIVED and column not in found else (column,)
+    return DERIVED[column][0] if column in DERIVED and column not in found else (column,)
 
 
 def require(found: Collection[str], dataset: Dataset, *, where: str) -> None:
@@ -101,16 +96,12 @@ def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.
     frame = raw[list(KEYS)].copy(deep=False)
     for column in dataset.columns:
         name = column.column
-        frame[name] = raw[name] if name in raw.columns else _COMPUTED[name](raw)
+        if name in raw.columns:
+            frame[name] = raw[name]
+        else:
+            inputs, compute = DERIVED[name]
+            frame[name] = compute(*(raw[name] for name in inputs))
     return check_frame(frame, [c.column for c in dataset.columns], where=where)
-
-
-def _daily_range(raw: pd.DataFrame) -> pd.Series:
-    high, low = (raw[name].where(raw[name] > 0) for name in ("high", "low"))
-    return pd.Series(np.log(high / low), index=raw.index)
-
-
-_COMPUTED = {"daily_range": _daily_range}
 
 
 def other_datasets(dataset: Dataset) -> list[str]:

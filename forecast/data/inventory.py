@@ -1,4 +1,4 @@
-"""What is held of each dataset: rows, range, gaps, freshness, digest, last revision; and a picture of it."""
+"""Summary of each dataset's stored snapshot: rows, range, gaps, age, digest, last revision; and a plot of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_SERIES = 6
 MAX_POINTS = 100_000
 
 
-def held(name: str, dataset: Dataset, *, root: Path, now: pd.Timestamp) -> dict[str, Any]:
+def summary(name: str, dataset: Dataset, *, root: Path, now: pd.Timestamp) -> dict[str, Any]:
     """One row of `forecast data`; `warnings` counts what the data checks find as of `now`."""
     if not ProjectPaths.of(root).pointer(name).exists():
         return _row(name, state=f"not fetched; run `forecast fetch {name}`")

@@ -34,17 +34,11 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     handle, name = tempfile.mkstemp(prefix=f"{TEMPORARY}{target.name}-", dir=target.parent)
     os.close(handle)
     temporary = Path(name)
-    try:
+    with _undone_on_error(temporary, target):
         yield temporary
         _flush(temporary)
         temporary.chmod(0o644)
         temporary.replace(target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise _explained(error, target) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 @contextmanager
@@ -53,18 +47,23 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{target.name}-", dir=target.parent))
-    try:
+    with _undone_on_error(temporary, target):
         yield temporary
         temporary.chmod(0o755)
         replaced = _set_aside(target)
         temporary.replace(target)
         if replaced is not None:
             shutil.rmtree(replaced, ignore_errors=True)
-    except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise _explained(error, target) from error
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _undone_on_error(temporary: Path, target: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True) if temporary.is_dir() else temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise _explained(error, target) from error
         raise
 
 
