@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from forecast.backtest import cache_keys, stage_settings
+from forecast.backtest import candidates, stage_settings
 from forecast.cli.check import checked
 from forecast.config.datasets import load_dataset, load_datasets, notices
 from forecast.config.paths import ProjectPaths
@@ -58,7 +58,7 @@ def test_writing_a_key_by_its_new_name_changes_no_key_and_makes_no_stage_stale(t
     assert old != entry
     small_project.write_yaml(paths.datasets_yaml, {"run": ["wave"], "datasets": {"wave": old}})
     assert stage_settings.stage_settings(paths) == new
-    assert cache_keys.task_digest(load_dataset("wave", paths.configs).task) == cache_keys.task_digest(task)
+    assert candidates.task_digest(load_dataset("wave", paths.configs).task) == candidates.task_digest(task)
 
 
 def test_one_notice_per_file_names_every_old_key_with_its_new_name(tmp_path):

@@ -310,7 +310,7 @@ def test_a_column_of_another_dataset_is_the_last_value_known_when_the_row_is(tmp
     fetch_new("city", load_dataset("city", tmp_path / "configs"), root=tmp_path, now=BEFORE)
     joined = {"dataset": "city", "series": "ny", "column": "temp"}
     market = shares(services, start="2021-05-03").model_copy(
-        update={"past": dataset(past_exogenous=[{"column": "warmth", "joined": joined}]).past_exogenous}
+        update={"past_exogenous": dataset(past_exogenous=[{"column": "warmth", "joined": joined}]).past_exogenous}
     )
     take(tmp_path, market, BEFORE)
     frame = preparation.check_data("live", market, root=tmp_path).set_index("ds")
@@ -326,7 +326,9 @@ def test_nothing_older_than_its_limit_is_joined(tmp_path: Path, services: Servic
     joined = {"dataset": "city", "series": "dublin", "column": "temp", "max_age_days": 3}
     market = shares(services, start="2021-05-03").model_copy(
         update={
-            "past": dataset(past_exogenous=[{"column": "warmth", "joined": joined, "max_missing": 0.9}]).past_exogenous
+            "past_exogenous": dataset(
+                past_exogenous=[{"column": "warmth", "joined": joined, "max_missing": 0.9}]
+            ).past_exogenous
         }
     )
     take(tmp_path, market, BEFORE)
