@@ -12,8 +12,7 @@ A family is one file in families/; its name is the file's. Nothing here imports 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -22,11 +21,9 @@ from forecast.config.reading import Config
 from forecast.config.task import Task
 from forecast.config.training import LevenbergMarquardt, Trainer, Training
 from forecast.data.panel import Series
-from forecast.data.scaling import Scaling
 from forecast.data.windows import Layout, Windows, layout
 from forecast.models import search
-from forecast.models.problem import Problem
-from forecast.models.skip import Skip
+from forecast.models.problem import FittedModel, Parameters, Problem
 from forecast.networks.description import Block, Dropout, EncoderDecoder, Network, Recurrent, Shapes
 from forecast.networks.heads import AnyHead, Head, Point
 
@@ -38,45 +35,6 @@ UNREAD_BY_LM = ("learning_rate", "batch_size", "chunk", "weight_decay", "dropout
 
 LM_UNITS = search.Choice((4, 8, 16))
 """Its cost grows with the cube of the weights: smaller nets than gradient steps are given."""
-
-
-@dataclass(frozen=True)
-class Parameters:
-    """What a fit leaves: `arrays` by name, and `series`: per series the numbers of each output, as JSON."""
-
-    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
-    series: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
-
-
-class FittedModel(Protocol):
-    """What a spec may ask of the model that it is part of (`forecast.forecaster.Forecaster`)."""
-
-    @property
-    def task(self) -> Task: ...
-    @property
-    def scaling(self) -> Scaling: ...
-    @property
-    def channels(self) -> Layout: ...
-    @property
-    def weights(self) -> Mapping[str, np.ndarray]: ...
-    @property
-    def statistical(self) -> Mapping[str, list[dict[str, Any]]]: ...
-    @property
-    def skip(self) -> Skip | None: ...
-    @property
-    def correction(self) -> Skip | None: ...
-
-    def check_rows(self, series: Series, rows: np.ndarray) -> None:
-        """`InputError` for rows without their lookback, or beyond the series."""
-
-    def predict_windows(self, series: Series, rows: np.ndarray) -> np.ndarray:
-        """(n, H, O) in raw units: `ModelSpec.scaled_forecast` of the windows that end at `rows`."""
-
-    def on_skip(self, windows: Windows) -> np.ndarray:
-        """(B, H, O) in scaled units: the skip and its network, closed over the horizon where they are one-step."""
-
-    def raw(self, scaled: np.ndarray, series: Series, rows: np.ndarray) -> np.ndarray:
-        """(n, H, O) forecasts in scaled units, made at `rows` (n,), in raw ones."""
 
 
 class ModelSpec(Config):

@@ -1,4 +1,6 @@
-"""A dataset made ready for any model: panel, blocks, scaling and origins, computed once and shared.
+"""What a fit is given and what it leaves: `Problem` and `Parameters`; `FittedModel` is what a forecast may then ask.
+
+A problem is a dataset made ready for any model: panel, blocks, scaling and origins, computed once and shared.
 
 Fits ask a problem for targets, so a problem can tell a recorder which rows they have seen. The leak audit sets
 one for the time of a run (`recorded_by`); without it nothing is told.
@@ -6,18 +8,19 @@ one for the time of a run (`recorded_by`); without it nothing is told.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from forecast.config.task import Task
 from forecast.data import splits
-from forecast.data.panel import Panel
+from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling
 from forecast.data.splits import Blocks, Borders
 from forecast.data.windows import Layout, Windows, batches, layout, targets
@@ -151,3 +154,42 @@ class Problem:
         while min(lags) // 2 >= 2 and len(lags) < 5:
             lags.add(min(lags) // 2)
         return sorted(lags)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a fit leaves: `arrays` by name, and `series`: per series the numbers of each output, as JSON."""
+
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    series: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+class FittedModel(Protocol):
+    """What a spec may ask of the model that it is part of (`forecast.forecaster.Forecaster`)."""
+
+    @property
+    def task(self) -> Task: ...
+    @property
+    def scaling(self) -> Scaling: ...
+    @property
+    def channels(self) -> Layout: ...
+    @property
+    def weights(self) -> Mapping[str, np.ndarray]: ...
+    @property
+    def statistical(self) -> Mapping[str, list[dict[str, Any]]]: ...
+    @property
+    def skip(self) -> Skip | None: ...
+    @property
+    def correction(self) -> Skip | None: ...
+
+    def check_rows(self, series: Series, rows: np.ndarray) -> None:
+        """`InputError` for rows without their lookback, or beyond the series."""
+
+    def predict_windows(self, series: Series, rows: np.ndarray) -> np.ndarray:
+        """(n, H, O) in raw units: `ModelSpec.scaled_forecast` of the windows that end at `rows`."""
+
+    def on_skip(self, windows: Windows) -> np.ndarray:
+        """(B, H, O) in scaled units: the skip and its network, closed over the horizon where they are one-step."""
+
+    def raw(self, scaled: np.ndarray, series: Series, rows: np.ndarray) -> np.ndarray:
+        """(n, H, O) forecasts in scaled units, made at `rows` (n,), in raw ones."""

@@ -104,7 +104,7 @@ def test_a_difference_over_the_edge_of_the_lookback_is_not_seen(family, skip, tr
 def differenced(transform: str) -> Problem:
     target = {"column": "price", "transform": transform}
     past = [{"column": "wind", "transform": transform, "max_missing": 0.2, "difference_inputs": True}]
-    return problems.problem_of(problems.frame(), target=target, past=past)
+    return problems.problem_of(problems.frame(), target=target, past_exogenous=past)
 
 
 def served_from(model: Forecaster, panel: Panel, uid: str, row: int) -> np.ndarray:

@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from forecast.data.panel import Series
-from forecast.models.base import FittedModel, ModelSpec, Parameters
-from forecast.models.problem import Problem
+from forecast.models.base import ModelSpec
+from forecast.models.problem import FittedModel, Parameters, Problem
 from forecast.system.errors import ModelFailure
 
 

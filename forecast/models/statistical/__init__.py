@@ -22,8 +22,8 @@ import numpy.typing as npt
 
 from forecast.data.panel import Series
 from forecast.data.windows import filled
-from forecast.models.base import FittedModel, FittedSpec, Parameters
-from forecast.models.problem import Problem
+from forecast.models.base import FittedSpec
+from forecast.models.problem import FittedModel, Parameters, Problem
 from forecast.system.errors import InputError, ModelFailure, closest, quote_names
 
 Array = npt.NDArray[np.float64]

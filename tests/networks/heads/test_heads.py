@@ -10,9 +10,8 @@ from forecast import models
 from forecast.networks.heads import HEADS, FittedHead
 from forecast.networks.heads.base import numpy_maths
 from forecast.networks.heads.bins import Bins
-from forecast.networks.heads.gaussian import Gaussian
+from forecast.networks.heads.densities import Gaussian, StudentT
 from forecast.networks.heads.quantiles import Quantiles
-from forecast.networks.heads.student_t import StudentT
 from forecast.networks.heads.updown import UpDown
 from forecast.system.errors import InputError
 
