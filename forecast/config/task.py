@@ -110,6 +110,13 @@ class Task(Config):
         """The names of the target columns."""
         return [column.name for column in self.target]
 
+    def candidate_lags(self) -> list[int]:
+        """How far back a linear model may look: halvings of the lookback down to two rows; validation picks."""
+        lags = {self.lookback}
+        while min(lags) // 2 >= 2 and len(lags) < 5:
+            lags.add(min(lags) // 2)
+        return sorted(lags)
+
     def step_size_in(self, block: str) -> int:
         """Rows between two origins of `block`, the same for every model: every row in train."""
         return {"train": 1, "calibration": self.calibration_step_size}.get(block, self.step_size)

@@ -84,6 +84,12 @@ def origins(blocks: Blocks, block: str, *, horizon: int, lookback: int, step_siz
     return rows[rows >= lookback - 1]
 
 
+def origins_of(task: Task, blocks: Blocks, block: str) -> np.ndarray:
+    """The origins of one block of one series: every row in train, the task's step sizes elsewhere."""
+    step_size = task.step_size_in(block)
+    return origins(blocks, block, horizon=task.horizon, lookback=task.lookback, step_size=step_size)
+
+
 def cut_panel(panel: Panel, borders: Borders, needed: tuple[str, ...] = BLOCKS) -> dict[str, Blocks]:
     """The blocks of every series; `InputError` naming the first series too short for a `needed` block."""
     result = {}

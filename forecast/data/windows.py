@@ -15,7 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecast.config.task import Task
+from forecast.data.panel import Series
 from forecast.data.scaling import DIFFERENCED
+from forecast.system.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,29 @@ def batches(
     """`gather` in slices of `size`, so that no (n, lookback, channels) copy ever exists whole."""
     for start in range(0, len(rows), size):
         yield gather(z, future, rows[start : start + size], channels, lookback=lookback, horizon=horizon)
+
+
+def task_windows(
+    task: Task, z: np.ndarray, future: np.ndarray, rows: np.ndarray, *, horizon: int | None = None, size: int = 512
+) -> Iterator[Windows]:
+    """`batches` of one series as a model of `task` sees it; `horizon` by default the task's."""
+    steps = horizon or task.horizon
+    return batches(z, future, rows, layout(task), lookback=task.lookback, horizon=steps, size=size)
+
+
+def require_rows(task: Task, series: Series, rows: np.ndarray) -> None:
+    """`InputError` for rows at which a forecast does not have its lookback, and for rows beyond the series."""
+    short, beyond = rows[rows < task.lookback - 1], rows[rows >= len(series)]
+    if len(short):
+        raise InputError(
+            f"Series {series.unique_id!r}: a forecast at row {int(short[0])} has {int(short[0]) + 1} rows of "
+            f"history; lookback={task.lookback} are needed. Give a longer history or a later cutoff."
+        )
+    if len(beyond):
+        raise InputError(
+            f"Series {series.unique_id!r}: a forecast at row {int(beyond[0])} was asked for; its last row is "
+            f"{len(series) - 1}. Give newer data or an earlier cutoff."
+        )
 
 
 def targets(z: np.ndarray, rows: np.ndarray, *, horizon: int, outputs: int) -> np.ndarray:

@@ -96,12 +96,13 @@ def _fit_network(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
         validate = (closed_loop_error if spec.recursive else window_error)(problem, network, skip)
     else:
         validate = head_fitting.head_error(problem, network, skip, head)
-    about: dict[str, Any] = {"seed": start.seed, "lookback": problem.panel.task.lookback}
     if spec.by_gradient:
-        about |= {"budget": start.budget, "change_channels": problem.channels.change_channels, "head": head}
-        trained = by_gradient(network, series, validate, spec, initial=start.initial, **about)
+        trained = by_gradient(
+            network, series, validate, spec, seed=start.seed, budget=start.budget,
+            change_channels=problem.channels.change_channels, initial=start.initial, head=head,
+        )  # fmt: skip
     else:
-        trained = by_levenberg_marquardt(network, series, validate, spec, announce=start.announce, **about)
+        trained = by_levenberg_marquardt(network, series, validate, spec, seed=start.seed, announce=start.announce)
     forecaster = replace(bare, skip=skip, weights=trained.weights, head=head)
     forecaster = replace(forecaster, dependence=head_fitting.dependence_of(problem, forecaster))
     return Fitted(forecaster, trained.best_step, trained.validation_loss, trained.curve, trained.note)

@@ -17,7 +17,7 @@ from forecast import models
 from forecast.config.task import Task, saved_task
 from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling, inverse
-from forecast.data.windows import Layout, Windows, batches, filled, layout
+from forecast.data.windows import Layout, Windows, filled, layout, require_rows, task_windows
 from forecast.forecaster.closed_loop import added, parallel
 from forecast.models.base import ModelSpec
 from forecast.models.skip import Skip
@@ -97,22 +97,11 @@ class Forecaster:
         """What a forecast at each of `rows` sees, `size` at a time; `InputError` where the series does not reach."""
         self.check_rows(series, rows)
         z = self.scaling.scaled(series, self.task)
-        spans = {"lookback": self.task.lookback, "horizon": self.task.horizon, "size": size}
-        return batches(z, series.future, rows, self.channels, **spans)
+        return task_windows(self.task, z, series.future, rows, size=size)
 
     def check_rows(self, series: Series, rows: np.ndarray) -> None:
         """`InputError` for rows without their lookback, or beyond the series."""
-        short, beyond = rows[rows < self.task.lookback - 1], rows[rows >= len(series)]
-        if len(short):
-            raise InputError(
-                f"Series {series.unique_id!r}: a forecast at row {int(short[0])} has {int(short[0]) + 1} rows of "
-                f"history; lookback={self.task.lookback} are needed. Give a longer history or a later cutoff."
-            )
-        if len(beyond):
-            raise InputError(
-                f"Series {series.unique_id!r}: a forecast at row {int(beyond[0])} was asked for; its last row is "
-                f"{len(series) - 1}. Give newer data or an earlier cutoff."
-            )
+        require_rows(self.task, series, rows)
 
     def on_skip(self, windows: Windows) -> np.ndarray:
         """(B, H, O) in scaled units: the skip and its network, closed over the horizon where they are one-step."""

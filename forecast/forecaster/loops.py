@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from forecast.data.panel import Panel, Series
-from forecast.data.windows import Windows, batches
+from forecast.data.windows import Windows, task_windows
 from forecast.forecaster import closed_loop as closed
 from forecast.forecaster.forecaster import Forecaster
 from forecast.models.skip import Skip
@@ -99,7 +99,7 @@ def _windows(forecaster: Forecaster, series: Series, at: np.ndarray, horizon: in
     """The windows that end at the rows `at`, with what is known ahead over `horizon` steps."""
     z = forecaster.scaling.scaled(series, forecaster.task)
     future = _future(series, at, horizon)
-    return batches(z, future, at, forecaster.channels, lookback=forecaster.task.lookback, horizon=horizon)
+    return task_windows(forecaster.task, z, future, at, horizon=horizon)
 
 
 def _future(series: Series, at: np.ndarray, horizon: int) -> np.ndarray:

@@ -41,7 +41,7 @@ def corrected(problem: Problem, recursive: Forecaster) -> Forecaster:
         _left_over(problem, recursive, "validation"),
         problem.channels,
         horizon=task.horizon,
-        lags=[task.lookback],
+        lags=task.candidate_lags()[-1:],
         season_length=task.season_length,
     )
     return replace(recursive, correction=correction)

@@ -11,7 +11,7 @@ import numpy as np
 from forecast.forecaster.principal import with_principal_axes
 from forecast.models.base import NetworkSpec
 from forecast.networks.cells.weights import count, initialise, weight_shapes
-from forecast.networks.description import Network, memory
+from forecast.networks.description import Network, warm_up
 from forecast.networks.heads import FittedHead
 from forecast.system.errors import ModelFailure
 from forecast.training import levenberg_marquardt as lm
@@ -39,7 +39,6 @@ def by_gradient(
     spec: NetworkSpec,
     *,
     seed: int,
-    lookback: int,
     budget: Budget,
     change_channels: tuple[int, ...],
     initial: Mapping[str, np.ndarray] | None = None,
@@ -52,11 +51,10 @@ def by_gradient(
     from forecast.training import chunks, gradient
     from forecast.training.descent import Settings
 
-    warm_up = _warm_up(network, spec, lookback)
     joined = chunks.join(
         series,
         supervised=spec.chunk if network.every_step else 1,
-        warm_up=0 if spec.training.state == "carry" else warm_up,
+        warm_up=0 if spec.training.state == "carry" else warm_up(network, spec.warm_up),
     )
     settings = Settings(
         steps=budget.steps,
@@ -82,7 +80,6 @@ def by_levenberg_marquardt(
     spec: NetworkSpec,
     *,
     seed: int,
-    lookback: int,
     announce: Callable[[str], None] | None = None,
 ) -> Trained:
     """Restarts of Levenberg-Marquardt in float64; step 0 is the skip alone, which stays when no iteration beats it.
@@ -101,7 +98,7 @@ def by_levenberg_marquardt(
         series,
         validate,
         seed=seed,
-        warm_up=_warm_up(network, spec, lookback),
+        warm_up=warm_up(network, spec.warm_up),
         restarts=spec.lm.restarts,
         options=_options(spec),
         announce=announce,
@@ -111,11 +108,6 @@ def by_levenberg_marquardt(
     step, _, error = min(curve, key=lambda look: look[2] if np.isfinite(look[2]) else np.inf)
     weights = {name: value.astype(np.float32) for name, value in found.items()} if step else alone
     return Trained(weights, step, error, curve)
-
-
-def _warm_up(network: Network, spec: NetworkSpec, lookback: int) -> int:
-    """Rows before the first that counts; a network that needs its whole window gets all of it."""
-    return min(spec.warm_up, memory(network, lookback) - 1) if network.every_step else lookback - 1
 
 
 def _options(spec: NetworkSpec) -> lm.Options:

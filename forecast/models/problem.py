@@ -23,7 +23,7 @@ from forecast.data import splits
 from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling
 from forecast.data.splits import Blocks, Borders
-from forecast.data.windows import Layout, Windows, batches, layout, targets
+from forecast.data.windows import Layout, Windows, layout, targets, task_windows
 from forecast.models.skip import Batches, Kind, Skip, fit_linear
 
 Purpose = Literal["skip", "training"]
@@ -90,27 +90,12 @@ class Problem:
 
     def rows(self, unique_id: str, block: str) -> np.ndarray:
         """The origins of one block: every row in train, the task's step sizes elsewhere."""
-        task = self.panel.task
-        return splits.origins(
-            self.blocks[unique_id],
-            block,
-            horizon=task.horizon,
-            lookback=task.lookback,
-            step_size=task.step_size_in(block),
-        )
+        return splits.origins_of(self.panel.task, self.blocks[unique_id], block)
 
     def windows(self, unique_id: str, rows: np.ndarray, *, horizon: int | None = None) -> Iterator[Windows]:
         """The windows that end at `rows`, in batches."""
-        task = self.panel.task
-        series = self.panel.by_id[unique_id]
-        return batches(
-            self.scaled(unique_id),
-            series.future,
-            rows,
-            self.channels,
-            lookback=task.lookback,
-            horizon=horizon or task.horizon,
-        )
+        future = self.panel.by_id[unique_id].future
+        return task_windows(self.panel.task, self.scaled(unique_id), future, rows, horizon=horizon)
 
     def targets(self, unique_id: str, rows: np.ndarray, *, horizon: int, purpose: Purpose = "training") -> np.ndarray:
         """(n, horizon, O) scaled targets that follow `rows` of one series; NaN where not observed."""
@@ -140,20 +125,13 @@ class Problem:
                     self.examples("validation", horizon, purpose="skip"),
                     self.channels,
                     horizon=horizon,
-                    lags=self._candidate_lags(),
+                    lags=task.candidate_lags(),
                     season_length=task.season_length,
                 )
             else:
                 fitted = Skip(kind, horizon, self.panel.outputs, task.season_length)
             self._skips[kind, horizon] = fitted
         return self._skips[kind, horizon]
-
-    def _candidate_lags(self) -> list[int]:
-        """Halvings of the lookback down to two rows: validation picks one."""
-        lags = {self.panel.task.lookback}
-        while min(lags) // 2 >= 2 and len(lags) < 5:
-            lags.add(min(lags) // 2)
-        return sorted(lags)
 
 
 @dataclass(frozen=True)

@@ -158,6 +158,12 @@ class Network:
     """True: a one-step map whose own output may be fed back (closed loop)."""
 
 
+def warm_up(network: Network, wanted: int) -> int:
+    """Rows before the first that counts in training; a network that needs its whole window gets all of it."""
+    window = network.shapes.lookback
+    return min(wanted, memory(network, window) - 1) if network.every_step else window - 1
+
+
 def memory(network: Network, lookback: int) -> int:
     """How many rows can influence an output: finite for delay lines, the whole lookback with recurrence."""
     return min(lookback, 1 + sum(_reach(block, lookback) for block in network.blocks))

@@ -14,7 +14,7 @@ from forecast.comparison import metrics
 from forecast.config.datasets import Dataset, FractionSplits
 from forecast.config.task import Task
 from forecast.data.panel import Panel, from_frame
-from forecast.data.splits import Borders, cut, origins
+from forecast.data.splits import Borders, cut, origins_of
 from forecast.forecaster.ensemble import Ensemble
 from forecast.operations.gate import Evidence, Fresh
 from forecast.system import files
@@ -79,9 +79,7 @@ class Case:
         last = max(after, default=pd.Timestamp(0))
         for series in self.panel.series:
             own = cut(series, self.borders)
-            rows = origins(
-                own, "test", horizon=self.task.horizon, lookback=self.task.lookback, step_size=self.task.step_size
-            )
+            rows = origins_of(self.task, own, "test")
             found[series.unique_id] = rows[series.ds[rows + 1] > np.datetime64(last)] if len(rows) else rows
         return found
 

@@ -56,7 +56,7 @@ def test_training_moves_a_learnt_projection_and_leaves_principal_axes(projection
     network, falling = network_of(spec, shops.panel.task), itertools.count(1.0, -0.01)
     series = training_series(shops, Skip("none", problems.HORIZON, 2))
     trained = by_gradient(
-        network, series, lambda _: next(falling), spec, seed=0, lookback=problems.LOOKBACK,
+        network, series, lambda _: next(falling), spec, seed=0,
         budget=Budget(4, 2), change_channels=(),
     )  # fmt: skip
     start = with_principal_axes(network, initialise(network, 0), [one.past for one in series])
