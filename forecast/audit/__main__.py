@@ -72,7 +72,9 @@ def audit(
     # All runs come first, each forked from a process that has not used the audited code and so remembers nothing.
     say("the pipeline on the data as they are")
     opened = load(project, folder)
-    base = isolated(run, project, small, folder / "base", models=models, jobs=1)  # in one process, where it is heard
+    base = isolated(
+        run, project, small, folder / "base", models=models, jobs=1
+    )  # in one process, so that all it opens is noted
     base.opened += opened
 
     def changed(place: Path, **change: Any) -> Sandbox:

@@ -280,11 +280,11 @@ def _with_its_workers_ended(work: Callable[[], T]) -> T:
 def file_access(root: str | os.PathLike[str], own: str | os.PathLike[str]) -> Iterator[list[str]]:
     """Data and results of the project in `root` that are opened meanwhile, and files written there, save below `own`.
 
-    Heard are files and folders opened by Python in this process, not those that compiled code opens by itself.
+    Noted are files and folders opened by Python in this process, not those that compiled code opens by itself.
     """
     if os.getpid() not in _hooked:
         _hooked.append(os.getpid())
-        sys.addaudithook(_heard)  # cannot be taken away again; without a listener it does nothing
+        sys.addaudithook(_on_access)  # cannot be taken away again; without a listener it does nothing
     found: list[str] = []
     _listeners.append((_absolute(root), _absolute(own), found))
     try:
@@ -293,7 +293,7 @@ def file_access(root: str | os.PathLike[str], own: str | os.PathLike[str]) -> It
         _listeners.pop()
 
 
-def _heard(event: str, arguments: tuple[Any, ...]) -> None:
+def _on_access(event: str, arguments: tuple[Any, ...]) -> None:
     if not _listeners or event not in ("open", "os.listdir", "os.scandir"):
         return
     path = arguments[0]
@@ -311,7 +311,7 @@ def _heard(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _absolute(path: str | bytes | os.PathLike[Any]) -> str:
-    return os.path.abspath(os.fsdecode(path))  # noqa: PTH100  (a resolved path would open more files, and be heard)
+    return os.path.abspath(os.fsdecode(path))  # noqa: PTH100  (a resolved path would open more files, and be noted)
 
 
 def _below(path: str, folder: str) -> str | None:

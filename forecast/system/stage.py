@@ -89,16 +89,16 @@ def _attempt(function: Callable[..., Any], options: dict[str, Any], stage: str) 
     try:
         function(**options)
     except ForecastError as error:
-        return _said(f"{stage}: {error}", error.exit_code)
+        return _shown(f"{stage}: {error}", error.exit_code)
     except KeyboardInterrupt:
-        return _said(f"{stage}: interrupted; nothing half-written is left. Run the same command again.", INTERRUPTED)
+        return _shown(f"{stage}: interrupted; nothing half-written is left. Run the same command again.", INTERRUPTED)
     except FileNotFoundError as error:
         advice = "`dvc repro` makes what stages make; restore anything else from git."
-        return _said(f"{stage}: {error.filename or error}: no such file. {advice}", 2)
+        return _shown(f"{stage}: {error.filename or error}: no such file. {advice}", 2)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return _said(f"{stage}: no space left ({error}). Free some (`forecast clean`), then run it again.", 1)
-        return _said(f"{stage}: {error}. Check the file, its permissions and the free space, then run it again.", 1)
+            return _shown(f"{stage}: no space left ({error}). Free some (`forecast clean`), then run it again.", 1)
+        return _shown(f"{stage}: {error}. Check the file, its permissions and the free space, then run it again.", 1)
     except Exception as error:  # noqa: BLE001  (the boundary: a bug is shown whole, recorded, and exits 1)
         import traceback
 
@@ -107,7 +107,7 @@ def _attempt(function: Callable[..., Any], options: dict[str, Any], stage: str) 
     return 0, ""
 
 
-def _said(message: str, code: int) -> tuple[int, str]:
+def _shown(message: str, code: int) -> tuple[int, str]:
     print(message, file=sys.stderr, flush=True)
     return code, message
 

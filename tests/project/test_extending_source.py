@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from tests.audit import cases
+from tests.support.small_project import ROOT
 
 DICE = '''
 """Throws of a die, made and not measured."""
@@ -90,3 +92,9 @@ def test_a_new_source_is_one_file_with_its_settings(copy: Path):
 def test_its_settings_are_checked_as_those_of_any_other(copy: Path, source: dict, answer: str):
     settle(copy, source)
     assert answer in run(copy, "-c", TAKE).stderr
+
+
+def test_nothing_outside_its_file_asks_which_source_it_is():
+    asks = re.compile(r"source\.kind (==|!=|in\b)|isinstance\([^\n]*[sS]ource\b|\"(yahoo|open_meteo|packaged)\"")
+    files = [path for path in (ROOT / "forecast").rglob("*.py") if path.parent.name != "sources"]
+    assert not [path.name for path in files if asks.search(path.read_text(encoding="utf-8"))]

@@ -123,16 +123,11 @@ def missing_cells(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
     """Rows where a column has no value, named by their times; a larger share is `missing_share`'s to tell."""
     rows_of = frame["unique_id"].value_counts()
     for column in _numbers(frame):
-        empty = frame[frame[column].isna()]
-        for series, rows in empty.groupby("unique_id", sort=True):
-            if limit < len(rows) <= dataset.quality.missing_share.limit * rows_of[series]:
-                yield Violation(
-                    "missing_cells",
-                    str(series),
-                    column,
-                    len(rows),
-                    f"{len(rows)} cells are empty ({times(rows['ds'])}).",
-                )
+        for found in _by_series(
+            "missing_cells", frame[frame[column].isna()], limit, "{count} cells are empty ({times}).", column
+        ):
+            if found.count <= dataset.quality.missing_share.limit * rows_of[found.series]:
+                yield found
 
 
 def shared_columns(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
@@ -183,6 +178,14 @@ def _equal_groups(wide: pd.DataFrame, limit: float) -> list[list[str]]:
     return groups
 
 
+def _by_series(rule: str, wrong: pd.DataFrame, limit: float, text: str, column: str = "") -> Iterator[Violation]:
+    """One violation for each series of which more than `limit` rows are `wrong`."""
+    for series, rows in wrong.groupby("unique_id", sort=True):
+        if len(rows) > limit:
+            sentence = text.format(count=len(rows), times=times(rows["ds"]))
+            yield Violation(rule, str(series), column, len(rows), sentence)
+
+
 def _columns(frame: pd.DataFrame, names: list[str]) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
     """(series, column, times, values) without the empty cells; the rows of a series stand together."""
     codes, series = pd.factorize(frame["unique_id"])
@@ -206,23 +209,18 @@ def _targets(frame: pd.DataFrame, dataset: Dataset) -> list[str]:
 
 def ohlc_order(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """Low ≤ Open, Close ≤ High."""
-    if not set(BARS) <= set(frame.columns):
-        return
-    body = frame[["open", "close"]]
-    wrong = (frame["low"] > body.min(axis=1)) | (frame["high"] < body.max(axis=1)) | (frame["high"] < frame["low"])
-    for series, rows in frame[wrong].groupby("unique_id", sort=True):
-        if len(rows) > limit:
-            text = f"{len(rows)} sessions break low ≤ open, close ≤ high ({times(rows['ds'])}); correct or drop them."
-            yield Violation("ohlc_order", str(series), "", len(rows), text)
+    if set(BARS) <= set(frame.columns):
+        body = frame[["open", "close"]]
+        wrong = (frame["low"] > body.min(axis=1)) | (frame["high"] < body.max(axis=1)) | (frame["high"] < frame["low"])
+        text = "{count} sessions break low ≤ open, close ≤ high ({times}); correct or drop them."
+        yield from _by_series("ohlc_order", frame[wrong], limit, text)
 
 
 def positive_prices(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """Above zero, in every bar column."""
     for column in (name for name in BARS if name in frame.columns):
-        for series, rows in frame[frame[column] <= 0].groupby("unique_id", sort=True):
-            if len(rows) > limit:
-                text = f"{len(rows)} prices are not above zero ({times(rows['ds'])}); a log is impossible there."
-                yield Violation("positive_prices", str(series), column, len(rows), text)
+        text = "{count} prices are not above zero ({times}); a log is impossible there."
+        yield from _by_series("positive_prices", frame[frame[column] <= 0], limit, text, column)
 
 
 def unadjusted_split(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
@@ -244,13 +242,12 @@ def unadjusted_split(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Ite
 
 def flat_bars(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """Open = high = low = close: no trade, or only one price a day was kept."""
-    if not set(BARS) <= set(frame.columns):
-        return
-    flat = (frame["high"] == frame["low"]) & (frame["open"] == frame["close"]) & (frame["high"] == frame["open"])
-    for series, rows in frame[flat].groupby("unique_id", sort=True):
-        if len(rows) > limit:
-            text = f"{len(rows)} sessions have one price for open, high, low and close ({times(rows['ds'])})."
-            yield Violation("flat_bars", str(series), "", len(rows), f"{text} Their daily range says nothing.")
+    if set(BARS) <= set(frame.columns):
+        flat = (frame["high"] == frame["low"]) & (frame["open"] == frame["close"]) & (frame["high"] == frame["open"])
+        text = (
+            "{count} sessions have one price for open, high, low and close ({times}). Their daily range says nothing."
+        )
+        yield from _by_series("flat_bars", frame[flat], limit, text)
 
 
 def dividends(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
