@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,6 +136,20 @@ class Soak:
         return subprocess.run(["git", *words], cwd=self.root, capture_output=True, text=True, check=True).stdout
 
 
+def killed_at(step: str, words: Sequence[str], root: Path, environment: Mapping[str, str]) -> bool:
+    """Starts a retraining and kills it -9 when it says that `step` begins; False when it ended before."""
+    process = subprocess.Popen(
+        words, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    with process, process.stderr as lines:
+        for line in lines:
+            if re.search(rf" retrain \S+: {step}$", line.rstrip()):
+                process.kill()
+                return True
+    return False
+
+
 def quiet(soak: Soak, dataset: str, as_of: str) -> None:
     soak.retrain(dataset, as_of)
 
@@ -142,16 +157,7 @@ def quiet(soak: Soak, dataset: str, as_of: str) -> None:
 def killed(soak: Soak, dataset: str, as_of: str) -> None:
     """kill -9 when a step begins; the next run of the same day finishes."""
     step = soak.dice.choice(STEPS)
-    process = subprocess.Popen(
-        soak._words(dataset, as_of), cwd=soak.root, env=soak._environment(), stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stderr is not None
-    with process, process.stderr as lines:
-        for line in lines:
-            if line.rstrip().endswith(f": {step}"):
-                process.kill()
-                break
+    killed_at(step, soak._words(dataset, as_of), soak.root, soak._environment())
     until(lambda: not any(soak._ours(p) for p in psutil.process_iter()))
     soak.happened[f"killed at {step}"] += 1
     if dataset in soak.seen and champion.load(soak.root, dataset).notice:

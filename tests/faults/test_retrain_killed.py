@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.soak import STEPS, killed_at
 from forecast.operations import champion, decision, registry
 from forecast.operations.worktree import home
 from forecast.system import files
@@ -18,10 +19,7 @@ from tests.operations import retraining
 from tests.operations.retraining import NAME
 from tests.support import small_project
 
-STEPS = (
-    "work tree", "tune", "fetch", "challenger", "gate", "write down", "register", "promote", "refit", "record",
-)  # fmt: skip
-"""What only reads, `check` and `drift`, is left out."""
+READ_ONLY = ("check", "drift")
 ONE_WORKER = {"FORECAST_JOBS": "1"}
 """The challengers are naive and ridge: two workers would take longer to start than both take to fit."""
 
@@ -43,32 +41,17 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def killed_at(root: Path, step: str) -> bool:
-    """Starts a retraining and kills it -9 when it says that `step` begins; False when it ended before."""
-    process = subprocess.Popen(
-        small_project.arguments("retrain", NAME), cwd=root, env=small_project.environment(**ONE_WORKER),
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stderr is not None
-    with process, process.stderr as lines:
-        for line in lines:
-            if line.rstrip().endswith(f"retrain {NAME}: {step}"):
-                process.kill()
-                process.wait()
-                return True
-    return False
-
-
 def test_killed_at_every_step_the_champion_stays_loadable_and_the_end_is_the_same(operated: Path) -> None:
     checkout = retraining.git(operated, "status", "--porcelain"), pointer(operated)
-    reached = []
-    for step in STEPS:
-        if killed_at(operated, step):
+    words, reached = small_project.arguments("retrain", NAME), []
+    steps = [step for step in STEPS if step not in READ_ONLY]
+    for step in steps:
+        if killed_at(step, words, operated, small_project.environment(**ONE_WORKER)):
             reached.append(step)
         held = champion.load(operated, NAME)
         assert not held.notice and held.meta.candidate in ("naive", "ridge")
         assert eventually(lambda: not processes_of(home(operated, NAME) / "tree"))
-    assert reached == list(STEPS)
+    assert reached == steps and len(steps) == 10
     done = retrain(operated)
     assert done.returncode == 0, done.stderr
     held = champion.load(operated, NAME)
