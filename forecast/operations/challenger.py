@@ -31,7 +31,7 @@ FAILURES: Mapping[int, type[ForecastError]] = {2: InputError, 3: DataError, 4: G
 
 @dataclass(frozen=True)
 class Job:
-    """One call. `now` and `as_of` are UTC without zone; `say` is told each step as it begins."""
+    """One call. `now` and `as_of` are UTC without zone; `say` is called with each step as it begins."""
 
     root: Path
     dataset: str
@@ -50,11 +50,11 @@ class Job:
         return home(self.root, self.dataset)
 
 
-def recipe_of(held: Champion) -> dict[str, Any]:
-    """What a train stage's record says of a recipe, of the champion's."""
-    first = held.ensemble.forecasters[0]
+def recipe_of(current: Champion) -> dict[str, Any]:
+    """The champion's recipe as a train stage's record has it."""
+    first = current.ensemble.forecasters[0]
     return {
-        "model": held.meta.model,
+        "model": current.meta.model,
         "params": first.spec.model_dump(mode="json"),
         "ranking": "shipped" if first.spec.on_skip else "baseline",
         "skip": first.skip.kind if first.spec.on_skip and first.skip else None,
@@ -85,16 +85,16 @@ def tuned(job: Job, tree: Tree, settings: Dataset) -> str:
     return key
 
 
-def begin_with(job: Job, tree: Tree, held: Champion | None) -> None:
+def begin_with(job: Job, tree: Tree, current: Champion | None) -> None:
     """`warm`: the champion's weights as an input of the train stage; `scratch`, or no network: none."""
     folder = tree.path / "data" / "warm" / job.dataset
     shutil.rmtree(folder, ignore_errors=True)
-    if job.strategy == "scratch" or held is None or not held.ensemble.forecasters[0].spec.uses_tensorflow:
+    if job.strategy == "scratch" or current is None or not current.ensemble.forecasters[0].spec.uses_tensorflow:
         return
-    stored = champion.folder_of(job.root, job.dataset, held.version)
+    stored = champion.folder_of(job.root, job.dataset, current.version)
     seeds = load_tuning(tree.configs).seeds
     sources = {seed: stored / f"member-{number}" / "weights.npz" for number, seed in enumerate(sorted(seeds))}
-    leave_warm(folder, candidate_of(recipe_of(held)), {s: p for s, p in sources.items() if p.exists()})
+    leave_warm(folder, candidate_of(recipe_of(current)), {s: p for s, p in sources.items() if p.exists()})
 
 
 def adopt(root: Path, tree: Path) -> None:

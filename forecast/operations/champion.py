@@ -39,7 +39,7 @@ class Meta:
 
     training_cutoff: the last train row; last_target_used: the last actual that fit, early stopping, tuning or
     calibration saw; metrics: the test scores of the ensemble as in the leaderboard; expected: per series the test
-    MAE by step (H,), in its unit, and `naive` the same of the last value: what live errors are held against;
+    MAE by step (H,), in its unit, and `naive` the same of the last value: what live errors are compared with;
     refit_of: the version whose recipe was fitted again on all data, unscored.
     """
 
@@ -76,7 +76,7 @@ class Champion:
 
 
 def load(root: Path, dataset: str) -> Champion:
-    """The champion; when its files are damaged, the previous one with a notice that says so.
+    """The champion; when its files are damaged, the previous one with a notice.
 
     `InputError` when the dataset has none, or when every copy is of another schema; `DataError` when none is intact.
     """

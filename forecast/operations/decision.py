@@ -37,7 +37,7 @@ class Decision:
     """`word`: better, equivalent, first (promoted), kept, or not due. `key`: digest of what made it.
 
     `numbers` is everything it was decided on; `version` and `refit_version` are what was promoted. `champion` is what
-    it was held against; `alias` had the alias then: another one where a damaged champion was stood in for.
+    it was compared with; `alias` had the alias then: another one where a damaged champion was replaced.
     """
 
     key: str

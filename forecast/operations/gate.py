@@ -2,7 +2,7 @@
 
 A gate that is asked every day is asked 250 times a year, and a test at 5 % then says "better" by luck in every fifth
 year of two equal recipes or more. So evidence is gathered instead of asked for anew: the loss difference of every
-origin enters one growing series once, and the series is held against a boundary that holds at all times together
+origin enters one growing series once, and the series is compared with a boundary that is valid at all times together
 (a confidence sequence). docs/decisions/0009-a-gate-asked-every-day.md has the alternatives and the simulation.
 """
 
@@ -104,7 +104,7 @@ def decide(fresh: Fresh, evidence: Evidence | None, steps: Steps, rules: Rules, 
         return _without_a_champion(skill, numbers)
     sequence = always_valid(evidence, steps, alpha=level(rules.alpha, evidence.test))
     same = equivalence(evidence.challenger, evidence.champion, margin=rules.margin, **asdict(steps))
-    # Two models with the same loss at every origin are one function: no number of origins is needed to say so.
+    # Two models with the same loss at every origin are one function: no number of origins is needed to see it.
     word = "equivalent" if np.array_equal(fresh.challenger, fresh.champion) else same.word
     numbers |= {"evidence": asdict(sequence), "test": evidence.test}
     numbers["equivalence"] = {"word": word, "upper": files.json_number(same.upper), "note": same.note}

@@ -1,4 +1,4 @@
-"""What goes wrong around champions while nobody looks, found and repaired: `forecast doctor` shows and calls it."""
+"""Faults of locks, MLflow's paths and champions, found and repaired: what `forecast doctor` shows and calls."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def datasets(root: Path, tracking_uri: str) -> list[str]:
 
 
 def _registered(root: Path, dataset: str, tracking_uri: str) -> bool:
-    """Whether the registry has a champion; no when it does not answer, which `doctor` says by itself."""
+    """Whether the registry has a champion; no when it does not answer, which is a finding of its own."""
     from forecast.operations import registry
 
     database = place(root, tracking_uri).database

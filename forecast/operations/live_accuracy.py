@@ -84,8 +84,8 @@ def issued(root: Path, dataset: str) -> pd.DataFrame:
     except FileNotFoundError:
         return pd.DataFrame()
     except (OSError, ValueError) as error:  # an Arrow error is a ValueError
-        said = " ".join(str(error).split())
-        raise DataError(f"{path}: cannot be read ({said}). Move it away: keeping begins anew.") from None
+        cause = " ".join(str(error).split())
+        raise DataError(f"{path}: cannot be read ({cause}). Move it away: keeping begins anew.") from None
 
 
 def scored(root: Path, dataset: str, frame: pd.DataFrame) -> pd.DataFrame:

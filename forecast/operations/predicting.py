@@ -62,9 +62,9 @@ def forecast(
     table = latest(ensemble, panel, horizon=wanted, levels=kept)
     if not np.isfinite(table["y_hat"].to_numpy()).all():
         raise ForecastError(f"Version {found.version} of {dataset!r} forecasts values that are not finite. Roll back.")
-    said = [found.notice] if found.notice else []
-    said += [*notices, *_kept(root, found, frame, panel, usual_levels, now)]
-    return Forecast(found, table, panel, kept, tuple(said))
+    notes = [found.notice] if found.notice else []
+    notes += [*notices, *_kept(root, found, frame, panel, usual_levels, now)]
+    return Forecast(found, table, panel, kept, tuple(notes))
 
 
 def newest(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame:
@@ -89,7 +89,7 @@ def last_values(panel: Panel) -> dict[str, float]:
 def _levels(
     ensemble: Ensemble, horizon: int, asked: Sequence[float] | None, usual: Sequence[float]
 ) -> tuple[tuple[float, ...], tuple[str, ...]]:
-    """The levels to show; what was asked for and cannot be given is refused, what is usual is left out and said."""
+    """The levels to show; what was asked for and cannot be given is refused, a usual one left out with a notice."""
     trained = ensemble.task.horizon
     if asked is None:
         kept, refused = supported(ensemble, usual)

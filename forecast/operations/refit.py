@@ -32,12 +32,12 @@ from forecast.system.stage import run_stage
 
 def main(dataset: str, record: str = "", target: str = "", on: str = "gate", root: str = ".", jobs: int = 0) -> None:
     """Fill `target` as the train stage fills data/trained/<dataset>/<candidate>."""
-    place, told = Path(root), files.read_json(record)
+    place, content = Path(root), files.read_json(record)
     if on == "gate":
-        at_the_gate(place, dataset, told, Path(target), jobs=jobs)
+        at_the_gate(place, dataset, content, Path(target), jobs=jobs)
     elif on == "all":
         calibrated = Path(record).with_name("forecasts.parquet")
-        on_all_data(place, dataset, told, Path(target), calibrated=calibrated, jobs=jobs)
+        on_all_data(place, dataset, content, Path(target), calibrated=calibrated, jobs=jobs)
     else:
         raise InputError(f"--on {on!r}: wanted gate or all.")
 

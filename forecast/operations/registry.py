@@ -100,11 +100,11 @@ def promote_judged(
     """
 
     def judge(known: Registered) -> None:
-        held = known.aliases.get("champion")
-        tags = next((v.tags for v in known.versions if v.number == held), {})
-        if held not in (against, version) and tags.get("refit_of") != str(version):
+        current = known.aliases.get("champion")
+        tags = next((v.tags for v in known.versions if v.number == current), {})
+        if current not in (against, version) and tags.get("refit_of") != str(version):
             judged = f"against version {against}" if against is not None else "while there was no champion"
-            raise Overtaken(f"version {held} became the champion in the meantime; this one was judged {judged}")
+            raise Overtaken(f"version {current} became the champion in the meantime; this one was judged {judged}")
 
     _switch(
         root, dataset, version, event="promoted", now=now, reason=reason, tracking_uri=tracking_uri, judge=judge
@@ -125,7 +125,7 @@ def rollback(root: Path, dataset: str, *, now: pd.Timestamp, reason: str = "", t
 
 
 def aliases(root: Path, dataset: str, *, tracking_uri: str = "") -> dict[str, int]:
-    """Alias → version as the registry says."""
+    """Alias → version in the registry."""
     return dict(registry.read(place(root, tracking_uri), dataset).aliases)
 
 
@@ -184,8 +184,8 @@ def _switch(
         champion.write_aliases(root, dataset, registry.read(where, dataset).aliases)
         if known.aliases.get("champion") != version:
             old = known.aliases.get("champion")
-            told = {"event": event, "version": version, "from": old, "reason": reason}
-            champion.record_event(root, dataset, told, now=now)
+            entry = {"event": event, "version": version, "from": old, "reason": reason}
+            champion.record_event(root, dataset, entry, now=now)
         champion.prune(root, dataset)
 
 

@@ -55,8 +55,8 @@ def refuse_if_busy(root: Path) -> None:
     """`BusyError` naming the PID while a `dvc repro` outside `forecast run` works; a dead one's lock is removed."""
     lock = root / ".dvc" / "tmp" / "rwlock"
     try:
-        held = json.loads(lock.read_text(encoding="utf-8"))
-        writers = [info["pid"] for info in held.get("write", {}).values()]
+        content = json.loads(lock.read_text(encoding="utf-8"))
+        writers = [info["pid"] for info in content.get("write", {}).values()]
         written = lock.stat().st_mtime
     except (OSError, ValueError, KeyError, AttributeError):
         return
@@ -137,7 +137,7 @@ def _show_times(lines: list[dict]) -> None:
 def explained(failed: dict[str, tuple[int, str]], open_stages: Sequence[str]) -> ForecastError:
     """The error that names every stage that failed and every one that had to wait for it.
 
-    `failed`: what the stages said themselves, (exit code, message); a killed one said nothing, but it is the first of
+    `failed`: the message and exit code of each stage that failed; a killed one has no message, but it is the first of
     its dataset's `open_stages`.
     """
     named = dict(failed)
@@ -157,9 +157,9 @@ def explained(failed: dict[str, tuple[int, str]], open_stages: Sequence[str]) ->
 def unfinished(root: Path, targets: Sequence[str]) -> list[str]:
     """The stages that `dvc status` finds out of date, in the order of the pipeline."""
     command = [*dvc(), "status", "--json", *targets, *(["--with-deps"] if targets else [])]
-    said = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout
+    output = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout
     try:
-        found = list(json.loads(said[said.index("{") :]))
+        found = list(json.loads(output[output.index("{") :]))
     except ValueError:
         return []
     return sorted(found, key=lambda stage: (_dataset(stage), STAGES.index(stage.partition("@")[0])))

@@ -103,21 +103,22 @@ def judge(job: Job) -> Judged:
         reason = f"the same was decided at {known.at}: {known.word} ({known.reason})"
         return Judged(replace(known, word="not due", reason=reason, unused_edits=tree.unused), rules, tree)
     job.say("drift")
-    held = _champion(job)
-    found, shifts = _due(job, held, from_frame(frame, job.dataset, settings.task), settings, rules)
+    current = _champion(job)
+    found, shifts = _due(job, current, from_frame(frame, job.dataset, settings.task), settings, rules)
     about = replace(
-        about, champion=held.version if held else None, alias=champion.aliases(job.root, job.dataset).get("champion"),
+        about, champion=current.version if current else None,
+        alias=champion.aliases(job.root, job.dataset).get("champion"),
         due=found.reasons, drift=tuple(s.to_json() for s in shifts),
     )  # fmt: skip
     if not found.reasons:
         return Judged(replace(about, reason=_not_due(found), numbers=found.numbers), rules, tree)
     ends = gate_origins.blocks(frame["ds"], job.dataset, settings, fresh_steps=rules.fresh(settings))
-    challenger.begin_with(job, tree, held)
+    challenger.begin_with(job, tree, current)
     worktree.configure(tree, job.dataset, ends)
     job.say("challenger")
     # Not committed to the shared cache: challengers of every day would fill it.
     challenger.stages(job, tree, f"compare@{job.dataset}", "--no-commit")
-    return _judged(job, tree, about, held, found, rules)
+    return _judged(job, tree, about, current, found, rules)
 
 
 def _about(job: Job, tree: Tree, frame: pd.DataFrame, config: str) -> Decision:
@@ -131,20 +132,20 @@ def _about(job: Job, tree: Tree, frame: pd.DataFrame, config: str) -> Decision:
     return replace(bare, key=decision.key_of(bare))
 
 
-def _judged(job: Job, tree: Tree, about: Decision, held: Champion | None, found: Due, rules: Retraining) -> Judged:
+def _judged(job: Job, tree: Tree, about: Decision, current: Champion | None, found: Due, rules: Retraining) -> Judged:
     """The gate's verdict on the challenger that the stages made."""
     settings = load_dataset(job.dataset, tree.configs)
     candidate, meta = chosen(tree.path, job.dataset, now=job.now, revision=tree.revision)
     case = gate_origins.Case.read(tree.path, job.dataset, settings.task)
     job.say("gate")
-    rival, seen = _rival(job, tree, held, settings, candidate, meta)
+    rival, seen = _rival(job, tree, current, settings, candidate, meta)
     losses = gate_origins.fresh(case, ensemble_of(candidate), rival, seen)
     evidence = None
-    if held is not None:
+    if current is not None:
         losses["champion"] = losses.get("champion", np.nan)  # a recipe that cannot be fitted any more
         ledger = _ledger(job)
-        ledger.add(losses, version=held.version, recipe=about.config_hash, at=job.now)
-        evidence = ledger.evidence(version=held.version, recipe=about.config_hash)
+        ledger.add(losses, version=current.version, recipe=about.config_hash, at=job.now)
+        evidence = ledger.evidence(version=current.version, recipe=about.config_hash)
     steps = gate.Steps(settings.horizon, settings.season_length, settings.step_size)
     limits = gate.Rules(rules.alpha, rules.margin, rules.wanted_origins(settings))
     verdict = gate.decide(gate_origins.as_fresh(losses), evidence, steps, limits, ageing=found.ageing)
@@ -156,40 +157,40 @@ def _judged(job: Job, tree: Tree, about: Decision, held: Champion | None, found:
 
 
 def _rival(
-    job: Job, tree: Tree, held: Champion | None, settings: Dataset, candidate: Path, meta: Meta
+    job: Job, tree: Tree, current: Champion | None, settings: Dataset, candidate: Path, meta: Meta
 ) -> tuple[Ensemble | None, list[pd.Timestamp]]:
-    """What the challenger is held against, and the last targets that the two have used.
+    """What the challenger is current against, and the last targets that the two have used.
 
     The champion as it serves where it has seen none of the challenger's fresh origins and forecasts the same thing;
     else its recipe, fitted again at the challenger's cutoff; None when that fails.
     """
     last = pd.Timestamp(meta.last_target_used)
-    if held is None:
+    if current is None:
         return None, [last]
-    own = pd.Timestamp(held.meta.last_target_used)
-    if own <= last and gate_origins.can_be_judged(held.ensemble, settings.task):
-        return held.ensemble, [last, own]
-    files.write_json(job.home / "rival.json", challenger.recipe_of(held))
+    own = pd.Timestamp(current.meta.last_target_used)
+    if own <= last and gate_origins.can_be_judged(current.ensemble, settings.task):
+        return current.ensemble, [last, own]
+    files.write_json(job.home / "rival.json", challenger.recipe_of(current))
     challenger.refit(job, tree, job.home / "rival.json", job.home / "rival", on="gate")
     record = files.read_json(job.home / "rival" / "record.json")
     return (ensemble_of(job.home / "rival") if record["status"] == "ok" else None), [last]
 
 
 def _due(
-    job: Job, held: Champion | None, panel: Panel, settings: Dataset, rules: Retraining
+    job: Job, current: Champion | None, panel: Panel, settings: Dataset, rules: Retraining
 ) -> tuple[Due, list[retrain_triggers.Shift]]:
     recent = rules.fresh(settings)
     shifts: list[retrain_triggers.Shift] = []
     last = max((d.data_end for d in decision.known(job.root, job.dataset)), default="")
-    if held is not None:
-        shifts = retrain_triggers.shifts(panel, held.meta, rules, recent_steps=recent)
-        if gate_origins.can_be_judged(held.ensemble, settings.task):
-            live = retrain_triggers.live_error(held.ensemble, held.meta, panel, rules, recent_steps=recent)
+    if current is not None:
+        shifts = retrain_triggers.shifts(panel, current.meta, rules, recent_steps=recent)
+        if gate_origins.can_be_judged(current.ensemble, settings.task):
+            live = retrain_triggers.live_error(current.ensemble, current.meta, panel, rules, recent_steps=recent)
             shifts += [live] if live is not None else []
-        last = last or held.meta.as_of
+        last = last or current.meta.as_of
     steps = pd.DatetimeIndex(sorted({moment for series in panel.series for moment in series.ds}))
     new = int((steps > pd.Timestamp(last)).sum()) if last else len(steps)
-    meta = held.meta if held is not None else None
+    meta = current.meta if current is not None else None
     return due(meta, shifts, settings, rules, as_of=pd.Timestamp(steps[-1]), new_steps=new), shifts
 
 

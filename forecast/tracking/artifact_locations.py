@@ -3,8 +3,8 @@
 MLflow writes absolute paths there, which a copied, moved or restored project must not follow, and which no call of
 MLflow's API changes.
 
-The database of a project lies in its folder, and so do the artifacts: whatever it says of another folder is what that
-folder was called when the database was made there, or is still the folder of the original that was copied.
+The database of a project lies in its folder, and so do the artifacts: a path to another
+folder is where the project was before it was moved, or the original that it was copied from.
 """
 
 from __future__ import annotations

@@ -76,21 +76,21 @@ def publish(
             mine = [record for record in records if record.dataset == name]
             experiment_id = store.experiment(client, name, where).experiment_id
             writer = Writer(client, experiment_id, where.publisher, int(1000 * now), revision)
-            shelf = _Shelf.of(client, experiment_id, writer, where, result)
-            shelf.describe((sentences or {}).get(name, ()))
+            target = _Experiment.of(client, experiment_id, writer, where, result)
+            target.describe((sentences or {}).get(name, ()))
             result.pages[name] = page(experiment_id)
             for number, record in enumerate(mine):
-                shelf.put(record, number)
+                target.put(record, number)
                 done += 1
                 if report is not None:
                     report(done, len(records), f"{name}: {record.name}")
             if complete and where.owned:
-                shelf.keep_only({record.candidate for record in mine})
+                target.keep_only({record.candidate for record in mine})
     return result
 
 
 @dataclass
-class _Shelf:
+class _Experiment:
     """The runs of one experiment, as they are and as they should be."""
 
     client: MlflowClient
@@ -100,16 +100,18 @@ class _Shelf:
     current: dict[str, list[Run]]
 
     @classmethod
-    def of(cls, client: MlflowClient, experiment_id: str, writer: Writer, where: Place, result: Published) -> _Shelf:
-        shelf = cls(client, experiment_id, writer, result, {})
-        for run in shelf._search("attributes.status = 'RUNNING'"):
+    def of(
+        cls, client: MlflowClient, experiment_id: str, writer: Writer, where: Place, result: Published
+    ) -> _Experiment:
+        target = cls(client, experiment_id, writer, result, {})
+        for run in target._search("attributes.status = 'RUNNING'"):
             if where.owned or run.data.tags.get(PUBLISHER) == where.publisher:
-                shelf._mark_trials(run, current=False)
+                target._mark_trials(run, current=False)
                 writer.close(run.info.run_id, run.info.run_name)
                 result.closed.append(run.info.run_name)
-        for run in shelf._search(f"tags.{CURRENT} = 'true' AND tags.kind != '{TRIAL}'"):
-            shelf.current.setdefault(run.data.tags[CANDIDATE], []).append(run)
-        return shelf
+        for run in target._search(f"tags.{CURRENT} = 'true' AND tags.kind != '{TRIAL}'"):
+            target.current.setdefault(run.data.tags[CANDIDATE], []).append(run)
+        return target
 
     def describe(self, sentences: Sequence[str]) -> None:
         """The experiment's page: the verdict, and how to read the runs."""

@@ -111,9 +111,9 @@ def _record(
     rows = {row["seed"]: row for row in own["leaderboard"]}
     by_step, distributions = _standing_for(own["by_step"]), _standing_for(own["distributions"])
     forecasts = folder / "forecasts.parquet"
-    told = {"distributions": distributions} if distributions else {}
+    optional = {"distributions": distributions} if distributions else {}
     digest = files.sha256_of({
-        **told,
+        **optional,
         "format": FORMAT,
         "record": content,
         "forecasts": files.sha256(forecasts) if forecasts.exists() else None,

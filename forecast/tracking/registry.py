@@ -42,7 +42,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Registered:
-    """What the registry says of one dataset."""
+    """One dataset in the registry."""
 
     versions: tuple[Version, ...]
     aliases: Mapping[str, int]
@@ -186,5 +186,5 @@ def _quiet() -> Iterator[None]:
 
 
 def digest_of(model: Path) -> str:
-    """What tells two saved ensembles apart."""
+    """Different for any two different saved ensembles."""
     return files.sha256(model / "ensemble.json")

@@ -38,7 +38,7 @@ SETTINGS = {
 
 @contextmanager
 def opened(place: Place) -> Iterator[MlflowClient]:
-    """A client of the store at `place`, which nobody else of this project or file uses meanwhile.
+    """A client of the store at `place`, for this process alone among all of this project or file.
 
     A database that came here with a copy, a move or a backup is made this project's own first.
     Raises `InputError` for a file that is no MLflow database, `ForecastError` when the store cannot be reached or
@@ -59,7 +59,7 @@ def opened(place: Place) -> Iterator[MlflowClient]:
 
 @contextmanager
 def connected(place: Place) -> Iterator[MlflowClient]:
-    """A client for single calls beside `opened`, from any thread: nobody is kept out, and the database exists."""
+    """A client for single calls, from any thread, while others use the store. The database must exist."""
     from mlflow import MlflowClient
 
     with _explained(place):
@@ -92,8 +92,8 @@ def experiment(client: MlflowClient, name: str, place: Place) -> Experiment:
 
 def _claim(place: Place) -> None:
     for folder in artifact_locations.claim(place):
-        told = "%s: its artifacts were those of %s; from now on they are those of this folder"
-        logging.getLogger(__name__).warning(told, shown(place.uri), folder)
+        message = "%s: its artifacts were those of %s; from now on they are those of this folder"
+        logging.getLogger(__name__).warning(message, shown(place.uri), folder)
 
 
 def _made(client: MlflowClient, name: str, place: Place) -> Experiment:
@@ -191,7 +191,7 @@ def _require_database(place: Place) -> None:
 
 @contextmanager
 def _without_their_warnings() -> Iterator[None]:
-    """MLflow calls what SQLAlchemy deprecates, and advises on type hints; nobody here can act on either."""
+    """MLflow calls what SQLAlchemy deprecates, and advises on type hints; neither can be acted on here."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"mlflow|sqlalchemy|alembic")
         yield
@@ -236,7 +236,7 @@ def is_postgres(uri: str) -> bool:
 
 
 def postgres_connection(uri: str, *, seconds: int) -> psycopg.Connection:
-    """An open connection in autocommit. `InputError` without the driver, `ForecastError` when nobody answers."""
+    """An open connection in autocommit. `InputError` without the driver, `ForecastError` without an answer."""
     try:
         import psycopg
     except ImportError:
@@ -254,7 +254,7 @@ def postgres_connection(uri: str, *, seconds: int) -> psycopg.Connection:
 
 @contextmanager
 def tables_made_by_one(uri: str) -> Iterator[None]:
-    """While this lasts nobody else makes tables in that database; at once when it is no PostgreSQL."""
+    """One process at a time makes tables in that database; no lock when it is no PostgreSQL."""
     if not is_postgres(uri):
         yield
         return

@@ -68,7 +68,7 @@ class Writer:
         self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
     def close(self, run_id: str, name: str) -> None:
-        """End a run whose publishing did not come to its end."""
+        """End a run whose publishing was interrupted."""
         self.tag(run_id, {CURRENT: "false", "reason": "publishing was interrupted"})
         self.client.update_run(run_id, status="FAILED", name=f"{name} (interrupted)")
         self._end(run_id, failed=True, at=self.start)
