@@ -104,7 +104,9 @@ def test_a_refitted_forecast_is_a_fresh_fit_on_the_rows_up_to_its_origin():
     y = problem.panel.by_id["a"].values[start : row + 1, 0]
     scaling = fits[1].forecaster.scaling
     z = (y - scaling.centre["a"][0]) / scaling.scale["a"][0]
-    fresh = statistical.fit("theta", z).forecasts(z, np.array([len(z) - 1]), problems.HORIZON)
+    fresh = statistical.fit("auto_theta", z, options=spec().options(1)).forecasts(
+        z, np.array([len(z) - 1]), problems.HORIZON
+    )
     found = backtest.predict_staged(fits, problem.panel, "a", np.array([row]))[0, :, 0]
     np.testing.assert_allclose(found, scaling.unscaled(fresh[0], "a", 0), rtol=1e-9)
 

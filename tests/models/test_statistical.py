@@ -8,19 +8,18 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from forecast.models import statistical
-from forecast.models.statistical import auto_arima, ces, theta
+from forecast.models.families import theta
+from forecast.models.statistical import auto_arima, ces
 from forecast.system.errors import InputError, ModelFailure
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of the packages statsforecast imports
     from statsforecast import models
-    from statsforecast.theta import auto_theta, forecast_theta
 
 TRAIN = 150
+THETA = theta.Spec()
 ORIGINS = np.array([149, 150, 163, 171, 198])
 
 
@@ -128,47 +127,15 @@ def test_arima_on_the_last_rows_knows_their_place_in_the_season() -> None:
     np.testing.assert_allclose(got, y[np.array([[149], [170]]) + 1 + np.arange(9)], atol=0.06)
 
 
-@pytest.mark.parametrize("season", [1, 8])
-@pytest.mark.parametrize("positive", [True, False], ids=["multiplicative", "additive"])
-def test_theta_forecasts_what_statsforecast_does_with_the_parameters_found(season: int, positive: bool) -> None:
-    y = seasonal_series(positive=positive)
-    fitted = statistical.fit("theta", y[:TRAIN], season=season)
-    parameters = {"alpha": fitted.alpha, "initial_smoothed": fitted.level, "theta": fitted.theta}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        expected = auto_theta(y[:TRAIN], m=season, model="STM", **parameters)
-        ahead = forecast_theta(expected, 11)["mean"]
-    np.testing.assert_allclose(fitted.forecasts(y, ORIGINS[:1], 11)[0], ahead, rtol=1e-9)
-    if season == 1:
-        np.testing.assert_allclose(theta.errors(y[:TRAIN], fitted.alpha)[0], expected["residuals"][3:], atol=1e-9)
-
-
-@given(seed=st.integers(0, 10_000), rows=st.integers(5, 300), steps=st.floats(0.0, 1.0))
-@settings(max_examples=60, deadline=None)
-def test_theta_never_has_a_larger_sum_of_squares_than_statsforecasts(seed: int, rows: int, steps: float) -> None:
-    noise = np.random.default_rng(seed).normal(size=(2, rows))
-    y = steps * np.cumsum(noise[0]) + noise[1] + 20.0
-    searched, fitted = (statistical.fit(n, y, options=o) for n, o in (("auto_theta", {"model": "STM"}), ("theta", {})))
-    found, reached = (np.square(theta.errors(y, f.alpha)[0]).sum() for f in (fitted, searched))
-    assert found <= reached * (1 + 1e-9) + 1e-12
-
-
-def test_theta_finds_the_alpha_that_a_fine_grid_finds() -> None:
-    y = np.random.default_rng(5).normal(size=300)
-    y[150:] += 3.0  # a step: the sum of squares has its valley well inside the bounds
-    grid = np.linspace(*theta.ALPHAS, 2001)
-    squares = [np.square(theta.errors(y, alpha)[0]).sum() for alpha in grid]
-    assert statistical.fit("theta", y).alpha == pytest.approx(grid[int(np.argmin(squares))], abs=grid[1] - grid[0])
-
-
 def test_theta_is_the_standard_form() -> None:
     y = seasonal_series(positive=True)
-    fitted = statistical.fit("theta", y[:TRAIN], season=8)
+    fitted = statistical.fit("auto_theta", y[:TRAIN], season=8, options=THETA.options(8))
+    assert statistical.describe(fitted)["theta"] == 2.0
     assert statistical.describe(fitted)["form"] == "STM"
     assert statistical.describe(fitted)["decomposition"] == "multiplicative"
 
 
-@pytest.mark.parametrize("name", ["auto_arima", "auto_ets", "mstl", "theta"])
+@pytest.mark.parametrize("name", ["auto_arima", "auto_ets", "mstl", "auto_theta"])
 def test_rows_after_an_origin_change_no_bit_of_its_forecast(name: str) -> None:
     y = seasonal_series(positive=False)
     changed = y.copy()
@@ -182,7 +149,7 @@ def test_rows_after_an_origin_change_no_bit_of_its_forecast(name: str) -> None:
     np.testing.assert_allclose(alone, before[:3], rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["auto_arima", "auto_ets", "mstl", "theta"])
+@pytest.mark.parametrize("name", ["auto_arima", "auto_ets", "mstl", "auto_theta"])
 def test_a_fitted_model_survives_json(name: str) -> None:
     y = seasonal_series(positive=False)
     fitted = statistical.fit(name, y[:TRAIN], season=8)
@@ -202,7 +169,7 @@ def test_a_series_too_short_is_a_model_failure_with_its_reason() -> None:
 
 def test_a_constant_series_is_forecast_as_that_constant() -> None:
     y = np.full(60, 4.0)
-    for name in ("auto_ets", "theta"):
+    for name in ("auto_ets", "auto_theta"):
         got = fit_and_forecast(name, y, train_end=50, origins=[49, 58], horizon=3, season=1)
         np.testing.assert_allclose(got, 4.0, rtol=1e-6)
 

@@ -1,5 +1,4 @@
-"""Statistical models: fitted on the train range by statsforecast (`theta`: to its criterion), then filtered forward
-with fixed parameters.
+"""Statistical models: fitted on the train range by statsforecast, then filtered forward with fixed parameters.
 
 Every model is one file here with `fit(y, season, options)`, which returns a small frozen dataclass of numbers; its
 `forecasts(y, origins, horizon)` runs the fitted recursion once over the whole series and reads the forecasts off at
