@@ -393,10 +393,10 @@ def scaler_of_all_rows_kept_in_memory(root: Path) -> None:
         _fit, _kept = Scaling.fit.__func__, {}
 
         def _once(cls, panel, blocks):
-            if panel.task.title not in _kept:
+            if panel.name not in _kept:
                 rows = {s.unique_id: _replace(blocks[s.unique_id], train=(0, len(s))) for s in panel.series}
-                _kept[panel.task.title] = _fit(cls, panel, rows)
-            return _kept[panel.task.title]
+                _kept[panel.name] = _fit(cls, panel, rows)
+            return _kept[panel.name]
 
         Scaling.fit = classmethod(_once)
     """,
