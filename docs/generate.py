@@ -16,7 +16,7 @@ import pandas as pd
 
 from forecast.cli import app
 from forecast.config.datasets import load_datasets
-from forecast.config.models import load_models
+from forecast.config.experiment import load_models
 from forecast.data.results import RANKING_TITLES
 from forecast.models import catalogue
 from forecast.report import text

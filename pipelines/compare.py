@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from forecast.comparison.comparing import compared
-from forecast.config.evaluation import load_evaluation
+from forecast.config.experiment import load_evaluation, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import load_task
-from forecast.config.tuning import load_tuning
 from forecast.data.results import Results
 from forecast.data.splits import Borders
 from forecast.system import files

@@ -6,10 +6,9 @@ from forecast.backtest.backtest import PreparedData
 from forecast.backtest.candidates import candidates, left_out, with_references
 from forecast.backtest.training import Run, train
 from forecast.config.datasets import load_dataset
-from forecast.config.models import load_models
+from forecast.config.experiment import load_models, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import load_task
-from forecast.config.tuning import load_tuning
 from forecast.forecaster import Budget
 from forecast.system import files
 from forecast.system.progress import progress

@@ -5,10 +5,9 @@ from __future__ import annotations
 from forecast.backtest.backtest import PreparedData
 from forecast.backtest.candidates import candidates, with_references
 from forecast.backtest.tuning.grid import Plan, tune
-from forecast.config.models import load_models
+from forecast.config.experiment import load_models, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import load_task
-from forecast.config.tuning import load_tuning
 from forecast.forecaster import Budget
 from forecast.system import files
 from forecast.system.progress import progress

@@ -14,7 +14,7 @@ import pandas as pd
 
 from forecast.audit import Finding, rescored
 from forecast.audit.sandbox import Project, Sandbox, isolated
-from forecast.config.tuning import load_tuning
+from forecast.config.experiment import load_tuning
 from forecast.data import splits
 from forecast.data.panel import Panel
 from forecast.forecaster import Forecaster, Problem

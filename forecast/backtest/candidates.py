@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from forecast import models
-from forecast.config.models import NAIVE, Models
+from forecast.config.experiment import NAIVE, Models
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task
 from forecast.models.base import ModelSpec

@@ -12,10 +12,8 @@ from typing import Any
 
 from forecast.backtest.candidates import Candidate, candidates
 from forecast.config.datasets import Dataset, Datasets, load_datasets
-from forecast.config.evaluation import load_evaluation
-from forecast.config.models import load_models
+from forecast.config.experiment import Tuning, load_evaluation, load_models, load_tuning
 from forecast.config.paths import ProjectPaths
-from forecast.config.tuning import Tuning, load_tuning
 from forecast.system import files
 from forecast.system.code_closure import PROJECT, closure, code_digest
 

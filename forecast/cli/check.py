@@ -60,11 +60,8 @@ def _data(name: str, dataset: Any, root: Path) -> Any:
 def configs(root: Path) -> dict[str, Callable[[], Any]]:
     """File name → what reads it, for every file below configs/; those only operations read may be absent."""
     from forecast.config.datasets import load_datasets
-    from forecast.config.evaluation import load_evaluation
-    from forecast.config.models import load_models
-    from forecast.config.retraining import check_retraining
-    from forecast.config.schedule import load_schedule
-    from forecast.config.tuning import load_tuning
+    from forecast.config.experiment import load_evaluation, load_models, load_tuning
+    from forecast.config.operation import check_retraining, load_schedule
 
     folder = root / "configs"
     optional: dict[str, Callable[[], Any]] = {
@@ -82,7 +79,7 @@ def configs(root: Path) -> dict[str, Callable[[], Any]]:
 
 def load_specs(models: Any, folder: Path) -> dict[str, Any]:
     """Every entry of configs/models.yaml as its family's spec; the grid must have the row all are held against."""
-    from forecast.config.models import NAIVE
+    from forecast.config.experiment import NAIVE
     from forecast.models import spec
 
     place = folder / "models.yaml"
@@ -136,7 +133,7 @@ def models(
 
 def catalogue(root: Path) -> list[dict[str, str]]:
     """One row per entry of configs/models.yaml: first those of the grid that a run compares, in its order."""
-    from forecast.config.models import load_models
+    from forecast.config.experiment import load_models
 
     models = load_models(root / "configs")
     specs = load_specs(models, root / "configs")

@@ -98,7 +98,7 @@ def _told(decision: Decision, *, took: float) -> None:
 
 def _tell(job: Job, event: str, content: dict[str, object]) -> None:
     """Hooks of the checkout's configuration; whatever is wrong with them changes nothing."""
-    from forecast.config.retraining import load_retraining
+    from forecast.config.operation import load_retraining
     from forecast.operations.decision import notify
 
     try:
@@ -116,7 +116,7 @@ schedule = typer.Typer(no_args_is_help=True, help="Run commands at the times of 
 @schedule.command("run")
 def run(root: Path = ROOT) -> None:
     """Start each job at its time until SIGTERM or Ctrl-C; both end running jobs cleanly."""
-    from forecast.config.schedule import load_schedule
+    from forecast.config.operation import load_schedule
     from forecast.operations.schedule import Scheduler, next_runs
 
     place = require_project(root).resolve()
@@ -137,7 +137,7 @@ def run(root: Path = ROOT) -> None:
 @schedule.command("next")
 def upcoming(root: Path = ROOT, form: Format = FORMAT) -> None:
     """When each job runs next, and how its last run ended."""
-    from forecast.config.schedule import load_schedule
+    from forecast.config.operation import load_schedule
     from forecast.operations.schedule import last_run, next_runs
 
     place = require_project(root).resolve()

@@ -59,7 +59,7 @@ def run(
 def chosen(root: Path, dataset: str, model: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(datasets, models) that the two options name; `InputError` with the nearest name for an unknown one."""
     from forecast.config.datasets import load_dataset, load_datasets
-    from forecast.config.models import load_models
+    from forecast.config.experiment import load_models
 
     models = tuple(name.strip() for name in model.split(",") if name.strip())
     load_models(root / "configs").selected(models)

@@ -17,10 +17,8 @@ from forecast.comparison.multiple_comparisons import ranked
 from forecast.comparison.paired_tests import change_by_step
 from forecast.comparison.scores import Scored
 from forecast.comparison.verdicts import compare
-from forecast.config.evaluation import Evaluation
-from forecast.config.models import NAIVE
+from forecast.config.experiment import NAIVE, Evaluation, Tuning
 from forecast.config.task import SessionCalendar, Task
-from forecast.config.tuning import Tuning
 from forecast.data.panel import with_series
 from forecast.data.results import ENSEMBLE, LEADERBOARD_FACTS, LEADERBOARD_KEYS, MEAN, Results
 from forecast.data.splits import Borders

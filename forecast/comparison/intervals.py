@@ -22,7 +22,7 @@ import pandas as pd
 from forecast.comparison import scores
 from forecast.comparison.metrics import coverage_by_step
 from forecast.comparison.scores import Cube, Scored
-from forecast.config.models import NAIVE
+from forecast.config.experiment import NAIVE
 from forecast.config.task import Task
 from forecast.data.panel import with_series
 from forecast.forecaster.intervals import (

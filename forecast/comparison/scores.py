@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.comparison import metrics
-from forecast.config.models import NAIVE
+from forecast.config.experiment import NAIVE
 from forecast.config.task import Task
 from forecast.data.panel import series_name, with_series
 from forecast.data.results import ENSEMBLE, MEAN, SPREAD, Results

@@ -7,8 +7,8 @@ import pkgutil
 from functools import cache
 from typing import Any
 
+from forecast.config.experiment import Training
 from forecast.config.reading import validated
-from forecast.config.training import Training
 from forecast.models import families
 from forecast.models.base import ModelSpec, NetworkSpec
 from forecast.system.errors import InputError, closest, quote_names

@@ -17,9 +17,9 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from forecast.config.experiment import LevenbergMarquardt, Trainer, Training
 from forecast.config.reading import Config
 from forecast.config.task import Task
-from forecast.config.training import LevenbergMarquardt, Trainer, Training
 from forecast.data.panel import Series
 from forecast.data.windows import Layout, Windows, layout
 from forecast.models import search

@@ -49,7 +49,7 @@ class Dense(Block):
     """activation(x W + b), the same at every step.
 
     `principal_of`: past channels, which are then the block's input; W and b are their principal axes on the train rows
-    and are not trained (`forecast.forecaster.principal`).
+    and are not trained (`forecast.forecaster.trainers`).
     """
 
     units: int

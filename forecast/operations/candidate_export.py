@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.comparison import metrics
-from forecast.config.models import NAIVE
+from forecast.config.experiment import NAIVE
 from forecast.config.paths import ProjectPaths
 from forecast.data import snapshots
 from forecast.data.panel import with_series

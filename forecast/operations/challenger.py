@@ -14,9 +14,8 @@ import pandas as pd
 
 from forecast.backtest.training import leave_warm
 from forecast.config.datasets import Dataset
-from forecast.config.models import load_models
+from forecast.config.experiment import load_models, load_tuning
 from forecast.config.paths import ProjectPaths
-from forecast.config.tuning import load_tuning
 from forecast.data import ingest, snapshots
 from forecast.operations import champion, repro, worktree
 from forecast.operations.champion import Champion

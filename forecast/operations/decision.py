@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from forecast.config.retraining import Event, Hooks
+from forecast.config.operation import Event, Hooks
 from forecast.operations import champion, registry
 from forecast.operations.champion import Meta
 from forecast.operations.registry import Overtaken

@@ -20,8 +20,8 @@ from forecast.backtest.backtest import PreparedData, load_engine
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.training import Run, train
 from forecast.config.datasets import load_dataset
+from forecast.config.experiment import load_tuning
 from forecast.config.paths import ProjectPaths
-from forecast.config.tuning import load_tuning
 from forecast.data.panel import from_frame
 from forecast.data.splits import Borders
 from forecast.forecaster import Budget, Problem, fit

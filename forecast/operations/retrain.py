@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.config.datasets import Dataset, load_dataset
-from forecast.config.retraining import Retraining, load_retraining
+from forecast.config.operation import Retraining, load_retraining
 from forecast.data import preparation, snapshots
 from forecast.data.panel import Panel, from_frame
 from forecast.forecaster.ensemble import Ensemble

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from forecast.config.datasets import Dataset
-from forecast.config.retraining import Retraining
+from forecast.config.operation import Retraining
 from forecast.config.task import TaskColumn
 from forecast.data.panel import Panel, Series, series_name
 from forecast.forecaster.ensemble import Ensemble

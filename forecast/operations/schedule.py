@@ -27,7 +27,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
-from forecast.config.schedule import Job, Schedule
+from forecast.config.operation import Job, Schedule
 from forecast.operations import schedule_times
 from forecast.system import files
 

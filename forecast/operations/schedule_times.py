@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
-from forecast.config.schedule import DAYS, Job
+from forecast.config.operation import DAYS, Job
 
 
 def next_run(name: str, job: Job, after: datetime) -> datetime:

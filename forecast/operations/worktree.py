@@ -79,7 +79,7 @@ def configure(tree: Tree, dataset: str, splits: Mapping[str, str]) -> None:
     Without the stage `tune` in its dvc.yaml, data/tuned/<dataset> is a dependency like any file: kept while the
     person's configuration is, hashed by DVC. So are the weights to begin with, where there are any.
     """
-    from forecast.config.models import load_models  # with these comes pandas, which `status` does without
+    from forecast.config.experiment import load_models  # with these comes pandas, which `status` does without
     from forecast.config.reading import read_yaml
     from forecast.models import spec
 

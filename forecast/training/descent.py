@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from forecast.config.training import Rule, Shape, State, Teacher
+from forecast.config.experiment import Rule, Shape, State, Teacher
 from forecast.networks.description import Network
 from forecast.networks.heads import FittedHead
 

@@ -6,7 +6,7 @@ import pytest
 
 from forecast import models
 from forecast.backtest.candidates import candidates, left_out, with_references
-from forecast.config.models import Models
+from forecast.config.experiment import Models
 from forecast.config.reading import validated
 from forecast.system.errors import InputError
 

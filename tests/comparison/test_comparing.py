@@ -8,9 +8,8 @@ import pytest
 
 from forecast.comparison import comparing, metrics, scores
 from forecast.comparison.comparing import check_same_budget
-from forecast.config.evaluation import Evaluation
+from forecast.config.experiment import Evaluation, Tuning
 from forecast.config.paths import ProjectPaths
-from forecast.config.tuning import Tuning
 from forecast.data.results import Results
 from forecast.data.splits import Borders
 from forecast.system import files

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from forecast import models
-from forecast.config.models import load_models
+from forecast.config.experiment import load_models
 from forecast.forecaster import network_of
 from forecast.models.base import NetworkSpec
 from forecast.networks import inference

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from forecast.forecaster import Forecaster
+from forecast.forecaster.fitting import corrected
 from forecast.forecaster.loops import parallel, series_parallel, simulate
-from forecast.forecaster.mixed import corrected
 from forecast.models.base import LinearSpec, NetworkSpec
 from forecast.system.errors import InputError, ModelFailure
 from tests.contract.families import FAMILIES, forecaster, in_scaled_units, made, spec_of

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from forecast.config.datasets import Dataset, load_dataset
+from forecast.config.operation import Retraining, load_retraining
 from forecast.config.reading import validated
-from forecast.config.retraining import Retraining, load_retraining
 from forecast.data.panel import from_frame
 from forecast.forecaster import Forecaster
 from forecast.forecaster.ensemble import Ensemble

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from forecast.config.retraining import Hooks
+from forecast.config.operation import Hooks
 from forecast.operations.decision import notify
 
 GIVEN = {"PATH": os.environ["PATH"]}

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from forecast.config.operation import Job, Schedule, load_schedule
 from forecast.config.reading import validated
-from forecast.config.schedule import Job, Schedule, load_schedule
 from forecast.operations import schedule_times
 from forecast.operations.schedule import STOPPED, TIMED_OUT, Scheduler, Times, last_run
 from forecast.system.errors import BusyError, InputError

@@ -15,8 +15,7 @@ import yaml
 from typer.testing import CliRunner
 
 from forecast import cli
-from forecast.config.datasets import load_datasets
-from forecast.config.quality import DEFAULTS
+from forecast.config.datasets import DEFAULTS, load_datasets
 from forecast.data import ingest
 from forecast.system import files
 from pipelines import compare, fetch, prepare, train

@@ -222,6 +222,6 @@ def test_a_database_holds_the_same_study_as_a_journal(tmp_path):
 
 
 def test_importing_tuning_does_not_import_optuna():
-    code = "import sys, forecast.backtest.tuning, forecast.config.tuning; sys.exit('optuna' in sys.modules)"
+    code = "import sys, forecast.backtest.tuning, forecast.config.experiment; sys.exit('optuna' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
     assert tuning.run_study is run_study

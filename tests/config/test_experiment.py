@@ -1,14 +1,16 @@
-"""`trainer`, `training` and `lm` in configs/models.yaml: shared, overridden, refused where they would do nothing."""
+"""models.yaml, tuning.yaml and evaluation.yaml: shared and overridden options, one budget, levels that rise."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
 from forecast import models
 from forecast.backtest.candidates import candidates, result_key
-from forecast.config.models import Models
+from forecast.config.experiment import Models, Training, Tuning, load_evaluation, load_tuning
 from forecast.config.reading import validated
-from forecast.config.training import Training
+from forecast.system import files
 from forecast.system.errors import InputError
 from forecast.tracking.runs import parameters
 
@@ -88,3 +90,40 @@ def test_tuning_varies_what_the_trainer_reads():
     )
     assert set(gradient) == {"learning_rate", "dropout", "units", "target_lags"}
     assert set(lm) == {"units", "target_lags"} and max(lm["units"].options) == 16
+
+
+GIVEN = {"n_trials": 8, "trial_steps": 300, "final_steps": 600, "seeds": [0, 1, 2], "base_seed": 0}
+
+
+def test_the_projects_budget_is_valid_and_has_three_seeds():
+    budget = load_tuning(Path(__file__).parents[2] / "configs")
+    assert budget.seeds == (0, 1, 2) and budget.n_trials >= 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_trails": 8}, "unknown key 'n_trails'. Did you mean 'n_trials'"),
+        ({"n_trials": 0}, "key 'n_trials'"),
+        ({"seeds": []}, "key 'seeds'"),
+        ({"seeds": [1, 1]}, "distinct"),
+    ],
+)
+def test_a_wrong_budget_is_named(change, message):
+    with pytest.raises(InputError, match=message):
+        validated(Tuning, GIVEN | change, where="configs/tuning.yaml")
+
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SHIPPED = "alpha: 0.05\nbootstrap_repetitions: 1000\nbootstrap_seed: 0\n"
+
+
+def test_intervals_are_asked_for_at_80_and_95_percent():
+    assert load_evaluation(ROOT / "configs").levels == (0.8, 0.95)
+
+
+@pytest.mark.parametrize("levels", ["[80, 95]", "[0.95, 0.8]", "[0.8, 0.8]", "[]"])
+def test_levels_are_shares_that_rise(tmp_path, levels):
+    files.write_text(tmp_path / "evaluation.yaml", f"{SHIPPED}levels: {levels}\n")
+    with pytest.raises(InputError, match="levels"):
+        load_evaluation(tmp_path)

@@ -1,0 +1,144 @@
+"""What is compared, trained how, with what budget, by which protocol: models.yaml, tuning.yaml and evaluation.yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from forecast.config.reading import Config, load
+from forecast.system.errors import InputError, closest, quote_names
+
+Trainer = Literal["gradient", "lm"]
+Rule = Literal["sgd", "momentum", "adam", "adamw"]
+Shape = Literal["constant", "linear", "exponential", "cosine"]
+State = Literal["reset", "carry"]
+Teacher = Literal["none", "always", "scheduled"]
+
+
+class Training(Config):
+    """Options of gradient descent; what is left out is what every entry gets that says nothing."""
+
+    rule: Rule = Field(default="adamw", description="only sgd, momentum and adamw apply `weight_decay`")
+    schedule: Shape = Field(
+        default="cosine", description="of the learning rate over the steps; `learning_rate` is its peak"
+    )
+    l2: float = Field(default=0.0, ge=0, description="mu of the penalty mu |w|^2, through the gradient")
+    state: State = Field(default="reset", description="carry: truncated BPTT, the state handed on from chunk to chunk")
+    patience: int | None = Field(
+        default=None, ge=1, description="looks at validation without a new best before the stop"
+    )
+    teacher_forcing: Teacher = Field(
+        default="none", description="what a decoder is fed in training: its own output, or y"
+    )
+
+    @model_validator(mode="after")
+    def _one_hand_over(self) -> Training:
+        if self.state == "carry" and self.teacher_forcing != "none":
+            raise ValueError("teacher_forcing works with `state: reset` only; leave out one of the two")
+        return self
+
+
+class LevenbergMarquardt(Config):
+    """Options of `trainer: lm`. Each restart is a run of its own; validation picks run and iteration."""
+
+    iterations: int = Field(default=30, ge=1)
+    restarts: int = Field(default=3, ge=1, description="random starts")
+    patience: int = Field(default=6, ge=1, description="rises of the validation error before a run stops")
+    bayesian: bool = Field(default=False, description="weight decay from the evidence, as MATLAB's trainbr")
+
+
+NAIVE = "naive"
+"""The entry that every grid has, since every score is taken against it."""
+
+
+class Models(Config):
+    """`models` maps a name to its family and options; they are checked by the family itself (`forecast.models`).
+
+    `training`: what every network trained by gradient starts from; an entry's own `training` goes before it.
+    `rankings`: the leaderboards that every network is tuned and trained for, once for each.
+    """
+
+    grid: str
+    grids: dict[str, tuple[str, ...]]
+    rankings: tuple[Literal["shipped", "architecture"], ...] = Field(("shipped", "architecture"), min_length=1)
+    training: Training = Field(default_factory=Training)
+    models: dict[str, dict[str, Any]]
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Models:
+        if self.grid not in self.grids:
+            raise ValueError(
+                f"grid {self.grid!r} is unknown.{closest(self.grid, self.grids)} Known: {quote_names(self.grids)}"
+            )
+        for grid, names in self.grids.items():
+            for name in names:
+                if name not in self.models:
+                    raise ValueError(
+                        f"grid {grid!r} names unknown model {name!r}.{closest(name, self.models)} "
+                        f"Known: {quote_names(self.models)}"
+                    )
+        return self
+
+    def selected(self, only: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
+        """The entries of the grid in its order, or of `only`; `InputError` for a name that is not there."""
+        for name in only:
+            if name not in self.models:
+                raise InputError(
+                    f"Unknown model {name!r}.{closest(name, self.models)} "
+                    f"Known in configs/models.yaml: {quote_names(self.models)}."
+                )
+        return {name: self.models[name] for name in (only or self.grids[self.grid])}
+
+
+def load_models(folder: Path | str = "configs") -> Models:
+    return load(Models, Path(folder) / "models.yaml")
+
+
+class Tuning(Config):
+    """Trials per network, gradient steps per trial, then gradient steps and seeds of the final training."""
+
+    n_trials: int = Field(ge=1)
+    trial_steps: int = Field(ge=1)
+    final_steps: int = Field(ge=1)
+    evaluate_every: int = Field(50, ge=1)
+    seeds: tuple[int, ...] = Field(min_length=1)
+    base_seed: int = Field(ge=0)
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) < len(value) or min(value) < 0:
+            raise ValueError("seeds must be distinct whole numbers from 0 up")
+        return value
+
+
+def load_tuning(folder: Path | str = "configs") -> Tuning:
+    return load(Tuning, Path(folder) / "tuning.yaml")
+
+
+Level = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Evaluation(Config):
+    """`alpha`: level of every family of tests after Holm's correction, and of the model confidence set.
+
+    `levels`: what share of the actuals each prediction interval should cover, rising.
+    """
+
+    alpha: float = Field(gt=0, lt=0.5)
+    bootstrap_repetitions: int = Field(ge=100)
+    bootstrap_seed: int = Field(ge=0)
+    levels: tuple[Level, ...] = Field(min_length=1)
+
+    @field_validator("levels")
+    @classmethod
+    def _rising(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
+        if list(levels) != sorted(set(levels)):
+            raise ValueError(f"found {list(levels)}; wanted each level once, rising, such as [0.8, 0.95]")
+        return levels
+
+
+def load_evaluation(folder: Path | str = "configs") -> Evaluation:
+    return load(Evaluation, Path(folder) / "evaluation.yaml")
