@@ -62,6 +62,7 @@ LONG = (
     "faults/test_runs.py",
     "tracking/test_publishing.py",
     "operations/test_team.py",
+    "operations/test_copies.py",
     "operations/test_retrain_service.py",
     "project/test_extending.py",
     "contract/test_fitting.py",
