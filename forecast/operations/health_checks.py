@@ -10,7 +10,8 @@ import yaml
 from forecast.operations import champion
 from forecast.system import processes
 from forecast.system.errors import ForecastError
-from forecast.tracking import artifact_locations, place, store
+from forecast.tracking import place, store
+from forecast.tracking.place import former_folders
 
 Finding = tuple[str, str, str]
 REPAIR = "`forecast doctor --repair`"
@@ -33,7 +34,7 @@ def repaired(root: Path, tracking_uri: str) -> Iterator[str]:
         path.unlink(missing_ok=True)
         yield f"Removed {path.relative_to(root)}: its process is gone"
     where = place(root, tracking_uri)
-    if artifact_locations.former_folders(where):
+    if former_folders(where):
         with store.opened(where):
             yield "MLflow's paths lead into this folder again"
     for dataset in datasets(root, tracking_uri):
@@ -45,7 +46,7 @@ def repaired(root: Path, tracking_uri: str) -> Iterator[str]:
 
 def _paths(root: Path, tracking_uri: str) -> Finding:
     try:
-        former = artifact_locations.former_folders(place(root, tracking_uri))
+        former = former_folders(place(root, tracking_uri))
     except ForecastError as error:
         return "MLflow's paths", str(error), REPAIR
     named = f"lead into {', '.join(map(str, former))}: this project was copied or moved from there"

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forecast.tracking import artifact_locations, distributed_lock, runs, store
-from forecast.tracking.place import Place, place
+from forecast.tracking import distributed_lock, runs, store
+from forecast.tracking.place import Place, former_folders, place
 from forecast.tracking.records import Record, datasets, read_records, verdict_sentences
 from forecast.tracking.writing import CANDIDATE, CURRENT, DIGEST, PARENT, PUBLISHER, TRIAL, Writer
 
@@ -67,7 +67,7 @@ def publish(
     """
     result = Published()
     done = 0
-    if not records and not artifact_locations.former_folders(where):
+    if not records and not former_folders(where):
         return result
     what = f"Publishing to {store.shown(where.uri)}"
     lock = distributed_lock.lock(where, "publishing", what=what, patience=store.PATIENCE)

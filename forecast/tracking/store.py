@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from forecast.system import files
 from forecast.system.errors import ForecastError, InputError
-from forecast.tracking import artifact_locations
-from forecast.tracking.place import SQLITE, Place
+from forecast.tracking.place import SQLITE, Place, claim
 
 if TYPE_CHECKING:
     import psycopg
@@ -91,7 +90,7 @@ def experiment(client: MlflowClient, name: str, place: Place) -> Experiment:
 
 
 def _claim(place: Place) -> None:
-    for folder in artifact_locations.claim(place):
+    for folder in claim(place):
         message = "%s: its artifacts were those of %s; from now on they are those of this folder"
         logging.getLogger(__name__).warning(message, shown(place.uri), folder)
 

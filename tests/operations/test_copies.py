@@ -13,7 +13,7 @@ from forecast.cli import doctor
 from forecast.operations import champion, health_checks, registry
 from forecast.system.files import sha256
 from forecast.tracking import place, plots, sync
-from forecast.tracking.artifact_locations import LOCATIONS
+from forecast.tracking.place import LOCATIONS
 from tests.operations import projects
 from tests.operations.projects import NAME, NOW
 
