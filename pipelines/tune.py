@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from forecast.backtest.backtest import PreparedData
 from forecast.backtest.candidates import candidates, with_references
-from forecast.backtest.tuning.grid import Plan, tune
+from forecast.backtest.tuning import Plan, tune
 from forecast.config.experiment import load_models, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import load_task

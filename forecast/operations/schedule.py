@@ -1,7 +1,9 @@
 """`forecast schedule run`: one process that starts commands at their times, each in a process of its own.
 
-APScheduler keeps the times and the threads; when a job runs is `firing`'s. What survives this process lies below
-`.forecast/schedule/`:
+APScheduler keeps the threads. When a job runs is said here (`next_run`), not by the scheduler's cron trigger: that one
+fires twice and more in the hour that a clock repeats. Every configured time of every configured day gives one moment:
+the first of two equal local times, and the moment after the gap for a local time that does not exist. What survives
+this process lies below `.forecast/schedule/`:
 
     heartbeat.json      written every few seconds: pid, time, what runs, what comes next
     <job>.json          the last run: started, ended, exit code; it decides after a restart what was missed
@@ -12,13 +14,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +30,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
-from forecast.config.operation import Job, Schedule
-from forecast.operations import schedule_times
+from forecast.config.operation import DAYS, Job, Schedule
 from forecast.system import files
 
 HEARTBEAT_SECONDS = 10.0
@@ -80,7 +82,7 @@ class Scheduler:
 
     def _add(self, scheduler: BackgroundScheduler, name: str, job: Job) -> None:
         common: dict[str, Any] = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
-        due = schedule_times.missed(name, job, last_started(self.root, name), self.clock())
+        due = missed(name, job, last_started(self.root, name), self.clock())
         if due is not None:
             self.say(f"{name}: missed {due:%Y-%m-%d %H:%M} UTC; running once now")
         trigger = Times(name, job, at_once=due is not None)
@@ -140,7 +142,7 @@ class Scheduler:
 
 
 class Times(BaseTrigger):
-    """`schedule_times.next_run` for APScheduler. `at_once`: the first run is now, to make up for a missed one."""
+    """`next_run` for APScheduler. `at_once`: the first run is now, to make up for a missed one."""
 
     def __init__(self, name: str, job: Job, *, at_once: bool) -> None:
         self.name, self.job, self.at_once = name, job, at_once
@@ -149,12 +151,12 @@ class Times(BaseTrigger):
         if previous_fire_time is None and self.at_once:
             return now
         # From the run before, not from now: so that APScheduler sees what was slept through and runs it once.
-        return schedule_times.next_run(self.name, self.job, min(previous_fire_time or now, now))
+        return next_run(self.name, self.job, min(previous_fire_time or now, now))
 
 
 def next_runs(schedule: Schedule, now: datetime) -> dict[str, datetime]:
     """Job → its next moment in UTC."""
-    return {name: schedule_times.next_run(name, job, now) for name, job in schedule.jobs.items()}
+    return {name: next_run(name, job, now) for name, job in schedule.jobs.items()}
 
 
 def place(root: Path) -> Path:
@@ -203,3 +205,49 @@ def _cut(log: Path) -> None:
 def _meaning(code: int) -> str:
     known = {0: "done", 2: "wrong input", 3: "data", 4: "not promoted", 75: "busy: skipped", TIMED_OUT: "timeout"}
     return known.get(code, "stopped" if code == STOPPED else "failed")
+
+
+def next_run(name: str, job: Job, after: datetime) -> datetime:
+    """The first moment (UTC) at which `job` runs after `after` (any zone), its jitter included."""
+    return next(moment for moment in _moments(name, job, after) if moment > after)
+
+
+def _last_due(name: str, job: Job, before: datetime) -> datetime:
+    """The last moment (UTC) at which `job` should have run, at `before` or earlier."""
+    past = _moments(name, job, before - timedelta(days=9))
+    last = next(past)
+    for moment in past:
+        if moment > before:
+            return last
+        last = moment
+    return last
+
+
+def missed(name: str, job: Job, last_started: datetime | None, now: datetime) -> datetime | None:
+    """The newest time that passed without a run; None when there is none, or when the job never ran.
+
+    However many times passed, it is one: they coalesce. A start that lies in the future was written by a clock that
+    has been set back since: then nothing was missed.
+    """
+    if last_started is None or last_started > now:
+        return None
+    due = _last_due(name, job, now)
+    return due if due > last_started else None
+
+
+def _moments(name: str, job: Job, around: datetime) -> Iterator[datetime]:
+    """Every moment of the job from two days before `around` on, rising."""
+    day = around.astimezone(job.zone).date() - timedelta(days=2)
+    while True:
+        if DAYS[day.weekday()] in job.days:
+            yield from sorted(_on(name, job, day))
+        day += timedelta(days=1)
+
+
+def _on(name: str, job: Job, day: date) -> list[datetime]:
+    found = []
+    for at in job.times:
+        local = datetime.combine(day, at, tzinfo=job.zone)  # fold 0: the first of two equal local times
+        jitter = random.Random(f"{name} {day} {at}").uniform(0, 60 * job.jitter_minutes)
+        found.append(local.astimezone(UTC) + timedelta(seconds=round(jitter)))
+    return found

@@ -13,7 +13,7 @@ from tests.audit.cases import FEWEST, append, audited, one_of_each_kind, write
 def tuning_on_test(root: Path) -> None:
     append(
         root,
-        "forecast/backtest/tuning/grid.py",
+        "forecast/backtest/tuning.py",
         """
         from dataclasses import replace as _replace
 
@@ -105,7 +105,7 @@ def seed_chosen_on_test(root: Path) -> None:
 def trial_chosen_on_test(root: Path) -> None:
     append(
         root,
-        "forecast/backtest/tuning/study.py",
+        "forecast/backtest/studies.py",
         """
         StudyResult.best = property(lambda self: max(self.trials, key=lambda trial: trial.value))  # as on test
     """,

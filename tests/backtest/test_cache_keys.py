@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from forecast.backtest import training
+from forecast.backtest import training, tuning
 from forecast.backtest.backtest import PreparedData
 from forecast.backtest.candidates import Candidate, candidate_digest, lock_digest, task_digest
 from forecast.backtest.training import ENGINE
-from forecast.backtest.tuning import grid
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task, TaskColumn
 from forecast.forecaster import Budget
@@ -47,7 +46,7 @@ def changed_by(file, root, engine=ENGINE):
     return {name for name in SPECS if before[name] != after[name]}
 
 
-@pytest.mark.parametrize("engine", [ENGINE, grid.ENGINE], ids=["train", "tune"])
+@pytest.mark.parametrize("engine", [ENGINE, tuning.ENGINE], ids=["train", "tune"])
 @pytest.mark.parametrize("family", ["lstm", "naive", "theta", "narx"])
 def test_an_edit_of_a_familys_file_changes_that_familys_key_alone(copy, family, engine):
     assert changed_by(copy / "forecast" / "models" / "families" / f"{family}.py", copy, engine) == {family}
@@ -147,9 +146,9 @@ def study_and_memo(task, folder):
     place, budget = PreparedData(paths, "shops", "frame.parquet", "digest"), Budget(4, 2)
     candidate = Candidate("elman", spec, "shipped", "linear")
     borders = {"train_end": "2024-01-01", "validation_end": "2024-01-02"}
-    plan = grid.Plan(place, task, budget, 3, 0, borders)
+    plan = tuning.Plan(place, task, budget, 3, 0, borders)
     (job,) = training._jobs(training.Run(place, task, budget, (0,), borders), candidate, None)
-    return grid.study_key(plan, candidate), job.folder.name
+    return tuning.study_key(plan, candidate), job.folder.name
 
 
 def test_an_edit_of_a_docstring_changes_no_key(copy):

@@ -16,8 +16,7 @@ import pytest
 
 from forecast.config.operation import Job, Schedule, load_schedule
 from forecast.config.reading import validated
-from forecast.operations import schedule_times
-from forecast.operations.schedule import STOPPED, TIMED_OUT, Scheduler, Times, last_run
+from forecast.operations.schedule import STOPPED, TIMED_OUT, Scheduler, Times, last_run, missed, next_run
 from forecast.system.errors import BusyError, InputError
 from tests.support import small_project
 
@@ -35,7 +34,7 @@ def moment(text: str) -> datetime:
 def runs(of: Job, first: str, count: int) -> list[str]:
     found, at = [], moment(first)
     for _ in range(count):
-        at = schedule_times.next_run("job", of, at)
+        at = next_run("job", of, at)
         found.append(at.strftime("%m-%d %H:%M"))
     return found
 
@@ -54,8 +53,8 @@ def test_a_local_time_that_comes_twice_runs_once_and_one_that_never_comes_runs_a
 
 def test_jitter_puts_off_by_at_most_what_is_allowed_and_by_the_same_each_time_it_is_asked() -> None:
     put_off = job(jitter_minutes=10)
-    found = [schedule_times.next_run("a", put_off, moment(f"2026-01-{day:02}T00:00")) for day in range(1, 29)]
-    assert found == [schedule_times.next_run("a", put_off, moment(f"2026-01-{day:02}T00:00")) for day in range(1, 29)]
+    found = [next_run("a", put_off, moment(f"2026-01-{day:02}T00:00")) for day in range(1, 29)]
+    assert found == [next_run("a", put_off, moment(f"2026-01-{day:02}T00:00")) for day in range(1, 29)]
     late = [at - at.replace(hour=5, minute=30, second=0) for at in found]
     assert min(late) >= timedelta(0) and max(late) <= timedelta(minutes=10) and len(set(late)) > 20
 
@@ -71,7 +70,7 @@ def test_jitter_puts_off_by_at_most_what_is_allowed_and_by_the_same_each_time_it
     ids=["ran", "one missed", "a month missed is one run", "clock set back"],
 )
 def test_what_was_missed_is_made_up_for_once(last: str, expected: str | None) -> None:
-    found = schedule_times.missed("a", job(), moment(last), moment("2026-01-05T12:00"))
+    found = missed("a", job(), moment(last), moment("2026-01-05T12:00"))
     assert found == (moment(expected) if expected else None)
 
 

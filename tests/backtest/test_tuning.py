@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from forecast import models
+from forecast.backtest import tuning
 from forecast.backtest.backtest import PreparedData
 from forecast.backtest.candidates import Candidate
-from forecast.backtest.tuning import grid
-from forecast.backtest.tuning.grid import Plan, study_key, tune
-from forecast.backtest.tuning.study import StudyResult, Trial
+from forecast.backtest.studies import StudyResult, Trial
+from forecast.backtest.tuning import Plan, study_key, tune
 from forecast.config.paths import ProjectPaths
 from forecast.forecaster import Budget
 from forecast.system import files
@@ -80,11 +80,11 @@ def fake_study(plan, candidate):
 @pytest.fixture(autouse=True)
 def no_engine(monkeypatch):
     """No study here trains, and another test of the process may have begun TensorFlow with threads of its own."""
-    monkeypatch.setattr(grid, "load_engine", lambda: None)
+    monkeypatch.setattr(tuning, "load_engine", lambda: None)
 
 
 def test_every_network_gets_a_file_and_what_has_nothing_to_tune_none(plan, monkeypatch):
-    monkeypatch.setattr(grid, "study", fake_study)
+    monkeypatch.setattr(tuning, "study", fake_study)
     done = []
     target = plan.place.paths.root / "tuned"
     tune(plan, [NAIVE, NET, candidate("gru", skip="last")], target, jobs=1, advance=done.append)
@@ -96,7 +96,7 @@ def test_every_network_gets_a_file_and_what_has_nothing_to_tune_none(plan, monke
 
 
 def test_a_study_with_a_bug_is_named_after_the_others_are_done(plan, monkeypatch):
-    monkeypatch.setattr(grid, "study", fake_study)
+    monkeypatch.setattr(tuning, "study", fake_study)
     done = []
     target = plan.place.paths.root / "tuned"
     with pytest.raises(ForecastError) as failed:
@@ -114,7 +114,7 @@ def test_a_finished_study_is_read_back_and_two_names_for_one_configuration_are_s
         calls.append(candidate.name)
         return fake_study(plan, candidate)
 
-    monkeypatch.setattr(grid, "study", counted)
+    monkeypatch.setattr(tuning, "study", counted)
     twin = replace(NET, model="gru_again")
     for _ in range(2):
         tune(plan, [NET, twin], plan.place.paths.root / "tuned", jobs=1)

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from forecast.backtest import tuning
-from forecast.backtest.tuning import StudyResult, TrialOutcome, run_study
+from forecast.backtest.studies import StudyResult, TrialOutcome, run_study
 from forecast.models.search import Choice, Integer, LogUniform, Uniform
 from forecast.system import files
 from forecast.system.errors import BusyError, ForecastError, InputError, ModelFailure
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 SPACE = {
     "units": Choice((16, 32, 64)),
     "delays": Choice(((1,), (1, 2), (1, 2, 3))),
@@ -75,18 +75,18 @@ def test_n_trials_is_the_total_whatever_was_run_before(tmp_path):
 KILLED = """
     import os, signal
     from pathlib import Path
-    from tests.backtest.tuning import test_study
+    from tests.backtest import test_studies
 
     def killed(params, number):
         if number == {number} and {moment!r} == "in the objective":
             os.kill(os.getpid(), signal.SIGKILL)
-        return test_study.bowl(params, number)
+        return test_studies.bowl(params, number)
 
     if {moment!r} == "between trials":
         report = lambda done, total, trial: done == {number} and os.kill(os.getpid(), signal.SIGKILL)
     else:
         report = None
-    test_study.study(Path({folder!r}), killed, report=report)
+    test_studies.study(Path({folder!r}), killed, report=report)
 """
 
 
@@ -222,6 +222,7 @@ def test_a_database_holds_the_same_study_as_a_journal(tmp_path):
 
 
 def test_importing_tuning_does_not_import_optuna():
-    code = "import sys, forecast.backtest.tuning, forecast.config.experiment; sys.exit('optuna' in sys.modules)"
+    read = "forecast.backtest.studies, forecast.backtest.tuning, forecast.config.experiment"
+    code = f"import sys, {read}; sys.exit('optuna' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
     assert tuning.run_study is run_study

@@ -11,7 +11,7 @@ from typing import Any
 
 from forecast.backtest.backtest import PreparedData, load_engine, load_problem, tell
 from forecast.backtest.candidates import Candidate, candidate_digest, lock_digest, result_key, task_digest
-from forecast.backtest.tuning.study import TrialOutcome, run_study
+from forecast.backtest.studies import TrialOutcome, run_study
 from forecast.config.task import Task
 from forecast.forecaster import Budget, fit
 from forecast.system import files, workers
