@@ -32,7 +32,7 @@ def promote(
     project, uri = _project(root, dataset), tracking_uri()
     chosen = version or _registered(project, dataset, uri)
     registry.promote(project, dataset, chosen, now=now(), reason=reason or "by hand", tracking_uri=uri)
-    _report(project, dataset, chosen)
+    _print_champion(project, dataset, chosen)
 
 
 def rollback(
@@ -49,7 +49,7 @@ def rollback(
     if form is Format.json:
         show([{"dataset": dataset, "champion": version}], form)
     else:
-        _report(project, dataset, version)
+        _print_champion(project, dataset, version)
 
 
 def status(
@@ -123,7 +123,7 @@ def _registered(project: Path, dataset: str, uri: str) -> int:
     return registry.register(project, dataset, folder, meta, tracking_uri=uri)
 
 
-def _report(project: Path, dataset: str, version: int) -> None:
+def _print_champion(project: Path, dataset: str, version: int) -> None:
     from forecast.operations import champion
 
     meta = champion.read_meta(project, dataset, version)

@@ -78,7 +78,7 @@ def configs(root: Path) -> dict[str, Callable[[], Any]]:
 
 
 def load_specs(models: Any, folder: Path) -> dict[str, Any]:
-    """Every entry of configs/models.yaml as its family's spec; the grid must have the row all are held against."""
+    """Every entry of configs/models.yaml as its family's spec; the grid must have the reference of all scores."""
     from forecast.config.experiment import NAIVE
     from forecast.models import spec
 

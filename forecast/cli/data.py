@@ -1,4 +1,4 @@
-"""`forecast fetch` and `forecast data`: take new data, and show what is held."""
+"""`forecast fetch` and `forecast data`: take new data, and summarise the stored snapshots."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ DATASETS = typer.Argument(None, help="Entries of configs/datasets.yaml; else all
 def fetch(
     datasets: list[str] = DATASETS,
     as_of: str = typer.Option("", "--as-of", help="Only what was known by then (UTC), such as 2024-06-30; else now."),
-    allow_stale: bool = typer.Option(False, "--allow-stale", help="Where the service fails, go on with what is held."),
+    allow_stale: bool = typer.Option(
+        False, "--allow-stale", help="Where the service fails, go on with the stored snapshot."
+    ),
     root: Path = ROOT,
 ) -> None:
     """Take new snapshots and point the pipeline at them; exits 3 when a service is at fault."""
@@ -41,12 +43,12 @@ def fetch(
         try:
             _fetch_one(name, place, moment)
         except DataError as error:  # one service's fault keeps no other dataset from being fetched
-            held = _held_since(name, load_dataset(name, place / "configs"), place)
-            if not allow_stale or held is None:
-                usable = f" The snapshot of {held} is untouched and usable (--allow-stale)." if held else ""
+            stored = _stored_since(name, load_dataset(name, place / "configs"), place)
+            if not allow_stale or stored is None:
+                usable = f" The snapshot of {stored} is untouched and usable (--allow-stale)." if stored else ""
                 failed.append(f"{error}{usable}")
             else:
-                print(f"{error}\nGoing on with the snapshot of {held}.", file=sys.stderr)
+                print(f"{error}\nGoing on with the snapshot of {stored}.", file=sys.stderr)
     if failed:
         raise DataError("\n".join(failed))
 
@@ -62,7 +64,7 @@ def _fetch_one(name: str, place: Path, moment: pd.Timestamp | None) -> None:
         found = ingest.fetch_new(
             name, settings, root=place, now=now(), as_of=moment, environment=dict(os.environ), advance=advance
         )
-    _told(name, found, place)
+    _report(name, found, place)
     _score_issued(name, settings, place, found.pointer.as_of)
 
 
@@ -72,7 +74,7 @@ def data(
     root: Path = ROOT,
     form: Format = FORMAT,
 ) -> None:
-    """Show what is held of each data set: rows, range, gaps, freshness, digest, last revision."""
+    """Summarise the stored snapshot of each data set: rows, range, gaps, freshness, digest, last revision."""
     from forecast.config.datasets import load_dataset, load_datasets
     from forecast.data import inventory
 
@@ -110,7 +112,7 @@ def _score_issued(dataset: str, settings: Any, root: Path, as_of: str) -> None:
 
 
 def _show_findings(name: str, settings: Any, root: Path, as_of: str | None) -> None:
-    """Every sentence of the data checks; a data set that cannot be read has said so already."""
+    """Every sentence of the data checks; none of a data set that cannot be read."""
     if as_of is None:
         return
     import pandas as pd
@@ -123,7 +125,7 @@ def _show_findings(name: str, settings: Any, root: Path, as_of: str | None) -> N
         print(line)
 
 
-def _told(dataset: str, found: Fetched, root: Path) -> None:
+def _report(dataset: str, found: Fetched, root: Path) -> None:
     from forecast.data import snapshots
     from forecast.data.quality import sentences
 
@@ -134,14 +136,14 @@ def _told(dataset: str, found: Fetched, root: Path) -> None:
         kinds = ", ".join(f"{count} {kind}" for kind, count in found.revised["kind"].value_counts().items())
         table = Path(found.pointer.snapshot).with_suffix(".revisions.csv")
         print(f"  revised history: {kinds} values, listed in {table}")
-    held = snapshots.provenance(root, dataset).get("series", ())
+    stored = snapshots.provenance(root, dataset).get("series", ())
     for series, reason in found.failed.items():
-        print(f"  {series} {'kept as it was' if series in held else 'left out'}: {reason}", file=sys.stderr)
+        print(f"  {series} {'kept as it was' if series in stored else 'left out'}: {reason}", file=sys.stderr)
     for line in sentences(found.findings):
         print(f"  {line}", file=sys.stderr)
 
 
-def _held_since(dataset: str, settings: Any, root: Path) -> str | None:
+def _stored_since(dataset: str, settings: Any, root: Path) -> str | None:
     """`2024-06-30 (12 days old)` for the pointed snapshot, or None when there is none that can be read."""
     from forecast.data import inventory
 

@@ -66,7 +66,7 @@ def retrain(
     except KeyboardInterrupt:
         print("\nInterrupted; the champion is as it was, or the next run finishes the promotion.", file=sys.stderr)
         raise typer.Exit(130) from None
-    _told(decision, took=time.monotonic() - started)
+    _print_decision(decision, took=time.monotonic() - started)
     if not dry_run:
         _tell(job, "promotion" if decision.promotes else "success", decision.to_json())
     if decision.word == "kept":
@@ -83,7 +83,7 @@ class _Steps:
         print(f"{datetime.now(UTC):%H:%M:%S} retrain {self.dataset}: {step}", file=sys.stderr, flush=True)
 
 
-def _told(decision: Decision, *, took: float) -> None:
+def _print_decision(decision: Decision, *, took: float) -> None:
     for path in decision.unused_edits[:5]:
         print(f"Not used, because it is not committed: {path}", file=sys.stderr)
     if decision.word == "not due":

@@ -83,8 +83,8 @@ def leaderboard(scored: list[Scored], chosen: Mapping[str, str], dataset: str) -
             continue
         board = candidate.board.assign(status="ok", **common)
         board["n_params"] = record["n_params"]
-        held = candidate.validation.set_index("seed")["mase"]
-        board["validation_mase"] = board["seed"].map(held)
+        scaled = candidate.validation.set_index("seed")["mase"]
+        board["validation_mase"] = board["seed"].map(scaled)
         is_chosen = chosen.get(record["ranking"]) == record["model"] or (
             record["ranking"] == "baseline" and record["model"] in chosen.values()
         )
@@ -207,7 +207,7 @@ def check_same_budget(records: Iterable[Mapping[str, Any]], tuning: Tuning) -> l
     """The networks exempt from a part of the check, `{"model", "ranking", "why"}`; `InputError` naming every other.
 
     `records`: those of the train stage. Baselines are not tuned, and a failed model is in no comparison. A network
-    trained by Levenberg-Marquardt takes no gradient steps, so its trials and steps are not held against the budget:
+    trained by Levenberg-Marquardt takes no gradient steps, so its trials and steps are not compared with the budget:
     its seeds are, and its CPU seconds stand in the ledger beside everybody's.
     """
     exempt, faults = [], []

@@ -24,7 +24,7 @@ ALARM_LEVEL = 0.001
 LAGS = 10
 MOST = 48
 LEAST = 30
-"""Residuals below which nothing is said."""
+"""Fewest residuals of a diagnosis."""
 BAND = 1.96
 LOGS = {"log": np.log, "logdiff": np.log, "log1p": np.log1p}
 

@@ -81,8 +81,8 @@ class Blocks:
 
     def pairs(self) -> list[tuple[Cube | None, Cube, Scale]]:
         """Of every series that has origins to cover."""
-        held = {cube.series: cube for cube in self.calibration}
-        return [(held.get(c.series), c, SCALES.get(self.transforms.get(c.series, ""), RAW)) for c in self.test]
+        known = {cube.series: cube for cube in self.calibration}
+        return [(known.get(c.series), c, SCALES.get(self.transforms.get(c.series, ""), RAW)) for c in self.test]
 
 
 def interval_scores(blocks: Blocks, levels: Sequence[float], methods: Sequence[Method] = METHODS) -> Table:
@@ -238,8 +238,8 @@ def interval_tables(
     usable = [candidate for candidate in scored if candidate.forecasts is not None]
     best = [candidate for candidate in usable if _is_chosen(candidate, chosen)]
     judges = [*best, *(candidate for candidate in usable if candidate.name == NAIVE and candidate not in best)]
-    held = task.step_size_in("calibration")
-    decision = rehearsed([_blocks(c, last, task, held) for c in judges], levels)
+    step_size = task.step_size_in("calibration")
+    decision = rehearsed([_blocks(c, last, task, step_size) for c in judges], levels)
     method: Method = decision["method"]
     parts, refused = [], []
     for candidate in usable:
@@ -268,8 +268,10 @@ def _is_chosen(candidate: Scored, chosen: Mapping[str, str]) -> bool:
 
 def _blocks(candidate: Scored, last: Mapping[str, pd.Series], task: Task, step_size: int) -> Blocks:
     assert candidate.forecasts is not None
-    held = calibration_cubes(candidate.forecasts, last)
-    return Blocks(candidate.record, held, candidate.cubes, step_size, {name: _transform(name, task) for name in last})
+    calibration = calibration_cubes(candidate.forecasts, last)
+    return Blocks(
+        candidate.record, calibration, candidate.cubes, step_size, {name: _transform(name, task) for name in last}
+    )
 
 
 def _transform(series: str, task: Task) -> str:

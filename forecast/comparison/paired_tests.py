@@ -24,7 +24,7 @@ MINIMUM = 8
 MARGIN = 0.02
 """The extra loss, as a share, that equivalence allows."""
 ORIGINS = 30
-"""Fewest origins, with horizons that do not overlap, that equivalence is said of."""
+"""Fewest origins, with horizons that do not overlap, of an equivalence."""
 
 
 @dataclass(frozen=True)

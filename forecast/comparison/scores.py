@@ -185,10 +185,10 @@ def _scored(record: dict[str, Any], forecasts: pd.DataFrame | None, reference: M
     if forecasts is None:
         return Scored(record)
     test = tuple(cubes(forecasts[forecasts["block"] == "test"], reference["test"].last))
-    held = cubes(forecasts[forecasts["block"] == "validation"], reference["validation"].last)
+    earlier = cubes(forecasts[forecasts["block"] == "validation"], reference["validation"].last)
     by_series = pd.concat([series_scores(c, reference["test"]) for c in test], ignore_index=True)
     by_step = pd.concat([step_scores(c, reference["test"]) for c in test], ignore_index=True)
-    on_validation = pd.concat([series_scores(c, reference["validation"]) for c in held], ignore_index=True)
+    on_validation = pd.concat([series_scores(c, reference["validation"]) for c in earlier], ignore_index=True)
     return Scored(
         record=record,
         forecasts=forecasts,

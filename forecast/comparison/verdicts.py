@@ -181,14 +181,14 @@ def _family(family: Family, rows: list[Hypothesis], means: pd.DataFrame, setting
     }
     adjusted = dict(zip(unique, holm([raw[pair].p for pair in unique]), strict=True))
     worse = dict(zip(unique, holm([_two_sided(raw[pair]) for pair in unique]), strict=True))
-    return [_told(family, row, raw[row[1:]], adjusted[row[1:]], worse[row[1:]], means, setting) for row in rows]
+    return [_tested(family, row, raw[row[1:]], adjusted[row[1:]], worse[row[1:]], means, setting) for row in rows]
 
 
 def _two_sided(test: DieboldMariano) -> float:
     return tail(test.statistic, test.dof, "two-sided") if math.isfinite(test.statistic) else test.p
 
 
-def _told(
+def _tested(
     family: Family,
     row: Hypothesis,
     raw: DieboldMariano,
@@ -206,23 +206,8 @@ def _told(
         p_worse=p_worse if family == "skip" else None,
         alpha=setting.alpha,
     )
-    return Test(
-        ranking,
-        family,
-        a[0],
-        b[0],
-        raw.statistic,
-        raw.p,
-        p_holm,
-        raw.mean_difference,
-        raw.relative_difference,
-        raw.ci_low,
-        raw.ci_high,
-        raw.n,
-        raw.lag,
-        word,
-        raw.note,
-    )
+    measured = {key: value for key, value in asdict(raw).items() if key != "dof"}
+    return Test(ranking=ranking, family=family, model=a[0], against=b[0], p_holm=p_holm, word=word, **measured)
 
 
 def verdict(

@@ -141,11 +141,11 @@ def _reliability_panel(results: Results, series: str) -> Panel | None:
     several = f", {series}" if len(results.series) > 1 else ""
     axes = Axes(
         label=f"Reliability{several}",
-        x_title="level the intervals promise",
+        x_title="nominal level",
         y_title="share of the actual values covered",
         x_ticks=ticks,
         y_range=(0.0, 1.0),
-        moments=[f"{text.level(level)} promised" for level in levels],
+        moments=[f"{text.level(level)} nominal" for level in levels],
         show=text.level,
     )
     return Panel(f"Reliability{several}", line_chart(lines, axes))

@@ -16,7 +16,7 @@ from forecast.report.text import Cell, Row, Table
 PURPOSES = {
     "train": "everything fitted is fitted here: scaling, skip, weights",
     "validation": "choices: hyper-parameters, early stopping, the chosen model",
-    "calibration": "held back to set the width of intervals",
+    "calibration": "the width of intervals",
     "test": "the scores on this page; looked at last, chosen from never",
 }
 
@@ -169,6 +169,6 @@ def _steps(dataset: Dataset) -> str:
 
 
 def notes(results: Results) -> list[str]:
-    """What the dataset's configuration wants said: the licence's note and, where there are any, its own notes."""
+    """The notes of the dataset's configuration: that of the licence and, where there are any, its own."""
     own = getattr(results.dataset, "notes", ())
     return [note for note in (results.dataset.licence.note, *([own] if isinstance(own, str) else own)) if note]

@@ -222,12 +222,12 @@ def _catalogue(found: Sequence[Results]) -> list[dict[str, str]]:
 
 
 SIZE = (720.0, 260.0)
-NOT_YET = "no forecast has met its actuals yet"
+NOT_YET = "no forecast has actual values yet"
 
 
 @dataclass(frozen=True)
 class LiveDataset:
-    """How the forecasts of one dataset's champions did, beside what their test blocks promised.
+    """Accuracy of the forecasts of one dataset's champions, beside that of their test blocks.
 
     A page of its own, since it changes with every forecast whose actuals arrive.
 
@@ -278,9 +278,7 @@ def _live_panel(dataset: LiveDataset) -> dict[str, Any] | None:
         label, "cutoff of the forecast (UTC)", "error / test error", [(float(i), moments[i][:10]) for i in shown],
         level=1.0, moments=moments, size=SIZE,
     )  # fmt: skip
-    panel = figures.Panel(
-        "Error of each issued forecast", line_chart(lines, axes), "1 is what the test block promised"
-    )
+    panel = figures.Panel("Error of each forecast", line_chart(lines, axes), "1 is the error on the test block")
     return _safe([panel])[0]
 
 
@@ -288,7 +286,7 @@ def _live_table(dataset: LiveDataset) -> Table:
     levels = sorted({level for version in dataset.versions for level in version["coverage"]}, key=float)
     columns = [
         ("Version", "the registry's number, and the model"),
-        ("issued", "forecasts kept"),
+        ("forecasts", "forecasts kept"),
         ("scored", "of these with known actuals"),
         ("error / test", "mean error over the test error at the same steps; 1 is as expected"),
         ("skill", "1 - error / error of repeating the last value, at the same cutoffs"),

@@ -127,7 +127,7 @@ def _actuals(frame: pd.DataFrame, series: str) -> pd.Series:
 def _origin_panel(
     results: Results, series: str, word: str, origin: int, tests: Tests, history: pd.Series, judge: str
 ) -> Panel:
-    """The last values before one cutoff, then the forecasts of every shown model and what happened."""
+    """The last values before one cutoff, then the forecasts of every shown model and the actual values."""
     test = tests[judge][1]
     cutoff, horizon = test.cutoffs[origin], test.y.shape[1]
     past = history[history.index <= cutoff].iloc[-max(2 * horizon, LEAST_HISTORY) :]

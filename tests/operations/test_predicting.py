@@ -153,7 +153,7 @@ def test_each_cutoff_is_issued_once_and_scored_when_its_actuals_arrive(moved):
 
 def test_the_live_page_says_when_there_is_nothing_to_draw_yet(moved):
     page = live_accuracy.write_page(moved, [NAME]).read_text()
-    assert "No forecast has met its actuals yet" in page and "<svg" not in page
+    assert "No forecast has actual values yet" in page and "<svg" not in page
 
 
 def test_a_forecast_survives_an_issue_that_cannot_be_kept(moved):

@@ -56,7 +56,7 @@ def test_sections_stand_in_the_order_a_reader_needs_them(page):
             "Verdict",
             "Leaderboard as shipped",
             "Leaderboard architecture alone",
-            "Forecasts against what happened",
+            "Forecasts and actual values",
             "Error by horizon step",
             "What each network adds over its skip",
             "LSTM or GRU",
