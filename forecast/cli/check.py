@@ -13,6 +13,7 @@ from typing import Any
 import typer
 
 from forecast.cli.shown import FORMAT, ROOT, Format, require_project, show
+from forecast.config.paths import ProjectPaths
 from forecast.system.errors import ForecastError, InputError
 from forecast.system.stage import default_jobs
 
@@ -35,7 +36,7 @@ def checked(root: Path) -> Iterator[tuple[str, str, ForecastError | None]]:
         found, error = _tried(read)
         if name == "datasets.yaml":
             datasets = found
-            for notice in [] if error else notices(root / "configs"):
+            for notice in [] if error else notices(ProjectPaths.of(root).configs):
                 print(notice, file=sys.stderr)
         yield f"configs/{name}", "wrong" if error else _summary(found), error
     if datasets is None:
@@ -63,7 +64,7 @@ def configs(root: Path) -> dict[str, Callable[[], Any]]:
     from forecast.config.experiment import load_evaluation, load_models, load_tuning
     from forecast.config.operation import check_retraining, load_schedule
 
-    folder = root / "configs"
+    folder = ProjectPaths.of(root).configs
     optional: dict[str, Callable[[], Any]] = {
         "schedule.yaml": lambda: load_schedule(folder),
         "retraining.yaml": lambda: check_retraining(load_datasets(folder).datasets, folder),
@@ -135,8 +136,8 @@ def catalogue(root: Path) -> list[dict[str, str]]:
     """One row per entry of configs/models.yaml: first those of the grid that a run compares, in its order."""
     from forecast.config.experiment import load_models
 
-    models = load_models(root / "configs")
-    specs = load_specs(models, root / "configs")
+    models = load_models(ProjectPaths.of(root).configs)
+    specs = load_specs(models, ProjectPaths.of(root).configs)
     grid = list(models.selected())
     order = [*grid, *(name for name in specs if name not in grid)]
     return [_row(name, type(specs[name]), specs[name].family, name in grid) for name in order]

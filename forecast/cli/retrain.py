@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from forecast.cli.shown import FORMAT, ROOT, Format, as_of_moment, now, require_project, show
+from forecast.config.paths import ProjectPaths
 from forecast.system.errors import ForecastError, GateRefused
 from forecast.system.processes import stop_on_signals
 from forecast.system.progress import duration
@@ -102,7 +103,7 @@ def _tell(job: Job, event: str, content: dict[str, object]) -> None:
     from forecast.operations.decision import notify
 
     try:
-        hooks = load_retraining(job.dataset, job.root / "configs").hooks
+        hooks = load_retraining(job.dataset, ProjectPaths.of(job.root).configs).hooks
         faults = notify(hooks, event, content, root=job.root, given=job.environment)  # type: ignore[arg-type]
     except ForecastError as error:
         faults = [f"hooks: {error}"]

@@ -12,6 +12,7 @@ import typer
 
 from forecast.cli.check import checked
 from forecast.cli.shown import ROOT, require_project, tracking_uri
+from forecast.config.paths import ProjectPaths
 from forecast.operations import repro
 from forecast.system import files
 from forecast.system.bootstrap import RUN_LOCK
@@ -62,11 +63,11 @@ def chosen(root: Path, dataset: str, model: str) -> tuple[tuple[str, ...], tuple
     from forecast.config.experiment import load_models
 
     models = tuple(name.strip() for name in model.split(",") if name.strip())
-    load_models(root / "configs").selected(models)
+    load_models(ProjectPaths.of(root).configs).selected(models)
     if dataset:
-        load_dataset(dataset, root / "configs")
+        load_dataset(dataset, ProjectPaths.of(root).configs)
         return (dataset,), models
-    return load_datasets(root / "configs").run, models
+    return load_datasets(ProjectPaths.of(root).configs).run, models
 
 
 def _prepared(root: Path) -> None:
@@ -85,7 +86,6 @@ def _remove_leftovers(root: Path) -> list[Path]:
 
 def _report_page(root: Path, datasets: tuple[str, ...]) -> None:
     """DVC gives back what a stage made before, but not the page, which is none of its outs."""
-    from forecast.config.paths import ProjectPaths
     from forecast.report.page import write
 
     paths = ProjectPaths.of(root)
@@ -94,7 +94,6 @@ def _report_page(root: Path, datasets: tuple[str, ...]) -> None:
 
 
 def _shown(places: list[Path], datasets: tuple[str, ...], *, whole: bool, took: float) -> None:
-    from forecast.config.paths import ProjectPaths
     from forecast.report.leaderboard import show
 
     for place in places:

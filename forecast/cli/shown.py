@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from forecast.config.paths import ProjectPaths
 from forecast.system.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def show(rows: Sequence[Mapping[str, Any]], form: Format, *, title: str = "") ->
 
 def require_project(root: Path) -> Path:
     """`root` when it is a project's folder, else `InputError`."""
-    if not (root / "configs" / "datasets.yaml").exists():
+    if not ProjectPaths.of(root).datasets_yaml.exists():
         where = root.resolve()
         raise InputError(
             f"{where}: no configs/datasets.yaml here. Run the command in the project's folder or name it with --root."

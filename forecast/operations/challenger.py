@@ -98,7 +98,7 @@ def begin_with(job: Job, tree: Tree, current: Champion | None) -> None:
 
 def adopt(root: Path, tree: Path) -> None:
     """Copy what the checkout's pointers name and the work tree lacks; the checkout is only read."""
-    for source in sorted((root / "data" / "pointers").glob("*.json")):
+    for source in sorted(ProjectPaths.of(root).pointers.glob("*.json")):
         if not (tree / source.relative_to(root)).exists():
             worktree.put(source, tree / source.relative_to(root))
         pointer = snapshots.read_pointer(tree, source.stem)

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from forecast.config.paths import ProjectPaths
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError
 
@@ -174,7 +175,7 @@ def prune(root: Path, dataset: str) -> list[int]:
 
 
 def folder_of(root: Path, dataset: str, version: int | None = None) -> Path:
-    folder = root / ".forecast" / "champions" / dataset
+    folder = ProjectPaths.of(root).champions(dataset)
     return folder if version is None else folder / str(version)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from forecast.config.paths import ProjectPaths
 from forecast.operations import champion
 from forecast.system import processes
 from forecast.system.errors import ForecastError
@@ -55,13 +56,13 @@ def _paths(root: Path, tracking_uri: str) -> Finding:
 
 def stale_locks(root: Path) -> list[Path]:
     """Notes of lock holders that ended without taking them away; the locks themselves end with their processes."""
-    notes = [*(root / ".forecast" / "locks").glob("*.pid"), *root.glob("*.pid")]
+    notes = [*ProjectPaths.of(root).locks.glob("*.pid"), *root.glob("*.pid")]
     return [path for path in notes if not _alive(path)]
 
 
 def datasets(root: Path, tracking_uri: str) -> list[str]:
     """The datasets that have a champion here, or only in the registry."""
-    here = {path.name for path in (root / ".forecast" / "champions").glob("*") if path.is_dir()}
+    here = {path.name for path in ProjectPaths.of(root).all_champions.glob("*") if path.is_dir()}
     elsewhere = [name for name in running(root) if name not in here and _registered(root, name, tracking_uri)]
     return sorted({*here, *elsewhere})
 
@@ -82,7 +83,7 @@ def _registered(root: Path, dataset: str, tracking_uri: str) -> bool:
 def running(root: Path) -> list[str]:
     """The datasets of `run` in configs/datasets.yaml, the rest of which `forecast check` examines."""
     try:
-        content = yaml.safe_load((root / "configs" / "datasets.yaml").read_text(encoding="utf-8"))
+        content = yaml.safe_load(ProjectPaths.of(root).datasets_yaml.read_text(encoding="utf-8"))
         return [str(name) for name in content["run"]]
     except (OSError, yaml.YAMLError, KeyError, TypeError):
         return []

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from forecast.config.paths import ProjectPaths
 from forecast.operations import champion
 from forecast.operations.champion import Champion, Meta
 from forecast.operations.worktree import newest_data
@@ -64,7 +65,7 @@ def keep(root: Path, found: Champion, table: pd.DataFrame, last: Mapping[str, fl
     label = f"{table['cutoff'].max().isoformat()} v{found.version}"
     issue = issue.assign(last=issue["series"].map(dict(last)), version=found.version)
     issue = issue.assign(issue=label, issued_at=now.floor("s"))
-    lock = root / ".forecast" / "locks" / f"issued-{dataset}.lock"
+    lock = ProjectPaths.of(root).lock(f"issued-{dataset}")
     with files.locked(lock, what=f"Keeping a forecast of {dataset!r}", timeout=PATIENCE):
         kept = issued(root, dataset)
         if len(kept) and (kept["issue"] == label).any():
@@ -152,7 +153,7 @@ def remembered(root: Path, dataset: str) -> tuple[str, list[Live]]:
 
 
 def _table(root: Path, dataset: str) -> Path:
-    return root / ".forecast" / "issued" / f"{dataset}.parquet"
+    return ProjectPaths.of(root).live_forecasts(dataset)
 
 
 def _live(root: Path, dataset: str, version: int, count: int, table: pd.DataFrame) -> Live:
@@ -218,7 +219,7 @@ def write_page(root: Path, datasets: Sequence[str]) -> Path:
     """reports/live.html of these datasets; one whose data cannot be read is shown with what was scored before."""
     from forecast.report.page import render_live
 
-    path = root / "reports" / "live.html"
+    path = ProjectPaths.of(root).reports / "live.html"
     files.write_text(path, render_live([_of(root, dataset) for dataset in datasets]))
     return path
 
@@ -230,7 +231,7 @@ def _of(root: Path, dataset: str) -> LiveDataset:
     from forecast.data import preparation, snapshots
     from forecast.report.page import LiveDataset
 
-    settings = load_dataset(dataset, root / "configs")
+    settings = load_dataset(dataset, ProjectPaths.of(root).configs)
     try:
         place = newest_data(root, dataset)
         frame = preparation.check_data(dataset, settings, root=place)

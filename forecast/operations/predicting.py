@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.config.datasets import load_dataset
+from forecast.config.paths import ProjectPaths
 from forecast.data import preparation, snapshots
 from forecast.data.panel import Panel, from_frame, series_name
 from forecast.data.scaling import check_transforms
@@ -69,7 +70,7 @@ def forecast(
 
 def newest(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame:
     """The newest snapshot, the checkout's or a retraining's, as a long frame, prepared and checked as in training."""
-    entry = load_dataset(dataset, root / "configs").serving(ensemble.task)
+    entry = load_dataset(dataset, ProjectPaths.of(root).configs).serving(ensemble.task)
     frame = preparation.check_data(dataset, entry, root=newest_data(root, dataset))
     check_transforms(frame, ensemble.task)
     return frame

@@ -44,14 +44,14 @@ def main(dataset: str, record: str = "", target: str = "", on: str = "gate", roo
 
 def at_the_gate(root: Path, dataset: str, record: dict[str, Any], target: Path, *, jobs: int) -> None:
     """The recipe at the borders that stage `prepare` wrote; what was trained already comes from the memo."""
-    settings, budget = load_dataset(dataset, root / "configs"), load_tuning(root / "configs")
-    prepared = root / "data" / "prepared" / dataset
+    paths = ProjectPaths.of(root)
+    settings, budget = load_dataset(dataset, paths.configs), load_tuning(paths.configs)
     run = Run(
-        place=PreparedData(ProjectPaths.of(root), dataset, "frame.parquet", files.sha256(prepared / "frame.parquet")),
+        place=PreparedData(paths, dataset, "frame.parquet", files.sha256(paths.frame(dataset))),
         task=settings.task,
         budget=Budget(budget.final_steps, budget.evaluate_every),
         seeds=budget.seeds,
-        borders=files.read_json(prepared / "borders.json"),
+        borders=files.read_json(paths.borders(dataset)),
     )
     candidate = candidate_of(record)
     folder = target.with_name(f"{target.name}-made")
@@ -65,10 +65,10 @@ def on_all_data(
     root: Path, dataset: str, record: dict[str, Any], target: Path, *, calibrated: Path, jobs: int
 ) -> None:
     """The recipe up to the last row, each seed; errors for intervals stay those of the scored version."""
-    settings, budget = load_dataset(dataset, root / "configs"), load_tuning(root / "configs")
-    prepared = root / "data" / "prepared" / dataset
-    frame = files.read_frame(prepared / "frame.parquet")
-    borders = moved_to_the_end(frame["ds"], Borders.from_json(files.read_json(prepared / "borders.json")))
+    paths = ProjectPaths.of(root)
+    settings, budget = load_dataset(dataset, paths.configs), load_tuning(paths.configs)
+    frame = files.read_frame(paths.frame(dataset))
+    borders = moved_to_the_end(frame["ds"], Borders.from_json(files.read_json(paths.borders(dataset))))
     problem = Problem.of(from_frame(frame, dataset, settings.task), borders, ("train", "validation"))
     candidate = candidate_of(record)
     engine = load_engine if candidate.spec.uses_tensorflow else None

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forecast.config.datasets import load_dataset
+from forecast.config.paths import ProjectPaths
 from forecast.data import preparation
 from forecast.forecaster.ensemble import Ensemble
 from forecast.operations import champion
@@ -222,7 +223,7 @@ def _restore(root: Path, dataset: str, tracking_uri: str) -> list[str]:
 def _sample(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame | None:
     """What the model would forecast from today; None without a snapshot that fits it."""
     try:
-        entry = load_dataset(dataset, root / "configs").serving(ensemble.task)
+        entry = load_dataset(dataset, ProjectPaths.of(root).configs).serving(ensemble.task)
         frame = preparation.check_data(dataset, entry, root=newest_data(root, dataset))
     except ForecastError:
         return None
@@ -258,7 +259,7 @@ def _readable_aliases(root: Path, dataset: str) -> dict[str, int]:
 def _locked(root: Path, dataset: str, where: Place, patience: float = PATIENCE) -> Iterator[CheckLock]:
     """Here by a lock file, among machines by a lock in the store they share."""
     name, what = f"champion-{dataset}", f"Moving the champion of {dataset!r}"
-    path = root / ".forecast" / "locks" / f"{name}.lock"
+    path = ProjectPaths.of(root).lock(name)
     with (
         files.locked(path, what=what, timeout=patience),
         distributed_lock.lock(where, name, what=what, patience=patience) as check_lock,

@@ -15,6 +15,7 @@ import pandas as pd
 
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.operation import Retraining, load_retraining
+from forecast.config.paths import ProjectPaths
 from forecast.data import preparation, snapshots
 from forecast.data.panel import Panel, from_frame
 from forecast.forecaster.ensemble import Ensemble
@@ -252,8 +253,8 @@ def _only_one_among_machines(job: Job) -> Iterator[None]:
 
 @contextmanager
 def _only_one(job: Job) -> Iterator[None]:
-    load_dataset(job.dataset, job.root / "configs")  # a wrong name leaves no folder behind
-    lock = job.root / ".forecast" / "locks" / f"retrain-{job.dataset}.lock"
+    load_dataset(job.dataset, ProjectPaths.of(job.root).configs)  # a wrong name leaves no folder behind
+    lock = ProjectPaths.of(job.root).lock(f"retrain-{job.dataset}")
     with files.locked(lock, what=f"Retraining {job.dataset!r}"):
         files.remove_leftovers(job.home)
         files.clear_scratch()

@@ -31,6 +31,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
 from forecast.config.operation import DAYS, Job, Schedule
+from forecast.config.paths import ProjectPaths
 from forecast.system import files
 
 HEARTBEAT_SECONDS = 10.0
@@ -54,7 +55,7 @@ class Scheduler:
 
     def run(self) -> None:
         """Until `ending` is set; `BusyError` while another scheduler of this project runs."""
-        with files.locked(self.root / ".forecast" / "locks" / "schedule.lock", what="`forecast schedule run`"):
+        with files.locked(ProjectPaths.of(self.root).lock("schedule"), what="`forecast schedule run`"):
             pool = ThreadPoolExecutor(max_workers=2 * len(self.schedule.jobs))
             scheduler = BackgroundScheduler(timezone=UTC, executors={"default": pool})
             for name, job in self.schedule.jobs.items():
@@ -160,7 +161,7 @@ def next_runs(schedule: Schedule, now: datetime) -> dict[str, datetime]:
 
 
 def place(root: Path) -> Path:
-    folder = root / ".forecast" / "schedule"
+    folder = ProjectPaths.of(root).schedule
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -168,7 +169,7 @@ def place(root: Path) -> Path:
 def last_run(root: Path, name: str) -> dict[str, Any]:
     """`started`, `ended`, `code` of the last run of a job; empty when it never ran."""
     try:
-        found: dict[str, Any] = files.read_json(root / ".forecast" / "schedule" / f"{name}.json")
+        found: dict[str, Any] = files.read_json(ProjectPaths.of(root).schedule / f"{name}.json")
     except (OSError, ValueError):
         return {}
     return found

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from forecast.config.paths import ProjectPaths
 from forecast.operations import champion, live_accuracy
 from forecast.operations.live_accuracy import Live
 from forecast.operations.worktree import newest_data
@@ -109,13 +110,13 @@ def _drift(decision: Mapping[str, Any]) -> str:
 
 def _decision(root: Path, dataset: str) -> dict[str, Any]:
     """The newest decision of a retraining; empty before the first one."""
-    found = [_json(path) for path in (root / ".forecast" / "retrain" / dataset / "decisions").glob("*.json")]
+    found = [_json(path) for path in (ProjectPaths.of(root).retraining(dataset) / "decisions").glob("*.json")]
     return max(found, key=lambda decision: str(decision.get("at", "")), default={})
 
 
 def _runs(root: Path, dataset: str, decision: Mapping[str, Any]) -> tuple[str, str]:
     """The newest scheduled or recorded retraining, and the next planned one."""
-    folder = root / ".forecast" / "schedule"
+    folder = ProjectPaths.of(root).schedule
     jobs = _jobs(root, dataset)
     beat = _json(folder / "heartbeat.json")
     planned = sorted(moment for name, moment in beat.get("next", {}).items() if name in jobs)
@@ -137,7 +138,7 @@ def _jobs(root: Path, dataset: str) -> list[str]:
     import yaml
 
     try:
-        content = yaml.safe_load((root / "configs" / "schedule.yaml").read_text(encoding="utf-8"))
+        content = yaml.safe_load((ProjectPaths.of(root).configs / "schedule.yaml").read_text(encoding="utf-8"))
         jobs = content["jobs"].items()
         words = {name: job["run"].split() if isinstance(job["run"], str) else list(job["run"]) for name, job in jobs}
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):

@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from forecast.config.paths import ProjectPaths
 from forecast.system import files
 from forecast.system.errors import ForecastError, InputError
 from forecast.tracking import place
@@ -206,7 +207,7 @@ def _git(folder: Path, *words: str) -> str:
 
 def home(root: Path, dataset: str) -> Path:
     """Everything one dataset's retraining keeps."""
-    return root / ".forecast" / "retrain" / dataset
+    return ProjectPaths.of(root).retraining(dataset)
 
 
 def newest_data(root: Path, dataset: str) -> Path:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from forecast.config.paths import ProjectPaths
 from forecast.system.errors import ForecastError, InputError
 
 SQLITE = "sqlite:///"
@@ -71,7 +72,7 @@ def place(root: Path, uri: str = "") -> Place:
             f"http(s)://<server> or a database URL. Unset it to use {SQLITE}<project>/mlflow.db."
         )
     kept = None if scheme in ("http", "https", "databricks") else root / "mlartifacts"
-    return Place(uri, kept, root / ".forecast" / "locks" / "tracking.lock", publisher, owned=False)
+    return Place(uri, kept, ProjectPaths.of(root).lock("tracking"), publisher, owned=False)
 
 
 def former_folders(place: Place) -> list[Path]:
