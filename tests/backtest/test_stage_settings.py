@@ -137,3 +137,7 @@ def test_the_levels_of_the_intervals_concern_the_comparison_alone(changed) -> No
     assert changed("configs/evaluation.yaml", lambda text: text.replace("[0.8, 0.95]", "[0.5, 0.95]")) == {
         "compare.json"
     }
+
+
+def test_what_no_stage_runs_makes_no_stage_stale(changed) -> None:
+    assert changed("forecast/operations/gate.py", lambda text: f"{text}\nADDED = 1\n") == set()
