@@ -7,7 +7,6 @@ a title, a unit, a comment, a docstring or a model outside of the grid retrains 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from forecast.backtest.candidates import Candidate, candidates
@@ -15,8 +14,9 @@ from forecast.config.datasets import Dataset, Datasets, load_datasets
 from forecast.config.experiment import Tuning, load_evaluation, load_models, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.system import files
-from forecast.system.code_closure import PROJECT, closure, code_digest
+from forecast.system.code_closure import PROJECT, code_digest
 
+TEMPLATES = "forecast/report/templates"
 SHOWN = {"title", "licence"}
 """Parts of a dataset that only the report shows; so are the columns' units."""
 
@@ -27,10 +27,11 @@ def stage_settings(paths: ProjectPaths) -> dict[str, dict[str, Any]]:
     Raises `InputError` for a configuration that cannot be read.
     """
     datasets, tuning = load_datasets(paths.configs), load_tuning(paths.configs)
+    models = load_models(paths.configs)
     found: dict[str, dict[str, Any]] = {"report.json": _report(datasets)}
     for name in datasets.run:
         entry = datasets.datasets[name]
-        grid = _grid(paths, entry)
+        grid = candidates(models, season_length=entry.season_length, vintages=bool(entry.vintage_columns))
         looked_up = [c.joined.dataset for c in entry.columns if c.joined]
         sources = {name: _computing(datasets.datasets[name]) for name in dict.fromkeys([name, *looked_up])}
         for stage, content in {
@@ -42,12 +43,6 @@ def stage_settings(paths: ProjectPaths) -> dict[str, dict[str, Any]]:
         }.items():
             found[f"{name}/{stage}.json"] = content
     return found
-
-
-def _grid(paths: ProjectPaths, entry: Dataset) -> list[Candidate]:
-    return candidates(
-        load_models(paths.configs), season_length=entry.season_length, vintages=bool(entry.vintage_columns)
-    )
 
 
 def _computing(entry: Dataset) -> dict[str, Any]:
@@ -89,9 +84,8 @@ def _compare(paths: ProjectPaths, entry: Dataset, tuning: Tuning) -> dict[str, A
 
 def _report(datasets: Datasets) -> dict[str, Any]:
     shown = {name: datasets.datasets[name].model_dump(mode="json") for name in datasets.run}
-    folders = {file.parent for file in closure("pipelines.report") if "report" in file.parts}
-    templates = {path for folder in folders for path in (PROJECT / folder).glob("templates/*")}
-    return {"run": datasets.run, "datasets": shown, "code": _code("report"), "templates": _digests(templates)}
+    templates = {path.name: files.sha256(path) for path in sorted((PROJECT / TEMPLATES).glob("*"))}
+    return {"run": datasets.run, "datasets": shown, "code": _code("report"), "templates": templates}
 
 
 def _described(grid: list[Candidate]) -> dict[str, Any]:
@@ -102,7 +96,3 @@ def _code(stage: str, grid: Iterable[Candidate] = ()) -> str:
     """The digest of what the stage runs; of what is found by name, all, or with a grid what its candidates use."""
     families = sorted({module for candidate in grid for module in candidate.spec.modules()})
     return code_digest([f"pipelines.{stage}", *families], found_by_name=not families)
-
-
-def _digests(paths: Iterable[Path]) -> dict[str, str]:
-    return {path.name: files.sha256(path) for path in sorted(paths)}

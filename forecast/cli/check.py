@@ -136,8 +136,9 @@ def catalogue(root: Path) -> list[dict[str, str]]:
     """One row per entry of configs/models.yaml: first those of the grid that a run compares, in its order."""
     from forecast.config.experiment import load_models
 
-    models = load_models(ProjectPaths.of(root).configs)
-    specs = load_specs(models, ProjectPaths.of(root).configs)
+    folder = ProjectPaths.of(root).configs
+    models = load_models(folder)
+    specs = load_specs(models, folder)
     grid = list(models.selected())
     order = [*grid, *(name for name in specs if name not in grid)]
     return [_row(name, type(specs[name]), specs[name].family, name in grid) for name in order]

@@ -63,11 +63,12 @@ def chosen(root: Path, dataset: str, model: str) -> tuple[tuple[str, ...], tuple
     from forecast.config.experiment import load_models
 
     models = tuple(name.strip() for name in model.split(",") if name.strip())
-    load_models(ProjectPaths.of(root).configs).selected(models)
+    folder = ProjectPaths.of(root).configs
+    load_models(folder).selected(models)
     if dataset:
-        load_dataset(dataset, ProjectPaths.of(root).configs)
+        load_dataset(dataset, folder)
         return (dataset,), models
-    return load_datasets(ProjectPaths.of(root).configs).run, models
+    return load_datasets(folder).run, models
 
 
 def _prepared(root: Path) -> None:
