@@ -10,7 +10,7 @@ from forecast.networks.description import Bidirectional, Block, Dense, Network, 
 from forecast.system.errors import InputError
 from forecast.training import levenberg_marquardt as lm
 from forecast.training.chunks import TrainingSeries
-from forecast.training.network_problem import NetworkProblem, fit
+from forecast.training.network_problem import NetworkProblem, OneLayerProblem, fit, hidden_layer
 
 HORIZON, CHANNELS, FUTURE = 2, 2, 1
 
@@ -80,6 +80,38 @@ def test_the_jacobian_of_composed_networks_equals_central_differences(
         series = [TrainingSeries(s.past, s.future[:, :0], s.target, s.weight) for s in series]
     problem = NetworkProblem(network, series)
     check_against_differences(problem, problem.start(0))
+
+
+TAPS = Parallel("delays", ((Taps("y", (0, 2), (0,)),), (Taps("x", (1, 3), (1,)),)))
+ONE_LAYER = {
+    "tanh": (TAPS, Dense("h", 3)),
+    "tanh beside a linear path": (TAPS, Parallel("paths", ((Dense("h", 3),), ()))),
+    "no hidden units": (Taps("x", (0, 1, 4)),),
+    "no taps": (Dense("h", 2),),
+}
+
+
+@pytest.mark.parametrize("blocks", ONE_LAYER.values(), ids=ONE_LAYER)
+def test_one_hidden_layer_has_the_derivatives_of_the_general_way(
+    blocks: tuple[Block, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lm, "block_rows", lambda *_: 5)
+    network = network_of(*blocks, future=False)
+    series = [TrainingSeries(s.past, s.future[:, :0], s.target, s.weight) for s in (series_of(12, 0), series_of(9, 1))]
+    general, own = (kind(network, series, warm_up=2) for kind in (NetworkProblem, OneLayerProblem))
+    weights = general.start(3)
+    for found, wanted in zip(lm.normal_equations(own, weights), lm.normal_equations(general, weights), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-12)
+    assert own.loss(weights) == pytest.approx(general.loss(weights), rel=1e-12)
+    assert own.n_residuals == general.n_residuals
+    check_against_differences(own, own.start(3))
+
+
+def test_only_what_has_one_tanh_layer_goes_the_short_way() -> None:
+    others = ((TAPS, Dense("a", 2), Dense("b", 2)), (Dense("a", 2, "relu"),), (Recurrent("r", "elman", 2),))
+    assert [hidden_layer(network_of(*blocks, future=False)) for blocks in others] == [None] * 3
+    assert hidden_layer(network_of(TAPS, Dense("h", 3))) is None  # known-future columns pass a layer of their own
+    assert hidden_layer(network_of(*ONE_LAYER["tanh beside a linear path"], future=False)) == "paths/0/h"
 
 
 def test_a_small_elman_net_learns_a_product_over_time_that_no_linear_model_can() -> None:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from forecast.system.errors import InputError
 from forecast.training.narx.experiment import Experiment
+from forecast.training.narx.one_layer import OneLayer
 
 Array = npt.NDArray[np.float64]
 
@@ -33,7 +34,7 @@ class Memory:
 class Narx:
     """`y_delays` from 1, `u_delays` from 0; `low`, `high`: bounds (O,) the output cannot pass, None without.
 
-    Its weights are one flat vector (n_weights,): W1 (K, d), b1 (K,), W2 (O, K), b2 (O,) and, if `linear`, W3 (O, d).
+    Its weights are one flat vector (n_weights,), in the order of `OneLayer`.
     """
 
     inputs: int
@@ -63,31 +64,25 @@ class Narx:
         return self.past_outputs + len(self.u_delays) * self.inputs
 
     @property
+    def layer(self) -> OneLayer:
+        """The map from z to v."""
+        return OneLayer(self.regressors, self.hidden, self.outputs, self.linear)
+
+    @property
     def n_weights(self) -> int:
-        return self.hidden * (self.regressors + 1 + self.outputs) + self.outputs * (1 + self.linear * self.regressors)
+        return self.layer.n_weights
 
     def split(self, weights: Array) -> tuple[Array, Array, Array, Array, Array]:
         """Views W1, b1, W2, b2, W3 of the flat vector; zeros for W3 without a linear path."""
-        k, d, o = self.hidden, self.regressors, self.outputs
-        a, b = k * (d + 1), k * (d + 1 + o)  # where W2 and b2 begin
-        w3 = weights[b + o :].reshape(o, d) if self.linear else np.zeros((o, d), dtype=weights.dtype)
-        return weights[: k * d].reshape(k, d), weights[k * d : a], weights[a:b].reshape(o, k), weights[b : b + o], w3
+        return self.layer.split(weights)
 
     def flat(self, named: Mapping[str, Array]) -> Array:
         """The flat vector of the weights by name that a `networks` description of the same net has."""
-        readout = named["readout/kernel"]
-        first, linear = readout[: self.hidden], readout[self.hidden :]
-        layer = self._layer
-        parts = [named[f"{layer}/kernel"].T, named[f"{layer}/bias"], first.T, named["readout/bias"], linear.T]
-        return np.concatenate([np.asarray(part, np.float64).ravel() for part in parts])
+        return self.layer.flat(named, self._layer)
 
     def named(self, flat: Array) -> dict[str, Array]:
         """The inverse of `flat`."""
-        w1, b1, w2, b2, w3 = self.split(flat)
-        readout = np.concatenate([w2.T, w3.T]) if self.linear else w2.T
-        layer = self._layer
-        named = {f"{layer}/kernel": w1.T, f"{layer}/bias": b1, "readout/kernel": readout, "readout/bias": b2}
-        return {name: np.array(value) for name, value in named.items()}
+        return self.layer.named(flat, self._layer)
 
     @property
     def _layer(self) -> str:
@@ -124,8 +119,7 @@ class Narx:
 
     def one_step(self, weights: Array, z: Array) -> Array:
         """v (rows, O) from z (rows, d)."""
-        w1, b1, w2, b2, w3 = self.split(weights)
-        return np.asarray(np.tanh(z @ w1.T + b1) @ w2.T + z @ w3.T + b2)
+        return self.layer.value(weights, z)
 
     def empty(self, weights: Array) -> Memory:
         """Zeros in all delays, whatever the weights."""
@@ -187,32 +181,11 @@ class Narx:
 
     def feedback(self, weights: Array, z: Array) -> Array:
         """dv/d(past y) (rows, O, past_outputs)."""
-        w1, b1, w2, _, w3 = self.split(weights)
-        n = self.past_outputs
-        slope = 1.0 - np.tanh(z @ w1.T + b1) ** 2
-        if self.outputs == 1:
-            return np.asarray((slope * w2[0]) @ w1[:, :n] + w3[:, :n])[:, None]
-        return np.asarray((slope[:, None] * w2) @ w1[:, :n] + w3[:, :n])
+        return self.layer.slopes(weights, z, self.past_outputs)
 
     def jacobian(self, weights: Array, z: Array) -> Array:
         """dv/dw at fixed z, transposed: (n_weights, rows, O)."""
-        w1, b1, w2, _, _ = self.split(weights)
-        h = np.tanh(z @ w1.T + b1).T
-        k, d, o = self.hidden, self.regressors, self.outputs
-        shape = (len(z), o)
-        zt = np.ascontiguousarray(z.T)
-        out = np.zeros((self.n_weights, *shape))
-        slope = (1.0 - h**2)[:, :, None] * w2.T[:, None, :]
-        np.multiply(slope[:, None], zt[None, :, :, None], out=out[: k * d].reshape(k, d, *shape))
-        out[k * d : k * (d + 1)] = slope
-        at = k * (d + 1)
-        for target in range(o):
-            out[at + target * k : at + (target + 1) * k, :, target] = h
-            out[at + o * k + target, :, target] = 1.0
-            if self.linear:
-                first = at + o * (k + 1) + target * d
-                out[first : first + d, :, target] = zt
-        return out
+        return self.layer.jacobian(weights, z)
 
 
 def _product(rows: Array, matrix: Array) -> Array:

@@ -1,0 +1,222 @@
+"""Forward-mode derivatives of a network over a series: each block passes on its output and that output's derivatives.
+
+See `network_problem` for the method and its sources.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from forecast.networks import cells
+from forecast.networks.cells.base import Array as AnyArray
+from forecast.networks.cells.base import Cell, NumpyNamespace, activate
+from forecast.networks.cells.weights import future_width, own_weights
+from forecast.networks.description import Block, Dense, Dropout, Network, Parallel, Recurrent, Taps
+from forecast.system.errors import InputError
+
+Array = npt.NDArray[np.float64]
+
+STEP = 1e-30
+SIDE_BY_SIDE = functools.partial(np.concatenate, axis=1)
+
+
+class ComplexNamespace(NumpyNamespace):
+    """The NumPy namespace, its smoothed ReLU in a form that takes complex numbers."""
+
+    def softplus(self, x: AnyArray) -> AnyArray:
+        positive = x.real > 0
+        return np.where(positive, x, 0) + np.log1p(np.exp(np.where(positive, -x, x)))
+
+
+XP = ComplexNamespace()
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Rows of one block's output: value (R, W); tangent (R, W, q) by the first q weights, None where none acts on it.
+
+    Weights are numbered in the order of their blocks, so those of later blocks, q and on, need no zeros stored.
+    """
+
+    value: Array
+    tangent: Array | None
+
+
+@dataclass
+class ForwardMode:
+    """One run over one series, block of rows after block of rows. `places[name]`: a weight's first column of p."""
+
+    network: Network
+    weights: Mapping[str, Array]
+    places: Mapping[str, int]
+    memory: dict[str, tuple[Array, Array]] = field(default_factory=dict)
+
+    def rows(self, past: Array, frames: Array | None) -> Signal:
+        """The next rows: past (R, C), frames (R, H * F) of what is known ahead; gives (R, H * O * K)."""
+        signal = Signal(past, None)
+        if frames is not None and future_width(self.network):
+            signal = _merged([signal, self._dense("future", Signal(frames, None), "tanh")], SIDE_BY_SIDE)
+        signal = self.series(self.network.blocks, "", signal)
+        return self._dense("readout", signal, self.network.readout_activation)  # the last weights: its q is p
+
+    def series(self, blocks: Sequence[Block], prefix: str, signal: Signal) -> Signal:
+        for block in blocks:
+            signal = self._block(block, prefix + block.name, signal)
+        return signal
+
+    def _block(self, block: Block, path: str, signal: Signal) -> Signal:
+        match block:
+            case Dense():
+                return self._dense(path, signal, block.activation)
+            case Dropout():
+                return signal
+            case Taps():
+                return self._taps(block, path, signal)
+            case Parallel():
+                parts = [self.series(branch, f"{path}/{k}/", signal) for k, branch in enumerate(block.branches)]
+                return _merged(parts, SIDE_BY_SIDE if block.merge == "concat" else np.add.reduce)
+            case Recurrent():
+                return self._recurrent(cells.get(block.cell, block.units, block.options), path, signal)
+        raise InputError(
+            f"Levenberg-Marquardt has no derivatives for block {path!r}, a {type(block).__name__}; it trains networks "
+            "of dense, tap, parallel and recurrent blocks. Train this one with Adam."
+        )
+
+    def _dense(self, path: str, signal: Signal, activation: str) -> Signal:
+        kernel, bias = self.weights[f"{path}/kernel"], self.weights[f"{path}/bias"]
+        z = signal.value @ kernel + bias
+        tangent = np.zeros((*z.shape, self._reach(path)))
+        if signal.tangent is not None:
+            tangent[..., : signal.tangent.shape[2]] = kernel.T @ signal.tangent
+        first, after = self.places[f"{path}/kernel"], self.places[f"{path}/bias"]
+        for unit in range(z.shape[1]):
+            tangent[:, unit, first + unit : first + kernel.size : z.shape[1]] += signal.value
+            tangent[:, unit, after + unit] += 1.0
+        tilted = activate(XP, activation, z + 1j * STEP)
+        tangent *= (tilted.imag / STEP)[:, :, None]
+        return Signal(tilted.real.copy(), tangent)
+
+    def _taps(self, block: Taps, path: str, signal: Signal) -> Signal:
+        columns = slice(None) if block.channels is None else list(block.channels)
+        value, longest = signal.value[:, columns], max(block.delays)
+        tangent = None if signal.tangent is None else signal.tangent[:, columns]
+        depth = 0 if tangent is None else tangent.shape[2]
+        empty = np.zeros((longest, value.shape[1])), np.zeros((longest, value.shape[1], depth))
+        before, before_tangent = self.memory.get(path, empty)
+        line = np.concatenate([before, value])
+        tangents = line[:, :, None][..., :0] if tangent is None else np.concatenate([before_tangent, tangent])
+        self.memory[path] = line[len(line) - longest :], tangents[len(tangents) - longest :]
+        starts = [longest - delay for delay in block.delays]
+        taps = [line[start : start + len(value)] for start in starts]
+        turned = [tangents[start : start + len(value)] for start in starts]
+        return Signal(np.concatenate(taps, axis=1), None if tangent is None else np.concatenate(turned, axis=1))
+
+    def _recurrent(self, cell: Cell, path: str, signal: Signal) -> Signal:
+        w = {name: np.asarray(value, dtype=np.float64) for name, value in own_weights(self.weights, path).items()}
+        before, tangent = self.memory.get(path) or self._first(cell, w, path)
+        states, outputs = _trajectory(cell, w, signal.value, before)
+        step = _flat_step(cell)
+        direct = self._by_weights(step, w, path, signal.value, states[:-1], states.shape[1] + cell.units)
+        by_state = _by_columns(lambda s: step(w, signal.value.astype(complex), s), states[:-1])
+        if signal.tangent is not None:
+            by_input = _by_columns(lambda x: step(w, x, states[:-1].astype(complex)), signal.value)
+            direct[..., : signal.tangent.shape[2]] += by_input @ signal.tangent
+        size, out = states.shape[1], np.empty((*outputs.shape, direct.shape[2]))
+        for row, gain in enumerate(by_state):
+            both = gain @ tangent + direct[row]
+            tangent, out[row] = both[:size], both[size:]
+        self.memory[path] = states[-1], tangent
+        return Signal(outputs, out)
+
+    def _first(self, cell: Cell, w: Mapping[str, Array], path: str) -> tuple[Array, Array]:
+        """The state before the first row and its derivatives, which only a learnt one has."""
+        state = _flat(cell, cell.initial(XP, w, 1))[0]
+        tangent = np.zeros((len(state), self._reach(path)))
+        first = 0
+        for name, size in cell.states().items():
+            place = self.places.get(f"{path}/initial_{name}")
+            if place is not None:
+                tangent[np.arange(first, first + size), np.arange(place, place + size)] = 1.0
+            first += size
+        return state, tangent
+
+    def _by_weights(
+        self, step: FlatStep, w: Mapping[str, Array], path: str, x: Array, states: Array, results: int
+    ) -> Array:
+        """(R, results, q): the derivatives of one step's new states and output by the cell's own weights."""
+        x, states = x.astype(complex), states.astype(complex)
+        out = np.zeros((len(x), results, self._reach(path)))
+        for name, value in w.items():
+            place = self.places.get(f"{path}/{name}")
+            if place is None or name.startswith("initial_"):
+                continue
+            for k in range(value.size):
+                tilted = value.astype(complex)
+                tilted.flat[k] += 1j * STEP
+                out[:, :, place + k] = step({**w, name: tilted}, x, states).imag / STEP
+        return out
+
+    def _reach(self, path: str) -> int:
+        """q behind the block at `path`: one more than the number of its last weight."""
+        own = (name for name in self.places if name.startswith(f"{path}/"))
+        return max(self.places[name] + self.weights[name].size for name in own)
+
+
+FlatStep = Callable[[Mapping[str, AnyArray], AnyArray, AnyArray], AnyArray]
+
+
+def _flat_step(cell: Cell) -> FlatStep:
+    """The cell's step on one array of all states, (R, S), to one array of new states and output, (R, S + units)."""
+    sizes = cell.states()
+    cuts = np.cumsum(list(sizes.values()))[:-1]
+
+    def step(w: Mapping[str, AnyArray], x: AnyArray, states: AnyArray) -> AnyArray:
+        named = dict(zip(sizes, np.split(states, cuts, axis=1), strict=True))
+        output, new = cell.step(XP, w, x, named)
+        return np.concatenate([_flat(cell, new), output], axis=1)
+
+    return step
+
+
+def _flat(cell: Cell, states: Mapping[str, AnyArray]) -> AnyArray:
+    return np.concatenate([states[name] for name in cell.states()], axis=1)
+
+
+def _trajectory(cell: Cell, w: Mapping[str, Array], x: Array, before: Array) -> tuple[Array, Array]:
+    """States (R + 1, S), beginning with `before`, and outputs (R, units)."""
+    step, size = _flat_step(cell), len(before)
+    states, outputs = np.empty((len(x) + 1, size)), np.empty((len(x), cell.units))
+    states[0] = before
+    for row in range(len(x)):
+        both = step(w, x[row : row + 1], states[row : row + 1])[0]
+        states[row + 1], outputs[row] = both[:size], both[size:]
+    return states, outputs
+
+
+def _by_columns(function: Callable[[AnyArray], AnyArray], at: Array) -> Array:
+    """(R, results, columns): the derivative of every result by every column of `at` (R, columns), row by row."""
+    found = []
+    for column in range(at.shape[1]):
+        tilted = at.astype(complex)
+        tilted[:, column] += 1j * STEP
+        found.append(function(tilted).imag / STEP)
+    return np.stack(found, axis=2)
+
+
+def _merged(parts: Sequence[Signal], merge: Callable[[list[Array]], Array]) -> Signal:
+    reach = max((part.tangent.shape[2] for part in parts if part.tangent is not None), default=None)
+    tangent = None if reach is None else np.asarray(merge([_widened(part, reach) for part in parts]))
+    return Signal(np.asarray(merge([part.value for part in parts])), tangent)
+
+
+def _widened(part: Signal, reach: int) -> Array:
+    """The tangent by the first `reach` weights: zeros for those that do not act on it."""
+    full = np.zeros((*part.value.shape, reach))
+    if part.tangent is not None:
+        full[..., : part.tangent.shape[2]] = part.tangent
+    return full
