@@ -50,15 +50,26 @@ def kinds() -> list[tuple[str, Callable[..., Any], Callable[..., Any], str]]:
     """Name, own layer, Keras's layer, torch's class."""
     import keras
 
-    from forecast.networks.layers.fused import LSTM, SimpleRNN
-    from forecast.networks.layers.gru import GRU
-
     return [
-        ("LSTM", LSTM, keras.layers.LSTM, "LSTM"),
-        ("GRU", GRU, keras.layers.GRU, "GRU"),
-        ("GRU reset before", before(GRU), before(keras.layers.GRU), ""),
-        ("SimpleRNN", SimpleRNN, keras.layers.SimpleRNN, "RNN"),
+        ("LSTM", own("lstm"), keras.layers.LSTM, "LSTM"),
+        ("GRU", own("gru"), keras.layers.GRU, "GRU"),
+        ("GRU reset before", own("gru", reset_after=False), before(keras.layers.GRU), ""),
+        ("SimpleRNN", own("simple_rnn"), keras.layers.SimpleRNN, "RNN"),
     ]
+
+
+def own(cell: str, **options: Any) -> Callable[..., Any]:
+    """The cell's layer with its outputs alone, as Keras's layers give them."""
+    from forecast.networks.layers.scan import Scan
+
+    class Outputs(Scan):
+        def call(self, x: Any) -> Any:
+            return super().call(x)[0]
+
+        def compute_output_shape(self, input_shape: Any) -> Any:
+            return super().compute_output_shape(input_shape)[0]
+
+    return lambda units, **_: Outputs(cell, units, options)
 
 
 def before(layer: Callable[..., Any]) -> Callable[..., Any]:

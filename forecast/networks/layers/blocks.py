@@ -38,22 +38,16 @@ class Affine(keras.Layer):
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         return (*input_shape[:-1], self.units)
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "units": self.units, "activation": self.activation}
 
-
-@keras.saving.register_keras_serializable(package="forecast")
 class Dense(Affine):
     """The hidden layer of a network."""
 
 
-@keras.saving.register_keras_serializable(package="forecast")
 class ReadOut(Affine):
     """`g(h U + b)` in the shape of a forecast: `(B, T, C)` to `(B, T, H, O, K)`."""
 
     def __init__(self, shape: Sequence[int], activation: str = "linear", **kwargs: Any) -> None:
         self.shape = tuple(shape)
-        kwargs.pop("units", None)
         super().__init__(self.shape[0] * self.shape[1] * self.shape[2], activation, **kwargs)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
@@ -62,11 +56,7 @@ class ReadOut(Affine):
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         return (*input_shape[:-1], *self.shape)
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "shape": list(self.shape)}
 
-
-@keras.saving.register_keras_serializable(package="forecast")
 class FutureFrames(Affine):
     """What the known future of the next H steps tells: `tanh(flatten(future[t+1 .. t+H]) A + a)`.
 
@@ -89,16 +79,12 @@ class FutureFrames(Affine):
         steps = None if input_shape[1] is None else input_shape[1] - self.horizon
         return (input_shape[0], steps, self.units)
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "horizon": self.horizon}
-
 
 def preceded(x: tf.Tensor, longest: int, earlier: tf.Tensor | None) -> tf.Tensor:
     """`x` after the rows that a delay of `longest` needs before its first: those given, else zeros."""
     return tf.pad(x, [[0, 0], [longest, 0], [0, 0]]) if earlier is None else tf.concat([earlier, x], 1)
 
 
-@keras.saving.register_keras_serializable(package="forecast")
 class DelayLine(keras.Layer):
     """Concatenates `x[t - d]` over `delays`: `(B, T, C)` to `(B, T, n C)`, and the rows the next chunk needs.
 
@@ -123,11 +109,7 @@ class DelayLine(keras.Layer):
         width = width if self.channels is None else len(self.channels)
         return (batch, steps, len(self.delays) * int(width or 0)), (batch, max(self.delays), width)
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "delays": list(self.delays), "channels": self.channels}
 
-
-@keras.saving.register_keras_serializable(package="forecast")
 class Joined(keras.Layer):
     """Several `(B, T, ...)` side by side (`concat`), or added (`sum`)."""
 
@@ -141,9 +123,6 @@ class Joined(keras.Layer):
     def compute_output_shape(self, shapes: Sequence[Sequence[int | None]]) -> tuple[int | None, ...]:
         width = sum(int(shape[-1] or 0) for shape in shapes) if self.merge == "concat" else shapes[0][-1]
         return (*shapes[0][:-1], width)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "merge": self.merge}
 
 
 class TensorNamespace:
@@ -203,7 +182,6 @@ def evenly_spaced(delays: Sequence[int]) -> bool:
     return not steps or (len(steps) == 1 and min(steps) > 0)
 
 
-@keras.saving.register_keras_serializable(package="forecast")
 class DelayedDense(Affine):
     """`activation(sum_d x[t - d] W_d + b)` over the delays of one or several lines, `(B, T, C)` to `(B, T, units)`.
 
@@ -243,9 +221,6 @@ class DelayedDense(Affine):
         batch, width = input_shape[0], input_shape[-1]
         lines = [(max(delays), width if channels is None else len(channels)) for delays, channels in self.lines]
         return (batch, None, self.units), *((batch, longest, own) for longest, own in lines)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "lines": [list(line) for line in self.lines]}
 
 
 def _delayed(known: tf.Tensor, filters: tf.Tensor, delays: tuple[int, ...], steps: Any) -> tf.Tensor:

@@ -24,7 +24,6 @@ from forecast.networks.layers.scan import Tensors, run, scan
 READOUT = ("readout.kernel", "readout.bias")
 
 
-@keras.saving.register_keras_serializable(package="forecast")
 class Decoder(keras.Layer):
     """Encoder outputs `(B, T, units)`, its states `(B, T, size)` and the known future `(B, T + H, F)` to forecasts
     `(B, T, H, O, K)`.
@@ -110,11 +109,6 @@ class Decoder(keras.Layer):
 
     def compute_output_shape(self, input_shape: Mapping[str, Any]) -> tuple[int | None, ...]:
         return (*input_shape["encoded"][:2], *self.shape)
-
-    def get_config(self) -> dict[str, Any]:
-        cell = {"cell": self.cell_name, "units": self.cell.units, "options": self.options, "shape": list(self.shape)}
-        how = {"feedback": self.feedback, "parameter": self.parameter, "activation": self.activation}
-        return {**super().get_config(), **cell, **how}
 
 
 FED = "forecast"

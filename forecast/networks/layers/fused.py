@@ -1,11 +1,15 @@
-"""Keras's recurrent layers with a faster loop on a CPU: what the three share, `LSTM` and `SimpleRNN` (GRU: `gru.py`).
+"""The recurrences of the commonest cells over time, faster than `scan` on a CPU: the plain LSTM, GRU and simple net.
 
-A fast layer is the Keras layer of the same name with one method replaced, the loop over time. Everything else
-(weights, names, initialisers, regularisers, configuration, saving, states) is inherited and therefore Keras's own.
-
-    SimpleRNN   h_t = f(x_t V + h_{t-1} W + b); f' is written in terms of h, so nothing but h is stored
-    LSTM        i, f, o = sigmoid(x V + h_{t-1} W + b),  g = tanh(x V + h_{t-1} W + b)
+    simple      h_t = f(x_t V + h_{t-1} W + b); f' is written in terms of h, so nothing but h is stored
+    block_lstm  i, f, o = sigmoid(x V + h_{t-1} W + b),  g = tanh(x V + h_{t-1} W + b)
                 c_t = f * c_{t-1} + i * g,  h_t = o * tanh(c_t)      (Hochreiter & Schmidhuber 1997; Gers et al. 2000)
+    gru         z, r = sigmoid(x V + h_{t-1} W + b),  h_t = (1 - z) * g + z * h_{t-1}
+                g = tanh(x V_g + b_g + r * (h_{t-1} W_g + d_g))      reset_after: true (cuDNN, Keras, torch)
+                g = tanh(x V_g + b_g + (r * h_{t-1}) W_g)            reset_after: false (Cho et al. 2014)
+
+What the loops must do one step after the other is kept small: the input's products are one matrix product before the
+loop, every elementwise factor of the backward pass is computed for all steps at once before its loop, and the weights'
+gradients are one matrix product after it.
 """
 
 from __future__ import annotations
@@ -14,57 +18,9 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import tensorflow as tf
 
-TANH = (keras.activations.tanh, keras.ops.tanh, tf.tanh)
 Array = Any  # a tf.TensorArray
-SIGMOID = (keras.activations.sigmoid, keras.ops.sigmoid, tf.sigmoid)
-
-
-class Fused:
-    """Mixed into a `keras.layers.RNN`: runs `kernel` where it applies and Keras's own loop elsewhere.
-
-    Keras's loop serves masks, recurrent dropout, `unroll`, activations or dtypes without a kernel, and every GPU
-    (where Keras itself picks cuDNN).
-    """
-
-    dtypes: tuple[str, ...] = ("float32", "float64")
-
-    def kernel(self, x: tf.Tensor, states: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """x `(T, B, C)` and states `(B, units)` give outputs `(T, B, units)` and the last states."""
-        raise NotImplementedError
-
-    def has_kernel(self) -> bool:
-        """Whether the activations are those of the kernel."""
-        raise NotImplementedError
-
-    def applies(self) -> bool:
-        """Whether `kernel` computes what this layer is configured to do, on this machine."""
-        layer: Any = self
-        return (
-            layer.compute_dtype in self.dtypes
-            and not layer.unroll
-            and not layer.cell.recurrent_dropout
-            and self.has_kernel()
-            and not tf.config.list_logical_devices("GPU")
-        )
-
-    def inner_loop(
-        self, sequences: tf.Tensor, initial_state: Any, mask: Any, training: bool | None = False
-    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-        """Keras's hook for the loop over time: last output `(B, units)`, outputs `(B, T or 1, units)`, last states."""
-        layer: Any = self
-        if any(m is not None for m in keras.tree.flatten(mask)) or not self.applies():
-            loop: Any = super()
-            return loop.inner_loop(sequences, initial_state, mask, training=training)
-        if training and layer.cell.dropout:
-            # One mask for all steps of a sequence, as Keras's own cells do it.
-            sequences = sequences * layer.cell.get_dropout_mask(sequences[:, 0, :])[:, None, :]
-        x = tf.transpose(sequences, [1, 0, 2])
-        outputs, states = self.kernel(tf.reverse(x, [0]) if layer.go_backwards else x, list(initial_state))
-        last = outputs[-1]
-        return last, tf.transpose(outputs, [1, 0, 2]) if layer.return_sequences else last[:, None], states
 
 
 @functools.lru_cache(maxsize=256)
@@ -114,22 +70,6 @@ def project_gradient(x: tf.Tensor, kernel: tf.Tensor, at_input: tf.Tensor) -> tu
 def column_sums(matrix: tf.Tensor) -> tf.Tensor:
     """The sum of the rows `(N, P)`, as a product: `(P,)`. TensorFlow's own reduction is several times slower."""
     return tf.matmul(tf.ones([1, tf.shape(matrix)[0]], matrix.dtype), matrix)[0]
-
-
-@keras.saving.register_keras_serializable(package="forecast")
-class LSTM(Fused, keras.layers.LSTM):
-    """The Keras layer, its arguments, weights and results; only faster on a CPU. Gates in the order i, f, c, o."""
-
-    dtypes = ("float32",)
-
-    def has_kernel(self) -> bool:
-        return self.activation in TANH and self.recurrent_activation in SIGMOID
-
-    def kernel(self, x: tf.Tensor, states: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        kernel, recurrent = tf.convert_to_tensor(self.cell.kernel), tf.convert_to_tensor(self.cell.recurrent_kernel)
-        bias = tf.convert_to_tensor(self.cell.bias) if self.use_bias else tf.zeros([4 * self.units], x.dtype)
-        h, c = block_lstm(x, kernel, recurrent, bias, *states)
-        return h, [h[-1], c[-1]]
 
 
 def block_lstm(
@@ -184,29 +124,6 @@ SLOPES: dict[str, tuple[Function, Function]] = {
 }
 
 
-@keras.saving.register_keras_serializable(package="forecast")
-class SimpleRNN(Fused, keras.layers.SimpleRNN):
-    """The Keras layer, its arguments, weights and results; only faster on a CPU."""
-
-    def has_kernel(self) -> bool:
-        return self.function_name() in SLOPES
-
-    def function_name(self) -> str:
-        """The activation's name in `SLOPES`, or an empty string."""
-        if self.activation in TANH:
-            return "tanh"
-        if self.activation in SIGMOID:
-            return "sigmoid"
-        known = (keras.activations.relu, keras.activations.softplus, keras.activations.linear)
-        return self.activation.__name__ if self.activation in known else ""
-
-    def kernel(self, x: tf.Tensor, states: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        kernel, recurrent = tf.convert_to_tensor(self.cell.kernel), tf.convert_to_tensor(self.cell.recurrent_kernel)
-        bias = tf.convert_to_tensor(self.cell.bias) if self.use_bias else tf.zeros([self.units], x.dtype)
-        h = simple(x, kernel, recurrent, bias, states[0], self.function_name())
-        return h, [h[-1]]
-
-
 def simple(
     x: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor, h0: tf.Tensor, name: str
 ) -> tf.Tensor:
@@ -250,3 +167,104 @@ def _recurrence(name: str) -> Callable[..., Any]:
         return h, gradient
 
     return recur
+
+
+Gradient = Callable[[tf.Tensor], tuple[tf.Tensor, ...]]
+
+
+def gru(
+    x: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor, h0: tf.Tensor, reset_after: bool
+) -> tf.Tensor:
+    """x `(T, B, C)`, h0 `(B, U)`, bias `(2, 3U)` or, without `reset_after`, `(3U,)`: all h `(T, B, U)`."""
+    function, rank = (_reset_after, 2) if reset_after else (_reset_before, 1)
+    h = compiled(function, x.dtype, 3, 2, 2, rank, 2)(x, kernel, recurrent, bias, h0)
+    h.set_shape([*x.shape[:2], recurrent.shape[0]])
+    return h
+
+
+def _reset_after(
+    x: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor, h0: tf.Tensor
+) -> tuple[tf.Tensor, Gradient]:
+    steps, units = tf.shape(x)[0], tf.shape(recurrent)[0]
+    gates_and_new = tf.stack([2 * units, units])
+    inputs = steps_of(project(x, kernel, bias[0]))
+
+    def step(t: tf.Tensor, h: tf.Tensor, hs: Array, zs: Array, rs: Array, gs: Array, states: Array) -> tuple[Any, ...]:
+        gates_x, g_x = tf.split(inputs.read(t), gates_and_new, 1, num=2)
+        gates_h, g_h = tf.split(tf.matmul(h, recurrent) + bias[1], gates_and_new, 1, num=2)
+        z, r = tf.split(tf.sigmoid(gates_x + gates_h), 2, 1)
+        g = tf.tanh(g_x + r * g_h)
+        h = g + z * (h - g)
+        return t + 1, h, hs.write(t, h), zs.write(t, z), rs.write(t, r), gs.write(t, g), states.write(t, g_h)
+
+    empty = [collector(steps, x) for _ in range(5)]
+    _, _, *kept = tf.while_loop(lambda t, *_: t < steps, step, (0, h0, *empty), parallel_iterations=1)
+    h = kept[0].stack()
+
+    def gradient(dh: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        z, r, g, g_h = (array.stack() for array in kept[1:])
+        # h - g = z (h_before - g), so the factor of z's pre-activation needs no h_before.
+        to_g, to_z = (1 - z) * (1 - g * g), (h - g) * (1 - z)
+        to_state = to_g * r
+        factors = steps_of(tf.concat([to_z, to_state * (1 - r) * g_h, to_state], 2))
+        dhs, zs, back = steps_of(dh), steps_of(z), tf.transpose(recurrent)
+
+        def step_back(t: tf.Tensor, carried: tf.Tensor, ds: Array, ats: Array) -> tuple[Any, ...]:
+            d = dhs.read(t) + carried
+            at = tf.tile(d, [1, 3]) * factors.read(t)
+            return t - 1, d * zs.read(t) + tf.matmul(at, back), ds.write(t, d), ats.write(t, at)
+
+        start = (steps - 1, tf.zeros_like(h0), collector(steps, x), collector(steps, x))
+        _, dh0, ds, ats = tf.while_loop(lambda t, *_: t >= 0, step_back, start, parallel_iterations=1)
+        at_state = rows(ats.stack())
+        at_input = tf.concat([at_state[:, : 2 * units], rows(ds.stack() * to_g)], 1)
+        d_bias = tf.stack([column_sums(at_input), column_sums(at_state)])
+        d_recurrent = tf.matmul(rows(shifted(h0, h)), at_state, transpose_a=True)
+        return *project_gradient(x, kernel, at_input), d_recurrent, d_bias, dh0
+
+    return h, gradient
+
+
+def _reset_before(
+    x: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor, h0: tf.Tensor
+) -> tuple[tf.Tensor, Gradient]:
+    steps, units = tf.shape(x)[0], tf.shape(recurrent)[0]
+    to_gates, to_new = recurrent[:, : 2 * units], recurrent[:, 2 * units :]
+    gates_and_new = tf.stack([2 * units, units])
+    inputs = steps_of(project(x, kernel, bias))
+
+    def step(t: tf.Tensor, h: tf.Tensor, hs: Array, zs: Array, rs: Array, gs: Array) -> tuple[Any, ...]:
+        gates_x, g_x = tf.split(inputs.read(t), gates_and_new, 1, num=2)
+        z, r = tf.split(tf.sigmoid(gates_x + tf.matmul(h, to_gates)), 2, 1)
+        g = tf.tanh(g_x + tf.matmul(r * h, to_new))
+        h = g + z * (h - g)
+        return t + 1, h, hs.write(t, h), zs.write(t, z), rs.write(t, r), gs.write(t, g)
+
+    empty = [collector(steps, x) for _ in range(4)]
+    _, _, *kept = tf.while_loop(lambda t, *_: t < steps, step, (0, h0, *empty), parallel_iterations=1)
+    h = kept[0].stack()
+
+    def gradient(dh: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        (z, r, g), before = (array.stack() for array in kept[1:]), shifted(h0, h)
+        reset = r * before
+        to_new_steps, to_z, to_r = (steps_of(f) for f in ((1 - z) * (1 - g * g), (h - g) * (1 - z), reset * (1 - r)))
+        dhs, zs, rs = steps_of(dh), steps_of(z), steps_of(r)
+        back_gates, back_new = tf.transpose(to_gates), tf.transpose(to_new)
+
+        def step_back(t: tf.Tensor, carried: tf.Tensor, gates: Array, news: Array) -> tuple[Any, ...]:
+            d = dhs.read(t) + carried
+            at_new = d * to_new_steps.read(t)
+            d_reset = tf.matmul(at_new, back_new)
+            at_gates = tf.concat([d * to_z.read(t), d_reset * to_r.read(t)], 1)
+            carried = d * zs.read(t) + d_reset * rs.read(t) + tf.matmul(at_gates, back_gates)
+            return t - 1, carried, gates.write(t, at_gates), news.write(t, at_new)
+
+        start = (steps - 1, tf.zeros_like(h0), collector(steps, x), collector(steps, x))
+        _, dh0, gates, news = tf.while_loop(lambda t, *_: t >= 0, step_back, start, parallel_iterations=1)
+        at_gates, at_new = rows(gates.stack()), rows(news.stack())
+        d_gates = tf.matmul(rows(before), at_gates, transpose_a=True)
+        d_new = tf.matmul(rows(reset), at_new, transpose_a=True)
+        at = tf.concat([at_gates, at_new], 1)
+        return *project_gradient(x, kernel, at), tf.concat([d_gates, d_new], 1), column_sums(at), dh0
+
+    return h, gradient

@@ -16,8 +16,7 @@ from forecast.networks.cells.gru import GRU
 from forecast.networks.cells.lstm import LSTM
 from forecast.networks.cells.simple_rnn import SimpleRNN
 from forecast.networks.layers.blocks import tensor_namespace
-from forecast.networks.layers.fused import Array, block_lstm, collector, compiled, rows, simple, steps_of
-from forecast.networks.layers.gru import gru
+from forecast.networks.layers.fused import Array, block_lstm, collector, compiled, gru, rows, simple, steps_of
 
 Tensors = Mapping[str, tf.Tensor]
 
@@ -39,7 +38,6 @@ class Steps(Protocol):
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]: ...
 
 
-@keras.saving.register_keras_serializable(package="forecast")
 class Scan(keras.Layer):
     """`(B, T, C)` to outputs `(B, T, units)` and the last states, in the order of the cell's `states()`.
 
@@ -84,11 +82,6 @@ class Scan(keras.Layer):
         sizes = self.cell.states().values()
         sequences = [(batch, steps, size) for size in sizes] if self.all_states else []
         return (batch, steps, self.cell.units), *sequences, *((batch, size) for size in sizes)
-
-    def get_config(self) -> dict[str, Any]:
-        cell = {"cell": self.cell_name, "units": self.cell.units, "options": self.options}
-        how = {"go_backwards": self.go_backwards, "all_states": self.all_states}
-        return {**super().get_config(), **cell, **how}
 
 
 def run(

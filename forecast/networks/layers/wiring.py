@@ -25,20 +25,8 @@ from forecast.networks.description import (
 from forecast.networks.layers import blocks as layers
 from forecast.networks.layers.blocks import DelayedDense, evenly_spaced
 from forecast.networks.layers.decoder import Decoder
-from forecast.networks.layers.fused import LSTM, SimpleRNN
-from forecast.networks.layers.gru import GRU
 from forecast.networks.layers.scan import Scan
 from forecast.system.errors import InputError
-
-FAST: dict[str, tuple[type[keras.layers.RNN], frozenset[str]]] = {
-    "lstm": (LSTM, frozenset()),
-    "gru": (GRU, frozenset({"reset_after"})),
-    "simple_rnn": (SimpleRNN, frozenset({"activation"})),
-}
-"""The cells with a kernel of their own, and the options that kernel knows."""
-
-ZEROS = {"kernel_initializer": "zeros", "recurrent_initializer": "zeros", "unit_forget_bias": False}
-"""`assemble` sets the weights, so Keras need not draw them first."""
 
 FRAMES = "future.frames"
 """The layer of the weights "future/..."; the input of that name is a layer too, and no two may share one."""
@@ -195,15 +183,8 @@ class Wiring:
         return self._layer(path, layers.Joined)([layer(x)[0][:, -1:] for layer in ends])
 
     def _recurrence(self, block: Recurrent | Bidirectional, path: str, reverse: bool = False) -> keras.Layer:
-        """The fast layer where the cell has one; `return_state`, so one layer serves plain and carried graphs."""
-        fast, known = FAST.get(block.cell, (None, frozenset()))
-        options = {key: value for key, value in block.options.items() if (key, value) != ("h_init", "zero")}
-        if fast is None or not options.keys() <= known:
-            own = {"cell": block.cell, "units": block.units, "options": block.options}
-            return self._layer(path, Scan, **own, go_backwards=reverse)
-        zeros = {key: value for key, value in ZEROS.items() if fast is LSTM or key != "unit_forget_bias"}
-        fixed = {"units": block.units, "return_sequences": True, "return_state": True, "go_backwards": reverse}
-        return self._layer(path, fast, **fixed, **options, **zeros)
+        own = {"cell": block.cell, "units": block.units, "options": block.options}
+        return self._layer(path, Scan, **own, go_backwards=reverse)
 
     def _dropout(self, block: Dropout, path: str, x: Tensor) -> Tensor:
         if not block.rate:

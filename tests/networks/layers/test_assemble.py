@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import weakref
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -237,16 +236,6 @@ def test_weights_of_another_network_are_refused_by_name_and_by_shape() -> None:
         layers.set_weights(model, weights | {"other/kernel": np.zeros(3)})
     with pytest.raises(InputError, match=r"'hidden/bias' has shape \(2,\), the model wants \(5,\)"):
         layers.set_weights(model, weights | {"hidden/bias": np.zeros(2)})
-
-
-@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")  # Keras's save
-@pytest.mark.parametrize("name", ["parallel", "encoder-decoder"])
-def test_saved_model_is_loaded_with_the_same_forecasts(name: str, tmp_path: Path) -> None:
-    model, x = model_of(network(name)), drawn()
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded(x), model(x))
-    assert layers.get_weights(loaded).keys() == layers.get_weights(model).keys()
 
 
 def test_second_model_of_the_same_cells_traces_no_recurrence_again() -> None:

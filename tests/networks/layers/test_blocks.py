@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -66,12 +65,6 @@ def test_a_series_in_two_chunks_gives_what_it_gives_in_one(lines: list[Line]) ->
     first, *rows = layer(x[:, :4], earlier=zeros)
     second, *_ = layer(x[:, 4:], earlier=rows)
     np.testing.assert_allclose(tf.concat([first, second], 1), whole, atol=1e-6)
-
-
-def test_the_layer_comes_back_from_its_configuration() -> None:
-    _, layer, _ = drawn(LINES["two lines of some channels"], rest=False)
-    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
-    assert (again.lines, again.units, again.activation) == (layer.lines, UNITS, "tanh")
 
 
 def test_delays_that_are_not_evenly_spaced_are_no_convolution() -> None:

@@ -128,15 +128,6 @@ def test_states_of_every_step_end_in_the_last_states(name: str, options: dict) -
         np.testing.assert_array_equal(end, wanted)
 
 
-def test_layer_survives_its_configuration() -> None:
-    layer, _ = built("jordan", {"targets": (0, 2), "alpha": 0.25})
-    layer = Scan.from_config({**layer.get_config(), "go_backwards": True})
-    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
-    assert again.cell == layer.cell
-    assert again.get_config() == layer.get_config()
-    assert again.go_backwards
-
-
 def test_backwards_reads_the_sequence_from_its_end() -> None:
     layer, weights = built("elman", {})
     backwards = Scan("elman", UNITS, go_backwards=True)
