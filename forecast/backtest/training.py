@@ -19,12 +19,25 @@ from typing import Any
 import pandas as pd
 
 from forecast.backtest.backtest import PreparedData, fit_and_forecast, load_engine
-from forecast.backtest.candidates import Candidate, candidate_digest, lock_digest, result_key, task_digest
+from forecast.backtest.candidates import (
+    Candidate,
+    candidate_digest,
+    candidates,
+    left_out,
+    lock_digest,
+    result_key,
+    task_digest,
+    with_references,
+)
 from forecast.backtest.diagnostics.examine import diagnosed
-from forecast.config.task import Task
+from forecast.config.datasets import load_dataset
+from forecast.config.experiment import load_models, load_tuning
+from forecast.config.paths import ProjectPaths
+from forecast.config.task import Task, load_task
 from forecast.forecaster import Budget
 from forecast.forecaster.distributions import FILE as DISTRIBUTIONS
 from forecast.system import files, workers
+from forecast.system.progress import progress
 
 ENGINE = "forecast.backtest.backtest"
 
@@ -38,6 +51,29 @@ class Run:
     budget: Budget
     seeds: tuple[int, ...]
     borders: Mapping[str, str]
+
+
+def train_dataset(paths: ProjectPaths, dataset: str, models: tuple[str, ...] = (), *, jobs: int) -> None:
+    """Stage `train`: data/trained/<dataset>/<candidate>/ for every model of the grid, or `models` and references."""
+    budget, config = load_tuning(paths.configs), load_models(paths.configs)
+    task = load_task(paths.task(dataset))
+    vintages = bool(load_dataset(dataset, paths.configs).vintage_columns)
+    only = with_references(models, config)
+    planned = candidates(config, only, season_length=task.season_length, vintages=vintages)
+    for name, why in left_out(config, only, season_length=task.season_length, vintages=vintages).items():
+        print(f"train {dataset}: {name} is left out: {why}", flush=True)
+    digest = files.sha256(paths.vintages(dataset)) if vintages else ""
+    run = Run(
+        place=PreparedData(paths, dataset, "frame.parquet", files.sha256(paths.frame(dataset)), vintages=digest),
+        task=task,
+        budget=Budget(budget.final_steps, budget.evaluate_every),
+        seeds=budget.seeds,
+        borders=files.read_json(paths.borders(dataset)),
+    )
+    tuned = {path.stem: files.read_json(path) for path in sorted(paths.tuned(dataset).glob("*.json"))}
+    total = sum(len(budget.seeds) if c.spec.seeded else 1 for c in planned)
+    with progress(total, f"train {dataset}") as advance:
+        train(run, planned, tuned, paths.trained(dataset), jobs=jobs, advance=advance)
 
 
 def train(

@@ -10,11 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from forecast.backtest.backtest import PreparedData, load_engine, load_problem, tell
-from forecast.backtest.candidates import Candidate, candidate_digest, lock_digest, result_key, task_digest
+from forecast.backtest.candidates import (
+    Candidate,
+    candidate_digest,
+    candidates,
+    lock_digest,
+    result_key,
+    task_digest,
+    with_references,
+)
 from forecast.backtest.studies import TrialOutcome, run_study
-from forecast.config.task import Task
+from forecast.config.experiment import load_models, load_tuning
+from forecast.config.paths import ProjectPaths
+from forecast.config.task import Task, load_task
 from forecast.forecaster import Budget, fit
 from forecast.system import files, workers
+from forecast.system.progress import progress
 
 ENGINE = "forecast.forecaster.fitting"
 BLOCKS = ("train", "validation")
@@ -31,6 +42,24 @@ class Plan:
     seed: int
     borders: Mapping[str, str]
     storage: str | None = None
+
+
+def tune_dataset(paths: ProjectPaths, dataset: str, models: tuple[str, ...] = (), *, jobs: int) -> None:
+    """Stage `tune`: data/tuned/<dataset>/<candidate>.json for every network of the grid (or of `models`)."""
+    budget, config = load_tuning(paths.configs), load_models(paths.configs)
+    task = load_task(paths.task(dataset))
+    grid = candidates(config, with_references(models, config), season_length=task.season_length)
+    planned = [c for c in grid if c.spec.search_space()]
+    plan = Plan(
+        place=PreparedData(paths, dataset, "tuning.parquet", files.sha256(paths.tuning_frame(dataset))),
+        task=task,
+        budget=Budget(budget.trial_steps, budget.evaluate_every),
+        n_trials=budget.n_trials,
+        seed=budget.base_seed,
+        borders=files.read_json(paths.borders(dataset)),
+    )
+    with progress(len(planned), f"tune {dataset}") as advance:
+        tune(plan, planned, paths.tuned(dataset), jobs=jobs, advance=advance)
 
 
 def tune(

@@ -17,14 +17,17 @@ from forecast.comparison.multiple_comparisons import ranked
 from forecast.comparison.paired_tests import change_by_step
 from forecast.comparison.scores import Scored
 from forecast.comparison.verdicts import compare
-from forecast.config.experiment import NAIVE, Evaluation, Tuning
-from forecast.config.task import SessionCalendar, Task
+from forecast.config.experiment import NAIVE, Evaluation, Tuning, load_evaluation, load_tuning
+from forecast.config.paths import ProjectPaths
+from forecast.config.task import SessionCalendar, Task, load_task
 from forecast.data.panel import with_series
 from forecast.data.results import ENSEMBLE, LEADERBOARD_FACTS, LEADERBOARD_KEYS, MEAN, Results
 from forecast.data.splits import Borders
+from forecast.system import files
 from forecast.system.errors import InputError
 
 SERVICE = "service"
+DIGITS = "%.12g"
 LOSS_COLUMNS = ["model", "ranking", "skip", "seed", "unique_id", "cutoff", "loss"]
 
 
@@ -36,6 +39,22 @@ class Compared:
     bands: pd.DataFrame
     residuals: list[dict[str, Any]]
     verdicts: dict[str, Any]
+
+
+def compare_dataset(paths: ProjectPaths, dataset: str) -> None:
+    """Stage `compare`: data/compared/<dataset>/, the tables as .csv, bands.parquet, residuals.json, verdicts.json."""
+    frame = files.read_frame(paths.frame(dataset))
+    borders = Borders.from_json(files.read_json(paths.borders(dataset)))
+    task, evaluation, tuning = (
+        load_task(paths.task(dataset)), load_evaluation(paths.configs), load_tuning(paths.configs)
+    )  # fmt: skip
+    found = compared(Results(paths, dataset), frame, task, borders, evaluation, tuning)
+    with files.atomic_directory(paths.compared(dataset)) as folder:
+        for name, table in found.tables.items():
+            files.write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format=DIGITS))
+        files.write_json(folder / "residuals.json", found.residuals)
+        files.write_frame(folder / "bands.parquet", found.bands)
+        files.write_json(folder / "verdicts.json", found.verdicts)
 
 
 def compared(

@@ -3,17 +3,45 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from forecast.config.datasets import Column, Dataset
-from forecast.data import snapshots, sources, vintages
-from forecast.data.calendars import check_calendar, grid
+from forecast.config.datasets import Column, Dataset, load_dataset
+from forecast.config.paths import ProjectPaths
+from forecast.data import quality, snapshots, sources, vintages
+from forecast.data.calendars import check_calendar, ended, grid
 from forecast.data.columns import adjusted, derive_and_select, joined, require
+from forecast.data.scaling import check_transforms
 from forecast.data.schema import KEYS, check_frame
 from forecast.data.sources import RawFrame, Request
+from forecast.data.splits import borders_of
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError
+
+
+def prepare_dataset(paths: ProjectPaths, dataset: str) -> None:
+    """Stage `prepare`: frame.parquet, tuning.parquet (rows up to validation_end); borders, task, quality as JSON."""
+    settings = load_dataset(dataset, paths.configs)
+    frame, findings = _checked(paths, dataset, settings)
+    borders = borders_of(frame, dataset, settings)
+    check_transforms(frame, settings.task)
+    with files.atomic_directory(paths.prepared(dataset)) as folder:
+        files.write_frame(folder / "frame.parquet", frame)
+        files.write_frame(folder / "tuning.parquet", frame[frame["ds"] <= borders.validation_end])
+        files.write_json(folder / "borders.json", borders.to_json())
+        files.write_json(folder / "task.json", settings.task.model_dump(mode="json"))
+        files.write_json(folder / "quality.json", {**quality.describe(frame, settings), "findings": findings})
+
+
+def _checked(paths: ProjectPaths, dataset: str, settings: Dataset) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """The prepared frame and what the data checks found; the raw frame is let go here, it may be large."""
+    raw = files.read_frame(paths.raw(dataset))
+    # As of its own last row: how fresh the data are is for `forecast fetch` and `forecast data` to tell.
+    known = ended(settings.calendar, [raw["ds"].max()])[0]
+    found = quality.findings(comparable(raw, settings), settings, as_of=known)
+    frame = prepare(raw, settings, where=f"data/raw/{dataset}.parquet")
+    return frame, [finding.to_json() for finding in found]
 
 
 def take_snapshot(name: str, dataset: Dataset, *, root: Path, as_of: pd.Timestamp | None = None) -> snapshots.Pointer:

@@ -114,6 +114,16 @@ class Ensemble:
         return cls(tuple(members), {name: SplitConformal(columns) for name, columns in scores.items()})
 
 
+def ensemble_of(folder: Path) -> Ensemble:
+    """The forecasters of one trained candidate with the calibration errors of their mean."""
+    seeds = sorted(folder.glob("seed-*"), key=lambda path: int(path.name.removeprefix("seed-")))
+    if not seeds:
+        raise InputError(f"{folder}: has no saved forecaster; its training failed. Choose another candidate.")
+    forecasts = pd.read_parquet(folder / "forecasts.parquet")
+    members = tuple(Forecaster.load(seed) for seed in seeds)
+    return Ensemble(members, calibration_scores(forecasts, members[0].task))
+
+
 def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitConformal]:
     """From a candidate's forecasts.parquet: per series the calibration errors of the mean over its seeds.
 

@@ -18,8 +18,6 @@ from forecast.data import snapshots
 from forecast.data.panel import with_series
 from forecast.data.results import ENSEMBLE, MEAN, Results
 from forecast.data.splits import Borders
-from forecast.forecaster import Forecaster
-from forecast.forecaster.ensemble import Ensemble, calibration_scores
 from forecast.operations.champion import Meta
 from forecast.system import files
 from forecast.system.errors import InputError
@@ -61,16 +59,6 @@ def describe(project: Path, dataset: str, folder: Path, *, now: pd.Timestamp, re
         expected=_error_by_step(results, folder.name),
         naive=_error_by_step(results, NAIVE),
     )
-
-
-def ensemble_of(folder: Path) -> Ensemble:
-    """The forecasters of one trained candidate with the calibration errors of their mean."""
-    seeds = sorted(folder.glob("seed-*"), key=lambda path: int(path.name.removeprefix("seed-")))
-    if not seeds:
-        raise InputError(f"{folder}: has no saved forecaster; its training failed. Choose another candidate.")
-    forecasts = pd.read_parquet(folder / "forecasts.parquet")
-    members = tuple(Forecaster.load(seed) for seed in seeds)
-    return Ensemble(members, calibration_scores(forecasts, members[0].task))
 
 
 def _scores(results: Results, record: dict[str, Any]) -> dict[str, float]:

@@ -21,9 +21,8 @@ from typing import TYPE_CHECKING
 from forecast.config.datasets import load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.data import preparation
-from forecast.forecaster.ensemble import Ensemble
+from forecast.forecaster.ensemble import Ensemble, ensemble_of
 from forecast.operations import champion
-from forecast.operations.candidate_export import ensemble_of
 from forecast.operations.champion import Meta
 from forecast.operations.worktree import newest_data
 from forecast.system import files

@@ -18,7 +18,7 @@ from forecast.config.operation import Retraining, load_retraining
 from forecast.config.paths import ProjectPaths
 from forecast.data import preparation, snapshots
 from forecast.data.panel import Panel, from_frame
-from forecast.forecaster.ensemble import Ensemble
+from forecast.forecaster.ensemble import Ensemble, ensemble_of
 from forecast.operations import (
     challenger,
     champion,
@@ -29,7 +29,7 @@ from forecast.operations import (
     retrain_triggers,
     worktree,
 )
-from forecast.operations.candidate_export import chosen, ensemble_of
+from forecast.operations.candidate_export import chosen
 from forecast.operations.challenger import Job
 from forecast.operations.champion import Champion, Meta
 from forecast.operations.decision import Decision

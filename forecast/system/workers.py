@@ -60,7 +60,7 @@ def run(tasks: Sequence[Task], *, jobs: int) -> Iterator[Outcome]:
 def _outcomes(tasks: Sequence[Task], jobs: int) -> Iterator[Outcome]:
     import joblib
 
-    if jobs == 1:
+    if min(jobs, len(tasks)) == 1:  # no process to prepare: Ctrl-C stays with the one that is here
         yield from (_attempt(task) for task in tasks)
         return
     parallel = joblib.Parallel(

@@ -157,6 +157,7 @@ def calibrate(root: Path, block: str) -> None:
         _compare = main
 
         def main(dataset: str, root: str = ".") -> None:
+            from forecast.data.results import Results
             from forecast.forecaster.intervals import SplitConformal
 
             _compare(dataset, root)
