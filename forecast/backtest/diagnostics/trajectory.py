@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from forecast.networks import cells
-from forecast.networks.cells.base import Array, Cell, NumpyNamespace, activate, numpy_namespace
+from forecast.networks.cells.base import Array, Arrays, Cell, NumpyNamespace, activate, numpy_namespace
 from forecast.networks.cells.weights import future_width, own_weights
 from forecast.networks.description import (
     Bidirectional,
@@ -82,7 +82,7 @@ class Watching(NumpyNamespace):
 
 def states_of(layer: Layer, xp: NumpyNamespace = numpy_namespace) -> tuple[np.ndarray, np.ndarray]:
     """Every output (T, B, units) and, joined, every state (T + 1, B, S): the first before row 0."""
-    states = layer.cell.initial(xp, layer.weights, layer.x.shape[1])
+    states: Arrays = layer.cell.initial(xp, layer.weights, layer.x.shape[1])
     outputs, visited = [], [layer.joined(states)]
     for row in layer.x:
         output, states = layer.cell.step(xp, layer.weights, row, states)

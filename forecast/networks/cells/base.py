@@ -67,26 +67,22 @@ class Cell:
         """The weights of the equation and those of the initial states, in a fixed order."""
         return {**self.own_weights(inputs), **self._initial_weights()}
 
-    def initial(self, xp: Namespace, w: Mapping[str, Array], batch: int) -> dict[str, Array]:
+    def initial(self, xp: Namespace, w: Arrays, batch: int) -> dict[str, Array]:
         """The states before the first step, each `(B, size)`."""
         like = next(iter(w.values()))
         if self.h_init == "zero":
             return {name: xp.zeros(batch, size, like) for name, size in self.states().items()}
         return {name: xp.rows(w[f"initial_{name}"], batch) for name in self.states()}
 
-    def project(self, xp: Namespace, w: Mapping[str, Array], x: Array) -> Array:
+    def project(self, xp: Namespace, w: Arrays, x: Array) -> Array:
         """The part of the equation that needs the input alone: x `(..., I)`, result `(..., P)`."""
-        raise NotImplementedError
+        return xp.matmul(x, w["kernel"]) + w["bias"]
 
-    def advance(
-        self, xp: Namespace, w: Mapping[str, Array], projected: Array, states: Mapping[str, Array]
-    ) -> tuple[Array, dict[str, Array]]:
+    def advance(self, xp: Namespace, w: Arrays, projected: Array, states: Arrays) -> tuple[Array, Arrays]:
         """The rest of a step: projected `(B, P)` and states `(B, size)` give output `(B, units)` and new states."""
         raise NotImplementedError
 
-    def step(
-        self, xp: Namespace, w: Mapping[str, Array], x: Array, states: Mapping[str, Array]
-    ) -> tuple[Array, dict[str, Array]]:
+    def step(self, xp: Namespace, w: Arrays, x: Array, states: Arrays) -> tuple[Array, Arrays]:
         """One time step: x `(B, I)` and states `(B, size)` give the output `(B, units)` and the new states."""
         return self.advance(xp, w, self.project(xp, w, x), states)
 
@@ -111,17 +107,11 @@ def require_one_of(cell: object, option: str, choices: object) -> None:
     require(cell, option, getattr(cell, option) in known, " or ".join(map(repr, known)))
 
 
-def simple_weights(inputs: int, units: int) -> dict[str, Weight]:
-    """Keras's weights of `f(x kernel + h recurrent_kernel + bias)`."""
-    return {
-        "kernel": Weight((inputs, units), "glorot_uniform"),
-        "recurrent_kernel": Weight((units, units), "orthogonal"),
-        "bias": Weight((units,), "zeros"),
-    }
-
-
 Array = Any
 """A NumPy array or a TensorFlow tensor: a cell does not care which."""
+
+Arrays = Mapping[str, Array]
+"""By name, those of a cell: its weights, or its states."""
 
 
 class Namespace(Protocol):

@@ -10,45 +10,33 @@ Weights: kernel V (I, n), recurrent_kernel W (n, n), bias (n,); n = units + hidd
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from forecast.networks.cells.base import (
-    Array,
-    Cell,
-    HiddenActivation,
-    Namespace,
-    Weight,
-    activate,
-    require,
-    require_one_of,
-    simple_weights,
-)
+from forecast.networks.cells.base import Array, Arrays, Namespace, Weight, activate, require
+from forecast.networks.cells.simple_rnn import ActivatedCell
 
 
 @dataclass(frozen=True)
-class FullyConnected(Cell):
+class FullyConnected(ActivatedCell):
     """State h of `units + hidden`; the output is its first `units`."""
 
     hidden: int = 16
-    activation: HiddenActivation = "tanh"
 
     def check(self) -> None:
-        require_one_of(self, "activation", HiddenActivation)
         require(self, "hidden", self.hidden >= 1, "at least 1 (with 0 it is the cell `simple_rnn`)")
 
     def states(self) -> dict[str, int]:
         return {"h": self.units + self.hidden}
 
     def own_weights(self, inputs: int) -> dict[str, Weight]:
-        return simple_weights(inputs, self.units + self.hidden)
+        size = self.units + self.hidden
+        return {
+            "kernel": Weight((inputs, size), "glorot_uniform"),
+            "recurrent_kernel": Weight((size, size), "orthogonal"),
+            "bias": Weight((size,), "zeros"),
+        }
 
-    def project(self, xp: Namespace, w: Mapping[str, Array], x: Array) -> Array:
-        return xp.matmul(x, w["kernel"]) + w["bias"]
-
-    def advance(
-        self, xp: Namespace, w: Mapping[str, Array], projected: Array, states: Mapping[str, Array]
-    ) -> tuple[Array, dict[str, Array]]:
+    def advance(self, xp: Namespace, w: Arrays, projected: Array, states: Arrays) -> tuple[Array, Arrays]:
         h = activate(xp, self.activation, projected + xp.matmul(states["h"], w["recurrent_kernel"]))
         return h[:, : self.units], {"h": h}
 

@@ -12,10 +12,9 @@ with `reset_after` the bias is (2, 3u): its first row is added to the input's pr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from forecast.networks.cells.base import Array, Cell, Namespace, Weight
+from forecast.networks.cells.base import Array, Arrays, Cell, Namespace, Weight
 
 
 @dataclass(frozen=True)
@@ -32,12 +31,10 @@ class GRU(Cell):
             "bias": Weight((2, width) if self.reset_after else (width,), "zeros"),
         }
 
-    def project(self, xp: Namespace, w: Mapping[str, Array], x: Array) -> Array:
+    def project(self, xp: Namespace, w: Arrays, x: Array) -> Array:
         return xp.matmul(x, w["kernel"]) + (w["bias"][0] if self.reset_after else w["bias"])
 
-    def advance(
-        self, xp: Namespace, w: Mapping[str, Array], projected: Array, states: Mapping[str, Array]
-    ) -> tuple[Array, dict[str, Array]]:
+    def advance(self, xp: Namespace, w: Arrays, projected: Array, states: Arrays) -> tuple[Array, Arrays]:
         h = states["h"]
         u_x, r_x, g_x = xp.split(projected, 3)
         if self.reset_after:

@@ -17,33 +17,22 @@ bias (u,).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from forecast.networks.cells.base import (
-    Array,
-    Cell,
-    HiddenActivation,
-    Namespace,
-    Weight,
-    activate,
-    require,
-    require_one_of,
-)
+from forecast.networks.cells.base import Array, Arrays, Namespace, Weight, activate, require
+from forecast.networks.cells.simple_rnn import ActivatedCell
 from forecast.system.errors import InputError
 
 
 @dataclass(frozen=True)
-class Jordan(Cell):
+class Jordan(ActivatedCell):
     """State mu `(B, m)`. `targets`: the columns of the block's input that carry y, in output order."""
 
     targets: tuple[int, ...] = (0,)
     alpha: float = 0.5
     average: bool = False
-    activation: HiddenActivation = "tanh"
 
     def check(self) -> None:
-        require_one_of(self, "activation", HiddenActivation)
         require(self, "alpha", 0 <= self.alpha < 1, "at least 0 and below 1, or the context never forgets")
         require(self, "h_init", self.h_init == "zero", "'zero', because the context is made of data, not learnt")
         unique = len(set(self.targets)) == len(self.targets) > 0
@@ -65,16 +54,14 @@ class Jordan(Cell):
             "bias": Weight((self.units,), "zeros"),
         }
 
-    def project(self, xp: Namespace, w: Mapping[str, Array], x: Array) -> Array:
+    def project(self, xp: Namespace, w: Arrays, x: Array) -> Array:
         y = xp.take(x, self.targets)
         if "kernel" not in w:
             return y
         others = [column for column in range(x.shape[-1]) if column not in self.targets]
         return xp.concat([y, xp.matmul(xp.take(x, others), w["kernel"])])
 
-    def advance(
-        self, xp: Namespace, w: Mapping[str, Array], projected: Array, states: Mapping[str, Array]
-    ) -> tuple[Array, dict[str, Array]]:
+    def advance(self, xp: Namespace, w: Arrays, projected: Array, states: Arrays) -> tuple[Array, Arrays]:
         count = len(self.targets)
         share = 1 - self.alpha if self.average else 1
         mu = self.alpha * states["mu"] + share * projected[:, :count]

@@ -12,10 +12,9 @@ cell remembers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from forecast.networks.cells.base import Array, Cell, Namespace, Weight
+from forecast.networks.cells.base import Array, Arrays, Cell, Namespace, Weight
 
 
 @dataclass(frozen=True)
@@ -32,12 +31,7 @@ class LSTM(Cell):
             "bias": Weight((4 * self.units,), "forget_bias"),
         }
 
-    def project(self, xp: Namespace, w: Mapping[str, Array], x: Array) -> Array:
-        return xp.matmul(x, w["kernel"]) + w["bias"]
-
-    def advance(
-        self, xp: Namespace, w: Mapping[str, Array], projected: Array, states: Mapping[str, Array]
-    ) -> tuple[Array, dict[str, Array]]:
+    def advance(self, xp: Namespace, w: Arrays, projected: Array, states: Arrays) -> tuple[Array, Arrays]:
         i, f, g, o = xp.split(projected + xp.matmul(states["h"], w["recurrent_kernel"]), 4)
         c = xp.sigmoid(f) * states["c"] + xp.sigmoid(i) * xp.tanh(g)
         h = xp.sigmoid(o) * xp.tanh(c)

@@ -16,11 +16,10 @@ gate.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from forecast.networks.cells.base import Array, Cell, Initializer, Namespace, Weight, require_one_of
+from forecast.networks.cells.base import Array, Arrays, Cell, Initializer, Namespace, Weight, require_one_of
 
 Forget = Literal["gate", "none", "coupled"]
 Output = Literal["tanh", "linear"]
@@ -57,12 +56,7 @@ class LSTMVariant(Cell):
             weights["peephole"] = Weight((parts - 1, self.units), "glorot_uniform")
         return weights
 
-    def project(self, xp: Namespace, w: Mapping[str, Array], x: Array) -> Array:
-        return xp.matmul(x, w["kernel"]) + w["bias"]
-
-    def advance(
-        self, xp: Namespace, w: Mapping[str, Array], projected: Array, states: Mapping[str, Array]
-    ) -> tuple[Array, dict[str, Array]]:
+    def advance(self, xp: Namespace, w: Arrays, projected: Array, states: Arrays) -> tuple[Array, Arrays]:
         names, c = PARTS[self.forget], states["c"]
         z = xp.split(projected + xp.matmul(states["h"], w["recurrent_kernel"]), len(names))
         part = dict(zip(names, z, strict=True))

@@ -8,31 +8,20 @@ in the order of `delays`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from forecast.networks.cells.base import (
-    Array,
-    Cell,
-    HiddenActivation,
-    Namespace,
-    Weight,
-    activate,
-    require,
-    require_one_of,
-)
+from forecast.networks.cells.base import Array, Arrays, Namespace, Weight, activate, require
+from forecast.networks.cells.simple_rnn import ActivatedCell
 
 
 @dataclass(frozen=True)
-class MultiDelay(Cell):
+class MultiDelay(ActivatedCell):
     """States h1 (the newest), h2, ... up to the largest delay."""
 
     delays: tuple[int, ...] = (1, 2)
-    activation: HiddenActivation = "tanh"
 
     def check(self) -> None:
-        require_one_of(self, "activation", HiddenActivation)
         rising = all(a < b for a, b in pairwise(self.delays))
         require(
             self, "delays", rising and min(self.delays, default=0) >= 1, "rising whole numbers from 1, e.g. [1, 2]"
@@ -48,12 +37,7 @@ class MultiDelay(Cell):
             "bias": Weight((self.units,), "zeros"),
         }
 
-    def project(self, xp: Namespace, w: Mapping[str, Array], x: Array) -> Array:
-        return xp.matmul(x, w["kernel"]) + w["bias"]
-
-    def advance(
-        self, xp: Namespace, w: Mapping[str, Array], projected: Array, states: Mapping[str, Array]
-    ) -> tuple[Array, dict[str, Array]]:
+    def advance(self, xp: Namespace, w: Arrays, projected: Array, states: Arrays) -> tuple[Array, Arrays]:
         delayed = xp.concat([states[f"h{d}"] for d in self.delays])
         h = activate(xp, self.activation, projected + xp.matmul(delayed, w["recurrent_kernel"]))
         older = {f"h{d}": states[f"h{d - 1}"] for d in range(2, self.delays[-1] + 1)}

@@ -10,30 +10,19 @@ first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from forecast.networks.cells.base import (
-    Array,
-    Cell,
-    HiddenActivation,
-    Namespace,
-    Weight,
-    activate,
-    require,
-    require_one_of,
-)
+from forecast.networks.cells.base import Array, Arrays, Namespace, Weight, activate, require
+from forecast.networks.cells.simple_rnn import ActivatedCell
 
 
 @dataclass(frozen=True)
-class MultiLevel(Cell):
+class MultiLevel(ActivatedCell):
     """States h1 (the lowest layer) ... hL (the output), `units` each. `levels` is L."""
 
     levels: int = 2
-    activation: HiddenActivation = "tanh"
 
     def check(self) -> None:
-        require_one_of(self, "activation", HiddenActivation)
         require(self, "levels", self.levels >= 2, "at least 2 (1 is the cell `simple_rnn`)")
 
     def states(self) -> dict[str, int]:
@@ -50,12 +39,7 @@ class MultiLevel(Cell):
             weights[_at("bias", level)] = Weight((self.units,), "zeros")
         return weights
 
-    def project(self, xp: Namespace, w: Mapping[str, Array], x: Array) -> Array:
-        return xp.matmul(x, w["kernel"]) + w["bias"]
-
-    def advance(
-        self, xp: Namespace, w: Mapping[str, Array], projected: Array, states: Mapping[str, Array]
-    ) -> tuple[Array, dict[str, Array]]:
+    def advance(self, xp: Namespace, w: Arrays, projected: Array, states: Arrays) -> tuple[Array, Arrays]:
         new: dict[str, Array] = {}
         below = projected
         for level in range(1, self.levels + 1):

@@ -8,39 +8,43 @@ Weights are those of `keras.layers.SimpleRNN`: kernel V (I, u), recurrent_kernel
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from forecast.networks.cells.base import (
     Array,
+    Arrays,
     Cell,
     HiddenActivation,
     Namespace,
     Weight,
     activate,
     require_one_of,
-    simple_weights,
 )
 
 
 @dataclass(frozen=True)
-class SimpleRNN(Cell):
-    """State h, which is the output."""
+class ActivatedCell(Cell):
+    """A cell with one activation f by name, and the weights of the simple net unless it says otherwise."""
 
     activation: HiddenActivation = "tanh"
 
-    def check(self) -> None:
+    def __post_init__(self) -> None:
         require_one_of(self, "activation", HiddenActivation)
+        super().__post_init__()
 
     def own_weights(self, inputs: int) -> dict[str, Weight]:
-        return simple_weights(inputs, self.units)
+        return {
+            "kernel": Weight((inputs, self.units), "glorot_uniform"),
+            "recurrent_kernel": Weight((self.units, self.units), "orthogonal"),
+            "bias": Weight((self.units,), "zeros"),
+        }
 
-    def project(self, xp: Namespace, w: Mapping[str, Array], x: Array) -> Array:
-        return xp.matmul(x, w["kernel"]) + w["bias"]
 
-    def advance(
-        self, xp: Namespace, w: Mapping[str, Array], projected: Array, states: Mapping[str, Array]
-    ) -> tuple[Array, dict[str, Array]]:
+@dataclass(frozen=True)
+class SimpleRNN(ActivatedCell):
+    """State h, which is the output."""
+
+    def advance(self, xp: Namespace, w: Arrays, projected: Array, states: Arrays) -> tuple[Array, Arrays]:
         h = activate(xp, self.activation, projected + xp.matmul(states["h"], w["recurrent_kernel"]))
         return h, {"h": h}
 

@@ -11,31 +11,20 @@ Weights: kernel V (I, hidden_1), recurrent_kernel W (u, hidden_1), bias (hidden_
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from forecast.networks.cells.base import (
-    Array,
-    Cell,
-    HiddenActivation,
-    Namespace,
-    Weight,
-    activate,
-    require,
-    require_one_of,
-)
+from forecast.networks.cells.base import Array, Arrays, Namespace, Weight, activate, require
+from forecast.networks.cells.simple_rnn import ActivatedCell
 
 
 @dataclass(frozen=True)
-class StateSpace(Cell):
+class StateSpace(ActivatedCell):
     """State h, which is the output. `hidden`: the widths of the layers between (x, h) and the new h, at least one."""
 
     hidden: tuple[int, ...] = (32,)
-    activation: HiddenActivation = "tanh"
 
     def check(self) -> None:
-        require_one_of(self, "activation", HiddenActivation)
         wanted = "at least one width of 1 or more (without one it is the cell `simple_rnn`)"
         require(self, "hidden", len(self.hidden) > 0 and min(self.hidden) >= 1, wanted)
 
@@ -52,12 +41,7 @@ class StateSpace(Cell):
             weights[f"bias_{level}"] = Weight((after,), "zeros")
         return weights
 
-    def project(self, xp: Namespace, w: Mapping[str, Array], x: Array) -> Array:
-        return xp.matmul(x, w["kernel"]) + w["bias"]
-
-    def advance(
-        self, xp: Namespace, w: Mapping[str, Array], projected: Array, states: Mapping[str, Array]
-    ) -> tuple[Array, dict[str, Array]]:
+    def advance(self, xp: Namespace, w: Arrays, projected: Array, states: Arrays) -> tuple[Array, Arrays]:
         a = activate(xp, self.activation, projected + xp.matmul(states["h"], w["recurrent_kernel"]))
         for level in range(2, len(self.hidden) + 2):
             a = activate(xp, self.activation, xp.matmul(a, w[f"kernel_{level}"]) + w[f"bias_{level}"])

@@ -26,6 +26,7 @@ import numpy as np
 
 from forecast.networks import cells
 from forecast.networks.cells.base import Cell, NumpyNamespace, activate
+from forecast.networks.cells.simple_rnn import ActivatedCell
 from forecast.networks.cells.weights import future_width
 from forecast.networks.description import Block, Dense, Dropout, EncoderDecoder, Network, Parallel, Recurrent, Taps
 from forecast.networks.inference.batch import check_weights
@@ -285,7 +286,7 @@ def cell_sources(made: Iterable[type[Cell]]) -> str:
     helpers: dict[str, str] = {}
     classes = []
     for cell in dict.fromkeys(made):
-        if cell.__bases__ != (Cell,):
+        if not set(cell.__bases__) <= {Cell, ActivatedCell}:
             raise InputError(
                 f"Cell {cell.__name__} cannot be exported: it inherits from another cell. Derive from Cell."
             )

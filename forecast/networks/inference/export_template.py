@@ -44,6 +44,9 @@ class Cell:
     def __init__(self, **options):
         self.__dict__.update(options)
 
+    def project(self, xp, w, x):
+        return xp.matmul(x, w["kernel"]) + w["bias"]
+
     def step(self, w, x, states):
         return self.advance(xp, w, self.project(xp, w, x), states)
 

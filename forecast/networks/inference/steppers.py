@@ -142,7 +142,7 @@ class AnyStepper:
 
     def __init__(self, cell: Cell, w: Arrays, states: Arrays) -> None:
         self.cell, self.w = cell, w
-        self.running = {name: state.T for name, state in states.items()}
+        self.running: Arrays = {name: state.T for name, state in states.items()}
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         output, self.running = self.cell.step(numpy_namespace, self.w, x.T, self.running)

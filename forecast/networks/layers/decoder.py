@@ -132,9 +132,7 @@ class FedBack:
     def project(self, xp: Namespace, w: Tensors, x: tf.Tensor) -> tf.Tensor:
         return x
 
-    def advance(
-        self, xp: Namespace, w: Tensors, projected: tf.Tensor, states: Tensors
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    def advance(self, xp: Namespace, w: Tensors, projected: tf.Tensor, states: Tensors) -> tuple[tf.Tensor, Tensors]:
         d, new = self.cell.step(xp, w, xp.concat([states[FED], projected]), states)
         y = read_out(w, d, self.activation)
         return y, {**new, FED: xp.take(y, self.columns)}

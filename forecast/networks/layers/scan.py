@@ -35,7 +35,7 @@ class Steps(Protocol):
 
     def advance(
         self, xp: Namespace, w: Tensors, projected: tf.Tensor, states: Tensors
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]: ...
+    ) -> tuple[tf.Tensor, Tensors]: ...
 
 
 class Scan(keras.Layer):
@@ -132,9 +132,7 @@ class Revealed:
     def project(self, xp: Namespace, w: Tensors, x: tf.Tensor) -> tf.Tensor:
         return self.cell.project(xp, w, x)
 
-    def advance(
-        self, xp: Namespace, w: Tensors, projected: tf.Tensor, states: Tensors
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    def advance(self, xp: Namespace, w: Tensors, projected: tf.Tensor, states: Tensors) -> tuple[tf.Tensor, Tensors]:
         y, new = self.cell.advance(xp, w, projected, states)
         return xp.concat([y, *(new[name] for name in self.states())]), new
 
