@@ -162,15 +162,6 @@ def adaptive_intervals(
     return widened(lower, upper, margins)
 
 
-def conformal_quantiles(fitted: SplitConformal, y_hat: ArrayLike, levels: Sequence[float]) -> Array:
-    """Quantiles (..., H, Q) of point forecasts from central intervals: level q is an end of the |2q - 1| interval."""
-    point = np.asarray(y_hat, dtype=float)
-    ends = [
-        point if level == 0.5 else point + np.sign(level - 0.5) * fitted.margin(abs(2 * level - 1)) for level in levels
-    ]
-    return np.stack(ends, axis=-1)
-
-
 def _quantile(ranked: Sequence[float], level: float) -> float:
     """The conformal quantile of rising scores; the largest where the level asks for more than they can tell."""
     rank = math.ceil(round((len(ranked) + 1) * level, 9))

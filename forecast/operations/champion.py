@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 META = "champion.json"
-ALIASES = ("champion", "previous", "challenger")
 KEPT = 3
 """Newest versions that stay on disk besides those an alias names."""
 

@@ -132,24 +132,11 @@ def test_the_adaptive_variant_refuses_too_small_a_set_and_ignores_missing_outcom
     assert np.array_equal(before, started.margin())
 
 
-def test_quantiles_of_a_calibrated_forecaster_are_reliable():
-    fitted = SplitConformal.fit(*errors(2000, seed=12))
-    y, y_hat = errors(2000, seed=13)
-    levels = [0.05, 0.25, 0.5, 0.75, 0.95]
-    quantiles = intervals.conformal_quantiles(fitted, y_hat, levels)
-    table = metrics.reliability(y, quantiles, levels)
-    assert np.all(np.abs(table["observed"] - table["level"]) < 0.03)
-    assert np.all(np.diff(quantiles, axis=-1) > 0)
-    assert table["n"].tolist() == [2000] * 5 and np.all(table["low"] < table["high"])
-
-
 def test_shapes_and_failed_forecasts_are_refused():
     with pytest.raises(InputError, match="three times"):
         SplitConformal.fit(np.zeros((5, 2)), np.zeros((5, 3)))
     with pytest.raises(InputError, match="not finite"):
         SplitConformal.fit(np.zeros((5, 2)), np.full((5, 2), np.nan))
-    with pytest.raises(InputError, match="do not fit"):
-        metrics.reliability(np.zeros((5, 2)), np.zeros((5, 2, 3)), [0.5])
     with pytest.raises(InputError, match="strictly between"):
         intervals.rank_of(100, 95)
 

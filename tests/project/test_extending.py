@@ -23,7 +23,7 @@ SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | 
 FAMILY, KIND, HEAD = SECTIONS["A network family"], SECTIONS["Another kind of model"], SECTIONS["A head"]
 METRIC, SOURCE = SECTIONS["A metric"], SECTIONS["A source"]
 NEW_FILES = {"family": FAMILY, "kind": KIND, "head": HEAD, "source": SOURCE}
-METRICS = "forecast/comparison/metrics/points.py"
+METRICS = "forecast/comparison/metrics.py"
 
 
 def block(section: str, language: str) -> str:

@@ -80,24 +80,6 @@ def parallel(
     return run, after
 
 
-def removedelay(
-    network: Network,
-    weights: Weights,
-    state: LoopState,
-    drive: np.ndarray,
-    y: np.ndarray,
-    future: np.ndarray | None = None,
-) -> np.ndarray:
-    """The genuine next step: row t holds the forecast of t + 1 made at t; the last one is of a row nobody has seen.
-
-    y (B, T, O); drive (B, T + 1, D) and future (B, T + 1, F) reach one row further, to the row that is forecast.
-    """
-    y = np.asarray(y, np.float64)
-    beyond = np.full((len(y), 1, network.shapes.outputs), np.nan)
-    run, _ = series_parallel(network, weights, state, drive, np.concatenate([y, beyond], axis=1), future)
-    return run[:, 1:]
-
-
 def ahead(
     network: Network, weights: Weights, state: LoopState, drive: np.ndarray, y: np.ndarray, *, steps: int
 ) -> np.ndarray:

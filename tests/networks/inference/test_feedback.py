@@ -7,7 +7,7 @@ import pytest
 
 from forecast.networks import inference
 from forecast.networks.description import Bidirectional, Dense, Network, Parallel, Recurrent, Shapes, Taps
-from forecast.networks.inference.feedback import LoopState, ahead, begin, parallel, removedelay, series_parallel
+from forecast.networks.inference.feedback import LoopState, ahead, begin, parallel, series_parallel
 from forecast.system.errors import InputError, ModelFailure
 from tests.networks.inference.nets import weights_of
 
@@ -77,17 +77,6 @@ def test_a_run_cut_anywhere_and_handed_from_loop_to_loop_loses_nothing(blocks):
             run, state = series_parallel(network, weights, state, drive[:, part], y[:, part], future[:, part])
         parts.append(run)
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
-
-
-def test_removedelay_forecasts_the_genuine_next_step_from_the_row_before_it():
-    network, weights, drive, y, future = setting(MAPS["narx"])
-    state = started(network, weights)
-    found = removedelay(network, weights, state, drive, y[:, :-1], future)
-    delayed, _ = series_parallel(network, weights, state, drive, y, future)
-    assert found.shape == (2, 11, 2)
-    np.testing.assert_array_equal(found, delayed[:, 1:])
-    y[:, -1] = 1e30  # the row it forecasts
-    np.testing.assert_array_equal(removedelay(network, weights, state, drive, y[:, :-1], future), found)
 
 
 @pytest.mark.parametrize("blocks", MAPS.values(), ids=MAPS)

@@ -1,17 +1,25 @@
-"""Scores of point forecasts, and METRICS, the table of those that every candidate is given."""
+"""Scores of forecasts: pure formulas on arrays, in the unit of the data unless the name says otherwise.
+
+Every function takes arrays of any equal shape and averages over all of it. A missing actual (NaN) is left out;
+a missing forecast where the actual is known makes the score NaN: skipping it would flatter a model that failed.
+METRICS is the table of those that every candidate is given.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from forecast.system.errors import InputError
 
 Array = NDArray[np.float64]
+BAND = 0.06  # least half-width of the band around a nominal coverage at one step
 
 
 def mae(y: ArrayLike, y_hat: ArrayLike) -> float:
@@ -54,16 +62,6 @@ def insample_scale(insample: ArrayLike, *, season_length: int, squared: bool = F
             np.nan, f"the training part repeats itself every {season_length} steps, so the naive error is zero"
         )
     return Scale(scale)
-
-
-def mase(y: ArrayLike, y_hat: ArrayLike, insample: ArrayLike, *, season_length: int) -> float:
-    """Mean absolute scaled error (Hyndman & Koehler 2006); NaN when `insample_scale` gives a reason."""
-    return mae(y, y_hat) / insample_scale(insample, season_length=season_length).value
-
-
-def rmsse(y: ArrayLike, y_hat: ArrayLike, insample: ArrayLike, *, season_length: int) -> float:
-    """Root mean squared scaled error (Makridakis et al. 2022, M5); NaN when `insample_scale` gives a reason."""
-    return rmse(y, y_hat) / insample_scale(insample, season_length=season_length, squared=True).value
 
 
 def smape(y: ArrayLike, y_hat: ArrayLike) -> float | None:
@@ -123,6 +121,131 @@ def pair(y: ArrayLike, y_hat: ArrayLike) -> tuple[Array, Array]:
 def average(values: Array) -> float:
     """The mean; NaN, without a warning, of nothing."""
     return float(np.mean(values)) if values.size else float("nan")
+
+
+def pinball(y: ArrayLike, quantile: ArrayLike, level: float) -> float:
+    """Mean quantile loss at `level` in (0, 1) (Koenker & Bassett 1978), in the unit of `y`."""
+    if not 0 < level < 1:
+        raise InputError(f"Quantile level {level}; wanted strictly between 0 and 1 (0.9 = the 90 % quantile).")
+    actual, forecast = _known(y, quantile)
+    return average(np.maximum(level * (actual - forecast), (level - 1) * (actual - forecast)))
+
+
+def crps_quantiles(y: ArrayLike, quantiles: ArrayLike, levels: ArrayLike) -> float:
+    """Continuous ranked probability score from a quantile grid: twice the mean pinball loss over the levels.
+
+    `y` (...), `quantiles` (..., Q), `levels` (Q,). It tends to the CRPS as the levels fill (0, 1) evenly
+    (Gneiting & Ranjan 2011); with few levels it is a score of these quantiles only.
+    """
+    grid = np.asarray(quantiles, dtype=float)
+    each = [pinball(y, grid[..., i], float(level)) for i, level in enumerate(np.asarray(levels, dtype=float))]
+    return 2.0 * average(np.asarray(each))
+
+
+def brier(happened: ArrayLike, probability: ArrayLike) -> float:
+    """Mean squared distance of the probability of an event from 1 (it happened) or 0 (Brier 1950)."""
+    return average((np.asarray(probability, dtype=float) - np.asarray(happened, dtype=float)) ** 2)
+
+
+def log_score_event(happened: ArrayLike, probability: ArrayLike) -> float:
+    """Mean -ln of the probability given to what came (Good 1952); infinite when that was 0."""
+    event, chance = np.asarray(happened, dtype=bool), np.asarray(probability, dtype=float)
+    with np.errstate(divide="ignore"):
+        return average(-np.log(np.where(event, chance, 1.0 - chance)))
+
+
+def winkler(
+    y: ArrayLike, lower: ArrayLike, upper: ArrayLike, *, level: float, axis: int | None = None
+) -> float | Array:
+    """Interval score (Winkler 1972; Gneiting & Raftery 2007, eq. 43) of a central interval that should cover `level`.
+
+    The width plus 2 / (1 - level) times the distance by which it missed. `axis=0` gives one score per step.
+    """
+    if not 0 < level < 1:
+        raise InputError(f"Interval level {level}; wanted strictly between 0 and 1 (0.95 = 95 %).")
+    actual, low, high = _aligned(y, lower, upper)
+    missed = np.maximum(low - actual, 0) + np.maximum(actual - high, 0)
+    return _over_known(high - low + 2 / (1 - level) * missed, actual, axis)
+
+
+def coverage(y: ArrayLike, lower: ArrayLike, upper: ArrayLike, *, axis: int | None = None) -> float | Array:
+    """Share of the actuals inside [lower, upper], ends included; `axis=0` gives one share per step."""
+    actual, low, high = _aligned(y, lower, upper)
+    inside = np.where(np.isfinite(low + high) | np.isinf(low + high), (low <= actual) & (actual <= high), np.nan)
+    return _over_known(inside, actual, axis)
+
+
+def interval_width(lower: ArrayLike, upper: ArrayLike, *, axis: int | None = None) -> float | Array:
+    """Mean width of the intervals, in the unit of the data; `axis=0` gives one width per step."""
+    low, high = np.asarray(lower, dtype=float), np.asarray(upper, dtype=float)
+    return _over_known(high - low, np.zeros_like(low), axis)
+
+
+def coverage_by_step(y: ArrayLike, lower: ArrayLike, upper: ArrayLike, *, level: float) -> pd.DataFrame:
+    """step, n, coverage, low, high, inside, width, winkler: one row per step, and step 0 for all of them pooled.
+
+    `low` and `high` are the binomial 95 % band around `level`, at least 6 points wide on each side because origins
+    are dependent (3 points when pooled, the tolerance of the protocol).
+    """
+    actual, low, high = (np.asarray(a, dtype=float) for a in (y, lower, upper))
+    rows = [_coverage_row(0, actual, low, high, level, band=0.03)]
+    rows += [
+        _coverage_row(h + 1, actual[:, [h]], low[:, [h]], high[:, [h]], level, band=None)
+        for h in range(actual.shape[1])
+    ]
+    return pd.DataFrame(rows)
+
+
+def binomial_band(level: float, n: int, *, least: float = BAND) -> tuple[float, float]:
+    """`level` plus and minus 1.96 sqrt(level (1 - level) / n), at least `least`, inside [0, 1]."""
+    half = max(least, 1.96 * math.sqrt(level * (1 - level) / n)) if n else 1.0
+    return max(0.0, level - half), min(1.0, level + half)
+
+
+def _coverage_row(
+    step: int, y: Array, lower: Array, upper: Array, level: float, *, band: float | None
+) -> dict[str, float | int | bool]:
+    n = int(np.isfinite(y).sum())
+    covered = float(coverage(y, lower, upper))
+    low, high = (level - band, level + band) if band is not None else binomial_band(level, n)
+    return {
+        "step": step,
+        "n": n,
+        "coverage": covered,
+        "low": low,
+        "high": high,
+        "inside": low <= covered <= high,
+        "width": float(interval_width(lower, upper)),
+        "winkler": float(winkler(y, lower, upper, level=level)),
+    }
+
+
+def _over_known(values: Array, actual: Array, axis: int | None) -> float | Array:
+    known = np.isfinite(actual)
+    if axis is None:
+        return average(values[known])
+    count = known.sum(axis=axis)
+    total = np.where(known, values, 0.0).sum(axis=axis)
+    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+
+
+def _known(y: ArrayLike, *others: ArrayLike) -> tuple[Array, ...]:
+    actual, *rest = np.broadcast_arrays(*(np.asarray(a, dtype=float) for a in (y, *others)))
+    known = np.isfinite(actual)
+    return tuple(a[known] for a in (actual, *rest))
+
+
+def _aligned(y: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> tuple[Array, Array, Array]:
+    actual, low, high = (np.asarray(a, dtype=float) for a in (y, lower, upper))
+    if not actual.shape == low.shape == high.shape:
+        raise InputError(
+            f"Actuals {actual.shape}, lower ends {low.shape} and upper ends {high.shape} differ in shape."
+        )
+    if np.any(low > high):
+        raise InputError(
+            f"{int(np.sum(low > high))} intervals have their lower end above the upper. Sort the quantiles."
+        )
+    return actual, low, high
 
 
 @dataclass(frozen=True)
