@@ -14,13 +14,18 @@ Derivatives are central differences in float64.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from forecast.backtest.diagnostics.trajectory import Layer, Watching, states_of
-from forecast.networks.cells.base import numpy_namespace
+from forecast.networks import cells
+from forecast.networks.cells.base import Array, Arrays, Cell, NumpyNamespace, numpy_namespace
+from forecast.networks.cells.weights import own_weights
+from forecast.networks.description import CellBlock, Network
+from forecast.networks.inference.batch import ALL, Pass
+from forecast.networks.inference.steppers import Stepper
 
 STEP = 1e-6
 DIRECTIONS = 8
@@ -28,6 +33,90 @@ FORGOTTEN = 0.01
 LARGE = 128
 """States from which on eigenvalues are too slow and the radius is taken from a high power of the matrix."""
 SQUARINGS = 10
+FLAT = 0.05
+"""A unit is saturated where its slope is below this share of the steepest slope of its function."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A recurrent layer and what it reads: `x (T, B, I)`; of the backward pass of a bidirectional one in its order."""
+
+    path: str
+    cell: Cell
+    weights: Mapping[str, np.ndarray]
+    x: np.ndarray
+
+    @property
+    def size(self) -> int:
+        """S, the number of its states."""
+        return sum(self.cell.states().values())
+
+    def joined(self, states: Mapping[str, np.ndarray]) -> np.ndarray:
+        """(N, S)."""
+        return np.concatenate([states[name] for name in self.cell.states()], axis=1)
+
+    def parted(self, states: np.ndarray) -> dict[str, np.ndarray]:
+        sizes = self.cell.states()
+        parts = np.split(states, np.cumsum(list(sizes.values()))[:-1], axis=1)
+        return dict(zip(sizes, parts, strict=True))
+
+
+@dataclass
+class Watching(NumpyNamespace):
+    """The namespace that counts how many squashed values lie where the function is flat."""
+
+    seen: int = 0
+    flat: int = 0
+
+    def tanh(self, x: Array) -> Array:
+        return self._watched(np.tanh(x))
+
+    def sigmoid(self, x: Array) -> Array:
+        a = super().sigmoid(x)
+        self._watched(2 * a - 1)
+        return a
+
+    def _watched(self, a: np.ndarray) -> np.ndarray:
+        self.seen += a.size
+        self.flat += int((1 - a * a < FLAT).sum())
+        return a
+
+    @property
+    def share(self) -> float | None:
+        """None where nothing is squashed, as with ReLU."""
+        return self.flat / self.seen if self.seen else None
+
+
+def states_of(layer: Layer, xp: NumpyNamespace = numpy_namespace) -> tuple[np.ndarray, np.ndarray]:
+    """Every output (T, B, units) and, joined, every state (T + 1, B, S): the first before row 0."""
+    states: Arrays = layer.cell.initial(xp, layer.weights, layer.x.shape[1])
+    outputs, visited = [], [layer.joined(states)]
+    for row in layer.x:
+        output, states = layer.cell.step(xp, layer.weights, row, states)
+        outputs.append(output)
+        visited.append(layer.joined(states))
+    return np.stack(outputs), np.stack(visited)
+
+
+class Walk(Pass):
+    """A pass over whole windows that leaves the recurrent layers, with what each read, in `layers`.
+
+    `dense` counts what the dense blocks squash. Of a bidirectional layer the backward pass is in its own order.
+    """
+
+    def __init__(self, network: Network, weights: Mapping[str, np.ndarray]) -> None:
+        self.dense, self.layers = Watching(), list[Layer]()
+        super().__init__(network, weights, 0, self.dense)
+
+    def through(self, past: np.ndarray, future: np.ndarray | None) -> np.ndarray:
+        """past (B, T, C), future (B, T + H, F): forecasts (T, H * O * K, B)."""
+        self.batch, dtype = len(past), self.weights["readout/kernel"].dtype
+        return self.forecasts(past.astype(dtype), None if future is None else future.astype(dtype), ALL)
+
+    def started(self, block: CellBlock, path: str, x: np.ndarray) -> Stepper:
+        cell = cells.get(block.cell, block.units, block.options)
+        self.layers.append(Layer(path, cell, own_weights(self.weights, path), x.transpose(0, 2, 1)))
+        return super().started(block, path, x)
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from forecast.backtest.backtest import PreparedData, load_problem
-from forecast.backtest.diagnostics.dynamics import Dynamics, dynamics
+from forecast.backtest.diagnostics.dynamics import Dynamics, Walk, dynamics
 from forecast.backtest.diagnostics.loop import free_run
-from forecast.backtest.diagnostics.trajectory import Walk
 from forecast.data.windows import Windows
 from forecast.forecaster import Forecaster, Problem
 from forecast.networks import inference

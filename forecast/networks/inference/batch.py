@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from forecast.networks import cells
-from forecast.networks.cells.base import Cell, activate, numpy_namespace
+from forecast.networks.cells.base import NumpyNamespace, activate, numpy_namespace
 from forecast.networks.cells.weights import future_width, own_weights, weight_shapes, widest
 from forecast.networks.description import (
     Bidirectional,
     Block,
+    CellBlock,
     Dense,
     Dropout,
     EncoderDecoder,
@@ -26,7 +27,7 @@ from forecast.networks.description import (
     Recurrent,
     Taps,
 )
-from forecast.networks.inference.steppers import Arrays, decode, first_states, stepper
+from forecast.networks.inference.steppers import Arrays, Stepper, decode, first_states, stepper
 from forecast.system.errors import InputError, quote_names
 
 WINDOWS = 256  # windows in one slice: measured best between 100 and 500 for 32 to 64 units
@@ -58,7 +59,7 @@ def final_states(
     past, future = check_windows(network, past, future, dtype)
     parts = []
     for part in _slices(network, past.shape[0] or 1, past.shape[1], 1):
-        run = _Pass(network, weights, len(past[part]))
+        run = Pass(network, weights, len(past[part]))
         run.forecasts(past[part], None if future is None else future[part], 1)
         parts.append(run.final)
     return {
@@ -74,7 +75,7 @@ def _passed(network: Network, weights: Weights, past: np.ndarray, future: np.nda
     keep = min(keep, past.shape[1])
     out = np.empty((len(past), keep, shapes.horizon, shapes.outputs, shapes.parameters), dtype)
     for part in _slices(network, len(past), past.shape[1], keep):
-        run = _Pass(network, weights, len(past[part]))
+        run = Pass(network, weights, len(past[part]))
         values = run.forecasts(past[part], None if future is None else future[part], keep)
         out[part] = values.transpose(2, 0, 1).reshape(out[part].shape)
     return out
@@ -108,12 +109,14 @@ def frames_of(future: np.ndarray, horizon: int, keep: int) -> np.ndarray:
 
 
 @dataclass
-class _Pass:
+class Pass:
     """One slice of windows on its way through the network."""
 
     network: Network
     weights: Weights
     batch: int
+    xp: NumpyNamespace = numpy_namespace
+    """What the dense blocks' activations are taken from."""
     final: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     frames: np.ndarray | None = None
 
@@ -147,7 +150,7 @@ class _Pass:
         match block:
             case Dense():
                 w = self._weights(path)
-                return activate(numpy_namespace, block.activation, w["kernel"].T @ x[-keep:] + w["bias"][:, None])
+                return activate(self.xp, block.activation, w["kernel"].T @ x[-keep:] + w["bias"][:, None])
             case Dropout():
                 return x[-keep:]
             case Taps():
@@ -178,8 +181,7 @@ class _Pass:
         return out
 
     def _recurrent(self, block: Recurrent, path: str, x: np.ndarray, keep: int) -> np.ndarray:
-        cell, w = cells.get(block.cell, block.units, block.options), self._weights(path)
-        run = stepper(cell, w, first_states(cell, w, self.batch))
+        run = self.started(block, path, x)
         out = np.empty((keep, block.units, self.batch), x.dtype)
         for t in range(len(x) - keep):
             run(x[t])
@@ -189,33 +191,28 @@ class _Pass:
         return out
 
     def _bidirectional(self, block: Bidirectional, path: str, x: np.ndarray) -> np.ndarray:
-        cell = cells.get(block.cell, block.units, block.options)
         ends = []
         for direction, steps in (("forward", x), ("backward", x[::-1])):
-            w = self._weights(f"{path}/{direction}")
-            run = stepper(cell, w, first_states(cell, w, self.batch))
+            run = self.started(block, f"{path}/{direction}", steps)
             for row in steps:
                 end = run(row)
             ends.append(end)
         return np.concatenate(ends)[None]
 
     def _encoder_decoder(self, block: EncoderDecoder, path: str, x: np.ndarray, keep: int) -> np.ndarray:
-        cell, w = cells.get(block.cell, block.units, block.options), self._weights(f"{path}/encoder")
-        run = stepper(cell, w, first_states(cell, w, self.batch))
+        run = self.started(block, f"{path}/encoder", x)
         for t in range(len(x) - keep):
             run(x[t])
         encoded = np.empty((block.units, keep, self.batch), x.dtype)
-        states = {name: np.empty((size, keep, self.batch), x.dtype) for name, size in cell.states().items()}
+        states = {name: np.empty((len(state), keep, self.batch), x.dtype) for name, state in run.states().items()}
         for place, row in enumerate(x[-keep:]):
             encoded[:, place] = run(row)
             for name, state in run.states().items():
                 states[name][:, place] = state
         self.final[path] = _batch_first(run.states())
-        return self._decoded(block, path, cell, encoded, states)
+        return self._decoded(block, path, encoded, states)
 
-    def _decoded(
-        self, block: EncoderDecoder, path: str, cell: Cell, encoded: np.ndarray, states: Arrays
-    ) -> np.ndarray:
+    def _decoded(self, block: EncoderDecoder, path: str, encoded: np.ndarray, states: Arrays) -> np.ndarray:
         """Every kept step of every window is a row of the decoder's batch: `(keep, H * O * K, B)`."""
         keep = encoded.shape[1]
         frames = None
@@ -226,6 +223,11 @@ class _Pass:
         encoded = encoded.reshape(block.units, -1)
         out = decode(self.network, block, self.weights, self._weights(f"{path}/decoder"), encoded, rows, frames)
         return out.reshape(len(out), keep, self.batch).transpose(1, 0, 2)
+
+    def started(self, block: CellBlock, path: str, x: np.ndarray) -> Stepper:
+        """The cell with the weights at `path` before the first row of its input `x (steps, columns, B)`."""
+        cell, w = cells.get(block.cell, block.units, block.options), self._weights(path)
+        return stepper(cell, w, first_states(cell, w, self.batch))
 
     def _weights(self, path: str) -> dict[str, np.ndarray]:
         return own_weights(self.weights, path)
