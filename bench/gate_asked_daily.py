@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import signal
 
-from forecast.comparison import diebold_mariano
+from forecast.comparison.paired_tests import diebold_mariano
 from forecast.operations.gate import Evidence, Steps, always_valid, level
 
 LOOKS, ALPHA = 250, 0.05

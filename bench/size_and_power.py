@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import signal
 
-from forecast.comparison import diebold_mariano, model_confidence_set
+from forecast.comparison.multiple_comparisons import model_confidence_set
+from forecast.comparison.paired_tests import diebold_mariano
 
 RUNS = 2000
 PROCESSES: dict[str, tuple[float, bool]] = {

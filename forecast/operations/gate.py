@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from forecast.comparison import equivalence
 from forecast.comparison.longrun import dependence, mean_error
-from forecast.comparison.paired_tests import MARGIN, MINIMUM, relative
+from forecast.comparison.paired_tests import MARGIN, MINIMUM, equivalence, relative
 from forecast.system import files
 
 Array = NDArray[np.float64]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from forecast.comparison import copy_check, leak_alarm, ljung_box, one_step
+from forecast.comparison.error_diagnostics import copy_check, leak_alarm, ljung_box, one_step
 from forecast.system.errors import InputError
 
 RNG = np.random.default_rng(6)

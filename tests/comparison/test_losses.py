@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.comparison import by_origin, choose, variance_parts
+from forecast.comparison.losses import by_origin, choose, variance_parts
 from forecast.system.errors import InputError
 
 

@@ -9,9 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import signal, stats
 
-from forecast.comparison import friedman_nemenyi, holm, model_confidence_set, ranked
 from forecast.comparison.longrun import dependence
-from forecast.comparison.multiple_comparisons import bootstrap_error, nemenyi_difference, stretch
+from forecast.comparison.multiple_comparisons import (
+    bootstrap_error,
+    friedman_nemenyi,
+    holm,
+    model_confidence_set,
+    nemenyi_difference,
+    ranked,
+    stretch,
+)
 from forecast.system.errors import InputError
 
 STEPS = {"horizon": 1, "season_length": 1}

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy import signal, stats
 
-from forecast.comparison import change_by_step, diebold_mariano, equivalence
-from forecast.comparison.paired_tests import non_overlapping
+from forecast.comparison.paired_tests import change_by_step, diebold_mariano, equivalence, non_overlapping
 from forecast.system.errors import InputError
 
 RNG = np.random.default_rng(5)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.comparison import compare, verdict
+from forecast.comparison.verdicts import compare, verdict
 from forecast.system.errors import InputError
 
 SKIP_OF = {"shipped": "linear", "architecture": "last", "baseline": None}

@@ -134,7 +134,7 @@ def test_a_closed_loop_of_any_length_feeds_back_what_is_forecast(head):
 @DIAGONAL
 def test_the_keras_model_equals_the_forecast_without_tensorflow(family, head):
     from forecast.networks import inference
-    from forecast.networks.layers import assemble, set_weights
+    from forecast.networks.layers.assemble import assemble, set_weights
 
     model, shops = forecaster(family, head), problems.shops()
     net = model.network

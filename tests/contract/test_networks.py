@@ -40,7 +40,7 @@ def windows(family):
 
 @EVERY_NETWORK
 def test_the_keras_model_equals_the_forecast_without_tensorflow(family):
-    from forecast.networks.layers import assemble, get_weights, set_weights
+    from forecast.networks.layers.assemble import assemble, get_weights, set_weights
 
     net, w = network(family), random_weights(network(family))
     model, given = assemble(net, seed=0), windows(family)
@@ -88,7 +88,7 @@ def outcome(net: Network, values: list[np.ndarray]) -> list[np.ndarray]:
     """The forecasts and the gradients of their squared sum, from weights given in the network's own order."""
     import tensorflow as tf
 
-    from forecast.networks.layers import assemble, named_weights, set_weights
+    from forecast.networks.layers.assemble import assemble, named_weights, set_weights
 
     shops = problems.shops()
     given = next(shops.windows("north", shops.rows("north", "test")[:4], horizon=net.shapes.horizon))

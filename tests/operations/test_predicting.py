@@ -56,7 +56,7 @@ def problems_panel(root, ensemble):
 def test_a_saved_network_forecasts_as_keras_does(family, tmp_path, monkeypatch):
     """One direct network and one closed loop, through the files of the champion store."""
     from forecast.networks import inference
-    from forecast.networks.layers import assemble, set_weights
+    from forecast.networks.layers.assemble import assemble, set_weights
 
     problem = problems.shops()
     made = families.made(problem, family, "linear")

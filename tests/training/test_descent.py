@@ -16,7 +16,7 @@ from forecast.networks.description import Dense, Dropout, EncoderDecoder, Networ
 from forecast.networks.heads import HEADS, FittedHead
 from forecast.networks.heads.base import numpy_maths
 from forecast.networks.heads.bins import Bins
-from forecast.networks.layers import assemble, hidden_steps
+from forecast.networks.layers.assemble import assemble, hidden_steps
 from forecast.system.errors import InputError
 from forecast.training import descent, gradient
 from forecast.training.chunks import join

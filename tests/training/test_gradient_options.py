@@ -10,8 +10,9 @@ import pytest
 import tensorflow as tf
 
 from forecast.models.base import dropped
-from forecast.networks import inference, layers
+from forecast.networks import inference
 from forecast.networks.description import EncoderDecoder, Network, Recurrent, Shapes
+from forecast.networks.layers import assemble as layers
 from forecast.training import gradient
 from forecast.training.chunks import join
 from forecast.training.gradient import draw

@@ -7,7 +7,7 @@ time are open, so chunks for training and windows for validation share one model
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -138,17 +138,3 @@ def weight_name(layer: keras.Layer, variable: keras.Variable) -> str:
 def _path(layer: keras.Layer) -> str:
     """Of the block that the layer was made for."""
     return str(layer.name.replace(".", "/"))
-
-
-__all__: Sequence[str] = (
-    "assemble",
-    "carried",
-    "first_states",
-    "get_weights",
-    "hidden_steps",
-    "last_steps",
-    "named_weights",
-    "set_seed",
-    "set_weights",
-    "teacher_forced",
-)

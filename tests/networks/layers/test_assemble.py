@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from forecast.networks import inference, layers
+from forecast.networks import inference
 from forecast.networks.cells.weights import weight_shapes
 from forecast.networks.description import (
     Bidirectional,
@@ -24,6 +24,7 @@ from forecast.networks.description import (
     Shapes,
     Taps,
 )
+from forecast.networks.layers import assemble as layers
 from forecast.networks.layers.fused import compiled
 from forecast.system.errors import InputError
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from forecast.networks import layers
 from forecast.networks.description import Dense, EncoderDecoder, Network, Recurrent, Shapes
+from forecast.networks.layers import assemble as layers
 from forecast.networks.layers.decoder import frames, shifted_targets
 from forecast.system.errors import InputError
 

@@ -13,7 +13,8 @@ from forecast.networks.layers import prepare_runtime
 PROGRAM = """
 import warnings
 warnings.simplefilter("error")
-from forecast.networks.layers import assemble, prepare_runtime
+from forecast.networks.layers import prepare_runtime
+from forecast.networks.layers.assemble import assemble
 from forecast.networks.description import Network, Recurrent, Shapes
 prepare_runtime(threads=1)
 prepare_runtime(threads=1)
