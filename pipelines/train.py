@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from forecast.backtest.training import train_dataset
+from forecast.comparison.multiple_comparisons import model_confidence_set
 from forecast.config.paths import ProjectPaths
 from forecast.system.stage import run_stage
 
 
 def main(dataset: str, root: str = ".", models: tuple[str, ...] = (), state: str = ".forecast", jobs: int = 0) -> None:
     """Write data/trained/<dataset>/<candidate>/: record, forecasts of every origin, saved forecasters."""
-    train_dataset(ProjectPaths.of(root, state), dataset, models, jobs=jobs)
+    train_dataset(ProjectPaths.of(root, state), dataset, models, jobs=jobs, best_set=model_confidence_set)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ def stage_settings(paths: ProjectPaths) -> dict[str, dict[str, Any]]:
     """
     datasets, tuning = load_datasets(paths.configs), load_tuning(paths.configs)
     models = load_models(paths.configs)
+    combined = {name: rule.model_dump(mode="json") for name, rule in models.combinations().items()}
     found: dict[str, dict[str, Any]] = {"report.json": _report(datasets)}
     for name in datasets.run:
         entry = datasets.datasets[name]
@@ -38,7 +39,7 @@ def stage_settings(paths: ProjectPaths) -> dict[str, dict[str, Any]]:
             "fetch": {"datasets": sources, "code": _code("fetch")},
             "prepare": {"datasets": sources, "code": _code("prepare")},
             "tune": _tune(entry, tuning, [c for c in grid if c.spec.search_space()]),
-            "train": _train(entry, tuning, grid),
+            "train": {**_train(entry, tuning, grid), "combinations": combined},
             "compare": _compare(paths, entry, tuning),
         }.items():
             found[f"{name}/{stage}.json"] = content

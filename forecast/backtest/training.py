@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -29,9 +30,10 @@ from forecast.backtest.candidates import (
     task_digest,
     with_references,
 )
+from forecast.backtest.combinations import BestSet, combine, everybody
 from forecast.backtest.diagnostics.examine import diagnosed
 from forecast.config.datasets import load_dataset
-from forecast.config.experiment import load_models, load_tuning
+from forecast.config.experiment import Combination, load_models, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task, load_task
 from forecast.forecaster import Budget
@@ -53,8 +55,13 @@ class Run:
     borders: Mapping[str, str]
 
 
-def train_dataset(paths: ProjectPaths, dataset: str, models: tuple[str, ...] = (), *, jobs: int) -> None:
-    """Stage `train`: data/trained/<dataset>/<candidate>/ for every model of the grid, or `models` and references."""
+def train_dataset(
+    paths: ProjectPaths, dataset: str, models: tuple[str, ...] = (), *, jobs: int, best_set: BestSet
+) -> None:
+    """Stage `train`: data/trained/<dataset>/<candidate>/ for every model of the grid, or `models` and references.
+
+    best_set: the comparison's, for the combinations; this room stands beside that one.
+    """
     budget, config = load_tuning(paths.configs), load_models(paths.configs)
     task = load_task(paths.task(dataset))
     vintages = bool(load_dataset(dataset, paths.configs).vintage_columns)
@@ -73,7 +80,10 @@ def train_dataset(paths: ProjectPaths, dataset: str, models: tuple[str, ...] = (
     tuned = {path.stem: files.read_json(path) for path in sorted(paths.tuned(dataset).glob("*.json"))}
     total = sum(len(budget.seeds) if c.spec.seeded else 1 for c in planned)
     with progress(total, f"train {dataset}") as advance:
-        train(run, planned, tuned, paths.trained(dataset), jobs=jobs, advance=advance)
+        train(
+            run, planned, tuned, paths.trained(dataset), jobs=jobs, advance=advance,
+            combined=config.combinations(only), best_set=best_set,
+        )  # fmt: skip
 
 
 def train(
@@ -83,9 +93,13 @@ def train(
     target: Path,
     *,
     jobs: int,
+    combined: Mapping[str, Combination] = MappingProxyType({}),
+    best_set: BestSet = everybody,
     advance: Callable[[str], None] = lambda name: None,
 ) -> None:
     """Fit and backtest `planned` with the values of `tuned` (by candidate name) and fill `target`.
+
+    `combined`: rows made of them, by name; `best_set` says who is in the set that such a rule may name.
 
     Raises one error naming every candidate with a bug, after all others are done and kept; a model that cannot be
     fitted is a record with `status: failed`.
@@ -96,6 +110,8 @@ def train(
         for candidate in planned:
             own = [job for job in jobs_list if job.candidate.name == candidate.name]
             _assemble(run, candidate, tuned.get(candidate.name), own, temporary / candidate.name)
+        for name, rule in combined.items():
+            combine(name, rule, run.task, temporary, best_set)
     _collect_costs(run, jobs_list)
 
 

@@ -90,9 +90,10 @@ def load_specs(models: Any, folder: Path) -> dict[str, Any]:
             f"{place}: grids.{models.grid}: found {found}; wanted `{NAIVE}` as well, which every score is taken "
             f"against. Add it to the list, and `{NAIVE}: {{family: naive}}` to `models`."
         )
-    return {
-        name: spec(entry, where=f"{place}: {name}", training=models.training) for name, entry in models.models.items()
-    }
+    every = tuple(models.models)
+    fitted = models.selected(every).items()
+    specs = {name: spec(entry, where=f"{place}: {name}", training=models.training) for name, entry in fitted}
+    return {**specs, **models.combinations(every)}
 
 
 def _tried(read: Callable[[], Any]) -> tuple[Any, ForecastError | None]:
@@ -139,7 +140,7 @@ def catalogue(root: Path) -> list[dict[str, str]]:
     folder = ProjectPaths.of(root).configs
     models = load_models(folder)
     specs = load_specs(models, folder)
-    grid = list(models.selected())
+    grid = [*models.selected(), *models.combinations()]
     order = [*grid, *(name for name in specs if name not in grid)]
     return [_row(name, type(specs[name]), specs[name].family, name in grid) for name in order]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from forecast.data.results import RANKING_TITLES
@@ -24,12 +24,17 @@ def sentences_of(
     left_out: Mapping[tuple[str, str], str],
     *,
     naive: str,
+    networks: Collection[str],
 ) -> list[str]:
-    """The result of one dataset, most important first; every count and percentage comes from `tests`."""
+    """The result of one dataset, most important first; every count and percentage comes from `tests`.
+
+    networks: the models that are one.
+    """
     found: list[str] = []
     for ranking, best in chosen.items():
         found += _about_the_choice(ranking, best, tests, tied.get(ranking, []), naive)
-        found += _about_networks(dataset, ranking, [t for t in tests if t.family == "naive" and t.ranking == ranking])
+        own = [t for t in tests if t.ranking == ranking and t.model in networks]
+        found += _about_networks(dataset, ranking, [t for t in own if t.family == "naive"])
         found += _about_skips(ranking, [t for t in tests if t.family == "skip" and t.ranking == ranking])
     found += [
         f"{model} ({TITLES.get(ranking, ranking).lower()}) was not compared: {reason}."

@@ -112,7 +112,7 @@ def compare(
     """
     means, left_out = by_origin(losses)
     if means.empty and all(kind == "series" for _, kind in left_out):
-        reasons = sentences_of(dataset, {}, [], {}, left_out, naive=naive)
+        reasons = sentences_of(dataset, {}, [], {}, left_out, naive=naive, networks=())
         return Verdicts(dataset, {}, (), {}, ("No model can be compared: no series has a scale.", *reasons))
     if (naive, "baseline") not in means:
         reason = left_out.get((naive, "baseline"), "it has no row")
@@ -126,8 +126,9 @@ def compare(
         *_family("skip", _against_skip(means, skips), means, setting),
         *_family("best", _against_best(means, chosen), means, setting),
     ]
+    networks = set(losses.dropna(subset="skip")["model"])  # a combination is none
     tied = {r: _tied(means, r, setting, reps=reps, seed=seed) for r in RANKINGS if r in chosen}
-    sentences = sentences_of(dataset, dict(chosen), tests, tied, left_out, naive=naive)
+    sentences = sentences_of(dataset, dict(chosen), tests, tied, left_out, naive=naive, networks=networks)
     choice = _lstm_or_gru(means, setting)
     sentences += choice_in_words(choice)
     return Verdicts(dataset, dict(chosen), tuple(tests), tied, tuple(sentences), choice)

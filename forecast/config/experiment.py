@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from forecast.config.reading import Config, load
+from forecast.config.reading import Config, load, validated
 from forecast.system.errors import InputError, closest, quote_names
 
 Trainer = Literal["gradient", "lm"]
@@ -49,6 +49,40 @@ class LevenbergMarquardt(Config):
     bayesian: bool = Field(default=False, description="weight decay from the evidence, as MATLAB's trainbr")
 
 
+COMBINATION = "combination"
+GROUPS = ("networks", "tied", "all")
+"""Members that a combination may name together; of each the best on validation, at most twelve."""
+Weight = Annotated[float, Field(ge=0)]
+
+
+class Combination(Config):
+    """A row made of other rows: the weighted mean of their forecasts, the mean over the seeds taken first."""
+
+    kind: ClassVar[str] = COMBINATION
+    summary: ClassVar[str] = "Weighted mean of the forecasts of other rows, at no training cost."
+    equation: ClassVar[str] = "y[t+h] = sum_m w_m y_m[t+h], w_m >= 0, sum_m w_m = 1"
+    source: ClassVar[str] = "Bates & Granger 1969; Timmermann 2006, section 4 (shrinkage towards equal weights)"
+
+    family: Literal["combination"] = "combination"
+    members: tuple[str, ...] = Field(
+        ("networks",), description="`networks`, `tied` (the best set on validation), `all`, or names of entries"
+    )
+    weights: Literal["equal", "stacked"] | dict[str, Weight] = Field(
+        "equal", description="stacked: learnt on validation, shrunk towards equal; or a number for each member"
+    )
+
+    @field_validator("members", mode="before")
+    @classmethod
+    def _as_list(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _weights_are_some(self) -> Combination:
+        if isinstance(self.weights, dict) and not sum(self.weights.values()) > 0:
+            raise ValueError("weights: every one is 0; give at least one member a weight above 0")
+        return self
+
+
 NAIVE = "naive"
 """The entry that every grid has, since every score is taken against it."""
 
@@ -82,7 +116,29 @@ class Models(Config):
         return self
 
     def selected(self, only: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
-        """The entries of the grid in its order, or of `only`; `InputError` for a name that is not there."""
+        """What is fitted: the entries of the grid in its order, or of `only`, without the combinations.
+
+        `InputError` for a name that is not there.
+        """
+        return {name: entry for name, entry in self._entries(only).items() if entry.get("family") != COMBINATION}
+
+    def combinations(self, only: tuple[str, ...] = ()) -> dict[str, Combination]:
+        """The other entries of the grid, or of `only`: rows made of the fitted ones."""
+        found = {name: entry for name, entry in self._entries(only).items() if entry.get("family") == COMBINATION}
+        return {name: self._combination(name, entry) for name, entry in found.items()}
+
+    def _combination(self, name: str, entry: dict[str, Any]) -> Combination:
+        where = f"configs/models.yaml: models.{name}"
+        rule = validated(Combination, entry, where=where)
+        for member in (*rule.members, *(rule.weights if isinstance(rule.weights, dict) else ())):
+            if member not in (*GROUPS, *self.models):
+                raise InputError(
+                    f"{where}: unknown member {member!r}.{closest(member, self.models)} Wanted {quote_names(GROUPS)}, "
+                    f"or names of entries."
+                )
+        return rule
+
+    def _entries(self, only: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         for name in only:
             if name not in self.models:
                 raise InputError(

@@ -6,6 +6,7 @@ Everybody reads them here: the report, the terminal, MLflow's records, `forecast
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -226,9 +227,16 @@ class Results:
     def best_network(self, ranking: str) -> str | None:
         """The network with the lowest validation error in `ranking`: what to look at when a baseline was chosen."""
         board = self.leaderboard
-        rows = board[(board["ranking"] == ranking) & (board["seed"] == MEAN) & (board["status"] == "ok")]
+        networks = {record["model"] for record in self.records.values() if record["kind"] == "network"}
+        board = board[(board["ranking"] == ranking) & board["model"].isin(networks)]
+        rows = board[(board["seed"] == MEAN) & (board["status"] == "ok")]
         rows = rows.dropna(subset=["validation_mase"]).sort_values(["validation_mase", "model"])
         return None if rows.empty else str(rows["model"].iloc[0])
+
+    def combinations(self, ranking: str) -> dict[str, dict[str, Any]]:
+        """The records of the rows of `ranking` that are made of others."""
+        found = {record["model"]: record for record in self.records.values() if record.get("members")}
+        return {model: record for model, record in found.items() if record["ranking"] == ranking}
 
     def tests(self, ranking: str, family: str) -> dict[str, dict[str, Any]]:
         """The significance tests of one family (`naive`, `skip`, `best`) by model; a missing number is None."""
@@ -260,6 +268,11 @@ class Results:
         name = self.candidate(model, ranking)
         row = self.records[name].get("skip_row") if name else None
         return str(row) if row else ("ridge" if ranking == "shipped" else "naive")
+
+
+def members_in_words(record: Mapping[str, Any]) -> str:
+    """`gru 0.60, ridge 0.40`: the members of a combination with their weights; empty for any other record."""
+    return ", ".join(f"{member['model']} {member['weight']:.2f}" for member in record.get("members", ()))
 
 
 def in_ranking(table: pd.DataFrame, ranking: str) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """What goes into service: one candidate's forecasters, one per seed, and the calibration errors behind its intervals.
 
-The forecast is the mean over the seeds, the leaderboard's row `ensemble`; the interval around it is split conformal
+The forecast is the mean over the seeds, the leaderboard's row `ensemble`; of a combination, the weighted mean of its
+members' forecasts, each the mean over its seeds. The interval around it is split conformal
 with the errors of the calibration block, as in the compare stage. A folder of plain JSON and arrays, loadable without
 TensorFlow; `ensemble.json` holds the digest of every file, so a damaged copy is refused.
 """
@@ -21,7 +22,7 @@ from forecast.data.panel import Panel, series_name, with_series
 from forecast.forecaster import Forecaster
 from forecast.forecaster.intervals import RAW, SCALES, Array, Scale, SplitConformal
 from forecast.system import files
-from forecast.system.errors import DataError, InputError
+from forecast.system.errors import DataError, InputError, quote_names
 
 SCHEMA = 1
 MANIFEST, SCORES = "ensemble.json", "calibration.npz"
@@ -31,10 +32,16 @@ REACH = 10
 
 @dataclass(frozen=True)
 class Ensemble:
-    """`calibrated`: per series (`uid`, or `uid/output` with several targets) the calibration errors of the mean."""
+    """`calibrated`: per series (`uid`, or `uid/output` with several targets) the calibration errors of the mean.
+
+    `members`: of a combination, the candidate that each forecaster is a seed of; `weights`: of these candidates. Both
+    are empty where all forecasters are seeds of one candidate.
+    """
 
     forecasters: tuple[Forecaster, ...]
     calibrated: Mapping[str, SplitConformal] = field(default_factory=dict)
+    members: tuple[str, ...] = ()
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def task(self) -> Task:
@@ -53,12 +60,21 @@ class Ensemble:
     @property
     def continues(self) -> bool:
         """Whether the model can be run beyond the horizon it was trained for: closed loops, rules and filters can."""
-        return self.forecasters[0].spec.continues and self.forecasters[0].correction is None
+        return self._fixed is None
+
+    @property
+    def _fixed(self) -> Forecaster | None:
+        """The first forecaster that cannot be run beyond its horizon."""
+        fixed = (f for f in self.forecasters if not f.spec.continues or f.correction is not None)
+        return next(fixed, None)
 
     def predict(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """(n, H, O) raw units per series at `rows`: the mean of the seeds' forecasts."""
-        members = [forecaster.predict(panel, rows) for forecaster in self.forecasters]
-        return {uid: np.mean([member[uid] for member in members], axis=0) for uid in members[0]}
+        """(n, H, O) raw units per series at `rows`: the mean of the seeds' forecasts, or the members' weighted one."""
+        found = [forecaster.predict(panel, rows) for forecaster in self.forecasters]
+        if not self.members:
+            return {uid: np.mean([own[uid] for own in found], axis=0) for uid in found[0]}
+        shares = [self.weights[name] / self.members.count(name) for name in self.members]
+        return {uid: np.tensordot(shares, [own[uid] for own in found], axes=1) for uid in found[0]}
 
     def reaching(self, horizon: int) -> Ensemble:
         """This ensemble with a horizon of at least `horizon`; `InputError` where the model cannot be continued.
@@ -70,8 +86,8 @@ class Ensemble:
             raise InputError(f"Horizon {horizon}: wanted at least 1 step.")
         if horizon <= trained:
             return self
-        if not self.continues:
-            family = self.forecasters[0].spec.family
+        if self._fixed is not None:
+            family = self._fixed.spec.family
             raise InputError(
                 f"Horizon {horizon}: the model ({family}) forecasts {trained} steps at once and cannot go on from "
                 f"there. Ask for at most {trained}, or raise `horizon` in configs/datasets.yaml and train again."
@@ -101,6 +117,8 @@ class Ensemble:
         arrays = {f"{i:04d}": _rectangle(self.calibrated[name].scores) for i, name in enumerate(names)}
         files.write_arrays(folder / SCORES, arrays)
         content = {"schema": SCHEMA, "members": len(self.forecasters), "series": names, "files": _digests(folder)}
+        if self.members:
+            content |= {"member_names": list(self.members), "weights": dict(self.weights)}
         files.write_json(folder / MANIFEST, content)
 
     @classmethod
@@ -111,17 +129,44 @@ class Ensemble:
         members = [Forecaster.load(folder / f"member-{i}") for i in range(manifest["members"])]
         arrays = files.read_arrays(folder / SCORES)
         scores = {name: _columns(arrays[f"{i:04d}"]) for i, name in enumerate(manifest["series"])}
-        return cls(tuple(members), {name: SplitConformal(columns) for name, columns in scores.items()})
+        calibrated = {name: SplitConformal(columns) for name, columns in scores.items()}
+        names, weights = tuple(manifest.get("member_names", ())), manifest.get("weights", {})
+        require_members(weights, names, where=str(folder / MANIFEST))
+        return cls(tuple(members), calibrated, names, weights)
+
+
+def require_members(weights: Iterable[str], present: Iterable[str], *, where: str) -> None:
+    """`DataError` naming the members that have a weight and are not there."""
+    gone = sorted(set(weights) - set(present))
+    if gone:
+        raise DataError(
+            f"{where}: weights for {quote_names(gone)}, of which no saved forecaster is there. Train the combination "
+            "again (`make run`), or promote another row."
+        )
 
 
 def ensemble_of(folder: Path) -> Ensemble:
     """The forecasters of one trained candidate with the calibration errors of their mean."""
-    seeds = sorted(folder.glob("seed-*"), key=lambda path: int(path.name.removeprefix("seed-")))
+    weights = {str(member["candidate"]): float(member["weight"]) for member in _recipes(folder)}
+    saved = [(name, seed) for name in weights for seed in _seeds(folder / "members" / name)]
+    require_members(weights, (name for name, _ in saved), where=str(folder))
+    seeds = [seed for _, seed in saved] or _seeds(folder)
     if not seeds:
         raise InputError(f"{folder}: has no saved forecaster; its training failed. Choose another candidate.")
     forecasts = pd.read_parquet(folder / "forecasts.parquet")
-    members = tuple(Forecaster.load(seed) for seed in seeds)
-    return Ensemble(members, calibration_scores(forecasts, members[0].task))
+    loaded = tuple(Forecaster.load(seed) for seed in seeds)
+    return Ensemble(loaded, calibration_scores(forecasts, loaded[0].task), tuple(name for name, _ in saved), weights)
+
+
+def _recipes(folder: Path) -> list[dict[str, Any]]:
+    """The members of a combination; none of any other candidate."""
+    path = folder / "record.json"
+    members: list[dict[str, Any]] = files.read_json(path).get("members", []) if path.exists() else []
+    return members
+
+
+def _seeds(folder: Path) -> list[Path]:
+    return sorted(folder.glob("seed-*"), key=lambda path: int(path.name.removeprefix("seed-")))
 
 
 def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitConformal]:

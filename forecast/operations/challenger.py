@@ -17,6 +17,7 @@ from forecast.config.datasets import Dataset
 from forecast.config.experiment import load_models, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.data import ingest, snapshots
+from forecast.forecaster import Forecaster
 from forecast.operations import champion, repro, worktree
 from forecast.operations.champion import Champion
 from forecast.operations.refit import candidate_of
@@ -50,10 +51,21 @@ class Job:
 
 
 def recipe_of(current: Champion) -> dict[str, Any]:
-    """The champion's recipe as a train stage's record has it."""
-    first = current.ensemble.forecasters[0]
+    """The champion's recipe as a train stage's record has it; a combination's has those of its members."""
+    ensemble = current.ensemble
+    if not ensemble.members:
+        return _recipe(current.meta.model, ensemble.forecasters[0])
+    firsts = dict(zip(reversed(ensemble.members), reversed(ensemble.forecasters), strict=True))
+    members = [
+        {"candidate": name, "weight": weight, **_recipe(name.rpartition(".")[0] or name, firsts[name])}
+        for name, weight in ensemble.weights.items()
+    ]
+    return {"model": current.meta.model, "members": members}
+
+
+def _recipe(model: str, first: Forecaster) -> dict[str, Any]:
     return {
-        "model": current.meta.model,
+        "model": model,
         "params": first.spec.model_dump(mode="json"),
         "ranking": "shipped" if first.spec.on_skip else "baseline",
         "skip": first.skip.kind if first.spec.on_skip and first.skip else None,
@@ -88,8 +100,10 @@ def begin_with(job: Job, tree: Tree, current: Champion | None) -> None:
     """`warm`: the champion's weights as an input of the train stage; `scratch`, or no network: none."""
     folder = tree.path / "data" / "warm" / job.dataset
     shutil.rmtree(folder, ignore_errors=True)
-    if job.strategy == "scratch" or current is None or not current.ensemble.forecasters[0].spec.uses_tensorflow:
+    if job.strategy == "scratch" or current is None:
         return
+    if current.ensemble.members or not current.ensemble.forecasters[0].spec.uses_tensorflow:
+        return  # a combination's members are as many recipes; they begin anew
     stored = champion.folder_of(job.root, job.dataset, current.version)
     seeds = load_tuning(tree.configs).seeds
     sources = {seed: stored / f"member-{number}" / "weights.npz" for number, seed in enumerate(sorted(seeds))}

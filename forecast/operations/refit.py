@@ -20,7 +20,7 @@ from forecast.backtest.backtest import PreparedData, load_engine
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.training import Run, train
 from forecast.config.datasets import load_dataset
-from forecast.config.experiment import load_tuning
+from forecast.config.experiment import Combination, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.data.panel import from_frame
 from forecast.data.splits import Borders
@@ -53,11 +53,14 @@ def at_the_gate(root: Path, dataset: str, record: dict[str, Any], target: Path, 
         seeds=budget.seeds,
         borders=files.read_json(paths.borders(dataset)),
     )
-    candidate = candidate_of(record)
+    members = record.get("members", [])
+    weights = {member["candidate"]: member["weight"] for member in members}
+    combined = {record["model"]: Combination(members=("all",), weights=weights)} if members else {}
+    planned = [candidate_of(recipe) for recipe in members or [record]]
     folder = target.with_name(f"{target.name}-made")
-    train(run, [candidate], {}, folder, jobs=jobs)
+    train(run, planned, {}, folder, jobs=jobs, combined=combined)
     with files.atomic_directory(target) as temporary:
-        shutil.copytree(folder / candidate.name, temporary, dirs_exist_ok=True)
+        shutil.copytree(folder / next(iter(combined), planned[0].name), temporary, dirs_exist_ok=True)
     shutil.rmtree(folder)
 
 
@@ -70,19 +73,25 @@ def on_all_data(
     frame = files.read_frame(paths.frame(dataset))
     borders = moved_to_the_end(frame["ds"], Borders.from_json(files.read_json(paths.borders(dataset))))
     problem = Problem.of(from_frame(frame, dataset, settings.task), borders, ("train", "validation"))
-    candidate = candidate_of(record)
-    engine = load_engine if candidate.spec.uses_tensorflow else None
-    steps = Budget(budget.final_steps, budget.evaluate_every) if candidate.spec.uses_tensorflow else Budget(0, 1)
-    seeds = budget.seeds if candidate.spec.seeded else (0,)
+    steps = Budget(budget.final_steps, budget.evaluate_every)
+    members = record.get("members", [])
     with files.atomic_directory(target) as temporary:
+        places = [(candidate_of(recipe), temporary / "members" / recipe["candidate"]) for recipe in members]
         tasks = [
-            workers.Task(f"seed {seed}", fitted, (problem, candidate, seed, steps, temporary / f"seed-{seed}"), engine)
-            for seed in seeds
+            _task(problem, candidate, seed, steps, folder)
+            for candidate, folder in places or [(candidate_of(record), temporary)]
+            for seed in (budget.seeds if candidate.spec.seeded else (0,))
         ]
         workers.raise_failures(list(workers.run(tasks, jobs=jobs)), what=f"refit {dataset}")
         files.write_json(temporary / "record.json", record)
         files.write_json(temporary / "borders.json", borders.to_json())
         shutil.copyfile(calibrated, temporary / "forecasts.parquet")
+
+
+def _task(problem: Problem, candidate: Candidate, seed: int, steps: Budget, folder: Path) -> workers.Task:
+    network = candidate.spec.uses_tensorflow
+    arguments = (problem, candidate, seed, steps if network else Budget(0, 1), folder / f"seed-{seed}")
+    return workers.Task(f"{candidate.name} seed {seed}", fitted, arguments, load_engine if network else None)
 
 
 def fitted(problem: Problem, candidate: Candidate, seed: int, budget: Budget, folder: Path) -> None:

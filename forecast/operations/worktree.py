@@ -91,6 +91,7 @@ def configure(tree: Tree, dataset: str, splits: Mapping[str, str]) -> None:
     _write_yaml(path, content)
     known = load_models(tree.configs)
     kept = [name for name, entry in known.selected().items() if not spec(entry, where=name).refitted]
+    kept += known.combinations()
     models = read_yaml(tree.configs / "models.yaml")
     only = {"grids": {**models["grids"], known.grid: kept}, "rankings": ["shipped"]}
     _write_yaml(tree.configs / "models.yaml", {**models, **only})

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from forecast.comparison import metrics
 from forecast.comparison.metrics import Metric
-from forecast.data.results import ENSEMBLE, MEAN, RANKING_TITLES, RANKINGS, Results, in_ranking
+from forecast.data.results import ENSEMBLE, MEAN, RANKING_TITLES, RANKINGS, Results, in_ranking, members_in_words
 from forecast.report import text
 from forecast.report.charts import strip
 from forecast.report.figures import fitted_skip, headline
@@ -44,6 +44,12 @@ def leaderboard(results: Results, ranking: str) -> Table:
     rows = [row for _, part in groups for row in _rows(results, ranking, part, rest)]
     rows.sort(key=lambda row: (row.cells[0].value is None, row.cells[0].value or 0.0))
     return Table(columns, rows)
+
+
+def combinations(results: Results, ranking: str) -> list[tuple[str, str]]:
+    """Of each combination its name, and its members with their weights; what was left out behind them."""
+    found = results.combinations(ranking)
+    return [(m, "; ".join(filter(None, (members_in_words(r), r["reason"])))) for m, r in sorted(found.items())]
 
 
 def _title(results: Results, metric: Metric) -> str:

@@ -97,6 +97,7 @@ def _dataset(results: Results, costs: ledger.Costs) -> dict[str, Any]:
                 "title": RANKING_TITLES[ranking],
                 "table": board.leaderboard(results, ranking),
                 "tied": results.tied(ranking),
+                "combinations": board.combinations(results, ranking),
                 "series": board.series_table(results, ranking) if len(results.series) > 1 else None,
             }
             for ranking in results.rankings

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from forecast.data.results import members_in_words
 from forecast.tracking.records import Record
 
 DIAGNOSTICS = ("spectral_radius", "lyapunov", "memory", "saturated")
@@ -183,6 +184,7 @@ def note(record: Record) -> str:
     content = record.content
     lines = [content.get("description", ""), f"`{content['equation']}`" if content.get("equation") else ""]
     lines += [f"Source: {content['source']}" if content.get("source") else ""]
+    lines += [f"Members: {members_in_words(content)}" if content.get("members") else ""]
     if record.failed:
         lines.insert(0, f"**Failed:** {content.get('reason', '')}")
     if record.chosen:

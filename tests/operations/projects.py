@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -15,11 +16,14 @@ NOW = pd.Timestamp("2024-07-19 06:30")
 GRID = ("naive", "seasonal_naive", "ridge", "arx")
 
 
-def write_repro(root: Path) -> Path:
-    """configs/, data/ and every stage's outs below `root`; ridge is the model chosen on validation."""
+def write_repro(root: Path, **more: dict[str, Any]) -> Path:
+    """configs/, data/ and every stage's outs below `root`; ridge is the model chosen on validation.
+
+    more: further entries of configs/models.yaml, which are in the grid.
+    """
     small_project.write(root)
-    entries = {name: {"family": name} for name in GRID}
-    grid = {"grid": "tiny", "grids": {"tiny": list(GRID)}, "models": entries}
+    entries = {**{name: {"family": name} for name in GRID}, **more}
+    grid = {"grid": "tiny", "grids": {"tiny": list(entries)}, "models": entries}
     small_project.write_yaml(root / "configs" / "models.yaml", grid)
     (root / "requirements.lock").write_text("")
     for stage in (fetch, prepare):

@@ -1,0 +1,278 @@
+"""Combinations of trained candidates: the weighted mean of their forecasts, which costs no training.
+
+    members    networks, tied (the best set on validation), all, or names; of more than `MOST` the best on validation
+    weights    equal; numbers; or stacked: the non-negative weights of sum 1 with the least squared error on
+               validation, shrunk towards equal weights by a penalty that is cross-validated over stretches of time
+
+Both are settled by the validation rows alone: `settle` is handed nothing else. What a combination forecasts inside
+validation is made with the members and weights that the other stretches of validation settle, so that its validation
+error can be compared with those of rows that learnt nothing there.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import nnls
+
+from forecast.config.experiment import COMBINATION, GROUPS, Combination
+from forecast.config.task import Task
+from forecast.data.results import BASELINE
+from forecast.system import files
+from forecast.system.errors import ModelFailure, quote_names
+
+MOST = 12
+"""Members of one combination: what a served forecast has time for."""
+STRETCHES = 5
+PENALTIES = (*np.logspace(-3, 2, 11), np.inf)
+"""Of the squared distance from equal weights, in mean squared errors; at infinity the weights are equal."""
+RANKING = "shipped"
+KEYS = ["unique_id", "cutoff", "step", "ds", "block", "output", "y"]
+BestSet = Callable[..., list[str]]
+"""As `forecast.comparison.multiple_comparisons.model_confidence_set`: who cannot be told from the best."""
+Shares = dict[str, float]
+"""Candidate to its weight; the sum is 1."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Errors (n, members) at n targets, each series' and output's in units of its mean absolute error over all
+    members; a target that was not observed is left out. `kinds`: of each member's record; `models`: its model."""
+
+    names: tuple[str, ...]
+    models: Mapping[str, str]
+    kinds: Mapping[str, str]
+    cutoffs: np.ndarray
+    errors: np.ndarray
+    task: Task
+    best_set: BestSet
+
+    @classmethod
+    def of(
+        cls,
+        rows: pd.DataFrame,
+        values: Mapping[str, np.ndarray],
+        records: Mapping[str, Any],
+        task: Task,
+        best_set: BestSet,
+    ) -> Part:
+        """`rows`: KEYS of one block; `values`: forecasts of every member at them."""
+        errors = np.column_stack([rows["y"].to_numpy() - own for own in values.values()])
+        size = pd.Series(np.abs(errors).mean(axis=1)).groupby([rows[c].to_numpy() for c in ("unique_id", "output")])
+        scaled = errors / size.transform("mean").to_numpy()[:, None]
+        known = np.isfinite(scaled).all(axis=1)
+        about = [{name: str(records[name][key]) for name in values} for key in ("model", "kind")]
+        return cls(tuple(values), about[0], about[1], rows["cutoff"].to_numpy()[known], scaled[known], task, best_set)
+
+    def among(self, names: tuple[str, ...]) -> Part:
+        return replace(self, names=names, errors=self.errors[:, [self.names.index(name) for name in names]])
+
+    def best(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """At most `MOST` of `names`, those with the lowest error, in their order."""
+        loss = dict(zip(self.names, np.abs(self.errors).mean(axis=0), strict=True))
+        kept = sorted(names, key=lambda name: (loss[name], name))[:MOST]
+        return tuple(name for name in names if name in kept)
+
+    def stretches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(elsewhere, inside) of each stretch of time as masks; no target of the one is a target of the other."""
+        times = np.unique(self.cutoffs)
+        at = np.searchsorted(times, self.cutoffs)
+        gap = ceil(self.task.horizon / self.task.step_size_in("validation")) - 1
+        for own in np.array_split(np.arange(len(times)), STRETCHES):
+            if len(own):
+                yield (at < own[0] - gap) | (at > own[-1] + gap), (at >= own[0]) & (at <= own[-1])
+
+    def where(self, mask: np.ndarray) -> Part:
+        return replace(self, cutoffs=self.cutoffs[mask], errors=self.errors[mask])
+
+
+def everybody(losses: pd.DataFrame, **steps: int) -> list[str]:
+    """The best set where nothing is compared."""
+    return list(losses.columns)
+
+
+def settle(rule: Combination, part: Part) -> Shares:
+    """The weight of every member, from the errors of `part`; `ModelFailure` where none is left, or one is missing."""
+    if isinstance(rule.weights, dict):
+        return _given(rule.weights, part)
+    members = part.best(_members(rule, part))
+    if not members:
+        raise ModelFailure(f"none of its members ({', '.join(rule.members)}) is in this run with forecasts")
+    if rule.weights == "equal":
+        return dict.fromkeys(members, 1 / len(members))
+    weights = stacked(part.among(members))
+    return {name: float(weight) for name, weight in zip(members, weights, strict=True) if weight > 0}
+
+
+def _given(weights: Mapping[str, float], part: Part) -> Shares:
+    known = {**{model: name for name, model in part.models.items()}, **{name: name for name in part.names}}
+    gone = [name for name in weights if name not in known]
+    if gone:
+        raise ModelFailure(
+            f"weights name {quote_names(gone)}, which is not in this run or has failed; leave it out of `weights`, or "
+            "put it back into the grid"
+        )
+    total = sum(weights.values())
+    return {known[name]: weight / total for name, weight in weights.items() if weight > 0}
+
+
+def _members(rule: Combination, part: Part) -> tuple[str, ...]:
+    wanted: set[str] = set()
+    for member in rule.members:
+        if member == "networks":
+            wanted |= {name for name in part.names if part.kinds[name] == "network"}
+        elif member == "tied":
+            wanted |= set(tied(part))
+        else:
+            wanted |= {name for name in part.names if member in ("all", part.models[name])}
+    return tuple(name for name in part.names if name in wanted)
+
+
+def tied(part: Part) -> list[str]:
+    """The candidates that the losses of `part` cannot tell from the best."""
+    losses = pd.DataFrame(np.abs(part.errors), columns=part.names).groupby(part.cutoffs).mean()
+    step_size = part.task.step_size_in("validation")
+    about = {"horizon": part.task.horizon, "season_length": part.task.season_length, "step_size": step_size}
+    return part.best_set(losses, **about)
+
+
+def stacked(part: Part) -> np.ndarray:
+    """(members,) weights; the penalty has the lowest absolute error on stretches that did not enter the weights."""
+    folds = [(moments(part.where(other)), part.errors[own]) for other, own in part.stretches() if other.any()]
+    if not folds:
+        return simplex(moments(part), np.inf)
+
+    def held_out(penalty: float) -> float:
+        return float(sum(np.abs(errors @ simplex(square, penalty)).sum() for square, errors in folds))
+
+    return simplex(moments(part), min(reversed(PENALTIES), key=held_out))
+
+
+def moments(part: Part) -> np.ndarray:
+    """(members, members) mean products of the errors."""
+    return np.asarray(part.errors.T @ part.errors / len(part.errors))
+
+
+def simplex(square: np.ndarray, penalty: float) -> np.ndarray:
+    """The w >= 0 of sum 1 with the least w'Sw + penalty mean(diag S) |w - 1/k|^2.
+
+    As sum w = 1 this is w'Aw with A = S + penalty mean(diag S) I, and w is v / sum v of the v >= 0 with the least
+    v'Av - 2 sum v: non-negative least squares (Lawson & Hanson 1974).
+    """
+    count = len(square)
+    size = float(np.trace(square)) / count
+    if np.isinf(penalty) or size == 0:
+        return np.full(count, 1 / count)
+    root = np.linalg.cholesky(square + (penalty + 1e-9) * size * np.eye(count)).T / np.sqrt(size)
+    found, _ = nnls(root, np.linalg.solve(root.T, np.ones(count)))
+    return np.asarray(found / found.sum())
+
+
+def combine(name: str, rule: Combination, task: Task, trained: Path, best_set: BestSet) -> None:
+    """Fill trained/<name>/ from the candidates beside it: record.json, forecasts.parquet and the saved members."""
+    records = {path.parent.name: files.read_json(path) for path in sorted(trained.glob("*/record.json"))}
+    eligible, left_out = _eligible(rule, records)
+    folder = trained / name
+    folder.mkdir(parents=True)
+    try:
+        part_of = partial(Part.of, records=eligible, task=task, best_set=best_set)
+        shares, table = _combined(rule, part_of, *_forecasts(eligible, trained))
+    except ModelFailure as error:
+        files.write_json(folder / "record.json", _record(name, rule, {}, records, str(error)))
+        return
+    for member in shares:
+        for seed in sorted((trained / member).glob("seed-*")):
+            shutil.copytree(seed, folder / "members" / member / seed.name)
+    files.write_frame(folder / "forecasts.parquet", table)
+    files.write_json(folder / "record.json", _record(name, rule, shares, records, left_out))
+
+
+def _eligible(rule: Combination, records: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """What can be served in the shipped ranking, and a sentence on what the rule names and was left out."""
+    rows = {n: r for n, r in records.items() if r["ranking"] in (RANKING, BASELINE) and r["family"] != "service"}
+    rows = {name: record for name, record in rows.items() if record["kind"] != COMBINATION}
+    failed = [
+        n for n, r in rows.items() if r["status"] != "ok" and ({n, r["model"], r["kind"] + "s"} & set(rule.members))
+    ]
+    known = {record["model"] for record in rows.values()}
+    absent = [member for member in rule.members if member not in (*GROUPS, *known)]
+    said = [f"left out: {', '.join(failed)} (failed)"] if failed else []
+    said += [f"left out: {', '.join(absent)} (not in this run)"] if absent else []
+    return {n: r for n, r in rows.items() if r["status"] == "ok"}, "; ".join(said)
+
+
+def _combined(
+    rule: Combination, part_of: Callable[..., Part], rows: pd.DataFrame, values: Mapping[str, np.ndarray]
+) -> tuple[Shares, pd.DataFrame]:
+    inside = (rows["block"] == "validation").to_numpy()
+    on_validation = part_of(rows[inside], {name: own[inside] for name, own in values.items()})
+    shares = settle(rule, on_validation)
+    y_hat = weighted(shares, values)
+    cutoffs = rows["cutoff"].to_numpy()
+    for other, own in on_validation.stretches():
+        if other.any():
+            here = inside & np.isin(cutoffs, on_validation.cutoffs[own])
+            elsewhere = settle(rule, on_validation.where(other))
+            y_hat[here] = weighted(elsewhere, {name: values[name][here] for name in elsewhere})
+    return shares, rows.assign(seed=np.int32(0), y_hat=y_hat)
+
+
+def weighted(shares: Shares, values: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The combined forecasts (n,)."""
+    return np.asarray(sum(weight * values[name] for name, weight in shares.items()))
+
+
+def _forecasts(records: Mapping[str, Any], trained: Path) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """KEYS of every origin, and each candidate's forecasts there, the mean over its seeds."""
+    rows, values = pd.DataFrame(), dict[str, np.ndarray]()
+    for name in records:
+        table = pd.read_parquet(trained / name / "forecasts.parquet")
+        seeds = [own for _, own in table.groupby("seed", sort=True)]
+        keys = seeds[0][KEYS].reset_index(drop=True)
+        rows = keys if rows.empty else rows
+        if not all(keys[key].equals(rows[key]) for key in KEYS):
+            raise ModelFailure(f"{name} was forecast from other origins than {next(iter(values))}")
+        values[name] = np.mean([own["y_hat"].to_numpy() for own in seeds], axis=0)
+    if rows.empty:
+        raise ModelFailure("no candidate has forecasts")
+    return rows, values
+
+
+def _record(name: str, rule: Combination, shares: Shares, records: Mapping[str, Any], reason: str) -> dict[str, Any]:
+    """As stage `train` leaves it of every candidate; `members`: the recipes with their weights, the largest first."""
+    members = [
+        {
+            "weight": weight,
+            **{key: records[member][key] for key in ("candidate", "model", "params", "ranking", "skip")},
+        }
+        for member, weight in sorted(shares.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    own = [records[member] for member in shares]
+    numbers = {
+        "n_params": sum(record["n_params"] for record in own),
+        **{key: max((record[key] for record in own), default=0) for key in ("refits", "rows_seen")},
+    }
+    empty: dict[str, Any] = {"skip": None, "skip_row": None, "tuned": {}, "trials": [], "diagnostics": {}}
+    spent = dict.fromkeys(("gradient_steps", "gradient_steps_taken", "tuning_gradient_steps"), 0)
+    return {
+        **empty, **spent, **numbers,
+        "dataset": next((record["dataset"] for record in records.values()), ""),
+        "model": name, "candidate": name, "ranking": RANKING, "family": rule.family, "kind": rule.kind,
+        "status": "ok" if shares else "failed", "reason": reason,
+        "description": rule.summary, "equation": rule.equation, "source": rule.source,
+        "params": rule.model_dump(mode="json"), "members": members,
+        "seeds": [{"seed": 0, "status": "ok" if shares else "failed", "reason": reason}],
+        "digests": {
+            "data": next((record["digests"]["data"] for record in own), ""),
+            "config": files.sha256_of(rule.model_dump(mode="json")),
+            "key": files.sha256_of([rule.model_dump(mode="json"), [record["digests"] for record in own]]),
+        },
+    }  # fmt: skip

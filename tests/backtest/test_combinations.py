@@ -1,0 +1,183 @@
+"""Combinations: who is in, with which weight, from validation alone; and the rows that they leave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecast.backtest import combinations
+from forecast.backtest.combinations import MOST, Part, combine, everybody, settle, simplex, stacked
+from forecast.comparison.multiple_comparisons import model_confidence_set
+from forecast.config.experiment import Combination, Models
+from forecast.system import files
+from forecast.system.errors import InputError, ModelFailure
+from tests.support import problems
+
+TASK = problems.task(horizon=1, step_size=1)
+BLOCKS = {"validation": 100, "calibration": 20, "test": 30}
+
+
+def part(errors: np.ndarray, names: tuple[str, ...], kinds: tuple[str, ...] = ()) -> Part:
+    cutoffs = pd.date_range("2024-01-01", periods=len(errors), freq="h").to_numpy()
+    given = dict(zip(names, kinds or ("network",) * len(names), strict=True))
+    return Part(names, {name: name for name in names}, given, cutoffs, errors, TASK, model_confidence_set)
+
+
+def noise(*scales: float, rows: int = 400, shared: float = 0.0) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    return rng.normal(size=(rows, len(scales))) * np.array(scales) + shared * rng.normal(size=(rows, 1))
+
+
+def test_without_a_penalty_independent_errors_are_weighted_by_their_precision():
+    weights = simplex(np.diag([1.0, 4.0]), 0.0)
+    assert weights == pytest.approx([0.8, 0.2], abs=1e-6)
+
+
+def test_a_member_that_only_adds_error_gets_no_weight_and_none_is_negative():
+    square = np.array([[1.0, 2.0], [2.0, 5.0]])  # the second is the first and more: 1.25 and -0.25 without the bound
+    assert simplex(square, 0.0) == pytest.approx([1.0, 0.0], abs=1e-6)
+
+
+def test_the_penalty_draws_the_weights_to_equal_ones():
+    square = np.diag([1.0, 4.0])
+    spread = [np.ptp(simplex(square, penalty)) for penalty in (0.0, 1.0, 10.0, np.inf)]
+    assert spread == sorted(spread, reverse=True) and spread[-1] == 0
+
+
+def test_stacking_finds_the_one_that_knows_and_leaves_equal_ones_alike():
+    assert stacked(part(noise(0.1, 2.0, 2.0), ("a", "b", "c")))[0] > 0.9
+    assert stacked(part(noise(1.0, 1.0, 1.0), ("a", "b", "c"))) == pytest.approx(np.full(3, 1 / 3), abs=0.05)
+
+
+def test_the_groups_name_networks_the_tied_best_and_everybody():
+    errors = part(noise(1.0, 1.01, 9.0, shared=1.0), ("net", "line", "bad"), ("network", "linear", "network"))
+    assert settle(Combination(members=("networks",)), errors) == {"net": 0.5, "bad": 0.5}
+    assert set(settle(Combination(members=("tied",)), errors)) == {"net", "line"}
+    assert set(settle(Combination(members=("all",)), errors)) == {"net", "line", "bad"}
+    assert settle(Combination(members=("networks", "line")), errors) == dict.fromkeys(("net", "line", "bad"), 1 / 3)
+
+
+def test_of_more_than_a_forecast_has_time_for_the_best_on_validation_are_members():
+    names = tuple(f"net_{i:02d}" for i in range(MOST + 2))
+    scales = [9.0, *np.ones(MOST), 9.0]
+    found = settle(Combination(members=("networks",)), part(noise(*scales), names))
+    assert list(found) == list(names[1:-1])
+
+
+def test_weights_for_a_member_that_is_gone_are_refused_by_its_name():
+    errors = part(noise(1.0, 1.0), ("net", "line"))
+    assert settle(Combination(weights={"net": 3, "line": 1}), errors) == {"net": 0.75, "line": 0.25}
+    with pytest.raises(ModelFailure, match="'gone'"):
+        settle(Combination(weights={"net": 1, "gone": 1}), errors)
+
+
+def test_stretches_of_time_share_no_target():
+    task = problems.task(horizon=6, step_size=2)
+    whole = Part(("a",), {}, {}, np.arange(50).astype("datetime64[h]"), noise(1.0, rows=50), task, everybody)
+    for other, own in whole.stretches():
+        near = np.abs(np.flatnonzero(other)[:, None] - np.flatnonzero(own)[None, :]).min()
+        assert near == 3  # origins 2 steps apart, 6 steps ahead: the targets of the third next begin behind its own
+    assert sum(own.sum() for _, own in whole.stretches()) == 50
+
+
+def test_an_unknown_member_of_a_configured_combination_is_named_with_the_nearest():
+    content = {"grid": "g", "grids": {"g": ["naive", "mix"]}, "models": {"naive": {"family": "naive"}}}
+    mix = {"family": "combination", "members": ["nave"]}
+    models = Models.model_validate({**content, "models": {**content["models"], "mix": mix}})
+    assert list(models.selected()) == ["naive"]
+    with pytest.raises(InputError, match=r"models.mix: unknown member 'nave'.*naive"):
+        models.combinations()
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    """Two networks of two seeds, one of them wrong by +1 and the other by -2 at every step; a line; a failed one."""
+    for name, wrong in {"up.linear": 1.0, "down.linear": -2.0, "line": 3.0, "ill.linear": 0.0}.items():
+        folder = tmp_path / name
+        seeds = (0, 1) if "." in name else (0,)
+        record = {
+            "dataset": "shops", "model": name.partition(".")[0], "candidate": name, "family": "x", "n_params": 3,
+            "kind": "network" if "." in name else "linear", "skip": "linear" if "." in name else None, "refits": 0,
+            "ranking": "shipped" if "." in name else "baseline", "params": {"units": 1}, "rows_seen": 7,
+            "status": "failed" if name == "ill.linear" else "ok", "digests": {"data": "d", "key": name},
+        }  # fmt: skip
+        files.write_json(folder / "record.json", record)
+        for seed in seeds if record["status"] == "ok" else ():
+            files.write_json(folder / f"seed-{seed}" / "spec.json", {})
+        table = pd.concat([forecasts(seed, wrong + 0.5 * (2 * seed - 1) * ("." in name)) for seed in seeds])
+        if record["status"] == "ok":
+            files.write_frame(folder / "forecasts.parquet", table)
+    return tmp_path
+
+
+def forecasts(seed: int, wrong: float, *, test: float = 0.0) -> pd.DataFrame:
+    count = sum(BLOCKS.values())
+    cutoff = pd.date_range("2024-01-01", periods=count, freq="h")
+    y = np.random.default_rng(0).normal(size=count)
+    block = np.repeat(list(BLOCKS), list(BLOCKS.values()))
+    table = {
+        "unique_id": "a", "cutoff": cutoff, "step": 1, "ds": cutoff + pd.Timedelta("1h"), "block": block,
+        "seed": seed, "output": "sales", "y": y + test * (block == "test"), "y_hat": y + wrong,
+    }  # fmt: skip
+    return pd.DataFrame(table)
+
+
+def test_a_combination_averages_seeds_first_then_members_and_keeps_both(trained):
+    combine("mix", Combination(members=("networks", "line")), TASK, trained, everybody)
+    record = files.read_json(trained / "mix" / "record.json")
+    table = pd.read_parquet(trained / "mix" / "forecasts.parquet")
+    assert (table["y_hat"] - table["y"]).to_numpy() == pytest.approx(np.full(len(table), (1 - 2 + 3) / 3))
+    assert set(table["seed"]) == {0} and len(table) == sum(BLOCKS.values())
+    assert {m["candidate"]: m["weight"] for m in record["members"]} == dict.fromkeys(
+        ("up.linear", "down.linear", "line"), 1 / 3
+    )
+    assert record["members"][0]["params"] == {"units": 1} and record["n_params"] == 9
+    kept = {str(path.parent.relative_to(trained / "mix" / "members")) for path in trained.glob("mix/members/*/*/*")}
+    assert kept == {"up.linear/seed-0", "up.linear/seed-1", "down.linear/seed-0", "down.linear/seed-1", "line/seed-0"}
+    assert (record["status"], record["ranking"], record["kind"]) == ("ok", "shipped", "combination")
+
+
+def test_a_failed_member_is_left_out_and_said(trained):
+    combine("mix", Combination(members=("networks",)), TASK, trained, everybody)
+    record = files.read_json(trained / "mix" / "record.json")
+    assert record["status"] == "ok" and record["reason"] == "left out: ill.linear (failed)"
+    combine("other", Combination(weights={"up": 1, "ill": 1}), TASK, trained, everybody)
+    refused = files.read_json(trained / "other" / "record.json")
+    assert refused["status"] == "failed" and "'ill'" in refused["reason"] and refused["members"] == []
+
+
+def test_weights_are_learnt_from_validation_rows_and_no_others(trained):
+    rule = Combination(members=("all",), weights="stacked")
+    combine("before", rule, TASK, trained, everybody)
+    for name in ("up.linear", "down.linear", "line"):
+        path = trained / name / "forecasts.parquet"
+        table = pd.read_parquet(path)
+        later = table["block"] != "validation"
+        table.loc[later, "y"] = -5 * table.loc[later, "y"]
+        files.write_frame(path, table)
+    combine("after", rule, TASK, trained, everybody)
+    one, two = (files.read_json(trained / name / "record.json")["members"] for name in ("before", "after"))
+    assert one == two
+    wrong = {"up.linear": 1.0, "down.linear": -2.0, "line": 3.0}
+    assert sum(m["weight"] * wrong[m["candidate"]] for m in one) == pytest.approx(0, abs=0.1)  # where they cancel
+
+
+def test_what_is_forecast_inside_validation_is_not_made_with_its_own_rows(trained, monkeypatch):
+    seen = []
+    real = combinations.settle
+    monkeypatch.setattr(combinations, "settle", lambda rule, rows: seen.append(rows.cutoffs) or real(rule, rows))
+    combine("mix", Combination(members=("all",), weights="stacked"), TASK, trained, everybody)
+    validation = pd.read_parquet(trained / "mix" / "forecasts.parquet").query("block == 'validation'")["cutoff"]
+    assert len(seen) == 1 + combinations.STRETCHES and set(seen[0]) == set(validation)
+    assert not set.intersection(*map(set, seen[1:]))
+
+
+def test_members_of_other_origins_are_no_combination(trained):
+    path = trained / "line" / "forecasts.parquet"
+    files.write_frame(path, pd.read_parquet(path).iloc[1:])
+    combine("mix", Combination(members=("all",)), TASK, trained, everybody)
+    record = files.read_json(trained / "mix" / "record.json")
+    assert record["status"] == "failed" and "other origins" in record["reason"]

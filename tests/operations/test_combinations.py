@@ -1,0 +1,120 @@
+"""A combination in operation: promoted, served and refitted like any row; a member that is gone is refused by name."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecast.config.experiment import load_models
+from forecast.data.panel import from_frame
+from forecast.forecaster.ensemble import MANIFEST, Ensemble, ensemble_of
+from forecast.forecaster.serving import Service
+from forecast.operations import champion, predicting, refit, registry, worktree
+from forecast.operations.challenger import recipe_of
+from forecast.system import files
+from forecast.system.errors import DataError
+from tests.operations import projects
+from tests.operations.projects import NAME, NOW
+
+SHARES = {"ridge": 0.75, "arx": 0.25}
+EVEN = {"family": "combination", "members": ["ridge", "arx"]}
+MIX = {"family": "combination", "weights": SHARES}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return projects.write_repro(tmp_path_factory.mktemp("project"), mix=MIX, even=EVEN)
+
+
+@pytest.fixture
+def project(made: Path, tmp_path: Path) -> Path:
+    root = tmp_path / "project"
+    shutil.copytree(made, root)
+    return root
+
+
+def folder(root: Path, candidate: str) -> Path:
+    return root / "data" / "trained" / NAME / candidate
+
+
+def test_it_is_a_row_with_scores_intervals_and_tests(made: Path) -> None:
+    compared = made / "data" / "compared" / NAME
+    board = pd.read_csv(compared / "leaderboard.csv", dtype=str).set_index("model")
+    assert set(board.loc[["mix", "even"], "status"]) == {"ok"} and board.loc["mix", "ranking"].unique().tolist() == [
+        "shipped"
+    ]
+    assert {"mix", "even"} <= set(pd.read_csv(compared / "intervals.csv")["model"])
+    tests = files.read_json(compared / "verdicts.json")["tests"]
+    assert {"naive", "best"} <= {test["family"] for test in tests if test["model"] in ("mix", "even")}
+
+
+def test_what_is_served_is_the_weighted_mean_of_its_members(project: Path) -> None:
+    registry.promote(project, NAME, projects.register(project, "mix"), now=NOW)
+    found = predicting.forecast(project, NAME, now=NOW, usual_levels=(0.8,))
+    assert found.champion.ensemble.weights == SHARES and found.champion.meta.model == "mix"
+    single = {name: ensemble_of(folder(project, name)) for name in SHARES}
+    panel = from_frame(projects.prepared(project), NAME, found.champion.ensemble.task)
+    rows = {NAME: np.array([len(panel.series[0]) - 1])}
+    wanted = sum(share * single[name].predict(panel, rows)[NAME] for name, share in SHARES.items())
+    np.testing.assert_allclose(found.table["y_hat"], np.ravel(wanted))
+    assert {"lo_80", "hi_80"} <= set(found.table)
+    service = Service.load(champion.folder_of(project, NAME, found.champion.version))
+    np.testing.assert_allclose(service.answer(projects.prepared(project).tail(30))["y_hat"], np.ravel(wanted))
+
+
+def test_a_served_forecast_is_that_of_the_backtest(made: Path) -> None:
+    ensemble = ensemble_of(folder(made, "mix"))
+    table = pd.read_parquet(folder(made, "mix") / "forecasts.parquet").query("block == 'test'")
+    panel = from_frame(projects.prepared(made), NAME, ensemble.task)
+    rows = np.searchsorted(panel.series[0].ds, table["cutoff"].unique())
+    np.testing.assert_allclose(ensemble.predict(panel, {NAME: rows})[NAME].ravel(), table["y_hat"])
+
+
+def test_weights_for_a_member_that_is_gone_are_refused_by_name_and_the_equal_row_still_serves(project: Path) -> None:
+    shutil.rmtree(folder(project, "mix") / "members" / "arx")
+    with pytest.raises(DataError, match="weights for 'arx'"):
+        projects.register(project, "mix")
+    registry.promote(project, NAME, projects.register(project, "even"), now=NOW)
+    assert np.isfinite(predicting.forecast(project, NAME, now=NOW, usual_levels=()).table["y_hat"]).all()
+
+
+def test_a_saved_version_that_names_a_member_it_does_not_hold_is_refused_by_name(made: Path, tmp_path: Path) -> None:
+    ensemble_of(folder(made, "mix")).save(tmp_path / "saved")
+    manifest = files.read_json(tmp_path / "saved" / MANIFEST)
+    files.write_json(tmp_path / "saved" / MANIFEST, {**manifest, "weights": {**SHARES, "gone": 0.1}})
+    with pytest.raises(DataError, match="weights for 'gone'"):
+        Ensemble.load(tmp_path / "saved")
+
+
+def test_a_members_seeds_share_its_weight() -> None:
+    one, two, three = (SimpleNamespace(predict=lambda panel, rows, v=v: {"a": np.array([v])}) for v in (1.0, 3.0, 9.0))
+    ensemble = Ensemble((one, two, three), {}, ("net", "net", "line"), {"net": 0.5, "line": 0.5})  # type: ignore[arg-type]
+    assert ensemble.predict(None, {}) == {"a": [5.5]}  # type: ignore[arg-type]
+
+
+def test_its_recipe_is_fitted_again_for_the_gate_and_on_all_data(project: Path) -> None:
+    ensemble = ensemble_of(folder(project, "mix"))
+    recipe = recipe_of(SimpleNamespace(ensemble=ensemble, meta=SimpleNamespace(model="mix")))  # type: ignore[arg-type]
+    refit.at_the_gate(project, NAME, recipe, project / "rival", jobs=1)
+    again = pd.read_parquet(project / "rival" / "forecasts.parquet")
+    pd.testing.assert_frame_equal(again, pd.read_parquet(folder(project, "mix") / "forecasts.parquet"))
+    assert ensemble_of(project / "rival").weights == SHARES
+    record = files.read_json(folder(project, "mix") / "record.json")
+    calibrated = folder(project, "mix") / "forecasts.parquet"
+    refit.on_all_data(project, NAME, record, project / "all", calibrated=calibrated, jobs=1)
+    panel = from_frame(projects.prepared(project), NAME, ensemble.task)
+    rows = {NAME: np.array([len(panel.series[0]) - 1])}
+    newest, before = (e.predict(panel, rows)[NAME] for e in (ensemble_of(project / "all"), ensemble))
+    assert np.isfinite(newest).all() and not np.allclose(newest, before)
+
+
+def test_a_retraining_keeps_the_combinations_of_the_grid(project: Path) -> None:
+    tree = worktree.Tree(project, "", ())
+    (project / "dvc.yaml").write_text("stages: {tune: {}, train: {}}\n")
+    worktree.configure(tree, NAME, {"train_end": "2024-05-01"})
+    assert list(load_models(project / "configs").combinations()) == ["mix", "even"]
