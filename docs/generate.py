@@ -128,7 +128,8 @@ def _references(rows: list[dict[str, Any]]) -> set[str]:
 
 
 def _families() -> dict[str, str]:
-    return {name: entry["family"] for name, entry in load_models(ROOT / "configs").models.items()}
+    models = load_models(ROOT / "configs")
+    return {name: entry["family"] for name, entry in models.selected(tuple(models.models)).items()}
 
 
 def _wrapped(sentence: str, width: int, indent: str = "") -> list[str]:
