@@ -63,7 +63,8 @@ def _best(
     assert forecaster.skip is not None
     horizon = forecaster.task.horizon
     if forecaster.spec.recursive:
-        loop = Loop.start(forecaster.network, forecaster.weights, forecaster.skip, windows, forecaster.channels)
+        about = (forecaster.network, forecaster.weights, forecaster.skip, windows, forecaster.channels)
+        loop = Loop.start(*about, horizon=horizon)
         start = FedBack.of(loop, head, np.empty((1, 0, forecaster.channels.outputs)))
         path, score = most_probable(start, horizon=horizon, width=width)
         return follow(start, path), path, score

@@ -1,7 +1,7 @@
 """The closed (parallel) loop: a one-step map fed with its own forecasts up to the horizon, in NumPy.
 
-- `parallel` forecasts. Past-only inputs are not known after the cutoff: the loop repeats their last value, as for any
-  missing step, with mask and time since where the dataset has them. Nothing measured after the cutoff is ever read.
+- `parallel` forecasts. Past-only inputs are not known after the cutoff: the loop is fed the forecasts of them that its
+  skip carries (`forecast.models.carry`) as if they were measured. Nothing measured after the cutoff is ever read.
 - `simulate` is given the past-only inputs that were measured after the cutoff, and is no forecast: it asks what the
   model makes of inputs that are known, as in system identification.
 """
@@ -43,7 +43,7 @@ def parallel(
 
     choice: what is fed back at each step, e.g. a value drawn from a density.
     """
-    return Loop.start(network, weights, skip, windows, channels).run(horizon, choice)
+    return Loop.start(network, weights, skip, windows, channels, horizon=horizon).run(horizon, choice)
 
 
 def simulate(
@@ -96,9 +96,12 @@ class Loop:
         skip: Skip,
         windows: Windows,
         channels: Layout,
+        *,
+        horizon: int,
     ) -> Loop:
-        """Loops that go on behind `windows`."""
-        return cls(network, weights, skip, windows, _Rolling(windows, channels))
+        """Loops that go on behind `windows`, for `horizon` steps at most."""
+        carried = None if skip.carry is None else skip.carry.path(windows.z[:, :, channels.outputs :], horizon)
+        return cls(network, weights, skip, windows, _Rolling(windows, channels, carried))
 
     def run(self, horizon: int, choice: Choice) -> np.ndarray:
         """(B, H, O): `horizon` steps, each fed back as `choice` says."""

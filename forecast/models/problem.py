@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -24,6 +24,7 @@ from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling
 from forecast.data.splits import Blocks, Borders
 from forecast.data.windows import Layout, Windows, layout, targets, task_windows
+from forecast.models.carry import Carry, fit_carry
 from forecast.models.skip import Batches, Kind, Skip, fit_linear
 
 Purpose = Literal["skip", "training"]
@@ -130,8 +131,22 @@ class Problem:
                 )
             else:
                 fitted = Skip(kind, horizon, self.panel.outputs, task.season_length)
-            self._skips[kind, horizon] = fitted
+            carry = self._carry() if horizon < task.horizon and task.past_exogenous else None
+            self._skips[kind, horizon] = replace(fitted, carry=carry)
         return self._skips[kind, horizon]
+
+    def _carry(self) -> Carry:
+        """How a closed loop carries the past-only inputs over the horizon."""
+        task, outputs = self.panel.task, self.panel.outputs
+
+        def parts() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            steps = np.arange(1, task.horizon + 1)
+            for series in self.panel.series:
+                z = self.scaled(series.unique_id)[:, outputs:]
+                for windows in self.windows(series.unique_id, self.rows(series.unique_id, "train")):
+                    yield windows.z[:, :, outputs:], z[windows.rows[:, None] + steps]
+
+        return fit_carry(parts(), self.channels, task.season_length)
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,13 @@ from typing import Any, Literal
 import numpy as np
 
 from forecast.data.windows import Layout, Windows
+from forecast.models.carry import Carry
 from forecast.system.errors import ModelFailure
 
 Kind = Literal["none", "last", "seasonal", "linear"]
+Reads = Literal["values", "channels"]
+"""Of the past: the values alone, or, in models saved before 0.2, also how long each has been missing. A line through
+gaps of an hour gives nonsense after a gap of two days."""
 PENALTIES = tuple(10.0**k for k in range(-2, 6))
 
 Batches = Callable[[], Iterable[tuple[Windows, np.ndarray]]]
@@ -31,7 +35,10 @@ Batches = Callable[[], Iterable[tuple[Windows, np.ndarray]]]
 
 @dataclass(frozen=True)
 class Skip:
-    """A fitted skip. `coefficients` (features + 1, H * O) and `lags` belong to `linear` alone."""
+    """A fitted skip. `coefficients` (features + 1, H * O), `lags` and `reads` belong to `linear` alone.
+
+    carry: what a closed loop of it takes for the past-only inputs after the cutoff; None: it repeats the last ones.
+    """
 
     kind: Kind
     horizon: int
@@ -40,6 +47,8 @@ class Skip:
     lags: int = 0
     penalty: float = 0.0
     coefficients: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    reads: Reads = "values"
+    carry: Carry | None = None
 
     def forecast(self, windows: Windows, channels: Layout) -> np.ndarray:
         """(B, H, O) in scaled units."""
@@ -49,29 +58,32 @@ class Skip:
         if self.kind == "seasonal":
             return _season_before(windows, channels, self.horizon, self.season_length)
         if self.kind == "linear":
-            x = features(windows, channels, lags=self.lags, horizon=self.horizon)
+            x = features(windows, channels, lags=self.lags, horizon=self.horizon, reads=self.reads)
             change = x @ self.coefficients[:-1] + self.coefficients[-1]
             return last + change.reshape(last.shape)
         return last
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        return {"coefficients": self.coefficients}
+        carried = {} if self.carry is None else {"carry": self.carry.coefficients}
+        return {"coefficients": self.coefficients, **carried}
 
     def to_json(self) -> dict[str, Any]:
-        names = ("kind", "horizon", "outputs", "season_length", "lags", "penalty")
+        names = ("kind", "horizon", "outputs", "season_length", "lags", "penalty", "reads")
         return {name: getattr(self, name) for name in names}
 
     @classmethod
     def from_saved(cls, content: dict[str, Any], arrays: dict[str, np.ndarray]) -> Skip:
         renamed = {{"season": "season_length"}.get(name, name): value for name, value in content.items()}
-        return cls(**renamed, coefficients=arrays["coefficients"])
+        carry = Carry(arrays["carry"], renamed["season_length"]) if "carry" in arrays else None
+        older = {"reads": "channels"}
+        return cls(**{**older, **renamed}, coefficients=arrays["coefficients"], carry=carry)
 
     @property
     def n_params(self) -> int:
         return int(self.coefficients.size)
 
 
-def features(windows: Windows, channels: Layout, *, lags: int, horizon: int) -> np.ndarray:
+def features(windows: Windows, channels: Layout, *, lags: int, horizon: int, reads: Reads = "values") -> np.ndarray:
     """(B, features) float64: for a fixed-level target the differences to its last value and that value itself,
     for a drifting one its changes; every other channel over `lags` rows; the known-future inputs of the horizon."""
     past = windows.past[:, -lags:, :].astype(np.float64)
@@ -81,7 +93,8 @@ def features(windows: Windows, channels: Layout, *, lags: int, horizon: int) -> 
             parts.append(past[:, 1:, channel])
         else:
             parts += [past[:, :-1, channel] - past[:, -1:, channel], past[:, -1:, channel]]
-    others = [c for c in range(past.shape[2]) if c not in channels.target_channels]
+    read = channels.value if reads == "values" else range(past.shape[2])
+    others = [c for c in read if c not in channels.target_channels]
     parts.append(past[:, :, others].reshape(len(past), -1))
     parts.append(windows.future[:, -horizon:, :].reshape(len(past), -1).astype(np.float64))
     return np.concatenate(parts, axis=1)
@@ -132,7 +145,7 @@ def _normal_equations(train: Batches, channels: Layout, *, lags: int, horizon: i
     count = 0
     for windows, target in train():
         x = features(windows, channels, lags=lags, horizon=horizon)
-        y = (target - windows.last[:, None, :]).reshape(len(x), -1)
+        y = (between(windows.last, target) - windows.last[:, None, :]).reshape(len(x), -1)
         keep = np.isfinite(y).all(axis=1)
         x, y = x[keep], y[keep]
         gram, cross = gram + x.T @ x, cross + x.T @ y
@@ -150,6 +163,24 @@ def _normal_equations(train: Batches, channels: Layout, *, lags: int, horizon: i
         return np.vstack([slopes, mean_y - mean_x @ slopes])
 
     return solve
+
+
+def between(last: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """`target` (B, H, O), a missing step on the line between its observed neighbours, `last` (B, O) before the first.
+
+    Steps behind the last observed one stay NaN. Otherwise 5 % of missing hours leave 29 % of the days to learn from.
+    """
+    values = np.concatenate([last[:, None], target], axis=1)
+    known, length = np.isfinite(values), values.shape[1]
+    if known.all():
+        return target
+    steps = np.arange(length)[None, :, None]
+    before = np.maximum.accumulate(np.where(known, steps, 0), axis=1)
+    after = np.minimum.accumulate(np.where(known, steps, length)[:, ::-1], axis=1)[:, ::-1]
+    right = np.take_along_axis(values, np.minimum(after, length - 1), axis=1)
+    left = np.take_along_axis(values, before, axis=1)
+    share = (steps - before) / np.maximum(after - before, 1)
+    return np.where(after < length, left + share * (right - left), np.nan)[:, 1:]
 
 
 def _season_before(windows: Windows, channels: Layout, horizon: int, season_length: int) -> np.ndarray:

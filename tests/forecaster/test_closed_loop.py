@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from forecast.data.windows import gather, inputs, layout
-from forecast.forecaster.closed_loop import parallel
+from forecast.forecaster.closed_loop import parallel, simulate
+from forecast.models.carry import Carry
 from forecast.models.skip import Skip
 from forecast.networks import inference
 from forecast.networks.description import Dense, Network, Recurrent, Shapes, Taps, memory
@@ -77,7 +80,7 @@ def test_the_loop_is_one_step_after_another_with_its_own_forecasts_as_observatio
 def one_step_skip(kind, channels):
     if kind != "linear":
         return Skip(kind, 1, 1, season_length=4)
-    count = (LOOKBACK - 1 if channels.difference_inputs[0] else LOOKBACK) + LOOKBACK * (channels.channels - 1) + 2
+    count = (LOOKBACK - 1 if channels.difference_inputs[0] else LOOKBACK) + LOOKBACK + 2
     coefficients = np.random.default_rng(0).normal(0, 0.1, (count + 1, 1))
     return Skip("linear", 1, 1, lags=LOOKBACK, coefficients=coefficients)
 
@@ -120,3 +123,17 @@ def test_a_delay_line_remembers_its_longest_delay_and_a_recurrence_the_whole_win
     channels, _, _ = setting()
     found = {name: memory(network_of(blocks, channels)[0], LOOKBACK) for name, blocks in MAPS.items()}
     assert found == {"taps": 3, "stacked taps": 5, "recurrent": LOOKBACK}
+
+
+@pytest.mark.parametrize("blocks", MAPS.values(), ids=MAPS)
+def test_inputs_that_are_carried_reach_the_loop_as_if_they_were_measured(blocks):
+    """Marked as missing for a whole horizon, they would show the map what training never showed it."""
+    channels, z, future = setting()
+    network, weights = network_of(blocks, channels)
+    carry = Carry(np.random.default_rng(5).normal(size=(HORIZON, 1, 3)), 4)
+    skip = replace(one_step_skip("linear", channels), carry=carry)
+    windows = gather(z, future, np.array([9, 13, 30]), channels, lookback=LOOKBACK, horizon=HORIZON)
+    about = (network, weights, skip, windows, channels)
+    measured = carry.path(windows.z[:, :, 1:], HORIZON)
+    found = parallel(*about, horizon=HORIZON)
+    np.testing.assert_array_equal(found, simulate(*about, measured=measured, horizon=HORIZON))

@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from forecast.data.scaling import inverse
 from forecast.forecaster import Forecaster
 from forecast.forecaster.fitting import corrected
 from forecast.forecaster.loops import parallel, series_parallel, simulate
@@ -80,7 +81,7 @@ def test_past_only_inputs_changed_after_the_cutoff_change_no_forecast_in_closed_
 
 
 @recursive
-def test_simulation_reads_the_inputs_after_the_cutoff_and_the_forecast_repeats_the_last(family):
+def test_simulation_reads_the_inputs_after_the_cutoff_and_the_forecast_carries_them(family):
     problem = fixed_levels()
     panel, model = problems.copied(problem.panel), made(problem, family, skip_of(family))
     row = {"north": np.array([110])}
@@ -91,7 +92,11 @@ def test_simulation_reads_the_inputs_after_the_cutoff_and_the_forecast_repeats_t
     series.values[113:, 3] += 1.0
     changed = (simulate(model, panel, row, horizon=8)["north"] != before).any(axis=2)[0]
     assert changed.tolist() == [False] * 3 + [True] * 5
-    series.values[111:, 2:] = series.values[110, 2:]
+    z = model.scaling.scaled(series, model.task)
+    carried = model.skip.carry.path(z[None, 111 - model.task.lookback : 111, 2:], 8)[0]
+    for i, column in enumerate(model.task.past_exogenous, start=2):
+        units = model.scaling.unscaled(carried[:, i - 2], "north", i)[None]
+        series.values[111:119, i] = inverse(units, column, series.values[110:111, i])[0]
     np.testing.assert_allclose(
         simulate(model, panel, row, horizon=8)["north"], parallel(model, panel, row, horizon=8)["north"], rtol=1e-6
     )

@@ -8,7 +8,7 @@ from sklearn.linear_model import Ridge
 
 from forecast.data.windows import gather, layout
 from forecast.models import skip
-from forecast.models.skip import PENALTIES, Skip, features, fit_linear, mean_absolute_error
+from forecast.models.skip import PENALTIES, Skip, between, features, fit_linear, mean_absolute_error
 from forecast.system.errors import ModelFailure
 from tests.support import problems
 
@@ -34,7 +34,7 @@ def gathered(problem, block, horizon, lags):
     """Features and changes of every complete window of a block."""
     pairs = list(problem.examples(block, horizon)())
     x = np.concatenate([features(w, problem.channels, lags=lags, horizon=horizon) for w, _ in pairs])
-    y = np.concatenate([(target - w.last[:, None, :]).reshape(len(w), -1) for w, target in pairs])
+    y = np.concatenate([(between(w.last, target) - w.last[:, None, :]).reshape(len(w), -1) for w, target in pairs])
     complete = np.isfinite(y).all(axis=1)
     return x[complete], y[complete]
 
@@ -96,10 +96,10 @@ def test_where_the_last_value_is_nearer_on_validation_than_every_ridge_nothing_i
     assert fitted.kind == "linear" and not fitted.coefficients.any()
 
 
-def test_it_sees_every_input_that_a_network_sees():
+def test_it_sees_every_column_over_its_lags_and_the_calendar_ahead():
     windows = next(iter(problems.shops().examples("train", HORIZON)()))[0]
     x = features(windows, problems.shops().channels, lags=5, horizon=HORIZON)
-    sales, price, others, calendar = 5, 4, 6 * 5, 2 * HORIZON
+    sales, price, others, calendar = 5, 4, len(problems.task().past_exogenous) * 5, 2 * HORIZON
     assert x.shape == (len(windows), sales + price + others + calendar)
 
 
@@ -151,3 +151,30 @@ def test_without_an_observed_validation_target_no_penalty_can_be_chosen():
     pairs = [(w, np.full_like(t, np.nan)) for w, t in problem.examples("validation", HORIZON)()]
     with pytest.raises(ModelFailure, match="no finite error on validation"):
         fit_linear(problem.examples("train", HORIZON), lambda: pairs, problem.channels, horizon=HORIZON, lags=[2])
+
+
+def test_a_missing_target_lies_between_its_neighbours_and_one_behind_the_last_stays_missing():
+    nan = np.nan
+    target = np.array([[[nan], [3.0], [nan], [nan], [6.0], [nan]]])
+    found = between(np.array([[1.0]]), target)[0, :, 0]
+    np.testing.assert_array_equal(found, [2, 3, 4, 5, 6, nan])
+
+
+def test_how_long_a_value_has_been_missing_is_no_feature_of_the_linear_map():
+    """A line through gaps of an hour gives nonsense after a gap of two days."""
+    short, settings = windows_of([1, 2, 3, 4, 5, 6, np.nan], lookback=6)
+    long, _ = windows_of([1, 2, 6, np.nan, np.nan, np.nan, np.nan], lookback=6)
+    assert features(short, settings, lags=6, horizon=1).shape[1] == 6
+    assert (
+        features(long, settings, lags=1, horizon=1).tolist() == features(short, settings, lags=1, horizon=1).tolist()
+    )
+
+
+def test_a_skip_saved_before_reads_what_it_was_fitted_to():
+    windows, settings = windows_of([1, 2, 3, np.nan], lookback=4, horizon=1)
+    count = features(windows, settings, lags=4, horizon=1, reads="channels").shape[1]
+    arrays = {"coefficients": np.ones((count + 1, 1))}
+    old = {"kind": "linear", "horizon": 1, "outputs": 1, "season": 4, "lags": 4, "penalty": 1.0}
+    skip = Skip.from_saved(old, arrays)
+    assert skip.carry is None
+    assert np.isfinite(skip.forecast(windows, settings)).all()
