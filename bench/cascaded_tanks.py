@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from forecast.identification import identify
 from forecast.system.errors import ModelFailure
 from forecast.training import levenberg_marquardt as lm
 from forecast.training.narx.experiment import Experiment, Standardization, saturation
-from forecast.training.narx.identify import identify, initial
+from forecast.training.narx.identify import initial
 from forecast.training.narx.net import Narx
 from forecast.training.narx.problems import ClosedLoop, OpenLoop
 
@@ -48,10 +49,10 @@ def rmse(run: np.ndarray, truth: np.ndarray) -> float:
 def procedure(train: Arrays, test: Arrays, seed: int) -> float:
     """The whole identification: folds, starts, delay orders, refit, ensemble; infinity when no net could be kept."""
     try:
-        model = identify([Experiment(*train)], seed=seed, announce=print if seed == 0 else None)
+        model = identify(Experiment(*train), seed=seed, announce=print if seed == 0 else None)
     except ModelFailure:
         return np.inf
-    return rmse(model.simulate(test[0], test[1][:START]), test[1])
+    return rmse(model.parallel(test[0], test[1][:START]).y, test[1])
 
 
 def single_net(train: Arrays, test: Arrays, seed: int, *, adam: bool) -> float:

@@ -1,10 +1,11 @@
 """System identification for users of MATLAB's time-series nets: see docs/coming-from-matlab.md. No TensorFlow needed.
 
 net = narxnet(input_delays=(1, 2), feedback_delays=(1, 2), hidden=10)
-model = train(net, Experiment(u, y))
+model = train(net, Experiment(u, y))       model = identify(Experiment(u, y))       # chosen by you, or by data
 one_step = model.series_parallel(u, y)      free_run = model.parallel(u, y[: model.start])
 """
 
+from forecast.identification.automatic import identify
 from forecast.identification.data import (
     divideblock,
     divideind,
@@ -16,7 +17,9 @@ from forecast.identification.data import (
     tank,
 )
 from forecast.identification.delays import DelayChoice, autocorrelation, choose_delays, cross_correlation
-from forecast.identification.model import LoopRun, Model, State, TrainingRecord, export
+from forecast.identification.export import export
+from forecast.identification.loops import State
+from forecast.identification.model import LoopRun, Model, TrainingRecord
 from forecast.identification.nets import Net, distdelaynet, elmannet, layrecnet, narnet, narxnet, timedelaynet
 from forecast.identification.performance import (
     perform,
@@ -28,13 +31,16 @@ from forecast.identification.performance import (
     plotresponse,
     stability,
 )
-from forecast.identification.training import train, train_parallel
+from forecast.identification.training import train, train_parallel, trainbr, trainlm
+from forecast.training.levenberg_marquardt import Watch
 from forecast.training.narx.experiment import Experiment
+from forecast.training.narx.identify import SearchSettings
 
 __all__ = [
-    "DelayChoice", "Experiment", "LoopRun", "Model", "Net", "State", "TrainingRecord", "autocorrelation",
-    "choose_delays", "cross_correlation", "distdelaynet", "divideblock", "divideind", "divideint", "dividerand",
-    "dividetrain", "elmannet", "export", "layrecnet", "narma10", "narnet", "narxnet", "perform", "ploterrcorr",
-    "ploterrhist", "plotinerrcorr", "plotperform", "plotregression", "plotresponse", "stability", "sunspots_like",
-    "tank", "timedelaynet", "train", "train_parallel",
+    "DelayChoice", "Experiment", "LoopRun", "Model", "Net", "SearchSettings", "State", "TrainingRecord", "Watch",
+    "autocorrelation", "choose_delays", "cross_correlation", "distdelaynet", "divideblock", "divideind",
+    "divideint", "dividerand", "dividetrain", "elmannet", "export", "identify", "layrecnet", "narma10", "narnet",
+    "narxnet", "perform", "ploterrcorr", "ploterrhist", "plotinerrcorr", "plotperform", "plotregression",
+    "plotresponse", "stability", "sunspots_like", "tank", "timedelaynet", "train", "train_parallel", "trainbr",
+    "trainlm",
 ]  # fmt: skip

@@ -7,37 +7,24 @@ goes on from a state that the other one left, to the last bit.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from forecast.identification.nets import Net
+from forecast.identification.loops import State, own_weights
+from forecast.identification.nets import Net, NetSet
 from forecast.networks.description import Network
 from forecast.networks.inference import feedback
-from forecast.networks.inference.export import Units
-from forecast.networks.inference.export import export as export_network
 from forecast.system import files
-from forecast.system.errors import InputError
+from forecast.system.errors import InputError, ModelFailure
 from forecast.training.narx.experiment import Standardization, columns, refuse_gaps
-from forecast.training.narx.net import Memory
 
 Array = npt.NDArray[np.float64]
-SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class NetworkMemory:
-    """The state of a network's loop, and the inputs (shift, I) that have not acted yet."""
-
-    loop: feedback.LoopState
-    inputs: Array
-
-
-State = Memory | NetworkMemory
-"""Before a row: what the net remembers, in scaled units."""
+SCHEMA = 2
+RANGES = 10.0  # of the training record: a free run that goes so far from its middle has left it
 
 
 @dataclass(frozen=True)
@@ -50,52 +37,58 @@ class LoopRun:
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """How the weights were found: why training stopped, the curve of (iteration, train, validation, mu), and the mean
-    squared one-step error of train, validation and test rows in the units of y."""
+    """How the weights were found: why training stopped and the curve of (iteration, train, validation, mu).
+
+    `performance`: the mean squared one-step error of train, validation and test rows in the units of y; `free_run`:
+    the same of the free run, infinite where it leaves the record, empty without feedback; `for_use`: the loop by whose
+    error on the validation rows the weights were chosen; `notes`: what its user should know.
+    """
 
     reason: str = ""
     curve: tuple[tuple[int, float, float, float], ...] = ()
     performance: Mapping[str, float] = field(default_factory=dict)
     loop: str = "series-parallel"
-
-
-@dataclass(frozen=True)
-class NetworkLoop:
-    """The loops of any net, with the methods of `Narx`: its network, whose row t holds y[t-1] and u[t - shift]."""
-
-    network: Network
-    shift: int
-
-    def flat(self, weights: Mapping[str, Array]) -> Mapping[str, Array]:
-        """A network takes its weights by name."""
-        return weights
-
-    def empty(self, weights: Mapping[str, Array]) -> NetworkMemory:
-        shapes = self.network.shapes
-        loop = feedback.begin(self.network, weights, np.zeros((1, shapes.outputs)))
-        return NetworkMemory(loop, np.zeros((self.shift, shapes.channels - shapes.outputs)))
-
-    def loop(
-        self, weights: Mapping[str, Array], before: NetworkMemory, u: Array, y: Array | None = None
-    ) -> tuple[Array, NetworkMemory]:
-        inputs = np.concatenate([before.inputs, u])
-        row = self.network, weights, before.loop, inputs[None, : len(u)]
-        run, loop = feedback.parallel(*row) if y is None else feedback.series_parallel(*row, y[None])
-        return run[0], NetworkMemory(loop, inputs[len(u) :])
-
-    def ahead(self, weights: Mapping[str, Array], before: NetworkMemory, u: Array, y: Array, steps: int) -> Array:
-        drive = np.concatenate([before.inputs, u])[None, : len(u)]
-        return feedback.ahead(self.network, weights, before.loop, drive, y[None], steps=steps)[0]
+    free_run: Mapping[str, float] = field(default_factory=dict)
+    for_use: str | int = "prediction"
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Model:
-    """A net with its weights (float64, by name) and the scaling of its data."""
+    """A net, or the median of several, with its weights (float64, by name) and the scaling of its data.
 
-    net: Net
+    `record` (2, O): the least and largest y it was trained on, None where that is not known.
+    """
+
+    net: Net | NetSet
     weights: Mapping[str, Array]
     scaling: Standardization
     training: TrainingRecord = TrainingRecord()
+    record: Array | None = None
+
+    @classmethod
+    def median(cls, *models: Model, training: TrainingRecord | None = None) -> Model:
+        """One model of several single nets on the same data, whose output is the median of theirs."""
+        if len({tuple(np.concatenate(list(vars(m.scaling).values()))) for m in models}) != 1:
+            raise InputError("The models are scaled by different data. Train all of them on the same rows.")
+        nets = tuple(m.net for m in models if isinstance(m.net, Net))
+        if len(nets) < len(models):
+            raise InputError("One of the models is itself a set of nets. Give `*model.members` in its place.")
+        weights = {f"{k}/{name}": w for k, m in enumerate(models) for name, w in m.weights.items()}
+        return cls(NetSet(nets), weights, models[0].scaling, training or TrainingRecord(), models[0].record)
+
+    @property
+    def members(self) -> tuple[Model, ...]:
+        """Its nets as models of their own; a single net is its only one."""
+        if isinstance(self.net, Net):
+            return (self,)
+        nets = enumerate(self.net.nets)
+        return tuple(replace(self, net=net, weights=own_weights(self.weights, k)) for k, net in nets)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What its user should know: how it was chosen, and whether its free run holds."""
+        return self.training.notes
 
     @property
     def inputs(self) -> int:
@@ -140,9 +133,10 @@ class Model:
         """Closed loop under u (T, I), or over `rows` rows of a net without inputs.
 
         From a `State`, every row is the net's own. From the first measured rows of y, at least `Model.start` of them,
-        those rows are returned as they are and the free run follows. `ModelFailure` when it is no longer finite.
+        those rows are returned as they are and the free run follows. `ModelFailure`, with the step, when it is no
+        longer finite or goes farther from the middle of the training record than `RANGES` times its range.
         """
-        feedback.refuse_open(self.network)
+        self._refuse_open()
         inputs = self._inputs(u, rows)
         if isinstance(start, State):
             return self._run(inputs, None, start)
@@ -173,7 +167,7 @@ class Model:
 
     def ahead(self, u: npt.ArrayLike | None, y: npt.ArrayLike, *, steps: int) -> Array:
         """(T - steps, steps, O): at row t the closed-loop forecasts of t + 1 ... t + steps under the inputs given."""
-        feedback.refuse_open(self.network)
+        self._refuse_open()
         inputs, outputs = self._columns(u, y)
         self.net.check_rows("the series", len(outputs), self.start + 1)
         rows = len(outputs) - self.start
@@ -183,14 +177,23 @@ class Model:
         later = self.scaling.scale_u(inputs[self.start :]), self.scaling.scale_y(outputs[self.start :])
         loop, weights = self._loop()
         found = loop.ahead(weights, state, *later, steps)
-        feedback.require_finite(found)
+        found = self.scaling.unscale_y(found)
+        self._require_held(found)
         first = np.full((self.start, steps, self.outputs), np.nan)
-        return np.concatenate([first, self.scaling.unscale_y(found)])
+        return np.concatenate([first, found])
+
+    def spread(self, u: npt.ArrayLike | None, start: npt.ArrayLike | State, *, rows: int | None = None) -> Array:
+        """(T, O): the standard deviation of the free runs of its nets, row by row; 0 for a single net."""
+        runs = [member.parallel(u, start, rows=rows).y for member in self.members]
+        return np.asarray(np.std(runs, axis=0))
 
     def save(self, folder: Path) -> None:
         """Net, scaling and weights as text and plain arrays."""
         folder.mkdir(parents=True, exist_ok=True)
-        content = {"schema": SCHEMA, "net": asdict(self.net), "training": asdict(self.training)}
+        record = None if self.record is None else self.record.tolist()
+        content = {
+            "schema": SCHEMA, "net": asdict(self.net), "training": asdict(self.training), "record": record,
+        }  # fmt: skip
         files.write_json(folder / "model.json", content)
         scaling = {f"scaling:{name}": value for name, value in vars(self.scaling).items()}
         files.write_arrays(folder / "weights.npz", {**self.weights, **scaling})
@@ -198,27 +201,49 @@ class Model:
     @classmethod
     def load(cls, folder: Path) -> Model:
         """What `save` wrote."""
-        content = files.read_saved(folder / "model.json", SCHEMA)
+        content = files.read_saved(folder / "model.json", SCHEMA, 1)
         arrays = files.read_arrays(folder / "weights.npz")
         scaling = {each.name: arrays.pop(f"scaling:{each.name}") for each in fields(Standardization)}
-        net: dict[str, Any] = {name: _tuples(value) for name, value in content["net"].items()}
-        training = content["training"] | {"curve": tuple(tuple(point) for point in content["training"]["curve"])}
-        return cls(Net(**net), arrays, Standardization(**scaling), TrainingRecord(**training))
+        nets = content["net"].get("nets")
+        net = NetSet(tuple(map(_net, nets))) if nets else _net(content["net"])
+        training: dict[str, Any] = {name: _tuples(value) for name, value in content["training"].items()}
+        record = np.array(content["record"]) if content.get("record") else None
+        return cls(net, arrays, Standardization(**scaling), TrainingRecord(**training), record)
 
     def _loop(self) -> tuple[Any, Any]:
         """The numerics of both loops, and the weights in their form."""
-        shape = self.inputs, self.outputs
-        loop = self.net.narx(*shape) if self.net.is_narx else NetworkLoop(self.network, self.net.shift)
+        loop = self.net.loop(self.inputs, self.outputs)
         return loop, loop.flat(self.weights)
+
+    def _refuse_open(self) -> None:
+        if not self.net.feedback:
+            raise InputError(
+                f"{self.net.kind} feeds no forecast back: there is no loop to close. Use series_parallel."
+            )
 
     def _run(self, u: Array, y: Array | None, state: State | None = None) -> LoopRun:
         """From the state, or from one whose delays hold zeros; y None: closed loop."""
         loop, weights = self._loop()
-        z = None if y is None else self.scaling.scale_y(y)
-        run, after = loop.loop(weights, state or loop.empty(weights), self.scaling.scale_u(u), z)
+        z, inputs = None if y is None else self.scaling.scale_y(y), self.scaling.scale_u(u)
+        run, after = loop.loop(weights, state or loop.begin(weights, inputs), inputs, z)
+        run = self.scaling.unscale_y(loop.bounded(run))
         if y is None:
-            feedback.require_finite(run[None])
-        return LoopRun(self.scaling.unscale_y(run), after)
+            self._require_held(run[None])
+        return LoopRun(run, after)
+
+    def _require_held(self, run: Array) -> None:
+        """`ModelFailure` that names the first step at which a closed loop (B, T, O) is lost."""
+        feedback.require_finite(run)
+        if self.record is None:
+            return
+        low, high = self.record
+        lost = (np.abs(run - (low + high) / 2) > RANGES * np.maximum(high - low, 1e-300)).any(axis=(0, 2))
+        if lost.any():
+            raise ModelFailure(
+                f"The closed loop diverges: after {int(np.argmax(lost))} of {run.shape[1]} steps on its own the "
+                f"output is more than {RANGES:g} ranges of the training record away from it. Train it on its free run "
+                "(`train_parallel`), choose it for simulation, or use its one-step forecasts alone."
+            )
 
     def _columns(self, u: npt.ArrayLike | None, y: npt.ArrayLike) -> tuple[Array, Array]:
         outputs = _table("y", y, self.outputs)
@@ -237,23 +262,6 @@ class Model:
         return found
 
 
-def export(model: Model, path: Path | str, *, description: str = "") -> None:
-    """Write the net as one Python file, `path` (ending in .py), that needs NumPy alone (MATLAB's genFunction).
-
-    Beside the functions of every exported network (`networks.inference.export`) it has, in the units of the data,
-    `predict(u, y)`, the open loop, and for nets with feedback `simulate(u, y_start)`, the closed loop.
-    """
-    target, scaling = Path(path), model.scaling
-    centre, scale = [*scaling.y_mean, *scaling.u_mean], [*scaling.y_scale, *scaling.u_scale]
-    about = description or model.net.describe()
-    units = Units(centre, scale)
-    export_network(model.network, model.weights, target, description=about, units=units)
-    text = EXPORTED + (EXPORTED_CLOSED if model.net.feedback else "")
-    for name, value in {"SHIFT": model.net.shift, "START": model.start, "INPUTS": model.inputs}.items():
-        text = text.replace(f"<{name}>", str(value))
-    files.write_text(target, target.read_text(encoding="utf-8") + text)
-
-
 def _table(name: str, values: npt.ArrayLike, width: int) -> Array:
     found = columns(name, values)
     if found.shape[1] != width:
@@ -261,45 +269,11 @@ def _table(name: str, values: npt.ArrayLike, width: int) -> Array:
     return found
 
 
+def _net(content: Mapping[str, Any]) -> Net:
+    read: dict[str, Any] = {name: _tuples(value) for name, value in content.items()}
+    return Net(**read)
+
+
 def _tuples(value: object) -> object:
     """Lists of JSON as the tuples they were."""
     return tuple(_tuples(each) for each in value) if isinstance(value, list) else value
-
-
-EXPORTED = '''
-
-SHIFT, START, INPUTS = <SHIFT>, <START>, <INPUTS>  # steps from u to y; rows that only fill the delays; columns of u
-
-
-def predict(u, y):
-    """Open loop: y (T, O) forecast at every row of u (T, I) from measured rows; the first START rows are NaN."""
-    run = _loop(u, y)
-    run[:START] = np.nan
-    return run
-
-
-def _loop(u, y):
-    """Row after row; where y ends or is missing, the forecast stands in for it."""
-    y = np.asarray(y, float).reshape(len(y), OUTPUTS)
-    rows = len(y) if u is None else len(u)
-    u = np.zeros((rows, 0)) if u is None else np.asarray(u, float).reshape(rows, INPUTS)
-    run, state = np.empty((rows, OUTPUTS)), initial(1)
-    last = CENTRE[:OUTPUTS]
-    for t in range(rows):
-        drive = u[t - SHIFT] if t >= SHIFT else CENTRE[OUTPUTS:]
-        out, state = step(state, np.concatenate([last, drive])[None])
-        run[t] = out[0, 0, :, 0]
-        last = np.where(np.isnan(y[t]), run[t], y[t]) if t < len(y) else run[t]
-    return run
-'''
-EXPORTED_CLOSED = '''
-
-def simulate(u, y_start, rows=None):
-    """Closed loop under u (T, I), or over `rows` rows without inputs: the measured first rows, then the free run."""
-    y_start = np.asarray(y_start, float).reshape(len(y_start), OUTPUTS)
-    if len(y_start) < START:
-        raise ValueError(f"y_start has {len(y_start)} rows; the delays need {START}.")
-    run = _loop(np.zeros((rows, 0)) if u is None else u, y_start)
-    run[: len(y_start)] = y_start
-    return run
-'''

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from forecast.identification.loops import NetworkLoop, SetLoop
 from forecast.networks.description import Block, Dense, Network, Parallel, Recurrent, Shapes, Taps
 from forecast.system.errors import InputError
 from forecast.training.narx.net import Narx
@@ -33,7 +34,12 @@ Delays = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Net:
-    """`layer_delays`: into each layer after the first (distdelaynet), or of the layers' own outputs (recurrent)."""
+    """`layer_delays`: into each layer after the first (distdelaynet), or of the layers' own outputs (recurrent).
+
+    What `identify` finds besides: `low`, `high` (O,), scaled, the bounds the output cannot pass; `dead_times` (I,),
+    the steps by which each input is held back; `first`, the rows that a run begins with where they are fewer than the
+    delays of u reach, and the first u stands in before them.
+    """
 
     kind: str
     hidden: tuple[int, ...]
@@ -41,6 +47,10 @@ class Net:
     feedback_delays: Delays = ()
     layer_delays: tuple[Delays, ...] = ()
     linear: bool = False
+    low: tuple[float, ...] | None = None
+    high: tuple[float, ...] | None = None
+    dead_times: tuple[int, ...] = ()
+    first: int | None = None
 
     @property
     def feedback(self) -> bool:
@@ -55,24 +65,30 @@ class Net:
     @property
     def start(self) -> int:
         """Rows at the beginning of a series that only fill the delays."""
+        if self.first is not None:
+            return self.first
         first = max((*self.input_delays, *self.feedback_delays), default=0)
         return first + (sum(map(max, self.layer_delays)) if self.kind == "distdelaynet" else 0)
 
     def network(self, inputs: int, outputs: int) -> Network:
         """The net for u (T, inputs) and y (T, outputs); `InputError` when it has inputs and there are none."""
+        self.check_inputs(inputs)
+        shapes = Shapes(outputs + inputs, 0, 1, outputs, self.start + 1, tuple(range(outputs)))
+        return Network(self._blocks(inputs, outputs), shapes, feedback=self.feedback)
+
+    def check_inputs(self, inputs: int) -> None:
+        """`InputError` when the net has inputs and there are none, or none and there are."""
         if bool(inputs) != bool(self.input_delays):
             wanted = "inputs u (T, I)" if self.input_delays else "no inputs (u=None)"
             raise InputError(
                 f"{self.kind} wants {wanted}; got {inputs} of them. "
                 + ("Give u, or use narnet." if self.input_delays else "Leave u out, or use narxnet.")
             )
-        shapes = Shapes(outputs + inputs, 0, 1, outputs, self.start + 1, tuple(range(outputs)))
-        return Network(self._blocks(inputs, outputs), shapes, feedback=self.feedback)
 
     @property
     def is_narx(self) -> bool:
-        """Whether it feeds y back and has one hidden layer: then its numerics are those of `training.narx`."""
-        return self.feedback and len(self.hidden) == 1
+        """Whether it feeds y back and has one hidden layer at most: then its numerics are those of `training.narx`."""
+        return self.feedback and len(self.hidden) <= 1
 
     def narx(self, inputs: int, outputs: int) -> Narx:
         """The same net in the form that has exact derivatives of its free run; `InputError` unless `is_narx`."""
@@ -81,8 +97,16 @@ class Net:
                 f"Closed-loop training is for narx and nar nets with one hidden layer; this is a {self.kind} with "
                 f"{len(self.hidden)}. Train it in open loop and run it in closed loop, or take one hidden layer."
             )
-        self.network(inputs, outputs)  # refuses inputs that do not fit
-        return Narx(inputs, outputs, self.feedback_delays, self.input_delays, self.hidden[0], self.linear)
+        self.check_inputs(inputs)
+        hidden = self.hidden[0] if self.hidden else 0
+        bounds = self.low, self.high, self.dead_times
+        return Narx(
+            inputs, outputs, self.feedback_delays, self.input_delays, hidden, self.linear or not hidden, *bounds
+        )
+
+    def loop(self, inputs: int, outputs: int) -> Narx | NetworkLoop:
+        """The numerics of both loops."""
+        return self.narx(inputs, outputs) if self.is_narx else NetworkLoop(self.network(inputs, outputs), self.shift)
 
     def check_rows(self, name: str, rows: int, needed: int) -> None:
         """`InputError` when `name` has too few rows for the delays."""
@@ -113,7 +137,7 @@ class Net:
                 layers[place] += f" -> delays {_span(delays)}"
             else:
                 layers[place] += f" (own output t-{_span(delays)})"
-        path = " + linear path" if self.linear else ""
+        path = " + linear path" if self.linear and self.hidden else ""
         return " -> ".join([f"{self.kind}: {', '.join(parts)}", *layers, f"linear{path} -> y[t]"])
 
     def _blocks(self, inputs: int, outputs: int) -> tuple[Block, ...]:
@@ -128,7 +152,7 @@ class Net:
         if inputs:
             lines.append((u,))
         dense: tuple[Block, ...] = tuple(Dense(f"layer_{k}", units) for k, units in enumerate(self.hidden))
-        hidden = (Parallel("paths", (dense, ())),) if self.linear else dense
+        hidden = (Parallel("paths", (dense, ())),) if self.linear and dense else dense
         return (Parallel("delays", tuple(lines)), *hidden)
 
     def _layer(self, k: int, units: int, delays: Delays) -> tuple[Block, ...]:
@@ -140,19 +164,63 @@ class Net:
         return (Recurrent(f"layer_{k}", "multi_delay", units, {"delays": delays}),)
 
 
+@dataclass(frozen=True)
+class NetSet:
+    """Several nets on the same u and y, whose median is the output; weights by name, `0/...` those of the first."""
+
+    nets: tuple[Net, ...]
+    kind: str = "set"
+
+    @property
+    def feedback(self) -> bool:
+        return all(net.feedback for net in self.nets)
+
+    @property
+    def shift(self) -> int:
+        return min(net.shift for net in self.nets)
+
+    @property
+    def start(self) -> int:
+        return max(net.start for net in self.nets)
+
+    @property
+    def is_narx(self) -> bool:
+        """Its nets are trained one by one."""
+        return False
+
+    def narx(self, inputs: int, outputs: int) -> Narx:
+        raise InputError(f"A set of {len(self.nets)} nets is not trained further; take one of `Model.members`.")
+
+    def network(self, inputs: int, outputs: int) -> Network:
+        raise InputError(f"A set of {len(self.nets)} nets is no single network; take one of `Model.members`.")
+
+    def loop(self, inputs: int, outputs: int) -> SetLoop:
+        return SetLoop(tuple(net.loop(inputs, outputs) for net in self.nets))
+
+    def check_rows(self, name: str, rows: int, needed: int) -> None:
+        max(self.nets, key=lambda net: net.start).check_rows(name, rows, needed)
+
+    def check_first(self, y: npt.NDArray[np.float64]) -> None:
+        max(self.nets, key=lambda net: net.start).check_first(y)
+
+    def describe(self) -> str:
+        return f"median of {len(self.nets)} nets:\n" + "\n".join(net.describe() for net in self.nets)
+
+
 def narxnet(
     input_delays: Iterable[int] = (1, 2),
     feedback_delays: Iterable[int] = (1, 2),
     hidden: int | Sequence[int] = 10,
     *,
-    linear: bool = False,
+    linear: bool = True,
 ) -> Net:
-    """Nonlinear ARX (Leontaritis & Billings 1985); `linear` adds a linear path beside the hidden units."""
+    """Nonlinear ARX (Leontaritis & Billings 1985). The linear path beside the hidden units is what most often makes a
+    free run good: the units learn only what is not linear. MATLAB's narxnet has none; `linear=False`."""
     y = _delays("feedback_delays", feedback_delays, least=1)
     return Net("narxnet", _units(hidden), _delays("input_delays", input_delays), y, linear=linear)
 
 
-def narnet(feedback_delays: Iterable[int] = (1, 2), hidden: int | Sequence[int] = 10, *, linear: bool = False) -> Net:
+def narnet(feedback_delays: Iterable[int] = (1, 2), hidden: int | Sequence[int] = 10, *, linear: bool = True) -> Net:
     """The series on its own past, without inputs."""
     return Net(
         "narnet", _units(hidden), feedback_delays=_delays("feedback_delays", feedback_delays, least=1), linear=linear

@@ -1,34 +1,73 @@
 """Train a net on one or several experiments: Levenberg-Marquardt unless asked otherwise, open loop first.
 
-`train` is series-parallel: every row is forecast from measured ones, plain regression. `train_parallel` goes on from
-there on the free-run error (closed loop), for narx and nar nets of one hidden layer. Every experiment is a sequence of
-its own: its first rows fill the delays, its error weights count, and no delay reaches into another.
+`train` is series-parallel: every row is forecast from measured ones, plain regression; of the weights it passes, those
+are kept that are best on the validation rows in the loop the net is for. `train_parallel` goes on from there on the
+free-run error (closed loop), for narx and nar nets of one hidden layer. Every experiment is a sequence of its own: its
+first rows fill the delays, its error weights count, and no delay reaches into another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from forecast.identification.data import NAMES, TEST, TRAIN, VALIDATION, Divide, Labels, divideblock
+from forecast.identification.data import TRAIN, VALIDATION, Divide, divideblock
 from forecast.identification.model import Model, TrainingRecord
 from forecast.identification.nets import Net
-from forecast.networks import inference
+from forecast.identification.rows import ForUse, Rows, free_run, judge, one_step
 from forecast.networks.description import Network
-from forecast.system.errors import InputError
+from forecast.system.errors import InputError, ModelFailure
 from forecast.training import levenberg_marquardt as lm
 from forecast.training import network_problem
 from forecast.training.chunks import TrainingSeries
+from forecast.training.levenberg_marquardt import Watch
 from forecast.training.narx.experiment import Experiment, Standardization
-from forecast.training.narx.problems import ClosedLoop
+from forecast.training.narx.problems import ClosedLoop, OpenLoop, segments
 
 Array = npt.NDArray[np.float64]
-Trainer = Literal["lm", "bayesian", "adam"]
+Trainer = Literal["lm", "bayesian", "adam"] | lm.Options
 Announce = Callable[[str], None]
+
+HORIZONS = (10, 30, 100, 300, 1_000, 3_000)  # steps of the free runs that a diverging net is trained on, in turn
+PATIENCE = 25  # iterations without a better free run: its error falls less evenly than the one-step error
+POOR = 0.5  # of the deviation of y: a free-run error beyond it is no simulation
+
+
+def trainlm(
+    epochs: int = 1000,
+    goal: float = 0.0,
+    time: float = np.inf,
+    max_fail: int = 6,
+    min_grad: float = 1e-7,
+    mu: float = 1e-3,
+    mu_inc: float = 10.0,
+    mu_dec: float = 0.1,
+    mu_max: float = 1e10,
+) -> lm.Options:
+    """Levenberg-Marquardt with the names and values of MATLAB's trainParam, for `train(..., trainer=trainlm(...))`.
+
+    `goal`: mean squared error in scaled units; `time`: seconds; `max_fail`: epochs without a better validation error.
+    """
+    return lm.Options(epochs, mu, mu_inc, mu_dec, mu_max, min_grad, max_fail, goal=goal, seconds=time)
+
+
+def trainbr(
+    epochs: int = 1000,
+    goal: float = 0.0,
+    time: float = np.inf,
+    min_grad: float = 1e-7,
+    mu: float = 5e-3,
+    mu_inc: float = 10.0,
+    mu_dec: float = 0.1,
+    mu_max: float = 1e10,
+) -> lm.Options:
+    """The same with Bayesian regularisation: validation rows train too, the weight decay follows the evidence."""
+    found = trainlm(epochs, goal, time, 6, min_grad, mu, mu_inc, mu_dec, mu_max)
+    return replace(found, bayesian=True)
 
 
 def train(
@@ -39,146 +78,152 @@ def train(
     iterations: int = 100,
     restarts: int = 1,
     seed: int = 0,
+    for_use: ForUse | None = None,
     announce: Announce | None = None,
+    watch: Watch | None = None,
 ) -> Model:
     """The net with the weights that were best on the validation rows of all experiments.
 
-    `trainer`: "lm" (trainlm); "bayesian" (trainbr: the weight decay follows the evidence, validation rows train too);
-    "adam" for nets too large for these, `iterations` then being thousands of gradient steps.
-    `announce` receives the predicted memory and time before the work starts.
+    `for_use`: by which error there: "simulation" (free run), "prediction" (one step) or a number of steps; None:
+    simulation for nets with feedback, prediction for others. `Model.notes` has the other errors too.
+
+    `trainer`: "lm" (trainlm), "bayesian" (trainbr: the weight decay follows the evidence, validation rows train too),
+    or either with options of its own, `trainlm(...)`, `trainbr(...)`; "adam" for nets too large for these,
+    `iterations` then being thousands of gradient steps.
+    `announce` receives the predicted memory and time before the work starts; with a `watch`, which can show progress,
+    Ctrl-C keeps the best net so far.
     """
-    rows = _Rows.of(net, experiments, divide or divideblock())
-    if trainer == "bayesian":
+    rows = Rows.of(net, experiments, divide or divideblock())
+    chosen: ForUse = for_use or ("simulation" if net.feedback else "prediction")
+    options = _options(trainer, iterations, chosen)
+    if options.bayesian:
         rows = replace(rows, labels=[np.where(each == VALIDATION, TRAIN, each) for each in rows.labels])
     scaling, network = rows.scaling(), net.network(*rows.sizes)
-    series = rows.series(network, scaling)
-    held_out = rows.weights(VALIDATION)
-
-    def error(named: Mapping[str, Array]) -> float:
-        return _mean_square(_outputs(network, named, series), series, held_out)
-
-    validate = error if rows.has(VALIDATION) else None
+    has = rows.has(VALIDATION)
     if trainer == "adam":
-        if validate is None:
+        if not has:
             raise InputError(
                 "Adam keeps the weights that are best on the validation rows; there are none. Divide off some."
             )
-        weights, training = _adam(network, series, validate, net.start, iterations, seed)
-    else:
-        options = lm.Options(max_iterations=iterations, bayesian=trainer == "bayesian")
-        weights, run = network_problem.fit(
-            network, series, validate, seed=seed, restarts=restarts, options=options, announce=announce
-        )
+        validate = judge(net, rows, scaling, chosen)
+        weights, training = _adam(network, rows.series(network, scaling), validate, net.start, iterations, seed)
+    elif net.is_narx:
+        weights, run = _one_layer(net, rows, scaling, chosen, options, range(seed, seed + restarts), announce, watch)
         training = TrainingRecord(run.reason, run.curve)
-    model = Model(net, weights, scaling)
-    return replace(model, training=replace(training, performance=_performance(model, rows)))
+    else:
+        validate = judge(net, rows, scaling, chosen)
+        weights, run = network_problem.fit(
+            network, rows.series(network, scaling), validate if has else None,
+            seed=seed, restarts=restarts, options=options, announce=announce, watch=watch,
+        )  # fmt: skip
+        training = TrainingRecord(run.reason, run.curve)
+    model = Model(net, weights, scaling, record=rows.record())
+    return _reported(replace(model, training=replace(training, for_use=chosen if has else "prediction")), rows)
 
 
 def train_parallel(
     model: Model,
     *experiments: Experiment,
     divide: Divide | None = None,
-    trainer: Literal["lm", "bayesian"] = "lm",
+    trainer: Trainer = "lm",
     iterations: int = 100,
     announce: Announce | None = None,
+    watch: Watch | None = None,
 ) -> Model:
     """The model with its weights trained further on the free-run error (closed loop).
 
-    `ModelFailure` when its loop diverges already as it is.
+    A loop that diverges as it is is first trained on free runs of 10, 30, 100, ... steps from measured rows, until it
+    holds over the whole experiments; `Model.notes` says so. `ModelFailure` when it never does.
     """
-    rows = _Rows.of(model.net, experiments, divide or divideblock())
-    narx = model.net.narx(*rows.sizes)
+    net = model.net
+    narx = net.narx(model.inputs, model.outputs)
+    assert isinstance(net, Net)
+    rows = Rows.of(net, experiments, divide or divideblock())
     for e in experiments:
-        model.net.check_first(e.y)
-    scaled = [model.scaling.scale(e) for e in experiments]
-    train_labels = (TRAIN, VALIDATION) if trainer == "bayesian" else (TRAIN,)
-    counted = [e.changed(weight=w) for e, w in zip(scaled, rows.weights(*train_labels), strict=True)]
-    held_out = []
-    if rows.has(VALIDATION) and trainer == "lm":
-        held_out = [e.changed(weight=w) for e, w in zip(scaled, rows.weights(VALIDATION), strict=True)]
-    options = lm.Options(max_iterations=iterations, bayesian=trainer == "bayesian")
+        net.check_first(e.y)
+    options = _options(trainer, iterations, "simulation")
+    counted = rows.counted(model.scaling, *((TRAIN, VALIDATION) if options.bayesian else (TRAIN,)))
+    held_out = [] if options.bayesian else rows.held_out(model.scaling)
     problem = ClosedLoop(narx, counted, model.start, held_out)
-    found = lm.minimise(problem, narx.flat(model.weights), options=options, announce=announce)
-    closed = replace(model, weights=narx.named(found.weights))
-    training = TrainingRecord(found.reason, found.curve, _performance(closed, rows), "parallel")
-    return replace(closed, training=training)
+    start, notes = narx.flat(model.weights), tuple[str, ...]()
+    if not lost(problem, start):
+        found = lm.minimise(problem, start, options=options, announce=announce, watch=watch)
+    else:
+        start, notes = _growing(problem, counted, start, replace(options, max_iterations=20, patience=20), watch)
+        found = lm.minimise(problem, start, options=options, announce=announce, watch=watch)
+    closed = replace(model, weights=narx.named(found.weights), record=rows.record())
+    training = TrainingRecord(found.reason, found.curve, loop="parallel", for_use="simulation", notes=notes)
+    return _reported(replace(closed, training=training), rows)
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """The experiments, and which rows of each train, validate and test."""
-
-    net: Net
-    experiments: Sequence[Experiment]
-    labels: list[Labels]
-
-    @classmethod
-    def of(cls, net: Net, experiments: Sequence[Experiment], divide: Divide) -> _Rows:
-        if not experiments:
-            raise InputError("Training needs at least one experiment. Give `Experiment(u, y)`.")
-        sizes = {(e.u.shape[1], e.y.shape[1]) for e in experiments}
-        if len(sizes) > 1:
-            raise InputError(f"The experiments have (inputs, outputs) {sorted(sizes)}; wanted the same for all.")
-        for number, experiment in enumerate(experiments):
-            net.check_rows(f"experiment {number}", len(experiment), net.start + 1)
-        rows = cls(net, experiments, [divide(len(e)) for e in experiments])
-        if not rows.has(TRAIN):
-            raise InputError("No observed row is left to train on; give more rows, or divide them otherwise.")
-        return rows
-
-    @property
-    def sizes(self) -> tuple[int, int]:
-        return self.experiments[0].u.shape[1], self.experiments[0].y.shape[1]
-
-    def weights(self, *labels: int) -> list[Array]:
-        """Per experiment (T, O): the weight of each squared error, 0 outside the rows of these labels and wherever a
-        delay is not filled."""
-        parts = zip(self.experiments, self.labels, strict=True)
-        return [e.counted * (np.isin(each, labels) & self._usable(e))[:, None] for e, each in parts]
-
-    def has(self, label: int) -> bool:
-        return any(weight.any() for weight in self.weights(label))
-
-    def scaling(self) -> Standardization:
-        """Over the rows that train."""
-        parts = [e.part(each == TRAIN) for e, each in zip(self.experiments, self.labels, strict=True)]
-        if not all(np.isfinite(np.concatenate([part.y for part in parts])).any(axis=0)):
-            raise InputError("A column of y has no observed value among the rows that train. Divide them otherwise.")
-        return Standardization.fit(parts)
-
-    def series(self, network: Network, scaling: Standardization) -> list[TrainingSeries]:
-        """The experiments as the network sees them: in row t y[t-1] and u[t - shift], and y[t] as the target."""
-        outputs, found = network.shapes.outputs, []
-        for e, weight in zip(map(scaling.scale, self.experiments), self.weights(TRAIN), strict=True):
-            y = np.nan_to_num(e.y)
-            past = np.zeros((len(e), network.shapes.channels))
-            past[1:, :outputs] = y[:-1]
-            past[self.net.shift :, outputs:] = e.u[: len(e) - self.net.shift]
-            # the root: the residual is weighted, its square counts what the experiment says
-            found.append(TrainingSeries(past, np.zeros((len(e) + 1, 0)), y[:, None], np.sqrt(weight)[:, None]))
-        return found
-
-    def _usable(self, experiment: Experiment) -> npt.NDArray[np.bool_]:
-        """(T,): no delay of the row reaches before the series or to a missing y."""
-        usable = np.arange(len(experiment)) >= self.net.start
-        missing = np.asarray(np.isnan(experiment.y).any(axis=1))
-        for delay in self.net.feedback_delays:
-            usable[delay:] &= ~missing[:-delay]
-        return usable
+def lost(problem: ClosedLoop, weights: Array) -> bool:
+    """Whether the free run leaves the record: no finite error, or one beyond the deviation of y by a factor of ten."""
+    loss = problem.loss(weights)
+    return not np.isfinite(loss) or loss > 100.0 * max(problem.n_residuals, 1)
 
 
-def _outputs(network: Network, weights: Mapping[str, Array], series: list[TrainingSeries]) -> list[Array]:
-    """(T, O) of each series, one step ahead, scaled."""
-    return [inference.forward(network, weights, one.past[None])[0, :, 0, :, 0] for one in series]
+def _growing(
+    problem: ClosedLoop, experiments: Sequence[Experiment], weights: Array, options: lm.Options, watch: Watch | None
+) -> tuple[Array, tuple[str, ...]]:
+    """Weights whose free run holds over the whole experiments, and what was done for it."""
+    longest, done = max(map(len, experiments)), []
+    for steps in (each for each in HORIZONS if each < longest):
+        short = ClosedLoop(problem.net, segments(experiments, problem.train.start, steps), problem.train.start)
+        weights = lm.minimise(short, weights, options=options, watch=watch).weights
+        done.append(steps)
+        if not lost(problem, weights):
+            break
+    listed = ", ".join(map(str, done))
+    if lost(problem, weights):
+        raise ModelFailure(
+            f"The free run diverges from the start, and still does after training on free runs of {listed} steps. "
+            "Take fewer delays or units, or a net whose one-step training went on for longer."
+        )
+    return weights, (f"The free run diverged at first; it was trained on free runs of {listed} steps before.",)
 
 
-def _mean_square(
-    outputs: list[Array], series: list[TrainingSeries], weights: list[Array], scale: float | Array = 1.0
-) -> float:
-    """Weighted, of the errors times `scale`."""
-    parts = zip(outputs, series, weights, strict=True)
-    squares = sum(float(np.sum(w * ((out - one.target[:, 0]) * scale) ** 2)) for out, one, w in parts)
-    return float(squares / sum(w.sum() for w in weights))
+def _options(trainer: Trainer, iterations: int, for_use: ForUse) -> lm.Options:
+    if isinstance(trainer, lm.Options):
+        return trainer
+    patience = 6 if for_use == "prediction" else PATIENCE
+    return lm.Options(max_iterations=iterations, patience=patience, bayesian=trainer == "bayesian")
+
+
+def _one_layer(
+    net: Net,
+    rows: Rows,
+    scaling: Standardization,
+    for_use: ForUse,
+    options: lm.Options,
+    seeds: range,
+    announce: Announce | None,
+    watch: Watch | None,
+) -> tuple[dict[str, Array], lm.Result]:
+    """By the short way of nets with one hidden layer: rows at once, and a free run solved instead of stepped."""
+    narx = net.narx(*rows.sizes)
+    held_out = [] if options.bayesian else rows.held_out(scaling)
+    steps = {"simulation": None, "prediction": 1}.get(for_use, for_use) if isinstance(for_use, str) else for_use
+    assert not isinstance(steps, str)
+    problem = OpenLoop(narx, rows.counted(scaling, TRAIN), net.start, held_out, steps)
+    network = net.network(*rows.sizes)
+    starts = [narx.flat(network_problem.drawn(network, seed)) for seed in seeds]
+    found = lm.minimise(problem, *starts, options=options, announce=announce, watch=watch)
+    return narx.named(found.weights), found
+
+
+def _reported(model: Model, rows: Rows) -> Model:
+    """With its errors in both loops, and the notes that follow from them."""
+    stepped, free = one_step(model, rows), free_run(model, rows)
+    training = replace(model.training, performance=stepped, free_run=free)
+    notes = [*training.notes, f"Weights chosen for {training.for_use}."] if free else list(training.notes)
+    part = "validation" if "validation" in free else "train"
+    if part in free:
+        first, long = np.sqrt(stepped[part]), np.sqrt(free[part])
+        spread = float(np.linalg.norm(model.scaling.y_scale) / np.sqrt(model.outputs))
+        notes.append(f"RMSE on the {part} rows: {first:.4g} one step ahead, {long:.4g} in free run.")
+        if not long < POOR * spread:
+            notes.append("Its free run is no simulation of these rows, however good its one-step forecasts are.")
+    return replace(model, training=replace(training, notes=tuple(notes)))
 
 
 def _adam(
@@ -208,12 +253,3 @@ def _adam(
     curve = tuple((step, loss, error, float("nan")) for step, loss, error in found.curve)
     weights = {name: np.asarray(value, np.float64) for name, value in found.weights.items()}
     return weights, TrainingRecord(found.note or "iterations used", curve)
-
-
-def _performance(model: Model, rows: _Rows) -> dict[str, float]:
-    """Weighted mean squared one-step error of train, validation and test rows, in the units of y."""
-    series = rows.series(model.network, model.scaling)
-    outputs = _outputs(model.network, model.weights, series)
-    parts = {label: rows.weights(label) for label in (TRAIN, VALIDATION, TEST) if rows.has(label)}
-    scale = model.scaling.y_scale
-    return {NAMES[label]: _mean_square(outputs, series, weights, scale) for label, weights in parts.items()}

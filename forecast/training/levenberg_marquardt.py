@@ -57,7 +57,8 @@ class LeastSquares(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """`patience`: validation rises in a row before the stop; `decay`: weight of |w|² beside the sum of squares."""
+    """`patience`: iterations without a new best validation error before the stop; `decay`: weight of |w|² beside the
+    sum of squares; `goal`: mean squared error, scaled, at which to stop; `seconds`: of one start, at most."""
 
     max_iterations: int = 100
     mu: float = 1e-3
@@ -68,6 +69,19 @@ class Options:
     patience: int = 6
     decay: float = 0.0
     bayesian: bool = False
+    goal: float = 0.0
+    seconds: float = np.inf
+
+
+@dataclass
+class Watch:
+    """Follows a training: `show` gets (iteration, train mse, validation error or nan, mu) after every iteration.
+
+    With a watch, Ctrl-C ends the training and keeps the best weights so far, and `interrupted` says so.
+    """
+
+    show: Callable[[int, float, float, float], None] | None = None
+    interrupted: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,6 +140,7 @@ def minimise(
     *starts: Array,
     options: Options | None = None,
     announce: Callable[[str], None] | None = None,
+    watch: Watch | None = None,
 ) -> Result:
     """Train from every start (n_weights,) and keep the weights with the lowest validation error seen, or training
     objective without one.
@@ -142,8 +157,10 @@ def minimise(
     reasons: set[str] = set()
     with threadpool_limits(1):  # so small a matrix gains nothing from threads that wait for each other
         for start in starts:
+            if watch is not None and watch.interrupted:
+                break
             try:
-                runs.append(_Run(problem, np.array(start, dtype=np.float64), options).result())
+                runs.append(_Run(problem, np.array(start, dtype=np.float64), options).result(watch))
             except ModelFailure as failure:
                 reasons.add(str(failure))
     if not runs:
@@ -173,6 +190,7 @@ class _Run:
         self.reason, self.iteration, self.rises = "", 0, 0
         self.curve: list[tuple[int, float, float, float]] = []
         self.best, self.score = weights, np.inf
+        self.ends = time.perf_counter() + options.seconds
         self._record()
 
     def iterate(self) -> None:
@@ -189,13 +207,24 @@ class _Run:
             self._record()
             if self.rises >= self.options.patience:
                 self.reason = "validation error rose"
+            elif self.loss <= self.options.goal * self.problem.n_residuals:
+                self.reason = "goal reached"
             elif self.iteration >= self.options.max_iterations:
                 self.reason = "iterations used"
+            elif time.perf_counter() > self.ends:
+                self.reason = "time used"
 
-    def result(self) -> Result:
-        """Of all iterations."""
-        while self.reason == "":
-            self.iterate()
+    def result(self, watch: Watch | None = None) -> Result:
+        """Of all iterations, or of those until it was interrupted."""
+        try:
+            while self.reason == "":
+                self.iterate()
+                if watch is not None and watch.show is not None:
+                    watch.show(*self.curve[-1])
+        except KeyboardInterrupt:
+            if watch is None:
+                raise
+            watch.interrupted, self.reason = True, "interrupted"
         evidence = (self.decay, self.effective, self.alpha, self.beta)
         return Result(self.best, self.score, self.reason, tuple(self.curve), *evidence)
 
@@ -237,7 +266,7 @@ class _Run:
         score = self.loss / self.problem.n_residuals if error is None else error
         mean = self.loss / self.problem.n_residuals
         self.curve.append((self.iteration, mean, np.nan if error is None else error, self.mu))
-        if score < self.score or error is None:
+        if score < self.score or error is None or not np.isfinite(self.score):  # no free run has held yet
             self.best, self.score, self.rises = self.weights, score, 0
         else:
             self.rises += 1

@@ -62,12 +62,10 @@ class NetworkProblem:
         self.overhead = per_entry * self.n_weights * sum(len(one.past) for one in series)
 
     def start(self, seed: int) -> Array:
-        """The flat vector of first weights; the read-out gets small random values, or no unit would learn at first."""
-        drawn = initialise(self.network, seed, "float64")
-        rng = np.random.default_rng(seed)
-        drawn["readout/kernel"] = 0.1 * rng.normal(size=drawn["readout/kernel"].shape)
-        self.fixed = {name: value for name, value in drawn.items() if name not in self.places}
-        return np.concatenate([drawn[name].ravel() for name in self.places])
+        """The flat vector of first weights."""
+        weights = drawn(self.network, seed)
+        self.fixed = {name: value for name, value in weights.items() if name not in self.places}
+        return np.concatenate([weights[name].ravel() for name in self.places])
 
     def named(self, flat: Array) -> Weights:
         """Weights by name and shape."""
@@ -107,6 +105,13 @@ class NetworkProblem:
 
     def validation(self, weights: Array) -> float | None:
         return None if self.validate is None else self.validate(self.named(weights))
+
+
+def drawn(network: Network, seed: int) -> Weights:
+    """First weights by name; the read-out gets small random values, or no unit would learn at first."""
+    weights = initialise(network, seed, "float64")
+    rng = np.random.default_rng(seed)
+    return weights | {"readout/kernel": 0.1 * rng.normal(size=weights["readout/kernel"].shape)}
 
 
 class OneLayerProblem(NetworkProblem):
@@ -183,11 +188,12 @@ def fit(
     restarts: int = 1,
     options: lm.Options | None = None,
     announce: Callable[[str], None] | None = None,
+    watch: lm.Watch | None = None,
 ) -> tuple[Weights, lm.Result]:
     """The weights by name, float64, and the run that found them: the best of `restarts` random starts on validation
     (on the training loss without one)."""
     kind = OneLayerProblem if hidden_layer(network) is not None else NetworkProblem
     problem = kind(network, series, validate, warm_up=warm_up)
     starts = [problem.start(seed + k) for k in range(restarts)]
-    run = lm.minimise(problem, *starts, options=options, announce=announce)
+    run = lm.minimise(problem, *starts, options=options, announce=announce, watch=watch)
     return problem.named(run.weights), run

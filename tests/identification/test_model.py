@@ -26,10 +26,11 @@ from forecast.system.errors import InputError, ModelFailure
 from forecast.training.narx.experiment import Standardization
 
 NETS = {
-    "narx": narxnet((1, 3), (1, 2), 4),
+    "narx": narxnet((1, 3), (1, 2), 4, linear=False),
     "narx with the input of the same row": narxnet((0, 2), (1, 4), 4, linear=True),
-    "narx with dead time and two layers": narxnet((3, 4), (2, 3), (4, 3)),
-    "nar": narnet((1, 3), 4),
+    "narx with dead time and two layers": narxnet((3, 4), (2, 3), (4, 3), linear=False),
+    "nar": narnet((1, 3), 4, linear=False),
+    "arx": narxnet((0, 1), (1, 2), ()),
     "timedelay": timedelaynet((0, 1, 4), 4),
     "distdelay": distdelaynet(((1, 2), (0, 2), (0, 1)), (4, 3)),
     "elman": elmannet((1,), 4),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from forecast.identification import (
     Experiment,
+    Watch,
     distdelaynet,
     divideblock,
     divideind,
@@ -22,9 +26,13 @@ from forecast.identification import (
     timedelaynet,
     train,
     train_parallel,
+    trainbr,
+    trainlm,
 )
-from forecast.identification.model import NetworkLoop
-from forecast.system.errors import InputError
+from forecast.identification.loops import NetworkLoop
+from forecast.system.errors import InputError, ModelFailure
+from forecast.training import levenberg_marquardt as lm
+from forecast.training.narx.problems import Ahead
 
 
 def arx(rows: int, seed: int, level: float = 0.0) -> Experiment:
@@ -50,7 +58,7 @@ def test_a_narx_net_learns_a_tank_that_no_linear_model_follows() -> None:
     experiment = tank(400)
     errors = {}
     for hidden in ((), 6):
-        model = train(narxnet((1, 2), (1, 2), hidden), experiment)
+        model = train(narxnet((1, 2), (1, 2), hidden), experiment, restarts=2)
         errors[hidden] = perform(experiment.y, model.parallel(experiment.u, experiment.y[:2]).y)
     assert errors[6] < 0.02 * errors[()]
 
@@ -128,9 +136,9 @@ def test_values_of_the_test_rows_change_no_weight() -> None:
 def test_equal_seeds_give_equal_weights_and_restarts_keep_the_best() -> None:
     experiment, net = tank(150), narxnet((1,), (1,), 3)
     one, same = (train(net, experiment, seed=4, iterations=10) for _ in range(2))
-    np.testing.assert_array_equal(one.weights["layer_0/kernel"], same.weights["layer_0/kernel"])
+    np.testing.assert_array_equal(one.weights["readout/kernel"], same.weights["readout/kernel"])
     best = train(net, experiment, seed=4, iterations=10, restarts=4)
-    assert best.training.performance["validation"] <= one.training.performance["validation"]
+    assert best.training.free_run["validation"] <= one.training.free_run["validation"]
 
 
 def test_bayesian_training_uses_the_validation_rows_too() -> None:
@@ -142,7 +150,7 @@ def test_bayesian_training_uses_the_validation_rows_too() -> None:
 def test_memory_and_time_are_announced_before_training() -> None:
     said: list[str] = []
     train(narxnet((1,), (1,), 3), tank(100), iterations=2, announce=said.append)
-    assert len(said) == 1 and "13 weights" in said[0] and "MB" in said[0]
+    assert len(said) == 1 and "15 weights" in said[0] and "MB" in said[0]
 
 
 @pytest.mark.parametrize("linear", [False, True])
@@ -156,7 +164,7 @@ def test_the_free_run_of_a_model_is_that_of_identify_and_of_its_network(linear) 
     free = model.scaling.unscale_y(narx.free_run(flat, u, y[:3]))
     np.testing.assert_array_equal(model.parallel(experiment.u, experiment.y[:3]).y[3:], free[3:])
     network = NetworkLoop(model.network, net.shift)
-    _, memory = network.loop(model.weights, network.empty(model.weights), u[:3], y[:3])
+    _, memory = network.loop(model.weights, network.begin(model.weights, u), u[:3], y[:3])
     run, _ = network.loop(model.weights, memory, u[3:])
     np.testing.assert_allclose(model.scaling.unscale_y(run), free[3:], rtol=1e-10)
     back = narx.named(flat)
@@ -244,3 +252,96 @@ def test_a_training_set_is_not_changed() -> None:
     train(narxnet((1,), (1,), 2), experiment, iterations=2)
     np.testing.assert_array_equal(experiment.u, before[0])
     np.testing.assert_array_equal(experiment.y, before[1])
+
+
+def test_an_excellent_one_step_error_does_not_hide_a_useless_free_run() -> None:
+    """A random walk: y is almost y one step before, and no input tells where it goes."""
+    rng = np.random.default_rng(0)
+    walk = Experiment(rng.normal(size=400), np.cumsum(rng.normal(size=400)) * 10)
+    model = train(narxnet((1, 2), (1, 2), 3), walk, iterations=20)
+    one, free = (record["validation"] for record in (model.training.performance, model.training.free_run))
+    assert one < 0.1 * walk.y.var() < free
+    assert "no simulation" in model.notes[-1]
+
+
+def test_weights_are_kept_that_are_best_in_the_loop_the_net_is_for() -> None:
+    experiment, net = tank(300, noise=0.03), narxnet((1, 2), (1, 2), 8)
+    found = {use: train(net, experiment, for_use=use).training for use in ("simulation", "prediction", 5)}
+    assert found["simulation"].free_run["validation"] <= found["prediction"].free_run["validation"]
+    assert found["prediction"].performance["validation"] <= found["simulation"].performance["validation"]
+    assert [record.for_use for record in found.values()] == ["simulation", "prediction", 5]
+
+
+def test_the_error_several_steps_ahead_is_that_of_the_model() -> None:
+    experiment, net = tank(120, noise=0.02), narxnet((1, 2), (1, 3), 3)
+    model = train(net, experiment, iterations=5)
+    path = model.ahead(experiment.u, experiment.y, steps=4)[:, -1]
+    wanted = np.mean(((path - experiment.y[4:])[3:] / model.scaling.y_scale) ** 2)
+    scaled = model.scaling.scale(experiment)
+    judge = Ahead(net.narx(1, 1), [scaled], 4, 4)
+    assert judge.mean_square(net.narx(1, 1).flat(model.weights)) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_a_net_whose_free_run_diverges_is_trained_on_longer_and_longer_ones() -> None:
+    experiment = tank(300)
+    net = narxnet((1, 2), (1, 2), 4)
+    model = train(net, experiment, iterations=3)
+    wild = {name: value.copy() for name, value in model.weights.items()}
+    wild["readout/kernel"][4] += 0.6  # the linear path of y[t-1]: its loop grows by a factor each step
+    broken = replace(model, weights=wild)
+    with pytest.raises(ModelFailure, match=r"after \d+ of 298 steps on its own"):
+        broken.parallel(experiment.u, experiment.y[:2])
+    mended = train_parallel(broken, experiment, iterations=30)
+    assert "diverged at first; it was trained on free runs of 10" in mended.notes[0]
+    assert mended.training.free_run["train"] < 0.01 * experiment.y.var()
+
+
+def test_a_free_run_beyond_ten_ranges_of_the_record_is_a_failure_with_its_step() -> None:
+    ramp = np.arange(60.0)
+    moved = 1 + 0.01 * np.random.default_rng(0).normal(size=60)
+    model = train(narxnet((1,), (1,), ()), Experiment(moved, ramp))
+    with pytest.raises(ModelFailure, match=r"diverges: after \d+ of 999 steps .* 10 ranges of the training record"):
+        model.parallel(np.ones(1000), [0.0])
+
+
+def test_the_options_of_trainlm_and_trainbr_are_taken() -> None:
+    experiment, net = tank(150, noise=0.02), narxnet((1,), (1,), 3)
+    assert train(net, experiment, trainer=trainlm(epochs=4)).training.curve[-1][0] == 4
+    assert train(net, experiment, trainer=trainlm(goal=0.5)).training.reason == "goal reached"
+    assert train(net, experiment, trainer=trainlm(time=0.0)).training.reason == "time used"
+    assert train(net, experiment, trainer=trainlm(min_grad=1e3)).training.reason == "gradient below its minimum"
+    assert train(net, experiment, trainer=trainlm(mu=2.0, mu_max=1.0)).training.reason == "mu above its maximum"
+    assert train(net, experiment, trainer=trainlm(max_fail=1)).training.reason == "validation error rose"
+    slow = train(net, experiment, trainer=trainlm(epochs=3, mu=0.5, mu_dec=0.5, mu_inc=2.0)).training.curve
+    assert [mu for *_, mu in slow] == [0.5, 0.25, 0.125, 0.0625]
+    assert "validation" not in train(net, experiment, trainer=trainbr(epochs=3)).training.performance
+
+
+def test_ctrl_c_keeps_the_best_net_so_far_and_progress_is_shown() -> None:
+    seen: list[int] = []
+
+    def show(iteration: int, train_error: float, validation: float, mu: float) -> None:
+        seen.append(iteration)
+        if iteration == 5:
+            raise KeyboardInterrupt
+
+    watch = Watch(show)
+    model = train(narxnet((1,), (1,), 3), tank(150, noise=0.02), watch=watch, restarts=3)
+    assert seen == [1, 2, 3, 4, 5] and watch.interrupted and model.training.reason == "interrupted"
+    with pytest.raises(KeyboardInterrupt):
+        lm.minimise(Interrupted(), np.zeros(1))
+
+
+class Interrupted:
+    """A problem at which Ctrl-C is pressed; without a watch it is nobody's to catch."""
+
+    n_weights, n_residuals, overhead = 1, 1, 0.0
+
+    def loss(self, weights: np.ndarray) -> float:
+        return 1.0
+
+    def validation(self, weights: np.ndarray) -> float | None:
+        return None
+
+    def blocks(self, weights: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        raise KeyboardInterrupt

@@ -77,28 +77,14 @@ class Member:
 
 @dataclass(frozen=True)
 class Identified:
-    """The model; `simulate` is its free run. `dropped`: how many nets left the bounds; not `stable`: all did."""
+    """What was found. `dropped`: how many nets left the bounds; not `stable`: all did; `notes`: what was chosen."""
 
     members: tuple[Member, ...]
     scaling: Standardization
-    lags: tuple[int, ...]
     start: int
     dropped: int = 0
     stable: bool = True
-
-    def simulate(self, u: Array, y_start: Array) -> Array:
-        """(T, O) in the units of y under u (T, I): the first rows repeat y_start (start, O), the rest is free run."""
-        if len(y_start) < self.start or len(u) < len(y_start):
-            raise InputError(
-                f"The free run needs the first {self.start} measured rows of y and u for every row; got "
-                f"{len(y_start)} rows of y and {len(u)} of u."
-            )
-        z = delayed(self.scaling.scale_u(u), self.lags)
-        begin = self.scaling.scale_y(y_start)
-        runs = [member.net.bounded(member.net.free_run(member.weights, z, begin)) for member in self.members]
-        run = self.scaling.unscale_y(np.median(runs, axis=0))
-        run[: len(y_start)] = y_start
-        return run
+    notes: tuple[str, ...] = ()
 
 
 def identify(
@@ -107,21 +93,21 @@ def identify(
     seed: int,
     settings: SearchSettings | None = None,
     announce: Callable[[str], None] | None = None,
+    watch: lm.Watch | None = None,
 ) -> Identified:
     """Fit on the experiments, in raw units, y (T, O) with NaN where missing.
 
-    `announce` receives the predicted memory and time before the work starts. `ModelFailure` when no net follows any
-    held-out block.
+    `announce` receives the predicted memory and time before the work starts. With a `watch`, Ctrl-C ends the search
+    and what was found until then is the result. `ModelFailure` when no net follows any held-out block.
     """
     settings = settings or SearchSettings()
     _check(experiments, settings)
     scaling = Standardization.fit(experiments)
     scaled = [part for e in experiments for part in _part(scaling.scale(e), 0, len(e), settings.start)]
     with threadpool_limits(1):  # as in every training: narrow matrices
-        lags = dead_times(scaled)
-        scaled = [e.changed(u=delayed(e.u, lags)) for e in scaled]
-        settings = _affordable(settings, scaled)
-    search = _Search(scaled, settings, np.random.default_rng(seed))
+        held = dead_times(scaled)
+        settings = _affordable(settings, [e.changed(u=delayed(e.u, held)) for e in scaled])
+    search = _Search(scaled, settings, np.random.default_rng(seed), held, watch)
     if announce is not None:
         announce(
             f"System identification with {settings.folds} folds of {settings.starts} starts: {search.estimate()}."
@@ -130,23 +116,35 @@ def identify(
     if not winners:
         raise ModelFailure("No NARX net follows any held-out block in free run; other inputs may be missing.")
     members = [search.refit(member) for member in winners]
+    notes = _notes(members, held, search.interrupted)
     tried = list(unseen_inputs(scaled))
     kept = [member for member in members if _stays_within(member, scaled, tried, settings.start)]
     if 2 * len(kept) < len(members):  # the system leaves them: only a measured input backwards can tell
         kept = [member for member in members if _stays_within(member, scaled, tried[:1], settings.start)]
     size = float(np.mean(scaling.y_scale))
     chosen = tuple(replace(m, held_out_rmse=m.held_out_rmse * size) for m in kept or members)
-    return Identified(chosen, scaling, lags, settings.start, len(members) - len(chosen), bool(kept))
+    return Identified(chosen, scaling, settings.start, len(members) - len(chosen), bool(kept), notes)
 
 
 class _Search:
     """The folds of one identification; every random number comes from one generator, in a fixed order."""
 
-    def __init__(self, experiments: list[Experiment], settings: SearchSettings, rng: np.random.Generator) -> None:
-        self.experiments, self.settings, self.rng = experiments, settings, rng
+    def __init__(
+        self,
+        experiments: list[Experiment],
+        settings: SearchSettings,
+        rng: np.random.Generator,
+        held: tuple[int, ...],
+        watch: lm.Watch | None,
+    ) -> None:
+        self.experiments, self.settings, self.rng, self.watch = experiments, settings, rng, watch
         low, high = (tuple(map(float, bounds)) for bounds in saturation(experiments))
         nets = (_net(order, settings, experiments[0]) for order in settings.orders)
-        self.nets = [replace(net, low=low, high=high) for net in nets]
+        self.nets = [replace(net, low=low, high=high, dead_times=held) for net in nets]
+
+    @property
+    def interrupted(self) -> bool:
+        return self.watch is not None and self.watch.interrupted
 
     def estimate(self) -> lm.Estimate:
         """Peak memory and time of the whole search, from its largest net."""
@@ -159,32 +157,64 @@ class _Search:
         train, held_out = _cut(self.experiments, number, self.settings.folds, self.settings.start)
         tried: list[tuple[float, Narx, Array]] = []
         for start in range(self.settings.starts):
+            if self.interrupted:
+                break
             net = self.nets[start % len(self.nets)]
             problem = OpenLoop(net, train, self.settings.start, held_out)
             options = lm.Options(max_iterations=self.settings.open_iterations)
-            tried.append((np.inf, net, lm.minimise(problem, initial(net, self.rng), options=options).weights))
+            tried.append(
+                (np.inf, net, lm.minimise(problem, initial(net, self.rng), options=options, watch=self.watch).weights)
+            )
         for iterations, keep in self.settings.rounds:
             closed = ((ClosedLoop(net, train, self.settings.start, held_out), weights) for _, net, weights in tried)
-            tried = sorted((_trained(problem, weights, iterations) for problem, weights in closed), key=lambda t: t[0])
+            tried = sorted(
+                (self._trained(problem, weights, iterations) for problem, weights in closed), key=lambda t: t[0]
+            )
             tried = [each for each in tried if np.isfinite(each[0])][:keep]
         return [Member(net, weights, float(np.sqrt(score))) for score, net, weights in tried]
 
     def refit(self, member: Member) -> Member:
         """The same net trained further on all experiments, the weight decay set by the evidence."""
+        if self.interrupted:
+            return member
         options = lm.Options(max_iterations=self.settings.refit_iterations, bayesian=True)
         try:
             problem = ClosedLoop(member.net, self.experiments, self.settings.start)
-            found = lm.minimise(problem, member.weights, options=options)
+            found = lm.minimise(problem, member.weights, options=options, watch=self.watch)
         except ModelFailure:  # it diverges on a block it has not seen: it stays as the fold left it
             return member
         return replace(member, weights=found.weights)
+
+    def _trained(self, problem: ClosedLoop, weights: Array, iterations: int) -> tuple[float, Narx, Array]:
+        """Held-out score, net and weights after training on; the score is infinite where the net diverges."""
+        options = lm.Options(max_iterations=0 if self.interrupted else iterations, patience=max(iterations, 30))
+        watch = None if self.interrupted else self.watch  # what is left is only to be judged
+        try:
+            found = lm.minimise(problem, weights, options=options, watch=watch)
+        except ModelFailure:
+            return np.inf, problem.net, weights
+        return found.score, problem.net, found.weights
 
 
 def _net(order: Order, settings: SearchSettings, experiment: Experiment) -> Narx:
     y_order, first, width, hidden = order
     y_delays = tuple(range(1, min(y_order, settings.start) + 1))
     inputs, outputs = experiment.u.shape[1], experiment.y.shape[1]
-    return Narx(inputs, outputs, y_delays, tuple(range(first, first + width)), hidden)
+    u_delays = tuple(range(first, first + width)) if inputs else ()
+    return Narx(inputs, outputs, y_delays, u_delays, hidden)
+
+
+def _notes(members: list[Member], held: tuple[int, ...], interrupted: bool) -> tuple[str, ...]:
+    """What was chosen, for the user."""
+    orders = sorted({(max(m.net.y_delays), m.net.u_delays, m.net.hidden) for m in members})
+    listed = "; ".join(f"y to {y}, u {u[0]} to {u[-1]}, {units} units" if u else f"y to {y}, {units} units"
+                       for y, u, units in orders)  # fmt: skip
+    notes = [f"Delays and units of its nets: {listed}."]
+    if any(held):
+        notes.append(f"Dead times found beside the delays, per input: {held} steps.")
+    if interrupted:
+        notes.append("The search was interrupted: these are the best nets so far.")
+    return tuple(notes)
 
 
 def initial(net: Narx, rng: np.random.Generator) -> Array:
@@ -193,16 +223,6 @@ def initial(net: Narx, rng: np.random.Generator) -> Array:
     b1 = rng.uniform(-1.0, 1.0, size=net.hidden)
     w2 = 0.1 * rng.normal(size=net.outputs * net.hidden)
     return np.concatenate([w1, b1, w2, np.zeros(net.n_weights - len(w1) - len(b1) - len(w2))])
-
-
-def _trained(problem: ClosedLoop, weights: Array, iterations: int) -> tuple[float, Narx, Array]:
-    """Held-out score, net and weights after training on; the score is infinite where the net diverges."""
-    options = lm.Options(max_iterations=iterations, patience=max(iterations, 30))
-    try:
-        found = lm.minimise(problem, weights, options=options)
-    except ModelFailure:
-        return np.inf, problem.net, weights
-    return found.score, problem.net, found.weights
 
 
 def _cut(

@@ -34,6 +34,7 @@ class Memory:
 class Narx:
     """`y_delays` from 1, `u_delays` from 0; `low`, `high`: bounds (O,) the output cannot pass, None without.
 
+    `dead_times` (I,): steps by which every input is held back besides; none given: 0.
     Its weights are one flat vector (n_weights,), in the order of `OneLayer`.
     """
 
@@ -45,6 +46,7 @@ class Narx:
     linear: bool = True
     low: tuple[float, ...] | None = None
     high: tuple[float, ...] | None = None
+    dead_times: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.y_delays or min(self.y_delays) < 1 or (self.u_delays and min(self.u_delays) < 0):
@@ -102,8 +104,9 @@ class Narx:
 
     def past_inputs(self, u: Array, start: int) -> Array:
         """(T - start, u_delays * I): the columns of z_t that hold u, from row `start`; before row 0 u is its first."""
-        rows = np.arange(start, len(u))
-        columns = [u[np.maximum(rows - delay, 0)] for delay in self.u_delays]
+        rows, held = np.arange(start, len(u))[:, None], np.array(self.dead_times or (0,) * self.inputs, np.int64)
+        own = np.arange(self.inputs)
+        columns = [u[np.maximum(rows - delay - held, 0), own] for delay in self.u_delays]
         return np.concatenate(columns, axis=1) if columns else np.zeros((len(rows), 0))
 
     def measured(self, experiment: Experiment, start: int) -> Array:
@@ -121,9 +124,10 @@ class Narx:
         """v (rows, O) from z (rows, d)."""
         return self.layer.value(weights, z)
 
-    def empty(self, weights: Array) -> Memory:
-        """Zeros in all delays, whatever the weights."""
-        return Memory(np.zeros((max(self.y_delays), self.outputs)), np.zeros((self._furthest, self.inputs)))
+    def begin(self, weights: Array, u: Array) -> Memory:
+        """Before the first row of u (T, I): zeros for y whatever the weights, the first u for all before it."""
+        past = np.repeat(u[:1], self._furthest, axis=0) if len(u) else np.zeros((self._furthest, self.inputs))
+        return Memory(np.zeros((max(self.y_delays), self.outputs)), past)
 
     def free_run(self, weights: Array, u: Array, y_start: Array) -> Array:
         """v (T, O) under u (T, I): its first rows are `y_start`, from there on the net feeds itself."""
@@ -151,12 +155,25 @@ class Narx:
         return v, Memory(fed[-deepest:], inputs[len(inputs) - len(before.u) :])
 
     def ahead(self, weights: Array, before: Memory, u: Array, y: Array, steps: int) -> Array:
-        """(T - steps, steps, O): after every row but the last `steps`, the closed loop over the next `steps`."""
-        found = []
-        for t in range(len(u) - steps):
-            before = self.loop(weights, before, u[t : t + 1], y[t : t + 1])[1]
-            found.append(self.loop(weights, before, u[t + 1 : t + 1 + steps])[0])
-        return np.stack(found)
+        """y (T - steps, steps, O): after every row but the last `steps`, the closed loop over the next `steps`."""
+        run = self.bounded(self.loop(weights, before, u, y)[0])
+        measured = np.concatenate([before.y, np.where(np.isnan(y), run, y)])
+        drive = self.past_inputs(np.concatenate([before.u, u]), len(before.u))
+        return self.paths(weights, measured[len(before.y) - max(self.y_delays) :], drive, steps)
+
+    def paths(self, weights: Array, measured: Array, drive: Array, steps: int) -> Array:
+        """y (T - steps, steps, O) of `ahead` from measured (deepest + T, O), which begins with the rows before the
+        first, and the columns of z that hold u, drive (T, ...): all cutoffs at once."""
+        deepest, cutoffs = max(self.y_delays), len(drive) - steps
+        found = np.empty((cutoffs, steps, self.outputs))
+        for step in range(1, steps + 1):
+            past = (
+                found[:, step - 1 - d] if d < step else measured[deepest + step - d : deepest + step - d + cutoffs]
+                for d in self.y_delays
+            )
+            z = np.concatenate([*past, drive[step : step + cutoffs]], axis=1)
+            found[:, step - 1] = self.bounded(self.one_step(weights, z))
+        return found
 
     def _steps(self, past: Array, drive: Array, recent: Array, w2: Array, y: Array | None) -> tuple[Array, Array]:
         """v (T, O), and what is fed back, (len(past) + T, O)."""
@@ -177,7 +194,7 @@ class Narx:
 
     @property
     def _furthest(self) -> int:
-        return max(self.u_delays, default=0)
+        return max(self.u_delays, default=0) + max(self.dead_times, default=0)
 
     def feedback(self, weights: Array, z: Array) -> Array:
         """dv/d(past y) (rows, O, past_outputs)."""

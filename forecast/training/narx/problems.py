@@ -31,12 +31,17 @@ NEWTON_LOST = 1e6  # in scaled units: no net that is worth keeping leaves this r
 class _Problem:
     """What both problems share. `weight` (rows, O) multiplies the errors: the root of what a squared error counts.
 
-    With held-out experiments, the weights are kept by the free-run error there, whatever they are trained on.
+    With held-out experiments, the weights are kept by the error there, whatever they are trained on: that of the free
+    run, or `steps` ahead.
     """
 
-    def __init__(self, net: Narx, weight: Array, held_out: Sequence[Experiment], start: int) -> None:
+    def __init__(
+        self, net: Narx, weight: Array, held_out: Sequence[Experiment], start: int, steps: int | None = None
+    ) -> None:
         self.net, self.weight = net, weight
-        self.held_out = Stack(net, held_out, start) if held_out else None
+        self.held_out: Stack | Ahead | None = None
+        if held_out:
+            self.held_out = Stack(net, held_out, start) if steps is None else Ahead(net, held_out, start, steps)
         self.n_weights, self.n_residuals = net.n_weights, int(np.count_nonzero(weight))
 
     def residuals(self, weights: Array) -> Array:
@@ -56,13 +61,20 @@ class OpenLoop(_Problem):
     overhead = 0.0
 
     def __init__(
-        self, net: Narx, experiments: Sequence[Experiment], start: int, held_out: Sequence[Experiment] = ()
+        self,
+        net: Narx,
+        experiments: Sequence[Experiment],
+        start: int,
+        held_out: Sequence[Experiment] = (),
+        steps: int | None = None,
     ) -> None:
         z = np.concatenate([net.measured(e, start) for e in experiments])
         weight = np.concatenate([_weight(e, start) for e in experiments])
-        super().__init__(net, weight * np.isfinite(z).all(axis=1, keepdims=True), held_out, start)
-        self.z = np.nan_to_num(z)
-        self.y = np.concatenate([e.y[start:] for e in experiments])
+        weight = weight * np.isfinite(z).all(axis=1, keepdims=True)
+        used = weight.any(axis=1)
+        super().__init__(net, weight[used], held_out, start, steps)
+        self.z = z[used]
+        self.y = np.concatenate([e.y[start:] for e in experiments])[used]
 
     def residuals(self, weights: Array) -> Array:
         return (self.net.error(self.net.one_step(weights, self.z), self.y) * self.weight).ravel()
@@ -82,10 +94,15 @@ class ClosedLoop(_Problem):
     """Free-run errors over the experiments, each from its first `start` measured rows."""
 
     def __init__(
-        self, net: Narx, experiments: Sequence[Experiment], start: int, held_out: Sequence[Experiment] = ()
+        self,
+        net: Narx,
+        experiments: Sequence[Experiment],
+        start: int,
+        held_out: Sequence[Experiment] = (),
+        steps: int | None = None,
     ) -> None:
         self.train = Stack(net, experiments, start)
-        super().__init__(net, self.train.weight, held_out, start)
+        super().__init__(net, self.train.weight, held_out, start, steps)
         coupled = (4e-9 + 0.25e-9 * max(net.y_delays) * net.outputs) * self.n_weights  # s to solve one value's row
         self.overhead = self.train.y.size * (4e-6 + coupled)
 
@@ -105,6 +122,37 @@ class ClosedLoop(_Problem):
             before = total[:, -before.shape[1] :].copy()
             total *= counted[part]
             yield (error[part] * counted[part]).ravel(), total.reshape(net.n_weights, -1)
+
+
+class Ahead:
+    """The errors exactly `steps` ahead of every row, from measured y: what the net is judged by, not trained on."""
+
+    def __init__(self, net: Narx, experiments: Sequence[Experiment], start: int, steps: int) -> None:
+        self.net, self.experiments, self.start, self.steps = net, experiments, start, steps
+
+    def mean_square(self, weights: Array) -> float:
+        """Over the counted values whose y before are all measured; infinity on divergence."""
+        squares, counted = 0.0, 0
+        for e in self.experiments:
+            error, weight = self.errors(weights, e)
+            squares += finite_sum(error * np.sqrt(weight))
+            counted += int(np.count_nonzero(weight))
+        return squares / max(counted, 1)
+
+    def errors(self, weights: Array, e: Experiment) -> tuple[Array, Array]:
+        """(rows, O) of the forecasts `steps` ahead of the rows from `start` - 1 on, and what their squares count."""
+        first, deepest = self.start - 1, max(self.net.y_delays)
+        missing = np.concatenate([[0], np.cumsum(np.isnan(e.y).any(axis=1))])
+        rows = np.arange(first, len(e) - self.steps)  # the last measured ones
+        if not len(rows):
+            return np.zeros((0, self.net.outputs)), np.zeros((0, self.net.outputs))
+        whole = missing[rows + 1] == missing[rows + 1 - deepest]
+        with np.errstate(over="ignore", invalid="ignore"):
+            measured = np.nan_to_num(e.y[first - deepest + 1 :])
+            drive = self.net.past_inputs(e.u, first)
+            found = self.net.paths(weights, np.concatenate([measured[:1], measured]), drive, self.steps)[:, -1]
+        target, weight = e.y[rows + self.steps], e.counted[rows + self.steps] * whole[:, None]
+        return np.where(weight > 0, found - np.nan_to_num(target), 0.0), weight
 
 
 class Stack:
@@ -220,3 +268,14 @@ def solve_feedback(direct: Array, gain: Array, delays: tuple[int, ...], before: 
 
 def _weight(experiment: Experiment, start: int) -> Array:
     return np.asarray(np.sqrt(experiment.counted[start:]))
+
+
+def segments(experiments: Sequence[Experiment], start: int, steps: int) -> list[Experiment]:
+    """Stretches of `start` measured rows and the `steps` rows after them, one behind the other (multiple shooting)."""
+    found = []
+    for e in experiments:
+        for first in range(0, len(e) - start, steps):
+            part = e.part(slice(first, first + start + steps))
+            if np.isfinite(part.y[:start]).all() and part.counted[start:].any():
+                found.append(part)
+    return found

@@ -1,0 +1,81 @@
+"""`identify`: a model found without any choice of one's own, as the same `Model` that `train` gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from forecast.identification.model import Model, TrainingRecord
+from forecast.identification.nets import Net
+from forecast.system.errors import ModelFailure
+from forecast.training.levenberg_marquardt import Watch
+from forecast.training.narx import identify as search
+from forecast.training.narx.experiment import Experiment
+from forecast.training.narx.identify import Identified, Member, SearchSettings
+
+
+def identify(
+    *experiments: Experiment,
+    seed: int = 0,
+    settings: SearchSettings | None = None,
+    announce: Callable[[str], None] | None = None,
+    watch: Watch | None = None,
+) -> Model:
+    """A simulator of the system: the median of NARX nets chosen by their free run on held-out blocks.
+
+    y may have gaps (NaN), u may not. A free run of it begins with `Model.start` measured rows. `announce` receives the
+    predicted memory and time before the work starts; with a `watch`, Ctrl-C keeps the nets found so far.
+    `ModelFailure` when no net follows any held-out block. The method: `training.narx.identify`.
+    """
+    found = search.identify(experiments, seed=seed, settings=settings, announce=announce, watch=watch)
+    y = np.concatenate([e.y for e in experiments])
+    record = np.stack([np.nanmin(y, axis=0), np.nanmax(y, axis=0)])
+    models = [
+        Model(_net(member, found.start), member.net.named(member.weights), found.scaling, record=record)
+        for member in found.members
+    ]
+    return _reported(Model.median(*models), found, experiments)
+
+
+def _net(member: Member, start: int) -> Net:
+    narx = member.net
+    kind, bounds = "narxnet" if narx.inputs else "narnet", (narx.low, narx.high)
+    layers = (narx.hidden,) if narx.hidden else ()
+    return Net(kind, layers, narx.u_delays, narx.y_delays, (), narx.linear, *bounds, narx.dead_times, start)
+
+
+def _reported(model: Model, found: Identified, experiments: tuple[Experiment, ...]) -> Model:
+    """With its errors on the record, on the held-out blocks ("validation"), and what was chosen."""
+    stepped, free = _errors(model, experiments)
+    held_out = [member.held_out_rmse for member in found.members]
+    notes = [
+        f"Median of {len(found.members)} nets; free-run RMSE on their held-out blocks {min(held_out):.4g} to "
+        f"{max(held_out):.4g}, {np.median(held_out):.4g} in the middle.",
+        *found.notes,
+    ]
+    if found.dropped:
+        notes.append(f"{found.dropped} nets were dropped: they left their bounds under inputs not measured.")
+    if not found.stable:
+        notes.append("Every net leaves its bounds under inputs not measured; trust it on inputs like those measured.")
+    performance, run = {"train": stepped}, {"train": free, "validation": float(np.median(held_out) ** 2)}
+    training = TrainingRecord("nets found", (), performance, "parallel", run, "simulation", tuple(notes))
+    return Model(model.net, model.weights, model.scaling, training, model.record)
+
+
+def _errors(model: Model, experiments: tuple[Experiment, ...]) -> tuple[float, float]:
+    """Mean squared one-step and free-run error over all experiments that begin with measured rows."""
+    stepped, free = [np.zeros(0)], [np.zeros(0)]
+    for e in experiments:
+        u = e.u if model.inputs else None
+        if np.isnan(e.y[: model.start]).any():
+            continue
+        stepped.append(((e.y - model.series_parallel(u, e.y).y) ** 2)[model.start :].ravel())
+        try:
+            run = model.parallel(u, e.y[: model.start], rows=len(e)).y
+        except ModelFailure:
+            return float(np.nanmean(np.concatenate(stepped))), np.inf
+        free.append(((e.y - run) ** 2)[model.start :].ravel())
+    both = np.concatenate(stepped), np.concatenate(free)
+    one, long = (float(np.nanmean(each)) if len(each) else np.nan for each in both)
+    return one, long

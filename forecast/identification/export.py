@@ -1,0 +1,129 @@
+"""A trained model as one Python file that needs NumPy alone (MATLAB's genFunction)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from forecast.identification.model import Model
+from forecast.networks.inference.export import Units
+from forecast.networks.inference.export import export as export_network
+from forecast.system import files
+
+
+def export(model: Model, path: Path | str, *, description: str = "") -> None:
+    """Write the model, a net or a set of them, as one Python file, `path` (ending in .py), that needs NumPy alone.
+
+    In the units of the data it has `predict(u, y)`, the open loop, and for nets with feedback `simulate(u, y_start)`,
+    the closed loop. A net that is no NARX net has the functions of every exported network beside
+    (`networks.inference.export`).
+    """
+    about = description or model.net.describe()
+    if all(member.net.is_narx for member in model.members):
+        files.write_text(Path(path), _narx_text(model, about))
+    else:
+        _export_network(model, Path(path), about)
+
+
+def _narx_text(model: Model, about: str) -> str:
+    """Every array in full, so that the file gives the model's results to rounding."""
+    nets = []
+    for member in model.members:
+        narx = member.net.narx(model.inputs, model.outputs)
+        parts = zip(("w1", "b1", "w2", "b2", "w3"), narx.split(narx.flat(member.weights)), strict=True)
+        own = {name: f"np.array({w.tolist()}).reshape({w.shape})" for name, w in parts}
+        held = narx.dead_times or (0,) * model.inputs
+        own |= {"y_delays": str(narx.y_delays), "u_delays": str(narx.u_delays), "held": str(held)}
+        own |= {"low": str(narx.low), "high": str(narx.high)}
+        nets.append("    {" + ", ".join(f"{name!r}: {value}" for name, value in own.items()) + "},")
+    scaling = (f"{name.upper()} = np.array({value.tolist()})" for name, value in vars(model.scaling).items())
+    start = f"START = {model.start}  # rows that only fill the delays"
+    head = [f'"""{about}"""', "", "import numpy as np", "", *scaling, start, "NETS = [", *nets, "]"]
+    return "\n".join(head) + EXPORTED_NARX
+
+
+def _export_network(model: Model, target: Path, about: str) -> None:
+    scaling = model.scaling
+    centre, scale = [*scaling.y_mean, *scaling.u_mean], [*scaling.y_scale, *scaling.u_scale]
+    export_network(model.network, model.weights, target, description=about, units=Units(centre, scale))
+    text = EXPORTED + (EXPORTED_CLOSED if model.net.feedback else "")
+    for name, value in {"SHIFT": model.net.shift, "START": model.start, "INPUTS": model.inputs}.items():
+        text = text.replace(f"<{name}>", str(value))
+    files.write_text(target, target.read_text(encoding="utf-8") + text)
+
+
+EXPORTED_NARX = '''
+
+
+def predict(u, y):
+    """Open loop: y (T, O) forecast at every row of u (T, I) from measured rows; the first START rows are NaN."""
+    run = _loop(u, y, len(y))
+    run[:START] = np.nan
+    return run
+
+
+def simulate(u, y_start, rows=None):
+    """Closed loop under u (T, I), or over `rows` rows without inputs: the measured first rows, then the free run."""
+    if len(y_start) < START:
+        raise ValueError(f"y_start has {len(y_start)} rows; the delays need {START}.")
+    run = _loop(u, y_start, rows if u is None else len(u))
+    run[: len(y_start)] = np.reshape(y_start, (len(y_start), -1))
+    return run
+
+
+def _loop(u, y, rows):
+    """The median of the nets, row after row; where y ends or is missing, each net's own forecast stands in for it."""
+    y = (np.asarray(y, float).reshape(len(y), len(Y_MEAN)) - Y_MEAN) / Y_SCALE
+    u = np.zeros((rows, 0)) if u is None else np.asarray(u, float).reshape(rows, len(U_MEAN))
+    u = (u - U_MEAN) / U_SCALE
+    return np.median([_run(net, u, y) for net in NETS], axis=0) * Y_SCALE + Y_MEAN
+
+
+def _run(net, u, y):
+    deepest, inputs = max(net["y_delays"]), range(u.shape[1])
+    fed, run = np.zeros((deepest + len(u), y.shape[1])), np.empty((len(u), y.shape[1]))
+    for t in range(len(u)):
+        past = [fed[deepest + t - d] for d in net["y_delays"]]
+        now = [[u[max(t - d - net["held"][i], 0), i] for i in inputs] for d in net["u_delays"]]
+        z = np.concatenate([*past, *now])
+        v = net["w2"] @ np.tanh(net["w1"] @ z + net["b1"]) + net["w3"] @ z + net["b2"]
+        run[t] = v if net["low"] is None else np.clip(v, net["low"], net["high"])
+        fed[deepest + t] = run[t] if t >= len(y) else np.where(np.isnan(y[t]), run[t], y[t])
+    return run
+'''
+EXPORTED = '''
+
+SHIFT, START, INPUTS = <SHIFT>, <START>, <INPUTS>  # steps from u to y; rows that only fill the delays; columns of u
+
+
+def predict(u, y):
+    """Open loop: y (T, O) forecast at every row of u (T, I) from measured rows; the first START rows are NaN."""
+    run = _loop(u, y)
+    run[:START] = np.nan
+    return run
+
+
+def _loop(u, y):
+    """Row after row; where y ends or is missing, the forecast stands in for it."""
+    y = np.asarray(y, float).reshape(len(y), OUTPUTS)
+    rows = len(y) if u is None else len(u)
+    u = np.zeros((rows, 0)) if u is None else np.asarray(u, float).reshape(rows, INPUTS)
+    run, state = np.empty((rows, OUTPUTS)), initial(1)
+    last = CENTRE[:OUTPUTS]
+    for t in range(rows):
+        drive = u[t - SHIFT] if t >= SHIFT else CENTRE[OUTPUTS:]
+        out, state = step(state, np.concatenate([last, drive])[None])
+        run[t] = out[0, 0, :, 0]
+        last = np.where(np.isnan(y[t]), run[t], y[t]) if t < len(y) else run[t]
+    return run
+'''
+EXPORTED_CLOSED = '''
+
+def simulate(u, y_start, rows=None):
+    """Closed loop under u (T, I), or over `rows` rows without inputs: the measured first rows, then the free run."""
+    y_start = np.asarray(y_start, float).reshape(len(y_start), OUTPUTS)
+    if len(y_start) < START:
+        raise ValueError(f"y_start has {len(y_start)} rows; the delays need {START}.")
+    run = _loop(np.zeros((rows, 0)) if u is None else u, y_start)
+    run[: len(y_start)] = y_start
+    return run
+'''

@@ -1,0 +1,111 @@
+"""The loops of a net, open and closed: those of any network, and of a set of nets by their median. `Narx` has its own.
+
+Every loop has `begin` (the state before the first row), `loop` (row after row from a state, y fed back where it is
+given, else the loop's own output), `ahead` (the closed loop from every row) and `flat`, the weights in its own form.
+All values are scaled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from forecast.networks.description import Network
+from forecast.networks.inference import feedback
+from forecast.training.narx.net import Memory
+
+Array = npt.NDArray[np.float64]
+Named = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class NetworkMemory:
+    """The state of a network's loop, and the inputs (shift, I) that have not acted yet."""
+
+    loop: feedback.LoopState
+    inputs: Array
+
+
+@dataclass(frozen=True)
+class SetMemory:
+    """The state of every net of a set."""
+
+    members: tuple[Memory | NetworkMemory, ...]
+
+
+State = Memory | NetworkMemory | SetMemory
+"""Before a row: what the net remembers, in scaled units."""
+
+
+@dataclass(frozen=True)
+class NetworkLoop:
+    """The loops of any net: its network, whose row t holds y[t-1] and u[t - shift]."""
+
+    network: Network
+    shift: int
+
+    def flat(self, weights: Named) -> Named:
+        """A network takes its weights by name."""
+        return weights
+
+    def bounded(self, run: Array) -> Array:
+        """A network has no bounds."""
+        return run
+
+    def begin(self, weights: Named, u: Array) -> NetworkMemory:
+        shapes = self.network.shapes
+        loop = feedback.begin(self.network, weights, np.zeros((1, shapes.outputs)))
+        return NetworkMemory(loop, np.zeros((self.shift, shapes.channels - shapes.outputs)))
+
+    def loop(
+        self, weights: Named, before: NetworkMemory, u: Array, y: Array | None = None
+    ) -> tuple[Array, NetworkMemory]:
+        inputs = np.concatenate([before.inputs, u])
+        row = self.network, weights, before.loop, inputs[None, : len(u)]
+        run, loop = feedback.parallel(*row) if y is None else feedback.series_parallel(*row, y[None])
+        return run[0], NetworkMemory(loop, inputs[len(u) :])
+
+    def ahead(self, weights: Named, before: NetworkMemory, u: Array, y: Array, steps: int) -> Array:
+        drive = np.concatenate([before.inputs, u])[None, : len(u)]
+        return feedback.ahead(self.network, weights, before.loop, drive, y[None], steps=steps)[0]
+
+
+@dataclass(frozen=True)
+class SetLoop:
+    """The median of several loops, each of which feeds back its own output: one that diverges moves it little."""
+
+    loops: tuple[Any, ...]
+
+    def flat(self, weights: Named) -> list[Any]:
+        """The weights of every loop, their names without the number of the net."""
+        return [loop.flat(own_weights(weights, number)) for number, loop in enumerate(self.loops)]
+
+    def bounded(self, run: Array) -> Array:
+        """The median of bounded runs is."""
+        return run
+
+    def begin(self, weights: list[Any], u: Array) -> SetMemory:
+        parts = zip(self.loops, weights, strict=True)
+        return SetMemory(tuple(loop.begin(own, u) for loop, own in parts))
+
+    def loop(self, weights: list[Any], before: SetMemory, u: Array, y: Array | None = None) -> tuple[Array, SetMemory]:
+        runs, memories = [], []
+        for loop, own, memory in zip(self.loops, weights, before.members, strict=True):
+            run, after = loop.loop(own, memory, u, y)
+            runs.append(loop.bounded(run))
+            memories.append(after)
+        return np.median(runs, axis=0), SetMemory(tuple(memories))
+
+    def ahead(self, weights: list[Any], before: SetMemory, u: Array, y: Array, steps: int) -> Array:
+        parts = zip(self.loops, weights, before.members, strict=True)
+        return np.asarray(np.median([loop.ahead(own, memory, u, y, steps) for loop, own, memory in parts], axis=0))
+
+
+def own_weights(weights: Named, number: int) -> dict[str, Array]:
+    """Those of net `number` of a set, by their names in the net alone."""
+    prefix = f"{number}/"
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}

@@ -1,0 +1,186 @@
+"""Which rows of the experiments train, validate and test a net, and its errors on each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from forecast.identification.data import NAMES, TEST, TRAIN, VALIDATION, Divide, Labels
+from forecast.identification.model import Model
+from forecast.identification.nets import Net
+from forecast.networks import inference
+from forecast.networks.description import Network
+from forecast.system.errors import InputError, ModelFailure
+from forecast.training.chunks import TrainingSeries
+from forecast.training.narx.experiment import Experiment, Standardization
+
+Array = npt.NDArray[np.float64]
+ForUse = Literal["simulation", "prediction"] | int
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The experiments, and which rows of each train, validate and test."""
+
+    net: Net
+    experiments: Sequence[Experiment]
+    labels: list[Labels]
+
+    @classmethod
+    def of(cls, net: Net, experiments: Sequence[Experiment], divide: Divide) -> Rows:
+        if not experiments:
+            raise InputError("Training needs at least one experiment. Give `Experiment(u, y)`.")
+        sizes = {(e.u.shape[1], e.y.shape[1]) for e in experiments}
+        if len(sizes) > 1:
+            raise InputError(f"The experiments have (inputs, outputs) {sorted(sizes)}; wanted the same for all.")
+        for number, experiment in enumerate(experiments):
+            net.check_rows(f"experiment {number}", len(experiment), net.start + 1)
+        rows = cls(net, experiments, [divide(len(e)) for e in experiments])
+        if not rows.has(TRAIN):
+            raise InputError("No observed row is left to train on; give more rows, or divide them otherwise.")
+        return rows
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        return self.experiments[0].u.shape[1], self.experiments[0].y.shape[1]
+
+    def weights(self, *labels: int) -> list[Array]:
+        """Per experiment (T, O): the weight of each squared error, 0 outside the rows of these labels and wherever a
+        delay is not filled."""
+        parts = zip(self.experiments, self.labels, strict=True)
+        return [e.counted * (np.isin(each, labels) & self._usable(e))[:, None] for e, each in parts]
+
+    def has(self, label: int) -> bool:
+        return any(weight.any() for weight in self.weights(label))
+
+    def scaling(self) -> Standardization:
+        """Over the rows that train."""
+        parts = [e.part(each == TRAIN) for e, each in zip(self.experiments, self.labels, strict=True)]
+        if not all(np.isfinite(np.concatenate([part.y for part in parts])).any(axis=0)):
+            raise InputError("A column of y has no observed value among the rows that train. Divide them otherwise.")
+        return Standardization.fit(parts)
+
+    def record(self) -> Array:
+        """(2, O): the least and the largest y of the rows that train."""
+        y = np.concatenate([e.y[each == TRAIN] for e, each in zip(self.experiments, self.labels, strict=True)])
+        return np.stack([np.nanmin(y, axis=0), np.nanmax(y, axis=0)])
+
+    def series(self, network: Network, scaling: Standardization) -> list[TrainingSeries]:
+        """The experiments as the network sees them: in row t y[t-1] and u[t - shift], and y[t] as the target."""
+        outputs, found = network.shapes.outputs, []
+        for e, weight in zip(map(scaling.scale, self.experiments), self.weights(TRAIN), strict=True):
+            y = np.nan_to_num(e.y)
+            past = np.zeros((len(e), network.shapes.channels))
+            past[1:, :outputs] = y[:-1]
+            past[self.net.shift :, outputs:] = e.u[: len(e) - self.net.shift]
+            # the root: the residual is weighted, its square counts what the experiment says
+            found.append(TrainingSeries(past, np.zeros((len(e) + 1, 0)), y[:, None], np.sqrt(weight)[:, None]))
+        return found
+
+    def counted(self, scaling: Standardization, *labels: int) -> list[Experiment]:
+        """The experiments, scaled, of whose errors only those in the rows of these labels count."""
+        parts = zip(map(scaling.scale, self.experiments), self.weights(*labels), strict=True)
+        return [e.changed(weight=weight) for e, weight in parts]
+
+    def held_out(self, scaling: Standardization) -> list[Experiment]:
+        """The stretches with validation rows, each from a place where y is measured over the delays."""
+        found, start = [], self.net.start
+        for e in self.counted(scaling, VALIDATION):
+            rows = np.flatnonzero(e.counted.any(axis=1))
+            if not len(rows):
+                continue
+            missing = np.concatenate([[0], np.cumsum(np.isnan(e.y).any(axis=1))])
+            places = np.flatnonzero(missing[start:] == missing[: len(missing) - start])
+            before = places[places <= rows[0] - start]
+            if len(places):
+                found.append(e.part(slice(int(before[-1] if len(before) else places[0]), int(rows[-1]) + 1)))
+        return [e for e in found if len(e) > start]
+
+    def _usable(self, experiment: Experiment) -> npt.NDArray[np.bool_]:
+        """(T,): no delay of the row reaches before the series or to a missing y."""
+        usable = np.arange(len(experiment)) >= self.net.start
+        missing = np.asarray(np.isnan(experiment.y).any(axis=1))
+        for delay in self.net.feedback_delays:
+            usable[delay:] &= ~missing[:-delay]
+        return usable
+
+
+def _outputs(network: Network, weights: Mapping[str, Array], series: list[TrainingSeries]) -> list[Array]:
+    """(T, O) of each series, one step ahead, scaled."""
+    return [inference.forward(network, weights, one.past[None])[0, :, 0, :, 0] for one in series]
+
+
+def _mean_square(
+    outputs: list[Array], series: list[TrainingSeries], weights: list[Array], scale: float | Array = 1.0
+) -> float:
+    """Weighted, of the errors times `scale`."""
+    parts = zip(outputs, series, weights, strict=True)
+    squares = sum(float(np.sum(w * ((out - one.target[:, 0]) * scale) ** 2)) for out, one, w in parts)
+    return float(squares / sum(w.sum() for w in weights))
+
+
+def judge(net: Net, rows: Rows, scaling: Standardization, for_use: ForUse) -> Callable[[Mapping[str, Array]], float]:
+    """The mean squared error on the validation rows, scaled, in the loop that the net is for."""
+    loop, held_out = net.loop(*rows.sizes), rows.held_out(scaling)
+
+    def error(named: Mapping[str, Array]) -> float:
+        squares, count = 0.0, 0.0
+        for e in held_out:
+            run, weight = looped(loop, loop.flat(named), e, net.start, for_use)
+            squares += float(np.sum(weight * np.where(weight > 0, run - np.nan_to_num(e.y), 0.0) ** 2))
+            count += float(weight.sum())
+        return squares / count if np.isfinite(squares) else np.inf
+
+    return error
+
+
+def looped(loop: Any, weights: Any, e: Experiment, start: int, for_use: ForUse) -> tuple[Array, Array]:
+    """(T, O) of the loop over a scaled experiment, and what the squared error of each value counts."""
+    weight = np.where(np.arange(len(e))[:, None] < start, 0.0, e.counted)
+    before = loop.loop(weights, loop.begin(weights, e.u), e.u[:start], e.y[:start])[1]
+    with np.errstate(over="ignore", invalid="ignore"):
+        if for_use == "simulation":
+            run = loop.bounded(loop.loop(weights, before, e.u[start:])[0])
+        elif for_use == "prediction":
+            run = loop.bounded(loop.loop(weights, before, e.u[start:], e.y[start:])[0])
+        else:
+            run = loop.ahead(weights, before, e.u[start:], e.y[start:], int(for_use))[:, -1]
+            weight[: start + int(for_use)] = 0.0
+    run = np.concatenate([np.zeros((len(e) - len(run), run.shape[1])), run])
+    return run, weight
+
+
+def one_step(model: Model, rows: Rows) -> dict[str, float]:
+    """Weighted mean squared one-step error of train, validation and test rows, in the units of y."""
+    series = rows.series(model.network, model.scaling)
+    outputs = _outputs(model.network, model.weights, series)
+    scale = model.scaling.y_scale
+    return {
+        NAMES[label]: _mean_square(outputs, series, rows.weights(label), scale)
+        for label in (TRAIN, VALIDATION, TEST)
+        if rows.has(label)
+    }
+
+
+def free_run(model: Model, rows: Rows) -> dict[str, float]:
+    """The same of the free run of every experiment from its first measured rows; infinite where it is lost."""
+    if not model.net.feedback:
+        return {}
+    squares, counts = dict.fromkeys((TRAIN, VALIDATION, TEST), 0.0), dict.fromkeys((TRAIN, VALIDATION, TEST), 0.0)
+    for place, e in enumerate(rows.experiments):
+        if np.isnan(e.y[: model.start]).any():
+            continue
+        try:
+            run = model.parallel(e.u if model.inputs else None, e.y[: model.start], rows=len(e)).y
+        except ModelFailure:
+            run = np.full_like(e.y, np.inf)
+        for label in squares:
+            weight = rows.weights(label)[place]
+            squares[label] += float(np.sum(np.where(weight > 0, run - np.nan_to_num(e.y), 0.0) ** 2 * weight))
+            counts[label] += float(weight.sum())
+    errors = {NAMES[label]: squares[label] / count for label, count in counts.items() if count}
+    return {name: error if np.isfinite(error) else np.inf for name, error in errors.items()}

@@ -1,0 +1,176 @@
+"""System identification end to end on small experiments with a known law: one model with everything a model has."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from forecast.identification import Experiment, Model, Watch, export, identify
+from forecast.system.errors import InputError
+from forecast.training import levenberg_marquardt as lm
+from forecast.training.narx.identify import LONG, SHORT, Order, SearchSettings, _affordable
+from tests.training.narx.systems import remembering, tank
+
+SMALL = SearchSettings(start=3, folds=2, starts=2, orders=((2, 0, 3, 4),), rounds=((8, 1),), refit_iterations=5)
+
+
+def free_run_error(settings: SearchSettings, *, full: float = np.inf, gaps: bool = False) -> float:
+    u, y = tank(400, 0, full=full)
+    if gaps:
+        y[np.random.default_rng(2).uniform(size=len(y)) < 0.05] = np.nan
+    model = identify(Experiment(u, y), seed=0, settings=settings)
+    v, truth = tank(200, 1, full=full)
+    run = model.parallel(v, truth[:3]).y
+    assert not [note for note in model.notes if "leaves its bounds" in note]
+    return float(np.sqrt(np.mean((run - truth)[3:] ** 2)) / truth.std())
+
+
+def test_the_free_run_follows_an_unseen_experiment() -> None:
+    assert free_run_error(SMALL) < 0.03
+
+
+def test_it_follows_through_an_overflow() -> None:
+    assert free_run_error(SMALL, full=0.6) < 0.1
+
+
+def test_gaps_in_y_are_passed_over() -> None:
+    assert free_run_error(SMALL, gaps=True) < 0.05
+
+
+def test_the_same_seed_gives_the_same_model_and_another_seed_another() -> None:
+    u, y = tank(120, 0)
+    runs = [identify(Experiment(u, y), seed=s, settings=SMALL).parallel(u, y[:3]).y for s in (0, 0, 1)]
+    assert runs[0].tobytes() == runs[1].tobytes()
+    assert runs[0].tobytes() != runs[2].tobytes()
+
+
+def test_the_simulation_uses_only_the_first_measured_rows() -> None:
+    u, y = tank(120, 0)
+    model = identify(Experiment(u, y), seed=0, settings=SMALL)
+    run = model.parallel(u, y[:3]).y
+    assert run[:3].tobytes() == y[:3].tobytes()
+    with pytest.raises(InputError, match="got 2 measured rows of y to start from; wanted at least 3"):
+        model.parallel(u, y[:2])
+
+
+def test_memory_and_time_are_announced_before_the_work() -> None:
+    u, y = tank(120, 0)
+    said: list[str] = []
+    identify(Experiment(u, y), seed=0, settings=SMALL, announce=said.append)
+    assert said[0].startswith("System identification with 2 folds of 2 starts: about ")
+
+
+def test_several_experiments_train_one_model() -> None:
+    experiments = [Experiment(*tank(150, seed)) for seed in (0, 1)]
+    model = identify(*experiments, seed=0, settings=SMALL)
+    u, y = tank(100, 2)
+    assert np.sqrt(np.mean((model.parallel(u, y[:3]).y - y) ** 2)) < 0.1 * y.std()
+
+
+def test_many_short_experiments_are_held_out_whole() -> None:
+    """Too short to be cut: 15 rows each, of which a fold of two would leave no stretch to start from."""
+    experiments = [Experiment(*(part[:15] for part in tank(40, seed))) for seed in range(12)]
+    model = identify(*experiments, seed=0, settings=SMALL)
+    u, y = tank(100, 20)
+    assert np.sqrt(np.mean((model.parallel(u, y[:3]).y - y) ** 2)) < 0.2 * y.std()
+    with pytest.raises(InputError, match="Experiment 0 has 15 rows"):
+        identify(experiments[0], seed=0, settings=SMALL)
+
+
+def test_long_experiments_are_offered_a_larger_net() -> None:
+    def orders(rows: int) -> tuple[Order, ...]:
+        u = np.zeros((rows, 1))
+        return _affordable(SearchSettings(), [Experiment(u, u)]).orders
+
+    assert orders(1_000) == SHORT and orders(5_000) == LONG
+    assert _affordable(SMALL, [Experiment(np.zeros((5_000, 1)), np.zeros((5_000, 1)))]).orders == SMALL.orders
+
+
+def test_orders_too_large_for_the_trainer_are_left_out_and_said_when_no_other_is_left() -> None:
+    u, y = tank(120, 0)
+    small, large = SMALL.orders[0], (2, 0, 3, 400)
+    model = identify(Experiment(u, y), seed=0, settings=replace(SMALL, orders=(large, small)))
+    assert {member.net.hidden for member in model.members} == {(4,)}
+    with pytest.raises(InputError, match=r"at most 2000 weights; this one has \d+ and would take about"):
+        identify(Experiment(u, y), seed=0, settings=replace(SMALL, orders=(large,)))
+
+
+def test_an_experiment_too_short_for_its_folds_is_refused() -> None:
+    with pytest.raises(InputError, match=r"Experiment 0 has 20 rows; .* need 24"):
+        identify(Experiment(np.zeros((20, 1)), np.zeros((20, 1))), seed=0, settings=SMALL)
+
+
+def test_missing_inputs_are_refused() -> None:
+    u, y = tank(120, 0)
+    u[5] = np.nan
+    with pytest.raises(InputError, match="u is missing in row 5, column 0"):
+        identify(Experiment(u, y), seed=0, settings=SMALL)
+
+
+def test_an_experiment_whose_inputs_matter_longer_than_every_order_is_identified_with_longer_ones() -> None:
+    u, y = remembering(600, 0)
+    settings = replace(SMALL, orders=(), starts=1, rounds=((15, 1),), refit_iterations=10)
+    model = identify(Experiment(u, y), seed=0, settings=settings)
+    assert {member.net.input_delays for member in model.members} == {tuple(range(11))}
+    v, truth = remembering(300, 1)
+    run = model.parallel(v, truth[:3]).y
+    assert np.std((run - truth)[20:]) < 0.2 * truth.std()
+
+
+def test_nets_of_a_system_that_itself_runs_away_under_harder_inputs_are_kept() -> None:
+    u = np.random.default_rng(0).uniform(0, 0.037, size=400)
+    y = np.zeros(400)
+    for t in range(399):
+        y[t + 1] = 0.9 * y[t] + 0.12 * y[t] ** 2 + u[t]  # no equilibrium for an input held above 0.021
+    settings = replace(SMALL, rounds=((15, 2),), refit_iterations=10)
+    model = identify(Experiment(u[:, None], y[:, None]), seed=0, settings=settings)
+    assert len(model.members) == 4 and not [note for note in model.notes if "dropped" in note or "leaves" in note]
+
+
+def test_it_is_saved_exported_handed_on_and_forecasts_steps_ahead_as_every_model(tmp_path) -> None:
+    u, y = tank(200, 0, dead=4)
+    model = identify(Experiment(u, y), seed=0, settings=replace(SMALL, rounds=((8, 2),)))
+    whole = model.parallel(u, y[:3])
+    model.save(tmp_path)
+    again = Model.load(tmp_path)
+    assert again.parallel(u, y[:3]).y.tobytes() == whole.y.tobytes() and again.notes == model.notes
+    first = model.parallel(u[:90], y[:3])
+    assert model.parallel(u[90:], first.state).y.tobytes() == whole.y[90:].tobytes()
+    ahead = model.ahead(u, y, steps=4)
+    state = model.series_parallel(u[:51], y[:51]).state
+    np.testing.assert_allclose(ahead[50], model.parallel(u[51:55], state).y, rtol=1e-9)
+    export(model, tmp_path / "simulator.py")
+    code = "import sys, simulator, numpy as np; d = np.load('d.npz'); r = simulator.simulate(d['u'], d['y'][:3])\n"
+    code += "np.save('r.npy', r); assert not [m for m in sys.modules if m.split('.')[0] in ('forecast', 'scipy')]"
+    np.savez(tmp_path / "d.npz", u=u, y=y)
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env={"PYTHONPATH": str(tmp_path)})
+    np.testing.assert_allclose(np.load(tmp_path / "r.npy"), whole.y, rtol=1e-9)
+
+
+def test_its_output_is_the_median_of_its_nets_and_their_spread_is_told() -> None:
+    u, y = tank(200, 0)
+    model = identify(Experiment(u, y), seed=0, settings=replace(SMALL, rounds=((8, 2),)))
+    runs = np.array([member.parallel(u, y[:3]).y for member in model.members])
+    assert len(runs) == 4
+    np.testing.assert_allclose(model.parallel(u, y[:3]).y, np.median(runs, axis=0), rtol=1e-12)
+    np.testing.assert_allclose(model.spread(u, y[:3]), runs.std(axis=0), rtol=1e-9)
+    assert set(model.training.free_run) == {"train", "validation"} and "Median of 4 nets" in model.notes[0]
+
+
+def test_an_interrupted_search_gives_the_nets_found_until_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    u, y = tank(200, 0)
+    runs, whole = iter(range(1000)), lm.normal_equations
+
+    def interrupted(problem, weights):
+        if next(runs) == 45:
+            raise KeyboardInterrupt
+        return whole(problem, weights)
+
+    monkeypatch.setattr(lm, "normal_equations", interrupted)
+    model = identify(Experiment(u, y), settings=SMALL, watch=Watch())
+    assert "interrupted" in " ".join(model.notes)
+    assert np.isfinite(model.parallel(u, y[:3]).y).all()
