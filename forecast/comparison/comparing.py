@@ -20,6 +20,7 @@ from forecast.comparison.verdicts import compare
 from forecast.config.experiment import NAIVE, Evaluation, Tuning, load_evaluation, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import SessionCalendar, Task, load_task
+from forecast.data.calendars import cycles
 from forecast.data.panel import with_series
 from forecast.data.results import ENSEMBLE, LEADERBOARD_FACTS, LEADERBOARD_KEYS, MEAN, Results
 from forecast.data.splits import Borders
@@ -141,9 +142,7 @@ def _verdicts(
         test,
         dataset=name,
         chosen=chosen,
-        horizon=task.horizon,
-        season_length=task.season_length,
-        step_size=task.step_size,
+        **_steps(task),
         skip_rows={name: name for name in test["skip"].dropna().unique()},
         alpha=evaluation.alpha,
         reps=evaluation.bootstrap_repetitions,
@@ -153,8 +152,14 @@ def _verdicts(
     return {**verdicts.as_dict(), "ranks": ranks.as_dict() if ranks else None}
 
 
-def _steps(task: Task) -> dict[str, int]:
-    return {"horizon": task.horizon, "season_length": task.season_length, "step_size": task.step_size}
+def _steps(task: Task) -> dict[str, Any]:
+    """What the tests know of the spacing of origins; all in time steps."""
+    return {
+        "horizon": task.horizon,
+        "season_length": task.season_length,
+        "step_size": task.step_size,
+        "cycles": cycles(task.calendar, task.calendar_features),
+    }
 
 
 def _labelled(tables: list[tuple[Scored, pd.DataFrame | None]]) -> pd.DataFrame:

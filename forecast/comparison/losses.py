@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
-from forecast.comparison.longrun import dependence, mean_error
+from forecast.comparison.longrun import NO_CYCLES, dependence, mean_error
 from forecast.system.errors import InputError
 
 Key = tuple[str, str]  # model, ranking
@@ -55,16 +57,25 @@ def choose(validation: pd.DataFrame) -> dict[str, str]:
     return chosen
 
 
-def variance_parts(losses: pd.DataFrame, *, horizon: int, season_length: int, step_size: int = 1) -> pd.DataFrame:
+def variance_parts(
+    losses: pd.DataFrame,
+    *,
+    horizon: int,
+    season_length: int,
+    step_size: int = 1,
+    cycles: Mapping[str, float] = NO_CYCLES,
+) -> pd.DataFrame:
     """Seed variance apart from data variance: model, ranking, n_seeds, mean, seed_sd, data_se.
 
     `seed_sd` is the standard deviation of the mean loss over seeds: what another training run would change. `data_se`
-    is the standard error of the seed-averaged mean over origins: what another stretch of time would change. They
-    answer different questions and are never added. NaN `seed_sd` with one seed.
+    is the standard error of the seed-averaged mean over origins: what other days of the same seasons would change, and
+    not what another year would, whose climate one year cannot show. They answer different questions and are never
+    added. NaN `seed_sd` with one seed.
     """
     means, _ = by_origin(losses)
     per_seed = losses.groupby([*KEY, "seed"], observed=True)["loss"].mean()
-    allowed = dependence(len(means), horizon=horizon, season_length=season_length, step_size=step_size)
+    spacing = {"horizon": horizon, "season_length": season_length, "step_size": step_size}
+    allowed = dependence(len(means), cycles=cycles, **spacing)
     rows = []
     for model, ranking in keys(means):
         seeds = per_seed[model, ranking].to_numpy(dtype=float)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from forecast.comparison.longrun import RUNS, Dependence, dependence, mean_error
+from forecast.comparison.longrun import NO_CYCLES, RUNS, Dependence, dependence, mean_error, taken_out, without_cycles
 from forecast.system.errors import InputError
 
 Array = NDArray[np.float64]
@@ -41,6 +41,7 @@ def model_confidence_set(
     horizon: int,
     season_length: int,
     step_size: int = 1,
+    cycles: Mapping[str, float] = NO_CYCLES,
     size: float = 0.05,
     reps: int = 1000,
     seed: int = 0,
@@ -51,7 +52,8 @@ def model_confidence_set(
     of the pairwise t statistics, by `arch.bootstrap.MCS` with the stationary bootstrap (Politis & Romano 1994). The
     mean block is that of Politis & White (2004) and at least the horizon and one season, in origins; seeded, so the
     set is reproducible. Columns that are equal origin by origin, but for rounding, stand or fall together; too few
-    origins exclude nobody. The bootstrap is told the uncertainty of the tests, see `stretch`.
+    origins exclude nobody. Harmonics of `cycles` (periods in time steps) that the tests take out are taken out
+    first; the bootstrap is told the uncertainty of the tests, see `stretch`.
     """
     if losses.columns.has_duplicates or not np.isfinite(losses.to_numpy(dtype=float)).all():
         raise InputError(
@@ -61,9 +63,12 @@ def model_confidence_set(
     if len(alike) < 2 or n < max(RUNS, 2 * math.ceil(horizon / step_size)):
         return [str(name) for name in losses.columns]
     values = losses.to_numpy(dtype=float)[:, [group[0] for group in alike]]
+    known = taken_out(n, cycles, horizon=horizon, step_size=step_size)
+    values = values.mean(axis=0) + without_cycles(values, tuple(cycles[name] / step_size for name in known))
     block = max(math.ceil(horizon / step_size), math.ceil(season_length / step_size), _block_length(values))
     block = min(block, n // 2)
-    values = stretch(values, block, dependence(n, horizon=horizon, season_length=season_length, step_size=step_size))
+    allowed = dependence(n, horizon=horizon, season_length=season_length, step_size=step_size, cycles=cycles)
+    values = stretch(values, block, allowed)
     kept = {column for i in _included(values, size, reps, block, seed) for column in alike[i]}
     return [str(name) for column, name in enumerate(losses.columns) if column in kept]
 

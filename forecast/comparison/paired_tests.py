@@ -6,15 +6,15 @@ All three take their variance and degrees of freedom from `longrun`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from forecast.comparison.longrun import RUNS, Dependence, MeanError, dependence, mean_error
+from forecast.comparison.longrun import NO_CYCLES, RUNS, Dependence, MeanError, dependence, mean_error
 from forecast.system.errors import InputError
 
 Array = NDArray[np.float64]
@@ -54,15 +54,17 @@ def diebold_mariano(
     horizon: int,
     season_length: int,
     step_size: int = 1,
+    cycles: Mapping[str, float] = NO_CYCLES,
     alternative: Alternative = "two-sided",
 ) -> DieboldMariano:
     """Test that a and b have the same expected loss (Diebold & Mariano 1995; reading of Giacomini & White 2006).
 
     `loss_a`, `loss_b` (n,): mean loss over the horizon at each origin, the same origins in time order, `step_size`
-    steps apart; `horizon` and `season_length` in time steps. `alternative="less"`: a has the lower loss. The variance,
-    the correction of Harvey, Leybourne & Newbold (1997) and the t distribution are those of `longrun`. Where no
-    variance can be estimated because a beats b by the same amount at every origin, a sign test on non-overlapping
-    origins takes its place; identical losses give statistic 0 and p 1.
+    steps apart; `horizon`, `season_length` and the periods of `cycles`, whose harmonics are no dependence, in time
+    steps. `alternative="less"`: a has the lower loss. The variance, the correction of Harvey, Leybourne & Newbold
+    (1997) and the t distribution are those of `longrun`. Where no variance can be estimated because a beats b by the
+    same amount at every origin, a sign test on non-overlapping origins takes its place; identical losses give
+    statistic 0 and p 1.
     """
     a, b = _pair(loss_a, loss_b)
     n, difference = len(a), a - b
@@ -72,7 +74,8 @@ def diebold_mariano(
     mean = float(difference.mean())
     if not np.any(difference):
         return _result(0.0, 1.0, MeanError(0.0, n - 1.0, 0, "none"), a, b, "identical losses")
-    error = mean_error(difference, dependence(n, horizon=horizon, season_length=season_length, step_size=step_size))
+    allowed = dependence(n, horizon=horizon, season_length=season_length, step_size=step_size, cycles=cycles)
+    error = mean_error(difference, allowed)
     if error.value == 0.0:
         independent = non_overlapping(n, horizon=horizon, step_size=step_size)
         p = _sign_test(mean, independent, alternative)
@@ -156,6 +159,7 @@ def equivalence(
     horizon: int,
     season_length: int,
     step_size: int = 1,
+    cycles: Mapping[str, float] = NO_CYCLES,
     margin: float = MARGIN,
     origins: int = ORIGINS,
 ) -> Equivalence:
@@ -172,9 +176,8 @@ def equivalence(
     if n < MINIMUM or not math.isfinite(increase):
         reason = "the reference makes no error" if n >= MINIMUM else f"{n} origins"
         return Equivalence("undecided", increase, math.nan, n, separate, reason)
-    upper = _upper_bound(
-        a, b, increase, dependence(n, horizon=horizon, season_length=season_length, step_size=step_size)
-    )
+    allowed = dependence(n, horizon=horizon, season_length=season_length, step_size=step_size, cycles=cycles)
+    upper = _upper_bound(a, b, increase, allowed)
     if separate < origins:
         return Equivalence(
             "undecided", increase, upper, n, separate, f"{separate} non-overlapping origins; {origins} are needed"
@@ -190,7 +193,13 @@ def _upper_bound(a: np.ndarray, b: np.ndarray, increase: float, allowed: Depende
 
 
 def change_by_step(
-    losses: Sequence[tuple[Array, Array]], *, horizon: int, season_length: int, step_size: int, level: float = 0.95
+    losses: Sequence[tuple[Array, Array]],
+    *,
+    horizon: int,
+    season_length: int,
+    step_size: int,
+    cycles: Mapping[str, float] = NO_CYCLES,
+    level: float = 0.95,
 ) -> tuple[Array, Array, Array]:
     """(change, low, high), each (H,), of a model's loss against a reference's, as a share of the reference's.
 
@@ -201,11 +210,12 @@ def change_by_step(
     if not losses or len({pair[0].shape for pair in losses} | {pair[1].shape for pair in losses}) != 1:
         raise InputError("Bands need the losses of at least one series, all on the same origins and steps.")
     steps = losses[0][0].shape[1]
+    spacing: dict[str, Any] = {"horizon": horizon, "season_length": season_length, "step_size": step_size}
     found = np.full((3, steps), np.nan)
     for step in range(steps):
         columns = np.stack([np.stack([own[:, step], other[:, step]]) for own, other in losses])  # (series, 2, n)
         columns = columns[:, :, np.isfinite(columns).all(axis=(0, 1))]
-        allowed = dependence(columns.shape[2], horizon=horizon, season_length=season_length, step_size=step_size)
+        allowed = dependence(columns.shape[2], cycles=cycles, **spacing)
         if columns.shape[2] >= RUNS and (columns[:, 1].mean(axis=1) > 0).all():
             found[:, step] = _ratio(columns, allowed, level)
     return found[0], found[1], found[2]

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from forecast.comparison.longrun import taken_out
 from forecast.data.results import RANKING_TITLES
 
 if TYPE_CHECKING:
@@ -51,6 +52,19 @@ def choice_in_words(choice: Mapping[str, Any]) -> list[str]:
     if choice["take"] == "gru":
         return [f"LSTM or GRU: take the GRU: fewer weights at equal size, and no worse ({bound}, wanted below +2 %)."]
     return [f"LSTM or GRU: keep the LSTM; that the GRU is no worse was not shown ({choice['note'] or bound})."]
+
+
+def cycles_in_words(n: int, cycles: Mapping[str, float], *, horizon: int, step_size: int) -> list[str]:
+    """Which known cycles the tests took out of the losses of n origins, and which they could not."""
+    known = taken_out(n, cycles, horizon=horizon, step_size=step_size)
+    said = [f"Tests take one harmonic of the {_list(known)} out of the losses."] if known else []
+    for name in sorted(set(cycles) - set(known)):
+        covered = n * step_size / cycles[name]
+        said.append(
+            f"The test block covers {covered:.2f} of a {name}, not whole ones in enough origins: no harmonic of it is "
+            "taken out, and the tests count that cycle as dependence."
+        )
+    return said
 
 
 def _about_the_choice(ranking: str, best: str, tests: Sequence[Test], tied: Sequence[str], naive: str) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from forecast.comparison.longrun import NO_CYCLES
 from forecast.comparison.losses import Key, by_origin, keys
 from forecast.comparison.multiple_comparisons import holm, model_confidence_set
 from forecast.comparison.paired_tests import (
@@ -21,7 +22,7 @@ from forecast.comparison.paired_tests import (
     non_overlapping,
     tail,
 )
-from forecast.comparison.sentences import choice_in_words, sentences_of
+from forecast.comparison.sentences import choice_in_words, cycles_in_words, sentences_of
 from forecast.data.results import RANKINGS
 from forecast.system.errors import InputError
 
@@ -82,11 +83,12 @@ class _Setting:
     horizon: int
     season_length: int
     step_size: int
+    cycles: Mapping[str, float]
     alpha: float
 
     @property
-    def steps(self) -> dict[str, int]:
-        return {"horizon": self.horizon, "season_length": self.season_length, "step_size": self.step_size}
+    def steps(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("horizon", "season_length", "step_size", "cycles")}
 
 
 def compare(
@@ -97,6 +99,7 @@ def compare(
     horizon: int,
     season_length: int,
     step_size: int = 1,
+    cycles: Mapping[str, float] = NO_CYCLES,
     naive: str = "naive",
     skip_rows: Mapping[str, str] = SKIP_ROWS,
     alpha: float = ALPHA,
@@ -119,7 +122,7 @@ def compare(
         raise InputError(
             f"The reference {naive!r} cannot be compared with on {dataset}: {reason}. Every verdict needs it."
         )
-    setting = _Setting(horizon, season_length, step_size, alpha)
+    setting = _Setting(horizon, season_length, step_size, cycles, alpha)
     skips = _skips(losses, skip_rows)
     tests = [
         *_family("naive", _against_naive(means, naive), means, setting),
@@ -130,7 +133,7 @@ def compare(
     tied = {r: _tied(means, r, setting, reps=reps, seed=seed) for r in RANKINGS if r in chosen}
     sentences = sentences_of(dataset, dict(chosen), tests, tied, left_out, naive=naive, networks=networks)
     choice = _lstm_or_gru(means, setting)
-    sentences += choice_in_words(choice)
+    sentences += [*choice_in_words(choice), *cycles_in_words(len(means), cycles, horizon=horizon, step_size=step_size)]
     return Verdicts(dataset, dict(chosen), tuple(tests), tied, tuple(sentences), choice)
 
 

@@ -26,6 +26,13 @@ _PERIODS: dict[CalendarFeature, float] = {
     "day_of_year": 365.2425,
     "month_of_year": 12.0,
 }
+_CYCLES: dict[CalendarFeature, tuple[str, float]] = {
+    "hour_of_day": ("day", 1.0),
+    "day_of_week": ("week", 7.0),
+    "day_of_year": ("year", 365.2425),
+    "month_of_year": ("year", 365.2425),
+}
+"""Calendar feature → its cycle and how many days that lasts."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,17 @@ def calendar_features(ds: Any, names: Iterable[CalendarFeature]) -> pd.DataFrame
         columns[f"{name}_sin"] = np.sin(angle)
         columns[f"{name}_cos"] = np.cos(angle)
     return pd.DataFrame(columns, index=pd.RangeIndex(len(times)))
+
+
+def cycles(calendar: Calendar, names: Iterable[CalendarFeature]) -> dict[str, float]:
+    """Name and length, in steps of `calendar`, of every cycle that calendar features speak of; a cycle of less than
+    three steps is none."""
+    days = {_CYCLES[name][0]: _CYCLES[name][1] for name in names}
+    if not days:
+        return {}
+    steps = following(calendar, pd.Timestamp(2001, 1, 1), 1000)
+    spacing = (steps[-1] - steps[0]) / pd.Timedelta(1, "D") / (len(steps) - 1)
+    return {name: length / spacing for name, length in days.items() if length / spacing >= 3}
 
 
 def gaps(frame: pd.DataFrame, calendar: Calendar) -> list[Gap]:

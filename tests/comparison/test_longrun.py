@@ -24,6 +24,27 @@ def test_moments_equal_those_of_the_explicit_quadratic_form(n, lag):
     assert bartlett_moments(n, lag) == pytest.approx(explicit_moments(n, lag), rel=1e-10)
 
 
+@pytest.mark.parametrize("cycles", [(40.0,), (40.0, 7.0), (2.0,)])
+def test_the_degrees_of_freedom_that_harmonics_cost_are_those_of_the_explicit_quadratic_form(cycles):
+    n, lag = 40, 7
+    position = np.arange(n)
+    waves = [f(2 * np.pi * position / period) for period in cycles for f in (np.cos, np.sin)]
+    columns = np.column_stack([np.ones(n), *waves])
+    off = np.eye(n) - columns @ np.linalg.pinv(columns, rcond=1e-10)
+    form = off @ np.maximum(0, 1 - np.abs(position[:, None] - position) / (lag + 1)) @ off / n
+    wanted = float(np.trace(form)), float(np.trace(form) ** 2 / np.trace(form @ form))
+    assert bartlett_moments(n, lag, cycles) == pytest.approx(wanted, rel=1e-10)
+
+
+def test_a_cycle_that_comes_back_adds_nothing_to_the_standard_error():
+    noise, year = RNG.normal(size=1460), 5 * np.sin(2 * np.pi * np.arange(1460) / 1460)
+    spacing = {"horizon": 24, "season_length": 24, "step_size": 6}
+    plain = mean_error(noise, dependence(1460, **spacing))
+    told = mean_error(noise + year, dependence(1460, cycles={"day": 24.0, "year": 8760.0}, **spacing))
+    untold = mean_error(noise + year, dependence(1460, **spacing))
+    assert told.value == pytest.approx(plain.value, rel=0.1) and untold.value > 10 * plain.value
+
+
 def test_without_a_lag_it_is_the_harvey_leybourne_newbold_correction_with_its_degrees_of_freedom():
     n, h = 50, 1
     assert bartlett_moments(n, 0) == pytest.approx(((n + 1 - 2 * h + h * (h - 1) / n) / n, n - 1))
@@ -35,7 +56,7 @@ def test_a_longer_lag_costs_degrees_of_freedom():
 
 @pytest.mark.parametrize(
     ("n", "horizon", "season_length", "step_size", "run"),
-    [(100, 24, 1, 1, 12), (100, 1, 48, 1, 1), (1457, 24, 24, 6, 4), (753, 5, 1, 1, 5), (2000, 24, 168, 1, 24)],
+    [(100, 24, 1, 1, 12), (100, 1, 48, 1, 1), (1457, 24, 24, 6, 8), (753, 5, 1, 1, 10), (2000, 24, 168, 1, 24)],
 )
 def test_the_lag_covers_the_horizon_and_a_season_counted_in_origins(n, horizon, season_length, step_size, run):
     allowed = dependence(n, horizon=horizon, season_length=season_length, step_size=step_size)
@@ -49,7 +70,7 @@ def test_the_bartlett_estimate_equals_the_weighted_sum_of_autocovariances():
     weighted = sum(
         (1 - abs(j) / (lag + 1)) * float(centred[abs(j) :] @ centred[: 50 - abs(j)]) / 50 for j in range(-lag, lag + 1)
     )
-    assert _bartlett(centred, lag).value ** 2 * 50 * bartlett_moments(50, lag)[0] == pytest.approx(weighted)
+    assert _bartlett(centred, lag, ()).value ** 2 * 50 * bartlett_moments(50, lag)[0] == pytest.approx(weighted)
 
 
 def test_few_origins_shorten_the_runs_and_the_lag_rather_than_leaving_none():

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from scipy import signal, stats
 
+from bench.size_and_power import SPACINGS, power_and_size, with_and_without_a_cycle
+from forecast.comparison.longrun import taken_out
 from forecast.comparison.paired_tests import change_by_step, diebold_mariano, equivalence, non_overlapping
 from forecast.system.errors import InputError
 
@@ -48,6 +50,27 @@ def test_the_same_holds_when_horizons_overlap(phi, n, horizon):
 @pytest.mark.parametrize(("phi", "n", "horizon"), [(0.0, 300, 1), (0.5, 300, 1), (0.5, 750, 5), (0.5, 1500, 24)])
 def test_a_difference_of_three_and_a_half_standard_errors_is_mostly_found(phi, n, horizon):
     assert false_alarms(phi, n=n, horizon=horizon, season_length=1, runs=400, gain=3.5) > 0.8
+
+
+@pytest.mark.parametrize(("name", "phi"), [("weather", 0.5), ("weather", 0.98), ("stocks", 0.9)])
+def test_with_a_cycle_the_size_is_three_to_seven_percent_and_the_power_that_without(name, phi):
+    found = power_and_size(SPACINGS[name][0], phi, runs=600)
+    assert all(3 - 1.7 < found[size] < 7 + 1.7 for size in ("size", "size with a cycle"))  # 600 runs: +-1.7 points
+    assert found["power with a cycle"] > 0.6 * found["power"] > 36
+
+
+@pytest.mark.slow
+def test_every_simulated_spacing_has_its_stated_size_and_its_power_with_a_cycle():
+    found = with_and_without_a_cycle()
+    assert found[["size", "size with a cycle"]].stack().between(3, 7).all()
+    assert (found["power with a cycle"] > 0.6 * found["power"]).all()
+
+
+def test_half_a_year_is_no_whole_period_and_keeps_its_cycle():
+    year = {"year": 8765.82}
+    for origins, out in ((1460, ["year"]), (730, []), (1900, []), (2920, ["year"])):
+        assert taken_out(origins, year, horizon=24, step_size=6) == out
+    assert taken_out(300, {"day": 24.0}, horizon=24, step_size=1) == []  # 12 runs are too few for a harmonic
 
 
 def test_the_sign_says_who_is_better_and_the_alternatives_agree():

@@ -156,3 +156,12 @@ def test_every_word_has_its_condition(difference, p, equivalent, enough, word):
 def test_a_one_sided_family_says_worse_only_with_a_p_of_its_own():
     assert verdict(1.0, 0.99, equivalent=False, enough=True, p_worse=0.3) == "not distinguishable"
     assert verdict(1.0, 0.99, equivalent=False, enough=True, p_worse=0.001) == "worse"
+
+
+def test_a_cycle_that_the_block_does_not_cover_whole_is_left_in_and_said():
+    said = compare(
+        table(BETTER), dataset="weather", chosen=CHOSEN, horizon=1, season_length=1, reps=50,
+        cycles={"year": 365.2425, "week": 7.0},
+    ).sentences  # fmt: skip
+    assert "Tests take one harmonic of the week out of the losses." in said
+    assert any(line.startswith("The test block covers 0.82 of a year") for line in said)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecast.config.task import RegularCalendar, SessionCalendar, WeekdayCalendar
-from forecast.data.calendars import calendar_features, check_calendar, ended, following, gaps, grid
+from forecast.data.calendars import calendar_features, check_calendar, cycles, ended, following, gaps, grid
 from forecast.system.errors import InputError
 from tests.support.example_data import dataset, hourly
 
@@ -19,6 +19,15 @@ HOURS = RegularCalendar(kind="regular", freq="1h")
 
 def dates(index: pd.DatetimeIndex) -> list[str]:
     return [str(moment.date()) for moment in index]
+
+
+def test_calendar_features_name_the_cycles_and_how_many_steps_each_lasts():
+    assert cycles(HOURS, ["hour_of_day", "day_of_year"]) == pytest.approx({"day": 24, "year": 8765.82})
+    assert cycles(RegularCalendar(kind="regular", freq="1MS"), ["month_of_year"])["year"] == pytest.approx(
+        12, rel=1e-3
+    )
+    assert cycles(NEW_YORK, ["day_of_year"])["year"] == pytest.approx(251, abs=1)
+    assert cycles(RegularCalendar(kind="regular", freq="1D"), ["hour_of_day"]) == cycles(HOURS, []) == {}
 
 
 def test_new_york_is_closed_on_weekends_and_thanksgiving():
