@@ -1,14 +1,28 @@
 """Train, compare, record and keep retraining classical and recurrent forecasters.
 
-Importing this package imports neither TensorFlow, MLflow nor Optuna.
+`__all__` is the public surface, which stays as it is documented (docs/python.md); every other name may change.
+Importing this package imports nothing else: `forecast.fit` and its like are looked up when they are first used.
 """
 
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from forecast.api.board import Board, compare
+    from forecast.api.fitting import fit
+    from forecast.api.model import Model, load
+    from forecast.api.packaged import example
 
 __version__ = "0.1.0"
+__all__ = ["Board", "Model", "__version__", "compare", "example", "fit", "load"]
+
+OFFERED = {
+    "Board": "board", "compare": "board", "example": "packaged", "fit": "fitting", "load": "model", "Model": "model"
+}  # fmt: skip
+"""Public name → its module of `forecast.api`."""
 
 FORMER = {"forecast.errors": "forecast.system.errors", "forecast.serving": "forecast.forecaster.serving"}
 """Modules that a logged MLflow model of an earlier version imports, and where they are now."""
@@ -33,3 +47,15 @@ class _FormerNames:
 
 
 sys.meta_path.append(_FormerNames)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in OFFERED:
+        raise AttributeError(f"module 'forecast' has no attribute {name!r}")
+    module = f"forecast.api.{OFFERED[name]}"
+    __import__(module)  # an import statement would count the door as code that each stage runs
+    return getattr(sys.modules[module], name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

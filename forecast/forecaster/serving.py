@@ -61,8 +61,8 @@ class Service:
         check_calendar(checked, task.calendar, where=WHERE)
         rows = checked.groupby("unique_id", sort=False).tail(task.lookback + task.season_length)
         panel = from_frame(rows, ensemble.dataset_name, task)
-        _require_known(panel, ensemble)
-        _require_observed(panel)
+        require_known(panel, ensemble)
+        require_observed(panel)
         return panel
 
 
@@ -91,14 +91,14 @@ def _times(history: pd.DataFrame) -> pd.DataFrame:
     return history.assign(ds=times.dt.tz_localize(None).astype("datetime64[ns]"))
 
 
-def _require_known(panel: Panel, ensemble: Ensemble) -> None:
+def require_known(panel: Panel, ensemble: Ensemble, *, where: str = WHERE) -> None:
     known = ensemble.forecasters[0].scaling.centre
     unknown = panel.by_id.keys() - known.keys()
     if unknown:
-        raise InputError(f"{WHERE}: series {quote_names(unknown)} not known; wanted {quote_names(known)}.")
+        raise InputError(f"{where}: series {quote_names(unknown)} not known; wanted {quote_names(known)}.")
 
 
-def _require_observed(panel: Panel) -> None:
+def require_observed(panel: Panel, *, where: str = WHERE) -> None:
     """A column without `max_missing` must be complete in the rows a forecast sees; no column may be empty there."""
     task = panel.task
     for series in panel.series:
@@ -107,7 +107,7 @@ def _require_observed(panel: Panel) -> None:
             missing = int((~observed).sum())
             if missing and (not column.may_be_missing or missing == len(observed)):
                 raise InputError(
-                    f"{WHERE}, series {series.unique_id!r}: column {column.name!r} misses {missing} of the last "
+                    f"{where}, series {series.unique_id!r}: column {column.name!r} misses {missing} of the last "
                     f"{len(observed)} steps (a row left out counts), wanted "
                     f"{'none' if not column.may_be_missing else 'some value'}. Complete the history."
                 )

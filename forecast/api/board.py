@@ -1,0 +1,176 @@
+"""Several models on the same data and origins: the leaderboard, its verdicts, a picture and the report."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from forecast.api import project
+from forecast.api.fitting import of_candidate
+from forecast.api.frames import NAME, Names
+from forecast.api.model import Model, Recipe
+from forecast.api.project import Question
+from forecast.backtest.candidates import REFERENCES
+from forecast.comparison import metrics
+from forecast.comparison.comparing import compare_dataset
+from forecast.config.paths import ProjectPaths
+from forecast.data.results import MEAN, Results, read_costs
+from forecast.models import spec
+from forecast.report import page
+from forecast.system import files
+from forecast.system.errors import InputError, closest, quote_names
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+RANKING = "shipped"
+TEST_SHARE = 0.15
+LEAST_ORIGINS = 20
+"""Of the test block, where the series are long enough."""
+
+
+class Board:
+    """What `forecast.compare` returns; it keeps its results in a temporary folder that goes when the board does."""
+
+    def __init__(self, folder: Path, asked: Question, recipes: Mapping[str, Recipe]) -> None:
+        self._asked, self._recipes = asked, recipes
+        self._results = Results(ProjectPaths.of(folder), NAME)
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+
+    def __repr__(self) -> str:
+        return f"Board of {len(self.leaderboard)} models, {self.chosen!r} chosen on validation\n{self.leaderboard}"
+
+    def _repr_html_(self) -> str:
+        return str(self.leaderboard.to_html())
+
+    @property
+    def leaderboard(self) -> pd.DataFrame:
+        """One row per model, lowest MASE first: its metrics on the test block (mean over seeds), whether validation
+        chose it, and the words of the Holm-corrected tests against repeating the last value and against its own linear
+        part alone."""
+        rows = self._results.board(RANKING)
+        rows = rows[rows["seed"] == MEAN].sort_values(["mase", "model"], na_position="last")
+        table = rows[["model", "status", *(metric.name for metric in metrics.METRICS), "n_params", "n_origins"]]
+        said = {f"vs_{family}": [self._word(family, model) for model in rows["model"]] for family in ("naive", "skip")}
+        return table.assign(chosen=rows["model"] == self.chosen, **said).reset_index(drop=True)
+
+    def _word(self, family: str, model: str) -> str:
+        return str(self._results.tests(RANKING, family).get(model, {}).get("word", ""))
+
+    @property
+    def chosen(self) -> str | None:
+        """The model with the lowest error on validation; the test block has no say in it."""
+        return self._results.chosen(RANKING)
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """What the tests say, in sentences."""
+        return tuple(str(one["text"] if isinstance(one, dict) else one) for one in self._results.verdicts["sentences"])
+
+    def forecasts(self, model: str, *, levels: Sequence[float] = ()) -> pd.DataFrame:
+        """`unique_id, ds, cutoff, y, <model>, …` of every origin of the test block, as of `Model.cross_validation`."""
+        return self.model(model).windows(self._results.forecasts(self._candidate(model)), levels)
+
+    def model(self, name: str | None = None) -> Model:
+        """A compared model, fitted on the train block alone; None: the chosen one. To forecast with all rows, fit it
+        again: `forecast.fit(df, board.chosen, ...)`."""
+        model = name or str(self.chosen)
+        return of_candidate(self._results, self._candidate(model), self._asked, self._recipes[model])
+
+    def plot(self) -> Figure:
+        """Mean absolute error on the test block by horizon step, a line per model; the chosen one in colour."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(9, 4.5), layout="constrained")
+        axes = figure.subplots()
+        table = self._results.by_step
+        table = table[(table["seed"] == MEAN) & table["ranking"].isin([RANKING, "baseline"])]
+        metric = "mae" if table["mae"].notna().any() else "mase"
+        for model, rows in table.groupby("model"):
+            own = {"color": "#d1495b", "linewidth": 2.0, "zorder": 3} if model == self.chosen else {"linewidth": 1.0}
+            axes.plot(rows["step"], rows[metric], label=str(model), **own)
+        axes.set_xlabel("horizon step")
+        axes.set_ylabel(metric.upper())
+        axes.legend(fontsize=8, frameon=False)
+        axes.grid(visible=True, alpha=0.3)
+        return figure
+
+    def report(self, path: str | Path) -> Path:
+        """The page of `make run` about these models, one file that needs no network."""
+        costs = {NAME: read_costs(self._results.paths, NAME)}
+        files.write_text(Path(path), page.render([self._results], costs))
+        return Path(path)
+
+    def _candidate(self, model: str) -> str:
+        known = {record["model"] for record in self._results.records.values()}
+        found = self._results.candidate(model, RANKING)
+        if found is None:
+            raise InputError(
+                f"Model {model!r} is not on the board.{closest(model, known)} Known: {quote_names(known)}."
+            )
+        return found
+
+
+def compare(
+    df: Any,
+    models: Sequence[str | Mapping[str, Any]],
+    *,
+    freq: str | Mapping[str, Any],
+    horizon: int,
+    lookback: int | None = None,
+    season_length: int | None = None,
+    past_exogenous: Sequence[str | Mapping[str, Any]] = (),
+    calendar_features: Sequence[str] = (),
+    transform: str = "none",
+    difference_inputs: bool = False,
+    step_size: int | None = None,
+    splits: Mapping[str, Any] | None = None,
+    tuning: str | Mapping[str, Any] = "quick",
+    n_jobs: int | None = None,
+    id_col: str = "unique_id",
+    time_col: str = "ds",
+    target_col: str | Sequence[str] = "y",
+) -> Board:
+    """Tune, fit and score several models on the same origins, by the stages of `dvc repro`.
+
+    Beside `models` stand the rows that they are tested against: the naive forecasts and the linear ones. The newest
+    15 % of the time steps are the test block (or `splits`, as in datasets.yaml), with an origin every `step_size` rows
+    (a quarter of the horizon by default). tuning: `quick` (a minute), `full` (configs/tuning.yaml), or keys of
+    tuning.yaml. The other options are those of `forecast.fit`.
+    """
+    targets = (target_col,) if isinstance(target_col, str) else tuple(target_col)
+    asked = project.question(
+        df, freq=freq, horizon=horizon, lookback=lookback, season_length=season_length, past_exogenous=past_exogenous,
+        calendar_features=calendar_features, transform=transform, difference_inputs=difference_inputs,
+        names=Names(id_col, time_col, targets),
+    )  # fmt: skip
+    asked = asked if step_size is None else asked.with_steps(step_size)
+    asked = asked.with_splits(splits) if splits else asked.cut(_test_steps(asked))
+    entries, budget = project.entries(models), project.budget(tuning)
+    everyone = {**_references(asked), **entries}
+    folder = Path(tempfile.mkdtemp(prefix="forecast-"))
+    board = Board(folder, asked, {name: Recipe(entry, budget, True, n_jobs) for name, entry in everyone.items()})
+    results = project.run(folder, asked, everyone, budget, n_jobs=n_jobs, tuned=True)
+    compare_dataset(results.paths, NAME)
+    return board
+
+
+def _references(asked: Question) -> dict[str, dict[str, Any]]:
+    """The rows that every model is compared with, as far as they suit the season."""
+    season = asked.dataset.season_length
+    found = project.entries(REFERENCES)
+    return {name: entry for name, entry in found.items() if not spec(entry, where=name).unsuited(season)}
+
+
+def _test_steps(asked: Question) -> int:
+    """15 % of the time steps, or enough for twenty origins where that is less than a quarter."""
+    horizon, step_size = asked.dataset.horizon, asked.dataset.step_size
+    steps = asked.steps
+    wanted = max(round(TEST_SHARE * steps), horizon + (LEAST_ORIGINS - 1) * step_size)
+    return max(min(wanted, steps // 4), horizon)

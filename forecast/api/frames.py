@@ -1,0 +1,189 @@
+"""What a caller hands in as data: pandas, polars, pyarrow or another frame, checked into the long frame of the stages.
+
+Every fault is one sentence with the column, what was found and what was wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from forecast.config.task import Calendar, RegularCalendar, SessionCalendar, WeekdayCalendar
+from forecast.data.calendars import check_calendar, grid
+from forecast.data.schema import KEYS, check_frame, first_text
+from forecast.data.sources.file import as_utc
+from forecast.system.errors import InputError, closest, quote_names
+
+WHERE = NAME = "df"
+BY_NAME = ("MS", "ME", "QS", "QE", "YS", "YE", "B")
+"""Steps of unequal length, by pandas' names."""
+SERIES = "series"
+"""The name of the one series of a frame that names none."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """How the caller's frame calls the series, the time and what is forecast (`unique_id, ds, y` by default)."""
+
+    id_col: str = "unique_id"
+    time_col: str = "ds"
+    target_col: tuple[str, ...] = ("y",)
+
+    def given(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """A frame of ours with the caller's names for series and time."""
+        return frame.rename(columns={"unique_id": self.id_col, "ds": self.time_col})
+
+
+def long_frame(df: Any, names: Names, columns: Sequence[str], calendar: Calendar) -> pd.DataFrame:
+    """`unique_id, ds, *columns` of any frame, in order, times in UTC without zone; `InputError` at the first fault."""
+    frame = as_pandas(df)
+    _require(frame, names, columns)
+    named = frame.rename(columns={names.id_col: "unique_id", names.time_col: "ds"})
+    if "unique_id" not in named:
+        named = named.assign(unique_id=SERIES)
+    named = named[[*KEYS, *columns]].reset_index(drop=True)
+    for column in columns:
+        _require_numbers(named, column)
+    wall_clock = isinstance(calendar, SessionCalendar | WeekdayCalendar)
+    named = named.assign(ds=_times(named, names, wall_clock=wall_clock))
+    ordered = named.sort_values(["unique_id", "ds"], kind="stable")
+    _require_once(ordered, names)
+    _require_freq(ordered, calendar)
+    checked = check_frame(ordered, columns, where=WHERE)
+    check_calendar(checked, calendar, where=WHERE)
+    return checked
+
+
+def as_pandas(df: Any) -> pd.DataFrame:
+    """Of a pandas frame the frame itself; of polars, pyarrow and whatever else speaks their protocols a copy."""
+    if isinstance(df, pd.DataFrame):
+        return df
+    if hasattr(df, "collect") and type(df).__name__ == "LazyFrame":
+        raise InputError(f"{WHERE} is a LazyFrame, which holds no rows yet; wanted a frame. Pass `df.collect()`.")
+    if isinstance(df, pd.Series):
+        raise InputError(
+            f"{WHERE} is a Series; wanted a frame. Pass `df.rename('y').rename_axis('ds').reset_index()`."
+        )
+    if hasattr(df, "__arrow_c_stream__"):
+        import pyarrow
+
+        return pyarrow.table(df).to_pandas()
+    if hasattr(df, "__dataframe__"):
+        from pyarrow.interchange import from_dataframe
+
+        return from_dataframe(df).to_pandas()
+    raise InputError(
+        f"{WHERE} is of type {type(df).__name__}; wanted a frame of pandas, polars or pyarrow with one row per series "
+        "and time. Pass `pandas.DataFrame(...)`."
+    )
+
+
+def _require(frame: pd.DataFrame, names: Names, columns: Sequence[str]) -> None:
+    found = [str(name) for name in frame.columns]
+    twice = sorted({name for name in found if found.count(name) > 1})
+    if twice:
+        raise InputError(f"{WHERE}: column {twice[0]!r} stands {found.count(twice[0])} times; wanted once. Drop one.")
+    if not len(frame):
+        raise InputError(f"{WHERE}: found no rows; wanted one per series and time.")
+    levels = [level for level in frame.index.names if level is not None]
+    for name in (names.time_col, *columns, *([names.id_col] if names.id_col != "unique_id" else [])):
+        if name in found:
+            continue
+        if name in levels or (name == names.time_col and isinstance(frame.index, pd.DatetimeIndex | pd.PeriodIndex)):
+            typed = f"df.reset_index({'' if name in levels else f'names={name!r}'})"
+            raise InputError(
+                f"{WHERE}: column {name!r} not found; the index holds it, wanted a column. Pass `{typed}`."
+            )
+        where = {names.time_col: " (`time_col`)", names.id_col: " (`id_col`)"}.get(name, "")
+        option = "`target_col`" if name in names.target_col else "`time_col`" if where else "the column's name"
+        raise InputError(
+            f"{WHERE}: column {name!r}{where} not found.{closest(name, found)} Found {quote_names(found)}. "
+            f"Rename the column, or correct {option}."
+        )
+
+
+def _require_numbers(frame: pd.DataFrame, column: str) -> None:
+    values = frame[column]
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        if values.isna().all():
+            raise InputError(f"{WHERE}: column {column!r} is empty; wanted numbers. Drop the column, or fill it.")
+        return
+    found = first_text(values)
+    shown = f"{str(found[1])[:40]!r} in row {found[0]}" if found is not None else f"such as {values.iloc[0]!r}"
+    cure = f"df[{column!r}] = pandas.to_numeric(df[{column!r}], errors='coerce')"
+    raise InputError(
+        f"{WHERE}: column {column!r} is of type {values.dtype} with {shown}; wanted numbers. Convert it: `{cure}`."
+    )
+
+
+def _times(frame: pd.DataFrame, names: Names, *, wall_clock: bool) -> pd.Series:
+    values = frame["ds"]
+    if isinstance(values.dtype, pd.PeriodDtype):
+        return values.dt.to_timestamp().astype("datetime64[ns]")
+    if values.dtype == object:
+        values = _with_one_zone(values, names)
+    if pd.api.types.is_numeric_dtype(values):
+        raise InputError(
+            f"{WHERE}: column {names.time_col!r} holds numbers such as {values.iloc[0]}; wanted times. Convert it: "
+            f"`df[{names.time_col!r}] = pandas.to_datetime(df[{names.time_col!r}])`, with `unit=` for seconds."
+        )
+    return as_utc(frame.assign(ds=values), time_zone=None, wall_clock=wall_clock, where=WHERE)
+
+
+def _with_one_zone(values: pd.Series, names: Names) -> pd.Series:
+    """Dates and times that pandas keeps as objects; `InputError` where only some of them have a zone."""
+    zoned = values.map(lambda value: getattr(value, "tzinfo", None) is not None)
+    if values.map(lambda value: isinstance(value, str)).all():
+        return values
+    if zoned.any() and not zoned.all():
+        first, other = int(np.argmax(zoned)), int(np.argmin(zoned))
+        raise InputError(
+            f"{WHERE}: column {names.time_col!r} mixes times with a zone ({values.iloc[first]}, row {first}) and "
+            f"without ({values.iloc[other]}, row {other}); wanted one kind. Convert it: "
+            f"`df[{names.time_col!r}] = pandas.to_datetime(df[{names.time_col!r}], utc=True)`."
+        )
+    try:
+        return pd.to_datetime(values, utc=bool(zoned.all()))
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{WHERE}: column {names.time_col!r} holds the object {values.iloc[0]!r}; wanted times: {error}."
+        ) from None
+
+
+def _require_once(frame: pd.DataFrame, names: Names) -> None:
+    twice = frame.duplicated(list(KEYS)).to_numpy()
+    if not twice.any():
+        return
+    row = frame.iloc[int(np.argmax(twice))]
+    keys = f"`{names.id_col}, {names.time_col}`"
+    cure = f"df.drop_duplicates([{names.id_col!r}, {names.time_col!r}])"
+    raise InputError(
+        f"{WHERE}: {int(twice.sum())} rows repeat their {keys}, first {row['unique_id']!r} at {row['ds']}; wanted "
+        f"each once. Pass `{cure}`, or name the column that tells the series apart as `id_col`."
+    )
+
+
+def _require_freq(frame: pd.DataFrame, calendar: Calendar) -> None:
+    """A step that is another one than most of the stamps have; single stamps off the grid are told by their row."""
+    if not isinstance(calendar, RegularCalendar):
+        return
+    first = frame["unique_id"].iloc[0]
+    stamps = pd.DatetimeIndex(frame.loc[frame["unique_id"] == first, "ds"].head(60))
+    if len(stamps) < 3:
+        return
+    steps = grid(calendar, stamps[0], stamps[-1])
+    common = pd.Series(stamps[1:] - stamps[:-1]).mode().iloc[0]
+    if common in set(steps[1:] - steps[:-1]) and stamps.isin(steps).mean() >= 0.5:
+        return
+    usual = {name: pd.date_range(stamps[0], stamps[-1], freq=name) for name in BY_NAME}
+    fitting = [name for name, steps in usual.items() if len(steps.symmetric_difference(stamps)) < 2]
+    whole_days = f"{common.days}D" if common == common.floor("D") else pd.tseries.frequencies.to_offset(common).freqstr
+    found = fitting[0] if fitting else whole_days
+    raise InputError(
+        f"{WHERE}: most times of series {first!r} are {common} apart, which does not fit freq={calendar.freq!r}. "
+        f"Pass freq={found!r}, or complete the rows."
+    )

@@ -1,0 +1,166 @@
+"""One fitted model: forecasts with intervals from the last rows, from earlier ones, from later data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from forecast.api.frames import NAME, WHERE, Names, long_frame
+from forecast.config.experiment import Tuning
+from forecast.data.panel import Panel, from_frame, with_series
+from forecast.data.scaling import check_transforms
+from forecast.forecaster.ensemble import Ensemble, latest, percent
+from forecast.forecaster.intervals import RAW, SCALES
+from forecast.forecaster.serving import require_known, require_observed
+from forecast.system import files
+from forecast.system.errors import InputError
+
+if TYPE_CHECKING:
+    from forecast.api.project import Question
+
+SCHEMA = 1
+ABOUT = "model.json"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model was made, so that it can be made again on fewer rows."""
+
+    entry: Mapping[str, Any]
+    tuning: Tuning
+    tuned: bool
+    n_jobs: int | None
+
+
+@dataclass(frozen=True)
+class Model:
+    """What `forecast.fit` and `forecast.load` return. `name` heads the columns of its forecasts.
+
+    A loaded model has neither the data it was fitted on nor the recipe: `predict` wants a frame then.
+    """
+
+    name: str
+    ensemble: Ensemble
+    names: Names
+    question: Question | None = None
+    recipe: Recipe | None = None
+
+    def __repr__(self) -> str:
+        task = self.ensemble.task
+        return f"Model({self.name!r}, horizon={task.horizon}, lookback={task.lookback}, series={len(self._series)})"
+
+    @property
+    def _series(self) -> list[str]:
+        return sorted(self.ensemble.forecasters[0].scaling.centre)
+
+    def predict(self, df: Any = None, *, levels: Sequence[float] = (), horizon: int | None = None) -> pd.DataFrame:
+        """The steps after the last row of every series: `unique_id, ds, <name>, <name>-lo-80, <name>-hi-80, …`.
+
+        df: a history that goes on from the data of the fit, or another one of the same series and columns; None: the
+        data of the fit. levels: of the intervals, in percent. horizon: more steps than fitted for, where the model can
+        go on (closed loops, rules, statistical models). Several targets stand below each other, told apart by
+        `output`.
+        """
+        wanted = self.ensemble.task.horizon if horizon is None else horizon
+        ensemble, chances = self.ensemble.reaching(wanted), _shares(levels)
+        if chances and wanted > self.ensemble.task.horizon:
+            raise InputError(
+                f"horizon={wanted}: intervals are calibrated for the {self.ensemble.task.horizon} steps of the fit. "
+                "Pass a shorter `horizon`, or no `levels`."
+            )
+        table = latest(ensemble, self._panel(df, ensemble), horizon=wanted, levels=chances)
+        ends = {f"{end}_{percent(s)}": f"{self.name}-{end}-{percent(s)}" for s in chances for end in ("lo", "hi")}
+        return self._shown(table.rename(columns={"y_hat": self.name, **ends}), ["ds", self.name, *ends.values()])
+
+    def cross_validation(
+        self, *, step_size: int = 1, n_windows: int = 1, levels: Sequence[float] = ()
+    ) -> pd.DataFrame:
+        """Forecasts of the last `n_windows` origins, `step_size` rows apart: `unique_id, ds, cutoff, y, <name>, …`.
+
+        The model is fitted again, once, on the rows before the first of them (with an entry that has `refit: monthly`
+        or a number, as often as that says); intervals are calibrated there as well.
+        """
+        if self.question is None or self.recipe is None:
+            raise InputError(
+                f"Model {self.name!r} was loaded without its data; wanted them for a cross-validation. Call "
+                "`forecast.fit(df, ...)` and ask that model."
+            )
+        if min(step_size, n_windows) < 1:
+            raise InputError(f"step_size={step_size}, n_windows={n_windows}: wanted whole numbers of at least 1.")
+        horizon = self.ensemble.task.horizon
+        asked = self.question.with_steps(step_size).cut(horizon + (n_windows - 1) * step_size)
+        from forecast.api.fitting import fitted  # with it comes all that training needs
+
+        again, forecasts = fitted(self.name, asked, self.recipe)
+        return again.windows(forecasts, levels)
+
+    def windows(self, forecasts: pd.DataFrame, levels: Sequence[float]) -> pd.DataFrame:
+        """The test block of a candidate's forecasts.parquet as `unique_id, ds, cutoff, y, <name>, <name>-lo-80, …`."""
+        return self._shown(*windows(forecasts[forecasts["block"] == "test"], self.ensemble, self.name, levels))
+
+    def save(self, folder: str | Path) -> None:
+        """Everything but the data, as JSON and arrays: `forecast.load(folder)` needs no TensorFlow."""
+        with files.atomic_directory(Path(folder)) as temporary:
+            self.ensemble.save(temporary)
+            names = {"id_col": self.names.id_col, "time_col": self.names.time_col}
+            files.write_json(temporary / ABOUT, {"schema": SCHEMA, "name": self.name, **names})
+
+    def _panel(self, df: Any, ensemble: Ensemble) -> Panel:
+        task = ensemble.task
+        if df is None:
+            if self.question is None:
+                raise InputError(
+                    f"Model {self.name!r} was loaded without its data. Pass the history: `model.predict(df)`."
+                )
+            return from_frame(self.question.frame, NAME, task)
+        frame = long_frame(df, self.names, [column.name for column in task.columns], task.calendar)
+        check_transforms(frame, task)
+        panel = from_frame(frame, NAME, task)
+        require_known(panel, ensemble, where=WHERE)
+        require_observed(panel, where=WHERE)
+        return panel
+
+    def _shown(self, table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+        several = ["output"] if len(self.ensemble.task.target) > 1 else []
+        return self.names.given(table[["unique_id", *several, *columns]].reset_index(drop=True))
+
+
+def windows(
+    rows: pd.DataFrame, ensemble: Ensemble, name: str, levels: Sequence[float]
+) -> tuple[pd.DataFrame, list[str]]:
+    """The mean over the seeds of long forecasts, with the intervals that `ensemble` was calibrated for."""
+    keys = ["unique_id", "output", "cutoff", "step", "ds"]
+    mean = with_series(rows.groupby(keys, sort=False)[["y", "y_hat"]].mean().reset_index())
+    transforms = {column.name: column.transform for column in ensemble.task.target}
+    columns = ["ds", "cutoff", "y", name]
+    for chance in _shares(levels):
+        ends = [f"{name}-{end}-{percent(chance)}" for end in ("lo", "hi")]
+        mean[ends] = np.nan
+        for (series, output), own in mean.groupby(["series", "output"], sort=False):
+            to, back = SCALES.get(transforms[str(output)], RAW)
+            margin = ensemble.margin(str(series), chance)[own["step"].to_numpy() - 1]
+            centre = to(own["y_hat"].to_numpy())
+            mean.loc[own.index, ends] = np.stack([back(centre - margin), back(centre + margin)], axis=1)
+        columns += ends
+    return mean.rename(columns={"y_hat": name}), columns
+
+
+def _shares(levels: Sequence[float]) -> tuple[float, ...]:
+    """Percent as shares, each once."""
+    for level in levels:
+        if not 0 < level < 100:
+            raise InputError(f"levels={list(levels)}: found {level}, wanted percent between 0 and 100, as [80, 95].")
+    return tuple(dict.fromkeys(round(float(level) / 100, 12) for level in levels))
+
+
+def load(folder: str | Path) -> Model:
+    """What `Model.save` wrote; `InputError` for another schema, `DataError` for a missing or damaged file."""
+    about = files.read_saved(Path(folder) / ABOUT, SCHEMA)
+    ensemble = Ensemble.load(Path(folder))
+    targets = tuple(column.name for column in ensemble.task.target)
+    return Model(about["name"], ensemble, Names(about["id_col"], about["time_col"], targets))

@@ -1,0 +1,254 @@
+"""From a call to the stages: a project in a temporary folder, with the frame as its one dataset.
+
+The stages that run there are those of `dvc repro`, so the same data and settings give the same numbers. Nothing is
+written outside of the temporary folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from forecast.api.frames import NAME, WHERE, Names, long_frame
+from forecast.api.packaged import packaged
+from forecast.backtest.candidates import left_out
+from forecast.backtest.training import train_dataset
+from forecast.backtest.tuning import tune_dataset
+from forecast.comparison.multiple_comparisons import model_confidence_set
+from forecast.config.datasets import Dataset
+from forecast.config.experiment import Models, Tuning, load_models, load_tuning
+from forecast.config.paths import ProjectPaths
+from forecast.config.reading import Config, validated
+from forecast.config.task import Calendar, RegularCalendar
+from forecast.data.calendars import grid
+from forecast.data.preparation import prepare_dataset
+from forecast.data.results import Results
+from forecast.models import catalogue
+from forecast.system import files
+from forecast.system.errors import InputError, closest, quote_names
+from forecast.system.stage import default_jobs
+
+SEASONS = {"min": 1440, "h": 24, "D": 7, "B": 5, "W": 52, "M": 12, "Q": 4}
+"""Steps of the usual season by pandas' name of a step; any other step has none."""
+BUDGETS = {"quick": "demo", "full": "."}
+"""Folder of the packaged configs whose tuning.yaml is meant."""
+MOST_MISSING = 0.2
+
+
+class Step(Config):
+    """What `freq` may be: a step, or a calendar of sessions or weekdays."""
+
+    freq: Calendar
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is forecast from what: a checked frame, its entry of datasets.yaml, the caller's names of its columns."""
+
+    frame: pd.DataFrame
+    entry: Mapping[str, Any]
+    names: Names
+
+    @property
+    def dataset(self) -> Dataset:
+        return validated(Dataset, dict(self.entry), where="forecast")
+
+    @property
+    def steps(self) -> int:
+        """The time steps of all series, each counted once."""
+        return len(_steps(self.frame, self.dataset.calendar))
+
+    def with_splits(self, splits: Mapping[str, Any]) -> Question:
+        return replace(self, entry={**self.entry, "splits": dict(splits)})
+
+    def with_steps(self, step_size: int) -> Question:
+        return replace(self, entry={**self.entry, "step_size": step_size})
+
+    def cut(self, test: int) -> Question:
+        """The last `test` steps as test block, what lies before it in three."""
+        task = self.dataset.task
+        return self.with_splits(shares(self.frame, task.calendar, task.lookback, task.horizon, test))
+
+
+def question(
+    df: Any,
+    *,
+    freq: str | Mapping[str, Any],
+    horizon: int,
+    lookback: int | None,
+    season_length: int | None,
+    past_exogenous: Sequence[str | Mapping[str, Any]],
+    calendar_features: Sequence[str],
+    transform: str,
+    difference_inputs: bool,
+    names: Names,
+) -> Question:
+    """The call as an entry of datasets.yaml; `InputError` for a frame or an option that is not as wanted."""
+    step = {"kind": "regular", "freq": freq} if isinstance(freq, str) else freq
+    calendar = validated(Step, {"freq": step}, where="forecast").freq
+    asked = {"transform": transform, "difference_inputs": difference_inputs}
+    target = [{"column": name, **asked} for name in names.target_col]
+    past = [{"column": one} if isinstance(one, str) else dict(one) for one in past_exogenous]
+    columns = [str(column.get("column")) for column in (*target, *past)]
+    frame = long_frame(df, names, columns, calendar)
+    steps = len(_steps(frame, calendar))
+    season = season_length or _season(calendar, steps)
+    entry = {
+        "title": ", ".join(names.target_col),
+        "source": {"kind": "file", "path": f"data/{NAME}.parquet"},
+        "calendar": calendar.model_dump(mode="json"),
+        "target": [_bounded(column, frame, calendar) for column in target],
+        "past_exogenous": [_bounded(column, frame, calendar) for column in past],
+        "calendar_features": list(calendar_features),
+        "horizon": horizon,
+        "lookback": lookback or _lookback(season, horizon, steps),
+        "season_length": season,
+        "step_size": max(1, horizon // 4) if isinstance(horizon, int) else 1,
+        "splits": {"train": 0.5, "validation": 0.2, "calibration": 0.1},
+        "licence": {"name": "the caller's", "attribution": "handed in as a frame"},
+    }
+    asked_for = Question(frame, entry, names)
+    _ = asked_for.dataset  # a wrong option is told before anything is computed
+    return asked_for
+
+
+def _season(calendar: Calendar, steps: int) -> int:
+    """The usual season of the step; none (1) where fewer than four of them were observed."""
+    if not isinstance(calendar, RegularCalendar):
+        return 1
+    offset = pd.tseries.frequencies.to_offset(calendar.freq)
+    letter = offset.name.split("-")[0]
+    usual = SEASONS.get(letter, SEASONS.get(letter[:1] if letter[1:] in ("S", "E") else "", 1))
+    season = usual // offset.n if usual % offset.n == 0 else 1
+    return season if season <= steps // 4 else 1
+
+
+def _lookback(season: int, horizon: int, steps: int) -> int:
+    """Seven seasons, two horizons or 32 steps, whichever is most; at most an eighth of the series or a season."""
+    return max(min(max(7 * season, 2 * horizon, 32), steps // 8), season, 2)
+
+
+def _steps(frame: pd.DataFrame, calendar: Calendar) -> np.ndarray:
+    """The time steps of all series, each once."""
+    spans = frame.groupby("unique_id")["ds"].agg(["first", "last"])
+    return np.unique(np.concatenate([grid(calendar, first, last).to_numpy() for first, last in spans.to_numpy()]))
+
+
+def _bounded(column: Mapping[str, Any], frame: pd.DataFrame, calendar: Calendar) -> dict[str, Any]:
+    """The column with room for what it misses; `InputError` where that is more than a fifth of a series."""
+    most = 0
+    for unique_id, rows in frame.groupby("unique_id", sort=True):
+        steps = len(grid(calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1]))
+        missing = steps - int(rows[column["column"]].notna().sum())
+        most = max(most, missing)
+        if missing > MOST_MISSING * steps and "max_missing" not in column:
+            raise InputError(
+                f"{WHERE}, series {unique_id!r}: column {column['column']!r} has no value at {missing} of {steps} "
+                f"time steps; wanted at most {MOST_MISSING:.0%}. Fill them, begin later, or pass a `freq` that fits."
+            )
+    return {"max_missing": MOST_MISSING if most else 0.0, **column}
+
+
+def shares(frame: pd.DataFrame, calendar: Calendar, lookback: int, horizon: int, test: int) -> dict[str, float]:
+    """Of all steps but the last `test`: a tenth to calibrate intervals on, 15 % to choose on, the rest to fit.
+
+    Short series give calibration more, up to a quarter: 39 origins support an interval of 97.5 %. `InputError` where a
+    series is too short for a block.
+    """
+    steps = _steps(frame, calendar)
+    rest = len(steps) - test
+    calibration = min(max(rest // 10, horizon + 38), rest // 4)
+    validation = min(max(3 * rest // 20, 2 * horizon), rest // 4)
+    train = rest - validation - calibration
+    stops = np.cumsum([train, validation, calibration])
+    needs = {"train": lookback + horizon, "validation": horizon, "calibration": horizon, "test": horizon}
+    for unique_id, rows in frame.groupby("unique_id", sort=True):
+        own = grid(calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1]).to_numpy()
+        if train < 1 or min(validation, calibration) < 1:
+            raise InputError(_too_short(unique_id, len(own), lookback, horizon, test))
+        edges = [0, *np.searchsorted(own, steps[stops - 1], side="right"), len(own)]
+        for (block, need), start, stop in zip(needs.items(), edges, edges[1:], strict=False):
+            if stop - start < need:
+                raise InputError(_too_short(unique_id, len(own), lookback, horizon, test, block, stop - start, need))
+    found = np.array([train, validation, calibration]) / len(steps)
+    return dict(zip(("train", "validation", "calibration"), found.tolist(), strict=True))
+
+
+def _too_short(
+    unique_id: object, steps: int, lookback: int, horizon: int, test: int, block: str = "", has: int = 0, need: int = 0
+) -> str:
+    why = f": {has} of them fall into the {block} block, wanted at least {need}" if block else ""
+    return (
+        f"{WHERE}, series {unique_id!r}: {steps} time steps are too few for horizon={horizon}, lookback={lookback} "
+        f"and {test} steps of test{why}. Pass a shorter `horizon` or `lookback`, or leave out series that begin late "
+        "or end early."
+    )
+
+
+def entries(models: Sequence[str | Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Name → entry of models.yaml, of names of the packaged catalogue and families, and of entries of one's own.
+
+    An entry of one's own is named by its key `name`, else by its family.
+    """
+    known = load_models(packaged() / "configs").models
+    found = {}
+    for model in models:
+        if isinstance(model, str):
+            if model not in known and model not in catalogue():
+                names = sorted({*known, *catalogue()})
+                raise InputError(f"Model {model!r} is unknown.{closest(model, names)} Known: {quote_names(names)}.")
+            found[model] = dict(known.get(model, {"family": model}))
+        else:
+            entry = dict(model)
+            found[str(entry.pop("name", entry.get("family")))] = entry
+    return found
+
+
+def budget(tuning: str | Mapping[str, Any] | None) -> Tuning:
+    """`quick`, `full`, or the keys of tuning.yaml that differ from `full`; None is `full` without its trials."""
+    if isinstance(tuning, str) and tuning not in BUDGETS:
+        raise InputError(f"tuning={tuning!r} is unknown.{closest(tuning, BUDGETS)} Known: {quote_names(BUDGETS)}.")
+    if isinstance(tuning, str):
+        return load_tuning(packaged() / "configs" / BUDGETS[tuning])
+    usual = load_tuning(packaged() / "configs")
+    return validated(Tuning, {**usual.model_dump(), **(tuning or {})}, where="tuning")
+
+
+def run(
+    folder: Path, asked: Question, models: Mapping[str, Mapping[str, Any]], tuning: Tuning, *, n_jobs: int | None,
+    tuned: bool,
+) -> Results:  # fmt: skip
+    """Stages prepare, tune (where `tuned`) and train in `folder`; the results that they left there."""
+    paths = ProjectPaths.of(folder)
+    _write(paths, asked, models, tuning)
+    for name, why in left_out(load_models(paths.configs), season_length=asked.entry["season_length"]).items():
+        raise InputError(f"Model {name!r} does not suit these data: {why}. Leave it out, or pass `season_length`.")
+    jobs = n_jobs or default_jobs(os.environ)
+    prepare_dataset(paths, NAME)
+    if tuned:
+        tune_dataset(paths, NAME, jobs=jobs)
+    train_dataset(paths, NAME, jobs=jobs, best_set=model_confidence_set)
+    return Results(paths, NAME)
+
+
+def _write(paths: ProjectPaths, asked: Question, models: Mapping[str, Mapping[str, Any]], tuning: Tuning) -> None:
+    """The configs of the temporary project, and the frame as its raw data."""
+    usual = yaml.safe_load((packaged() / "configs" / "models.yaml").read_text(encoding="utf-8"))
+    grid_ = {"grid": "asked", "grids": {"asked": list(models)}, "rankings": ["shipped"], "models": dict(models)}
+    contents = {
+        "datasets": {"run": [NAME], "datasets": {NAME: dict(asked.entry)}},
+        "models": {**grid_, **({"training": usual["training"]} if "training" in usual else {})},
+        "tuning": tuning.model_dump(mode="json"),
+        "evaluation": yaml.safe_load((packaged() / "configs" / "evaluation.yaml").read_text(encoding="utf-8")),
+    }
+    for name, content in contents.items():
+        files.write_text(paths.configs / f"{name}.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    validated(Models, contents["models"], where="models")
+    files.write_frame(paths.raw(NAME), asked.frame)

@@ -1,0 +1,125 @@
+"""`forecast.fit` and `forecast.compare` are the stages: equal data and settings give equal numbers, bit by bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+import forecast
+from forecast.config.datasets import load_dataset
+from forecast.config.paths import ProjectPaths
+from forecast.data.panel import from_frame
+from forecast.data.preparation import take_snapshot
+from forecast.data.results import MEAN, Results
+from forecast.data.snapshots import move_pointer
+from forecast.forecaster.ensemble import ensemble_of, latest
+from pipelines import compare, fetch, prepare, train, tune
+
+SPANS = {"horizon": 2, "lookback": 7, "season_length": 7}
+SPLITS = {"train": 0.5, "validation": 0.2, "calibration": 0.2}
+BUDGET = {"n_trials": 2, "trial_steps": 4, "final_steps": 4, "evaluate_every": 2, "seeds": [0, 1], "base_seed": 0}
+MODELS = {
+    "naive": {"family": "naive"},
+    "seasonal_naive": {"family": "seasonal_naive"},
+    "ridge": {"family": "ridge"},
+    "arx": {"family": "arx"},
+    "rectify": {"family": "rectify"},
+    "theta": {"family": "theta"},
+    "auto_ets": {"family": "auto_ets"},
+    "elman": {"family": "elman", "units": 4},
+    "narx": {"family": "narx", "units": 4},
+    "quantiles": {"family": "gru", "units": 4, "head": "quantiles"},
+    "stacked": {"family": "combination", "members": "all", "weights": "stacked"},
+}
+"""Rules, linear models, statistical ones, direct and recursive networks, one with a distribution, a combination."""
+OPTIONS = {"freq": "1D", "past_exogenous": ["x"], "calendar_features": ["day_of_week"], "n_jobs": 1}
+
+
+def waves() -> pd.DataFrame:
+    """Two series with gaps and empty cells, so that every input has a mask."""
+    rng = np.random.default_rng(0)
+    parts = []
+    for number, name in enumerate(("a", "b")):
+        days = pd.date_range("2024-01-01", periods=180 + 10 * number, freq="D")
+        y = 10 + np.sin(np.arange(len(days)) * (0.9 + number)) + 0.1 * rng.standard_normal(len(days))
+        parts.append(pd.DataFrame({"unique_id": name, "ds": days, "y": y, "x": rng.standard_normal(len(days))}))
+    frame = pd.concat([part.drop(index=[20, 21, 90]) for part in parts], ignore_index=True)
+    frame.loc[[5, 70], "x"] = np.nan
+    frame.loc[[40, 200], "y"] = np.nan
+    return frame
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """The same frame and settings as files, and every stage over them."""
+    root = tmp_path_factory.mktemp("project")
+    (root / "configs").mkdir()
+    (root / "data").mkdir()
+    waves().to_parquet(root / "data" / "df.parquet")
+    entry = {
+        "title": "y", "source": {"kind": "file", "path": "data/df.parquet"},
+        "calendar": {"kind": "regular", "freq": "1D"},
+        "target": {"column": "y", "max_missing": 0.2}, "past_exogenous": [{"column": "x", "max_missing": 0.2}],
+        "calendar_features": ["day_of_week"], **SPANS, "splits": SPLITS,
+        "licence": {"name": "none", "attribution": ""},
+    }  # fmt: skip
+    grid = {"grid": "all", "grids": {"all": list(MODELS)}, "rankings": ["shipped"], "models": MODELS}
+    usual = yaml.safe_load(Path("configs/evaluation.yaml").read_text())
+    for name, content in {
+        "datasets": {"run": ["df"], "datasets": {"df": entry}}, "models": grid, "tuning": BUDGET, "evaluation": usual
+    }.items():  # fmt: skip
+        (root / "configs" / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    move_pointer(root, "df", take_snapshot("df", load_dataset("df", root / "configs"), root=root))
+    fetch.main("df", str(root))
+    prepare.main("df", str(root))
+    for stage in (tune, train):
+        stage.main("df", str(root), state=str(root / ".forecast"), jobs=1)
+    compare.main("df", str(root))
+    return Results(ProjectPaths.of(root), "df")
+
+
+@pytest.fixture(scope="module")
+def board() -> forecast.Board:
+    models = [{"name": name, **entry} for name, entry in MODELS.items()]
+    return forecast.compare(waves(), models, **SPANS, **OPTIONS, splits=SPLITS, tuning=BUDGET)
+
+
+def test_every_row_of_the_board_forecasts_what_the_stages_do(project: Results, board: forecast.Board) -> None:
+    assert {record["model"] for record in project.records.values()} == set(MODELS)
+    for candidate, record in project.records.items():
+        rows = project.forecasts(candidate)
+        rows = rows[rows["block"] == "test"]
+        mean = rows.groupby(["unique_id", "cutoff", "ds"], sort=False)["y_hat"].mean().reset_index()
+        found = board.forecasts(record["model"])
+        assert list(found.columns) == ["unique_id", "ds", "cutoff", "y", record["model"]]
+        assert (
+            found[["unique_id", "cutoff", "ds"]].to_numpy() == mean[["unique_id", "cutoff", "ds"]].to_numpy()
+        ).all()
+        assert found[record["model"]].to_numpy().tobytes() == mean["y_hat"].to_numpy().tobytes()
+
+
+def test_the_leaderboard_is_that_of_the_compare_stage(project: Results, board: forecast.Board) -> None:
+    rows = project.leaderboard
+    wanted = rows[rows["seed"] == MEAN].set_index("model")["mase"]
+    assert board.leaderboard.set_index("model")["mase"].to_dict() == wanted.to_dict()
+    assert board.chosen == project.chosen("shipped")
+    assert board.verdicts == tuple(project.verdicts["sentences"])
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "stacked"])
+def test_a_fit_predicts_with_intervals_what_the_stages_made_of_the_model(project: Results, name: str) -> None:
+    entry = {"name": name, **MODELS[name]}
+    model = forecast.fit(waves(), entry, **SPANS, **OPTIONS, splits=SPLITS, tuning=BUDGET, seeds=(0, 1))
+    found = model.predict(levels=[80, 95])
+    candidate = project.candidate(name, "shipped")
+    ensemble = ensemble_of(project.folder(candidate or ""))
+    panel = from_frame(pd.read_parquet(project.paths.frame("df")), "df", ensemble.task)
+    wanted = latest(ensemble, panel, horizon=2, levels=(0.8, 0.95))
+    ends = [f"{name}-{end}-{level}" for level in (80, 95) for end in ("lo", "hi")]
+    assert list(found.columns) == ["unique_id", "ds", name, *ends]
+    ours = wanted[["y_hat", "lo_80", "hi_80", "lo_95", "hi_95"]]
+    assert found[[name, *ends]].to_numpy().tobytes() == ours.to_numpy().tobytes()
