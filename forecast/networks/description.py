@@ -11,11 +11,24 @@ the forecast at the last step alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
+import numpy as np
+
+from forecast.networks import cells
+from forecast.networks.cells.base import Cell, Weight, numpy_namespace
+from forecast.system.errors import InputError
+
+ALL = 10**9  # rows back: all there are
+Weights = dict[str, Weight]
+Arrays = Mapping[str, np.ndarray]
+States = dict[str, Arrays]
+"""By block path ("name", inside parallel blocks "name/branch/name"), arrays with the batch first: the states
+`(B, size)` of a recurrent block's cell (an encoder-decoder's: of the encoder), or the delay `line`
+`(B, longest delay, columns)` of taps, oldest row first."""
 Activation = Literal["tanh", "sigmoid", "relu", "softplus", "linear"]
 
 
@@ -43,6 +56,19 @@ class Block:
         """The names of the recurrent cells in it."""
         return ()
 
+    @property
+    def reach(self) -> int:
+        """How many rows before the present one its output depends on; `ALL` with recurrence."""
+        return 0
+
+    def weights(self, width: int, network: Network) -> tuple[Weights, int]:
+        """Its weights by their own names for an input of `width` columns, and the columns that leave it."""
+        return {}, width
+
+    def first_states(self, path: str, weights: Arrays, width: int, network: Network, batch: int) -> States:
+        """By path what it remembers before the first row, batch first; empty where it remembers nothing."""
+        return {}
+
 
 @dataclass(frozen=True)
 class Dense(Block):
@@ -56,6 +82,11 @@ class Dense(Block):
     activation: Activation = "tanh"
     principal_of: tuple[int, ...] | None = None
 
+    def weights(self, width: int, network: Network) -> tuple[Weights, int]:
+        learnt = self.principal_of is None
+        kernel = Weight((width, self.units), "glorot_uniform", learnt)
+        return {"kernel": kernel, "bias": Weight((self.units,), "zeros", learnt)}, self.units
+
 
 @dataclass(frozen=True)
 class Taps(Block):
@@ -66,6 +97,23 @@ class Taps(Block):
 
     delays: tuple[int, ...]
     channels: tuple[int, ...] | None = None
+
+    @property
+    def reach(self) -> int:
+        return max(self.delays, default=0)
+
+    def weights(self, width: int, network: Network) -> tuple[Weights, int]:
+        columns = range(width) if self.channels is None else self.channels
+        if not self.delays or min(self.delays) < 0 or not columns or not set(columns) <= set(range(width)):
+            raise InputError(
+                f"Block {self.name!r}: delays {self.delays} and channels {self.channels} do not fit an input of "
+                f"{width} columns; delays are whole numbers from 0, channels from 0 to {width - 1}."
+            )
+        return {}, len(columns) * len(self.delays)
+
+    def first_states(self, path: str, weights: Arrays, width: int, network: Network, batch: int) -> States:
+        columns = self.weights(width, network)[1] // len(self.delays)
+        return {path: {"line": np.zeros((batch, self.reach, columns), weights["readout/kernel"].dtype)}}
 
 
 @dataclass(frozen=True)
@@ -80,10 +128,25 @@ class CellBlock(Block):
     def cells(self) -> tuple[str, ...]:
         return (self.cell,)
 
+    @property
+    def made(self) -> Cell:
+        """The cell itself."""
+        return cells.get(self.cell, self.units, self.options)
+
+    @property
+    def reach(self) -> int:
+        return ALL
+
 
 @dataclass(frozen=True)
 class Recurrent(CellBlock):
     """A recurrent layer of the named cell, returning its output at every step."""
+
+    def weights(self, width: int, network: Network) -> tuple[Weights, int]:
+        return self.made.weights(width), self.units
+
+    def first_states(self, path: str, weights: Arrays, width: int, network: Network, batch: int) -> States:
+        return {path: self.made.initial(numpy_namespace, own_weights(weights, path), batch)}
 
 
 @dataclass(frozen=True)
@@ -104,10 +167,37 @@ class Parallel(Block):
     def cells(self) -> tuple[str, ...]:
         return tuple(cell for branch in self.branches for block in branch for cell in block.cells)
 
+    @property
+    def reach(self) -> int:
+        return max((sum(block.reach for block in branch) for branch in self.branches), default=0)
+
+    def weights(self, width: int, network: Network) -> tuple[Weights, int]:
+        found, widths = zip(*(series_weights(branch, width, network) for branch in self.branches), strict=True)
+        joined = {f"{k}/{name}": weight for k, own in enumerate(found) for name, weight in own.items()}
+        if self.merge == "concat":
+            return joined, sum(widths)
+        if len(set(widths)) > 1:
+            raise InputError(
+                f"Block {self.name!r} sums branches of widths {list(widths)}; make them equal, or merge by concat."
+            )
+        return joined, widths[0]
+
+    def first_states(self, path: str, weights: Arrays, width: int, network: Network, batch: int) -> States:
+        return {
+            name: states
+            for k, branch in enumerate(self.branches)
+            for name, states in series_states(branch, f"{path}/{k}/", weights, width, network, batch).items()
+        }
+
 
 @dataclass(frozen=True)
 class Bidirectional(CellBlock):
     """Schuster & Paliwal 1997, inside the window only: concat(forward at the end, backward at the end of its pass)."""
+
+    def weights(self, width: int, network: Network) -> tuple[Weights, int]:
+        own = self.made.weights(width)
+        both = {f"{way}/{name}": weight for way in ("forward", "backward") for name, weight in own.items()}
+        return both, 2 * self.units
 
 
 @dataclass(frozen=True)
@@ -138,6 +228,15 @@ class EncoderDecoder(CellBlock):
     parameter: int = 0
     """Which of the K parameters is fed back, e.g. the median of the quantiles or the mean of a density."""
 
+    def weights(self, width: int, network: Network) -> tuple[Weights, int]:
+        fed_back = network.shapes.outputs if self.feedback else 0
+        decoder = self.made.own_weights(fed_back + self.units + network.shapes.future_channels)
+        encoder = {f"encoder/{name}": weight for name, weight in self.made.weights(width).items()}
+        return encoder | {f"decoder/{name}": weight for name, weight in decoder.items()}, self.units
+
+    def first_states(self, path: str, weights: Arrays, width: int, network: Network, batch: int) -> States:
+        return {path: self.made.initial(numpy_namespace, own_weights(weights, f"{path}/encoder"), batch)}
+
 
 @dataclass(frozen=True)
 class Network:
@@ -166,12 +265,30 @@ def warm_up(network: Network, wanted: int) -> int:
 
 def memory(network: Network, lookback: int) -> int:
     """How many rows can influence an output: finite for delay lines, the whole lookback with recurrence."""
-    return min(lookback, 1 + sum(_reach(block, lookback) for block in network.blocks))
+    return min(lookback, 1 + sum(block.reach for block in network.blocks))
 
 
-def _reach(block: Block, lookback: int) -> int:
-    if isinstance(block, Taps):
-        return max(block.delays, default=0)
-    if isinstance(block, Parallel):
-        return max((sum(_reach(b, lookback) for b in branch) for branch in block.branches), default=0)
-    return 0 if isinstance(block, Dense | Dropout) else lookback
+def own_weights(weights: Arrays, path: str) -> dict[str, np.ndarray]:
+    """The weights of the block at `path` by their own names."""
+    start = len(path) + 1
+    return {name[start:]: weight for name, weight in weights.items() if name.startswith(f"{path}/")}
+
+
+def series_weights(blocks: Sequence[Block], width: int, network: Network) -> tuple[Weights, int]:
+    """The weights of blocks one after the other, and the width of what leaves the last."""
+    weights: Weights = {}
+    for block in blocks:
+        own, width = block.weights(width, network)
+        weights |= {f"{block.name}/{name}": weight for name, weight in own.items()}
+    return weights, width
+
+
+def series_states(
+    blocks: Sequence[Block], prefix: str, weights: Arrays, width: int, network: Network, batch: int
+) -> States:
+    """What blocks one after the other remember before the first row, by path."""
+    states: States = {}
+    for block in blocks:
+        states |= block.first_states(prefix + block.name, weights, width, network, batch)
+        width = block.weights(width, network)[1]
+    return states

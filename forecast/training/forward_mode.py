@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from forecast.networks import cells
 from forecast.networks.cells.base import Array as AnyArray
 from forecast.networks.cells.base import Cell, NumpyNamespace, activate
-from forecast.networks.cells.weights import future_width, own_weights
-from forecast.networks.description import Block, Dense, Dropout, Network, Parallel, Recurrent, Taps
+from forecast.networks.cells.weights import future_width
+from forecast.networks.description import Block, Dense, Dropout, Network, Parallel, Recurrent, Taps, own_weights
 from forecast.system.errors import InputError
 
 Array = npt.NDArray[np.float64]
@@ -81,7 +80,7 @@ class ForwardMode:
                 parts = [self.series(branch, f"{path}/{k}/", signal) for k, branch in enumerate(block.branches)]
                 return _merged(parts, SIDE_BY_SIDE if block.merge == "concat" else np.add.reduce)
             case Recurrent():
-                return self._recurrent(cells.get(block.cell, block.units, block.options), path, signal)
+                return self._recurrent(block.made, path, signal)
         raise InputError(
             f"Levenberg-Marquardt has no derivatives for block {path!r}, a {type(block).__name__}; it trains networks "
             "of dense, tap, parallel and recurrent blocks. Train this one with Adam."

@@ -22,8 +22,8 @@ import numpy.typing as npt
 
 from forecast.networks import inference
 from forecast.networks.cells.weights import future_width, initialise, weight_shapes, widest
-from forecast.networks.description import Block, Dense, Network, Parallel, Taps
-from forecast.networks.inference.batch import ALL, frames_of, reach
+from forecast.networks.description import ALL, Block, Dense, Network, Parallel, Taps
+from forecast.networks.inference.batch import frames_of, reach
 from forecast.system.errors import InputError
 from forecast.training import levenberg_marquardt as lm
 from forecast.training.chunks import TrainingSeries

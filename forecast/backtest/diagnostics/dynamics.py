@@ -20,11 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from forecast.networks import cells
 from forecast.networks.cells.base import Array, Arrays, Cell, NumpyNamespace, numpy_namespace
-from forecast.networks.cells.weights import own_weights
-from forecast.networks.description import CellBlock, Network
-from forecast.networks.inference.batch import ALL, Pass
+from forecast.networks.description import ALL, CellBlock, Network, own_weights
+from forecast.networks.inference.batch import Pass
 from forecast.networks.inference.steppers import Stepper
 
 STEP = 1e-6
@@ -114,7 +112,7 @@ class Walk(Pass):
         return self.forecasts(past.astype(dtype), None if future is None else future.astype(dtype), ALL)
 
     def started(self, block: CellBlock, path: str, x: np.ndarray) -> Stepper:
-        cell = cells.get(block.cell, block.units, block.options)
+        cell = block.made
         self.layers.append(Layer(path, cell, own_weights(self.weights, path), x.transpose(0, 2, 1)))
         return super().started(block, path, x)
 

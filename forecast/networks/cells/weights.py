@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from forecast.networks import cells
-from forecast.networks.cells.base import Weight, numpy_namespace
+from forecast.networks.cells.base import Weight
 from forecast.networks.description import (
     Bidirectional,
     Block,
@@ -18,12 +17,12 @@ from forecast.networks.description import (
     EncoderDecoder,
     Network,
     Parallel,
-    Recurrent,
-    Taps,
+    States,
+    Weights,
+    series_states,
+    series_weights,
 )
 from forecast.system.errors import InputError
-
-Weights = dict[str, Weight]
 
 
 def weight_shapes(network: Network) -> Weights:
@@ -35,7 +34,7 @@ def weight_shapes(network: Network) -> Weights:
         frame = shapes.horizon * shapes.future_channels
         weights["future/kernel"] = Weight((frame, projected), "glorot_uniform")
         weights["future/bias"] = Weight((projected,), "zeros")
-    blocks, width = _series(network.blocks, shapes.channels + projected, network)
+    blocks, width = series_weights(network.blocks, shapes.channels + projected, network)
     decoded = isinstance(network.blocks[-1], EncoderDecoder) if network.blocks else False
     size = (1 if decoded else shapes.horizon) * shapes.outputs * shapes.parameters
     readout = {"readout/kernel": Weight((width, size), "zeros"), "readout/bias": Weight((size,), "zeros")}
@@ -64,17 +63,6 @@ def future_width(network: Network) -> int:
     return network.future_units if network.shapes.future_channels else 0
 
 
-def decoder_width(block: EncoderDecoder, network: Network) -> int:
-    """Columns of the decoder's input: the fed-back outputs, the encoder's output, one future row."""
-    fed_back = network.shapes.outputs if block.feedback else 0
-    return fed_back + block.units + network.shapes.future_channels
-
-
-def output_width(block: Block, width: int, network: Network) -> int:
-    """Columns that leave a block whose input has `width` columns."""
-    return _block(block, width, network)[1]
-
-
 def widest(network: Network) -> int:
     """Columns of the widest array between two blocks, or of the outputs."""
     shapes = network.shapes
@@ -88,74 +76,9 @@ def _widest(blocks: Sequence[Block], width: int, network: Network) -> int:
     for block in blocks:
         inner = block.branches if isinstance(block, Parallel) else ()
         found = max(found, *(_widest(branch, width, network) for branch in inner), 1)
-        width = output_width(block, width, network)
+        width = block.weights(width, network)[1]
         found = max(found, width)
     return found
-
-
-def _series(blocks: Sequence[Block], width: int, network: Network) -> tuple[Weights, int]:
-    """The weights of blocks one after the other, and the width of what leaves the last."""
-    weights: Weights = {}
-    for block in blocks:
-        own, width = _block(block, width, network)
-        weights |= {f"{block.name}/{name}": weight for name, weight in own.items()}
-    return weights, width
-
-
-def _block(block: Block, width: int, network: Network) -> tuple[Weights, int]:
-    match block:
-        case Dense():
-            learnt = block.principal_of is None
-            kernel = Weight((width, block.units), "glorot_uniform", learnt)
-            return {"kernel": kernel, "bias": Weight((block.units,), "zeros", learnt)}, block.units
-        case Taps():
-            return {}, _taps_width(block, width)
-        case Dropout():
-            return {}, width
-        case Recurrent():
-            return cells.get(block.cell, block.units, block.options).weights(width), block.units
-        case Bidirectional():
-            weights = cells.get(block.cell, block.units, block.options).weights(width)
-            return _prefixed("forward", weights) | _prefixed("backward", weights), 2 * block.units
-        case EncoderDecoder():
-            cell = cells.get(block.cell, block.units, block.options)
-            decoder = cell.own_weights(decoder_width(block, network))
-            return _prefixed("encoder", cell.weights(width)) | _prefixed("decoder", decoder), block.units
-        case Parallel():
-            return _parallel(block, width, network)
-    raise InputError(
-        f"Block {block.name!r} is a {type(block).__name__}, which has no weights rule in forecast.networks.cells."
-    )
-
-
-def _parallel(block: Parallel, width: int, network: Network) -> tuple[Weights, int]:
-    weights: Weights = {}
-    widths = []
-    for index, branch in enumerate(block.branches):
-        own, branch_width = _series(branch, width, network)
-        weights |= _prefixed(str(index), own)
-        widths.append(branch_width)
-    if block.merge == "concat":
-        return weights, sum(widths)
-    if len(set(widths)) > 1:
-        raise InputError(
-            f"Block {block.name!r} sums branches of widths {widths}; make them equal, or merge by concat."
-        )
-    return weights, widths[0]
-
-
-def _taps_width(block: Taps, width: int) -> int:
-    columns = range(width) if block.channels is None else block.channels
-    if not block.delays or min(block.delays) < 0 or not columns or not set(columns) <= set(range(width)):
-        raise InputError(
-            f"Block {block.name!r}: delays {block.delays} and channels {block.channels} do not fit an input of "
-            f"{width} columns; delays are whole numbers from 0, channels from 0 to {width - 1}."
-        )
-    return len(columns) * len(block.delays)
-
-
-def _prefixed(prefix: str, weights: Weights) -> Weights:
-    return {f"{prefix}/{name}": weight for name, weight in weights.items()}
 
 
 def _check_order(network: Network) -> None:
@@ -221,41 +144,7 @@ INITIALIZERS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndar
 }
 
 
-States = Mapping[str, Mapping[str, np.ndarray]]
-"""By block path ("name", inside parallel blocks "name/branch/name"), arrays with the batch first: the states
-`(B, size)` of a recurrent block's cell (an encoder-decoder's: of the encoder), or the delay `line`
-`(B, longest delay, columns)` of taps, oldest row first."""
-
-
-def first_states(network: Network, weights: Mapping[str, np.ndarray], batch: int) -> dict[str, dict[str, np.ndarray]]:
+def first_states(network: Network, weights: Mapping[str, np.ndarray], batch: int) -> States:
     """Zeros, or the weights that hold a first state, in the dtype of the weights."""
     width = network.shapes.channels + future_width(network)
-    return _streamed(network, weights, network.blocks, "", width, batch)
-
-
-def own_weights(weights: Mapping[str, np.ndarray], path: str) -> dict[str, np.ndarray]:
-    """The weights of the block at `path` by their own names."""
-    start = len(path) + 1
-    return {name[start:]: weight for name, weight in weights.items() if name.startswith(f"{path}/")}
-
-
-def _streamed(
-    network: Network, weights: Mapping[str, np.ndarray], blocks: Sequence[Block], prefix: str, width: int, batch: int
-) -> dict[str, dict[str, np.ndarray]]:
-    states: dict[str, dict[str, np.ndarray]] = {}
-    for block in blocks:
-        path = prefix + block.name
-        match block:
-            case Recurrent() | EncoderDecoder():
-                cell = cells.get(block.cell, block.units, block.options)
-                own = own_weights(weights, path if isinstance(block, Recurrent) else f"{path}/encoder")
-                states[path] = cell.initial(numpy_namespace, own, batch)
-            case Taps():
-                columns = output_width(block, width, network) // len(block.delays)
-                dtype = weights["readout/kernel"].dtype
-                states[path] = {"line": np.zeros((batch, max(block.delays), columns), dtype)}
-            case Parallel():
-                for k, branch in enumerate(block.branches):
-                    states |= _streamed(network, weights, branch, f"{path}/{k}/", width, batch)
-        width = output_width(block, width, network)
-    return states
+    return series_states(network.blocks, "", weights, width, network, batch)

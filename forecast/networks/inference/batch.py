@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from forecast.networks import cells
 from forecast.networks.cells.base import NumpyNamespace, activate, numpy_namespace
-from forecast.networks.cells.weights import future_width, own_weights, weight_shapes, widest
+from forecast.networks.cells.weights import future_width, weight_shapes, widest
 from forecast.networks.description import (
+    ALL,
     Bidirectional,
     Block,
     CellBlock,
@@ -26,13 +26,13 @@ from forecast.networks.description import (
     Parallel,
     Recurrent,
     Taps,
+    own_weights,
 )
 from forecast.networks.inference.steppers import Arrays, Stepper, decode, first_states, stepper
 from forecast.system.errors import InputError, quote_names
 
 WINDOWS = 256  # windows in one slice: measured best between 100 and 500 for 32 to 64 units
 VALUES = 2**23  # and at most so many values in the widest array of a slice (a long delay line at every step)
-ALL = 10**9  # trailing steps: all there are
 
 Weights = Mapping[str, np.ndarray]
 
@@ -90,15 +90,7 @@ def _slices(network: Network, batch: int, steps: int, keep: int) -> Iterator[sli
 
 def reach(blocks: Sequence[Block], keep: int) -> int:
     """How many trailing steps of their input blocks in series need to give `keep` trailing steps of output."""
-    for block in reversed(blocks):
-        match block:
-            case Taps():
-                keep = min(keep + max(block.delays), ALL)
-            case Parallel():
-                keep = max(reach(branch, keep) for branch in block.branches)
-            case Recurrent() | Bidirectional() | EncoderDecoder():
-                keep = ALL
-    return keep
+    return min(keep + sum(block.reach for block in blocks), ALL)
 
 
 def frames_of(future: np.ndarray, horizon: int, keep: int) -> np.ndarray:
@@ -226,7 +218,7 @@ class Pass:
 
     def started(self, block: CellBlock, path: str, x: np.ndarray) -> Stepper:
         """The cell with the weights at `path` before the first row of its input `x (steps, columns, B)`."""
-        cell, w = cells.get(block.cell, block.units, block.options), self._weights(path)
+        cell, w = block.made, self._weights(path)
         return stepper(cell, w, first_states(cell, w, self.batch))
 
     def _weights(self, path: str) -> dict[str, np.ndarray]:

@@ -24,7 +24,6 @@ from pathlib import Path
 
 import numpy as np
 
-from forecast.networks import cells
 from forecast.networks.cells.base import Cell, NumpyNamespace, activate
 from forecast.networks.cells.simple_rnn import ActivatedCell
 from forecast.networks.cells.weights import future_width
@@ -159,7 +158,7 @@ def _linear_state(network: Network, linear: Linear | None) -> dict[str, str]:
 def _cells(blocks: Sequence[Block], prefix: str) -> Iterator[tuple[str, Cell]]:
     for block in blocks:
         if isinstance(block, Recurrent | EncoderDecoder):
-            yield prefix + block.name, cells.get(block.cell, block.units, block.options)
+            yield prefix + block.name, block.made
         if isinstance(block, Parallel):
             for k, branch in enumerate(block.branches):
                 yield from _cells(branch, f"{prefix}{block.name}/{k}/")

@@ -12,7 +12,6 @@ from typing import Protocol
 
 import numpy as np
 
-from forecast.networks import cells
 from forecast.networks.cells.base import Cell, activate, numpy_namespace
 from forecast.networks.cells.elman import Elman
 from forecast.networks.cells.gru import GRU
@@ -205,7 +204,7 @@ def _decode(
     columns = fed_back + block.units
     x = np.zeros((columns + (0 if frames is None else frames.shape[1]), encoded.shape[1]), encoded.dtype)
     x[fed_back:columns] = encoded
-    decoder = stepper(cells.get(block.cell, block.units, block.options), w, states)
+    decoder = stepper(block.made, w, states)
     kernel, bias = weights["readout/kernel"].T, weights["readout/bias"][:, None]
     for k in range(shapes.horizon):
         if frames is not None:

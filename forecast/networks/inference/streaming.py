@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecast.networks import cells
 from forecast.networks.cells.base import activate, numpy_namespace
-from forecast.networks.cells.weights import States, first_states, future_width, own_weights
+from forecast.networks.cells.weights import first_states, future_width
 from forecast.networks.description import (
+    Arrays,
     Bidirectional,
     Block,
     Dense,
@@ -22,7 +22,9 @@ from forecast.networks.description import (
     Network,
     Parallel,
     Recurrent,
+    States,
     Taps,
+    own_weights,
 )
 from forecast.networks.inference.batch import Weights, check_future, check_weights, final_states
 from forecast.networks.inference.steppers import decode
@@ -31,9 +33,9 @@ from forecast.system.errors import InputError
 
 @dataclass(frozen=True)
 class State:
-    """`blocks`: what every block remembers, by block path (see `forecast.networks.cells.weights.States`)."""
+    """`blocks`: what every block remembers, by block path (see `forecast.networks.description.States`)."""
 
-    blocks: States
+    blocks: Mapping[str, Arrays]
     batch: int
     dtype: np.dtype
 
@@ -66,7 +68,7 @@ def step(
     if frame is not None and future_width(network):
         z = frame.reshape(state.batch, -1) @ weights["future/kernel"] + weights["future/bias"]
         x = np.concatenate([x, np.tanh(z)], axis=1)
-    blocks: dict[str, Mapping[str, np.ndarray]] = {}
+    blocks: States = {}
     walk = _Step(network, weights, state.blocks, blocks, frame)
     x = walk.series(network.blocks, "", x)
     if not (network.blocks and isinstance(network.blocks[-1], EncoderDecoder)):
@@ -92,8 +94,8 @@ class _Step:
 
     network: Network
     weights: Weights
-    before: States
-    after: dict[str, Mapping[str, np.ndarray]]
+    before: Mapping[str, Arrays]
+    after: States
     frame: np.ndarray | None
 
     def series(self, blocks: Sequence[Block], prefix: str, x: np.ndarray) -> np.ndarray:
@@ -126,7 +128,7 @@ class _Step:
         return np.concatenate([line[:, -1 - delay] for delay in block.delays], axis=1)
 
     def _recurrent(self, block: Recurrent | EncoderDecoder, path: str, own: str, x: np.ndarray) -> np.ndarray:
-        cell = cells.get(block.cell, block.units, block.options)
+        cell = block.made
         output, self.after[path] = cell.step(numpy_namespace, own_weights(self.weights, own), x, self.before[path])
         return output
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import keras
 
-from forecast.networks import cells
 from forecast.networks.cells.weights import future_width, weight_shapes
 from forecast.networks.description import (
     Bidirectional,
@@ -107,7 +106,7 @@ class Wiring:
         read_out: dict[str, Any],
     ) -> Tensor:
         own = {"cell": block.cell, "units": block.units, "options": block.options}
-        names = list(cells.get(block.cell, block.units, block.options).states())
+        names = list(block.made.states())
         encoder = self._layer(f"{block.name}/encoder", Scan, **own, all_states=True)
         given = None if self.before is None else [self.before[f"{block.name}/{name}"] for name in names]
         encoded, *states = encoder(x, initial_state=given)
@@ -172,7 +171,7 @@ class Wiring:
         return taps
 
     def _recurrent(self, block: Recurrent, path: str, x: Tensor) -> Tensor:
-        names = list(cells.get(block.cell, block.units, block.options).states())
+        names = list(block.made.states())
         given = None if self.before is None else [self.before[f"{path}/{name}"] for name in names]
         output, *states = self._recurrence(block, path)(x, initial_state=given)
         self.after |= {f"{path}/{name}": state for name, state in zip(names, states, strict=True)}

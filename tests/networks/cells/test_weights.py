@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from forecast.networks.cells.weights import count, initialise, output_width, weight_shapes
+from forecast.networks.cells.weights import count, initialise, weight_shapes
 from forecast.networks.description import (
     Bidirectional,
     Dense,
@@ -110,8 +110,8 @@ def test_count_leaves_out_what_is_not_trained():
 
 def test_output_width_of_taps_is_columns_times_delays():
     network = Network((), SHAPES)
-    assert output_width(Taps("t", (0, 1, 5)), 4, network) == 12
-    assert output_width(Taps("t", (0, 1, 5), channels=(1,)), 4, network) == 3
+    assert Taps("t", (0, 1, 5)).weights(4, network)[1] == 12
+    assert Taps("t", (0, 1, 5), channels=(1,)).weights(4, network)[1] == 3
 
 
 @pytest.mark.parametrize(
