@@ -163,8 +163,11 @@ def _board(base: Sandbox, detector: str) -> Iterator[Finding]:
     board, table = base.table("leaderboard.csv"), base.table("by_series.csv")
     if board.empty or table.empty:
         return
-    names = ["mase", "skill", *(["mae", "rmse"] if table["series"].nunique() == 1 else [])]
+    names = ["mase", *(["mae", "rmse"] if table["series"].nunique() == 1 else [])]
     each = table.groupby(["model", "ranking", "seed"])[names].mean()
+    naive = each.loc[each.index.get_level_values("model") == NAIVE, "mase"]
+    each["skill"] = 1 - each["mase"] / naive.iloc[0] if len(naive) and naive.iloc[0] > 0 else np.nan
+    names.append("skill")
     mean = each.drop(index="ensemble", level="seed", errors="ignore").groupby(level=["model", "ranking"]).mean()
     wanted = pd.concat([each, mean.assign(seed="mean").set_index("seed", append=True)])
     found = board[board["status"] == "ok"].set_index(["model", "ranking", "seed"])[names]

@@ -1,8 +1,8 @@
 """From the forecasts of a dataset to tidy rows: one per candidate and seed, their mean, their spread, the ensemble.
 
 Errors of different series are never pooled in their units: a dataset of several series has MASE, RMSSE and skill
-averaged over the series, and no MAE or RMSE of its own (per series they are in by_series.csv). Skill is
-1 - MAE / MAE of naive on the same origins, averaged over the series.
+averaged over the series, and no MAE or RMSE of its own (per series they are in by_series.csv). Skill is everywhere
+1 - MASE / MASE of naive on the same actuals, both averaged over the series first: its sign is the order by MASE.
 """
 
 from __future__ import annotations
@@ -26,12 +26,23 @@ from forecast.system.errors import InputError
 @dataclass(frozen=True)
 class Reference:
     """What errors are measured against, per series: MASE and RMSSE scales of the train part, actuals at the cutoffs,
-    and the MAE of naive per step (H,) on the scored origins of one block."""
+    and the MAE of naive on the scored origins of one block: per step (H,), and over all actuals of the block."""
 
     scale: Mapping[str, metrics.Scale]
     squared_scale: Mapping[str, metrics.Scale]
     last: Mapping[str, pd.Series]
     naive: Mapping[str, np.ndarray]
+    naive_whole: Mapping[str, float]
+
+    def naive_mase(self, scores: pd.DataFrame) -> list[float]:
+        """Of the series, and the step where there is one, of every row of `scores`; NaN where the row has none."""
+        at = scores["step"] - 1 if "step" in scores else [None] * len(scores)
+        errors = [
+            self.naive_whole[name] if step is None else self.naive[name][step]
+            for name, step in zip(scores["series"], at, strict=True)
+        ]
+        scale = np.array([self.scale[name].value for name in scores["series"]], dtype=float)
+        return list(np.where(scores["mase"].notna(), np.array(errors) / scale, np.nan))
 
     def sample(self, series: str, y: np.ndarray, y_hat: np.ndarray, last: np.ndarray, naive: float) -> metrics.Sample:
         scale, squared = self.scale[series].value, self.squared_scale[series].value
@@ -85,7 +96,7 @@ def references(frame: pd.DataFrame, naive: pd.DataFrame, task: Task, borders: Bo
             last[name] = values.ffill()
     of_naive = cubes(naive[naive["block"] == block], last)
     errors = {c.series: _by_step(c) for c in of_naive}
-    return Reference(scale, squared, last, errors)
+    return Reference(scale, squared, last, errors, {c.series: metrics.mae(c.y, c.y_hat[0]) for c in of_naive})
 
 
 def _by_step(cube: Cube) -> np.ndarray:
@@ -94,7 +105,7 @@ def _by_step(cube: Cube) -> np.ndarray:
 
 def series_scores(cube: Cube, reference: Reference) -> pd.DataFrame:
     """One row per seed and ensemble of one series: every metric in the series' own unit."""
-    naive, last = float(np.mean(reference.naive[cube.series])), cube.last[:, None]
+    naive, last = reference.naive_whole[cube.series], cube.last[:, None]
     rows = []
     for seed, y_hat in members(cube):
         sample = reference.sample(cube.series, cube.y, y_hat, last, naive)
@@ -120,12 +131,20 @@ def _values(sample: metrics.Sample, wanted: Iterable[metrics.Metric]) -> dict[st
     return {name: np.nan if value is None else value for name, value in values.items()}
 
 
-def over_series(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """The mean over the series of what may be averaged; with one series every metric stays as it is."""
+def over_series(scores: pd.DataFrame, by: list[str], reference: Reference) -> pd.DataFrame:
+    """The mean over the series of what may be averaged; with one series every metric stays as it is.
+
+    Skill is taken of the mean MASE: the mean of the series' skills could call a model better than naive that has the
+    higher MASE.
+    """
     if scores["series"].nunique() == 1:
         return scores.drop(columns="series")
     numbers = [c for c in scores.columns if c not in ("series", *by)]
-    mean = scores.groupby(by, sort=False, as_index=False)[numbers].mean()
+    scores = scores.assign(naive_mase=reference.naive_mase(scores))
+    mean = scores.groupby(by, sort=False, as_index=False)[[*numbers, "naive_mase"]].mean()
+    mean["skill"] = [
+        metrics.skill(own, naive) for own, naive in zip(mean["mase"], mean.pop("naive_mase"), strict=True)
+    ]
     if "n_origins" in mean:
         mean["n_origins"] = mean["n_origins"].astype(int)
     return mean.assign(**{m.name: np.nan for m in metrics.METRICS if m.in_units and m.name in mean})
@@ -192,9 +211,9 @@ def _scored(record: dict[str, Any], forecasts: pd.DataFrame | None, reference: M
     return Scored(
         record=record,
         forecasts=forecasts,
-        board=with_mean_and_spread(over_series(by_series, ["seed"]), []),
-        by_step=with_mean_and_spread(over_series(by_step, ["seed", "step"]), ["step"]),
+        board=with_mean_and_spread(over_series(by_series, ["seed"], reference["test"]), []),
+        by_step=with_mean_and_spread(over_series(by_step, ["seed", "step"], reference["test"]), ["step"]),
         by_series=by_series,
-        validation=with_mean_and_spread(over_series(on_validation, ["seed"]), []),
+        validation=with_mean_and_spread(over_series(on_validation, ["seed"], reference["validation"]), []),
         cubes=test,
     )

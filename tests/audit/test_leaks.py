@@ -226,7 +226,7 @@ def error_scale_from_the_test_block(root: Path) -> None:
             later = frame[frame["ds"] > borders.calibration_end]
             found = _exact(frame, naive, dataset, borders, block)
             scale = {str(u): metrics.insample_scale(r["y"], season_length=1) for u, r in later.groupby("unique_id")}
-            return Reference(scale, scale, found.last, found.naive)
+            return Reference(scale, scale, found.last, found.naive, found.naive_whole)
     """,
     )
 

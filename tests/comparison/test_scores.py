@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from forecast.comparison import metrics, scores
 from forecast.comparison.metrics import METRICS, Metric, Scale
-from forecast.comparison.scores import Reference
+from forecast.comparison.scores import Cube, Reference
 
 TIMES = pd.to_datetime(["2024-01-01", "2024-01-02"])
 Y = {"a": [[11.0, 12.0], [12.0, 13.0]], "b": [[90.0, 80.0], [80.0, 100.0]]}
@@ -19,6 +22,7 @@ REFERENCE = Reference(
     squared_scale={"a": Scale(2.0), "b": Scale(40.0)},
     last=LAST,
     naive={"a": np.array([1.0, 2.0]), "b": np.array([10.0, 15.0])},  # |y - last|, mean over the origins
+    naive_whole={"a": 1.5, "b": 12.5},
 )
 
 
@@ -76,31 +80,53 @@ def test_the_ensemble_is_the_mean_of_the_forecasts_not_of_the_errors():
 def test_one_seed_has_no_ensemble_and_no_spread():
     table = by_series(seeds=(7,))
     assert table["seed"].tolist() == ["7", "7"]
-    board = scores.with_mean_and_spread(scores.over_series(table, ["seed"]), [])
+    board = scores.with_mean_and_spread(scores.over_series(table, ["seed"], REFERENCE), [])
     assert board["seed"].tolist() == ["7", "mean"]
 
 
 def test_over_several_series_ratios_are_averaged_and_units_are_not():
-    board = scores.over_series(by_series(), ["seed"])
+    board = scores.over_series(by_series(), ["seed"], REFERENCE)
     assert board["seed"].tolist() == ["3", "7", "ensemble"]
     assert board["mase"].tolist() == [1.25, 3.0, 1.125]
     assert board["mae"].isna().all() and board["rmse"].isna().all()
-    assert row(board, "3")["skill"] == pytest.approx((1 / 3 + 0.2) / 2)
+    assert row(board, "3")["skill"] == pytest.approx(1 - 1.25 / ((1.5 / 0.5 + 12.5 / 20) / 2))
+
+
+@given(arrays(float, (3, 4, 5, 2), elements=st.floats(0.1, 100)), arrays(bool, (4, 5, 2)))
+def test_the_order_by_mase_and_the_sign_against_naive_agree_and_naive_is_zero(values, missing):
+    times = pd.date_range("2024-01-01", periods=5)
+    y = np.where(missing & (np.arange(5) > 0)[None, :, None], np.nan, values[0])
+    names = ["a", "b", "c", "d"]
+    cubes = {
+        kind: [Cube(n, y[k], forecast[k][None], values[0][k, :, 0], (0,)) for k, n in enumerate(names)]
+        for kind, forecast in (("naive", values[1]), ("other", values[2]))
+    }
+    scale = {name: Scale(float(k + 1)) for k, name in enumerate(names)}
+    whole = {c.series: metrics.mae(c.y, c.y_hat[0]) for c in cubes["naive"]}
+    assume(max(whole.values()) > 0.01)  # a naive without error has no skill
+    steps = {c.series: scores._by_step(c) for c in cubes["naive"]}
+    reference = Reference(scale, scale, {n: pd.Series(1.0, times) for n in names}, steps, whole)
+    naive, other = (
+        scores.over_series(pd.concat([scores.series_scores(c, reference) for c in own]), ["seed"], reference).iloc[0]
+        for own in cubes.values()
+    )
+    assert naive["skill"] == pytest.approx(0, abs=1e-12)
+    assert abs(other["skill"]) < 1e-9 or (other["skill"] > 0) == (other["mase"] < naive["mase"])
 
 
 def test_one_series_keeps_its_unit():
-    board = scores.over_series(by_series(series=("a",)), ["seed"])
+    board = scores.over_series(by_series(series=("a",)), ["seed"], REFERENCE)
     assert board["mae"].tolist() == [1, 3, 1]
     assert "series" not in board
 
 
 def test_mean_and_spread_are_over_the_seeds_alone():
-    board = scores.with_mean_and_spread(scores.over_series(by_series(), ["seed"]), [])
+    board = scores.with_mean_and_spread(scores.over_series(by_series(), ["seed"], REFERENCE), [])
     assert board["seed"].tolist() == ["3", "7", "ensemble", "mean", "std"]
     assert row(board, "mean")["mase"] == 2.125
     assert row(board, "std")["mase"] == pytest.approx(1.75 / np.sqrt(2))  # n - 1
     assert (board["n_origins"] == 2).all()
-    one = scores.with_mean_and_spread(scores.over_series(by_series(series=("a",)), ["seed"]), [])
+    one = scores.with_mean_and_spread(scores.over_series(by_series(series=("a",)), ["seed"], REFERENCE), [])
     assert row(one, "mean")["mae"] == 2 and row(one, "std")["mae"] == pytest.approx(np.sqrt(2))
 
 
@@ -110,7 +136,7 @@ def test_steps_are_scored_against_naive_at_the_same_step():
     assert row(table, "3", step=1)["skill"] == 0
     assert row(table, "3", step=2)["skill"] == 0.5
     assert row(table, "7", step=2)["mase"] == 6
-    board = scores.with_mean_and_spread(scores.over_series(table, ["seed", "step"]), ["step"])
+    board = scores.with_mean_and_spread(scores.over_series(table, ["seed", "step"], REFERENCE), ["step"])
     assert row(board, "mean", step=1)["mae"] == 2
     assert row(board, "std", step=2)["skill"] == pytest.approx(np.std([0.5, -0.5], ddof=1))
 
@@ -141,6 +167,6 @@ def test_a_metric_that_is_one_more_row_of_the_table_is_scored_by_series_by_step_
     table = by_series()
     assert row(table, "7", series="a")["bias"] == -3 and row(table, "ensemble", series="b")["bias"] == 5
     assert row(scores.step_scores(scores.cubes(long(), LAST)[0], REFERENCE), "7", step=2)["bias"] == -3
-    assert scores.over_series(table, ["seed"])["bias"].isna().all()  # units are never averaged
-    one = scores.with_mean_and_spread(scores.over_series(by_series(series=("a",)), ["seed"]), [])
+    assert scores.over_series(table, ["seed"], REFERENCE)["bias"].isna().all()  # units are never averaged
+    one = scores.with_mean_and_spread(scores.over_series(by_series(series=("a",)), ["seed"], REFERENCE), [])
     assert row(one, "mean")["bias"] == -1
