@@ -6,6 +6,7 @@ written outside of the temporary folder.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -230,6 +231,7 @@ def run(
     _write(paths, asked, models, tuning)
     for name, why in left_out(load_models(paths.configs), season_length=asked.entry["season_length"]).items():
         raise InputError(f"Model {name!r} does not suit these data: {why}. Leave it out, or pass `season_length`.")
+    _require_installed(paths, tuned=tuned)
     jobs = n_jobs or default_jobs(os.environ)
     prepare_dataset(paths, NAME)
     if tuned:
@@ -252,3 +254,22 @@ def _write(paths: ProjectPaths, asked: Question, models: Mapping[str, Mapping[st
         files.write_text(paths.configs / f"{name}.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     validated(Models, contents["models"], where="models")
     files.write_frame(paths.raw(NAME), asked.frame)
+
+
+def _require_installed(paths: ProjectPaths, *, tuned: bool) -> None:
+    """`InputError` with what to type where a model needs a package that only an extra brings."""
+    for name, entry in load_models(paths.configs).selected().items():
+        kind = catalogue().get(str(entry.get("family")))
+        wanted = ["tensorflow"] if kind is not None and kind.uses_tensorflow else []
+        wanted += ["statsforecast"] if kind is not None and kind.kind == "statistical" else []
+        wanted += ["optuna"] if tuned and kind is not None and kind.on_skip else []
+        for package in wanted:
+            if not _is_installed(package):
+                raise InputError(f"Model {name!r} needs {package}. Install it: `pip install 'forecast[train]'`.")
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False

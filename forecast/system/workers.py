@@ -58,11 +58,11 @@ def run(tasks: Sequence[Task], *, jobs: int) -> Iterator[Outcome]:
 
 
 def _outcomes(tasks: Sequence[Task], jobs: int) -> Iterator[Outcome]:
-    import joblib
-
     if min(jobs, len(tasks)) == 1:  # no process to prepare: Ctrl-C stays with the one that is here
         yield from (_attempt(task) for task in tasks)
         return
+    import joblib
+
     parallel = joblib.Parallel(
         n_jobs=min(jobs, len(tasks)), batch_size=1, pre_dispatch="n_jobs", return_as="generator_unordered"
     )

@@ -1,0 +1,121 @@
+"""The built wheel in an environment of its own, away from any clone: what it finds there and what it does without."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import sysconfig
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.support.small_project import ROOT
+
+HEAVY = (
+    "apscheduler", "arch", "dvc", "exchange_calendars", "httpx", "keras", "matplotlib", "mlflow", "optuna", "sklearn",
+    "statsforecast", "tensorflow", "yfinance",
+)  # fmt: skip
+"""What the extras `train` and `pipeline` bring."""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of what is in the tree; built from a copy, since setuptools writes beside what it builds."""
+    folder = tmp_path_factory.mktemp("wheel")
+    names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    for name in names.stdout.splitlines():
+        if not name.startswith(("tests/", "docs/", "reports/", "bench/")) and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((ROOT / name).read_bytes())
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", str(folder / "dist"), str(folder)]
+    subprocess.run(build, check=True, capture_output=True)
+    (made,) = (folder / "dist").glob("*.whl")
+    return made
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an environment with this wheel; other packages are borrowed from that of the tests."""
+    venv = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+    python = venv / "bin" / "python"
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-deps", "--no-index"]
+    subprocess.run([*install, "--disable-pip-version-check", str(wheel)], check=True, capture_output=True)
+    site = next(venv.glob("lib/python3*/site-packages"))
+    borrowed = {sysconfig.get_path("purelib"), *(path for path in sys.path if path.endswith("site-packages"))}
+    (site / "borrowed.pth").write_text("\n".join(sorted(borrowed)))
+    return python
+
+
+def said(python: Path, code: str, folder: Path) -> str:
+    """What `code` prints, run in an empty folder without the tests' PYTHONPATH."""
+    done = subprocess.run(
+        [str(python), "-I", "-W", "ignore", "-c", textwrap.dedent(code)], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_rules_and_linear_models_need_neither_a_clone_nor_the_heavy_packages(installed: Path, tmp_path: Path) -> None:
+    code = f"""
+        import sys
+
+        class Absent:
+            def find_spec(self, name, path=None, target=None):
+                if name.partition(".")[0] in {HEAVY}:
+                    raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+        sys.meta_path.insert(0, Absent())
+        import forecast
+        df = forecast.example().tail(2000)
+        for name in ("naive", "ridge"):
+            model = forecast.fit(df, name, freq="1h", horizon=24, lookback=48)
+            model.save(name)
+            assert forecast.load(name).predict(df, levels=[80]).equals(model.predict(levels=[80]))
+        try:
+            forecast.fit(df, "gru", freq="1h", horizon=24)
+        except Exception as error:
+            print(error)
+        print(forecast.__file__)
+    """
+    lines = said(installed, code, tmp_path).splitlines()
+    assert "pip install 'forecast[train]'" in lines[0] and "'gru'" in lines[0]
+    assert Path(lines[1]).is_relative_to(installed.parents[1])
+    assert {path.name for path in tmp_path.iterdir()} == {"naive", "ridge"}  # nothing that was not asked for
+
+
+def test_importing_takes_less_than_a_third_of_a_second_and_loads_nothing(installed: Path, tmp_path: Path) -> None:
+    code = """
+        import json, sys, time
+        before, began = set(sys.modules), time.process_time()
+        import forecast
+        took = time.process_time() - began
+        found = {name.partition(".")[0] for name in set(sys.modules) - before} - sys.stdlib_module_names
+        print(json.dumps([took, sorted(found), sorted(forecast.__all__)]))
+    """
+    took, modules, names = json.loads(said(installed, code, tmp_path))
+    assert took < 0.3 and modules == ["forecast"]
+    assert names == ["Board", "Model", "__version__", "compare", "example", "fit", "load"]
+
+
+def test_a_type_checker_finds_the_marker_and_the_command_its_version(installed: Path, tmp_path: Path) -> None:
+    found = said(installed, "import forecast, pathlib; print(pathlib.Path(forecast.__file__).parent)", tmp_path)
+    assert (Path(found.strip()) / "py.typed").exists()
+    shown = subprocess.run([installed.parent / "forecast", "--version"], cwd=tmp_path, capture_output=True, text=True)
+    assert shown.stdout.startswith("forecast 0.")
+
+
+@pytest.mark.slow
+def test_the_first_forecast_takes_six_lines_and_twenty_seconds(installed: Path, tmp_path: Path) -> None:
+    code = (
+        'import forecast\ndf = forecast.example()\nmodel = forecast.fit(df, "gru", freq="1h", horizon=24)\n'
+        "print(model.predict(levels=[80, 95]))\n"
+    )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    shown = said(installed, code, tmp_path)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)  # its one process computes all the time, others may too
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 20 and len(code.splitlines()) <= 6
+    assert "2026-07-01 00:00:00" in shown
