@@ -157,10 +157,10 @@ def _percent(share: float | None) -> str:
 def _project(root: Path, dataset: str) -> Path:
     import yaml
 
-    from forecast.system.errors import closest, quote_names
+    from forecast.system.errors import nearest
 
     project = require_project(root)
     known = yaml.safe_load((project / "configs" / "datasets.yaml").read_text(encoding="utf-8")).get("datasets", {})
     if dataset not in known:
-        raise InputError(f"Unknown dataset {dataset!r}.{closest(dataset, known)} Known: {quote_names(known)}.")
+        raise InputError(f"Unknown dataset {dataset!r}.{nearest(dataset, known)}.")
     return project

@@ -11,7 +11,7 @@ from pydantic import Discriminator, Field, SerializeAsAny, Tag, field_validator,
 from forecast.config.reading import Config, Renamed, load, old_keys, require_plain_names
 from forecast.config.sources import Source
 from forecast.config.task import Calendar, CalendarFeature, Task, TaskColumn, Transform
-from forecast.system.errors import InputError, closest, quote_names
+from forecast.system.errors import InputError, closest, nearest, quote_names
 
 
 class Rule(Config):
@@ -287,20 +287,15 @@ class Datasets(Config):
             for column in dataset.columns:
                 other = column.joined.dataset if column.joined else name
                 if other not in self.datasets:
-                    raise ValueError(
-                        f"datasets.{name}, column {column.column!r} is joined from unknown dataset {other!r}."
-                        f"{closest(other, self.datasets)} Known: {quote_names(self.datasets)}"
-                    )
+                    where, known = f"datasets.{name}, column {column.column!r}", nearest(other, self.datasets)
+                    raise ValueError(f"{where} is joined from unknown dataset {other!r}.{known}")
         return self
 
     @model_validator(mode="after")
     def _run_is_known(self) -> Datasets:
         for name in self.run:
             if name not in self.datasets:
-                raise ValueError(
-                    f"`run` names unknown dataset {name!r}.{closest(name, self.datasets)} "
-                    f"Known: {quote_names(self.datasets)}"
-                )
+                raise ValueError(f"`run` names unknown dataset {name!r}.{nearest(name, self.datasets)}")
         return self
 
 

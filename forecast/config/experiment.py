@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from forecast.config.reading import Config, load, validated
-from forecast.system.errors import InputError, closest, quote_names
+from forecast.system.errors import InputError, closest, nearest, quote_names
 
 Trainer = Literal["gradient", "lm"]
 Rule = Literal["sgd", "momentum", "adam", "adamw"]
@@ -103,16 +103,11 @@ class Models(Config):
     @model_validator(mode="after")
     def _names_are_known(self) -> Models:
         if self.grid not in self.grids:
-            raise ValueError(
-                f"grid {self.grid!r} is unknown.{closest(self.grid, self.grids)} Known: {quote_names(self.grids)}"
-            )
+            raise ValueError(f"grid {self.grid!r} is unknown.{nearest(self.grid, self.grids)}")
         for grid, names in self.grids.items():
             for name in names:
                 if name not in self.models:
-                    raise ValueError(
-                        f"grid {grid!r} names unknown model {name!r}.{closest(name, self.models)} "
-                        f"Known: {quote_names(self.models)}"
-                    )
+                    raise ValueError(f"grid {grid!r} names unknown model {name!r}.{nearest(name, self.models)}")
         return self
 
     def selected(self, only: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from datetime import time
 from pathlib import Path
 from typing import Any, Literal
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator
 
 from forecast.config.datasets import Dataset
 from forecast.config.reading import Config, load, read_yaml, require_plain_names, validated
-from forecast.config.task import RegularCalendar, Weekday
-from forecast.system.errors import InputError, closest, quote_names
+from forecast.config.task import RegularCalendar, TimeZone, Weekday
+from forecast.system.errors import InputError, closest, nearest
 
 SESSIONS = 60
 FRESH_DAYS = 28
@@ -94,7 +94,7 @@ def check_retraining(names: Iterable[str], folder: Path | str = "configs") -> No
     path, known = Path(folder) / "retraining.yaml", list(names)
     for name in validated(_File, read_yaml(path) or {}, where=str(path)).datasets:
         if name not in known:
-            raise InputError(f"{path}: unknown dataset {name!r}.{closest(name, known)} Known: {quote_names(known)}.")
+            raise InputError(f"{path}: unknown dataset {name!r}.{nearest(name, known)}.")
 
 
 def steps_in(calendar: RegularCalendar, days: int) -> int:
@@ -119,7 +119,7 @@ class Job(Config):
     run: tuple[str, ...] = Field(min_length=1)
     at: tuple[str, ...] = Field(min_length=1)
     days: tuple[Weekday, ...] = Field(DAYS, min_length=1)
-    time_zone: str = "UTC"
+    time_zone: TimeZone = "UTC"
     jitter_minutes: float = Field(0.0, ge=0, lt=720)
     timeout_minutes: float = Field(120.0, gt=0)
 
@@ -153,14 +153,6 @@ class Job(Config):
             if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text):
                 raise ValueError(f"{text!r} is no time of day; wanted HH:MM such as 05:30")
         return tuple(sorted(set(value)))
-
-    @field_validator("time_zone")
-    @classmethod
-    def _zone_exists(cls, value: str) -> str:
-        known = available_timezones()
-        if value not in known:
-            raise ValueError(f"unknown time zone.{closest(value, known)} Wanted an IANA name such as Europe/Dublin")
-        return value
 
     @property
     def times(self) -> tuple[time, ...]:

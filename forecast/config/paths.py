@@ -132,10 +132,6 @@ class ProjectPaths:
         return self.locks / f"{name}.lock"
 
     @property
-    def plots(self) -> Path:
-        return self.state / "plots"
-
-    @property
     def all_champions(self) -> Path:
         return self.state / "champions"
 

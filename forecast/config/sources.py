@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, model_validator
 
 from forecast.config.reading import Config
-from forecast.system.errors import closest, quote_names
+from forecast.system.errors import nearest
 
 PACKAGE = "forecast.data.sources"
 Adjustment = Literal["splits_and_dividends", "splits", "none"]
@@ -58,7 +58,7 @@ class Source(Config):
         """The class of an entry's `kind`; `ValueError` with the nearest name when there is no such file."""
         kind, known = str(value.get("kind")), kinds()
         if kind not in known:
-            raise ValueError(f"unknown kind {kind!r}.{closest(kind, known)} Known: {quote_names(known)}")
+            raise ValueError(f"unknown kind {kind!r}.{nearest(kind, known)}")
         found: type[Source] = importlib.import_module(f"{PACKAGE}.{kind}").Settings
         return found
 

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import available_timezones
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from forecast.config.reading import Config, validated
 from forecast.system.errors import closest
@@ -22,6 +23,16 @@ from forecast.system.files import read_json
 Transform = Literal["none", "log", "diff", "logdiff", "log1p"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 CalendarFeature = Literal["hour_of_day", "day_of_week", "day_of_year", "month_of_year"]
+
+
+def _known_zone(value: str) -> str:
+    known = available_timezones()
+    if value not in known:
+        raise ValueError(f"unknown time zone.{closest(value, known)} Wanted an IANA name such as Europe/Dublin")
+    return value
+
+
+TimeZone = Annotated[str, AfterValidator(_known_zone)]
 
 
 class SessionCalendar(Config):

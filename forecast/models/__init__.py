@@ -11,7 +11,7 @@ from forecast.config.experiment import Training
 from forecast.config.reading import validated
 from forecast.models import families
 from forecast.models.base import ModelSpec, NetworkSpec
-from forecast.system.errors import InputError, closest, quote_names
+from forecast.system.errors import InputError, nearest
 
 
 @cache
@@ -28,9 +28,7 @@ def spec(entry: dict[str, Any], *, where: str, training: Training | None = None)
     """
     name = entry.get("family")
     if name not in catalogue():
-        raise InputError(
-            f"{where}: unknown family {name!r}.{closest(str(name), catalogue())} Known: {quote_names(catalogue())}."
-        )
+        raise InputError(f"{where}: unknown family {name!r}.{nearest(str(name), catalogue())}.")
     family = catalogue()[name]
     own = entry.get("training", {})
     if (

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from forecast.system.errors import InputError, closest, quote_names
+from forecast.system.errors import InputError, nearest
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,7 @@ def including(space: Space, defaults: Mapping[str, Any]) -> dict[str, Dimension]
     """
     for name in defaults:
         if name not in space:
-            raise InputError(
-                f"{name!r} is not in the search space.{closest(name, space)} Known: {quote_names(space)}."
-            )
+            raise InputError(f"{name!r} is not in the search space.{nearest(name, space)}.")
     return {name: space[name].including(defaults[name]) if name in defaults else space[name] for name in space}
 
 

@@ -42,6 +42,11 @@ def quote_names(names: object) -> str:
     return ", ".join(repr(name) for name in sorted(map(str, names)))  # type: ignore[call-overload]
 
 
+def nearest(name: str, known: object) -> str:
+    """` Did you mean 'x'? Known: 'x', 'y'`: the end of a sentence about an unknown name."""
+    return f"{closest(name, known)} Known: {quote_names(known)}"
+
+
 def closest(name: str, known: object) -> str:
     """` Did you mean 'x'?` when one of `known` is close to `name`, else an empty string."""
     import difflib

@@ -105,13 +105,6 @@ def move_aliases(
                 client.set_registered_model_alias(name, alias, str(version))
 
 
-def tag(place: Place, name: str, version: int, tags: Mapping[str, str]) -> None:
-    """Set tags of one version: what became of it."""
-    with _quiet(), store.opened(place) as client:
-        for key, value in tags.items():
-            client.set_model_version_tag(name, str(version), key, value)
-
-
 def download(place: Place, name: str, version: int, target: Path) -> Path:
     """The version's ensemble folder, copied below `target`."""
     import mlflow.artifacts

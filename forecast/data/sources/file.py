@@ -6,17 +6,16 @@ A time stamp that is ambiguous is refused with its row.
 from __future__ import annotations
 
 import re
-import zoneinfo
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from forecast.config.datasets import Dataset
 from forecast.config.sources import Source
-from forecast.config.task import SessionCalendar, WeekdayCalendar
+from forecast.config.task import SessionCalendar, TimeZone, WeekdayCalendar
 from forecast.data.columns import inputs_of
 from forecast.data.schema import first_text, text_fault
 from forecast.data.sources import RawFrame, Request, observed
@@ -35,14 +34,7 @@ class Settings(Source):
     kind: Literal["file"]
     path: Path
     columns: dict[str, str] = Field(default_factory=dict)
-    time_zone: str | None = None
-
-    @field_validator("time_zone")
-    @classmethod
-    def _zone_exists(cls, value: str | None) -> str | None:
-        if value is not None and value not in (names := zoneinfo.available_timezones()):
-            raise ValueError(f"unknown time zone.{closest(value, names)} Wanted an IANA name such as Europe/Dublin")
-        return value
+    time_zone: TimeZone | None = None
 
     @property
     def file(self) -> Path:

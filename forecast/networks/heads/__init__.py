@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from forecast.networks.heads.base import FittedHead, Head, Point
-from forecast.system.errors import closest, quote_names
+from forecast.system.errors import nearest
 
 __all__ = ["HEADS", "AnyHead", "FittedHead", "Head", "Point"]
 
@@ -39,7 +39,7 @@ def _written_out(value: Any) -> Any:
     content = {"kind": value} if isinstance(value, str) else value
     kind = content.get("kind") if isinstance(content, dict) else getattr(content, "kind", None)
     if kind not in HEADS:
-        raise ValueError(f"unknown head {kind!r}.{closest(str(kind), HEADS)} Known: {quote_names(HEADS)}")
+        raise ValueError(f"unknown head {kind!r}.{nearest(str(kind), HEADS)}")
     return content
 
 

@@ -128,6 +128,9 @@ class Joined(keras.Layer):
 class TensorNamespace:
     """The TensorFlow form of `networks.cells.Namespace`; gradients flow through everything but `stop_gradient`."""
 
+    tanh, sigmoid, relu = staticmethod(tf.tanh), staticmethod(tf.sigmoid), staticmethod(tf.nn.relu)
+    softplus, stop_gradient = staticmethod(tf.nn.softplus), staticmethod(tf.stop_gradient)
+
     def matmul(self, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
         if a.shape.rank == 2:
             return tf.matmul(a, b)
@@ -136,18 +139,6 @@ class TensorNamespace:
         out = tf.reshape(tf.matmul(tf.reshape(a, [-1, b.shape[0]]), b), shape)
         out.set_shape([*a.shape[:-1], b.shape[-1]])
         return out
-
-    def tanh(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.tanh(x)
-
-    def sigmoid(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.sigmoid(x)
-
-    def relu(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.nn.relu(x)
-
-    def softplus(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.nn.softplus(x)
 
     def concat(self, parts: Sequence[tf.Tensor]) -> tf.Tensor:
         return tf.concat(parts, -1)
@@ -158,9 +149,6 @@ class TensorNamespace:
 
     def take(self, x: tf.Tensor, columns: Sequence[int]) -> tf.Tensor:
         return tf.gather(x, tuple(columns), axis=-1)
-
-    def stop_gradient(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.stop_gradient(x)
 
     def zeros(self, batch: Any, size: int, like: tf.Tensor) -> tf.Tensor:
         return tf.zeros([batch, size], like.dtype)
