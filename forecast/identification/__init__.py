@@ -29,18 +29,18 @@ from forecast.identification.performance import (
     plotperform,
     plotregression,
     plotresponse,
-    stability,
 )
+from forecast.identification.stability import Stability, stability
 from forecast.identification.training import train, train_parallel, trainbr, trainlm
 from forecast.training.levenberg_marquardt import Watch
 from forecast.training.narx.experiment import Experiment
 from forecast.training.narx.identify import SearchSettings
 
 __all__ = [
-    "DelayChoice", "Experiment", "LoopRun", "Model", "Net", "SearchSettings", "State", "TrainingRecord", "Watch",
-    "autocorrelation", "choose_delays", "cross_correlation", "distdelaynet", "divideblock", "divideind",
-    "divideint", "dividerand", "dividetrain", "elmannet", "export", "identify", "layrecnet", "narma10", "narnet",
-    "narxnet", "perform", "ploterrcorr", "ploterrhist", "plotinerrcorr", "plotperform", "plotregression",
-    "plotresponse", "stability", "sunspots_like", "tank", "timedelaynet", "train", "train_parallel", "trainbr",
-    "trainlm",
+    "DelayChoice", "Experiment", "LoopRun", "Model", "Net", "SearchSettings", "Stability", "State",
+    "TrainingRecord", "Watch", "autocorrelation", "choose_delays", "cross_correlation", "distdelaynet",
+    "divideblock", "divideind", "divideint", "dividerand", "dividetrain", "elmannet", "export", "identify",
+    "layrecnet", "narma10", "narnet", "narxnet", "perform", "ploterrcorr", "ploterrhist", "plotinerrcorr",
+    "plotperform", "plotregression", "plotresponse", "stability", "sunspots_like", "tank", "timedelaynet", "train",
+    "train_parallel", "trainbr", "trainlm",
 ]  # fmt: skip

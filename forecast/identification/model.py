@@ -175,7 +175,7 @@ class Model:
             raise InputError(f"{steps} steps ahead of {rows} rows; wanted at least 1 and fewer than the rows.")
         state = self.prepare(inputs[: self.start], outputs[: self.start])
         later = self.scaling.scale_u(inputs[self.start :]), self.scaling.scale_y(outputs[self.start :])
-        loop, weights = self._loop()
+        loop, weights = self.numerics()
         found = loop.ahead(weights, state, *later, steps)
         found = self.scaling.unscale_y(found)
         self._require_held(found)
@@ -210,7 +210,7 @@ class Model:
         record = np.array(content["record"]) if content.get("record") else None
         return cls(net, arrays, Standardization(**scaling), TrainingRecord(**training), record)
 
-    def _loop(self) -> tuple[Any, Any]:
+    def numerics(self) -> tuple[Any, Any]:
         """The numerics of both loops, and the weights in their form."""
         loop = self.net.loop(self.inputs, self.outputs)
         return loop, loop.flat(self.weights)
@@ -223,7 +223,7 @@ class Model:
 
     def _run(self, u: Array, y: Array | None, state: State | None = None) -> LoopRun:
         """From the state, or from one whose delays hold zeros; y None: closed loop."""
-        loop, weights = self._loop()
+        loop, weights = self.numerics()
         z, inputs = None if y is None else self.scaling.scale_y(y), self.scaling.scale_u(u)
         run, after = loop.loop(weights, state or loop.begin(weights, inputs), inputs, z)
         run = self.scaling.unscale_y(loop.bounded(run))
@@ -231,13 +231,18 @@ class Model:
             self._require_held(run[None])
         return LoopRun(run, after)
 
+    def leaves(self, run: Array) -> npt.NDArray[np.bool_]:
+        """(T,): where a run (B, T, O), in the units of y, is too far from the record it was trained on."""
+        if self.record is None:
+            return np.zeros(run.shape[1], dtype=bool)
+        low, high = self.record
+        far = np.abs(run - (low + high) / 2) > RANGES * np.maximum(high - low, 1e-300)
+        return np.asarray(far.any(axis=(0, 2)))
+
     def _require_held(self, run: Array) -> None:
         """`ModelFailure` that names the first step at which a closed loop (B, T, O) is lost."""
         feedback.require_finite(run)
-        if self.record is None:
-            return
-        low, high = self.record
-        lost = (np.abs(run - (low + high) / 2) > RANGES * np.maximum(high - low, 1e-300)).any(axis=(0, 2))
+        lost = self.leaves(run)
         if lost.any():
             raise ModelFailure(
                 f"The closed loop diverges: after {int(np.argmax(lost))} of {run.shape[1]} steps on its own the "

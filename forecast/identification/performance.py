@@ -1,7 +1,5 @@
-"""How good a trained net is: its error, the stability of its closed loop, and MATLAB's plots.
+"""How good a trained net is: its error, and MATLAB's plots.
 
-A tanh net never leaves the range of its read-out, so a loop that is lost may still be finite: it stays at a bound, or
-two runs that begin next to each other separate. `stability` sees both; `Model.parallel` notices only what overflows.
 Every plot is a matplotlib figure: `ploterrcorr(errors).savefig("errors.png")`.
 """
 
@@ -12,21 +10,16 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from forecast.backtest.diagnostics.loop import FreeRun, free_run
-from forecast.data.windows import Layout, Windows
 from forecast.identification.data import NAMES, Labels
 from forecast.identification.delays import Correlation, autocorrelation, cross_correlation
-from forecast.identification.model import Model, TrainingRecord
-from forecast.models.skip import Skip
-from forecast.networks.inference.feedback import refuse_open
+from forecast.identification.model import TrainingRecord
 from forecast.system.errors import InputError
-from forecast.training.narx.experiment import Experiment, columns
+from forecast.training.narx.experiment import columns
 
 Figure = Any
 Array = npt.NDArray[np.float64]
 Measure = Literal["mse", "mae", "sse", "sae", "rmse"]
 
-ROWS = 48  # before the free run of `stability`, beside those that fill the delays
 COLOURS = {"all": "#4269d0", "train": "#4269d0", "validation": "#3ca951", "test": "#ff725c"}
 INK, BAND = "#333333", "#c9302c"
 
@@ -50,32 +43,6 @@ def perform(
         raise InputError("No row has both a measured value and a forecast. Leave out the rows that fill the delays.")
     total = counted.sum() if measure in ("sse", "sae") else counted.mean()
     return float(np.sqrt(total) if measure == "rmse" else total)
-
-
-def stability(model: Model, experiment: Experiment) -> FreeRun:
-    """The loop closed for 96 rows from the end of the experiment, the inputs held at their last values.
-
-    `verdict`: "stable", "marginal", "sensitive", "drifting" or "unstable", by the pipeline's own test
-    (`backtest.diagnostics.loop`); `reach` in standard deviations of y; `exponent` per step.
-    """
-    network = model.network
-    refuse_open(network)
-    rows = min(model.start + ROWS, len(experiment))
-    if rows <= model.start or np.isnan(experiment.y[-rows:]).any():
-        raise InputError(
-            f"The loop is judged from the last {model.start + ROWS} rows of the experiment, more than {model.start} "
-            "of them, with y measured in all. Cut the experiment where they are."
-        )
-    columns = model.inputs + model.outputs
-    none, no = (-1,) * columns, (False,) * columns
-    u = model.scaling.scale_u(experiment.u)
-    # beside y[t] the input that acts on y[t + 1]; the last one is held where it is not measured yet
-    acting = u[np.clip(np.arange(len(u)) + 1 - model.net.shift, 0, len(u) - 1)]
-    z = np.hstack([model.scaling.scale_y(experiment.y), acting])[None, -rows:]
-    future = np.zeros((1, rows, 0))
-    windows = Windows(z, z, future, z[:, -1, : model.outputs], np.array([len(experiment) - 1]))
-    channels = Layout(tuple(range(columns)), none, none, no, no, model.outputs)
-    return free_run(network, dict(model.weights), Skip("none", 1, model.outputs), windows, channels)
 
 
 def ploterrcorr(errors: npt.ArrayLike, longest: int = 20) -> Figure:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -23,7 +25,7 @@ from forecast.identification import (
     timedelaynet,
     train,
 )
-from forecast.system.errors import InputError
+from forecast.system.errors import InputError, ModelFailure
 from forecast.training.narx.experiment import Standardization
 
 E = tank(120, noise=0.01)
@@ -103,15 +105,46 @@ def test_a_trained_tank_is_a_stable_loop() -> None:
     assert stability(train(narxnet((1, 2), (1, 2), 4), e), e).verdict == "stable"
 
 
-def test_a_loop_is_judged_on_measured_rows_only() -> None:
+def test_a_loop_is_judged_from_measured_rows() -> None:
     e = tank(100)
     model = train(narxnet((1,), (1,), 2), e, iterations=2)
     gapped = np.array(e.y)
-    gapped[-3] = np.nan
+    gapped[0] = np.nan
     with pytest.raises(InputError, match="with y measured in all"):
         stability(model, Experiment(e.u, gapped))
     with pytest.raises(InputError, match="no loop to close"):
         stability(train(timedelaynet((0, 1), 2), e, iterations=2), e)
+
+
+def test_the_word_agrees_with_what_the_free_run_then_does() -> None:
+    """A loop that grows by 2 % per step is finite over the 96 steps once tried, and lost over the record."""
+    e = tank(1500)
+    model = train(narxnet((1,), (1,), ()), e)
+    kernel = model.weights["readout/kernel"].copy()
+    kernel[0] = 1.02
+    wild = replace(model, weights={**model.weights, "readout/kernel": kernel})
+    found = stability(wild, e)
+    assert found.verdict == "unstable" and found.under == "the record's own inputs"
+    with pytest.raises(ModelFailure, match="diverges"):
+        wild.parallel(e.u, e.y[:1])
+    assert stability(model, e).verdict == "stable" and np.isfinite(model.parallel(e.u, e.y[:1]).y).all()
+
+
+def test_a_loop_that_only_inputs_not_measured_make_run_away_is_fragile() -> None:
+    """y[t] = (y[t-1] + u[t-1]) / 2 + 10 tanh(200 y[t-1] - 400) + 10: it jumps away where y passes 2."""
+    scaling = Standardization(np.zeros(1), np.ones(1), np.zeros(1), np.ones(1))
+    weights = {
+        "paths/0/layer_0/kernel": np.array([[200.0], [0.0]]),
+        "paths/0/layer_0/bias": np.array([-400.0]),
+        "readout/kernel": np.array([[10.0], [0.5], [0.5]]),
+        "readout/bias": np.array([10.0]),
+    }
+    model = Model(narxnet((1,), (1,), 1), weights, scaling)
+    u = np.tile(np.repeat([0.0, 1.95], 30), 4)
+    y = model.parallel(u, [0.0]).y
+    assert y.max() < 1.96
+    found = stability(model, Experiment(u, y))
+    assert (found.verdict, found.under) == ("fragile", "inputs a tenth larger")
 
 
 def test_performance_in_numbers() -> None:

@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from forecast.system.errors import InputError, ModelFailure
 from forecast.training import levenberg_marquardt as lm
+from forecast.training.narx.coordinates import InCoordinates, differences, plain
 from forecast.training.narx.experiment import (
     Experiment,
     Standardization,
@@ -44,6 +45,8 @@ SHORT: tuple[Order, ...] = ((2, 0, 3, 6), (3, 0, 4, 6), (3, 1, 3, 8), (5, 0, 6, 
 LONG: tuple[Order, ...] = ((5, 0, 10, 10), (5, 0, 6, 6), (3, 0, 4, 6), (2, 0, 3, 6))
 LONG_ROWS = 5_000  # of all experiments together: enough for the largest order's 186 weights with one input and output
 
+COORDINATES = {"level": plain, "differences": differences}
+
 ROW_ITERATIONS = 50_000_000  # closed-loop iterations times rows, over all folds: longer experiments get fewer starts
 
 
@@ -53,6 +56,8 @@ class SearchSettings:
 
     `orders`: tried in turn by the starts of a fold; empty: `SHORT` or `LONG`, by the rows of the experiments, with as
     many input delays as `memory` finds where that is more.
+
+    `coordinates`: of the past outputs, tried in turn by the starts (`narx.coordinates`).
 
     `rounds`: (closed-loop iterations, how many go on) of the successive halving.
     """
@@ -64,6 +69,7 @@ class SearchSettings:
     open_iterations: int = 30
     rounds: tuple[tuple[int, int], ...] = ((10, 3), (20, 2), (40, 2))
     refit_iterations: int = 25
+    coordinates: tuple[str, ...] = ("level", "differences")
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,7 @@ class Member:
     net: Narx
     weights: Array
     held_out_rmse: float
+    coordinates: str = "level"
 
 
 @dataclass(frozen=True)
@@ -155,45 +162,45 @@ class _Search:
     def fold(self, number: int) -> list[Member]:
         """The nets that follow the held-out block best."""
         train, held_out = _cut(self.experiments, number, self.settings.folds, self.settings.start)
-        tried: list[tuple[float, Narx, Array]] = []
+        tried = []
         for start in range(self.settings.starts):
             if self.interrupted:
                 break
             net = self.nets[start % len(self.nets)]
-            problem = OpenLoop(net, train, self.settings.start, held_out)
+            kinds = self.settings.coordinates
+            begun = Member(net, initial(net, self.rng), np.inf, kinds[(start + start // len(self.nets)) % len(kinds)])
             options = lm.Options(max_iterations=self.settings.open_iterations)
-            tried.append(
-                (np.inf, net, lm.minimise(problem, initial(net, self.rng), options=options, watch=self.watch).weights)
-            )
+            tried.append(self._trained(OpenLoop(net, train, self.settings.start, held_out), begun, options))
         for iterations, keep in self.settings.rounds:
-            closed = ((ClosedLoop(net, train, self.settings.start, held_out), weights) for _, net, weights in tried)
-            tried = sorted(
-                (self._trained(problem, weights, iterations) for problem, weights in closed), key=lambda t: t[0]
-            )
-            tried = [each for each in tried if np.isfinite(each[0])][:keep]
-        return [Member(net, weights, float(np.sqrt(score))) for score, net, weights in tried]
+            options = lm.Options(max_iterations=iterations, patience=max(iterations, 30))
+            scored = []
+            for member in tried:
+                problem = ClosedLoop(member.net, train, self.settings.start, held_out)
+                scored.append(self._trained(problem, member, options))
+            tried = [m for m in sorted(scored, key=lambda m: m.held_out_rmse) if np.isfinite(m.held_out_rmse)][:keep]
+        return tried
 
     def refit(self, member: Member) -> Member:
         """The same net trained further on all experiments, the weight decay set by the evidence."""
         if self.interrupted:
             return member
         options = lm.Options(max_iterations=self.settings.refit_iterations, bayesian=True)
-        try:
-            problem = ClosedLoop(member.net, self.experiments, self.settings.start)
-            found = lm.minimise(problem, member.weights, options=options, watch=self.watch)
-        except ModelFailure:  # it diverges on a block it has not seen: it stays as the fold left it
-            return member
-        return replace(member, weights=found.weights)
+        problem = ClosedLoop(member.net, self.experiments, self.settings.start)
+        found = self._trained(problem, member, options)  # where it diverges it stays as the fold left it
+        return replace(found, held_out_rmse=member.held_out_rmse)
 
-    def _trained(self, problem: ClosedLoop, weights: Array, iterations: int) -> tuple[float, Narx, Array]:
-        """Held-out score, net and weights after training on; the score is infinite where the net diverges."""
-        options = lm.Options(max_iterations=0 if self.interrupted else iterations, patience=max(iterations, 30))
-        watch = None if self.interrupted else self.watch  # what is left is only to be judged
+    def _trained(self, problem: OpenLoop | ClosedLoop, member: Member, options: lm.Options) -> Member:
+        """The member trained on in its coordinates; its error infinite, its weights as they were where it diverges."""
+        coordinates = COORDINATES[member.coordinates](member.net, self.experiments)
+        if self.interrupted:  # what is left is only to be judged
+            score = problem.validation(member.weights)
+            return replace(member, held_out_rmse=float(np.sqrt(np.inf if score is None else score)))
+        within, start = InCoordinates(problem, coordinates), coordinates.inward(member.weights)
         try:
-            found = lm.minimise(problem, weights, options=options, watch=watch)
+            found = lm.minimise(within, start, options=options, watch=self.watch)
         except ModelFailure:
-            return np.inf, problem.net, weights
-        return found.score, problem.net, found.weights
+            return replace(member, held_out_rmse=np.inf)
+        return replace(member, weights=coordinates.outward(found.weights), held_out_rmse=float(np.sqrt(found.score)))
 
 
 def _net(order: Order, settings: SearchSettings, experiment: Experiment) -> Narx:
@@ -210,6 +217,11 @@ def _notes(members: list[Member], held: tuple[int, ...], interrupted: bool) -> t
     listed = "; ".join(f"y to {y}, u {u[0]} to {u[-1]}, {units} units" if u else f"y to {y}, {units} units"
                        for y, u, units in orders)  # fmt: skip
     notes = [f"Delays and units of its nets: {listed}."]
+    inward = sum(m.coordinates == "differences" for m in members)
+    notes.append(
+        f"{inward} of {len(members)} nets were trained on the level and differences of y, the others on its delays, "
+        "whichever followed the held-out blocks better."
+    )
     if any(held):
         notes.append(f"Dead times found beside the delays, per input: {held} steps.")
     if interrupted:
