@@ -6,6 +6,7 @@ what may depend on which rows, and a leak is whatever depends on others.
 
     scaling, skip, weights      train rows; a choice between fits may look at validation
     tuning, the chosen model    train and validation rows
+    members and their weights   validation rows
     intervals                   nothing after the calibration block
     prepared rows, inputs       rows up to their own
     known-future inputs         the calendar alone, or issues of that time or earlier
@@ -38,6 +39,7 @@ KINDS: dict[str, str] = {
     "skip": "a skip fitted on later rows",
     "tuning": "tuning that saw later rows",
     "training": "training that saw later rows",
+    "weights": "a combination's weights that saw later rows",
     "forecast": "a forecast that sees beyond its cutoff",
     "choice": "a choice that saw later rows",
     "calibration": "intervals that saw rows outside the calibration block",

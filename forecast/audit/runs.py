@@ -49,6 +49,9 @@ def chosen_before(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector:
         if _outcome(record) != _outcome(later.get(name, {})):
             text = f"the training of {name} (its validation curve or best step) {since}"
             yield Finding("training", detector, name, text)
+        if _weights(record) != _weights(later.get(name, {})):
+            text = f"the members of {name}, or their weights, {since}"
+            yield Finding("weights", detector, name, text)
     verdicts = [s.verdict("chosen") for s in (base, other)]
     if verdicts[0] != verdicts[1]:
         yield Finding(
@@ -216,6 +219,10 @@ def _outcome(record: dict[str, Any]) -> Any:
         for seed in record.get("seeds", [])
     ]
     return seeds, record.get("tuned"), record.get("params")
+
+
+def _weights(record: dict[str, Any]) -> dict[str, float]:
+    return {str(member["candidate"]): float(member["weight"]) for member in record.get("members", [])}
 
 
 def _without(content: dict[str, Any], key: str) -> dict[str, Any]:

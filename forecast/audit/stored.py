@@ -22,6 +22,7 @@ from forecast.system import files
 
 DETECTOR = "stored results computed again"
 ORIGINS = 3
+ORIGIN = ["unique_id", "output", "cutoff", "step"]
 CLOSE = 1e-5
 """Of the spread of a forecast: batches of another size change its last digits."""
 
@@ -60,6 +61,7 @@ def _of_the_models(base: Sandbox, project: Project, whole: Panel) -> list[Findin
             continue
         found += _settings(record, base.tuned / f"{candidate}.json", base.trained / candidate)
         table = base.forecasts(candidate)
+        found += _averaged(candidate, record, table, base)
         for folder in sorted((base.trained / candidate).glob("seed-*")):
             forecaster = Forecaster.load(folder)
             name = f"{candidate}/{folder.name}"
@@ -85,6 +87,20 @@ def _settings(record: dict[str, Any], study: Path, folder: Path) -> Iterator[Fin
         if files.read_json(path)["spec"] != record.get("params"):
             text = f"the model saved in {name}/{path.parent.name} has other settings than its record"
             yield Finding("stored", DETECTOR, name, text)
+
+
+def _averaged(name: str, record: dict[str, Any], table: pd.DataFrame, base: Sandbox) -> Iterator[Finding]:
+    """After validation, inside which its stretches have weights of their own, a combination is its members' mean."""
+    if not record.get("members"):
+        return
+    tables = [(member["weight"], base.forecasts(member["candidate"])) for member in record["members"]]
+    later = [(weight, rows[rows["block"] != "validation"]) for weight, rows in tables]
+    parts = [weight * rows.groupby(ORIGIN, sort=True)["y_hat"].mean() for weight, rows in later]
+    wanted = sum(parts[1:], parts[0])
+    own = table[table["block"] != "validation"].set_index(ORIGIN)["y_hat"].sort_index()
+    if not own.index.equals(wanted.index) or not np.allclose(own, wanted, rtol=1e-9):
+        text = f"the forecasts kept of {name} are not the weighted mean of its members' forecasts"
+        yield Finding("stored", DETECTOR, name, text)
 
 
 def _foretold(forecaster: Forecaster, table: pd.DataFrame, whole: Panel, name: str, seed: int) -> Iterator[Finding]:

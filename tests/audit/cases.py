@@ -61,6 +61,7 @@ def write(
     models: tuple[str, ...] = (),
     references: tuple[str, ...] = REFERENCES,
     rankings: tuple[str, ...] = RANKINGS,
+    combinations: Mapping[str, dict[str, Any]] | None = None,
     **dataset: Any,
 ) -> Path:
     """The project in `root`: the code as it is, one dataset with the given settings, `references` and `models`."""
@@ -69,8 +70,8 @@ def write(
     copy_code(root)
     write_yaml(root / "configs" / "datasets.yaml", {"run": ["wave"], "datasets": {"wave": {**DATASET, **dataset}}})
     grid = [*references, *models]
-    entries = {name: {"family": name} for name in grid}
-    content = {"grid": "tiny", "grids": {"tiny": grid}, "rankings": list(rankings), "models": entries}
+    entries = {**{name: {"family": name} for name in grid}, **(combinations or {})}
+    content = {"grid": "tiny", "grids": {"tiny": list(entries)}, "rankings": list(rankings), "models": entries}
     write_yaml(root / "configs" / "models.yaml", content)
     shutil.copy(ROOT / "configs" / "evaluation.yaml", root / "configs" / "evaluation.yaml")
     write_yaml(

@@ -18,13 +18,16 @@ from forecast.data.panel import from_frame
 from forecast.system import files
 from tests.audit import cases
 
+MIX = {"family": "combination", "members": ["networks", "ridge"]}
 Edit = Callable[[Path, Path], None]
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     two = pd.concat([cases.wave(0).assign(unique_id="a"), cases.wave(1).assign(unique_id="b", y=lambda f: 5 * f["y"])])
-    root = cases.write(tmp_path_factory.mktemp("stored") / "project", frame=two, models=("elman",))
+    root = cases.write(
+        tmp_path_factory.mktemp("stored") / "project", frame=two, models=("elman",), combinations={"mix": MIX}
+    )
     for stage in ("fetch", "prepare", "tune", "train", "compare"):
         options = {"state": str(root / ".forecast"), "jobs": 1} if stage in ("tune", "train") else {}
         importlib.import_module(f"pipelines.{stage}").main("wave", root=str(root), **options)
@@ -86,6 +89,13 @@ def naive_of_the_day_before(trained: Path, compared: Path) -> None:
     files.write_frame(path, table.sort_index())
 
 
+def other_weights_in_the_record(trained: Path, compared: Path) -> None:
+    path = trained / "mix" / "record.json"
+    record = files.read_json(path)
+    record["members"][0]["weight"], record["members"][1]["weight"] = 0.9, 0.1
+    files.write_json(path, record)
+
+
 def _scaled(path: Path, column: str, *, model: str) -> None:
     table = pd.read_csv(path)
     table[column] = np.where(table["model"] == model, 0.9 * table[column], table[column])
@@ -101,6 +111,7 @@ EDITS: dict[Edit, str] = {
     a_model_saved_by_another_run: "scaling",
     another_model_chosen: "choice",
     naive_of_the_day_before: "scores",
+    other_weights_in_the_record: "stored",
 }
 
 

@@ -112,6 +112,21 @@ def trial_chosen_on_test(root: Path) -> None:
     )
 
 
+def weights_learnt_on_test(root: Path) -> None:
+    append(
+        root,
+        "forecast/backtest/combinations.py",
+        """
+        _honest = _combined
+
+        def _combined(rule, part_of, rows, values):
+            shifted = rows.assign(block=rows["block"].map({"test": "validation", "validation": "test"}).fillna("x"))
+            shares, _ = _honest(rule, part_of, shifted, values)
+            return shares, rows.assign(seed=np.int32(0), y_hat=weighted(shares, values))
+        """,
+    )
+
+
 LEAKS = {
     tuning_on_test: "tuning",
     early_stop_on_test: "training",
@@ -131,3 +146,13 @@ def test_a_leak_in_tuning_or_training_is_caught_and_named(plant: cases.Change, k
     assert kind in [finding["kind"] for finding in found["findings"]], found
     if kind != "forecast":
         assert found["findings"][0]["kind"] == kind, found
+
+
+def test_weights_learnt_on_test_are_caught_and_those_learnt_on_validation_are_not(tmp_path: Path) -> None:
+    stacked = {"family": "combination", "members": "all", "weights": "stacked"}
+    root = write(tmp_path / "project", references=(*FEWEST, "seasonal_naive"), combinations={"stacked": stacked})
+    assert audited(root)["clean"]
+    weights_learnt_on_test(root)
+    found = audited(root)["findings"]
+    assert found[0]["kind"] == "weights" and found[0]["where"] == "stacked", found
+    assert "forecast" in [finding["kind"] for finding in found]
