@@ -141,13 +141,18 @@ def _lines(row: dict[str, Any]) -> list[dict[str, str]]:
         "test skill": _percent(row["skill"]),
         "live error": f"{live} ({row['live_issues']} issues)",
         "live skill": _percent(row["live_skill"]),
-        "data": f"as of {row['data_as_of']}",
+        "data": f"as of {row['data_as_of']}{_observed(row)}",
         "drift": row["drift"],
         "last run": row["last_run"],
         "next run": row["next_run"],
         "state": row["state"],
     }
     return [{"dataset": row["dataset"], "what": what, "value": value} for what, value in values.items()]
+
+
+def _observed(row: dict[str, Any]) -> str:
+    age = row["last_observation_age_h"]
+    return "" if age is None else f"; last observation {row['last_observation'][:16]}, {age:.0f} hours old"
 
 
 def _percent(share: float | None) -> str:

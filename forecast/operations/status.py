@@ -29,6 +29,8 @@ class Standing:
     age_days: float | None
     training_cutoff: str
     data_as_of: str
+    last_observation: str
+    last_observation_age_h: float | None
     skill: float | None
     live_error: float | None
     live_skill: float | None
@@ -51,25 +53,35 @@ def standing(root: Path, dataset: str, *, now: datetime) -> Standing:
             f"no champion here; `forecast promote {dataset}`, or `forecast status --registry` takes one over"
         )
     pointer = _json(newest_data(root, dataset) / "data" / "pointers" / f"{dataset}.json")
+    last = _last_observation(root, dataset, pointer)
     live = _live(root, dataset, named.get("champion"))
     decision = _decision(root, dataset)
-    last, following = _runs(root, dataset, decision)
+    ran, following = _runs(root, dataset, decision)
     return Standing(
         dataset=dataset,
         champion=named.get("champion"),
         model=meta.candidate if meta else "",
-        age_days=_days(now, meta.created_at) if meta else None,
+        age_days=round(_days(now, meta.created_at), 1) if meta else None,
         training_cutoff=meta.training_cutoff[:19] if meta else "",
         data_as_of=str(pointer.get("as_of", "")),
+        last_observation=last,
+        last_observation_age_h=round(24 * _days(now, last), 1) if last else None,
         skill=meta.metrics.get("skill") if meta else None,
         live_error=live.error if live else None,
         live_skill=live.skill if live else None,
         live_issues=live.issues if live else 0,
         drift=_drift(decision),
-        last_run=last,
+        last_run=ran,
         next_run=following,
         state="; ".join(faults) or "good",
     )
+
+
+def _last_observation(root: Path, dataset: str, pointer: Mapping[str, Any]) -> str:
+    """The time of the newest row of the pointed snapshot; empty where its record does not say it."""
+    name = str(pointer.get("snapshot", ""))
+    record = (newest_data(root, dataset) / name).with_suffix(".json") if name else None
+    return str(_json(record).get("last", "")) if record else ""
 
 
 def _local(root: Path, dataset: str) -> tuple[dict[str, int], champion.Meta | None, list[str]]:
@@ -148,7 +160,7 @@ def _jobs(root: Path, dataset: str) -> list[str]:
 
 def _days(now: datetime, earlier: str) -> float:
     made = datetime.fromisoformat(earlier).replace(tzinfo=now.tzinfo)
-    return round((now - made).total_seconds() / 86400, 1)
+    return (now - made).total_seconds() / 86400
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from forecast.system.errors import BusyError, DataError, InputError
 from tests.support.example_data import dataset, hourly
 from tests.support.services import Services, answers, serving, walk
 
+LAG = pd.Timedelta("5D")
 BEFORE, AFTER = pd.Timestamp("2021-06-01 22:00"), pd.Timestamp("2021-06-15 22:00")
 
 
@@ -114,6 +115,55 @@ def test_a_revised_overlap_is_read_again_whole_and_recorded(tmp_path: Path, serv
     ]
     table = pd.read_csv((tmp_path / fetched.pointer.snapshot).with_suffix(".revisions.csv"))
     assert len(table) == 2 and record(tmp_path)["revised_values"] == 2
+
+
+def test_for_a_month_every_morning_ends_an_hour_ago_and_becomes_what_the_archive_says(
+    tmp_path: Path, services: Services
+):
+    """The archive lags five days; the forecast service's past days are half a degree off."""
+    services.archive_lag = LAG
+    kinds = set()
+    for morning in pd.date_range("2021-06-02 05:30", periods=30, freq="D"):
+        services.now = morning
+        kinds |= set(take(tmp_path, city(services, recent_url=services.url), morning).revised["kind"])
+        frame = stored(tmp_path)
+        assert frame["ds"].max() == morning.floor("h") - pd.Timedelta("1h")  # the last hour that has ended
+        assert not frame["ds"].duplicated().any() and set(frame["ds"].diff().dropna()) == {pd.Timedelta("1h")}
+        assert pd.Timestamp(record(tmp_path)["provisional_from"]) == (morning - LAG).normalize()
+        assert record(tmp_path)["last"] == frame["ds"].max().isoformat()
+    assert kinds == {"provisional"}
+    services.archive_lag = pd.Timedelta(0)
+    take(tmp_path / "whole", city(services), services.now)
+    settled = frame[frame["ds"] < (services.now - LAG).normalize()]
+    final = stored(tmp_path / "whole")
+    pd.testing.assert_frame_equal(settled, final[final["ds"].isin(settled["ds"])])
+
+
+def test_without_the_forecast_service_the_data_end_where_the_archive_does(tmp_path: Path, services: Services):
+    services.archive_lag = LAG
+    take(tmp_path, city(services), BEFORE)
+    assert stored(tmp_path)["ds"].max() == (BEFORE - LAG).floor("h")
+
+
+def test_an_archive_that_answers_less_than_asked_leaves_more_to_the_past_days(tmp_path: Path, services: Services):
+    services.archive_lag = LAG
+    take(tmp_path, city(services, recent_url=services.url), BEFORE)
+    services.now, services.archive_lag = BEFORE + pd.Timedelta("1D"), pd.Timedelta("9D")
+    take(tmp_path, city(services, recent_url=services.url), services.now)
+    frame = stored(tmp_path)
+    assert set(frame["ds"].diff().dropna()) == {pd.Timedelta("1h")} and frame[
+        "ds"
+    ].max() == services.now - pd.Timedelta("1h")
+    assert pd.Timestamp(record(tmp_path)["provisional_from"]) <= services.now - pd.Timedelta("8D")
+
+
+def test_a_clock_ahead_of_the_service_s_is_refused_before_forecasts_count_as_observed(
+    tmp_path: Path, services: Services
+):
+    with pytest.raises(DataError, match="up to 2021-06-02 01:00 UTC, where the service's clock says 2021-06-01 22:00"):
+        take(tmp_path, city(services, recent_url=services.url), BEFORE + pd.Timedelta("3h"))
+    take(tmp_path, city(services, recent_url=services.url), BEFORE - pd.Timedelta("3h"))
+    assert stored(tmp_path)["ds"].max() == BEFORE - pd.Timedelta("4h")
 
 
 def test_provisional_days_are_read_again_and_named_as_such(tmp_path: Path, services: Services):

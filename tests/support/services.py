@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from email.utils import format_datetime
 from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -44,9 +45,13 @@ Fault = Callable[["Handler"], None]
 
 @dataclass
 class Services:
-    """What the server knows. `now` is its clock; `faults`: (part of the path, how often, what to do instead)."""
+    """What the server knows. `now` is its clock; `faults`: (part of the path, how often, what to do instead).
+
+    `archive_lag`: how far the weather archive is behind.
+    """
 
     now: pd.Timestamp = field(default_factory=lambda: pd.Timestamp("2021-06-01 22:00"))
+    archive_lag: pd.Timedelta = field(default_factory=lambda: pd.Timedelta(0))
     splits: dict[str, dict[str, float]] = field(default_factory=dict)
     dividends: dict[str, dict[str, float]] = field(default_factory=dict)
     delisted: set[str] = field(default_factory=set)
@@ -121,6 +126,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send({"chart": {"result": None, "error": error}}, 404)
         else:
             self.send({"chart": {"result": [bars(self.known, ticker, query)], "error": None}})
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return format_datetime(self.known.now.tz_localize("UTC").to_pydatetime(), usegmt=True)
 
     def send(self, content: Any, status: int = 200) -> None:
         for path, change in self.known.changes:
@@ -299,7 +307,8 @@ def weather(services: Services, path: str, query: dict[str, str]) -> dict[str, A
     hours = times.as_unit("s").astype("int64").to_numpy() // 3600
     swing = 5 * np.sin(2 * np.pi * hours / 24) + np.sin(hours / 50.0)
     swing = swing + np.where(times > services.now - PROVISIONAL, 0.5, 0.0)
-    known = times <= services.now if path == "/v1/archive" else np.ones(len(times), dtype=bool)
+    until = services.now - services.archive_lag
+    known = times <= until if path == "/v1/archive" else np.ones(len(times), dtype=bool)
     hourly: dict[str, Any] = {"time": times.strftime("%Y-%m-%dT%H:%M").tolist()}
     for asked in query["hourly"].split(","):
         name, _, lead = asked.partition("_previous_day")

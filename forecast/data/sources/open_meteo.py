@@ -1,13 +1,15 @@
 """Open-Meteo's archive of gridded hourly weather, and its own forecasts kept apart with the time they were issued.
 
 Units are asked for and checked in the answer: °C, mm, m/s, hPa, %, W/m². An hour counts as observed once it has ended
-before `as_of`; the archive's last days are provisional and read again at the next fetch.
+before `as_of`; the archive's last days are provisional and read again at the next fetch. Hours that it does not have
+yet may come from the forecast service's past days; they are provisional until it has them.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +26,9 @@ from forecast.data.web import Deadline, Transient
 from forecast.system.errors import DataError, InputError
 
 DAYS_PER_REQUEST = 366
+PAST_DAYS = 92
+"""How far back the forecast service answers."""
+SKEW = pd.Timedelta("10min")
 FORECAST_DAYS = 7
 UNITS = {"temperature_unit": "celsius", "wind_speed_unit": "ms", "precipitation_unit": "mm"}
 REFUSED_UNITS = ("°F", "km/h", "mp/h", "mph", "kn", "inch", "in")
@@ -38,6 +43,7 @@ class Settings(Service):
     """Hourly weather by Open-Meteo's archive; `variables` maps our column names to the service's.
 
     Units are °C, mm, m/s, hPa, % and W/m². The last `provisional_days` are read again at the next fetch. With
+    `recent_url` the past days of a forecast service stand in for hours that the archive does not have yet. With
     `forecast_url` the service's own forecast is kept too, in a table apart, with `previous_runs_url` those it has
     archived; they count as issued `issue_delay_h` after the hour that the archive names, since a model run takes
     hours to be published. A paying customer's key is read from the environment variable `api_key_env`.
@@ -50,6 +56,7 @@ class Settings(Service):
     provisional_days: int = Field(5, ge=0)
     weight_per_minute: float = Field(600.0, gt=0)
     base_url: Url = "https://archive-api.open-meteo.com"
+    recent_url: Url | None = None
     forecast_url: Url | None = None
     previous_runs_url: Url | None = None
     issue_delay_h: float = Field(8.0, ge=0)
@@ -79,12 +86,15 @@ class Settings(Service):
 
 def read(request: Request) -> RawFrame:
     source = request.dataset.source
-    assert isinstance(source, Settings)
+    assert isinstance(source, Settings) and request.as_of is not None
     client = _Client(request, source)
-    frames, failed = [], {}
+    frames, failed, provisional = [], {}, [request.as_of.normalize() - pd.Timedelta(source.provisional_days, "D")]
     for name in source.places:
         try:
             frames.append(client.history(name))
+            if source.recent_url:
+                frames.append(client.recent(name, frames[-1]["ds"].max()))
+                provisional += frames[-1]["ds"].head(1).tolist()
         except DataError as error:
             failed[name] = str(error)
         request.advance(name)
@@ -96,7 +106,7 @@ def read(request: Request) -> RawFrame:
         as_of,
         where=f"Open-Meteo, dataset {request.name!r}",
         provenance=_provenance(source),
-        provisional_from=as_of.normalize() - pd.Timedelta(source.provisional_days, "D"),
+        provisional_from=min(provisional),
         vintages=client.vintages(),
     )
 
@@ -116,6 +126,16 @@ class _Client:
         url = f"{self.source.base_url}/v1/archive"
         frame = pd.concat(self._by_year(name, url, first, last, self.source.variables), ignore_index=True)
         return _once_each(frame[(frame["ds"] >= first) & (frame["ds"] < last + pd.Timedelta(1, "D"))], name)
+
+    def recent(self, name: str, after: pd.Timestamp) -> pd.DataFrame:
+        """The hours of one place behind the archive's last one (NaT: all), as the forecast service has them."""
+        today = self.as_of.normalize()
+        earliest = max(self.request.first(name, self.source.start).normalize(), today - pd.Timedelta(PAST_DAYS, "D"))
+        first = earliest if pd.isna(after) else max(after.normalize(), earliest)
+        window = {"start_date": f"{first:%Y-%m-%d}", "end_date": f"{today:%Y-%m-%d}"}
+        url, days = f"{self.source.recent_url}/v1/forecast", (today - first).days + 1
+        frame = self._ask(name, url, window, days, self.source.variables, clock=self.as_of)
+        return _once_each(frame[frame["ds"] >= first] if pd.isna(after) else frame[frame["ds"] > after], name)
 
     def vintages(self) -> pd.DataFrame | None:
         """`unique_id, ds, issued_at, <their columns>` of every place; None where no forecasts are kept."""
@@ -158,7 +178,11 @@ class _Client:
             yield self._ask(name, url, window, (end - first).days + 1, variables)
             first = end + pd.Timedelta(1, "D")
 
-    def _ask(self, name: str, url: str, window: dict[str, str], days: int, variables: dict[str, str]) -> pd.DataFrame:
+    def _ask(
+        self, name: str, url: str, window: dict[str, str], days: int, variables: dict[str, str],
+        clock: pd.Timestamp | None = None,
+    ) -> pd.DataFrame:  # fmt: skip
+        """`clock`: what must not be later than the service's own, where it says it."""
         what, place = f"Open-Meteo, place {name!r}", self.source.places[name]
         params = {
             "latitude": f"{place.latitude:g}",
@@ -173,7 +197,11 @@ class _Client:
             params["apikey"] = key
         self._spend(weight(len(variables), days), what)
         deadline = self.deadline
-        content = deadline.call(what, lambda: _content(web.get(url, params, deadline=deadline, what=what), what))
+
+        def answered() -> dict[str, Any]:
+            return _content(_not_ahead(web.get(url, params, deadline=deadline, what=what), clock, what), what)
+
+        content = deadline.call(what, answered)
         return _frame(content, variables, name, what)
 
     def _spend(self, amount: float, what: str) -> None:
@@ -190,6 +218,20 @@ def _days_ahead(dataset: Dataset, delay: pd.Timedelta) -> int:
     start = pd.Timestamp("2024-01-01")
     reach = following(dataset.calendar, start, dataset.horizon)[-1] - start
     return min(FORECAST_DAYS, int(np.ceil((reach + delay) / pd.Timedelta(1, "D"))))
+
+
+def _not_ahead(answer: web.Answer, clock: pd.Timestamp | None, what: str) -> web.Answer:
+    """`DataError` where `clock` (UTC) is ahead of the service's: hours to come would count as observed."""
+    told = answer.headers.get("date")
+    if clock is None or told is None:
+        return answer
+    theirs = pd.Timestamp(parsedate_to_datetime(told)).tz_convert("UTC").tz_localize(None)
+    if clock > theirs + SKEW:
+        raise DataError(
+            f"{what}: asked for hours up to {clock:%Y-%m-%d %H:%M} UTC, where the service's clock says "
+            f"{theirs:%Y-%m-%d %H:%M}: its forecasts would count as observations. Set this machine's clock."
+        )
+    return answer
 
 
 def _content(answer: web.Answer, what: str) -> dict[str, Any]:
@@ -272,6 +314,7 @@ def _provenance(source: Settings) -> dict[str, Any]:
             "places": {name: place.model_dump() for name, place in source.places.items()},
             "variables": source.variables,
             "start": source.start.isoformat(),
+            **({"recent_url": source.recent_url} if source.recent_url else {}),
             "timezone": "GMT",
             **UNITS,
         },
