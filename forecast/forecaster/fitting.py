@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 from collections.abc import Iterator
 
 from forecast.data.windows import Windows
-from forecast.models.skip import Batches, fit_linear
+from forecast.models.skip import Batches, fit_linear, harmonics_of
 from forecast.system.errors import InputError
 
 CLOSED_LOOP_ORIGINS = 256
@@ -229,6 +229,7 @@ def corrected(problem: Problem, recursive: Forecaster) -> Forecaster:
         horizon=task.horizon,
         lags=task.candidate_lags()[-1:],
         season_length=task.season_length,
+        harmonics=harmonics_of(task.calendar_features),
     )
     return replace(recursive, correction=correction)
 

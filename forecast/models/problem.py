@@ -25,7 +25,7 @@ from forecast.data.scaling import Scaling
 from forecast.data.splits import Blocks, Borders
 from forecast.data.windows import Layout, Windows, layout, targets, task_windows
 from forecast.models.carry import Carry, fit_carry
-from forecast.models.skip import Batches, Kind, Skip, fit_linear
+from forecast.models.skip import Batches, Kind, Skip, fit_linear, harmonics_of
 
 Purpose = Literal["skip", "training"]
 """Targets are wanted by a closed-form fit, or by the training and the validation loss of a model beside it."""
@@ -128,6 +128,7 @@ class Problem:
                     horizon=horizon,
                     lags=task.candidate_lags(),
                     season_length=task.season_length,
+                    harmonics=harmonics_of(task.calendar_features),
                 )
             else:
                 fitted = Skip(kind, horizon, self.panel.outputs, task.season_length)

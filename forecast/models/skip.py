@@ -5,20 +5,26 @@
 - `seasonal`: the value one season before;
 - `linear`: ridge regression on the differences to the last value, the exogenous lags and the known-future
   inputs, that is on every input the networks get, fitted in float64 by the normal equations (Hoerl & Kennard 1970;
-  NLinear of Zeng et al. 2023 is the same map without exogenous inputs). Penalty and lags are chosen on validation, and
-  where the last value itself is nearer there than every ridge, all coefficients are zero.
+  NLinear of Zeng et al. 2023 is the same map without exogenous inputs). With `harmonics` also on products of the
+  calendar with itself and with the newest rows, so that the coefficients differ by hour and season. Penalty, lags and
+  whether there are products are chosen on validation, and where the last value itself is nearer there than every
+  ridge, all coefficients are zero.
 
 All work in scaled units on `Windows` and return (B, H, O) float64.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
+from scipy import linalg
 
+from forecast.config.task import CalendarFeature
 from forecast.data.windows import Layout, Windows
 from forecast.models.carry import Carry
 from forecast.system.errors import ModelFailure
@@ -28,6 +34,10 @@ Reads = Literal["values", "channels"]
 """Of the past: the values alone, or, in models saved before 0.2, also how long each has been missing. A line through
 gaps of an hour gives nonsense after a gap of two days."""
 PENALTIES = tuple(10.0**k for k in range(-2, 6))
+HARMONICS: dict[CalendarFeature, int] = {"hour_of_day": 2, "day_of_week": 2, "day_of_year": 1, "month_of_year": 1}
+"""Sine pairs of a calendar feature in products. A second one of the year is fitted to one or two years' weather."""
+PRODUCT_LAGS = 25
+"""Rows of the target that the calendar multiplies: a day of hours and the same hour before it."""
 
 Batches = Callable[[], Iterable[tuple[Windows, np.ndarray]]]
 """Gives pairs of windows and their scaled targets (B, H, O); called once per pass over the data."""
@@ -35,8 +45,9 @@ Batches = Callable[[], Iterable[tuple[Windows, np.ndarray]]]
 
 @dataclass(frozen=True)
 class Skip:
-    """A fitted skip. `coefficients` (features + 1, H * O), `lags` and `reads` belong to `linear` alone.
+    """A fitted skip. `coefficients` (features + 1, H * O) and what shapes the features belong to `linear` alone.
 
+    harmonics: sine pairs per calendar feature in products; empty: no products, as in every skip of earlier versions.
     carry: what a closed loop of it takes for the past-only inputs after the cutoff; None: it repeats the last ones.
     """
 
@@ -46,6 +57,8 @@ class Skip:
     season_length: int = 1
     lags: int = 0
     penalty: float = 0.0
+    harmonics: tuple[int, ...] = ()
+    product_lags: int = 0
     coefficients: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     reads: Reads = "values"
     carry: Carry | None = None
@@ -58,10 +71,17 @@ class Skip:
         if self.kind == "seasonal":
             return _season_before(windows, channels, self.horizon, self.season_length)
         if self.kind == "linear":
-            x = features(windows, channels, lags=self.lags, horizon=self.horizon, reads=self.reads)
+            x = self.inputs(windows, channels)
             change = x @ self.coefficients[:-1] + self.coefficients[-1]
             return last + change.reshape(last.shape)
         return last
+
+    def inputs(self, windows: Windows, channels: Layout) -> np.ndarray:
+        """(B, features) of the linear map: the plain ones first, then the products."""
+        x = features(windows, channels, lags=self.lags, horizon=self.horizon, reads=self.reads)
+        if not self.harmonics:
+            return x
+        return np.hstack([x, products(windows, channels, self.horizon, self.harmonics, self.product_lags)])
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         carried = {} if self.carry is None else {"carry": self.carry.coefficients}
@@ -69,11 +89,13 @@ class Skip:
 
     def to_json(self) -> dict[str, Any]:
         names = ("kind", "horizon", "outputs", "season_length", "lags", "penalty", "reads")
-        return {name: getattr(self, name) for name in names}
+        shape = {"harmonics": list(self.harmonics), "product_lags": self.product_lags} if self.harmonics else {}
+        return {name: getattr(self, name) for name in names} | shape
 
     @classmethod
     def from_saved(cls, content: dict[str, Any], arrays: dict[str, np.ndarray]) -> Skip:
         renamed = {{"season": "season_length"}.get(name, name): value for name, value in content.items()}
+        renamed["harmonics"] = tuple(renamed.get("harmonics", ()))
         carry = Carry(arrays["carry"], renamed["season_length"]) if "carry" in arrays else None
         older = {"reads": "channels"}
         return cls(**{**older, **renamed}, coefficients=arrays["coefficients"], carry=carry)
@@ -87,33 +109,80 @@ def features(windows: Windows, channels: Layout, *, lags: int, horizon: int, rea
     """(B, features) float64: for a fixed-level target the differences to its last value and that value itself,
     for a drifting one its changes; every other channel over `lags` rows; the known-future inputs of the horizon."""
     past = windows.past[:, -lags:, :].astype(np.float64)
+    read = channels.value if reads == "values" else range(past.shape[2])
+    others = past[:, :, [c for c in read if c not in channels.target_channels]].reshape(len(past), -1)
+    future = windows.future[:, -horizon:, :].reshape(len(past), -1).astype(np.float64)
+    return np.concatenate([*_target_features(past, channels), others, future], axis=1)
+
+
+def _target_features(past: np.ndarray, channels: Layout) -> list[np.ndarray]:
     parts = []
     for i, channel in enumerate(channels.target_channels):
         if channels.difference_inputs[i]:
             parts.append(past[:, 1:, channel])
         else:
             parts += [past[:, :-1, channel] - past[:, -1:, channel], past[:, -1:, channel]]
-    read = channels.value if reads == "values" else range(past.shape[2])
-    others = [c for c in read if c not in channels.target_channels]
-    parts.append(past[:, :, others].reshape(len(past), -1))
-    parts.append(windows.future[:, -horizon:, :].reshape(len(past), -1).astype(np.float64))
-    return np.concatenate(parts, axis=1)
+    return parts
+
+
+def harmonics_of(calendar_features: Sequence[CalendarFeature]) -> tuple[int, ...]:
+    """How many sine pairs each has in products; none where there is no calendar."""
+    return tuple(HARMONICS[name] for name in calendar_features)
+
+
+def products(
+    windows: Windows, channels: Layout, horizon: int, harmonics: tuple[int, ...], product_lags: int
+) -> np.ndarray:
+    """(B, features) float64: the calendar of the first forecast step, and that calendar times the newest rows.
+
+    The harmonics of every calendar feature and their products by pairs; then all harmonics, and the products of the
+    first ones, times the last `product_lags` rows of each target (as in `features`) and the newest row of the others.
+    """
+    moment = windows.future[:, -horizon].astype(np.float64)
+    waves = [_harmonics(moment[:, 2 * i : 2 * i + 2], count) for i, count in enumerate(harmonics)]
+    pairs = list(itertools.combinations(waves, 2))
+    past = windows.past[:, -product_lags:, :].astype(np.float64)
+    state = np.hstack([*_target_features(past, channels), past[:, -1, list(channels.value[channels.outputs :])]])
+    turning = np.hstack([*waves, *(_times(a[:, :2], b[:, :2]) for a, b in pairs)])
+    return np.hstack([*waves, *(_times(a, b) for a, b in pairs), _times(turning, state)])
+
+
+def _harmonics(pair: np.ndarray, count: int) -> np.ndarray:
+    """(B, 2 * count): sine and cosine of 1 .. count times the angle whose sine and cosine are `pair` (B, 2)."""
+    turn = pair[:, 1] + 1j * pair[:, 0]
+    powers = [turn**k for k in range(1, count + 1)]
+    return np.stack([part for power in powers for part in (power.imag, power.real)], axis=1)
+
+
+def _times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(B, A * C): every column of `a` (B, A) times every column of `b` (B, C)."""
+    return (a[:, :, None] * b[:, None, :]).reshape(len(a), -1)
 
 
 def fit_linear(
-    train: Batches, validation: Batches, channels: Layout, *, horizon: int, lags: Iterable[int], season_length: int = 1
+    train: Batches,
+    validation: Batches,
+    channels: Layout,
+    *,
+    horizon: int,
+    lags: Iterable[int],
+    season_length: int = 1,
+    harmonics: tuple[int, ...] = (),
 ) -> Skip:
-    """The ridge with the lowest validation MAE over `lags` × `PENALTIES`; `ModelFailure` when none is finite.
+    """The ridge with the lowest validation MAE over `lags` × `PENALTIES`, without products and, where there are
+    `harmonics`, with them; `ModelFailure` when none is finite.
 
     Without any change where that is nearer: least squares goes for the mean, which on a series that mostly stays where
     it is (steps, stocks of spare parts) is further off than the last value.
     """
     best: tuple[float, Skip] | None = None
     for n in lags:
-        solve = _normal_equations(train, channels, lags=n, horizon=horizon)
-        for penalty in PENALTIES:
-            candidate = Skip("linear", horizon, channels.outputs, season_length, n, penalty, solve(penalty))
-            error = mean_absolute_error(candidate, validation, channels)
+        plain = Skip("linear", horizon, channels.outputs, season_length, n)
+        largest = replace(plain, harmonics=harmonics, product_lags=min(n, PRODUCT_LAGS)) if harmonics else plain
+        solve = _normal_equations(train, channels, largest)
+        shapes = (plain, largest) if harmonics else (plain,)
+        candidates = [solve(shape, penalty) for shape in shapes for penalty in PENALTIES]
+        for error, candidate in zip(_errors(candidates, largest, validation, channels), candidates, strict=True):
             if np.isfinite(error) and (best is None or error < best[0]):
                 best = (error, candidate)
     if best is None:
@@ -126,6 +195,19 @@ def fit_linear(
     return unchanged if mean_absolute_error(unchanged, validation, channels) < error else ridge
 
 
+def _errors(candidates: Sequence[Skip], largest: Skip, batches: Batches, channels: Layout) -> np.ndarray:
+    """The `mean_absolute_error` of each; their inputs are the first columns of those of `largest`."""
+    total, count = np.zeros(len(candidates)), 0
+    for windows, target in batches():
+        x = largest.inputs(windows, channels)
+        change = (target - windows.last[:, None, :]).reshape(len(x), -1)
+        for i, one in enumerate(candidates):
+            slopes, intercept = one.coefficients[:-1], one.coefficients[-1]
+            total[i] += float(np.nansum(np.abs(change - x[:, : len(slopes)] @ slopes - intercept)))
+        count += int(np.isfinite(change).sum())
+    return total / count if count else np.full(len(candidates), np.nan)
+
+
 def mean_absolute_error(skip: Skip, batches: Batches, channels: Layout) -> float:
     """Over every observed target of the batches, in scaled units."""
     total, count = 0.0, 0
@@ -136,15 +218,17 @@ def mean_absolute_error(skip: Skip, batches: Batches, channels: Layout) -> float
     return total / count if count else float("nan")
 
 
-def _normal_equations(train: Batches, channels: Layout, *, lags: int, horizon: int) -> Callable[[float], np.ndarray]:
-    """Accumulates XᵀX and Xᵀy over the train windows; returns penalty → coefficients (features + 1, H * O)."""
+def _normal_equations(train: Batches, channels: Layout, largest: Skip) -> Callable[[Skip, float], Skip]:
+    """Accumulates XᵀX and Xᵀy over the train windows; returns (shape, penalty) → the ridge on its inputs, which are
+    the first columns of those of `largest`. NaN where the equations have no solution."""
     gram: Any = 0.0
     cross: Any = 0.0
     sum_x: Any = 0.0
     sum_y: Any = 0.0
-    count = 0
+    count = plain = 0
     for windows, target in train():
-        x = features(windows, channels, lags=lags, horizon=horizon)
+        x = largest.inputs(windows, channels)
+        plain = features(windows, channels, lags=largest.lags, horizon=largest.horizon).shape[1]
         y = (between(windows.last, target) - windows.last[:, None, :]).reshape(len(x), -1)
         keep = np.isfinite(y).all(axis=1)
         x, y = x[keep], y[keep]
@@ -155,12 +239,14 @@ def _normal_equations(train: Batches, channels: Layout, *, lags: int, horizon: i
     mean_x, mean_y = sum_x / count, sum_y / count
     gram = gram - count * np.outer(mean_x, mean_x)
     cross = cross - count * np.outer(mean_x, mean_y)
-    values, vectors = np.linalg.eigh(gram)
-    rotated = vectors.T @ cross
 
-    def solve(penalty: float) -> np.ndarray:
-        slopes = vectors @ (rotated / (np.maximum(values, 0.0) + penalty)[:, None])
-        return np.vstack([slopes, mean_y - mean_x @ slopes])
+    def solve(shape: Skip, penalty: float) -> Skip:
+        size = len(gram) if shape.harmonics else plain
+        slopes = np.full((size, len(mean_y)), np.nan)
+        with contextlib.suppress(np.linalg.LinAlgError):
+            penalised = gram[:size, :size] + penalty * np.eye(size)
+            slopes = linalg.solve(penalised, cross[:size], assume_a="pos", check_finite=False)
+        return replace(shape, penalty=penalty, coefficients=np.vstack([slopes, mean_y - mean_x[:size] @ slopes]))
 
     return solve
 

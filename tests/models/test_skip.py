@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+from dataclasses import replace
+from functools import cache
+
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.linear_model import Ridge
 
 from forecast.data.windows import gather, layout
 from forecast.models import skip
-from forecast.models.skip import PENALTIES, Skip, between, features, fit_linear, mean_absolute_error
+from forecast.models.skip import (
+    PENALTIES,
+    PRODUCT_LAGS,
+    Skip,
+    between,
+    features,
+    fit_linear,
+    mean_absolute_error,
+    products,
+)
 from forecast.system.errors import ModelFailure
 from tests.support import problems
 
@@ -37,6 +52,18 @@ def gathered(problem, block, horizon, lags):
     y = np.concatenate([(between(w.last, target) - w.last[:, None, :]).reshape(len(w), -1) for w, target in pairs])
     complete = np.isfinite(y).all(axis=1)
     return x[complete], y[complete]
+
+
+@cache
+def turning(amplitude):
+    """y[t] = amplitude * sin(2 pi hour / 24) * y[t-1] + noise: a law that turns with the hour of the day."""
+    rng, time = np.random.default_rng(3), np.arange(900)
+    y = np.zeros(len(time))
+    for t in time[1:]:
+        y[t] = amplitude * np.sin(2 * np.pi * (t % 24) / 24) * y[t - 1] + rng.normal()
+    ds = pd.date_range("2024-01-01", periods=len(time), freq="h").as_unit("ns")
+    long = pd.DataFrame({"unique_id": "a", "ds": ds, "y": y})
+    return problems.problem_of(long, target={"column": "y"}, past_exogenous=[])
 
 
 def test_last_repeats_the_last_observed_value():
@@ -71,18 +98,48 @@ def test_the_fitted_skip_is_the_ridge_of_scikit_learn(penalty, monkeypatch):
         np.testing.assert_allclose(ours.forecast(windows, problem.channels), wanted, atol=1e-6)
 
 
-def test_penalty_and_lags_are_those_with_the_lowest_error_on_validation():
-    problem = problems.shops()
+@pytest.mark.parametrize("amplitude", [0.0, 0.9])
+def test_penalty_lags_and_products_are_those_with_the_lowest_error_on_validation(amplitude):
+    problem = turning(amplitude)
     fitted = problem.skip("linear", HORIZON)
+    validation = problem.examples("validation", HORIZON)
     errors = {}
-    for lags in (2, 5, 10):
-        x, y = gathered(problem, "train", HORIZON, lags)
+    for lags, harmonics in itertools.product((2, 5, 10), ((), (2,))):
+        shape = Skip("linear", HORIZON, 1, lags=lags, harmonics=harmonics, product_lags=min(lags, PRODUCT_LAGS))
+        pairs = list(problem.examples("train", HORIZON)())
+        x = np.concatenate([shape.inputs(windows, problem.channels) for windows, _ in pairs])
+        y = np.concatenate([target[:, :, 0] - windows.last for windows, target in pairs])
         for penalty in PENALTIES:
             ridge = Ridge(alpha=penalty, solver="svd").fit(x, y)
-            coefficients = np.vstack([ridge.coef_.T, ridge.intercept_])
-            one = Skip("linear", HORIZON, 2, lags=lags, penalty=penalty, coefficients=coefficients)
-            errors[lags, penalty] = mean_absolute_error(one, problem.examples("validation", HORIZON), problem.channels)
-    assert (fitted.lags, fitted.penalty) == min(errors, key=errors.__getitem__)
+            one = replace(shape, coefficients=np.vstack([ridge.coef_.T, ridge.intercept_]))
+            errors[lags, penalty, harmonics] = mean_absolute_error(one, validation, problem.channels)
+    assert (fitted.lags, fitted.penalty, fitted.harmonics) == min(errors, key=errors.__getitem__)
+
+
+def test_with_products_the_ridge_follows_a_law_that_turns_with_the_hour():
+    problem = turning(0.9)
+    fitted, test = problem.skip("linear", 1), problem.examples("test", 1)
+    plain = fit_linear(
+        problem.examples("train", 1), problem.examples("validation", 1), problem.channels, horizon=1, lags=[2, 5, 10]
+    )
+    with_products, without = (mean_absolute_error(one, test, problem.channels) for one in (fitted, plain))
+    assert fitted.harmonics == (2,) and with_products < 0.9 * without
+
+
+def test_known_answer_of_the_products():
+    settings = layout(
+        problems.task(
+            target={"column": "y"}, past_exogenous=[{"column": "x"}], calendar_features=["hour_of_day", "day_of_year"]
+        )
+    )
+    z = np.array([[1.0, 0.0], [2.0, 0.0], [4.0, 7.0]])
+    future = np.tile([np.sin(0.3), np.cos(0.3), np.sin(0.5), np.cos(0.5)], (4, 1))
+    windows = gather(z, future, np.array([2]), settings, lookback=3, horizon=1)
+    hour = np.array([np.sin(0.3), np.cos(0.3), np.sin(0.6), np.cos(0.6)])
+    day = np.array([np.sin(0.5), np.cos(0.5)])
+    turning, state = np.concatenate([hour, day, np.outer(hour[:2], day).ravel()]), [2 - 4, 4, 7]
+    wanted = np.concatenate([hour, day, np.outer(hour, day).ravel(), np.outer(turning, state).ravel()])
+    np.testing.assert_allclose(products(windows, settings, 1, (2, 1), 2)[0], wanted, atol=1e-6)
 
 
 def test_where_the_last_value_is_nearer_on_validation_than_every_ridge_nothing_is_added_to_it():
@@ -132,9 +189,20 @@ def test_rows_after_validation_change_neither_penalty_nor_coefficients():
     np.testing.assert_array_equal(a.coefficients, b.coefficients)
 
 
-def test_it_survives_being_saved():
-    fitted = problems.shops().skip("linear", HORIZON)
-    again = Skip.from_saved(fitted.to_json(), fitted.to_arrays())
+def test_a_skip_saved_before_there_were_products_is_the_plain_ridge():
+    names = {"kind": "linear", "horizon": HORIZON, "outputs": 2, "season": 4, "lags": 5, "penalty": 1.0}
+    windows = next(iter(problems.shops().examples("test", HORIZON)()))[0]
+    x = features(windows, problems.shops().channels, lags=5, horizon=HORIZON, reads="channels")
+    coefficients = np.random.default_rng(0).normal(size=(x.shape[1] + 1, 2 * HORIZON))
+    old = Skip.from_saved(names, {"coefficients": coefficients})
+    wanted = windows.last[:, None] + (x @ coefficients[:-1] + coefficients[-1]).reshape(-1, HORIZON, 2)
+    np.testing.assert_array_equal(old.forecast(windows, problems.shops().channels), wanted)
+
+
+@pytest.mark.parametrize("problem", [problems.shops(), turning(0.9)], ids=["plain", "with products"])
+def test_it_survives_being_saved(problem):
+    fitted = problem.skip("linear", HORIZON)
+    again = Skip.from_saved(json.loads(json.dumps(fitted.to_json())), fitted.to_arrays())
     np.testing.assert_array_equal(again.coefficients, fitted.coefficients)
     assert again.to_json() == fitted.to_json()
 
