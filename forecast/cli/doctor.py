@@ -102,12 +102,14 @@ def environment(root: Path) -> Check:
 
 def differing(root: Path) -> list[tuple[str, str, str]]:
     """(package, installed version or empty, locked version) where the two differ."""
+    from packaging.utils import canonicalize_name
+
     text = (root / "requirements.lock").read_text(encoding="utf-8")
-    installed = {_normal(d.name): d.version for d in importlib.metadata.distributions() if d.name}
+    installed = {canonicalize_name(d.name): d.version for d in importlib.metadata.distributions() if d.name}
     found = []
     for name, version, condition in re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)\s*(;[^\\\n]*)?", text, re.MULTILINE):
-        if installed.get(_normal(name)) != version and _applies(condition):
-            found.append((name, installed.get(_normal(name), ""), version))
+        if installed.get(canonicalize_name(name)) != version and _applies(condition):
+            found.append((name, installed.get(canonicalize_name(name), ""), version))
     return found
 
 
@@ -201,10 +203,6 @@ def _has(name: str) -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _applies(condition: str) -> bool:

@@ -21,41 +21,23 @@ class Rule(Config):
     limit: float = Field(ge=0.0)
 
 
-DEFAULTS: dict[str, Rule] = {
-    "ohlc_order": Rule(action="warn", limit=0),  # sessions with Low > Open, Close or High < Open, Close
-    "positive_prices": Rule(action="refuse", limit=0),  # prices at or below zero
-    "unadjusted_split": Rule(action="warn", limit=0.03),  # distance of a jump from 2:1, 3:1, ... as a share
-    "flat_bars": Rule(action="warn", limit=0),  # sessions whose open, high, low and close are one number
-    "stale_repeats": Rule(action="warn", limit=12),  # equal values in a row, zeros not counted
-    "spikes": Rule(action="warn", limit=15),  # a step there and back, in 99th percentiles of a step
-    "units": Rule(action="warn", limit=0),  # values that another unit explains better
-    "missing_share": Rule(action="warn", limit=0.05),  # steps without a value, as a share
-    "missing_cells": Rule(action="warn", limit=0),  # rows with an empty cell
-    "gaps": Rule(action="warn", limit=0),  # missing steps inside a series
-    "clock_change": Rule(action="warn", limit=0),  # hours missing where local clocks are put forward
-    "shared_columns": Rule(action="warn", limit=0.001),  # share of steps on which two series may differ
-    "dividends": Rule(action="warn", limit=0),  # prices of a file that carries no dividends
-    "freshness": Rule(action="warn", limit=3),  # steps of the calendar since the last row
-}
-
-
 class Quality(Config):
-    """Rules by name; those not named have their default."""
+    """Rules by name; those not named have their default, and so has what a named one leaves out."""
 
-    ohlc_order: Rule
-    positive_prices: Rule
-    unadjusted_split: Rule
-    flat_bars: Rule
-    stale_repeats: Rule
-    spikes: Rule
-    units: Rule
-    missing_share: Rule
-    missing_cells: Rule
-    gaps: Rule
-    clock_change: Rule
-    shared_columns: Rule
-    dividends: Rule
-    freshness: Rule
+    ohlc_order: Rule = Rule(action="warn", limit=0)  # sessions with Low > Open, Close or High < Open, Close
+    positive_prices: Rule = Rule(action="refuse", limit=0)  # prices at or below zero
+    unadjusted_split: Rule = Rule(action="warn", limit=0.03)  # distance of a jump from 2:1, 3:1, ... as a share
+    flat_bars: Rule = Rule(action="warn", limit=0)  # sessions whose open, high, low and close are one number
+    stale_repeats: Rule = Rule(action="warn", limit=12)  # equal values in a row, zeros not counted
+    spikes: Rule = Rule(action="warn", limit=15)  # a step there and back, in 99th percentiles of a step
+    units: Rule = Rule(action="warn", limit=0)  # values that another unit explains better
+    missing_share: Rule = Rule(action="warn", limit=0.05)  # steps without a value, as a share
+    missing_cells: Rule = Rule(action="warn", limit=0)  # rows with an empty cell
+    gaps: Rule = Rule(action="warn", limit=0)  # missing steps inside a series
+    clock_change: Rule = Rule(action="warn", limit=0)  # hours missing where local clocks are put forward
+    shared_columns: Rule = Rule(action="warn", limit=0.001)  # share of steps on which two series may differ
+    dividends: Rule = Rule(action="warn", limit=0)  # prices of a file that carries no dividends
+    freshness: Rule = Rule(action="warn", limit=3)  # steps of the calendar since the last row
 
     @model_validator(mode="before")
     @classmethod
@@ -63,7 +45,7 @@ class Quality(Config):
         if not isinstance(value, dict):
             return value
         given = {name: _as_rule(rule) for name, rule in value.items()}
-        filled: dict[str, Any] = {name: rule.model_dump() for name, rule in DEFAULTS.items()}
+        filled: dict[str, Any] = {name: field.default.model_dump() for name, field in cls.model_fields.items()}
         for name, rule in given.items():
             known = filled.get(name, {})
             filled[name] = {**known, **rule} if isinstance(rule, dict) else rule

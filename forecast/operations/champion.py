@@ -123,6 +123,14 @@ def read_meta(root: Path, dataset: str, version: int) -> Meta:
     return meta_of(_described(folder_of(root, dataset, version)))
 
 
+def known_meta(root: Path, dataset: str, version: object) -> Meta | None:
+    """The same; None for a version that is not here: one that was pruned, which the registry still has."""
+    try:
+        return read_meta(root, dataset, version) if isinstance(version, int) else None
+    except ForecastError:
+        return None
+
+
 def store(root: Path, dataset: str, version: int, ensemble: Ensemble, meta: Meta) -> Path:
     """Write one version whole; an intact equal one is left as it is. No alias moves."""
     folder = folder_of(root, dataset, version)
@@ -235,7 +243,7 @@ def history(root: Path, dataset: str) -> list[dict[str, Any]]:
     """The events as rows of equal columns, with what is known here about the version of each."""
     rows = []
     for event in events(root, dataset):
-        meta = _meta(root, dataset, event.get("version"))
+        meta = known_meta(root, dataset, event.get("version"))
         skill = meta.metrics.get("skill") if meta else None
         row = {
             "at": event.get("at", ""),
@@ -249,10 +257,3 @@ def history(root: Path, dataset: str) -> list[dict[str, Any]]:
         }
         rows.append(row)
     return rows
-
-
-def _meta(root: Path, dataset: str, version: object) -> Meta | None:
-    try:
-        return read_meta(root, dataset, version) if isinstance(version, int) else None
-    except ForecastError:  # pruned here; the registry still has it
-        return None

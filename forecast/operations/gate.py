@@ -77,9 +77,6 @@ class Verdict:
     def promotes(self) -> bool:
         return self.word != "kept"
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 def decide(fresh: Fresh, evidence: Evidence | None, steps: Steps, rules: Rules, *, ageing: str = "") -> Verdict:
     """The verdict. `ageing`: why the champion is stale or drifting, empty while it is neither.

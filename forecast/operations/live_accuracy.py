@@ -128,7 +128,7 @@ def by_issue(root: Path, dataset: str, frame: pd.DataFrame) -> pd.DataFrame:
     for label in table["issue"].drop_duplicates() if len(table) else ():
         rows = table[table["issue"] == label]
         version = int(rows["version"].iloc[0])
-        meta = _meta(root, dataset, version)
+        meta = champion.known_meta(root, dataset, version)
         naive = _against_expected(rows.assign(y_hat=rows["last"]), meta)
         error = _against_expected(rows, meta)
         parts.append({"cutoff": rows["cutoff"].max(), "version": version, "error": error, "naive": naive})
@@ -168,7 +168,7 @@ def _live(root: Path, dataset: str, version: int, count: int, table: pd.DataFram
         actuals=len(rows),
         first=cutoffs.min().isoformat(),
         last=cutoffs.max().isoformat(),
-        error=_against_expected(rows, _meta(root, dataset, version)),
+        error=_against_expected(rows, champion.known_meta(root, dataset, version)),
         skill=_skill(rows),
         coverage=_coverage(rows),
     )
@@ -208,13 +208,6 @@ def _coverage(rows: pd.DataFrame) -> dict[str, float]:
     return found
 
 
-def _meta(root: Path, dataset: str, version: int) -> Meta | None:
-    try:
-        return champion.read_meta(root, dataset, version)
-    except ForecastError:
-        return None
-
-
 def write_page(root: Path, datasets: Sequence[str]) -> Path:
     """reports/live.html of these datasets; one whose data cannot be read is shown with what was scored before."""
     from forecast.report.page import render_live
@@ -241,12 +234,7 @@ def _of(root: Path, dataset: str) -> LiveDataset:
     except ForecastError:
         as_of, found = remembered(root, dataset)
         issues = pd.DataFrame(columns=["cutoff", "version", "error", "naive"])
-    versions = [{**asdict(entry), "model": _model(root, dataset, entry.version)} for entry in found]
+    metas = [champion.known_meta(root, dataset, entry.version) for entry in found]
+    names = [meta.candidate if meta else "no longer here" for meta in metas]
+    versions = [{**asdict(entry), "model": name} for entry, name in zip(found, names, strict=True)]
     return LiveDataset(dataset, settings.title, as_of, issues, versions)
-
-
-def _model(root: Path, dataset: str, version: int) -> str:
-    try:
-        return champion.read_meta(root, dataset, version).candidate
-    except ForecastError:
-        return "no longer here"

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,7 @@ def judge(job: Job) -> Judged:
     about = replace(
         about, champion=current.version if current else None,
         alias=champion.aliases(job.root, job.dataset).get("champion"),
-        due=found.reasons, drift=tuple(s.to_json() for s in shifts),
+        due=found.reasons, drift=tuple(asdict(s) for s in shifts),
     )  # fmt: skip
     if not found.reasons:
         return Judged(replace(about, reason=_not_due(found), numbers=found.numbers), rules, tree)

@@ -9,7 +9,7 @@ Kolmogorov-Smirnov test whether so few independent values can tell; both must ag
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,9 +37,6 @@ class Shift:
     ks_p: float | None = None
     live_error: float | None = None
     drifted: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def psi(reference: ArrayLike, current: ArrayLike, *, bins: int = BINS) -> float:

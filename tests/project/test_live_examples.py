@@ -15,7 +15,7 @@ import yaml
 from typer.testing import CliRunner
 
 from forecast import cli
-from forecast.config.datasets import DEFAULTS, load_datasets
+from forecast.config.datasets import Quality, load_datasets
 from forecast.data import ingest
 from forecast.system import files
 from pipelines import compare, fetch, prepare, train
@@ -181,4 +181,4 @@ def test_the_commented_entry_for_one_s_own_file_works_as_it_stands(tmp_path: Pat
 
 def test_the_documentation_names_every_rule():
     page = Path("docs/data.md").read_text(encoding="utf-8")
-    assert [rule for rule in DEFAULTS if f"`{rule}`" not in page] == []
+    assert [rule for rule in Quality.model_fields if f"`{rule}`" not in page] == []

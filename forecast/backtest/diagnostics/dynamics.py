@@ -130,14 +130,7 @@ class Dynamics:
     decay: np.ndarray
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "states": self.states,
-            "spectral_radius": self.spectral_radius,
-            "radius_of": self.radius_of,
-            "lyapunov": self.lyapunov,
-            "saturated": self.saturated,
-            "memory": self.memory,
-        }
+        return {name: value for name, value in vars(self).items() if name != "decay"}
 
 
 def dynamics(layer: Layer, *, seed: int = 0) -> Dynamics:

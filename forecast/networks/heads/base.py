@@ -243,26 +243,14 @@ class Maths(Protocol):
 class NumpyMaths:
     """For validation losses and tests, in float64."""
 
+    log, log1p, lgamma = staticmethod(np.log), staticmethod(np.log1p), staticmethod(special.gammaln)
+    maximum, minimum = staticmethod(np.maximum), staticmethod(np.minimum)
+
     def constant(self, values: np.ndarray) -> Array:
         return values
 
     def softplus(self, x: Array) -> Array:
         return np.logaddexp(x, 0.0)
-
-    def log(self, x: Array) -> Array:
-        return np.log(x)
-
-    def log1p(self, x: Array) -> Array:
-        return np.log1p(x)
-
-    def lgamma(self, x: Array) -> Array:
-        return special.gammaln(x)
-
-    def maximum(self, a: Array, b: Array) -> Array:
-        return np.maximum(a, b)
-
-    def minimum(self, a: Array, b: Array) -> Array:
-        return np.minimum(a, b)
 
     def cumsum(self, x: Array) -> Array:
         return np.cumsum(x, axis=-1)
