@@ -19,7 +19,7 @@ from forecast.comparison.scores import Scored
 from forecast.comparison.verdicts import compare
 from forecast.config.experiment import NAIVE, Evaluation, Tuning, load_evaluation, load_tuning
 from forecast.config.paths import ProjectPaths
-from forecast.config.task import SessionCalendar, Task, load_task
+from forecast.config.task import SessionCalendar, Task, TaskColumn, load_task
 from forecast.data.calendars import cycles
 from forecast.data.panel import with_series
 from forecast.data.results import ENSEMBLE, LEADERBOARD_FACTS, LEADERBOARD_KEYS, MEAN, Results
@@ -192,17 +192,14 @@ def _changes(scored: list[Scored], task: Task) -> pd.DataFrame:
 
 def _residuals(scored: list[Scored], task: Task) -> list[dict[str, Any]]:
     """Residual diagnostics: autocorrelation and bias of the one-step test errors of every first seed, per series."""
-    transforms = {column.name: column.transform for column in task.target}
-    first = task.target[0].transform
     found = []
     for candidate in scored:
         for cube in candidate.cubes:
             about = {k: candidate.record[k] for k in ("model", "ranking")} | {"series": cube.series}
-            transform = transforms.get(cube.series.rpartition("/")[2], first)
             left = one_step(
                 cube.y[:, 0],
                 cube.y_hat[0, :, 0],
-                transform=transform,
+                transform=_column(cube.series, task).transform,
                 season_length=task.season_length,
                 step_size=task.step_size,
             )
@@ -210,8 +207,13 @@ def _residuals(scored: list[Scored], task: Task) -> list[dict[str, Any]]:
     return found
 
 
+def _column(series: str, task: Task) -> TaskColumn:
+    """The target that `series` (named by `panel.with_series`) is."""
+    return next((column for column in task.target if series.rpartition("/")[2] == column.name), task.target[0])
+
+
 def _alarms(scored: list[Scored], task: Task) -> dict[str, list[dict[str, Any]]]:
-    """Copies of the last value, and on daily closes what is too good to be true; judged on the seed mean."""
+    """Copies of the last value, and on declared prices what is too good to be true; judged on the seed mean."""
     found: dict[str, list[dict[str, Any]]] = {"copies": [], "leaks": []}
     for candidate in scored:
         for cube in candidate.cubes:
@@ -220,7 +222,7 @@ def _alarms(scored: list[Scored], task: Task) -> dict[str, list[dict[str, Any]]]
             copy = copy_check(*arguments, horizon=task.horizon, step_size=task.step_size)
             if copy.is_copy:
                 found["copies"].append({**about, "reason": copy.reason})
-            if isinstance(task.calendar, SessionCalendar):
+            if isinstance(task.calendar, SessionCalendar) and _column(cube.series, task).is_price:
                 leak = leak_alarm(*arguments, horizon=task.horizon, step_size=task.step_size)
                 if leak.raised:
                     found["leaks"].append({**about, "reason": "; ".join(leak.reasons)})

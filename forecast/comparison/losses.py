@@ -12,6 +12,7 @@ from forecast.system.errors import InputError
 
 Key = tuple[str, str]  # model, ranking
 KEY = ["model", "ranking"]
+NO_ACTUALS: Key = ("", "origins")
 COLUMNS = ["model", "ranking", "skip", "seed", "unique_id", "cutoff", "loss"]
 
 
@@ -26,10 +27,13 @@ def by_origin(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:
     `losses` long: model, ranking, skip, seed, unique_id, cutoff, loss. Seeds are averaged first, then the series of a
     cutoff: origins of the same date are one cluster, not independent evidence. A model with a loss that is not
     finite, or without some of the origins the others have, is left out whole. A series no model has a loss for (its
-    train part is constant, so it has no scale) is left out of all, listed as (series, "series").
+    train part is constant, so it has no scale) is left out of all, listed as (series, "series"); so are origins whose
+    horizon has no actual at all, counted under `NO_ACTUALS`.
     """
     _checked(losses)
     losses, without_scale = _scored_series(losses)
+    losses, without_actuals = _scored_origins(losses)
+    without_scale |= without_actuals
     per_series = losses.groupby([*KEY, "unique_id", "cutoff"], observed=True)["loss"].mean()
     if per_series.empty:
         return pd.DataFrame(columns=pd.MultiIndex.from_tuples([], names=KEY)), without_scale
@@ -110,6 +114,16 @@ def _scored_series(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:
     empty = [str(name) for name, known in scored.items() if not known]
     kept = losses[~losses["unique_id"].astype(str).isin(empty)]
     return kept, {(name, "series"): "no model has a loss on it; its train part has no scale" for name in empty}
+
+
+def _scored_origins(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:
+    """Without the origins of a series that every row has NaN for: whoever forecasts, nothing was observed there."""
+    place = ["unique_id", "cutoff"]
+    known = losses["loss"].notna().groupby([losses[name] for name in place], observed=True).transform("any")
+    if known.all():
+        return losses, {}
+    count, total = (len(rows[place].drop_duplicates()) for rows in (losses[~known], losses))
+    return losses[known], {NO_ACTUALS: f"{count} of the {total} origins have no actual in their whole horizon"}
 
 
 def _incomplete(wide: pd.DataFrame, losses: pd.DataFrame) -> dict[tuple[str, str], str]:

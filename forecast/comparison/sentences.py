@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from forecast.comparison.longrun import taken_out
+from forecast.comparison.losses import NO_ACTUALS
 from forecast.data.results import RANKING_TITLES
 
 if TYPE_CHECKING:
@@ -38,8 +39,10 @@ def sentences_of(
         found += _about_networks(dataset, ranking, [t for t in own if t.family == "naive"])
         found += _about_skips(ranking, [t for t in tests if t.family == "skip" and t.ranking == ranking])
     found += [
-        f"{model} ({TITLES.get(ranking, ranking).lower()}) was not compared: {reason}."
-        for (model, ranking), reason in left_out.items()
+        f"Left out for all models: {reason}."
+        if key == NO_ACTUALS
+        else f"{key[0]} ({TITLES.get(key[1], key[1]).lower()}) was not compared: {reason}."
+        for key, reason in left_out.items()
     ]
     return found + _about_notes(tests)
 

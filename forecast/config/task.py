@@ -94,6 +94,12 @@ class TaskColumn(Config):
     difference_inputs: bool
     may_be_missing: bool
 
+    @property
+    def is_price(self) -> bool:
+        """Declared as a price: its returns are modelled, or its log has a level that drifts. An index that returns to
+        a mean has a fixed level, and its direction may well be forecast."""
+        return self.transform == "logdiff" or (self.transform == "log" and self.difference_inputs)
+
 
 class Task(Config):
     """One forecasting task. Spans count time steps: `season_length` is the lag of the seasonal naive forecast and of

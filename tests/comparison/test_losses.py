@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.comparison.losses import by_origin, choose, variance_parts
+from forecast.comparison.losses import NO_ACTUALS, by_origin, choose, variance_parts
 from forecast.system.errors import InputError
 
 
@@ -31,6 +31,17 @@ def test_a_model_with_a_nan_or_with_missing_origins_is_left_out_whole_with_the_r
         ("broken", "shipped"): "1 of its losses are not finite",
         ("late", "shipped"): "1 of the 3 origins are missing",
     }
+
+
+def test_an_origin_whose_whole_horizon_is_missing_is_left_out_for_all_and_counted():
+    table = pd.concat([losses([1, np.nan, 3], "a"), losses([2, np.nan, 4], "b"), losses([5, np.nan, np.nan], "c")])
+    means, left_out = by_origin(table)
+    assert means["a", "shipped"].tolist() == [1, 3] and means["b", "shipped"].tolist() == [2, 4]
+    assert left_out == {
+        NO_ACTUALS: "1 of the 3 origins have no actual in their whole horizon",
+        ("c", "shipped"): "1 of its losses are not finite",
+    }
+    assert choose(table) == {"shipped": "a"}
 
 
 def test_a_series_without_scale_is_left_out_of_all_and_said():

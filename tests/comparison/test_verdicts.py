@@ -165,3 +165,11 @@ def test_a_cycle_that_the_block_does_not_cover_whole_is_left_in_and_said():
     ).sentences  # fmt: skip
     assert "Tests take one harmonic of the week out of the losses." in said
     assert any(line.startswith("The test block covers 0.82 of a year") for line in said)
+
+
+def test_one_origin_without_any_actual_stops_no_comparison_and_is_said():
+    losses = table(BETTER)
+    losses.loc[losses["cutoff"] == losses["cutoff"].iloc[7], "loss"] = np.nan
+    found = compare(losses, dataset="weather", chosen=CHOSEN, horizon=1, season_length=1, reps=50)
+    assert {test.n for test in found.tests} == {299}
+    assert "Left out for all models: 1 of the 300 origins have no actual in their whole horizon." in found.sentences

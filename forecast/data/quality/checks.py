@@ -207,6 +207,11 @@ def _targets(frame: pd.DataFrame, dataset: Dataset) -> list[str]:
     return [column.column for column in dataset.target if column.column in frame.columns]
 
 
+def _has_prices(frame: pd.DataFrame, dataset: Dataset) -> bool:
+    """Whether the target `close` is declared as a price: only prices split and pay dividends."""
+    return "close" in frame.columns and any(c.column == "close" and c.task.is_price for c in dataset.target)
+
+
 def ohlc_order(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """Low ≤ Open, Close ≤ High."""
     if set(BARS) <= set(frame.columns):
@@ -224,8 +229,8 @@ def positive_prices(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iter
 
 
 def unadjusted_split(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """A close that falls to 1/2, 1/3, … of the last one, or rises as much, and does not come back at once."""
-    if "close" not in frame.columns or "open" not in frame.columns:
+    """A price that falls to 1/2, 1/3, … of the last close, or rises as much, and does not come back at once."""
+    if not _has_prices(frame, dataset) or "open" not in frame.columns:
         return
     for series, rows in frame.groupby("unique_id", sort=True):
         close = rows["close"].to_numpy()
@@ -252,7 +257,8 @@ def flat_bars(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[V
 
 def dividends(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """Bars from a file come without dividends: at best they are adjusted for splits."""
-    if dataset.source.without_dividends and set(BARS) <= set(frame.columns) and "dividend" not in frame.columns:
+    bars = _has_prices(frame, dataset) and set(BARS) <= set(frame.columns)
+    if dataset.source.without_dividends and bars and "dividend" not in frame.columns:
         text = (
             "the file has no column `dividend`: returns leave dividends out unless its prices are adjusted for them."
         )

@@ -59,8 +59,11 @@ def settings(**changes: Any) -> Dataset:
     )
 
 
+PRICE = {"column": "close", "transform": "log", "difference_inputs": True}
+
+
 def shares(**changes: Any) -> Dataset:
-    return dataset(**{"calendar": NEW_YORK, "target": {"column": "close"}, "quality": {"dividends": "off"}, **changes})
+    return dataset(**{"calendar": NEW_YORK, "target": PRICE, "quality": {"dividends": "off"}, **changes})
 
 
 def found(frame: pd.DataFrame, given: Dataset, as_of: pd.Timestamp | None = None) -> list[Violation]:
@@ -213,6 +216,12 @@ def test_a_price_that_does_not_move_is_stale():
     frame.loc[20:40, "close"] = frame.loc[20, "close"]
     frame.loc[20:40, ["open", "high", "low"]] = frame.loc[20, ["open", "high", "low"]].to_numpy(dtype=float)
     assert "the longest of 21 rows" in only(frame, shares(), "stale_repeats").sentence
+
+
+def test_a_column_close_that_is_not_declared_as_a_price_neither_splits_nor_pays_dividends():
+    index = shares(target={"column": "close", "transform": "log"}, quality={})
+    rules = {f.rule for f in found(bars(), index)}
+    assert "dividends" not in rules and "dividends" in {f.rule for f in found(bars(), shares(quality={}))}
 
 
 def test_bars_from_a_file_without_dividends_are_named():
