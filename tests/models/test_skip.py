@@ -167,15 +167,18 @@ def test_known_answer_of_the_features():
     assert features(windows, settings, lags=3, horizon=HORIZON)[0, :2].tolist() == [2, 4]
 
 
-def test_only_train_rows_reach_the_coefficients(monkeypatch):
+@pytest.mark.parametrize("harmonics", [(), (2,)])
+def test_only_train_rows_reach_the_coefficients(harmonics, monkeypatch):
     monkeypatch.setattr(skip, "PENALTIES", (1.0,))
     long = problems.frame()
-    before = problems.problem_of(long, lookback=3)  # so short that there is one choice of lags
+    before = problems.problem_of(long)
     later = long["ds"] > before.borders.train_end
     changed = long.assign(sales=long["sales"].mask(later, 1.01 * long["sales"]), rain=long["rain"].mask(later, 0.5))
-    after = problems.problem_of(changed, lookback=3)
+    after = problems.problem_of(changed)
     for horizon in (1, HORIZON):
-        a, b = (p.skip("linear", horizon) for p in (before, after))
+        chosen_on = before.examples("validation", horizon)
+        about = {"horizon": horizon, "lags": [3], "harmonics": harmonics}
+        a, b = (fit_linear(p.examples("train", horizon), chosen_on, p.channels, **about) for p in (before, after))
         np.testing.assert_array_equal(a.coefficients, b.coefficients)
 
 
