@@ -17,6 +17,7 @@ from forecast.comparison.longrun import NO_CYCLES, RUNS, Dependence, dependence,
 from forecast.system.errors import InputError
 
 Array = NDArray[np.float64]
+TRUNCATED = 0.5  # between Bonferroni's and Holm's procedure on the first hypotheses: what is left for the others
 SERIES = 10
 """Fewest series whose ranks say something."""
 
@@ -26,13 +27,41 @@ def holm(pvalues: Sequence[float]) -> list[float]:
 
     A NaN (a test that could not be made) stays NaN and does not count.
     """
+    return [min(1.0, value) if value == value else value for value in _stepped_down(pvalues)]
+
+
+def _stepped_down(pvalues: Sequence[float]) -> list[float]:
+    """Holm's adjusted values before they are cut at 1."""
     p = np.asarray(pvalues, dtype=float)
     known = np.flatnonzero(~np.isnan(p))
     order = known[np.argsort(p[known], kind="stable")]
     factors = len(order) - np.arange(len(order))
     adjusted = np.full(len(p), np.nan)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(factors * p[order])) if len(order) else []
+    adjusted[order] = np.maximum.accumulate(factors * p[order]) if len(order) else []
     return [float(value) for value in adjusted]
+
+
+def gatekept(first: Sequence[float], rest: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Adjusted p of the hypotheses that matter, and of the others behind them, whose number never touches the first.
+
+    Two stages of Dmitrienko, Tamhane & Wiens (2008): the truncated Holm procedure, halfway to Bonferroni, on `first`;
+    what it does not spend is the level at which Holm's procedure tests `rest`: all of it when every hypothesis of
+    `first` is rejected, half of the rejected share otherwise. The family-wise error over both stays below alpha
+    whatever the dependence. A NaN stays NaN and does not count; without a first stage `rest` is Holm's.
+    """
+    p = np.asarray(first, dtype=float)
+    known = np.flatnonzero(~np.isnan(p))
+    k, order = len(known), known[np.argsort(p[known], kind="stable")]
+    if k == 0:
+        return [math.nan] * len(p), holm(rest)
+    divisors = 1 / (TRUNCATED / (k - np.arange(k)) + (1 - TRUNCATED) / k)
+    adjusted = np.full(len(p), np.nan)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(divisors * p[order]))
+    # with m rejected in the first stage, `rest` is tested at this share of alpha; each takes its best m
+    share = np.where(np.arange(1, k + 1) == k, 1.0, (1 - TRUNCATED) * np.arange(1, k + 1) / k)
+    behind = np.array(_stepped_down(rest))[:, None] / share
+    passed = np.minimum(1.0, np.maximum(adjusted[order], behind).min(axis=1)) if len(rest) else np.empty(0)
+    return adjusted.tolist(), passed.tolist()
 
 
 def model_confidence_set(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,7 +13,7 @@ import pandas as pd
 
 from forecast.comparison.longrun import NO_CYCLES
 from forecast.comparison.losses import Key, by_origin, keys
-from forecast.comparison.multiple_comparisons import holm, model_confidence_set
+from forecast.comparison.multiple_comparisons import gatekept, model_confidence_set
 from forecast.comparison.paired_tests import (
     MARGIN,
     ORIGINS,
@@ -34,7 +35,7 @@ SKIP_ROWS = {"linear": "ridge", "last": "naive", "seasonal": "seasonal_naive"}
 
 @dataclass(frozen=True)
 class Test:
-    """One row of verdicts.json. `p_holm` is adjusted within the family; the confidence limits are not adjusted."""
+    """One row of verdicts.json. `p_holm` is adjusted within the family (`gatekept`), the confidence limits are not."""
 
     ranking: str
     family: Family
@@ -110,8 +111,9 @@ def compare(
 
     `losses` long: model, ranking (shipped | architecture | baseline), skip, seed, unique_id, cutoff, loss = mean over
     the horizon at that origin, scaled if there are several series. `chosen`: ranking to the model with the lowest
-    validation loss. `skip_rows`: skip to the baseline row that is this skip alone. Holm's correction runs over each
-    family of the dataset, a hypothesis that stands in both rankings counted once. The skip family is one-sided.
+    validation loss. `skip_rows`: skip to the baseline row that is this skip alone. Within each
+    family the chosen rows and the references are corrected first (`gatekept`), a hypothesis that stands in both
+    rankings counted once. The skip family is one-sided.
     """
     means, left_out = by_origin(losses)
     if means.empty and all(kind == "series" for _, kind in left_out):
@@ -124,10 +126,12 @@ def compare(
         )
     setting = _Setting(horizon, season_length, step_size, cycles, alpha)
     skips = _skips(losses, skip_rows)
+    best = {find(means, model, ranking) for ranking, model in chosen.items()}
+    first = best | {(row, "baseline") for row in (naive, *skip_rows.values())}
     tests = [
-        *_family("naive", _against_naive(means, naive), means, setting),
-        *_family("skip", _against_skip(means, skips), means, setting),
-        *_family("best", _against_best(means, chosen), means, setting),
+        *_family("naive", _against_naive(means, naive), first, means, setting),
+        *_family("skip", _against_skip(means, skips), first, means, setting),
+        *_family("best", _against_best(means, chosen), first, means, setting),
     ]
     networks = set(losses.dropna(subset="skip")["model"])  # a combination is none
     tied = {r: _tied(means, r, setting, reps=reps, seed=seed) for r in RANKINGS if r in chosen}
@@ -176,15 +180,21 @@ def find(means: pd.DataFrame, model: str, ranking: str) -> Key | None:
     return next((key for key in members(means, ranking) if key[0] == model), None)
 
 
-def _family(family: Family, rows: list[Hypothesis], means: pd.DataFrame, setting: _Setting) -> list[Test]:
-    unique = list(dict.fromkeys((a, b) for _, a, b in rows))
+def _family(
+    family: Family, rows: list[Hypothesis], first: set[Key | None], means: pd.DataFrame, setting: _Setting
+) -> list[Test]:
+    """The tests of one family; those of the rows in `first` are corrected before the others and without them."""
+    unique = sorted(dict.fromkeys((a, b) for _, a, b in rows), key=lambda pair: pair[0] not in first)
+    ahead = sum(a in first for a, _ in unique)
     alternative: Literal["less", "two-sided"] = "less" if family == "skip" else "two-sided"
     raw = {
         (a, b): diebold_mariano(_values(means, a), _values(means, b), alternative=alternative, **setting.steps)
         for a, b in unique
     }
-    adjusted = dict(zip(unique, holm([raw[pair].p for pair in unique]), strict=True))
-    worse = dict(zip(unique, holm([_two_sided(raw[pair]) for pair in unique]), strict=True))
+    adjusted, worse = (
+        dict(zip(unique, itertools.chain(*gatekept(p[:ahead], p[ahead:])), strict=True))
+        for p in ([raw[pair].p for pair in unique], [_two_sided(raw[pair]) for pair in unique])
+    )
     return [_tested(family, row, raw[row[1:]], adjusted[row[1:]], worse[row[1:]], means, setting) for row in rows]
 
 

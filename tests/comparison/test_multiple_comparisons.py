@@ -13,6 +13,7 @@ from forecast.comparison.longrun import dependence
 from forecast.comparison.multiple_comparisons import (
     bootstrap_error,
     friedman_nemenyi,
+    gatekept,
     holm,
     model_confidence_set,
     nemenyi_difference,
@@ -174,3 +175,23 @@ def test_a_candidate_without_a_loss_on_some_series_takes_no_rank():
     table.loc[(table["model"] == "lstm") & (table["unique_id"] == "s3"), "loss"] = np.nan
     found = ranked(table)
     assert found is not None and set(found.mean_ranks) == {"naive", "gru (shipped)"}
+
+
+def test_the_first_hypotheses_are_adjusted_without_those_behind_them():
+    first, rest = gatekept([0.01, 0.03], [0.001, 0.2])
+    # truncated Holm of two: 1 / (1/4 + 1/4) = 2, then 1 / (1/2 + 1/4) = 4/3; both at 4 %, so the rest has all of alpha
+    assert first == pytest.approx([0.02, 0.04]) and rest == pytest.approx([0.02, 0.2])
+    assert gatekept([0.01, 0.03], [0.001] * 30)[0] == pytest.approx(first)
+    assert gatekept([], [0.01, 0.04]) == ([], holm([0.01, 0.04]))
+    assert np.isnan(gatekept([np.nan], [0.01])[0][0]) and gatekept([np.nan], [0.01])[1] == [0.01]
+
+
+@pytest.mark.parametrize("found", [0, 1, 3])
+def test_gatekeeping_keeps_the_family_wise_error_below_five_percent(found):
+    rng, false = np.random.default_rng(8), 0
+    for _ in range(2000):
+        p = rng.random(13)
+        p[:found] = 1e-9  # so many of the three first are true differences
+        adjusted = np.concatenate(gatekept(p[:3].tolist(), p[3:].tolist()))
+        false += (adjusted[found:] < 0.05).any()
+    assert false / 2000 < 0.05 + 0.01
