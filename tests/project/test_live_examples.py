@@ -34,7 +34,7 @@ def shortened(url: str, path: Path = EXAMPLES) -> dict[str, Any]:
     """The examples as they stand, with the local server's address, less history and shorter windows."""
     content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     for entry in content["datasets"].values():
-        moved = {key: url for key in ("base_url", "forecast_url", "previous_runs_url") if key in entry["source"]}
+        moved = {key: url for key in ("recent_url", "forecast_url", "previous_runs_url") if key in entry["source"]}
         entry["source"] |= {**moved, "base_url": url, "start": "2024-01-02", "deadline_s": 60}
         entry |= {"splits": {"train": 0.5, "validation": 0.2, "calibration": 0.15}, "step_size": 6}
         entry["lookback"] = min(24, entry["lookback"] // 4)
