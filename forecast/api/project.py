@@ -125,7 +125,7 @@ def _season(calendar: Calendar, steps: int) -> int:
     if not isinstance(calendar, RegularCalendar):
         return 1
     offset = pd.tseries.frequencies.to_offset(calendar.freq)
-    letter = offset.name.split("-")[0]
+    letter = offset.freqstr.lstrip("0123456789").split("-")[0]
     usual = SEASONS.get(letter, SEASONS.get(letter[:1] if letter[1:] in ("S", "E") else "", 1))
     season = usual // offset.n if usual % offset.n == 0 else 1
     return season if season <= steps // 4 else 1

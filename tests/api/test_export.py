@@ -1,0 +1,97 @@
+"""`forecast export`: the frames of a run, scored by another library as they are scored here."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from utilsforecast import losses
+from utilsforecast.evaluation import evaluate
+
+import forecast
+from forecast.api import export
+from forecast.comparison import metrics
+from forecast.config.paths import ProjectPaths
+from forecast.data.results import Results
+from forecast.data.splits import Borders
+from forecast.system.files import read_json
+from tests.support.small_project import command
+
+MODELS = ["naive", "seasonal_naive", "ridge", "arx"]
+LEVELS = [80, 90]
+QUANTILES = [0.05, 0.1, 0.9, 0.95]
+
+
+def sales() -> pd.DataFrame:
+    """Two series of positive numbers, since sMAPE says nothing where they cross zero."""
+    rng = np.random.default_rng(3)
+    days = pd.date_range("2024-01-01", periods=240, freq="D")
+    shapes = {"a": 20 + 3 * np.sin(np.arange(240) * 0.9), "b": 9 + np.cos(np.arange(240) * 2 * np.pi / 7)}
+    parts = [
+        pd.DataFrame({"unique_id": n, "ds": days, "y": s + rng.standard_normal(240) / 5}) for n, s in shapes.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def board() -> forecast.Board:
+    return forecast.compare(sales(), MODELS, freq="1D", horizon=3, lookback=14, n_jobs=1)
+
+
+@pytest.fixture(scope="module")
+def results(board: forecast.Board) -> Results:
+    return board._results
+
+
+def scored(results: Results, metric: Any, **options: Any) -> dict[str, float]:
+    """The other library's score of every model, mean over origins and series."""
+    frame = export.cross_validation(results, levels=LEVELS)
+    borders = Borders.from_json(read_json(results.paths.borders(results.name)))
+    seen = export.observations(results)
+    table = evaluate(frame, [metric], models=MODELS, train_df=seen[seen["ds"] <= borders.train_end], **options)
+    return {model: float(table[model].mean()) for model in MODELS}
+
+
+def ours(results: Results, metric: str) -> dict[str, float]:
+    table = export.leaderboard(results).set_index("model")
+    return {model: float(table.loc[model, metric]) for model in MODELS}
+
+
+def test_mase_of_utilsforecast_is_the_leaderboards(results: Results) -> None:
+    assert scored(results, partial(losses.mase, seasonality=7)) == pytest.approx(ours(results, "mase"), rel=1e-9)
+
+
+def test_smape_of_utilsforecast_is_the_leaderboards_over_two_hundred(results: Results) -> None:
+    found = {model: 200 * value for model, value in scored(results, losses.smape).items()}
+    assert found == pytest.approx(ours(results, "smape"), rel=1e-9)
+
+
+def test_twice_the_quantile_loss_of_utilsforecast_is_our_crps_on_the_same_quantiles(results: Results) -> None:
+    frame = export.cross_validation(results, levels=LEVELS)
+    for model, value in scored(results, losses.mqloss, level=LEVELS).items():
+        # Both series have as many origins, so the mean over all rows is that of the series' scores.
+        columns = [f"{model}-lo-90", f"{model}-lo-80", f"{model}-hi-80", f"{model}-hi-90"]
+        wanted = metrics.crps_quantiles(frame["y"].to_numpy(), frame[columns].to_numpy(), QUANTILES)
+        assert 2 * value == pytest.approx(wanted, rel=1e-9)
+
+
+def test_the_command_writes_the_frames_of_the_last_run(results: Results, tmp_path: Path) -> None:
+    root = results.paths.root
+    done = command(root, "export", "df", "--format", "parquet", "--levels", "80", "-o", str(tmp_path / "cv.parquet"))
+    assert done.returncode == 0, done.stderr
+    found = pd.read_parquet(tmp_path / "cv.parquet")
+    pd.testing.assert_frame_equal(found, export.cross_validation(results, levels=[80]))
+    assert list(found.columns[:7]) == ["unique_id", "ds", "cutoff", "y", "arx", "arx-lo-80", "arx-hi-80"]
+    text = command(root, "export", "df", "--models", "ridge").stdout.splitlines()
+    assert text[0] == "unique_id,ds,cutoff,y,ridge" and len(text) == len(found) + 1
+    wrong = command(root, "export", "df", "--models", "rige")
+    assert wrong.returncode == 2 and "Did you mean 'ridge'?" in wrong.stderr
+
+
+def test_the_observations_are_the_frame_that_went_in(results: Results) -> None:
+    assert results.paths == ProjectPaths.of(results.paths.root)
+    pd.testing.assert_frame_equal(export.observations(results), sales(), check_dtype=False)

@@ -1,0 +1,128 @@
+"""A fitted model: later data, windows of the past, saving, several targets, longer horizons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import forecast
+from forecast.system.errors import DataError, InputError
+
+STEP = {"freq": "1D", "horizon": 3, "lookback": 14, "n_jobs": 1}
+
+
+def waves(days: int = 200) -> pd.DataFrame:
+    t = np.arange(days)
+    noise = np.random.default_rng(0).standard_normal((2, days)) / 10
+    parts = [
+        pd.DataFrame(
+            {"unique_id": name, "ds": pd.date_range("2024-01-01", periods=days), "y": 5 + np.sin(t) + noise[i]}
+        )
+        for i, name in enumerate(("a", "b"))
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def ridge() -> forecast.Model:
+    return forecast.fit(waves(), "ridge", **STEP)
+
+
+def test_windows_end_with_the_data_and_stand_step_size_apart(ridge: forecast.Model) -> None:
+    found = ridge.cross_validation(step_size=5, n_windows=4, levels=[80])
+    assert list(found.columns) == ["unique_id", "ds", "cutoff", "y", "ridge", "ridge-lo-80", "ridge-hi-80"]
+    last = pd.Timestamp("2024-01-01") + pd.Timedelta(199, "D")
+    for _, rows in found.groupby("unique_id"):
+        assert rows["ds"].max() == last and len(rows) == 4 * 3
+        assert np.diff(rows["cutoff"].unique()).astype("timedelta64[D]").astype(int).tolist() == [5, 5, 5]
+    observed = waves().set_index(["unique_id", "ds"])["y"]
+    assert found["y"].tolist() == observed.loc[pd.MultiIndex.from_frame(found[["unique_id", "ds"]])].tolist()
+    assert (found["ridge-lo-80"] < found["ridge"]).all() and (found["ridge"] < found["ridge-hi-80"]).all()
+
+
+def test_a_window_is_forecast_by_a_model_that_saw_nothing_of_it(ridge: forecast.Model) -> None:
+    changed = waves()
+    changed.loc[changed["ds"] > changed["ds"].max() - pd.Timedelta(3, "D"), "y"] += 100.0
+    found = forecast.fit(changed, "ridge", **STEP).cross_validation(n_windows=1)
+    assert found["ridge"].tolist() == ridge.cross_validation(n_windows=1)["ridge"].tolist()
+
+
+def test_later_data_move_the_forecast_on_without_another_fit(ridge: forecast.Model) -> None:
+    later = ridge.predict(waves(203))
+    assert later["ds"].min() == pd.Timestamp("2024-01-01") + pd.Timedelta(203, "D")
+    same = forecast.fit(waves(), "ridge", **STEP).predict(waves(203))
+    pd.testing.assert_frame_equal(later, same)
+
+
+def test_the_forecast_of_a_short_history_is_that_of_the_whole_one(ridge: forecast.Model) -> None:
+    tail = waves().groupby("unique_id").tail(14)
+    pd.testing.assert_frame_equal(ridge.predict(tail, levels=[80]), ridge.predict(levels=[80]))
+    with pytest.raises(InputError, match=r"13 .*14"):
+        ridge.predict(waves().groupby("unique_id").tail(13))
+
+
+def test_a_saved_model_forecasts_what_it_did_and_keeps_the_names(ridge: forecast.Model, tmp_path: Path) -> None:
+    theirs = waves().rename(columns={"unique_id": "shop", "ds": "day", "y": "sales"})
+    model = forecast.fit(theirs, "ridge", **STEP, id_col="shop", time_col="day", target_col="sales")
+    model.save(tmp_path / "ridge")
+    loaded = forecast.load(tmp_path / "ridge")
+    wanted = ridge.predict(levels=[80, 95]).rename(columns={"unique_id": "shop", "ds": "day"})
+    pd.testing.assert_frame_equal(loaded.predict(theirs, levels=[80, 95]), wanted)
+    with pytest.raises(InputError, match=r"loaded without its data. Pass the history: `model.predict\(df\)`"):
+        loaded.predict()
+    with pytest.raises(InputError, match=r"loaded without its data.*`forecast.fit\(df, ...\)`"):
+        loaded.cross_validation()
+    with pytest.raises(DataError, match="cannot be read"):
+        forecast.load(tmp_path)
+
+
+def test_a_rule_goes_on_beyond_its_horizon_and_a_direct_model_does_not(ridge: forecast.Model) -> None:
+    assert len(forecast.fit(waves(), "naive", **STEP).predict(horizon=7)) == 2 * 7
+    with pytest.raises(InputError, match="Horizon 7: the model"):
+        ridge.predict(horizon=7)
+
+
+def test_several_targets_stand_below_each_other_by_name() -> None:
+    both = waves().assign(z=lambda frame: 2 * frame["y"])
+    found = forecast.fit(both, "naive", **STEP, target_col=["y", "z"]).predict()
+    assert list(found.columns) == ["unique_id", "output", "ds", "naive"]
+    values = found.set_index(["unique_id", "output"])["naive"]
+    assert values["a", "z"].tolist() == (2 * values["a", "y"]).tolist()
+
+
+def test_nothing_is_written_beside_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "work"))
+    monkeypatch.chdir(tmp_path / "here")
+    board = forecast.compare(waves(), ["naive"], **STEP)
+    forecast.fit(waves(), "naive", **STEP).cross_validation(n_windows=2)
+    assert list((tmp_path / "here").iterdir()) == [] and len(list((tmp_path / "work").iterdir())) == 1
+    report = board.report(tmp_path / "here" / "report.html")
+    assert "naive" in report.read_text() and board.plot().axes
+    del board
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_an_exchange_calendar_knows_no_weekends() -> None:
+    days = pd.bdate_range("2023-01-02", "2023-12-29")
+    days = days[~days.isin(pd.to_datetime(["2023-01-02", "2023-01-16", "2023-02-20", "2023-04-07", "2023-05-29",
+        "2023-06-19", "2023-07-04", "2023-09-04", "2023-11-23", "2023-12-25"]))]  # fmt: skip
+    prices = pd.DataFrame({"unique_id": "x", "ds": days, "y": 100.0 + np.arange(len(days))})
+    calendar = {"kind": "sessions", "exchange": "XNYS"}
+    found = forecast.fit(prices, "naive", freq=calendar, horizon=2, transform="log", difference_inputs=True).predict()
+    assert found["ds"].dt.strftime("%Y-%m-%d").tolist() == ["2024-01-02", "2024-01-03"]
+
+
+@pytest.mark.parametrize(
+    ("freq", "season"),
+    [("1h", 24), ("15min", 96), ("1D", 7), ("W-SUN", 52), ("MS", 12), ("QS", 4), ("YS", 1), ("B", 5)],
+)
+def test_the_usual_season_follows_from_the_step(freq: str, season: int) -> None:
+    times = pd.date_range("1900-01-01", periods=5 * max(season, 60), freq=freq)
+    rows = pd.DataFrame({"ds": times, "y": np.random.default_rng(1).standard_normal(len(times))})
+    task = forecast.fit(rows, "naive", freq=freq, horizon=2, n_jobs=1).ensemble.task
+    assert task.season_length == season and season <= task.lookback <= len(times) // 4
