@@ -33,30 +33,12 @@ ValueLoss = Callable[[Any, Any, Any], Any]
 """(raw output (..., H, O, K), target (..., H, O), offset (..., H, O) or None) -> losses (..., H, O)."""
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """The learning rate over `steps` updates: `constant`, or a linear rise over their first twentieth and then a fall.
-
-    It falls to zero along half a cosine (Loshchilov & Hutter 2017) or a line, or exponentially to `LEAST` of the peak.
-    """
-
-    peak: float
-    steps: int
-    shape: Shape = "cosine"
-
-    @property
-    def rising(self) -> float:
-        """The updates of the rise."""
-        return max(1.0, self.steps // 20)
-
-    @property
-    def falling(self) -> float:
-        """The updates from the peak to the end."""
-        return max(1.0, self.steps - self.rising)
-
-
 def learning_rate(shape: Shape, step: Any, peak: Any, rising: Any, falling: Any) -> Any:
-    """A schedule's rate at update number `step`, counted from 0, as a float32 tensor; its numbers may be tensors."""
+    """A schedule's rate at update number `step`, counted from 0, as a float32 tensor; its numbers may be tensors.
+
+    Constant, or a linear rise over `rising` updates and then a fall over `falling`: to zero along half a cosine
+    (Loshchilov & Hutter 2017) or a line, or exponentially to `LEAST` of the peak.
+    """
     if shape == "constant":
         return tf.convert_to_tensor(peak, tf.float32)
     t = tf.cast(step, tf.float32)
@@ -68,16 +50,6 @@ def learning_rate(shape: Shape, step: Any, peak: Any, rising: Any, falling: Any)
     else:
         left = 0.5 * (1.0 + tf.cos(np.float32(np.pi) * share))
     return tf.where(t < rising, peak * (t + 1.0) / rising, peak * left)
-
-
-@dataclass(frozen=True)
-class Descent:
-    """The numbers of a gradient rule: its schedule, the longest gradient, decoupled decay, and mu of mu |w|^2."""
-
-    schedule: Schedule
-    clip: float
-    weight_decay: float = 0.0
-    l2: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -104,9 +76,18 @@ class Settings:
     """What the loss is taken by; None: a point forecast and `loss`."""
 
     @property
-    def descent(self) -> Descent:
-        schedule = Schedule(self.learning_rate, self.steps, self.schedule)
-        return Descent(schedule, self.clip, self.weight_decay, self.l2)
+    def numbers(self) -> dict[str, float]:
+        """Those of the update rule: of its schedule (it rises over the first twentieth of the steps), the longest
+        gradient, decoupled decay, and mu of mu |w|^2."""
+        rising = max(1.0, self.steps // 20)
+        return {
+            "peak": self.learning_rate,
+            "rising": rising,
+            "falling": max(1.0, self.steps - rising),
+            "clip": self.clip,
+            "decay": 0.0 if self.rule == "adam" else self.weight_decay,
+            "l2": self.l2,
+        }
 
     def traced(self) -> Settings:
         """What the graph depends on: trainings for which this is equal share a trace."""
@@ -122,42 +103,31 @@ class Updater:
     (Loshchilov & Hutter 2019). Momentum is Polyak's.
     """
 
-    def __init__(self, variables: list[Any], first: Descent, *, rule: Rule = "adamw") -> None:
-        self._variables, self._shape, self._rule = variables, first.schedule.shape, rule
+    def __init__(self, variables: list[Any], first: Settings) -> None:
+        self._variables, self._shape = variables, first.schedule
         self._sizes = [int(np.prod(v.shape)) for v in variables]
         self._penalised = bool(first.l2)
         total = sum(self._sizes)
         self._first, self._second = (tf.Variable(tf.zeros(total), trainable=False) for _ in range(2))
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
         # variables, so that a trace serves other numbers
-        self._numbers = {name: tf.Variable(0.0, trainable=False) for name in self._values(first)}
+        self._numbers = {name: tf.Variable(0.0, trainable=False) for name in first.numbers}
         rules: dict[Rule, Callable[[Any], Any]] = {
             "adam": self._adam,
             "adamw": self._adam,
             "sgd": lambda gradient: gradient,
             "momentum": self._momentum,
         }
-        self._direction = rules[rule]
+        self._direction = rules[first.rule]
         self.begin(first)
 
-    def begin(self, descent: Descent) -> None:
-        """Reset the moments and take these numbers. The schedule's shape, and whether there is a penalty, stay those
-        of the first."""
+    def begin(self, settings: Settings) -> None:
+        """Reset the moments and take these numbers. The rule, the schedule's shape, and whether there is a penalty,
+        stay those of the first."""
         for variable in (self._first, self._second, self._step):
             variable.assign(tf.zeros_like(variable))
-        for name, value in self._values(descent).items():
+        for name, value in settings.numbers.items():
             self._numbers[name].assign(value)
-
-    def _values(self, descent: Descent) -> dict[str, float]:
-        schedule = descent.schedule
-        return {
-            "peak": schedule.peak,
-            "rising": schedule.rising,
-            "falling": schedule.falling,
-            "clip": descent.clip,
-            "decay": 0.0 if self._rule == "adam" else descent.weight_decay,
-            "l2": descent.l2,
-        }
 
     def apply(self, gradients: list[Any]) -> None:
         """One update of all variables; a missing gradient counts as zero."""

@@ -188,7 +188,7 @@ class Updates:
         self.model = assemble(network, seed=0)
         self._forecast, self._first = _pass(self.model, network, chunks, settings)
         self._data = _Data(chunks, network, settings, self.model)
-        self._updater = Updater(self.model.trainable_variables, settings.descent, rule=settings.rule)
+        self._updater = Updater(self.model.trainable_variables, settings)
         states = {path: tf.TensorSpec(state.shape, state.dtype) for path, state in self._first().items()}
         signature = [_signature(network, settings), states]
         self.take = tf.function(self._take, input_signature=signature, autograph=False)
@@ -198,7 +198,7 @@ class Updates:
         self._data.fill(chunks)
         set_weights(self.model, weights)
         set_seed(self.model, seed)
-        self._updater.begin(settings.descent)
+        self._updater.begin(settings)
         return self._first()
 
     def _take(self, drawn: Drawn, states: States) -> tuple[Any, States]:

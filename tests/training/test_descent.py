@@ -20,7 +20,7 @@ from forecast.networks.layers.assemble import assemble, hidden_steps
 from forecast.system.errors import InputError
 from forecast.training import descent, gradient
 from forecast.training.chunks import join
-from forecast.training.descent import Descent, Schedule, Updater, learning_rate
+from forecast.training.descent import Settings, Updater, learning_rate
 from forecast.training.gradient import draw_bins, sampled_bins
 from tests.training import series
 
@@ -186,14 +186,19 @@ def keras_rule(rule, rate, decay):
     }[rule]()
 
 
-def rate_of(schedule, step):
+def settings(peak, steps, **numbers):
+    unused = {"batch_size": 1, "loss": "mse", "evaluate_every": 1}
+    return Settings(steps, peak, **{"weight_decay": 0.0, "clip": 100.0, **unused, **numbers})
+
+
+def rate_of(settings, step):
     """The learning rate of update number `step`."""
-    numbers = schedule.peak, schedule.rising, schedule.falling
-    return float(learning_rate(schedule.shape, tf.constant(step, tf.int64), *numbers))
+    numbers = (settings.numbers[name] for name in ("peak", "rising", "falling"))
+    return float(learning_rate(settings.schedule, tf.constant(step, tf.int64), *numbers))
 
 
-def constant(peak, *, clip=100.0, **numbers):
-    return Descent(Schedule(peak, 1, "constant"), clip, **numbers)
+def constant(peak, **numbers):
+    return settings(peak, 1, schedule="constant", **numbers)
 
 
 def descend(variables, apply):
@@ -209,7 +214,7 @@ def descend(variables, apply):
 def test_the_same_steps_as_keras(rule, decay):
     start = [np.arange(6.0, dtype="float32").reshape(2, 3), np.full((4,), -2.0, "float32")]
     ours, theirs = ([tf.Variable(v) for v in start], [keras.Variable(v) for v in start])
-    flat = Updater(ours, constant(PEAK, clip=0.5, weight_decay=decay), rule=rule)
+    flat = Updater(ours, constant(PEAK, clip=0.5, weight_decay=decay, rule=rule))
     descend(ours, flat.apply)
     reference = keras_rule(rule, PEAK, decay)
     descend([v.value for v in theirs], lambda gradients: reference.apply(gradients, theirs))
@@ -218,14 +223,14 @@ def test_the_same_steps_as_keras(rule, decay):
 
 
 def test_the_rate_rises_over_a_twentieth_and_falls_to_zero():
-    schedule = Schedule(peak=1.0, steps=100)
+    schedule = settings(1.0, 100)
     rates = [rate_of(schedule, step) for step in (0, 4, 5, 52, 99, 100)]
     np.testing.assert_allclose(rates, [0.2, 1.0, 1.0, 0.5 + 0.5 * np.cos(np.pi * 47 / 95), 0.0003, 0.0], atol=3e-4)
 
 
 def test_a_missing_gradient_counts_as_zero():
     used, unused = tf.Variable([1.0, 2.0]), tf.Variable([3.0])
-    Updater([used, unused], constant(0.1), rule="sgd").apply([tf.constant([1.0, 0.0]), None])
+    Updater([used, unused], constant(0.1, rule="sgd")).apply([tf.constant([1.0, 0.0]), None])
     np.testing.assert_allclose(used.numpy(), [0.9, 2.0], rtol=1e-6)
     assert unused.numpy() == [3.0]
 
@@ -239,7 +244,7 @@ def test_a_missing_gradient_counts_as_zero():
     ],
 )
 def test_the_rate_follows_the_named_schedule(shape, wanted):
-    rates = [rate_of(Schedule(1.0, 100, shape), step) for step in (0, 5, 52, 100)]
+    rates = [rate_of(settings(1.0, 100, schedule=shape), step) for step in (0, 5, 52, 100)]
     np.testing.assert_allclose(rates, wanted, atol=1e-3)
 
 
@@ -247,30 +252,30 @@ def test_the_rate_follows_the_named_schedule(shape, wanted):
 def test_a_gradient_longer_than_the_bound_keeps_its_direction_and_gets_that_length(gradient, step):
     """g theta / |g| with theta = 1; a shorter one is left as it is."""
     weights = tf.Variable([0.0, 0.0])
-    Updater([weights], constant(1.0, clip=1.0), rule="sgd").apply([tf.constant(gradient)])
+    Updater([weights], constant(1.0, clip=1.0, rule="sgd")).apply([tf.constant(gradient)])
     np.testing.assert_allclose(-weights.numpy(), step, rtol=1e-6)
 
 
 def test_the_l2_penalty_adds_its_gradient_two_mu_w_to_every_rule():
     for rule, wanted in (("sgd", [2.0 - 0.1 * (1.0 + 2 * 0.25 * 2.0)]), ("adam", [2.0 - 0.1])):
         weights = tf.Variable([2.0])
-        Updater([weights], constant(0.1, l2=0.25), rule=rule).apply([tf.constant([1.0])])
+        Updater([weights], constant(0.1, l2=0.25, rule=rule)).apply([tf.constant([1.0])])
         np.testing.assert_allclose(weights.numpy(), wanted, rtol=1e-5)
     weights = tf.Variable([2.0])  # no gradient of the loss: the penalty alone, divided by its own size in Adam
-    Updater([weights], constant(0.1, l2=0.25), rule="adam").apply([None])
+    Updater([weights], constant(0.1, l2=0.25, rule="adam")).apply([None])
     np.testing.assert_allclose(weights.numpy(), [1.9], rtol=1e-5)
 
 
 def test_decoupled_decay_acts_beside_the_rule_and_not_through_it():
     decayed, plain = tf.Variable([2.0]), tf.Variable([2.0])
     for rule, weights in (("adamw", decayed), ("adam", plain)):
-        Updater([weights], constant(0.1, weight_decay=0.5), rule=rule).apply([tf.constant([1.0])])
+        Updater([weights], constant(0.1, weight_decay=0.5, rule=rule)).apply([tf.constant([1.0])])
     np.testing.assert_allclose([decayed.numpy()[0], plain.numpy()[0]], [2.0 - 0.1 * (1.0 + 1.0), 1.9], rtol=1e-5)
 
 
 def test_a_rule_begun_anew_with_other_numbers_does_what_one_made_with_them_does():
-    wanted = Descent(Schedule(0.3, 40, "cosine"), clip=0.5, weight_decay=0.02, l2=0.1)
-    other = Descent(Schedule(2.0, 7, "cosine"), clip=9.0, l2=3.0)
+    wanted = settings(0.3, 40, clip=0.5, weight_decay=0.02, l2=0.1)
+    other = settings(2.0, 7, clip=9.0, l2=3.0)
     again, fresh = tf.Variable([5.0, -1.0]), tf.Variable([1.0, 2.0])
     begun, made = Updater([again], other), Updater([fresh], wanted)
     traced = tf.function(begun.apply)
