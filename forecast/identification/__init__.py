@@ -7,28 +7,43 @@ one_step = model.series_parallel(u, y)      free_run = model.parallel(u, y[: mod
 
 from forecast.identification.automatic import identify
 from forecast.identification.data import (
+    detrend,
     divideblock,
     divideind,
     divideint,
     dividerand,
     dividetrain,
     narma10,
+    read_csv,
     sunspots_like,
     tank,
 )
-from forecast.identification.delays import DelayChoice, autocorrelation, choose_delays, cross_correlation
+from forecast.identification.delays import DelayChoice, arx_order, autocorrelation, choose_delays, cross_correlation
+from forecast.identification.design import (
+    chirp,
+    crest_factor,
+    frequency_response,
+    multisine,
+    prbs,
+    random_steps,
+    static_curve,
+)
 from forecast.identification.export import export
 from forecast.identification.loops import State
 from forecast.identification.model import LoopRun, Model, TrainingRecord
 from forecast.identification.nets import Net, distdelaynet, elmannet, layrecnet, narnet, narxnet, timedelaynet
 from forecast.identification.performance import (
     perform,
+    plotbode,
     ploterrcorr,
     ploterrhist,
     plotinerrcorr,
     plotperform,
     plotregression,
     plotresponse,
+    plotspectrum,
+    plotstatic,
+    plottrainstate,
 )
 from forecast.identification.stability import Stability, stability
 from forecast.identification.training import train, train_parallel, trainbr, trainlm
@@ -38,9 +53,11 @@ from forecast.training.narx.identify import SearchSettings
 
 __all__ = [
     "DelayChoice", "Experiment", "LoopRun", "Model", "Net", "SearchSettings", "Stability", "State",
-    "TrainingRecord", "Watch", "autocorrelation", "choose_delays", "cross_correlation", "distdelaynet",
-    "divideblock", "divideind", "divideint", "dividerand", "dividetrain", "elmannet", "export", "identify",
-    "layrecnet", "narma10", "narnet", "narxnet", "perform", "ploterrcorr", "ploterrhist", "plotinerrcorr",
-    "plotperform", "plotregression", "plotresponse", "stability", "sunspots_like", "tank", "timedelaynet", "train",
-    "train_parallel", "trainbr", "trainlm",
+    "TrainingRecord", "Watch", "arx_order", "autocorrelation", "chirp", "choose_delays", "crest_factor",
+    "cross_correlation", "detrend", "distdelaynet", "divideblock", "divideind", "divideint", "dividerand",
+    "dividetrain", "elmannet", "export", "frequency_response", "identify", "layrecnet", "multisine", "narma10",
+    "narnet", "narxnet", "perform", "plotbode", "ploterrcorr", "ploterrhist", "plotinerrcorr", "plotperform",
+    "plotregression", "plotresponse", "plotspectrum", "plotstatic", "plottrainstate", "prbs", "random_steps",
+    "read_csv", "stability", "static_curve", "sunspots_like", "tank", "timedelaynet", "train", "train_parallel",
+    "trainbr", "trainlm",
 ]  # fmt: skip

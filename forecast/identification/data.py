@@ -7,7 +7,8 @@ or interleaved rows is too low.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -77,6 +78,35 @@ def _shares(*shares: float) -> npt.NDArray[np.float64]:
     if (found < 0).any() or found[0] == 0:
         raise InputError(f"Shares {shares} of train, validation and test; wanted none below 0 and train above it.")
     return found / found.sum()
+
+
+def read_csv(
+    path: Path | str, outputs: Sequence[str], inputs: Sequence[str] = (), *, experiment: str | None = None
+) -> list[Experiment]:
+    """The experiments of a CSV file with a row per time: its columns by name; NaN or empty where y is missing.
+
+    `experiment`: a column whose values tell several experiments apart, in the order of the file; None: one alone.
+    """
+    import pandas as pd
+
+    frame = pd.read_csv(path)
+    wanted = [*outputs, *inputs, *([experiment] if experiment else [])]
+    if missing := [name for name in wanted if name not in frame.columns]:
+        raise InputError(f"{path} has no column {missing}; it has {list(frame.columns)}. Name columns of the file.")
+    parts = [part for _, part in frame.groupby(experiment, sort=False)] if experiment else [frame]
+    return [Experiment(part[list(inputs)] if inputs else None, part[list(outputs)]) for part in parts]
+
+
+def detrend(experiment: Experiment) -> Experiment:
+    """Without the straight line through each column, which a sensor's drift leaves; missing y stays missing."""
+    rows = np.arange(len(experiment), dtype=np.float64)
+
+    def flat(column: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        seen = np.isfinite(column)
+        return column - np.polyval(np.polyfit(rows[seen], column[seen], 1), rows) if seen.sum() > 1 else column
+
+    u, y = (np.apply_along_axis(flat, 0, table) if table.size else table for table in (experiment.u, experiment.y))
+    return experiment.changed(u=u, y=y)
 
 
 def tank(rows: int = 400, *, seed: int = 0, dead_time: int = 1, noise: float = 0.0) -> Experiment:

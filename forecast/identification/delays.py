@@ -18,13 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
 from forecast.system.errors import InputError
-from forecast.training.narx.experiment import Experiment
+from forecast.training.narx.experiment import Experiment, arx_regressors, deviance
 
 Array = npt.NDArray[np.float64]
 NORMAL = 1.959963984540054  # the 97.5 % quantile of the normal distribution
@@ -133,6 +134,26 @@ def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) ->
                 strength[delay] = max(strength.get(delay, 0.0), float(abs(each.values[each.lags == delay][0])))
     strongest = sorted(sorted(strength), key=lambda delay: -strength[delay])[:most]
     return DelayChoice(tuple(sorted(strongest)), tuple(feedback) or (1,), tuple(dead), acf[0], tuple(shown))
+
+
+def arx_order(
+    *experiments: Experiment, longest: int = 10, criterion: Literal["aic", "bic"] = "bic"
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(input delays, feedback delays) of the linear ARX model with the least Akaike or Schwarz criterion.
+
+    All models up to `longest` past outputs and inputs are fitted to the same rows.
+    """
+    x, y = arx_regressors(experiments, longest, longest)
+    outputs, inputs = y.shape[1], experiments[0].u.shape[1]
+    price = float(np.log(len(y))) if criterion == "bic" else 2.0
+    scores = {}
+    for past in range(1, longest + 1):
+        for held in range(1, longest + 1) if inputs else (0,):
+            first = longest * outputs
+            kept = [*range(past * outputs), *range(first, first + held * inputs), -1]
+            scores[held, past] = deviance(x[:, kept], y) + price * outputs * len(kept)
+    held, past = min(scores, key=lambda order: scores[order])
+    return tuple(range(held)), tuple(range(1, past + 1))
 
 
 def _feedback(acf: Correlation) -> list[int]:

@@ -120,6 +120,61 @@ def plotperform(training: TrainingRecord) -> Figure:
     return figure
 
 
+def plottrainstate(training: TrainingRecord) -> Figure:
+    """The damping mu by iteration, and how many iterations since the validation error was lowest."""
+    step, train, validation, mu = np.array(training.curve).T
+    judged = validation if np.isfinite(validation).any() else train
+    best = np.minimum.accumulate(np.where(np.isfinite(judged), judged, np.inf))
+    lowest = np.maximum.accumulate(np.where(judged <= best, step, 0))
+    figure, (above, below) = _figure(2, sharex=True)
+    above.semilogy(step, mu, color=COLOURS["train"])
+    above.set_ylabel("mu")
+    below.plot(step, step - lowest, color=COLOURS["validation"])
+    below.set_ylabel("iterations since the best")
+    below.set_xlabel("iteration")
+    return figure
+
+
+def plotspectrum(y: npt.ArrayLike, forecast: npt.ArrayLike) -> Figure:
+    """Amplitude spectrum of the first output and of its error: the frequencies at which the model does not follow.
+
+    Rows before the first and after the last with both are cut; gaps between are filled by the mean.
+    """
+    measured, found = columns("y", y)[:, 0], columns("forecast", forecast)[:, 0]
+    both = np.flatnonzero(np.isfinite(measured) & np.isfinite(found))
+    if len(both) < 8:
+        raise InputError(f"{len(both)} rows have both a measured value and a forecast; a spectrum needs 8.")
+    rows = slice(both[0], both[-1] + 1)
+    figure, (axes,) = _figure(1)
+    for name, values, colour in (("y", measured, INK), ("error", measured - found, BAND)):
+        part = np.nan_to_num(values[rows] - np.nanmean(values[rows])) * np.hanning(rows.stop - rows.start)
+        sizes = 4 * np.abs(np.fft.rfft(part)) / len(part)
+        axes.semilogy(np.fft.rfftfreq(len(part))[1:], sizes[1:], color=colour, lw=1, label=name)
+    _labelled(axes, "frequency per row", "amplitude")
+    return figure
+
+
+def plotstatic(levels: npt.ArrayLike, settled: npt.ArrayLike) -> Figure:
+    """The static curve: the first output where the model settles (`static_curve`), by the level of the input."""
+    figure, (axes,) = _figure(1)
+    axes.plot(columns("levels", levels)[:, 0], columns("settled", settled)[:, 0], "o-", ms=3, color=COLOURS["train"])
+    axes.set_xlabel("input, held")
+    axes.set_ylabel("output, settled")
+    return figure
+
+
+def plotbode(frequencies: npt.ArrayLike, response: npt.NDArray[np.complex128]) -> Figure:
+    """Bode plot of the first output of a `frequency_response`: amplitude in dB and phase in degrees."""
+    at, values = np.asarray(frequencies)[1:], np.asarray(response)[1:, 0]
+    figure, (above, below) = _figure(2, sharex=True)
+    above.semilogx(at, 20 * np.log10(np.abs(values) + 1e-300), color=COLOURS["train"])
+    above.set_ylabel("dB")
+    below.semilogx(at, np.degrees(np.unwrap(np.angle(values))), color=COLOURS["train"])
+    below.set_ylabel("phase in degrees")
+    below.set_xlabel("frequency per row")
+    return figure
+
+
 def _correlation(found: Correlation, title: str) -> Figure:
     figure, (axes,) = _figure(1)
     axes.axhspan(-found.band, found.band, color=BAND, alpha=0.12, lw=0, label="95 % band of white noise")

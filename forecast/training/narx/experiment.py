@@ -179,7 +179,7 @@ def dead_times(experiments: Sequence[Experiment], deepest: int = 40) -> tuple[in
     inputs, outputs = experiments[0].u.shape[1], experiments[0].y.shape[1]
     if last < LEAST_DEAD_TIME:
         return (0,) * inputs
-    x, y = _arx(experiments, last)
+    x, y = arx_regressors(experiments, last)
     chosen = []
     for column in range(inputs):
         delays = PAST_OUTPUTS * outputs + column + inputs * np.arange(last + 1)  # columns of x, nearest delay first
@@ -198,17 +198,17 @@ def memory(experiments: Sequence[Experiment], deepest: int = 20) -> int:
     last = min(deepest, length // 20) - 1
     if last < 0:
         return 0
-    x, y = _arx(experiments, last, MEMORY_OUTPUTS)
+    x, y = arx_regressors(experiments, last, MEMORY_OUTPUTS)
     inputs, past = experiments[0].u.shape[1], MEMORY_OUTPUTS * y.shape[1]
     widths = np.arange(1, last + 2)
     kept = [[*range(past + inputs * width), -1] for width in widths]
-    errors = np.array([_deviance(x[:, own], y) for own in kept])
+    errors = np.array([deviance(x[:, own], y) for own in kept])
     return int(widths[np.argmin(errors + np.log(len(y)) * y.shape[1] * inputs * widths)])
 
 
 def _superfluous(x: Array, y: Array, delays: npt.NDArray[np.int64]) -> int:
     """How many of the nearest delays a model with all others does without."""
-    errors = np.array([_deviance(np.delete(x, delays[:dead], axis=1), y) for dead in range(len(delays))])
+    errors = np.array([deviance(np.delete(x, delays[:dead], axis=1), y) for dead in range(len(delays))])
     worse = errors - errors[0] > np.log(len(y)) * y.shape[1] * np.arange(len(delays))
     return int(np.argmax(worse)) - 1 if worse.any() else 0
 
@@ -217,12 +217,14 @@ def _best_pair(x: Array, y: Array, delays: npt.NDArray[np.int64]) -> int:
     """The first of the two neighbouring delays that lower the error most beside past y; 0 where the nearest do."""
     past = x[:, [*range(PAST_OUTPUTS * y.shape[1]), -1]]
     pairs = (list(pair) for pair in itertools.pairwise(delays))
-    gains = _deviance(past, y) - np.array([_deviance(np.hstack([past, x[:, pair]]), y) for pair in pairs])
+    gains = deviance(past, y) - np.array([deviance(np.hstack([past, x[:, pair]]), y) for pair in pairs])
     best = int(np.argmax(gains))
     return best if gains[best] > CLEAR_GAIN * gains[:2].max() else 0
 
 
-def _arx(experiments: Sequence[Experiment], last: int, past_outputs: int = PAST_OUTPUTS) -> tuple[Array, Array]:
+def arx_regressors(
+    experiments: Sequence[Experiment], last: int, past_outputs: int = PAST_OUTPUTS
+) -> tuple[Array, Array]:
     """Regressors (rows, past_outputs * O + (last + 1) * I + 1) and y (rows, O) of the first `MAX_ROWS` observed rows.
 
     Columns: y at delays 1 ... past_outputs, all inputs at delays 0 ... last, a one.
@@ -239,7 +241,7 @@ def _arx(experiments: Sequence[Experiment], last: int, past_outputs: int = PAST_
     return x[seen][:MAX_ROWS], y[seen][:MAX_ROWS]
 
 
-def _deviance(x: Array, y: Array) -> float:
+def deviance(x: Array, y: Array) -> float:
     """-2 log likelihood of the least-squares fit, up to a constant, summed over the outputs."""
     solution, *_ = np.linalg.lstsq(x, y, rcond=None)
     return float(len(y) * np.sum(np.log(np.mean((y - x @ solution) ** 2, axis=0) + 1e-300)))

@@ -1,0 +1,105 @@
+"""Inputs that excite a system, and what a model does around an operating point: static curve and frequency response.
+
+An input for identification moves over the whole range the simulator is for, at all frequencies the system follows, and
+holds long enough for it to settle now and then. The crest factor, the largest value by the effective one, says how
+well a signal uses its amplitude: the lower the better (Schoukens, Pintelon & Rolain 2012).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from forecast.identification.model import Model
+from forecast.system.errors import InputError, ModelFailure
+
+Array = npt.NDArray[np.float64]
+
+
+def multisine(rows: int, low: float = -1.0, high: float = 1.0, *, band: tuple[float, float] = (0.0, 0.25)) -> Array:
+    """(rows,) the sum of all cosines with whole periods in `rows` whose frequency per row is in the band.
+
+    Schroeder's phases (1970) keep the crest factor low.
+    """
+    lines = np.arange(1, rows // 2 + 1)
+    lines = lines[(lines >= band[0] * rows) & (lines <= band[1] * rows)]
+    if not len(lines):
+        raise InputError(f"No cosine with whole periods in {rows} rows lies in the band {band}. Widen it.")
+    phases = -np.pi * np.arange(len(lines)) * np.arange(1, len(lines) + 1) / len(lines)
+    wave = np.cos(2 * np.pi * np.outer(np.arange(rows), lines) / rows + phases).sum(axis=1)
+    return _between(wave, low, high)
+
+
+def prbs(rows: int, low: float = -1.0, high: float = 1.0, *, hold: int = 1, seed: int = 0) -> Array:
+    """(rows,) random steps between two levels, each held for a multiple of `hold` rows.
+
+    For linear systems: it shows nothing between the levels.
+    """
+    bits = np.random.default_rng(seed).integers(0, 2, rows // hold + 1)
+    return np.where(np.repeat(bits, hold)[:rows] > 0, high, low)
+
+
+def random_steps(rows: int, low: float = -1.0, high: float = 1.0, *, hold: int = 10, seed: int = 0) -> Array:
+    """(rows,) random levels, each held for `hold` rows: the whole range, for nonlinear systems."""
+    levels = np.random.default_rng(seed).uniform(low, high, rows // hold + 1)
+    return np.repeat(levels, hold)[:rows]
+
+
+def chirp(rows: int, low: float = -1.0, high: float = 1.0, *, band: tuple[float, float] = (0.001, 0.25)) -> Array:
+    """(rows,) a sine whose frequency per row rises evenly through the band."""
+    t = np.arange(rows)
+    wave = np.sin(2 * np.pi * (band[0] * t + (band[1] - band[0]) * t**2 / (2 * rows)))
+    return low + (wave + 1) / 2 * (high - low)
+
+
+def crest_factor(signal: npt.ArrayLike) -> float:
+    """The largest deviation from the mean by the effective one: 1 for two levels, 1.41 for a sine."""
+    values = np.asarray(signal, np.float64)
+    moved = values - values.mean()
+    effective = float(np.sqrt(np.mean(moved**2)))
+    if effective == 0:
+        raise InputError("The signal is constant: it excites nothing and has no crest factor.")
+    return float(np.abs(moved).max() / effective)
+
+
+def static_curve(model: Model, levels: npt.ArrayLike, *, column: int = 0, rows: int = 500) -> Array:
+    """(levels, O): where the free run settles with one input held at each level, the others at their means.
+
+    NaN where it does not settle within `rows` rows.
+    """
+    found = []
+    for level in np.asarray(levels, np.float64):
+        u = np.tile(model.scaling.u_mean, (rows, 1))
+        u[:, column] = level
+        try:
+            run = _settled(model, u)
+        except ModelFailure:
+            run = np.full((rows, model.outputs), np.nan)
+        last = run[-max(rows // 10, 2) :]
+        still = np.ptp(last, axis=0) < 0.01 * model.scaling.y_scale
+        found.append(np.where(still, last[-1], np.nan))
+    return np.array(found)
+
+
+def frequency_response(
+    model: Model, at: npt.ArrayLike, *, column: int = 0, rows: int = 512
+) -> tuple[Array, npt.NDArray[np.complex128]]:
+    """Frequencies per row (rows // 2 + 1,) and the response (.., O) of the model linearised where u is held `at` (I,).
+
+    The answer of the free run to a small pulse, a thousandth of the input's deviation, transformed.
+    """
+    u = np.tile(np.broadcast_to(np.asarray(at, np.float64), (model.inputs,)), (2 * rows, 1))
+    moved, pulse = u.copy(), 1e-3 * float(model.scaling.u_scale[column])
+    moved[rows, column] += pulse
+    answer = (_settled(model, moved) - _settled(model, u))[rows:] / pulse
+    return np.asarray(np.fft.rfftfreq(rows)), np.asarray(np.fft.rfft(answer, axis=0))
+
+
+def _settled(model: Model, u: Array) -> Array:
+    """The free run under u from the mean of y."""
+    return model.parallel(u, np.tile(model.scaling.y_mean, (model.start, 1))).y
+
+
+def _between(wave: Array, low: float, high: float) -> Array:
+    span = wave.max() - wave.min()
+    return np.asarray(low + (wave - wave.min()) / span * (high - low))

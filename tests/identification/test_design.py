@@ -1,0 +1,129 @@
+"""Inputs that excite, files that are read, and what a model does around an operating point: known answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from forecast.identification import (
+    Experiment,
+    Model,
+    arx_order,
+    chirp,
+    crest_factor,
+    detrend,
+    frequency_response,
+    multisine,
+    narxnet,
+    plotbode,
+    plotspectrum,
+    plotstatic,
+    plottrainstate,
+    prbs,
+    random_steps,
+    read_csv,
+    static_curve,
+    tank,
+    train,
+)
+from forecast.system.errors import InputError
+from forecast.training.narx.experiment import Standardization
+
+
+def linear() -> Model:
+    """y[t] = 0.8 y[t-1] + 0.5 u[t-1], in the units of the data."""
+    weights = {"readout/kernel": np.array([[0.8], [0.5]]), "readout/bias": np.zeros(1)}
+    scaling = Standardization(np.zeros(1), np.ones(1), np.zeros(1), np.ones(1))
+    return Model(narxnet((1,), (1,), ()), weights, scaling)
+
+
+def test_a_multisine_has_its_band_and_nothing_else_at_a_low_crest_factor() -> None:
+    u = multisine(256, low=2.0, high=6.0, band=(0.05, 0.2))
+    sizes = np.abs(np.fft.rfft(u - u.mean()))
+    inside = np.arange(13, 52)
+    assert u.min() == pytest.approx(2.0) and u.max() == pytest.approx(6.0)
+    np.testing.assert_allclose(sizes[inside], sizes[20], rtol=1e-9)
+    assert np.delete(sizes, inside).max() < 1e-9 * sizes[20]
+    assert crest_factor(u) < 2.0 < crest_factor(np.eye(1, 256)[0])
+    with pytest.raises(InputError, match="No cosine with whole periods in 10 rows"):
+        multisine(10, band=(0.01, 0.02))
+
+
+def test_the_crest_factor_of_two_levels_is_one_and_of_a_sine_the_root_of_two() -> None:
+    assert crest_factor([-1.0, 1.0, -1.0, 1.0]) == 1.0
+    assert crest_factor(np.sin(2 * np.pi * np.arange(400) / 40)) == pytest.approx(np.sqrt(2), rel=1e-3)
+    with pytest.raises(InputError, match="constant"):
+        crest_factor([3.0, 3.0])
+
+
+def test_steps_are_held_and_a_chirp_sweeps_from_slow_to_fast() -> None:
+    bits = prbs(90, 1.0, 4.0, hold=6)
+    assert set(bits.tolist()) == {1.0, 4.0} and not np.diff(bits)[np.arange(89) % 6 != 5].any()
+    steps = random_steps(95, 1.0, 4.0, hold=10)
+    assert len(steps) == 95 and len(set(steps.tolist())) == 10 and 1.0 <= steps.min() < steps.max() <= 4.0
+    sweep = chirp(1000, band=(0.0, 0.2))
+    turns = np.flatnonzero(np.diff(np.sign(sweep)))
+    assert np.diff(turns)[:3].min() > 5 * np.diff(turns)[-3:].max()
+
+
+def test_the_static_curve_of_a_linear_model_is_its_gain() -> None:
+    levels = np.array([-1.0, 0.0, 3.0])
+    settled = static_curve(linear(), levels)
+    np.testing.assert_allclose(settled[:, 0], 2.5 * levels, atol=1e-9)
+    growing = Model(linear().net, {**linear().weights, "readout/kernel": np.array([[1.1], [0.5]])}, linear().scaling)
+    assert np.isnan(static_curve(growing, [1.0])).all()
+    assert len(plotstatic(levels, settled).axes) == 1
+
+
+def test_the_response_of_a_linear_model_is_its_transfer_function() -> None:
+    frequencies, found = frequency_response(linear(), 0.3)
+    z = np.exp(2j * np.pi * frequencies)
+    np.testing.assert_allclose(found[:, 0], 0.5 / (z - 0.8), rtol=1e-6)
+    assert len(plotbode(frequencies, found).axes) == 2
+
+
+def test_the_order_of_a_linear_system_is_found() -> None:
+    rng = np.random.default_rng(0)
+    u, y = rng.normal(size=600), np.zeros(600)
+    for t in range(3, 600):
+        y[t] = 0.7 * y[t - 1] - 0.3 * y[t - 2] + u[t - 1] + 0.5 * u[t - 3] + 0.1 * rng.normal()
+    assert arx_order(Experiment(u, y), longest=6) == ((0, 1, 2, 3), (1, 2))
+    inputs, outputs = arx_order(Experiment(u, y), longest=6, criterion="aic")
+    assert len(inputs) >= 4 and len(outputs) >= 2
+
+
+def test_a_file_is_read_by_the_names_of_its_columns(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text("run,u,y\na,1,2\na,2,\nb,3,4\nb,4,5\n")
+    first, second = read_csv(path, ["y"], ["u"], experiment="run")
+    assert first.u.tolist() == [[1.0], [2.0]] and np.isnan(first.y[1, 0]) and second.y.tolist() == [[4.0], [5.0]]
+    (whole,) = read_csv(path, ["y"])
+    assert whole.u.shape == (4, 0) and len(whole) == 4
+    with pytest.raises(InputError, match=r"has no column \['level'\]; it has \['run', 'u', 'y'\]"):
+        read_csv(path, ["level"])
+
+
+def test_a_straight_line_is_taken_out_and_gaps_stay() -> None:
+    y = 3 + 0.5 * np.arange(20.0)
+    y[7] = np.nan
+    flat = detrend(Experiment(np.arange(20.0), y))
+    assert np.isnan(flat.y[7, 0]) and np.nanmax(np.abs(flat.y)) < 1e-12 and np.abs(flat.u).max() < 1e-12
+
+
+def test_the_error_spectrum_stands_beside_that_of_the_output() -> None:
+    y = np.sin(2 * np.pi * np.arange(200) / 20)
+    output, error = plotspectrum(y, 0.9 * y).axes[0].lines
+    assert output.get_ydata().max() == pytest.approx(1.0, rel=0.02)
+    assert error.get_ydata().max() == pytest.approx(0.1, rel=0.02)
+    assert output.get_xdata()[np.argmax(output.get_ydata())] == pytest.approx(0.05)
+
+
+def test_the_train_state_shows_mu_and_the_iterations_since_the_best() -> None:
+    model = train(narxnet((1,), (1,), 2), tank(100, noise=0.05), iterations=8)
+    above, below = plottrainstate(model.training).axes
+    curve = np.array(model.training.curve)
+    np.testing.assert_array_equal(above.lines[0].get_ydata(), curve[:, 3])
+    best = int(np.argmin(curve[:, 2]))
+    assert below.lines[0].get_ydata()[-1] == curve[-1, 0] - best
