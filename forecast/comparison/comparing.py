@@ -16,6 +16,7 @@ from forecast.comparison.losses import choose, variance_parts
 from forecast.comparison.multiple_comparisons import ranked
 from forecast.comparison.paired_tests import change_by_step
 from forecast.comparison.scores import Scored
+from forecast.comparison.sentences import warnings_in_words
 from forecast.comparison.verdicts import compare
 from forecast.config.experiment import NAIVE, Evaluation, Tuning, load_evaluation, load_tuning
 from forecast.config.paths import ProjectPaths
@@ -89,7 +90,16 @@ def compared(
         "interval_method": intervals.decision, "refused_levels": intervals.refused, "exempt_from_budget": exempt
     }  # fmt: skip
     verdicts = {**verdicts, **_alarms(scored, task), **decided}
+    own = intervals.intervals
+    pooled: list[dict[str, Any]] = own[own["step"] == 0].to_dict("records")  # type: ignore[assignment]
+    verdicts["warnings"] = warnings_in_words(chosen, _skill(scored), pooled, verdicts["leaks"], intervals.refused)
     return Compared(tables, intervals.bands, _residuals(scored, task), verdicts)
+
+
+def _skill(scored: list[Scored]) -> dict[tuple[str, str], float]:
+    """By model and ranking, against naive on test, mean over seeds."""
+    boards = {(s.record["model"], s.record["ranking"]): s.board for s in scored if s.board is not None}
+    return {key: float(b.loc[b["seed"] == MEAN, "skill"].iloc[0]) for key, b in boards.items()}
 
 
 def leaderboard(scored: list[Scored], chosen: Mapping[str, str], dataset: str) -> pd.DataFrame:

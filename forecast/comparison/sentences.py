@@ -70,6 +70,56 @@ def cycles_in_words(n: int, cycles: Mapping[str, float], *, horizon: int, step_s
     return said
 
 
+def gain_in_words(relative: float, mean: float, low: float, high: float) -> str:
+    """`-12.3 %, 95 % interval -15.0 % to -9.6 %`: a relative difference with the limits of its mean, in its units."""
+    if not all(map(math.isfinite, (relative, mean, low, high))) or mean == 0:
+        return percent(relative)
+    return f"{percent(relative)}, 95 % interval {percent(low * relative / mean)} to {percent(high * relative / mean)}"
+
+
+def warnings_in_words(
+    chosen: Mapping[str, str],
+    skill: Mapping[tuple[str, str], float],
+    intervals: Sequence[Mapping[str, Any]],
+    leaks: Sequence[Mapping[str, Any]],
+    refused: Sequence[Mapping[str, Any]],
+) -> list[str]:
+    """What a reader must not miss: a chosen row that loses to naive on test, leak alarms, intervals of a chosen row
+    that cover too little or too much, levels refused with the origins they need.
+
+    `skill` by model and ranking, against naive on test; `intervals`: the rows of all steps pooled.
+    """
+    said = []
+    for ranking, model in chosen.items():
+        gain = skill.get((model, ranking), skill.get((model, "baseline"), 0.0))
+        if gain < 0:
+            title = TITLES.get(ranking, ranking)
+            said.append(
+                f"{title}: {model}, chosen on validation, loses to {NAIVE} on the test block ({percent(-gain)})."
+            )
+    said += [f"Leak alarm: {leak['model']} on {leak['unique_id']}: {leak['reason']}." for leak in leaks]
+    for model in dict.fromkeys(chosen.values()):
+        said += _missed(model, [row for row in intervals if row["model"] == model])
+    reasons = Counter((entry["level"], entry["reason"]) for entry in refused)
+    return said + [
+        f"Refused: the {100 * level:g} % interval of {count} series: {reason}"
+        for (level, reason), count in sorted(reasons.items())
+    ]
+
+
+def _missed(model: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One sentence per level whose intervals are off by more than is allowed, with the series that is furthest off."""
+    said = []
+    for level in sorted({float(row["level"]) for row in rows}):
+        own = [row for row in rows if row["level"] == level]
+        missed = sorted((row for row in own if not row["inside"]), key=lambda row: -abs(row["coverage"] - level))
+        if missed:
+            covered = f"{100 * missed[0]['coverage']:.1f} % of {missed[0]['series']}"
+            where = f", the furthest of {len(missed)} series" if len(missed) > 1 else ""
+            said.append(f"The {100 * level:g} % intervals of {model} cover {covered}{where}.")
+    return said
+
+
 def _about_the_choice(ranking: str, best: str, tests: Sequence[Test], tied: Sequence[str], naive: str) -> list[str]:
     lines = []
     title = TITLES.get(ranking, ranking)
@@ -135,7 +185,7 @@ def _about_notes(tests: Sequence[Test]) -> list[str]:
 
 
 def _against(test: Test, other: str) -> str:
-    size = percent(test.relative_difference)
+    size = gain_in_words(test.relative_difference, test.mean_difference, test.ci_low, test.ci_high)
     p = p_text(test.p_holm)
     if test.word in ("better", "worse"):
         return f"{test.word} than {other} (loss {size}, {p}, {test.n} origins)"

@@ -18,7 +18,7 @@ from forecast.report.text import EMPTY, MOST_SERIES, Cell, Row, Table, number, s
 
 WIDEST = 1.25  # times the naive error: what lies beyond is an arrow on the strip
 FLAGS = {"copies": "copy", "leaks": "leak alarm"}
-AGAINST_NAIVE = "Change of error against the naive forecast, on the same origins; word of the Holm-corrected test"
+AGAINST_NAIVE = "Change of error against the naive forecast, on the same origins; word of the corrected test"
 AGAINST_SKIP = "Change of error against the model's own skip connection; a network counts only when it says better"
 SEEDS = "Each seed a thin mark, their mean a dot; left is better, the vertical line is the fitted skip alone"
 DIRECTION = "Share of moves whose sign was forecast right / share of the commoner sign"
@@ -150,7 +150,8 @@ def _tested(test: dict[str, Any], shown: str, value: float | None, said: str) ->
     content = Markup('{} <span class="word"><i aria-hidden="true">{}</i> {}</span>').format(
         shown, text.WORD_MARKS.get(word, ""), said
     )
-    return Cell(content, value, f"against {text.name(str(test['against']))}{text.holm(test)}", text.word_class(word))
+    tip = f"against {text.name(str(test['against']))}{text.interval(test)}{text.holm(test)}"
+    return Cell(content, value, tip, text.word_class(word))
 
 
 def _strip(results: Results, ranking: str, seeds: list[Scores], error: float, chosen: bool) -> Markup:

@@ -72,7 +72,7 @@ def _place(row: Row) -> tuple[int, str, str, int, str]:
 HEADS = ("", "model", "MAE", "MASE", "vs naive", "vs own skip")
 ONLY_BASELINES = {"baseline": "baselines"}  # nothing was trained: they stand in every ranking, shown once
 CHOSEN = "*"
-LEGEND = f"{CHOSEN} chosen on validation. Errors of the test block, mean over seeds; words from Holm-corrected tests."
+LEGEND = f"{CHOSEN} chosen on validation. Errors of the test block, mean over seeds; words from corrected tests."
 PLAIN_WIDTH = 200  # a pipe or a file is no 80-column terminal: folding there would break `grep`
 
 
@@ -85,7 +85,24 @@ def show(paths: ProjectPaths, datasets: Iterable[str], console: Console | None =
         ranked = {ranking: title for ranking, title in RANKING_TITLES.items() if any(_of(ranking, rows))}
         for ranking, title in (ranked or ONLY_BASELINES).items():
             _print(console, f"{dataset}, {title}", lines(rows, ranking, results.verdicts))
+        for line in [*ranks_in_words(results.verdicts), *results.verdicts.get("warnings", [])]:
+            console.print(f"{dataset}: {line}", highlight=False, markup=False)
     console.print(LEGEND, highlight=False, markup=False)
+
+
+def ranks_in_words(verdicts: Mapping[str, Any]) -> list[str]:
+    """With ten and more series: Friedman's test over them and the groups that Nemenyi's difference leaves."""
+    ranks = verdicts.get("ranks")
+    if not ranks:
+        return []
+    mean = ranks["mean_ranks"]
+    said = [
+        f"ranks over {ranks['n_series']} series (Friedman {text.p_value(ranks['p'])}; mean ranks that differ by less "
+        f"than {ranks['critical_difference']:.2f} are one group)"
+    ]
+    for number, group in enumerate(ranks["groups"], start=1):
+        said.append(f"group {number}: {', '.join(f'{name} {mean[name]:.1f}' for name in group)}")
+    return said
 
 
 def _of(ranking: str, rows: list[Row]) -> Iterator[Row]:
@@ -100,7 +117,8 @@ def lines(rows: Iterable[Row], ranking: str, verdicts: Mapping[str, Any]) -> lis
     own = [row for row in rows if row["ranking"] in (ranking, BASELINE)]
     own.sort(key=lambda row: (row["status"] != "ok" or not row["mase"], float(row["mase"] or 0), row["model"]))
     tests = [test for test in verdicts.get("tests", []) if test["ranking"] in (ranking, BASELINE)]
-    words = {(test["family"], test["model"]): test["word"] for test in tests}
+    undecided = bool(verdicts.get("ranks"))  # the groups of ranks below the table say more than this word
+    words = {(t["family"], t["model"]): t["word"] for t in tests if not (undecided and t["word"] == "undecided")}
     chosen = verdicts.get("chosen", {})
     best = chosen.get(ranking, next(iter(chosen.values()), None))
     return [_line(row, words, best) for row in own]

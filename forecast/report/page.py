@@ -87,7 +87,7 @@ def _dataset(results: Results, costs: ledger.Costs) -> dict[str, Any]:
         "as_of": results.as_of,
         "horizon": f"{results.dataset.horizon} {figures.step_unit(results.dataset)} ahead",
         "sentences": results.verdicts.get("sentences", []),
-        "verdict": _grouped(results.verdicts.get("sentences", [])),
+        "verdict": _grouped([*results.verdicts.get("sentences", []), *results.verdicts.get("warnings", [])]),
         "tiles": _tiles(results),
         "leaks": alarms(results, "leaks"),
         "copies": alarms(results, "copies"),

@@ -93,6 +93,15 @@ def listing(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
 
 
+def interval(test: dict[str, Any]) -> str:
+    """`, 95 % interval −15.0 % to −9.6 %` of one test's relative difference, or nothing where it has none."""
+    known = [test[key] for key in ("ci_low", "ci_high", "mean_difference", "relative_difference")]
+    if any(missing(value) for value in known) or not test["mean_difference"]:
+        return ""
+    scale = test["relative_difference"] / test["mean_difference"]
+    return f", 95 % interval {signed_percent(known[0] * scale)} to {signed_percent(known[1] * scale)}"
+
+
 def holm(test: dict[str, Any]) -> str:
     """`, Holm p = 0.012` of one test, or nothing when it has no p."""
     return "" if missing(test["p_holm"]) else f", Holm {p_value(test['p_holm'])}"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from forecast.comparison.sentences import warnings_in_words
 from forecast.comparison.verdicts import compare, verdict
 from forecast.system.errors import InputError
 
@@ -184,3 +186,25 @@ def test_one_origin_without_any_actual_stops_no_comparison_and_is_said():
     found = compare(losses, dataset="weather", chosen=CHOSEN, horizon=1, season_length=1, reps=50)
     assert {test.n for test in found.tests} == {299}
     assert "Left out for all models: 1 of the 300 origins have no actual in their whole horizon." in found.sentences
+
+
+def test_what_a_reader_must_not_miss_is_said():
+    intervals = [
+        {"model": "lstm", "series": name, "level": 0.8, "coverage": covered, "inside": covered > 0.77}
+        for name, covered in (("a", 0.79), ("b", 0.7), ("c", 0.6))
+    ]
+    refused = [{"series": name, "level": 0.95, "reason": "10 calibration origins ... at least 19"} for name in "ab"]
+    leak = {"model": "gru", "unique_id": "a", "reason": "MAE 40.0 % below repeating the last value"}
+    skill = {("lstm", "shipped"): -0.021, ("ridge", "baseline"): 0.4}
+    assert warnings_in_words({"shipped": "lstm", "architecture": "ridge"}, skill, intervals, [leak], refused) == [
+        "As shipped: lstm, chosen on validation, loses to repeating the last value on the test block (+2.1 %).",
+        "Leak alarm: gru on a: MAE 40.0 % below repeating the last value.",
+        "The 80 % intervals of lstm cover 60.0 % of c, the furthest of 2 series.",
+        "Refused: the 95 % interval of 2 series: 10 calibration origins ... at least 19",
+    ]
+    assert warnings_in_words({"shipped": "ridge"}, skill, [], [], []) == []
+
+
+def test_the_interval_of_the_gain_stands_beside_the_word():
+    text = "\n".join(verdicts(BETTER, CHOSEN).sentences)
+    assert re.search(r"is better than repeating the last value \(loss -\d.*95 % interval -[\d.]+ % to -[\d.]+ %", text)

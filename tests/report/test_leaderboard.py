@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from forecast.config.paths import ProjectPaths
-from forecast.report.leaderboard import as_csv, columns, combined, show
+from forecast.report.leaderboard import as_csv, columns, combined, lines, ranks_in_words, show
 from forecast.system import files
 from forecast.system.errors import InputError
 from tests.support.artifacts import write_project
@@ -105,6 +105,29 @@ def test_the_chosen_row_is_marked_and_the_words_are_the_verdicts(root):
     assert list(rows) == ["lstm"]
     line = next(line for line in printed(root, terminal=False).splitlines() if line.split()[:1] == ["gru"])
     assert line.split()[-2:] == ["not", "distinguishable"]
+
+
+def test_ranks_over_many_series_stand_in_groups_below_the_table_and_no_row_is_undecided():
+    ranks = {
+        "statistic": 9.0, "p": 0.0004, "mean_ranks": {"gru (shipped)": 1.2, "naive": 2.8},
+        "critical_difference": 0.9, "groups": [["gru (shipped)"], ["naive"]], "n_series": 12,
+    }  # fmt: skip
+    said = ranks_in_words({"ranks": ranks})
+    assert said[0].startswith("ranks over 12 series (Friedman p < 0.001") and said[2] == "group 2: naive 2.8"
+    assert ranks_in_words({"ranks": None}) == []
+    row = {"model": "gru", "ranking": "shipped", "status": "ok", "mae": "", "mase": "1.0", "skill": "0.1"}
+    test = {"family": "naive", "model": "gru", "ranking": "shipped", "word": "undecided"}
+    assert "undecided" in str(lines([row], "shipped", {"tests": [test]}))
+    assert "undecided" not in str(lines([row], "shipped", {"tests": [test], "ranks": ranks}))
+
+
+def test_warnings_stand_below_the_tables(tmp_path):
+    root = write_project(tmp_path, datasets=("hourly",))
+    path = root / "data" / "compared" / "hourly" / "verdicts.json"
+    files.write_json(path, {**files.read_json(path), "warnings": ["Leak alarm: gru on x: too good."]})
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    show(ProjectPaths.of(root), ["hourly"], console)
+    assert "hourly: Leak alarm: gru on x: too good." in console.file.getvalue().splitlines()
 
 
 def test_a_failed_model_stands_last_and_says_so(root):
