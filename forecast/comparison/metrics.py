@@ -154,31 +154,28 @@ def log_score_event(happened: ArrayLike, probability: ArrayLike) -> float:
         return average(-np.log(np.where(event, chance, 1.0 - chance)))
 
 
-def winkler(
-    y: ArrayLike, lower: ArrayLike, upper: ArrayLike, *, level: float, axis: int | None = None
-) -> float | Array:
+def winkler(y: ArrayLike, lower: ArrayLike, upper: ArrayLike, *, level: float) -> float:
     """Interval score (Winkler 1972; Gneiting & Raftery 2007, eq. 43) of a central interval that should cover `level`.
 
-    The width plus 2 / (1 - level) times the distance by which it missed. `axis=0` gives one score per step.
+    The width plus 2 / (1 - level) times the distance by which it missed.
     """
     if not 0 < level < 1:
         raise InputError(f"Interval level {level}; wanted strictly between 0 and 1 (0.95 = 95 %).")
     actual, low, high = _aligned(y, lower, upper)
     missed = np.maximum(low - actual, 0) + np.maximum(actual - high, 0)
-    return _over_known(high - low + 2 / (1 - level) * missed, actual, axis)
+    return average((high - low + 2 / (1 - level) * missed)[np.isfinite(actual)])
 
 
-def coverage(y: ArrayLike, lower: ArrayLike, upper: ArrayLike, *, axis: int | None = None) -> float | Array:
-    """Share of the actuals inside [lower, upper], ends included; `axis=0` gives one share per step."""
+def coverage(y: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> float:
+    """Share of the actuals inside [lower, upper], ends included."""
     actual, low, high = _aligned(y, lower, upper)
     inside = np.where(np.isfinite(low + high) | np.isinf(low + high), (low <= actual) & (actual <= high), np.nan)
-    return _over_known(inside, actual, axis)
+    return average(inside[np.isfinite(actual)])
 
 
-def interval_width(lower: ArrayLike, upper: ArrayLike, *, axis: int | None = None) -> float | Array:
-    """Mean width of the intervals, in the unit of the data; `axis=0` gives one width per step."""
-    low, high = np.asarray(lower, dtype=float), np.asarray(upper, dtype=float)
-    return _over_known(high - low, np.zeros_like(low), axis)
+def interval_width(lower: ArrayLike, upper: ArrayLike) -> float:
+    """Mean width of the intervals, in the unit of the data."""
+    return average((np.asarray(upper, dtype=float) - np.asarray(lower, dtype=float)).ravel())
 
 
 def coverage_by_step(y: ArrayLike, lower: ArrayLike, upper: ArrayLike, *, level: float) -> pd.DataFrame:
@@ -196,9 +193,9 @@ def coverage_by_step(y: ArrayLike, lower: ArrayLike, upper: ArrayLike, *, level:
     return pd.DataFrame(rows)
 
 
-def binomial_band(level: float, n: int, *, least: float = BAND) -> tuple[float, float]:
-    """`level` plus and minus 1.96 sqrt(level (1 - level) / n), at least `least`, inside [0, 1]."""
-    half = max(least, 1.96 * math.sqrt(level * (1 - level) / n)) if n else 1.0
+def binomial_band(level: float, n: int) -> tuple[float, float]:
+    """`level` plus and minus 1.96 sqrt(level (1 - level) / n), at least `BAND`, inside [0, 1]."""
+    half = max(BAND, 1.96 * math.sqrt(level * (1 - level) / n)) if n else 1.0
     return max(0.0, level - half), min(1.0, level + half)
 
 
@@ -206,7 +203,7 @@ def _coverage_row(
     step: int, y: Array, lower: Array, upper: Array, level: float, *, band: float | None
 ) -> dict[str, float | int | bool]:
     n = int(np.isfinite(y).sum())
-    covered = float(coverage(y, lower, upper))
+    covered = coverage(y, lower, upper)
     low, high = (level - band, level + band) if band is not None else binomial_band(level, n)
     return {
         "step": step,
@@ -215,18 +212,9 @@ def _coverage_row(
         "low": low,
         "high": high,
         "inside": low <= covered <= high,
-        "width": float(interval_width(lower, upper)),
-        "winkler": float(winkler(y, lower, upper, level=level)),
+        "width": interval_width(lower, upper),
+        "winkler": winkler(y, lower, upper, level=level),
     }
-
-
-def _over_known(values: Array, actual: Array, axis: int | None) -> float | Array:
-    known = np.isfinite(actual)
-    if axis is None:
-        return average(values[known])
-    count = known.sum(axis=axis)
-    total = np.where(known, values, 0.0).sum(axis=axis)
-    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
 
 
 def _known(y: ArrayLike, *others: ArrayLike) -> tuple[Array, ...]:

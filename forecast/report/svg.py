@@ -79,12 +79,12 @@ def tick_step(low: float, high: float, wanted: int) -> float:
     return power * min((m for m in (1, 2, 5, 10)), key=lambda m: abs(math.log(m * power / raw)))
 
 
-def padded(values: Iterable[float], *, share: float = 0.06, floor: float | None = None) -> tuple[float, float]:
+def padded(values: Iterable[float], *, share: float = 0.06) -> tuple[float, float]:
     """The range of the finite values, widened by `share` on both sides; never empty."""
     finite = [v for v in map(float, values) if math.isfinite(v)] or [0.0, 1.0]
     low, high = min(finite), max(finite)
     room = (high - low) * share or abs(high) * share or 1.0
-    return (low - room if floor is None else max(floor, low - room)), high + room
+    return low - room, high + room
 
 
 def tick_label(value: float, ticks: Sequence[float]) -> str:

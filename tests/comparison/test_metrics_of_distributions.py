@@ -34,10 +34,11 @@ def test_winkler_equals_the_interval_score_of_scoringrules(level):
 def test_coverage_and_width_by_horizon_step():
     y = np.array([[1.0, 5.0], [2.0, np.nan], [9.0, 6.0], [3.0, 7.0]])
     lower, upper = np.zeros((4, 2)), np.array([[3.0, 6.0]] * 4)
-    assert metrics.coverage(y, lower, upper, axis=0).tolist() == [0.75, pytest.approx(2 / 3)]
+    each = metrics.coverage_by_step(y, lower, upper, level=0.8).set_index("step")
+    assert each.loc[1:, "coverage"].tolist() == [0.75, pytest.approx(2 / 3)]
     assert metrics.coverage(y, lower, upper) == pytest.approx(5 / 7)
-    assert metrics.interval_width(lower, upper, axis=0).tolist() == [3.0, 6.0]
-    assert metrics.winkler(y, lower, upper, level=0.8, axis=0)[0] == pytest.approx(3 + 10 * 6 / 4)
+    assert each.loc[1:, "width"].tolist() == [3.0, 6.0]
+    assert each.loc[1, "winkler"] == pytest.approx(3 + 10 * 6 / 4)
 
 
 def test_missing_actuals_are_left_out_and_missing_forecasts_are_not():

@@ -2,9 +2,3 @@
 
 NumPy alone, in float64, on a handful of windows.
 """
-
-from __future__ import annotations
-
-from forecast.backtest.diagnostics.examine import diagnose
-
-__all__ = ["diagnose"]

@@ -136,7 +136,7 @@ def diagnosed(place: PreparedData, folder: Path) -> dict[str, Any]:
 
 
 def examine(forecaster: Forecaster, problem: Problem) -> dict[str, Any]:
-    """`forecast.backtest.diagnostics.diagnose` on a few validation windows of the first series."""
+    """`diagnose` on a few validation windows of the first series."""
     uid = problem.panel.series[0].unique_id
     rows = problem.rows(uid, "validation")
     spread = np.unique(np.linspace(0, len(rows) - 1, WINDOWS).astype(int))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from forecast.backtest.diagnostics import diagnose
+from forecast.backtest.diagnostics.examine import diagnose
 from forecast.backtest.diagnostics.loop import STEPS, free_run
 from forecast.data.windows import Layout, Windows
 from forecast.models.skip import Skip
