@@ -11,7 +11,7 @@ import bisect
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -105,22 +105,36 @@ class AdaptiveConformal:
     """
 
     level: float
-    window: list[deque[float]]  # per step, newest last; its maxlen is the length of the calibration block
+    window: list[deque[tuple[float, float]]]  # per step, newest last: a score and the time it stands for
     ranked: list[list[float]]  # the same scores in rising order, so that a margin is one look-up
     alpha: Array
     gamma: float = GAMMA
+    spacing: float = 1.0
+    held: list[float] = field(default_factory=list)
+    """Per step the time of the window, in spacings of the calibration origins; `reach` is the most it may be."""
+    reach: float = 0.0
 
     @classmethod
     def fit(
-        cls, y: ArrayLike, lower: ArrayLike, upper: ArrayLike | None = None, *, level: float, gamma: float = GAMMA
+        cls,
+        y: ArrayLike,
+        lower: ArrayLike,
+        upper: ArrayLike | None = None,
+        *,
+        level: float,
+        gamma: float = GAMMA,
+        spacing: float = 1.0,
     ) -> AdaptiveConformal:
-        """Start from the calibration block (n, H), whose length is also that of the window."""
+        """Start from the calibration block (n, H), whose length in time is also that of the window: what is observed
+        later lies `spacing` times as far apart."""
         tell_of_calibration(y, lower)
         outside = scores_of(y, lower, upper)
-        window = [deque(column[np.isfinite(column)].tolist(), maxlen=len(outside)) for column in outside.T]
-        for column in window:
+        known = [column[np.isfinite(column)].tolist() for column in outside.T]
+        for column in known:
             rank_of(len(column), level)
-        return cls(level, window, [sorted(column) for column in window], np.full(len(window), 1 - level), gamma)
+        window = [deque((score, 1.0) for score in column) for column in known]
+        alpha, held = np.full(len(window), 1 - level), [float(len(column)) for column in known]
+        return cls(level, window, [sorted(c) for c in known], alpha, gamma, spacing, held, float(len(outside)))
 
     def margin(self) -> Array:
         """(H,): the margin for an origin now."""
@@ -132,10 +146,13 @@ class AdaptiveConformal:
             return
         self.alpha[step] += self.gamma * ((1 - self.level) - (score > margin))
         window, ranked = self.window[step], self.ranked[step]
-        if len(window) == window.maxlen:
-            del ranked[bisect.bisect_left(ranked, window[0])]
-        window.append(score)
+        window.append((score, self.spacing))
         bisect.insort(ranked, score)
+        self.held[step] += self.spacing
+        while self.held[step] > self.reach and len(window) > 1:
+            oldest, time = window.popleft()
+            del ranked[bisect.bisect_left(ranked, oldest)]
+            self.held[step] -= time
 
 
 def adaptive_intervals(

@@ -13,10 +13,13 @@ from forecast.comparison.intervals import (
     bands,
     calibration_cubes,
     grouped,
+    interval,
     interval_scores,
     rehearsed,
 )
 from forecast.comparison.scores import Cube
+from forecast.forecaster.ensemble import calibration_scores
+from tests.support.example_data import dataset
 
 RECORD = {"model": "net", "ranking": "shipped"}
 
@@ -146,10 +149,10 @@ def test_under_drift_the_adaptive_method_holds_its_level_where_the_split_one_doe
     assert pooled["inside"].to_dict() == {"split": False, "adaptive": True}
 
 
-def test_the_method_is_decided_inside_the_calibration_block_whatever_the_test_block_holds():
+def test_the_intervals_shown_are_those_served_and_what_adapting_is_worth_is_known_before_the_test_block():
     drift, steady = drifting(600, seed=2, spread=(1, 6)), drifting(600, seed=3, spread=(1, 1))
     found = [rehearsed([blocks([held], test)], [0.8, 0.95]) for held in (drift, steady) for test in ([], [drift])]
-    assert [f["method"] for f in found] == ["adaptive", "adaptive", "split", "split"]
+    assert [f["method"] for f in found] == ["split"] * 4
     assert found[0] == found[1]
     assert found[0]["relative_winkler"] < 0.9 and "first half" in found[0]["reason"]
 
@@ -182,3 +185,16 @@ def test_the_bands_are_the_ends_that_the_scores_are_of():
     assert table["cutoff"].tolist() == [moment for moment in cutoffs["a"] for _ in range(2)]
     assert table.groupby("step")["upper"].first().to_dict() == {1: 8, 2: 80}
     assert bands(blocks([], [TEST]), [0.8], "split", cutoffs).empty
+
+
+def test_the_intervals_scored_are_those_a_served_ensemble_has():
+    held, seen = drifting(40, seed=5, spread=(1, 1)), drifting(30, seed=6, spread=(1, 2))
+    rows = [
+        {"unique_id": "a", "output": "temp", "seed": seed, "cutoff": origin, "step": 1, "block": "calibration",
+         "y": held.y[origin, 0], "y_hat": held.y_hat[seed, origin, 0]}
+        for seed in (0, 1) for origin in range(40)
+    ]  # fmt: skip
+    (served,) = calibration_scores(pd.DataFrame(rows), dataset().task).values()
+    method = rehearsed([blocks([held], [])], [0.8])["method"]
+    scored = interval(method, held, seen, 0.8, step_size=1)[:2]
+    assert np.array_equal(scored, served.interval(0.8, seen.y_hat.mean(axis=0)))

@@ -122,6 +122,14 @@ def test_the_adaptive_variant_uses_only_outcomes_known_at_the_cutoff(step_size):
         assert not np.array_equal(first[1][: known + 1, step], second[1][: known + 1, step])
 
 
+def test_the_window_of_the_adaptive_variant_is_as_long_in_time_as_the_calibration_block():
+    y, y_hat = errors(90, seed=12)
+    started = AdaptiveConformal.fit(y, y_hat, level=0.8, spacing=3.0)  # observed three times as far apart
+    for _ in range(30):
+        started.observe(0, 7.0, 1.0)
+    assert started.ranked[0] == [7.0] * 30 and len(started.ranked[1]) == 90
+
+
 def test_the_adaptive_variant_refuses_too_small_a_set_and_ignores_missing_outcomes():
     y, y_hat = errors(18, seed=11)
     with pytest.raises(InputError, match="at least 19"):
