@@ -20,9 +20,10 @@ __version__ = "0.1.0"
 __all__ = ["Board", "Model", "__version__", "compare", "example", "fit", "load"]
 
 OFFERED = {
-    "Board": "board", "compare": "board", "example": "packaged", "fit": "fitting", "load": "model", "Model": "model"
+    "Board": "forecast.api.board", "compare": "forecast.api.board", "example": "forecast.api.packaged",
+    "fit": "forecast.api.fitting", "load": "forecast.api.model", "Model": "forecast.api.model",
 }  # fmt: skip
-"""Public name → its module of `forecast.api`."""
+"""Public name → its module."""
 
 FORMER = {"forecast.errors": "forecast.system.errors", "forecast.serving": "forecast.forecaster.serving"}
 """Modules that a logged MLflow model of an earlier version imports, and where they are now."""
@@ -52,7 +53,7 @@ sys.meta_path.append(_FormerNames)
 def __getattr__(name: str) -> Any:
     if name not in OFFERED:
         raise AttributeError(f"module 'forecast' has no attribute {name!r}")
-    module = f"forecast.api.{OFFERED[name]}"
+    module = OFFERED[name]
     __import__(module)  # an import statement would count the door as code that each stage runs
     return getattr(sys.modules[module], name)
 
