@@ -6,4 +6,6 @@ project     frame and options → a temporary project, in which the stages run
 model       a fitted model: forecasts, windows of the past, saving; needs no TensorFlow
 fitting     `fit`
 board       `compare`
+export      results of a run → frames, for `forecast export`
+new_project `forecast new`
 """

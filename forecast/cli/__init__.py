@@ -9,7 +9,7 @@ from typing import NoReturn
 import typer
 
 import forecast
-from forecast.cli import champion, check, compare, data, doctor, export, predict, retrain, run
+from forecast.cli import champion, check, compare, data, doctor, export, new, predict, retrain, run
 from forecast.system.errors import ForecastError
 
 app = typer.Typer(
@@ -37,7 +37,7 @@ def options(
 for command in (
     run.run, run.sync, predict.predict, champion.promote, champion.rollback, champion.status, champion.history,
     check.check, check.models, check.audit, compare.compare, export.export, data.fetch, data.data, doctor.doctor,
-    doctor.clean, retrain.retrain,
+    doctor.clean, retrain.retrain, new.new,
 ):  # fmt: skip
     app.command(command.__name__)(command)
 app.add_typer(retrain.schedule, name="schedule")

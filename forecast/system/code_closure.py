@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib.util
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
@@ -27,7 +28,7 @@ def closure(module: str, root: Path = PROJECT, *, found_by_name: bool = True) ->
     A package that finds its members by file name (`pkgutil.iter_modules`, `importlib.import_module`) brings all of
     them, unless `found_by_name` is False: then only those imported by statement. `TYPE_CHECKING` imports do not run.
     """
-    return sorted(file.relative_to(root) for file in _closure((module,), root, found_by_name))
+    return sorted(_name(file, root) for file in _closure((module,), root, found_by_name))
 
 
 def code_digest(modules: Iterable[str], root: Path = PROJECT, *, found_by_name: bool = False) -> str:
@@ -39,7 +40,7 @@ def code_digest(modules: Iterable[str], root: Path = PROJECT, *, found_by_name: 
     with without_collecting():
         found = _closure(tuple(sorted(modules)), root, found_by_name)
     for file in sorted(found):
-        total.update(f"{file.relative_to(root).as_posix()}\0{found[file].meaning}\0".encode())
+        total.update(f"{_name(file, root).as_posix()}\0{found[file].meaning}\0".encode())
     return total.hexdigest()
 
 
@@ -83,10 +84,27 @@ def _with_parents(module: str) -> list[str]:
 def _file(module: str, root: Path) -> Path | None:
     if module.split(".")[0] not in PACKAGES:
         return None
-    place = root.joinpath(*module.split("."))
+    place = _folder(module.split(".")[0], root).joinpath(*module.split(".")[1:])
     package = place / "__init__.py"
     plain = place.with_suffix(".py")
     return package if package.exists() else plain if plain.exists() else None
+
+
+def _folder(package: str, root: Path) -> Path:
+    """Where a package lies: below `root`, or, as the stages of a project of one's own, beside what started this."""
+    place = root / package
+    if place.exists() or root != PROJECT:
+        return place
+    found = importlib.util.find_spec(package)
+    return Path(found.origin).parent if found is not None and found.origin else place
+
+
+def _name(file: Path, root: Path) -> Path:
+    """How a file is named: from `root`, or from the folder that holds its package."""
+    if file.is_relative_to(root):
+        return file.relative_to(root)
+    package = next(parent for parent in file.parents if parent.name in PACKAGES)
+    return file.relative_to(package.parent)
 
 
 def _is_package(file: Path) -> bool:

@@ -119,3 +119,17 @@ def test_the_first_forecast_takes_six_lines_and_twenty_seconds(installed: Path, 
     after = resource.getrusage(resource.RUSAGE_CHILDREN)  # its one process computes all the time, others may too
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 20 and len(code.splitlines()) <= 6
     assert "2026-07-01 00:00:00" in shown
+
+
+def test_a_project_of_ones_own_finds_its_stages_and_their_code(installed: Path, tmp_path: Path) -> None:
+    subprocess.run([installed.parent / "forecast", "new", "own"], cwd=tmp_path, check=True, capture_output=True)
+    command = [str(installed), "-W", "ignore", "-m", "pipelines.settings"]
+    environment = {"PATH": "/usr/bin:/bin"}
+    subprocess.run(command, cwd=tmp_path / "own", env=environment, check=True, capture_output=True)
+    settings = tmp_path / "own" / "data" / "settings" / "weather"
+    before = {path.name: json.loads(path.read_text())["code"] for path in settings.glob("*.json")}
+    stage = tmp_path / "own" / "pipelines" / "compare.py"
+    stage.write_text(stage.read_text() + "\nchanged = True\n")
+    subprocess.run(command, cwd=tmp_path / "own", env=environment, check=True, capture_output=True)
+    after = {path.name: json.loads(path.read_text())["code"] for path in settings.glob("*.json")}
+    assert {name for name in before if before[name] != after[name]} == {"compare.json"}

@@ -20,7 +20,7 @@ def blocks(text: str) -> list[str]:
     """The indented blocks of Python, in their order; commands of a shell left out."""
     found = re.findall(r"(?:^    .*\n|^\n(?=    ))+", text, re.MULTILINE)
     code = [re.sub(r"^    ", "", block, flags=re.MULTILINE).strip() for block in found]
-    return [block for block in code if not block.startswith(("pip ", "forecast export"))]
+    return [block for block in code if not block.startswith(("pip ", "forecast export", "forecast new"))]
 
 
 @pytest.fixture

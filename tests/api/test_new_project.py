@@ -1,0 +1,62 @@
+"""`forecast new`: a project of one's own, and what an upgrade changes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from forecast.api import new_project
+from forecast.config.datasets import load_datasets
+from forecast.config.experiment import load_evaluation, load_models, load_tuning
+from forecast.system.errors import InputError
+from tests.support.small_project import command
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    new_project.create(tmp_path / "own")
+    return tmp_path / "own"
+
+
+def test_a_new_project_is_read_and_checked_at_once(own: Path) -> None:
+    assert load_datasets(own / "configs").run == ("weather",)
+    for read in (load_models, load_tuning, load_evaluation):
+        read(own / "configs")
+    done = command(own, "check")
+    assert done.returncode == 0, done.stderr
+
+
+def test_its_pipeline_depends_on_the_installed_version_instead_of_a_source_folder(own: Path) -> None:
+    stages = yaml.safe_load((own / "dvc.yaml").read_text())["stages"]
+    assert stages["settings"]["deps"] == ["configs", "requirements.lock", "pipelines"]
+    assert "\nforecast==" in (own / "requirements.lock").read_text()
+
+
+def test_a_folder_that_holds_something_is_left_alone(own: Path) -> None:
+    before = {path: path.read_bytes() for path in own.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=r"wanted an empty or new folder.*--upgrade"):
+        new_project.create(own)
+    assert {path: path.read_bytes() for path in own.rglob("*") if path.is_file()} == before
+
+
+def test_an_upgrade_shows_what_it_changes_and_leaves_the_users_own(own: Path) -> None:
+    (own / "pipelines" / "train.py").write_text("old = True\n")
+    (own / "configs" / "tuning.yaml").write_text("mine: 1\n")
+    shown = new_project.upgrade(own)
+    assert "--- pipelines/train.py (before)" in shown and "-old = True" in shown and "+def main(" in shown
+    assert "tuning.yaml" not in shown and (own / "configs" / "tuning.yaml").read_text() == "mine: 1\n"
+    assert new_project.upgrade(own) == ""
+
+
+def test_an_upgrade_wants_a_project(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="wanted a project"):
+        new_project.upgrade(tmp_path)
+
+
+def test_the_command_says_what_to_type_next(tmp_path: Path) -> None:
+    done = command(tmp_path, "new", "own")
+    assert done.returncode == 0 and "cd own" in done.stdout and " run " in done.stdout
+    again = command(tmp_path, "new", "own", "--upgrade")
+    assert again.stdout == "own has the stages of the installed version already.\n"
