@@ -109,7 +109,7 @@ DAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 COMMANDS = ("retrain", "fetch", "predict", "status", "check", "run", "sync")
 
 
-class Job(Config):
+class ScheduledJob(Config):
     """One command at fixed times of fixed days.
 
     run: the words after `forecast`; at: times of day `HH:MM` in `time_zone`; jitter_minutes: each run is put off by up
@@ -166,11 +166,11 @@ class Job(Config):
 class Schedule(Config):
     """Jobs by name; a name becomes a file name."""
 
-    jobs: dict[str, Job] = Field(min_length=1)
+    jobs: dict[str, ScheduledJob] = Field(min_length=1)
 
     @field_validator("jobs")
     @classmethod
-    def _names_are_plain(cls, value: dict[str, Job]) -> dict[str, Job]:
+    def _names_are_plain(cls, value: dict[str, ScheduledJob]) -> dict[str, ScheduledJob]:
         require_plain_names(value, "job")
         return value
 

@@ -107,7 +107,7 @@ def decide(fresh: Fresh, evidence: Evidence | None, steps: Steps, rules: Rules, 
     return _judged(sequence, word, skill, numbers, ageing)
 
 
-def _judged(sequence: Standing, same: str, skill: float, numbers: dict[str, Any], ageing: str) -> Verdict:
+def _judged(sequence: SequentialTest, same: str, skill: float, numbers: dict[str, Any], ageing: str) -> Verdict:
     ahead = numbers["relative_difference"] < 0
     if sequence.better and ahead and skill > 0:
         return Verdict("better", f"better than the champion: {_shown(sequence)}", numbers)
@@ -130,7 +130,7 @@ def _without_a_champion(skill: float, numbers: dict[str, Any]) -> Verdict:
 
 
 @dataclass(frozen=True)
-class Standing:
+class SequentialTest:
     """Where the evidence stands: `z` (above zero: the challenger is ahead) against the `boundary` of `alpha`."""
 
     z: float
@@ -145,7 +145,7 @@ class Standing:
         return self.z >= self.boundary
 
 
-def always_valid(evidence: Evidence, steps: Steps, *, alpha: float) -> Standing:
+def always_valid(evidence: Evidence, steps: Steps, *, alpha: float) -> SequentialTest:
     """Is the mean of champion - challenger above zero, whenever and however often this is asked?
 
     z is the normal quantile of the t ratio with the standard error and degrees of freedom of `longrun`; the boundary
@@ -158,13 +158,13 @@ def always_valid(evidence: Evidence, steps: Steps, *, alpha: float) -> Standing:
     mean = float(difference.mean()) if n else math.nan
     limit = boundary(n / max(evidence.first, 1), alpha)
     if n < MINIMUM:
-        return Standing(0.0, limit, n, mean, alpha, f"{n} origins; {MINIMUM} are needed")
+        return SequentialTest(0.0, limit, n, mean, alpha, f"{n} origins; {MINIMUM} are needed")
     if not np.any(difference):
-        return Standing(0.0, limit, n, mean, alpha, "identical losses")
+        return SequentialTest(0.0, limit, n, mean, alpha, "identical losses")
     error = mean_error(difference, dependence(n, **asdict(steps)))
     if error.value == 0.0:  # ahead by one amount everywhere: only a sign, and no variance to judge it by
-        return Standing(0.0, limit, n, mean, alpha, "no variance")
-    return Standing(normal_score(mean / error.value, error.dof), limit, n, mean, alpha)
+        return SequentialTest(0.0, limit, n, mean, alpha, "no variance")
+    return SequentialTest(normal_score(mean / error.value, error.dof), limit, n, mean, alpha)
 
 
 def boundary(information: float, alpha: float) -> float:
@@ -202,7 +202,7 @@ def _too_few(found: int, wanted: int) -> str:
     return f"not enough fresh origins ({found}; {wanted} are needed)"
 
 
-def _shown(sequence: Standing) -> str:
+def _shown(sequence: SequentialTest) -> str:
     note = f" ({sequence.note})" if sequence.note else ""
     return f"z = {sequence.z:.2f} over {sequence.n} origins, {sequence.boundary:.2f} needed{note}"
 

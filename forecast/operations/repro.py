@@ -16,7 +16,7 @@ import psutil
 from forecast.system import files
 from forecast.system.errors import BusyError, ForecastError
 from forecast.system.files import write_bytes
-from forecast.system.processes import alive, end_with_this_process
+from forecast.system.processes import alive, end_with_this_process, send
 from forecast.system.progress import duration
 from forecast.system.stage import LOG_VARIABLE
 
@@ -88,9 +88,9 @@ def stop(parent: psutil.Process, grace: float = 3.0) -> None:
         stages += [child for shell in stages if shell.name() in SHELLS for child in shell.children()]
     except psutil.NoSuchProcess:
         return
-    _send(stages, signal.SIGTERM)
+    send(stages, signal.SIGTERM)
     _wait(stages, grace)
-    _send([*descendants, parent], signal.SIGKILL)
+    send([*descendants, parent], signal.SIGKILL)
     _wait(descendants, 0.5)
 
 
@@ -106,14 +106,6 @@ def _has_ended(process: psutil.Process) -> bool:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
-
-
-def _send(processes: Sequence[psutil.Process], number: int) -> None:
-    for process in processes:
-        try:
-            process.send_signal(number)
-        except psutil.NoSuchProcess:
-            continue
 
 
 def read_log(log: Path) -> list[dict]:

@@ -30,7 +30,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
-from forecast.config.operation import DAYS, Job, Schedule
+from forecast.config.operation import DAYS, Schedule, ScheduledJob
 from forecast.config.paths import ProjectPaths
 from forecast.system import files
 
@@ -81,7 +81,7 @@ class Scheduler:
         self.say(f"{name}: `forecast {' '.join(job.run)}` ended with {code} ({_meaning(code)})")
         return code
 
-    def _add(self, scheduler: BackgroundScheduler, name: str, job: Job) -> None:
+    def _add(self, scheduler: BackgroundScheduler, name: str, job: ScheduledJob) -> None:
         common: dict[str, Any] = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         due = missed(name, job, last_started(self.root, name), self.clock())
         if due is not None:
@@ -96,7 +96,7 @@ class Scheduler:
         self.tick(name)
         self._beat()
 
-    def _to_the_end(self, name: str, job: Job) -> int:
+    def _to_the_end(self, name: str, job: ScheduledJob) -> int:
         log = place(self.root) / f"{name}.log"
         _cut(log)
         command = [sys.executable, "-m", "forecast", *job.run]
@@ -145,7 +145,7 @@ class Scheduler:
 class Times(BaseTrigger):
     """`next_run` for APScheduler. `at_once`: the first run is now, to make up for a missed one."""
 
-    def __init__(self, name: str, job: Job, *, at_once: bool) -> None:
+    def __init__(self, name: str, job: ScheduledJob, *, at_once: bool) -> None:
         self.name, self.job, self.at_once = name, job, at_once
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
@@ -208,12 +208,12 @@ def _meaning(code: int) -> str:
     return known.get(code, "stopped" if code == STOPPED else "failed")
 
 
-def next_run(name: str, job: Job, after: datetime) -> datetime:
+def next_run(name: str, job: ScheduledJob, after: datetime) -> datetime:
     """The first moment (UTC) at which `job` runs after `after` (any zone), its jitter included."""
     return next(moment for moment in _moments(name, job, after) if moment > after)
 
 
-def _last_due(name: str, job: Job, before: datetime) -> datetime:
+def _last_due(name: str, job: ScheduledJob, before: datetime) -> datetime:
     """The last moment (UTC) at which `job` should have run, at `before` or earlier."""
     past = _moments(name, job, before - timedelta(days=9))
     last = next(past)
@@ -224,7 +224,7 @@ def _last_due(name: str, job: Job, before: datetime) -> datetime:
     return last
 
 
-def missed(name: str, job: Job, last_started: datetime | None, now: datetime) -> datetime | None:
+def missed(name: str, job: ScheduledJob, last_started: datetime | None, now: datetime) -> datetime | None:
     """The newest time that passed without a run; None when there is none, or when the job never ran.
 
     However many times passed, it is one: they coalesce. A start that lies in the future was written by a clock that
@@ -236,7 +236,7 @@ def missed(name: str, job: Job, last_started: datetime | None, now: datetime) ->
     return due if due > last_started else None
 
 
-def _moments(name: str, job: Job, around: datetime) -> Iterator[datetime]:
+def _moments(name: str, job: ScheduledJob, around: datetime) -> Iterator[datetime]:
     """Every moment of the job from two days before `around` on, rising."""
     day = around.astimezone(job.zone).date() - timedelta(days=2)
     while True:
@@ -245,7 +245,7 @@ def _moments(name: str, job: Job, around: datetime) -> Iterator[datetime]:
         day += timedelta(days=1)
 
 
-def _on(name: str, job: Job, day: date) -> list[datetime]:
+def _on(name: str, job: ScheduledJob, day: date) -> list[datetime]:
     found = []
     for at in job.times:
         local = datetime.combine(day, at, tzinfo=job.zone)  # fold 0: the first of two equal local times

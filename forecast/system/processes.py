@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import psutil
 
@@ -81,9 +81,9 @@ def end_children(grace: float = 1.0) -> int:
     children = psutil.Process().children(recursive=True)
     left = children
     if grace > 0:
-        _send(children, signal.SIGTERM)
+        send(children, signal.SIGTERM)
         _, left = psutil.wait_procs(children, timeout=grace)
-    _send(left, signal.SIGKILL)
+    send(left, signal.SIGKILL)
     psutil.wait_procs(left, timeout=2.0)
     return len(children)
 
@@ -96,7 +96,8 @@ def close_workers() -> None:
         executor.shutdown(wait=True)  # killing them would leave semaphores behind, and a warning
 
 
-def _send(processes: list[psutil.Process], number: int) -> None:
+def send(processes: Sequence[psutil.Process], number: int) -> None:
+    """A signal to each that is still there."""
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(number)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from forecast.config.operation import Job, Schedule, load_schedule
+from forecast.config.operation import Schedule, ScheduledJob, load_schedule
 from forecast.config.reading import validated
 from forecast.operations.schedule import STOPPED, TIMED_OUT, Scheduler, Times, last_run, missed, next_run
 from forecast.system.errors import BusyError, InputError
@@ -23,15 +23,15 @@ from tests.support import small_project
 CONFIGS = small_project.ROOT / "configs"
 
 
-def job(**keys: object) -> Job:
-    return validated(Job, {"run": "status", "at": "05:30", **keys}, where="job")
+def job(**keys: object) -> ScheduledJob:
+    return validated(ScheduledJob, {"run": "status", "at": "05:30", **keys}, where="job")
 
 
 def moment(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def runs(of: Job, first: str, count: int) -> list[str]:
+def runs(of: ScheduledJob, first: str, count: int) -> list[str]:
     found, at = [], moment(first)
     for _ in range(count):
         at = next_run("job", of, at)
