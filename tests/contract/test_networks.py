@@ -74,7 +74,8 @@ def test_no_two_names_of_the_catalogue_are_the_same_function():
 
 def configured():
     """The networks of configs/models.yaml by name, but those that are a family with its default options."""
-    entries = load_models(ROOT / "configs").models
+    configs = load_models(ROOT / "configs")
+    entries = configs.selected(tuple(configs.models))  # what is fitted: a combination is no network
     specs = {name: models.spec(dict(entry), where=name) for name, entry in entries.items()}
     return {n: s for n, s in specs.items() if isinstance(s, NetworkSpec) and s != spec_of(s.family)}
 
