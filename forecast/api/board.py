@@ -44,7 +44,8 @@ class Board:
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
 
     def __repr__(self) -> str:
-        return f"Board of {len(self.leaderboard)} models, {self.chosen!r} chosen on validation\n{self.leaderboard}"
+        table = self.leaderboard[["model", "status", "mae", "mase", "skill", "chosen", "vs_naive", "vs_skip"]]
+        return f"{self.chosen!r} was chosen on validation; errors on test, mean over seeds:\n{table.to_string()}"
 
     def _repr_html_(self) -> str:
         return str(self.leaderboard.to_html())
@@ -73,7 +74,7 @@ class Board:
         """What the tests say, in sentences."""
         return tuple(str(one["text"] if isinstance(one, dict) else one) for one in self._results.verdicts["sentences"])
 
-    def forecasts(self, model: str, *, levels: Sequence[float] = ()) -> pd.DataFrame:
+    def forecasts(self, model: str, *, levels: float | Sequence[float] = ()) -> pd.DataFrame:
         """`unique_id, ds, cutoff, y, <model>, …` of every origin of the test block, as of `Model.cross_validation`."""
         return self.model(model).windows(self._results.forecasts(self._candidate(model)), levels)
 
@@ -119,13 +120,13 @@ class Board:
 
 def compare(
     df: Any,
-    models: Sequence[str | Mapping[str, Any]],
+    models: str | Sequence[str | Mapping[str, Any]],
     *,
     freq: str | Mapping[str, Any],
     horizon: int,
     lookback: int | None = None,
     season_length: int | None = None,
-    past_exogenous: Sequence[str | Mapping[str, Any]] = (),
+    past_exogenous: str | Sequence[str | Mapping[str, Any]] = (),
     calendar_features: Sequence[str] = (),
     transform: str = "none",
     difference_inputs: bool = False,

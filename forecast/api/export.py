@@ -17,7 +17,7 @@ KEYS = ["unique_id", "ds", "cutoff", "y"]
 
 
 def cross_validation(
-    results: Results, *, ranking: str = "shipped", models: Sequence[str] = (), levels: Sequence[float] = ()
+    results: Results, *, ranking: str = "shipped", models: Sequence[str] = (), levels: float | Sequence[float] = ()
 ) -> pd.DataFrame:
     """The forecasts of every origin of the test block, a column per model; of several seeds their mean.
 
@@ -68,7 +68,7 @@ def _candidates(results: Results, ranking: str, models: Sequence[str]) -> list[s
     ]
 
 
-def _own(results: Results, candidate: str, levels: Sequence[float]) -> pd.DataFrame:
+def _own(results: Results, candidate: str, levels: float | Sequence[float]) -> pd.DataFrame:
     """One model's part: `KEYS`, its name, its intervals."""
     rows = results.forecasts(candidate)
     ensemble = ensemble_of(results.folder(candidate))

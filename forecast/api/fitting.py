@@ -29,7 +29,7 @@ def fit(
     horizon: int,
     lookback: int | None = None,
     season_length: int | None = None,
-    past_exogenous: Sequence[str | Mapping[str, Any]] = (),
+    past_exogenous: str | Sequence[str | Mapping[str, Any]] = (),
     calendar_features: Sequence[str] = (),
     transform: str = "none",
     difference_inputs: bool = False,

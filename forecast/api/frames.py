@@ -131,7 +131,21 @@ def _times(frame: pd.DataFrame, names: Names, *, wall_clock: bool) -> pd.Series:
             f"{WHERE}: column {names.time_col!r} holds numbers such as {values.iloc[0]}; wanted times. Convert it: "
             f"`df[{names.time_col!r}] = pandas.to_datetime(df[{names.time_col!r}])`, with `unit=` for seconds."
         )
+    if values.map(lambda value: isinstance(value, str)).all():
+        _require_iso(values, names)
     return as_utc(frame.assign(ds=values), time_zone=None, wall_clock=wall_clock, where=WHERE)
+
+
+def _require_iso(values: pd.Series, names: Names) -> None:
+    """Day and month are not guessed: 01/02/2024 is read differently on both sides of the Atlantic."""
+    unread = pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601").isna().to_numpy()
+    if unread.any():
+        row = int(np.argmax(unread))
+        cure = f"df[{names.time_col!r}] = pandas.to_datetime(df[{names.time_col!r}], format='%d/%m/%Y')"
+        raise InputError(
+            f"{WHERE}: column {names.time_col!r} holds the text {values.iloc[row]!r} in row {row}; wanted times as "
+            f"2024-01-31 or 2024-01-31T13:00. Convert it by its own format: `{cure}`."
+        )
 
 
 def _with_one_zone(values: pd.Series, names: Names) -> pd.Series:

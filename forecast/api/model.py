@@ -58,7 +58,9 @@ class Model:
     def _series(self) -> list[str]:
         return sorted(self.ensemble.forecasters[0].scaling.centre)
 
-    def predict(self, df: Any = None, *, levels: Sequence[float] = (), horizon: int | None = None) -> pd.DataFrame:
+    def predict(
+        self, df: Any = None, *, levels: float | Sequence[float] = (), horizon: int | None = None
+    ) -> pd.DataFrame:
         """The steps after the last row of every series: `unique_id, ds, <name>, <name>-lo-80, <name>-hi-80, …`.
 
         df: a history that goes on from the data of the fit, or another one of the same series and columns; None: the
@@ -78,7 +80,7 @@ class Model:
         return self._shown(table.rename(columns={"y_hat": self.name, **ends}), ["ds", self.name, *ends.values()])
 
     def cross_validation(
-        self, *, step_size: int = 1, n_windows: int = 1, levels: Sequence[float] = ()
+        self, *, step_size: int = 1, n_windows: int = 1, levels: float | Sequence[float] = ()
     ) -> pd.DataFrame:
         """Forecasts of the last `n_windows` origins, `step_size` rows apart: `unique_id, ds, cutoff, y, <name>, …`.
 
@@ -99,7 +101,7 @@ class Model:
         again, forecasts = fitted(self.name, asked, self.recipe)
         return again.windows(forecasts, levels)
 
-    def windows(self, forecasts: pd.DataFrame, levels: Sequence[float]) -> pd.DataFrame:
+    def windows(self, forecasts: pd.DataFrame, levels: float | Sequence[float]) -> pd.DataFrame:
         """The test block of a candidate's forecasts.parquet as `unique_id, ds, cutoff, y, <name>, <name>-lo-80, …`."""
         return self._shown(*windows(forecasts[forecasts["block"] == "test"], self.ensemble, self.name, levels))
 
@@ -131,7 +133,7 @@ class Model:
 
 
 def windows(
-    rows: pd.DataFrame, ensemble: Ensemble, name: str, levels: Sequence[float]
+    rows: pd.DataFrame, ensemble: Ensemble, name: str, levels: float | Sequence[float]
 ) -> tuple[pd.DataFrame, list[str]]:
     """The mean over the seeds of long forecasts, with the intervals that `ensemble` was calibrated for."""
     keys = ["unique_id", "output", "cutoff", "step", "ds"]
@@ -150,16 +152,19 @@ def windows(
     return mean.rename(columns={"y_hat": name}), columns
 
 
-def _shares(levels: Sequence[float]) -> tuple[float, ...]:
+def _shares(levels: float | Sequence[float]) -> tuple[float, ...]:
     """Percent as shares, each once."""
-    for level in levels:
-        if not 0 < level < 100:
-            raise InputError(f"levels={list(levels)}: found {level}, wanted percent between 0 and 100, as [80, 95].")
-    return tuple(dict.fromkeys(round(float(level) / 100, 12) for level in levels))
+    several = [levels] if isinstance(levels, int | float) else list(levels)
+    for level in several:
+        if not 1 <= level < 100:
+            raise InputError(f"levels={several}: found {level}, wanted percent from 1 to below 100, as [80, 95].")
+    return tuple(dict.fromkeys(round(float(level) / 100, 12) for level in several))
 
 
 def load(folder: str | Path) -> Model:
-    """What `Model.save` wrote; `InputError` for another schema, `DataError` for a missing or damaged file."""
+    """What `Model.save` wrote; `InputError` for another folder or schema, `DataError` for a damaged file."""
+    if not (Path(folder) / ABOUT).exists():
+        raise InputError(f"{folder}: found no {ABOUT}, wanted a folder that `model.save` made. Correct the path.")
     about = files.read_saved(Path(folder) / ABOUT, SCHEMA)
     ensemble = Ensemble.load(Path(folder))
     targets = tuple(column.name for column in ensemble.task.target)

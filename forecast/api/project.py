@@ -24,14 +24,14 @@ from forecast.backtest.training import train_dataset
 from forecast.backtest.tuning import tune_dataset
 from forecast.comparison.multiple_comparisons import model_confidence_set
 from forecast.config.datasets import Dataset
-from forecast.config.experiment import Models, Tuning, load_models, load_tuning
+from forecast.config.experiment import COMBINATION, Models, Tuning, load_models, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.config.reading import Config, validated
 from forecast.config.task import Calendar, RegularCalendar
 from forecast.data.calendars import grid
 from forecast.data.preparation import prepare_dataset
 from forecast.data.results import Results
-from forecast.models import catalogue
+from forecast.models import catalogue, spec
 from forecast.system import files
 from forecast.system.errors import InputError, closest, quote_names
 from forecast.system.stage import default_jobs
@@ -41,6 +41,9 @@ SEASONS = {"min": 1440, "h": 24, "D": 7, "B": 5, "W": 52, "M": 12, "Q": 4}
 BUDGETS = {"quick": "demo", "full": "."}
 """Folder of the packaged configs whose tuning.yaml is meant."""
 MOST_MISSING = 0.2
+MOST_CALIBRATION = 1000
+FORMER_STEPS = {"H": "h", "T": "min", "S": "s", "M": "MS", "Q": "QS", "Y": "YS", "A": "YS"}
+"""What pandas called its steps before version 3, and calls them now (of a month's end ME, and so on)."""
 
 
 class Step(Config):
@@ -67,15 +70,20 @@ class Question:
         return len(_steps(self.frame, self.dataset.calendar))
 
     def with_splits(self, splits: Mapping[str, Any]) -> Question:
-        return replace(self, entry={**self.entry, "splits": dict(splits)})
+        """With the caller's own; `InputError` for shares or dates that are not as datasets.yaml wants them."""
+        asked = replace(self, entry={**self.entry, "splits": dict(splits)})
+        _ = asked.dataset
+        return asked
 
     def with_steps(self, step_size: int) -> Question:
         return replace(self, entry={**self.entry, "step_size": step_size})
 
     def cut(self, test: int) -> Question:
-        """The last `test` steps as test block, what lies before it in three."""
+        """The last `test` steps as test block, what lies before it in three; a thousand origins calibrate."""
         task = self.dataset.task
-        return self.with_splits(shares(self.frame, task.calendar, task.lookback, task.horizon, test))
+        found = shares(self.frame, task.calendar, task.lookback, task.horizon, test)
+        every = max(1, round(found["calibration"] * self.steps) // MOST_CALIBRATION)
+        return replace(self, entry={**self.entry, "splits": found, "calibration_step_size": every})
 
 
 def question(
@@ -85,18 +93,20 @@ def question(
     horizon: int,
     lookback: int | None,
     season_length: int | None,
-    past_exogenous: Sequence[str | Mapping[str, Any]],
+    past_exogenous: str | Sequence[str | Mapping[str, Any]],
     calendar_features: Sequence[str],
     transform: str,
     difference_inputs: bool,
     names: Names,
 ) -> Question:
     """The call as an entry of datasets.yaml; `InputError` for a frame or an option that is not as wanted."""
-    step = {"kind": "regular", "freq": freq} if isinstance(freq, str) else freq
-    calendar = validated(Step, {"freq": step}, where="forecast").freq
+    if not isinstance(horizon, int) or horizon < 1:
+        raise InputError(f"horizon={horizon!r}: wanted a whole number of steps of at least 1.")
+    calendar = _calendar(freq)
     asked = {"transform": transform, "difference_inputs": difference_inputs}
     target = [{"column": name, **asked} for name in names.target_col]
-    past = [{"column": one} if isinstance(one, str) else dict(one) for one in past_exogenous]
+    exogenous = (past_exogenous,) if isinstance(past_exogenous, str) else past_exogenous
+    past = [{"column": one} if isinstance(one, str) else dict(one) for one in exogenous]
     columns = [str(column.get("column")) for column in (*target, *past)]
     frame = long_frame(df, names, columns, calendar)
     steps = len(_steps(frame, calendar))
@@ -111,13 +121,29 @@ def question(
         "horizon": horizon,
         "lookback": lookback or _lookback(season, horizon, steps),
         "season_length": season,
-        "step_size": max(1, horizon // 4) if isinstance(horizon, int) else 1,
+        "step_size": max(1, horizon // 4),
         "splits": {"train": 0.5, "validation": 0.2, "calibration": 0.1},
         "licence": {"name": "the caller's", "attribution": "handed in as a frame"},
     }
     asked_for = Question(frame, entry, names)
     _ = asked_for.dataset  # a wrong option is told before anything is computed
     return asked_for
+
+
+def _calendar(freq: str | Mapping[str, Any]) -> Calendar:
+    """`InputError` for a step that pandas does not know, with today's name of one it knew."""
+    if not isinstance(freq, str):
+        return validated(Step, {"freq": freq}, where="forecast").freq
+    try:
+        return validated(RegularCalendar, {"kind": "regular", "freq": freq}, where="freq")
+    except InputError:
+        today = FORMER_STEPS.get(freq.lstrip("0123456789"))
+        meant = (
+            f"Pass '{freq[:-1]}{today}'"
+            if today
+            else "Wanted a step such as '15min', '1h', '1D', 'B', 'W-SUN' or 'MS'"
+        )
+        raise InputError(f"freq={freq!r}: unknown step. {meant}.") from None
 
 
 def _season(calendar: Calendar, steps: int) -> int:
@@ -193,14 +219,14 @@ def _too_short(
     )
 
 
-def entries(models: Sequence[str | Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def entries(models: str | Sequence[str | Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Name → entry of models.yaml, of names of the packaged catalogue and families, and of entries of one's own.
 
     An entry of one's own is named by its key `name`, else by its family.
     """
     known = load_models(packaged() / "configs").models
     found = {}
-    for model in models:
+    for model in (models,) if isinstance(models, str) else models:
         if isinstance(model, str):
             if model not in known and model not in catalogue():
                 names = sorted({*known, *catalogue()})
@@ -209,6 +235,9 @@ def entries(models: Sequence[str | Mapping[str, Any]]) -> dict[str, dict[str, An
         else:
             entry = dict(model)
             found[str(entry.pop("name", entry.get("family")))] = entry
+    for name, entry in found.items():
+        if entry.get("family") != COMBINATION:
+            spec(entry, where=f"model {name!r}")  # a wrong key is told here, with the nearest right one
     return found
 
 

@@ -56,7 +56,12 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     ),
     "a finer freq": (frame, {"freq": "1h"}, ("1 days 00:00:00 apart", "freq='1h'", "freq='1D'")),
     "a coarser freq": (hours, {}, ("0 days 01:00:00 apart", "freq='1D'", "freq='h'")),
-    "no freq": (frame, {"freq": "1x"}, ("freq", "unknown step", "1h")),
+    "no freq": (frame, {"freq": "1x"}, ("freq='1x'", "unknown step", "'1h'")),
+    "a former freq": (frame, {"freq": "2H"}, ("freq='2H'", "Pass '2h'")),
+    "other dates": (lambda: frame(ds=DAYS.strftime("%m/%d/%Y")), {}, ("'ds'", "'01/01/2024' in row 0", "format=")),
+    "a horizon of text": (frame, {"horizon": "2"}, ("horizon='2'", "whole number")),
+    "a wrong key": (frame, {"model": {"family": "gru", "unit": 8}}, ("model 'gru'", "Did you mean 'units'?")),
+    "half of the splits": (frame, {"splits": {"train": 0.9}}, ("splits.validation", "missing")),
     "mixed zones": (mixed, {}, ("'ds'", "with a zone", "without", "utc=True")),
     "numbers as text": (lambda: frame(y=["1.0"] * 120), {}, ("'y'", "wanted numbers", "pandas.to_numeric")),
     "objects": (lambda: frame(y=pd.Series([1.0, "calm"] * 60, dtype=object)), {}, ("'y'", "'calm'", "row 1")),
@@ -103,8 +108,9 @@ def test_the_later_frame_must_have_the_columns_of_the_fit() -> None:
 
 def test_a_level_is_percent_and_needs_enough_calibration_origins() -> None:
     model = fitted()
-    with pytest.raises(InputError, match="found 0, wanted percent between 0 and 100"):
-        model.predict(levels=[0])
+    with pytest.raises(InputError, match=r"found 0\.8, wanted percent from 1 to below 100"):
+        model.predict(levels=[0.8])
+    assert model.predict(levels=80).equals(model.predict(levels=[80]))
     with pytest.raises(InputError, match=r"cannot support a 99.9 % interval"):
         model.predict(levels=[99.9])
     with pytest.raises(InputError, match="horizon=4: intervals are calibrated for the 2 steps"):
@@ -145,6 +151,12 @@ def test_the_callers_names_of_the_columns_come_back() -> None:
     theirs = frame().rename(columns={"unique_id": "shop", "ds": "day", "y": "sales"})
     found = fitted(theirs, id_col="shop", time_col="day", target_col="sales").predict(levels=[80])
     assert list(found.columns) == ["shop", "day", "ridge", "ridge-lo-80", "ridge-hi-80"]
+
+
+def test_a_short_series_has_intervals_of_95_percent() -> None:
+    months = frame(ds=pd.date_range("2010-01-01", periods=120, freq="MS"))
+    found = forecast.fit(months, "ridge", freq="MS", horizon=6, n_jobs=1).predict(levels=95)
+    assert (found["ridge-lo-95"] < found["ridge-hi-95"]).all()
 
 
 def test_a_frame_without_series_names_is_one_series() -> None:

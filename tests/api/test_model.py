@@ -75,8 +75,11 @@ def test_a_saved_model_forecasts_what_it_did_and_keeps_the_names(ridge: forecast
         loaded.predict()
     with pytest.raises(InputError, match=r"loaded without its data.*`forecast.fit\(df, ...\)`"):
         loaded.cross_validation()
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(InputError, match=r"wanted a folder that `model.save` made"):
         forecast.load(tmp_path)
+    (tmp_path / "ridge" / "calibration.npz").write_bytes(b"")
+    with pytest.raises(DataError, match=r"calibration.npz is missing or not the file"):
+        forecast.load(tmp_path / "ridge")
 
 
 def test_a_rule_goes_on_beyond_its_horizon_and_a_direct_model_does_not(ridge: forecast.Model) -> None:
