@@ -145,15 +145,15 @@ def tied(part: Part) -> list[str]:
 
 
 def stacked(part: Part) -> np.ndarray:
-    """(members,) weights; the penalty has the lowest absolute error on stretches that did not enter the weights."""
+    """(members,) weights with the largest penalty whose absolute error, on stretches that did not enter the weights,
+    is within one standard error of the lowest (Breiman, Friedman, Olshen & Stone 1984)."""
     folds = [(moments(part.where(other)), part.errors[own]) for other, own in part.stretches() if other.any()]
-    if not folds:
+    if len(folds) < 2:
         return simplex(moments(part), np.inf)
-
-    def held_out(penalty: float) -> float:
-        return float(sum(np.abs(errors @ simplex(square, penalty)).sum() for square, errors in folds))
-
-    return simplex(moments(part), min(reversed(PENALTIES), key=held_out))
+    losses = np.array([[np.abs(e @ simplex(square, penalty)).mean() for square, e in folds] for penalty in PENALTIES])
+    excess = losses - losses[losses.mean(axis=1).argmin()]
+    error = excess.std(axis=1, ddof=1) / np.sqrt(len(folds))
+    return simplex(moments(part), PENALTIES[np.flatnonzero(excess.mean(axis=1) <= error)[-1]])
 
 
 def moments(part: Part) -> np.ndarray:

@@ -52,6 +52,13 @@ def test_stacking_finds_the_one_that_knows_and_leaves_equal_ones_alike():
     assert stacked(part(noise(1.0, 1.0, 1.0), ("a", "b", "c"))) == pytest.approx(np.full(3, 1 / 3), abs=0.05)
 
 
+def test_evidence_that_chance_explains_leaves_equal_weights():
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        errors = rng.normal(size=(100, 4)) * [1.0, 1.02, 1.04, 1.06] + 2 * rng.normal(size=(100, 1))
+        assert np.ptp(stacked(part(errors, ("a", "b", "c", "d")))) < 0.1
+
+
 def test_the_groups_name_networks_the_tied_best_and_everybody():
     errors = part(noise(1.0, 1.01, 9.0, shared=1.0), ("net", "line", "bad"), ("network", "linear", "network"))
     assert settle(Combination(members=("networks",)), errors) == {"net": 0.5, "bad": 0.5}
