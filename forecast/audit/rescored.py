@@ -197,7 +197,8 @@ def _validation(base: Sandbox, held: Held, detector: str) -> Iterator[Finding]:
 
 
 def _choice(base: Sandbox, held: Held, detector: str) -> Iterator[Finding]:
-    """The chosen model of each ranking has the lowest validation loss of those that may be chosen."""
+    """The chosen model of each ranking has the lowest validation loss of those that may be chosen, or, where the
+    comparison says that it preferred the simpler row, of the baselines."""
     table = base.table("by_series.csv")
     chosen = base.verdict("chosen")
     scale = (table["mae"] / table["mase"]).groupby(table["series"]).first() if len(table) else pd.Series(dtype=float)
@@ -205,6 +206,9 @@ def _choice(base: Sandbox, held: Held, detector: str) -> Iterator[Finding]:
     for ranking, model in chosen.items():
         own = {m: loss for (m, r), loss in losses.items() if r in (ranking, "baseline") and np.isfinite(loss)}
         best = min(own, key=lambda name: own[name], default=model)
+        if (base.verdict("simpler") or {}).get(ranking, {}).get("instead_of") == best:
+            own = {m: loss for m, loss in own.items() if (m, "baseline") in losses}
+            best = min(own, key=lambda name: own[name], default=model)
         if model not in own or own[model] > own[best] * (1 + EXACT):
             text = f"{model} was chosen with {own.get(model)} on validation; {best} has {own.get(best)}"
             yield Finding("choice", detector, ranking, text)

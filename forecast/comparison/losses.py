@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from forecast.comparison.longrun import NO_CYCLES, dependence, mean_error
+from forecast.comparison.paired_tests import ORIGINS, non_overlapping
 from forecast.system.errors import InputError
 
 Key = tuple[str, str]  # model, ranking
@@ -59,6 +61,31 @@ def choose(validation: pd.DataFrame) -> dict[str, str]:
         if candidates:
             chosen[ranking] = candidates[0][1]
     return chosen
+
+
+def simpler(validation: pd.DataFrame, chosen: Mapping[str, str], **spacing: Any) -> dict[str, dict[str, Any]]:
+    """By ranking the baseline to take instead of the chosen row, where few validation origins cannot tell them apart.
+
+    The one-standard-error rule (Breiman, Friedman, Olshen & Stone 1984) on paired differences: with fewer than 30
+    origins whose horizons do not overlap, the best baseline stands when it costs at most one standard error more than
+    the row with the lowest loss. `validation` as in `choose`, `spacing` as in `longrun.dependence`.
+    Values: `{"model", "instead_of", "origins", "extra_loss"}`.
+    """
+    means, _ = by_origin(validation)
+    n = len(means)
+    if n == 0 or non_overlapping(n, horizon=spacing["horizon"], step_size=spacing["step_size"]) >= ORIGINS:
+        return {}
+    baselines = sorted((float(means[key].mean()), key[0]) for key in keys(means) if key[1] == "baseline")
+    found = {}
+    for ranking, model in chosen.items():
+        if not baselines or (model, ranking) not in means:
+            continue  # a baseline was chosen already
+        extra = (means[baselines[0][1], "baseline"] - means[model, ranking]).to_numpy(dtype=float)
+        error = mean_error(extra, dependence(n, **spacing)).value if n > 3 else np.inf
+        if float(extra.mean()) <= error:
+            about = {"model": baselines[0][1], "instead_of": model, "origins": n}
+            found[ranking] = {**about, "extra_loss": float(extra.mean()) / float(means[model, ranking].mean())}
+    return found
 
 
 def variance_parts(

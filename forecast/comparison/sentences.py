@@ -70,6 +70,16 @@ def cycles_in_words(n: int, cycles: Mapping[str, float], *, horizon: int, step_s
     return said
 
 
+def simpler_in_words(simpler: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The rankings in which a baseline was taken although another row has the lower validation loss."""
+    return [
+        f"{TITLES.get(ranking, ranking)}: {found['model']} is taken instead of {found['instead_of']}: on the "
+        f"{found['origins']} validation origins its extra loss ({percent(found['extra_loss'])}) is within one "
+        "standard error, and with so few the simpler row is preferred."
+        for ranking, found in simpler.items()
+    ]
+
+
 def gain_in_words(relative: float, mean: float, low: float, high: float) -> str:
     """`-12.3 %, 95 % interval -15.0 % to -9.6 %`: a relative difference with the limits of its mean, in its units."""
     if not all(map(math.isfinite, (relative, mean, low, high))) or mean == 0:

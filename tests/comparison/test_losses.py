@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.comparison.losses import NO_ACTUALS, by_origin, choose, variance_parts
+from forecast.comparison.losses import NO_ACTUALS, by_origin, choose, simpler, variance_parts
 from forecast.system.errors import InputError
 
 
@@ -73,6 +73,19 @@ def test_the_choice_is_the_lowest_mean_and_baselines_stand_in_both_rankings():
         losses([3, 3], "naive", "baseline"), losses([1, 2], "lstm", "shipped"), losses([4, 4], "lstm", "architecture"),
     ])  # fmt: skip
     assert choose(table) == {"shipped": "lstm", "architecture": "naive"}
+
+
+@pytest.mark.parametrize(("origins", "gain", "taken"), [(20, 0.01, "ridge"), (20, 1.0, None), (40, 0.01, None)])
+def test_with_few_validation_origins_the_simpler_row_stands_unless_the_difference_is_distinguishable(
+    origins, gain, taken
+):
+    noise = np.random.default_rng(3).normal(0, 0.3, (2, origins))
+    table = pd.concat([losses(5 + noise[0] - noise[0].mean(), "ridge", "baseline"),
+                       losses(5 + noise[1] - noise[1].mean() - gain, "lstm")])  # fmt: skip
+    assert choose(table) == {"shipped": "lstm"}
+    found = simpler(table, {"shipped": "lstm"}, horizon=1, season_length=1, step_size=1)
+    assert found.get("shipped", {}).get("model") == taken
+    assert simpler(table, {"shipped": "ridge"}, horizon=1, season_length=1, step_size=1) == {}
 
 
 def test_without_networks_on_the_last_value_there_is_one_ranking():
