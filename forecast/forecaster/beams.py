@@ -64,7 +64,7 @@ def _best(
     horizon = forecaster.task.horizon
     if forecaster.spec.recursive:
         about = (forecaster.network, forecaster.weights, forecaster.skip, windows, forecaster.channels)
-        loop = Loop.start(*about, horizon=horizon)
+        loop = Loop(*about, horizon=horizon)
         start = FedBack.of(loop, head, np.empty((1, 0, forecaster.channels.outputs)))
         path, score = most_probable(start, horizon=horizon, width=width)
         return follow(start, path), path, score

@@ -2,8 +2,8 @@
 
 - `parallel` forecasts. Past-only inputs are not known after the cutoff: the loop is fed the forecasts of them that its
   skip carries (`forecast.models.carry`) as if they were measured. Nothing measured after the cutoff is ever read.
-- `simulate` is given the past-only inputs that were measured after the cutoff, and is no forecast: it asks what the
-  model makes of inputs that are known, as in system identification.
+- Given the past-only inputs that were `measured` after the cutoff, it simulates, which is no forecast: it asks what
+  the model makes of inputs that are known, as in system identification.
 """
 
 from __future__ import annotations
@@ -38,40 +38,19 @@ def parallel(
     *,
     horizon: int,
     choice: Choice = added,
+    measured: np.ndarray | None = None,
 ) -> np.ndarray:
     """(B, H, O) scaled forecasts of `skip + network`, both one-step; without a network, of the skip alone.
 
-    choice: what is fed back at each step, e.g. a value drawn from a density.
+    choice: what is fed back at each step, e.g. a value drawn from a density. measured (B, H, C - O): the past-only
+    columns behind the cutoff, row k by k + 1 steps, scaled, NaN where not observed; with it this is a simulation.
     """
-    return Loop.start(network, weights, skip, windows, channels, horizon=horizon).run(horizon, choice)
-
-
-def simulate(
-    network: Network | None,
-    weights: Mapping[str, np.ndarray],
-    skip: Skip,
-    windows: Windows,
-    channels: Layout,
-    *,
-    measured: np.ndarray,
-    horizon: int,
-    choice: Choice = added,
-) -> np.ndarray:
-    """(B, H, O), free run of the targets over measured inputs `(B, H, C - O)`, scaled, NaN where not observed.
-
-    The columns of `measured` are the dataset's past-only columns; its row k follows the cutoff by k + 1 steps.
-    """
-    wanted = (len(windows), horizon, len(channels.value) - channels.outputs)
-    if np.shape(measured) != wanted:
-        raise InputError(
-            f"`measured` has shape {np.shape(measured)}; wanted {wanted}: windows, horizon, past columns."
-        )
-    rolling = _Rolling(windows, channels, np.asarray(measured))
-    return Loop(network, weights, skip, windows, rolling).run(horizon, choice)
+    return Loop(network, weights, skip, windows, channels, horizon=horizon, measured=measured).run(horizon, choice)
 
 
 class Loop:
-    """A batch of closed loops, one step at a time: look at what is proposed, then say what is fed back."""
+    """A batch of closed loops behind `windows`, `horizon` steps at most, one at a time: look at what is proposed, then
+    say what is fed back."""
 
     def __init__(
         self,
@@ -79,29 +58,24 @@ class Loop:
         weights: Mapping[str, np.ndarray],
         skip: Skip,
         windows: Windows,
-        rolling: _Rolling,
+        channels: Layout,
+        *,
+        horizon: int,
+        measured: np.ndarray | None = None,
     ) -> None:
+        wanted = (len(windows), horizon, len(channels.value) - channels.outputs)
+        if measured is not None and np.shape(measured) != wanted:
+            raise InputError(
+                f"`measured` has shape {np.shape(measured)}; wanted {wanted}: windows, horizon, past columns."
+            )
+        if measured is None and skip.carry is not None:
+            measured = skip.carry.path(windows.z[:, :, channels.outputs :], horizon)
         self._network, self._weights, self._skip = network, weights, skip
-        self._rolling = rolling
+        self._rolling = _Rolling(windows, channels, measured)
         self._future, self._lookback = windows.future, windows.past.shape[1]
         self._raw, self._state = _warmed_up(network, weights, windows)
         self._row: np.ndarray | None = None
         self._step = 1
-
-    @classmethod
-    def start(
-        cls,
-        network: Network | None,
-        weights: Mapping[str, np.ndarray],
-        skip: Skip,
-        windows: Windows,
-        channels: Layout,
-        *,
-        horizon: int,
-    ) -> Loop:
-        """Loops that go on behind `windows`, for `horizon` steps at most."""
-        carried = None if skip.carry is None else skip.carry.path(windows.z[:, :, channels.outputs :], horizon)
-        return cls(network, weights, skip, windows, _Rolling(windows, channels, carried))
 
     def run(self, horizon: int, choice: Choice) -> np.ndarray:
         """(B, H, O): `horizon` steps, each fed back as `choice` says."""

@@ -61,7 +61,7 @@ def simulate(forecaster: Forecaster, panel: Panel, rows: Rows, *, horizon: int) 
         for windows in _windows(forecaster, series, at, horizon):
             measured = z[windows.rows[:, None] + np.arange(1, horizon + 1)]
             about = (forecaster.network, forecaster.weights, skip, windows, channels)
-            runs.append(closed.simulate(*about, measured=measured, horizon=horizon, choice=forecaster.fed_back))
+            runs.append(closed.parallel(*about, measured=measured, horizon=horizon, choice=forecaster.fed_back))
         return np.concatenate(runs)
 
     return _of_every_series(forecaster, panel, rows, horizon, run)

@@ -55,7 +55,7 @@ def test_direct_paths_hang_together_as_the_validation_residuals_did():
 def test_the_first_step_of_a_recursive_path_has_the_frequencies_of_its_bins():
     model = forecaster("narx", "bins")
     windows = next(model.windows(PANEL.by_id["north"], NORTH["north"]))
-    raw, base, _ = Loop.start(model.network, model.weights, model.skip, windows, model.channels, horizon=1).proposal()
+    raw, base, _ = Loop(model.network, model.weights, model.skip, windows, model.channels, horizon=1).proposal()
     probability = np.exp(model.head.head.log_probabilities(raw))[0]
     paths = in_scaled_units(model, "north", sample_paths(model, PANEL, NORTH, 4000, seed=0)["north"][0])
     for output in range(2):
@@ -69,7 +69,7 @@ def test_a_drawn_value_is_what_the_next_step_sees(head):
     """Two paths that part at the first step part further on too, though their later random numbers are the same."""
     model = forecaster("jordan", head)
     windows = next(model.windows(PANEL.by_id["north"], NORTH["north"]))
-    loop = Loop.start(model.network, model.weights, model.skip, windows, model.channels, horizon=problems.HORIZON)
+    loop = Loop(model.network, model.weights, model.skip, windows, model.channels, horizon=problems.HORIZON)
     said = []
     for first in (0.0, 1.0):
         other = loop.picked(np.array([0]))
@@ -123,7 +123,7 @@ def tiny(family: str) -> Forecaster:
 def log_probability(model: Forecaster, path: tuple[int, ...]) -> float:
     """Of one path through bins (H * O), by walking it."""
     windows = next(model.windows(PANEL.by_id["north"], NORTH["north"], size=1))
-    loop = Loop.start(model.network, model.weights, model.skip, windows, model.channels, horizon=problems.HORIZON)
+    loop = Loop(model.network, model.weights, model.skip, windows, model.channels, horizon=problems.HORIZON)
     chain, total = FedBack.of(loop, model.head, np.empty((1, 0, 2))), 0.0
     steps = np.reshape(path, (-1, 2))
     for place, step in enumerate(steps):
