@@ -62,6 +62,11 @@ class PreparedData:
     digest: str
     vintages: str = ""
 
+    @property
+    def reads(self) -> tuple[Path, ...]:
+        """What a task on these data reads."""
+        return (self.paths.prepared(self.dataset), self.paths.vintages(self.dataset))
+
 
 @lru_cache(maxsize=2)
 def load_problem(place: PreparedData, needed: tuple[str, ...] = ("train", *SCORED)) -> Problem:

@@ -130,6 +130,8 @@ def _compute(run: Run, jobs_list: list[TrainingJob], workers_wanted: int, advanc
             function=fit_and_forecast,
             arguments=(run.place, job.candidate, job.seed, job.budget, job.folder, job.start),
             prepare=load_engine if job.candidate.spec.uses_tensorflow else None,
+            reads=(*run.place.reads, *([job.start] if job.start else [])),
+            writes=job.folder,
         )
         for job in ordered
     ]

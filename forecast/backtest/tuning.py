@@ -85,7 +85,7 @@ def tune(
     # Trial k has the same values in both rankings of a network, and so the same traced updates.
     ordered = workers.in_turn(list(todo.values()), lambda c: c.model, jobs)
     tasks = [
-        workers.Task(c.name, study, (plan, c), prepare=load_engine if c.spec.uses_tensorflow else None)
+        workers.Task(c.name, study, (plan, c), load_engine if c.spec.uses_tensorflow else None, plan.place.reads)
         for c in ordered
     ]
     outcomes = []

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from forecast.cli.shown import FORMAT, ROOT, Format, as_of_moment, now, require_project, show
+from forecast.cli.shown import CLUSTER, FORMAT, ROOT, Format, as_of_moment, now, require_project, show, work_on
 from forecast.config.paths import ProjectPaths
 from forecast.system.errors import ForecastError, GateRefused
 from forecast.system.processes import stop_on_signals
@@ -41,6 +41,7 @@ def retrain(
     as_of: str = typer.Option("", "--as-of", help="Only what was known by then (UTC), such as 2024-06-30; else now."),
     strategy: Strategy = STRATEGY,
     dry_run: bool = typer.Option(False, "--dry-run", help="Decide, but record and promote nothing."),
+    on: str = CLUSTER,
     root: Path = ROOT,
 ) -> None:
     """Fetch, train a challenger beside your checkout, and promote it if the gate finds it better.
@@ -52,6 +53,7 @@ def retrain(
     from forecast.operations.challenger import Job
 
     stop_on_signals()
+    work_on(on)
     place = require_project(root).resolve()
     job = Job(
         root=place, dataset=dataset, now=now(), environment=dict(os.environ),

@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 
 from forecast.cli.check import checked
-from forecast.cli.shown import ROOT, require_project, tracking_uri
+from forecast.cli.shown import CLUSTER, ROOT, require_project, tracking_uri, work_on
 from forecast.config.paths import ProjectPaths
 from forecast.operations import repro
 from forecast.system import files
@@ -30,9 +30,11 @@ def run(
     jobs: int = typer.Option(0, "--jobs", min=0, help="Worker processes; 0 is one for each core."),
     dataset: str = typer.Option("", "--dataset", help="Only this data set (an entry of configs/datasets.yaml)."),
     model: str = typer.Option("", "--model", help="Only these models, separated by commas; beside the pipeline."),
+    place: str = CLUSTER,
 ) -> None:
     """Make what is out of date, publish it, show the leaderboard."""
     stop_on_signals()
+    work_on(place)
     project = require_project(root).resolve()
     started, said = time.monotonic(), ""
     with locked(project / RUN_LOCK, what="`make run`"):

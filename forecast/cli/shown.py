@@ -14,12 +14,25 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from forecast.config.paths import ProjectPaths
+from forecast.system import cluster
 from forecast.system.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ROOT = typer.Option(Path(), "--root", help="The project's folder.", show_default="this one")
+
+
+CLUSTER = typer.Option(
+    "", "--cluster", help="A Dask cluster: tcp://host:8786, or local:4 for four worker processes here."
+)
+
+
+def work_on(place: str) -> None:
+    """Every stage of this command works on that cluster; empty: as FORECAST_CLUSTER says."""
+    if place:
+        os.environ[cluster.VARIABLE] = place
+    cluster.address()
 
 
 class Format(StrEnum):

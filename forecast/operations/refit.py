@@ -91,7 +91,8 @@ def on_all_data(
 def _task(problem: Problem, candidate: Candidate, seed: int, steps: Budget, folder: Path) -> workers.Task:
     network = candidate.spec.uses_tensorflow
     arguments = (problem, candidate, seed, steps if network else Budget(0, 1), folder / f"seed-{seed}")
-    return workers.Task(f"{candidate.name} seed {seed}", fitted, arguments, load_engine if network else None)
+    prepare = load_engine if network else None
+    return workers.Task(f"{candidate.name} seed {seed}", fitted, arguments, prepare, writes=arguments[-1])
 
 
 def fitted(problem: Problem, candidate: Candidate, seed: int, budget: Budget, folder: Path) -> None:

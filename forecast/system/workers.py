@@ -1,4 +1,7 @@
-"""Independent tasks over the cores: one process per core, one thread each, results independent of the schedule."""
+"""Independent tasks over the cores: one process per core, one thread each, results independent of the schedule.
+
+With FORECAST_CLUSTER the same tasks go to a Dask cluster (`forecast.system.cluster`).
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,15 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any, TypeVar
 
+from forecast.system import cluster
 from forecast.system.errors import ForecastError
 from forecast.system.processes import prepare_worker
 from forecast.system.stage import count_startup
 
 T = TypeVar("T")
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,15 @@ class Task:
     """A module-level function and its arguments under a name for people.
 
     `prepare` runs before it and should do its work once per process, such as a long import; it counts as start-up.
+    `reads`: the files and folders that it needs, `writes`: the folder that it fills, for workers without this disk.
     """
 
     name: str
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     prepare: Callable[[], None] | None = None
+    reads: tuple[Path, ...] = ()
+    writes: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -49,9 +56,10 @@ def run(tasks: Sequence[Task], *, jobs: int) -> Iterator[Outcome]:
     """Outcomes as they are ready. A failing task never stops the others; Ctrl-C stops all at once."""
     if not tasks:
         return
-    for name in THREAD_VARIABLES:
+    for name in cluster.THREADS:
         os.environ.setdefault(name, "1")
-    for outcome in _outcomes(tasks, jobs):
+    where = cluster.address()
+    for outcome in _on_cluster(tasks, where) if where else _outcomes(tasks, jobs):
         if outcome.startup:
             count_startup(outcome.startup)
         yield outcome
@@ -70,6 +78,12 @@ def _outcomes(tasks: Sequence[Task], jobs: int) -> Iterator[Outcome]:
         # loky replaces a worker that has grown by 300 MB; that keeps memory bounded and loses nothing
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
         yield from parallel(joblib.delayed(_in_worker)(task) for task in tasks)
+
+
+def _on_cluster(tasks: Sequence[Task], where: str) -> Iterator[Outcome]:
+    jobs = [cluster.Job(task.name, _attempt, (task,), task.reads, task.writes) for task in tasks]
+    for job, found in cluster.outcomes(jobs, where):
+        yield found if isinstance(found, Outcome) else Outcome(job.name, error=str(found), expected=True, exit_code=1)
 
 
 def in_turn(items: Sequence[T], group: Callable[[T], str], at_once: int) -> list[T]:

@@ -290,3 +290,14 @@ def test_the_forecasts_of_every_block_stand_in_one_long_frame(prepared):
         np.testing.assert_allclose(first["y_hat"], last, rtol=1e-12)
     blocks = table.groupby(["unique_id", "ds"])["block"].nunique()
     assert (blocks == 1).all()  # no target is scored in two blocks
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("disk", ["shared", "separate"])
+def test_a_cluster_trains_the_same_to_the_byte(run, tmp_path, monkeypatch, disk):
+    trained(run, [NAIVE, RIDGE, network()], tmp_path / "here")
+    monkeypatch.setenv("FORECAST_CLUSTER", "local:2")
+    monkeypatch.setenv("FORECAST_CLUSTER_DISK", disk)
+    other = replace(run.place.paths, state=tmp_path / "other")
+    trained(replace(run, place=replace(run.place, paths=other)), [NAIVE, RIDGE, network()], tmp_path / "there")
+    assert tree(tmp_path / "there") == tree(tmp_path / "here")

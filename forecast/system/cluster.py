@@ -1,0 +1,274 @@
+"""The tasks of `forecast.system.workers` on a Dask cluster instead of this machine's cores.
+
+    FORECAST_CLUSTER=tcp://host:8786     a scheduler that somebody runs (tls:// with certificates)
+    FORECAST_CLUSTER=local:4             four worker processes here, for the time of a stage
+
+Only whole tasks travel: a study, a training, a fit. Where a worker sees this machine's files it reads and writes them;
+where one does not, every worker is sent what a task reads, by content and once, and its files come back as bytes,
+written here by the one process that asked. A worker with other code or other packages would give other numbers and is
+refused. A task whose worker dies is run again on another; one that takes three workers with it has failed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from forecast.system import files
+from forecast.system.errors import BusyError, ForecastError, InputError
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+VARIABLE = "FORECAST_CLUSTER"
+WAIT_SECONDS = 10
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "statsforecast", "keras", "tensorflow-cpu", "optuna")
+"""Those that compute: other versions of them may give other numbers."""
+WANTED = "Wanted tcp://host:port, tls://host:port or local:<worker processes>"
+Blob = dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker is asked: `function` and its arguments, the files that it reads, the folder that it fills."""
+
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    reads: tuple[Path, ...] = ()
+    writes: Path | None = None
+
+
+def address() -> str:
+    """Of the cluster that this command was given; empty: this machine's cores. `InputError` for a malformed one."""
+    given = os.environ.get(VARIABLE, "").strip()
+    if given and not re.fullmatch(r"(tcp|tls)://[^\s/:]+(:\d{1,5})|local:[1-9]\d{0,3}", given):
+        raise InputError(f"{VARIABLE} (or --cluster): {given!r} is no address of a cluster. {WANTED}.")
+    return given
+
+
+def outcomes(jobs: Sequence[Job], where: str) -> Iterator[tuple[Job, Any]]:
+    """Each job with what its function returned, or with the `ForecastError` that ended it, as they are ready.
+
+    `BusyError` (75) when no scheduler answers or it goes away: what is finished is kept, the command can be repeated.
+    """
+    with _connected(where) as client:
+        shared = _checked(client)
+        futures = {_submitted(client, job, place, shared): job for place, job in enumerate(jobs)}
+        try:
+            yield from _as_completed(client, futures, where, shared)
+        finally:
+            _call_off(client, [future for future in futures if not future.done()])
+
+
+@contextmanager
+def _connected(where: str) -> Iterator[Client]:
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError:
+        raise InputError(f"{VARIABLE} is {where!r}, and Dask is not installed. Install the extra `cluster`.") from None
+    with ExitStack() as stack:
+        if where.startswith("local:"):
+            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="forecast-cluster-"))
+            about = {"threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+            number = int(where.removeprefix("local:"))
+            cluster = LocalCluster(n_workers=number, processes=True, local_directory=scratch, silence_logs=50, **about)
+            client = stack.enter_context(Client(stack.enter_context(cluster), set_as_default=False))
+        else:
+            try:
+                client = stack.enter_context(Client(where, timeout=WAIT_SECONDS, set_as_default=False))
+            except (OSError, TimeoutError) as error:
+                raise BusyError(
+                    f"No scheduler answers at {where} within {WAIT_SECONDS} s ({type(error).__name__}). Start one "
+                    "(`dask scheduler`), or leave out --cluster to work on this machine."
+                ) from None
+        workers = len(client.scheduler_info(n_workers=-1)["workers"])
+        print(f"cluster {where}: {workers} workers, dashboard {client.dashboard_link}", file=sys.stderr)
+        yield client
+
+
+def identity() -> dict[str, str]:
+    """What must be the same where numbers shall be the same: digests of this code and of the packages that compute."""
+    from forecast.system.code_closure import PROJECT
+
+    own = hashlib.sha256()
+    for path in sorted((PROJECT / "forecast").rglob("*.py")):
+        own.update(path.relative_to(PROJECT).as_posix().encode() + b"\0" + path.read_bytes())
+    return {"code": own.hexdigest()[:12], "packages": _packages()}
+
+
+def _packages() -> str:
+    found = []
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found.append(f"{name}=={version(name)}")
+    return hashlib.sha256(" ".join(found).encode()).hexdigest()[:12]
+
+
+def _checked(client: Client) -> bool:
+    """Whether every worker sees this machine's files; `InputError` for one that would compute otherwise."""
+    here, token = identity(), Path(tempfile.mkdtemp(prefix="forecast-seen-", dir=Path.cwd()))
+    try:
+        client.wait_for_workers(1, timeout=WAIT_SECONDS)
+        for worker, there in client.run(identity).items():
+            for what, digest in here.items():
+                if there[what] != digest:
+                    raise InputError(
+                        f"Worker {worker} has other {what} (digest {there[what]}, here {digest}): its numbers would "
+                        "not be those of this machine. Install the same version there and start it again."
+                    )
+        seen = client.run(_sees, str(token))
+    except TimeoutError:
+        raise BusyError(f"The scheduler has no worker after {WAIT_SECONDS} s. Start one (docs/cluster.md).") from None
+    finally:
+        shutil.rmtree(token, ignore_errors=True)
+    return all(seen.values()) and os.environ.get("FORECAST_CLUSTER_DISK") != "separate"
+
+
+def _sees(path: str) -> bool:
+    return Path(path).is_dir()
+
+
+def _submitted(client: Client, job: Job, place: int, shared: bool) -> Future:
+    arguments = _moved(job.arguments, Path.absolute)
+    about: dict[str, Any] = {"pure": False, "retries": 2, "priority": -place, "key": f"{job.name}-{uuid.uuid4().hex}"}
+    if shared:
+        return client.submit(_alone, job.function, arguments, **about)
+    sent = client.scatter([_blob(path.absolute()) for path in job.reads if path.exists()], hash=True)
+    return client.submit(_elsewhere, job.function, arguments, sent, job.writes and job.writes.absolute(), **about)
+
+
+def _as_completed(client: Client, futures: dict[Future, Job], where: str, shared: bool) -> Iterator[tuple[Job, Any]]:
+    from distributed import as_completed
+    from distributed.scheduler import KilledWorker
+
+    suspected: set[str] = set()
+    waiting = as_completed(futures, loop=client.loop, raise_errors=False)
+    for future in waiting:
+        job = futures[future]
+        if future.status == "finished":
+            result = future.result()
+            yield job, result if shared else _written(job, result)
+        elif future.status != "error":
+            raise BusyError(
+                f"The scheduler at {where} went away. What is finished is kept; start it and run the same "
+                "command again."
+            )
+        elif not isinstance(future.exception(), KilledWorker):
+            raise future.exception()
+        elif job.name in suspected:
+            yield job, ForecastError(_died(job))
+        else:  # Dask blames what waited on a worker too: once more, after all the others
+            suspected.add(job.name)
+            again = _submitted(client, job, len(futures), shared)
+            futures[again] = job
+            waiting.add(again)
+        future.release()
+
+
+def _died(job: Job) -> str:
+    return (
+        f"{job.name}: every worker process that ran it died, most likely for want of memory. Give the workers more "
+        "(`dask worker --memory-limit`), or fewer of them a machine; the other tasks are finished."
+    )
+
+
+def _call_off(client: Client, left: list[Future]) -> None:
+    """Ends what still waits, and the workers that run one of ours: a thread cannot be stopped, its process can."""
+    if not left or client.status != "running":
+        return
+    ours = {future.key for future in left}
+    busy = [worker for worker, keys in client.processing().items() if ours & set(keys)]
+    client.cancel(left, force=True)
+    with suppress(Exception):  # a worker without a nanny ends its task by itself
+        client.restart_workers(busy, timeout=WAIT_SECONDS, raise_for_error=False)
+
+
+def _alone(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    return function(*arguments)
+
+
+def _elsewhere(
+    function: Callable[..., Any], arguments: tuple[Any, ...], sent: list[tuple[str, Blob]], writes: Path | None
+) -> tuple[Any, Blob]:
+    """On a worker without this machine's disk: its copy of the files, the function, and what it wrote."""
+    there = _scratch()
+    for root, blob in sent:
+        _laid_out(there / Path(root).relative_to("/"), blob)
+
+    def moved(path: Path) -> Path:
+        return there / path.relative_to("/")
+
+    value = function(*_moved(arguments, moved))
+    if writes is None:
+        return value, {}
+    blob = _blob(moved(writes))[1] if moved(writes).exists() else {}
+    shutil.rmtree(moved(writes), ignore_errors=True)
+    return value, blob
+
+
+@cache
+def _scratch() -> Path:
+    from distributed import get_worker
+
+    return Path(tempfile.mkdtemp(prefix="files-", dir=get_worker().local_directory))
+
+
+def _laid_out(root: Path, blob: Blob) -> None:
+    for name, content in blob.items():
+        path = root / name if name else root
+        if not path.exists():
+            files.write_bytes(path, content)
+
+
+def _written(job: Job, result: tuple[Any, Blob]) -> Any:
+    value, blob = result
+    if job.writes is not None and blob:
+        with files.atomic_directory(job.writes) as temporary:
+            for name, content in blob.items():
+                files.write_bytes(temporary / name, content)
+    return value
+
+
+def _blob(path: Path) -> tuple[str, Blob]:
+    """A file, or every file below a folder, by its name relative to `path`."""
+    if path.is_file():
+        return str(path), {"": path.read_bytes()}
+    found = sorted(file for file in path.rglob("*") if file.is_file())
+    return str(path), {file.relative_to(path).as_posix(): file.read_bytes() for file in found}
+
+
+def _moved(value: Any, change: Callable[[Path], Path]) -> Any:
+    """`value` with every path in it changed: in tuples and in dataclasses, however deep."""
+    if isinstance(value, Path):
+        return change(value)
+    if isinstance(value, tuple):
+        parts = tuple(_moved(part, change) for part in value)
+        return value if all(new is old for new, old in zip(parts, value, strict=True)) else parts
+    if is_dataclass(value) and not isinstance(value, type):
+        own = {field.name: getattr(value, field.name) for field in fields(value) if field.init}
+        changed = {name: new for name, part in own.items() if (new := _moved(part, change)) is not part}
+        return replace(value, **changed) if changed else value
+    return value
+
+
+def dask_setup(worker: Any) -> None:
+    """For `dask worker --preload forecast.system.cluster`: one thread per task, in BLAS as in Dask."""
+    for name in THREADS:
+        os.environ.setdefault(name, "1")
+    threads = getattr(getattr(worker, "state", None), "nthreads", 1)
+    if threads != 1:
+        raise SystemExit(f"This worker has {threads} threads; TensorFlow and BLAS want --nthreads 1 here.")

@@ -1,0 +1,186 @@
+"""Tasks on a Dask cluster of real worker processes: equal results, and each fault with what was finished kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from forecast.system import cluster, workers
+from forecast.system.errors import BusyError, InputError
+from forecast.system.workers import Task
+
+
+@pytest.fixture(scope="module")
+def local():
+    from distributed import LocalCluster
+
+    about = {"threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None, "silence_logs": 50}
+    with LocalCluster(n_workers=2, processes=True, **about) as running:
+        yield running
+
+
+@pytest.fixture
+def given(local, monkeypatch):
+    monkeypatch.setenv(cluster.VARIABLE, local.scheduler_address)
+    return local
+
+
+def square(x):
+    return x * x
+
+
+def refuse():
+    raise InputError("the file is wrong")
+
+
+def once_killed(marker: Path, value):
+    """The first time the process that runs this is killed as the kernel would."""
+    if not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return value
+
+
+def always_killed():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def slow(marker: Path, seconds):
+    marker.with_suffix(".begun").touch()
+    time.sleep(seconds)
+    marker.touch()
+    return seconds
+
+
+def copied(source: Path, target: Path):
+    target.mkdir(parents=True)
+    (target / "copy.txt").write_text((source / "in" / "text.txt").read_text())
+    return str(target)
+
+
+def run(*tasks):
+    return {outcome.name: outcome for outcome in workers.run(tasks, jobs=2)}
+
+
+def wait_for(path: Path, seconds: float = 20.0):
+    ends = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < ends, f"{path} did not come"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("text", ["host:8786", "tcp://", "http://host:1", "local:0", "local:two", "tcp://a b:1"])
+def test_a_malformed_address_is_refused_with_what_is_wanted(text, monkeypatch):
+    monkeypatch.setenv(cluster.VARIABLE, text)
+    with pytest.raises(InputError, match="Wanted tcp://host:port"):
+        cluster.address()
+
+
+def test_where_nobody_answers_it_says_so_within_its_time(monkeypatch):
+    monkeypatch.setattr(cluster, "WAIT_SECONDS", 1)
+    monkeypatch.setenv(cluster.VARIABLE, "tcp://127.0.0.1:9")
+    began = time.monotonic()
+    with pytest.raises(BusyError, match="No scheduler answers at tcp"):
+        run(Task("two", square, (2,)))
+    assert time.monotonic() - began < 10
+
+
+def test_results_and_failures_are_those_of_the_cores_of_this_machine(given, monkeypatch):
+    tasks = [*(Task(f"{n}", square, (n,)) for n in range(20)), Task("wrong", refuse, ())]
+    there = run(*tasks)
+    monkeypatch.delenv(cluster.VARIABLE)
+    here = {o.name: o for o in workers.run(tasks, jobs=1)}
+    assert {n: (o.value, o.error, o.exit_code) for n, o in there.items()} == {
+        n: (o.value, o.error, o.exit_code) for n, o in here.items()
+    }
+
+
+def test_a_cluster_for_the_time_of_a_stage_needs_nobody_who_runs_one(monkeypatch, capfd):
+    monkeypatch.setenv(cluster.VARIABLE, "local:1")
+    assert run(Task("three", square, (3,)))["three"].value == 9
+    assert "cluster local:1: 1 workers, dashboard http://127.0.0.1:" in capfd.readouterr().err
+
+
+def test_a_task_whose_worker_is_killed_runs_again_and_the_others_are_kept(given, tmp_path):
+    found = run(Task("killed", once_killed, (tmp_path / "once", 7)), *(Task(f"{n}", square, (n,)) for n in range(6)))
+    assert found["killed"].value == 7 and found["5"].value == 25
+
+
+def test_a_task_that_takes_every_worker_with_it_has_failed_by_name(given):
+    found = run(Task("too large", always_killed, ()), *(Task(f"{n}", square, (n,)) for n in range(6)))
+    assert "too large: every worker process that ran it died" in found["too large"].error
+    assert "--memory-limit" in found["too large"].error
+    assert [found[f"{n}"].value for n in range(6)] == [0, 1, 4, 9, 16, 25]
+
+
+def test_workers_without_this_disk_are_sent_what_they_read_and_send_back_what_they_wrote(given, tmp_path, monkeypatch):
+    monkeypatch.setenv("FORECAST_CLUSTER_DISK", "separate")
+    source, target = tmp_path / "project", tmp_path / "made" / "one"
+    (source / "in").mkdir(parents=True)
+    (source / "in" / "text.txt").write_text("hello ")
+    done = run(Task("copy", copied, (source, target), reads=(source,), writes=target))["copy"]
+    assert done.error == ""
+    assert done.value != str(target) and not Path(done.value).exists()
+    assert (target / "copy.txt").read_text().startswith("hello ")
+
+
+def test_a_worker_with_other_code_is_refused_with_both_digests(given, monkeypatch):
+    monkeypatch.setattr(cluster, "_packages", lambda: "ffffffffffff")
+    with pytest.raises(InputError, match=r"has other packages .digest [0-9a-f]{12}, here ffffffffffff"):
+        run(Task("two", square, (2,)))
+
+
+def test_what_is_called_off_ends_soon_and_nothing_waits_on(given, tmp_path):
+    """Ctrl-C unwinds the loop that takes the outcomes."""
+    from distributed import Client
+
+    marker = tmp_path / "late"
+    loop = workers.run([Task("fast", square, (2,)), Task("slow", slow, (marker, 15)), *[Task(f"{n}", slow, (
+        tmp_path / f"{n}", 15)) for n in range(4)]], jobs=2)  # fmt: skip
+    assert next(loop).value == 4
+    wait_for(marker.with_suffix(".begun"))
+    loop.close()
+    with Client(given.scheduler_address, set_as_default=False) as client:
+        assert not any(client.processing().values())
+    time.sleep(1)
+    assert run(Task("two", square, (2,)))["two"].value == 4
+    assert not marker.exists()
+
+
+def test_two_clients_at_once_get_their_own_results(given):
+    script = (
+        "from forecast.system.workers import Task, run; from tests.system.test_cluster import square;"
+        "print(sorted(o.value for o in run([Task(str(n), square, (n,)) for n in range(30)], jobs=2)))"
+    )
+    others = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert {other.communicate(timeout=60)[0].strip() for other in others} == {str([n * n for n in range(30)])}
+
+
+def test_a_scheduler_that_goes_away_ends_the_command_with_what_is_finished(tmp_path, monkeypatch):
+    address_file = tmp_path / "scheduler.json"
+    scheduler = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    running = subprocess.Popen([*scheduler, "--no-dashboard", "--scheduler-file", str(address_file)], **quiet)
+    wait_for(address_file)
+    preload = ["--preload", "forecast.system.cluster", "--nthreads", "1", "--no-dashboard"]
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(address_file), *preload]
+    working = subprocess.Popen([*worker, "--local-directory", str(tmp_path)], **quiet)
+    try:
+        address = json.loads(address_file.read_text())["address"]
+        monkeypatch.setenv(cluster.VARIABLE, address)
+        loop = workers.run([Task("fast", square, (2,)), Task("slow", slow, (tmp_path / "late", 60))], jobs=2)
+        assert next(loop).value == 4
+        running.kill()
+        with pytest.raises(BusyError, match=f"{address} went away. What is finished is kept"):
+            next(loop)
+    finally:
+        for process in (running, working):
+            process.kill()
+            process.wait()
