@@ -11,7 +11,7 @@ from forecast.identification.nets import Net
 from forecast.system.errors import ModelFailure
 from forecast.training.levenberg_marquardt import Watch
 from forecast.training.narx import identify as search
-from forecast.training.narx.experiment import Experiment
+from forecast.training.narx.experiment import Experiment, cautions
 from forecast.training.narx.identify import Identified, Member, SearchSettings
 
 
@@ -22,7 +22,7 @@ def identify(
     announce: Callable[[str], None] | None = None,
     watch: Watch | None = None,
 ) -> Model:
-    """A simulator of the system: the median of NARX nets chosen by their free run on held-out blocks.
+    """A simulator of the system: the trimmed mean of NARX nets chosen by their free run on held-out blocks.
 
     y may have gaps (NaN), u may not. A free run of it begins with `Model.start` measured rows. `announce` receives the
     predicted memory and time before the work starts; with a `watch`, Ctrl-C keeps the nets found so far.
@@ -35,7 +35,7 @@ def identify(
         Model(_net(member, found.start), member.net.named(member.weights), found.scaling, record=record)
         for member in found.members
     ]
-    return _reported(Model.median(*models), found, experiments)
+    return _reported(Model.average(*models), found, experiments)
 
 
 def _net(member: Member, start: int) -> Net:
@@ -50,9 +50,10 @@ def _reported(model: Model, found: Identified, experiments: tuple[Experiment, ..
     stepped, free = _errors(model, experiments)
     held_out = [member.held_out_rmse for member in found.members]
     notes = [
-        f"Median of {len(found.members)} nets; free-run RMSE on their held-out blocks {min(held_out):.4g} to "
+        f"Trimmed mean of {len(found.members)} nets; free-run RMSE on their held-out blocks {min(held_out):.4g} to "
         f"{max(held_out):.4g}, {np.median(held_out):.4g} in the middle.",
         *found.notes,
+        *cautions(experiments, max(member.net.n_weights for member in found.members)),
     ]
     if found.dropped:
         notes.append(f"{found.dropped} nets were dropped: they left their bounds under inputs not measured.")

@@ -71,11 +71,13 @@ def simulate(u, y_start, rows=None):
 
 
 def _loop(u, y, rows):
-    """The median of the nets, row after row; where y ends or is missing, each net's own forecast stands in for it."""
+    """The trimmed mean of the nets; where y ends or is missing, each net's own forecast stands in for it."""
     y = (np.asarray(y, float).reshape(len(y), len(Y_MEAN)) - Y_MEAN) / Y_SCALE
     u = np.zeros((rows, 0)) if u is None else np.asarray(u, float).reshape(rows, len(U_MEAN))
     u = (u - U_MEAN) / U_SCALE
-    return np.median([_run(net, u, y) for net in NETS], axis=0) * Y_SCALE + Y_MEAN
+    cut = max(len(NETS) // 4, min(len(NETS) // 3, 1))
+    runs = np.sort([_run(net, u, y) for net in NETS], axis=0)[cut : len(NETS) - cut]
+    return runs.mean(axis=0) * Y_SCALE + Y_MEAN
 
 
 def _run(net, u, y):

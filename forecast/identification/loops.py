@@ -1,4 +1,4 @@
-"""The loops of a net, open and closed: those of any network, and of a set of nets by their median. `Narx` has its own.
+"""The loops of a net, open and closed: those of any network, and of a set of nets. `Narx` has its own.
 
 Every loop has `begin` (the state before the first row), `loop` (row after row from a state, y fed back where it is
 given, else the loop's own output), `ahead` (the closed loop from every row) and `flat`, the weights in its own form.
@@ -76,7 +76,7 @@ class NetworkLoop:
 
 @dataclass(frozen=True)
 class SetLoop:
-    """The median of several loops, each of which feeds back its own output: one that diverges moves it little."""
+    """The middle of several loops, each of which feeds back its own output: one that diverges moves it little."""
 
     loops: tuple[Any, ...]
 
@@ -85,7 +85,7 @@ class SetLoop:
         return [loop.flat(own_weights(weights, number)) for number, loop in enumerate(self.loops)]
 
     def bounded(self, run: Array) -> Array:
-        """The median of bounded runs is."""
+        """The middle of bounded runs is."""
         return run
 
     def begin(self, weights: list[Any], u: Array) -> SetMemory:
@@ -98,11 +98,17 @@ class SetLoop:
             run, after = loop.loop(own, memory, u, y)
             runs.append(loop.bounded(run))
             memories.append(after)
-        return np.median(runs, axis=0), SetMemory(tuple(memories))
+        return middle(np.array(runs)), SetMemory(tuple(memories))
 
     def ahead(self, weights: list[Any], before: SetMemory, u: Array, y: Array, steps: int) -> Array:
         parts = zip(self.loops, weights, before.members, strict=True)
-        return np.asarray(np.median([loop.ahead(own, memory, u, y, steps) for loop, own, memory in parts], axis=0))
+        return middle(np.array([loop.ahead(own, memory, u, y, steps) for loop, own, memory in parts]))
+
+
+def middle(runs: Array) -> Array:
+    """The mean of the runs (nets, ...) without the lowest and the highest quarter; of three their median."""
+    cut = max(len(runs) // 4, min(len(runs) // 3, 1))
+    return np.asarray(np.sort(runs, axis=0)[cut : len(runs) - cut].mean(axis=0))
 
 
 def own_weights(weights: Named, number: int) -> dict[str, Array]:

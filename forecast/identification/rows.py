@@ -57,9 +57,13 @@ class Rows:
     def has(self, label: int) -> bool:
         return any(weight.any() for weight in self.weights(label))
 
+    def parts(self, label: int) -> list[Experiment]:
+        """The rows of this label, one experiment each."""
+        return [e.part(each == label) for e, each in zip(self.experiments, self.labels, strict=True)]
+
     def scaling(self) -> Standardization:
         """Over the rows that train."""
-        parts = [e.part(each == TRAIN) for e, each in zip(self.experiments, self.labels, strict=True)]
+        parts = self.parts(TRAIN)
         if not all(np.isfinite(np.concatenate([part.y for part in parts])).any(axis=0)):
             raise InputError("A column of y has no observed value among the rows that train. Divide them otherwise.")
         return Standardization.fit(parts)

@@ -25,7 +25,7 @@ from forecast.training import levenberg_marquardt as lm
 from forecast.training import network_problem
 from forecast.training.chunks import TrainingSeries
 from forecast.training.levenberg_marquardt import Watch
-from forecast.training.narx.experiment import Experiment, Standardization
+from forecast.training.narx.experiment import Experiment, Standardization, cautions
 from forecast.training.narx.problems import ClosedLoop, OpenLoop, segments
 
 Array = npt.NDArray[np.float64]
@@ -216,6 +216,7 @@ def _reported(model: Model, rows: Rows) -> Model:
     stepped, free = one_step(model, rows), free_run(model, rows)
     training = replace(model.training, performance=stepped, free_run=free)
     notes = [*training.notes, f"Weights chosen for {training.for_use}."] if free else list(training.notes)
+    notes += cautions(rows.parts(TRAIN), sum(weight.size for weight in model.weights.values()))
     part = "validation" if "validation" in free else "train"
     if part in free:
         first, long = np.sqrt(stepped[part]), np.sqrt(free[part])

@@ -12,7 +12,7 @@ import pytest
 from forecast.identification import Experiment, Model, Watch, export, identify
 from forecast.system.errors import InputError
 from forecast.training import levenberg_marquardt as lm
-from forecast.training.narx.identify import LONG, SHORT, Order, SearchSettings, _affordable
+from forecast.training.narx.identify import BRIEF, LONG, SHORT, Order, SearchSettings, _affordable
 from tests.training.narx.systems import remembering, tank
 
 SMALL = SearchSettings(start=3, folds=2, starts=2, orders=((2, 0, 3, 4),), rounds=((8, 1),), refit_iterations=5)
@@ -86,7 +86,7 @@ def test_long_experiments_are_offered_a_larger_net() -> None:
         u = np.zeros((rows, 1))
         return _affordable(SearchSettings(), [Experiment(u, u)]).orders
 
-    assert orders(1_000) == SHORT and orders(5_000) == LONG
+    assert [orders(rows) for rows in (399, 400, 1_000, 5_000)] == [BRIEF, SHORT, SHORT, LONG]
     assert _affordable(SMALL, [Experiment(np.zeros((5_000, 1)), np.zeros((5_000, 1)))]).orders == SMALL.orders
 
 
@@ -151,14 +151,14 @@ def test_it_is_saved_exported_handed_on_and_forecasts_steps_ahead_as_every_model
     np.testing.assert_allclose(np.load(tmp_path / "r.npy"), whole.y, rtol=1e-9)
 
 
-def test_its_output_is_the_median_of_its_nets_and_their_spread_is_told() -> None:
+def test_its_output_is_the_middle_of_its_nets_and_their_spread_is_told() -> None:
     u, y = tank(200, 0)
     model = identify(Experiment(u, y), seed=0, settings=replace(SMALL, rounds=((8, 2),)))
     runs = np.array([member.parallel(u, y[:3]).y for member in model.members])
     assert len(runs) == 4
     np.testing.assert_allclose(model.parallel(u, y[:3]).y, np.median(runs, axis=0), rtol=1e-12)
     np.testing.assert_allclose(model.spread(u, y[:3]), runs.std(axis=0), rtol=1e-9)
-    assert set(model.training.free_run) == {"train", "validation"} and "Median of 4 nets" in model.notes[0]
+    assert set(model.training.free_run) == {"train", "validation"} and "Trimmed mean of 4 nets" in model.notes[0]
 
 
 def test_an_interrupted_search_gives_the_nets_found_until_then(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,3 +174,23 @@ def test_an_interrupted_search_gives_the_nets_found_until_then(monkeypatch: pyte
     model = identify(Experiment(u, y), settings=SMALL, watch=Watch())
     assert "interrupted" in " ".join(model.notes)
     assert np.isfinite(model.parallel(u, y[:3]).y).all()
+
+
+def test_a_short_record_of_a_linear_system_gets_linear_nets() -> None:
+    rng = np.random.default_rng(0)
+    u, y = rng.normal(size=200), np.zeros(200)
+    for t in range(2, 200):
+        y[t] = 1.2 * y[t - 1] - 0.5 * y[t - 2] + u[t - 1]
+    model = identify(Experiment(u[:150], y[:150] + 0.02 * rng.normal(size=150)))
+    run = model.parallel(u[150:], y[150:155]).y[:, 0]
+    assert np.sqrt(np.mean((run - y[150:])[10:] ** 2)) < 0.05 * y.std()
+    assert sum(not member.net.hidden for member in model.members) > len(model.members) / 2
+
+
+def test_experiments_that_do_not_fit_together_or_tell_nothing_are_named() -> None:
+    u, y = tank(120, 0)
+    with pytest.raises(InputError, match=r"have \(inputs, outputs\) \[\(1, 1\), \(2, 1\)\]"):
+        identify(Experiment(u, y), Experiment(np.hstack([u, u]), y), settings=SMALL)
+    wide = np.hstack([u, np.full_like(u, 3.0)])
+    notes = identify(Experiment(wide, y), settings=SMALL).notes
+    assert "Input 1 is constant in the rows that train: nothing is learnt of it." in notes

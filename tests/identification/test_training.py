@@ -345,3 +345,10 @@ class Interrupted:
 
     def blocks(self, weights: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         raise KeyboardInterrupt
+
+
+def test_fewer_rows_than_weights_and_a_constant_input_are_said() -> None:
+    part = tank(40)
+    model = train(narxnet((1, 2), (1, 2), 10), Experiment(np.hstack([part.u, 0 * part.u]), part.y), iterations=2)
+    assert "Input 1 is constant in the rows that train: nothing is learnt of it." in model.notes
+    assert "28 values of y train 87 weights" in " ".join(model.notes)

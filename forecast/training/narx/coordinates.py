@@ -50,7 +50,9 @@ class Coordinates:
         k, d, o = self.net.hidden, self.net.regressors, self.net.outputs
         turned, last = plain.copy(), self.net.n_weights - o * d
         for part, units in ((slice(0, k * d), k), (slice(last, None), o)):
-            turned[part] = (self.matrix @ plain[part].reshape(units, d, -1)).reshape(units * d, -1)
+            turned[part] = (self.matrix @ plain[part].reshape(units, d, plain.shape[1])).reshape(
+                units * d, plain.shape[1]
+            )
         return turned
 
 

@@ -109,6 +109,17 @@ def _weights(weight: npt.ArrayLike, y: Array) -> Array:
     return found
 
 
+def cautions(experiments: Sequence[Experiment], n_weights: int) -> tuple[str, ...]:
+    """What the user of a model of so many weights should know of the rows that it is trained on, a sentence each."""
+    u = np.concatenate([e.u for e in experiments])
+    rows = sum(int(np.count_nonzero(e.counted)) for e in experiments)
+    found = [f"Input {column} is constant in the rows that train: nothing is learnt of it."
+             for column in np.flatnonzero(np.ptp(u, axis=0) == 0 if len(u) else [])]  # fmt: skip
+    if rows < n_weights:
+        found.append(f"{rows} values of y train {n_weights} weights: take fewer units or delays, or a longer record.")
+    return tuple(found)
+
+
 @dataclass(frozen=True)
 class Standardization:
     """Mean and standard deviation of every input (I,) and output (O,); a constant column has deviation 1."""

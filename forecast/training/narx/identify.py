@@ -8,7 +8,7 @@
    are left to stop on.
 4. Nets that leave the bounds under bounded inputs they have not seen are dropped. Where most do, it is the system that
    leaves them, and only nets that leave them under a measured input run backwards are dropped.
-5. The model is the median of the free runs of the nets that remain, so one that diverges moves it little.
+5. The model is the trimmed mean of the free runs of the nets that remain: one that diverges moves it little.
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ Order = tuple[int, int, int, int]
 """y delays, first u delay, u delays, hidden units."""
 
 SHORT: tuple[Order, ...] = ((2, 0, 3, 6), (3, 0, 4, 6), (3, 1, 3, 8), (5, 0, 6, 6))
+# Mostly linear: some hundred rows determine few weights.
+BRIEF: tuple[Order, ...] = ((3, 0, 6, 0), (2, 0, 6, 0), (2, 2, 4, 0), (3, 0, 4, 3))
+BRIEF_ROWS = 400
 # The largest first, for very long experiments leave time for few starts.
 LONG: tuple[Order, ...] = ((5, 0, 10, 10), (5, 0, 6, 6), (3, 0, 4, 6), (2, 0, 3, 6))
 LONG_ROWS = 5_000  # of all experiments together: enough for the largest order's 186 weights with one input and output
@@ -54,8 +57,8 @@ ROW_ITERATIONS = 50_000_000  # closed-loop iterations times rows, over all folds
 class SearchSettings:
     """`start`: rows of each experiment that only fill the delays, the same for every order, so that errors compare.
 
-    `orders`: tried in turn by the starts of a fold; empty: `SHORT` or `LONG`, by the rows of the experiments, with as
-    many input delays as `memory` finds where that is more.
+    `orders`: tried in turn by the starts of a fold; empty: `BRIEF`, `SHORT` or `LONG`, by the rows of the experiments,
+    with as many input delays as `memory` finds where that is more.
 
     `coordinates`: of the past outputs, tried in turn by the starts (`narx.coordinates`).
 
@@ -207,8 +210,8 @@ def _net(order: Order, settings: SearchSettings, experiment: Experiment) -> Narx
     y_order, first, width, hidden = order
     y_delays = tuple(range(1, min(y_order, settings.start) + 1))
     inputs, outputs = experiment.u.shape[1], experiment.y.shape[1]
-    u_delays = tuple(range(first, first + width)) if inputs else ()
-    return Narx(inputs, outputs, y_delays, u_delays, hidden)
+    u_delays = tuple(range(first, first + width))
+    return Narx(inputs, outputs, y_delays, u_delays if inputs else (), hidden)
 
 
 def _notes(members: list[Member], held: tuple[int, ...], interrupted: bool) -> tuple[str, ...]:
@@ -293,7 +296,7 @@ def _iterations(settings: SearchSettings) -> int:
 def _affordable(settings: SearchSettings, experiments: list[Experiment]) -> SearchSettings:
     """Without the orders too large for Levenberg-Marquardt; fewer folds, then fewer starts, for many rows."""
     rows = sum(map(len, experiments))
-    orders = settings.orders or _orders(LONG if rows >= LONG_ROWS else SHORT, experiments)
+    orders = settings.orders or _orders(_by_rows(rows), experiments)
     small = [order for order in orders if _net(order, settings, experiments[0]).n_weights <= lm.MAX_WEIGHTS]
     settings = replace(settings, orders=tuple(small) or orders)  # none: the trainer says what is too large
     while _iterations(settings) * rows > ROW_ITERATIONS and settings.folds > 2:
@@ -301,6 +304,13 @@ def _affordable(settings: SearchSettings, experiments: list[Experiment]) -> Sear
     while _iterations(settings) * rows > ROW_ITERATIONS and settings.starts > 2:
         settings = replace(settings, starts=settings.starts - 1)
     return settings
+
+
+def _by_rows(rows: int) -> tuple[Order, ...]:
+    """The orders that so many rows can tell apart."""
+    if rows < BRIEF_ROWS:
+        return BRIEF
+    return LONG if rows >= LONG_ROWS else SHORT
 
 
 def _orders(orders: tuple[Order, ...], experiments: list[Experiment]) -> tuple[Order, ...]:
@@ -314,6 +324,9 @@ def _orders(orders: tuple[Order, ...], experiments: list[Experiment]) -> tuple[O
 def _check(experiments: Sequence[Experiment], settings: SearchSettings) -> None:
     if not experiments:
         raise InputError("System identification needs at least one experiment. Give `Experiment(u, y)`.")
+    sizes = {(e.u.shape[1], e.y.shape[1]) for e in experiments}
+    if len(sizes) > 1:
+        raise InputError(f"The experiments have (inputs, outputs) {sorted(sizes)}; wanted the same for all.")
     need = (1 if len(experiments) >= settings.folds else settings.folds) * 4 * settings.start
     for number, rows in enumerate(map(len, experiments)):
         if rows < need:

@@ -17,10 +17,10 @@ def experiment(outputs: int = 1) -> Experiment:
     return Experiment(rng.normal(size=(60, 2)), np.cumsum(0.1 * rng.normal(size=(60, outputs)), axis=0))
 
 
-@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize(("outputs", "hidden"), [(1, 3), (2, 3), (1, 0)])
 @pytest.mark.parametrize("kind", [OpenLoop, ClosedLoop])
-def test_the_jacobian_in_differences_equals_central_differences(kind: type, outputs: int) -> None:
-    net = Narx(2, outputs, (1, 2, 3), (0, 2), 3)
+def test_the_jacobian_in_differences_equals_central_differences(kind: type, outputs: int, hidden: int) -> None:
+    net = Narx(2, outputs, (1, 2, 3), (0, 2), hidden)
     problem = kind(net, [experiment(outputs)], 3)
     within = InCoordinates(problem, differences(net, [experiment(outputs)]))
     weights = 0.02 * np.random.default_rng(1).normal(size=net.n_weights)
