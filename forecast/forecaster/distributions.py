@@ -15,7 +15,6 @@ import numpy as np
 from forecast.data.panel import Panel, Series
 from forecast.data.scaling import DIFFERENCED, log_slope
 from forecast.data.windows import Windows, filled
-from forecast.forecaster.closed_loop import parallel
 from forecast.forecaster.forecaster import Forecaster
 from forecast.networks.heads import FittedHead
 from forecast.networks.heads.distributions import Distribution, quantiles, uniforms
@@ -184,15 +183,13 @@ def _paths(forecaster: Forecaster, windows: Windows, cutoffs: np.ndarray, count:
 
 def _drawn_loop(forecaster: Forecaster, windows: Windows, drawn: np.ndarray) -> np.ndarray:
     """Closed loops fed with what is drawn at each step: drawn (B, H, O)."""
-    assert forecaster.skip is not None
     head, steps = _head(forecaster), iter(range(drawn.shape[1]))
 
     def choice(raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
         step = next(steps)
         return head.sample(raw[:, None], base[:, None], last[:, None], drawn[:, step : step + 1])[:, 0]
 
-    about = (forecaster.network, forecaster.weights, forecaster.skip, windows, forecaster.channels)
-    return parallel(*about, horizon=drawn.shape[1], choice=choice)
+    return forecaster.closed(windows, drawn.shape[1], choice=choice)
 
 
 def repeated(windows: Windows, count: int) -> Windows:

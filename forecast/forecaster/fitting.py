@@ -238,16 +238,10 @@ def _left_over(problem: Problem, recursive: Forecaster, block: str) -> Batches:
     """Windows, and what the recursion leaves of their targets, written as a change from the last value."""
     horizon = problem.panel.task.horizon
     examples = problem.examples(block, horizon, purpose="skip")
-    wanted = [target - _run(recursive, windows, horizon) + windows.last[:, None] for windows, target in examples()]
+    wanted = [target - recursive.closed(windows, horizon) + windows.last[:, None] for windows, target in examples()]
 
     def pairs() -> Iterator[tuple[Windows, np.ndarray]]:
         for (windows, _), left in zip(examples(), wanted, strict=True):
             yield windows, left
 
     return pairs
-
-
-def _run(recursive: Forecaster, windows: Windows, horizon: int) -> np.ndarray:
-    assert recursive.skip is not None
-    about = (recursive.network, recursive.weights, recursive.skip, windows, recursive.channels)
-    return parallel(*about, horizon=horizon, choice=recursive.fed_back)

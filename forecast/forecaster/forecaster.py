@@ -18,7 +18,7 @@ from forecast.config.task import Task, saved_task
 from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling, inverse
 from forecast.data.windows import Layout, Windows, filled, layout, require_rows, task_windows
-from forecast.forecaster.closed_loop import added, parallel
+from forecast.forecaster.closed_loop import Choice, added, parallel
 from forecast.models.base import ModelSpec
 from forecast.models.skip import Skip
 from forecast.networks import inference
@@ -105,20 +105,28 @@ class Forecaster:
 
     def on_skip(self, windows: Windows) -> np.ndarray:
         """(B, H, O) in scaled units: the skip and its network, closed over the horizon where they are one-step."""
-        horizon, channels = self.task.horizon, self.channels
-        if self.skip is None:
-            raise InputError(f"Model {self.spec.family!r} was saved without its skip; train it again.")
         if self.spec.recursive or self.correction is not None:
-            about = (self.network, self.weights, self.skip, windows, channels)
-            run = parallel(*about, horizon=horizon, choice=self.fed_back)
+            run = self.closed(windows, self.task.horizon)
             if self.correction is None:
                 return run
-            return run + self.correction.forecast(windows, channels) - windows.last[:, None]
-        forecast = self.skip.forecast(windows, channels)
+            return run + self.correction.forecast(windows, self.channels) - windows.last[:, None]
+        forecast = self._known_skip().forecast(windows, self.channels)
         if self.network is None:
             return forecast
         raw = self.raw_parameters(windows)
         return forecast + raw[..., 0] if self.head is None else self.head.point(raw, forecast, windows.last[:, None])
+
+    def closed(
+        self, windows: Windows, horizon: int, *, choice: Choice | None = None, measured: np.ndarray | None = None
+    ) -> np.ndarray:
+        """(B, horizon, O) in scaled units: `closed_loop.parallel`, fed with the point forecast unless `choice` is."""
+        about = (self.network, self.weights, self._known_skip(), windows, self.channels)
+        return parallel(*about, horizon=horizon, choice=choice or self.fed_back, measured=measured)
+
+    def _known_skip(self) -> Skip:
+        if self.skip is None:
+            raise InputError(f"Model {self.spec.family!r} was saved without its skip; train it again.")
+        return self.skip
 
     def raw_parameters(self, windows: Windows) -> np.ndarray:
         """(B, H, O, K): what a direct network says at the end of each window."""

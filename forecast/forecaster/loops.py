@@ -15,11 +15,9 @@ import numpy as np
 
 from forecast.data.panel import Panel, Series
 from forecast.data.windows import Windows, task_windows
-from forecast.forecaster import closed_loop as closed
 from forecast.forecaster.forecaster import Forecaster
-from forecast.models.skip import Skip
 from forecast.networks.inference.feedback import require_finite
-from forecast.system.errors import InputError, quote_names
+from forecast.system.errors import InputError
 
 Rows = Mapping[str, np.ndarray]
 
@@ -40,7 +38,7 @@ def parallel(forecaster: Forecaster, panel: Panel, rows: Rows, *, horizon: int) 
 
     def run(series: Series, at: np.ndarray) -> np.ndarray:
         parts = _windows(forecaster, series, at, horizon)
-        return np.concatenate([_free(forecaster, windows, horizon) for windows in parts])
+        return np.concatenate([forecaster.closed(windows, horizon) for windows in parts])
 
     return _of_every_series(forecaster, panel, rows, horizon, run)
 
@@ -48,7 +46,7 @@ def parallel(forecaster: Forecaster, panel: Panel, rows: Rows, *, horizon: int) 
 def simulate(forecaster: Forecaster, panel: Panel, rows: Rows, *, horizon: int) -> dict[str, np.ndarray]:
     """(n, horizon, O) raw values per series: free run of the targets over the inputs measured after each row."""
     _refuse_direct(forecaster)
-    skip, channels = _skip(forecaster), forecaster.channels
+    outputs = forecaster.channels.outputs
 
     def run(series: Series, at: np.ndarray) -> np.ndarray:
         if len(at) and at.max() + horizon >= len(series):
@@ -56,12 +54,11 @@ def simulate(forecaster: Forecaster, panel: Panel, rows: Rows, *, horizon: int) 
                 f"Series {series.unique_id!r}: {horizon} steps from row {int(at.max())} end after its last row "
                 f"{len(series) - 1}, where no input is measured. Simulate fewer steps, or forecast with `parallel`."
             )
-        z = forecaster.scaling.scaled(series, forecaster.task)[:, channels.outputs :]
+        z = forecaster.scaling.scaled(series, forecaster.task)[:, outputs:]
         runs = []
         for windows in _windows(forecaster, series, at, horizon):
             measured = z[windows.rows[:, None] + np.arange(1, horizon + 1)]
-            about = (forecaster.network, forecaster.weights, skip, windows, channels)
-            runs.append(closed.parallel(*about, measured=measured, horizon=horizon, choice=forecaster.fed_back))
+            runs.append(forecaster.closed(windows, horizon, measured=measured))
         return np.concatenate(runs)
 
     return _of_every_series(forecaster, panel, rows, horizon, run)
@@ -80,19 +77,6 @@ def _refuse_direct(forecaster: Forecaster) -> None:
             "that could be closed and run on. Use `predict` for those steps, train it with a longer `horizon`, or "
             "take a recursive family (arx, narx, jordan)."
         )
-
-
-def _skip(forecaster: Forecaster) -> Skip:
-    """The closed-form part; `InputError` when it was not saved."""
-    if forecaster.skip is None:
-        raise InputError(f"Model {forecaster.spec.family!r} was saved without its skip; train it again.")
-    return forecaster.skip
-
-
-def _free(forecaster: Forecaster, windows: Windows, horizon: int) -> np.ndarray:
-    """(B, horizon, O) closed loop in scaled units."""
-    about = (forecaster.network, forecaster.weights, _skip(forecaster), windows, forecaster.channels)
-    return closed.parallel(*about, horizon=horizon, choice=forecaster.fed_back)
 
 
 def _windows(forecaster: Forecaster, series: Series, at: np.ndarray, horizon: int) -> Iterator[Windows]:
@@ -125,10 +109,7 @@ def _of_every_series(
     """The scaled runs of `run`, checked before and after, in raw units."""
     if horizon < 1:
         raise InputError(f"A closed loop over {horizon} steps was asked for; wanted at least 1.")
-    if unknown := rows.keys() - panel.by_id.keys():
-        raise InputError(
-            f"No series {quote_names(unknown)} in dataset {panel.name!r}; it has {quote_names(panel.by_id)}."
-        )
+    forecaster.check_known(panel, rows)
     found = {}
     for uid, at in rows.items():
         series, at = panel.by_id[uid], np.asarray(at)
