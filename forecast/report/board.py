@@ -26,7 +26,10 @@ Scores = dict[str, Any]  # one row of the leaderboard
 
 
 def leaderboard(results: Results, ranking: str) -> Table:
-    """The ranking's own rows with baselines and skip: per model its mean over seeds, then the seed-mean ensemble."""
+    """The ranking's own rows with baselines and skip: per model its mean over seeds, then the seed-mean ensemble.
+
+    Of one series, whose unit scores of distributions have, these stand in the last columns of the models' rows.
+    """
     board, ranked_by = results.board(ranking), headline(results)
     rest = [m for m in metrics.METRICS if m.own_column and m.name != results.headline and board[m.name].notna().any()]
     columns = [
@@ -43,7 +46,32 @@ def leaderboard(results: Results, ranking: str) -> Table:
     groups = board.groupby(["model", "ranking"], sort=True)
     rows = [row for _, part in groups for row in _rows(results, ranking, part, rest)]
     rows.sort(key=lambda row: (row.cells[0].value is None, row.cells[0].value or 0.0))
+    for title, why, scores in _of_distributions(results, ranking):
+        columns.append((title, why))
+        for row in rows:
+            if row.cls != "failed":
+                row.cells.append(EMPTY if row.cls == "ensemble" else number(scores.get(row.model)))
     return Table(columns, rows)
+
+
+def _of_distributions(results: Results, ranking: str) -> list[tuple[str, str, dict[Any, float]]]:
+    """Title, explanation and score by model: Winkler score per level of the served intervals, CRPS of heads."""
+    if len(results.series) > 1:
+        return []
+    unit = f" [{results.unit}]" if results.unit else ""
+    why = "Of the served intervals around the seeds' mean: width plus 2 / (1 - level) times what was missed"
+    table = in_ranking(results.intervals, ranking)
+    pooled = table[table["step"] == WHOLE].set_index("model")
+    found = [
+        (f"Winkler {text.level(level)}{unit}", why, pooled.loc[pooled["level"] == level, "winkler"].to_dict())
+        for level in sorted(pooled["level"].unique())
+    ]
+    heads = results.distributions
+    if not heads.empty:
+        heads = in_ranking(heads[(heads["step"] == WHOLE) & (heads["seed"] == MEAN)], ranking).set_index("model")
+        why = "Of the head's whole distribution, mean over seeds; of a single number it is the MAE"
+        found.append((f"CRPS{unit}", why, heads.loc[heads["metric"] == CRPS, "value"].to_dict()))
+    return [part for part in found if part[2]]
 
 
 def combinations(results: Results, ranking: str) -> list[tuple[str, str]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import Results
-from forecast.report.board import combinations
+from forecast.report.board import combinations, leaderboard
 from tests.report.reading import DAILY, HOURLY, table_rows
+from tests.support.artifacts import write_project
 
 
 def test_a_head_has_one_row_per_series_with_the_scores_of_the_whole_horizon(page):
@@ -25,3 +26,18 @@ def test_a_combination_is_listed_with_its_members_their_weights_and_what_was_lef
     results.records["mix"] = record
     assert combinations(results, "shipped") == [("mix", "gru 0.62, ridge 0.38; left out: lstm (failed)")]
     assert combinations(results, "architecture") == []
+
+
+def test_scores_of_intervals_and_heads_stand_beside_the_errors_of_one_series(tmp_path):
+    project = write_project(tmp_path)
+    results = Results(ProjectPaths.of(project), HOURLY)
+    table = leaderboard(results, "shipped")
+    titles = [title for title, _ in table.columns[1:]]
+    rows = {row.model: dict(zip(titles, row.cells, strict=True)) for row in table.rows if row.cls in ("chosen", "")}
+    crps, winkler = (next(title for title in titles if title.startswith(name)) for name in ("CRPS", "Winkler 80 %"))
+    own = results.intervals_of("lstm", "shipped")
+    wanted = own.loc[(own["step"] == 0) & (own["level"] == 0.8), "winkler"].iloc[0]
+    assert rows["lstm"][winkler].value == wanted and rows["gru"][crps].value == 0.5
+    assert rows["lstm"][crps].value is None
+    several = leaderboard(Results(ProjectPaths.of(project), DAILY), "shipped")
+    assert not [title for title, _ in several.columns if title.startswith(("CRPS", "Winkler"))]
