@@ -54,7 +54,10 @@ def long_frame(df: Any, names: Names, columns: Sequence[str], calendar: Calendar
     _require_once(ordered, names)
     _require_freq(ordered, calendar)
     checked = check_frame(ordered, columns, where=WHERE)
-    check_calendar(checked, calendar, where=WHERE)
+    try:
+        check_calendar(checked, calendar, where=WHERE)
+    except InputError as error:  # told in the words of datasets.yaml, which the caller does not have
+        raise InputError(str(error).replace("`calendar.freq`", "`freq`").replace("`calendar`", "`freq`")) from None
     return checked
 
 

@@ -178,9 +178,16 @@ def _bounded(column: Mapping[str, Any], frame: pd.DataFrame, calendar: Calendar)
         if missing > MOST_MISSING * steps and "max_missing" not in column:
             raise InputError(
                 f"{WHERE}, series {unique_id!r}: column {column['column']!r} has no value at {missing} of {steps} "
-                f"time steps; wanted at most {MOST_MISSING:.0%}. Fill them, begin later, or pass a `freq` that fits."
+                f"time steps; wanted at most {MOST_MISSING:.0%}. {_cure(rows['ds'])}"
             )
     return {"max_missing": MOST_MISSING if most else 0.0, **column}
+
+
+def _cure(times: pd.Series) -> str:
+    if times.dt.day_of_week.max() < 5:
+        sessions = "{'kind': 'sessions', 'exchange': 'XNYS'}"
+        return f"No row is of a weekend: pass freq='B', or the sessions of an exchange, freq={sessions}."
+    return "Fill them, begin later, or pass a `freq` that fits."
 
 
 def shares(frame: pd.DataFrame, calendar: Calendar, lookback: int, horizon: int, test: int) -> dict[str, float]:

@@ -56,6 +56,12 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     ),
     "a finer freq": (frame, {"freq": "1h"}, ("1 days 00:00:00 apart", "freq='1h'", "freq='1D'")),
     "a coarser freq": (hours, {}, ("0 days 01:00:00 apart", "freq='1D'", "freq='h'")),
+    "no weekends": (
+        lambda: frame(ds=pd.bdate_range("2024-01-01", periods=120)), {}, ("no value at 46 of 166", "freq='B'", "XNYS")
+    ),
+    "a stamp off the grid": (
+        lambda: frame(ds=DAYS.where(DAYS[9] != DAYS, DAYS[9] + pd.Timedelta(1, "h"))), {}, ("row 9", "correct `freq`")
+    ),
     "no freq": (frame, {"freq": "1x"}, ("freq='1x'", "unknown step", "'1h'")),
     "a former freq": (frame, {"freq": "2H"}, ("freq='2H'", "Pass '2h'")),
     "other dates": (lambda: frame(ds=DAYS.strftime("%m/%d/%Y")), {}, ("'ds'", "'01/01/2024' in row 0", "format=")),

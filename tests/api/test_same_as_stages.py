@@ -110,6 +110,16 @@ def test_the_leaderboard_is_that_of_the_compare_stage(project: Results, board: f
     assert board.verdicts == tuple(project.verdicts["sentences"])
 
 
+def test_the_intervals_of_the_test_block_are_those_of_the_report(project: Results, board: forecast.Board) -> None:
+    keys, model = ["series", "cutoff", "step"], str(board.chosen)
+    bands = project.bands[project.bands["model"] == model]
+    found = board.forecasts(model, levels=[80, 95]).sort_values(["unique_id", "cutoff", "ds"])
+    for level in (80, 95):
+        own = bands[np.isclose(bands["level"], level / 100)].drop_duplicates(keys).sort_values(keys)
+        assert found[f"{model}-lo-{level}"].to_numpy().tobytes() == own["lower"].to_numpy().tobytes()
+        assert found[f"{model}-hi-{level}"].to_numpy().tobytes() == own["upper"].to_numpy().tobytes()
+
+
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "stacked"])
 def test_a_fit_predicts_with_intervals_what_the_stages_made_of_the_model(project: Results, name: str) -> None:
     entry = {"name": name, **MODELS[name]}
