@@ -6,9 +6,10 @@ written outside of the temporary folder.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -269,11 +270,24 @@ def run(
         raise InputError(f"Model {name!r} does not suit these data: {why}. Leave it out, or pass `season_length`.")
     _require_installed(paths, tuned=tuned)
     jobs = n_jobs or default_jobs(os.environ)
-    prepare_dataset(paths, NAME)
-    if tuned:
-        tune_dataset(paths, NAME, jobs=jobs)
-    train_dataset(paths, NAME, jobs=jobs, best_set=model_confidence_set)
+    with _environment_kept():
+        prepare_dataset(paths, NAME)
+        if tuned:
+            tune_dataset(paths, NAME, jobs=jobs)
+        train_dataset(paths, NAME, jobs=jobs, best_set=model_confidence_set)
     return Results(paths, NAME)
+
+
+@contextlib.contextmanager
+def _environment_kept() -> Iterator[None]:
+    """What stages set for their own process, such as one thread for BLAS, is not left to the caller's."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def _write(paths: ProjectPaths, asked: Question, models: Mapping[str, Mapping[str, Any]], tuning: Tuning) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,13 @@ def test_nothing_is_written_beside_the_caller(tmp_path: Path, monkeypatch: pytes
     assert "naive" in report.read_text() and board.plot().axes
     del board
     assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_the_callers_environment_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = dict(os.environ)
+    forecast.fit(waves(), "naive", **STEP)
+    assert dict(os.environ) == before
 
 
 def test_an_exchange_calendar_knows_no_weekends() -> None:
