@@ -25,7 +25,7 @@ from forecast.system.files import read_json, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCES = ("ridge", "seasonal_naive", "naive")
-KINDS = ("baseline", "linear", "statistical", "network")
+KINDS = ("baseline", "linear", "regression", "statistical", "network")
 
 
 def families(root: Path) -> str:

@@ -76,8 +76,9 @@ class Start:
 
 def _fit_parameters(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
     """Every family whose spec fits itself; one that is tuned gets its validation error as well."""
-    found = bare.spec.fit(problem, seed=start.seed)
-    forecaster = replace(bare, weights=found.arrays, statistical=found.series)
+    found, beside = bare.spec.fit(problem, seed=start.seed), bare.spec.beside
+    skip = problem.skip(beside, problem.panel.task.horizon) if beside else None
+    forecaster = replace(bare, weights=found.arrays, statistical=found.series, skip=skip)
     if not bare.spec.search_space():
         return Fitted(forecaster)
     return Fitted(forecaster, validation_loss=_validation_error(problem, forecaster))

@@ -24,6 +24,7 @@ from forecast.data.panel import Series
 from forecast.data.windows import Layout, Windows, layout
 from forecast.models import search
 from forecast.models.problem import FittedModel, Parameters, Problem
+from forecast.models.skip import Kind
 from forecast.networks.description import Block, Dropout, EncoderDecoder, Network, Recurrent, Shapes
 from forecast.networks.heads import AnyHead, Head, Point
 
@@ -104,6 +105,11 @@ class ModelSpec(Config):
     @property
     def distribution_head(self) -> Head | None:
         """What gives more than a point forecast, and has constants to fit; None: nothing."""
+        return None
+
+    @property
+    def beside(self) -> Kind | None:
+        """The skip that it reads though it is no network (`fitted_as: parameters`); None: none."""
         return None
 
     @property

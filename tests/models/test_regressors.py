@@ -1,0 +1,93 @@
+"""Regressors of scikit-learn as arrays: their forecasts are its own; names, options and missing values."""
+
+from __future__ import annotations
+
+import importlib
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_limits
+
+from forecast.forecaster import Budget, Forecaster, fit
+from forecast.models import regressors, spec
+from forecast.models.families.sklearn import BOOSTING, TREES, Spec
+from forecast.models.skip import mean_absolute_error
+from forecast.system.errors import InputError
+from tests.models.test_skip import turning
+from tests.support import problems
+
+RNG = np.random.default_rng(1)
+X = RNG.normal(size=(600, 5))
+Y = np.where(X[:, 0] > 0, np.sin(2 * X[:, 1]), X[:, 2]) + 0.1 * RNG.normal(size=600)
+BUDGET = Budget(0, 1)
+OPTIONS = {"KNeighborsRegressor": {"weights": "distance"}}
+
+
+def made(problem, **entry):
+    return fit(problem, Spec(**entry), skip=None, seed=0, budget=BUDGET).forecaster
+
+
+@pytest.mark.parametrize("name", regressors.KINDS)
+def test_the_arrays_forecast_what_scikit_learn_forecasts(name):
+    module, arrays_of = regressors.KINDS[name]
+    with threadpool_limits(1):
+        model = getattr(importlib.import_module(module), name)(**OPTIONS.get(name, {})).fit(X[:400], Y[:400])
+    np.testing.assert_allclose(regressors.predict(arrays_of(model), X), model.predict(X), rtol=1e-6, atol=1e-6)
+
+
+def test_the_first_trees_are_the_regressor_as_it_was_after_them():
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    with threadpool_limits(1):
+        model = HistGradientBoostingRegressor(max_iter=20).fit(X, Y)
+    arrays, stages = regressors.boosted_trees(model), list(model.staged_predict(X))
+    np.testing.assert_allclose(regressors.predict(regressors.first_trees(arrays, 7), X), stages[6])
+    np.testing.assert_allclose(np.concatenate(list(regressors.staged(arrays, X)))[:, 1:].T, stages)
+
+
+@pytest.mark.parametrize("name", regressors.KINDS)
+def test_every_regressor_is_fitted_to_data_with_gaps_and_saved_without_pickle(name, tmp_path):
+    problem = problems.shops()
+    quick = {"options": {"max_iter" if name == BOOSTING else "n_estimators": 20}} if name in TREES else {}
+    model = made(problem, regressor=name, rows=300, **quick)
+    rows = {"north": problem.rows("north", "test")}
+    before = model.predict(problem.panel, rows)["north"]
+    model.save(tmp_path)
+    assert np.isfinite(before).all()
+    np.testing.assert_array_equal(Forecaster.load(tmp_path).predict(problem.panel, rows)["north"], before)
+    with np.load(tmp_path / "weights.npz", allow_pickle=False) as arrays:
+        assert all(arrays[name].dtype.kind in "fib" for name in arrays.files)
+
+
+def test_boosted_trees_take_out_what_a_plain_line_leaves_of_a_law_that_turns():
+    problem = turning(0.9)
+    windows = problem.examples("test", problems.HORIZON)
+    last = problem.skip("last", problems.HORIZON)
+    model = made(problem, base="last")
+    error = np.mean([np.abs(y - model.spec.scaled_forecast(model, w)).mean() for w, y in windows()])
+    assert error < 0.8 * mean_absolute_error(last, windows, problem.channels)
+
+
+def test_boosting_keeps_the_trees_that_validation_asks_for():
+    noise = problems.problem_of(
+        problems.frame().assign(sales=lambda f: np.random.default_rng(5).normal(size=len(f))), past_exogenous=[]
+    )
+    kept = made(noise, base="ridge", leaf_rows=1).weights["0/roots"]
+    assert len(kept) < 200
+
+
+def test_a_wrong_name_is_answered_with_the_nearest():
+    with pytest.raises(InputError, match=r"unknown regressor 'RandomForest'.*Did you mean 'RandomForestRegressor'"):
+        spec({"family": "sklearn", "regressor": "RandomForest"}, where="configs/models.yaml: models.forest")
+    with pytest.raises(InputError, match=r"SVR has no option 'epsilom'. Did you mean 'epsilon'"):
+        spec({"family": "sklearn", "regressor": "SVR", "options": {"epsilom": 1}}, where="models.svr")
+
+
+def test_an_option_of_trees_is_refused_where_there_are_none():
+    with pytest.raises(InputError, match="leaves has no effect on SVR"):
+        spec({"family": "sklearn", "regressor": "SVR", "leaves": 7}, where="models.svr")
+
+
+def test_what_is_tuned_has_an_effect():
+    assert set(Spec(regressor="SVR").space()) == {"base"}
+    assert all({"leaves", "leaf_rows"} <= set(Spec(regressor=name).space()) for name in TREES)
