@@ -312,7 +312,8 @@ def _require_installed(paths: ProjectPaths, *, tuned: bool) -> None:
         kind = catalogue().get(str(entry.get("family")))
         wanted = ["tensorflow"] if kind is not None and kind.uses_tensorflow else []
         wanted += ["statsforecast"] if kind is not None and kind.kind == "statistical" else []
-        wanted += ["optuna"] if tuned and kind is not None and kind.on_skip else []
+        wanted += ["sklearn"] if kind is not None and kind.kind == "regression" else []
+        wanted += ["optuna"] if tuned and kind is not None and (kind.on_skip or kind.kind == "regression") else []
         for package in wanted:
             if not _is_installed(package):
                 raise InputError(f"Model {name!r} needs {package}. Install it: `pip install 'forecast[train]'`.")
