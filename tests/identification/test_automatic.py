@@ -12,7 +12,7 @@ import pytest
 from forecast.identification import Experiment, Model, Watch, export, identify
 from forecast.system.errors import InputError
 from forecast.training import levenberg_marquardt as lm
-from forecast.training.narx.identify import BRIEF, LONG, SHORT, Order, SearchSettings, _affordable
+from forecast.training.narx.identify import BRIEF, LONG, SHORT, Order, SearchSettings, _affordable, _folded
 from tests.training.narx.systems import remembering, tank
 
 SMALL = SearchSettings(start=3, folds=2, starts=2, orders=((2, 0, 3, 4),), rounds=((8, 1),), refit_iterations=5)
@@ -194,3 +194,11 @@ def test_experiments_that_do_not_fit_together_or_tell_nothing_are_named() -> Non
     wide = np.hstack([u, np.full_like(u, 3.0)])
     notes = identify(Experiment(wide, y), settings=SMALL).notes
     assert "Input 1 is constant in the rows that train: nothing is learnt of it." in notes
+
+
+def test_a_short_record_is_cut_into_fewer_blocks() -> None:
+    def folds(*rows: int) -> int:
+        return _folded(SearchSettings(), [Experiment(None, np.arange(float(n))) for n in rows]).folds
+
+    assert [folds(1000), folds(200), folds(50), folds(200, 1000)] == [5, 5, 2, 5]
+    assert folds(*[30] * 5) == 5  # whole ones are held out

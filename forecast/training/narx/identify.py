@@ -60,6 +60,8 @@ class SearchSettings:
     `orders`: tried in turn by the starts of a fold; empty: `BRIEF`, `SHORT` or `LONG`, by the rows of the experiments,
     with as many input delays as `memory` finds where that is more.
 
+    `folds`: at most; fewer where a block would be shorter than eight times `start`.
+
     `coordinates`: of the past outputs, tried in turn by the starts (`narx.coordinates`).
 
     `rounds`: (closed-loop iterations, how many go on) of the successive halving.
@@ -110,7 +112,7 @@ def identify(
     `announce` receives the predicted memory and time before the work starts. With a `watch`, Ctrl-C ends the search
     and what was found until then is the result. `ModelFailure` when no net follows any held-out block.
     """
-    settings = settings or SearchSettings()
+    settings = _folded(settings or SearchSettings(), experiments)
     _check(experiments, settings)
     scaling = Standardization.fit(experiments)
     scaled = [part for e in experiments for part in _part(scaling.scale(e), 0, len(e), settings.start)]
@@ -304,6 +306,14 @@ def _affordable(settings: SearchSettings, experiments: list[Experiment]) -> Sear
     while _iterations(settings) * rows > ROW_ITERATIONS and settings.starts > 2:
         settings = replace(settings, starts=settings.starts - 1)
     return settings
+
+
+def _folded(settings: SearchSettings, experiments: Sequence[Experiment]) -> SearchSettings:
+    """With no more folds than leave blocks long enough to judge a free run by; whole experiments stay whole."""
+    if not experiments or len(experiments) >= settings.folds:
+        return settings
+    most = min(map(len, experiments)) // (8 * settings.start)
+    return replace(settings, folds=max(2, min(settings.folds, most)))
 
 
 def _by_rows(rows: int) -> tuple[Order, ...]:
