@@ -127,6 +127,17 @@ def test_arima_on_the_last_rows_knows_their_place_in_the_season() -> None:
     np.testing.assert_allclose(got, y[np.array([[149], [170]]) + 1 + np.arange(9)], atol=0.06)
 
 
+def test_a_given_arima_order_is_fitted_as_statsforecast_fits_it() -> None:
+    y = seasonal_series(positive=False)
+    got = fit_and_forecast(
+        "auto_arima", y, train_end=TRAIN, origins=[TRAIN - 1], horizon=6, season=8,
+        options={"order": (2, 0, 1), "fourier": 2},
+    )  # fmt: skip
+    terms = auto_arima.fourier(np.arange(TRAIN + 6), 8, 2)
+    theirs = models.ARIMA(order=(2, 0, 1), season_length=1).fit(y[:TRAIN], terms[:TRAIN])
+    np.testing.assert_allclose(got[0], theirs.predict(6, X=terms[TRAIN:])["mean"], rtol=1e-6)
+
+
 def test_theta_is_the_standard_form() -> None:
     y = seasonal_series(positive=True)
     fitted = statistical.fit("auto_theta", y[:TRAIN], season=8, options=THETA.options(8))

@@ -21,7 +21,10 @@ class Spec(StatisticalSpec):
 
     family: Literal["auto_arima"] = "auto_arima"
     fourier: int = Field(0, ge=0, description="pairs of sine and cosine, at most as many as the season has")
-    last: int = Field(2000, ge=50, description="rows it is fitted on; ten thousand take over ten minutes")
+    order: tuple[int, int, int] | None = Field(None, description="p, d, q; left out: chosen by AICc")
+    last: int = Field(
+        2000, ge=50, description="rows it is fitted on; choosing an order on ten thousand takes ten minutes"
+    )
 
     def unsuited(self, season_length: int) -> str:
         if self.fourier and season_length < 3:
@@ -31,4 +34,5 @@ class Spec(StatisticalSpec):
         return ""
 
     def options(self, season_length: int) -> dict[str, Any]:
-        return {"fourier": min(self.fourier, (season_length - 1) // 2), "last": self.last}
+        given = {"order": self.order} if self.order is not None else {}
+        return {"fourier": min(self.fourier, (season_length - 1) // 2), "last": self.last, **given}
