@@ -57,6 +57,12 @@ class Ensemble:
         uids, targets = sorted(self.forecasters[0].scaling.centre), self.task.targets
         return tuple(series_name(uid, name, targets) for uid in uids for name in targets)
 
+    def newest(self, history: pd.DataFrame) -> pd.DataFrame:
+        """The rows of a long frame that a forecast from its end may read: all of them where a model is a recursion."""
+        if any(forecaster.spec.starts_at_train_end for forecaster in self.forecasters):
+            return history
+        return history.groupby("unique_id", sort=False).tail(self.task.lookback + self.task.season_length)
+
     @property
     def continues(self) -> bool:
         """Whether the model can be run beyond the horizon it was trained for: closed loops, rules and filters can."""

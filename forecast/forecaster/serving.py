@@ -59,8 +59,7 @@ class Service:
         columns = [column.name for column in task.columns]
         checked = check_frame(_times(_frame(history)), columns, where=WHERE)
         check_calendar(checked, task.calendar, where=WHERE)
-        rows = checked.groupby("unique_id", sort=False).tail(task.lookback + task.season_length)
-        panel = from_frame(rows, ensemble.dataset_name, task)
+        panel = from_frame(ensemble.newest(checked), ensemble.dataset_name, task)
         require_known(panel, ensemble)
         require_observed(panel)
         return panel

@@ -60,7 +60,8 @@ class ModelSpec(Config):
     keeps_validation: ClassVar[bool] = True
     """True: a later fit keeps the newest rows back, as many as the validation block has, to choose on."""
     starts_at_train_end: ClassVar[bool] = False
-    """True: its state begins where its fit ends, so it forecasts from no earlier row."""
+    """True: a recursion from its first train row on, which forecasts from no row before the end of its fit: it is
+    always given the whole history."""
     reads_history: ClassVar[bool] = True
     """True: its forecast changes with the rows before the cutoff."""
 

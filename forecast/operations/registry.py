@@ -227,8 +227,9 @@ def _sample(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame | None
     except ForecastError:
         return None
     known = ensemble.forecasters[0].scaling.centre
-    rows = frame[frame["unique_id"].isin(known)].groupby("unique_id").tail(ensemble.task.lookback)
-    return rows if len(rows) == len(known) * ensemble.task.lookback else None
+    rows = ensemble.newest(frame[frame["unique_id"].isin(known)])
+    lengths = rows.groupby("unique_id").size()
+    return rows if len(lengths) == len(known) and lengths.min() >= ensemble.task.lookback else None
 
 
 def _same(root: Path, dataset: str, version: int, known: Registered) -> bool:

@@ -54,22 +54,43 @@ class StatisticalSpec(FittedSpec):
         result = {}
         for uid, blocks in problem.blocks.items():
             start, stop = blocks.train
+            begins = np.datetime_as_string(problem.panel.by_id[uid].ds[start], unit="s")
             train = filled(problem.scaled(uid)[None, start:stop, : problem.panel.outputs])[0][0]
             fits = [fit(self.method, values, season=season, options=options) for values in train.T]
-            result[uid] = [describe(fitted) for fitted in fits]
+            result[uid] = [{**describe(fitted), "begins": str(begins)} for fitted in fits]
         return Parameters(series=result)
 
     def predict(self, model: FittedModel, series: Series, rows: np.ndarray) -> np.ndarray:
         """(n, H, O) in raw units; `ModelFailure` where the recursion is not finite."""
         model.check_rows(series, rows)
+        numbers = model.statistical[series.unique_id]
+        first = _first_row(numbers, series)
         z = model.scaling.scaled(series, model.task)
-        values = filled(z[None, :, : model.channels.outputs])[0][0]
-        fitted = [restore(numbers) for numbers in model.statistical[series.unique_id]]
-        outputs = [one.forecasts(values[:, o], rows, model.task.horizon) for o, one in enumerate(fitted)]
+        values = filled(z[None, first:, : model.channels.outputs])[0][0]
+        fitted = [restore(own) for own in numbers]
+        outputs = [one.forecasts(values[:, o], rows - first, model.task.horizon) for o, one in enumerate(fitted)]
         forecasts = np.stack(outputs, axis=2)
         if not np.isfinite(forecasts).all():
             raise ModelFailure(f"{self.family} forecasts of series {series.unique_id!r} are not finite.")
         return model.raw(forecasts, series, rows)
+
+
+def _first_row(numbers: list[dict[str, Any]], series: Series) -> int:
+    """Where the recursion began when it was fitted; 0 for models saved before that was kept.
+
+    `InputError` for a history that begins later: its states would be others, and every forecast wrong in silence.
+    """
+    begins = np.datetime64(numbers[0].get("begins", series.ds[0]), "ns")
+    if series.ds[0] > begins:
+        raise InputError(
+            f"Series {series.unique_id!r}: the history begins at {_second(series.ds[0])}; this model's recursion "
+            f"began at {_second(begins)} and needs every row since. Give the whole history."
+        )
+    return int(np.searchsorted(series.ds, begins))
+
+
+def _second(moment: np.datetime64) -> str:
+    return str(np.datetime_as_string(moment, unit="s"))
 
 
 class Fitted(Protocol):
@@ -122,7 +143,7 @@ def describe(fitted: Fitted) -> dict[str, Any]:
 def restore(description: Mapping[str, Any]) -> Fitted:
     """The fitted model that `describe` wrote down."""
     module = importlib.import_module(f"{__name__}.{description['name']}")
-    values = {key: _tupled(value) for key, value in description.items() if key != "name"}
+    values = {key: _tupled(value) for key, value in description.items() if key not in ("name", "begins")}
     fitted: Fitted = module.FITTED(**values)
     return fitted
 

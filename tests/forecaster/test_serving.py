@@ -1,0 +1,61 @@
+"""A request to a served model: what is served equals what was backtested, or the request is refused in a sentence."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecast.forecaster import serving
+from forecast.forecaster.ensemble import Ensemble
+from forecast.forecaster.serving import Service
+from forecast.system.errors import InputError
+from tests.contract.families import FAMILIES, forecaster
+from tests.support import problems
+
+STATISTICAL = sorted(name for name, family in FAMILIES.items() if family.starts_at_train_end)
+
+
+def history() -> pd.DataFrame:
+    return problems.frame()
+
+
+def service(family: str) -> Service:
+    return Service(Ensemble((forecaster(family, None),)))
+
+
+@pytest.mark.parametrize("family", STATISTICAL)
+def test_a_recursion_serves_what_it_forecast_in_the_backtest_from_the_same_cutoff(family):
+    model, shops = forecaster(family, None), problems.shops().panel
+    last = {series.unique_id: np.array([len(series) - 1]) for series in shops.series}
+    wanted = model.predict(shops, last)
+    served = service(family).answer(history())
+    for uid, values in wanted.items():
+        for output, name in enumerate(shops.task.targets):
+            own = served[(served["unique_id"] == uid) & (served["output"] == name)]
+            np.testing.assert_allclose(own["y_hat"], values[0, :, output], rtol=1e-9)
+
+
+@pytest.mark.parametrize("family", STATISTICAL)
+def test_a_history_that_begins_after_the_recursion_did_is_refused(family):
+    later = history().groupby("unique_id").tail(60)
+    with pytest.raises(InputError, match=r"recursion began at .* and needs every row since"):
+        service(family).answer(later)
+
+
+def test_rows_before_the_first_train_row_change_nothing():
+    longer = history()
+    first = longer.groupby("unique_id").head(1)
+    earlier = pd.concat([first.assign(ds=first["ds"] - pd.Timedelta(hours=k)) for k in (3, 2, 1)])
+    longer = pd.concat([earlier, longer]).sort_values(["unique_id", "ds"], ignore_index=True)
+    served = service("theta")
+    pd.testing.assert_frame_equal(served.answer(longer), served.answer(history()))
+
+
+def test_a_window_model_is_given_no_more_than_it_reads(monkeypatch):
+    rows = []
+    real = serving.from_frame
+    monkeypatch.setattr(serving, "from_frame", lambda frame, *about: rows.append(len(frame)) or real(frame, *about))
+    Service(Ensemble((forecaster("ridge", "linear"),))).answer(history())
+    task = problems.task()
+    assert rows == [2 * (task.lookback + task.season_length)]
