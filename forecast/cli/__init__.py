@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import NoReturn
 
 import typer
@@ -45,6 +46,9 @@ app.add_typer(retrain.schedule, name="schedule")
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs one command and ends the process; an expected failure is one message on standard error and its code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # an ASCII or Latin-1 terminal: no result is lost to a degree sign
+            stream.reconfigure(errors="replace")
     try:
         app(args=list(arguments) if arguments is not None else None, prog_name="forecast")
     except ForecastError as error:

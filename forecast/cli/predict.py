@@ -87,7 +87,7 @@ def days(moment: pd.Timestamp, earlier: str) -> float:
 
 def _shown(found: Forecast, form: Form, entry: Dataset) -> None:
     if form is Form.csv:
-        print(_dated(found).to_csv(index=False), end="")
+        print(_harmless(_dated(found)).to_csv(index=False), end="")
     elif form is Form.json:
         content = {**about(found, now()), "notices": list(found.notices), "forecast": _rows(found)}
         print(json.dumps(content, indent=1, ensure_ascii=False))
@@ -127,9 +127,18 @@ def _sentence(known: dict[str, Any]) -> str:
 
 def _dated(found: Forecast) -> pd.DataFrame:
     """Times as people write them: a session is a date, an hour is an hour (UTC)."""
-    whole = (found.table["ds"] == found.table["ds"].dt.normalize()).all()
+    import pandas as pd
+
+    times = pd.concat([found.table["cutoff"], found.table["ds"]])
+    whole = (times == times.dt.normalize()).all()
     style = "%Y-%m-%d" if whole else "%Y-%m-%d %H:%M"
     return found.table.assign(**{name: found.table[name].dt.strftime(style) for name in ("cutoff", "ds")})
+
+
+def _harmless(table: pd.DataFrame) -> pd.DataFrame:
+    """Names that a spreadsheet would run as a formula begin with an apostrophe (OWASP, CSV injection)."""
+    names = {column: table[column].astype(str) for column in ("unique_id", "output") if column in table}
+    return table.assign(**{c: text.str.replace(r"^(?=[=+\-@\t\r])", "'", regex=True) for c, text in names.items()})
 
 
 def _rows(found: Forecast) -> list[dict[str, Any]]:

@@ -13,6 +13,9 @@ from forecast.config.sources import Source
 from forecast.config.task import Calendar, CalendarFeature, Task, TaskColumn, Transform
 from forecast.system.errors import InputError, closest, nearest, quote_names
 
+MOST_STEPS = 100_000
+"""Of a horizon, a season or a step: more would want more memory than any machine has, long after the typing error."""
+
 
 class Rule(Config):
     """`limit`: what the check compares with; what it means stands beside each rule of `Quality`."""
@@ -175,11 +178,11 @@ class Dataset(Config):
     target: tuple[Column, ...] = Field(min_length=1)
     past_exogenous: tuple[Column, ...] = ()
     calendar_features: tuple[CalendarFeature, ...] = ()
-    horizon: int = Field(ge=1)
+    horizon: int = Field(ge=1, le=MOST_STEPS)
     lookback: int = Field(ge=1)
-    season_length: int = Field(ge=1)
-    step_size: int = Field(1, ge=1)
-    calibration_step_size: int | None = Field(None, ge=1)
+    season_length: int = Field(ge=1, le=MOST_STEPS)
+    step_size: int = Field(1, ge=1, le=MOST_STEPS)
+    calibration_step_size: int | None = Field(None, ge=1, le=MOST_STEPS)
     splits: AnySplits
     licence: Licence
     quality: Quality = Field(default_factory=lambda: Quality.model_validate({}))
@@ -254,7 +257,7 @@ class Dataset(Config):
 class Datasets(Config):
     """The whole file: `run` names the datasets of `dvc repro`."""
 
-    run: tuple[str, ...]
+    run: tuple[str, ...] = Field(min_length=1)
     datasets: dict[str, Dataset]
 
     @field_validator("datasets")

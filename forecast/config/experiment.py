@@ -150,18 +150,20 @@ def load_models(folder: Path | str = "configs") -> Models:
 class Tuning(Config):
     """Trials per network, gradient steps per trial, then gradient steps and seeds of the final training."""
 
-    n_trials: int = Field(ge=1)
-    trial_steps: int = Field(ge=1)
-    final_steps: int = Field(ge=1)
+    n_trials: int = Field(ge=1, le=10_000)
+    trial_steps: int = Field(ge=1, le=10_000_000)
+    final_steps: int = Field(ge=1, le=10_000_000)
     evaluate_every: int = Field(50, ge=1)
-    seeds: tuple[int, ...] = Field(min_length=1)
-    base_seed: int = Field(ge=0)
+    seeds: tuple[int, ...] = Field(min_length=1, max_length=1000)
+    base_seed: int = Field(ge=0, lt=2**31)
 
     @field_validator("seeds")
     @classmethod
     def _distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(value)) < len(value) or min(value) < 0:
-            raise ValueError("seeds must be distinct whole numbers from 0 up")
+        if len(set(value)) < len(value) or min(value) < 0 or max(value) >= 2**31:
+            raise ValueError(
+                "seeds must be distinct whole numbers from 0 to 2147483647 (NumPy and Keras take no others)"
+            )
         return value
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -45,6 +45,17 @@ class Config(BaseModel):
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
         _new_names.update({old: new.key for old, new in cls.renamed.items()})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, value: Any) -> Any:
+        """YAML reads `true`, and `yes`, as a switch, which Python takes for the number 1."""
+        for name, given in value.items() if isinstance(value, dict) else ():
+            wanted = cls.model_fields[name].annotation if name in cls.model_fields else None
+            kinds = {wanted, *get_args(wanted)}
+            if isinstance(given, bool) and {int, float} & kinds and bool not in kinds:
+                raise ValueError(f"{name}: found {str(given).lower()}, a switch; wanted a number")
+        return value
 
     @model_validator(mode="before")
     @classmethod
@@ -98,6 +109,10 @@ class _UniqueKeyLoader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yam
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key is a list or a mapping; wanted a name", key_node.start_mark
+                )
             key = self.construct_object(key_node, deep=deep)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
@@ -112,14 +127,44 @@ def read_yaml(path: Path | str) -> Any:
     """The parsed file; `InputError` naming file and line when it cannot be read."""
     target = Path(path)
     try:
-        with target.open(encoding="utf-8") as file:
-            return yaml.load(file, Loader=_UniqueKeyLoader)  # noqa: S506  (a safe loader)
+        text = target.read_text(encoding="utf-8")
+        _require_plain(text, target)
+        return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506  (a safe loader)
     except FileNotFoundError:
         raise InputError(f"{target}: no such file. Run from the project's root, or restore it from git.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{target}: cannot be read ({error}). Check the file and its permissions.") from error
     except yaml.YAMLError as error:
         raise InputError(f"{target}: not valid YAML. {' '.join(str(error).split())}") from error
+
+
+MOST_CHARACTERS, MOST_VALUES, DEEPEST = 1_000_000, 100_000, 50
+"""Of one file, aliases written out: what nobody writes by hand, and what would otherwise take minutes to say so."""
+
+
+def _require_plain(text: str, target: Path) -> None:
+    """`InputError` for a file that is too long, nested too deep, or grows beyond measure by its aliases."""
+    too_much = len(text) > MOST_CHARACTERS
+    sizes: dict[str, int] = {}
+    open_blocks: list[tuple[str, int]] = []
+    count = 0
+    for event in () if too_much else yaml.parse(text, Loader=_UniqueKeyLoader):
+        if isinstance(event, yaml.AliasEvent):
+            count += sizes.get(str(event.anchor), MOST_VALUES)
+        elif isinstance(event, yaml.CollectionStartEvent):
+            open_blocks.append((event.anchor or "", count))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            name, before = open_blocks.pop()
+            sizes[name] = count - before
+        count += 1
+        if count > MOST_VALUES or len(open_blocks) > DEEPEST:
+            too_much = True
+            break
+    if too_much:
+        raise InputError(
+            f"{target}: larger than any configuration (more than {MOST_CHARACTERS:,} characters, {MOST_VALUES:,} "
+            f"values with aliases written out, or {DEEPEST} levels). Name a YAML file of this project."
+        )
 
 
 def load(model: type[ConfigT], path: Path | str) -> ConfigT:

@@ -73,9 +73,11 @@ class RegularCalendar(Config):
         from pandas.tseries.frequencies import to_offset
 
         try:
-            to_offset(value)
+            step = to_offset(value)
         except ValueError:
             raise ValueError("unknown step. Wanted a pandas frequency such as 1h, 15min, 1D, 1W-MON or 1MS") from None
+        if step.n < 1 or (value.strip().lower().endswith(("ns", "us", "ms")) and not value.strip().endswith("MS")):
+            raise ValueError(f"a step of {value}: wanted one forward of a second or more, such as 15min, 1h or 1D")
         return value
 
 

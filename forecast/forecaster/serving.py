@@ -41,7 +41,14 @@ class Service:
         shares = tuple(float(level) / 100 for level in np.atleast_1d(np.asarray(levels, dtype=float)))
         self._require_calibrated(wanted, shares)
         panel = self._panel(history, ensemble)
-        table = latest(ensemble, panel, horizon=wanted, levels=shares)
+        with np.errstate(over="ignore", invalid="ignore"):
+            table = latest(ensemble, panel, horizon=wanted, levels=shares)
+        if not np.isfinite(table["y_hat"].to_numpy()).all():
+            largest = max(float(np.nanmax(np.abs(series.values))) for series in panel.series)
+            raise InputError(
+                f"{WHERE}: the forecast from this history is no finite number; its largest value is {largest:g}. "
+                "Correct the values."
+            )
         for name in ("cutoff", "ds"):
             table[name] = np.datetime_as_string(table[name].to_numpy(), unit="s")
         return table
@@ -81,13 +88,13 @@ def _times(history: pd.DataFrame) -> pd.DataFrame:
     if "ds" not in history or history["ds"].dtype.kind == "M":
         return history
     try:
-        times = pd.to_datetime(history["ds"], utc=True, format="ISO8601")
-    except (ValueError, TypeError):
+        times = pd.to_datetime(history["ds"], utc=True, format="ISO8601").dt.tz_localize(None)
+        return history.assign(ds=times.astype("datetime64[ns]"))
+    except (ValueError, TypeError, OverflowError):
         raise InputError(
             f"{WHERE}: column 'ds' holds {str(history['ds'].iloc[0])[:40]!r} or the like, wanted ISO 8601 times such "
-            "as 2026-06-30T23:00. Correct the column."
+            "as 2026-06-30T23:00, between 1678 and 2261. Correct the column."
         ) from None
-    return history.assign(ds=times.dt.tz_localize(None).astype("datetime64[ns]"))
 
 
 def require_known(panel: Panel, ensemble: Ensemble, *, where: str = WHERE) -> None:

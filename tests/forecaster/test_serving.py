@@ -59,3 +59,19 @@ def test_a_window_model_is_given_no_more_than_it_reads(monkeypatch):
     Service(Ensemble((forecaster("ridge", "linear"),))).answer(history())
     task = problems.task()
     assert rows == [2 * (task.lookback + task.season_length)]
+
+
+@pytest.mark.parametrize("value", [1e308, -1e308])
+def test_a_history_whose_forecast_is_no_finite_number_is_refused(value):
+    table = history()
+    table.loc[table.groupby("unique_id").tail(1).index, "sales"] = value
+    with pytest.raises(InputError, match=r"no finite number; its largest value is 1e\+308"):
+        Service(Ensemble((forecaster("ridge", "linear"),))).answer(table)
+
+
+@pytest.mark.parametrize("moment", ["1600-01-01T00:00:00", "9999-12-31T23:00:00", "2262-04-12T00:00:00"])
+def test_a_time_that_no_clock_here_holds_is_refused(moment):
+    table = history().assign(ds=lambda t: t["ds"].dt.strftime("%Y-%m-%dT%H:%M:%S"))
+    table.loc[0, "ds"] = moment
+    with pytest.raises(InputError, match="request"):
+        Service(Ensemble((forecaster("ridge", "linear"),))).answer(table)

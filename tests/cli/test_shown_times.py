@@ -1,0 +1,31 @@
+"""A forecast as text: no time loses its hour, and no name is run by a spreadsheet."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from forecast.cli.predict import _dated, _harmless
+
+
+def found(cutoff, ds):
+    return SimpleNamespace(table=pd.DataFrame({"cutoff": pd.to_datetime([cutoff]), "ds": pd.to_datetime([ds])}))
+
+
+def test_one_step_to_midnight_shows_the_hour_of_its_cutoff():
+    shown = _dated(found("2026-06-30 23:00", "2026-07-01 00:00")).iloc[0]
+    assert (shown["cutoff"], shown["ds"]) == ("2026-06-30 23:00", "2026-07-01 00:00")
+
+
+def test_sessions_are_shown_as_dates():
+    shown = _dated(found("2018-12-31", "2019-01-02")).iloc[0]
+    assert (shown["cutoff"], shown["ds"]) == ("2018-12-31", "2019-01-02")
+
+
+@pytest.mark.parametrize("name", ["=cmd()|'/c calc'!A1", "+1", "-1", "@sum", "\tx", "\r"])
+def test_a_name_that_a_spreadsheet_would_run_is_text_there(name):
+    table = pd.DataFrame({"unique_id": [name, "dublin"], "output": ["y", "y"], "y_hat": [-1.0, 2.0]})
+    assert _harmless(table)["unique_id"].tolist() == ["'" + name, "dublin"]
+    assert _harmless(table)["y_hat"].tolist() == [-1.0, 2.0]

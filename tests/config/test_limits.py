@@ -1,0 +1,87 @@
+"""Files that nobody writes by hand, and numbers that no run can use, are refused at once and in one sentence."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from forecast.config.datasets import load_datasets
+from forecast.config.experiment import load_tuning
+from forecast.config.reading import read_yaml
+from forecast.config.task import RegularCalendar
+from forecast.system.errors import InputError
+
+BUDGET = {"n_trials": 2, "trial_steps": 10, "final_steps": 10, "seeds": [0], "base_seed": 0}
+
+
+def bomb(levels: int = 30) -> str:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, levels)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [bomb(), "[" * 5000 + "]" * 5000, "a: " + "{b: " * 5000 + "1" + "}" * 5000, "a: " + "x" * 1_100_000],
+    ids=["aliases", "lists", "mappings", "long"],
+)
+def test_a_file_larger_than_any_configuration_is_refused_in_a_moment(tmp_path, text):
+    (tmp_path / "bad.yaml").write_text(text)
+    began = time.monotonic()
+    with pytest.raises(InputError, match="larger than any configuration"):
+        read_yaml(tmp_path / "bad.yaml")
+    assert time.monotonic() - began < 5
+
+
+def test_a_key_that_is_no_name_is_refused(tmp_path):
+    (tmp_path / "bad.yaml").write_text("? [a, b]\n: 1\n")
+    with pytest.raises(InputError, match="a key is a list or a mapping; wanted a name"):
+        read_yaml(tmp_path / "bad.yaml")
+
+
+def test_an_alias_or_two_are_read_as_ever(tmp_path):
+    (tmp_path / "good.yaml").write_text("a: &a {x: 1}\nb: *a\nc: [*a, *a]\n")
+    assert read_yaml(tmp_path / "good.yaml") == {"a": {"x": 1}, "b": {"x": 1}, "c": [{"x": 1}, {"x": 1}]}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("n_trials", 10**9), ("n_trials", "true"), ("trial_steps", 10**12), ("seeds", [2**32]), ("base_seed", 2**40)],
+)
+def test_a_budget_beyond_measure_is_refused_by_its_key(tmp_path, key, value):
+    content = "\n".join(f"{name}: {given}" for name, given in {**BUDGET, key: value}.items())
+    (tmp_path / "tuning.yaml").write_text(content)
+    with pytest.raises(InputError, match=key):
+        load_tuning(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("horizon", "true"), ("horizon", 10**9), ("season_length", 10**9), ("step_size", 10**9)]
+)
+def test_spans_beyond_measure_and_switches_are_refused_by_their_key(tmp_path, key, value):
+    entry = {"horizon": 24, "lookback": 48, "season_length": 24, "step_size": 1, key: value}
+    lines = [f"    {name}: {given}" for name, given in entry.items()]
+    lines += ["    title: x", "    source: {kind: file, path: data/x.csv}", "    calendar: {kind: regular, freq: 1h}"]
+    lines += ["    target: {column: y}", "    splits: {train: 0.6, validation: 0.15, calibration: 0.1}"]
+    lines += ["    licence: {name: mine, attribution: me}"]
+    (tmp_path / "datasets.yaml").write_text("run: [mine]\ndatasets:\n  mine:\n" + "\n".join(lines) + "\n")
+    with pytest.raises(InputError, match=key):
+        load_datasets(tmp_path)
+
+
+def test_a_run_of_no_dataset_is_refused(tmp_path):
+    (tmp_path / "datasets.yaml").write_text("run: []\ndatasets: {}\n")
+    with pytest.raises(InputError, match="run"):
+        load_datasets(tmp_path)
+
+
+@pytest.mark.parametrize("freq", ["0D", "1ns", "-1h", "5us", "1ms"])
+def test_a_step_that_goes_nowhere_or_is_shorter_than_a_second_is_refused(freq):
+    with pytest.raises(ValueError, match="wanted one forward of a second or more"):
+        RegularCalendar(kind="regular", freq=freq)
+
+
+@pytest.mark.parametrize("freq", ["1h", "15min", "1D", "1W-MON", "1MS", "30s"])
+def test_usual_steps_are_taken(freq):
+    assert RegularCalendar(kind="regular", freq=freq).freq == freq
