@@ -77,7 +77,8 @@ def compared(
     chosen |= {ranking: found["model"] for ranking, found in rather.items()}
     test = losses(scored, reference.scale, "test")
     intervals = interval_tables(scored, reference.last, task, evaluation.levels, chosen)
-    verdicts = _verdicts(results.name, test, chosen, task, evaluation)
+    sizes = {s.record["model"]: s.record["n_params"] for s in ours if s.record["ranking"] == "architecture"}
+    verdicts = _verdicts(results.name, test, chosen, task, evaluation, sizes)
     tables = {
         "leaderboard": leaderboard(scored, chosen, results.name),
         "by_step": _labelled([(s, s.by_step) for s in scored]),
@@ -149,7 +150,12 @@ def losses(scored: list[Scored], scale: Mapping[str, metrics.Scale], block: str)
 
 
 def _verdicts(
-    name: str, test: pd.DataFrame, chosen: dict[str, str], task: Task, evaluation: Evaluation
+    name: str,
+    test: pd.DataFrame,
+    chosen: dict[str, str],
+    task: Task,
+    evaluation: Evaluation,
+    sizes: Mapping[str, int],
 ) -> dict[str, Any]:
     """Every test of the protocol, and the mean ranks, on the losses of the test block."""
     verdicts = compare(
@@ -158,6 +164,7 @@ def _verdicts(
         chosen=chosen,
         **_steps(task),
         skip_rows={name: name for name in test["skip"].dropna().unique()},
+        weights={name: sizes[name] for name in ("lstm", "gru") if name in sizes},
         alpha=evaluation.alpha,
         reps=evaluation.bootstrap_repetitions,
         seed=evaluation.bootstrap_seed,

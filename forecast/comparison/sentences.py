@@ -52,8 +52,11 @@ def choice_in_words(choice: Mapping[str, Any]) -> list[str]:
     if not choice:
         return []
     bound = f"upper 95 % bound of its extra loss {percent(choice['upper'])}"
+    sizes = "{gru:,} weights as tuned against {lstm:,}".format(**{"gru": 0, "lstm": 0, **choice["weights"]})
     if choice["take"] == "gru":
-        return [f"LSTM or GRU: take the GRU: fewer weights at equal size, and no worse ({bound}, wanted below +2 %)."]
+        return [f"LSTM or GRU: take the GRU: {sizes}, and no worse ({bound}, wanted below +2 %)."]
+    if choice["word"] == "equivalent":
+        return [f"LSTM or GRU: keep the LSTM: the GRU is no worse ({bound}), but has {sizes}."]
     return [f"LSTM or GRU: keep the LSTM; that the GRU is no worse was not shown ({choice['note'] or bound})."]
 
 

@@ -60,7 +60,8 @@ class Test:
 class Verdicts:
     """What data/compared/<dataset>/verdicts.json holds; `tied` is the model confidence set of each ranking.
 
-    `choice`: the numbers behind the rule "LSTM, then GRU when equivalent"; empty when one of the two was not compared.
+    `choice`: the numbers behind the rule "LSTM, then GRU when equivalent and no larger"; empty when one of the two was
+    not compared.
     """
 
     dataset: str
@@ -103,6 +104,7 @@ def compare(
     cycles: Mapping[str, float] = NO_CYCLES,
     naive: str = "naive",
     skip_rows: Mapping[str, str] = SKIP_ROWS,
+    weights: Mapping[str, int] | None = None,
     alpha: float = ALPHA,
     reps: int = 1000,
     seed: int = 0,
@@ -111,7 +113,8 @@ def compare(
 
     `losses` long: model, ranking (shipped | architecture | baseline), skip, seed, unique_id, cutoff, loss = mean over
     the horizon at that origin, scaled if there are several series. `chosen`: ranking to the model with the lowest
-    validation loss. `skip_rows`: skip to the baseline row that is this skip alone. Within each
+    validation loss. `skip_rows`: skip to the baseline row that is this skip alone. `weights`: of the tuned LSTM and
+    GRU, architecture alone. Within each
     family the chosen rows and the references are corrected first (`gatekept`), a hypothesis that stands in both
     rankings counted once. The skip family is one-sided.
     """
@@ -136,7 +139,7 @@ def compare(
     networks = set(losses.dropna(subset="skip")["model"])  # a combination is none
     tied = {r: _tied(means, r, setting, reps=reps, seed=seed) for r in RANKINGS if r in chosen}
     sentences = sentences_of(dataset, dict(chosen), tests, tied, left_out, naive=naive, networks=networks)
-    choice = _lstm_or_gru(means, setting)
+    choice = _lstm_or_gru(means, setting, weights or {})
     sentences += [*choice_in_words(choice), *cycles_in_words(len(means), cycles, horizon=horizon, step_size=step_size)]
     return Verdicts(dataset, dict(chosen), tuple(tests), tied, tuple(sentences), choice)
 
@@ -255,14 +258,15 @@ def _equivalent(a: np.ndarray, b: np.ndarray, setting: _Setting) -> bool:
     return all(equivalence(x, y, margin=MARGIN, **setting.steps).word == "equivalent" for x, y in ((a, b), (b, a)))
 
 
-def _lstm_or_gru(means: pd.DataFrame, setting: _Setting) -> dict[str, Any]:
-    """The choice rule: the GRU, with fewer weights, when it is shown to cost no more than the margin."""
+def _lstm_or_gru(means: pd.DataFrame, setting: _Setting, weights: Mapping[str, int]) -> dict[str, Any]:
+    """The choice rule: the GRU, where as tuned it has no more weights and is shown to cost no more than the margin."""
     lstm, gru = ("lstm", "architecture"), ("gru", "architecture")
     if lstm not in means or gru not in means:
         return {}
     found = equivalence(_values(means, gru), _values(means, lstm), **setting.steps)
-    take = "gru" if found.word == "equivalent" else "lstm"
-    return {"take": take, "margin": MARGIN, "wanted_origins": ORIGINS, **asdict(found)}
+    smaller = weights.get("gru", 0) <= weights.get("lstm", 0)
+    take = "gru" if found.word == "equivalent" and smaller else "lstm"
+    return {"take": take, "margin": MARGIN, "wanted_origins": ORIGINS, "weights": dict(weights), **asdict(found)}
 
 
 def _tied(means: pd.DataFrame, ranking: str, setting: _Setting, *, reps: int, seed: int) -> list[str]:

@@ -138,10 +138,15 @@ def _try(saved: Path, sample: pd.DataFrame) -> None:
     """Load the saved model as MLflow will, and forecast once."""
     import mlflow.pyfunc
     import numpy as np
+    from mlflow.exceptions import MlflowException
 
-    answer = mlflow.pyfunc.load_model(str(saved)).predict(sample)
+    refused = "The model was saved, but its copy forecasts nothing finite; it was not registered."
+    try:
+        answer = mlflow.pyfunc.load_model(str(saved)).predict(sample)
+    except MlflowException as error:
+        raise DataError(f"{refused} It said: {error.message}") from None
     if answer.empty or not np.isfinite(answer["y_hat"].to_numpy()).all():
-        raise DataError("The model was saved, but its copy forecasts nothing finite; it was not registered.")
+        raise DataError(refused)
 
 
 def _use_up(client: MlflowClient, name: str, number: int) -> None:

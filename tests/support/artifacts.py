@@ -400,6 +400,7 @@ def verdicts(name: str) -> dict[str, Any]:
         "interval_method": {"method": "split", "reason": "On half the block it scored best.", "relative_winkler": 1.1},
         "choice": {
             "take": "lstm",
+            "weights": {"lstm": 4000, "gru": 3000},
             "word": "undecided",
             "relative_difference": 0.03,
             "upper": 0.05,
