@@ -18,18 +18,22 @@ from forecast.system.errors import ForecastError, InputError
 from forecast.system.stage import default_jobs
 
 
-def check(root: Path = ROOT, form: Format = FORMAT) -> None:
+def check(
+    dataset: str = typer.Argument("", help="Only the data of this entry of configs/datasets.yaml, in `run` or not."),
+    root: Path = ROOT,
+    form: Format = FORMAT,
+) -> None:
     """Check all configs, names and data, and name every fault."""
-    findings = list(checked(require_project(root)))
+    findings = list(checked(require_project(root), dataset))
     show([{"what": name, "found": found} for name, found, _ in findings], form)
     faults = [error for *_, error in findings if error is not None]
     if faults:
         raise _all(faults)
 
 
-def checked(root: Path) -> Iterator[tuple[str, str, ForecastError | None]]:
-    """(what, finding, error or None) for each thing that can be wrong."""
-    from forecast.config.datasets import notices
+def checked(root: Path, dataset: str = "") -> Iterator[tuple[str, str, ForecastError | None]]:
+    """(what, finding, error or None) for each thing that can be wrong; of the data, those that run or of `dataset`."""
+    from forecast.config.datasets import load_dataset, notices
 
     datasets = None
     for name, read in configs(root).items():
@@ -41,7 +45,9 @@ def checked(root: Path) -> Iterator[tuple[str, str, ForecastError | None]]:
         yield f"configs/{name}", "wrong" if error else _summary(found), error
     if datasets is None:
         return
-    for name in datasets.run:
+    if dataset:
+        load_dataset(dataset, ProjectPaths.of(root).configs)  # an unknown name is answered with the nearest one
+    for name in (dataset,) if dataset else datasets.run:
         frame, error = _tried(partial(_data, name, datasets.datasets[name], root))
         yield f"dataset {name}", "wrong" if error else _span(frame), error
 

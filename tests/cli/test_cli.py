@@ -109,6 +109,18 @@ def test_check_says_what_it_found(project: Path) -> None:
     assert found["dataset wave"] == "right: 200 rows of 1 series, 2024-01-01 to 2024-07-18"
 
 
+def test_check_of_one_name_looks_at_its_data_alone_whether_it_runs_or_not(tmp_path: Path) -> None:
+    root = small_project.write(tmp_path / "two")
+    datasets = root / "configs" / "datasets.yaml"
+    content = yaml.safe_load(datasets.read_text())
+    content["datasets"]["surge"] = content["datasets"]["wave"]
+    small_project.write_yaml(datasets, content)
+    done = small_project.command(root, "check", "surge")
+    assert done.returncode == 2 and "data/pointers/surge.json" in done.stderr and "dataset wave" not in done.stdout
+    unknown = small_project.command(root, "check", "surg")
+    assert unknown.returncode == 2 and "Did you mean 'surge'?" in unknown.stderr
+
+
 def test_check_misses_the_row_that_every_score_is_taken_against(tmp_path: Path) -> None:
     root = small_project.write(tmp_path / "wrong")
     models = root / "configs" / "models.yaml"
