@@ -86,12 +86,20 @@ def finding(dataset: str, rows: list[dict[str, Any]], verdict: Mapping[str, Any]
         )
     chosen = scored[verdict["chosen"]["shipped"]]
     share = 1 - chosen["mase"] / scored["ridge"]["mase"]
-    word = words.get(("skip", chosen["model"]), "not tested")
+    about = _about_skips([word for (family, _), word in words.items() if family == "skip"])
     return (
-        f"**{dataset}**: the error of `{chosen['model']}`, chosen on validation, is {text.percent(chosen['skill'])} "
-        f"below that of repeating the last value, and {text.percent(share)} below that of `ridge` "
-        f"(test against its own skip: {word})."
+        f"**{dataset}**: {about} The row chosen on validation, `{chosen['model']}`, has an error "
+        f"{text.percent(chosen['skill'])} below that of repeating the last value, and {text.percent(share)} below "
+        "that of `ridge`."
     )
+
+
+def _about_skips(words: list[str]) -> str:
+    """How many networks are better than what they stand on: the first thing a reader must know."""
+    better = words.count("better")
+    if not better:
+        return f"none of {len(words)} networks is better than the linear model that it stands on."
+    return f"{better} of {len(words)} networks are better than the linear model that they stand on."
 
 
 def _tied(verdict: Mapping[str, Any], ranking: str) -> list[str]:

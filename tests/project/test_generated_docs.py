@@ -63,8 +63,8 @@ def test_a_table_of_the_readme_keeps_the_best_the_chosen_and_the_references_and_
     ]
     assert architecture.splitlines()[2].split()[0] == "ridge" and "tied" not in architecture
     assert " ".join(sentence.split()) == (
-        "**d**: the error of `lstm`, chosen on validation, is 45.0 % below that of repeating the last value, "
-        "and 8.3 % below that of `ridge` (test against its own skip: equivalent)."
+        "**d**: none of 1 networks is better than the linear model that it stands on. The row chosen on validation, "
+        "`lstm`, has an error 45.0 % below that of repeating the last value, and 8.3 % below that of `ridge`."
     )
 
 
