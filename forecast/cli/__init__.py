@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs one command and ends the process; an expected failure is one message on standard error and its code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # an ASCII or Latin-1 terminal: no result is lost to a degree sign
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="replace")
     try:
         app(args=list(arguments) if arguments is not None else None, prog_name="forecast")
     except ForecastError as error:

@@ -178,12 +178,18 @@ def _put_back(root: Path, kept: Mapping[str, bytes], stages: Sequence[str]) -> N
             write_bytes(root / name, content)
 
 
+def folder_name(dataset: str, models: Sequence[str]) -> str:
+    """Of a narrowed run; many models are told apart by a digest, since file systems take names of 255 bytes."""
+    name = "-".join([dataset, *models])
+    return name if len(name) <= 100 else f"{dataset}-{len(models)}-models-{files.sha256_of(list(models))[:12]}"
+
+
 def narrowed(root: Path, dataset: str, models: Sequence[str], environment: Mapping[str, str]) -> Path:
     """Only `models` (and the baselines they are judged by) in a folder of their own; the folder.
 
     DVC's outs stay whole; finished tuning and training is shared with whole runs through `.forecast/`.
     """
-    place = root / "narrowed" / f"{dataset}-{'-'.join(models)}"
+    place = root / "narrowed" / folder_name(dataset, models)
     for name in SHARED:
         link = place / name
         link.parent.mkdir(parents=True, exist_ok=True)

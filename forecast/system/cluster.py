@@ -162,6 +162,9 @@ def _as_completed(client: Client, futures: dict[Future, Job], where: str, shared
         if future.status == "finished":
             result = future.result()
             yield job, result if shared else _written(job, result)
+        elif future.status in ("pending", "lost") and client.status == "running":
+            waiting.add(future)  # its result died with the worker that held it, and is being made again
+            continue
         elif future.status != "error":
             raise BusyError(
                 f"The scheduler at {where} went away. What is finished is kept; start it and run the same "

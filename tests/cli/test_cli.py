@@ -121,6 +121,18 @@ def test_check_of_one_name_looks_at_its_data_alone_whether_it_runs_or_not(tmp_pa
     assert unknown.returncode == 2 and "Did you mean 'surge'?" in unknown.stderr
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_what_goes_into_a_pipe_is_utf8_whatever_the_locale(project: Path, encoding: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "forecast", "models"],
+        cwd=project,
+        env={**small_project.environment(), "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=True,
+    )
+    assert "─" in done.stdout.decode("utf-8")
+
+
 def test_check_misses_the_row_that_every_score_is_taken_against(tmp_path: Path) -> None:
     root = small_project.write(tmp_path / "wrong")
     models = root / "configs" / "models.yaml"
