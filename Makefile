@@ -62,8 +62,7 @@ lock: setup  ## requirements.lock anew from pyproject.toml, versions kept where 
 		--no-annotate --extra dev pyproject.toml -o requirements.lock
 
 ui: setup  ## MLflow on 127.0.0.1, PORT=5000
-	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --workers 1 \
-		--host 127.0.0.1 --port $(PORT) --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}"
+	@$(PY) -m forecast ui --port '$(PORT)'
 
 clean: setup  ## remove what can be made again, after asking
 	@$(PY) -m forecast clean

@@ -5,6 +5,7 @@ Every fault is one sentence with the column, what was found and what was wanted.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -101,12 +102,19 @@ def _require(frame: pd.DataFrame, names: Names, columns: Sequence[str]) -> None:
             raise InputError(
                 f"{WHERE}: column {name!r} not found; the index holds it, wanted a column. Pass `{typed}`."
             )
+        times = next((str(n) for n in frame.columns if name == names.time_col and _looks_like_time(frame[n])), "")
         where = {names.time_col: " (`time_col`)", names.id_col: " (`id_col`)"}.get(name, "")
         option = "`target_col`" if name in names.target_col else "`time_col`" if where else "the column's name"
         raise InputError(
             f"{WHERE}: column {name!r}{where} not found.{closest(name, found)} Found {quote_names(found)}. "
-            f"Rename the column, or correct {option}."
+            + (f"Pass `time_col={times!r}`." if times else f"Rename the column, or correct {option}.")
         )
+
+
+def _looks_like_time(values: pd.Series) -> bool:
+    """Times, periods, or text that begins as dates do."""
+    first = str(values.dropna().iloc[0]) if values.notna().any() else ""
+    return not pd.api.types.is_numeric_dtype(values) and re.match(r"\d{1,4}[-/.]\d{1,2}[-/.]\d", first) is not None
 
 
 def _require_numbers(frame: pd.DataFrame, column: str) -> None:
@@ -117,7 +125,9 @@ def _require_numbers(frame: pd.DataFrame, column: str) -> None:
         return
     found = first_text(values)
     shown = f"{str(found[1])[:40]!r} in row {found[0]}" if found is not None else f"such as {values.iloc[0]!r}"
-    cure = f"df[{column!r}] = pandas.to_numeric(df[{column!r}], errors='coerce')"
+    flags = pd.api.types.is_bool_dtype(values)
+    number = f"df[{column!r}].astype(float)" if flags else f"pandas.to_numeric(df[{column!r}], errors='coerce')"
+    cure = f"df[{column!r}] = {number}"
     raise InputError(
         f"{WHERE}: column {column!r} is of type {values.dtype} with {shown}; wanted numbers. Convert it: `{cure}`."
     )

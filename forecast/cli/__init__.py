@@ -36,7 +36,7 @@ def options(
 
 
 for command in (
-    run.run, run.sync, predict.predict, champion.promote, champion.rollback, champion.status, champion.history,
+    run.run, run.sync, run.ui, predict.predict, champion.promote, champion.rollback, champion.status, champion.history,
     check.check, check.models, check.audit, compare.compare, export.export, data.fetch, data.data, doctor.doctor,
     doctor.clean, retrain.retrain, new.new,
 ):  # fmt: skip

@@ -133,7 +133,7 @@ def disk(root: Path) -> Check:
 
 def running(root: Path) -> Check:
     try:
-        with locked(root / RUN_LOCK, what="`make run`"):
+        with locked(root / RUN_LOCK, what="`forecast run`"):
             return "runs", "none is running", ""
     except BusyError:
         pid = (root / RUN_LOCK).with_suffix(".pid")
@@ -193,7 +193,7 @@ _WRITTEN = (*WRITTEN, ".forecast/champions", ".forecast/issued")
 
 
 def _mend(root: Path) -> list[Path]:
-    with locked(root / RUN_LOCK, what="`make run`"):
+    with locked(root / RUN_LOCK, what="`forecast run`"):
         return [path for folder in _WRITTEN for path in remove_leftovers(root / folder)] + files.clear_scratch()
 
 
@@ -226,10 +226,10 @@ def clean(
         print(f"  {path.relative_to(project)}  ({_size(path) / 1e6:.1f} MB)")
     if not yes:
         _ask()
-    with locked(project / RUN_LOCK, what="`make run`"):
+    with locked(project / RUN_LOCK, what="`forecast run`"):
         for path in found:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-    print(f"Removed {len(found)} files and folders; `make run` makes them again.")
+    print(f"Removed {len(found)} files and folders; `forecast run` makes them again.")
 
 
 def removable(root: Path, *, work: bool) -> Iterator[Path]:

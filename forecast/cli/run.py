@@ -1,4 +1,4 @@
-"""`forecast run | sync`: check, `dvc repro`, publish, leaderboard; what `make run` calls."""
+"""`forecast run | sync | ui`: check, `dvc repro`, publish, leaderboard; what `make run` and `make ui` call."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(
     work_on(place)
     project = require_project(root).resolve()
     started, said = time.monotonic(), ""
-    with locked(project / RUN_LOCK, what="`make run`"):
+    with locked(project / RUN_LOCK, what="`forecast run`"):
         try:
             _prepared(project)
             datasets, models = chosen(project, dataset, model)
@@ -111,6 +111,33 @@ def sync(root: Path = ROOT) -> None:
     typer.echo(published(require_project(root)))
 
 
+def ui(
+    root: Path = ROOT, port: int = typer.Option(5000, "--port", help="Of this machine, which alone sees it.")
+) -> None:
+    """Open MLflow's pages on 127.0.0.1."""
+    from forecast.tracking import place
+
+    store = place(require_project(root), tracking_uri()).uri
+    if store.startswith("http"):
+        print(f"MLflow runs at {store} (MLFLOW_TRACKING_URI).")
+        return
+    server = [
+        "mlflow",
+        "ui",
+        "--workers",
+        "1",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--backend-store-uri",
+        store,
+    ]
+    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    sys.stdout.flush()
+    os.execve(sys.executable, [sys.executable, "-m", *server], {**os.environ, **quiet})  # noqa: S606
+
+
 def published(root: Path) -> str:
     """Publishes; says what was done and where the leaderboards are in MLflow's pages."""
     from forecast.tracking import sync as publish
@@ -118,7 +145,7 @@ def published(root: Path) -> str:
     done = publish(root, tracking_uri(), now=time.time(), revision=revision(root), report=None)
     counts = f"MLflow: {len(done.made)} runs made, {done.unchanged} already there, {len(done.set_aside)} set aside."
     pages = [f"  {name}: http://127.0.0.1:5000{page}" for name, page in sorted(done.pages.items())]
-    return "\n".join([counts, *(["After `make ui` the leaderboards are at", *pages] if pages else [])])
+    return "\n".join([counts, *(["After `forecast ui` the leaderboards are at", *pages] if pages else [])])
 
 
 def revision(root: Path) -> str:

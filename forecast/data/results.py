@@ -286,7 +286,7 @@ def read_leaderboard(paths: ProjectPaths) -> tuple[Row, ...]:
         with paths.leaderboard.open(encoding="utf-8", newline="") as file:
             return tuple(csv.DictReader(file))
     except FileNotFoundError:
-        message = f"{paths.leaderboard}: no such file: nothing was compared yet. Run `make run` first."
+        message = f"{paths.leaderboard}: no such file: nothing was compared yet. Run `forecast run` first."
         raise InputError(message) from None
 
 
@@ -319,4 +319,4 @@ def _json(path: Path, stage: str) -> Any:
 
 
 def _missing(path: Path, stage: str) -> str:
-    return f"{path}: no such file; stage `{stage}` makes it. Run `dvc repro` (or `make run`) first."
+    return f"{path}: no such file; stage `{stage}` makes it. Run `dvc repro` (or `forecast run`) first."

@@ -96,12 +96,12 @@ class Ensemble:
             family = self._fixed.spec.family
             raise InputError(
                 f"Horizon {horizon}: the model ({family}) forecasts {trained} steps at once and cannot go on from "
-                f"there. Ask for at most {trained}, or raise `horizon` in configs/datasets.yaml and train again."
+                f"there. Ask for at most {trained}, or train it with a larger `horizon`."
             )
         if horizon > REACH * trained:
             raise InputError(
                 f"Horizon {horizon}: at most {REACH * trained} steps, {REACH} times what the model was trained for. "
-                "Ask for fewer, or raise `horizon` in configs/datasets.yaml and train again."
+                "Ask for fewer, or train it with a larger `horizon`."
             )
         longer = self.task.model_copy(update={"horizon": horizon})
         return replace(self, forecasters=tuple(replace(f, task=longer) for f in self.forecasters))
@@ -147,7 +147,7 @@ def require_members(weights: Iterable[str], present: Iterable[str], *, where: st
     if gone:
         raise DataError(
             f"{where}: weights for {quote_names(gone)}, of which no saved forecaster is there. Train the combination "
-            "again (`make run`), or promote another row."
+            "again (`forecast run`), or promote another row."
         )
 
 

@@ -83,7 +83,7 @@ def load(root: Path, dataset: str) -> Champion:
     named = aliases(root, dataset)
     if "champion" not in named:
         raise InputError(
-            f"Dataset {dataset!r} has no champion yet. Run `make run`, then `forecast promote {dataset}`."
+            f"Dataset {dataset!r} has no champion yet. Run `forecast run`, then `forecast promote {dataset}`."
         )
     try:
         return load_version(root, dataset, named["champion"])

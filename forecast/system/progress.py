@@ -1,10 +1,12 @@
-"""What is running, how many are done, how long is left: a bar on a terminal, plain lines elsewhere.
+"""What is running, how many are done, how long is left: a bar on a terminal or in a notebook, plain lines elsewhere.
 
 Times are shown and forgotten; nothing of them reaches a result.
 """
 
 from __future__ import annotations
 
+import html
+import importlib
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -39,7 +41,10 @@ def progress(
 ) -> Iterator[Advance]:
     """`with progress(12, "tune weather") as advance: ... advance("lstm")`; goes to standard error by default."""
     out = stream or sys.stderr
-    shown = _bar(total, label, out) if out.isatty() else _lines(total, label, out, clock)
+    if stream is None and _in_notebook():
+        shown = _cell(total, label, clock)
+    else:
+        shown = _bar(total, label, out) if out.isatty() else _lines(total, label, out, clock)
     with shown as advance:
         yield advance
 
@@ -60,6 +65,26 @@ def _bar(total: int, label: str, out: TextIO) -> Iterator[Advance]:
     with Progress(*columns, console=Console(file=out)) as bar:
         task = bar.add_task(label, total=total, name="")
         yield Advance(lambda done, name: bar.update(task, completed=done, name=name))
+
+
+def _in_notebook() -> bool:
+    """Whether a kernel of Jupyter runs this process; IPython is never imported to find out."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
+
+
+@contextmanager
+def _cell(total: int, label: str, clock: Callable[[], float]) -> Iterator[Advance]:
+    """A bar in the output of the running cell, by HTML alone: it needs no widgets and stays as text when saved."""
+    display = importlib.import_module("IPython.display")
+    started = clock()
+
+    def bar(done: int, name: str) -> object:
+        said = html.escape(f"{label}: {done} of {total}{_remaining(done, total, clock() - started)} {name}")
+        return display.HTML(f'<progress value="{done}" max="{total}"></progress> {said}')
+
+    handle = display.display(bar(0, ""), display_id=True)
+    yield Advance(lambda done, name: handle.update(bar(done, "" if done >= total else name)))
 
 
 @contextmanager

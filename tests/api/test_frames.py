@@ -46,7 +46,14 @@ class LazyFrame:
 
 CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "no target": (lambda: frame().rename(columns={"y": "temp"}), {}, ("'y'", "'temp'", "`target_col`")),
-    "no time": (lambda: frame().rename(columns={"ds": "dss"}), {}, ("'ds'", "Did you mean 'dss'?", "`time_col`")),
+    "no time": (
+        lambda: frame().rename(columns={"ds": "dss"}), {}, ("'ds'", "Did you mean 'dss'?", "`time_col='dss'`")
+    ),
+    "other names": (
+        lambda: frame().rename(columns={"ds": "Day"}), {}, ("'ds'", "Found 'Day'", "Pass `time_col='Day'`")
+    ),
+    "flags": (lambda: frame(y=[True, False] * 60), {}, ("'y'", "type bool", "df['y'].astype(float)")),
+    "a wrong calendar feature": (frame, {"calendar_features": ["hour"]}, ("calendar_features", "'hour_of_day'")),
     "an index": (lambda: frame().set_index("ds"), {}, ("'ds'", "the index holds it", "`df.reset_index()`")),
     "a nameless index": (
         lambda: frame().set_index("ds").rename_axis(None), {}, ("'ds'", "`df.reset_index(names='ds')`")

@@ -54,16 +54,16 @@ def test_make_ui_opens_mlflow_on_this_machine_alone(tmp_path: Path) -> None:
         ["make", "-n", "--no-print-directory", "ui", f"PORT={port}"],
         cwd=ROOT, env=small_project.environment(), capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    command = shown[shown.index("MLFLOW_SERVER") :].replace(".venv/bin/", f"{Path(sys.executable).parent}/")
-    assert "--host 127.0.0.1" in command
+    command = shown[shown.index(".venv/bin/python -m forecast ui") :].replace(".venv/bin/python", sys.executable)
     env = small_project.environment(MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path / 'mlflow.db'}")
     page = subprocess.Popen(
-        command, shell=True, cwd=tmp_path, env=env, start_new_session=True,
+        f"exec {command.strip()} --root {ROOT}", shell=True, cwd=tmp_path, env=env, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
         assert eventually(lambda: answers(f"http://127.0.0.1:{port}/health") or page.poll() is not None, 120)
         assert page.poll() is None
+        assert not answers(f"http://127.0.0.2:{port}/health")  # as a server on every address would
     finally:
         os.killpg(page.pid, signal.SIGKILL)
         page.wait()
