@@ -5,18 +5,27 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.signal import lfilter
 
+from forecast.data import panel, splits
+from forecast.forecaster import Budget, Problem, fit
+from forecast.models import spec as find
 from forecast.models import statistical
 from forecast.models.families import theta
 from forecast.models.statistical import auto_arima, ces
 from forecast.system.errors import InputError, ModelFailure
+from tests.support import problems
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of the packages statsforecast imports
     from statsforecast import models
+    from statsforecast.utils import AirPassengersDF
 
 TRAIN = 150
 THETA = theta.Spec()
@@ -131,7 +140,7 @@ def test_a_given_arima_order_is_fitted_as_statsforecast_fits_it() -> None:
     y = seasonal_series(positive=False)
     got = fit_and_forecast(
         "auto_arima", y, train_end=TRAIN, origins=[TRAIN - 1], horizon=6, season=8,
-        options={"order": (2, 0, 1), "fourier": 2},
+        options={"orders": [(2, 0, 1)], "fourier": 2},
     )  # fmt: skip
     terms = auto_arima.fourier(np.arange(TRAIN + 6), 8, 2)
     theirs = models.ARIMA(order=(2, 0, 1), season_length=1).fit(y[:TRAIN], terms[:TRAIN])
@@ -198,3 +207,81 @@ def test_compiled_functions_are_kept_where_they_can_be_and_a_users_choice_stays(
     monkeypatch.setenv("NIXTLA_NUMBA_CACHE", "")
     statistical.keep_what_is_compiled()
     assert os.environ["NIXTLA_NUMBA_CACHE"] == ""
+
+
+def problem_of(y: np.ndarray, ds: pd.DatetimeIndex, freq: str, season: int, horizon: int) -> Problem:
+    """One series, cut into blocks by shares of its rows."""
+    entry = problems.dataset(
+        target={"column": "y"}, past_exogenous=[], calendar_features=[], calendar={"kind": "regular", "freq": freq},
+        horizon=horizon, lookback=season, season_length=season,
+        splits={"train": 0.6, "validation": 0.2, "calibration": 0.1},
+    )  # fmt: skip
+    known = panel.from_frame(pd.DataFrame({"unique_id": "y", "ds": ds, "y": y}), "y", entry.task)
+    return Problem.of(known, splits.resolve(known, entry.splits))
+
+
+def seasonal_cases() -> dict[str, tuple[np.ndarray, pd.DatetimeIndex, str, int]]:
+    """AirPassengers, and hours as in M4: a day that grows with the level, and one that is added around zero."""
+    air = AirPassengersDF
+    hours, rng = np.arange(500), np.random.default_rng(1)
+    day = np.sin(2 * np.pi * hours / 24) + 0.4 * np.cos(4 * np.pi * hours / 24)
+    level = np.cumsum(rng.normal(0, 0.02, 500))
+    ds = pd.date_range("2024-01-01", periods=500, freq="h")
+    grown = 300 * np.exp(level + 0.3 * day + rng.normal(0, 0.02, 500))
+    added = 8 * level + 3 * day + rng.normal(0, 0.3, 500)
+    return {
+        "air passengers": (air["y"].to_numpy(), pd.DatetimeIndex(air["ds"]), "ME", 12),
+        "a day that multiplies": (grown, ds, "1h", 24),
+        "a day that adds": (added, ds, "1h", 24),
+    }
+
+
+BY_HAND: dict[str, tuple[dict[str, Any], Callable[[int], Any]]] = {
+    "theta": ({}, lambda m: models.Theta(season_length=m)),
+    "auto_theta": ({}, lambda m: models.AutoTheta(season_length=m)),
+    "auto_ets": ({}, lambda m: models.AutoETS(season_length=m)),
+    "ets_seasonal": (
+        {"family": "auto_ets", "seasonal": "kept"},
+        lambda m: models.AutoETS(season_length=m, model="ZZA"),
+    ),
+    "mstl": ({}, lambda m: models.MSTL(season_length=m)),
+}
+
+
+@pytest.mark.parametrize("row", BY_HAND)
+@pytest.mark.parametrize("case", seasonal_cases())
+def test_a_row_says_what_statsforecast_says_of_the_same_numbers_by_hand(case: str, row: str) -> None:
+    """On raw numbers above zero, for a season that multiplies; on scaled ones where nothing can multiply anyway."""
+    y, ds, freq, season = seasonal_cases()[case]
+    options, by_hand = BY_HAND[row]
+    problem = problem_of(y, ds, freq, season, horizon=season)
+    entry = find({"family": row, **options}, where="test")
+    fitted = fit(problem, entry, skip=None, seed=0, budget=Budget(1, 1))
+    last = problem.blocks["y"].train[1] - 1
+    got = fitted.forecaster.predict(problem.panel, {"y": np.array([last])})["y"][0, :, 0]
+    train = y[: last + 1]
+    centre, scale = (0.0, 1.0) if train.min() > 0 else (train.mean(), train.std())
+    expected = by_hand(season).fit((train - centre) / scale).predict(season)["mean"] * scale + centre
+    np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6 * np.abs(y).max())
+
+
+def test_of_a_short_list_of_orders_the_one_of_lowest_aicc_is_taken() -> None:
+    rng = np.random.default_rng(0)
+    y = lfilter([1.0], [1.0, -1.2, 0.5], rng.normal(size=400))
+    orders = [(1, 0, 0), (2, 0, 0), (0, 0, 1)]
+    fitted = statistical.fit("auto_arima", y, options={"orders": orders})
+    aicc = {order: models.ARIMA(order=order).fit(y).model_["aicc"] for order in orders}
+    assert statistical.describe(fitted)["orders"] == min(aicc, key=aicc.__getitem__) == (2, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "orders"), [([2, 1, 2], ((2, 1, 2),)), ([[1, 1, 1], [2, 1, 2]], ((1, 1, 1), (2, 1, 2)))]
+)
+def test_a_row_takes_one_order_or_a_list_of_one_d(given: list[Any], orders: tuple[tuple[int, ...], ...]) -> None:
+    assert find({"family": "auto_arima", "fourier": 2, "order": given}, where="test").options(24)["orders"] == orders
+
+
+@pytest.mark.parametrize("given", [[], [[1, 0, 1], [1, 1, 1]]])
+def test_orders_that_aicc_cannot_compare_are_refused(given: list[Any]) -> None:
+    with pytest.raises(InputError, match="wanted at least one order, all with one d"):
+        find({"family": "auto_arima", "order": given}, where="test")

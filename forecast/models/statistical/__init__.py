@@ -48,7 +48,11 @@ class StatisticalSpec(FittedSpec):
         return [*super().modules(), f"{__name__}.{self.method}"]
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
-        """One fit per series and output on the train rows, gaps filled forward."""
+        """One fit per series and output on the train rows, gaps filled forward.
+
+        In the target's own units where all of them are above zero, so that a season or an error may multiply; scaled
+        elsewhere, which the optimisers inside find easier (`ets_seasonal` on temperatures: 1.40 °C, else 1.46).
+        """
         season = problem.panel.task.season_length
         options = self.options(season)
         result = {}
@@ -56,8 +60,14 @@ class StatisticalSpec(FittedSpec):
             start, stop = blocks.train
             begins = np.datetime_as_string(problem.panel.by_id[uid].ds[start], unit="s")
             train = filled(problem.scaled(uid)[None, start:stop, : problem.panel.outputs])[0][0]
-            fits = [fit(self.method, values, season=season, options=options) for values in train.T]
-            result[uid] = [{**describe(fitted), "begins": str(begins)} for fitted in fits]
+            fits = []
+            for output, scaled in enumerate(train.T):
+                values = problem.scaling.unscaled(scaled, uid, output)
+                units = "own" if values.min() > 0 else "scaled"
+                chosen = values if units == "own" else scaled
+                numbers = describe(fit(self.method, chosen, season=season, options=options))
+                fits.append({**numbers, "begins": str(begins), "units": units})
+            result[uid] = fits
         return Parameters(series=result)
 
     def predict(self, model: FittedModel, series: Series, rows: np.ndarray) -> np.ndarray:
@@ -67,8 +77,12 @@ class StatisticalSpec(FittedSpec):
         first = _first_row(numbers, series)
         z = model.scaling.scaled(series, model.task)
         values = filled(z[None, first:, : model.channels.outputs])[0][0]
-        fitted = [restore(own) for own in numbers]
-        outputs = [one.forecasts(values[:, o], rows - first, model.task.horizon) for o, one in enumerate(fitted)]
+        outputs = []
+        for o, own in enumerate(numbers):
+            uid, unscaled = series.unique_id, own.get("units") == "own"  # older saved models: all scaled
+            seen = model.scaling.unscaled(values[:, o], uid, o) if unscaled else values[:, o]
+            said = restore(own).forecasts(seen, rows - first, model.task.horizon)
+            outputs.append(model.scaling.rescaled(said, uid, o) if unscaled else said)
         forecasts = np.stack(outputs, axis=2)
         if not np.isfinite(forecasts).all():
             raise ModelFailure(f"{self.family} forecasts of series {series.unique_id!r} are not finite.")
@@ -143,7 +157,7 @@ def describe(fitted: Fitted) -> dict[str, Any]:
 def restore(description: Mapping[str, Any]) -> Fitted:
     """The fitted model that `describe` wrote down."""
     module = importlib.import_module(f"{__name__}.{description['name']}")
-    values = {key: _tupled(value) for key, value in description.items() if key not in ("name", "begins")}
+    values = {key: _tupled(value) for key, value in description.items() if key not in ("name", "begins", "units")}
     fitted: Fitted = module.FITTED(**values)
     return fitted
 

@@ -97,8 +97,8 @@ FITTED = Arima
 
 
 def fit(y: Array, season: int, options: dict[str, Any]) -> Arima:
-    """`options`: `fourier` (pairs, 0), `last` (rows used, all), `order` (p, d, q; chosen by AICc) and what
-    statsforecast's AutoARIMA knows, or its ARIMA where the order is given."""
+    """`options`: `fourier` (pairs, 0), `last` (rows used, all), `orders` ((p, d, q), ...: the one with the
+    lowest AICc is taken; left out: AutoARIMA searches) and what statsforecast's AutoARIMA knows, or its ARIMA."""
     from statsforecast.models import ARIMA, AutoARIMA
 
     pairs = int(options.pop("fourier", 0))
@@ -106,13 +106,12 @@ def fit(y: Array, season: int, options: dict[str, Any]) -> Arima:
         raise InputError(f"auto_arima: fourier={pairs} pairs need a season above {2 * pairs}; the season is {season}.")
     first = max(len(y) - int(options.pop("last", len(y))), 0)
     terms = fourier(np.arange(first, len(y)), season, pairs) if pairs else None
-    order = options.pop("order", None)
-    kind = (
-        AutoARIMA(season_length=1, **options)
-        if order is None
-        else ARIMA(order=tuple(order), season_length=1, **options)
-    )
-    found = kind.fit(y[first:], terms).model_
+    orders = options.pop("orders", None)
+    if orders is None:
+        found = AutoARIMA(season_length=1, **options).fit(y[first:], terms).model_
+    else:
+        tried = [ARIMA(order=tuple(o), season_length=1, **options).fit(y[first:], terms).model_ for o in orders]
+        found = min(tried, key=lambda one: float(one["aicc"]))
     system, arma = found["model"], [int(order) for order in found["arma"]]
     named = list(found["coef"].items())[sum(arma[:4]) :]
     return Arima(
