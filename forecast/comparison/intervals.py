@@ -14,29 +14,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from forecast.comparison import scores
+from forecast.comparison.interval_stacks import METHODS, Blocks, Method, Refusal, Stack, stacks
 from forecast.comparison.metrics import coverage_by_step
 from forecast.comparison.scores import Cube, Scored
 from forecast.config.experiment import NAIVE
 from forecast.config.task import Task
 from forecast.data.panel import with_series
-from forecast.forecaster.intervals import (
-    RAW,
-    SCALES,
-    AdaptiveConformal,
-    Scale,
-    SplitConformal,
-    adaptive_intervals,
-)
-from forecast.system.errors import InputError
 
-Method = Literal["split", "adaptive"]
-METHODS: tuple[Method, ...] = get_args(Method)
 COLUMNS = (
     "model", "ranking", "series", "method", "level", "step", "n_calibration", "n", "coverage", "low", "high", "inside",
     "width", "winkler",
@@ -48,43 +38,7 @@ BANDS = ("model", "ranking", "series", "level", "cutoff", "step", "lower", "uppe
 GRID = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Levels of the reliability diagram: how often the intervals of each level hold."""
 SHOWN = (NAIVE, "seasonal_naive", "ridge")
-Table = tuple[pd.DataFrame, list["Refusal"]]
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A level that the calibration block of one series cannot support for one candidate, and why."""
-
-    model: str
-    ranking: str
-    series: str
-    level: float
-    reason: str
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """One candidate's cubes of the calibration block and of the origins to cover, `step_size` rows apart.
-
-    `transforms`: by series, that of the target.
-    """
-
-    record: Mapping[str, Any]
-    calibration: Iterable[Cube]
-    test: Iterable[Cube]
-    step_size: int
-    transforms: Mapping[str, str]
-    spacing: float = 1.0
-    """How many times as far apart as the calibration origins those to cover are."""
-
-    @property
-    def about(self) -> dict[str, str]:
-        return {key: str(self.record[key]) for key in ("model", "ranking")}
-
-    def pairs(self) -> list[tuple[Cube | None, Cube, Scale]]:
-        """Of every series that has origins to cover."""
-        known = {cube.series: cube for cube in self.calibration}
-        return [(known.get(c.series), c, SCALES.get(self.transforms.get(c.series, ""), RAW)) for c in self.test]
+Table = tuple[pd.DataFrame, list[Refusal]]
 
 
 def interval_scores(blocks: Blocks, levels: Sequence[float], methods: Sequence[Method] = METHODS) -> Table:
@@ -92,51 +46,41 @@ def interval_scores(blocks: Blocks, levels: Sequence[float], methods: Sequence[M
 
     A series without calibration origins has every level refused; one without test origins has no row.
     """
-    parts, refused = [], []
-    for calibration, cube, scale in blocks.pairs():
-        for level in levels:
-            for method in methods:
-                try:
-                    lower, upper, sizes = interval(
-                        method,
-                        calibration,
-                        cube,
-                        level,
-                        step_size=blocks.step_size,
-                        scale=scale,
-                        spacing=blocks.spacing,
-                    )
-                except InputError as error:
-                    refused.append(Refusal(**blocks.about, series=cube.series, level=level, reason=str(error)))
-                    break  # what is too little for one method is too little for the other
-                table = coverage_by_step(cube.y, lower, upper, level=level)
-                about: dict[str, Any] = {**blocks.about, "series": cube.series, "method": method, "level": level}
-                parts.append(table.assign(**about, n_calibration=[min(sizes), *sizes]))
-    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
-    return table[list(COLUMNS)], refused
+    found, refused = stacks(blocks, levels)
+    return _in_order([(stack.places, _scored(stack, methods)) for stack in found], blocks, COLUMNS), refused
 
 
-def interval(
-    method: Method,
-    calibration: Cube | None,
-    test: Cube,
-    level: float,
-    *,
-    step_size: int,
-    scale: Scale = RAW,
-    spacing: float = 1.0,
-) -> tuple[np.ndarray, np.ndarray, list[int]]:
-    """Both ends (n, H) for the origins of `test`, and the number of calibration errors of each step."""
-    to, back = scale
-    horizon = test.y.shape[1]
-    y = to(calibration.y) if calibration is not None else np.empty((0, horizon))
-    y_hat = to(ensemble(calibration)) if calibration is not None else y
-    if method == "split":
-        lower, upper = SplitConformal.fit(y, y_hat).interval(level, to(ensemble(test)))
-    else:
-        start = AdaptiveConformal.fit(y, y_hat, level=level, spacing=spacing)
-        lower, upper = adaptive_intervals(start, to(test.y), to(ensemble(test)), step_size=step_size)
-    return back(lower), back(upper), np.isfinite(y).sum(axis=0).tolist()
+def _scored(stack: Stack, methods: Sequence[Method]) -> dict[str, np.ndarray]:
+    """Columns (S, rows of a series): by level, method and step."""
+    ends = [stack.ends(method) for method in methods]
+    shape = (len(stack.places), len(stack.levels), len(methods), stack.y.shape[2] + 1)
+    tables = [
+        [coverage_by_step(stack.y, low[k], high[k], level=level) for low, high in ends]
+        for k, level in enumerate(stack.levels)
+    ]
+    columns = {
+        name: np.moveaxis(np.array([[table[name] for table in row] for row in tables]), 2, 0) for name in tables[0][0]
+    }
+    sizes = np.concatenate([stack.sizes.min(axis=1, keepdims=True), stack.sizes], axis=1)
+    labels = {
+        "level": np.array(stack.levels)[None, :, None, None],
+        "method": np.array(methods, dtype=object)[None, None, :, None],
+        "n_calibration": sizes[:, None, None],
+    }
+    return {name: np.broadcast_to(values, shape).reshape(shape[0], -1) for name, values in (columns | labels).items()}
+
+
+def _in_order(
+    parts: list[tuple[list[int], dict[str, np.ndarray]]], blocks: Blocks, names: Sequence[str]
+) -> pd.DataFrame:
+    """Columns (S, rows of a series) of every stack as one frame, the series in the candidate's order."""
+    if not parts:
+        return pd.DataFrame(columns=list(names))
+    series = np.array([cube.series for cube in blocks.test], dtype=object)
+    places = np.concatenate([np.repeat(own, next(iter(c.values())).shape[1]) for own, c in parts])
+    order = np.argsort(places, kind="stable") if len(parts) > 1 else slice(None)
+    joined = {name: np.concatenate([columns[name].ravel() for _, columns in parts])[order] for name in parts[0][1]}
+    return pd.DataFrame({**joined, "series": series[places[order]]}).assign(**blocks.about)[list(names)]
 
 
 def rehearsed(candidates: Iterable[Blocks], levels: Sequence[float]) -> dict[str, Any]:
@@ -186,26 +130,20 @@ def _origins(cube: Cube, part: slice) -> Cube:
 def bands(blocks: Blocks, levels: Sequence[float], method: Method, cutoffs: Mapping[str, pd.Index]) -> pd.DataFrame:
     """The intervals themselves (BANDS), one row per origin and step; `cutoffs` by series, in the cubes' order."""
     parts = []
-    for calibration, cube, scale in blocks.pairs():
-        n, horizon = cube.y.shape
-        for level in levels:
-            try:
-                lower, upper, _ = interval(
-                    method, calibration, cube, level, step_size=blocks.step_size, scale=scale, spacing=blocks.spacing
-                )
-            except InputError:
-                continue
-            rows = {
-                **blocks.about,
-                "series": cube.series,
-                "level": level,
-                "cutoff": np.repeat(cutoffs[cube.series].to_numpy(), horizon),
-                "step": np.tile(np.arange(1, horizon + 1), n),
-                "lower": lower.ravel(),
-                "upper": upper.ravel(),
-            }
-            parts.append(pd.DataFrame(rows))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(BANDS))
+    names = [cube.series for cube in blocks.test]
+    for stack in stacks(blocks, levels)[0]:
+        lower, upper = (np.moveaxis(end, 0, 1) for end in stack.ends(method))
+        horizon = stack.y.shape[2]
+        moments = np.stack([cutoffs[names[place]].to_numpy() for place in stack.places])
+        labels = {
+            "level": np.array(stack.levels)[None, :, None, None],
+            "cutoff": moments[:, None, :, None],
+            "step": np.arange(1, horizon + 1)[None, None, None, :],
+        }
+        columns = {name: np.broadcast_to(values, lower.shape) for name, values in labels.items()}
+        columns |= {"lower": lower, "upper": upper}
+        parts.append((stack.places, {name: values.reshape(len(values), -1) for name, values in columns.items()}))
+    return _in_order(parts, blocks, BANDS)
 
 
 def calibration_cubes(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> list[Cube]:
@@ -221,11 +159,6 @@ def grouped(refused: Iterable[Refusal]) -> list[dict[str, Any]]:
         candidates.append({"model": refusal.model, "ranking": refusal.ranking})
     keys = ("series", "level", "reason")
     return [{**dict(zip(keys, key, strict=True)), "candidates": candidates} for key, candidates in found.items()]
-
-
-def ensemble(cube: Cube) -> np.ndarray:
-    """(n, H): the mean of the seeds' forecasts."""
-    return np.asarray(cube.y_hat.mean(axis=0))
 
 
 @dataclass(frozen=True)

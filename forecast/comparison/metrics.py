@@ -10,10 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from forecast.system.errors import InputError
@@ -178,19 +177,33 @@ def interval_width(lower: ArrayLike, upper: ArrayLike) -> float:
     return average((np.asarray(upper, dtype=float) - np.asarray(lower, dtype=float)).ravel())
 
 
-def coverage_by_step(y: ArrayLike, lower: ArrayLike, upper: ArrayLike, *, level: float) -> pd.DataFrame:
-    """step, n, coverage, low, high, inside, width, winkler: one row per step, and step 0 for all of them pooled.
+def coverage_by_step(y: Array, lower: Array, upper: Array, *, level: float) -> dict[str, NDArray[Any]]:
+    """step, n, coverage, low, high, inside, width, winkler of `y`, `lower`, `upper` (S, n, H): each (S, H + 1), first
+    step 0 for all steps pooled, then one per step.
 
     `low` and `high` are the binomial 95 % band around `level`, at least 6 points wide on each side because origins
     are dependent (3 points when pooled, the tolerance of the protocol).
     """
-    actual, low, high = (np.asarray(a, dtype=float) for a in (y, lower, upper))
-    rows = [_coverage_row(0, actual, low, high, level, band=0.03)]
-    rows += [
-        _coverage_row(h + 1, actual[:, [h]], low[:, [h]], high[:, [h]], level, band=None)
-        for h in range(actual.shape[1])
-    ]
-    return pd.DataFrame(rows)
+    actual, low, high = _aligned(y, lower, upper)
+    known, whole = np.isfinite(actual), np.ones(actual.shape, dtype=bool)
+    told = np.isfinite(low + high) | np.isinf(low + high)
+    covered = _by_step(np.where(told, (low <= actual) & (actual <= high), np.nan), known)
+    missed = np.maximum(low - actual, 0) + np.maximum(actual - high, 0)
+    by_step = known.sum(axis=1)
+    n = np.concatenate([by_step.sum(axis=1, keepdims=True), by_step], axis=1)
+    bands = {count: binomial_band(level, count) for count in np.unique(by_step).tolist()}
+    ends = np.array([[(level - 0.03, level + 0.03), *(bands[k] for k in row)] for row in by_step.tolist()])
+    least, most = ends[..., 0], ends[..., 1]
+    return {
+        "step": np.broadcast_to(np.arange(n.shape[1]), n.shape),
+        "n": n,
+        "coverage": covered,
+        "low": least,
+        "high": most,
+        "inside": (least <= covered) & (covered <= most),
+        "width": _by_step(high - low, whole),
+        "winkler": _by_step(high - low + 2 / (1 - level) * missed, known),
+    }
 
 
 def binomial_band(level: float, n: int) -> tuple[float, float]:
@@ -199,22 +212,22 @@ def binomial_band(level: float, n: int) -> tuple[float, float]:
     return max(0.0, level - half), min(1.0, level + half)
 
 
-def _coverage_row(
-    step: int, y: Array, lower: Array, upper: Array, level: float, *, band: float | None
-) -> dict[str, float | int | bool]:
-    n = int(np.isfinite(y).sum())
-    covered = coverage(y, lower, upper)
-    low, high = (level - band, level + band) if band is not None else binomial_band(level, n)
-    return {
-        "step": step,
-        "n": n,
-        "coverage": covered,
-        "low": low,
-        "high": high,
-        "inside": low <= covered <= high,
-        "width": interval_width(lower, upper),
-        "winkler": winkler(y, lower, upper, level=level),
-    }
+def _by_step(values: Array, known: NDArray[np.bool_]) -> Array:
+    """(S, n, H) → (S, H + 1): the mean of what is known over all steps, then of each."""
+    series, n, horizon = values.shape
+    pooled = row_means(values.reshape(series, -1), known.reshape(series, -1))
+    steps = row_means(values.swapaxes(1, 2).reshape(-1, n), known.swapaxes(1, 2).reshape(-1, n))
+    return np.concatenate([pooled[:, None], steps.reshape(series, horizon)], axis=1)
+
+
+def row_means(values: Array, known: NDArray[np.bool_]) -> Array:
+    """(R,): the mean of what is known of every row of (R, n), each as `average` has it; NaN of nothing."""
+    counts = known.sum(axis=1)
+    means = np.full(len(values), np.nan)
+    for count in np.unique(counts[counts > 0]):
+        rows = counts == count
+        means[rows] = values[rows][known[rows]].reshape(-1, count).mean(axis=1)
+    return means
 
 
 def _known(y: ArrayLike, *others: ArrayLike) -> tuple[Array, ...]:

@@ -7,10 +7,8 @@ is how far the actual lies outside its band (negative inside), so quantile heads
 
 from __future__ import annotations
 
-import bisect
 import math
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -56,12 +54,15 @@ class SplitConformal:
     scores: tuple[Array, ...]
 
     @classmethod
-    def fit(cls, y: ArrayLike, lower: ArrayLike, upper: ArrayLike | None = None) -> SplitConformal:
+    def fit(
+        cls, y: ArrayLike, lower: ArrayLike, upper: ArrayLike | None = None, *, horizon: int | None = None
+    ) -> SplitConformal:
         """`y`, `lower`, `upper` (n, H) of the calibration block; without `upper`, `lower` is the point forecast.
 
-        Vovk, Gammerman & Shafer (2005); Lei et al. (2018). A missing actual is left out of its step.
+        Vovk, Gammerman & Shafer (2005); Lei et al. (2018). A missing actual is left out of its step. With `horizon`
+        the columns are the steps of several series side by side.
         """
-        tell_of_calibration(y, lower)
+        _tell(y, lower, horizon)
         outside = scores_of(y, lower, upper)
         return cls(tuple(np.sort(column[np.isfinite(column)]) for column in outside.T))
 
@@ -72,6 +73,14 @@ class SplitConformal:
     def interval(self, level: float, lower: ArrayLike, upper: ArrayLike | None = None) -> tuple[Array, Array]:
         """The band (..., H) widened to `level`; never turned inside out."""
         return widened(lower, upper, self.margin(level))
+
+
+def _tell(y: ArrayLike, lower: ArrayLike, horizon: int | None) -> None:
+    """Of each series on its own."""
+    actual, low = np.asarray(y), np.asarray(lower)
+    width = horizon or actual.shape[-1]
+    for first in range(0, actual.shape[-1], width):
+        tell_of_calibration(actual[..., first : first + width], low[..., first : first + width])
 
 
 def scores_of(y: ArrayLike, lower: ArrayLike, upper: ArrayLike | None = None) -> Array:
@@ -97,21 +106,23 @@ def widened(lower: ArrayLike, upper: ArrayLike | None, margin: Array) -> tuple[A
 
 @dataclass
 class AdaptiveConformal:
-    """Adaptive conformal inference (Gibbs & Candes 2021), one state per step, fed one origin at a time.
+    """Adaptive conformal inference (Gibbs & Candes 2021), one state per column, fed one origin at a time.
 
     After each outcome the working miscoverage moves by `gamma` (target - missed): too many misses widen what follows.
     Scores come from a sliding window of the newest outcomes, so a drift in the errors' size is followed too. A working
     miscoverage at or below zero would mean an infinite interval; the largest score of the window is used instead.
     """
 
-    level: float
-    window: list[deque[tuple[float, float]]]  # per step, newest last: a score and the time it stands for
-    ranked: list[list[float]]  # the same scores in rising order, so that a margin is one look-up
-    alpha: Array
+    level: Array  # () or (L, 1): several levels share the windows
+    scores: Array  # (C, room): those of column c from `first[c]` to `end[c]`, newest last
+    first: NDArray[np.int64]
+    end: NDArray[np.int64]
+    fitted: NDArray[np.int64]  # (C,): where the scores of the calibration block end
+    alpha: Array  # (C,) or (L, C)
     gamma: float = GAMMA
     spacing: float = 1.0
-    held: list[float] = field(default_factory=list)
-    """Per step the time of the window, in spacings of the calibration origins; `reach` is the most it may be."""
+    held: Array = field(default_factory=lambda: np.empty(0))
+    """Per column the time of the window, in spacings of the calibration origins; `reach` is the most it may be."""
     reach: float = 0.0
 
     @classmethod
@@ -121,38 +132,62 @@ class AdaptiveConformal:
         lower: ArrayLike,
         upper: ArrayLike | None = None,
         *,
-        level: float,
+        level: ArrayLike,
+        horizon: int | None = None,
         gamma: float = GAMMA,
         spacing: float = 1.0,
     ) -> AdaptiveConformal:
-        """Start from the calibration block (n, H), whose length in time is also that of the window: what is observed
-        later lies `spacing` times as far apart."""
-        tell_of_calibration(y, lower)
-        outside = scores_of(y, lower, upper)
-        known = [column[np.isfinite(column)].tolist() for column in outside.T]
-        for column in known:
-            rank_of(len(column), level)
-        window = [deque((score, 1.0) for score in column) for column in known]
-        alpha, held = np.full(len(window), 1 - level), [float(len(column)) for column in known]
-        return cls(level, window, [sorted(c) for c in known], alpha, gamma, spacing, held, float(len(outside)))
+        """Start from the calibration block (n, C), whose length in time is also that of the window: what is observed
+        later lies `spacing` times as far apart. `level` () or (L,); `horizon` as in `SplitConformal.fit`."""
+        _tell(y, lower, horizon)
+        outside = scores_of(y, lower, upper).T
+        known = np.isfinite(outside)
+        counts = known.sum(axis=1)
+        wanted = np.asarray(level, dtype=float)
+        for count in dict.fromkeys(counts.tolist()):
+            for one in wanted.flat:
+                rank_of(count, float(one))
+        wanted = wanted[:, None] if wanted.ndim else wanted
+        together = np.take_along_axis(outside, np.argsort(~known, axis=1, kind="stable"), axis=1)
+        room = np.full((len(together), together.shape[1] + 64), np.nan)
+        room[:, : together.shape[1]] = together
+        alpha = 1 - wanted + np.zeros(len(together))
+        state = np.zeros_like(counts), counts.copy(), counts.copy()
+        return cls(wanted, room, *state, alpha, gamma, spacing, counts.astype(float), float(outside.shape[1]))
 
     def margin(self) -> Array:
-        """(H,): the margin for an origin now."""
-        return np.array([_quantile(column, 1 - a) for column, a in zip(self.ranked, self.alpha, strict=True)])
+        """(C,) or (L, C): the margins for an origin now."""
+        low, high = int(self.first.min()), int(self.end.max())
+        at = np.arange(low, high)
+        inside = (at >= self.first[:, None]) & (at < self.end[:, None])
+        ranked = np.sort(np.where(inside, self.scores[:, low:high], np.inf), axis=1)
+        count = self.end - self.first
+        rank = np.ceil(np.round((count + 1) * (1 - self.alpha), 9))  # the largest score where more is asked for
+        place = np.minimum(np.maximum(rank, 1), count).astype(np.int64) - 1
+        found = np.take_along_axis(ranked, place.reshape(-1, len(count)).T, axis=1).T
+        return np.asarray(found.reshape(self.alpha.shape))
 
-    def observe(self, step: int, score: float, margin: float) -> None:
-        """The outcome of one earlier forecast became known: its score, and the margin it was given."""
-        if not math.isfinite(score):
-            return
-        self.alpha[step] += self.gamma * ((1 - self.level) - (score > margin))
-        window, ranked = self.window[step], self.ranked[step]
-        window.append((score, self.spacing))
-        bisect.insort(ranked, score)
-        self.held[step] += self.spacing
-        while self.held[step] > self.reach and len(window) > 1:
-            oldest, time = window.popleft()
-            del ranked[bisect.bisect_left(ranked, oldest)]
-            self.held[step] -= time
+    def observe(self, columns: NDArray[np.int64], scores: Array, margins: Array) -> None:
+        """The outcomes of earlier forecasts became known, one for each of `columns` (k,): their scores (k,), NaN where
+        missing, and the margins (k,) or (L, k) they were given."""
+        known = np.isfinite(scores)
+        columns, scores, margins = columns[known], scores[known], margins[..., known]
+        self.alpha[..., columns] += self.gamma * ((1 - self.level) - (scores > margins))
+        if len(columns) and int(self.end.max()) == self.scores.shape[1]:
+            self._move()
+        self.scores[columns, self.end[columns]] = scores
+        self.end[columns] += 1
+        self.held[columns] += self.spacing
+        while (over := (self.held > self.reach) & (self.end - self.first > 1)).any():
+            self.held -= np.where(over, np.where(self.first < self.fitted, 1.0, self.spacing), 0.0)
+            self.first += over
+
+    def _move(self) -> None:
+        """The windows to the front of `scores`, with room for as many scores again."""
+        width = int((self.end - self.first).max())
+        places = np.minimum(self.first[:, None] + np.arange(2 * width + 64), self.scores.shape[1] - 1)
+        self.scores = np.take_along_axis(self.scores, places, axis=1)
+        self.fitted, self.end, self.first = self.fitted - self.first, self.end - self.first, np.zeros_like(self.first)
 
 
 def adaptive_intervals(
@@ -162,24 +197,21 @@ def adaptive_intervals(
     upper: ArrayLike | None = None,
     *,
     step_size: int = 1,
+    horizon: int | None = None,
 ) -> tuple[Array, Array]:
-    """Intervals (n, H) of consecutive origins, `step_size` steps apart, each using only outcomes known at its cutoff.
+    """Intervals (n, C), or (L, n, C) of several levels, of consecutive origins, `step_size` steps apart, each using
+    only outcomes known at its cutoff.
 
-    The target of step h of origin i is known at origin i + ceil(h / step_size), not before. `start` is advanced.
+    The target of step h of origin i is known at origin i + ceil(h / step_size), not before. Columns are the steps of
+    one series, or with `horizon` those of several side by side. `start` is advanced.
     """
     outside = scores_of(y, lower, upper)
-    n, horizon = outside.shape
-    margins = np.empty((n, horizon))
+    n, width = outside.shape
+    later = -(-(np.arange(width) % (horizon or width) + 1) // step_size)
+    margins = np.empty((n, *start.alpha.shape))
     for origin in range(n):
-        for step in range(horizon):
-            known = origin - math.ceil((step + 1) / step_size)
-            if known >= 0:
-                start.observe(step, float(outside[known, step]), float(margins[known, step]))
+        columns = np.flatnonzero(later <= origin)
+        known = origin - later[columns]
+        start.observe(columns, outside[known, columns], margins[known, ..., columns].T)
         margins[origin] = start.margin()
-    return widened(lower, upper, margins)
-
-
-def _quantile(ranked: Sequence[float], level: float) -> float:
-    """The conformal quantile of rising scores; the largest where the level asks for more than they can tell."""
-    rank = math.ceil(round((len(ranked) + 1) * level, 9))
-    return ranked[min(max(rank, 1), len(ranked)) - 1]
+    return widened(lower, upper, np.moveaxis(margins, 0, -2))

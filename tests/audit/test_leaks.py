@@ -334,15 +334,13 @@ def outcomes_known_at_their_origin(root: Path) -> None:
         root,
         "forecast/forecaster/intervals.py",
         """
-        def adaptive_intervals(start, y, lower, upper=None, *, step_size=1):
+        def adaptive_intervals(start, y, lower, upper=None, *, step_size=1, horizon=None):
             outside = scores_of(y, lower, upper)
-            margins = np.empty(outside.shape)
+            margins = np.empty((len(outside), *start.alpha.shape))
             for origin, scores in enumerate(outside):
+                start.observe(np.arange(len(scores)), scores, start.margin())
                 margins[origin] = start.margin()
-                for step, score in enumerate(scores):
-                    start.observe(step, float(score), float(margins[origin, step]))
-                margins[origin] = start.margin()
-            return widened(lower, upper, margins)
+            return widened(lower, upper, np.moveaxis(margins, 0, -2))
     """,
     )
     append(root, "forecast/comparison/intervals.py", "def rehearsed(*_): return {'method': 'adaptive', 'reason': ''}")

@@ -6,14 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from forecast.comparison.interval_stacks import Blocks
 from forecast.comparison.intervals import (
     BANDS,
     COLUMNS,
-    Blocks,
     bands,
     calibration_cubes,
     grouped,
-    interval,
     interval_scores,
     rehearsed,
 )
@@ -196,5 +195,34 @@ def test_the_intervals_scored_are_those_a_served_ensemble_has():
     ]  # fmt: skip
     (served,) = calibration_scores(pd.DataFrame(rows), dataset().task).values()
     method = rehearsed([blocks([held], [])], [0.8])["method"]
-    scored = interval(method, held, seen, 0.8, step_size=1)[:2]
-    assert np.array_equal(scored, served.interval(0.8, seen.y_hat.mean(axis=0)))
+    scored = bands(blocks([held], [seen]), [0.8], method, {"a": pd.RangeIndex(30)})
+    assert np.array_equal(scored[["lower", "upper"]].T, np.hstack(served.interval(0.8, seen.y_hat.mean(axis=0))).T)
+
+
+def many(count, *, n, seed):
+    """Series of two steps, of three lengths and some without an actual here and there."""
+    noise = np.random.default_rng(seed)
+    found = [cube(noise.normal(0, 1 + k % 5, (n + k % 3, 2)), series=f"s{k}") for k in range(count)]
+    for k in range(0, count, 4):
+        found[k].y[k % n, k % 2] = np.nan
+    return found
+
+
+def test_many_series_side_by_side_have_the_rows_that_each_has_alone():
+    held, seen = many(12, n=19, seed=7), many(12, n=9, seed=8)
+    together, refused = interval_scores(blocks(held, seen), [0.8, 0.95])
+    alone = [interval_scores(blocks([h], [s]), [0.8, 0.95]) for h, s in zip(held, seen, strict=True)]
+    pd.testing.assert_frame_equal(together, pd.concat([table for table, _ in alone], ignore_index=True))
+    assert refused == [refusal for _, own in alone for refusal in own]
+    assert {r.series for r in refused} == {"s0"}  # 18 of the 19 errors are known at its first step
+
+
+def test_the_number_of_frames_does_not_grow_with_the_series(monkeypatch):
+    made, init = [], pd.DataFrame.__init__
+    monkeypatch.setattr(pd.DataFrame, "__init__", lambda self, *a, **k: (made.append(1), init(self, *a, **k))[1])
+    counts = []
+    for count in (10, 200):
+        made.clear()
+        interval_scores(blocks(many(count, n=20, seed=7), many(count, n=9, seed=8)), [0.8, 0.95])
+        counts.append(len(made))
+    assert counts[0] == counts[1] > 0

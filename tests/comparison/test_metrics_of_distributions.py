@@ -34,11 +34,27 @@ def test_winkler_equals_the_interval_score_of_scoringrules(level):
 def test_coverage_and_width_by_horizon_step():
     y = np.array([[1.0, 5.0], [2.0, np.nan], [9.0, 6.0], [3.0, 7.0]])
     lower, upper = np.zeros((4, 2)), np.array([[3.0, 6.0]] * 4)
-    each = metrics.coverage_by_step(y, lower, upper, level=0.8).set_index("step")
-    assert each.loc[1:, "coverage"].tolist() == [0.75, pytest.approx(2 / 3)]
+    each = {k: v[0] for k, v in metrics.coverage_by_step(y[None], lower[None], upper[None], level=0.8).items()}
+    assert each["coverage"].tolist() == [pytest.approx(5 / 7), 0.75, pytest.approx(2 / 3)]
+    assert each["n"].tolist() == [7, 4, 3]
     assert metrics.coverage(y, lower, upper) == pytest.approx(5 / 7)
-    assert each.loc[1:, "width"].tolist() == [3.0, 6.0]
-    assert each.loc[1, "winkler"] == pytest.approx(3 + 10 * 6 / 4)
+    assert each["width"].tolist() == [4.5, 3.0, 6.0]
+    assert each["winkler"][1] == pytest.approx(3 + 10 * 6 / 4)
+
+
+def test_coverage_of_many_series_is_to_the_bit_that_of_each_cell_on_its_own():
+    noise = np.random.default_rng(3)
+    y, lower = noise.normal(size=(7, 11, 3)), noise.normal(-1, 1, (7, 11, 3))
+    upper = lower + noise.random((7, 11, 3)) * 3
+    y[noise.random(y.shape) < 0.2] = np.nan
+    found = metrics.coverage_by_step(y, lower, upper, level=0.8)
+    for one in range(7):
+        for step in range(4):
+            part = (one, slice(None), slice(None) if step == 0 else step - 1)
+            own = (y[part], lower[part], upper[part])
+            assert found["coverage"][one, step] == metrics.coverage(*own)
+            assert found["winkler"][one, step] == metrics.winkler(*own, level=0.8)
+            assert found["width"][one, step] == metrics.interval_width(lower[part], upper[part])
 
 
 def test_missing_actuals_are_left_out_and_missing_forecasts_are_not():

@@ -55,9 +55,9 @@ def test_the_margin_is_the_ranked_absolute_residual_of_each_step():
 def test_it_covers_what_it_promises_at_every_step(level):
     fitted = SplitConformal.fit(*errors(600, seed=1))
     y, y_hat = errors(4000, seed=2)
-    table = metrics.coverage_by_step(y, *fitted.interval(level, y_hat), level=level)
-    assert table["inside"].all() and table["step"].tolist() == [0, 1, 2, 3]
-    assert np.all(np.diff(table["width"][1:]) > 0)
+    table = metrics.coverage_by_step(*(a[None] for a in (y, *fitted.interval(level, y_hat))), level=level)
+    assert table["inside"].all() and table["step"].tolist() == [[0, 1, 2, 3]]
+    assert np.all(np.diff(table["width"][0, 1:]) > 0)
 
 
 def test_promised_coverage_holds_on_average_over_small_calibration_sets():
@@ -125,9 +125,10 @@ def test_the_adaptive_variant_uses_only_outcomes_known_at_the_cutoff(step_size):
 def test_the_window_of_the_adaptive_variant_is_as_long_in_time_as_the_calibration_block():
     y, y_hat = errors(90, seed=12)
     started = AdaptiveConformal.fit(y, y_hat, level=0.8, spacing=3.0)  # observed three times as far apart
-    for _ in range(30):
-        started.observe(0, 7.0, 1.0)
-    assert started.ranked[0] == [7.0] * 30 and len(started.ranked[1]) == 90
+    for _ in range(130):
+        started.observe(np.array([0]), np.array([7.0]), np.array([1.0]))
+    assert (started.end - started.first).tolist() == [30, 90, 90]
+    assert started.scores[0, started.first[0] : started.end[0]].tolist() == [7.0] * 30
 
 
 def test_the_adaptive_variant_refuses_too_small_a_set_and_ignores_missing_outcomes():
@@ -136,8 +137,22 @@ def test_the_adaptive_variant_refuses_too_small_a_set_and_ignores_missing_outcom
         AdaptiveConformal.fit(y, y_hat, level=0.95)
     started = AdaptiveConformal.fit(y, y_hat, level=0.9)
     before = started.margin()
-    started.observe(0, float("nan"), 1.0)
+    started.observe(np.array([0]), np.array([np.nan]), np.array([1.0]))
     assert np.array_equal(before, started.margin())
+
+
+def test_levels_and_series_side_by_side_have_the_adaptive_intervals_that_each_has_alone():
+    parts = [(*errors(60, seed=k), *errors(150, seed=k + 9)) for k in range(3)]
+    parts[1][2][5:9, 1] = np.nan
+    y, y_hat, later, later_hat = (np.hstack(side) for side in zip(*parts, strict=True))
+    start = AdaptiveConformal.fit(y, y_hat, level=[0.8, 0.9], horizon=H, spacing=2.0)
+    together = intervals.adaptive_intervals(start, later, later_hat, step_size=2, horizon=H)
+    for k, (held, held_hat, own, own_hat) in enumerate(parts):
+        for number, level in enumerate((0.8, 0.9)):
+            start = AdaptiveConformal.fit(held, held_hat, level=level, spacing=2.0)
+            alone = intervals.adaptive_intervals(start, own, own_hat, step_size=2)
+            for end, expected in zip(together, alone, strict=True):
+                assert np.array_equal(end[number][:, k * H : (k + 1) * H], expected)
 
 
 def test_shapes_and_failed_forecasts_are_refused():

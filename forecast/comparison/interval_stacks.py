@@ -1,0 +1,146 @@
+"""Intervals of many series at once: those whose blocks have equal shapes stand side by side in one array.
+
+One array operation then serves thousands of series; each keeps its own margins, one per horizon step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from forecast.comparison.scores import Cube
+from forecast.forecaster.intervals import (
+    RAW,
+    SCALES,
+    AdaptiveConformal,
+    Scale,
+    SplitConformal,
+    adaptive_intervals,
+    rank_of,
+    scores_of,
+)
+from forecast.system.errors import InputError
+
+Method = Literal["split", "adaptive"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A level that the calibration block of one series cannot support for one candidate, and why."""
+
+    model: str
+    ranking: str
+    series: str
+    level: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """One candidate's cubes of the calibration block and of the origins to cover, `step_size` rows apart.
+
+    `transforms`: by series, that of the target.
+    """
+
+    record: Mapping[str, Any]
+    calibration: Sequence[Cube]
+    test: Sequence[Cube]
+    step_size: int
+    transforms: Mapping[str, str]
+    spacing: float = 1.0
+    """How many times as far apart as the calibration origins those to cover are."""
+
+    @property
+    def about(self) -> dict[str, str]:
+        return {key: str(self.record[key]) for key in ("model", "ranking")}
+
+    def pairs(self) -> list[tuple[Cube | None, Cube, Scale]]:
+        """Of every series that has origins to cover."""
+        known = {cube.series: cube for cube in self.calibration}
+        return [(known.get(c.series), c, SCALES.get(self.transforms.get(c.series, ""), RAW)) for c in self.test]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Series side by side whose blocks have equal shapes and support the same levels.
+
+    `places`: their numbers among the candidate's. `held`, `shown`: actuals and ensemble forecasts (n, S * H) of the
+    calibration block and of the origins to cover, in the units errors are taken in; `y` (S, n, H) in raw ones.
+    """
+
+    places: list[int]
+    levels: tuple[float, ...]
+    blocks: Blocks
+    held: tuple[np.ndarray, np.ndarray]
+    shown: tuple[np.ndarray, np.ndarray]
+    y: np.ndarray
+    back: Callable[[np.ndarray], np.ndarray]
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """(S, H): the calibration errors of each step."""
+        return np.isfinite(self.held[0]).sum(axis=0).reshape(len(self.places), -1)
+
+    def ends(self, method: Method) -> tuple[np.ndarray, np.ndarray]:
+        """Both ends of the intervals (L, S, n, H), in raw units."""
+        series, _, horizon = self.y.shape
+        if method == "split":
+            fitted = SplitConformal.fit(*self.held, horizon=horizon)
+            pairs = [fitted.interval(level, self.shown[1]) for level in self.levels]
+            lower, upper = (np.stack(ends) for ends in zip(*pairs, strict=True))
+        else:
+            spacing = self.blocks.spacing
+            start = AdaptiveConformal.fit(*self.held, level=self.levels, horizon=horizon, spacing=spacing)
+            lower, upper = adaptive_intervals(start, *self.shown, step_size=self.blocks.step_size, horizon=horizon)
+        apart = (*lower.shape[:2], series, horizon)
+        return np.moveaxis(self.back(lower).reshape(apart), 2, 1), np.moveaxis(self.back(upper).reshape(apart), 2, 1)
+
+
+def stacks(blocks: Blocks, levels: Sequence[float]) -> tuple[list[Stack], list[Refusal]]:
+    """The series of one candidate by shape, transform and the levels their calibration supports; what is refused."""
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    refused = []
+    pairs = blocks.pairs()
+    for place, (calibration, cube, scale) in enumerate(pairs):
+        reasons = {level: _refusal(calibration, level) for level in levels}
+        about = {**blocks.about, "series": cube.series}
+        refused += [Refusal(**about, level=level, reason=why) for level, why in reasons.items() if why]
+        kept = tuple(level for level, why in reasons.items() if not why)
+        if calibration is not None and kept:
+            groups.setdefault((kept, scale, calibration.y.shape, cube.y.shape), []).append(place)
+    return [_stack(blocks, pairs, places, key[0], key[1]) for key, places in groups.items()], refused
+
+
+def _stack(
+    blocks: Blocks, pairs: list[tuple[Cube | None, Cube, Scale]], places: list[int], levels: Any, scale: Scale
+) -> Stack:
+    to, back = scale
+    own = [pairs[place] for place in places]
+    held, shown = (
+        (to(np.hstack([c.y for c in part])), to(np.hstack([ensemble(c) for c in part])))
+        for part in ([c for c, _, _ in own if c is not None], [c for _, c, _ in own])
+    )
+    return Stack(places, levels, blocks, held, shown, np.stack([c.y for _, c, _ in own]), back)
+
+
+def _refusal(calibration: Cube | None, level: float) -> str:
+    """Why the calibration block of one series supports no interval of `level`; empty when it does."""
+    try:
+        if calibration is None:
+            rank_of(0, level)
+        else:
+            scores_of(calibration.y, ensemble(calibration))
+            for count in np.isfinite(calibration.y).sum(axis=0).tolist():
+                rank_of(count, level)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def ensemble(cube: Cube) -> np.ndarray:
+    """(n, H): the mean of the seeds' forecasts."""
+    return np.asarray(cube.y_hat.mean(axis=0))
