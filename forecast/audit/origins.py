@@ -123,7 +123,7 @@ def _examined(
             same.append((moment, other))
     yield from _scalings(isolated(_scaling, base, borders), same)
     panels = [(moment, other.panel) for moment, other in same]
-    yield from isolated(_forecasts, project.paths.root, trained, base, panels, ends["train"])
+    yield from isolated(_forecasts, project.paths.root, trained, base, panels, ends["validation"])
 
 
 def _scalings(one: Scaling, others: list[tuple[pd.Timestamp, Prepared]]) -> Iterator[Finding]:

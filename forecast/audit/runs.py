@@ -20,8 +20,14 @@ from forecast.system import files
 KEYS = ("unique_id", "cutoff", "step", "block", "seed", "output")
 
 
-def fitted_on_train(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: str) -> Iterator[Finding]:
-    """Scaling, skip and weights of every candidate; `other` differs from `base` in the rows after the train block."""
+def fitted_before(
+    base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: str, *, again: bool
+) -> Iterator[Finding]:
+    """Scaling, skip and weights of every candidate, as chosen and as fitted again on train and validation together.
+
+    `other` differs from `base` in the rows after the train block (what was fitted `again` is left out then), or after
+    the validation block.
+    """
     parts = {
         "scaling.json": "scaling",
         "skip.npz": "skip",
@@ -29,7 +35,7 @@ def fitted_on_train(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detecto
         "head.npz": "training",
         "spec.json": "training",
     }
-    for folder in _seeds(base):
+    for folder in _fits(base, again=again):
         for name, kind in parts.items():
             if (base.trained / folder / name).exists() and not _same(
                 base.trained / folder / name, other.trained / folder / name
@@ -230,8 +236,12 @@ def _without(content: dict[str, Any], key: str) -> dict[str, Any]:
     return {k: v for k, v in content.items() if k != key}
 
 
-def _seeds(base: Sandbox) -> list[str]:
-    return [path.relative_to(base.trained).as_posix() for path in sorted(base.trained.glob("*/seed-*"))]
+def _fits(base: Sandbox, *, again: bool) -> list[str]:
+    """The saved models; without those that were fitted `again`, where the first one is kept beside them."""
+    chosen = sorted(base.trained.glob("*/chosen-*"))
+    twice = {path.with_name(path.name.replace("chosen", "seed")) for path in chosen}
+    seeds = [path for path in sorted(base.trained.glob("*/seed-*")) if again or path not in twice]
+    return [path.relative_to(base.trained).as_posix() for path in (*chosen, *seeds)]
 
 
 def _same(one: Path, two: Path) -> bool:

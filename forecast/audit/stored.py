@@ -104,10 +104,11 @@ def _averaged(name: str, record: dict[str, Any], table: pd.DataFrame, base: Sand
 
 
 def _foretold(forecaster: Forecaster, table: pd.DataFrame, whole: Panel, name: str, seed: int) -> Iterator[Finding]:
-    """At a few origins of every block the saved model forecasts what stands in the table."""
+    """At a few origins of every later block the saved model forecasts what stands in the table."""
     own = table[table["seed"] == seed]
     for series in whole.series:
         mine = own[own["unique_id"] == series.unique_id]
+        mine = mine[mine["block"] != "validation"]  # of the model before it was fitted on that block too
         cutoffs = np.sort(np.concatenate([_some(rows["cutoff"].unique()) for _, rows in mine.groupby("block")]))
         rows = np.searchsorted(series.ds, cutoffs)
         made = forecaster.predict(whole, {series.unique_id: rows})[series.unique_id]

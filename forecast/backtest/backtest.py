@@ -1,14 +1,17 @@
-"""One candidate and seed: fit on train, forecast every origin of the scored blocks, keep everything under its key.
+"""One candidate and seed: fit, forecast every origin of the scored blocks, keep everything under its key.
 
-A row is fitted again by its policy (`refit` in configs/models.yaml):
+The fit on the train rows forecasts the validation block, on which penalties, lags, steps and trees are chosen. With
+these it is fitted once more, on train and validation together: that model forecasts the later blocks, and serves.
 
-    never      one fit, on the train rows
+A row is fitted again later by its policy (`refit` in configs/models.yaml):
+
+    never      not again
     monthly    again at the first origin of every calendar month
     k          again at every k-th origin
 
 `expanding` fits on everything from the first row on, `sliding` on as many rows as the first fit had. A fit at an
 origin is given a panel that ends there, so nothing later can enter it. Models that choose between fits on validation
-(ridge, networks) keep back as many of the newest rows for that as the validation block has.
+(ridge, networks) keep back as many of the newest rows for that as the validation block has, then fit on these too.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ from forecast.forecaster import (
     Forecaster,
     Problem,
     fit,
+    fit_again,
     log_density,
     predict_quantiles,
     rise_probability,
@@ -101,16 +105,18 @@ def fit_and_forecast(
     wall, cpu = time.perf_counter(), time.process_time()
     with files.atomic_directory(folder) as temporary:
         try:
-            announce = partial(tell, f"{candidate.name} seed {seed}")
-            again = partial(fit, spec=candidate.spec, skip=candidate.skip, seed=seed, budget=budget, announce=announce)
-            fitted = again(problem, initial=files.read_arrays(start) if start is not None else None)
-            fits = all_stages(problem, candidate.spec, fitted, again)
+            warm = files.read_arrays(start) if start is not None else None
+            fitted, final = fit_twice(problem, candidate, seed=seed, budget=budget, initial=warm)
+            again = partial(fit_twice, candidate=candidate, seed=seed, budget=budget)
+            fits = all_stages(problem, candidate.spec, fitted, final, again)
             forecasts = forecast_blocks(fits, problem, seed)
             distributions = with_distributions(fits, problem, forecasts, seed=seed)
         except ModelFailure as error:
             files.write_json(temporary / "fit.json", {"seed": seed, "status": "failed", "reason": str(error)})
         else:
-            fitted.forecaster.save(temporary / "seed")
+            final.forecaster.save(temporary / "seed")
+            if final is not fitted:
+                fitted.forecaster.save(temporary / "chosen")
             files.write_frame(temporary / "forecasts.parquet", forecasts)
             if distributions is not None:
                 files.write_frame(temporary / DISTRIBUTIONS, distributions)
@@ -121,16 +127,30 @@ def fit_and_forecast(
                     "status": "ok",
                     "reason": fitted.note,
                     "best_step": fitted.best_step,
+                    "repeated_steps": 0 if final is fitted else fitted.best_step,
                     "validation_loss": files.json_number(fitted.validation_loss),
                     "curve": [
                         [step, files.json_number(train), files.json_number(val)] for step, train, val in fitted.curve
                     ],
-                    "n_params": fitted.forecaster.n_params,
-                    "refits": len(fits) - 1,
-                    "rows_seen": sum(stop - start for start, stop in (b.train for b in problem.blocks.values())),
+                    "n_params": final.forecaster.n_params,
+                    "refits": len(refit_moments(problem, candidate.spec)),
+                    "rows_seen": _rows_seen(problem if final is fitted else problem.joined),
                 },
             )
     return {"cpu_seconds": time.process_time() - cpu, "wall_seconds": time.perf_counter() - wall}
+
+
+def fit_twice(
+    problem: Problem, candidate: Candidate, *, seed: int, budget: Budget, initial: dict[str, np.ndarray] | None = None
+) -> tuple[Fitted, Fitted]:
+    """On the train rows, validation choosing; and with these choices on both. Equal where nothing is fitted again."""
+    about: dict[str, Any] = {"skip": candidate.skip, "seed": seed, "budget": budget, "initial": initial}
+    first = fit(problem, candidate.spec, announce=partial(tell, f"{candidate.name} seed {seed}"), **about)
+    return first, fit_again(problem, candidate.spec, first, **about)
+
+
+def _rows_seen(problem: Problem) -> int:
+    return sum(stop - start for start, stop in (blocks.train for blocks in problem.blocks.values()))
 
 
 def tell(name: str, said: str) -> None:
@@ -194,13 +214,19 @@ def refit_moments(problem: Problem, spec: ModelSpec) -> list[np.datetime64]:
     return spec.refit_moments(cutoffs)
 
 
-def all_stages(problem: Problem, spec: ModelSpec, first: Fitted, fit: Callable[[Problem], Fitted]) -> list[Stage]:
-    """`first`, fitted at the train end, and one more stage per moment; `fit` is what made `first`."""
-    found = [Stage(first.forecaster)]
+def all_stages(
+    problem: Problem, spec: ModelSpec, first: Fitted, final: Fitted, again: Callable[[Problem], tuple[Fitted, Fitted]]
+) -> list[Stage]:
+    """`first` forecasts the validation block, `final` what follows it; one more stage from each moment of the policy
+    on, fitted as these two were, `again`."""
+    found = []
+    if final is not first:
+        ends = [series.ds[problem.blocks[series.unique_id].validation[1] - 1] for series in problem.panel.series]
+        found.append(Stage(final.forecaster, min(ends)))
     for moment in refit_moments(problem, spec):
         known, starts = known_at(problem, spec, moment)
-        found.append(Stage(fit(known).forecaster, moment, starts))
-    return found
+        found.append(Stage(again(known)[1].forecaster, moment, starts))
+    return [Stage(first.forecaster), *sorted(found, key=lambda stage: np.datetime64(stage.since))]
 
 
 def known_at(problem: Problem, spec: ModelSpec, moment: np.datetime64) -> tuple[Problem, dict[str, int]]:

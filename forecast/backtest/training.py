@@ -214,6 +214,8 @@ def _assemble(
             files.write_frame(folder / DISTRIBUTIONS, whole)
     for job, fit in good:
         shutil.copytree(job.folder / "seed", folder / f"seed-{fit['seed']}")
+        if (job.folder / "chosen").exists():
+            shutil.copytree(job.folder / "chosen", folder / f"chosen-{fit['seed']}")
     files.write_json(folder / "record.json", _record(run, candidate, tuned, jobs, fits))
 
 
@@ -258,8 +260,9 @@ def _record(
 
 
 def _steps_taken(fits: list[dict[str, Any]]) -> int:
-    """Up to each seed's last look at its validation loss: fewer than given with `patience`, or after an explosion."""
-    return sum(int(fit["curve"][-1][0]) for fit in fits if fit.get("curve"))
+    """Up to each seed's last look at its validation loss: fewer than given with `patience`, or after an explosion; and
+    once more up to its best step, with the validation rows."""
+    return sum(int(fit["curve"][-1][0]) + int(fit["repeated_steps"]) for fit in fits if fit.get("curve"))
 
 
 def _diagnostics(run: Run, jobs: list[TrainingJob], fits: list[dict[str, Any]]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ block they end (the embargo), and no two blocks share a target.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,11 @@ class Blocks:
 
     def range(self, block: str) -> tuple[int, int]:
         return {b: getattr(self, b) for b in BLOCKS}[block]
+
+    def joined(self) -> Blocks:
+        """The validation rows joined to the train rows."""
+        end = self.validation[1]
+        return replace(self, train=(self.train[0], end), validation=(end, end))
 
 
 @dataclass(frozen=True)

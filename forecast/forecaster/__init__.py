@@ -2,7 +2,7 @@
 
 from forecast.forecaster.beams import BestPaths, most_probable_paths
 from forecast.forecaster.distributions import log_density, predict_quantiles, rise_probability, sample_paths
-from forecast.forecaster.fitting import Fitted, fit
+from forecast.forecaster.fitting import Fitted, fit, fit_again
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.trainers import Budget
 from forecast.models.base import network_of
@@ -15,6 +15,7 @@ __all__ = [
     "Forecaster",
     "Problem",
     "fit",
+    "fit_again",
     "log_density",
     "most_probable_paths",
     "network_of",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 from collections.abc import Iterator
 
 from forecast.data.windows import Windows
-from forecast.models.skip import Batches, fit_linear, harmonics_of
+from forecast.models.skip import Batches, fit_linear, fit_shape, harmonics_of
 from forecast.system.errors import InputError
 
 CLOSED_LOOP_ORIGINS = 256
@@ -63,23 +63,47 @@ def fit(
     return PROCEDURES[spec.fitted_as](problem, bare, Start(skip or "none", seed, budget, announce, initial))
 
 
+def fit_again(
+    problem: Problem,
+    spec: ModelSpec,
+    first: Fitted,
+    *,
+    skip: Kind | None,
+    seed: int,
+    budget: Budget,
+    initial: Mapping[str, np.ndarray] | None = None,
+) -> Fitted:
+    """`first`, which `fit` made, fitted once more on train and validation together; what it chose on validation (lags,
+    penalties, steps, trees) stays. Its curve and validation loss are those of `first`."""
+    if not spec.fitted_again:
+        return first
+    bare = replace(first.forecaster, skip=None, weights={}, statistical={}, head=None, correction=None)
+    start = Start(skip or "none", seed, budget, None, initial, first)
+    return replace(first, forecaster=PROCEDURES[spec.fitted_as](problem.joined, bare, start).forecaster)
+
+
 @dataclass(frozen=True)
 class Start:
-    """What a fit begins with, as `fit` is given it."""
+    """What a fit begins with, as `fit` is given it. `chosen`: of a second fit, the first."""
 
     skip: Kind
     seed: int
     budget: Budget
     announce: Callable[[str], None] | None
     initial: Mapping[str, np.ndarray] | None
+    chosen: Fitted | None = None
 
 
 def _fit_parameters(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
     """Every family whose spec fits itself; one that is tuned gets its validation error as well."""
-    found, beside = bare.spec.fit(problem, seed=start.seed), bare.spec.beside
+    spec, beside = bare.spec, bare.spec.beside
+    if start.chosen is not None:
+        found = spec.fit_again(problem, start.chosen.forecaster.weights, seed=start.seed)
+    else:
+        found = spec.fit(problem, seed=start.seed)
     skip = problem.skip(beside, problem.panel.task.horizon) if beside else None
     forecaster = replace(bare, weights=found.arrays, statistical=found.series, skip=skip)
-    if not bare.spec.search_space():
+    if start.chosen is not None or not spec.search_space():
         return Fitted(forecaster)
     return Fitted(forecaster, validation_loss=_validation_error(problem, forecaster))
 
@@ -88,7 +112,8 @@ def _fit_ridge(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
     spec = bare.spec
     horizon = 1 if spec.recursive or spec.corrected else problem.panel.task.horizon
     linear = replace(bare, skip=problem.skip("linear", horizon))
-    return Fitted(corrected(problem, linear) if spec.corrected else linear)
+    shape = start.chosen.forecaster.correction if start.chosen is not None else None
+    return Fitted(corrected(problem, linear, shape) if spec.corrected else linear)
 
 
 def _fit_network(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
@@ -97,6 +122,8 @@ def _fit_network(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
     skip = problem.skip(start.skip, network.shapes.horizon)
     series = training_series(problem, skip)
     head, series = head_fitting.fit_head(problem, skip, spec, series)
+    if start.chosen is not None:
+        return _repeated(problem, replace(bare, skip=skip, head=head), series, start, start.chosen)
     if head is None:
         validate = (closed_loop_error if spec.recursive else window_error)(problem, network, skip)
     else:
@@ -111,6 +138,18 @@ def _fit_network(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
     forecaster = replace(bare, skip=skip, weights=trained.weights, head=head)
     forecaster = replace(forecaster, dependence=head_fitting.dependence_of(problem, forecaster))
     return Fitted(forecaster, trained.best_step, trained.validation_loss, trained.curve, trained.note)
+
+
+def _repeated(
+    problem: Problem, bare: Forecaster, series: list[TrainingSeries], start: Start, chosen: Fitted
+) -> Fitted:
+    """The steps up to the best one of `chosen`, on more rows; how steps of a horizon hang together stays."""
+    spec: Any = bare.spec
+    trained = by_gradient(
+        spec.network(problem.panel.task), series, None, spec, seed=start.seed, budget=start.budget,
+        change_channels=problem.channels.change_channels, initial=start.initial, head=bare.head, stop=chosen.best_step,
+    )  # fmt: skip
+    return Fitted(replace(bare, weights=trained.weights, dependence=chosen.forecaster.dependence))
 
 
 PROCEDURES: dict[str, Callable[[Problem, Forecaster, Start], Fitted]] = {
@@ -200,7 +239,7 @@ def closed_loop_error(problem: Problem, network: Network, skip: Skip) -> Callabl
     return error
 
 
-def corrected(problem: Problem, recursive: Forecaster) -> Forecaster:
+def corrected(problem: Problem, recursive: Forecaster, shape: Skip | None = None) -> Forecaster:
     """The one-step forecaster with a correction fitted on what its closed loop leaves of the train rows.
 
     The mixed strategy: a recursive forecast, and a direct correction of every step of the horizon.
@@ -211,7 +250,8 @@ def corrected(problem: Problem, recursive: Forecaster) -> Forecaster:
 
     The recursive forecast keeps the path of a one-step law; its bias, which grows where that law is bent or misses
     something, is taken out by one ridge regression per step, fitted on what the recursive forecast leaves of the train
-    targets. The penalty is chosen on validation, and is large where nothing is left to correct.
+    targets. The penalty is chosen on validation, and is large where nothing is left to correct; `shape` has the one
+    chosen before.
 
         direct       a family that forecasts all H steps at once
         recursive    a one-step family (arx, narx, jordan), fed with its own forecasts
@@ -222,9 +262,11 @@ def corrected(problem: Problem, recursive: Forecaster) -> Forecaster:
         raise InputError(
             f"Model {spec.family!r} has no closed loop to correct. Take a recursive family (arx, narx, jordan)."
         )
-    task = problem.panel.task
+    task, train = problem.panel.task, _left_over(problem, recursive, "train")
+    if shape is not None:
+        return replace(recursive, correction=fit_shape(train, problem.channels, shape))
     correction = fit_linear(
-        _left_over(problem, recursive, "train"),
+        train,
         _left_over(problem, recursive, "validation"),
         problem.channels,
         horizon=task.horizon,

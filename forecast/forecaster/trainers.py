@@ -73,7 +73,7 @@ class Budget:
 def by_gradient(
     network: Network,
     series: list[TrainingSeries],
-    validate: Validate,
+    validate: Validate | None,
     spec: NetworkSpec,
     *,
     seed: int,
@@ -81,8 +81,11 @@ def by_gradient(
     change_channels: tuple[int, ...],
     initial: Mapping[str, np.ndarray] | None = None,
     head: FittedHead | None = None,
+    stop: int = 0,
 ) -> Trained:
     """`budget.steps` updates on chunks; with a carried state there is no warm-up, for the state is known.
+
+    Without `validate` the first `stop` of these updates, on the same schedule.
 
     `initial`: weights of the same network to begin with, instead of what the seed draws.
     """
@@ -108,7 +111,7 @@ def by_gradient(
     )
     drawn = with_principal_axes(network, initialise(network, seed), [one.past for one in series])
     start = dict(initial) if initial is not None else drawn
-    return gradient.fit(network, joined, validate, settings, seed=seed, initial=start)
+    return gradient.fit(network, joined, validate, settings, seed=seed, initial=start, stop=stop)
 
 
 def by_levenberg_marquardt(

@@ -83,6 +83,11 @@ class ModelSpec(Config):
         """Its parameters from the train rows (`fitted_as: parameters`); a rule has none."""
         return Parameters()
 
+    def fit_again(self, problem: Problem, chosen: Mapping[str, np.ndarray], *, seed: int) -> Parameters:
+        """The same on the rows of `problem.joined`; `chosen`: the arrays found on train rows, with what validation
+        chose in them."""
+        return self.fit(problem, seed=seed)
+
     def predict(self, model: FittedModel, series: Series, rows: np.ndarray) -> np.ndarray:
         """(n, H, O) in raw units, made at `rows` of one series: from windows, unless the family reads more."""
         return model.predict_windows(series, rows)
@@ -121,6 +126,11 @@ class ModelSpec(Config):
     @property
     def by_gradient(self) -> bool:
         """True: gradient steps train it."""
+        return False
+
+    @property
+    def fitted_again(self) -> bool:
+        """True: what serves is fitted on train and validation together, with everything that validation chose."""
         return False
 
     @property
@@ -172,6 +182,10 @@ class FittedSpec(ModelSpec):
         "never", description="in the backtest: never, monthly, or at every k-th origin; each costs a whole fit"
     )
     refit_window: Literal["expanding", "sliding"] = Field("expanding", description="the rows of a later fit")
+
+    @property
+    def fitted_again(self) -> bool:
+        return True
 
     @property
     def refitted(self) -> bool:
@@ -298,6 +312,10 @@ class NetworkSpec(FittedSpec):
     @property
     def by_gradient(self) -> bool:
         return self.trainer == "gradient"
+
+    @property
+    def fitted_again(self) -> bool:
+        return self.by_gradient  # restarts of Levenberg-Marquardt have no number of steps to repeat
 
     def search_space(self) -> Mapping[str, search.Dimension]:
         if self.trainer != "lm":

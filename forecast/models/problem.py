@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -25,7 +26,7 @@ from forecast.data.scaling import Scaling
 from forecast.data.splits import Blocks, Borders
 from forecast.data.windows import Layout, Windows, layout, targets, task_windows
 from forecast.models.carry import Carry, fit_carry
-from forecast.models.skip import Batches, Kind, Skip, fit_linear, harmonics_of
+from forecast.models.skip import Batches, Kind, Skip, fit_linear, fit_shape, harmonics_of
 
 Purpose = Literal["skip", "training"]
 """Targets are wanted by a closed-form fit, or by the training and the validation loss of a model beside it."""
@@ -66,6 +67,7 @@ class Problem:
     """Everything fitted here is fitted on the train rows of `blocks`; skips choose their penalty on validation.
 
     vintages: the provider's own forecasts at each cutoff (`data.vintages.forecasts`), where they are wanted.
+    choices: where the validation block is fitted on too, the problem on which it chose.
     """
 
     panel: Panel
@@ -74,6 +76,7 @@ class Problem:
     scaling: Scaling
     channels: Layout
     vintages: pd.DataFrame | None = None
+    choices: Problem | None = None
     recorder: Recorder | None = field(default_factory=_recorder.get, repr=False)
     _scaled: dict[str, np.ndarray] = field(default_factory=dict)
     _skips: dict[tuple[Kind, int], Skip] = field(default_factory=dict)
@@ -82,6 +85,12 @@ class Problem:
     def of(cls, panel: Panel, borders: Borders, needed: tuple[str, ...] = splits.BLOCKS) -> Problem:
         blocks = splits.cut_panel(panel, borders, needed)
         return cls(panel, borders, blocks, Scaling.fit(panel, blocks), layout(panel.task))
+
+    @cached_property
+    def joined(self) -> Problem:
+        """The train and validation rows as one block to fit on, in the same units, with what validation chose."""
+        blocks = {uid: cut.joined() for uid, cut in self.blocks.items()}
+        return replace(self, blocks=blocks, choices=self, _skips={})
 
     def scaled(self, unique_id: str) -> np.ndarray:
         """(T, C) scaled values of one series, NaN where not observed."""
@@ -120,21 +129,26 @@ class Problem:
         """The fitted skip, cached: it depends on the data alone, not on the network beside it."""
         if (kind, horizon) not in self._skips:
             task = self.panel.task
+            fitted = Skip(kind, horizon, self.panel.outputs, task.season_length)
             if kind == "linear":
-                fitted = fit_linear(
-                    self.examples("train", horizon, purpose="skip"),
-                    self.examples("validation", horizon, purpose="skip"),
-                    self.channels,
-                    horizon=horizon,
-                    lags=task.candidate_lags(),
-                    season_length=task.season_length,
-                    harmonics=harmonics_of(task.calendar_features),
-                )
-            else:
-                fitted = Skip(kind, horizon, self.panel.outputs, task.season_length)
+                fitted = self._linear(horizon)
             carry = self._carry() if horizon < task.horizon and task.past_exogenous else None
             self._skips[kind, horizon] = replace(fitted, carry=carry)
         return self._skips[kind, horizon]
+
+    def _linear(self, horizon: int) -> Skip:
+        task, train = self.panel.task, self.examples("train", horizon, purpose="skip")
+        if self.choices is not None:
+            return fit_shape(train, self.channels, self.choices.skip("linear", horizon))
+        return fit_linear(
+            train,
+            self.examples("validation", horizon, purpose="skip"),
+            self.channels,
+            horizon=horizon,
+            lags=task.candidate_lags(),
+            season_length=task.season_length,
+            harmonics=harmonics_of(task.calendar_features),
+        )
 
     def _carry(self) -> Carry:
         """How a closed loop carries the past-only inputs over the horizon."""

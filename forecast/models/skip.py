@@ -195,6 +195,13 @@ def fit_linear(
     return unchanged if mean_absolute_error(unchanged, validation, channels) < error else ridge
 
 
+def fit_shape(train: Batches, channels: Layout, shape: Skip) -> Skip:
+    """The ridge with the lags, products and penalty of `shape`; no change where that has none."""
+    if not shape.coefficients.any():
+        return shape
+    return _normal_equations(train, channels, shape)(shape, shape.penalty)
+
+
 def _errors(candidates: Sequence[Skip], largest: Skip, batches: Batches, channels: Layout) -> np.ndarray:
     """The `mean_absolute_error` of each; their inputs are the first columns of those of `largest`."""
     total, count = np.zeros(len(candidates)), 0

@@ -50,7 +50,7 @@ def describe(project: Path, dataset: str, folder: Path, *, now: pd.Timestamp, re
         dataset=dataset,
         candidate=record["candidate"],
         model=record["model"],
-        training_cutoff=borders.train_end.isoformat(),
+        training_cutoff=borders.validation_end.isoformat(),
         last_target_used=borders.calibration_end.isoformat(),
         as_of=pointer.as_of,
         data_sha256=pointer.sha256,

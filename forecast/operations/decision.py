@@ -144,7 +144,7 @@ def _refitted(
         return replace(decision, note=f"the refit on all data failed, the scored version serves: {error}")
     borders = files.read_json(folder / "borders.json")
     unscored = replace(
-        meta, training_cutoff=borders["train_end"], last_target_used=borders["test_end"], metrics={},
+        meta, training_cutoff=borders["validation_end"], last_target_used=borders["test_end"], metrics={},
         refit_of=decision.version,
     )  # fmt: skip
     version = registry.register(root, decision.dataset, folder, unscored, tracking_uri=tracking_uri)

@@ -3,7 +3,8 @@
     python -m forecast.operations.refit DATASET --record FILE --target FOLDER --on gate | all
 
 `gate`: at the challenger's borders, with the forecasts a gate needs; `all`: on everything up to the last row, the
-newest rows (as many as the validation block has) for early stopping; nothing of it can be scored.
+newest rows (as many as the validation block has) kept back to choose steps and penalties, then fitted on too; nothing
+of it can be scored.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from forecast import models
-from forecast.backtest.backtest import PreparedData, load_engine
+from forecast.backtest.backtest import PreparedData, fit_twice, load_engine
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.training import Run, train
 from forecast.config.datasets import load_dataset
@@ -24,7 +25,7 @@ from forecast.config.experiment import Combination, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.data.panel import from_frame
 from forecast.data.splits import Borders
-from forecast.forecaster import Budget, Problem, fit
+from forecast.forecaster import Budget, Problem
 from forecast.system import files, workers
 from forecast.system.errors import InputError
 from forecast.system.stage import run_stage
@@ -97,7 +98,7 @@ def _task(problem: Problem, candidate: Candidate, seed: int, steps: Budget, fold
 
 def fitted(problem: Problem, candidate: Candidate, seed: int, budget: Budget, folder: Path) -> None:
     """One seed, saved in `folder`; it runs in a worker."""
-    fit(problem, candidate.spec, skip=candidate.skip, seed=seed, budget=budget).forecaster.save(folder)
+    fit_twice(problem, candidate, seed=seed, budget=budget)[1].forecaster.save(folder)
 
 
 def moved_to_the_end(ds: pd.Series, borders: Borders) -> Borders:

@@ -59,22 +59,35 @@ _kept: dict[str, Updates] = {}
 def fit(
     network: Network,
     chunks: Chunks,
-    validate: Validate,
+    validate: Validate | None,
     settings: Settings,
     *,
     seed: int,
     initial: Weights | None = None,
+    stop: int = 0,
 ) -> Trained:
     """Train from the seed (or from `initial`) and keep the best validation step, step 0 (the skip alone) included.
 
     Stops early when the loss explodes or is no longer finite, and says so in `note`, and after `settings.patience`.
     `ModelFailure` when no validation loss ever was finite, and when the training diverged without having improved on
-    its beginning once.
+    its beginning once. Without `validate` the first `stop` updates are taken, and the weights after them are kept.
     """
     drawn = draw(chunks, settings, seed) | draw_bins(network, settings, seed)
     with _traced(network, chunks, settings) as updates:
         states = updates.begin(seed, initialise(network, seed) if initial is None else initial, chunks, settings)
+        if validate is None:
+            return _repeated(updates, drawn, states, stop)
         return _descended(updates, drawn, states, validate, settings)
+
+
+def _repeated(updates: Updates, drawn: Drawn, states: States, stop: int) -> Trained:
+    """A known number of updates; `ModelFailure` where they diverge."""
+    if stop:
+        updates.take({name: tf.constant(values[:stop]) for name, values in drawn.items()}, states)
+    weights = get_weights(updates.model)
+    if not all(np.isfinite(w).all() for w in weights.values()):
+        raise ModelFailure(f"Training on train and validation rows diverged in {stop} steps. Lower `learning_rate`.")
+    return Trained(weights, stop, float("nan"), [])
 
 
 def _descended(updates: Updates, drawn: Drawn, states: States, validate: Validate, settings: Settings) -> Trained:
@@ -115,7 +128,8 @@ def _traced(network: Network, chunks: Chunks, settings: Settings) -> Iterator[Up
     """The updates of this training, traced anew or kept from one that differs in what is no part of the graph: a trace
     costs as much as 40 steps. Taken out while they are used: no second training, in a thread or inside this one's
     validation, may touch them."""
-    shapes = {f.name: getattr(getattr(chunks, f.name), "shape", None) for f in fields(chunks)}
+    shapes = {f.name: getattr(getattr(chunks, f.name), "shape", ())[1:] for f in fields(chunks)}
+    shapes["offset"] = chunks.offset is not None
     with np.printoptions(threshold=sys.maxsize, floatmode="unique"):  # a head's constants in full
         key = repr((network, shapes, chunks.length, chunks.warm_up, settings.traced()))
     updates = _kept.pop(key, None)
@@ -182,7 +196,7 @@ def sampled_bins(network: Network, settings: Settings) -> Head | None:
 
 class Updates:
     """The updates of one training, traced once: `begin` takes other weights, another seed, other numbers of the rule
-    or other data of the same shapes without a second trace."""
+    or data of another length without a second trace."""
 
     def __init__(self, network: Network, chunks: Chunks, settings: Settings) -> None:
         self.model = assemble(network, seed=0)
@@ -238,8 +252,8 @@ class _Data:
 
     def __init__(self, chunks: Chunks, network: Network, settings: Settings, model: keras.Model) -> None:
         arrays = (chunks.past, chunks.future, chunks.target, chunks.weight)
-        self.past, self.future, self.target, self.weight = (tf.Variable(array, trainable=False) for array in arrays)
-        self.offset = None if chunks.offset is None else tf.Variable(chunks.offset, trainable=False)
+        self.past, self.future, self.target, self.weight = map(_of_any_length, arrays)
+        self.offset = None if chunks.offset is None else _of_any_length(chunks.offset)
         self.rows = tf.range(chunks.length)
         self.ahead = tf.range(chunks.length + network.shapes.horizon)
         mask = np.ones((1, chunks.length, network.shapes.channels), dtype=np.float32)
@@ -251,7 +265,7 @@ class _Data:
         self.taught = settings.teacher_forcing != "none"
 
     def fill(self, chunks: Chunks) -> None:
-        """Take these chunks instead, of the same shapes."""
+        """Take these chunks instead, of any number of rows."""
         for name in ("past", "future", "target", "weight", "offset"):
             if getattr(self, name) is not None:
                 getattr(self, name).assign(getattr(chunks, name))
@@ -280,6 +294,10 @@ class _Data:
             offset = None if self.offset is None else tf.gather(self.offset, index[:, -self.counted :])
             each = self.whole(output, wanted, offset)
         return tf.reduce_sum(counted * each) / tf.maximum(tf.reduce_sum(counted), 1.0)
+
+
+def _of_any_length(array: np.ndarray) -> Any:
+    return tf.Variable(array, trainable=False, shape=(None, *array.shape[1:]))
 
 
 def _counted(chunks: Chunks, network: Network) -> int:

@@ -10,7 +10,8 @@ import pytest
 
 from forecast import models
 from forecast.backtest import backtest
-from forecast.forecaster import Budget, fit
+from forecast.backtest.candidates import Candidate
+from forecast.forecaster import Budget
 from forecast.models import statistical
 from forecast.system.errors import InputError
 from tests.support import problems
@@ -38,8 +39,8 @@ def spec(family="theta", **options):
 
 
 def fitted(problem, spec):
-    again = partial(fit, spec=spec, skip=None, seed=0, budget=Budget(0, 1))
-    return backtest.all_stages(problem, spec, again(problem), again)
+    again = partial(backtest.fit_twice, candidate=Candidate("it", spec, "baseline", None), seed=0, budget=Budget(0, 1))
+    return backtest.all_stages(problem, spec, *again(problem), again)
 
 
 def test_never_and_what_has_no_parameters_is_fitted_once():
@@ -86,7 +87,7 @@ def test_each_forecast_is_that_of_the_newest_fit_known_at_its_origin(family):
     fits = fitted(problem, spec(family, refit=40))
     rows = np.concatenate([problem.rows("a", block) for block in backtest.SCORED])
     found = backtest.predict_staged(fits, problem.panel, "a", rows)
-    assert len(fits) == 1 + len(backtest.refit_moments(problem, spec(refit=40))) and len(fits) > 2
+    assert len(fits) == 2 + len(backtest.refit_moments(problem, spec(refit=40))) and len(fits) > 3
     for row in (rows[0], rows[39], rows[40], rows[-1]):
         stage = [s for s in fits if s.since is None or s.since <= DAYS[row].to_datetime64()][-1]
         wanted = stage.forecaster.predict_latest(problem.panel.until(DAYS[row]))["a"]
@@ -99,16 +100,39 @@ def test_each_forecast_is_that_of_the_newest_fit_known_at_its_origin(family):
 def test_a_refitted_forecast_is_a_fresh_fit_on_the_rows_up_to_its_origin():
     problem = daily()
     fits = fitted(problem, spec(refit=40, refit_window="sliding"))
-    row = int(np.flatnonzero(DAYS.to_numpy() == fits[1].since)[0])
-    start = fits[1].starts["a"]
+    refit = next(stage for stage in fits if stage.starts)
+    row = int(np.flatnonzero(DAYS.to_numpy() == refit.since)[0])
+    start = refit.starts["a"]
     y = problem.panel.by_id["a"].values[start : row + 1, 0]
-    scaling = fits[1].forecaster.scaling
+    scaling = refit.forecaster.scaling
     z = (y - scaling.centre["a"][0]) / scaling.scale["a"][0]
     fresh = statistical.fit("auto_theta", z, options=spec().options(1)).forecasts(
         z, np.array([len(z) - 1]), problems.HORIZON
     )
     found = backtest.predict_staged(fits, problem.panel, "a", np.array([row]))[0, :, 0]
     np.testing.assert_allclose(found, scaling.unscaled(fresh[0], "a", 0), rtol=1e-9)
+
+
+def test_validation_is_forecast_by_what_saw_train_alone_and_the_rest_by_what_saw_both():
+    problem, ridge = problems.shops(), Candidate("ridge", spec("ridge"), "baseline", None)
+    first, final = backtest.fit_twice(problem, ridge, seed=0, budget=Budget(0, 1))
+    fits = backtest.all_stages(problem, ridge.spec, first, final, lambda known: pytest.fail("nothing is fitted later"))
+    for block, wanted in zip(backtest.SCORED, (first, final, final), strict=True):
+        for uid in problem.blocks:
+            rows = problem.rows(uid, block)
+            found = backtest.predict_staged(fits, problem.panel, uid, rows)
+            np.testing.assert_array_equal(found, wanted.forecaster.predict(problem.panel, {uid: rows})[uid])
+    assert not np.array_equal(first.forecaster.skip.coefficients, final.forecaster.skip.coefficients)
+
+
+def test_a_rule_and_restarts_without_steps_are_not_fitted_again():
+    backtest.load_engine()
+    problem = daily()
+    for entry in (spec("naive"), spec("ffnn", trainer="lm", units=2, lm={"restarts": 1, "iterations": 2})):
+        first, final = backtest.fit_twice(
+            problem, Candidate("it", entry, "shipped", "last"), seed=0, budget=Budget(0, 1)
+        )
+        assert final is first
 
 
 def test_a_window_without_a_policy_is_refused():

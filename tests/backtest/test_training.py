@@ -101,19 +101,21 @@ def test_every_candidate_leaves_a_record_its_forecasts_and_a_forecaster_per_seed
     net, naive_ = records["ffnn.linear"], records["naive"]
     assert (net["status"], net["kind"], net["skip"], net["skip_row"]) == ("ok", "network", "linear", "ridge")
     assert (net["ranking"], net["gradient_steps"], net["params"]["units"]) == ("shipped", 8, 3)
-    assert net["gradient_steps_taken"] == 8
+    assert net["gradient_steps_taken"] == 8 + sum(fit["best_step"] for fit in net["seeds"])
     assert [fit["seed"] for fit in net["seeds"]] == list(SEEDS)
     assert [point[0] for point in net["seeds"][0]["curve"]] == [0, 2, 4]
     assert (naive_["kind"], naive_["skip"], naive_["n_params"], naive_["gradient_steps"]) == ("baseline", None, 0, 0)
-    train_rows = sum(blocks.train[1] for blocks in problems.shops().blocks.values())
-    assert {record["rows_seen"] for record in records.values()} == {train_rows}
+    blocks = problems.shops().blocks.values()
+    rows = {"naive": sum(cut.train[1] for cut in blocks)}
+    both = sum(cut.validation[1] for cut in blocks)
+    assert {name: record["rows_seen"] for name, record in records.items()} == dict.fromkeys(records, both) | rows
     assert records["ridge"]["n_params"] > 0 and net["n_params"] > 0
     for record in records.values():
         assert set(record["digests"]) == {"data", "config", "code", "key"}
         for text in ("description", "equation", "source"):
             assert record[text]
     assert sorted(p.name for p in (tmp_path / "trained" / "ffnn.linear").iterdir()) == [
-        "forecasts.parquet", "record.json", "seed-3", "seed-7",
+        "chosen-3", "chosen-7", "forecasts.parquet", "record.json", "seed-3", "seed-7",
     ]  # fmt: skip
     assert (tmp_path / "trained" / "naive" / "seed-0" / "spec.json").exists()
 

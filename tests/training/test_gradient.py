@@ -180,8 +180,9 @@ def test_only_the_last_traces_are_kept(waves, traced, monkeypatch):
     assert [settings.batch_size for settings in traced] == [4, 5, 6, 4]
 
 
-def test_other_data_of_the_same_shapes_need_no_second_trace_and_leave_nothing_behind(waves, traced, monkeypatch):
-    others = join([series.training_series(series.ar2(60, seed)) for seed in (2, 3)], supervised=8, warm_up=4)
+@pytest.mark.parametrize("rows", [60, 90])
+def test_other_data_of_any_length_need_no_second_trace_and_leave_nothing_behind(waves, traced, monkeypatch, rows):
+    others = join([series.training_series(series.ar2(rows, seed)) for seed in (2, 3)], supervised=8, warm_up=4)
 
     def weights(chunks):
         return gradient.fit(GRU, chunks, series.error_on(GRU, series.ar2(80, 9)), series.settings(), seed=0).weights
@@ -192,10 +193,17 @@ def test_other_data_of_the_same_shapes_need_no_second_trace_and_leave_nothing_be
     assert equal(weights(others), second) and equal(weights(waves), first)
 
 
+def test_the_steps_up_to_the_best_one_taken_again_give_its_weights(waves, traced):
+    looks = iter([3.0, 2.0, 1.0, 2.0, 3.0])
+    found = gradient.fit(GRU, waves, lambda _: next(looks), series.settings(steps=20, evaluate_every=5), seed=0)
+    again = gradient.fit(GRU, waves, None, series.settings(steps=20, evaluate_every=5), seed=0, stop=10)
+    assert found.best_step == again.best_step == 10 and equal(again.weights, found.weights)
+
+
 @pytest.mark.parametrize("other", [TDNN, series.network_of(Recurrent("gru", "gru", 3, {"reset_after": False}))])
 def test_other_shapes_and_other_options_are_traced_anew(waves, traced, other):
-    fewer = join([series.training_series(series.ar2(60, 0))], supervised=8, warm_up=4)
-    for network, chunks in ((GRU, waves), (other, waves), (GRU, fewer)):
+    shorter = join([series.training_series(series.ar2(60, 0))], supervised=6, warm_up=4)
+    for network, chunks in ((GRU, waves), (other, waves), (GRU, shorter)):
         validate = series.error_on(network, series.ar2(80, 9))
         gradient.fit(network, chunks, validate, series.settings(steps=2, evaluate_every=1), seed=0)
     assert len(traced) == 3

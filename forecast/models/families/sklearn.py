@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -81,6 +81,17 @@ class Spec(RegressorSpec):
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
         """Per output `o` the arrays `o/...` of its regressor; boosting keeps the trees that validation asks for."""
+        season = problem.panel.task.season_length
+
+        def trees(output: int, arrays: Mapping[str, np.ndarray]) -> int:
+            return _best_count(arrays, *self._table(problem, "validation", output, season))
+
+        return self._fitted(problem, trees)
+
+    def fit_again(self, problem: Problem, chosen: Mapping[str, np.ndarray], *, seed: int) -> Parameters:
+        return self._fitted(problem, lambda output, arrays: len(chosen[f"{output}/roots"]))
+
+    def _fitted(self, problem: Problem, trees: Callable[[int, Mapping[str, np.ndarray]], int]) -> Parameters:
         from threadpoolctl import threadpool_limits
 
         found: dict[str, np.ndarray] = {}
@@ -93,9 +104,7 @@ class Spec(RegressorSpec):
                 model = self._regressor(len(y)).fit(x, y)
             arrays = regressors.KINDS[self.regressor][1](model)
             if self.regressor == BOOSTING:
-                arrays = regressors.first_trees(
-                    arrays, _best_count(arrays, *self._table(problem, "validation", output, season))
-                )
+                arrays = regressors.first_trees(arrays, trees(output, arrays))
             found |= {f"{output}/{name}": value for name, value in arrays.items()}
         return Parameters(found)
 
