@@ -6,10 +6,11 @@ MODEL   ?=
 PORT    ?= 5000
 
 BIN     := .venv/bin
+SITE    := .forecast/site
 PY      := $(BIN)/python
 SHELL   := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-slow docs lint format bench soak lock ui clean
+.PHONY: help setup demo run test test-slow docs site lint format bench soak lock ui clean
 .NOTPARALLEL:
 
 # A variable that names no interpreter is answered in one line, before any tool gets to fail in ten.
@@ -40,6 +41,13 @@ test-slow: setup  ## every test, the slow ones too
 docs: setup  ## the parts of the documents that are made from code and from the last run
 	@$(PY) -m docs.generate
 
+site: setup  ## the documentation as a site with search and executed notebooks: .forecast/site/html/index.html
+	@test $(SITE)/venv/bin/mkdocs -nt docs/requirements.txt || { $(PYTHON) -m venv $(SITE)/venv && \
+		$(SITE)/venv/bin/pip install -q --require-hashes -r docs/requirements.txt && touch $(SITE)/venv/bin/mkdocs; }
+	@$(PY) -m docs.site
+	@NO_MKDOCS_2_WARNING=1 $(SITE)/venv/bin/mkdocs build --quiet
+	@echo "Site: $(SITE)/html/index.html"
+
 lint: setup  ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -56,10 +64,12 @@ bench: setup  ## every script of bench/ but the soak: speed, tables
 soak: setup  ## simulated days of operation with faults, DAYS=60, SEED= to repeat one
 	@$(PY) -m bench.soak --days $(or $(DAYS),60) $(if $(SEED),--seed '$(SEED)')
 
-lock: setup  ## requirements.lock anew from pyproject.toml, versions kept where they still fit
+lock: setup  ## requirements.lock and docs/requirements.txt anew, versions kept where they still fit
 	@test -x .forecast/uv/bin/uv || { $(PYTHON) -m venv .forecast/uv && .forecast/uv/bin/pip install -q uv; }
 	@.forecast/uv/bin/uv pip compile -q --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--no-annotate --extra dev pyproject.toml -o requirements.lock
+	@.forecast/uv/bin/uv pip compile -q --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--no-annotate docs/requirements.in -o docs/requirements.txt
 
 ui: setup  ## MLflow on 127.0.0.1, PORT=5000
 	@$(PY) -m forecast ui --port '$(PORT)'

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
@@ -87,7 +88,14 @@ def _file(module: str, root: Path) -> Path | None:
     place = _folder(module.split(".")[0], root).joinpath(*module.split(".")[1:])
     package = place / "__init__.py"
     plain = place.with_suffix(".py")
-    return package if package.exists() else plain if plain.exists() else None
+    return package if package.exists() else plain if plain.exists() else _added(module, root)
+
+
+def _added(module: str, root: Path) -> Path | None:
+    """In a folder that a caller, such as a notebook with a cell of its own, added to the `__path__` of its package."""
+    package, _, name = module.rpartition(".")
+    folders = getattr(sys.modules.get(package), "__path__", ()) if root == PROJECT else ()
+    return next((file for file in (Path(folder, f"{name}.py") for folder in folders) if file.exists()), None)
 
 
 def _folder(package: str, root: Path) -> Path:
@@ -103,7 +111,7 @@ def _name(file: Path, root: Path) -> Path:
     """How a file is named: from `root`, or from the folder that holds its package."""
     if file.is_relative_to(root):
         return file.relative_to(root)
-    package = next(parent for parent in file.parents if parent.name in PACKAGES)
+    package = next((parent for parent in file.parents if parent.name in PACKAGES), file.parent)
     return file.relative_to(package.parent)
 
 

@@ -46,6 +46,11 @@ def test_a_change_is_checked_by_the_command_of_a_developer() -> None:
     assert commands("check") == ["bash .ci/run"]
 
 
+def test_the_site_is_built_by_the_command_of_a_developer() -> None:
+    assert commands("site") == ["bash .ci/run site"]
+    assert re.search(r"^site: setup", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
 def test_every_test_is_run_at_night() -> None:
     assert commands("nightly") == ["bash .ci/run test-slow"]
     assert re.search(r'^make lint\nmake "\$\{1:-test\}"$', (ROOT / ".ci" / "run").read_text(), re.MULTILINE)

@@ -1,0 +1,114 @@
+"""Pages of docs/learn with Python in them: run from top to bottom, and as notebooks for Jupyter.
+
+A page is Markdown; each fenced block of `python` is a cell, each of `sh` a cell of commands. What a cell prints, the
+value of its last expression and its figures come below it, as in a notebook; the sources hold no outputs.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
+TABLE_ROWS = 12
+
+
+class CellFailed(Exception):
+    """A cell of a page ended with an error; the page, the cell and the error."""
+
+
+def cells(text: str) -> Iterator[tuple[str, str]]:
+    """The page in its parts: ("markdown" | "python" | "sh", content)."""
+    end = 0
+    for found in BLOCK.finditer(text):
+        if text[end : found.start()].strip():
+            yield "markdown", text[end : found.start()].strip()
+        yield found[1], found[2].rstrip("\n")
+        end = found.end()
+    if text[end:].strip():
+        yield "markdown", text[end:].strip()
+
+
+def executed(text: str, name: str, pictures: Path, work: Path) -> str:
+    """The page with the outputs below its cells; cells run in `work`, figures go to `pictures`.
+
+    `CellFailed` at the first cell that ends with an error.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    names: dict[str, Any] = {"__name__": "__main__"}
+    parts: list[str] = []
+    with contextlib.chdir(work):
+        for kind, content in cells(text):
+            if kind == "markdown":
+                parts.append(content)
+                continue
+            parts.append(f"```{kind}\n{content}\n```")
+            try:
+                shown = _commands(content) if kind == "sh" else _python(content, names, name, pictures)
+            except Exception as error:
+                raise CellFailed(f"{name}, cell\n{content}\n{traceback.format_exc()}") from error
+            parts += shown
+    return "\n\n".join(parts) + "\n"
+
+
+def _python(content: str, names: dict[str, Any], name: str, pictures: Path) -> list[str]:
+    """The outputs of one cell: what it printed, then the value of its last expression."""
+    tree = ast.parse(content)
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(io.StringIO()):
+        exec(compile(tree, name, "exec"), names)  # noqa: S102  (pages of this project)
+        value = eval(compile(ast.Expression(last.value), name, "eval"), names) if last else None  # noqa: S307
+    shown = [_text(printed.getvalue())] if printed.getvalue().strip() else []
+    return shown if value is None else [*shown, _shown(value, name, pictures)]
+
+
+def _commands(content: str) -> list[str]:
+    """The outputs of commands, `forecast` being that of this interpreter."""
+    folder = str(Path(sys.executable).parent)
+    path = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}", "COLUMNS": "110"}
+    done = subprocess.run(["bash", "-euc", content], env=path, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
+    lines = [line.rstrip() for line in done.stdout.splitlines()]
+    return [_text("\n".join(lines))] if any(lines) else []
+
+
+def _shown(value: Any, name: str, pictures: Path) -> str:
+    if hasattr(value, "savefig"):
+        number = len(list(pictures.glob(f"{name}-*.png"))) + 1
+        picture = pictures / f"{name}-{number}.png"
+        value.savefig(picture, dpi=110)
+        return f"![Output of the cell above]({picture.name})"
+    if hasattr(value, "to_html"):
+        table = value.head(TABLE_ROWS).to_html(border=0, float_format=lambda x: f"{x:.4g}")
+        return re.sub(r' class="dataframe"| style="text-align: right;"', "", table)
+    return _text(repr(value))
+
+
+def _text(text: str) -> str:
+    return f"```text\n{text.rstrip()}\n```"
+
+
+def notebook(text: str) -> str:
+    """The page as .ipynb without outputs (nbformat 4.5)."""
+    made = []
+    for number, (kind, content) in enumerate(cells(text)):
+        source = f"%%bash\n{content}" if kind == "sh" else content
+        cell: dict[str, Any] = {"id": f"cell-{number}", "metadata": {}, "source": source.splitlines(keepends=True)}
+        code = {"cell_type": "code", "execution_count": None, "outputs": []}
+        made.append({**cell, **({"cell_type": "markdown"} if kind == "markdown" else code)})
+    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    return json.dumps({"cells": made, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}, indent=1) + "\n"

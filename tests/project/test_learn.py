@@ -1,0 +1,94 @@
+"""The notebooks of docs/learn: each runs from its first cell to its last; their site has all of them."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from docs.notebooks import CellFailed, cells, executed, notebook
+from docs.site import DOCS, inside, reference
+from forecast import OFFERED, identification
+from tests.support.small_project import ROOT
+
+PAGES = sorted((DOCS / "learn").glob("*.md"))
+DRAWN = {"first-forecast": 3, "own-csv": 1, "stock-prices": 1, "narx-from-matlab": 3, "new-cell": 1}
+DRAWN |= {"reading-the-report": 2, "operating": 1}
+"""Page → its figures."""
+WITH_EXAMPLES = sorted(path for path in (ROOT / "forecast").rglob("*.py") if ">>> " in path.read_text("utf-8"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.filterwarnings("default")
+def test_a_notebook_runs_from_its_first_cell_to_its_last(page: Path, tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    shown = executed(page.read_text(encoding="utf-8"), page.stem, tmp_path, tmp_path / "work")
+    assert len(list(tmp_path.glob("*.png"))) == DRAWN[page.stem]
+    assert shown.count("```text") + shown.count("<table>") >= 2
+
+
+def test_a_cell_shows_what_it_prints_its_last_value_and_its_figure(tmp_path: Path) -> None:
+    page = """# A page
+```python
+import pandas
+from matplotlib.figure import Figure
+print("seen")
+40 + 2
+```
+Words.
+```python
+pandas.DataFrame({"a": [1.23456]})
+```
+```python
+Figure()
+```
+```sh
+echo done
+```
+"""
+    assert [kind for kind, _ in cells(page)] == ["markdown", "python", "markdown", "python", "python", "sh"]
+    shown = executed(page, "page", tmp_path, tmp_path)
+    assert "```text\nseen\n```\n\n```text\n42\n```" in shown and "<td>1.235</td>" in shown
+    assert "(page-1.png)" in shown and (tmp_path / "page-1.png").exists() and "```text\ndone\n```" in shown
+    kinds = [cell["cell_type"] for cell in json.loads(notebook(page))["cells"]]
+    assert kinds == ["markdown", "code", "markdown", "code", "code", "code"]
+
+
+def test_a_cell_that_fails_is_named(tmp_path: Path) -> None:
+    for broken in ("```python\n1 / 0\n```\n", "```sh\nfalse\n```\n"):
+        with pytest.raises(CellFailed, match=r"page, cell\n(1 / 0|false)"):
+            executed(broken, "page", tmp_path, tmp_path)
+
+
+def test_the_site_has_every_page_and_every_notebook() -> None:
+    config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    listed = set(re.findall(r"[\w/-]+\.md", json.dumps(config["nav"])))
+    pages = {path.relative_to(DOCS).as_posix() for path in [*DOCS.glob("*.md"), *PAGES]}
+    assert listed == pages | {f"reference/{name}.md" for name in reference()}
+    assert config["strict"] and config["theme"]["font"] is False and len(PAGES) == 7
+
+
+def test_the_reference_has_every_public_name() -> None:
+    pages = reference()
+    assert set(re.findall(r"^::: [\w.]+\.(\w+)$", pages["forecast"], re.MULTILINE)) == set(OFFERED)
+    listed = set(re.findall(r"^::: [\w.]+\.(\w+)$", pages["identification"], re.MULTILINE))
+    assert {name for name in identification.__all__ if callable(getattr(identification, name))} <= listed | {"Path"}
+
+
+def test_links_that_leave_the_documents_become_words() -> None:
+    page = DOCS / "python.md"
+    found = inside("[a](models.md#x) [b](../README.md) [c](#here) [d](https://x.example/y) [e](generate.py)", page)
+    assert found == "[a](models.md#x) b [c](#here) [d](https://x.example/y) e"
+
+
+@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_the_examples_of_a_docstring_give_what_they_show(path: Path) -> None:
+    module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    found = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert found.attempted and not found.failed
