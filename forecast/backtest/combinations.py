@@ -261,7 +261,9 @@ def _record(name: str, rule: Combination, shares: Shares, records: Mapping[str, 
         **{key: max((record[key] for record in own), default=0) for key in ("refits", "rows_seen")},
     }
     empty: dict[str, Any] = {"skip": None, "skip_row": None, "tuned": {}, "trials": [], "diagnostics": {}}
-    spent = dict.fromkeys(("gradient_steps", "gradient_steps_taken", "tuning_gradient_steps"), 0)
+    spent = dict.fromkeys(
+        ("gradient_steps", "gradient_steps_taken", "tuning_gradient_steps", "targets_learnt_from"), 0
+    )
     return {
         **empty, **spent, **numbers,
         "dataset": next((record["dataset"] for record in records.values()), ""),

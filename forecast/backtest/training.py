@@ -251,6 +251,7 @@ def _record(
         "gradient_steps": steps[0] if by_gradient else 0,
         "gradient_steps_taken": _steps_taken(fits) if by_gradient else 0,
         "tuning_gradient_steps": steps[1] if by_gradient else 0,
+        "targets_learnt_from": (_steps_taken(fits) + steps[1]) * spec.targets_per_step(run.task),
         "refits": max((fit.get("refits", 0) for fit in fits), default=0),
         "rows_seen": max((fit.get("rows_seen", 0) for fit in fits), default=0),
         "seeds": [{k: v for k, v in fit.items() if k not in ("n_params", "refits", "rows_seen")} for fit in fits],

@@ -104,6 +104,10 @@ class ModelSpec(Config):
         """The network that it builds for a task; None: it is none."""
         return None
 
+    def targets_per_step(self, task: Task) -> int:
+        """Target values that one gradient step learns from; 0: none."""
+        return 0
+
     def modules(self) -> list[str]:
         """The modules found by name that it runs: part of the key of its results."""
         return [f"forecast.models.families.{self.family}"]
@@ -296,6 +300,11 @@ class NetworkSpec(FittedSpec):
 
     def network(self, task: Task) -> Network:
         return network_of(self, task)
+
+    def targets_per_step(self, task: Task) -> int:
+        network = self.network(task)
+        origins = self.batch_size * (self.chunk if network.every_step else 1)
+        return origins * network.shapes.horizon * network.shapes.outputs if self.by_gradient else 0
 
     def scaled_forecast(self, model: FittedModel, windows: Windows) -> np.ndarray:
         return model.on_skip(windows)

@@ -139,12 +139,18 @@ def products(
     first ones, times the last `product_lags` rows of each target (as in `features`) and the newest row of the others.
     """
     moment = windows.future[:, -horizon].astype(np.float64)
-    waves = [_harmonics(moment[:, 2 * i : 2 * i + 2], count) for i, count in enumerate(harmonics)]
-    pairs = list(itertools.combinations(waves, 2))
+    terms = calendar_terms(moment, harmonics)
+    waves = terms[: len(harmonics)]
     past = windows.past[:, -product_lags:, :].astype(np.float64)
     state = np.hstack([*_target_features(past, channels), past[:, -1, list(channels.value[channels.outputs :])]])
-    turning = np.hstack([*waves, *(_times(a[:, :2], b[:, :2]) for a, b in pairs)])
-    return np.hstack([*waves, *(_times(a, b) for a, b in pairs), _times(turning, state)])
+    turning = np.hstack([*waves, *(_times(a[:, :2], b[:, :2]) for a, b in itertools.combinations(waves, 2))])
+    return np.hstack([*terms, _times(turning, state)])
+
+
+def calendar_terms(moment: np.ndarray, harmonics: tuple[int, ...]) -> list[np.ndarray]:
+    """(B, ...) each: the harmonics of every calendar feature of `moment` (B, F), then their products by pairs."""
+    waves = [_harmonics(moment[:, 2 * i : 2 * i + 2], count) for i, count in enumerate(harmonics)]
+    return [*waves, *(_times(a, b) for a, b in itertools.combinations(waves, 2))]
 
 
 def _harmonics(pair: np.ndarray, count: int) -> np.ndarray:

@@ -17,6 +17,10 @@ COLUMNS = [
     ("Trials", "Tuning trials, scored on validation only"),
     ("Steps, tuning", "Gradient steps of all trials together"),
     ("Steps, training", "Gradient steps of all seeds: those given, and those taken where a seed stopped early"),
+    (
+        "Targets",
+        "Observed values learnt from, tuning and training: steps, chunks of a step, origins of a chunk, horizon",
+    ),
     ("Parameters", "Number of trained weights"),
     ("CPU, tuning", "CPU seconds of the tuning study"),
     ("CPU, training", "CPU seconds of fitting and forecasting, all seeds"),
@@ -44,6 +48,7 @@ def _row(cost: Mapping[str, float], record: dict[str, Any]) -> Row:
         whole(trials or None),
         whole(record.get("tuning_gradient_steps") or None),
         _steps(record),
+        whole(record.get("targets_learnt_from") or None),
         whole(record.get("n_params")),
         _time(cost.get("tuning_cpu_seconds") if trials else None),
         _time(cost.get("cpu_seconds")),

@@ -89,7 +89,8 @@ def distributions(record: Record) -> list[Point]:
 def ledger(record: Record) -> list[Point]:
     """What the candidate was given: trials, gradient steps, seeds, weights, rows."""
     content = record.content
-    names = ("n_params", "rows_seen", "gradient_steps", "gradient_steps_taken", "tuning_gradient_steps")
+    names = ("n_params", "rows_seen", "gradient_steps", "gradient_steps_taken", "tuning_gradient_steps",
+             "targets_learnt_from")  # fmt: skip
     counts = {"n_trials": len(content.get("trials") or ()), "n_seeds": len(content.get("seeds") or ())}
     return [Point(name, content.get(name)) for name in names] + [Point(name, n) for name, n in counts.items()]
 

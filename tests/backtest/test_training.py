@@ -102,6 +102,9 @@ def test_every_candidate_leaves_a_record_its_forecasts_and_a_forecaster_per_seed
     assert (net["status"], net["kind"], net["skip"], net["skip_row"]) == ("ok", "network", "linear", "ridge")
     assert (net["ranking"], net["gradient_steps"], net["params"]["units"]) == ("shipped", 8, 3)
     assert net["gradient_steps_taken"] == 8 + sum(fit["best_step"] for fit in net["seeds"])
+    spec, taken = network().spec, net["gradient_steps_taken"]
+    assert net["targets_learnt_from"] == taken * spec.batch_size * spec.chunk * problems.HORIZON * 2
+    assert naive_["targets_learnt_from"] == 0
     assert [fit["seed"] for fit in net["seeds"]] == list(SEEDS)
     assert [point[0] for point in net["seeds"][0]["curve"]] == [0, 2, 4]
     assert (naive_["kind"], naive_["skip"], naive_["n_params"], naive_["gradient_steps"]) == ("baseline", None, 0, 0)
@@ -118,6 +121,20 @@ def test_every_candidate_leaves_a_record_its_forecasts_and_a_forecaster_per_seed
         "chosen-3", "chosen-7", "forecasts.parquet", "record.json", "seed-3", "seed-7",
     ]  # fmt: skip
     assert (tmp_path / "trained" / "naive" / "seed-0" / "spec.json").exists()
+
+
+def test_a_step_of_a_network_that_needs_whole_windows_has_one_target_window_a_sample():
+    task = problems.task()
+    direct, whole, one_step, lm = (
+        models.spec(entry, where="test").targets_per_step(task)
+        for entry in (
+            {"family": "lstm", "batch_size": 4, "chunk": 6},
+            {"family": "bidirectional", "batch_size": 4, "chunk": 6},
+            {"family": "narx", "batch_size": 4, "chunk": 6},
+            {"family": "narx", "trainer": "lm"},
+        )
+    )
+    assert (direct, whole, one_step, lm) == (4 * 6 * problems.HORIZON * 2, 4 * problems.HORIZON * 2, 4 * 6 * 2, 0)
 
 
 def test_steps_that_a_seed_did_not_take_are_not_in_the_record_as_taken(run, tmp_path):

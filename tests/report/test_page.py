@@ -19,7 +19,7 @@ from pipelines import report
 from tests.report.reading import DAILY, HOURLY, rendered, results, words
 from tests.support.artifacts import candidates
 
-GRU_LEDGER = ["gru", "as shipped", "2", "200", "600", "1,234", "16 s", "5.5 s", "3 of 3", "480"]
+GRU_LEDGER = ["gru", "as shipped", "2", "200", "600", "460,800", "1,234", "16 s", "5.5 s", "3 of 3", "480"]
 
 
 def board(page, dataset, number):

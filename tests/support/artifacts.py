@@ -509,6 +509,7 @@ def record_of(name: str, candidate: str) -> dict[str, Any]:
         "gradient_steps": 600 if network else 0,
         "rows_seen": 480,
         "tuning_gradient_steps": 200 if network else 0,
+        "targets_learnt_from": 460_800 if network else 0,
         "seeds": [_seed(seed, failed) for seed in (SEEDS if network else (0,))],
         "diagnostics": diagnostics(model) if network and not failed else {},
         "digests": {"data": "a" * 64, "config": "b" * 64, "code": "c" * 64, "key": "d" * 64},

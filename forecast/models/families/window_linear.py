@@ -1,0 +1,160 @@
+"""Linear maps of each target's own window, fitted in closed form: what long-horizon networks were shown to lose to.
+
+- `nlinear`: the differences to the last value, mapped to the changes from it;
+- `dlinear`: a moving average and what it leaves, each mapped to the values;
+- `climatology`: the departures from harmonics of the calendar, mapped to later departures (an AR, direct by step).
+
+No other column is seen, and each target has a map of its own, shared by all series. Ridge instead of the papers'
+gradient steps: penalty and lags have the lowest validation error. Where the target drifts `dlinear` has no anchor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+from scipy import linalg
+
+from forecast.data.windows import Layout, Windows, filled
+from forecast.models.base import RegressorSpec
+from forecast.models.problem import Parameters, Problem
+from forecast.models.skip import PENALTIES, calendar_terms, harmonics_of
+from forecast.system.errors import ModelFailure
+
+
+class Spec(RegressorSpec):
+    summary: ClassVar[str] = "A linear map of the target's own window: NLinear, DLinear, or climatology and AR."
+    equation: ClassVar[str] = "y[t+h] = b[t+h] + B_h' x; b, x: y[t], y - y[t]; 0, (mean, rest); c' f, y - c' f"
+    source: ClassVar[str] = "Zeng, Chen, Zhang & Xu 2023; climatology and AR: von Storch & Zwiers 1999"
+
+    family: Literal["window_linear"] = "window_linear"
+    form: Literal["nlinear", "dlinear", "climatology"] = "nlinear"
+    average: int = Field(25, ge=2, description="rows of dlinear's moving average")
+
+    def unsuited(self, season_length: int) -> str:
+        return "a climatology needs a season" if self.form == "climatology" and season_length == 1 else ""
+
+    def fit(self, problem: Problem, *, seed: int) -> Parameters:
+        """Per output `o/map` (lags + 1, H) and, of the climatology, `harmonics` and `o/climatology`."""
+        arrays: dict[str, np.ndarray] = {}
+        if self.form == "climatology":
+            arrays["harmonics"] = np.array(harmonics_of(problem.panel.task.calendar_features), dtype=np.int64)
+            for output in range(problem.panel.outputs):
+                arrays[f"{output}/climatology"] = _climatology(problem, output, arrays["harmonics"])
+        for output in range(problem.panel.outputs):
+            arrays[f"{output}/map"] = self._best_map(problem, arrays, output)
+        return Parameters(arrays)
+
+    def _best_map(self, problem: Problem, arrays: Mapping[str, np.ndarray], output: int) -> np.ndarray:
+        lookback = problem.panel.task.lookback
+        solve = _normal_equations(self._pairs(problem, arrays, output, "train"))
+        cases = list(self._pairs(problem, arrays, output, "validation"))
+        found: list[tuple[float, np.ndarray]] = []
+        for lags in problem.panel.task.candidate_lags():
+            columns = self._columns(lookback, lags)
+            for penalty in PENALTIES:
+                one = solve(columns, penalty)
+                errors = [np.abs(y - x[:, columns] @ one[:-1] - one[-1]) for x, y in cases]
+                found.append((float(np.nanmean(np.concatenate(errors))), one))
+        finite = [pair for pair in found if np.isfinite(pair[0])]
+        if not finite:
+            raise ModelFailure("No linear map has a finite error on validation. Check the data, or move the dates.")
+        return min(finite, key=lambda pair: pair[0])[1]
+
+    def _pairs(
+        self, problem: Problem, arrays: Mapping[str, np.ndarray], output: int, block: str
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Inputs (B, features) of the whole lookback, and the targets less their base (B, H)."""
+        for windows, target in problem.examples(block, problem.panel.task.horizon)():
+            x, base = self._inputs(windows, arrays, output, target.shape[1])
+            yield x, target[:, :, output] - base
+
+    def _columns(self, lookback: int, lags: int) -> np.ndarray:
+        """Of `_inputs`, those of the last `lags` rows."""
+        rows = np.arange(lookback - lags, lookback)
+        return np.concatenate([rows, lookback + rows]) if self.form == "dlinear" else rows
+
+    def _inputs(
+        self, windows: Windows, arrays: Mapping[str, np.ndarray], output: int, horizon: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(B, features), rows in order of time, and (B, H) what the map adds to."""
+        window = filled(windows.z[:, :, output : output + 1])[0][:, :, 0]
+        if self.form == "nlinear":
+            return window - window[:, -1:], np.repeat(window[:, -1:], horizon, axis=1)
+        if self.form == "dlinear":
+            mean = _moving_average(window, self.average)
+            return np.hstack([mean, window - mean]), np.zeros((len(window), horizon))
+        usual = _usual(windows.future, arrays["harmonics"], arrays[f"{output}/climatology"])
+        return window - usual[:, :-horizon], usual[:, -horizon:]
+
+    def forecast(self, parameters: Mapping[str, np.ndarray], windows: Windows, channels: Layout) -> np.ndarray:
+        outputs = []
+        for output in range(channels.outputs):
+            slopes, intercept = parameters[f"{output}/map"][:-1], parameters[f"{output}/map"][-1]
+            x, base = self._inputs(windows, parameters, output, len(intercept))
+            columns = self._columns(windows.z.shape[1], len(slopes) // (2 if self.form == "dlinear" else 1))
+            outputs.append(base + x[:, columns] @ slopes + intercept)
+        return np.stack(outputs, axis=2)
+
+
+def _normal_equations(
+    pairs: Iterable[tuple[np.ndarray, np.ndarray]],
+) -> Callable[[np.ndarray, float], np.ndarray]:
+    """(columns, penalty) → ridge coefficients (columns + 1, H), the intercept last; NaN without a solution.
+
+    Origins with a missing target are left out.
+    """
+    products: Any = 0.0
+    for x, y in pairs:
+        keep = np.isfinite(y).all(axis=1)
+        every = np.hstack([x[keep], y[keep], np.ones((int(keep.sum()), 1))])
+        products, size = products + every.T @ every, x.shape[1]
+    count = products[-1, -1]
+    if count < 2:
+        raise ModelFailure(f"A linear map found {count:.0f} complete train windows; at least 2 are needed.")
+    mean = products[-1, :-1] / count
+    covariance = products[:-1, :-1] - count * np.outer(mean, mean)
+
+    def solve(columns: np.ndarray, penalty: float) -> np.ndarray:
+        slopes = np.full((len(columns), len(mean) - size), np.nan)
+        with contextlib.suppress(np.linalg.LinAlgError):
+            gram = covariance[np.ix_(columns, columns)] + penalty * np.eye(len(columns))
+            slopes = linalg.solve(gram, covariance[columns, size:], assume_a="pos", check_finite=False)
+        return np.vstack([slopes, mean[size:] - mean[columns] @ slopes])
+
+    return solve
+
+
+def _moving_average(window: np.ndarray, rows: int) -> np.ndarray:
+    """(B, L) centred means over `rows`, both ends repeated."""
+    padded = np.pad(window, ((0, 0), (rows - 1 - rows // 2, rows // 2)), mode="edge")
+    total = np.cumsum(np.pad(padded, ((0, 0), (1, 0))), axis=1)
+    return np.asarray((total[:, rows:] - total[:, :-rows]) / rows)
+
+
+def _climatology(problem: Problem, output: int, harmonics: np.ndarray) -> np.ndarray:
+    """(terms + 1,) by least squares on the observed train rows of all series, the intercept last."""
+    xs, ys = [], []
+    for series in problem.panel.series:
+        start, stop = problem.blocks[series.unique_id].train
+        xs.append(_terms(series.future[start:stop], harmonics))
+        ys.append(problem.scaled(series.unique_id)[start:stop, output])
+    x, y = np.concatenate(xs), np.concatenate(ys)
+    known = np.isfinite(y)
+    return np.asarray(np.linalg.lstsq(x[known], y[known], rcond=None)[0])
+
+
+def _usual(future: np.ndarray, harmonics: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """(B, rows) what the calendar alone says."""
+    origins, rows, features = future.shape
+    flat = _terms(future.reshape(origins * rows, features), harmonics) @ coefficients
+    return np.asarray(flat.reshape(origins, rows))
+
+
+def _terms(moments: np.ndarray, harmonics: np.ndarray) -> np.ndarray:
+    """(n, terms + 1): harmonics of every calendar feature, their products by pairs, and one."""
+    waves = calendar_terms(moments[:, : 2 * len(harmonics)].astype(np.float64), tuple(map(int, harmonics)))
+    return np.hstack([*waves, np.ones((len(moments), 1))])

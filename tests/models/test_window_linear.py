@@ -1,0 +1,84 @@
+"""NLinear, DLinear and climatology with AR: linear maps of the target's own window."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.signal import lfilter
+from sklearn.linear_model import Ridge
+
+from forecast.data import panel, splits
+from forecast.data.windows import filled
+from forecast.forecaster import Budget, Forecaster, Problem, fit
+from forecast.models import spec
+from forecast.models.families import window_linear
+from forecast.models.skip import PENALTIES
+from tests.support import problems
+
+
+def fitted(problem: Problem, **options: object) -> Forecaster:
+    entry = spec({"family": "window_linear", **options}, where="test")
+    return fit(problem, entry, skip=None, seed=0, budget=Budget(1, 1)).forecaster
+
+
+def anomalies(rows: int = 6000) -> Problem:
+    """A day of hours, and AR(1) departures from it with phi = 0.9."""
+    hours = np.arange(rows)
+    noise = lfilter([1.0], [1.0, -0.9], np.random.default_rng(0).normal(size=rows))
+    y = 10 + 5 * np.sin(2 * np.pi * hours / 24) + noise
+    ds = pd.date_range("2024-01-01", periods=rows, freq="h")
+    entry = problems.dataset(
+        target={"column": "y"}, past_exogenous=[], horizon=6, lookback=24, season_length=24,
+        splits={"train": 0.6, "validation": 0.2, "calibration": 0.1},
+    )  # fmt: skip
+    known = panel.from_frame(pd.DataFrame({"unique_id": "y", "ds": ds, "y": y}), "y", entry.task)
+    return Problem.of(known, splits.resolve(known, entry.splits))
+
+
+def test_nlinear_is_the_ridge_of_scikit_learn_on_differences_to_the_last_value() -> None:
+    problem = problems.problem_of(problems.frame(gaps=False))
+    ours = fitted(problem).weights["0/map"]
+    xs, ys = [], []
+    for windows, target in problem.examples("train", problems.HORIZON)():
+        window = filled(windows.z[:, :, :1])[0][:, :, 0]
+        xs.append((window - window[:, -1:])[:, -(len(ours) - 1) :])
+        ys.append(target[:, :, 0] - window[:, -1:])
+    theirs = [Ridge(alpha=p).fit(np.concatenate(xs), np.concatenate(ys)) for p in PENALTIES]
+    assert any(np.allclose(ours[:-1].T, one.coef_, atol=1e-8) for one in theirs)
+
+
+def test_climatology_lets_a_departure_from_the_usual_day_fade_as_it_does() -> None:
+    problem = anomalies()
+    forecaster = fitted(problem, form="climatology")
+    rows = problem.rows("y", "test")
+    said = forecaster.predict(problem.panel, {"y": rows})["y"][:, :, 0]
+    steps, y = np.arange(1, 7), problem.panel.by_id["y"].values[:, 0]
+    usual = lambda at: 10 + 5 * np.sin(2 * np.pi * at / 24)  # noqa: E731
+    best = usual(rows[:, None] + steps) + 0.9**steps * (y[rows] - usual(rows))[:, None]
+    assert np.abs(said - best).mean() < 0.25
+
+
+def test_dlinear_sees_a_moving_average_and_what_it_leaves() -> None:
+    window = np.arange(12.0)[None, :] ** 2
+    mean = window_linear._moving_average(window, 5)
+    np.testing.assert_allclose(mean[0, 2:-2], np.convolve(window[0], np.ones(5) / 5, mode="valid"))
+    np.testing.assert_allclose(mean[0, 0], (0 + 0 + 0 + 1 + 4) / 5)
+    problem = anomalies(2000)
+    forecaster = fitted(problem, form="dlinear")
+    naive = fit(problem, spec({"family": "naive"}, where="test"), skip=None, seed=0, budget=Budget(1, 1)).forecaster
+    rows = {"y": problem.rows("y", "test")}
+    wanted = problem.panel.by_id["y"].values[rows["y"][:, None] + np.arange(1, 7), 0]
+    errors = [np.abs(one.predict(problem.panel, rows)["y"][:, :, 0] - wanted).mean() for one in (forecaster, naive)]
+    assert errors[0] < 0.6 * errors[1]
+
+
+def test_a_climatology_without_a_season_is_left_out() -> None:
+    assert "needs a season" in spec({"family": "window_linear", "form": "climatology"}, where="test").unsuited(1)
+
+
+@pytest.mark.parametrize("form", ["nlinear", "dlinear", "climatology"])
+def test_every_form_forecasts_through_gaps_of_two_targets(form: str) -> None:
+    problem = problems.shops()
+    forecasts = fitted(problem, form=form).predict(problem.panel, {"north": problem.rows("north", "test")})
+    assert np.isfinite(forecasts["north"]).all() and forecasts["north"].shape[1:] == (problems.HORIZON, 2)
