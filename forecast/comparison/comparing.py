@@ -66,10 +66,9 @@ def compared(
 
     `InputError` when networks had unequal budgets, or nothing is there to score against.
     """
-    scored = scores.score(results, frame, task, borders)
+    scored, references = scores.score(results, frame, task, borders)
+    reference = references["test"]
     exempt = check_same_budget(results.records.values(), tuning)
-    naive = next(s.forecasts for s in scored if s.name == NAIVE and s.forecasts is not None)
-    reference = scores.references(frame, naive, task, borders, "test")
     ours = [s for s in scored if s.record["family"] != SERVICE]  # its row cannot be served
     validation = losses(ours, reference.scale, "validation")
     chosen = choose(validation)

@@ -53,9 +53,7 @@ def copy_check(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int,
     """
     actual, forecast = _changes(y, y_hat, last)
     keep = np.isfinite(actual) & np.isfinite(forecast)
-    slope, share = np.full(actual.shape[1], np.nan), np.full(actual.shape[1], np.nan)
-    for step in range(actual.shape[1]):
-        slope[step], share[step] = _regression(actual[keep[:, step], step], forecast[keep[:, step], step])
+    slope, share = _regressions(actual, forecast, keep)
     flagged = ~((share >= MOVES) & (slope > 0))
     pooled = _pooled_p(
         np.where(keep, actual, 0.0), np.where(keep, forecast, 0.0), horizon=horizon, step_size=step_size
@@ -75,15 +73,16 @@ def _copy_reason(flagged: NDArray[np.bool_], share: Array, pooled: float) -> str
     return ""
 
 
-def _regression(actual: Array, forecast: Array) -> tuple[float, float]:
-    """Slope with intercept, and variance of the forecast change over that of the actual."""
-    if len(actual) < MINIMUM or np.var(actual) == 0:
-        return math.nan, math.nan
-    share = float(np.var(forecast) / np.var(actual))
-    # a copy that went through log and exp moves by rounding noise, and noise has a slope of its own
-    if share < 1e-12:
-        return math.nan, share
-    return float(np.cov(actual, forecast)[0, 1] / np.var(forecast, ddof=1)), share
+def _regressions(actual: Array, forecast: Array, keep: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Of every step the slope with intercept, and the variance of the forecast change over that of the actual."""
+    n = keep.sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        changes = (np.where(keep, change, 0.0) for change in (actual, forecast))
+        own, said = (np.where(keep, change - change.sum(axis=0) / n, 0.0) for change in changes)
+        moved, called = (own**2).sum(axis=0), (said**2).sum(axis=0)
+        share = np.where((n >= MINIMUM) & (moved > 0), called / moved, np.nan)
+        # a copy that went through log and exp moves by rounding noise, and noise has a slope of its own
+        return np.where(share >= 1e-12, (own * said).sum(axis=0) / called, np.nan), share
 
 
 def _pooled_p(actual: Array, forecast: Array, *, horizon: int, step_size: int) -> float:

@@ -7,6 +7,7 @@ averaged over the series, and no MAE or RMSE of its own (per series they are in 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -62,16 +63,28 @@ class Cube:
 
 def cubes(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> list[Cube]:
     """The long frame of one candidate and block as arrays, origins in time order."""
+    rows = with_series(forecasts)
+    codes, names = pd.factorize(rows["series"], sort=True)
+    keys = [rows[name].to_numpy() for name in ("step", "cutoff", "seed")]
+    order = np.lexsort([*keys, codes])
+    steps, cutoffs, seeds, y, y_hat = (a[order] for a in (*keys, rows["y"].to_numpy(), rows["y_hat"].to_numpy()))
+    edges = np.searchsorted(codes[order], np.arange(len(names) + 1)).tolist()
     result = []
-    for name, rows in with_series(forecasts).groupby("series", sort=True):
-        rows = rows.sort_values(["seed", "cutoff", "step"], kind="stable")
-        seeds, horizon = tuple(sorted(int(seed) for seed in rows["seed"].unique())), rows["step"].nunique()
-        shape = (len(seeds), len(rows) // (len(seeds) * horizon), horizon)
-        cutoffs = rows["cutoff"].to_numpy().reshape(shape)[0, :, 0]
-        values = last[str(name)].reindex(cutoffs).to_numpy()
-        y = rows["y"].to_numpy().reshape(shape)[0]
-        result.append(Cube(str(name), y, rows["y_hat"].to_numpy().reshape(shape), values, seeds))
+    for name, (start, stop) in zip(names.astype(str), itertools.pairwise(edges), strict=True):
+        own = slice(start, stop)
+        known, horizon = np.unique(seeds[own]), len(np.unique(steps[own]))
+        shape = (len(known), (stop - start) // (len(known) * horizon), horizon)
+        values = _values_at(last[name], cutoffs[own].reshape(shape)[0, :, 0])
+        cube = Cube(name, y[own].reshape(shape)[0], y_hat[own].reshape(shape), values, tuple(known.tolist()))
+        result.append(cube)
     return result
+
+
+def _values_at(values: pd.Series, moments: np.ndarray) -> np.ndarray:
+    """Those of a series in time order; NaN at a moment it does not have."""
+    times = values.index.to_numpy()
+    place = np.minimum(np.searchsorted(times, moments), len(times) - 1)
+    return np.where(times[place] == moments, values.to_numpy(dtype=float)[place], np.nan)
 
 
 def members(cube: Cube) -> Iterator[tuple[str, np.ndarray]]:
@@ -85,15 +98,17 @@ def members(cube: Cube) -> Iterator[tuple[str, np.ndarray]]:
 def references(frame: pd.DataFrame, naive: pd.DataFrame, task: Task, borders: Borders, block: str) -> Reference:
     """Scales from the train rows and naive's errors on the origins of `block`."""
     scale, squared, last = {}, {}, {}
-    targets = task.targets
-    for uid, rows in frame.groupby("unique_id", sort=True):
+    targets = list(task.targets)
+    known = frame.groupby("unique_id", sort=False)[targets].ffill()
+    for uid, places in frame.groupby("unique_id", sort=True).indices.items():
+        times = pd.Index(frame["ds"].to_numpy()[places])
+        inside = times <= borders.train_end
         for target in targets:
             name = series_name(uid, target, targets)
-            values = rows.set_index("ds")[target]
-            train = values[values.index <= borders.train_end].to_numpy()
+            train = frame[target].to_numpy()[places][inside]
             scale[name] = metrics.insample_scale(train, season_length=task.season_length)
             squared[name] = metrics.insample_scale(train, season_length=task.season_length, squared=True)
-            last[name] = values.ffill()
+            last[name] = pd.Series(known[target].to_numpy()[places], index=times)
     of_naive = cubes(naive[naive["block"] == block], last)
     errors = {c.series: _by_step(c) for c in of_naive}
     return Reference(scale, squared, last, errors, {c.series: metrics.mae(c.y, c.y_hat[0]) for c in of_naive})
@@ -103,25 +118,27 @@ def _by_step(cube: Cube) -> np.ndarray:
     return np.array([metrics.mae(cube.y[:, s], cube.y_hat[0][:, s]) for s in range(cube.y.shape[1])])
 
 
-def series_scores(cube: Cube, reference: Reference) -> pd.DataFrame:
-    """One row per seed and ensemble of one series: every metric in the series' own unit."""
-    naive, last = reference.naive_whole[cube.series], cube.last[:, None]
+def series_scores(found: Iterable[Cube], reference: Reference) -> pd.DataFrame:
+    """One row per series, seed and ensemble: every metric in the series' own unit."""
     rows = []
-    for seed, y_hat in members(cube):
-        sample = reference.sample(cube.series, cube.y, y_hat, last, naive)
-        values = _values(sample, metrics.METRICS)
-        rows.append({"series": cube.series, "seed": seed, **values, "n_origins": len(cube.y)})
+    for cube in found:
+        naive, last = reference.naive_whole[cube.series], cube.last[:, None]
+        for seed, y_hat in members(cube):
+            sample = reference.sample(cube.series, cube.y, y_hat, last, naive)
+            values = _values(sample, metrics.METRICS)
+            rows.append({"series": cube.series, "seed": seed, **values, "n_origins": len(cube.y)})
     return pd.DataFrame(rows)
 
 
-def step_scores(cube: Cube, reference: Reference) -> pd.DataFrame:
+def step_scores(found: Iterable[Cube], reference: Reference) -> pd.DataFrame:
     """The same per horizon step, for the plots: the metrics that are scored by step."""
     wanted = [metric for metric in metrics.METRICS if metric.by_step]
     rows = []
-    for seed, y_hat in members(cube):
-        for step, naive in enumerate(reference.naive[cube.series]):
-            sample = reference.sample(cube.series, cube.y[:, step], y_hat[:, step], cube.last, float(naive))
-            rows.append({"series": cube.series, "seed": seed, "step": step + 1, **_values(sample, wanted)})
+    for cube in found:
+        for seed, y_hat in members(cube):
+            for step, naive in enumerate(reference.naive[cube.series]):
+                sample = reference.sample(cube.series, cube.y[:, step], y_hat[:, step], cube.last, float(naive))
+                rows.append({"series": cube.series, "seed": seed, "step": step + 1, **_values(sample, wanted)})
     return pd.DataFrame(rows)
 
 
@@ -187,8 +204,10 @@ class Scored:
         return str(self.record["candidate"])
 
 
-def score(results: Results, frame: pd.DataFrame, task: Task, borders: Borders) -> list[Scored]:
-    """All candidates scored on test, and on validation for the choice."""
+def score(
+    results: Results, frame: pd.DataFrame, task: Task, borders: Borders
+) -> tuple[list[Scored], Mapping[str, Reference]]:
+    """All candidates scored on test, and on validation for the choice; by block what errors are measured against."""
     found = [(r, results.forecasts(name) if r["status"] == "ok" else None) for name, r in results.records.items()]
     naive = next((f for record, f in found if record["candidate"] == NAIVE and f is not None), None)
     if naive is None:
@@ -197,7 +216,7 @@ def score(results: Results, frame: pd.DataFrame, task: Task, borders: Borders) -
             "Put `naive` into the grid of configs/models.yaml."
         )
     reference = {b: references(frame, naive, task, borders, b) for b in ("validation", "test")}
-    return [_scored(record, forecasts, reference) for record, forecasts in found]
+    return [_scored(record, forecasts, reference) for record, forecasts in found], reference
 
 
 def _scored(record: dict[str, Any], forecasts: pd.DataFrame | None, reference: Mapping[str, Reference]) -> Scored:
@@ -205,9 +224,9 @@ def _scored(record: dict[str, Any], forecasts: pd.DataFrame | None, reference: M
         return Scored(record)
     test = tuple(cubes(forecasts[forecasts["block"] == "test"], reference["test"].last))
     earlier = cubes(forecasts[forecasts["block"] == "validation"], reference["validation"].last)
-    by_series = pd.concat([series_scores(c, reference["test"]) for c in test], ignore_index=True)
-    by_step = pd.concat([step_scores(c, reference["test"]) for c in test], ignore_index=True)
-    on_validation = pd.concat([series_scores(c, reference["validation"]) for c in earlier], ignore_index=True)
+    by_series = series_scores(test, reference["test"])
+    by_step = step_scores(test, reference["test"])
+    on_validation = series_scores(earlier, reference["validation"])
     return Scored(
         record=record,
         forecasts=forecasts,

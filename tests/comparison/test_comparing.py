@@ -70,7 +70,7 @@ def trained(results):
 
 
 def scored(results):
-    return scores.score(results, FRAME, TASK, BORDERS)
+    return scores.score(results, FRAME, TASK, BORDERS)[0]
 
 
 def test_scales_come_from_the_train_rows_and_naive_from_the_scored_ones():

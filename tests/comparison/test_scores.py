@@ -38,9 +38,7 @@ def long(series=("a", "b"), seeds=(3, 7)):
 
 
 def by_series(**options):
-    return pd.concat(
-        [scores.series_scores(c, REFERENCE) for c in scores.cubes(long(**options), LAST)], ignore_index=True
-    )
+    return scores.series_scores(scores.cubes(long(**options), LAST), REFERENCE)
 
 
 def row(table, seed, **where):
@@ -107,7 +105,7 @@ def test_the_order_by_mase_and_the_sign_against_naive_agree_and_naive_is_zero(va
     steps = {c.series: scores._by_step(c) for c in cubes["naive"]}
     reference = Reference(scale, scale, {n: pd.Series(1.0, times) for n in names}, steps, whole)
     naive, other = (
-        scores.over_series(pd.concat([scores.series_scores(c, reference) for c in own]), ["seed"], reference).iloc[0]
+        scores.over_series(pd.concat([scores.series_scores([c], reference) for c in own]), ["seed"], reference).iloc[0]
         for own in cubes.values()
     )
     assert naive["skill"] == pytest.approx(0, abs=1e-12)
@@ -132,7 +130,7 @@ def test_mean_and_spread_are_over_the_seeds_alone():
 
 def test_steps_are_scored_against_naive_at_the_same_step():
     (a,) = scores.cubes(long(series=("a",)), LAST)
-    table = scores.step_scores(a, REFERENCE)
+    table = scores.step_scores([a], REFERENCE)
     assert row(table, "3", step=1)["skill"] == 0
     assert row(table, "3", step=2)["skill"] == 0.5
     assert row(table, "7", step=2)["mase"] == 6
@@ -145,7 +143,7 @@ def test_a_missing_actual_is_left_out():
     frame = long(series=("a",), seeds=(3,))
     frame.loc[0, ["y", "y_hat"]] = [np.nan, 1e9]
     (cube,) = scores.cubes(frame, LAST)
-    assert scores.series_scores(cube, REFERENCE)["mae"].tolist() == [1.0]
+    assert scores.series_scores([cube], REFERENCE)["mae"].tolist() == [1.0]
 
 
 def test_several_targets_are_several_series():
@@ -158,7 +156,7 @@ def test_several_targets_are_several_series():
 def test_actuals_that_cross_zero_have_no_percentage():
     frame = long(series=("a",), seeds=(3,)).assign(y=[1.0, -1.0, 1.0, 1.0])
     (cube,) = scores.cubes(frame, LAST)
-    assert np.isnan(scores.series_scores(cube, REFERENCE)["smape"].iloc[0])
+    assert np.isnan(scores.series_scores([cube], REFERENCE)["smape"].iloc[0])
 
 
 def test_a_metric_that_is_one_more_row_of_the_table_is_scored_by_series_by_step_and_over_the_series(monkeypatch):
@@ -166,7 +164,28 @@ def test_a_metric_that_is_one_more_row_of_the_table_is_scored_by_series_by_step_
     monkeypatch.setattr(metrics, "METRICS", (*METRICS, bias))
     table = by_series()
     assert row(table, "7", series="a")["bias"] == -3 and row(table, "ensemble", series="b")["bias"] == 5
-    assert row(scores.step_scores(scores.cubes(long(), LAST)[0], REFERENCE), "7", step=2)["bias"] == -3
+    assert row(scores.step_scores(scores.cubes(long(), LAST)[:1], REFERENCE), "7", step=2)["bias"] == -3
     assert scores.over_series(table, ["seed"], REFERENCE)["bias"].isna().all()  # units are never averaged
     one = scores.with_mean_and_spread(scores.over_series(by_series(series=("a",)), ["seed"], REFERENCE), [])
     assert row(one, "mean")["bias"] == -1
+
+
+def test_the_number_of_frames_does_not_grow_with_the_series(monkeypatch):
+    made, init = [], pd.DataFrame.__init__
+    monkeypatch.setattr(pd.DataFrame, "__init__", lambda self, *a, **k: (made.append(1), init(self, *a, **k))[1])
+    counts = []
+    for copies in (1, 30):
+        names = [f"{name}{k:02}" for k in range(copies) for name in ("a", "b")]
+        frame = pd.concat([long().assign(unique_id=lambda f, k=k: f["unique_id"] + f"{k:02}") for k in range(copies)])
+        facts = (REFERENCE.scale, REFERENCE.squared_scale, LAST, REFERENCE.naive, REFERENCE.naive_whole)
+        reference = Reference(*({name: part[name[0]] for name in names} for part in facts))
+        made.clear()
+        found = scores.cubes(frame, reference.last)
+        counts.append(
+            (
+                len(scores.series_scores(found, reference)) // len(found),
+                len(scores.step_scores(found, reference)) // len(found),
+                len(made),
+            )
+        )
+    assert counts[0] == counts[1]
