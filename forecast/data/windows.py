@@ -9,7 +9,7 @@ the transform itself takes differences.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,6 +117,11 @@ class Windows:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @classmethod
+    def together(cls, parts: Sequence[Windows]) -> Windows:
+        """Those of several batches, of several series too: `rows` are then those of each."""
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])))
 
 
 def gather(

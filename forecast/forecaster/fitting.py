@@ -14,7 +14,7 @@ from forecast.forecaster.closed_loop import parallel
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.trainers import Budget, by_gradient, by_levenberg_marquardt
 from forecast.models.base import ModelSpec
-from forecast.models.problem import Problem
+from forecast.models.problem import Problem, looked_at, looks
 from forecast.models.skip import Kind, Skip
 from forecast.networks import inference
 from forecast.networks.description import Network
@@ -137,7 +137,8 @@ def _fit_network(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
         trained = by_levenberg_marquardt(network, series, validate, spec, seed=start.seed, announce=start.announce)
     forecaster = replace(bare, skip=skip, weights=trained.weights, head=head)
     forecaster = replace(forecaster, dependence=head_fitting.dependence_of(problem, forecaster))
-    return Fitted(forecaster, trained.best_step, trained.validation_loss, trained.curve, trained.note)
+    note = "; ".join(filter(None, (trained.note, looked_at(problem))))
+    return Fitted(forecaster, trained.best_step, trained.validation_loss, trained.curve, note)
 
 
 def _repeated(
@@ -196,9 +197,9 @@ def training_series(problem: Problem, skip: Skip) -> list[TrainingSeries]:
 
 
 def window_error(problem: Problem, network: Network, skip: Skip) -> Callable[[dict[str, np.ndarray]], float]:
-    """Weights → mean absolute error over every validation origin, from windows exactly as a forecast sees them."""
+    """Weights → mean absolute error over `looks`, from windows exactly as a forecast sees them."""
     cases = []
-    for windows, wanted in problem.examples("validation", skip.horizon)():
+    for windows, wanted in looks(problem, skip.horizon):
         residual = wanted - skip.forecast(windows, problem.channels)
         cases.append((windows.past, windows.future if network.shapes.future_channels else None, residual))
     observed = [np.isfinite(residual) for _, _, residual in cases]
@@ -218,14 +219,7 @@ def window_error(problem: Problem, network: Network, skip: Skip) -> Callable[[di
 def closed_loop_error(problem: Problem, network: Network, skip: Skip) -> Callable[[dict[str, np.ndarray]], float]:
     """Weights → mean absolute error of the closed loop over the whole horizon on validation origins."""
     horizon = problem.panel.task.horizon
-    cases = []
-    for series in problem.panel.series:
-        rows = problem.rows(series.unique_id, "validation")
-        rows = rows[:: -(-len(rows) // CLOSED_LOOP_ORIGINS)]
-        cases += [
-            (windows, problem.targets(series.unique_id, windows.rows, horizon=horizon))
-            for windows in problem.windows(series.unique_id, rows)
-        ]
+    cases = looks(problem, horizon, per_series=CLOSED_LOOP_ORIGINS)
 
     def error(weights: dict[str, np.ndarray]) -> float:
         with np.errstate(over="ignore", invalid="ignore"):

@@ -1,7 +1,8 @@
 """What a head needs around the training of its network: its constants, its targets, its loss on validation.
 
-Constants come from the train rows alone. The validation loss is the head's own, in scaled units, on every validation
-origin; that of a recursive family is the loss of one step. How steps hang together is estimated on validation.
+Constants come from the train rows alone. The validation loss is the head's own, in scaled units, on the validation
+origins that are looked at; that of a recursive family is the loss of one step. How steps hang together is estimated on
+all of them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from forecast.data.scaling import DIFFERENCED
 from forecast.forecaster.forecaster import Forecaster
 from forecast.models.base import NetworkSpec
-from forecast.models.problem import Problem
+from forecast.models.problem import Problem, looks
 from forecast.models.skip import Skip
 from forecast.networks import inference
 from forecast.networks.description import Network
@@ -82,9 +83,9 @@ def _refuse_changes(problem: Problem, head: Head) -> None:
 def head_error(
     problem: Problem, network: Network, skip: Skip, head: FittedHead
 ) -> Callable[[dict[str, np.ndarray]], float]:
-    """Weights → the head's mean loss over every validation origin, from windows exactly as a forecast sees them."""
+    """Weights → the head's mean loss over `looks`, from windows exactly as a forecast sees them."""
     cases = []
-    for windows, wanted in problem.examples("validation", skip.horizon)():
+    for windows, wanted in looks(problem, skip.horizon):
         base = skip.forecast(windows, problem.channels)
         future = windows.future if network.shapes.future_channels else None
         cases.append((windows.past, future, wanted - base, base - windows.last[:, None]))

@@ -30,6 +30,10 @@ from forecast.models.skip import Batches, Kind, Skip, fit_linear, fit_shape, har
 
 Purpose = Literal["skip", "training"]
 """Targets are wanted by a closed-form fit, or by the training and the validation loss of a model beside it."""
+MOST_LOOKS = 4096
+"""Validation origins, over all series, on which a network is scored while it trains: of more a fixed random sample."""
+TOGETHER = 256
+"""Windows of several short validation blocks that go through a network at once."""
 
 
 class Recorder(Protocol):
@@ -162,6 +166,29 @@ class Problem:
                     yield windows.z[:, :, outputs:], z[windows.rows[:, None] + steps]
 
         return fit_carry(parts(), self.channels, task.season_length)
+
+
+def looks(problem: Problem, horizon: int, *, per_series: int | None = None) -> list[tuple[Windows, np.ndarray]]:
+    """The validation windows, with their targets, on which a network is scored while it trains (`MOST_LOOKS`)."""
+    rows = {s.unique_id: problem.rows(s.unique_id, "validation") for s in problem.panel.series}
+    rows = {uid: own[:: max(-(-len(own) // (per_series or len(own))), 1)] for uid, own in rows.items() if len(own)}
+    ends = np.cumsum([len(own) for own in rows.values()])
+    kept = np.ones(ends[-1], dtype=bool)
+    if len(kept) > MOST_LOOKS:
+        kept[np.random.default_rng(0).permutation(len(kept))[MOST_LOOKS:]] = False
+    found: list[list[tuple[Windows, np.ndarray]]] = [[]]
+    for (uid, own), mask in zip(rows.items(), np.split(kept, ends[:-1]), strict=True):
+        for windows in problem.windows(uid, own[mask], horizon=horizon):
+            if sum(len(w) for w, _ in found[-1]) + len(windows) > TOGETHER and found[-1]:
+                found.append([])
+            found[-1].append((windows, problem.targets(uid, windows.rows, horizon=horizon)))
+    return [(Windows.together([w for w, _ in part]), np.concatenate([y for _, y in part])) for part in found]
+
+
+def looked_at(problem: Problem) -> str:
+    """How many validation origins a training was scored on, where that is not all; for its record."""
+    count = sum(len(problem.rows(s.unique_id, "validation")) for s in problem.panel.series)
+    return f"validation losses are of {MOST_LOOKS} of the {count} origins" if count > MOST_LOOKS else ""
 
 
 @dataclass(frozen=True)

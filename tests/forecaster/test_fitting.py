@@ -11,6 +11,7 @@ from forecast import models
 from forecast.data.windows import targets
 from forecast.forecaster import Budget, Forecaster, fit, network_of
 from forecast.forecaster.fitting import closed_loop_error, training_series, window_error
+from forecast.models.problem import looks
 from forecast.models.skip import Skip
 from tests.contract.families import in_scaled_units, random_weights
 from tests.support import problems
@@ -123,3 +124,17 @@ def test_a_training_may_begin_with_given_weights() -> None:
     again = fit(problems.shops(), still, skip="linear", seed=0, budget=Budget(1, 1), initial=given)
     for name, values in again.forecaster.weights.items():
         np.testing.assert_allclose(values, given[name], atol=1e-6)
+
+
+def test_a_training_looks_at_a_fixed_sample_of_series_and_origins_and_says_so(monkeypatch):
+    shops = problems.shops()
+    every = looks(shops, H)
+    total = sum(len(shops.rows(uid, "validation")) for uid in shops.blocks)
+    assert len(every) == 1 and len(every[0][0]) == total  # both series go through a network at once
+    monkeypatch.setattr("forecast.models.problem.MOST_LOOKS", 7)
+    (some, wanted), (again, _) = looks(shops, H)[0], looks(shops, H)[0]
+    places = [np.flatnonzero((every[0][0].past == past).all(axis=(1, 2))).item() for past in some.past]
+    assert len(set(places)) == 7 and np.array_equal(some.past, again.past)
+    np.testing.assert_array_equal(every[0][1][places], wanted)
+    fitted = fit(shops, spec_of("elman"), skip="linear", seed=0, budget=Budget(1, 1))
+    assert fitted.note == f"validation losses are of 7 of the {total} origins"
