@@ -11,7 +11,7 @@ import typer
 
 import forecast
 from forecast.cli import champion, check, compare, data, doctor, export, new, predict, retrain, run
-from forecast.system.errors import ForecastError
+from forecast.system.errors import ForecastError, out_of_memory
 
 app = typer.Typer(
     name="forecast",
@@ -54,8 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except ForecastError as error:
         print(f"{error}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
-    except OSError as error:
+    except (MemoryError, OSError) as error:
+        memory = out_of_memory(error)
         advice = "Check the file, its permissions and the free space (`forecast clean`), then the same command again."
-        print(f"{error}. {advice}", file=sys.stderr, flush=True)
+        print(memory or f"{error}. {advice}", file=sys.stderr, flush=True)
         sys.exit(1)
     sys.exit(0)

@@ -15,6 +15,8 @@ import pandas as pd
 from forecast.system.errors import ForecastError, InputError, closest, quote_names
 
 KEYS = ("unique_id", "ds")
+EARLIEST, LATEST = pd.Timestamp("1678-01-01"), pd.Timestamp("2200-01-01")
+"""Nanoseconds reach from 1677 to 2262; a forecast needs steps after the last row."""
 
 
 def check_frame(
@@ -30,6 +32,9 @@ def check_frame(
     _require_columns(found, columns, where, error)
     if frame.empty:
         raise error(f"{where}: found no rows, wanted at least one observation. Check the file and its filters.")
+    outside = first_outside(frame["ds"]) if frame["ds"].dtype.kind == "M" else None
+    if outside is not None:
+        raise error(f"{where}, {place(frame, outside)}: {OUTSIDE} Correct the row.")
     frame = _typed(frame[[*KEYS, *columns]], columns)
     fault = _first_fault(frame, columns)
     if fault is not None:
@@ -37,6 +42,17 @@ def check_frame(
     ordered = frame if _in_order(frame["unique_id"]) else frame.sort_values("unique_id", kind="stable")
     plain = ordered.index.name is None and ordered.index.equals(pd.RangeIndex(len(ordered)))
     return ordered if plain else ordered.reset_index(drop=True)
+
+
+OUTSIDE = "this time lies outside of the years 1678 to 2199, wanted one inside them."
+
+
+def first_outside(times: pd.Series) -> int | None:
+    """The position of the first time that nanoseconds, or the steps after it, cannot hold; of any resolution."""
+    zone = getattr(times.dtype, "tz", None)
+    early, late = (moment.tz_localize(zone).as_unit("s") for moment in (EARLIEST, LATEST))
+    outside = ((times < early) | (times >= late)).to_numpy()
+    return int(np.argmax(outside)) if outside.any() else None
 
 
 def _in_order(names: pd.Series) -> bool:

@@ -59,9 +59,20 @@ class Ensemble:
 
     def newest(self, history: pd.DataFrame) -> pd.DataFrame:
         """The rows of a long frame that a forecast from its end may read: all of them where a model is a recursion."""
-        if any(forecaster.spec.starts_at_train_end for forecaster in self.forecasters):
+        if self.reads_all:
             return history
         return history.groupby("unique_id", sort=False).tail(self.task.lookback + self.task.season_length)
+
+    @property
+    def reads_all(self) -> bool:
+        """Whether a model is a recursion, which needs every row since its first."""
+        return any(forecaster.spec.starts_at_train_end for forecaster in self.forecasters)
+
+    @property
+    def keeps_its_start(self) -> bool:
+        """Whether every recursion was saved with its first row: earlier versions took a history's first for it."""
+        recursions = (f for f in self.forecasters if f.spec.starts_at_train_end)
+        return all("begins" in own for f in recursions for fits in f.statistical.values() for own in fits)
 
     @property
     def continues(self) -> bool:

@@ -12,13 +12,13 @@ import pandas as pd
 
 from forecast.data.calendars import check_calendar
 from forecast.data.panel import Panel, from_frame
-from forecast.data.schema import check_frame
+from forecast.data.schema import check_frame, first_outside
 from forecast.forecaster import Forecaster
 from forecast.forecaster.ensemble import MANIFEST, Ensemble, latest
-from forecast.system.errors import InputError, quote_names
+from forecast.system.errors import InputError, quote_names, quoted
 
 WHERE = "request"
-MOST_ROWS = 200_000
+MOST_ROWS, MOST_ROWS_OF_A_RECURSION = 200_000, 10_000_000
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,13 @@ class Service:
     def _panel(self, history: Any, ensemble: Ensemble) -> Panel:
         task = ensemble.task
         columns = [column.name for column in task.columns]
-        checked = check_frame(_times(_frame(history)), columns, where=WHERE)
+        if not ensemble.keeps_its_start:
+            raise InputError(
+                "This version was saved without the first row of its recursion, so that a forecast from another first "
+                "row would be wrong in silence. Train it again (`forecast retrain`), or forecast from the stored "
+                "snapshot (`forecast predict`)."
+            )
+        checked = check_frame(_times(_frame(history, ensemble)), columns, where=WHERE)
         check_calendar(checked, task.calendar, where=WHERE)
         panel = from_frame(ensemble.newest(checked), ensemble.dataset_name, task)
         require_known(panel, ensemble)
@@ -72,14 +78,16 @@ class Service:
         return panel
 
 
-def _frame(history: Any) -> pd.DataFrame:
+def _frame(history: Any, ensemble: Ensemble) -> pd.DataFrame:
     if not isinstance(history, pd.DataFrame):
         raise InputError(
             f"{WHERE}: found {type(history).__name__}, wanted a table with one row per series and time. "
             "Send `dataframe_split` or `dataframe_records`."
         )
-    if len(history) > MOST_ROWS:
-        raise InputError(f"{WHERE}: found {len(history)} rows, wanted at most {MOST_ROWS}. Send the newest ones.")
+    most = MOST_ROWS_OF_A_RECURSION if ensemble.reads_all else MOST_ROWS
+    if len(history) > most:
+        remedy = "Serve a model that reads its lookback alone" if ensemble.reads_all else "Send the newest ones"
+        raise InputError(f"{WHERE}: found {len(history)} rows, wanted at most {most}. {remedy}.")
     return history
 
 
@@ -87,14 +95,16 @@ def _times(history: pd.DataFrame) -> pd.DataFrame:
     """`ds` as UTC without zone: JSON has no times, only text."""
     if "ds" not in history or history["ds"].dtype.kind == "M":
         return history
-    try:
-        times = pd.to_datetime(history["ds"], utc=True, format="ISO8601").dt.tz_localize(None)
-        return history.assign(ds=times.astype("datetime64[ns]"))
-    except (ValueError, TypeError, OverflowError):
+    text = history["ds"].astype("str")
+    times = pd.to_datetime(text, utc=True, format="ISO8601", errors="coerce").dt.tz_localize(None)
+    unread = times.isna().to_numpy() | np.array([not isinstance(v, str) for v in history["ds"]], dtype=bool)
+    position = int(np.argmax(unread)) if unread.any() else first_outside(times)
+    if position is not None:
         raise InputError(
-            f"{WHERE}: column 'ds' holds {str(history['ds'].iloc[0])[:40]!r} or the like, wanted ISO 8601 times such "
-            "as 2026-06-30T23:00, between 1678 and 2261. Correct the column."
-        ) from None
+            f"{WHERE}, row {position}: column 'ds' holds {quoted(history['ds'].iloc[position])}, wanted ISO 8601 "
+            "times such as 2026-06-30T23:00, between 1678 and 2199. Correct the row."
+        )
+    return history.assign(ds=times.astype("datetime64[ns]"))
 
 
 def require_known(panel: Panel, ensemble: Ensemble, *, where: str = WHERE) -> None:

@@ -18,13 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forecast.config.datasets import load_dataset
 from forecast.config.paths import ProjectPaths
-from forecast.data import preparation
 from forecast.forecaster.ensemble import Ensemble, ensemble_of
 from forecast.operations import champion
 from forecast.operations.champion import Meta
-from forecast.operations.worktree import newest_data
+from forecast.operations.predicting import newest
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError
 from forecast.tracking import Place, distributed_lock, place, registry
@@ -222,8 +220,7 @@ def _restore(root: Path, dataset: str, tracking_uri: str) -> list[str]:
 def _sample(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame | None:
     """What the model would forecast from today; None without a snapshot that fits it."""
     try:
-        entry = load_dataset(dataset, ProjectPaths.of(root).configs).serving(ensemble.task)
-        frame = preparation.check_data(dataset, entry, root=newest_data(root, dataset))
+        frame = newest(root, dataset, ensemble)
     except ForecastError:
         return None
     known = ensemble.forecasters[0].scaling.centre

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class ForecastError(Exception):
     """An expected failure: shown as one message, never as a traceback."""
@@ -37,9 +39,31 @@ class ModelFailure(ForecastError):
     """A model diverged or cannot be fitted: a result with status `failed`, not a crash."""
 
 
+MOST_SHOWN, MOST_NAMES = 60, 100
+
+
+def quoted(value: object, most: int = MOST_SHOWN) -> str:
+    """The value in quotes, control characters escaped; of a long one its two ends."""
+    text = str(value)
+    return repr(text if len(text) <= most else f"{text[: most // 2]}…{text[-(most // 2) :]}")
+
+
 def quote_names(names: object) -> str:
-    """`['a', 'b']` as `'a', 'b'`, sorted, for messages."""
-    return ", ".join(repr(name) for name in sorted(map(str, names)))  # type: ignore[call-overload]
+    """`['a', 'b']` as `'a', 'b'`, sorted, for messages; of very many the first ones and how many more."""
+    known = sorted(map(str, names))  # type: ignore[call-overload]
+    more = f" and {len(known) - MOST_NAMES} more" if len(known) > MOST_NAMES else ""
+    return ", ".join(map(quoted, known[:MOST_NAMES])) + more
+
+
+def out_of_memory(error: BaseException) -> str | None:
+    """The message for an error that means too little memory, naming what asked for it; None for any other error."""
+    if not isinstance(error, MemoryError) and getattr(error, "errno", None) != errno.ENOMEM:
+        return None
+    asked = " ".join(str(error).split()) or "the array that was being made is the largest"
+    return (
+        f"Out of memory: {asked}. Take fewer series or rows, a shorter `lookback`, or fewer processes at once "
+        "(`--jobs 1`); then run the same command again."
+    )
 
 
 def nearest(name: str, known: object) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from forecast.system.errors import ForecastError
+from forecast.system.errors import ForecastError, out_of_memory
 from forecast.system.processes import close_workers, end_with_parent, leave, stop_on_signals
 
 INTERRUPTED = 130
@@ -95,8 +95,11 @@ def _attempt(function: Callable[..., Any], options: dict[str, Any], stage: str) 
     except FileNotFoundError as error:
         advice = "`dvc repro` makes what stages make; restore anything else from git."
         return _shown(f"{stage}: {error.filename or error}: no such file. {advice}", 2)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    except (MemoryError, OSError) as error:
+        memory = out_of_memory(error)
+        if memory:
+            return _shown(f"{stage}: {memory}", 1)
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return _shown(f"{stage}: no space left ({error}). Free some (`forecast clean`), then run it again.", 1)
         return _shown(f"{stage}: {error}. Check the file, its permissions and the free space, then run it again.", 1)
     except Exception as error:  # noqa: BLE001  (the boundary: a bug is shown whole, recorded, and exits 1)

@@ -10,6 +10,7 @@ sentence and status 400.
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ class ServedForecaster(PythonModel):
         from forecast.forecaster.serving import Service
 
         self.service = Service.load(Path(context.artifacts["forecaster"]))
+        _refuse_deep_json()
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         from forecast.system.errors import ForecastError
@@ -39,6 +41,23 @@ class ServedForecaster(PythonModel):
             logging.getLogger(__name__).exception("The forecast failed")
             message = "The forecast failed; the server's log says why."
             raise MlflowException(message, error_code=INTERNAL_ERROR) from None
+
+
+def _refuse_deep_json() -> None:
+    """MLflow's server answers JSON that is nested deeper than Python's stack with 500 and a traceback in its log."""
+    server = sys.modules.get("mlflow.pyfunc.scoring_server")
+    decode: Any = getattr(server, "_decode_json_input", None)
+    if decode is None:
+        return
+
+    def shallow(text: Any) -> Any:
+        try:
+            return decode(text)
+        except RecursionError:
+            message = "The request's JSON is nested too deeply; wanted `dataframe_split` or `dataframe_records`."
+            raise MlflowException(message, error_code=INVALID_PARAMETER_VALUE) from None
+
+    server._decode_json_input = shallow  # type: ignore[union-attr]
 
 
 mlflow.models.set_model(ServedForecaster())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -75,3 +77,41 @@ def test_a_time_that_no_clock_here_holds_is_refused(moment):
     table.loc[0, "ds"] = moment
     with pytest.raises(InputError, match="request"):
         Service(Ensemble((forecaster("ridge", "linear"),))).answer(table)
+
+
+@pytest.mark.parametrize("moment", ["1600-01-01T00:00:00", "9999-12-31T23:00:00", "soon", 7])
+def test_the_message_quotes_the_row_that_is_wrong(moment):
+    table = history().assign(ds=lambda t: t["ds"].dt.strftime("%Y-%m-%dT%H:%M:%S").astype(object))
+    table.loc[11, "ds"] = moment
+    with pytest.raises(InputError, match=f"request, row 11: column 'ds' holds '{moment}"):
+        Service(Ensemble((forecaster("ridge", "linear"),))).answer(table)
+
+
+def test_a_frame_of_seconds_may_hold_a_time_that_nanoseconds_cannot():
+    table = history().assign(ds=lambda t: t["ds"].astype("datetime64[s]"))
+    table.loc[11, "ds"] = pd.Timestamp("1600-01-01").as_unit("s")
+    with pytest.raises(InputError, match=r"row 11 .*1678 to 2199"):
+        Service(Ensemble((forecaster("ridge", "linear"),))).answer(table)
+
+
+@pytest.mark.parametrize("family", STATISTICAL)
+def test_a_recursion_saved_without_its_first_row_is_not_served(family):
+    model = forecaster(family, None)
+    old = {
+        uid: [{k: v for k, v in own.items() if k != "begins"} for own in fits]
+        for uid, fits in model.statistical.items()
+    }
+    with pytest.raises(InputError, match="saved without the first row of its recursion"):
+        Service(Ensemble((replace(model, statistical=old),))).answer(history().groupby("unique_id").tail(60))
+
+
+def test_a_recursion_may_be_sent_more_rows_than_a_window_needs(monkeypatch):
+    monkeypatch.setattr(serving, "MOST_ROWS", 10)
+    assert len(service("theta").answer(history()))
+    with pytest.raises(InputError, match=r"wanted at most 10\. Send the newest ones"):
+        Service(Ensemble((forecaster("ridge", "linear"),))).answer(history())
+
+
+def test_a_request_without_rows_is_refused():
+    with pytest.raises(InputError, match="found no rows"):
+        service("theta").answer(history().head(0).astype({"ds": object}))

@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 
 from forecast.forecaster.ensemble import Ensemble, calibration_scores, latest
-from forecast.operations import champion, live_accuracy, predicting
+from forecast.forecaster.serving import Service
+from forecast.operations import champion, live_accuracy, predicting, registry
 from forecast.system.errors import InputError
 from tests.contract import families
 from tests.operations import projects
@@ -220,3 +221,12 @@ def test_every_format_holds_the_same_numbers(told):
 def test_wrong_words_are_one_sentence_and_exit_2(told, words, said):
     done = small_project.command(told[0], "predict", *words)
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_new_version_is_tried_on_the_rows_that_predict_reads(moved):
+    """What `register` sends through the served model is what `forecast predict` says."""
+    found = forecast(moved, levels=())
+    sample = registry._sample(moved, NAME, found.champion.ensemble)
+    served = Service(found.champion.ensemble).answer(sample)
+    np.testing.assert_array_equal(served["y_hat"], found.table["y_hat"])
+    assert served["ds"].tolist() == found.table["ds"].dt.strftime("%Y-%m-%dT%H:%M:%S").tolist()

@@ -122,8 +122,9 @@ def test_a_wrong_request_is_told_in_a_sentence(service, running, case):
         (b'{"instances": [[1.0, 2.0]]}', "application/json", "wanted a table with one row per series and time"),
         (b'{"dataframe_split": {"columns": ["a"], "data": [[1, 2]]}}', "application/json", ""),
         (b'{"dataframe_records": []}', "application/json", "is missing"),
+        (b'{"dataframe_records": ' + b"[" * 20_000, "application/json", "nested too deeply"),
     ],
-    ids=["broken", "a list", "nothing", "bare numbers", "ragged", "no records"],
+    ids=["broken", "a list", "nothing", "bare numbers", "ragged", "no records", "deep"],
 )
 def test_malformed_bodies_are_refused_too(service, body, kind, said):
     answer = httpx.post(f"{service[0]}/invocations", content=body, headers={"Content-Type": kind}, timeout=30)

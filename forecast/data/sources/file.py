@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,18 +16,22 @@ from pydantic import Field
 from forecast.config.datasets import Dataset
 from forecast.config.sources import Source
 from forecast.config.task import SessionCalendar, TimeZone, WeekdayCalendar
+from forecast.data import own_files
 from forecast.data.columns import inputs_of
-from forecast.data.schema import first_text, text_fault
+from forecast.data.schema import OUTSIDE, first_outside, first_text, text_fault
 from forecast.data.sources import RawFrame, Request, observed
 from forecast.system import files
-from forecast.system.errors import InputError, closest, quote_names
+from forecast.system.errors import InputError, closest, quote_names, quoted
 
 _OFFSET = re.compile(r"(Z|[+-]\d{2}:?\d{2})$")
 _ONLY_DATE = re.compile(r"^\d{4}-\d{2}(-\d{2})?$")
 
 
 class Settings(Source):
-    """The user's own CSV or Parquet. `columns` maps our names to the file's (`ds`, `unique_id` included)."""
+    """The user's own CSV or Parquet. `columns` maps our names to the file's (`ds`, `unique_id` included).
+
+    `time_format`: how times are written where not as ISO 8601, such as `%d.%m.%Y %H:%M`.
+    """
 
     origin: ClassVar[str] = "the file"
     without_dividends: ClassVar[bool] = True
@@ -35,6 +39,9 @@ class Settings(Source):
     path: Path
     columns: dict[str, str] = Field(default_factory=dict)
     time_zone: TimeZone | None = None
+    time_format: str | None = None
+    separator: str = Field(",", min_length=1, max_length=1)
+    decimal: Literal[".", ","] = "."
 
     @property
     def file(self) -> Path:
@@ -46,11 +53,14 @@ def read(request: Request) -> RawFrame:
     assert isinstance(source, Settings)
     path = inside(request.root, source.path)
     where = str(source.path)
-    table = _named(_table(path, where), request.dataset, source, where)
+    read = own_files.table(path, where, separator=source.separator, decimal=source.decimal)
+    table = _named(read, request.dataset, source, where)
     for name in table.columns.drop(["unique_id", "ds"]):
         if first_text(table[name]) is not None:
-            raise InputError(text_fault(table, str(name), where))
+            raise InputError(text_fault(table, str(name), where) + _decimal_hint(first_text(table[name])))
     wall_clock = isinstance(request.dataset.calendar, SessionCalendar | WeekdayCalendar)
+    if source.time_format is not None:
+        table["ds"] = _by_format(table["ds"], source.time_format, where)
     table["ds"] = as_utc(table, time_zone=source.time_zone, wall_clock=wall_clock, where=where)
     numbers = table.columns.drop(["unique_id", "ds"])
     table[numbers] = table[numbers].apply(pd.to_numeric)
@@ -65,6 +75,23 @@ def read(request: Request) -> RawFrame:
     return RawFrame(table, as_of, where=where, provenance=provenance)
 
 
+def _by_format(values: pd.Series, form: str, where: str) -> pd.Series:
+    times = pd.to_datetime(values.astype("str").str.strip(), format=form, errors="coerce")
+    wrong = (times.isna() & values.notna()).to_numpy()
+    if wrong.any():
+        position = int(np.argmax(wrong))
+        raise InputError(
+            f"{where}, {_row(values, position)}: `ds` holds {quoted(values.iloc[position])}, wanted a time written as "
+            f"{form!r}. Correct the row, or `source.time_format`."
+        )
+    return times
+
+
+def _decimal_hint(found: tuple[Any, Any] | None) -> str:
+    comma = found is not None and own_files.DECIMAL_COMMA.fullmatch(str(found[1]))
+    return ' For decimal commas add `decimal: ","` under `source` in configs/datasets.yaml.' if comma else ""
+
+
 def inside(root: Path, path: Path) -> Path:
     """The resolved path; `InputError` when it lies outside the project, where a clone would not find it."""
     resolved = (root / path).resolve()
@@ -73,29 +100,6 @@ def inside(root: Path, path: Path) -> Path:
             f"{path}: lies outside the project, wanted a path inside it. Copy the file to data/ and name that."
         )
     return resolved
-
-
-def _table(path: Path, where: str) -> pd.DataFrame:
-    """The file's rows; a CSV keeps its line numbers as index (the header is line 1)."""
-    if not path.is_file():
-        raise InputError(
-            f"{where}: no such file. Correct `source.path` in configs/datasets.yaml (it counts from the root)."
-        )
-    try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            return pd.read_parquet(path)
-        table = pd.read_csv(path, low_memory=False, skip_blank_lines=False)
-        table.index = pd.RangeIndex(2, 2 + len(table), name="line")
-        return table.dropna(how="all")
-    except (OSError, ValueError, ArithmeticError, EOFError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"{where}: cannot be read as {_kind(path)} ({reason}). Check that the file is whole."
-        ) from error
-
-
-def _kind(path: Path) -> str:
-    return "Parquet" if path.suffix.lower() in (".parquet", ".pq") else "CSV with a header line, commas and UTF-8 text"
 
 
 def _named(table: pd.DataFrame, dataset: Dataset, source: Settings, where: str) -> pd.DataFrame:
@@ -133,6 +137,8 @@ def as_utc(table: pd.DataFrame, *, time_zone: str | None, wall_clock: bool, wher
     """
     values = table["ds"]
     _refuse_empty(values, where)
+    if values.dtype.kind == "M":
+        _refuse_outside(values, values, where)
     if isinstance(values.dtype, pd.DatetimeTZDtype):
         naive = values.dt.tz_localize(None) if wall_clock else values.dt.tz_convert("UTC").dt.tz_localize(None)
         return naive.astype("datetime64[ns]")
@@ -170,10 +176,21 @@ def _parsed(values: pd.Series, where: str, *, utc: bool = False) -> pd.Series:
     if parsed.isna().any():
         position = int(np.argmax(parsed.isna().to_numpy()))
         raise InputError(
-            f"{where}, {_row(values, position)}: `ds` holds {values.iloc[position]!r}, wanted an ISO 8601 time such "
-            "as 2024-01-31 or 2024-01-31T13:00. Correct the row, or convert the column."
+            f"{where}, {_row(values, position)}: `ds` holds {quoted(values.iloc[position])}, wanted an ISO 8601 time "
+            "such as 2024-01-31 or 2024-01-31T13:00. Correct the row, or name the column's own format under `source`, "
+            'such as `time_format: "%d.%m.%Y %H:%M"`.'
         )
+    _refuse_outside(parsed, values, where)
     return (parsed.dt.tz_localize(None) if utc else parsed).astype("datetime64[ns]")
+
+
+def _refuse_outside(times: pd.Series, written: pd.Series, where: str) -> None:
+    position = first_outside(times)
+    if position is not None:
+        raise InputError(
+            f"{where}, {_row(times, position)}: `ds` holds {quoted(written.iloc[position])}: {OUTSIDE} Correct the "
+            "row, or map another column to `ds`."
+        )
 
 
 def _check_offsets(values: pd.Series, utc: pd.Series, offsets: pd.Series, time_zone: str | None, where: str) -> None:

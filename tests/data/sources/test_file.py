@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
-from forecast.data import sources
+from forecast.data import own_files, sources
 from forecast.system.errors import InputError
 from tests.support.example_data import dataset
 
@@ -172,3 +177,70 @@ def test_only_what_ended_by_as_of_is_an_observation(tmp_path: Path):
     (tmp_path / "data" / "mine.csv").write_text("ds,temp\n2024-01-01 00:00,1\n2024-01-01 01:00,2\n")
     raw = sources.read(sources.Request("mine", dataset(), tmp_path, as_of=pd.Timestamp("2024-01-01 01:30")))
     assert raw.frame["temp"].tolist() == [1]
+
+
+@pytest.mark.parametrize("packed", [gzip, bz2, lzma], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("block", [b"\0" * 1000, b"\n" * 1000], ids=["zeros", "empty lines"])
+def test_a_file_that_expands_like_no_table_is_refused_before_it_is_read(tmp_path, monkeypatch, packed, block):
+    monkeypatch.setattr(own_files, "FREE_EXPANSION", 4 * 1024**2)
+    path = tmp_path / f"mine.csv.{ {'gzip': 'gz', 'bz2': 'bz2', 'lzma': 'xz'}[packed.__name__] }"
+    with packed.open(path, "wb") as file:
+        file.write(block * 12_000)
+    with pytest.raises(InputError) as fault:
+        own_files.table(path, "data/mine.csv.gz")
+    assert "no table" in str(fault.value).lower() and len(str(fault.value)) < 400
+
+
+def test_a_packed_table_is_read(tmp_path):
+    with gzip.open(tmp_path / "mine.csv.gz", "wt") as file:
+        file.write("ds,temp\n2024-01-01,1\n")
+    assert own_files.table(tmp_path / "mine.csv.gz", "x")["temp"].tolist() == [1]
+
+
+@pytest.mark.parametrize("outside", ["1600-01-01", "1677-12-31T23:00", "2262-04-12", "9999-12-31"])
+@pytest.mark.parametrize("zone", ["", "Z", "+02:00"])
+@pytest.mark.parametrize("calendar", [{"kind": "regular", "freq": "1D"}, {"kind": "weekdays"}], ids=["steps", "days"])
+def test_a_time_that_cannot_be_held_is_refused_with_its_line(tmp_path, outside, zone, calendar):
+    hours = "" if "T" in outside or not zone else "T00:00"
+    text = f"ds,temp\n2024-01-01T00:00{zone},1\n{outside}{hours}{zone},2\n"
+    message = refused(tmp_path, text, calendar=calendar)
+    assert "line 3" in message and outside in message and "1678 to 2199" in message
+
+
+@pytest.mark.parametrize("zone", [None, "UTC", "Asia/Tokyo"])
+def test_a_time_in_parquet_that_cannot_be_held_is_refused_with_its_row(tmp_path, zone):
+    (tmp_path / "data").mkdir()
+    times = pd.Series(np.array(["2024-01-01", "1600-01-01"], dtype="datetime64[s]")).dt.tz_localize(zone)
+    pd.DataFrame({"ds": times, "temp": [1, 2]}).to_parquet(tmp_path / "data" / "mine.parquet")
+    with pytest.raises(InputError, match=r"row 1: .*1600-01-01.*1678 to 2199"):
+        own = dataset(source={"kind": "file", "path": "data/mine.parquet"})
+        sources.read(sources.Request("mine", own, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "settings"),
+    [
+        ("ds;temp\n2024-01-01;1,5\n", ['separator: ";"', 'decimal: ","']),
+        ("ds;temp\n2024-01-01;1.5\n", ['separator: ";"']),
+        ("ds\ttemp\n2024-01-01\t1\n", ['separator: "\\t"']),
+        ("ds|temp\n2024-01-01|1\n", ['separator: "|"']),
+    ],
+    ids=["semicolon and decimal comma", "semicolon", "tab", "bar"],
+)
+def test_another_separator_is_named_with_the_settings_to_add_and_then_read(tmp_path, text, settings):
+    message = refused(tmp_path, text)
+    assert all(setting in message for setting in settings) and ("decimal" in message) == (len(settings) == 2)
+    added = yaml.safe_load("{" + ", ".join(settings) + "}")
+    assert read(tmp_path, text, source={**MINE, **added})["temp"].tolist() == [1.5 if "5" in text else 1]
+
+
+def test_decimal_commas_under_the_right_separator_are_named(tmp_path):
+    message = refused(tmp_path, "ds;temp\n2024-01-01;1,5\n", source={**MINE, "separator": ";"})
+    assert 'decimal: ","' in message
+
+
+def test_times_in_their_own_format(tmp_path):
+    source = {**MINE, "time_format": "%d.%m.%Y %H:%M", "time_zone": "Europe/Berlin"}
+    frame = read(tmp_path, "ds,temp\n31.01.2024 13:00,1\n", source=source)
+    assert frame["ds"].tolist() == [pd.Timestamp("2024-01-31 12:00")]
+    assert "line 2: `ds` holds '2024-01-31'" in refused(tmp_path, "ds,temp\n2024-01-31,1\n", source=source)

@@ -1,0 +1,48 @@
+"""Messages stay short whatever is quoted, and too little memory is called by its name."""
+
+from __future__ import annotations
+
+import errno
+
+import numpy as np
+import pytest
+
+from forecast.cli import main
+from forecast.system import stage
+from forecast.system.errors import out_of_memory, quote_names, quoted
+
+
+def test_a_long_value_is_quoted_by_its_two_ends() -> None:
+    assert quoted("a" * 40 + "b" * 10**6 + "c" * 40) == repr("a" * 30 + "…" + "c" * 30)
+    assert quoted("bell\a") == r"'bell\x07'"
+
+
+def test_very_many_and_very_long_names_make_a_short_message() -> None:
+    said = quote_names([f"{k:03d}{'x' * 10**5}" for k in range(150)])
+    assert len(said) < 8000 and said.endswith("and 50 more")
+
+
+def too_large() -> None:
+    np.empty((10**9, 10**9))
+
+
+def test_out_of_memory_names_memory_and_the_array(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("forecast.cli.app", lambda **options: too_large())
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    said = capsys.readouterr().err
+    assert ended.value.code == 1 and "Out of memory" in said and "shape (1000000000, 1000000000)" in said
+    assert "permissions" not in said and "Traceback" not in said
+
+
+def test_a_stage_without_memory_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = stage._attempt(too_large, {}, "prepare")
+    assert code == 1 and said.startswith("prepare: Out of memory: Unable to allocate") and "--jobs" in said
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_library_that_gets_no_memory_from_the_system_is_understood() -> None:
+    assert "Cannot allocate memory" in str(out_of_memory(OSError(errno.ENOMEM, "Cannot allocate memory")))
+    assert out_of_memory(OSError(errno.EACCES, "Permission denied")) is None
