@@ -1,15 +1,24 @@
-"""The results of a run as frames that other tools read: `unique_id, ds, cutoff, y, <model>, <model>-lo-80, …`."""
+"""What other tools read: the results of a run as frames (`unique_id, ds, cutoff, y, <model>, <model>-lo-80, …`), and a
+trained network as a file for NumPy, Keras or ONNX."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from forecast.api.model import windows
 from forecast.config.task import load_task
 from forecast.data.results import BASELINE, MEAN, Results
-from forecast.forecaster.ensemble import ensemble_of
+from forecast.data.windows import Windows
+from forecast.forecaster import Forecaster
+from forecast.forecaster.ensemble import Ensemble, ensemble_of
+from forecast.networks.inference.export import Linear
+from forecast.networks.inference.export import export as numpy_file
 from forecast.system import files
 from forecast.system.errors import InputError, closest, quote_names
 
@@ -75,3 +84,65 @@ def _own(results: Results, candidate: str, levels: float | Sequence[float]) -> p
     model = str(results.records[candidate]["model"])
     table, columns = windows(rows[rows["block"] == "test"], ensemble, model, levels)
     return table.assign(unique_id=table["series"])[["unique_id", *columns]]
+
+
+NEEDS = {".py": (), ".keras": ("tensorflow",), ".onnx": ("tensorflow", "tf2onnx")}
+"""Ending of a network's file → the packages that write it."""
+
+
+def network_file(ensemble: Ensemble, path: Path, *, member: int = 0) -> None:
+    """One forecaster of the ensemble (one seed) as `path`: .py (NumPy alone), .keras or .onnx; beside it a .json.
+
+    The file forecasts in scaled units from windows of input channels; the .json has their names and the scaling.
+    `InputError` for a model that is more than one pass of a network and a linear map, and for a missing package.
+    """
+    if path.suffix not in NEEDS:
+        raise InputError(f"{path.name}: wanted a name that ends in {quote_names(NEEDS)}. Rename it.")
+    for package in NEEDS[path.suffix]:
+        if importlib.util.find_spec(package) is None:
+            raise InputError(f"A {path.suffix} file needs {package}. Install it: `pip install {package}`.")
+    one = ensemble.forecasters[member]
+    skip, network = _linear(one), one.network
+    if network is None:
+        raise InputError(f"Model {one.spec.family!r} is no network. Name a network, such as 'gru' or 'lstm'.")
+    if path.suffix == ".py":
+        linear = Linear(*skip)
+        numpy_file(network, one.weights, path, description=f"{one.spec.family}, {one.dataset_name}", linear=linear)
+    else:
+        from forecast.networks.layers.assemble import write
+
+        write(network, one.weights, skip, path)
+    parts = [
+        [c.name, *([f"{c.name} observed", f"{c.name} since"] if c.may_be_missing else [])] for c in one.task.columns
+    ]
+    about = {
+        "past": list(chain.from_iterable(parts)),
+        "scaling": one.scaling.to_json(),
+        "task": one.task.model_dump(mode="json"),
+    }
+    files.write_json(path.with_suffix(".json"), about)
+
+
+def _linear(one: Forecaster) -> tuple[np.ndarray, ...]:
+    """The skip as a linear map of a flattened window: kernel (L * C, H * O), bias, future (H * F, H * O) if any.
+
+    Found by asking the skip for windows of which one number is 1: whatever kind it is, as long as it is linear.
+    """
+    task, skip = one.task, one.skip
+    curved = "products with the calendar; fit without `calendar_features`" if skip and skip.harmonics else ""
+    curved = "a distribution; fit without `head`" if one.head is not None else curved
+    curved = "its own forecasts fed back; fit a direct network, such as 'gru'" if one.spec.recursive else curved
+    curved = "changes of the target; fit without `difference_inputs`" if task.target[0].difference_inputs else curved
+    if curved or skip is None or one.correction is not None:
+        raise InputError(f"Model {one.spec.family!r} is not one network and a line: it has {curved or 'no skip'}.")
+    columns = 2 * len(task.calendar_features)
+    size, ahead = task.lookback * one.channels.channels, task.horizon * columns
+    basis = np.vstack([np.zeros(size + ahead), np.eye(size + ahead)])
+    past = basis[:, :size].reshape(len(basis), task.lookback, -1)
+    future = np.zeros((len(basis), task.lookback + task.horizon, columns))
+    future[:, task.lookback :] = basis[:, size:].reshape(len(basis), task.horizon, -1)
+    last = past[:, -1, list(one.channels.target_channels)]
+    windows = Windows(past[:, :, list(one.channels.value)], past, future, last, np.arange(len(basis)))
+    found = skip.forecast(windows, one.channels).reshape(len(basis), -1)
+    slopes = found[1:] - found[0]
+    return (slopes[:size], found[0], slopes[size:]) if ahead else (slopes[:size], found[0])

@@ -112,6 +112,16 @@ class Model:
             names = {"id_col": self.names.id_col, "time_col": self.names.time_col}
             files.write_json(temporary / ABOUT, {"schema": SCHEMA, "name": self.name, **names})
 
+    def export(self, path: str | Path, *, seed: int = 0) -> None:
+        """The network of the fit's first seed (or another) as one file for other tools: .py for NumPy alone, .keras,
+        or .onnx (with tf2onnx installed). Beside it a .json with the channels of a window and the scaling.
+
+        `InputError` for a model that is no single pass of a network and a linear map, and for a missing package.
+        """
+        from forecast.api.export import network_file
+
+        network_file(self.ensemble, Path(path), member=seed)
+
     def _panel(self, df: Any, ensemble: Ensemble) -> Panel:
         task = ensemble.task
         if df is None:

@@ -37,7 +37,7 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 @pytest.mark.slow
 def test_the_page_runs_from_its_first_line_to_its_last(names: dict[str, Any]) -> None:
     code = blocks(PAGE)
-    assert len(code) == 5 and "board.report" in code[3]
+    assert len(code) == 6 and "board.report" in code[3]
     for number, block in enumerate(code):
         exec(block, names)
         if number == 1:

@@ -7,7 +7,9 @@ time are open, so chunks for training and windows for validation share one model
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -15,8 +17,16 @@ import numpy as np
 
 from forecast.networks.cells.weights import initialise
 from forecast.networks.description import EncoderDecoder, Network
+from forecast.networks.layers import blocks, decoder
+from forecast.networks.layers.scan import PORTABLE, Scan
 from forecast.networks.layers.wiring import FRAMES, Wiring, dropout_seed
 from forecast.system.errors import InputError, quote_names
+
+for _layer in (
+    blocks.Dense, blocks.DelayedDense, blocks.DelayLine, blocks.FutureFrames, blocks.Joined, blocks.ReadOut,
+    decoder.Decoder, Scan,
+):  # fmt: skip
+    keras.saving.register_keras_serializable("forecast")(_layer)  # a .keras file names them
 
 
 def assemble(network: Network, *, seed: int, dtype: str = "float32") -> keras.Model:
@@ -88,6 +98,34 @@ def _first_state(path: str, state: keras.KerasTensor, weights: Mapping[str, kera
         if own in weights:
             return keras.ops.repeat(keras.ops.convert_to_tensor(weights[own])[None], batch, axis=0)
     return keras.ops.zeros((batch, *state.shape[1:]), state.dtype)
+
+
+def write(network: Network, weights: Mapping[str, np.ndarray], skip: Sequence[np.ndarray], path: Path) -> None:
+    """The whole forecast `(B, H, O)` of `{"past": (B, L, C), "future": (B, L + H, F)}` as a .keras or .onnx file.
+
+    skip: kernel `(L * C, H * O)`, bias `(H * O,)` and, with future channels, their kernel `(H * F, H * O)`, of the
+    linear map that the network stands on. A .keras file is read after `import forecast.networks.layers.assemble`.
+    """
+    shapes, model = network.shapes, assemble(network, seed=0)
+    set_weights(model, weights)
+    given = {"past": keras.Input((shapes.lookback, shapes.channels), name="past")}
+    lines = [(given["past"], skip[:2])]
+    if shapes.future_channels:
+        given["future"] = keras.Input((shapes.lookback + shapes.horizon, shapes.future_channels), name="future")
+        lines.append((given["future"][:, -shapes.horizon :], skip[2:]))
+    parts = [last_steps(network, model, 1)(given)[:, 0, :, :, 0]]
+    maps = [keras.layers.Dense(shapes.horizon * shapes.outputs, use_bias=len(own) == 2) for _, own in lines]
+    for (rows, own), line in zip(lines, maps, strict=True):
+        parts.append(keras.layers.Reshape((shapes.horizon, shapes.outputs))(line(keras.layers.Flatten()(rows))))
+        line.set_weights(list(own))
+    whole = keras.Model(given, keras.layers.Add()(parts))
+    whole({name: np.zeros((1, *rows.shape[1:]), rows.dtype) for name, rows in given.items()})  # export asks for a call
+    token = PORTABLE.set(0 if path.suffix == ".keras" else shapes.lookback)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of Keras and tf2onnx about NumPy 2
+            whole.save(path) if path.suffix == ".keras" else whole.export(path, format="onnx", verbose=False)
+    finally:
+        PORTABLE.reset(token)
 
 
 def get_weights(model: keras.Model) -> dict[str, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,6 +20,9 @@ from forecast.networks.layers.blocks import tensor_namespace
 from forecast.networks.layers.fused import Array, block_lstm, collector, compiled, gru, rows, simple, steps_of
 
 Tensors = Mapping[str, tf.Tensor]
+
+PORTABLE = ContextVar("PORTABLE", default=0)
+"""The steps of a window while a graph is built for another runtime, which knows neither `BlockLSTMV2` nor loops that keep every state."""
 
 
 class Steps(Protocol):
@@ -92,6 +96,9 @@ def run(
     The fastest way for the cell: TensorFlow's kernel for the plain LSTM, the hand-written gradients for the plain GRU
     and simple net, and `scan` for all others.
     """
+    if PORTABLE.get():
+        outputs, *kept = unrolled(cell, w, x, first)
+        return outputs, kept if all_states else [], [sequence[-1] for sequence in kept]
     sequences = known(cell, w, x, first)
     if sequences is not None:
         return sequences[0], sequences if all_states else [], [sequence[-1] for sequence in sequences]
@@ -114,6 +121,15 @@ def known(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> list[tf.Tenso
     if isinstance(cell, GRU):
         return [gru(*given, cell.reset_after)]
     return [simple(*given, cell.activation)] if isinstance(cell, SimpleRNN) else None
+
+
+def unrolled(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> list[tf.Tensor]:
+    """The outputs, then every state, `(T, B, size)`, step after step without a loop: x has `PORTABLE` steps."""
+    states, kept = first, []
+    for row in tf.unstack(cell.project(tensor_namespace, w, x), num=x.shape[0] or PORTABLE.get()):
+        y, states = cell.advance(tensor_namespace, w, row, states)
+        kept.append([y, *(states[name] for name in cell.states())])
+    return [tf.stack(parts) for parts in zip(*kept, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ class Wiring:
         read: int | None,
         read_out: dict[str, Any],
     ) -> Tensor:
-        own = {"cell": block.cell, "units": block.units, "options": block.options}
+        own = {"cell": block.cell, "units": block.units, "options": dict(block.options)}
         names = list(block.made.states())
         encoder = self._layer(f"{block.name}/encoder", Scan, **own, all_states=True)
         given = None if self.before is None else [self.before[f"{block.name}/{name}"] for name in names]
@@ -182,7 +182,7 @@ class Wiring:
         return self._layer(path, layers.Joined)([layer(x)[0][:, -1:] for layer in ends])
 
     def _recurrence(self, block: Recurrent | Bidirectional, path: str, reverse: bool = False) -> keras.Layer:
-        own = {"cell": block.cell, "units": block.units, "options": block.options}
+        own = {"cell": block.cell, "units": block.units, "options": dict(block.options)}
         return self._layer(path, Scan, **own, go_backwards=reverse)
 
     def _dropout(self, block: Dropout, path: str, x: Tensor) -> Tensor:

@@ -1,0 +1,110 @@
+"""A trained network as a file for other tools: each forecasts what the model does, to rounding."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import runpy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import forecast
+from forecast.data.panel import from_frame
+from forecast.data.windows import Windows
+from forecast.forecaster.ensemble import Ensemble
+from forecast.system.errors import InputError
+
+NETWORKS = ("gru", "lstm", "encoder_decoder", "tdnn")
+WITH_DAY, DAY = ("lstm", "encoder_decoder"), ("day_of_week",)
+BUDGET = {"n_trials": 1, "trial_steps": 2, "final_steps": 2, "evaluate_every": 1}
+
+
+def waves() -> pd.DataFrame:
+    """With two empty cells, so that a window has masks."""
+    t = np.arange(150)
+    y = 5 + np.sin(t) + np.random.default_rng(0).standard_normal(150) / 10
+    frame = pd.DataFrame({"unique_id": "a", "ds": pd.date_range("2024-01-01", periods=150), "y": y, "x": np.cos(t)})
+    frame.loc[[60, 120], "y"] = np.nan
+    return frame
+
+
+def fitted(model: Any, **options: Any) -> forecast.Model:
+    usual = {"freq": "1D", "horizon": 3, "lookback": 14, "past_exogenous": ["x"], "n_jobs": 1, "tuning": BUDGET}
+    return forecast.fit(waves(), model, **{**usual, **options})
+
+
+def of_chance(model: forecast.Model) -> tuple[forecast.Model, Windows, np.ndarray]:
+    """The model with random weights, since two steps of training leave a network near zero; windows, forecasts."""
+    (one,) = model.ensemble.forecasters
+    rng = np.random.default_rng(1)
+    weights = {name: rng.normal(0, 0.3, w.shape).astype(w.dtype) for name, w in one.weights.items()}
+    one = replace(one, weights=weights)
+    series = from_frame(waves(), "df", one.task).by_id["a"]
+    (windows,) = one.windows(series, np.arange(100, 140))
+    return replace(model, ensemble=Ensemble((one,))), windows, one.on_skip(windows)
+
+
+def given(windows: Windows, *names: str) -> dict[str, np.ndarray]:
+    return {name: getattr(windows, name).astype(np.float32) for name in names}
+
+
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
+@pytest.mark.parametrize(("name", "calendar"), [(name, DAY if name in WITH_DAY else ()) for name in NETWORKS])
+def test_a_keras_file_and_a_numpy_file_forecast_what_the_model_does(
+    name: str, calendar: tuple[str, ...], tmp_path: Path
+) -> None:
+    model, windows, wanted = of_chance(fitted(name, calendar_features=calendar))
+    names = ("past", "future") if calendar else ("past",)
+    model.export(tmp_path / "net.keras")
+    import keras
+
+    found = keras.models.load_model(tmp_path / "net.keras")(given(windows, *names)).numpy()
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
+    assert np.abs(wanted - windows.last[:, None]).max() > 0.1  # neither the network nor its line is zero
+    if name != "encoder_decoder":
+        model.export(tmp_path / "net.py")
+        written = runpy.run_path(str(tmp_path / "net.py"))["forecast"](**given(windows, *names))
+        np.testing.assert_allclose(written[..., 0], wanted, rtol=1e-3, atol=1e-4)
+    about = json.loads((tmp_path / "net.json").read_text())
+    assert about["past"] == ["y", "y observed", "y since", "x"] and about["task"]["lookback"] == 14
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("onnxruntime") is None, reason="tf2onnx and onnxruntime are no dependency"
+)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_an_onnx_file_forecasts_what_the_model_does(name: str, tmp_path: Path) -> None:
+    import onnxruntime
+
+    model, windows, wanted = of_chance(fitted(name, calendar_features=["day_of_week"]))
+    model.export(tmp_path / "net.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
+    found = session.run(None, given(windows, "past", "future"))[0]
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_what_is_no_single_pass_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    gru = fitted("gru")
+    with pytest.raises(InputError, match=r"net\.h5: wanted a name that ends in '\.keras', '\.onnx', '\.py'"):
+        gru.export(tmp_path / "net.h5")
+    with pytest.raises(InputError, match=r"'ridge' is no network\. Name a network, such as 'gru'"):
+        fitted("ridge").export(tmp_path / "net.py")
+    for model, said in (
+        (fitted("narx"), "fed back; fit a direct network"),
+        (fitted("gru", difference_inputs=True), "fit without `difference_inputs`"),
+        (fitted({"family": "gru", "head": "gaussian"}), "fit without `head`"),
+    ):
+        with pytest.raises(InputError, match=said):
+            model.export(tmp_path / "net.py")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("forecast.api.export.importlib.util.find_spec", lambda name: None if name == "tf2onnx" else 1)
+    with pytest.raises(InputError, match=r"A \.onnx file needs tf2onnx. Install it: `pip install tf2onnx`"):
+        fitted("gru").export(tmp_path / "net.onnx")
