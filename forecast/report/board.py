@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -221,6 +222,43 @@ def _series_row(model: str, scores: pd.DataFrame, names: tuple[str, ...]) -> Row
         mae, skill = scores.loc[series] if series in scores.index else (None, None)
         cells += [number(mae), _change(skill)]
     return Row(model, cells)
+
+
+@dataclass(frozen=True)
+class ManySeries:
+    """What is said of more series than have a column each: `spread` of every model's MASE over the series, the `worst`
+    of `model`, and `known`, every series' row of it as text, for a search."""
+
+    model: str
+    count: int
+    spread: Table
+    worst: Table
+    known: list[tuple[str, ...]]
+
+
+def many_series(results: Results, ranking: str) -> ManySeries:
+    """Mean over the seeds; `model` is the chosen one, else the best of the table."""
+    table = in_ranking(results.by_series, ranking)
+    table = table[table["seed"] != ENSEMBLE]
+    mean = table.groupby(["model", "series"], sort=True)[["mae", "mase", "skill"]].mean()
+    shares = (0.05, 0.5, 0.95)
+    columns = [
+        ("Model", ""),
+        *((f"MASE, {text.level(s)}", "This share of the series has no higher one") for s in shares),
+    ]
+    columns += [("Better than naive", "Share of the series on which its error is below naive's")]
+    rows = []
+    for name, part in mean.groupby(level=0, sort=True):
+        ahead = share(float((part["skill"] > 0).mean()))
+        rows.append(Row(str(name), [*(number(part["mase"].quantile(s)) for s in shares), ahead]))
+    rows.sort(key=lambda row: (row.cells[1].value is None, row.cells[1].value or 0.0))
+    model = results.chosen(ranking) or rows[0].model
+    own = mean.loc[[model]].droplevel(0).sort_values("mase", ascending=False, kind="stable")
+    cells = [(str(s), [number(mae), number(mase), _change(skill)]) for s, mae, mase, skill in own.itertuples()]
+    worst = [("Series", ""), ("MAE", "In the unit of the series"), ("MASE", ""), ("Error vs naive", AGAINST_NAIVE)]
+    known = [(series, *(str(cell.shown) for cell in row)) for series, row in cells]
+    found = Table(worst, [Row(series, row) for series, row in cells[: text.WORST]])
+    return ManySeries(model, len(own), Table(columns, rows), found, known)
 
 
 DISTRIBUTIONS = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -168,7 +169,8 @@ def method_table(results: Results) -> Table | None:
     rows = results.interval_methods
     if not models or rows["method"].nunique() < 2:
         return None
-    mine = in_ranking(rows[(rows["model"] == models[0]) & (rows["step"] == 0)], RANKING)
+    shown = rows["series"].isin(results.series[:MOST_SERIES])
+    mine = in_ranking(rows[(rows["model"] == models[0]) & (rows["step"] == 0) & shown], RANKING)
     columns = [("Method", ""), ("Series", ""), ("Level", ""), ("Coverage", ""), ("Width", ""), ("Winkler score", "")]
     found = [
         Row(
@@ -199,9 +201,13 @@ def _floats(column: pd.Series) -> Floats:
 
 
 def refusals(results: Results) -> list[str]:
-    """The levels refused, one sentence per series and reason."""
-    found = results.verdicts.get("refused_levels") or []
-    return list(dict.fromkeys(f"{refusal['series']}: {refusal['reason']}" for refusal in found))
+    """The levels refused, one sentence per series and reason; of many series one per reason."""
+    refused = results.verdicts.get("refused_levels") or []
+    said = list(dict.fromkeys(f"{refusal['series']}: {refusal['reason']}" for refusal in refused))
+    if len(said) <= text.WORST:
+        return said
+    counts = Counter(str(refusal["reason"]) for refusal in refused)
+    return [f"{text.count(series)} series: {reason}" for reason, series in counts.items()]
 
 
 FEW = 3

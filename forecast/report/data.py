@@ -71,7 +71,8 @@ def _origins(results: Results) -> dict[str, int]:
 
 
 def quality_table(results: Results) -> Table:
-    """Per series and column: rows, range in time, missing steps, gaps, range of values."""
+    """Per series and column: rows, range in time, missing steps, gaps, range of values; of many series those with the
+    most missing steps."""
     columns = [
         ("Series", ""),
         ("Column", "With its unit; the first one is forecast"),
@@ -86,11 +87,19 @@ def quality_table(results: Results) -> Table:
     ]
     rows = [
         _quality_row(results, unique_id, series, column.column, column.unit)
-        for unique_id, series in results.quality["series"].items()
+        for unique_id, series in _least_complete(results.quality["series"])
         for column in results.dataset.columns
         if column.column in series["columns"]
     ]
     return Table(columns, rows)
+
+
+def _least_complete(series: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """All of a few; else the `WORST`."""
+    if len(series) <= text.WORST:
+        return list(series.items())
+    missing = {name: sum(c["missing"] for c in found["columns"].values()) for name, found in series.items()}
+    return [(name, series[name]) for name in sorted(series, key=lambda name: -missing[name])[: text.WORST]]
 
 
 def _quality_row(results: Results, unique_id: str, series: dict[str, Any], column: str, unit: str) -> Row:
@@ -140,7 +149,7 @@ def facts(results: Results) -> list[tuple[str, str]]:
     transform = "" if dataset.target[0].transform == "none" else f", transform {dataset.target[0].transform}"
     inputs = [c.column for c in dataset.past_exogenous]
     return [
-        ("Series", text.listing(list(results.quality["series"]))),
+        ("Series", text.abridged(list(results.quality["series"]))),
         ("Target", f"{dataset.target[0].column}{f' in {results.unit}' if results.unit else ''}{transform}"),
         ("Time steps", _steps(dataset)),
         ("Inputs known up to the cutoff", text.listing(["the target's own past", *inputs])),

@@ -99,6 +99,7 @@ def _dataset(results: Results, costs: ledger.Costs) -> dict[str, Any]:
                 "tied": results.tied(ranking),
                 "combinations": board.combinations(results, ranking),
                 "series": board.series_table(results, ranking) if len(results.series) > 1 else None,
+                "many": board.many_series(results, ranking) if len(results.series) > text.MOST_SERIES else None,
             }
             for ranking in results.rankings
             if not results.board(ranking).empty
@@ -138,6 +139,7 @@ def _dataset(results: Results, costs: ledger.Costs) -> dict[str, Any]:
         "cost": _safe([p for p in [ledger.cost_panel(results, costs)] if p]),
         "timeline": data.timeline(results),
         "quality": data.quality_table(results),
+        "quality_left": max(0, len(results.quality["series"]) - text.WORST),
         "findings": data.findings_table(results),
         "gaps": data.gaps(results),
         "facts": data.facts(results),
@@ -187,8 +189,11 @@ def _limits(results: Results) -> list[str]:
     own = [note.rstrip(".") for note in data.notes(results)]
     priced = is_priced(results)
     market = "No trading cost is counted and no return is claimed"
+    networks = (record for record in results.records.values() if record["kind"] == "network")
+    sampled = {r for record in networks for seed in record["seeds"] for r in (seed.get("reason") or "").split("; ")}
     return [
         *own,
+        *sorted(f"Of the trainings {r}" for r in sampled if r.startswith("validation losses are of")),
         *([market] if priced else ["Not compared with numerical weather prediction or other outside forecasts"]),
     ]
 
@@ -209,9 +214,10 @@ def alarms(results: Results, kind: str) -> list[str]:
     for ranking in ("baseline", *RANKINGS):
         for model, flags in results.flags(kind, ranking).items():
             own = [flag for flag in flags if flag["ranking"] == ranking]
-            reasons = "; ".join(f"{flag['unique_id']}: {flag['reason']}" for flag in own)
+            reasons = "; ".join(f"{flag['unique_id']}: {flag['reason']}" for flag in own[: text.WORST])
             if own:
-                lines.append(f"{text.name(model)} ({RANKING_TITLES.get(ranking, 'baseline')}): {reasons}")
+                more = f"; and {text.count(len(own) - text.WORST)} more series" if len(own) > text.WORST else ""
+                lines.append(f"{text.name(model)} ({RANKING_TITLES.get(ranking, 'baseline')}): {reasons}{more}")
     return lines
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 MOST_SERIES = 4  # shown of each dataset: more would bury the page
+WORST = 10  # series listed where there are more than `MOST_SERIES`
 NOTHING = "–"
 MINUS = "−"
 WORD_MARKS = {"better": "▲", "worse": "▼", "equivalent": "=", "not distinguishable": "≈", "undecided": "?"}
@@ -35,6 +37,12 @@ def plus_minus(mean: float, spread: float) -> str:
     shown = figure(mean)
     decimals = len(shown.partition(".")[2])
     return f"{shown} ± {spread:,.{decimals}f}"
+
+
+def abridged(names: Sequence[str], most: int = WORST) -> str:
+    """All of a few names; of many the first ones and how many more there are."""
+    more = len(names) - most
+    return listing(list(names)) if more <= 1 else listing([*names[:most], f"{count(more)} more"])
 
 
 def count(value: Any) -> str:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
+from lxml import html
+
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import Results
-from forecast.report.board import combinations, leaderboard
-from tests.report.reading import DAILY, HOURLY, table_rows
+from forecast.report import text
+from forecast.report.board import combinations, leaderboard, many_series
+from tests.report.reading import DAILY, HOURLY, rendered, table_rows
 from tests.support.artifacts import write_project
 
 
@@ -41,3 +46,23 @@ def test_scores_of_intervals_and_heads_stand_beside_the_errors_of_one_series(tmp
     assert rows["lstm"][crps].value is None
     several = leaderboard(Results(ProjectPaths.of(project), DAILY), "shipped")
     assert not [title for title, _ in several.columns if title.startswith(("CRPS", "Winkler"))]
+
+
+def test_of_many_series_their_spread_the_worst_and_a_search_are_shown_and_not_every_row(root, monkeypatch):
+    names = Results(ProjectPaths.of(root), DAILY).series
+    monkeypatch.setattr(text, "MOST_SERIES", 1)
+    monkeypatch.setattr(text, "WORST", 1)
+    page = html.fromstring(rendered(root, DAILY))
+    found = many_series(Results(ProjectPaths.of(root), DAILY), "shipped")
+    spread = [row[0] for row in table_rows(page, DAILY, "spread")]
+    assert spread[: len(found.spread.rows)] == [text.name(row.model) for row in found.spread.rows]
+    worst, _ = table_rows(page, DAILY, "worst")  # one of each ranking
+    known = json.loads(page.xpath("//input[@class='find']/ancestor::details//script")[0].text)
+    assert {row[0] for row in known} == set(names) and known[0] == worst
+    assert float(known[0][2]) == max(float(row[2]) for row in known)
+    assert len(table_rows(page, DAILY, "quality")) < len(names) * 2
+    assert "more are left out" in " ".join(page.itertext())
+
+
+def test_a_few_series_have_no_search(page):
+    assert not page.xpath("//input[@class='find']")

@@ -22,6 +22,21 @@
   };
   all("table.sortable thead th").forEach((head) => head.firstElementChild.addEventListener("click", () => sort(head)));
 
+  // Search: the series whose name holds what was typed.
+  all("input.find").forEach((box) => {
+    const place = box.closest("details"), body = place.querySelector(".found").tBodies[0];
+    const known = JSON.parse(place.querySelector("script").textContent);
+    box.addEventListener("input", () => {
+      const wanted = box.value.trim().toLowerCase();
+      const hits = wanted ? known.filter(([name]) => name.toLowerCase().includes(wanted)).slice(0, 20) : [];
+      body.replaceChildren(...hits.map((cells) => {
+        const row = document.createElement("tr");
+        cells.forEach((words) => { row.insertCell().textContent = words; });
+        return row;
+      }));
+    });
+  });
+
   // Filters: datasets, models, ensembles.
   const boxes = all(".pick input");
   const hide = (element, hidden) => element.classList.toggle("off", hidden);
