@@ -37,8 +37,8 @@ def options(
 
 for command in (
     run.run, run.sync, run.ui, predict.predict, champion.promote, champion.rollback, champion.status, champion.history,
-    check.check, check.models, check.audit, compare.compare, export.export, data.fetch, data.data, doctor.doctor,
-    doctor.clean, retrain.retrain, new.new,
+    check.check, check.models, check.audit, compare.compare, export.export, data.add, data.fetch, data.data,
+    doctor.doctor, doctor.clean, retrain.retrain, new.new,
 ):  # fmt: skip
     app.command(command.__name__)(command)
 app.add_typer(retrain.schedule, name="schedule")

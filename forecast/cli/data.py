@@ -53,6 +53,43 @@ def fetch(
         raise DataError("\n".join(failed))
 
 
+def add(
+    file: Path = typer.Argument(help="A CSV or Parquet in this project, such as data/mine.csv."),  # noqa: B008
+    name: str = typer.Option("", "--name", help="Of the entry; else the file's own."),
+    target: str = typer.Option("", "--target", help="The column to forecast; else the first of numbers."),
+    root: Path = ROOT,
+) -> None:
+    """Write the entry of configs/datasets.yaml for a file of your own, guessed from it, and take its data."""
+    from forecast.config.datasets import Datasets, load_datasets
+    from forecast.config.paths import ProjectPaths
+    from forecast.config.reading import read_yaml, validated
+    from forecast.data import guesses
+    from forecast.data.sources.file import inside
+    from forecast.system import files
+
+    place = require_project(root).resolve()
+    path = inside(place, file if file.is_absolute() or not file.exists() else file.resolve())
+    entry = name or re.sub(r"[^A-Za-z0-9_-]+", "_", path.name.partition(".")[0]).strip("_-") or "mine"
+    configs = ProjectPaths.of(place).configs / "datasets.yaml"
+    if entry in load_datasets(configs.parent).datasets:
+        raise InputError(f"{configs}: has an entry {entry!r} already. Give this one another name with --name.")
+    block = guesses.entry_for(path, path.relative_to(place).as_posix(), target=target).yaml(entry)
+    before = configs.read_text(encoding="utf-8")
+    named = re.sub(r"(?m)^(run: \[[^\]\n]*)\]", rf"\1, {entry}]", before, count=1)
+    after = re.sub(r"(?m)^datasets:.*\n", lambda found: found[0] + block + "\n", named, count=1)
+    print(block, end="")
+    try:
+        files.write_text(configs, after)
+        validated(Datasets, read_yaml(configs), where=str(configs))
+        _fetch_one(entry, place, None)
+    except BaseException:
+        files.write_text(configs, before)
+        print("configs/datasets.yaml is as it was.", file=sys.stderr)
+        raise
+    print(f"Written to configs/datasets.yaml. If it is right: `forecast run --dataset {entry}`.")
+    print(f"Else correct it there, then `forecast fetch {entry}`.")
+
+
 def _fetch_one(name: str, place: Path, moment: pd.Timestamp | None) -> None:
     from forecast.config.datasets import load_dataset
     from forecast.data import ingest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.tseries.frequencies import to_offset
 
 from forecast.config.task import CalendarFeature, RegularCalendar, SessionCalendar, Weekday, WeekdayCalendar
 from forecast.data.schema import place
@@ -19,6 +20,8 @@ from forecast.system.errors import ForecastError, InputError
 Calendar = SessionCalendar | WeekdayCalendar | RegularCalendar
 Daily = SessionCalendar | WeekdayCalendar
 
+MOST_STEPS = 100_000_000
+"""Of one series: three years of seconds."""
 _WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _PERIODS: dict[CalendarFeature, float] = {
     "hour_of_day": 24.0,
@@ -59,6 +62,12 @@ def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
         days = pd.date_range(start.ceil("D"), end, freq="D").as_unit("ns")
         open_days = days[days.day_of_week.isin([_WEEKDAYS.index(day) for day in calendar.days])]
         return open_days.difference(_dates(calendar.closures))
+    offset = to_offset(calendar.freq)
+    if isinstance(offset, pd.offsets.Tick) and (end - start) / pd.Timedelta(offset) > MOST_STEPS:
+        raise InputError(
+            f"From {start} to {end} are more than {MOST_STEPS:,} steps of {calendar.freq}; no memory holds them. "
+            "Correct the time that lies far from the others, or `calendar.freq`."
+        )
     return pd.date_range(start, end, freq=calendar.freq).as_unit("ns")
 
 
@@ -118,7 +127,39 @@ def check_calendar(
     if not wrong:
         return
     position = int(np.argmax(frame["ds"].isin(wrong).to_numpy()))
-    raise error(f"{where}, {place(frame, position)}: {_off_calendar(calendar, len(wrong))}")
+    raise error(f"{where}, {place(frame, position)}: {_off_calendar(calendar, times, sorted(wrong))}")
+
+
+def nearest(times: Iterable[Any], *, exchanges: Collection[str] = ()) -> tuple[Calendar, int, int]:
+    """The calendar that fits these times best, how many of them are none of its steps, and how many steps lack one.
+
+    Tried are the commonest step, weeks from each day, months, quarters and years by their first or last day, Monday to
+    Friday, and `exchanges`.
+    """
+    stamps = pd.DatetimeIndex(pd.Series(times).drop_duplicates().sort_values())
+    tried: list[Calendar] = [RegularCalendar(kind="regular", freq=name) for name in _steps(stamps)]
+    if (stamps == stamps.normalize()).all():
+        tried += [WeekdayCalendar(kind="weekdays"), *(SessionCalendar(kind="sessions", exchange=e) for e in exchanges)]
+    fits = []
+    for calendar in tried:
+        steps = grid(calendar, _anchor(pd.Series(stamps), calendar), stamps[-1])
+        fits.append((calendar, int((~stamps.isin(steps)).sum()), int((~steps.isin(stamps)).sum())))
+    return min(fits, key=lambda fit: fit[1] + fit[2])
+
+
+def _steps(stamps: pd.DatetimeIndex) -> list[str]:
+    """The commonest distance between two times, and the names of longer steps where it is at least a week."""
+    common = pd.Series(stamps[1:] - stamps[:-1]).mode().iloc[0] if len(stamps) > 1 else pd.Timedelta(1, "D")
+    common = max(common.round("s"), pd.Timedelta(1, "s"))
+    if common < pd.Timedelta(7, "D"):
+        step = to_offset(common)
+        return [f"{common.days}D" if common == common.floor("D") else f"{step.n}{step.base.freqstr}"]
+    weeks = [f"W-{day.upper()}" for day in _WEEKDAYS]
+    return [
+        *weeks,
+        *(f"{n}{step}" for n in (1, 2) for step in ("MS", "ME", "QS", "QE", "YS", "YE")),
+        f"{common.days}D",
+    ]
 
 
 def ended(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
@@ -127,7 +168,7 @@ def ended(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
     if len(times) == 0:
         return times
     if isinstance(calendar, RegularCalendar):
-        return (times + pd.tseries.frequencies.to_offset(calendar.freq)).as_unit("ns")
+        return (times + to_offset(calendar.freq)).as_unit("ns")
     if isinstance(calendar, WeekdayCalendar):
         return (times + pd.Timedelta(1, "D")).as_unit("ns")
     closes = _exchange(calendar.exchange, times.min().year, times.max().year).closes.dt.tz_localize(None)
@@ -166,7 +207,7 @@ def _anchor(times: pd.Series, calendar: Calendar) -> pd.Timestamp:
     first = times.min()
     if isinstance(calendar, Daily):
         return first
-    offset = pd.tseries.frequencies.to_offset(calendar.freq)
+    offset = to_offset(calendar.freq)
     if not isinstance(offset, pd.offsets.Tick | pd.offsets.Day):
         return first
     step = pd.Timedelta(offset.n, "D").value if isinstance(offset, pd.offsets.Day) else pd.Timedelta(offset).value
@@ -175,17 +216,40 @@ def _anchor(times: pd.Series, calendar: Calendar) -> pd.Timestamp:
     return pd.Timestamp(int(values[values % step == phases[np.argmax(counts)]].min()))
 
 
-def _off_calendar(calendar: Calendar, count: int) -> str:
-    more = f" ({count} such times in all)" if count > 1 else ""
+def _off_calendar(calendar: Calendar, times: pd.Series, wrong: list[pd.Timestamp]) -> str:
+    """What is wrong with the first of the times off the calendar, why that may be, and which calendar would fit."""
+    more = f" ({len(wrong)} such times in all: {_listed(wrong)})" if len(wrong) > 1 else ""
+    best, off, lacking = nearest(times)
+    fitting = f" Nearest calendar: {yaml_of(best)} ({off} times off it, {lacking} steps without a row)."
+    hint = fitting if off < len(wrong) else ""
     if isinstance(calendar, Daily):
         name = calendar.exchange if isinstance(calendar, SessionCalendar) else "the configured weekdays"
+        reason = (
+            " They have an hour of day: a session is named by its date."
+            if all(t != t.normalize() for t in wrong)
+            else " They lie on a weekend."
+            if all(t.day_of_week > 4 for t in wrong)
+            else ""
+        )
         return (
-            f"this is no session of {name}{more}, wanted their dates at midnight. Drop the row, or correct `calendar`."
+            f"this is no session of {name}{more}, wanted their dates at midnight.{reason} Drop the row, or correct "
+            f"`calendar`.{hint}"
         )
     return (
         f"this time is off the {calendar.freq!r} grid of the other rows{more}. "
-        "Round or drop it, or correct `calendar.freq`."
+        f"Round or drop it, or correct `calendar.freq`.{hint}"
     )
+
+
+def _listed(times: list[pd.Timestamp], most: int = 5) -> str:
+    shown = ", ".join(f"{time:%Y-%m-%d %H:%M}" for time in times[:most])
+    return shown + (" …" if len(times) > most else "")
+
+
+def yaml_of(calendar: Calendar) -> str:
+    """As it stands in configs/datasets.yaml."""
+    content = calendar.model_dump(mode="json", exclude_defaults=True)
+    return "{" + ", ".join(f"{key}: {value}" for key, value in content.items()) + "}"
 
 
 def _dates(days: tuple[date, ...]) -> pd.DatetimeIndex:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from forecast.config.datasets import Column, Dataset, load_dataset
+from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.data import quality, snapshots, sources, vintages
 from forecast.data.calendars import check_calendar, ended, grid
@@ -115,12 +116,16 @@ def check_prepared(
 ) -> None:
     """Raises `error` for a time off the calendar and for a column with more missing steps than it allows."""
     check_calendar(frame, dataset.calendar, where=where, error=error)
+    worst: dict[str, tuple[float, str, int, int]] = {}
     for unique_id, rows in frame.groupby("unique_id", sort=True):
         steps = len(grid(dataset.calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1]))
         for column in dataset.columns:
             missing = steps - int(rows[column.column].notna().sum())
-            if missing > column.max_missing * steps:
-                raise error(_too_many_missing(f"{where}, series {unique_id!r}", column, missing, steps))
+            found = (missing / steps, str(unique_id), missing, steps)
+            if missing > column.max_missing * steps and found[0] > worst.get(column.column, (0.0,))[0]:
+                worst[column.column] = found
+    if worst:
+        raise error(_too_many_missing(where, dataset, worst))
 
 
 def _check_file_is_the_one_taken(name: str, dataset: Dataset, root: Path) -> None:
@@ -134,10 +139,21 @@ def _check_file_is_the_one_taken(name: str, dataset: Dataset, root: Path) -> Non
         )
 
 
-def _too_many_missing(where: str, column: Column, missing: int, steps: int) -> str:
+def _too_many_missing(where: str, dataset: Dataset, worst: dict[str, tuple[float, str, int, int]]) -> str:
+    """Every column that lacks more than it may, each by its worst series, and the lines that would allow it."""
+    limits = {column.column: column.max_missing for column in dataset.columns}
+    told = "; ".join(
+        f"series {series!r}: column {name!r} misses {missing} of {steps} steps ({share:.2%}), wanted at most "
+        f"{limits[name]:.2%}"
+        for name, (share, series, missing, steps) in worst.items()
+    )
+    lines = ", ".join(
+        f"{{column: {name}, max_missing: {min(math.ceil(100 * share) / 100, 0.99):g}}}"
+        for name, (share, *_) in worst.items()
+    )
     return (
-        f"{where}: column {column.column!r} misses {missing} of {steps} steps ({missing / steps:.2%}), wanted at most "
-        f"{column.max_missing:.2%}. Complete the data, start later, or raise `max_missing` in configs/datasets.yaml."
+        f"{where}, {told}. Complete the data, start later, or raise `max_missing` in configs/datasets.yaml, beside "
+        f"what else is set for the column: {lines}."
     )
 
 

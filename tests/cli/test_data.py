@@ -9,6 +9,7 @@ import yaml
 from typer.testing import CliRunner
 
 from forecast import cli
+from forecast.config.datasets import load_datasets
 from forecast.data import snapshots
 from forecast.system.errors import DataError, ForecastError, InputError
 from tests.support.example_data import hourly, write_project
@@ -158,3 +159,24 @@ def test_stale_data_are_no_way_out_when_there_are_none(tmp_path: Path):
         services.fail("", answers(404, "gone", "text/plain"))
         with pytest.raises(DataError, match="answered 404"):
             run("fetch", "city", "--allow-stale", root=tmp_path)
+
+
+def test_one_command_writes_the_entry_of_an_own_file_and_takes_its_data(project: Path):
+    configs = project / "configs" / "datasets.yaml"
+    configs.write_text(configs.read_text().replace("run:\n- mine", "run: [mine]"))
+    power = hourly(rows=600).assign(ds=lambda f: f["ds"].dt.strftime("%d.%m.%Y %H:%M")).drop(columns="unique_id")
+    power.to_csv(project / "data" / "My power.csv", sep=";", decimal=",", index=False)
+    said = run("add", "data/My power.csv", root=project)
+    assert "  My_power:\n" in said and "forecast run --dataset My_power" in said
+    assert load_datasets(project / "configs").run == ("mine", "My_power")
+    assert len(snapshots.read_pointed(project, "My_power")) == 600
+    with pytest.raises(InputError, match="--name"):
+        run("add", "data/My power.csv", root=project)
+
+
+def test_a_file_whose_data_are_refused_leaves_the_configuration_as_it_was(project: Path):
+    before = (project / "configs" / "datasets.yaml").read_text()
+    (project / "data" / "twice.csv").write_text("ds,y\n2024-01-01,1\n2024-01-02,1\n2024-01-02,2\n2024-01-03,2\n")
+    with pytest.raises(InputError, match="stands twice"):
+        run("add", "data/twice.csv", root=project)
+    assert (project / "configs" / "datasets.yaml").read_text() == before

@@ -160,3 +160,26 @@ def test_an_hour_is_known_when_it_has_ended():
 def test_an_unknown_calendar_is_refused_when_the_configuration_is_read(calendar: dict, message: str):
     with pytest.raises(InputError, match=message.replace("?", r"\?")):
         dataset(calendar=calendar)
+
+
+@pytest.mark.parametrize(
+    ("times", "calendar", "said"),
+    [
+        (pd.date_range("2024-01-05", periods=50, freq="W-FRI"), {"kind": "regular", "freq": "W-MON"}, "freq: W-FRI"),
+        (pd.date_range("2020-01-31", periods=50, freq="ME"), {"kind": "regular", "freq": "1MS"}, "freq: 1ME"),
+        (pd.date_range("2024-01-01", periods=50, freq="D"), {"kind": "weekdays"}, "They lie on a weekend"),
+        (pd.date_range("2024-01-01 09:00", periods=50, freq="B"), {"kind": "weekdays"}, "an hour of day"),
+    ],
+    ids=["another weekday", "ends of months", "weekends", "hours"],
+)
+def test_rows_off_the_calendar_are_told_with_their_reason_and_the_nearest_one(times, calendar, said):
+    own = dataset(calendar=calendar).calendar
+    frame = pd.DataFrame({"unique_id": "a", "ds": times.as_unit("ns"), "temp": 1.0})
+    with pytest.raises(InputError, match="such times in all") as fault:
+        check_calendar(frame, own, where="mine")
+    assert said in str(fault.value)
+
+
+def test_steps_that_no_memory_holds_are_refused():
+    with pytest.raises(InputError, match="more than 100,000,000 steps of 1s"):
+        grid(dataset(calendar={"kind": "regular", "freq": "1s"}).calendar, "1700-01-01", "2199-01-01")

@@ -102,3 +102,15 @@ def test_an_off_calendar_row_is_named_by_the_line_of_the_file(tmp_path: Path):
     with_file(tmp_path, frame)
     with pytest.raises(InputError, match=r"data/mine.csv, line 9 .*off the '1h' grid"):
         preparation.take_snapshot("mine", dataset(), root=tmp_path)
+
+
+def test_all_columns_that_lack_too_much_stand_in_one_message_with_the_lines_to_paste():
+    frame = hourly(rows=100, series=("a", "b")).assign(wind=1.0, rain=1.0)
+    frame.loc[frame.index[:6], "temp"] = np.nan
+    frame.loc[frame.index[100:103], "wind"] = np.nan
+    own = dataset(past_exogenous=[{"column": "wind"}, {"column": "rain"}])
+    with pytest.raises(InputError) as fault:
+        preparation.check_prepared(frame, own, where="mine")
+    assert "series 'a': column 'temp' misses 6 of 100" in str(fault.value)
+    assert "{column: temp, max_missing: 0.06}, {column: wind, max_missing: 0.03}" in str(fault.value)
+    assert "rain" not in str(fault.value)

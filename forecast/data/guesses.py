@@ -1,0 +1,187 @@
+"""The entry of configs/datasets.yaml that fits a file of the user's own, every part of it guessed and shown.
+
+A guess is written beside what it was read from, so that one look confirms or corrects it; `fetch` then checks it all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from forecast.config.task import RegularCalendar
+from forecast.data import own_files
+from forecast.data.calendars import Calendar, grid, nearest, yaml_of
+from forecast.data.schema import first_text
+from forecast.data.sources.file import as_utc
+from forecast.system.errors import InputError, quote_names
+
+ORDERED = ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%d.%m.%Y", "%d/%m/%Y", "%d-%m-%Y", "%m/%d/%Y", "%d.%m.%y")
+HOURS = ("", " %H:%M", " %H:%M:%S", "T%H:%M:%S")
+ZONES = ("Europe/Berlin", "Europe/London", "America/New_York", "America/Chicago", "America/Los_Angeles")
+"""Clocks that are tried where an hour of autumn stands twice."""
+TARGETS = ("y", "target", "value", "values", "wert")
+SPANS = {"D": (7, 7, 28), "W": (52, 4, 52), "M": (12, 12, 24), "Q": (4, 4, 8), "Y": (1, 1, 4)}
+"""Season, horizon and lookback by the length of a step."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """`entry`: as YAML takes it; `notes`: what it was guessed from, by key; `others`: number columns left out."""
+
+    entry: dict[str, Any]
+    notes: dict[str, str]
+    others: tuple[dict[str, Any], ...]
+
+    def yaml(self, name: str) -> str:
+        """The entry as a block of the file, each guess with its reason behind it."""
+        lines = [f"  {name}:"]
+        for key, value in self.entry.items():
+            lines.append(f"    {key}: {_flow(value)}" + (f" # {self.notes[key]}" if key in self.notes else ""))
+        if self.others:
+            lines.append(
+                f"    # past_exogenous: {_flow(list(self.others))} # the other numbers, known up to the forecast"
+            )
+        return "\n".join(lines) + "\n"
+
+
+def _flow(value: Any) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, width=10**6, sort_keys=False, allow_unicode=True)
+    return text.strip().removesuffix("...").strip()
+
+
+def entry_for(path: Path, where: str, *, target: str = "") -> Guess:
+    """`InputError` where no column holds times or numbers, or `target` is none of the number columns."""
+    packed = path.suffix.lower() in own_files.PARQUET
+    lines = [] if packed else own_files.head(path, where)
+    separator = own_files.separator_of(lines)
+    decimal = own_files.decimal_of(lines, separator)
+    table = own_files.table(path, where, separator=separator, decimal=decimal)
+    time, form = _time_column(table, where)
+    series = _series_column(table, time)
+    numbers = [c for c in table.columns if c not in (time, series) and first_text(table[c]) is None]
+    wanted = _target(numbers, target, where)
+    named = table.assign(ds=_times(table[time], form), unique_id=table[series].astype("str") if series else "one")
+    zone, ds = _zone(named, where)
+    times = named.assign(ds=ds)
+    calendar, off, lacking = nearest(times["ds"], exchanges=("XNYS",))
+    entry, notes = _entry(times, calendar, wanted)
+    columns = {
+        ours: str(theirs) for ours, theirs in (("ds", time), ("unique_id", series)) if theirs not in (None, ours)
+    }
+    said = {"columns": columns, "time_zone": zone, "time_format": form}
+    said |= {"separator": separator if separator != "," else None, "decimal": decimal if decimal != "." else None}
+    source = {"kind": "file", "path": where, **{key: value for key, value in said.items() if value}}
+    if off or lacking:
+        notes["calendar"] += f"; {off} times off it, {lacking} steps without a row"
+    notes["source"] = f"times from {time!r} as {zone or 'UTC'}" + (f", series from {series!r}" if series else "")
+    entry = {"title": path.name.partition(".")[0], "source": source, **entry}
+    return Guess(entry, notes, tuple(_column(times, calendar, name) for name in numbers if name != wanted))
+
+
+def _entry(times: pd.DataFrame, calendar: Calendar, target: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    lengths = times.groupby("unique_id").size()
+    season, horizon, lookback = _spans(calendar)
+    most = max(int(lengths.min()) // 20, 1)
+    horizon, lookback = min(horizon, most), min(lookback, 4 * most)
+    column = _column(times, calendar, target)
+    missing = column.get("max_missing", 0.0)
+    entry = {
+        "calendar": yaml.safe_load(yaml_of(calendar)), "horizon": horizon, "lookback": lookback,
+        "season_length": season, "target": column, "splits": {"train": 0.6, "validation": 0.15, "calibration": 0.1},
+        "licence": {"name": "mine", "attribution": "my own data"},
+    }  # fmt: skip
+    notes = {
+        "calendar": f"from {len(times)} rows of {len(lengths)} series",
+        "horizon": f"steps ahead; the shortest series has {lengths.min()}",
+        "season_length": "steps of a season; 1 for none",
+        "target": "what is forecast" + (f"; up to {missing:.0%} of a series' steps lack it" if missing else ""),
+        "splits": "shares of the rows; the rest is the test",
+    }
+    return entry, notes
+
+
+def _spans(calendar: Calendar) -> tuple[int, int, int]:
+    """Season, horizon and lookback in steps: a day of a step below one, else by the step's name."""
+    if not isinstance(calendar, RegularCalendar):
+        return 5, 5, 60
+    offset = pd.tseries.frequencies.to_offset(calendar.freq)
+    if isinstance(offset, pd.offsets.Tick) and pd.Timedelta(offset) < pd.Timedelta(1, "D"):
+        day = max(round(pd.Timedelta(1, "D") / pd.Timedelta(offset)), 1)
+        return day, min(day, 96), min(7 * day, 672)
+    return SPANS.get(calendar.freq.lstrip("0123456789")[0], SPANS["D"])
+
+
+def _column(times: pd.DataFrame, calendar: Calendar, name: Any) -> dict[str, Any]:
+    """With `max_missing`, where it lacks steps: the share of the series that lacks most, rounded up."""
+    shares = [0.0]
+    for _, rows in times.groupby("unique_id"):
+        steps = len(grid(calendar, rows["ds"].min(), rows["ds"].max()))
+        shares.append(1 - int(rows[name].notna().sum()) / max(steps, 1))
+    missing = {"max_missing": float(np.ceil(100 * max(shares)) / 100)} if max(shares) > 0 else {}
+    return {"column": str(name), **missing}
+
+
+def _time_column(table: pd.DataFrame, where: str) -> tuple[Any, str | None]:
+    """The first column that holds times, and its format where that is not ISO 8601."""
+    for name in table.columns:
+        values = table[name].dropna()
+        if values.dtype.kind == "M":
+            return name, None
+        text = values.astype("str").str.strip()
+        if values.empty or (pd.api.types.is_numeric_dtype(values) and not text.str.fullmatch(r"[12]\d{7}").all()):
+            continue
+        if not pd.api.types.is_numeric_dtype(values) and _all_read(text, "ISO8601"):
+            return name, None
+        forms = [day + hour for hour in HOURS for day in ORDERED if _all_read(text, day + hour)]
+        if forms:  # where day and month may be either, the right one keeps the order of the rows
+            return name, max(forms, key=lambda form: pd.to_datetime(text, format=form).is_monotonic_increasing)
+    raise InputError(
+        f"{where}: no column holds times; found {quote_names(table.columns)}. Write them as 2024-01-31 or "
+        "2024-01-31T13:00, or write the entry by hand with `time_format` (docs/data.md)."
+    )
+
+
+def _all_read(text: pd.Series, form: str) -> bool:
+    return bool(pd.to_datetime(text.head(1000), format=form, errors="coerce", utc=True).notna().all()) and bool(
+        pd.to_datetime(text, format=form, errors="coerce", utc=True).notna().mean() > 0.99
+    )
+
+
+def _times(values: pd.Series, form: str | None) -> pd.Series:
+    return values if form is None else pd.to_datetime(values.astype("str").str.strip(), format=form, errors="coerce")
+
+
+def _series_column(table: pd.DataFrame, time: Any) -> Any | None:
+    """The text column (or `unique_id`) with the fewest values that tells apart rows of the same time."""
+    if "unique_id" in table.columns:
+        return "unique_id"
+    if not table[time].duplicated().any():
+        return None
+    text = [c for c in table.columns if c != time and first_text(table[c]) is not None]
+    telling = [c for c in text if not table.duplicated([c, time]).any()]
+    return min(telling, key=lambda c: table[c].nunique(), default=None)
+
+
+def _target(numbers: list[Any], asked: str, where: str) -> Any:
+    if not numbers or (asked and asked not in map(str, numbers)):
+        found = f"found {quote_names(numbers)}" if numbers else "found none"
+        raise InputError(f"{where}: no column of numbers{f' called {asked!r}' if asked else ''}; {found}. Name one.")
+    if asked:
+        return next(c for c in numbers if str(c) == asked)
+    return next((c for c in numbers if str(c).lower() in TARGETS), numbers[0])
+
+
+def _zone(table: pd.DataFrame, where: str) -> tuple[str | None, pd.Series]:
+    """The clock that explains an hour that stands twice, and the times in UTC; UTC where none does."""
+    twice = table.duplicated(["unique_id", "ds"]).any()
+    for zone in ZONES if twice else ():
+        try:
+            return zone, as_utc(table, time_zone=zone, wall_clock=False, where=where)
+        except InputError:
+            continue
+    return None, as_utc(table, time_zone=None, wall_clock=False, where=where)

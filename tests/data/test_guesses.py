@@ -1,0 +1,90 @@
+"""The entry that is written for a file of one's own: what stands in the file is found, shown, and read back right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from forecast.config.datasets import load_dataset
+from forecast.config.task import SessionCalendar
+from forecast.data import guesses, sources
+from forecast.data.calendars import grid
+from forecast.system.errors import InputError
+from tests.support.example_data import write_project
+
+WAVE = np.sin(np.arange(600)).round(3)
+
+
+def guessed(tmp_path: Path, frame: pd.DataFrame, **how: Any) -> dict[str, Any]:
+    (tmp_path / "data").mkdir(exist_ok=True)
+    frame.to_csv(tmp_path / "data" / "mine.csv", index=False, **how)
+    text = guesses.entry_for(tmp_path / "data" / "mine.csv", "data/mine.csv").yaml("mine")
+    found: dict[str, Any] = yaml.safe_load(text)["mine"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("times", "calendar", "season"),
+    [
+        (pd.date_range("2024-01-01", periods=600, freq="h"), {"kind": "regular", "freq": "1h"}, 24),
+        (pd.date_range("2024-01-01", periods=600, freq="15min"), {"kind": "regular", "freq": "15min"}, 96),
+        (pd.date_range("2024-01-01", periods=600, freq="D"), {"kind": "regular", "freq": "1D"}, 7),
+        (pd.bdate_range("2022-01-03", periods=600), {"kind": "weekdays"}, 5),
+        (pd.date_range("2010-01-06", periods=600, freq="W-WED"), {"kind": "regular", "freq": "W-WED"}, 52),
+        (pd.date_range("1960-01-01", periods=600, freq="MS"), {"kind": "regular", "freq": "1MS"}, 12),
+        (pd.date_range("1960-01-01", periods=600, freq="ME"), {"kind": "regular", "freq": "1ME"}, 12),
+        (pd.date_range("1900-01-01", periods=400, freq="QE"), {"kind": "regular", "freq": "1QE"}, 4),
+        (pd.date_range("1700-01-01", periods=300, freq="YS"), {"kind": "regular", "freq": "1YS"}, 1),
+    ],
+    ids=["hours", "quarter hours", "days", "weekdays", "weeks", "months", "month ends", "quarters", "years"],
+)
+def test_the_calendar_and_the_season_are_found(tmp_path, times, calendar, season):
+    found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": WAVE[: len(times)]}))
+    assert found["calendar"] == calendar and found["season_length"] == season
+    assert "max_missing" not in found["target"]
+
+
+def test_trading_days_are_told_from_all_weekdays(tmp_path):
+    days = grid(SessionCalendar(kind="sessions", exchange="XNYS"), "2022-01-03", "2024-12-31")[:600]
+    found = guessed(tmp_path, pd.DataFrame({"Date": days.strftime("%Y-%m-%d"), "close": WAVE}))
+    assert found["calendar"] == {"kind": "sessions", "exchange": "XNYS"}
+
+
+@pytest.mark.parametrize("form", ["%d.%m.%Y %H:%M", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M", "%Y/%m/%d %H:%M:%S"])
+@pytest.mark.parametrize(("sep", "decimal"), [(",", "."), (";", ","), ("\t", ",")])
+def test_what_is_written_is_read_back_to_the_number(tmp_path, form, sep, decimal):
+    times = pd.date_range("2024-01-01", periods=600, freq="h")
+    frame = pd.DataFrame({"Zeit": times.strftime(form), "Wert": WAVE})
+    found = guessed(tmp_path, frame, sep=sep, decimal=decimal)
+    write_project(tmp_path, mine=found)
+    read = sources.read(sources.Request("mine", load_dataset("mine", tmp_path / "configs"), tmp_path)).frame
+    assert read["ds"].tolist() == times.tolist()
+    np.testing.assert_array_equal(read["Wert"], WAVE)
+
+
+def test_a_clock_that_is_put_back_is_found_by_its_hour_that_stands_twice(tmp_path):
+    times = pd.date_range("2024-09-01", periods=600 * 4, freq="h", tz="America/New_York")
+    found = guessed(tmp_path, pd.DataFrame({"ds": times.tz_localize(None), "y": np.arange(2400.0)}))
+    assert found["source"]["time_zone"] == "America/New_York" and "max_missing" not in found["target"]
+
+
+def test_gaps_series_and_the_other_columns_are_shown(tmp_path):
+    times = pd.date_range("2024-01-01", periods=600, freq="h")
+    one = pd.DataFrame({"ds": times, "y": WAVE, "wind": np.where(np.arange(600) < 9, np.nan, 1.0)}).drop(index=[5, 6])
+    found = guessed(tmp_path, pd.concat([one.assign(place="rome"), one.assign(place="ulm")]))
+    assert found["source"]["columns"] == {"unique_id": "place"}
+    assert found["target"] == {"column": "y", "max_missing": 0.01}
+    text = guesses.entry_for(tmp_path / "data" / "mine.csv", "data/mine.csv").yaml("mine")
+    assert "# past_exogenous: [{column: wind, max_missing: 0.02}]" in text
+
+
+@pytest.mark.parametrize(("text", "said"), [("a,b\n1,2\n", "no column holds times"), ("ds,b\n2024-01-01,x\n", "none")])
+def test_a_file_without_times_or_numbers_is_refused(tmp_path, text, said):
+    (tmp_path / "mine.csv").write_text(text)
+    with pytest.raises(InputError, match=said):
+        guesses.entry_for(tmp_path / "mine.csv", "mine.csv")
