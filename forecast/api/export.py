@@ -106,20 +106,13 @@ def network_file(ensemble: Ensemble, path: Path, *, member: int = 0) -> None:
     if network is None:
         raise InputError(f"Model {one.spec.family!r} is no network. Name a network, such as 'gru' or 'lstm'.")
     if path.suffix == ".py":
-        linear = Linear(*skip)
-        numpy_file(network, one.weights, path, description=f"{one.spec.family}, {one.dataset_name}", linear=linear)
+        numpy_file(network, one.weights, path, description=one.spec.equation, linear=Linear(*skip))
     else:
         from forecast.networks.layers.assemble import write
 
         write(network, one.weights, skip, path)
-    parts = [
-        [c.name, *([f"{c.name} observed", f"{c.name} since"] if c.may_be_missing else [])] for c in one.task.columns
-    ]
-    about = {
-        "past": list(chain.from_iterable(parts)),
-        "scaling": one.scaling.to_json(),
-        "task": one.task.model_dump(mode="json"),
-    }
+    past = [[c.name, *([f"{c.name} observed", f"{c.name} since"] * c.may_be_missing)] for c in one.task.columns]
+    about = {"past": list(chain(*past)), "scaling": one.scaling.to_json(), "task": one.task.model_dump(mode="json")}
     files.write_json(path.with_suffix(".json"), about)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
+from forecast.cli.predict import shares_of
 from forecast.cli.shown import ROOT, require_project
 from forecast.system.errors import InputError
 
@@ -16,41 +16,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class What(StrEnum):
-    """What `--what` takes."""
-
-    cross_validation = "cross-validation"
-    observations = "observations"
-    leaderboard = "leaderboard"
-
-
-class Ranking(StrEnum):
-    """What `--ranking` takes."""
-
-    shipped = "shipped"
-    architecture = "architecture"
-
-
-class File(StrEnum):
-    """What `--format` takes."""
-
-    parquet = "parquet"
-    csv = "csv"
-
-
-WHAT = typer.Option(What.cross_validation, "--what", help="Which frame.")
-RANKING = typer.Option(Ranking.shipped, "--ranking", help="Networks with or without their linear part.")
-FILE = typer.Option(File.csv, "--format", help="parquet needs a file or pipe behind it.")
+File = Literal["parquet", "csv"]
+FILE = typer.Option("csv", "--format", help="parquet needs a file or pipe behind it.")
 OUTPUT = typer.Option(Path("-"), "--output", "-o", help="The file; - is standard output.")
 
 
 def export(
     dataset: str = typer.Argument(help="An entry of configs/datasets.yaml that was run."),
-    what: What = WHAT,
+    what: Literal["cross-validation", "observations", "leaderboard"] = typer.Option(
+        "cross-validation", "--what", help="Which frame."
+    ),
     form: File = FILE,
     models: str = typer.Option("", "--models", help="Only these, separated by commas."),
     levels: str = typer.Option("", "--levels", help="Intervals in percent, such as 80,95."),
-    ranking: Ranking = RANKING,
+    ranking: Literal["shipped", "architecture"] = typer.Option(
+        "shipped", "--ranking", help="Networks with or without their linear part."
+    ),
     output: Path = OUTPUT,
     root: Path = ROOT,
 ) -> None:
@@ -63,31 +44,26 @@ def export(
     project = require_project(root)
     load_dataset(dataset, project / "configs")  # a misspelt name is told here, with the nearest right one
     results = Results(ProjectPaths.of(project), dataset)
-    if what is What.observations:
+    if what == "observations":
         _write(frames.observations(results), form, output)
-    elif what is What.leaderboard:
+    elif what == "leaderboard":
         _write(frames.leaderboard(results, ranking=ranking), form, output)
     else:
         wanted = tuple(name.strip() for name in models.split(",") if name.strip())
-        found = frames.cross_validation(results, ranking=ranking, models=wanted, levels=_percent(levels))
+        found = frames.cross_validation(
+            results, ranking=ranking, models=wanted, levels=[100 * share for share in shares_of(levels) or ()]
+        )
         _write(found, form, output)
-
-
-def _percent(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(",") if part)
-    except ValueError:
-        raise InputError(f"--levels: found {text!r}, wanted percent separated by commas, such as 80,95.") from None
 
 
 def _write(frame: pd.DataFrame, form: File, output: Path) -> None:
     from forecast.system import files
 
-    if form is File.parquet and output == Path("-"):
+    if form == "parquet" and output == Path("-"):
         if sys.stdout.isatty():
             raise InputError("--format parquet writes bytes: name a file with --output, or send them into one.")
         frame.to_parquet(sys.stdout.buffer, index=False, compression="zstd")
-    elif form is File.parquet:
+    elif form == "parquet":
         files.write_frame(output, frame)
     elif output == Path("-"):
         print(frame.to_csv(index=False), end="")

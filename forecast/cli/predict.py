@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -20,16 +19,8 @@ if TYPE_CHECKING:
     from forecast.operations.predicting import Forecast
 
 
-class Form(StrEnum):
-    """What `--format` takes."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-    parquet = "parquet"
-
-
-FORM = typer.Option(Form.table, "--format", help="parquet needs a file or pipe behind it.")
+Form = Literal["table", "csv", "json", "parquet"]
+FORM = typer.Option("table", "--format", help="parquet needs a file or pipe behind it.")
 
 
 def predict(
@@ -47,7 +38,7 @@ def predict(
 
     project = require_project(root)
     entry = load_dataset(dataset, project / "configs")  # a misspelt name is told here, with the nearest right one
-    asked = _levels(levels)
+    asked = shares_of(levels)
     found = predicting.forecast(
         project,
         dataset,
@@ -86,12 +77,12 @@ def days(moment: pd.Timestamp, earlier: str) -> float:
 
 
 def _shown(found: Forecast, form: Form, entry: Dataset) -> None:
-    if form is Form.csv:
+    if form == "csv":
         print(_harmless(_dated(found)).to_csv(index=False), end="")
-    elif form is Form.json:
+    elif form == "json":
         content = {**about(found, now()), "notices": list(found.notices), "forecast": _rows(found)}
         print(json.dumps(content, indent=1, ensure_ascii=False))
-    elif form is Form.parquet:
+    elif form == "parquet":
         if sys.stdout.isatty():
             raise InputError("--format parquet writes bytes: send them into a file, such as `> forecast.parquet`.")
         found.table.to_parquet(sys.stdout.buffer, index=False, compression="zstd")
@@ -151,7 +142,7 @@ def _number(value: float) -> str:
     return "" if value != value else f"{value:.6g}"
 
 
-def _levels(text: str) -> tuple[float, ...] | None:
+def shares_of(text: str) -> tuple[float, ...] | None:
     """`80,95` → (0.8, 0.95); `none` → (); empty → None, the usual ones."""
     if not text:
         return None

@@ -7,9 +7,8 @@ import signal
 import sys
 import time
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -24,22 +23,13 @@ if TYPE_CHECKING:
     from forecast.operations.decision import Decision
 
 
-class Strategy(StrEnum):
-    """What `--strategy` takes."""
-
-    scratch = "scratch"
-    warm = "warm"
-
-
-STRATEGY = typer.Option(
-    Strategy.scratch, "--strategy", help="Networks begin anew, or with the champion's weights (warm)."
-)
+STRATEGY = typer.Option("scratch", "--strategy", help="Networks begin anew, or with the champion's weights (warm).")
 
 
 def retrain(
     dataset: str = typer.Argument(help="An entry of configs/datasets.yaml."),
     as_of: str = typer.Option("", "--as-of", help="Only what was known by then (UTC), such as 2024-06-30; else now."),
-    strategy: Strategy = STRATEGY,
+    strategy: Literal["scratch", "warm"] = STRATEGY,
     dry_run: bool = typer.Option(False, "--dry-run", help="Decide, but record and promote nothing."),
     on: str = CLUSTER,
     root: Path = ROOT,
@@ -57,7 +47,7 @@ def retrain(
     place = require_project(root).resolve()
     job = Job(
         root=place, dataset=dataset, now=now(), environment=dict(os.environ),
-        as_of=as_of_moment(as_of) if as_of else None, strategy=strategy.value, say=_Steps(dataset),
+        as_of=as_of_moment(as_of) if as_of else None, strategy=strategy, say=_Steps(dataset),
     )  # fmt: skip
     started = time.monotonic()
     try:

@@ -22,7 +22,7 @@ from forecast.networks.layers.fused import Array, block_lstm, collector, compile
 Tensors = Mapping[str, tf.Tensor]
 
 PORTABLE = ContextVar("PORTABLE", default=0)
-"""The steps of a window while a graph is built for another runtime, which knows neither `BlockLSTMV2` nor loops that keep every state."""
+"""The steps of a window, where a graph is built for a runtime without `BlockLSTMV2` and loops that keep all states."""
 
 
 class Steps(Protocol):
