@@ -98,6 +98,10 @@ class ProjectPaths:
     def compared(self, dataset: str) -> Path:
         return self.root / "data" / "compared" / dataset
 
+    def identified(self, record: str) -> Path:
+        """What `forecast identify` made of an entry of configs/experiments.yaml."""
+        return self.root / "data" / "identified" / record
+
     @property
     def reports(self) -> Path:
         return self.root / "reports"

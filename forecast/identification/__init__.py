@@ -17,7 +17,7 @@ from forecast.identification.data import (
     read_csv,
     sunspots_like,
     tank,
-)
+)  # fmt: skip
 from forecast.identification.delays import DelayChoice, arx_order, autocorrelation, choose_delays, cross_correlation
 from forecast.identification.design import (
     chirp,
@@ -27,11 +27,21 @@ from forecast.identification.design import (
     prbs,
     random_steps,
     static_curve,
-)
+)  # fmt: skip
 from forecast.identification.export import export
 from forecast.identification.loops import State
 from forecast.identification.model import LoopRun, Model, TrainingRecord
-from forecast.identification.nets import Net, distdelaynet, elmannet, layrecnet, narnet, narxnet, timedelaynet
+from forecast.identification.nets import (
+    Net,
+    distdelaynet,
+    elmannet,
+    grunet,
+    layrecnet,
+    lstmnet,
+    narnet,
+    narxnet,
+    timedelaynet,
+)  # fmt: skip
 from forecast.identification.performance import (
     perform,
     plotbode,
@@ -44,7 +54,7 @@ from forecast.identification.performance import (
     plotspectrum,
     plotstatic,
     plottrainstate,
-)
+)  # fmt: skip
 from forecast.identification.stability import Stability, stability
 from forecast.identification.training import train, train_parallel, trainbr, trainlm
 from forecast.training.levenberg_marquardt import Watch
@@ -55,9 +65,9 @@ __all__ = [
     "DelayChoice", "Experiment", "LoopRun", "Model", "Net", "SearchSettings", "Stability", "State",
     "TrainingRecord", "Watch", "arx_order", "autocorrelation", "chirp", "choose_delays", "crest_factor",
     "cross_correlation", "detrend", "distdelaynet", "divideblock", "divideind", "divideint", "dividerand",
-    "dividetrain", "elmannet", "export", "frequency_response", "identify", "layrecnet", "multisine", "narma10",
-    "narnet", "narxnet", "perform", "plotbode", "ploterrcorr", "ploterrhist", "plotinerrcorr", "plotperform",
-    "plotregression", "plotresponse", "plotspectrum", "plotstatic", "plottrainstate", "prbs", "random_steps",
-    "read_csv", "stability", "static_curve", "sunspots_like", "tank", "timedelaynet", "train", "train_parallel",
-    "trainbr", "trainlm",
+    "dividetrain", "elmannet", "export", "frequency_response", "grunet", "identify", "layrecnet", "lstmnet",
+    "multisine", "narma10", "narnet", "narxnet", "perform", "plotbode", "ploterrcorr", "ploterrhist",
+    "plotinerrcorr", "plotperform", "plotregression", "plotresponse", "plotspectrum", "plotstatic",
+    "plottrainstate", "prbs", "random_steps", "read_csv", "stability", "static_curve", "sunspots_like", "tank",
+    "timedelaynet", "train", "train_parallel", "trainbr", "trainlm",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ import numpy as np
 
 from forecast.identification.model import Model, TrainingRecord
 from forecast.identification.nets import Net
+from forecast.identification.training import POOR
 from forecast.system.errors import ModelFailure
 from forecast.training.levenberg_marquardt import Watch
 from forecast.training.narx import identify as search
@@ -55,6 +56,9 @@ def _reported(model: Model, found: Identified, experiments: tuple[Experiment, ..
         *found.notes,
         *cautions(experiments, max(member.net.n_weights for member in found.members)),
     ]
+    if not np.median(held_out) < POOR * float(np.mean(found.scaling.y_scale)):
+        notes.append("Its free run is no simulation: an input is missing, or the series is chaotic, and is better "
+                     "forecast by `train` with `for_use`, the number of steps it is wanted for.")  # fmt: skip
     if found.dropped:
         notes.append(f"{found.dropped} nets were dropped: they left their bounds under inputs not measured.")
     if not found.stable:

@@ -87,14 +87,21 @@ def read_csv(
 
     `experiment`: a column whose values tell several experiments apart, in the order of the file; None: one alone.
     """
+    return list(read_named(path, outputs, inputs, experiment).values())
+
+
+def read_named(
+    path: Path | str, outputs: Sequence[str], inputs: Sequence[str], experiment: str | None
+) -> dict[str, Experiment]:
+    """The same by the names of the experiments."""
     import pandas as pd
 
     frame = pd.read_csv(path)
     wanted = [*outputs, *inputs, *([experiment] if experiment else [])]
     if missing := [name for name in wanted if name not in frame.columns]:
         raise InputError(f"{path} has no column {missing}; it has {list(frame.columns)}. Name columns of the file.")
-    parts = [part for _, part in frame.groupby(experiment, sort=False)] if experiment else [frame]
-    return [Experiment(part[list(inputs)] if inputs else None, part[list(outputs)]) for part in parts]
+    parts = frame.groupby(experiment, sort=False) if experiment else [("", frame)]
+    return {str(name): Experiment(part[list(inputs)] if inputs else None, part[list(outputs)]) for name, part in parts}
 
 
 def detrend(experiment: Experiment) -> Experiment:

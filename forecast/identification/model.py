@@ -192,7 +192,7 @@ class Model:
         folder.mkdir(parents=True, exist_ok=True)
         record = None if self.record is None else self.record.tolist()
         content = {
-            "schema": SCHEMA, "net": asdict(self.net), "training": asdict(self.training), "record": record,
+            "schema": SCHEMA, "net": asdict(self.net), "training": _written(asdict(self.training)), "record": record,
         }  # fmt: skip
         files.write_json(folder / "model.json", content)
         scaling = {f"scaling:{name}": value for name, value in vars(self.scaling).items()}
@@ -206,7 +206,7 @@ class Model:
         scaling = {each.name: arrays.pop(f"scaling:{each.name}") for each in fields(Standardization)}
         nets = content["net"].get("nets")
         net = NetSet(tuple(map(_net, nets))) if nets else _net(content["net"])
-        training: dict[str, Any] = {name: _tuples(value) for name, value in content["training"].items()}
+        training: Any = _tuples(content["training"])
         record = np.array(content["record"]) if content.get("record") else None
         return cls(net, arrays, Standardization(**scaling), TrainingRecord(**training), record)
 
@@ -280,5 +280,18 @@ def _net(content: Mapping[str, Any]) -> Net:
 
 
 def _tuples(value: object) -> object:
-    """Lists of JSON as the tuples they were."""
-    return tuple(_tuples(each) for each in value) if isinstance(value, list) else value
+    """Lists of JSON as the tuples they were, and the numbers that JSON has none for."""
+    if isinstance(value, dict):
+        return {name: _tuples(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return tuple(map(_tuples, value))
+    return float(str(value)) if value in ("nan", "inf") else value
+
+
+def _written(value: Any) -> Any:
+    """With text for what JSON has no number for: a curve without validation, a free run that was lost."""
+    if isinstance(value, dict):
+        return {name: _written(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_written(each) for each in value]
+    return str(float(value)) if isinstance(value, float) and not np.isfinite(value) else value

@@ -7,6 +7,7 @@
     distdelaynet(delays)                      u[t-d], and delays into every layer     {1:2, 1:2}, 10
     layrecnet(layer_delays)                   u[t], each layer's own output before    1:2, 10
     elmannet(layer_delays)                    u[t], each layer's own output before    1:2, 10
+    grunet(), lstmnet()                       u[t], gated states (not MATLAB's)       8
 
 Hidden units are tanh, the output is linear. `hidden` counts the units of each layer; none makes a linear model (ARX,
 FIR). Elman's net with one delay has the cell that stops its gradient (see `networks.cells.elman`); Levenberg-Marquardt
@@ -30,6 +31,7 @@ from forecast.system.errors import InputError
 from forecast.training.narx.net import Narx
 
 Delays = tuple[int, ...]
+GATED = ("grunet", "lstmnet")
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,8 @@ class Net:
             parts.append("u[t]" if self.input_delays == (0,) else f"u[t-{_span(self.input_delays)}]")
         if self.feedback:
             parts.append(f"y[t-{_span(self.feedback_delays)}]")
-        layers = [f"{units} tanh" for units in self.hidden]
+        unit = self.kind.removesuffix("net") if self.kind in GATED else "tanh"
+        layers = [f"{units} {unit}" for units in self.hidden]
         for place, delays in enumerate(self.layer_delays):
             if self.kind == "distdelaynet":
                 layers[place] += f" -> delays {_span(delays)}"
@@ -159,8 +162,8 @@ class Net:
         """Layer k with the delays behind it (distdelaynet) or of its own output."""
         if self.kind == "distdelaynet":
             return Dense(f"layer_{k}", units), Taps(f"taps_{k}", delays)
-        if self.kind == "elmannet" and delays == (1,):
-            return (Recurrent(f"layer_{k}", "elman", units),)
+        if self.kind in GATED or (self.kind == "elmannet" and delays == (1,)):
+            return (Recurrent(f"layer_{k}", self.kind.removesuffix("net"), units),)
         return (Recurrent(f"layer_{k}", "multi_delay", units, {"delays": delays}),)
 
 
@@ -252,6 +255,16 @@ def layrecnet(layer_delays: Iterable[int] = (1, 2), hidden: int | Sequence[int] 
 def elmannet(layer_delays: Iterable[int] = (1, 2), hidden: int | Sequence[int] = 10) -> Net:
     """Elman's net (1990); MATLAB's has the same form as `layrecnet`."""
     return _recurrent_net("elmannet", layer_delays, hidden)
+
+
+def grunet(hidden: int | Sequence[int] = 8) -> Net:
+    """Gated recurrent units (Cho et al. 2014) driven by the inputs alone: a simulator that sees no measured y."""
+    return _recurrent_net("grunet", (1,), hidden)
+
+
+def lstmnet(hidden: int | Sequence[int] = 8) -> Net:
+    """The same of long short-term memory (Hochreiter & Schmidhuber 1997)."""
+    return _recurrent_net("lstmnet", (1,), hidden)
 
 
 def _recurrent_net(kind: str, layer_delays: Iterable[int], hidden: int | Sequence[int]) -> Net:

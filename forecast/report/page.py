@@ -249,23 +249,64 @@ class LiveDataset:
     versions: Sequence[dict[str, Any]]
 
 
+LIVE = (
+    "Every forecast that a champion made, once per cutoff and version, scored when its actual values arrived, beside "
+    "the error on its test block. How the models were chosen is in `report.html`."
+)
+
+
 def render_live(datasets: Sequence[LiveDataset]) -> str:
     """The page's HTML; equal content is equal bytes."""
-    context = {
-        "style": Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),  # noqa: S704  (our own file)
-        "datasets": [
-            {
-                "name": d.name,
-                "title": d.title,
-                "as_of": d.as_of,
-                "panel": _live_panel(d),
-                "table": _live_table(d),
-                "none": NOT_YET,
-            }
-            for d in datasets
-        ],
-    }
-    return str(environment().get_template("live.html.j2").render(context))
+    sections = [
+        {
+            "name": d.name,
+            "title": d.title,
+            "sentence": f"Actuals as of {d.as_of}.",
+            "panel": _live_panel(d),
+            "table": _live_table(d),
+            "none": NOT_YET,
+        }
+        for d in datasets
+    ]
+    return _sections("Live accuracy of the champions", LIVE, sections)
+
+
+def _sections(title: str, lead: str, sections: Sequence[Mapping[str, Any]]) -> str:
+    """A page of one figure and one table per section."""
+    style = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))  # noqa: S704  (our own file)
+    template = environment().get_template("live.html.j2")
+    return str(template.render(style=style, title=title, lead=lead, datasets=sections))
+
+
+FREE_RUN = (
+    "Free run: the models see the inputs and no measured output after the first rows. Ranked by the error on the "
+    "validation rows, after training on the rows before them; the test error is that of the same way to a model, "
+    "trained on both, and chooses nothing. Errors are RMSE over the deviation of the output."
+)
+
+
+def render_free_runs(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """reports/experiments.html from the result.json of every record."""
+    return _sections("Free-run errors", FREE_RUN, [_free_run(name, one) for name, one in results.items()])
+
+
+def _free_run(name: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    titles = ("Row", "validation", "test", "test RMSE in units", "CPU s", "model")
+    rows = [
+        Row(one["row"], [number(one["validation"]), number(one["test"]),
+                         text.Cell(", ".join(f"{value:.4g}" for value in one["rmse"])),
+                         number(one["seconds"], 3), text.Cell(one["note"])])
+        for one in result["rows"]
+    ]  # fmt: skip
+    chosen, step, last = rows[0].model, result["sampling_time"], len(result["measured"]) - 1
+    runs = (("measured", "actual"), ("run", "chosen"))
+    lines = [Line(word, step * np.arange(last + 1.0), np.array(result[word]), role) for word, role in runs]
+    ticks = [(step * row, f"{step * row:.4g}") for row in np.linspace(0, last, 5).round()]
+    label = f"Free run of {chosen} on the first test rows of {name}"
+    axes = Axes(label, "seconds", result["outputs"][0], ticks, size=SIZE)
+    panel = _safe([figures.Panel(label, line_chart(lines, axes), "")])[0]
+    shown = {"name": name, "title": result["title"] or name, "sentence": result["sentence"], "panel": panel}
+    return {**shown, "table": Table([(title, "") for title in titles], rows), "none": ""}
 
 
 def _live_panel(dataset: LiveDataset) -> dict[str, Any] | None:

@@ -183,7 +183,23 @@ DECISION_LIMIT = 5000
 
 
 def log_decision(place: Place, dataset: str, decision: Mapping[str, Any], *, now: float) -> str:
-    """One finished run in the experiment `<dataset> retraining`; its id. The same `key` again is the same run.
+    """One finished run in the experiment `<dataset> retraining`; its id. The same `key` again is the same run."""
+    name = f"{decision['as_of'][:10]} {decision['word']}"
+    return log_content(place, f"{dataset} retraining", name, decision, "decision.json", now=now)
+
+
+def log_content(
+    place: Place,
+    experiment: str,
+    name: str,
+    content: Mapping[str, Any],
+    file: str,
+    *,
+    now: float,
+    folder: Path | None = None,
+) -> str:
+    """One finished run of `content`: its numbers as metrics, its words as tags, itself as `file`, what lies in
+    `folder` as artifacts; its id. The same `key` again is the same run.
 
     `now` in seconds since 1970. Raises as `store.opened` does.
     """
@@ -191,21 +207,22 @@ def log_decision(place: Place, dataset: str, decision: Mapping[str, Any], *, now
 
     start = int(1000 * now)
     with store.opened(place) as client:
-        experiment = store.experiment(client, f"{dataset} retraining", place).experiment_id
-        known = client.search_runs([experiment], f"tags.{DECISION} = '{decision['key']}'", max_results=1)
+        where = store.experiment(client, experiment, place).experiment_id
+        known = client.search_runs([where], f"tags.{DECISION} = '{content['key']}'", max_results=1)
         if known and known[0].info.status == "FINISHED":
             return str(known[0].info.run_id)
-        name = f"{decision['as_of'][:10]} {decision['word']}"
-        run = known[0] if known else client.create_run(experiment, start, {DECISION: decision["key"]}, run_name=name)
+        run = known[0] if known else client.create_run(where, start, {DECISION: content["key"]}, run_name=name)
         run_id = run.info.run_id
         plain = {
-            k: str(v)[:DECISION_LIMIT] for k, v in decision.items() if isinstance(v, str | int | float) and k != "key"
+            k: str(v)[:DECISION_LIMIT] for k, v in content.items() if isinstance(v, str | int | float) and k != "key"
         }
-        metrics = [Metric(name, value, start, 0) for name, value in numbers(decision.get("numbers", {}))]
+        metrics = [Metric(name, value, start, 0) for name, value in numbers(content.get("numbers", {}))]
         client.log_batch(run_id, metrics, tags=[RunTag(name, value) for name, value in plain.items()])
-        with files.scratch_folder() as folder:
-            files.write_json(folder / "decision.json", decision)
-            client.log_artifacts(run_id, str(folder))
+        with files.scratch_folder() as scratch:
+            files.write_json(scratch / file, content)
+            client.log_artifacts(run_id, str(scratch))
+        if folder is not None and folder.exists():
+            client.log_artifacts(run_id, str(folder), "model")
         client.set_terminated(run_id, "FINISHED", start)
         return str(run_id)
 

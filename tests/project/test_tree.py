@@ -19,7 +19,7 @@ IMPORTLINTER = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8
 
 MOST_ROOMS = 16
 MOST_LAYERS = 10
-MOST_MODULES = 267
+MOST_MODULES = 270
 MOST_LINES = 40_000
 FEWEST_LINES = 40
 MOST_TYPE_CHECKS = 5

@@ -261,7 +261,11 @@ def deviance(x: Array, y: Array) -> float:
 def delayed(u: Array, lags: Sequence[int]) -> Array:
     """u (T, I) with column i held back by lags[i] rows; the first value stands in before the first row."""
     rows = np.arange(len(u))
-    return np.stack([u[np.maximum(rows - lag, 0), i] for i, lag in enumerate(lags)], axis=1)
+    return (
+        np.zeros_like(u)
+        if not u.shape[1]
+        else np.stack([u[np.maximum(rows - lag, 0), i] for i, lag in enumerate(lags)], axis=1)
+    )
 
 
 def unseen_inputs(experiments: Sequence[Experiment], rows: int = 1000) -> Iterator[Array]:

@@ -1,0 +1,89 @@
+"""`forecast identify`: models of an input-output record, ranked by their free run; results, page, runs in MLflow."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from forecast.cli.shown import FORMAT, ROOT, Format, now, show, tracking_uri
+from forecast.system import files
+from forecast.system.errors import ModelFailure
+
+if TYPE_CHECKING:
+    from forecast.identification.contest import Entry
+
+SHOWN = ("row", "validation", "test", "rmse", "seconds")
+
+
+def identify(
+    experiment: str = typer.Argument(help="An entry of configs/experiments.yaml."),
+    root: Path = ROOT,
+    form: Format = FORMAT,
+) -> None:
+    """Model an input-output record: rank simulators by their free run on validation rows, report them on test."""
+    from forecast.config.paths import ProjectPaths
+    from forecast.config.records import load_record
+    from forecast.identification import contest
+    from forecast.identification.data import read_named
+    from forecast.report.page import render_free_runs
+
+    paths = ProjectPaths.of(root)
+    record = load_record(experiment, paths.configs)
+    experiments = read_named(root / record.file, record.outputs, record.inputs, record.record)
+    entries = contest.compete(record, experiments)
+    measured = contest.split(experiments, record.test)[1][0][1].y[:, 0]
+    settings = {"data": files.sha256(root / record.file), **record.model_dump(mode="json")}
+    result = {**settings, **_result(entries), "measured": [files.json_number(value) for value in measured]}
+    folder, page = paths.identified(experiment), paths.reports / "experiments.html"
+    with files.atomic_directory(folder) as made:
+        _save(entries, made, result)
+    every = sorted(folder.parent.glob("*/result.json"))
+    files.write_text(page, render_free_runs({one.parent.name: files.read_json(one) for one in every}))
+    show([{key: row[key] for key in SHOWN} for row in result["rows"]], form)
+    if form is Format.table:
+        print(f"{result['sentence']}\nSimulator: {folder / 'simulator.py'}. Page: {page}.")
+    if importlib.util.find_spec("mlflow") is not None:
+        _publish(root, experiment, settings, result["rows"], folder)
+
+
+def _result(entries: Sequence[Entry]) -> dict[str, Any]:
+    first, best = entries[0], min(entries, key=lambda entry: entry.test)
+    if first.run is None:
+        raise ModelFailure("No row gave a model. " + " ".join(f"{entry.row}: {entry.note}" for entry in entries))
+    sentence = f"Chosen on validation: `{first.row}`, free-run error {first.test:.3g} on test"
+    sentence += "." if best is first else f"; `{best.row}` has the lowest there, {best.test:.3g}."
+    rows = [
+        {key: value for key, value in vars(one).items() if key not in ("model", "run")}
+        | {part: files.json_number(getattr(one, part)) for part in ("validation", "test")}
+        for one in entries
+    ]
+    return {"sentence": sentence, "rows": rows, "run": first.run[:, 0].tolist()}
+
+
+def _save(entries: Sequence[Entry], folder: Path, result: dict[str, Any]) -> None:
+    """result.json, the model of every row that gave one, and the chosen one as one NumPy file."""
+    from forecast.identification.export import export
+
+    files.write_json(folder / "result.json", result)
+    models = {entry.row: entry.model for entry in entries if entry.model is not None}
+    for row, model in models.items():
+        model.save(folder / row)
+    export(models[entries[0].row], folder / "simulator.py")
+
+
+def _publish(root: Path, name: str, settings: dict[str, Any], rows: Sequence[dict[str, Any]], folder: Path) -> None:
+    """A run per row in the experiment of the record's name."""
+    from forecast.tracking import place
+    from forecast.tracking.writing import log_content
+
+    for row in rows:
+        errors = {part: {"free_run": row[part]} for part in ("validation", "test")}
+        content = {"row": row["row"], "note": row["note"], "chosen": str(row is rows[0]).lower(),
+                   "numbers": errors | {"cpu_seconds": row["seconds"]}, "settings": settings,
+                   "key": files.sha256_of([settings, row["row"], errors])}  # fmt: skip
+        log_content(place(root, tracking_uri()), name, row["row"], content, "result.json",
+                    now=now().timestamp(), folder=folder / row["row"])  # fmt: skip

@@ -1,0 +1,114 @@
+"""Rows of models on one record: what trains, validates and tests them, how they are ranked, what a command leaves."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecast.config.reading import validated
+from forecast.config.records import Record, load_record
+from forecast.identification import Experiment, Model, grunet, lstmnet, tank, train, trainlm
+from forecast.identification.contest import WARM_UP, compete, split
+from forecast.system.errors import InputError
+from tests.support import small_project
+
+PAGE = (small_project.ROOT / "docs" / "identification.md").read_text(encoding="utf-8")
+(YAML,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+
+
+def record(**changes: object) -> Record:
+    given = {"kind": "experiment", "file": "tank.csv", "inputs": ["u"], "outputs": ["y"], "rows": ["arx", "narx_lm"]}
+    return validated(Record, {**given, **changes}, where="here")
+
+
+def test_a_share_is_cut_from_the_end_of_every_record() -> None:
+    fitted, blocks = split({"a": tank(200), "b": tank(100)}, 0.2)
+    assert [len(e) for e in fitted.values()] == [160, 80]
+    assert [(len(before), len(rows)) for before, rows in blocks] == [(160, 40), (80, 20)]
+
+
+def test_whole_records_are_taken_by_name_and_begin_with_measured_rows() -> None:
+    fitted, blocks = split({"a": tank(200), "b": tank(100)}, ("b",))
+    assert list(fitted) == ["a"] and [tuple(map(len, block)) for block in blocks] == [(WARM_UP, 100 - WARM_UP)]
+    with pytest.raises(InputError, match=r"no record \['c'\] to test on; the file has \['a', 'b'\]"):
+        split({"a": tank(200), "b": tank(100)}, ("c",))
+
+
+def test_the_validation_error_ranks_and_the_test_rows_change_nothing_of_it() -> None:
+    whole = tank(300, noise=0.005)
+    spoilt = Experiment(whole.u, np.where(np.arange(300)[:, None] < 240, whole.y, 0.0))
+    first, second = (compete(record(), {"": e}) for e in (whole, spoilt))
+    assert [entry.row for entry in first] == ["narx_lm", "arx"]
+    assert [entry.validation for entry in first] == sorted(entry.validation for entry in first)
+    assert first[0].test < 0.1 and second[0].test > 1.0
+    assert [e.model.weights["readout/bias"] for e in first] == [e.model.weights["readout/bias"] for e in second]
+
+
+def test_a_row_that_fails_says_why_and_is_the_last() -> None:
+    alone = Experiment(None, tank(300).y)
+    entries = compete(record(inputs=[], rows=["gru", "arx"]), {"": alone})
+    assert entries[-1].row == "gru" and not np.isfinite(entries[-1].validation)
+    assert "wants inputs" in entries[-1].note
+
+
+@pytest.mark.parametrize("net", [grunet(4), lstmnet(4)], ids=lambda net: net.kind)
+def test_a_gated_net_simulates_from_its_inputs_alone(net) -> None:
+    whole = tank(240)
+    model = train(net, whole.part(slice(0, 180)), trainer=trainlm(epochs=25))
+    state = model.prepare(whole.u[:180], whole.y[:180])
+    run = model.series_parallel(whole.u[180:], np.full((60, 1), np.nan), state).y
+    assert np.sqrt(np.mean((run - whole.y[180:]) ** 2)) < 0.3 * whole.y.std()
+
+
+def test_a_model_without_validation_rows_or_with_a_lost_free_run_is_saved_and_read_again(tmp_path: Path) -> None:
+    entries = compete(record(rows=["arx"]), {"": tank(300)})
+    entries[0].model.save(tmp_path)
+    training = Model.load(tmp_path).training
+    assert np.isnan(training.curve[0][2]) and training.free_run == entries[0].model.training.free_run
+
+
+@pytest.mark.parametrize("change", [{"test": 0.7}, {"rows": ["gr"]}, {"sampling_time": 0}])
+def test_a_wrong_entry_is_refused_by_the_name_of_its_key(change: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=next(iter(change))):
+        record(**change)
+
+
+def test_the_command_of_the_page_ranks_writes_and_publishes(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    short = YAML.replace("sampling_time: 4", "sampling_time: 4, rows: [narx_lm, arx]")
+    (tmp_path / "configs" / "experiments.yaml").write_text(short)
+    e = tank(300, noise=0.005)
+    pd.DataFrame({"inflow": e.u[:, 0], "level": e.y[:, 0]}).to_csv(tmp_path / "tank.csv", index=False)
+    done = small_project.command(tmp_path, "identify", "tank", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [row["row"] for row in found] == ["narx_lm", "arx"]
+    assert "<h2>tank</h2>" in (tmp_path / "reports" / "experiments.html").read_text()
+    folder = tmp_path / "data" / "identified" / "tank"
+    assert {path.name for path in folder.iterdir()} == {"result.json", "simulator.py", "narx_lm", "arx"}
+    code = "import mlflow; r = mlflow.search_runs(experiment_names=['tank'], "
+    code += "order_by=['metrics.`validation/free_run`'])\n"
+    code += "print(list(zip(r['tags.row'], r['tags.chosen'], r['metrics.test/free_run'].round(9))))"
+    uri = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
+    said = subprocess.run(
+        [sys.executable, "-c", code], env={**small_project.environment(), **uri}, capture_output=True, text=True
+    )
+    chosen = [("narx_lm", "true"), ("arx", "false")]
+    assert said.stdout.strip().endswith(
+        str([(*one, round(row["test"], 9)) for one, row in zip(chosen, found, strict=True)])
+    ), said.stdout + said.stderr
+
+
+def test_an_unknown_name_gets_the_nearest_one(tmp_path: Path) -> None:
+    assert load_record("tank", small_project.ROOT / "configs" / "examples").rows == Record.model_fields["rows"].default
+    (tmp_path / "experiments.yaml").write_text(YAML)
+    assert load_record("tank", tmp_path).sampling_time == 4
+    with pytest.raises(InputError, match="tank"):
+        load_record("tonk", tmp_path)
