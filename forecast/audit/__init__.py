@@ -9,7 +9,7 @@ what may depend on which rows, and a leak is whatever depends on others.
     members and their weights   validation rows
     intervals                   nothing after the calibration block
     prepared rows, inputs       rows up to their own
-    known-future inputs         the calendar alone, or issues of that time or earlier
+    known-future inputs         the calendar, issues of that time or earlier, and plans declared as known ahead
     a forecast                  rows up to its cutoff
 
 What no change of later rows can show is looked for in the data themselves: a column that tells the target in advance,

@@ -37,6 +37,24 @@ def shrunk(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
     return shaken(frame, after, factor=TENTH)
 
 
+def with_plans(changed: pd.DataFrame, frame: pd.DataFrame, dataset: Dataset, after: pd.Timestamp) -> pd.DataFrame:
+    """`changed` with what `frame` holds of `known_ahead` columns over the horizon behind `after`, and no further.
+
+    A row that `changed` lacks has none of its observations; of a plan it has zero, for a plan has no holes.
+    """
+    names = [column.column for column in dataset.future_exogenous if column.known_ahead]
+    if not names:
+        return changed
+    end = calendars.following(dataset.calendar, after, dataset.horizon)[-1]
+    plans = frame.loc[(frame["ds"] > after) & (frame["ds"] <= end), [*KEYS, *names]].set_index(list(KEYS))
+    own = changed.set_index(list(KEYS))
+    dropped = frame[frame["ds"] <= changed["ds"].max()].set_index(list(KEYS)).index.difference(own.index)
+    own = own.reindex(own.index.union(plans.index).union(dropped))
+    own.loc[dropped, names] = 0.0
+    own.loc[plans.index, names] = plans
+    return own.reset_index()
+
+
 def thinned(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
     """`shaken`, without some of the rows that follow `after` at once."""
     changed = shaken(frame, after)

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from forecast.audit import Finding, data
-from forecast.audit.changes import block_ends, mirrored, shaken, shrunk, thinned
+from forecast.audit.changes import block_ends, mirrored, shaken, shrunk, thinned, with_plans
 from forecast.audit.sandbox import Change, Project, file_access, isolated, run
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.data import calendars, splits
+from forecast.data.columns import observed
 from forecast.data.panel import Panel, Series, from_frame
 from forecast.data.scaling import Scaling
 from forecast.forecaster import Forecaster, Problem
@@ -40,12 +41,13 @@ def moments(project: Project, base: Panel, ends: dict[str, pd.Timestamp], *, see
     That is at the starts of gaps, where a value is filled if any is, and where `base` has another value than the
     source. In the order of time.
     """
-    times = np.sort(project.frame["ds"].unique())
+    seen = observed(project.frame, project.settings)
+    times = np.sort(seen["ds"].unique())
     scored = times[(times > ends["train"].to_datetime64()) & (times < times[-1])]
     rng = np.random.default_rng(seed)
     some = rng.choice(scored, min(RANDOM, len(scored)), replace=False) if len(scored) else scored
     borders = [ends[name] for name in ("train", "validation", "calibration")]
-    frames = project.raw.items()
+    frames = {**project.raw, project.dataset: seen}.items()
     settings = {name: load_dataset(name, project.paths.configs) for name in project.raw}
     beside = sorted({moment for name, frame in frames for moment in beside_gaps(frame, settings[name])})
     if len(beside) > BESIDE_GAPS:
@@ -94,6 +96,7 @@ def audit_ends(
     short = []
     for number, moment in enumerate(moments):
         frame = project.frame[project.frame["ds"] <= moment].reset_index(drop=True)
+        frame = with_plans(frame, project.frame, project.settings, moment)
         # one too short for the blocks, or with too large a share of gaps: no pipeline for that day
         with contextlib.suppress(InputError):
             known = borders if moment >= train_end else None

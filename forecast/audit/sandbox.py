@@ -24,11 +24,11 @@ import pandas as pd
 import yaml
 
 from forecast import models
-from forecast.audit.changes import block_ends, known_at
+from forecast.audit.changes import block_ends, known_at, with_plans
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.data import snapshots, vintages
-from forecast.data.columns import other_datasets
+from forecast.data.columns import observed, other_datasets
 from forecast.models.problem import Purpose, recorded_by
 from forecast.system import files
 from forecast.system.code_closure import code_digest
@@ -202,12 +202,17 @@ def _lay_out(
         own = frame if name == project.dataset else stored
         if change is not None and after is not None:
             moment = after if name == project.dataset else _last_known(project, name, after)
-            own = change(own, moment)
+            own = _with_change(project, own, moment, change) if name == project.dataset else change(own, moment)
         as_of = pd.Timestamp(snapshots.read_pointer(project.paths.root, name).as_of)
         pointer = snapshots.write_snapshot(folder, name, own, as_of=as_of, provenance={})
         known = _known(project, after) if change is not None and after is not None else None
         beside = vintages.write(folder, name, _vintages(project.paths.root, name, known), as_of=as_of)
         snapshots.move_pointer(folder, name, replace(pointer, **beside))
+
+
+def _with_change(project: Project, own: pd.DataFrame, moment: pd.Timestamp, change: Change) -> pd.DataFrame:
+    """What was observed after `moment` changed; what is known ahead of the horizon behind it as it is."""
+    return with_plans(change(observed(own, project.settings), moment), own, project.settings, moment)
 
 
 def _vintages(root: Path, name: str, after: pd.Timestamp | None) -> pd.DataFrame:

@@ -49,7 +49,7 @@ def stage_settings(paths: ProjectPaths) -> dict[str, dict[str, Any]]:
 def _computing(entry: Dataset) -> dict[str, Any]:
     """The entry without what is only shown."""
     content = entry.model_dump(mode="json", exclude=SHOWN)
-    for column in (*content["target"], *content["past_exogenous"]):
+    for column in (*content["target"], *content["past_exogenous"], *content["future_exogenous"]):
         del column["unit"]
     return content
 

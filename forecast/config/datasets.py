@@ -78,6 +78,13 @@ class Issued(Config):
     step: int = Field(ge=1)
 
 
+class Ahead(Config):
+    """The value that `column` will have `step` steps later, declared to be known by then."""
+
+    column: str
+    step: int = Field(ge=1)
+
+
 class Column(Config):
     """One series column: `difference_inputs` lets networks see its changes instead of its level."""
 
@@ -90,11 +97,25 @@ class Column(Config):
     unit: str = ""
     joined: Joined | None = None
     issued: Issued | None = None
+    ahead: Ahead | None = None
+    lead: int = 0
+
+    @model_validator(mode="after")
+    def _speaks_of_a_later_row(self) -> Column:
+        steps = [found.step for found in (self.ahead, self.issued) if found is not None]
+        if self.lead not in (0, *steps) or (self.ahead is not None and not self.lead):
+            raise ValueError(f"column {self.column!r}: `ahead` and `lead` are made from `future_exogenous`; use that")
+        return self
 
     @property
     def observed(self) -> bool:
         """False for what is looked up elsewhere: the source itself is not asked for it."""
-        return self.joined is None and self.issued is None
+        return self.joined is None and self.issued is None and self.ahead is None
+
+    @property
+    def asked(self) -> str | None:
+        """The column that the source is asked for; None for what is looked up elsewhere."""
+        return self.ahead.column if self.ahead is not None else self.column if self.observed else None
 
     @property
     def task(self) -> TaskColumn:
@@ -104,7 +125,42 @@ class Column(Config):
             transform=self.transform,
             difference_inputs=self.difference_inputs,
             may_be_missing=self.max_missing > 0,
+            lead=self.lead,
         )
+
+
+class FutureColumn(Config):
+    """An input over the horizon: `known_ahead`, the data hold it for later rows too; or `issued`, the forecasts of it
+    that are kept with the time of their issue. A model sees its value of every step, `<column>+1` .. `+horizon`."""
+
+    column: str
+    known_ahead: bool = False
+    issued: bool = False
+    transform: Literal["none", "log", "log1p"] = "none"
+    max_missing: float = Field(0.0, ge=0.0, lt=1.0, description="of `issued`: rows without a forecast, as a share")
+    unit: str = ""
+
+    @model_validator(mode="after")
+    def _is_known(self) -> FutureColumn:
+        if self.known_ahead == self.issued:
+            raise ValueError(
+                f"future_exogenous {self.column!r}: state one of `known_ahead: true` (calendars, prices, plans) and "
+                "`issued: true` (forecasts with a time of issue). What is only measured belongs to `past_exogenous`"
+            )
+        if self.known_ahead and self.max_missing:
+            raise ValueError(f"future_exogenous {self.column!r}: what is known ahead has no holes; drop `max_missing`")
+        return self
+
+    def columns(self, horizon: int) -> tuple[Column, ...]:
+        return tuple(
+            Column(
+                column=f"{self.column}+{step}", transform=self.transform, max_missing=self.max_missing, unit=self.unit,
+                ahead=Ahead(column=self.column, step=step) if self.known_ahead else None,
+                issued=Issued(column=self.column, step=step) if self.issued else None,
+                lead=step,
+            )
+            for step in range(1, horizon + 1)
+        )  # fmt: skip
 
 
 class Splits(Config):
@@ -177,6 +233,7 @@ class Dataset(Config):
     calendar: Calendar
     target: tuple[Column, ...] = Field(min_length=1)
     past_exogenous: tuple[Column, ...] = ()
+    future_exogenous: tuple[FutureColumn, ...] = ()
     calendar_features: tuple[CalendarFeature, ...] = ()
     horizon: int = Field(ge=1, le=MOST_STEPS)
     lookback: int = Field(ge=1)
@@ -213,8 +270,13 @@ class Dataset(Config):
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """Targets first, then the past exogenous columns: the channel order everywhere."""
-        return (*self.target, *self.past_exogenous)
+        """Targets first, then the past exogenous columns, then the leads: the channel order everywhere."""
+        return (*self.target, *self.past_exogenous, *self.leads)
+
+    @property
+    def leads(self) -> tuple[Column, ...]:
+        """What is known of every step of the horizon, as columns of the row where it is known."""
+        return tuple(one for column in self.future_exogenous for one in column.columns(self.horizon))
 
     @property
     def units(self) -> dict[str, str]:
@@ -226,7 +288,7 @@ class Dataset(Config):
         """What computing needs of this entry."""
         return Task(
             target=tuple(column.task for column in self.target),
-            past_exogenous=tuple(column.task for column in self.past_exogenous),
+            past_exogenous=tuple(column.task for column in (*self.past_exogenous, *self.leads)),
             calendar_features=self.calendar_features,
             calendar=self.calendar,
             horizon=self.horizon,
@@ -249,6 +311,7 @@ class Dataset(Config):
             update={
                 "target": tuple(map(column, task.target)),
                 "past_exogenous": tuple(map(column, task.past_exogenous)),
+                "future_exogenous": (),
                 "calendar": task.calendar,
             }
         )

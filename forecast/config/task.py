@@ -89,12 +89,14 @@ class TaskColumn(Config):
 
     difference_inputs: networks see its changes instead of its level. may_be_missing: the inputs get a mask and the
     time since the last observation beside it; the share that may be missing is the data checks' concern alone.
+    lead: steps after its row of which it speaks (a forecast, a plan); the newest row says all that is known. 0: of it.
     """
 
     name: str
     transform: Transform
     difference_inputs: bool
     may_be_missing: bool
+    lead: int = 0
 
     @property
     def is_price(self) -> bool:

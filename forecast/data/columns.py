@@ -17,7 +17,7 @@ from forecast.config.datasets import Column, Dataset, load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.config.sources import Adjustment
 from forecast.data import snapshots
-from forecast.data.calendars import ended
+from forecast.data.calendars import ended, grid
 from forecast.data.schema import KEYS, check_frame
 from forecast.system.errors import InputError, closest, quote_names
 
@@ -82,7 +82,7 @@ def inputs_of(column: str, found: Collection[str]) -> tuple[str, ...]:
 def require(found: Collection[str], dataset: Dataset, *, where: str) -> None:
     """Raises `InputError` for the first column of the dataset that is neither there nor computable."""
     for column in dataset.columns:
-        for name in () if not column.observed else inputs_of(column.column, found):
+        for name in () if column.asked is None else inputs_of(column.asked, found):
             if name not in found:
                 raise InputError(
                     f"{where}: column {name!r} is missing.{closest(name, found)} Found {quote_names(found)}. Correct "
@@ -102,6 +102,42 @@ def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.
             inputs, compute = DERIVED[name]
             frame[name] = compute(*(raw[name] for name in inputs))
     return check_frame(frame, [c.column for c in dataset.columns], where=where)
+
+
+def known_ahead(frame: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.DataFrame:
+    """`frame` with a column for each `ahead` one: at each row the value of the row a number of steps later.
+
+    Rows behind the last observation may hold such values alone, so that a forecast from there knows its horizon.
+    `InputError` for a hole before a series' last value; what lies behind it is not known.
+    """
+    wanted = [column for column in dataset.columns if column.ahead is not None]
+    parts = []
+    for unique_id, rows in frame.groupby("unique_id", sort=False) if wanted else ():
+        steps = grid(dataset.calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1])
+        values = rows.set_index("ds").reindex(steps)
+        part = {}
+        for column in wanted:
+            assert column.ahead is not None
+            own = values[column.ahead.column]
+            holes = own.isna() & own[::-1].notna().cummax()[::-1]
+            if holes.any():
+                raise InputError(
+                    f"{where}, series {unique_id!r}: {column.ahead.column!r} is `known_ahead` and has no value at "
+                    f"{holes.idxmax()}, before its last one. Complete it: a horizon with a hole cannot be forecast."
+                )
+            part[column.column] = own.shift(-column.ahead.step)
+        parts.append(pd.DataFrame(part).reindex(rows["ds"]).set_axis(rows.index))
+    return frame.join(pd.concat(parts)) if parts else frame
+
+
+def observed(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
+    """`frame` up to each series' last row with an observation: behind it stand values known ahead alone."""
+    names = [c.column for c in (*dataset.target, *dataset.past_exogenous) if c.column in frame]
+    if not any(column.known_ahead for column in dataset.future_exogenous):
+        return frame
+    seen = frame[names].notna().any(axis=1).where(lambda found: found)
+    kept = seen[::-1].groupby(frame["unique_id"][::-1], sort=False).ffill()[::-1].notna()
+    return frame[kept].reset_index(drop=True)
 
 
 def other_datasets(dataset: Dataset) -> list[str]:

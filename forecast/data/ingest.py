@@ -14,7 +14,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.sources import Source
 from forecast.data import preparation, quality, snapshots, sources, vintages
 from forecast.data.calendars import ended
-from forecast.data.columns import joined
+from forecast.data.columns import joined, known_ahead
 from forecast.data.quality import Violation
 from forecast.data.snapshots import REVISION, merged, revisions
 from forecast.data.sources import RawFrame, Request
@@ -107,8 +107,9 @@ def _taken(request: Request, now: pd.Timestamp) -> Fetched:
             revised = revisions(stored.frame, fresh, since=since, provisional_from=stored.provisional_from)
         frame = merged(stored.frame, fresh, since=since, keep=dataset.source.series)
     known = vintages.accumulated(_vintages_before(request, stored), raw.vintages)
+    vintages.check(known, dataset, where=raw.where, error=_blame(dataset))
     whole = vintages.with_columns(frame, dataset, known)
-    looked_up = joined(whole, dataset, root=root, where=raw.where)
+    looked_up = known_ahead(joined(whole, dataset, root=root, where=raw.where), dataset, where=raw.where)
     preparation.prepare(looked_up, dataset, where=raw.where, error=_blame(dataset))
     found = quality.findings(preparation.comparable(whole, dataset), dataset, as_of=raw.as_of)
     quality.enforce(found, where=raw.where, error=_blame(dataset))

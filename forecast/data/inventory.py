@@ -65,16 +65,17 @@ def plot(name: str, dataset: Dataset, *, root: Path, path: Path) -> Path:
     from forecast.system import files
 
     frame = preparation.check_data(name, dataset, root=root)
-    names = [column.column for column in dataset.columns]
+    shown = [column for column in dataset.columns if column.lead <= 1]
+    names = [column.column for column in shown]
     figure = Figure(figsize=(11, 2.2 * len(names) + 0.6), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
-    for column, panel in zip(dataset.columns, panels, strict=True):
+    for column, panel in zip(shown, panels, strict=True):
         _draw(panel, frame, dataset, column.column)
         panel.set_ylabel(f"{column.column}\n{column.unit}".strip(), fontsize=9)
     count = frame["unique_id"].nunique()
-    shown = f" (the first {MAX_SERIES} of {count} series)" if count > MAX_SERIES else ""
-    panels[0].set_title(f"{dataset.title}{shown}. {dataset.licence.attribution}", fontsize=9, loc="left")
+    some = f" (the first {MAX_SERIES} of {count} series)" if count > MAX_SERIES else ""
+    panels[0].set_title(f"{dataset.title}{some}. {dataset.licence.attribution}", fontsize=9, loc="left")
     if count > 1:  # below everything: over a panel it would hide lines
         lines, names = panels[0].get_legend_handles_labels()
         figure.legend(lines, names, fontsize=8, ncols=MAX_SERIES, loc="outside lower center", frameon=False)

@@ -12,7 +12,7 @@ from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.data import quality, snapshots, sources, vintages
 from forecast.data.calendars import check_calendar, ended, grid
-from forecast.data.columns import adjusted, derive_and_select, joined, require
+from forecast.data.columns import adjusted, derive_and_select, joined, known_ahead, observed, require
 from forecast.data.scaling import check_transforms
 from forecast.data.schema import KEYS, check_frame
 from forecast.data.sources import RawFrame, Request
@@ -49,7 +49,8 @@ def take_snapshot(name: str, dataset: Dataset, *, root: Path, as_of: pd.Timestam
     """Read a source that needs no network, check what it gave, store it; the pointer is not moved."""
     raw = sources.read(Request(name=name, dataset=dataset, root=root, as_of=as_of))
     frame = checked_raw(raw, dataset)
-    prepare(joined(frame, dataset, root=root, where=raw.where), dataset, where=raw.where)
+    whole = known_ahead(joined(frame, dataset, root=root, where=raw.where), dataset, where=raw.where)
+    prepare(whole, dataset, where=raw.where)
     record = {"licence": dataset.licence.model_dump(), **raw.provenance}
     return snapshots.write_snapshot(root, name, frame, as_of=raw.as_of, provenance=record)
 
@@ -67,7 +68,7 @@ def fetch(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
 
 def looked_up(frame: pd.DataFrame, name: str, dataset: Dataset, *, root: Path, where: str) -> pd.DataFrame:
     """A raw frame with the columns that come from other datasets and from the provider's forecasts."""
-    frame = joined(frame, dataset, root=root, where=where)
+    frame = known_ahead(joined(frame, dataset, root=root, where=where), dataset, where=where)
     return vintages.with_columns(frame, dataset, vintages.kept(root, name))
 
 
@@ -75,7 +76,7 @@ def prepare(
     raw: pd.DataFrame, dataset: Dataset, *, where: str, error: type[ForecastError] = InputError
 ) -> pd.DataFrame:
     """`unique_id, ds, *Dataset.columns` of a raw frame, `looked_up`, checked against the dataset's rules."""
-    frame = derive_and_select(comparable(raw, dataset), dataset, where=where)
+    frame = observed(derive_and_select(comparable(raw, dataset), dataset, where=where), dataset)
     check_prepared(frame, dataset, where=where, error=error)
     return frame
 
@@ -119,7 +120,7 @@ def check_prepared(
     worst: dict[str, tuple[float, str, int, int]] = {}
     for unique_id, rows in frame.groupby("unique_id", sort=True):
         steps = len(grid(dataset.calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1]))
-        for column in dataset.columns:
+        for column in (c for c in dataset.columns if c.ahead is None):  # what is given ahead has been checked
             missing = steps - int(rows[column.column].notna().sum())
             found = (missing / steps, str(unique_id), missing, steps)
             if missing > column.max_missing * steps and found[0] > worst.get(column.column, (0.0,))[0]:

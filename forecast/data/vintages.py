@@ -15,6 +15,7 @@ from forecast.config.datasets import Dataset
 from forecast.data import snapshots
 from forecast.data.calendars import ended, following, grid
 from forecast.system import files
+from forecast.system.errors import ForecastError
 
 KEYS = ["unique_id", "ds", "issued_at"]
 
@@ -37,6 +38,20 @@ def accumulated(before: pd.DataFrame | None, fresh: pd.DataFrame | None) -> pd.D
         return pd.DataFrame(columns=KEYS)
     both = pd.concat(tables, ignore_index=True).drop_duplicates(KEYS, keep="first")
     return both.sort_values(KEYS, kind="stable", ignore_index=True)
+
+
+def check(table: pd.DataFrame, dataset: Dataset, *, where: str, error: type[ForecastError]) -> None:
+    """Raises `error` for a forecast whose issue is later than the moment at which its target is known."""
+    if table.empty:
+        return
+    late = (table["issued_at"].to_numpy() > ended(dataset.calendar, table["ds"]).to_numpy()).nonzero()[0]
+    if len(late):
+        first = table.iloc[int(late[0])]
+        raise error(
+            f"{where}: {len(late)} forecasts were issued after their target was known, such as that of "
+            f"{first['ds']} (series {first['unique_id']!r}) issued at {first['issued_at']}. Wanted the time of issue "
+            "in UTC, before the target; are the two columns swapped, or is a time zone missing?"
+        )
 
 
 def write(root: Path, name: str, table: pd.DataFrame, *, as_of: pd.Timestamp) -> dict[str, str]:

@@ -22,7 +22,8 @@ from forecast.system.errors import InputError
 
 @dataclass(frozen=True)
 class Layout:
-    """Which channel carries what. `value[i]` is the channel of column i; `mask[i]`, `since[i]` or -1."""
+    """Which channel carries what. `value[i]` is the channel of column i; `mask[i]`, `since[i]` or -1; `lead[i]` as in
+    `TaskColumn`, where the newest row says everything and no mask is kept."""
 
     value: tuple[int, ...]
     mask: tuple[int, ...]
@@ -30,6 +31,12 @@ class Layout:
     difference_inputs: tuple[bool, ...]
     differenced: tuple[bool, ...]
     outputs: int
+    lead: tuple[int, ...] = ()
+
+    @property
+    def leads(self) -> list[int]:
+        """The channels that speak of later rows."""
+        return [value for value, lead in zip(self.value, self.lead, strict=False) if lead]
 
     @property
     def channels(self) -> int:
@@ -51,13 +58,14 @@ def layout(task: Task) -> Layout:
     channel = 0
     for column in task.columns:
         value.append(channel)
-        gaps = column.may_be_missing
+        gaps = column.may_be_missing and not column.lead
         mask.append(channel + 1 if gaps else -1)
         since.append(channel + 2 if gaps else -1)
         channel += 3 if gaps else 1
     difference_inputs = tuple(c.difference_inputs for c in task.columns)
     differenced = tuple(c.transform in DIFFERENCED for c in task.columns)
-    return Layout(tuple(value), tuple(mask), tuple(since), difference_inputs, differenced, len(task.target))
+    lead = tuple(c.lead for c in task.columns)
+    return Layout(tuple(value), tuple(mask), tuple(since), difference_inputs, differenced, len(task.target), lead)
 
 
 def filled(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -172,6 +180,14 @@ def require_rows(task: Task, series: Series, rows: np.ndarray) -> None:
             f"Series {series.unique_id!r}: a forecast at row {int(beyond[0])} was asked for; its last row is "
             f"{len(series) - 1}. Give newer data or an earlier cutoff."
         )
+    for position, column in enumerate(task.columns):
+        if column.lead and not column.may_be_missing and np.isnan(series.values[rows, position]).any():
+            row = int(rows[np.isnan(series.values[rows, position])][0])
+            raise InputError(
+                f"Series {series.unique_id!r}: {column.name.rsplit('+', 1)[0]!r} has no value {column.lead} steps "
+                f"after {series.ds[row].astype('datetime64[m]')}, inside the horizon of {task.horizon}. Give "
+                "its values of the whole horizon, in rows that hold it and no target."
+            )
 
 
 def targets(z: np.ndarray, rows: np.ndarray, *, horizon: int, outputs: int) -> np.ndarray:

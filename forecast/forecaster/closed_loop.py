@@ -70,6 +70,7 @@ class Loop:
             )
         if measured is None and skip.carry is not None:
             measured = skip.carry.path(windows.z[:, :, channels.outputs :], horizon)
+            _keep_what_was_said(measured, windows.z[:, -1, channels.outputs :], channels.lead[channels.outputs :])
         self._network, self._weights, self._skip = network, weights, skip
         self._rolling = _Rolling(windows, channels, measured)
         self._future, self._lookback = windows.future, windows.past.shape[1]
@@ -112,6 +113,16 @@ class Loop:
             blocks = {path: {k: v[index] for k, v in own.items()} for path, own in self._state.blocks.items()}
             other._state = replace(self._state, blocks=blocks, batch=len(index))
         return other
+
+
+def _keep_what_was_said(path: np.ndarray, newest: np.ndarray, leads: tuple[int, ...]) -> None:
+    """In `path` (B, H, inputs), in place: k rows on, what speaks of h rows later is what spoke of k + h at the cutoff,
+    `newest` (B, inputs), as far as that was said."""
+    lead = np.array(leads, dtype=int)
+    for step in range(1, path.shape[1] + 1):
+        known = np.flatnonzero((lead > 0) & (lead + step <= lead.max(initial=0)))
+        said = newest[:, known + step]
+        path[:, step - 1, known] = np.where(np.isfinite(said), said, path[:, step - 1, known])
 
 
 def _warmed_up(

@@ -48,6 +48,7 @@ class Skip:
     """A fitted skip. `coefficients` (features + 1, H * O) and what shapes the features belong to `linear` alone.
 
     harmonics: sine pairs per calendar feature in products; empty: no products, as in every skip of earlier versions.
+    leads: how many columns that speak of later rows it reads (their newest row); 0 where validation is better without.
     carry: what a closed loop of it takes for the past-only inputs after the cutoff; None: it repeats the last ones.
     """
 
@@ -59,6 +60,7 @@ class Skip:
     penalty: float = 0.0
     harmonics: tuple[int, ...] = ()
     product_lags: int = 0
+    leads: int = 0
     coefficients: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     reads: Reads = "values"
     carry: Carry | None = None
@@ -77,11 +79,13 @@ class Skip:
         return last
 
     def inputs(self, windows: Windows, channels: Layout) -> np.ndarray:
-        """(B, features) of the linear map: the plain ones first, then the products."""
-        x = features(windows, channels, lags=self.lags, horizon=self.horizon, reads=self.reads)
-        if not self.harmonics:
-            return x
-        return np.hstack([x, products(windows, channels, self.horizon, self.harmonics, self.product_lags)])
+        """(B, features) of the linear map: the plain ones, what is said of later rows, the products."""
+        parts = [features(windows, channels, lags=self.lags, horizon=self.horizon, reads=self.reads)]
+        if self.leads:
+            parts.append(windows.past[:, -1, channels.leads].astype(np.float64))
+        if self.harmonics:
+            parts.append(products(windows, channels, self.horizon, self.harmonics, self.product_lags))
+        return np.hstack(parts)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         carried = {} if self.carry is None else {"carry": self.carry.coefficients}
@@ -90,7 +94,7 @@ class Skip:
     def to_json(self) -> dict[str, Any]:
         names = ("kind", "horizon", "outputs", "season_length", "lags", "penalty", "reads")
         shape = {"harmonics": list(self.harmonics), "product_lags": self.product_lags} if self.harmonics else {}
-        return {name: getattr(self, name) for name in names} | shape
+        return {name: getattr(self, name) for name in names} | shape | ({"leads": self.leads} if self.leads else {})
 
     @classmethod
     def from_saved(cls, content: dict[str, Any], arrays: dict[str, np.ndarray]) -> Skip:
@@ -110,7 +114,8 @@ def features(windows: Windows, channels: Layout, *, lags: int, horizon: int, rea
     for a drifting one its changes; every other channel over `lags` rows; the known-future inputs of the horizon."""
     past = windows.past[:, -lags:, :].astype(np.float64)
     read = channels.value if reads == "values" else range(past.shape[2])
-    others = past[:, :, [c for c in read if c not in channels.target_channels]].reshape(len(past), -1)
+    left_out = {*channels.target_channels, *channels.leads}
+    others = past[:, :, [c for c in read if c not in left_out]].reshape(len(past), -1)
     future = windows.future[:, -horizon:, :].reshape(len(past), -1).astype(np.float64)
     return np.concatenate([*_target_features(past, channels), others, future], axis=1)
 
@@ -142,7 +147,8 @@ def products(
     terms = calendar_terms(moment, harmonics)
     waves = terms[: len(harmonics)]
     past = windows.past[:, -product_lags:, :].astype(np.float64)
-    state = np.hstack([*_target_features(past, channels), past[:, -1, list(channels.value[channels.outputs :])]])
+    others = [channel for channel in channels.value[channels.outputs :] if channel not in channels.leads]
+    state = np.hstack([*_target_features(past, channels), past[:, -1, others]])
     turning = np.hstack([*waves, *(_times(a[:, :2], b[:, :2]) for a, b in itertools.combinations(waves, 2))])
     return np.hstack([*terms, _times(turning, state)])
 
@@ -176,7 +182,7 @@ def fit_linear(
     harmonics: tuple[int, ...] = (),
 ) -> Skip:
     """The ridge with the lowest validation MAE over `lags` × `PENALTIES`, without products and, where there are
-    `harmonics`, with them; `ModelFailure` when none is finite.
+    `harmonics`, with them, without leads and with them; `ModelFailure` when none is finite.
 
     Without any change where that is nearer: least squares goes for the mean, which on a series that mostly stays where
     it is (steps, stocks of spare parts) is further off than the last value.
@@ -184,11 +190,15 @@ def fit_linear(
     best: tuple[float, Skip] | None = None
     for n in lags:
         plain = Skip("linear", horizon, channels.outputs, season_length, n)
-        largest = replace(plain, harmonics=harmonics, product_lags=min(n, PRODUCT_LAGS)) if harmonics else plain
-        solve = _normal_equations(train, channels, largest)
-        shapes = (plain, largest) if harmonics else (plain,)
+        shapes = [plain]
+        if harmonics:
+            shapes.append(replace(plain, harmonics=harmonics, product_lags=min(n, PRODUCT_LAGS)))
+        if channels.leads:
+            shapes += [replace(shape, leads=len(channels.leads)) for shape in shapes]
+        solve, parts = _normal_equations(train, channels, shapes[-1])
         candidates = [solve(shape, penalty) for shape in shapes for penalty in PENALTIES]
-        for error, candidate in zip(_errors(candidates, largest, validation, channels), candidates, strict=True):
+        errors = _errors(candidates, shapes[-1], parts, validation, channels)
+        for error, candidate in zip(errors, candidates, strict=True):
             if np.isfinite(error) and (best is None or error < best[0]):
                 best = (error, candidate)
     if best is None:
@@ -205,18 +215,23 @@ def fit_shape(train: Batches, channels: Layout, shape: Skip) -> Skip:
     """The ridge with the lags, products and penalty of `shape`; no change where that has none."""
     if not shape.coefficients.any():
         return shape
-    return _normal_equations(train, channels, shape)(shape, shape.penalty)
+    return _normal_equations(train, channels, shape)[0](shape, shape.penalty)
 
 
-def _errors(candidates: Sequence[Skip], largest: Skip, batches: Batches, channels: Layout) -> np.ndarray:
-    """The `mean_absolute_error` of each; their inputs are the first columns of those of `largest`."""
+Parts = Callable[[Skip], np.ndarray]
+"""Which inputs of the largest shape a smaller one has, as columns."""
+
+
+def _errors(candidates: Sequence[Skip], largest: Skip, parts: Parts, batches: Batches, channels: Layout) -> np.ndarray:
+    """The `mean_absolute_error` of each; their inputs are among those of `largest`."""
     total, count = np.zeros(len(candidates)), 0
+    columns = [parts(one) for one in candidates]
     for windows, target in batches():
         x = largest.inputs(windows, channels)
         change = (target - windows.last[:, None, :]).reshape(len(x), -1)
         for i, one in enumerate(candidates):
-            slopes, intercept = one.coefficients[:-1], one.coefficients[-1]
-            total[i] += float(np.nansum(np.abs(change - x[:, : len(slopes)] @ slopes - intercept)))
+            seen = x if len(columns[i]) == x.shape[1] else x[:, columns[i]]
+            total[i] += float(np.nansum(np.abs(change - seen @ one.coefficients[:-1] - one.coefficients[-1])))
         count += int(np.isfinite(change).sum())
     return total / count if count else np.full(len(candidates), np.nan)
 
@@ -231,9 +246,10 @@ def mean_absolute_error(skip: Skip, batches: Batches, channels: Layout) -> float
     return total / count if count else float("nan")
 
 
-def _normal_equations(train: Batches, channels: Layout, largest: Skip) -> Callable[[Skip, float], Skip]:
-    """Accumulates XᵀX and Xᵀy over the train windows; returns (shape, penalty) → the ridge on its inputs, which are
-    the first columns of those of `largest`. NaN where the equations have no solution."""
+def _normal_equations(train: Batches, channels: Layout, largest: Skip) -> tuple[Callable[[Skip, float], Skip], Parts]:
+    """Accumulates XᵀX and Xᵀy over the train windows; returns (shape, penalty) → the ridge on its inputs, and which
+    of those of `largest` they are. NaN where the equations have no solution. Where `largest` reads leads, origins
+    without one of them are left out."""
     gram: Any = 0.0
     cross: Any = 0.0
     sum_x: Any = 0.0
@@ -244,6 +260,8 @@ def _normal_equations(train: Batches, channels: Layout, largest: Skip) -> Callab
         plain = features(windows, channels, lags=largest.lags, horizon=largest.horizon).shape[1]
         y = (between(windows.last, target) - windows.last[:, None, :]).reshape(len(x), -1)
         keep = np.isfinite(y).all(axis=1)
+        if largest.leads:
+            keep &= np.isfinite(windows.z[:, -1, np.array(channels.lead) > 0]).all(axis=1)
         x, y = x[keep], y[keep]
         gram, cross = gram + x.T @ x, cross + x.T @ y
         sum_x, sum_y, count = sum_x + x.sum(axis=0), sum_y + y.sum(axis=0), count + len(x)
@@ -253,15 +271,20 @@ def _normal_equations(train: Batches, channels: Layout, largest: Skip) -> Callab
     gram = gram - count * np.outer(mean_x, mean_x)
     cross = cross - count * np.outer(mean_x, mean_y)
 
-    def solve(shape: Skip, penalty: float) -> Skip:
-        size = len(gram) if shape.harmonics else plain
-        slopes = np.full((size, len(mean_y)), np.nan)
-        with contextlib.suppress(np.linalg.LinAlgError):
-            penalised = gram[:size, :size] + penalty * np.eye(size)
-            slopes = linalg.solve(penalised, cross[:size], assume_a="pos", check_finite=False)
-        return replace(shape, penalty=penalty, coefficients=np.vstack([slopes, mean_y - mean_x[:size] @ slopes]))
+    def parts(shape: Skip) -> np.ndarray:
+        every = np.arange(len(gram))
+        kept = (every < plain) | (every >= plain + largest.leads) & bool(shape.harmonics)
+        return every[kept | (every >= plain) & (every < plain + shape.leads)]
 
-    return solve
+    def solve(shape: Skip, penalty: float) -> Skip:
+        columns = parts(shape)
+        slopes = np.full((len(columns), len(mean_y)), np.nan)
+        with contextlib.suppress(np.linalg.LinAlgError):
+            penalised = gram[np.ix_(columns, columns)] + penalty * np.eye(len(columns))
+            slopes = linalg.solve(penalised, cross[columns], assume_a="pos", check_finite=False)
+        return replace(shape, penalty=penalty, coefficients=np.vstack([slopes, mean_y - mean_x[columns] @ slopes]))
+
+    return solve, parts
 
 
 def between(last: np.ndarray, target: np.ndarray) -> np.ndarray:

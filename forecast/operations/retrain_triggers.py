@@ -66,7 +66,7 @@ def shifts(panel: Panel, meta: Meta, rules: Retraining, *, recent_steps: int) ->
     found = []
     cutoff = np.datetime64(pd.Timestamp(meta.training_cutoff))
     for series in panel.series:
-        for channel, column in enumerate(panel.task.columns):
+        for channel, column in ((i, c) for i, c in enumerate(panel.task.columns) if c.lead <= 1):
             old, new = _changes(series, channel, column, panel.task.season_length, cutoff, recent_steps)
             if min(len(old), len(new)) >= LEAST:
                 size, p = psi(old, new), ks_p(old, new)

@@ -148,12 +148,13 @@ def facts(results: Results) -> list[tuple[str, str]]:
     dataset = results.dataset
     transform = "" if dataset.target[0].transform == "none" else f", transform {dataset.target[0].transform}"
     inputs = [c.column for c in dataset.past_exogenous]
+    known = [*dataset.calendar_features, *(c.column for c in dataset.future_exogenous)]
     return [
         ("Series", text.abridged(list(results.quality["series"]))),
         ("Target", f"{dataset.target[0].column}{f' in {results.unit}' if results.unit else ''}{transform}"),
         ("Time steps", _steps(dataset)),
         ("Inputs known up to the cutoff", text.listing(["the target's own past", *inputs])),
-        ("Inputs known in advance", text.listing([text.name(f) for f in dataset.calendar_features]) or "none"),
+        ("Inputs known in advance", text.listing([text.name(f) for f in known]) or "none"),
         ("Horizon", f"{_count(dataset.horizon)}; a forecast every {_count(dataset.step_size)}"),
         ("Lookback", f"{dataset.lookback} rows; nothing older influences a forecast"),
         ("Season", f"{_count(dataset.season_length)} (seasonal naive forecast, scale of MASE)"),

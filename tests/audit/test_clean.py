@@ -104,6 +104,15 @@ def a_trailing_mean_as_a_feature(root: Path) -> None:
 
 
 @case
+def a_plan_known_ahead(root: Path) -> None:
+    days = pd.date_range("2024-01-01", periods=cases.DAYS + 4)
+    plan = (np.random.default_rng(5).random(len(days)) < 0.2).astype(float)
+    frame = pd.DataFrame({"ds": days, "plan": plan}).merge(wave(), on="ds", how="left")
+    lifted = frame.assign(y=frame["y"] + 2 * frame["plan"])
+    write(root, frame=lifted, future_exogenous=[{"column": "plan", "known_ahead": True}])
+
+
+@case
 def gaps_filled_forwards(root: Path) -> None:
     write(root)
     append(

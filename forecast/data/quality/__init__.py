@@ -96,7 +96,7 @@ def describe(frame: pd.DataFrame, dataset: Dataset) -> dict[str, Any]:
             "first": rows["ds"].iloc[0].isoformat(),
             "last": rows["ds"].iloc[-1].isoformat(),
             "gaps": len(own),
-            "columns": {c.column: _column(rows[c.column], steps) for c in dataset.columns},
+            "columns": {c.column: _column(rows[c.column], steps) for c in dataset.columns if c.lead <= 1},
         }
     shown = [
         {"series": g.unique_id, "first": g.first.isoformat(), "last": g.last.isoformat(), "steps": g.steps}

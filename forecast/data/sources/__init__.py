@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from forecast.config.datasets import Dataset
 from forecast.data.calendars import ended
+from forecast.data.schema import KEYS
 from forecast.data.web import Deadline
 
 
@@ -61,11 +63,17 @@ class RawFrame:
 
 
 def observed(request: Request, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Timestamp]:
-    """The rows known by `as_of`, and the instant itself (without one: when the last row became known)."""
+    """The rows known by `as_of`, and the instant itself (without one: when the last row became known).
+
+    Rows that hold what is `known_ahead` and no observation are known whenever they are given.
+    """
     known = ended(request.dataset.calendar, frame["ds"])
+    plans = [column.column for column in request.dataset.future_exogenous if column.known_ahead]
+    seen = frame.columns.drop([*KEYS, *plans], errors="ignore")
+    planned = frame[seen].isna().all(axis=1).to_numpy() if plans else np.zeros(len(frame), dtype=bool)
     if request.as_of is None:
-        return frame, pd.Timestamp(known.max())
-    return frame[known <= request.as_of], request.as_of
+        return frame, pd.Timestamp(known[~planned].max())
+    return frame[(known <= request.as_of) | planned], request.as_of
 
 
 def read(request: Request) -> RawFrame:

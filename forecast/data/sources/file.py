@@ -42,6 +42,12 @@ class Settings(Source):
     time_format: str | None = None
     separator: str = Field(",", min_length=1, max_length=1)
     decimal: Literal[".", ","] = "."
+    issued_path: Path | None = Field(None, description="forecasts of some columns: ds, issued_at and the columns")
+    issued_columns: tuple[str, ...] = Field((), description="the columns of `issued_path`")
+
+    @property
+    def vintage_columns(self) -> tuple[str, ...]:
+        return self.issued_columns if self.issued_path is not None else ()
 
     @property
     def file(self) -> Path:
@@ -72,7 +78,37 @@ def read(request: Request) -> RawFrame:
         "file_sha256": files.sha256(path),
         "retrieved_at": None,
     }
-    return RawFrame(table, as_of, where=where, provenance=provenance)
+    return RawFrame(table, as_of, where=where, provenance=provenance, vintages=_issues(request, source, as_of))
+
+
+def _issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.DataFrame | None:
+    """`unique_id, ds, issued_at, <columns>` of the file of forecasts, those issued by `as_of`; None without one."""
+    if source.issued_path is None:
+        return None
+    where = str(source.issued_path)
+    path = inside(request.root, source.issued_path)
+    table = own_files.table(path, where, separator=source.separator, decimal=source.decimal)
+    wanted = ["ds", "issued_at", *request.dataset.vintage_columns]
+    for name in wanted:
+        if name not in table.columns:
+            raise InputError(
+                f"{where}: column {name!r} is missing.{closest(name, table.columns)} Found "
+                f"{quote_names(table.columns)}. Wanted the time, the time of issue (UTC) and `issued_columns`."
+            )
+    if "unique_id" not in table.columns:
+        table.insert(0, "unique_id", source.path.stem)
+    table = table[["unique_id", *wanted]].astype({"unique_id": "str"})
+    for name in request.dataset.vintage_columns:
+        if first_text(table[name]) is not None:
+            raise InputError(text_fault(table, name, where) + _decimal_hint(first_text(table[name])))
+    wall_clock = isinstance(request.dataset.calendar, SessionCalendar | WeekdayCalendar)
+    if source.time_format is not None:
+        for name in ("ds", "issued_at"):
+            table[name] = _by_format(table[name], source.time_format, where)
+    table["ds"] = as_utc(table, time_zone=source.time_zone, wall_clock=wall_clock, where=where)
+    issued = table[["unique_id", "issued_at"]].rename(columns={"issued_at": "ds"})
+    table["issued_at"] = as_utc(issued, time_zone=source.time_zone, wall_clock=False, where=f"{where}, issued_at")
+    return table[table["issued_at"] <= as_of].reset_index(drop=True)
 
 
 def _by_format(values: pd.Series, form: str, where: str) -> pd.Series:
@@ -125,7 +161,7 @@ def _named(table: pd.DataFrame, dataset: Dataset, source: Settings, where: str) 
 
 def _wanted(dataset: Dataset, source: Settings, found: set[str]) -> dict[str, str]:
     ours = {name for name in found if name not in source.columns.values()} | set(source.columns)
-    wanted = ["unique_id", "ds", *(n for c in dataset.columns if c.observed for n in inputs_of(c.column, ours))]
+    wanted = ["unique_id", "ds", *(n for c in dataset.columns if c.asked for n in inputs_of(c.asked, ours))]
     return {name: source.columns.get(name, name) for name in [*dict.fromkeys(wanted), *source.columns]}
 
 

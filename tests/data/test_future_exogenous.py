@@ -1,0 +1,244 @@
+"""Inputs over the horizon: columns known ahead by declaration, and forecasts kept with the time of their issue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecast.audit.changes import shaken, thinned, with_plans
+from forecast.config.datasets import Dataset
+from forecast.config.reading import validated
+from forecast.data import panel, preparation, sources, splits, vintages
+from forecast.data.columns import known_ahead, observed
+from forecast.data.panel import Panel
+from forecast.data.sources import Request
+from forecast.data.windows import layout
+from forecast.forecaster import Budget, Forecaster, Problem, fit
+from forecast.models import spec
+from forecast.system.errors import InputError
+
+HORIZON, ROWS = 4, 1200
+ENTRY: dict[str, Any] = {
+    "title": "A shop",
+    "source": {"kind": "file", "path": "data/shop.csv"},
+    "calendar": {"kind": "regular", "freq": "1h"},
+    "target": {"column": "sales"},
+    "calendar_features": ["hour_of_day"],
+    "horizon": HORIZON,
+    "lookback": 12,
+    "season_length": 1,
+    "splits": {"train": 0.5, "validation": 0.2, "calibration": 0.1},
+    "licence": {"name": "none", "attribution": "made for a test"},
+}
+HOLIDAY = {"column": "holiday", "known_ahead": True}
+
+
+def dataset(**changes: Any) -> Dataset:
+    return validated(Dataset, {**ENTRY, "future_exogenous": [HOLIDAY], **changes}, where="shop")
+
+
+def shop(plan: int = HORIZON) -> pd.DataFrame:
+    """Sales that a holiday lifts by 5, and `plan` more rows that hold the holidays alone."""
+    rng = np.random.default_rng(0)
+    holiday = (rng.random(ROWS + plan) < 0.2).astype(float)
+    sales = 10 + 5 * holiday + rng.normal(0, 0.5, ROWS + plan)
+    sales[ROWS:] = np.nan
+    ds = pd.date_range("2024-01-01", periods=ROWS + plan, freq="h").as_unit("ns")
+    return pd.DataFrame({"unique_id": "shop", "ds": ds, "sales": sales, "holiday": holiday})
+
+
+def prepared(raw: pd.DataFrame, settings: Dataset, issues: pd.DataFrame | None = None) -> Panel:
+    whole = known_ahead(raw, settings, where="data/shop.csv")
+    whole = vintages.with_columns(whole, settings, pd.DataFrame() if issues is None else issues)
+    return panel.from_frame(preparation.prepare(whole, settings, where="data/shop.csv"), "shop", settings.task)
+
+
+def problem_of(known: Panel, settings: Dataset) -> Problem:
+    return Problem.of(known, splits.resolve(known, settings.splits))
+
+
+def fitted(problem: Problem, **entry: Any) -> Forecaster:
+    one = spec(entry, where="test")
+    return fit(problem, one, skip="linear" if one.on_skip else None, seed=0, budget=Budget(20, 10)).forecaster
+
+
+def test_error(forecaster: Forecaster, known: Panel, problem: Problem) -> float:
+    (series,) = known.series
+    rows = problem.rows(series.unique_id, "test")
+    wanted = series.values[rows[:, None] + np.arange(1, HORIZON + 1), 0]
+    return float(
+        np.abs(forecaster.predict(known, {series.unique_id: rows})[series.unique_id][:, :, 0] - wanted).mean()
+    )
+
+
+test_error.__test__ = False  # type: ignore[attr-defined]
+
+
+def test_a_column_known_ahead_stands_at_each_row_with_its_values_of_the_horizon() -> None:
+    raw = shop()
+    known = prepared(raw, dataset())
+    (series,) = known.series
+    assert len(series) == ROWS  # rows with a plan alone are no rows of the series
+    for step in range(1, HORIZON + 1):
+        np.testing.assert_array_equal(series.values[:, step], raw["holiday"].to_numpy()[step : ROWS + step])
+    assert [column.lead for column in known.task.columns] == [0, 1, 2, 3, 4]
+    assert layout(known.task).leads == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"family": "ridge"},
+        {"family": "arx"},
+        {"family": "sklearn", "base": "last", "rows": 1000, "options": {"max_iter": 60, "learning_rate": 0.2}},
+        {"family": "mlp", "lags": 4, "units": 8, "learning_rate": 0.01},
+    ],
+    ids=lambda entry: entry["family"],
+)
+def test_skip_loops_regressors_and_networks_use_it(entry: dict[str, Any]) -> None:
+    """A holiday lifts sales by 5 in one hour of five: not to know when costs a mean error of 1.6, noise one of 0.4."""
+    settings = dataset()
+    known = prepared(shop(), settings)
+    problem = problem_of(known, settings)
+    assert test_error(fitted(problem, **entry), known, problem) < 0.7
+
+
+def test_a_forecast_from_the_last_row_knows_the_plan_and_refuses_to_go_without_it() -> None:
+    settings = dataset()
+    forecaster = fitted(problem_of(prepared(shop(), settings), settings), family="ridge")
+    raw = shop()
+    said = forecaster.predict_latest(prepared(raw, settings))["shop"][:, 0]
+    np.testing.assert_allclose(said, 10 + 5 * raw["holiday"].to_numpy()[ROWS:], atol=1.0)
+    with pytest.raises(InputError, match="'holiday' has no value 3 steps after 2024-02-19T23:00, inside the horizon"):
+        forecaster.predict_latest(prepared(shop(plan=2), settings))
+
+
+def test_a_hole_before_the_last_given_value_is_refused_with_its_time() -> None:
+    raw = shop()
+    raw.loc[ROWS + 1, "holiday"] = np.nan
+    with pytest.raises(InputError, match="'holiday' is `known_ahead` and has no value at 2024-02-20 01:00:00"):
+        known_ahead(raw, dataset(), where="data/shop.csv")
+
+
+@pytest.mark.parametrize("given", [{}, {"known_ahead": True, "issued": True}])
+def test_a_future_input_must_be_declared_as_known(given: dict[str, bool]) -> None:
+    with pytest.raises(InputError, match="state one of `known_ahead: true`"):
+        dataset(future_exogenous=[{"column": "holiday", **given}])
+
+
+def test_what_no_source_keeps_forecasts_of_cannot_be_issued() -> None:
+    with pytest.raises(InputError, match="no forecasts of 'holiday' are kept"):
+        dataset(future_exogenous=[{"column": "holiday", "issued": True}])
+
+
+def test_the_audit_leaves_plans_over_the_horizon_and_changes_what_lies_behind() -> None:
+    raw, settings = shop(), dataset(target={"column": "sales", "max_missing": 0.1})
+    moment = raw["ds"].iloc[700]
+    end = moment + pd.Timedelta(HORIZON, "h")
+    before, plans = prepared(raw, settings).series[0].values[:701], raw.set_index("ds")["holiday"]
+    for change in (shaken, thinned):
+        changed = with_plans(change(observed(raw, settings), moment), raw, settings, moment)
+        assert changed.set_index("ds")["holiday"].loc[:end].equals(plans.loc[:end])
+        assert not changed.set_index("ds")["holiday"].loc[end + pd.Timedelta(1, "h") :].equals(plans.loc[end:][1:])
+    shaken_rows = with_plans(shaken(observed(raw, settings), moment), raw, settings, moment)
+    np.testing.assert_array_equal(prepared(shaken_rows, settings).series[0].values[:701], before)
+
+
+ISSUED = {"kind": "file", "path": "data/shop.csv", "issued_path": "data/issued.csv", "issued_columns": ["sales"]}
+
+
+def provider(raw: pd.DataFrame, sigma: float) -> pd.DataFrame:
+    """Every six hours a forecast of the next 12, its error growing from sigma/2 to 3/2 sigma."""
+    rng, parts = np.random.default_rng(7), []
+    for row in range(0, len(raw) - 12, 6):
+        steps = np.arange(1, 13)
+        error = rng.normal(0, 1, 12) * sigma * (0.5 + steps / 12)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "unique_id": "shop",
+                    "ds": raw["ds"].to_numpy()[row + steps],
+                    "issued_at": raw["ds"].iloc[row] + pd.Timedelta(1, "h"),
+                    "sales": raw["sales"].to_numpy()[row + steps] + error,
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def persistent(rows: int = 3000) -> pd.DataFrame:
+    """Sales that half forget themselves in three hours."""
+    rng, y = np.random.default_rng(3), np.zeros(rows)
+    for t in range(1, rows):
+        y[t] = 0.8 * y[t - 1] + rng.normal(0, 1)
+    ds = pd.date_range("2024-01-01", periods=rows, freq="h").as_unit("ns")
+    return pd.DataFrame({"unique_id": "shop", "ds": ds, "sales": 20 + y})
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.5, 1.0, 2.0, 8.0])
+def test_with_the_providers_forecasts_ridge_is_never_worse_than_the_better_of_the_two(sigma: float) -> None:
+    raw = persistent()
+    issues = provider(raw, sigma)
+    alone = dataset(future_exogenous=[])
+    both = dataset(source=ISSUED, future_exogenous=[{"column": "sales", "issued": True, "max_missing": 0.05}])
+    known, with_issues = prepared(raw, alone), prepared(raw, both, issues)
+    one, two = problem_of(known, alone), problem_of(with_issues, both)
+    ours = test_error(fitted(one, family="ridge"), known, one)
+    combined = test_error(fitted(two, family="ridge"), with_issues, two)
+    rows = two.rows("shop", "test")
+    said = with_issues.series[0].values[rows, 1:]
+    theirs = np.abs(said - with_issues.series[0].values[rows[:, None] + np.arange(1, HORIZON + 1), 0]).mean()
+    assert combined <= 1.01 * min(ours, theirs)
+    if sigma == 1.0:
+        assert combined < 0.9 * min(ours, theirs)  # two errors that differ
+
+
+def test_at_a_cutoff_only_issues_up_to_it_are_read_at_the_lead_times_they_had() -> None:
+    raw = persistent(40)
+    both = dataset(
+        source=ISSUED, lookback=2, future_exogenous=[{"column": "sales", "issued": True, "max_missing": 0.5}]
+    )
+    issues = provider(raw, 1.0)
+    values = prepared(raw, both, issues).series[0].values
+    by = issues.set_index(["issued_at", "ds"])["sales"]
+    hour = pd.Timedelta(1, "h")
+    for row in (6, 8, 11):  # known an hour after they begin: the issue of 07:00 counts from row 6 on
+        for step in range(1, HORIZON + 1):
+            assert values[row, step] == by[raw["ds"].iloc[6] + hour, raw["ds"].iloc[row + step]]
+    assert values[5, 1] == by[raw["ds"].iloc[0] + hour, raw["ds"].iloc[6]]
+
+
+def written(root: Path, raw: pd.DataFrame, issues: pd.DataFrame) -> Request:
+    (root / "data").mkdir()
+    raw.drop(columns="unique_id").to_csv(root / "data" / "shop.csv", index=False)
+    issues.drop(columns="unique_id").to_csv(root / "data" / "issued.csv", index=False)
+    entry = dataset(source=ISSUED, future_exogenous=[{"column": "sales", "issued": True}])
+    return Request("shop", entry, root, None)
+
+
+def test_a_file_of_forecasts_with_their_times_of_issue_is_read_beside_the_data(tmp_path: Path) -> None:
+    raw = persistent(60)
+    read = sources.read(written(tmp_path, raw, provider(raw, 1.0)))
+    assert read.vintages is not None
+    pd.testing.assert_frame_equal(read.vintages, provider(raw, 1.0), check_dtype=False)
+
+
+def test_forecasts_issued_after_their_target_are_refused(tmp_path: Path) -> None:
+    raw = persistent(60)
+    swapped = provider(raw, 1.0).rename(columns={"ds": "issued_at", "issued_at": "ds"})
+    request = written(tmp_path, raw, swapped)
+    read = sources.read(request)
+    with pytest.raises(InputError, match="forecasts were issued after their target was known"):
+        vintages.check(read.vintages, request.dataset, where="data/issued.csv", error=InputError)
+
+
+def test_rows_with_a_plan_alone_do_not_make_the_data_newer_than_they_are(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    shop().drop(columns="unique_id").to_csv(tmp_path / "data" / "shop.csv", index=False)
+    read = sources.read(Request("shop", dataset(), tmp_path, None))
+    assert read.as_of == pd.Timestamp("2024-02-20 00:00") and len(read.frame) == ROWS + HORIZON
+    assert len(observed(read.frame, dataset())) == ROWS
