@@ -6,11 +6,12 @@ MODEL   ?=
 PORT    ?= 5000
 
 BIN     := .venv/bin
+PEERS   := bench/peers
 SITE    := .forecast/site
 PY      := $(BIN)/python
 SHELL   := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-slow docs site lint format bench soak lock ui clean
+.PHONY: help setup demo run test test-slow docs site lint format bench-setup bench soak lock ui clean
 .NOTPARALLEL:
 
 # A variable that names no interpreter is answered in one line, before any tool gets to fail in ten.
@@ -58,18 +59,29 @@ format: setup  ## ruff's fixes and format, written into the files
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: setup  ## every script of bench/ but the soak: speed, tables
-	@for script in $(filter-out bench/soak.py,$(wildcard bench/*.py)); do echo "== $$script"; $(PY) "$$script" || exit; done
+bench-setup: setup  ## torch, neuralforecast and darts for `make bench`, in bench/peers/.venv from a lock of its own
+	@test -x $(PEERS)/.venv/bin/python || $(PYTHON) -m venv $(PEERS)/.venv
+	@$(PEERS)/.venv/bin/pip install -q --no-deps --require-hashes -r $(PEERS)/requirements.lock
+	@$(PEERS)/.venv/bin/pip install -q --no-deps --require-hashes -r $(PEERS)/torch.lock 2>/dev/null || { \
+		echo "No CPU wheel of torch where pip looks: taking PyPI's, with 2.5 GB of CUDA libraries." && \
+		$(PEERS)/.venv/bin/pip install -q --no-deps --require-hashes -r $(PEERS)/cuda.lock; }
+	@$(PEERS)/.venv/bin/python -c 'import torch, neuralforecast, darts; print("Peers: torch", torch.__version__)'
+
+bench: setup  ## ours and the peers of bench-setup in turns, what is measured already kept: docs/results.md
+	@test -x $(PEERS)/.venv/bin/python || echo "torch, neuralforecast and darts are missing (make bench-setup); Keras alone is compared."
+	@$(PY) -m bench.speed $(if $(ONLY),--only '$(ONLY)')
 
 soak: setup  ## simulated days of operation with faults, DAYS=60, SEED= to repeat one
 	@$(PY) -m bench.soak --days $(or $(DAYS),60) $(if $(SEED),--seed '$(SEED)')
 
-lock: setup  ## requirements.lock and docs/requirements.txt anew, versions kept where they still fit
+lock: setup  ## requirements.lock, docs/requirements.txt and the peers' locks anew, versions kept where they still fit
 	@test -x .forecast/uv/bin/uv || { $(PYTHON) -m venv .forecast/uv && .forecast/uv/bin/pip install -q uv; }
 	@.forecast/uv/bin/uv pip compile -q --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--no-annotate --extra dev pyproject.toml -o requirements.lock
 	@.forecast/uv/bin/uv pip compile -q --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--no-annotate docs/requirements.in -o docs/requirements.txt
+	@.forecast/uv/bin/uv pip compile -q --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--no-annotate $(PEERS)/requirements.in -o .forecast/peers.lock && $(PY) -m bench.peers.locks .forecast/peers.lock
 
 ui: setup  ## MLflow on 127.0.0.1, PORT=5000
 	@$(PY) -m forecast ui --port '$(PORT)'

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench import page as measured
 from forecast.cli import app
 from forecast.config.datasets import load_datasets
 from forecast.config.experiment import load_models
@@ -162,6 +163,7 @@ def replaced(page: str, name: str, part: str) -> str:
 PARTS: dict[str, tuple[str, Callable[[Path], str]]] = {
     "families": ("docs/models.md", families),
     "commands": ("docs/running.md", commands),
+    **{name: ("docs/results.md", make) for name, make in measured.PARTS.items()},
 }
 """Name of each part → its page and what makes it from the code; all are tested to be up to date."""
 

@@ -1,0 +1,73 @@
+"""Rows of a benchmark in a JSON file that is written after every row, so that an interrupted run goes on where it was.
+
+A file belongs to one machine: rows of another are never added to it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from forecast.system.errors import InputError
+from forecast.system.files import read_json, write_json
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "bench" / "results"
+Row = dict[str, Any]
+
+
+def machine() -> dict[str, Any]:
+    """What tells one kind of machine from another; no names."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory GB": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _processor() -> str:
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text(encoding="utf-8").splitlines() if described.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or "unknown"
+
+
+@dataclass
+class ResultsFile:
+    """The rows of one benchmark by key, in the order in which they were first measured."""
+
+    path: Path
+    machine: Mapping[str, Any] = field(default_factory=machine)
+    rows: dict[str, Row] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.path.exists():
+            return
+        found = read_json(self.path)
+        if found["machine"] != dict(self.machine):
+            raise InputError(
+                f"{self.path} was measured on another machine ({_shown(found['machine'])}), this one is "
+                f"{_shown(self.machine)}: rows of two machines are not mixed. Move the file away to measure here."
+            )
+        self.rows = found["rows"]
+
+    def done(self, key: str) -> bool:
+        """Measured already, all peers included; a row that says why it was not run is tried again."""
+        row = self.rows.get(key, {"not run": "never"})
+        return not any("not run" in part for part in (row, *row.get("peers", {}).values()))
+
+    def write(self, key: str, row: Row) -> None:
+        load = round(os.getloadavg()[0], 1)
+        self.rows[key] = row | {"date": datetime.date.today().isoformat(), "load": load}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(self.path, {"machine": dict(self.machine), "rows": self.rows})
+
+
+def _shown(described: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in described.items())
