@@ -137,8 +137,8 @@ def _errors(rows: pd.DataFrame, series: Series, output: int) -> Errors:
 
 
 def _scores(base: Sandbox, tested: dict[tuple[str, str, str], Errors], detector: str) -> Iterator[Finding]:
-    """MAE, origins and skill of every seed and ensemble in by_series.csv."""
-    table = base.table("by_series.csv")
+    """MAE, origins and skill of every seed and ensemble in by_series.parquet."""
+    table = base.table("by_series.parquet")
     if table.empty:
         return
     published = table.set_index(["model", "ranking", "series", "seed"]).to_dict("index")
@@ -159,8 +159,8 @@ def _scores(base: Sandbox, tested: dict[tuple[str, str, str], Errors], detector:
 
 
 def _board(base: Sandbox, detector: str) -> Iterator[Finding]:
-    """The leaderboard is the mean over the series of by_series.csv, and its row `mean` that over the seeds."""
-    board, table = base.table("leaderboard.csv"), base.table("by_series.csv")
+    """The leaderboard is the mean over the series of by_series.parquet, and its row `mean` that over the seeds."""
+    board, table = base.table("leaderboard.csv"), base.table("by_series.parquet")
     if board.empty or table.empty:
         return
     names = ["mase", *(["mae", "rmse"] if table["series"].nunique() == 1 else [])]
@@ -180,8 +180,8 @@ def _board(base: Sandbox, detector: str) -> Iterator[Finding]:
 
 
 def _validation(base: Sandbox, held: Held, detector: str) -> Iterator[Finding]:
-    """The validation scores that the choice rests on, at the scale that by_series.csv divides by."""
-    board, table = base.table("leaderboard.csv"), base.table("by_series.csv")
+    """The validation scores that the choice rests on, at the scale that by_series.parquet divides by."""
+    board, table = base.table("leaderboard.csv"), base.table("by_series.parquet")
     if board.empty or table.empty:
         return
     scale = (table["mae"] / table["mase"]).groupby(table["series"]).first()
@@ -199,7 +199,7 @@ def _validation(base: Sandbox, held: Held, detector: str) -> Iterator[Finding]:
 def _choice(base: Sandbox, held: Held, detector: str) -> Iterator[Finding]:
     """The chosen model of each ranking has the lowest validation loss of those that may be chosen, or, where the
     comparison says that it preferred the simpler row, of the baselines."""
-    table = base.table("by_series.csv")
+    table = base.table("by_series.parquet")
     chosen = base.verdict("chosen")
     scale = (table["mae"] / table["mase"]).groupby(table["series"]).first() if len(table) else pd.Series(dtype=float)
     losses = {about: _loss(errors, scale) for about, errors in held.items() if about[0] != SERVICE}
@@ -255,7 +255,7 @@ def intervals_again(base: Sandbox, panel: Panel, detector: str) -> Iterator[Find
     Pooled over the steps. An interval wants both ends of its own series; the calibration block of another would do
     as well for a check of ranges.
     """
-    methods, shown = (base.table(f"{name}.csv") for name in ("interval_methods", "intervals"))
+    methods, shown = (base.table(f"{name}.parquet") for name in ("interval_methods", "intervals"))
     if methods.empty:
         return
     split = _pooled(methods[methods["method"] == "split"])
@@ -269,7 +269,7 @@ def intervals_again(base: Sandbox, panel: Panel, detector: str) -> Iterator[Find
     found = shown.set_index([*KEYS, "step"])[list(SCORES)].sort_index()
     if not wanted.index.equals(found.index) or not np.allclose(wanted, found, rtol=EXACT_INTERVALS, equal_nan=True):
         text = f"the intervals shown are not those of the method that was decided on, {method}"
-        yield Finding("scores", detector, "intervals.csv", text)
+        yield Finding("scores", detector, "intervals.parquet", text)
     yield from _bands(base, panel, shown, detector)
 
 

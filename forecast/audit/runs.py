@@ -75,7 +75,7 @@ def opened_beside(base: Sandbox, detector: str) -> Iterator[Finding]:
 
 def _scales(base: Sandbox, other: Sandbox, since: str, detector: str) -> Iterator[Finding]:
     """MAE / MASE is the scale of the train part, whatever the test block holds."""
-    tables = [s.table("by_series.csv") for s in (base, other)]
+    tables = [s.table("by_series.parquet") for s in (base, other)]
     if tables[0].empty or len(tables[0]) != len(tables[1]):
         return
     for error, scaled in (("mae", "mase"), ("rmse", "rmsse")):

@@ -136,8 +136,12 @@ class Sandbox:
     def table(self, name: str) -> pd.DataFrame:
         """A table of the stage compare; empty where it wrote none."""
         path = self.compared / name
+        if not path.exists():
+            return pd.DataFrame()
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
         text = {"seed": str, "series": str, "model": str}
-        return pd.read_csv(path, dtype=text) if path.exists() else pd.DataFrame()
+        return pd.read_csv(path, dtype=text)
 
     def verdict(self, name: str) -> Any:
         """An entry of verdicts.json; empty where there is none."""

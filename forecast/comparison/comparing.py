@@ -23,7 +23,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.task import SessionCalendar, Task, TaskColumn, load_task
 from forecast.data.calendars import cycles
 from forecast.data.panel import with_series
-from forecast.data.results import ENSEMBLE, LEADERBOARD_FACTS, LEADERBOARD_KEYS, MEAN, Results
+from forecast.data.results import ENSEMBLE, LEADERBOARD_FACTS, LEADERBOARD_KEYS, MEAN, PER_SERIES, Results
 from forecast.data.splits import Borders
 from forecast.system import files
 from forecast.system.errors import InputError
@@ -44,7 +44,7 @@ class Compared:
 
 
 def compare_dataset(paths: ProjectPaths, dataset: str) -> None:
-    """Stage `compare`: data/compared/<dataset>/, the tables as .csv, bands.parquet, residuals.json, verdicts.json."""
+    """Stage `compare`: data/compared/<dataset>/: the tables, bands.parquet, residuals.json, verdicts.json."""
     frame = files.read_frame(paths.frame(dataset))
     borders = Borders.from_json(files.read_json(paths.borders(dataset)))
     task, evaluation, tuning = (
@@ -53,7 +53,10 @@ def compare_dataset(paths: ProjectPaths, dataset: str) -> None:
     found = compared(Results(paths, dataset), frame, task, borders, evaluation, tuning)
     with files.atomic_directory(paths.compared(dataset)) as folder:
         for name, table in found.tables.items():
-            files.write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format=DIGITS))
+            if name in PER_SERIES:
+                files.write_frame(folder / f"{name}.parquet", table)
+            else:
+                files.write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format=DIGITS))
         files.write_json(folder / "residuals.json", found.residuals)
         files.write_frame(folder / "bands.parquet", found.bands)
         files.write_json(folder / "verdicts.json", found.verdicts)

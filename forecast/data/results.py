@@ -31,6 +31,8 @@ LEADERBOARD_KEYS = ("dataset", "model", "ranking", "skip", "seed", "status")
 LEADERBOARD_FACTS = ("n_params", "n_origins", "validation_mase", "chosen")
 """Columns of leaderboard.csv before and after the metrics."""
 FORECAST_COLUMNS = ["unique_id", "cutoff", "step", "ds", "block", "seed", "y", "y_hat"]
+PER_SERIES = ("by_series", "intervals", "interval_methods", "reliability")
+"""Tables of stage `compare` with rows for every series: Parquet; the others are CSV."""
 TEXT = {"seed": str, "model": str, "skip": str, "dataset": str, "series": str}
 
 Row = dict[str, str]
@@ -173,6 +175,8 @@ class Results:
         return self.paths.compared(self.name) / file
 
     def _table(self, name: str) -> pd.DataFrame:
+        if name in PER_SERIES:
+            return _parquet(self._compared(f"{name}.parquet"), "compare")
         path = self._compared(f"{name}.csv")
         try:
             return pd.read_csv(path, dtype=TEXT)

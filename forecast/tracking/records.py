@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import Results, read_costs
@@ -27,7 +30,7 @@ class Record:
     `rows` maps the leaderboard's seed (`0`, `mean`, `std`, `ensemble`, ...) to its row, all values as text;
     `by_step` holds the rows of by_step.csv that stand for the candidate; `tests` its verdicts; `residuals` its
     residual diagnostics, per series; `distributions` its rows of distributions.csv, as by_step's;
-    `intervals` the rows of interval_methods.csv over all steps.
+    `intervals` the rows of interval_methods.parquet over all steps.
     """
 
     content: dict[str, Any]
@@ -97,8 +100,12 @@ def _compared(results: Results) -> dict[str, Sequence[dict[str, Any]]]:
         "distributions": results.text_rows("distributions"),
         "tests": results.verdicts.get("tests", ()),
         "residuals": results.residuals,
-        "intervals": [row for row in results.text_rows("interval_methods") if row["step"] == "0"],
+        "intervals": _as_text(results.interval_methods.loc[lambda table: table["step"] == 0]),
     }
+
+
+def _as_text(table: pd.DataFrame) -> tuple[dict[str, str], ...]:
+    return tuple(csv.DictReader(table.to_csv(index=False, float_format="%.12g").splitlines()))
 
 
 def _record(

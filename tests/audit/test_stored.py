@@ -54,14 +54,14 @@ def a_better_row_of_the_leaderboard(trained: Path, compared: Path) -> None:
 
 
 def narrower_intervals(trained: Path, compared: Path) -> None:
-    _scaled(compared / "intervals.csv", "winkler", model="ridge")
+    _scaled(compared / "intervals.parquet", "winkler", model="ridge")
 
 
 def margins_of_the_other_series(trained: Path, compared: Path) -> None:
-    path = compared / "interval_methods.csv"
-    table = pd.read_csv(path)
+    path = compared / "interval_methods.parquet"
+    table = pd.read_parquet(path)
     table["series"] = table["series"].map({"a": "b", "b": "a"})
-    table.to_csv(path, index=False)
+    files.write_frame(path, table)
 
 
 def other_settings_in_the_record(trained: Path, compared: Path) -> None:
@@ -97,9 +97,10 @@ def other_weights_in_the_record(trained: Path, compared: Path) -> None:
 
 
 def _scaled(path: Path, column: str, *, model: str) -> None:
-    table = pd.read_csv(path)
+    whole = path.suffix == ".parquet"
+    table = pd.read_parquet(path) if whole else pd.read_csv(path)
     table[column] = np.where(table["model"] == model, 0.9 * table[column], table[column])
-    table.to_csv(path, index=False)
+    files.write_frame(path, table) if whole else table.to_csv(path, index=False)
 
 
 EDITS: dict[Edit, str] = {

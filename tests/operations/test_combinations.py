@@ -48,7 +48,7 @@ def test_it_is_a_row_with_scores_intervals_and_tests(made: Path) -> None:
     assert set(board.loc[["mix", "even"], "status"]) == {"ok"} and board.loc["mix", "ranking"].unique().tolist() == [
         "shipped"
     ]
-    assert {"mix", "even"} <= set(pd.read_csv(compared / "intervals.csv")["model"])
+    assert {"mix", "even"} <= set(pd.read_parquet(compared / "intervals.parquet")["model"])
     tests = files.read_json(compared / "verdicts.json")["tests"]
     assert {"naive", "best"} <= {test["family"] for test in tests if test["model"] in ("mix", "even")}
 

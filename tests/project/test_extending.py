@@ -142,7 +142,7 @@ def test_a_new_kind_of_model_is_tuned_backtested_with_intervals_and_reported(fin
     board = pd.read_csv(finished / "reports" / "leaderboard.csv")
     own = board[board.model == "pls"]
     assert set(own.ranking) == {"baseline"} and (own.status == "ok").all() and (own.mae > 0).all()
-    intervals = pd.read_csv(finished / "data" / "compared" / "wave" / "intervals.csv")
+    intervals = pd.read_parquet(finished / "data" / "compared" / "wave" / "intervals.parquet")
     assert intervals[intervals.model == "pls"]["coverage"].notna().all() and "pls" in set(intervals.model)
 
 

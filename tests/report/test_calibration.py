@@ -57,8 +57,7 @@ def test_forecasts_are_drawn_with_the_intervals_of_the_chosen_model_alone(page):
 
 def test_without_any_interval_the_seeds_range_is_drawn_and_the_refusals_are_told(project):
     folder = project / "data/compared/hourly"
-    head = (folder / "intervals.csv").read_text().splitlines(keepends=True)[0]
-    (folder / "intervals.csv").write_text(head)
+    files.write_frame(folder / "intervals.parquet", pd.read_parquet(folder / "intervals.parquet").iloc[:0])
     files.write_frame(folder / "bands.parquet", pd.read_parquet(folder / "bands.parquet").iloc[:0])
     refused = [{"series": "town", "level": 0.8, "reason": TOO_FEW, "candidates": []}]
     files.write_json(
@@ -87,20 +86,20 @@ def test_how_intervals_are_made_is_said_and_the_other_way_stands_beside_it(page)
 
 
 def test_one_way_of_making_intervals_alone_has_no_table(project):
-    path = project / "data/compared/hourly/interval_methods.csv"
-    table = pd.read_csv(path)
-    files.write_text(path, table[table["method"] == "split"].to_csv(index=False))
+    path = project / "data/compared/hourly/interval_methods.parquet"
+    table = pd.read_parquet(path)
+    files.write_frame(path, table[table["method"] == "split"])
     assert calibration.method_table(results(project, HOURLY)) is None
 
 
 def test_the_networks_that_pass_each_check_of_their_intervals_are_counted_and_the_others_named(project):
-    path = project / "data/compared/hourly/intervals.csv"
-    table = pd.read_csv(path)
+    path = project / "data/compared/hourly/intervals.parquet"
+    table = pd.read_parquet(path)
     gru = (table["model"] == "gru") & (table["ranking"] == "shipped") & (table["level"] == 0.8)
     table.loc[gru & (table["step"] == 0), ["inside", "coverage"]] = [False, 0.7]
     table.loc[gru & (table["step"] == 0), "winkler"] *= 3
     table.loc[gru & (table["step"] == 2), "inside"] = False
-    table.to_csv(path, index=False)
+    files.write_frame(path, table)
     found = results(project, HOURLY)
     page = html.fromstring(rendered(project, HOURLY))
     rows = {row[0]: row[1:] for row in table_rows(page, HOURLY, "interval-counts")}

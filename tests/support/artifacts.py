@@ -108,10 +108,10 @@ def write_dataset(root: Path, name: str) -> None:
     write_comparison(root / "data" / "compared" / name, name, pd.concat(scores))
     table = pd.concat([intervals_of(name, c) for c in candidates() if c.split(".") != list(FAILED)])
     compared = root / "data" / "compared" / name
-    files.write_text(compared / "intervals.csv", table.to_csv(index=False))
+    files.write_frame(compared / "intervals.parquet", table)
     other = table.assign(method="adaptive", winkler=1.1 * table["winkler"])
-    files.write_text(compared / "interval_methods.csv", pd.concat([table, other]).to_csv(index=False))
-    files.write_text(compared / "reliability.csv", reliability(name).to_csv(index=False))
+    files.write_frame(compared / "interval_methods.parquet", pd.concat([table, other]))
+    files.write_frame(compared / "reliability.parquet", reliability(name))
     files.write_frame(compared / "bands.parquet", bands(root / "data" / "trained" / name, name))
 
 
@@ -176,7 +176,7 @@ def _forecast_of_seed(candidate: str, seed: int, rows: list[Any]) -> pd.DataFram
 
 
 def intervals_of(name: str, candidate: str) -> pd.DataFrame:
-    """Rows of intervals.csv: each step covers its level, but at 95 % naive is 5 points short; the margin is its step.
+    """Rows of `intervals`: each step covers its level, but at 95 % naive is 5 points short; the margin is its step.
 
     The calibration block of the first daily series supports no 95 % interval.
     """
@@ -262,7 +262,7 @@ def write_comparison(folder: Path, name: str, errors: pd.DataFrame) -> None:
         board[["mae", "rmse"]] = by_step[["mae", "rmse"]] = np.nan
     files.write_text(folder / "leaderboard.csv", board.to_csv(index=False, float_format="%.12g"))
     files.write_text(folder / "by_step.csv", by_step.to_csv(index=False))
-    files.write_text(folder / "by_series.csv", _by_series(test).to_csv(index=False))
+    files.write_frame(folder / "by_series.parquet", _by_series(test))
     files.write_text(folder / "change_by_step.csv", _changes(by_step).to_csv(index=False))
     files.write_json(folder / "residuals.json", residuals(name))
     files.write_text(folder / "distributions.csv", distributions(name).to_csv(index=False))

@@ -158,7 +158,9 @@ def write_comparison(
     left = [{"model": model, "ranking": RANKINGS[skip], **RESIDUALS} for model, _, skip in networks]
     files.write_json(folder / "residuals.json", left)
     bands = [{"model": model, "ranking": RANKINGS[skip], **row} for model, _, skip in networks for row in INTERVALS]
-    files.write_text(folder / "interval_methods.csv", _csv(("model", "ranking", *INTERVALS[0]), bands))
+    files.write_frame(
+        folder / "interval_methods.parquet", pd.DataFrame(bands, columns=["model", "ranking", *INTERVALS[0]])
+    )
     files.write_text(folder / "distributions.csv", "model,ranking,head,series,seed,step,metric,level,value,n\n")
     tests = [_test(candidate, family) for candidate in candidates if "." in candidate for family in ("naive", "skip")]
     sentences = [f"On {dataset} the network chosen on validation is better than the naive forecast."]
