@@ -36,6 +36,7 @@ PER_SERIES = ("by_series", "intervals", "interval_methods", "reliability")
 TEXT = {"seed": str, "model": str, "skip": str, "dataset": str, "series": str}
 
 Row = dict[str, str]
+WHOLE = 0  # the step that stands for the horizon
 
 
 @dataclass(frozen=True)

@@ -333,7 +333,7 @@ class NetworkSpec(FittedSpec):
         return {**kept, "units": LM_UNITS} if "units" in kept else kept
 
     def space(self) -> Mapping[str, search.Dimension]:
-        return {"learning_rate": search.LogUniform(5e-4, 2e-2), "dropout": search.Choice((0.0, 0.1, 0.25))}
+        return {"learning_rate": search.LogUniform(5e-4, 5e-2), "dropout": search.Choice((0.0, 0.1, 0.25))}
 
 
 def network_of(spec: NetworkSpec, task: Task) -> Network:

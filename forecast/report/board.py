@@ -10,7 +10,16 @@ from markupsafe import Markup
 
 from forecast.comparison import metrics
 from forecast.comparison.metrics import Metric
-from forecast.data.results import ENSEMBLE, MEAN, RANKING_TITLES, RANKINGS, Results, in_ranking, members_in_words
+from forecast.data.results import (
+    ENSEMBLE,
+    MEAN,
+    RANKING_TITLES,
+    RANKINGS,
+    WHOLE,
+    Results,
+    in_ranking,
+    members_in_words,
+)
 from forecast.report import text
 from forecast.report.charts import strip
 from forecast.report.figures import fitted_skip, headline
@@ -274,7 +283,7 @@ DISTRIBUTIONS = [
     ("Brier", "Mean squared error of the probability of a rise"),
     ("Base rate", "Brier score of always saying how often it rose"),
 ]
-WHOLE = 0  # the step that stands for the horizon
+
 CRPS, LOG_SCORE, BRIER, RATE = "crps", "log_score", "brier", "rise_rate"
 
 

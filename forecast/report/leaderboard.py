@@ -18,6 +18,7 @@ from forecast.data.results import (
     RANKING_TITLES,
     RANKINGS,
     SPREAD,
+    WHOLE,
     Results,
     Row,
 )
@@ -41,13 +42,14 @@ def combined(paths: ProjectPaths, datasets: Iterable[str]) -> list[Row]:
 
     Cells stay the text that stage `compare` wrote, so no digit is lost or invented on the way.
     """
-    return [row for name in datasets for row in sorted(_rows(Results(paths, name)), key=_place)]
+    return [row for name in datasets for row in sorted(_with_distributions(Results(paths, name)), key=_place)]
 
 
 def as_csv(rows: list[Row]) -> str:
-    """The table as CSV text with \\n line ends: equal rows are equal bytes."""
+    """The table as CSV text with \\n line ends: equal rows are equal bytes. Scores of distributions stand last."""
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns(), lineterminator="\n", extrasaction="ignore")
+    beside = sorted({key for row in rows for key in row if key.startswith(OF_DISTRIBUTIONS)})
+    writer = csv.DictWriter(buffer, [*columns(), *beside], restval="", lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue()
@@ -61,6 +63,26 @@ def _rows(results: Results) -> tuple[Row, ...]:
     return results.text_rows("leaderboard")
 
 
+OF_DISTRIBUTIONS = ("crps", "winkler_")
+
+
+def _with_distributions(results: Results) -> list[Row]:
+    """The rows; the mean over seeds with the Winkler scores of the served intervals and a head's CRPS, in the target's
+    unit and so for one series alone."""
+    rows = _rows(results)
+    found: dict[tuple[str, str], Row] = {}
+    if len(results.series) == 1:
+        whole = results.intervals[results.intervals["step"] == WHOLE]
+        for model, ranking, level, score in whole[["model", "ranking", "level", "winkler"]].itertuples(index=False):
+            found.setdefault((model, ranking), {})[f"winkler_{100 * level:g}"] = f"{score:.12g}"
+        heads = results.distributions
+        if not heads.empty:
+            heads = heads[(heads["step"] == WHOLE) & (heads["seed"] == MEAN) & (heads["metric"] == "crps")]
+            for model, ranking, score in heads[["model", "ranking", "value"]].itertuples(index=False):
+                found.setdefault((model, ranking), {})["crps"] = f"{score:.12g}"
+    return [{**row, **found.get((row["model"], row["ranking"]), {})} if row["seed"] == MEAN else row for row in rows]
+
+
 def _place(row: Row) -> tuple[int, str, str, int, str]:
     ranking = row["ranking"]
     rank = RANKING_ORDER.index(ranking) if ranking in RANKING_ORDER else len(RANKING_ORDER)
@@ -69,7 +91,10 @@ def _place(row: Row) -> tuple[int, str, str, int, str]:
     return rank, row["model"], row["skip"], seat, seed
 
 
-HEADS = ("", "model", "MAE", "MASE", "vs naive", "vs own skip")
+HEADS = ("", "model", "MAE", "MASE", "Winkler", "CRPS", "vs naive", "vs own skip")
+NUMBERS = HEADS[2:6]
+WIDE = 100
+"""Columns of a terminal that has room for the scores of distributions."""
 ONLY_BASELINES = {"baseline": "baselines"}  # nothing was trained: they stand in every ranking, shown once
 CHOSEN = "*"
 LEGEND = f"{CHOSEN} chosen on validation. Errors of the test block, mean over seeds; words from corrected tests."
@@ -81,13 +106,14 @@ def show(paths: ProjectPaths, datasets: Iterable[str], console: Console | None =
     console = console or _console()
     for dataset in datasets:
         results = Results(paths, dataset)
-        rows = [row for row in _rows(results) if row["seed"] == MEAN]
+        rows = [row for row in _with_distributions(results) if row["seed"] == MEAN]
         ranked = {ranking: title for ranking, title in RANKING_TITLES.items() if any(_of(ranking, rows))}
         for ranking, title in (ranked or ONLY_BASELINES).items():
             _print(console, f"{dataset}, {title}", lines(rows, ranking, results.verdicts))
         for line in [*ranks_in_words(results.verdicts), *results.verdicts.get("warnings", [])]:
             console.print(f"{dataset}: {line}", highlight=False, markup=False)
-    console.print(LEGEND, highlight=False, markup=False)
+    beside = " Winkler: of the served 80 % intervals." if console.width >= WIDE else ""
+    console.print(LEGEND + beside, highlight=False, markup=False)
 
 
 def ranks_in_words(verdicts: Mapping[str, Any]) -> list[str]:
@@ -128,22 +154,25 @@ def _line(row: Row, words: Mapping[tuple[str, str], str], chosen: str | None) ->
     model = row["model"]
     mark = CHOSEN if model == chosen else ""
     if row["status"] != "ok":
-        return mark, model, text.NOTHING, "failed", "", "see the report"
+        return mark, model, text.NOTHING, "failed", text.NOTHING, text.NOTHING, "", "see the report"
     naive, skip = words.get(("naive", model), ""), words.get(("skip", model), "")
     against = f"{text.signed_percent(row['skill'])} {naive}".strip()
-    return mark, model, text.figure(row["mae"]), text.figure(row["mase"]), against, skip
+    scores = [text.figure(row.get(key) or None) for key in ("mae", "mase", "winkler_80", "crps")]
+    return mark, model, *scores, against, skip
 
 
 def _print(console: Console, title: str, found: list[tuple[str, ...]]) -> None:
-    """One table; without the column MAE where several series leave it empty."""
+    """One table; without a column of numbers that is empty, such as MAE with several series."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    known = [i for i, head in enumerate(HEADS) if head != "MAE" or any(line[i] != text.NOTHING for line in found)]
+    shown = [head for head in HEADS if console.width >= WIDE or head not in ("Winkler", "CRPS")]
+    filled = {HEADS[i] for line in found for i, cell in enumerate(line) if cell != text.NOTHING}
+    known = [i for i, head in enumerate(HEADS) if head in shown and (head not in NUMBERS or head in filled)]
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD if console.is_terminal else None)
     for head in (HEADS[i] for i in known):
-        table.add_column(head, justify="right" if head in ("MAE", "MASE") else "left", no_wrap=True)
+        table.add_column(head, justify="right" if head in NUMBERS else "left", no_wrap=True)
     for line in found:
         table.add_row(*(Text(line[i]) for i in known), style="bold" if line[0] else "")
     console.print(table)

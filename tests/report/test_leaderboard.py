@@ -62,8 +62,21 @@ def test_a_score_keeps_every_digit_that_was_written(root):
 
 def test_the_table_has_the_agreed_columns_and_no_timing(root):
     head = next(csv.reader(io.StringIO(as_csv(combined(ProjectPaths.of(root), DATASETS)))))
-    assert head == columns() == COLUMNS.split()
+    assert columns() == COLUMNS.split() and head == [*columns(), "crps", "winkler_80", "winkler_95"]
     assert not [name for name in head if "second" in name or "time" in name]
+
+
+def test_winkler_score_and_crps_stand_beside_the_errors_of_the_mean_over_seeds(root):
+    rows = combined(ProjectPaths.of(root), ["hourly"])
+    written = csv.DictReader(io.StringIO((root / "data/compared/hourly/intervals.csv").read_text()))
+    scores = {(r["model"], r["ranking"], r["level"]): r["winkler"] for r in written if r["step"] == "0"}
+    means = [row for row in rows if row["seed"] == "mean" and (row["model"], row["ranking"], "0.8") in scores]
+    assert means and not [row for row in rows if row["seed"] != "mean" and "winkler_80" in row]
+    for row in means:
+        assert float(row["winkler_80"]) == pytest.approx(float(scores[row["model"], row["ranking"], "0.8"]))
+    assert any(row.get("crps") for row in means)
+    heads = [line.split() for line in printed(root, terminal=False, width=120).splitlines() if " model " in line]
+    assert heads[0][:6] == ["model", "MAE", "MASE", "Winkler", "CRPS", "vs"]
 
 
 def test_a_missing_table_names_the_stage_that_makes_it(tmp_path):
@@ -79,8 +92,8 @@ def test_a_table_that_lacks_a_column_is_refused_by_name(tmp_path):
         combined(ProjectPaths.of(tmp_path), ["hourly"])
 
 
-def printed(root, *, terminal):
-    console = Console(file=io.StringIO(), width=80, force_terminal=terminal, color_system=None)
+def printed(root, *, terminal, width=80):
+    console = Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None)
     show(ProjectPaths.of(root), ["hourly", "daily"], console)
     return console.file.getvalue()
 

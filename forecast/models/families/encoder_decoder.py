@@ -30,4 +30,4 @@ class Spec(NetworkSpec):
         return Network(blocks, shapes, self.future_units)
 
     def space(self) -> Mapping[str, search.Dimension]:
-        return {"learning_rate": search.LogUniform(5e-4, 2e-2), "units": search.Choice((16, 24, 48))}
+        return {"learning_rate": search.LogUniform(5e-4, 5e-2), "units": search.Choice((16, 24, 48))}
