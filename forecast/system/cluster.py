@@ -17,7 +17,10 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 import uuid
+from asyncio import CancelledError
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -33,7 +36,10 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 VARIABLE = "FORECAST_CLUSTER"
-WAIT_SECONDS = 10
+WAIT_SECONDS, START_SECONDS = 10, 60
+"""For a scheduler to answer; for the first of its workers, which after a Ctrl-C are just being started again."""
+AHEAD = 256
+"""Tasks that the scheduler knows of at a time, since its time for one grows with them; the others wait here."""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "statsforecast", "keras", "tensorflow-cpu", "optuna")
 """Those that compute: other versions of them may give other numbers."""
@@ -65,13 +71,26 @@ def outcomes(jobs: Sequence[Job], where: str) -> Iterator[tuple[Job, Any]]:
 
     `BusyError` (75) when no scheduler answers or it goes away: what is finished is kept, the command can be repeated.
     """
-    with _connected(where) as client:
+    with _connected(where) as client, _explained(client, where):
         shared = _checked(client)
-        futures = {_submitted(client, job, place, shared): job for place, job in enumerate(jobs)}
+        out: dict[Future, Job] = {}
         try:
-            yield from _as_completed(client, futures, where, shared)
+            yield from _as_completed(client, jobs, out, shared)
         finally:
-            _call_off(client, [future for future in futures if not future.done()])
+            _call_off(client, [future for future in out if not future.done()])
+
+
+@contextmanager
+def _explained(client: Client, where: str) -> Iterator[None]:
+    kept = "What is finished is kept; start one and run the same command again."
+    try:
+        yield
+    except (OSError, CancelledError) as error:
+        if isinstance(error, ConnectionError) or client.status != "running":
+            raise BusyError(f"The scheduler at {where} went away. {kept}") from None
+        if isinstance(error, TimeoutError):
+            raise BusyError(f"{where} has no worker after {START_SECONDS} s. {kept} (docs/cluster.md)") from None
+        raise
 
 
 @contextmanager
@@ -122,7 +141,7 @@ def _checked(client: Client) -> bool:
     """Whether every worker sees this machine's files; `InputError` for one that would compute otherwise."""
     here, token = identity(), Path(tempfile.mkdtemp(prefix="forecast-seen-", dir=Path.cwd()))
     try:
-        client.wait_for_workers(1, timeout=WAIT_SECONDS)
+        client.wait_for_workers(1, timeout=START_SECONDS)
         for worker, there in client.run(identity).items():
             for what, digest in here.items():
                 if there[what] != digest:
@@ -131,8 +150,6 @@ def _checked(client: Client) -> bool:
                         "not be those of this machine. Install the same version there and start it again."
                     )
         seen = client.run(_sees, str(token))
-    except TimeoutError:
-        raise BusyError(f"The scheduler has no worker after {WAIT_SECONDS} s. Start one (docs/cluster.md).") from None
     finally:
         shutil.rmtree(token, ignore_errors=True)
     return all(seen.values()) and os.environ.get("FORECAST_CLUSTER_DISK") != "separate"
@@ -151,35 +168,66 @@ def _submitted(client: Client, job: Job, place: int, shared: bool) -> Future:
     return client.submit(_elsewhere, job.function, arguments, sent, job.writes and job.writes.absolute(), **about)
 
 
-def _as_completed(client: Client, futures: dict[Future, Job], where: str, shared: bool) -> Iterator[tuple[Job, Any]]:
+def _as_completed(
+    client: Client, jobs: Sequence[Job], out: dict[Future, Job], shared: bool
+) -> Iterator[tuple[Job, Any]]:
+    """`out` always has what is with the scheduler."""
     from distributed import as_completed
     from distributed.scheduler import KilledWorker
 
-    suspected: set[str] = set()
-    waiting = as_completed(futures, loop=client.loop, raise_errors=False)
-    for future in waiting:
-        job = futures[future]
-        if future.status == "finished":
-            result = future.result()
-            yield job, result if shared else _written(job, result)
-        elif future.status in ("pending", "lost") and client.status == "running":
-            waiting.add(future)  # its result died with the worker that held it, and is being made again
+    left, suspected = deque(enumerate(jobs)), set[str]()
+    waiting = as_completed(loop=client.loop, raise_errors=False)
+    while left or out:
+        while left and len(out) < AHEAD:
+            place, job = left.popleft()
+            future = _submitted(client, job, place, shared)
+            out[future] = job
+            waiting.add(future)
+        batch = _ready(client, waiting)
+        finished = [future for future in batch if future.status == "finished"]
+        try:
+            results = client.gather(finished) if finished else []  # one question for all of them
+        except KilledWorker:  # a result that died with its worker was made again in vain
+            waiting.update(batch)
             continue
-        elif future.status != "error":
-            raise BusyError(
-                f"The scheduler at {where} went away. What is finished is kept; start it and run the same "
-                "command again."
-            )
-        elif not isinstance(future.exception(), KilledWorker):
-            raise future.exception()
-        elif job.name in suspected:
-            yield job, ForecastError(_died(job))
-        else:  # Dask blames what waited on a worker too: once more, after all the others
-            suspected.add(job.name)
-            again = _submitted(client, job, len(futures), shared)
-            futures[again] = job
-            waiting.add(again)
-        future.release()
+        for future, result in zip(finished, results, strict=True):
+            job = out.pop(future)
+            yield job, result if shared else _written(job, result)
+        for future in set(batch).difference(finished):
+            if future.status in ("pending", "lost") and client.status == "running":
+                waiting.add(future)  # its result died with the worker that held it, and is being made again
+                continue
+            _require_killed(future)
+            job = out.pop(future)
+            if job.name in suspected:
+                yield job, ForecastError(_died(job))
+            else:  # Dask blames what waited on a worker too: once more, after all the others
+                suspected.add(job.name)
+                left.append((len(jobs), job))
+
+
+def _ready(client: Client, waiting: Any) -> list[Future]:
+    """Waits for the next ones. `TimeoutError` when every worker went and none came back."""
+    looked = time.monotonic()
+    while not waiting.has_ready():
+        with waiting.thread_condition:
+            waiting.thread_condition.wait(0.1)
+        if time.monotonic() - looked > START_SECONDS and client.status == "running":
+            client.wait_for_workers(1, timeout=START_SECONDS)
+            looked = time.monotonic()
+    found: list[Future] = waiting.next_batch()
+    return found
+
+
+def _require_killed(future: Future) -> None:
+    """Raises what else ended a task that is not finished; `ConnectionError` where nobody works on it any more."""
+    from distributed.scheduler import KilledWorker
+
+    if future.status != "error":
+        raise ConnectionError(f"{future.key} is {future.status}")
+    error = future.exception()
+    if not isinstance(error, KilledWorker):
+        raise error
 
 
 def _died(job: Job) -> str:

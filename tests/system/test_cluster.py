@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,18 +18,38 @@ from forecast.system.errors import BusyError, InputError
 from forecast.system.workers import Task
 
 
-@pytest.fixture(scope="module")
-def local():
-    from distributed import LocalCluster
+@contextmanager
+def started(folder: Path, nworkers: int):
+    """A scheduler and its workers as docs/cluster.md starts them: (address, scheduler, nannies)."""
+    place, local = folder / "scheduler.json", ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
+    preload = ["--preload", "forecast.system.cluster", "--local-directory", str(folder), "--memory-limit", "600MB"]
+    with (folder / "log").open("w") as log:
 
-    about = {"threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None, "silence_logs": 50}
-    with LocalCluster(n_workers=2, processes=True, **about) as running:
-        yield running
+        def program(name, *options):
+            command = [sys.executable, "-m", f"distributed.cli.dask_{name}", "--scheduler-file", str(place), *options]
+            return subprocess.Popen(command, stdout=log, stderr=log)
+
+        running = [program("scheduler", "--port", "0", *local)]
+        try:
+            wait_for(place)
+            address = json.loads(place.read_text())["address"]
+            running.append(program("worker", "--nworkers", str(nworkers), "--nthreads", "1", *local, *preload))
+            yield address, *running
+        finally:
+            for process in reversed(running):
+                process.terminate()
+                process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    with started(tmp_path_factory.mktemp("cluster"), 2) as (address, *_):
+        yield address
 
 
 @pytest.fixture
 def given(local, monkeypatch):
-    monkeypatch.setenv(cluster.VARIABLE, local.scheduler_address)
+    monkeypatch.setenv(cluster.VARIABLE, local)
     return local
 
 
@@ -48,8 +69,13 @@ def once_killed(marker: Path, value):
     return value
 
 
-def always_killed():
-    os.kill(os.getpid(), signal.SIGKILL)
+def hungry():
+    """More than a worker may have; its nanny then ends it. Dask starts no worker again that died as it started."""
+    held = []
+    while True:
+        if len(held) < 16:
+            held.append(b"x" * 50_000_000)
+        time.sleep(0.05)
 
 
 def slow(marker: Path, seconds):
@@ -113,8 +139,8 @@ def test_a_task_whose_worker_is_killed_runs_again_and_the_others_are_kept(given,
     assert found["killed"].value == 7 and found["5"].value == 25
 
 
-def test_a_task_that_takes_every_worker_with_it_has_failed_by_name(given):
-    found = run(Task("too large", always_killed, ()), *(Task(f"{n}", square, (n,)) for n in range(6)))
+def test_a_task_that_runs_out_of_memory_on_every_worker_has_failed_by_name(given):
+    found = run(Task("too large", hungry, ()), *(Task(f"{n}", square, (n,)) for n in range(6)))
     assert "too large: every worker process that ran it died" in found["too large"].error
     assert "--memory-limit" in found["too large"].error
     assert [found[f"{n}"].value for n in range(6)] == [0, 1, 4, 9, 16, 25]
@@ -147,7 +173,7 @@ def test_what_is_called_off_ends_soon_and_nothing_waits_on(given, tmp_path):
     assert next(loop).value == 4
     wait_for(marker.with_suffix(".begun"))
     loop.close()
-    with Client(given.scheduler_address, set_as_default=False) as client:
+    with Client(given, set_as_default=False) as client:
         assert not any(client.processing().values())
     time.sleep(1)
     assert run(Task("two", square, (2,)))["two"].value == 4
@@ -164,23 +190,22 @@ def test_two_clients_at_once_get_their_own_results(given):
 
 
 def test_a_scheduler_that_goes_away_ends_the_command_with_what_is_finished(tmp_path, monkeypatch):
-    address_file = tmp_path / "scheduler.json"
-    scheduler = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    running = subprocess.Popen([*scheduler, "--no-dashboard", "--scheduler-file", str(address_file)], **quiet)
-    wait_for(address_file)
-    preload = ["--preload", "forecast.system.cluster", "--nthreads", "1", "--no-dashboard"]
-    worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(address_file), *preload]
-    working = subprocess.Popen([*worker, "--local-directory", str(tmp_path)], **quiet)
-    try:
-        address = json.loads(address_file.read_text())["address"]
+    with started(tmp_path, 1) as (address, scheduler, _):
         monkeypatch.setenv(cluster.VARIABLE, address)
         loop = workers.run([Task("fast", square, (2,)), Task("slow", slow, (tmp_path / "late", 60))], jobs=2)
         assert next(loop).value == 4
-        running.kill()
+        scheduler.kill()
         with pytest.raises(BusyError, match=f"{address} went away. What is finished is kept"):
             next(loop)
-    finally:
-        for process in (running, working):
-            process.kill()
-            process.wait()
+
+
+def test_a_cluster_whose_last_worker_went_for_good_is_not_waited_for_without_end(tmp_path, monkeypatch):
+    with started(tmp_path, 1) as (address, _, nannies):
+        monkeypatch.setenv(cluster.VARIABLE, address)
+        loop = workers.run([Task("fast", square, (2,)), Task("slow", slow, (tmp_path / "late", 60))], jobs=2)
+        assert next(loop).value == 4
+        wait_for(tmp_path / "late.begun")
+        monkeypatch.setattr(cluster, "START_SECONDS", 2)
+        nannies.terminate()
+        with pytest.raises(BusyError, match=r"has no worker after 2 s\. What is finished is kept"):
+            next(loop)
