@@ -21,6 +21,19 @@ HEAVY = (
 """What the extras `train` and `pipeline` bring."""
 
 
+ABSENT = f"""
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {HEAVY}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+"""An environment with the core alone, as far as imports can tell."""
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of what is in the tree; built from a copy, since setuptools writes beside what it builds."""
@@ -60,15 +73,7 @@ def said(python: Path, code: str, folder: Path) -> str:
 
 
 def test_rules_and_linear_models_need_neither_a_clone_nor_the_heavy_packages(installed: Path, tmp_path: Path) -> None:
-    code = f"""
-        import sys
-
-        class Absent:
-            def find_spec(self, name, path=None, target=None):
-                if name.partition(".")[0] in {HEAVY}:
-                    raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-
-        sys.meta_path.insert(0, Absent())
+    code = """
         import forecast
         df = forecast.example().tail(2000)
         for name in ("naive", "ridge"):
@@ -81,10 +86,20 @@ def test_rules_and_linear_models_need_neither_a_clone_nor_the_heavy_packages(ins
             print(error)
         print(forecast.__file__)
     """
-    lines = said(installed, code, tmp_path).splitlines()
+    lines = said(installed, ABSENT + textwrap.dedent(code), tmp_path).splitlines()
     assert "pip install 'forecast[train]'" in lines[0] and "'gru'" in lines[0]
     assert Path(lines[1]).is_relative_to(installed.parents[1])
     assert {path.name for path in tmp_path.iterdir()} == {"naive", "ridge"}  # nothing that was not asked for
+
+
+@pytest.mark.slow
+def test_a_network_forecasts_without_tensorflow_what_it_did_with_it(installed: Path, tmp_path: Path) -> None:
+    options = 'freq="1h", horizon=6, lookback=24, tuning={"n_trials": 1, "trial_steps": 5, "final_steps": 5}'
+    show = "print(model.predict(df, levels=[80]).to_json(double_precision=15))"
+    data = "import forecast\ndf = forecast.example().tail(1500)\n"
+    fit = f'model = forecast.fit(df, "gru", {options})\nmodel.save("gru")\n'
+    with_it = said(installed, data + fit + show, tmp_path)
+    assert said(installed, ABSENT + data + 'model = forecast.load("gru")\n' + show, tmp_path) == with_it
 
 
 def test_importing_takes_less_than_a_third_of_a_second_and_loads_nothing(installed: Path, tmp_path: Path) -> None:
