@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from forecast.identification.data import dividetrain
 from forecast.identification.model import Model, TrainingRecord
 from forecast.identification.nets import Net
+from forecast.identification.rows import Rows, errors
 from forecast.identification.training import POOR
-from forecast.system.errors import ModelFailure
 from forecast.training.levenberg_marquardt import Watch
 from forecast.training.narx import identify as search
 from forecast.training.narx.experiment import Experiment, cautions
@@ -48,7 +49,8 @@ def _net(member: Member, start: int) -> Net:
 
 def _reported(model: Model, found: Identified, experiments: tuple[Experiment, ...]) -> Model:
     """With its errors on the record, on the held-out blocks ("validation"), and what was chosen."""
-    stepped, free = _errors(model, experiments)
+    rows = Rows.of(model.net, experiments, dividetrain())
+    stepped, free = (errors(model, rows, use).get("train", np.nan) for use in ("prediction", "simulation"))
     held_out = [member.held_out_rmse for member in found.members]
     notes = [
         f"Trimmed mean of {len(found.members)} nets; free-run RMSE on their held-out blocks {min(held_out):.4g} to "
@@ -66,21 +68,3 @@ def _reported(model: Model, found: Identified, experiments: tuple[Experiment, ..
     performance, run = {"train": stepped}, {"train": free, "validation": float(np.median(held_out) ** 2)}
     training = TrainingRecord("nets found", (), performance, "parallel", run, "simulation", tuple(notes))
     return Model(model.net, model.weights, model.scaling, training, model.record)
-
-
-def _errors(model: Model, experiments: tuple[Experiment, ...]) -> tuple[float, float]:
-    """Mean squared one-step and free-run error over all experiments that begin with measured rows."""
-    stepped, free = [np.zeros(0)], [np.zeros(0)]
-    for e in experiments:
-        u = e.u if model.inputs else None
-        if np.isnan(e.y[: model.start]).any():
-            continue
-        stepped.append(((e.y - model.series_parallel(u, e.y).y) ** 2)[model.start :].ravel())
-        try:
-            run = model.parallel(u, e.y[: model.start], rows=len(e)).y
-        except ModelFailure:
-            return float(np.nanmean(np.concatenate(stepped))), np.inf
-        free.append(((e.y - run) ** 2)[model.start :].ravel())
-    both = np.concatenate(stepped), np.concatenate(free)
-    one, long = (float(np.nanmean(each)) if len(each) else np.nan for each in both)
-    return one, long

@@ -187,6 +187,10 @@ class NetSet:
         return max(net.start for net in self.nets)
 
     @property
+    def feedback_delays(self) -> Delays:
+        return tuple(sorted({delay for net in self.nets for delay in net.feedback_delays}))
+
+    @property
     def is_narx(self) -> bool:
         """Its nets are trained one by one."""
         return False

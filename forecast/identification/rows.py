@@ -9,12 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from forecast.identification.data import NAMES, TEST, TRAIN, VALIDATION, Divide, Labels
+from forecast.identification.data import NAMES, TRAIN, VALIDATION, Divide, Labels
 from forecast.identification.model import Model
-from forecast.identification.nets import Net
-from forecast.networks import inference
+from forecast.identification.nets import Net, NetSet
 from forecast.networks.description import Network
-from forecast.system.errors import InputError, ModelFailure
+from forecast.system.errors import InputError
 from forecast.training.chunks import TrainingSeries
 from forecast.training.narx.experiment import Experiment, Standardization
 
@@ -26,12 +25,12 @@ ForUse = Literal["simulation", "prediction"] | int
 class Rows:
     """The experiments, and which rows of each train, validate and test."""
 
-    net: Net
+    net: Net | NetSet
     experiments: Sequence[Experiment]
     labels: list[Labels]
 
     @classmethod
-    def of(cls, net: Net, experiments: Sequence[Experiment], divide: Divide) -> Rows:
+    def of(cls, net: Net | NetSet, experiments: Sequence[Experiment], divide: Divide) -> Rows:
         if not experiments:
             raise InputError("Training needs at least one experiment. Give `Experiment(u, y)`.")
         sizes = {(e.u.shape[1], e.y.shape[1]) for e in experiments}
@@ -113,20 +112,6 @@ class Rows:
         return usable
 
 
-def _outputs(network: Network, weights: Mapping[str, Array], series: list[TrainingSeries]) -> list[Array]:
-    """(T, O) of each series, one step ahead, scaled."""
-    return [inference.forward(network, weights, one.past[None])[0, :, 0, :, 0] for one in series]
-
-
-def _mean_square(
-    outputs: list[Array], series: list[TrainingSeries], weights: list[Array], scale: float | Array = 1.0
-) -> float:
-    """Weighted, of the errors times `scale`."""
-    parts = zip(outputs, series, weights, strict=True)
-    squares = sum(float(np.sum(w * ((out - one.target[:, 0]) * scale) ** 2)) for out, one, w in parts)
-    return float(squares / sum(w.sum() for w in weights))
-
-
 def judge(net: Net, rows: Rows, scaling: Standardization, for_use: ForUse) -> Callable[[Mapping[str, Array]], float]:
     """The mean squared error on the validation rows, scaled, in the loop that the net is for."""
     loop, held_out = net.loop(*rows.sizes), rows.held_out(scaling)
@@ -158,33 +143,20 @@ def looped(loop: Any, weights: Any, e: Experiment, start: int, for_use: ForUse) 
     return run, weight
 
 
-def one_step(model: Model, rows: Rows) -> dict[str, float]:
-    """Weighted mean squared one-step error of train, validation and test rows, in the units of y."""
-    series = rows.series(model.network, model.scaling)
-    outputs = _outputs(model.network, model.weights, series)
-    scale = model.scaling.y_scale
-    return {
-        NAMES[label]: _mean_square(outputs, series, rows.weights(label), scale)
-        for label in (TRAIN, VALIDATION, TEST)
-        if rows.has(label)
-    }
-
-
-def free_run(model: Model, rows: Rows) -> dict[str, float]:
-    """The same of the free run of every experiment from its first measured rows; infinite where it is lost."""
-    if not model.net.feedback:
-        return {}
-    squares, counts = dict.fromkeys((TRAIN, VALIDATION, TEST), 0.0), dict.fromkeys((TRAIN, VALIDATION, TEST), 0.0)
+def errors(model: Model, rows: Rows, for_use: ForUse) -> dict[str, float]:
+    """Weighted mean squared error of train, validation and test rows in the loop, in the units of y; infinite where
+    the loop is lost. A free run begins with the first measured rows of every experiment, or is left out."""
+    loop, weights = model.numerics()
+    squares, counts = dict.fromkeys(NAMES, 0.0), dict.fromkeys(NAMES, 0.0)
     for place, e in enumerate(rows.experiments):
-        if np.isnan(e.y[: model.start]).any():
+        if for_use == "simulation" and np.isnan(e.y[: model.start]).any():
             continue
-        try:
-            run = model.parallel(e.u if model.inputs else None, e.y[: model.start], rows=len(e)).y
-        except ModelFailure:
+        run = model.scaling.unscale_y(looped(loop, weights, model.scaling.scale(e), model.start, for_use)[0])
+        if for_use == "simulation" and model.leaves(run[None]).any():
             run = np.full_like(e.y, np.inf)
         for label in squares:
             weight = rows.weights(label)[place]
             squares[label] += float(np.sum(np.where(weight > 0, run - np.nan_to_num(e.y), 0.0) ** 2 * weight))
             counts[label] += float(weight.sum())
-    errors = {NAMES[label]: squares[label] / count for label, count in counts.items() if count}
-    return {name: error if np.isfinite(error) else np.inf for name, error in errors.items()}
+    found = {NAMES[label]: squares[label] / count for label, count in counts.items() if count}
+    return {name: error if np.isfinite(error) else np.inf for name, error in found.items()}

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from forecast.identification.data import TRAIN, VALIDATION, Divide, divideblock
 from forecast.identification.model import Model, TrainingRecord
 from forecast.identification.nets import Net
-from forecast.identification.rows import ForUse, Rows, free_run, judge, one_step
+from forecast.identification.rows import ForUse, Rows, errors, judge
 from forecast.networks.description import Network
 from forecast.system.errors import InputError, ModelFailure
 from forecast.training import levenberg_marquardt as lm
@@ -213,7 +213,8 @@ def _one_layer(
 
 def _reported(model: Model, rows: Rows) -> Model:
     """With its errors in both loops, and the notes that follow from them."""
-    stepped, free = one_step(model, rows), free_run(model, rows)
+    stepped = errors(model, rows, "prediction")
+    free = errors(model, rows, "simulation") if model.net.feedback else {}
     training = replace(model.training, performance=stepped, free_run=free)
     notes = [*training.notes, f"Weights chosen for {training.for_use}."] if free else list(training.notes)
     notes += cautions(rows.parts(TRAIN), sum(weight.size for weight in model.weights.values()))
