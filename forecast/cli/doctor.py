@@ -67,10 +67,21 @@ def findings(root: Path) -> Iterator[Check]:
         interpreter, home, environment, bytecode, disk, running, leftovers, dvc, mlflow,
     )  # fmt: skip
     for examine in examinations:
-        yield examine(root)
+        try:
+            yield examine(root)
+        except OSError as error:
+            yield _unwritable(examine.__name__, error)
     from forecast.operations import health_checks
 
-    yield from health_checks.findings(root, tracking_uri())
+    try:
+        yield from health_checks.findings(root, tracking_uri())
+    except OSError as error:
+        yield _unwritable("operation", error)
+
+
+def _unwritable(what: str, error: OSError) -> Check:
+    """What could not be looked at is a finding: the rest of the list is wanted all the more."""
+    return what, f"{error.strerror or error}: {error.filename or 'this project'}", "make it readable and writable"
 
 
 def interpreter(root: Path) -> Check:

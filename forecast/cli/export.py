@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import typer
 
 from forecast.cli.predict import shares_of
-from forecast.cli.shown import ROOT, require_project
+from forecast.cli.shown import ROOT, harmless, require_project
 from forecast.system.errors import InputError
 
 if TYPE_CHECKING:
@@ -66,6 +66,6 @@ def _write(frame: pd.DataFrame, form: File, output: Path) -> None:
     elif form == "parquet":
         files.write_frame(output, frame)
     elif output == Path("-"):
-        print(frame.to_csv(index=False), end="")
+        print(harmless(frame).to_csv(index=False), end="")
     else:
-        files.write_text(output, frame.to_csv(index=False))
+        files.write_text(output, harmless(frame).to_csv(index=False))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from forecast.cli.shown import ROOT, Format, now, require_project, show
+from forecast.cli.shown import ROOT, Format, harmless, now, require_project, show
 from forecast.system.errors import InputError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def days(moment: pd.Timestamp, earlier: str) -> float:
 
 def _shown(found: Forecast, form: Form, entry: Dataset) -> None:
     if form == "csv":
-        print(_harmless(_dated(found)).to_csv(index=False), end="")
+        print(harmless(_dated(found)).to_csv(index=False), end="")
     elif form == "json":
         content = {**about(found, now()), "notices": list(found.notices), "forecast": _rows(found)}
         print(json.dumps(content, indent=1, ensure_ascii=False))
@@ -124,12 +124,6 @@ def _dated(found: Forecast) -> pd.DataFrame:
     whole = (times == times.dt.normalize()).all()
     style = "%Y-%m-%d" if whole else "%Y-%m-%d %H:%M"
     return found.table.assign(**{name: found.table[name].dt.strftime(style) for name in ("cutoff", "ds")})
-
-
-def _harmless(table: pd.DataFrame) -> pd.DataFrame:
-    """Names that a spreadsheet would run as a formula begin with an apostrophe (OWASP, CSV injection)."""
-    names = {column: table[column].astype(str) for column in ("unique_id", "output") if column in table}
-    return table.assign(**{c: text.str.replace(r"^(?=[=+\-@\t\r])", "'", regex=True) for c, text in names.items()})
 
 
 def _rows(found: Forecast) -> list[dict[str, Any]]:

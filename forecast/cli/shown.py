@@ -97,3 +97,11 @@ def as_of_moment(text: str) -> pd.Timestamp:
             f"--as-of: found {text!r}, wanted a date or time such as 2024-06-30 or 2024-06-30T21:00."
         ) from None
     return moment.tz_convert("UTC").tz_localize(None) if moment.tzinfo else moment
+
+
+def harmless(table: pd.DataFrame) -> pd.DataFrame:
+    """Text that a spreadsheet would run as a formula begins with an apostrophe (OWASP, CSV injection)."""
+    table = table.copy(deep=False)
+    for column in table.select_dtypes(["object", "string", "category"]):
+        table[column] = table[column].astype(str).str.replace(r"^(?=[=+\-@\t\r])", "'", regex=True)
+    return table

@@ -252,6 +252,11 @@ class Dataset(Config):
     @model_validator(mode="after")
     def _issued_is_kept(self) -> Dataset:
         for column in self.columns:
+            if column.column in ("unique_id", "ds"):
+                raise ValueError(
+                    f"column {column.column!r} names the series and times; wanted one of numbers. Map the file's "
+                    f"under another name, such as `source.columns: {{value: {column.column}}}`"
+                )
             if column.issued is not None and column.issued.column not in self.vintage_columns:
                 raise ValueError(
                     f"column {column.column!r}: no forecasts of {column.issued.column!r} are kept. Wanted one of "

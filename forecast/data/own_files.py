@@ -13,6 +13,11 @@ from forecast.system.errors import InputError, quoted
 PARQUET = (".parquet", ".pq")
 SEPARATORS = (",", ";", "\t", "|")
 DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
+MISSING = [
+    "", "#N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN",
+    "None", "n/a", "nan", "null",
+]  # fmt: skip
+"""What pandas reads as missing."""
 LONGEST_LINE = 1_000_000
 """Bytes of a header. Ten thousand columns of fifty letters have half as many."""
 MOST_EXPANSION, FREE_EXPANSION = 100, 256 * 1024**2
@@ -20,9 +25,10 @@ MOST_EXPANSION, FREE_EXPANSION = 100, 256 * 1024**2
 a third, a tenth where most repeats."""
 
 
-def table(path: Path, where: str, *, separator: str = ",", decimal: str = ".") -> pd.DataFrame:
+def table(path: Path, where: str, *, separator: str = ",", decimal: str = ".", names: str = "") -> pd.DataFrame:
     """The file's rows; a CSV keeps its line numbers as index (the header is line 1).
 
+    In the column `names` of the series' names, `nan` and `NA` are text like any other.
     `InputError` for a file that is absent, unreadable, too large once expanded, or separated otherwise than said.
     """
     if not path.is_file():
@@ -33,8 +39,14 @@ def table(path: Path, where: str, *, separator: str = ",", decimal: str = ".") -
     try:
         if parquet:
             return pd.read_parquet(path)
-        _require_separator(head(path, where), separator, where)
-        rows = pd.read_csv(path, low_memory=False, skip_blank_lines=False, sep=separator, decimal=decimal)
+        lines = head(path, where)
+        _require_separator(lines, separator, where)
+        header = next(csv.reader(lines[:1], delimiter=separator), [])
+        kept = {column: [""] if column == names else MISSING for column in header} if names in header else None
+        rows = pd.read_csv(
+            path, low_memory=False, skip_blank_lines=False, sep=separator, decimal=decimal, na_values=kept,
+            keep_default_na=kept is None,
+        )  # fmt: skip
     except (OSError, ValueError, ArithmeticError, EOFError) as error:
         if "out of memory" in str(error):
             raise MemoryError(f"{where} with its {path.stat().st_size:,} bytes") from None

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.system.errors import ForecastError, InputError, closest, quote_names
+from forecast.system.errors import ForecastError, InputError, closest, quote_names, quoted
 
 KEYS = ("unique_id", "ds")
+LONGEST_NAME = 200
 EARLIEST, LATEST = pd.Timestamp("1678-01-01"), pd.Timestamp("2200-01-01")
 """Nanoseconds reach from 1677 to 2262; a forecast needs steps after the last row."""
 
@@ -69,6 +70,13 @@ def _first_fault(frame: pd.DataFrame, columns: list[str]) -> str | None:
     for key, right in typed.items():
         if frame[key].isna().any() or not right:
             return _key_fault(frame, key)
+    odd = next((name for name in names.unique() if len(name) > LONGEST_NAME or not name.isprintable()), None)
+    if odd is not None:
+        row = place(frame, int(np.argmax((names == odd).to_numpy())))
+        return (
+            f", {row}: a series name of {len(odd)} characters; wanted at most {LONGEST_NAME}, "
+            "all printable. Rename it."
+        )
     for column in columns:
         if frame[column].dtype != np.float64:
             return _no_number(frame, column)
@@ -120,7 +128,7 @@ def place(frame: pd.DataFrame, position: int) -> str:
     row = frame.iloc[position]
     unit = frame.index.name if frame.index.name == "line" else "row"
     time = row["ds"].isoformat(sep=" ", timespec="minutes") if isinstance(row["ds"], pd.Timestamp) else row["ds"]
-    return f"{unit} {frame.index[position]} (series {row['unique_id']!r}, {time})"
+    return f"{unit} {frame.index[position]} (series {quoted(row['unique_id'])}, {time})"
 
 
 def _require_columns(found: list[str], wanted: list[str], where: str, error: type[ForecastError]) -> None:

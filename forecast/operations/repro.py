@@ -7,9 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -24,6 +27,14 @@ STAGES = ("settings", "fetch", "prepare", "tune", "train", "compare", "report")
 SHELLS = ("sh", "dash", "bash", "zsh", "fish", "ksh")
 # What a narrowed run reads beside its own folder, and the finished work it shares with whole runs.
 SHARED = ("configs", "requirements.lock", "data/pointers", "data/snapshots", ".forecast")
+ADVICE = (
+    b"To track the changes with git",
+    b"\tgit add",
+    b"To enable auto staging",
+    b"\tdvc config",
+    b"Use `dvc push`",
+)
+"""How lines begin by which DVC says what to do next: true of its users, not of a run or a retraining's work tree."""
 UNCACHED = ("reports/leaderboard.csv",)
 
 
@@ -35,7 +46,8 @@ def repro(
     kept = {name: (root / name).read_bytes() for name in UNCACHED if (root / name).exists()}
     with files.scratch_folder() as folder:
         log = folder / "stages.jsonl"
-        code = watched([*dvc(), "repro", *options, *targets], root, {**environment, LOG_VARIABLE: str(log)})
+        own = {**environment, LOG_VARIABLE: str(log), "PYTHONUNBUFFERED": "1"}
+        code = watched([*dvc(), "repro", *options, *targets], root, own, without=ADVICE)
         lines = read_log(log)
     _show_times(lines)
     if code:
@@ -67,16 +79,47 @@ def refuse_if_busy(root: Path) -> None:
         lock.unlink(missing_ok=True)
 
 
-def watched(command: list[str], root: Path, environment: Mapping[str, str]) -> int:
-    """Runs `command` with its output passing through; Ctrl-C ends all of it within five seconds."""
-    process = subprocess.Popen(command, cwd=root, env=dict(environment), preexec_fn=end_with_this_process)
+def watched(command: list[str], root: Path, environment: Mapping[str, str], *, without: tuple[bytes, ...] = ()) -> int:
+    """Runs `command`, its output passing through but for lines that begin with one of `without`.
+
+    Ctrl-C ends all of it within five seconds.
+    """
+    piped = subprocess.PIPE if without else None
+    process = subprocess.Popen(
+        command, cwd=root, env=dict(environment), preexec_fn=end_with_this_process, stdout=piped
+    )
+    passing = threading.Thread(target=_pass_on, args=(process.stdout, without), daemon=True)
+    passing.start()
     try:
-        return process.wait()
+        code = process.wait()
+        passing.join(timeout=2.0)  # a process that outlives its parent may hold the pipe open
+        return code
     except KeyboardInterrupt:
         stop(psutil.Process(process.pid))
         process.wait()
         refuse_if_busy(root)
         raise
+
+
+def _pass_on(lines: IO[bytes] | None, without: tuple[bytes, ...]) -> None:
+    """To this process's own standard output; an empty line beside one that is left out goes with it."""
+    waiting = b""
+    with lines or nullcontext(()) as opened:
+        for line in opened:
+            if line.startswith(without):
+                waiting = b""
+            elif line == b"\n":
+                waiting += line
+            else:
+                _write(waiting + line)
+                waiting = b""
+    _write(waiting)
+
+
+def _write(content: bytes) -> None:
+    sys.stdout.flush()
+    while content:
+        content = content[os.write(1, content) :]
 
 
 def stop(parent: psutil.Process, grace: float = 3.0) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import secrets
 import shutil
 import socket
 import tempfile
@@ -31,13 +32,11 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """A temporary path to write; on success it replaces `path`, on any error it is removed."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f"{TEMPORARY}{target.name}-", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _beside(target)
+    temporary.touch(exist_ok=False)
     with _undone_on_error(temporary, target):
         yield temporary
         _flush(temporary)
-        temporary.chmod(0o644)
         temporary.replace(target)
 
 
@@ -46,14 +45,19 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
     """A temporary directory to fill; on success it replaces `path` whole."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{target.name}-", dir=target.parent))
+    temporary = _beside(target)
+    temporary.mkdir()
     with _undone_on_error(temporary, target):
         yield temporary
-        temporary.chmod(0o755)
         replaced = _set_aside(target)
         temporary.replace(target)
         if replaced is not None:
             shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _beside(target: Path) -> Path:
+    """A name that nothing has yet. What `tempfile` makes is the owner's alone; here the user's umask decides."""
+    return target.with_name(f"{TEMPORARY}{target.name}-{secrets.token_hex(4)}")
 
 
 @contextmanager

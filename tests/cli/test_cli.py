@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import resource
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 import forecast
+from forecast.cli import doctor
 from tests.support import small_project
 
 HEAVY = ("tensorflow", "keras", "mlflow", "optuna", "statsforecast", "matplotlib")
@@ -277,3 +279,15 @@ def test_clean_asks_first_and_never_touches_snapshots_or_records(tmp_path: Path)
     assert list((root / "data" / "snapshots" / "wave").glob("*.parquet"))
     assert small_project.command(root, "clean", "--work", "--yes").returncode == 0
     assert not (root / ".forecast" / "memo").exists()
+
+
+def test_doctor_reports_on_a_store_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(path: Path, **options: object) -> object:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    root = small_project.write(tmp_path / "project")
+    (root / "requirements.lock").write_text("")
+    monkeypatch.setattr(doctor, "locked", read_only)
+    found = {what: (said, repair) for what, said, repair in doctor.findings(root)}
+    assert "Read-only file system" in found["running"][0] and found["running"][1]
+    assert {"disk", "leftovers", "MLflow", "locks"} <= found.keys()

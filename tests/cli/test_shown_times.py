@@ -7,7 +7,9 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from forecast.cli.predict import _dated, _harmless
+from forecast.cli import export
+from forecast.cli.predict import _dated
+from forecast.cli.shown import harmless
 
 
 def found(cutoff, ds):
@@ -27,5 +29,10 @@ def test_sessions_are_shown_as_dates():
 @pytest.mark.parametrize("name", ["=cmd()|'/c calc'!A1", "+1", "-1", "@sum", "\tx", "\r"])
 def test_a_name_that_a_spreadsheet_would_run_is_text_there(name):
     table = pd.DataFrame({"unique_id": [name, "dublin"], "output": ["y", "y"], "y_hat": [-1.0, 2.0]})
-    assert _harmless(table)["unique_id"].tolist() == ["'" + name, "dublin"]
-    assert _harmless(table)["y_hat"].tolist() == [-1.0, 2.0]
+    assert harmless(table)["unique_id"].tolist() == ["'" + name, "dublin"]
+    assert harmless(table)["y_hat"].tolist() == [-1.0, 2.0]
+
+
+def test_an_exported_csv_runs_nothing_in_a_spreadsheet(tmp_path):
+    export._write(pd.DataFrame({"unique_id": ["=cmd()|x"], "y": [-1.0]}), "csv", tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_text() == "unique_id,y\n'=cmd()|x,-1.0\n"

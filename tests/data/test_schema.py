@@ -5,6 +5,8 @@ import tracemalloc
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from forecast.data.schema import check_frame
 from forecast.system.errors import DataError, InputError
@@ -104,3 +106,14 @@ def test_a_long_frame_is_checked_without_another_copy_of_it():
     finally:
         tracemalloc.stop()
     assert peak < 0.8 * long.memory_usage(deep=True).sum()
+
+
+@given(st.text(min_size=1, max_size=300))
+def test_a_series_name_is_printable_and_at_most_200_characters(name):
+    frame = pd.DataFrame({"unique_id": name, "ds": pd.date_range("2024-01-01", periods=2), "y": 1.0})
+    if name.isprintable() and len(name) <= 200:
+        assert check_frame(frame, ["y"], where="mine")["unique_id"].tolist() == [name, name]
+    else:
+        with pytest.raises(InputError, match="at most 200, all printable") as fault:
+            check_frame(frame, ["y"], where="mine")
+        assert str(fault.value).isprintable() and len(str(fault.value)) < 400

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from forecast.system import files
@@ -169,3 +170,19 @@ def test_json_refuses_what_json_cannot_hold(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         files.write_json(tmp_path / "x.json", {"loss": float("nan")})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o027, 0o002])
+def test_every_written_file_and_folder_has_the_mode_that_the_umask_says(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        files.write_json(tmp_path / "a.json", {})
+        files.write_arrays(tmp_path / "a.npz", {"x": np.zeros(1)})
+        files.write_frame(tmp_path / "a.parquet", pd.DataFrame({"x": [1.0]}))
+        with files.atomic_directory(tmp_path / "folder") as folder:
+            (folder / "inside").write_text("x")
+    finally:
+        os.umask(before)
+    for name in ("a.json", "a.npz", "a.parquet", "folder/inside"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o666 & ~mask, name
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o777 & ~mask

@@ -18,12 +18,13 @@ from forecast.config.sources import Source
 from forecast.config.task import SessionCalendar, TimeZone, WeekdayCalendar
 from forecast.data import own_files
 from forecast.data.columns import inputs_of
-from forecast.data.schema import OUTSIDE, first_outside, first_text, text_fault
+from forecast.data.schema import OUTSIDE, first_outside, first_text, place, text_fault
 from forecast.data.sources import RawFrame, Request, observed
 from forecast.system import files
 from forecast.system.errors import InputError, closest, quote_names, quoted
 
 _OFFSET = re.compile(r"(Z|[+-]\d{2}:?\d{2})$")
+LARGEST = 1e100
 _ONLY_DATE = re.compile(r"^\d{4}-\d{2}(-\d{2})?$")
 
 
@@ -59,7 +60,13 @@ def read(request: Request) -> RawFrame:
     assert isinstance(source, Settings)
     path = inside(request.root, source.path)
     where = str(source.path)
-    read = own_files.table(path, where, separator=source.separator, decimal=source.decimal)
+    read = own_files.table(
+        path,
+        where,
+        separator=source.separator,
+        decimal=source.decimal,
+        names=source.columns.get("unique_id", "unique_id"),
+    )
     table = _named(read, request.dataset, source, where)
     for name in table.columns.drop(["unique_id", "ds"]):
         if first_text(table[name]) is not None:
@@ -70,6 +77,7 @@ def read(request: Request) -> RawFrame:
     table["ds"] = as_utc(table, time_zone=source.time_zone, wall_clock=wall_clock, where=where)
     numbers = table.columns.drop(["unique_id", "ds"])
     table[numbers] = table[numbers].apply(pd.to_numeric)
+    _refuse_vast(table, list(numbers), where)
     table, as_of = observed(request, table)
     provenance = {
         "source": "file",
@@ -109,6 +117,17 @@ def _issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.DataF
     issued = table[["unique_id", "issued_at"]].rename(columns={"issued_at": "ds"})
     table["issued_at"] = as_utc(issued, time_zone=source.time_zone, wall_clock=False, where=f"{where}, issued_at")
     return table[table["issued_at"] <= as_of].reset_index(drop=True)
+
+
+def _refuse_vast(table: pd.DataFrame, columns: list[str], where: str) -> None:
+    for column in columns:
+        vast = ((table[column].abs() > LARGEST) & ~np.isinf(table[column])).to_numpy()
+        if vast.any():
+            raise InputError(
+                f"{where}, {place(table, int(np.argmax(vast)))}: column {column!r} holds "
+                f"{table[column].iloc[int(np.argmax(vast))]:g}, wanted numbers up to {LARGEST:g}, whose squares are "
+                "finite. Correct the cell, or take another unit."
+            )
 
 
 def _by_format(values: pd.Series, form: str, where: str) -> pd.Series:

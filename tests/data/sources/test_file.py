@@ -244,3 +244,27 @@ def test_times_in_their_own_format(tmp_path):
     frame = read(tmp_path, "ds,temp\n31.01.2024 13:00,1\n", source=source)
     assert frame["ds"].tolist() == [pd.Timestamp("2024-01-31 12:00")]
     assert "line 2: `ds` holds '2024-01-31'" in refused(tmp_path, "ds,temp\n2024-01-31,1\n", source=source)
+
+
+@pytest.mark.parametrize("name", ["nan", "NA", "null", "None"])
+def test_a_series_may_have_the_name_of_a_missing_value(tmp_path, name):
+    frame = read(tmp_path, f"unique_id,ds,temp\n{name},2024-01-01,NA\n{name},2024-01-02,2\n")
+    assert frame["unique_id"].tolist() == [name, name] and np.isnan(frame["temp"].iloc[0])
+
+
+@pytest.mark.parametrize("value", ["1e300", "-1e101"])
+def test_a_number_whose_square_is_not_finite_is_refused_with_its_line(tmp_path, value):
+    message = refused(tmp_path, f"ds,temp\n2024-01-01,1\n2024-01-02,{value}\n")
+    assert "line 3" in message and "up to 1e+100" in message
+
+
+@pytest.mark.parametrize("name", ["unique_id", "ds"])
+def test_a_target_of_a_key_s_name_is_refused_where_it_is_configured(name):
+    with pytest.raises(InputError, match=f"column '{name}' names the series and times"):
+        dataset(target={"column": name})
+
+
+def test_a_long_cell_is_quoted_by_its_ends(tmp_path):
+    assert len(refused(tmp_path, f"ds,temp\n{'x' * 10**5},1\n")) < 400
+    assert len(refused(tmp_path, f"ds,temp\n2024-01-01,{'x' * 10**5}\n")) < 400
+    assert len(refused(tmp_path, f"ds,{'x' * 10**5}\n2024-01-01,1\n")) < 400
