@@ -1,0 +1,59 @@
+"""The confirmation set is opened once per release, and that it was opened is written down first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench.confirm import CONFIGS, RECORD, confirm
+from forecast import __version__
+from forecast.system import files
+from forecast.system.errors import InputError
+
+NOW = pd.Timestamp("2026-01-05 10:00")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    place = tmp_path / "project"
+    for name in CONFIGS:
+        files.write_text(place / "configs" / name, "{}\n")
+    return place
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "secret"
+    files.write_text(folder / "datasets.yaml", "run: [one]\n")
+    files.write_text(folder / "data" / "one.csv", "ds,y\n2024-01-01,4711.5\n")
+    return folder
+
+
+def test_a_set_is_recorded_before_it_is_read_and_nothing_of_it_is(root: Path, data: Path) -> None:
+    def fails(place: Path) -> None:
+        assert (place / "configs" / "datasets.yaml").is_file() and (place / "data" / "one.csv").is_file()
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError):
+        confirm(root, data, now=NOW, run=fails)
+    (opened,) = files.read_json(root / RECORD)
+    assert opened["version"] == __version__ and opened["opened"] == "2026-01-05T10:00:00"
+    assert "4711" not in (root / RECORD).read_text() and "secret" not in (root / RECORD).read_text()
+
+
+def test_the_same_release_opens_it_once_and_another_set_still(root: Path, data: Path) -> None:
+    ran: list[Path] = []
+    confirm(root, data, now=NOW, run=ran.append)
+    with pytest.raises(InputError, match="opened this confirmation set at 2026-01-05T10:00:00"):
+        confirm(root, data, now=NOW, run=ran.append)
+    files.write_text(data / "data" / "one.csv", "ds,y\n2024-01-01,4712.5\n")
+    confirm(root, data, now=NOW, run=ran.append)
+    assert len(ran) == 2 and len(files.read_json(root / RECORD)) == 2
+
+
+def test_a_folder_without_entries_is_refused_and_not_recorded(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no datasets\.yaml there"):
+        confirm(root, tmp_path, now=NOW, run=lambda place: None)
+    assert not (root / RECORD).exists()
