@@ -137,7 +137,7 @@ def _errors(rows: pd.DataFrame, series: Series, output: int) -> Errors:
 
 
 def _scores(base: Sandbox, tested: dict[tuple[str, str, str], Errors], detector: str) -> Iterator[Finding]:
-    """MAE, origins and skill of every seed and ensemble in by_series.parquet."""
+    """MAE, origins and skill of every seed, and of their mean, in by_series.parquet."""
     table = base.table("by_series.parquet")
     if table.empty:
         return
@@ -145,7 +145,7 @@ def _scores(base: Sandbox, tested: dict[tuple[str, str, str], Errors], detector:
     for (model, ranking, name), errors in tested.items():
         rows = dict(zip(map(str, errors.seeds), errors.each, strict=False))
         if len(errors.seeds) > 1:
-            rows["ensemble"] = errors.ensemble
+            rows["mean"] = errors.ensemble
         naive = tested.get(("naive", "baseline", name))
         for seed, wanted in rows.items():
             row = published.get((model, ranking, name, seed), {})
@@ -159,7 +159,7 @@ def _scores(base: Sandbox, tested: dict[tuple[str, str, str], Errors], detector:
 
 
 def _board(base: Sandbox, detector: str) -> Iterator[Finding]:
-    """The leaderboard is the mean over the series of by_series.parquet, and its row `mean` that over the seeds."""
+    """The leaderboard is the mean over the series of by_series.parquet; its row `mean` is that of the seeds' mean."""
     board, table = base.table("leaderboard.csv"), base.table("by_series.parquet")
     if board.empty or table.empty:
         return
@@ -168,8 +168,9 @@ def _board(base: Sandbox, detector: str) -> Iterator[Finding]:
     naive = each.loc[each.index.get_level_values("model") == NAIVE, "mase"]
     each["skill"] = 1 - each["mase"] / naive.iloc[0] if len(naive) and naive.iloc[0] > 0 else np.nan
     names.append("skill")
-    mean = each.drop(index="ensemble", level="seed", errors="ignore").groupby(level=["model", "ranking"]).mean()
-    wanted = pd.concat([each, mean.assign(seed="mean").set_index("seed", append=True)])
+    last = each.groupby(level=["model", "ranking"]).tail(1).reset_index("seed", drop=True)  # `mean`
+    mean = last.assign(seed="mean").set_index("seed", append=True)
+    wanted = pd.concat([each.drop(index=mean.index.intersection(each.index)), mean])
     found = board[board["status"] == "ok"].set_index(["model", "ranking", "seed"])[names]
     both = wanted.index.intersection(found.index)
     same = np.isclose(wanted.loc[both], found.loc[both], rtol=EXACT, atol=EXACT, equal_nan=True).all(axis=1)
@@ -189,7 +190,7 @@ def _validation(base: Sandbox, held: Held, detector: str) -> Iterator[Finding]:
     for about, errors in held.items():
         if about not in means.index:
             continue
-        each = [_mean(seed) / scale.get(name, np.nan) for name, e in errors.items() for seed in e.each]
+        each = [_mean(e.ensemble) / scale.get(name, np.nan) for name, e in errors.items()]
         wanted, found = float(np.mean(each)), float(means["validation_mase"].to_dict()[about])
         if np.isfinite(wanted) and not np.isclose(found, wanted, rtol=1e-6):
             text = f"the validation score of {about[0]} ({about[1]}) is {found:.6g}; its forecasts have {wanted:.6g}"
@@ -215,15 +216,15 @@ def _choice(base: Sandbox, held: Held, detector: str) -> Iterator[Finding]:
 
 
 def _loss(errors: dict[str, Errors], scale: pd.Series) -> float:
-    """Mean over the horizon, then seeds, then the series of an origin, then origins; not finite where one is not."""
+    """Of the seeds' mean, over the horizon, the series of an origin, the origins; not finite where one is not."""
     parts = []
     for name, e in errors.items():
         divisor = float(scale.get(name, np.nan))
         if np.isfinite(divisor):
-            known = np.isfinite(e.each)
+            known = np.isfinite(e.ensemble)
             with np.errstate(invalid="ignore"):
-                each = np.where(known, e.each, 0.0).sum(axis=2) / known.sum(axis=2) / divisor
-            parts.append(pd.Series(each.mean(axis=0), e.cutoffs))
+                each = np.where(known, e.ensemble, 0.0).sum(axis=1) / known.sum(axis=1) / divisor
+            parts.append(pd.Series(each, e.cutoffs))
     return float(pd.concat(parts).groupby(level=0).mean().mean(skipna=True)) if parts else float("nan")
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from forecast.data.results import Results, Row
 
 FAMILIES = {"naive": "all against naive", "skip": "each against its skip", "best": "all against the best"}
-SUMMARY_ORDER = ("mean", "0", "ensemble")
+SUMMARY_ORDER = ("mean", "0")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.task import SessionCalendar, Task, TaskColumn, load_task
 from forecast.data.calendars import cycles
 from forecast.data.panel import with_series
-from forecast.data.results import ENSEMBLE, LEADERBOARD_FACTS, LEADERBOARD_KEYS, MEAN, PER_SERIES, Results
+from forecast.data.results import LEADERBOARD_FACTS, LEADERBOARD_KEYS, MEAN, PER_SERIES, SPREAD, Results
 from forecast.data.splits import Borders
 from forecast.system import files
 from forecast.system.errors import InputError
@@ -88,7 +88,7 @@ def compared(
         "intervals": intervals.intervals,
         "interval_methods": intervals.methods,
         "reliability": intervals.reliability,
-        "variance": variance_parts(test, **_steps(task)) if verdicts["tests"] else pd.DataFrame(),
+        "variance": variance_parts(test, _by_seed(scored), **_steps(task)) if verdicts["tests"] else pd.DataFrame(),
         "change_by_step": _changes(scored, task),
         "distributions": distribution_scores(results, reference.last, evaluation.levels),
     }
@@ -104,9 +104,15 @@ def compared(
 
 
 def _skill(scored: list[Scored]) -> dict[tuple[str, str], float]:
-    """By model and ranking, against naive on test, mean over seeds."""
+    """By model and ranking, against naive on test."""
     boards = {(s.record["model"], s.record["ranking"]): s.board for s in scored if s.board is not None}
     return {key: float(b.loc[b["seed"] == MEAN, "skill"].iloc[0]) for key, b in boards.items()}
+
+
+def _by_seed(scored: list[Scored]) -> dict[tuple[str, str], list[float]]:
+    """The MASE of every seed, by model and ranking."""
+    boards = {(s.record["model"], s.record["ranking"]): s.board for s in scored if s.board is not None}
+    return {key: b.loc[~b["seed"].isin([MEAN, SPREAD]), "mase"].tolist() for key, b in boards.items()}
 
 
 def leaderboard(scored: list[Scored], chosen: Mapping[str, str], dataset: str) -> pd.DataFrame:
@@ -125,7 +131,7 @@ def leaderboard(scored: list[Scored], chosen: Mapping[str, str], dataset: str) -
         is_chosen = chosen.get(record["ranking"]) == record["model"] or (
             record["ranking"] == "baseline" and record["model"] in chosen.values()
         )
-        board["chosen"] = is_chosen & board["seed"].isin([MEAN, ENSEMBLE])
+        board["chosen"] = is_chosen & (board["seed"] == MEAN)
         parts.append(board)
     table = pd.concat(parts, ignore_index=True)
     table["chosen"] = table["chosen"].fillna(False).astype(bool)
@@ -136,16 +142,20 @@ def leaderboard(scored: list[Scored], chosen: Mapping[str, str], dataset: str) -
 
 def losses(scored: list[Scored], scale: Mapping[str, metrics.Scale], block: str) -> pd.DataFrame:
     """Long `model, ranking, skip, seed, unique_id, cutoff, loss`: absolute error over the train scale, mean over the
-    horizon. `skip` is the row that is the candidate's skip standing alone. A missing actual is left out."""
+    horizon, of the mean of the seeds' forecasts, which serves. `skip` is the row that is the candidate's skip standing
+    alone. A missing actual is left out."""
     divisor = {name: s.value for name, s in scale.items()}
     parts = []
     for candidate in scored:
         if candidate.forecasts is None:
             continue
         rows = with_series(candidate.forecasts[candidate.forecasts["block"] == block])
+        if rows["seed"].nunique() > 1:
+            rows = rows.groupby(["series", "cutoff", "step"], as_index=False, observed=True)[["y", "y_hat"]].mean()
         error = (rows["y"] - rows["y_hat"]).abs() / rows["series"].map(divisor)
-        keys = {"seed": rows["seed"], "unique_id": rows["series"], "cutoff": rows["cutoff"]}
+        keys = {"unique_id": rows["series"], "cutoff": rows["cutoff"]}
         own = pd.DataFrame({**keys, "loss": error}).groupby(list(keys), observed=True)["loss"].mean().reset_index()
+        own["seed"] = MEAN
         record = candidate.record
         parts.append(own.assign(model=record["model"], ranking=record["ranking"], skip=record["skip_row"]))
     return pd.concat(parts, ignore_index=True)[LOSS_COLUMNS]
@@ -197,7 +207,7 @@ def _labelled(tables: list[tuple[Scored, pd.DataFrame | None]]) -> pd.DataFrame:
 
 
 def _changes(scored: list[Scored], task: Task) -> pd.DataFrame:
-    """Per candidate and step the change of its error against naive, mean over seeds and series, with its 95 % band.
+    """Per candidate and step the change of its error against naive, mean over series, with its 95 % band.
 
     A candidate without rows has other origins than naive, or series whose origins differ.
     """
@@ -205,7 +215,7 @@ def _changes(scored: list[Scored], task: Task) -> pd.DataFrame:
     steps = _steps(task)
     rows: list[dict[str, Any]] = []
     for candidate in scored:
-        pairs = [(abs(c.y_hat - c.y).mean(axis=0), naive[c.series]) for c in candidate.cubes if c.series in naive]
+        pairs = [(abs(c.y_hat.mean(axis=0) - c.y), naive[c.series]) for c in candidate.cubes if c.series in naive]
         if len({errors.shape for pair in pairs for errors in pair}) == 1:
             about = {key: candidate.record[key] for key in ("model", "ranking")}
             found = zip(*change_by_step(pairs, **steps), strict=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,6 +90,7 @@ def simpler(validation: pd.DataFrame, chosen: Mapping[str, str], **spacing: Any)
 
 def variance_parts(
     losses: pd.DataFrame,
+    by_seed: Mapping[Key, Sequence[float]],
     *,
     horizon: int,
     season_length: int,
@@ -98,18 +99,17 @@ def variance_parts(
 ) -> pd.DataFrame:
     """Seed variance apart from data variance: model, ranking, n_seeds, mean, seed_sd, data_se.
 
-    `seed_sd` is the standard deviation of the mean loss over seeds: what another training run would change. `data_se`
-    is the standard error of the seed-averaged mean over origins: what other days of the same seasons would change, and
-    not what another year would, whose climate one year cannot show. They answer different questions and are never
-    added. NaN `seed_sd` with one seed.
+    `losses` are those of what serves, `by_seed` the mean loss of each seed alone. The latters' standard deviation is
+    `seed_sd`: what another training run would change. `data_se` is the standard error of the mean over origins: what other days
+    of the same seasons would change, and not what another year would, whose climate one year cannot show. They answer
+    different questions and are never added. NaN `seed_sd` with one seed.
     """
     means, _ = by_origin(losses)
-    per_seed = losses.groupby([*KEY, "seed"], observed=True)["loss"].mean()
     spacing = {"horizon": horizon, "season_length": season_length, "step_size": step_size}
     allowed = dependence(len(means), cycles=cycles, **spacing)
     rows = []
     for model, ranking in keys(means):
-        seeds = per_seed[model, ranking].to_numpy(dtype=float)
+        seeds = by_seed[model, ranking]
         values = means[model, ranking].to_numpy(dtype=float)
         rows.append(
             {

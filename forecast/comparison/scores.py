@@ -1,4 +1,4 @@
-"""From the forecasts of a dataset to tidy rows: one per candidate and seed, their mean, their spread, the ensemble.
+"""From the forecasts of a dataset to tidy rows: one per candidate and seed, the mean of their forecasts, the spread.
 
 Errors of different series are never pooled in their units: a dataset of several series has MASE, RMSSE and skill
 averaged over the series, and no MAE or RMSE of its own (per series they are in by_series.csv). Skill is everywhere
@@ -19,7 +19,7 @@ from forecast.comparison import metrics
 from forecast.config.experiment import NAIVE
 from forecast.config.task import Task
 from forecast.data.panel import series_name, with_series
-from forecast.data.results import ENSEMBLE, MEAN, SPREAD, Results
+from forecast.data.results import MEAN, SPREAD, Results
 from forecast.data.splits import Borders
 from forecast.system.errors import InputError
 
@@ -92,7 +92,7 @@ def members(cube: Cube) -> Iterator[tuple[str, np.ndarray]]:
     for seed, y_hat in zip(cube.seeds, cube.y_hat, strict=True):
         yield str(seed), y_hat
     if len(cube.y_hat) > 1:
-        yield ENSEMBLE, cube.y_hat.mean(axis=0)
+        yield MEAN, cube.y_hat.mean(axis=0)
 
 
 def references(frame: pd.DataFrame, naive: pd.DataFrame, task: Task, borders: Borders, block: str) -> Reference:
@@ -119,7 +119,7 @@ def _by_step(cube: Cube) -> np.ndarray:
 
 
 def series_scores(found: Iterable[Cube], reference: Reference) -> pd.DataFrame:
-    """One row per series, seed and ensemble: every metric in the series' own unit."""
+    """One row per series and seed, and of the seeds' mean: every metric in the series' own unit."""
     rows = []
     for cube in found:
         naive, last = reference.naive_whole[cube.series], cube.last[:, None]
@@ -168,19 +168,19 @@ def over_series(scores: pd.DataFrame, by: list[str], reference: Reference) -> pd
 
 
 def with_mean_and_spread(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Adds the rows `mean` and, with several seeds, `std` (n - 1) over the seeds; the ensemble is not among them."""
-    seeds = scores[scores["seed"] != ENSEMBLE]
+    """Adds, with several seeds, the row `std` (n - 1) of their scores; with one seed the row `mean`, the same again.
+
+    `mean` is no average of scores: it is what the mean of the seeds' forecasts scores, and that is what serves.
+    """
+    seeds = scores[scores["seed"] != MEAN]
     numbers = [c for c in scores.columns if c not in ("seed", *by)]
-    parts = [scores]
-    for name, how in ((MEAN, "mean"), (SPREAD, "std")):
-        if name == SPREAD and seeds["seed"].nunique() < 2:
-            continue
-        if by:
-            row = seeds.groupby(by, sort=False, as_index=False)[numbers].agg(how)
-        else:
-            row = seeds[numbers].agg(how).to_frame().T
-        parts.append(row.assign(seed=name))
-    result = pd.concat(parts, ignore_index=True)
+    if len(seeds) == len(scores):
+        added = scores.assign(seed=MEAN)
+    elif by:
+        added = seeds.groupby(by, sort=False, as_index=False)[numbers].std().assign(seed=SPREAD)
+    else:
+        added = seeds[numbers].std().to_frame().T.assign(seed=SPREAD)
+    result = pd.concat([scores, added], ignore_index=True)
     if "n_origins" in result:
         result["n_origins"] = int(seeds["n_origins"].iloc[0])
     return result[list(scores.columns)]

@@ -218,7 +218,7 @@ class Results:
         return in_ranking(self.leaderboard, ranking)
 
     def score(self, model: str, ranking: str) -> dict[str, Any] | None:
-        """The leaderboard's row of `model` in `ranking`, mean over seeds; None when there is none or it failed."""
+        """The leaderboard's row of `model` in `ranking`; None when there is none or it failed."""
         board = self.board(ranking)
         rows = board[(board["model"] == model) & (board["seed"] == MEAN) & (board["status"] == "ok")]
         found: list[dict[str, Any]] = rows.dropna(subset=[self.headline]).to_dict("records")  # type: ignore[assignment]

@@ -16,7 +16,7 @@ from forecast.config.experiment import NAIVE
 from forecast.config.paths import ProjectPaths
 from forecast.data import snapshots
 from forecast.data.panel import with_series
-from forecast.data.results import ENSEMBLE, MEAN, Results
+from forecast.data.results import MEAN, Results
 from forecast.data.splits import Borders
 from forecast.operations.champion import Meta
 from forecast.system import files
@@ -64,14 +64,13 @@ def describe(project: Path, dataset: str, folder: Path, *, now: pd.Timestamp, re
 
 
 def _scores(results: Results, record: dict[str, Any]) -> dict[str, float]:
-    """The leaderboard's row of the ensemble, or of the only seed."""
+    """The leaderboard's row of what serves."""
     table = results.leaderboard
     rows = table[(table["model"] == record["model"]) & (table["ranking"] == record["ranking"])].set_index("seed")
-    name = next((seed for seed in (ENSEMBLE, MEAN) if seed in rows.index), None)
-    if name is None:
+    if MEAN not in rows.index:
         return {}
     scores = (*(metric.name for metric in metrics.METRICS), "n_origins")
-    return {score: float(rows.loc[name, score]) for score in scores if np.isfinite(rows.loc[name, score])}
+    return {score: float(rows.loc[MEAN, score]) for score in scores if np.isfinite(rows.loc[MEAN, score])}
 
 
 def _error_by_step(results: Results, candidate: str) -> dict[str, list[float | None]]:

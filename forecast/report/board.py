@@ -11,7 +11,6 @@ from markupsafe import Markup
 from forecast.comparison import metrics
 from forecast.comparison.metrics import Metric
 from forecast.data.results import (
-    ENSEMBLE,
     MEAN,
     RANKING_TITLES,
     RANKINGS,
@@ -36,7 +35,7 @@ Scores = dict[str, Any]  # one row of the leaderboard
 
 
 def leaderboard(results: Results, ranking: str) -> Table:
-    """The ranking's own rows with baselines and skip: per model its mean over seeds, then the seed-mean ensemble.
+    """The ranking's own rows with baselines and skip: per model the mean of its seeds' forecasts, ± their spread.
 
     Of one series, whose unit scores of distributions have, these stand in the last columns of the models' rows.
     """
@@ -44,7 +43,10 @@ def leaderboard(results: Results, ranking: str) -> Table:
     rest = [m for m in metrics.METRICS if m.own_column and m.name != results.headline and board[m.name].notna().any()]
     columns = [
         ("Model", ""),
-        (_title(results, ranked_by), f"{ranked_by.explanation}; mean ± standard deviation over seeds"),
+        (
+            _title(results, ranked_by),
+            f"{ranked_by.explanation}; of the mean of the seeds' forecasts ± standard deviation over seeds",
+        ),
         ("Error vs naive", AGAINST_NAIVE),
         ("Error vs own skip", AGAINST_SKIP),
         ("Seeds", SEEDS),
@@ -54,13 +56,13 @@ def leaderboard(results: Results, ranking: str) -> Table:
         ("Parameters", "Number of trained weights"),
     ]
     groups = board.groupby(["model", "ranking"], sort=True)
-    rows = [row for _, part in groups for row in _rows(results, ranking, part, rest)]
+    rows = [_row(results, ranking, part, rest) for _, part in groups]
     rows.sort(key=lambda row: (row.cells[0].value is None, row.cells[0].value or 0.0))
     for title, why, scores in _of_distributions(results, ranking):
         columns.append((title, why))
         for row in rows:
             if row.cls != "failed":
-                row.cells.append(EMPTY if row.cls == "ensemble" else number(scores.get(row.model)))
+                row.cells.append(number(scores.get(row.model)))
     return Table(columns, rows)
 
 
@@ -94,17 +96,14 @@ def _title(results: Results, metric: Metric) -> str:
     return f"{metric.title} [{results.unit}]" if metric.in_units and results.unit else metric.title
 
 
-def _rows(results: Results, ranking: str, part: pd.DataFrame, rest: list[Metric]) -> list[Row]:
-    """The rows of one model; a single one with the reason when it failed."""
+def _row(results: Results, ranking: str, part: pd.DataFrame, rest: list[Metric]) -> Row:
+    """The row of one model, with the reason when it failed."""
     by_seed: dict[str, Scores] = {str(row["seed"]): row for row in part.to_dict("records")}  # type: ignore[misc]
     seeds = [row for seed, row in by_seed.items() if seed.isdigit()]
     mean = by_seed.get("mean") or next(iter(by_seed.values()))
     if mean["status"] != "ok" or text.missing(mean[results.headline]):
-        return [_failed_row(results, mean)]
-    rows = [_mean_row(results, ranking, mean, by_seed.get("std"), seeds, rest)]
-    if len(seeds) > 1 and not text.missing(by_seed.get("ensemble", {}).get(results.headline)):
-        rows.append(_ensemble_row(results, ranking, by_seed["ensemble"], len(seeds), rest))
-    return rows
+        return _failed_row(results, mean)
+    return _mean_row(results, ranking, mean, by_seed.get("std"), seeds, rest)
 
 
 def _mean_row(
@@ -127,18 +126,6 @@ def _mean_row(
         *_scores(mean, rest),
     ]
     return Row(model, cells, marks, "chosen" if chosen else "baseline" if mean["ranking"] == "baseline" else "")
-
-
-def _ensemble_row(results: Results, ranking: str, row: Scores, seeds: int, rest: list[Metric]) -> Row:
-    error = float(row[results.headline])
-    cells = [
-        Cell(text.figure(error), error, f"The mean of {seeds} seeds' forecasts"),
-        _change(row["skill"]),
-        EMPTY,
-        Cell(_strip(results, ranking, [], error, False)),
-        *_scores(row, rest),
-    ]
-    return Row(str(row["model"]), cells, [], "ensemble", "ensemble")
 
 
 def _failed_row(results: Results, row: Scores) -> Row:
@@ -218,8 +205,8 @@ def series_table(results: Results, ranking: str) -> Table:
             ("Error vs naive", AGAINST_NAIVE),
         ]
     table = in_ranking(results.by_series, ranking)
-    table = table[table["seed"] != ENSEMBLE]
-    mean = table.groupby(["model", "series"], sort=True)[["mae", "skill"]].mean()
+    served = table.groupby(["model", "series"]).tail(1)  # the seeds' mean stands behind them
+    mean = served.set_index(["model", "series"]).sort_index()[["mae", "skill"]]
     rows = [_series_row(str(model), part.droplevel(0), names) for model, part in mean.groupby(level=0, sort=True)]
     rows.sort(key=lambda row: (row.cells[0].value is None, row.cells[0].value or 0.0))
     return Table(columns, rows)

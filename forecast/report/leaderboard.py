@@ -11,7 +11,6 @@ from forecast.comparison import metrics
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import (
     BASELINE,
-    ENSEMBLE,
     LEADERBOARD_FACTS,
     LEADERBOARD_KEYS,
     MEAN,
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 RANKING_ORDER = (BASELINE, *RANKINGS)
-SEED_ORDER = (MEAN, SPREAD, ENSEMBLE)
+SEED_ORDER = (MEAN, SPREAD)
 
 
 def columns() -> list[str]:

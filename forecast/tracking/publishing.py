@@ -213,7 +213,7 @@ def _leaderboard() -> dict[str, Any]:
         "test/skill",
         "test/mase",
         "validation/mase",
-        "test_ensemble/mae",
+        "test_std/mae",
         "n_params",
         "cpu_seconds",
     )

@@ -27,7 +27,7 @@ IN_PLACE = ("chosen",)
 class Record:
     """One trained candidate of one dataset, with its rows of the comparison.
 
-    `rows` maps the leaderboard's seed (`0`, `mean`, `std`, `ensemble`, ...) to its row, all values as text;
+    `rows` maps the leaderboard's seed (`0`, `mean`, `std`, ...) to its row, all values as text;
     `by_step` holds the rows of by_step.csv that stand for the candidate; `tests` its verdicts; `residuals` its
     residual diagnostics, per series; `distributions` its rows of distributions.csv, as by_step's;
     `intervals` the rows of interval_methods.parquet over all steps.
@@ -64,7 +64,7 @@ class Record:
 
     @property
     def main_row(self) -> dict[str, str]:
-        """The mean over the seeds; a candidate with one seed has that row only."""
+        """What the mean of the seeds' forecasts scores; a candidate with one seed has that row only."""
         return self.rows.get("mean") or next(iter(self.rows.values()), {})
 
     @property
@@ -135,9 +135,9 @@ def _record(
 
 
 def _standing_for(rows: Sequence[dict[str, str]]) -> tuple[dict[str, str], ...]:
-    """One row per step: the mean over the seeds where there is one."""
+    """One row per step: of the mean of the seeds, where there is one."""
     seeds = {row["seed"] for row in rows}
-    seed = next((name for name in ("mean", "ensemble") if name in seeds), min(seeds, default=""))
+    seed = "mean" if "mean" in seeds else min(seeds, default="")
     return tuple(row for row in rows if row["seed"] == seed)
 
 

@@ -44,7 +44,7 @@ def parameters(params: Mapping[str, Any], tuned: Mapping[str, Any] | None = None
 
 
 def scores(record: Record) -> list[Point]:
-    """Test errors (mean over seeds), by horizon step, of the seeds' ensemble, their spread; size and cost."""
+    """Test errors of what serves, by horizon step, their spread over seeds; size and cost."""
     main = record.main_row
     from forecast.comparison import metrics  # with it comes pandas, which `status` does without
 
@@ -52,8 +52,7 @@ def scores(record: Record) -> list[Point]:
     points = [Point(f"test/{metric.name}", main.get(metric.name)) for metric in metrics.METRICS]
     for row in record.by_step:
         points += [Point(f"test_by_step/{name}", row.get(name), int(row["step"])) for name in by_step]
-    for seed in ("ensemble", "std"):
-        points += [Point(f"test_{seed}/{name}", record.rows.get(seed, {}).get(name)) for name in by_step]
+    points += [Point(f"test_std/{name}", record.rows.get("std", {}).get(name)) for name in by_step]
     points.append(Point("validation/mase", main.get("validation_mase")))
     points.append(Point("n_origins", main.get("n_origins")))
     return finite(points + intervals(record) + distributions(record) + ledger(record) + costs(record))

@@ -37,17 +37,16 @@
     });
   });
 
-  // Filters: datasets, models, ensembles.
+  // Filters: datasets, models.
   const boxes = all(".pick input");
   const hide = (element, hidden) => element.classList.toggle("off", hidden);
   const filter = () => {
     const kept = new Set(boxes.filter((box) => box.checked).map((box) => box.value));
-    const ensembles = document.getElementById("ensembles").checked;
     all("main [data-model]").forEach((element) =>
-      hide(element, !kept.has(element.dataset.model) || (!ensembles && element.classList.contains("ensemble"))));
+      hide(element, !kept.has(element.dataset.model)));
     document.getElementById("picked").textContent = kept.size === boxes.length ? "all" : kept.size + " of " + boxes.length;
   };
-  boxes.concat(document.getElementById("ensembles")).forEach((box) => box.addEventListener("change", filter));
+  boxes.forEach((box) => box.addEventListener("change", filter));
   all("[data-pick]").forEach((button) => button.addEventListener("click", () => {
     const wanted = button.dataset.pick;
     boxes.forEach((box) => { box.checked = wanted === "all" || (wanted === "networks" && "network" in box.dataset); });
