@@ -99,10 +99,10 @@ def variance_parts(
 ) -> pd.DataFrame:
     """Seed variance apart from data variance: model, ranking, n_seeds, mean, seed_sd, data_se.
 
-    `losses` are those of what serves, `by_seed` the mean loss of each seed alone. The latters' standard deviation is
-    `seed_sd`: what another training run would change. `data_se` is the standard error of the mean over origins: what other days
-    of the same seasons would change, and not what another year would, whose climate one year cannot show. They answer
-    different questions and are never added. NaN `seed_sd` with one seed.
+    `losses` are those of what serves, `by_seed` the mean loss of each seed alone. `seed_sd` is the standard deviation
+    of the latter: what another training run would change. `data_se` is the standard error of the mean over origins:
+    what other days of the same seasons would change, and not what another year would, whose climate one year cannot
+    show. They answer different questions and are never added. NaN `seed_sd` with one seed.
     """
     means, _ = by_origin(losses)
     spacing = {"horizon": horizon, "season_length": season_length, "step_size": step_size}

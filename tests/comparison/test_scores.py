@@ -69,13 +69,13 @@ def test_each_series_is_scored_in_its_own_unit():
     assert (table["n_origins"] == 2).all()
 
 
-def test_the_ensemble_is_the_mean_of_the_forecasts_not_of_the_errors():
+def test_the_mean_is_that_of_the_forecasts_not_of_the_errors():
     table = by_series()
-    a, b = row(table, "ensemble", series="a"), row(table, "ensemble", series="b")
+    a, b = row(table, "mean", series="a"), row(table, "mean", series="b")
     assert (a["mae"], b["mae"]) == (1, 5)  # a: off by (1 - 3) / 2, b: off by (10 + 0) / 2
 
 
-def test_one_seed_has_no_ensemble_and_no_spread():
+def test_one_seed_is_its_own_mean_and_has_no_spread():
     table = by_series(seeds=(7,))
     assert table["seed"].tolist() == ["7", "7"]
     board = scores.with_mean_and_spread(scores.over_series(table, ["seed"], REFERENCE), [])
@@ -84,7 +84,7 @@ def test_one_seed_has_no_ensemble_and_no_spread():
 
 def test_over_several_series_ratios_are_averaged_and_units_are_not():
     board = scores.over_series(by_series(), ["seed"], REFERENCE)
-    assert board["seed"].tolist() == ["3", "7", "ensemble"]
+    assert board["seed"].tolist() == ["3", "7", "mean"]
     assert board["mase"].tolist() == [1.25, 3.0, 1.125]
     assert board["mae"].isna().all() and board["rmse"].isna().all()
     assert row(board, "3")["skill"] == pytest.approx(1 - 1.25 / ((1.5 / 0.5 + 12.5 / 20) / 2))
@@ -118,14 +118,14 @@ def test_one_series_keeps_its_unit():
     assert "series" not in board
 
 
-def test_mean_and_spread_are_over_the_seeds_alone():
+def test_the_mean_is_what_serves_and_the_spread_is_over_the_seeds_alone():
     board = scores.with_mean_and_spread(scores.over_series(by_series(), ["seed"], REFERENCE), [])
-    assert board["seed"].tolist() == ["3", "7", "ensemble", "mean", "std"]
-    assert row(board, "mean")["mase"] == 2.125
+    assert board["seed"].tolist() == ["3", "7", "mean", "std"]
+    assert row(board, "mean")["mase"] == 1.125
     assert row(board, "std")["mase"] == pytest.approx(1.75 / np.sqrt(2))  # n - 1
     assert (board["n_origins"] == 2).all()
     one = scores.with_mean_and_spread(scores.over_series(by_series(series=("a",)), ["seed"], REFERENCE), [])
-    assert row(one, "mean")["mae"] == 2 and row(one, "std")["mae"] == pytest.approx(np.sqrt(2))
+    assert row(one, "mean")["mae"] == 1 and row(one, "std")["mae"] == pytest.approx(np.sqrt(2))
 
 
 def test_steps_are_scored_against_naive_at_the_same_step():
@@ -135,7 +135,7 @@ def test_steps_are_scored_against_naive_at_the_same_step():
     assert row(table, "3", step=2)["skill"] == 0.5
     assert row(table, "7", step=2)["mase"] == 6
     board = scores.with_mean_and_spread(scores.over_series(table, ["seed", "step"], REFERENCE), ["step"])
-    assert row(board, "mean", step=1)["mae"] == 2
+    assert row(board, "mean", step=1)["mae"] == row(table, "mean", step=1)["mae"]
     assert row(board, "std", step=2)["skill"] == pytest.approx(np.std([0.5, -0.5], ddof=1))
 
 
@@ -163,7 +163,7 @@ def test_a_metric_that_is_one_more_row_of_the_table_is_scored_by_series_by_step_
     bias = Metric("bias", lambda s: metrics.average(s.y_hat - s.y), "Bias", "Mean error", in_units=True, by_step=True)
     monkeypatch.setattr(metrics, "METRICS", (*METRICS, bias))
     table = by_series()
-    assert row(table, "7", series="a")["bias"] == -3 and row(table, "ensemble", series="b")["bias"] == 5
+    assert row(table, "7", series="a")["bias"] == -3 and row(table, "mean", series="b")["bias"] == 5
     assert row(scores.step_scores(scores.cubes(long(), LAST)[:1], REFERENCE), "7", step=2)["bias"] == -3
     assert scores.over_series(table, ["seed"], REFERENCE)["bias"].isna().all()  # units are never averaged
     one = scores.with_mean_and_spread(scores.over_series(by_series(series=("a",)), ["seed"], REFERENCE), [])

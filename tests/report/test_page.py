@@ -28,7 +28,7 @@ def board(page, dataset, number):
 
 
 def row_of(table, model):
-    rows = table.xpath(f".//tbody/tr[@data-model='{model}'][not(contains(@class, 'ensemble'))]")
+    rows = table.xpath(f".//tbody/tr[@data-model='{model}']")
     return [words(cell) for cell in rows[0]]
 
 

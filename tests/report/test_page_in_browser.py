@@ -149,12 +149,6 @@ def test_networks_none_and_all_can_be_picked_at_once(page):
     assert visible(page, f"{BOARD} tr[data-model=ridge]") > 0
 
 
-def test_ensembles_can_be_hidden(page):
-    assert visible(page, "tr.ensemble") > 0
-    click(page, "#ensembles")
-    assert visible(page, "tr.ensemble") == 0
-
-
 def test_a_chart_tells_its_values_where_it_is_touched(page):
     said = page.execute_script("""
         const svg = document.querySelector('#hourly svg[data-x]');

@@ -255,7 +255,7 @@ def write_comparison(folder: Path, name: str, errors: pd.DataFrame) -> None:
     board = pd.DataFrame(rows)
     chosen = {ranking: f"lstm.{skip}" for skip, ranking in RANKINGS.items()}
     board["chosen"] = [
-        f"{row.model}.{row.skip}" in chosen.values() and row.seed in ("mean", "ensemble") for row in board.itertuples()
+        f"{row.model}.{row.skip}" in chosen.values() and row.seed == "mean" for row in board.itertuples()
     ]
     by_step = _by_step(test)
     if len(SERIES[name]) > 1:  # errors in units are never pooled over series
@@ -279,7 +279,7 @@ def _rows_of(
         return [{**base, "seed": "mean", "status": "failed", "n_origins": 0}]
     held = validation[validation["candidate"] == candidate]
     groups = [(str(seed), mine[mine["seed"] == seed], held[held["seed"] == seed]) for seed in seeds_of(candidate)]
-    groups = [*groups, ("mean", mine, held), *([("ensemble", mine, held)] if skip else [])]
+    groups = [*groups, ("mean", mine, held)]
     rows = [
         {**base, "seed": seed, **_metrics(part, naive), "validation_mase": h["error"].mean()}
         for seed, part, h in groups

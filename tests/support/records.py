@@ -182,8 +182,8 @@ def _board(dataset: str, candidate: str, error: float, seeds: int, chosen: bool,
         return [{**base, "seed": "mean", "status": "failed", "chosen": False}]
     scores = {name: error * (1 + k / 10) for k, name in enumerate(METRICS)}
     scores |= {"status": "ok", "n_params": 1234 if skip else 0, "n_origins": 100, "validation_mase": 0.9 * error}
-    names = [*(str(seed) for seed in range(seeds)), "mean", "std", "ensemble"] if skip else ["0", "mean"]
-    return [{**base, **scores, "seed": name, "chosen": chosen and name in ("mean", "ensemble")} for name in names]
+    names = [*(str(seed) for seed in range(seeds)), "mean", "std"] if skip else ["0", "mean"]
+    return [{**base, **scores, "seed": name, "chosen": chosen and name == "mean"} for name in names]
 
 
 def _steps(candidate: str, error: float, horizon: int) -> list[dict[str, Any]]:
