@@ -205,11 +205,15 @@ def series_table(results: Results, ranking: str) -> Table:
             ("Error vs naive", AGAINST_NAIVE),
         ]
     table = in_ranking(results.by_series, ranking)
-    served = table.groupby(["model", "series"]).tail(1)  # the seeds' mean stands behind them
-    mean = served.set_index(["model", "series"]).sort_index()[["mae", "skill"]]
+    mean = _served(table)[["mae", "skill"]]
     rows = [_series_row(str(model), part.droplevel(0), names) for model, part in mean.groupby(level=0, sort=True)]
     rows.sort(key=lambda row: (row.cells[0].value is None, row.cells[0].value or 0.0))
     return Table(columns, rows)
+
+
+def _served(table: pd.DataFrame) -> pd.DataFrame:
+    """By model and series the last row: that of the seeds' mean, which stands behind them, or of the only seed."""
+    return table.groupby(["model", "series"]).tail(1).set_index(["model", "series"]).sort_index()
 
 
 def _series_row(model: str, scores: pd.DataFrame, names: tuple[str, ...]) -> Row:
@@ -233,10 +237,8 @@ class ManySeries:
 
 
 def many_series(results: Results, ranking: str) -> ManySeries:
-    """Mean over the seeds; `model` is the chosen one, else the best of the table."""
-    table = in_ranking(results.by_series, ranking)
-    table = table[table["seed"] != ENSEMBLE]
-    mean = table.groupby(["model", "series"], sort=True)[["mae", "mase", "skill"]].mean()
+    """Of what serves; `model` is the chosen one, else the best of the table."""
+    mean = _served(in_ranking(results.by_series, ranking))[["mae", "mase", "skill"]]
     shares = (0.05, 0.5, 0.95)
     columns = [
         ("Model", ""),
