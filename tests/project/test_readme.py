@@ -46,6 +46,11 @@ def test_ones_own_data_in_the_lines_of_the_readme(tmp_path: Path) -> None:
         done = small_project.command(root, *words)
         assert done.returncode == 0, done.stderr
     assert "right: 1200 rows of 1 series" in done.stdout
+    (root / "data" / "mine.csv").rename(root / "data" / "added.csv")
+    added = small_project.command(root, "add", "data/added.csv")
+    assert "  added:\n" in added.stdout and "forecast run --dataset added" in added.stdout, added.stderr
+    done = small_project.command(root, "check", "added")
+    assert done.returncode == 0 and "right: 1200 rows of 1 series" in done.stdout, done.stderr
 
 
 def test_make_ui_opens_mlflow_on_this_machine_alone(tmp_path: Path) -> None:
