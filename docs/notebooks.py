@@ -14,11 +14,13 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 TABLE_ROWS = 12
 
@@ -37,6 +39,15 @@ def cells(text: str) -> Iterator[tuple[str, str]]:
         end = found.end()
     if text[end:].strip():
         yield "markdown", text[end:].strip()
+
+
+def run(page: Path, folder: Path) -> str:
+    """`executed` in a process and a temporary folder of its own; figures go to `folder`."""
+    command = [sys.executable, "-W", "ignore", "-m", "docs.notebooks", str(page), str(folder.resolve())]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CellFailed(done.stderr)
+    return (folder / page.name).read_text(encoding="utf-8")
 
 
 def executed(text: str, name: str, pictures: Path, work: Path) -> str:
@@ -112,3 +123,10 @@ def notebook(text: str) -> str:
         made.append({**cell, **({"cell_type": "markdown"} if kind == "markdown" else code)})
     kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     return json.dumps({"cells": made, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}, indent=1) + "\n"
+
+
+if __name__ == "__main__":
+    source, target = map(Path, sys.argv[1:])
+    with tempfile.TemporaryDirectory(prefix="learn-") as own:
+        shown = executed(source.read_text(encoding="utf-8"), source.stem, target, Path(own))
+    (target / source.name).write_text(shown, encoding="utf-8")

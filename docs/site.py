@@ -10,11 +10,10 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-from docs.notebooks import executed, notebook
+from docs import notebooks
 from forecast import OFFERED, identification
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,10 +65,8 @@ def learnt(path: Path, folder: Path, *, run: bool) -> None:
     """One page of docs/learn with its outputs, its pictures and its notebook."""
     text = path.read_text(encoding="utf-8")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{path.stem}.ipynb").write_text(notebook(text), encoding="utf-8")
-    if run:
-        with tempfile.TemporaryDirectory(prefix="learn-") as work:
-            text = executed(text, path.stem, folder, Path(work))
+    (folder / f"{path.stem}.ipynb").write_text(notebooks.notebook(text), encoding="utf-8")
+    text = notebooks.run(path, folder) if run else text
     title, _, rest = text.partition("\n")
     offered = f"{title}\n\n[As a notebook]({path.stem}.ipynb)\n{rest}"
     (folder / path.name).write_text(offered, encoding="utf-8")

@@ -315,11 +315,11 @@ def _require_installed(paths: ProjectPaths, *, tuned: bool) -> None:
         wanted += ["sklearn"] if kind is not None and kind.kind == "regression" else []
         wanted += ["optuna"] if tuned and kind is not None and (kind.on_skip or kind.kind == "regression") else []
         for package in wanted:
-            if not _is_installed(package):
+            if not is_installed(package):
                 raise InputError(f"Model {name!r} needs {package}. Install it: `pip install 'forecast[train]'`.")
 
 
-def _is_installed(package: str) -> bool:
+def is_installed(package: str) -> bool:
     try:
         return importlib.util.find_spec(package) is not None
     except ModuleNotFoundError:

@@ -80,15 +80,17 @@ def test_rules_and_linear_models_need_neither_a_clone_nor_the_heavy_packages(ins
             model = forecast.fit(df, name, freq="1h", horizon=24, lookback=48)
             model.save(name)
             assert forecast.load(name).predict(df, levels=[80]).equals(model.predict(levels=[80]))
-        try:
-            forecast.fit(df, "gru", freq="1h", horizon=24)
-        except Exception as error:
-            print(error)
+        for call, model in ((forecast.fit, "gru"), (forecast.compare, ["naive", "ridge"])):
+            try:
+                call(df, model, freq="1h", horizon=24)
+            except forecast.api.project.InputError as error:
+                print(error)
         print(forecast.__file__)
     """
     lines = said(installed, ABSENT + textwrap.dedent(code), tmp_path).splitlines()
     assert "pip install 'forecast[train]'" in lines[0] and "'gru'" in lines[0]
-    assert Path(lines[1]).is_relative_to(installed.parents[1])
+    assert "`forecast.compare` needs arch" in lines[1] and "pip install 'forecast[train]'" in lines[1]
+    assert Path(lines[2]).is_relative_to(installed.parents[1])
     assert {path.name for path in tmp_path.iterdir()} == {"naive", "ridge"}  # nothing that was not asked for
 
 

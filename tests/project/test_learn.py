@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from docs.notebooks import CellFailed, cells, executed, notebook
+from docs.notebooks import CellFailed, cells, executed, notebook, run
 from docs.site import DOCS, inside, reference
 from forecast import OFFERED, identification
 from tests.support.small_project import ROOT
@@ -25,10 +25,8 @@ WITH_EXAMPLES = sorted(path for path in (ROOT / "forecast").rglob("*.py") if ">>
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-@pytest.mark.filterwarnings("default")
 def test_a_notebook_runs_from_its_first_cell_to_its_last(page: Path, tmp_path: Path) -> None:
-    (tmp_path / "work").mkdir()
-    shown = executed(page.read_text(encoding="utf-8"), page.stem, tmp_path, tmp_path / "work")
+    shown = run(page, tmp_path)
     assert len(list(tmp_path.glob("*.png"))) == DRAWN[page.stem]
     assert shown.count("```text") + shown.count("<table>") >= 2
 
