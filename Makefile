@@ -11,7 +11,7 @@ SITE    := .forecast/site
 PY      := $(BIN)/python
 SHELL   := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run confirm test test-slow docs site lint format bench-setup bench soak lock ui clean
+.PHONY: help setup demo run confirm test test-slow docs site lint format bench-setup bench tables soak lock ui clean
 .NOTPARALLEL:
 
 # A variable that names no interpreter is answered in one line, before any tool gets to fail in ten.
@@ -70,9 +70,12 @@ bench-setup: setup  ## torch, neuralforecast and darts for `make bench`, in benc
 		$(PEERS)/.venv/bin/pip install -q --no-deps --require-hashes -r $(PEERS)/cuda.lock; }
 	@$(PEERS)/.venv/bin/python -c 'import torch, neuralforecast, darts; print("Peers: torch", torch.__version__)'
 
-bench: setup  ## ours and the peers of bench-setup in turns, what is measured already kept: docs/results.md
+bench: setup  ## ours and the peers of bench-setup in turns, rows that are there kept (AGAIN=1: anew): docs/results.md
 	@test -x $(PEERS)/.venv/bin/python || echo "torch, neuralforecast and darts are missing (make bench-setup); Keras alone is compared."
-	@$(PY) -m bench.speed $(if $(ONLY),--only '$(ONLY)')
+	@$(PY) -m bench.speed $(if $(ONLY),--only '$(ONLY)') $(if $(AGAIN),--again)
+
+tables: setup  ## published tables with our rows beside them, DATA=FOLDER of the benchmarks' files: docs/results.md
+	@$(PY) -m bench.tables $(if $(DATA),--data '$(DATA)') $(if $(ONLY),--only '$(ONLY)') $(if $(AGAIN),--again)
 
 soak: setup  ## simulated days of operation with faults, DAYS=60, SEED= to repeat one
 	@$(PY) -m bench.soak --days $(or $(DAYS),60) $(if $(SEED),--seed '$(SEED)')

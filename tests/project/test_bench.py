@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from bench import page, speed, turns
+from bench import page, speed, tables, turns
 from bench.peers.locks import split
+from bench.published import TABLES
 from bench.results_file import ROOT, ResultsFile
 from forecast.system.errors import InputError
 
@@ -44,7 +46,7 @@ def test_an_absent_peer_becomes_a_row_that_says_so(monkeypatch: pytest.MonkeyPat
     task = {"what": "forward", "cell": "LSTM", "size": "small", "units": 2, "steps": 3, "batch": 4}
     row = speed.compared(task, turns=2)
     assert row["peers"]["torch"]["not run"] == "not installed: make bench-setup"
-    (line,) = page.speed_lines({"k": row})
+    (line,) = page.speed_lines({"forward/LSTM/small": row})
     assert "not run" in line and "make bench-setup" in line and f"{row['ours']['ms']:.2f}" in line
 
 
@@ -80,3 +82,41 @@ def test_torch_has_one_lock_for_its_cpu_wheel_and_one_for_what_pypi_has() -> Non
     assert parts["requirements.lock"] == "darts==1 \\\n    --hash=d\ntorchmetrics==1\n"
     assert parts["torch.lock"].startswith("torch==2.13.0") and "--hash=y" not in parts["torch.lock"]
     assert "nvidia-a" in parts["cuda.lock"] and "--hash=y" in parts["cuda.lock"]
+
+
+def test_every_window_of_a_block_counts_and_repeats_the_row_before_it() -> None:
+    values = np.array([[0.0], [1.0], [3.0], [6.0]])
+    # the block begins at row 2: one window of two rows (errors 2 and 5), two of one row (2 and 3)
+    assert tables.windows_mse(values, 2, 2) == pytest.approx((4 + 25) / 2)
+    assert tables.windows_mse(values, 2, 1) == pytest.approx((4 + 9) / 2)
+
+
+def test_the_seasonal_naive_repeats_the_last_season_and_is_scaled_by_the_seasonal_steps() -> None:
+    past = pd.Series(np.arange(8.0))  # every step is 4 above that of the season before
+    assert tables.mase(past, pd.Series([6.0, 7.0, 8.0, 9.0, 9.0]), season=4) == pytest.approx((4 * 2 + 5) / 5 / 4)
+
+
+def test_a_table_without_its_file_names_it_and_where_it_is_published(tmp_path: Path) -> None:
+    own = tables.rows(repetitions=1)["etth1/repeat the last value/96"]
+    found = tables.tried(own, tmp_path)["not run"]
+    assert "ETTh1.csv is not in the data folder" in found and "ETDataset" in found
+
+
+def test_a_table_prints_ours_the_rows_not_run_the_published_and_the_bar() -> None:
+    row = {"table": "m4", "name": "ours", "column": "MASE", "value": 1.1931}
+    lines = list(page._table("m4", TABLES["m4"], [row]))
+    assert lines[2] == "| **ours** | 1.193 | ours |"
+    assert "not run" in lines[3] and lines[-1] == "| bar | ≤ 0.900 | |"
+    assert "| FFORMA | 0.819 | quoted, not checked against the publication |" in lines
+
+
+def test_repetitions_on_the_tanks_are_one_row_with_their_median_and_worst() -> None:
+    own = [{"table": "tanks", "value": v, "without 5": v} for v in (0.3, 0.2, 0.5)]
+    (found,) = page.own_rows("tanks", own)
+    assert found["cells"]["V"] == 0.3 and "median of 3" in found["note"] and "worst 0.500" in found["note"]
+
+
+def test_every_published_row_has_a_value_for_every_column() -> None:
+    for table in TABLES.values():
+        assert {len(row.values) for row in table.rows} <= {len(table.columns)}
+        assert len(table.bars) in (0, len(table.columns))
