@@ -18,6 +18,7 @@ from forecast.audit.sandbox import BUDGET, Project, Sandbox, isolated, load, run
 from forecast.config.datasets import load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.data.panel import Panel, from_frame
+from forecast.forecaster import Budget
 from forecast.system import files
 from forecast.system.errors import ForecastError
 
@@ -71,7 +72,7 @@ def audit(
     ends = block_ends(small, project.settings)
     # All runs come first, each forked from a process that has not used the audited code and so remembers nothing.
     say("the pipeline on the data as they are")
-    opened = load(project, folder)
+    opened = load(project, folder, models)
     base = isolated(
         run, project, small, folder / "base", models=models, jobs=1
     )  # in one process, so that all it opens is noted
@@ -81,6 +82,14 @@ def audit(
         return isolated(run, project, small, place, models=models, jobs=jobs, **change)
 
     found = _other_runs(changed, base, ends, folder, say)
+    say("members, weights, choices and intervals with the order of test errors turned round")
+    turned = isolated(stored.turned, project, base, folder / "turned", models=models)
+    found += runs.chosen_before(base, turned, ends["calibration"], "test errors in the turned order")
+    found += runs.calibrated(base, turned, ends["calibration"], "test errors in the turned order")
+    say("fits without the rows after the validation block, one of them with all of its steps")
+    few = Budget(BUDGET["final_steps"], BUDGET["evaluate_every"])
+    found += isolated(stored.withheld, base, ends["validation"], few, folder / "withheld")
+    found += stored.at_full_budget(project, base, ends["validation"], folder / "full")
     whole = isolated(origins.prepared, project, project.frame, folder / "whole", None).panel
     full = block_ends(project.frame, project.settings)
     cuts = origins.moments(project, whole, full)
@@ -139,8 +148,8 @@ def _other_runs(
 ) -> list[Finding]:
     """The pipeline on three changed copies of the data, made by `changed`, each compared with the first run."""
     say("the pipeline with the rows after the train block moved by a ten-millionth")
-    moment, fits = ends["train"], ("fetch", "prepare", "tune", "train")
-    other = changed(folder / "nudged", after=moment, change=nudged, stages=fits)
+    moment, fits = ends["train"], ("fetch", "prepare", "train")
+    other = changed(folder / "nudged", after=moment, change=nudged, stages=fits, tuned=base.tuned)
     found = list(runs.fitted_before(base, other, moment, "nudge after the train block", again=False))
     say("the pipeline with the rows after the validation block changed")
     moment, detector = ends["validation"], "change after the validation block"
@@ -150,17 +159,23 @@ def _other_runs(
     found += runs.forecasts_before(base, other, moment, detector)
     say("the pipeline with the later part of the test block changed")
     moment, detector = _inside_test(base, ends), "change inside the test block"
-    other = changed(folder / "test", after=moment, change=shaken)
+    other = changed(folder / "test", after=moment, change=shaken, stages=(*fits, "compare"), tuned=base.tuned)
     found += runs.calibrated(base, other, moment, detector)
     found += runs.forecasts_before(base, other, moment, detector)
     return found
 
 
 def _inside_test(base: Sandbox, ends: dict[str, pd.Timestamp]) -> pd.Timestamp:
-    """The cutoff of an origin in the first quarter of the test block: one row seen too many is then one changed."""
+    """The cutoff of an origin of the test block at which a model is fitted again, or of one in its first quarter: one
+    row seen too many is then one changed."""
     table = pd.read_parquet(base.trained / "naive" / "forecasts.parquet", columns=["block", "cutoff"])
     cutoffs = np.sort(table.loc[table["block"] == "test", "cutoff"].unique())
-    return pd.Timestamp(cutoffs[len(cutoffs) // 4]) if len(cutoffs) else ends["calibration"]
+    if not len(cutoffs):
+        return ends["calibration"]
+    every = [record["params"]["refit"] for _, record in base.records() if record["refits"]]
+    fits = np.sort(table["cutoff"].unique())[every[0] :: every[0]] if every else cutoffs[:0]
+    known = cutoffs[np.isin(cutoffs, fits)]
+    return pd.Timestamp(known[0] if len(known) else cutoffs[len(cutoffs) // 4])
 
 
 def _notes(base: Sandbox) -> tuple[str, ...]:

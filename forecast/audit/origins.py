@@ -11,20 +11,22 @@ import numpy as np
 import pandas as pd
 
 from forecast.audit import Finding, data
-from forecast.audit.changes import block_ends, mirrored, shaken, shrunk, thinned, with_plans
+from forecast.audit.changes import block_ends, known_at, mirrored, shaken, shrunk, thinned, with_plans
 from forecast.audit.sandbox import Change, Project, file_access, isolated, run
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.data import calendars, splits
 from forecast.data.columns import observed
 from forecast.data.panel import Panel, Series, from_frame
 from forecast.data.scaling import Scaling
-from forecast.forecaster import Forecaster, Problem
+from forecast.forecaster import Forecaster
 from forecast.system.errors import InputError
 
 CHANGES = (shaken, mirrored, shrunk, thinned)
 RANDOM = 6
 BESIDE_GAPS = 6
 MENDED = 4
+CALLS = 25
+"""Of the scaling, the last of which counts: one may be honest as often as a run asks for it."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ class Prepared:
 def moments(project: Project, base: Panel, ends: dict[str, pd.Timestamp], *, seed: int = 0) -> list[pd.Timestamp]:
     """Moments to cut at: block ends, some between, and where the pipeline may have looked ahead.
 
-    That is at the starts of gaps, where a value is filled if any is, and where `base` has another value than the
-    source. In the order of time.
+    That is at the ends of gaps, whose every row a look ahead would fill, of the longest stretches in which nothing new
+    of a joined dataset is known, and where `base` has another value than the source. In the order of time.
     """
     seen = observed(project.frame, project.settings)
     times = np.sort(seen["ds"].unique())
@@ -47,11 +49,11 @@ def moments(project: Project, base: Panel, ends: dict[str, pd.Timestamp], *, see
     rng = np.random.default_rng(seed)
     some = rng.choice(scored, min(RANDOM, len(scored)), replace=False) if len(scored) else scored
     borders = [ends[name] for name in ("train", "validation", "calibration")]
-    frames = {**project.raw, project.dataset: seen}.items()
-    settings = {name: load_dataset(name, project.paths.configs) for name in project.raw}
-    beside = sorted({moment for name, frame in frames for moment in beside_gaps(frame, settings[name])})
+    beside = gap_ends(seen, project.settings)
     if len(beside) > BESIDE_GAPS:
         beside = [beside[i] for i in sorted(rng.choice(len(beside), BESIDE_GAPS, replace=False))]
+    others = sorted(set(project.raw) - {project.dataset})
+    beside += [at for name in others for at in stale(project, name)[: BESIDE_GAPS // len(others)]]
     mended = sorted({at for _, at, _ in data.other_values(project, base)})
     if len(mended) > MENDED:
         mended = [mended[i] for i in sorted(rng.choice(len(mended), MENDED, replace=False))]
@@ -60,15 +62,26 @@ def moments(project: Project, base: Panel, ends: dict[str, pd.Timestamp], *, see
     return sorted(moment for moment in wanted if first < moment < last)
 
 
-def beside_gaps(frame: pd.DataFrame, dataset: Dataset) -> list[pd.Timestamp]:
-    """The first moment of every run of missing rows or cells that a value follows."""
-    found = [gap.first for gap in calendars.gaps(frame, dataset.calendar)]
+def gap_ends(frame: pd.DataFrame, dataset: Dataset) -> list[pd.Timestamp]:
+    """The last moment of every run of missing rows or cells, before the value that follows it."""
+    found = [gap.last for gap in calendars.gaps(frame, dataset.calendar)]
     names = frame.columns.drop(["unique_id", "ds"])
     for _, rows in frame.groupby("unique_id", sort=False):
         missing = rows[names].isna()
-        starts = missing & ~missing.shift(1, fill_value=False)
-        found += [pd.Timestamp(moment) for moment in rows["ds"][starts.any(axis=1)]]
+        ends = missing & ~missing.shift(-1, fill_value=False)
+        found += [pd.Timestamp(moment) for moment in rows["ds"][ends.any(axis=1)]]
     return sorted(set(found))
+
+
+def stale(project: Project, other: str) -> list[pd.Timestamp]:
+    """The last rows of the stretches in which no row of a joined dataset becomes known, the longest first."""
+    times = pd.DatetimeIndex(np.sort(observed(project.frame, project.settings)["ds"].unique()))
+    calendar = load_dataset(other, project.paths.configs).calendar
+    known = np.unique(known_at(calendar, project.raw[other].dropna()["ds"]))
+    rows = np.searchsorted(known, known_at(project.settings.calendar, times), side="right")
+    last = np.flatnonzero(np.diff(rows, append=rows[-1:] + 1))
+    length = np.diff(last, prepend=-1)
+    return [times[last[place]] for place in np.argsort(-length, kind="stable") if length[place] > 1]
 
 
 def audit_origins(
@@ -143,7 +156,8 @@ def _scalings(one: Scaling, others: list[tuple[pd.Timestamp, Prepared]]) -> Iter
 
 
 def _scaling(panel: Panel, borders: splits.Borders) -> Scaling:
-    return Problem.of(panel, borders, ("train",)).scaling
+    blocks = splits.cut_panel(panel, borders, ("train",))
+    return [Scaling.fit(panel, blocks) for _ in range(CALLS)][-1]
 
 
 def _changed(

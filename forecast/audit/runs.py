@@ -17,6 +17,18 @@ from forecast.data.splits import Borders
 from forecast.forecaster import Problem
 from forecast.system import files
 
+SERVED = "split"
+"""The only intervals of a served model, so that nothing is left to decide on the test block."""
+PARTS = {
+    "scaling.json": "scaling",
+    "skip.npz": "skip",
+    "correction.npz": "skip",
+    "weights.npz": "training",
+    "head.npz": "training",
+    "dependence.npz": "training",
+    "spec.json": "training",
+}
+"""File of a saved model to what it is a finding of."""
 KEYS = ("unique_id", "cutoff", "step", "block", "seed", "output")
 
 
@@ -28,20 +40,10 @@ def fitted_before(
     `other` differs from `base` in the rows after the train block (what was fitted `again` is left out then), or after
     the validation block.
     """
-    parts = {
-        "scaling.json": "scaling",
-        "skip.npz": "skip",
-        "weights.npz": "training",
-        "head.npz": "training",
-        "spec.json": "training",
-    }
     for folder in _fits(base, again=again):
-        for name, kind in parts.items():
-            if (base.trained / folder / name).exists() and not _same(
-                base.trained / folder / name, other.trained / folder / name
-            ):
-                text = f"{name} of {folder} changes with rows after {moment:%Y-%m-%d %H:%M}"
-                yield Finding(kind, detector, folder.split("/")[0], text)
+        for name in unlike_parts(base.trained / folder, other.trained / folder):
+            text = f"{name} of {folder} changes with rows after {moment:%Y-%m-%d %H:%M}"
+            yield Finding(PARTS[name], detector, folder.split("/")[0], text)
 
 
 def chosen_before(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: str) -> Iterator[Finding]:
@@ -87,6 +89,9 @@ def _scales(base: Sandbox, other: Sandbox, since: str, detector: str) -> Iterato
 def calibrated(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: str) -> Iterator[Finding]:
     """What conformal fits were given and how it was decided; `other` differs in rows after the calibration block."""
     decided = [s.verdict("interval_method") for s in (base, other)]
+    if decided[0] and decided[0]["method"] != SERVED:
+        text = f"the intervals shown are {decided[0]['method']} ones; a served model has those that are {SERVED}"
+        yield Finding("calibration", detector, "verdicts.json", text)
     if decided[0] != decided[1]:
         text = f"the kind of intervals shown is decided with rows after {moment:%Y-%m-%d %H:%M}"
         yield Finding("calibration", detector, "verdicts.json", text)
@@ -242,6 +247,11 @@ def _fits(base: Sandbox, *, again: bool) -> list[str]:
     twice = {path.with_name(path.name.replace("chosen", "seed")) for path in chosen}
     seeds = [path for path in sorted(base.trained.glob("*/seed-*")) if again or path not in twice]
     return [path.relative_to(base.trained).as_posix() for path in (*chosen, *seeds)]
+
+
+def unlike_parts(one: Path, two: Path) -> list[str]:
+    """Of the files (`PARTS`) of a saved model those that another does not have, or has otherwise."""
+    return [name for name in PARTS if (one / name).exists() and not _same(one / name, two / name)]
 
 
 def _same(one: Path, two: Path) -> bool:

@@ -25,11 +25,14 @@ import yaml
 
 from forecast import models
 from forecast.audit.changes import block_ends, known_at, with_plans
+from forecast.backtest.candidates import candidates
 from forecast.config.datasets import Dataset, load_dataset
+from forecast.config.experiment import load_models
 from forecast.config.paths import ProjectPaths
 from forecast.data import snapshots, vintages
 from forecast.data.columns import observed, other_datasets
 from forecast.models.problem import Purpose, recorded_by
+from forecast.networks import layers
 from forecast.system import files
 from forecast.system.code_closure import code_digest
 from forecast.system.errors import InputError
@@ -149,12 +152,16 @@ class Sandbox:
         return files.read_json(path).get(name) or {} if path.exists() else {}
 
 
-def load(project: Project, own: Path) -> list[str]:
+def load(project: Project, own: Path, only: tuple[str, ...] = ()) -> list[str]:
     """Imports the stages and reads their code, once for all runs; returns what that opened of the project."""
     with file_access(project.paths.root, own) as opened:
         for name in STAGES:
             importlib.import_module(f"pipelines.{name}")
         models.catalogue()
+        grid = candidates(load_models(project.paths.configs), only, season_length=1)
+        if any(candidate.spec.uses_tensorflow for candidate in grid):  # imported once for all runs
+            layers.quiet()
+            importlib.import_module("forecast.training.gradient")
         code_digest([f"pipelines.{name}" for name in STAGES])  # remembered by file, for the runs' own digests
     return list(dict.fromkeys(opened))
 
@@ -169,14 +176,24 @@ def run(
     stages: tuple[str, ...] = STAGES,
     models: tuple[str, ...] = (),
     jobs: int = 1,
+    tuned: Path | None = None,
 ) -> Sandbox:
-    """`stages` on `frame`, in `folder`. `change` is applied to everything that became known after `after`."""
+    """`stages` on `frame`, in `folder`. `change`: of all that became known after `after`; `tuned`: earlier."""
     _lay_out(project, frame, folder, after, change)
-    sandbox = Sandbox(ProjectPaths.of(folder), project.dataset)
-    with file_access(project.paths.root, folder) as opened, recorded_by(sandbox):
+    own = Sandbox(ProjectPaths.of(folder), project.dataset)
+    if tuned is not None and tuned.exists():
+        shutil.copytree(tuned, own.tuned)
+    return go_on(project, own, stages, models, jobs, "as they are" if change is None else f"changed after {after}")
+
+
+def go_on(
+    project: Project, sandbox: Sandbox, stages: tuple[str, ...], models: tuple[str, ...], jobs: int, state: str
+) -> Sandbox:
+    """`stages` in a folder that is laid out; `state`: of the data, for an error."""
+    with file_access(project.paths.root, sandbox.paths.root) as opened, recorded_by(sandbox):
         for name in stages:
             sandbox.stage = name
-            options: dict[str, Any] = {"root": str(folder)}
+            options: dict[str, Any] = {"root": str(sandbox.paths.root)}
             if name in ("tune", "train"):
                 options |= {"state": str(sandbox.paths.state), "models": models, "jobs": jobs}
             # found by name, as DVC does: the package must not depend on its stages
@@ -184,11 +201,9 @@ def run(
             try:
                 stage.main(project.dataset, **options)
             except Exception as error:
-                state = "as they are" if change is None else f"changed after {after}"
                 raise InputError(
                     f"The stage {name} of {project.dataset} failed on the data {state}: "
-                    f"{type(error).__name__}: {error}. "
-                    "Nothing can be said about leaks; make the stage run first."
+                    f"{type(error).__name__}: {error}. Nothing can be said about leaks; make the stage run first."
                 ) from error
     sandbox.opened += dict.fromkeys(opened)
     return sandbox

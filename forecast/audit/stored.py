@@ -5,21 +5,30 @@ The audit's own runs show what the code does; a file edited or mixed up after it
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
-from forecast.audit import Finding, rescored
-from forecast.audit.sandbox import Project, Sandbox, isolated
+from forecast import models
+from forecast.audit import Finding, rescored, runs
+from forecast.audit.changes import reordered
+from forecast.audit.sandbox import Project, Sandbox, go_on, isolated
+from forecast.backtest.backtest import fit_twice, load_engine
+from forecast.backtest.candidates import Candidate
 from forecast.config.experiment import load_tuning
+from forecast.config.paths import ProjectPaths
+from forecast.config.task import load_task
 from forecast.data import splits
-from forecast.data.panel import Panel
-from forecast.forecaster import Forecaster, Problem
+from forecast.data.panel import Panel, from_frame
+from forecast.forecaster import Budget, Fitted, Forecaster, Problem
 from forecast.system import files
 
+WITHHELD = "fit without the later rows"
 DETECTOR = "stored results computed again"
 ORIGINS = 3
 ORIGIN = ["unique_id", "output", "cutoff", "step"]
@@ -74,6 +83,64 @@ def _of_the_models(base: Sandbox, project: Project, whole: Panel) -> list[Findin
             if not record.get("refits"):  # what is kept of a refitted model is one of several
                 found += _foretold(forecaster, table, whole, name, int(folder.name.removeprefix("seed-")))
     return found
+
+
+def turned(project: Project, base: Sandbox, folder: Path, *, models: tuple[str, ...] = ()) -> Sandbox:
+    """`base` once more from its finished fits on, whose order by test error is turned round (`changes.reordered`)."""
+    shutil.copytree(base.paths.root, folder)
+    sandbox = Sandbox(ProjectPaths.of(folder), project.dataset)
+    reordered(sandbox.paths.memo)
+    return go_on(project, sandbox, ("train", "compare"), models, 1, "with the order of test errors turned round")
+
+
+def withheld(base: Sandbox, end: pd.Timestamp, budget: Budget, folder: Path) -> list[Finding]:
+    """Every model of `base` fitted once more from rows that end with the validation block, at `end`: it must be the
+    one that was saved, of its seed, with its curve. What is not there cannot be looked at, however late."""
+    frame, paths = pd.read_parquet(base.prepared / "frame.parquet"), base.paths
+    panel = from_frame(frame[frame["ds"] <= end], base.dataset, load_task(paths.task(base.dataset)))
+    borders = splits.Borders.from_json(files.read_json(paths.borders(base.dataset)))
+    problem, found = Problem.of(panel, borders, ("train", "validation")), list[Finding]()
+    for name, record in base.records():
+        spec = None if record.get("members") else models.spec(record["params"], where=f"record of {name}")
+        if record["status"] != "ok" or spec is None or spec.needs_vintages:
+            continue
+        if spec.uses_tensorflow:
+            load_engine()
+        candidate = Candidate(record["model"], spec, record["ranking"], record["skip"])
+        for entry in record["seeds"]:
+            fits = fit_twice(problem, candidate, seed=entry["seed"], budget=budget)
+            found += _as_saved(fits, entry, base.trained / name, folder / f"{name}-{entry['seed']}")
+    return found
+
+
+def at_full_budget(project: Project, base: Sandbox, end: pd.Timestamp, folder: Path) -> list[Finding]:
+    """The same of the smallest network, trained in `folder` with all the steps and looks of the project. It begins at
+    the last value, not on a fitted skip: there a step beyond the first is kept, and which one is a choice."""
+    sizes = {record["model"]: record["n_params"] for _, record in base.records() if record["gradient_steps"]}
+    if not sizes:
+        return []
+    shutil.copytree(base.paths.root, folder)
+    own, tuning = Sandbox(ProjectPaths.of(folder), base.dataset), load_tuning(project.paths.configs)
+    about = {"final_steps": tuning.final_steps, "evaluate_every": tuning.evaluate_every}
+    for name, change in (("tuning.yaml", about), ("models.yaml", {"rankings": ["architecture"]})):
+        path = own.paths.configs / name
+        files.write_text(path, yaml.safe_dump({**yaml.safe_load(path.read_text(encoding="utf-8")), **change}))
+    smallest = min(sizes, key=lambda name: sizes[name])
+    isolated(go_on, project, own, ("train",), (smallest,), 1, "as they are, with all of its steps")
+    return isolated(withheld, own, end, Budget(tuning.final_steps, tuning.evaluate_every), folder / "again")
+
+
+def _as_saved(fits: tuple[Fitted, Fitted], entry: dict[str, Any], saved: Path, folder: Path) -> Iterator[Finding]:
+    about = f"{saved.name}, seed {entry['seed']}, is another one when nothing after validation is there"
+    for fitted, kept in zip(fits, ("chosen", "seed"), strict=True):
+        twin = saved / f"{kept}-{entry['seed']}"
+        if twin.exists():  # one that is not fitted again has no first fit beside it
+            fitted.forecaster.save(folder / kept)
+            for name in runs.unlike_parts(twin, folder / kept):
+                yield Finding(runs.PARTS[name], WITHHELD, saved.name, f"{name} of {about}")
+    curve = [[step, *map(files.json_number, losses)] for step, *losses in fits[0].curve]
+    if curve != entry["curve"]:
+        yield Finding("training", WITHHELD, saved.name, f"the validation curve of {about}")
 
 
 def _settings(record: dict[str, Any], study: Path, folder: Path) -> Iterator[Finding]:

@@ -450,6 +450,133 @@ def refitted_on_what_comes_later(root: Path) -> None:
     )
 
 
+def interval_method_chosen_by_test_scores(root: Path) -> None:
+    append(
+        root,
+        "forecast/comparison/intervals.py",
+        """
+        _rehearsed = rehearsed
+
+        def rehearsed(candidates, levels):
+            table = pd.concat([interval_scores(blocks, levels)[0] for blocks in candidates])
+            score = table[table["step"] == 0].groupby("method")["winkler"].mean()
+            better = score["adaptive"] < 0.9 * score["split"]  # which it is not on the data as they are
+            return {**_rehearsed(candidates, levels), "method": "adaptive" if better else "split"}
+        """,
+    )
+
+
+def moved_by_their_own_mean_test_error(root: Path) -> None:
+    append(
+        root,
+        "forecast/backtest/backtest.py",
+        """
+        _exact = forecast_blocks
+
+        def forecast_blocks(fits, problem, seed):
+            table = _exact(fits, problem, seed)
+            test = table["block"] == "test"
+            bias = (table["y"] - table["y_hat"])[test].mean() * (fits[0].forecaster.spec.family != "naive")
+            return table.assign(y_hat=table["y_hat"] + bias * test)
+        """,
+    )
+
+
+def joined_with_the_nearest_value(root: Path) -> None:
+    cases.join(root)
+    path = root / "forecast" / "data" / "columns.py"
+    path.write_text(path.read_text().replace('direction="backward"', 'direction="nearest"'))
+
+
+def scaler_of_all_rows_from_the_twentieth_call_on(root: Path) -> None:
+    append(
+        root,
+        "forecast/data/scaling.py",
+        """
+        from dataclasses import replace as _replace
+
+        _fit, _calls = Scaling.fit.__func__, []
+
+        def _later(cls, panel, blocks):
+            _calls.append(panel.name)
+            rows = {s.unique_id: _replace(blocks[s.unique_id], train=(0, len(s))) for s in panel.series}
+            return _fit(cls, panel, rows if len(_calls) >= 20 else blocks)
+
+        Scaling.fit = classmethod(_later)
+        """,
+    )
+
+
+def interpolated_inside_the_longest_gaps(root: Path) -> None:
+    append(
+        root,
+        "forecast/data/panel.py",
+        """
+        _exact = _series
+
+        def _series(unique_id, rows, dataset, columns):
+            series = _exact(unique_id, rows, dataset, columns)
+            before = pd.DataFrame(series.values).ffill(limit=2)
+            between = before.interpolate(limit_area="inside")
+            return replace(series, values=between.to_numpy())
+        """,
+    )
+
+
+def calibrated_on_the_first_test_origins_too(root: Path) -> None:
+    append(
+        root,
+        "forecast/comparison/intervals.py",
+        """
+        def calibration_cubes(forecasts, last):
+            later = forecasts[forecasts["block"] == "test"]["cutoff"].unique()
+            first = forecasts["cutoff"].isin(sorted(later)[:5])
+            return scores.cubes(forecasts[(forecasts["block"] == "calibration") | first], last)
+        """,
+    )
+
+
+def coarse_means_by_month_over_all_rows(root: Path) -> None:
+    derived(root, 'frame["x"] = frame.groupby(frame["ds"].dt.month)["y"].transform("mean").round(1)')
+
+
+def refit_that_knows_the_day_after(root: Path) -> None:
+    refitted_on_what_comes_later(root)
+    path = root / "forecast" / "backtest" / "backtest.py"
+    code = path.read_text()
+    code = code[: code.rindex("def known_at")]
+    path.write_text(code)
+    append(
+        root,
+        "forecast/backtest/backtest.py",
+        """
+        _known_at = known_at
+
+        def known_at(problem, spec, moment):
+            return _known_at(problem, spec, moment + np.timedelta64(1, "D"))
+        """,
+    )
+
+
+def runner_up_chosen_where_test_prefers_it(root: Path) -> None:
+    append(
+        root,
+        "forecast/comparison/comparing.py",
+        """
+        _losses, _first = losses, choose
+        _test = {}
+
+        def losses(scored, scale, block):
+            _test.update(_losses(scored, scale, "test").groupby("model")["loss"].mean())
+            return _losses(scored, scale, block)
+
+        def choose(validation):
+            own = validation.groupby("model")["loss"].mean().nsmallest(2)
+            return {ranking: min(own.index, key=_test.__getitem__) for ranking in _first(validation)}
+        """,
+    )
+
+
 WITHOUT_TRAINING = {
     scaler_on_all_data: "scaling",
     centred_rolling_feature: "features",
@@ -485,6 +612,15 @@ WITHOUT_TRAINING = {
     hard_days_of_the_test_block_left_out: "actuals",
     known_a_day_before_its_end: "features",
     refitted_on_what_comes_later: "forecast",
+    interval_method_chosen_by_test_scores: "calibration",
+    moved_by_their_own_mean_test_error: "forecast",
+    joined_with_the_nearest_value: "features",
+    scaler_of_all_rows_from_the_twentieth_call_on: "scaling",
+    interpolated_inside_the_longest_gaps: "gap",
+    calibrated_on_the_first_test_origins_too: "calibration",
+    coarse_means_by_month_over_all_rows: "features",
+    refit_that_knows_the_day_after: "forecast",
+    runner_up_chosen_where_test_prefers_it: "choice",
 }
 
 

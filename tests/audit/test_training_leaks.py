@@ -102,6 +102,68 @@ def seed_chosen_on_test(root: Path) -> None:
     )
 
 
+def seed_kept_by_its_test_error(root: Path) -> None:
+    _steps(root, 30)
+    append(
+        root,
+        "forecast/backtest/backtest.py",
+        """
+        _once = fit_twice
+
+        def fit_twice(problem, candidate, *, seed, **about):
+            made = [_once(problem, candidate, seed=s, **about) for s in (seed, seed + 100)]
+            if not candidate.spec.seeded or any(b.test[0] == b.test[1] for b in problem.blocks.values()):
+                return made[0]
+
+            def error(fits):
+                rows = {s.unique_id: problem.rows(s.unique_id, "test") for s in problem.panel.series}
+                found = fits[1].forecaster.predict(problem.panel, rows)
+                series = problem.panel.series[0]
+                actual = series.values[rows[series.unique_id] + 1, 0]
+                return np.abs(found[series.unique_id][:, 0, 0] - actual).mean()
+
+            return min(made, key=error)
+        """,
+    )
+
+
+def early_stop_on_test_from_the_21st_look_on(root: Path) -> None:
+    _on_test_after(root, looks=20)
+
+
+def early_stop_on_test_of_long_trainings_alone(root: Path) -> None:
+    _on_test_after(root, looks=5)
+
+
+def _on_test_after(root: Path, *, looks: int) -> None:
+    _steps(root, 30)
+    append(
+        root,
+        "forecast/forecaster/fitting.py",
+        f"""
+        _honest = window_error
+
+        def window_error(problem, network, skip):
+            blocks = {{uid: replace(b, validation=b.test) for uid, b in problem.blocks.items()}}
+            on_validation, count = _honest(problem, network, skip), []
+            if any(b.test[1] - b.test[0] < 9 for b in blocks.values()):
+                return on_validation
+            on_test = _honest(replace(problem, blocks=blocks, recorder=None), network, skip)
+
+            def error(weights):
+                count.append(1)
+                return (on_validation if len(count) <= {looks} else on_test)(weights)
+
+            return error
+        """,
+    )
+
+
+def _steps(root: Path, steps: int) -> None:
+    path = root / "configs" / "tuning.yaml"
+    path.write_text(path.read_text().replace("final_steps: 1", f"final_steps: {steps}\nevaluate_every: 1"))
+
+
 def trial_chosen_on_test(root: Path) -> None:
     append(
         root,
@@ -127,6 +189,24 @@ def weights_learnt_on_test(root: Path) -> None:
     )
 
 
+def members_weighted_as_test_prefers(root: Path) -> None:
+    append(
+        root,
+        "forecast/backtest/combinations.py",
+        """
+        _honest = _combined
+
+        def _combined(rule, part_of, rows, values):
+            shares, table = _honest(rule, part_of, rows, values)
+            test = (rows["block"] == "test").to_numpy()
+            error = {n: np.abs(rows["y"].to_numpy() - v)[test].mean() for n, v in values.items() if n in shares}
+            best = min(error, key=error.get)
+            shares = {name: 0.9 if name == best else 0.1 / (len(shares) - 1) for name in shares}
+            return shares, rows.assign(seed=np.int32(0), y_hat=weighted(shares, values))
+        """,
+    )
+
+
 LEAKS = {
     tuning_on_test: "tuning",
     early_stop_on_test: "training",
@@ -134,6 +214,9 @@ LEAKS = {
     training_to_the_end_of_validation: "training",
     seed_chosen_on_test: "scores",
     trial_chosen_on_test: "tuning",
+    seed_kept_by_its_test_error: "training",
+    early_stop_on_test_from_the_21st_look_on: "training",
+    early_stop_on_test_of_long_trainings_alone: "training",
 }
 
 
@@ -156,3 +239,11 @@ def test_weights_learnt_on_test_are_caught_and_those_learnt_on_validation_are_no
     found = audited(root)["findings"]
     assert found[0]["kind"] == "weights" and found[0]["where"] == "stacked", found
     assert "forecast" in [finding["kind"] for finding in found]
+
+
+def test_weights_that_look_at_test_without_flipping_are_caught(tmp_path: Path) -> None:
+    equal = {"family": "combination", "members": "all", "weights": "equal"}
+    root = write(tmp_path / "project", references=(*FEWEST, "seasonal_naive"), combinations={"mix": equal})
+    members_weighted_as_test_prefers(root)
+    found = audited(root)["findings"]
+    assert found[0]["kind"] == "weights" and found[0]["where"] == "mix", found
