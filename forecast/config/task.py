@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from forecast.config.reading import Config, validated
 from forecast.system.errors import closest
@@ -62,10 +62,18 @@ class WeekdayCalendar(Config):
 
 
 class RegularCalendar(Config):
-    """A fixed step in UTC, such as `1h`, `1D`, `15min`, `1W`, `1MS`."""
+    """A fixed step in UTC, such as `1h`, `1D`, `15min`, `1W`, `1MS`.
 
-    kind: Literal["regular"]
+    `kind: index` is for rows without dates: row n stands at n minutes after 1970-01-01, in every table and figure.
+    """
+
+    kind: Literal["regular", "index"]
     freq: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _index_counts_minutes(cls, value: Any) -> Any:
+        return {"freq": "1min", **value} if isinstance(value, dict) and value.get("kind") == "index" else value
 
     @field_validator("freq")
     @classmethod

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -180,3 +181,12 @@ def test_a_file_whose_data_are_refused_leaves_the_configuration_as_it_was(projec
     with pytest.raises(InputError, match="stands twice"):
         run("add", "data/twice.csv", root=project)
     assert (project / "configs" / "datasets.yaml").read_text() == before
+
+
+def test_a_series_without_dates_goes_from_its_file_to_a_checked_dataset(tmp_path: Path):
+    write_project(tmp_path, mine={"calendar": {"kind": "index"}})
+    hourly(rows=240)[["temp"]].to_csv(tmp_path / "data" / "mine.csv", index=False)
+    assert "240 rows" in run("fetch", "mine", root=tmp_path)
+    for name in ("models", "tuning", "evaluation"):
+        shutil.copy(Path("configs") / f"{name}.yaml", tmp_path / "configs" / f"{name}.yaml")
+    assert "right: 240 rows of 1 series" in run("check", "mine", root=tmp_path)

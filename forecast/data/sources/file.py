@@ -68,6 +68,8 @@ def read(request: Request) -> RawFrame:
         names=source.columns.get("unique_id", "unique_id"),
     )
     table = _named(read, request.dataset, source, where)
+    if request.dataset.calendar.kind == "index":
+        table["ds"] = _numbered(table, where)
     for name in table.columns.drop(["unique_id", "ds"]):
         if first_text(table[name]) is not None:
             raise InputError(text_fault(table, str(name), where) + _decimal_hint(first_text(table[name])))
@@ -130,6 +132,20 @@ def _refuse_vast(table: pd.DataFrame, columns: list[str], where: str) -> None:
             )
 
 
+def _numbered(table: pd.DataFrame, where: str) -> pd.Series:
+    """Times for rows without dates: `ds` counts them, or their order in each series does."""
+    counts = table["ds"] if "ds" in table else table.groupby("unique_id", sort=False).cumcount()
+    numbers = pd.to_numeric(counts, errors="coerce")
+    wrong = (~numbers.between(0, 10**8) | (numbers % 1 != 0)).to_numpy()
+    if wrong.any():
+        position = int(np.argmax(wrong))
+        raise InputError(
+            f"{where}, {_row(counts, position)}: `ds` holds {quoted(counts.iloc[position])}, wanted a whole number "
+            "from 0 to 100,000,000 (`calendar: {kind: index}`). Correct the row, or name a calendar with dates."
+        )
+    return pd.to_datetime(numbers.astype("int64") * 60, unit="s").astype("datetime64[ns]")
+
+
 def _by_format(values: pd.Series, form: str, where: str) -> pd.Series:
     times = pd.to_datetime(values.astype("str").str.strip(), format=form, errors="coerce")
     wrong = (times.isna() & values.notna()).to_numpy()
@@ -163,7 +179,8 @@ def _named(table: pd.DataFrame, dataset: Dataset, source: Settings, where: str) 
     chosen = {}
     for ours, theirs in used.items():
         if theirs not in table.columns:
-            if ours == "unique_id" and "unique_id" not in source.columns:
+            without = ("unique_id", "ds") if dataset.calendar.kind == "index" else ("unique_id",)
+            if ours in without and ours not in source.columns:
                 continue
             raise InputError(
                 f"{where}: column {theirs!r} is missing.{closest(theirs, table.columns)} Found "

@@ -268,3 +268,21 @@ def test_a_long_cell_is_quoted_by_its_ends(tmp_path):
     assert len(refused(tmp_path, f"ds,temp\n{'x' * 10**5},1\n")) < 400
     assert len(refused(tmp_path, f"ds,temp\n2024-01-01,{'x' * 10**5}\n")) < 400
     assert len(refused(tmp_path, f"ds,{'x' * 10**5}\n2024-01-01,1\n")) < 400
+
+
+@pytest.mark.parametrize("text", ["temp\n5\n6\n7\n", "ds,temp\n0,5\n1,6\n2,7\n"], ids=["no ds", "counted"])
+def test_rows_without_dates_are_counted(tmp_path, text):
+    frame = read(tmp_path, text, calendar={"kind": "index"})
+    assert frame["ds"].tolist() == [pd.Timestamp("1970-01-01 00:00") + pd.Timedelta(n, "min") for n in range(3)]
+    assert frame["temp"].tolist() == [5, 6, 7]
+
+
+def test_each_series_without_dates_is_counted_from_its_own_first_row(tmp_path):
+    frame = read(tmp_path, "unique_id,temp\na,5\na,6\nb,7\n", calendar={"kind": "index"})
+    assert frame["ds"].dt.minute.tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("wrong", ["-1", "1.5", "2024-01-01", "1000000000"])
+def test_a_count_that_is_no_row_number_is_refused_with_its_line(tmp_path, wrong):
+    message = refused(tmp_path, f"ds,temp\n0,5\n{wrong},6\n", calendar={"kind": "index"})
+    assert "line 3" in message and wrong in message and "whole number" in message
