@@ -19,6 +19,9 @@ from bench.results_file import ROOT
 PEERS = ROOT / "bench" / "peers" / ".venv" / "bin" / "python"
 COPIES = min(2, os.cpu_count() or 1)  # processes that run one contender's turn at the same time
 
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""Read when NumPy is imported: told before the process starts."""
+
 
 class NotRun(Exception):
     """A contender that is absent or failed; its text says why."""
@@ -49,7 +52,9 @@ class Contender:
             raise NotRun("not installed: make bench-setup")
         command = [str(python), "-m", "bench.contender", json.dumps(task)]
         pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        self.processes = [subprocess.Popen(command, cwd=ROOT, text=True, **pipes) for _ in range(copies)]
+        self.processes = [
+            subprocess.Popen(command, cwd=ROOT, env=os.environ | ONE_THREAD, text=True, **pipes) for _ in range(copies)
+        ]
         started = [self._answer(process) for process in self.processes]
         self.first, self.versions = max(s["first"] for s in started), started[0]["versions"]
 
