@@ -43,8 +43,12 @@ def identify(
         _save(entries, made, result)
     every = sorted(folder.parent.glob("*/result.json"))
     files.write_text(page, render_free_runs({one.parent.name: files.read_json(one) for one in every}))
-    show([{key: row[key] for key in SHOWN} for row in result["rows"]], form)
-    if form is Format.table:
+    if form is Format.json:
+        show([{key: row[key] for key in SHOWN} for row in result["rows"]], form)
+    else:
+        names = ("validation", "test", "seconds")
+        rows = [{key: "lost" if row[key] is None else f"{row[key]:.4g}" for key in names} for row in result["rows"]]
+        show([{"row": row["row"]} | shown for row, shown in zip(result["rows"], rows, strict=True)], form)
         print(f"{result['sentence']}\nSimulator: {folder / 'simulator.py'}. Page: {page}.")
     if importlib.util.find_spec("mlflow") is not None:
         _publish(root, experiment, settings, result["rows"], folder)
