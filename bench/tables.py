@@ -21,7 +21,7 @@ import pandas as pd
 from bench import cascaded_tanks, page
 from bench.published import FILES
 from bench.results_file import RESULTS, ROOT, ResultsFile, Row
-from forecast.system.errors import InputError, ModelFailure
+from forecast.system.errors import ForecastError
 
 DATA = ROOT.parent / "shared" / "data" / "benchmarks"
 ETT_ROWS = (8_640, 2_880, 2_880)  # train, validation, test
@@ -151,7 +151,7 @@ def tried(own: Own, data: Path) -> Row:
     began = time.process_time()
     try:
         return own.measure(data) | {"CPU s": time.process_time() - began}
-    except (InputError, ModelFailure, ArithmeticError, OSError, ValueError) as error:
+    except (ForecastError, ArithmeticError, OSError, RuntimeError, ValueError) as error:
         return {"not run": f"failed: {type(error).__name__}: {error}"[:200]}
 
 
