@@ -118,11 +118,7 @@ def audit_ends(
 
 
 def _examined(
-    project: Project,
-    base: Panel,
-    borders: splits.Borders,
-    others: list[tuple[pd.Timestamp, Prepared]],
-    trained: Path,
+    project: Project, base: Panel, borders: splits.Borders, others: list[tuple[pd.Timestamp, Prepared]], trained: Path
 ) -> Iterator[Finding]:
     known = set(_observed(project.frame))
     ends = block_ends(project.frame, project.settings)
@@ -223,11 +219,7 @@ def load(trained: Path) -> dict[str, Forecaster]:
 
 
 def _forecasts(
-    root: Path,
-    trained: Path,
-    base: Panel,
-    others: list[tuple[pd.Timestamp, Panel]],
-    fitted_until: pd.Timestamp,
+    root: Path, trained: Path, base: Panel, others: list[tuple[pd.Timestamp, Panel]], fitted_until: pd.Timestamp
 ) -> list[Finding]:
     """Forecasts up to each moment are the same, and one made a lookback later is not."""
     found, detector = [], "change after an origin"

@@ -14,11 +14,7 @@ from forecast.cli import champion, check, compare, data, doctor, export, identif
 from forecast.system.errors import ForecastError, out_of_memory
 
 app = typer.Typer(
-    name="forecast",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    name="forecast", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
 )
 
 

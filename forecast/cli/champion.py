@@ -78,9 +78,7 @@ def status(
 
 
 def history(
-    dataset: str = typer.Argument(help="An entry of configs/datasets.yaml."),
-    root: Path = ROOT,
-    form: Format = FORMAT,
+    dataset: str = typer.Argument(help="An entry of configs/datasets.yaml."), root: Path = ROOT, form: Format = FORMAT
 ) -> None:
     """List what became of a data set's versions, oldest first."""
     from forecast.operations import champion

@@ -162,12 +162,7 @@ def losses(scored: list[Scored], scale: Mapping[str, metrics.Scale], block: str)
 
 
 def _verdicts(
-    name: str,
-    test: pd.DataFrame,
-    chosen: dict[str, str],
-    task: Task,
-    evaluation: Evaluation,
-    sizes: Mapping[str, int],
+    name: str, test: pd.DataFrame, chosen: dict[str, str], task: Task, evaluation: Evaluation, sizes: Mapping[str, int]
 ) -> dict[str, Any]:
     """Every test of the protocol, and the mean ranks, on the losses of the test block."""
     verdicts = compare(

@@ -178,11 +178,7 @@ class IntervalTables:
 
 
 def interval_tables(
-    scored: list[Scored],
-    last: Mapping[str, pd.Series],
-    task: Task,
-    levels: Sequence[float],
-    chosen: Mapping[str, str],
+    scored: list[Scored], last: Mapping[str, pd.Series], task: Task, levels: Sequence[float], chosen: Mapping[str, str]
 ) -> IntervalTables:
     """`last`: actuals by series and time; `chosen`: the model chosen on validation, by ranking."""
     usable = [candidate for candidate in scored if candidate.forecasts is not None]

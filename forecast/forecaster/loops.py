@@ -100,11 +100,7 @@ def _future(series: Series, at: np.ndarray, horizon: int) -> np.ndarray:
 
 
 def _of_every_series(
-    forecaster: Forecaster,
-    panel: Panel,
-    rows: Rows,
-    horizon: int,
-    run: Callable[[Series, np.ndarray], np.ndarray],
+    forecaster: Forecaster, panel: Panel, rows: Rows, horizon: int, run: Callable[[Series, np.ndarray], np.ndarray]
 ) -> dict[str, np.ndarray]:
     """The scaled runs of `run`, checked before and after, in raw units."""
     if horizon < 1:

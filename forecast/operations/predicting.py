@@ -108,12 +108,7 @@ def _levels(
 
 
 def _kept(
-    root: Path,
-    found: Champion,
-    frame: pd.DataFrame,
-    panel: Panel,
-    levels: Sequence[float],
-    now: pd.Timestamp,
+    root: Path, found: Champion, frame: pd.DataFrame, panel: Panel, levels: Sequence[float], now: pd.Timestamp
 ) -> list[str]:
     """Keeps the issue and scores the earlier ones; a full disk must not cost the forecast."""
     ensemble = found.ensemble

@@ -40,14 +40,7 @@ class Overtaken(ForecastError):
     """Another version became the champion after it was decided to promote this one."""
 
 
-def register(
-    root: Path,
-    dataset: str,
-    trained_dir: Path,
-    meta: Meta,
-    *,
-    tracking_uri: str = "",
-) -> int:
+def register(root: Path, dataset: str, trained_dir: Path, meta: Meta, *, tracking_uri: str = "") -> int:
     """Make the candidate in `trained_dir` (data/trained/<dataset>/<candidate>) a version; returns its number.
 
     The logged copy is loaded as MLflow will and tried on the newest snapshot, where there is one, before it becomes a

@@ -10,15 +10,7 @@ from markupsafe import Markup
 
 from forecast.comparison import metrics
 from forecast.comparison.metrics import Metric
-from forecast.data.results import (
-    MEAN,
-    RANKING_TITLES,
-    RANKINGS,
-    WHOLE,
-    Results,
-    in_ranking,
-    members_in_words,
-)
+from forecast.data.results import MEAN, RANKING_TITLES, RANKINGS, WHOLE, Results, in_ranking, members_in_words
 from forecast.report import text
 from forecast.report.charts import strip
 from forecast.report.figures import fitted_skip, headline
@@ -264,10 +256,7 @@ DISTRIBUTIONS = [
     ("Ranking", "Which skip connection it was trained with"),
     ("Head", "What the network forecasts besides one number"),
     ("Series", ""),
-    (
-        "CRPS",
-        "Of the whole distribution, in the unit of the series; of a single number it is the MAE",
-    ),
+    ("CRPS", "Of the whole distribution, in the unit of the series; of a single number it is the MAE"),
     ("Log score", "Mean negative log density; lower is better; only of densities"),
     ("Brier", "Mean squared error of the probability of a rise"),
     ("Base rate", "Brier score of always saying how often it rose"),

@@ -66,14 +66,7 @@ class Ticket:
 
 
 @contextmanager
-def lock(
-    place: Place,
-    name: str,
-    *,
-    what: str,
-    patience: float,
-    clock: Clock = Clock(),
-) -> Iterator[CheckLock]:
+def lock(place: Place, name: str, *, what: str, patience: float, clock: Clock = Clock()) -> Iterator[CheckLock]:
     """The lock `name` of the store at `place`.
 
     Nothing happens for a store of this project's own, which the project's lock files protect. `BusyError` naming the

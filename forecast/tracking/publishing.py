@@ -208,15 +208,7 @@ def page(experiment_id: str) -> str:
 
 
 def _leaderboard() -> dict[str, Any]:
-    names = (
-        "test/mae",
-        "test/skill",
-        "test/mase",
-        "validation/mase",
-        "test_std/mae",
-        "n_params",
-        "cpu_seconds",
-    )
+    names = ("test/mae", "test/skill", "test/mase", "validation/mase", "test_std/mae", "n_params", "cpu_seconds")
     columns = ["tags.`ranking`", "tags.`chosen`", *(f"metrics.`{name}`" for name in names)]
     columns += ["tags.`against_naive`", "tags.`against_skip`", "tags.`against_best`"]
     return _state("tags.current = 'true' AND tags.kind != 'trial'", "metrics.`test/mae`", columns)

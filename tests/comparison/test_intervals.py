@@ -7,15 +7,7 @@ import pandas as pd
 import pytest
 
 from forecast.comparison.interval_stacks import Blocks
-from forecast.comparison.intervals import (
-    BANDS,
-    COLUMNS,
-    bands,
-    calibration_cubes,
-    grouped,
-    interval_scores,
-    rehearsed,
-)
+from forecast.comparison.intervals import BANDS, COLUMNS, bands, calibration_cubes, grouped, interval_scores, rehearsed
 from forecast.comparison.scores import Cube
 from forecast.forecaster.ensemble import calibration_scores
 from tests.support.example_data import dataset

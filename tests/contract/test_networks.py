@@ -17,15 +17,7 @@ from forecast.models.base import NetworkSpec
 from forecast.networks import inference
 from forecast.networks.cells.weights import weight_shapes
 from forecast.networks.description import Network
-from tests.contract.families import (
-    CASES,
-    EVERY_NETWORK,
-    NETWORKS,
-    forecaster,
-    network,
-    random_weights,
-    spec_of,
-)
+from tests.contract.families import CASES, EVERY_NETWORK, NETWORKS, forecaster, network, random_weights, spec_of
 from tests.support import problems
 
 ROOT = Path(__file__).resolve().parents[2]

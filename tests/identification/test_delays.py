@@ -5,15 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from forecast.identification import (
-    Experiment,
-    autocorrelation,
-    choose_delays,
-    cross_correlation,
-    narxnet,
-    tank,
-    train,
-)
+from forecast.identification import Experiment, autocorrelation, choose_delays, cross_correlation, narxnet, tank, train
 from forecast.identification.delays import partial_autocorrelation
 from forecast.system.errors import InputError
 

@@ -38,11 +38,7 @@ def test_rows_stand_by_ranking_then_model_then_seed_with_summaries_last(root):
     everything = combined(ProjectPaths.of(root), ["hourly"])
     rows = [row for row in everything if row["model"] == "lstm" and row["ranking"] == "shipped"]
     assert [row["seed"] for row in rows] == ["0", "1", "2", "mean", "std"]
-    assert list(dict.fromkeys(row["ranking"] for row in everything)) == [
-        "baseline",
-        "shipped",
-        "architecture",
-    ]
+    assert list(dict.fromkeys(row["ranking"] for row in everything)) == ["baseline", "shipped", "architecture"]
 
 
 def test_the_order_does_not_depend_on_the_order_in_the_files(root, tmp_path):

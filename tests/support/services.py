@@ -247,12 +247,7 @@ def bars(services: Services, ticker: str, query: dict[str, str]) -> dict[str, An
 
 
 def _events(
-    services: Services,
-    ticker: str,
-    splits: dict[pd.Timestamp, float],
-    days: pd.DatetimeIndex,
-    first: int,
-    last: int,
+    services: Services, ticker: str, splits: dict[pd.Timestamp, float], days: pd.DatetimeIndex, first: int, last: int
 ) -> dict[str, Any]:
     """Splits and dividends inside the window; a dividend is divided by the splits that came after it."""
     found: dict[str, Any] = {"splits": {}, "dividends": {}}

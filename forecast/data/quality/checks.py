@@ -20,16 +20,8 @@ SAMPLE = 1000
 
 # Quantity → unit → (lowest and highest possible value, lowest and highest usual median of a year on land).
 UNITS: dict[str, dict[str, tuple[float, float, float, float]]] = {
-    "temperature": {
-        "°C": (-90, 60, -30, 33),
-        "°F": (-130, 140, 33.5, 92),
-        "K": (180, 335, 240, 307),
-    },
-    "wind speed": {
-        "m/s": (0, 75, 0.7, 8.5),
-        "km/h": (0, 270, 8.6, 31),
-        "mph": (0, 170, 5.5, 19),
-    },
+    "temperature": {"°C": (-90, 60, -30, 33), "°F": (-130, 140, 33.5, 92), "K": (180, 335, 240, 307)},
+    "wind speed": {"m/s": (0, 75, 0.7, 8.5), "km/h": (0, 270, 8.6, 31), "mph": (0, 170, 5.5, 19)},
     "pressure": {"hPa": (850, 1090, 950, 1035), "Pa": (85_000, 109_000, 95_000, 103_500)},
     "relative humidity": {"%": (0, 100.5, 10, 100)},
     "precipitation": {"mm": (0, 310, 0, 10)},

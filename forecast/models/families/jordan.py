@@ -38,8 +38,4 @@ class Spec(NetworkSpec):
         return Network(dropped((layer,), self.dropout), shapes, self.future_units, feedback=True)
 
     def space(self) -> Mapping[str, search.Dimension]:
-        return {
-            **super().space(),
-            "units": search.Choice((16, 32, 64)),
-            "alpha": search.Choice((0.0, 0.5, 0.8, 0.95)),
-        }
+        return {**super().space(), "units": search.Choice((16, 32, 64)), "alpha": search.Choice((0.0, 0.5, 0.8, 0.95))}

@@ -28,8 +28,4 @@ class Spec(NetworkSpec):
         return Network((taps, *dropped(dense, self.dropout)), shapes, self.future_units)
 
     def space(self) -> Mapping[str, search.Dimension]:
-        return {
-            **super().space(),
-            "units": search.Choice((16, 32, 64)),
-            "lags": search.Choice((12, 24, 48)),
-        }
+        return {**super().space(), "units": search.Choice((16, 32, 64)), "lags": search.Choice((12, 24, 48))}

@@ -44,8 +44,4 @@ class Spec(NetworkSpec):
         return Network(blocks, shapes, self.future_units, feedback=True)
 
     def space(self) -> Mapping[str, search.Dimension]:
-        return {
-            **super().space(),
-            "units": search.Choice((12, 24, 48)),
-            "target_lags": search.Choice((8, 24, 48)),
-        }
+        return {**super().space(), "units": search.Choice((12, 24, 48)), "target_lags": search.Choice((8, 24, 48))}

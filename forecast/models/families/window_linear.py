@@ -100,9 +100,7 @@ class Spec(RegressorSpec):
         return np.stack(outputs, axis=2)
 
 
-def _normal_equations(
-    pairs: Iterable[tuple[np.ndarray, np.ndarray]],
-) -> Callable[[np.ndarray, float], np.ndarray]:
+def _normal_equations(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Callable[[np.ndarray, float], np.ndarray]:
     """(columns, penalty) → ridge coefficients (columns + 1, H), the intercept last; NaN without a solution.
 
     Origins with a missing target are left out.

@@ -158,12 +158,7 @@ def _check_rows(network: Network, state: LoopState, drive: np.ndarray, future: n
 
 
 def _run(
-    network: Network,
-    weights: Weights,
-    state: LoopState,
-    drive: np.ndarray,
-    y: np.ndarray,
-    future: np.ndarray | None,
+    network: Network, weights: Weights, state: LoopState, drive: np.ndarray, y: np.ndarray, future: np.ndarray | None
 ) -> tuple[np.ndarray, LoopState]:
     """Row after row; y (B, T, O) is fed back where it is a number, the forecast elsewhere."""
     channels = list(network.shapes.target_channels)

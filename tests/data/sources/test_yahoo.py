@@ -27,9 +27,7 @@ def read(tmp_path: Path, services: Services, tickers: tuple[str, ...] = ("MSFT",
     deadline = options.pop("deadline", None) or Deadline(20, sleep=options.pop("waits", []).append, chance=lambda: 0)
     source = {"kind": "yahoo", "tickers": list(tickers), "start": "2021-05-03", "base_url": services.url}
     settings = dataset(
-        source={**source, **options},
-        calendar={"kind": "sessions", "exchange": "XNYS"},
-        target={"column": "close"},
+        source={**source, **options}, calendar={"kind": "sessions", "exchange": "XNYS"}, target={"column": "close"}
     )
     return sources.read(Request("shares", settings, tmp_path, services.now, deadline=deadline))
 

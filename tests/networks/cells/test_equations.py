@@ -164,11 +164,7 @@ CASES = {
         lambda xs, w, u: delayed(xs, w, u, {1: w["recurrent_kernel"], 4: w["skip_kernel"]}),
     ),
     "multi_level": ("multi_level", {}, multi_level),
-    "fully_connected": (
-        "fully_connected",
-        {"hidden": 2},
-        lambda xs, w, u: [h[:u] for h in simple_rnn(xs, w, u + 2)],
-    ),
+    "fully_connected": ("fully_connected", {"hidden": 2}, lambda xs, w, u: [h[:u] for h in simple_rnn(xs, w, u + 2)]),
     **{
         f"lstm_variant, {options}": ("lstm_variant", options, lambda xs, w, u, o=options: lstm_variant(xs, w, u, **o))
         for options in (
