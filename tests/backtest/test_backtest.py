@@ -125,6 +125,20 @@ def test_validation_is_forecast_by_what_saw_train_alone_and_the_rest_by_what_saw
     assert not np.array_equal(first.forecaster.skip.coefficients, final.forecaster.skip.coefficients)
 
 
+@pytest.mark.parametrize(
+    "entry", [{"family": "window_linear", "form": form} for form in ("nlinear", "dlinear", "climatology")]
+    + [{"family": family} for family in ("ridge", "arx", "rectify", "sklearn", "theta")],
+)  # fmt: skip
+def test_every_closed_form_is_fitted_again_with_its_choices_and_other_numbers(entry):
+    problem, spec = problems.shops(), models.spec(entry, where="test")
+    first, final = backtest.fit_twice(problem, Candidate("it", spec, "baseline", None), seed=0, budget=Budget(0, 1))
+    rows = {uid: problem.rows(uid, "test") for uid in problem.blocks}
+    one, two = (fitted.forecaster.predict(problem.panel, rows) for fitted in (first, final))
+    assert all(np.isfinite(two[uid]).all() for uid in rows) and any((one[uid] != two[uid]).any() for uid in rows)
+    shapes = [{name: array.shape for name, array in f.forecaster.weights.items()} for f in (first, final)]
+    assert entry["family"] == "sklearn" or shapes[0] == shapes[1]
+
+
 def test_a_rule_and_restarts_without_steps_are_not_fitted_again():
     backtest.load_engine()
     problem = daily()

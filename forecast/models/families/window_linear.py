@@ -38,31 +38,46 @@ class Spec(RegressorSpec):
         return "a climatology needs a season" if self.form == "climatology" and season_length == 1 else ""
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
-        """Per output `o/map` (lags + 1, H) and, of the climatology, `harmonics` and `o/climatology`."""
+        """Per output `o/map` (lags + 1, H) and `o/penalty`; of the climatology, `harmonics` and `o/climatology`."""
+        return self._fitted(problem, lambda arrays, output: self._best_map(problem, arrays, output))
+
+    def fit_again(self, problem: Problem, chosen: Mapping[str, np.ndarray], *, seed: int) -> Parameters:
+        def again(arrays: Mapping[str, np.ndarray], output: int) -> tuple[np.ndarray, float]:
+            solve = _normal_equations(self._pairs(problem, arrays, output, "train"))
+            columns = self._columns(problem.panel.task.lookback, self._lags(chosen[f"{output}/map"]))
+            penalty = float(chosen[f"{output}/penalty"])
+            return solve(columns, penalty), penalty
+
+        return self._fitted(problem, again)
+
+    def _fitted(
+        self, problem: Problem, solved: Callable[[Mapping[str, np.ndarray], int], tuple[np.ndarray, float]]
+    ) -> Parameters:
         arrays: dict[str, np.ndarray] = {}
         if self.form == "climatology":
             arrays["harmonics"] = np.array(harmonics_of(problem.panel.task.calendar_features), dtype=np.int64)
             for output in range(problem.panel.outputs):
                 arrays[f"{output}/climatology"] = _climatology(problem, output, arrays["harmonics"])
         for output in range(problem.panel.outputs):
-            arrays[f"{output}/map"] = self._best_map(problem, arrays, output)
+            arrays[f"{output}/map"], penalty = solved(arrays, output)
+            arrays[f"{output}/penalty"] = np.array(penalty)
         return Parameters(arrays)
 
-    def _best_map(self, problem: Problem, arrays: Mapping[str, np.ndarray], output: int) -> np.ndarray:
+    def _best_map(self, problem: Problem, arrays: Mapping[str, np.ndarray], output: int) -> tuple[np.ndarray, float]:
         lookback = problem.panel.task.lookback
         solve = _normal_equations(self._pairs(problem, arrays, output, "train"))
         cases = list(self._pairs(problem, arrays, output, "validation"))
-        found: list[tuple[float, np.ndarray]] = []
+        found: list[tuple[float, np.ndarray, float]] = []
         for lags in problem.panel.task.candidate_lags():
             columns = self._columns(lookback, lags)
             for penalty in PENALTIES:
                 one = solve(columns, penalty)
                 errors = [np.abs(y - x[:, columns] @ one[:-1] - one[-1]) for x, y in cases]
-                found.append((float(np.nanmean(np.concatenate(errors))), one))
-        finite = [pair for pair in found if np.isfinite(pair[0])]
+                found.append((float(np.nanmean(np.concatenate(errors))), one, penalty))
+        finite = [each for each in found if np.isfinite(each[0])]
         if not finite:
             raise ModelFailure("No linear map has a finite error on validation. Check the data, or move the dates.")
-        return min(finite, key=lambda pair: pair[0])[1]
+        return min(finite, key=lambda each: each[0])[1:]
 
     def _pairs(
         self, problem: Problem, arrays: Mapping[str, np.ndarray], output: int, block: str
@@ -76,6 +91,9 @@ class Spec(RegressorSpec):
         """Of `_inputs`, those of the last `lags` rows."""
         rows = np.arange(lookback - lags, lookback)
         return np.concatenate([rows, lookback + rows]) if self.form == "dlinear" else rows
+
+    def _lags(self, coefficients: np.ndarray) -> int:
+        return (len(coefficients) - 1) // (2 if self.form == "dlinear" else 1)
 
     def _inputs(
         self, windows: Windows, arrays: Mapping[str, np.ndarray], output: int, horizon: int
@@ -95,7 +113,7 @@ class Spec(RegressorSpec):
         for output in range(channels.outputs):
             slopes, intercept = parameters[f"{output}/map"][:-1], parameters[f"{output}/map"][-1]
             x, base = self._inputs(windows, parameters, output, len(intercept))
-            columns = self._columns(windows.z.shape[1], len(slopes) // (2 if self.form == "dlinear" else 1))
+            columns = self._columns(windows.z.shape[1], self._lags(parameters[f"{output}/map"]))
             outputs.append(base + x[:, columns] @ slopes + intercept)
         return np.stack(outputs, axis=2)
 
