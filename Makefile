@@ -62,7 +62,7 @@ format: setup  ## ruff's fixes and format, written into the files
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench-setup: setup  ## torch, neuralforecast and darts for `make bench`, in bench/peers/.venv from a lock of its own
+bench-setup: setup  ## torch, neuralforecast and darts for `make bench`, in an environment below bench/peers from its own lock
 	@test -x $(PEERS)/.venv/bin/python || $(PYTHON) -m venv $(PEERS)/.venv
 	@$(PEERS)/.venv/bin/pip install -q --no-deps --require-hashes -r $(PEERS)/requirements.lock
 	@$(PEERS)/.venv/bin/pip install -q --no-deps --require-hashes -r $(PEERS)/torch.lock 2>/dev/null || { \

@@ -21,7 +21,7 @@ from forecast.config.experiment import load_models
 from forecast.data.results import RANKING_TITLES
 from forecast.models import catalogue
 from forecast.report import text
-from forecast.report.leaderboard import HEADS, lines
+from forecast.report.leaderboard import HEADS, NUMBERS, lines
 from forecast.system.files import read_json, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -111,15 +111,14 @@ def _tied(verdict: Mapping[str, Any], ranking: str) -> list[str]:
 def _shown(table: list[tuple[str, ...]], rows: list[dict[str, Any]], tied: list[str]) -> list[str]:
     """The kept lines of one table, aligned, below them the models that the data cannot tell from the chosen one."""
     kept = [line for number, line in enumerate(table) if number == 0 or line[0] or line[1] in _references(rows)]
-    with_mae = any(line[2] != text.NOTHING for line in kept)
-    columns = [i for i in range(len(HEADS)) if with_mae or HEADS[i] != "MAE"]
+    filled = {HEADS[i] for line in kept for i, cell in enumerate(line) if cell != text.NOTHING}
+    columns = [i for i, head in enumerate(HEADS) if head not in NUMBERS or head in filled]
     cells = [[line[i] for i in columns] for line in (HEADS, *kept)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
-    numeric = {HEADS.index("MAE"), HEADS.index("MASE")}
     found = []
     for row in cells:
         padded = [
-            cell.rjust(width) if columns[i] in numeric else cell.ljust(width)
+            cell.rjust(width) if HEADS[columns[i]] in NUMBERS else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         found.append(f"     {'  '.join(padded)}".rstrip())

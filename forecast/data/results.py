@@ -177,7 +177,9 @@ class Results:
 
     def _table(self, name: str) -> pd.DataFrame:
         if name in PER_SERIES:
-            return _parquet(self._compared(f"{name}.parquet"), "compare")
+            whole = self._compared(f"{name}.parquet")
+            if whole.exists() or not whole.with_suffix(".csv").exists():  # up to 0.1 they were .csv as well
+                return _parquet(whole, "compare")
         path = self._compared(f"{name}.csv")
         try:
             return pd.read_csv(path, dtype=TEXT)
