@@ -28,15 +28,11 @@ def chosen(project: Path, dataset: str, *, now: pd.Timestamp, revision: str) -> 
     results = Results(ProjectPaths.of(project), dataset)
     verdicts = results.paths.compared(dataset) / "verdicts.json"
     if not results.compared:
-        raise InputError(
-            f"{verdicts}: no such file; nothing was compared yet. Run `forecast run --dataset {dataset}`."
-        )
+        raise InputError(f"{verdicts}: missing; nothing was compared yet. Run `forecast run --dataset {dataset}`.")
     model = results.chosen("shipped")
     name = results.candidate(model, "shipped") if model else None
     if name is None or results.records[name]["status"] != "ok":
-        raise InputError(
-            f"{verdicts}: names {model!r} as chosen, but data/trained/{dataset} has no such model. Run `forecast run`."
-        )
+        raise InputError(f"{verdicts}: {model!r} is chosen, but not in data/trained/{dataset}. Run `forecast run`.")
     return results.folder(name), describe(project, dataset, results.folder(name), now=now, revision=revision)
 
 

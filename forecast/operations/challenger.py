@@ -77,13 +77,8 @@ def tuned(job: Job, tree: Tree, settings: Dataset) -> str:
 
     They are made once per configuration, at the committed data and splits: new data retrain without tuning again.
     """
-    key = files.sha256_of(
-        [
-            settings.model_dump(mode="json"),
-            load_models(tree.configs).model_dump(mode="json"),
-            load_tuning(tree.configs).model_dump(mode="json"),
-        ]
-    )[:16]
+    followed = (settings, load_models(tree.configs), load_tuning(tree.configs))
+    key = files.sha256_of([part.model_dump(mode="json") for part in followed])[:16]
     kept = job.home / "tuned" / key
     if not kept.exists():
         job.say("tune")
@@ -139,8 +134,7 @@ def fetch(job: Job, tree: Tree, settings: Dataset) -> None:
 
 
 def stages(job: Job, tree: Tree, target: str, *options: str) -> None:
-    env = worktree.environment(job.root, job.environment)
-    repro.repro(tree.path, (target,), env, options=options)
+    repro.repro(tree.path, (target,), worktree.environment(job.root, job.environment), options=options)
 
 
 def refit(job: Job, tree: Tree, record: Path, target: Path, *, on: str) -> None:
@@ -149,10 +143,8 @@ def refit(job: Job, tree: Tree, record: Path, target: Path, *, on: str) -> None:
         raise ForecastError(f"{tree.path}: the work tree is gone; the next retraining makes it again.")
     command = [sys.executable, "-m", "forecast.operations.refit", job.dataset, "--on", on]
     command += ["--record", str(record.resolve()), "--target", str(target.resolve())]
-    done = subprocess.run(
-        command, cwd=tree.path, env=worktree.environment(job.root, job.environment), stderr=subprocess.PIPE, text=True,
-        check=False,
-    )  # fmt: skip
+    env = worktree.environment(job.root, job.environment)
+    done = subprocess.run(command, cwd=tree.path, env=env, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         kind = FAILURES.get(done.returncode, ForecastError)
         raise kind(done.stderr.strip() or f"refit ended with {done.returncode} and no message")

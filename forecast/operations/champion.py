@@ -82,9 +82,7 @@ def load(root: Path, dataset: str) -> Champion:
     """
     named = aliases(root, dataset)
     if "champion" not in named:
-        raise InputError(
-            f"Dataset {dataset!r} has no champion yet. Run `forecast run`, then `forecast promote {dataset}`."
-        )
+        raise InputError(f"Dataset {dataset!r} has no champion: `forecast run`, then `forecast promote {dataset}`.")
     try:
         return load_version(root, dataset, named["champion"])
     except ForecastError as error:
@@ -131,12 +129,10 @@ def known_meta(root: Path, dataset: str, version: object) -> Meta | None:
         return None
 
 
-def store(root: Path, dataset: str, version: int, ensemble: Ensemble, meta: Meta) -> Path:
-    """Write one version whole; an intact equal one is left as it is. No alias moves."""
-    folder = folder_of(root, dataset, version)
-    with files.atomic_directory(folder) as temporary:
+def store(root: Path, dataset: str, version: int, ensemble: Ensemble, meta: Meta) -> None:
+    """Write one version whole. No alias moves."""
+    with files.atomic_directory(folder_of(root, dataset, version)) as temporary:
         write(temporary, ensemble, meta)
-    return folder
 
 
 def write(folder: Path, ensemble: Ensemble, meta: Meta) -> None:
@@ -205,9 +201,7 @@ def _require_same(path: Path, sha256: str) -> None:
 
 
 def _repair(dataset: str) -> str:
-    return (
-        f"`forecast doctor --repair` takes it from the registry again; `forecast promote {dataset}` makes a new one."
-    )
+    return f"`forecast doctor --repair` takes it from the registry; `forecast promote {dataset}` makes a new one."
 
 
 LONGEST = 1000

@@ -89,7 +89,8 @@ def decide(fresh: Fresh, evidence: Evidence | None, steps: Steps, rules: Rules, 
         bad = int((~np.isfinite(fresh.challenger)).sum())
         return Verdict("kept", f"the challenger's loss is not finite at {bad} origins", numbers)
     if len(fresh.challenger) < rules.least_fresh:
-        return Verdict("kept", _too_few(len(fresh.challenger), rules.least_fresh), numbers)
+        few = f"not enough fresh origins ({len(fresh.challenger)}; {rules.least_fresh} are needed)"
+        return Verdict("kept", few, numbers)
     numbers |= _means(fresh)
     skill = numbers["challenger_skill"]
     if fresh.champion is None:
@@ -186,20 +187,13 @@ def normal_score(t: float, dof: float) -> float:
 
 def _means(fresh: Fresh) -> dict[str, Any]:
     naive, challenger = float(fresh.naive.mean()), float(fresh.challenger.mean())
-    found = {
-        "naive_loss": naive,
-        "challenger_loss": challenger,
-        "challenger_skill": 1 - challenger / naive if naive > 0 else 0.0,
-    }
+    found = {"naive_loss": naive, "challenger_loss": challenger}
+    found["challenger_skill"] = 1 - challenger / naive if naive > 0 else 0.0
     if fresh.champion is not None:
         found["champion_loss"] = float(fresh.champion.mean())
         found["champion_skill"] = 1 - found["champion_loss"] / naive if naive > 0 else 0.0
         found["relative_difference"] = files.json_number(relative(fresh.challenger, fresh.champion)) or 0.0
     return found
-
-
-def _too_few(found: int, wanted: int) -> str:
-    return f"not enough fresh origins ({found}; {wanted} are needed)"
 
 
 def _shown(sequence: SequentialTest) -> str:

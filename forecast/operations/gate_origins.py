@@ -78,8 +78,7 @@ class Case:
         found = {}
         last = max(after, default=pd.Timestamp(0))
         for series in self.panel.series:
-            own = cut(series, self.borders)
-            rows = origins_of(self.task, own, "test")
+            rows = origins_of(self.task, cut(series, self.borders), "test")
             found[series.unique_id] = rows[series.ds[rows + 1] > np.datetime64(last)] if len(rows) else rows
         return found
 
@@ -133,10 +132,8 @@ def fresh(case: Case, challenger: Ensemble, champion: Ensemble | None, seen: Seq
     `seen`: the last target that each model used in fitting, early stopping, tuning or calibration.
     """
     rows = case.rows(seen)
-    columns = {"challenger": case.loss(challenger, rows), "naive": case.naive_loss(rows)}
-    if champion is not None:
-        columns["champion"] = case.loss(champion, rows)
-    return pd.DataFrame(columns)
+    own = {} if champion is None else {"champion": case.loss(champion, rows)}
+    return pd.DataFrame({"challenger": case.loss(challenger, rows), "naive": case.naive_loss(rows), **own})
 
 
 def as_fresh(losses: pd.DataFrame) -> Fresh:
@@ -164,9 +161,7 @@ class Ledger:
             try:
                 self.rows = files.read_json(path)["rows"]
             except (ValueError, KeyError, TypeError):
-                raise ForecastError(
-                    f"{path}: cannot be read. Delete it: the gate then starts to gather its evidence anew."
-                ) from None
+                raise ForecastError(f"{path}: cannot be read. Delete it: evidence is then gathered anew.") from None
 
     def add(self, losses: pd.DataFrame, *, version: int, recipe: str, at: pd.Timestamp) -> None:
         """Count the origins of `losses` that are newer than any this pair has counted."""

@@ -129,8 +129,7 @@ def by_issue(root: Path, dataset: str, frame: pd.DataFrame) -> pd.DataFrame:
         rows = table[table["issue"] == label]
         version = int(rows["version"].iloc[0])
         meta = champion.known_meta(root, dataset, version)
-        naive = _against_expected(rows.assign(y_hat=rows["last"]), meta)
-        error = _against_expected(rows, meta)
+        naive, error = _against_expected(rows.assign(y_hat=rows["last"]), meta), _against_expected(rows, meta)
         parts.append({"cutoff": rows["cutoff"].max(), "version": version, "error": error, "naive": naive})
     return pd.DataFrame(parts, columns=["cutoff", "version", "error", "naive"]).dropna()
 
@@ -160,18 +159,10 @@ def _live(root: Path, dataset: str, version: int, count: int, table: pd.DataFram
     rows = table[table["version"] == version] if len(table) else table
     if not len(rows):
         return Live(version, count, 0, 0, "", "", None, None)
-    cutoffs = rows["cutoff"]
-    return Live(
-        version=version,
-        issues=count,
-        scored=int(cutoffs.nunique()),
-        actuals=len(rows),
-        first=cutoffs.min().isoformat(),
-        last=cutoffs.max().isoformat(),
-        error=_against_expected(rows, champion.known_meta(root, dataset, version)),
-        skill=_skill(rows),
-        coverage=_coverage(rows),
-    )
+    cutoffs, error = rows["cutoff"], _against_expected(rows, champion.known_meta(root, dataset, version))
+    first, last = cutoffs.min().isoformat(), cutoffs.max().isoformat()
+    scored = int(cutoffs.nunique())
+    return Live(version, count, scored, len(rows), first, last, error, _skill(rows), _coverage(rows))
 
 
 def _against_expected(rows: pd.DataFrame, meta: Meta | None) -> float | None:
@@ -199,12 +190,10 @@ def _skill(rows: pd.DataFrame) -> float | None:
 
 def _coverage(rows: pd.DataFrame) -> dict[str, float]:
     found = {}
-    for name in [column for column in rows.columns if column.startswith("lo_")]:
-        level = name.removeprefix("lo_")
-        known = rows[rows[name].notna()]
+    for level in [column.removeprefix("lo_") for column in rows.columns if column.startswith("lo_")]:
+        known = rows[rows[f"lo_{level}"].notna()]
         if len(known):
-            inside = (known["y"] >= known[name]) & (known["y"] <= known[f"hi_{level}"])
-            found[level] = float(inside.mean())
+            found[level] = float(known["y"].between(known[f"lo_{level}"], known[f"hi_{level}"]).mean())
     return found
 
 

@@ -63,9 +63,8 @@ def forecast(
     table = latest(ensemble, panel, horizon=wanted, levels=kept)
     if not np.isfinite(table["y_hat"].to_numpy()).all():
         raise ForecastError(f"Version {found.version} of {dataset!r} forecasts values that are not finite. Roll back.")
-    notes = [found.notice] if found.notice else []
-    notes += [*notices, *_kept(root, found, frame, panel, usual_levels, now)]
-    return Forecast(found, table, panel, kept, tuple(notes))
+    notes = [found.notice, *notices, *_kept(root, found, frame, panel, usual_levels, now)]
+    return Forecast(found, table, panel, kept, tuple(filter(None, notes)))
 
 
 def newest(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame:
@@ -113,8 +112,7 @@ def _kept(
     """Keeps the issue and scores the earlier ones; a full disk must not cost the forecast."""
     ensemble = found.ensemble
     try:
-        usable = supported(ensemble, levels)[0]
-        table = latest(ensemble, panel, horizon=ensemble.task.horizon, levels=usable)
+        table = latest(ensemble, panel, horizon=ensemble.task.horizon, levels=supported(ensemble, levels)[0])
         live_accuracy.keep(root, found, table, last_values(panel), now=now)
         as_of = snapshots.read_pointer(newest_data(root, found.meta.dataset), found.meta.dataset).as_of
         live_accuracy.refresh(root, found.meta.dataset, frame, as_of=as_of)
@@ -149,22 +147,13 @@ def draw(found: Forecast, path: Path, units: Mapping[str, str]) -> Path:
 
 
 def _draw(panel: Any, found: Forecast, unique_id: str, output: str, rows: pd.DataFrame) -> None:
-    task = found.panel.task
+    task, series = found.panel.task, found.panel.by_id[unique_id]
     column = task.targets.index(output)
-    series = found.panel.by_id[unique_id]
     seen = slice(-max(4 * len(rows), task.lookback // 2), None)
     panel.plot(series.ds[seen], series.values[seen, column], color=INK, linewidth=1.0, label="observed")
     panel.plot(rows["ds"], rows["y_hat"], color=COLOUR, linewidth=1.5, label="forecast")
-    for level in found.levels:
-        name = percent(level)
-        panel.fill_between(
-            rows["ds"],
-            rows[f"lo_{name}"],
-            rows[f"hi_{name}"],
-            color=COLOUR,
-            alpha=0.18,
-            linewidth=0,
-            label=f"{name} %",
-        )
+    for name in map(percent, found.levels):
+        low, high = rows[f"lo_{name}"], rows[f"hi_{name}"]
+        panel.fill_between(rows["ds"], low, high, color=COLOUR, alpha=0.18, linewidth=0, label=f"{name} %")
     panel.set_title(f"{unique_id}: {output}", fontsize=9, loc="left")
     panel.grid(visible=True, alpha=0.3)

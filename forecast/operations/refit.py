@@ -65,9 +65,7 @@ def at_the_gate(root: Path, dataset: str, record: dict[str, Any], target: Path, 
     shutil.rmtree(folder)
 
 
-def on_all_data(
-    root: Path, dataset: str, record: dict[str, Any], target: Path, *, calibrated: Path, jobs: int
-) -> None:
+def on_all_data(root: Path, dataset: str, record: dict, target: Path, *, calibrated: Path, jobs: int) -> None:
     """The recipe up to the last row, each seed; errors for intervals stay those of the scored version."""
     paths = ProjectPaths.of(root)
     settings, budget = load_dataset(dataset, paths.configs), load_tuning(paths.configs)

@@ -54,7 +54,7 @@ def register(root: Path, dataset: str, trained_dir: Path, meta: Meta, *, trackin
         model = folder / "champion"
         champion.write(model, ensemble, meta)
         _restore(root, dataset, tracking_uri)
-        version = registry.register(where, dataset, model, registry.digest_of(model), meta.tags(), sample=sample)
+        version = registry.register(where, dataset, model, meta.tags(), sample=sample)
         if version not in champion.versions(root, dataset):
             champion.store(root, dataset, version, ensemble, meta)
         named = champion.aliases(root, dataset)
@@ -72,19 +72,13 @@ def promote(
     Order: registry `previous`, registry `champion`, registry `challenger` away, then the local copy, then the line in
     the history. `InputError` for an unknown version.
     """
-    _switch(root, dataset, version, event="promoted", now=now, reason=reason, tracking_uri=tracking_uri)
+    _switch(root, dataset, version, "promoted", now=now, reason=reason, tracking_uri=tracking_uri)
 
 
 def promote_judged(
-    root: Path,
-    dataset: str,
-    version: int,
-    *,
-    against: int | None,
-    now: pd.Timestamp,
-    reason: str,
+    root: Path, dataset: str, version: int, *, against: int | None, now: pd.Timestamp, reason: str,
     tracking_uri: str = "",
-) -> None:
+) -> None:  # fmt: skip
     """`promote` for a version that was judged against the champion `against`: `Overtaken` when there is another one.
 
     No other one is `version` itself, nor its own recipe fitted again: those are left by a promotion that was killed.
@@ -97,9 +91,7 @@ def promote_judged(
             judged = f"against version {against}" if against is not None else "while there was no champion"
             raise Overtaken(f"version {current} became the champion in the meantime; this one was judged {judged}")
 
-    _switch(
-        root, dataset, version, event="promoted", now=now, reason=reason, tracking_uri=tracking_uri, judge=judge
-    )  # fmt: skip
+    _switch(root, dataset, version, "promoted", judge, now=now, reason=reason, tracking_uri=tracking_uri)
 
 
 def rollback(root: Path, dataset: str, *, now: pd.Timestamp, reason: str = "", tracking_uri: str = "") -> int:
@@ -111,7 +103,7 @@ def rollback(root: Path, dataset: str, *, now: pd.Timestamp, reason: str = "", t
             f"Dataset {dataset!r} has no previous champion to go back to; its versions: "
             f"{champion.versions(root, dataset) or 'none'}. `forecast promote {dataset} --version N` takes another."
         )
-    _switch(root, dataset, previous, event="rolled back", now=now, reason=reason, tracking_uri=tracking_uri)
+    _switch(root, dataset, previous, "rolled back", now=now, reason=reason, tracking_uri=tracking_uri)
     return previous
 
 
@@ -151,16 +143,9 @@ def rebuild(root: Path, dataset: str, version: int, *, tracking_uri: str = "") -
 
 
 def _switch(
-    root: Path,
-    dataset: str,
-    version: int,
-    *,
-    event: str,
-    now: pd.Timestamp,
-    reason: str,
-    tracking_uri: str,
-    judge: Callable[[Registered], None] = lambda known: None,
-) -> None:
+    root: Path, dataset: str, version: int, event: str, judge: Callable[[Registered], None] = lambda known: None, *,
+    now: pd.Timestamp, reason: str, tracking_uri: str,
+) -> None:  # fmt: skip
     where = place(root, tracking_uri)
     with _locked(root, dataset, where) as check_lock:
         _restore(root, dataset, tracking_uri)
@@ -173,8 +158,8 @@ def _switch(
             rebuild(root, dataset, version, tracking_uri=tracking_uri)
         registry.move_aliases(where, dataset, _moves(known.aliases, version), check_lock)
         champion.write_aliases(root, dataset, registry.read(where, dataset).aliases)
-        if known.aliases.get("champion") != version:
-            old = known.aliases.get("champion")
+        old = known.aliases.get("champion")
+        if old != version:
             entry = {"event": event, "version": version, "from": old, "reason": reason}
             champion.record_event(root, dataset, entry, now=now)
         champion.prune(root, dataset)
@@ -182,13 +167,8 @@ def _switch(
 
 def _moves(named: Mapping[str, int], version: int) -> list[tuple[str, int | None]]:
     old = named.get("champion")
-    moves: list[tuple[str, int | None]] = []
-    if old is not None and old != version:
-        moves.append(("previous", old))
-    moves.append(("champion", version))
-    if named.get("challenger") == version:
-        moves.append(("challenger", None))
-    return moves
+    before = [("previous", old)] if old is not None and old != version else []
+    return [*before, ("champion", version), *([("challenger", None)] if named.get("challenger") == version else [])]
 
 
 def _restore(root: Path, dataset: str, tracking_uri: str) -> list[str]:
@@ -201,7 +181,7 @@ def _restore(root: Path, dataset: str, tracking_uri: str) -> list[str]:
         if version not in numbers and _intact(root, dataset, version):
             model = champion.folder_of(root, dataset, version)
             tags = champion.read_meta(root, dataset, version).tags()
-            registry.register(where, dataset, model, registry.digest_of(model), tags, number=version)
+            registry.register(where, dataset, model, tags, number=version)
             done.append(f"{dataset}: version {version} registered again")
     if done and not known.aliases:
         present = {version.number for version in registry.read(where, dataset).versions}

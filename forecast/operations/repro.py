@@ -18,7 +18,6 @@ import psutil
 
 from forecast.system import files
 from forecast.system.errors import BusyError, ForecastError
-from forecast.system.files import write_bytes
 from forecast.system.processes import alive, end_with_this_process, send
 from forecast.system.progress import duration
 from forecast.system.stage import LOG_VARIABLE
@@ -27,13 +26,7 @@ STAGES = ("settings", "fetch", "prepare", "tune", "train", "compare", "report")
 SHELLS = ("sh", "dash", "bash", "zsh", "fish", "ksh")
 # What a narrowed run reads beside its own folder, and the finished work it shares with whole runs.
 SHARED = ("configs", "requirements.lock", "data/pointers", "data/snapshots", ".forecast")
-ADVICE = (
-    b"To track the changes with git",
-    b"\tgit add",
-    b"To enable auto staging",
-    b"\tdvc config",
-    b"Use `dvc push`",
-)
+ADVICE = (b"To track the changes with", b"\tgit add", b"To enable auto staging", b"\tdvc config", b"Use `dvc push`")
 """How lines begin by which DVC says what to do next: true of its users, not of a run or a retraining's work tree."""
 UNCACHED = ("reports/leaderboard.csv",)
 
@@ -53,9 +46,8 @@ def repro(
     if code:
         open_stages = unfinished(root, targets)
         _put_back(root, kept, open_stages)
-        raise explained(
-            {line["stage"]: (line["code"], line["message"]) for line in lines if line["code"]}, open_stages
-        )
+        failed = {line["stage"]: (line["code"], line["message"]) for line in lines if line["code"]}
+        raise explained(failed, open_stages)
 
 
 def dvc() -> list[str]:
@@ -85,9 +77,8 @@ def watched(command: list[str], root: Path, environment: Mapping[str, str], *, w
     Ctrl-C ends all of it within five seconds.
     """
     piped = subprocess.PIPE if without else None
-    process = subprocess.Popen(
-        command, cwd=root, env=dict(environment), preexec_fn=end_with_this_process, stdout=piped
-    )
+    env = dict(environment)
+    process = subprocess.Popen(command, cwd=root, env=env, preexec_fn=end_with_this_process, stdout=piped)
     passing = threading.Thread(target=_pass_on, args=(process.stdout, without), daemon=True)
     passing.start()
     try:
@@ -153,9 +144,8 @@ def _has_ended(process: psutil.Process) -> bool:
 
 def read_log(log: Path) -> list[dict]:
     """What `forecast.system.stage` wrote, a line for each stage that ended by itself."""
-    if not log.exists():
-        return []
-    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
+    text = log.read_text(encoding="utf-8") if log.exists() else ""
+    return [json.loads(line) for line in text.splitlines() if line.strip()]
 
 
 def _show_times(lines: list[dict]) -> None:
@@ -176,8 +166,8 @@ def explained(failed: dict[str, tuple[int, str]], open_stages: Sequence[str]) ->
     its dataset's `open_stages`.
     """
     named = dict(failed)
-    for stage in _first_of_each(open_stages):
-        if not any(_dataset(stage) == _dataset(name) for name in named):
+    for stage in open_stages:
+        if _dataset(stage) and not any(_dataset(stage) == _dataset(name) for name in named):
             named[stage] = (1, "ended without a message (killed, or out of memory)")
     if not named:
         return ForecastError("DVC could not run the pipeline; its own message stands above.")
@@ -200,13 +190,6 @@ def unfinished(root: Path, targets: Sequence[str]) -> list[str]:
     return sorted(found, key=lambda stage: (_dataset(stage), STAGES.index(stage.partition("@")[0])))
 
 
-def _first_of_each(stages: Sequence[str]) -> list[str]:
-    first: dict[str, str] = {}
-    for stage in stages:
-        first.setdefault(_dataset(stage), stage)
-    return [stage for name, stage in first.items() if name]
-
-
 def _dataset(stage: str) -> str:
     return stage.partition("@")[2]
 
@@ -218,7 +201,7 @@ def _put_back(root: Path, kept: Mapping[str, bytes], stages: Sequence[str]) -> N
         subprocess.run(command, cwd=root, capture_output=True, check=False)
     for name, content in kept.items():
         if not (root / name).exists():
-            write_bytes(root / name, content)
+            files.write_bytes(root / name, content)
 
 
 def folder_name(dataset: str, models: Sequence[str]) -> str:

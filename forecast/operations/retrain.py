@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,20 +18,12 @@ from forecast.config.paths import ProjectPaths
 from forecast.data import preparation, snapshots
 from forecast.data.panel import Panel, from_frame
 from forecast.forecaster.ensemble import Ensemble, ensemble_of
-from forecast.operations import (
-    challenger,
-    champion,
-    decision,
-    gate,
-    gate_origins,
-    registry,
-    retrain_triggers,
-    worktree,
-)
+from forecast.operations import challenger, champion, decision, gate, gate_origins, retrain_triggers, worktree
 from forecast.operations.candidate_export import chosen
 from forecast.operations.challenger import Job
 from forecast.operations.champion import Champion, Meta
 from forecast.operations.decision import Decision
+from forecast.operations.registry import repaired
 from forecast.operations.retrain_triggers import Due, due
 from forecast.operations.worktree import Tree
 from forecast.system import files
@@ -112,7 +103,9 @@ def judge(job: Job) -> Judged:
         due=found.reasons, drift=tuple(asdict(s) for s in shifts),
     )  # fmt: skip
     if not found.reasons:
-        return Judged(replace(about, reason=_not_due(found), numbers=found.numbers), rules, tree)
+        days, new = (found.numbers.get(name, 0) for name in ("age_days", "new_steps"))
+        reason = f"not due: champion {days:g} days old, {new} new steps, no drift"
+        return Judged(replace(about, reason=reason, numbers=found.numbers), rules, tree)
     ends = gate_origins.blocks(frame["ds"], job.dataset, settings, fresh_steps=rules.fresh(settings))
     challenger.begin_with(job, tree, current)
     worktree.configure(tree, job.dataset, ends)
@@ -235,18 +228,13 @@ def _champion(job: Job) -> Champion | None:
     return found
 
 
-def _not_due(found: Due) -> str:
-    numbers: dict[str, Any] = found.numbers
-    return f"not due: champion {numbers.get('age_days', 0):g} days old, {numbers['new_steps']} new steps, no drift"
-
-
 @contextmanager
 def _only_one_among_machines(job: Job) -> Iterator[None]:
     """From here to the last alias; it begins with the champion that the others may have made."""
     where = place(job.root, job.tracking_uri)
     with distributed_lock.lock(where, f"retrain-{job.dataset}", what=f"Retraining {job.dataset!r}", patience=0.0):
         if not where.owned:
-            for done in registry.repaired(job.root, job.dataset, tracking_uri=job.tracking_uri):
+            for done in repaired(job.root, job.dataset, tracking_uri=job.tracking_uri):
                 job.say(done)
         yield
 

@@ -8,7 +8,7 @@ Kolmogorov-Smirnov test whether so few independent values can tell; both must ag
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,13 +146,7 @@ class Due:
 
 
 def due(
-    meta: Meta | None,
-    shifts: Sequence[Shift],
-    dataset: Dataset,
-    rules: Retraining,
-    *,
-    as_of: pd.Timestamp,
-    new_steps: int,
+    meta: Meta | None, shifts: list[Shift], dataset: Dataset, rules: Retraining, *, as_of: pd.Timestamp, new_steps: int
 ) -> Due:
     """Age, drift and new rows. `as_of`: how far the data reach; `new_steps`: steps since the last gate."""
     if meta is None:

@@ -49,9 +49,7 @@ def standing(root: Path, dataset: str, *, now: datetime) -> Standing:
     """What this machine knows of one dataset; a fault stands in `state` and is never raised. `now` with its zone."""
     named, meta, faults = _local(root, dataset)
     if not faults and "champion" not in named:
-        faults.append(
-            f"no champion here; `forecast promote {dataset}`, or `forecast status --registry` takes one over"
-        )
+        faults.append(f"no champion here; `forecast promote {dataset}`, or `forecast status --registry` takes one")
     pointer = _json(newest_data(root, dataset) / "data" / "pointers" / f"{dataset}.json")
     last = _last_observation(root, dataset, pointer)
     live = _live(root, dataset, named.get("champion"))

@@ -138,10 +138,7 @@ def _is_tree(tree: Path, root: Path) -> bool:
         return False
     common = _git(root, "rev-parse", "--path-format=absolute", "--git-common-dir").strip()
     _link(tree, Path(common) / "worktrees")
-    said = subprocess.run(
-        ["git", "rev-parse", "--path-format=absolute", "--git-common-dir", "--show-toplevel"],
-        cwd=tree, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    said = _run(tree, "git", "rev-parse", "--path-format=absolute", "--git-common-dir", "--show-toplevel")
     return said.returncode == 0 and said.stdout.split("\n")[:2] == [common, str(tree.resolve())]
 
 
@@ -162,10 +159,7 @@ def _git_folder(tree: Path) -> Path:
 
 
 def _revision(root: Path) -> str:
-    said = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
-    top = subprocess.run(
-        ["git", "rev-parse", "--show-toplevel"], cwd=root, capture_output=True, text=True, check=False
-    )
+    said, top = (_run(root, "git", "rev-parse", asked) for asked in ("HEAD", "--show-toplevel"))
     if said.returncode or Path(top.stdout.strip()).resolve() != root:
         raise InputError(
             f"{root}: not the root of a git repository with a commit. A challenger is made from committed code: "
@@ -177,18 +171,14 @@ def _revision(root: Path) -> str:
 def _link_interpreter(tree: Path) -> None:
     """dvc.yaml names .venv/bin/python: here that is the running interpreter's environment."""
     link = tree / ".venv"
-    if link.is_symlink() and link.readlink() == Path(sys.prefix):
-        return
-    if link.is_symlink():
+    if link.is_symlink() and link.readlink() != Path(sys.prefix):
         link.unlink()
     if not link.exists():
         link.symlink_to(sys.prefix)
 
 
 def _share_cache(root: Path, tree: Path) -> None:
-    said = subprocess.run(
-        [sys.executable, "-m", "dvc", "cache", "dir"], cwd=root, capture_output=True, text=True, check=False
-    )
+    said = _run(root, sys.executable, "-m", "dvc", "cache", "dir")
     if said.returncode:
         raise InputError(f"{root}: no DVC project ({said.stderr.strip()}). Restore .dvc from git.")
     cache = (root / said.stdout.strip()).resolve()
@@ -199,8 +189,12 @@ def _write_yaml(path: Path, content: Any) -> None:
     files.write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
+def _run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
 def _git(folder: Path, *words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
+    done = _run(folder, "git", *words)
     if done.returncode:
         raise ForecastError(f"git {words[0]} in {folder} failed: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout

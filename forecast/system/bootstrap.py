@@ -65,13 +65,10 @@ def is_current(root: Path) -> bool:
 def require_python(version: tuple[int, ...]) -> None:
     """`InputError` in one line, naming the Debian package, unless a virtual environment can be made."""
     if tuple(version) != WANTED:
-        found = ".".join(map(str, version))
-        raise InputError(f"Python {found} found, wanted 3.11. {_REPAIR}")
+        raise InputError(f"Python {'.'.join(map(str, version))} found, wanted 3.11. {_REPAIR}")
     missing = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
     if missing:
-        raise InputError(
-            f"Python's module {missing[0]!r} is missing, so no virtual environment can be made. {_REPAIR}"
-        )
+        raise InputError(f"Python's module {missing[0]!r} is missing: no virtual environment can be made. {_REPAIR}")
 
 
 _REPAIR = "On Debian or Ubuntu: `sudo apt-get install python3.11-venv`, then the same command again."

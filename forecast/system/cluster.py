@@ -44,6 +44,10 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_
 PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "statsforecast", "keras", "tensorflow-cpu", "optuna")
 """Those that compute: other versions of them may give other numbers."""
 WANTED = "Wanted tcp://host:port, tls://host:port or local:<worker processes>"
+DIED = (
+    "every worker process that ran it died, most likely for want of memory. Give the workers more "
+    "(`dask worker --memory-limit`), or fewer of them a machine; the other tasks are finished."
+)
 Blob = dict[str, bytes]
 
 
@@ -200,7 +204,7 @@ def _as_completed(
             _require_killed(future)
             job = out.pop(future)
             if job.name in suspected:
-                yield job, ForecastError(_died(job))
+                yield job, ForecastError(f"{job.name}: {DIED}")
             else:  # Dask blames what waited on a worker too: once more, after all the others
                 suspected.add(job.name)
                 left.append((len(jobs), job))
@@ -230,13 +234,6 @@ def _require_killed(future: Future) -> None:
         raise error
 
 
-def _died(job: Job) -> str:
-    return (
-        f"{job.name}: every worker process that ran it died, most likely for want of memory. Give the workers more "
-        "(`dask worker --memory-limit`), or fewer of them a machine; the other tasks are finished."
-    )
-
-
 def _call_off(client: Client, left: list[Future]) -> None:
     """Ends what still waits, and the workers that run one of ours: a thread cannot be stopped, its process can."""
     if not left or client.status != "running":
@@ -258,7 +255,10 @@ def _elsewhere(
     """On a worker without this machine's disk: its copy of the files, the function, and what it wrote."""
     there = _scratch()
     for root, blob in sent:
-        _laid_out(there / Path(root).relative_to("/"), blob)
+        for name, content in blob.items():
+            path = there / Path(root).relative_to("/") / name
+            if not path.exists():
+                files.write_bytes(path, content)
 
     def moved(path: Path) -> Path:
         return there / path.relative_to("/")
@@ -276,13 +276,6 @@ def _scratch() -> Path:
     from distributed import get_worker
 
     return Path(tempfile.mkdtemp(prefix="files-", dir=get_worker().local_directory))
-
-
-def _laid_out(root: Path, blob: Blob) -> None:
-    for name, content in blob.items():
-        path = root / name if name else root
-        if not path.exists():
-            files.write_bytes(path, content)
 
 
 def _written(job: Job, result: tuple[Any, Blob]) -> Any:

@@ -36,7 +36,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     temporary.touch(exist_ok=False)
     with _undone_on_error(temporary, target):
         yield temporary
-        _flush(temporary)
+        with temporary.open("rb") as written:
+            os.fsync(written)
         temporary.replace(target)
 
 
@@ -66,9 +67,12 @@ def _undone_on_error(temporary: Path, target: Path) -> Iterator[None]:
         yield
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True) if temporary.is_dir() else temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise _explained(error, target) from error
-        raise
+        if getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise ForecastError(
+            f"No space left while writing {target}. Nothing was changed; the earlier file is intact. "
+            "Free some space (`forecast clean` removes what can be made again), then run the same command again."
+        ) from error
 
 
 def write_bytes(path: Path | str, content: bytes) -> None:
@@ -195,28 +199,11 @@ def remove_leftovers(folder: Path | str) -> list[Path]:
     return found
 
 
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _set_aside(target: Path) -> Path | None:
     if not target.exists():
         return None
     aside = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}old-{target.name}-", dir=target.parent))
     return target.replace(aside / target.name).parent
-
-
-def _explained(error: OSError, target: Path) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return ForecastError(
-            f"No space left while writing {target}. Nothing was changed; the earlier file is intact. "
-            "Free some space (`forecast clean` removes what can be made again), then run the same command again."
-        )
-    return error
 
 
 @contextmanager

@@ -54,15 +54,9 @@ def _bar(total: int, label: str, out: TextIO) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        TextColumn("{task.fields[name]}"),
-    )
-    with Progress(*columns, console=Console(file=out)) as bar:
+    left, name = TimeRemainingColumn(elapsed_when_finished=True), TextColumn("{task.fields[name]}")
+    begin = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
+    with Progress(*begin, left, name, console=Console(file=out)) as bar:
         task = bar.add_task(label, total=total, name="")
         yield Advance(lambda done, name: bar.update(task, completed=done, name=name))
 

@@ -70,12 +70,11 @@ def default_jobs(environment: Mapping[str, str]) -> int:
 def _parser(function: Callable[..., Any], stage: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m pipelines.{stage}", description=inspect.getdoc(function))
     for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.default is inspect.Parameter.empty:
+        default = parameter.default
+        if default is inspect.Parameter.empty:
             parser.add_argument(name)
         else:
-            parser.add_argument(
-                f"--{name.replace('_', '-')}", default=parameter.default, type=_kind(parameter.default)
-            )
+            parser.add_argument(f"--{name.replace('_', '-')}", default=default, type=_kind(default))
     return parser
 
 

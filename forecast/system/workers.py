@@ -71,9 +71,8 @@ def _outcomes(tasks: Sequence[Task], jobs: int) -> Iterator[Outcome]:
         return
     import joblib
 
-    parallel = joblib.Parallel(
-        n_jobs=min(jobs, len(tasks)), batch_size=1, pre_dispatch="n_jobs", return_as="generator_unordered"
-    )
+    about = {"batch_size": 1, "pre_dispatch": "n_jobs", "return_as": "generator_unordered"}
+    parallel = joblib.Parallel(n_jobs=min(jobs, len(tasks)), **about)
     with warnings.catch_warnings():
         # loky replaces a worker that has grown by 300 MB; that keeps memory bounded and loses nothing
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")

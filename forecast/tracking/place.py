@@ -91,12 +91,11 @@ def former_folders(place: Place) -> list[Path]:
     except sqlite3.Error as error:
         raise ForecastError(f"{place.database}: cannot be read ({error}). Run the same command again.") from error
     folders = {name: Path(unquote(urlsplit(location).path)) for name, location in rows}
-    roots = {
-        name: path.parent for name, path in folders.items() if path.parts[-2:] == (place.artifact_root.name, name)
-    }
-    known = place.artifact_root in roots.values()
-    former = {root for name, root in roots.items() if not known or (place.artifact_root / name).exists()}
-    return sorted(root.parent for root in former - {place.artifact_root})
+    root = place.artifact_root
+    roots = {name: path.parent for name, path in folders.items() if path.parts[-2:] == (root.name, name)}
+    known = root in roots.values()
+    former = {path for name, path in roots.items() if not known or (root / name).exists()}
+    return sorted(path.parent for path in former - {root})
 
 
 def claim(place: Place) -> list[Path]:

@@ -30,7 +30,7 @@ def last_origins(series: pd.DataFrame) -> list[pd.DataFrame]:
     """The last origins whose horizons do not overlap, oldest first; each with the mean of `y_hat` over seeds."""
     steps = series.groupby("cutoff")["ds"]
     first: dict[Any, Any] = steps.min().to_dict()
-    last: dict[Any, Any] = steps.max().to_dict()
+    last = steps.max().to_dict()
     kept: list[Any] = []
     for cutoff in sorted(first, reverse=True):
         if len(kept) < ORIGINS and (not kept or last[cutoff] <= first[kept[-1]]):

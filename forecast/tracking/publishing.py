@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,18 +35,17 @@ class Published:
     """Per dataset, the part of the address after the server's that opens its leaderboard."""
 
 
-def sync(
-    root: Path, tracking_uri: str = "", *, now: float, revision: str = "", report: Report | None = None
-) -> Published:
+def sync(root: Path, uri: str = "", *, now: float, revision: str = "", report: Report | None = None) -> Published:
     """Make the store show exactly the records below `root`, whatever happened to it or to an earlier publisher.
 
-    `tracking_uri` is the value of MLFLOW_TRACKING_URI; `now` in seconds since 1970; `revision` the git commit.
+    `uri` is the value of MLFLOW_TRACKING_URI; `now` in seconds since 1970; `revision` the git commit.
     """
     names = datasets(root)
     records = [record for name in names for record in read_records(root, name)]
     sentences = {name: verdict_sentences(root, name) for name in names}
-    where = place(root, tracking_uri)
-    return publish(records, where, now=now, revision=revision, sentences=sentences, complete=True, report=report)
+    return publish(
+        records, place(root, uri), now=now, revision=revision, sentences=sentences, complete=True, report=report
+    )
 
 
 def publish(
@@ -65,8 +65,7 @@ def publish(
     Raises `ForecastError` when the store cannot be written; what is published by then stays. `BusyError` while others
     publish to it for longer than `store.PATIENCE`.
     """
-    result = Published()
-    done = 0
+    result, done = Published(), 0
     if not records and not former_folders(where):
         return result
     what = f"Publishing to {store.shown(where.uri)}"
@@ -76,7 +75,7 @@ def publish(
             mine = [record for record in records if record.dataset == name]
             experiment_id = store.experiment(client, name, where).experiment_id
             writer = Writer(client, experiment_id, where.publisher, int(1000 * now), revision)
-            target = _Experiment.of(client, experiment_id, writer, where, result)
+            target = _Experiment.of(client, writer, where, result)
             target.describe((sentences or {}).get(name, ()))
             result.pages[name] = page(experiment_id)
             for number, record in enumerate(mine):
@@ -100,10 +99,8 @@ class _Experiment:
     current: dict[str, list[Run]]
 
     @classmethod
-    def of(
-        cls, client: MlflowClient, experiment_id: str, writer: Writer, where: Place, result: Published
-    ) -> _Experiment:
-        target = cls(client, experiment_id, writer, result, {})
+    def of(cls, client: MlflowClient, writer: Writer, where: Place, result: Published) -> _Experiment:
+        target = cls(client, writer.experiment_id, writer, result, {})
         for run in target._search("attributes.status = 'RUNNING'"):
             if where.owned or run.data.tags.get(PUBLISHER) == where.publisher:
                 target._mark_trials(run, current=False)
@@ -135,10 +132,8 @@ class _Experiment:
                 self._set_aside(run)
 
     def keep_only(self, candidates: set[str]) -> None:
-        for candidate, gone in self.current.items():
-            if candidate not in candidates:
-                for run in gone:
-                    self._set_aside(run)
+        for run in chain(*(own for name, own in self.current.items() if name not in candidates)):
+            self._set_aside(run)
 
     def _refresh(self, run: Run, record: Record) -> None:
         """What may change without the record: its name in the list, and what other candidates decide."""
@@ -229,17 +224,9 @@ def _diagnostics() -> dict[str, Any]:
 
 
 def _state(condition: str, order_by: str, columns: list[str]) -> dict[str, Any]:
-    return {
-        "searchFilter": condition,
-        "orderByKey": order_by,
-        "orderByAsc": True,
-        "startTime": "ALL",
-        "lifecycleFilter": "Active",
-        "modelVersionFilter": "All Runs",
-        "datasetsFilter": [],
-        "selectedColumns": columns,
-        "runsHiddenMode": "FIRST_20_RUNS",
-    }
+    order = {"searchFilter": condition, "orderByKey": order_by, "orderByAsc": True, "startTime": "ALL"}
+    shown = {"lifecycleFilter": "Active", "modelVersionFilter": "All Runs", "datasetsFilter": []}
+    return {**order, **shown, "selectedColumns": columns, "runsHiddenMode": "FIRST_20_RUNS"}
 
 
 def _view(name: str, created: int, state: dict[str, Any]) -> str:

@@ -8,19 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import Results, read_costs
 from forecast.system import files
 
-DIGEST_LENGTH = 16
 FORMAT = 2
 """Part of every digest: raise it when published runs should be made anew from the same records."""
 
 COMPARED = ("leaderboard", "by_step", "distributions", "tests", "residuals", "intervals")
-IN_PLACE = ("chosen",)
-"""Leaderboard columns that other candidates can change; they are refreshed on the run that is there."""
 
 
 @dataclass(frozen=True)
@@ -94,27 +89,22 @@ def verdict_sentences(root: Path, dataset: str) -> tuple[str, ...]:
 
 def _compared(results: Results) -> dict[str, Sequence[dict[str, Any]]]:
     """COMPARED of all candidates; the intervals are those over all steps."""
+    pooled = results.interval_methods.loc[lambda table: table["step"] == 0]
     return {
         "leaderboard": results.text_rows("leaderboard"),
         "by_step": results.text_rows("by_step"),
         "distributions": results.text_rows("distributions"),
         "tests": results.verdicts.get("tests", ()),
         "residuals": results.residuals,
-        "intervals": _as_text(results.interval_methods.loc[lambda table: table["step"] == 0]),
+        "intervals": tuple(csv.DictReader(pooled.to_csv(index=False, float_format="%.12g").splitlines())),
     }
-
-
-def _as_text(table: pd.DataFrame) -> tuple[dict[str, str], ...]:
-    return tuple(csv.DictReader(table.to_csv(index=False, float_format="%.12g").splitlines()))
 
 
 def _record(
     folder: Path, content: dict[str, Any], cost: dict[str, float], compared: Mapping[str, Sequence[dict[str, Any]]]
 ) -> Record:
     mine = (str(content["model"]), str(content["ranking"]))
-    own = {
-        name: tuple(row for row in rows if (row["model"], row["ranking"]) == mine) for name, rows in compared.items()
-    }
+    own = {key: tuple(row for row in rows if (row["model"], row["ranking"]) == mine) for key, rows in compared.items()}
     rows = {row["seed"]: row for row in own["leaderboard"]}
     by_step, distributions = _standing_for(own["by_step"]), _standing_for(own["distributions"])
     forecasts = folder / "forecasts.parquet"
@@ -124,14 +114,14 @@ def _record(
         "format": FORMAT,
         "record": content,
         "forecasts": files.sha256(forecasts) if forecasts.exists() else None,
-        "rows": {seed: {k: row[k] for k in row if k not in IN_PLACE} for seed, row in rows.items()},
+        # Other candidates can change `chosen`; it is refreshed on the run that is there.
+        "rows": {seed: {k: row[k] for k in row if k != "chosen"} for seed, row in rows.items()},
         "by_step": by_step,
         "residuals": own["residuals"],
         "intervals": own["intervals"],
     })  # fmt: skip
-    short = digest[:DIGEST_LENGTH]
     tests, residuals, intervals = (own[name] for name in ("tests", "residuals", "intervals"))
-    return Record(content, folder, short, rows, by_step, tests, cost, residuals, distributions, intervals)
+    return Record(content, folder, digest[:16], rows, by_step, tests, cost, residuals, distributions, intervals)
 
 
 def _standing_for(rows: Sequence[dict[str, str]]) -> tuple[dict[str, str], ...]:

@@ -49,20 +49,15 @@ class Registered:
 
 
 def register(
-    place: Place,
-    name: str,
-    model: Path,
-    digest: str,
-    tags: Mapping[str, str],
-    *,
-    sample: pd.DataFrame | None = None,
+    place: Place, name: str, model: Path, tags: Mapping[str, str], *, sample: pd.DataFrame | None = None,
     number: int | None = None,
-) -> int:
+) -> int:  # fmt: skip
     """Log `model` (a saved ensemble), try it on `sample`, make it a version of `name` and return its number.
 
     Idempotent: a version with this digest is taken as it is. `number` asks for that number exactly, which a registry
     made anew needs; numbers in between are used up. `DataError` when the logged copy forecasts nothing finite.
     """
+    digest = digest_of(model)
     with _quiet(), store.opened(place) as client:
         store.ensure_model(client, name, f"Champions and challengers of dataset {name}")
         known = _versions(client, name)
@@ -82,7 +77,9 @@ def register(
 def read(place: Place, name: str) -> Registered:
     """Versions, oldest first, and aliases; both empty for a dataset that has none."""
     with _quiet(), store.opened(place) as client:
-        return Registered(tuple(_versions(client, name)), _aliases(client, name))
+        models = client.search_registered_models(f"name = '{name}'")
+        aliases = {alias: int(version) for alias, version in models[0].aliases.items()} if models else {}
+        return Registered(tuple(_versions(client, name)), aliases)
 
 
 def move_aliases(
@@ -92,6 +89,8 @@ def move_aliases(
 
     `check_lock` is called before each move.
     """
+    from mlflow.exceptions import MlflowException
+
     with _quiet(), store.opened(place) as client:
         known = {version.number for version in _versions(client, name)}
         for alias, version in moves:
@@ -99,7 +98,7 @@ def move_aliases(
             if version is not None and version not in known:
                 raise InputError(f"Model {name!r} has no version {version}; it has {sorted(known)}.")
             if version is None:
-                with contextlib.suppress(_missing()):
+                with contextlib.suppress(MlflowException):
                     client.delete_registered_model_alias(name, alias)
             else:
                 client.set_registered_model_alias(name, alias, str(version))
@@ -162,17 +161,6 @@ def _versions(client: MlflowClient, name: str) -> list[Version]:
     found = client.search_model_versions(f"name = '{name}'", max_results=10_000)
     made = [Version(int(v.version), v.tags.get(DIGEST, ""), dict(v.tags)) for v in found]
     return sorted((v for v in made if FILLER not in v.tags), key=lambda version: version.number)
-
-
-def _aliases(client: MlflowClient, name: str) -> dict[str, int]:
-    models = client.search_registered_models(f"name = '{name}'")
-    return {alias: int(version) for alias, version in models[0].aliases.items()} if models else {}
-
-
-def _missing() -> type[Exception]:
-    from mlflow.exceptions import MlflowException
-
-    return MlflowException
 
 
 @contextmanager

@@ -104,10 +104,8 @@ def diagnostics(record: Record) -> list[Point]:
     numbers, arrays = found.get("numbers", {}), found.get("arrays", {})
     points = [Point(f"diagnostics/{name}", numbers.get(name)) for name in DIAGNOSTICS]
     points += [Point(f"diagnostics/loop_{name}", (numbers.get("loop") or {}).get(name)) for name in LOOP]
-    lags = arrays.get("lags", ())
-    points += [
-        Point("diagnostics_by_lag/gradient", v, lag) for lag, v in zip(lags, arrays.get("gradient", ()), strict=True)
-    ]
+    lags, gradient = arrays.get("lags", ()), arrays.get("gradient", ())
+    points += [Point("diagnostics_by_lag/gradient", v, lag) for lag, v in zip(lags, gradient, strict=True)]
     for layer, decay in arrays.get("decay", {}).items():
         points += [Point(f"diagnostics_by_lag/decay_{layer}", decay[lag], lag) for lag in lags if lag < len(decay)]
     points += [Point("diagnostics_free_run", v, step + 1) for step, v in enumerate(arrays.get("free_run", ()))]
@@ -196,9 +194,8 @@ def note(record: Record) -> str:
 
 
 def _sentence(test: Mapping[str, Any]) -> str:
-    role = {"naive": "the naive forecast", "skip": "its own skip", "best": "the best"}.get(
-        test["family"], test["family"]
-    )
+    family = test["family"]
+    role = {"naive": "the naive forecast", "skip": "its own skip", "best": "the best"}.get(family, family)
     relative, p = _as_float(test.get("relative_difference")), _as_float(test.get("p_holm"))
     change = "" if relative is None else f", error {relative:+.1%}"
     evidence = "" if p is None else f", p = {p:.2g} (Holm)"

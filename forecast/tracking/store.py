@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from forecast.system import files
 from forecast.system.errors import ForecastError, InputError
@@ -49,7 +50,9 @@ def opened(place: Place) -> Iterator[MlflowClient]:
         _require_database(place)
         with _without_their_warnings(), _explained(place):
             client = _client(place.uri)
-            _claim(place)
+            for folder in claim(place):
+                message = "%s: its artifacts were those of %s; from now on they are those of this folder"
+                logging.getLogger(__name__).warning(message, shown(place.uri), folder)
             try:
                 yield client
             finally:
@@ -89,12 +92,6 @@ def experiment(client: MlflowClient, name: str, place: Place) -> Experiment:
     return found
 
 
-def _claim(place: Place) -> None:
-    for folder in claim(place):
-        message = "%s: its artifacts were those of %s; from now on they are those of this folder"
-        logging.getLogger(__name__).warning(message, shown(place.uri), folder)
-
-
 def _made(client: MlflowClient, name: str, place: Place) -> Experiment:
     from mlflow.exceptions import MlflowException
 
@@ -129,13 +126,7 @@ def _location(name: str, place: Place) -> str | None:
 
 
 def _lost(location: str) -> bool:
-    return location.startswith("file:") and not _path(location).exists()
-
-
-def _path(location: str) -> Path:
-    from urllib.parse import unquote, urlsplit
-
-    return Path(unquote(urlsplit(location).path))
+    return location.startswith("file:") and not Path(unquote(urlsplit(location).path)).exists()
 
 
 def _client(uri: str) -> MlflowClient:
@@ -149,10 +140,8 @@ def _client(uri: str) -> MlflowClient:
             client = MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)  # makes and migrates the database, under the lock
     except ModuleNotFoundError as error:
-        raise InputError(
-            f"{shown(uri)}: needs the driver {error.name!r}, which is not installed. A plain postgresql:// takes "
-            "psycopg."
-        ) from None
+        needed = f"{shown(uri)}: needs the driver {error.name!r}, which is not installed."
+        raise InputError(f"{needed} A plain postgresql:// takes psycopg.") from None
     return client
 
 

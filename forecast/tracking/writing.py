@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,21 +153,14 @@ def save_model(saved: Path, folder: Path) -> None:
 
     # Of the input nothing is declared: MLflow would answer a wrong one with the whole table instead of a sentence.
     specs = [ParamSpec("horizon", DataType.long, 0), ParamSpec("levels", DataType.double, [], shape=(-1,))]
+    signature, artifacts = ModelSignature(params=ParamSchema(specs)), {"forecaster": str(saved)}
+    # Given, because MLflow would take seconds to infer them and get them wrong.
+    needs = {"pip_requirements": [f"{name}=={version(name)}" for name in REQUIREMENTS]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # advice about type hints and signatures
         mlflow.pyfunc.save_model(
-            str(folder),
-            python_model=str(SERVED),
-            artifacts={"forecaster": str(saved)},
-            pip_requirements=list(_requirements()),
-            signature=ModelSignature(params=ParamSchema(specs)),
+            str(folder), python_model=str(SERVED), artifacts=artifacts, signature=signature, **needs
         )
-
-
-@cache
-def _requirements() -> tuple[str, ...]:
-    """Given, because MLflow would take seconds to infer them and get them wrong."""
-    return tuple(f"{name}=={version(name)}" for name in REQUIREMENTS)
 
 
 def _title(record: Record) -> str:
@@ -189,15 +181,9 @@ def log_decision(place: Place, dataset: str, decision: Mapping[str, Any], *, now
 
 
 def log_content(
-    place: Place,
-    experiment: str,
-    name: str,
-    content: Mapping[str, Any],
-    file: str,
-    *,
-    now: float,
+    place: Place, experiment: str, name: str, content: Mapping[str, Any], file: str, *, now: float,
     folder: Path | None = None,
-) -> str:
+) -> str:  # fmt: skip
     """One finished run of `content`: its numbers as metrics, its words as tags, itself as `file`, what lies in
     `folder` as artifacts; its id. The same `key` again is the same run.
 
@@ -213,11 +199,10 @@ def log_content(
             return str(known[0].info.run_id)
         run = known[0] if known else client.create_run(where, start, {DECISION: content["key"]}, run_name=name)
         run_id = run.info.run_id
-        plain = {
-            k: str(v)[:DECISION_LIMIT] for k, v in content.items() if isinstance(v, str | int | float) and k != "key"
-        }
+        plain = {k: v for k, v in content.items() if isinstance(v, str | int | float) and k != "key"}
         metrics = [Metric(name, value, start, 0) for name, value in numbers(content.get("numbers", {}))]
-        client.log_batch(run_id, metrics, tags=[RunTag(name, value) for name, value in plain.items()])
+        tags = [RunTag(name, str(value)[:DECISION_LIMIT]) for name, value in plain.items()]
+        client.log_batch(run_id, metrics, tags=tags)
         with files.scratch_folder() as scratch:
             files.write_json(scratch / file, content)
             client.log_artifacts(run_id, str(scratch))
