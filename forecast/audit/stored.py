@@ -27,6 +27,7 @@ from forecast.data import splits
 from forecast.data.panel import Panel, from_frame
 from forecast.forecaster import Budget, Fitted, Forecaster, Problem
 from forecast.system import files
+from forecast.system.errors import ModelFailure
 
 WITHHELD = "fit without the later rows"
 DETECTOR = "stored results computed again"
@@ -108,7 +109,12 @@ def withheld(base: Sandbox, end: pd.Timestamp, budget: Budget, folder: Path) -> 
             load_engine()
         candidate = Candidate(record["model"], spec, record["ranking"], record["skip"])
         for entry in record["seeds"]:
-            fits = fit_twice(problem, candidate, seed=entry["seed"], budget=budget)
+            try:
+                fits = fit_twice(problem, candidate, seed=entry["seed"], budget=budget)
+            except ModelFailure as error:
+                kind, text = "skip" if spec.fitted_as == "ridge" else "training", f"{name} needs later rows: {error}"
+                found.append(Finding(kind, WITHHELD, name, text))
+                continue
             found += _as_saved(fits, entry, base.trained / name, folder / f"{name}-{entry['seed']}")
     return found
 

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -64,12 +65,13 @@ def test_the_table_has_the_agreed_columns_and_no_timing(root):
 
 def test_winkler_score_and_crps_stand_beside_the_errors_of_the_mean_over_seeds(root):
     rows = combined(ProjectPaths.of(root), ["hourly"])
-    written = csv.DictReader(io.StringIO((root / "data/compared/hourly/intervals.csv").read_text()))
-    scores = {(r["model"], r["ranking"], r["level"]): r["winkler"] for r in written if r["step"] == "0"}
-    means = [row for row in rows if row["seed"] == "mean" and (row["model"], row["ranking"], "0.8") in scores]
+    written = pd.read_parquet(root / "data/compared/hourly/intervals.parquet")
+    whole = written[(written["step"] == 0) & (written["level"] == 0.8)]
+    scores = whole.set_index(["model", "ranking"])["winkler"].to_dict()
+    means = [row for row in rows if row["seed"] == "mean" and (row["model"], row["ranking"]) in scores]
     assert means and not [row for row in rows if row["seed"] != "mean" and "winkler_80" in row]
     for row in means:
-        assert float(row["winkler_80"]) == pytest.approx(float(scores[row["model"], row["ranking"], "0.8"]))
+        assert float(row["winkler_80"]) == pytest.approx(scores[row["model"], row["ranking"]])
     assert any(row.get("crps") for row in means)
     heads = [line.split() for line in printed(root, terminal=False, width=120).splitlines() if " model " in line]
     assert heads[0][:6] == ["model", "MAE", "MASE", "Winkler", "CRPS", "vs"]
