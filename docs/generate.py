@@ -90,8 +90,8 @@ def finding(dataset: str, rows: list[dict[str, Any]], verdict: Mapping[str, Any]
     about = _about_skips([word for (family, _), word in words.items() if family == "skip"])
     return (
         f"**{dataset}**: {about} The row chosen on validation, `{chosen['model']}`, has an error "
-        f"{text.percent(chosen['skill'])} below that of repeating the last value, and {text.percent(share)} below "
-        "that of `ridge`."
+        f"{text.percent(chosen['skill'])} below that of repeating the last value, and {text.percent(abs(share))} "
+        f"{'below' if share >= 0 else 'above'} that of `ridge`."
     )
 
 
