@@ -103,16 +103,19 @@ def compared(
     return Compared(tables, intervals.bands, _residuals(scored, task), verdicts)
 
 
+def _boards(scored: list[Scored]) -> dict[tuple[str, str], pd.DataFrame]:
+    """The boards by model and ranking, without the candidates that failed."""
+    return {(s.record["model"], s.record["ranking"]): s.board for s in scored if s.board is not None}
+
+
 def _skill(scored: list[Scored]) -> dict[tuple[str, str], float]:
     """By model and ranking, against naive on test."""
-    boards = {(s.record["model"], s.record["ranking"]): s.board for s in scored if s.board is not None}
-    return {key: float(b.loc[b["seed"] == MEAN, "skill"].iloc[0]) for key, b in boards.items()}
+    return {key: float(b.loc[b["seed"] == MEAN, "skill"].iloc[0]) for key, b in _boards(scored).items()}
 
 
 def _by_seed(scored: list[Scored]) -> dict[tuple[str, str], list[float]]:
     """The MASE of every seed, by model and ranking."""
-    boards = {(s.record["model"], s.record["ranking"]): s.board for s in scored if s.board is not None}
-    return {key: b.loc[~b["seed"].isin([MEAN, SPREAD]), "mase"].tolist() for key, b in boards.items()}
+    return {key: b.loc[~b["seed"].isin([MEAN, SPREAD]), "mase"].tolist() for key, b in _boards(scored).items()}
 
 
 def leaderboard(scored: list[Scored], chosen: Mapping[str, str], dataset: str) -> pd.DataFrame:
