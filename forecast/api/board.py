@@ -146,7 +146,7 @@ def compare(
     tuning.yaml. The other options are those of `forecast.fit`.
     """
     if not project.is_installed("arch"):
-        raise InputError("`forecast.compare` needs arch for its tests. Install it: `pip install 'forecast[train]'`.")
+        raise InputError(f"`forecast.compare` needs arch for its tests. {project.INSTALL}")
     targets = (target_col,) if isinstance(target_col, str) else tuple(target_col)
     asked = project.question(
         df, freq=freq, horizon=horizon, lookback=lookback, season_length=season_length, past_exogenous=past_exogenous,

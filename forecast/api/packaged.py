@@ -25,10 +25,10 @@ def packaged() -> Path:
     """The folder with `configs/` and `data/`; `InputError` where neither a clone nor an installation has it."""
     if (CLONE / MARK).exists() and (CLONE / "pyproject.toml").exists():
         return CLONE
-    for file in importlib.metadata.files("forecast") or ():
+    for file in importlib.metadata.files("rolling-forecast") or ():
         if file.as_posix().endswith(f"share/forecast/{MARK}"):
             return Path(str(file.locate())).resolve().parents[1]
-    raise InputError("The installed package forecast lacks its share/forecast/configs. Install the wheel again.")
+    raise InputError("The installed rolling-forecast lacks its share/forecast/configs. Install the wheel again.")
 
 
 def example(name: str = "dublin") -> pd.DataFrame:

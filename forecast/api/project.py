@@ -41,6 +41,7 @@ SEASONS = {"min": 1440, "h": 24, "D": 7, "B": 5, "W": 52, "M": 12, "Q": 4}
 """Steps of the usual season by pandas' name of a step; any other step has none."""
 BUDGETS = {"quick": "demo", "full": "."}
 """Folder of the packaged configs whose tuning.yaml is meant."""
+INSTALL = "Install it: `pip install 'rolling-forecast[train]'`."
 MOST_MISSING = 0.2
 MOST_CALIBRATION = 1000
 FORMER_STEPS = {"H": "h", "T": "min", "S": "s", "M": "MS", "Q": "QS", "Y": "YS", "A": "YS"}
@@ -316,7 +317,7 @@ def _require_installed(paths: ProjectPaths, *, tuned: bool) -> None:
         wanted += ["optuna"] if tuned and kind is not None and (kind.on_skip or kind.kind == "regression") else []
         for package in wanted:
             if not is_installed(package):
-                raise InputError(f"Model {name!r} needs {package}. Install it: `pip install 'forecast[train]'`.")
+                raise InputError(f"Model {name!r} needs {package}. {INSTALL}")
 
 
 def is_installed(package: str) -> bool:

@@ -32,7 +32,7 @@ def _next(directory: Path) -> None:
     """What to type, and what is missing for it."""
     missing = [name for name in PIPELINE if importlib.util.find_spec(name) is None]
     if missing:
-        print(f"A run needs {' and '.join(missing)}: `pip install 'forecast[pipeline]'`.")
+        print(f"A run needs {' and '.join(missing)}: `pip install 'rolling-forecast[pipeline]'`.")
     print(f"Next:\n  cd {directory}\n  {_command()} run      # data, tuning, training, comparison, report")
     print("Your own data: an entry in configs/datasets.yaml, then `forecast fetch`, then the same command.")
 

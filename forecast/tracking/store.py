@@ -229,7 +229,7 @@ def postgres_connection(uri: str, *, seconds: int) -> psycopg.Connection:
         import psycopg
     except ImportError:
         raise InputError(
-            "A postgresql:// address needs the driver psycopg. Install it: `pip install 'forecast[postgres]'`."
+            "A postgresql:// address needs the driver psycopg. Install it: `pip install 'rolling-forecast[postgres]'`."
         ) from None
     try:
         return psycopg.connect(POSTGRES + uri[uri.index("://") :], connect_timeout=seconds, autocommit=True)

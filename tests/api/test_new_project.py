@@ -31,7 +31,7 @@ def test_a_new_project_is_read_and_checked_at_once(own: Path) -> None:
 def test_its_pipeline_depends_on_the_installed_version_instead_of_a_source_folder(own: Path) -> None:
     stages = yaml.safe_load((own / "dvc.yaml").read_text())["stages"]
     assert stages["settings"]["deps"] == ["configs", "requirements.lock", "pipelines"]
-    assert "\nforecast==" in (own / "requirements.lock").read_text()
+    assert "\nrolling-forecast==" in (own / "requirements.lock").read_text()
 
 
 def test_a_folder_that_holds_something_is_left_alone(own: Path) -> None:

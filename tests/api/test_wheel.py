@@ -88,8 +88,8 @@ def test_rules_and_linear_models_need_neither_a_clone_nor_the_heavy_packages(ins
         print(forecast.__file__)
     """
     lines = said(installed, ABSENT + textwrap.dedent(code), tmp_path).splitlines()
-    assert "pip install 'forecast[train]'" in lines[0] and "'gru'" in lines[0]
-    assert "`forecast.compare` needs arch" in lines[1] and "pip install 'forecast[train]'" in lines[1]
+    assert "pip install 'rolling-forecast[train]'" in lines[0] and "'gru'" in lines[0]
+    assert "`forecast.compare` needs arch" in lines[1] and "pip install 'rolling-forecast[train]'" in lines[1]
     assert Path(lines[2]).is_relative_to(installed.parents[1])
     assert {path.name for path in tmp_path.iterdir()} == {"naive", "ridge"}  # nothing that was not asked for
 
