@@ -10,6 +10,7 @@ twice.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from forecast.data.ingest import fetch_new
 from forecast.report.leaderboard import show
 from forecast.system import files
 from forecast.system.errors import ForecastError, InputError
+from forecast.system.stage import default_jobs
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = Path("bench") / "confirmations.json"
@@ -67,12 +69,13 @@ def stages(place: Path) -> None:
     from pipelines import compare, fetch, prepare, report, train, tune
 
     config, state = load_datasets(place / "configs"), str(place / ".forecast")
+    jobs = default_jobs(os.environ)
     for name in config.run:
         fetch_new(name, config.datasets[name], root=place, now=pd.Timestamp.now("UTC").tz_localize(None))
         fetch.main(name, str(place))
         prepare.main(name, str(place))
-        tune.main(name, str(place), state=state, jobs=0)
-        train.main(name, str(place), state=state, jobs=0)
+        tune.main(name, str(place), state=state, jobs=jobs)
+        train.main(name, str(place), state=state, jobs=jobs)
         compare.main(name, str(place))
     report.main(str(place))
     show(ProjectPaths.of(place), config.run)

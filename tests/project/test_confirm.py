@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from bench.confirm import CONFIGS, RECORD, confirm
+from bench.confirm import CONFIGS, RECORD, confirm, stages
 from forecast import __version__
 from forecast.system import files
 from forecast.system.errors import InputError
+from tests.support import small_project
 
+Capture = pytest.CaptureFixture[str]
 NOW = pd.Timestamp("2026-01-05 10:00")
 
 
@@ -57,3 +60,22 @@ def test_a_folder_without_entries_is_refused_and_not_recorded(root: Path, tmp_pa
     with pytest.raises(InputError, match=r"no datasets\.yaml there"):
         confirm(root, tmp_path, now=NOW, run=lambda place: None)
     assert not (root / RECORD).exists()
+
+
+@pytest.mark.slow
+def test_a_set_goes_from_its_csv_to_a_report_and_a_leaderboard(root: Path, tmp_path: Path, capsys: Capture) -> None:
+    made, folder = small_project.write(tmp_path / "made"), tmp_path / "folder"
+    shutil.copytree(made / "data", folder / "data", ignore=shutil.ignore_patterns("snapshots", "pointers"))
+    (made / "configs" / "datasets.yaml").rename(folder / "datasets.yaml")
+    grid = ["naive", "ridge", "tdnn", "mean_networks"]
+    networks = {"mean_networks": {"family": "combination", "members": "networks"}}
+    families = {name: {"family": name} for name in grid[:3]} | networks
+    small_project.write_yaml(
+        root / "configs" / "models.yaml", {"grid": "default", "grids": {"default": grid}, "models": families}
+    )
+    tuning = {"n_trials": 1, "trial_steps": 4, "final_steps": 4, "evaluate_every": 2, "seeds": [0], "base_seed": 0}
+    small_project.write_yaml(root / "configs" / "tuning.yaml", tuning)
+    (made / "configs" / "evaluation.yaml").replace(root / "configs" / "evaluation.yaml")
+    place = confirm(root, folder, now=NOW, run=stages)
+    assert set(pd.read_csv(place / "reports" / "leaderboard.csv").model) == set(grid)
+    assert (place / "reports" / "report.html").is_file() and "wave, as shipped" in capsys.readouterr().out
