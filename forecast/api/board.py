@@ -127,6 +127,7 @@ def compare(
     lookback: int | None = None,
     season_length: int | None = None,
     past_exogenous: str | Sequence[str | Mapping[str, Any]] = (),
+    future_exogenous: str | Sequence[str | Mapping[str, Any]] = (),
     calendar_features: Sequence[str] = (),
     transform: str = "none",
     difference_inputs: bool = False,
@@ -150,8 +151,8 @@ def compare(
     targets = (target_col,) if isinstance(target_col, str) else tuple(target_col)
     asked = project.question(
         df, freq=freq, horizon=horizon, lookback=lookback, season_length=season_length, past_exogenous=past_exogenous,
-        calendar_features=calendar_features, transform=transform, difference_inputs=difference_inputs,
-        names=Names(id_col, time_col, targets),
+        future_exogenous=future_exogenous, calendar_features=calendar_features, transform=transform,
+        difference_inputs=difference_inputs, names=Names(id_col, time_col, targets),
     )  # fmt: skip
     asked = asked if step_size is None else asked.with_steps(step_size)
     asked = asked.with_splits(splits) if splits else asked.cut(_test_steps(asked))

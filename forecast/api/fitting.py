@@ -30,6 +30,7 @@ def fit(
     lookback: int | None = None,
     season_length: int | None = None,
     past_exogenous: str | Sequence[str | Mapping[str, Any]] = (),
+    future_exogenous: str | Sequence[str | Mapping[str, Any]] = (),
     calendar_features: Sequence[str] = (),
     transform: str = "none",
     difference_inputs: bool = False,
@@ -47,17 +48,18 @@ def fit(
     models.yaml such as `{"family": "gru", "units": 16}`. freq: a step such as `1h`, or a calendar such as
     `{"kind": "sessions", "exchange": "XNYS"}`. horizon, lookback, season_length: in steps; what is left out is chosen
     by the length of the series and the step. past_exogenous: columns, or entries such as `{"column": "rain",
-    "transform": "log1p"}`. splits: dates or shares as in datasets.yaml; by default the last horizon is the test block
-    and a tenth before it calibrates the intervals. tuning: None for the family's own values, `quick`, `full`, or keys
-    of tuning.yaml. seeds: of a network; several are averaged.
+    "transform": "log1p"}`. future_exogenous: columns known ahead, such as holidays or prices; a forecast finds them in
+    rows behind the last observation, or in the `future_df` of `predict`. splits: dates or shares as in datasets.yaml;
+    by default the last horizon is the test block and a tenth before it calibrates the intervals. tuning: None for the
+    family's own values, `quick`, `full`, or keys of tuning.yaml. seeds: of a network; several are averaged.
 
     `InputError` for a frame or an option that is not as wanted, `ModelFailure` where the model cannot be fitted.
     """
     targets = (target_col,) if isinstance(target_col, str) else tuple(target_col)
     asked = project.question(
         df, freq=freq, horizon=horizon, lookback=lookback, season_length=season_length, past_exogenous=past_exogenous,
-        calendar_features=calendar_features, transform=transform, difference_inputs=difference_inputs,
-        names=Names(id_col, time_col, targets),
+        future_exogenous=future_exogenous, calendar_features=calendar_features, transform=transform,
+        difference_inputs=difference_inputs, names=Names(id_col, time_col, targets),
     )  # fmt: skip
     asked = asked.with_splits(splits) if splits else asked.cut(horizon)
     ((name, entry),) = project.entries([model]).items()

@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from forecast.config.datasets import Ahead
 from forecast.config.task import Calendar, RegularCalendar, SessionCalendar, WeekdayCalendar
 from forecast.data.calendars import check_calendar, grid
+from forecast.data.columns import until_seen, with_leads
+from forecast.data.panel import Panel
 from forecast.data.schema import KEYS, check_frame, first_text
 from forecast.data.sources.file import as_utc
 from forecast.system.errors import InputError, closest, quote_names
@@ -60,6 +63,51 @@ def long_frame(df: Any, names: Names, columns: Sequence[str], calendar: Calendar
     except InputError as error:  # told in the words of datasets.yaml, which the caller does not have
         raise InputError(str(error).replace("`calendar.freq`", "`freq`").replace("`calendar`", "`freq`")) from None
     return checked
+
+
+def over_horizon(
+    frame: pd.DataFrame, plans: Sequence[str], observed: Sequence[str], horizon: int, calendar: Calendar, *, where: str
+) -> pd.DataFrame:
+    """A long frame up to its last observations, with what `plans` hold of each row's horizon as `<column>+<step>`."""
+    wanted = {f"{name}+{step}": Ahead(column=name, step=step) for name in plans for step in range(1, horizon + 1)}
+    whole = until_seen(with_leads(frame, wanted, calendar, where=where), observed)
+    for unique_id, rows in whole.groupby("unique_id", sort=False):
+        for name in plans:
+            if pd.isna(rows[name].iloc[-1]):
+                known, last = rows["ds"][rows[name].notna()].max(), rows["ds"].iloc[-1]
+                raise InputError(
+                    f"{where}, series {unique_id!r}: column {name!r} has no value behind {known}, wanted one "
+                    f"up to the last observation ({last}) and beyond. Complete it."
+                )
+    return whole
+
+
+def with_future(
+    history: pd.DataFrame, future_df: Any, names: Names, plans: Sequence[str], observed: Sequence[str],
+    calendar: Calendar,
+) -> pd.DataFrame:  # fmt: skip
+    """A history up to its last observations, and behind each series' the rows of `future_df`."""
+    if not plans:
+        raise InputError("`future_df` was passed to a model fitted without `future_exogenous`; wanted none. Drop it.")
+    try:
+        given = long_frame(future_df, names, plans, calendar)
+    except InputError as error:
+        raise InputError(re.sub(rf"\b{WHERE}\b", "future_df", str(error))) from None
+    known = until_seen(history, observed)
+    later = given["ds"] > given["unique_id"].map(known.groupby("unique_id")["ds"].last())
+    return pd.concat([known, given[later]]).sort_values(list(KEYS), kind="stable", ignore_index=True)
+
+
+def require_future(panel: Panel) -> None:
+    """`InputError` where a step after a series' last row is not known ahead."""
+    for series in panel.series:
+        for column, value in zip(panel.task.columns, series.values[-1], strict=True):
+            if column.lead and np.isnan(value):
+                raise InputError(
+                    f"Series {series.unique_id!r}: column {column.name.rpartition('+')[0]!r} has no value "
+                    f"{column.lead} steps after the last row ({pd.Timestamp(series.ds[-1])}); wanted one at every "
+                    "step of the horizon. Complete it in `future_df`."
+                )
 
 
 def as_pandas(df: Any) -> pd.DataFrame:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from forecast.api.frames import NAME, WHERE, Names, long_frame
+from forecast.api.frames import NAME, WHERE, Names, long_frame, over_horizon, require_future, with_future
 from forecast.config.experiment import Tuning
 from forecast.data.panel import Panel, from_frame, with_series
 from forecast.data.scaling import check_transforms
+from forecast.data.schema import KEYS
 from forecast.forecaster.ensemble import Ensemble, latest, percent
 from forecast.forecaster.intervals import RAW, SCALES
 from forecast.forecaster.serving import require_known, require_observed
@@ -59,14 +60,16 @@ class Model:
         return sorted(self.ensemble.forecasters[0].scaling.centre)
 
     def predict(
-        self, df: Any = None, *, levels: float | Sequence[float] = (), horizon: int | None = None
-    ) -> pd.DataFrame:
+        self, df: Any = None, *, future_df: Any = None, levels: float | Sequence[float] = (),
+        horizon: int | None = None,
+    ) -> pd.DataFrame:  # fmt: skip
         """The steps after the last row of every series: `unique_id, ds, <name>, <name>-lo-80, <name>-hi-80, …`.
 
         df: a history that goes on from the data of the fit, or another one of the same series and columns; None: the
-        data of the fit. levels: of the intervals, in percent. horizon: more steps than fitted for, where the model can
-        go on (closed loops, rules, statistical models). Several targets stand below each other, told apart by
-        `output`.
+        data of the fit. future_df: `unique_id, ds` and the columns of `future_exogenous` at every step of the horizon,
+        where no rows behind the last observation hold them. levels: of the intervals, in percent. horizon: more steps
+        than fitted for, where the model can go on (closed loops, rules, statistical models). Several targets stand
+        below each other, told apart by `output`.
         """
         wanted = self.ensemble.task.horizon if horizon is None else horizon
         ensemble, chances = self.ensemble.reaching(wanted), _shares(levels)
@@ -75,7 +78,7 @@ class Model:
                 f"horizon={wanted}: intervals are calibrated for the {self.ensemble.task.horizon} steps of the fit. "
                 "Pass a shorter `horizon`, or no `levels`."
             )
-        table = latest(ensemble, self._panel(df, ensemble), horizon=wanted, levels=chances)
+        table = latest(ensemble, self._panel(df, future_df, ensemble), horizon=wanted, levels=chances)
         ends = {f"{end}_{percent(s)}": f"{self.name}-{end}-{percent(s)}" for s in chances for end in ("lo", "hi")}
         return self._shown(table.rename(columns={"y_hat": self.name, **ends}), ["ds", self.name, *ends.values()])
 
@@ -122,19 +125,31 @@ class Model:
 
         network_file(self.ensemble, Path(path), member=seed)
 
-    def _panel(self, df: Any, ensemble: Ensemble) -> Panel:
+    def _panel(self, df: Any, future_df: Any, ensemble: Ensemble) -> Panel:
         task = ensemble.task
-        if df is None:
-            if self.question is None:
-                raise InputError(
-                    f"Model {self.name!r} was loaded without its data. Pass the history: `model.predict(df)`."
-                )
-            return from_frame(self.question.frame, NAME, task)
-        frame = long_frame(df, self.names, [column.name for column in task.columns], task.calendar)
-        check_transforms(frame, task)
+        observed = [column.name for column in task.columns if not column.lead]
+        plans = [column.name.removesuffix("+1") for column in task.columns if column.lead == 1]
+        if df is not None:
+            frame = long_frame(df, self.names, [*observed, *plans], task.calendar)
+        elif self.question is not None:
+            frame = self.question.frame
+        else:
+            raise InputError(
+                f"Model {self.name!r} was loaded without its data. Pass the history: `model.predict(df)`."
+            )
+        if future_df is not None:
+            frame = frame[[*KEYS, *observed, *plans]]
+            frame = with_future(frame, future_df, self.names, plans, observed, task.calendar)
+        if plans and (df is not None or future_df is not None):
+            where = WHERE if future_df is None else f"{WHERE} with future_df"
+            reach = max(column.lead for column in task.columns)
+            frame = over_horizon(frame, plans, observed, reach, task.calendar, where=where)
         panel = from_frame(frame, NAME, task)
-        require_known(panel, ensemble, where=WHERE)
-        require_observed(panel, where=WHERE)
+        require_future(panel)
+        if df is not None:
+            check_transforms(frame, task)
+            require_known(panel, ensemble, where=WHERE)
+            require_observed(panel, where=WHERE)
         return panel
 
     def _shown(self, table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

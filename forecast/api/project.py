@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from forecast.api.frames import NAME, WHERE, Names, long_frame
+from forecast.api.frames import NAME, WHERE, Names, long_frame, over_horizon
 from forecast.api.packaged import packaged
 from forecast.backtest.candidates import left_out
 from forecast.backtest.training import train_dataset
@@ -96,6 +96,7 @@ def question(
     lookback: int | None,
     season_length: int | None,
     past_exogenous: str | Sequence[str | Mapping[str, Any]],
+    future_exogenous: str | Sequence[str | Mapping[str, Any]],
     calendar_features: Sequence[str],
     transform: str,
     difference_inputs: bool,
@@ -107,10 +108,10 @@ def question(
     calendar = _calendar(freq)
     asked = {"transform": transform, "difference_inputs": difference_inputs}
     target = [{"column": name, **asked} for name in names.target_col]
-    exogenous = (past_exogenous,) if isinstance(past_exogenous, str) else past_exogenous
-    past = [{"column": one} if isinstance(one, str) else dict(one) for one in exogenous]
-    columns = [str(column.get("column")) for column in (*target, *past)]
-    frame = long_frame(df, names, columns, calendar)
+    past, future = _columns(past_exogenous), [{"known_ahead": True, **one} for one in _columns(future_exogenous)]
+    observed, plans = ([str(column.get("column")) for column in group] for group in ((*target, *past), future))
+    frame = long_frame(df, names, [*observed, *plans], calendar)
+    frame = over_horizon(frame, plans, observed, horizon, calendar, where=WHERE) if plans else frame
     steps = len(_steps(frame, calendar))
     season = season_length or _season(calendar, steps)
     entry = {
@@ -119,6 +120,7 @@ def question(
         "calendar": calendar.model_dump(mode="json"),
         "target": [_bounded(column, frame, calendar) for column in target],
         "past_exogenous": [_bounded(column, frame, calendar) for column in past],
+        "future_exogenous": future,
         "calendar_features": list(calendar_features),
         "horizon": horizon,
         "lookback": lookback or _lookback(season, horizon, steps),
@@ -130,6 +132,12 @@ def question(
     asked_for = Question(frame, entry, names)
     _ = asked_for.dataset  # a wrong option is told before anything is computed
     return asked_for
+
+
+def _columns(named: str | Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Entries of datasets.yaml of one name, or of names and entries."""
+    several = (named,) if isinstance(named, str) else named
+    return [{"column": one} if isinstance(one, str) else dict(one) for one in several]
 
 
 def _calendar(freq: str | Mapping[str, Any]) -> Calendar:

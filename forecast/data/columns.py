@@ -7,15 +7,16 @@ value that was known when the row itself was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from forecast.config.datasets import Column, Dataset, load_dataset
+from forecast.config.datasets import Ahead, Column, Dataset, load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.config.sources import Adjustment
+from forecast.config.task import Calendar
 from forecast.data import snapshots
 from forecast.data.calendars import ended, grid
 from forecast.data.schema import KEYS, check_frame
@@ -105,27 +106,30 @@ def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.
 
 
 def known_ahead(frame: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.DataFrame:
-    """`frame` with a column for each `ahead` one: at each row the value of the row a number of steps later.
+    """`frame` with a column for each `ahead` one of the dataset, as `with_leads`."""
+    wanted = {column.column: column.ahead for column in dataset.columns if column.ahead is not None}
+    return with_leads(frame, wanted, dataset.calendar, where=where)
+
+
+def with_leads(frame: pd.DataFrame, wanted: Mapping[str, Ahead], calendar: Calendar, *, where: str) -> pd.DataFrame:
+    """`frame` with a column for each of `wanted`: at each row the value of the row a number of steps later.
 
     Rows behind the last observation may hold such values alone, so that a forecast from there knows its horizon.
     `InputError` for a hole before a series' last value; what lies behind it is not known.
     """
-    wanted = [column for column in dataset.columns if column.ahead is not None]
     parts = []
     for unique_id, rows in frame.groupby("unique_id", sort=False) if wanted else ():
-        steps = grid(dataset.calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1])
-        values = rows.set_index("ds").reindex(steps)
+        values = rows.set_index("ds").reindex(grid(calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1]))
         part = {}
-        for column in wanted:
-            assert column.ahead is not None
-            own = values[column.ahead.column]
+        for name, ahead in wanted.items():
+            own = values[ahead.column]
             holes = own.isna() & own[::-1].notna().cummax()[::-1]
             if holes.any():
                 raise InputError(
-                    f"{where}, series {unique_id!r}: {column.ahead.column!r} is `known_ahead` and has no value at "
+                    f"{where}, series {unique_id!r}: {ahead.column!r} is `known_ahead` and has no value at "
                     f"{holes.idxmax()}, before its last one. Complete it: a horizon with a hole cannot be forecast."
                 )
-            part[column.column] = own.shift(-column.ahead.step)
+            part[name] = own.shift(-ahead.step)
         parts.append(pd.DataFrame(part).reindex(rows["ds"]).set_axis(rows.index))
     return frame.join(pd.concat(parts)) if parts else frame
 
@@ -133,9 +137,12 @@ def known_ahead(frame: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.Data
 def observed(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
     """`frame` up to each series' last row with an observation: behind it stand values known ahead alone."""
     names = [c.column for c in (*dataset.target, *dataset.past_exogenous) if c.column in frame]
-    if not any(column.known_ahead for column in dataset.future_exogenous):
-        return frame
-    seen = frame[names].notna().any(axis=1).where(lambda found: found)
+    return until_seen(frame, names) if any(column.known_ahead for column in dataset.future_exogenous) else frame
+
+
+def until_seen(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
+    """`frame` up to each series' last row with a value in one of the columns."""
+    seen = frame[list(names)].notna().any(axis=1).where(lambda found: found)
     kept = seen[::-1].groupby(frame["unique_id"][::-1], sort=False).ffill()[::-1].notna()
     return frame[kept].reset_index(drop=True)
 

@@ -1,0 +1,157 @@
+"""Columns known ahead through the Python door: the stages' numbers, the plan of a forecast, faults of the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+import forecast
+from forecast.config.datasets import load_dataset
+from forecast.config.paths import ProjectPaths
+from forecast.data.panel import from_frame
+from forecast.data.preparation import take_snapshot
+from forecast.data.results import Results
+from forecast.data.snapshots import move_pointer
+from forecast.forecaster.ensemble import ensemble_of, latest
+from forecast.system.errors import InputError
+from pipelines import fetch, prepare, train
+
+HORIZON, ROWS = 3, 400
+SPANS = {"horizon": HORIZON, "lookback": 8, "season_length": 1}
+SPLITS = {"train": 0.5, "validation": 0.2, "calibration": 0.2}
+BUDGET = {"n_trials": 1, "trial_steps": 4, "final_steps": 4, "evaluate_every": 2, "seeds": [0], "base_seed": 0}
+BOOSTING = {"family": "sklearn", "base": "last", "rows": 200, "options": {"max_iter": 20}}
+MODELS: dict[str, dict[str, Any]] = {"ridge": {"family": "ridge"}, "boosting": BOOSTING}
+OPTIONS: dict[str, Any] = {"freq": "1h", **SPANS, "future_exogenous": "holiday", "n_jobs": 1, "splits": SPLITS}
+
+
+def shop() -> pd.DataFrame:
+    """Two shops whose sales a holiday lifts by 5; behind the last sale the holidays alone."""
+    rng, parts = np.random.default_rng(0), []
+    for number, name in enumerate(("a", "b")):
+        rows = ROWS + 20 * number
+        holiday = (rng.random(rows + HORIZON) < 0.2).astype(float)
+        sales = 10 + 5 * holiday + rng.normal(0, 0.5, rows + HORIZON)
+        sales[rows:] = np.nan
+        ds = pd.date_range("2024-01-01", periods=rows + HORIZON, freq="h").as_unit("ns")
+        parts.append(pd.DataFrame({"unique_id": name, "ds": ds, "y": sales, "holiday": holiday}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def sold() -> pd.DataFrame:
+    return shop().dropna(ignore_index=True)
+
+
+def plan() -> pd.DataFrame:
+    frame = shop()
+    return frame[frame["y"].isna()].drop(columns="y").reset_index(drop=True)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """The same frame and settings as files, through the stages."""
+    root = tmp_path_factory.mktemp("project")
+    (root / "configs").mkdir()
+    (root / "data").mkdir()
+    shop().to_parquet(root / "data" / "df.parquet")
+    entry = {
+        "title": "y", "source": {"kind": "file", "path": "data/df.parquet"},
+        "calendar": {"kind": "regular", "freq": "1h"}, "target": {"column": "y"},
+        "future_exogenous": [{"column": "holiday", "known_ahead": True}], **SPANS, "splits": SPLITS,
+        "licence": {"name": "none", "attribution": ""},
+    }  # fmt: skip
+    grid = {"grid": "all", "grids": {"all": list(MODELS)}, "rankings": ["shipped"], "models": MODELS}
+    usual = yaml.safe_load(Path("configs/evaluation.yaml").read_text())
+    for name, content in {
+        "datasets": {"run": ["df"], "datasets": {"df": entry}}, "models": grid, "tuning": BUDGET, "evaluation": usual
+    }.items():  # fmt: skip
+        (root / "configs" / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    move_pointer(root, "df", take_snapshot("df", load_dataset("df", root / "configs"), root=root))
+    for stage in (fetch, prepare):
+        stage.main("df", str(root))
+    train.main("df", str(root), state=str(root / ".forecast"), jobs=1)
+    return Results(ProjectPaths.of(root), "df")
+
+
+@pytest.fixture(scope="module")
+def ridge() -> forecast.Model:
+    return forecast.fit(sold(), "ridge", **OPTIONS)
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_a_fit_forecasts_to_the_bit_what_the_stages_made_of_the_model(project: Results, name: str) -> None:
+    model = forecast.fit(shop(), {"name": name, **MODELS[name]}, **OPTIONS)
+    ensemble = ensemble_of(project.folder(project.candidate(name, "shipped") or ""))
+    panel = from_frame(pd.read_parquet(project.paths.frame("df")), "df", ensemble.task)
+    wanted = latest(ensemble, panel, horizon=HORIZON, levels=(0.8,))[["y_hat", "lo_80", "hi_80"]]
+    found = model.predict(levels=80)
+    assert found[[name, f"{name}-lo-80", f"{name}-hi-80"]].to_numpy().tobytes() == wanted.to_numpy().tobytes()
+    again = forecast.fit(sold(), {"name": name, **MODELS[name]}, **OPTIONS)
+    assert again.predict(future_df=plan(), levels=80).equals(found)
+    assert again.predict(sold(), future_df=plan(), levels=80).equals(found)
+    assert again.predict(shop(), levels=80).equals(found)
+
+
+def test_the_forecast_follows_the_plan(ridge: forecast.Model) -> None:
+    found = ridge.predict(future_df=plan())
+    assert np.abs(found["ridge"] - 10 - 5 * plan()["holiday"]).max() < 1
+    turned = plan().assign(holiday=1 - plan()["holiday"])
+    assert np.abs(ridge.predict(future_df=turned)["ridge"] - 10 - 5 * turned["holiday"]).max() < 1
+    longer = pd.concat([sold().drop(columns="y"), plan()])  # a plan of all times: what is past says nothing new
+    assert ridge.predict(future_df=longer).equals(found)
+
+
+def test_a_saved_model_and_a_cross_validation_know_it_too(ridge: forecast.Model, tmp_path: Path) -> None:
+    ridge.save(tmp_path / "ridge")
+    loaded = forecast.load(tmp_path / "ridge")
+    assert loaded.predict(sold(), future_df=plan()).equals(ridge.predict(future_df=plan()))
+    windows = ridge.cross_validation(step_size=3, n_windows=8)
+    assert (windows["y"] - windows["ridge"]).abs().mean() < 0.7  # not to know when costs 1.6
+
+
+def test_compare_knows_it() -> None:
+    board = forecast.compare(sold(), ["ridge"], **OPTIONS, tuning=BUDGET)
+    rows = board.forecasts("ridge")
+    assert (rows["y"] - rows["ridge"]).abs().mean() < 0.7
+    assert board.chosen in ("ridge", "arx")  # both read it
+    assert len(board.model("ridge").predict(future_df=plan())) == 2 * HORIZON
+
+
+def hole(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(holiday=frame["holiday"].mask(frame.index == 1))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda frame: None, "Series 'a': column 'holiday' has no value 1 steps after the last row"),
+        (lambda frame: frame.drop(columns="holiday"), "future_df: column 'holiday' not found"),
+        (lambda frame: frame.drop(columns="ds"), r"future_df: column 'ds' \(`time_col`\) not found"),
+        (hole, "series 'a': 'holiday' is `known_ahead` and has no value at 2024-01-17 17:00:00"),
+        (lambda frame: frame.drop(index=2), "'a': column 'holiday' has no value 3 steps after the last row .* wanted"),
+        (lambda frame: frame[frame["unique_id"] == "a"], "Series 'b': column 'holiday' has no value 1 steps after"),
+        (lambda frame: frame.assign(holiday="yes"), "future_df: column 'holiday' is of type .* wanted numbers"),
+    ],
+)  # fmt: skip
+def test_a_plan_that_is_not_whole_is_told(ridge: forecast.Model, spoil: Callable[..., Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        ridge.predict(future_df=spoil(plan()))
+
+
+def test_a_column_that_ends_before_the_last_observation_is_told_at_the_fit() -> None:
+    frame = sold()
+    frame.loc[frame.index[-5:], "holiday"] = np.nan
+    with pytest.raises(InputError, match=r"'b': column 'holiday' has no value behind .* up to the last observation"):
+        forecast.fit(frame, "ridge", **OPTIONS)
+
+
+def test_a_plan_for_a_model_without_one_is_refused() -> None:
+    options = {name: value for name, value in OPTIONS.items() if name != "future_exogenous"}
+    with pytest.raises(InputError, match="fitted without `future_exogenous`"):
+        forecast.fit(sold(), "naive", **options).predict(future_df=plan())
