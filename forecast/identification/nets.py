@@ -10,7 +10,7 @@
     grunet(), lstmnet()                       u[t], gated states (not MATLAB's)       8
 
 Hidden units are tanh, the output is linear. `hidden` counts the units of each layer; none makes a linear model (ARX,
-FIR). Elman's net with one delay has the cell that stops its gradient (see `networks.cells.elman`); Levenberg-Marquardt
+FIR). Elman's net with one delay has the cell that stops its gradient (`networks.cells.simple`); Levenberg-Marquardt
 takes the whole derivative of either.
 
 In the network of `Net.network`, the row of time t holds y[t-1] and u[t - shift], `shift` being the shortest input

@@ -25,6 +25,7 @@ from forecast.data.windows import Layout, Windows, layout
 from forecast.models import search
 from forecast.models.problem import FittedModel, Parameters, Problem
 from forecast.models.skip import Kind
+from forecast.networks import cells
 from forecast.networks.description import Block, Dropout, EncoderDecoder, Network, Recurrent, Shapes
 from forecast.networks.heads import AnyHead, Head, Point
 
@@ -311,8 +312,8 @@ class NetworkSpec(FittedSpec):
 
     def modules(self) -> list[str]:
         network = self.build(Shapes(channels=1, future_channels=0, horizon=1, outputs=1, lookback=64))
-        cells = {f"forecast.networks.cells.{cell}" for block in network.blocks for cell in block.cells}
-        return [*super().modules(), type(self.head).__module__, *sorted(cells)]
+        made = {cells.cell_class(cell).__module__ for block in network.blocks for cell in block.cells}
+        return [*super().modules(), type(self.head).__module__, *sorted(made)]
 
     @property
     def distribution_head(self) -> Head | None:

@@ -53,9 +53,9 @@ def test_an_edit_of_a_familys_file_changes_that_familys_key_alone(copy, family, 
 
 
 def test_an_edit_of_a_cell_changes_the_families_made_of_it(copy):
-    made_of = {n for n, s in SPECS.items() if "forecast.networks.cells.jordan" in s.modules()}
-    assert "jordan" in made_of
-    assert changed_by(copy / "forecast" / "networks" / "cells" / "jordan.py", copy) == made_of
+    made_of = {n for n, s in SPECS.items() if "forecast.networks.cells.context" in s.modules()}
+    assert made_of == {"jordan", "layrecnet", "multi_level", "temporal_skip"}
+    assert changed_by(copy / "forecast" / "networks" / "cells" / "context.py", copy) == made_of
 
 
 def test_an_edit_of_a_statistical_model_changes_its_own_key_alone(copy):

@@ -1,6 +1,7 @@
-"""Recurrent cells, one equation per file, found by file name: a new cell is a new file that ends with `CELL = ...`.
+"""Recurrent cells, found by their files: a new cell is a new file that ends with `CELL = ...`, which has its name.
 
-No cell imports TensorFlow: each is written against `forecast.networks.cells.base.Namespace`.
+Files of several cells that are akin end with `CELLS = {name: class, ...}`. No cell imports TensorFlow: each is written
+against `forecast.networks.cells.base.Namespace`.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from forecast.system.errors import InputError, closest, quote_names
 
 __all__ = ["Array", "Cell", "Namespace", "Weight", "activate", "available", "get", "numpy_namespace"]
 
-NOT_CELLS = {"base", "namespace", "states", "weights"}
+NOT_CELLS = {"base", "weights"}
 
 
 def available() -> tuple[str, ...]:
     """The names of all cells, sorted."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in NOT_CELLS))
+    return tuple(sorted(_found()))
 
 
 def get(name: str, units: int, options: Mapping[str, Any] | None = None) -> Cell:
@@ -33,10 +34,19 @@ def get(name: str, units: int, options: Mapping[str, Any] | None = None) -> Cell
 
 def cell_class(name: str) -> type[Cell]:
     """The class behind a cell's name, for its options and docstring."""
-    if name not in available():
-        raise InputError(f"Unknown cell {name!r}; known: {quote_names(available())}.{closest(name, available())}")
-    cell: type[Cell] = importlib.import_module(f"{__name__}.{name}").CELL
-    return cell
+    found = _found()
+    if name not in found:
+        raise InputError(f"Unknown cell {name!r}; known: {quote_names(found)}.{closest(name, found)}")
+    return found[name]
+
+
+def _found() -> dict[str, type[Cell]]:
+    """Looked for each time: a caller may have added a folder to this package's path."""
+    found: dict[str, type[Cell]] = {}
+    for name in {module.name for module in pkgutil.iter_modules(__path__)} - NOT_CELLS:
+        content = vars(importlib.import_module(f"{__name__}.{name}"))
+        found |= content["CELLS"] if "CELLS" in content else {name: content["CELL"]}
+    return found
 
 
 @functools.lru_cache(maxsize=256)

@@ -36,6 +36,15 @@ class Weight:
     trainable: bool = True
 
 
+def recurrent_layer(inputs: int, states: int, width: int, bias: Initializer = "zeros") -> dict[str, Weight]:
+    """The weights of `x V + h W + b`: `inputs` columns of x and `states` of h into `width`."""
+    return {
+        "kernel": Weight((inputs, width), "glorot_uniform"),
+        "recurrent_kernel": Weight((states, width), "orthogonal"),
+        "bias": Weight((width,), bias),
+    }
+
+
 @dataclass(frozen=True)
 class Cell:
     """B batch, I inputs; every array of a step has the batch first.
@@ -60,8 +69,8 @@ class Cell:
         return {"h": self.units}
 
     def own_weights(self, inputs: int) -> dict[str, Weight]:
-        """The weights of the equation, for an input of `inputs` columns."""
-        raise NotImplementedError
+        """The weights of the equation, for an input of `inputs` columns: one layer unless the cell says otherwise."""
+        return recurrent_layer(inputs, self.units, self.units)
 
     def weights(self, inputs: int) -> dict[str, Weight]:
         """The weights of the equation and those of the initial states, in a fixed order."""
@@ -92,6 +101,17 @@ class Cell:
         learnt = self.h_init == "learnt"
         initializer: Initializer = "zeros" if learnt else "normal"
         return {f"initial_{name}": Weight((size,), initializer, learnt) for name, size in self.states().items()}
+
+
+@dataclass(frozen=True)
+class ActivatedCell(Cell):
+    """A cell with one activation f by name."""
+
+    activation: HiddenActivation = "tanh"
+
+    def __post_init__(self) -> None:
+        require_one_of(self, "activation", HiddenActivation)
+        super().__post_init__()
 
 
 def require(cell: object, option: str, holds: bool, wanted: str) -> None:

@@ -24,8 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from forecast.networks.cells.base import Cell, NumpyNamespace, activate
-from forecast.networks.cells.simple_rnn import ActivatedCell
+from forecast.networks.cells.base import ActivatedCell, Cell, NumpyNamespace, activate
 from forecast.networks.cells.weights import future_width
 from forecast.networks.description import Block, Dense, Dropout, EncoderDecoder, Network, Parallel, Recurrent, Taps
 from forecast.networks.inference.batch import check_weights
@@ -290,12 +289,12 @@ def cell_sources(made: Iterable[type[Cell]]) -> str:
                 f"Cell {cell.__name__} cannot be exported: it inherits from another cell. Derive from Cell."
             )
         tree = ast.parse(Path(inspect.getfile(cell)).read_text(encoding="utf-8"))
-        body = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cell.__name__).body
-        methods = [node for node in body if isinstance(node, ast.FunctionDef) and node.name not in NOT_EXPORTED]
+        own = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cell.__name__)
+        methods = [node for node in own.body if isinstance(node, ast.FunctionDef) and node.name not in NOT_EXPORTED]
         for name, helper in _helpers(tree, methods).items():
             if helpers.setdefault(name, bare(helper)) != bare(helper):
                 raise InputError(f"Two cells of this network have helpers named {name!r} that differ. Rename one.")
-        equation = textwrap.indent(f'"""{ast.get_docstring(tree)}\n"""', "    ")
+        equation = textwrap.indent(f'"""{ast.get_docstring(own) or ast.get_docstring(tree)}\n"""', "    ")
         code = [textwrap.indent(bare(method), "    ") for method in methods]
         classes.append(f"class {cell.__name__}(Cell):\n" + "\n\n".join([equation, *code]))
     return "\n\n\n".join([*helpers.values(), *classes])

@@ -13,10 +13,8 @@ from typing import Protocol
 import numpy as np
 
 from forecast.networks.cells.base import Cell, activate, numpy_namespace
-from forecast.networks.cells.elman import Elman
-from forecast.networks.cells.gru import GRU
-from forecast.networks.cells.lstm import LSTM
-from forecast.networks.cells.simple_rnn import SimpleRNN
+from forecast.networks.cells.gated import GRU, LSTM
+from forecast.networks.cells.simple import Elman, SimpleRNN
 from forecast.networks.description import EncoderDecoder, Network
 
 Arrays = Mapping[str, np.ndarray]
@@ -69,7 +67,7 @@ class _Stacked:
 
 
 class LSTMStepper(_Stacked):
-    """`networks.cells.lstm`; the gates' rows are halved, as sigmoid(z) = tanh(z/2)/2 + 1/2: one tanh serves all."""
+    """The LSTM; its gates' rows are halved, as sigmoid(z) = tanh(z/2)/2 + 1/2: one tanh serves all."""
 
     def __init__(self, w: Arrays, states: Arrays) -> None:
         rows = np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]]).T
@@ -95,7 +93,7 @@ class LSTMStepper(_Stacked):
 
 
 class GRUStepper(_Stacked):
-    """`networks.cells.gru` with reset_after; the candidate's products of x and of h stay apart: four row blocks."""
+    """The GRU with reset_after; the candidate's products of x and of h stay apart: four row blocks."""
 
     def __init__(self, w: Arrays, states: Arrays) -> None:
         (u_x, r_x, g_x), (u_h, r_h, g_h) = np.split(w["kernel"].T, 3), np.split(w["recurrent_kernel"].T, 3)
@@ -125,7 +123,7 @@ class GRUStepper(_Stacked):
 
 
 class SimpleStepper(_Stacked):
-    """`forecast.networks.cells.simple_rnn` and `elman`, whose forward passes are the same."""
+    """The simple net and Elman's, whose forward passes are the same."""
 
     def __init__(self, w: Arrays, states: Arrays, activation: str) -> None:
         super().__init__(np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]]).T, states["h"])

@@ -16,8 +16,8 @@ import tensorflow as tf
 
 from forecast.networks import cells
 from forecast.networks.cells import Cell, Namespace, activate
-from forecast.networks.cells.lstm import LSTM
-from forecast.networks.cells.simple_rnn import SimpleRNN
+from forecast.networks.cells.gated import LSTM
+from forecast.networks.cells.simple import SimpleRNN
 from forecast.networks.layers.blocks import tensor_namespace
 from forecast.networks.layers.scan import Tensors, run, scan
 

@@ -13,9 +13,8 @@ import tensorflow as tf
 
 from forecast.networks import cells
 from forecast.networks.cells import Cell, Namespace
-from forecast.networks.cells.gru import GRU
-from forecast.networks.cells.lstm import LSTM
-from forecast.networks.cells.simple_rnn import SimpleRNN
+from forecast.networks.cells.gated import GRU, LSTM
+from forecast.networks.cells.simple import SimpleRNN
 from forecast.networks.layers.blocks import tensor_namespace
 from forecast.networks.layers.fused import Array, block_lstm, collector, compiled, gru, rows, simple, steps_of
 
