@@ -101,7 +101,7 @@ class StateSpace(ActivatedCell):
         y_t = g(h_t)                        the read-out, outside the cell
 
     State h, which is the output. `hidden`: the widths of the layers between (x, h) and the new h, at least one.
-    Weights: kernel V (I, hidden_1), recurrent_kernel W (u, hidden_1), bias (hidden_1,); kernel_l, bias_l from l = 2 on.
+    Weights: kernel V (I, hidden_1), recurrent_kernel W (u, hidden_1), bias (hidden_1,); kernel_l, bias_l from l = 2.
     """
 
     hidden: tuple[int, ...] = (32,)
