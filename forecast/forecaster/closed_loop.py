@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import numpy as np
 
@@ -109,9 +108,7 @@ class Loop:
         other._rolling = self._rolling.picked(index)
         other._future, other._raw = self._future[index], self._raw[index]
         other._row = None if self._row is None else self._row[index]
-        if self._state is not None:
-            blocks = {path: {k: v[index] for k, v in own.items()} for path, own in self._state.blocks.items()}
-            other._state = replace(self._state, blocks=blocks, batch=len(index))
+        other._state = None if self._state is None else self._state.picked(index)
         return other
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from forecast.data.panel import Panel, Series
 from forecast.data.windows import Windows, task_windows
 from forecast.forecaster.forecaster import Forecaster
-from forecast.networks.inference.feedback import require_finite
+from forecast.networks.inference.streaming import require_finite
 from forecast.system.errors import InputError
 
 Rows = Mapping[str, np.ndarray]

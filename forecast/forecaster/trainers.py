@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from forecast.models.base import NetworkSpec
 from forecast.networks.cells.weights import count, initialise, weight_shapes
-from forecast.networks.description import Block, Dense, Network, Parallel, warm_up
+from forecast.networks.description import Dense, Network, walk, warm_up
 from forecast.networks.heads import FittedHead
 from forecast.system.errors import ModelFailure
 from forecast.training import levenberg_marquardt as lm
@@ -30,8 +30,10 @@ def with_principal_axes(
     length 1 with its largest entry above zero; where the rows span fewer directions than `units` the rest are zero.
     """
     result = dict(weights)
-    for path, block in _projections(network.blocks):
-        rows = np.concatenate([past[:, list(block.principal_of or ())] for past in pasts]).astype(np.float64)
+    for path, block in walk(network.blocks):
+        if not isinstance(block, Dense) or block.principal_of is None:
+            continue
+        rows = np.concatenate([past[:, list(block.principal_of)] for past in pasts]).astype(np.float64)
         mean, axes = _axes(rows, block.units)
         result[f"{path}/kernel"] = axes.astype(weights[f"{path}/kernel"].dtype)
         result[f"{path}/bias"] = (-mean @ axes).astype(weights[f"{path}/bias"].dtype)
@@ -47,16 +49,6 @@ def _axes(rows: np.ndarray, units: int) -> tuple[np.ndarray, np.ndarray]:
     axes = axes * np.where(signs == 0, 1.0, signs)
     spare = np.zeros((rows.shape[1], max(0, units - axes.shape[1])))
     return mean, np.concatenate([axes, spare], axis=1)[:, :units]
-
-
-def _projections(blocks: Sequence[Block], prefix: str = "") -> Iterator[tuple[str, Dense]]:
-    """Every block with principal axes, with the path that its weights are named by."""
-    for block in blocks:
-        if isinstance(block, Dense) and block.principal_of is not None:
-            yield prefix + block.name, block
-        if isinstance(block, Parallel):
-            for number, branch in enumerate(block.branches):
-                yield from _projections(branch, f"{prefix}{block.name}/{number}/")
 
 
 Validate = Callable[[Weights], float]

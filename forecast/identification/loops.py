@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forecast.networks.description import Network
-from forecast.networks.inference import feedback
+from forecast.networks.inference import streaming
 from forecast.training.narx.net import Memory
 
 Array = npt.NDArray[np.float64]
@@ -26,7 +26,7 @@ Named = Mapping[str, Array]
 class NetworkMemory:
     """The state of a network's loop, and the inputs (shift, I) that have not acted yet."""
 
-    loop: feedback.LoopState
+    loop: streaming.LoopState
     inputs: Array
 
 
@@ -58,7 +58,7 @@ class NetworkLoop:
 
     def begin(self, weights: Named, u: Array) -> NetworkMemory:
         shapes = self.network.shapes
-        loop = feedback.begin(self.network, weights, np.zeros((1, shapes.outputs)))
+        loop = streaming.begin(self.network, weights, np.zeros((1, shapes.outputs)))
         return NetworkMemory(loop, np.zeros((self.shift, shapes.channels - shapes.outputs)))
 
     def loop(
@@ -66,12 +66,12 @@ class NetworkLoop:
     ) -> tuple[Array, NetworkMemory]:
         inputs = np.concatenate([before.inputs, u])
         row = self.network, weights, before.loop, inputs[None, : len(u)]
-        run, loop = feedback.parallel(*row) if y is None else feedback.series_parallel(*row, y[None])
+        run, loop = streaming.parallel(*row) if y is None else streaming.series_parallel(*row, y[None])
         return run[0], NetworkMemory(loop, inputs[len(u) :])
 
     def ahead(self, weights: Named, before: NetworkMemory, u: Array, y: Array, steps: int) -> Array:
         drive = np.concatenate([before.inputs, u])[None, : len(u)]
-        return feedback.ahead(self.network, weights, before.loop, drive, y[None], steps=steps)[0]
+        return streaming.ahead(self.network, weights, before.loop, drive, y[None], steps=steps)[0]
 
 
 @dataclass(frozen=True)

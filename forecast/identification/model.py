@@ -17,7 +17,7 @@ import numpy.typing as npt
 from forecast.identification.loops import State, own_weights
 from forecast.identification.nets import Net, NetSet
 from forecast.networks.description import Network
-from forecast.networks.inference import feedback
+from forecast.networks.inference import streaming
 from forecast.system import files
 from forecast.system.errors import InputError, ModelFailure
 from forecast.training.narx.experiment import Standardization, columns, refuse_gaps
@@ -241,7 +241,7 @@ class Model:
 
     def _require_held(self, run: Array) -> None:
         """`ModelFailure` that names the first step at which a closed loop (B, T, O) is lost."""
-        feedback.require_finite(run)
+        streaming.require_finite(run)
         lost = self.leaves(run)
         if lost.any():
             raise ModelFailure(

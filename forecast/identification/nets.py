@@ -14,7 +14,7 @@ FIR). Elman's net with one delay has the cell that stops its gradient (`networks
 takes the whole derivative of either.
 
 In the network of `Net.network`, the row of time t holds y[t-1] and u[t - shift], `shift` being the shortest input
-delay: what is known when y[t] is forecast. So the loops of `networks.inference.feedback` work on it as they are.
+delay: what is known when y[t] is forecast. So the loops of `networks.inference.streaming` work on it as they are.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ the forecast at the last step alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
@@ -264,6 +264,21 @@ class Network:
     readout_activation: Activation = "linear"
     feedback: bool = False
     """True: a one-step map whose own output may be fed back (closed loop)."""
+
+    @property
+    def decoder(self) -> EncoderDecoder | None:
+        """The encoder-decoder that it ends with, which reads out by itself; None: it ends with something else."""
+        last = self.blocks[-1] if self.blocks else None
+        return last if isinstance(last, EncoderDecoder) else None
+
+
+def walk(blocks: Sequence[Block], prefix: str = "") -> Iterator[tuple[str, Block]]:
+    """Every block, those inside of parallel ones as well, with the path that its weights are named by."""
+    for block in blocks:
+        yield prefix + block.name, block
+        if isinstance(block, Parallel):
+            for k, branch in enumerate(block.branches):
+                yield from walk(branch, f"{prefix}{block.name}/{k}/")
 
 
 def warm_up(network: Network, wanted: int) -> int:

@@ -162,7 +162,7 @@ class MultiLevel(ActivatedCell):
         return {f"h{level}": self.units for level in range(1, self.levels + 1)}
 
     def own_weights(self, inputs: int) -> dict[str, Weight]:
-        weights = {}
+        weights: dict[str, Weight] = {}
         for level in range(1, self.levels + 1):
             below, above = inputs if level == 1 else self.units, (self.levels - level + 1) * self.units
             layer = recurrent_layer(below, above, self.units)

@@ -21,6 +21,7 @@ from forecast.networks.description import (
     Weights,
     series_states,
     series_weights,
+    walk,
 )
 from forecast.system.errors import InputError
 
@@ -35,8 +36,7 @@ def weight_shapes(network: Network) -> Weights:
         weights["future/kernel"] = Weight((frame, projected), "glorot_uniform")
         weights["future/bias"] = Weight((projected,), "zeros")
     blocks, width = series_weights(network.blocks, shapes.channels + projected, network)
-    decoded = isinstance(network.blocks[-1], EncoderDecoder) if network.blocks else False
-    size = (1 if decoded else shapes.horizon) * shapes.outputs * shapes.parameters
+    size = (1 if network.decoder else shapes.horizon) * shapes.outputs * shapes.parameters
     readout = {"readout/kernel": Weight((width, size), "zeros"), "readout/bias": Weight((size,), "zeros")}
     return weights | blocks | readout
 
@@ -82,7 +82,7 @@ def _widest(blocks: Sequence[Block], width: int, network: Network) -> int:
 
 
 def _check_order(network: Network) -> None:
-    flat = list(_flat(network.blocks))
+    flat = [block for _, block in walk(network.blocks)]
     names = [block.name for block in flat]
     if doubled := {name for name in names if names.count(name) > 1} | ({"future", "readout"} & set(names)):
         raise InputError(f"Block names {sorted(doubled)} are used twice or reserved; give each block its own name.")
@@ -106,11 +106,6 @@ def _check_bidirectional(block: Bidirectional, network: Network) -> None:
             f"Block {block.name!r} (bidirectional) may only be followed by Dense and Dropout blocks, and not stand in "
             "a parallel branch; move it behind the others."
         )
-
-
-def _flat(blocks: Sequence[Block]) -> list[Block]:
-    inner = [b for block in blocks if isinstance(block, Parallel) for branch in block.branches for b in _flat(branch)]
-    return [*blocks, *inner]
 
 
 def _glorot(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

@@ -7,7 +7,7 @@ forecast of a network of taps that is its memory and not the whole window.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -62,10 +62,15 @@ def final_states(
         run = Pass(network, weights, len(past[part]))
         run.forecasts(past[part], None if future is None else future[part], 1)
         parts.append(run.final)
-    return {
-        path: {name: np.concatenate([part[path][name] for part in parts]) for name in states}
-        for path, states in parts[0].items()
-    }
+    return each(lambda *own: np.concatenate(own), *parts)
+
+
+def each(
+    change: Callable[..., np.ndarray], *states: Mapping[str, Mapping[str, np.ndarray]]
+) -> dict[str, dict[str, np.ndarray]]:
+    """`change` of every array of the `states`, which are alike, by block path and name."""
+    first = states[0].items()
+    return {path: {name: change(*(one[path][name] for one in states)) for name in own} for path, own in first}
 
 
 def _passed(network: Network, weights: Weights, past: np.ndarray, future: np.ndarray | None, keep: int) -> np.ndarray:
@@ -119,7 +124,7 @@ class Pass:
         if future is not None:
             self.frames = frames_of(future, network.shapes.horizon, needed)
         x = self._series(network.blocks, "", self._first_input(past[:, -needed:]), keep)
-        if network.blocks and isinstance(network.blocks[-1], EncoderDecoder):
+        if network.decoder:
             return x
         z = self.weights["readout/kernel"].T @ x + self.weights["readout/bias"][:, None]
         return activate(numpy_namespace, network.readout_activation, z)

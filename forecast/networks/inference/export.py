@@ -26,7 +26,18 @@ import numpy as np
 
 from forecast.networks.cells.base import ActivatedCell, Cell, NumpyNamespace, activate
 from forecast.networks.cells.weights import future_width
-from forecast.networks.description import Block, Dense, Dropout, EncoderDecoder, Network, Parallel, Recurrent, Taps
+from forecast.networks.description import (
+    Block,
+    CellBlock,
+    Dense,
+    Dropout,
+    EncoderDecoder,
+    Network,
+    Parallel,
+    Recurrent,
+    Taps,
+    walk,
+)
 from forecast.networks.inference.batch import check_weights
 from forecast.networks.inference.export_template import TEMPLATE
 from forecast.networks.inference.streaming import initial
@@ -99,7 +110,7 @@ def source_of(
     shapes = network.shapes
     state = initial(network, weights, batch=1)  # refuses what cannot be streamed
     with_future = linear is not None and linear.future is not None
-    used = dict(_cells(network.blocks, ""))
+    used = {path: block.made for path, block in walk(network.blocks) if isinstance(block, CellBlock)}
     centre, scale = (units.centre, units.scale) if units else ([0.0] * shapes.channels, [1.0] * shapes.channels)
     parts = {
         "DESCRIPTION": textwrap.fill(description.replace('"""', "'''").replace("\\", "/"), 116),
@@ -111,19 +122,14 @@ def source_of(
         "STEP": textwrap.indent(
             "\n".join(step_lines(network, linear=linear is not None, linear_future=with_future)), "    "
         ),
-        "LOOKBACK": repr(shapes.lookback),
         "DTYPE": repr(dtype.name),
-        "CHANNELS": repr(shapes.channels),
-        "FUTURE": repr(shapes.future_channels),
-        "HORIZON": repr(shapes.horizon),
-        "OUTPUTS": repr(shapes.outputs),
-        "PARAMETERS": repr(shapes.parameters),
         "TARGETS": repr(list(shapes.target_channels)),
         "CENTRE": repr([float(value) for value in centre]),
         "SCALE": repr([float(value) for value in scale]),
     }
+    sizes = ("channels", "future_channels", "horizon", "outputs", "parameters", "lookback")
     text = TEMPLATE
-    for name, part in parts.items():
+    for name, part in (parts | {name.upper(): repr(getattr(shapes, name)) for name in sizes}).items():
         text = text.replace(f"<{name}>", part)
     return text
 
@@ -152,15 +158,6 @@ def _linear_state(network: Network, linear: Linear | None) -> dict[str, str]:
             f"{shapes.channels} channels. See `forecast.networks.inference.export.Linear`."
         )
     return {LINEAR: f"{{'line': np.zeros((batch, {lags - 1}, CHANNELS))}}"}
-
-
-def _cells(blocks: Sequence[Block], prefix: str) -> Iterator[tuple[str, Cell]]:
-    for block in blocks:
-        if isinstance(block, Recurrent | EncoderDecoder):
-            yield prefix + block.name, block.made
-        if isinstance(block, Parallel):
-            for k, branch in enumerate(block.branches):
-                yield from _cells(branch, f"{prefix}{block.name}/{k}/")
 
 
 def _instance(cell: Cell) -> str:
@@ -210,7 +207,7 @@ def step_lines(network: Network, *, linear: bool, linear_future: bool) -> Iterat
         yield "frame = ahead.reshape(len(x), -1)"
         yield f"x = np.concatenate([x, np.tanh({_affine('frame', 'future')})], axis=1)"
     yield from _series_lines(network.blocks, "", network)
-    if not (network.blocks and isinstance(network.blocks[-1], EncoderDecoder)):
+    if not network.decoder:
         yield f"x = {_activated(network.readout_activation, _affine('x', 'readout'))}"
     yield "out = x.reshape(len(x), HORIZON, OUTPUTS, PARAMETERS)"
     if linear:

@@ -175,38 +175,21 @@ def decode(
 
     `w` holds the decoder's weights, `weights` the read-out's. A row is one window at one step t.
     """
-    shapes = network.shapes
-    size = shapes.outputs * shapes.parameters
-    rows = encoded.shape[1]
-    out = np.empty((shapes.horizon, size, rows), encoded.dtype)
-    for start in range(0, rows, ROWS):
-        part = slice(start, start + ROWS)
-        frame = None if frames is None else frames[:, :, part]
-        some = {name: state[:, part] for name, state in states.items()}
-        _decode(network, block, weights, w, encoded[:, part], some, frame, out[:, :, part])
-    return out.reshape(shapes.horizon * size, rows)
-
-
-def _decode(
-    network: Network,
-    block: EncoderDecoder,
-    weights: Mapping[str, np.ndarray],
-    w: Arrays,
-    encoded: np.ndarray,
-    states: Arrays,
-    frames: np.ndarray | None,
-    out: np.ndarray,
-) -> None:
-    shapes = network.shapes
+    shapes, rows = network.shapes, encoded.shape[1]
     fed_back = shapes.outputs if block.feedback else 0
     columns = fed_back + block.units
-    x = np.zeros((columns + (0 if frames is None else frames.shape[1]), encoded.shape[1]), encoded.dtype)
-    x[fed_back:columns] = encoded
-    decoder = stepper(block.made, w, states)
     kernel, bias = weights["readout/kernel"].T, weights["readout/bias"][:, None]
-    for k in range(shapes.horizon):
-        if frames is not None:
-            x[columns:] = frames[k]
-        out[k] = activate(numpy_namespace, network.readout_activation, kernel @ decoder(x) + bias)
-        if block.feedback:
-            x[:fed_back] = out[k].reshape(shapes.outputs, shapes.parameters, -1)[:, block.parameter]
+    forecasts = np.empty((shapes.horizon, shapes.outputs * shapes.parameters, rows), encoded.dtype)
+    for start in range(0, rows, ROWS):
+        part = slice(start, start + ROWS)
+        out = forecasts[:, :, part]
+        x = np.zeros((columns + (0 if frames is None else frames.shape[1]), out.shape[2]), encoded.dtype)
+        x[fed_back:columns] = encoded[:, part]
+        decoder = stepper(block.made, w, {name: state[:, part] for name, state in states.items()})
+        for k in range(shapes.horizon):
+            if frames is not None:
+                x[columns:] = frames[k, :, part]
+            out[k] = activate(numpy_namespace, network.readout_activation, kernel @ decoder(x) + bias)
+            if block.feedback:
+                x[:fed_back] = out[k].reshape(shapes.outputs, shapes.parameters, -1)[:, block.parameter]
+    return forecasts.reshape(-1, rows)

@@ -1,6 +1,14 @@
-"""Forecasts one row at a time in NumPy: the state is carried from step to step, or taken over from a window.
+"""Forecasts one row at a time in NumPy, and both loops of a one-step network, with the state in the caller's hands.
 
 A state belongs to its caller: `step` returns a new one and leaves the old as it was, so a run can be continued twice.
+A network whose forecast is fed back sees, in the row of time t, y of the time before and what drives it:
+
+    y^[t] = F(y[t-1], drive[t]; memory)     open loop (series-parallel): y[t-1] is measured
+                                            closed loop (parallel, free run): y[t-1] is the network's own y^[t-1]
+
+`drive` are its other past channels in their order, the values that are known when y[t] is forecast. A `LoopState`
+stands between two rows and belongs to neither loop, so either one goes on where the other stopped and nothing is lost:
+a closed loop that is handed every measured y is the open loop. All values are in scaled units.
 """
 
 from __future__ import annotations
@@ -26,9 +34,9 @@ from forecast.networks.description import (
     Taps,
     own_weights,
 )
-from forecast.networks.inference.batch import Weights, check_future, check_weights, final_states
+from forecast.networks.inference.batch import Weights, check_future, check_weights, each, final_states
 from forecast.networks.inference.steppers import decode
-from forecast.system.errors import InputError
+from forecast.system.errors import InputError, ModelFailure
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,10 @@ class State:
     blocks: Mapping[str, Arrays]
     batch: int
     dtype: np.dtype
+
+    def picked(self, index: np.ndarray) -> State:
+        """The rows number `index` (B',) of the batch, each as often as it is named."""
+        return State(each(lambda own: own[index], self.blocks), len(index), self.dtype)
 
 
 def initial(network: Network, weights: Weights, batch: int) -> State:
@@ -71,7 +83,7 @@ def step(
     blocks: States = {}
     walk = _Step(network, weights, state.blocks, blocks, frame)
     x = walk.series(network.blocks, "", x)
-    if not (network.blocks and isinstance(network.blocks[-1], EncoderDecoder)):
+    if not network.decoder:
         z = x @ weights["readout/kernel"] + weights["readout/bias"]
         x = activate(numpy_namespace, network.readout_activation, z)
     out = x.reshape(state.batch, shapes.horizon, shapes.outputs, shapes.parameters)
@@ -138,3 +150,162 @@ class _Step:
         frames = None if self.frame is None else self.frame.transpose(1, 2, 0)
         w = own_weights(self.weights, f"{path}/decoder")
         return decode(self.network, block, self.weights, w, encoded.T, states, frames).T
+
+
+@dataclass(frozen=True)
+class LoopState:
+    """Before row t: what the network remembers of the rows before, and y of row t - 1, `last (B, O)`."""
+
+    memory: State
+    last: np.ndarray
+
+
+def begin(network: Network, weights: Weights, last: np.ndarray) -> LoopState:
+    """The state of a network that remembers nothing, `last (B, O)` being y of the row before the first."""
+    _check_one_step(network)
+    last = np.asarray(last, np.float64)
+    if last.ndim != 2 or last.shape[1] != network.shapes.outputs:
+        raise InputError(f"`last` has shape {last.shape}; wanted (batch, {network.shapes.outputs}).")
+    return LoopState(initial(network, weights, len(last)), last)
+
+
+def series_parallel(
+    network: Network,
+    weights: Weights,
+    state: LoopState,
+    drive: np.ndarray,
+    y: np.ndarray,
+    future: np.ndarray | None = None,
+) -> tuple[np.ndarray, LoopState]:
+    """Open loop: the forecast of every row of y `(B, T, O)` from the measured row before it, and the state after.
+
+    drive (B, T, D); future (B, T, F), known-future values of the same rows. Where y is missing (NaN), the network's
+    own forecast stands in for it as the value to feed back.
+    """
+    _check_rows(network, state, drive, future)
+    y = np.asarray(y, np.float64)
+    wanted = (*np.shape(drive)[:2], network.shapes.outputs)
+    if y.shape != wanted:
+        raise InputError(f"`y` has shape {y.shape}; wanted {wanted}: a row for every row of `drive`.")
+    if np.isinf(y).any():
+        raise InputError("`y` has infinite values; wanted numbers, or NaN for a missing one. Clean the series first.")
+    return _run(network, weights, state, drive, y, future)
+
+
+def parallel(
+    network: Network, weights: Weights, state: LoopState, drive: np.ndarray, future: np.ndarray | None = None
+) -> tuple[np.ndarray, LoopState]:
+    """Closed loop: `(B, T, O)`, every forecast fed back as y, and the state after, from which either loop goes on.
+
+    `ModelFailure` names the row at which an unstable loop leaves what numbers can hold.
+    """
+    refuse_open(network)
+    _check_rows(network, state, drive, future)
+    unknown = np.full((*np.shape(drive)[:2], network.shapes.outputs), np.nan)
+    with np.errstate(over="ignore", invalid="ignore"):
+        run, after = _run(network, weights, state, drive, unknown, future)
+    require_finite(run)
+    return run, after
+
+
+def ahead(
+    network: Network, weights: Weights, state: LoopState, drive: np.ndarray, y: np.ndarray, *, steps: int
+) -> np.ndarray:
+    """`(B, T - steps, steps, O)`: at every row t the forecasts of t + 1 ... t + steps, y measured up to t alone.
+
+    The drive of those rows is taken as known (simulation). For networks without known-future channels.
+    """
+    refuse_open(network)
+    _check_rows(network, state, drive, None)
+    batch, rows = np.shape(drive)[:2]
+    if not 1 <= steps < rows:
+        raise InputError(f"{steps} steps ahead of {rows} rows; wanted at least 1 and fewer than the rows.")
+    states = []
+    for t in range(rows - steps):
+        _, state = series_parallel(network, weights, state, drive[:, t : t + 1], y[:, t : t + 1])
+        states.append(state)
+    driven = np.concatenate([drive[:, t + 1 : t + 1 + steps] for t in range(rows - steps)])
+    run, _ = parallel(network, weights, _together(states), driven)
+    return run.reshape(rows - steps, batch, steps, -1).swapaxes(0, 1)
+
+
+def refuse_open(network: Network) -> None:
+    """`InputError` for a network whose loop cannot be closed."""
+    _check_one_step(network)
+    if not network.feedback:
+        raise InputError(
+            "This network feeds no forecast back: there is no loop to close. Run it in open loop, or use a family "
+            "with feedback (narx, nar, jordan)."
+        )
+
+
+def require_finite(run: np.ndarray) -> None:
+    """`ModelFailure` that names the first row (B, T, O) where a closed loop is no longer finite."""
+    lost = ~np.isfinite(run).all(axis=(0, 2))
+    if lost.any():
+        raise ModelFailure(
+            f"The closed loop is unstable: its output is no longer finite after {int(np.argmax(lost))} of "
+            f"{run.shape[1]} steps on its own. Train it in closed loop, give it fewer delays or units, or use its "
+            "one-step forecasts alone."
+        )
+
+
+def _check_one_step(network: Network) -> None:
+    shapes = network.shapes
+    if not network.every_step:
+        raise InputError(
+            "This network reads its whole window at once (bidirectional, or decoding at the end), so it takes no row "
+            "after another and its loop cannot be closed. Forecast it on windows, or use a recurrent family."
+        )
+    if shapes.horizon != 1 or shapes.parameters != 1:
+        raise InputError(
+            f"This network forecasts {shapes.horizon} steps of {shapes.parameters} values at once (a direct head); a "
+            "loop needs one step and one value. Use its forecasts as they are, or a recursive family (narx, jordan)."
+        )
+
+
+def _check_rows(network: Network, state: LoopState, drive: np.ndarray, future: np.ndarray | None) -> None:
+    shapes, batch = network.shapes, len(state.last)
+    others = shapes.channels - len(shapes.target_channels)
+    found = np.shape(drive)
+    if len(found) != 3 or found[0] != batch or found[2] != others:
+        raise InputError(
+            f"`drive` has shape {found}; wanted ({batch}, rows, {others}): batch, rows, driving channels."
+        )
+    finite = np.isfinite(drive).all(axis=2)
+    if not finite.all():
+        sequence, row = np.argwhere(~finite)[0]
+        raise InputError(
+            f"`drive` is missing or infinite in row {row} of sequence {sequence}; a loop cannot go on without it. "
+            "Fill it, or cut the sequence there."
+        )
+    wanted = (batch, found[1], shapes.future_channels)
+    known = (0, 0, 0) if future is None else np.shape(future)
+    if shapes.future_channels and known != wanted:
+        raise InputError(f"`future` has shape {known}; wanted {wanted}: a row for every row of `drive`.")
+
+
+def _run(
+    network: Network, weights: Weights, state: LoopState, drive: np.ndarray, y: np.ndarray, future: np.ndarray | None
+) -> tuple[np.ndarray, LoopState]:
+    """Row after row; y (B, T, O) is fed back where it is a number, the forecast elsewhere."""
+    channels = list(network.shapes.target_channels)
+    others = [c for c in range(network.shapes.channels) if c not in channels]
+    row = np.empty((len(y), network.shapes.channels))
+    memory, last = state.memory, state.last
+    run = np.empty(y.shape)
+    for t in range(y.shape[1]):
+        row[:, channels], row[:, others] = last, drive[:, t]
+        known = None if future is None else future[:, t : t + 1]
+        out, memory = step(network, weights, memory, row, known)
+        run[:, t] = out[:, 0, :, 0]
+        last = np.where(np.isnan(y[:, t]), run[:, t], y[:, t])
+    return run, LoopState(memory, last)
+
+
+def _together(states: Sequence[LoopState]) -> LoopState:
+    """Many states of the same network as one batch, in their order."""
+    memories = [state.memory for state in states]
+    blocks = each(lambda *own: np.concatenate(own), *(memory.blocks for memory in memories))
+    memory = State(blocks, sum(memory.batch for memory in memories), memories[0].dtype)
+    return LoopState(memory, np.concatenate([state.last for state in states]))

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from forecast.networks.cells.weights import initialise
-from forecast.networks.description import EncoderDecoder, Network
+from forecast.networks.description import Network
 from forecast.networks.layers import blocks, decoder
 from forecast.networks.layers.scan import PORTABLE, Scan
 from forecast.networks.layers.wiring import FRAMES, Wiring, dropout_seed
@@ -49,7 +49,7 @@ def hidden_steps(network: Network, model: keras.Model) -> keras.Model:
 
     For a loss that needs some of the read-out's columns only. Not for an encoder-decoder, which reads out inside.
     """
-    if network.blocks and isinstance(network.blocks[-1], EncoderDecoder):
+    if network.decoder:
         raise InputError("An encoder-decoder reads out inside its decoder. Take the loss of its whole output.")
     return Wiring.over(network, model).model(hidden=True)
 
@@ -60,8 +60,7 @@ def teacher_forced(network: Network, model: keras.Model, steps: int | None = Non
     One more input, "teacher" `(B, T, H, O)`: target minus skip, 0 where the target is missing. `steps`: as for
     `last_steps`, all unless given.
     """
-    last = network.blocks[-1] if network.blocks else None
-    if not isinstance(last, EncoderDecoder) or not last.feedback:
+    if not network.decoder or not network.decoder.feedback:
         raise InputError(
             "This network feeds no forecast back (its last block is no EncoderDecoder with feedback), so there is "
             "nothing to teach. Train the model itself."

@@ -90,9 +90,9 @@ class Wiring:
     def _forecast(self, inputs: Mapping[str, Tensor], read: int | None) -> Tensor:
         blocks, s = self.network.blocks, self.network.shapes
         read_out = {"shape": (s.horizon, s.outputs, s.parameters), "activation": self.network.readout_activation}
-        if blocks and isinstance(blocks[-1], EncoderDecoder):
+        if decoder := self.network.decoder:
             x = self._series(blocks[:-1], "", self._first(inputs, None))
-            return self._encoder_decoder(blocks[-1], x, inputs, read, read_out)
+            return self._encoder_decoder(decoder, x, inputs, read, read_out)
         first, *needed = _needed(blocks, read)
         x = self._series(blocks, "", self._first(inputs, first), needed)
         return self._layer("readout", layers.ReadOut, **read_out)(x[:, -read:] if read else x)

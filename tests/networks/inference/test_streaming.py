@@ -7,7 +7,7 @@ import pytest
 
 from forecast.networks import inference
 from forecast.networks.description import Bidirectional, Dense, Network, Parallel, Recurrent, Shapes, Taps
-from forecast.networks.inference.feedback import LoopState, ahead, begin, parallel, series_parallel
+from forecast.networks.inference.streaming import LoopState, ahead, begin, parallel, series_parallel
 from forecast.system.errors import InputError, ModelFailure
 from tests.networks.inference.nets import weights_of
 
