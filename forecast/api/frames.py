@@ -19,7 +19,7 @@ from forecast.data.calendars import check_calendar, grid
 from forecast.data.columns import until_seen, with_leads
 from forecast.data.panel import Panel
 from forecast.data.schema import KEYS, check_frame, first_text
-from forecast.data.sources.file import as_utc
+from forecast.data.written_times import as_utc
 from forecast.system.errors import InputError, closest, quote_names
 
 WHERE = NAME = "df"

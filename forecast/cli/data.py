@@ -113,19 +113,19 @@ def data(
 ) -> None:
     """Summarise the stored snapshot of each data set: rows, range, gaps, freshness, digest, last revision."""
     from forecast.config.datasets import load_dataset, load_datasets
-    from forecast.data import inventory
+    from forecast.data import ingest
 
     place = require_project(root)
     if plot and not dataset:
         raise InputError("--plot needs the name of a data set, such as `forecast data weather --plot`.")
     if plot:
         path = place / ".forecast" / "plots" / f"{dataset}.png"
-        print(inventory.plot(dataset, load_dataset(dataset, place / "configs"), root=place, path=path))
+        print(ingest.plot(dataset, load_dataset(dataset, place / "configs"), root=place, path=path))
         return
     chosen = (
         {dataset: load_dataset(dataset, place / "configs")} if dataset else load_datasets(place / "configs").datasets
     )
-    rows = [inventory.summary(name, settings, root=place, now=now()) for name, settings in chosen.items()]
+    rows = [ingest.summary(name, settings, root=place, now=now()) for name, settings in chosen.items()]
     if form is Format.table:
         rows = [{key: _short(value) for key, value in row.items()} for row in rows]
     show(_standing(rows[0]) if dataset and form is Format.table else rows, form)
@@ -182,9 +182,9 @@ def _report(dataset: str, found: Fetched, root: Path) -> None:
 
 def _stored_since(dataset: str, settings: Any, root: Path) -> str | None:
     """`2024-06-30 (12 days old)` for the pointed snapshot, or None when there is none that can be read."""
-    from forecast.data import inventory
+    from forecast.data import ingest
 
-    row = inventory.summary(dataset, settings, root=root, now=now())
+    row = ingest.summary(dataset, settings, root=root, now=now())
     return f"{row['last']} ({row['age']} old)" if row["rows"] else None
 
 

@@ -23,19 +23,13 @@ Daily = SessionCalendar | WeekdayCalendar
 MOST_STEPS = 100_000_000
 """Of one series: three years of seconds."""
 _WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_PERIODS: dict[CalendarFeature, float] = {
-    "hour_of_day": 24.0,
-    "day_of_week": 7.0,
-    "day_of_year": 365.2425,
-    "month_of_year": 12.0,
+_CYCLES: dict[CalendarFeature, tuple[str, float, float]] = {
+    "hour_of_day": ("day", 1.0, 24.0),
+    "day_of_week": ("week", 7.0, 7.0),
+    "day_of_year": ("year", 365.2425, 365.2425),
+    "month_of_year": ("year", 365.2425, 12.0),
 }
-_CYCLES: dict[CalendarFeature, tuple[str, float]] = {
-    "hour_of_day": ("day", 1.0),
-    "day_of_week": ("week", 7.0),
-    "day_of_year": ("year", 365.2425),
-    "month_of_year": ("year", 365.2425),
-}
-"""Calendar feature → its cycle and how many days that lasts."""
+"""Calendar feature → its cycle, how many days that lasts, and how many of the feature's own units."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +86,7 @@ def calendar_features(ds: Any, names: Iterable[CalendarFeature]) -> pd.DataFrame
     times = pd.DatetimeIndex(ds)
     columns: dict[str, np.ndarray] = {}
     for name in names:
-        angle = 2 * np.pi * _position(times, name) / _PERIODS[name]
+        angle = 2 * np.pi * _position(times, name) / _CYCLES[name][2]
         columns[f"{name}_sin"] = np.sin(angle)
         columns[f"{name}_cos"] = np.cos(angle)
     return pd.DataFrame(columns, index=pd.RangeIndex(len(times)))

@@ -17,11 +17,9 @@ from forecast.config.task import RegularCalendar
 from forecast.data import own_files
 from forecast.data.calendars import Calendar, grid, nearest, yaml_of
 from forecast.data.schema import first_text
-from forecast.data.sources.file import as_utc
+from forecast.data.written_times import ISO, as_utc, format_of
 from forecast.system.errors import InputError, quote_names
 
-ORDERED = ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%d.%m.%Y", "%d/%m/%Y", "%d-%m-%Y", "%m/%d/%Y", "%d.%m.%y")
-HOURS = ("", " %H:%M", " %H:%M:%S", "T%H:%M:%S")
 ZONES = ("Europe/Berlin", "Europe/London", "America/New_York", "America/Chicago", "America/Los_Angeles")
 """Clocks that are tried where an hour of autumn stands twice."""
 TARGETS = ("y", "target", "value", "values", "wert")
@@ -56,11 +54,8 @@ def _flow(value: Any) -> str:
 
 def entry_for(path: Path, where: str, *, target: str = "") -> Guess:
     """`InputError` where no column holds times or numbers, or `target` is none of the number columns."""
-    packed = path.suffix.lower() in own_files.PARQUET
-    lines = [] if packed else own_files.head(path, where)
-    separator = own_files.separator_of(lines)
-    decimal = own_files.decimal_of(lines, separator)
-    table = own_files.table(path, where, separator=separator, decimal=decimal)
+    written = own_files.Format() if path.suffix.lower() in own_files.PARQUET else own_files.guessed(path, where)
+    table = own_files.table(path, where, written)
     time, form = _time_column(table, where)
     series = _series_column(table, time)
     numbers = [c for c in table.columns if c not in (time, series) and first_text(table[c]) is None]
@@ -74,8 +69,7 @@ def entry_for(path: Path, where: str, *, target: str = "") -> Guess:
         ours: str(theirs) for ours, theirs in (("ds", time), ("unique_id", series)) if theirs not in (None, ours)
     }
     said = {"columns": columns, "time_zone": zone, "time_format": form}
-    said |= {"separator": separator if separator != "," else None, "decimal": decimal if decimal != "." else None}
-    source = {"kind": "file", "path": where, **{key: value for key, value in said.items() if value}}
+    source = {"kind": "file", "path": where, **{key: value for key, value in said.items() if value}, **written.said()}
     if off or lacking:
         notes["calendar"] += f"; {off} times off it, {lacking} steps without a row"
     notes["source"] = f"times from {time!r} as {zone or 'UTC'}" + (f", series from {series!r}" if series else "")
@@ -132,23 +126,15 @@ def _time_column(table: pd.DataFrame, where: str) -> tuple[Any, str | None]:
         values = table[name].dropna()
         if values.dtype.kind == "M":
             return name, None
-        text = values.astype("str").str.strip()
-        if values.empty or (pd.api.types.is_numeric_dtype(values) and not text.str.fullmatch(r"[12]\d{7}").all()):
+        number = pd.api.types.is_numeric_dtype(values)
+        if values.empty or (number and not values.astype("str").str.fullmatch(r"[12]\d{7}").all()):
             continue
-        if not pd.api.types.is_numeric_dtype(values) and _all_read(text, "ISO8601"):
-            return name, None
-        forms = [day + hour for hour in HOURS for day in ORDERED if _all_read(text, day + hour)]
-        if forms:  # where day and month may be either, the right one keeps the order of the rows
-            return name, max(forms, key=lambda form: pd.to_datetime(text, format=form).is_monotonic_increasing)
+        form = format_of(values)
+        if form is not None:
+            return name, None if form == ISO else form
     raise InputError(
         f"{where}: no column holds times; found {quote_names(table.columns)}. Write them as 2024-01-31 or "
         "2024-01-31T13:00, or write the entry by hand with `time_format` (docs/data.md)."
-    )
-
-
-def _all_read(text: pd.Series, form: str) -> bool:
-    return bool(pd.to_datetime(text.head(1000), format=form, errors="coerce", utc=True).notna().all()) and bool(
-        pd.to_datetime(text, format=form, errors="coerce", utc=True).notna().mean() > 0.99
     )
 
 

@@ -1,9 +1,13 @@
-"""A file of the user's own, opened: how its columns and decimals are written, and no more of it than memory holds."""
+"""A file of the user's own, opened: how its text and numbers are written, and no more of it than memory holds."""
 
 from __future__ import annotations
 
+import codecs
 import csv
 import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +16,14 @@ from forecast.system.errors import InputError, quoted
 
 PARQUET = (".parquet", ".pq")
 SEPARATORS = (",", ";", "\t", "|")
-DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
+STATED = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+"""A first line for Excel, which names the separator."""
+GROUPS = ".,' \u00a0\u202f\u2019"
+"""What may stand between thousands."""
+NUMBER = re.compile(rf"[+-]?(?:\d{{1,3}}([{GROUPS}])\d{{3}}(?:\1\d{{3}})*|\d+)(?:([.,])\d+)?")
+NARROW, WIDE = ("utf-8", "cp1252", "latin-1"), ("utf-16", "utf-16-le", "utf-16-be", "utf-32")
+"""Encodings that are tried in this order; the wide ones where a byte is zero."""
+BLOCK = 1 << 20
 MISSING = [
     "", "#N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN",
     "None", "n/a", "nan", "null",
@@ -25,11 +36,25 @@ MOST_EXPANSION, FREE_EXPANSION = 100, 256 * 1024**2
 a third, a tenth where most repeats."""
 
 
-def table(path: Path, where: str, *, separator: str = ",", decimal: str = ".", names: str = "") -> pd.DataFrame:
+@dataclass(frozen=True)
+class Format:
+    """How a CSV is written, by the names of the settings under `source`."""
+
+    encoding: str = "utf-8"
+    separator: str = ","
+    decimal: str = "."
+    thousands: str = ""
+
+    def said(self) -> dict[str, str]:
+        """What differs from the default."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+
+
+def table(path: Path, where: str, form: Format = Format(), *, names: str = "") -> pd.DataFrame:
     """The file's rows; a CSV keeps its line numbers as index (the header is line 1).
 
     In the column `names` of the series' names, `nan` and `NA` are text like any other.
-    `InputError` for a file that is absent, unreadable, too large once expanded, or separated otherwise than said.
+    `InputError` for a file that is absent, unreadable, too large once expanded, or written otherwise than said.
     """
     if not path.is_file():
         raise InputError(
@@ -39,47 +64,108 @@ def table(path: Path, where: str, *, separator: str = ",", decimal: str = ".", n
     try:
         if parquet:
             return pd.read_parquet(path)
-        lines = head(path, where)
-        _require_separator(lines, separator, where)
-        header = next(csv.reader(lines[:1], delimiter=separator), [])
+        lines = head(path, where, form.encoding)[:20]
+        separator = stated_separator(lines) or form.separator
+        before = 1 if stated_separator(lines) else 0
+        _require_separator(lines[before:], separator, where)
+        header = next(csv.reader(lines[before:], delimiter=separator), [])
         kept = {column: [""] if column == names else MISSING for column in header} if names in header else None
         rows = pd.read_csv(
-            path, low_memory=False, skip_blank_lines=False, sep=separator, decimal=decimal, na_values=kept,
-            keep_default_na=kept is None,
+            path, low_memory=False, skip_blank_lines=False, sep=separator, decimal=form.decimal, na_values=kept,
+            keep_default_na=kept is None, encoding=form.encoding, skiprows=before,
+            dtype=str if form.thousands else None,
         )  # fmt: skip
     except (OSError, ValueError, ArithmeticError, EOFError) as error:
         if "out of memory" in str(error):
             raise MemoryError(f"{where} with its {path.stat().st_size:,} bytes") from None
-        kind = "Parquet" if parquet else f"CSV with a header line, {quoted(separator)} between columns and UTF-8 text"
+        kind = "Parquet" if parquet else f"CSV with a header line, {quoted(form.separator)} between columns and text"
         reason = " ".join(str(error).split())[:400]
         raise InputError(f"{where}: cannot be read as {kind} ({reason}). Check that the file is whole.") from error
-    rows.index = pd.RangeIndex(2, 2 + len(rows), name="line")
+    rows.index = pd.RangeIndex(2 + before, 2 + before + len(rows), name="line")
+    for column in rows.columns.drop(names, errors="ignore") if form.thousands else ():
+        rows[column] = _ungrouped(rows[column], form)
     return rows.dropna(how="all")
 
 
-def head(path: Path, where: str) -> list[str]:
-    """The first twenty lines; `InputError` where there is no end of the first or the whole expands beyond all text."""
-    from pandas.io.common import get_handle  # type: ignore[import-not-found]
+def guessed(path: Path, where: str) -> Format:
+    """The format of a CSV, from its bytes, its first line and the numbers of its first million bytes."""
+    form = Format(encoding_of(path) or "utf-8")
+    lines = head(path, where, form.encoding)
+    stated = stated_separator(lines)
+    separator = stated or separator_of(lines[:20])
+    cells = (cell for row in csv.reader(lines[2 if stated else 1 :], delimiter=separator) for cell in row)
+    return Format(form.encoding, separator, *number_marks(cells, separator))
 
+
+def head(path: Path, where: str, encoding: str = "utf-8") -> list[str]:
+    """The lines of the first million bytes that are not empty.
+
+    `InputError` where there is no end of the first, the whole expands beyond all text, or is none in `encoding`.
+    """
     most = max(FREE_EXPANSION, MOST_EXPANSION * path.stat().st_size)
-    with get_handle(path, "rb", is_text=False, compression="infer") as opened:
-        start = opened.handle.read(LONGEST_LINE)
-        if len(start) == LONGEST_LINE and b"\n" not in start:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    size, line, start = 0, 1, b""
+    for block in _blocks(path):
+        start, size = start or block, size + len(block)
+        if len(start) >= LONGEST_LINE and b"\n" not in start[:LONGEST_LINE]:
             raise InputError(
                 f"{where}: its first line is longer than {LONGEST_LINE:,} bytes, wanted the names of the columns. It "
                 "is no table: check what wrote the file."
             )
-        size, block = len(start), start
-        while opened.compression["method"] and block and size <= most:
-            block = opened.handle.read(1 << 20)
-            size += len(block)
-    if size > most:
-        raise InputError(
-            f"{where}: {path.stat().st_size:,} bytes expand to more than {most:,}, wanted at most {MOST_EXPANSION} "
-            "times as many. No table of numbers shrinks so far: check what wrote the file, or unpack it."
-        )
-    lines = bytes(start).decode("utf-8-sig", errors="replace").splitlines()
-    return [line[:10_000] for line in lines[:20] if line.strip()]
+        if size > most:
+            raise InputError(
+                f"{where}: {path.stat().st_size:,} bytes expand to more than {most:,}, wanted at most "
+                f"{MOST_EXPANSION} times as many. No table of numbers shrinks so far: check what wrote the file, or "
+                "unpack it."
+            )
+        try:
+            text = decoder.decode(block)
+        except UnicodeError as error:
+            text = bytes(getattr(error, "object", b""))[: getattr(error, "start", 0)].decode("latin-1") + "\0"
+        line += text.partition("\0")[0].count("\n")
+        if "\0" in text:
+            raise InputError(_other_encoding(path, where, encoding, line))
+    text = start.decode(encoding, errors="replace").removeprefix("\ufeff")
+    return [line[:10_000] for line in text.splitlines() if line.strip()]
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    """The bytes of the file, unpacked."""
+    from pandas.io.common import get_handle  # type: ignore[import-not-found]
+
+    with get_handle(path, "rb", is_text=False, compression="infer") as opened:
+        yield from iter(lambda: opened.handle.read(BLOCK), b"")
+
+
+def encoding_of(path: Path) -> str:
+    """The first of the known encodings that reads the whole file; empty for bytes that are no text."""
+    wide = b"\0" in next(_blocks(path), b"")
+    return next((name for name in (WIDE if wide else NARROW) if _reads(path, name, "\n" if wide else "")), "")
+
+
+def _reads(path: Path, encoding: str, line_end: str) -> bool:
+    try:
+        texts = codecs.iterdecode(_blocks(path), encoding)
+        first = next(texts, "")
+        return line_end in first and not any("\0" in text for text in chain([first], texts))
+    except UnicodeError:
+        return False
+
+
+def _other_encoding(path: Path, where: str, encoding: str, line: int) -> str:
+    found = encoding_of(path)
+    if not found:
+        return f"{where}, line {line}: holds bytes that are no text. Write the table as CSV in UTF-8, or as Parquet."
+    return (
+        f"{where}, line {line}: no {encoding} text. It reads as {found}: add `encoding: {found}` under `source` in "
+        "configs/datasets.yaml. Where names with accents are wrong then, name the encoding it was written in."
+    )
+
+
+def stated_separator(lines: list[str]) -> str:
+    """The mark of a first line `sep=;`, else empty."""
+    found = STATED.fullmatch(lines[0]) if lines else None
+    return found[1] if found else ""
 
 
 def separator_of(lines: list[str]) -> str:
@@ -89,10 +175,49 @@ def separator_of(lines: list[str]) -> str:
     return max(parting, key=lambda mark: (counts[mark][0] == parting[mark], parting[mark]), default=",")
 
 
-def decimal_of(lines: list[str], separator: str) -> str:
-    """A comma where a cell is a number written with one."""
-    cells = (cell for row in csv.reader(lines[1:], delimiter=separator) for cell in row)
-    return "," if separator != "," and any(DECIMAL_COMMA.fullmatch(cell) for cell in cells) else "."
+def number_marks(cells: Iterable[str], separator: str) -> tuple[str, str]:
+    """Decimal sign and what stands between thousands (empty: nothing), from numbers as they are written.
+
+    A lone mark before three digits may be either: after commas between columns it parts thousands, else it is decimal.
+    """
+    decimal, thousands, either = "", "", set()
+    for cell in cells:
+        found = NUMBER.fullmatch(cell.strip())
+        group, sign = found.groups(default="") if found else ("", "")
+        lone = group in (".", ",") and not sign and cell.count(group) == 1
+        if lone and not cell.strip().lstrip("+-").startswith("0"):
+            either.add(group)
+        elif lone:
+            decimal = group
+        else:
+            thousands, decimal = group or thousands, sign or decimal
+    for mark in either - {decimal, thousands}:
+        if decimal or mark == separator:
+            thousands = mark
+        else:
+            decimal = mark
+    decimal = decimal or ("," if thousands == "." else ".")
+    return decimal, thousands if thousands != decimal else ""
+
+
+def marks_hint(cell: object, separator: str) -> str:
+    """The settings that make a number of a cell of text; empty where none do."""
+    if not NUMBER.fullmatch(str(cell).strip()):
+        return ""
+    decimal, thousands = number_marks([str(cell)], separator)
+    said = Format(separator=separator, decimal=decimal, thousands=thousands).said()
+    lines = " and ".join(f"`{key}: {_written(said[key])}`" for key in ("decimal", "thousands") if key in said)
+    return f" For numbers written so, add {lines} under `source` in configs/datasets.yaml." if lines else ""
+
+
+def _ungrouped(values: pd.Series, form: Format) -> pd.Series:
+    """Numbers of a column of text; a cell that is written otherwise stays text, and is told as such later."""
+    mark, sign = re.escape(form.thousands), re.escape(form.decimal)
+    text = values.str.strip()
+    fits = text.str.fullmatch(rf"[+-]?(\d+|\d{{1,3}}({mark}\d{{3}})+)({sign}\d*)?([eE][+-]?\d+)?", na=False)
+    plain = text.str.replace(form.thousands, "", regex=False).str.replace(form.decimal, ".", regex=False)
+    mixed = values.where(~fits, plain)
+    return pd.to_numeric(mixed) if (fits | values.isna()).all() else mixed
 
 
 def _require_separator(lines: list[str], separator: str, where: str) -> None:
@@ -101,7 +226,8 @@ def _require_separator(lines: list[str], separator: str, where: str) -> None:
     if found == separator or not lines or (separator in lines[0] and found not in lines[0]):
         return
     if len(next(csv.reader(lines[:1], delimiter=separator))) < len(next(csv.reader(lines[:1], delimiter=found))):
-        comma = ', decimal: ","' if decimal_of(lines, found) == "," else ""
+        cells = (cell for row in csv.reader(lines[1:], delimiter=found) for cell in row)
+        comma = ', decimal: ","' if number_marks(cells, found)[0] == "," else ""
         raise InputError(
             f"{where}: its columns are separated by {found!r}, read with {separator!r}. Add "
             f"`separator: {_written(found)}{comma}` under `source` in configs/datasets.yaml."

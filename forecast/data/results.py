@@ -39,6 +39,22 @@ Row = dict[str, str]
 WHOLE = 0  # the step that stands for the horizon
 
 
+def _table(name: str) -> cached_property[pd.DataFrame]:
+    """A table of stage `compare`, read from its file."""
+
+    def read(results: Results) -> pd.DataFrame:
+        path = results._compared(f"{name}.csv")
+        whole = path.with_suffix(".parquet")
+        if name in PER_SERIES and (whole.exists() or not path.exists()):  # up to 0.1 they were .csv as well
+            return _parquet(whole, "compare")
+        try:
+            return pd.read_csv(path, dtype=TEXT)
+        except FileNotFoundError:
+            raise InputError(_missing(path, "compare")) from None
+
+    return cached_property(read)
+
+
 @dataclass(frozen=True)
 class Results:
     """One dataset's results. A part whose file is missing raises `InputError` with the stage that makes it; a file
@@ -109,41 +125,18 @@ class Results:
         """Whether stage `compare` has run."""
         return self._compared("verdicts.json").exists()
 
-    @cached_property
-    def leaderboard(self) -> pd.DataFrame:
-        return self._table("leaderboard")
-
-    @cached_property
-    def by_step(self) -> pd.DataFrame:
-        return self._table("by_step")
-
-    @cached_property
-    def by_series(self) -> pd.DataFrame:
-        return self._table("by_series")
-
-    @cached_property
-    def intervals(self) -> pd.DataFrame:
-        """Scores of the intervals that are shown: one row per series, level and step, step 0 being all of them."""
-        return self._table("intervals")
-
-    @cached_property
-    def interval_methods(self) -> pd.DataFrame:
-        """As `intervals`, of every way of making them."""
-        return self._table("interval_methods")
-
-    @cached_property
-    def reliability(self) -> pd.DataFrame:
-        return self._table("reliability")
-
-    @cached_property
-    def changes(self) -> pd.DataFrame:
-        """By step the change of each candidate's error against naive, with its 95 % band."""
-        return self._table("change_by_step")
-
-    @cached_property
-    def distributions(self) -> pd.DataFrame:
-        """Scores of quantiles, densities and probabilities."""
-        return self._table("distributions")
+    leaderboard = _table("leaderboard")
+    by_step = _table("by_step")
+    by_series = _table("by_series")
+    intervals = _table("intervals")
+    """Scores of the intervals that are shown: one row per series, level and step, step 0 being all of them."""
+    interval_methods = _table("interval_methods")
+    """As `intervals`, of every way of making them."""
+    reliability = _table("reliability")
+    changes = _table("change_by_step")
+    """By step the change of each candidate's error against naive, with its 95 % band."""
+    distributions = _table("distributions")
+    """Scores of quantiles, densities and probabilities."""
 
     @cached_property
     def bands(self) -> pd.DataFrame:
@@ -174,17 +167,6 @@ class Results:
 
     def _compared(self, file: str) -> Path:
         return self.paths.compared(self.name) / file
-
-    def _table(self, name: str) -> pd.DataFrame:
-        if name in PER_SERIES:
-            whole = self._compared(f"{name}.parquet")
-            if whole.exists() or not whole.with_suffix(".csv").exists():  # up to 0.1 they were .csv as well
-                return _parquet(whole, "compare")
-        path = self._compared(f"{name}.csv")
-        try:
-            return pd.read_csv(path, dtype=TEXT)
-        except FileNotFoundError:
-            raise InputError(_missing(path, "compare")) from None
 
     # What is asked of them.
 

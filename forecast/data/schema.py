@@ -16,6 +16,7 @@ from forecast.system.errors import ForecastError, InputError, closest, quote_nam
 
 KEYS = ("unique_id", "ds")
 LONGEST_NAME = 200
+LARGEST = 1e100
 EARLIEST, LATEST = pd.Timestamp("1678-01-01"), pd.Timestamp("2200-01-01")
 """Nanoseconds reach from 1677 to 2262; a forecast needs steps after the last row."""
 
@@ -79,13 +80,14 @@ def _first_fault(frame: pd.DataFrame, columns: list[str]) -> str | None:
         )
     for column in columns:
         if frame[column].dtype != np.float64:
-            return _no_number(frame, column)
-        endless = np.isinf(frame[column].to_numpy())
-        if endless.any():
-            position = int(np.argmax(endless))
+            return no_number(frame, column)
+        vast = np.abs(frame[column].to_numpy()) > LARGEST
+        if vast.any():
+            position = int(np.argmax(vast))
             return (
                 f", {place(frame, position)}: column {column!r} holds {frame[column].iloc[position]:g}, wanted a "
-                "finite number. Leave the cell empty where nothing was measured."
+                f"finite number up to {LARGEST:g}, whose square is finite too. Leave the cell empty where nothing was "
+                "measured, or take another unit."
             )
     return None if _rise(names, times) else _order_fault(frame)
 
@@ -163,12 +165,8 @@ def _typed(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return frame.astype(casts) if casts else frame
 
 
-def text_fault(frame: pd.DataFrame, column: str, where: str) -> str:
-    """The sentence about a column that should hold numbers and does not."""
-    return where + _no_number(frame, column)
-
-
-def _no_number(frame: pd.DataFrame, column: str) -> str:
+def no_number(frame: pd.DataFrame, column: str) -> str:
+    """The end of the sentence about a column that should hold numbers and does not."""
     found = first_text(frame[column])
     if found is None:
         return f": column {column!r} is of type {frame[column].dtype}, wanted numbers."

@@ -67,6 +67,29 @@ def test_what_is_written_is_read_back_to_the_number(tmp_path, form, sep, decimal
     np.testing.assert_array_equal(read["Wert"], WAVE)
 
 
+@pytest.mark.parametrize("form", ["%m/%d/%Y %I:%M %p", "%Y-%m-%d %I:%M:%S %p"])
+@pytest.mark.parametrize("encoding", ["utf-16", "cp1252"])
+def test_an_export_for_excel_is_read_back_to_the_number(tmp_path, form, encoding):
+    times = pd.date_range("2024-01-01", periods=600, freq="h")
+    written = [f"{value:,.2f}".translate(str.maketrans(",.", ".,")) for value in 1000 * WAVE]
+    rows = "".join(f"{ds};{value}\n" for ds, value in zip(times.strftime(form), written, strict=True))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.csv").write_text(f"sep=;\nZeit;Größe\n{rows}", encoding=encoding)
+    found = yaml.safe_load(guesses.entry_for(tmp_path / "data" / "mine.csv", "data/mine.csv").yaml("mine"))["mine"]
+    assert found["calendar"] == {"kind": "regular", "freq": "1h"}
+    write_project(tmp_path, mine=found)
+    read = sources.read(sources.Request("mine", load_dataset("mine", tmp_path / "configs"), tmp_path)).frame
+    assert read["ds"].tolist() == times.tolist()
+    np.testing.assert_allclose(read["Größe"], 1000 * WAVE, atol=0.005)
+
+
+@pytest.mark.parametrize(("form", "freq"), [("%G-W%V", "W-MON"), ("quarter", "1QS")])
+def test_weeks_and_quarters_become_their_calendar(tmp_path, form, freq):
+    times = pd.date_range("1990-01-01", periods=200, freq=freq.lstrip("1"))
+    text = [f"{t.year}Q{t.quarter}" for t in times] if form == "quarter" else times.strftime(form)
+    assert guessed(tmp_path, pd.DataFrame({"when": text, "y": WAVE[:200]}))["calendar"]["freq"] == freq
+
+
 def test_a_clock_that_is_put_back_is_found_by_its_hour_that_stands_twice(tmp_path):
     times = pd.date_range("2024-09-01", periods=600 * 4, freq="h", tz="America/New_York")
     found = guessed(tmp_path, pd.DataFrame({"ds": times.tz_localize(None), "y": np.arange(2400.0)}))

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from forecast.data import own_files, sources
+from forecast.data.schema import check_frame
 from forecast.system.errors import InputError
 from tests.support.example_data import dataset
 
@@ -89,7 +90,7 @@ def test_an_hour_that_stands_twice_or_never_is_refused(tmp_path: Path, local: st
 @pytest.mark.parametrize("second", ["2024-01-01T01:00+01:00", "2024-01-01T01:00"], ids=["another offset", "no offset"])
 def test_mixed_time_zones_are_refused_with_their_line(tmp_path: Path, second: str):
     message = refused(tmp_path, f"ds,temp\n2024-01-01T00:00Z,1\n{second},2\n")
-    assert "line 3: mixed time zones" in message and second in message
+    assert "line 3" in message and "mixed time zones" in message and second in message
 
 
 def test_two_offsets_are_fine_when_one_clock_explains_them(tmp_path: Path):
@@ -115,7 +116,7 @@ def test_sessions_keep_their_local_date(tmp_path: Path):
     [
         ("ds,temp\n2024-01-01,1\n2024-01-02,warm\n", ["line 3", "'temp' holds text 'warm', wanted a number"]),
         ("ds,temp\nyesterday,1\n", ["line 2: `ds` holds 'yesterday'"]),
-        ("ds,temp\n20240101,1\n", ["`ds` holds the number 20240101"]),
+        ("ds,temp\n20240101,1\n", ["`ds` holds '20240101', a number"]),
         ("ds,temp\n,1\n", ["line 2: `ds` is empty"]),
         ("ds,tmep\n2024-01-01,1\n", ["column 'temp' is missing. Did you mean 'tmep'?", "source.columns"]),
         ("", ["cannot be read as CSV"]),
@@ -133,10 +134,13 @@ def test_empty_lines_are_passed_over_and_the_count_stays_right(tmp_path: Path):
     assert "line 5" in refused(tmp_path, "ds,temp\n2024-01-01 00:00,1\n\n\n2024-01-01 01:00,warm\n")
 
 
-def test_bytes_that_are_no_text_are_refused(tmp_path: Path):
+@pytest.mark.parametrize(
+    "content", [b"PK\x03\x04\x00\x00\x00\x01\xff\x81", b"\xff\xfe\x00ds", b"ds,temp\n\x00,\x00\n\x00"]
+)
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path, content: bytes):
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "mine.csv").write_bytes(b"\xff\xfe\x00ds\x81")
-    with pytest.raises(InputError, match="cannot be read as CSV"):
+    (tmp_path / "data" / "mine.csv").write_bytes(content)
+    with pytest.raises(InputError, match="bytes that are no text"):
         sources.read(sources.Request("mine", dataset(), tmp_path))
 
 
@@ -254,8 +258,9 @@ def test_a_series_may_have_the_name_of_a_missing_value(tmp_path, name):
 
 @pytest.mark.parametrize("value", ["1e300", "-1e101"])
 def test_a_number_whose_square_is_not_finite_is_refused_with_its_line(tmp_path, value):
-    message = refused(tmp_path, f"ds,temp\n2024-01-01,1\n2024-01-02,{value}\n")
-    assert "line 3" in message and "up to 1e+100" in message
+    frame = read(tmp_path, f"ds,temp\n2024-01-01,1\n2024-01-02,{value}\n")
+    with pytest.raises(InputError, match=r"mine.csv, line 3 .* up to 1e\+100"):
+        check_frame(frame, ["temp"], where="mine.csv")
 
 
 @pytest.mark.parametrize("name", ["unique_id", "ds"])
@@ -286,3 +291,130 @@ def test_each_series_without_dates_is_counted_from_its_own_first_row(tmp_path):
 def test_a_count_that_is_no_row_number_is_refused_with_its_line(tmp_path, wrong):
     message = refused(tmp_path, f"ds,temp\n0,5\n{wrong},6\n", calendar={"kind": "index"})
     assert "line 3" in message and wrong in message and "whole number" in message
+
+
+ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252", "latin-1")
+
+
+def encoded(tmp_path: Path, encoding: str, *, header: str = "Größe", rows: int = 3, name: str = "Málaga") -> Path:
+    """A file whose first line or whose last cell is not ASCII."""
+    (tmp_path / "data").mkdir(exist_ok=True)
+    times = pd.date_range("2024-01-01", periods=rows, freq="h").strftime("%Y-%m-%d %H:%M")
+    filling = "." * 1000
+    lines = [f"{name if n == rows - 1 else 'Ulm'},{ds},{n},{filling}" for n, ds in enumerate(times)]
+    extra = b"\x81" if encoding == "latin-1" else b""  # what cp1252 has no letter for
+    path = tmp_path / "data" / "mine.csv"
+    path.write_bytes(
+        f"unique_id,ds,{header}".encode(encoding)
+        + extra
+        + ",remark".encode(encoding)
+        + "\n".join(["", *lines, ""]).encode(encoding)
+    )
+    if encoding in ("utf-8-sig", "utf-16", "utf-32"):  # `encode` writes the mark at each beginning
+        path.write_text(f"unique_id,ds,{header},remark" + "\n".join(["", *lines, ""]), encoding=encoding)
+    return path
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize(("header", "rows"), [("Größe", 3), ("temp", 1_200)], ids=["header", "after a megabyte"])
+def test_an_encoding_is_named_with_the_line_to_add_and_then_read(tmp_path, encoding, header, rows):
+    path = encoded(tmp_path, encoding, header=header, rows=rows)
+    wanted = {"utf-8-sig": "utf-8"}.get(encoding, encoding)
+    assert own_files.guessed(path, "mine.csv") == own_files.Format(encoding=wanted)
+    own: dict[str, Any] = {"source": {**MINE, "columns": {"temp": header + ("\x81" if encoding == "latin-1" else "")}}}
+    if wanted != "utf-8":
+        with pytest.raises(InputError, match=rf"add `encoding: {wanted}` under `source`") as fault:
+            sources.read(sources.Request("mine", dataset(**own), tmp_path))
+        late = rows > 3 and encoding == "cp1252"
+        assert not late or "line 1201" in str(fault.value)
+        own["source"]["encoding"] = wanted
+    frame = sources.read(sources.Request("mine", dataset(**own), tmp_path)).frame
+    assert frame["unique_id"].iloc[-1] == "Málaga" and frame["temp"].tolist() == list(range(rows))
+
+
+@pytest.mark.parametrize("name", ["latin-99", "base64", "rot13", "../x"])
+def test_an_encoding_that_is_none_of_text_is_refused(name):
+    with pytest.raises(InputError, match="wanted the encoding of the file's text"):
+        dataset(source={**MINE, "encoding": name})
+
+
+@pytest.mark.parametrize("line", ["sep=;", "SEP=;", '"sep=;"'])
+def test_the_separator_of_a_first_line_for_excel_is_read(tmp_path, line):
+    text = f"{line}\nds;temp\n2024-01-01;1\n2024-01-02;warm\n"
+    assert "line 4" in refused(tmp_path, text)
+    assert read(tmp_path, text.replace("warm", "2"))["temp"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("cells", "separator", "marks"),
+    [
+        (["1,234.5", "12"], ",", (".", ",")),
+        (["1.234,5", "7,25"], ";", (",", ".")),
+        (["1.234.567", "12"], ";", (",", ".")),
+        (["1 234,5"], ";", (",", " ")),
+        (["1\u202f234,5"], ";", (",", "\u202f")),
+        (["1'234.5"], ",", (".", "'")),
+        (["1,234", "12,345"], ",", (".", ",")),
+        (["1,234", "0,123"], ";", (",", "")),
+        (["1,234", "12,345"], ";", (",", "")),
+        (["1.234", "12,5"], ";", (",", ".")),
+        (["1.234", "12.5"], ",", (".", "")),
+        (["31.12.2024", "12:30", "a,b", ""], ";", (".", "")),
+    ],
+)
+def test_how_numbers_are_written(tmp_path, cells, separator, marks):
+    assert own_files.number_marks(cells, separator) == marks
+
+
+def test_thousands_are_named_and_then_read_and_a_wrong_cell_stays_a_fault(tmp_path):
+    text = 'ds,temp\n2024-01-01,"1,234,567.5"\n2024-01-02,-12\n2024-01-03,"{}"\n'
+    assert '`thousands: ","`' in refused(tmp_path, text.format("1,234"))
+    source = {**MINE, "thousands": ","}
+    assert read(tmp_path, text.format("1,234"), source=source)["temp"].tolist() == [1_234_567.5, -12, 1234]
+    assert "line 4" in refused(tmp_path, text.format("12,34"), source=source)
+
+
+def test_dates_with_dots_are_no_thousands(tmp_path):
+    source = {**MINE, "separator": ";", "decimal": ",", "thousands": ".", "time_format": "%d.%m.%Y"}
+    frame = read(tmp_path, "ds;temp\n31.12.2024;1.234,5\n", source=source)
+    assert frame["ds"].tolist() == [pd.Timestamp("2024-12-31")] and frame["temp"].tolist() == [1234.5]
+
+
+@pytest.mark.parametrize(
+    ("written", "first", "freq"),
+    [
+        (("2020Q1", "2020Q2"), "2020-01-01", "1QS"),
+        (("2020-Q1", "2020-Q2"), "2020-01-01", "1QS"),
+        (("Q1 2020", "Q2 2020"), "2020-01-01", "1QS"),
+        (("2020M01", "2020M02"), "2020-01-01", "1MS"),
+        (("2020-W53", "2021-W01"), "2020-12-28", "W-MON"),
+        (("2020W53", "2021W01"), "2020-12-28", "W-MON"),
+        (("2020-W53-7", "2021-W01-7"), "2021-01-03", "W-SUN"),
+    ],
+)
+def test_quarters_months_and_iso_weeks_are_their_first_day(tmp_path, written, first, freq):
+    text = "ds,temp\n" + "".join(f"{ds},1\n" for ds in written)
+    frame = read(tmp_path, text, calendar={"kind": "regular", "freq": freq})
+    assert frame["ds"].tolist() == pd.date_range(first, periods=2, freq=freq.lstrip("1")).tolist()
+
+
+@pytest.mark.parametrize("wrong", ["2020Q5", "2020-W54", "2020M13", "Q0 2020"])
+def test_a_quarter_or_week_that_is_none_is_refused_with_its_line(tmp_path, wrong):
+    message = refused(tmp_path, f"ds,temp\n2020Q1,1\n{wrong},2\n", calendar={"kind": "regular", "freq": "1QS"})
+    assert "line 3" in message and wrong in message
+
+
+@pytest.mark.parametrize(
+    ("written", "form"),
+    [
+        (("01/31/2024 11:00 PM", "02/01/2024 12:00 AM"), "%m/%d/%Y %I:%M %p"),
+        (("2024-01-31 11 PM", "2024-02-01 12 AM"), "%Y-%m-%d %I %p"),
+        (("31 Jan 2024", "01 Feb 2024"), "%d %b %Y"),
+        (("Jan 2024", "Feb 2024"), "%b %Y"),
+    ],
+)
+def test_the_format_that_all_times_fit_is_named_and_then_read(tmp_path, written, form):
+    text = "ds,temp\n" + "".join(f"{ds},1\n" for ds in written)
+    assert f'All rows fit `time_format: "{form}"`' in refused(tmp_path, text)
+    frame = read(tmp_path, text, source={**MINE, "time_format": form})
+    assert frame["ds"].tolist() == [pd.to_datetime(ds, format=form) for ds in written]

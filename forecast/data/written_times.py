@@ -1,0 +1,183 @@
+"""Times as text, in a zone or none, into UTC: ISO 8601, formats of their own, quarters, months and ISO weeks."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+
+from forecast.data.schema import OUTSIDE, first_outside
+from forecast.system.errors import InputError, quoted
+
+_OFFSET = re.compile(r"(Z|[+-]\d{2}:?\d{2})$")
+_ONLY_DATE = re.compile(r"^\d{4}-\d{2}(-\d{2})?$")
+_PERIOD = r"^(?P<year>\d{4})[-/ ]?(?P<kind>[QMW])(?P<number>\d{1,2})(?:-?(?P<day>[1-7]))?$"
+"""A quarter (2020Q1, 2020-Q1), a month (2020M01) or an ISO week (2020-W05, 2020-W05-1)."""
+DAYS = (
+    "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%d.%m.%Y", "%d/%m/%Y", "%d-%m-%Y", "%m/%d/%Y", "%m-%d-%Y",
+    "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d, %Y", "%b %Y", "%Y %b", "%b-%Y",
+    "%m/%Y", "%m.%Y",
+)  # fmt: skip
+HOURS = ("", " %H:%M", " %H:%M:%S", "T%H:%M:%S", " %I:%M %p", " %I:%M:%S %p", " %I:%M%p", " %I %p")
+ISO = "ISO8601"
+
+
+def format_of(values: pd.Series) -> str | None:
+    """The format that text is written in, `ISO` where none need be named, None where none is known.
+
+    Where day and month may be either, the one that keeps the order of the rows.
+    """
+    text = values.astype("str").str.strip()
+    if _all_read(_first_days(text), ISO):
+        return ISO
+    known = (day + hour for hour in HOURS for day in DAYS)
+    forms = [form for form in known if _written_in(text.iloc[0], form) and _all_read(text, form)]
+    rising = (pd.to_datetime(text, format=form, errors="coerce").is_monotonic_increasing for form in forms)
+    return max(zip(rising, forms, strict=True), key=lambda pair: pair[0], default=(False, None))[1]
+
+
+def _written_in(text: str, form: str) -> bool:
+    try:
+        return bool(datetime.strptime(text, form))
+    except ValueError:
+        return False
+
+
+def _all_read(text: pd.Series, form: str) -> bool:
+    def share(values: pd.Series) -> float:
+        return float(pd.to_datetime(values, format=form, errors="coerce", utc=True).notna().mean())
+
+    return share(text.head(1000)) == 1 and share(text) > 0.99
+
+
+def _first_days(text: pd.Series) -> pd.Series:
+    """Quarters, months and ISO weeks as the date of their first day; other text as it is."""
+    turned = text.str.replace(r"^(Q[1-4])[-/ ]?(\d{4})$", r"\2\1", regex=True)
+    found = turned.str.extract(_PERIOD)
+    if found["kind"].isna().all():
+        return text
+    number = pd.to_numeric(found["number"])
+    month = number.where(found["kind"] == "M", 3 * number - 2).astype("Int64").astype("str").str.zfill(2)
+    week = found["year"] + "-W" + found["number"].str.zfill(2) + "-" + found["day"].fillna("1")
+    monday = pd.to_datetime(week, format="%G-W%V-%u", errors="coerce").dt.strftime("%Y-%m-%d")
+    days = (found["year"] + "-" + month + "-01").where(found["kind"] != "W", monday)
+    return days.where(found["kind"].notna(), text)
+
+
+def as_utc(table: pd.DataFrame, *, time_zone: str | None, wall_clock: bool, where: str) -> pd.Series:
+    """Column `ds` of `table` as datetime64[ns] in UTC without a zone.
+
+    Times without an offset are read in `time_zone` (None: UTC). `wall_clock` keeps the local date instead, which is
+    what names a session. Raises `InputError` for unreadable, mixed, ambiguous or non-existent times.
+    """
+    values = table["ds"]
+    refuse(values, values.isna(), where, ", wanted a time in every row. Complete or drop it.")
+    if values.dtype.kind == "M":
+        _refuse_outside(values, values, where)
+    if isinstance(values.dtype, pd.DatetimeTZDtype):
+        naive = values.dt.tz_localize(None) if wall_clock else values.dt.tz_convert("UTC").dt.tz_localize(None)
+        return naive.astype("datetime64[ns]")
+    if values.dtype.kind == "M":
+        return _from_local(values.astype("datetime64[ns]"), table, time_zone, wall_clock, where)
+    if pd.api.types.is_numeric_dtype(values):
+        wanted = "a number, wanted a date or time such as 2024-01-31 or 2024-01-31T13:00"
+        raise told(values, 0, where, f", {wanted}. Write the times out, or map another column to `ds`.")
+    return _from_text(values.astype("str"), table, time_zone, wall_clock, where)
+
+
+def _from_text(
+    values: pd.Series, table: pd.DataFrame, time_zone: str | None, wall_clock: bool, where: str
+) -> pd.Series:
+    offsets = values.str.strip().str.extract(_OFFSET, expand=False)
+    offsets = offsets.where(~values.str.strip().str.match(_ONLY_DATE))
+    stated = offsets.notna()
+    mixed = (
+        f": mixed time zones; the first row holds {quoted(values.iloc[0])}. Write all times in UTC, or state "
+        "`source.time_zone` if one local clock explains them."
+    )
+    refuse(values, stated != stated.iloc[0], where, mixed)
+    if not stated.any():
+        return _from_local(_parsed(values, where), table, time_zone, wall_clock, where)
+    if wall_clock:
+        return _parsed(values.str.strip().str.replace(_OFFSET, "", regex=True), where)
+    utc = _parsed(values, where, utc=True)
+    different = offsets.replace({"Z": "+00:00", "+0000": "+00:00"})
+    if time_zone is None:
+        refuse(values, different != different.iloc[0], where, mixed)
+    elif different.nunique() > 1:  # fine only when the zone explains every one of them (its summer time)
+        expected = utc.dt.tz_localize("UTC").dt.tz_convert(time_zone).dt.strftime("%z")
+        wrong = expected != different.str.replace(":", "")
+        then = f"but {time_zone} was at {expected[wrong].iloc[0]} then" if wrong.any() else ""
+        refuse(values, wrong, where, f", {then}. Correct `source.time_zone`, or write all times in UTC.")
+    return utc
+
+
+def _parsed(values: pd.Series, where: str, *, utc: bool = False) -> pd.Series:
+    parsed = pd.to_datetime(_first_days(values.str.strip()), errors="coerce", utc=utc, format=ISO)
+    if parsed.isna().any():
+        fits = format_of(values)
+        own = fits if fits not in (None, ISO) else "%d.%m.%Y %H:%M"
+        known = "All rows fit" if own == fits else "Or name the column's own format, such as"
+        wanted = "wanted an ISO 8601 time such as 2024-01-31 or 2024-01-31T13:00"
+        refuse(
+            values,
+            parsed.isna(),
+            where,
+            f', {wanted}. Correct the row. {known} `time_format: "{own}"` under `source`.',
+        )
+    _refuse_outside(parsed, values, where)
+    return (parsed.dt.tz_localize(None) if utc else parsed).astype("datetime64[ns]")
+
+
+def _refuse_outside(times: pd.Series, written: pd.Series, where: str) -> None:
+    position = first_outside(times)
+    if position is not None:
+        raise told(written, position, where, f": {OUTSIDE} Correct the row, or map another column to `ds`.")
+
+
+def _from_local(
+    times: pd.Series, table: pd.DataFrame, time_zone: str | None, wall_clock: bool, where: str
+) -> pd.Series:
+    if wall_clock or time_zone in (None, "UTC"):
+        return times
+    gone = times.dt.tz_localize(time_zone, nonexistent="NaT", ambiguous="NaT").isna()
+    if not gone.any():
+        return _utc(times.dt.tz_localize(time_zone))
+    # The repeated hour of autumn is told apart by its order, series by series, where both halves are present.
+    try:
+        parts = [
+            _utc(part.dt.tz_localize(time_zone, ambiguous="infer"))
+            for _, part in times.groupby(table["unique_id"], sort=False)
+        ]
+        return pd.concat(parts).reindex(times.index)
+    except ValueError:
+        clocks = f"which stands twice or never on the clocks of {time_zone} (summer time begins or ends)"
+        end = f", {clocks}, wanted one instant. Write the times in UTC or with an offset."
+        raise told(times, int(np.argmax(gone.to_numpy())), where, end) from None
+
+
+def by_format(values: pd.Series, form: str, where: str) -> pd.Series:
+    """The times of text written as `form`, missing ones missing."""
+    times = pd.to_datetime(values.astype("str").str.strip(), format=form, errors="coerce")
+    wanted = f", wanted a time written as {form!r}. Correct the row, or `source.time_format`."
+    refuse(values, times.isna() & values.notna(), where, wanted)
+    return times
+
+
+def _utc(times: pd.Series) -> pd.Series:
+    return times.dt.tz_convert("UTC").dt.tz_localize(None).astype("datetime64[ns]")
+
+
+def refuse(values: pd.Series, wrong: pd.Series, where: str, end: str) -> None:
+    """Raises `InputError` about the first row that is `wrong`."""
+    if wrong.any():
+        raise told(values, int(np.argmax(wrong.to_numpy())), where, end)
+
+
+def told(values: pd.Series, position: int, where: str, end: str) -> InputError:
+    """`mine.csv, line 7: `ds` holds 'soon'` and what `end` says of it."""
+    unit = values.index.name if values.index.name == "line" else "row"
+    found = "is empty" if pd.isna(values.iloc[position]) else f"holds {quoted(values.iloc[position])}"
+    return InputError(f"{where}, {unit} {values.index[position]}: `ds` {found}{end}")
