@@ -106,7 +106,8 @@ def _taken(request: Request, now: pd.Timestamp) -> Fetched:
     frame, revised = fresh, _none()
     if stored is not None:
         revised = revisions(stored.frame, fresh, since=since, provisional_from=stored.provisional_from)
-        again = dataset.source.again(set(revised["unique_id"])) if since else None
+        final = revised[revised["kind"] != "provisional"]
+        again = dataset.source.again(set(final["unique_id"])) if since else None
         if again is not None:
             raw, fresh, since = _again_whole(request, again, raw, fresh, since)
             revised = revisions(stored.frame, fresh, since=since, provisional_from=stored.provisional_from)
@@ -157,7 +158,7 @@ def _write(
         pointer = snapshots.Pointer(raw.as_of.isoformat(), sha, stored.pointer.snapshot, **beside)
     else:
         shown = {"findings": [f.to_json() for f in found[:SHOWN]], **beside}
-        record = {**_record(request, raw, revised, stored, now), **shown}
+        record = {**_record(request, raw, revised, stored, now), **shown, **preparation.known(frame, request.dataset)}
         pointer = replace(snapshots.write_snapshot(root, name, frame, as_of=raw.as_of, provenance=record), **beside)
     snapshots.move_pointer(root, name, pointer)
     return pointer

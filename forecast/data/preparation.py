@@ -39,8 +39,8 @@ def _checked(paths: ProjectPaths, dataset: str, settings: Dataset) -> tuple[pd.D
     """The prepared frame and what the data checks found; the raw frame is let go here, it may be large."""
     raw = files.read_frame(paths.raw(dataset))
     # As of its own last row: how fresh the data are is for `forecast fetch` and `forecast data` to tell.
-    known = ended(settings.calendar, [raw["ds"].max()])[0]
-    found = quality.findings(comparable(raw, settings), settings, as_of=known)
+    as_of = ended(settings.calendar, [raw["ds"].max()])[0]
+    found = quality.findings(comparable(raw, settings), settings, as_of=as_of)
     frame = prepare(raw, settings, where=f"data/raw/{dataset}.parquet")
     return frame, [finding.to_json() for finding in found]
 
@@ -51,8 +51,13 @@ def take_snapshot(name: str, dataset: Dataset, *, root: Path, as_of: pd.Timestam
     frame = checked_raw(raw, dataset)
     whole = known_ahead(joined(frame, dataset, root=root, where=raw.where), dataset, where=raw.where)
     prepare(whole, dataset, where=raw.where)
-    record = {"licence": dataset.licence.model_dump(), **raw.provenance}
+    record = {"licence": dataset.licence.model_dump(), **raw.provenance, **known(frame, dataset)}
     return snapshots.write_snapshot(root, name, frame, as_of=raw.as_of, provenance=record)
+
+
+def known(frame: pd.DataFrame, dataset: Dataset) -> dict[str, str]:
+    """Of a snapshot's record: when its newest row became known, from which `forecast status` counts its age."""
+    return {"known": ended(dataset.calendar, [frame["ds"].max()])[0].isoformat()}
 
 
 def fetch(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:

@@ -51,7 +51,7 @@ def standing(root: Path, dataset: str, *, now: datetime) -> Standing:
     if not faults and "champion" not in named:
         faults.append(f"no champion here; `forecast promote {dataset}`, or `forecast status --registry` takes one")
     pointer = _json(newest_data(root, dataset) / "data" / "pointers" / f"{dataset}.json")
-    last = _last_observation(root, dataset, pointer)
+    last, known = _last_observation(root, dataset, pointer)
     live = _live(root, dataset, named.get("champion"))
     decision = _decision(root, dataset)
     ran, following = _runs(root, dataset, decision)
@@ -63,7 +63,7 @@ def standing(root: Path, dataset: str, *, now: datetime) -> Standing:
         training_cutoff=meta.training_cutoff[:19] if meta else "",
         data_as_of=str(pointer.get("as_of", "")),
         last_observation=last,
-        last_observation_age_h=round(24 * _days(now, last), 1) if last else None,
+        last_observation_age_h=round(24 * _days(now, known), 1) if known else None,
         skill=meta.metrics.get("skill") if meta else None,
         live_error=live.error if live else None,
         live_skill=live.skill if live else None,
@@ -75,11 +75,13 @@ def standing(root: Path, dataset: str, *, now: datetime) -> Standing:
     )
 
 
-def _last_observation(root: Path, dataset: str, pointer: Mapping[str, Any]) -> str:
-    """The time of the newest row of the pointed snapshot; empty where its record does not say it."""
+def _last_observation(root: Path, dataset: str, pointer: Mapping[str, Any]) -> tuple[str, str]:
+    """The time of the newest row of the pointed snapshot and when it became known (a session: its close); both empty
+    where its record does not say them."""
     name = str(pointer.get("snapshot", ""))
     record = (newest_data(root, dataset) / name).with_suffix(".json") if name else None
-    return str(_json(record).get("last", "")) if record else ""
+    content = _json(record) if record else {}
+    return str(content.get("last", "")), str(content.get("known", content.get("last", "")))
 
 
 def _local(root: Path, dataset: str) -> tuple[dict[str, int], champion.Meta | None, list[str]]:

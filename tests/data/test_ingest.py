@@ -384,3 +384,39 @@ def test_nothing_older_than_its_limit_is_joined(tmp_path: Path, services: Servic
     take(tmp_path, market, BEFORE)
     known = preparation.check_data("live", market, root=tmp_path).set_index("ds")["warmth"].dropna()
     assert known.index.max() == pd.Timestamp("2021-05-07")
+
+
+CLOSES = {"2021-11-25": None, "2021-11-26": "18:00"}
+"""Thanksgiving, and the early close of the day after; in UTC, in which New York's close moves on November 7."""
+
+
+def last_close(now: pd.Timestamp) -> pd.Timestamp:
+    """The newest close up to `now`, written down without the calendar that is tested."""
+    days = [now.normalize() - pd.Timedelta(back, "D") for back in range(5)]
+    for day in (day for day in days if day.day_of_week < 5):
+        hour = CLOSES.get(f"{day:%Y-%m-%d}", "20:00" if day < pd.Timestamp("2021-11-07") else "21:00")
+        if hour is not None and day + pd.Timedelta(f"{hour}:00") <= now:
+            return day + pd.Timedelta(f"{hour}:00")
+    raise AssertionError(now)
+
+
+def test_through_a_month_the_newest_row_is_the_last_closed_session_and_its_price_becomes_final(
+    tmp_path: Path, services: Services
+):
+    services.settles = pd.Timedelta("40min")
+    settings, kinds, early = shares(services, start="2021-10-01"), set(), 0
+    for day in pd.date_range("2021-11-01", "2021-11-30"):
+        early_close = {"2021-11-26": "18:05"}.get(f"{day:%Y-%m-%d}")
+        services.now = day + pd.Timedelta(f"{early_close or ('20:10' if day.day < 7 else '21:20')}:00")
+        fetched = take(tmp_path, settings, services.now)
+        rows, close = stored(tmp_path).set_index("ds")["close"], last_close(services.now)
+        assert rows.index[-1] == close.normalize()
+        assert pd.Timestamp(record(tmp_path)["known"]) == close
+        right = np.isclose(rows, walk("NVDA")[rows.index], rtol=1e-6)
+        assert right[:-1].all()  # a price that was read too early has been read again
+        assert right[-1] == (services.now >= close + services.settles)
+        early += int(not right[-1])
+        kinds |= set(fetched.revised["kind"])
+    assert early == 21 and kinds == {"provisional"}  # each session of November was seen too early once
+    whole = [path for path in services.asked if "period1" in path]
+    assert sum("period1=1633" in path for path in whole) == 1  # October is asked for once

@@ -22,7 +22,10 @@ def test_all_is_well(running):
     assert (found.champion, found.model, found.age_days, found.state) == (2, "arx", 2.0, "good")
     assert found.live_error is None and found.drift == "not examined yet"
     assert (found.last_run, found.next_run) == ("none", "none planned: no scheduler runs")
-    assert (found.last_observation, found.last_observation_age_h) == ("2024-07-18T00:00:00", 78.5)
+    assert (found.last_observation, found.last_observation_age_h) == (
+        "2024-07-18T00:00:00",
+        54.5,
+    )  # since the day ended
 
 
 def test_without_a_champion_the_next_move_is_named(repro):

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.config.task import SessionCalendar
-from forecast.data.calendars import grid
+from forecast.data.calendars import ended, grid
 
 NEW_YORK = SessionCalendar(kind="sessions", exchange="XNYS")
 FIRST = pd.Timestamp("2008-01-02")
@@ -47,11 +47,12 @@ Fault = Callable[["Handler"], None]
 class Services:
     """What the server knows. `now` is its clock; `faults`: (part of the path, how often, what to do instead).
 
-    `archive_lag`: how far the weather archive is behind.
+    `archive_lag`: how far the weather archive is behind. `settles`: how long after a close the price still moves.
     """
 
     now: pd.Timestamp = field(default_factory=lambda: pd.Timestamp("2021-06-01 22:00"))
     archive_lag: pd.Timedelta = field(default_factory=lambda: pd.Timedelta(0))
+    settles: pd.Timedelta = field(default_factory=lambda: pd.Timedelta(0))
     splits: dict[str, dict[str, float]] = field(default_factory=dict)
     dividends: dict[str, dict[str, float]] = field(default_factory=dict)
     delisted: set[str] = field(default_factory=set)
@@ -229,7 +230,9 @@ def bars(services: Services, ticker: str, query: dict[str, str]) -> dict[str, An
     chosen = (stamps >= first) & (stamps < last) & (stamps <= now)
     ratios = {pd.Timestamp(day): ratio for day, ratio in services.splits.get(ticker, {}).items()}
     happened = {day: ratio for day, ratio in ratios.items() if opens(pd.DatetimeIndex([day]))[0] <= now}
+    moving = (ended(NEW_YORK, close.index[chosen]) + services.settles).to_numpy() > services.now
     quoted = (close / np.prod(list(happened.values()) or [1.0]))[chosen]
+    quoted = quoted * np.where(moving, 1 + 0.001 * (1 + services.now.minute), 1.0)
     quote = {
         name: _floats(quoted * factor)
         for name, factor in (("open", 1.001), ("high", 1.01), ("low", 0.99), ("close", 1.0))

@@ -24,6 +24,7 @@ from pydantic import Field, field_validator
 
 from forecast.config.paths import ProjectPaths
 from forecast.config.sources import Adjustment, Service, Url
+from forecast.data.calendars import ended
 from forecast.data.sources import RawFrame, Request, observed
 from forecast.data.web import MAX_BYTES, MAX_REDIRECTS, REDIRECTS, Deadline, Transient, retry_after
 from forecast.system.errors import DataError
@@ -32,11 +33,14 @@ COLUMNS = {"Open": "open", "High": "high", "Low": "low", "Close": "close", "Volu
 ACTIONS = {"Dividends": "dividend", "Stock Splits": "split"}
 REQUEST_S = 15.0
 YAHOO = "https://query2.finance.yahoo.com"
+SETTLES = pd.Timedelta(1, "h")
+"""After a close, until which its price may still be another than the exchange's official one."""
 
 
 class Settings(Service):
     """Daily bars through yfinance, for personal use. Stored unadjusted, with their splits and dividends.
 
+    The newest session is the last one closed; asked for within an hour of its close, its price is provisional.
     `adjust` is applied in prepare. `max_failed`: the share of tickers that may fail before nothing is taken.
     """
 
@@ -85,8 +89,14 @@ def read(request: Request) -> RawFrame:
     if len(failed) > source.max_failed * len(source.tickers) or not frames:
         raise DataError(_too_many(failed, len(source.tickers)))
     frame, as_of = observed(request, pd.concat(frames, ignore_index=True))
+    unsettled = frame["ds"][ended(request.dataset.calendar, frame["ds"]) > as_of - SETTLES]
     return RawFrame(
-        frame, as_of, where=f"Yahoo, dataset {request.name!r}", provenance=_provenance(source), failed=failed
+        frame,
+        as_of,
+        where=f"Yahoo, dataset {request.name!r}",
+        provenance=_provenance(source),
+        failed=failed,
+        provisional_from=unsettled.min() if len(unsettled) else None,
     )
 
 
