@@ -17,6 +17,7 @@ import pandas as pd
 from forecast.audit import Finding
 from forecast.audit.origins import unlike
 from forecast.audit.sandbox import Sandbox
+from forecast.config.experiment import COMBINATION
 from forecast.data.panel import Panel, Series, series_name
 from forecast.system import files
 
@@ -199,16 +200,20 @@ def _validation(base: Sandbox, held: Held, detector: str) -> Iterator[Finding]:
 
 def _choice(base: Sandbox, held: Held, detector: str) -> Iterator[Finding]:
     """The chosen model of each ranking has the lowest validation loss of those that may be chosen, or, where the
-    comparison says that it preferred the simpler row, of the baselines."""
+    comparison says that it preferred another to a network, of the combinations, of the baselines instead of both."""
     table = base.table("by_series.parquet")
     chosen = base.verdict("chosen")
     scale = (table["mae"] / table["mase"]).groupby(table["series"]).first() if len(table) else pd.Series(dtype=float)
     losses = {about: _loss(errors, scale) for about, errors in held.items() if about[0] != SERVICE}
+    baselines = {model for model, ranking in losses if ranking == "baseline"}
+    combined = {record["model"] for _, record in base.records() if record["kind"] == COMBINATION}
+    preferred = base.verdict("preferred") or base.verdict("simpler") or {}
     for ranking, model in chosen.items():
         own = {m: loss for (m, r), loss in losses.items() if r in (ranking, "baseline") and np.isfinite(loss)}
         best = min(own, key=lambda name: own[name], default=model)
-        if (base.verdict("simpler") or {}).get(ranking, {}).get("instead_of") == best:
-            own = {m: loss for m, loss in own.items() if (m, "baseline") in losses}
+        if preferred.get(ranking, {}).get("instead_of") == best and best not in baselines:
+            alike = combined if model in combined and best not in combined else baselines
+            own = {m: loss for m, loss in own.items() if m in alike}
             best = min(own, key=lambda name: own[name], default=model)
         if model not in own or own[model] > own[best] * (1 + EXACT):
             text = f"{model} was chosen with {own.get(model)} on validation; {best} has {own.get(best)}"

@@ -145,7 +145,8 @@ def _as_saved(fits: tuple[Fitted, Fitted], entry: dict[str, Any], saved: Path, f
             for name in runs.unlike_parts(twin, folder / kept):
                 yield Finding(runs.PARTS[name], WITHHELD, saved.name, f"{name} of {about}")
     curve = [[step, *map(files.json_number, losses)] for step, *losses in fits[0].curve]
-    if curve != entry["curve"]:
+    steps = list(fits[0].steps_elsewhere)
+    if curve != entry["curve"] or steps != entry.get("steps_elsewhere", steps):
         yield Finding("training", WITHHELD, saved.name, f"the validation curve of {about}")
 
 

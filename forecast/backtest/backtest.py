@@ -1,7 +1,9 @@
 """One candidate and seed: fit, forecast every origin of the scored blocks, keep everything under its key.
 
-The fit on the train rows forecasts the validation block, on which penalties, lags, steps and trees are chosen. With
-these it is fitted once more, on train and validation together: that model forecasts the later blocks, and serves.
+The fit on the train rows forecasts the validation block, on which penalties, lags, steps and trees are chosen; a
+network forecasts each stretch of it with the weights of the step that the other stretches choose, so that it is ranked
+on data that did not stop it. With what the whole block chose a row is fitted once more, on train and validation
+together: that model forecasts the later blocks, and serves.
 
 A row is fitted again later by its policy (`refit` in configs/models.yaml):
 
@@ -47,6 +49,7 @@ from forecast.forecaster import (
 from forecast.forecaster.distributions import FILE as DISTRIBUTIONS
 from forecast.forecaster.distributions import LEVELS, LOG_DENSITY, RISE, quantile_column
 from forecast.models.base import ModelSpec
+from forecast.models.problem import stretch_starts
 from forecast.system import files
 from forecast.system.errors import ModelFailure
 
@@ -106,14 +109,14 @@ def fit_and_forecast(
     with files.atomic_directory(folder) as temporary:
         try:
             warm = files.read_arrays(start) if start is not None else None
-            fitted, final = fit_twice(problem, candidate, seed=seed, budget=budget, initial=warm)
             again = partial(fit_twice, candidate=candidate, seed=seed, budget=budget)
-            fits = all_stages(problem, candidate.spec, fitted, final, again)
-            forecasts = forecast_blocks(fits, problem, seed)
-            distributions = with_distributions(fits, problem, forecasts, seed=seed)
+            fits = all_stages(problem, candidate.spec, again, initial=warm)
+            forecasts = forecast_blocks(fits.stages, problem, seed)
+            distributions = with_distributions(fits.stages, problem, forecasts, seed=seed)
         except ModelFailure as error:
             files.write_json(temporary / "fit.json", {"seed": seed, "status": "failed", "reason": str(error)})
         else:
+            fitted, final = fits.first, fits.final
             final.forecaster.save(temporary / "seed")
             if final is not fitted:
                 fitted.forecaster.save(temporary / "chosen")
@@ -128,12 +131,13 @@ def fit_and_forecast(
                     "reason": fitted.note,
                     "best_step": fitted.best_step,
                     "repeated_steps": 0 if final is fitted else fitted.best_step,
+                    "steps_elsewhere": fitted.steps_elsewhere,
                     "validation_loss": files.json_number(fitted.validation_loss),
                     "curve": [
                         [step, files.json_number(train), files.json_number(val)] for step, train, val in fitted.curve
                     ],
                     "n_params": final.forecaster.n_params,
-                    "refits": len(refit_moments(problem, candidate.spec)),
+                    "refits": fits.refits,
                     "rows_seen": _rows_seen(problem if final is fitted else problem.joined),
                 },
             )
@@ -214,19 +218,40 @@ def refit_moments(problem: Problem, spec: ModelSpec) -> list[np.datetime64]:
     return spec.refit_moments(cutoffs)
 
 
+@dataclass(frozen=True)
+class Fits:
+    """The fit on the train rows, that on train and validation, and the stages made of them and of `refits` more."""
+
+    first: Fitted
+    final: Fitted
+    stages: list[Stage]
+    refits: int
+
+
 def all_stages(
-    problem: Problem, spec: ModelSpec, first: Fitted, final: Fitted, again: Callable[[Problem], tuple[Fitted, Fitted]]
-) -> list[Stage]:
-    """`first` forecasts the validation block, `final` what follows it; one more stage from each moment of the policy
-    on, fitted as these two were, `again`."""
-    found = []
+    problem: Problem,
+    spec: ModelSpec,
+    again: Callable[..., tuple[Fitted, Fitted]],
+    *,
+    initial: dict[str, np.ndarray] | None = None,
+) -> Fits:
+    """Of two fits by `again` the first forecasts the validation block, each stretch as the others chose, the second
+    what follows it; one more stage from each moment of the policy on, fitted `again` on what is known there."""
+    first, final = again(problem, initial=initial)
+    moments = refit_moments(problem, spec)
+    found = [
+        Stage(forecaster, since)
+        for forecaster, since in zip(first.elsewhere, stretch_starts(problem), strict=False)
+        if since < min(moments, default=since + 1)  # from there on a later fit forecasts
+    ]
     if final is not first:
         ends = [series.ds[problem.blocks[series.unique_id].validation[1] - 1] for series in problem.panel.series]
         found.append(Stage(final.forecaster, min(ends)))
-    for moment in refit_moments(problem, spec):
+    for moment in moments:
         known, starts = known_at(problem, spec, moment)
         found.append(Stage(again(known)[1].forecaster, moment, starts))
-    return [Stage(first.forecaster), *sorted(found, key=lambda stage: np.datetime64(stage.since))]
+    found = sorted(found, key=lambda stage: np.datetime64(stage.since))
+    return Fits(first, final, [Stage(first.forecaster), *found], len(moments))
 
 
 def known_at(problem: Problem, spec: ModelSpec, moment: np.datetime64) -> tuple[Problem, dict[str, int]]:

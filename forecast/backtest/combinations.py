@@ -26,12 +26,12 @@ from scipy.optimize import nnls
 from forecast.config.experiment import COMBINATION, GROUPS, Combination
 from forecast.config.task import Task
 from forecast.data.results import BASELINE
+from forecast.models.problem import STRETCHES
 from forecast.system import files
 from forecast.system.errors import ModelFailure, quote_names
 
 MOST = 12
 """Members of one combination: what a served forecast has time for."""
-STRETCHES = 5
 PENALTIES = (*np.logspace(-3, 2, 11), np.inf)
 """Of the squared distance from equal weights, in mean squared errors; at infinity the weights are equal."""
 RANKING = "shipped"
@@ -196,9 +196,11 @@ def combine(name: str, rule: Combination, task: Task, trained: Path, best_set: B
 
 
 def _eligible(rule: Combination, records: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """What can be served in the shipped ranking, and a sentence on what the rule names and was left out."""
-    rows = {n: r for n, r in records.items() if r["ranking"] in (RANKING, BASELINE) and r["family"] != "service"}
-    rows = {name: record for name, record in rows.items() if record["kind"] != COMBINATION}
+    """What can be served, of a network its row with a skip where it has one, and a sentence on what the rule names and
+    was left out."""
+    rows = {n: r for n, r in records.items() if r["kind"] != COMBINATION and r["family"] != "service"}
+    shipped = {record["model"] for record in rows.values() if record["ranking"] in (RANKING, BASELINE)}
+    rows = {n: r for n, r in rows.items() if r["ranking"] in (RANKING, BASELINE) or r["model"] not in shipped}
     failed = [
         n for n, r in rows.items() if r["status"] != "ok" and ({n, r["model"], r["kind"] + "s"} & set(rule.members))
     ]

@@ -12,13 +12,13 @@ from forecast.comparison import metrics, scores
 from forecast.comparison.distribution_scores import distribution_scores
 from forecast.comparison.error_diagnostics import copy_check, leak_alarm, one_step
 from forecast.comparison.intervals import interval_tables
-from forecast.comparison.losses import choose, simpler, variance_parts
+from forecast.comparison.losses import choose, preferred, variance_parts
 from forecast.comparison.multiple_comparisons import ranked
 from forecast.comparison.paired_tests import change_by_step
 from forecast.comparison.scores import Scored
-from forecast.comparison.sentences import simpler_in_words, warnings_in_words
+from forecast.comparison.sentences import preferred_in_words, warnings_in_words
 from forecast.comparison.verdicts import compare
-from forecast.config.experiment import NAIVE, Evaluation, Tuning, load_evaluation, load_tuning
+from forecast.config.experiment import COMBINATION, NAIVE, Evaluation, Tuning, load_evaluation, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import SessionCalendar, Task, TaskColumn, load_task
 from forecast.data.calendars import cycles
@@ -75,7 +75,8 @@ def compared(
     ours = [s for s in scored if s.record["family"] != SERVICE]  # its row cannot be served
     validation = losses(ours, reference.scale, "validation")
     chosen = choose(validation)
-    rather = simpler(validation, chosen, **_steps(task))
+    combined = [s.record["model"] for s in ours if s.record["kind"] == COMBINATION]
+    rather = preferred(validation, chosen, combined, **_steps(task))
     chosen |= {ranking: found["model"] for ranking, found in rather.items()}
     test = losses(scored, reference.scale, "test")
     intervals = interval_tables(scored, reference.last, task, evaluation.levels, chosen)
@@ -95,8 +96,8 @@ def compared(
     decided = {
         "interval_method": intervals.decision, "refused_levels": intervals.refused, "exempt_from_budget": exempt
     }  # fmt: skip
-    verdicts = {**verdicts, **_alarms(scored, task), **decided, "simpler": rather}
-    verdicts["sentences"] = [*verdicts["sentences"], *simpler_in_words(rather)]
+    verdicts = {**verdicts, **_alarms(scored, task), **decided, "preferred": rather}
+    verdicts["sentences"] = [*verdicts["sentences"], *preferred_in_words(rather)]
     own = intervals.intervals
     pooled: list[dict[str, Any]] = own[own["step"] == 0].to_dict("records")  # type: ignore[assignment]
     verdicts["warnings"] = warnings_in_words(chosen, _skill(scored), pooled, verdicts["leaks"], intervals.refused)

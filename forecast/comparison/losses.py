@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from forecast.system.errors import InputError
 Key = tuple[str, str]  # model, ranking
 KEY = ["model", "ranking"]
 NO_ACTUALS: Key = ("", "origins")
+FEW, SEVERAL = "few origins", "several models"
+"""Why a row is preferred to the one with the lowest loss."""
 COLUMNS = ["model", "ranking", "skip", "seed", "unique_id", "cutoff", "loss"]
 
 
@@ -63,28 +65,36 @@ def choose(validation: pd.DataFrame) -> dict[str, str]:
     return chosen
 
 
-def simpler(validation: pd.DataFrame, chosen: Mapping[str, str], **spacing: Any) -> dict[str, dict[str, Any]]:
-    """By ranking the baseline to take instead of the chosen row, where few validation origins cannot tell them apart.
+def preferred(
+    validation: pd.DataFrame, chosen: Mapping[str, str], combined: Collection[str] = (), **spacing: Any
+) -> dict[str, dict[str, Any]]:
+    """By ranking the row to take instead of the chosen one, where validation cannot tell them apart.
 
-    The one-standard-error rule (Breiman, Friedman, Olshen & Stone 1984) on paired differences: with fewer than 30
-    origins whose horizons do not overlap, the best baseline stands when it costs at most one standard error more than
-    the row with the lowest loss. `validation` as in `choose`, `spacing` as in `longrun.dependence`.
-    Values: `{"model", "instead_of", "origins", "extra_loss"}`.
+    The one-standard-error rule (Breiman, Friedman, Olshen & Stone 1984) on paired differences: a row stands when it
+    costs at most one standard error more than the one with the lowest loss. With fewer than 30 origins whose horizons
+    do not overlap that is the best baseline; else, instead of a single network, the best of `combined`. `validation`
+    as in `choose`, `spacing` as in `longrun.dependence`.
+    Values: `{"model", "instead_of", "because", "origins", "extra_loss"}`.
     """
     means, _ = by_origin(validation)
+    mean = {key: float(means[key].mean()) for key in keys(means)}
     n = len(means)
-    if n == 0 or non_overlapping(n, horizon=spacing["horizon"], step_size=spacing["step_size"]) >= ORIGINS:
-        return {}
-    baselines = sorted((float(means[key].mean()), key[0]) for key in keys(means) if key[1] == "baseline")
-    found = {}
+    few = n > 0 and non_overlapping(n, horizon=spacing["horizon"], step_size=spacing["step_size"]) < ORIGINS
+    baselines = [key for key in mean if few and key[1] == "baseline"]
+    found: dict[str, dict[str, Any]] = {}
     for ranking, model in chosen.items():
-        if not baselines or (model, ranking) not in means:
+        if (model, ranking) not in mean:
             continue  # a baseline was chosen already
-        extra = (means[baselines[0][1], "baseline"] - means[model, ranking]).to_numpy(dtype=float)
-        error = mean_error(extra, dependence(n, **spacing)).value if n > 3 else np.inf
-        if float(extra.mean()) <= error:
-            about = {"model": baselines[0][1], "instead_of": model, "origins": n}
-            found[ranking] = {**about, "extra_loss": float(extra.mean()) / float(means[model, ranking].mean())}
+        several = [(name, ranking) for name in combined if (name, ranking) in mean and model not in combined]
+        for because, rows in ((FEW, baselines), (SEVERAL, several)):
+            if not rows or ranking in found:
+                continue
+            taken = min(rows, key=lambda key: (mean[key], key))
+            extra = (means[taken] - means[model, ranking]).to_numpy(dtype=float)
+            error = mean_error(extra, dependence(n, **spacing)).value if n > 3 else np.inf
+            if float(extra.mean()) <= error:
+                about = {"model": taken[0], "instead_of": model, "because": because, "origins": n}
+                found[ranking] = {**about, "extra_loss": float(extra.mean()) / mean[model, ranking]}
     return found
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from forecast.comparison.longrun import taken_out
-from forecast.comparison.losses import NO_ACTUALS
+from forecast.comparison.losses import FEW, NO_ACTUALS, SEVERAL
 from forecast.data.results import RANKING_TITLES
 
 if TYPE_CHECKING:
@@ -73,13 +73,19 @@ def cycles_in_words(n: int, cycles: Mapping[str, float], *, horizon: int, step_s
     return said
 
 
-def simpler_in_words(simpler: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The rankings in which a baseline was taken although another row has the lower validation loss."""
+REASONS = {
+    FEW: "and with so few the simpler row is preferred",
+    SEVERAL: "and a combination is preferred to a network that cannot be told from it",
+}
+
+
+def preferred_in_words(preferred: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The rankings in which a row was taken although another one has the lower validation loss."""
     return [
         f"{TITLES.get(ranking, ranking)}: {found['model']} is taken instead of {found['instead_of']}: on the "
         f"{found['origins']} validation origins its extra loss ({percent(found['extra_loss'])}) is within one "
-        "standard error, and with so few the simpler row is preferred."
-        for ranking, found in simpler.items()
+        f"standard error, {REASONS[found.get('because', FEW)]}."
+        for ranking, found in preferred.items()
     ]
 
 

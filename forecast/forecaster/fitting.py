@@ -14,7 +14,7 @@ from forecast.forecaster.closed_loop import parallel
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.trainers import Budget, by_gradient, by_levenberg_marquardt
 from forecast.models.base import ModelSpec
-from forecast.models.problem import Problem, looked_at, looks
+from forecast.models.problem import Problem, looked_at, looks, mean_losses
 from forecast.models.skip import Kind, Skip
 from forecast.networks import inference
 from forecast.networks.description import Network
@@ -33,13 +33,19 @@ CLOSED_LOOP_ORIGINS = 256
 
 @dataclass(frozen=True)
 class Fitted:
-    """A forecaster and how it came about. `curve`: (step, train loss, validation loss) in scaled units."""
+    """A forecaster and how it came about. `curve`: (step, train loss, validation loss) in scaled units.
+
+    `elsewhere`: of each stretch of validation the forecaster, and its step, that the others have lowest; none where no
+    step was chosen.
+    """
 
     forecaster: Forecaster
     best_step: int = 0
     validation_loss: float = float("nan")
     curve: list[tuple[int, float, float]] = field(default_factory=list, repr=False)
     note: str = ""
+    elsewhere: tuple[Forecaster, ...] = ()
+    steps_elsewhere: tuple[int, ...] = ()
 
 
 def fit(
@@ -138,7 +144,9 @@ def _fit_network(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
     forecaster = replace(bare, skip=skip, weights=trained.weights, head=head)
     forecaster = replace(forecaster, dependence=head_fitting.dependence_of(problem, forecaster))
     note = "; ".join(filter(None, (trained.note, looked_at(problem))))
-    return Fitted(forecaster, trained.best_step, trained.validation_loss, trained.curve, note)
+    own = [replace(forecaster, weights=weights) for _, weights in trained.elsewhere]
+    steps = tuple(step for step, _ in trained.elsewhere)
+    return Fitted(forecaster, trained.best_step, trained.validation_loss, trained.curve, note, tuple(own), steps)
 
 
 def _repeated(
@@ -196,39 +204,39 @@ def training_series(problem: Problem, skip: Skip) -> list[TrainingSeries]:
     return result
 
 
-def window_error(problem: Problem, network: Network, skip: Skip) -> Callable[[dict[str, np.ndarray]], float]:
-    """Weights → mean absolute error over `looks`, from windows exactly as a forecast sees them."""
+def window_error(problem: Problem, network: Network, skip: Skip) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    """Weights → mean absolute errors over `looks`, from windows exactly as a forecast sees them."""
+    windows_and_targets, counted = looks(problem, skip.horizon)
     cases = []
-    for windows, wanted in looks(problem, skip.horizon):
+    for windows, wanted in windows_and_targets:
         residual = wanted - skip.forecast(windows, problem.channels)
         cases.append((windows.past, windows.future if network.shapes.future_channels else None, residual))
     observed = [np.isfinite(residual) for _, _, residual in cases]
-    count = sum(int(o.sum()) for o in observed)
 
-    def error(weights: dict[str, np.ndarray]) -> float:
-        total = 0.0
+    def error(weights: dict[str, np.ndarray]) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):
-            for (past, future, residual), known in zip(cases, observed, strict=True):
-                output = inference.last(network, weights, past, future)[..., 0]
-                total += float(np.abs(output - residual)[known].sum())
-        return total / count if count else float("nan")
+            errors = [
+                np.abs(inference.last(network, weights, past, future)[..., 0] - residual)
+                for past, future, residual in cases
+            ]
+            return mean_losses(errors, observed, counted)
 
     return error
 
 
-def closed_loop_error(problem: Problem, network: Network, skip: Skip) -> Callable[[dict[str, np.ndarray]], float]:
-    """Weights → mean absolute error of the closed loop over the whole horizon on validation origins."""
+def closed_loop_error(problem: Problem, network: Network, skip: Skip) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    """Weights → mean absolute errors of the closed loop over the whole horizon on validation origins."""
     horizon = problem.panel.task.horizon
-    cases = looks(problem, horizon, per_series=CLOSED_LOOP_ORIGINS)
+    cases, counted = looks(problem, horizon, per_series=CLOSED_LOOP_ORIGINS)
+    observed = [np.isfinite(wanted) for _, wanted in cases]
 
-    def error(weights: dict[str, np.ndarray]) -> float:
+    def error(weights: dict[str, np.ndarray]) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):
             errors = [
                 np.abs(parallel(network, weights, skip, windows, problem.channels, horizon=horizon) - wanted)
                 for windows, wanted in cases
             ]
-        counted = np.concatenate([e[np.isfinite(w)] for e, (_, w) in zip(errors, cases, strict=True)])
-        return float(counted.mean()) if len(counted) else float("nan")
+            return mean_losses(errors, observed, counted)
 
     return error
 

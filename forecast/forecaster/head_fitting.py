@@ -16,7 +16,7 @@ import numpy as np
 from forecast.data.scaling import DIFFERENCED
 from forecast.forecaster.forecaster import Forecaster
 from forecast.models.base import NetworkSpec
-from forecast.models.problem import Problem, looks
+from forecast.models.problem import Problem, looks, mean_losses
 from forecast.models.skip import Skip
 from forecast.networks import inference
 from forecast.networks.description import Network
@@ -82,22 +82,22 @@ def _refuse_changes(problem: Problem, head: Head) -> None:
 
 def head_error(
     problem: Problem, network: Network, skip: Skip, head: FittedHead
-) -> Callable[[dict[str, np.ndarray]], float]:
-    """Weights → the head's mean loss over `looks`, from windows exactly as a forecast sees them."""
+) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    """Weights → the head's `mean_losses` over `looks`, from windows exactly as a forecast sees them."""
+    windows_and_targets, counted = looks(problem, skip.horizon)
     cases = []
-    for windows, wanted in looks(problem, skip.horizon):
+    for windows, wanted in windows_and_targets:
         base = skip.forecast(windows, problem.channels)
         future = windows.future if network.shapes.future_channels else None
         cases.append((windows.past, future, wanted - base, base - windows.last[:, None]))
 
-    def error(weights: dict[str, np.ndarray]) -> float:
-        total, count = 0.0, 0
+    def error(weights: dict[str, np.ndarray]) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            for past, future, residual, lead in cases:
-                raw = inference.last(network, weights, past, future)
-                part, known = head.mean_loss(raw, residual, lead)
-                total, count = total + part, count + known
-        return total / count if count else float("nan")
+            found = [
+                head.losses(inference.last(network, weights, past, future), residual, lead)
+                for past, future, residual, lead in cases
+            ]
+            return mean_losses([losses for losses, _ in found], [known for _, known in found], counted)
 
     return error
 

@@ -51,7 +51,8 @@ def _axes(rows: np.ndarray, units: int) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.concatenate([axes, spare], axis=1)[:, :units]
 
 
-Validate = Callable[[Weights], float]
+Validate = Callable[[Weights], np.ndarray]
+"""As `forecast.models.problem.mean_losses`: over all of validation first."""
 
 
 @dataclass(frozen=True)
@@ -125,11 +126,11 @@ def by_levenberg_marquardt(
         problem = network_problem.NetworkProblem(network, series)
         raise ModelFailure(lm.too_large(problem, _options(spec)))
     alone = initialise(network, seed)
-    without = validate(alone)
+    without = float(validate(alone)[0])
     found, run = network_problem.fit(
         network,
         series,
-        validate,
+        lambda weights: float(validate(weights)[0]),
         seed=seed,
         warm_up=warm_up(network, spec.warm_up),
         restarts=spec.lm.restarts,

@@ -8,7 +8,7 @@ one for the time of a run (`recorded_by`); without it nothing is told.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -32,6 +32,8 @@ Purpose = Literal["skip", "training"]
 """Targets are wanted by a closed-form fit, or by the training and the validation loss of a model beside it."""
 MOST_LOOKS = 4096
 """Validation origins, over all series, on which a network is scored while it trains: of more a fixed random sample."""
+STRETCHES = 5
+"""Contiguous parts of the validation block; each is forecast with what the others chose."""
 TOGETHER = 256
 """Windows of several short validation blocks that go through a network at once."""
 
@@ -168,8 +170,28 @@ class Problem:
         return fit_carry(parts(), self.channels, task.season_length)
 
 
-def looks(problem: Problem, horizon: int, *, per_series: int | None = None) -> list[tuple[Windows, np.ndarray]]:
-    """The validation windows, with their targets, on which a network is scored while it trains (`MOST_LOOKS`)."""
+def stretch_starts(problem: Problem) -> np.ndarray:
+    """The moments at which the stretches of the validation block begin, cut by its origins over all series."""
+    own = [series.ds[problem.rows(series.unique_id, "validation")] for series in problem.panel.series]
+    times = np.unique(np.concatenate(own))
+    return np.array([part[0] for part in np.array_split(times, min(STRETCHES, len(times)))])
+
+
+def _elsewhere(series: Series, rows: np.ndarray, starts: np.ndarray, gap: int) -> np.ndarray:
+    """(stretches, n): which of the origins lie outside each stretch and `gap` rows or more from its edges."""
+    begin = np.searchsorted(series.ds, starts)[:, None]
+    end = np.vstack([begin[1:], [[len(series)]]])
+    return np.asarray((rows <= begin - gap) | (rows >= end + gap))
+
+
+def looks(
+    problem: Problem, horizon: int, *, per_series: int | None = None
+) -> tuple[list[tuple[Windows, np.ndarray]], np.ndarray]:
+    """The validation windows, with their targets, on which a network is scored while it trains (`MOST_LOOKS`).
+
+    With them which of the n origins count (1 + stretches, n): every one, then those of the other stretches, a horizon
+    away from each; every one too where a stretch leaves none.
+    """
     rows = {s.unique_id: problem.rows(s.unique_id, "validation") for s in problem.panel.series}
     rows = {uid: own[:: max(-(-len(own) // (per_series or len(own))), 1)] for uid, own in rows.items() if len(own)}
     ends = np.cumsum([len(own) for own in rows.values()])
@@ -177,12 +199,23 @@ def looks(problem: Problem, horizon: int, *, per_series: int | None = None) -> l
     if len(kept) > MOST_LOOKS:
         kept[np.random.default_rng(0).permutation(len(kept))[MOST_LOOKS:]] = False
     found: list[list[tuple[Windows, np.ndarray]]] = [[]]
+    away, starts, gap = [], stretch_starts(problem), problem.panel.task.horizon
     for (uid, own), mask in zip(rows.items(), np.split(kept, ends[:-1]), strict=True):
+        away.append(_elsewhere(problem.panel.by_id[uid], own[mask], starts, gap))
         for windows in problem.windows(uid, own[mask], horizon=horizon):
             if sum(len(w) for w, _ in found[-1]) + len(windows) > TOGETHER and found[-1]:
                 found.append([])
             found[-1].append((windows, problem.targets(uid, windows.rows, horizon=horizon)))
-    return [(Windows.together([w for w, _ in part]), np.concatenate([y for _, y in part])) for part in found]
+    counted = np.concatenate(away, axis=1)
+    counted = np.vstack([np.ones_like(counted[:1]), counted | ~counted.any(axis=1, keepdims=True)])
+    return [(Windows.together([w for w, _ in part]), np.concatenate([y for _, y in part])) for part in found], counted
+
+
+def mean_losses(losses: Sequence[np.ndarray], known: Sequence[np.ndarray], counted: np.ndarray) -> np.ndarray:
+    """The mean of the known losses (n, H, O) of all `looks`, then of those that count of each stretch; NaN of none."""
+    total = np.concatenate([np.where(k, each, 0.0).sum(axis=(1, 2)) for each, k in zip(losses, known, strict=True)])
+    count = np.concatenate([k.sum(axis=(1, 2)) for k in known])
+    return np.array([total[own].sum() / count[own].sum() if count[own].any() else np.nan for own in counted])
 
 
 def looked_at(problem: Problem) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from forecast.comparison import metrics
+from forecast.comparison.sentences import preferred_in_words
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import (
     BASELINE,
@@ -109,7 +110,9 @@ def show(paths: ProjectPaths, datasets: Iterable[str], console: Console | None =
         ranked = {ranking: title for ranking, title in RANKING_TITLES.items() if any(_of(ranking, rows))}
         for ranking, title in (ranked or ONLY_BASELINES).items():
             _print(console, f"{dataset}, {title}", lines(rows, ranking, results.verdicts))
-        for line in [*ranks_in_words(results.verdicts), *results.verdicts.get("warnings", [])]:
+        rather = results.verdicts.get("preferred") or results.verdicts.get("simpler") or {}
+        said = [*ranks_in_words(results.verdicts), *preferred_in_words(rather)]
+        for line in [*said, *results.verdicts.get("warnings", [])]:
             console.print(f"{dataset}: {line}", highlight=False, markup=False)
     beside = " Winkler: of the served 80 % intervals." if console.width >= WIDE else ""
     console.print(LEGEND + beside, highlight=False, markup=False)

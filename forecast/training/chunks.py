@@ -80,13 +80,17 @@ class Chunks:
 
 @dataclass(frozen=True)
 class Trained:
-    """The weights with the lowest validation loss. `curve`: (step, train loss, validation loss)."""
+    """The weights with the lowest validation loss. `curve`: (step, train loss, validation loss).
+
+    `elsewhere`: step and weights with the lowest of each further loss that validation gave.
+    """
 
     weights: Weights
     best_step: int
     validation_loss: float
     curve: Curve = field(repr=False)
     note: str = ""
+    elsewhere: tuple[tuple[int, Weights], ...] = field(default=(), repr=False)
 
 
 def join(series: list[TrainingSeries], *, supervised: int, warm_up: int) -> Chunks:

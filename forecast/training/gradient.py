@@ -43,7 +43,9 @@ from forecast.training.descent import Settings, Updater, loss_of, sampled_loss
 BEYOND = 1e5
 """Times the error before training: targets are scaled, so a loss is of order one."""
 
-Validate = Callable[[Weights], float]
+Validate = Callable[[Weights], float | np.ndarray]
+"""The loss that decides; of an array the first, and each further one decides on weights of its own."""
+Kept = tuple[float, int, Weights]
 KEPT = 8
 """Traced trainings in memory: the trials of a study, which the network's other ranking goes through again."""
 Drawn = dict[str, Any]
@@ -68,6 +70,7 @@ def fit(
 ) -> Trained:
     """Train from the seed (or from `initial`) and keep the best validation step, step 0 (the skip alone) included.
 
+    For every further loss that `validate` gives the step with the lowest is kept as well.
     Stops early when the loss explodes or is no longer finite, and says so in `note`, and after `settings.patience`.
     `ModelFailure` when no validation loss ever was finite, and when the training diverged without having improved on
     its beginning once. Without `validate` the first `stop` updates are taken, and the weights after them are kept.
@@ -93,7 +96,7 @@ def _repeated(updates: Updates, drawn: Drawn, states: States, stop: int) -> Trai
 def _descended(updates: Updates, drawn: Drawn, states: States, validate: Validate, settings: Settings) -> Trained:
     """Block after block of updates, the validation loss after each."""
     curve: Curve = []
-    best: tuple[float, int, Weights] | None = None
+    kept: list[Kept | None] = []
     note, loss, waited = "", float("nan"), 0
     edges = [*range(0, settings.steps, settings.evaluate_every), settings.steps]
     for before, step in [(0, 0), *itertools.pairwise(edges)]:  # (0, 0): validation before training
@@ -102,14 +105,14 @@ def _descended(updates: Updates, drawn: Drawn, states: States, validate: Validat
             mean, states = updates.take(part, states)
             loss = float(mean)
         weights = get_weights(updates.model)
-        error = validate(weights)
-        curve.append((step, loss, error))
-        waited += 1
-        if np.isfinite(error) and (best is None or error < best[0]):
-            best, waited = (error, step, weights), 0
+        errors = [float(error) for error in np.atleast_1d(validate(weights))]
+        curve.append((step, loss, errors[0]))
+        kept = [_lower(before, (e, step, weights)) for before, e in itertools.zip_longest(kept, errors)]
+        waited = 0 if kept[0] is not None and kept[0][1] == step else waited + 1
         note = _exploded(curve)
         if note or waited == settings.patience:
             break
+    best = kept[0]
     if best is None:
         raise ModelFailure(
             f"No finite validation loss up to step {curve[-1][0]}: the network diverged from its first weights on. "
@@ -120,7 +123,13 @@ def _descended(updates: Updates, drawn: Drawn, states: States, validate: Validat
             f"Training diverged: its loss was {curve[-1][1]:.3g} at step {curve[-1][0]}, and no step improved on "
             f"the skip alone. Lower `learning_rate` (now {settings.learning_rate:g})."
         )
-    return Trained(best[2], best[1], best[0], curve, note)
+    elsewhere = tuple((one or best)[1:] for one in kept[1:])
+    return Trained(best[2], best[1], best[0], curve, note, elsewhere)
+
+
+def _lower(before: Kept | None, now: Kept) -> Kept | None:
+    better = np.isfinite(now[0]) and (before is None or now[0] < before[0])
+    return now if better else before
 
 
 @contextmanager

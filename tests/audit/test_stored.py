@@ -6,11 +6,13 @@ import importlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from forecast.audit import rescored
 from forecast.audit.changes import block_ends
 from forecast.audit.sandbox import Project
 from forecast.audit.stored import stored
@@ -138,3 +140,37 @@ def test_without_a_finished_run_the_note_says_so(tmp_path: Path, finished: Path)
     root = shutil.copytree(finished, tmp_path / "project")
     shutil.rmtree(root / "data" / "trained")
     assert "no finished run" in found_in(root)[1][0]
+
+
+class Judged:
+    """Four rows with errors 1 (a network), 2 and 4 (combinations) and 3 (a baseline) of one series, and a verdict."""
+
+    kinds = {"gru": "network", "mix": "combination", "other_mix": "combination", "naive": "baseline"}
+
+    def __init__(self, taken: str, **verdicts: Any) -> None:
+        self.verdicts = {"chosen": {"shipped": taken}, **verdicts}
+
+    def table(self, name: str) -> pd.DataFrame:
+        return pd.DataFrame({"series": ["a"], "mae": [1.0], "mase": [1.0]})
+
+    def verdict(self, name: str) -> Any:
+        return self.verdicts.get(name) or {}
+
+    def records(self) -> list[tuple[str, dict[str, str]]]:
+        return [(name, {"model": name, "kind": kind}) for name, kind in self.kinds.items()]
+
+    def found(self) -> int:
+        held = {}
+        for (name, kind), error in zip(self.kinds.items(), (1.0, 2.0, 4.0, 3.0), strict=True):
+            errors = np.full((5, 2), error)
+            one = rescored.Errors((0,), errors[None], errors, np.arange(5))
+            held[name, "baseline" if kind == "baseline" else "shipped"] = {"a": one}
+        return len(list(rescored._choice(self, held, "test")))
+
+
+@pytest.mark.parametrize("key", ["preferred", "simpler"])
+def test_a_preferred_row_is_the_lowest_of_its_kind_and_taken_instead_of_the_lowest_of_all(key: str) -> None:
+    instead_of_gru = {key: {"shipped": {"instead_of": "gru"}}}
+    assert [Judged(name, **instead_of_gru).found() for name in ("mix", "naive", "other_mix", "gru")] == [0, 0, 1, 1]
+    assert [Judged(name).found() for name in ("mix", "naive", "gru")] == [1, 1, 0]
+    assert Judged("other_mix", **{key: {"shipped": {"instead_of": "naive"}}}).found() == 1

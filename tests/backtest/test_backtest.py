@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -13,6 +14,7 @@ from forecast.backtest import backtest
 from forecast.backtest.candidates import Candidate
 from forecast.forecaster import Budget
 from forecast.models import statistical
+from forecast.models.problem import STRETCHES, stretch_starts
 from forecast.system.errors import InputError
 from tests.support import problems
 
@@ -40,7 +42,7 @@ def spec(family="theta", **options):
 
 def fitted(problem, spec):
     again = partial(backtest.fit_twice, candidate=Candidate("it", spec, "baseline", None), seed=0, budget=Budget(0, 1))
-    return backtest.all_stages(problem, spec, *again(problem), again)
+    return backtest.all_stages(problem, spec, again).stages
 
 
 def test_never_and_what_has_no_parameters_is_fitted_once():
@@ -115,14 +117,60 @@ def test_a_refitted_forecast_is_a_fresh_fit_on_the_rows_up_to_its_origin():
 
 def test_validation_is_forecast_by_what_saw_train_alone_and_the_rest_by_what_saw_both():
     problem, ridge = problems.shops(), Candidate("ridge", spec("ridge"), "baseline", None)
-    first, final = backtest.fit_twice(problem, ridge, seed=0, budget=Budget(0, 1))
-    fits = backtest.all_stages(problem, ridge.spec, first, final, lambda known: pytest.fail("nothing is fitted later"))
+    fits = backtest.all_stages(
+        problem, ridge.spec, partial(backtest.fit_twice, candidate=ridge, seed=0, budget=Budget(0, 1))
+    )
+    first, final = fits.first, fits.final
+    assert fits.refits == 0
     for block, wanted in zip(backtest.SCORED, (first, final, final), strict=True):
         for uid in problem.blocks:
             rows = problem.rows(uid, block)
-            found = backtest.predict_staged(fits, problem.panel, uid, rows)
+            found = backtest.predict_staged(fits.stages, problem.panel, uid, rows)
             np.testing.assert_array_equal(found, wanted.forecaster.predict(problem.panel, {uid: rows})[uid])
     assert not np.array_equal(first.forecaster.skip.coefficients, final.forecaster.skip.coefficients)
+
+
+def crossed(problem, **options):
+    """Fits of a ridge that has, of each stretch of validation, a forecaster with coefficients of its own."""
+    ridge = Candidate("ridge", spec("ridge", **options), "baseline", None)
+
+    def again(known, initial=None):
+        first, final = backtest.fit_twice(known, ridge, seed=0, budget=Budget(0, 1))
+        skip = first.forecaster.skip
+        own = (replace(skip, coefficients=skip.coefficients * (1 + k / 10)) for k in range(STRETCHES))
+        return replace(first, elsewhere=tuple(replace(first.forecaster, skip=one) for one in own)), final
+
+    return backtest.all_stages(problem, ridge.spec, again)
+
+
+def test_each_stretch_of_validation_is_forecast_with_what_the_others_chose():
+    problem = problems.shops()
+    fits, starts = crossed(problem), stretch_starts(problem)
+    for uid in problem.blocks:
+        rows = problem.rows(uid, "validation")
+        stretch = np.searchsorted(starts, problem.panel.by_id[uid].ds[rows], side="right") - 1
+        found = backtest.predict_staged(fits.stages, problem.panel, uid, rows)
+        assert set(stretch) == set(range(STRETCHES))
+        for number in range(STRETCHES):
+            own = rows[stretch == number]
+            wanted = fits.first.elsewhere[number].predict(problem.panel, {uid: own})[uid]
+            np.testing.assert_allclose(found[stretch == number], wanted, rtol=1e-12)
+        for block in ("calibration", "test"):
+            rows = problem.rows(uid, block)
+            found = backtest.predict_staged(fits.stages, problem.panel, uid, rows)
+            np.testing.assert_array_equal(found, fits.final.forecaster.predict(problem.panel, {uid: rows})[uid])
+
+
+def test_a_later_fit_goes_before_what_the_other_stretches_chose():
+    problem = daily()
+    rows = problem.rows("a", "validation")
+    fits = crossed(problem, refit=20)
+    moments = [stage.since for stage in fits.stages if stage.starts]
+    assert fits.refits == len(moments) and moments[0] < problem.panel.by_id["a"].ds[rows[-1]]
+    after = rows[problem.panel.by_id["a"].ds[rows] >= moments[0]]
+    plain = fitted(problem, spec("ridge", refit=20))
+    found, wanted = (backtest.predict_staged(stages, problem.panel, "a", after) for stages in (fits.stages, plain))
+    np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,19 @@ def test_a_failed_member_is_left_out_and_said(trained):
     assert refused["status"] == "failed" and "'ill'" in refused["reason"] and refused["members"] == []
 
 
+def test_a_network_without_a_skip_is_a_member_where_it_has_no_other_row(trained):
+    for name in ("up.linear", "line"):
+        content = files.read_json(trained / name / "record.json")
+        own = {"model": "up", "candidate": "up.last", "skip": "last", "ranking": "architecture", "kind": "network"}
+        files.write_json(trained / "up.last" / "record.json", content | own)
+        files.write_frame(trained / "up.last" / "forecasts.parquet", forecasts(0, 50.0))
+        combine(f"mix_{name}", Combination(members=("up", "line")), TASK, trained, everybody)
+        (trained / "up.linear" / "record.json").unlink(missing_ok=True)  # then only the one without a skip is left
+    both, alone = (files.read_json(trained / f"mix_{n}" / "record.json")["members"] for n in ("up.linear", "line"))
+    assert {m["candidate"] for m in both} == {"up.linear", "line"}
+    assert {m["candidate"] for m in alone} == {"up.last", "line"}
+
+
 def test_weights_are_learnt_from_validation_rows_and_no_others(trained):
     rule = Combination(members=("all",), weights="stacked")
     combine("before", rule, TASK, trained, everybody)

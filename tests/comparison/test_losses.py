@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.comparison.losses import NO_ACTUALS, by_origin, choose, simpler, variance_parts
+from forecast.comparison.losses import NO_ACTUALS, by_origin, choose, preferred, variance_parts
+from forecast.comparison.sentences import preferred_in_words
 from forecast.system.errors import InputError
 
 
@@ -83,9 +84,39 @@ def test_with_few_validation_origins_the_simpler_row_stands_unless_the_differenc
     table = pd.concat([losses(5 + noise[0] - noise[0].mean(), "ridge", "baseline"),
                        losses(5 + noise[1] - noise[1].mean() - gain, "lstm")])  # fmt: skip
     assert choose(table) == {"shipped": "lstm"}
-    found = simpler(table, {"shipped": "lstm"}, horizon=1, season_length=1, step_size=1)
+    spacing = {"horizon": 1, "season_length": 1, "step_size": 1}
+    found = preferred(table, {"shipped": "lstm"}, **spacing)
     assert found.get("shipped", {}).get("model") == taken
-    assert simpler(table, {"shipped": "ridge"}, horizon=1, season_length=1, step_size=1) == {}
+    assert preferred(table, {"shipped": "ridge"}, **spacing) == {}
+    beside = pd.concat([table, losses(5 + noise.mean(axis=0) - noise.mean() - gain + 1e-6, "mix")])
+    found = preferred(beside, {"shipped": "lstm"}, ["mix"], **spacing)
+    assert found["shipped"]["model"] == (taken or "mix")
+
+
+@pytest.mark.parametrize(("extra", "taken"), [(0.01, "mix"), (1.0, None)])
+def test_a_combination_stands_instead_of_a_network_that_cannot_be_told_from_it(extra, taken):
+    noise = np.random.default_rng(3).normal(0, 0.3, (4, 100))
+    own = noise - noise.mean(axis=1, keepdims=True)
+    table = pd.concat([
+        losses(5 + own[0], "lstm"), losses(5 + extra + own[1], "mix"), losses(5 + 2 * extra + own[2], "other_mix"),
+        losses(5 + own[3] + extra, "line", "baseline"), losses(5 + own[1], "lstm", "architecture"),
+    ])  # fmt: skip
+    spacing = {"horizon": 1, "season_length": 1, "step_size": 1}
+    chosen = {"shipped": "lstm", "architecture": "lstm"}
+    found = preferred(table, chosen, ["mix", "other_mix"], **spacing)
+    if taken is None:
+        assert found == {}
+    else:
+        about = {"model": taken, "instead_of": "lstm", "because": "several models", "origins": 100}
+        assert found == {"shipped": about | {"extra_loss": pytest.approx(extra / 5)}}
+        assert "mix is taken instead of lstm: on the 100 validation origins" in preferred_in_words(found)[0]
+    assert preferred(table, {"shipped": "line"}, ["mix", "other_mix"], **spacing) == {}  # never of a baseline
+    assert preferred(table, {"shipped": "other_mix"}, ["mix", "other_mix"], **spacing) == {}
+
+
+def test_an_older_verdict_gives_its_reason_too():
+    found = {"shipped": {"model": "ridge", "instead_of": "lstm", "origins": 9, "extra_loss": 0.01}}
+    assert "with so few the simpler row is preferred" in preferred_in_words(found)[0]
 
 
 def test_without_networks_on_the_last_value_there_is_one_ranking():

@@ -9,9 +9,9 @@ import pytest
 
 from forecast import models
 from forecast.data.windows import targets
-from forecast.forecaster import Budget, Forecaster, fit, network_of
+from forecast.forecaster import Budget, Forecaster, Problem, fit, network_of
 from forecast.forecaster.fitting import closed_loop_error, training_series, window_error
-from forecast.models.problem import looks
+from forecast.models.problem import STRETCHES, looks, stretch_starts
 from forecast.models.skip import Skip
 from tests.contract.families import in_scaled_units, random_weights
 from tests.support import problems
@@ -90,7 +90,7 @@ def test_the_validation_loss_is_the_error_of_the_forecasts_themselves(family, er
         rows = shops.rows(uid, "validation")
         found = in_scaled_units(forecaster, uid, forecaster.predict(shops.panel, {uid: rows})[uid])
         errors.append(np.abs(found - targets(shops.scaled(uid), rows, horizon=H, outputs=2)).ravel())
-    assert error_of(shops, network, skip)(weights) == pytest.approx(np.nanmean(np.concatenate(errors)), rel=1e-5)
+    assert error_of(shops, network, skip)(weights)[0] == pytest.approx(np.nanmean(np.concatenate(errors)), rel=1e-5)
 
 
 @pytest.mark.parametrize("family", ["lstm", "narx"])
@@ -99,7 +99,7 @@ def test_weights_that_overflow_are_an_infinite_loss_and_no_warning(family):
     network = network_of(spec_of(family), shops.panel.task)
     weights = {name: np.full_like(w, 1e38) for name, w in random_weights(network).items()}
     error_of = window_error if family == "lstm" else closed_loop_error
-    assert not np.isfinite(error_of(shops, network, shops.skip("last", network.shapes.horizon))(weights))
+    assert not np.isfinite(error_of(shops, network, shops.skip("last", network.shapes.horizon))(weights)).any()
 
 
 def test_statistical_models_are_fitted_once_per_series_and_output():
@@ -126,13 +126,38 @@ def test_a_training_may_begin_with_given_weights() -> None:
         np.testing.assert_allclose(values, given[name], atol=1e-6)
 
 
+@pytest.mark.parametrize("family", ["elman", "narx", "gru"])
+def test_the_weights_of_a_stretch_do_not_know_its_targets(family, monkeypatch):
+    """Of the middle one: its own keep every bit, the step of the whole block may go elsewhere and its loss does."""
+    shops = problems.shops()
+    begin, end = stretch_starts(shops)[2:4]
+    spec = spec_of(family, **({"head": "quantiles"} if family == "gru" else {}))
+
+    def trained():
+        return fit(shops, spec, skip="last", seed=0, budget=Budget(6, 1))
+
+    before, honest = trained(), Problem.targets
+
+    def changed(self, uid, rows, *, horizon, purpose="training"):
+        ds = self.panel.by_id[uid].ds[rows]
+        inside = (ds >= begin) & (ds < end)
+        return honest(self, uid, rows, horizon=horizon, purpose=purpose) + 30.0 * inside[:, None, None]
+
+    monkeypatch.setattr(Problem, "targets", changed)
+    after = trained()
+    assert after.steps_elsewhere[2] == before.steps_elsewhere[2] and len(after.elsewhere) == STRETCHES
+    for name, values in before.elsewhere[2].weights.items():
+        np.testing.assert_array_equal(values, after.elsewhere[2].weights[name])
+    assert after.validation_loss > before.validation_loss + 1
+
+
 def test_a_training_looks_at_a_fixed_sample_of_series_and_origins_and_says_so(monkeypatch):
     shops = problems.shops()
-    every = looks(shops, H)
+    every, _ = looks(shops, H)
     total = sum(len(shops.rows(uid, "validation")) for uid in shops.blocks)
     assert len(every) == 1 and len(every[0][0]) == total  # both series go through a network at once
     monkeypatch.setattr("forecast.models.problem.MOST_LOOKS", 7)
-    (some, wanted), (again, _) = looks(shops, H)[0], looks(shops, H)[0]
+    (some, wanted), (again, _) = looks(shops, H)[0][0], looks(shops, H)[0][0]
     places = [np.flatnonzero((every[0][0].past == past).all(axis=(1, 2))).item() for past in some.past]
     assert len(set(places)) == 7 and np.array_equal(some.past, again.past)
     np.testing.assert_array_equal(every[0][1][places], wanted)

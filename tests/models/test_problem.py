@@ -12,7 +12,7 @@ import forecast
 from forecast.forecaster import Problem
 from forecast.forecaster.fitting import training_series
 from forecast.forecaster.intervals import AdaptiveConformal, SplitConformal
-from forecast.models.problem import recorded_by
+from forecast.models.problem import STRETCHES, looks, mean_losses, recorded_by, stretch_starts
 from forecast.models.skip import Skip
 from tests.support import problems
 
@@ -73,3 +73,35 @@ def test_only_a_problem_hands_out_targets():
     asks = re.compile(r"windows import [^\n]*\btargets\b|windows\.targets\(")
     found = [path.relative_to(package).as_posix() for path in package.rglob("*.py") if asks.search(path.read_text())]
     assert found == ["models/problem.py"]
+
+
+def test_an_origin_counts_for_a_stretch_when_none_of_its_targets_is_one_of_the_stretch():
+    horizon, lasting = problems.HORIZON, 90
+    long = problems.frame({"north": 300, "south": 200})
+    problem = problems.problem_of(long, splits={"train": 0.5, "validation": 0.3, "calibration": 0.1}, step_size=1)
+    starts = stretch_starts(problem)
+    (windows, _), *others = looks(problem, horizon)[0]
+    counted = looks(problem, horizon)[1]
+    assert len(starts) == STRETCHES and counted.shape == (1 + STRETCHES, len(windows)) and not others
+    assert counted[0].all() and len(problem.rows("north", "validation")) == lasting - horizon + 1
+    begun = 0
+    for uid in problem.blocks:
+        rows = problem.rows(uid, "validation")
+        stretch = np.searchsorted(starts, problem.panel.by_id[uid].ds[rows], side="right") - 1
+        for number, away in enumerate(counted[1:, begun : begun + len(rows)]):
+            inside = rows[stretch == number]
+            apart = np.abs(rows[:, None] - inside[None, :]).min(axis=1)
+            assert not away[apart < horizon].any() and away[apart > horizon].all()
+        begun += len(rows)
+
+
+def test_a_validation_block_too_short_for_stretches_is_looked_at_whole(monkeypatch):
+    monkeypatch.setattr("forecast.models.problem.STRETCHES", 1)
+    assert looks(problems.shops(), problems.HORIZON)[1].all()
+
+
+def test_losses_are_means_of_what_is_known_and_counts():
+    losses = [np.array([[[1.0, 9.0]], [[2.0, 4.0]]]), np.array([[[np.inf, 6.0]]])]
+    known = [np.array([[[True, False]], [[True, True]]]), np.array([[[False, False]]])]
+    counted = np.array([[True, True, True], [True, False, True], [False, False, True]])
+    np.testing.assert_allclose(mean_losses(losses, known, counted), [7 / 3, 1.0, np.nan])

@@ -47,6 +47,15 @@ def test_the_step_with_the_lowest_validation_loss_is_kept(waves):
     assert not equal(asked[2], asked[3])
 
 
+def test_each_further_loss_keeps_the_step_where_it_is_lowest(waves):
+    looks = [[3.0, 3.0, np.nan, 2.0], [2.0, 1.0, np.nan, 3.0], [1.0, 2.0, np.nan, 3.0], [2.0, 3.0, np.nan, 1.0]]
+    validate, asked = said([np.array(losses) for losses in looks])
+    trained = gradient.fit(TDNN, waves, validate, series.settings(), seed=0)
+    assert (trained.best_step, trained.validation_loss, trained.curve[2][2]) == (4, 1.0, 1.0)
+    assert [step for step, _ in trained.elsewhere] == [2, 4, 6]  # the second never was a number: the best of the first
+    assert all(equal(weights, asked[step // 2]) for step, weights in trained.elsewhere)
+
+
 def test_when_nothing_improves_the_network_stays_as_it_began(waves):
     validate, _ = said([1.0, 1.0, 2.0, 3.0])
     trained = gradient.fit(TDNN, waves, validate, series.settings(), seed=5)

@@ -162,12 +162,11 @@ class FittedHead:
         shifted = raw if offset is None else raw + offset[..., None]
         return self.head.loss(xp, shifted, target, self.constants)
 
-    def mean_loss(self, raw: np.ndarray, residual: np.ndarray, lead: np.ndarray) -> tuple[float, int]:
-        """Sum and number of the losses of every known value, in float64."""
+    def losses(self, raw: np.ndarray, residual: np.ndarray, lead: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(B, H, O): the loss of every value in float64, and which of them are known."""
         target = self.target(residual, lead)
         known = np.isfinite(target)
-        losses = self.loss(numpy_maths, raw.astype(np.float64), np.where(known, target, 0.0), self.offset(lead))
-        return float(losses[known].sum()), int(known.sum())
+        return self.loss(numpy_maths, raw.astype(np.float64), np.where(known, target, 0.0), self.offset(lead)), known
 
     def distribution(self, raw: np.ndarray, base: np.ndarray) -> Distribution:
         return self.head.distribution(raw.astype(np.float64), base, self.constants)
