@@ -71,8 +71,8 @@ class Board:
 
     @property
     def verdicts(self) -> tuple[str, ...]:
-        """What the tests say, in sentences."""
-        return tuple(str(one["text"] if isinstance(one, dict) else one) for one in self._results.verdicts["sentences"])
+        """What the tests say, and what a reader must not miss, in sentences."""
+        return (*self._results.verdicts["sentences"], *self._results.verdicts["warnings"])
 
     def forecasts(self, model: str, *, levels: float | Sequence[float] = ()) -> pd.DataFrame:
         """`unique_id, ds, cutoff, y, <model>, …` of every origin of the test block, as of `Model.cross_validation`."""

@@ -15,16 +15,13 @@ import pandas as pd
 
 from forecast.config.datasets import Ahead
 from forecast.config.task import Calendar, RegularCalendar, SessionCalendar, WeekdayCalendar
-from forecast.data.calendars import check_calendar, grid
+from forecast.data.calendars import check_calendar, grid, nearest
 from forecast.data.columns import until_seen, with_leads
-from forecast.data.panel import Panel
 from forecast.data.schema import KEYS, check_frame, first_text
 from forecast.data.written_times import as_utc
 from forecast.system.errors import InputError, closest, quote_names
 
 WHERE = NAME = "df"
-BY_NAME = ("MS", "ME", "QS", "QE", "YS", "YE", "B")
-"""Steps of unequal length, by pandas' names."""
 SERIES = "series"
 """The name of the one series of a frame that names none."""
 
@@ -96,18 +93,6 @@ def with_future(
     known = until_seen(history, observed)
     later = given["ds"] > given["unique_id"].map(known.groupby("unique_id")["ds"].last())
     return pd.concat([known, given[later]]).sort_values(list(KEYS), kind="stable", ignore_index=True)
-
-
-def require_future(panel: Panel) -> None:
-    """`InputError` where a step after a series' last row is not known ahead."""
-    for series in panel.series:
-        for column, value in zip(panel.task.columns, series.values[-1], strict=True):
-            if column.lead and np.isnan(value):
-                raise InputError(
-                    f"Series {series.unique_id!r}: column {column.name.rpartition('+')[0]!r} has no value "
-                    f"{column.lead} steps after the last row ({pd.Timestamp(series.ds[-1])}); wanted one at every "
-                    "step of the horizon. Complete it in `future_df`."
-                )
 
 
 def as_pandas(df: Any) -> pd.DataFrame:
@@ -254,10 +239,7 @@ def _require_freq(frame: pd.DataFrame, calendar: Calendar) -> None:
     common = pd.Series(stamps[1:] - stamps[:-1]).mode().iloc[0]
     if common in set(steps[1:] - steps[:-1]) and stamps.isin(steps).mean() >= 0.5:
         return
-    usual = {name: pd.date_range(stamps[0], stamps[-1], freq=name) for name in BY_NAME}
-    fitting = [name for name, steps in usual.items() if len(steps.symmetric_difference(stamps)) < 2]
-    whole_days = f"{common.days}D" if common == common.floor("D") else pd.tseries.frequencies.to_offset(common).freqstr
-    found = fitting[0] if fitting else whole_days
+    found = getattr(nearest(stamps)[0], "freq", "B")  # without one: the weekdays
     raise InputError(
         f"{WHERE}: most times of series {first!r} are {common} apart, which does not fit freq={calendar.freq!r}. "
         f"Pass freq={found!r}, or complete the rows."

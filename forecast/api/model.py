@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from forecast.api.frames import NAME, WHERE, Names, long_frame, over_horizon, require_future, with_future
+from forecast.api.frames import NAME, WHERE, Names, long_frame, over_horizon, with_future
 from forecast.config.experiment import Tuning
 from forecast.data.panel import Panel, from_frame, with_series
 from forecast.data.scaling import check_transforms
 from forecast.data.schema import KEYS
+from forecast.data.windows import require_rows
 from forecast.forecaster.ensemble import Ensemble, latest, percent
 from forecast.forecaster.intervals import RAW, SCALES
 from forecast.forecaster.serving import require_known, require_observed
@@ -145,7 +146,8 @@ class Model:
             reach = max(column.lead for column in task.columns)
             frame = over_horizon(frame, plans, observed, reach, task.calendar, where=where)
         panel = from_frame(frame, NAME, task)
-        require_future(panel)
+        for series in panel.series:
+            require_rows(task, series, np.array([len(series) - 1]))
         if df is not None:
             check_transforms(frame, task)
             require_known(panel, ensemble, where=WHERE)

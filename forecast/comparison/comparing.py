@@ -16,7 +16,7 @@ from forecast.comparison.losses import choose, preferred, variance_parts
 from forecast.comparison.multiple_comparisons import ranked
 from forecast.comparison.paired_tests import change_by_step
 from forecast.comparison.scores import Scored
-from forecast.comparison.sentences import preferred_in_words, warnings_in_words
+from forecast.comparison.sentences import left_out_in_words, preferred_in_words, warnings_in_words
 from forecast.comparison.verdicts import compare
 from forecast.config.experiment import COMBINATION, NAIVE, Evaluation, Tuning, load_evaluation, load_tuning
 from forecast.config.paths import ProjectPaths
@@ -101,6 +101,7 @@ def compared(
     own = intervals.intervals
     pooled: list[dict[str, Any]] = own[own["step"] == 0].to_dict("records")  # type: ignore[assignment]
     verdicts["warnings"] = warnings_in_words(chosen, _skill(scored), pooled, verdicts["leaks"], intervals.refused)
+    verdicts["warnings"] += left_out_in_words(results.records.values())
     return Compared(tables, intervals.bands, _residuals(scored, task), verdicts)
 
 

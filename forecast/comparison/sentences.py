@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from forecast.comparison.longrun import taken_out
 from forecast.comparison.losses import FEW, NO_ACTUALS, SEVERAL
+from forecast.config.experiment import COMBINATION
 from forecast.data.results import RANKING_TITLES
 
 if TYPE_CHECKING:
@@ -124,6 +125,11 @@ def warnings_in_words(
         f"Refused: the {100 * level:g} % interval of {count} series: {reason}"
         for (level, reason), count in sorted(reasons.items())
     ]
+
+
+def left_out_in_words(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Of every combination the members that it was made without, or why it could not be made."""
+    return [f"{r['model']}: {r['reason']}." for r in records if r["kind"] == COMBINATION and r["reason"]]
 
 
 def _missed(model: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -6,6 +6,7 @@ Everybody reads them here: the report, the terminal, MLflow's records, `forecast
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -260,8 +261,12 @@ class Results:
 
 
 def members_in_words(record: Mapping[str, Any]) -> str:
-    """`gru 0.60, ridge 0.40`: the members of a combination with their weights; empty for any other record."""
-    return ", ".join(f"{member['model']} {member['weight']:.2f}" for member in record.get("members", ()))
+    """`gru 0.60, ridge 0.40`: the members of a combination with their weights; empty for any other record. Two rows of
+    one model, with and without its skip, are told by their candidates: `gru.linear 0.60, gru.none 0.40`."""
+    members = record.get("members", ())
+    rows = Counter(member["model"] for member in members)
+    named = [(member["candidate" if rows[member["model"]] > 1 else "model"], member["weight"]) for member in members]
+    return ", ".join(f"{name} {weight:.2f}" for name, weight in named)
 
 
 def in_ranking(table: pd.DataFrame, ranking: str) -> pd.DataFrame:

@@ -186,7 +186,7 @@ def require_rows(task: Task, series: Series, rows: np.ndarray) -> None:
             raise InputError(
                 f"Series {series.unique_id!r}: {column.name.rsplit('+', 1)[0]!r} has no value {column.lead} steps "
                 f"after {series.ds[row].astype('datetime64[m]')}, inside the horizon of {task.horizon}. Give "
-                "its values of the whole horizon, in rows that hold it and no target."
+                "its values of the whole horizon, in rows that hold it and no target (in Python also as `future_df`)."
             )
 
 

@@ -62,7 +62,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
         lambda: pd.concat([frame(), frame().head(3)]), {}, ("3 rows", "`unique_id, ds`", "'a' at 2024-01-01", "once")
     ),
     "a finer freq": (frame, {"freq": "1h"}, ("1 days 00:00:00 apart", "freq='1h'", "freq='1D'")),
-    "a coarser freq": (hours, {}, ("0 days 01:00:00 apart", "freq='1D'", "freq='h'")),
+    "a coarser freq": (hours, {}, ("0 days 01:00:00 apart", "freq='1D'", "freq='1h'")),
     "no weekends": (
         lambda: frame(ds=pd.bdate_range("2024-01-01", periods=120)), {}, ("no value at 46 of 166", "freq='B'", "XNYS")
     ),

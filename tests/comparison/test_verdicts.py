@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.comparison.sentences import warnings_in_words
+from forecast.comparison.sentences import left_out_in_words, warnings_in_words
 from forecast.comparison.verdicts import compare, verdict
 from forecast.system.errors import InputError
 
@@ -218,3 +218,9 @@ def test_what_a_reader_must_not_miss_is_said():
 def test_the_interval_of_the_gain_stands_beside_the_word():
     text = "\n".join(verdicts(BETTER, CHOSEN).sentences)
     assert re.search(r"is better than repeating the last value \(loss -\d.*95 % interval -[\d.]+ % to -[\d.]+ %", text)
+
+
+def test_a_combination_made_without_a_failed_member_says_so_by_its_name():
+    mix = {"model": "mix", "kind": "combination", "reason": "left out: lstm.linear (failed)"}
+    rest = [{**mix, "reason": ""}, {"model": "lstm", "kind": "network", "reason": "seed 0: no number"}]
+    assert left_out_in_words([mix, *rest]) == ["mix: left out: lstm.linear (failed)."]

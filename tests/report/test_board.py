@@ -31,6 +31,8 @@ def test_a_combination_is_listed_with_its_members_their_weights_and_what_was_lef
     results.records["mix"] = record
     assert combinations(results, "shipped") == [("mix", "gru 0.62, ridge 0.38; left out: lstm (failed)")]
     assert combinations(results, "architecture") == []
+    record["members"] = [{"model": "gru", "candidate": f"gru.{skip}", "weight": 0.5} for skip in ("linear", "none")]
+    assert combinations(results, "shipped") == [("mix", "gru.linear 0.50, gru.none 0.50; left out: lstm (failed)")]
 
 
 def test_scores_of_intervals_and_heads_stand_beside_the_errors_of_one_series(tmp_path):
