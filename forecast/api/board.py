@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from forecast.api import project
+from forecast.api.export import leaderboard
 from forecast.api.fitting import of_candidate
 from forecast.api.frames import NAME, Names
-from forecast.api.model import Model, Recipe
+from forecast.api.model import Model, Recipe, windows_of
 from forecast.api.project import Question
 from forecast.backtest.candidates import REFERENCES
 from forecast.comparison import metrics
@@ -36,7 +37,20 @@ LEAST_ORIGINS = 20
 
 
 class Board:
-    """What `forecast.compare` returns; it keeps its results in a temporary folder that goes when the board does."""
+    """What `forecast.compare` returns; it keeps its results in a temporary folder that goes when the board does.
+
+    >>> board.leaderboard["model"].tolist()
+    ['arx', 'ridge', 'naive', 'seasonal_naive']
+    >>> board.verdicts[0].startswith(f"As shipped: {board.chosen}")
+    True
+    >>> board.forecasts("ridge", levels=[80]).columns.tolist()
+    ['unique_id', 'ds', 'cutoff', 'y', 'ridge', 'ridge-lo-80', 'ridge-hi-80']
+    >>> board.model("ridge")
+    Model('ridge', horizon=3, lookback=168, series=1)
+    >>> board.plot().savefig("errors.png")
+    >>> board.report("report.html").name
+    'report.html'
+    """
 
     def __init__(self, folder: Path, asked: Question, recipes: Mapping[str, Recipe]) -> None:
         self._asked, self._recipes = asked, recipes
@@ -55,8 +69,7 @@ class Board:
         """One row per model, lowest MASE first: its metrics on the test block (mean over seeds), whether validation
         chose it, and the words of the Holm-corrected tests against repeating the last value and against its own linear
         part alone."""
-        rows = self._results.board(RANKING)
-        rows = rows[rows["seed"] == MEAN].sort_values(["mase", "model"], na_position="last")
+        rows = leaderboard(self._results, ranking=RANKING)
         table = rows[["model", "status", *(metric.name for metric in metrics.METRICS), "n_params", "n_origins"]]
         said = {f"vs_{family}": [self._word(family, model) for model in rows["model"]] for family in ("naive", "skip")}
         return table.assign(chosen=rows["model"] == self.chosen, **said).reset_index(drop=True)
@@ -76,7 +89,7 @@ class Board:
 
     def forecasts(self, model: str, *, levels: float | Sequence[float] = ()) -> pd.DataFrame:
         """`unique_id, ds, cutoff, y, <model>, …` of every origin of the test block, as of `Model.cross_validation`."""
-        return self.model(model).windows(self._results.forecasts(self._candidate(model)), levels)
+        return windows_of(self.model(model), self._results.forecasts(self._candidate(model)), levels)
 
     def model(self, name: str | None = None) -> Model:
         """A compared model, fitted on the train block alone; None: the chosen one. To forecast with all rows, fit it
@@ -145,6 +158,8 @@ def compare(
     15 % of the time steps are the test block (or `splits`, as in datasets.yaml), with an origin every `step_size` rows
     (a quarter of the horizon by default). tuning: `quick` (a minute), `full` (configs/tuning.yaml), or keys of
     tuning.yaml. The other options are those of `forecast.fit`.
+
+    >>> board = forecast.compare(df, ["naive", "ridge"], freq="1h", horizon=3)
     """
     if not project.is_installed("arch"):
         raise InputError(f"`forecast.compare` needs arch for its tests. {project.INSTALL}")

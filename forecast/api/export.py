@@ -13,6 +13,7 @@ import pandas as pd
 
 from forecast.api.model import windows
 from forecast.config.task import load_task
+from forecast.data.panel import with_series
 from forecast.data.results import BASELINE, MEAN, Results
 from forecast.data.windows import Windows
 from forecast.forecaster import Forecaster
@@ -21,8 +22,6 @@ from forecast.networks.inference.export import Linear
 from forecast.networks.inference.export import export as numpy_file
 from forecast.system import files
 from forecast.system.errors import InputError, closest, quote_names
-
-KEYS = ["unique_id", "ds", "cutoff", "y"]
 
 
 def cross_validation(
@@ -50,12 +49,8 @@ def observations(results: Results) -> pd.DataFrame:
     task = load_task(results.paths.task(results.name))
     frame = files.read_frame(results.paths.frame(results.name))
     past = [column.name for column in task.past_exogenous]
-    parts = []
-    for target in task.targets:
-        part = frame[["unique_id", "ds", target, *past]].rename(columns={target: "y"})
-        several = len(task.targets) > 1
-        parts.append(part.assign(unique_id=part["unique_id"].astype(str) + f"/{target}") if several else part)
-    return pd.concat(parts, ignore_index=True)
+    table = with_series(frame.melt(["unique_id", "ds", *past], task.targets, "output", "y"))
+    return table.assign(unique_id=table["series"])[["unique_id", "ds", "y", *past]]
 
 
 def leaderboard(results: Results, *, ranking: str = "shipped") -> pd.DataFrame:
@@ -78,7 +73,7 @@ def _candidates(results: Results, ranking: str, models: Sequence[str]) -> list[s
 
 
 def _own(results: Results, candidate: str, levels: float | Sequence[float]) -> pd.DataFrame:
-    """One model's part: `KEYS`, its name, its intervals."""
+    """One model's part: `unique_id, ds, cutoff, y`, its name, its intervals."""
     rows = results.forecasts(candidate)
     ensemble = ensemble_of(results.folder(candidate))
     model = str(results.records[candidate]["model"])

@@ -18,8 +18,6 @@ from forecast.data.results import Results
 from forecast.forecaster.ensemble import ensemble_of
 from forecast.system.errors import InputError, ModelFailure
 
-SEEDS = (0,)
-
 
 def fit(
     df: Any,
@@ -36,7 +34,7 @@ def fit(
     difference_inputs: bool = False,
     splits: Mapping[str, Any] | None = None,
     tuning: str | Mapping[str, Any] | None = None,
-    seeds: Sequence[int] = SEEDS,
+    seeds: Sequence[int] = (0,),
     n_jobs: int | None = None,
     id_col: str = "unique_id",
     time_col: str = "ds",
@@ -54,6 +52,9 @@ def fit(
     family's own values, `quick`, `full`, or keys of tuning.yaml. seeds: of a network; several are averaged.
 
     `InputError` for a frame or an option that is not as wanted, `ModelFailure` where the model cannot be fitted.
+
+    >>> forecast.fit(df, "ridge", freq="1h", horizon=24, past_exogenous=["wind"])
+    Model('ridge', horizon=24, lookback=168, series=1)
     """
     targets = (target_col,) if isinstance(target_col, str) else tuple(target_col)
     asked = project.question(

@@ -34,10 +34,6 @@ class Names:
     time_col: str = "ds"
     target_col: tuple[str, ...] = ("y",)
 
-    def given(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """A frame of ours with the caller's names for series and time."""
-        return frame.rename(columns={"unique_id": self.id_col, "ds": self.time_col})
-
 
 def long_frame(df: Any, names: Names, columns: Sequence[str], calendar: Calendar) -> pd.DataFrame:
     """`unique_id, ds, *columns` of any frame, in order, times in UTC without zone; `InputError` at the first fault."""

@@ -44,6 +44,13 @@ class Model:
     """What `forecast.fit` and `forecast.load` return. `name` heads the columns of its forecasts.
 
     A loaded model has neither the data it was fitted on nor the recipe: `predict` wants a frame then.
+
+    >>> model = forecast.fit(df, "ridge", freq="1h", horizon=3)
+    >>> model.predict(levels=80).columns.tolist()
+    ['unique_id', 'ds', 'ridge', 'ridge-lo-80', 'ridge-hi-80']
+    >>> model.cross_validation(step_size=6, n_windows=4).shape
+    (12, 5)
+    >>> model.save("ridge")
     """
 
     name: str
@@ -53,12 +60,8 @@ class Model:
     recipe: Recipe | None = None
 
     def __repr__(self) -> str:
-        task = self.ensemble.task
-        return f"Model({self.name!r}, horizon={task.horizon}, lookback={task.lookback}, series={len(self._series)})"
-
-    @property
-    def _series(self) -> list[str]:
-        return sorted(self.ensemble.forecasters[0].scaling.centre)
+        task, series = self.ensemble.task, len(self.ensemble.forecasters[0].scaling.centre)
+        return f"Model({self.name!r}, horizon={task.horizon}, lookback={task.lookback}, series={series})"
 
     def predict(
         self, df: Any = None, *, future_df: Any = None, levels: float | Sequence[float] = (),
@@ -103,11 +106,7 @@ class Model:
         from forecast.api.fitting import fitted  # with it comes all that training needs
 
         again, forecasts = fitted(self.name, asked, self.recipe)
-        return again.windows(forecasts, levels)
-
-    def windows(self, forecasts: pd.DataFrame, levels: float | Sequence[float]) -> pd.DataFrame:
-        """The test block of a candidate's forecasts.parquet as `unique_id, ds, cutoff, y, <name>, <name>-lo-80, …`."""
-        return self._shown(*windows(forecasts[forecasts["block"] == "test"], self.ensemble, self.name, levels))
+        return windows_of(again, forecasts, levels)
 
     def save(self, folder: str | Path) -> None:
         """Everything but the data, as JSON and arrays: `forecast.load(folder)` needs no TensorFlow."""
@@ -121,6 +120,8 @@ class Model:
         or .onnx (with tf2onnx installed). Beside it a .json with the channels of a window and the scaling.
 
         `InputError` for a model that is no single pass of a network and a linear map, and for a missing package.
+
+        >>> forecast.fit(df, "gru", freq="1h", horizon=3).export("gru.py")
         """
         from forecast.api.export import network_file
 
@@ -156,7 +157,13 @@ class Model:
 
     def _shown(self, table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         several = ["output"] if len(self.ensemble.task.target) > 1 else []
-        return self.names.given(table[["unique_id", *several, *columns]].reset_index(drop=True))
+        own = {"unique_id": self.names.id_col, "ds": self.names.time_col}
+        return table[["unique_id", *several, *columns]].rename(columns=own).reset_index(drop=True)
+
+
+def windows_of(model: Model, forecasts: pd.DataFrame, levels: float | Sequence[float]) -> pd.DataFrame:
+    """The test block of a candidate's forecasts.parquet as `unique_id, ds, cutoff, y, <name>, <name>-lo-80, …`."""
+    return model._shown(*windows(forecasts[forecasts["block"] == "test"], model.ensemble, model.name, levels))
 
 
 def windows(
@@ -189,7 +196,11 @@ def _shares(levels: float | Sequence[float]) -> tuple[float, ...]:
 
 
 def load(folder: str | Path) -> Model:
-    """What `Model.save` wrote; `InputError` for another folder or schema, `DataError` for a damaged file."""
+    """What `Model.save` wrote; `InputError` for another folder or schema, `DataError` for a damaged file.
+
+    >>> forecast.load("ridge").predict(df).shape
+    (3, 3)
+    """
     if not (Path(folder) / ABOUT).exists():
         raise InputError(f"{folder}: found no {ABOUT}, wanted a folder that `model.save` made. Correct the path.")
     about = files.read_saved(Path(folder) / ABOUT, SCHEMA)

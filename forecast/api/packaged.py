@@ -35,6 +35,8 @@ def example(name: str = "dublin") -> pd.DataFrame:
     """A frame to begin with. `dublin`: hourly weather of 2024 to 2026, `unique_id, ds` (UTC), `y` (temperature in °C),
     `precip` (mm in the hour before) and `wind` (km/h). Weather data by Open-Meteo.com (CC BY 4.0); contains modified
     Copernicus data.
+
+    >>> df = forecast.example().tail(2000)
     """
     if name not in EXAMPLES:
         raise InputError(f"Example {name!r} is unknown.{closest(name, EXAMPLES)} Known: {quote_names(EXAMPLES)}.")

@@ -81,15 +81,12 @@ def following(calendar: Calendar, after: Any, n: int) -> pd.DatetimeIndex:
             raise InputError(f"The calendar has no {n} sessions after {after.date()}. Shorten `horizon`.")
 
 
-def calendar_features(ds: Any, names: Iterable[CalendarFeature]) -> pd.DataFrame:
-    """(T, 2 per name): `<name>_sin`, `<name>_cos` of the phase in its period, from `ds` alone; index 0..T-1."""
+def calendar_features(ds: Any, names: Iterable[CalendarFeature]) -> np.ndarray:
+    """(T, 2 per name): sine and cosine of the phase in each feature's period, from `ds` alone."""
     times = pd.DatetimeIndex(ds)
-    columns: dict[str, np.ndarray] = {}
-    for name in names:
-        angle = 2 * np.pi * _position(times, name) / _CYCLES[name][2]
-        columns[f"{name}_sin"] = np.sin(angle)
-        columns[f"{name}_cos"] = np.cos(angle)
-    return pd.DataFrame(columns, index=pd.RangeIndex(len(times)))
+    angles = [2 * np.pi * _position(times, name) / _CYCLES[name][2] for name in names]
+    columns = [turned(angle) for angle in angles for turned in (np.sin, np.cos)]
+    return np.array(columns).T if columns else np.empty((len(times), 0))
 
 
 def cycles(calendar: Calendar, names: Iterable[CalendarFeature]) -> dict[str, float]:

@@ -45,7 +45,7 @@ def test_calendar_features_reach_one_horizon_beyond_the_last_row():
     shops = problems.panel_of(problems.frame())
     for series in shops.series:
         hours = pd.date_range(series.ds[0], periods=len(series) + problems.HORIZON, freq="h")
-        np.testing.assert_array_equal(series.future, calendar_features(hours, ["hour_of_day"]).to_numpy())
+        np.testing.assert_array_equal(series.future, calendar_features(hours, ["hour_of_day"]))
 
 
 def test_until_is_as_if_nothing_later_had_been_observed():

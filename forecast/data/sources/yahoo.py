@@ -11,7 +11,6 @@ from __future__ import annotations
 import importlib.metadata
 import re
 import shutil
-import time
 import warnings
 from collections.abc import Collection
 from pathlib import Path
@@ -87,7 +86,8 @@ def read(request: Request) -> RawFrame:
             failed[ticker] = str(error)
         request.advance(ticker)
     if len(failed) > source.max_failed * len(source.tickers) or not frames:
-        raise DataError(_too_many(failed, len(source.tickers)))
+        counted = f"{len(failed)} of {len(source.tickers)} tickers failed"
+        raise DataError(f"{counted}, more than `max_failed` allows: {'; '.join(failed.values())}")
     frame, as_of = observed(request, pd.concat(frames, ignore_index=True))
     unsettled = frame["ds"][ended(request.dataset.calendar, frame["ds"]) > as_of - SETTLES]
     return RawFrame(
@@ -138,7 +138,7 @@ class _Client:
         # yfinance keeps answers by URL, failed ones too: without this a retry would be given the same failure.
         YfData.cache_get.cache_clear()
         # To the end of tomorrow and not of `as_of`: quotes are divided by splits up to today, which must be known.
-        end = max(as_of, pd.Timestamp(self.session.today())) + pd.Timedelta(2, "D")
+        end = max(as_of, pd.Timestamp.now("UTC").tz_localize(None).normalize()) + pd.Timedelta(2, "D")
         try:
             with warnings.catch_warnings():
                 # yfinance 1.7 calls pandas in ways that pandas 3.1 announces to change.
@@ -207,9 +207,6 @@ def guarded_session(base_url: str, deadline: Deadline, *, max_bytes: int = MAX_B
                 raise DataError(f"Yahoo's answer is larger than {max_bytes:,} bytes. Ask for fewer years.")
             return response
 
-        def today(self) -> str:
-            return time.strftime("%Y-%m-%d", time.gmtime())
-
     return Guarded(impersonate="chrome", curl_options={CurlOpt.MAXFILESIZE_LARGE: max_bytes})
 
 
@@ -248,11 +245,6 @@ def as_traded(frame: pd.DataFrame) -> pd.DataFrame:
     traded = frame.assign(split=ratio, volume=frame["volume"] / later)
     traded[prices] = frame[prices].mul(later, axis=0)
     return traded
-
-
-def _too_many(failed: dict[str, str], tickers: int) -> str:
-    named = "; ".join(failed.values())
-    return f"{len(failed)} of {tickers} tickers failed, more than `max_failed` allows: {named}"
 
 
 def _provenance(source: Settings) -> dict[str, Any]:
