@@ -10,7 +10,7 @@ from typing import NoReturn
 import typer
 
 import forecast
-from forecast.cli import champion, check, compare, data, doctor, export, identify, new, predict, retrain, run
+from forecast.cli import champion, check, compare, data, doctor, identify, predict, retrain, run
 from forecast.system.errors import ForecastError, out_of_memory
 
 app = typer.Typer(
@@ -33,8 +33,8 @@ def options(
 
 for command in (
     run.run, run.sync, run.ui, predict.predict, champion.promote, champion.rollback, champion.status, champion.history,
-    check.check, check.models, check.audit, compare.compare, export.export, data.add, data.fetch, data.data,
-    doctor.doctor, doctor.clean, retrain.retrain, new.new, identify.identify,
+    check.check, check.models, check.audit, compare.compare, predict.export, data.add, data.fetch, data.data,
+    doctor.doctor, doctor.clean, retrain.retrain, run.new, identify.identify,
 ):  # fmt: skip
     app.command(command.__name__)(command)
 app.add_typer(retrain.schedule, name="schedule")

@@ -60,7 +60,7 @@ def status(
     form: Format = FORMAT,
 ) -> None:
     """Show each champion, its age, live error, drift, last and next run; exits 1 when something is wrong."""
-    from forecast.operations.health_checks import running
+    from forecast.operations.status import running
 
     project = require_project(root)
     names = [dataset] if dataset else running(project)
@@ -115,9 +115,8 @@ def _registered(project: Path, dataset: str, uri: str) -> int:
     """What the last `dvc repro` chose on validation, as a version."""
     from forecast.cli.run import revision
     from forecast.operations import registry
-    from forecast.operations.candidate_export import chosen
 
-    folder, meta = chosen(project, dataset, now=now(), revision=revision(project))
+    folder, meta = registry.chosen(project, dataset, now=now(), revision=revision(project))
     return registry.register(project, dataset, folder, meta, tracking_uri=uri)
 
 

@@ -46,14 +46,14 @@ def doctor(
     ),
 ) -> None:
     """Examine environment, disk, locks, DVC, MLflow and champions."""
-    from forecast.operations import health_checks
+    from forecast.operations import status
 
     project = require_project(root).resolve()
     if repair:
         for path in _mend(project):
             shown = path.relative_to(project) if path.is_relative_to(project) else path
             print(f"Removed {shown}", file=sys.stderr)
-        for sentence in health_checks.repaired(project, tracking_uri()):
+        for sentence in status.repaired(project, tracking_uri()):
             print(sentence, file=sys.stderr)
     rows = [{"what": what, "found": found, "repair": advice} for what, found, advice in findings(project)]
     show(rows, form)
@@ -71,10 +71,10 @@ def findings(root: Path) -> Iterator[Check]:
             yield examine(root)
         except OSError as error:
             yield _unwritable(examine.__name__, error)
-    from forecast.operations import health_checks
+    from forecast.operations import status
 
     try:
-        yield from health_checks.findings(root, tracking_uri())
+        yield from status.findings(root, tracking_uri())
     except OSError as error:
         yield _unwritable("operation", error)
 

@@ -25,8 +25,8 @@ def identify(
     form: Format = FORMAT,
 ) -> None:
     """Model an input-output record: rank simulators by their free run on validation rows, report them on test."""
+    from forecast.config.operation import load_record
     from forecast.config.paths import ProjectPaths
-    from forecast.config.records import load_record
     from forecast.identification import contest
     from forecast.identification.data import read_named
     from forecast.report.page import render_free_runs

@@ -1,4 +1,6 @@
-"""`forecast predict`: what the champion says about the steps after the newest snapshot."""
+"""`forecast predict | export`: what the champion says about the steps after the newest snapshot; and forecasts,
+observations or the leaderboard of the last run as a frame for other tools.
+"""
 
 from __future__ import annotations
 
@@ -78,14 +80,12 @@ def days(moment: pd.Timestamp, earlier: str) -> float:
 
 def _shown(found: Forecast, form: Form, entry: Dataset) -> None:
     if form == "csv":
-        print(harmless(_dated(found)).to_csv(index=False), end="")
+        _write(_dated(found), form)
+    elif form == "parquet":
+        _write(found.table, form)
     elif form == "json":
         content = {**about(found, now()), "notices": list(found.notices), "forecast": _rows(found)}
         print(json.dumps(content, indent=1, ensure_ascii=False))
-    elif form == "parquet":
-        if sys.stdout.isatty():
-            raise InputError("--format parquet writes bytes: send them into a file, such as `> forecast.parquet`.")
-        found.table.to_parquet(sys.stdout.buffer, index=False, compression="zstd")
     else:
         _table(found, entry)
 
@@ -96,13 +96,12 @@ def _table(found: Forecast, entry: Dataset) -> None:
     table = _dated(found)
     several = [name for name in ("unique_id", "output") if table[name].nunique() > 1]
     numbers = [name for name in table.columns if name == "y_hat" or name.startswith(("lo_", "hi_"))]
-    rows = [
-        {**{name: row[name] for name in several}, "ds": row["ds"], **{name: _number(row[name]) for name in numbers}}
-        for row in table.to_dict("records")
-    ]
+    for name in numbers:
+        table[name] = table[name].map(lambda value: "" if value != value else f"{value:.6g}")
+    rows = table[[*several, "ds", *numbers]].to_dict("records")
     unit = units[0] if len(units) == 1 else ""
     print(f"{entry.title}{f' ({unit})' if unit else ''}, after {table['cutoff'].max()} UTC")
-    show(rows, Format.table)
+    show(rows, Format.table)  # type: ignore[arg-type]
     print(_sentence(known))
 
 
@@ -132,10 +131,6 @@ def _rows(found: Forecast) -> list[dict[str, Any]]:
     return [{str(name): None if value != value else value for name, value in row.items()} for row in rows]
 
 
-def _number(value: float) -> str:
-    return "" if value != value else f"{value:.6g}"
-
-
 def shares_of(text: str) -> tuple[float, ...] | None:
     """`80,95` → (0.8, 0.95); `none` → (); empty → None, the usual ones."""
     if not text:
@@ -149,3 +144,59 @@ def shares_of(text: str) -> tuple[float, ...] | None:
     if not all(0 < share < 1 for share in shares):
         raise InputError(f"--levels: found {text!r}, wanted numbers above 0 and below 100, such as 80,95.")
     return tuple(dict.fromkeys(shares))
+
+
+File = Literal["parquet", "csv"]
+FILE = typer.Option("csv", "--format", help="parquet needs a file or pipe behind it.")
+STANDARD_OUTPUT = Path("-")
+OUTPUT = typer.Option(STANDARD_OUTPUT, "--output", "-o", help="The file; - is standard output.")
+
+
+def export(
+    dataset: str = typer.Argument(help="An entry of configs/datasets.yaml that was run."),
+    what: Literal["cross-validation", "observations", "leaderboard"] = typer.Option(
+        "cross-validation", "--what", help="Which frame."
+    ),
+    form: File = FILE,
+    models: str = typer.Option("", "--models", help="Only these, separated by commas."),
+    levels: str = typer.Option("", "--levels", help="Intervals in percent, such as 80,95."),
+    ranking: Literal["shipped", "architecture"] = typer.Option(
+        "shipped", "--ranking", help="Networks with or without their linear part."
+    ),
+    output: Path = OUTPUT,
+    root: Path = ROOT,
+) -> None:
+    """Write results as `unique_id, ds, cutoff, y, <model>, …`, as neuralforecast and utilsforecast have them."""
+    from forecast.api import export as frames
+    from forecast.config.datasets import load_dataset
+    from forecast.config.paths import ProjectPaths
+    from forecast.data.results import Results
+
+    project = require_project(root)
+    load_dataset(dataset, project / "configs")  # a misspelt name is told here, with the nearest right one
+    results = Results(ProjectPaths.of(project), dataset)
+    if what == "observations":
+        _write(frames.observations(results), form, output)
+    elif what == "leaderboard":
+        _write(frames.leaderboard(results, ranking=ranking), form, output)
+    else:
+        wanted = tuple(name.strip() for name in models.split(",") if name.strip())
+        found = frames.cross_validation(
+            results, ranking=ranking, models=wanted, levels=[100 * share for share in shares_of(levels) or ()]
+        )
+        _write(found, form, output)
+
+
+def _write(frame: pd.DataFrame, form: File, output: Path = STANDARD_OUTPUT) -> None:
+    from forecast.system import files
+
+    if form == "parquet" and output == STANDARD_OUTPUT:
+        if sys.stdout.isatty():
+            raise InputError("--format parquet writes bytes: send them into a file, such as `> forecast.parquet`.")
+        frame.to_parquet(sys.stdout.buffer, index=False, compression="zstd")
+    elif form == "parquet":
+        files.write_frame(output, frame)
+    elif output == STANDARD_OUTPUT:
+        print(harmless(frame).to_csv(index=False), end="")
+    else:
+        files.write_text(output, harmless(frame).to_csv(index=False))

@@ -1,7 +1,10 @@
-"""`forecast run | sync | ui`: check, `dvc repro`, publish, leaderboard; what `make run` and `make ui` call."""
+"""`forecast run | sync | ui`: check, `dvc repro`, publish, leaderboard; what `make run` and `make ui` call. And
+`forecast new`: a project of one's own that needs no clone, and its upgrade to the installed version.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -121,28 +124,17 @@ def ui(
     if store.startswith("http"):
         print(f"MLflow runs at {store} (MLFLOW_TRACKING_URI).")
         return
-    server = [
-        "mlflow",
-        "ui",
-        "--workers",
-        "1",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--backend-store-uri",
-        store,
-    ]
+    server = f"mlflow ui --workers 1 --host 127.0.0.1 --port {port} --backend-store-uri".split()
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     sys.stdout.flush()
-    os.execve(sys.executable, [sys.executable, "-m", *server], {**os.environ, **quiet})  # noqa: S606
+    os.execve(sys.executable, [sys.executable, "-m", *server, store], {**os.environ, **quiet})  # noqa: S606
 
 
 def published(root: Path) -> str:
     """Publishes; says what was done and where the leaderboards are in MLflow's pages."""
     from forecast.tracking import sync as publish
 
-    done = publish(root, tracking_uri(), now=time.time(), revision=revision(root), report=None)
+    done = publish(root, tracking_uri(), now=time.time(), revision=revision(root))
     counts = f"MLflow: {len(done.made)} runs made, {done.unchanged} already there, {len(done.set_aside)} set aside."
     pages = [f"  {name}: http://127.0.0.1:5000{page}" for name, page in sorted(done.pages.items())]
     return "\n".join([counts, *(["After `forecast ui` the leaderboards are at", *pages] if pages else [])])
@@ -153,3 +145,38 @@ def revision(root: Path) -> str:
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     found = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     return found.stdout.strip() if found.returncode == 0 else ""
+
+
+PIPELINE = ("dvc", "mlflow", "tensorflow")
+"""What a run imports and the core of the package does without."""
+
+
+def new(
+    directory: Path = typer.Argument(help="An empty or new folder."),  # noqa: B008  (how typer wants it)
+    upgrade: bool = typer.Option(False, "--upgrade", help="Bring the stages of a project to the installed version."),
+) -> None:
+    """Make a project with configs, stages and the embedded data, on which `dvc repro` runs at once."""
+    from forecast.api import new_project
+
+    if upgrade:
+        changed = new_project.upgrade(directory)
+        print(changed or f"{directory} has the stages of the installed version already.", end="" if changed else "\n")
+        return
+    made = new_project.create(directory)
+    print(f"{directory}: {len(made)} files. The datasets and models stand in configs/, the stages in dvc.yaml.")
+    _next(directory)
+
+
+def _next(directory: Path) -> None:
+    """What to type, and what is missing for it."""
+    missing = [name for name in PIPELINE if importlib.util.find_spec(name) is None]
+    if missing:
+        print(f"A run needs {' and '.join(missing)}: `pip install 'rolling-forecast[pipeline]'`.")
+    print(f"Next:\n  cd {directory}\n  {_command()} run      # data, tuning, training, comparison, report")
+    print("Your own data: an entry in configs/datasets.yaml, then `forecast fetch`, then the same command.")
+
+
+def _command() -> str:
+    """How the command was started, so that the next one can be typed."""
+    started = Path(sys.argv[0])
+    return "forecast" if started.name == "forecast" else f"{sys.executable} -m forecast"

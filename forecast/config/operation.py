@@ -1,4 +1,6 @@
-"""retraining.yaml and schedule.yaml: when a dataset is retrained, what its gate asks, which commands start when."""
+"""retraining.yaml and schedule.yaml: when a dataset is retrained, what its gate asks, which commands start when; and
+experiments.yaml: the input-output records of `forecast identify`.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +8,15 @@ import re
 from collections.abc import Iterable
 from datetime import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from forecast.config.datasets import Dataset
 from forecast.config.reading import Config, load, read_yaml, require_plain_names, validated
 from forecast.config.task import RegularCalendar, TimeZone, Weekday
-from forecast.system.errors import InputError, closest, nearest
+from forecast.system.errors import InputError, closest, nearest, quote_names
 
 SESSIONS = 60
 FRESH_DAYS = 28
@@ -177,3 +179,52 @@ class Schedule(Config):
 
 def load_schedule(folder: Path | str = "configs") -> Schedule:
     return load(Schedule, Path(folder) / "schedule.yaml")
+
+
+Share = Annotated[float, Field(gt=0, le=0.4)]
+
+
+class Record(Config):
+    """One entry. `file`: a CSV with a row per time, relative to the project; `record`: its column whose values tell
+    several records apart; `sampling_time` in seconds.
+
+    `test`: the share of every record's rows at its end, or the names of whole records; `validation`: the share of the
+    other rows, at the end of each.
+    """
+
+    kind: Literal["experiment"]
+    title: str = ""
+    file: Path
+    outputs: tuple[str, ...] = Field(min_length=1)
+    inputs: tuple[str, ...] = ()
+    record: str | None = None
+    sampling_time: float = Field(default=1.0, gt=0)
+    validation: Share = 0.25
+    test: Share | tuple[str, ...] = 0.2
+    rows: tuple[Literal["identify", "narx_lm", "gru", "lstm", "arx"], ...] = (
+        "identify",
+        "narx_lm",
+        "gru",
+        "lstm",
+        "arx",
+    )
+    seed: int = 0
+
+
+class Records(Config):
+    """The whole file."""
+
+    experiments: dict[str, Record]
+
+    @model_validator(mode="after")
+    def _names_are_plain(self) -> Records:
+        require_plain_names(self.experiments, "experiment")
+        return self
+
+
+def load_record(name: str, folder: Path | str = "configs") -> Record:
+    """One entry; `InputError` with the nearest name when it is unknown."""
+    known = load(Records, Path(folder) / "experiments.yaml").experiments
+    if name not in known:
+        raise InputError(f"Unknown experiment {name!r}.{closest(name, known)} Known: {quote_names(known)}.")
+    return known[name]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from forecast.config.records import Record
+from forecast.config.operation import Record
 from forecast.identification.automatic import identify
 from forecast.identification.data import divideblock, dividetrain
 from forecast.identification.delays import arx_order

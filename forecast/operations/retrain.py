@@ -19,11 +19,10 @@ from forecast.data import preparation, snapshots
 from forecast.data.panel import Panel, from_frame
 from forecast.forecaster.ensemble import Ensemble, ensemble_of
 from forecast.operations import challenger, champion, decision, gate, gate_origins, retrain_triggers, worktree
-from forecast.operations.candidate_export import chosen
 from forecast.operations.challenger import Job
 from forecast.operations.champion import Champion, Meta
 from forecast.operations.decision import Decision
-from forecast.operations.registry import repaired
+from forecast.operations.registry import chosen, repaired
 from forecast.operations.retrain_triggers import Due, due
 from forecast.operations.worktree import Tree
 from forecast.system import files

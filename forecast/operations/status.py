@@ -1,22 +1,26 @@
-"""The state of each dataset in under a second: read from small files of this machine, nothing loaded.
+"""The state of each dataset in under a second: read from small files of this machine, nothing loaded; and faults of
+locks, MLflow's paths and champions, found and repaired for `forecast doctor`.
 
 Drift and the last run are what retraining wrote into its newest decision; the next run is what the scheduler planned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from forecast.config.paths import ProjectPaths
 from forecast.operations import champion, live_accuracy
 from forecast.operations.live_accuracy import Live
 from forecast.operations.worktree import newest_data
-from forecast.system import files
+from forecast.system import files, processes
 from forecast.system.errors import ForecastError
+from forecast.tracking import place, store
 
 
 @dataclass(frozen=True)
@@ -147,13 +151,10 @@ def _runs(root: Path, dataset: str, decision: Mapping[str, Any]) -> tuple[str, s
 
 def _jobs(root: Path, dataset: str) -> list[str]:
     """The jobs of configs/schedule.yaml that retrain the dataset; a wrong file is `check`'s to tell."""
-    import yaml
-
     try:
-        content = yaml.safe_load((ProjectPaths.of(root).configs / "schedule.yaml").read_text(encoding="utf-8"))
-        jobs = content["jobs"].items()
+        jobs = _yaml(root, "schedule.yaml")["jobs"].items()
         words = {name: job["run"].split() if isinstance(job["run"], str) else list(job["run"]) for name, job in jobs}
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError):
         return []
     return [str(name) for name, run in words.items() if run[:1] == ["retrain"] and dataset in run]
 
@@ -169,3 +170,99 @@ def _json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _yaml(root: Path, name: str) -> dict[str, Any]:
+    """A file of configs/; empty for one that cannot be read."""
+    try:
+        content = yaml.safe_load((ProjectPaths.of(root).configs / name).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+Finding = tuple[str, str, str]
+REPAIR = "`forecast doctor --repair`"
+
+
+def findings(root: Path, tracking_uri: str) -> Iterator[Finding]:
+    """(what, found, repair) for locks, MLflow's paths and champions; an empty repair means that all is well."""
+    stale = stale_locks(root)
+    yield "locks", f"{len(stale)} name processes that are gone" if stale else "none is stale", REPAIR if stale else ""
+    yield _paths(root, tracking_uri)
+    for dataset in datasets(root, tracking_uri):
+        yield _champion(root, dataset)
+
+
+def repaired(root: Path, tracking_uri: str) -> Iterator[str]:
+    """Repairs what `findings` names; a sentence for each thing done or not possible."""
+    from forecast.operations import registry
+
+    for path in stale_locks(root):
+        path.unlink(missing_ok=True)
+        yield f"Removed {path.relative_to(root)}: its process is gone"
+    where = place(root, tracking_uri)
+    if store.former_folders(where):
+        with store.opened(where):
+            yield "MLflow's paths lead into this folder again"
+    for dataset in datasets(root, tracking_uri):
+        try:
+            yield from registry.repaired(root, dataset, tracking_uri=tracking_uri)
+        except ForecastError as error:
+            yield f"{dataset}: not repaired: {error}"
+
+
+def _paths(root: Path, tracking_uri: str) -> Finding:
+    try:
+        former = store.former_folders(place(root, tracking_uri))
+    except ForecastError as error:
+        return "MLflow's paths", str(error), REPAIR
+    named = f"lead into {', '.join(map(str, former))}: this project was copied or moved from there"
+    return "MLflow's paths", named if former else "lead into this folder", "`forecast sync`" if former else ""
+
+
+def stale_locks(root: Path) -> list[Path]:
+    """Notes of lock holders that ended without taking them away; the locks themselves end with their processes."""
+
+    def gone(note: Path) -> bool:
+        try:
+            return not processes.alive(int(note.read_text().strip()), by=note.stat().st_mtime)
+        except (OSError, ValueError):
+            return True
+
+    return list(filter(gone, [*ProjectPaths.of(root).locks.glob("*.pid"), *root.glob("*.pid")]))
+
+
+def datasets(root: Path, tracking_uri: str) -> list[str]:
+    """The datasets that have a champion here, or only in the registry."""
+    here = {path.name for path in ProjectPaths.of(root).all_champions.glob("*") if path.is_dir()}
+    elsewhere = [name for name in running(root) if name not in here and _registered(root, name, tracking_uri)]
+    return sorted({*here, *elsewhere})
+
+
+def _registered(root: Path, dataset: str, tracking_uri: str) -> bool:
+    """Whether the registry has a champion; no when it does not answer, which is a finding of its own."""
+    from forecast.operations import registry
+
+    database = place(root, tracking_uri).database
+    if database is not None and not database.exists():
+        return False
+    try:
+        return "champion" in registry.aliases(root, dataset, tracking_uri=tracking_uri)
+    except ForecastError:
+        return False
+
+
+def running(root: Path) -> list[str]:
+    """The datasets of `run` in configs/datasets.yaml, the rest of which `forecast check` examines."""
+    try:
+        return [str(name) for name in _yaml(root, "datasets.yaml")["run"]]
+    except (KeyError, TypeError):
+        return []
+
+
+def _champion(root: Path, dataset: str) -> Finding:
+    named, _, faults = _local(root, dataset)
+    if faults or "champion" not in named:
+        return f"champion {dataset}", "; ".join(faults) or "not on this machine", REPAIR
+    return f"champion {dataset}", f"version {named['champion']}, intact", ""

@@ -31,7 +31,7 @@ from typing import Literal
 from forecast.system import files, processes
 from forecast.system.errors import BusyError, ForecastError
 from forecast.tracking import store
-from forecast.tracking.place import Place
+from forecast.tracking.store import Place
 
 BEAT = 10.0
 LEASE = 90.0

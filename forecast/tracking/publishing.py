@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
@@ -11,16 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forecast.tracking import distributed_lock, runs, store
-from forecast.tracking.place import Place, former_folders, place
-from forecast.tracking.records import Record, datasets, read_records, verdict_sentences
+from forecast.tracking.runs import Record, datasets, read_records, verdict_sentences
+from forecast.tracking.store import Place, former_folders, place
 from forecast.tracking.writing import CANDIDATE, CURRENT, DIGEST, PARENT, PUBLISHER, TRIAL, Writer
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-
-Report = Callable[[int, int, str], None]
-"""(records done, all records, name of the one just done); for progress."""
 
 
 @dataclass
@@ -35,7 +32,7 @@ class Published:
     """Per dataset, the part of the address after the server's that opens its leaderboard."""
 
 
-def sync(root: Path, uri: str = "", *, now: float, revision: str = "", report: Report | None = None) -> Published:
+def sync(root: Path, uri: str = "", *, now: float, revision: str = "") -> Published:
     """Make the store show exactly the records below `root`, whatever happened to it or to an earlier publisher.
 
     `uri` is the value of MLFLOW_TRACKING_URI; `now` in seconds since 1970; `revision` the git commit.
@@ -43,9 +40,7 @@ def sync(root: Path, uri: str = "", *, now: float, revision: str = "", report: R
     names = datasets(root)
     records = [record for name in names for record in read_records(root, name)]
     sentences = {name: verdict_sentences(root, name) for name in names}
-    return publish(
-        records, place(root, uri), now=now, revision=revision, sentences=sentences, complete=True, report=report
-    )
+    return publish(records, place(root, uri), now=now, revision=revision, sentences=sentences, complete=True)
 
 
 def publish(
@@ -56,7 +51,6 @@ def publish(
     revision: str = "",
     sentences: Mapping[str, Sequence[str]] | None = None,
     complete: bool = False,
-    report: Report | None = None,
 ) -> Published:
     """Publish what is not published yet; afterwards each record's candidate has exactly one current parent run.
 
@@ -65,7 +59,7 @@ def publish(
     Raises `ForecastError` when the store cannot be written; what is published by then stays. `BusyError` while others
     publish to it for longer than `store.PATIENCE`.
     """
-    result, done = Published(), 0
+    result = Published()
     if not records and not former_folders(where):
         return result
     what = f"Publishing to {store.shown(where.uri)}"
@@ -80,9 +74,6 @@ def publish(
             result.pages[name] = page(experiment_id)
             for number, record in enumerate(mine):
                 target.put(record, number)
-                done += 1
-                if report is not None:
-                    report(done, len(records), f"{name}: {record.name}")
             if complete and where.owned:
                 target.keep_only({record.candidate for record in mine})
     return result

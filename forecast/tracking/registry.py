@@ -8,9 +8,7 @@ are kept apart by `distributed_lock.lock`.
 from __future__ import annotations
 
 import contextlib
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +17,7 @@ from forecast.system import files
 from forecast.system.errors import DataError, InputError
 from forecast.tracking import store
 from forecast.tracking.distributed_lock import CheckLock
-from forecast.tracking.place import Place
+from forecast.tracking.store import Place
 from forecast.tracking.writing import save_model
 
 if TYPE_CHECKING:
@@ -58,14 +56,14 @@ def register(
     made anew needs; numbers in between are used up. `DataError` when the logged copy forecasts nothing finite.
     """
     digest = digest_of(model)
-    with _quiet(), store.opened(place) as client:
+    with store.opened(place) as client:
         store.ensure_model(client, name, f"Champions and challengers of dataset {name}")
         known = _versions(client, name)
         for version in known:
             if version.digest == digest and number in (None, version.number):
                 return version.number
         if number is not None:
-            _use_up(client, name, number)
+            _use_up(client, name, number, after=max((version.number for version in known), default=0))
         source, model_id = _logged(client, place, name, model, sample)
         # A server wants the id to see that the source is its own; without one, MLflow would look the model up in its
         # global store, which need not be this one.
@@ -76,7 +74,7 @@ def register(
 
 def read(place: Place, name: str) -> Registered:
     """Versions, oldest first, and aliases; both empty for a dataset that has none."""
-    with _quiet(), store.opened(place) as client:
+    with store.opened(place) as client:
         models = client.search_registered_models(f"name = '{name}'")
         aliases = {alias: int(version) for alias, version in models[0].aliases.items()} if models else {}
         return Registered(tuple(_versions(client, name)), aliases)
@@ -91,7 +89,7 @@ def move_aliases(
     """
     from mlflow.exceptions import MlflowException
 
-    with _quiet(), store.opened(place) as client:
+    with store.opened(place) as client:
         known = {version.number for version in _versions(client, name)}
         for alias, version in moves:
             check_lock()
@@ -108,7 +106,7 @@ def download(place: Place, name: str, version: int, target: Path) -> Path:
     """The version's ensemble folder, copied below `target`."""
     import mlflow.artifacts
 
-    with _quiet(), store.opened(place) as client:
+    with store.opened(place) as client:
         uri = client.get_model_version_download_uri(name, str(version))
         found = mlflow.artifacts.download_artifacts(uri, dst_path=str(target), tracking_uri=place.uri)
     folders = sorted(path.parent for path in Path(found).glob(f"{ARTIFACT}/*/ensemble.json"))
@@ -148,27 +146,17 @@ def _try(saved: Path, sample: pd.DataFrame) -> None:
         raise DataError(refused)
 
 
-def _use_up(client: MlflowClient, name: str, number: int) -> None:
+def _use_up(client: MlflowClient, name: str, number: int, *, after: int) -> None:
     """Advance the registry's counter to `number`: it never gives a number twice, not even a deleted one's."""
-    while True:
-        made = client.create_model_version(name, store.NOWHERE, tags={FILLER: "true"})
-        client.delete_model_version(name, made.version)
-        if int(made.version) >= number - 1:
-            break
+    while after < number - 1:
+        after = int(client.create_model_version(name, store.NOWHERE, tags={FILLER: "true"}).version)
+        client.delete_model_version(name, str(after))
 
 
 def _versions(client: MlflowClient, name: str) -> list[Version]:
     found = client.search_model_versions(f"name = '{name}'", max_results=10_000)
     made = [Version(int(v.version), v.tags.get(DIGEST, ""), dict(v.tags)) for v in found]
     return sorted((v for v in made if FILLER not in v.tags), key=lambda version: version.number)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        warnings.simplefilter("ignore", FutureWarning)
-        yield
 
 
 def digest_of(model: Path) -> str:

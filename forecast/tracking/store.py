@@ -1,25 +1,134 @@
-"""Opening MLflow: quiet, without telemetry, its database made and migrated by one process at a time."""
+"""Where runs are kept, decided once: absolute URI, absolute artifact root, lock; and opening MLflow there: quiet,
+without telemetry, its database made and migrated by one process at a time. MLflow is imported by what opens it alone.
+
+MLflow writes absolute artifact paths into its database, which a copied, moved or restored project must not follow, and
+which no call of MLflow's API changes. The database of a project lies in its folder, and so do the artifacts: a path to
+another folder is where the project was before it was moved, or the original that it was copied from.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import socket
+import sqlite3
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from forecast.config.paths import ProjectPaths
 from forecast.system import files
 from forecast.system.errors import ForecastError, InputError
-from forecast.tracking.place import SQLITE, Place, claim
 
 if TYPE_CHECKING:
     import psycopg
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
-    from sqlalchemy.engine import Engine
+
+SQLITE = "sqlite:///"
+SERVERS = ("http", "https", "databricks", "postgresql", "mysql", "mssql")
+LOCATIONS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """One tracking store as seen from one project.
+
+    `artifact_root` is None where a server decides, and beside a database file outside the project. `publisher` names
+    this project on this host: while it holds `lock`, a RUNNING run of that publisher has no living process behind it.
+    `owned`: the store belongs to the project alone, so every RUNNING run in it is dead then.
+    """
+
+    uri: str
+    artifact_root: Path | None
+    lock: Path
+    publisher: str
+    owned: bool
+
+    @property
+    def database(self) -> Path | None:
+        """The SQLite file, if the store is one."""
+        return Path(self.uri.removeprefix(SQLITE)) if self.uri.startswith(SQLITE) else None
+
+
+def place(root: Path, uri: str = "") -> Place:
+    """The store at `uri` (the value of MLFLOW_TRACKING_URI), by default `<root>/mlflow.db`.
+
+    A relative SQLite path is taken from `root`, not from wherever the process runs. `InputError` for a kind of
+    store that MLflow 3 no longer writes to.
+    """
+    root = root.resolve()
+    uri = uri or f"{SQLITE}{root}/mlflow.db"
+    publisher = f"{socket.gethostname()}:{hashlib.sha256(str(root).encode()).hexdigest()[:8]}"
+    if uri.startswith(SQLITE):
+        database = (root / uri.removeprefix(SQLITE)).resolve()
+        owned = database.is_relative_to(root)
+        artifacts = (root if owned else database.parent) / "mlartifacts"
+        return Place(f"{SQLITE}{database}", artifacts, Path(f"{database}.lock"), publisher, owned)
+    scheme = urlsplit(uri).scheme.partition("+")[0]
+    if scheme not in SERVERS:
+        found = f"a {scheme}: URI" if scheme else "a path"
+        raise InputError(
+            f"MLFLOW_TRACKING_URI={uri!r}: found {found}, wanted sqlite:///<file>, "
+            f"http(s)://<server> or a database URL. Unset it to use {SQLITE}<project>/mlflow.db."
+        )
+    kept = None if scheme in ("http", "https", "databricks") else root / "mlartifacts"
+    return Place(uri, kept, ProjectPaths.of(root).lock("tracking"), publisher, owned=False)
+
+
+def former_folders(place: Place) -> list[Path]:
+    """The projects that this project's own database takes for itself; empty when it knows its folder, or has none.
+
+    In a database that another project writes to as well, that one's experiments are not mistaken for copies: they have
+    no folder here while others do. `ForecastError` when the file is locked or damaged.
+    """
+    if place.database is None or not place.owned or place.artifact_root is None or not place.database.exists():
+        return []
+    try:
+        with closing(sqlite3.connect(f"file:{place.database}?mode=ro", uri=True, timeout=5)) as connection:
+            if not connection.execute("select 1 from sqlite_master where name = 'experiments'").fetchone():
+                return []
+            rows = connection.execute("select name, artifact_location from experiments").fetchall()
+    except sqlite3.Error as error:
+        raise ForecastError(f"{place.database}: cannot be read ({error}). Run the same command again.") from error
+    folders = {name: _path_of(location) for name, location in rows}
+    root = place.artifact_root
+    roots = {name: path.parent for name, path in folders.items() if path.parts[-2:] == (root.name, name)}
+    known = root in roots.values()
+    former = {path for name, path in roots.items() if not known or (root / name).exists()}
+    return sorted(path.parent for path in former - {root})
+
+
+def claim(place: Place) -> list[Path]:
+    """Write today's folder into the database for `former_folders`, which are returned. All of them or none.
+
+    Needs the store's lock.
+    """
+    former = former_folders(place)
+    if former and place.artifact_root is not None:
+        today = place.artifact_root.parent
+        with closing(sqlite3.connect(str(place.database), timeout=30)) as connection, connection:
+            for folder in former:
+                for old, new in ((folder.as_uri(), today.as_uri()), (str(folder), str(today))):
+                    for table, column in LOCATIONS:
+                        connection.execute(
+                            f"update {table} set {column} = ? || substr({column}, ?) "  # noqa: S608  (names of our own)
+                            f"where substr({column}, 1, ?) = ?",
+                            (f"{new}/", len(old) + 2, len(old) + 1, f"{old}/"),
+                        )
+    return former
+
 
 NOWHERE = "none:/nowhere"
 """Source of a version that is no model. A server refuses a local path, and any address whose host it does not know."""
@@ -48,7 +157,7 @@ def opened(place: Place) -> Iterator[MlflowClient]:
         os.environ.setdefault(name, value)
     with files.locked(place.lock, what=f"Publishing to {shown(place.uri)}", timeout=PATIENCE):
         _require_database(place)
-        with _without_their_warnings(), _explained(place):
+        with quiet(), _explained(place):
             client = _client(place.uri)
             for folder in claim(place):
                 message = "%s: its artifacts were those of %s; from now on they are those of this folder"
@@ -75,10 +184,11 @@ def experiment(client: MlflowClient, name: str, place: Place) -> Experiment:
     that several machines share the artifacts may lie on another one: `InputError`.
     """
     found = client.get_experiment_by_name(name)
-    if found is not None and _lost(found.artifact_location):
+    at = found.artifact_location if found is not None else ""
+    if found is not None and at.startswith("file:") and not _path_of(at).exists():
         if place.database is None:
             raise InputError(
-                f"MLflow keeps the artifacts of {name!r} in {found.artifact_location}, which this machine does not "
+                f"MLflow keeps the artifacts of {name!r} in {at}, which this machine does not "
                 "have. Use the address of an MLflow server (http://...), or a folder that all machines share."
             )
         client.rename_experiment(found.experiment_id, f"{name} (artifacts lost, {found.experiment_id})")
@@ -86,47 +196,35 @@ def experiment(client: MlflowClient, name: str, place: Place) -> Experiment:
             client.delete_experiment(found.experiment_id)
         found = None
     if found is None:
-        return _made(client, name, place)
+        folder = place.artifact_root / name if place.artifact_root is not None else None
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        _unless_there(lambda: client.create_experiment(name, artifact_location=folder.as_uri() if folder else None))
+        return client.get_experiment_by_name(name)
     if found.lifecycle_stage != "active":
         client.restore_experiment(found.experiment_id)
     return found
 
 
-def _made(client: MlflowClient, name: str, place: Place) -> Experiment:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_experiment(client.create_experiment(name, artifact_location=_location(name, place)))
-    except MlflowException as error:
-        there = client.get_experiment_by_name(name)
-        if error.error_code != "RESOURCE_ALREADY_EXISTS" or there is None:
-            raise
-        return there  # another machine was faster
-
-
 def ensure_model(client: MlflowClient, name: str, description: str) -> None:
     """The registered model `name`, made by whoever comes first."""
+    if not client.search_registered_models(f"name = '{name}'"):
+        _unless_there(lambda: client.create_registered_model(name, description=description))
+
+
+def _unless_there(make: Callable[[], object]) -> None:
+    """`make`, unless another machine was faster."""
     from mlflow.exceptions import MlflowException
 
-    if client.search_registered_models(f"name = '{name}'"):
-        return
     try:
-        client.create_registered_model(name, description=description)
+        make()
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
 
 
-def _location(name: str, place: Place) -> str | None:
-    if place.artifact_root is None:
-        return None
-    folder = place.artifact_root / name
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder.as_uri()
-
-
-def _lost(location: str) -> bool:
-    return location.startswith("file:") and not Path(unquote(urlsplit(location).path)).exists()
+def _path_of(location: str) -> Path:
+    return Path(unquote(urlsplit(location).path))
 
 
 def _client(uri: str) -> MlflowClient:
@@ -153,15 +251,12 @@ def forget(uri: str) -> None:
     from mlflow.tracking._model_registry import utils as registry
     from mlflow.tracking._tracking_service import utils as tracking
 
-    _dispose(Tracking._engine_map.pop(uri, None))
+    engines = [Tracking._engine_map.pop(uri, None)]
     tracking._tracking_store_registry._get_store_with_resolved_uri.cache_clear()
     if not uri.startswith(SQLITE):
-        _dispose(Registry._engine_map.pop(uri, None))
+        engines.append(Registry._engine_map.pop(uri, None))
         registry._get_store_registry()._get_store_with_resolved_uri.cache_clear()
-
-
-def _dispose(engine: Engine | None) -> None:
-    if engine is not None:
+    for engine in filter(None, engines):
         engine.dispose()
 
 
@@ -178,10 +273,12 @@ def _require_database(place: Place) -> None:
 
 
 @contextmanager
-def _without_their_warnings() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """MLflow calls what SQLAlchemy deprecates, and advises on type hints; neither can be acted on here."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"mlflow|sqlalchemy|alembic")
+        for category in (UserWarning, FutureWarning):
+            warnings.simplefilter("ignore", category)
         yield
 
 

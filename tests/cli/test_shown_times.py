@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from forecast.cli import export
+from forecast.cli import predict
 from forecast.cli.predict import _dated
 from forecast.cli.shown import harmless
 
@@ -33,6 +33,6 @@ def test_a_name_that_a_spreadsheet_would_run_is_text_there(name):
     assert harmless(table)["y_hat"].tolist() == [-1.0, 2.0]
 
 
-def test_an_exported_csv_runs_nothing_in_a_spreadsheet(tmp_path):
-    export._write(pd.DataFrame({"unique_id": ["=cmd()|x"], "y": [-1.0]}), "csv", tmp_path / "a.csv")
+def test_an_predicted_csv_runs_nothing_in_a_spreadsheet(tmp_path):
+    predict._write(pd.DataFrame({"unique_id": ["=cmd()|x"], "y": [-1.0]}), "csv", tmp_path / "a.csv")
     assert (tmp_path / "a.csv").read_text() == "unique_id,y\n'=cmd()|x,-1.0\n"

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from forecast.config.operation import Record, load_record
 from forecast.config.reading import validated
-from forecast.config.records import Record, load_record
 from forecast.identification import Experiment, Model, grunet, lstmnet, tank, train, trainlm
 from forecast.identification.contest import WARM_UP, compete, split
 from forecast.system.errors import InputError

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from forecast.operations import candidate_export, registry
+from forecast.operations import registry
 from pipelines import compare, fetch, prepare, train
 from tests.support import small_project
 
@@ -37,7 +37,7 @@ def write_repro(root: Path, **more: dict[str, Any]) -> Path:
 def register(root: Path, candidate: str, tracking_uri: str = "") -> int:
     """One trained candidate as a version of the registry."""
     folder = root / "data" / "trained" / NAME / candidate
-    meta = candidate_export.describe(root, NAME, folder, now=NOW, revision="abc")
+    meta = registry.describe(root, NAME, folder, now=NOW, revision="abc")
     return registry.register(root, NAME, folder, meta, tracking_uri=tracking_uri)
 
 

@@ -12,14 +12,14 @@ import sys
 from pathlib import Path
 
 from forecast.operations import decision, registry
-from forecast.tracking import plots, sync
+from forecast.tracking import sync, writing
 from tests.operations import projects
 from tests.operations.projects import NAME, NOW
 
 
 def carry_out(root: Path, uri: str) -> None:
     """Publish all records, then carry the pending decision out."""
-    plots.forecast_plot = lambda *_: None  # drawing takes seconds and is tested elsewhere
+    writing.forecast_plot = lambda *_: None  # drawing takes seconds and is tested elsewhere
     made = sync(root, uri, now=NOW.timestamp()).made
     found = decision.finish_pending(root, NAME, now=NOW, tracking_uri=uri, refit=None, say=lambda step: None)
     assert found is not None

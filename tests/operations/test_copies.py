@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from forecast.cli import doctor
-from forecast.operations import champion, health_checks, registry
+from forecast.operations import champion, registry, status
 from forecast.system.files import sha256
-from forecast.tracking import place, plots, sync
-from forecast.tracking.place import LOCATIONS
+from forecast.tracking import place, sync, writing
+from forecast.tracking import registry as versions
+from forecast.tracking.store import LOCATIONS
 from tests.operations import projects
 from tests.operations.projects import NAME, NOW
 
@@ -24,7 +25,7 @@ def published(running, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("published") / "project"
     shutil.copytree(running, root)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "forecast_plot", lambda *_: None)
+        patch.setattr(writing, "forecast_plot", lambda *_: None)
         assert len(sync(root, now=1.8e9).made) == len(projects.GRID)
     return root
 
@@ -61,9 +62,7 @@ def use(root: Path) -> None:
 
 
 def diagnosis(root: Path) -> tuple[str, str]:
-    return next(
-        (found, repair) for what, found, repair in health_checks.findings(root, "") if what == "MLflow's paths"
-    )
+    return next((found, repair) for what, found, repair in status.findings(root, "") if what == "MLflow's paths")
 
 
 def assert_its_own(root: Path) -> None:
@@ -116,7 +115,7 @@ def test_a_project_restored_from_a_backup_goes_on_in_another_folder(original, tm
     restored = tmp_path / "restored"
     shutil.copytree(backup, restored)
     shutil.rmtree(restored / ".forecast")
-    done = list(health_checks.repaired(restored, ""))
+    done = list(status.repaired(restored, ""))
     assert done[0] == "MLflow's paths lead into this folder again"
     assert champion.aliases(restored, NAME) == {"champion": 2, "previous": 1}
     use(restored)
@@ -130,6 +129,7 @@ def test_a_database_restored_into_the_project_it_came_from_fits_as_it_is(origina
     shutil.copy(tmp_path / "backup.db", original / "mlflow.db")
     assert diagnosis(original) == ("lead into this folder", "")
     assert "wave: version 3 registered again" in registry.repaired(original, NAME)
+    assert [version.number for version in versions.read(place(original), NAME).versions] == [1, 2, 3]
     assert_its_own(original)
 
 

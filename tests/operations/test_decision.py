@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from forecast.operations import champion, decision, registry
-from forecast.operations.candidate_export import describe
 from forecast.operations.decision import Decision
+from forecast.operations.registry import describe
 from forecast.operations.worktree import home
 from forecast.system import files
 from forecast.system.errors import ModelFailure

@@ -15,7 +15,7 @@ from forecast.data.panel import from_frame
 from forecast.forecaster import Forecaster
 from forecast.forecaster.ensemble import Ensemble, ensemble_of
 from forecast.operations import gate_origins, retrain_triggers
-from forecast.operations.candidate_export import describe
+from forecast.operations.registry import describe
 from forecast.operations.retrain_triggers import due
 from forecast.system.errors import DataError, InputError
 from tests.operations import projects

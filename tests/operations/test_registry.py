@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from forecast.data.panel import from_frame
-from forecast.operations import candidate_export, champion, registry
+from forecast.operations import champion, registry
 from forecast.system import files
 from forecast.system.errors import DataError, InputError
 from forecast.tracking import place
@@ -20,7 +20,7 @@ def tried_aliases(root):
 
 
 def test_the_candidate_chosen_on_validation_is_described_with_its_test_scores(repro):
-    folder, meta = candidate_export.chosen(repro, NAME, now=NOW, revision="abc")
+    folder, meta = registry.chosen(repro, NAME, now=NOW, revision="abc")
     assert folder.name == meta.candidate == "ridge" and meta.created_at == "2024-07-19T06:30:00"
     assert meta.training_cutoff.startswith("2024-05-19") and meta.last_target_used.startswith("2024-06-08")
     assert 0 < meta.metrics["skill"] < 1 and len(meta.expected["wave"]) == 2
@@ -30,7 +30,7 @@ def test_the_candidate_chosen_on_validation_is_described_with_its_test_scores(re
 def test_without_a_comparison_there_is_nothing_to_register(project):
     shutil.rmtree(project / "data" / "compared")
     with pytest.raises(InputError, match="nothing was compared yet"):
-        candidate_export.chosen(project, NAME, now=NOW, revision="")
+        registry.chosen(project, NAME, now=NOW, revision="")
 
 
 def test_the_first_promotion_makes_a_champion_and_the_second_keeps_it_as_previous(running):

@@ -20,8 +20,8 @@ import httpx
 import pytest
 
 from forecast.operations import champion, decision, registry
-from forecast.operations.candidate_export import describe
 from forecast.operations.challenger import Job
+from forecast.operations.registry import describe
 from forecast.operations.retrain import retrain
 from forecast.operations.status import standing
 from forecast.system.errors import BusyError, ForecastError, InputError

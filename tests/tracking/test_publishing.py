@@ -12,7 +12,7 @@ import pytest
 
 from forecast.system import files
 from forecast.system.errors import BusyError, ForecastError, InputError
-from forecast.tracking import place, plots, publish, publishing, read_records, store, sync
+from forecast.tracking import place, publish, publishing, read_records, store, sync, writing
 from tests.support.records import CANDIDATES, write_comparison, write_records
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ NAMES = {"naive", "lstm", "lstm (architecture alone)"}
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch) -> None:
     """Drawing takes most of the time here and is tested elsewhere."""
-    monkeypatch.setattr(plots, "forecast_plot", lambda *_: None)
+    monkeypatch.setattr(writing, "forecast_plot", lambda *_: None)
 
 
 @pytest.fixture(scope="session")
@@ -190,7 +190,7 @@ def test_an_interrupt_leaves_no_running_run_and_the_next_sync_completes(root, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(plots, "forecast_plot", interrupted)
+        patch.setattr(writing, "forecast_plot", interrupted)
         with pytest.raises(KeyboardInterrupt):
             sync(root, now=NOW)
     stopped = runs_of(root)
@@ -203,9 +203,9 @@ def test_an_interrupt_leaves_no_running_run_and_the_next_sync_completes(root, mo
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from forecast.tracking import plots, sync
+from forecast.tracking import sync, writing
 
-plots.forecast_plot = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+writing.forecast_plot = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 sync(Path(sys.argv[1]), now=1.8e9)
 """
 
@@ -245,9 +245,9 @@ def test_a_run_of_somebody_else_in_a_shared_store_stays_running(root, tmp_path, 
 FOUR = """
 import sys
 from pathlib import Path
-from forecast.tracking import plots, sync
+from forecast.tracking import sync, writing
 
-plots.forecast_plot = lambda *_: None
+writing.forecast_plot = lambda *_: None
 sync(Path(sys.argv[1]), now=1.8e9)
 """
 
@@ -286,13 +286,6 @@ def test_a_database_that_cannot_be_written_is_one_message(root, monkeypatch):
     monkeypatch.setattr("mlflow.MlflowClient.create_run", full)
     with pytest.raises(ForecastError, match=r"disk is full\. Free some space .* `forecast sync` publishes what is"):
         sync(root, now=NOW)
-
-
-def test_progress_names_each_record(root):
-    seen = []
-    sync(root, now=NOW, report=lambda done, total, name: seen.append((done, total, name)))
-    assert [entry[:2] for entry in seen] == [(1, 3), (2, 3), (3, 3)]
-    assert {entry[2] for entry in seen} == {f"weather: {name}" for name in NAMES}
 
 
 def test_two_datasets_are_two_experiments_with_a_page_each(root):

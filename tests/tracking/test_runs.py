@@ -9,7 +9,7 @@ import pytest
 from forecast.system import files
 from forecast.system.errors import DataError, InputError
 from forecast.tracking import place, publishing, read_records, runs
-from forecast.tracking.records import Record
+from forecast.tracking.runs import Record
 from tests.support.records import CANDIDATES, write_records
 
 

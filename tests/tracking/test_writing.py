@@ -17,7 +17,7 @@ from forecast.config.datasets import Dataset
 from forecast.config.reading import validated
 from forecast.data.scaling import Scaling
 from forecast.forecaster import Forecaster
-from forecast.tracking import place, plots, store, sync
+from forecast.tracking import place, store, sync, writing
 from tests.support.records import forecasts, write_records
 
 ROOT = Path(__file__).parents[2]
@@ -133,7 +133,7 @@ def test_the_logged_model_forecasts_without_tensorflow_and_refuses_bad_input_in_
 def test_the_picture_takes_the_last_origins_whose_horizons_do_not_overlap():
     frame = forecasts(0.1, horizon=4, origins=3, seeds=2)
     later = frame.assign(cutoff=frame["cutoff"] + pd.Timedelta("2h"), ds=frame["ds"] + pd.Timedelta("2h"))
-    kept = plots.last_origins(pd.concat([frame, later]))
+    kept = writing.last_origins(pd.concat([frame, later]))
     assert [origin["ds"].min().hour for origin in kept] == [3, 7, 11]
     assert all(len(origin) == 4 for origin in kept)
 
@@ -141,4 +141,4 @@ def test_the_picture_takes_the_last_origins_whose_horizons_do_not_overlap():
 def test_without_test_forecasts_there_is_no_picture(tmp_path):
     frame = forecasts(0.1, horizon=2, origins=1, seeds=1)
     frame.to_parquet(tmp_path / "forecasts.parquet")
-    assert plots.forecast_plot(tmp_path / "forecasts.parquet", "lstm") is None
+    assert writing.forecast_plot(tmp_path / "forecasts.parquet", "lstm") is None
