@@ -19,7 +19,7 @@ its finished results is made again from its models, as far as that costs no trai
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 KINDS: dict[str, str] = {
@@ -92,11 +92,8 @@ def ordered(findings: list[Finding]) -> tuple[Finding, ...]:
     merged: dict[tuple[str, str], list[Finding]] = {}
     for finding in sorted(findings, key=lambda f: (rank.index(f.kind), f.detector)):
         merged.setdefault((finding.kind, finding.detector), []).append(finding)
-    return tuple(_first_of(group) for group in merged.values())
-
-
-def _first_of(group: list[Finding]) -> Finding:
-    others = len({f.where for f in group}) - 1
-    first = group[0]
-    where = f"{first.where} and {others} more" if others else first.where
-    return Finding(first.kind, first.detector, where, first.text)
+    found = []
+    for first, *same in merged.values():
+        others = len({finding.where for finding in (first, *same)}) - 1
+        found.append(replace(first, where=f"{first.where} and {others} more") if others else first)
+    return tuple(found)

@@ -48,14 +48,12 @@ def history(project: Project) -> Iterator[Finding]:
         content = files.read_json(record) if record.exists() else {}
         frame = pd.read_parquet(path)
         if content.get("sha256") and snapshots.content_sha256(frame) != content["sha256"]:
-            yield Finding(
-                "history", "digest of the snapshot", path.name, f"{path.name} was changed after it was taken"
-            )
+            text = f"{path.name} was changed after it was taken"
+            yield Finding("history", "digest of the snapshot", path.name, text)
         if path == pointed:
             continue
-        provisional = content.get("provisional_from")
-        since = pd.Timestamp(provisional) if provisional else None
-        older, newer = _by_age(frame, project.frame)
+        since = pd.Timestamp(content["provisional_from"]) if content.get("provisional_from") else None
+        older, newer = sorted((frame, project.frame), key=lambda one: one["ds"].max())
         changed = revisions(older, newer, since={}, provisional_from=since)
         final = changed[changed["kind"] != "provisional"]
         if len(final):
@@ -65,10 +63,6 @@ def history(project: Project) -> Iterator[Finding]:
                 f"{row['column']} at {row['ds']}: {row['before']:g}, then {row['after']:g}; not known at the time"
             )
             yield Finding("history", "comparison of snapshots", str(row["column"]), text)
-
-
-def _by_age(one: pd.DataFrame, two: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    return (one, two) if one["ds"].max() <= two["ds"].max() else (two, one)
 
 
 def same_frame(project: Project, again: Sandbox) -> Iterator[Finding]:
@@ -136,11 +130,8 @@ def _is_target(target: np.ndarray, column: np.ndarray) -> int | None:
     known = range(-LAGS, LAGS + 1)
     strength = {shift: abs(_correlation(*changes, shift)) for shift in known}
     best = max(known, key=lambda shift: strength[shift])
-    return (
-        best
-        if best > 0 and strength[best] > SAME and strength[best] > max(strength[s] for s in known if s <= 0)
-        else None
-    )
+    later = best > 0 and strength[best] > max(SAME, *(strength[s] for s in known if s <= 0))
+    return best if later else None
 
 
 def _correlation(target: np.ndarray, column: np.ndarray, shift: int) -> float:
@@ -170,20 +161,22 @@ def _decides(target: np.ndarray, column: np.ndarray, steps: int) -> bool:
 
 
 def _each_has_one(classes: np.ndarray, signs: np.ndarray) -> bool:
-    values, counts = np.unique(classes[np.isfinite(classes)], return_counts=True)
-    if not 2 <= len(values) <= LEVELS or counts.min() < OFTEN:
-        return False
-    found = [np.unique(signs[classes == value]) for value in values]
-    return all(len(signs_of) == 1 for signs_of in found) and len({float(s[0]) for s in found}) > 1
+    ranges = _ranges(classes, signs)
+    return all(low == high for low, high in ranges) and len(set(ranges)) > 1
 
 
 def _each_has_its_own(classes: np.ndarray, sizes: np.ndarray) -> bool:
-    """Whether the ranges of sizes of all classes, each of which occurs often, lie apart."""
-    values, counts = np.unique(classes, return_counts=True)
-    if not 2 <= len(values) <= LEVELS or counts.min() < OFTEN:
-        return False
-    ranges = sorted((sizes[classes == value].min(), sizes[classes == value].max()) for value in values)
-    return all(one[1] < two[0] for one, two in itertools.pairwise(ranges))
+    """Whether the ranges of sizes of all classes lie apart."""
+    ranges = _ranges(classes, sizes)
+    return len(ranges) > 1 and all(one[1] < two[0] for one, two in itertools.pairwise(ranges))
+
+
+def _ranges(classes: np.ndarray, values: np.ndarray) -> list[tuple[float, float]]:
+    """From the least to the greatest value of each of a few classes that occur often, in order; else none."""
+    own = pd.Series(values).groupby(classes).agg(["min", "max", "size"])
+    if not 2 <= len(own) <= LEVELS or own["size"].min() < OFTEN:
+        return []
+    return sorted(own[["min", "max"]].itertuples(index=False, name=None))
 
 
 def _tells(target: np.ndarray, column: np.ndarray, steps: int) -> tuple[int, float] | None:
@@ -276,19 +269,14 @@ def alike(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
 
     two halves of the train block match each other.
     """
-    train: list[np.ndarray] = []
-    early: list[np.ndarray] = []
-    late: list[np.ndarray] = []
-    test: list[np.ndarray] = []
+    shapes = []
     for series in panel.series:
         values, until = series.values[:, 0], int((series.ds <= ends["train"].to_datetime64()).sum())
         since = int((series.ds <= ends["calibration"].to_datetime64()).sum())
-        train.append(_shapes(values[:until]))
-        early.append(_shapes(values[: until // 2]))
-        late.append(_shapes(values[until // 2 : until]))
-        test.append(_shapes(values[since:]))
-    usual = _best_match(np.concatenate(early), np.concatenate(late))
-    found = _best_match(np.concatenate(train), np.concatenate(test))
+        parts = (slice(until // 2), slice(until // 2, until), slice(until), slice(since, None))
+        shapes.append([_shapes(values[part]) for part in parts])
+    early, late, train, test = map(np.concatenate, zip(*shapes, strict=True))
+    usual, found = _best_match(early, late), _best_match(train, test)
     if found < ALIKE * usual and usual > PERIODIC:
         text = (
             f"a stretch of {LONG} test values matches train rows {usual / max(found, 1e-12):.0f} times as closely as "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -91,39 +91,50 @@ def audit_origins(
 
     `base`: the panel of the data as they are; `trained`: the folder of saved forecasters.
     """
-    borders = isolated(splits.resolve, base, project.settings.splits)
-    train_end = block_ends(project.frame, project.settings)["train"]
-    changed = [
-        (m, _changed(project, folder / f"origin-{number}", m, number, borders if m >= train_end else None))
-        for number, m in enumerate(moments)
-    ]
-    yield from _examined(project, base, borders, changed, trained)
+
+    def changed(number: int, moment: pd.Timestamp, borders: splits.Borders | None) -> Prepared:
+        """In one way after the other, where rows stay valid so."""
+        for change in (CHANGES[number % len(CHANGES)], shaken):
+            place = folder / f"origin-{number}" / change.__name__
+            with contextlib.nullcontext() if change is shaken else contextlib.suppress(InputError):
+                return isolated(prepared, project, project.frame, place, moment, change, borders)
+        raise AssertionError("not reached")
+
+    yield from _examined(project, base, moments, changed, trained)
 
 
 def audit_ends(
     project: Project, base: Panel, moments: list[pd.Timestamp], trained: Path, folder: Path
 ) -> Iterator[Finding]:
     """The same with the later rows not changed but absent, as on the day itself."""
-    borders = isolated(splits.resolve, base, project.settings.splits)
-    train_end = block_ends(project.frame, project.settings)["train"]
-    short = []
-    for number, moment in enumerate(moments):
+
+    def short(number: int, moment: pd.Timestamp, borders: splits.Borders | None) -> Prepared | None:
         frame = project.frame[project.frame["ds"] <= moment].reset_index(drop=True)
         frame = with_plans(frame, project.frame, project.settings, moment)
         # one too short for the blocks, or with too large a share of gaps: no pipeline for that day
         with contextlib.suppress(InputError):
-            known = borders if moment >= train_end else None
-            short.append((moment, isolated(prepared, project, frame, folder / f"end-{number}", None, borders=known)))
-    yield from _examined(project, base, borders, short, trained)
+            return isolated(prepared, project, frame, folder / f"end-{number}", None, borders=borders)
+        return None
+
+    yield from _examined(project, base, moments, short, trained)
 
 
 def _examined(
-    project: Project, base: Panel, borders: splits.Borders, others: list[tuple[pd.Timestamp, Prepared]], trained: Path
+    project: Project,
+    base: Panel,
+    moments: list[pd.Timestamp],
+    make: Callable[[int, pd.Timestamp, splits.Borders | None], Prepared | None],
+    trained: Path,
 ) -> Iterator[Finding]:
+    """`make`: what the stages make at a moment; with the borders, where the train block has ended, its scaling too."""
     known = set(_observed(project.frame))
     ends = block_ends(project.frame, project.settings)
+    borders = isolated(splits.resolve, base, project.settings.splits)
+    made = [(m, make(number, m, borders if m >= ends["train"] else None)) for number, m in enumerate(moments)]
     same = []
-    for moment, other in others:
+    for moment, other in made:
+        if other is None:
+            continue
         found = [
             finding
             for series in base.series
@@ -154,19 +165,6 @@ def _scalings(one: Scaling, others: list[tuple[pd.Timestamp, Prepared]]) -> Iter
 def _scaling(panel: Panel, borders: splits.Borders) -> Scaling:
     blocks = splits.cut_panel(panel, borders, ("train",))
     return [Scaling.fit(panel, blocks) for _ in range(CALLS)][-1]
-
-
-def _changed(
-    project: Project, folder: Path, moment: pd.Timestamp, number: int, borders: splits.Borders | None
-) -> Prepared:
-    """The panel with what is later than `moment` changed, in one way after the other, where rows stay valid so."""
-    for change in (CHANGES[number % len(CHANGES)], shaken):
-        try:
-            return isolated(prepared, project, project.frame, folder / change.__name__, moment, change, borders)
-        except InputError:
-            if change is shaken:
-                raise
-    raise AssertionError("not reached")
 
 
 def prepared(

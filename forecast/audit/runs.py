@@ -50,7 +50,7 @@ def chosen_before(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector:
     """Tuning, learning curves and the chosen models; `other` differs in rows after the validation block."""
     since = f"changes with rows after {moment:%Y-%m-%d %H:%M}"
     for path in sorted(base.tuned.glob("*.json")):
-        if _without(files.read_json(path), "study") != _without(_read(other.tuned / path.name), "study"):
+        if _study(path) != _study(other.tuned / path.name):
             yield Finding("tuning", detector, path.stem, f"the study of {path.stem} {since}")
     later = dict(other.records())
     for name, record in base.records():
@@ -62,9 +62,8 @@ def chosen_before(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector:
             yield Finding("weights", detector, name, text)
     verdicts = [s.verdict("chosen") for s in (base, other)]
     if verdicts[0] != verdicts[1]:
-        yield Finding(
-            "choice", detector, "verdicts.json", f"the chosen model {since}: {verdicts[0]}, then {verdicts[1]}"
-        )
+        text = f"the chosen model {since}: {verdicts[0]}, then {verdicts[1]}"
+        yield Finding("choice", detector, "verdicts.json", text)
     yield from _scales(base, other, since, detector)
 
 
@@ -110,20 +109,16 @@ def calibration_rows(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp],
     targets = list(_targets(panel, ends))
     for number, call in enumerate(base.calibrated):
         horizon = call["y"].shape[1]
-        inside: set[bytes] = set()
-        everywhere: set[bytes] = set()
+        known: dict[bytes, bool] = {}  # every stretch of actuals: whether it stands inside the calibration block
         for values, start, stop in targets:
             for row in range(len(values) - horizon + 1):
                 key = _key(values[row : row + horizon])
-                everywhere.add(key)
-                if start <= row and row + horizon <= stop:
-                    inside.add(key)
+                known[key] = known.get(key, False) or (start <= row and row + horizon <= stop)
         seen = [_key(row) for row in call["y"] if np.isfinite(row).all()]
-        outside = sum(key in everywhere and key not in inside for key in seen)
+        outside = sum(not known.get(key, True) for key in seen)
         if outside:
-            text = (
-                f"{outside} of {len(seen)} rows given to calibration call {number} lie outside the calibration block"
-            )
+            given = f"{outside} of {len(seen)} rows given to calibration call {number}"
+            text = f"{given} lie outside the calibration block"
             yield Finding("calibration", detector, f"call {number}", text)
             return
 
@@ -175,9 +170,8 @@ def blocks_in_order(base: Sandbox, ends: dict[str, pd.Timestamp], detector: str)
         late = table["ds"] > table["block"].map(ends)
         if (early | late).any():
             bad = table[early | late].iloc[0]
-            text = (
-                f"{int((early | late).sum())} targets lie outside their block, such as {bad['ds']} in {bad['block']}"
-            )
+            number = int((early | late).sum())
+            text = f"{number} targets lie outside their block, such as {bad['ds']} in {bad['block']}"
             yield Finding("blocks", detector, path.parent.name, text)
     slice_end = pd.read_parquet(base.prepared / "tuning.parquet", columns=["ds"])["ds"].max()
     if slice_end > ends["validation"]:
@@ -236,9 +230,9 @@ def _weights(record: dict[str, Any]) -> dict[str, float]:
     return {str(member["candidate"]): float(member["weight"]) for member in record.get("members", [])}
 
 
-def _without(content: dict[str, Any], key: str) -> dict[str, Any]:
-    """A study's name is the digest of what it was given, the perturbed data among it."""
-    return {k: v for k, v in content.items() if k != key}
+def _study(path: Path) -> dict[str, Any]:
+    """Without its name, the digest of what it was given, the perturbed data among it."""
+    return {k: v for k, v in files.read_json(path).items() if k != "study"} if path.exists() else {}
 
 
 def _fits(base: Sandbox, *, again: bool) -> list[str]:
@@ -272,8 +266,3 @@ def _equal(a: Any, b: Any) -> bool:
 def _key(values: np.ndarray) -> bytes:
     """Of a stretch of actuals; single precision, since a logarithm's last bit is not the same in every loop."""
     return np.ascontiguousarray(values, dtype=np.float32).tobytes()
-
-
-def _read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = files.read_json(path) if path.exists() else {}
-    return content

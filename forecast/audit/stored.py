@@ -42,25 +42,18 @@ def stored(project: Project, whole: Panel, ends: dict[str, pd.Timestamp]) -> tup
     base = Sandbox(project.paths, project.dataset)
     if not (base.trained / "naive" / "record.json").exists():
         return [], ("The project holds no finished run of this dataset; only the audit's own runs were examined.",)
-    other = next((p for p in base.trained.glob("*/seed-*/spec.json") if not _of_these_settings(p, project)), None)
-    if other is not None:
-        return [], (
-            f"{other.parent.parent.name} was trained with other settings; run `dvc repro` to have it looked at.",
-        )
-    seeds = list(load_tuning(project.paths.configs).seeds)
-    return [*isolated(_of_the_models, base, project, whole), *_scores(base, whole, ends, seeds)], ()
-
-
-def _of_these_settings(path: Path, project: Project) -> bool:
-    return bool(files.read_json(path).get("task") == project.settings.task.model_dump(mode="json"))
-
-
-def _scores(base: Sandbox, whole: Panel, ends: dict[str, pd.Timestamp], seeds: list[int]) -> list[Finding]:
-    return [
-        *rescored.rescored(base, whole, ends, seeds, DETECTOR),
+    task = project.settings.task.model_dump(mode="json")
+    for path in base.trained.glob("*/seed-*/spec.json"):
+        if files.read_json(path).get("task") != task:
+            name = path.parent.parent.name
+            return [], (f"{name} was trained with other settings; run `dvc repro` to have it looked at.",)
+    found = [
+        *isolated(_of_the_models, base, project, whole),
+        *rescored.rescored(base, whole, ends, list(load_tuning(project.paths.configs).seeds), DETECTOR),
         *rescored.kept_the_best(base, DETECTOR),
         *rescored.intervals_again(base, whole, DETECTOR),
     ]
+    return found, ()
 
 
 def _of_the_models(base: Sandbox, project: Project, whole: Panel) -> list[Finding]:
@@ -76,9 +69,8 @@ def _of_the_models(base: Sandbox, project: Project, whole: Panel) -> list[Findin
             forecaster = Forecaster.load(folder)
             name = f"{candidate}/{folder.name}"
             for uid in scaling.centre:
-                own, wanted = forecaster.scaling, scaling
-                pairs = ((own.centre[uid], wanted.centre[uid]), (own.scale[uid], wanted.scale[uid]))
-                if not all(np.allclose(one, two, rtol=1e-9) for one, two in pairs):
+                parts = [np.stack([one.centre[uid], one.scale[uid]]) for one in (forecaster.scaling, scaling)]
+                if not np.allclose(parts[0], parts[1], rtol=1e-9):
                     text = f"the scaling of {name} for series {uid} is not that of the train block"
                     found.append(Finding("scaling", DETECTOR, name, text))
             if not record.get("refits"):  # what is kept of a refitted model is one of several
@@ -186,9 +178,8 @@ def _foretold(forecaster: Forecaster, table: pd.DataFrame, whole: Panel, name: s
         cutoffs = np.sort(np.concatenate([_some(rows["cutoff"].unique()) for _, rows in mine.groupby("block")]))
         rows = np.searchsorted(series.ds, cutoffs)
         made = forecaster.predict(whole, {series.unique_id: rows})[series.unique_id]
-        kept = mine[mine["cutoff"].isin(cutoffs)].assign(order=lambda t: t["output"].map(_positions(whole)))
-        told: np.ndarray = kept.sort_values(["cutoff", "step", "order"])["y_hat"].to_numpy()
-        wanted: np.ndarray = made.ravel()
+        kept = mine[mine["cutoff"].isin(cutoffs)].assign(order=lambda t: t["output"].map(whole.task.targets.index))
+        told, wanted = kept.sort_values(["cutoff", "step", "order"])["y_hat"].to_numpy(), made.ravel()
         spread = float(np.nanstd(series.values[:, : whole.outputs])) or 1.0
         if len(told) != len(wanted) or not np.allclose(told, wanted, rtol=CLOSE, atol=CLOSE * spread):
             text = f"the forecasts kept of {name} for series {series.unique_id} are not those of the saved model"
@@ -199,7 +190,3 @@ def _some(cutoffs: np.ndarray) -> np.ndarray:
     """The first, the last and some between."""
     ordered = np.sort(cutoffs)
     return ordered[np.unique(np.linspace(0, len(ordered) - 1, min(ORIGINS, len(ordered))).astype(int))]
-
-
-def _positions(panel: Panel) -> dict[str, int]:
-    return {name: position for position, name in enumerate(panel.task.targets)}

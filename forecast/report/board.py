@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -14,6 +15,7 @@ from forecast.data.results import MEAN, RANKING_TITLES, RANKINGS, WHOLE, Results
 from forecast.report import text
 from forecast.report.charts import strip
 from forecast.report.figures import fitted_skip, headline
+from forecast.report.leaderboard import scores_of_distributions
 from forecast.report.svg import padded
 from forecast.report.text import EMPTY, MOST_SERIES, Cell, Row, Table, number, share, whole
 
@@ -22,6 +24,8 @@ FLAGS = {"copies": "copy", "leaks": "leak alarm"}
 AGAINST_NAIVE = "Change of error against the naive forecast, on the same origins; word of the corrected test"
 AGAINST_SKIP = "Change of error against the model's own skip connection; a network counts only when it says better"
 SEEDS = "Each seed a thin mark, their mean a dot; left is better, the vertical line is the fitted skip alone"
+WINKLER = "Of the served intervals around the seeds' mean: width plus 2 / (1 - level) times what was missed"
+HEADS = "Of the head's whole distribution, mean over seeds; of a single number it is the MAE"
 DIRECTION = "Share of moves whose sign was forecast right / share of the commoner sign"
 Scores = dict[str, Any]  # one row of the leaderboard
 
@@ -49,7 +53,7 @@ def leaderboard(results: Results, ranking: str) -> Table:
     ]
     groups = board.groupby(["model", "ranking"], sort=True)
     rows = [_row(results, ranking, part, rest) for _, part in groups]
-    rows.sort(key=lambda row: (row.cells[0].value is None, row.cells[0].value or 0.0))
+    rows.sort(key=_lowest_first)
     for title, why, scores in _of_distributions(results, ranking):
         columns.append((title, why))
         for row in rows:
@@ -58,30 +62,27 @@ def leaderboard(results: Results, ranking: str) -> Table:
     return Table(columns, rows)
 
 
-def _of_distributions(results: Results, ranking: str) -> list[tuple[str, str, dict[Any, float]]]:
-    """Title, explanation and score by model: Winkler score per level of the served intervals, CRPS of heads."""
-    if len(results.series) > 1:
-        return []
+def _of_distributions(results: Results, ranking: str) -> list[tuple[str, str, dict[str, float]]]:
+    """Title, explanation and score by model of what the leaderboard holds besides its metrics."""
     unit = f" [{results.unit}]" if results.unit else ""
-    why = "Of the served intervals around the seeds' mean: width plus 2 / (1 - level) times what was missed"
-    table = in_ranking(results.intervals, ranking)
-    pooled = table[table["step"] == WHOLE].set_index("model")
-    found = [
-        (f"Winkler {text.level(level)}{unit}", why, pooled.loc[pooled["level"] == level, "winkler"].to_dict())
-        for level in sorted(pooled["level"].unique())
-    ]
-    heads = results.distributions
-    if not heads.empty:
-        heads = in_ranking(heads[(heads["step"] == WHOLE) & (heads["seed"] == MEAN)], ranking).set_index("model")
-        why = "Of the head's whole distribution, mean over seeds; of a single number it is the MAE"
-        found.append((f"CRPS{unit}", why, heads.loc[heads["metric"] == CRPS, "value"].to_dict()))
-    return [part for part in found if part[2]]
+    found = []
+    for name, scores in scores_of_distributions(results).items():
+        level = name.removeprefix("winkler_")
+        title, why = (f"Winkler {level} %", WINKLER) if level != name else ("CRPS", HEADS)
+        own = {model: score for (model, place), score in scores.items() if place in (ranking, "baseline")}
+        found += [(f"{title}{unit}", why, own)] if own else []
+    return found
 
 
 def combinations(results: Results, ranking: str) -> list[tuple[str, str]]:
     """Of each combination its name, and its members with their weights; what was left out behind them."""
     found = results.combinations(ranking)
     return [(m, "; ".join(filter(None, (members_in_words(r), r["reason"])))) for m, r in sorted(found.items())]
+
+
+def _lowest_first(row: Row, column: int = 0) -> tuple[bool, Any]:
+    value = row.cells[column].value
+    return value is None, value or 0.0
 
 
 def _title(results: Results, metric: Metric) -> str:
@@ -94,7 +95,9 @@ def _row(results: Results, ranking: str, part: pd.DataFrame, rest: list[Metric])
     seeds = [row for seed, row in by_seed.items() if seed.isdigit()]
     mean = by_seed.get("mean") or next(iter(by_seed.values()))
     if mean["status"] != "ok" or text.missing(mean[results.headline]):
-        return _failed_row(results, mean)
+        name = results.candidate(str(mean["model"]), str(mean["ranking"]))
+        reason = results.records[name].get("reason") if name else ""
+        return Row(str(mean["model"]), [EMPTY], ["failed"], "failed", str(reason or "no reason was recorded"))
     return _mean_row(results, ranking, mean, by_seed.get("std"), seeds, rest)
 
 
@@ -118,13 +121,6 @@ def _mean_row(
         *_scores(mean, rest),
     ]
     return Row(model, cells, marks, "chosen" if chosen else "baseline" if mean["ranking"] == "baseline" else "")
-
-
-def _failed_row(results: Results, row: Scores) -> Row:
-    model = str(row["model"])
-    name = results.candidate(model, str(row["ranking"]))
-    reason = results.records[name].get("reason") if name else ""
-    return Row(model, [EMPTY], ["failed"], "failed", str(reason or "no reason was recorded"))
 
 
 def _scores(row: Scores, rest: list[Metric]) -> list[Cell]:
@@ -199,7 +195,7 @@ def series_table(results: Results, ranking: str) -> Table:
     table = in_ranking(results.by_series, ranking)
     mean = _served(table)[["mae", "skill"]]
     rows = [_series_row(str(model), part.droplevel(0), names) for model, part in mean.groupby(level=0, sort=True)]
-    rows.sort(key=lambda row: (row.cells[0].value is None, row.cells[0].value or 0.0))
+    rows.sort(key=_lowest_first)
     return Table(columns, rows)
 
 
@@ -241,7 +237,7 @@ def many_series(results: Results, ranking: str) -> ManySeries:
     for name, part in mean.groupby(level=0, sort=True):
         ahead = share(float((part["skill"] > 0).mean()))
         rows.append(Row(str(name), [*(number(part["mase"].quantile(s)) for s in shares), ahead]))
-    rows.sort(key=lambda row: (row.cells[1].value is None, row.cells[1].value or 0.0))
+    rows.sort(key=partial(_lowest_first, column=1))
     model = results.chosen(ranking) or rows[0].model
     own = mean.loc[[model]].droplevel(0).sort_values("mase", ascending=False, kind="stable")
     cells = [(str(s), [number(mae), number(mase), _change(skill)]) for s, mae, mase, skill in own.itertuples()]
@@ -282,7 +278,7 @@ def distribution_table(results: Results) -> Table | None:
 def _distribution_row(key: tuple[str, ...], part: pd.DataFrame, levels: list[float]) -> Row:
     ranking, model, head, series = key
     plain = part[part["level"].isna()].set_index("metric")["value"]
-    rate = plain.get(RATE)
+    covers, rate = part[part["metric"] == "coverage"].set_index("level")["value"], plain.get(RATE)
     base = None if text.missing(rate) or text.missing(plain.get(BRIER)) else float(rate) * (1 - float(rate))  # type: ignore[arg-type]
     cells = [
         Cell(RANKING_TITLES[ranking], ranking),
@@ -290,11 +286,6 @@ def _distribution_row(key: tuple[str, ...], part: pd.DataFrame, levels: list[flo
         Cell(series, series),
         *[number(plain.get(metric)) for metric in (CRPS, LOG_SCORE, BRIER)],
         number(base),
-        *[_head_coverage(part, level) for level in levels],
+        *[share(covers.get(level)) for level in levels],
     ]
     return Row(model, cells)
-
-
-def _head_coverage(part: pd.DataFrame, level: float) -> Cell:
-    found = part.loc[(part["metric"] == "coverage") & (part["level"] == level), "value"]
-    return share(float(found.iloc[0])) if len(found) else EMPTY

@@ -12,8 +12,8 @@ from forecast.data.results import RANKING_TITLES, RANKINGS, Results, in_ranking
 from forecast.report import text
 from forecast.report.charts import Axes, Line, line_chart
 from forecast.report.figures import Panel, fitted_skip, role_of, step_axes
-from forecast.report.svg import Floats
-from forecast.report.text import EMPTY, MOST_SERIES, Cell, Row, Table, number, share
+from forecast.report.svg import floats
+from forecast.report.text import EMPTY, MOST_SERIES, Cell, Row, Table, number, share, whole
 
 RANKING = "shipped"
 METHODS = {
@@ -37,27 +37,24 @@ def levels(results: Results) -> str:
 
 def table(results: Results) -> Table | None:
     """Pooled over the steps: coverage, width and interval score per series and level; None without any interval."""
-    models = shown_models(results)
-    several = len(results.series) > 1
+    models, several, unit = shown_models(results), len(results.series) > 1, _unit(results)
     columns = [
         ("Model", ""),
         *([("Series", "")] if several else []),
         ("Level", "What share of the actual values the interval should cover"),
         ("Coverage", "What share it did cover, all steps pooled"),
         ("Allowed", "The level, 3 points up or down"),
-        (f"Width{_unit(results)}", "Mean width; at equal coverage narrower is better"),
-        (
-            f"Winkler score{_unit(results)}",
-            "Mean of width plus 2 / (1 - level) times what was missed; lower is better",
-        ),
+        (f"Width{unit}", "Mean width; at equal coverage narrower is better"),
+        (f"Winkler score{unit}", "Mean of width plus 2 / (1 - level) times what was missed; lower is better"),
         ("Calibration origins", "Origins of the calibration block that set the width; at their fewest step"),
     ]
+    pooled = {model: results.intervals_of(model, RANKING).query("step == 0") for model in models}
     rows = [
         _row(results, model, row, several=several)
         for series in results.series[:MOST_SERIES]
         for level in sorted(results.intervals["level"].unique())
-        for model in models
-        for row in _pooled(results, model, series, level)
+        for model, own in pooled.items()
+        for _, row in own[(own["series"] == series) & (own["level"] == level)].iterrows()
     ]
     return Table(columns, rows) if rows else None
 
@@ -68,29 +65,18 @@ def _unit(results: Results) -> str:
     return f" [{units.pop()}]" if len(units) == 1 and all(units) else ""
 
 
-def _pooled(results: Results, model: str, series: str, level: float) -> list[pd.Series]:
-    rows = results.intervals_of(model, RANKING)
-    rows = rows[(rows["series"] == series) & (rows["level"] == level) & (rows["step"] == 0)]
-    return [row for _, row in rows.iterrows()]
-
-
 def _row(results: Results, model: str, row: pd.Series, *, several: bool) -> Row:
     inside = bool(row["inside"])
     mark = "" if inside else f" ({'below' if row['coverage'] < row['low'] else 'above'})"
-    covered = text.percent(row["coverage"])
+    covered, actuals = text.percent(row["coverage"]) + mark, f"{text.count(row['n'])} actual values"
     cells = [
         *([Cell(str(row["series"]), str(row["series"]))] if several else []),
         Cell(text.level(row["level"]), float(row["level"])),
-        Cell(
-            covered + mark,
-            float(row["coverage"]),
-            f"{text.count(row['n'])} actual values",
-            "" if inside else "w-worse",
-        ),
+        Cell(covered, float(row["coverage"]), actuals, "" if inside else "w-worse"),
         Cell(f"{text.percent(row['low'], decimals=0)} to {text.percent(row['high'], decimals=0)}", float(row["low"])),
         number(row["width"]),
         number(row["winkler"]),
-        Cell(text.count(row["n_calibration"]), float(row["n_calibration"])),
+        whole(row["n_calibration"]),
     ]
     return Row(model, cells, cls="chosen" if model == results.chosen(RANKING) else "")
 
@@ -98,8 +84,8 @@ def _row(results: Results, model: str, row: pd.Series, *, several: bool) -> Row:
 def panels(results: Results) -> list[Panel]:
     """Coverage by horizon step of the first shown model, per series: each level against its nominal share."""
     models = shown_models(results)
-    found = [_panel(results, models[0], series) for series in results.series[:MOST_SERIES]] if models else []
-    return [panel for panel in found if panel]
+    found = (_panel(results, model, series) for model in models[:1] for series in results.series[:MOST_SERIES])
+    return list(filter(None, found))
 
 
 def _panel(results: Results, model: str, series: str) -> Panel | None:
@@ -107,8 +93,12 @@ def _panel(results: Results, model: str, series: str) -> Panel | None:
     rows = rows[(rows["series"] == series) & (rows["step"] > 0)].sort_values("step")
     if rows.empty:
         return None
-    by_level = rows.groupby("level")
-    lines = [line for level, part in by_level for line in _lines(model, float(level), part)]  # type: ignore[arg-type]
+    lines = []
+    for level, part in rows.groupby("level"):
+        x, covered, low, high = (floats(part[column]) for column in ("step", "coverage", "low", "high"))
+        name = text.level(float(level))  # type: ignore[arg-type]
+        judged_by = Line(f"{name} nominal", x, np.full_like(x, level), "nominal", "", ((low, high),))
+        lines += [judged_by, Line(name, x, covered, "chosen", model)]
     title = f"{text.name(model)}{f', {series}' if len(results.series) > 1 else ''}"
     axes = step_axes(results, f"Coverage by horizon step, {title}", "share of the actual values covered", lines[0].x)
     lowest = float(rows[["coverage", "low"]].min().min())
@@ -120,8 +110,7 @@ def _panel(results: Results, model: str, series: str) -> Panel | None:
 
 def reliability_panels(results: Results) -> list[Panel]:
     """Nominal against actual coverage of every shown model, all steps pooled, per series; the diagonal is right."""
-    found = [_reliability_panel(results, series) for series in results.series[:MOST_SERIES]]
-    return [panel for panel in found if panel]
+    return list(filter(None, (_reliability_panel(results, series) for series in results.series[:MOST_SERIES])))
 
 
 def _reliability_panel(results: Results, series: str) -> Panel | None:
@@ -131,9 +120,9 @@ def _reliability_panel(results: Results, series: str) -> Panel | None:
     for model in shown_models(results):
         part = in_ranking(rows[rows["model"] == model], RANKING).sort_values("level")
         if len(part) > 1:
-            x, y = _floats(part["level"]), _floats(part["coverage"])
+            x, y = floats(part["level"]), floats(part["coverage"])
             lines.append(Line(text.name(model), x, y, role_of(results, RANKING, model), model))
-            allowed = (_floats(part["low"]), _floats(part["high"]))
+            allowed = (floats(part["low"]), floats(part["high"]))
     if not lines:
         return None
     levels = lines[-1].x
@@ -189,17 +178,6 @@ def method_table(results: Results) -> Table | None:
     return Table(columns, found)
 
 
-def _lines(model: str, level: float, rows: pd.DataFrame) -> list[Line]:
-    """The nominal level with the band it is judged by, and the coverage."""
-    x, covered, low, high = (_floats(rows[column]) for column in ("step", "coverage", "low", "high"))
-    nominal = Line(f"{text.level(level)} nominal", x, np.full_like(x, level), "nominal", "", ((low, high),))
-    return [nominal, Line(text.level(level), x, covered, "chosen", model)]
-
-
-def _floats(column: pd.Series) -> Floats:
-    return np.asarray(column, dtype=float)
-
-
 def refusals(results: Results) -> list[str]:
     """The levels refused, one sentence per series and reason; of many series one per reason."""
     refused = results.verdicts.get("refused_levels") or []
@@ -247,7 +225,7 @@ def of_networks(results: Results) -> list[NetworkIntervals]:
         _network(rows, table, [name for name in references if name])
         for _, rows in sorted(wanted.groupby(keys, sort=True), key=lambda part: _order(part[0]))
     ]
-    return [one for one in found if one]
+    return list(filter(None, found))
 
 
 def _order(key: tuple[object, ...]) -> tuple[object, ...]:
@@ -294,9 +272,8 @@ def count_table(found: list[NetworkIntervals], *, several: bool) -> Table | None
         passed += [[one.worse_than.get(name, 0.0) <= 0 for one in own] for name in references]
         passed += [[one.passes for one in own]]
         missed = [text.name(one.model) for one in own if not one.passes]
-        named = (
-            text.listing(missed) if len(missed) <= FEW else text.listing([*missed[:FEW], f"{len(missed) - FEW} more"])
-        )
+        more = [f"{len(missed) - FEW} more"] if len(missed) > FEW else []
+        named = text.listing([*missed[:FEW], *more])
         about = f"{RANKING_TITLES.get(key[0], key[0])}, {text.level(key[1])}{f', {key[2]}' if several else ''}"
         cells = [Cell(f"{sum(h)} of {len(h)}", sum(h), "", "" if all(h) else "w-worse") for h in passed]
         rows.append(Row(about, [*cells, Cell(named or text.NOTHING, named, "", "reason")]))

@@ -35,13 +35,13 @@ class Block:
 
 def timeline(results: Results) -> list[Block]:
     bounds = _bounds(results)
-    origins = _origins(results)
+    origins = results.naive.groupby("block")["cutoff"].nunique().to_dict()
     whole = _seconds(bounds[0][1], bounds[-1][2]) or 1.0
     blocks = []
     for name, first, last in bounds:
         share = _seconds(first, last) / whole
         days = first.date().isoformat(), last.date().isoformat()
-        blocks.append(Block(name, days[0], days[1], share, origins.get(name, 0), PURPOSES[name]))
+        blocks.append(Block(name, days[0], days[1], share, int(origins.get(name, 0)), PURPOSES[name]))
     return blocks
 
 
@@ -64,10 +64,6 @@ def _bounds(results: Results) -> list[tuple[str, pd.Timestamp, pd.Timestamp]]:
     scored = {str(block): part["ds"] for block, part in results.naive.groupby("block")}
     known = [(b, pd.Timestamp(scored[b].min()), pd.Timestamp(scored[b].max())) for b in BLOCKS[1:] if b in scored]
     return [("train", start, known[0][1] if known else end), *known]
-
-
-def _origins(results: Results) -> dict[str, int]:
-    return {str(b): int(n) for b, n in results.naive.groupby("block")["cutoff"].nunique().items()}
 
 
 def quality_table(results: Results) -> Table:
@@ -134,13 +130,12 @@ def findings_table(results: Results) -> Table | None:
         ("Column", "Empty: all columns"),
         ("Action", "What the configuration wants done about it when the data are fetched"),
     ]
-    return Table(columns, [_finding_row(finding) for finding in found]) if found else None
-
-
-def _finding_row(finding: dict[str, Any]) -> Row:
-    named = [str(finding.get(key) or text.NOTHING) for key in ("series", "column", "action")]
-    sentence = str(finding["sentence"])
-    return Row(str(finding["rule"]), [Cell(sentence, sentence, cls="said"), *[Cell(n, n) for n in named]])
+    rows = []
+    for finding in found:
+        named = [str(finding.get(key) or text.NOTHING) for key in ("series", "column", "action")]
+        said = Cell(str(finding["sentence"]), str(finding["sentence"]), cls="said")
+        rows.append(Row(str(finding["rule"]), [said, *[Cell(n, n) for n in named]]))
+    return Table(columns, rows) if rows else None
 
 
 def facts(results: Results) -> list[tuple[str, str]]:

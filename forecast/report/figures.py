@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from forecast.comparison.metrics import METRICS, Metric
 from forecast.config.datasets import Dataset
@@ -14,7 +13,7 @@ from forecast.config.task import RegularCalendar, SessionCalendar
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results, in_ranking
 from forecast.report import text
 from forecast.report.charts import Axes, Interval, Line, interval_chart, line_chart
-from forecast.report.svg import Floats, padded
+from forecast.report.svg import Floats, floats, padded
 
 SMALL = (212.0, 150.0)
 CURVE_POINTS = 60
@@ -118,7 +117,8 @@ def _naive_range(lines: list[Line]) -> tuple[float, float]:
 
 
 def _step_lines(results: Results, ranking: str, metric: str) -> list[Line]:
-    """One line per model; for `skill` its negative, the change of the error against naive."""
+    """One line per model, its band from the least to the greatest of the seeds; for `skill` its negative, the change
+    of the error against naive, with the 95 % band of the change."""
     table = in_ranking(results.by_step, ranking)
     sign = -1.0 if metric == "skill" else 1.0
     lines = []
@@ -130,22 +130,13 @@ def _step_lines(results: Results, ranking: str, metric: str) -> list[Line]:
         bands: tuple[tuple[Floats, Floats], ...] = ()
         x, y = wide.index.to_numpy(float), mean.to_numpy(float)
         if role in ("chosen", "network"):
-            bands = _sure(results, ranking, str(model), len(x)) if metric == "skill" else _range(seeds)
+            if metric == "skill":
+                sure = results.changes_of(str(model), ranking)
+                bands = ((floats(sure["low"]), floats(sure["high"])),) if len(sure) == len(x) else ()
+            elif seeds.shape[1] > 1:
+                bands = ((floats(seeds.min(axis=1)), floats(seeds.max(axis=1))),)
         lines.append(Line(shown, x, y, role, str(model), bands, shown if role == "other" else ""))
     return lines
-
-
-def _range(seeds: pd.DataFrame) -> tuple[tuple[Floats, Floats], ...]:
-    """From the least to the greatest of the seeds at each step."""
-    if seeds.shape[1] < 2:
-        return ()
-    return ((seeds.min(axis=1).to_numpy(float), seeds.max(axis=1).to_numpy(float)),)
-
-
-def _sure(results: Results, ranking: str, model: str, steps: int) -> tuple[tuple[Floats, Floats], ...]:
-    """The 95 % band of the change against naive at each step."""
-    rows = results.changes_of(model, ranking)
-    return ((rows["low"].to_numpy(float), rows["high"].to_numpy(float)),) if len(rows) == steps else ()
 
 
 def memory_sentence(results: Results, ranking: str) -> str:
@@ -232,19 +223,10 @@ def change(share: float) -> str:
 
 def _interval(test: dict[str, Any], *, several: bool) -> Interval:
     """The row of one network; it names its skip where the networks have different ones."""
-    low, high = relative_interval(test)
-    value = float(test["relative_difference"])
-    name = text.name(test["model"])
-    span = f", 95 % interval {text.signed_percent(low)} to {text.signed_percent(high)}" if np.isfinite(low) else ""
-    against = text.name(str(test["against"]))
-    tip = f"{name} against {against}: {text.signed_percent(value)}{span}{text.holm(test)}"
+    value, (name, against) = (
+        float(test["relative_difference"]),
+        (text.name(str(test[k])) for k in ("model", "against")),
+    )
+    tip = f"{name} against {against}: {text.signed_percent(value)}{text.interval(test)}{text.holm(test)}"
     shown = f"{name} on {against}" if several else name
-    return Interval(shown, value, low, high, test["word"], test["model"], tip)
-
-
-def relative_interval(test: dict[str, Any]) -> tuple[float, float]:
-    """The interval of the mean difference as a share of the loss of what it is compared with."""
-    keys = ("mean_difference", "relative_difference", "ci_low", "ci_high")
-    difference, relative, low, high = (float("nan") if test.get(k) is None else float(test[k]) for k in keys)
-    base = difference / relative if difference and relative else float("nan")
-    return low / base, high / base
+    return Interval(shown, value, *text.relative_interval(test), test["word"], test["model"], tip)

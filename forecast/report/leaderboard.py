@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from forecast.comparison import metrics
@@ -66,21 +67,30 @@ def _rows(results: Results) -> tuple[Row, ...]:
 OF_DISTRIBUTIONS = ("crps", "winkler_")
 
 
+def scores_of_distributions(results: Results) -> dict[str, dict[Any, float]]:
+    """`winkler_80`, ..., `crps`: by model and ranking the interval score of the served intervals and a head's CRPS, in
+    the target's unit and so for one series alone."""
+    if len(results.series) > 1:
+        return {}
+    whole = results.intervals[results.intervals["step"] == WHOLE].set_index(["model", "ranking"])
+    levels = whole["level"]
+    found = {f"winkler_{100 * x:g}": whole.loc[levels == x, "winkler"].to_dict() for x in sorted(levels.unique())}
+    heads = results.distributions
+    if not heads.empty:
+        heads = heads[(heads["step"] == WHOLE) & (heads["seed"] == MEAN) & (heads["metric"] == "crps")]
+        found["crps"] = heads.set_index(["model", "ranking"])["value"].to_dict()
+    return found
+
+
 def _with_distributions(results: Results) -> list[Row]:
-    """The rows; the mean over seeds with the Winkler scores of the served intervals and a head's CRPS, in the target's
-    unit and so for one series alone."""
-    rows = _rows(results)
-    found: dict[tuple[str, str], Row] = {}
-    if len(results.series) == 1:
-        whole = results.intervals[results.intervals["step"] == WHOLE]
-        for model, ranking, level, score in whole[["model", "ranking", "level", "winkler"]].itertuples(index=False):
-            found.setdefault((model, ranking), {})[f"winkler_{100 * level:g}"] = f"{score:.12g}"
-        heads = results.distributions
-        if not heads.empty:
-            heads = heads[(heads["step"] == WHOLE) & (heads["seed"] == MEAN) & (heads["metric"] == "crps")]
-            for model, ranking, score in heads[["model", "ranking", "value"]].itertuples(index=False):
-                found.setdefault((model, ranking), {})["crps"] = f"{score:.12g}"
-    return [{**row, **found.get((row["model"], row["ranking"]), {})} if row["seed"] == MEAN else row for row in rows]
+    """The rows; the mean over seeds with the scores of distributions."""
+    rows, found = _rows(results), scores_of_distributions(results)
+
+    def own(row: Row) -> Row:
+        key = (row["model"], row["ranking"])
+        return {name: f"{scores[key]:.12g}" for name, scores in found.items() if key in scores}
+
+    return [{**row, **own(row)} if row["seed"] == MEAN else row for row in rows]
 
 
 def _place(row: Row) -> tuple[int, str, str, int, str]:
@@ -103,11 +113,17 @@ PLAIN_WIDTH = 200  # a pipe or a file is no 80-column terminal: folding there wo
 
 def show(paths: ProjectPaths, datasets: Iterable[str], console: Console | None = None) -> None:
     """Print the leaderboards: ruled and coloured on a terminal, plain aligned text elsewhere."""
-    console = console or _console()
+    from rich.console import Console
+
+    console = console or Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     for dataset in datasets:
         results = Results(paths, dataset)
         rows = [row for row in _with_distributions(results) if row["seed"] == MEAN]
-        ranked = {ranking: title for ranking, title in RANKING_TITLES.items() if any(_of(ranking, rows))}
+        ranked = {
+            ranking: title
+            for ranking, title in RANKING_TITLES.items()
+            if any(row["ranking"] == ranking for row in rows)
+        }
         for ranking, title in (ranked or ONLY_BASELINES).items():
             _print(console, f"{dataset}, {title}", lines(rows, ranking, results.verdicts))
         rather = results.verdicts.get("preferred") or results.verdicts.get("simpler") or {}
@@ -131,10 +147,6 @@ def ranks_in_words(verdicts: Mapping[str, Any]) -> list[str]:
     for number, group in enumerate(ranks["groups"], start=1):
         said.append(f"group {number}: {', '.join(f'{name} {mean[name]:.1f}' for name in group)}")
     return said
-
-
-def _of(ranking: str, rows: list[Row]) -> Iterator[Row]:
-    return (row for row in rows if row["ranking"] == ranking)
 
 
 def lines(rows: Iterable[Row], ranking: str, verdicts: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -179,11 +191,3 @@ def _print(console: Console, title: str, found: list[tuple[str, ...]]) -> None:
         table.add_row(*(Text(line[i]) for i in known), style="bold" if line[0] else "")
     console.print(table)
     console.print()
-
-
-def _console() -> Console:
-    import sys
-
-    from rich.console import Console
-
-    return Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)

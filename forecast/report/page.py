@@ -16,17 +16,7 @@ from markupsafe import Markup, escape
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import SessionCalendar
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results, read_costs
-from forecast.report import (
-    board,
-    calibration,
-    data,
-    figures,
-    ledger,
-    network_diagnostics,
-    panels,
-    residual_diagnostics,
-    text,
-)
+from forecast.report import board, calibration, data, diagnostics, figures, ledger, panels, text
 from forecast.report.charts import Axes, Line, line_chart
 from forecast.report.text import Row, Table, number, share, whole
 from forecast.system.files import write_text
@@ -66,8 +56,8 @@ def _code(sentence: str) -> Markup:
 def _context(found: Sequence[Results], costs: Mapping[str, ledger.Costs]) -> dict[str, Any]:
     models = sorted({record["model"] for e in found for record in e.records.values()})
     return {
-        "style": Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),  # noqa: S704  (our own file)
-        "script": Markup((TEMPLATES / "script.js").read_text(encoding="utf-8")),  # noqa: S704  (our own file)
+        "style": _own("style.css"),
+        "script": _own("script.js"),
         "datasets": [_dataset(e, costs.get(e.name, {})) for e in found],
         "models": models,
         "networks": sorted({r["model"] for e in found for r in e.records.values() if r["kind"] == "network"}),
@@ -75,6 +65,10 @@ def _context(found: Sequence[Results], costs: Mapping[str, ledger.Costs]) -> dic
         "as_of": text.listing([f"{e.as_of} ({e.name})" for e in found]),
         "catalogue": _catalogue(found),
     }
+
+
+def _own(name: str) -> Markup:
+    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))  # noqa: S704  (our own file)
 
 
 def _dataset(results: Results, costs: ledger.Costs) -> dict[str, Any]:
@@ -104,7 +98,7 @@ def _dataset(results: Results, costs: ledger.Costs) -> dict[str, Any]:
             for ranking in results.rankings
             if not results.board(ranking).empty
         ],
-        "origins": _test_origins(results),
+        "origins": text.count(results.leaderboard["n_origins"].max()),
         "left_out": max(0, len(results.series) - text.MOST_SERIES),
         "chosen": results.chosen("shipped"),
         "forecasts": _safe(panels.forecast_panels(results)),
@@ -116,12 +110,12 @@ def _dataset(results: Results, costs: ledger.Costs) -> dict[str, Any]:
         "memory": [said for r in results.rankings if (said := figures.memory_sentence(results, r))],
         "choice": ledger.choice_table(results, costs),
         "choice_sentence": ledger.choice_sentence(results),
-        "network_diagnostics": network_diagnostics.table(results),
-        "loops": network_diagnostics.alarms(results),
-        "network_panels": _safe(network_diagnostics.panels(results)),
+        "network_diagnostics": diagnostics.network_table(results),
+        "loops": diagnostics.alarms(results),
+        "network_panels": _safe(diagnostics.network_panels(results)),
         "distribution_scores": board.distribution_table(results),
-        "residual_diagnostics": residual_diagnostics.table(results),
-        "residual_panels": _safe(residual_diagnostics.panels(results)),
+        "residual_diagnostics": diagnostics.residual_table(results),
+        "residual_panels": _safe(diagnostics.residual_panels(results)),
         "limits": _limits(results),
         "calibration": calibration.table(results),
         "coverage": _safe(calibration.panels(results)),
@@ -186,26 +180,15 @@ def _tiles(results: Results) -> list[tuple[str, str, str]]:
 
 def _limits(results: Results) -> list[str]:
     """What nobody should read into the result, next to the result."""
-    own = [note.rstrip(".") for note in data.notes(results)]
-    priced = is_priced(results)
     market = "No trading cost is counted and no return is claimed"
+    outside = "Not compared with numerical weather prediction or other outside forecasts"
     networks = (record for record in results.records.values() if record["kind"] == "network")
     sampled = {r for record in networks for seed in record["seeds"] for r in (seed.get("reason") or "").split("; ")}
     return [
-        *own,
+        *(note.rstrip(".") for note in data.notes(results)),
         *sorted(f"Of the trainings {r}" for r in sampled if r.startswith("validation losses are of")),
-        *([market] if priced else ["Not compared with numerical weather prediction or other outside forecasts"]),
+        market if isinstance(results.dataset.calendar, SessionCalendar) else outside,
     ]
-
-
-def is_priced(results: Results) -> bool:
-    """Whether the dataset follows an exchange's sessions."""
-    return isinstance(results.dataset.calendar, SessionCalendar)
-
-
-def _test_origins(results: Results) -> str:
-    board = results.leaderboard["n_origins"].dropna()
-    return text.count(board.max()) if len(board) else text.NOTHING
 
 
 def alarms(results: Results, kind: str) -> list[str]:
@@ -258,24 +241,20 @@ LIVE = (
 def render_live(datasets: Sequence[LiveDataset]) -> str:
     """The page's HTML; equal content is equal bytes."""
     sections = [
-        {
-            "name": d.name,
-            "title": d.title,
-            "sentence": f"Actuals as of {d.as_of}.",
-            "panel": _live_panel(d),
-            "table": _live_table(d),
-            "none": NOT_YET,
-        }
-        for d in datasets
+        _section(d.name, d.title, f"Actuals as of {d.as_of}.", _live_panel(d), _live_table(d)) for d in datasets
     ]
     return _sections("Live accuracy of the champions", LIVE, sections)
 
 
+def _section(name: str, title: str, sentence: str, panel: figures.Panel | None, table: Table) -> dict[str, Any]:
+    (drawn,) = _safe([panel]) if panel else (None,)
+    return {"name": name, "title": title, "sentence": sentence, "panel": drawn, "table": table, "none": NOT_YET}
+
+
 def _sections(title: str, lead: str, sections: Sequence[Mapping[str, Any]]) -> str:
     """A page of one figure and one table per section."""
-    style = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))  # noqa: S704  (our own file)
     template = environment().get_template("live.html.j2")
-    return str(template.render(style=style, title=title, lead=lead, datasets=sections))
+    return str(template.render(style=_own("style.css"), title=title, lead=lead, datasets=sections))
 
 
 FREE_RUN = (
@@ -304,21 +283,18 @@ def _free_run(name: str, result: Mapping[str, Any]) -> dict[str, Any]:
     ticks = [(step * row, f"{step * row:.4g}") for row in np.linspace(0, last, 5).round()]
     label = f"Free run of {chosen} on the first test rows of {name}"
     axes = Axes(label, "seconds", result["outputs"][0], ticks, size=SIZE)
-    panel = _safe([figures.Panel(label, line_chart(lines, axes), "")])[0]
-    shown = {"name": name, "title": result["title"] or name, "sentence": result["sentence"], "panel": panel}
-    return {**shown, "table": Table([(title, "") for title in titles], rows), "none": ""}
+    panel, table = figures.Panel(label, line_chart(lines, axes)), Table([(title, "") for title in titles], rows)
+    return _section(name, result["title"] or name, result["sentence"], panel, table)
 
 
-def _live_panel(dataset: LiveDataset) -> dict[str, Any] | None:
+def _live_panel(dataset: LiveDataset) -> figures.Panel | None:
     """Error of each issue over the error on test, with the last value's; None before the first known actual."""
     rows = dataset.issues.sort_values("cutoff")
     if rows.empty:
         return None
     x = np.arange(len(rows), dtype=np.float64)
-    lines = [
-        Line("champion", x, rows["error"].to_numpy(np.float64), "chosen"),
-        Line("last value", x, rows["naive"].to_numpy(np.float64), "naive"),
-    ]
+    roles = (("champion", "error", "chosen"), ("last value", "naive", "naive"))
+    lines = [Line(name, x, rows[column].to_numpy(np.float64), role) for name, column, role in roles]
     moments = [f"{cutoff:%Y-%m-%d %H:%M}" for cutoff in rows["cutoff"]]
     shown = np.unique(np.linspace(0, len(rows) - 1, 5).round().astype(int))
     label = f"Live error of {dataset.name} by cutoff, relative to the test error"
@@ -326,8 +302,7 @@ def _live_panel(dataset: LiveDataset) -> dict[str, Any] | None:
         label, "cutoff of the forecast (UTC)", "error / test error", [(float(i), moments[i][:10]) for i in shown],
         level=1.0, moments=moments, size=SIZE,
     )  # fmt: skip
-    panel = figures.Panel("Error of each forecast", line_chart(lines, axes), "1 is the error on the test block")
-    return _safe([panel])[0]
+    return figures.Panel("Error of each forecast", line_chart(lines, axes), "1 is the error on the test block")
 
 
 def _live_table(dataset: LiveDataset) -> Table:
@@ -344,9 +319,8 @@ def _live_table(dataset: LiveDataset) -> Table:
 
 
 def _live_row(version: dict[str, Any], levels: Sequence[str]) -> Row:
-    inside = [version["coverage"].get(level) for level in levels]
     cells = [
         whole(version["issues"]), whole(version["scored"]), number(version["error"]), share(version["skill"]),
-        *(share(one) for one in inside),
+        *(share(version["coverage"].get(level)) for level in levels),
     ]  # fmt: skip
     return Row(f"{version['version']} ({version['model']})", cells)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,11 @@ CHARACTER = 6.6  # mean width of a character at the font size of labels (12)
 LINE = 13.5  # least distance between two labels
 
 Floats = NDArray[np.float64]
+
+
+def floats(values: Any) -> Floats:
+    """As float64; None is empty, and NaN inside a list."""
+    return np.array([] if values is None else values, dtype=float)
 
 
 def short(value: float) -> str:

@@ -101,13 +101,19 @@ def listing(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
 
 
+def relative_interval(test: dict[str, Any]) -> tuple[float, float]:
+    """The interval of the mean difference as a share of the loss of what it is compared with; NaN where unknown."""
+    keys = ("mean_difference", "relative_difference", "ci_low", "ci_high")
+    difference, relative, low, high = (math.nan if test.get(key) is None else float(test[key]) for key in keys)
+    base = difference / relative if difference and relative else math.nan
+    return low / base, high / base
+
+
 def interval(test: dict[str, Any]) -> str:
     """`, 95 % interval −15.0 % to −9.6 %` of one test's relative difference, or nothing where it has none."""
-    known = [test[key] for key in ("ci_low", "ci_high", "mean_difference", "relative_difference")]
-    if any(missing(value) for value in known) or not test["mean_difference"]:
-        return ""
-    scale = test["relative_difference"] / test["mean_difference"]
-    return f", 95 % interval {signed_percent(known[0] * scale)} to {signed_percent(known[1] * scale)}"
+    low, high = relative_interval(test)
+    known = math.isfinite(low) and math.isfinite(high)
+    return f", 95 % interval {signed_percent(low)} to {signed_percent(high)}" if known else ""
 
 
 def holm(test: dict[str, Any]) -> str:

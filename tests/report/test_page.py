@@ -9,11 +9,12 @@ from lxml import html
 
 from forecast.config.paths import ProjectPaths
 from forecast.report.data import timeline
-from forecast.report.figures import curve_panels, memory_sentence, relative_interval, role_of, step_unit
+from forecast.report.figures import curve_panels, memory_sentence, role_of, step_unit
 from forecast.report.ledger import budget_sentence
 from forecast.report.page import render
 from forecast.report.panels import compared
 from forecast.report.panels import test_of as block_test
+from forecast.report.text import relative_interval
 from forecast.system import files
 from forecast.system.errors import DataError, InputError
 from pipelines import report

@@ -1,4 +1,6 @@
-"""Inside the networks: memory, saturation and stability as one table and as curves over lag, row and step."""
+"""Inside the networks: memory, saturation and stability as one table and as curves over lag, row and step. And their
+residuals: autocorrelations of the one-step errors with their band, Ljung-Box, and the mean.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,10 @@ import numpy as np
 
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results
 from forecast.report import text
-from forecast.report.charts import Axes, Line, line_chart
-from forecast.report.figures import Panel, role_of
-from forecast.report.svg import Floats
-from forecast.report.text import EMPTY, Cell, Row, Table, number, whole
+from forecast.report.charts import Axes, Line, line_chart, stem_chart
+from forecast.report.figures import Panel, fitted_skip, role_of, step_unit
+from forecast.report.svg import Floats, floats
+from forecast.report.text import EMPTY, MOST_SERIES, Cell, Row, Table, number, share, whole
 
 SAFE = ("stable", "marginal")
 LOOPS = {
@@ -65,40 +67,32 @@ class Inside:
     def loop(self) -> dict[str, Any]:
         return dict(self.numbers.get("loop") or {})
 
-    @property
-    def recurrent(self) -> bool:
-        return bool(self.numbers.get("layers"))
-
 
 def examined(results: Results) -> list[Inside]:
     """Every candidate that was looked into, rankings one after another, by name."""
-    found = []
-    for record in results.records.values():
-        parts = record.get("diagnostics") or {}
-        if parts:
-            found.append(Inside(record, parts["numbers"], parts["arrays"]))
+    kept = [(record, record.get("diagnostics")) for record in results.records.values()]
+    found = [Inside(record, parts["numbers"], parts["arrays"]) for record, parts in kept if parts]
     return sorted(found, key=lambda inside: (RANKINGS.index(inside.ranking), inside.model))
 
 
-def table(results: Results) -> Table | None:
-    rows = [_row(inside) for inside in examined(results)]
+def network_table(results: Results) -> Table | None:
+    rows = [_network_row(inside) for inside in examined(results)]
     return Table(COLUMNS, rows) if rows else None
 
 
-def _row(inside: Inside) -> Row:
+def _network_row(inside: Inside) -> Row:
     numbers, verdict = inside.numbers, str(inside.loop.get("verdict", ""))
     mark = "" if verdict in SAFE else "w-worse"
-    memory = EMPTY if not inside.recurrent else Cell("beyond the window", float("1e9"))
-    if numbers.get("memory") is not None:
-        memory = whole(numbers["memory"])
-    saturated = numbers.get("saturated")
+    memory = whole(numbers.get("memory"))
+    if memory is EMPTY and numbers.get("layers"):
+        memory = Cell("beyond the window", 1e9)
     cells = [
         Cell(RANKING_TITLES[inside.ranking], inside.ranking),
         whole(looks_back(inside)),
         memory,
         number(numbers.get("spectral_radius")),
         number(numbers.get("lyapunov")),
-        EMPTY if saturated is None else Cell(text.percent(saturated), float(saturated)),
+        share(numbers.get("saturated")),
         Cell(verdict, verdict, LOOPS[verdict], mark) if verdict else EMPTY,
         number(inside.loop.get("reach")),
     ]
@@ -108,7 +102,7 @@ def _row(inside: Inside) -> Row:
 def looks_back(inside: Inside) -> int | None:
     """The last of the lags whose gradient is at least 1 % of the greatest; None without any gradient."""
     arrays = inside.arrays
-    gradient = _floats(arrays.get("gradient"))
+    gradient = floats(arrays.get("gradient"))
     greatest = np.nanmax(gradient, initial=0.0)
     if not greatest > 0:
         return None
@@ -126,10 +120,14 @@ def alarms(results: Results) -> list[str]:
     return said
 
 
-def panels(results: Results) -> list[Panel]:
+def network_panels(results: Results) -> list[Panel]:
     """Gradient by lag of every network, decay of the state of the recurrent ones, closed loops; each per ranking."""
     found = []
-    for drawn, noted in ((_gradients, looks_back), (_decays, _memory), (_loops, None)):
+    for drawn, noted in (
+        (_gradients, looks_back),
+        (_decays, lambda inside: inside.numbers.get("memory")),
+        (_loops, None),
+    ):
         for ranking in RANKINGS:
             mine = [inside for inside in examined(results) if inside.ranking == ranking]
             lines, axes = drawn(results, mine)
@@ -146,11 +144,6 @@ def _note(mine: list[Inside], rows: Callable[[Inside], int | None]) -> str:
     return f"1 % is reached after: {', '.join(f'{name} {value}' for value, name in known)} rows" if known else ""
 
 
-def _memory(inside: Inside) -> int | None:
-    found = inside.numbers.get("memory")
-    return None if found is None else int(found)
-
-
 def _line(results: Results, inside: Inside, x: Floats, y: Floats) -> Line:
     role, name = role_of(results, inside.ranking, inside.model), text.name(inside.model)
     return Line(name, x, y, role, inside.model, tip=name if role == "other" else "")
@@ -159,7 +152,7 @@ def _line(results: Results, inside: Inside, x: Floats, y: Floats) -> Line:
 def _gradients(results: Results, mine: list[Inside]) -> tuple[list[Line], Axes]:
     lines = []
     for inside in mine:
-        gradient, lags = _floats(inside.arrays.get("gradient")), _floats(inside.arrays.get("lags"))
+        gradient, lags = floats(inside.arrays.get("gradient")), floats(inside.arrays.get("lags"))
         if np.nanmax(gradient, initial=0.0) > 0:
             lines.append(_line(results, inside, np.log1p(lags), _powers(gradient / np.nanmax(gradient))))
     lags = mine[0].arrays.get("lags", []) if mine else []
@@ -172,29 +165,24 @@ def _decays(results: Results, mine: list[Inside]) -> tuple[list[Line], Axes]:
     lines: list[Line] = []
     lags: list[int] = []
     for inside in mine:
-        layers = [_floats(decay) for decay in inside.arrays.get("decay", {}).values()]
+        layers = [floats(decay) for decay in inside.arrays.get("decay", {}).values()]
         if layers:
             slowest = max(layers, key=lambda decay: float(np.nansum(np.clip(decay, 0, 1))))
             lags = [lag for lag in inside.arrays["lags"] if lag < len(slowest)]
-            lines.append(_line(results, inside, np.log1p(_floats(lags)), _powers(slowest[lags])))
+            lines.append(_line(results, inside, np.log1p(floats(lags)), _powers(slowest[lags])))
     return lines, _axes("what is left of a disturbance of the state", "share left", "rows later", lags)
 
 
 def _loops(results: Results, mine: list[Inside]) -> tuple[list[Line], Axes]:
     lines = []
     for inside in mine:
-        path = _floats(inside.arrays.get("free_run"))
+        path = floats(inside.arrays.get("free_run"))
         if len(path) and np.isfinite(path).any():
             lines.append(_line(results, inside, np.arange(1.0, len(path) + 1), np.minimum(path, BOUND)))
     lines = [replace(line, role="network" if line.role == "other" else line.role, tip="") for line in lines]
-    steps = [1, 24, 48, 72, 96]
-    axes = Axes(
-        label="recursive models on their own forecasts",
-        x_title="steps of the closed loop",
-        y_title="distance from the last value, scaled units",
-        x_ticks=[(float(step), str(step)) for step in steps],
-    )
-    return lines, axes
+    ticks = [(float(step), str(step)) for step in (1, 24, 48, 72, 96)]
+    label, y_title = "recursive models on their own forecasts", "distance from the last value, scaled units"
+    return lines, Axes(label, "steps of the closed loop", y_title, ticks)
 
 
 def _axes(label: str, y_title: str, x_title: str, lags: list[int]) -> Axes:
@@ -206,13 +194,8 @@ def _axes(label: str, y_title: str, x_title: str, lags: list[int]) -> Axes:
         x_ticks=[(float(np.log1p(lag)), str(lag)) for lag in shown if lag >= lags[-1] or 1.4 * lag < lags[-1]],
         y_range=(FLOOR, 0.4),
         moments=[f"{lag} {x_title}" for lag in lags],
-        show=_share,
+        show=lambda power: f"{100 * 10**power:.3g} %",
     )
-
-
-def _share(power: float) -> str:
-    """10^power as a share: `1 %`, `0.1 %`."""
-    return f"{100 * 10**power:.3g} %"
 
 
 def _powers(values: Floats) -> Floats:
@@ -220,6 +203,82 @@ def _powers(values: Floats) -> Floats:
         return np.maximum(np.log10(np.abs(values)), FLOOR)
 
 
-def _floats(values: Any) -> Floats:
-    """None becomes NaN."""
-    return np.array(values if values is not None else [], dtype=float)
+RANKING = "shipped"
+"""What residuals are shown of."""
+LEVEL = 0.05
+Residuals = dict[str, Any]  # one entry of residuals.json
+
+
+def shown(results: Results) -> list[str]:
+    """The chosen model, the best network, its skip alone, naive and seasonal naive, as far as there are any."""
+    wanted = [results.chosen(RANKING), results.best_network(RANKING), fitted_skip(results), "naive"]
+    wanted += ["seasonal_naive"] if results.dataset.season_length > 1 else []
+    known = {found["model"] for found in results.residuals if found["ranking"] in (RANKING, "baseline")}
+    return [model for model in dict.fromkeys(wanted) if model and model in known]
+
+
+def residual_table(results: Results) -> Table | None:
+    several = len(results.series) > 1
+    columns = [
+        ("Model", ""),
+        *([("Series", "")] if several else []),
+        ("Residuals", "One-step errors of the test block, first seed"),
+        ("Mean", "In the units the target was modelled in, ± two standard errors: is it biased?"),
+        ("Lags", "How many autocorrelations were looked at together"),
+        ("Ljung-Box p", "Small: the errors are not independent of each other; assumes a constant variance"),
+        ("p, any variance", "The same question without assuming a constant variance; on prices, read this one"),
+        ("Largest autocorrelation", "Of those lags, and the lag it is at"),
+    ]
+    rows = [_residual_row(results, found, several=several) for found in _residuals_of(results, shown(results))]
+    return Table(columns, rows) if rows else None
+
+
+def _residuals_of(results: Results, models: list[str]) -> list[Residuals]:
+    """Those of `models` as shipped, series after series."""
+    own = {(r["series"], r["model"]): r for r in results.residuals if r["ranking"] in (RANKING, "baseline")}
+    keys = [(series, model) for series in results.series[:MOST_SERIES] for model in models]
+    return [own[key] for key in keys if key in own]
+
+
+def _residual_row(results: Results, found: Residuals, *, several: bool) -> Row:
+    correlations = np.abs(found["autocorrelation"])
+    most = int(np.argmax(correlations))
+    value = float(found["autocorrelation"][most])
+    room = 2 * float(found["mean_error"])
+    biased = abs(float(found["mean"])) > room
+    cells = [
+        *([Cell(found["series"], found["series"])] if several else []),
+        whole(found["n"]),
+        Cell(f"{text.figure(found['mean'], 3)} ± {text.figure(room, 2)}", float(found["mean"]), "", _mark(biased)),
+        whole(found["lags"]),
+        *[_p(found[key]) for key in ("p", "p_robust")],
+        Cell(f"{text.figure(value, 2)} at lag {most + 1}", abs(value)),
+    ]
+    return Row(found["model"], cells, cls="chosen" if found["model"] == results.chosen(RANKING) else "")
+
+
+def _p(value: float | None) -> Cell:
+    if text.missing(value):
+        return EMPTY
+    return Cell(text.p_value(value).removeprefix("p = ").removeprefix("p "), value, "", _mark(float(value) < LEVEL))  # type: ignore[arg-type]
+
+
+def _mark(bad: bool) -> str:
+    return "w-worse" if bad else ""
+
+
+def residual_panels(results: Results) -> list[Panel]:
+    """The autocorrelations of the first shown model's residuals, per series."""
+    return [_residual_panel(results, found) for found in _residuals_of(results, shown(results)[:1])]
+
+
+def _residual_panel(results: Results, found: Residuals) -> Panel:
+    model, series = found["model"], found["series"]
+    title = f"{text.name(model)}{f', {series}' if len(results.series) > 1 else ''}"
+    values, band = (np.array(found[key], float) for key in ("autocorrelation", "band"))
+    outside = int((np.abs(values) > band).sum())
+    unit, step_size = step_unit(results.dataset), results.dataset.step_size
+    x_title = f"lag, {unit}" if step_size == 1 else f"lag, in steps of {step_size} {unit}"
+    svg = stem_chart(values, band, label=f"Autocorrelation of one-step errors, {title}", x_title=x_title)
+    usual = f"; {text.figure(LEVEL * len(values), 2)} of {len(values)} would be by chance"
+    return Panel(title, svg, f"{outside} of {len(values)} outside the band{usual}", model)

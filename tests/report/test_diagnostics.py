@@ -1,0 +1,43 @@
+"""What the page says of the inside of the networks, and of the one-step errors."""
+
+from forecast.report import diagnostics
+from forecast.system import files
+from tests.report.reading import HOURLY, results, table_rows, words
+
+
+def test_memory_and_stability_of_every_network_stand_in_one_table(page):
+    rows = {tuple(row[:2]): row[2:] for row in table_rows(page, HOURLY, "network-diagnostics")}
+    assert set(rows) == {(m, r) for m in ("gru", "lstm", "narx") for r in ("as shipped", "architecture alone")} - {
+        ("narx", "architecture alone")
+    }
+    assert rows["lstm", "as shipped"] == ["3", "7", "0.9000", "−0.2000", "12.5 %", "–", "–"]
+    assert rows["gru", "as shipped"][1] == "beyond the window"
+    assert rows["narx", "as shipped"] == ["1", "–", "–", "–", "–", "unstable", "–"]
+
+
+def test_a_closed_loop_that_does_not_hold_is_named_aloud(page):
+    said = words(page.xpath(f"//article[@id='{HOURLY}']")[0])
+    assert "narx (as shipped): its closed loop is unstable: it leaves the range of the train data" in said
+
+
+def test_curves_of_memory_are_drawn_per_ranking_with_their_ends_in_words(page):
+    figures = page.xpath(f"//article[@id='{HOURLY}']//figure[contains(., 'how far back')]")
+    assert len(figures) == 2
+    assert "1 % is reached after: narx 1, gru 3, lstm 3 rows" in words(figures[0])
+
+
+def test_residual_diagnostics_are_shown_for_the_chosen_model_and_the_baselines(page):
+    rows = table_rows(page, HOURLY, "residual-diagnostics")
+    assert [row[0] for row in rows] == ["lstm", "ridge", "naive", "seasonal naive"]
+    assert rows[0] == ["lstm", "90", "0.0100 ± 0.040", "3", "0.400", "–", "−0.10 at lag 2"]
+    assert rows[2][2:] == ["0.100 ± 0.040", "3", "< 0.001", "0.003", "0.50 at lag 1"]
+
+
+def test_autocorrelations_outside_their_band_are_marked_and_counted(project):
+    path = project / "data/compared/hourly/residuals.json"
+    left = [{**row, "autocorrelation": [0.3, -0.1, 0.0]} for row in files.read_json(path)]
+    files.write_json(path, left)
+    (panel,) = diagnostics.residual_panels(results(project, HOURLY))
+    assert panel.svg.count("stem out") == 1 and panel.svg.count("stem in") == 2
+    assert panel.note.startswith("1 of 3 outside the band")
+    assert "lag, in steps of 3 hours" in panel.svg
