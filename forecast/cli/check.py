@@ -28,7 +28,7 @@ def check(
     show([{"what": name, "found": found} for name, found, _ in findings], form)
     faults = [error for *_, error in findings if error is not None]
     if faults:
-        raise _all(faults)
+        raise all_of(faults)
 
 
 def checked(root: Path, dataset: str = "") -> Iterator[tuple[str, str, ForecastError | None]]:
@@ -120,7 +120,7 @@ def _span(frame: Any) -> str:
     return f"right: {len(frame)} rows of {series} series, {first:%Y-%m-%d} to {last:%Y-%m-%d}"
 
 
-def _all(faults: list[ForecastError]) -> ForecastError:
+def all_of(faults: list[ForecastError]) -> ForecastError:
     """One error with every message; the exit code of the first, for what the user can repair stands first."""
     return type(faults[0])("\n".join(map(str, faults)))
 
@@ -133,7 +133,10 @@ def models(
     """List the models and what they are; `--format json` adds equation and source."""
     rows = catalogue(require_project(root))
     if every:
-        rows += unused({row["family"] for row in rows})
+        from forecast.models import catalogue as families
+
+        used = {row["family"] for row in rows}
+        rows += [_row("", family, name, False) for name, family in families().items() if name not in used]
     if form is Format.table:  # equation and source would leave a terminal no room
         rows = [{key: row[key] for key in ("model", "in_run", "family", "kind", "summary")} for row in rows]
     show(rows, form)
@@ -149,12 +152,6 @@ def catalogue(root: Path) -> list[dict[str, str]]:
     grid = [*models.selected(), *models.combinations()]
     order = [*grid, *(name for name in specs if name not in grid)]
     return [_row(name, type(specs[name]), specs[name].family, name in grid) for name in order]
-
-
-def unused(used: set[str]) -> list[dict[str, str]]:
-    from forecast.models import catalogue
-
-    return [_row("", family, name, False) for name, family in catalogue().items() if name not in used]
 
 
 def _row(name: str, family: type, family_name: str, in_run: bool) -> dict[str, str]:

@@ -128,9 +128,11 @@ def data(
     rows = [ingest.summary(name, settings, root=place, now=now()) for name, settings in chosen.items()]
     if form is Format.table:
         rows = [{key: _short(value) for key, value in row.items()} for row in rows]
-    show(_standing(rows[0]) if dataset and form is Format.table else rows, form)
     if dataset and form is Format.table:
+        show([{"what": key.replace("_", " "), "value": value} for key, value in rows[0].items()], form)
         _show_findings(dataset, chosen[dataset], place, rows[0]["as_of"])
+    else:
+        show(rows, form)
 
 
 def _score_issued(dataset: str, settings: Any, root: Path, as_of: str) -> None:
@@ -193,7 +195,3 @@ def _short(value: Any) -> Any:
     if not isinstance(value, str) or not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", value):
         return value
     return value[:10] if value.endswith("T00:00:00") else value[:16].replace("T", " ")
-
-
-def _standing(row: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{"what": key.replace("_", " "), "value": value} for key, value in row.items()]

@@ -7,9 +7,10 @@ import re
 import shutil
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -20,22 +21,15 @@ from forecast.system.bootstrap import RUN_LOCK, WANTED
 from forecast.system.errors import BusyError, ForecastError, InputError
 from forecast.system.files import TEMPORARY, locked, remove_leftovers
 
+if TYPE_CHECKING:
+    from forecast.operations.status import Finding as Check
+
 CACHES = (".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".import_linter_cache", "build")
-OUTPUTS = (
-    "data/raw",
-    "data/prepared",
-    "data/tuned",
-    "data/trained",
-    "data/compared",
-    "narrowed",
-    "demo",
-    "reports/report.html",
-)
+STAGES_WROTE = tuple(f"data/{folder}" for folder in ("raw", "prepared", "tuned", "trained", "compared"))
+OUTPUTS = (*STAGES_WROTE, "narrowed", "demo", "reports/report.html")
 WORK = (".forecast/memo", ".forecast/studies", ".forecast/cost", ".dvc/cache", ".dvc/tmp")
 SKIPPED = (".venv", ".git", ".dvc")
 LEAST_FREE = 3e9  # bytes: environment, DVC's cache and MLflow's artifacts of one run
-Check = tuple[str, str, str]
-"""What was looked at, what was found, what repairs it; an empty repair means that all is well."""
 
 
 def doctor(
@@ -50,9 +44,10 @@ def doctor(
 
     project = require_project(root).resolve()
     if repair:
-        for path in _mend(project):
-            shown = path.relative_to(project) if path.is_relative_to(project) else path
-            print(f"Removed {shown}", file=sys.stderr)
+        with locked(project / RUN_LOCK, what="`forecast run`"):
+            gone = [path for folder in _WRITTEN for path in remove_leftovers(project / folder)] + files.clear_scratch()
+        for path in gone:
+            print(f"Removed {path.relative_to(project) if path.is_relative_to(project) else path}", file=sys.stderr)
         for sentence in status.repaired(project, tracking_uri()):
             print(sentence, file=sys.stderr)
     rows = [{"what": what, "found": found, "repair": advice} for what, found, advice in findings(project)]
@@ -63,25 +58,18 @@ def doctor(
 
 def findings(root: Path) -> Iterator[Check]:
     """Every check, in the order they are shown."""
-    examinations: tuple[Callable[[Path], Check], ...] = (
-        interpreter, home, environment, bytecode, disk, running, leftovers, dvc, mlflow,
-    )  # fmt: skip
-    for examine in examinations:
+    for examine in (interpreter, home, environment, bytecode, disk, running, leftovers, dvc, mlflow, operation):
         try:
-            yield examine(root)
-        except OSError as error:
-            yield _unwritable(examine.__name__, error)
+            yield from examine(root) if examine is operation else [examine(root)]  # type: ignore[misc]
+        except OSError as error:  # what could not be looked at is a finding: the rest is wanted all the more
+            said = f"{error.strerror or error}: {error.filename or 'this project'}"
+            yield examine.__name__, said, "make it readable and writable"
+
+
+def operation(root: Path) -> Iterator[Check]:
     from forecast.operations import status
 
-    try:
-        yield from status.findings(root, tracking_uri())
-    except OSError as error:
-        yield _unwritable("operation", error)
-
-
-def _unwritable(what: str, error: OSError) -> Check:
-    """What could not be looked at is a finding: the rest of the list is wanted all the more."""
-    return what, f"{error.strerror or error}: {error.filename or 'this project'}", "make it readable and writable"
+    return status.findings(root, tracking_uri())
 
 
 def interpreter(root: Path) -> Check:
@@ -113,14 +101,16 @@ def environment(root: Path) -> Check:
 
 def differing(root: Path) -> list[tuple[str, str, str]]:
     """(package, installed version or empty, locked version) where the two differ."""
+    from packaging.markers import Marker
     from packaging.utils import canonicalize_name
 
     text = (root / "requirements.lock").read_text(encoding="utf-8")
     installed = {canonicalize_name(d.name): d.version for d in importlib.metadata.distributions() if d.name}
     found = []
     for name, version, condition in re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)\s*(;[^\\\n]*)?", text, re.MULTILINE):
-        if installed.get(canonicalize_name(name)) != version and _applies(condition):
-            found.append((name, installed.get(canonicalize_name(name), ""), version))
+        here, marker = installed.get(canonicalize_name(name), ""), condition.strip("; ")
+        if here != version and (not marker or Marker(marker).evaluate()):
+            found.append((name, here, version))
     return found
 
 
@@ -131,10 +121,9 @@ def bytecode(root: Path) -> Check:
         return "bytecode", "TensorFlow is missing", "`make setup`"
     spec = importlib.metadata.distribution(package)
     folder = Path(str(spec.locate_file("tensorflow"))) / "python" / "framework"
-    compiled = any(folder.glob("__pycache__/*.pyc"))
-    return "bytecode", "compiled" if compiled else "not compiled", (
-        "" if compiled else f"`{sys.executable} -m compileall -q {Path(sys.prefix) / 'lib'}`"
-    )  # fmt: skip
+    if any(folder.glob("__pycache__/*.pyc")):
+        return "bytecode", "compiled", ""
+    return "bytecode", "not compiled", f"`{sys.executable} -m compileall -q {Path(sys.prefix) / 'lib'}`"
 
 
 def disk(root: Path) -> Check:
@@ -153,11 +142,7 @@ def running(root: Path) -> Check:
 
 def leftovers(root: Path) -> Check:
     found = [path for folder in _WRITTEN for path in (root / folder).rglob(f"{TEMPORARY}*")]
-    return (
-        "leftovers",
-        f"{len(found)} temporary files" if found else "none",
-        "`forecast doctor --repair`" if found else "",
-    )
+    return ("leftovers", *((f"{len(found)} temporary files", "`forecast doctor --repair`") if found else ("none", "")))
 
 
 def dvc(root: Path) -> Check:
@@ -203,23 +188,12 @@ def _answer(uri: str) -> str:
 _WRITTEN = (*WRITTEN, ".forecast/champions", ".forecast/issued")
 
 
-def _mend(root: Path) -> list[Path]:
-    with locked(root / RUN_LOCK, what="`forecast run`"):
-        return [path for folder in _WRITTEN for path in remove_leftovers(root / folder)] + files.clear_scratch()
-
-
 def _has(name: str) -> bool:
     try:
         importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
-
-
-def _applies(condition: str) -> bool:
-    from packaging.markers import Marker
-
-    return not condition.strip("; ") or Marker(condition.strip("; ")).evaluate()
 
 
 def clean(
@@ -235,8 +209,10 @@ def clean(
         return
     for path in found:
         print(f"  {path.relative_to(project)}  ({_size(path) / 1e6:.1f} MB)")
-    if not yes:
-        _ask()
+    if not yes and not sys.stdin.isatty():
+        raise InputError("Nothing was removed: there is no terminal to ask at. Add --yes to remove the list above.")
+    if not yes and not typer.confirm("Remove all of this?"):
+        return
     with locked(project / RUN_LOCK, what="`forecast run`"):
         for path in found:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
@@ -256,10 +232,3 @@ def removable(root: Path, *, work: bool) -> Iterator[Path]:
 def _size(path: Path) -> int:
     files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file() and not p.is_symlink()]
     return sum(file.stat().st_size for file in files)
-
-
-def _ask() -> None:
-    if not sys.stdin.isatty():
-        raise InputError("Nothing was removed: there is no terminal to ask at. Add --yes to remove the list above.")
-    if not typer.confirm("Remove all of this?"):
-        raise typer.Exit

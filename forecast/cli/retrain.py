@@ -42,12 +42,15 @@ def retrain(
     from forecast.operations import retrain as work
     from forecast.operations.challenger import Job
 
+    def said(step: str) -> None:
+        print(f"{datetime.now(UTC):%H:%M:%S} retrain {dataset}: {step}", file=sys.stderr, flush=True)
+
     stop_on_signals()
     work_on(on)
     place = require_project(root).resolve()
     job = Job(
         root=place, dataset=dataset, now=now(), environment=dict(os.environ),
-        as_of=as_of_moment(as_of) if as_of else None, strategy=strategy, say=_Steps(dataset),
+        as_of=as_of_moment(as_of) if as_of else None, strategy=strategy, say=said,
     )  # fmt: skip
     started = time.monotonic()
     try:
@@ -64,16 +67,6 @@ def retrain(
         _tell(job, "promotion" if decision.promotes else "success", decision.to_json())
     if decision.word == "kept":
         raise GateRefused(f"{dataset}: the champion stays: {decision.reason}.")
-
-
-class _Steps:
-    """One line on standard error per step, as it begins."""
-
-    def __init__(self, dataset: str) -> None:
-        self.dataset = dataset
-
-    def __call__(self, step: str) -> None:
-        print(f"{datetime.now(UTC):%H:%M:%S} retrain {self.dataset}: {step}", file=sys.stderr, flush=True)
 
 
 def _print_decision(decision: Decision, *, took: float) -> None:
@@ -137,17 +130,9 @@ def upcoming(root: Path = ROOT, form: Format = FORMAT) -> None:
     jobs = load_schedule(place / "configs")
     found: list[dict[str, Any]] = []
     for name, moment in next_runs(jobs, datetime.now(UTC)).items():
-        last = last_run(place, name)
-        local = moment.astimezone(jobs.jobs[name].zone)
-        found.append(
-            {
-                "job": name,
-                "command": " ".join(jobs.jobs[name].run),
-                "next": f"{local:%a %Y-%m-%d %H:%M %Z}",
-                "last_started": last.get("started"),
-                "last_code": last.get("code"),
-            }
-        )
+        job, last = jobs.jobs[name], last_run(place, name)
+        following = {"command": " ".join(job.run), "next": f"{moment.astimezone(job.zone):%a %Y-%m-%d %H:%M %Z}"}
+        found.append({"job": name, **following, **{f"last_{key}": last.get(key) for key in ("started", "code")}})
     show(found, form)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import typer
 
-from forecast.cli.check import checked
+from forecast.cli.check import all_of, checked
 from forecast.cli.shown import CLUSTER, ROOT, require_project, tracking_uri, work_on
 from forecast.config.paths import ProjectPaths
 from forecast.operations import repro
@@ -36,6 +36,8 @@ def run(
     place: str = CLUSTER,
 ) -> None:
     """Make what is out of date, publish it, show the leaderboard."""
+    from forecast.report import page
+
     stop_on_signals()
     work_on(place)
     project = require_project(root).resolve()
@@ -49,8 +51,9 @@ def run(
                 places = [repro.narrowed(project, name, models, environment) for name in datasets]
             else:
                 repro.repro(project, [f"compare@{name}" for name in datasets if dataset], environment)
-                if not dataset:
-                    _report_page(project, datasets)
+                if not dataset and not ProjectPaths.of(project).report.exists():
+                    # DVC gives back what a stage made before, but not the page, which is none of its outs.
+                    page.write(ProjectPaths.of(project), datasets)
                 said = published(project)
                 places = [project]
         except KeyboardInterrupt:
@@ -80,7 +83,7 @@ def _prepared(root: Path) -> None:
     print("Checking configs and data", flush=True)
     faults = [error for *_, error in checked(root) if error is not None]
     if faults:
-        raise type(faults[0])("\n".join(map(str, faults)))
+        raise all_of(faults)
     for path in _remove_leftovers(root):
         print(f"Removed {path.relative_to(root)}, left by an interrupted run", flush=True)
     files.clear_scratch()
@@ -88,15 +91,6 @@ def _prepared(root: Path) -> None:
 
 def _remove_leftovers(root: Path) -> list[Path]:
     return [path for folder in WRITTEN for path in remove_leftovers(root / folder)]
-
-
-def _report_page(root: Path, datasets: tuple[str, ...]) -> None:
-    """DVC gives back what a stage made before, but not the page, which is none of its outs."""
-    from forecast.report.page import write
-
-    paths = ProjectPaths.of(root)
-    if not paths.report.exists():
-        write(paths, datasets)
 
 
 def _shown(places: list[Path], datasets: tuple[str, ...], *, whole: bool, took: float) -> None:
@@ -164,19 +158,10 @@ def new(
         return
     made = new_project.create(directory)
     print(f"{directory}: {len(made)} files. The datasets and models stand in configs/, the stages in dvc.yaml.")
-    _next(directory)
-
-
-def _next(directory: Path) -> None:
-    """What to type, and what is missing for it."""
     missing = [name for name in PIPELINE if importlib.util.find_spec(name) is None]
     if missing:
         print(f"A run needs {' and '.join(missing)}: `pip install 'rolling-forecast[pipeline]'`.")
-    print(f"Next:\n  cd {directory}\n  {_command()} run      # data, tuning, training, comparison, report")
+    # how this command was started, so that the next one can be typed
+    started = "forecast" if Path(sys.argv[0]).name == "forecast" else f"{sys.executable} -m forecast"
+    print(f"Next:\n  cd {directory}\n  {started} run      # data, tuning, training, comparison, report")
     print("Your own data: an entry in configs/datasets.yaml, then `forecast fetch`, then the same command.")
-
-
-def _command() -> str:
-    """How the command was started, so that the next one can be typed."""
-    started = Path(sys.argv[0])
-    return "forecast" if started.name == "forecast" else f"{sys.executable} -m forecast"

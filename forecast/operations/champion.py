@@ -11,6 +11,7 @@ and never changes; `aliases.json` is the only thing that moves, in one rename.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -147,10 +148,10 @@ def write(folder: Path, ensemble: Ensemble, meta: Meta) -> None:
 def aliases(root: Path, dataset: str) -> dict[str, int]:
     """Alias → version as this machine knows it; empty before the first registration."""
     path = folder_of(root, dataset) / "aliases.json"
-    if not path.exists():
-        return {}
     try:
         return {str(name): int(version) for name, version in files.read_json(path).items()}
+    except FileNotFoundError:
+        return {}
     except (ValueError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path}: cannot be read ({' '.join(str(error).split())}). "
@@ -222,10 +223,8 @@ def events(root: Path, dataset: str) -> list[dict[str, Any]]:
         return []
     found = []
     for line in path.read_text(encoding="utf-8").splitlines():
-        try:
+        with contextlib.suppress(ValueError):
             found.append(json.loads(line))
-        except ValueError:
-            continue
     return found
 
 
@@ -239,7 +238,7 @@ def history(root: Path, dataset: str) -> list[dict[str, Any]]:
     for event in events(root, dataset):
         meta = known_meta(root, dataset, event.get("version"))
         skill = meta.metrics.get("skill") if meta else None
-        row = {
+        rows.append({
             "at": event.get("at", ""),
             "event": event.get("event", ""),
             "version": event.get("version"),
@@ -248,6 +247,5 @@ def history(root: Path, dataset: str) -> list[dict[str, Any]]:
             "training_cutoff": meta.training_cutoff[:10] if meta else "",
             "test_skill": round(skill, 4) if skill is not None else None,
             "reason": event.get("reason", ""),
-        }
-        rows.append(row)
+        })  # fmt: skip
     return rows

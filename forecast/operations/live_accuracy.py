@@ -112,9 +112,8 @@ def live(root: Path, dataset: str, frame: pd.DataFrame) -> list[Live]:
     every, table = issued(root, dataset), scored(root, dataset, frame)
     if every.empty:
         return []
-    counts = every.drop_duplicates(["version", "issue"])["version"].value_counts().sort_index()
-    pairs = zip(counts.index.tolist(), counts.tolist(), strict=True)
-    return [_live(root, dataset, version, count, table) for version, count in pairs]
+    counts: dict[int, int] = every.groupby("version")["issue"].nunique().to_dict()  # type: ignore[assignment]
+    return [_live(root, dataset, version, count, table) for version, count in counts.items()]
 
 
 def by_issue(root: Path, dataset: str, frame: pd.DataFrame) -> pd.DataFrame:
@@ -125,8 +124,7 @@ def by_issue(root: Path, dataset: str, frame: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     table, parts = scored(root, dataset, frame), []
-    for label in table["issue"].drop_duplicates() if len(table) else ():
-        rows = table[table["issue"] == label]
+    for _, rows in table.groupby("issue", sort=False) if len(table) else ():
         version = int(rows["version"].iloc[0])
         meta = champion.known_meta(root, dataset, version)
         naive, error = _against_expected(rows.assign(y_hat=rows["last"]), meta), _against_expected(rows, meta)
@@ -160,9 +158,8 @@ def _live(root: Path, dataset: str, version: int, count: int, table: pd.DataFram
     if not len(rows):
         return Live(version, count, 0, 0, "", "", None, None)
     cutoffs, error = rows["cutoff"], _against_expected(rows, champion.known_meta(root, dataset, version))
-    first, last = cutoffs.min().isoformat(), cutoffs.max().isoformat()
-    scored = int(cutoffs.nunique())
-    return Live(version, count, scored, len(rows), first, last, error, _skill(rows), _coverage(rows))
+    first, last = (cutoff.isoformat() for cutoff in (cutoffs.min(), cutoffs.max()))
+    return Live(version, count, cutoffs.nunique(), len(rows), first, last, error, _skill(rows), _coverage(rows))
 
 
 def _against_expected(rows: pd.DataFrame, meta: Meta | None) -> float | None:
@@ -172,9 +169,8 @@ def _against_expected(rows: pd.DataFrame, meta: Meta | None) -> float | None:
         steps = (meta.expected.get(str(series)) or []) if meta else []
         known = own[own["step"] <= len(steps)]
         wanted = [steps[step - 1] for step in known["step"]]
-        if not wanted or None in wanted or not sum(wanted):  # type: ignore[arg-type]
-            continue
-        ratios.append(float((known["y"] - known["y_hat"]).abs().sum() / sum(wanted)))  # type: ignore[arg-type]
+        if wanted and None not in wanted and sum(wanted):  # type: ignore[arg-type]
+            ratios.append(float((known["y"] - known["y_hat"]).abs().sum() / sum(wanted)))  # type: ignore[arg-type]
     return sum(ratios) / len(ratios) if ratios else None
 
 
@@ -189,12 +185,10 @@ def _skill(rows: pd.DataFrame) -> float | None:
 
 
 def _coverage(rows: pd.DataFrame) -> dict[str, float]:
-    found = {}
-    for level in [column.removeprefix("lo_") for column in rows.columns if column.startswith("lo_")]:
-        known = rows[rows[f"lo_{level}"].notna()]
-        if len(known):
-            found[level] = float(known["y"].between(known[f"lo_{level}"], known[f"hi_{level}"]).mean())
-    return found
+    levels = [column.removeprefix("lo_") for column in rows.columns if column.startswith("lo_")]
+    known = {level: rows[rows[f"lo_{level}"].notna()] for level in levels}
+    inside = {level: own["y"].between(own[f"lo_{level}"], own[f"hi_{level}"]) for level, own in known.items()}
+    return {level: float(share.mean()) for level, share in inside.items() if len(share)}
 
 
 def write_page(root: Path, datasets: Sequence[str]) -> Path:

@@ -59,8 +59,7 @@ def refuse_if_busy(root: Path) -> None:
     """`BusyError` naming the PID while a `dvc repro` outside `forecast run` works; a dead one's lock is removed."""
     lock = root / ".dvc" / "tmp" / "rwlock"
     try:
-        content = json.loads(lock.read_text(encoding="utf-8"))
-        writers = [info["pid"] for info in content.get("write", {}).values()]
+        writers = [info["pid"] for info in files.read_json(lock).get("write", {}).values()]
         written = lock.stat().st_mtime
     except (OSError, ValueError, KeyError, AttributeError):
         return
@@ -131,15 +130,8 @@ def stop(parent: psutil.Process, grace: float = 3.0) -> None:
 def _wait(processes: Sequence[psutil.Process], seconds: float) -> None:
     """Until all have ended: a suspended parent leaves them as zombies, which psutil's own wait takes for running."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end and not all(map(_has_ended, processes)):
+    while time.monotonic() < end and any(process.is_running() and alive(process.pid) for process in processes):
         time.sleep(0.02)
-
-
-def _has_ended(process: psutil.Process) -> bool:
-    try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def read_log(log: Path) -> list[dict]:
@@ -229,6 +221,6 @@ def narrowed(root: Path, dataset: str, models: Sequence[str], environment: Mappi
         code = watched(command, root, environment)
         if code:
             error = ForecastError(f"Stage {stage} of {dataset} failed (exit {code}); its message stands above.")
-            error.exit_code = code if code > 0 else 1
+            error.exit_code = max(code, 1)
             raise error
     return place

@@ -13,6 +13,7 @@ this process lies below `.forecast/schedule/`:
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import subprocess
@@ -169,10 +170,9 @@ def place(root: Path) -> Path:
 def last_run(root: Path, name: str) -> dict[str, Any]:
     """`started`, `ended`, `code` of the last run of a job; empty when it never ran."""
     try:
-        found: dict[str, Any] = files.read_json(ProjectPaths.of(root).schedule / f"{name}.json")
+        return dict(files.read_json(ProjectPaths.of(root).schedule / f"{name}.json"))
     except (OSError, ValueError):
         return {}
-    return found
 
 
 def last_started(root: Path, name: str) -> datetime | None:
@@ -216,12 +216,7 @@ def next_run(name: str, job: ScheduledJob, after: datetime) -> datetime:
 def _last_due(name: str, job: ScheduledJob, before: datetime) -> datetime:
     """The last moment (UTC) at which `job` should have run, at `before` or earlier."""
     past = _moments(name, job, before - timedelta(days=9))
-    last = next(past)
-    for moment in past:
-        if moment > before:
-            return last
-        last = moment
-    return last
+    return list(itertools.takewhile(lambda moment: moment <= before, past))[-1]
 
 
 def missed(name: str, job: ScheduledJob, last_started: datetime | None, now: datetime) -> datetime | None:

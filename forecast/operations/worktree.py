@@ -51,7 +51,10 @@ def opened(root: Path, dataset: str) -> Tree:
     revision = _revision(root)
     tree = home(root, dataset) / "tree"
     if not _is_tree(tree, root):
-        _add(root, tree, revision)
+        shutil.rmtree(tree, ignore_errors=True)
+        tree.parent.mkdir(parents=True, exist_ok=True)
+        _git(root, "worktree", "prune")
+        _git(root, "worktree", "add", "--quiet", "--force", "--detach", str(tree), revision)
     (_git_folder(tree) / "index.lock").unlink(missing_ok=True)  # ours alone: the dataset's lock is held
     _git(tree, "checkout", "--quiet", "--force", "--detach", revision)
     _git(tree, "clean", "-ffdq", *(word for name in KEPT for word in ("-e", f"/{name}")))
@@ -123,13 +126,6 @@ def prune(root: Path, tree: Tree, dataset: str, *, snapshots: int) -> None:
     for name in ("memo", "cost"):
         shutil.rmtree(tree.path / ".forecast" / name, ignore_errors=True)
     _git(root, "worktree", "prune")
-
-
-def _add(root: Path, tree: Path, revision: str) -> None:
-    shutil.rmtree(tree, ignore_errors=True)
-    tree.parent.mkdir(parents=True, exist_ok=True)
-    _git(root, "worktree", "prune")
-    _git(root, "worktree", "add", "--quiet", "--force", "--detach", str(tree), revision)
 
 
 def _is_tree(tree: Path, root: Path) -> bool:
