@@ -51,10 +51,7 @@ def rescored(base: Sandbox, panel: Panel, ends: Ends, seeds: list[int], detector
 
     A later question is asked only where the one before it found nothing: its answer would be a consequence.
     """
-    tables = {}
-    for name, record in base.records():
-        if record["status"] == "ok":
-            tables[name] = record, base.forecasts(name)
+    tables = {name: (r, base.forecasts(name)) for name, r in base.records() if r["status"] == "ok"}
     found = []
     for name, (record, table) in tables.items():
         wanted = seeds if record["kind"] == "network" else [0]
@@ -72,11 +69,16 @@ def rescored(base: Sandbox, panel: Panel, ends: Ends, seeds: list[int], detector
 
 def _of(table: pd.DataFrame, panel: Panel, block: str) -> Iterator[tuple[str, Errors]]:
     """The errors of every series, by its name in the published tables."""
-    for series in panel.series:
-        for output, target in enumerate(panel.task.targets):
-            name = series_name(series.unique_id, target, panel.task.target)
-            own = (table["unique_id"] == series.unique_id) & (table["output"] == target) & (table["block"] == block)
-            yield name, _errors(table[own], series, output)
+    for name, (series, output) in _named(panel).items():
+        own = (table["unique_id"] == series.unique_id) & (table["block"] == block)
+        yield name, _errors(table[own & (table["output"] == panel.task.targets[output])], series, output)
+
+
+def _named(panel: Panel) -> dict[str, tuple[Series, int]]:
+    """Series and place of its target by the name of the two in the published tables."""
+    known = [(series, output) for series in panel.series for output in range(len(panel.task.target))]
+    targets = panel.task.targets
+    return {series_name(one.unique_id, targets[output], targets): (one, output) for one, output in known}
 
 
 def _complete(
@@ -115,16 +117,16 @@ def _origins(series: Series, block: str, ends: Ends, horizon: int, lookback: int
 def _naive(tables: dict[str, tuple[dict[str, Any], pd.DataFrame]], panel: Panel, detector: str) -> Iterator[Finding]:
     """What every skill is measured against does repeat the last observed value (of differences the last change)."""
     _, table = tables.get(NAIVE, ({}, pd.DataFrame()))
-    for series in panel.series if len(table) else ():
-        for output, column in enumerate(panel.task.target):
-            if "diff" in column.transform:
-                continue
-            own = table[(table["unique_id"] == series.unique_id) & (table["output"] == column.name)]
-            last = pd.Series(series.values[:, output], series.ds).ffill().reindex(own["cutoff"]).to_numpy()
-            wrong = ~np.isclose(own["y_hat"].to_numpy(), last, rtol=1e-6, equal_nan=True)
-            if wrong.any():
-                text = f"{int(wrong.sum())} of {len(own)} forecasts of {NAIVE} are not the value last observed"
-                yield Finding("scores", detector, NAIVE, text)
+    for series, output in _named(panel).values() if len(table) else ():
+        column = panel.task.target[output]
+        if "diff" in column.transform:
+            continue
+        own = table[(table["unique_id"] == series.unique_id) & (table["output"] == column.name)]
+        last = pd.Series(series.values[:, output], series.ds).ffill().reindex(own["cutoff"]).to_numpy()
+        wrong = ~np.isclose(own["y_hat"].to_numpy(), last, rtol=1e-6, equal_nan=True)
+        if wrong.any():
+            text = f"{int(wrong.sum())} of {len(own)} forecasts of {NAIVE} are not the value last observed"
+            yield Finding("scores", detector, NAIVE, text)
 
 
 def _errors(rows: pd.DataFrame, series: Series, output: int) -> Errors:
@@ -186,7 +188,7 @@ def _validation(base: Sandbox, held: Held, detector: str) -> Iterator[Finding]:
     board, table = base.table("leaderboard.csv"), base.table("by_series.parquet")
     if board.empty or table.empty:
         return
-    scale = (table["mae"] / table["mase"]).groupby(table["series"]).first()
+    scale = _scale(table)
     means = board[(board["seed"] == "mean") & (board["status"] == "ok")].set_index(["model", "ranking"])
     for about, errors in held.items():
         if about not in means.index:
@@ -201,9 +203,7 @@ def _validation(base: Sandbox, held: Held, detector: str) -> Iterator[Finding]:
 def _choice(base: Sandbox, held: Held, detector: str) -> Iterator[Finding]:
     """The chosen model of each ranking has the lowest validation loss of those that may be chosen, or, where the
     comparison says that it preferred another to a network, of the combinations, of the baselines instead of both."""
-    table = base.table("by_series.parquet")
-    chosen = base.verdict("chosen")
-    scale = (table["mae"] / table["mase"]).groupby(table["series"]).first() if len(table) else pd.Series(dtype=float)
+    chosen, scale = base.verdict("chosen"), _scale(base.table("by_series.parquet"))
     losses = {about: _loss(errors, scale) for about, errors in held.items() if about[0] != SERVICE}
     baselines = {model for model, ranking in losses if ranking == "baseline"}
     combined = {record["model"] for _, record in base.records() if record["kind"] == COMBINATION}
@@ -218,6 +218,11 @@ def _choice(base: Sandbox, held: Held, detector: str) -> Iterator[Finding]:
         if model not in own or own[model] > own[best] * (1 + EXACT):
             text = f"{model} was chosen with {own.get(model)} on validation; {best} has {own.get(best)}"
             yield Finding("choice", detector, ranking, text)
+
+
+def _scale(table: pd.DataFrame) -> pd.Series:
+    """What by_series.parquet divides the errors of each series by."""
+    return (table["mae"] / table["mase"]).groupby(table["series"]).first() if len(table) else pd.Series(dtype=float)
 
 
 def _loss(errors: dict[str, Errors], scale: pd.Series) -> float:
@@ -280,10 +285,11 @@ def intervals_again(base: Sandbox, panel: Panel, detector: str) -> Iterator[Find
 
 
 def _split(table: pd.DataFrame, panel: Panel, name: str, level: float) -> dict[str, float]:
-    uid, output, transform = _about(panel, name)
-    own = table[(table["unique_id"] == uid) & (table["output"] == output)]
+    series, output = _named(panel)[name]
+    column = panel.task.target[output]
+    own = table[(table["unique_id"] == series.unique_id) & (table["output"] == column.name)]
     mean = own.groupby(["block", "cutoff", "step"], sort=True)[["y", "y_hat"]].mean()
-    to, back = UNITS.get(transform, (np.asarray, np.asarray))
+    to, back = UNITS.get(column.transform, (np.asarray, np.asarray))
     held, test = (mean.loc[block].unstack("step") for block in ("calibration", "test"))
     outside = np.abs(to(held["y"].to_numpy()) - to(held["y_hat"].to_numpy()))
     margin = []
@@ -304,18 +310,14 @@ def _scored(y: np.ndarray, lower: np.ndarray, upper: np.ndarray, level: float) -
 
 
 def _bands(base: Sandbox, panel: Panel, shown: pd.DataFrame, detector: str) -> Iterator[Finding]:
-    path = base.compared / "bands.parquet"
-    bands = pd.read_parquet(path) if path.exists() else pd.DataFrame()
-    pooled = _pooled(shown)
-    for key, row in pooled.items() if len(bands) else ():
+    bands = base.table("bands.parquet")
+    for key, row in _pooled(shown).items() if len(bands) else ():
         mine = bands["series"].eq(key[2]) & bands["level"].eq(key[3])
         rows = bands[mine & bands["model"].eq(key[0]) & bands["ranking"].eq(key[1])]
         if len(rows):
-            uid, output, _ = _about(panel, key[2])
-            position = panel.task.targets.index(output)
-            series = panel.by_id[uid]
+            series, output = _named(panel)[key[2]]
             ahead = np.searchsorted(series.ds, rows["cutoff"].to_numpy()) + rows["step"].to_numpy()
-            made = _scored(series.values[ahead, position], rows["lower"].to_numpy(), rows["upper"].to_numpy(), key[3])
+            made = _scored(series.values[ahead, output], rows["lower"].to_numpy(), rows["upper"].to_numpy(), key[3])
             yield from _unlike(row, made, key, "shown", detector)
 
 
@@ -335,13 +337,3 @@ def _unlike(row: dict[str, float], made: dict[str, float], key: Key, what: str, 
             about = f"{name} of the {what} {100 * float(key[3]):g} % intervals of {key[0]} ({key[1]}), {key[2]}, "
             yield Finding("scores", detector, str(key[0]), f"{about}is {row[name]:.6g}; made again it is {value:.6g}")
             return
-
-
-def _about(panel: Panel, name: str) -> tuple[str, str, str]:
-    """unique_id, target column and transform of a series by its name in the published tables."""
-    targets = panel.task.target
-    for series in panel.series:
-        for column in targets:
-            if series_name(series.unique_id, column.name, panel.task.targets) == name:
-                return series.unique_id, column.name, column.transform
-    raise KeyError(name)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from datetime import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
@@ -182,6 +182,7 @@ def load_schedule(folder: Path | str = "configs") -> Schedule:
 
 
 Share = Annotated[float, Field(gt=0, le=0.4)]
+Simulator = Literal["identify", "narx_lm", "gru", "lstm", "arx"]
 
 
 class Record(Config):
@@ -201,13 +202,7 @@ class Record(Config):
     sampling_time: float = Field(default=1.0, gt=0)
     validation: Share = 0.25
     test: Share | tuple[str, ...] = 0.2
-    rows: tuple[Literal["identify", "narx_lm", "gru", "lstm", "arx"], ...] = (
-        "identify",
-        "narx_lm",
-        "gru",
-        "lstm",
-        "arx",
-    )
+    rows: tuple[Simulator, ...] = get_args(Simulator)
     seed: int = 0
 
 

@@ -130,12 +130,10 @@ def draw(found: Forecast, path: Path, units: Mapping[str, str]) -> Path:
 
     units: of each target, for the axes.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     groups = [(key, rows) for key, rows in found.table.groupby(["unique_id", "output"], sort=True)][:PANELS]
     figure = Figure(figsize=(9, 2.8 * len(groups) + 0.4), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
     for panel, ((unique_id, output), rows) in zip(axes, groups, strict=True):
         _draw(panel, found, str(unique_id), str(output), rows)

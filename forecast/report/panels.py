@@ -12,7 +12,7 @@ from forecast.data.results import Results, in_ranking
 from forecast.report import text
 from forecast.report.charts import Axes, Line, line_chart
 from forecast.report.figures import AGAINST_NAIVE, Panel, change, fitted_skip, role_of, step_unit
-from forecast.report.svg import Floats
+from forecast.report.svg import Floats, floats
 from forecast.report.text import MOST_SERIES
 
 LEAST_HISTORY = 15
@@ -65,6 +65,7 @@ def is_private(results: Results) -> bool:
     return dataset.source.personal_use or "personal use" in dataset.licence.name.lower()
 
 
+Bands = tuple[tuple[Floats, Floats], ...]
 Tests = dict[str, tuple[str, Test]]  # role -> (model, its test block)
 
 
@@ -133,12 +134,9 @@ def _origin_panel(
     past = history[history.index <= cutoff].iloc[-max(2 * horizon, LEAST_HISTORY) :]
     x = np.arange(1 - len(past), horizon + 1, dtype=float)
     lines = [Line("actual", x, np.concatenate([past.to_numpy(), test.y[origin]]), "actual")]
-    lines += [
-        _forecast_line(
-            role, model, found, origin, x, intervals_at(results, model, series, cutoff) if role == "chosen" else ()
-        )
-        for role, (model, found) in tests.items()
-    ]
+    for role, (model, found) in tests.items():
+        intervals = intervals_at(results, model, series, cutoff) if role == "chosen" else ()
+        lines.append(_forecast_line(role, model, found, origin, x, intervals))
     hours = is_within_a_day(results)
     when = text.moment(cutoff, hours=hours)
     axes = Axes(
@@ -153,9 +151,7 @@ def _origin_panel(
     return Panel(f"{word.capitalize()}: {series}, {when}", line_chart(lines, axes), f"Mean absolute error: {errors}")
 
 
-def _forecast_line(
-    role: str, model: str, test: Test, origin: int, x: Floats, intervals: tuple[tuple[Floats, Floats], ...] = ()
-) -> Line:
+def _forecast_line(role: str, model: str, test: Test, origin: int, x: Floats, intervals: Bands) -> Line:
     """The seed-mean forecast of one origin on the panel's x, with its intervals, else with the range over seeds."""
     unknown = np.full(len(x) - test.y.shape[1], np.nan)
     seeds = test.y_hat[:, origin]
@@ -164,18 +160,16 @@ def _forecast_line(
     return Line(text.name(model), x, mean, role, model, bands or (((low, high),) if len(seeds) > 1 else ()))
 
 
-def intervals_at(
-    results: Results, model: str, series: str, cutoff: pd.Timestamp, ranking: str = "shipped"
-) -> tuple[tuple[Floats, Floats], ...]:
+def intervals_at(results: Results, model: str, series: str, cutoff: pd.Timestamp) -> Bands:
     """The chosen model's intervals from one cutoff: (lower, upper) by step, the widest level first.
 
     Empty where all levels were refused.
     """
-    rows = in_ranking(results.bands, ranking)
+    rows = in_ranking(results.bands, "shipped")
     mine = (rows["model"] == model) & (rows["series"] == series)
     rows = rows[mine & (rows["cutoff"] == cutoff)].sort_values("step")
-    by_level = sorted(rows.groupby("level"), key=lambda pair: -float(pair[0]))  # type: ignore[arg-type]
-    return tuple((part["lower"].to_numpy(float), part["upper"].to_numpy(float)) for _, part in by_level)
+    levels = [rows[rows["level"] == level] for level in sorted(rows["level"].unique(), reverse=True)]
+    return tuple((floats(part["lower"]), floats(part["upper"])) for part in levels)
 
 
 def is_within_a_day(results: Results) -> bool:
@@ -197,20 +191,21 @@ def time_panels(results: Results) -> list[Panel]:
         errors = {role: (model, _by_period(test_of(frame, series))) for role, (model, frame) in shown.items()}
         unit = results.unit_of(series)
         panels.append(_time_panel(series, errors, f"MAE, {unit}" if unit else "MAE", None))
-        if "naive" in errors:
-            naive = errors["naive"][1]
-            with np.errstate(divide="ignore", invalid="ignore"):
-                relative = {role: (model, found / naive - 1) for role, (model, found) in errors.items()}
-            # of a naive forecast without error there is no share
-            relative = {role: one for role, one in relative.items() if np.isfinite(one[1]).any()}
-        if "naive" in errors and relative:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            relative = {
+                r: (m, found / errors["naive"][1] - 1) for r, (m, found) in errors.items() if "naive" in errors
+            }
+        # of a naive forecast without error there is no share
+        relative = {role: one for role, one in relative.items() if np.isfinite(one[1]).any()}
+        if relative:
             panels.append(_time_panel(f"{series} against naive", relative, AGAINST_NAIVE, change))
     return panels
 
 
 def _by_period(test: Test) -> pd.Series:
     """Mean absolute error by period; the index names the periods."""
-    freq = _period_of(test.cutoffs)
+    months = (test.cutoffs[-1] - test.cutoffs[0]).days / 30.4
+    freq = "Q" if months > 18 else "M" if months > 4 else "W"
     mean = pd.Series(test.losses).groupby(pd.DatetimeIndex(test.ds[:, 0]).to_period(freq)).mean()
     return mean.set_axis([_period_name(period, freq) for period in mean.index])
 
@@ -224,11 +219,6 @@ def _time_panel(
     ticks = [(float(i), periods[i]) for i in range(0, len(periods), max(1, -(-len(periods) // 4)))]
     axes = Axes(f"Test error by period: {title}", "", y_title, ticks, moments=periods, show=show)
     return Panel(title, line_chart(lines, axes))
-
-
-def _period_of(cutoffs: pd.DatetimeIndex) -> str:
-    months = (cutoffs[-1] - cutoffs[0]).days / 30.4
-    return "Q" if months > 18 else "M" if months > 4 else "W"
 
 
 def _period_name(period: pd.Period, freq: str) -> str:

@@ -139,8 +139,7 @@ def _record(
 
 def _standing_for(rows: Sequence[dict[str, str]]) -> tuple[dict[str, str], ...]:
     """One row per step: of the mean of the seeds, where there is one."""
-    seeds = {row["seed"] for row in rows}
-    seed = "mean" if "mean" in seeds else min(seeds, default="")
+    seed = min((row["seed"] for row in rows), key=lambda seed: (seed != "mean", seed), default="")
     return tuple(row for row in rows if row["seed"] == seed)
 
 
@@ -169,7 +168,8 @@ class Point(NamedTuple):
 
 def parameters(params: Mapping[str, Any], tuned: Mapping[str, Any] | None = None) -> dict[str, str]:
     """Model parameters with the tuned values in their place; nested ones as `outer.inner`."""
-    return dict(_flat({**params, **(tuned or {})}))
+    known = ((name, value) for name, value in flat({**params, **(tuned or {})}) if value is not None and value != {})
+    return {name: (v if isinstance(v, str) else json.dumps(v, default=str))[:LIMIT] for name, v in known}
 
 
 def scores(record: Record) -> list[Point]:
@@ -331,13 +331,13 @@ def _sentence(test: Mapping[str, Any]) -> str:
     return f"Against {role} ({test['against']}): **{test['word']}**{change}{evidence}."
 
 
-def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def flat(content: Mapping[str, Any], separator: str = ".", prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value in nested content, named by its path."""
     for name, value in content.items():
         if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        elif value is not None and value != {}:
-            text = value if isinstance(value, str) else json.dumps(value, default=str)
-            yield f"{prefix}{name}", text[:LIMIT]
+            yield from flat(value, separator, f"{prefix}{name}{separator}")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _as_float(value: Any) -> float | None:

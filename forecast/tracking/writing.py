@@ -199,7 +199,8 @@ def log_content(
         run = known[0] if known else client.create_run(where, start, {DECISION: content["key"]}, run_name=name)
         run_id = run.info.run_id
         plain = {k: v for k, v in content.items() if isinstance(v, str | int | float) and k != "key"}
-        metrics = [Metric(name, value, start, 0) for name, value in numbers(content.get("numbers", {}))]
+        numbers = [(name, v) for name, v in runs.flat(content.get("numbers", {}), "/") if isinstance(v, int | float)]
+        metrics = [Metric(name, float(v), start, 0) for name, v in numbers if not isinstance(v, bool)]
         tags = [RunTag(name, str(value)[:DECISION_LIMIT]) for name, value in plain.items()]
         client.log_batch(run_id, metrics, tags=tags)
         with files.scratch_folder() as scratch:
@@ -209,15 +210,6 @@ def log_content(
             client.log_artifacts(run_id, str(folder), "model")
         client.set_terminated(run_id, "FINISHED", start)
         return str(run_id)
-
-
-def numbers(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Every number in nested content, named by its path."""
-    for name, value in content.items():
-        if isinstance(value, Mapping):
-            yield from numbers(value, f"{prefix}{name}/")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield f"{prefix}{name}", float(value)
 
 
 PLOTTED = ("unique_id", "cutoff", "step", "ds", "block", "y", "y_hat")
@@ -254,11 +246,9 @@ def last_origins(series: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def _drawn(panels: list[tuple[str, list[pd.DataFrame]]], title: str) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.5, 2.9 * len(panels) + 0.4), dpi=90)
-    FigureCanvasAgg(figure)
     for axes, (name, origins) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
         _panel(axes, name, origins)
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
