@@ -112,12 +112,8 @@ NOT_TESTED = "This pair was not tested: a difference of the means alone says lit
 
 def _row(rows: list[Row], model: str, ranking: str) -> Row | None:
     own = [row for row in rows if row["model"] == model and row["ranking"] in (ranking, "baseline")]
-    fitting = [row for row in own if row["mae"] or row.get("mase")]
-    for seed in SUMMARY_ORDER:
-        for row in fitting:
-            if row["seed"] == seed and row["status"] == "ok":
-                return row
-    return None
+    known = [row for row in own if row["status"] == "ok" and (row["mae"] or row.get("mase"))]
+    return next((row for seed in SUMMARY_ORDER for row in known if row["seed"] == seed), None)
 
 
 def _sentences(tests: list[dict[str, Any]], a: str, b: str, ranking: str) -> list[str]:

@@ -59,23 +59,19 @@ def predict(
 
 def about(found: Forecast, moment: pd.Timestamp) -> dict[str, Any]:
     """What stands beside a forecast: which model, how old, how good."""
+    import pandas as pd
+
     meta = found.champion.meta
     return {
         "dataset": meta.dataset,
         "model": meta.candidate,
         "version": found.champion.version,
         "trained": meta.created_at,
-        "age_days": days(moment, meta.created_at),
+        "age_days": round((moment - pd.Timestamp(meta.created_at)) / pd.Timedelta(1, "D"), 1),
         "training_cutoff": meta.training_cutoff[:19],
         "cutoff": found.cutoff.isoformat(),
         "test": dict(meta.metrics),
     }
-
-
-def days(moment: pd.Timestamp, earlier: str) -> float:
-    import pandas as pd
-
-    return round((moment - pd.Timestamp(earlier)) / pd.Timedelta(1, "D"), 1)
 
 
 def _shown(found: Forecast, form: Form, entry: Dataset) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from forecast.config.datasets import Dataset
 from forecast.config.reading import Config, load, read_yaml, require_plain_names, validated
@@ -165,16 +165,20 @@ class ScheduledJob(Config):
         return ZoneInfo(self.time_zone)
 
 
+def _plain(kind: str) -> AfterValidator:
+    """For a mapping whose keys become the names of files or folders."""
+
+    def checked(named: dict[str, Any]) -> dict[str, Any]:
+        require_plain_names(named, kind)
+        return named
+
+    return AfterValidator(checked)
+
+
 class Schedule(Config):
     """Jobs by name; a name becomes a file name."""
 
-    jobs: dict[str, ScheduledJob] = Field(min_length=1)
-
-    @field_validator("jobs")
-    @classmethod
-    def _names_are_plain(cls, value: dict[str, ScheduledJob]) -> dict[str, ScheduledJob]:
-        require_plain_names(value, "job")
-        return value
+    jobs: Annotated[dict[str, ScheduledJob], _plain("job")] = Field(min_length=1)
 
 
 def load_schedule(folder: Path | str = "configs") -> Schedule:
@@ -209,12 +213,7 @@ class Record(Config):
 class Records(Config):
     """The whole file."""
 
-    experiments: dict[str, Record]
-
-    @model_validator(mode="after")
-    def _names_are_plain(self) -> Records:
-        require_plain_names(self.experiments, "experiment")
-        return self
+    experiments: Annotated[dict[str, Record], _plain("experiment")]
 
 
 def load_record(name: str, folder: Path | str = "configs") -> Record:

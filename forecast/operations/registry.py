@@ -72,14 +72,31 @@ def register(root: Path, dataset: str, trained_dir: Path, meta: Meta, *, trackin
 
 
 def promote(
-    root: Path, dataset: str, version: int, *, now: pd.Timestamp, reason: str = "", tracking_uri: str = ""
-) -> None:
+    root: Path, dataset: str, version: int, *, now: pd.Timestamp, reason: str = "", tracking_uri: str = "",
+    event: str = "promoted", judge: Callable[[Registered], None] = lambda known: None,
+) -> None:  # fmt: skip
     """Make `version` the champion and the champion the previous one; nothing happens when it is the champion.
 
     Order: registry `previous`, registry `champion`, registry `challenger` away, then the local copy, then the line in
-    the history. `InputError` for an unknown version.
+    the history, which calls it `event`. `InputError` for an unknown version; `judge` may raise before anything moves.
     """
-    _switch(root, dataset, version, "promoted", now=now, reason=reason, tracking_uri=tracking_uri)
+    where = place(root, tracking_uri)
+    with _locked(root, dataset, where) as check_lock:
+        _restore(root, dataset, tracking_uri)
+        known = registry.read(where, dataset)
+        if version not in {v.number for v in known.versions}:
+            numbers = [v.number for v in known.versions]
+            raise InputError(f"Dataset {dataset!r} has no version {version}; registered are {numbers or 'none'}.")
+        judge(known)
+        if not _same(root, dataset, version, known):
+            rebuild(root, dataset, version, tracking_uri=tracking_uri)
+        registry.move_aliases(where, dataset, _moves(known.aliases, version), check_lock)
+        champion.write_aliases(root, dataset, registry.read(where, dataset).aliases)
+        old = known.aliases.get("champion")
+        if old != version:
+            entry = {"event": event, "version": version, "from": old, "reason": reason}
+            champion.record_event(root, dataset, entry, now=now)
+        champion.prune(root, dataset)
 
 
 def promote_judged(
@@ -98,7 +115,7 @@ def promote_judged(
             judged = f"against version {against}" if against is not None else "while there was no champion"
             raise Overtaken(f"version {current} became the champion in the meantime; this one was judged {judged}")
 
-    _switch(root, dataset, version, "promoted", judge, now=now, reason=reason, tracking_uri=tracking_uri)
+    promote(root, dataset, version, now=now, reason=reason, tracking_uri=tracking_uri, judge=judge)
 
 
 def rollback(root: Path, dataset: str, *, now: pd.Timestamp, reason: str = "", tracking_uri: str = "") -> int:
@@ -110,7 +127,7 @@ def rollback(root: Path, dataset: str, *, now: pd.Timestamp, reason: str = "", t
             f"Dataset {dataset!r} has no previous champion to go back to; its versions: "
             f"{champion.versions(root, dataset) or 'none'}. `forecast promote {dataset} --version N` takes another."
         )
-    _switch(root, dataset, previous, "rolled back", now=now, reason=reason, tracking_uri=tracking_uri)
+    promote(root, dataset, previous, now=now, reason=reason, tracking_uri=tracking_uri, event="rolled back")
     return previous
 
 
@@ -147,29 +164,6 @@ def rebuild(root: Path, dataset: str, version: int, *, tracking_uri: str = "") -
         found = registry.download(place(root, tracking_uri), dataset, version, folder)
         content = files.read_json(found / champion.META)
         champion.store(root, dataset, version, Ensemble.load(found), champion.meta_of(content))
-
-
-def _switch(
-    root: Path, dataset: str, version: int, event: str, judge: Callable[[Registered], None] = lambda known: None, *,
-    now: pd.Timestamp, reason: str, tracking_uri: str,
-) -> None:  # fmt: skip
-    where = place(root, tracking_uri)
-    with _locked(root, dataset, where) as check_lock:
-        _restore(root, dataset, tracking_uri)
-        known = registry.read(where, dataset)
-        if version not in {v.number for v in known.versions}:
-            numbers = [v.number for v in known.versions]
-            raise InputError(f"Dataset {dataset!r} has no version {version}; registered are {numbers or 'none'}.")
-        judge(known)
-        if not _same(root, dataset, version, known):
-            rebuild(root, dataset, version, tracking_uri=tracking_uri)
-        registry.move_aliases(where, dataset, _moves(known.aliases, version), check_lock)
-        champion.write_aliases(root, dataset, registry.read(where, dataset).aliases)
-        old = known.aliases.get("champion")
-        if old != version:
-            entry = {"event": event, "version": version, "from": old, "reason": reason}
-            champion.record_event(root, dataset, entry, now=now)
-        champion.prune(root, dataset)
 
 
 def _moves(named: Mapping[str, int], version: int) -> list[tuple[str, int | None]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from forecast.tracking import distributed_lock, runs, store
 from forecast.tracking.runs import Record, datasets, read_records, verdict_sentences
@@ -174,7 +174,27 @@ GUIDE = (
     "its x axis, `chosen` marks the best on validation in each ranking. Under Views: Leaderboard, Tuning trials, "
     "Diagnostics."
 )
-LEADERBOARD, TRIALS, DIAGNOSTICS = "leaderboard", "trials", "diagnostics"
+LEADERBOARD = "leaderboard"
+VIEWS = {
+    LEADERBOARD: (
+        "Leaderboard", "!= 'trial'", "metrics.test/mae",
+        "tags.ranking tags.chosen metrics.test/mae metrics.test/skill metrics.test/mase metrics.validation/mase "
+        "metrics.test_std/mae metrics.n_params metrics.cpu_seconds "
+        "tags.against_naive tags.against_skip tags.against_best",
+    ),
+    "trials": (
+        "Tuning trials", "= 'trial'", "metrics.trial/value",
+        "tags.model tags.ranking tags.best_trial metrics.trial/value "
+        "params.units params.layers params.learning_rate params.dropout",
+    ),
+    "diagnostics": (
+        "Diagnostics", "= 'network'", "metrics.diagnostics/spectral_radius",
+        "tags.ranking tags.loop metrics.diagnostics/spectral_radius metrics.diagnostics/lyapunov "
+        "metrics.diagnostics/memory metrics.diagnostics/saturated metrics.diagnostics/loop_reach "
+        "metrics.diagnostics/loop_exponent metrics.residuals/ljung_box_p_robust metrics.test/mae",
+    ),
+}  # fmt: skip
+"""Title, the kind of run that is shown, the column it is sorted by, the columns."""
 
 
 def experiment_tags(sentences: Sequence[str], created: int) -> dict[str, str]:
@@ -182,9 +202,7 @@ def experiment_tags(sentences: Sequence[str], created: int) -> dict[str, str]:
     return {
         "mlflow.note.content": "\n\n".join([*sentences, GUIDE]),
         "mlflow.experimentKind": "custom_model_development",  # otherwise the page opens as one for chat agents
-        f"mlflow.sharedViewState.{LEADERBOARD}": _view("Leaderboard", created, _leaderboard()),
-        f"mlflow.sharedViewState.{TRIALS}": _view("Tuning trials", created, _trials()),
-        f"mlflow.sharedViewState.{DIAGNOSTICS}": _view("Diagnostics", created, _diagnostics()),
+        **{f"mlflow.sharedViewState.{name}": _view(created, *view) for name, view in VIEWS.items()},
     }
 
 
@@ -193,32 +211,11 @@ def page(experiment_id: str) -> str:
     return f"/#/experiments/{experiment_id}/runs?viewStateShareKey={LEADERBOARD}&workflowType=machine_learning"
 
 
-def _leaderboard() -> dict[str, Any]:
-    names = ("test/mae", "test/skill", "test/mase", "validation/mase", "test_std/mae", "n_params", "cpu_seconds")
-    columns = ["tags.`ranking`", "tags.`chosen`", *(f"metrics.`{name}`" for name in names)]
-    columns += ["tags.`against_naive`", "tags.`against_skip`", "tags.`against_best`"]
-    return _state("tags.current = 'true' AND tags.kind != 'trial'", "metrics.`test/mae`", columns)
-
-
-def _trials() -> dict[str, Any]:
-    columns = ["tags.`model`", "tags.`ranking`", "tags.`best_trial`", "metrics.`trial/value`"]
-    columns += ["params.`units`", "params.`layers`", "params.`learning_rate`", "params.`dropout`"]
-    return _state("tags.current = 'true' AND tags.kind = 'trial'", "metrics.`trial/value`", columns)
-
-
-def _diagnostics() -> dict[str, Any]:
-    names = ("spectral_radius", "lyapunov", "memory", "saturated", "loop_reach", "loop_exponent")
-    columns = ["tags.`ranking`", "tags.`loop`", *(f"metrics.`diagnostics/{name}`" for name in names)]
-    columns += ["metrics.`residuals/ljung_box_p_robust`", "metrics.`test/mae`"]
-    shown = "tags.current = 'true' AND tags.kind = 'network'"
-    return _state(shown, "metrics.`diagnostics/spectral_radius`", columns)
-
-
-def _state(condition: str, order_by: str, columns: list[str]) -> dict[str, Any]:
+def _view(created: int, title: str, kind: str, order_by: str, columns: str) -> str:
+    parts = (column.split(".", 1) for column in [order_by, *columns.split()])
+    order_by, *shown = (f"{group}.`{name}`" for group, name in parts)
+    condition = f"tags.current = 'true' AND tags.kind {kind}"
     order = {"searchFilter": condition, "orderByKey": order_by, "orderByAsc": True, "startTime": "ALL"}
-    shown = {"lifecycleFilter": "Active", "modelVersionFilter": "All Runs", "datasetsFilter": []}
-    return {**order, **shown, "selectedColumns": columns, "runsHiddenMode": "FIRST_20_RUNS"}
-
-
-def _view(name: str, created: int, state: dict[str, Any]) -> str:
-    return json.dumps({"name": name, "createdAt": created, "updatedAt": created, "state": json.dumps(state)})
+    usual = {"lifecycleFilter": "Active", "modelVersionFilter": "All Runs", "datasetsFilter": []}
+    state = json.dumps({**order, **usual, "selectedColumns": shown, "runsHiddenMode": "FIRST_20_RUNS"})
+    return json.dumps({"name": title, "createdAt": created, "updatedAt": created, "state": state})
