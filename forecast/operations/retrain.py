@@ -18,12 +18,12 @@ from forecast.config.paths import ProjectPaths
 from forecast.data import preparation, snapshots
 from forecast.data.panel import Panel, from_frame
 from forecast.forecaster.ensemble import Ensemble, ensemble_of
-from forecast.operations import challenger, champion, decision, gate, gate_origins, retrain_triggers, worktree
+from forecast.operations import challenger, champion, decision, evidence, gate, worktree
 from forecast.operations.challenger import Job
 from forecast.operations.champion import Champion, Meta
 from forecast.operations.decision import Decision
+from forecast.operations.evidence import Due, due
 from forecast.operations.registry import chosen, repaired
-from forecast.operations.retrain_triggers import Due, due
 from forecast.operations.worktree import Tree
 from forecast.system import files
 from forecast.tracking import distributed_lock, place
@@ -105,7 +105,7 @@ def judge(job: Job) -> Judged:
         days, new = (found.numbers.get(name, 0) for name in ("age_days", "new_steps"))
         reason = f"not due: champion {days:g} days old, {new} new steps, no drift"
         return Judged(replace(about, reason=reason, numbers=found.numbers), rules, tree)
-    ends = gate_origins.blocks(frame["ds"], job.dataset, settings, fresh_steps=rules.fresh(settings))
+    ends = evidence.blocks(frame["ds"], job.dataset, settings, fresh_steps=rules.fresh(settings))
     challenger.begin_with(job, tree, current)
     worktree.configure(tree, job.dataset, ends)
     job.say("challenger")
@@ -129,19 +129,19 @@ def _judged(job: Job, tree: Tree, about: Decision, current: Champion | None, fou
     """The gate's verdict on the challenger that the stages made."""
     settings = load_dataset(job.dataset, tree.configs)
     candidate, meta = chosen(tree.path, job.dataset, now=job.now, revision=tree.revision)
-    case = gate_origins.Case.read(tree.path, job.dataset, settings.task)
+    case = evidence.Case.read(tree.path, job.dataset, settings.task)
     job.say("gate")
     rival, seen = _rival(job, tree, current, settings, candidate, meta)
-    losses = gate_origins.fresh(case, ensemble_of(candidate), rival, seen)
-    evidence = None
+    losses = evidence.fresh(case, ensemble_of(candidate), rival, seen)
+    gathered = None
     if current is not None:
         losses["champion"] = losses.get("champion", np.nan)  # a recipe that cannot be fitted any more
         ledger = _ledger(job)
         ledger.add(losses, version=current.version, recipe=about.config_hash, at=job.now)
-        evidence = ledger.evidence(version=current.version, recipe=about.config_hash)
+        gathered = ledger.evidence(version=current.version, recipe=about.config_hash)
     steps = gate.Steps(settings.horizon, settings.season_length, settings.step_size)
     limits = gate.Rules(rules.alpha, rules.margin, rules.wanted_origins(settings))
-    verdict = gate.decide(gate_origins.as_fresh(losses), evidence, steps, limits, ageing=found.ageing)
+    verdict = gate.decide(evidence.as_fresh(losses), gathered, steps, limits, ageing=found.ageing)
     about = replace(
         about, word=verdict.word, reason=verdict.reason, candidate=meta.candidate,
         numbers={**found.numbers, **verdict.numbers, "refitted_champion": int(rival is not None and len(seen) == 1)},
@@ -161,7 +161,7 @@ def _rival(
     if current is None:
         return None, [last]
     own = pd.Timestamp(current.meta.last_target_used)
-    if own <= last and gate_origins.can_be_judged(current.ensemble, settings.task):
+    if own <= last and evidence.can_be_judged(current.ensemble, settings.task):
         return current.ensemble, [last, own]
     files.write_json(job.home / "rival.json", challenger.recipe_of(current))
     challenger.refit(job, tree, job.home / "rival.json", job.home / "rival", on="gate")
@@ -171,14 +171,14 @@ def _rival(
 
 def _due(
     job: Job, current: Champion | None, panel: Panel, settings: Dataset, rules: Retraining
-) -> tuple[Due, list[retrain_triggers.Shift]]:
+) -> tuple[Due, list[evidence.Shift]]:
     recent = rules.fresh(settings)
-    shifts: list[retrain_triggers.Shift] = []
+    shifts: list[evidence.Shift] = []
     last = max((d.data_end for d in decision.known(job.root, job.dataset)), default="")
     if current is not None:
-        shifts = retrain_triggers.shifts(panel, current.meta, rules, recent_steps=recent)
-        if gate_origins.can_be_judged(current.ensemble, settings.task):
-            live = retrain_triggers.live_error(current.ensemble, current.meta, panel, rules, recent_steps=recent)
+        shifts = evidence.shifts(panel, current.meta, rules, recent_steps=recent)
+        if evidence.can_be_judged(current.ensemble, settings.task):
+            live = evidence.live_error(current.ensemble, current.meta, panel, rules, recent_steps=recent)
             shifts += [live] if live is not None else []
         last = last or current.meta.as_of
     steps = pd.DatetimeIndex(sorted({moment for series in panel.series for moment in series.ds}))
@@ -213,8 +213,8 @@ def _count(job: Job, judged: Judged) -> None:
     ledger.save()
 
 
-def _ledger(job: Job) -> gate_origins.Ledger:
-    return gate_origins.Ledger(job.home / "ledger.json")
+def _ledger(job: Job) -> evidence.Ledger:
+    return evidence.Ledger(job.home / "ledger.json")
 
 
 def _champion(job: Job) -> Champion | None:

@@ -14,11 +14,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from forecast.config.paths import ProjectPaths
-from forecast.data.results import Results, members_in_words, read_costs
 from forecast.system import files
+
+if TYPE_CHECKING:
+    from forecast.data.results import Results  # with it comes pandas, which `status` does without
 
 FORMAT = 2
 """Part of every digest: raise it when published runs should be made anew from the same records."""
@@ -82,6 +84,8 @@ def datasets(root: Path) -> list[str]:
 
 def read_records(root: Path, dataset: str) -> list[Record]:
     """Every record of `dataset`, the best validation error last, failed and unscored ones first."""
+    from forecast.data.results import Results, read_costs
+
     paths = ProjectPaths.of(root)
     results, costs = Results(paths, dataset), read_costs(paths, dataset)
     compared = _compared(results) if results.compared else dict.fromkeys(COMPARED, ())
@@ -96,6 +100,8 @@ def _validation_error(record: Record) -> float:
 
 def verdict_sentences(root: Path, dataset: str) -> tuple[str, ...]:
     """The verdict in words; none before stage `compare`."""
+    from forecast.data.results import Results
+
     results = Results(ProjectPaths.of(root), dataset)
     return tuple(results.verdicts.get("sentences", ())) if results.compared else ()
 
@@ -308,6 +314,8 @@ def verdict_tags(record: Record) -> dict[str, str]:
 
 def note(record: Record) -> str:
     """The run's page in words: what the model is, and what the comparison says."""
+    from forecast.data.results import members_in_words
+
     content = record.content
     lines = [content.get("description", ""), f"`{content['equation']}`" if content.get("equation") else ""]
     lines += [f"Source: {content['source']}" if content.get("source") else ""]

@@ -14,9 +14,9 @@ from forecast.config.reading import validated
 from forecast.data.panel import from_frame
 from forecast.forecaster import Forecaster
 from forecast.forecaster.ensemble import Ensemble, ensemble_of
-from forecast.operations import gate_origins, retrain_triggers
+from forecast.operations import evidence
+from forecast.operations.evidence import due
 from forecast.operations.registry import describe
-from forecast.operations.retrain_triggers import due
 from forecast.system.errors import DataError, InputError
 from tests.operations import projects
 from tests.operations.projects import NAME, NOW
@@ -38,7 +38,7 @@ def test_the_newest_origins_are_the_gates_and_earlier_blocks_keep_their_length()
         "train_end": "2024-02-29", "validation_end": "2024-03-10", "calibration_end": "2024-03-15",
         "test_end": "2024-04-30",
     }  # fmt: skip
-    found = gate_origins.blocks(days(200), NAME, wave(splits=splits), fresh_steps=28)  # the last day is 2024-07-18
+    found = evidence.blocks(days(200), NAME, wave(splits=splits), fresh_steps=28)  # the last day is 2024-07-18
     assert found == {
         "train_end": "2024-06-04", "validation_end": "2024-06-14", "calibration_end": "2024-06-19",
         "test_end": "2024-07-18",
@@ -48,15 +48,15 @@ def test_the_newest_origins_are_the_gates_and_earlier_blocks_keep_their_length()
 
 def test_too_short_a_history_says_what_to_change() -> None:
     with pytest.raises(DataError, match="fresh_steps"):
-        gate_origins.blocks(days(45), NAME, wave(), fresh_steps=28)
+        evidence.blocks(days(45), NAME, wave(), fresh_steps=28)
 
 
 @pytest.fixture
-def case(repro: Path) -> gate_origins.Case:
-    return gate_origins.Case.read(repro, NAME, load_dataset(NAME, repro / "configs").task)
+def case(repro: Path) -> evidence.Case:
+    return evidence.Case.read(repro, NAME, load_dataset(NAME, repro / "configs").task)
 
 
-def test_an_origin_is_fresh_only_when_every_target_lies_after_the_last_one_used(case: gate_origins.Case) -> None:
+def test_an_origin_is_fresh_only_when_every_target_lies_after_the_last_one_used(case: evidence.Case) -> None:
     """The horizon is 2, the test block begins on 2024-06-09 and the last of 200 days is 2024-07-18."""
     whole = case.panel.by_id["wave"].ds[case.rows([])["wave"]]
     assert (str(whole[0])[:10], str(whole[-1])[:10]) == ("2024-06-08", "2024-07-16")
@@ -64,10 +64,10 @@ def test_an_origin_is_fresh_only_when_every_target_lies_after_the_last_one_used(
     assert str(case.panel.by_id["wave"].ds[case.rows(seen)["wave"]][0])[:10] == "2024-06-20"
 
 
-def test_losses_are_those_of_the_leaderboard_on_the_same_origins(repro: Path, case: gate_origins.Case) -> None:
+def test_losses_are_those_of_the_leaderboard_on_the_same_origins(repro: Path, case: evidence.Case) -> None:
     board = pd.read_csv(repro / "data" / "compared" / NAME / "leaderboard.csv").set_index("model")
     trained = repro / "data" / "trained" / NAME
-    losses = gate_origins.fresh(case, ensemble_of(trained / "ridge"), ensemble_of(trained / "arx"), [])
+    losses = evidence.fresh(case, ensemble_of(trained / "ridge"), ensemble_of(trained / "arx"), [])
     assert losses["challenger"].mean() == pytest.approx(board.loc["ridge", "mase"].max(), rel=1e-6)
     assert losses["champion"].mean() == pytest.approx(board.loc["arx", "mase"].max(), rel=1e-6)
     assert losses["naive"].mean() == pytest.approx(board.loc["naive", "mase"].max(), rel=1e-6)
@@ -79,18 +79,18 @@ def losses(first: int, n: int, champion: float = 1.0) -> pd.DataFrame:
 
 
 def test_the_ledger_counts_each_origin_once(tmp_path: Path) -> None:
-    ledger = gate_origins.Ledger(tmp_path / "ledger.json")
+    ledger = evidence.Ledger(tmp_path / "ledger.json")
     ledger.add(losses(0, 30), version=1, recipe="a", at=NOW)
     ledger.add(losses(1, 30), version=1, recipe="a", at=NOW + pd.Timedelta(1, "D"))
     ledger.save()
-    again = gate_origins.Ledger(tmp_path / "ledger.json")
+    again = evidence.Ledger(tmp_path / "ledger.json")
     again.add(losses(1, 30), version=1, recipe="a", at=NOW + pd.Timedelta(2, "D"))
-    evidence = again.evidence(version=1, recipe="a")
-    assert evidence is not None and (len(evidence.champion), evidence.first, evidence.test) == (31, 30, 1)
+    gathered = again.evidence(version=1, recipe="a")
+    assert gathered is not None and (len(gathered.champion), gathered.first, gathered.test) == (31, 30, 1)
 
 
 def test_a_further_champion_or_recipe_begins_anew_with_a_smaller_share_of_alpha(tmp_path: Path) -> None:
-    ledger = gate_origins.Ledger(tmp_path / "ledger.json")
+    ledger = evidence.Ledger(tmp_path / "ledger.json")
     for number, (version, recipe) in enumerate([(1, "a"), (1, "b"), (2, "b")]):
         ledger.add(losses(0, 10), version=version, recipe=recipe, at=NOW + pd.Timedelta(number, "D"))
     ledger.add(losses(0, 10, champion=0.5), version=9, recipe="same function", at=NOW)
@@ -101,7 +101,7 @@ def test_a_further_champion_or_recipe_begins_anew_with_a_smaller_share_of_alpha(
 
 
 def test_a_loss_that_is_not_finite_is_no_evidence(tmp_path: Path) -> None:
-    ledger = gate_origins.Ledger(tmp_path / "ledger.json")
+    ledger = evidence.Ledger(tmp_path / "ledger.json")
     ledger.add(losses(0, 10, champion=np.nan), version=1, recipe="a", at=NOW)
     assert ledger.evidence(version=1, recipe="a") is None
 
@@ -110,25 +110,23 @@ def test_psi_of_a_known_shift() -> None:
     """Half of the values move from the lower to the upper half: (0.75 - 0.5) ln(0.75 / 0.25) in two bins."""
     old = np.repeat([0.0, 1.0], 50)
     new = np.repeat([0.0, 1.0], [25, 75])
-    assert retrain_triggers.psi(old, new, bins=2) == pytest.approx(0.25 * np.log(0.75 / 0.25 * 1.0), rel=0.05)
-    assert retrain_triggers.psi(old, old) == 0
+    assert evidence.psi(old, new, bins=2) == pytest.approx(0.25 * np.log(0.75 / 0.25 * 1.0), rel=0.05)
+    assert evidence.psi(old, old) == 0
 
 
 def test_drift_is_seen_where_the_changes_change_and_not_where_only_the_season_does(repro: Path) -> None:
     settings = load_dataset(NAME, repro / "configs")
     meta = describe(repro, NAME, repro / "data" / "trained" / NAME / "ridge", now=NOW, revision="")
     frame = projects.prepared(repro)
-    calm = retrain_triggers.shifts(from_frame(frame, NAME, settings.task), meta, RULES, recent_steps=60)
+    calm = evidence.shifts(from_frame(frame, NAME, settings.task), meta, RULES, recent_steps=60)
     assert [shift.drifted for shift in calm] == [False]
     wild = frame.assign(y=frame["y"].where(frame["ds"] < "2024-05-20", 5 * frame["y"]))
     panel = from_frame(wild, NAME, settings.task)
-    assert [shift.drifted for shift in retrain_triggers.shifts(panel, meta, RULES, recent_steps=60)] == [True]
+    assert [shift.drifted for shift in evidence.shifts(panel, meta, RULES, recent_steps=60)] == [True]
     champion = ensemble_of(repro / "data" / "trained" / NAME / "ridge")
-    honest = retrain_triggers.live_error(
-        champion, meta, from_frame(frame, NAME, settings.task), RULES, recent_steps=28
-    )
+    honest = evidence.live_error(champion, meta, from_frame(frame, NAME, settings.task), RULES, recent_steps=28)
     assert honest is not None and honest.live_error == pytest.approx(1.0, abs=0.2) and not honest.drifted
-    found = retrain_triggers.live_error(champion, meta, panel, RULES, recent_steps=28)
+    found = evidence.live_error(champion, meta, panel, RULES, recent_steps=28)
     assert found is not None and found.drifted
 
 
@@ -136,16 +134,16 @@ def test_a_champion_of_another_horizon_or_other_columns_cannot_be_judged(repro: 
     champion = ensemble_of(repro / "data" / "trained" / NAME / "ridge")
     assert isinstance(champion, Ensemble) and isinstance(champion.forecasters[0], Forecaster)
     settings = load_dataset(NAME, repro / "configs")
-    assert gate_origins.can_be_judged(champion, settings.task)
-    assert not gate_origins.can_be_judged(champion, settings.task.model_copy(update={"horizon": 3}))
+    assert evidence.can_be_judged(champion, settings.task)
+    assert not evidence.can_be_judged(champion, settings.task.model_copy(update={"horizon": 3}))
 
 
 def test_what_makes_a_challenger_due(repro: Path) -> None:
     meta = describe(repro, NAME, repro / "data" / "trained" / NAME / "ridge", now=NOW, revision="")
     settings = load_dataset(NAME, repro / "configs")
-    drifted = retrain_triggers.Shift("wave: y", drifted=True)
+    drifted = evidence.Shift("wave: y", drifted=True)
 
-    def asked(days_later: float, new_steps: int, *shifts: retrain_triggers.Shift) -> tuple[tuple[str, ...], str]:
+    def asked(days_later: float, new_steps: int, *shifts: evidence.Shift) -> tuple[tuple[str, ...], str]:
         moment = pd.Timestamp(meta.as_of) + pd.Timedelta(days_later, "D")
         found = due(meta, shifts, settings, RULES, as_of=moment, new_steps=new_steps)
         return found.reasons, found.ageing
