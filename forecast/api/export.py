@@ -49,8 +49,8 @@ def observations(results: Results) -> pd.DataFrame:
     task = load_task(results.paths.task(results.name))
     frame = files.read_frame(results.paths.frame(results.name))
     past = [column.name for column in task.past_exogenous]
-    table = with_series(frame.melt(["unique_id", "ds", *past], task.targets, "output", "y"))
-    return table.assign(unique_id=table["series"])[["unique_id", "ds", "y", *past]]
+    table = with_series(frame.melt(["unique_id", "ds", *past], task.targets, "output", "value"))
+    return table.assign(unique_id=table["series"], y=table["value"])[["unique_id", "ds", "y", *past]]
 
 
 def leaderboard(results: Results, *, ranking: str = "shipped") -> pd.DataFrame:
