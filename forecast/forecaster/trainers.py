@@ -124,7 +124,7 @@ def by_levenberg_marquardt(
     n_weights = count(weight_shapes(network))
     if n_weights > lm.MAX_WEIGHTS:  # a row that failed, not a run that stops: another trial may be small enough
         problem = network_problem.NetworkProblem(network, series)
-        raise ModelFailure(lm.too_large(problem, _options(spec)))
+        raise ModelFailure(lm.too_large(problem))
     alone = initialise(network, seed)
     without = float(validate(alone)[0])
     found, run = network_problem.fit(

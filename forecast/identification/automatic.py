@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -44,27 +45,27 @@ def _net(member: Member, start: int) -> Net:
     narx = member.net
     kind, bounds = "narxnet" if narx.inputs else "narnet", (narx.low, narx.high)
     layers = (narx.hidden,) if narx.hidden else ()
-    return Net(kind, layers, narx.u_delays, narx.y_delays, (), narx.linear, *bounds, narx.dead_times, start)
+    return Net(
+        kind, layers, narx.u_delays, narx.y_delays, (), narx.linear, *bounds, narx.dead_times, start, narx.states
+    )
 
 
 def _reported(model: Model, found: Identified, experiments: tuple[Experiment, ...]) -> Model:
     """With its errors on the record, on the held-out blocks ("validation"), and what was chosen."""
     rows = Rows.of(model.net, experiments, dividetrain())
     stepped, free = (errors(model, rows, use).get("train", np.nan) for use in ("prediction", "simulation"))
+    nets = [m.net for m in model.members]
     held_out = [member.held_out_rmse for member in found.members]
     notes = [
         f"Trimmed mean of {len(found.members)} nets; free-run RMSE on their held-out blocks {min(held_out):.4g} to "
         f"{max(held_out):.4g}, {np.median(held_out):.4g} in the middle.",
+        "; ".join(f"{count} x {net}" for net, count in Counter(net.describe() for net in nets).items()) + ".",
         *found.notes,
         *cautions(experiments, max(member.net.n_weights for member in found.members)),
     ]
     if not np.median(held_out) < POOR * float(np.mean(found.scaling.y_scale)):
         notes.append("Its free run is no simulation: an input is missing, or the series is chaotic, and is better "
                      "forecast by `train` with `for_use`, the number of steps it is wanted for.")  # fmt: skip
-    if found.dropped:
-        notes.append(f"{found.dropped} nets were dropped: they left their bounds under inputs not measured.")
-    if not found.stable:
-        notes.append("Every net leaves its bounds under inputs not measured; trust it on inputs like those measured.")
     performance, run = {"train": stepped}, {"train": free, "validation": float(np.median(held_out) ** 2)}
     training = TrainingRecord("nets found", (), performance, "parallel", run, "simulation", tuple(notes))
     return Model(model.net, model.weights, model.scaling, training, model.record)

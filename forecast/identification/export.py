@@ -38,20 +38,20 @@ def _narx_text(model: Model, about: str) -> str:
     scaling = (f"{name.upper()} = np.array({value.tolist()})" for name, value in vars(model.scaling).items())
     start = f"START = {model.start}  # rows that only fill the delays"
     head = [f'"""{about}"""', "", "import numpy as np", "", *scaling, start, "NETS = [", *nets, "]"]
-    return "\n".join(head) + EXPORTED_NARX
+    return "\n".join(head) + PREDICT + SIMULATE + NARX_LOOP
 
 
 def _export_network(model: Model, target: Path, about: str) -> None:
     scaling = model.scaling
     centre, scale = [*scaling.y_mean, *scaling.u_mean], [*scaling.y_scale, *scaling.u_scale]
     export_network(model.network, model.weights, target, description=about, units=Units(centre, scale))
-    text = EXPORTED + (EXPORTED_CLOSED if model.net.feedback else "")
-    for name, value in {"SHIFT": model.net.shift, "START": model.start, "INPUTS": model.inputs}.items():
-        text = text.replace(f"<{name}>", str(value))
+    sizes = f"\n\nSHIFT, START, INPUTS = {model.net.shift}, {model.start}, {model.inputs}"
+    sizes += "  # steps from u to y; rows that only fill the delays; columns of u"
+    text = sizes + PREDICT + (SIMULATE if model.net.feedback else "") + NETWORK_LOOP
     files.write_text(target, target.read_text(encoding="utf-8") + text)
 
 
-EXPORTED_NARX = '''
+PREDICT = '''
 
 
 def predict(u, y):
@@ -59,7 +59,8 @@ def predict(u, y):
     run = _loop(u, y, len(y))
     run[:START] = np.nan
     return run
-
+'''
+SIMULATE = '''
 
 def simulate(u, y_start, rows=None):
     """Closed loop under u (T, I), or over `rows` rows without inputs: the measured first rows, then the free run."""
@@ -68,7 +69,8 @@ def simulate(u, y_start, rows=None):
     run = _loop(u, y_start, rows if u is None else len(u))
     run[: len(y_start)] = np.reshape(y_start, (len(y_start), -1))
     return run
-
+'''
+NARX_LOOP = '''
 
 def _loop(u, y, rows):
     """The trimmed mean of the nets; where y ends or is missing, each net's own forecast stands in for it."""
@@ -82,32 +84,24 @@ def _loop(u, y, rows):
 
 def _run(net, u, y):
     deepest, inputs = max(net["y_delays"]), range(u.shape[1])
-    fed, run = np.zeros((deepest + len(u), y.shape[1])), np.empty((len(u), y.shape[1]))
+    outputs, width = y.shape[1], len(net["w3"])  # what it has beyond y is its own state
+    fed, run = np.zeros((deepest + len(u), width)), np.empty((len(u), width))
     for t in range(len(u)):
         past = [fed[deepest + t - d] for d in net["y_delays"]]
         now = [[u[max(t - d - net["held"][i], 0), i] for i in inputs] for d in net["u_delays"]]
         z = np.concatenate([*past, *now])
         v = net["w2"] @ np.tanh(net["w1"] @ z + net["b1"]) + net["w3"] @ z + net["b2"]
         run[t] = v if net["low"] is None else np.clip(v, net["low"], net["high"])
-        fed[deepest + t] = run[t] if t >= len(y) else np.where(np.isnan(y[t]), run[t], y[t])
-    return run
+        fed[deepest + t] = run[t]
+        if t < len(y):
+            fed[deepest + t, :outputs] = np.where(np.isnan(y[t]), run[t, :outputs], y[t])
+    return run[:, :outputs]
 '''
-EXPORTED = '''
+NETWORK_LOOP = '''
 
-SHIFT, START, INPUTS = <SHIFT>, <START>, <INPUTS>  # steps from u to y; rows that only fill the delays; columns of u
-
-
-def predict(u, y):
-    """Open loop: y (T, O) forecast at every row of u (T, I) from measured rows; the first START rows are NaN."""
-    run = _loop(u, y)
-    run[:START] = np.nan
-    return run
-
-
-def _loop(u, y):
+def _loop(u, y, rows):
     """Row after row; where y ends or is missing, the forecast stands in for it."""
     y = np.asarray(y, float).reshape(len(y), OUTPUTS)
-    rows = len(y) if u is None else len(u)
     u = np.zeros((rows, 0)) if u is None else np.asarray(u, float).reshape(rows, INPUTS)
     run, state = np.empty((rows, OUTPUTS)), initial(1)
     last = CENTRE[:OUTPUTS]
@@ -116,16 +110,5 @@ def _loop(u, y):
         out, state = step(state, np.concatenate([last, drive])[None])
         run[t] = out[0, 0, :, 0]
         last = np.where(np.isnan(y[t]), run[t], y[t]) if t < len(y) else run[t]
-    return run
-'''
-EXPORTED_CLOSED = '''
-
-def simulate(u, y_start, rows=None):
-    """Closed loop under u (T, I), or over `rows` rows without inputs: the measured first rows, then the free run."""
-    y_start = np.asarray(y_start, float).reshape(len(y_start), OUTPUTS)
-    if len(y_start) < START:
-        raise ValueError(f"y_start has {len(y_start)} rows; the delays need {START}.")
-    run = _loop(np.zeros((rows, 0)) if u is None else u, y_start)
-    run[: len(y_start)] = y_start
     return run
 '''

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +54,7 @@ class Net:
     high: tuple[float, ...] | None = None
     dead_times: tuple[int, ...] = ()
     first: int | None = None
+    states: int = 0
 
     @property
     def feedback(self) -> bool:
@@ -102,8 +104,16 @@ class Net:
         self.check_inputs(inputs)
         hidden = self.hidden[0] if self.hidden else 0
         bounds = self.low, self.high, self.dead_times
+        outputs += self.states
         return Narx(
-            inputs, outputs, self.feedback_delays, self.input_delays, hidden, self.linear or not hidden, *bounds
+            inputs,
+            outputs,
+            self.feedback_delays,
+            self.input_delays,
+            hidden,
+            self.linear or not hidden,
+            *bounds,
+            self.states,
         )
 
     def loop(self, inputs: int, outputs: int) -> Narx | NetworkLoop:
@@ -133,6 +143,8 @@ class Net:
             parts.append("u[t]" if self.input_delays == (0,) else f"u[t-{_span(self.input_delays)}]")
         if self.feedback:
             parts.append(f"y[t-{_span(self.feedback_delays)}]")
+        if self.states:
+            parts.append(f"{self.states} states of its own")
         unit = self.kind.removesuffix("net") if self.kind in GATED else "tanh"
         layers = [f"{units} {unit}" for units in self.hidden]
         for place, delays in enumerate(self.layer_delays):
@@ -173,6 +185,7 @@ class NetSet:
 
     nets: tuple[Net, ...]
     kind: str = "set"
+    is_narx: ClassVar[bool] = False  # its nets are trained one by one
 
     @property
     def feedback(self) -> bool:
@@ -189,11 +202,6 @@ class NetSet:
     @property
     def feedback_delays(self) -> Delays:
         return tuple(sorted({delay for net in self.nets for delay in net.feedback_delays}))
-
-    @property
-    def is_narx(self) -> bool:
-        """Its nets are trained one by one."""
-        return False
 
     def narx(self, inputs: int, outputs: int) -> Narx:
         raise InputError(f"A set of {len(self.nets)} nets is not trained further; take one of `Model.members`.")

@@ -15,7 +15,7 @@ from forecast.identification.nets import Net, NetSet
 from forecast.networks.description import Network
 from forecast.system.errors import InputError
 from forecast.training.chunks import TrainingSeries
-from forecast.training.narx.experiment import Experiment, Standardization
+from forecast.training.narx.experiment import Experiment, Standardization, sizes_of
 
 Array = npt.NDArray[np.float64]
 ForUse = Literal["simulation", "prediction"] | int
@@ -31,11 +31,7 @@ class Rows:
 
     @classmethod
     def of(cls, net: Net | NetSet, experiments: Sequence[Experiment], divide: Divide) -> Rows:
-        if not experiments:
-            raise InputError("Training needs at least one experiment. Give `Experiment(u, y)`.")
-        sizes = {(e.u.shape[1], e.y.shape[1]) for e in experiments}
-        if len(sizes) > 1:
-            raise InputError(f"The experiments have (inputs, outputs) {sorted(sizes)}; wanted the same for all.")
+        sizes_of(experiments)
         for number, experiment in enumerate(experiments):
             net.check_rows(f"experiment {number}", len(experiment), net.start + 1)
         rows = cls(net, experiments, [divide(len(e)) for e in experiments])
@@ -45,7 +41,7 @@ class Rows:
 
     @property
     def sizes(self) -> tuple[int, int]:
-        return self.experiments[0].u.shape[1], self.experiments[0].y.shape[1]
+        return sizes_of(self.experiments)
 
     def weights(self, *labels: int) -> list[Array]:
         """Per experiment (T, O): the weight of each squared error, 0 outside the rows of these labels and wherever a

@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,19 +63,13 @@ def stability(model: Model, experiment: Experiment) -> Stability:
         verdict = "unstable" if exponent is not None and exponent >= STILL else "drifting"
         return Stability(verdict, None, exponent, step, "the record's own inputs")
     reach = float(np.abs(run - model.scaling.scale_y(first[-1])).max())
-    for under, harder in _harder(experiment):
+    for under, harder in zip(HARDER, unseen_inputs([experiment]), strict=True) if u.shape[1] else ():
         lost = _lost(model, _run(model, np.concatenate([u[:start], harder]), first), first)
         if lost is not None:
             return Stability("fragile", reach, exponent, lost, under)
     if exponent is not None and exponent >= STILL:
         return Stability("sensitive", reach, exponent)
     return Stability("stable" if exponent is None or exponent < -STILL else "marginal", reach, exponent)
-
-
-def _harder(experiment: Experiment) -> Iterator[tuple[str, Array]]:
-    """Inputs that were not measured, none for a system without inputs."""
-    if experiment.u.shape[1]:
-        yield from zip(HARDER, unseen_inputs([experiment]), strict=True)
 
 
 def _run(model: Model, u: Array, first: Array, moved: float = 0.0) -> Array:

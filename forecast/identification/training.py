@@ -146,11 +146,9 @@ def train_parallel(
     held_out = [] if options.bayesian else rows.held_out(model.scaling)
     problem = ClosedLoop(narx, counted, model.start, held_out)
     start, notes = narx.flat(model.weights), tuple[str, ...]()
-    if not lost(problem, start):
-        found = lm.minimise(problem, start, options=options, announce=announce, watch=watch)
-    else:
+    if lost(problem, start):
         start, notes = _growing(problem, counted, start, replace(options, max_iterations=20, patience=20), watch)
-        found = lm.minimise(problem, start, options=options, announce=announce, watch=watch)
+    found = lm.minimise(problem, start, options=options, announce=announce, watch=watch)
     closed = replace(model, weights=narx.named(found.weights), record=rows.record())
     training = TrainingRecord(found.reason, found.curve, loop="parallel", for_use="simulation", notes=notes)
     return _reported(replace(closed, training=training), rows)
@@ -202,9 +200,9 @@ def _one_layer(
     """By the short way of nets with one hidden layer: rows at once, and a free run solved instead of stepped."""
     narx = net.narx(*rows.sizes)
     held_out = [] if options.bayesian else rows.held_out(scaling)
-    steps = {"simulation": None, "prediction": 1}.get(for_use, for_use) if isinstance(for_use, str) else for_use
-    assert not isinstance(steps, str)
-    problem = OpenLoop(narx, rows.counted(scaling, TRAIN), net.start, held_out, steps)
+    error = judge(net, rows, scaling, for_use) if held_out and for_use != "simulation" else None
+    validate = None if error is None else lambda flat: error(narx.named(flat))
+    problem = OpenLoop(narx, rows.counted(scaling, TRAIN), net.start, held_out, validate)
     network = net.network(*rows.sizes)
     starts = [narx.flat(network_problem.drawn(network, seed)) for seed in seeds]
     found = lm.minimise(problem, *starts, options=options, announce=announce, watch=watch)

@@ -8,9 +8,10 @@ does (MacKay 1992; Foresee & Hagan 1997).
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -24,8 +25,6 @@ Array = npt.NDArray[np.float64]
 
 MAX_WEIGHTS = 2_000  # beyond it one step's normal equations cost more than hundreds of steps of Adam
 BLOCK_BYTES = 64 * 2**20  # of the Jacobian rows held at once
-SECONDS_PER_ENTRY = 4e-9  # to build one entry of the Jacobian; measured, for the estimate only
-SECONDS_PER_STEP = 1e-3  # what an iteration costs however small the problem is
 
 
 class LeastSquares(Protocol):
@@ -36,11 +35,6 @@ class LeastSquares(Protocol):
 
     @property
     def n_residuals(self) -> int: ...
-
-    @property
-    def overhead(self) -> float:
-        """Typical seconds of one iteration beside building and multiplying its Jacobian, for the estimate only."""
-        ...
 
     def loss(self, weights: Array) -> float:
         """The sum of squared residuals, infinity where the net diverges."""
@@ -118,20 +112,25 @@ def block_rows(n_weights: int, outputs: int = 1) -> int:
     return max(1, BLOCK_BYTES // (8 * n_weights * outputs))
 
 
-def estimate(problem: LeastSquares, options: Options, *, clock: Callable[[], float] = time.perf_counter) -> Estimate:
-    """Memory from the shapes; seconds from a short measured product of the same kind and from typical costs."""
+def memory(problem: LeastSquares) -> int:
+    """Bytes, from the shapes."""
     p, n = problem.n_weights, problem.n_residuals
-    needed = 8 * (4 * p * p + 2 * p * min(n, block_rows(p)) + 15 * n)
-    products = _seconds_per_flop(clock) * (n * p * p + 2.0 * p**3)
-    step = SECONDS_PER_STEP + products + SECONDS_PER_ENTRY * n * p + problem.overhead
-    return Estimate(int(needed), step * options.max_iterations)
+    return 8 * (4 * p * p + 2 * p * min(n, block_rows(p)) + 15 * n)
 
 
-def too_large(problem: LeastSquares, options: Options) -> str:
+def estimate(problem: LeastSquares, weights: Array, options: Options) -> Estimate:
+    """Memory from the shapes; seconds from one iteration of a copy, thrown away. `ModelFailure` where it diverges."""
+    tried = copy.deepcopy(problem)
+    began = time.perf_counter()
+    _Run(tried, weights, options).iterate()
+    return Estimate(memory(problem), (time.perf_counter() - began) * options.max_iterations)
+
+
+def too_large(problem: LeastSquares) -> str:
     """Why a net beyond `MAX_WEIGHTS` is refused: the limit, its size and what it would take."""
     return (
         f"Levenberg-Marquardt is for nets of at most {MAX_WEIGHTS} weights; this one has {problem.n_weights} and "
-        f"would take {estimate(problem, options)}. Use fewer units or delays, or train it with Adam."
+        f"would take about {memory(problem) / 2**20:.0f} MB. Use fewer units or delays, or train it with Adam."
     )
 
 
@@ -150,12 +149,12 @@ def minimise(
     """
     options = options or Options()
     if problem.n_weights > MAX_WEIGHTS:
-        raise InputError(too_large(problem, options))
-    if announce is not None:
-        announce(_announcement(problem, options, runs=len(starts)))
+        raise InputError(too_large(problem))
     runs: list[Result] = []
     reasons: set[str] = set()
     with threadpool_limits(1):  # so small a matrix gains nothing from threads that wait for each other
+        if announce is not None:
+            announce(_announcement(problem, starts, options))
         for start in starts:
             if watch is not None and watch.interrupted:
                 break
@@ -169,11 +168,14 @@ def minimise(
     return min(runs, key=lambda run: run.score)
 
 
-def _announcement(problem: LeastSquares, options: Options, runs: int) -> str:
-    one = estimate(problem, options)
-    several = f", {runs} restarts" if runs > 1 else ""
+def _announcement(problem: LeastSquares, starts: Sequence[Array], options: Options) -> str:
+    several = f", {len(starts)} restarts" if len(starts) > 1 else ""
     size = f"{problem.n_weights} weights, {problem.n_residuals} residuals{several}"
-    return f"Levenberg-Marquardt, {size}: {Estimate(one.bytes, runs * one.seconds)}."
+    whole = replace(options, max_iterations=len(starts) * options.max_iterations)
+    try:
+        return f"Levenberg-Marquardt, {size}: {estimate(problem, starts[0], whole)}."
+    except ModelFailure:
+        return f"Levenberg-Marquardt, {size}: about {memory(problem) / 2**20:.0f} MB."
 
 
 class _Run:
@@ -295,14 +297,3 @@ def _step(hessian: Array, pull: Array, damping: float) -> Array:
         return np.asarray(-linalg.cho_solve(linalg.cho_factor(damped, overwrite_a=True, check_finite=False), pull))
     except linalg.LinAlgError:  # not positive definite to rounding: no step, so that mu rises
         return np.full_like(pull, np.inf)
-
-
-def _seconds_per_flop(clock: Callable[[], float]) -> float:
-    """Of A Aᵀ, the quickest of a few tries: a busy machine slows single ones."""
-    block = np.ones((256, 2048))
-    times = []
-    for _ in range(4):
-        began = clock()
-        block @ block.T
-        times.append(clock() - began)
-    return max(min(times), 1e-6) / (256 * 256 * 2048)

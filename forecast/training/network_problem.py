@@ -22,8 +22,8 @@ import numpy.typing as npt
 
 from forecast.networks import inference
 from forecast.networks.cells.weights import future_width, initialise, weight_shapes, widest
-from forecast.networks.description import ALL, Block, Dense, Network, Parallel, Taps
-from forecast.networks.inference.batch import frames_of, reach
+from forecast.networks.description import Block, Dense, Network, Parallel, Taps
+from forecast.networks.inference.batch import frames_of
 from forecast.system.errors import InputError
 from forecast.training import levenberg_marquardt as lm
 from forecast.training.chunks import TrainingSeries
@@ -58,8 +58,6 @@ class NetworkProblem:
         for weight in self.weight:
             weight[:warm_up] = 0.0
         self.n_residuals = sum(int(np.count_nonzero(weight)) for weight in self.weight)
-        per_entry = 1e-6 if reach(network.blocks, 1) >= ALL else 1e-7  # row by row, or all rows of a block at once
-        self.overhead = per_entry * self.n_weights * sum(len(one.past) for one in series)
 
     def start(self, seed: int) -> Array:
         """The flat vector of first weights."""
@@ -124,7 +122,6 @@ class OneLayerProblem(NetworkProblem):
         self, network: Network, series: Sequence[TrainingSeries], validate: Validate | None = None, *, warm_up: int = 0
     ) -> None:
         super().__init__(network, series, validate, warm_up=warm_up)
-        self.overhead = 0.0
         taps = network.blocks[: _front(network.blocks)]
         seen = [ForwardMode(network, {}, {}).series(taps, "", Signal(np.asarray(one.past, np.float64), None)).value
                 for one in series]  # fmt: skip

@@ -16,7 +16,10 @@ from forecast.training import levenberg_marquardt as lm
 from forecast.training.narx.identify import BRIEF, LONG, SHORT, Order, SearchSettings, _affordable, _folded
 from tests.training.narx.systems import remembering, tank
 
-SMALL = SearchSettings(start=3, folds=2, starts=2, orders=((2, 0, 3, 4),), rounds=((8, 1),), refit_iterations=5)
+SMALL = SearchSettings(
+    start=3, folds=2, starts=2, orders=((2, 0, 3, 4),), rounds=((8, 1),), refit_iterations=5, states=()
+)
+WITH_STATES = replace(SMALL, starts=1, states=((2, 4),), rounds=((8, 2),))
 
 
 def free_run_error(settings: SearchSettings, *, full: float = np.inf, gaps: bool = False) -> float:
@@ -149,9 +152,11 @@ def test_nets_of_a_system_that_itself_runs_away_under_harder_inputs_are_kept() -
     assert len(model.members) == 4 and not [note for note in model.notes if "dropped" in note or "leaves" in note]
 
 
-def test_it_is_saved_exported_handed_on_and_forecasts_steps_ahead_as_every_model(tmp_path) -> None:
+@pytest.mark.parametrize("settings", [replace(SMALL, rounds=((8, 2),)), WITH_STATES])
+def test_it_is_saved_exported_handed_on_and_forecasts_steps_ahead_as_every_model(settings, tmp_path) -> None:
     u, y = tank(200, 0, dead=4)
-    model = identify(Experiment(u, y), seed=0, settings=replace(SMALL, rounds=((8, 2),)))
+    model = identify(Experiment(u, y), seed=0, settings=settings)
+    assert any(net.states for net in model.net.nets) == bool(settings.states)
     whole = model.parallel(u, y[:3])
     model.save(tmp_path)
     again = Model.load(tmp_path)

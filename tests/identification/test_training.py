@@ -29,10 +29,11 @@ from forecast.identification import (
     trainbr,
     trainlm,
 )
+from forecast.identification.data import VALIDATION
 from forecast.identification.loops import NetworkLoop
+from forecast.identification.rows import Rows, judge
 from forecast.system.errors import InputError, ModelFailure
 from forecast.training import levenberg_marquardt as lm
-from forecast.training.narx.problems import Ahead
 
 
 def arx(rows: int, seed: int, level: float = 0.0) -> Experiment:
@@ -276,10 +277,9 @@ def test_the_error_several_steps_ahead_is_that_of_the_model() -> None:
     experiment, net = tank(120, noise=0.02), narxnet((1, 2), (1, 3), 3)
     model = train(net, experiment, iterations=5)
     path = model.ahead(experiment.u, experiment.y, steps=4)[:, -1]
-    wanted = np.mean(((path - experiment.y[4:])[3:] / model.scaling.y_scale) ** 2)
-    scaled = model.scaling.scale(experiment)
-    judge = Ahead(net.narx(1, 1), [scaled], 4, 4)
-    assert judge.mean_square(net.narx(1, 1).flat(model.weights)) == pytest.approx(wanted, rel=1e-9)
+    wanted = np.mean(((path - experiment.y[4:])[net.start :] / model.scaling.y_scale) ** 2)
+    error = judge(net, Rows(net, [experiment], [np.full(120, VALIDATION)]), model.scaling, 4)
+    assert error(model.weights) == pytest.approx(wanted, rel=1e-9)
 
 
 def test_a_net_whose_free_run_diverges_is_trained_on_longer_and_longer_ones() -> None:
@@ -335,7 +335,7 @@ def test_ctrl_c_keeps_the_best_net_so_far_and_progress_is_shown() -> None:
 class Interrupted:
     """A problem at which Ctrl-C is pressed; without a watch it is nobody's to catch."""
 
-    n_weights, n_residuals, overhead = 1, 1, 0.0
+    n_weights, n_residuals = 1, 1
 
     def loss(self, weights: np.ndarray) -> float:
         return 1.0

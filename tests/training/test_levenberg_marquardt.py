@@ -16,8 +16,6 @@ RNG = np.random.default_rng(5)
 class Linear:
     """e = X w - y, in blocks of `rows`; validation on other rows when given."""
 
-    overhead = 0.0
-
     def __init__(self, x: np.ndarray, y: np.ndarray, held_out: tuple[np.ndarray, np.ndarray] | None = None) -> None:
         self.x, self.y, self.held_out = x, y, held_out
         self.n_residuals, self.n_weights = x.shape

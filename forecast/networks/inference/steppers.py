@@ -51,7 +51,7 @@ class _Stacked:
 
     def __init__(self, matrix: np.ndarray, h: np.ndarray) -> None:
         units, batch = h.shape
-        self.matrix = np.ascontiguousarray(matrix)
+        self.matrix = np.asfortranarray(matrix)  # a small product is quicker so: 9 us for 12
         stacked = np.ones((matrix.shape[1], batch), matrix.dtype)
         self.x, self.h = stacked[: -units - 1], stacked[-units - 1 : -1]
         self.h[:] = h

@@ -5,8 +5,9 @@ them apart is their differences, small beside the level. In `differences` a net 
 
     y_{t-1},  y_{t-1} - y_{t-2},  y_{t-1} - 2 y_{t-2} + y_{t-3},  ...
 
-and its linear path begins at y_t = y_{t-1}, so that what is learnt is the difference of the output. Both are linear in
-z, so the trained net is a plain `Narx`; Levenberg-Marquardt's damping and the weight decay act in the new coordinates.
+and its linear path begins at y_t = y_{t-1}, so that what is learnt is the difference of the output. In `increments` it
+does not see y_{t-1}: the differenced output, of a system that moves alike wherever it is. All are linear in z, so the
+trained net is a plain `Narx`; Levenberg-Marquardt's damping and the weight decay act in the new coordinates.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import block_diag
 from scipy.special import binom
 
 from forecast.training.levenberg_marquardt import LeastSquares
@@ -27,33 +29,18 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Coordinates:
-    """`matrix` (d, d): what the net sees is matrix @ z; `offset` (O, d): what its linear path has before training."""
+    """The plain weights are `matrix` (n_weights, m) @ those in the coordinates + `offset`."""
 
-    net: Narx
     matrix: Array
     offset: Array
 
     def inward(self, weights: Array) -> Array:
-        """The plain weights in these coordinates."""
-        w1, b1, w2, b2, w3 = self.net.split(weights)
-        first, linear = (np.linalg.solve(self.matrix.T, w.T).T for w in (w1, w3 - self.offset))
-        return np.concatenate([first.ravel(), b1, w2.ravel(), b2, linear.ravel()])
+        """The plain weights in these coordinates, without what they do not see."""
+        return np.asarray(np.linalg.lstsq(self.matrix, weights - self.offset, rcond=None)[0])
 
     def outward(self, weights: Array) -> Array:
         """Weights in these coordinates as the plain ones of the net."""
-        w1, b1, w2, b2, w3 = self.net.split(weights)
-        first, linear = w1 @ self.matrix, w3 @ self.matrix + self.offset
-        return np.concatenate([first.ravel(), b1, w2.ravel(), b2, linear.ravel()])
-
-    def jacobian(self, plain: Array) -> Array:
-        """The transposed Jacobian (n_weights, rows) by the weights in these coordinates, from the plain one."""
-        k, d, o = self.net.hidden, self.net.regressors, self.net.outputs
-        turned, last = plain.copy(), self.net.n_weights - o * d
-        for part, units in ((slice(0, k * d), k), (slice(last, None), o)):
-            turned[part] = (self.matrix @ plain[part].reshape(units, d, plain.shape[1])).reshape(
-                units * d, plain.shape[1]
-            )
-        return turned
+        return np.asarray(self.matrix @ weights + self.offset)
 
 
 class InCoordinates:
@@ -61,7 +48,7 @@ class InCoordinates:
 
     def __init__(self, problem: LeastSquares, coordinates: Coordinates) -> None:
         self.problem, self.coordinates = problem, coordinates
-        self.n_weights, self.n_residuals, self.overhead = problem.n_weights, problem.n_residuals, problem.overhead
+        self.n_weights, self.n_residuals = coordinates.matrix.shape[1], problem.n_residuals
 
     def loss(self, weights: Array) -> float:
         return self.problem.loss(self.coordinates.outward(weights))
@@ -71,27 +58,38 @@ class InCoordinates:
 
     def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:
         for error, plain in self.problem.blocks(self.coordinates.outward(weights)):
-            yield error, self.coordinates.jacobian(plain)
-
-
-def plain(net: Narx, experiments: Sequence[Experiment]) -> Coordinates:
-    """z as it is."""
-    return Coordinates(net, np.eye(net.regressors), np.zeros((net.outputs, net.regressors)))
+            yield error, self.coordinates.matrix.T @ plain
 
 
 def differences(net: Narx, experiments: Sequence[Experiment]) -> Coordinates:
     """The level and the differences of the past outputs, each in its own standard deviations."""
+    return _coordinates(net, _differences(net, experiments))
+
+
+def increments(net: Narx, experiments: Sequence[Experiment]) -> Coordinates:
+    """The differences alone: the increment of y whatever its level, and a system that integrates has no level."""
+    return _coordinates(net, _differences(net, experiments)[net.outputs :])
+
+
+def _coordinates(net: Narx, seen: Array) -> Coordinates:
+    """Those of a net that sees seen @ z, its linear path beginning at the last output."""
+    o, k = net.outputs, net.hidden
+    others = np.eye(k + o * k + o)  # the weights that no column of z goes through
+    matrix = block_diag(np.kron(np.eye(k), seen.T), others, np.kron(np.eye(o), seen.T))
+    offset = np.zeros(net.n_weights)
+    offset[-o * net.regressors :].reshape(o, -1)[:, :o] = np.eye(o)
+    return Coordinates(matrix, offset)
+
+
+def _differences(net: Narx, experiments: Sequence[Experiment]) -> Array:
+    """(d, d): z with the differences of y in its place, those of order 0, the level, first."""
     o, n = net.outputs, len(net.y_delays)
     matrix = np.eye(net.regressors)
     for order in range(n):
         taps = [(-1) ** j * binom(order, j) for j in range(order + 1)]
         for output in range(o):
-            row = np.zeros(n)
-            row[: order + 1] = taps
             values = [np.convolve(e.y[:, output], taps, "valid") for e in experiments]
-            size = float(np.nanstd(np.concatenate(values)))
-            matrix[order * o + output, : n * o] = 0.0
-            matrix[order * o + output, output : n * o : o] = row / (size if size > 0 else 1.0)
-    offset = np.zeros((o, net.regressors))
-    offset[:, :o] = np.eye(o)
-    return Coordinates(net, matrix, offset)
+            size = float(np.nanstd(np.concatenate(values))) or 1.0
+            matrix[order * o + output] = 0.0
+            matrix[order * o + output, output : (order + 1) * o : o] = np.array(taps) / size
+    return matrix

@@ -109,6 +109,16 @@ def _weights(weight: npt.ArrayLike, y: Array) -> Array:
     return found
 
 
+def sizes_of(experiments: Sequence[Experiment]) -> tuple[int, int]:
+    """(inputs, outputs), the same for all; `InputError` where they differ or there is none."""
+    sizes = {(e.u.shape[1], e.y.shape[1]) for e in experiments}
+    if not sizes:
+        raise InputError("There is nothing to train on; wanted at least one experiment. Give `Experiment(u, y)`.")
+    if len(sizes) > 1:
+        raise InputError(f"The experiments have (inputs, outputs) {sorted(sizes)}; wanted the same for all.")
+    return sizes.pop()
+
+
 def cautions(experiments: Sequence[Experiment], n_weights: int) -> tuple[str, ...]:
     """What the user of a model of so many weights should know of the rows that it is trained on, a sentence each."""
     u = np.concatenate([e.u for e in experiments])
@@ -260,12 +270,8 @@ def deviance(x: Array, y: Array) -> float:
 
 def delayed(u: Array, lags: Sequence[int]) -> Array:
     """u (T, I) with column i held back by lags[i] rows; the first value stands in before the first row."""
-    rows = np.arange(len(u))
-    return (
-        np.zeros_like(u)
-        if not u.shape[1]
-        else np.stack([u[np.maximum(rows - lag, 0), i] for i, lag in enumerate(lags)], axis=1)
-    )
+    rows, held = np.arange(len(u))[:, None], np.asarray(lags, np.int64)
+    return np.asarray(u[np.maximum(rows - held, 0), np.arange(len(held))])
 
 
 def unseen_inputs(experiments: Sequence[Experiment], rows: int = 1000) -> Iterator[Array]:

@@ -1,19 +1,21 @@
 """Automatic identification of a NARX model: everything is chosen on the given experiments.
 
 1. Standardize; find outputs that saturate, the dead time of every input and how far back the inputs act.
-2. Cut every experiment into blocks. Each fold holds one block out (of five experiments or more, whole ones): several
-   delay orders and random starts are trained one step ahead, then on their own free run, and successive halving by the
-   held-out free-run error (Jamieson & Talwalkar 2016) keeps the best.
+2. Cut every experiment into blocks. Each fold holds one block out (of five experiments or more, whole ones): nets of
+   several kinds (on delays of y, on its level and differences, on its differences alone, with a state of their own)
+   and orders are trained from random starts on their own free run, those without a state one step ahead first;
+   successive halving by the held-out free-run error (Jamieson & Talwalkar 2016) keeps the best of all kinds.
 3. The survivors of every fold are trained on all experiments with Bayesian regularisation (MacKay 1992), for no rows
    are left to stop on.
-4. Nets that leave the bounds under bounded inputs they have not seen are dropped. Where most do, it is the system that
+4. Nets that leave the bounds under bounded inputs they have not seen are dropped. Where half do, it is the system that
    leaves them, and only nets that leave them under a measured input run backwards are dropped.
 5. The model is the trimmed mean of the free runs of the nets that remain: one that diverges moves it little.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +24,8 @@ from threadpoolctl import threadpool_limits
 
 from forecast.system.errors import InputError, ModelFailure
 from forecast.training import levenberg_marquardt as lm
-from forecast.training.narx.coordinates import InCoordinates, differences, plain
+from forecast.training.narx import states
+from forecast.training.narx.coordinates import InCoordinates, differences, increments
 from forecast.training.narx.experiment import (
     Experiment,
     Standardization,
@@ -30,6 +33,7 @@ from forecast.training.narx.experiment import (
     delayed,
     memory,
     saturation,
+    sizes_of,
     unseen_inputs,
 )
 from forecast.training.narx.net import Narx
@@ -48,7 +52,13 @@ BRIEF_ROWS = 400
 LONG: tuple[Order, ...] = ((5, 0, 10, 10), (5, 0, 6, 6), (3, 0, 4, 6), (2, 0, 3, 6))
 LONG_ROWS = 5_000  # of all experiments together: enough for the largest order's 186 weights with one input and output
 
-COORDINATES = {"level": plain, "differences": differences}
+StateOrder = tuple[int, int]
+"""Order of the linear model that the states begin as, hidden units."""
+
+STATES: tuple[StateOrder, ...] = ((2, 8), (3, 6), (4, 6))
+BRIEF_STATES: tuple[StateOrder, ...] = ((2, 0), (3, 0), (2, 4))
+
+COORDINATES = {"differences": differences, "increments": increments}
 
 ROW_ITERATIONS = 50_000_000  # closed-loop iterations times rows, over all folds: longer experiments get fewer starts
 
@@ -64,17 +74,20 @@ class SearchSettings:
 
     `coordinates`: of the past outputs, tried in turn by the starts (`narx.coordinates`).
 
+    `states`: orders of the nets with a state of their own (`narx.states`), a start each; None: by the rows.
+
     `rounds`: (closed-loop iterations, how many go on) of the successive halving.
     """
 
     start: int = 5
     folds: int = 5
-    starts: int = 6
+    starts: int = 4
     orders: tuple[Order, ...] = ()
     open_iterations: int = 30
-    rounds: tuple[tuple[int, int], ...] = ((10, 3), (20, 2), (40, 2))
+    rounds: tuple[tuple[int, int], ...] = ((10, 4), (20, 3), (40, 2))
     refit_iterations: int = 25
-    coordinates: tuple[str, ...] = ("level", "differences")
+    coordinates: tuple[str, ...] = ("level", "differences", "increments")
+    states: tuple[StateOrder, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,13 +102,11 @@ class Member:
 
 @dataclass(frozen=True)
 class Identified:
-    """What was found. `dropped`: how many nets left the bounds; not `stable`: all did; `notes`: what was chosen."""
+    """What was found; `notes`: what was chosen."""
 
     members: tuple[Member, ...]
     scaling: Standardization
     start: int
-    dropped: int = 0
-    stable: bool = True
     notes: tuple[str, ...] = ()
 
 
@@ -122,7 +133,8 @@ def identify(
     search = _Search(scaled, settings, np.random.default_rng(seed), held, watch)
     if announce is not None:
         announce(
-            f"System identification with {settings.folds} folds of {settings.starts} starts: {search.estimate()}."
+            f"System identification with {settings.folds} folds of {settings.starts + len(search.states)} starts: "
+            f"{search.estimate()}."
         )
     winners = [member for fold in range(settings.folds) for member in search.fold(fold)]
     if not winners:
@@ -131,11 +143,15 @@ def identify(
     notes = _notes(members, held, search.interrupted)
     tried = list(unseen_inputs(scaled))
     kept = [member for member in members if _stays_within(member, scaled, tried, settings.start)]
-    if 2 * len(kept) < len(members):  # the system leaves them: only a measured input backwards can tell
+    if 2 * len(kept) <= len(members):  # the system leaves them: only a measured input backwards can tell
         kept = [member for member in members if _stays_within(member, scaled, tried[:1], settings.start)]
+    if not kept:
+        notes.append("Every net leaves its bounds under inputs not measured; trust it on inputs like those measured.")
+    elif dropped := len(members) - len(kept):
+        notes.append(f"{dropped} nets were dropped: they left their bounds under inputs not measured.")
     size = float(np.mean(scaling.y_scale))
     chosen = tuple(replace(m, held_out_rmse=m.held_out_rmse * size) for m in kept or members)
-    return Identified(chosen, scaling, settings.start, len(members) - len(chosen), bool(kept), notes)
+    return Identified(chosen, scaling, settings.start, tuple(notes))
 
 
 class _Search:
@@ -153,29 +169,33 @@ class _Search:
         low, high = (tuple(map(float, bounds)) for bounds in saturation(experiments))
         nets = (_net(order, settings, experiments[0]) for order in settings.orders)
         self.nets = [replace(net, low=low, high=high, dead_times=held) for net in nets]
+        own = (states.with_states(self.nets[0], *order) for order in settings.states or ())
+        self.states = [net for net in own if net.n_weights <= lm.MAX_WEIGHTS]
 
     @property
     def interrupted(self) -> bool:
         return self.watch is not None and self.watch.interrupted
 
     def estimate(self) -> lm.Estimate:
-        """Peak memory and time of the whole search, from its largest net."""
-        largest = max(self.nets, key=lambda net: net.n_weights)
-        one = lm.estimate(ClosedLoop(largest, self.experiments, self.settings.start), lm.Options(max_iterations=1))
-        return lm.Estimate(one.bytes, one.seconds * _iterations(self.settings))
+        """Peak memory of its largest net, and time from one iteration of a net that does follow the record."""
+        e, start = self.experiments, self.settings.start
+        e, start = self.experiments, self.settings.start
+        largest, net = max(self.nets + self.states, key=lambda net: net.n_weights), (self.states or self.nets)[-1]
+        weights = states.initial(net, e, np.random.default_rng(0)) if net.states else np.zeros(net.n_weights)
+        whole = lm.Options(max_iterations=_iterations(self.settings))
+        seconds = lm.estimate(ClosedLoop(net, e, start, e), weights, whole).seconds
+        return lm.Estimate(lm.memory(ClosedLoop(largest, e, start)), seconds)
 
     def fold(self, number: int) -> list[Member]:
         """The nets that follow the held-out block best."""
         train, held_out = _cut(self.experiments, number, self.settings.folds, self.settings.start)
+        options = lm.Options(max_iterations=self.settings.open_iterations)
         tried = []
-        for start in range(self.settings.starts):
+        for begun in self._begun(number, train):
             if self.interrupted:
                 break
-            net = self.nets[start % len(self.nets)]
-            kinds = self.settings.coordinates
-            begun = Member(net, initial(net, self.rng), np.inf, kinds[(start + start // len(self.nets)) % len(kinds)])
-            options = lm.Options(max_iterations=self.settings.open_iterations)
-            tried.append(self._trained(OpenLoop(net, train, self.settings.start, held_out), begun, options))
+            opened = None if begun.net.states else OpenLoop(begun.net, train, self.settings.start, held_out)
+            tried.append(self._trained(opened, begun, options) if opened else begun)
         for iterations, keep in self.settings.rounds:
             options = lm.Options(max_iterations=iterations, patience=max(iterations, 30))
             scored = []
@@ -184,6 +204,15 @@ class _Search:
                 scored.append(self._trained(problem, member, options))
             tried = [m for m in sorted(scored, key=lambda m: m.held_out_rmse) if np.isfinite(m.held_out_rmse)][:keep]
         return tried
+
+    def _begun(self, fold: int, train: list[Experiment]) -> Iterator[Member]:
+        """Orders and kinds in turn over the starts of all folds, then the nets with a state."""
+        kinds = self.settings.coordinates
+        for turn in range(fold * self.settings.starts, (fold + 1) * self.settings.starts):
+            net = self.nets[turn % len(self.nets)]
+            yield Member(net, initial(net, self.rng), np.inf, kinds[turn % len(kinds)])
+        for net in self.states:
+            yield Member(net, states.initial(net, train, self.rng), np.inf, "states")
 
     def refit(self, member: Member) -> Member:
         """The same net trained further on all experiments, the weight decay set by the evidence."""
@@ -196,16 +225,20 @@ class _Search:
 
     def _trained(self, problem: OpenLoop | ClosedLoop, member: Member, options: lm.Options) -> Member:
         """The member trained on in its coordinates; its error infinite, its weights as they were where it diverges."""
-        coordinates = COORDINATES[member.coordinates](member.net, self.experiments)
         if self.interrupted:  # what is left is only to be judged
             score = problem.validation(member.weights)
             return replace(member, held_out_rmse=float(np.sqrt(np.inf if score is None else score)))
-        within, start = InCoordinates(problem, coordinates), coordinates.inward(member.weights)
+        kind = COORDINATES.get(member.coordinates)
+        seen = kind(member.net, self.experiments) if kind else None
+        within, start = (
+            (InCoordinates(problem, seen), seen.inward(member.weights)) if seen else (problem, member.weights)
+        )
         try:
             found = lm.minimise(within, start, options=options, watch=self.watch)
         except ModelFailure:
             return replace(member, held_out_rmse=np.inf)
-        return replace(member, weights=coordinates.outward(found.weights), held_out_rmse=float(np.sqrt(found.score)))
+        weights = seen.outward(found.weights) if seen else found.weights
+        return replace(member, weights=weights, held_out_rmse=float(np.sqrt(found.score)))
 
 
 def _net(order: Order, settings: SearchSettings, experiment: Experiment) -> Narx:
@@ -216,22 +249,16 @@ def _net(order: Order, settings: SearchSettings, experiment: Experiment) -> Narx
     return Narx(inputs, outputs, y_delays, u_delays if inputs else (), hidden)
 
 
-def _notes(members: list[Member], held: tuple[int, ...], interrupted: bool) -> tuple[str, ...]:
+def _notes(members: list[Member], held: tuple[int, ...], interrupted: bool) -> list[str]:
     """What was chosen, for the user."""
-    orders = sorted({(max(m.net.y_delays), m.net.u_delays, m.net.hidden) for m in members})
-    listed = "; ".join(f"y to {y}, u {u[0]} to {u[-1]}, {units} units" if u else f"y to {y}, {units} units"
-                       for y, u, units in orders)  # fmt: skip
-    notes = [f"Delays and units of its nets: {listed}."]
-    inward = sum(m.coordinates == "differences" for m in members)
-    notes.append(
-        f"{inward} of {len(members)} nets were trained on the level and differences of y, the others on its delays, "
-        "whichever followed the held-out blocks better."
-    )
+    taken = Counter(m.coordinates for m in members)
+    shares = ", ".join(f"{count} on {kind}" for kind, count in taken.items())
+    notes = [f"Of {len(members)} nets, those that followed the held-out blocks best, {shares}."]
     if any(held):
         notes.append(f"Dead times found beside the delays, per input: {held} steps.")
     if interrupted:
         notes.append("The search was interrupted: these are the best nets so far.")
-    return tuple(notes)
+    return notes
 
 
 def initial(net: Narx, rng: np.random.Generator) -> Array:
@@ -279,17 +306,20 @@ def _stays_within(member: Member, experiments: list[Experiment], inputs: Sequenc
     net = member.net
     low, high = np.array(net.low), np.array(net.high)
     y = np.concatenate([e.y for e in experiments])
-    safety = (np.nanmax(y, axis=0) < high) & (np.nanmin(y, axis=0) > low)  # bounds that y has never reached
+    seen = y.shape[1]
+    safety = (np.nanmax(y, axis=0) < high[:seen]) & (
+        np.nanmin(y, axis=0) > low[:seen]
+    )  # bounds that y has never reached
     for u in inputs:
         v = net.free_run(member.weights, u, experiments[0].y[:start])
-        left = (v < low) | (v > high)
+        left = ((v < low) | (v > high))[:, : net.measured_outputs]
         if not np.isfinite(v).all() or left[:, safety].any():
             return False
     return True
 
 
 def _iterations(settings: SearchSettings) -> int:
-    survivors = [settings.starts, *(keep for _, keep in settings.rounds)]
+    survivors = [settings.starts + len(settings.states or ()), *(keep for _, keep in settings.rounds)]
     searched = sum(count * iterations for count, (iterations, _) in zip(survivors, settings.rounds, strict=False))
     opened = settings.starts * settings.open_iterations // 3  # one step ahead costs about a third of a free run
     return settings.folds * (opened + searched + survivors[-1] * settings.refit_iterations)
@@ -298,13 +328,16 @@ def _iterations(settings: SearchSettings) -> int:
 def _affordable(settings: SearchSettings, experiments: list[Experiment]) -> SearchSettings:
     """Without the orders too large for Levenberg-Marquardt; fewer folds, then fewer starts, for many rows."""
     rows = sum(map(len, experiments))
-    orders = settings.orders or _orders(_by_rows(rows), experiments)
+    brief = rows < BRIEF_ROWS
+    by_rows = BRIEF if brief else LONG if rows >= LONG_ROWS else SHORT  # what so many rows can tell apart
+    orders = settings.orders or _orders(by_rows, experiments)
     small = [order for order in orders if _net(order, settings, experiments[0]).n_weights <= lm.MAX_WEIGHTS]
-    settings = replace(settings, orders=tuple(small) or orders)  # none: the trainer says what is too large
+    own = (BRIEF_STATES if brief else STATES) if settings.states is None else settings.states
+    settings = replace(settings, orders=tuple(small) or orders, states=own)  # none: the trainer says what is too large
     while _iterations(settings) * rows > ROW_ITERATIONS and settings.folds > 2:
         settings = replace(settings, folds=settings.folds - 1)
     while _iterations(settings) * rows > ROW_ITERATIONS and settings.starts > 2:
-        settings = replace(settings, starts=settings.starts - 1)
+        settings = replace(settings, starts=settings.starts - 1, states=(settings.states or ())[:1])
     return settings
 
 
@@ -316,13 +349,6 @@ def _folded(settings: SearchSettings, experiments: Sequence[Experiment]) -> Sear
     return replace(settings, folds=max(2, min(settings.folds, most)))
 
 
-def _by_rows(rows: int) -> tuple[Order, ...]:
-    """The orders that so many rows can tell apart."""
-    if rows < BRIEF_ROWS:
-        return BRIEF
-    return LONG if rows >= LONG_ROWS else SHORT
-
-
 def _orders(orders: tuple[Order, ...], experiments: list[Experiment]) -> tuple[Order, ...]:
     """As they are, or all with as many input delays as `memory` finds where that is more than any has."""
     delays = memory(experiments)
@@ -332,11 +358,7 @@ def _orders(orders: tuple[Order, ...], experiments: list[Experiment]) -> tuple[O
 
 
 def _check(experiments: Sequence[Experiment], settings: SearchSettings) -> None:
-    if not experiments:
-        raise InputError("System identification needs at least one experiment. Give `Experiment(u, y)`.")
-    sizes = {(e.u.shape[1], e.y.shape[1]) for e in experiments}
-    if len(sizes) > 1:
-        raise InputError(f"The experiments have (inputs, outputs) {sorted(sizes)}; wanted the same for all.")
+    sizes_of(experiments)
     need = (1 if len(experiments) >= settings.folds else settings.folds) * 4 * settings.start
     for number, rows in enumerate(map(len, experiments)):
         if rows < need:

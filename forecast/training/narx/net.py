@@ -35,6 +35,7 @@ class Narx:
     """`y_delays` from 1, `u_delays` from 0; `low`, `high`: bounds (O,) the output cannot pass, None without.
 
     `dead_times` (I,): steps by which every input is held back besides; none given: 0.
+    `states`: how many of the `outputs`, the last ones, are the net's own state, never measured; the others are y.
     Its weights are one flat vector (n_weights,), in the order of `OneLayer`.
     """
 
@@ -47,6 +48,7 @@ class Narx:
     low: tuple[float, ...] | None = None
     high: tuple[float, ...] | None = None
     dead_times: tuple[int, ...] = ()
+    states: int = 0
 
     def __post_init__(self) -> None:
         if not self.y_delays or min(self.y_delays) < 1 or (self.u_delays and min(self.u_delays) < 0):
@@ -54,6 +56,11 @@ class Narx:
                 f"NARX delays must be whole steps, from 1 for y and from 0 for u; got y {self.y_delays}, "
                 f"u {self.u_delays}. For a net without feedback use the TDNN."
             )
+
+    @property
+    def measured_outputs(self) -> int:
+        """Columns of y."""
+        return self.outputs - self.states
 
     @property
     def past_outputs(self) -> int:
@@ -92,7 +99,20 @@ class Narx:
 
     def bounded(self, v: Array) -> Array:
         """y of v."""
-        return v if self.low is None or self.high is None else np.clip(v, self.low, self.high)
+        shown = v.shape[-1]
+        return v if self.low is None or self.high is None else np.clip(v, self.low[:shown], self.high[:shown])
+
+    def beside_states(self, y: Array) -> Array:
+        """(T, O): y with NaN for the states, which nobody measures."""
+        return np.hstack([y, np.full((len(y), self.states), np.nan)]) if self.states else y
+
+    def begun(self, e: Experiment, start: int) -> Experiment:
+        """The experiment of a net with states behind the row that `begin` stands for; of another as it is."""
+        if not self.states:
+            return e
+        u, y = np.concatenate([e.u[:1], e.u]), np.concatenate([np.zeros((1, e.y.shape[1])), e.y])
+        weight = np.concatenate([np.zeros((start + 1, e.y.shape[1])), e.counted[start:]])
+        return e.changed(u=u, y=self.beside_states(y), weight=np.nan_to_num(self.beside_states(weight)))
 
     def error(self, v: Array, y: Array) -> Array:
         """v - y; none where y sits on a bound and v lies beyond it, for the truth may lie there too."""
@@ -131,16 +151,21 @@ class Narx:
 
     def free_run(self, weights: Array, u: Array, y_start: Array) -> Array:
         """v (T, O) under u (T, I): its first rows are `y_start`, from there on the net feeds itself."""
-        start = len(y_start)
-        rows = np.arange(start - self._furthest, start)
-        before = Memory(y_start[-max(self.y_delays) :], u[np.maximum(rows, 0)])
-        return np.concatenate([y_start, self.loop(weights, before, u[start:])[0]])
+        y = np.full((len(u), self.outputs), np.nan)
+        y[: len(y_start), : y_start.shape[1]] = y_start
+        run = self._loop(weights, self.begin(weights, u), u, y)[0]
+        return np.where(np.isnan(y), run, y)
 
     def loop(self, weights: Array, before: Memory, u: Array, y: Array | None = None) -> tuple[Array, Memory]:
-        """v (T, O) under u (T, I), row after row, and the memory after the last row.
+        """v without the states under u (T, I), row after row, and the memory after the last row.
 
-        y (T, O) is fed back where it is a number, the net's own bounded output elsewhere; None: everywhere.
+        y is fed back where it is a number, the net's own bounded output elsewhere; None: everywhere.
         """
+        v, memory = self._loop(weights, before, u, None if y is None else self.beside_states(y))
+        return v[:, : self.measured_outputs], memory
+
+    def _loop(self, weights: Array, before: Memory, u: Array, y: Array | None = None) -> tuple[Array, Memory]:
+        """The same with the states in v and y (T, O)."""
         w1, b1, w2, b2, w3 = self.split(weights)
         both, n = np.vstack([w1, w3]), self.past_outputs
         deepest, o = max(self.y_delays), self.outputs
@@ -156,15 +181,11 @@ class Narx:
 
     def ahead(self, weights: Array, before: Memory, u: Array, y: Array, steps: int) -> Array:
         """y (T - steps, steps, O): after every row but the last `steps`, the closed loop over the next `steps`."""
-        run = self.bounded(self.loop(weights, before, u, y)[0])
+        y = self.beside_states(y)
+        run = self.bounded(self._loop(weights, before, u, y)[0])
         measured = np.concatenate([before.y, np.where(np.isnan(y), run, y)])
         drive = self.past_inputs(np.concatenate([before.u, u]), len(before.u))
-        return self.paths(weights, measured[len(before.y) - max(self.y_delays) :], drive, steps)
-
-    def paths(self, weights: Array, measured: Array, drive: Array, steps: int) -> Array:
-        """y (T - steps, steps, O) of `ahead` from measured (deepest + T, O), which begins with the rows before the
-        first, and the columns of z that hold u, drive (T, ...): all cutoffs at once."""
-        deepest, cutoffs = max(self.y_delays), len(drive) - steps
+        deepest, cutoffs = len(before.y), len(drive) - steps
         found = np.empty((cutoffs, steps, self.outputs))
         for step in range(1, steps + 1):
             past = (
@@ -173,7 +194,7 @@ class Narx:
             )
             z = np.concatenate([*past, drive[step : step + cutoffs]], axis=1)
             found[:, step - 1] = self.bounded(self.one_step(weights, z))
-        return found
+        return found[..., : self.measured_outputs]
 
     def _steps(self, past: Array, drive: Array, recent: Array, w2: Array, y: Array | None) -> tuple[Array, Array]:
         """v (T, O), and what is fed back, (len(past) + T, O)."""
@@ -196,9 +217,9 @@ class Narx:
     def _furthest(self) -> int:
         return max(self.u_delays, default=0) + max(self.dead_times, default=0)
 
-    def feedback(self, weights: Array, z: Array) -> Array:
-        """dv/d(past y) (rows, O, past_outputs)."""
-        return self.layer.slopes(weights, z, self.past_outputs)
+    def linearised(self, weights: Array, z: Array) -> tuple[Array, Array]:
+        """v (rows, O) and dv/d(past y) (rows, O, past_outputs)."""
+        return self.layer.linearised(weights, z, self.past_outputs)
 
     def jacobian(self, weights: Array, z: Array) -> Array:
         """dv/dw at fixed z, transposed: (n_weights, rows, O)."""

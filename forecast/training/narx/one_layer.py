@@ -60,13 +60,14 @@ class OneLayer:
         w1, b1, w2, b2, w3 = self.split(weights)
         return np.asarray(np.tanh(z @ w1.T + b1) @ w2.T + z @ w3.T + b2)
 
-    def slopes(self, weights: Array, z: Array, columns: int) -> Array:
-        """dv/dz (rows, O, columns) for the first columns of z."""
-        w1, b1, w2, _, w3 = self.split(weights)
-        slope = 1.0 - np.tanh(z @ w1.T + b1) ** 2
-        if self.outputs == 1:
-            return np.asarray((slope * w2[0]) @ w1[:, :columns] + w3[:, :columns])[:, None]
-        return np.asarray((slope[:, None] * w2) @ w1[:, :columns] + w3[:, :columns])
+    def linearised(self, weights: Array, z: Array, columns: int) -> tuple[Array, Array]:
+        """v (rows, O) and dv/dz (rows, O, columns) for the first columns of z."""
+        w1, b1, w2, b2, w3 = self.split(weights)
+        h = np.tanh(z @ w1.T + b1)
+        slope = 1.0 - h**2
+        through = (w2.T[:, :, None] * w1[:, None, :columns]).reshape(self.hidden, self.outputs * columns)
+        found = slope @ through + w3[:, :columns].ravel()
+        return np.asarray(h @ w2.T + z @ w3.T + b2), np.asarray(found.reshape(len(z), self.outputs, columns))
 
     def jacobian(self, weights: Array, z: Array) -> Array:
         """dv/dw at fixed z, transposed: (n_weights, rows, O)."""

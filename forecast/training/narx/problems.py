@@ -11,7 +11,7 @@ the first by Newton's method from the run before, a handful of vectorised steps 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -24,25 +24,35 @@ from forecast.training.narx.net import Narx
 Array = npt.NDArray[np.float64]
 
 NEWTON_STEPS = 8
-NEWTON_TOLERANCE = 1e-11
+NEWTON_TOLERANCE = 1e-6
 NEWTON_LOST = 1e6  # in scaled units: no net that is worth keeping leaves this range
 
 
 class _Problem:
-    """What both problems share. `weight` (rows, O) multiplies the errors: the root of what a squared error counts.
+    """What both problems share: the errors over the experiments, whose first `start` rows only fill the delays.
 
-    With held-out experiments, the weights are kept by the error there, whatever they are trained on: that of the free
-    run, or `steps` ahead.
+    The weights are kept by the error of the free run over held-out experiments, or by what `validate` says of them.
     """
 
+    weight: Array
+    """(rows, O) multiplies the errors: the root of what a squared error counts."""
+
     def __init__(
-        self, net: Narx, weight: Array, held_out: Sequence[Experiment], start: int, steps: int | None = None
+        self,
+        net: Narx,
+        experiments: Sequence[Experiment],
+        start: int,
+        held_out: Sequence[Experiment] = (),
+        validate: Callable[[Array], float] | None = None,
     ) -> None:
-        self.net, self.weight = net, weight
-        self.held_out: Stack | Ahead | None = None
-        if held_out:
-            self.held_out = Stack(net, held_out, start) if steps is None else Ahead(net, held_out, start, steps)
-        self.n_weights, self.n_residuals = net.n_weights, int(np.count_nonzero(weight))
+        self.net = net
+        self._validate = validate or (Stack(net, held_out, start).mean_square if held_out else None)
+        self._lay(experiments, start)
+        self.n_weights, self.n_residuals = net.n_weights, int(np.count_nonzero(self.weight))
+
+    def _lay(self, experiments: Sequence[Experiment], start: int) -> None:
+        """Set `weight` and what the errors are computed from."""
+        raise NotImplementedError
 
     def residuals(self, weights: Array) -> Array:
         """(rows * O,): the weighted errors, 0 where none counts."""
@@ -52,28 +62,18 @@ class _Problem:
         return finite_sum(self.residuals(weights))
 
     def validation(self, weights: Array) -> float | None:
-        return self.held_out.mean_square(weights) if self.held_out else None
+        return self._validate(weights) if self._validate else None
 
 
 class OpenLoop(_Problem):
-    """One-step errors over the experiments, whose first `start` rows only fill the delays."""
+    """One-step errors."""
 
-    overhead = 0.0
-
-    def __init__(
-        self,
-        net: Narx,
-        experiments: Sequence[Experiment],
-        start: int,
-        held_out: Sequence[Experiment] = (),
-        steps: int | None = None,
-    ) -> None:
-        z = np.concatenate([net.measured(e, start) for e in experiments])
-        weight = np.concatenate([_weight(e, start) for e in experiments])
+    def _lay(self, experiments: Sequence[Experiment], start: int) -> None:
+        z = np.concatenate([self.net.measured(e, start) for e in experiments])
+        weight = np.concatenate([np.sqrt(e.counted[start:]) for e in experiments])
         weight = weight * np.isfinite(z).all(axis=1, keepdims=True)
         used = weight.any(axis=1)
-        super().__init__(net, weight[used], held_out, start, steps)
-        self.z = z[used]
+        self.z, self.weight = z[used], weight[used]
         self.y = np.concatenate([e.y[start:] for e in experiments])[used]
 
     def residuals(self, weights: Array) -> Array:
@@ -91,20 +91,11 @@ class OpenLoop(_Problem):
 
 
 class ClosedLoop(_Problem):
-    """Free-run errors over the experiments, each from its first `start` measured rows."""
+    """Free-run errors, of each experiment from its first measured rows; for one descent."""
 
-    def __init__(
-        self,
-        net: Narx,
-        experiments: Sequence[Experiment],
-        start: int,
-        held_out: Sequence[Experiment] = (),
-        steps: int | None = None,
-    ) -> None:
-        self.train = Stack(net, experiments, start)
-        super().__init__(net, self.train.weight, held_out, start, steps)
-        coupled = (4e-9 + 0.25e-9 * max(net.y_delays) * net.outputs) * self.n_weights  # s to solve one value's row
-        self.overhead = self.train.y.size * (4e-6 + coupled)
+    def _lay(self, experiments: Sequence[Experiment], start: int) -> None:
+        self.train = Stack(self.net, experiments, start)
+        self.weight = self.train.weight
 
     def residuals(self, weights: Array) -> Array:
         train = self.train
@@ -114,45 +105,15 @@ class ClosedLoop(_Problem):
         net, train = self.net, self.train
         run = train.free_run(weights)
         error, z = net.error(run, train.y), train.regressors(run)
-        counted = train.weight * (error != 0)
+        counted, slopes = train.weight * (error != 0), net.linearised(weights, z)[1]
+        train.follow(run)
         before = np.zeros((net.n_weights, max(net.y_delays), net.outputs))
         for part in train.parts(net.n_weights):
-            gain = train.gain(weights, z, run, part)
+            gain = train.gain(slopes, run, part)
             total = solve_feedback(net.jacobian(weights, z[part]), gain, net.y_delays, before)
             before = total[:, -before.shape[1] :].copy()
             total *= counted[part]
             yield (error[part] * counted[part]).ravel(), total.reshape(net.n_weights, -1)
-
-
-class Ahead:
-    """The errors exactly `steps` ahead of every row, from measured y: what the net is judged by, not trained on."""
-
-    def __init__(self, net: Narx, experiments: Sequence[Experiment], start: int, steps: int) -> None:
-        self.net, self.experiments, self.start, self.steps = net, experiments, start, steps
-
-    def mean_square(self, weights: Array) -> float:
-        """Over the counted values whose y before are all measured; infinity on divergence."""
-        squares, counted = 0.0, 0
-        for e in self.experiments:
-            error, weight = self.errors(weights, e)
-            squares += finite_sum(error * np.sqrt(weight))
-            counted += int(np.count_nonzero(weight))
-        return squares / max(counted, 1)
-
-    def errors(self, weights: Array, e: Experiment) -> tuple[Array, Array]:
-        """(rows, O) of the forecasts `steps` ahead of the rows from `start` - 1 on, and what their squares count."""
-        first, deepest = self.start - 1, max(self.net.y_delays)
-        missing = np.concatenate([[0], np.cumsum(np.isnan(e.y).any(axis=1))])
-        rows = np.arange(first, len(e) - self.steps)  # the last measured ones
-        if not len(rows):
-            return np.zeros((0, self.net.outputs)), np.zeros((0, self.net.outputs))
-        whole = missing[rows + 1] == missing[rows + 1 - deepest]
-        with np.errstate(over="ignore", invalid="ignore"):
-            measured = np.nan_to_num(e.y[first - deepest + 1 :])
-            drive = self.net.past_inputs(e.u, first)
-            found = self.net.paths(weights, np.concatenate([measured[:1], measured]), drive, self.steps)[:, -1]
-        target, weight = e.y[rows + self.steps], e.counted[rows + self.steps] * whole[:, None]
-        return np.where(weight > 0, found - np.nan_to_num(target), 0.0), weight
 
 
 class Stack:
@@ -160,25 +121,35 @@ class Stack:
 
     def __init__(self, net: Narx, experiments: Sequence[Experiment], start: int) -> None:
         self.net, self.experiments, self.start = net, experiments, start
-        self.weight = np.concatenate([_weight(e, start) for e in experiments])
-        self.y = np.concatenate([e.y[start:] for e in experiments])
-        own = [np.arange(len(e) - start)[:, None] >= np.array(net.y_delays) for e in experiments]
+        self._first = 0 if net.states else start  # a state runs over the rows that only fill the delays of y, too
+        longer, first = [net.begun(e, start) for e in experiments], max(self._first, 1)
+        self.y = np.concatenate([e.y[first:] for e in longer])
+        self.weight = np.concatenate([np.sqrt(e.counted[first:]) for e in longer])
+        filled = np.where(np.arange(net.outputs) < net.measured_outputs, start - self._first, 0)
+        own = [np.arange(len(e) - first)[:, None, None] - np.array(net.y_delays)[:, None] >= filled for e in longer]
         self.inside = np.concatenate(own).astype(np.float64)  # 1 where y_{t-d} is the net's own, 0 where measured
-        self.fixed = np.concatenate([net.measured(e, start) for e in experiments])  # z with zeros for the net's own
-        self.fixed[:, : net.past_outputs][np.repeat(self.inside, net.outputs, axis=1) > 0] = 0.0
-        self._guess = np.where(np.isfinite(self.y), self.y, np.nanmean(self.y, axis=0))
+        self.fixed = np.nan_to_num(np.concatenate([net.measured(e, first) for e in longer]))
+        self.fixed[:, : net.past_outputs][self.inside.reshape(len(self.y), -1) > 0] = 0.0  # left to the net
+        self._guess = np.nan_to_num(self.y)
         self._weights, self._run = b"", self._guess
+        self.followed = False
 
     def free_run(self, weights: Array) -> Array:
         """v (rows, O) of all experiments; kept, for an accepted step needs it again."""
         key = weights.tobytes()
         if key != self._weights:
             run = self.newton(weights)
-            self._run = self.stepwise(weights) if run is None else run
+            if run is None:
+                run = np.full_like(self._guess, np.inf) if self.followed else self.stepwise(weights)
+            self._run = run
             self._weights = key
-            if np.isfinite(self._run).all():
+            if not self.followed and np.isfinite(self._run).all():
                 self._guess = self._run
         return self._run
+
+    def follow(self, run: Array) -> None:
+        """From here on a step is refused that is so long that Newton's method does not find its run from this one."""
+        self.followed, self._guess = True, run
 
     def mean_square(self, weights: Array) -> float:
         """Of the bounded free run, over the counted values; infinity on divergence."""
@@ -188,7 +159,7 @@ class Stack:
     def stepwise(self, weights: Array) -> Array:
         """v row after row, for where Newton's method fails."""
         runs = (self.net.free_run(weights, e.u, e.y[: self.start]) for e in self.experiments)
-        return np.concatenate([run[self.start :] for run in runs])
+        return np.concatenate([run[self._first :] for run in runs])
 
     def newton(self, weights: Array) -> Array | None:
         """v from the last finite run, None when Newton's method does not settle."""
@@ -196,13 +167,14 @@ class Stack:
         with np.errstate(over="ignore", invalid="ignore"):
             for _ in range(NEWTON_STEPS):
                 z = self.regressors(run)
-                miss = net.one_step(weights, z) - run
+                v, slopes = net.linearised(weights, z)
+                miss = v - run
                 worst = np.abs(miss).max()
-                if worst < NEWTON_TOLERANCE:
-                    return run
                 if not worst < NEWTON_LOST:
                     return None
-                run = run + self._correction(weights, z, run, miss)
+                run = run + self._correction(slopes, run, miss)
+                if worst < NEWTON_TOLERANCE:  # of the run before: the error after a step is that of its square
+                    return run
         return None
 
     def parts(self, columns: int) -> list[slice]:
@@ -211,12 +183,12 @@ class Stack:
         rows = max(block_rows(max(columns, 3 * deepest * o), o), deepest)
         return [slice(first, min(first + rows, len(self.y))) for first in range(0, len(self.y), rows)]
 
-    def _correction(self, weights: Array, z: Array, run: Array, miss: Array) -> Array:
+    def _correction(self, slopes: Array, run: Array, miss: Array) -> Array:
         """Newton's step (rows, O): the solution of the linearised system for what the run misses."""
         before = np.zeros((1, max(self.net.y_delays), self.net.outputs))
         out = np.empty_like(run)
         for part in self.parts(1):
-            gain = self.gain(weights, z, run, part)
+            gain = self.gain(slopes, run, part)
             step = solve_feedback(miss[None, part].copy(), gain, self.net.y_delays, before)
             before = step[:, -before.shape[1] :].copy()
             out[part] = step[0]
@@ -226,15 +198,14 @@ class Stack:
         """z (rows, d) of the closed loop given all outputs v."""
         fed, z, o = self.net.bounded(run), self.fixed.copy(), self.net.outputs
         for place, delay in enumerate(self.net.y_delays):
-            z[delay:, place * o : (place + 1) * o] += fed[:-delay] * self.inside[delay:, place : place + 1]
+            z[delay:, place * o : (place + 1) * o] += fed[:-delay] * self.inside[delay:, place]
         return z
 
-    def gain(self, weights: Array, z: Array, run: Array, part: slice) -> Array:
+    def gain(self, slopes: Array, run: Array, part: slice) -> Array:
         """dv_t/dv_{t-d} (rows of the part, O, delays, O): 0 across the start of an experiment, and from
         an output on its bound."""
         net = self.net
-        gain = net.feedback(weights, z[part]).reshape(-1, net.outputs, len(net.y_delays), net.outputs)
-        gain *= self.inside[part][:, None, :, None]
+        gain = slopes[part].reshape(-1, net.outputs, len(net.y_delays), net.outputs) * self.inside[part][:, None]
         if net.low is not None:
             rows = np.arange(part.start, part.stop)
             free = (net.bounded(run) == run).astype(np.float64)
@@ -264,10 +235,6 @@ def solve_feedback(direct: Array, gain: Array, delays: tuple[int, ...], before: 
     if info != 0:
         raise ArithmeticError(f"dtbtrs refused argument {-info}")
     return np.asarray(total.T.reshape(p, rows, o))
-
-
-def _weight(experiment: Experiment, start: int) -> Array:
-    return np.asarray(np.sqrt(experiment.counted[start:]))
 
 
 def segments(experiments: Sequence[Experiment], start: int, steps: int) -> list[Experiment]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from forecast.training import levenberg_marquardt as lm
-from forecast.training.narx.coordinates import InCoordinates, differences, plain
+from forecast.training.narx.coordinates import InCoordinates, differences, increments
 from forecast.training.narx.experiment import Experiment
 from forecast.training.narx.net import Narx
 from forecast.training.narx.problems import ClosedLoop, OpenLoop
@@ -19,11 +19,12 @@ def experiment(outputs: int = 1) -> Experiment:
 
 @pytest.mark.parametrize(("outputs", "hidden"), [(1, 3), (2, 3), (1, 0)])
 @pytest.mark.parametrize("kind", [OpenLoop, ClosedLoop])
-def test_the_jacobian_in_differences_equals_central_differences(kind: type, outputs: int, hidden: int) -> None:
+@pytest.mark.parametrize("seen", [differences, increments])
+def test_the_jacobian_in_coordinates_equals_central_differences(seen, kind: type, outputs: int, hidden: int) -> None:
     net = Narx(2, outputs, (1, 2, 3), (0, 2), hidden)
     problem = kind(net, [experiment(outputs)], 3)
-    within = InCoordinates(problem, differences(net, [experiment(outputs)]))
-    weights = 0.02 * np.random.default_rng(1).normal(size=net.n_weights)
+    within = InCoordinates(problem, seen(net, [experiment(outputs)]))
+    weights = 0.02 * np.random.default_rng(1).normal(size=within.n_weights)
     exact = np.concatenate([jacobian for _, jacobian in within.blocks(weights)], axis=1)
     error = np.concatenate([e for e, _ in within.blocks(weights)])
     assert within.loss(weights) == pytest.approx(error @ error, rel=1e-12)
@@ -59,10 +60,19 @@ def test_a_mass_with_friction_sampled_fast_is_followed_better_in_differences() -
     net = Narx(1, 1, (1, 2, 3), (0, 1), 3)
     start = 0.1 * np.random.default_rng(1).normal(size=net.n_weights)
     errors = []
-    for coordinates in (differences(net, [e]), plain(net, [e])):
+    for seen in (differences(net, [e]), None):
         weights = start
         for problem in (OpenLoop(net, [e], 3), ClosedLoop(net, [e], 3)):
-            found = lm.minimise(InCoordinates(problem, coordinates), weights, options=lm.Options(max_iterations=30))
+            within = InCoordinates(problem, seen) if seen else problem
+            found = lm.minimise(within, weights, options=lm.Options(max_iterations=30))
             weights = found.weights
         errors.append(found.curve[-1][1])
     assert errors[0] < 0.2 * errors[1]
+
+
+def test_in_increments_a_net_runs_alike_wherever_the_output_is() -> None:
+    net, e = Narx(2, 1, (1, 2, 3), (0, 2), 3), experiment()
+    seen = increments(net, [e])
+    weights = seen.outward(0.05 * np.random.default_rng(3).normal(size=seen.matrix.shape[1]))
+    low, high = (net.free_run(weights, e.u, e.y[:3] + shift) for shift in (0.0, 50.0))
+    np.testing.assert_allclose(high - low, 50.0)

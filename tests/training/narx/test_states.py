@@ -1,0 +1,83 @@
+"""Nets with a state of their own: exact derivatives, their beginning as the linear model, and what they are for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from forecast.training import levenberg_marquardt as lm
+from forecast.training.narx import states
+from forecast.training.narx.experiment import Experiment
+from forecast.training.narx.net import Narx
+from forecast.training.narx.problems import ClosedLoop, Stack
+
+START = 4
+
+
+def net_of(inputs: int, outputs: int, order: int, hidden: int = 3, bound: float = 1.5) -> Narx:
+    bounds = (-bound,) * outputs, (bound,) * outputs
+    return states.with_states(Narx(inputs, outputs, (1,), (0,), 1, True, *bounds), order, hidden)
+
+
+def experiment(inputs: int, outputs: int, rows: int = 40) -> Experiment:
+    """A stable linear system of second order with some noise."""
+    rng = np.random.default_rng(0)
+    u, y = rng.normal(size=(rows, inputs)), np.zeros((rows, outputs))
+    mixed = u @ rng.normal(size=(inputs, outputs)) if inputs else rng.normal(size=(rows, outputs))
+    for t in range(2, rows):
+        y[t] = 1.1 * y[t - 1] - 0.4 * y[t - 2] + 0.2 * mixed[t] + 0.1 * mixed[t - 1]
+    return Experiment(u, y + 0.01 * rng.normal(size=y.shape))
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "order"), [(1, 1, 2), (2, 1, 3), (1, 2, 2), (0, 1, 3)])
+def test_the_jacobian_of_the_free_run_equals_central_differences(inputs: int, outputs: int, order: int) -> None:
+    net, e = net_of(inputs, outputs, order), experiment(inputs, outputs)
+    problem = ClosedLoop(net, [e, e.part(slice(20))], START)
+    rng = np.random.default_rng(1)
+    weights = states.initial(net, [e], rng) + 0.05 * rng.normal(size=net.n_weights)
+    exact = np.concatenate([jacobian for _, jacobian in problem.blocks(weights)], axis=1)
+    steps = 1e-6 * np.eye(len(weights))
+    new = [ClosedLoop(net, [e, e.part(slice(20))], START) for _ in range(2)]
+    up, down = (
+        np.array([p.residuals(weights + s) for s in sign * steps]) for p, sign in zip(new, (1, -1), strict=True)
+    )
+    assert np.abs(exact - (up - down) / 2e-6).max() < 1e-7 * (1 + np.abs(exact).max())
+
+
+def test_newtons_run_is_that_of_one_row_after_another_and_of_the_loops() -> None:
+    net, e = net_of(1, 1, 3), experiment(1, 1)
+    weights = states.initial(net, [e], np.random.default_rng(2)) + 0.05
+    stack = Stack(net, [e], START)
+    newton = stack.newton(weights)
+    assert newton is not None
+    np.testing.assert_allclose(newton[START:], stack.stepwise(weights)[START:], atol=1e-10)
+    before = net.loop(weights, net.begin(weights, e.u), e.u[:START], e.y[:START])[1]
+    np.testing.assert_allclose(net.loop(weights, before, e.u[START:])[0], newton[START:, :1], atol=1e-10)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_it_begins_as_the_linear_model_of_the_record(outputs: int) -> None:
+    e = experiment(1, outputs, rows=300)
+    net = net_of(1, outputs, 2, bound=50.0)
+    weights = states.initial(net, [e], np.random.default_rng(0))
+    run = net.free_run(weights, e.u, e.y[:START])[START:, :outputs]
+    assert np.sqrt(np.mean((run - e.y[START:]) ** 2)) < 0.1 * e.y.std()
+    assert np.std(net.free_run(weights, e.u, e.y)[:, outputs:], axis=0) == pytest.approx(np.ones(net.states))
+
+
+def test_a_system_whose_state_nobody_measures_is_followed_to_its_noise() -> None:
+    """Two tanks in a row of which the lower is measured."""
+    rng = np.random.default_rng(0)
+    u, upper, y = np.repeat(rng.uniform(-1.0, 1.0, 60), 8), 0.0, np.zeros(480)
+    for t in range(1, len(u)):
+        y[t] = y[t - 1] + 0.1 * (upper - y[t - 1])
+        upper += 0.15 * (u[t] - upper - 0.5 * upper**3)
+    y /= y.std()
+    whole = Experiment(u, y + 0.02 * rng.normal(size=len(y)))
+    first, last = whole.part(slice(360)), whole.part(slice(360, None))
+    net = net_of(1, 1, 2, bound=10.0)
+    start = states.initial(net, [first], rng)
+    found = lm.minimise(ClosedLoop(net, [first], START), start, options=lm.Options(max_iterations=40))
+    runs = [net.free_run(weights, last.u, last.y[:START])[20:, 0] for weights in (start, found.weights)]
+    linear, trained = (float(np.sqrt(np.mean((run - y[380:]) ** 2))) for run in runs)
+    assert trained < 0.04 < linear
