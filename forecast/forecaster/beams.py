@@ -9,9 +9,9 @@ import numpy as np
 
 from forecast.data.panel import Panel
 from forecast.data.windows import Windows
-from forecast.forecaster.closed_loop import Loop
 from forecast.forecaster.distributions import Rows
 from forecast.forecaster.forecaster import Forecaster
+from forecast.forecaster.loops import Loop
 from forecast.networks.heads import FittedHead
 from forecast.system.errors import InputError
 
@@ -69,7 +69,7 @@ def _best(
         path, score = most_probable(start, horizon=horizon, width=width)
         return follow(start, path), path, score
     log_p = head.head.log_probabilities(forecaster.raw_parameters(windows)[0].astype(np.float64))
-    path, score = most_probable(Independent(log_p), horizon=horizon, width=width)
+    path, score = best_bins(log_p)
     values = head.head.bin_values(forecaster.skip.forecast(windows, forecaster.channels), head.constants)[0]
     return np.take_along_axis(values, path[..., None], axis=-1)[..., 0], path, score
 
@@ -98,7 +98,7 @@ class FedBack:
         newest = np.take_along_axis(self.values[parents], bins[..., None], axis=-1)[..., 0]
         return np.concatenate([self.path[parents], newest[:, None]], axis=1)
 
-    def follow(self, parents: np.ndarray, bins: np.ndarray) -> Chain:
+    def follow(self, parents: np.ndarray, bins: np.ndarray) -> FedBack:
         path = self.chosen(parents, bins)
         loop = self.loop.picked(parents)
         loop.advance(path[:, -1])
@@ -107,12 +107,9 @@ class FedBack:
 
 def follow(start: FedBack, path: np.ndarray) -> np.ndarray:
     """(H, O): the values of the path through bins (H, O)."""
-    chain = start
-    only = np.zeros(1, dtype=int)
+    chain, only = start, np.zeros(1, dtype=int)
     for step in path[:-1]:
-        following = chain.follow(only, step[None])
-        assert isinstance(following, FedBack)
-        chain = following
+        chain = chain.follow(only, step[None])
     return chain.chosen(only, path[-1:])[0]
 
 
@@ -126,19 +123,9 @@ class Chain(Protocol):
         """The prefixes `parents` (P',) each one step longer, by `bins` (P', O)."""
 
 
-@dataclass(frozen=True)
-class Independent:
-    """A chain whose steps do not depend on the bins before: log probabilities (H, O, n) of a direct head."""
-
-    log_p: np.ndarray
-    prefixes: int = 1
-    step: int = 0
-
-    def log_probabilities(self) -> np.ndarray:
-        return np.repeat(self.log_p[self.step][None], self.prefixes, axis=0)
-
-    def follow(self, parents: np.ndarray, bins: np.ndarray) -> Chain:
-        return Independent(self.log_p, len(parents), self.step + 1)
+def best_bins(log_p: np.ndarray) -> tuple[np.ndarray, float]:
+    """As `most_probable`, of steps that do not depend on the bins before: log probabilities (H, O, n)."""
+    return log_p.argmax(axis=-1), float(np.cumsum(log_p.max(axis=-1))[-1])
 
 
 def most_probable(chain: Chain, *, horizon: int, width: int) -> tuple[np.ndarray, float]:

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from forecast.data.windows import inputs
-from forecast.forecaster import head_fitting
-from forecast.forecaster.closed_loop import parallel
+from forecast.data.windows import Windows, inputs
 from forecast.forecaster.forecaster import Forecaster
-from forecast.forecaster.trainers import Budget, by_gradient, by_levenberg_marquardt
+from forecast.forecaster.loops import Loop
+from forecast.forecaster.trainers import Budget, by_gradient, by_levenberg_marquardt, dependence_of, fit_head
 from forecast.models.base import ModelSpec
 from forecast.models.problem import Problem, looked_at, looks, mean_losses
-from forecast.models.skip import Kind, Skip
+from forecast.models.skip import Batches, Kind, Skip, fit_linear, fit_shape, harmonics_of, mean_absolute_error
 from forecast.networks import inference
 from forecast.networks.description import Network
+from forecast.networks.heads import FittedHead
+from forecast.system.errors import InputError
 
 if TYPE_CHECKING:
     from forecast.training.chunks import TrainingSeries
-from collections.abc import Iterator
-
-from forecast.data.windows import Windows
-from forecast.models.skip import Batches, fit_linear, fit_shape, harmonics_of
-from forecast.system.errors import InputError
 
 CLOSED_LOOP_ORIGINS = 256
 """Validation origins per series on which a closed loop is scored while it trains; spread evenly."""
@@ -111,7 +108,8 @@ def _fit_parameters(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
     forecaster = replace(bare, weights=found.arrays, statistical=found.series, skip=skip)
     if start.chosen is not None or not spec.search_space():
         return Fitted(forecaster)
-    return Fitted(forecaster, validation_loss=_validation_error(problem, forecaster))
+    examples = problem.examples("validation", problem.panel.task.horizon)
+    return Fitted(forecaster, validation_loss=mean_absolute_error(partial(spec.scaled_forecast, forecaster), examples))
 
 
 def _fit_ridge(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
@@ -127,38 +125,29 @@ def _fit_network(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
     network: Network = spec.network(problem.panel.task)
     skip = problem.skip(start.skip, network.shapes.horizon)
     series = training_series(problem, skip)
-    head, series = head_fitting.fit_head(problem, skip, spec, series)
-    if start.chosen is not None:
-        return _repeated(problem, replace(bare, skip=skip, head=head), series, start, start.chosen)
-    if head is None:
-        validate = (closed_loop_error if spec.recursive else window_error)(problem, network, skip)
+    head, series = fit_head(problem, skip, spec, series)
+    by_steps = partial(
+        by_gradient, network, series, spec=spec, seed=start.seed, budget=start.budget,
+        change_channels=problem.channels.change_channels, initial=start.initial, head=head,
+    )  # fmt: skip
+    if start.chosen is not None:  # the steps up to the best one, on more rows; how steps hang together stays
+        trained = by_steps(validate=None, stop=start.chosen.best_step)
+        dependence = start.chosen.forecaster.dependence
+        return Fitted(replace(bare, skip=skip, weights=trained.weights, head=head, dependence=dependence))
+    if head is not None:
+        validate = window_error(problem, network, skip, head)
     else:
-        validate = head_fitting.head_error(problem, network, skip, head)
+        validate = (closed_loop_error if spec.recursive else window_error)(problem, network, skip)
     if spec.by_gradient:
-        trained = by_gradient(
-            network, series, validate, spec, seed=start.seed, budget=start.budget,
-            change_channels=problem.channels.change_channels, initial=start.initial, head=head,
-        )  # fmt: skip
+        trained = by_steps(validate=validate)
     else:
         trained = by_levenberg_marquardt(network, series, validate, spec, seed=start.seed, announce=start.announce)
     forecaster = replace(bare, skip=skip, weights=trained.weights, head=head)
-    forecaster = replace(forecaster, dependence=head_fitting.dependence_of(problem, forecaster))
+    forecaster = replace(forecaster, dependence=dependence_of(problem, forecaster))
     note = "; ".join(filter(None, (trained.note, looked_at(problem))))
     own = [replace(forecaster, weights=weights) for _, weights in trained.elsewhere]
     steps = tuple(step for step, _ in trained.elsewhere)
     return Fitted(forecaster, trained.best_step, trained.validation_loss, trained.curve, note, tuple(own), steps)
-
-
-def _repeated(
-    problem: Problem, bare: Forecaster, series: list[TrainingSeries], start: Start, chosen: Fitted
-) -> Fitted:
-    """The steps up to the best one of `chosen`, on more rows; how steps of a horizon hang together stays."""
-    spec: Any = bare.spec
-    trained = by_gradient(
-        spec.network(problem.panel.task), series, None, spec, seed=start.seed, budget=start.budget,
-        change_channels=problem.channels.change_channels, initial=start.initial, head=bare.head, stop=chosen.best_step,
-    )  # fmt: skip
-    return Fitted(replace(bare, weights=trained.weights, dependence=chosen.forecaster.dependence))
 
 
 PROCEDURES: dict[str, Callable[[Problem, Forecaster, Start], Fitted]] = {
@@ -167,15 +156,6 @@ PROCEDURES: dict[str, Callable[[Problem, Forecaster, Start], Fitted]] = {
     "network": _fit_network,
 }
 """By `ModelSpec.fitted_as`."""
-
-
-def _validation_error(problem: Problem, forecaster: Forecaster) -> float:
-    """Mean absolute error over every observed validation target, in scaled units."""
-    total, count = 0.0, 0
-    for windows, wanted in problem.examples("validation", problem.panel.task.horizon)():
-        error = np.abs(wanted - forecaster.spec.scaled_forecast(forecaster, windows))
-        total, count = total + float(np.nansum(error)), count + int(np.isfinite(error).sum())
-    return total / count if count else float("nan")
 
 
 def training_series(problem: Problem, skip: Skip) -> list[TrainingSeries]:
@@ -204,24 +184,33 @@ def training_series(problem: Problem, skip: Skip) -> list[TrainingSeries]:
     return result
 
 
-def window_error(problem: Problem, network: Network, skip: Skip) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
-    """Weights → mean absolute errors over `looks`, from windows exactly as a forecast sees them."""
+def window_error(
+    problem: Problem, network: Network, skip: Skip, head: FittedHead | None = None
+) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    """Weights → `mean_losses` over `looks`: the head's, or absolute errors, from windows exactly as a forecast sees
+    them."""
     windows_and_targets, counted = looks(problem, skip.horizon)
     cases = []
     for windows, wanted in windows_and_targets:
-        residual = wanted - skip.forecast(windows, problem.channels)
-        cases.append((windows.past, windows.future if network.shapes.future_channels else None, residual))
-    observed = [np.isfinite(residual) for _, _, residual in cases]
+        base = skip.forecast(windows, problem.channels)
+        future = windows.future if network.shapes.future_channels else None
+        cases.append((windows.past, future, wanted - base, base - windows.last[:, None]))
+    losses = _absolute if head is None else head.losses
 
     def error(weights: dict[str, np.ndarray]) -> np.ndarray:
-        with np.errstate(over="ignore", invalid="ignore"):
-            errors = [
-                np.abs(inference.last(network, weights, past, future)[..., 0] - residual)
-                for past, future, residual in cases
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            found = [
+                losses(inference.last(network, weights, past, future), residual, lead)
+                for past, future, residual, lead in cases
             ]
-            return mean_losses(errors, observed, counted)
+            return mean_losses([each for each, _ in found], [known for _, known in found], counted)
 
     return error
+
+
+def _absolute(raw: np.ndarray, residual: np.ndarray, lead: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(B, H, O): the absolute error of every value, and which of them are known."""
+    return np.abs(raw[..., 0] - residual), np.isfinite(residual)
 
 
 def closed_loop_error(problem: Problem, network: Network, skip: Skip) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
@@ -233,7 +222,7 @@ def closed_loop_error(problem: Problem, network: Network, skip: Skip) -> Callabl
     def error(weights: dict[str, np.ndarray]) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):
             errors = [
-                np.abs(parallel(network, weights, skip, windows, problem.channels, horizon=horizon) - wanted)
+                np.abs(Loop(network, weights, skip, windows, problem.channels, horizon=horizon).run() - wanted)
                 for windows, wanted in cases
             ]
             return mean_losses(errors, observed, counted)

@@ -18,7 +18,7 @@ from forecast.config.task import Task, saved_task
 from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling, inverse
 from forecast.data.windows import Layout, Windows, filled, layout, require_rows, task_windows
-from forecast.forecaster.closed_loop import Choice, added, parallel
+from forecast.forecaster.loops import Choice, Loop, added
 from forecast.models.base import ModelSpec
 from forecast.models.skip import Skip
 from forecast.networks import inference
@@ -119,9 +119,9 @@ class Forecaster:
     def closed(
         self, windows: Windows, horizon: int, *, choice: Choice | None = None, measured: np.ndarray | None = None
     ) -> np.ndarray:
-        """(B, horizon, O) in scaled units: `closed_loop.parallel`, fed with the point forecast unless `choice` is."""
+        """(B, horizon, O) in scaled units: the closed `Loop`, fed with the point forecast unless `choice` is given."""
         about = (self.network, self.weights, self._known_skip(), windows, self.channels)
-        return parallel(*about, horizon=horizon, choice=choice or self.fed_back, measured=measured)
+        return Loop(*about, horizon=horizon, measured=measured).run(choice or self.fed_back)
 
     def _known_skip(self) -> Skip:
         if self.skip is None:
@@ -137,7 +137,7 @@ class Forecaster:
         return inference.last(network, self.weights, windows.past, future)
 
     def fed_back(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
-        """(B, O): the head's point forecast of one step of a closed loop, see `forecaster.closed_loop.Choice`."""
+        """(B, O): the head's point forecast of one step of a closed loop, see `forecaster.loops.Choice`."""
         if self.head is None:
             return added(raw, base, last)
         return self.head.point(raw[:, None], base[:, None], last[:, None])[:, 0]

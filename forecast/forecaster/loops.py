@@ -1,25 +1,207 @@
-"""A fitted forecaster in open and closed loop: one step on measured values, any horizon on its own, or simulation.
+"""The loops of a one-step map in NumPy: fed with what was measured, or with its own forecasts up to any horizon.
 
 series_parallel   the next row, from rows that were all measured
 parallel          any number of rows, also more than it was trained for: the forecasts fed back, nothing measured
                   after the origin read
-simulate          the same over past-only inputs that were measured after the origin: what the model makes of known
-                  inputs, not a forecast
+simulate          the same over past-only inputs that were measured after the origin, as in system identification:
+                  what the model makes of known inputs, not a forecast
+
+These three are of a fitted forecaster; what closes the loop is `Loop`. Past-only inputs are not known after the
+cutoff: the loop is fed the forecasts of them that its skip carries (`forecast.models.carry`) as if they were measured.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from forecast.data.panel import Panel, Series
-from forecast.data.windows import Windows, task_windows
-from forecast.forecaster.forecaster import Forecaster
+from forecast.data.windows import Layout, Windows, filled, forget_before, task_windows
+from forecast.models.skip import Skip
+from forecast.networks import inference
+from forecast.networks.description import Network
 from forecast.networks.inference.streaming import require_finite
 from forecast.system.errors import InputError
 
+if TYPE_CHECKING:
+    from forecast.forecaster.forecaster import Forecaster
+
 Rows = Mapping[str, np.ndarray]
+
+Choice = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""(the network's raw output (B, O, K), the skip's forecast (B, O), the newest value (B, O)) -> the next value."""
+
+
+def added(raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """The point forecast: skip + network."""
+    return base + raw[..., 0]
+
+
+class Loop:
+    """A batch of closed loops behind `windows`, `horizon` steps at most, one at a time: look at what is proposed, then
+    say what is fed back. The forecasts are those of `skip + network`, both one-step; without a network, of the skip.
+
+    measured (B, H, C - O): the past-only columns behind the cutoff, row k by k + 1 steps, scaled, NaN where not
+    observed; with it this is a simulation. Without it nothing measured after the cutoff is ever read.
+    """
+
+    def __init__(
+        self,
+        network: Network | None,
+        weights: Mapping[str, np.ndarray],
+        skip: Skip,
+        windows: Windows,
+        channels: Layout,
+        *,
+        horizon: int,
+        measured: np.ndarray | None = None,
+    ) -> None:
+        wanted = (len(windows), horizon, len(channels.value) - channels.outputs)
+        if measured is not None and np.shape(measured) != wanted:
+            raise InputError(
+                f"`measured` has shape {np.shape(measured)}; wanted {wanted}: windows, horizon, past columns."
+            )
+        if measured is None and skip.carry is not None:
+            measured = skip.carry.path(windows.z[:, :, channels.outputs :], horizon)
+            _keep_what_was_said(measured, windows.z[:, -1, channels.outputs :], channels.lead[channels.outputs :])
+        self._network, self._weights, self._skip = network, weights, skip
+        self._rolling = _Rolling(windows, channels, measured)
+        self._future, self._lookback = windows.future, windows.past.shape[1]
+        self._raw, self._state = _warmed_up(network, weights, windows)
+        self._row: np.ndarray | None = None
+        self._step, self._horizon = 1, horizon
+
+    def run(self, choice: Choice = added) -> np.ndarray:
+        """(B, H, O) scaled forecasts; `choice`: what is fed back at each step, e.g. a value drawn from a density."""
+        forecasts = []
+        for _ in range(self._horizon):
+            forecasts.append(choice(*self.proposal()))
+            self.advance(forecasts[-1])
+        return np.stack(forecasts, axis=1)
+
+    def proposal(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The network's raw output (B, O, K), the skip's forecast (B, O) and the newest value (B, O)."""
+        ahead = self._lookback + self._step
+        if self._row is not None and self._network is not None and self._state is not None:
+            output, self._state = inference.step(
+                self._network, self._weights, self._state, self._row, self._future[:, ahead - 1 : ahead]
+            )
+            self._raw = output[:, 0].astype(np.float64)
+        self._row = None
+        view = self._rolling.view(self._future[:, :ahead], self._step)
+        return self._raw, self._skip.forecast(view, self._rolling.channels)[:, 0], view.last
+
+    def advance(self, values: np.ndarray) -> None:
+        """Feed `values` (B, O) back as if they had been observed."""
+        self._row = self._rolling.append(values, self._step)
+        self._step += 1
+
+    def picked(self, index: np.ndarray) -> Loop:
+        """The loops number `index` (B',), each as often as it is named; this one stays as it was."""
+        other = copy.copy(self)
+        other._rolling = self._rolling.picked(index)
+        other._future, other._raw = self._future[index], self._raw[index]
+        other._row = None if self._row is None else self._row[index]
+        other._state = None if self._state is None else self._state.picked(index)
+        return other
+
+
+def _keep_what_was_said(path: np.ndarray, newest: np.ndarray, leads: tuple[int, ...]) -> None:
+    """In `path` (B, H, inputs), in place: k rows on, what speaks of h rows later is what spoke of k + h at the cutoff,
+    `newest` (B, inputs), as far as that was said."""
+    lead = np.array(leads, dtype=int)
+    for step in range(1, path.shape[1] + 1):
+        known = np.flatnonzero((lead > 0) & (lead + step <= lead.max(initial=0)))
+        said = newest[:, known + step]
+        path[:, step - 1, known] = np.where(np.isfinite(said), said, path[:, step - 1, known])
+
+
+def _warmed_up(
+    network: Network | None, weights: Mapping[str, np.ndarray], windows: Windows
+) -> tuple[np.ndarray, inference.State | None]:
+    """The network's raw output (B, O, K) at the last measured row, and its state after it."""
+    if network is None:
+        return np.zeros((*windows.last.shape, 1)), None
+    past, before = windows.past, windows.past.shape[1] - 1
+    if before:
+        state = inference.absorb(network, weights, past[:, :before], windows.future[:, : before + 1])
+    else:
+        state = inference.initial(network, weights, len(past))
+    output, state = inference.step(
+        network, weights, state, past[:, before], windows.future[:, before + 1 : before + 2]
+    )
+    return output[:, 0].astype(np.float64), state
+
+
+class _Rolling:
+    """The last `lookback` rows, forecasts appended as if they had been observed."""
+
+    def __init__(self, windows: Windows, channels: Layout, measured: np.ndarray | None = None) -> None:
+        self._z = windows.z[:, :, : channels.outputs]
+        self._past = windows.past.copy()
+        self._last = windows.last.copy()
+        self._rows = windows.rows
+        self._measured = measured
+        self.channels = channels
+        self._input = _newest(windows.z[:, :, channels.outputs :])
+
+    def picked(self, index: np.ndarray) -> _Rolling:
+        other = copy.copy(self)
+        other._z, other._past = self._z[index], self._past[index]
+        other._last, other._rows = self._last[index], self._rows[index]
+        other._measured, other._input = None if self._measured is None else self._measured[index], self._input[index]
+        return other
+
+    def view(self, future: np.ndarray, step: int) -> Windows:
+        """The current rows as windows with one step ahead; of `z` the targets, which is what a skip reads."""
+        return Windows(self._z, self._past, future, self._last, self._rows + step - 1)
+
+    def append(self, forecast: np.ndarray, step: int) -> np.ndarray:
+        """Shift by one row; returns the new row (B, channels)."""
+        row = self._next_row(forecast, step)
+        self._z = np.concatenate([self._z[:, 1:], forecast[:, None, :]], axis=1)
+        self._past = np.concatenate([self._past[:, 1:], row[:, None, :]], axis=1)
+        forget_before(self._past, self.channels)
+        self._last = forecast
+        return row
+
+    def _next_row(self, forecast: np.ndarray, step: int) -> np.ndarray:
+        """The row of the forecast time: targets as forecast, inputs as measured or repeated."""
+        row, outputs = self._past[:, -1].copy(), self.channels.outputs
+        observed = np.ones(forecast.shape, dtype=bool)  # a forecast that is no number must not be passed over
+        for i in range(outputs):
+            self._write(row, i, forecast[:, i], self._last[:, i], observed[:, i])
+        measured = self._input if self._measured is None else self._measured[:, step - 1]
+        seen = np.isfinite(measured) & (self._measured is not None)
+        last = np.where(np.isnan(self._input), measured, self._input)  # no change is known from nothing
+        for i in range(measured.shape[1]):
+            self._write(row, outputs + i, measured[:, i], last[:, i], seen[:, i])
+        self._input = np.where(seen, measured, self._input)
+        return row
+
+    def _write(self, row: np.ndarray, i: int, value: np.ndarray, last: np.ndarray, observed: np.ndarray) -> None:
+        """Column i of the new row from `value (B,)` and the last one observed; where not observed it repeats that."""
+        channels = self.channels
+        channel = channels.value[i]
+        if channels.difference_inputs[i]:
+            row[:, channel] = np.where(observed, value - last, 0.0)
+        else:
+            row[:, channel] = np.where(observed, value, row[:, channel])
+        if channels.mask[i] >= 0:
+            row[:, channels.mask[i]] = observed
+            row[:, channels.since[i]] = np.where(observed, 0.0, self._longer(i))
+
+    def _longer(self, i: int) -> np.ndarray:
+        """The time since column i was observed, one step on."""
+        return np.log1p(np.expm1(self._past[:, -1, self.channels.since[i]]) + 1.0)
+
+
+def _newest(z: np.ndarray) -> np.ndarray:
+    """(B, C) the last observed value of every column of (B, L, C); NaN where there is none."""
+    return np.where(np.isfinite(z).any(axis=1), filled(z)[0][:, -1], np.nan)
 
 
 def series_parallel(forecaster: Forecaster, panel: Panel, rows: Rows) -> dict[str, np.ndarray]:
@@ -80,23 +262,17 @@ def _refuse_direct(forecaster: Forecaster) -> None:
 
 
 def _windows(forecaster: Forecaster, series: Series, at: np.ndarray, horizon: int) -> Iterator[Windows]:
-    """The windows that end at the rows `at`, with what is known ahead over `horizon` steps."""
-    z = forecaster.scaling.scaled(series, forecaster.task)
-    future = _future(series, at, horizon)
-    return task_windows(forecaster.task, z, future, at, horizon=horizon)
-
-
-def _future(series: Series, at: np.ndarray, horizon: int) -> np.ndarray:
-    """Known-future rows up to the end of the longest run; a dataset without such inputs has no end."""
-    needed = int(at.max()) + horizon + 1
-    if series.future.shape[1] == 0:
-        return np.zeros((needed, 0))
-    if needed > len(series.future):
+    """The windows that end at the rows `at`, with what is known ahead up to the end of the longest run."""
+    needed, future = int(at.max()) + horizon + 1, series.future
+    if future.shape[1] == 0:  # without such inputs there is no end
+        future = np.zeros((needed, 0))
+    if needed > len(future):
         raise InputError(
             f"Series {series.unique_id!r}: {horizon} steps from row {int(at.max())} need known-future inputs up to "
-            f"row {needed - 1}; they are known up to row {len(series.future) - 1}. Start earlier, or ask for fewer."
+            f"row {needed - 1}; they are known up to row {len(future) - 1}. Start earlier, or ask for fewer."
         )
-    return series.future
+    z = forecaster.scaling.scaled(series, forecaster.task)
+    return task_windows(forecaster.task, z, future, at, horizon=horizon)
 
 
 def _of_every_series(

@@ -11,7 +11,8 @@ A family is one file in families/; its name is the file's. Nothing here imports 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -26,11 +27,11 @@ from forecast.models import search
 from forecast.models.problem import FittedModel, Parameters, Problem
 from forecast.models.skip import Kind
 from forecast.networks import cells
-from forecast.networks.description import Block, Dropout, EncoderDecoder, Network, Recurrent, Shapes
+from forecast.networks.description import Block, Dropout, Network, Recurrent, Shapes
 from forecast.networks.heads import AnyHead, Head, Point
 
 Loss = Literal["mse", "mae", "huber"]
-
+Choices = Mapping[str, Sequence[Any]]
 
 UNREAD_BY_LM = ("learning_rate", "batch_size", "chunk", "weight_decay", "dropout", "clip", "loss", "head")
 """Levenberg-Marquardt takes its own steps, on whole series and their squared error: points alone."""
@@ -65,6 +66,8 @@ class ModelSpec(Config):
     always given the whole history."""
     reads_history: ClassVar[bool] = True
     """True: its forecast changes with the rows before the cutoff."""
+    needs_vintages: ClassVar[bool] = False
+    """True: it is left out where no forecasts of the data's own service are kept."""
 
     family: str
 
@@ -136,11 +139,6 @@ class ModelSpec(Config):
     @property
     def fitted_again(self) -> bool:
         """True: what serves is fitted on train and validation together, with everything that validation chose."""
-        return False
-
-    @property
-    def needs_vintages(self) -> bool:
-        """True: it is left out where no forecasts of the data's own service are kept."""
         return False
 
     @property
@@ -252,6 +250,8 @@ class NetworkSpec(FittedSpec):
     seeded: ClassVar[bool] = True
     on_skip: ClassVar[bool] = True
     uses_tensorflow: ClassVar[bool] = True
+    choices: ClassVar[Choices] = {}
+    """What tuning tries of a field, beside learning rates and dropout."""
 
     learning_rate: float = Field(2e-3, gt=0)
     batch_size: int = Field(32, ge=1)
@@ -284,15 +284,14 @@ class NetworkSpec(FittedSpec):
         if self.trainer == "gradient" and not carried and not taught:
             return self
         network = self.build(Shapes(channels=1, future_channels=0, horizon=1, outputs=1, lookback=64))
-        last = network.blocks[-1]
-        if self.trainer == "lm" and (not network.every_step or isinstance(last, EncoderDecoder)):
+        if self.trainer == "lm" and (not network.every_step or network.decoder):
             raise ValueError(
                 "trainer: lm trains networks of dense, tap, parallel and recurrent blocks that forecast at every "
                 "step; train this family by gradient"
             )
         if carried and not network.every_step:
             raise ValueError("state: carry needs a network that forecasts at every step; use state: reset here")
-        if taught and not (isinstance(last, EncoderDecoder) and last.feedback):
+        if taught and not (network.decoder and network.decoder.feedback):
             raise ValueError("teacher_forcing needs a decoder that is fed its own output; leave it out here")
         return self
 
@@ -334,7 +333,9 @@ class NetworkSpec(FittedSpec):
         return {**kept, "units": LM_UNITS} if "units" in kept else kept
 
     def space(self) -> Mapping[str, search.Dimension]:
-        return {"learning_rate": search.LogUniform(5e-4, 5e-2), "dropout": search.Choice((0.0, 0.1, 0.25))}
+        choices = {"dropout": (0.0, 0.1, 0.25), **self.choices}
+        own = {name: search.Choice(options) for name, options in choices.items()}
+        return {"learning_rate": search.LogUniform(5e-4, 5e-2), **own}
 
 
 def network_of(spec: NetworkSpec, task: Task) -> Network:
@@ -366,19 +367,18 @@ class RecurrentSpec(NetworkSpec):
     """Recurrent layers of one kind of cell in series ("sequential" or stacked recursion); the simplest one has one."""
 
     cell: ClassVar[str]
+    choices: ClassVar[Choices] = {"units": (16, 32, 64)}
 
     units: int = Field(32, ge=1)
     layers: int = Field(1, ge=1)
 
     def options(self) -> dict[str, Any]:
-        """The cell's options, by their names in `forecast.networks.cells`."""
-        return {}
+        """The cell's options: the fields of its class in `forecast.networks.cells` that the spec has as well."""
+        shared = [option.name for option in fields(cells.cell_class(self.cell)) if option.name != "units"]
+        return {name: getattr(self, name) for name in shared if name in type(self).model_fields}
 
     def build(self, shapes: Shapes) -> Network:
         layers: tuple[Block, ...] = tuple(
             Recurrent(f"{self.cell}_{i}", self.cell, self.units, self.options()) for i in range(self.layers)
         )
         return Network(dropped(layers, self.dropout), shapes, self.future_units)
-
-    def space(self) -> Mapping[str, search.Dimension]:
-        return {**super().space(), "units": search.Choice((16, 32, 64))}

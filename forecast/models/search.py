@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeGuard
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypeGuard
 
 from forecast.system.errors import InputError, nearest
 
@@ -32,39 +32,32 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Uniform:
-    """A real number between `low` and `high`, both included."""
-
+class _Real:
     low: float
     high: float
+
+    def __contains__(self, value: object) -> bool:
+        return _is_number(value) and self.low <= value <= self.high
+
+    def including(self, value: Any) -> Self:
+        _require(value, _is_number(value), f"a number, as {self} needs")
+        return replace(self, low=min(self.low, value), high=max(self.high, value))
+
+
+@dataclass(frozen=True)
+class Uniform(_Real):
+    """A real number between `low` and `high`, both included."""
 
     def __post_init__(self) -> None:
         _require(self, self.low <= self.high, "low <= high")
 
-    def __contains__(self, value: object) -> bool:
-        return _is_number(value) and self.low <= value <= self.high
-
-    def including(self, value: Any) -> Uniform:
-        _require(value, _is_number(value), f"a number, as {self} needs")
-        return Uniform(min(self.low, value), max(self.high, value))
-
 
 @dataclass(frozen=True)
-class LogUniform:
+class LogUniform(_Real):
     """A positive real number whose logarithm is uniform: for learning rates and penalties."""
-
-    low: float
-    high: float
 
     def __post_init__(self) -> None:
         _require(self, 0 < self.low <= self.high, "0 < low <= high")
-
-    def __contains__(self, value: object) -> bool:
-        return _is_number(value) and self.low <= value <= self.high
-
-    def including(self, value: Any) -> LogUniform:
-        _require(value, _is_number(value), f"a number, as {self} needs")
-        return LogUniform(min(self.low, value), max(self.high, value))
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ import numpy as np
 from scipy import linalg
 
 from forecast.config.task import CalendarFeature
-from forecast.data.windows import Layout, Windows
+from forecast.data.windows import Layout, Windows, filled
 from forecast.models.carry import Carry
 from forecast.system.errors import ModelFailure
 
@@ -208,7 +208,8 @@ def fit_linear(
         )
     error, ridge = best
     unchanged = replace(ridge, coefficients=np.zeros_like(ridge.coefficients))
-    return unchanged if mean_absolute_error(unchanged, validation, channels) < error else ridge
+    nothing = mean_absolute_error(lambda windows: unchanged.forecast(windows, channels), validation)
+    return unchanged if nothing < error else ridge
 
 
 def fit_shape(train: Batches, channels: Layout, shape: Skip) -> Skip:
@@ -236,11 +237,11 @@ def _errors(candidates: Sequence[Skip], largest: Skip, parts: Parts, batches: Ba
     return total / count if count else np.full(len(candidates), np.nan)
 
 
-def mean_absolute_error(skip: Skip, batches: Batches, channels: Layout) -> float:
-    """Over every observed target of the batches, in scaled units."""
+def mean_absolute_error(forecast: Callable[[Windows], np.ndarray], batches: Batches) -> float:
+    """Of (B, H, O) forecasts over every observed target of the batches, in scaled units."""
     total, count = 0.0, 0
     for windows, target in batches():
-        error = np.abs(target - skip.forecast(windows, channels))
+        error = np.abs(target - forecast(windows))
         total += float(np.nansum(error))
         count += int(np.isfinite(error).sum())
     return total / count if count else float("nan")
@@ -277,14 +278,21 @@ def _normal_equations(train: Batches, channels: Layout, largest: Skip) -> tuple[
         return every[kept | (every >= plain) & (every < plain + shape.leads)]
 
     def solve(shape: Skip, penalty: float) -> Skip:
-        columns = parts(shape)
-        slopes = np.full((len(columns), len(mean_y)), np.nan)
-        with contextlib.suppress(np.linalg.LinAlgError):
-            penalised = gram[np.ix_(columns, columns)] + penalty * np.eye(len(columns))
-            slopes = linalg.solve(penalised, cross[columns], assume_a="pos", check_finite=False)
-        return replace(shape, penalty=penalty, coefficients=np.vstack([slopes, mean_y - mean_x[columns] @ slopes]))
+        return replace(shape, penalty=penalty, coefficients=ridge(gram, cross, mean_x, mean_y, parts(shape), penalty))
 
     return solve, parts
+
+
+def ridge(
+    gram: np.ndarray, cross: np.ndarray, mean_x: np.ndarray, mean_y: np.ndarray, columns: np.ndarray, penalty: float
+) -> np.ndarray:
+    """(columns + 1, outputs): slopes of those `columns` of the centred equations, then the intercept; NaN where they
+    have no solution."""
+    slopes = np.full((len(columns), len(mean_y)), np.nan)
+    with contextlib.suppress(np.linalg.LinAlgError):
+        penalised = gram[np.ix_(columns, columns)] + penalty * np.eye(len(columns))
+        slopes = linalg.solve(penalised, cross[columns], assume_a="pos", check_finite=False)
+    return np.vstack([slopes, mean_y - mean_x[columns] @ slopes])
 
 
 def between(last: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -307,8 +315,6 @@ def between(last: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 def _season_before(windows: Windows, channels: Layout, horizon: int, season_length: int) -> np.ndarray:
     """y[t + h - season * ceil(h / season)]; without a full season in the window, the last value."""
-    from forecast.data.windows import filled
-
     values = filled(windows.z[:, :, : channels.outputs])[0]
     steps = np.arange(1, horizon + 1)
     back = season_length * -(-steps // season_length) - steps

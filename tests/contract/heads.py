@@ -10,7 +10,7 @@ import pytest
 from forecast import models
 from forecast.forecaster import Forecaster, network_of
 from forecast.forecaster.fitting import training_series
-from forecast.forecaster.head_fitting import dependence_of, fit_head
+from forecast.forecaster.trainers import dependence_of, fit_head
 from forecast.models.base import NetworkSpec
 from forecast.networks.heads import HEADS
 from forecast.training.chunks import TrainingSeries

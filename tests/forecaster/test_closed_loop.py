@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from forecast.data.windows import gather, inputs, layout
-from forecast.forecaster.closed_loop import parallel
+from forecast.forecaster.loops import Loop
 from forecast.models.carry import Carry
 from forecast.models.skip import Skip
 from forecast.networks import inference
@@ -71,7 +71,7 @@ def test_the_loop_is_one_step_after_another_with_its_own_forecasts_as_observatio
     skip = one_step_skip(kind, channels)
     rows = np.array([9, 13, 30])
     windows = gather(z, future, rows, channels, lookback=LOOKBACK, horizon=HORIZON)
-    found = parallel(network, weights, skip, windows, channels, horizon=HORIZON)
+    found = Loop(network, weights, skip, windows, channels, horizon=HORIZON).run()
     for i, row in enumerate(rows):
         wanted = one_by_one(network, weights, skip, z, future, row, channels)
         np.testing.assert_allclose(found[i], wanted, atol=2e-6)  # inputs are float32
@@ -88,7 +88,7 @@ def one_step_skip(kind, channels):
 def test_without_a_network_it_is_the_skip_alone():
     channels, z, future = setting()
     windows = gather(z, future, np.array([20]), channels, lookback=LOOKBACK, horizon=HORIZON)
-    found = parallel(None, {}, Skip("seasonal", 1, 1, season_length=2), windows, channels, horizon=HORIZON)
+    found = Loop(None, {}, Skip("seasonal", 1, 1, season_length=2), windows, channels, horizon=HORIZON).run()
     last, before = z[20, 0], z[19, 0]
     assert found[0, :, 0].tolist() == [before, last, before, last]
 
@@ -101,7 +101,7 @@ def test_nothing_measured_after_the_cutoff_changes_a_bit(garbage):
 
     def forecast():
         windows = gather(z, future, at, channels, lookback=LOOKBACK, horizon=HORIZON)
-        return parallel(network, weights, skip, windows, channels, horizon=HORIZON)
+        return Loop(network, weights, skip, windows, channels, horizon=HORIZON).run()
 
     before = forecast()
     z[21:], future[21 + HORIZON :] = garbage, garbage
@@ -115,7 +115,7 @@ def test_a_window_of_one_row_is_enough(blocks):
     channels, z, future = setting()
     network, weights = network_of(blocks, channels)
     windows = gather(z, future, np.array([20]), channels, lookback=1, horizon=HORIZON)
-    found = parallel(network, weights, Skip("last", 1, 1), windows, channels, horizon=HORIZON)
+    found = Loop(network, weights, Skip("last", 1, 1), windows, channels, horizon=HORIZON).run()
     assert found.shape == (1, HORIZON, 1) and np.isfinite(found).all()
 
 
@@ -135,5 +135,5 @@ def test_inputs_that_are_carried_reach_the_loop_as_if_they_were_measured(blocks)
     windows = gather(z, future, np.array([9, 13, 30]), channels, lookback=LOOKBACK, horizon=HORIZON)
     about = (network, weights, skip, windows, channels)
     measured = carry.path(windows.z[:, :, 1:], HORIZON)
-    found = parallel(*about, horizon=HORIZON)
-    np.testing.assert_array_equal(found, parallel(*about, measured=measured, horizon=HORIZON))
+    found = Loop(*about, horizon=HORIZON).run()
+    np.testing.assert_array_equal(found, Loop(*about, measured=measured, horizon=HORIZON).run())

@@ -20,9 +20,9 @@ from forecast.forecaster import (
     sample_paths,
 )
 from forecast.forecaster.beams import FedBack
-from forecast.forecaster.closed_loop import Loop
 from forecast.forecaster.fitting import training_series
-from forecast.forecaster.head_fitting import fit_head
+from forecast.forecaster.loops import Loop
+from forecast.forecaster.trainers import fit_head
 from forecast.system import files
 from forecast.system.errors import InputError
 from tests.contract.families import in_scaled_units, random_weights

@@ -30,6 +30,10 @@ from tests.support import problems
 HORIZON = problems.HORIZON
 
 
+def error_of(skip, batches, problem):
+    return mean_absolute_error(lambda windows: skip.forecast(windows, problem.channels), batches)
+
+
 def windows_of(values, *, lookback, horizon=HORIZON, **column):
     """The one window that ends at the last row of a single series."""
     settings = layout(
@@ -112,7 +116,7 @@ def test_penalty_lags_and_products_are_those_with_the_lowest_error_on_validation
         for penalty in PENALTIES:
             ridge = Ridge(alpha=penalty, solver="svd").fit(x, y)
             one = replace(shape, coefficients=np.vstack([ridge.coef_.T, ridge.intercept_]))
-            errors[lags, penalty, harmonics] = mean_absolute_error(one, validation, problem.channels)
+            errors[lags, penalty, harmonics] = error_of(one, validation, problem)
     assert (fitted.lags, fitted.penalty, fitted.harmonics) == min(errors, key=errors.__getitem__)
 
 
@@ -122,7 +126,7 @@ def test_with_products_the_ridge_follows_a_law_that_turns_with_the_hour():
     plain = fit_linear(
         problem.examples("train", 1), problem.examples("validation", 1), problem.channels, horizon=1, lags=[2, 5, 10]
     )
-    with_products, without = (mean_absolute_error(one, test, problem.channels) for one in (fitted, plain))
+    with_products, without = (error_of(one, test, problem) for one in (fitted, plain))
     assert fitted.harmonics == (2,) and with_products < 0.9 * without
 
 
@@ -149,7 +153,7 @@ def test_where_the_last_value_is_nearer_on_validation_than_every_ridge_nothing_i
     ]
     train = problem.examples("train", HORIZON)
     fitted = fit_linear(train, lambda: steady, problem.channels, horizon=HORIZON, lags=[5])
-    assert mean_absolute_error(fitted, lambda: steady, problem.channels) == 0.0
+    assert error_of(fitted, lambda: steady, problem) == 0.0
     assert fitted.kind == "linear" and not fitted.coefficients.any()
 
 

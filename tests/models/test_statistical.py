@@ -17,8 +17,7 @@ from forecast.data import panel, splits
 from forecast.forecaster import Budget, Problem, fit
 from forecast.models import spec as find
 from forecast.models import statistical
-from forecast.models.families import theta
-from forecast.models.statistical import auto_arima, ces
+from forecast.models.families import auto_arima, ces, theta
 from forecast.system.errors import InputError, ModelFailure
 from tests.support import problems
 

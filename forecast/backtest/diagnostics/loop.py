@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from forecast.data.windows import Layout, Windows
-from forecast.forecaster.closed_loop import Choice, added, parallel
+from forecast.forecaster.loops import Choice, Loop, added
 from forecast.models.skip import Skip
 from forecast.networks.description import Network
 
@@ -57,7 +57,7 @@ def free_run(
     with np.errstate(over="ignore", invalid="ignore"):
         for moved in (0.0, MOVED):
             start = _moved(_prolonged(windows), channels, moved)
-            runs.append(parallel(network, weights, skip, start, channels, horizon=STEPS, choice=choice))
+            runs.append(Loop(network, weights, skip, start, channels, horizon=STEPS).run(choice))
         away = np.abs(runs[0] - windows.last[:, None]).max(axis=0)
         apart = np.abs(runs[1] - runs[0]).max(axis=2)
     if not all(np.isfinite(run).all() for run in runs):

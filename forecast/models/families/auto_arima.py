@@ -1,16 +1,140 @@
-"""ARIMA with its orders chosen by AICc (statsforecast's AutoARIMA), the season given by Fourier terms or not at all.
+"""ARIMA, its orders given or chosen by AICc, the season by Fourier terms or not at all (statsforecast's AutoARIMA).
+
+    phi(B) (1 - B)^d (y_t - c'x_t) = theta(B) e_t,    x_t: a constant or a drift, and Fourier terms if asked
 
 Seasonal orders take a minute or more per thousand hourly rows, `fourier` pairs of sine and cosine a second. Without
-them the season is not modelled, so such an entry is left out where there is one.
+them the season is not modelled, so such an entry is left out where there is one. Long series are best fitted on their
+`last` rows (10,000 take over ten minutes, 2,000 a second or two). The fitted Kalman filter goes on over the rows after
+the fit.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from forecast.models.statistical import StatisticalSpec
+from forecast.models.statistical import Array, Fitted, Rows, StatisticalSpec
+from forecast.system.errors import InputError
+
+SETTLED = 1e-13  # change of the filter's covariance below which its gain is constant
+
+
+@dataclass(frozen=True)
+class Arima:
+    """Fitted on rows [first, rows); state `a`, covariance `p` (d, d) after them; `regressors`: (name, coefficient)."""
+
+    orders: tuple[int, ...]
+    first: int
+    rows: int
+    season: int
+    phi: tuple[float, ...]
+    theta: tuple[float, ...]
+    delta: tuple[float, ...]
+    regressors: tuple[tuple[str, float], ...]
+    a: tuple[float, ...]
+    p: tuple[tuple[float, ...], ...]
+
+    @classmethod
+    def fit(cls, y: Array, season: int, options: dict[str, Any]) -> Arima:
+        """`options`: `fourier` (pairs, 0), `last` (rows used, all), `orders` ((p, d, q), ...: the one with the
+        lowest AICc is taken; left out: AutoARIMA searches) and what statsforecast's AutoARIMA knows, or its ARIMA."""
+        from statsforecast.models import ARIMA, AutoARIMA
+
+        pairs = int(options.pop("fourier", 0))
+        if pairs > 0 and 2 * pairs >= season:
+            raise InputError(
+                f"auto_arima: fourier={pairs} pairs need a season above {2 * pairs}; the season is {season}."
+            )
+        first = max(len(y) - int(options.pop("last", len(y))), 0)
+        terms = fourier(np.arange(first, len(y)), season, pairs) if pairs else None
+        orders = options.pop("orders", None)
+        if orders is None:
+            found = AutoARIMA(season_length=1, **options).fit(y[first:], terms).model_
+        else:
+            tried = [ARIMA(order=tuple(o), season_length=1, **options).fit(y[first:], terms).model_ for o in orders]
+            found = min(tried, key=lambda one: float(one["aicc"]))
+        system, arma = found["model"], [int(order) for order in found["arma"]]
+        named = list(found["coef"].items())[sum(arma[:4]) :]
+        return cls(
+            orders=(arma[0], arma[5], arma[1]),
+            first=first,
+            rows=len(y),
+            season=season,
+            phi=_floats(system["phi"]),
+            theta=_floats(system["theta"]),
+            delta=_floats(system["delta"]),
+            regressors=tuple((str(name), float(value)) for name, value in named),
+            a=_floats(system["a"]),
+            p=tuple(_floats(row) for row in system["P"]),
+        )
+
+    def forecasts(self, y: Array, origins: Rows, horizon: int) -> Array:
+        """One pass of the filter from the end of the fit; the state at each origin gives its forecasts."""
+        transition, noise, observe = self._system()
+        states = self._filtered(y[self.rows : origins[-1] + 1], transition, noise, observe)
+        state = states[origins - self.rows + 1].T
+        out = np.empty((len(origins), horizon))
+        for step in range(horizon):
+            state = transition @ state
+            out[:, step] = observe @ state + self._explained(origins + 1 + step)
+        return out
+
+    def _filtered(self, y: Array, transition: Array, noise: Array, observe: Array) -> Array:
+        """(len(y) + 1, d): the state after the fit and after each further row."""
+        a, p = np.array(self.a), np.array(self.p)
+        left = y - self._explained(np.arange(self.rows, self.rows + len(y)))
+        states = np.empty((len(y) + 1, len(a)))
+        states[0], settled, gain = a, False, a
+        for row, value in enumerate(left):
+            if not settled:
+                ahead = transition @ p @ transition.T + noise
+                gain = ahead @ observe / (observe @ ahead @ observe)
+                after = ahead - np.outer(gain, observe @ ahead)
+                settled, p = bool(np.abs(after - p).max() < SETTLED), after
+            a = transition @ a
+            a = a + gain * (value - observe @ a)
+            states[row + 1] = a
+        return states
+
+    def _system(self) -> tuple[Array, Array, Array]:
+        """Transition (d, d), noise covariance (d, d) in units of sigma², observation (d,): Harvey's form, as R's."""
+        r, shift = max(len(self.phi), len(self.theta) + 1), len(self.delta)
+        transition = np.zeros((r + shift, r + shift))
+        transition[: len(self.phi), 0] = self.phi
+        transition[np.arange(r - 1), np.arange(1, r)] = 1.0
+        observe = np.concatenate([[1.0], np.zeros(r - 1), self.delta])
+        if shift:
+            transition[r] = observe
+            transition[np.arange(r + 1, r + shift), np.arange(r, r + shift - 1)] = 1.0
+        push = np.concatenate([[1.0], self.theta, np.zeros(r - 1 - len(self.theta) + shift)])
+        return transition, np.outer(push, push), observe
+
+    def _explained(self, rows: Rows) -> Array:
+        """c'x_t (rows,): what the regressors say."""
+        total = np.zeros(len(rows))
+        harmonic = fourier(rows, self.season, sum(name.startswith("ex_") for name, _ in self.regressors) // 2)
+        for name, value in self.regressors:
+            if name == "drift":
+                total += value * (rows - self.first + 1.0)
+            elif name == "intercept":
+                total += value
+            else:
+                total += value * harmonic[:, int(name.removeprefix("ex_")) - 1]
+        return total
+
+
+def fourier(rows: Rows, season: int, pairs: int) -> Array:
+    """(rows, 2 pairs): the sines, then the cosines, of the first harmonics of the season."""
+    angle = 2 * np.pi * np.asarray(rows)[:, None] * np.arange(1, pairs + 1) / season
+    return np.hstack([np.sin(angle), np.cos(angle)])
+
+
+def _floats(values: Any) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
+
 
 Order = tuple[int, int, int]
 
@@ -29,7 +153,7 @@ Orders = Annotated[tuple[Order, ...], BeforeValidator(_listed), AfterValidator(_
 
 
 class Spec(StatisticalSpec):
-    method: ClassVar[str] = "auto_arima"
+    fitted: ClassVar[type[Fitted]] = Arima
     summary: ClassVar[str] = "ARIMA, orders given or chosen by AICc on the last rows of the train range."
     equation: ClassVar[str] = "phi(B) (1-B)^d (y[t] - c'f[t]) = theta(B) e[t]; f: Fourier terms of the season"
     source: ClassVar[str] = "Box & Jenkins 1970; Hyndman & Khandakar 2008"

@@ -1,14 +1,127 @@
-"""The Theta method with its form chosen: standard, optimised or dynamic (statsforecast's AutoTheta)."""
+"""The Theta method with its form chosen: standard, optimised or dynamic (statsforecast's AutoTheta).
+
+    mu_t = l_{t-1} + (1 - 1/theta) [(1 - alpha)^(t-1) A + (1 - (1 - alpha)^t) / alpha B]
+    l_t  = alpha y_t + (1 - alpha) l_{t-1}
+
+A + B t is the least-squares line through the (deseasonalised) series up to the origin. statsforecast's `forward`
+decomposes the whole history again at every origin (0.1 s each on hourly data). Level, line and seasonal means are all
+linear in the observations, so here they come from cumulative sums over the whole series, one channel per phase of the
+season: the same numbers at every origin for the price of one pass.
+"""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
-from forecast.models.statistical import StatisticalSpec
+import numpy as np
+
+from forecast.models.statistical import Array, Fitted, Rows, StatisticalSpec
+
+
+@dataclass(frozen=True)
+class Theta:
+    """`form` STM, OTM, DSTM or DOTM; `level` before the first row; `decomposition` none, additive, multiplicative."""
+
+    form: str
+    season: int
+    alpha: float
+    theta: float
+    level: float
+    decomposition: str
+
+    @classmethod
+    def fit(cls, y: Array, season: int, options: dict[str, Any]) -> Theta:
+        """`options`: `model` (None: the best of STM, OTM, DSTM, DOTM by squared error), `decomposition_type`."""
+        from statsforecast.theta import auto_theta
+
+        model = auto_theta(y, m=season, **options)
+        decomposition = str(model["decomposition_type"]) if model.get("decompose") else "none"
+        values = model["par"]
+        return cls(str(model["modeltype"]), season, float(values["alpha"]), float(values["theta"]),
+                     float(values["initial_smoothed"]), decomposition)  # fmt: skip
+
+    def forecasts(self, y: Array, origins: Rows, horizon: int) -> Array:
+        """(n_origins, horizon). The choice of decomposition stays as fitted; its seasonal means follow the data."""
+        y = y[: origins[-1] + 1]
+        if self.decomposition == "none":
+            return self._from_states(*self._states(y[:, None], origins), origins, horizon, np.ones((len(origins), 1)))
+        pattern = seasonal_means(y, origins, self.season, self.decomposition)
+        phase = np.arange(len(y)) % self.season
+        indicator = (phase[:, None] == np.arange(self.season)).astype(np.float64)
+        if self.decomposition == "additive":
+            channels = np.column_stack([y, indicator])
+            mix = np.column_stack([np.ones(len(origins)), -pattern])
+        else:
+            channels, mix = indicator * y[:, None], 1.0 / pattern
+        smooth = self._from_states(*self._states(channels, origins), origins, horizon, mix)
+        ahead = (origins[:, None] + 1 + np.arange(horizon)) % self.season
+        seasonal = np.take_along_axis(pattern, ahead, axis=1)
+        return smooth + seasonal if self.decomposition == "additive" else smooth * seasonal
+
+    def _states(self, channels: Array, origins: Rows) -> tuple[Array, Array, Array, Array]:
+        """Level (without its start), mean, intercept, slope of every channel at the origins: (n_origins, channels)."""
+        from scipy.signal import lfilter
+
+        level = lfilter([self.alpha], [1.0, self.alpha - 1.0], channels, axis=0)[origins]
+        count = np.arange(1.0, len(channels) + 1)[:, None]
+        mean = np.cumsum(channels, axis=0) / count
+        if self.form.startswith("D"):  # their slope starts at 0 in the second row and leans on the running mean
+            before = np.vstack([channels[:1], mean[:-1]])
+            t = count - 1
+            with np.errstate(invalid="ignore"):
+                slope = np.cumsum(6 * t * (channels - before), axis=0) / (t * (t + 1) * (t + 2))
+            slope[0] = 0.0
+        else:
+            weighted = np.cumsum(count * channels, axis=0) / count
+            with np.errstate(invalid="ignore"):
+                slope = 6 * (2 * weighted - (count + 1) * mean) / (count**2 - 1)
+        intercept = mean - slope * (count + 1) / 2
+        return level, mean[origins], intercept[origins], slope[origins]
+
+    def _from_states(
+        self, level: Array, mean: Array, intercept: Array, slope: Array, origins: Rows, horizon: int, mix: Array
+    ) -> Array:
+        """Mix the channels of each origin into one series' state, then run its own forecasts through the recursion."""
+        level, mean, a, b = (np.einsum("oc,oc->o", mix, state) for state in (level, mean, intercept, slope))
+        decay = 1.0 - self.alpha
+        level = level + decay ** (origins + 1.0) * self.level
+        out = np.empty((len(origins), horizon))
+        for step in range(horizon):
+            i = origins + 1.0 + step
+            drift = a * decay**i + b * (1.0 - decay ** (i + 1)) / self.alpha
+            out[:, step] = level + (1.0 - 1.0 / self.theta) * drift
+            level = self.alpha * out[:, step] + decay * level
+            if self.form.startswith("D"):
+                b = ((i - 1) * b + 6 * (out[:, step] - mean) / (i + 1)) / (i + 2)
+                mean = (i * mean + out[:, step]) / (i + 1)
+                a = mean - b * (i + 2) / 2
+        return out
+
+
+def seasonal_means(y: Array, origins: Rows, season: int, decomposition: str) -> Array:
+    """(n_origins, season): the classical decomposition's seasonal pattern of y[: origin + 1], phase 0 being row 0.
+
+    Rows within half a season of the origin have no centred moving average yet and take no part.
+    """
+    half = season // 2
+    weights = np.ones(season + 1 - season % 2) / season
+    if season % 2 == 0:
+        weights[[0, -1]] /= 2
+    trend = np.convolve(y, weights, mode="valid")
+    centre = y[half : half + len(trend)]
+    detrended = centre - trend if decomposition == "additive" else centre / trend
+    phase = (np.arange(len(trend)) + half) % season
+    indicator = phase[:, None] == np.arange(season)
+    last = origins - 2 * half
+    total = np.cumsum(indicator * detrended[:, None], axis=0)[last]
+    means = total / np.cumsum(indicator, axis=0)[last]
+    overall = means.mean(axis=1, keepdims=True)
+    return np.asarray(means - overall if decomposition == "additive" else means / overall)
 
 
 class Spec(StatisticalSpec):
-    method: ClassVar[str] = "auto_theta"
+    fitted: ClassVar[type[Fitted]] = Theta
     summary: ClassVar[str] = (
         "The Theta form with the lowest squared error on the train range, after removing the season."
     )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from forecast.models import search
-from forecast.models.base import NetworkSpec, dropped
+from forecast.models.base import Choices, NetworkSpec, dropped
 from forecast.networks.description import Bidirectional, Network, Shapes
 
 
@@ -16,6 +14,7 @@ class Spec(NetworkSpec):
     summary: ClassVar[str] = "Reads the lookback window in both directions and forecasts from both ends."
     equation: ClassVar[str] = "y[t+1..t+H] = U [h_forward[t], h_backward[t-L+1]] + c, within the window"
     source: ClassVar[str] = "Schuster & Paliwal 1997"
+    choices: ClassVar[Choices] = {"units": (8, 16, 32)}
 
     family: Literal["bidirectional"] = "bidirectional"
     cell: Literal["simple_rnn", "lstm", "gru"] = "lstm"
@@ -25,6 +24,3 @@ class Spec(NetworkSpec):
     def build(self, shapes: Shapes) -> Network:
         blocks = (Bidirectional("bidirectional", self.cell, self.units),)
         return Network(dropped(blocks, self.dropout), shapes, self.future_units, every_step=False)
-
-    def space(self) -> Mapping[str, search.Dimension]:
-        return {**super().space(), "units": search.Choice((8, 16, 32))}

@@ -5,7 +5,7 @@ MATLAB's elmannet.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from forecast.models.base import RecurrentSpec
 
@@ -18,6 +18,3 @@ class Spec(RecurrentSpec):
 
     family: Literal["elman"] = "elman"
     activation: Literal["tanh", "sigmoid"] = "tanh"
-
-    def options(self) -> dict[str, Any]:
-        return {"activation": self.activation}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,3 @@ class Spec(RecurrentSpec):
     family: Literal["fully_connected"] = "fully_connected"
     hidden: int = Field(16, ge=1, description="units that are not read out")
     activation: Literal["tanh", "sigmoid", "relu", "softplus"] = "tanh"
-
-    def options(self) -> dict[str, Any]:
-        return {"hidden": self.hidden, "activation": self.activation}

@@ -5,13 +5,11 @@ A one-step map: trained on the measured output (series-parallel), forecasting on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from forecast.models import search
-from forecast.models.base import NetworkSpec, dropped
+from forecast.models.base import Choices, NetworkSpec, dropped
 from forecast.networks.description import Network, Recurrent, Shapes
 
 
@@ -20,6 +18,7 @@ class Spec(NetworkSpec):
     summary: ClassVar[str] = "Hidden layer on a decaying memory of the outputs, fed with its own forecasts."
     equation: ClassVar[str] = "mu[t] = alpha mu[t-1] + y[t-1]; h[t] = f(V x[t] + W mu[t] + b); y[t] = U h[t] + c"
     source: ClassVar[str] = "Jordan 1986"
+    choices: ClassVar[Choices] = {"units": (16, 32, 64), "alpha": (0.0, 0.5, 0.8, 0.95)}
 
     family: Literal["jordan"] = "jordan"
     units: int = Field(32, ge=1)
@@ -36,6 +35,3 @@ class Spec(NetworkSpec):
         }
         layer = Recurrent("jordan", "jordan", self.units, options)
         return Network(dropped((layer,), self.dropout), shapes, self.future_units, feedback=True)
-
-    def space(self) -> Mapping[str, search.Dimension]:
-        return {**super().space(), "units": search.Choice((16, 32, 64)), "alpha": search.Choice((0.0, 0.5, 0.8, 0.95))}

@@ -5,7 +5,7 @@ MATLAB's layrecnet(1:2, ...).
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from forecast.models.base import RecurrentSpec
 
@@ -19,6 +19,3 @@ class Spec(RecurrentSpec):
     family: Literal["layrecnet"] = "layrecnet"
     delays: tuple[int, ...] = (1, 2)
     activation: Literal["tanh", "sigmoid", "relu", "softplus"] = "tanh"
-
-    def options(self) -> dict[str, Any]:
-        return {"delays": self.delays, "activation": self.activation}

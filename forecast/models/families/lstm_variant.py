@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from forecast.models.base import RecurrentSpec
 
@@ -17,6 +17,3 @@ class Spec(RecurrentSpec):
     forget: Literal["gate", "none", "coupled"] = "gate"
     output: Literal["tanh", "linear"] = "tanh"
     peepholes: Literal["none", "current", "previous"] = "current"
-
-    def options(self) -> dict[str, Any]:
-        return {"forget": self.forget, "output": self.output, "peepholes": self.peepholes}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from forecast.models import search
-from forecast.models.base import NetworkSpec, dropped
+from forecast.models.base import Choices, NetworkSpec, dropped
 from forecast.networks.description import Block, Dense, Network, Shapes, Taps
 
 
@@ -16,6 +14,7 @@ class Spec(NetworkSpec):
     summary: ClassVar[str] = "A perceptron of the last `lags` rows, flattened."
     equation: ClassVar[str] = "y[t+1..t+H] = U f(V [x[t], ..., x[t-n+1]] + b) + c"
     source: ClassVar[str] = "Lapedes & Farber 1987"
+    choices: ClassVar[Choices] = {"units": (16, 32, 64), "lags": (12, 24, 48)}
 
     family: Literal["mlp"] = "mlp"
     lags: int = Field(24, ge=1)
@@ -26,6 +25,3 @@ class Spec(NetworkSpec):
         taps = Taps("window", tuple(range(min(self.lags, shapes.lookback))))
         dense: tuple[Block, ...] = tuple(Dense(f"dense_{i}", self.units) for i in range(self.layers))
         return Network((taps, *dropped(dense, self.dropout)), shapes, self.future_units)
-
-    def space(self) -> Mapping[str, search.Dimension]:
-        return {**super().space(), "units": search.Choice((16, 32, 64)), "lags": search.Choice((12, 24, 48))}

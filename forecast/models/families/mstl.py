@@ -1,14 +1,90 @@
-"""Season and trend by LOESS, exponential smoothing on what is left (statsforecast's MSTL with AutoETS)."""
+"""Season and trend by LOESS, exponential smoothing on what is left (statsforecast's MSTL with AutoETS).
+
+LOESS is local: a row's seasonal part settles once half a window of later rows is there. So the adjusted series is kept
+block by block as it settles, the ETS state runs over it once, and an origin decomposes only its last rows and goes on
+from the state before them. (statsmodels' STL drops the slope of its trend on series beyond some 4,000 rows, a rule
+made for irregular points; short stretches avoid that, too.)
+"""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
-from forecast.models.statistical import StatisticalSpec
+import numpy as np
+
+from forecast.models.families.auto_ets import Ets
+from forecast.models.statistical import Array, Fitted, Rows, StatisticalSpec
+from forecast.system.errors import InputError
+
+SEASONAL = 11  # width of the seasonal LOESS in seasons, statsforecast's choice for one season
+BLOCK = 6  # seasons that settle at a time: a little more than half that width
+
+
+@dataclass(frozen=True)
+class Mstl:
+    """The ETS form of the seasonally adjusted series and its parameters, initial state included."""
+
+    season: int
+    components: str
+    parameters: tuple[float | None, ...]
+
+    @classmethod
+    def fit(cls, y: Array, season: int, options: dict[str, Any]) -> Mstl:
+        """`options`: `model` of the ETS ("ZZN": error and trend are chosen)."""
+        if season < 2 or len(y) < 2 * season:
+            raise InputError(f"mstl needs a season of at least 2 and two of them; got season {season}, {len(y)} rows.")
+        _, tail, _ = last_rows(y, season)
+        ets = Ets.fit(np.concatenate([settled(y, season), tail]), 1, {"model": "ZZN", **options})
+        return cls(season, ets.components, ets.parameters)
+
+    def forecasts(self, y: Array, origins: Rows, horizon: int) -> Array:
+        ets = Ets(self.components, 1, self.parameters)
+        states = ets.states(settled(y[: origins[-1] + 1], self.season))
+        out = np.empty((len(origins), horizon))
+        phase = np.arange(horizon) % self.season
+        for row, origin in zip(out, origins, strict=True):
+            begin, adjusted, seasonal = last_rows(y[: origin + 1], self.season)
+            here = Ets(self.components, 1, self.parameters[:4] + tuple(states[begin]))
+            row[:] = here.forecasts(adjusted, np.array([len(adjusted) - 1]), horizon)[0]
+            row += seasonal[-self.season :][phase]
+        return out
+
+
+def settled(y: Array, season: int) -> Array:
+    """(begin,): y without its seasonal part, up to where `last_rows` begins; each value uses one later block of y."""
+    block = BLOCK * season
+    parts = [np.empty(0)]
+    for first in range(0, _begin(len(y), season), block):
+        low = max(first - block, 0)
+        stretch = y[low : first + 2 * block]
+        parts.append((stretch - seasonal_part(stretch, season))[first - low : first - low + block])
+    return np.concatenate(parts)
+
+
+def last_rows(y: Array, season: int) -> tuple[int, Array, Array]:
+    """Where the last rows begin, they without their seasonal part, and that part."""
+    begin = _begin(len(y), season)
+    low = max(begin - BLOCK * season, 0)
+    seasonal = seasonal_part(y[low:], season)
+    return begin, (y[low:] - seasonal)[begin - low :], seasonal[begin - low :]
+
+
+def seasonal_part(y: Array, season: int) -> Array:
+    """(T,): STL's seasonal component."""
+    from statsmodels.tsa.seasonal import STL  # type: ignore[import-untyped]
+
+    return np.asarray(STL(y, period=season, seasonal=SEASONAL, seasonal_deg=0).fit().seasonal)
+
+
+def _begin(rows: int, season: int) -> int:
+    """The last whole block that leaves two blocks after it."""
+    block = BLOCK * season
+    return max(rows // block - 2, 0) * block
 
 
 class Spec(StatisticalSpec):
-    method: ClassVar[str] = "mstl"
+    fitted: ClassVar[type[Fitted]] = Mstl
     summary: ClassVar[str] = "The last season repeated, on exponential smoothing of the seasonally adjusted series."
     equation: ClassVar[str] = "y[t+h] = ETS(y - s)[t+h] + s[t + h - m ceil(h/m)], s: seasonal part by STL"
     source: ClassVar[str] = "Cleveland, Cleveland, McRae & Terpenning 1990; Bandara, Hyndman & Bergmeir 2021"

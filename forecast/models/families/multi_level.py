@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,3 @@ class Spec(RecurrentSpec):
     family: Literal["multi_level"] = "multi_level"
     levels: int = Field(2, ge=2)
     activation: Literal["tanh", "sigmoid", "relu", "softplus"] = "tanh"
-
-    def options(self) -> dict[str, Any]:
-        return {"levels": self.levels, "activation": self.activation}

@@ -6,13 +6,11 @@ MATLAB's narxnet; without exogenous columns it is NAR.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from forecast.models import search
-from forecast.models.base import NetworkSpec, dropped
+from forecast.models.base import Choices, NetworkSpec, dropped
 from forecast.networks.description import Block, Dense, Network, Parallel, Shapes, Taps
 
 
@@ -21,6 +19,7 @@ class Spec(NetworkSpec):
     summary: ClassVar[str] = "One-step map of delayed targets and inputs, fed with its own forecasts to the horizon."
     equation: ClassVar[str] = "y[t+1] = F(y[t], ..., y[t-n+1], x[t-d], ..., x[t-m])"
     source: ClassVar[str] = "Leontaritis & Billings 1985"
+    choices: ClassVar[Choices] = {"units": (12, 24, 48), "target_lags": (8, 24, 48)}
 
     family: Literal["narx"] = "narx"
     target_lags: int = Field(24, ge=1, description="y[t] .. y[t-n+1]")
@@ -42,6 +41,3 @@ class Spec(NetworkSpec):
         dense: tuple[Block, ...] = tuple(Dense(f"dense_{i}", self.units) for i in range(self.layers))
         blocks = (Parallel("delays", tuple(branches)), *dropped(dense, self.dropout))
         return Network(blocks, shapes, self.future_units, feedback=True)
-
-    def space(self) -> Mapping[str, search.Dimension]:
-        return {**super().space(), "units": search.Choice((12, 24, 48)), "target_lags": search.Choice((8, 24, 48))}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from forecast.models import search
-from forecast.models.base import NetworkSpec, dropped
+from forecast.models.base import Choices, NetworkSpec, dropped
 from forecast.networks.description import Block, Network, Parallel, Recurrent, Shapes
 
 
@@ -16,6 +14,7 @@ class Spec(NetworkSpec):
     summary: ClassVar[str] = "Recurrent branches side by side, their states merged."
     equation: ClassVar[str] = "h[t] = [h_1[t], h_2[t]], each branch its own recursion on x[t]; y = U h + c"
     source: ClassVar[str] = "Schmidhuber, Gers & Eck 2002; Hermans & Schrauwen 2013"
+    choices: ClassVar[Choices] = {"units": (8, 16, 32)}
 
     family: Literal["parallel_rnn"] = "parallel_rnn"
     branches: tuple[Literal["simple_rnn", "lstm", "gru"], ...] = ("simple_rnn", "gru")
@@ -28,6 +27,3 @@ class Spec(NetworkSpec):
         )
         blocks = (Parallel("parallel", branches, self.merge),)
         return Network(dropped(blocks, self.dropout), shapes, self.future_units)
-
-    def space(self) -> Mapping[str, search.Dimension]:
-        return {**super().space(), "units": search.Choice((8, 16, 32))}

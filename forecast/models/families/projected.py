@@ -5,13 +5,11 @@ Learnt P x, linear and trained with the rest, or unsupervised P: the principal a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from forecast.models import search
-from forecast.models.base import NetworkSpec, dropped
+from forecast.models.base import Choices, NetworkSpec, dropped
 from forecast.networks.description import Block, Dense, Network, Parallel, Recurrent, Shapes, Taps
 
 
@@ -19,6 +17,7 @@ class Spec(NetworkSpec):
     summary: ClassVar[str] = "A recurrent layer on a linear projection of its inputs, learnt or principal components."
     equation: ClassVar[str] = "z[t] = P x[t] + p; h[t] = LSTM(z[t], h[t-1]); y = U h + c"
     source: ClassVar[str] = "Pearson 1901; Hotelling 1933; learnt P: Bengio, Ducharme, Vincent & Jauvin 2003"
+    choices: ClassVar[Choices] = {"units": (16, 32, 64), "width": (2, 4, 8)}
 
     family: Literal["projected"] = "projected"
     projection: Literal["learnt", "pca"] = "pca"
@@ -42,6 +41,3 @@ class Spec(NetworkSpec):
             branches.append((Taps("ahead", (0,), ahead),))
         blocks = (Parallel("projection", tuple(branches)), Recurrent(self.cell, self.cell, self.units))
         return Network(dropped(blocks, self.dropout), shapes, self.future_units)
-
-    def space(self) -> Mapping[str, search.Dimension]:
-        return {**super().space(), "units": search.Choice((16, 32, 64)), "width": search.Choice((2, 4, 8))}

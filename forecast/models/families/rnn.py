@@ -5,7 +5,7 @@ Its initial state is zero, learnt, or drawn once.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from forecast.models.base import RecurrentSpec
 
@@ -19,6 +19,3 @@ class Spec(RecurrentSpec):
     family: Literal["rnn"] = "rnn"
     activation: Literal["tanh", "sigmoid", "relu", "softplus"] = "tanh"
     h_init: Literal["zero", "learnt", "random"] = "zero"
-
-    def options(self) -> dict[str, Any]:
-        return {"activation": self.activation, "h_init": self.h_init}

@@ -15,15 +15,12 @@ from forecast.system.errors import ModelFailure
 class Spec(ModelSpec):
     kind: ClassVar[str] = "baseline"
     reads_history: ClassVar[bool] = False
+    needs_vintages: ClassVar[bool] = True
     summary: ClassVar[str] = "What the weather service itself had forecast by then: nothing here is fitted."
     equation: ClassVar[str] = "y[t+h] = s(t+h; u), u the newest issue <= t"
     source: ClassVar[str] = "the service's own archive of forecasts, with the time of their issue"
 
     family: Literal["service"] = "service"
-
-    @property
-    def needs_vintages(self) -> bool:
-        return True
 
     def n_params(self, model: FittedModel) -> int:
         return 0

@@ -5,25 +5,37 @@ its averages, the newest rows and averages of the other inputs, the calendar of 
 season, two and seven of them before t + h as far as the lookback reaches. It is fitted to the change from the last
 value, or to what the ridge leaves (`base`), on at most `rows` pairs of origin and step. Missing values are carried
 forward before, as for every model, so no regressor meets a NaN.
+
+A pickle runs whatever code is in it when it is loaded, and loads only with the version of scikit-learn that wrote it.
+What each kind of regressor needs for a forecast is a few arrays, so those are saved like the weights of a network, and
+forecasts are made from them with NumPy alone:
+
+    trees         feature, threshold, left, right, value (nodes of all trees one after another), roots, start
+    linear        slopes, intercept
+    kernel        vectors, weights, intercept, gamma (radial basis functions)
+    neighbours    points, answers, count, by_distance
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import AfterValidator, Field, model_validator
 
 from forecast.data.windows import Layout, Windows
-from forecast.models import regressors, search
+from forecast.models import search
 from forecast.models.base import RegressorSpec
 from forecast.models.problem import FittedModel, Parameters, Problem
 from forecast.models.skip import Kind
-from forecast.system.errors import ModelFailure, closest, quote_names
+from forecast.system.errors import InputError, ModelFailure, closest, quote_names
 
+Arrays = Mapping[str, np.ndarray]
+ROWS_AT_ONCE = 2048
+"""Rows that are forecast at once: the table of rows and trees stays small."""
 BOOSTING = "HistGradientBoostingRegressor"
 TREES = (BOOSTING, "RandomForestRegressor", "ExtraTreesRegressor")
 SEASONS_BACK = (1, 2, 7)
@@ -36,13 +48,156 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 """Where scikit-learn's own defaults are too slow or too greedy for tens of thousands of rows."""
 
 
+def boosted_trees(model: Any) -> dict[str, np.ndarray]:
+    """Of a HistGradientBoostingRegressor without categories. Inputs hold no NaN."""
+    trees = [stage[0].nodes for stage in model._predictors]
+    nodes = [
+        (n["feature_idx"], n["num_threshold"], n["left"], n["right"], n["value"], n["is_leaf"].astype(bool))
+        for n in trees
+    ]
+    return _forest(nodes, start=float(model._baseline_prediction.ravel()[0]))
+
+
+def forest(model: Any) -> dict[str, np.ndarray]:
+    """Of a RandomForestRegressor or an ExtraTreesRegressor."""
+    trees = [one.tree_ for one in model.estimators_]
+    nodes = [
+        (t.feature, t.threshold, t.children_left, t.children_right, t.value[:, 0, 0] / len(trees), t.children_left < 0)
+        for t in trees
+    ]
+    return _forest(nodes, start=0.0)
+
+
+def _forest(trees: Sequence[tuple[np.ndarray, ...]], *, start: float) -> dict[str, np.ndarray]:
+    """Leaves point at themselves, so that a row may go on down after it has arrived."""
+    roots = np.cumsum([0, *(len(tree[0]) for tree in trees)])[:-1]
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in ("feature", "threshold", "left", "right", "value")}
+    for root, (feature, threshold, left, right, value, leaf) in zip(roots, trees, strict=True):
+        own = root + np.arange(len(feature))
+        parts["feature"].append(np.where(leaf, 0, feature).astype(np.int32))
+        parts["threshold"].append(np.where(leaf, np.inf, threshold))
+        parts["left"].append(np.where(leaf, own, root + left.astype(np.int64)).astype(np.int32))
+        parts["right"].append(np.where(leaf, own, root + right.astype(np.int64)).astype(np.int32))
+        parts["value"].append(np.where(leaf, value, 0.0))
+    joined = {name: np.concatenate(values) for name, values in parts.items()}
+    return {**joined, "roots": roots.astype(np.int32), "start": np.array(start)}
+
+
+def linear(model: Any) -> dict[str, np.ndarray]:
+    return {"slopes": np.ravel(model.coef_), "intercept": np.array(float(np.ravel(model.intercept_)[0]))}
+
+
+def kernel(model: Any) -> dict[str, np.ndarray]:
+    if model.kernel != "rbf":
+        raise InputError(f"regressor SVR: kernel {model.kernel!r} is not supported; wanted 'rbf'. Leave `kernel` out.")
+    return {
+        "vectors": model.support_vectors_,
+        "weights": np.ravel(model.dual_coef_),
+        "intercept": np.array(float(model.intercept_[0])),
+        "gamma": np.array(float(model._gamma)),
+    }
+
+
+def neighbours(model: Any) -> dict[str, np.ndarray]:
+    if model.effective_metric_ != "euclidean" or model.weights not in ("uniform", "distance"):
+        raise InputError(
+            "regressor KNeighborsRegressor: wanted the Euclidean distance and weights 'uniform' or 'distance'; leave "
+            "`metric` and `p` out."
+        )
+    return {
+        "points": model._fit_X,
+        "answers": np.ravel(model._y),
+        "count": np.array(model.n_neighbors),
+        "by_distance": np.array(model.weights == "distance"),
+    }
+
+
+KINDS: dict[str, tuple[str, Callable[[Any], dict[str, np.ndarray]]]] = {
+    "HistGradientBoostingRegressor": ("sklearn.ensemble", boosted_trees),
+    "RandomForestRegressor": ("sklearn.ensemble", forest),
+    "ExtraTreesRegressor": ("sklearn.ensemble", forest),
+    "SVR": ("sklearn.svm", kernel),
+    "KNeighborsRegressor": ("sklearn.neighbors", neighbours),
+    "Ridge": ("sklearn.linear_model", linear),
+    "Lasso": ("sklearn.linear_model", linear),
+    "ElasticNet": ("sklearn.linear_model", linear),
+}
+"""Name in scikit-learn → the module that has it, and what takes its arrays."""
+
+
+def known(name: str) -> str:
+    """`name`; ValueError with the nearest one where there is no such regressor."""
+    if name not in KINDS:
+        raise ValueError(f"unknown regressor {name!r}.{closest(name, KINDS)} Known: {quote_names(KINDS)}")
+    return name
+
+
+def predict(arrays: Arrays, x: np.ndarray) -> np.ndarray:
+    """(n,) from the arrays of any kind and inputs (n, features)."""
+    return np.concatenate([_predict(arrays, x[k : k + ROWS_AT_ONCE]) for k in range(0, max(len(x), 1), ROWS_AT_ONCE)])
+
+
+def _predict(arrays: Arrays, x: np.ndarray) -> np.ndarray:
+    if "roots" in arrays:
+        return np.asarray(arrays["start"] + np.sum(leaves(arrays, x), axis=1))
+    if "slopes" in arrays:
+        return np.asarray(x @ arrays["slopes"] + arrays["intercept"])
+    if "vectors" in arrays:
+        near = np.exp(-arrays["gamma"] * _squared_distances(x, arrays["vectors"]))
+        return np.asarray(near @ arrays["weights"] + arrays["intercept"])
+    return _mean_of_nearest(arrays, x)
+
+
+def leaves(arrays: Arrays, x: np.ndarray) -> np.ndarray:
+    """(n, trees): the value of the leaf in which each row ends."""
+    at = np.repeat(arrays["roots"][None], len(x), axis=0)
+    rows = np.arange(len(x))[:, None]
+    while True:
+        below = np.where(
+            x[rows, arrays["feature"][at]] <= arrays["threshold"][at], arrays["left"][at], arrays["right"][at]
+        )
+        if (below == at).all():
+            return np.asarray(arrays["value"][at])
+        at = below
+
+
+def first_trees(arrays: Arrays, count: int) -> dict[str, np.ndarray]:
+    """A boosted forest cut after `count` trees."""
+    stop = int(arrays["roots"][count]) if count < len(arrays["roots"]) else len(arrays["value"])
+    nodes = {name: arrays[name][:stop] for name in ("feature", "threshold", "left", "right", "value")}
+    return {**nodes, "roots": arrays["roots"][:count], "start": arrays["start"]}
+
+
+def staged(arrays: Arrays, x: np.ndarray) -> Iterator[np.ndarray]:
+    """For slices of the rows (m, trees + 1): the forecast of the first 0, 1, ... trees."""
+    for k in range(0, len(x), ROWS_AT_ONCE):
+        values = leaves(arrays, x[k : k + ROWS_AT_ONCE])
+        yield np.hstack([np.zeros((len(values), 1)), np.cumsum(values, axis=1)]) + arrays["start"]
+
+
+def _squared_distances(x: np.ndarray, points: np.ndarray) -> np.ndarray:
+    products = x @ points.T
+    squares = np.sum(x**2, axis=1)[:, None] + np.sum(points**2, axis=1)[None] - 2 * products
+    return np.asarray(np.maximum(squares, 0.0))
+
+
+def _mean_of_nearest(arrays: Arrays, x: np.ndarray) -> np.ndarray:
+    distances = _squared_distances(x, arrays["points"])
+    nearest = np.argpartition(distances, int(arrays["count"]) - 1, axis=1)[:, : int(arrays["count"])]
+    answers = arrays["answers"][nearest]
+    if not bool(arrays["by_distance"]):
+        return np.asarray(answers.mean(axis=1))
+    weights = 1.0 / np.maximum(np.sqrt(np.take_along_axis(distances, nearest, axis=1)), 1e-12)
+    return np.asarray((weights * answers).sum(axis=1) / weights.sum(axis=1))
+
+
 class Spec(RegressorSpec):
     summary: ClassVar[str] = "A regressor of scikit-learn with the lead time as an input; boosted trees by default."
     equation: ClassVar[str] = "y[t+h] = b[t+h] + F(y[t-k] - y[t], y[t+h-jm] - y[t], x[t], f[t+h], h), b: y[t] or ridge"
     source: ClassVar[str] = "Pedregosa et al. 2011; boosting: Friedman 2001, Ke et al. 2017"
 
     family: Literal["sklearn"] = "sklearn"
-    regressor: Annotated[str, AfterValidator(regressors.known)] = BOOSTING
+    regressor: Annotated[str, AfterValidator(known)] = BOOSTING
     options: dict[str, bool | int | float | str | None] = Field(
         default_factory=dict, description="arguments of the regressor, by their names in scikit-learn"
     )
@@ -76,22 +231,19 @@ class Spec(RegressorSpec):
             return common
         return {**common, "leaves": search.Choice((7, 15, 31)), "leaf_rows": search.Choice((30, 100, 300))}
 
-    def modules(self) -> list[str]:
-        return [*super().modules(), regressors.__name__]
-
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
         """Per output `o` the arrays `o/...` of its regressor; boosting keeps the trees that validation asks for."""
         season = problem.panel.task.season_length
 
-        def trees(output: int, arrays: Mapping[str, np.ndarray]) -> int:
+        def trees(output: int, arrays: Arrays) -> int:
             return _best_count(arrays, *self._table(problem, "validation", output, season))
 
         return self._fitted(problem, trees)
 
-    def fit_again(self, problem: Problem, chosen: Mapping[str, np.ndarray], *, seed: int) -> Parameters:
+    def fit_again(self, problem: Problem, chosen: Arrays, *, seed: int) -> Parameters:
         return self._fitted(problem, lambda output, arrays: len(chosen[f"{output}/roots"]))
 
-    def _fitted(self, problem: Problem, trees: Callable[[int, Mapping[str, np.ndarray]], int]) -> Parameters:
+    def _fitted(self, problem: Problem, trees: Callable[[int, Arrays], int]) -> Parameters:
         from threadpoolctl import threadpool_limits
 
         found: dict[str, np.ndarray] = {}
@@ -102,9 +254,9 @@ class Spec(RegressorSpec):
                 raise ModelFailure(f"{self.regressor} found {len(y)} observed train targets; at least 2 are needed.")
             with threadpool_limits(1):  # candidates run side by side; spinning threads take ten times as long
                 model = self._regressor(len(y)).fit(x, y)
-            arrays = regressors.KINDS[self.regressor][1](model)
+            arrays = KINDS[self.regressor][1](model)
             if self.regressor == BOOSTING:
-                arrays = regressors.first_trees(arrays, trees(output, arrays))
+                arrays = first_trees(arrays, trees(output, arrays))
             found |= {f"{output}/{name}": value for name, value in arrays.items()}
         return Parameters(found)
 
@@ -118,7 +270,7 @@ class Spec(RegressorSpec):
         return kind(**{**about, **self.options})
 
     def _class(self) -> Any:
-        return getattr(importlib.import_module(regressors.KINDS[self.regressor][0]), self.regressor)
+        return getattr(importlib.import_module(KINDS[self.regressor][0]), self.regressor)
 
     def _table(self, problem: Problem, block: str, output: int, season: int) -> tuple[np.ndarray, np.ndarray]:
         """Inputs (n, features) and what is left of the targets (n,), over all series; unobserved ones left out."""
@@ -141,7 +293,7 @@ class Spec(RegressorSpec):
         parts = []
         for output in range(channels.outputs):
             own = {name.split("/", 1)[1]: a for name, a in model.weights.items() if name.startswith(f"{output}/")}
-            parts.append(regressors.predict(own, steps).reshape(len(windows), horizon))
+            parts.append(predict(own, steps).reshape(len(windows), horizon))
         base = np.repeat(windows.last[:, None], horizon, axis=1)
         if self.beside is not None and model.skip is not None:
             base = model.skip.forecast(windows, channels)
@@ -189,11 +341,9 @@ def _of_leads(past: np.ndarray, channels: Layout, horizon: int) -> list[np.ndarr
     return [past[:, -1, group][:, :, None] for group in leads]
 
 
-def _best_count(arrays: Mapping[str, np.ndarray], x: np.ndarray, y: np.ndarray) -> int:
+def _best_count(arrays: Arrays, x: np.ndarray, y: np.ndarray) -> int:
     """The number of trees with the lowest absolute error; all of them without an observed target."""
     if not len(y):
         return len(arrays["roots"])
-    slices = zip(
-        regressors.staged(arrays, x), np.split(y, range(regressors.ROWS, len(y), regressors.ROWS)), strict=True
-    )
+    slices = zip(staged(arrays, x), np.split(y, range(ROWS_AT_ONCE, len(y), ROWS_AT_ONCE)), strict=True)
     return int(np.argmin(sum(np.abs(said - known[:, None]).sum(axis=0) for said, known in slices)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from forecast.models.base import RecurrentSpec
 
@@ -16,6 +16,3 @@ class Spec(RecurrentSpec):
     family: Literal["state_space"] = "state_space"
     hidden: tuple[int, ...] = (32,)
     activation: Literal["tanh", "sigmoid", "relu", "softplus"] = "tanh"
-
-    def options(self) -> dict[str, Any]:
-        return {"hidden": self.hidden, "activation": self.activation}

@@ -5,13 +5,11 @@ MATLAB's distdelaynet; with `layers: 1` its timedelaynet.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from forecast.models import search
-from forecast.models.base import NetworkSpec, dropped
+from forecast.models.base import Choices, NetworkSpec, dropped
 from forecast.networks.description import Block, Dense, Network, Shapes, Taps
 
 
@@ -19,6 +17,7 @@ class Spec(NetworkSpec):
     summary: ClassVar[str] = "Causal convolutions: delayed inputs into delayed hidden layers."
     equation: ClassVar[str] = "h1[t] = f(sum_d V_d x[t-d] + b); h2[t] = f(sum_d W_d h1[t-d] + b); y = U h2 + c"
     source: ClassVar[str] = "Waibel, Hanazawa, Hinton, Shikano & Lang 1989"
+    choices: ClassVar[Choices] = {"units": (16, 32, 64), "taps": (4, 8, 12)}
 
     family: Literal["tdnn"] = "tdnn"
     taps: int = Field(8, ge=1, description="delays 0..taps-1 of each layer")
@@ -33,6 +32,3 @@ class Spec(NetworkSpec):
             delays = tuple(d * spacing for d in range(self.taps) if d * spacing < shapes.lookback)
             blocks += [Taps(f"taps_{i}", delays), Dense(f"dense_{i}", self.units)]
         return Network(dropped(tuple(blocks), self.dropout), shapes, self.future_units)
-
-    def space(self) -> Mapping[str, search.Dimension]:
-        return {**super().space(), "units": search.Choice((16, 32, 64)), "taps": search.Choice((4, 8, 12))}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,3 @@ class Spec(RecurrentSpec):
     family: Literal["temporal_skip"] = "temporal_skip"
     skip: int = Field(12, ge=2, description="k, in steps")
     activation: Literal["tanh", "sigmoid", "relu", "softplus"] = "tanh"
-
-    def options(self) -> dict[str, Any]:
-        return {"skip": self.skip, "activation": self.activation}

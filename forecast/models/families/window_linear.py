@@ -10,18 +10,17 @@ gradient steps: penalty and lags have the lowest validation error. Where the tar
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
-from scipy import linalg
 
 from forecast.data.windows import Layout, Windows, filled
 from forecast.models.base import RegressorSpec
 from forecast.models.problem import Parameters, Problem
-from forecast.models.skip import PENALTIES, calendar_terms, harmonics_of
+from forecast.models.skip import PENALTIES, calendar_terms, harmonics_of, ridge
 from forecast.system.errors import ModelFailure
 
 
@@ -133,15 +132,7 @@ def _normal_equations(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Callabl
         raise ModelFailure(f"A linear map found {count:.0f} complete train windows; at least 2 are needed.")
     mean = products[-1, :-1] / count
     covariance = products[:-1, :-1] - count * np.outer(mean, mean)
-
-    def solve(columns: np.ndarray, penalty: float) -> np.ndarray:
-        slopes = np.full((len(columns), len(mean) - size), np.nan)
-        with contextlib.suppress(np.linalg.LinAlgError):
-            gram = covariance[np.ix_(columns, columns)] + penalty * np.eye(len(columns))
-            slopes = linalg.solve(gram, covariance[columns, size:], assume_a="pos", check_finite=False)
-        return np.vstack([slopes, mean[size:] - mean[columns] @ slopes])
-
-    return solve
+    return partial(ridge, covariance[:size, :size], covariance[:size, size:], mean[:size], mean[size:])
 
 
 def _moving_average(window: np.ndarray, rows: int) -> np.ndarray:

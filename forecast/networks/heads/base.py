@@ -271,3 +271,11 @@ numpy_maths = NumpyMaths()
 def inverse_softplus(y: float) -> float:
     """x with softplus(x) = y > 0: what to add to a raw parameter so that zero stands for y."""
     return float(np.log(np.expm1(y)))
+
+
+UNIT = inverse_softplus(1.0 - FLOOR)
+
+
+def positive(xp: Maths, raw: Array) -> Array:
+    """Above `FLOOR` whatever the raw parameter is, and 1 where that is zero."""
+    return FLOOR + xp.softplus(raw + UNIT)

@@ -6,10 +6,18 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from forecast.networks.heads.base import FLOOR, Array, Constants, Head, Maths, inverse_softplus, numpy_maths, spread_of
+from forecast.networks.heads.base import (
+    Array,
+    Constants,
+    Head,
+    Maths,
+    inverse_softplus,
+    numpy_maths,
+    positive,
+    spread_of,
+)
 from forecast.networks.heads.distributions import Distribution, Normal, Student
 
-UNIT = inverse_softplus(1.0 - FLOOR)
 LEAST_DOF, FIRST_DOF, MOST_DOF = 2.1, 8.0, 200.0
 """Above 2 the variance exists; at the upper end the density is all but normal and ln Gamma still good in float32."""
 SHIFT = inverse_softplus(FIRST_DOF - LEAST_DOF)
@@ -42,7 +50,7 @@ class Gaussian(Head):
         return base + raw[..., 0]
 
     def _scale(self, xp: Maths, raw: Array, constants: Constants) -> Array:
-        return xp.constant(constants["scale"]) * (FLOOR + xp.softplus(raw[..., 1] + UNIT))
+        return xp.constant(constants["scale"]) * positive(xp, raw[..., 1])
 
 
 class StudentT(Head):
@@ -73,5 +81,5 @@ class StudentT(Head):
         return base + raw[..., 0]
 
     def _shape(self, xp: Maths, raw: Array, constants: Constants) -> tuple[Array, Array]:
-        scale = xp.constant(constants["scale"]) * (FLOOR + xp.softplus(raw[..., 1] + UNIT))
+        scale = xp.constant(constants["scale"]) * positive(xp, raw[..., 1])
         return scale, xp.minimum(LEAST_DOF + xp.softplus(raw[..., 2] + SHIFT), MOST_DOF)

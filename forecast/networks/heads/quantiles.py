@@ -17,20 +17,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from forecast.networks.heads.base import (
-    FLOOR,
-    LEAST,
-    Array,
-    Constants,
-    Head,
-    Maths,
-    inverse_softplus,
-    numpy_maths,
-    quantiles_of,
-)
+from forecast.networks.heads.base import LEAST, Array, Constants, Head, Maths, numpy_maths, positive, quantiles_of
 from forecast.networks.heads.distributions import Distribution, Piecewise
-
-UNIT = inverse_softplus(1.0 - FLOOR)
 
 
 class Quantiles(Head):
@@ -86,7 +74,7 @@ class Quantiles(Head):
         """(..., Q) beside the skip."""
         place, gaps = self.median, constants["gaps"]
         middle = raw[..., place : place + 1]
-        below = xp.constant(gaps[..., :place]) * (FLOOR + xp.softplus(raw[..., :place] + UNIT))
-        above = xp.constant(gaps[..., place:]) * (FLOOR + xp.softplus(raw[..., place + 1 :] + UNIT))
+        below = xp.constant(gaps[..., :place]) * positive(xp, raw[..., :place])
+        above = xp.constant(gaps[..., place:]) * positive(xp, raw[..., place + 1 :])
         down = xp.cumsum(below[..., ::-1])[..., ::-1]
         return xp.concat([middle - down, middle, middle + xp.cumsum(above)])

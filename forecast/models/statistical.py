@@ -1,16 +1,14 @@
 """Statistical models: fitted on the train range by statsforecast, then filtered forward with fixed parameters.
 
-Every model is one file here with `fit(y, season, options)`, which returns a small frozen dataclass of numbers; its
-`forecasts(y, origins, horizon)` runs the fitted recursion once over the whole series and reads the forecasts off at
-the origins. The state at an origin is a function of the rows up to that origin only.
+A family's file has a small frozen dataclass of fitted numbers beside its spec, see `Fitted`: `fit` makes it, and
+`forecasts` runs the fitted recursion once over the whole series and reads the forecasts off at the origins. The state
+at an origin is a function of the rows up to that origin only.
 """
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import os
-import pkgutil
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -26,13 +24,25 @@ from forecast.models.problem import FittedModel, Parameters, Problem
 from forecast.system.errors import InputError, ModelFailure, closest, quote_names
 
 Array = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
+
+
+class Fitted(Protocol):
+    """A fitted model: plain numbers (`dataclasses.asdict` gives JSON), how they are found, and what they forecast."""
+
+    @classmethod
+    def fit(cls, y: Array, season: int, options: dict[str, Any]) -> Fitted:
+        """On all of `y`; `options` as `StatisticalSpec.options` has them."""
+
+    def forecasts(self, y: Array, origins: Rows, horizon: int) -> Array:
+        """(n_origins, horizon): row k sees y[: origins[k] + 1] and nothing after it."""
 
 
 class StatisticalSpec(FittedSpec):
     """A statistical model fitted per series at the train end, its state filtered forward to every origin."""
 
     kind: ClassVar[str] = "statistical"
-    method: ClassVar[str]
+    fitted: ClassVar[type[Fitted]]
     keeps_validation: ClassVar[bool] = False
     starts_at_train_end: ClassVar[bool] = True
 
@@ -45,7 +55,7 @@ class StatisticalSpec(FittedSpec):
         return True
 
     def modules(self) -> list[str]:
-        return [*super().modules(), f"{__name__}.{self.method}"]
+        return [*super().modules(), self.fitted.__module__]
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
         """One fit per series and output on the train rows, gaps filled forward.
@@ -65,7 +75,7 @@ class StatisticalSpec(FittedSpec):
                 values = problem.scaling.unscaled(scaled, uid, output)
                 units = "own" if values.min() > 0 else "scaled"
                 chosen = values if units == "own" else scaled
-                numbers = describe(fit(self.method, chosen, season=season, options=options))
+                numbers = describe(fit(self.family, chosen, season=season, options=options))
                 fits.append({**numbers, "begins": str(begins), "units": units})
             result[uid] = fits
         return Parameters(series=result)
@@ -107,34 +117,28 @@ def _second(moment: np.datetime64) -> str:
     return str(np.datetime_as_string(moment, unit="s"))
 
 
-class Fitted(Protocol):
-    """A fitted model: plain numbers (`dataclasses.asdict` gives JSON) and one method."""
+def fitted_by(name: str) -> type[Fitted]:
+    """The class of the numbers that a family fits; `InputError` for an unknown name."""
+    from forecast.models import catalogue
 
-    def forecasts(self, y: Array, origins: npt.NDArray[np.int64], horizon: int) -> Array:
-        """(n_origins, horizon): row k sees y[: origins[k] + 1] and nothing after it."""
-        ...
-
-
-def names() -> list[str]:
-    """The models, found by file name."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    kinds = {name: spec.fitted for name, spec in catalogue().items() if issubclass(spec, StatisticalSpec)}
+    if name not in kinds:
+        raise InputError(f"Unknown statistical model {name!r}; known: {quote_names(kinds)}.{closest(name, kinds)}")
+    return kinds[name]
 
 
 def fit(name: str, y: Array, *, season: int = 1, options: Mapping[str, Any] | None = None) -> Fitted:
     """Fit on all of `y` (T,); `ModelFailure` when the model cannot be fitted, `InputError` for an unknown name."""
-    if name not in names():
-        raise InputError(f"Unknown statistical model {name!r}; known: {quote_names(names())}.{closest(name, names())}")
+    kind = fitted_by(name)
     keep_what_is_compiled()
-    module = importlib.import_module(f"{__name__}.{name}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the optimisers inside: what they found is judged by its errors
-            fitted: Fitted = module.fit(np.array(y, dtype=np.float64), season, dict(options or {}))
+            return kind.fit(np.array(y, dtype=np.float64), season, dict(options or {}))
     except (InputError, ModelFailure):
         raise
     except Exception as error:  # statsforecast raises bare Exception, ValueError, NotImplementedError, LinAlgError
         raise ModelFailure(f"{name} cannot be fitted to {len(y)} rows with season {season}: {error}.") from error
-    return fitted
 
 
 def keep_what_is_compiled() -> None:
@@ -156,10 +160,8 @@ def describe(fitted: Fitted) -> dict[str, Any]:
 
 def restore(description: Mapping[str, Any]) -> Fitted:
     """The fitted model that `describe` wrote down."""
-    module = importlib.import_module(f"{__name__}.{description['name']}")
     values = {key: _tupled(value) for key, value in description.items() if key not in ("name", "begins", "units")}
-    fitted: Fitted = module.FITTED(**values)
-    return fitted
+    return fitted_by(description["name"])(**values)
 
 
 def _tupled(value: Any) -> Any:
