@@ -48,8 +48,7 @@ class Board:
     >>> board.model("ridge")
     Model('ridge', horizon=3, lookback=168, series=1)
     >>> board.plot().savefig("errors.png")
-    >>> board.report("report.html").name
-    'report.html'
+    >>> path = board.report("report.html")
     """
 
     def __init__(self, folder: Path, asked: Question, recipes: Mapping[str, Recipe]) -> None:
@@ -71,11 +70,9 @@ class Board:
         part alone."""
         rows = leaderboard(self._results, ranking=RANKING)
         table = rows[["model", "status", *(metric.name for metric in metrics.METRICS), "n_params", "n_origins"]]
-        said = {f"vs_{family}": [self._word(family, model) for model in rows["model"]] for family in ("naive", "skip")}
-        return table.assign(chosen=rows["model"] == self.chosen, **said).reset_index(drop=True)
-
-    def _word(self, family: str, model: str) -> str:
-        return str(self._results.tests(RANKING, family).get(model, {}).get("word", ""))
+        tests = {family: self._results.tests(RANKING, family) for family in ("naive", "skip")}
+        words = {f"vs_{f}": [str(own.get(m, {}).get("word", "")) for m in rows["model"]] for f, own in tests.items()}
+        return table.assign(chosen=rows["model"] == self.chosen, **words).reset_index(drop=True)
 
     @property
     def chosen(self) -> str | None:

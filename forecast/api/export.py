@@ -81,6 +81,12 @@ def _own(results: Results, candidate: str, levels: float | Sequence[float]) -> p
     return table.assign(unique_id=table["series"])[["unique_id", *columns]]
 
 
+def trained(results: Results, model: str, ranking: str) -> Ensemble:
+    """What serves of one model; empty: of the chosen one. `InputError` where it is unknown or could not be fitted."""
+    found = _candidates(results, ranking, [model or str(results.chosen(ranking))])
+    return ensemble_of(results.folder(found[0] if found else model))
+
+
 NEEDS = {".py": (), ".keras": ("tensorflow",), ".onnx": ("tensorflow", "tf2onnx")}
 """Ending of a network's file → the packages that write it."""
 
@@ -97,9 +103,10 @@ def network_file(ensemble: Ensemble, path: Path, *, member: int = 0) -> None:
         if importlib.util.find_spec(package) is None:
             raise InputError(f"A {path.suffix} file needs {package}. Install it: `pip install {package}`.")
     one = ensemble.forecasters[member]
+    if one.network is None or ensemble.members:
+        found = f"the combination of {quote_names(ensemble.members)}" if ensemble.members else repr(one.spec.family)
+        raise InputError(f"Model {found} is no network. Name a network, such as 'gru' or 'lstm'.")
     skip, network = _linear(one), one.network
-    if network is None:
-        raise InputError(f"Model {one.spec.family!r} is no network. Name a network, such as 'gru' or 'lstm'.")
     if path.suffix == ".py":
         numpy_file(network, one.weights, path, description=one.spec.equation, linear=Linear(*skip))
     else:

@@ -150,11 +150,11 @@ OUTPUT = typer.Option(STANDARD_OUTPUT, "--output", "-o", help="The file; - is st
 
 def export(
     dataset: str = typer.Argument(help="An entry of configs/datasets.yaml that was run."),
-    what: Literal["cross-validation", "observations", "leaderboard"] = typer.Option(
-        "cross-validation", "--what", help="Which frame."
+    what: Literal["cross-validation", "observations", "leaderboard", "network"] = typer.Option(
+        "cross-validation", "--what", help="Which frame; or a network, as -o FILE.py (NumPy), .keras or .onnx."
     ),
     form: File = FILE,
-    models: str = typer.Option("", "--models", help="Only these, separated by commas."),
+    models: str = typer.Option("", "--models", help="Only these, separated by commas; of networks one."),
     levels: str = typer.Option("", "--levels", help="Intervals in percent, such as 80,95."),
     ranking: Literal["shipped", "architecture"] = typer.Option(
         "shipped", "--ranking", help="Networks with or without their linear part."
@@ -162,7 +162,8 @@ def export(
     output: Path = OUTPUT,
     root: Path = ROOT,
 ) -> None:
-    """Write results as `unique_id, ds, cutoff, y, <model>, …`, as neuralforecast and utilsforecast have them."""
+    """Write results as `unique_id, ds, cutoff, y, <model>, …`, as neuralforecast and utilsforecast have them, or the
+    network of `--models` (of the row that validation chose) as a file for other tools."""
     from forecast.api import export as frames
     from forecast.config.datasets import load_dataset
     from forecast.config.paths import ProjectPaths
@@ -173,6 +174,8 @@ def export(
     results = Results(ProjectPaths.of(project), dataset)
     if what == "observations":
         _write(frames.observations(results), form, output)
+    elif what == "network":
+        frames.network_file(frames.trained(results, models, ranking), output)
     elif what == "leaderboard":
         _write(frames.leaderboard(results, ranking=ranking), form, output)
     else:

@@ -18,6 +18,7 @@ from forecast.data.panel import from_frame
 from forecast.data.windows import Windows
 from forecast.forecaster.ensemble import Ensemble
 from forecast.system.errors import InputError
+from tests.support.small_project import command
 
 NETWORKS = ("gru", "lstm", "encoder_decoder", "tdnn")
 WITH_DAY, DAY = ("lstm", "encoder_decoder"), ("day_of_week",)
@@ -108,3 +109,23 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("forecast.api.export.importlib.util.find_spec", lambda name: None if name == "tf2onnx" else 1)
     with pytest.raises(InputError, match=r"A \.onnx file needs tf2onnx. Install it: `pip install tf2onnx`"):
         fitted("gru").export(tmp_path / "net.onnx")
+
+
+def test_the_command_writes_the_network_of_a_run_and_refuses_what_is_none(tmp_path: Path) -> None:
+    quick = {"n_trials": 1, "trial_steps": 2, "final_steps": 2, "seeds": [0]}
+    board = forecast.compare(
+        waves(), ["naive", {"family": "elman", "units": 3}], freq="1D", horizon=2, lookback=7, n_jobs=1, tuning=quick
+    )
+    root = board._results.paths.root
+    done = command(
+        root, "export", "df", "--what", "network", "--models", "elman", "-o", str(tmp_path / "command" / "net.py")
+    )
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "own").mkdir()
+    board.model("elman").export(tmp_path / "own" / "net.py")
+    assert (tmp_path / "command" / "net.py").read_bytes() == (tmp_path / "own" / "net.py").read_bytes()
+    for model, said in (("naive", "Model 'naive' is no network"), ("elmann", "Did you mean 'elman'?")):
+        wrong = command(root, "export", "df", "--what", "network", "--models", model, "-o", str(tmp_path / "no.py"))
+        assert wrong.returncode == 2 and said in wrong.stderr
+    named = command(root, "export", "df", "--what", "network", "--models", "elman")
+    assert named.returncode == 2 and "wanted a name that ends in '.keras', '.onnx', '.py'" in named.stderr

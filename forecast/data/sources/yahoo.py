@@ -89,15 +89,9 @@ def read(request: Request) -> RawFrame:
         counted = f"{len(failed)} of {len(source.tickers)} tickers failed"
         raise DataError(f"{counted}, more than `max_failed` allows: {'; '.join(failed.values())}")
     frame, as_of = observed(request, pd.concat(frames, ignore_index=True))
-    unsettled = frame["ds"][ended(request.dataset.calendar, frame["ds"]) > as_of - SETTLES]
-    return RawFrame(
-        frame,
-        as_of,
-        where=f"Yahoo, dataset {request.name!r}",
-        provenance=_provenance(source),
-        failed=failed,
-        provisional_from=unsettled.min() if len(unsettled) else None,
-    )
+    late = frame["ds"][ended(request.dataset.calendar, frame["ds"]) > as_of - SETTLES]
+    where, unsettled = f"Yahoo, dataset {request.name!r}", late.min() if len(late) else None
+    return RawFrame(frame, as_of, where, _provenance(source), failed=failed, provisional_from=unsettled)
 
 
 class _Client:
