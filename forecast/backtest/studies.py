@@ -10,11 +10,12 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forecast.models.search import Choice, Dimension, Integer, LogUniform, Space, including
-from forecast.system import files
+from forecast.system import files, postgres
 from forecast.system.errors import ForecastError, InputError, ModelFailure
 
 if TYPE_CHECKING:
@@ -99,6 +100,8 @@ Objective = Callable[[dict[str, Any], int], TrialOutcome]
 Report = Callable[[int, int, Trial], None]
 """(finished trials, all trials, the trial that has just finished); for progress."""
 
+LEFT = 2.0 * postgres.SILENT
+"""Seconds for the lock of a worker whose machine went silent."""
 RANDOM_TRIALS = 4
 """Finished trials before TPE takes over from random draws; Optuna's own 10 would never be left with 8 trials."""
 
@@ -113,20 +116,23 @@ def run_study(
     folder: Path,
     defaults: Mapping[str, Any] | None = None,
     report: Report | None = None,
-    storage: str | None = None,
+    storage: str = "",
 ) -> StudyResult:
     """Run the study `key` until `n_trials` trials have finished, counting those of earlier, interrupted calls.
 
     Trial k is drawn with `seed + k` from the finished trials alone, so an interrupted study equals an uninterrupted
     one. The first trial uses `defaults`; the space is widened where they lie outside. A failed model counts; a killed
     or crashed trial does not and is repeated.
-    The study is kept in `folder/<key>.journal` (or at `storage`, a database URL such as
-    `postgresql+psycopg://host/name`, for many machines). `key` names everything the result depends on.
+    The study is kept in `folder/<key>.journal`, or at `storage`, a database URL such as `postgresql://host/name` that
+    many machines share. `key` names everything the result depends on.
     Raises `BusyError` when another process runs this study, `InputError` for `defaults` that are no dimension.
     """
+    from optuna.exceptions import StorageInternalError
+
     space = including(space, defaults or {})
     folder.mkdir(parents=True, exist_ok=True)
-    with files.locked(folder / f"{key}.busy", what=f"Study {key}"):
+    alone = partial(postgres.locked, storage, f"study-{key}", patience=LEFT)
+    with files.locked(folder / f"{key}.busy", what=f"Study {key}"), alone(what=f"Study {key}"):
         study = _open(key, folder, storage)
         try:
             _require_same(study, space, seed, defaults or {})
@@ -139,20 +145,25 @@ def run_study(
             finished = _finished(study)[:n_trials]
         except OSError as error:
             raise _explained(error, folder) from error
+        except StorageInternalError:
+            kept = "The trials finished so far are kept there; run the same command again."
+            raise ForecastError(f"The database with study {key} went away. {kept}") from None
     return StudyResult(key, n_trials, tuple(_as_trial(k, trial, space) for k, trial in enumerate(finished)))
 
 
-def _open(key: str, folder: Path, storage: str | None) -> optuna.Study:
+def _open(key: str, folder: Path, storage: str) -> optuna.Study:
     import optuna
+    from sqlalchemy.pool import NullPool
 
     # Optuna writes to stderr through a handler of its own, which would break a progress display.
     logging.getLogger("optuna").setLevel(logging.WARNING)
-    return optuna.create_study(
-        storage=storage or open_journal(folder / f"{key}.journal"),
-        study_name=key,
-        direction="minimize",
-        load_if_exists=True,
-    )
+    with postgres.locked(storage, "studies", what="Making Optuna's tables", patience=LEFT):
+        kept = (
+            optuna.storages.RDBStorage(storage, engine_kwargs={"poolclass": NullPool})
+            if storage
+            else open_journal(folder / f"{key}.journal")
+        )
+        return optuna.create_study(storage=kept, study_name=key, direction="minimize", load_if_exists=True)
 
 
 def _require_same(study: optuna.Study, space: Space, seed: int, defaults: Mapping[str, Any]) -> None:

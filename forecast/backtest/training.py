@@ -139,7 +139,7 @@ def _compute(run: Run, jobs_list: list[TrainingJob], workers_wanted: int, advanc
     for outcome in workers.run(tasks, jobs=workers_wanted):
         outcomes.append(outcome)
         if not outcome.error:
-            files.write_json(_cost_path(run, by_title[outcome.name]), outcome.value)
+            files.write_json(_cost_path(run, by_title[outcome.name]), {**outcome.value, "kind": outcome.kind})
         advance(outcome.name)
     workers.raise_failures(outcomes, what=f"train {run.place.dataset}")
 
@@ -285,9 +285,11 @@ def _collect_costs(run: Run, jobs: list[TrainingJob]) -> None:
         costs = [files.read_json(path) for path in parts if path.exists()]
         if not costs:
             continue
-        total = {k: sum(cost[k] for cost in costs) for k in ("cpu_seconds", "wall_seconds")}
-        tuning = run.place.paths.cost(run.place.dataset) / f"{name}.tuning.json"
-        total["tuning_cpu_seconds"] = files.read_json(tuning)["cpu_seconds"] if tuning.exists() else 0.0
+        total: dict[str, Any] = {k: sum(cost[k] for cost in costs) for k in ("cpu_seconds", "wall_seconds")}
+        path = run.place.paths.cost(run.place.dataset) / f"{name}.tuning.json"
+        tuning = files.read_json(path) if path.exists() else {}
+        total["tuning_cpu_seconds"] = tuning.get("cpu_seconds", 0.0)
+        total["kinds"] = sorted({cost["kind"] for cost in (*costs, tuning) if "kind" in cost})
         files.write_json(run.place.paths.cost(run.place.dataset) / f"{name}.json", total)
 
 

@@ -24,7 +24,7 @@ from forecast.config.experiment import load_models, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task, load_task
 from forecast.forecaster import Budget, fit
-from forecast.system import files, workers
+from forecast.system import files, postgres, workers
 from forecast.system.progress import progress
 
 ENGINE = "forecast.forecaster.fitting"
@@ -41,7 +41,7 @@ class Plan:
     n_trials: int
     seed: int
     borders: Mapping[str, str]
-    storage: str | None = None
+    storage: str = ""
 
 
 def tune_dataset(paths: ProjectPaths, dataset: str, models: tuple[str, ...] = (), *, jobs: int) -> None:
@@ -57,6 +57,7 @@ def tune_dataset(paths: ProjectPaths, dataset: str, models: tuple[str, ...] = ()
         n_trials=budget.n_trials,
         seed=budget.base_seed,
         borders=files.read_json(paths.borders(dataset)),
+        storage=postgres.of_team(),
     )
     with progress(len(planned), f"tune {dataset}") as advance:
         tune(plan, planned, paths.tuned(dataset), jobs=jobs, advance=advance)
@@ -135,7 +136,7 @@ def study(plan: Plan, candidate: Candidate) -> dict[str, Any]:
     )
     if spent:  # a study that was complete already keeps the cost of when it was made
         cost = plan.place.paths.cost(plan.place.dataset) / f"{candidate.name}.tuning.json"
-        files.write_json(cost, {"cpu_seconds": spent})
+        files.write_json(cost, {"cpu_seconds": spent, "kind": workers.kind_of_machine()})
     return result.to_json(model=candidate.model, skip=candidate.skip, gradient_steps=plan.budget.steps)
 
 

@@ -16,7 +16,7 @@ import typer
 
 from forecast.cli.run import WRITTEN
 from forecast.cli.shown import FORMAT, ROOT, Format, require_project, show, tracking_uri
-from forecast.system import files
+from forecast.system import files, postgres
 from forecast.system.bootstrap import RUN_LOCK, WANTED
 from forecast.system.errors import BusyError, ForecastError, InputError
 from forecast.system.files import TEMPORARY, locked, remove_leftovers
@@ -177,10 +177,8 @@ def _answer(uri: str) -> str:
             return f"answers {httpx.get(uri.rstrip('/') + '/health', timeout=3).status_code}"
         except httpx.HTTPError as error:
             raise ForecastError(f"no answer ({error})") from None
-    from forecast.tracking.store import is_postgres, postgres_connection
-
-    if is_postgres(uri):
-        with postgres_connection(uri, seconds=3):
+    if postgres.is_postgres(uri):
+        with postgres.connection(uri, seconds=3):
             return "answers"
     return "not examined"
 

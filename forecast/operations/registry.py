@@ -35,8 +35,8 @@ from forecast.operations.champion import Meta
 from forecast.operations.predicting import newest
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError
+from forecast.system.postgres import CheckLock
 from forecast.tracking import Place, distributed_lock, place, registry
-from forecast.tracking.distributed_lock import CheckLock
 from forecast.tracking.registry import Registered
 
 PATIENCE = 120.0

@@ -28,8 +28,8 @@ COLUMNS = [
     ("Rows seen", "Rows of the train block it was fitted on"),
 ]
 ORDER = ("baseline", *RANKINGS)
-Costs = Mapping[str, Mapping[str, float]]
-"""CPU seconds by candidate; empty when they were not kept."""
+Costs = Mapping[str, Mapping[str, Any]]
+"""CPU seconds and kinds of machines by candidate; empty when they were not kept."""
 
 
 def ledger(results: Results, costs: Costs) -> Table:
@@ -38,7 +38,7 @@ def ledger(results: Results, costs: Costs) -> Table:
     return Table(COLUMNS, rows)
 
 
-def _row(cost: Mapping[str, float], record: dict[str, Any]) -> Row:
+def _row(cost: Mapping[str, Any], record: dict[str, Any]) -> Row:
     seeds = record.get("seeds") or []
     usable = sum(seed.get("status") == "ok" for seed in seeds)
     trials = len(record.get("trials") or [])
@@ -91,6 +91,17 @@ def budget_sentence(results: Results) -> tuple[bool, str]:
     return False, " ".join([said, *apart])
 
 
+def kinds_sentence(results: Results, costs: Costs) -> str:
+    """Which rows came from which kind of machine; empty where all that is known of came from one."""
+    rows: dict[str, list[str]] = {}
+    for name in costs.keys() & results.records.keys():
+        for kind in costs[name].get("kinds", ()):
+            rows.setdefault(kind, []).append(_named(results.records[name]))
+    told = "; ".join(f"{text.listing(sorted(names))} on {kind}" for kind, names in sorted(rows.items()))
+    said = f"Computed on {len(rows)} kinds of machines, whose results may differ in the last digits: {told}."
+    return said if len(rows) > 1 else ""
+
+
 def _budget(record: dict[str, Any]) -> tuple[int, int, int]:
     steps = (int(record.get(key) or 0) for key in ("tuning_gradient_steps", "gradient_steps"))
     return (len(record.get("trials") or []), *steps)  # type: ignore[return-value]
@@ -109,7 +120,7 @@ def cost_panel(results: Results, costs: Costs) -> Panel | None:
     return Panel("Accuracy against cost", scatter(points, axes, lambda value: f"{value:g}"))
 
 
-def _point(results: Results, name: str, cost: Mapping[str, float]) -> Point | None:
+def _point(results: Results, name: str, cost: Mapping[str, Any]) -> Point | None:
     record = results.records.get(name)
     spent = float(cost.get("cpu_seconds") or 0) + float(cost.get("tuning_cpu_seconds") or 0)
     if record is None or spent <= 0:

@@ -130,6 +130,7 @@ def _dataset(results: Results, costs: ledger.Costs) -> dict[str, Any]:
         "ledger": ledger.ledger(results, costs),
         "same_budget": same_budget,
         "budget": budget,
+        "kinds": ledger.kinds_sentence(results, costs),
         "cost": _safe([p for p in [ledger.cost_panel(results, costs)] if p]),
         "timeline": data.timeline(results),
         "quality": data.quality_table(results),

@@ -23,8 +23,8 @@ from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, fields, is_dataclass, replace
-from functools import cache
+from dataclasses import fields, is_dataclass, replace
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,8 @@ from forecast.system.errors import BusyError, ForecastError, InputError
 if TYPE_CHECKING:
     from distributed import Client, Future
 
+    from forecast.system.workers import Task
+
 VARIABLE = "FORECAST_CLUSTER"
 WAIT_SECONDS, START_SECONDS = 10, 60
 """For a scheduler to answer; for the first of its workers, which after a Ctrl-C are just being started again."""
@@ -43,7 +45,6 @@ AHEAD = 256
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "statsforecast", "keras", "tensorflow-cpu", "optuna")
 """Those that compute: other versions of them may give other numbers."""
-WANTED = "Wanted tcp://host:port, tls://host:port or local:<worker processes>"
 DIED = (
     "every worker process that ran it died, most likely for want of memory. Give the workers more "
     "(`dask worker --memory-limit`), or fewer of them a machine; the other tasks are finished."
@@ -51,35 +52,26 @@ DIED = (
 Blob = dict[str, bytes]
 
 
-@dataclass(frozen=True)
-class Job:
-    """What a worker is asked: `function` and its arguments, the files that it reads, the folder that it fills."""
-
-    name: str
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    reads: tuple[Path, ...] = ()
-    writes: Path | None = None
-
-
 def address() -> str:
     """Of the cluster that this command was given; empty: this machine's cores. `InputError` for a malformed one."""
     given = os.environ.get(VARIABLE, "").strip()
     if given and not re.fullmatch(r"(tcp|tls)://[^\s/:]+(:\d{1,5})|local:[1-9]\d{0,3}", given):
-        raise InputError(f"{VARIABLE} (or --cluster): {given!r} is no address of a cluster. {WANTED}.")
+        wanted = "tcp://host:port, tls://host:port or local:<worker processes>"
+        raise InputError(f"{VARIABLE} (or --cluster): {given!r} is no address of a cluster. Wanted {wanted}.")
     return given
 
 
-def outcomes(jobs: Sequence[Job], where: str) -> Iterator[tuple[Job, Any]]:
-    """Each job with what its function returned, or with the `ForecastError` that ended it, as they are ready.
+def outcomes(function: Callable[[Task], Any], tasks: Sequence[Task], where: str) -> Iterator[tuple[Task, Any]]:
+    """Each task with what `function` returned of it, or with the `ForecastError` that ended it, as they are ready.
 
     `BusyError` (75) when no scheduler answers or it goes away: what is finished is kept, the command can be repeated.
     """
     with _connected(where) as client, _explained(client, where):
-        shared = _checked(client)
-        out: dict[Future, Job] = {}
+        shared = _checked(client, tasks)
+        out: dict[Future, Task] = {}
+        submit = partial(_submitted, client, function, shared)
         try:
-            yield from _as_completed(client, jobs, out, shared)
+            yield from _as_completed(client, submit, tasks, out, shared)
         finally:
             _call_off(client, [future for future in out if not future.done()])
 
@@ -141,8 +133,9 @@ def _packages() -> str:
     return hashlib.sha256(" ".join(found).encode()).hexdigest()[:12]
 
 
-def _checked(client: Client) -> bool:
-    """Whether every worker sees this machine's files; `InputError` for one that would compute otherwise."""
+def _checked(client: Client, tasks: Sequence[Task]) -> bool:
+    """Whether every worker sees this machine's files; `InputError` for one that computes otherwise or lacks memory."""
+    needed, name = max((_needed(task.reads, task.prepare is not None), task.name) for task in tasks)
     here, token = identity(), Path(tempfile.mkdtemp(prefix="forecast-seen-", dir=Path.cwd()))
     try:
         client.wait_for_workers(1, timeout=START_SECONDS)
@@ -153,39 +146,52 @@ def _checked(client: Client) -> bool:
                         f"Worker {worker} has other {what} (digest {there[what]}, here {digest}): its numbers would "
                         "not be those of this machine. Install the same version there and start it again."
                     )
-        seen = client.run(_sees, str(token))
+        for worker, about in client.scheduler_info(n_workers=-1)["workers"].items():
+            if 0 < about["memory_limit"] < needed:
+                raise InputError(
+                    f"Worker {worker} may use {about['memory_limit'] / 1e9:.1f} GB; {name} needs about "
+                    f"{needed / 1e9:.1f} GB. Give it more (`dask worker --memory-limit`), or start fewer workers."
+                )
+        seen = client.run(os.path.isdir, str(token))
     finally:
         shutil.rmtree(token, ignore_errors=True)
     return all(seen.values()) and os.environ.get("FORECAST_CLUSTER_DISK") != "separate"
 
 
-def _sees(path: str) -> bool:
-    return Path(path).is_dir()
+@cache
+def _needed(reads: tuple[Path, ...], engine: bool) -> int:
+    """Bytes of a task, about: of the largest table that it reads, and of TensorFlow (figures: docs/cluster.md)."""
+    import pyarrow.parquet
+
+    tables = [table for path in reads for table in ([path] if path.is_file() else path.rglob("*.parquet"))]
+    found = [pyarrow.parquet.read_metadata(table) for table in tables if table.suffix == ".parquet"]
+    cells = max((int(one.num_rows) * (int(one.num_columns) - 2) for one in found), default=0)
+    return cells and 260 * cells + (700_000_000 if engine else 300_000_000)
 
 
-def _submitted(client: Client, job: Job, place: int, shared: bool) -> Future:
-    arguments = _moved(job.arguments, Path.absolute)
-    about: dict[str, Any] = {"pure": False, "retries": 2, "priority": -place, "key": f"{job.name}-{uuid.uuid4().hex}"}
+def _submitted(client: Client, function: Callable[[Task], Any], shared: bool, task: Task, place: int) -> Future:
+    task = _moved(task, Path.absolute)
+    about: dict[str, Any] = {"pure": False, "retries": 2, "priority": -place, "key": f"{task.name}-{uuid.uuid4().hex}"}
     if shared:
-        return client.submit(_alone, job.function, arguments, **about)
-    sent = client.scatter([_blob(path.absolute()) for path in job.reads if path.exists()], hash=True)
-    return client.submit(_elsewhere, job.function, arguments, sent, job.writes and job.writes.absolute(), **about)
+        return client.submit(function, task, **about)
+    sent = client.scatter([_blob(path) for path in task.reads if path.exists()], hash=True)
+    return client.submit(_elsewhere, function, task, sent, **about)
 
 
 def _as_completed(
-    client: Client, jobs: Sequence[Job], out: dict[Future, Job], shared: bool
-) -> Iterator[tuple[Job, Any]]:
+    client: Client, submit: Callable[[Task, int], Future], tasks: Sequence[Task], out: dict[Future, Task], shared: bool
+) -> Iterator[tuple[Task, Any]]:
     """`out` always has what is with the scheduler."""
     from distributed import as_completed
     from distributed.scheduler import KilledWorker
 
-    left, suspected = deque(enumerate(jobs)), set[str]()
+    left, suspected = deque(enumerate(tasks)), set[str]()
     waiting = as_completed(loop=client.loop, raise_errors=False)
     while left or out:
         while left and len(out) < AHEAD:
-            place, job = left.popleft()
-            future = _submitted(client, job, place, shared)
-            out[future] = job
+            place, task = left.popleft()
+            future = submit(task, place)
+            out[future] = task
             waiting.add(future)
         batch = _ready(client, waiting)
         finished = [future for future in batch if future.status == "finished"]
@@ -195,19 +201,19 @@ def _as_completed(
             waiting.update(batch)
             continue
         for future, result in zip(finished, results, strict=True):
-            job = out.pop(future)
-            yield job, result if shared else _written(job, result)
+            task = out.pop(future)
+            yield task, result if shared else _written(task, result)
         for future in set(batch).difference(finished):
             if future.status in ("pending", "lost") and client.status == "running":
                 waiting.add(future)  # its result died with the worker that held it, and is being made again
                 continue
             _require_killed(future)
-            job = out.pop(future)
-            if job.name in suspected:
-                yield job, ForecastError(f"{job.name}: {DIED}")
+            task = out.pop(future)
+            if task.name in suspected:
+                yield task, ForecastError(f"{task.name}: {DIED}")
             else:  # Dask blames what waited on a worker too: once more, after all the others
-                suspected.add(job.name)
-                left.append((len(jobs), job))
+                suspected.add(task.name)
+                left.append((len(tasks), task))
 
 
 def _ready(client: Client, waiting: Any) -> list[Future]:
@@ -245,15 +251,11 @@ def _call_off(client: Client, left: list[Future]) -> None:
         client.restart_workers(busy, timeout=WAIT_SECONDS, raise_for_error=False)
 
 
-def _alone(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    return function(*arguments)
-
-
-def _elsewhere(
-    function: Callable[..., Any], arguments: tuple[Any, ...], sent: list[tuple[str, Blob]], writes: Path | None
-) -> tuple[Any, Blob]:
+def _elsewhere(function: Callable[[Task], Any], task: Task, sent: list[tuple[str, Blob]]) -> tuple[Any, Blob]:
     """On a worker without this machine's disk: its copy of the files, the function, and what it wrote."""
-    there = _scratch()
+    from distributed import get_worker
+
+    there = Path(get_worker().local_directory) / "files"
     for root, blob in sent:
         for name, content in blob.items():
             path = there / Path(root).relative_to("/") / name
@@ -263,25 +265,19 @@ def _elsewhere(
     def moved(path: Path) -> Path:
         return there / path.relative_to("/")
 
-    value = function(*_moved(arguments, moved))
-    if writes is None:
+    task = _moved(task, moved)
+    value = function(task)
+    if task.writes is None:
         return value, {}
-    blob = _blob(moved(writes))[1] if moved(writes).exists() else {}
-    shutil.rmtree(moved(writes), ignore_errors=True)
+    blob = _blob(task.writes)[1] if task.writes.exists() else {}
+    shutil.rmtree(task.writes, ignore_errors=True)
     return value, blob
 
 
-@cache
-def _scratch() -> Path:
-    from distributed import get_worker
-
-    return Path(tempfile.mkdtemp(prefix="files-", dir=get_worker().local_directory))
-
-
-def _written(job: Job, result: tuple[Any, Blob]) -> Any:
+def _written(task: Task, result: tuple[Any, Blob]) -> Any:
     value, blob = result
-    if job.writes is not None and blob:
-        with files.atomic_directory(job.writes) as temporary:
+    if task.writes is not None and blob:
+        with files.atomic_directory(task.writes) as temporary:
             for name, content in blob.items():
                 files.write_bytes(temporary / name, content)
     return value

@@ -6,11 +6,13 @@ With FORECAST_CLUSTER the same tasks go to a Dask cluster (`forecast.system.clus
 from __future__ import annotations
 
 import os
+import platform
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
@@ -41,7 +43,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a task returned, or why it did not. `expected`: a `ForecastError`, else a bug with its traceback."""
+    """What a task returned, or why it did not. `expected`: a `ForecastError`, else a bug with its traceback.
+
+    `startup`: CPU seconds that its process spent on imports before it; `kind`: `kind_of_machine` there.
+    """
 
     name: str
     value: Any = None
@@ -49,7 +54,7 @@ class Outcome:
     expected: bool = False
     exit_code: int = 0
     startup: float = 0.0
-    """CPU seconds that this task's process spent on imports before it."""
+    kind: str = ""
 
 
 def run(tasks: Sequence[Task], *, jobs: int) -> Iterator[Outcome]:
@@ -80,9 +85,19 @@ def _outcomes(tasks: Sequence[Task], jobs: int) -> Iterator[Outcome]:
 
 
 def _on_cluster(tasks: Sequence[Task], where: str) -> Iterator[Outcome]:
-    jobs = [cluster.Job(task.name, _attempt, (task,), task.reads, task.writes) for task in tasks]
-    for job, found in cluster.outcomes(jobs, where):
-        yield found if isinstance(found, Outcome) else Outcome(job.name, error=str(found), expected=True, exit_code=1)
+    for task, found in cluster.outcomes(_attempt, tasks, where):
+        yield found if isinstance(found, Outcome) else Outcome(task.name, error=str(found), expected=True, exit_code=1)
+
+
+@cache
+def kind_of_machine() -> str:
+    """What decides the last digits of a result here: the vector instructions that are used, and the BLAS."""
+    import numpy as np
+    from threadpoolctl import threadpool_info
+
+    found = (np.show_config(mode="dicts") or {})["SIMD Extensions"]["found"]
+    blas = {f"{one['internal_api']} {one['version']}" for one in threadpool_info() if one["user_api"] == "blas"}
+    return f"{platform.machine()} with {', '.join([*found, *sorted(blas)])}"
 
 
 def in_turn(items: Sequence[T], group: Callable[[T], str], at_once: int) -> list[T]:
@@ -141,7 +156,7 @@ def _attempt(task: Task) -> Outcome:
             task.prepare()
             startup = time.process_time() - before
         with threadpool_limits(1):
-            return Outcome(task.name, task.function(*task.arguments), startup=startup)
+            return Outcome(task.name, task.function(*task.arguments), startup=startup, kind=kind_of_machine())
     except ForecastError as error:
         return Outcome(task.name, error=str(error), expected=True, exit_code=error.exit_code, startup=startup)
     except Exception:  # noqa: BLE001  (the boundary of a task: a bug is reported with the others' results kept)

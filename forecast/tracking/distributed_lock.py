@@ -1,35 +1,34 @@
-"""A lock among all processes that share a tracking store, whatever machine they run on: a ticket lock with a lease.
+"""A lock among all processes that share a tracking store, whatever machine they run on.
 
-MLflow has no lock. But its registry numbers a model's versions under a primary key: a number is given once, after
-every lower one, and never again, not even when its version was deleted. So a registered model is a queue. A process
-that wants the lock makes a version of it, a ticket, and has the lock once no lower ticket is left; deleting the ticket
-lets the next one in. Nothing but MLflow's own calls is used, so it works through a server as on the database.
+Where they reach PostgreSQL it is the database's own (`forecast.system.postgres`). Through an MLflow server alone it is
+a ticket lock with a lease. MLflow has no lock, but its registry numbers a model's versions under a primary key: a
+number is given once, after every lower one, and never again, not even when its version was deleted. So a registered
+model is a queue. A process that wants the lock makes a version of it, a ticket, and has the lock once no lower ticket
+is left; deleting the ticket lets the next one in.
 
 A ticket names its process, which counts up a heartbeat. A waiting process removes the ticket before it, and warns,
-when its process is gone from the same machine, or when its heartbeat stood still for `LEASE` seconds of the waiting
-process's clock; no two clocks are ever compared. docs/decisions/0012-a-team-on-one-server.md has what was weighed.
+when its heartbeat stood still for `LEASE` seconds of the waiting process's clock; no two clocks are ever compared.
+docs/decisions/0012-a-team-on-one-server.md has what was weighed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 import socket
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from forecast.system import files, processes
+from forecast.system import files, postgres
 from forecast.system.errors import BusyError, ForecastError
+from forecast.system.postgres import CheckLock
 from forecast.tracking import store
 from forecast.tracking.store import Place
 
@@ -38,25 +37,13 @@ LEASE = 90.0
 PAUSE = 0.5
 """Seconds: between two heartbeats; without one until a process counts as gone; between two looks at the queue."""
 
-CheckLock = Callable[[], None]
-"""Raises `BusyError` when the lock was lost meanwhile; to be called right before each change that needs the lock."""
-
-
-@dataclass(frozen=True)
-class Clock:
-    """Seconds that only grow, and how to let them pass."""
-
-    now: Callable[[], float] = time.monotonic
-    pause: Callable[[float], None] = time.sleep
-
 
 @dataclass(frozen=True)
 class Ticket:
-    """One place in a queue; `machine` tells apart what may share a host's name, `since` is the store's time."""
+    """One place in a queue; `since` is the store's time."""
 
     number: int
     host: str
-    machine: str
     pid: int
     beat: str
     since: datetime
@@ -66,7 +53,7 @@ class Ticket:
 
 
 @contextmanager
-def lock(place: Place, name: str, *, what: str, patience: float, clock: Clock = Clock()) -> Iterator[CheckLock]:
+def lock(place: Place, name: str, *, what: str, patience: float) -> Iterator[CheckLock]:
     """The lock `name` of the store at `place`.
 
     Nothing happens for a store of this project's own, which the project's lock files protect. `BusyError` naming the
@@ -78,8 +65,11 @@ def lock(place: Place, name: str, *, what: str, patience: float, clock: Clock = 
     elif place.database is not None:
         with files.locked(Path(f"{place.database}.{name}.lock"), what=what, timeout=patience):
             yield lambda: None
+    elif database := place.uri if postgres.is_postgres(place.uri) else postgres.of_team():
+        with postgres.locked(database, name, what=what, patience=patience) as check_lock:
+            yield check_lock
     else:
-        with Queue(place, f"{name} (lock)").locked(what, patience, clock) as check_lock:
+        with Queue(place, f"{name} (lock)").locked(what, patience) as check_lock:
             yield check_lock
 
 
@@ -91,11 +81,11 @@ class Queue:
     name: str
 
     @contextmanager
-    def locked(self, what: str, patience: float, clock: Clock) -> Iterator[CheckLock]:
+    def locked(self, what: str, patience: float) -> Iterator[CheckLock]:
         mine = self.join()
         try:
             with self._heartbeat(mine):
-                self.wait(mine, what, patience, clock)
+                self.wait(mine, what, patience)
                 yield lambda: self.require(mine, what)
         finally:
             with contextlib.suppress(ForecastError):  # out of reach: it stands still from now on
@@ -106,7 +96,7 @@ class Queue:
         """A new ticket of this process; its number."""
         from mlflow.exceptions import MlflowException
 
-        tags = {"host": socket.gethostname(), "machine": machine(), "pid": str(os.getpid()), "beat": "0"}
+        tags = {"host": socket.gethostname(), "pid": str(os.getpid()), "beat": "0"}
         with store.opened(self.place) as client:
             store.ensure_model(client, self.name, "A lock of the processes that share this store; not a model")
             while True:
@@ -133,22 +123,22 @@ class Queue:
             found = client.search_model_versions(f"name = '{self.name}'", max_results=1000)
         return sorted((_ticket(int(v.version), v.tags, v.creation_timestamp) for v in found), key=lambda t: t.number)
 
-    def wait(self, mine: int, what: str, patience: float, clock: Clock) -> None:
+    def wait(self, mine: int, what: str, patience: float) -> None:
         """Until no lower ticket is left. Raises as `lock` does."""
-        begun = clock.now()
+        begun = time.monotonic()
         watch = Watch(begun)
         while True:
             first = self._first(mine, what)
             if first.number == mine:
                 return
-            state, waited = watch.look(first, clock.now()), clock.now() - begun
+            state, waited = watch.look(first, time.monotonic()), time.monotonic() - begun
             if state == "gone":
                 self.leave(first.number)
                 logging.getLogger(__name__).warning("%s: taken over from %s, which is gone", what, first)
             elif waited >= patience and (state == "lives" or waited >= patience + LEASE):
                 raise BusyError(f"{what} is already running ({first}). Wait for it to end, or stop that process.")
             else:
-                clock.pause(PAUSE)
+                time.sleep(PAUSE)
 
     def require(self, mine: int, what: str) -> None:
         """Raises `BusyError` unless `mine` still has the lock."""
@@ -199,22 +189,13 @@ class Watch:
             self.number, self.beat, self.since, self.moved = ticket.number, ticket.beat, now, False
         elif ticket.beat != self.beat:
             self.beat, self.since, self.moved = ticket.beat, now, True
-        here = ticket.machine == machine()
-        if (here and not processes.alive(ticket.pid)) or now - self.since >= LEASE:
+        if now - self.since >= LEASE:
             return "gone"
-        return "lives" if here or self.moved else "unknown"
-
-
-@cache
-def machine() -> str:
-    """The same for two processes only if they see each other's PIDs: containers share a kernel, some a host's name."""
-    kernel, processes = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
-    parts = [kernel.read_text().strip(), str(processes.readlink())] if kernel.exists() else [str(uuid.getnode())]
-    return hashlib.sha256(" ".join([socket.gethostname(), *parts]).encode()).hexdigest()[:16]
+        return "lives" if self.moved else "unknown"
 
 
 def _ticket(number: int, tags: Mapping[str, str], made: int) -> Ticket:
     """`made` in milliseconds since 1970. A version made by hand belongs to no process and will be removed."""
     pid = int(tags["pid"]) if tags.get("pid", "").isdigit() else 0
     since = datetime.fromtimestamp(made / 1000, UTC)
-    return Ticket(number, tags.get("host", "?"), tags.get("machine", ""), pid, tags.get("beat", ""), since)
+    return Ticket(number, tags.get("host", "?"), pid, tags.get("beat", ""), since)

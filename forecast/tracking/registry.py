@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from forecast.system import files
 from forecast.system.errors import DataError, InputError
+from forecast.system.postgres import CheckLock
 from forecast.tracking import store
-from forecast.tracking.distributed_lock import CheckLock
 from forecast.tracking.store import Place
 from forecast.tracking.writing import save_model
 

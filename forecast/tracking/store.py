@@ -22,11 +22,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from forecast.config.paths import ProjectPaths
-from forecast.system import files
+from forecast.system import files, postgres
 from forecast.system.errors import ForecastError, InputError
 
 if TYPE_CHECKING:
-    import psycopg
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
 
@@ -234,7 +233,7 @@ def _client(uri: str) -> MlflowClient:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        with tables_made_by_one(uri):
+        with postgres.locked(uri, "tables", what=f"Making the tables of {shown(uri)}", patience=PATIENCE):
             client = MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)  # makes and migrates the database, under the lock
     except ModuleNotFoundError as error:
@@ -308,41 +307,3 @@ def shown(uri: str) -> str:
     """Without the password of a database URL."""
     head, _, tail = uri.rpartition("@")
     return f"{head.partition('://')[0]}://...@{tail}" if head else uri
-
-
-POSTGRES = "postgresql"
-TABLES = 0x6D6C666C6F77
-"""The advisory lock under which MLflow makes and migrates its tables."""
-
-
-def is_postgres(uri: str) -> bool:
-    """`postgresql://...`, whatever driver it names."""
-    return uri.partition("://")[0].partition("+")[0] == POSTGRES
-
-
-def postgres_connection(uri: str, *, seconds: int) -> psycopg.Connection:
-    """An open connection in autocommit. `InputError` without the driver, `ForecastError` without an answer."""
-    try:
-        import psycopg
-    except ImportError:
-        raise InputError(
-            "A postgresql:// address needs the driver psycopg. Install it: `pip install 'rolling-forecast[postgres]'`."
-        ) from None
-    try:
-        return psycopg.connect(POSTGRES + uri[uri.index("://") :], connect_timeout=seconds, autocommit=True)
-    except psycopg.Error as error:
-        raise ForecastError(
-            f"PostgreSQL does not answer: {' '.join(str(error).split())}. Check the address, the server and the "
-            "user's rights."
-        ) from None
-
-
-@contextmanager
-def tables_made_by_one(uri: str) -> Iterator[None]:
-    """One process at a time makes tables in that database; no lock when it is no PostgreSQL."""
-    if not is_postgres(uri):
-        yield
-        return
-    with postgres_connection(uri, seconds=10) as lock:
-        lock.execute("select pg_advisory_lock(%s)", (TABLES,))
-        yield

@@ -17,7 +17,7 @@ import pytest
 from forecast.system.processes import end_with_this_process
 
 MISSING = "PostgreSQL is needed: apt-get install postgresql"
-SECONDS = 300
+SECONDS = 120
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def started(programs: Path, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     identity = other_than_root(folder)
     data, log = folder / "data", folder / "log"
     make = [programs / "initdb", "-D", data, "-U", "forecast", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]
-    subprocess.run(make, check=True, capture_output=True, **identity)
+    subprocess.run(make, check=True, capture_output=True, timeout=SECONDS, **identity)
     serve = [programs / "postgres", "-D", data, "-k", folder, "-c", "listen_addresses=", "-c", "fsync=off"]
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -70,7 +70,10 @@ def started(programs: Path, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
         yield process
     finally:
         process.send_signal(2)  # a fast shutdown: clients are sent away
-        process.wait(SECONDS)
+        try:
+            process.wait(SECONDS)
+        finally:
+            process.kill()
 
 
 def other_than_root(folder: Path) -> dict[str, object]:
@@ -85,4 +88,4 @@ def other_than_root(folder: Path) -> dict[str, object]:
 
 def sql(programs: Path, folder: Path, command: str) -> None:
     ask = [programs / "psql", "-q", "-h", folder, "-U", "forecast", "-d", "postgres", "-c", command]
-    subprocess.run(ask, check=True, capture_output=True)
+    subprocess.run(ask, check=True, capture_output=True, timeout=SECONDS)

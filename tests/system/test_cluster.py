@@ -11,9 +11,11 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from forecast.system import cluster, workers
+from forecast.system import cluster, files, workers
 from forecast.system.errors import BusyError, InputError
 from forecast.system.workers import Task
 
@@ -161,6 +163,17 @@ def test_a_worker_with_other_code_is_refused_with_both_digests(given, monkeypatc
     monkeypatch.setattr(cluster, "_packages", lambda: "ffffffffffff")
     with pytest.raises(InputError, match=r"has other packages .digest [0-9a-f]{12}, here ffffffffffff"):
         run(Task("two", square, (2,)))
+
+
+def test_a_worker_with_too_little_memory_is_refused_with_both_numbers_before_anything_runs(given, tmp_path):
+    table, marker = tmp_path / "prepared" / "frame.parquet", tmp_path / "ran"
+    table.parent.mkdir()
+    rows = 3_000_000
+    days = np.zeros(rows, dtype="datetime64[ns]")
+    files.write_frame(table, pd.DataFrame({"unique_id": np.zeros(rows, dtype="int8"), "ds": days, "y": 0.0}))
+    with pytest.raises(InputError, match=r"may use 0\.6 GB; large needs about 1\.1 GB.*--memory-limit"):
+        run(Task("fast", slow, (marker, 0)), Task("large", slow, (marker, 0), reads=(table.parent,)))
+    assert not marker.exists()
 
 
 def test_what_is_called_off_ends_soon_and_nothing_waits_on(given, tmp_path):

@@ -157,16 +157,22 @@ def _equal_groups(wide: pd.DataFrame, limit: float) -> list[list[str]]:
     groups: list[list[str]] = []
     values = wide.to_numpy()
     known = ~np.isnan(values)
-    left = [i for i in range(values.shape[1]) if known[:, i].any() and np.ptp(values[known[:, i], i]) > 0]
-    while left:
-        first, *others = left
+    varied = [i for i in range(values.shape[1]) if known[:, i].any() and np.ptp(values[known[:, i], i]) > 0]
+    left = np.array(varied, dtype=np.intp)
+    probed = np.argsort(-known.sum(axis=1), kind="stable")[: int(limit * len(values)) + 1]
+    while len(left) > 1:
+        first, others = left[0], left[1:]
+        # who differs on every one of so many steps differs on too many: ten thousand series are told apart by two
+        probe = values[np.ix_(probed, others)]
+        others = others[
+            ((probe == values[probed, None, first]) | np.isnan(probe) | ~known[probed, None, first]).any(0)
+        ]
         both = known[:, others] & known[:, [first]]
         differ = ((values[:, others] != values[:, [first]]) & both).sum(axis=0)
-        equal = differ <= limit * both.sum(axis=0)
-        same = [first, *(i for i, is_equal in zip(others, equal & both.any(axis=0), strict=True) if is_equal)]
-        left = [i for i in others if i not in same]
-        if len(same) > 1:
-            groups.append([str(wide.columns[i]) for i in same])
+        same = others[(differ <= limit * both.sum(axis=0)) & both.any(axis=0)]
+        left = np.setdiff1d(left[1:], same, assume_unique=True)
+        if len(same):
+            groups.append([str(wide.columns[i]) for i in (first, *same)])
     return groups
 
 
