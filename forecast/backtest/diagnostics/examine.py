@@ -2,11 +2,23 @@
 
 They are kept beside the network under the code that finds them, so an edit there trains nothing. The train stage finds
 them in its own process: 0.05 to 0.3 s a network, and no TensorFlow.
+
+A recursive model is also left to its own forecasts, far beyond the horizon: does it stay within bounds? Two runs, one
+with its newest observation moved a little, are closed over `STEPS` rows. What is known ahead goes on by repeating the
+window's own rows.
+
+    reach       the farthest forecast from the last observation, in scaled units (train standard deviations)
+    exponent    ln of how the distance between the two runs changes, per step: below 0 the loop forgets, above 0 it
+                amplifies, 0 is a loop that keeps a level as a random walk does
+    verdict     "stable"; "marginal" (keeps disturbances); "sensitive" (amplifies them within bounds, as chaos does);
+                "drifting" (leaves the bounds and amplifies nothing, like a straight line); "unstable" (leaves the
+                bounds and amplifies, or is no longer finite)
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +26,10 @@ import numpy as np
 
 from forecast.backtest.backtest import PreparedData, load_problem
 from forecast.backtest.diagnostics.dynamics import Dynamics, Walk, dynamics
-from forecast.backtest.diagnostics.loop import free_run
-from forecast.data.windows import Windows
+from forecast.data.windows import Layout, Windows
 from forecast.forecaster import Forecaster, Problem
+from forecast.forecaster.loops import Choice, Loop, added
+from forecast.models.skip import Skip
 from forecast.networks import inference
 from forecast.networks.description import Network
 from forecast.system import files
@@ -30,12 +43,19 @@ STEP = 1e-5
 DIRECTIONS = 4
 LAGS = 12
 
+STEPS = 96
+BOUND = 25.0
+"""Scaled units: no series of the train range comes near, and an exponential growth soon does."""
+MOVED = 1e-6
+STILL = 0.01
+"""Exponents closer to 0 than this cannot be told from 0 over `STEPS` rows."""
+
 
 def diagnose(forecaster: Forecaster, windows: Windows) -> dict[str, Any]:
     """What the network does on `windows` (a handful is enough: cost grows with B * L); JSON numbers throughout.
 
     numbers: per recurrent layer and, as the worst over layers, for the network (see `backtest.diagnostics.dynamics`);
-    `loop` of a recursive family (see `.loop`). arrays: `lags`, `gradient` (norm of d forecast / d input by lag),
+    `loop` of a recursive family (`FreeRun`). arrays: `lags`, `gradient` (norm of d forecast / d input by lag),
     `decay` by layer, `free_run` by step. A key that does not apply is left out. InputError without a network.
     """
     network, spec = forecaster.network, forecaster.spec
@@ -141,3 +161,75 @@ def examine(forecaster: Forecaster, problem: Problem) -> dict[str, Any]:
     rows = problem.rows(uid, "validation")
     spread = np.unique(np.linspace(0, len(rows) - 1, WINDOWS).astype(int))
     return diagnose(forecaster, next(problem.windows(uid, rows[spread])))
+
+
+@dataclass(frozen=True)
+class FreeRun:
+    """`path (STEPS, O)`: the distance from the last observation, the largest over the windows."""
+
+    verdict: str
+    reach: float | None
+    exponent: float | None
+    path: np.ndarray
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "path"}
+
+
+def free_run(
+    network: Network | None,
+    weights: dict[str, np.ndarray],
+    skip: Skip,
+    windows: Windows,
+    channels: Layout,
+    choice: Choice = added,
+) -> FreeRun:
+    """`skip + network`, both one-step, closed over `STEPS` rows; weights in float64."""
+    runs = []
+    with np.errstate(over="ignore", invalid="ignore"):
+        for moved in (0.0, MOVED):
+            start = _moved(_prolonged(windows), channels, moved)
+            runs.append(Loop(network, weights, skip, start, channels, horizon=STEPS).run(choice))
+        away = np.abs(runs[0] - windows.last[:, None]).max(axis=0)
+        apart = np.abs(runs[1] - runs[0]).max(axis=2)
+    if not all(np.isfinite(run).all() for run in runs):
+        return FreeRun("unstable", None, None, away)
+    exponent = _exponent(apart)
+    return FreeRun(_verdict(float(away.max()), exponent), float(away.max()), exponent, away)
+
+
+def _prolonged(windows: Windows) -> Windows:
+    lookback = windows.past.shape[1]
+    rows = np.arange(lookback + STEPS)
+    rows[lookback:] = (rows[lookback:] - lookback) % lookback
+    seen = min(windows.future.shape[1], len(rows))
+    rows[:seen] = np.arange(seen)
+    return replace(windows, past=windows.past.astype(np.float64), future=windows.future[:, rows])
+
+
+def _moved(windows: Windows, channels: Layout, by: float) -> Windows:
+    """The newest observation of every target larger by `by`."""
+    z, past = windows.z.copy(), windows.past.copy()
+    z[:, -1, : channels.outputs] += by
+    past[:, -1, list(channels.target_channels)] += by
+    return replace(windows, z=z, past=past, last=windows.last + by)
+
+
+def _exponent(apart: np.ndarray) -> float | None:
+    """The slope of ln distance (B, STEPS) over the second half, averaged over windows; None once the runs have met."""
+    half = apart[:, STEPS // 2 :]
+    met = (half <= MOVED * 1e-7).any(axis=1)  # what is left there is rounding
+    if met.all():
+        return None
+    logs = np.log(half[~met])
+    steps = np.arange(half.shape[1]) - (half.shape[1] - 1) / 2
+    return float((logs @ steps / (steps @ steps)).mean())
+
+
+def _verdict(reach: float, exponent: float | None) -> str:
+    amplifies = exponent is not None and exponent >= STILL
+    if reach > BOUND:
+        return "unstable" if amplifies else "drifting"
+    if amplifies:
+        return "sensitive"
+    return "stable" if exponent is None or exponent < -STILL else "marginal"

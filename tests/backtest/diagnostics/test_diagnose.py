@@ -8,8 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from forecast.backtest.diagnostics.examine import diagnose
-from forecast.backtest.diagnostics.loop import STEPS, free_run
+from forecast.backtest.diagnostics.examine import STEPS, diagnose, free_run
 from forecast.data.windows import Layout, Windows
 from forecast.models.skip import Skip
 from forecast.networks.description import Dense, Network, Shapes
