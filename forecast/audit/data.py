@@ -42,7 +42,7 @@ PAIRS = 100_000_000
 def history(project: Project) -> Iterator[Finding]:
     """Snapshots of one dataset agree on what both hold, except for values stored as provisional."""
     root = project.paths.root
-    pointed = snapshots.stored(root, snapshots.read_pointer(root, project.dataset))
+    pointed = snapshots.inside(root, snapshots.read_pointer(root, project.dataset).snapshot)
     for path in snapshots.snapshots(root, project.dataset):
         record = path.with_suffix(".json")
         content = files.read_json(record) if record.exists() else {}

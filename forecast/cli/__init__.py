@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 from typing import NoReturn
 
 import typer
+from typer._click.exceptions import ClickException
 
 import forecast
 from forecast.cli import champion, check, compare, data, doctor, identify, predict, retrain, run
-from forecast.system.errors import ForecastError, out_of_memory
+from forecast.system.errors import ForecastError, out_of_memory, require_short, shortened
 
 app = typer.Typer(
     name="forecast", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
@@ -45,14 +47,22 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # an ASCII or Latin-1 terminal: no result is lost to a degree sign
             stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="replace")
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(args=list(arguments) if arguments is not None else None, prog_name="forecast")
+        require_short(words)
+        code = app(args=words, prog_name="forecast", standalone_mode=False)
     except ForecastError as error:
-        print(f"{error}", file=sys.stderr, flush=True)
+        print(shortened(str(error)), file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
+    except ClickException as error:
+        error.message = shortened(error.message)
+        error.show()
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        sys.exit("Aborted.")
     except (MemoryError, OSError) as error:
         memory = out_of_memory(error)
         advice = "Check the file, its permissions and the free space (`forecast clean`), then the same command again."
-        print(memory or f"{error}. {advice}", file=sys.stderr, flush=True)
-        sys.exit(1)
-    sys.exit(0)
+        print(shortened(memory or f"{error}. {advice}"), file=sys.stderr, flush=True)
+        sys.exit(2 if getattr(error, "errno", None) == errno.ENAMETOOLONG else 1)
+    sys.exit(code or 0)

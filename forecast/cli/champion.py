@@ -22,7 +22,9 @@ REASON = typer.Option("", "--reason", help="Why; kept in the history.")
 
 def promote(
     dataset: str = typer.Argument(help="An entry of configs/datasets.yaml."),
-    version: int = typer.Option(0, "--version", help="A registered version; 0 registers what the last run chose."),
+    version: int = typer.Option(
+        0, "--version", min=0, help="A registered version; 0 registers what the last run chose."
+    ),
     reason: str = REASON,
     root: Path = ROOT,
 ) -> None:

@@ -162,7 +162,7 @@ def _row(name: str, family: type, family_name: str, in_run: bool) -> dict[str, s
 def audit(
     dataset: str = typer.Argument(help="The data set whose pipeline is examined."),
     models: str = typer.Option("", "--model", help="Only these models, separated by commas."),
-    jobs: int = typer.Option(0, "--jobs", help="Worker processes.", show_default="as many as cores"),
+    jobs: int = typer.Option(0, "--jobs", min=0, max=1024, help="Worker processes.", show_default="as many as cores"),
     root: Path = ROOT,
     form: Format = FORMAT,
 ) -> None:

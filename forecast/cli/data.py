@@ -17,6 +17,7 @@ from forecast.system.errors import DataError, InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from forecast.config.datasets import Dataset
     from forecast.data.ingest import Fetched
 
 
@@ -41,7 +42,7 @@ def fetch(
     failed = []
     for name in datasets or with_joined(known.run, place / "configs"):
         try:
-            _fetch_one(name, place, moment)
+            _fetch_one(name, place, moment, load_dataset(name, place / "configs"))
         except DataError as error:  # one service's fault keeps no other dataset from being fetched
             stored = _stored_since(name, load_dataset(name, place / "configs"), place)
             if not allow_stale or stored is None:
@@ -60,7 +61,9 @@ def add(
     root: Path = ROOT,
 ) -> None:
     """Write the entry of configs/datasets.yaml for a file of your own, guessed from it, and take its data."""
-    from forecast.config.datasets import Datasets, load_datasets
+    import yaml
+
+    from forecast.config.datasets import Datasets
     from forecast.config.paths import ProjectPaths
     from forecast.config.reading import read_yaml, validated
     from forecast.data import guesses
@@ -69,33 +72,30 @@ def add(
 
     place = require_project(root).resolve()
     path = inside(place, file if file.is_absolute() or not file.exists() else file.resolve())
+    if not path.is_file():
+        raise InputError(f"{file}: no such file. Name a CSV or Parquet inside the project, such as data/mine.csv.")
     entry = name or re.sub(r"[^A-Za-z0-9_-]+", "_", path.name.partition(".")[0]).strip("_-") or "mine"
-    configs = ProjectPaths.of(place).configs / "datasets.yaml"
-    if entry in load_datasets(configs.parent).datasets:
+    configs = ProjectPaths.of(place).datasets_yaml
+    if entry in ((read_yaml(configs) or {}).get("datasets") or {}):
         raise InputError(f"{configs}: has an entry {entry!r} already. Give this one another name with --name.")
-    block = guesses.entry_for(path, path.relative_to(place).as_posix(), target=target).yaml(entry)
-    before = configs.read_text(encoding="utf-8")
-    named = re.sub(r"(?m)^(run: \[[^\]\n]*)\]", rf"\1, {entry}]", before, count=1)
-    after = re.sub(r"(?m)^datasets:.*\n", lambda found: found[0] + block + "\n", named, count=1)
+    block = guesses.entry_for(path, path.relative_to(place).as_posix(), entry, target=target)
+    after = guesses.added(configs.read_text(encoding="utf-8"), entry, block)
+    settings = validated(Datasets, yaml.safe_load(after), where=str(configs)).datasets[entry]
     print(block, end="")
     try:
-        files.write_text(configs, after)
-        validated(Datasets, read_yaml(configs), where=str(configs))
-        _fetch_one(entry, place, None)
+        _fetch_one(entry, place, None, settings)
     except BaseException:
-        files.write_text(configs, before)
         print("configs/datasets.yaml is as it was.", file=sys.stderr)
         raise
+    files.write_text(configs, after)  # last: whatever ends this command before, the same command does it again
     print(f"Written to configs/datasets.yaml. If it is right: `forecast run --dataset {entry}`.")
     print(f"Else correct it there, then `forecast fetch {entry}`.")
 
 
-def _fetch_one(name: str, place: Path, moment: pd.Timestamp | None) -> None:
-    from forecast.config.datasets import load_dataset
+def _fetch_one(name: str, place: Path, moment: pd.Timestamp | None, settings: Dataset) -> None:
     from forecast.data import ingest
     from forecast.system.progress import progress
 
-    settings = load_dataset(name, place / "configs")
     asked = settings.source.series
     with progress(len(asked), f"fetch {name}") if asked else nullcontext(lambda name: None) as advance:
         found = ingest.fetch_new(

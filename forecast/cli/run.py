@@ -30,7 +30,7 @@ WRITTEN = ("data", "reports", "narrowed", ".forecast/memo", ".forecast/studies",
 
 def run(
     root: Path = ROOT,
-    jobs: int = typer.Option(0, "--jobs", min=0, help="Worker processes; 0 is one for each core."),
+    jobs: int = typer.Option(0, "--jobs", min=0, max=1024, help="Worker processes; 0 is one for each core."),
     dataset: str = typer.Option("", "--dataset", help="Only this data set (an entry of configs/datasets.yaml)."),
     model: str = typer.Option("", "--model", help="Only these models, separated by commas; beside the pipeline."),
     place: str = CLUSTER,
@@ -109,7 +109,8 @@ def sync(root: Path = ROOT) -> None:
 
 
 def ui(
-    root: Path = ROOT, port: int = typer.Option(5000, "--port", help="Of this machine, which alone sees it.")
+    root: Path = ROOT,
+    port: int = typer.Option(5000, "--port", min=1, max=65_535, help="Of this machine, which alone sees it."),
 ) -> None:
     """Open MLflow's pages on 127.0.0.1."""
     from forecast.tracking import place

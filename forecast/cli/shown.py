@@ -15,7 +15,7 @@ import typer
 
 from forecast.config.paths import ProjectPaths
 from forecast.system import cluster
-from forecast.system.errors import InputError
+from forecast.system.errors import InputError, quoted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,12 +90,15 @@ def as_of_moment(text: str) -> pd.Timestamp:
     """What `--as-of` says, UTC without zone."""
     import pandas as pd
 
+    from forecast.data.schema import EARLIEST, LATEST
+
     try:
         moment = pd.Timestamp(text)
-    except ValueError:
-        raise InputError(
-            f"--as-of: found {text!r}, wanted a date or time such as 2024-06-30 or 2024-06-30T21:00."
-        ) from None
+    except (ValueError, OverflowError):
+        moment = LATEST
+    if not EARLIEST <= moment.replace(tzinfo=None) < LATEST:
+        wanted = "a date or time of the years 1678 to 2199, such as 2024-06-30 or 2024-06-30T21:00"
+        raise InputError(f"--as-of: found {quoted(text)}, wanted {wanted}.")
     return moment.tz_convert("UTC").tz_localize(None) if moment.tzinfo else moment
 
 

@@ -20,6 +20,7 @@ from forecast.system.errors import ForecastError, InputError
 Calendar = SessionCalendar | WeekdayCalendar | RegularCalendar
 Daily = SessionCalendar | WeekdayCalendar
 
+MOST_SHOWN = 3
 MOST_STEPS = 100_000_000
 """Of one series: three years of seconds."""
 _WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -207,10 +208,10 @@ def _anchor(times: pd.Series, calendar: Calendar) -> pd.Timestamp:
     return pd.Timestamp(int(values[values % step == phases[np.argmax(counts)]].min()))
 
 
-def _off_calendar(calendar: Calendar, times: pd.Series, wrong: list[pd.Timestamp]) -> str:
+def _off_calendar(calendar: Calendar, stamps: pd.Series, wrong: list[pd.Timestamp]) -> str:
     """What is wrong with the first of the times off the calendar, why that may be, and which calendar would fit."""
-    more = f" ({len(wrong)} such times in all: {_listed(wrong)})" if len(wrong) > 1 else ""
-    best, off, lacking = nearest(times)
+    more = f" ({len(wrong)} such times in all: {times(wrong)})" if len(wrong) > 1 else ""
+    best, off, lacking = nearest(stamps)
     fitting = f" Nearest calendar: {yaml_of(best)} ({off} times off it, {lacking} steps without a row)."
     hint = fitting if off < len(wrong) else ""
     if isinstance(calendar, Daily):
@@ -232,9 +233,11 @@ def _off_calendar(calendar: Calendar, times: pd.Series, wrong: list[pd.Timestamp
     )
 
 
-def _listed(times: list[pd.Timestamp], most: int = 5) -> str:
-    shown = ", ".join(f"{time:%Y-%m-%d %H:%M}" for time in times[:most])
-    return shown + (" …" if len(times) > most else "")
+def times(moments: Iterable[pd.Timestamp]) -> str:
+    """The first few moments, for a sentence; midnights as dates."""
+    found = [pd.Timestamp(moment) for moment in moments]
+    shown = [f"{m:%Y-%m-%d}" if m == m.normalize() else f"{m:%Y-%m-%d %H:%M}" for m in found[:MOST_SHOWN]]
+    return ", ".join(shown) + (f" and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else "")
 
 
 def yaml_of(calendar: Calendar) -> str:

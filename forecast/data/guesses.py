@@ -5,7 +5,7 @@ A guess is written beside what it was read from, so that one look confirms or co
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -27,24 +27,52 @@ SPANS = {"D": (7, 7, 28), "W": (52, 4, 52), "M": (12, 12, 24), "Q": (4, 4, 8), "
 """Season, horizon and lookback by the length of a step."""
 
 
-@dataclass(frozen=True)
-class Guess:
-    """`entry`: as YAML takes it; `notes`: what it was guessed from, by key; `others`: number columns left out."""
+def added(text: str, name: str, block: str) -> str:
+    """configs/datasets.yaml, as `text`, with the entry of `block` and its name in `run`; comments stay.
 
-    entry: dict[str, Any]
-    notes: dict[str, str]
-    others: tuple[dict[str, Any], ...]
+    `InputError` with what to write by hand where the file is in a form, such as an alias, that this would break.
+    """
+    before, entry = yaml.safe_load(text) or {}, yaml.safe_load(block)
+    names, known = before.get("run") or [], before.get("datasets") or {}
+    wanted = {**before, "run": [*names, name], "datasets": {**known, **entry}}
+    try:
+        top = yaml.compose(text, Loader=yaml.SafeLoader)
+        places = {key.value: (key, value) for key, value in top.value} if top else {}
+        edits = [_entry_at(text, places.get("datasets"), block), _name_at(text, places.get("run"), _flow(name))]
+        after = text
+        for at, new in sorted(edits, reverse=True):
+            after = after[:at] + new + after[at:]
+        if yaml.safe_load(after) == wanted:
+            return after
+    except yaml.YAMLError:
+        pass
+    raise InputError(
+        f"configs/datasets.yaml: `run` or `datasets` is written in a form (an alias?) that cannot be extended without "
+        f"changing more. Add {name!r} to `run` and this to `datasets` by hand, then `forecast fetch {name}`:\n{block}"
+    )
 
-    def yaml(self, name: str) -> str:
-        """The entry as a block of the file, each guess with its reason behind it."""
-        lines = [f"  {name}:"]
-        for key, value in self.entry.items():
-            lines.append(f"    {key}: {_flow(value)}" + (f" # {self.notes[key]}" if key in self.notes else ""))
-        if self.others:
-            lines.append(
-                f"    # past_exogenous: {_flow(list(self.others))} # the other numbers, known up to the forecast"
-            )
-        return "\n".join(lines) + "\n"
+
+def _entry_at(text: str, found: Any, block: str) -> tuple[int, str]:
+    """Where the entry is put, and how it is written there."""
+    if found is None:
+        return len(text), f"\ndatasets:\n{block}"
+    key, value = found
+    if value.flow_style and isinstance(value, yaml.MappingNode):
+        return value.start_mark.index + 1, _flow(yaml.safe_load(block))[1:-1] + (", " if value.value else "")
+    indent = value.start_mark.column if isinstance(value, yaml.MappingNode) else key.start_mark.column + 2
+    end = text.find("\n", key.end_mark.index) + 1
+    own = textwrap.indent(textwrap.dedent(block), " " * indent) + "\n"
+    return (end, own) if end else (len(text), f"\n{own}")
+
+
+def _name_at(text: str, found: Any, name: str) -> tuple[int, str]:
+    if found is None or not isinstance(found[1], yaml.SequenceNode):
+        return 0, f"run: [{name}]\n"
+    items, start = found[1].value, found[1].start_mark
+    if found[1].flow_style:
+        return (items[-1].end_mark.index, f", {name}") if items else (start.index + 1, name)
+    end = text.find("\n", items[-1].end_mark.index)
+    return end if end >= 0 else len(text), "\n" + " " * start.column + f"- {name}"
 
 
 def _flow(value: Any) -> str:
@@ -52,16 +80,19 @@ def _flow(value: Any) -> str:
     return text.strip().removesuffix("...").strip()
 
 
-def entry_for(path: Path, where: str, *, target: str = "") -> Guess:
-    """`InputError` where no column holds times or numbers, or `target` is none of the number columns."""
+def entry_for(path: Path, where: str, name: str, *, target: str = "") -> str:
+    """The entry `name` as a block of the file, each guess with what it was guessed from behind it.
+
+    `InputError` where no column holds times or numbers, or `target` is none of the number columns.
+    """
     written = own_files.Format() if path.suffix.lower() in own_files.PARQUET else own_files.guessed(path, where)
     table = own_files.table(path, where, written)
     time, form = _time_column(table, where)
     series = _series_column(table, time)
     numbers = [c for c in table.columns if c not in (time, series) and first_text(table[c]) is None]
     wanted = _target(numbers, target, where)
-    named = table.assign(ds=_times(table[time], form), unique_id=table[series].astype("str") if series else "one")
-    zone, ds = _zone(named, where)
+    named = table.assign(ds=table[time], unique_id=table[series].astype("str") if series else "one")
+    zone, ds = _zone(named, form, where)
     times = named.assign(ds=ds)
     calendar, off, lacking = nearest(times["ds"], exchanges=("XNYS",))
     entry, notes = _entry(times, calendar, wanted)
@@ -74,7 +105,14 @@ def entry_for(path: Path, where: str, *, target: str = "") -> Guess:
         notes["calendar"] += f"; {off} times off it, {lacking} steps without a row"
     notes["source"] = f"times from {time!r} as {zone or 'UTC'}" + (f", series from {series!r}" if series else "")
     entry = {"title": path.name.partition(".")[0], "source": source, **entry}
-    return Guess(entry, notes, tuple(_column(times, calendar, name) for name in numbers if name != wanted))
+    lines = [f"  {_flow(name)}:"]
+    lines += [
+        f"    {key}: {_flow(value)}" + (f" # {notes[key]}" if key in notes else "") for key, value in entry.items()
+    ]
+    others = [_column(times, calendar, number) for number in numbers if number != wanted]
+    if others:
+        lines.append(f"    # past_exogenous: {_flow(others)} # the other numbers, known up to the forecast")
+    return "\n".join(lines) + "\n"
 
 
 def _entry(times: pd.DataFrame, calendar: Calendar, target: Any) -> tuple[dict[str, Any], dict[str, str]]:
@@ -138,10 +176,6 @@ def _time_column(table: pd.DataFrame, where: str) -> tuple[Any, str | None]:
     )
 
 
-def _times(values: pd.Series, form: str | None) -> pd.Series:
-    return values if form is None else pd.to_datetime(values.astype("str").str.strip(), format=form, errors="coerce")
-
-
 def _series_column(table: pd.DataFrame, time: Any) -> Any | None:
     """The text column (or `unique_id`) with the fewest values that tells apart rows of the same time."""
     if "unique_id" in table.columns:
@@ -162,12 +196,12 @@ def _target(numbers: list[Any], asked: str, where: str) -> Any:
     return next((c for c in numbers if str(c).lower() in TARGETS), numbers[0])
 
 
-def _zone(table: pd.DataFrame, where: str) -> tuple[str | None, pd.Series]:
+def _zone(table: pd.DataFrame, form: str | None, where: str) -> tuple[str | None, pd.Series]:
     """The clock that explains an hour that stands twice, and the times in UTC; UTC where none does."""
     twice = table.duplicated(["unique_id", "ds"]).any()
     for zone in ZONES if twice else ():
         try:
-            return zone, as_utc(table, time_zone=zone, wall_clock=False, where=where)
+            return zone, as_utc(table, form, time_zone=zone, wall_clock=False, where=where)
         except InputError:
             continue
-    return None, as_utc(table, time_zone=None, wall_clock=False, where=where)
+    return None, as_utc(table, form, time_zone=None, wall_clock=False, where=where)

@@ -19,7 +19,7 @@ from forecast.data import preparation, quality, snapshots, sources, vintages
 from forecast.data.calendars import ended, grid
 from forecast.data.columns import joined, known_ahead
 from forecast.data.quality import Violation
-from forecast.data.snapshots import REVISION, merged, revisions
+from forecast.data.snapshots import NO_REVISION, merged, revisions
 from forecast.data.sources import RawFrame, Request
 from forecast.data.web import Deadline
 from forecast.system import files
@@ -93,7 +93,7 @@ def restored(name: str, root: Path, as_of: pd.Timestamp) -> Fetched | None:
         beside = {key: content.get(key) for key in ("issued", "issued_sha256")}
         pointer = snapshots.Pointer(content["as_of"], content["sha256"], path.relative_to(root).as_posix(), **beside)
         snapshots.move_pointer(root, name, pointer)
-        return Fetched(pointer, len(frame), len(frame), _none(), restored=True)
+        return Fetched(pointer, len(frame), len(frame), NO_REVISION, restored=True)
     return None
 
 
@@ -103,7 +103,7 @@ def _taken(request: Request, now: pd.Timestamp) -> Fetched:
     since = _since(stored, dataset) if stored is not None else {}
     raw = sources.read(replace(request, since=since))
     fresh = preparation.checked_raw(raw, dataset, error=_blame(dataset))
-    frame, revised = fresh, _none()
+    frame, revised = fresh, NO_REVISION
     if stored is not None:
         revised = revisions(stored.frame, fresh, since=since, provisional_from=stored.provisional_from)
         final = revised[revised["kind"] != "provisional"]
@@ -227,10 +227,6 @@ def _since(stored: Stored, dataset: Dataset) -> dict[str, pd.Timestamp]:
 
 def _blame(dataset: Dataset) -> type[DataError] | type[InputError]:
     return DataError if dataset.source.remote else InputError
-
-
-def _none() -> pd.DataFrame:
-    return pd.DataFrame(columns=list(REVISION))
 
 
 def summary(name: str, dataset: Dataset, *, root: Path, now: pd.Timestamp) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
@@ -202,12 +203,9 @@ def number_marks(cells: Iterable[str], separator: str) -> tuple[str, str]:
 
 def marks_hint(cell: object, separator: str) -> str:
     """The settings that make a number of a cell of text; empty where none do."""
-    if not NUMBER.fullmatch(str(cell).strip()):
-        return ""
     decimal, thousands = number_marks([str(cell)], separator)
-    said = Format(separator=separator, decimal=decimal, thousands=thousands).said()
-    lines = " and ".join(f"`{key}: {_written(said[key])}`" for key in ("decimal", "thousands") if key in said)
-    return f" For numbers written so, add {lines} under `source` in configs/datasets.yaml." if lines else ""
+    said = Format(decimal=decimal, thousands=thousands).said()
+    return f" For numbers written so, add {_lines(said)} under `source` in configs/datasets.yaml." if said else ""
 
 
 def _ungrouped(values: pd.Series, form: Format) -> pd.Series:
@@ -227,13 +225,14 @@ def _require_separator(lines: list[str], separator: str, where: str) -> None:
         return
     if len(next(csv.reader(lines[:1], delimiter=separator))) < len(next(csv.reader(lines[:1], delimiter=found))):
         cells = (cell for row in csv.reader(lines[1:], delimiter=found) for cell in row)
-        comma = ', decimal: ","' if number_marks(cells, found)[0] == "," else ""
+        decimal, thousands = number_marks(cells, found)
+        said = Format(separator=found, decimal=decimal, thousands=thousands).said()
         raise InputError(
-            f"{where}: its columns are separated by {found!r}, read with {separator!r}. Add "
-            f"`separator: {_written(found)}{comma}` under `source` in configs/datasets.yaml."
+            f"{where}: its columns are separated by {found!r}, read with {separator!r}. Add {_lines(said)} under "
+            "`source` in configs/datasets.yaml."
         )
 
 
-def _written(mark: str) -> str:
-    """As YAML takes it."""
-    return '"\\t"' if mark == "\t" else f'"{mark}"'
+def _lines(said: dict[str, str]) -> str:
+    """As YAML takes them."""
+    return ", ".join(f"`{key}: {json.dumps(mark, ensure_ascii=False)}`" for key, mark in said.items())

@@ -63,7 +63,7 @@ def known(frame: pd.DataFrame, dataset: Dataset) -> dict[str, str]:
 def fetch(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
     """The pointed snapshot, verified. An absent one is made again where that needs no network, and must be equal."""
     pointer = snapshots.read_pointer(root, name)
-    if not snapshots.stored(root, pointer).exists() and not dataset.source.remote:
+    if not snapshots.inside(root, pointer.snapshot).exists() and not dataset.source.remote:
         made = take_snapshot(name, dataset, root=root, as_of=pd.Timestamp(pointer.as_of))
         if made.sha256 != pointer.sha256:
             raise DataError(_other_content(name, dataset, pointer, made))
@@ -98,7 +98,7 @@ def check_data(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
     """
     pointer = snapshots.read_pointer(root, name)
     _check_file_is_the_one_taken(name, dataset, root)
-    if snapshots.stored(root, pointer).exists() or dataset.source.remote:
+    if snapshots.inside(root, pointer.snapshot).exists() or dataset.source.remote:
         raw = snapshots.read_pointed(root, name)
     else:
         request = Request(name=name, dataset=dataset, root=root, as_of=pd.Timestamp(pointer.as_of))

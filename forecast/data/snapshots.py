@@ -26,6 +26,7 @@ from forecast.system.errors import DataError, InputError
 
 RELATIVE = 1e-5  # services send prices as 32-bit floats; what differs less is the same number
 REVISION = ("unique_id", "ds", "column", "before", "after", "kind")
+NO_REVISION = pd.DataFrame(columns=list(REVISION))
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def read_pointer(root: Path, dataset: str) -> Pointer:
 def read_pointed(root: Path, dataset: str) -> pd.DataFrame:
     """The snapshot the pointer names; `DataError` when it is absent or does not have the pointer's digest."""
     pointer = read_pointer(root, dataset)
-    path = stored(root, pointer)
+    path = inside(root, pointer.snapshot)
     if not path.exists():
         raise DataError(f"{pointer.snapshot}: no such file. Restore it from git, or run `forecast fetch {dataset}`.")
     return verify(path, pointer.sha256, dataset)
@@ -117,7 +118,7 @@ def verify(path: Path, sha256: str, dataset: str) -> pd.DataFrame:
 
 def provenance(root: Path, dataset: str) -> dict[str, Any]:
     """The record beside the pointed snapshot; empty when the snapshot was not made yet."""
-    path = stored(root, read_pointer(root, dataset)).with_suffix(".json")
+    path = inside(root, read_pointer(root, dataset).snapshot).with_suffix(".json")
     record: dict[str, Any] = files.read_json(path) if path.exists() else {}
     return record
 
@@ -132,11 +133,6 @@ def snapshot_path(dataset: str, as_of: pd.Timestamp, sha256: str) -> Path:
     day = as_of == as_of.normalize()
     label = as_of.strftime("%Y-%m-%d" if day else "%Y-%m-%dT%H%M%SZ")
     return ProjectPaths.of().snapshots / dataset / f"{label}-{sha256[:8]}.parquet"
-
-
-def stored(root: Path, pointer: Pointer) -> Path:
-    """The snapshot's absolute path; `InputError` when a pointer leads out of the store."""
-    return inside(root, pointer.snapshot)
 
 
 def inside(root: Path, named: str) -> Path:
@@ -186,7 +182,7 @@ def revisions(
     both = before.join(_long(inside, names, "after"), how="outer")
     changed = both[~_same(both["before"].to_numpy(), both["after"].to_numpy())].reset_index()
     if changed.empty:
-        return pd.DataFrame(columns=list(REVISION))
+        return NO_REVISION
     gone, new = changed["in_after"].isna(), changed["in_before"].isna()
     kind = np.select([gone, new], ["vanished", "appeared"], "changed")
     if provisional_from is not None:

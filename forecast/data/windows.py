@@ -144,27 +144,14 @@ def gather(
     return Windows(window, inputs(window, channels), future[ahead].astype(np.float32), last, rows)
 
 
-def batches(
-    z: np.ndarray,
-    future: np.ndarray,
-    rows: np.ndarray,
-    channels: Layout,
-    *,
-    lookback: int,
-    horizon: int,
-    size: int = 512,
-) -> Iterator[Windows]:
-    """`gather` in slices of `size`, so that no (n, lookback, channels) copy ever exists whole."""
-    for start in range(0, len(rows), size):
-        yield gather(z, future, rows[start : start + size], channels, lookback=lookback, horizon=horizon)
-
-
 def task_windows(
     task: Task, z: np.ndarray, future: np.ndarray, rows: np.ndarray, *, horizon: int | None = None, size: int = 512
 ) -> Iterator[Windows]:
-    """`batches` of one series as a model of `task` sees it; `horizon` by default the task's."""
-    steps = horizon or task.horizon
-    return batches(z, future, rows, layout(task), lookback=task.lookback, horizon=steps, size=size)
+    """`gather` as a model of `task` sees one series, in slices of `size`, so that no (n, lookback, channels) copy ever
+    exists whole; `horizon` by default the task's."""
+    channels, steps = layout(task), horizon or task.horizon
+    for start in range(0, len(rows), size):
+        yield gather(z, future, rows[start : start + size], channels, lookback=task.lookback, horizon=steps)
 
 
 def require_rows(task: Task, series: Series, rows: np.ndarray) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import re
+from collections.abc import Iterable
 
 
 class ForecastError(Exception):
@@ -39,13 +41,28 @@ class ModelFailure(ForecastError):
     """A model diverged or cannot be fitted: a result with status `failed`, not a crash."""
 
 
-MOST_SHOWN, MOST_NAMES = 60, 100
+MOST_SHOWN, MOST_NAMES, LONGEST_WORD = 60, 100, 4096
 
 
 def quoted(value: object, most: int = MOST_SHOWN) -> str:
     """The value in quotes, control characters escaped; of a long one its two ends."""
     text = str(value)
     return repr(text if len(text) <= most else f"{text[: most // 2]}…{text[-(most // 2) :]}")
+
+
+def shortened(message: str) -> str:
+    """The message with long values in quotes, and words longer than any name, cut to their two ends."""
+    inside = re.sub(rf"'([^'\s]{{{MOST_SHOWN + 1},}})'", lambda found: quoted(found[1]), message)
+    return re.sub(rf"\S{{{5 * MOST_SHOWN},}}", lambda found: quoted(found[0])[1:-1], inside)
+
+
+def require_short(words: Iterable[str]) -> None:
+    """`InputError` for a word of a command line that is longer than any path or not printable."""
+    for word in words:
+        if len(word) > LONGEST_WORD or not word.isprintable():
+            raise InputError(
+                f"{quoted(word)}: found {len(word):,} characters, wanted at most {LONGEST_WORD:,}, all printable."
+            )
 
 
 def quote_names(names: object) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
+import os
 import re
 import resource
 import subprocess
@@ -14,6 +16,7 @@ import pytest
 import yaml
 
 import forecast
+from forecast import cli
 from forecast.cli import doctor
 from tests.support import small_project
 
@@ -291,3 +294,17 @@ def test_doctor_reports_on_a_store_that_cannot_be_written(tmp_path: Path, monkey
     found = {what: (said, repair) for what, said, repair in doctor.findings(root)}
     assert "Read-only file system" in found["running"][0] and found["running"][1]
     assert {"disk", "leftovers", "MLflow", "locks"} <= found.keys()
+
+
+@pytest.mark.parametrize("port", ["5000", "65535"])
+def test_the_pages_of_mlflow_are_served_to_this_machine_alone(
+    project: Path, monkeypatch: pytest.MonkeyPatch, port: str
+):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    started: list[list[str]] = []
+    monkeypatch.setattr(os, "execve", lambda program, words, environment: started.append(words))
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["ui", "--root", str(project), "--port", port])
+    (words,) = started
+    hosts = [word for before, word in itertools.pairwise(words) if before in ("--host", "-h")]
+    assert hosts == ["127.0.0.1"] and words[words.index("--port") + 1] == port

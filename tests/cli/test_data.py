@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pandas as pd
@@ -173,6 +175,34 @@ def test_one_command_writes_the_entry_of_an_own_file_and_takes_its_data(project:
     assert len(snapshots.read_pointed(project, "My_power")) == 600
     with pytest.raises(InputError, match="--name"):
         run("add", "data/My power.csv", root=project)
+
+
+@pytest.mark.parametrize("moment", range(5))
+def test_add_killed_before_any_of_its_writes_goes_on(project: Path, moment: int, monkeypatch: pytest.MonkeyPatch):
+    hourly(rows=240).drop(columns="unique_id").to_csv(project / "data" / "own.csv", index=False)
+    configs = project / "configs" / "datasets.yaml"
+    before, replace = configs.read_text(), Path.replace
+    left = iter(range(moment, -1, -1))
+
+    def dying(self: Path, target: Path) -> Path:
+        if next(left) == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return replace(self, target)
+
+    child = os.fork()
+    if child == 0:
+        signal.alarm(120)
+        monkeypatch.setattr(Path, "replace", dying)
+        CliRunner().invoke(cli.app, ["add", "data/own.csv", "--root", str(project)])
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) == (moment < 4)  # snapshot, its record, the pointer, the entry
+    whole = "own" in load_datasets(project / "configs").datasets
+    assert whole == (moment == 4) and (whole or configs.read_text() == before)
+    if not whole:
+        run("add", "data/own.csv", root=project)
+    assert load_datasets(project / "configs").run == ("mine", "own")
+    assert len(snapshots.read_pointed(project, "own")) == 240
 
 
 def test_a_file_whose_data_are_refused_leaves_the_configuration_as_it_was(project: Path):

@@ -23,7 +23,7 @@ WAVE = np.sin(np.arange(600)).round(3)
 def guessed(tmp_path: Path, frame: pd.DataFrame, **how: Any) -> dict[str, Any]:
     (tmp_path / "data").mkdir(exist_ok=True)
     frame.to_csv(tmp_path / "data" / "mine.csv", index=False, **how)
-    text = guesses.entry_for(tmp_path / "data" / "mine.csv", "data/mine.csv").yaml("mine")
+    text = guesses.entry_for(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     found: dict[str, Any] = yaml.safe_load(text)["mine"]
     return found
 
@@ -75,7 +75,7 @@ def test_an_export_for_excel_is_read_back_to_the_number(tmp_path, form, encoding
     rows = "".join(f"{ds};{value}\n" for ds, value in zip(times.strftime(form), written, strict=True))
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "mine.csv").write_text(f"sep=;\nZeit;Größe\n{rows}", encoding=encoding)
-    found = yaml.safe_load(guesses.entry_for(tmp_path / "data" / "mine.csv", "data/mine.csv").yaml("mine"))["mine"]
+    found = yaml.safe_load(guesses.entry_for(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine"))["mine"]
     assert found["calendar"] == {"kind": "regular", "freq": "1h"}
     write_project(tmp_path, mine=found)
     read = sources.read(sources.Request("mine", load_dataset("mine", tmp_path / "configs"), tmp_path)).frame
@@ -102,7 +102,7 @@ def test_gaps_series_and_the_other_columns_are_shown(tmp_path):
     found = guessed(tmp_path, pd.concat([one.assign(place="rome"), one.assign(place="ulm")]))
     assert found["source"]["columns"] == {"unique_id": "place"}
     assert found["target"] == {"column": "y", "max_missing": 0.01}
-    text = guesses.entry_for(tmp_path / "data" / "mine.csv", "data/mine.csv").yaml("mine")
+    text = guesses.entry_for(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     assert "# past_exogenous: [{column: wind, max_missing: 0.02}]" in text
 
 
@@ -110,4 +110,57 @@ def test_gaps_series_and_the_other_columns_are_shown(tmp_path):
 def test_a_file_without_times_or_numbers_is_refused(tmp_path, text, said):
     (tmp_path / "mine.csv").write_text(text)
     with pytest.raises(InputError, match=said):
-        guesses.entry_for(tmp_path / "mine.csv", "mine.csv")
+        guesses.entry_for(tmp_path / "mine.csv", "mine.csv", "mine")
+
+
+RUNS = {
+    "flow": "run: [a, b]", "flow with a comment": "run: [a, b] # both", "block": "run:\n- a\n- b", "empty": "run: []",
+    "flow over lines": "run: [\n  a, # one\n  b, # two\n]",
+    "indented block": "run:\n    - a # one\n    # between\n    - b # two",
+    "quoted": "'run': ['a', \"b\"]", "quoted block": 'run:\n  - "a"\n  - \'b\'', "missing": "# no list",
+}  # fmt: skip
+ENTRIES = {
+    "block": "datasets:\n  a: {x: 1} # one\n  b:\n    x: 2",
+    "wide": "datasets: # ours\n\n    # the first\n    a:\n        x: 1\n    b: {x: 2}",
+    "flow": "datasets: {a: {x: 1}, b: {x: 2}}",
+    "quoted": '"datasets":\n  "a": {x: 1}\n  \'b\': {x: 2}',
+    "anchors": "datasets:\n  a: &one {x: 1}\n  b:\n    <<: *one\n    x: 2",
+    "missing": "# none yet",
+}
+BLOCK = "  mine:\n    x: 3 # guessed\n    y: [1, 2]\n"
+
+
+@pytest.mark.parametrize("entries", ENTRIES.values(), ids=ENTRIES)
+@pytest.mark.parametrize("names", RUNS.values(), ids=RUNS)
+@pytest.mark.parametrize("turned", [False, True], ids=["run first", "datasets first"])
+@pytest.mark.parametrize("end", ["", "\n", "\n\n# the end\n"], ids=["cut", "line", "comment"])
+def test_an_entry_is_added_to_a_file_in_any_form_and_its_comments_stay(names, entries, turned, end):
+    text = "\n".join([entries, names] if turned else ["# mine", names, "", entries]) + end
+    before = yaml.safe_load(text) or {}
+    after = guesses.added(text, "mine", BLOCK)
+    found = yaml.safe_load(after)
+    assert found["run"] == [*(before.get("run") or []), "mine"]
+    assert found["datasets"] == {**(before.get("datasets") or {}), "mine": {"x": 3, "y": [1, 2]}}
+    comments = [line.partition("#")[2] for line in text.splitlines() if "#" in line]
+    assert [line.partition("#")[2] for line in after.splitlines() if "#" in line and "guessed" not in line] == comments
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "run: &all [a]\ndatasets: {a: {x: *all}}",
+        "datasets: {a: {x: &all [a]}}\nrun: *all",
+        "run: a\ndatasets: {a: {}}",
+    ],
+    ids=["used elsewhere", "alias", "no list"],
+)
+def test_a_form_that_would_change_more_is_refused_with_what_to_write(text):
+    with pytest.raises(InputError, match=r"(?s)Add 'mine' to `run` .* by hand.*  mine:"):
+        guesses.added(text, "mine", BLOCK)
+
+
+@pytest.mark.parametrize("name", ["123", "true", "null", "1e5"])
+def test_a_name_that_yaml_reads_as_something_else_is_quoted(tmp_path, name):
+    (tmp_path / "mine.csv").write_text("ds,y\n2024-01-01,1\n2024-01-02,2\n2024-01-03,2\n")
+    block = guesses.entry_for(tmp_path / "mine.csv", "mine.csv", name)
+    assert yaml.safe_load(guesses.added("run: [a]\ndatasets: {a: {}}", name, block))["run"] == ["a", name]

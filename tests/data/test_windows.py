@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from forecast.data.windows import batches, filled, forget_before, gather, inputs, layout, targets
+from forecast.data.windows import filled, forget_before, gather, inputs, layout, targets, task_windows
 from tests.support import problems
 
 NAN = np.nan
@@ -57,7 +57,8 @@ def test_every_window_is_the_slice_that_ends_at_its_row(rows, lookback, horizon)
 def test_slices_of_a_batch_leave_nothing_out_and_repeat_nothing():
     z, future = np.arange(30.0)[:, None], np.zeros((32, 0))
     rows = np.arange(2, 28)
-    parts = list(batches(z, future, rows, channels(), lookback=3, horizon=2, size=7))
+    task = problems.task(target={"column": "y"}, past_exogenous=[], calendar_features=[], lookback=3)
+    parts = list(task_windows(task, z, future, rows, horizon=2, size=7))
     assert [len(p) for p in parts] == [7, 7, 7, 5]
     assert np.concatenate([p.rows for p in parts]).tolist() == rows.tolist()
     assert np.concatenate([p.past for p in parts])[:, -1, 0].tolist() == rows.tolist()

@@ -53,7 +53,7 @@ def enforce(found: list[Violation], *, where: str, error: type[ForecastError] = 
     """Raises `error` with every finding of a rule that refuses."""
     refused = [finding for finding in found if finding.action == "refuse"]
     if refused:
-        lines = "; ".join(sentence(finding) for finding in refused)
+        lines = "; ".join(sentences(refused))
         raise error(
             f"{where}: {lines} Nothing was taken. Correct the data, or set `quality.{refused[0].rule}: warn` in "
             "configs/datasets.yaml."
@@ -74,13 +74,6 @@ def sentences(found: list[Violation]) -> list[str]:
         where = f"{', '.join(place)}: " if place else ""
         lines.append(f"{action} ({rule}): {where}{text}")
     return lines
-
-
-def sentence(finding: Violation) -> str:
-    """`series 'a', column 'temp': …` for people."""
-    place = [f"series {finding.series!r}"] if finding.series else []
-    place += [f"column {finding.column!r}"] if finding.column else []
-    return f"{', '.join(place)}: {finding.sentence}" if place else finding.sentence
 
 
 def describe(frame: pd.DataFrame, dataset: Dataset) -> dict[str, Any]:

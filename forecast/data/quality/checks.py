@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,10 +12,9 @@ import pandas as pd
 
 from forecast.config.datasets import Dataset
 from forecast.config.task import RegularCalendar
-from forecast.data.calendars import ended, following, gaps
+from forecast.data.calendars import Gap, ended, following, gaps, times
 from forecast.data.schema import KEYS
 
-SHOWN = 3
 SAMPLE = 1000
 
 # Quantity → unit → (lowest and highest possible value, lowest and highest usual median of a year on land).
@@ -46,13 +45,6 @@ class Violation:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def times(moments: Iterable[pd.Timestamp]) -> str:
-    """The first few moments, for a sentence; midnights as dates."""
-    found = [pd.Timestamp(moment) for moment in moments]
-    shown = [f"{m:%Y-%m-%d}" if m == m.normalize() else f"{m:%Y-%m-%d %H:%M}" for m in found[:SHOWN]]
-    return ", ".join(shown) + (f" and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
 
 
 def spikes(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
@@ -267,8 +259,7 @@ def missing_steps(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
     """Steps of the calendar without a row; those that other series have are named as such."""
     found = gaps(frame, dataset.calendar)
     known = set(frame.loc[frame["ds"].isin({gap.first for gap in found}), "ds"]) if found else set()
-    for series in sorted({gap.unique_id for gap in found}):
-        own = [gap for gap in found if gap.unique_id == series]
+    for series, own in _in_series(found):
         count = sum(gap.steps for gap in own)
         if count > limit:
             text = f"{count} steps have no row ({times(gap.first for gap in own)})"
@@ -279,14 +270,18 @@ def missing_steps(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
 
 def clock_change(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """A gap of one hour where clocks are put forward: the times are local, not UTC."""
-    if not isinstance(dataset.calendar, RegularCalendar):
-        return
-    found = [g for g in gaps(frame, dataset.calendar) if g.steps == 1 and _never_on_a_clock(g.first)]
-    for series in sorted({gap.unique_id for gap in found}):
-        skipped = [gap.first for gap in found if gap.unique_id == series]
-        if len(skipped) > limit:
-            text = f"hours are missing where clocks are put forward ({times(skipped)}): these look like local times; "
-            yield Violation("clock_change", str(series), "ds", len(skipped), f"{text}state `source.time_zone`.")
+    regular = isinstance(dataset.calendar, RegularCalendar)
+    found = gaps(frame, dataset.calendar) if regular else []
+    for series, own in _in_series([g for g in found if g.steps == 1 and _never_on_a_clock(g.first)]):
+        if len(own) > limit:
+            when = times(gap.first for gap in own)
+            text = f"hours are missing where clocks are put forward ({when}): these look like local times; "
+            yield Violation("clock_change", series, "ds", len(own), f"{text}state `source.time_zone`.")
+
+
+def _in_series(found: list[Gap]) -> Iterator[tuple[str, list[Gap]]]:
+    """`gaps` come in the order of their series."""
+    return ((series, list(own)) for series, own in itertools.groupby(found, lambda gap: gap.unique_id))
 
 
 def freshness(frame: pd.DataFrame, dataset: Dataset, limit: float, as_of: pd.Timestamp) -> Iterator[Violation]:

@@ -20,7 +20,7 @@ from forecast.data import own_files
 from forecast.data.columns import inputs_of
 from forecast.data.schema import first_text, no_number
 from forecast.data.sources import RawFrame, Request, observed
-from forecast.data.written_times import as_utc, by_format, refuse
+from forecast.data.written_times import as_utc, refuse
 from forecast.system import files
 from forecast.system.errors import InputError, closest, quote_names
 
@@ -78,9 +78,7 @@ def read(request: Request) -> RawFrame:
         table["ds"] = _numbered(table, where)
     _refuse_text(table, table.columns.drop(["unique_id", "ds"]), source, where)
     wall_clock = isinstance(request.dataset.calendar, SessionCalendar | WeekdayCalendar)
-    if source.time_format is not None:
-        table["ds"] = by_format(table["ds"], source.time_format, where)
-    table["ds"] = as_utc(table, time_zone=source.time_zone, wall_clock=wall_clock, where=where)
+    table["ds"] = as_utc(table, source.time_format, time_zone=source.time_zone, wall_clock=wall_clock, where=where)
     numbers = table.columns.drop(["unique_id", "ds"])
     table[numbers] = table[numbers].apply(pd.to_numeric)
     table, as_of = observed(request, table)
@@ -113,12 +111,10 @@ def _issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.DataF
     table = table[["unique_id", *wanted]].astype({"unique_id": "str"})
     _refuse_text(table, request.dataset.vintage_columns, source, where)
     wall_clock = isinstance(request.dataset.calendar, SessionCalendar | WeekdayCalendar)
-    if source.time_format is not None:
-        for name in ("ds", "issued_at"):
-            table[name] = by_format(table[name], source.time_format, where)
-    table["ds"] = as_utc(table, time_zone=source.time_zone, wall_clock=wall_clock, where=where)
+    form, zone = source.time_format, source.time_zone
+    table["ds"] = as_utc(table, form, time_zone=zone, wall_clock=wall_clock, where=where)
     issued = table[["unique_id", "issued_at"]].rename(columns={"issued_at": "ds"})
-    table["issued_at"] = as_utc(issued, time_zone=source.time_zone, wall_clock=False, where=f"{where}, issued_at")
+    table["issued_at"] = as_utc(issued, form, time_zone=zone, wall_clock=False, where=f"{where}, issued_at")
     return table[table["issued_at"] <= as_of].reset_index(drop=True)
 
 

@@ -1,0 +1,108 @@
+"""Values that no user means: every command answers with one short sentence and exit code 2, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from forecast import cli
+from forecast.system.errors import shortened
+from tests.support import small_project
+
+HOSTILE = {
+    "long": "x" * 1000, "endless": "x" * 10_000, "control": "wa\x1b[31mve", "nul": "wave\0", "newline": "wave\nwave",
+    "up": "../../etc/passwd", "absolute": "/etc/passwd", "formula": "=cmd|'/c calc'!A1", "at": "@SUM(1)", "empty": " ",
+}  # fmt: skip
+TAKES_A_NAME = {
+    "run --dataset": ("run", "--dataset", "{}"),
+    "run --model": ("run", "--dataset", "wave", "--model", "{}"),
+    "check": ("check", "{}"),
+    "data": ("data", "{}"),
+    "data --plot": ("data", "{}", "--plot"),
+    "fetch": ("fetch", "{}"),
+    "fetch --as-of": ("fetch", "wave", "--as-of", "{}"),
+    "add": ("add", "{}"),
+    "add --name": ("add", "data/wave.csv", "--name", "{}"),
+    "add --target": ("add", "data/wave.csv", "--name", "other", "--target", "{}"),
+    "retrain": ("retrain", "{}"),
+    "retrain --as-of": ("retrain", "wave", "--as-of", "{}"),
+    "retrain --strategy": ("retrain", "wave", "--strategy", "{}"),
+    "predict": ("predict", "{}"),
+    "predict --levels": ("predict", "wave", "--levels", "{}"),
+    "predict --format": ("predict", "wave", "--format", "{}"),
+    "promote": ("promote", "{}"),
+    "rollback": ("rollback", "{}"),
+    "status": ("status", "{}"),
+    "history": ("history", "{}"),
+    "compare": ("compare", "{}", "naive"),
+    "export": ("export", "{}"),
+    "export --what": ("export", "wave", "--what", "{}"),
+    "identify": ("identify", "{}"),
+    "models --root": ("models", "--root", "{}"),
+    "an option": ("models", "--{}"),
+    "a command": ("{}",),
+}
+NUMBERS = {
+    "run --jobs": ("run", "--jobs", "{}"),
+    "predict --horizon": ("predict", "wave", "--horizon", "{}"),
+    "promote --version": ("promote", "wave", "--version", "{}"),
+    "ui --port": ("ui", "--port", "{}"),
+    "audit --jobs": ("audit", "wave", "--jobs", "{}"),
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_project.write(tmp_path_factory.mktemp("hostile") / "project")
+
+
+def answered(
+    words: Sequence[str],
+    value: str,
+    project: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> tuple[int, str]:
+    monkeypatch.chdir(project)
+    with pytest.raises(SystemExit) as end:
+        cli.main([word.replace("{}", value) for word in words])
+    said = capsys.readouterr()
+    return int(end.value.code or 0), said.err + said.out
+
+
+def everything(root: Path) -> dict[str, bytes]:
+    kept = (path for path in root.rglob("*") if path.is_file() and path.suffix not in (".lock", ".pid"))
+    return {str(path): path.read_bytes() for path in kept}
+
+
+@pytest.mark.parametrize("words", TAKES_A_NAME.values(), ids=TAKES_A_NAME)
+@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_value_is_one_short_sentence(words, value, project, capsys, monkeypatch):
+    if value == " " and "--model" in words:
+        return  # no name at all: the whole grid
+    before = everything(project)
+    code, said = answered(words, value, project, capsys, monkeypatch)
+    assert code == 2, said
+    assert "Traceback" not in said and len(said) < 1500
+    assert all(len(word) <= 500 for word in said.split()) and "\x1b" not in said and "\0" not in said
+    assert everything(project) == before
+
+
+@pytest.mark.parametrize("words", NUMBERS.values(), ids=NUMBERS)
+@pytest.mark.parametrize("value", ["-1", "1" + "0" * 30, "1e3", "nan", "0x10", "1.5", "", "x" * 1000])
+def test_a_number_out_of_range_is_one_short_sentence(words, value, project, capsys, monkeypatch):
+    code, said = answered(words, value, project, capsys, monkeypatch)
+    assert code == 2 and "Traceback" not in said and len(said) < 1500
+
+
+@pytest.mark.parametrize("value", ["1600-01-01", "2262-05-01", "9999-12-31", "NaT", "nan", "1e400", "2024-13-01"])
+def test_a_moment_that_cannot_be_held_is_refused(value, project, capsys, monkeypatch):
+    code, said = answered(("fetch", "wave", "--as-of", "{}"), value, project, capsys, monkeypatch)
+    assert code == 2 and value in said and "1678 to 2199" in said
+
+
+def test_a_long_value_is_quoted_by_its_two_ends():
+    assert len(shortened(f"unknown {'x' * 61!r}. Did you mean 'wave'?")) < 100
+    assert shortened(f"unknown {'x' * 60!r}") == f"unknown {'x' * 60!r}"
