@@ -77,8 +77,9 @@ bench: setup  ## ours and the peers of bench-setup in turns, rows that are there
 tables: setup  ## published tables with our rows beside them, DATA=FOLDER of the benchmarks' files: docs/results.md
 	@$(PY) -m bench.tables $(if $(DATA),--data '$(DATA)') $(if $(ONLY),--only '$(ONLY)') $(if $(AGAIN),--again)
 
-soak: setup  ## simulated days of operation with faults, DAYS=60, SEED= to repeat one
-	@$(PY) -m bench.soak --days $(or $(DAYS),60) $(if $(SEED),--seed '$(SEED)')
+soak: setup  ## simulated days of operation with faults, DAYS=60, SEED= to repeat one; KILLS=1000: kill -9, resumable
+	@$(if $(KILLS),nice $(PY) -m bench.killing --kills '$(KILLS)',$(PY) -m bench.soak) --days '$(or $(DAYS),60)' \
+		$(if $(SEED),--seed '$(SEED)')
 
 lock: setup  ## requirements.lock, docs/requirements.txt and the peers' locks anew, versions kept where they still fit
 	@test -x .forecast/uv/bin/uv || { $(PYTHON) -m venv .forecast/uv && .forecast/uv/bin/pip install -q uv; }

@@ -11,14 +11,16 @@ import os
 import random
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +39,8 @@ STEPS = (
     "record",
 )  # fmt: skip
 FINE = {0, 4}
+SECONDS = 600
+"""The longest that a command may take."""
 MODELS = ("naive", "seasonal_naive", "ridge", "elman")
 FIRST_DAY = {"weather": "2026-03-01", "stocks": "2018-06-01"}
 BUDGET = {"n_trials": 1, "trial_steps": 2, "final_steps": 2, "evaluate_every": 1, "seeds": [0], "base_seed": 0}
@@ -139,15 +143,28 @@ class Soak:
 def killed_at(step: str, words: Sequence[str], root: Path, environment: Mapping[str, str]) -> bool:
     """Starts a retraining and kills it -9 when it says that `step` begins; False when it ended before."""
     process = subprocess.Popen(
-        words, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+        words, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
     assert process.stderr is not None
-    with process, process.stderr as lines:
+    with bounded(process), process.stderr as lines:
         for line in lines:
             if re.search(rf" retrain \S+: {step}$", line.rstrip()):
                 process.kill()
                 return True
     return False
+
+
+@contextmanager
+def bounded(process: subprocess.Popen[str], seconds: float = SECONDS) -> Iterator[None]:
+    """A process with a session of its own; after `seconds` all of that is killed, so that no pipe stays open."""
+    watch = threading.Timer(seconds, lambda: os.killpg(process.pid, signal.SIGKILL))
+    watch.start()
+    try:
+        with process:
+            yield
+    finally:
+        watch.cancel()
 
 
 def quiet(soak: Soak, dataset: str, as_of: str) -> None:
@@ -169,10 +186,10 @@ def twice(soak: Soak, dataset: str, as_of: str) -> None:
     """Two at once: one works, the other is told that it is busy."""
     first = subprocess.Popen(
         soak._words(dataset, as_of), cwd=soak.root, env=soak._environment(), stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, text=True,
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     assert first.stderr is not None
-    with first, first.stderr as lines:
+    with bounded(first), first.stderr as lines:
         lines.readline()
         soak.retrain(dataset, as_of, fine={75})
         lines.read()
@@ -261,8 +278,16 @@ def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.1)
 
 
-def write_project(root: Path, datasets: tuple[str, ...], models: tuple[str, ...] = MODELS) -> None:
-    """A repository of this code and data, with the smallest real budget and a gate that is asked often."""
+def write_project(
+    root: Path,
+    datasets: tuple[str, ...],
+    models: tuple[str, ...] = MODELS,
+    prepare: Callable[[Path], None] = lambda root: None,
+) -> None:
+    """A repository of this code and data, with the smallest real budget and a gate that is asked often.
+
+    `prepare` changes what stands in the folder before it is committed.
+    """
     ignored = shutil.ignore_patterns("__pycache__", "*.pyc", ".tmp-*", "cache", "tmp", "config.local")
     for name in ("forecast", "pipelines", "configs", ".dvc", "data/pointers", "data/snapshots/weather"):
         shutil.copytree(ROOT / name, root / name, ignore=ignored)
@@ -276,6 +301,7 @@ def write_project(root: Path, datasets: tuple[str, ...], models: tuple[str, ...]
     table = yaml.safe_load((root / "configs" / "datasets.yaml").read_text())
     table["run"] = list(datasets)
     _write(root / "configs" / "datasets.yaml", table)
+    prepare(root)
     with (root / ".gitignore").open("a") as file:
         file.write("/.venv\n")
     identity = ["-c", "user.name=soak", "-c", "user.email=soak@localhost"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,8 @@ from tests.operations.retraining import NAME
 from tests.support import small_project
 
 READ_ONLY = ("check", "drift")
+TOKEN = "tOkEn-7f3c9a"
+HOOKS = {"command": ["sh", "told.sh"], "on": ["success", "failure", "promotion"]}
 ONE_WORKER = {"FORECAST_JOBS": "1"}
 """The challengers are naive and ridge: two workers would take longer to start than both take to fit."""
 
@@ -32,13 +36,24 @@ def retrain(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def operated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Champion naive; then ridge was configured and 30 days passed."""
     root = retraining.write_project(tmp_path_factory.mktemp("operated") / "project")
-    done = retrain(root)
+    small_project.write_yaml(root / "configs" / "retraining.yaml", {"defaults": {"hooks": HOOKS}})
+    done = small_project.command(root, "retrain", NAME, **ONE_WORKER, FORECAST_WEBHOOK=f"http://127.0.0.1:9/{TOKEN}")
     assert done.returncode == 0, done.stderr
+    assert "webhook: ConnectError" in done.stderr and TOKEN not in done.stdout + done.stderr
     assert "first" not in done.stderr and champion.load(root, NAME).meta.candidate == "naive"
     retraining.configure(root, ("naive", "ridge"))
     retraining.commit(root)
     retraining.grow(root, 30)
     return root
+
+
+def test_the_token_of_a_webhook_is_in_no_file_log_or_run(operated: Path) -> None:
+    """Of a whole retraining, MLflow's database and artifacts too."""
+    told = [json.loads(line) for line in (operated / ".forecast" / "told.jsonl").read_text().splitlines()]
+    assert told[0]["event"] in ("success", "promotion")
+    files_ = [path for path in operated.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert any(path.name == "mlflow.db" for path in files_)
+    assert [str(path) for path in files_ if TOKEN.encode() in path.read_bytes()] == []
 
 
 def test_killed_at_every_step_the_champion_stays_loadable_and_the_end_is_the_same(operated: Path) -> None:
@@ -89,7 +104,8 @@ def test_afterwards_the_same_again_is_nothing_to_do_and_an_equal_recipe_is_refus
 def on_a_full_disk(root: Path) -> subprocess.CompletedProcess[str]:
     """No file may become larger than 4 KiB: git, DVC or our own writes fail, whichever is first."""
     words = ["bash", "-c", 'ulimit -f 4; exec "$0" "$@"', *small_project.arguments("retrain", NAME)]
-    return subprocess.run(words, cwd=root, env=small_project.environment(**ONE_WORKER), capture_output=True, text=True)
+    env = small_project.environment(**ONE_WORKER)
+    return subprocess.run(words, cwd=root, env=env, capture_output=True, text=True, timeout=300)
 
 
 def test_two_at_once_and_a_wrong_name_have_exit_codes_of_their_own(operated: Path) -> None:
@@ -113,3 +129,34 @@ def test_without_its_data_file_the_champion_stays_and_says_so(operated: Path) ->
     with pytest.raises(ForecastError):
         champion.load(operated, "weave")
     assert champion.load(operated, NAME).meta.candidate == "ridge"
+
+
+@pytest.mark.slow
+def test_killed_ten_times_at_random_moments_the_champion_stays_loadable_and_the_next_one_is_made(
+    operated: Path,
+) -> None:
+    dice, words = random.Random(11), small_project.arguments("retrain", NAME)
+    before = champion.load(operated, NAME).version
+    retraining.grow(operated, 40)
+    rehearsal = time.monotonic()
+    assert retrain(operated, "--dry-run").returncode in (0, 4)
+    usual, killed = time.monotonic() - rehearsal, 0
+    for _ in range(10):
+        process = subprocess.Popen(
+            words, cwd=operated, env=small_project.environment(**ONE_WORKER), stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            process.wait(timeout=dice.uniform(0, usual))
+        except subprocess.TimeoutExpired:
+            killed += 1
+        finally:
+            process.kill()
+            process.wait(timeout=60)
+        assert eventually(lambda: not processes_of(home(operated, NAME) / "tree"))
+        assert not champion.load(operated, NAME).notice
+    assert killed >= 5
+    done = retrain(operated)
+    assert done.returncode in (0, 4), done.stderr
+    assert champion.load(operated, NAME).version >= before and left_behind(operated) == []
+    assert registry.aliases(operated, NAME) == champion.aliases(operated, NAME)

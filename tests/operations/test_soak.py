@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import killing
 from bench.soak import soak
 
 
@@ -14,3 +15,11 @@ def test_five_days_of_operation_lose_nothing(tmp_path: Path) -> None:
     found = soak(tmp_path / "project", days=5, seed=3, datasets=("weather",), models=("naive", "ridge"))
     assert found.problems == [], dict(found.happened)
     assert found.happened["exit 0"] >= 1
+
+
+@pytest.mark.slow
+def test_five_days_with_kills_at_random_moments_lose_nothing_and_go_on_where_they_stopped(tmp_path: Path) -> None:
+    killing.lived(tmp_path, days=2, kills=2, seed=5)
+    found = killing.lived(tmp_path, days=5, kills=10, seed=5)
+    assert found.problems == [], dict(found.happened)
+    assert sum(count for what, count in found.happened.items() if what.endswith(("killed", "quicker"))) == 8
