@@ -82,11 +82,7 @@ def add(
     after = guesses.added(configs.read_text(encoding="utf-8"), entry, block)
     settings = validated(Datasets, yaml.safe_load(after), where=str(configs)).datasets[entry]
     print(block, end="")
-    try:
-        _fetch_one(entry, place, None, settings)
-    except BaseException:
-        print("configs/datasets.yaml is as it was.", file=sys.stderr)
-        raise
+    _fetch_one(entry, place, None, settings)
     files.write_text(configs, after)  # last: whatever ends this command before, the same command does it again
     print(f"Written to configs/datasets.yaml. If it is right: `forecast run --dataset {entry}`.")
     print(f"Else correct it there, then `forecast fetch {entry}`.")

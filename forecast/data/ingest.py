@@ -172,7 +172,7 @@ def _record(
         "retrieved_at": now.isoformat(),
         **raw.provenance,
         "licence": request.dataset.licence.model_dump(),
-        "question": _question(request.dataset),
+        "question": request.dataset.source.question(request.dataset.vintage_columns),
         "previous": stored.pointer.sha256 if stored is not None else None,
         "revised_values": len(revised),
         "failed": raw.failed,
@@ -199,7 +199,8 @@ def _stored(request: Request) -> Stored | None:
         frame,
         pointer,
         pd.Timestamp(provisional) if provisional else None,
-        same_question=earlier and record.get("question") == _question(request.dataset),
+        same_question=earlier
+        and record.get("question") == request.dataset.source.question(request.dataset.vintage_columns),
     )
 
 
@@ -209,10 +210,6 @@ def _vintages_before(request: Request, stored: Stored | None) -> pd.DataFrame | 
         return None
     before = vintages.kept(request.root, request.name)
     return before if request.as_of is None else before[before["issued_at"] <= request.as_of]
-
-
-def _question(dataset: Dataset) -> dict[str, Any]:
-    return dataset.source.question(dataset.vintage_columns)
 
 
 def _since(stored: Stored, dataset: Dataset) -> dict[str, pd.Timestamp]:

@@ -180,14 +180,10 @@ def _once(client: httpx.Client, url: httpx.URL, deadline: Deadline, what: str, m
     except httpx.TimeoutException:
         raise Transient("did not answer in time") from None
     except httpx.ConnectError as error:
-        raise Transient(f"cannot be reached ({_reason(error)})") from None
+        reason = str(error).split("://")[0] or type(error).__name__  # the system's words, without the URL
+        raise Transient(f"cannot be reached ({reason})") from None
     except httpx.HTTPError as error:
         late = deadline.left() <= 0
         raise Transient(LATE if late else f"broke off its answer ({type(error).__name__})") from None
     finally:
         watch.cancel()
-
-
-def _reason(error: Exception) -> str:
-    """The system's words, without the URL."""
-    return str(error).split("://")[0] or type(error).__name__
