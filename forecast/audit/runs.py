@@ -53,17 +53,17 @@ def chosen_before(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector:
         if _study(path) != _study(other.tuned / path.name):
             yield Finding("tuning", detector, path.stem, f"the study of {path.stem} {since}")
     later = dict(other.records())
+    kinds = (
+        ("training", _outcome, "the training of {} (its validation curve or best step)"),
+        ("weights", _weights, "the members of {}, or their weights,"),
+    )
     for name, record in base.records():
-        if _outcome(record) != _outcome(later.get(name, {})):
-            text = f"the training of {name} (its validation curve or best step) {since}"
-            yield Finding("training", detector, name, text)
-        if _weights(record) != _weights(later.get(name, {})):
-            text = f"the members of {name}, or their weights, {since}"
-            yield Finding("weights", detector, name, text)
-    verdicts = [s.verdict("chosen") for s in (base, other)]
-    if verdicts[0] != verdicts[1]:
-        text = f"the chosen model {since}: {verdicts[0]}, then {verdicts[1]}"
-        yield Finding("choice", detector, "verdicts.json", text)
+        for kind, part, what in kinds:
+            if part(record) != part(later.get(name, {})):
+                yield Finding(kind, detector, name, f"{what.format(name)} {since}")
+    one, two = (s.verdict("chosen") for s in (base, other))
+    if one != two:
+        yield Finding("choice", detector, "verdicts.json", f"the chosen model {since}: {one}, then {two}")
     yield from _scales(base, other, since, detector)
 
 
@@ -87,11 +87,11 @@ def _scales(base: Sandbox, other: Sandbox, since: str, detector: str) -> Iterato
 
 def calibrated(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: str) -> Iterator[Finding]:
     """What conformal fits were given and how it was decided; `other` differs in rows after the calibration block."""
-    decided = [s.verdict("interval_method") for s in (base, other)]
-    if decided[0] and decided[0]["method"] != SERVED:
-        text = f"the intervals shown are {decided[0]['method']} ones; a served model has those that are {SERVED}"
+    decided, later = (s.verdict("interval_method") for s in (base, other))
+    if decided and decided["method"] != SERVED:
+        text = f"the intervals shown are {decided['method']} ones; a served model has those that are {SERVED}"
         yield Finding("calibration", detector, "verdicts.json", text)
-    if decided[0] != decided[1]:
+    if decided != later:
         text = f"the kind of intervals shown is decided with rows after {moment:%Y-%m-%d %H:%M}"
         yield Finding("calibration", detector, "verdicts.json", text)
     for number, (one, two) in enumerate(zip(base.calibrated, other.calibrated, strict=False)):

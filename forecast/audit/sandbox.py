@@ -219,19 +219,16 @@ def _lay_out(
         shutil.copy(project.paths.requirements, folder)
     for name, stored in project.raw.items():
         own = frame if name == project.dataset else stored
-        if change is not None and after is not None:
-            moment = after if name == project.dataset else _last_known(project, name, after)
-            own = _with_change(project, own, moment, change) if name == project.dataset else change(own, moment)
+        known = _known(project, after) if change is not None and after is not None else None
+        if change is not None and after is not None and name == project.dataset:
+            # what was observed later is changed; what is known ahead of the horizon behind it stays as it is
+            own = with_plans(change(observed(own, project.settings), after), own, project.settings, after)
+        elif change is not None and after is not None:
+            own = change(own, _last_known(project, name, after))
         as_of = pd.Timestamp(snapshots.read_pointer(project.paths.root, name).as_of)
         pointer = snapshots.write_snapshot(folder, name, own, as_of=as_of, provenance={})
-        known = _known(project, after) if change is not None and after is not None else None
         beside = vintages.write(folder, name, _vintages(project.paths.root, name, known), as_of=as_of)
         snapshots.move_pointer(folder, name, replace(pointer, **beside))
-
-
-def _with_change(project: Project, own: pd.DataFrame, moment: pd.Timestamp, change: Change) -> pd.DataFrame:
-    """What was observed after `moment` changed; what is known ahead of the horizon behind it as it is."""
-    return with_plans(change(observed(own, project.settings), moment), own, project.settings, moment)
 
 
 def _vintages(root: Path, name: str, after: pd.Timestamp | None) -> pd.DataFrame:

@@ -175,7 +175,10 @@ def _foretold(forecaster: Forecaster, table: pd.DataFrame, whole: Panel, name: s
     for series in whole.series:
         mine = own[own["unique_id"] == series.unique_id]
         mine = mine[mine["block"] != "validation"]  # of the model before it was fitted on that block too
-        cutoffs = np.sort(np.concatenate([_some(rows["cutoff"].unique()) for _, rows in mine.groupby("block")]))
+        ordered = (np.sort(rows["cutoff"].unique()) for _, rows in mine.groupby("block"))
+        # the first, the last and some between
+        some = [o[np.unique(np.linspace(0, len(o) - 1, min(ORIGINS, len(o))).astype(int))] for o in ordered]
+        cutoffs = np.sort(np.concatenate(some))
         rows = np.searchsorted(series.ds, cutoffs)
         made = forecaster.predict(whole, {series.unique_id: rows})[series.unique_id]
         kept = mine[mine["cutoff"].isin(cutoffs)].assign(order=lambda t: t["output"].map(whole.task.targets.index))
@@ -184,9 +187,3 @@ def _foretold(forecaster: Forecaster, table: pd.DataFrame, whole: Panel, name: s
         if len(told) != len(wanted) or not np.allclose(told, wanted, rtol=CLOSE, atol=CLOSE * spread):
             text = f"the forecasts kept of {name} for series {series.unique_id} are not those of the saved model"
             yield Finding("stored", DETECTOR, name, text)
-
-
-def _some(cutoffs: np.ndarray) -> np.ndarray:
-    """The first, the last and some between."""
-    ordered = np.sort(cutoffs)
-    return ordered[np.unique(np.linspace(0, len(ordered) - 1, min(ORIGINS, len(ordered))).astype(int))]

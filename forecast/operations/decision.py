@@ -118,10 +118,7 @@ def finish_pending(
     decision = replace(decision, version=version)
     against = decision.champion if decision.alias is None else decision.alias
     try:
-        registry.promote_judged(
-            root, dataset, version, against=against, now=now, reason=decision.reason,
-            tracking_uri=tracking_uri,
-        )  # fmt: skip
+        registry.promote_judged(root, dataset, version, against, now, decision.reason, tracking_uri)
     except Overtaken as error:
         decision = replace(decision, word="kept", reason=str(error))
     if refit is not None and decision.promotes:
@@ -150,10 +147,7 @@ def _refitted(
     version = registry.register(root, decision.dataset, folder, unscored, tracking_uri=tracking_uri)
     reason = f"version {decision.version} fitted again on all data, unscored"
     try:
-        registry.promote_judged(
-            root, decision.dataset, version, against=decision.version, now=now, reason=reason,
-            tracking_uri=tracking_uri,
-        )  # fmt: skip
+        registry.promote_judged(root, decision.dataset, version, decision.version, now, reason, tracking_uri)
     except Overtaken as error:
         return replace(decision, note=f"the refit on all data does not serve: {error}")
     return replace(decision, refit_version=version)
@@ -203,13 +197,10 @@ def notify(
     if event not in hooks.on:
         return []
     content = json.dumps({"event": event, **decision}, default=str) + "\n"
-    faults = []
-    if hooks.command:
-        faults.append(_run(hooks, event, content, root, given))
     address = given.get(ADDRESS) or hooks.webhook
-    if address:
-        faults.append(_post(address, content, hooks.timeout_seconds))
-    return [fault for fault in faults if fault]
+    faults = [_run(hooks, event, content, root, given)] if hooks.command else []
+    faults += [_post(address, content, hooks.timeout_seconds)] if address else []
+    return list(filter(None, faults))
 
 
 def _run(hooks: Hooks, event: str, content: str, root: Path, given: Mapping[str, str]) -> str:

@@ -78,12 +78,9 @@ def newest(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame:
 def last_values(panel: Panel) -> dict[str, float]:
     """Series (`uid`, or `uid/output` with several targets) → its last observed value."""
     targets = panel.task.targets
-    found = {}
-    for series in panel.series:
-        values = filled(series.values[None, :, : panel.outputs])[0][0][-1]
-        for name, value in zip(targets, values, strict=True):
-            found[series_name(series.unique_id, name, targets)] = float(value)
-    return found
+    last = {s.unique_id: filled(s.values[None, :, : panel.outputs])[0][0][-1] for s in panel.series}
+    pairs = ((uid, zip(targets, values, strict=True)) for uid, values in last.items())
+    return {series_name(uid, name, targets): float(value) for uid, own in pairs for name, value in own}
 
 
 def _levels(

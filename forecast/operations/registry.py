@@ -100,9 +100,8 @@ def promote(
 
 
 def promote_judged(
-    root: Path, dataset: str, version: int, *, against: int | None, now: pd.Timestamp, reason: str,
-    tracking_uri: str = "",
-) -> None:  # fmt: skip
+    root: Path, dataset: str, version: int, against: int | None, now: pd.Timestamp, reason: str, tracking_uri: str
+) -> None:
     """`promote` for a version that was judged against the champion `against`: `Overtaken` when there is another one.
 
     No other one is `version` itself, nor its own recipe fitted again: those are left by a promotion that was killed.

@@ -101,13 +101,12 @@ def _local(root: Path, dataset: str) -> tuple[dict[str, int], champion.Meta | No
 def _damage(root: Path, dataset: str, named: Mapping[str, int]) -> list[str]:
     """What a forecast would fall over; digests of small files, so it costs nothing."""
     found = []
-    for alias in ("champion", "previous"):
-        if alias in named:
-            try:
-                champion.verify(root, dataset, named[alias])
-            except ForecastError as error:
-                found.append(f"{alias}: {error}")
-    return found
+    for alias in {"champion", "previous"} & named.keys():
+        try:
+            champion.verify(root, dataset, named[alias])
+        except ForecastError as error:
+            found.append(f"{alias}: {error}")
+    return sorted(found)
 
 
 def _live(root: Path, dataset: str, version: int | None) -> Live | None:

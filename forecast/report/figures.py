@@ -92,7 +92,10 @@ def step_panels(results: Results) -> list[Panel]:
                 continue
             title = f"{RANKING_TITLES[ranking].capitalize()}{suffix}"
             axes = step_axes(results, f"Error by horizon step, {title}", y_title, lines[0].x)
-            axes = replace(axes, show=show, y_range=_naive_range(lines) if show else None)
+            if show:  # a grey line or the seasonal one far off must not flatten what is named
+                named = [line for line in lines if line.role not in ("other", "seasonal")]
+                parts = [part for line in named for part in (line.y, *(edge for band in line.bands for edge in band))]
+                axes = replace(axes, show=show, y_range=padded(value for part in parts for value in part))
             panels.append(Panel(title, line_chart(lines, axes)))
     return panels
 
@@ -108,12 +111,6 @@ def step_axes(results: Results, label: str, y_title: str, x: Floats) -> Axes:
         x_ticks=[(float(step), str(step)) for step in ticks],
         moments=[f"{step} ahead" for step in steps],
     )
-
-
-def _naive_range(lines: list[Line]) -> tuple[float, float]:
-    """The range of what is named; a grey line or the seasonal one far off must not flatten the rest."""
-    named = [line for line in lines if line.role not in ("other", "seasonal")]
-    return padded([v for line in named for part in (line.y, *(e for band in line.bands for e in band)) for v in part])
 
 
 def _step_lines(results: Results, ranking: str, metric: str) -> list[Line]:

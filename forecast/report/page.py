@@ -54,16 +54,18 @@ def _code(sentence: str) -> Markup:
 
 
 def _context(found: Sequence[Results], costs: Mapping[str, ledger.Costs]) -> dict[str, Any]:
-    models = sorted({record["model"] for e in found for record in e.records.values()})
+    records = {record["model"]: record for e in found for record in e.records.values()}
+    networks = [r for e in found for r in e.records.values() if r["kind"] == "network"]
     return {
         "style": _own("style.css"),
         "script": _own("script.js"),
         "datasets": [_dataset(e, costs.get(e.name, {})) for e in found],
-        "models": models,
-        "networks": sorted({r["model"] for e in found for r in e.records.values() if r["kind"] == "network"}),
-        "seeds": sorted({len(r["seeds"]) for e in found for r in e.records.values() if r["kind"] == "network"}),
+        "models": sorted(records),
+        "networks": sorted({record["model"] for record in networks}),
+        "seeds": sorted({len(record["seeds"]) for record in networks}),
         "as_of": text.listing([f"{e.as_of} ({e.name})" for e in found]),
-        "catalogue": _catalogue(found),
+        # each model once: its sentence, equation and source
+        "catalogue": [{key: str(records[model].get(key) or "") for key in KEYS} for model in sorted(records)],
     }
 
 
@@ -205,13 +207,7 @@ def alarms(results: Results, kind: str) -> list[str]:
     return lines
 
 
-def _catalogue(found: Sequence[Results]) -> list[dict[str, str]]:
-    """Each model once: its sentence, equation and source."""
-    keys = ("model", "description", "equation", "source")
-    records = {record["model"]: record for e in found for record in e.records.values()}
-    return [{key: str(records[model].get(key) or "") for key in keys} for model in sorted(records)]
-
-
+KEYS = ("model", "description", "equation", "source")
 SIZE = (720.0, 260.0)
 NOT_YET = "no forecast has actual values yet"
 

@@ -81,7 +81,9 @@ def forecast_panels(results: Results) -> list[Panel]:
     panels = []
     for series in results.series[:MOST_SERIES]:
         tests = {role: (model, test_of(frame, series)) for role, (model, frame) in shown.items()}
-        history = _actuals(next(iter(shown.values()))[1], series)
+        frame = next(iter(shown.values()))[1]
+        known = frame.loc[frame["unique_id"] == series, ["ds", "y"]].drop_duplicates("ds").sort_values("ds")
+        history = pd.Series(floats(known["y"]), index=pd.DatetimeIndex(known["ds"]))  # every observed target, by time
         naive = tests["naive"][1] if "naive" in tests else None
         found = places(tests[judge][1], history, naive=naive, relative=is_relative(results, series))
         panels += [_origin_panel(results, series, w, place, tests, history, judge) for w, place in found]
@@ -119,12 +121,6 @@ def _known_order(values: Floats) -> list[int]:
     return [int(i) for i in np.argsort(values, kind="stable") if np.isfinite(values[i])]
 
 
-def _actuals(frame: pd.DataFrame, series: str) -> pd.Series:
-    """Every observed target of one series, by time."""
-    mine = frame.loc[frame["unique_id"] == series, ["ds", "y"]].drop_duplicates("ds").sort_values("ds")
-    return pd.Series(mine["y"].to_numpy(float), index=pd.DatetimeIndex(mine["ds"]))
-
-
 def _origin_panel(
     results: Results, series: str, word: str, origin: int, tests: Tests, history: pd.Series, judge: str
 ) -> Panel:
@@ -137,13 +133,15 @@ def _origin_panel(
     for role, (model, found) in tests.items():
         intervals = intervals_at(results, model, series, cutoff) if role == "chosen" else ()
         lines.append(_forecast_line(role, model, found, origin, x, intervals))
+    low, spans = int(x[0]), (-2 * horizon, -horizon, 0, horizon)
+    steps = [t for t in spans if low - 1 <= t] if horizon > 7 else [low, 0, horizon]
     hours = is_within_a_day(results)
     when = text.moment(cutoff, hours=hours)
     axes = Axes(
         label=f"{word} forecast of {series} at {when}, against the actual values",
         x_title=f"{step_unit(results.dataset)} from the cutoff",
         y_title=results.unit_of(series) or results.dataset.target[0].column,
-        x_ticks=[(float(t), f"{t:+d}".replace("-", text.MINUS) if t else "cutoff") for t in _round_steps(x, horizon)],
+        x_ticks=[(float(t), f"{t:+d}".replace("-", text.MINUS) if t else "cutoff") for t in steps],
         divide=0.0,
         moments=[text.moment(pd.Timestamp(d), hours=hours) for d in [*past.index, *test.ds[origin]]],
     )
@@ -176,11 +174,6 @@ def is_within_a_day(results: Results) -> bool:
     """Whether steps are shorter than a day, so that a moment needs its hour."""
     times = pd.DatetimeIndex(results.naive["ds"])
     return bool(len(times)) and bool((times != times.normalize()).any())
-
-
-def _round_steps(x: Floats, horizon: int) -> list[int]:
-    low, high = int(x[0]), int(x[-1])
-    return [t for t in (-2 * horizon, -horizon, 0, horizon) if low - 1 <= t <= high] if horizon > 7 else [low, 0, high]
 
 
 def time_panels(results: Results) -> list[Panel]:
