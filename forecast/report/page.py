@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import SessionCalendar
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results, read_costs
-from forecast.report import board, calibration, data, diagnostics, figures, ledger, panels, text
+from forecast.report import board, calibration, diagnostics, figures, ledger, panels, text
 from forecast.report.charts import Axes, Line, line_chart
 from forecast.report.text import Row, Table, number, share, whole
 from forecast.system.files import write_text
@@ -134,13 +134,13 @@ def _dataset(results: Results, costs: ledger.Costs) -> dict[str, Any]:
         "budget": budget,
         "kinds": ledger.kinds_sentence(results, costs),
         "cost": _safe([p for p in [ledger.cost_panel(results, costs)] if p]),
-        "timeline": data.timeline(results),
-        "quality": data.quality_table(results),
+        "timeline": ledger.timeline(results),
+        "quality": ledger.quality_table(results),
         "quality_left": max(0, len(results.quality["series"]) - text.WORST),
-        "findings": data.findings_table(results),
-        "gaps": data.gaps(results),
-        "facts": data.facts(results),
-        "notes": data.notes(results),
+        "findings": ledger.findings_table(results),
+        "gaps": ledger.gaps(results),
+        "facts": ledger.facts(results),
+        "notes": ledger.notes(results),
     }
 
 
@@ -188,7 +188,7 @@ def _limits(results: Results) -> list[str]:
     networks = (record for record in results.records.values() if record["kind"] == "network")
     sampled = {r for record in networks for seed in record["seeds"] for r in (seed.get("reason") or "").split("; ")}
     return [
-        *(note.rstrip(".") for note in data.notes(results)),
+        *(note.rstrip(".") for note in ledger.notes(results)),
         *sorted(f"Of the trainings {r}" for r in sampled if r.startswith("validation losses are of")),
         market if isinstance(results.dataset.calendar, SessionCalendar) else outside,
     ]

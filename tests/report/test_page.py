@@ -8,9 +8,8 @@ import pytest
 from lxml import html
 
 from forecast.config.paths import ProjectPaths
-from forecast.report.data import timeline
 from forecast.report.figures import curve_panels, memory_sentence, role_of, step_unit
-from forecast.report.ledger import budget_sentence
+from forecast.report.ledger import budget_sentence, timeline
 from forecast.report.page import render
 from forecast.report.panels import compared
 from forecast.report.panels import test_of as block_test
