@@ -4,8 +4,8 @@ The records are the truth and MLflow is a view of them: a wiped database, a new 
 by `sync`. Only the parent process calls this.
 """
 
-from forecast.tracking.publishing import Published, publish, sync
+from forecast.tracking.publishing import Published, sync
 from forecast.tracking.runs import Record, read_records
 from forecast.tracking.store import Place, place
 
-__all__ = ["Place", "Published", "Record", "place", "publish", "read_records", "sync"]
+__all__ = ["Place", "Published", "Record", "place", "read_records", "sync"]

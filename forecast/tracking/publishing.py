@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
@@ -35,46 +35,28 @@ class Published:
 def sync(root: Path, uri: str = "", *, now: float, revision: str = "") -> Published:
     """Make the store show exactly the records below `root`, whatever happened to it or to an earlier publisher.
 
-    `uri` is the value of MLFLOW_TRACKING_URI; `now` in seconds since 1970; `revision` the git commit.
+    Afterwards each record's candidate has exactly one current parent run; in a store of this project's own any other
+    current run is set aside. `uri` is the value of MLFLOW_TRACKING_URI; `now` in seconds since 1970; `revision` the
+    git commit. Raises `ForecastError` when the store cannot be written; what is published by then stays. `BusyError`
+    while others publish to it for longer than `store.PATIENCE`.
     """
-    names = datasets(root)
-    records = [record for name in names for record in read_records(root, name)]
-    sentences = {name: verdict_sentences(root, name) for name in names}
-    return publish(records, place(root, uri), now=now, revision=revision, sentences=sentences, complete=True)
-
-
-def publish(
-    records: Sequence[Record],
-    where: Place,
-    *,
-    now: float,
-    revision: str = "",
-    sentences: Mapping[str, Sequence[str]] | None = None,
-    complete: bool = False,
-) -> Published:
-    """Publish what is not published yet; afterwards each record's candidate has exactly one current parent run.
-
-    `sentences`: the verdict per dataset in plain words. `complete`: these are all records of their datasets, so any
-    other current run is set aside (only in a store of this project's own).
-    Raises `ForecastError` when the store cannot be written; what is published by then stays. `BusyError` while others
-    publish to it for longer than `store.PATIENCE`.
-    """
-    result = Published()
+    where, result = place(root, uri), Published()
+    records = {name: read_records(root, name) for name in datasets(root)}
+    sentences = {name: verdict_sentences(root, name) for name in records}
     if not records and not former_folders(where):
         return result
     what = f"Publishing to {store.shown(where.uri)}"
     lock = distributed_lock.lock(where, "publishing", what=what, patience=store.PATIENCE)
     with lock, store.opened(where) as client:
-        for name in dict.fromkeys(record.dataset for record in records):
-            mine = [record for record in records if record.dataset == name]
+        for name, mine in records.items():
             experiment_id = store.experiment(client, name, where).experiment_id
             writer = Writer(client, experiment_id, where.publisher, int(1000 * now), revision)
             target = _Experiment.of(client, writer, where, result)
-            target.describe((sentences or {}).get(name, ()))
+            target.describe(sentences[name])
             result.pages[name] = page(experiment_id)
             for number, record in enumerate(mine):
                 target.put(record, number)
-            if complete and where.owned:
+            if where.owned:
                 target.keep_only({record.candidate for record in mine})
     return result
 

@@ -12,7 +12,7 @@ import pytest
 
 from forecast.system import files
 from forecast.system.errors import BusyError, ForecastError, InputError
-from forecast.tracking import place, publish, publishing, read_records, store, sync, writing
+from forecast.tracking import place, publishing, store, sync, writing
 from tests.support.records import CANDIDATES, write_comparison, write_records
 
 ROOT = Path(__file__).parents[2]
@@ -164,13 +164,6 @@ def test_a_model_that_is_no_longer_there_is_set_aside(root):
     shutil.rmtree(root / "data" / "trained" / "weather" / "lstm.last")
     assert sync(root, now=NOW).set_aside == ["lstm (architecture alone)"]
     assert {run.info.run_name for run in current(runs_of(root))} == {"naive", "lstm"}
-
-
-def test_publishing_some_records_leaves_the_others_alone(root):
-    sync(root, now=NOW)
-    some = [record for record in read_records(root, "weather") if record.candidate == "naive"]
-    assert publish(some, place(root), now=NOW).set_aside == []
-    assert_one_current_run_each(root)
 
 
 def test_a_failed_candidate_is_a_failed_run_with_its_reason(root):
