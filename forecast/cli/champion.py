@@ -6,16 +6,12 @@ import sys
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from forecast.cli.shown import FORMAT, ROOT, Format, now, require_project, show, tracking_uri
 from forecast.system.errors import ForecastError, InputError
-
-if TYPE_CHECKING:
-    from forecast.operations.status import Standing
-
 
 REASON = typer.Option("", "--reason", help="Why; kept in the history.")
 
@@ -62,7 +58,7 @@ def status(
     form: Format = FORMAT,
 ) -> None:
     """Show each champion, its age, live error, drift, last and next run; exits 1 when something is wrong."""
-    from forecast.operations.status import running
+    from forecast.operations.status import running, standing
 
     project = require_project(root)
     names = [dataset] if dataset else running(project)
@@ -72,7 +68,11 @@ def status(
         from forecast.operations import live_accuracy
 
         print(live_accuracy.write_page(project, names), file=sys.stderr)
-    found = [_standing(project, name, registry=registry) for name in names]
+    found = []
+    for name in names:
+        fault = _taken_over(project, name) if registry else ""
+        own = standing(project, name, now=datetime.now(UTC))
+        found.append(replace(own, state=f"registry: {fault}") if fault and own.good else own)
     rows = [asdict(entry) for entry in found]
     show(rows if form is Format.json else [row for entry in rows for row in _lines(entry)], form)
     if not all(entry.good for entry in found):
@@ -92,17 +92,9 @@ def history(
     show(rows, form)
 
 
-def _standing(project: Path, dataset: str, *, registry: bool) -> Standing:
-    """With `registry`: after this machine took over its aliases and versions."""
-    from forecast.operations.status import standing
-
-    fault = _taken_over(project, dataset) if registry else ""
-    found = standing(project, dataset, now=datetime.now(UTC))
-    return replace(found, state=f"registry: {fault}") if fault and found.good else found
-
-
 def _taken_over(project: Path, dataset: str) -> str:
-    """A sentence on standard error for each thing done; what kept it from being done is returned."""
+    """Aliases and versions of the registry, a sentence on standard error for each thing done; what kept it from being
+    done is returned."""
     from forecast.operations import registry
 
     try:

@@ -206,7 +206,8 @@ def clean(
         print("Nothing to remove.")
         return
     for path in found:
-        print(f"  {path.relative_to(project)}  ({_size(path) / 1e6:.1f} MB)")
+        inside = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file() and not p.is_symlink()]
+        print(f"  {path.relative_to(project)}  ({sum(p.stat().st_size for p in inside) / 1e6:.1f} MB)")
     if not yes and not sys.stdin.isatty():
         raise InputError("Nothing was removed: there is no terminal to ask at. Add --yes to remove the list above.")
     if not yes and not typer.confirm("Remove all of this?"):
@@ -225,8 +226,3 @@ def removable(root: Path, *, work: bool) -> Iterator[Path]:
     for folder in sorted(root.iterdir()):
         if folder.is_dir() and folder.name not in SKIPPED and not folder.is_symlink():
             yield from sorted(p for p in folder.rglob("__pycache__") if p.is_dir())
-
-
-def _size(path: Path) -> int:
-    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file() and not p.is_symlink()]
-    return sum(file.stat().st_size for file in files)

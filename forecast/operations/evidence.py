@@ -304,7 +304,10 @@ def _changes(
     series: Series, channel: int, column: TaskColumn, season_length: int, cutoff: np.datetime64, recent: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Changes over one season in training and in the newest rows, a season apart: neighbours share their hours."""
-    values = _transformed(series.values[:, channel], column)
+    values = series.values[:, channel]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if column.transform in ("log", "logdiff", "log1p"):
+            values = np.log1p(values) if column.transform == "log1p" else np.log(values)
     change = np.full(len(values), np.nan)
     change[season_length:] = values[season_length:] - values[:-season_length]
     train = series.ds <= cutoff
@@ -313,13 +316,6 @@ def _changes(
     step = max(1, season_length // 4)  # a quarter of a season apart: near enough to independence, and enough values
     old, new = (part[np.isfinite(part)][::step] for part in parts)
     return old, new
-
-
-def _transformed(values: NDArray[np.float64], column: TaskColumn) -> NDArray[np.float64]:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        if column.transform in ("log", "logdiff"):
-            return np.log(values)
-        return np.log1p(values) if column.transform == "log1p" else values
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ Among all machines that share the store, one process at a time changes a dataset
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -90,9 +90,12 @@ def promote(
         judge(known)
         if not _same(root, dataset, version, known):
             rebuild(root, dataset, version, tracking_uri=tracking_uri)
-        registry.move_aliases(where, dataset, _moves(known.aliases, version), check_lock)
-        champion.write_aliases(root, dataset, registry.read(where, dataset).aliases)
         old = known.aliases.get("champion")
+        moves: list[tuple[str, int | None]] = [("previous", old)] if old not in (None, version) else []
+        moves += [("champion", version)]
+        moves += [("challenger", None)] if known.aliases.get("challenger") == version else []
+        registry.move_aliases(where, dataset, moves, check_lock)
+        champion.write_aliases(root, dataset, registry.read(where, dataset).aliases)
         if old != version:
             entry = {"event": event, "version": version, "from": old, "reason": reason}
             champion.record_event(root, dataset, entry, now=now)
@@ -163,12 +166,6 @@ def rebuild(root: Path, dataset: str, version: int, *, tracking_uri: str = "") -
         found = registry.download(place(root, tracking_uri), dataset, version, folder)
         content = files.read_json(found / champion.META)
         champion.store(root, dataset, version, Ensemble.load(found), champion.meta_of(content))
-
-
-def _moves(named: Mapping[str, int], version: int) -> list[tuple[str, int | None]]:
-    old = named.get("champion")
-    before = [("previous", old)] if old is not None and old != version else []
-    return [*before, ("champion", version), *([("challenger", None)] if named.get("challenger") == version else [])]
 
 
 def _restore(root: Path, dataset: str, tracking_uri: str) -> list[str]:

@@ -213,12 +213,6 @@ def next_run(name: str, job: ScheduledJob, after: datetime) -> datetime:
     return next(moment for moment in _moments(name, job, after) if moment > after)
 
 
-def _last_due(name: str, job: ScheduledJob, before: datetime) -> datetime:
-    """The last moment (UTC) at which `job` should have run, at `before` or earlier."""
-    past = _moments(name, job, before - timedelta(days=9))
-    return list(itertools.takewhile(lambda moment: moment <= before, past))[-1]
-
-
 def missed(name: str, job: ScheduledJob, last_started: datetime | None, now: datetime) -> datetime | None:
     """The newest time that passed without a run; None when there is none, or when the job never ran.
 
@@ -227,7 +221,8 @@ def missed(name: str, job: ScheduledJob, last_started: datetime | None, now: dat
     """
     if last_started is None or last_started > now:
         return None
-    due = _last_due(name, job, now)
+    past = itertools.takewhile(lambda moment: moment <= now, _moments(name, job, now - timedelta(days=9)))
+    due = list(past)[-1]
     return due if due > last_started else None
 
 

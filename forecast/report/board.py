@@ -194,7 +194,15 @@ def series_table(results: Results, ranking: str) -> Table:
         ]
     table = in_ranking(results.by_series, ranking)
     mean = _served(table)[["mae", "skill"]]
-    rows = [_series_row(str(model), part.droplevel(0), names) for model, part in mean.groupby(level=0, sort=True)]
+    rows = []
+    for model, part in mean.groupby(level=0, sort=True):
+        own = part.droplevel(0).reindex(list(names))  # of a series without scores: no cell
+        rows.append(
+            Row(
+                str(model),
+                [cell for mae, skill in own.itertuples(index=False) for cell in (number(mae), _change(skill))],
+            )
+        )
     rows.sort(key=_lowest_first)
     return Table(columns, rows)
 
@@ -202,14 +210,6 @@ def series_table(results: Results, ranking: str) -> Table:
 def _served(table: pd.DataFrame) -> pd.DataFrame:
     """By model and series the last row: that of the seeds' mean, which stands behind them, or of the only seed."""
     return table.groupby(["model", "series"]).tail(1).set_index(["model", "series"]).sort_index()
-
-
-def _series_row(model: str, scores: pd.DataFrame, names: tuple[str, ...]) -> Row:
-    cells = []
-    for series in names:
-        mae, skill = scores.loc[series] if series in scores.index else (None, None)
-        cells += [number(mae), _change(skill)]
-    return Row(model, cells)
 
 
 @dataclass(frozen=True)

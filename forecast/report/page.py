@@ -312,12 +312,14 @@ def _live_table(dataset: LiveDataset) -> Table:
         ("skill", "1 - error / error of repeating the last value, at the same cutoffs"),
         *((f"in {level} %", f"share of actuals inside the {level} % interval") for level in levels),
     ]
-    return Table(columns, [_live_row(version, levels) for version in dataset.versions])
-
-
-def _live_row(version: dict[str, Any], levels: Sequence[str]) -> Row:
-    cells = [
-        whole(version["issues"]), whole(version["scored"]), number(version["error"]), share(version["skill"]),
-        *(share(version["coverage"].get(level)) for level in levels),
-    ]  # fmt: skip
-    return Row(f"{version['version']} ({version['model']})", cells)
+    rows = []
+    for version in dataset.versions:
+        counts = [
+            whole(version["issues"]),
+            whole(version["scored"]),
+            number(version["error"]),
+            share(version["skill"]),
+        ]
+        inside = [share(version["coverage"].get(level)) for level in levels]
+        rows.append(Row(f"{version['version']} ({version['model']})", counts + inside))
+    return Table(columns, rows)
