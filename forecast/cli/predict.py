@@ -43,14 +43,8 @@ def predict(
     project = require_project(root)
     entry = load_dataset(dataset, project / "configs")  # a misspelt name is told here, with the nearest right one
     asked = shares_of(levels)
-    found = predicting.forecast(
-        project,
-        dataset,
-        now=now(),
-        usual_levels=load_evaluation(project / "configs").levels,
-        horizon=horizon or None,
-        levels=asked,
-    )
+    usual = load_evaluation(project / "configs").levels
+    found = predicting.forecast(project, dataset, now=now(), usual_levels=usual, horizon=horizon or None, levels=asked)
     for notice in found.notices:
         print(notice, file=sys.stderr)
     _shown(found, form, entry)
@@ -182,10 +176,8 @@ def export(
         _write(frames.leaderboard(results, ranking=ranking), form, output)
     else:
         wanted = tuple(name.strip() for name in models.split(",") if name.strip())
-        found = frames.cross_validation(
-            results, ranking=ranking, models=wanted, levels=[100 * share for share in shares_of(levels) or ()]
-        )
-        _write(found, form, output)
+        percent = [100 * share for share in shares_of(levels) or ()]
+        _write(frames.cross_validation(results, ranking=ranking, models=wanted, levels=percent), form, output)
 
 
 def _write(frame: pd.DataFrame, form: File, output: Path = STANDARD_OUTPUT) -> None:

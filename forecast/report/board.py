@@ -193,16 +193,11 @@ def series_table(results: Results, ranking: str) -> Table:
             ("Error vs naive", AGAINST_NAIVE),
         ]
     table = in_ranking(results.by_series, ranking)
-    mean = _served(table)[["mae", "skill"]]
     rows = []
-    for model, part in mean.groupby(level=0, sort=True):
+    for model, part in _served(table)[["mae", "skill"]].groupby(level=0, sort=True):
         own = part.droplevel(0).reindex(list(names))  # of a series without scores: no cell
-        rows.append(
-            Row(
-                str(model),
-                [cell for mae, skill in own.itertuples(index=False) for cell in (number(mae), _change(skill))],
-            )
-        )
+        pairs = [(number(mae), _change(skill)) for mae, skill in own.itertuples(index=False)]
+        rows.append(Row(str(model), [cell for pair in pairs for cell in pair]))
     rows.sort(key=_lowest_first)
     return Table(columns, rows)
 

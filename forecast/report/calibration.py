@@ -160,22 +160,14 @@ def method_table(results: Results) -> Table | None:
         return None
     shown = rows["series"].isin(results.series[:MOST_SERIES])
     mine = in_ranking(rows[(rows["model"] == models[0]) & (rows["step"] == 0) & shown], RANKING)
-    columns = [("Method", ""), ("Series", ""), ("Level", ""), ("Coverage", ""), ("Width", ""), ("Winkler score", "")]
-    found = [
-        Row(
-            str(row["method"]),
-            [
-                Cell(str(row["series"]), str(row["series"])),
-                Cell(text.level(row["level"]), float(row["level"])),
-                share(row["coverage"], "" if row["inside"] else "w-worse"),
-                number(row["width"]),
-                number(row["winkler"]),
-            ],
-            cls="chosen" if row["method"] == shown_method(results) else "",
-        )
-        for _, row in mine.sort_values(["series", "level", "method"]).iterrows()
-    ]
-    return Table(columns, found)
+    found = []
+    for _, row in mine.sort_values(["series", "level", "method"]).iterrows():
+        about = [Cell(str(row["series"]), str(row["series"])), Cell(text.level(row["level"]), float(row["level"]))]
+        covered = share(row["coverage"], "" if row["inside"] else "w-worse")
+        cls = "chosen" if row["method"] == shown_method(results) else ""
+        found.append(Row(str(row["method"]), [*about, covered, number(row["width"]), number(row["winkler"])], cls=cls))
+    titles = ("Method", "Series", "Level", "Coverage", "Width", "Winkler score")
+    return Table([(title, "") for title in titles], found)
 
 
 def refusals(results: Results) -> list[str]:

@@ -314,12 +314,8 @@ def _live_table(dataset: LiveDataset) -> Table:
     ]
     rows = []
     for version in dataset.versions:
-        counts = [
-            whole(version["issues"]),
-            whole(version["scored"]),
-            number(version["error"]),
-            share(version["skill"]),
-        ]
-        inside = [share(version["coverage"].get(level)) for level in levels]
-        rows.append(Row(f"{version['version']} ({version['model']})", counts + inside))
+        counts = [whole(version["issues"]), whole(version["scored"])]
+        shares = [version["skill"], *(version["coverage"].get(level) for level in levels)]
+        cells = [*counts, number(version["error"]), *map(share, shares)]
+        rows.append(Row(f"{version['version']} ({version['model']})", cells))
     return Table(columns, rows)
