@@ -12,7 +12,7 @@ import typer
 from typer._click.exceptions import ClickException
 
 import forecast
-from forecast.cli import champion, check, compare, data, doctor, identify, predict, retrain, run
+from forecast.cli import check, compare, data, doctor, identify, operation, predict, run
 from forecast.system.errors import ForecastError, out_of_memory, require_short, shortened
 
 app = typer.Typer(
@@ -34,12 +34,12 @@ def options(
 
 
 for command in (
-    run.run, run.sync, run.ui, predict.predict, champion.promote, champion.rollback, champion.status, champion.history,
+    run.run, run.sync, run.ui, predict.predict, operation.promote, operation.rollback, operation.status, operation.history,
     check.check, check.models, check.audit, compare.compare, predict.export, data.add, data.fetch, data.data,
-    doctor.doctor, doctor.clean, retrain.retrain, run.new, identify.identify,
+    doctor.doctor, doctor.clean, operation.retrain, run.new, identify.identify,
 ):  # fmt: skip
     app.command(command.__name__)(command)
-app.add_typer(retrain.schedule, name="schedule")
+app.add_typer(operation.schedule, name="schedule")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
