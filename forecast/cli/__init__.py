@@ -34,7 +34,8 @@ def options(
 
 
 for command in (
-    run.run, run.sync, run.ui, predict.predict, operation.promote, operation.rollback, operation.status, operation.history,
+    run.run, run.sync, run.ui, predict.predict,
+    operation.promote, operation.rollback, operation.status, operation.history,
     check.check, check.models, check.audit, compare.compare, predict.export, data.add, data.fetch, data.data,
     doctor.doctor, doctor.clean, operation.retrain, run.new, identify.identify,
 ):  # fmt: skip
