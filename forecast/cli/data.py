@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from forecast.cli.shown import FORMAT, ROOT, Format, as_of_moment, now, require_project, show
+from forecast.cli.shown import AS_OF, FORMAT, ROOT, Format, as_of_moment, now, require_project, show
 from forecast.system.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ DATASETS = typer.Argument(None, help="Entries of configs/datasets.yaml; else all
 
 def fetch(
     datasets: list[str] = DATASETS,
-    as_of: str = typer.Option("", "--as-of", help="Only what was known by then (UTC), such as 2024-06-30; else now."),
+    as_of: str = AS_OF,
     allow_stale: bool = typer.Option(
         False, "--allow-stale", help="Where the service fails, go on with the stored snapshot."
     ),

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 
 from forecast.cli.shown import (
+    AS_OF,
     CLUSTER,
+    DATASET,
     FORMAT,
     ROOT,
     Format,
@@ -40,7 +42,7 @@ REASON = typer.Option("", "--reason", help="Why; kept in the history.")
 
 
 def promote(
-    dataset: str = typer.Argument(help="An entry of configs/datasets.yaml."),
+    dataset: str = DATASET,
     version: int = typer.Option(
         0, "--version", min=0, help="A registered version; 0 registers what the last run chose."
     ),
@@ -56,12 +58,7 @@ def promote(
     _print_champion(project, dataset, chosen)
 
 
-def rollback(
-    dataset: str = typer.Argument(help="An entry of configs/datasets.yaml."),
-    reason: str = REASON,
-    root: Path = ROOT,
-    form: Format = FORMAT,
-) -> None:
+def rollback(dataset: str = DATASET, reason: str = REASON, root: Path = ROOT, form: Format = FORMAT) -> None:
     """Make the previous champion the champion again; a second rollback undoes the first."""
     from forecast.operations import registry
 
@@ -102,9 +99,7 @@ def status(
         raise typer.Exit(1)
 
 
-def history(
-    dataset: str = typer.Argument(help="An entry of configs/datasets.yaml."), root: Path = ROOT, form: Format = FORMAT
-) -> None:
+def history(dataset: str = DATASET, root: Path = ROOT, form: Format = FORMAT) -> None:
     """List what became of a data set's versions, oldest first."""
     from forecast.operations import champion
 
@@ -189,8 +184,8 @@ STRATEGY = typer.Option("scratch", "--strategy", help="Networks begin anew, or w
 
 
 def retrain(
-    dataset: str = typer.Argument(help="An entry of configs/datasets.yaml."),
-    as_of: str = typer.Option("", "--as-of", help="Only what was known by then (UTC), such as 2024-06-30; else now."),
+    dataset: str = DATASET,
+    as_of: str = AS_OF,
     strategy: Literal["scratch", "warm"] = STRATEGY,
     dry_run: bool = typer.Option(False, "--dry-run", help="Decide, but record and promote nothing."),
     on: str = CLUSTER,
