@@ -23,6 +23,7 @@ WIDEST = 1.25  # times the naive error: what lies beyond is an arrow on the stri
 FLAGS = {"copies": "copy", "leaks": "leak alarm"}
 AGAINST_NAIVE = "Change of error against the naive forecast, on the same origins; word of the corrected test"
 AGAINST_SKIP = "Change of error against the model's own skip connection; a network counts only when it says better"
+SPREAD = "of the mean of the seeds' forecasts ± standard deviation over seeds"
 SEEDS = "Each seed a thin mark, their mean a dot; left is better, the vertical line is the fitted skip alone"
 WINKLER = "Of the served intervals around the seeds' mean: width plus 2 / (1 - level) times what was missed"
 HEADS = "Of the head's whole distribution, mean over seeds; of a single number it is the MAE"
@@ -39,10 +40,7 @@ def leaderboard(results: Results, ranking: str) -> Table:
     rest = [m for m in metrics.METRICS if m.own_column and m.name != results.headline and board[m.name].notna().any()]
     columns = [
         ("Model", ""),
-        (
-            _title(results, ranked_by),
-            f"{ranked_by.explanation}; of the mean of the seeds' forecasts ± standard deviation over seeds",
-        ),
+        (_title(results, ranked_by), f"{ranked_by.explanation}; {SPREAD}"),
         ("Error vs naive", AGAINST_NAIVE),
         ("Error vs own skip", AGAINST_SKIP),
         ("Seeds", SEEDS),
@@ -188,10 +186,8 @@ def series_table(results: Results, ranking: str) -> Table:
     mae = next(metric for metric in metrics.METRICS if metric.name == "mae")
     for series in names:
         unit = results.unit_of(series)
-        columns += [
-            (f"{series}: MAE{f' [{unit}]' if unit else ''}", mae.explanation),
-            ("Error vs naive", AGAINST_NAIVE),
-        ]
+        titles = f"{series}: MAE{f' [{unit}]' if unit else ''}", "Error vs naive"
+        columns += zip(titles, (mae.explanation, AGAINST_NAIVE), strict=True)
     table = in_ranking(results.by_series, ranking)
     rows = []
     for model, part in _served(table)[["mae", "skill"]].groupby(level=0, sort=True):

@@ -128,17 +128,10 @@ def _reliability_panel(results: Results, series: str) -> Panel | None:
     levels = lines[-1].x
     lines.append(Line("", levels, levels, "nominal", "", (allowed,)))
     ticks = [(level, text.level(level)) for level in (0.2, 0.4, 0.6, 0.8, 1.0) if level <= levels.max() + ROOM]
-    several = f", {series}" if len(results.series) > 1 else ""
-    axes = Axes(
-        label=f"Reliability{several}",
-        x_title="nominal level",
-        y_title="share of the actual values covered",
-        x_ticks=ticks,
-        y_range=(0.0, 1.0),
-        moments=[f"{text.level(level)} nominal" for level in levels],
-        show=text.level,
-    )
-    return Panel(f"Reliability{several}", line_chart(lines, axes))
+    title = f"Reliability{f', {series}' if len(results.series) > 1 else ''}"
+    axes = Axes(title, "nominal level", "share of the actual values covered", ticks, (0.0, 1.0), show=text.level)
+    axes = replace(axes, moments=[f"{text.level(level)} nominal" for level in levels])
+    return Panel(title, line_chart(lines, axes))
 
 
 def shown_method(results: Results) -> str:
@@ -284,10 +277,7 @@ def network_table(found: list[NetworkIntervals], *, several: bool) -> Table | No
         ("Level", ""),
         ("Coverage", "All steps pooled; the level, 3 points up or down, is allowed"),
         ("Steps outside", "Steps whose coverage lies outside the binomial band, at least 6 points either way"),
-        *(
-            (f"Winkler vs {text.name(name)}", "Change of the interval score; below zero is better")
-            for name in references
-        ),
+        *((f"Winkler vs {text.name(n)}", "Change of the interval score; below zero is better") for n in references),
     ]
     return Table(columns, [_network_row(one, references, several=several) for one in found])
 

@@ -104,13 +104,8 @@ def step_axes(results: Results, label: str, y_title: str, x: Floats) -> Axes:
     steps = [int(step) for step in x]
     every = max(1, -(-len(steps) // 6))
     ticks = [steps[0], *[s for s in steps if s % every == 0 and s - steps[0] >= every / 2]]
-    return Axes(
-        label=label,
-        x_title=f"{step_unit(results.dataset)} ahead",
-        y_title=y_title,
-        x_ticks=[(float(step), str(step)) for step in ticks],
-        moments=[f"{step} ahead" for step in steps],
-    )
+    x_title, x_ticks = f"{step_unit(results.dataset)} ahead", [(float(step), str(step)) for step in ticks]
+    return Axes(label, x_title, y_title, x_ticks, moments=[f"{step} ahead" for step in steps])
 
 
 def _step_lines(results: Results, ranking: str, metric: str) -> list[Line]:
