@@ -107,10 +107,8 @@ def _complete(
 
 
 def _origins(series: Series, block: str, ends: Ends, horizon: int, lookback: int, step_size: int) -> list[int]:
-    names = list(ends)
-    start, stop = (
-        int((series.ds <= ends[name].to_datetime64()).sum()) for name in (names[names.index(block) - 1], block)
-    )
+    before = list(ends)[list(ends).index(block) - 1]
+    start, stop = (int((series.ds <= ends[name].to_datetime64()).sum()) for name in (before, block))
     return [row for row in range(start - 1, stop - horizon, step_size) if row >= lookback - 1]
 
 

@@ -219,10 +219,8 @@ def _made_before(table: pd.DataFrame, moment: pd.Timestamp) -> pd.DataFrame:
 
 
 def _outcome(record: dict[str, Any]) -> Any:
-    seeds = [
-        {k: seed.get(k) for k in ("seed", "status", "best_step", "validation_loss", "curve")}
-        for seed in record.get("seeds", [])
-    ]
+    keys = ("seed", "status", "best_step", "validation_loss", "curve")
+    seeds = [{key: seed.get(key) for key in keys} for seed in record.get("seeds", [])]
     return seeds, record.get("tuned"), record.get("params")
 
 

@@ -38,14 +38,8 @@ from forecast.system.code_closure import code_digest
 from forecast.system.errors import InputError
 from forecast.system.workers import close_pool
 
-BUDGET: dict[str, Any] = {
-    "n_trials": 2,
-    "trial_steps": 2,
-    "final_steps": 3,
-    "evaluate_every": 1,
-    "seeds": [0, 1],
-    "base_seed": 0,
-}
+STEPS = {"n_trials": 2, "trial_steps": 2, "final_steps": 3, "evaluate_every": 1}
+BUDGET: dict[str, Any] = {**STEPS, "seeds": [0, 1], "base_seed": 0}
 REFIT = 0.6
 """Share of the origins of validation and calibration between two fits of a model with a refit policy: seldom, but one
 fit is made before the test block, whose rows it may not see."""

@@ -68,9 +68,8 @@ def comparisons(root: Path, a: str, b: str, dataset: str = "") -> list[Compariso
     if dataset:
         _require(dataset, set(datasets), "dataset")
         datasets = [dataset]
-    found = [
-        one for name in datasets for one in _on(Results(paths, name), a, b, [r for r in rows if r["dataset"] == name])
-    ]
+    of = {name: [row for row in rows if row["dataset"] == name] for name in datasets}
+    found = [one for name, own in of.items() for one in _on(Results(paths, name), a, b, own)]
     if not found:
         raise InputError(f"{a!r} and {b!r} stand in no ranking together with a result. See reports/report.html.")
     return found

@@ -118,9 +118,8 @@ def data(
         path = place / ".forecast" / "plots" / f"{dataset}.png"
         print(ingest.plot(dataset, load_dataset(dataset, place / "configs"), root=place, path=path))
         return
-    chosen = (
-        {dataset: load_dataset(dataset, place / "configs")} if dataset else load_datasets(place / "configs").datasets
-    )
+    configs = place / "configs"
+    chosen = {dataset: load_dataset(dataset, configs)} if dataset else load_datasets(configs).datasets
     rows = [ingest.summary(name, settings, root=place, now=now()) for name, settings in chosen.items()]
     if form is Format.table:
         rows = [{key: _short(value) for key, value in row.items()} for row in rows]

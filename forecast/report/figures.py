@@ -215,10 +215,8 @@ def change(share: float) -> str:
 
 def _interval(test: dict[str, Any], *, several: bool) -> Interval:
     """The row of one network; it names its skip where the networks have different ones."""
-    value, (name, against) = (
-        float(test["relative_difference"]),
-        (text.name(str(test[k])) for k in ("model", "against")),
-    )
+    value = float(test["relative_difference"])
+    name, against = (text.name(str(test[key])) for key in ("model", "against"))
     tip = f"{name} against {against}: {text.signed_percent(value)}{text.interval(test)}{text.holm(test)}"
     shown = f"{name} on {against}" if several else name
     return Interval(shown, value, *text.relative_interval(test), test["word"], test["model"], tip)

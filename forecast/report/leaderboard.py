@@ -119,11 +119,8 @@ def show(paths: ProjectPaths, datasets: Iterable[str], console: Console | None =
     for dataset in datasets:
         results = Results(paths, dataset)
         rows = [row for row in _with_distributions(results) if row["seed"] == MEAN]
-        ranked = {
-            ranking: title
-            for ranking, title in RANKING_TITLES.items()
-            if any(row["ranking"] == ranking for row in rows)
-        }
+        present = {row["ranking"] for row in rows}
+        ranked = {ranking: title for ranking, title in RANKING_TITLES.items() if ranking in present}
         for ranking, title in (ranked or ONLY_BASELINES).items():
             _print(console, f"{dataset}, {title}", lines(rows, ranking, results.verdicts))
         rather = results.verdicts.get("preferred") or results.verdicts.get("simpler") or {}

@@ -237,9 +237,8 @@ LIVE = (
 
 def render_live(datasets: Sequence[LiveDataset]) -> str:
     """The page's HTML; equal content is equal bytes."""
-    sections = [
-        _section(d.name, d.title, f"Actuals as of {d.as_of}.", _live_panel(d), _live_table(d)) for d in datasets
-    ]
+    parts = ((d, f"Actuals as of {d.as_of}.") for d in datasets)
+    sections = [_section(d.name, d.title, said, _live_panel(d), _live_table(d)) for d, said in parts]
     return _sections("Live accuracy of the champions", LIVE, sections)
 
 

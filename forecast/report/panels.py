@@ -185,9 +185,8 @@ def time_panels(results: Results) -> list[Panel]:
         unit = results.unit_of(series)
         panels.append(_time_panel(series, errors, f"MAE, {unit}" if unit else "MAE", None))
         with np.errstate(divide="ignore", invalid="ignore"):
-            relative = {
-                r: (m, found / errors["naive"][1] - 1) for r, (m, found) in errors.items() if "naive" in errors
-            }
+            known = errors if "naive" in errors else {}
+            relative = {role: (model, found / errors["naive"][1] - 1) for role, (model, found) in known.items()}
         # of a naive forecast without error there is no share
         relative = {role: one for role, one in relative.items() if np.isfinite(one[1]).any()}
         if relative:
