@@ -54,12 +54,11 @@ def _reported(model: Model, found: Identified, experiments: tuple[Experiment, ..
     """With its errors on the record, on the held-out blocks ("validation"), and what was chosen."""
     rows = Rows.of(model.net, experiments, dividetrain())
     stepped, free = (errors(model, rows, use).get("train", np.nan) for use in ("prediction", "simulation"))
-    nets = [m.net for m in model.members]
     held_out = [member.held_out_rmse for member in found.members]
     notes = [
         f"Trimmed mean of {len(found.members)} nets; free-run RMSE on their held-out blocks {min(held_out):.4g} to "
         f"{max(held_out):.4g}, {np.median(held_out):.4g} in the middle.",
-        "; ".join(f"{count} x {net}" for net, count in Counter(net.describe() for net in nets).items()) + ".",
+        "; ".join(f"{count} x {net}" for net, count in Counter(m.net.describe() for m in model.members).items()) + ".",
         *found.notes,
         *cautions(experiments, max(member.net.n_weights for member in found.members)),
     ]

@@ -119,11 +119,15 @@ def memory(problem: LeastSquares) -> int:
 
 
 def estimate(problem: LeastSquares, weights: Array, options: Options) -> Estimate:
-    """Memory from the shapes; seconds from one iteration of a copy, thrown away. `ModelFailure` where it diverges."""
-    tried = copy.deepcopy(problem)
-    began = time.perf_counter()
-    _Run(tried, weights, options).iterate()
-    return Estimate(memory(problem), (time.perf_counter() - began) * options.max_iterations)
+    """Memory from the shapes; CPU seconds from the middle of three iterations of a copy, which are thrown away.
+
+    `ModelFailure` where the net diverges.
+    """
+    tried, marks = _Run(copy.deepcopy(problem), weights, options), [time.process_time()]
+    for _ in range(3):
+        tried.iterate()
+        marks.append(time.process_time())
+    return Estimate(memory(problem), float(np.median(np.diff(marks))) * options.max_iterations)
 
 
 def too_large(problem: LeastSquares) -> str:

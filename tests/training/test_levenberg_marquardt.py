@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from forecast.system.errors import InputError, ModelFailure
 from forecast.training import levenberg_marquardt as lm
+from forecast.training.narx.experiment import Experiment
+from forecast.training.narx.net import Narx
+from forecast.training.narx.problems import OpenLoop
 
 RNG = np.random.default_rng(5)
 
@@ -131,6 +136,20 @@ def test_memory_and_time_are_announced_before_the_first_step() -> None:
     said: list[str] = []
     lm.minimise(least_squares(), np.zeros(4), announce=said.append)
     assert said[0].startswith("Levenberg-Marquardt, 4 weights, 60 residuals: about 0 MB and at most ")
+
+
+def test_the_time_announced_is_that_of_the_training() -> None:
+    """CPU seconds: other work on the machine hardly changes them."""
+    rng = np.random.default_rng(0)
+    experiment = Experiment(rng.normal(size=(4_000, 2)), rng.normal(size=4_000))
+    problem = OpenLoop(Narx(2, 1, (1, 2, 3), (0, 1, 2), 12), [experiment], 3)
+    start, options = 0.1 * rng.normal(size=problem.n_weights), lm.Options(max_iterations=30)
+    with threadpool_limits(1):
+        announced = lm.estimate(problem, start, options).seconds
+    began = time.process_time()
+    found = lm.minimise(problem, start, options=options)
+    taken = (time.process_time() - began) * 30 / len(found.curve)
+    assert 0.4 < announced / taken < 2.5
 
 
 def test_the_time_announced_is_that_of_all_restarts() -> None:

@@ -132,10 +132,8 @@ def identify(
         settings = _affordable(settings, [e.changed(u=delayed(e.u, held)) for e in scaled])
     search = _Search(scaled, settings, np.random.default_rng(seed), held, watch)
     if announce is not None:
-        announce(
-            f"System identification with {settings.folds} folds of {settings.starts + len(search.states)} starts: "
-            f"{search.estimate()}."
-        )
+        starts = settings.starts + len(search.states)
+        announce(f"System identification with {settings.folds} folds of {starts} starts: {search.estimate()}.")
     winners = [member for fold in range(settings.folds) for member in search.fold(fold)]
     if not winners:
         raise ModelFailure("No NARX net follows any held-out block in free run; other inputs may be missing.")
@@ -180,10 +178,12 @@ class _Search:
         """Peak memory of its largest net, and time from one iteration of a net that does follow the record."""
         e, start = self.experiments, self.settings.start
         e, start = self.experiments, self.settings.start
-        largest, net = max(self.nets + self.states, key=lambda net: net.n_weights), (self.states or self.nets)[-1]
+        largest = max(self.nets + self.states, key=lambda net: net.n_weights)
+        net = (self.states or self.nets)[len(self.states or self.nets) // 2]  # neither the smallest nor the largest
         weights = states.initial(net, e, np.random.default_rng(0)) if net.states else np.zeros(net.n_weights)
         whole = lm.Options(max_iterations=_iterations(self.settings))
-        seconds = lm.estimate(ClosedLoop(net, e, start, e), weights, whole).seconds
+        with threadpool_limits(1):
+            seconds = lm.estimate(ClosedLoop(net, e, start), weights, whole).seconds
         return lm.Estimate(lm.memory(ClosedLoop(largest, e, start)), seconds)
 
     def fold(self, number: int) -> list[Member]:
@@ -251,8 +251,7 @@ def _net(order: Order, settings: SearchSettings, experiment: Experiment) -> Narx
 
 def _notes(members: list[Member], held: tuple[int, ...], interrupted: bool) -> list[str]:
     """What was chosen, for the user."""
-    taken = Counter(m.coordinates for m in members)
-    shares = ", ".join(f"{count} on {kind}" for kind, count in taken.items())
+    shares = ", ".join(f"{count} on {kind}" for kind, count in Counter(m.coordinates for m in members).items())
     notes = [f"Of {len(members)} nets, those that followed the held-out blocks best, {shares}."]
     if any(held):
         notes.append(f"Dead times found beside the delays, per input: {held} steps.")
