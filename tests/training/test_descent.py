@@ -15,7 +15,7 @@ from forecast.networks import inference
 from forecast.networks.description import Dense, Dropout, EncoderDecoder, Network, Shapes, Taps
 from forecast.networks.heads import HEADS, FittedHead
 from forecast.networks.heads.base import numpy_maths
-from forecast.networks.heads.bins import Bins
+from forecast.networks.heads.piecewise import Bins
 from forecast.networks.layers.assemble import assemble, hidden_steps
 from forecast.system.errors import InputError
 from forecast.training import descent, gradient

@@ -11,9 +11,8 @@ from scipy import stats
 from forecast.networks import inference
 from forecast.networks.description import Dense, Network, Shapes, Taps
 from forecast.networks.heads import FittedHead, Head
-from forecast.networks.heads.bins import Bins
 from forecast.networks.heads.densities import Gaussian, StudentT
-from forecast.networks.heads.quantiles import Quantiles
+from forecast.networks.heads.piecewise import Bins, Quantiles
 from forecast.networks.heads.updown import UpDown
 from forecast.training import gradient
 from forecast.training.chunks import TrainingSeries, join

@@ -191,21 +191,6 @@ def spread_of(residual: np.ndarray) -> np.ndarray:
     return np.maximum(np.sqrt(np.square(np.where(known, residual, 0.0)).sum(axis=0) / count), LEAST)
 
 
-def quantiles_of(residual: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """(H, O, Q): quantiles over the examples, made strictly increasing (equal values are no bin of their own)."""
-    _, horizon, outputs = residual.shape
-    apart = 1e-3 * spread_of(residual)
-    found = np.empty((horizon, outputs, len(levels)))
-    for step in range(horizon):
-        for output in range(outputs):
-            column = residual[:, step, output]
-            known = column[np.isfinite(column)]
-            found[step, output] = np.quantile(known, levels) if len(known) else 0.0
-    for place in range(1, len(levels)):
-        found[..., place] = np.maximum(found[..., place], found[..., place - 1] + apart)
-    return found
-
-
 Array = Any
 """A NumPy array or a TensorFlow tensor."""
 
@@ -276,6 +261,6 @@ def inverse_softplus(y: float) -> float:
 UNIT = inverse_softplus(1.0 - FLOOR)
 
 
-def positive(xp: Maths, raw: Array) -> Array:
-    """Above `FLOOR` whatever the raw parameter is, and 1 where that is zero."""
-    return FLOOR + xp.softplus(raw + UNIT)
+def width(xp: Maths, unit: np.ndarray, raw: Array) -> Array:
+    """`unit` where the raw parameter is zero, and above its share `FLOOR` whatever that is."""
+    return xp.constant(unit) * (FLOOR + xp.softplus(raw + UNIT))

@@ -6,16 +6,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from forecast.networks.heads.base import (
-    Array,
-    Constants,
-    Head,
-    Maths,
-    inverse_softplus,
-    numpy_maths,
-    positive,
-    spread_of,
-)
+from forecast.networks.heads.base import Array, Constants, Head, Maths, inverse_softplus, numpy_maths, spread_of, width
 from forecast.networks.heads.distributions import Distribution, Normal, Student
 
 LEAST_DOF, FIRST_DOF, MOST_DOF = 2.1, 8.0, 200.0
@@ -50,7 +41,7 @@ class Gaussian(Head):
         return base + raw[..., 0]
 
     def _scale(self, xp: Maths, raw: Array, constants: Constants) -> Array:
-        return xp.constant(constants["scale"]) * positive(xp, raw[..., 1])
+        return width(xp, constants["scale"], raw[..., 1])
 
 
 class StudentT(Head):
@@ -81,5 +72,5 @@ class StudentT(Head):
         return base + raw[..., 0]
 
     def _shape(self, xp: Maths, raw: Array, constants: Constants) -> tuple[Array, Array]:
-        scale = xp.constant(constants["scale"]) * positive(xp, raw[..., 1])
+        scale = width(xp, constants["scale"], raw[..., 1])
         return scale, xp.minimum(LEAST_DOF + xp.softplus(raw[..., 2] + SHIFT), MOST_DOF)

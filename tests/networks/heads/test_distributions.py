@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from forecast.networks.heads.bins import Bins
 from forecast.networks.heads.distributions import Normal, Piecewise, Student, quantiles
-from forecast.networks.heads.quantiles import Quantiles
+from forecast.networks.heads.piecewise import Bins, Quantiles
 
 LEVELS = np.array([1e-4, 0.01, 0.2, 0.5, 0.77, 0.99, 1 - 1e-4])
 RNG = np.random.default_rng(0)

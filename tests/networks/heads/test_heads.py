@@ -9,9 +9,8 @@ from scipy import special, stats
 from forecast import models
 from forecast.networks.heads import HEADS, FittedHead
 from forecast.networks.heads.base import numpy_maths
-from forecast.networks.heads.bins import Bins
 from forecast.networks.heads.densities import Gaussian, StudentT
-from forecast.networks.heads.quantiles import Quantiles
+from forecast.networks.heads.piecewise import Bins, Quantiles
 from forecast.networks.heads.updown import UpDown
 from forecast.system.errors import InputError
 

@@ -1,0 +1,180 @@
+"""Heads with any shape of distribution, in pieces between quantiles of the train residuals: quantiles, value bins."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field, field_validator
+from scipy import special
+
+from forecast.networks.heads.base import LEAST, Array, Constants, Head, Maths, numpy_maths, spread_of, width
+from forecast.networks.heads.distributions import Distribution, Piecewise
+
+MANY, DRAWN = 128, 64
+FALLBACK = 0.01
+"""Of the train residuals' spread: the least mean distance of a tail from its edge."""
+LIGHTEST = 1e-9
+"""The least probability of a bin: keeps what stands between two knots invertible."""
+
+
+class Quantiles(Head):
+    """Quantiles that cannot cross: the median, and steps away from it that are positive by construction.
+
+    With levels t_1 < .. < 0.5 < .. < t_Q, gaps g_j between the train residuals' quantiles, and steps
+    d_j = g_j (0.01 + softplus(p_j + c)), which are above zero whatever p_j is:
+
+        q(0.5) = skip + p(0.5)     q above it: + d, one after another     q below it: - d, one after another
+
+    Between the levels the quantile function is a straight line, beyond the outer ones the tails are exponential with
+    the slope that joins the two outermost levels (Park et al. 2022): every probability has its value, and paths can be
+    drawn.
+    """
+
+    summary: ClassVar[str] = "Quantiles that cannot cross, by the pinball loss."
+    equation: ClassVar[str] = "q(0.5) = skip + p; q(t_j) = q(t_{j-1}) + g_j (0.01 + softplus(p_j + c)), likewise down"
+    source: ClassVar[str] = "Koenker & Bassett 1978; Park et al. 2022 for the tails"
+
+    kind: Literal["quantiles"] = "quantiles"
+    levels: tuple[float, ...] = Field((0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975), min_length=3)
+
+    @field_validator("levels")
+    @classmethod
+    def _ordered_around_the_median(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(a < b for a, b in pairwise((0.0, *levels, 1.0))) or 0.5 not in levels[1:-1]:
+            raise ValueError(
+                "wanted increasing levels between 0 and 1 with 0.5 inside, such as [0.1, 0.5, 0.9]; "
+                "0.5 is the point forecast"
+            )
+        return levels
+
+    @property
+    def parameters(self) -> int:
+        return len(self.levels)
+
+    @property
+    def fed_back(self) -> int | None:
+        return self.median
+
+    @property
+    def median(self) -> int:
+        return self.levels.index(0.5)
+
+    def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
+        gaps = np.diff(quantiles_of(residual, np.array(self.levels)), axis=-1)
+        return {"gaps": np.maximum(gaps, LEAST)}
+
+    def loss(self, xp: Maths, raw: Array, target: Array, constants: Constants) -> Array:
+        error = target[..., None] - self._quantiles(xp, raw, constants)
+        levels = xp.constant(np.array(self.levels))
+        return 2.0 * xp.mean(xp.maximum(levels * error, (levels - 1.0) * error))
+
+    def distribution(self, raw: np.ndarray, base: np.ndarray, constants: Constants) -> Distribution:
+        knots = base[..., None] + self._quantiles(numpy_maths, raw, constants)
+        levels = np.array(self.levels)
+        low = (knots[..., 1] - knots[..., 0]) / np.log(levels[1] / levels[0])
+        high = (knots[..., -1] - knots[..., -2]) / np.log((1 - levels[-2]) / (1 - levels[-1]))
+        return Piecewise(knots, np.broadcast_to(levels, knots.shape), low, high)
+
+    def point(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants) -> np.ndarray:
+        return base + raw[..., self.median]
+
+    def _quantiles(self, xp: Maths, raw: Array, constants: Constants) -> Array:
+        """(..., Q) beside the skip."""
+        place, gaps = self.median, constants["gaps"]
+        middle = raw[..., place : place + 1]
+        below = width(xp, gaps[..., :place], raw[..., :place])
+        above = width(xp, gaps[..., place:], raw[..., place + 1 :])
+        down = xp.cumsum(below[..., ::-1])[..., ::-1]
+        return xp.concat([middle - down, middle, middle + xp.cumsum(above)])
+
+
+class Bins(Head):
+    """Softmax over value bins of the difference from the skip: any shape of density, learnt as a classification.
+
+    The edges are quantiles of the train residuals, one set per step and output, so the bins are equally full on train
+    and logits of zero stand for the train residuals' own distribution. Inside a bin the density is uniform; the two
+    outer bins have exponential tails with the mean distance found on train (its maximum likelihood).
+    """
+
+    summary: ClassVar[str] = "Probabilities of value bins, by cross-entropy."
+    equation: ClassVar[str] = "P(y - skip in bin j) = softmax(p)_j; edges: quantiles of the train residuals"
+    source: ClassVar[str] = "Weigend & Srivastava 1995; Jean et al. 2015 for the sampled softmax"
+    has_density: ClassVar[bool] = True
+    is_discrete: ClassVar[bool] = True
+
+    kind: Literal["bins"] = "bins"
+    count: int = Field(32, ge=3, le=4096, description="number of bins")
+    sampled: int | None = Field(
+        None, ge=0, description="bins drawn per gradient step instead of all; 0: all; default: 64 above 128 bins"
+    )
+
+    @property
+    def parameters(self) -> int:
+        return self.count
+
+    @property
+    def fed_back(self) -> int | None:
+        return None
+
+    @property
+    def drawn(self) -> int:
+        wanted = (DRAWN if self.count > MANY else 0) if self.sampled is None else self.sampled
+        return wanted if wanted < self.count - 1 else 0
+
+    def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
+        edges = quantiles_of(residual, np.arange(1, self.count) / self.count)
+        least = np.maximum(FALLBACK * spread_of(residual), LEAST)
+        low = np.maximum(_mean_excess(edges[..., 0] - residual), least)
+        high = np.maximum(_mean_excess(residual - edges[..., -1]), least)
+        return {"edges": edges, "low": low, "high": high}
+
+    def target(self, residual: np.ndarray, lead: np.ndarray, constants: Constants) -> np.ndarray:
+        """The bin's number; an edge belongs to the bin below it."""
+        number = (constants["edges"] < residual[..., None]).sum(axis=-1).astype(np.float64)
+        return np.where(np.isfinite(residual), number, np.nan)
+
+    def loss(self, xp: Maths, raw: Array, target: Array, constants: Constants) -> Array:
+        return xp.cross_entropy(raw, target)
+
+    def log_probabilities(self, raw: np.ndarray) -> np.ndarray:
+        """(..., n): ln softmax."""
+        return np.asarray(special.log_softmax(raw, axis=-1))
+
+    def bin_values(self, base: np.ndarray, constants: Constants) -> np.ndarray:
+        """(..., n): the median of every bin, which stands for it in the most probable path; base (..., H, O)."""
+        edges = constants["edges"]
+        first = edges[..., :1] - constants["low"][..., None] * np.log(2)
+        last = edges[..., -1:] + constants["high"][..., None] * np.log(2)
+        middle = (edges[..., 1:] + edges[..., :-1]) / 2
+        return base[..., None] + np.concatenate([first, middle, last], axis=-1)
+
+    def distribution(self, raw: np.ndarray, base: np.ndarray, constants: Constants) -> Distribution:
+        probability = np.maximum(np.exp(self.log_probabilities(raw)), LIGHTEST)
+        cumulative = np.cumsum(probability, axis=-1)
+        cumulative = cumulative[..., :-1] / cumulative[..., -1:]
+        knots = base[..., None] + constants["edges"]
+        low, high = (np.broadcast_to(constants[name], base.shape) for name in ("low", "high"))
+        return Piecewise(knots, cumulative, low, high)
+
+
+def _mean_excess(beyond: np.ndarray) -> np.ndarray:
+    """(H, O): the mean of what is above zero; zero where nothing is."""
+    above = np.where(beyond > 0, beyond, 0.0)
+    return above.sum(axis=0) / np.maximum((beyond > 0).sum(axis=0), 1)
+
+
+def quantiles_of(residual: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """(H, O, Q): quantiles over the examples, made strictly increasing (equal values are no bin of their own)."""
+    _, horizon, outputs = residual.shape
+    apart = 1e-3 * spread_of(residual)
+    found = np.empty((horizon, outputs, len(levels)))
+    for step in range(horizon):
+        for output in range(outputs):
+            column = residual[:, step, output]
+            known = column[np.isfinite(column)]
+            found[step, output] = np.quantile(known, levels) if len(known) else 0.0
+    for place in range(1, len(levels)):
+        found[..., place] = np.maximum(found[..., place], found[..., place - 1] + apart)
+    return found
