@@ -219,7 +219,7 @@ def _made_before(table: pd.DataFrame, moment: pd.Timestamp) -> pd.DataFrame:
 
 
 def _outcome(record: dict[str, Any]) -> Any:
-    keys = ("seed", "status", "best_step", "validation_loss", "curve")
+    keys = ("seed", "status", "best_step", "steps_elsewhere", "validation_loss", "curve")
     seeds = [{key: seed.get(key) for key in keys} for seed in record.get("seeds", [])]
     return seeds, record.get("tuned"), record.get("params")
 

@@ -188,7 +188,6 @@ def test_every_closed_form_is_fitted_again_with_its_choices_and_other_numbers(en
 
 
 def test_a_rule_and_restarts_without_steps_are_not_fitted_again():
-    backtest.load_engine()
     problem = daily()
     for entry in (spec("naive"), spec("ffnn", trainer="lm", units=2, lm={"restarts": 1, "iterations": 2})):
         first, final = backtest.fit_twice(
