@@ -9,8 +9,7 @@ from pathlib import Path
 from forecast.config.datasets import load_datasets
 from forecast.config.paths import ProjectPaths
 from forecast.report.leaderboard import show
-from forecast.system.progress import duration
-from forecast.system.stage import run_stage
+from forecast.system.stage import duration, run_stage
 from pipelines import compare, fetch, prepare, report, train, tune
 
 FOLDER = "demo"

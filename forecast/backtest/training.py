@@ -39,7 +39,7 @@ from forecast.config.task import Task, load_task
 from forecast.forecaster import Budget
 from forecast.forecaster.distributions import FILE as DISTRIBUTIONS
 from forecast.system import files, workers
-from forecast.system.progress import progress
+from forecast.system.stage import progress
 
 ENGINE = "forecast.backtest.backtest"
 

@@ -25,7 +25,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task, load_task
 from forecast.forecaster import Budget, fit
 from forecast.system import files, postgres, workers
-from forecast.system.progress import progress
+from forecast.system.stage import progress
 
 ENGINE = "forecast.forecaster.fitting"
 BLOCKS = ("train", "validation")

@@ -90,7 +90,7 @@ def add(
 
 def _fetch_one(name: str, place: Path, moment: pd.Timestamp | None, settings: Dataset) -> None:
     from forecast.data import ingest
-    from forecast.system.progress import progress
+    from forecast.system.stage import progress
 
     asked = settings.source.series
     with progress(len(asked), f"fetch {name}") if asked else nullcontext(lambda name: None) as advance:

@@ -32,7 +32,7 @@ from forecast.cli.shown import (
 from forecast.config.paths import ProjectPaths
 from forecast.system.errors import ForecastError, GateRefused, InputError
 from forecast.system.processes import stop_on_signals
-from forecast.system.progress import duration
+from forecast.system.stage import duration
 
 if TYPE_CHECKING:
     from forecast.operations.challenger import Job

@@ -21,8 +21,7 @@ from forecast.system import files
 from forecast.system.bootstrap import RUN_LOCK
 from forecast.system.files import locked, remove_leftovers
 from forecast.system.processes import stop_on_signals
-from forecast.system.progress import duration
-from forecast.system.stage import INTERRUPTED, JOBS_VARIABLE, default_jobs
+from forecast.system.stage import INTERRUPTED, JOBS_VARIABLE, default_jobs, duration
 
 WRITTEN = ("data", "reports", "narrowed", ".forecast/memo", ".forecast/studies", ".forecast/cost")
 """What a run writes. Champions, issues and retrainings beside it are written by other processes, at any time."""

@@ -19,8 +19,7 @@ import psutil
 from forecast.system import files
 from forecast.system.errors import BusyError, ForecastError
 from forecast.system.processes import alive, end_with_this_process, send
-from forecast.system.progress import duration
-from forecast.system.stage import LOG_VARIABLE
+from forecast.system.stage import LOG_VARIABLE, duration
 
 STAGES = ("settings", "fetch", "prepare", "tune", "train", "compare", "report")
 SHELLS = ("sh", "dash", "bash", "zsh", "fish", "ksh")

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from forecast.system.progress import duration, progress
+from forecast.system.stage import duration, progress
 
 
 class Terminal(io.StringIO):
