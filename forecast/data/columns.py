@@ -19,7 +19,7 @@ from forecast.config.sources import Adjustment
 from forecast.config.task import Calendar
 from forecast.data import snapshots
 from forecast.data.calendars import ended, grid
-from forecast.data.schema import KEYS, check_frame
+from forecast.data.schema import KEYS, check_frame, place
 from forecast.system.errors import InputError, closest, quote_names
 
 ACTIONS = ("split", "dividend")
@@ -107,6 +107,14 @@ def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.
 
 def known_ahead(frame: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.DataFrame:
     """`frame` with a column for each `ahead` one of the dataset, as `with_leads`."""
+    names = [column.column for column in dataset.target if column.column in frame]
+    for name in (column.column for column in dataset.future_exogenous if column.known_ahead):
+        late = (frame[name].isna() & frame[names].notna().any(axis=1)).to_numpy()
+        if late.any():
+            raise InputError(
+                f"{where}, {place(frame, int(np.argmax(late)))}: {name!r} is `known_ahead` and has no value where "
+                "the target has one. Give its values of every row, and of the horizon behind the last."
+            )
     wanted = {column.column: column.ahead for column in dataset.columns if column.ahead is not None}
     return with_leads(frame, wanted, dataset.calendar, where=where)
 

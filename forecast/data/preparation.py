@@ -66,7 +66,11 @@ def fetch(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
     if not snapshots.inside(root, pointer.snapshot).exists() and not dataset.source.remote:
         made = take_snapshot(name, dataset, root=root, as_of=pd.Timestamp(pointer.as_of))
         if made.sha256 != pointer.sha256:
-            raise DataError(_other_content(name, dataset, pointer, made))
+            raise DataError(
+                f"Dataset {name!r}: {dataset.source.origin} now gives content sha256 {made.sha256[:12]}…, wanted "
+                f"{pointer.sha256[:12]}… (data/pointers/{name}.json). Results would not be comparable; to accept it: "
+                f"`forecast fetch {name}`."
+            )
     frame = snapshots.read_pointed(root, name)
     return check_frame(frame, frame.columns.drop(list(KEYS)), where=pointer.snapshot, error=DataError)
 
@@ -160,12 +164,4 @@ def _too_many_missing(where: str, dataset: Dataset, worst: dict[str, tuple[float
     return (
         f"{where}, {told}. Complete the data, start later, or raise `max_missing` in configs/datasets.yaml, beside "
         f"what else is set for the column: {lines}."
-    )
-
-
-def _other_content(name: str, dataset: Dataset, pointer: snapshots.Pointer, made: snapshots.Pointer) -> str:
-    return (
-        f"Dataset {name!r}: {dataset.source.origin} now gives content sha256 {made.sha256[:12]}…, wanted "
-        f"{pointer.sha256[:12]}… (data/pointers/{name}.json). Results would not be comparable; "
-        f"to accept it: `forecast fetch {name}`."
     )

@@ -60,7 +60,11 @@ def write_snapshot(
     sha = content_sha256(frame)
     pointer = Pointer(as_of=as_of.isoformat(), sha256=sha, snapshot=snapshot_path(dataset, as_of, sha).as_posix())
     path = root / pointer.snapshot
-    record = {**provenance, **_summary(frame), "as_of": pointer.as_of, "sha256": sha, "dataset": dataset}
+    record = {
+        **provenance, "rows": len(frame), "series": sorted(map(str, frame["unique_id"].unique())),
+        "columns": [str(name) for name in frame.columns], "first": frame["ds"].min().isoformat(),
+        "last": frame["ds"].max().isoformat(), "as_of": pointer.as_of, "sha256": sha, "dataset": dataset,
+    }  # fmt: skip
     if not _is_intact(path, sha):
         files.write_frame(path, frame)
     if not path.with_suffix(".json").exists():
@@ -207,16 +211,6 @@ def _canonical(values: pd.Series) -> tuple[str, np.ndarray]:
     codes, names = pd.factorize(values)
     text = "\0".join(map(str, names))
     return f"text {hashlib.sha256(text.encode()).hexdigest()}", codes.astype("<i8")
-
-
-def _summary(frame: pd.DataFrame) -> dict[str, Any]:
-    return {
-        "rows": len(frame),
-        "series": sorted(map(str, frame["unique_id"].unique())),
-        "columns": [str(name) for name in frame.columns],
-        "first": frame["ds"].min().isoformat(),
-        "last": frame["ds"].max().isoformat(),
-    }
 
 
 def _overlap(stored: pd.DataFrame, fresh: pd.DataFrame, since: Mapping[str, pd.Timestamp]) -> pd.DataFrame:

@@ -124,6 +124,13 @@ def test_a_hole_before_the_last_given_value_is_refused_with_its_time() -> None:
         known_ahead(raw, dataset(), where="data/shop.csv")
 
 
+def test_a_column_known_ahead_that_ends_before_the_observations_is_refused_when_they_are_read() -> None:
+    raw = shop()
+    raw.loc[ROWS - 3 :, "holiday"] = np.nan
+    with pytest.raises(InputError, match=r"2024-02-19 21:00\): 'holiday' is `known_ahead` and has no value where the"):
+        prepared(raw, dataset())
+
+
 @pytest.mark.parametrize("given", [{}, {"known_ahead": True, "issued": True}])
 def test_a_future_input_must_be_declared_as_known(given: dict[str, bool]) -> None:
     with pytest.raises(InputError, match="state one of `known_ahead: true`"):
