@@ -158,8 +158,10 @@ def export(
     output: Path = OUTPUT,
     root: Path = ROOT,
 ) -> None:
-    """Write results as `unique_id, ds, cutoff, y, <model>, …`, as neuralforecast and utilsforecast have them, or the
-    network of `--models` (of the row that validation chose) as a file for other tools."""
+    """Write results as `unique_id, ds, cutoff, y, <model>, …`, as neuralforecast and utilsforecast have them.
+
+    Or the network of `--models` (of the row that validation chose) as a file for other tools.
+    """
     from forecast.api import export as frames
     from forecast.config.datasets import load_dataset
     from forecast.config.paths import ProjectPaths
