@@ -12,7 +12,7 @@ import typer
 from typer._click.exceptions import ClickException
 
 import forecast
-from forecast.cli import check, compare, data, doctor, identify, operation, predict, run
+from forecast.cli import check, data, doctor, identify, operation, predict, run
 from forecast.system.errors import ForecastError, out_of_memory, require_short, shortened
 
 app = typer.Typer(
@@ -36,7 +36,7 @@ def options(
 for command in (
     run.run, run.sync, run.ui, predict.predict,
     operation.promote, operation.rollback, operation.status, operation.history,
-    check.check, check.models, check.audit, compare.compare, predict.export, data.add, data.fetch, data.data,
+    check.check, check.models, check.audit, run.compare, predict.export, data.add, data.fetch, data.data,
     doctor.doctor, doctor.clean, operation.retrain, run.new, identify.identify,
 ):  # fmt: skip
     app.command(command.__name__)(command)
