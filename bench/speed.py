@@ -107,7 +107,7 @@ def summary(contender: Mapping[str, Any]) -> Row:
     }
 
 
-def predict_row(calls: int = 400) -> Row:
+def predict_row(calls: int = 500) -> Row:
     """p50 and p99 of one `predict` with intervals from a loaded model: wall time of one process."""
     task = {"what": "predict", "who": "ours", "folder": str(ROOT / ".forecast" / "bench" / "gru")}
     try:

@@ -173,7 +173,7 @@ def _times(frame: pd.DataFrame, names: Names, *, wall_clock: bool) -> pd.Series:
             f"{WHERE}: column {names.time_col!r} holds numbers such as {values.iloc[0]}; wanted times. Convert it: "
             f"`df[{names.time_col!r}] = pandas.to_datetime(df[{names.time_col!r}])`, with `unit=` for seconds."
         )
-    if values.map(lambda value: isinstance(value, str)).all():
+    if values.dtype.kind != "M" and values.map(lambda value: isinstance(value, str)).all():
         _require_iso(values, names)
     return as_utc(frame.assign(ds=values), time_zone=None, wall_clock=wall_clock, where=WHERE)
 
@@ -229,9 +229,9 @@ def _require_freq(frame: pd.DataFrame, calendar: Calendar) -> None:
         return
     first = frame["unique_id"].iloc[0]
     stamps = pd.DatetimeIndex(frame.loc[frame["unique_id"] == first, "ds"].head(60))
-    if len(stamps) < 3:
-        return
     steps = grid(calendar, stamps[0], stamps[-1])
+    if len(stamps) < 3 or steps.equals(stamps):
+        return
     common = pd.Series(stamps[1:] - stamps[:-1]).mode().iloc[0]
     if common in set(steps[1:] - steps[:-1]) and stamps.isin(steps).mean() >= 0.5:
         return

@@ -84,7 +84,7 @@ class Model:
             )
         table = latest(ensemble, self._panel(df, future_df, ensemble), horizon=wanted, levels=chances)
         ends = {f"{end}_{percent(s)}": f"{self.name}-{end}-{percent(s)}" for s in chances for end in ("lo", "hi")}
-        return self._shown(table.rename(columns={"y_hat": self.name, **ends}), ["ds", self.name, *ends.values()])
+        return self._shown(table, {"y_hat": self.name, **ends})
 
     def cross_validation(
         self, *, step_size: int = 1, n_windows: int = 1, levels: float | Sequence[float] = ()
@@ -155,15 +155,16 @@ class Model:
             require_observed(panel, where=WHERE)
         return panel
 
-    def _shown(self, table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-        several = ["output"] if len(self.ensemble.task.target) > 1 else []
-        own = {"unique_id": self.names.id_col, "ds": self.names.time_col}
-        return table[["unique_id", *several, *columns]].rename(columns=own).reset_index(drop=True)
+    def _shown(self, table: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
+        several = {"output": "output"} if len(self.ensemble.task.target) > 1 else {}
+        named = {"unique_id": self.names.id_col, **several, "ds": self.names.time_col, **columns}
+        return table[list(named)].set_axis(list(named.values()), axis=1)
 
 
 def windows_of(model: Model, forecasts: pd.DataFrame, levels: float | Sequence[float]) -> pd.DataFrame:
     """The test block of a candidate's forecasts.parquet as `unique_id, ds, cutoff, y, <name>, <name>-lo-80, …`."""
-    return model._shown(*windows(forecasts[forecasts["block"] == "test"], model.ensemble, model.name, levels))
+    table, columns = windows(forecasts[forecasts["block"] == "test"], model.ensemble, model.name, levels)
+    return model._shown(table, {name: name for name in columns if name != "ds"})
 
 
 def windows(

@@ -172,7 +172,7 @@ def new(
     # how this command was started, so that the next one can be typed
     started = "forecast" if Path(sys.argv[0]).name == "forecast" else f"{sys.executable} -m forecast"
     print(f"Next:\n  cd {directory}\n  {started} run      # data, tuning, training, comparison, report")
-    print("Your own data: an entry in configs/datasets.yaml, then `forecast fetch`, then the same command.")
+    print("Your own data: `forecast add data/mine.csv` writes its entry into configs/datasets.yaml; then the same.")
 
 
 FAMILIES = {"naive": "all against naive", "skip": "each against its skip", "best": "all against the best"}

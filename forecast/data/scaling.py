@@ -40,8 +40,9 @@ def transform(values: np.ndarray, column: TaskColumn, unique_id: str = "") -> np
 
 def check_transforms(frame: pd.DataFrame, task: Task) -> None:
     """`InputError` for the first value of a prepared frame that its column's transform cannot take."""
-    for unique_id, rows in frame.groupby("unique_id", sort=True):
-        for column in task.columns:
+    columns = [column for column in task.columns if column.transform != "none"]
+    for unique_id, rows in frame.groupby("unique_id", sort=True) if columns else ():
+        for column in columns:
             transform(rows[column.name].to_numpy(dtype=np.float64), column, str(unique_id))
 
 
