@@ -58,16 +58,17 @@ class Board:
 
     def __repr__(self) -> str:
         table = self.leaderboard[["model", "status", "mae", "mase", "skill", "chosen", "vs_naive", "vs_skip"]]
-        return f"{self.chosen!r} was chosen on validation; errors on test, mean over seeds:\n{table.to_string()}"
+        about = "errors on test, a network by the mean forecast of its seeds"
+        return f"{self.chosen!r} was chosen on validation; {about}:\n{table.to_string()}"
 
     def _repr_html_(self) -> str:
         return str(self.leaderboard.to_html())
 
     @property
     def leaderboard(self) -> pd.DataFrame:
-        """One row per model, lowest MASE first: its metrics on the test block (mean over seeds), whether validation
-        chose it, and the words of the Holm-corrected tests against repeating the last value and against its own linear
-        part alone."""
+        """One row per model, lowest MASE first: its metrics on the test block (of a network: of its seeds' mean
+        forecast), whether validation chose it, and the words of the Holm-corrected tests against repeating the last
+        value and against its own linear part alone."""
         rows = leaderboard(self._results, ranking=RANKING)
         table = rows[["model", "status", *(metric.name for metric in metrics.METRICS), "n_params", "n_origins"]]
         tests = {family: self._results.tests(RANKING, family) for family in ("naive", "skip")}

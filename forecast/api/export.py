@@ -54,7 +54,7 @@ def observations(results: Results) -> pd.DataFrame:
 
 
 def leaderboard(results: Results, *, ranking: str = "shipped") -> pd.DataFrame:
-    """One row per model, mean over seeds, lowest MASE first."""
+    """One row per model (a network: its seeds' mean forecast), lowest MASE first."""
     rows = results.board(ranking)
     return rows[rows["seed"] == MEAN].sort_values(["mase", "model"], na_position="last").reset_index(drop=True)
 

@@ -107,7 +107,8 @@ WIDE = 100
 """Columns of a terminal that has room for the scores of distributions."""
 ONLY_BASELINES = {"baseline": "baselines"}  # nothing was trained: they stand in every ranking, shown once
 CHOSEN = "*"
-LEGEND = f"{CHOSEN} chosen on validation. Errors of the test block, mean over seeds; words from corrected tests."
+SCORED = "Errors on test, a network by the mean forecast of its seeds; words from corrected tests."
+LEGEND = f"{CHOSEN} chosen on validation. {SCORED}"
 PLAIN_WIDTH = 200  # a pipe or a file is no 80-column terminal: folding there would break `grep`
 
 
@@ -149,7 +150,8 @@ def ranks_in_words(verdicts: Mapping[str, Any]) -> list[str]:
 def lines(rows: Iterable[Row], ranking: str, verdicts: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """The ranking's rows and the baselines as text in the order of `HEADS`, lowest error first, failures last.
 
-    `rows` are the leaderboard's, mean over seeds. The order is by MASE, which is free of the series' units.
+    `rows` are the leaderboard's, a network by the mean forecast of its seeds. The order is by MASE, which is free of
+    the series' units.
     """
     own = [row for row in rows if row["ranking"] in (ranking, BASELINE)]
     own.sort(key=lambda row: (row["status"] != "ok" or not row["mase"], float(row["mase"] or 0), row["model"]))

@@ -171,7 +171,7 @@ def _tiles(results: Results) -> list[tuple[str, str, str]]:
     error = f"{text.figure(score[results.headline])} {results.unit if results.headline == 'mae' else ''}"
     tiles = [
         ("Chosen on validation", text.name(model), "ranking as shipped"),
-        (f"Test {figures.headline(results).title}", error, "mean over seeds"),
+        (f"Test {figures.headline(results).title}", error, "a network: mean forecast of its seeds"),
     ]
     for family, what in (("naive", "Error against naive"), ("skip", "Error against its own skip")):
         test = results.tests("shipped", family).get(model)

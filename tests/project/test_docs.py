@@ -53,7 +53,8 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
 def test_every_command_explains_itself(name: str) -> None:
     shown = CliRunner().invoke(app, [name, "--help"])
     assert shown.exit_code == 0
-    assert (COMMANDS[name].callback.__doc__ or "").split(".")[0] in re.sub(r"\s+", " ", shown.output)
+    said, output = (re.sub(r"\s+", " ", one or "") for one in (COMMANDS[name].callback.__doc__, shown.output))
+    assert said.split(".")[0] in output
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
