@@ -12,7 +12,7 @@ from forecast.comparison import metrics, scores
 from forecast.comparison.distribution_scores import distribution_scores
 from forecast.comparison.error_diagnostics import copy_check, leak_alarm, one_step
 from forecast.comparison.intervals import interval_tables
-from forecast.comparison.losses import choose, preferred, variance_parts
+from forecast.comparison.losses import COLUMNS, choose, preferred, variance_parts
 from forecast.comparison.multiple_comparisons import ranked
 from forecast.comparison.paired_tests import change_by_step
 from forecast.comparison.scores import Scored
@@ -30,7 +30,6 @@ from forecast.system.errors import InputError
 
 SERVICE = "service"
 DIGITS = "%.12g"
-LOSS_COLUMNS = ["model", "ranking", "skip", "seed", "unique_id", "cutoff", "loss"]
 
 
 @dataclass(frozen=True)
@@ -96,10 +95,9 @@ def compared(
     decided = {
         "interval_method": intervals.decision, "refused_levels": intervals.refused, "exempt_from_budget": exempt
     }  # fmt: skip
-    verdicts = {**verdicts, **_alarms(scored, task), **decided, "preferred": rather}
-    verdicts["sentences"] = [*verdicts["sentences"], *preferred_in_words(rather)]
-    own = intervals.intervals
-    pooled: list[dict[str, Any]] = own[own["step"] == 0].to_dict("records")  # type: ignore[assignment]
+    said = [*verdicts["sentences"], *preferred_in_words(rather)]
+    verdicts = {**verdicts, **_alarms(scored, task), **decided, "preferred": rather, "sentences": said}
+    pooled: list[dict[str, Any]] = intervals.intervals.query("step == 0").to_dict("records")  # type: ignore[assignment]
     verdicts["warnings"] = warnings_in_words(chosen, _skill(scored), pooled, verdicts["leaks"], intervals.refused)
     verdicts["warnings"] += left_out_in_words(results.records.values())
     return Compared(tables, intervals.bands, _residuals(scored, task), verdicts)
@@ -163,7 +161,7 @@ def losses(scored: list[Scored], scale: Mapping[str, metrics.Scale], block: str)
         own["seed"] = MEAN
         record = candidate.record
         parts.append(own.assign(model=record["model"], ranking=record["ranking"], skip=record["skip_row"]))
-    return pd.concat(parts, ignore_index=True)[LOSS_COLUMNS]
+    return pd.concat(parts, ignore_index=True)[COLUMNS]
 
 
 def _verdicts(

@@ -74,6 +74,21 @@ def cycles_in_words(n: int, cycles: Mapping[str, float], *, horizon: int, step_s
     return said
 
 
+def drift_in_words(drift: Iterable[Mapping[str, Any]]) -> list[str]:
+    """In how many months of the test block a chosen row gains on the hardest reference, where most and least."""
+    said = []
+    for one in {one["ranking"]: one for one in reversed(list(drift))}.values():
+        gains = one["months"]
+        most, least = max(gains, key=gains.__getitem__), min(gains, key=gains.__getitem__)
+        turns = f" Without {' or without '.join(one['turns'])} the difference has the other sign." * bool(one["turns"])
+        said.append(
+            f"{TITLES.get(one['ranking'], one['ranking'])}: {one['model']} has a lower error than {one['against']} in "
+            f"{sum(gain > 0 for gain in gains.values())} of {len(gains)} months, most in {most} "
+            f"({percent(-gains[most])}), least in {least} ({percent(-gains[least])}).{turns}"
+        )
+    return said
+
+
 REASONS = {
     FEW: "and with so few the simpler row is preferred",
     SEVERAL: "and a combination is preferred to a network that cannot be told from it",

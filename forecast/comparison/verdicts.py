@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from forecast.comparison.paired_tests import (
     non_overlapping,
     tail,
 )
-from forecast.comparison.sentences import choice_in_words, cycles_in_words, sentences_of
+from forecast.comparison.sentences import choice_in_words, cycles_in_words, drift_in_words, sentences_of
 from forecast.data.results import RANKINGS
 from forecast.system.errors import InputError
 
@@ -61,7 +61,7 @@ class Verdicts:
     """What data/compared/<dataset>/verdicts.json holds; `tied` is the model confidence set of each ranking.
 
     `choice`: the numbers behind the rule "LSTM, then GRU when equivalent and no larger"; empty when one of the two was
-    not compared.
+    not compared. `drift`: by month the gain of each chosen row over the references (`drift_by_month`).
     """
 
     dataset: str
@@ -70,12 +70,12 @@ class Verdicts:
     tied: dict[str, list[str]]
     sentences: tuple[str, ...]
     choice: dict[str, Any] = field(default_factory=dict)
+    drift: tuple[dict[str, Any], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON: a number that does not exist is null."""
         content = asdict(self)
         content["tests"] = [{k: _plain(v) for k, v in test.items()} for test in content["tests"]]
-        content["sentences"] = list(self.sentences)
         content["choice"] = {k: _plain(v) for k, v in self.choice.items()}
         return content
 
@@ -128,20 +128,22 @@ def compare(
             f"The reference {naive!r} cannot be compared with on {dataset}: {reason}. Every verdict needs it."
         )
     setting = _Setting(horizon, season_length, step_size, cycles, alpha)
-    skips = _skips(losses, skip_rows)
     best = {find(means, model, ranking) for ranking, model in chosen.items()}
-    first = best | {(row, "baseline") for row in (naive, *skip_rows.values())}
+    references = [(row, "baseline") for row in dict.fromkeys((naive, *skip_rows.values()))]
+    first = best | set(references)
     tests = [
         *_family("naive", _against_naive(means, naive), first, means, setting),
-        *_family("skip", _against_skip(means, skips), first, means, setting),
+        *_family("skip", _against_skip(means, _skips(losses, skip_rows)), first, means, setting),
         *_family("best", _against_best(means, chosen), first, means, setting),
     ]
     networks = set(losses.dropna(subset="skip")["model"])  # a combination is none
     tied = {r: _tied(means, r, setting, reps=reps, seed=seed) for r in RANKINGS if r in chosen}
     sentences = sentences_of(dataset, dict(chosen), tests, tied, left_out, naive=naive, networks=networks)
+    drift = drift_by_month(means, chosen, references)
     choice = _lstm_or_gru(means, setting, weights or {})
+    sentences += drift_in_words(drift)
     sentences += [*choice_in_words(choice), *cycles_in_words(len(means), cycles, horizon=horizon, step_size=step_size)]
-    return Verdicts(dataset, dict(chosen), tuple(tests), tied, tuple(sentences), choice)
+    return Verdicts(dataset, dict(chosen), tuple(tests), tied, tuple(sentences), choice, tuple(drift))
 
 
 def _skips(losses: pd.DataFrame, skip_rows: Mapping[str, str]) -> dict[Key, str]:
@@ -267,6 +269,28 @@ def _lstm_or_gru(means: pd.DataFrame, setting: _Setting, weights: Mapping[str, i
     smaller = weights.get("gru", 0) <= weights.get("lstm", 0)
     take = "gru" if found.word == "equivalent" and smaller else "lstm"
     return {"take": take, "margin": MARGIN, "wanted_origins": ORIGINS, "weights": dict(weights), **asdict(found)}
+
+
+def drift_by_month(means: pd.DataFrame, chosen: Mapping[str, str], references: Iterable[Key]) -> list[dict[str, Any]]:
+    """The share of each reference's loss that a chosen row saves in every month of cutoffs, hardest reference first.
+
+    `turns`: the months without any one of which the sign of the whole difference turns. Nothing of fewer than four
+    months.
+    """
+    months = pd.DatetimeIndex(means.index).strftime("%Y-%m")
+    found: list[dict[str, Any]] = []
+    order = sorted((key for key in references if key in means), key=lambda key: _values(means, key).mean())
+    pairs = [(ranking, find(means, model, ranking), key) for ranking, model in chosen.items() for key in order]
+    for ranking, best, against in pairs if months.nunique() > 3 else ():
+        if best is None or best == against:
+            continue
+        sums = pd.DataFrame({"gain": means[against] - means[best], "loss": means[against]}).groupby(months).sum()
+        whole = float(sums["gain"].sum())
+        turns = sums.index[(whole - sums["gain"]) * whole < 0].to_list()
+        share = (sums["gain"] / sums["loss"].where(sums["loss"] > 0)).fillna(0.0)
+        about = {"ranking": ranking, "model": best[0], "against": against[0]}
+        found.append({**about, "months": share.to_dict(), "turns": turns})
+    return found
 
 
 def _tied(means: pd.DataFrame, ranking: str, setting: _Setting, *, reps: int, seed: int) -> list[str]:

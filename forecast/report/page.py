@@ -144,16 +144,13 @@ def _dataset(results: Results, costs: ledger.Costs) -> dict[str, Any]:
     }
 
 
-def _grouped(sentences: list[str]) -> list[tuple[str, list[str]]]:
+def _grouped(sentences: list[str]) -> dict[str, list[str]]:
     """The verdict's sentences under their ranking, whose name they begin with; others under nothing."""
-    groups: list[tuple[str, list[str]]] = []
+    groups: dict[str, list[str]] = {}
     for sentence in sentences:
         lead, _, rest = sentence.partition(": ")
         known = lead.lower() in RANKING_TITLES.values()
-        head = lead if known else ""
-        if not groups or groups[-1][0] != head:
-            groups.append((head, []))
-        groups[-1][1].append(rest if known else sentence)
+        groups.setdefault(lead if known else "", []).append(rest if known else sentence)
     return groups
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from forecast.comparison import comparing, metrics, scores
 from forecast.comparison.comparing import check_same_budget
+from forecast.comparison.losses import COLUMNS as LOSS_COLUMNS
 from forecast.config.experiment import Evaluation, Tuning
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import Results
@@ -137,7 +138,7 @@ def test_a_loss_is_the_scaled_error_averaged_over_the_horizon(trained):
     everything = scored(trained)
     scale = scores.references(FRAME, everything[0].forecasts, TASK, BORDERS, "test").scale
     losses = comparing.losses(everything, scale, "test")
-    assert list(losses.columns) == comparing.LOSS_COLUMNS
+    assert list(losses.columns) == LOSS_COLUMNS
     assert set(losses["model"]) == {"naive", "ridge", "net"}
     naive = losses[losses["model"] == "naive"].sort_values("cutoff")
     assert naive["loss"].tolist() == [1.0, 1.5]  # (1 + 3) / 2 and (2 + 4) / 2, over the scale 2
