@@ -64,11 +64,20 @@ def test_a_window_model_is_given_no_more_than_it_reads(monkeypatch):
 
 
 @pytest.mark.parametrize("value", [1e308, -1e308])
-def test_a_history_whose_forecast_is_no_finite_number_is_refused(value):
+def test_a_history_whose_squares_are_no_finite_numbers_is_refused(value):
     table = history()
     table.loc[table.groupby("unique_id").tail(1).index, "sales"] = value
-    with pytest.raises(InputError, match=r"no finite number; its largest value is 1e\+308"):
+    with pytest.raises(InputError, match=r"holds -?1e\+308, wanted a finite number up to 1e\+100"):
         Service(Ensemble((forecaster("ridge", "linear"),))).answer(table)
+
+
+def test_a_forecast_that_is_no_finite_number_is_refused_with_the_largest_value_it_was_made_from():
+    fitted = forecaster("ridge", "linear")
+    steep = replace(fitted, skip=replace(fitted.skip, coefficients=fitted.skip.coefficients * 1e300))
+    table = history()
+    table.loc[table.groupby("unique_id").tail(1).index, "sales"] = 1e90
+    with pytest.raises(InputError, match=r"no finite number; its largest value is 1e\+90"):
+        Service(Ensemble((steep,))).answer(table)
 
 
 @pytest.mark.parametrize("moment", ["1600-01-01T00:00:00", "9999-12-31T23:00:00", "2262-04-12T00:00:00"])
