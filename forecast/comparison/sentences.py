@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -77,7 +78,7 @@ def cycles_in_words(n: int, cycles: Mapping[str, float], *, horizon: int, step_s
 def drift_in_words(drift: Iterable[Mapping[str, Any]]) -> list[str]:
     """In how many months of the test block a chosen row gains on the hardest reference, where most and least."""
     said = []
-    for one in {one["ranking"]: one for one in reversed(list(drift))}.values():
+    for _, (one, *_) in itertools.groupby(drift, key=lambda one: one["ranking"]):
         gains = one["months"]
         most, least = max(gains, key=gains.__getitem__), min(gains, key=gains.__getitem__)
         turns = f" Without {' or without '.join(one['turns'])} the difference has the other sign." * bool(one["turns"])

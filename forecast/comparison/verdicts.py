@@ -274,22 +274,21 @@ def _lstm_or_gru(means: pd.DataFrame, setting: _Setting, weights: Mapping[str, i
 def drift_by_month(means: pd.DataFrame, chosen: Mapping[str, str], references: Iterable[Key]) -> list[dict[str, Any]]:
     """The share of each reference's loss that a chosen row saves in every month of cutoffs, hardest reference first.
 
-    `turns`: the months without any one of which the sign of the whole difference turns. Nothing of fewer than four
-    months.
+    `turns`: the months without any one of which the sign of the whole difference turns. A month with less than half of
+    the usual origins is left out; nothing of fewer than four months.
     """
     months = pd.DatetimeIndex(means.index).strftime("%Y-%m")
+    sizes = months.value_counts()
+    whole = months.isin(sizes.index[2 * sizes >= sizes.median()])
+    means, months = means[whole], months[whole]
     found: list[dict[str, Any]] = []
     order = sorted((key for key in references if key in means), key=lambda key: _values(means, key).mean())
-    pairs = [(ranking, find(means, model, ranking), key) for ranking, model in chosen.items() for key in order]
+    pairs = [(r, best, key) for r, m in chosen.items() if (best := find(means, m, r)) for key in order if key != best]
     for ranking, best, against in pairs if months.nunique() > 3 else ():
-        if best is None or best == against:
-            continue
-        sums = pd.DataFrame({"gain": means[against] - means[best], "loss": means[against]}).groupby(months).sum()
-        whole = float(sums["gain"].sum())
-        turns = sums.index[(whole - sums["gain"]) * whole < 0].to_list()
-        share = (sums["gain"] / sums["loss"].where(sums["loss"] > 0)).fillna(0.0)
-        about = {"ranking": ranking, "model": best[0], "against": against[0]}
-        found.append({**about, "months": share.to_dict(), "turns": turns})
+        gain, loss = (part.groupby(months).sum() for part in (means[against] - means[best], means[against]))
+        turns = gain.index[(gain.sum() - gain) * gain.sum() < 0].to_list()
+        months_of = {"months": (gain / loss.where(loss > 0)).fillna(0.0).to_dict(), "turns": turns}
+        found.append({"ranking": ranking, "model": best[0], "against": against[0], **months_of})
     return found
 
 

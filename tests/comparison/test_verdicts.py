@@ -255,3 +255,8 @@ def test_a_difference_that_one_month_decides_is_named_with_that_month():
 
 def test_fewer_than_four_months_have_no_drift():
     assert verdicts(BETTER, CHOSEN, n=85).drift == ()
+
+
+def test_a_month_of_few_origins_is_no_month_of_the_drift():
+    found = verdicts(BETTER, CHOSEN, n=366 + 5).drift
+    assert {len(one["months"]) for one in found} == {12} and "2025-01" not in found[0]["months"]
