@@ -192,7 +192,6 @@ IN_EVERY_RUN = (
     "two_series_of_unlike_length",
     "missing_days",
     "a_column_joined_from_another_dataset",
-    "statistical_models",
     "networks",
 )
 """What differs most from one another; `make test-slow` has the others."""

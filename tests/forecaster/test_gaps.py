@@ -17,8 +17,8 @@ from forecast.forecaster import Budget, Problem, fit
 from forecast.models import spec
 
 ROOT = Path(__file__).resolve().parents[2]
-NETWORKS = [pytest.param(name, marks=pytest.mark.slow) for name in ("narx", "jordan", "tdnn", "gru")]
-MODELS = pytest.mark.parametrize("family", ["ridge", "arx", *NETWORKS])
+OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in ("ridge", "narx", "jordan", "tdnn", "gru")]
+MODELS = pytest.mark.parametrize("family", ["arx", *OTHERS])
 
 
 @cache

@@ -141,6 +141,7 @@ def test_a_task_whose_worker_is_killed_runs_again_and_the_others_are_kept(given,
     assert found["killed"].value == 7 and found["5"].value == 25
 
 
+@pytest.mark.slow
 def test_a_task_that_runs_out_of_memory_on_every_worker_has_failed_by_name(given):
     found = run(Task("too large", hungry, ()), *(Task(f"{n}", square, (n,)) for n in range(6)))
     assert "too large: every worker process that ran it died" in found["too large"].error

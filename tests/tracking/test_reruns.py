@@ -47,6 +47,7 @@ def test_one_run_of_the_pipeline_publishes_each_candidate_once(project: Path) ->
     assert current_parents(project) == dict.fromkeys(CANDIDATES, 1)
 
 
+@pytest.mark.slow
 def test_a_forced_repro_makes_no_second_run(project: Path) -> None:
     succeeded(dvc(project, "repro", "--force", FORECAST_JOBS="1"))
     succeeded(small_project.command(project, "sync"))
