@@ -67,7 +67,9 @@ class Forecaster:
     def predict(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """(n, H, O) forecasts in raw units per series, made at `rows` (the last row each may see)."""
         self.check_known(panel, rows)
-        return {uid: self._predict_series(panel.by_id[uid], np.asarray(at)) for uid, at in rows.items()}
+        none = np.empty((0, self.task.horizon, self.channels.outputs))
+        given = ((uid, panel.by_id[uid], np.asarray(at)) for uid, at in rows.items())
+        return {uid: self.spec.predict(self, series, at) if len(at) else none for uid, series, at in given}
 
     def check_known(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> None:
         """`InputError` for series that the panel does not have."""
@@ -77,16 +79,6 @@ class Forecaster:
                 f"No series {quote_names(unknown)} in dataset {panel.name!r}; it has {quote_names(panel.by_id)}. "
                 "Ask for one of them."
             )
-
-    def predict_latest(self, panel: Panel) -> dict[str, np.ndarray]:
-        """(H, O) forecasts in raw units that follow the last row of every series."""
-        rows = {s.unique_id: np.array([len(s) - 1]) for s in panel.series}
-        return {uid: values[0] for uid, values in self.predict(panel, rows).items()}
-
-    def _predict_series(self, series: Series, rows: np.ndarray) -> np.ndarray:
-        if len(rows) == 0:
-            return np.empty((0, self.task.horizon, self.channels.outputs))
-        return self.spec.predict(self, series, rows)
 
     def predict_windows(self, series: Series, rows: np.ndarray) -> np.ndarray:
         """(n, H, O) in raw units: the scaled forecasts of the windows that end at `rows`."""
@@ -116,12 +108,10 @@ class Forecaster:
         raw = self.raw_parameters(windows)
         return forecast + raw[..., 0] if self.head is None else self.head.point(raw, forecast, windows.last[:, None])
 
-    def closed(
-        self, windows: Windows, horizon: int, *, choice: Choice | None = None, measured: np.ndarray | None = None
-    ) -> np.ndarray:
+    def closed(self, windows: Windows, horizon: int, *, choice: Choice | None = None) -> np.ndarray:
         """(B, horizon, O) in scaled units: the closed `Loop`, fed with the point forecast unless `choice` is given."""
         about = (self.network, self.weights, self._known_skip(), windows, self.channels)
-        return Loop(*about, horizon=horizon, measured=measured).run(choice or self.fed_back)
+        return Loop(*about, horizon=horizon).run(choice or self.fed_back)
 
     def _known_skip(self) -> Skip:
         if self.skip is None:

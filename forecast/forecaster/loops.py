@@ -3,10 +3,8 @@
 series_parallel   the next row, from rows that were all measured
 parallel          any number of rows, also more than it was trained for: the forecasts fed back, nothing measured
                   after the origin read
-simulate          the same over past-only inputs that were measured after the origin, as in system identification:
-                  what the model makes of known inputs, not a forecast
 
-These three are of a fitted forecaster; what closes the loop is `Loop`. Past-only inputs are not known after the
+These two are of a fitted forecaster; what closes the loop is `Loop`. Past-only inputs are not known after the
 cutoff: the loop is fed the forecasts of them that its skip carries (`forecast.models.carry`) as if they were measured.
 """
 
@@ -43,9 +41,7 @@ def added(raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
 class Loop:
     """A batch of closed loops behind `windows`, `horizon` steps at most, one at a time: look at what is proposed, then
     say what is fed back. The forecasts are those of `skip + network`, both one-step; without a network, of the skip.
-
-    measured (B, H, C - O): the past-only columns behind the cutoff, row k by k + 1 steps, scaled, NaN where not
-    observed; with it this is a simulation. Without it nothing measured after the cutoff is ever read.
+    Nothing measured after the cutoff is ever read.
     """
 
     def __init__(
@@ -57,18 +53,13 @@ class Loop:
         channels: Layout,
         *,
         horizon: int,
-        measured: np.ndarray | None = None,
     ) -> None:
-        wanted = (len(windows), horizon, len(channels.value) - channels.outputs)
-        if measured is not None and np.shape(measured) != wanted:
-            raise InputError(
-                f"`measured` has shape {np.shape(measured)}; wanted {wanted}: windows, horizon, past columns."
-            )
-        if measured is None and skip.carry is not None:
-            measured = skip.carry.path(windows.z[:, :, channels.outputs :], horizon)
-            _keep_what_was_said(measured, windows.z[:, -1, channels.outputs :], channels.lead[channels.outputs :])
+        carried = None
+        if skip.carry is not None:
+            carried = skip.carry.path(windows.z[:, :, channels.outputs :], horizon)
+            _keep_what_was_said(carried, windows.z[:, -1, channels.outputs :], channels.lead[channels.outputs :])
         self._network, self._weights, self._skip = network, weights, skip
-        self._rolling = _Rolling(windows, channels, measured)
+        self._rolling = _Rolling(windows, channels, carried)
         self._future, self._lookback = windows.future, windows.past.shape[1]
         self._raw, self._state = _warmed_up(network, weights, windows)
         self._row: np.ndarray | None = None
@@ -139,12 +130,12 @@ def _warmed_up(
 class _Rolling:
     """The last `lookback` rows, forecasts appended as if they had been observed."""
 
-    def __init__(self, windows: Windows, channels: Layout, measured: np.ndarray | None = None) -> None:
+    def __init__(self, windows: Windows, channels: Layout, carried: np.ndarray | None) -> None:
         self._z = windows.z[:, :, : channels.outputs]
         self._past = windows.past.copy()
         self._last = windows.last.copy()
         self._rows = windows.rows
-        self._measured = measured
+        self._carried = carried
         self.channels = channels
         self._input = _newest(windows.z[:, :, channels.outputs :])
 
@@ -152,7 +143,7 @@ class _Rolling:
         other = copy.copy(self)
         other._z, other._past = self._z[index], self._past[index]
         other._last, other._rows = self._last[index], self._rows[index]
-        other._measured, other._input = None if self._measured is None else self._measured[index], self._input[index]
+        other._carried, other._input = None if self._carried is None else self._carried[index], self._input[index]
         return other
 
     def view(self, future: np.ndarray, step: int) -> Windows:
@@ -169,17 +160,17 @@ class _Rolling:
         return row
 
     def _next_row(self, forecast: np.ndarray, step: int) -> np.ndarray:
-        """The row of the forecast time: targets as forecast, inputs as measured or repeated."""
+        """The row of the forecast time: targets as forecast, inputs as carried or repeated."""
         row, outputs = self._past[:, -1].copy(), self.channels.outputs
         observed = np.ones(forecast.shape, dtype=bool)  # a forecast that is no number must not be passed over
         for i in range(outputs):
             self._write(row, i, forecast[:, i], self._last[:, i], observed[:, i])
-        measured = self._input if self._measured is None else self._measured[:, step - 1]
-        seen = np.isfinite(measured) & (self._measured is not None)
-        last = np.where(np.isnan(self._input), measured, self._input)  # no change is known from nothing
-        for i in range(measured.shape[1]):
-            self._write(row, outputs + i, measured[:, i], last[:, i], seen[:, i])
-        self._input = np.where(seen, measured, self._input)
+        carried = self._input if self._carried is None else self._carried[:, step - 1]
+        seen = np.isfinite(carried) & (self._carried is not None)
+        last = np.where(np.isnan(self._input), carried, self._input)  # no change is known from nothing
+        for i in range(carried.shape[1]):
+            self._write(row, outputs + i, carried[:, i], last[:, i], seen[:, i])
+        self._input = np.where(seen, carried, self._input)
         return row
 
     def _write(self, row: np.ndarray, i: int, value: np.ndarray, last: np.ndarray, observed: np.ndarray) -> None:
@@ -192,11 +183,8 @@ class _Rolling:
             row[:, channel] = np.where(observed, value, row[:, channel])
         if channels.mask[i] >= 0:
             row[:, channels.mask[i]] = observed
-            row[:, channels.since[i]] = np.where(observed, 0.0, self._longer(i))
-
-    def _longer(self, i: int) -> np.ndarray:
-        """The time since column i was observed, one step on."""
-        return np.log1p(np.expm1(self._past[:, -1, self.channels.since[i]]) + 1.0)
+            longer = np.log1p(np.expm1(self._past[:, -1, channels.since[i]]) + 1.0)
+            row[:, channels.since[i]] = np.where(observed, 0.0, longer)
 
 
 def _newest(z: np.ndarray) -> np.ndarray:
@@ -216,34 +204,25 @@ def parallel(forecaster: Forecaster, panel: Panel, rows: Rows, *, horizon: int) 
 
     `InputError` for a family that cannot be closed, `ModelFailure` for a loop that explodes.
     """
-    _refuse_direct(forecaster)
-
-    def run(series: Series, at: np.ndarray) -> np.ndarray:
-        parts = _windows(forecaster, series, at, horizon)
-        return np.concatenate([forecaster.closed(windows, horizon) for windows in parts])
-
-    return _of_every_series(forecaster, panel, rows, horizon, run)
-
-
-def simulate(forecaster: Forecaster, panel: Panel, rows: Rows, *, horizon: int) -> dict[str, np.ndarray]:
-    """(n, horizon, O) raw values per series: free run of the targets over the inputs measured after each row."""
-    _refuse_direct(forecaster)
-    outputs = forecaster.channels.outputs
-
-    def run(series: Series, at: np.ndarray) -> np.ndarray:
-        if len(at) and at.max() + horizon >= len(series):
-            raise InputError(
-                f"Series {series.unique_id!r}: {horizon} steps from row {int(at.max())} end after its last row "
-                f"{len(series) - 1}, where no input is measured. Simulate fewer steps, or forecast with `parallel`."
-            )
-        z = forecaster.scaling.scaled(series, forecaster.task)[:, outputs:]
-        runs = []
-        for windows in _windows(forecaster, series, at, horizon):
-            measured = z[windows.rows[:, None] + np.arange(1, horizon + 1)]
-            runs.append(forecaster.closed(windows, horizon, measured=measured))
-        return np.concatenate(runs)
-
-    return _of_every_series(forecaster, panel, rows, horizon, run)
+    if not is_recursive(forecaster):
+        raise InputError(
+            f"Model {forecaster.spec.family!r} is made for {forecaster.task.horizon} steps at once; it has no loop "
+            "that could be closed and run on. Use `predict` for those steps, train it with a longer `horizon`, or "
+            "take a recursive family (arx, narx, jordan)."
+        )
+    if horizon < 1:
+        raise InputError(f"A closed loop over {horizon} steps was asked for; wanted at least 1.")
+    forecaster.check_known(panel, rows)
+    found = {}
+    for uid, at in rows.items():
+        series, at = panel.by_id[uid], np.asarray(at)
+        forecaster.check_rows(series, at)
+        scaled = [np.empty((0, horizon, forecaster.channels.outputs))]
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled += [forecaster.closed(part, horizon) for part in _windows(forecaster, series, at, horizon)]
+        require_finite(run := np.concatenate(scaled))
+        found[uid] = forecaster.raw(run, series, at)
+    return found
 
 
 def is_recursive(forecaster: Forecaster) -> bool:
@@ -251,18 +230,10 @@ def is_recursive(forecaster: Forecaster) -> bool:
     return forecaster.spec.recursive and forecaster.correction is None
 
 
-def _refuse_direct(forecaster: Forecaster) -> None:
-    """`InputError` for a family whose loop cannot be closed."""
-    if not is_recursive(forecaster):
-        raise InputError(
-            f"Model {forecaster.spec.family!r} is made for {forecaster.task.horizon} steps at once; it has no loop "
-            "that could be closed and run on. Use `predict` for those steps, train it with a longer `horizon`, or "
-            "take a recursive family (arx, narx, jordan)."
-        )
-
-
 def _windows(forecaster: Forecaster, series: Series, at: np.ndarray, horizon: int) -> Iterator[Windows]:
     """The windows that end at the rows `at`, with what is known ahead up to the end of the longest run."""
+    if not len(at):
+        return iter(())
     needed, future = int(at.max()) + horizon + 1, series.future
     if future.shape[1] == 0:  # without such inputs there is no end
         future = np.zeros((needed, 0))
@@ -273,24 +244,3 @@ def _windows(forecaster: Forecaster, series: Series, at: np.ndarray, horizon: in
         )
     z = forecaster.scaling.scaled(series, forecaster.task)
     return task_windows(forecaster.task, z, future, at, horizon=horizon)
-
-
-def _of_every_series(
-    forecaster: Forecaster, panel: Panel, rows: Rows, horizon: int, run: Callable[[Series, np.ndarray], np.ndarray]
-) -> dict[str, np.ndarray]:
-    """The scaled runs of `run`, checked before and after, in raw units."""
-    if horizon < 1:
-        raise InputError(f"A closed loop over {horizon} steps was asked for; wanted at least 1.")
-    forecaster.check_known(panel, rows)
-    found = {}
-    for uid, at in rows.items():
-        series, at = panel.by_id[uid], np.asarray(at)
-        forecaster.check_rows(series, at)
-        if not len(at):
-            found[uid] = np.empty((0, horizon, forecaster.channels.outputs))
-            continue
-        with np.errstate(over="ignore", invalid="ignore"):
-            scaled = run(series, at)
-        require_finite(scaled)
-        found[uid] = forecaster.raw(scaled, series, at)
-    return found

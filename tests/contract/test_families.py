@@ -72,7 +72,7 @@ def test_the_past_alone_up_to_the_origin_gives_the_same_forecast(family, skip):
     panel, model = problems.shops().panel, forecaster(family, skip)
     for uid, rows in scored_rows().items():
         row = rows[len(rows) // 2]
-        served = model.predict_latest(panel.until(panel.by_id[uid].ds[row]))[uid]
+        served = problems.latest(model, panel.until(panel.by_id[uid].ds[row]))[uid]
         np.testing.assert_allclose(*(in_scaled_units(model, uid, f) for f in (served, at(model, uid, row))), atol=1e-6)
 
 
@@ -111,7 +111,7 @@ def served_from(model: Forecaster, panel: Panel, uid: str, row: int) -> np.ndarr
     """(H, O): the latest forecast of a panel that holds nothing but the lookback of `row`."""
     series, start = panel.by_id[uid], row + 1 - LOOKBACK
     short = Series(uid, series.ds[start : row + 1], series.values[start : row + 1], series.future[start : row + 1 + H])
-    return model.predict_latest(replace(panel, series=(short,)))[uid]
+    return problems.latest(model, replace(panel, series=(short,)))[uid]
 
 
 def at(model: Forecaster, uid: str, row: int) -> np.ndarray:

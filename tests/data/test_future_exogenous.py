@@ -20,6 +20,7 @@ from forecast.data.windows import layout
 from forecast.forecaster import Budget, Forecaster, Problem, fit
 from forecast.models import spec
 from forecast.system.errors import InputError
+from tests.support import problems
 
 HORIZON, ROWS = 4, 1200
 ENTRY: dict[str, Any] = {
@@ -111,10 +112,10 @@ def test_a_forecast_from_the_last_row_knows_the_plan_and_refuses_to_go_without_i
     settings = dataset()
     forecaster = fitted(problem_of(prepared(shop(), settings), settings), family="ridge")
     raw = shop()
-    said = forecaster.predict_latest(prepared(raw, settings))["shop"][:, 0]
+    said = problems.latest(forecaster, prepared(raw, settings))["shop"][:, 0]
     np.testing.assert_allclose(said, 10 + 5 * raw["holiday"].to_numpy()[ROWS:], atol=1.0)
     with pytest.raises(InputError, match="'holiday' has no value 3 steps after 2024-02-19T23:00, inside the horizon"):
-        forecaster.predict_latest(prepared(shop(plan=2), settings))
+        problems.latest(forecaster, prepared(shop(plan=2), settings))
 
 
 def test_a_hole_before_the_last_given_value_is_refused_with_its_time() -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from forecast.data.windows import gather, inputs, layout
 from forecast.forecaster.loops import Loop
-from forecast.models.carry import Carry
 from forecast.models.skip import Skip
 from forecast.networks import inference
 from forecast.networks.description import Dense, Network, Recurrent, Shapes, Taps, memory
@@ -123,17 +120,3 @@ def test_a_delay_line_remembers_its_longest_delay_and_a_recurrence_the_whole_win
     channels, _, _ = setting()
     found = {name: memory(network_of(blocks, channels)[0], LOOKBACK) for name, blocks in MAPS.items()}
     assert found == {"taps": 3, "stacked taps": 5, "recurrent": LOOKBACK}
-
-
-@pytest.mark.parametrize("blocks", MAPS.values(), ids=MAPS)
-def test_inputs_that_are_carried_reach_the_loop_as_if_they_were_measured(blocks):
-    """Marked as missing for a whole horizon, they would show the map what training never showed it."""
-    channels, z, future = setting()
-    network, weights = network_of(blocks, channels)
-    carry = Carry(np.random.default_rng(5).normal(size=(HORIZON, 1, 3)), 4)
-    skip = replace(one_step_skip("linear", channels), carry=carry)
-    windows = gather(z, future, np.array([9, 13, 30]), channels, lookback=LOOKBACK, horizon=HORIZON)
-    about = (network, weights, skip, windows, channels)
-    measured = carry.path(windows.z[:, :, 1:], HORIZON)
-    found = Loop(*about, horizon=HORIZON).run()
-    np.testing.assert_array_equal(found, Loop(*about, measured=measured, horizon=HORIZON).run())

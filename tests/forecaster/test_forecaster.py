@@ -65,7 +65,7 @@ def test_an_option_this_version_does_not_know_is_named(saved):
 
 def test_a_network_without_its_skip_is_refused():
     with pytest.raises(InputError, match="'lstm' was saved without its skip; train it again"):
-        replace(forecaster("lstm", "linear"), skip=None).predict_latest(problems.shops().panel)
+        problems.latest(replace(forecaster("lstm", "linear"), skip=None), problems.shops().panel)
 
 
 def test_a_series_that_is_not_there_is_named_with_those_that_are():
@@ -83,18 +83,10 @@ def test_no_rows_are_no_forecasts():
     assert found["south"].shape == (0, problems.HORIZON, 2)
 
 
-def test_the_latest_forecast_follows_the_last_row_of_each_series():
-    panel, model = problems.shops().panel, forecaster("ridge", None)
-    latest = model.predict_latest(panel)
-    rows = {s.unique_id: np.array([len(s) - 1]) for s in panel.series}
-    for uid, values in model.predict(panel, rows).items():
-        np.testing.assert_array_equal(latest[uid], values[0])
-
-
 def test_naive_repeats_the_last_observed_value_in_its_own_unit():
     panel = problems.copied(problems.shops().panel)
     panel.by_id["north"].values[-2:, 0] = [41.5, np.nan]
-    latest = forecaster("naive", None).predict_latest(panel)["north"]
+    latest = problems.latest(forecaster("naive", None), panel)["north"]
     np.testing.assert_allclose(latest[:, 0], 41.5)
     np.testing.assert_allclose(latest[:, 1], panel.by_id["north"].values[-1, 1])
 
@@ -103,7 +95,7 @@ def test_drift_draws_the_line_through_the_first_and_the_last_observed_value():
     panel = problems.copied(problems.shops().panel)
     values = panel.by_id["north"].values
     values[-10:, 0] = [np.nan, 10, *[np.nan] * 7, 26]  # eight steps, two each
-    latest = forecaster("drift", None).predict_latest(panel)["north"]
+    latest = problems.latest(forecaster("drift", None), panel)["north"]
     np.testing.assert_allclose(latest[:, 0], [28, 30, 32])
 
 
@@ -111,7 +103,7 @@ def test_seasonal_naive_repeats_the_last_season():
     panel = problems.copied(problems.shops().panel)
     panel.by_id["north"].values[-4:, 0] = [1, 2, 3, 4]
     assert problems.SEASON == 4
-    np.testing.assert_allclose(forecaster("seasonal_naive", None).predict_latest(panel)["north"][:, 0], [1, 2, 3])
+    np.testing.assert_allclose(problems.latest(forecaster("seasonal_naive", None), panel)["north"][:, 0], [1, 2, 3])
 
 
 def test_baselines_need_no_skip_and_no_weights():

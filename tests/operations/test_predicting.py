@@ -33,7 +33,7 @@ def test_it_follows_the_last_row_and_equals_the_trained_model(moved):
     found = forecast(moved)
     assert found.champion.version == 2 and found.cutoff == pd.Timestamp("2024-07-18")
     assert [f"{ds:%m-%d}" for ds in found.table["ds"]] == ["07-19", "07-20"]
-    wanted = found.champion.ensemble.forecasters[0].predict_latest(found.panel)["wave"][:, 0]
+    wanted = problems.latest(found.champion.ensemble.forecasters[0], found.panel)["wave"][:, 0]
     np.testing.assert_array_equal(found.table["y_hat"], wanted)
     assert (found.table["lo_95"] < found.table["lo_80"]).all() and (found.table["hi_80"] < found.table["hi_95"]).all()
 

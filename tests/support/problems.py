@@ -14,7 +14,7 @@ from forecast.config.reading import validated
 from forecast.config.task import Task
 from forecast.data import panel, splits
 from forecast.data.panel import Panel
-from forecast.forecaster import Problem
+from forecast.forecaster import Forecaster, Problem
 
 HORIZON, LOOKBACK, SEASON = 3, 10, 4
 ROWS = {"north": 150, "south": 120}
@@ -111,3 +111,9 @@ def copied(shops: Panel) -> Panel:
     """The same panel with arrays of its own, for tests that write into them."""
     own = (replace(s, values=s.values.copy(), future=s.future.copy()) for s in shops.series)
     return replace(shops, series=tuple(own))
+
+
+def latest(forecaster: Forecaster, panel: Panel) -> dict[str, np.ndarray]:
+    """(H, O) forecasts that follow the last row of every series."""
+    found = forecaster.predict(panel, {s.unique_id: np.array([len(s) - 1]) for s in panel.series})
+    return {uid: values[0] for uid, values in found.items()}
