@@ -164,6 +164,7 @@ class BaselineSpec(ModelSpec):
     """A rule without fitted parameters."""
 
     kind: ClassVar[str] = "baseline"
+    continues: ClassVar[bool] = True
 
     def forecast(self, windows: Windows, channels: Layout, *, horizon: int, season_length: int) -> np.ndarray:
         """(B, H, O) in scaled units."""
@@ -172,10 +173,6 @@ class BaselineSpec(ModelSpec):
     def scaled_forecast(self, model: FittedModel, windows: Windows) -> np.ndarray:
         about = {"horizon": model.task.horizon, "season_length": model.task.season_length}
         return self.forecast(windows, model.channels, **about)
-
-    @property
-    def continues(self) -> bool:
-        return True
 
 
 class FittedSpec(ModelSpec):

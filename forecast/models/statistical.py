@@ -45,14 +45,11 @@ class StatisticalSpec(FittedSpec):
     fitted: ClassVar[type[Fitted]]
     keeps_validation: ClassVar[bool] = False
     starts_at_train_end: ClassVar[bool] = True
+    continues: ClassVar[bool] = True
 
     def options(self, season: int) -> dict[str, Any]:
         """Arguments of the fit, given the dataset's season."""
         return {}
-
-    @property
-    def continues(self) -> bool:
-        return True
 
     def modules(self) -> list[str]:
         return [*super().modules(), self.fitted.__module__]

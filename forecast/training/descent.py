@@ -18,6 +18,7 @@ import tensorflow as tf
 from forecast.config.experiment import Rule, Shape, State, Teacher
 from forecast.networks.description import Network
 from forecast.networks.heads import FittedHead
+from forecast.networks.heads.base import Maths
 
 BETA_1, BETA_2, EPSILON, MOMENTUM = 0.9, 0.999, 1e-7, 0.9
 LEAST = 0.01
@@ -156,7 +157,7 @@ class Updater:
         return self._first.assign(MOMENTUM * self._first + gradient)
 
 
-class TensorMaths:
+class TensorMaths(Maths):
     """The array functions of `forecast.networks.heads.base` in TensorFlow, float32."""
 
     softplus, log, log1p, lgamma = map(staticmethod, (tf.nn.softplus, tf.math.log, tf.math.log1p, tf.math.lgamma))

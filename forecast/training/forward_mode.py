@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forecast.networks.cells.base import Array as AnyArray
-from forecast.networks.cells.base import Cell, NumpyNamespace, activate
+from forecast.networks.cells.base import Cell, Namespace, activate
 from forecast.networks.cells.weights import future_width
 from forecast.networks.description import Block, Dense, Dropout, Network, Parallel, Recurrent, Taps, own_weights
 from forecast.system.errors import InputError
@@ -24,7 +24,7 @@ STEP = 1e-30
 SIDE_BY_SIDE = functools.partial(np.concatenate, axis=1)
 
 
-class ComplexNamespace(NumpyNamespace):
+class ComplexNamespace(Namespace):
     """The NumPy namespace, its smoothed ReLU in a form that takes complex numbers."""
 
     def softplus(self, x: AnyArray) -> AnyArray:

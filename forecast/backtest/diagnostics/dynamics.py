@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from forecast.networks.cells.base import Array, Arrays, Cell, NumpyNamespace, numpy_namespace
+from forecast.networks.cells.base import Array, Arrays, Cell, Namespace, numpy_namespace
 from forecast.networks.description import ALL, CellBlock, Network, own_weights
 from forecast.networks.inference.batch import Pass
 from forecast.networks.inference.steppers import Stepper
@@ -60,7 +60,7 @@ class Layer:
 
 
 @dataclass
-class Watching(NumpyNamespace):
+class Watching(Namespace):
     """The namespace that counts how many squashed values lie where the function is flat."""
 
     seen: int = 0
@@ -85,7 +85,7 @@ class Watching(NumpyNamespace):
         return self.flat / self.seen if self.seen else None
 
 
-def states_of(layer: Layer, xp: NumpyNamespace = numpy_namespace) -> tuple[np.ndarray, np.ndarray]:
+def states_of(layer: Layer, xp: Namespace = numpy_namespace) -> tuple[np.ndarray, np.ndarray]:
     """Every output (T, B, units) and, joined, every state (T + 1, B, S): the first before row 0."""
     states: Arrays = layer.cell.initial(xp, layer.weights, layer.x.shape[1])
     outputs, visited = [], [layer.joined(states)]

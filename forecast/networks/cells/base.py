@@ -4,14 +4,14 @@
 
 A cell is written in two halves so that a loop may take the input's half out of it and do all steps in one product:
 `project` (what needs x alone, any number of leading axes) and `advance` (what needs the states). Both use the array
-functions of a `Namespace` alone: NumPy's form of it stands here, TensorFlow's in `forecast.networks.layers.blocks`.
+functions of a `Namespace` alone, which is NumPy's here, TensorFlow's in `forecast.networks.layers.blocks`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -134,44 +134,12 @@ Arrays = Mapping[str, Array]
 """By name, those of a cell: its weights, or its states."""
 
 
-class Namespace(Protocol):
-    """All functions keep the dtype of their arguments; `axis` is always the last."""
+class Namespace:
+    """NumPy's form, of the reference loops, the export and the service; TensorFlow's overrides it whole. All functions
+    keep the dtype of their arguments; `axis` is always the last."""
 
     def matmul(self, a: Array, b: Array) -> Array:
         """`a (..., m) @ b (m, n)`: `(..., n)`, whatever the number of leading axes."""
-
-    def tanh(self, x: Array) -> Array: ...
-
-    def sigmoid(self, x: Array) -> Array:
-        """Stable for any finite x: no overflow, exactly 0 and 1 far out."""
-
-    def relu(self, x: Array) -> Array: ...
-
-    def softplus(self, x: Array) -> Array:
-        """The smoothed ReLU `ln(1 + e^x)`, without overflow."""
-
-    def concat(self, parts: Sequence[Array]) -> Array: ...
-
-    def split(self, x: Array, parts: int) -> Sequence[Array]:
-        """`parts` equal pieces of the last axis, in order."""
-
-    def take(self, x: Array, columns: Sequence[int]) -> Array:
-        """The given columns of the last axis, in the given order."""
-
-    def stop_gradient(self, x: Array) -> Array:
-        """x, through which no gradient flows."""
-
-    def zeros(self, batch: Any, size: int, like: Array) -> Array:
-        """Zeros `(batch, size)` in the dtype of `like`."""
-
-    def rows(self, vector: Array, batch: Any) -> Array:
-        """`vector (size,)` repeated in every row: `(batch, size)`."""
-
-
-class NumpyNamespace:
-    """The namespace of the reference loops, the export and the service without TensorFlow."""
-
-    def matmul(self, a: Array, b: Array) -> Array:
         # One large product: NumPy would run a stack of small ones for more than two axes.
         return (a.reshape(-1, a.shape[-1]) @ b).reshape(*a.shape[:-1], b.shape[-1])
 
@@ -179,6 +147,7 @@ class NumpyNamespace:
         return np.tanh(x)
 
     def sigmoid(self, x: Array) -> Array:
+        """Stable for any finite x: no overflow, exactly 0 and 1 far out."""
         half = x.dtype.type(0.5)
         return half * np.tanh(half * x) + half
 
@@ -186,29 +155,35 @@ class NumpyNamespace:
         return np.maximum(x, x.dtype.type(0))
 
     def softplus(self, x: Array) -> Array:
+        """The smoothed ReLU `ln(1 + e^x)`, without overflow."""
         return np.logaddexp(x, x.dtype.type(0))
 
     def concat(self, parts: Sequence[Array]) -> Array:
         return np.concatenate(parts, axis=-1)
 
     def split(self, x: Array, parts: int) -> Sequence[Array]:
+        """`parts` equal pieces of the last axis, in order."""
         size = x.shape[-1] // parts
         return [x[..., k * size : (k + 1) * size] for k in range(parts)]
 
     def take(self, x: Array, columns: Sequence[int]) -> Array:
+        """The given columns of the last axis, in the given order."""
         return x[..., list(columns)]
 
     def stop_gradient(self, x: Array) -> Array:
+        """x, through which no gradient flows."""
         return x
 
     def zeros(self, batch: Any, size: int, like: Array) -> Array:
+        """Zeros `(batch, size)` in the dtype of `like`."""
         return np.zeros((batch, size), like.dtype)
 
     def rows(self, vector: Array, batch: Any) -> Array:
+        """`vector (size,)` repeated in every row: `(batch, size)`."""
         return np.repeat(vector[None, :], batch, axis=0)
 
 
-numpy_namespace = NumpyNamespace()
+numpy_namespace = Namespace()
 
 
 def activate(xp: Namespace, name: str, x: Array) -> Array:

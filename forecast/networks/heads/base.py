@@ -7,14 +7,14 @@ the network then learns how a forecast differs from that. All in scaled units:
     residual = y - skip        lead = skip - last observed value
 
 A loss is written in the array functions of `Maths`, and in `+ - * /` and slicing, which both kinds of array share, so
-that each equation stands once: `NumpyMaths` here, TensorFlow's form in `forecast.training.descent`.
+that each equation stands once: NumPy's form is here, TensorFlow's form in `forecast.training.descent`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from scipy import special
@@ -49,6 +49,8 @@ class Head(Config):
     """True: what the head learns depends on where the skip lies from the last value, and not on the residual alone."""
     has_density: ClassVar[bool] = False
     """True: a log score says something about the forecast, and not about how quantiles are joined."""
+    has_distribution: ClassVar[bool] = True
+    """True: `distribution` gives quantiles, probabilities and samples."""
 
     kind: str
 
@@ -61,11 +63,6 @@ class Head(Config):
     def fed_back(self) -> int | None:
         """Which raw parameter is the location beside the skip, for an encoder-decoder to feed back; None: none is."""
         return 0
-
-    @property
-    def has_distribution(self) -> bool:
-        """True: `distribution` gives quantiles, probabilities and samples."""
-        return True
 
     @property
     def drawn(self) -> int:
@@ -124,16 +121,10 @@ class Point(Head):
     equation: ClassVar[str] = "y = skip + p"
     source: ClassVar[str] = "Huber 1964 for the default loss"
     has_constants: ClassVar[bool] = False
+    has_distribution: ClassVar[bool] = False
+    parameters: ClassVar[int] = 1
 
     kind: Literal["point"] = "point"
-
-    @property
-    def parameters(self) -> int:
-        return 1
-
-    @property
-    def has_distribution(self) -> bool:
-        return False
 
 
 @dataclass(frozen=True)
@@ -195,45 +186,19 @@ Array = Any
 """A NumPy array or a TensorFlow tensor."""
 
 
-class Maths(Protocol):
-    """All functions keep the dtype of their arguments; an axis is always the last."""
-
-    def constant(self, values: np.ndarray) -> Array:
-        """`values` as an array of this kind."""
-
-    def softplus(self, x: Array) -> Array:
-        """ln(1 + e^x), without overflow."""
-
-    def log(self, x: Array) -> Array: ...
-
-    def log1p(self, x: Array) -> Array: ...
-
-    def lgamma(self, x: Array) -> Array: ...
-
-    def maximum(self, a: Array, b: Array) -> Array: ...
-
-    def minimum(self, a: Array, b: Array) -> Array: ...
-
-    def cumsum(self, x: Array) -> Array: ...
-
-    def concat(self, parts: Sequence[Array]) -> Array: ...
-
-    def mean(self, x: Array) -> Array: ...
-
-    def cross_entropy(self, logits: Array, index: Array) -> Array:
-        """-ln softmax(logits)[index]: logits (..., n), index (...) whole numbers in any dtype; result (...)."""
-
-
-class NumpyMaths:
-    """For validation losses and tests, in float64."""
+class Maths:
+    """NumPy's form, in float64, for validation losses and tests; TensorFlow's overrides it whole. All functions keep
+    the dtype of their arguments; an axis is always the last."""
 
     log, log1p, lgamma = staticmethod(np.log), staticmethod(np.log1p), staticmethod(special.gammaln)
     maximum, minimum = staticmethod(np.maximum), staticmethod(np.minimum)
 
     def constant(self, values: np.ndarray) -> Array:
+        """`values` as an array of this kind."""
         return values
 
     def softplus(self, x: Array) -> Array:
+        """ln(1 + e^x), without overflow."""
         return np.logaddexp(x, 0.0)
 
     def cumsum(self, x: Array) -> Array:
@@ -246,11 +211,12 @@ class NumpyMaths:
         return np.mean(x, axis=-1)
 
     def cross_entropy(self, logits: Array, index: Array) -> Array:
+        """-ln softmax(logits)[index]: logits (..., n), index (...) whole numbers in any dtype; result (...)."""
         chosen = np.take_along_axis(logits, np.asarray(index, dtype=int)[..., None], axis=-1)[..., 0]
         return special.logsumexp(logits, axis=-1) - chosen
 
 
-numpy_maths = NumpyMaths()
+numpy_maths = Maths()
 
 
 def inverse_softplus(y: float) -> float:

@@ -19,12 +19,9 @@ class Gaussian(Head):
     equation: ClassVar[str] = "y ~ N(skip + p1, (s (0.01 + softplus(p2 + c)))^2), s the train residuals' spread"
     source: ClassVar[str] = "Nix & Weigend 1994"
     has_density: ClassVar[bool] = True
+    parameters: ClassVar[int] = 2
 
     kind: Literal["gaussian"] = "gaussian"
-
-    @property
-    def parameters(self) -> int:
-        return 2
 
     def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
         return {"scale": spread_of(residual)}
@@ -49,12 +46,9 @@ class StudentT(Head):
     equation: ClassVar[str] = "y ~ skip + p1 + s k (0.01 + softplus(p2 + c)) t(nu), nu = 2.1 + softplus(p3 + d)"
     source: ClassVar[str] = "Lange, Little & Taylor 1989"
     has_density: ClassVar[bool] = True
+    parameters: ClassVar[int] = 3
 
     kind: Literal["student_t"] = "student_t"
-
-    @property
-    def parameters(self) -> int:
-        return 3
 
     def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
         return {"scale": spread_of(residual) * np.sqrt((FIRST_DOF - 2) / FIRST_DOF)}

@@ -103,6 +103,7 @@ class Bins(Head):
     source: ClassVar[str] = "Weigend & Srivastava 1995; Jean et al. 2015 for the sampled softmax"
     has_density: ClassVar[bool] = True
     is_discrete: ClassVar[bool] = True
+    fed_back: ClassVar[int | None] = None
 
     kind: Literal["bins"] = "bins"
     count: int = Field(32, ge=3, le=4096, description="number of bins")
@@ -113,10 +114,6 @@ class Bins(Head):
     @property
     def parameters(self) -> int:
         return self.count
-
-    @property
-    def fed_back(self) -> int | None:
-        return None
 
     @property
     def drawn(self) -> int:

@@ -28,20 +28,11 @@ class UpDown(Head):
 
     uses_lead: ClassVar[bool] = True
     compares_with_last: ClassVar[bool] = True
+    has_distribution: ClassVar[bool] = False
+    parameters: ClassVar[int] = 1
+    fed_back: ClassVar[int | None] = None
 
     kind: Literal["updown"] = "updown"
-
-    @property
-    def parameters(self) -> int:
-        return 1
-
-    @property
-    def fed_back(self) -> int | None:
-        return None
-
-    @property
-    def has_distribution(self) -> bool:
-        return False
 
     def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
         change = residual + lead

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from forecast.networks.cells.base import NumpyNamespace, activate, numpy_namespace
+from forecast.networks.cells.base import Namespace, activate, numpy_namespace
 from forecast.networks.cells.weights import future_width, weight_shapes, widest
 from forecast.networks.description import (
     ALL,
@@ -112,7 +112,7 @@ class Pass:
     network: Network
     weights: Weights
     batch: int
-    xp: NumpyNamespace = numpy_namespace
+    xp: Namespace = numpy_namespace
     """What the dense blocks' activations are taken from."""
     final: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     frames: np.ndarray | None = None

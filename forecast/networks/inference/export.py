@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from forecast.networks.cells.base import ActivatedCell, Cell, NumpyNamespace, activate
+from forecast.networks.cells.base import ActivatedCell, Cell, Namespace, activate
 from forecast.networks.cells.weights import future_width
 from forecast.networks.description import (
     Block,
@@ -114,7 +114,7 @@ def source_of(
     centre, scale = (units.centre, units.scale) if units else ([0.0] * shapes.channels, [1.0] * shapes.channels)
     parts = {
         "DESCRIPTION": textwrap.fill(description.replace('"""', "'''").replace("\\", "/"), 116),
-        "NAMESPACE": bare(parsed(NumpyNamespace)),
+        "NAMESPACE": bare(parsed(Namespace)),
         "ACTIVATE": bare(parsed(activate)),
         "CELLS": cell_sources(type(cell) for cell in used.values()),
         "USED": _dictionary({path: _instance(cell) for path, cell in used.items()}),

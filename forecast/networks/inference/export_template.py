@@ -34,7 +34,7 @@ SCALE = np.array(<SCALE>)
 <NAMESPACE>
 
 
-xp = NumpyNamespace()
+xp = Namespace()
 
 
 <ACTIVATE>

@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from forecast.networks.cells import activate
+from forecast.networks.cells import Namespace, activate
 
 
 class Affine(keras.Layer):
@@ -125,7 +125,7 @@ class Joined(keras.Layer):
         return (*shapes[0][:-1], width)
 
 
-class TensorNamespace:
+class TensorNamespace(Namespace):
     """The TensorFlow form of `networks.cells.Namespace`; gradients flow through everything but `stop_gradient`."""
 
     tanh, sigmoid, relu = staticmethod(tf.tanh), staticmethod(tf.sigmoid), staticmethod(tf.nn.relu)
