@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from forecast.config.operation import Record
 from forecast.identification.automatic import identify
@@ -23,9 +22,8 @@ from forecast.identification.model import Model
 from forecast.identification.nets import Net, grunet, lstmnet, narxnet
 from forecast.identification.training import train, train_parallel, trainlm
 from forecast.system.errors import ForecastError, InputError, ModelFailure
-from forecast.training.narx.experiment import Experiment
+from forecast.training.narx.experiment import Array, Experiment
 
-Array = npt.NDArray[np.float64]
 Fit = Callable[[Sequence[Experiment], int], Model]
 
 WARM_UP = 20  # rows of a whole record that are measured; more than any row's delays

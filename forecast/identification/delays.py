@@ -25,9 +25,8 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 from forecast.system.errors import InputError
-from forecast.training.narx.experiment import Experiment, arx_regressors, deviance
+from forecast.training.narx.experiment import Array, Experiment, arx_regressors, deviance
 
-Array = npt.NDArray[np.float64]
 NORMAL = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 
 

@@ -12,8 +12,7 @@ import numpy.typing as npt
 
 from forecast.identification.model import Model
 from forecast.system.errors import InputError, ModelFailure
-
-Array = npt.NDArray[np.float64]
+from forecast.training.narx.experiment import Array
 
 
 def multisine(rows: int, low: float = -1.0, high: float = 1.0, *, band: tuple[float, float] = (0.0, 0.25)) -> Array:

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from forecast.networks.description import Network
 from forecast.networks.inference import streaming
+from forecast.training.narx.experiment import Array
 from forecast.training.narx.net import Memory
 
-Array = npt.NDArray[np.float64]
 Named = Mapping[str, Array]
 
 

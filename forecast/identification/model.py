@@ -20,9 +20,8 @@ from forecast.networks.description import Network
 from forecast.networks.inference import streaming
 from forecast.system import files
 from forecast.system.errors import InputError, ModelFailure
-from forecast.training.narx.experiment import Standardization, columns, refuse_gaps
+from forecast.training.narx.experiment import Array, Standardization, columns, refuse_gaps
 
-Array = npt.NDArray[np.float64]
 SCHEMA = 2
 RANGES = 10.0  # of the training record: a free run that goes so far from its middle has left it
 

@@ -17,7 +17,6 @@ from forecast.system.errors import InputError
 from forecast.training.narx.experiment import columns
 
 Figure = Any
-Array = npt.NDArray[np.float64]
 Measure = Literal["mse", "mae", "sse", "sae", "rmse"]
 
 COLOURS = {"all": "#4269d0", "train": "#4269d0", "validation": "#3ca951", "test": "#ff725c"}

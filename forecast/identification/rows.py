@@ -15,9 +15,8 @@ from forecast.identification.nets import Net, NetSet
 from forecast.networks.description import Network
 from forecast.system.errors import InputError
 from forecast.training.chunks import TrainingSeries
-from forecast.training.narx.experiment import Experiment, Standardization, sizes_of
+from forecast.training.narx.experiment import Array, Experiment, Standardization, sizes_of
 
-Array = npt.NDArray[np.float64]
 ForUse = Literal["simulation", "prediction"] | int
 
 

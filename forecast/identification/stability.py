@@ -14,13 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from forecast.identification.model import Model
 from forecast.system.errors import InputError
-from forecast.training.narx.experiment import Experiment, unseen_inputs
-
-Array = npt.NDArray[np.float64]
+from forecast.training.narx.experiment import Array, Experiment, unseen_inputs
 
 REACH = 25.0  # deviations of y: beyond it the run is lost, as beyond `Model.record`
 MOVED = 1e-6  # deviations by which the neighbouring run is moved

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from forecast.identification.data import TRAIN, VALIDATION, Divide, divideblock
 from forecast.identification.model import Model, TrainingRecord
@@ -25,10 +24,9 @@ from forecast.training import levenberg_marquardt as lm
 from forecast.training import network_problem
 from forecast.training.chunks import TrainingSeries
 from forecast.training.levenberg_marquardt import Watch
-from forecast.training.narx.experiment import Experiment, Standardization, cautions
+from forecast.training.narx.experiment import Array, Experiment, Standardization, cautions
 from forecast.training.narx.problems import ClosedLoop, OpenLoop, segments
 
-Array = npt.NDArray[np.float64]
 Trainer = Literal["lm", "bayesian", "adam"] | lm.Options
 Announce = Callable[[str], None]
 

@@ -10,15 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from forecast.networks.cells.base import Array as AnyArray
 from forecast.networks.cells.base import Cell, Namespace, activate
 from forecast.networks.cells.weights import future_width
 from forecast.networks.description import Block, Dense, Dropout, Network, Parallel, Recurrent, Taps, own_weights
 from forecast.system.errors import InputError
-
-Array = npt.NDArray[np.float64]
+from forecast.training.levenberg_marquardt import Array
 
 STEP = 1e-30
 SIDE_BY_SIDE = functools.partial(np.concatenate, axis=1)

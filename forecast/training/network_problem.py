@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from forecast.networks import inference
 from forecast.networks.cells.weights import future_width, initialise, weight_shapes, widest
@@ -28,9 +27,9 @@ from forecast.system.errors import InputError
 from forecast.training import levenberg_marquardt as lm
 from forecast.training.chunks import TrainingSeries
 from forecast.training.forward_mode import ForwardMode, Signal
+from forecast.training.levenberg_marquardt import Array
 from forecast.training.narx.one_layer import OneLayer
 
-Array = npt.NDArray[np.float64]
 Weights = dict[str, Array]
 Validate = Callable[[Weights], float]
 

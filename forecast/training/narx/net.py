@@ -13,13 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from forecast.system.errors import InputError
-from forecast.training.narx.experiment import Experiment
+from forecast.training.narx.experiment import Array, Experiment
 from forecast.training.narx.one_layer import OneLayer
-
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

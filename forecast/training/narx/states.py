@@ -13,12 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from forecast.training.narx.experiment import Experiment, arx_regressors, delayed
+from forecast.training.narx.experiment import Array, Experiment, arx_regressors, delayed
 from forecast.training.narx.net import Narx
-
-Array = npt.NDArray[np.float64]
 
 FARTHEST = 20.0  # deviations: where a state is held
 
