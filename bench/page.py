@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.beside_tests import with_tests
 from bench.published import TABLES, Table
 from bench.results_file import ROOT
 from forecast.system.files import read_json, write_text
 
 LATER = (
     "ETTh1 OT: time to validation MSE .110 and .070, MSE after 60 s, beside neuralforecast LSTM, darts BlockRNN",
-    "Dublin, Beijing, 24 h: MAE, CRPS, seconds beside neuralforecast LSTM, NHITS, AutoLSTM, darts BlockRNN, trees",
     "backtest of all origins with fixed weights beside neuralforecast and darts",
     "training and backtest of 10 to 10,000 series",
 )
@@ -102,7 +102,8 @@ def _table(name: str, table: Table, own: list[Mapping[str, Any]]) -> Iterator[st
         cells = (_value(row["cells"].get(column)) for column in table.columns)
         yield f"| **{row['name']}** | {' | '.join(cells)} | {row['note']} |"
     empty = " | ".join("not run" for _ in table.columns)
-    yield from (f"| **{wanted}** | {empty} | no command yet |" for wanted in table.wanted)
+    missing = [wanted for wanted in table.wanted if wanted not in {row["name"] for row in own}]
+    yield from (f"| **{wanted}** | {empty} | make tables |" for wanted in missing)
     for row in table.rows:
         yield f"| {row.name} | {' | '.join(f'{value:.3f}' for value in row.values)} | {row.source} |"
     if table.bars:
@@ -118,7 +119,28 @@ def own_rows(name: str, own: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]
         kept = rows.setdefault(row["name"], {"name": row["name"], "cells": {}, "note": ""})
         kept["cells"][row["column"]] = row.get("value")
         kept["note"] = row.get("not run", kept["note"] or "ours")
+    for name, kept in rows.items():
+        fitted = [row for row in own if row["name"] == name and "recipe" in row]
+        kept["note"] = "; ".join([kept["note"], *_fits(fitted)])
     return list(rows.values())
+
+
+def _fits(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What was chosen on validation with its columns, then parameters, seeds and CPU seconds over the columns."""
+    if not rows:
+        return
+    for recipe in dict.fromkeys(row["recipe"] for row in rows):
+        columns = ", ".join(row["column"] for row in rows if row["recipe"] == recipe)
+        yield f"{columns}: {recipe}" if len(rows) > 1 else recipe
+    yield _range([row["parameters"] for row in rows]) + " parameters"
+    if "seeds" in rows[0]:
+        yield f"seeds {_range([row['seeds'] for row in rows])}"
+    yield f"{_range([round(row['CPU s']) for row in rows])} CPU s"
+
+
+def _range(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _tanks(own: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -135,7 +157,31 @@ def _value(value: float | None) -> str:
     return "not run" if value is None else f"{value:.3f}"
 
 
-PARTS = {"speed": speed, "tables": tables}
+def beside(root: Path) -> str:
+    """A day ahead, ours and the peers, per dataset; each peer with the corrected p of our chosen row being better."""
+    path = root / "bench" / "results" / "beside.json"
+    found = read_json(path) if path.exists() else {"rows": {}}
+    lines = about(found) if found["rows"] else ["Not run: `make beside`."]
+    for name in dict.fromkeys(key.partition("/")[0] for key in found["rows"]):
+        own = [row for key, row in found["rows"].items() if key.startswith(f"{name}/")]
+        rows = with_tests({model: each for row in own for model, each in row["rows"].items()})
+        head = ["| row | MAE | CRPS | CPU s | p, ours better | |", "|---|--:|--:|--:|--:|---|"]
+        lines += ["", f"### {name.capitalize()}, 24 h ahead", "", *head]
+        lines += [_beside(model, row) for model, row in rows.items()]
+    return "\n".join(lines)
+
+
+def _beside(model: str, row: Mapping[str, Any]) -> str:
+    if "not run" in row:
+        return f"| {model} | not run | | | | {row['not run']} |"
+    shown = f"**{model}**" if model.startswith("ours") else model
+    crps = f"{row['CRPS']:.3f}" if "CRPS" in row else ""
+    p = "" if "p" not in row else "< 0.001" if row["p"] < 0.001 else f"{row['p']:.3f}"
+    note = f"of {', '.join(row['models'])}, tuned together" if "models" in row else row.get("note", "")
+    return f"| {shown} | {row['MAE']:.3f} | {crps} | {row['CPU s']:.0f} | {p} | {note} |"
+
+
+PARTS = {"speed": speed, "tables": tables, "beside": beside}
 
 
 def write(root: Path = ROOT) -> None:

@@ -1,15 +1,17 @@
 """Published tables with our rows beside them: cascaded tanks, ETTh1, Exchange, M4 hourly.
 
-    python -m bench.tables [--data FOLDER] [--only tanks] [--repetitions 10]      (or: make tables DATA=FOLDER)
+    python -m bench.tables [--data FOLDER] [--only tanks] [--repetitions 10] [--seeds 5]    (or: make tables)
 
-Every window of a test block is scored. Rows go to bench/results/tables.json as they are measured, and a second run
-goes on where the first stopped. The data are not part of this project: `FILES` names each file and where it is
+Every window of a test block is scored; what is chosen is chosen on validation (bench/recipes.py). Rows go to
+bench/results/tables.json as they are measured, and a second run goes on where the first stopped; more --seeds measure
+the networks anew that had fewer. The data are not part of this project: `FILES` names each file and where it is
 published; a table without its file says so, and so does a row that nobody had the time for.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,14 +21,15 @@ import numpy as np
 import pandas as pd
 
 from bench import cascaded_tanks, page
-from bench.published import FILES
+from bench.published import FILES, TABLES
+from bench.recipes import ETT_ROWS, KINDS, RECIPES, etth1, exchange, m4, mase, measure
 from bench.results_file import RESULTS, ROOT, ResultsFile, Row
 from forecast.system.errors import ForecastError
 
 DATA = ROOT.parent / "shared" / "data" / "benchmarks"
-ETT_ROWS = (8_640, 2_880, 2_880)  # train, validation, test
 LOOKBACK = 336  # of NLinear, as in its publication
-Measure = Callable[[Path], Row]
+Measure = Callable[[Path, Row], Row]
+"""From the folder of the data and what an earlier run left of the row."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,11 @@ class Own:
     name: str
     measure: Measure
     column: str
+    seeds: int = 0
+    """Wanted of a network's row: one that has fewer is measured anew."""
 
 
-def rows(repetitions: int) -> dict[str, Own]:
+def rows(repetitions: int, seeds: int = 1) -> dict[str, Own]:
     """Every row by key; the quick ones first."""
     found = [Own("etth1", "repeat the last value", _repeated_etth1(h), str(h)) for h in (96, 192, 336, 720)]
     found += [Own("etth1_ot", "repeat the last value", _repeated_ot(h), str(h)) for h in (96, 192, 336, 720)]
@@ -48,6 +53,10 @@ def rows(repetitions: int) -> dict[str, Own]:
     found += [Own("tanks", f"identify, whole procedure, seed {s}", _tanks(s), "V") for s in range(repetitions)]
     nlinear = f"nlinear, lookback {LOOKBACK}, fitted before the test block"
     found += [Own("etth1_ot", nlinear, _fitted_ot("nlinear", h), str(h)) for h in (96, 192, 336, 720)]
+    for table, kind in itertools.product(RECIPES, KINDS):
+        wanted = 0 if kind == KINDS[0] else seeds
+        own = [Own(table, kind, measure(table, kind, c, seeds), c, wanted) for c in TABLES[table].columns]
+        found += own
     return {f"{own.table}/{own.name}/{own.column}": own for own in found}
 
 
@@ -58,37 +67,26 @@ def windows_mse(values: np.ndarray, first: int, horizon: int) -> float:
     return float(np.mean((ahead - last[:, :, None]) ** 2))
 
 
-def standardised(values: np.ndarray, train: int) -> np.ndarray:
-    """By mean and deviation of the train rows, as the publications do."""
-    return (values - values[:train].mean(0)) / values[:train].std(0)
-
-
-def etth1(data: Path, columns: list[str] | None = None) -> np.ndarray:
-    frame = pd.read_csv(data / FILES["etth1"].name).iloc[: sum(ETT_ROWS), 1:]
-    return standardised(frame[columns or list(frame)].to_numpy(np.float64), ETT_ROWS[0])
-
-
 def _repeated_etth1(horizon: int) -> Measure:
-    return lambda data: {"value": windows_mse(etth1(data), sum(ETT_ROWS[:2]), horizon)}
+    return lambda data, _: {"value": windows_mse(etth1(data), sum(ETT_ROWS[:2]), horizon)}
 
 
 def _repeated_ot(horizon: int) -> Measure:
-    return lambda data: {"value": windows_mse(etth1(data, ["OT"]), sum(ETT_ROWS[:2]), horizon)}
+    return lambda data, _: {"value": windows_mse(etth1(data, ["OT"]), sum(ETT_ROWS[:2]), horizon)}
 
 
 def _repeated_exchange(horizon: int) -> Measure:
-    def measure(data: Path) -> Row:
-        values = pd.read_csv(data / FILES["exchange"].name, header=None).to_numpy(np.float64)
-        train, test = int(len(values) * 0.7), int(len(values) * 0.2)
-        return {"value": windows_mse(standardised(values, train), len(values) - test, horizon)}
+    def repeated(data: Path, _: Row) -> Row:
+        values, test = exchange(data)
+        return {"value": windows_mse(values, len(values) - test, horizon)}
 
-    return measure
+    return repeated
 
 
 def _fitted_ot(model: str, horizon: int) -> Measure:
     """The package's own way: fitted once on the rows before the test block, every window of it forecast."""
 
-    def measure(data: Path) -> Row:
+    def fitted_once(data: Path, _: Row) -> Row:
         import forecast
 
         values, test = etth1(data, ["OT"])[:, 0], ETT_ROWS[2]
@@ -97,26 +95,24 @@ def _fitted_ot(model: str, horizon: int) -> Measure:
         found = fitted.cross_validation(n_windows=test - horizon + 1)
         return {"value": float(np.mean((found[model] - found["y"]) ** 2)), "windows": test - horizon + 1}
 
-    return measure
+    return fitted_once
 
 
-def m4_seasonal_naive(data: Path) -> Row:
+def m4_seasonal_naive(data: Path, _: Row) -> Row:
     """Mean MASE over the 414 series, horizon 48, season 24."""
-    train = pd.read_csv(data / FILES["m4"].name).set_index("V1")
-    test = pd.read_csv(data / FILES["m4"].name.replace("train", "test")).set_index("V1")
-    return {"value": float(np.mean([mase(train.loc[k], test.loc[k]) for k in train.index])), "series": len(train)}
+    train, test = m4(data)
+    errors = [mase(past, seasonal_naive(past, len(test[uid])), test[uid]) for uid, past in train.items()]
+    return {"value": float(np.mean(errors)), "series": len(train)}
 
 
-def mase(train: pd.Series, test: pd.Series, season: int = 24) -> float:
-    past, truth = (series.dropna().to_numpy(np.float64) for series in (train, test))
-    repeated = np.tile(past[-season:], -(-len(truth) // season))[: len(truth)]
-    return float(np.mean(np.abs(truth - repeated)) / np.mean(np.abs(past[season:] - past[:-season])))
+def seasonal_naive(past: np.ndarray, horizon: int, season: int = 24) -> np.ndarray:
+    return np.tile(past[-season:], -(-horizon // season))[:horizon]
 
 
 def _tanks(seed: int) -> Measure:
     """Free run on the test record: RMSE in V without the first 50 rows (the official window), and without 5."""
 
-    def measure(data: Path) -> Row:
+    def identified(data: Path, _: Row) -> Row:
         from forecast.identification import Experiment, identify
 
         train, test = cascaded_tanks.read(data / FILES["tanks"].name)
@@ -125,7 +121,7 @@ def _tanks(seed: int) -> Measure:
         without = {f"without {n}": float(np.sqrt(np.mean((run - test[1])[n:] ** 2))) for n in (50, 5)}
         return {"value": without["without 50"], **without}
 
-    return measure
+    return identified
 
 
 def main() -> None:
@@ -133,24 +129,29 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--only", default="", help="rows whose key contains this")
     parser.add_argument("--repetitions", type=int, default=10, help="whole procedures on the tanks")
+    parser.add_argument("--seeds", type=int, default=1, help="of the networks of the long tables")
     parser.add_argument("--again", action="store_true", help="measure rows anew that the file has")
     options = parser.parse_args()
     store = ResultsFile(RESULTS / "tables.json")
-    for key, own in rows(options.repetitions).items():
-        if options.only in key and (options.again or not store.done(key)):
-            store.write(key, {"table": own.table, "name": own.name, "column": own.column} | tried(own, options.data))
+    for key, own in rows(options.repetitions, options.seeds).items():
+        before = store.rows.get(key, {})
+        if options.only in key and (
+            options.again or not store.done(key) or before.get("seeds", own.seeds) < own.seeds
+        ):
+            found = tried(own, options.data, {} if options.again else before)
+            store.write(key, {"table": own.table, "name": own.name, "column": own.column} | found)
             print(key, store.rows[key].get("not run") or f"{store.rows[key]['value']:.3f}", flush=True)
     page.write()
 
 
-def tried(own: Own, data: Path) -> Row:
+def tried(own: Own, data: Path, before: Row) -> Row:
     """The measured row, or why there is none."""
     file = FILES[own.table]
     if not (data / file.name).exists():
         return {"not run": f"{file.name} is not in the data folder; published at {file.source}"}
     began = time.process_time()
     try:
-        return own.measure(data) | {"CPU s": time.process_time() - began}
+        return own.measure(data, before) | {"CPU s": time.process_time() - began}
     except (ForecastError, ArithmeticError, OSError, RuntimeError, ValueError) as error:
         return {"not run": f"failed: {type(error).__name__}: {error}"[:200]}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import page, speed, tables, turns
+from bench import beside, beside_tests, one_model, page, recipes, speed, tables, turns
 from bench.peers.locks import split
 from bench.published import TABLES
 from bench.results_file import ROOT, ResultsFile
@@ -92,13 +92,14 @@ def test_every_window_of_a_block_counts_and_repeats_the_row_before_it() -> None:
 
 
 def test_the_seasonal_naive_repeats_the_last_season_and_is_scaled_by_the_seasonal_steps() -> None:
-    past = pd.Series(np.arange(8.0))  # every step is 4 above that of the season before
-    assert tables.mase(past, pd.Series([6.0, 7.0, 8.0, 9.0, 9.0]), season=4) == pytest.approx((4 * 2 + 5) / 5 / 4)
+    past = np.arange(8.0)  # every step is 4 above that of the season before
+    repeated, truth = tables.seasonal_naive(past, 5, season=4), np.array([6.0, 7.0, 8.0, 9.0, 9.0])
+    assert recipes.mase(past, repeated, truth, season=4) == pytest.approx((4 * 2 + 5) / 5 / 4)
 
 
 def test_a_table_without_its_file_names_it_and_where_it_is_published(tmp_path: Path) -> None:
     own = tables.rows(repetitions=1)["etth1/repeat the last value/96"]
-    found = tables.tried(own, tmp_path)["not run"]
+    found = tables.tried(own, tmp_path, {})["not run"]
     assert "ETTh1.csv is not in the data folder" in found and "ETDataset" in found
 
 
@@ -120,3 +121,66 @@ def test_every_published_row_has_a_value_for_every_column() -> None:
     for table in TABLES.values():
         assert {len(row.values) for row in table.rows} <= {len(table.columns)}
         assert len(table.bars) in (0, len(table.columns))
+
+
+def test_a_recipe_is_chosen_on_validation_and_scored_on_every_test_window() -> None:
+    wave = np.sin(np.arange(400) * 2 * np.pi / 24)
+    data = one_model.Data({"a": wave, "b": 2 * wave}, validation=60, test=50)
+    ridge = one_model.Recipe({"family": "ridge"}, "linear", lookback=48)
+    rule = one_model.Recipe({"family": "naive"}, lookback=48)
+    row = one_model.measured(data, [rule, ridge], 6, one_model.mse, seeds=2, before={})
+    assert row["recipe"] == ridge.shown and row["value"] < 1e-6 < row["tried"][rule.shown]
+    found, _ = one_model.Trial(data, rule, 6).test(seeds=2)
+    assert {uid: pairs[0].shape for uid, pairs in found.items()} == {"a": (45, 6), "b": (45, 6)}
+    np.testing.assert_allclose(found["b"][0][:, 0], data.values["b"][349:394], atol=1e-9)
+    values = np.stack([wave, 2 * wave], axis=1)
+    assert one_model.mse(found) == pytest.approx(tables.windows_mse(values, 350, 6))
+
+
+def test_a_choice_made_before_stands_and_more_seeds_are_asked_for_anew() -> None:
+    wave = np.sin(np.arange(300) * 2 * np.pi / 24)
+    data = one_model.Data({"a": wave}, validation=60, test=50)
+    network = one_model.Recipe({"family": "ffnn", "units": 2}, "last", lookback=24, steps=2)
+    other = one_model.Recipe({"family": "ffnn", "units": 3}, "last", lookback=24, steps=2)
+    before = {"tried": {network.shown: 1.0, other.shown: 0.5}}
+    row = one_model.measured(data, [network, other], 3, one_model.mse, seeds=2, before=before)
+    assert row["recipe"] == other.shown and row["seeds"] == 2 and row["tried"] == before["tried"]
+    assert tables.rows(1, seeds=5)["m4/network on its skip/MASE"].seeds == 5
+
+
+def test_a_row_of_ours_says_what_it_is() -> None:
+    about = {"recipe": "gru, lookback 9", "parameters": 1_234, "seeds": 2, "CPU s": 3.4}
+    own = [{"table": "m4", "name": "skip alone", "column": "MASE", "value": 1.0, **about}]
+    (row,) = page.own_rows("m4", own)
+    assert row["note"] == "ours; gru, lookback 9; 1,234 parameters; seeds 2; 3 CPU s"
+    assert not [line for line in page._table("m4", TABLES["m4"], own) if "skip alone" in line and "not run" in line]
+
+
+def test_a_day_ahead_is_scored_at_the_origins_that_end_inside_the_test_block() -> None:
+    times = pd.date_range("2024-01-01", periods=400, freq="h")
+    frame = pd.DataFrame({"unique_id": "a", "ds": times, "y": np.arange(400.0)})
+    task = {**beside.SETTINGS, **beside.blocks(400)}
+    rows = beside.origins(task, 400)
+    assert rows[0] == 400 - task["test"] - 1 and rows[-1] + 24 == 399
+    point = np.arange(400.0)[rows[:, None] + np.arange(1, 25)][None] + 2  # two above the truth, at every quantile
+    found = beside.scored(frame, task, {"point": point, "quantiles": np.stack([point] * len(beside.QUANTILES))})
+    assert found["MAE"] == pytest.approx(2) and found["CRPS"] == pytest.approx(2) and len(found["losses"]) == len(rows)
+
+
+def test_peers_of_a_day_ahead_are_tested_together_and_one_that_is_absent_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).normal(size=200)
+    losses = {
+        "ours, chosen on validation (lstm)": 1 + 0.1 * noise,
+        "near": 1 - 0.1 * noise,
+        "far": 2 + 0.1 * noise[::-1],
+    }
+    rows = {name: {"MAE": 1.0, "CPU s": 1.0, "losses": list(own)} for name, own in losses.items()}
+    tested = beside_tests.with_tests(rows | {"gone": {"not run": "failed"}})
+    assert tested["far"]["p"] < 0.001 < 0.5 < tested["near"]["p"] and "p" not in tested["gone"]
+    assert "< 0.001" in page._beside("far", tested["far"]) and "not run" in page._beside("gone", tested["gone"])
+    monkeypatch.setattr(beside, "PEERS", tmp_path / "python")
+    assert beside.run({"who": "darts BlockRNN"}, limit=1)["not run"] == "not installed: make bench-setup"
+    (found,) = beside.measured("beijing", "ours", tmp_path, limit=1).values()
+    assert "is not in the data folder" in found["not run"]

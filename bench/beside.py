@@ -1,0 +1,157 @@
+"""A day ahead beside neuralforecast, darts and boosted trees: the same origins, blocks and columns, a process each.
+
+    python -m bench.beside [--data FOLDER] [--only dublin] [--again] [--limit 900]       (or: make beside)
+
+Everyone is given the rows before the test block and forecasts every origin of it with the weights it then has. Rows go
+to bench/results/beside.json as they are measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench import page
+from bench.beside_tests import HORIZON, STEP
+from bench.results_file import RESULTS, ROOT, ResultsFile, Row
+from bench.rival import CONTENDERS, QUANTILES, origins, wide
+from bench.turns import ONE_THREAD, PEERS
+
+DATA = ROOT.parent / "shared" / "data"
+STATIONS = ("Dongsi", "Huairou", "Shunyi", "Wanshouxigong")
+"""Of Beijing, four that share no temperature."""
+BEIJING = "weather/beijing_12stations_2013_2017.parquet"
+SOURCE = "archive.ics.uci.edu/dataset/501 (Beijing multi-site air quality), as Parquet"
+SCRATCH = ROOT / ".forecast" / "bench"
+OURS = ["ridge", "lstm", "gru", "mean_tied"]
+EPOCHS = 5
+"""Of darts' BlockRNN, which takes a hundred by default: those would be 50,000 steps."""
+SETTINGS: Mapping[str, Any] = {
+    "horizon": HORIZON, "step": STEP, "lookback": 168, "models": OURS, "tuning": "full", "trials": 8, "epochs": EPOCHS,
+}  # fmt: skip
+
+
+def dublin(_: Path) -> pd.DataFrame:
+    import forecast
+
+    return forecast.example()[["unique_id", "ds", "y", "wind"]]
+
+
+def beijing(data: Path) -> pd.DataFrame:
+    """Two years of four stations; a missing hour repeats the one before, for every contender alike."""
+    found = pd.read_parquet(data / BEIJING)
+    found = found[found["station"].isin(STATIONS)]
+    times = pd.to_datetime(found[["year", "month", "day", "hour"]])
+    frame = pd.DataFrame({"unique_id": found["station"].astype(str), "ds": times, "y": found["TEMP"]})
+    frame["wind"] = found["WSPM"]
+    frame = frame.sort_values(["unique_id", "ds"]).reset_index(drop=True)
+    frame[["y", "wind"]] = frame.groupby("unique_id")[["y", "wind"]].ffill()
+    return frame[frame["ds"] >= "2015-03-01"].reset_index(drop=True)
+
+
+FRAMES = {"dublin": dublin, "beijing": beijing}
+
+
+def blocks(rows: int) -> dict[str, int]:
+    """15 % test, of which every origin ends inside it, as many to choose on, a tenth to calibrate."""
+    test = round(0.15 * rows)
+    test -= (test - HORIZON) % STEP
+    calibration, validation = round(0.1 * rows), round(0.15 * rows)
+    return {"train": rows - test - calibration - validation, "validation": validation, "calibration": calibration,
+            "test": test}  # fmt: skip
+
+
+def run(task: Mapping[str, Any], limit: float) -> Row:
+    """What the contender's process answers, or why there is no row."""
+    python = Path(sys.executable) if task["who"] == "ours" else PEERS
+    if not os.access(python, os.X_OK):
+        return {"not run": "not installed: make bench-setup"}
+    command = [str(python), "-m", "bench.rival", json.dumps(task)]
+    began = {"cwd": ROOT, "env": os.environ | ONE_THREAD | {"CUDA_VISIBLE_DEVICES": ""}, "text": True}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **began)  # type: ignore[call-overload]
+    try:
+        out, err = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        return {"not run": f"stopped after {limit:.0f} s"}
+    finally:
+        process.kill()
+    lines = [line for line in out.splitlines() if line.startswith("{")]
+    if process.returncode or not lines:
+        said = [line for line in err.strip().splitlines() if line.strip()]
+        return {"not run": f"failed: {said[-1] if said else 'no message'}"[:200]}
+    return dict(json.loads(lines[-1]))
+
+
+def scored(frame: pd.DataFrame, task: Mapping[str, Any], parts: Mapping[str, np.ndarray]) -> Row:
+    """MAE, CRPS (twice the mean quantile loss) and the mean loss of each origin over series and steps."""
+    values = wide(frame)
+    rows = origins(dict(task), values.shape[1])
+    truth = values[:, rows[:, None] + np.arange(1, task["horizon"] + 1)]
+    error = np.abs(parts["point"] - truth)
+    found: Row = {"MAE": float(error.mean()), "losses": np.round(error.mean(axis=(0, 2)), 6).tolist()}
+    if "quantiles" in parts:
+        share = np.array(QUANTILES)[:, None, None, None]
+        gap = truth - parts["quantiles"]
+        found["CRPS"] = float(2 * np.maximum(share * gap, (share - 1) * gap).mean())
+    return found
+
+
+def measured(name: str, who: str, data: Path, limit: float, settings: Mapping[str, Any] = SETTINGS) -> dict[str, Row]:
+    """One row per model by its name; ours has the chosen one and the LSTM."""
+    if name == "beijing" and not (data / BEIJING).exists():
+        return {who: {"not run": f"{BEIJING} is not in the data folder; published at {SOURCE}"}}
+    frame = FRAMES[name](data)
+    folder = SCRATCH / name
+    folder.mkdir(parents=True, exist_ok=True)
+    kept, out = folder / "frame.parquet", folder / f"{who.replace(' ', '-')}.npz"
+    frame.to_parquet(kept)
+    task = {**settings, **blocks(frame["ds"].nunique()), "who": who, "data": str(kept), "out": str(out)}
+    answer = run(task, limit)
+    if "not run" in answer:
+        return {who: answer}
+    with np.load(out) as arrays:
+        parts = dict(arrays)
+    if who != "ours":
+        note = {"note": f"{EPOCHS} epochs"} if who.startswith("darts") else {}
+        return {who: answer | note | scored(frame, task, parts)}
+    chosen = answer["chosen"]
+    found = {}
+    for model in dict.fromkeys((chosen, "lstm")):
+        own = {part: parts[f"{model}/{part}"] for part in ("point", "quantiles")}
+        title = f"ours, chosen on validation ({model})" if model == chosen else "ours, lstm"
+        found[title] = answer | scored(frame, task, own)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--only", default="", help="rows whose key contains this")
+    parser.add_argument("--again", action="store_true", help="measure rows anew that the file has")
+    parser.add_argument("--limit", type=float, default=900, help="seconds that one contender may take")
+    options = parser.parse_args()
+    store = ResultsFile(RESULTS / "beside.json")
+    for name in FRAMES:
+        for who in CONTENDERS:
+            key = f"{name}/{who}"
+            if options.only not in key or (store.done(key) and not options.again):
+                continue
+            found = measured(name, who, options.data, options.limit)
+            failed = [row["not run"] for row in found.values() if "not run" in row]
+            store.write(key, {"rows": found, **({"not run": failed[0]} if failed else {})})
+            shown = [f"{model}: MAE {row['MAE']:.3f}" for model, row in found.items() if "MAE" in row]
+            print(key, failed or "; ".join(shown), flush=True)
+    page.write()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""Whether our chosen row is better than each peer, by the package's own test, corrected for their number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bench.results_file import Row
+from forecast.comparison.multiple_comparisons import holm
+from forecast.comparison.paired_tests import diebold_mariano
+
+HORIZON, STEP = 24, 6
+
+
+def with_tests(rows: Mapping[str, Row]) -> dict[str, Row]:
+    """Each peer against our chosen row: one-sided p that ours is better, corrected by Holm over the peers."""
+    ran = {name: row for name, row in rows.items() if "losses" in row}
+    chosen = next((name for name in ran if name.startswith("ours, chosen")), None)
+    peers = [name for name in ran if not name.startswith("ours")]
+    if chosen is None or not peers:
+        return dict(rows)
+    best = ran[chosen]["losses"]
+    found = [
+        diebold_mariano(
+            best, ran[peer]["losses"], horizon=HORIZON, season_length=24, step_size=STEP, alternative="less"
+        )
+        for peer in peers
+    ]
+    corrected = holm([test.p for test in found])
+    return {**rows, **{name: rows[name] | {"p": p} for name, p in zip(peers, corrected, strict=True)}}

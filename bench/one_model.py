@@ -1,0 +1,167 @@
+"""One model of the package for all series of a published table: fitted before the test block, scored on every window.
+
+The parts are those that `forecast.fit` and the pipeline's train stage call: `Task`, `Problem`, `fit`, `fit_again`. A
+long frame of every window times every step, which those would write, does not fit into memory here. Blocks are counted
+from the end of the series; the validation block chooses penalty, lags and gradient steps, then the model is fitted
+again with it, and the test block is seen once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.results_file import Row
+from forecast.config.task import Task
+from forecast.data import splits
+from forecast.data.panel import Panel, from_frame
+from forecast.data.splits import Borders
+from forecast.forecaster import Budget, Fitted, fit, fit_again
+from forecast.forecaster.ensemble import Ensemble
+from forecast.models import spec
+from forecast.models.problem import Problem
+from forecast.models.skip import Kind
+
+END = pd.Timestamp("2020-01-01")
+"""Of every series: published rows without times are hours or days that end together."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Series in the units of the table, with how many of their last rows are validation and test."""
+
+    values: Mapping[str, np.ndarray]
+    validation: int
+    test: int
+    season_length: int = 24
+    freq: str = "1h"
+
+    def panel(self, task: Task) -> Panel:
+        parts = [
+            pd.DataFrame({"unique_id": uid, "ds": pd.date_range(end=END, periods=len(y), freq=self.freq), "y": y})
+            for uid, y in self.values.items()
+        ]
+        return from_frame(pd.concat(parts, ignore_index=True), "table", task)
+
+    def borders(self) -> Borders:
+        """No row calibrates intervals here: the publications have none, and the rows are theirs."""
+        ends = [
+            END - rows * pd.Timedelta(self.freq) for rows in (self.validation + self.test, self.test, self.test, 0)
+        ]
+        return Borders(*ends)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is fitted: an entry of models.yaml, its skip, what it sees, and its gradient steps."""
+
+    entry: Mapping[str, Any]
+    skip: Kind = "none"
+    lookback: int = 336
+    difference_inputs: bool = False
+    transform: str = "none"
+    steps: int = 300
+    step_size: int = 7  # of validation origins; every hour of the day has its turn
+
+    @property
+    def shown(self) -> str:
+        own = {k: v for k, v in self.entry.items() if k != "family"}
+        changes = {"difference_inputs": True} if self.difference_inputs else {}
+        changes |= {"transform": self.transform} if self.transform != "none" else {}
+        options = [f"{k} {v}" for k, v in {**own, **changes}.items()]
+        return ", ".join([str(self.entry["family"]), f"skip {self.skip}", *options, f"lookback {self.lookback}"])
+
+
+Pairs = Mapping[str, tuple[np.ndarray, np.ndarray]]
+"""By series the forecasts (n, H) and what came."""
+
+
+def problem(data: Data, recipe: Recipe, horizon: int) -> Problem:
+    column = {"name": "y", "transform": recipe.transform, "may_be_missing": False}
+    task = Task.model_validate(
+        {
+            "target": [{**column, "difference_inputs": recipe.difference_inputs}],
+            "past_exogenous": [],
+            "calendar_features": [],
+            "calendar": {"kind": "regular", "freq": data.freq},
+            "horizon": horizon,
+            "lookback": recipe.lookback,
+            "season_length": data.season_length,
+            "step_size": recipe.step_size,
+            "calibration_step_size": 1,
+        }
+    )
+    return Problem.of(data.panel(task), data.borders(), needed=("train", "validation", "test"))
+
+
+@dataclass
+class Trial:
+    """A recipe on its data: fits of the train rows by seed, and what they say on validation."""
+
+    data: Data
+    recipe: Recipe
+    horizon: int
+    fitted: dict[int, Fitted] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.problem = problem(self.data, self.recipe, self.horizon)
+        self.spec = spec(dict(self.recipe.entry), where="table")
+        if self.spec.uses_tensorflow:
+            from forecast.networks.layers import prepare_runtime
+
+            prepare_runtime(threads=1)
+        self.budget = Budget(self.recipe.steps, max(self.recipe.steps // 12, 1))
+
+    def first(self, seed: int) -> Fitted:
+        if seed not in self.fitted:
+            self.fitted[seed] = fit(self.problem, self.spec, skip=self.recipe.skip, seed=seed, budget=self.budget)
+        return self.fitted[seed]
+
+    def validation(self) -> Pairs:
+        """Of one seed, fitted on the train rows."""
+        return self._forecasts([self.first(0)], "validation")
+
+    def test(self, seeds: int) -> tuple[Pairs, Row]:
+        """Of the mean of `seeds` forecasts, each fitted once more on train and validation; with what they are."""
+        used = range(seeds if self.spec.seeded else 1)
+        about = {"skip": self.recipe.skip, "seed": 0, "budget": self.budget}
+        final = [fit_again(self.problem, self.spec, self.first(seed), **{**about, "seed": seed}) for seed in used]
+        row: Row = {"recipe": self.recipe.shown, "parameters": final[0].forecaster.n_params}
+        if self.spec.seeded:
+            row |= {"seeds": len(final), "best steps": [one.best_step for one in final]}
+        return self._forecasts(final, "test"), row
+
+    def _forecasts(self, fitted: Sequence[Fitted], block: str) -> Pairs:
+        """In the series' own units, the mean over `fitted`; every row of the test block is an origin."""
+        panel, ensemble = self.problem.panel, Ensemble(tuple(one.forecaster for one in fitted))
+        task, found = panel.task, {}
+        every = 1 if block == "test" else task.step_size
+        for series in panel.series:
+            uid, cut = series.unique_id, self.problem.blocks[series.unique_id]
+            rows = splits.origins(cut, block, horizon=task.horizon, lookback=task.lookback, step_size=every)
+            ahead = series.values[rows[:, None] + np.arange(1, task.horizon + 1), 0]
+            found[uid] = ensemble.predict(panel, {uid: rows})[uid][..., 0], ahead
+        return found
+
+
+def measured(
+    data: Data, recipes: Sequence[Recipe], horizon: int, error: Callable[[Pairs], float], *, seeds: int, before: Row
+) -> Row:
+    """The recipe with the lowest error on validation, and that one's error on test; a choice made `before` stands."""
+    names = [recipe.shown for recipe in recipes]
+    tried: dict[str, float] = before.get("tried", {}) if set(before.get("tried", {})) == set(names) else {}
+    trials = {} if tried else {recipe.shown: Trial(data, recipe, horizon) for recipe in recipes}
+    tried = tried or {name: error(trial.validation()) for name, trial in trials.items()}
+    best = min(names, key=lambda name: tried[name])
+    trial = trials[best] if trials else Trial(data, recipes[names.index(best)], horizon)
+    found, about = trial.test(seeds)
+    return {"value": error(found), "tried": tried, **about}
+
+
+def mse(pairs: Pairs) -> float:
+    """Every series has as many windows as the others."""
+    return float(np.mean([np.mean((found - truth) ** 2) for found, truth in pairs.values()]))
