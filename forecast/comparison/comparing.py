@@ -11,7 +11,8 @@ import pandas as pd
 from forecast.comparison import metrics, scores
 from forecast.comparison.distribution_scores import distribution_scores
 from forecast.comparison.error_diagnostics import copy_check, leak_alarm, one_step
-from forecast.comparison.intervals import interval_tables
+from forecast.comparison.intervals import interval_tables, is_chosen, target_of
+from forecast.comparison.longrun import Spacing
 from forecast.comparison.losses import COLUMNS, choose, preferred, variance_parts
 from forecast.comparison.multiple_comparisons import ranked
 from forecast.comparison.paired_tests import change_by_step
@@ -20,7 +21,7 @@ from forecast.comparison.sentences import left_out_in_words, preferred_in_words,
 from forecast.comparison.verdicts import compare
 from forecast.config.experiment import COMBINATION, NAIVE, Evaluation, Tuning, load_evaluation, load_tuning
 from forecast.config.paths import ProjectPaths
-from forecast.config.task import SessionCalendar, Task, TaskColumn, load_task
+from forecast.config.task import SessionCalendar, Task, load_task
 from forecast.data.calendars import cycles
 from forecast.data.panel import with_series
 from forecast.data.results import LEADERBOARD_FACTS, LEADERBOARD_KEYS, MEAN, PER_SERIES, SPREAD, Results
@@ -46,10 +47,8 @@ def compare_dataset(paths: ProjectPaths, dataset: str) -> None:
     """Stage `compare`: data/compared/<dataset>/: the tables, bands.parquet, residuals.json, verdicts.json."""
     frame = files.read_frame(paths.frame(dataset))
     borders = Borders.from_json(files.read_json(paths.borders(dataset)))
-    task, evaluation, tuning = (
-        load_task(paths.task(dataset)), load_evaluation(paths.configs), load_tuning(paths.configs)
-    )  # fmt: skip
-    found = compared(Results(paths, dataset), frame, task, borders, evaluation, tuning)
+    evaluation, tuning = load_evaluation(paths.configs), load_tuning(paths.configs)
+    found = compared(Results(paths, dataset), frame, load_task(paths.task(dataset)), borders, evaluation, tuning)
     with files.atomic_directory(paths.compared(dataset)) as folder:
         for name, table in found.tables.items():
             if name in PER_SERIES:
@@ -75,7 +74,7 @@ def compared(
     validation = losses(ours, reference.scale, "validation")
     chosen = choose(validation)
     combined = [s.record["model"] for s in ours if s.record["kind"] == COMBINATION]
-    rather = preferred(validation, chosen, combined, **_steps(task))
+    rather = preferred(validation, chosen, combined, **_spacing(task))
     chosen |= {ranking: found["model"] for ranking, found in rather.items()}
     test = losses(scored, reference.scale, "test")
     intervals = interval_tables(scored, reference.last, task, evaluation.levels, chosen)
@@ -88,15 +87,13 @@ def compared(
         "intervals": intervals.intervals,
         "interval_methods": intervals.methods,
         "reliability": intervals.reliability,
-        "variance": variance_parts(test, _by_seed(scored), **_steps(task)) if verdicts["tests"] else pd.DataFrame(),
+        "variance": variance_parts(test, _by_seed(scored), **_spacing(task)) if verdicts["tests"] else pd.DataFrame(),
         "change_by_step": _changes(scored, task),
         "distributions": distribution_scores(results, reference.last, evaluation.levels),
     }
-    decided = {
-        "interval_method": intervals.decision, "refused_levels": intervals.refused, "exempt_from_budget": exempt
-    }  # fmt: skip
+    decided = {"interval_method": intervals.decision, "refused_levels": intervals.refused, "preferred": rather}
     said = [*verdicts["sentences"], *preferred_in_words(rather)]
-    verdicts = {**verdicts, **_alarms(scored, task), **decided, "preferred": rather, "sentences": said}
+    verdicts |= {**_alarms(scored, task), **decided, "exempt_from_budget": exempt, "sentences": said}
     pooled: list[dict[str, Any]] = intervals.intervals.query("step == 0").to_dict("records")  # type: ignore[assignment]
     verdicts["warnings"] = warnings_in_words(chosen, _skill(scored), pooled, verdicts["leaks"], intervals.refused)
     verdicts["warnings"] += left_out_in_words(results.records.values())
@@ -109,12 +106,10 @@ def _boards(scored: list[Scored]) -> dict[tuple[str, str], pd.DataFrame]:
 
 
 def _skill(scored: list[Scored]) -> dict[tuple[str, str], float]:
-    """By model and ranking, against naive on test."""
     return {key: float(b.loc[b["seed"] == MEAN, "skill"].iloc[0]) for key, b in _boards(scored).items()}
 
 
 def _by_seed(scored: list[Scored]) -> dict[tuple[str, str], list[float]]:
-    """The MASE of every seed, by model and ranking."""
     return {key: b.loc[~b["seed"].isin([MEAN, SPREAD]), "mase"].tolist() for key, b in _boards(scored).items()}
 
 
@@ -131,10 +126,7 @@ def leaderboard(scored: list[Scored], chosen: Mapping[str, str], dataset: str) -
         board["n_params"] = record["n_params"]
         scaled = candidate.validation.set_index("seed")["mase"]
         board["validation_mase"] = board["seed"].map(scaled)
-        is_chosen = chosen.get(record["ranking"]) == record["model"] or (
-            record["ranking"] == "baseline" and record["model"] in chosen.values()
-        )
-        board["chosen"] = is_chosen & (board["seed"] == MEAN)
+        board["chosen"] = is_chosen(candidate, chosen) & (board["seed"] == MEAN)
         parts.append(board)
     table = pd.concat(parts, ignore_index=True)
     table["chosen"] = table["chosen"].fillna(False).astype(bool)
@@ -167,30 +159,19 @@ def losses(scored: list[Scored], scale: Mapping[str, metrics.Scale], block: str)
 def _verdicts(
     name: str, test: pd.DataFrame, chosen: dict[str, str], task: Task, evaluation: Evaluation, sizes: Mapping[str, int]
 ) -> dict[str, Any]:
-    """Every test of the protocol, and the mean ranks, on the losses of the test block."""
+    weights = {name: sizes[name] for name in ("lstm", "gru") if name in sizes}
+    skip_rows = {name: name for name in test["skip"].dropna().unique()}
     verdicts = compare(
-        test,
-        dataset=name,
-        chosen=chosen,
-        **_steps(task),
-        skip_rows={name: name for name in test["skip"].dropna().unique()},
-        weights={name: sizes[name] for name in ("lstm", "gru") if name in sizes},
-        alpha=evaluation.alpha,
-        reps=evaluation.bootstrap_repetitions,
-        seed=evaluation.bootstrap_seed,
-    )
+        test, dataset=name, chosen=chosen, skip_rows=skip_rows, weights=weights, alpha=evaluation.alpha,
+        reps=evaluation.bootstrap_repetitions, seed=evaluation.bootstrap_seed, **_spacing(task),
+    )  # fmt: skip
     ranks = ranked(test, alpha=evaluation.alpha)
     return {**verdicts.as_dict(), "ranks": ranks.as_dict() if ranks else None}
 
 
-def _steps(task: Task) -> dict[str, Any]:
-    """What the tests know of the spacing of origins; all in time steps."""
-    return {
-        "horizon": task.horizon,
-        "season_length": task.season_length,
-        "step_size": task.step_size,
-        "cycles": cycles(task.calendar, task.calendar_features),
-    }
+def _spacing(task: Task) -> Spacing:
+    around = cycles(task.calendar, task.calendar_features)
+    return Spacing(horizon=task.horizon, season_length=task.season_length, step_size=task.step_size, cycles=around)
 
 
 def _labelled(tables: list[tuple[Scored, pd.DataFrame | None]]) -> pd.DataFrame:
@@ -210,13 +191,13 @@ def _changes(scored: list[Scored], task: Task) -> pd.DataFrame:
     A candidate without rows has other origins than naive, or series whose origins differ.
     """
     naive = {cube.series: abs(cube.y_hat[0] - cube.y) for s in scored if s.name == NAIVE for cube in s.cubes}
-    steps = _steps(task)
+    spacing = _spacing(task)
     rows: list[dict[str, Any]] = []
     for candidate in scored:
         pairs = [(abs(c.y_hat.mean(axis=0) - c.y), naive[c.series]) for c in candidate.cubes if c.series in naive]
         if len({errors.shape for pair in pairs for errors in pair}) == 1:
             about = {key: candidate.record[key] for key in ("model", "ranking")}
-            found = zip(*change_by_step(pairs, **steps), strict=True)
+            found = zip(*change_by_step(pairs, **spacing), strict=True)
             rows += [{**about, "step": k, "change": c, "low": a, "high": b} for k, (c, a, b) in enumerate(found, 1)]
     return pd.DataFrame(rows, columns=["model", "ranking", "step", "change", "low", "high"])
 
@@ -227,20 +208,11 @@ def _residuals(scored: list[Scored], task: Task) -> list[dict[str, Any]]:
     for candidate in scored:
         for cube in candidate.cubes:
             about = {k: candidate.record[k] for k in ("model", "ranking")} | {"series": cube.series}
-            left = one_step(
-                cube.y[:, 0],
-                cube.y_hat[0, :, 0],
-                transform=_column(cube.series, task).transform,
-                season_length=task.season_length,
-                step_size=task.step_size,
-            )
+            steps = {"season_length": task.season_length, "step_size": task.step_size}
+            transform = target_of(cube.series, task).transform
+            left = one_step(cube.y[:, 0], cube.y_hat[0, :, 0], transform=transform, **steps)
             found += [{**about, "seed": cube.seeds[0], **left}] if left else []
     return found
-
-
-def _column(series: str, task: Task) -> TaskColumn:
-    """The target that `series` (named by `panel.with_series`) is."""
-    return next((column for column in task.target if series.rpartition("/")[2] == column.name), task.target[0])
 
 
 def _alarms(scored: list[Scored], task: Task) -> dict[str, list[dict[str, Any]]]:
@@ -253,7 +225,7 @@ def _alarms(scored: list[Scored], task: Task) -> dict[str, list[dict[str, Any]]]
             copy = copy_check(*arguments, horizon=task.horizon, step_size=task.step_size)
             if copy.is_copy:
                 found["copies"].append({**about, "reason": copy.reason})
-            if isinstance(task.calendar, SessionCalendar) and _column(cube.series, task).is_price:
+            if isinstance(task.calendar, SessionCalendar) and target_of(cube.series, task).is_price:
                 leak = leak_alarm(*arguments, horizon=task.horizon, step_size=task.step_size)
                 if leak.raised:
                     found["leaks"].append({**about, "reason": "; ".join(leak.reasons)})

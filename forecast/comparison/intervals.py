@@ -24,7 +24,7 @@ from forecast.comparison.interval_stacks import METHODS, Blocks, Method, Refusal
 from forecast.comparison.metrics import coverage_by_step
 from forecast.comparison.scores import Cube, Scored
 from forecast.config.experiment import NAIVE
-from forecast.config.task import Task
+from forecast.config.task import Task, TaskColumn
 from forecast.data.panel import with_series
 
 COLUMNS = (
@@ -182,7 +182,7 @@ def interval_tables(
 ) -> IntervalTables:
     """`last`: actuals by series and time; `chosen`: the model chosen on validation, by ranking."""
     usable = [candidate for candidate in scored if candidate.forecasts is not None]
-    best = [candidate for candidate in usable if _is_chosen(candidate, chosen)]
+    best = [candidate for candidate in usable if is_chosen(candidate, chosen)]
     judges = [*best, *(candidate for candidate in usable if candidate.name == NAIVE and candidate not in best)]
     step_size = task.step_size_in("calibration")
     decision = rehearsed([_blocks(c, last, task, step_size) for c in judges], levels)
@@ -204,7 +204,7 @@ def interval_tables(
     )
 
 
-def _is_chosen(candidate: Scored, chosen: Mapping[str, str]) -> bool:
+def is_chosen(candidate: Scored, chosen: Mapping[str, str]) -> bool:
     """A baseline is chosen in whichever ranking it leads."""
     record = candidate.record
     if record["ranking"] == "baseline":
@@ -215,25 +215,17 @@ def _is_chosen(candidate: Scored, chosen: Mapping[str, str]) -> bool:
 def _blocks(candidate: Scored, last: Mapping[str, pd.Series], task: Task, step_size: int) -> Blocks:
     assert candidate.forecasts is not None
     calibration = calibration_cubes(candidate.forecasts, last)
-    return Blocks(
-        candidate.record,
-        calibration,
-        candidate.cubes,
-        step_size,
-        {name: _transform(name, task) for name in last},
-        step_size / task.step_size_in("calibration"),
-    )
+    transforms = {name: target_of(name, task).transform for name in last}
+    spacing = step_size / task.step_size_in("calibration")
+    return Blocks(candidate.record, calibration, candidate.cubes, step_size, transforms, spacing)
 
 
-def _transform(series: str, task: Task) -> str:
-    """Of the target that `series` (named by `panel.with_series`) is."""
-    if len(task.target) == 1:
-        return task.target[0].transform
-    return next(column.transform for column in task.target if series.endswith(f"/{column.name}"))
+def target_of(series: str, task: Task) -> TaskColumn:
+    """The target that `series` (named by `panel.with_series`) is."""
+    return next((column for column in task.target if series.rpartition("/")[2] == column.name), task.target[0])
 
 
 def _reliability(blocks: Blocks) -> pd.DataFrame:
-    """Nominal against empirical coverage, pooled over the steps; the levels the calibration block supports."""
     table, _ = interval_scores(blocks, GRID, METHODS)
     return table[table["step"] == 0].drop(columns=["step", "winkler"])
 

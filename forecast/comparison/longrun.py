@@ -14,6 +14,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,18 @@ RUNS = 8  # fewer averages than this say nothing about a variance
 MANY = 50  # from so many on, runs may be twice as long and harmonics taken out; with 12 a harmonic makes 5 % to 15 %
 LEFT_OVER = 0.05  # the most of a cycle's amplitude that may stay in the mean over a block of "whole" periods
 NO_CYCLES: Mapping[str, float] = MappingProxyType({})
+
+
+class Spacing(TypedDict):
+    """How origins lie: `step_size` steps apart, with what else makes neighbours alike, all in time steps.
+
+    `cycles`: name to period of what comes round by the calendar, such as the year; their harmonics are no dependence.
+    """
+
+    horizon: int
+    season_length: int
+    step_size: NotRequired[int]
+    cycles: NotRequired[Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -56,9 +69,9 @@ class MeanError:
 
 
 def dependence(
-    n: int, *, horizon: int, season_length: int, step_size: int, cycles: Mapping[str, float] = NO_CYCLES
+    n: int, *, horizon: int, season_length: int, step_size: int = 1, cycles: Mapping[str, float] = NO_CYCLES
 ) -> Dependence:
-    """What to allow for among n origins `step_size` steps apart; `horizon`, `season_length`, `cycles` in time steps.
+    """What to allow for among n origins that lie as `Spacing` says.
 
     A run holds twice the origins whose horizons overlap where 50 runs are left, else those origins, and less when that
     would leave under 8 runs. The lag reaches at least horizon - 1 and one season, and at least 1.3 sqrt(number of

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
 
-from forecast.comparison.longrun import NO_CYCLES, dependence, mean_error
+from forecast.comparison.longrun import Spacing, dependence, mean_error
 from forecast.comparison.paired_tests import ORIGINS, non_overlapping
 from forecast.system.errors import InputError
 
@@ -66,20 +66,20 @@ def choose(validation: pd.DataFrame) -> dict[str, str]:
 
 
 def preferred(
-    validation: pd.DataFrame, chosen: Mapping[str, str], combined: Collection[str] = (), **spacing: Any
+    validation: pd.DataFrame, chosen: Mapping[str, str], combined: Collection[str] = (), **spacing: Unpack[Spacing]
 ) -> dict[str, dict[str, Any]]:
     """By ranking the row to take instead of the chosen one, where validation cannot tell them apart.
 
     The one-standard-error rule (Breiman, Friedman, Olshen & Stone 1984) on paired differences: a row stands when it
     costs at most one standard error more than the one with the lowest loss. With fewer than 30 origins whose horizons
     do not overlap that is the best baseline; else, instead of a single network, the best of `combined`. `validation`
-    as in `choose`, `spacing` as in `longrun.dependence`.
+    as in `choose`.
     Values: `{"model", "instead_of", "because", "origins", "extra_loss"}`.
     """
     means, _ = by_origin(validation)
     mean = {key: float(means[key].mean()) for key in keys(means)}
     n = len(means)
-    few = n > 0 and non_overlapping(n, horizon=spacing["horizon"], step_size=spacing["step_size"]) < ORIGINS
+    few = n > 0 and non_overlapping(n, **spacing) < ORIGINS
     baselines = [key for key in mean if few and key[1] == "baseline"]
     found: dict[str, dict[str, Any]] = {}
     for ranking, model in chosen.items():
@@ -99,13 +99,7 @@ def preferred(
 
 
 def variance_parts(
-    losses: pd.DataFrame,
-    by_seed: Mapping[Key, Sequence[float]],
-    *,
-    horizon: int,
-    season_length: int,
-    step_size: int = 1,
-    cycles: Mapping[str, float] = NO_CYCLES,
+    losses: pd.DataFrame, by_seed: Mapping[Key, Sequence[float]], **spacing: Unpack[Spacing]
 ) -> pd.DataFrame:
     """Seed variance apart from data variance: model, ranking, n_seeds, mean, seed_sd, data_se.
 
@@ -115,22 +109,14 @@ def variance_parts(
     show. They answer different questions and are never added. NaN `seed_sd` with one seed.
     """
     means, _ = by_origin(losses)
-    spacing = {"horizon": horizon, "season_length": season_length, "step_size": step_size}
-    allowed = dependence(len(means), cycles=cycles, **spacing)
+    allowed = dependence(len(means), **spacing)
     rows = []
     for model, ranking in keys(means):
         seeds = by_seed[model, ranking]
         values = means[model, ranking].to_numpy(dtype=float)
-        rows.append(
-            {
-                "model": model,
-                "ranking": ranking,
-                "n_seeds": len(seeds),
-                "mean": float(values.mean()),
-                "seed_sd": float(np.std(seeds, ddof=1)) if len(seeds) > 1 else np.nan,
-                "data_se": mean_error(values, allowed).value if len(values) > 3 else np.nan,
-            }
-        )
+        spread = float(np.std(seeds, ddof=1)) if len(seeds) > 1 else np.nan
+        error = mean_error(values, allowed).value if len(values) > 3 else np.nan
+        rows.append((model, ranking, len(seeds), float(values.mean()), spread, error))
     return pd.DataFrame(rows, columns=["model", "ranking", "n_seeds", "mean", "seed_sd", "data_se"])
 
 

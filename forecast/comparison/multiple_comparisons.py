@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from forecast.comparison.longrun import NO_CYCLES, RUNS, Dependence, dependence, mean_error, taken_out, without_cycles
+from forecast.comparison import longrun
+from forecast.comparison.longrun import NO_CYCLES, RUNS, Dependence, Spacing, dependence, mean_error
 from forecast.system.errors import InputError
 
 Array = NDArray[np.float64]
@@ -65,15 +66,7 @@ def gatekept(first: Sequence[float], rest: Sequence[float]) -> tuple[list[float]
 
 
 def model_confidence_set(
-    losses: pd.DataFrame,
-    *,
-    horizon: int,
-    season_length: int,
-    step_size: int = 1,
-    cycles: Mapping[str, float] = NO_CYCLES,
-    size: float = 0.05,
-    reps: int = 1000,
-    seed: int = 0,
+    losses: pd.DataFrame, *, size: float = 0.05, reps: int = 1000, seed: int = 0, **spacing: Unpack[Spacing]
 ) -> list[str]:
     """Names of the columns of `losses` that belong to the 1 - `size` model confidence set, in column order.
 
@@ -81,23 +74,23 @@ def model_confidence_set(
     of the pairwise t statistics, by `arch.bootstrap.MCS` with the stationary bootstrap (Politis & Romano 1994). The
     mean block is that of Politis & White (2004) and at least the horizon and one season, in origins; seeded, so the
     set is reproducible. Columns that are equal origin by origin, but for rounding, stand or fall together; too few
-    origins exclude nobody. Harmonics of `cycles` (periods in time steps) that the tests take out are taken out
-    first; the bootstrap is told the uncertainty of the tests, see `stretch`.
+    origins exclude nobody. Harmonics of `cycles` that the tests take out are taken out first; the bootstrap is told
+    the uncertainty of the tests, see `stretch`.
     """
     if losses.columns.has_duplicates or not np.isfinite(losses.to_numpy(dtype=float)).all():
         raise InputError(
             "The losses of a confidence set need one column per model and no missing value. Drop such models first."
         )
     n, alike = len(losses), _alike(losses.to_numpy(dtype=float))
+    horizon, step_size, cycles = spacing["horizon"], spacing.get("step_size", 1), spacing.get("cycles", NO_CYCLES)
     if len(alike) < 2 or n < max(RUNS, 2 * math.ceil(horizon / step_size)):
         return [str(name) for name in losses.columns]
     values = losses.to_numpy(dtype=float)[:, [group[0] for group in alike]]
-    known = taken_out(n, cycles, horizon=horizon, step_size=step_size)
-    values = values.mean(axis=0) + without_cycles(values, tuple(cycles[name] / step_size for name in known))
-    block = max(math.ceil(horizon / step_size), math.ceil(season_length / step_size), _block_length(values))
+    known = longrun.taken_out(n, cycles, horizon=horizon, step_size=step_size)
+    values = values.mean(axis=0) + longrun.without_cycles(values, tuple(cycles[name] / step_size for name in known))
+    block = max(math.ceil(max(horizon, spacing["season_length"]) / step_size), _block_length(values))
     block = min(block, n // 2)
-    allowed = dependence(n, horizon=horizon, season_length=season_length, step_size=step_size, cycles=cycles)
-    values = stretch(values, block, allowed)
+    values = stretch(values, block, dependence(n, **spacing))
     kept = {column for i in _included(values, size, reps, block, seed) for column in alike[i]}
     return [str(name) for column, name in enumerate(losses.columns) if column in kept]
 

@@ -6,15 +6,15 @@ All three take their variance and degrees of freedom from `longrun`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from forecast.comparison.longrun import NO_CYCLES, RUNS, Dependence, MeanError, dependence, mean_error
+from forecast.comparison.longrun import RUNS, Dependence, MeanError, Spacing, dependence, mean_error
 from forecast.system.errors import InputError
 
 Array = NDArray[np.float64]
@@ -48,36 +48,27 @@ class DieboldMariano:
 
 
 def diebold_mariano(
-    loss_a: ArrayLike,
-    loss_b: ArrayLike,
-    *,
-    horizon: int,
-    season_length: int,
-    step_size: int = 1,
-    cycles: Mapping[str, float] = NO_CYCLES,
-    alternative: Alternative = "two-sided",
+    loss_a: ArrayLike, loss_b: ArrayLike, *, alternative: Alternative = "two-sided", **spacing: Unpack[Spacing]
 ) -> DieboldMariano:
     """Test that a and b have the same expected loss (Diebold & Mariano 1995; reading of Giacomini & White 2006).
 
-    `loss_a`, `loss_b` (n,): mean loss over the horizon at each origin, the same origins in time order, `step_size`
-    steps apart; `horizon`, `season_length` and the periods of `cycles`, whose harmonics are no dependence, in time
-    steps. `alternative="less"`: a has the lower loss. The variance, the correction of Harvey, Leybourne & Newbold
-    (1997) and the t distribution are those of `longrun`. Where no variance can be estimated because a beats b by the
-    same amount at every origin, a sign test on non-overlapping origins takes its place; identical losses give
-    statistic 0 and p 1.
+    `loss_a`, `loss_b` (n,): mean loss over the horizon at each origin, the same origins in time order.
+    `alternative="less"`: a has the lower loss. The variance, the correction of Harvey, Leybourne & Newbold (1997) and
+    the t distribution are those of `longrun`. Where no variance can be estimated because a beats b by the same amount
+    at every origin, a sign test on non-overlapping origins takes its place; identical losses give statistic 0 and p 1.
     """
     a, b = _pair(loss_a, loss_b)
     n, difference = len(a), a - b
+    horizon, step_size = spacing["horizon"], spacing.get("step_size", 1)
     needed = max(MINIMUM, 2 * math.ceil(horizon / step_size))
     if n < needed:
         return _untested(a, b, f"{n} origins; a test of horizon {horizon} at step size {step_size} needs {needed}")
     mean = float(difference.mean())
     if not np.any(difference):
         return _result(0.0, 1.0, MeanError(0.0, n - 1.0, 0, "none"), a, b, "identical losses")
-    allowed = dependence(n, horizon=horizon, season_length=season_length, step_size=step_size, cycles=cycles)
-    error = mean_error(difference, allowed)
+    error = mean_error(difference, dependence(n, **spacing))
     if error.value == 0.0:
-        independent = non_overlapping(n, horizon=horizon, step_size=step_size)
+        independent = non_overlapping(n, **spacing)
         p = _sign_test(mean, independent, alternative)
         return _result(
             math.copysign(math.inf, mean), p, error, a, b, f"no variance: sign test on {independent} origins"
@@ -94,9 +85,9 @@ def tail(statistic: float, dof: float, alternative: Alternative) -> float:
     return float(special.stdtr(dof, statistic if alternative == "less" else -statistic))
 
 
-def non_overlapping(n: int, *, horizon: int, step_size: int) -> int:
-    """How many of n origins, `step_size` steps apart, have horizons that share no target."""
-    return (n - 1) // math.ceil(horizon / step_size) + 1 if n else 0
+def non_overlapping(n: int, **spacing: Unpack[Spacing]) -> int:
+    """How many of n origins have horizons that share no target."""
+    return (n - 1) // math.ceil(spacing["horizon"] / spacing.get("step_size", 1)) + 1 if n else 0
 
 
 def _result(statistic: float, p: float, error: MeanError, a: Array, b: Array, note: str) -> DieboldMariano:
@@ -153,15 +144,7 @@ class Equivalence:
 
 
 def equivalence(
-    loss_a: ArrayLike,
-    loss_b: ArrayLike,
-    *,
-    horizon: int,
-    season_length: int,
-    step_size: int = 1,
-    cycles: Mapping[str, float] = NO_CYCLES,
-    margin: float = MARGIN,
-    origins: int = ORIGINS,
+    loss_a: ArrayLike, loss_b: ArrayLike, *, margin: float = MARGIN, origins: int = ORIGINS, **spacing: Unpack[Spacing]
 ) -> Equivalence:
     """Is a no more than `margin` worse than b? Not finding a difference is no evidence; a narrow bound is.
 
@@ -171,19 +154,16 @@ def equivalence(
     non-inferiority half of Schuirmann's 1987 two one-sided tests; ask again with a and b exchanged for both halves).
     """
     a, b = _pair(loss_a, loss_b)
-    n, separate = len(a), non_overlapping(len(a), horizon=horizon, step_size=step_size)
+    n, apart = len(a), non_overlapping(len(a), **spacing)
     increase = 0.0 if np.array_equal(a, b) else relative(a, b)
     if n < MINIMUM or not math.isfinite(increase):
         reason = "the reference makes no error" if n >= MINIMUM else f"{n} origins"
-        return Equivalence("undecided", increase, math.nan, n, separate, reason)
-    allowed = dependence(n, horizon=horizon, season_length=season_length, step_size=step_size, cycles=cycles)
-    upper = _upper_bound(a, b, increase, allowed)
-    if separate < origins:
-        return Equivalence(
-            "undecided", increase, upper, n, separate, f"{separate} non-overlapping origins; {origins} are needed"
-        )
-    word = "equivalent" if upper < margin else "undecided"
-    return Equivalence(word, increase, upper, n, separate)
+        return Equivalence("undecided", increase, math.nan, n, apart, reason)
+    upper = _upper_bound(a, b, increase, dependence(n, **spacing))
+    if apart < origins:
+        few = f"{apart} non-overlapping origins; {origins} are needed"
+        return Equivalence("undecided", increase, upper, n, apart, few)
+    return Equivalence("equivalent" if upper < margin else "undecided", increase, upper, n, apart)
 
 
 def _upper_bound(a: np.ndarray, b: np.ndarray, increase: float, allowed: Dependence) -> float:
@@ -193,13 +173,7 @@ def _upper_bound(a: np.ndarray, b: np.ndarray, increase: float, allowed: Depende
 
 
 def change_by_step(
-    losses: Sequence[tuple[Array, Array]],
-    *,
-    horizon: int,
-    season_length: int,
-    step_size: int,
-    cycles: Mapping[str, float] = NO_CYCLES,
-    level: float = 0.95,
+    losses: Sequence[tuple[Array, Array]], *, level: float = 0.95, **spacing: Unpack[Spacing]
 ) -> tuple[Array, Array, Array]:
     """(change, low, high), each (H,), of a model's loss against a reference's, as a share of the reference's.
 
@@ -210,12 +184,11 @@ def change_by_step(
     if not losses or len({pair[0].shape for pair in losses} | {pair[1].shape for pair in losses}) != 1:
         raise InputError("Bands need the losses of at least one series, all on the same origins and steps.")
     steps = losses[0][0].shape[1]
-    spacing: dict[str, Any] = {"horizon": horizon, "season_length": season_length, "step_size": step_size}
     found = np.full((3, steps), np.nan)
     for step in range(steps):
         columns = np.stack([np.stack([own[:, step], other[:, step]]) for own, other in losses])  # (series, 2, n)
         columns = columns[:, :, np.isfinite(columns).all(axis=(0, 1))]
-        allowed = dependence(columns.shape[2], cycles=cycles, **spacing)
+        allowed = dependence(columns.shape[2], **spacing)
         if columns.shape[2] >= RUNS and (columns[:, 1].mean(axis=1) > 0).all():
             found[:, step] = _ratio(columns, allowed, level)
     return found[0], found[1], found[2]

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from forecast.comparison.longrun import taken_out
+from forecast.comparison.longrun import NO_CYCLES, Spacing, taken_out
 from forecast.comparison.losses import FEW, NO_ACTUALS, SEVERAL
 from forecast.config.experiment import COMBINATION
 from forecast.data.results import RANKING_TITLES
@@ -62,9 +62,10 @@ def choice_in_words(choice: Mapping[str, Any]) -> list[str]:
     return [f"LSTM or GRU: keep the LSTM; that the GRU is no worse was not shown ({choice['note'] or bound})."]
 
 
-def cycles_in_words(n: int, cycles: Mapping[str, float], *, horizon: int, step_size: int) -> list[str]:
+def cycles_in_words(n: int, spacing: Spacing) -> list[str]:
     """Which known cycles the tests took out of the losses of n origins, and which they could not."""
-    known = taken_out(n, cycles, horizon=horizon, step_size=step_size)
+    step_size, cycles = spacing.get("step_size", 1), spacing.get("cycles", NO_CYCLES)
+    known = taken_out(n, cycles, horizon=spacing["horizon"], step_size=step_size)
     said = [f"Tests take one harmonic of the {_list(known)} out of the losses."] if known else []
     for name in sorted(set(cycles) - set(known)):
         covered = n * step_size / cycles[name]

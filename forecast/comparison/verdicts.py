@@ -6,23 +6,16 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import pandas as pd
 
-from forecast.comparison.longrun import NO_CYCLES
+from forecast.comparison import paired_tests
+from forecast.comparison.longrun import Spacing
 from forecast.comparison.losses import Key, by_origin, keys
 from forecast.comparison.multiple_comparisons import gatekept, model_confidence_set
-from forecast.comparison.paired_tests import (
-    MARGIN,
-    ORIGINS,
-    DieboldMariano,
-    diebold_mariano,
-    equivalence,
-    non_overlapping,
-    tail,
-)
+from forecast.comparison.paired_tests import MARGIN, ORIGINS, DieboldMariano, equivalence, non_overlapping
 from forecast.comparison.sentences import choice_in_words, cycles_in_words, drift_in_words, sentences_of
 from forecast.data.results import RANKINGS
 from forecast.system.errors import InputError
@@ -80,43 +73,26 @@ class Verdicts:
         return content
 
 
-@dataclass(frozen=True)
-class _Setting:
-    horizon: int
-    season_length: int
-    step_size: int
-    cycles: Mapping[str, float]
-    alpha: float
-
-    @property
-    def steps(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("horizon", "season_length", "step_size", "cycles")}
-
-
 def compare(
     losses: pd.DataFrame,
     *,
     dataset: str,
     chosen: Mapping[str, str],
-    horizon: int,
-    season_length: int,
-    step_size: int = 1,
-    cycles: Mapping[str, float] = NO_CYCLES,
     naive: str = "naive",
     skip_rows: Mapping[str, str] = SKIP_ROWS,
     weights: Mapping[str, int] | None = None,
     alpha: float = ALPHA,
     reps: int = 1000,
     seed: int = 0,
+    **spacing: Unpack[Spacing],
 ) -> Verdicts:
     """Every test of the protocol on the test block's losses.
 
     `losses` long: model, ranking (shipped | architecture | baseline), skip, seed, unique_id, cutoff, loss = mean over
     the horizon at that origin, scaled if there are several series. `chosen`: ranking to the model with the lowest
     validation loss. `skip_rows`: skip to the baseline row that is this skip alone. `weights`: of the tuned LSTM and
-    GRU, architecture alone. Within each
-    family the chosen rows and the references are corrected first (`gatekept`), a hypothesis that stands in both
-    rankings counted once. The skip family is one-sided.
+    GRU, architecture alone. Within each family the chosen rows and the references are corrected first (`gatekept`), a
+    hypothesis that stands in both rankings counted once. The skip family is one-sided.
     """
     means, left_out = by_origin(losses)
     if means.empty and all(kind == "series" for _, kind in left_out):
@@ -127,22 +103,24 @@ def compare(
         raise InputError(
             f"The reference {naive!r} cannot be compared with on {dataset}: {reason}. Every verdict needs it."
         )
-    setting = _Setting(horizon, season_length, step_size, cycles, alpha)
     best = {find(means, model, ranking) for ranking, model in chosen.items()}
     references = [(row, "baseline") for row in dict.fromkeys((naive, *skip_rows.values()))]
     first = best | set(references)
-    tests = [
-        *_family("naive", _against_naive(means, naive), first, means, setting),
-        *_family("skip", _against_skip(means, _skips(losses, skip_rows)), first, means, setting),
-        *_family("best", _against_best(means, chosen), first, means, setting),
-    ]
+    families: tuple[tuple[Family, list[Hypothesis]], ...] = (
+        ("naive", _against_naive(means, naive)),
+        ("skip", _against_skip(means, _skips(losses, skip_rows))),
+        ("best", _against_best(means, chosen)),
+    )
+    tests = [test for name, rows in families for test in _family(name, rows, first, means, alpha, spacing)]
     networks = set(losses.dropna(subset="skip")["model"])  # a combination is none
-    tied = {r: _tied(means, r, setting, reps=reps, seed=seed) for r in RANKINGS if r in chosen}
+    tied = {}
+    for ranking in (r for r in RANKINGS if r in chosen):
+        own = means[members(means, ranking)].droplevel("ranking", axis=1)
+        tied[ranking] = model_confidence_set(own, size=alpha, reps=reps, seed=seed, **spacing)
     sentences = sentences_of(dataset, dict(chosen), tests, tied, left_out, naive=naive, networks=networks)
     drift = drift_by_month(means, chosen, references)
-    choice = _lstm_or_gru(means, setting, weights or {})
-    sentences += drift_in_words(drift)
-    sentences += [*choice_in_words(choice), *cycles_in_words(len(means), cycles, horizon=horizon, step_size=step_size)]
+    choice = _lstm_or_gru(means, spacing, weights or {})
+    sentences += [*drift_in_words(drift), *choice_in_words(choice), *cycles_in_words(len(means), spacing)]
     return Verdicts(dataset, dict(chosen), tuple(tests), tied, tuple(sentences), choice, tuple(drift))
 
 
@@ -186,47 +164,38 @@ def find(means: pd.DataFrame, model: str, ranking: str) -> Key | None:
 
 
 def _family(
-    family: Family, rows: list[Hypothesis], first: set[Key | None], means: pd.DataFrame, setting: _Setting
+    family: Family, rows: list[Hypothesis], first: set[Key | None], means: pd.DataFrame, alpha: float, spacing: Spacing
 ) -> list[Test]:
     """The tests of one family; those of the rows in `first` are corrected before the others and without them."""
     unique = sorted(dict.fromkeys((a, b) for _, a, b in rows), key=lambda pair: pair[0] not in first)
     ahead = sum(a in first for a, _ in unique)
     alternative: Literal["less", "two-sided"] = "less" if family == "skip" else "two-sided"
     raw = {
-        (a, b): diebold_mariano(_values(means, a), _values(means, b), alternative=alternative, **setting.steps)
+        (a, b): paired_tests.diebold_mariano(_values(means, a), _values(means, b), alternative=alternative, **spacing)
         for a, b in unique
     }
     adjusted, worse = (
         dict(zip(unique, itertools.chain(*gatekept(p[:ahead], p[ahead:])), strict=True))
         for p in ([raw[pair].p for pair in unique], [_two_sided(raw[pair]) for pair in unique])
     )
-    return [_tested(family, row, raw[row[1:]], adjusted[row[1:]], worse[row[1:]], means, setting) for row in rows]
+    tests = []
+    for ranking, a, b in rows:
+        measured = asdict(raw[a, b])
+        word = verdict(
+            measured["mean_difference"],
+            adjusted[a, b],
+            equivalent=_equivalent(_values(means, a), _values(means, b), spacing),
+            enough=non_overlapping(measured["n"], **spacing) >= ORIGINS,
+            p_worse=worse[a, b] if family == "skip" else None,
+            alpha=alpha,
+        )
+        del measured["dof"]
+        tests.append(Test(ranking, family, a[0], b[0], p_holm=adjusted[a, b], word=word, **measured))
+    return tests
 
 
 def _two_sided(test: DieboldMariano) -> float:
-    return tail(test.statistic, test.dof, "two-sided") if math.isfinite(test.statistic) else test.p
-
-
-def _tested(
-    family: Family,
-    row: Hypothesis,
-    raw: DieboldMariano,
-    p_holm: float,
-    p_worse: float,
-    means: pd.DataFrame,
-    setting: _Setting,
-) -> Test:
-    ranking, a, b = row
-    word = verdict(
-        raw.mean_difference,
-        p_holm,
-        equivalent=_equivalent(_values(means, a), _values(means, b), setting),
-        enough=non_overlapping(raw.n, horizon=setting.horizon, step_size=setting.step_size) >= ORIGINS,
-        p_worse=p_worse if family == "skip" else None,
-        alpha=setting.alpha,
-    )
-    measured = {key: value for key, value in asdict(raw).items() if key != "dof"}
-    return Test(ranking=ranking, family=family, model=a[0], against=b[0], p_holm=p_holm, word=word, **measured)
+    return paired_tests.tail(test.statistic, test.dof, "two-sided") if math.isfinite(test.statistic) else test.p
 
 
 def verdict(
@@ -255,17 +224,17 @@ def verdict(
     return "not distinguishable" if enough and not math.isnan(p_holm) else "undecided"
 
 
-def _equivalent(a: np.ndarray, b: np.ndarray, setting: _Setting) -> bool:
+def _equivalent(a: np.ndarray, b: np.ndarray, spacing: Spacing) -> bool:
     """Neither costs more than the margin over the other: both halves of the two one-sided tests."""
-    return all(equivalence(x, y, margin=MARGIN, **setting.steps).word == "equivalent" for x, y in ((a, b), (b, a)))
+    return all(equivalence(x, y, **spacing).word == "equivalent" for x, y in ((a, b), (b, a)))
 
 
-def _lstm_or_gru(means: pd.DataFrame, setting: _Setting, weights: Mapping[str, int]) -> dict[str, Any]:
+def _lstm_or_gru(means: pd.DataFrame, spacing: Spacing, weights: Mapping[str, int]) -> dict[str, Any]:
     """The choice rule: the GRU, where as tuned it has no more weights and is shown to cost no more than the margin."""
     lstm, gru = ("lstm", "architecture"), ("gru", "architecture")
     if lstm not in means or gru not in means:
         return {}
-    found = equivalence(_values(means, gru), _values(means, lstm), **setting.steps)
+    found = equivalence(_values(means, gru), _values(means, lstm), **spacing)
     smaller = weights.get("gru", 0) <= weights.get("lstm", 0)
     take = "gru" if found.word == "equivalent" and smaller else "lstm"
     return {"take": take, "margin": MARGIN, "wanted_origins": ORIGINS, "weights": dict(weights), **asdict(found)}
@@ -287,14 +256,10 @@ def drift_by_month(means: pd.DataFrame, chosen: Mapping[str, str], references: I
     for ranking, best, against in pairs if months.nunique() > 3 else ():
         gain, loss = (part.groupby(months).sum() for part in (means[against] - means[best], means[against]))
         turns = gain.index[(gain.sum() - gain) * gain.sum() < 0].to_list()
-        months_of = {"months": (gain / loss.where(loss > 0)).fillna(0.0).to_dict(), "turns": turns}
-        found.append({"ranking": ranking, "model": best[0], "against": against[0], **months_of})
+        shares = (gain / loss.where(loss > 0)).fillna(0.0).to_dict()
+        rows = {"ranking": ranking, "model": best[0], "against": against[0]}
+        found.append({**rows, "months": shares, "turns": turns})
     return found
-
-
-def _tied(means: pd.DataFrame, ranking: str, setting: _Setting, *, reps: int, seed: int) -> list[str]:
-    own = means[members(means, ranking)].droplevel("ranking", axis=1)
-    return model_confidence_set(own, size=setting.alpha, reps=reps, seed=seed, **setting.steps)
 
 
 def _values(means: pd.DataFrame, key: Key) -> np.ndarray:

@@ -106,7 +106,7 @@ def load_version(root: Path, dataset: str, version: int) -> Champion:
     content = _described(folder)
     ensemble = Ensemble.load(folder)
     _require_same(folder / MANIFEST, content["model_sha256"])
-    return Champion(version, ensemble, meta_of(content))
+    return Champion(version, ensemble, Meta(**content["meta"]))
 
 
 def verify(root: Path, dataset: str, version: int) -> None:
@@ -119,7 +119,7 @@ def verify(root: Path, dataset: str, version: int) -> None:
 
 def read_meta(root: Path, dataset: str, version: int) -> Meta:
     """What is known about a stored version, without loading its model."""
-    return meta_of(_described(folder_of(root, dataset, version)))
+    return Meta(**_described(folder_of(root, dataset, version))["meta"])
 
 
 def known_meta(root: Path, dataset: str, version: object) -> Meta | None:
@@ -183,10 +183,6 @@ def folder_of(root: Path, dataset: str, version: int | None = None) -> Path:
     return folder if version is None else folder / str(version)
 
 
-def meta_of(content: Mapping[str, Any]) -> Meta:
-    return Meta(**content["meta"])
-
-
 def _described(folder: Path) -> dict[str, Any]:
     path = folder / META
     content = files.read_saved(path, SCHEMA)
@@ -205,6 +201,7 @@ def _repair(dataset: str) -> str:
     return f"`forecast doctor --repair` takes it from the registry; `forecast promote {dataset}` makes a new one."
 
 
+HISTORY = "history.jsonl"
 LONGEST = 1000
 """Events kept: three years of daily ones."""
 
@@ -213,12 +210,12 @@ def record_event(root: Path, dataset: str, event: Mapping[str, Any], *, now: pd.
     """Append one event; the file is replaced whole, so a kill leaves the old one or the new one."""
     lines = [*events(root, dataset), {"at": now.floor("s").isoformat(), **event}][-LONGEST:]
     text = "".join(json.dumps(line, sort_keys=True, default=str) + "\n" for line in lines)
-    files.write_text(_history(root, dataset), text)
+    files.write_text(folder_of(root, dataset) / HISTORY, text)
 
 
 def events(root: Path, dataset: str) -> list[dict[str, Any]]:
     """All events, oldest first; a line that cannot be read is left out."""
-    path = _history(root, dataset)
+    path = folder_of(root, dataset) / HISTORY
     if not path.exists():
         return []
     found = []
@@ -226,10 +223,6 @@ def events(root: Path, dataset: str) -> list[dict[str, Any]]:
         with contextlib.suppress(ValueError):
             found.append(json.loads(line))
     return found
-
-
-def _history(root: Path, dataset: str) -> Path:
-    return folder_of(root, dataset) / "history.jsonl"
 
 
 def history(root: Path, dataset: str) -> list[dict[str, Any]]:

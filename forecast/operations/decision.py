@@ -111,7 +111,7 @@ def finish_pending(
     if not (pending / "decision.json").exists():
         return None
     decision = from_json(files.read_json(pending / "decision.json"))
-    meta = champion.meta_of({"meta": files.read_json(pending / "meta.json")})
+    meta = Meta(**files.read_json(pending / "meta.json"))
     say("register")
     version = registry.register(root, dataset, pending / "candidate", meta, tracking_uri=tracking_uri)
     say("promote")

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from forecast.comparison import metrics
 from forecast.config.datasets import Dataset, FractionSplits
@@ -237,13 +238,6 @@ def psi(reference: ArrayLike, current: ArrayLike, *, bins: int = BINS) -> float:
     return float(np.sum((q - p) * np.log(q / p)))
 
 
-def ks_p(reference: ArrayLike, current: ArrayLike) -> float:
-    """p-value of the two-sample Kolmogorov-Smirnov test; the values must be independent."""
-    from scipy import stats
-
-    return float(stats.ks_2samp(reference, current).pvalue)
-
-
 def shifts(panel: Panel, meta: Meta, rules: Retraining, *, recent_steps: int) -> list[Shift]:
     """Every column of every series: what came after the champion's training against the training rows.
 
@@ -255,7 +249,7 @@ def shifts(panel: Panel, meta: Meta, rules: Retraining, *, recent_steps: int) ->
         for channel, column in ((i, c) for i, c in enumerate(panel.task.columns) if c.lead <= 1):
             old, new = _changes(series, channel, column, panel.task.season_length, cutoff, recent_steps)
             if min(len(old), len(new)) >= LEAST:
-                size, p = psi(old, new), ks_p(old, new)
+                size, p = psi(old, new), float(stats.ks_2samp(old, new).pvalue)
                 drifted = size >= rules.psi and p < rules.ks_p
                 found.append(Shift(f"{series.unique_id}: {column.name}", psi=size, ks_p=p, drifted=drifted))
     return found

@@ -115,7 +115,6 @@ def judge(job: Job) -> Judged:
 
 
 def _about(job: Job, tree: Tree, frame: pd.DataFrame, config: str) -> Decision:
-    """What is known of the decision before it is made."""
     pointer = snapshots.read_pointer(tree.path, job.dataset)
     bare = Decision(
         key="", dataset=job.dataset, as_of=pointer.as_of, data_sha256=pointer.sha256,
@@ -126,7 +125,6 @@ def _about(job: Job, tree: Tree, frame: pd.DataFrame, config: str) -> Decision:
 
 
 def _judged(job: Job, tree: Tree, about: Decision, current: Champion | None, found: Due, rules: Retraining) -> Judged:
-    """The gate's verdict on the challenger that the stages made."""
     settings = load_dataset(job.dataset, tree.configs)
     candidate, meta = chosen(tree.path, job.dataset, now=job.now, revision=tree.revision)
     case = evidence.Case.read(tree.path, job.dataset, settings.task)
@@ -136,7 +134,7 @@ def _judged(job: Job, tree: Tree, about: Decision, current: Champion | None, fou
     gathered = None
     if current is not None:
         losses["champion"] = losses.get("champion", np.nan)  # a recipe that cannot be fitted any more
-        ledger = _ledger(job)
+        ledger = evidence.Ledger(job.home / "ledger.json")
         ledger.add(losses, version=current.version, recipe=about.config_hash, at=job.now)
         gathered = ledger.evidence(version=current.version, recipe=about.config_hash)
     steps = gate.Steps(settings.horizon, settings.season_length, settings.step_size)
@@ -188,7 +186,6 @@ def _due(
 
 
 def _finish(job: Job) -> Decision | None:
-    """Carry out a pending decision, with the work tree as it was left."""
     pending = job.home / "pending" / "decision.json"
     if not pending.exists():
         return None
@@ -208,13 +205,9 @@ def _count(job: Job, judged: Judged) -> None:
     """Enter the fresh origins into the ledger; the same again changes nothing."""
     if judged.decision.champion is None or judged.losses is None:
         return
-    ledger = _ledger(job)
+    ledger = evidence.Ledger(job.home / "ledger.json")
     ledger.add(judged.losses, version=judged.decision.champion, recipe=judged.recipe, at=job.now)
     ledger.save()
-
-
-def _ledger(job: Job) -> evidence.Ledger:
-    return evidence.Ledger(job.home / "ledger.json")
 
 
 def _champion(job: Job) -> Champion | None:

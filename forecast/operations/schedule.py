@@ -198,7 +198,6 @@ def _end(process: subprocess.Popen[bytes], grace: float = 10.0) -> None:
 
 
 def _cut(log: Path) -> None:
-    """Keeps the newest part of a log that has grown too long."""
     if log.exists() and log.stat().st_size > LOG_BYTES:
         files.write_bytes(log, log.read_bytes()[-LOG_BYTES // 2 :])
 

@@ -16,7 +16,6 @@ import yaml
 
 from forecast.config.paths import ProjectPaths
 from forecast.operations import champion, live_accuracy
-from forecast.operations.live_accuracy import Live
 from forecast.operations.worktree import newest_data
 from forecast.system import files, processes
 from forecast.system.errors import ForecastError
@@ -56,7 +55,8 @@ def standing(root: Path, dataset: str, *, now: datetime) -> Standing:
         faults.append(f"no champion here; `forecast promote {dataset}`, or `forecast status --registry` takes one")
     pointer = _json(newest_data(root, dataset) / "data" / "pointers" / f"{dataset}.json")
     last, known = _last_observation(root, dataset, pointer)
-    live = _live(root, dataset, named.get("champion"))
+    _, scored = live_accuracy.remembered(root, dataset)
+    live = next((entry for entry in scored if entry.version == named.get("champion")), None)
     decision = _decision(root, dataset)
     ran, following = _runs(root, dataset, decision)
     return Standing(
@@ -107,12 +107,6 @@ def _damage(root: Path, dataset: str, named: Mapping[str, int]) -> list[str]:
         except ForecastError as error:
             found.append(f"{alias}: {error}")
     return sorted(found)
-
-
-def _live(root: Path, dataset: str, version: int | None) -> Live | None:
-    """The champion's scores as `predict` and `fetch` left them."""
-    _, found = live_accuracy.remembered(root, dataset)
-    return next((entry for entry in found if entry.version == version), None)
 
 
 def _drift(decision: Mapping[str, Any]) -> str:
