@@ -42,6 +42,8 @@ SEASONS = {"min": 1440, "h": 24, "D": 7, "B": 5, "W": 52, "M": 12, "Q": 4}
 BUDGETS = {"quick": "demo", "full": "."}
 """Folder of the packaged configs whose tuning.yaml is meant."""
 INSTALL = "Install it: `pip install 'rolling-forecast[train]'`."
+NEEDED = {"statistical": ["statsforecast"], "regression": ["sklearn"]}
+"""Packages of the extras by the kind of a family."""
 MOST_MISSING = 0.2
 MOST_CALIBRATION = 1000
 FORMER_STEPS = {"H": "h", "T": "min", "S": "s", "M": "MS", "Q": "QS", "Y": "YS", "A": "YS"}
@@ -148,11 +150,8 @@ def _calendar(freq: str | Mapping[str, Any]) -> Calendar:
         return validated(RegularCalendar, {"kind": "regular", "freq": freq}, where="freq")
     except InputError:
         today = FORMER_STEPS.get(freq.lstrip("0123456789"))
-        meant = (
-            f"Pass '{freq[:-1]}{today}'"
-            if today
-            else "Wanted a step such as '15min', '1h', '1D', 'B', 'W-SUN' or 'MS'"
-        )
+        usual = "Wanted a step such as '15min', '1h', '1D', 'B', 'W-SUN' or 'MS'"
+        meant = f"Pass '{freq[:-1]}{today}'" if today else usual
         raise InputError(f"freq={freq!r}: unknown step. {meant}.") from None
 
 
@@ -173,7 +172,6 @@ def _lookback(season: int, horizon: int, steps: int) -> int:
 
 
 def _steps(frame: pd.DataFrame, calendar: Calendar) -> np.ndarray:
-    """The time steps of all series, each once."""
     spans = frame.groupby("unique_id")["ds"].agg(["first", "last"])
     return np.unique(np.concatenate([grid(calendar, first, last).to_numpy() for first, last in spans.to_numpy()]))
 
@@ -300,7 +298,6 @@ def _environment_kept() -> Iterator[None]:
 
 
 def _write(paths: ProjectPaths, asked: Question, models: Mapping[str, Mapping[str, Any]], tuning: Tuning) -> None:
-    """The configs of the temporary project, and the frame as its raw data."""
     usual = yaml.safe_load((packaged() / "configs" / "models.yaml").read_text(encoding="utf-8"))
     grid_ = {"grid": "asked", "grids": {"asked": list(models)}, "rankings": ["shipped"], "models": dict(models)}
     contents = {
@@ -318,12 +315,9 @@ def _write(paths: ProjectPaths, asked: Question, models: Mapping[str, Mapping[st
 def _require_installed(paths: ProjectPaths, *, tuned: bool) -> None:
     """`InputError` with what to type where a model needs a package that only an extra brings."""
     for name, entry in load_models(paths.configs).selected().items():
-        kind = catalogue().get(str(entry.get("family")))
-        wanted = ["tensorflow"] if kind is not None and kind.uses_tensorflow else []
-        wanted += ["statsforecast"] if kind is not None and kind.kind == "statistical" else []
-        wanted += ["sklearn"] if kind is not None and kind.kind == "regression" else []
-        wanted += ["optuna"] if tuned and kind is not None and (kind.on_skip or kind.kind == "regression") else []
-        for package in wanted:
+        family = catalogue()[str(entry["family"])]
+        wanted = ["tensorflow"] if family.uses_tensorflow else NEEDED.get(family.kind, [])
+        for package in [*wanted, *(["optuna"] if tuned and (family.on_skip or family.kind == "regression") else [])]:
             if not is_installed(package):
                 raise InputError(f"Model {name!r} needs {package}. {INSTALL}")
 

@@ -169,7 +169,6 @@ def audit(
     """Look for leaks in a pipeline. Exits 1 when one is found."""
     project = require_project(root).resolve()
     command = [sys.executable, "-m", "forecast.audit", dataset, "--root", str(project), "--models", models]
-
     command += ["--jobs", str(jobs or default_jobs(os.environ))]
     command += ["--json", "--quiet"] if form is Format.json else []
     raise typer.Exit(subprocess.run(command, cwd=project, check=False).returncode)

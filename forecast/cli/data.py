@@ -34,6 +34,7 @@ def fetch(
 ) -> None:
     """Take new snapshots and point the pipeline at them; exits 3 when a service is at fault."""
     from forecast.config.datasets import load_dataset, load_datasets
+    from forecast.data import ingest
     from forecast.data.columns import with_joined
 
     place = require_project(root)
@@ -41,10 +42,12 @@ def fetch(
     moment = as_of_moment(as_of) if as_of else None
     failed = []
     for name in datasets or with_joined(known.run, place / "configs"):
+        settings = load_dataset(name, place / "configs")
         try:
-            _fetch_one(name, place, moment, load_dataset(name, place / "configs"))
+            _fetch_one(name, place, moment, settings)
         except DataError as error:  # one service's fault keeps no other dataset from being fetched
-            stored = _stored_since(name, load_dataset(name, place / "configs"), place)
+            row = ingest.summary(name, settings, root=place, now=now())
+            stored = f"{row['last']} ({row['age']} old)" if row["rows"] else None
             if not allow_stale or stored is None:
                 usable = f" The snapshot of {stored} is untouched and usable (--allow-stale)." if stored else ""
                 failed.append(f"{error}{usable}")
@@ -175,14 +178,6 @@ def _report(dataset: str, found: Fetched, root: Path) -> None:
         print(f"  {series} {'kept as it was' if series in stored else 'left out'}: {reason}", file=sys.stderr)
     for line in sentences(found.findings):
         print(f"  {line}", file=sys.stderr)
-
-
-def _stored_since(dataset: str, settings: Any, root: Path) -> str | None:
-    """`2024-06-30 (12 days old)` for the pointed snapshot, or None when there is none that can be read."""
-    from forecast.data import ingest
-
-    row = ingest.summary(dataset, settings, root=root, now=now())
-    return f"{row['last']} ({row['age']} old)" if row["rows"] else None
 
 
 def _short(value: Any) -> Any:

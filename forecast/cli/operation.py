@@ -15,20 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from forecast.cli.shown import (
-    AS_OF,
-    CLUSTER,
-    DATASET,
-    FORMAT,
-    ROOT,
-    Format,
-    as_of_moment,
-    now,
-    require_project,
-    show,
-    tracking_uri,
-    work_on,
-)
+from forecast.cli import shown
+from forecast.cli.shown import DATASET, FORMAT, ROOT, Format, now, require_project, show, tracking_uri
 from forecast.config.paths import ProjectPaths
 from forecast.system.errors import ForecastError, GateRefused, InputError
 from forecast.system.processes import stop_on_signals
@@ -124,7 +112,6 @@ def _taken_over(project: Path, dataset: str) -> str:
 
 
 def _registered(project: Path, dataset: str, uri: str) -> int:
-    """What the last `dvc repro` chose on validation, as a version."""
     from forecast.cli.run import revision
     from forecast.operations import registry
 
@@ -185,10 +172,10 @@ STRATEGY = typer.Option("scratch", "--strategy", help="Networks begin anew, or w
 
 def retrain(
     dataset: str = DATASET,
-    as_of: str = AS_OF,
+    as_of: str = shown.AS_OF,
     strategy: Literal["scratch", "warm"] = STRATEGY,
     dry_run: bool = typer.Option(False, "--dry-run", help="Decide, but record and promote nothing."),
-    on: str = CLUSTER,
+    on: str = shown.CLUSTER,
     root: Path = ROOT,
 ) -> None:
     """Fetch, train a challenger beside your checkout, and promote it if the gate finds it better.
@@ -203,11 +190,11 @@ def retrain(
         print(f"{datetime.now(UTC):%H:%M:%S} retrain {dataset}: {step}", file=sys.stderr, flush=True)
 
     stop_on_signals()
-    work_on(on)
+    shown.work_on(on)
     place = require_project(root).resolve()
     job = Job(
         root=place, dataset=dataset, now=now(), environment=dict(os.environ),
-        as_of=as_of_moment(as_of) if as_of else None, strategy=strategy, say=said,
+        as_of=shown.as_of_moment(as_of) if as_of else None, strategy=strategy, say=said,
     )  # fmt: skip
     started = time.monotonic()
     try:

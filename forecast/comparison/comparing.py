@@ -24,7 +24,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.task import SessionCalendar, Task, load_task
 from forecast.data.calendars import cycles
 from forecast.data.panel import with_series
-from forecast.data.results import LEADERBOARD_FACTS, LEADERBOARD_KEYS, MEAN, PER_SERIES, SPREAD, Results
+from forecast.data.results import MEAN, PER_SERIES, SPREAD, Results
 from forecast.data.splits import Borders
 from forecast.system import files
 from forecast.system.errors import InputError
@@ -132,7 +132,7 @@ def leaderboard(scored: list[Scored], chosen: Mapping[str, str], dataset: str) -
     table["chosen"] = table["chosen"].fillna(False).astype(bool)
     table["n_params"] = table["n_params"].fillna(0).astype(int)
     table["n_origins"] = table["n_origins"].astype(int)
-    return table[[*LEADERBOARD_KEYS, *(metric.name for metric in metrics.METRICS), *LEADERBOARD_FACTS]]
+    return table[list(metrics.LEADERBOARD)]
 
 
 def losses(scored: list[Scored], scale: Mapping[str, metrics.Scale], block: str) -> pd.DataFrame:

@@ -116,7 +116,6 @@ def _pinball(y: np.ndarray, own: Mapping[str, np.ndarray]) -> Iterator[tuple[flo
 
 
 def _interval(y: np.ndarray, own: Mapping[str, np.ndarray], level: float) -> Iterator[Score]:
-    """Of the central interval between two kept quantiles."""
     ends = [quantile_column(round(end, 9)) for end in ((1 - level) / 2, (1 + level) / 2)]
     if not all(end in own for end in ends):
         yield from ((metric, level, float("nan")) for metric in ("coverage", "width", "winkler"))

@@ -12,16 +12,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from forecast.comparison.scores import Cube
-from forecast.forecaster.intervals import (
-    RAW,
-    SCALES,
-    AdaptiveConformal,
-    Scale,
-    SplitConformal,
-    adaptive_intervals,
-    rank_of,
-    scores_of,
-)
+from forecast.forecaster import intervals
+from forecast.forecaster.intervals import RAW, SCALES, Scale, rank_of, scores_of
 from forecast.system.errors import InputError
 
 Method = Literal["split", "adaptive"]
@@ -89,13 +81,15 @@ class Stack:
         """Both ends of the intervals (L, S, n, H), in raw units."""
         series, _, horizon = self.y.shape
         if method == "split":
-            fitted = SplitConformal.fit(*self.held, horizon=horizon)
+            fitted = intervals.SplitConformal.fit(*self.held, horizon=horizon)
             pairs = [fitted.interval(level, self.shown[1]) for level in self.levels]
             lower, upper = (np.stack(ends) for ends in zip(*pairs, strict=True))
         else:
             spacing = self.blocks.spacing
-            start = AdaptiveConformal.fit(*self.held, level=self.levels, horizon=horizon, spacing=spacing)
-            lower, upper = adaptive_intervals(start, *self.shown, step_size=self.blocks.step_size, horizon=horizon)
+            start = intervals.AdaptiveConformal.fit(*self.held, level=self.levels, horizon=horizon, spacing=spacing)
+            lower, upper = intervals.adaptive_intervals(
+                start, *self.shown, step_size=self.blocks.step_size, horizon=horizon
+            )
         apart = (*lower.shape[:2], series, horizon)
         return np.moveaxis(self.back(lower).reshape(apart), 2, 1), np.moveaxis(self.back(upper).reshape(apart), 2, 1)
 

@@ -320,3 +320,8 @@ METRICS = (
 )  # fmt: skip
 """The metrics of every candidate; a new one is one more row. It is then a column of leaderboard.csv and by_series.csv,
 with `by_step` of by_step.csv as well, a column of the report's leaderboard and a metric of the MLflow runs."""
+LEADERBOARD = (
+    "dataset", "model", "ranking", "skip", "seed", "status", *(metric.name for metric in METRICS),
+    "n_params", "n_origins", "validation_mase", "chosen",
+)  # fmt: skip
+"""The columns of leaderboard.csv."""

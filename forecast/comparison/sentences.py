@@ -66,7 +66,7 @@ def cycles_in_words(n: int, spacing: Spacing) -> list[str]:
     """Which known cycles the tests took out of the losses of n origins, and which they could not."""
     step_size, cycles = spacing.get("step_size", 1), spacing.get("cycles", NO_CYCLES)
     known = taken_out(n, cycles, horizon=spacing["horizon"], step_size=step_size)
-    said = [f"Tests take one harmonic of the {_list(known)} out of the losses."] if known else []
+    said = [f"Tests take one harmonic of the {listing(known)} out of the losses."] if known else []
     for name in sorted(set(cycles) - set(known)):
         covered = n * step_size / cycles[name]
         said.append(
@@ -171,11 +171,11 @@ def _about_the_choice(ranking: str, best: str, tests: Sequence[Test], tied: Sequ
     lines += [f"{title}: {best}, chosen on validation, is {_against(test, NAIVE)}." for test in own]
     others = [name for name in tied if name != best]
     if best in tied and others:
-        lines.append(f"{title}: {best} is not alone at the top; the data cannot separate it from {_list(others)}.")
+        lines.append(f"{title}: {best} is not alone at the top; the data cannot separate it from {listing(others)}.")
     elif best in tied:
         lines.append(f"{title}: {best} is alone at the top; every other model was told apart from it.")
     elif tied:
-        lines.append(f"{title}: {best} is not among the best on the test block; the best set is {_list(tied)}.")
+        lines.append(f"{title}: {best} is not among the best on the test block; the best set is {listing(tied)}.")
     return lines
 
 
@@ -212,16 +212,15 @@ def _about_skips(ranking: str, tests: Sequence[Test]) -> list[str]:
     rest = [t for t in tests if t.word != "better"]
     if better:
         lines.append(
-            f"{title}: better than the skip alone ({_list(sorted({t.against for t in better}))}): "
+            f"{title}: better than the skip alone ({listing(sorted({t.against for t in better}))}): "
             f"{_with_gain(better)} (one-sided, Holm)."
         )
     if rest:
-        lines.append(f"{title}: skip: the network adds nothing, for {_list([_noted(t) for t in rest])}.")
+        lines.append(f"{title}: skip: the network adds nothing, for {listing([_noted(t) for t in rest])}.")
     return lines
 
 
 def _about_notes(tests: Sequence[Test]) -> list[str]:
-    """Tests that could not be made as usual, by what was done instead."""
     counted = Counter(t.note for t in tests if t.note)
     return [f"{count} of the {len(tests)} tests: {note}." for note, count in sorted(counted.items())]
 
@@ -244,7 +243,7 @@ def _noted(test: Test) -> str:
 
 def _with_gain(tests: Sequence[Test]) -> str:
     ordered = sorted(tests, key=lambda t: (t.relative_difference, t.model))
-    return _list([f"{t.model} ({percent(t.relative_difference)})" for t in ordered])
+    return listing([f"{t.model} ({percent(t.relative_difference)})" for t in ordered])
 
 
 def _evidence(tests: Sequence[Test]) -> str:
@@ -263,8 +262,9 @@ def _networks(count: int) -> str:
     return "1 network" if count == 1 else f"{count} networks"
 
 
-def _list(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def listing(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
 
 
 def percent(share: float) -> str:

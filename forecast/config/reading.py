@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Tag, ValidationError, model_validator
 
 from forecast.system.errors import InputError, closest, quote_names
 
@@ -229,20 +229,14 @@ def known_keys(model: type[BaseModel], location: tuple[Any, ...], content: Any =
 
 def _alternatives(annotation: Any) -> list[tuple[type[BaseModel], Any]]:
     """Every model inside an annotation, with the name pydantic gives it in a location: its `Tag` or its `kind`."""
-    import typing
-
-    from pydantic import Tag
-
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [(annotation, _tag(annotation))]
-    parts = typing.get_args(annotation)
+    parts = get_args(annotation)
     stated = next((part.tag for part in parts if isinstance(part, Tag)), None)
     return [(model, stated or name) for part in parts for model, name in _alternatives(part)]
 
 
 def _tag(model: type[BaseModel]) -> Any:
-    import typing
-
     kind = model.model_fields.get("kind")
-    args = typing.get_args(kind.annotation) if kind else ()
+    args = get_args(kind.annotation) if kind else ()
     return args[0] if args else None

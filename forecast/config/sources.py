@@ -49,9 +49,8 @@ class Source(Config):
     @model_validator(mode="wrap")
     @classmethod
     def _of_its_kind(cls, value: Any, handler: ModelWrapValidatorHandler[Source]) -> Source:
-        return (
-            cls.class_for(value).model_validate(value) if cls is Source and isinstance(value, dict) else handler(value)
-        )
+        asked = cls is Source and isinstance(value, dict)
+        return cls.class_for(value).model_validate(value) if asked else handler(value)
 
     @classmethod
     def class_for(cls, value: Any) -> type[Source]:

@@ -53,7 +53,6 @@ def added(text: str, name: str, block: str) -> str:
 
 
 def _entry_at(text: str, found: Any, block: str) -> tuple[int, str]:
-    """Where the entry is put, and how it is written there."""
     if found is None:
         return len(text), f"\ndatasets:\n{block}"
     key, value = found

@@ -195,13 +195,8 @@ def _stored(request: Request) -> Stored | None:
         frame = frame[ended(request.dataset.calendar, frame["ds"]) <= request.as_of]
     provisional = record.get("provisional_from")
     earlier = request.as_of is None or pd.Timestamp(pointer.as_of) <= request.as_of
-    return Stored(
-        frame,
-        pointer,
-        pd.Timestamp(provisional) if provisional else None,
-        same_question=earlier
-        and record.get("question") == request.dataset.source.question(request.dataset.vintage_columns),
-    )
+    same = record.get("question") == request.dataset.source.question(request.dataset.vintage_columns)
+    return Stored(frame, pointer, pd.Timestamp(provisional) if provisional else None, earlier and same)
 
 
 def _vintages_before(request: Request, stored: Stored | None) -> pd.DataFrame | None:
@@ -268,14 +263,12 @@ def plot(name: str, dataset: Dataset, *, root: Path, path: Path) -> Path:
 
     Kept out of reports/ on purpose: prices under personal-use terms must not travel with a report.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     frame = preparation.check_data(name, dataset, root=root)
     shown = [column for column in dataset.columns if column.lead <= 1]
     names = [column.column for column in shown]
     figure = Figure(figsize=(11, 2.2 * len(names) + 0.6), layout="constrained")
-    FigureCanvasAgg(figure)
     panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
     for column, panel in zip(shown, panels, strict=True):
         _draw(panel, frame, dataset, column.column)

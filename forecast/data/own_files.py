@@ -131,7 +131,6 @@ def head(path: Path, where: str, encoding: str = "utf-8") -> list[str]:
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
-    """The bytes of the file, unpacked."""
     from pandas.io.common import get_handle  # type: ignore[import-not-found]
 
     with get_handle(path, "rb", is_text=False, compression="infer") as opened:
@@ -234,5 +233,4 @@ def _require_separator(lines: list[str], separator: str, where: str) -> None:
 
 
 def _lines(said: dict[str, str]) -> str:
-    """As YAML takes them."""
     return ", ".join(f"`{key}: {json.dumps(mark, ensure_ascii=False)}`" for key, mark in said.items())

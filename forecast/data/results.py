@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -28,14 +28,12 @@ BLOCKS = ("train", "validation", "calibration", "test")
 MEAN, SPREAD, ENSEMBLE = "mean", "std", "ensemble"
 """What stands in the column `seed` of a table beside the seeds: their mean, their standard deviation, and the mean of
 their forecasts."""
-LEADERBOARD_KEYS = ("dataset", "model", "ranking", "skip", "seed", "status")
-LEADERBOARD_FACTS = ("n_params", "n_origins", "validation_mase", "chosen")
-"""Columns of leaderboard.csv before and after the metrics."""
 FORECAST_COLUMNS = ["unique_id", "cutoff", "step", "ds", "block", "seed", "y", "y_hat"]
 PER_SERIES = ("by_series", "intervals", "interval_methods", "reliability")
 """Tables of stage `compare` with rows for every series: Parquet; the others are CSV."""
 TEXT = {"seed": str, "model": str, "skip": str, "dataset": str, "series": str}
 
+Content = TypeVar("Content")
 Row = dict[str, str]
 WHOLE = 0  # the step that stands for the horizon
 
@@ -47,11 +45,8 @@ def _table(name: str) -> cached_property[pd.DataFrame]:
         path = results._compared(f"{name}.csv")
         whole = path.with_suffix(".parquet")
         if name in PER_SERIES and (whole.exists() or not path.exists()):  # up to 0.1 they were .csv as well
-            return _parquet(whole, "compare")
-        try:
-            return pd.read_csv(path, dtype=TEXT)
-        except FileNotFoundError:
-            raise InputError(_missing(path, "compare")) from None
+            return _read(whole, "compare", pd.read_parquet)
+        return _read(path, "compare", lambda file: pd.read_csv(file, dtype=TEXT))
 
     return cached_property(read)
 
@@ -74,11 +69,11 @@ class Results:
     def pointer(self) -> dict[str, Any]:
         """The pointer to the snapshot; empty when there is none."""
         path = self.paths.pointer(self.name)
-        return _mapping(path, "fetch") if path.exists() else {}
+        return _json(path, "fetch", dict) if path.exists() else {}
 
     @cached_property
     def quality(self) -> dict[str, Any]:
-        return _mapping(self.paths.quality(self.name), "prepare")
+        return _json(self.paths.quality(self.name), "prepare", dict)
 
     @property
     def as_of(self) -> str:
@@ -92,14 +87,14 @@ class Results:
     def records(self) -> dict[str, dict[str, Any]]:
         """Every candidate's record by its name (`naive`, `lstm.linear`), in the order of the names."""
         folders = sorted(path.parent for path in self.paths.trained(self.name).glob("*/record.json"))
-        return {folder.name: _mapping(folder / "record.json", "train") for folder in folders}
+        return {folder.name: _json(folder / "record.json", "train", dict) for folder in folders}
 
     def folder(self, candidate: str) -> Path:
         return self.paths.trained(self.name) / candidate
 
     def forecasts(self, candidate: str) -> pd.DataFrame:
         """forecasts.parquet: unique_id, output, cutoff, step, ds, block, seed, y, y_hat, in raw units."""
-        return _parquet(self.folder(candidate) / "forecasts.parquet", "train")
+        return _read(self.folder(candidate) / "forecasts.parquet", "train", pd.read_parquet)
 
     def forecasts_by_series(self, candidate: str) -> pd.DataFrame:
         """FORECAST_COLUMNS of `forecasts`; with several targets unique_id is series/column."""
@@ -142,29 +137,20 @@ class Results:
     @cached_property
     def bands(self) -> pd.DataFrame:
         """Intervals of the chosen models on test: model, ranking, series, level, cutoff, step, lower, upper."""
-        return _parquet(self._compared("bands.parquet"), "compare")
+        return _read(self._compared("bands.parquet"), "compare", pd.read_parquet)
 
     @cached_property
     def residuals(self) -> list[dict[str, Any]]:
         """Residual diagnostics per candidate and series."""
-        path = self._compared("residuals.json")
-        content = _json(path, "compare")
-        if not isinstance(content, list):
-            raise DataError(f"{path}: found {type(content).__name__}, wanted a list. Run stage `compare` again.")
-        return content
+        return _json(self._compared("residuals.json"), "compare", list)
 
     @cached_property
     def verdicts(self) -> dict[str, Any]:
-        return _mapping(self._compared("verdicts.json"), "compare")
+        return _json(self._compared("verdicts.json"), "compare", dict)
 
     def text_rows(self, table: str) -> tuple[Row, ...]:
         """The rows of a table as the text that stage `compare` wrote, so that no digit is lost on the way."""
-        path = self._compared(f"{table}.csv")
-        try:
-            with path.open(encoding="utf-8", newline="") as file:
-                return tuple(csv.DictReader(file))
-        except FileNotFoundError:
-            raise InputError(_missing(path, "compare")) from None
+        return _read(self._compared(f"{table}.csv"), "compare", _rows)
 
     def _compared(self, file: str) -> Path:
         return self.paths.compared(self.name) / file
@@ -277,8 +263,7 @@ def in_ranking(table: pd.DataFrame, ranking: str) -> pd.DataFrame:
 def read_leaderboard(paths: ProjectPaths) -> tuple[Row, ...]:
     """The rows of reports/leaderboard.csv, of all datasets, as text."""
     try:
-        with paths.leaderboard.open(encoding="utf-8", newline="") as file:
-            return tuple(csv.DictReader(file))
+        return _rows(paths.leaderboard)
     except FileNotFoundError:
         message = f"{paths.leaderboard}: no such file: nothing was compared yet. Run `forecast run` first."
         raise InputError(message) from None
@@ -289,28 +274,25 @@ def read_costs(paths: ProjectPaths, dataset: str) -> dict[str, dict[str, float]]
     return {path.stem: read_json(path) for path in sorted(paths.cost(dataset).glob("*.json"))}
 
 
-def _parquet(path: Path, stage: str) -> pd.DataFrame:
+def _rows(path: Path) -> tuple[Row, ...]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return tuple(csv.DictReader(file))
+
+
+def _json(path: Path, stage: str, kind: type[Content]) -> Content:
     try:
-        return pd.read_parquet(path)
-    except FileNotFoundError:
-        raise InputError(_missing(path, stage)) from None
-
-
-def _mapping(path: Path, stage: str) -> dict[str, Any]:
-    content = _json(path, stage)
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: found {type(content).__name__}, wanted a mapping. Run stage `{stage}` again.")
+        content = _read(path, stage, read_json)
+    except ValueError as error:
+        raise DataError(f"{path}: not valid JSON ({error}). Delete it and run `dvc repro` to make it again.") from None
+    if not isinstance(content, kind):
+        wanted = "a list" if kind is list else "a mapping"
+        raise DataError(f"{path}: found {type(content).__name__}, wanted {wanted}. Run stage `{stage}` again.")
     return content
 
 
-def _json(path: Path, stage: str) -> Any:
+def _read(path: Path, stage: str, reader: Callable[[Path], Content]) -> Content:
     try:
-        return read_json(path)
+        return reader(path)
     except FileNotFoundError:
-        raise InputError(_missing(path, stage)) from None
-    except ValueError as error:
-        raise DataError(f"{path}: not valid JSON ({error}). Delete it and run `dvc repro` to make it again.") from None
-
-
-def _missing(path: Path, stage: str) -> str:
-    return f"{path}: no such file; stage `{stage}` makes it. Run `dvc repro` (or `forecast run`) first."
+        message = f"{path}: no such file; stage `{stage}` makes it. Run `dvc repro` (or `forecast run`) first."
+        raise InputError(message) from None

@@ -76,6 +76,25 @@ class Champion:
     notice: str = ""
 
 
+@dataclass(frozen=True)
+class Live:
+    """One version's live accuracy over the actuals known so far.
+
+    error, expected, naive: mean over series of the MAE over that of the test block at the same steps: `error` of the
+    issued forecasts (1: as on test), `naive` of the last value. coverage: level in percent → share of actuals inside.
+    """
+
+    version: int
+    issues: int
+    scored: int
+    actuals: int
+    first: str
+    last: str
+    error: float | None
+    skill: float | None
+    coverage: Mapping[str, float] = field(default_factory=dict)
+
+
 def load(root: Path, dataset: str) -> Champion:
     """The champion; when its files are damaged, the previous one with a notice.
 
@@ -242,3 +261,12 @@ def history(root: Path, dataset: str) -> list[dict[str, Any]]:
             "reason": event.get("reason", ""),
         })  # fmt: skip
     return rows
+
+
+def remembered(root: Path, dataset: str) -> tuple[str, list[Live]]:
+    """The scores as last written, and the `as_of` of their data; empty when there are none."""
+    try:
+        content: dict[str, Any] = files.read_json(ProjectPaths.of(root).live_forecasts(dataset).with_suffix(".json"))
+        return str(content["as_of"]), [Live(**entry) for entry in content["live"]]
+    except (OSError, ValueError, TypeError, KeyError):
+        return "", []

@@ -18,6 +18,7 @@ from scipy import special
 
 from forecast.comparison.longrun import dependence, mean_error
 from forecast.comparison.paired_tests import MARGIN, MINIMUM, equivalence, relative
+from forecast.comparison.sentences import percent
 from forecast.system import files
 
 Array = NDArray[np.float64]
@@ -95,8 +96,8 @@ def decide(fresh: Fresh, evidence: Evidence | None, steps: Steps, rules: Rules, 
     skill = numbers["challenger_skill"]
     if fresh.champion is None:
         if skill >= 0:
-            return Verdict("first", f"there is no champion; skill against naive {_percent(skill)}", numbers)
-        return Verdict("kept", f"worse than naive ({_percent(skill)} skill); there is no champion yet", numbers)
+            return Verdict("first", f"there is no champion; skill against naive {percent(skill)}", numbers)
+        return Verdict("kept", f"worse than naive ({percent(skill)} skill); there is no champion yet", numbers)
     if evidence is None or not np.isfinite(fresh.champion).all():
         return _without_a_champion(skill, numbers)
     sequence = always_valid(evidence, steps, alpha=level(rules.alpha, evidence.test))
@@ -115,7 +116,7 @@ def _judged(sequence: SequentialTest, same: str, skill: float, numbers: dict[str
     if ageing and same == "equivalent" and skill > 0:
         return Verdict("equivalent", f"no worse than the champion, which is {ageing}", numbers)
     if (sequence.better or (ageing and same == "equivalent")) and not skill > 0:
-        return Verdict("kept", f"no better than repeating the last value ({_percent(skill)} skill)", numbers)
+        return Verdict("kept", f"no better than repeating the last value ({percent(skill)} skill)", numbers)
     reason = f"not shown to be better: {_shown(sequence)}"
     if ageing:
         reason += f"; nor to be no worse (the champion is {ageing}; {numbers['equivalence']['note'] or same})"
@@ -127,7 +128,7 @@ def _without_a_champion(skill: float, numbers: dict[str, Any]) -> Verdict:
     numbers = {name: value for name, value in numbers.items() if not name.startswith(("champion", "relative"))}
     if skill > 0:
         return Verdict("better", "the champion's forecasts are not finite", numbers)
-    return Verdict("kept", f"the champion's forecasts are not finite, but skill is {_percent(skill)}", numbers)
+    return Verdict("kept", f"the champion's forecasts are not finite, but skill is {percent(skill)}", numbers)
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,3 @@ def _means(fresh: Fresh) -> dict[str, Any]:
 def _shown(sequence: SequentialTest) -> str:
     note = f" ({sequence.note})" if sequence.note else ""
     return f"z = {sequence.z:.2f} over {sequence.n} origins, {sequence.boundary:.2f} needed{note}"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:+.1f} %"

@@ -10,20 +10,21 @@ An issue is the champion's forecast over its trained horizon with every level it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from forecast.config.paths import ProjectPaths
+from forecast.data.panel import with_series
 from forecast.operations import champion
-from forecast.operations.champion import Champion, Meta
+from forecast.operations.champion import Champion, Live, Meta, remembered
 from forecast.operations.worktree import newest_data
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from forecast.report.page import LiveDataset
 
 KEPT = 2000
@@ -32,34 +33,11 @@ PATIENCE = 10.0
 """Seconds to wait for another process that keeps an issue."""
 
 
-@dataclass(frozen=True)
-class Live:
-    """One version's live accuracy over the actuals known so far.
-
-    error, expected, naive: mean over series of the MAE over that of the test block at the same steps: `error` of the
-    issued forecasts (1: as on test), `naive` of the last value. coverage: level in percent → share of actuals inside.
-    """
-
-    version: int
-    issues: int
-    scored: int
-    actuals: int
-    first: str
-    last: str
-    error: float | None
-    skill: float | None
-    coverage: Mapping[str, float] = field(default_factory=dict)
-
-
 def keep(root: Path, found: Champion, table: pd.DataFrame, last: Mapping[str, float], *, now: pd.Timestamp) -> None:
     """Add one issue; the same cutoff and version again changes nothing.
 
     table: `forecast.forecaster.ensemble.latest` over the trained horizon; last: series → last observed value.
     """
-    import pandas as pd
-
-    from forecast.data.panel import with_series
-
     dataset = found.meta.dataset
     issue = with_series(table)
     label = f"{table['cutoff'].max().isoformat()} v{found.version}"
@@ -72,14 +50,12 @@ def keep(root: Path, found: Champion, table: pd.DataFrame, last: Mapping[str, fl
             return
         every = pd.concat([kept, issue], ignore_index=True) if len(kept) else issue
         newest = every["issue"].drop_duplicates().tail(KEPT)
-        files.write_frame(_table(root, dataset), every[every["issue"].isin(newest)])
+        files.write_frame(ProjectPaths.of(root).live_forecasts(dataset), every[every["issue"].isin(newest)])
 
 
 def issued(root: Path, dataset: str) -> pd.DataFrame:
     """Every kept issue, in the order they were issued; empty when there is none, `DataError` for a damaged file."""
-    import pandas as pd
-
-    path = _table(root, dataset)
+    path = ProjectPaths.of(root).live_forecasts(dataset)
     try:
         return pd.read_parquet(path)
     except FileNotFoundError:
@@ -94,8 +70,6 @@ def scored(root: Path, dataset: str, frame: pd.DataFrame) -> pd.DataFrame:
 
     frame: the newest prepared long frame (`unique_id, ds, targets`).
     """
-    import pandas as pd
-
     known = issued(root, dataset)
     if known.empty:
         return known
@@ -121,8 +95,6 @@ def by_issue(root: Path, dataset: str, frame: pd.DataFrame) -> pd.DataFrame:
 
     Issues of a version about which nothing was expected, or nothing is known here any more, are left out.
     """
-    import pandas as pd
-
     table, parts = scored(root, dataset, frame), []
     for _, rows in table.groupby("issue", sort=False) if len(table) else ():
         version = int(rows["version"].iloc[0])
@@ -136,21 +108,8 @@ def refresh(root: Path, dataset: str, frame: pd.DataFrame, *, as_of: str) -> lis
     """`live`, written down with the data's `as_of`, so that `status` need not read a snapshot."""
     found = live(root, dataset, frame)
     content = {"as_of": as_of, "live": [asdict(entry) for entry in found]}
-    files.write_json(_table(root, dataset).with_suffix(".json"), content)
+    files.write_json(ProjectPaths.of(root).live_forecasts(dataset).with_suffix(".json"), content)
     return found
-
-
-def remembered(root: Path, dataset: str) -> tuple[str, list[Live]]:
-    """The scores as last written, and the `as_of` of their data; empty when there are none."""
-    try:
-        content: dict[str, Any] = files.read_json(_table(root, dataset).with_suffix(".json"))
-        return str(content["as_of"]), [Live(**entry) for entry in content["live"]]
-    except (OSError, ValueError, TypeError, KeyError):
-        return "", []
-
-
-def _table(root: Path, dataset: str) -> Path:
-    return ProjectPaths.of(root).live_forecasts(dataset)
 
 
 def _live(root: Path, dataset: str, version: int, count: int, table: pd.DataFrame) -> Live:
@@ -201,8 +160,6 @@ def write_page(root: Path, datasets: Sequence[str]) -> Path:
 
 
 def _of(root: Path, dataset: str) -> LiveDataset:
-    import pandas as pd
-
     from forecast.config.datasets import load_dataset
     from forecast.data import preparation, snapshots
     from forecast.report.page import LiveDataset

@@ -271,7 +271,6 @@ def describe(project: Path, dataset: str, folder: Path, *, now: pd.Timestamp, re
 
 
 def _scores(results: Results, record: dict[str, Any]) -> dict[str, float]:
-    """The leaderboard's row of what serves."""
     table = results.leaderboard
     rows = table[(table["model"] == record["model"]) & (table["ranking"] == record["ranking"])].set_index("seed")
     if MEAN not in rows.index:

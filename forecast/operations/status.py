@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from forecast.config.paths import ProjectPaths
-from forecast.operations import champion, live_accuracy
+from forecast.operations import champion
 from forecast.operations.worktree import newest_data
 from forecast.system import files, processes
 from forecast.system.errors import ForecastError
@@ -55,7 +55,7 @@ def standing(root: Path, dataset: str, *, now: datetime) -> Standing:
         faults.append(f"no champion here; `forecast promote {dataset}`, or `forecast status --registry` takes one")
     pointer = _json(newest_data(root, dataset) / "data" / "pointers" / f"{dataset}.json")
     last, known = _last_observation(root, dataset, pointer)
-    _, scored = live_accuracy.remembered(root, dataset)
+    _, scored = champion.remembered(root, dataset)
     live = next((entry for entry in scored if entry.version == named.get("champion")), None)
     decision = _decision(root, dataset)
     ran, following = _runs(root, dataset, decision)
@@ -110,7 +110,6 @@ def _damage(root: Path, dataset: str, named: Mapping[str, int]) -> list[str]:
 
 
 def _drift(decision: Mapping[str, Any]) -> str:
-    """What the newest retraining measured, and when."""
     if not decision:
         return "not examined yet"
     moved = [str(shift.get("what")) for shift in decision.get("drift", ()) if shift.get("drifted")]
@@ -166,7 +165,6 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _yaml(root: Path, name: str) -> dict[str, Any]:
-    """A file of configs/; empty for one that cannot be read."""
     try:
         content = yaml.safe_load((ProjectPaths.of(root).configs / name).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError):

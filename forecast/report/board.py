@@ -88,7 +88,6 @@ def _title(results: Results, metric: Metric) -> str:
 
 
 def _row(results: Results, ranking: str, part: pd.DataFrame, rest: list[Metric]) -> Row:
-    """The row of one model, with the reason when it failed."""
     by_seed: dict[str, Scores] = {str(row["seed"]): row for row in part.to_dict("records")}  # type: ignore[misc]
     seeds = [row for seed, row in by_seed.items() if seed.isdigit()]
     mean = by_seed.get("mean") or next(iter(by_seed.values()))
@@ -135,7 +134,6 @@ def _scores(row: Scores, rest: list[Metric]) -> list[Cell]:
 
 
 def _naive_cell(results: Results, ranking: str, row: Scores) -> Cell:
-    """The change against naive with the word of the test."""
     test = results.tests(ranking, "naive").get(str(row["model"]))
     if not test:
         return _change(row["skill"])

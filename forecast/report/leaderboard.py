@@ -11,18 +11,7 @@ from typing import TYPE_CHECKING, Any
 from forecast.comparison import metrics
 from forecast.comparison.sentences import preferred_in_words
 from forecast.config.paths import ProjectPaths
-from forecast.data.results import (
-    BASELINE,
-    LEADERBOARD_FACTS,
-    LEADERBOARD_KEYS,
-    MEAN,
-    RANKING_TITLES,
-    RANKINGS,
-    SPREAD,
-    WHOLE,
-    Results,
-    Row,
-)
+from forecast.data.results import BASELINE, MEAN, RANKING_TITLES, RANKINGS, SPREAD, WHOLE, Results, Row
 from forecast.report import text
 from forecast.system.errors import InputError
 
@@ -31,11 +20,6 @@ if TYPE_CHECKING:
 
 RANKING_ORDER = (BASELINE, *RANKINGS)
 SEED_ORDER = (MEAN, SPREAD)
-
-
-def columns() -> list[str]:
-    """Of reports/leaderboard.csv."""
-    return [*LEADERBOARD_KEYS, *(metric.name for metric in metrics.METRICS), *LEADERBOARD_FACTS]
 
 
 def combined(paths: ProjectPaths, datasets: Iterable[str]) -> list[Row]:
@@ -50,14 +34,16 @@ def as_csv(rows: list[Row]) -> str:
     """The table as CSV text with \\n line ends: equal rows are equal bytes. Scores of distributions stand last."""
     buffer = io.StringIO()
     beside = sorted({key for row in rows for key in row if key.startswith(OF_DISTRIBUTIONS)})
-    writer = csv.DictWriter(buffer, [*columns(), *beside], restval="", lineterminator="\n", extrasaction="ignore")
+    writer = csv.DictWriter(
+        buffer, [*metrics.LEADERBOARD, *beside], restval="", lineterminator="\n", extrasaction="ignore"
+    )
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue()
 
 
 def _rows(results: Results) -> tuple[Row, ...]:
-    missing = [name for name in columns() if name not in results.leaderboard]
+    missing = [name for name in metrics.LEADERBOARD if name not in results.leaderboard]
     if missing:
         path = results.paths.compared(results.name) / "leaderboard.csv"
         raise InputError(f"{path}: columns {missing} are missing. Run stage `compare` again.")
@@ -83,7 +69,6 @@ def scores_of_distributions(results: Results) -> dict[str, dict[Any, float]]:
 
 
 def _with_distributions(results: Results) -> list[Row]:
-    """The rows; the mean over seeds with the scores of distributions."""
     rows, found = _rows(results), scores_of_distributions(results)
 
     def own(row: Row) -> Row:

@@ -245,7 +245,6 @@ def _section(name: str, title: str, sentence: str, panel: figures.Panel | None, 
 
 
 def _sections(title: str, lead: str, sections: Sequence[Mapping[str, Any]]) -> str:
-    """A page of one figure and one table per section."""
     template = environment().get_template("live.html.j2")
     return str(template.render(style=_own("style.css"), title=title, lead=lead, datasets=sections))
 

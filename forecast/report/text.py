@@ -10,6 +10,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from forecast.comparison.sentences import listing as listing  # of the comparison's sentences and the page's
+
 MOST_SERIES = 4  # shown of each dataset: more would bury the page
 WORST = 10  # series listed where there are more than `MOST_SERIES`
 NOTHING = "–"
@@ -94,11 +96,6 @@ def moment(value: datetime, *, hours: bool) -> str:
 def name(model: str) -> str:
     """A model's name for people: `seasonal_naive` is `seasonal naive`."""
     return model.replace("_", " ")
-
-
-def listing(names: list[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
 
 
 def relative_interval(test: dict[str, Any]) -> tuple[float, float]:

@@ -107,7 +107,6 @@ def verdict_sentences(root: Path, dataset: str) -> tuple[str, ...]:
 
 
 def _compared(results: Results) -> dict[str, Sequence[dict[str, Any]]]:
-    """COMPARED of all candidates; the intervals are those over all steps."""
     pooled = results.interval_methods.loc[lambda table: table["step"] == 0]
     return {
         "leaderboard": results.text_rows("leaderboard"),

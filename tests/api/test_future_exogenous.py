@@ -9,22 +9,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 import forecast
-from forecast.config.datasets import load_dataset
-from forecast.config.paths import ProjectPaths
 from forecast.data.panel import from_frame
-from forecast.data.preparation import take_snapshot
 from forecast.data.results import Results
-from forecast.data.snapshots import move_pointer
 from forecast.forecaster.ensemble import ensemble_of, latest
 from forecast.system.errors import InputError
-from pipelines import fetch, prepare, train
+from tests.support.frame_project import SPLITS, trained
 
 HORIZON, ROWS = 3, 400
 SPANS = {"horizon": HORIZON, "lookback": 8, "season_length": 1}
-SPLITS = {"train": 0.5, "validation": 0.2, "calibration": 0.2}
 BUDGET = {"n_trials": 1, "trial_steps": 4, "final_steps": 4, "evaluate_every": 2, "seeds": [0], "base_seed": 0}
 BOOSTING = {"family": "sklearn", "base": "last", "rows": 200, "options": {"max_iter": 20}}
 MODELS: dict[str, dict[str, Any]] = {"ridge": {"family": "ridge"}, "boosting": BOOSTING}
@@ -56,27 +50,9 @@ def plan() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """The same frame and settings as files, through the stages."""
-    root = tmp_path_factory.mktemp("project")
-    (root / "configs").mkdir()
-    (root / "data").mkdir()
-    shop().to_parquet(root / "data" / "df.parquet")
-    entry = {
-        "title": "y", "source": {"kind": "file", "path": "data/df.parquet"},
-        "calendar": {"kind": "regular", "freq": "1h"}, "target": {"column": "y"},
-        "future_exogenous": [{"column": "holiday", "known_ahead": True}], **SPANS, "splits": SPLITS,
-        "licence": {"name": "none", "attribution": ""},
-    }  # fmt: skip
-    grid = {"grid": "all", "grids": {"all": list(MODELS)}, "rankings": ["shipped"], "models": MODELS}
-    usual = yaml.safe_load(Path("configs/evaluation.yaml").read_text())
-    for name, content in {
-        "datasets": {"run": ["df"], "datasets": {"df": entry}}, "models": grid, "tuning": BUDGET, "evaluation": usual
-    }.items():  # fmt: skip
-        (root / "configs" / f"{name}.yaml").write_text(yaml.safe_dump(content))
-    move_pointer(root, "df", take_snapshot("df", load_dataset("df", root / "configs"), root=root))
-    for stage in (fetch, prepare):
-        stage.main("df", str(root))
-    train.main("df", str(root), state=str(root / ".forecast"), jobs=1)
-    return Results(ProjectPaths.of(root), "df")
+    holiday = [{"column": "holiday", "known_ahead": True}]
+    entry = {"calendar": {"kind": "regular", "freq": "1h"}, "target": {"column": "y"}, "future_exogenous": holiday}
+    return trained(tmp_path_factory.mktemp("project"), shop(), {**entry, **SPANS}, MODELS, BUDGET)
 
 
 @pytest.fixture(scope="module")

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 import forecast
-from forecast.config.datasets import load_dataset
-from forecast.config.paths import ProjectPaths
 from forecast.data.panel import from_frame
-from forecast.data.preparation import take_snapshot
 from forecast.data.results import MEAN, Results
-from forecast.data.snapshots import move_pointer
 from forecast.forecaster.ensemble import ensemble_of, latest
-from pipelines import compare, fetch, prepare, train, tune
+from pipelines import compare
+from tests.support.frame_project import SPLITS, trained
 
 SPANS = {"horizon": 2, "lookback": 7, "season_length": 7}
-SPLITS = {"train": 0.5, "validation": 0.2, "calibration": 0.2}
 BUDGET = {"n_trials": 2, "trial_steps": 4, "final_steps": 4, "evaluate_every": 2, "seeds": [0, 1], "base_seed": 0}
 MODELS = {
     "naive": {"family": "naive"},
@@ -56,30 +49,14 @@ def waves() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """The same frame and settings as files, and every stage over them."""
-    root = tmp_path_factory.mktemp("project")
-    (root / "configs").mkdir()
-    (root / "data").mkdir()
-    waves().to_parquet(root / "data" / "df.parquet")
     entry = {
-        "title": "y", "source": {"kind": "file", "path": "data/df.parquet"},
-        "calendar": {"kind": "regular", "freq": "1D"},
-        "target": {"column": "y", "max_missing": 0.2}, "past_exogenous": [{"column": "x", "max_missing": 0.2}],
-        "calendar_features": ["day_of_week"], **SPANS, "splits": SPLITS,
-        "licence": {"name": "none", "attribution": ""},
+        "calendar": {"kind": "regular", "freq": "1D"}, "target": {"column": "y", "max_missing": 0.2},
+        "past_exogenous": [{"column": "x", "max_missing": 0.2}], "calendar_features": ["day_of_week"],
     }  # fmt: skip
-    grid = {"grid": "all", "grids": {"all": list(MODELS)}, "rankings": ["shipped"], "models": MODELS}
-    usual = yaml.safe_load(Path("configs/evaluation.yaml").read_text())
-    for name, content in {
-        "datasets": {"run": ["df"], "datasets": {"df": entry}}, "models": grid, "tuning": BUDGET, "evaluation": usual
-    }.items():  # fmt: skip
-        (root / "configs" / f"{name}.yaml").write_text(yaml.safe_dump(content))
-    move_pointer(root, "df", take_snapshot("df", load_dataset("df", root / "configs"), root=root))
-    fetch.main("df", str(root))
-    prepare.main("df", str(root))
-    for stage in (tune, train):
-        stage.main("df", str(root), state=str(root / ".forecast"), jobs=1)
+    root = tmp_path_factory.mktemp("project")
+    results = trained(root, waves(), {**entry, **SPANS}, MODELS, BUDGET, tuned=True)
     compare.main("df", str(root))
-    return Results(ProjectPaths.of(root), "df")
+    return results
 
 
 @pytest.fixture(scope="module")
