@@ -30,6 +30,7 @@ from forecast.networks import cells
 from forecast.networks.description import Block, Dropout, Network, Recurrent, Shapes
 from forecast.networks.heads import AnyHead, Head, Point
 
+FAMILIES = "forecast.models.families"
 Loss = Literal["mse", "mae", "huber"]
 Choices = Mapping[str, Sequence[Any]]
 
@@ -70,6 +71,13 @@ class ModelSpec(Config):
     """True: it is left out where no forecasts of the data's own service are kept."""
 
     family: str
+    """The name of its file, which the class need not repeat."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        folder, _, file = cls.__module__.rpartition(".")
+        if folder == FAMILIES:
+            cls.family = file
 
     def space(self) -> Mapping[str, search.Dimension]:
         """What tuning may vary, by field name; empty: nothing is tuned."""
@@ -114,7 +122,7 @@ class ModelSpec(Config):
 
     def modules(self) -> list[str]:
         """The modules found by name that it runs: part of the key of its results."""
-        return [f"forecast.models.families.{self.family}"]
+        return [f"{FAMILIES}.{self.family}"]
 
     @property
     def distribution_head(self) -> Head | None:
@@ -163,7 +171,7 @@ class ModelSpec(Config):
 class BaselineSpec(ModelSpec):
     """A rule without fitted parameters."""
 
-    kind: ClassVar[str] = "baseline"
+    kind = "baseline"
     continues: ClassVar[bool] = True
 
     def forecast(self, windows: Windows, channels: Layout, *, horizon: int, season_length: int) -> np.ndarray:
@@ -213,7 +221,7 @@ class FittedSpec(ModelSpec):
 class RegressorSpec(FittedSpec):
     """Parameters as arrays, fitted on the train windows and saved as they are: another library's regressor."""
 
-    kind: ClassVar[str] = "regression"
+    kind = "regression"
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
         raise NotImplementedError
@@ -229,8 +237,8 @@ class RegressorSpec(FittedSpec):
 class LinearSpec(FittedSpec):
     """The fitted skip as a model of its own."""
 
-    kind: ClassVar[str] = "linear"
-    fitted_as: ClassVar[Literal["parameters", "ridge", "network"]] = "ridge"
+    kind = "linear"
+    fitted_as = "ridge"
 
     def scaled_forecast(self, model: FittedModel, windows: Windows) -> np.ndarray:
         return model.on_skip(windows)
@@ -242,11 +250,11 @@ class LinearSpec(FittedSpec):
 class NetworkSpec(FittedSpec):
     """A Keras network trained with supervision at every step (see `forecast.networks.description`)."""
 
-    kind: ClassVar[str] = "network"
-    fitted_as: ClassVar[Literal["parameters", "ridge", "network"]] = "network"
-    seeded: ClassVar[bool] = True
-    on_skip: ClassVar[bool] = True
-    uses_tensorflow: ClassVar[bool] = True
+    kind = "network"
+    fitted_as = "network"
+    seeded = True
+    on_skip = True
+    uses_tensorflow = True
     choices: ClassVar[Choices] = {}
     """What tuning tries of a field, beside learning rates and dropout."""
 

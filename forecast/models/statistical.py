@@ -41,10 +41,10 @@ class Fitted(Protocol):
 class StatisticalSpec(FittedSpec):
     """A statistical model fitted per series at the train end, its state filtered forward to every origin."""
 
-    kind: ClassVar[str] = "statistical"
+    kind = "statistical"
     fitted: ClassVar[type[Fitted]]
-    keeps_validation: ClassVar[bool] = False
-    starts_at_train_end: ClassVar[bool] = True
+    keeps_validation = False
+    starts_at_train_end = True
     continues: ClassVar[bool] = True
 
     def options(self, season: int) -> dict[str, Any]:

@@ -11,12 +11,12 @@ the fit.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from forecast.models.statistical import Array, Fitted, Rows, StatisticalSpec
+from forecast.models.statistical import Array, Rows, StatisticalSpec
 from forecast.system.errors import InputError
 
 SETTLED = 1e-13  # change of the filter's covariance below which its gain is constant
@@ -153,12 +153,11 @@ Orders = Annotated[tuple[Order, ...], BeforeValidator(_listed), AfterValidator(_
 
 
 class Spec(StatisticalSpec):
-    fitted: ClassVar[type[Fitted]] = Arima
-    summary: ClassVar[str] = "ARIMA, orders given or chosen by AICc on the last rows of the train range."
-    equation: ClassVar[str] = "phi(B) (1-B)^d (y[t] - c'f[t]) = theta(B) e[t]; f: Fourier terms of the season"
-    source: ClassVar[str] = "Box & Jenkins 1970; Hyndman & Khandakar 2008"
+    fitted = Arima
+    summary = "ARIMA, orders given or chosen by AICc on the last rows of the train range."
+    equation = "phi(B) (1-B)^d (y[t] - c'f[t]) = theta(B) e[t]; f: Fourier terms of the season"
+    source = "Box & Jenkins 1970; Hyndman & Khandakar 2008"
 
-    family: Literal["auto_arima"] = "auto_arima"
     fourier: int = Field(0, ge=0, description="pairs of sine and cosine, at most as many as the season has")
     order: Orders | None = Field(None, description="p, d, q, or a list of such with one d; else AICc searches")
     last: int = Field(

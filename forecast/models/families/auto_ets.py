@@ -9,11 +9,11 @@ longer horizon. `seasonal: kept` keeps the additive season and has the rest chos
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from forecast.models.statistical import Array, Fitted, Rows, StatisticalSpec
+from forecast.models.statistical import Array, Rows, StatisticalSpec
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,11 @@ class Ets:
 
 
 class Spec(StatisticalSpec):
-    fitted: ClassVar[type[Fitted]] = Ets
-    summary: ClassVar[str] = "Exponential smoothing, form chosen by AICc on the train range."
-    equation: ClassVar[str] = "l[t] = l[t-1] + b[t-1] + alpha e[t], ... (innovations state space)"
-    source: ClassVar[str] = "Hyndman, Koehler, Snyder & Grose 2002"
+    fitted = Ets
+    summary = "Exponential smoothing, form chosen by AICc on the train range."
+    equation = "l[t] = l[t-1] + b[t-1] + alpha e[t], ... (innovations state space)"
+    source = "Hyndman, Koehler, Snyder & Grose 2002"
 
-    family: Literal["auto_ets"] = "auto_ets"
     seasonal: Literal["chosen", "kept"] = "chosen"
 
     def unsuited(self, season_length: int) -> str:

@@ -12,11 +12,11 @@ season: the same numbers at every origin for the price of one pass.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 
-from forecast.models.statistical import Array, Fitted, Rows, StatisticalSpec
+from forecast.models.statistical import Array, Rows, StatisticalSpec
 
 
 @dataclass(frozen=True)
@@ -121,11 +121,7 @@ def seasonal_means(y: Array, origins: Rows, season: int, decomposition: str) -> 
 
 
 class Spec(StatisticalSpec):
-    fitted: ClassVar[type[Fitted]] = Theta
-    summary: ClassVar[str] = (
-        "The Theta form with the lowest squared error on the train range, after removing the season."
-    )
-    equation: ClassVar[str] = "mean of a trend line and a theta line, smoothed; theta and alpha optimised"
-    source: ClassVar[str] = "Fiorucci, Pellegrini, Louzada, Petropoulos & Koehler 2016"
-
-    family: Literal["auto_theta"] = "auto_theta"
+    fitted = Theta
+    summary = "The Theta form with the lowest squared error on the train range, after removing the season."
+    equation = "mean of a trend line and a theta line, smoothed; theta and alpha optimised"
+    source = "Fiorucci, Pellegrini, Louzada, Petropoulos & Koehler 2016"

@@ -11,12 +11,11 @@ from forecast.networks.description import Bidirectional, Network, Shapes
 
 
 class Spec(NetworkSpec):
-    summary: ClassVar[str] = "Reads the lookback window in both directions and forecasts from both ends."
-    equation: ClassVar[str] = "y[t+1..t+H] = U [h_forward[t], h_backward[t-L+1]] + c, within the window"
-    source: ClassVar[str] = "Schuster & Paliwal 1997"
+    summary = "Reads the lookback window in both directions and forecasts from both ends."
+    equation = "y[t+1..t+H] = U [h_forward[t], h_backward[t-L+1]] + c, within the window"
+    source = "Schuster & Paliwal 1997"
     choices: ClassVar[Choices] = {"units": (8, 16, 32)}
 
-    family: Literal["bidirectional"] = "bidirectional"
     cell: Literal["simple_rnn", "lstm", "gru"] = "lstm"
     units: int = Field(16, ge=1, description="of each direction")
     batch_size: int = Field(64, ge=1)

@@ -10,11 +10,11 @@ the fitted end state.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 
-from forecast.models.statistical import Array, Fitted, Rows, StatisticalSpec
+from forecast.models.statistical import Array, Rows, StatisticalSpec
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,7 @@ def _number(value: float) -> float:
 
 
 class Spec(StatisticalSpec):
-    fitted: ClassVar[type[Fitted]] = Ces
-    summary: ClassVar[str] = "Complex exponential smoothing: level and a hidden second part, with or without a season."
-    equation: ClassVar[str] = (
-        "z[t] = [[1, alpha1 - 1], [1, 1 - alpha0]] z[t-1] + [alpha0 - alpha1, alpha0 + alpha1] e[t]"
-    )
-    source: ClassVar[str] = "Svetunkov, Kourentzes & Ord 2022"
-
-    family: Literal["ces"] = "ces"
+    fitted = Ces
+    summary = "Complex exponential smoothing: level and a hidden second part, with or without a season."
+    equation = "z[t] = [[1, alpha1 - 1], [1, 1 - alpha0]] z[t-1] + [alpha0 - alpha1, alpha0 + alpha1] e[t]"
+    source = "Svetunkov, Kourentzes & Ord 2022"

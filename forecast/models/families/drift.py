@@ -5,8 +5,6 @@ Where the lookback begins with a gap, its first observed value is the first.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
-
 import numpy as np
 
 from forecast.data.windows import Layout, Windows, filled
@@ -14,11 +12,9 @@ from forecast.models.base import BaselineSpec
 
 
 class Spec(BaselineSpec):
-    summary: ClassVar[str] = "Continues the average change of the lookback."
-    equation: ClassVar[str] = "y[t+h] = y[t] + h (y[t] - y[t-L+1]) / (L - 1)"
-    source: ClassVar[str] = "Hyndman & Athanasopoulos, Forecasting: Principles and Practice, 5.2"
-
-    family: Literal["drift"] = "drift"
+    summary = "Continues the average change of the lookback."
+    equation = "y[t+h] = y[t] + h (y[t] - y[t-L+1]) / (L - 1)"
+    source = "Hyndman & Athanasopoulos, Forecasting: Principles and Practice, 5.2"
 
     def forecast(self, windows: Windows, channels: Layout, *, horizon: int, season_length: int) -> np.ndarray:
         z = windows.z[:, :, : channels.outputs]

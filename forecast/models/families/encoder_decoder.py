@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -13,11 +13,10 @@ from forecast.networks.description import EncoderDecoder, Network, Shapes
 
 
 class Spec(NetworkSpec):
-    summary: ClassVar[str] = "An encoder's state starts a decoder that runs over the horizon on its own output."
-    equation: ClassVar[str] = "s[t] = enc(x[..t]); d[k], s[k] = dec([p[k-1], e[t], f[t+k]], s[k-1]); p[k] = U d[k] + c"
-    source: ClassVar[str] = "Sutskever, Vinyals & Le 2014; Cho et al. 2014"
+    summary = "An encoder's state starts a decoder that runs over the horizon on its own output."
+    equation = "s[t] = enc(x[..t]); d[k], s[k] = dec([p[k-1], e[t], f[t+k]], s[k-1]); p[k] = U d[k] + c"
+    source = "Sutskever, Vinyals & Le 2014; Cho et al. 2014"
 
-    family: Literal["encoder_decoder"] = "encoder_decoder"
     cell: Literal["simple_rnn", "lstm", "gru"] = "lstm"
     units: int = Field(24, ge=1)
     feedback: bool = Field(True, description="false: one-to-many, the state shared and no output fed back")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -11,12 +11,11 @@ from forecast.networks.description import Block, Dense, Network, Shapes
 
 
 class Spec(NetworkSpec):
-    summary: ClassVar[str] = "A perceptron of the present row; no memory at all."
-    equation: ClassVar[str] = "y[t+1..t+H] = U f(V x[t] + b) + c"
-    source: ClassVar[str] = "Rumelhart, Hinton & Williams 1986"
+    summary = "A perceptron of the present row; no memory at all."
+    equation = "y[t+1..t+H] = U f(V x[t] + b) + c"
+    source = "Rumelhart, Hinton & Williams 1986"
     choices: ClassVar[Choices] = {"units": (16, 32, 64)}
 
-    family: Literal["ffnn"] = "ffnn"
     units: int = Field(32, ge=1)
     layers: int = Field(2, ge=1)
 

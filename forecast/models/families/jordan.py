@@ -14,13 +14,12 @@ from forecast.networks.description import Network, Recurrent, Shapes
 
 
 class Spec(NetworkSpec):
-    recursive: ClassVar[bool] = True
-    summary: ClassVar[str] = "Hidden layer on a decaying memory of the outputs, fed with its own forecasts."
-    equation: ClassVar[str] = "mu[t] = alpha mu[t-1] + y[t-1]; h[t] = f(V x[t] + W mu[t] + b); y[t] = U h[t] + c"
-    source: ClassVar[str] = "Jordan 1986"
+    recursive = True
+    summary = "Hidden layer on a decaying memory of the outputs, fed with its own forecasts."
+    equation = "mu[t] = alpha mu[t-1] + y[t-1]; h[t] = f(V x[t] + W mu[t] + b); y[t] = U h[t] + c"
+    source = "Jordan 1986"
     choices: ClassVar[Choices] = {"units": (16, 32, 64), "alpha": (0.0, 0.5, 0.8, 0.95)}
 
-    family: Literal["jordan"] = "jordan"
     units: int = Field(32, ge=1)
     alpha: float = Field(0.5, ge=0, lt=1)
     average: bool = False

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from forecast.models.base import RecurrentSpec
 
 
 class Spec(RecurrentSpec):
-    cell: ClassVar[str] = "lstm_variant"
-    summary: ClassVar[str] = "An LSTM with another forget gate, output or peepholes."
-    equation: ClassVar[str] = "c = f*c + (1-f)*g or c + i*g; h = o*c or o*tanh(c); i,f see c[t-1], o sees c[t]"
-    source: ClassVar[str] = "Gers & Schmidhuber 2000; Greff et al. 2017"
+    cell = "lstm_variant"
+    summary = "An LSTM with another forget gate, output or peepholes."
+    equation = "c = f*c + (1-f)*g or c + i*g; h = o*c or o*tanh(c); i,f see c[t-1], o sees c[t]"
+    source = "Gers & Schmidhuber 2000; Greff et al. 2017"
 
-    family: Literal["lstm_variant"] = "lstm_variant"
     forget: Literal["gate", "none", "coupled"] = "gate"
     output: Literal["tanh", "linear"] = "tanh"
     peepholes: Literal["none", "current", "previous"] = "current"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -11,12 +11,11 @@ from forecast.networks.description import Block, Dense, Network, Shapes, Taps
 
 
 class Spec(NetworkSpec):
-    summary: ClassVar[str] = "A perceptron of the last `lags` rows, flattened."
-    equation: ClassVar[str] = "y[t+1..t+H] = U f(V [x[t], ..., x[t-n+1]] + b) + c"
-    source: ClassVar[str] = "Lapedes & Farber 1987"
+    summary = "A perceptron of the last `lags` rows, flattened."
+    equation = "y[t+1..t+H] = U f(V [x[t], ..., x[t-n+1]] + b) + c"
+    source = "Lapedes & Farber 1987"
     choices: ClassVar[Choices] = {"units": (16, 32, 64), "lags": (12, 24, 48)}
 
-    family: Literal["mlp"] = "mlp"
     lags: int = Field(24, ge=1)
     units: int = Field(32, ge=1)
     layers: int = Field(2, ge=1)

@@ -9,12 +9,12 @@ made for irregular points; short stretches avoid that, too.)
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 
 from forecast.models.families.auto_ets import Ets
-from forecast.models.statistical import Array, Fitted, Rows, StatisticalSpec
+from forecast.models.statistical import Array, Rows, StatisticalSpec
 from forecast.system.errors import InputError
 
 SEASONAL = 11  # width of the seasonal LOESS in seasons, statsforecast's choice for one season
@@ -84,12 +84,10 @@ def _begin(rows: int, season: int) -> int:
 
 
 class Spec(StatisticalSpec):
-    fitted: ClassVar[type[Fitted]] = Mstl
-    summary: ClassVar[str] = "The last season repeated, on exponential smoothing of the seasonally adjusted series."
-    equation: ClassVar[str] = "y[t+h] = ETS(y - s)[t+h] + s[t + h - m ceil(h/m)], s: seasonal part by STL"
-    source: ClassVar[str] = "Cleveland, Cleveland, McRae & Terpenning 1990; Bandara, Hyndman & Bergmeir 2021"
-
-    family: Literal["mstl"] = "mstl"
+    fitted = Mstl
+    summary = "The last season repeated, on exponential smoothing of the seasonally adjusted series."
+    equation = "y[t+h] = ETS(y - s)[t+h] + s[t + h - m ceil(h/m)], s: seasonal part by STL"
+    source = "Cleveland, Cleveland, McRae & Terpenning 1990; Bandara, Hyndman & Bergmeir 2021"
 
     def unsuited(self, season_length: int) -> str:
         return "a decomposition needs a season" if season_length == 1 else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -10,11 +10,10 @@ from forecast.models.base import RecurrentSpec
 
 
 class Spec(RecurrentSpec):
-    cell: ClassVar[str] = "multi_level"
-    summary: ClassVar[str] = "Stacked layers with feedback from higher to lower ones."
-    equation: ClassVar[str] = "h_l[t] = f(V_l h_{l-1}[t] + sum_{m>=l} W_lm h_m[t-1] + b_l)"
-    source: ClassVar[str] = "Chung, Gulcehre, Cho & Bengio 2015, without gates"
+    cell = "multi_level"
+    summary = "Stacked layers with feedback from higher to lower ones."
+    equation = "h_l[t] = f(V_l h_{l-1}[t] + sum_{m>=l} W_lm h_m[t-1] + b_l)"
+    source = "Chung, Gulcehre, Cho & Bengio 2015, without gates"
 
-    family: Literal["multi_level"] = "multi_level"
     levels: int = Field(2, ge=2)
     activation: Literal["tanh", "sigmoid", "relu", "softplus"] = "tanh"

@@ -6,7 +6,7 @@ MATLAB's narxnet; without exogenous columns it is NAR.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -15,13 +15,12 @@ from forecast.networks.description import Block, Dense, Network, Parallel, Shape
 
 
 class Spec(NetworkSpec):
-    recursive: ClassVar[bool] = True
-    summary: ClassVar[str] = "One-step map of delayed targets and inputs, fed with its own forecasts to the horizon."
-    equation: ClassVar[str] = "y[t+1] = F(y[t], ..., y[t-n+1], x[t-d], ..., x[t-m])"
-    source: ClassVar[str] = "Leontaritis & Billings 1985"
+    recursive = True
+    summary = "One-step map of delayed targets and inputs, fed with its own forecasts to the horizon."
+    equation = "y[t+1] = F(y[t], ..., y[t-n+1], x[t-d], ..., x[t-m])"
+    source = "Leontaritis & Billings 1985"
     choices: ClassVar[Choices] = {"units": (12, 24, 48), "target_lags": (8, 24, 48)}
 
-    family: Literal["narx"] = "narx"
     target_lags: int = Field(24, ge=1, description="y[t] .. y[t-n+1]")
     input_lags: int = Field(4, ge=0, description="x[t-d] .. over this many rows")
     input_delay: int = Field(0, ge=0, description="dead time d of the exogenous inputs, in steps")

@@ -11,12 +11,11 @@ from forecast.networks.description import Block, Network, Parallel, Recurrent, S
 
 
 class Spec(NetworkSpec):
-    summary: ClassVar[str] = "Recurrent branches side by side, their states merged."
-    equation: ClassVar[str] = "h[t] = [h_1[t], h_2[t]], each branch its own recursion on x[t]; y = U h + c"
-    source: ClassVar[str] = "Schmidhuber, Gers & Eck 2002; Hermans & Schrauwen 2013"
+    summary = "Recurrent branches side by side, their states merged."
+    equation = "h[t] = [h_1[t], h_2[t]], each branch its own recursion on x[t]; y = U h + c"
+    source = "Schmidhuber, Gers & Eck 2002; Hermans & Schrauwen 2013"
     choices: ClassVar[Choices] = {"units": (8, 16, 32)}
 
-    family: Literal["parallel_rnn"] = "parallel_rnn"
     branches: tuple[Literal["simple_rnn", "lstm", "gru"], ...] = ("simple_rnn", "gru")
     merge: Literal["concat", "sum"] = "concat"
     units: int = Field(16, ge=1, description="of each branch")

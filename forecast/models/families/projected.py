@@ -14,12 +14,11 @@ from forecast.networks.description import Block, Dense, Network, Parallel, Recur
 
 
 class Spec(NetworkSpec):
-    summary: ClassVar[str] = "A recurrent layer on a linear projection of its inputs, learnt or principal components."
-    equation: ClassVar[str] = "z[t] = P x[t] + p; h[t] = LSTM(z[t], h[t-1]); y = U h + c"
-    source: ClassVar[str] = "Pearson 1901; Hotelling 1933; learnt P: Bengio, Ducharme, Vincent & Jauvin 2003"
+    summary = "A recurrent layer on a linear projection of its inputs, learnt or principal components."
+    equation = "z[t] = P x[t] + p; h[t] = LSTM(z[t], h[t-1]); y = U h + c"
+    source = "Pearson 1901; Hotelling 1933; learnt P: Bengio, Ducharme, Vincent & Jauvin 2003"
     choices: ClassVar[Choices] = {"units": (16, 32, 64), "width": (2, 4, 8)}
 
-    family: Literal["projected"] = "projected"
     projection: Literal["learnt", "pca"] = "pca"
     width: int = Field(4, ge=1, description="columns that are left of the past ones; at most as many as there are")
     cell: Literal["simple_rnn", "lstm", "gru"] = "lstm"

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
-
 from forecast.models.base import LinearSpec
 
 
 class Spec(LinearSpec):
-    summary: ClassVar[str] = (
-        "Ridge on lookback differences, exogenous lags and calendar, and on products of these: the skip alone."
-    )
-    equation: ClassVar[str] = (
+    summary = "Ridge on lookback differences, exogenous lags and calendar, and on products of these: the skip alone."
+    equation = (
         "y[t+h] - y[t] = B_h' [z, f[t+1..t+H], f f', f z'] + b_h, z = y[t-k] - y[t], x[t-k]; the last two if chosen"
     )
-    source: ClassVar[str] = "Hoerl & Kennard 1970; NLinear of Zeng et al. 2023 without exogenous inputs"
-
-    family: Literal["ridge"] = "ridge"
+    source = "Hoerl & Kennard 1970; NLinear of Zeng et al. 2023 without exogenous inputs"

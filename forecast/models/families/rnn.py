@@ -5,17 +5,16 @@ Its initial state is zero, learnt, or drawn once.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from forecast.models.base import RecurrentSpec
 
 
 class Spec(RecurrentSpec):
-    cell: ClassVar[str] = "simple_rnn"
-    summary: ClassVar[str] = "Recurrent layer with full back-propagation through time."
-    equation: ClassVar[str] = "h[t] = f(V x[t] + W h[t-1] + b_h); y[t] = U h[t] + b_y"
-    source: ClassVar[str] = "Rumelhart, Hinton & Williams 1986; Werbos 1990"
+    cell = "simple_rnn"
+    summary = "Recurrent layer with full back-propagation through time."
+    equation = "h[t] = f(V x[t] + W h[t-1] + b_h); y[t] = U h[t] + b_y"
+    source = "Rumelhart, Hinton & Williams 1986; Werbos 1990"
 
-    family: Literal["rnn"] = "rnn"
     activation: Literal["tanh", "sigmoid", "relu", "softplus"] = "tanh"
     h_init: Literal["zero", "learnt", "random"] = "zero"

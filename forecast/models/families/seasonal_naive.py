@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
-
 import numpy as np
 
 from forecast.data.windows import Layout, Windows
@@ -12,11 +10,9 @@ from forecast.models.skip import Skip
 
 
 class Spec(BaselineSpec):
-    summary: ClassVar[str] = "Repeats the value one season earlier."
-    equation: ClassVar[str] = "y[t+h] = y[t + h - m ceil(h/m)]"
-    source: ClassVar[str] = "Hyndman & Athanasopoulos, Forecasting: Principles and Practice, 5.2"
-
-    family: Literal["seasonal_naive"] = "seasonal_naive"
+    summary = "Repeats the value one season earlier."
+    equation = "y[t+h] = y[t + h - m ceil(h/m)]"
+    source = "Hyndman & Athanasopoulos, Forecasting: Principles and Practice, 5.2"
 
     def unsuited(self, season_length: int) -> str:
         return "without a season it is naive" if season_length == 1 else ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
-
 import numpy as np
 
 from forecast.data.panel import Series
@@ -13,14 +11,12 @@ from forecast.system.errors import ModelFailure
 
 
 class Spec(ModelSpec):
-    kind: ClassVar[str] = "baseline"
-    reads_history: ClassVar[bool] = False
-    needs_vintages: ClassVar[bool] = True
-    summary: ClassVar[str] = "What the weather service itself had forecast by then: nothing here is fitted."
-    equation: ClassVar[str] = "y[t+h] = s(t+h; u), u the newest issue <= t"
-    source: ClassVar[str] = "the service's own archive of forecasts, with the time of their issue"
-
-    family: Literal["service"] = "service"
+    kind = "baseline"
+    reads_history = False
+    needs_vintages = True
+    summary = "What the weather service itself had forecast by then: nothing here is fitted."
+    equation = "y[t+h] = s(t+h; u), u the newest issue <= t"
+    source = "the service's own archive of forecasts, with the time of their issue"
 
     def n_params(self, model: FittedModel) -> int:
         return 0

@@ -21,7 +21,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import AfterValidator, Field, model_validator
@@ -192,11 +192,10 @@ def _mean_of_nearest(arrays: Arrays, x: np.ndarray) -> np.ndarray:
 
 
 class Spec(RegressorSpec):
-    summary: ClassVar[str] = "A regressor of scikit-learn with the lead time as an input; boosted trees by default."
-    equation: ClassVar[str] = "y[t+h] = b[t+h] + F(y[t-k] - y[t], y[t+h-jm] - y[t], x[t], f[t+h], h), b: y[t] or ridge"
-    source: ClassVar[str] = "Pedregosa et al. 2011; boosting: Friedman 2001, Ke et al. 2017"
+    summary = "A regressor of scikit-learn with the lead time as an input; boosted trees by default."
+    equation = "y[t+h] = b[t+h] + F(y[t-k] - y[t], y[t+h-jm] - y[t], x[t], f[t+h], h), b: y[t] or ridge"
+    source = "Pedregosa et al. 2011; boosting: Friedman 2001, Ke et al. 2017"
 
-    family: Literal["sklearn"] = "sklearn"
     regressor: Annotated[str, AfterValidator(known)] = BOOSTING
     options: dict[str, bool | int | float | str | None] = Field(
         default_factory=dict, description="arguments of the regressor, by their names in scikit-learn"

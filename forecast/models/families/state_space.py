@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from forecast.models.base import RecurrentSpec
 
 
 class Spec(RecurrentSpec):
-    cell: ClassVar[str] = "state_space"
-    summary: ClassVar[str] = "State updated by a multi-layer perceptron shared over time."
-    equation: ClassVar[str] = "h[t] = MLP(x[t], h[t-1]); y[t] = U h[t] + c"
-    source: ClassVar[str] = "Zamarreno & Vega 1998; Suykens, Vandewalle & De Moor 1996"
+    cell = "state_space"
+    summary = "State updated by a multi-layer perceptron shared over time."
+    equation = "h[t] = MLP(x[t], h[t-1]); y[t] = U h[t] + c"
+    source = "Zamarreno & Vega 1998; Suykens, Vandewalle & De Moor 1996"
 
-    family: Literal["state_space"] = "state_space"
     hidden: tuple[int, ...] = (32,)
     activation: Literal["tanh", "sigmoid", "relu", "softplus"] = "tanh"

@@ -5,7 +5,7 @@ MATLAB's distdelaynet; with `layers: 1` its timedelaynet.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -14,12 +14,11 @@ from forecast.networks.description import Block, Dense, Network, Shapes, Taps
 
 
 class Spec(NetworkSpec):
-    summary: ClassVar[str] = "Causal convolutions: delayed inputs into delayed hidden layers."
-    equation: ClassVar[str] = "h1[t] = f(sum_d V_d x[t-d] + b); h2[t] = f(sum_d W_d h1[t-d] + b); y = U h2 + c"
-    source: ClassVar[str] = "Waibel, Hanazawa, Hinton, Shikano & Lang 1989"
+    summary = "Causal convolutions: delayed inputs into delayed hidden layers."
+    equation = "h1[t] = f(sum_d V_d x[t-d] + b); h2[t] = f(sum_d W_d h1[t-d] + b); y = U h2 + c"
+    source = "Waibel, Hanazawa, Hinton, Shikano & Lang 1989"
     choices: ClassVar[Choices] = {"units": (16, 32, 64), "taps": (4, 8, 12)}
 
-    family: Literal["tdnn"] = "tdnn"
     taps: int = Field(8, ge=1, description="delays 0..taps-1 of each layer")
     dilation: int = Field(3, ge=1, description="spacing of the delays, multiplied from layer to layer")
     units: int = Field(32, ge=1)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 from forecast.models.families.auto_theta import Theta
-from forecast.models.statistical import Fitted, StatisticalSpec
+from forecast.models.statistical import StatisticalSpec
 
 
 class Spec(StatisticalSpec):
-    fitted: ClassVar[type[Fitted]] = Theta
-    summary: ClassVar[str] = "Simple exponential smoothing with half the linear trend, after removing the season."
-    equation: ClassVar[str] = "mean of the theta lines 0 (trend) and 2 (smoothed)"
-    source: ClassVar[str] = "Assimakopoulos & Nikolopoulos 2000; Fiorucci et al. 2016"
-
-    family: Literal["theta"] = "theta"
+    fitted = Theta
+    summary = "Simple exponential smoothing with half the linear trend, after removing the season."
+    equation = "mean of the theta lines 0 (trend) and 2 (smoothed)"
+    source = "Assimakopoulos & Nikolopoulos 2000; Fiorucci et al. 2016"
 
     def options(self, season: int) -> dict[str, Any]:
         return {"model": "STM"}

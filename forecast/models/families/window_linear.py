@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -25,11 +25,10 @@ from forecast.system.errors import ModelFailure
 
 
 class Spec(RegressorSpec):
-    summary: ClassVar[str] = "A linear map of the target's own window: NLinear, DLinear, or climatology and AR."
-    equation: ClassVar[str] = "y[t+h] = b[t+h] + B_h' x; b, x: y[t], y - y[t]; 0, (mean, rest); c' f, y - c' f"
-    source: ClassVar[str] = "Zeng, Chen, Zhang & Xu 2023; climatology and AR: von Storch & Zwiers 1999"
+    summary = "A linear map of the target's own window: NLinear, DLinear, or climatology and AR."
+    equation = "y[t+h] = b[t+h] + B_h' x; b, x: y[t], y - y[t]; 0, (mean, rest); c' f, y - c' f"
+    source = "Zeng, Chen, Zhang & Xu 2023; climatology and AR: von Storch & Zwiers 1999"
 
-    family: Literal["window_linear"] = "window_linear"
     form: Literal["nlinear", "dlinear", "climatology"] = "nlinear"
     average: int = Field(25, ge=2, description="rows of dlinear's moving average")
 
