@@ -116,12 +116,9 @@ def _views(target: np.ndarray, column: np.ndarray) -> Iterator[tuple[str, np.nda
     The size of a change stands at the row it leads to, as the target does.
     """
     yield "", target, column
-    yield "the rank of ", _ranks(target), _ranks(column)
+    target_ranks, ranks = (pd.Series(values).rank().to_numpy(dtype=float) for values in (target, column))
+    yield "the rank of ", target_ranks, ranks
     yield "the size of the change of ", np.abs(np.diff(target, prepend=np.nan)), column
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    return pd.Series(values).rank().to_numpy(dtype=float)
 
 
 def _is_target(target: np.ndarray, column: np.ndarray) -> int | None:

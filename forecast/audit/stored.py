@@ -136,7 +136,7 @@ def _as_saved(fits: tuple[Fitted, Fitted], entry: dict[str, Any], saved: Path, f
             fitted.forecaster.save(folder / kept)
             for name in runs.unlike_parts(twin, folder / kept):
                 yield Finding(runs.PARTS[name], WITHHELD, saved.name, f"{name} of {about}")
-    curve = [[step, *map(files.json_number, losses)] for step, *losses in fits[0].curve]
+    curve = files.json_number(fits[0].curve)
     steps = list(fits[0].steps_elsewhere)
     if curve != entry["curve"] or steps != entry.get("steps_elsewhere", steps):
         yield Finding("training", WITHHELD, saved.name, f"the validation curve of {about}")

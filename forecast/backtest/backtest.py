@@ -120,6 +120,7 @@ def fit_and_forecast(
             final.forecaster.save(temporary / "seed")
             if final is not fitted:
                 fitted.forecaster.save(temporary / "chosen")
+            train = [cut.train for cut in (problem if final is fitted else problem.joined).blocks.values()]
             files.write_frame(temporary / "forecasts.parquet", forecasts)
             if distributions is not None:
                 files.write_frame(temporary / DISTRIBUTIONS, distributions)
@@ -133,12 +134,10 @@ def fit_and_forecast(
                     "repeated_steps": 0 if final is fitted else fitted.best_step,
                     "steps_elsewhere": fitted.steps_elsewhere,
                     "validation_loss": files.json_number(fitted.validation_loss),
-                    "curve": [
-                        [step, files.json_number(train), files.json_number(val)] for step, train, val in fitted.curve
-                    ],
+                    "curve": files.json_number(fitted.curve),
                     "n_params": final.forecaster.n_params,
                     "refits": fits.refits,
-                    "rows_seen": _rows_seen(problem if final is fitted else problem.joined),
+                    "rows_seen": sum(stop - start for start, stop in train),
                 },
             )
     return {"cpu_seconds": time.process_time() - cpu, "wall_seconds": time.perf_counter() - wall}
@@ -151,10 +150,6 @@ def fit_twice(
     about: dict[str, Any] = {"skip": candidate.skip, "seed": seed, "budget": budget, "initial": initial}
     first = fit(problem, candidate.spec, announce=partial(tell, f"{candidate.name} seed {seed}"), **about)
     return first, fit_again(problem, candidate.spec, first, **about)
-
-
-def _rows_seen(problem: Problem) -> int:
-    return sum(stop - start for start, stop in (blocks.train for blocks in problem.blocks.values()))
 
 
 def tell(name: str, said: str) -> None:
@@ -309,7 +304,8 @@ def with_distributions(
     quantiles = partial(predict_quantiles, levels=LEVELS, seed=seed)
     parts = []
     for (uid, _), rows in forecasts.groupby(["unique_id", "block"], sort=False):
-        ask = partial(ask_staged, fits, problem.panel, str(uid), _origin_rows(problem, str(uid), rows))
+        origins = np.searchsorted(problem.panel.by_id[str(uid)].ds, rows["cutoff"].drop_duplicates().to_numpy())
+        ask = partial(ask_staged, fits, problem.panel, str(uid), origins)
         columns = {RISE: ask(partial(rise_probability, seed=seed))}
         if head.head.has_distribution:
             grid = ask(quantiles)
@@ -320,9 +316,3 @@ def with_distributions(
         own = {name: values.ravel() for name, values in columns.items()}
         parts.append(rows.drop(columns="y_hat").assign(**own))
     return pd.concat(parts, ignore_index=True)
-
-
-def _origin_rows(problem: Problem, uid: str, forecasts: pd.DataFrame) -> np.ndarray:
-    """The origins of a series' forecasts as row numbers, in their order."""
-    cutoffs = forecasts["cutoff"].drop_duplicates().to_numpy()
-    return np.searchsorted(problem.panel.by_id[uid].ds, cutoffs)

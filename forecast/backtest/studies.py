@@ -43,7 +43,7 @@ class TrialOutcome:
         """Plain Python numbers; a value that is not finite without a reason gets one."""
         value = float(self.value)
         reason = self.failed or ("" if math.isfinite(value) else f"the validation loss is {value}")
-        return TrialOutcome(value if not reason else math.inf, finite(self.curve), reason)
+        return TrialOutcome(value if not reason else math.inf, files.json_number(self.curve), reason)
 
 
 @dataclass(frozen=True)
@@ -305,11 +305,3 @@ def _is_json(line: bytes) -> bool:
         return isinstance(json.loads(line), dict)
     except ValueError:
         return False
-
-
-def finite(value: Any) -> Any:
-    """Nested lists of plain numbers; JSON knows neither NaN nor infinity, so they become None."""
-    if isinstance(value, list | tuple) or hasattr(value, "tolist"):
-        members = value.tolist() if hasattr(value, "tolist") else value
-        return [finite(member) for member in members] if isinstance(members, list | tuple) else finite(members)
-    return None if isinstance(value, float) and not math.isfinite(value) else value

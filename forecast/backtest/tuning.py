@@ -76,7 +76,7 @@ def tune(
     Raises one error naming every study with a bug, after all others are done and kept.
     """
     tunable = [c for c in planned if c.spec.search_space()]
-    places = {c.name: _result_path(plan, c) for c in tunable}
+    places = {c.name: plan.place.paths.studies / f"{study_key(plan, c)}.json" for c in tunable}
     todo: dict[Path, Candidate] = {}
     for c in tunable:
         if places[c.name].exists() or places[c.name] in todo:  # two names for one configuration are studied once
@@ -99,11 +99,6 @@ def tune(
     with files.atomic_directory(target) as temporary:
         for c in tunable:
             files.write_json(temporary / f"{c.name}.json", {**files.read_json(places[c.name]), "model": c.model})
-
-
-def _result_path(plan: Plan, candidate: Candidate) -> Path:
-    """A finished study's result under its key: read back without Optuna or TensorFlow."""
-    return plan.place.paths.studies / f"{study_key(plan, candidate)}.json"
 
 
 def study(plan: Plan, candidate: Candidate) -> dict[str, Any]:

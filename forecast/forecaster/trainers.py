@@ -143,7 +143,7 @@ def by_levenberg_marquardt(
         seed=seed,
         warm_up=warm_up(network, spec.warm_up),
         restarts=spec.lm.restarts,
-        options=_options(spec),
+        options=lm.Options(max_iterations=spec.lm.iterations, patience=spec.lm.patience, bayesian=spec.lm.bayesian),
         announce=announce,
     )
     curve = [(0, float("nan"), without)]
@@ -151,10 +151,6 @@ def by_levenberg_marquardt(
     step, _, error = min(curve, key=lambda look: look[2] if np.isfinite(look[2]) else np.inf)
     weights = {name: value.astype(np.float32) for name, value in found.items()} if step else alone
     return Trained(weights, step, error, curve)
-
-
-def _options(spec: NetworkSpec) -> lm.Options:
-    return lm.Options(max_iterations=spec.lm.iterations, patience=spec.lm.patience, bayesian=spec.lm.bayesian)
 
 
 def fit_head(

@@ -122,15 +122,12 @@ def identity() -> dict[str, str]:
     own = hashlib.sha256()
     for path in sorted((PROJECT / "forecast").rglob("*.py")):
         own.update(path.relative_to(PROJECT).as_posix().encode() + b"\0" + path.read_bytes())
-    return {"code": own.hexdigest()[:12], "packages": _packages()}
-
-
-def _packages() -> str:
     found = []
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
             found.append(f"{name}=={version(name)}")
-    return hashlib.sha256(" ".join(found).encode()).hexdigest()[:12]
+    packages = hashlib.sha256(" ".join(found).encode())
+    return {"code": own.hexdigest()[:12], "packages": packages.hexdigest()[:12]}
 
 
 def _checked(client: Client, tasks: Sequence[Task]) -> bool:

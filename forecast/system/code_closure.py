@@ -135,7 +135,7 @@ def _source(file: Path, _changed: int, package: str) -> _Source:
         if isinstance(node, ast.Import) and id(node) not in not_run:
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and id(node) not in not_run:
-            base = _base(node, package)
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
     called = {_called(node) for node in nodes if isinstance(node, ast.Call)}
     return _Source(tuple(dict.fromkeys(names)), bool(called & set(_FINDS_BY_NAME)), _meaning(tree, nodes))
@@ -151,13 +151,6 @@ def _below(condition: ast.If) -> Iterator[ast.AST]:
         yield from ast.walk(statement)
 
 
-def _base(node: ast.ImportFrom, package: str) -> str:
-    if not node.level:
-        return node.module or ""
-    parts = package.split(".")
-    return ".".join([*parts[: len(parts) - node.level + 1], *([node.module] if node.module else [])])
-
-
 def _called(node: ast.Call) -> str:
     function = node.func
     return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
@@ -166,13 +159,7 @@ def _called(node: ast.Call) -> str:
 def _meaning(tree: ast.Module, nodes: list[ast.AST]) -> str:
     """The tree as text without its docstrings, which are taken out of it."""
     for node in nodes:
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and _is_text(
-            node.body[:1]
-        ):
+        kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        if isinstance(node, kinds) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:]
     return ast.dump(tree)
-
-
-def _is_text(body: list[ast.stmt]) -> bool:
-    value = body[0].value if body and isinstance(body[0], ast.Expr) else None
-    return isinstance(value, ast.Constant) and isinstance(value.value, str)

@@ -89,9 +89,12 @@ def write_json(path: Path | str, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False, default=str) + "\n")
 
 
-def json_number(value: float) -> float | None:
-    """JSON has no NaN: what was not measured is null."""
-    return float(value) if math.isfinite(value) else None
+def json_number(value: Any) -> Any:
+    """A number, or nested lists or arrays of numbers, for JSON: it has no NaN, so what was not measured is null."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, list | tuple):
+        return [json_number(member) for member in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path | str) -> Any:

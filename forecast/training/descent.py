@@ -117,7 +117,7 @@ class Updater:
             "adam": self._adam,
             "adamw": self._adam,
             "sgd": lambda gradient: gradient,
-            "momentum": self._momentum,
+            "momentum": lambda gradient: self._first.assign(MOMENTUM * self._first + gradient),
         }
         self._direction = rules[first.rule]
         self.begin(first)
@@ -152,9 +152,6 @@ class Updater:
         second = self._second.assign(BETA_2 * self._second + (1.0 - BETA_2) * tf.square(gradient))
         scale = tf.sqrt(1.0 - BETA_2**t) / (1.0 - BETA_1**t)
         return scale * first / (tf.sqrt(second) + EPSILON)
-
-    def _momentum(self, gradient: Any) -> Any:
-        return self._first.assign(MOMENTUM * self._first + gradient)
 
 
 class TensorMaths(Maths):

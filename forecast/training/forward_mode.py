@@ -132,7 +132,7 @@ class ForwardMode:
 
     def _first(self, cell: Cell, w: Mapping[str, Array], path: str) -> tuple[Array, Array]:
         """The state before the first row and its derivatives, which only a learnt one has."""
-        state = _flat(cell, cell.initial(XP, w, 1))[0]
+        state = cell.joined(cell.initial(XP, w, 1))[0]
         tangent = np.zeros((len(state), self._reach(path)))
         first = 0
         for name, size in cell.states().items():
@@ -169,19 +169,12 @@ FlatStep = Callable[[Mapping[str, AnyArray], AnyArray, AnyArray], AnyArray]
 
 def _flat_step(cell: Cell) -> FlatStep:
     """The cell's step on one array of all states, (R, S), to one array of new states and output, (R, S + units)."""
-    sizes = cell.states()
-    cuts = np.cumsum(list(sizes.values()))[:-1]
 
     def step(w: Mapping[str, AnyArray], x: AnyArray, states: AnyArray) -> AnyArray:
-        named = dict(zip(sizes, np.split(states, cuts, axis=1), strict=True))
-        output, new = cell.step(XP, w, x, named)
-        return np.concatenate([_flat(cell, new), output], axis=1)
+        output, new = cell.step(XP, w, x, cell.parted(states))
+        return np.concatenate([cell.joined(new), output], axis=1)
 
     return step
-
-
-def _flat(cell: Cell, states: Mapping[str, AnyArray]) -> AnyArray:
-    return np.concatenate([states[name] for name in cell.states()], axis=1)
 
 
 def _trajectory(cell: Cell, w: Mapping[str, Array], x: Array, before: Array) -> tuple[Array, Array]:

@@ -49,15 +49,6 @@ class Layer:
         """S, the number of its states."""
         return sum(self.cell.states().values())
 
-    def joined(self, states: Mapping[str, np.ndarray]) -> np.ndarray:
-        """(N, S)."""
-        return np.concatenate([states[name] for name in self.cell.states()], axis=1)
-
-    def parted(self, states: np.ndarray) -> dict[str, np.ndarray]:
-        sizes = self.cell.states()
-        parts = np.split(states, np.cumsum(list(sizes.values()))[:-1], axis=1)
-        return dict(zip(sizes, parts, strict=True))
-
 
 @dataclass
 class Watching(Namespace):
@@ -88,11 +79,11 @@ class Watching(Namespace):
 def states_of(layer: Layer, xp: Namespace = numpy_namespace) -> tuple[np.ndarray, np.ndarray]:
     """Every output (T, B, units) and, joined, every state (T + 1, B, S): the first before row 0."""
     states: Arrays = layer.cell.initial(xp, layer.weights, layer.x.shape[1])
-    outputs, visited = [], [layer.joined(states)]
+    outputs, visited = [], [layer.cell.joined(states)]
     for row in layer.x:
         output, states = layer.cell.step(xp, layer.weights, row, states)
         outputs.append(output)
-        visited.append(layer.joined(states))
+        visited.append(layer.cell.joined(states))
     return np.stack(outputs), np.stack(visited)
 
 
@@ -176,8 +167,8 @@ def tangent(layer: Layer, projected: np.ndarray, states: np.ndarray, directions:
     ends = []
     for sign in (1, -1):
         moved = (states[:, None] + sign * STEP * directions).reshape(-1, shape[2])
-        _, new = layer.cell.advance(numpy_namespace, layer.weights, inputs, layer.parted(moved))
-        ends.append(layer.joined(new))
+        _, new = layer.cell.advance(numpy_namespace, layer.weights, inputs, layer.cell.parted(moved))
+        ends.append(layer.cell.joined(new))
     return ((ends[0] - ends[1]) / (2 * STEP)).reshape(shape)
 
 

@@ -74,7 +74,11 @@ class Cell:
 
     def weights(self, inputs: int) -> dict[str, Weight]:
         """The weights of the equation and those of the initial states, in a fixed order."""
-        return {**self.own_weights(inputs), **self._initial_weights()}
+        own, learnt = self.own_weights(inputs), self.h_init == "learnt"
+        if self.h_init == "zero":
+            return own
+        initializer: Initializer = "zeros" if learnt else "normal"
+        return own | {f"initial_{name}": Weight((size,), initializer, learnt) for name, size in self.states().items()}
 
     def initial(self, xp: Namespace, w: Arrays, batch: int) -> dict[str, Array]:
         """The states before the first step, each `(B, size)`."""
@@ -95,12 +99,14 @@ class Cell:
         """One time step: x `(B, I)` and states `(B, size)` give the output `(B, units)` and the new states."""
         return self.advance(xp, w, self.project(xp, w, x), states)
 
-    def _initial_weights(self) -> dict[str, Weight]:
-        if self.h_init == "zero":
-            return {}
-        learnt = self.h_init == "learnt"
-        initializer: Initializer = "zeros" if learnt else "normal"
-        return {f"initial_{name}": Weight((size,), initializer, learnt) for name, size in self.states().items()}
+    def joined(self, states: Arrays) -> np.ndarray:
+        """NumPy's states side by side in their order, `(B, sizes)`; `parted` takes them apart again."""
+        return np.concatenate([states[name] for name in self.states()], axis=1)
+
+    def parted(self, joined: np.ndarray) -> dict[str, np.ndarray]:
+        sizes = self.states()
+        parts = np.split(joined, np.cumsum(list(sizes.values()))[:-1], axis=1)
+        return dict(zip(sizes, parts, strict=True))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import base64
 import inspect
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +117,7 @@ def source_of(
         "NAMESPACE": bare(parsed(Namespace)),
         "ACTIVATE": bare(parsed(activate)),
         "CELLS": cell_sources(type(cell) for cell in used.values()),
-        "USED": _dictionary({path: _instance(cell) for path, cell in used.items()}),
+        "USED": _dictionary({path: repr(cell) for path, cell in used.items()}),
         "INITIAL": _dictionary(_first_states(state.blocks, weights) | _linear_state(network, linear), indent=4),
         "STEP": textwrap.indent(
             "\n".join(step_lines(network, linear=linear is not None, linear_future=with_future)), "    "
@@ -158,11 +158,6 @@ def _linear_state(network: Network, linear: Linear | None) -> dict[str, str]:
             f"{shapes.channels} channels. See `forecast.networks.inference.export.Linear`."
         )
     return {LINEAR: f"{{'line': np.zeros((batch, {lags - 1}, CHANNELS))}}"}
-
-
-def _instance(cell: Cell) -> str:
-    options = ", ".join(f"{field.name}={getattr(cell, field.name)!r}" for field in fields(cell))
-    return f"{type(cell).__name__}({options})"
 
 
 def _first_states(blocks: Mapping[str, Mapping[str, np.ndarray]], weights: Mapping[str, np.ndarray]) -> dict[str, str]:

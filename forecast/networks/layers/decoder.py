@@ -73,7 +73,8 @@ class Decoder(keras.Layer):
             y = self._free_run(w, tf.concat(parts, -1), first)
         else:
             taught = [shifted_targets(inputs["teacher"])] if self.feedback else []
-            y = self._known_inputs(w, tf.concat(taught + parts, -1), first)
+            own = {name: value for name, value in w.items() if name not in READOUT}
+            y = read_out(w, run(self.cell, own, tf.concat(taught + parts, -1), first)[0], self.activation)
         y = tf.reshape(y, tf.concat([[horizon], leading, [outputs, parameters]], 0))
         return tf.transpose(y, [1, 2, 0, 3, 4])
 
@@ -102,10 +103,6 @@ class Decoder(keras.Layer):
         d, states = self.cell.step(tensor_namespace, w, tf.concat([nothing, x[0]], -1), first)
         later = [run(self.cell, folded, x[1:], states)[0]] if x.shape[0] != 1 else []
         return read_out(w, tf.concat([d[None], *later], 0), self.activation)
-
-    def _known_inputs(self, w: Tensors, x: tf.Tensor, first: Tensors) -> tf.Tensor:
-        own = {name: value for name, value in w.items() if name not in READOUT}
-        return read_out(w, run(self.cell, own, x, first)[0], self.activation)
 
     def compute_output_shape(self, input_shape: Mapping[str, Any]) -> tuple[int | None, ...]:
         return (*input_shape["encoded"][:2], *self.shape)
