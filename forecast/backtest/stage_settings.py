@@ -19,6 +19,12 @@ from forecast.system.code_closure import PROJECT, code_digest
 TEMPLATES = "forecast/report/templates"
 SHOWN = {"title", "licence"}
 """Parts of a dataset that only the report shows; so are the columns' units."""
+BUDGET = {
+    "tune": {"n_trials", "trial_steps", "evaluate_every", "base_seed"},
+    "train": {"final_steps", "evaluate_every", "seeds"},
+    "compare": {"n_trials", "trial_steps", "final_steps", "seeds"},
+}
+"""Stage to what it reads of configs/tuning.yaml."""
 
 
 def stage_settings(paths: ProjectPaths) -> dict[str, dict[str, Any]]:
@@ -27,7 +33,7 @@ def stage_settings(paths: ProjectPaths) -> dict[str, dict[str, Any]]:
     Raises `InputError` for a configuration that cannot be read.
     """
     datasets, tuning = load_datasets(paths.configs), load_tuning(paths.configs)
-    models = load_models(paths.configs)
+    models, evaluation = load_models(paths.configs), load_evaluation(paths.configs).model_dump(mode="json")
     combined = {name: rule.model_dump(mode="json") for name, rule in models.combinations().items()}
     found: dict[str, dict[str, Any]] = {"report.json": _report(datasets)}
     for name in datasets.run:
@@ -38,9 +44,9 @@ def stage_settings(paths: ProjectPaths) -> dict[str, dict[str, Any]]:
         for stage, content in {
             "fetch": {"datasets": sources, "code": _code("fetch")},
             "prepare": {"datasets": sources, "code": _code("prepare")},
-            "tune": _tune(entry, tuning, [c for c in grid if c.spec.search_space()]),
-            "train": {**_train(entry, tuning, grid), "combinations": combined},
-            "compare": _compare(paths, entry, tuning),
+            "tune": _stage("tune", entry, tuning, [c for c in grid if c.spec.search_space()]),
+            "train": {**_stage("train", entry, tuning, grid), "combinations": combined},
+            "compare": {**_stage("compare", entry, tuning, []), "evaluation": evaluation},
         }.items():
             found[f"{name}/{stage}.json"] = content
     return found
@@ -54,32 +60,13 @@ def _computing(entry: Dataset) -> dict[str, Any]:
     return content
 
 
-def _tune(entry: Dataset, tuning: Tuning, grid: list[Candidate]) -> dict[str, Any]:
-    keys = {"n_trials", "trial_steps", "evaluate_every", "base_seed"}
+def _stage(name: str, entry: Dataset, tuning: Tuning, grid: list[Candidate]) -> dict[str, Any]:
+    """What tuning, training and the comparison are told alike; the comparison finds candidates by their results."""
     return {
         "task": entry.task.model_dump(mode="json"),
-        "budget": tuning.model_dump(mode="json", include=keys),
-        "candidates": _described(grid),
-        "code": _code("tune", grid),
-    }
-
-
-def _train(entry: Dataset, tuning: Tuning, grid: list[Candidate]) -> dict[str, Any]:
-    return {
-        "task": entry.task.model_dump(mode="json"),
-        "budget": tuning.model_dump(mode="json", include={"final_steps", "evaluate_every", "seeds"}),
-        "candidates": _described(grid),
-        "code": _code("train", grid),
-    }
-
-
-def _compare(paths: ProjectPaths, entry: Dataset, tuning: Tuning) -> dict[str, Any]:
-    keys = {"n_trials", "trial_steps", "final_steps", "seeds"}
-    return {
-        "task": entry.task.model_dump(mode="json"),
-        "budget": tuning.model_dump(mode="json", include=keys),
-        "evaluation": load_evaluation(paths.configs).model_dump(mode="json"),
-        "code": _code("compare"),
+        "budget": tuning.model_dump(mode="json", include=BUDGET[name]),
+        "candidates": {c.name: {"spec": c.spec.model_dump(mode="json"), "skip": c.skip} for c in grid},
+        "code": _code(name, grid),
     }
 
 
@@ -87,10 +74,6 @@ def _report(datasets: Datasets) -> dict[str, Any]:
     shown = {name: datasets.datasets[name].model_dump(mode="json") for name in datasets.run}
     templates = {path.name: files.sha256(path) for path in sorted((PROJECT / TEMPLATES).glob("*"))}
     return {"run": datasets.run, "datasets": shown, "code": _code("report"), "templates": templates}
-
-
-def _described(grid: list[Candidate]) -> dict[str, Any]:
-    return {c.name: {"spec": c.spec.model_dump(mode="json"), "skip": c.skip} for c in grid}
 
 
 def _code(stage: str, grid: Iterable[Candidate] = ()) -> str:

@@ -97,9 +97,6 @@ class StudyResult:
 Objective = Callable[[dict[str, Any], int], TrialOutcome]
 """(params, number of the trial) -> outcome. May raise `ModelFailure`; any other exception stops the study."""
 
-Report = Callable[[int, int, Trial], None]
-"""(finished trials, all trials, the trial that has just finished); for progress."""
-
 LEFT = 2.0 * postgres.SILENT
 """Seconds for the lock of a worker whose machine went silent."""
 RANDOM_TRIALS = 4
@@ -115,7 +112,6 @@ def run_study(
     seed: int,
     folder: Path,
     defaults: Mapping[str, Any] | None = None,
-    report: Report | None = None,
     storage: str = "",
 ) -> StudyResult:
     """Run the study `key` until `n_trials` trials have finished, counting those of earlier, interrupted calls.
@@ -140,8 +136,6 @@ def run_study(
             while (number := len(_finished(study))) < n_trials:
                 trial = _next_trial(study, number, seed, defaults)
                 _run_trial(study, trial, number, space, objective)
-                if report is not None:
-                    report(number + 1, n_trials, _as_trial(number, _finished(study)[number], space))
             finished = _finished(study)[:n_trials]
         except OSError as error:
             raise _explained(error, folder) from error

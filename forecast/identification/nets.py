@@ -103,18 +103,8 @@ class Net:
             )
         self.check_inputs(inputs)
         hidden = self.hidden[0] if self.hidden else 0
-        bounds = self.low, self.high, self.dead_times
-        outputs += self.states
-        return Narx(
-            inputs,
-            outputs,
-            self.feedback_delays,
-            self.input_delays,
-            hidden,
-            self.linear or not hidden,
-            *bounds,
-            self.states,
-        )
+        layers = self.feedback_delays, self.input_delays, hidden, self.linear or not hidden
+        return Narx(inputs, outputs + self.states, *layers, self.low, self.high, self.dead_times, self.states)
 
     def loop(self, inputs: int, outputs: int) -> Narx | NetworkLoop:
         """The numerics of both loops."""

@@ -142,17 +142,11 @@ def read_frame(path: Path | str) -> Any:
 
 
 def write_arrays(path: Path | str, arrays: dict[str, Any]) -> None:
-    """NumPy arrays as an uncompressed .npz with fixed time stamps: equal arrays are equal bytes."""
-    import io
-    import zipfile
-
+    """NumPy arrays as an uncompressed .npz, which has no time stamps: equal arrays are equal bytes."""
     import numpy as np
 
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name in sorted(arrays):
-            buffer = io.BytesIO()
-            np.save(buffer, np.asarray(arrays[name]), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), buffer.getvalue())
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **dict(sorted(arrays.items())))
 
 
 def read_arrays(path: Path | str) -> dict[str, Any]:

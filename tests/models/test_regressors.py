@@ -19,7 +19,7 @@ from tests.models.test_skip import turning
 from tests.support import problems
 
 RNG = np.random.default_rng(1)
-X = RNG.normal(size=(600, 5))
+X = RNG.normal(size=(600, 5)).astype(np.float32).astype(np.float64)  # trees of scikit-learn compare in float32
 Y = np.where(X[:, 0] > 0, np.sin(2 * X[:, 1]), X[:, 2]) + 0.1 * RNG.normal(size=600)
 BUDGET = Budget(0, 1)
 OPTIONS = {"KNeighborsRegressor": {"weights": "distance"}}

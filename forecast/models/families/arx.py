@@ -1,7 +1,5 @@
 """One-step ridge ARX, iterated to the horizon: the skip of the recursive families, standing alone."""
 
-from __future__ import annotations
-
 from forecast.models.base import LinearSpec
 
 

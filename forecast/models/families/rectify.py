@@ -1,7 +1,5 @@
 """The mixed strategy in closed form: a one-step ridge iterated, and a direct ridge on what it leaves of each step."""
 
-from __future__ import annotations
-
 from forecast.models.base import LinearSpec
 
 

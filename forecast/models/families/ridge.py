@@ -1,7 +1,5 @@
 """Ridge regression on everything the networks see: the default skip, standing alone as a row of its own."""
 
-from __future__ import annotations
-
 from forecast.models.base import LinearSpec
 
 
