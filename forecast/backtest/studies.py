@@ -207,19 +207,15 @@ def _run_trial(study: optuna.Study, trial: optuna.Trial, number: int, space: Spa
 
     try:
         params = {name: _suggest(trial, name, space[name]) for name in space}
-        outcome = _outcome(objective, params, number)
+        try:
+            outcome = objective(params, number).checked()
+        except ModelFailure as error:
+            outcome = TrialOutcome.failure(str(error))
         trial.set_user_attr("outcome", {"curve": outcome.curve, "reason": outcome.failed})
     except BaseException:  # Ctrl-C included: the trial must not stay RUNNING
         study.tell(trial, state=TrialState.FAIL)
         raise
     study.tell(trial, outcome.value)
-
-
-def _outcome(objective: Objective, params: dict[str, Any], number: int) -> TrialOutcome:
-    try:
-        return objective(params, number).checked()
-    except ModelFailure as error:
-        return TrialOutcome.failure(str(error))
 
 
 def _suggest(trial: optuna.Trial, name: str, dimension: Dimension) -> Any:

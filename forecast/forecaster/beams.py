@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -91,6 +90,7 @@ class FedBack:
         return cls(loop, head, path, head.head.log_probabilities(raw), values)
 
     def log_probabilities(self) -> np.ndarray:
+        """(P, O, n): of every bin of the next step, given each prefix."""
         return self.log_p
 
     def chosen(self, parents: np.ndarray, bins: np.ndarray) -> np.ndarray:
@@ -99,6 +99,7 @@ class FedBack:
         return np.concatenate([self.path[parents], newest[:, None]], axis=1)
 
     def follow(self, parents: np.ndarray, bins: np.ndarray) -> FedBack:
+        """The prefixes `parents` (P',) each one step longer, by `bins` (P', O)."""
         path = self.chosen(parents, bins)
         loop = self.loop.picked(parents)
         loop.advance(path[:, -1])
@@ -113,22 +114,12 @@ def follow(start: FedBack, path: np.ndarray) -> np.ndarray:
     return chain.chosen(only, path[-1:])[0]
 
 
-class Chain(Protocol):
-    """Prefixes of paths side by side, P of them, all of the same length."""
-
-    def log_probabilities(self) -> np.ndarray:
-        """(P, O, n): of every bin of the next step, given each prefix."""
-
-    def follow(self, parents: np.ndarray, bins: np.ndarray) -> Chain:
-        """The prefixes `parents` (P',) each one step longer, by `bins` (P', O)."""
-
-
 def best_bins(log_p: np.ndarray) -> tuple[np.ndarray, float]:
     """As `most_probable`, of steps that do not depend on the bins before: log probabilities (H, O, n)."""
     return log_p.argmax(axis=-1), float(np.cumsum(log_p.max(axis=-1))[-1])
 
 
-def most_probable(chain: Chain, *, horizon: int, width: int) -> tuple[np.ndarray, float]:
+def most_probable(chain: FedBack, *, horizon: int, width: int) -> tuple[np.ndarray, float]:
     """The bins (H, O) of the best path found and the natural logarithm of its probability.
 
     `width` prefixes are kept at every step; the search is exhaustive when it is at least the number of prefixes.

@@ -68,10 +68,9 @@ def plotresponse(y: npt.ArrayLike, forecast: npt.ArrayLike, labels: Labels | Non
         error = np.where(chosen, measured - found, np.nan)
         below.vlines(rows, 0, np.nan_to_num(error), color=COLOURS[name], lw=0.8)
     above.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=4, frameon=False, fontsize=8)
-    above.set_ylabel("y")
+    above.set(ylabel="y")
     below.axhline(0, color=INK, lw=0.6)
-    below.set_ylabel("error")
-    below.set_xlabel("row")
+    below.set(xlabel="row", ylabel="error")
     return figure
 
 
@@ -127,10 +126,9 @@ def plottrainstate(training: TrainingRecord) -> Figure:
     lowest = np.maximum.accumulate(np.where(judged <= best, step, 0))
     figure, (above, below) = _figure(2, sharex=True)
     above.semilogy(step, mu, color=COLOURS["train"])
-    above.set_ylabel("mu")
+    above.set(ylabel="mu")
     below.plot(step, step - lowest, color=COLOURS["validation"])
-    below.set_ylabel("iterations since the best")
-    below.set_xlabel("iteration")
+    below.set(xlabel="iteration", ylabel="iterations since the best")
     return figure
 
 
@@ -157,8 +155,7 @@ def plotstatic(levels: npt.ArrayLike, settled: npt.ArrayLike) -> Figure:
     """The static curve: the first output where the model settles (`static_curve`), by the level of the input."""
     figure, (axes,) = _figure(1)
     axes.plot(columns("levels", levels)[:, 0], columns("settled", settled)[:, 0], "o-", ms=3, color=COLOURS["train"])
-    axes.set_xlabel("input, held")
-    axes.set_ylabel("output, settled")
+    axes.set(xlabel="input, held", ylabel="output, settled")
     return figure
 
 
@@ -167,10 +164,9 @@ def plotbode(frequencies: npt.ArrayLike, response: npt.NDArray[np.complex128]) -
     at, values = np.asarray(frequencies)[1:], np.asarray(response)[1:, 0]
     figure, (above, below) = _figure(2, sharex=True)
     above.semilogx(at, 20 * np.log10(np.abs(values) + 1e-300), color=COLOURS["train"])
-    above.set_ylabel("dB")
+    above.set(ylabel="dB")
     below.semilogx(at, np.degrees(np.unwrap(np.angle(values))), color=COLOURS["train"])
-    below.set_ylabel("phase in degrees")
-    below.set_xlabel("frequency per row")
+    below.set(xlabel="frequency per row", ylabel="phase in degrees")
     return figure
 
 
@@ -197,8 +193,7 @@ def _figure(rows: int, size: tuple[float, float] = (7.0, 3.6), **options: Any) -
 
 
 def _labelled(axes: Any, x: str, y: str) -> None:
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
+    axes.set(xlabel=x, ylabel=y)
     axes.legend(frameon=False, fontsize=8)
 
 

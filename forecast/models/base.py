@@ -105,8 +105,8 @@ class ModelSpec(Config):
         return model.predict_windows(series, rows)
 
     def scaled_forecast(self, model: FittedModel, windows: Windows) -> np.ndarray:
-        """(B, H, O) in scaled units."""
-        raise NotImplementedError
+        """(B, H, O) in scaled units: of the skip and its network, unless the family says otherwise."""
+        return model.on_skip(windows)
 
     def n_params(self, model: FittedModel) -> int:
         """Numbers fitted to data."""
@@ -240,9 +240,6 @@ class LinearSpec(FittedSpec):
     kind = "linear"
     fitted_as = "ridge"
 
-    def scaled_forecast(self, model: FittedModel, windows: Windows) -> np.ndarray:
-        return model.on_skip(windows)
-
     def n_params(self, model: FittedModel) -> int:
         return sum(part.n_params for part in (model.skip, model.correction) if part is not None)
 
@@ -310,9 +307,6 @@ class NetworkSpec(FittedSpec):
         network = self.network(task)
         origins = self.batch_size * (self.chunk if network.every_step else 1)
         return origins * network.shapes.horizon * network.shapes.outputs if self.by_gradient else 0
-
-    def scaled_forecast(self, model: FittedModel, windows: Windows) -> np.ndarray:
-        return model.on_skip(windows)
 
     def modules(self) -> list[str]:
         network = self.build(Shapes(channels=1, future_channels=0, horizon=1, outputs=1, lookback=64))
