@@ -103,8 +103,8 @@ class Sandbox:
     def targets_given(self, purpose: Purpose, length: int, last: int) -> None:
         self.asked.append(Asked(self.stage, purpose, length, last))
 
-    def calibration_given(self, y: np.ndarray, lower: np.ndarray) -> None:
-        self.calibrated.append({"y": y, "lower": lower})
+    def calibration_given(self, y: np.ndarray, y_hat: np.ndarray) -> None:
+        self.calibrated.append({"y": y, "y_hat": y_hat})
 
     @property
     def prepared(self) -> Path:

@@ -1,8 +1,6 @@
 """Prediction intervals around any forecaster: split conformal per horizon step, and a variant that adapts to drift.
 
-Both wrap a band [lower, upper]; a point forecast is the band with both ends equal. The score of a calibration origin
-is how far the actual lies outside its band (negative inside), so quantile heads are widened or narrowed as a whole
-(conformalised quantile regression, Romano, Patterson & Candes 2019) and point forecasts get symmetric intervals.
+The score of a calibration origin is the absolute error of its point forecast, so intervals are symmetric around it.
 """
 
 from __future__ import annotations
@@ -54,54 +52,41 @@ class SplitConformal:
     scores: tuple[Array, ...]
 
     @classmethod
-    def fit(
-        cls, y: ArrayLike, lower: ArrayLike, upper: ArrayLike | None = None, *, horizon: int | None = None
-    ) -> SplitConformal:
-        """`y`, `lower`, `upper` (n, H) of the calibration block; without `upper`, `lower` is the point forecast.
+    def fit(cls, y: ArrayLike, y_hat: ArrayLike, *, horizon: int | None = None) -> SplitConformal:
+        """Actuals and forecasts (n, H) of the calibration block.
 
         Vovk, Gammerman & Shafer (2005); Lei et al. (2018). A missing actual is left out of its step. With `horizon`
         the columns are the steps of several series side by side.
         """
-        _tell(y, lower, horizon)
-        outside = scores_of(y, lower, upper)
-        return cls(tuple(np.sort(column[np.isfinite(column)]) for column in outside.T))
+        _tell(y, y_hat, horizon)
+        return cls(tuple(np.sort(column[np.isfinite(column)]) for column in scores_of(y, y_hat).T))
 
     def margin(self, level: float) -> Array:
         """(H,): what to add at both ends so that the next actual is covered with probability at least `level`."""
         return np.array([column[rank_of(len(column), level) - 1] for column in self.scores])
 
-    def interval(self, level: float, lower: ArrayLike, upper: ArrayLike | None = None) -> tuple[Array, Array]:
-        """The band (..., H) widened to `level`; never turned inside out."""
-        return widened(lower, upper, self.margin(level))
+    def interval(self, level: float, y_hat: Array) -> tuple[Array, Array]:
+        """Both ends of the intervals of `level` around the forecasts (..., H)."""
+        margin = self.margin(level)
+        return y_hat - margin, y_hat + margin
 
 
-def _tell(y: ArrayLike, lower: ArrayLike, horizon: int | None) -> None:
+def _tell(y: ArrayLike, y_hat: ArrayLike, horizon: int | None) -> None:
     """Of each series on its own."""
-    actual, low = np.asarray(y), np.asarray(lower)
+    actual, forecast = np.asarray(y), np.asarray(y_hat)
     width = horizon or actual.shape[-1]
     for first in range(0, actual.shape[-1], width):
-        tell_of_calibration(actual[..., first : first + width], low[..., first : first + width])
+        tell_of_calibration(actual[..., first : first + width], forecast[..., first : first + width])
 
 
-def scores_of(y: ArrayLike, lower: ArrayLike, upper: ArrayLike | None = None) -> Array:
-    """How far each actual lies outside its band, negative inside; (n, H), NaN where the actual is missing."""
-    actual, low = np.asarray(y, dtype=float), np.asarray(lower, dtype=float)
-    high = low if upper is None else np.asarray(upper, dtype=float)
-    if actual.ndim != 2 or not actual.shape == low.shape == high.shape:
-        raise InputError(
-            f"Actuals {actual.shape}, lower ends {low.shape}, upper ends {high.shape}; wanted (n, H) three times."
-        )
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+def scores_of(y: ArrayLike, y_hat: ArrayLike) -> Array:
+    """The absolute errors (n, H), NaN where the actual is missing."""
+    actual, forecast = np.asarray(y, dtype=float), np.asarray(y_hat, dtype=float)
+    if actual.ndim != 2 or actual.shape != forecast.shape:
+        raise InputError(f"Actuals {actual.shape}, forecasts {forecast.shape}; wanted (n, H) twice.")
+    if not np.isfinite(forecast).all():
         raise InputError("A forecast of the calibration block is not finite. Its model has failed; leave it out.")
-    return np.asarray(np.maximum(low - actual, actual - high))
-
-
-def widened(lower: ArrayLike, upper: ArrayLike | None, margin: Array) -> tuple[Array, Array]:
-    """Both ends moved out by `margin`; where a negative margin would cross them, both become the middle."""
-    low = np.asarray(lower, dtype=float)
-    high = low if upper is None else np.asarray(upper, dtype=float)
-    middle = (low + high) / 2
-    return np.minimum(low - margin, middle), np.maximum(high + margin, middle)
+    return np.abs(actual - forecast)
 
 
 @dataclass
@@ -129,8 +114,7 @@ class AdaptiveConformal:
     def fit(
         cls,
         y: ArrayLike,
-        lower: ArrayLike,
-        upper: ArrayLike | None = None,
+        y_hat: ArrayLike,
         *,
         level: ArrayLike,
         horizon: int | None = None,
@@ -139,8 +123,8 @@ class AdaptiveConformal:
     ) -> AdaptiveConformal:
         """Start from the calibration block (n, C), whose length in time is also that of the window: what is observed
         later lies `spacing` times as far apart. `level` () or (L,); `horizon` as in `SplitConformal.fit`."""
-        _tell(y, lower, horizon)
-        outside = scores_of(y, lower, upper).T
+        _tell(y, y_hat, horizon)
+        outside = scores_of(y, y_hat).T
         known = np.isfinite(outside)
         counts = known.sum(axis=1)
         wanted = np.asarray(level, dtype=float)
@@ -191,13 +175,7 @@ class AdaptiveConformal:
 
 
 def adaptive_intervals(
-    start: AdaptiveConformal,
-    y: ArrayLike,
-    lower: ArrayLike,
-    upper: ArrayLike | None = None,
-    *,
-    step_size: int = 1,
-    horizon: int | None = None,
+    start: AdaptiveConformal, y: Array, y_hat: Array, *, step_size: int = 1, horizon: int | None = None
 ) -> tuple[Array, Array]:
     """Intervals (n, C), or (L, n, C) of several levels, of consecutive origins, `step_size` steps apart, each using
     only outcomes known at its cutoff.
@@ -205,7 +183,7 @@ def adaptive_intervals(
     The target of step h of origin i is known at origin i + ceil(h / step_size), not before. Columns are the steps of
     one series, or with `horizon` those of several side by side. `start` is advanced.
     """
-    outside = scores_of(y, lower, upper)
+    outside = scores_of(y, y_hat)
     n, width = outside.shape
     later = -(-(np.arange(width) % (horizon or width) + 1) // step_size)
     margins = np.empty((n, *start.alpha.shape))
@@ -214,4 +192,5 @@ def adaptive_intervals(
         known = origin - later[columns]
         start.observe(columns, outside[known, columns], margins[known, ..., columns].T)
         margins[origin] = start.margin()
-    return widened(lower, upper, np.moveaxis(margins, 0, -2))
+    margin = np.moveaxis(margins, 0, -2)
+    return y_hat - margin, y_hat + margin

@@ -44,8 +44,8 @@ class Recorder(Protocol):
     def targets_given(self, purpose: Purpose, length: int, last: int) -> None:
         """Targets up to row `last` of a series of `length` rows."""
 
-    def calibration_given(self, y: np.ndarray, lower: np.ndarray) -> None:
-        """Actuals (n, H) and lower ends (n, H) of a conformal fit."""
+    def calibration_given(self, y: np.ndarray, y_hat: np.ndarray) -> None:
+        """Actuals and forecasts (n, H) of a conformal fit."""
 
 
 _recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
@@ -61,11 +61,11 @@ def recorded_by(recorder: Recorder) -> Iterator[None]:
         _recorder.reset(token)
 
 
-def tell_of_calibration(y: ArrayLike, lower: ArrayLike) -> None:
+def tell_of_calibration(y: ArrayLike, y_hat: ArrayLike) -> None:
     """Called by every conformal fit with what it was given."""
     recorder = _recorder.get()
     if recorder is not None:
-        recorder.calibration_given(np.array(y, dtype=float), np.array(lower, dtype=float))
+        recorder.calibration_given(np.array(y, dtype=float), np.array(y_hat, dtype=float))
 
 
 @dataclass

@@ -334,13 +334,14 @@ def outcomes_known_at_their_origin(root: Path) -> None:
         root,
         "forecast/forecaster/intervals.py",
         """
-        def adaptive_intervals(start, y, lower, upper=None, *, step_size=1, horizon=None):
-            outside = scores_of(y, lower, upper)
+        def adaptive_intervals(start, y, y_hat, *, step_size=1, horizon=None):
+            outside = scores_of(y, y_hat)
             margins = np.empty((len(outside), *start.alpha.shape))
             for origin, scores in enumerate(outside):
                 start.observe(np.arange(len(scores)), scores, start.margin())
                 margins[origin] = start.margin()
-            return widened(lower, upper, np.moveaxis(margins, 0, -2))
+            margin = np.moveaxis(margins, 0, -2)
+            return y_hat - margin, y_hat + margin
     """,
     )
     append(root, "forecast/comparison/intervals.py", "def rehearsed(*_): return {'method': 'adaptive', 'reason': ''}")

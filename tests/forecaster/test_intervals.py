@@ -79,20 +79,6 @@ def test_a_missing_actual_is_left_out_of_its_step_and_may_make_it_too_small():
         fitted.margin(0.95)
 
 
-def test_quantile_bands_that_are_too_wide_are_narrowed():
-    y, y_hat = errors(500, seed=4)
-    fresh, fresh_hat = errors(2000, seed=5)
-    fitted = SplitConformal.fit(y, y_hat - 30, y_hat + 30)
-    lower, upper = fitted.interval(0.8, fresh_hat - 30, fresh_hat + 30)
-    assert metrics.coverage(fresh, lower, upper) == pytest.approx(0.8, abs=0.03)
-    assert np.all(upper - lower < 60) and np.all(upper >= lower)
-
-
-def test_a_band_is_never_turned_inside_out():
-    lower, upper = intervals.widened(np.array([0.0]), np.array([1.0]), np.array([-5.0]))
-    assert (lower.item(), upper.item()) == (0.5, 0.5)
-
-
 def test_under_drift_the_adaptive_variant_keeps_its_coverage_and_the_fixed_one_does_not():
     y, y_hat = errors(500, seed=6)
     parts = [errors(1000, seed=7), errors(1000, seed=8, scale=2.0)]
@@ -156,7 +142,7 @@ def test_levels_and_series_side_by_side_have_the_adaptive_intervals_that_each_ha
 
 
 def test_shapes_and_failed_forecasts_are_refused():
-    with pytest.raises(InputError, match="three times"):
+    with pytest.raises(InputError, match="twice"):
         SplitConformal.fit(np.zeros((5, 2)), np.zeros((5, 3)))
     with pytest.raises(InputError, match="not finite"):
         SplitConformal.fit(np.zeros((5, 2)), np.full((5, 2), np.nan))
