@@ -17,7 +17,7 @@ from forecast.forecaster.forecaster import Forecaster
 from forecast.models.base import NetworkSpec
 from forecast.models.problem import Problem
 from forecast.models.skip import Skip
-from forecast.networks.cells.weights import count, initialise, weight_shapes
+from forecast.networks.cells.weights import initialise
 from forecast.networks.description import Dense, Network, walk, warm_up
 from forecast.networks.heads import FittedHead, Head
 from forecast.networks.heads.distributions import correlation
@@ -130,9 +130,10 @@ def by_levenberg_marquardt(
     Step k + 1 of the curve is iteration k of the best restart. The weights are rounded to float32, like those of every
     network. `ModelFailure` for a network too large.
     """
-    n_weights = count(weight_shapes(network))
-    if n_weights > lm.MAX_WEIGHTS:  # a row that failed, not a run that stops: another trial may be small enough
-        problem = network_problem.NetworkProblem(network, series)
+    problem = network_problem.NetworkProblem(network, series)
+    if (
+        problem.n_weights > lm.MAX_WEIGHTS
+    ):  # a row that failed, not a run that stops: another trial may be small enough
         raise ModelFailure(lm.too_large(problem))
     alone = initialise(network, seed)
     without = float(validate(alone)[0])

@@ -29,7 +29,7 @@ def _narx_text(model: Model, about: str) -> str:
     nets = []
     for member in model.members:
         narx = member.net.narx(model.inputs, model.outputs)
-        parts = zip(("w1", "b1", "w2", "b2", "w3"), narx.split(narx.flat(member.weights)), strict=True)
+        parts = zip(("w1", "b1", "w2", "b2", "w3"), narx.layer.split(narx.flat(member.weights)), strict=True)
         own = {name: f"np.array({w.tolist()}).reshape({w.shape})" for name, w in parts}
         held = narx.dead_times or (0,) * model.inputs
         own |= {"y_delays": str(narx.y_delays), "u_delays": str(narx.u_delays), "held": str(held)}

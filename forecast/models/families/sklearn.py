@@ -306,7 +306,8 @@ class Spec(RegressorSpec):
         ahead = [windows.future[:, -horizon:].astype(np.float64)]
         ahead.append(np.broadcast_to(steps[None, :, None] / horizon, (len(past), horizon, 1)))
         ahead += _of_seasons(past, channels, steps, season)
-        ahead += _of_leads(past, channels, horizon)
+        leads = np.array(channels.leads, dtype=int).reshape(-1, horizon)
+        ahead += [past[:, -1, group][:, :, None] for group in leads]  # what was said or given at t of step t + h
         return np.concatenate([np.repeat(origin[:, None], horizon, axis=1), *ahead], axis=2)
 
     def _of_origin(self, past: np.ndarray, channels: Layout, season: int) -> Iterator[np.ndarray]:
@@ -332,12 +333,6 @@ def _of_seasons(past: np.ndarray, channels: Layout, steps: np.ndarray, season: i
                 newest = 0.0 if channels.difference_inputs[i] else past[:, -1:, channel]
                 found.append((past[:, at, channel] - newest)[:, :, None])
     return found
-
-
-def _of_leads(past: np.ndarray, channels: Layout, horizon: int) -> list[np.ndarray]:
-    """(B, H, 1) each: what was said or given at t of step t + h, one for every `future_exogenous` column."""
-    leads = np.array(channels.leads, dtype=int).reshape(-1, horizon)
-    return [past[:, -1, group][:, :, None] for group in leads]
 
 
 def _best_count(arrays: Arrays, x: np.ndarray, y: np.ndarray) -> int:

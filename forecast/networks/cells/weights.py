@@ -53,11 +53,6 @@ def draw(weight: Weight, name: str, seed: int, dtype: str = "float32") -> np.nda
     return INITIALIZERS[weight.initializer](rng, weight.shape).astype(dtype)
 
 
-def count(weights: Mapping[str, Weight]) -> int:
-    """The number of trainable values."""
-    return sum(math.prod(weight.shape) for weight in weights.values() if weight.trainable)
-
-
 def future_width(network: Network) -> int:
     """Columns that the projection of the future frames adds to the first block's input."""
     return network.future_units if network.shapes.future_channels else 0

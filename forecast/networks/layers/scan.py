@@ -118,7 +118,7 @@ def known(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> list[tf.Tenso
         block = x.dtype == tf.float32 and not tf.config.list_logical_devices("GPU")
         return list(block_lstm(*given, first["c"])) if block else None
     if isinstance(cell, GRU):
-        return [gru(*given, cell.reset_after)]
+        return [gru(*given)] if cell.reset_after else None
     return [simple(*given, cell.activation)] if isinstance(cell, SimpleRNN) else None
 
 

@@ -78,10 +78,6 @@ class Narx:
     def n_weights(self) -> int:
         return self.layer.n_weights
 
-    def split(self, weights: Array) -> tuple[Array, Array, Array, Array, Array]:
-        """Views W1, b1, W2, b2, W3 of the flat vector; zeros for W3 without a linear path."""
-        return self.layer.split(weights)
-
     def flat(self, named: Mapping[str, Array]) -> Array:
         """The flat vector of the weights by name that a `networks` description of the same net has."""
         return self.layer.flat(named, self._layer)
@@ -137,10 +133,6 @@ class Narx:
         past = [experiment.y[rows - delay] for delay in self.y_delays]
         return np.concatenate([*past, self.past_inputs(experiment.u, start)], axis=1)
 
-    def one_step(self, weights: Array, z: Array) -> Array:
-        """v (rows, O) from z (rows, d)."""
-        return self.layer.value(weights, z)
-
     def begin(self, weights: Array, u: Array) -> Memory:
         """Before the first row of u (T, I): zeros for y whatever the weights, the first u for all before it."""
         past = np.repeat(u[:1], self._furthest, axis=0) if len(u) else np.zeros((self._furthest, self.inputs))
@@ -163,7 +155,7 @@ class Narx:
 
     def _loop(self, weights: Array, before: Memory, u: Array, y: Array | None = None) -> tuple[Array, Memory]:
         """The same with the states in v and y (T, O)."""
-        w1, b1, w2, b2, w3 = self.split(weights)
+        w1, b1, w2, b2, w3 = self.layer.split(weights)
         both, n = np.vstack([w1, w3]), self.past_outputs
         deepest, o = max(self.y_delays), self.outputs
         recent = np.zeros((deepest * o, len(both)), dtype=both.dtype)  # rows in the order of time
@@ -190,7 +182,7 @@ class Narx:
                 for d in self.y_delays
             )
             z = np.concatenate([*past, drive[step : step + cutoffs]], axis=1)
-            found[:, step - 1] = self.bounded(self.one_step(weights, z))
+            found[:, step - 1] = self.bounded(self.layer.value(weights, z))
         return found[..., : self.measured_outputs]
 
     def _steps(self, past: Array, drive: Array, recent: Array, w2: Array, y: Array | None) -> tuple[Array, Array]:

@@ -77,13 +77,13 @@ class OpenLoop(_Problem):
         self.y = np.concatenate([e.y[start:] for e in experiments])[used]
 
     def residuals(self, weights: Array) -> Array:
-        return (self.net.error(self.net.one_step(weights, self.z), self.y) * self.weight).ravel()
+        return (self.net.error(self.net.layer.value(weights, self.z), self.y) * self.weight).ravel()
 
     def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:
         rows = block_rows(self.n_weights, self.net.outputs)
         for first in range(0, len(self.z), rows):
             part = slice(first, first + rows)
-            error = self.net.error(self.net.one_step(weights, self.z[part]), self.y[part])
+            error = self.net.error(self.net.layer.value(weights, self.z[part]), self.y[part])
             counted = self.weight[part] * (error != 0)
             jacobian = self.net.jacobian(weights, self.z[part])
             jacobian *= counted

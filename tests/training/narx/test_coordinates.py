@@ -45,7 +45,7 @@ def test_what_is_learnt_is_the_difference_of_the_output_and_its_path_begins_at_t
     net, e = Narx(2, 1, (1, 2, 3), (0, 2), 3), experiment()
     weights = differences(net, [e]).outward(np.zeros(net.n_weights))
     z = net.measured(e, 3)
-    np.testing.assert_allclose(net.one_step(weights, z), e.y[2:-1])
+    np.testing.assert_allclose(net.layer.value(weights, z), e.y[2:-1])
 
 
 def test_a_mass_with_friction_sampled_fast_is_followed_better_in_differences() -> None:

@@ -16,7 +16,7 @@ def test_a_closed_loop_fed_with_its_own_output_equals_the_open_loop() -> None:
     weights, u = weights_of(net), np.random.default_rng(3).normal(size=(30, 2))
     run = net.free_run(weights, u, np.zeros((5, 1)))
     z = net.measured(Experiment(u, run), 5)
-    np.testing.assert_allclose(net.one_step(weights, z), run[5:], rtol=1e-12)
+    np.testing.assert_allclose(net.layer.value(weights, z), run[5:], rtol=1e-12)
 
 
 def test_an_output_beyond_its_bound_where_the_truth_sits_on_it_is_no_error() -> None:
