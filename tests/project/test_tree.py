@@ -20,8 +20,8 @@ IMPORTLINTER = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8
 MOST_ROOMS = 16
 MOST_LAYERS = 10
 MOST_MODULES = 239
-MOST_LINES = 40_250
-"""The aim is 40,000, which is missed; this number only keeps the code from growing further."""
+MOST_LINES = 40_000
+"""The aim of the house; what is added is paid for by what goes."""
 FEWEST_LINES = 40
 MOST_TYPE_CHECKS = 5
 DOORS = ("tensorflow", "keras", "optuna", "mlflow")
