@@ -72,6 +72,9 @@ def fetch_new(
     if as_of is not None and as_of > now:
         raise InputError(f"as_of {as_of} lies in the future (now: {now:%Y-%m-%d %H:%M} UTC). Wanted an earlier date.")
     with files.locked(ProjectPaths.of(root).lock(f"fetch-{name}"), what=f"Fetching {name!r}"):
+        paths = ProjectPaths.of(root)
+        files.remove_leftovers(paths.snapshots / name)
+        files.remove_leftovers(paths.pointer(name).parent, f"{name}.json-")
         kept = restored(name, root, as_of) if as_of is not None else None
         if kept is not None:
             return kept

@@ -188,9 +188,9 @@ def locked(path: Path | str, *, what: str, timeout: float = 0.0) -> Iterator[Non
         lock.release()
 
 
-def remove_leftovers(folder: Path | str) -> list[Path]:
-    """Remove temporary files and folders that a killed process left below `folder`; returns them."""
-    found = [p for p in Path(folder).rglob(f"{TEMPORARY}*") if p.exists()]
+def remove_leftovers(folder: Path | str, name: str = "") -> list[Path]:
+    """Remove temporary files and folders that a killed process left below `folder`, of files whose name begins so."""
+    found = [p for p in Path(folder).rglob(f"{TEMPORARY}{name}*") if p.exists()]
     for path in found:
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     return found
@@ -205,7 +205,8 @@ def _set_aside(target: Path) -> Path | None:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A temporary folder; gone at the end of the block, or with `clear_scratch` after a kill -9."""
+    """A temporary folder; gone at the end of the block, or after a kill -9 when the next one is taken."""
+    clear_scratch()
     with tempfile.TemporaryDirectory(prefix=f"{_scratch_prefix()}{os.getpid()}-") as name:
         yield Path(name)
 

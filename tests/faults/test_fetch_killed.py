@@ -47,6 +47,15 @@ def test_a_kill_leaves_the_old_snapshot_or_the_new_one(tmp_path: Path):
             killed_when(root, reached)
             last = snapshots.read_pointed(root, "city")["ds"].max()
             assert last in (pd.Timestamp("2021-05-20 11:00"), pd.Timestamp("2021-06-01 11:00"))
+        pointers = root / "data" / "pointers"
+        for half in (
+            pointers / ".tmp-city.json-d5c0fa89",
+            store / ".tmp-x.parquet-d5c0fa89",
+            pointers / ".tmp-lir.json-0",
+        ):
+            half.write_text("")
         again = small_project.command(root, "fetch", "city", "--as-of", AFTER)
         assert again.returncode == 0, again.stderr
+        left = [path.name for path in root.rglob(".tmp-*")]
+        assert left == [".tmp-lir.json-0"], "its own are removed, another dataset's may be in use"
         assert snapshots.read_pointed(root, "city")["ds"].max() == pd.Timestamp("2021-06-01 11:00")

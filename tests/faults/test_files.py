@@ -123,8 +123,8 @@ def test_scratch_that_a_killed_process_left_is_cleared_and_a_living_ones_is_not(
     killed.kill()
     killed.communicate()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    assert files.clear_scratch() == [left]
-    assert not left.exists() and used.exists()
+    with files.scratch_folder():
+        assert not left.exists() and used.exists()
     living.communicate("\n")
     assert list(tmp_path.iterdir()) == []
 
