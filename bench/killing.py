@@ -102,7 +102,7 @@ class Killing(Soak):
         until(lambda: not any(self._ours(p) for p in psutil.process_iter()), SECONDS)
 
     def kill(self, command: str, moment: pd.Timestamp) -> None:
-        if command == "run":  # it refuses a file that changed since its snapshot
+        if command in ("run", "predict"):  # they refuse a file that changed since its snapshot
             self.completed("fetch", moment)
         process = self.started(command, moment)
         try:
