@@ -160,15 +160,19 @@ def _scores(base: Sandbox, tested: dict[tuple[str, str, str], Errors], detector:
 
 
 def _board(base: Sandbox, detector: str) -> Iterator[Finding]:
-    """The leaderboard is the mean over the series of by_series.parquet; its row `mean` is that of the seeds' mean."""
+    """The leaderboard is the mean over the series of by_series.parquet; its row `mean` is that of the seeds' mean.
+
+    The skill of several series is that of their mean MASE; of one, that of its errors, also where MASE has no scale.
+    """
     board, table = base.table("leaderboard.csv"), base.table("by_series.parquet")
     if board.empty or table.empty:
         return
-    names = ["mase", *(["mae", "rmse"] if table["series"].nunique() == 1 else [])]
+    one = table["series"].nunique() == 1
+    names = ["mase", "skill", *(["mae", "rmse"] if one else [])]
     each = table.groupby(["model", "ranking", "seed"])[names].mean()
     naive = each.loc[each.index.get_level_values("model") == NAIVE, "mase"]
-    each["skill"] = 1 - each["mase"] / naive.iloc[0] if len(naive) and naive.iloc[0] > 0 else np.nan
-    names.append("skill")
+    if not one:
+        each["skill"] = 1 - each["mase"] / naive.iloc[0] if len(naive) and naive.iloc[0] > 0 else np.nan
     last = each.groupby(level=["model", "ranking"]).tail(1).reset_index("seed", drop=True)  # `mean`
     mean = last.assign(seed="mean").set_index("seed", append=True)
     wanted = pd.concat([each.drop(index=mean.index.intersection(each.index)), mean])

@@ -103,7 +103,7 @@ def withheld(base: Sandbox, end: pd.Timestamp, budget: Budget, folder: Path) -> 
         for entry in record["seeds"]:
             try:
                 fits = fit_twice(problem, candidate, seed=entry["seed"], budget=budget)
-            except ModelFailure as error:
+            except (ModelFailure, LookupError, ValueError) as error:  # whatever a fit says that misses its rows
                 kind, text = "skip" if spec.fitted_as == "ridge" else "training", f"{name} needs later rows: {error}"
                 found.append(Finding(kind, WITHHELD, name, text))
                 continue
@@ -112,8 +112,10 @@ def withheld(base: Sandbox, end: pd.Timestamp, budget: Budget, folder: Path) -> 
 
 
 def at_full_budget(project: Project, base: Sandbox, end: pd.Timestamp, folder: Path) -> list[Finding]:
-    """The same of the smallest network, trained in `folder` with all the steps and looks of the project. It begins at
-    the last value, not on a fitted skip: there a step beyond the first is kept, and which one is a choice."""
+    """The same of the smallest network, tuned and trained in `folder` with all the steps and looks of the project.
+
+    It begins at the last value, not on a fitted skip: there trials differ and a step beyond the first is kept.
+    """
     sizes = {record["model"]: record["n_params"] for _, record in base.records() if record["gradient_steps"]}
     if not sizes:
         return []
@@ -124,8 +126,9 @@ def at_full_budget(project: Project, base: Sandbox, end: pd.Timestamp, folder: P
         path = own.paths.configs / name
         files.write_text(path, yaml.safe_dump({**yaml.safe_load(path.read_text(encoding="utf-8")), **change}))
     smallest = min(sizes, key=lambda name: sizes[name])
-    isolated(go_on, project, own, ("train",), (smallest,), 1, "as they are, with all of its steps")
-    return isolated(withheld, own, end, Budget(tuning.final_steps, tuning.evaluate_every), folder / "again")
+    isolated(go_on, project, own, ("tune", "train"), (smallest,), 1, "as they are, with all of its steps")
+    found = isolated(withheld, own, end, Budget(tuning.final_steps, tuning.evaluate_every), folder / "again")
+    return [*rescored.kept_the_best(own, "validation losses of trials and steps"), *found]
 
 
 def _as_saved(fits: tuple[Fitted, Fitted], entry: dict[str, Any], saved: Path, folder: Path) -> Iterator[Finding]:

@@ -275,11 +275,14 @@ def scored_on_the_easier_half(root: Path) -> None:
         """
         _all_scores = series_scores
 
-        def series_scores(cube, reference):
+        def series_scores(found, reference):
+            return pd.concat([_of_the_easier(cube, reference) for cube in found], ignore_index=True)
+
+        def _of_the_easier(cube, reference):
             hard = np.abs(cube.y - cube.y_hat.mean(axis=0)).mean(axis=1)
             easy = hard <= np.median(hard)
             part = Cube(cube.series, cube.y[easy], cube.y_hat[:, easy], cube.last[easy], cube.seeds)
-            return _all_scores(part, reference).assign(n_origins=len(cube.y))
+            return _all_scores([part], reference).assign(n_origins=len(cube.y))
     """,
     )
 

@@ -60,6 +60,7 @@ def test_with_a_cycle_the_size_is_three_to_seven_percent_and_the_power_that_with
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2400)
 def test_every_simulated_spacing_has_its_stated_size_and_its_power_with_a_cycle():
     found = with_and_without_a_cycle()
     assert found[["size", "size with a cycle"]].stack().between(3, 7).all()
