@@ -73,23 +73,14 @@ def audit(
     # All runs come first, each forked from a process that has not used the audited code and so remembers nothing.
     say("the pipeline on the data as they are")
     opened = load(project, folder, models)
-    base = isolated(
-        run, project, small, folder / "base", models=models, jobs=1
-    )  # in one process, so that all it opens is noted
+    base = isolated(run, project, small, folder / "base", models=models)  # one job, so that all it opens is noted
     base.opened += opened
 
     def changed(place: Path, **change: Any) -> Sandbox:
         return isolated(run, project, small, place, models=models, jobs=jobs, **change)
 
     found = _other_runs(changed, base, ends, folder, say)
-    say("members, weights, choices and intervals with the order of test errors turned round")
-    turned = isolated(stored.turned, project, base, folder / "turned", models=models)
-    found += runs.chosen_before(base, turned, ends["calibration"], "test errors in the turned order")
-    found += runs.calibrated(base, turned, ends["calibration"], "test errors in the turned order")
-    say("fits without the rows after the validation block, one of them with all of its steps")
-    few = Budget(BUDGET["final_steps"], BUDGET["evaluate_every"])
-    found += isolated(stored.withheld, base, ends["validation"], few, folder / "withheld")
-    found += stored.at_full_budget(project, base, ends["validation"], folder / "full")
+    found += _other_fits(project, base, ends, folder, models, say)
     whole = isolated(origins.prepared, project, project.frame, folder / "whole", None).panel
     full = block_ends(project.frame, project.settings)
     cuts = origins.moments(project, whole, full)
@@ -100,12 +91,10 @@ def audit(
     found += origins.audit_ends(project, whole, cuts[-2:], trained, folder / "origins")
     found += _of_one_run(base, ends)
     found += _of_the_data(project, whole, full, Sandbox(ProjectPaths.of(folder / "whole"), dataset))
-    notes = _notes(base)
+    told, said = list[Finding](), tuple[str, ...]()
     if not any(finding.kind == "history" for finding in found):
         say("the stored results of the project")
         told, said = stored.stored(project, whole, full)
-        found += told
-        notes += said
     checked = {
         "candidates": len(list(base.records())),
         "forecasters": len(list(trained.glob("*/seed-*"))),
@@ -113,7 +102,22 @@ def audit(
         "calls for targets": len(base.asked),
         "calibration calls": len(base.calibrated),
     }
-    return Audit(dataset, ordered(found), checked, notes)
+    return Audit(dataset, ordered([*found, *told]), checked, _notes(base) + said)
+
+
+def _other_fits(
+    project: Project, base: Sandbox, ends: dict[str, pd.Timestamp], folder: Path, models: tuple[str, ...], say: Say
+) -> list[Finding]:
+    """What was chosen when other fits are the better ones on test, and the fits once more without later rows."""
+    say("members, weights, choices and intervals with the order of test errors turned round")
+    turned = isolated(stored.turned, project, base, folder / "turned", models=models)
+    found = list(runs.chosen_before(base, turned, ends["calibration"], "test errors in the turned order"))
+    found += runs.calibrated(base, turned, ends["calibration"], "test errors in the turned order")
+    say("fits without the rows after the validation block, one of them with all of its steps")
+    few = Budget(BUDGET["final_steps"], BUDGET["evaluate_every"])
+    found += isolated(stored.withheld, base, ends["validation"], few, folder / "withheld")
+    found += stored.at_full_budget(project, base, ends["validation"], folder / "full")
+    return found
 
 
 def _of_one_run(base: Sandbox, ends: dict[str, pd.Timestamp]) -> list[Finding]:

@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from forecast.networks.cells.weights import initialise
-from forecast.networks.description import EncoderDecoder, Network
+from forecast.networks.description import Network
 from forecast.networks.heads import Head
 from forecast.networks.layers.assemble import (
     assemble,
@@ -197,8 +197,7 @@ def sampled_bins(network: Network, settings: Settings) -> Head | None:
     """The head whose softmax is sampled: then the network is passed without its read-out. A decoder reads out inside
     its own loop, and a carried pass hands on whole outputs, so those two take the whole softmax."""
     head = settings.head.head if settings.head is not None else None
-    decoded = bool(network.blocks) and isinstance(network.blocks[-1], EncoderDecoder)
-    if head is None or not head.drawn or decoded or settings.state == "carry":
+    if head is None or not head.drawn or network.decoder or settings.state == "carry":
         return None
     return head
 
