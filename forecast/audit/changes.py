@@ -110,8 +110,8 @@ def miniature(frame: pd.DataFrame, dataset: Dataset, ends: dict[str, pd.Timestam
     kept = []
     for _, rows in frame.groupby("unique_id", sort=False):
         times = rows["ds"].to_numpy()
-        first = max(0, int((times <= ends["train"].to_datetime64()).sum()) - steps)
-        last = int((times <= ends["calibration"].to_datetime64()).sum()) + steps // 2
+        first = max(0, rows_until(times, ends["train"]) - steps)
+        last = rows_until(times, ends["calibration"]) + steps // 2
         kept.append(rows.iloc[first:last])
     return pd.concat(kept, ignore_index=True)
 
@@ -132,6 +132,11 @@ def block_ends(frame: pd.DataFrame, dataset: Dataset) -> dict[str, pd.Timestamp]
     shares = np.cumsum([splits.train, splits.validation, splits.calibration])
     last = [max(round(share * len(steps)), 1) - 1 for share in shares]
     return {name: pd.Timestamp(steps[position]) for name, position in zip(names, [*last, len(steps) - 1], strict=True)}
+
+
+def rows_until(times: np.ndarray, moment: pd.Timestamp) -> int:
+    """How many of the rising `times` are not after `moment`."""
+    return int((times <= moment.to_datetime64()).sum())
 
 
 def known_at(calendar: Calendar, times: Any) -> pd.DatetimeIndex:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.audit import Finding
+from forecast.audit.changes import rows_until
 from forecast.audit.sandbox import Project, Sandbox
 from forecast.data import snapshots
 from forecast.data.panel import Panel
@@ -268,8 +269,8 @@ def alike(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
     """
     shapes = []
     for series in panel.series:
-        values, until = series.values[:, 0], int((series.ds <= ends["train"].to_datetime64()).sum())
-        since = int((series.ds <= ends["calibration"].to_datetime64()).sum())
+        values = series.values[:, 0]
+        until, since = (rows_until(series.ds, ends[name]) for name in ("train", "calibration"))
         parts = (slice(until // 2), slice(until // 2, until), slice(until), slice(since, None))
         shapes.append([_shapes(values[part]) for part in parts])
     early, late, train, test = map(np.concatenate, zip(*shapes, strict=True))

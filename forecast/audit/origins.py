@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.audit import Finding, data
-from forecast.audit.changes import block_ends, known_at, mirrored, shaken, shrunk, thinned, with_plans
+from forecast.audit.changes import block_ends, known_at, mirrored, rows_until, shaken, shrunk, thinned, with_plans
 from forecast.audit.sandbox import Change, Project, file_access, isolated, run
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.data import calendars, splits
@@ -186,7 +186,7 @@ def _inputs(
     project: Project, one: Series, two: Series | None, moment: pd.Timestamp, known: set[tuple[str, pd.Timestamp, str]]
 ) -> Iterator[Finding]:
     detector = f"change after {moment:%Y-%m-%d %H:%M}"
-    rows = int((one.ds <= moment.to_datetime64()).sum())
+    rows = rows_until(one.ds, moment)
     if two is None or len(two) < rows or not np.array_equal(one.ds[:rows], two.ds[:rows]):
         text = f"series {one.unique_id} has other rows when later ones change"
         yield Finding("features", "change after an origin", one.unique_id, text)
@@ -249,10 +249,10 @@ def _unlike_at(
     lookback, horizon = base.task.lookback, base.task.horizon
     before, after = {}, {}
     for series in base.series:
-        last = int((series.ds <= moment.to_datetime64()).sum()) - 1
+        last = rows_until(series.ds, moment) - 1
         wanted = np.array([last - horizon, last - 1, last])
         held = forecaster.spec.starts_at_train_end
-        fitted = int((series.ds <= fitted_until.to_datetime64()).sum()) if held else 0
+        fitted = rows_until(series.ds, fitted_until) if held else 0
         first = max(lookback, fitted) - 1
         before[series.unique_id] = wanted[wanted >= first]
         end = min(len(series), len(other.by_id[series.unique_id])) - 1

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.audit import Finding
+from forecast.audit.changes import rows_until
 from forecast.audit.origins import unlike
 from forecast.audit.sandbox import Sandbox
 from forecast.config.experiment import COMBINATION
@@ -108,7 +109,7 @@ def _complete(
 
 def _origins(series: Series, block: str, ends: Ends, horizon: int, lookback: int, step_size: int) -> list[int]:
     before = list(ends)[list(ends).index(block) - 1]
-    start, stop = (int((series.ds <= ends[name].to_datetime64()).sum()) for name in (before, block))
+    start, stop = (rows_until(series.ds, ends[name]) for name in (before, block))
     return [row for row in range(start - 1, stop - horizon, step_size) if row >= lookback - 1]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.audit import Finding
+from forecast.audit.changes import rows_until
 from forecast.audit.sandbox import Sandbox
 from forecast.data.panel import Panel
 from forecast.data.scaling import transform
@@ -126,7 +127,7 @@ def calibration_rows(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp],
 def _targets(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[tuple[np.ndarray, int, int]]:
     """Every target, as it is and transformed, with the first row of its calibration block and the row after it."""
     for series in panel.series:
-        start, stop = (int((series.ds <= ends[name].to_datetime64()).sum()) for name in ("validation", "calibration"))
+        start, stop = (rows_until(series.ds, ends[name]) for name in ("validation", "calibration"))
         for output, column in enumerate(panel.task.target):
             level = column.model_copy(update={"transform": column.transform.replace("diff", "") or "none"})
             yield series.values[:, output], start, stop
@@ -200,7 +201,7 @@ def targets_asked_for(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]
     Two lengths of a series are known here: the whole, and what tuning may see. A fit at a later origin of a refit
     policy is given a series that ends there, of another length, and is examined by its forecasts.
     """
-    stop = {len(s): int((s.ds <= ends["validation"].to_datetime64()).sum()) for s in panel.series}
+    stop = {len(s): rows_until(s.ds, ends["validation"]) for s in panel.series}
     stop |= {rows: rows for rows in stop.values() if rows not in stop}
     late = [a for a in base.asked if a.rows in stop and a.last >= stop[a.rows]]
     for asked in dict.fromkeys((a.stage, a.by) for a in late):
