@@ -26,7 +26,7 @@ def multisine(rows: int, low: float = -1.0, high: float = 1.0, *, band: tuple[fl
         raise InputError(f"No cosine with whole periods in {rows} rows lies in the band {band}. Widen it.")
     phases = -np.pi * np.arange(len(lines)) * np.arange(1, len(lines) + 1) / len(lines)
     wave = np.cos(2 * np.pi * np.outer(np.arange(rows), lines) / rows + phases).sum(axis=1)
-    return _between(wave, low, high)
+    return np.asarray(low + (wave - wave.min()) / np.ptp(wave) * (high - low))
 
 
 def prbs(rows: int, low: float = -1.0, high: float = 1.0, *, hold: int = 1, seed: int = 0) -> Array:
@@ -97,8 +97,3 @@ def frequency_response(
 def _settled(model: Model, u: Array) -> Array:
     """The free run under u from the mean of y."""
     return model.parallel(u, np.tile(model.scaling.y_mean, (model.start, 1))).y
-
-
-def _between(wave: Array, low: float, high: float) -> Array:
-    span = wave.max() - wave.min()
-    return np.asarray(low + (wave - wave.min()) / span * (high - low))
