@@ -11,7 +11,7 @@ SITE    := .forecast/site
 PY      := $(BIN)/python
 SHELL   := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run confirm test test-slow docs site lint format bench-setup bench tables beside soak lock ui clean
+.PHONY: help setup demo run confirm test test-slow docs site lint format bench-setup bench tables beside race soak lock ui clean
 .NOTPARALLEL:
 
 # A variable that names no interpreter is answered in one line, before any tool gets to fail in ten.
@@ -80,6 +80,9 @@ tables: setup  ## published tables with our rows beside them, DATA=FOLDER of the
 
 beside: setup  ## a day ahead beside neuralforecast, darts and trees, DATA=FOLDER of the series: docs/results.md
 	@$(PY) -m bench.beside $(if $(DATA),--data '$(DATA)') $(if $(ONLY),--only '$(ONLY)') $(if $(AGAIN),--again)
+
+race: setup  ## whole trainings, backtests and growth beside neuralforecast and darts, DATA=FOLDER: docs/results.md
+	@$(PY) -m bench.race $(if $(DATA),--data '$(DATA)') $(if $(ONLY),--only '$(ONLY)') $(if $(AGAIN),--again)
 
 soak: setup  ## simulated days of operation with faults, DAYS=60, SEED= to repeat one; KILLS=1000: kill -9, resumable
 	@$(if $(KILLS),nice $(PY) -m bench.killing --kills '$(KILLS)',$(PY) -m bench.soak) --days '$(or $(DAYS),60)' \

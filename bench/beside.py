@@ -22,6 +22,7 @@ import pandas as pd
 
 from bench import page
 from bench.beside_tests import HORIZON, STEP
+from bench.published import FILES
 from bench.results_file import RESULTS, ROOT, ResultsFile, Row
 from bench.rival import CONTENDERS, QUANTILES, origins, wide
 from bench.turns import ONE_THREAD, PEERS
@@ -29,8 +30,7 @@ from bench.turns import ONE_THREAD, PEERS
 DATA = ROOT.parent / "shared" / "data"
 STATIONS = ("Dongsi", "Huairou", "Shunyi", "Wanshouxigong")
 """Of Beijing, four that share no temperature."""
-BEIJING = "weather/beijing_12stations_2013_2017.parquet"
-SOURCE = "archive.ics.uci.edu/dataset/501 (Beijing multi-site air quality), as Parquet"
+BEIJING, SOURCE = FILES["beijing"]
 SCRATCH = ROOT / ".forecast" / "bench"
 OURS = ["ridge", "lstm", "gru", "mean_tied"]
 EPOCHS = 5
@@ -70,12 +70,12 @@ def blocks(rows: int) -> dict[str, int]:
             "test": test}  # fmt: skip
 
 
-def run(task: Mapping[str, Any], limit: float) -> Row:
+def run(task: Mapping[str, Any], limit: float, module: str = "bench.rival") -> Row:
     """What the contender's process answers, or why there is no row."""
     python = Path(sys.executable) if task["who"] == "ours" else PEERS
     if not os.access(python, os.X_OK):
         return {"not run": "not installed: make bench-setup"}
-    command = [str(python), "-m", "bench.rival", json.dumps(task)]
+    command = [str(python), "-m", module, json.dumps(task)]
     began = {"cwd": ROOT, "env": os.environ | ONE_THREAD | {"CUDA_VISIBLE_DEVICES": ""}, "text": True}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **began)  # type: ignore[call-overload]
     try:

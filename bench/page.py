@@ -7,16 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench import race_page
 from bench.beside_tests import with_tests
 from bench.published import TABLES, Table
 from bench.results_file import ROOT
 from forecast.system.files import read_json, write_text
 
-LATER = (
-    "ETTh1 OT: time to validation MSE .110 and .070, MSE after 60 s, beside neuralforecast LSTM, darts BlockRNN",
-    "backtest of all origins with fixed weights beside neuralforecast and darts",
-    "training and backtest of 10 to 10,000 series",
-)
 ORDER = ("step", "forward", "predict", "LSTM", "GRU", "GRU before", "SimpleRNN", "small", "large", "window")
 PAGE = ROOT / "docs" / "results.md"
 WHAT = {"step": "training step", "forward": "forward pass"}
@@ -31,8 +27,7 @@ def speed(root: Path) -> str:
     path = root / "bench" / "results" / "speed.json"
     found = read_json(path) if path.exists() else {"rows": {}}
     begin = about(found) if found["rows"] else ["Not run: `make bench`."]
-    later = [f"| {row} | | not run | | | | | | no command yet |" for row in LATER]
-    return "\n".join([*begin, "", *HEAD, *speed_lines(found["rows"]), *later])
+    return "\n".join([*begin, "", *HEAD, *speed_lines(found["rows"])])
 
 
 def about(found: Mapping[str, Any]) -> list[str]:
@@ -118,7 +113,9 @@ def own_rows(name: str, own: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]
     for row in own:
         kept = rows.setdefault(row["name"], {"name": row["name"], "cells": {}, "note": ""})
         kept["cells"][row["column"]] = row.get("value")
-        kept["note"] = row.get("not run", kept["note"] or "ours")
+        kept["note"] = row.get(
+            "not run", kept["note"] or "; ".join(["ours", *([row["about"]] if "about" in row else [])])
+        )
     for name, kept in rows.items():
         fitted = [row for row in own if row["name"] == name and "recipe" in row]
         kept["note"] = "; ".join([kept["note"], *_fits(fitted)])
@@ -181,7 +178,15 @@ def _beside(model: str, row: Mapping[str, Any]) -> str:
     return f"| {shown} | {row['MAE']:.3f} | {crps} | {row['CPU s']:.0f} | {p} | {note} |"
 
 
-PARTS = {"speed": speed, "tables": tables, "beside": beside}
+def race(root: Path) -> str:
+    """Whole trainings, backtests and growth."""
+    path = root / "bench" / "results" / "race.json"
+    found = read_json(path) if path.exists() else {"rows": {}}
+    begin = about(found) if found["rows"] else ["Not run: `make race`."]
+    return "\n".join([*begin, "", *race_page.lines(found["rows"])])
+
+
+PARTS = {"race": race, "speed": speed, "tables": tables, "beside": beside}
 
 
 def write(root: Path = ROOT) -> None:

@@ -21,7 +21,15 @@ from bench.results_file import Row
 ETT_ROWS = (8_640, 2_880, 2_880)  # train, validation, test
 KINDS = ("skip alone", "network without skip", "network on its skip")
 GRU = {"family": "gru", "layers": 1, "units": 32, "learning_rate": 5e-3}
-MLP = {"family": "mlp", "lags": 336, "units": 256, "warm_up": 336, "loss": "mae", "learning_rate": 2e-3}
+MLP = {
+    "family": "mlp",
+    "lags": 336,
+    "units": 256,
+    "warm_up": 336,
+    "loss": "mae",
+    "learning_rate": 3e-3,
+    "dropout": 0.1,
+}
 RIDGE = Recipe({"family": "ridge"}, "linear")
 
 
@@ -106,8 +114,12 @@ RECIPES: Mapping[str, Mapping[str, Sequence[Recipe]]] = {
     },
     "m4": {
         "skip alone": [*with_lookbacks(RIDGE, 168, 336), replace(RIDGE, **CHANGES)],
-        "network without skip": [Recipe({**GRU, "units": 64, "loss": "mae"}), Recipe(MLP, steps=800)],
-        "network on its skip": [Recipe(MLP, skip, **CHANGES, steps=800) for skip in ("seasonal", "linear")],
+        "network without skip": [Recipe({**GRU, "units": 64, "loss": "mae"}), Recipe(MLP, steps=2400)],
+        "network on its skip": [
+            Recipe(MLP, "linear", **CHANGES, steps=2400),
+            Recipe(MLP, "seasonal", steps=2400),
+            Recipe({**MLP, "units": 512, "dropout": 0.3}, "linear", **CHANGES, steps=2400),
+        ],
     },
 }
 

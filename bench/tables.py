@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench import cascaded_tanks, page
+from bench import beijing, cascaded_tanks, page
 from bench.published import FILES, TABLES
 from bench.recipes import ETT_ROWS, KINDS, RECIPES, etth1, exchange, m4, mase, measure
 from bench.results_file import RESULTS, ROOT, ResultsFile, Row
@@ -53,6 +53,7 @@ def rows(repetitions: int, seeds: int = 1) -> dict[str, Own]:
     found += [Own("tanks", f"identify, whole procedure, seed {s}", _tanks(s), "V") for s in range(repetitions)]
     nlinear = f"nlinear, lookback {LOOKBACK}, fitted before the test block"
     found += [Own("etth1_ot", nlinear, _fitted_ot("nlinear", h), str(h)) for h in (96, 192, 336, 720)]
+    found += [Own("beijing", name, beijing.measure(name), "MAE") for name in (beijing.NETWORK, *beijing.MODELS)]
     for table, kind in itertools.product(RECIPES, KINDS):
         wanted = 0 if kind == KINDS[0] else seeds
         own = [Own(table, kind, measure(table, kind, c, seeds), c, wanted) for c in TABLES[table].columns]
@@ -147,13 +148,18 @@ def main() -> None:
 def tried(own: Own, data: Path, before: Row) -> Row:
     """The measured row, or why there is none."""
     file = FILES[own.table]
-    if not (data / file.name).exists():
+    if not (folder_of(own.table, data) / file.name).exists():
         return {"not run": f"{file.name} is not in the data folder; published at {file.source}"}
     began = time.process_time()
     try:
-        return own.measure(data, before) | {"CPU s": time.process_time() - began}
+        return own.measure(folder_of(own.table, data), before) | {"CPU s": time.process_time() - began}
     except (ForecastError, ArithmeticError, OSError, RuntimeError, ValueError) as error:
         return {"not run": f"failed: {type(error).__name__}: {error}"[:200]}
+
+
+def folder_of(table: str, data: Path) -> Path:
+    """Weather stands beside the benchmarks."""
+    return data.parent if table == "beijing" else data
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import beside, beside_tests, one_model, page, recipes, speed, tables, turns
+from bench import beijing, beside, beside_tests, one_model, page, race, race_page, racer, recipes, speed, tables, turns
 from bench.peers.locks import split
 from bench.published import TABLES
 from bench.results_file import ROOT, ResultsFile
@@ -184,3 +184,38 @@ def test_peers_of_a_day_ahead_are_tested_together_and_one_that_is_absent_says_so
     assert beside.run({"who": "darts BlockRNN"}, limit=1)["not run"] == "not installed: make bench-setup"
     (found,) = beside.measured("beijing", "ours", tmp_path, limit=1).values()
     assert "is not in the data folder" in found["not run"]
+
+
+@pytest.mark.slow
+def test_the_rows_of_beijing_are_of_one_comparison_and_tested_against_its_best_network() -> None:
+    hours = np.arange(700)
+    y = np.sin(hours * 2 * np.pi / 24) + 0.1 * np.random.default_rng(0).normal(size=700)
+    frame = pd.DataFrame({"unique_id": "a", "ds": pd.date_range("2024-01-01", periods=700, freq="h"), "y": y})
+    tuning = {"n_trials": 1, "trial_steps": 2, "final_steps": 2, "evaluate_every": 1, "seeds": [0]}
+    models = ["seasonal_naive", "ridge", "ets_seasonal", "boosting", "rnn"]
+    found = beijing.compared(frame.assign(wind=y[::-1]), models, tuning)
+    assert set(found) == {beijing.NETWORK, *beijing.MODELS} and found["ridge"]["value"] < 0.2
+    assert found[beijing.NETWORK]["about"] == "rnn, by validation, of rnn" and "p that" in found["ETS"]["about"]
+
+
+def test_the_quickest_training_that_gets_there_counts_and_what_was_not_run_says_so(tmp_path: Path) -> None:
+    tried = [{"s": 4.0, "MSE": 0.1}, {"s": 3.0, "MSE": 0.105}, {"s": 70.0, "MSE": 0.06}]
+    assert race_page.reached(tried, 0.11) == 3.0 and race_page.reached(tried, 0.05) is None
+    assert race_page.best_within(tried, 60) == 0.1
+    rows = {"train/ours": {"tries": tried}, "backtest/ours": {"not run": "failed: no"},
+            "growth/10": {"training s": 2.0, "backtest s": 1.0, "peak MB": 300.4}}  # fmt: skip
+    lines = race_page.lines(rows)
+    assert "| **ours** | 3.0 | 70.0 | 0.100 | not run | failed: no |" in lines
+    assert "| 10 | 2.0 | 200.0 | 1.0 | 100.0 | 300 | |" in lines and "| 100 | not run | | | | | make race |" in lines
+    assert "ETTh1.csv is not in the data folder" in race.measured(race.tasks(1.0)["train/ours"], tmp_path)["not run"]
+
+
+@pytest.mark.slow
+def test_our_part_of_the_race_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
+    values = np.sin(np.arange(700) * 2 * np.pi / 24)
+    np.save(tmp_path / "ot.npy", values)
+    about = {"who": "ours", "block": 150, "limit": 0.1, "data": str(tmp_path / "ot.npy")}
+    tried, _ = racer.CONTENDERS["ours", "train"]({**about, "what": "train"})
+    assert [one["rate"] for one in tried["tries"]] == list(racer.RATES)
+    assert racer.CONTENDERS["ours", "backtest"](about)[0]["s"] > 0
+    assert race.run({"who": "ours", "what": "growth", "series": 2}, 120, module="bench.racer")["peak MB"] > 0

@@ -1,0 +1,62 @@
+"""Temperature of four Beijing stations a day ahead: one `forecast.compare`, of which every row is a part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.beside import BEIJING, beijing
+from bench.results_file import Row
+from forecast.comparison.multiple_comparisons import holm
+from forecast.comparison.paired_tests import diebold_mariano
+
+HORIZON, STEP = 24, 6
+NETWORK = "best network"
+MODELS = {"seasonal naive": "seasonal_naive", "ridge": "ridge", "boosting": "boosting", "ETS": "ets_seasonal"}
+NETWORKS = ("gru", "lstm", "rnn")
+TUNING = {"n_trials": 3, "trial_steps": 100, "final_steps": 300, "seeds": [0, 1]}
+
+
+def measure(name: str) -> Callable[[Path, Row], Row]:
+    """MAE on the test block, and whether the best network of validation is better: the corrected p."""
+    return lambda data, _: rows_of(data)[name]
+
+
+@cache
+def rows_of(data: Path) -> dict[str, Row]:
+    if not (data / BEIJING).exists():
+        raise FileNotFoundError(f"{BEIJING} is not in the data folder")
+    return compared(beijing(data), [*MODELS.values(), *NETWORKS], TUNING)
+
+
+def compared(frame: pd.DataFrame, models: list[str], tuning: dict[str, Any]) -> dict[str, Row]:
+    import forecast
+
+    board = forecast.compare(
+        frame, models, freq="1h", horizon=HORIZON, step_size=STEP, past_exogenous=["wind"], tuning=tuning, n_jobs=1,
+        calendar_features=["hour_of_day", "day_of_year"],
+    )  # fmt: skip
+    network = str(board._results.best_network("shipped"))
+    names = {NETWORK: network, **MODELS}
+    losses = {name: by_origin(board.forecasts(model), model) for name, model in names.items()}
+    tests = [
+        diebold_mariano(
+            losses[NETWORK], losses[name], horizon=HORIZON, season_length=24, step_size=STEP, alternative="less"
+        )
+        for name in MODELS
+    ]
+    found: dict[str, Row] = {name: {"value": float(own.mean())} for name, own in losses.items()}
+    found[NETWORK]["about"] = f"{network}, by validation, of {', '.join(m for m in models if m in NETWORKS)}"
+    for name, p in zip(MODELS, holm([test.p for test in tests]), strict=True):
+        found[name]["about"] = f"p that the network is better: {p:.3f}"
+    return found
+
+
+def by_origin(table: pd.DataFrame, model: str) -> pd.Series:
+    """The mean absolute error of each origin over stations and steps."""
+    error = (table[model] - table["y"]).abs()
+    return error.groupby(table["cutoff"]).mean()

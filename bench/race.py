@@ -1,0 +1,68 @@
+"""Whole trainings and backtests in CPU seconds, each contender in a process of its own: ETTh1 OT, and many series.
+
+    python -m bench.race [--data FOLDER] [--only growth] [--again] [--limit 60]       (or: make race DATA=FOLDER)
+
+Rows go to bench/results/race.json as they are measured. What is done stands in bench/racer.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import page
+from bench.beside import SCRATCH, run
+from bench.published import FILES
+from bench.race_page import SIZES
+from bench.racer import CONTENDERS
+from bench.recipes import ETT_ROWS, etth1
+from bench.results_file import RESULTS, ROOT, ResultsFile, Row
+
+DATA = ROOT.parent / "shared" / "data" / "benchmarks"
+STOP = 1_800
+"""Seconds after which a process is stopped."""
+
+
+def tasks(limit: float) -> dict[str, dict[str, Any]]:
+    """By key, in the order of the table."""
+    found = {}
+    for who, what in CONTENDERS:
+        if what != "growth":
+            found[f"{what}/{who}"] = {"who": who, "what": what, "block": ETT_ROWS[1], "limit": limit}
+    grown = {f"growth/{size}": {"who": "ours", "what": "growth", "series": size} for size in SIZES}
+    return dict(sorted(found.items(), reverse=True)) | grown
+
+
+def measured(task: Mapping[str, Any], data: Path) -> Row:
+    """What the process answers; the standardised OT column is handed over as a file, its validation block last."""
+    if task["what"] == "growth":
+        return run(task, STOP, module="bench.racer")
+    if not (data / FILES["etth1"].name).exists():
+        return {"not run": f"{FILES['etth1'].name} is not in the data folder; published at {FILES['etth1'].source}"}
+    SCRATCH.mkdir(parents=True, exist_ok=True)
+    kept = SCRATCH / "ot.npy"
+    np.save(kept, etth1(data, ["OT"])[: sum(ETT_ROWS[:2]), 0])
+    return run({**task, "data": str(kept)}, STOP, module="bench.racer")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--only", default="", help="rows whose key contains this")
+    parser.add_argument("--again", action="store_true", help="measure rows anew that the file has")
+    parser.add_argument("--limit", type=float, default=60, help="CPU seconds of the longest training")
+    options = parser.parse_args()
+    store = ResultsFile(RESULTS / "race.json")
+    for key, task in tasks(options.limit).items():
+        if options.only in key and (options.again or not store.done(key)):
+            store.write(key, measured(task, options.data))
+            print(key, store.rows[key].get("not run", "measured"), flush=True)
+    page.write()
+
+
+if __name__ == "__main__":
+    main()

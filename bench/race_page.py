@@ -1,0 +1,51 @@
+"""The tables of race.json in docs/results.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bench.racer import CONTENDERS
+from bench.results_file import Row
+
+SIZES = (10, 100, 1_000, 10_000)
+TARGETS = (0.110, 0.070)
+
+
+def reached(tried: list[Mapping[str, float]], target: float) -> float | None:
+    """Seconds of the quickest training that got there."""
+    return min((one["s"] for one in tried if one["MSE"] <= target), default=None)
+
+
+def best_within(tried: list[Mapping[str, float]], limit: float) -> float:
+    """The lowest MSE of a training that takes `limit` seconds or less."""
+    return min((one["MSE"] for one in tried if one["s"] <= limit), default=float("nan"))
+
+
+def lines(rows: Mapping[str, Row]) -> list[str]:
+    """The three tables of docs/results.md."""
+    found = ["| ETTh1 OT, 24 h, no skip | CPU s to MSE .110 | to .070 | MSE within 60 s | every origin, s | |",
+             "|---|--:|--:|--:|--:|---|"]  # fmt: skip
+    contenders = dict.fromkeys(who for who, _ in CONTENDERS)
+    found += [_contender(who, rows.get(f"train/{who}", {}), rows.get(f"backtest/{who}", {})) for who in contenders]
+    found += ["", "| series | training s | per series ms | backtest s | per series ms | peak MB | |",
+              "|--:|--:|--:|--:|--:|--:|---|"]  # fmt: skip
+    return found + [_grown(size, rows.get(f"growth/{size}", {})) for size in SIZES]
+
+
+def _contender(who: str, train: Row, backtest: Row) -> str:
+    reasons = [row["not run"] for row in (train, backtest) if "not run" in row]
+    times = ["not run"] * 3
+    if "tries" in train:
+        seconds = [reached(train["tries"], target) for target in TARGETS]
+        times = ["not reached" if s is None else f"{s:.1f}" for s in seconds]
+        times.append(f"{best_within(train['tries'], 60):.3f}")
+    shown = f"**{who}**" if who == "ours" else who
+    origins = f"{backtest['s']:.2f}" if "s" in backtest else "not run"
+    return f"| {shown} | {' | '.join(times)} | {origins} | {'; '.join(dict.fromkeys(reasons))} |"
+
+
+def _grown(size: int, row: Row) -> str:
+    if "training s" not in row:
+        return f"| {size:,} | not run | | | | | {row.get('not run', 'make race')} |"
+    parts = [row["training s"], 1e3 * row["training s"] / size, row["backtest s"], 1e3 * row["backtest s"] / size]
+    return f"| {size:,} | {' | '.join(f'{part:.1f}' for part in parts)} | {row['peak MB']:.0f} | |"
