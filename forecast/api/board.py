@@ -120,12 +120,10 @@ class Board:
         return Path(path)
 
     def _candidate(self, model: str) -> str:
-        known = {record["model"] for record in self._results.records.values()}
+        own = {record["model"] for record in self._results.records.values()}
         found = self._results.candidate(model, RANKING)
         if found is None:
-            raise InputError(
-                f"Model {model!r} is not on the board.{closest(model, known)} Known: {quote_names(known)}."
-            )
+            raise InputError(f"Model {model!r} is not on the board.{closest(model, own)} Known: {quote_names(own)}.")
         return found
 
 

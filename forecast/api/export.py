@@ -67,9 +67,7 @@ def _candidates(results: Results, ranking: str, models: Sequence[str]) -> list[s
                 f"Model {model!r} is not in ranking {ranking!r} of dataset {results.name!r}.{closest(model, own)} "
                 f"Known: {quote_names(own)}."
             )
-    return [
-        name for model, name in own.items() if model in (models or own) and results.records[name]["status"] == "ok"
-    ]
+    return [name for row, name in own.items() if row in (models or own) and results.records[name]["status"] == "ok"]
 
 
 def _own(results: Results, candidate: str, levels: float | Sequence[float]) -> pd.DataFrame:

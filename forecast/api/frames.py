@@ -128,9 +128,7 @@ def _require(frame: pd.DataFrame, names: Names, columns: Sequence[str]) -> None:
             continue
         if name in levels or (name == names.time_col and isinstance(frame.index, pd.DatetimeIndex | pd.PeriodIndex)):
             typed = f"df.reset_index({'' if name in levels else f'names={name!r}'})"
-            raise InputError(
-                f"{WHERE}: column {name!r} not found; the index holds it, wanted a column. Pass `{typed}`."
-            )
+            raise InputError(f"{WHERE}: column {name!r} not found; the index has it, wanted a column. Pass `{typed}`.")
         times = next((str(n) for n in frame.columns if name == names.time_col and _looks_like_time(frame[n])), "")
         where = {names.time_col: " (`time_col`)", names.id_col: " (`id_col`)"}.get(name, "")
         option = "`target_col`" if name in names.target_col else "`time_col`" if where else "the column's name"

@@ -136,9 +136,7 @@ class Model:
         elif self.question is not None:
             frame = self.question.frame
         else:
-            raise InputError(
-                f"Model {self.name!r} was loaded without its data. Pass the history: `model.predict(df)`."
-            )
+            raise InputError(f"Model {self.name!r} was loaded without its data. Pass a history: `model.predict(df)`.")
         if future_df is not None:
             frame = frame[[*KEYS, *observed, *plans]]
             frame = with_future(frame, future_df, self.names, plans, observed, task.calendar)

@@ -28,7 +28,7 @@ def fetch(
     datasets: list[str] = DATASETS,
     as_of: str = AS_OF,
     allow_stale: bool = typer.Option(
-        False, "--allow-stale", help="Where the service fails, go on with the stored snapshot."
+        False, "--allow-stale", help="If a service fails, go on with the stored snapshot."
     ),
     root: Path = ROOT,
 ) -> None:

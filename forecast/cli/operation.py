@@ -31,9 +31,7 @@ REASON = typer.Option("", "--reason", help="Why; kept in the history.")
 
 def promote(
     dataset: str = DATASET,
-    version: int = typer.Option(
-        0, "--version", min=0, help="A registered version; 0 registers what the last run chose."
-    ),
+    version: int = typer.Option(0, "--version", min=0, help="A registered version; 0: what the last run chose."),
     reason: str = REASON,
     root: Path = ROOT,
 ) -> None:

@@ -27,9 +27,7 @@ FORM = typer.Option("table", "--format", help="parquet needs a file or pipe behi
 
 def predict(
     dataset: str = typer.Argument(help="An entry of configs/datasets.yaml that has a champion."),
-    horizon: int = typer.Option(
-        0, "--horizon", min=0, max=100_000, help="Steps ahead; 0 is what the model was trained for."
-    ),
+    horizon: int = typer.Option(0, "--horizon", min=0, max=100_000, help="Steps ahead; 0: as many as in training."),
     levels: str = typer.Option("", "--levels", help="Intervals in percent, such as 80,95; `none` for none."),
     form: Form = FORM,
     plot: bool = typer.Option(False, "--plot", help="Also write a picture of it."),

@@ -132,7 +132,7 @@ def leaderboard(scored: list[Scored], chosen: Mapping[str, str], dataset: str) -
     table["chosen"] = table["chosen"].fillna(False).astype(bool)
     table["n_params"] = table["n_params"].fillna(0).astype(int)
     table["n_origins"] = table["n_origins"].astype(int)
-    return table[list(metrics.LEADERBOARD)]
+    return table[metrics.leaderboard_columns()]
 
 
 def losses(scored: list[Scored], scale: Mapping[str, metrics.Scale], block: str) -> pd.DataFrame:

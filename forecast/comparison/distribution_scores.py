@@ -25,6 +25,10 @@ probability of a rise, `rise_rate` is how often the value rose. An interval whos
 pinball losses are over the horizon alone."""
 
 
+Columns = Mapping[str, np.ndarray]
+Score = tuple[str, float | None, float]
+
+
 def distribution_scores(results: Results, last: Mapping[str, pd.Series], levels: Sequence[float]) -> pd.DataFrame:
     """COLUMNS, for every candidate of stage `train` that left a table; `last`: actuals by series and time; `levels` of
     the intervals."""
@@ -73,9 +77,7 @@ def _means(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         yield {**dict(zip(keys, key, strict=True)), "seed": MEAN, "value": mean, "n": int(own["n"].iloc[0])}
 
 
-def _over_steps(
-    y: np.ndarray, last: np.ndarray, own: Mapping[str, np.ndarray], levels: Sequence[float]
-) -> Iterator[dict[str, Any]]:
+def _over_steps(y: np.ndarray, last: np.ndarray, own: Columns, levels: Sequence[float]) -> Iterator[dict[str, Any]]:
     """All scores of one member: over the horizon, then step by step; y (n, H), last (n, 1), columns (n, H)."""
     for step in range(y.shape[1] + 1):
         part = slice(None) if step == 0 else slice(step - 1, step)
@@ -88,12 +90,7 @@ def _over_steps(
             yield {"step": step, "metric": metric, "level": level, "value": value, "n": n}
 
 
-Score = tuple[str, float | None, float]
-
-
-def _scores(
-    y: np.ndarray, last: np.ndarray, own: Mapping[str, np.ndarray], levels: Sequence[float]
-) -> Iterator[Score]:
+def _scores(y: np.ndarray, last: np.ndarray, own: Columns, levels: Sequence[float]) -> Iterator[Score]:
     if quantile_column(EVEN[0]) in own:
         grid = np.stack([own[quantile_column(level)] for level in EVEN], axis=-1)
         yield "crps", None, metrics.crps_quantiles(y, grid, EVEN)
@@ -109,13 +106,13 @@ def _scores(
         yield "rise_rate", None, metrics.average(rose.astype(float))
 
 
-def _pinball(y: np.ndarray, own: Mapping[str, np.ndarray]) -> Iterator[tuple[float, float]]:
+def _pinball(y: np.ndarray, own: Columns) -> Iterator[tuple[float, float]]:
     for level in LEVELS:
         if quantile_column(level) in own:
             yield level, metrics.pinball(y, own[quantile_column(level)], level)
 
 
-def _interval(y: np.ndarray, own: Mapping[str, np.ndarray], level: float) -> Iterator[Score]:
+def _interval(y: np.ndarray, own: Columns, level: float) -> Iterator[Score]:
     ends = [quantile_column(round(end, 9)) for end in ((1 - level) / 2, (1 + level) / 2)]
     if not all(end in own for end in ends):
         yield from ((metric, level, float("nan")) for metric in ("coverage", "width", "winkler"))

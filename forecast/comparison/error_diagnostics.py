@@ -55,9 +55,11 @@ def copy_check(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int,
     keep = np.isfinite(actual) & np.isfinite(forecast)
     slope, share = _regressions(actual, forecast, keep)
     flagged = ~((share >= MOVES) & (slope > 0))
-    pooled = _pooled_p(
-        np.where(keep, actual, 0.0), np.where(keep, forecast, 0.0), horizon=horizon, step_size=step_size
-    )
+    pooled = math.nan
+    if len(actual) >= MINIMUM:  # of the covariance of the changes, summed over the steps of an origin
+        moves = (np.where(keep, change, 0.0) for change in (actual, forecast))
+        own, said = (change - change.mean(axis=0) for change in moves)
+        pooled = _p_above_zero((own * said).sum(axis=1), horizon, step_size)
     reason = _copy_reason(flagged, share, pooled)
     return CopyCheck(slope, share, flagged, pooled, bool(reason), reason)
 
@@ -65,9 +67,7 @@ def copy_check(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int,
 def _copy_reason(flagged: NDArray[np.bool_], share: Array, pooled: float) -> str:
     if flagged.mean() > 0.5:
         still = float(np.nanmean(share)) if np.isfinite(share).any() else 0.0
-        return (
-            f"{int(flagged.sum())} of {len(flagged)} steps repeat the last value (variance share {100 * still:.1f} %)"
-        )
+        return f"{flagged.sum()} of {len(flagged)} steps repeat the last value (variance share {100 * still:.1f} %)"
     if not pooled < 0.05:
         return f"its changes are not related to the actual ones (one-sided p = {pooled:.2f})"
     return ""
@@ -83,15 +83,6 @@ def _regressions(actual: Array, forecast: Array, keep: NDArray[np.bool_]) -> tup
         share = np.where((n >= MINIMUM) & (moved > 0), called / moved, np.nan)
         # a copy that went through log and exp moves by rounding noise, and noise has a slope of its own
         return np.where(share >= 1e-12, (own * said).sum(axis=0) / called, np.nan), share
-
-
-def _pooled_p(actual: Array, forecast: Array, *, horizon: int, step_size: int) -> float:
-    """One-sided p that the covariance of the changes, summed over the steps of an origin, is above zero."""
-    if len(actual) < MINIMUM:
-        return math.nan
-    products = ((actual - actual.mean(axis=0)) * (forecast - forecast.mean(axis=0))).sum(axis=1)
-    error = mean_error(products, dependence(len(products), horizon=horizon, season_length=1, step_size=step_size))
-    return float(special.stdtr(error.dof, -products.mean() / error.value)) if error.value > 0 else 1.0
 
 
 @dataclass(frozen=True)
@@ -116,28 +107,25 @@ def leak_alarm(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int,
     actual, forecast = _changes(y, y_hat, last)
     naive = metrics.mae(actual, np.zeros_like(actual))
     gain = metrics.skill(metrics.mae(actual, forecast), naive)
-    hits, base = metrics.direction_hits(y, y_hat, np.asarray(last, dtype=float)[:, None])
-    p = _direction_p(hits, base, horizon=horizon, step_size=step_size)
-    moved = np.isfinite(base)
-    rate, base_rate = metrics.average(hits[moved]), metrics.average(base[moved])
+    hits, commoner = metrics.direction_hits(y, y_hat, np.asarray(last, dtype=float)[:, None])
+    ahead = np.where(np.isfinite(hits - commoner), hits - commoner, 0.0).sum(axis=1)
+    p = _p_above_zero(ahead, horizon, step_size) if len(ahead) >= MINIMUM and np.any(ahead) else 1.0
+    moved = np.isfinite(commoner)
+    hit, base = metrics.average(hits[moved]), metrics.average(commoner[moved])
     reasons = []
     if len(actual) >= MINIMUM and gain > GAIN:
         reasons.append(
             f"MAE {100 * gain:.1f} % below repeating the last value; more than 5 % is not believed of daily closes"
         )
     if p < ALARM_LEVEL:
-        reasons.append(
-            f"direction right in {100 * rate:.1f} % against a base rate of {100 * base_rate:.1f} % (p = {p:.1g})"
-        )
-    return LeakAlarm(bool(reasons), tuple(reasons), gain, rate, base_rate, p)
+        reasons.append(f"direction right in {100 * hit:.1f} % against a base rate of {100 * base:.1f} % (p = {p:.1g})")
+    return LeakAlarm(bool(reasons), tuple(reasons), gain, hit, base, p)
 
 
-def _direction_p(hits: Array, base: Array, *, horizon: int, step_size: int) -> float:
-    ahead = np.where(np.isfinite(hits - base), hits - base, 0.0).sum(axis=1)
-    if len(ahead) < MINIMUM or not np.any(ahead):
-        return 1.0
-    error = mean_error(ahead, dependence(len(ahead), horizon=horizon, season_length=1, step_size=step_size))
-    return float(special.stdtr(error.dof, -ahead.mean() / error.value)) if error.value > 0 else 1.0
+def _p_above_zero(values: Array, horizon: int, step_size: int) -> float:
+    """One-sided p that the mean of `values`, one per origin, is above zero."""
+    error = mean_error(values, dependence(len(values), horizon=horizon, season_length=1, step_size=step_size))
+    return float(special.stdtr(error.dof, -values.mean() / error.value)) if error.value > 0 else 1.0
 
 
 def _changes(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike) -> tuple[Array, Array]:
@@ -223,9 +211,8 @@ def one_step(
     undo = LOGS.get(transform, np.asarray)
     residuals = np.asarray(undo(np.asarray(y, float)) - undo(np.asarray(y_hat, float)))
     known = residuals[np.isfinite(residuals)]
-    wanted = min(
-        max(lags, 2 * math.ceil(season_length / step_size) if season_length > 1 else 0), MOST, len(known) // 5
-    )
+    seasons = 2 * math.ceil(season_length / step_size) if season_length > 1 else 0
+    wanted = min(max(lags, seasons), MOST, len(known) // 5)
     if wanted < 1 or len(known) < LEAST:
         return None
     found = ljung_box(residuals, lags=wanted).to_json()

@@ -26,6 +26,7 @@ from forecast.comparison.scores import Cube, Scored
 from forecast.config.experiment import NAIVE
 from forecast.config.task import Task, TaskColumn
 from forecast.data.panel import with_series
+from forecast.system import files
 
 COLUMNS = (
     "model", "ranking", "series", "method", "level", "step", "n_calibration", "n", "coverage", "low", "high", "inside",
@@ -58,9 +59,7 @@ def _scored(stack: Stack, methods: Sequence[Method]) -> dict[str, np.ndarray]:
         [coverage_by_step(stack.y, low[k], high[k], level=level) for low, high in ends]
         for k, level in enumerate(stack.levels)
     ]
-    columns = {
-        name: np.moveaxis(np.array([[table[name] for table in row] for row in tables]), 2, 0) for name in tables[0][0]
-    }
+    columns = {name: np.moveaxis(np.array([[t[name] for t in row] for row in tables]), 2, 0) for name in tables[0][0]}
     sizes = np.concatenate([stack.sizes.min(axis=1, keepdims=True), stack.sizes], axis=1)
     labels = {
         "level": np.array(stack.levels)[None, :, None, None],
@@ -96,20 +95,16 @@ def rehearsed(candidates: Iterable[Blocks], levels: Sequence[float]) -> dict[str
     pooled = table[table["step"] == 0].pivot(
         index=["model", "ranking", "series", "level"], columns="method", values="winkler"
     )
-    if pooled.empty:
-        reason = "Half of the calibration block supports no level, so no method could be tried: margins are kept."
-        return {"method": "split", "reason": reason, "relative_winkler": None}
-    ratio = float((pooled["adaptive"] / pooled["split"]).mean())
-    if not math.isfinite(ratio):
-        reason = (
-            "Intervals without width or error have no ratio of scores, so no method is the better: margins are kept."
-        )
-        return {"method": "split", "reason": reason, "relative_winkler": None}
+    ratio = math.nan if pooled.empty else float((pooled["adaptive"] / pooled["split"]).mean())
     reason = (
         "They are those of a served model. Set on the first half of the calibration block and judged on the second, "
         f"adaptive intervals, which are not served, have {ratio:.3f} times their interval score."
     )
-    return {"method": "split", "reason": reason, "relative_winkler": ratio}
+    if pooled.empty:
+        reason = "Half of the calibration block supports no level, so no method could be tried: margins are kept."
+    elif not math.isfinite(ratio):
+        reason = "Intervals without width or error have no ratio of scores: no method is better, margins are kept."
+    return {"method": "split", "reason": reason, "relative_winkler": files.json_number(ratio)}
 
 
 def _halved(blocks: Blocks) -> Blocks:

@@ -25,6 +25,11 @@ def keys(means: pd.DataFrame) -> list[Key]:
     return [(str(key[0]), str(key[1])) for key in means.columns.to_list()]
 
 
+def members(means: pd.DataFrame, ranking: str) -> list[Key]:
+    """The columns that stand in `ranking`: its own rows and the baselines."""
+    return [key for key in keys(means) if key[1] in (ranking, "baseline")]
+
+
 def by_origin(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:
     """One row per cutoff, one column per (model, ranking); and who was left out, with the reason.
 
@@ -57,9 +62,7 @@ def choose(validation: pd.DataFrame) -> dict[str, str]:
     chosen = {}
     own = {ranking for _, ranking in keys(means)}
     for ranking in ("shipped", *sorted(own & {"architecture"})):
-        candidates = sorted(
-            (float(means[key].mean()), key[0]) for key in keys(means) if key[1] in (ranking, "baseline")
-        )
+        candidates = sorted((float(means[key].mean()), key[0]) for key in members(means, ranking))
         if candidates:
             chosen[ranking] = candidates[0][1]
     return chosen

@@ -239,13 +239,9 @@ def _known(y: ArrayLike, *others: ArrayLike) -> tuple[Array, ...]:
 def _aligned(y: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> tuple[Array, Array, Array]:
     actual, low, high = (np.asarray(a, dtype=float) for a in (y, lower, upper))
     if not actual.shape == low.shape == high.shape:
-        raise InputError(
-            f"Actuals {actual.shape}, lower ends {low.shape} and upper ends {high.shape} differ in shape."
-        )
+        raise InputError(f"Actuals {actual.shape}, lower ends {low.shape}, upper ends {high.shape} differ in shape.")
     if np.any(low > high):
-        raise InputError(
-            f"{int(np.sum(low > high))} intervals have their lower end above the upper. Sort the quantiles."
-        )
+        raise InputError(f"{(low > high).sum()} intervals have their lower end above the upper. Sort the quantiles.")
     return actual, low, high
 
 
@@ -320,8 +316,10 @@ METRICS = (
 )  # fmt: skip
 """The metrics of every candidate; a new one is one more row. It is then a column of leaderboard.csv and by_series.csv,
 with `by_step` of by_step.csv as well, a column of the report's leaderboard and a metric of the MLflow runs."""
-LEADERBOARD = (
-    "dataset", "model", "ranking", "skip", "seed", "status", *(metric.name for metric in METRICS),
-    "n_params", "n_origins", "validation_mase", "chosen",
-)  # fmt: skip
-"""The columns of leaderboard.csv."""
+
+
+def leaderboard_columns() -> list[str]:
+    """Of leaderboard.csv: whose row it is, the metrics, what else is known of it."""
+    names = (metric.name for metric in METRICS)
+    facts = ("n_params", "n_origins", "validation_mase", "chosen")
+    return ["dataset", "model", "ranking", "skip", "seed", "status", *names, *facts]

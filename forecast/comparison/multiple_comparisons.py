@@ -193,9 +193,7 @@ def friedman_nemenyi(losses: pd.DataFrame, *, alpha: float = 0.05) -> Ranks:
             "With fewer series use the tests over origins."
         )
     if not np.isfinite(losses.to_numpy(dtype=float)).all():
-        raise InputError(
-            "A Friedman test needs every model's loss on every series. Leave out the model that lacks one."
-        )
+        raise InputError("A Friedman test needs every model's loss on every series. Leave out models that lack one.")
     ranks = losses.rank(axis=1)
     means = ranks.mean().sort_values(kind="stable")
     statistic, p = _iman_davenport(ranks.to_numpy(), n, k)

@@ -68,11 +68,9 @@ def diebold_mariano(
         return _result(0.0, 1.0, MeanError(0.0, n - 1.0, 0, "none"), a, b, "identical losses")
     error = mean_error(difference, dependence(n, **spacing))
     if error.value == 0.0:
-        independent = non_overlapping(n, **spacing)
-        p = _sign_test(mean, independent, alternative)
-        return _result(
-            math.copysign(math.inf, mean), p, error, a, b, f"no variance: sign test on {independent} origins"
-        )
+        apart = non_overlapping(n, **spacing)
+        p = _sign_test(mean, apart, alternative)
+        return _result(math.copysign(math.inf, mean), p, error, a, b, f"no variance: sign test on {apart} origins")
     statistic = mean / error.value
     note = "" if error.method == "pre-whitened Bartlett" else f"variance by fallback: {error.method}"
     return _result(statistic, tail(statistic, error.dof, alternative), error, a, b, note)

@@ -159,9 +159,7 @@ def over_series(scores: pd.DataFrame, by: list[str], reference: Reference) -> pd
     numbers = [c for c in scores.columns if c not in ("series", *by)]
     scores = scores.assign(naive_mase=reference.naive_mase(scores))
     mean = scores.groupby(by, sort=False, as_index=False)[[*numbers, "naive_mase"]].mean()
-    mean["skill"] = [
-        metrics.skill(own, naive) for own, naive in zip(mean["mase"], mean.pop("naive_mase"), strict=True)
-    ]
+    mean["skill"] = [metrics.skill(own, base) for own, base in zip(mean["mase"], mean.pop("naive_mase"), strict=True)]
     if "n_origins" in mean:
         mean["n_origins"] = mean["n_origins"].astype(int)
     return mean.assign(**{m.name: np.nan for m in metrics.METRICS if m.in_units and m.name in mean})

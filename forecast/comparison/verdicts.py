@@ -13,7 +13,7 @@ import pandas as pd
 
 from forecast.comparison import paired_tests
 from forecast.comparison.longrun import Spacing
-from forecast.comparison.losses import Key, by_origin, keys
+from forecast.comparison.losses import Key, by_origin, keys, members
 from forecast.comparison.multiple_comparisons import gatekept, model_confidence_set
 from forecast.comparison.paired_tests import MARGIN, ORIGINS, DieboldMariano, equivalence, non_overlapping
 from forecast.comparison.sentences import choice_in_words, cycles_in_words, drift_in_words, sentences_of
@@ -138,11 +138,8 @@ def _against_naive(means: pd.DataFrame, naive: str) -> list[Hypothesis]:
 
 
 def _against_skip(means: pd.DataFrame, skips: Mapping[Key, str]) -> list[Hypothesis]:
-    return [
-        (key[1], key, (skips[key], "baseline"))
-        for key in keys(means)
-        if key in skips and (skips[key], "baseline") in means
-    ]
+    pairs = [(key, (skips[key], "baseline")) for key in keys(means) if key in skips]
+    return [(key[1], key, skip) for key, skip in pairs if skip in means]
 
 
 def _against_best(means: pd.DataFrame, chosen: Mapping[str, str]) -> list[Hypothesis]:
@@ -152,11 +149,6 @@ def _against_best(means: pd.DataFrame, chosen: Mapping[str, str]) -> list[Hypoth
         if best is not None:
             rows += [(ranking, key, best) for key in members(means, ranking) if key != best]
     return rows
-
-
-def members(means: pd.DataFrame, ranking: str) -> list[Key]:
-    """The columns that stand in `ranking`: its own rows and the baselines."""
-    return [key for key in keys(means) if key[1] in (ranking, "baseline")]
 
 
 def find(means: pd.DataFrame, model: str, ranking: str) -> Key | None:
@@ -199,29 +191,23 @@ def _two_sided(test: DieboldMariano) -> float:
 
 
 def verdict(
-    mean_difference: float,
-    p_holm: float,
-    *,
-    equivalent: bool,
-    enough: bool,
-    p_worse: float | None = None,
-    alpha: float = ALPHA,
+    difference: float, p: float, *, equivalent: bool, enough: bool, p_worse: float | None = None, alpha: float = ALPHA
 ) -> Word:
     """The word for a against b.
 
-    `mean_difference` below zero favours a. "better" or "worse" when the adjusted p is below `alpha`; then
+    `difference` of the means: below zero it favours a. "better" or "worse" when `p`, adjusted, is below `alpha`; then
     "equivalent" when that was shown both ways; "undecided" when the origins are too few (`enough` false) or there is
     no p; else "not distinguishable". In a one-sided family (does a beat b?) the other direction needs its own
     adjusted p, `p_worse`.
     """
-    worse = p_holm if p_worse is None else p_worse
-    if p_holm < alpha and mean_difference < 0:
+    worse = p if p_worse is None else p_worse
+    if p < alpha and difference < 0:
         return "better"
-    if worse < alpha and mean_difference > 0:
+    if worse < alpha and difference > 0:
         return "worse"
     if equivalent:
         return "equivalent"
-    return "not distinguishable" if enough and not math.isnan(p_holm) else "undecided"
+    return "not distinguishable" if enough and not math.isnan(p) else "undecided"
 
 
 def _equivalent(a: np.ndarray, b: np.ndarray, spacing: Spacing) -> bool:

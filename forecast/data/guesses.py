@@ -95,9 +95,7 @@ def entry_for(path: Path, where: str, name: str, *, target: str = "") -> str:
     times = named.assign(ds=ds)
     calendar, off, lacking = nearest(times["ds"], exchanges=("XNYS",))
     entry, notes = _entry(times, calendar, wanted)
-    columns = {
-        ours: str(theirs) for ours, theirs in (("ds", time), ("unique_id", series)) if theirs not in (None, ours)
-    }
+    columns = {ours: str(its) for ours, its in (("ds", time), ("unique_id", series)) if its not in (None, ours)}
     said = {"columns": columns, "time_zone": zone, "time_format": form}
     source = {"kind": "file", "path": where, **{key: value for key, value in said.items() if value}, **written.said()}
     if off or lacking:

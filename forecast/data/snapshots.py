@@ -26,6 +26,8 @@ from forecast.system.errors import DataError, InputError
 
 RELATIVE = 1e-5  # services send prices as 32-bit floats; what differs less is the same number
 REVISION = ("unique_id", "ds", "column", "before", "after", "kind")
+Moments = Mapping[str, pd.Timestamp]
+"""By series."""
 NO_REVISION = pd.DataFrame(columns=list(REVISION))
 
 
@@ -147,9 +149,7 @@ def inside(root: Path, named: str) -> Path:
     return path
 
 
-def merged(
-    stored: pd.DataFrame, fresh: pd.DataFrame, *, since: Mapping[str, pd.Timestamp], keep: Collection[str]
-) -> pd.DataFrame:
+def merged(stored: pd.DataFrame, fresh: pd.DataFrame, *, since: Moments, keep: Collection[str]) -> pd.DataFrame:
     """`stored` continued by `fresh`: per series the fresh rows replace everything from `since` on.
 
     A series that is in `keep` but not in `fresh` stays as it is; one in neither goes. Values that differ by
@@ -168,11 +168,7 @@ def merged(
 
 
 def revisions(
-    stored: pd.DataFrame,
-    fresh: pd.DataFrame,
-    *,
-    since: Mapping[str, pd.Timestamp],
-    provisional_from: pd.Timestamp | None = None,
+    stored: pd.DataFrame, fresh: pd.DataFrame, *, since: Moments, provisional_from: pd.Timestamp | None = None
 ) -> pd.DataFrame:
     """One row per value of the stored history that `fresh` changes: `unique_id, ds, column, before, after, kind`.
 
@@ -213,7 +209,7 @@ def _canonical(values: pd.Series) -> tuple[str, np.ndarray]:
     return f"text {hashlib.sha256(text.encode()).hexdigest()}", codes.astype("<i8")
 
 
-def _overlap(stored: pd.DataFrame, fresh: pd.DataFrame, since: Mapping[str, pd.Timestamp]) -> pd.DataFrame:
+def _overlap(stored: pd.DataFrame, fresh: pd.DataFrame, since: Moments) -> pd.DataFrame:
     """The stored rows that the fresh answer should repeat."""
     known = stored["unique_id"].isin(set(fresh["unique_id"]))
     first = pd.to_datetime(stored["unique_id"].map(dict(since)))

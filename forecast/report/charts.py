@@ -69,9 +69,7 @@ def line_chart(lines: Sequence[Line], axes: Axes) -> str:
 def _frame(lines: Sequence[Line], axes: Axes, room: float) -> Figure:
     width, height = axes.size
     height -= 0 if axes.x_title else 14
-    values = np.concatenate(
-        [np.concatenate([line.y, *(edge for band in line.bands for edge in band)]) for line in lines]
-    )
+    values = np.concatenate([y for line in lines for y in (line.y, *(edge for band in line.bands for edge in band))])
     low, high = axes.y_range or padded(values)
     xs = np.concatenate([line.x for line in lines])
     y = Scale(low, high, height - (40 if axes.x_title else 26), 22)

@@ -35,10 +35,7 @@ COLUMNS = [
     ("Ranking", "Which skip connection it was trained with"),
     ("Looks back", "Rows back to where the forecast's gradient stays below 1 % of its greatest value"),
     ("Memory", "Rows until 1 % of a disturbance of the state is left; of the layer that keeps it longest"),
-    (
-        "Spectral radius",
-        "Of W in the simple cells, of the state's Jacobian in the others; above 1 disturbances may grow",
-    ),
+    ("Spectral radius", "Of W in simple cells, of the state's Jacobian in the others; above 1 disturbances may grow"),
     ("Lyapunov exponent", "Growth of a disturbance per row, as a power of e; above 0 gradients explode"),
     ("Saturated", "Share of squashed values where the slope is below 5 % of its maximum; near 1 it hardly learns"),
     ("Closed loop", "Recursive models on their own forecasts, 96 steps on"),

@@ -34,16 +34,15 @@ def as_csv(rows: list[Row]) -> str:
     """The table as CSV text with \\n line ends: equal rows are equal bytes. Scores of distributions stand last."""
     buffer = io.StringIO()
     beside = sorted({key for row in rows for key in row if key.startswith(OF_DISTRIBUTIONS)})
-    writer = csv.DictWriter(
-        buffer, [*metrics.LEADERBOARD, *beside], restval="", lineterminator="\n", extrasaction="ignore"
-    )
+    columns = [*metrics.leaderboard_columns(), *beside]
+    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue()
 
 
 def _rows(results: Results) -> tuple[Row, ...]:
-    missing = [name for name in metrics.LEADERBOARD if name not in results.leaderboard]
+    missing = [name for name in metrics.leaderboard_columns() if name not in results.leaderboard]
     if missing:
         path = results.paths.compared(results.name) / "leaderboard.csv"
         raise InputError(f"{path}: columns {missing} are missing. Run stage `compare` again.")

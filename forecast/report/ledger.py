@@ -24,10 +24,7 @@ COLUMNS = [
     ("Trials", "Tuning trials, scored on validation only"),
     ("Steps, tuning", "Gradient steps of all trials together"),
     ("Steps, training", "Gradient steps of all seeds: those given, and those taken where a seed stopped early"),
-    (
-        "Targets",
-        "Observed values learnt from, tuning and training: steps, chunks of a step, origins of a chunk, horizon",
-    ),
+    ("Targets", "Observed values learnt from, tuning and training: steps x chunks x origins of a chunk x horizon"),
     ("Parameters", "Number of trained weights"),
     ("CPU, tuning", "CPU seconds of the tuning study"),
     ("CPU, training", "CPU seconds of fitting and forecasting, all seeds"),

@@ -115,11 +115,9 @@ def download(place: Place, name: str, version: int, target: Path) -> Path:
     return folders[0]
 
 
-def _logged(
-    client: MlflowClient, place: Place, name: str, model: Path, sample: pd.DataFrame | None
-) -> tuple[str, str]:
+def _logged(client: MlflowClient, at: Place, name: str, model: Path, sample: pd.DataFrame | None) -> tuple[str, str]:
     """Where the store keeps the logged copy of `model`, and its id there."""
-    experiment = store.experiment(client, name, place)
+    experiment = store.experiment(client, name, at)
     with files.scratch_folder() as folder:
         saved = folder / "model"
         save_model(model, saved)

@@ -153,13 +153,11 @@ def save_model(saved: Path, folder: Path) -> None:
 
     # Of the input nothing is declared: MLflow would answer a wrong one with the whole table instead of a sentence.
     specs = [ParamSpec("horizon", DataType.long, 0), ParamSpec("levels", DataType.double, [], shape=(-1,))]
-    signature, artifacts = ModelSignature(params=ParamSchema(specs)), {"forecaster": str(saved)}
+    about = {"signature": ModelSignature(params=ParamSchema(specs)), "artifacts": {"forecaster": str(saved)}}
     # Given, because MLflow would take seconds to infer them and get them wrong.
     needs = {"pip_requirements": [f"{name}=={version(name)}" for name in REQUIREMENTS]}
     with store.quiet():
-        mlflow.pyfunc.save_model(
-            str(folder), python_model=str(SERVED), artifacts=artifacts, signature=signature, **needs
-        )
+        mlflow.pyfunc.save_model(str(folder), python_model=str(SERVED), **about, **needs)
 
 
 def _title(record: Record) -> str:

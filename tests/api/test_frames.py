@@ -54,7 +54,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     ),
     "flags": (lambda: frame(y=[True, False] * 60), {}, ("'y'", "type bool", "df['y'].astype(float)")),
     "a wrong calendar feature": (frame, {"calendar_features": ["hour"]}, ("calendar_features", "'hour_of_day'")),
-    "an index": (lambda: frame().set_index("ds"), {}, ("'ds'", "the index holds it", "`df.reset_index()`")),
+    "an index": (lambda: frame().set_index("ds"), {}, ("'ds'", "the index has it", "`df.reset_index()`")),
     "a nameless index": (
         lambda: frame().set_index("ds").rename_axis(None), {}, ("'ds'", "`df.reset_index(names='ds')`")
     ),

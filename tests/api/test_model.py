@@ -72,7 +72,7 @@ def test_a_saved_model_forecasts_what_it_did_and_keeps_the_names(ridge: forecast
     loaded = forecast.load(tmp_path / "ridge")
     wanted = ridge.predict(levels=[80, 95]).rename(columns={"unique_id": "shop", "ds": "day"})
     pd.testing.assert_frame_equal(loaded.predict(theirs, levels=[80, 95]), wanted)
-    with pytest.raises(InputError, match=r"loaded without its data. Pass the history: `model.predict\(df\)`"):
+    with pytest.raises(InputError, match=r"loaded without its data. Pass a history: `model.predict\(df\)`"):
         loaded.predict()
     with pytest.raises(InputError, match=r"loaded without its data.*`forecast.fit\(df, ...\)`"):
         loaded.cross_validation()

@@ -60,9 +60,7 @@ def spikes(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viol
         if found.size:
             worst = values[found[np.argmax(lonely[found - 1])]]
             text = f"{found.size} values stand alone ({times(when[found])}; the worst is {worst:g})."
-            yield Violation(
-                "spikes", series, column, int(found.size), f"{text} Correct them, or leave the cells empty."
-            )
+            yield Violation("spikes", series, column, found.size, f"{text} Correct them, or leave the cells empty.")
 
 
 def stale_repeats(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
@@ -95,12 +93,10 @@ def units(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viola
 def missing_share(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """Empty cells as a share of a series' rows."""
     shares = frame[_numbers(frame)].isna().groupby(frame["unique_id"], sort=True).mean()
-    for series, column in np.argwhere(shares.to_numpy() > limit):
-        share, name = shares.iloc[series, column], str(shares.columns[column])
-        count = round(share * (frame["unique_id"] == shares.index[series]).sum())
-        yield Violation(
-            "missing_share", str(shares.index[series]), name, count, f"{share:.1%} of the rows have no value."
-        )
+    for row, column in np.argwhere(shares.to_numpy() > limit):
+        series, name, share = str(shares.index[row]), str(shares.columns[column]), shares.iloc[row, column]
+        count = round(share * (frame["unique_id"] == series).sum())
+        yield Violation("missing_share", series, name, count, f"{share:.1%} of the rows have no value.")
 
 
 def missing_cells(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:

@@ -143,9 +143,7 @@ def inside(root: Path, path: Path) -> Path:
     """The resolved path; `InputError` when it lies outside the project, where a clone would not find it."""
     resolved = (root / path).resolve()
     if not resolved.is_relative_to(root.resolve()):
-        raise InputError(
-            f"{path}: lies outside the project, wanted a path inside it. Copy the file to data/ and name that."
-        )
+        raise InputError(f"{path}: lies outside the project, wanted a path inside it. Copy it to data/ and name that.")
     return resolved
 
 

@@ -273,9 +273,7 @@ def _frame(content: dict[str, Any], variables: dict[str, str], name: str, what: 
     wanted = ["time", *variables.values()]
     if not isinstance(hourly, dict) or any(theirs not in hourly for theirs in wanted):
         absent = [theirs for theirs in wanted if not isinstance(hourly, dict) or theirs not in hourly]
-        raise DataError(
-            f"{what}: the answer lacks {absent}; the service has renamed or dropped it. Nothing was taken."
-        )
+        raise DataError(f"{what}: the answer lacks {absent}; the service renamed or dropped it. Nothing was taken.")
     if len({len(hourly[theirs]) for theirs in wanted}) != 1:
         raise DataError(f"{what}: the columns of the answer differ in length. Nothing was taken.")
     for theirs in variables.values():
@@ -293,11 +291,9 @@ def _frame(content: dict[str, Any], variables: dict[str, str], name: str, what: 
 def _once_each(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     """Equal copies of an hour are one; copies that differ cannot be decided."""
     single = frame.drop_duplicates()
-    twice = single["ds"].duplicated()
-    if twice.any():
-        raise DataError(
-            f"Open-Meteo, place {name!r}: {single.loc[twice, 'ds'].iloc[0]} came twice with different values."
-        )
+    twice = single["ds"][single["ds"].duplicated()]
+    if len(twice):
+        raise DataError(f"Open-Meteo, place {name!r}: {twice.iloc[0]} came twice with different values.")
     return single.sort_values("ds", kind="stable")
 
 
