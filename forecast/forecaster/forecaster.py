@@ -87,13 +87,9 @@ class Forecaster:
 
     def windows(self, series: Series, rows: np.ndarray, *, size: int = 512) -> Iterator[Windows]:
         """What a forecast at each of `rows` sees, `size` at a time; `InputError` where the series does not reach."""
-        self.check_rows(series, rows)
+        require_rows(self.task, series, rows)
         z = self.scaling.scaled(series, self.task)
         return task_windows(self.task, z, series.future, rows, size=size)
-
-    def check_rows(self, series: Series, rows: np.ndarray) -> None:
-        """`InputError` for rows without their lookback, or beyond the series."""
-        require_rows(self.task, series, rows)
 
     def on_skip(self, windows: Windows) -> np.ndarray:
         """(B, H, O) in scaled units: the skip and its network, closed over the horizon where they are one-step."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from forecast.data.panel import Panel, Series
-from forecast.data.windows import Layout, Windows, filled, forget_before, task_windows
+from forecast.data.windows import Layout, Windows, filled, forget_before, require_rows, task_windows
 from forecast.models.skip import Skip
 from forecast.networks import inference
 from forecast.networks.description import Network
@@ -216,7 +216,7 @@ def parallel(forecaster: Forecaster, panel: Panel, rows: Rows, *, horizon: int) 
     found = {}
     for uid, at in rows.items():
         series, at = panel.by_id[uid], np.asarray(at)
-        forecaster.check_rows(series, at)
+        require_rows(forecaster.task, series, at)
         scaled = [np.empty((0, horizon, forecaster.channels.outputs))]
         with np.errstate(over="ignore", invalid="ignore"):
             scaled += [forecaster.closed(part, horizon) for part in _windows(forecaster, series, at, horizon)]

@@ -250,9 +250,6 @@ class FittedModel(Protocol):
     @property
     def correction(self) -> Skip | None: ...
 
-    def check_rows(self, series: Series, rows: np.ndarray) -> None:
-        """`InputError` for rows without their lookback, or beyond the series."""
-
     def predict_windows(self, series: Series, rows: np.ndarray) -> np.ndarray:
         """(n, H, O) in raw units: `ModelSpec.scaled_forecast` of the windows that end at `rows`."""
 

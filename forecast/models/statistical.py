@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forecast.data.panel import Series
-from forecast.data.windows import filled
+from forecast.data.windows import filled, require_rows
 from forecast.models.base import FittedSpec
 from forecast.models.problem import FittedModel, Parameters, Problem
 from forecast.system.errors import InputError, ModelFailure, closest, quote_names
@@ -79,7 +79,7 @@ class StatisticalSpec(FittedSpec):
 
     def predict(self, model: FittedModel, series: Series, rows: np.ndarray) -> np.ndarray:
         """(n, H, O) in raw units; `ModelFailure` where the recursion is not finite."""
-        model.check_rows(series, rows)
+        require_rows(model.task, series, rows)
         numbers = model.statistical[series.unique_id]
         first = _first_row(numbers, series)
         z = model.scaling.scaled(series, model.task)

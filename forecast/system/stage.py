@@ -2,7 +2,7 @@
 
 Every `pipelines/<stage>.py` ends with `run_stage(main)`; `main` reads, calls and writes. An expected failure is one
 message and its exit code; a bug keeps its traceback and exits 1; Ctrl-C and SIGTERM end every worker and exit 130.
-`progress` shows what is running, how many are done and how long is left: a bar on a terminal or in a notebook, plain
+`progress` shows what was done last, how many are done, how long is left: a bar on a terminal or in a notebook, plain
 lines elsewhere. Its times are shown and forgotten; nothing of them reaches a result.
 """
 
@@ -146,22 +146,14 @@ PLAIN_SECONDS = 5.0
 
 
 class Advance:
-    """Called with the name of each finished piece; `started` names what is being worked on now."""
+    """Called with the name of each finished piece."""
 
     def __init__(self, show: Callable[[int, str], None]) -> None:
-        self._show = show
-        self._running: list[str] = []
-        self.done = 0
+        self._show, self.done = show, 0
 
     def __call__(self, name: str = "") -> None:
         self.done += 1
-        if name in self._running:
-            self._running.remove(name)
-        self._show(self.done, ", ".join(self._running) or name)
-
-    def started(self, name: str) -> None:
-        self._running.append(name)
-        self._show(self.done, ", ".join(self._running))
+        self._show(self.done, name)
 
 
 @contextmanager

@@ -39,10 +39,9 @@ def test_plain_lines_do_not_flood_a_log() -> None:
     assert out.getvalue().splitlines() == ["train: 300 of 300 done in 3 s"]
 
 
-def test_a_terminal_gets_a_bar_with_what_is_running() -> None:
+def test_a_terminal_gets_a_bar() -> None:
     out = Terminal()
     with progress(2, "train weather", stream=out) as advance:
-        advance.started("lstm")
         advance("lstm")
         advance("gru")
     assert "train weather" in out.getvalue() and "2/2" in out.getvalue()
@@ -77,9 +76,8 @@ def test_a_notebook_gets_one_bar_that_moves(monkeypatch: pytest.MonkeyPatch, cap
     monkeypatch.setitem(sys.modules, "IPython.display", cell)
     ticks = count(0, 10)
     with progress(2, "train <a>", clock=lambda: next(ticks)) as advance:
-        advance.started("lstm")
         advance("lstm")
         advance("gru")
     assert cell.shown[0].startswith('<progress value="0" max="2">')
-    assert "train &lt;a&gt;: 1 of 2, about 30 s left lstm" in cell.shown[2]
-    assert "2 of 2 in 40 s" in cell.shown[-1] and not capsys.readouterr().err
+    assert "train &lt;a&gt;: 1 of 2, about 20 s left lstm" in cell.shown[1]
+    assert "2 of 2 in 30 s" in cell.shown[-1] and not capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from forecast.data.panel import Series
+from forecast.data.windows import require_rows
 from forecast.models.base import ModelSpec
 from forecast.models.problem import FittedModel, Parameters, Problem
 from forecast.system.errors import ModelFailure
@@ -38,7 +39,7 @@ class Spec(ModelSpec):
 
     def predict(self, model: FittedModel, series: Series, rows: np.ndarray) -> np.ndarray:
         """(n, H, O) in raw units, as the provider gave them; `ModelFailure` unless there is one at every origin."""
-        model.check_rows(series, rows)
+        require_rows(model.task, series, rows)
         cutoffs = series.ds[rows].astype("datetime64[ns]").astype(np.int64)
         kept = model.weights.get(f"{series.unique_id}/cutoff", np.empty(0, dtype=np.int64))
         at = np.searchsorted(kept, cutoffs)
