@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from forecast.api.frames import NAME, WHERE, Names, long_frame, over_horizon, with_future
+from forecast.api.frames import NAME, SERIES, WHERE, Names, as_pandas, long_frame, over_horizon, with_future
 from forecast.config.experiment import Tuning
 from forecast.data.panel import Panel, from_frame, with_series
 from forecast.data.scaling import check_transforms
@@ -18,7 +18,7 @@ from forecast.data.schema import KEYS
 from forecast.data.windows import require_rows
 from forecast.forecaster.ensemble import Ensemble, latest, percent
 from forecast.forecaster.intervals import RAW, SCALES
-from forecast.forecaster.serving import require_known, require_observed
+from forecast.forecaster.serving import ready_panel, require_known, require_observed
 from forecast.system import files
 from forecast.system.errors import InputError
 
@@ -76,12 +76,8 @@ class Model:
         below each other, told apart by `output`.
         """
         wanted = self.ensemble.task.horizon if horizon is None else horizon
-        ensemble, chances = self.ensemble.reaching(wanted), _shares(levels)
-        if chances and wanted > self.ensemble.task.horizon:
-            raise InputError(
-                f"horizon={wanted}: intervals are calibrated for the {self.ensemble.task.horizon} steps of the fit. "
-                "Pass a shorter `horizon`, or no `levels`."
-            )
+        chances = _shares(levels)
+        ensemble = self.ensemble.reaching(wanted, chances)
         table = latest(ensemble, self._panel(df, future_df, ensemble), horizon=wanted, levels=chances)
         ends = {f"{end}_{percent(s)}": f"{self.name}-{end}-{percent(s)}" for s in chances for end in ("lo", "hi")}
         return self._shown(table, {"y_hat": self.name, **ends})
@@ -128,6 +124,21 @@ class Model:
         network_file(self.ensemble, Path(path), member=seed)
 
     def _panel(self, df: Any, future_df: Any, ensemble: Ensemble) -> Panel:
+        given, keys = None if df is None else as_pandas(df), (self.names.id_col, self.names.time_col)
+        panel = None
+        if given is not None and future_df is None:
+            nameless = keys[0] == "unique_id" and keys[0] not in given
+            panel = ready_panel(given.assign(unique_id=SERIES) if nameless else given, keys, ensemble)
+        panel = panel or self._mended(given, future_df, ensemble)
+        for series in panel.series:
+            require_rows(panel.task, series, np.array([len(series) - 1]))
+        if df is not None:
+            require_known(panel, ensemble, where=WHERE)
+            require_observed(panel, where=WHERE)
+        return panel
+
+    def _mended(self, df: pd.DataFrame | None, future_df: Any, ensemble: Ensemble) -> Panel:
+        """The panel of a history (None: of the fit's), checked, converted, in order and with what is known ahead."""
         task = ensemble.task
         observed = [column.name for column in task.columns if not column.lead]
         plans = [column.name.removesuffix("+1") for column in task.columns if column.lead == 1]
@@ -144,19 +155,14 @@ class Model:
             where = WHERE if future_df is None else f"{WHERE} with future_df"
             reach = max(column.lead for column in task.columns)
             frame = over_horizon(frame, plans, observed, reach, task.calendar, where=where)
-        panel = from_frame(frame, NAME, task)
-        for series in panel.series:
-            require_rows(task, series, np.array([len(series) - 1]))
         if df is not None:
             check_transforms(frame, task)
-            require_known(panel, ensemble, where=WHERE)
-            require_observed(panel, where=WHERE)
-        return panel
+        return from_frame(frame, NAME, task)
 
-    def _shown(self, table: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
+    def _shown(self, table: Any, columns: Mapping[str, str]) -> pd.DataFrame:
         several = {"output": "output"} if len(self.ensemble.task.target) > 1 else {}
         named = {"unique_id": self.names.id_col, **several, "ds": self.names.time_col, **columns}
-        return table[list(named)].set_axis(list(named.values()), axis=1)
+        return pd.DataFrame({shown: table[name] for name, shown in named.items()})
 
 
 def windows_of(model: Model, forecasts: pd.DataFrame, levels: float | Sequence[float]) -> pd.DataFrame:

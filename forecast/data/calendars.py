@@ -57,8 +57,7 @@ def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
         days = pd.date_range(start.ceil("D"), end, freq="D").as_unit("ns")
         open_days = days[days.day_of_week.isin([_WEEKDAYS.index(day) for day in calendar.days])]
         return open_days.difference(_dates(calendar.closures))
-    offset = to_offset(calendar.freq)
-    if isinstance(offset, pd.offsets.Tick) and (end - start) / pd.Timedelta(offset) > MOST_STEPS:
+    if (step := fixed_step(calendar)) is not None and (end - start) / step > MOST_STEPS:
         raise InputError(
             f"From {start} to {end} are more than {MOST_STEPS:,} steps of {calendar.freq}; no memory holds them. "
             "Correct the time that lies far from the others, or `calendar.freq`."
@@ -66,9 +65,20 @@ def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
     return pd.date_range(start, end, freq=calendar.freq).as_unit("ns")
 
 
+@lru_cache(maxsize=64)
+def fixed_step(calendar: Calendar) -> pd.Timedelta | None:
+    """How long every step of the calendar lasts; None of sessions, weekdays, months and the like."""
+    offset = to_offset(calendar.freq) if isinstance(calendar, RegularCalendar) else None
+    if isinstance(offset, pd.offsets.Day):
+        return pd.Timedelta(offset.n, "D")
+    return pd.Timedelta(offset) if isinstance(offset, pd.offsets.Tick) else None
+
+
 def following(calendar: Calendar, after: Any, n: int) -> pd.DatetimeIndex:
     """The next `n` steps after `after`, which need not be observed yet."""
     after = pd.Timestamp(after)
+    if (step := fixed_step(calendar)) is not None:
+        return pd.DatetimeIndex(after.as_unit("ns").to_datetime64() + step.to_timedelta64() * np.arange(1, n + 1))
     if isinstance(calendar, RegularCalendar):
         steps = pd.date_range(after, periods=n + 2, freq=calendar.freq).as_unit("ns")
         return steps[steps > after][:n]
@@ -84,7 +94,7 @@ def following(calendar: Calendar, after: Any, n: int) -> pd.DatetimeIndex:
 
 def calendar_features(ds: Any, names: Iterable[CalendarFeature]) -> np.ndarray:
     """(T, 2 per name): sine and cosine of the phase in each feature's period, from `ds` alone."""
-    times = pd.DatetimeIndex(ds)
+    times = pd.DatetimeIndex(ds).to_numpy()
     angles = [2 * np.pi * _position(times, name) / _CYCLES[name][2] for name in names]
     columns = [turned(angle) for angle in angles for turned in (np.sin, np.cos)]
     return np.array(columns).T if columns else np.empty((len(times), 0))
@@ -169,15 +179,16 @@ def ended(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(np.where(np.isnat(known), (times + pd.Timedelta(1, "D")).to_numpy(), known)).as_unit("ns")
 
 
-def _position(times: pd.DatetimeIndex, name: CalendarFeature) -> np.ndarray:
-    day = (times - times.normalize()) / pd.Timedelta(1, "D")
-    if name == "hour_of_day":
-        return np.asarray(day * 24.0, dtype=np.float64)
+def _position(times: np.ndarray, name: CalendarFeature) -> np.ndarray:
+    days = times.astype("datetime64[D]")
     if name == "day_of_week":
-        return np.asarray(times.day_of_week, dtype=np.float64)
-    if name == "day_of_year":
-        return np.asarray(times.day_of_year - 1 + day, dtype=np.float64)
-    return np.asarray(times.month - 1, dtype=np.float64)
+        return (days.astype(np.int64) + 3.0) % 7.0  # 1970 began on a Thursday
+    if name == "month_of_year":
+        return times.astype("datetime64[M]").astype(np.int64) % 12.0
+    day = (times - days) / np.timedelta64(1, "D")
+    if name == "hour_of_day":
+        return np.asarray(day * 24.0)
+    return np.asarray((days - times.astype("datetime64[Y]")).astype(np.int64) + day)
 
 
 def _runs(unique_id: str, times: pd.DatetimeIndex, calendar: Calendar) -> list[Gap]:
@@ -196,16 +207,11 @@ def _anchor(times: pd.Series, calendar: Calendar) -> pd.Timestamp:
 
     One odd first row must not make every other row look wrong.
     """
-    first = times.min()
-    if isinstance(calendar, Daily):
-        return first
-    offset = to_offset(calendar.freq)
-    if not isinstance(offset, pd.offsets.Tick | pd.offsets.Day):
-        return first
-    step = pd.Timedelta(offset.n, "D").value if isinstance(offset, pd.offsets.Day) else pd.Timedelta(offset).value
+    if (step := fixed_step(calendar)) is None:
+        return times.min()
     values = times.to_numpy(dtype="datetime64[ns]").astype(np.int64)
-    phases, counts = np.unique(values % step, return_counts=True)
-    return pd.Timestamp(int(values[values % step == phases[np.argmax(counts)]].min()))
+    phases, counts = np.unique(values % step.value, return_counts=True)
+    return pd.Timestamp(int(values[values % step.value == phases[np.argmax(counts)]].min()))
 
 
 def _off_calendar(calendar: Calendar, stamps: pd.Series, wrong: list[pd.Timestamp]) -> str:

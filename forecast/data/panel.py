@@ -95,7 +95,7 @@ def _series(unique_id: str, rows: pd.DataFrame, task: Task, columns: list[str]) 
 def future_features(task: Task, grid: pd.DatetimeIndex) -> np.ndarray:
     """(T + H, F): the calendar features of the grid and of the `horizon` steps that follow it."""
     beyond = calendars.following(task.calendar, grid[-1], task.horizon)
-    return calendars.calendar_features(grid.append(beyond), task.calendar_features)
+    return calendars.calendar_features(np.concatenate([grid, beyond]), task.calendar_features)
 
 
 def _first_rows(series: Series, rows: int) -> Series:

@@ -59,9 +59,12 @@ class Ensemble:
 
     def newest(self, history: pd.DataFrame) -> pd.DataFrame:
         """The rows of a long frame that a forecast from its end may read: all of them where a model is a recursion."""
-        if self.reads_all:
-            return history
-        return history.groupby("unique_id", sort=False).tail(self.task.lookback + self.task.season_length)
+        return history if self.reads_all else history.groupby("unique_id", sort=False).tail(self.reach)
+
+    @property
+    def reach(self) -> int:
+        """How many rows before its end a forecast may read, of models that are no recursions."""
+        return self.task.lookback + self.task.season_length
 
     @property
     def reads_all(self) -> bool:
@@ -93,10 +96,10 @@ class Ensemble:
         shares = [self.weights[name] / self.members.count(name) for name in self.members]
         return {uid: np.tensordot(shares, [own[uid] for own in found], axes=1) for uid in found[0]}
 
-    def reaching(self, horizon: int) -> Ensemble:
+    def reaching(self, horizon: int, levels: Sequence[float] = ()) -> Ensemble:
         """This ensemble with a horizon of at least `horizon`; `InputError` where the model cannot be continued.
 
-        Intervals stay those of the trained steps.
+        Intervals stay those of the trained steps: `levels` beyond them are refused.
         """
         trained = self.task.horizon
         if horizon < 1:
@@ -108,6 +111,11 @@ class Ensemble:
             raise InputError(
                 f"Horizon {horizon}: the model ({family}) forecasts {trained} steps at once and cannot go on from "
                 f"there. Ask for at most {trained}, or train it with a larger `horizon`."
+            )
+        if levels:
+            raise InputError(
+                f"Horizon {horizon}: intervals are calibrated for {trained} steps. Ask for at most {trained} steps, "
+                "or for no levels."
             )
         if horizon > REACH * trained:
             raise InputError(
@@ -201,8 +209,8 @@ def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitCo
     return result
 
 
-def latest(ensemble: Ensemble, panel: Panel, *, horizon: int, levels: Sequence[float]) -> pd.DataFrame:
-    """Long `unique_id, output, cutoff, step, ds, y_hat`, and per level `lo_80, hi_80`, after every series' last row.
+def latest(ensemble: Ensemble, panel: Panel, *, horizon: int, levels: Sequence[float]) -> dict[str, np.ndarray]:
+    """The columns `unique_id, output, cutoff, step, ds, y_hat`, and per level `lo_80, hi_80`, after each last row.
 
     `ensemble` reaches `horizon` and `panel` was made with its task. Intervals end with the calibrated steps and
     are empty beyond them; `InputError` for a level that the calibration errors of a series cannot support.
@@ -221,8 +229,7 @@ def latest(ensemble: Ensemble, panel: Panel, *, horizon: int, levels: Sequence[f
             part: dict[str, Any] = {name: np.full(horizon, value) for name, value in keys.items()}
             part |= {"step": np.arange(1, horizon + 1), "ds": ds, "y_hat": y_hat}
             parts.append(part | _bounds(y_hat, margins, SCALES.get(column.transform, RAW)))
-    # One frame at the end: pandas takes a millisecond for each, which a served forecast has not.
-    return pd.DataFrame({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def supported(ensemble: Ensemble, levels: Iterable[float]) -> tuple[tuple[float, ...], tuple[str, ...]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,11 @@ class Forecaster:
     dependence: np.ndarray | None = None
     correction: Skip | None = None
 
-    @property
+    @cached_property
     def channels(self) -> Layout:
         return layout(self.task)
 
-    @property
+    @cached_property
     def network(self) -> Network | None:
         return self.spec.network(self.task)
 

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.data.calendars import check_calendar
-from forecast.data.panel import Panel, from_frame
-from forecast.data.schema import check_frame, first_outside
+from forecast.data import calendars
+from forecast.data.panel import Panel, Series, from_frame, future_features
+from forecast.data.schema import EARLIEST, KEYS, LARGEST, LATEST, check_frame, first_outside
 from forecast.forecaster import Forecaster
 from forecast.forecaster.ensemble import MANIFEST, Ensemble, latest
 from forecast.system.errors import InputError, quote_names, quoted
 
 WHERE = "request"
+LOWEST = {"log": 0.0, "logdiff": 0.0, "log1p": -1.0}
+"""What every value must lie above, by its transform."""
 MOST_ROWS, MOST_ROWS_OF_A_RECURSION = 200_000, 10_000_000
 
 
@@ -37,45 +39,69 @@ class Service:
     def answer(self, history: Any, horizon: int = 0, levels: Sequence[float] = ()) -> pd.DataFrame:
         """The frame of `ensemble.latest`, times as ISO text; `levels` in percent, `horizon` 0: as trained."""
         wanted = horizon or self.ensemble.task.horizon
-        ensemble = self.ensemble.reaching(wanted)
         shares = tuple(float(level) / 100 for level in np.atleast_1d(np.asarray(levels, dtype=float)))
-        self._require_calibrated(wanted, shares)
+        ensemble = self.ensemble.reaching(wanted, shares)
         panel = self._panel(history, ensemble)
         with np.errstate(over="ignore", invalid="ignore"):
-            table = latest(ensemble, panel, horizon=wanted, levels=shares)
-        if not np.isfinite(table["y_hat"].to_numpy()).all():
+            found = latest(ensemble, panel, horizon=wanted, levels=shares)
+        if not np.isfinite(found["y_hat"]).all():
             largest = max(float(np.nanmax(np.abs(series.values))) for series in panel.series)
             raise InputError(
                 f"{WHERE}: the forecast from this history is no finite number; its largest value is {largest:g}. "
                 "Correct the values."
             )
-        for name in ("cutoff", "ds"):
-            table[name] = np.datetime_as_string(table[name].to_numpy(), unit="s")
-        return table
-
-    def _require_calibrated(self, horizon: int, levels: Sequence[float]) -> None:
-        trained = self.ensemble.task.horizon
-        if levels and horizon > trained:
-            raise InputError(
-                f"Levels with horizon {horizon}: intervals are calibrated for {trained} steps. "
-                f"Ask for at most {trained} steps, or for no levels."
-            )
+        return pd.DataFrame(found | {name: np.datetime_as_string(found[name], unit="s") for name in ("cutoff", "ds")})
 
     def _panel(self, history: Any, ensemble: Ensemble) -> Panel:
-        task = ensemble.task
-        columns = [column.name for column in task.columns]
         if not ensemble.keeps_its_start:
             raise InputError(
                 "This version was saved without the first row of its recursion, so that a forecast from another first "
                 "row would be wrong in silence. Train it again (`forecast retrain`), or forecast from the stored "
                 "snapshot (`forecast predict`)."
             )
-        checked = check_frame(_times(_frame(history, ensemble)), columns, where=WHERE)
-        check_calendar(checked, task.calendar, where=WHERE)
-        panel = from_frame(ensemble.newest(checked), ensemble.dataset_name, task)
+        given = _frame(history, ensemble)
+        if (panel := ready_panel(given, KEYS, ensemble)) is None:
+            checked = check_frame(_times(given), [column.name for column in ensemble.task.columns], where=WHERE)
+            calendars.check_calendar(checked, ensemble.task.calendar, where=WHERE)
+            panel = from_frame(ensemble.newest(checked), ensemble.dataset_name, ensemble.task)
         require_known(panel, ensemble)
         require_observed(panel)
         return panel
+
+
+def ready_panel(history: pd.DataFrame, keys: tuple[str, str], ensemble: Ensemble) -> Panel | None:
+    """The newest rows of a history that needs neither conversion nor order: names as text, every step of the calendar
+    once, numbers. None for any other, which `check_frame` mends or tells of; the panel is the same, in a tenth of the
+    time. keys: its columns of names and of times.
+    """
+    task, columns = ensemble.task, [*keys, *(column.name for column in ensemble.task.columns)]
+    if not len(history) or not history.columns.is_unique or not set(columns) <= set(history.columns):
+        return None
+    ids, times, *numbers = (history[name] for name in columns)
+    kinds = [own.dtype.kind if isinstance(own.dtype, np.dtype) else "" for own in (times, *numbers)]
+    if not isinstance(ids.dtype, pd.StringDtype) or kinds[0] != "M" or not set(kinds[1:]) <= set("fiu"):
+        return None
+    values = np.stack([own.to_numpy(np.float64) for own in numbers], axis=1)
+    ds, (codes, known) = times.to_numpy(), pd.factorize(ids)
+    inside = EARLIEST.to_datetime64() <= ds.min() and ds.max() < LATEST.to_datetime64()  # never of a time left out
+    ordered = not codes[0] and (codes[1:] >= codes[:-1]).all() and list(known) == sorted(known)
+    lowest = np.nanmin(values, axis=0, initial=np.inf)
+    limits = [LOWEST.get(column.transform, -np.inf) for column in task.columns]
+    if not inside or not ordered or (lowest <= limits).any():
+        return None
+    if np.abs(lowest).max() > LARGEST or np.nanmax(values) > LARGEST:  # the lowest of an empty column is endless
+        return None
+    ds = ds.astype("datetime64[ns]")
+    steps = calendars.grid(task.calendar, ds.min(), ds.max()).to_numpy()
+    edges = [0, *np.flatnonzero(np.diff(codes)) + 1, len(codes)]
+    series = []
+    for unique_id, start, stop in zip(known, edges, edges[1:], strict=False):
+        first = np.searchsorted(steps, ds[start])
+        if not np.array_equal(steps[first : first + stop - start], ds[start:stop]):
+            return None
+        own = slice(start if ensemble.reads_all else max(start, stop - ensemble.reach), stop)
+        series.append(Series(unique_id, ds[own], values[own], future_features(task, pd.DatetimeIndex(ds[own]))))
+    return Panel(ensemble.dataset_name, task, tuple(series))
 
 
 def _frame(history: Any, ensemble: Ensemble) -> pd.DataFrame:

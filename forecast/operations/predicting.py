@@ -21,7 +21,7 @@ from forecast.operations import champion, live_accuracy
 from forecast.operations.champion import Champion
 from forecast.operations.worktree import newest_data
 from forecast.system import files
-from forecast.system.errors import ForecastError, InputError
+from forecast.system.errors import ForecastError
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,11 @@ def forecast(
     """
     found = champion.load(root, dataset)
     wanted = found.ensemble.task.horizon if horizon is None else horizon
-    ensemble = found.ensemble.reaching(wanted)
+    ensemble = found.ensemble.reaching(wanted, levels or ())
     frame = newest(root, dataset, ensemble)
     panel = from_frame(frame, dataset, ensemble.task)
     kept, notices = _levels(found.ensemble, wanted, levels, usual_levels)
-    table = latest(ensemble, panel, horizon=wanted, levels=kept)
+    table = pd.DataFrame(latest(ensemble, panel, horizon=wanted, levels=kept))
     if not np.isfinite(table["y_hat"].to_numpy()).all():
         raise ForecastError(f"Version {found.version} of {dataset!r} forecasts values that are not finite. Roll back.")
     notes = [found.notice, *notices, *_kept(root, found, frame, panel, usual_levels, now)]
@@ -86,21 +86,12 @@ def last_values(panel: Panel) -> dict[str, float]:
 def _levels(
     ensemble: Ensemble, horizon: int, asked: Sequence[float] | None, usual: Sequence[float]
 ) -> tuple[tuple[float, ...], tuple[str, ...]]:
-    """The levels to show; what was asked for and cannot be given is refused, a usual one left out with a notice."""
-    trained = ensemble.task.horizon
-    if asked is None:
-        kept, refused = supported(ensemble, usual)
-        beyond = f"Intervals are calibrated for {trained} steps; beyond them there is none."
-        return kept, (*refused, beyond) if kept and horizon > trained else refused
-    for level in asked:
-        for series in ensemble.series:
-            ensemble.margin(series, level)
-    if asked and horizon > trained:
-        raise InputError(
-            f"Horizon {horizon}: intervals are calibrated for {trained} steps. Ask for at most {trained} steps, or "
-            "leave --levels away."
-        )
-    return tuple(asked), ()
+    """The levels to show; a usual one that cannot be given is left out with a notice."""
+    if asked is not None:
+        return tuple(asked), ()
+    kept, refused = supported(ensemble, usual)
+    beyond = f"Intervals are calibrated for {ensemble.task.horizon} steps; beyond them there is none."
+    return kept, (*refused, beyond) if kept and horizon > ensemble.task.horizon else refused
 
 
 def _kept(
@@ -109,7 +100,8 @@ def _kept(
     """Keeps the issue and scores the earlier ones; a full disk must not cost the forecast."""
     ensemble = found.ensemble
     try:
-        table = latest(ensemble, panel, horizon=ensemble.task.horizon, levels=supported(ensemble, levels)[0])
+        given = supported(ensemble, levels)[0]
+        table = pd.DataFrame(latest(ensemble, panel, horizon=ensemble.task.horizon, levels=given))
         live_accuracy.keep(root, found, table, last_values(panel), now=now)
         as_of = snapshots.read_pointer(newest_data(root, found.meta.dataset), found.meta.dataset).as_of
         live_accuracy.refresh(root, found.meta.dataset, frame, as_of=as_of)

@@ -65,7 +65,8 @@ def test_a_fit_forecasts_to_the_bit_what_the_stages_made_of_the_model(project: R
     model = forecast.fit(shop(), {"name": name, **MODELS[name]}, **OPTIONS)
     ensemble = ensemble_of(project.folder(project.candidate(name, "shipped") or ""))
     panel = from_frame(pd.read_parquet(project.paths.frame("df")), "df", ensemble.task)
-    wanted = latest(ensemble, panel, horizon=HORIZON, levels=(0.8,))[["y_hat", "lo_80", "hi_80"]]
+    said = pd.DataFrame(latest(ensemble, panel, horizon=HORIZON, levels=(0.8,)))
+    wanted = said[["y_hat", "lo_80", "hi_80"]]
     found = model.predict(levels=80)
     assert found[[name, f"{name}-lo-80", f"{name}-hi-80"]].to_numpy().tobytes() == wanted.to_numpy().tobytes()
     again = forecast.fit(sold(), {"name": name, **MODELS[name]}, **OPTIONS)

@@ -65,6 +65,21 @@ def test_the_forecast_of_a_short_history_is_that_of_the_whole_one(ridge: forecas
         ridge.predict(waves().groupby("unique_id").tail(13))
 
 
+@pytest.mark.parametrize("frame", [waves(), waves(14), waves().query("unique_id == 'a'").drop(columns="unique_id")])
+def test_a_plain_frame_and_one_that_needs_mending_give_the_same_forecast_to_the_bit(
+    frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {**STEP, "calendar_features": ["day_of_week", "day_of_year"], "season_length": 1, "tuning": None}
+    training = frame if len(frame) > 30 else waves()
+    model = forecast.fit(training, {"family": "ridge"}, **options)
+    checked: list[object] = []
+    monkeypatch.setattr(forecast.Model, "_mended", lambda *about: checked.append(about))
+    quick = model.predict(frame, levels=[80])
+    assert not checked
+    monkeypatch.undo()
+    pd.testing.assert_frame_equal(quick, model.predict(frame.sample(frac=1.0), levels=[80]), check_exact=True)
+
+
 def test_a_saved_model_forecasts_what_it_did_and_keeps_the_names(ridge: forecast.Model, tmp_path: Path) -> None:
     theirs = waves().rename(columns={"unique_id": "shop", "ds": "day", "y": "sales"})
     model = forecast.fit(theirs, "ridge", **STEP, id_col="shop", time_col="day", target_col="sales")

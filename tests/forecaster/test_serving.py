@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from forecast.data.panel import Panel
 from forecast.forecaster import serving
 from forecast.forecaster.ensemble import Ensemble
 from forecast.forecaster.serving import Service
@@ -58,9 +59,59 @@ def test_a_window_model_is_given_no_more_than_it_reads(monkeypatch):
     rows = []
     real = serving.from_frame
     monkeypatch.setattr(serving, "from_frame", lambda frame, *about: rows.append(len(frame)) or real(frame, *about))
-    Service(Ensemble((forecaster("ridge", "linear"),))).answer(history())
+    Service(Ensemble((forecaster("ridge", "linear"),))).answer(
+        history()
+    )  # it has gaps, which the short way does not take
     task = problems.task()
     assert rows == [2 * (task.lookback + task.season_length)]
+
+
+def ready(history: pd.DataFrame, ensemble: Ensemble) -> Panel | None:
+    return serving.ready_panel(history, ("unique_id", "ds"), ensemble)
+
+
+@pytest.mark.parametrize("family", ["ridge", "gru", "theta", "seasonal_naive"])
+@pytest.mark.parametrize("unit", ["ns", "us", "s"])
+def test_a_history_that_needs_no_mending_is_taken_as_it_is_with_the_same_forecast(family, unit, monkeypatch):
+    ensemble = Ensemble((forecaster(family, "linear" if FAMILIES[family].on_skip else None),))
+    complete = problems.frame(gaps=False).assign(ds=lambda t: t["ds"].astype(f"datetime64[{unit}]"))
+    found = ready(complete, ensemble)
+    assert found is not None and [s.unique_id for s in found.series] == ["north", "south"]
+    if not ensemble.reads_all:
+        assert {len(series) for series in found.series} == {ensemble.task.lookback + ensemble.task.season_length}
+    quick = Service(ensemble).answer(complete)
+    monkeypatch.setattr(serving, "ready_panel", lambda *about: None)
+    pd.testing.assert_frame_equal(quick, Service(ensemble).answer(complete), check_exact=True)
+
+
+def test_whatever_has_a_fault_or_needs_mending_goes_through_every_check():
+    ensemble = Ensemble((forecaster("ridge", "linear"),))
+    good = problems.frame(gaps=False)
+    cases = {
+        "text": good.assign(ds=good["ds"].astype(str)),
+        "a zone": good.assign(ds=good["ds"].dt.tz_localize("UTC")),
+        "a row left out": good.drop(index=70),
+        "a row twice": pd.concat([good.head(1), good]),
+        "another order": good.sample(frac=1.0, random_state=0),
+        "series in another order": good.sort_values("unique_id", ascending=False, kind="stable"),
+        "half a step": good.assign(
+            ds=good["ds"].where(good["unique_id"] == "north", good["ds"] + pd.Timedelta("30min"))
+        ),
+        "no time": good.assign(ds=good["ds"].where(good.index != 3)),
+        "too early": good.assign(ds=good["ds"].astype("datetime64[s]") - np.timedelta64(146_097 * 86_400, "s")),
+        "no name": good.assign(unique_id=good["unique_id"].where(good.index != 3)),
+        "names as numbers": good.assign(unique_id=1),
+        "numbers as text": good.assign(rain=good["rain"].astype(str)),
+        "flags": good.assign(rain=True),
+        "an empty column": good.assign(sales=np.nan),
+        "an endless number": good.assign(sales=good["sales"].where(good.index != 3, np.inf)),
+        "a negative logarithm": good.assign(price=good["price"].where(good.index != 3, 0.0)),
+        "a column too few": good.drop(columns="rain"),
+        "a column twice": pd.concat([good, good[["rain"]]], axis=1),
+        "no rows": good.head(0),
+    }
+    assert ready(good, ensemble) is not None
+    assert [name for name, table in cases.items() if ready(table, ensemble) is not None] == []
 
 
 @pytest.mark.parametrize("value", [1e308, -1e308])

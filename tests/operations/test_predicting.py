@@ -43,7 +43,7 @@ def test_it_is_what_was_backtested_at_the_same_cutoff(moved):
     cutoff = backtest["cutoff"].max()
     ensemble = champion.load(moved, NAME).ensemble
     panel = problems_panel(moved, ensemble).until(cutoff)
-    table = latest(ensemble, panel, horizon=2, levels=())
+    table = pd.DataFrame(latest(ensemble, panel, horizon=2, levels=()))
     np.testing.assert_allclose(table["y_hat"], backtest[backtest["cutoff"] == cutoff]["y_hat"], rtol=1e-5)
 
 
@@ -135,7 +135,7 @@ def test_each_cutoff_is_issued_once_and_scored_when_its_actuals_arrive(moved):
     panel = problems_panel(moved, ensemble)
     for row in (190, 191, 190):
         seen = panel.until(panel.series[0].ds[row])
-        table = latest(ensemble, seen, horizon=2, levels=(0.8,))
+        table = pd.DataFrame(latest(ensemble, seen, horizon=2, levels=(0.8,)))
         live_accuracy.keep(moved, champion.load(moved, NAME), table, predicting.last_values(seen), now=NOW)
     (live,) = live_accuracy.refresh(moved, NAME, frame, as_of="then")
     assert (live.version, live.issues, live.scored, live.actuals) == (2, 2, 2, 4)

@@ -57,10 +57,15 @@ class _Stacked:
         self.h[:] = h
         self.stacked = stacked
         self.z = np.empty((len(matrix), batch), matrix.dtype)
+        self.half = np.array(0.5, matrix.dtype)  # as an array: NumPy converts a number anew at every step
 
     def product(self, x: np.ndarray) -> np.ndarray:
         self.x[:] = x
         return np.matmul(self.matrix, self.stacked, out=self.z)
+
+    def sigmoid_from_tanh(self, tanh_of_half: np.ndarray) -> None:
+        np.multiply(tanh_of_half, self.half, out=tanh_of_half)
+        np.add(tanh_of_half, self.half, out=tanh_of_half)
 
     def states(self) -> Arrays:
         return {"h": self.h}
@@ -81,7 +86,7 @@ class LSTMStepper(_Stacked):
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         np.tanh(self.product(x), out=self.z)
-        _sigmoid_from_tanh(self.gates)
+        self.sigmoid_from_tanh(self.gates)
         np.multiply(self.f, self.c, out=self.c)
         np.multiply(self.i, self.g, out=self.g)
         np.add(self.c, self.g, out=self.c)
@@ -113,7 +118,7 @@ class GRUStepper(_Stacked):
     def __call__(self, x: np.ndarray) -> np.ndarray:
         self.product(x)
         np.tanh(self.gates, out=self.gates)
-        _sigmoid_from_tanh(self.gates)
+        self.sigmoid_from_tanh(self.gates)
         np.multiply(self.r, self.g_h, out=self.g_h)
         g = np.add(self.g_x, self.g_h, out=self.g_x)
         np.tanh(g, out=g)
@@ -151,12 +156,6 @@ class AnyStepper:
 
 def _half(x: np.ndarray) -> np.ndarray:
     return x * x.dtype.type(0.5)  # a power of two: nothing is rounded
-
-
-def _sigmoid_from_tanh(tanh_of_half: np.ndarray) -> None:
-    half = tanh_of_half.dtype.type(0.5)
-    np.multiply(tanh_of_half, half, out=tanh_of_half)
-    np.add(tanh_of_half, half, out=tanh_of_half)
 
 
 ROWS = 2048  # rows decoded at once: the arrays of a step stay in the cache
