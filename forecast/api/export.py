@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from forecast.data.results import BASELINE, MEAN, Results
 from forecast.data.windows import Windows
 from forecast.forecaster import Forecaster
 from forecast.forecaster.ensemble import Ensemble, ensemble_of
-from forecast.networks.inference.export import Linear
+from forecast.models.skip import products
+from forecast.networks.inference.export import Linear, with_helpers
 from forecast.networks.inference.export import export as numpy_file
 from forecast.system import files
 from forecast.system.errors import InputError, closest, quote_names
@@ -104,26 +106,30 @@ def network_file(ensemble: Ensemble, path: Path, *, member: int = 0) -> None:
     if one.network is None or ensemble.members:
         found = f"the combination of {quote_names(ensemble.members)}" if ensemble.members else repr(one.spec.family)
         raise InputError(f"Model {found} is no network. Name a network, such as 'gru' or 'lstm'.")
-    skip, network = _linear(one), one.network
+    linear, network = _linear(one), one.network
     if path.suffix == ".py":
-        numpy_file(network, one.weights, path, description=one.spec.equation, linear=Linear(*skip))
-    else:
+        numpy_file(network, one.weights, path, description=one.spec.equation, linear=linear)
+    elif linear.products is None:
         from forecast.networks.layers.assemble import write
 
-        write(network, one.weights, skip, path)
+        write(network, one.weights, [w for w in (linear.kernel, linear.bias, linear.future) if w is not None], path)
+    else:
+        raise InputError(
+            f"Model {one.spec.family!r} stands on products with the calendar, which a {path.suffix} file has not. "
+            "Export to a .py file, or fit without `calendar_features`."
+        )
     past = [[c.name, *([f"{c.name} observed", f"{c.name} since"] * c.may_be_missing)] for c in one.task.columns]
     about = {"past": list(chain(*past)), "scaling": one.scaling.to_json(), "task": one.task.model_dump(mode="json")}
     files.write_json(path.with_suffix(".json"), about)
 
 
-def _linear(one: Forecaster) -> tuple[np.ndarray, ...]:
-    """The skip as a linear map of a flattened window: kernel (L * C, H * O), bias, future (H * F, H * O) if any.
+def _linear(one: Forecaster) -> Linear:
+    """The skip as a linear map of a flattened window, and of products with the calendar where it has them.
 
     Found by asking the skip for windows of which one number is 1: whatever kind it is, as long as it is linear.
     """
     task, skip = one.task, one.skip
-    curved = "products with the calendar; fit without `calendar_features`" if skip and skip.harmonics else ""
-    curved = "a distribution; fit without `head`" if one.head is not None else curved
+    curved = "a distribution; fit without `head`" if one.head is not None else ""
     curved = "its own forecasts fed back; fit a direct network, such as 'gru'" if one.spec.recursive else curved
     curved = "changes of the target; fit without `difference_inputs`" if task.target[0].difference_inputs else curved
     if curved or skip is None or one.correction is not None:
@@ -136,6 +142,16 @@ def _linear(one: Forecaster) -> tuple[np.ndarray, ...]:
     future[:, task.lookback :] = basis[:, size:].reshape(len(basis), task.horizon, -1)
     last = past[:, -1, list(one.channels.target_channels)]
     windows = Windows(past[:, :, list(one.channels.value)], past, future, last, np.arange(len(basis)))
+    turned, code = None, ""
+    if skip.harmonics:
+        shape = task.horizon, skip.harmonics, skip.product_lags
+        own = slice(-1 - products(windows, one.channels, *shape).shape[1], -1)
+        turned, plain = skip.coefficients[own], np.delete(skip.coefficients, own, axis=0)
+        channels = {**vars(one.channels), "leads": one.channels.leads, "target_channels": one.channels.target_channels}
+        called = f"products(SimpleNamespace(past=past, future=future), SimpleNamespace(**{channels}), *{shape})"
+        parts = "import itertools\nfrom types import SimpleNamespace", with_helpers(products)
+        code = "\n\n\n".join(["", *parts, f"def products_of(past, future):\n    return {called}"])
+        skip = replace(skip, harmonics=(), coefficients=plain)
     found = skip.forecast(windows, one.channels).reshape(len(basis), -1)
     slopes = found[1:] - found[0]
-    return (slopes[:size], found[0], slopes[size:]) if ahead else (slopes[:size], found[0])
+    return Linear(slopes[:size], found[0], slopes[size:] if ahead else None, turned, code)

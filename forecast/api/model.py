@@ -124,11 +124,10 @@ class Model:
         network_file(self.ensemble, Path(path), member=seed)
 
     def _panel(self, df: Any, future_df: Any, ensemble: Ensemble) -> Panel:
-        given, keys = None if df is None else as_pandas(df), (self.names.id_col, self.names.time_col)
-        panel = None
+        given, panel, key = None if df is None else as_pandas(df), None, self.names.id_col
         if given is not None and future_df is None:
-            nameless = keys[0] == "unique_id" and keys[0] not in given
-            panel = ready_panel(given.assign(unique_id=SERIES) if nameless else given, keys, ensemble)
+            named = given.assign(unique_id=SERIES) if key == "unique_id" and key not in given else given
+            panel = ready_panel(named, (key, self.names.time_col), ensemble)
         panel = panel or self._mended(given, future_df, ensemble)
         for series in panel.series:
             require_rows(panel.task, series, np.array([len(series) - 1]))

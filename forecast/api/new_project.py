@@ -32,12 +32,6 @@ IGNORED = """__pycache__/
 /mlruns/
 /narrowed/
 """
-DVC = """[core]
-    analytics = false
-    autostage = false
-    check_update = false
-    no_scm = true
-"""
 
 
 def create(folder: Path) -> list[str]:
@@ -47,7 +41,8 @@ def create(folder: Path) -> list[str]:
             f"{folder}: found something there, wanted an empty or new folder. Name another one, or bring a project up "
             f"to this version with `forecast new {folder} --upgrade`."
         )
-    made = {**_template(OWN), **_template(OURS), ".gitignore": IGNORED.encode(), ".dvc/config": DVC.encode()}
+    made = {**_template(OWN), **_template(OURS), ".gitignore": IGNORED.encode(), **_template((".dvc/config",))}
+    made[".dvc/config"] = made[".dvc/config"].replace(b"[core]\n", b"[core]\n    no_scm = true\n")
     made["configs/datasets.yaml"] = made["configs/datasets.yaml"].replace(b"run: [stocks, weather]", b"run: [weather]")
     made[LOCK] = _installed().encode()
     for name, content in made.items():

@@ -87,8 +87,7 @@ def from_frame(frame: pd.DataFrame, name: str, task: Task) -> Panel:
 def _series(unique_id: str, rows: pd.DataFrame, task: Task, columns: list[str]) -> Series:
     grid = calendars.grid(task.calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1])
     ds = grid.to_numpy().astype("datetime64[ns]")
-    complete = np.array_equal(rows["ds"].to_numpy(), ds)  # the usual case, and the one a served forecast waits for
-    held = rows[columns] if complete else rows.set_index("ds")[columns].reindex(grid)
+    held = rows.set_index("ds")[columns].reindex(grid)
     return Series(unique_id, ds, held.to_numpy(dtype=np.float64, copy=True), future_features(task, grid))
 
 

@@ -59,12 +59,9 @@ class Ensemble:
 
     def newest(self, history: pd.DataFrame) -> pd.DataFrame:
         """The rows of a long frame that a forecast from its end may read: all of them where a model is a recursion."""
-        return history if self.reads_all else history.groupby("unique_id", sort=False).tail(self.reach)
-
-    @property
-    def reach(self) -> int:
-        """How many rows before its end a forecast may read, of models that are no recursions."""
-        return self.task.lookback + self.task.season_length
+        if self.reads_all:
+            return history
+        return history.groupby("unique_id", sort=False).tail(self.task.lookback + self.task.season_length)
 
     @property
     def reads_all(self) -> bool:

@@ -94,12 +94,13 @@ def ready_panel(history: pd.DataFrame, keys: tuple[str, str], ensemble: Ensemble
     ds = ds.astype("datetime64[ns]")
     steps = calendars.grid(task.calendar, ds.min(), ds.max()).to_numpy()
     edges = [0, *np.flatnonzero(np.diff(codes)) + 1, len(codes)]
+    newest = len(ds) if ensemble.reads_all else task.lookback + task.season_length
     series = []
     for unique_id, start, stop in zip(known, edges, edges[1:], strict=False):
         first = np.searchsorted(steps, ds[start])
         if not np.array_equal(steps[first : first + stop - start], ds[start:stop]):
             return None
-        own = slice(start if ensemble.reads_all else max(start, stop - ensemble.reach), stop)
+        own = slice(max(start, stop - newest), stop)
         series.append(Series(unique_id, ds[own], values[own], future_features(task, pd.DatetimeIndex(ds[own]))))
     return Panel(ensemble.dataset_name, task, tuple(series))
 

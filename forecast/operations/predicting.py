@@ -59,7 +59,9 @@ def forecast(
     ensemble = found.ensemble.reaching(wanted, levels or ())
     frame = newest(root, dataset, ensemble)
     panel = from_frame(frame, dataset, ensemble.task)
-    kept, notices = _levels(found.ensemble, wanted, levels, usual_levels)
+    kept, notices = (tuple(levels), ()) if levels is not None else supported(ensemble, usual_levels)
+    if kept and wanted > (trained := found.ensemble.task.horizon):
+        notices = (*notices, f"Intervals are calibrated for {trained} steps; beyond them there is none.")
     table = pd.DataFrame(latest(ensemble, panel, horizon=wanted, levels=kept))
     if not np.isfinite(table["y_hat"].to_numpy()).all():
         raise ForecastError(f"Version {found.version} of {dataset!r} forecasts values that are not finite. Roll back.")
@@ -81,17 +83,6 @@ def last_values(panel: Panel) -> dict[str, float]:
     last = {s.unique_id: filled(s.values[None, :, : panel.outputs])[0][0][-1] for s in panel.series}
     pairs = ((uid, zip(targets, values, strict=True)) for uid, values in last.items())
     return {series_name(uid, name, targets): float(value) for uid, own in pairs for name, value in own}
-
-
-def _levels(
-    ensemble: Ensemble, horizon: int, asked: Sequence[float] | None, usual: Sequence[float]
-) -> tuple[tuple[float, ...], tuple[str, ...]]:
-    """The levels to show; a usual one that cannot be given is left out with a notice."""
-    if asked is not None:
-        return tuple(asked), ()
-    kept, refused = supported(ensemble, usual)
-    beyond = f"Intervals are calibrated for {ensemble.task.horizon} steps; beyond them there is none."
-    return kept, (*refused, beyond) if kept and horizon > ensemble.task.horizon else refused
 
 
 def _kept(

@@ -17,6 +17,7 @@ import forecast
 from forecast.data.panel import from_frame
 from forecast.data.windows import Windows
 from forecast.forecaster.ensemble import Ensemble
+from forecast.models.skip import products
 from forecast.system.errors import InputError
 from tests.support.small_project import command
 
@@ -73,6 +74,26 @@ def test_a_keras_file_and_a_numpy_file_forecast_what_the_model_does(
         np.testing.assert_allclose(written[..., 0], wanted, rtol=1e-3, atol=1e-4)
     about = json.loads((tmp_path / "net.json").read_text())
     assert about["past"] == ["y", "y observed", "y since", "x"] and about["task"]["lookback"] == 14
+
+
+def test_a_numpy_file_has_the_products_of_the_linear_part_with_the_calendar(tmp_path: Path) -> None:
+    model, windows, _ = of_chance(fitted("lstm", calendar_features=["day_of_week", "day_of_year"]))
+    (one,) = model.ensemble.forecasters
+    assert one.skip is not None
+    shaped = replace(one.skip, lags=9, harmonics=(2, 1), product_lags=4, coefficients=np.zeros((0, 0)))
+    size = shaped.inputs(windows, one.channels).shape[1] + 1
+    shaped = replace(shaped, coefficients=np.random.default_rng(2).normal(0, 0.3, (size, 3)))
+    turned = replace(one, skip=shaped)
+    without = shaped.coefficients.copy()
+    without[-1 - products(windows, one.channels, 3, (2, 1), 4).shape[1] : -1] = 0.0
+    model = replace(model, ensemble=Ensemble((turned,)))
+    model.export(tmp_path / "net.py")
+    written = runpy.run_path(str(tmp_path / "net.py"))["forecast"](**given(windows, "past", "future"))
+    np.testing.assert_allclose(written[..., 0], turned.on_skip(windows), rtol=1e-4, atol=1e-5)
+    plain = replace(shaped, coefficients=without).forecast(windows, one.channels)
+    assert np.abs(plain - shaped.forecast(windows, one.channels)).max() > 0.5
+    with pytest.raises(InputError, match=r"products with the calendar.*Export to a \.py file"):
+        model.export(tmp_path / "net.keras")
 
 
 @pytest.mark.skipif(

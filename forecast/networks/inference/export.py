@@ -1,7 +1,7 @@
 """A trained network as one Python file that needs nothing but NumPy (what MATLAB's genFunction is for its toolbox).
 
 The file holds the network written out block by block, the cells' equations as they stand in `networks.cells`, and the
-weights, embedded or in an .npz beside it. Its functions:
+weights. Its functions:
 
     forecast(past, future=None)               the forecast at the last row of each window
     series_parallel(past, future=None)        the forecast at every row, measured values in every row (open loop)
@@ -18,7 +18,7 @@ import ast
 import base64
 import inspect
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,11 +62,14 @@ class Linear:
 
     kernel `(lags * C, H*O*K)`: the last `lags` rows flattened, oldest first, rows before the first count as zero;
     future `(H * F, H*O*K)`: the H future rows flattened, None without future channels; bias `(H*O*K,)`.
+    products `(P, H*O*K)`: of the P columns that the function `products_of(rows, the H future rows)` in `code` gives.
     """
 
     kernel: np.ndarray
     bias: np.ndarray
     future: np.ndarray | None = None
+    products: np.ndarray | None = None
+    code: str = ""
 
 
 def export(
@@ -77,51 +80,43 @@ def export(
     description: str,
     units: Units | None = None,
     linear: Linear | None = None,
-    embed: bool = True,
 ) -> None:
-    """Write `path` (ending in .py); with `embed=False` the weights go to an .npz of the same name beside it.
+    """Write `path` (ending in .py), with the weights in it.
 
     `InputError` for a bidirectional network, which takes no rows one at a time.
     """
     target = Path(path)
     if target.suffix != ".py":
         raise InputError(f"Export to {target.name!r}: wanted a name that ends in .py. Rename it.")
-    source = source_of(network, weights, description=description, units=units, linear=linear)
-    arrays = dict(weights) | _linear_weights(linear)
-    if embed:
-        text = "\n".join(textwrap.wrap(_base64(arrays), 116))
-        loaded = f'np.load(io.BytesIO(base64.b64decode("""\n{text}\n""")))'
-    else:
-        files.write_arrays(target.with_suffix(".npz"), arrays)
-        loaded = f"np.load(Path(__file__).with_name({target.with_suffix('.npz').name!r}))"
+    source = _source(network, weights, description, units, linear)
+    about = {name: getattr(linear, name, None) for name in ("kernel", "bias", "future", "products")}
+    arrays = dict(weights) | {f"{LINEAR}/{name}": own for name, own in about.items() if own is not None}
+    text = "\n".join(textwrap.wrap(_base64(arrays), 116))
+    loaded = f'np.load(io.BytesIO(base64.b64decode("""\n{text}\n""")))'
     files.write_text(target, source.replace("<WEIGHTS>", loaded))
 
 
-def source_of(
-    network: Network,
-    weights: Mapping[str, np.ndarray],
-    *,
-    description: str,
-    units: Units | None = None,
-    linear: Linear | None = None,
+def _source(
+    network: Network, weights: Mapping[str, np.ndarray], description: str, units: Units | None, linear: Linear | None
 ) -> str:
     """The file's text, with `<WEIGHTS>` where the weights are loaded."""
     dtype = check_weights(network, weights)
     shapes = network.shapes
     state = initial(network, weights, batch=1)  # refuses what cannot be streamed
-    with_future = linear is not None and linear.future is not None
     used = {path: block.made for path, block in walk(network.blocks) if isinstance(block, CellBlock)}
+    first, code = _first_states(state.blocks, weights), ""
+    if linear is not None:
+        lags = len(linear.kernel) // shapes.channels
+        first[LINEAR], code = f"{{'line': np.zeros((batch, {lags - 1}, CHANNELS))}}", linear.code
     centre, scale = (units.centre, units.scale) if units else ([0.0] * shapes.channels, [1.0] * shapes.channels)
     parts = {
         "DESCRIPTION": textwrap.fill(description.replace('"""', "'''").replace("\\", "/"), 116),
         "NAMESPACE": bare(parsed(Namespace)),
         "ACTIVATE": bare(parsed(activate)),
-        "CELLS": cell_sources(type(cell) for cell in used.values()),
+        "CELLS": cell_sources(type(cell) for cell in used.values()) + code,
         "USED": _dictionary({path: repr(cell) for path, cell in used.items()}),
-        "INITIAL": _dictionary(_first_states(state.blocks, weights) | _linear_state(network, linear), indent=4),
-        "STEP": textwrap.indent(
-            "\n".join(step_lines(network, linear=linear is not None, linear_future=with_future)), "    "
-        ),
+        "INITIAL": _dictionary(first, indent=4),
+        "STEP": textwrap.indent("\n".join(step_lines(network, linear)), "    "),
         "DTYPE": repr(dtype.name),
         "TARGETS": repr(list(shapes.target_channels)),
         "CENTRE": repr([float(value) for value in centre]),
@@ -132,32 +127,6 @@ def source_of(
     for name, part in (parts | {name.upper(): repr(getattr(shapes, name)) for name in sizes}).items():
         text = text.replace(f"<{name}>", part)
     return text
-
-
-def _linear_weights(linear: Linear | None) -> dict[str, np.ndarray]:
-    if linear is None:
-        return {}
-    future = {} if linear.future is None else {f"{LINEAR}/future": linear.future}
-    return {f"{LINEAR}/kernel": linear.kernel, f"{LINEAR}/bias": linear.bias} | future
-
-
-def _linear_state(network: Network, linear: Linear | None) -> dict[str, str]:
-    if linear is None:
-        return {}
-    shapes = network.shapes
-    size = shapes.horizon * shapes.outputs * shapes.parameters
-    lags, rest = divmod(len(linear.kernel), shapes.channels)
-    found = [linear.kernel.shape, linear.bias.shape]
-    wanted = [(max(lags, 1) * shapes.channels, size), (size,)]
-    if linear.future is not None:
-        found.append(linear.future.shape)
-        wanted.append((shapes.horizon * shapes.future_channels, size))
-    if rest or found != wanted:
-        raise InputError(
-            f"Linear part: kernel, bias and future have shapes {found}; wanted {wanted}, the first a multiple of "
-            f"{shapes.channels} channels. See `forecast.networks.inference.export.Linear`."
-        )
-    return {LINEAR: f"{{'line': np.zeros((batch, {lags - 1}, CHANNELS))}}"}
 
 
 def _first_states(blocks: Mapping[str, Mapping[str, np.ndarray]], weights: Mapping[str, np.ndarray]) -> dict[str, str]:
@@ -190,14 +159,16 @@ NOT_EXPORTED = {"check", "states", "own_weights"}  # what a cell needs before it
 LINEAR = "linear part"  # its key among the blocks
 
 
-def step_lines(network: Network, *, linear: bool, linear_future: bool) -> Iterator[str]:
+def step_lines(network: Network, linear: Linear | None) -> Iterator[str]:
     """The body of `step` between the scaled row `x` and the scaled forecast `out`."""
-    if linear:
+    if linear is not None:
         yield f"line = np.concatenate([state[{LINEAR!r}]['line'], x[:, None]], axis=1)  # oldest row first"
         yield f"after[{LINEAR!r}] = {{'line': line[:, 1:]}}"
         yield f"linear = line.reshape(len(x), -1) @ W[{LINEAR!r}]['kernel'] + W[{LINEAR!r}]['bias']"
-        if linear_future:
+        if linear.future is not None:
             yield f"linear = linear + ahead.reshape(len(x), -1) @ W[{LINEAR!r}]['future']"
+        if linear.products is not None:
+            yield f"linear = linear + products_of(line, ahead) @ W[{LINEAR!r}]['products']"
     if future_width(network):
         yield "frame = ahead.reshape(len(x), -1)"
         yield f"x = np.concatenate([x, np.tanh({_affine('frame', 'future')})], axis=1)"
@@ -205,7 +176,7 @@ def step_lines(network: Network, *, linear: bool, linear_future: bool) -> Iterat
     if not network.decoder:
         yield f"x = {_activated(network.readout_activation, _affine('x', 'readout'))}"
     yield "out = x.reshape(len(x), HORIZON, OUTPUTS, PARAMETERS)"
-    if linear:
+    if linear is not None:
         yield "out = out + linear.reshape(out.shape)"
 
 
@@ -290,6 +261,13 @@ def cell_sources(made: Iterable[type[Cell]]) -> str:
         code = [textwrap.indent(bare(method), "    ") for method in methods]
         classes.append(f"class {cell.__name__}(Cell):\n" + "\n\n".join([equation, *code]))
     return "\n\n\n".join([*helpers.values(), *classes])
+
+
+def with_helpers(function: Callable[..., object]) -> str:
+    """The code of a function and of what it calls in its module."""
+    tree = ast.parse(Path(inspect.getfile(function)).read_text(encoding="utf-8"))
+    node = parsed(function)
+    return "\n\n\n".join(bare(own) for own in (*_helpers(tree, [node]).values(), node))
 
 
 def parsed(thing: object) -> ast.stmt:

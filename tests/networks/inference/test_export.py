@@ -78,13 +78,11 @@ def test_the_exported_function_forecasts_the_same(tmp_path, name):
     np.testing.assert_allclose(names["forecast"](past, future), expected[:, -1], atol=1e-12)
 
 
-@pytest.mark.parametrize("embed", [True, False])
-def test_it_runs_with_nothing_but_numpy_in_open_and_closed_loop(tmp_path, embed):
+def test_it_runs_with_nothing_but_numpy_in_open_and_closed_loop(tmp_path):
     w, rng = weights_of(NARX), np.random.default_rng(0)
     past, further = rng.normal(size=(3, 6, 3)), rng.normal(size=(3, 10, 2))
     ahead = rng.normal(size=(3, 3, 3))
-    export(NARX, w, tmp_path / "net.py", description="A NARX network.", embed=embed)
-    assert (tmp_path / "net.npz").exists() != embed
+    export(NARX, w, tmp_path / "net.py", description="A NARX network.")
     found = run_isolated(tmp_path, past=past, future=further[:, :7], further=further, ahead=ahead)
     np.testing.assert_allclose(found["open"], forward(NARX, w, past, further[:, :7]), atol=1e-12)
     np.testing.assert_allclose(found["closed"], closed_loop(w, past, further, None), atol=1e-12)
@@ -163,7 +161,4 @@ def test_what_cannot_be_exported_is_refused(tmp_path):
     network = STREAMED["dense"]
     with pytest.raises(InputError, match=r"'net.txt': wanted a name that ends in \.py"):
         export(network, weights_of(network), tmp_path / "net.txt", description="x")
-    wrong = Linear(np.zeros((7, 16)), np.zeros(16))
-    with pytest.raises(InputError, match=r"Linear part.*wanted \[\(6, 16\), \(16,\)\]"):
-        export(network, weights_of(network), tmp_path / "net.py", description="x", linear=wrong)
     assert not list(tmp_path.iterdir())
