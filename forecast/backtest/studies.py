@@ -127,7 +127,7 @@ def run_study(
 
     space = including(space, defaults or {})
     folder.mkdir(parents=True, exist_ok=True)
-    alone = partial(postgres.locked, storage, f"study-{key}", patience=LEFT)
+    alone = partial(postgres.locked, storage, f"study-{key}", timeout=LEFT)
     with files.locked(folder / f"{key}.busy", what=f"Study {key}"), alone(what=f"Study {key}"):
         study = _open(key, folder, storage)
         try:
@@ -151,7 +151,7 @@ def _open(key: str, folder: Path, storage: str) -> optuna.Study:
 
     # Optuna writes to stderr through a handler of its own, which would break a progress display.
     logging.getLogger("optuna").setLevel(logging.WARNING)
-    with postgres.locked(storage, "studies", what="Making Optuna's tables", patience=LEFT):
+    with postgres.locked(storage, "studies", what="Making Optuna's tables", timeout=LEFT):
         kept = (
             optuna.storages.RDBStorage(storage, engine_kwargs={"poolclass": NullPool})
             if storage

@@ -102,7 +102,7 @@ def _taken_over(project: Path, dataset: str) -> str:
     from forecast.operations import registry
 
     try:
-        for sentence in registry.repaired(project, dataset, tracking_uri=tracking_uri(), patience=0.0):
+        for sentence in registry.repaired(project, dataset, tracking_uri=tracking_uri(), timeout=0.0):
             print(sentence, file=sys.stderr)
     except ForecastError as error:
         return str(error)

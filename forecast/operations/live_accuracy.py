@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 KEPT = 2000
 """Issues kept per dataset, newest first: years of daily ones."""
-PATIENCE = 10.0
+TIMEOUT = 10.0
 """Seconds to wait for another process that keeps an issue."""
 
 
@@ -44,7 +44,7 @@ def keep(root: Path, found: Champion, table: pd.DataFrame, last: Mapping[str, fl
     issue = issue.assign(last=issue["series"].map(dict(last)), version=found.version)
     issue = issue.assign(issue=label, issued_at=now.floor("s"))
     lock = ProjectPaths.of(root).lock(f"issued-{dataset}")
-    with files.locked(lock, what=f"Keeping a forecast of {dataset!r}", timeout=PATIENCE):
+    with files.locked(lock, what=f"Keeping a forecast of {dataset!r}", timeout=TIMEOUT):
         kept = issued(root, dataset)
         if len(kept) and (kept["issue"] == label).any():
             return

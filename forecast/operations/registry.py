@@ -39,7 +39,7 @@ from forecast.system.postgres import CheckLock
 from forecast.tracking import Place, distributed_lock, place, registry
 from forecast.tracking.registry import Registered
 
-PATIENCE = 120.0
+TIMEOUT = 120.0
 """Seconds to wait for another process that moves aliases of the same dataset."""
 
 
@@ -138,15 +138,15 @@ def aliases(root: Path, dataset: str, *, tracking_uri: str = "") -> dict[str, in
     return dict(registry.read(place(root, tracking_uri), dataset).aliases)
 
 
-def repaired(root: Path, dataset: str, *, tracking_uri: str = "", patience: float = PATIENCE) -> list[str]:
+def repaired(root: Path, dataset: str, *, tracking_uri: str = "", timeout: float = TIMEOUT) -> list[str]:
     """Make registry and local store agree, whichever of them lost something; a sentence for each thing done.
 
     Versions that the registry lost (its database was deleted) are registered again under their numbers; champion and
     previous that are damaged, missing or others here are downloaded; the registry's aliases are taken over.
-    `BusyError` when another process moves them for longer than `patience` seconds.
+    `BusyError` when another process moves them for longer than `timeout` seconds.
     """
     where = place(root, tracking_uri)
-    with _locked(root, dataset, where, patience):
+    with _locked(root, dataset, where, timeout):
         done = _restore(root, dataset, tracking_uri)
         known = registry.read(where, dataset)
         for alias in ("champion", "previous"):
@@ -223,13 +223,13 @@ def _readable_aliases(root: Path, dataset: str) -> dict[str, int]:
 
 
 @contextmanager
-def _locked(root: Path, dataset: str, where: Place, patience: float = PATIENCE) -> Iterator[CheckLock]:
+def _locked(root: Path, dataset: str, where: Place, timeout: float = TIMEOUT) -> Iterator[CheckLock]:
     """Here by a lock file, among machines by a lock in the store they share."""
     name, what = f"champion-{dataset}", f"Moving the champion of {dataset!r}"
     path = ProjectPaths.of(root).lock(name)
     with (
-        files.locked(path, what=what, timeout=patience),
-        distributed_lock.lock(where, name, what=what, patience=patience) as check_lock,
+        files.locked(path, what=what, timeout=timeout),
+        distributed_lock.lock(where, name, what=what, timeout=timeout) as check_lock,
     ):
         yield check_lock
 

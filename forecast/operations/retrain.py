@@ -224,7 +224,7 @@ def _champion(job: Job) -> Champion | None:
 def _only_one_among_machines(job: Job) -> Iterator[None]:
     """From here to the last alias; it begins with the champion that the others may have made."""
     where = place(job.root, job.tracking_uri)
-    with distributed_lock.lock(where, f"retrain-{job.dataset}", what=f"Retraining {job.dataset!r}", patience=0.0):
+    with distributed_lock.lock(where, f"retrain-{job.dataset}", what=f"Retraining {job.dataset!r}", timeout=0.0):
         if not where.owned:
             for done in repaired(job.root, job.dataset, tracking_uri=job.tracking_uri):
                 job.say(done)

@@ -71,8 +71,8 @@ def connection(uri: str, *, seconds: int, name: str = "forecast") -> psycopg.Con
 
 
 @contextmanager
-def locked(uri: str, name: str, *, what: str, patience: float) -> Iterator[CheckLock]:
-    """The lock `name` of all processes that use this database; `BusyError` naming who has it after `patience` s.
+def locked(uri: str, name: str, *, what: str, timeout: float) -> Iterator[CheckLock]:
+    """The lock `name` of all processes that use this database; `BusyError` naming who has it after `timeout` s.
 
     Nothing happens where `uri` is no PostgreSQL. The session's name tells the others who has the lock.
     """
@@ -83,7 +83,7 @@ def locked(uri: str, name: str, *, what: str, patience: float) -> Iterator[Check
     me = f"PID {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC on {socket.gethostname()}"
     with closing(connection(uri, seconds=10, name=me)) as session:
         ask = partial(_answer, session, what)
-        for setting, value in {**SERVER, "statement_timeout": 0, "lock_timeout": max(1, int(1000 * patience))}.items():
+        for setting, value in {**SERVER, "statement_timeout": 0, "lock_timeout": max(1, int(1000 * timeout))}.items():
             ask("select set_config(%s, %s, false)", setting, str(value))
         ask("select pg_advisory_lock(%s)", key)
         yield partial(ask, "select 1")

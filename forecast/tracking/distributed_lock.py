@@ -53,23 +53,23 @@ class Ticket:
 
 
 @contextmanager
-def lock(place: Place, name: str, *, what: str, patience: float) -> Iterator[CheckLock]:
+def lock(place: Place, name: str, *, what: str, timeout: float) -> Iterator[CheckLock]:
     """The lock `name` of the store at `place`.
 
     Nothing happens for a store of this project's own, which the project's lock files protect. `BusyError` naming the
-    process that has it when that is seen alive after `patience` seconds; that shows within `BEAT` seconds, at the
+    process that has it when that is seen alive after `timeout` seconds; that shows within `BEAT` seconds, at the
     latest `LEASE`.
     """
     if place.owned:
         yield lambda: None
     elif place.database is not None:
-        with files.locked(Path(f"{place.database}.{name}.lock"), what=what, timeout=patience):
+        with files.locked(Path(f"{place.database}.{name}.lock"), what=what, timeout=timeout):
             yield lambda: None
     elif database := place.uri if postgres.is_postgres(place.uri) else postgres.of_team():
-        with postgres.locked(database, name, what=what, patience=patience) as check_lock:
+        with postgres.locked(database, name, what=what, timeout=timeout) as check_lock:
             yield check_lock
     else:
-        with Queue(place, f"{name} (lock)").locked(what, patience) as check_lock:
+        with Queue(place, f"{name} (lock)").locked(what, timeout) as check_lock:
             yield check_lock
 
 
@@ -81,11 +81,11 @@ class Queue:
     name: str
 
     @contextmanager
-    def locked(self, what: str, patience: float) -> Iterator[CheckLock]:
+    def locked(self, what: str, timeout: float) -> Iterator[CheckLock]:
         mine = self.join()
         try:
             with self._heartbeat(mine):
-                self.wait(mine, what, patience)
+                self.wait(mine, what, timeout)
                 yield lambda: self.require(mine, what)
         finally:
             with contextlib.suppress(ForecastError):  # out of reach: it stands still from now on
@@ -123,7 +123,7 @@ class Queue:
             found = client.search_model_versions(f"name = '{self.name}'", max_results=1000)
         return sorted((_ticket(int(v.version), v.tags, v.creation_timestamp) for v in found), key=lambda t: t.number)
 
-    def wait(self, mine: int, what: str, patience: float) -> None:
+    def wait(self, mine: int, what: str, timeout: float) -> None:
         """Until no lower ticket is left. Raises as `lock` does."""
         begun = time.monotonic()
         watch = Watch(begun)
@@ -135,7 +135,7 @@ class Queue:
             if state == "gone":
                 self.leave(first.number)
                 logging.getLogger(__name__).warning("%s: taken over from %s, which is gone", what, first)
-            elif waited >= patience and (state == "lives" or waited >= patience + LEASE):
+            elif waited >= timeout and (state == "lives" or waited >= timeout + LEASE):
                 raise BusyError(f"{what} is already running ({first}). Wait for it to end, or stop that process.")
             else:
                 time.sleep(PAUSE)

@@ -38,7 +38,7 @@ def sync(root: Path, uri: str = "", *, now: float, revision: str = "") -> Publis
     Afterwards each record's candidate has exactly one current parent run; in a store of this project's own any other
     current run is set aside. `uri` is the value of MLFLOW_TRACKING_URI; `now` in seconds since 1970; `revision` the
     git commit. Raises `ForecastError` when the store cannot be written; what is published by then stays. `BusyError`
-    while others publish to it for longer than `store.PATIENCE`.
+    while others publish to it for longer than `store.TIMEOUT`.
     """
     where, result = place(root, uri), Published()
     records = {name: read_records(root, name) for name in datasets(root)}
@@ -46,7 +46,7 @@ def sync(root: Path, uri: str = "", *, now: float, revision: str = "") -> Publis
     if not records and not former_folders(where):
         return result
     what = f"Publishing to {store.shown(where.uri)}"
-    lock = distributed_lock.lock(where, "publishing", what=what, patience=store.PATIENCE)
+    lock = distributed_lock.lock(where, "publishing", what=what, timeout=store.TIMEOUT)
     with lock, store.opened(where) as client:
         for name, mine in records.items():
             experiment_id = store.experiment(client, name, where).experiment_id

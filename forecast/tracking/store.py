@@ -132,7 +132,7 @@ def claim(place: Place) -> list[Path]:
 NOWHERE = "none:/nowhere"
 """Source of a version that is no model. A server refuses a local path, and any address whose host it does not know."""
 
-PATIENCE = 300.0
+TIMEOUT = 300.0
 """Seconds to wait for another process that is publishing to the same store."""
 
 SETTINGS = {
@@ -150,11 +150,11 @@ def opened(place: Place) -> Iterator[MlflowClient]:
 
     A database that came here with a copy, a move or a backup is made this project's own first.
     Raises `InputError` for a file that is no MLflow database, `ForecastError` when the store cannot be reached or
-    written, `BusyError` when another process holds it longer than `PATIENCE`.
+    written, `BusyError` when another process holds it longer than `TIMEOUT`.
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    with files.locked(place.lock, what=f"Publishing to {shown(place.uri)}", timeout=PATIENCE):
+    with files.locked(place.lock, what=f"Publishing to {shown(place.uri)}", timeout=TIMEOUT):
         _require_database(place)
         with quiet(), _explained(place):
             client = _client(place.uri)
@@ -233,7 +233,7 @@ def _client(uri: str) -> MlflowClient:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        with postgres.locked(uri, "tables", what=f"Making the tables of {shown(uri)}", patience=PATIENCE):
+        with postgres.locked(uri, "tables", what=f"Making the tables of {shown(uri)}", timeout=TIMEOUT):
             client = MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)  # makes and migrates the database, under the lock
     except ModuleNotFoundError as error:

@@ -165,7 +165,7 @@ def test_a_machine_takes_over_what_another_one_promoted(server: str, machines: t
 def test_a_second_retraining_ends_with_75_and_names_the_first(server: str, machines: tuple[Path, Path]) -> None:
     here, there = machines
     with (
-        distributed_lock.lock(place(there, server), f"retrain-{NAME}", what="A test", patience=0.0),
+        distributed_lock.lock(place(there, server), f"retrain-{NAME}", what="A test", timeout=0.0),
         pytest.raises(
             BusyError, match=rf"'{NAME}' is already running \(PID {os.getpid()} on {socket.gethostname()}, "
         ),

@@ -29,7 +29,7 @@ SOON = 15.0
 HOLDING = """
 import sys, time
 from forecast.system import postgres
-with postgres.locked(sys.argv[1], "a lock", what="A test", patience=0.0):
+with postgres.locked(sys.argv[1], "a lock", what="A test", timeout=0.0):
     print("held", flush=True)
     time.sleep(120)
 """
@@ -54,8 +54,8 @@ def held(address: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate(timeout=30)
 
 
-def locked(address: str, patience: float = 0.0):
-    return postgres.locked(address, "a lock", what="A test", patience=patience)
+def locked(address: str, timeout: float = 0.0):
+    return postgres.locked(address, "a lock", what="A test", timeout=timeout)
 
 
 class Cut:
@@ -110,7 +110,7 @@ def test_a_second_process_is_told_who_has_the_lock(database: str) -> None:
         assert f" UTC on {socket.gethostname()[:20]}" in said
         day = said.partition("since ")[2].partition(" UTC")[0]
         assert 0 <= calendar.timegm(time.strptime(day, "%Y-%m-%d %H:%M:%S")) - before < 60
-        with postgres.locked(database, "another lock", what="Another", patience=0.0):
+        with postgres.locked(database, "another lock", what="Another", timeout=0.0):
             pass
 
 
@@ -119,7 +119,7 @@ def test_the_lock_of_a_killed_process_is_free_at_once_for_the_one_that_waits(dat
         killer = threading.Timer(1.0, os.kill, (holder.pid, signal.SIGKILL))
         killer.start()
         began = time.monotonic()
-        with locked(database, patience=60.0) as check_lock:
+        with locked(database, timeout=60.0) as check_lock:
             assert 0.9 < time.monotonic() - began < SOON
             check_lock()
         killer.join()
@@ -130,7 +130,7 @@ def test_a_lock_is_free_where_its_block_ended(database: str) -> None:
         pass
     with pytest.raises(KeyError), locked(database):
         raise KeyError
-    with locked(database, patience=SOON):  # the server ends a session a moment after its client has closed it
+    with locked(database, timeout=SOON):  # the server ends a session a moment after its client has closed it
         pass
 
 
@@ -140,7 +140,7 @@ def test_a_holder_whose_connection_is_cut_stops_before_its_next_change(database:
         check_lock()
         way.cut()
         gone = pytest.raises(BusyError, match="its connection to PostgreSQL is gone, and its lock with it")
-        with locked(database, patience=SOON), gone:
+        with locked(database, timeout=SOON), gone:
             check_lock()
 
 

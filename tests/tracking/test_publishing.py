@@ -259,7 +259,7 @@ def test_four_processes_on_a_new_database_all_succeed(root):
 
 
 def test_a_store_held_by_another_process_is_reported_busy(root, monkeypatch):
-    monkeypatch.setattr(store, "PATIENCE", 0.05)
+    monkeypatch.setattr(store, "TIMEOUT", 0.05)
     with store.opened(place(root)), pytest.raises(BusyError, match=f"PID {os.getpid()}"):
         sync(root, now=NOW)
 
