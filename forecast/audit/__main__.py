@@ -154,11 +154,11 @@ def _other_runs(
     say("the pipeline with the rows after the train block moved by a ten-millionth")
     moment, fits = ends["train"], ("fetch", "prepare", "train")
     other = changed(folder / "nudged", after=moment, change=nudged, stages=fits, tuned=base.tuned)
-    found = list(runs.fitted_before(base, other, moment, "nudge after the train block", again=False))
+    found = list(runs.fitted_before(base, other, runs.first_fits(base), moment, "nudge after the train block"))
     say("the pipeline with the rows after the validation block changed")
     moment, detector = ends["validation"], "change after the validation block"
     other = changed(folder / "later", after=moment, change=shaken)
-    found += runs.fitted_before(base, other, moment, detector, again=True)
+    found += runs.fitted_before(base, other, runs.every_fit(base), moment, detector)
     found += runs.chosen_before(base, other, moment, detector)
     found += runs.forecasts_before(base, other, moment, detector)
     say("the pipeline with the later part of the test block changed")

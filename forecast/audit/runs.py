@@ -34,14 +34,10 @@ KEYS = ("unique_id", "cutoff", "step", "block", "seed", "output")
 
 
 def fitted_before(
-    base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: str, *, again: bool
+    base: Sandbox, other: Sandbox, fits: list[str], moment: pd.Timestamp, detector: str
 ) -> Iterator[Finding]:
-    """Scaling, skip and weights of every candidate, as chosen and as fitted again on train and validation together.
-
-    `other` differs from `base` in the rows after the train block (what was fitted `again` is left out then), or after
-    the validation block.
-    """
-    for folder in _fits(base, again=again):
+    """Scaling, skip and weights of the saved models in the folders `fits`; `other` differs in rows after `moment`."""
+    for folder in fits:
         for name in unlike_parts(base.trained / folder, other.trained / folder):
             text = f"{name} of {folder} changes with rows after {moment:%Y-%m-%d %H:%M}"
             yield Finding(PARTS[name], detector, folder.split("/")[0], text)
@@ -234,12 +230,17 @@ def _study(path: Path) -> dict[str, Any]:
     return {k: v for k, v in files.read_json(path).items() if k != "study"} if path.exists() else {}
 
 
-def _fits(base: Sandbox, *, again: bool) -> list[str]:
-    """The saved models; without those that were fitted `again`, where the first one is kept beside them."""
-    chosen = sorted(base.trained.glob("*/chosen-*"))
-    twice = {path.with_name(path.name.replace("chosen", "seed")) for path in chosen}
-    seeds = [path for path in sorted(base.trained.glob("*/seed-*")) if again or path not in twice]
-    return [path.relative_to(base.trained).as_posix() for path in (*chosen, *seeds)]
+def every_fit(base: Sandbox) -> list[str]:
+    """The folders of all saved models: as chosen, and as fitted again on train and validation together."""
+    found = (path for kind in ("chosen", "seed") for path in sorted(base.trained.glob(f"*/{kind}-*")))
+    return [path.relative_to(base.trained).as_posix() for path in found]
+
+
+def first_fits(base: Sandbox) -> list[str]:
+    """Without those that were fitted again, where the first one is kept beside them."""
+    every = every_fit(base)
+    twice = {folder.replace("/chosen-", "/seed-") for folder in every if "/chosen-" in folder}
+    return [folder for folder in every if folder not in twice]
 
 
 def unlike_parts(one: Path, two: Path) -> list[str]:

@@ -88,7 +88,7 @@ def load_engine() -> None:
     """Import and set up TensorFlow, once per process: one thread, every operation deterministic."""
     from forecast.networks.layers import prepare_runtime
 
-    prepare_runtime(threads=1, deterministic=True)
+    prepare_runtime(threads=1)
     import forecast.training.gradient  # noqa: F401
 
 

@@ -42,11 +42,11 @@ def quiet() -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
-def prepare_runtime(threads: int = 1, deterministic: bool = True) -> None:
+def prepare_runtime(threads: int = 1) -> None:
     """Set TensorFlow's threads and determinism; call it at the start of a worker, before the first tensor exists.
 
-    Small recurrent nets run fastest with one thread per process and one process per core. With `deterministic`, every
-    operation gives the same bits for the same input. On a GPU, memory is taken as needed instead of all at once.
+    Small recurrent nets run fastest with one thread per process and one process per core. Every operation gives the
+    same bits for the same input. On a GPU, memory is taken as needed instead of all at once.
     Calling it again with the same arguments does nothing; TensorFlow cannot change its threads after the first tensor,
     which gives a RuntimeWarning.
     """
@@ -55,8 +55,7 @@ def prepare_runtime(threads: int = 1, deterministic: bool = True) -> None:
 
     # One traced function per network is the design; TensorFlow takes it for careless retracing and warns each trial.
     tf.get_logger().setLevel("ERROR")
-    if deterministic:
-        tf.config.experimental.enable_op_determinism()
+    tf.config.experimental.enable_op_determinism()
     threading = tf.config.threading
     wanted = (threads, threads)
     found = (threading.get_intra_op_parallelism_threads(), threading.get_inter_op_parallelism_threads())

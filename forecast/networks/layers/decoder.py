@@ -44,9 +44,8 @@ class Decoder(keras.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.cell_name, self.options = cell, dict(options or {})
         self.shape, self.feedback, self.parameter, self.activation = tuple(shape), feedback, parameter, activation
-        self.cell: Cell = cells.get(cell, units, self.options)
+        self.cell: Cell = cells.get(cell, units, options)
 
     def build(self, input_shape: Mapping[str, Sequence[int | None]]) -> None:
         _, outputs, parameters = self.shape

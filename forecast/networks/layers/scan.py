@@ -59,9 +59,8 @@ class Scan(keras.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.cell_name, self.options = cell, dict(options or {})
         self.go_backwards, self.all_states = go_backwards, all_states
-        self.cell: Cell = cells.get(cell, units, self.options)
+        self.cell: Cell = cells.get(cell, units, options)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         self.w = {

@@ -2,4 +2,4 @@
 
 from forecast.networks.layers import prepare_runtime
 
-prepare_runtime(threads=1, deterministic=True)
+prepare_runtime(threads=1)
