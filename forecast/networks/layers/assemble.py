@@ -41,7 +41,7 @@ def last_steps(network: Network, model: keras.Model, steps: int) -> keras.Model:
 
     For windows, whose last step is the forecast, and for chunks, whose warm-up is not counted.
     """
-    return Wiring.over(network, model).model(read=steps)
+    return Wiring.over(network, model).model(steps)
 
 
 def hidden_steps(network: Network, model: keras.Model) -> keras.Model:
@@ -51,7 +51,7 @@ def hidden_steps(network: Network, model: keras.Model) -> keras.Model:
     """
     if network.decoder:
         raise InputError("An encoder-decoder reads out inside its decoder. Take the loss of its whole output.")
-    return Wiring.over(network, model).model(hidden=True)
+    return Wiring.over(network, model).hidden()
 
 
 def teacher_forced(network: Network, model: keras.Model, steps: int | None = None) -> keras.Model:
@@ -65,7 +65,7 @@ def teacher_forced(network: Network, model: keras.Model, steps: int | None = Non
             "This network feeds no forecast back (its last block is no EncoderDecoder with feedback), so there is "
             "nothing to teach. Train the model itself."
         )
-    return Wiring.over(network, model).model(teacher=True, read=steps)
+    return Wiring.over(network, model).taught(steps)
 
 
 def carried(network: Network, model: keras.Model) -> keras.Model:
@@ -78,7 +78,7 @@ def carried(network: Network, model: keras.Model) -> keras.Model:
             "This network needs its whole window (every_step=False), so there is no state to carry between chunks. "
             "Train and forecast it on windows."
         )
-    return Wiring.over(network, model).model(carry=True)
+    return Wiring.over(network, model).carrying()
 
 
 def first_states(carrying: keras.Model, batch: int) -> dict[str, Any]:

@@ -56,25 +56,35 @@ class Wiring:
         known = {layer.name: layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)}
         return cls(network, model.get_layer("past").dtype, layers=known)
 
-    def model(
-        self, *, read: int | None = None, carry: bool = False, teacher: bool = False, hidden: bool = False
-    ) -> keras.Model:
-        """The Keras model; `read`: read out at so many last steps alone; `carry`: with states in and out; `teacher`:
-        with the values to feed back as an input; `hidden`: not read out at all."""
+    def model(self, read: int | None = None) -> keras.Model:
+        """The Keras model, read out at so many last steps alone; None: at all."""
+        inputs = self._inputs()
+        return keras.Model(inputs, self._forecast(inputs, read))
+
+    def taught(self, read: int | None) -> keras.Model:
+        """The same with the values to feed back as one more input."""
+        inputs, shapes = self._inputs(), self.network.shapes
+        inputs["teacher"] = self._input("teacher", (None, shapes.horizon, shapes.outputs))
+        return keras.Model(inputs, self._forecast(inputs, read))
+
+    def carrying(self) -> keras.Model:
+        """The model with its states in and out."""
+        inputs = self._inputs()
+        inputs["states"] = self.before = self._state_inputs()
+        return keras.Model(inputs, {"forecast": self._forecast(inputs, None), "states": self.after})
+
+    def hidden(self) -> keras.Model:
+        """The model without its read-out."""
+        inputs = self._inputs()
+        return keras.Model(inputs, self._series(self.network.blocks, "", self._first(inputs, None)))
+
+    def _inputs(self) -> dict[str, Any]:
         weight_shapes(self.network)  # refuses blocks that do not fit together
         shapes = self.network.shapes
-        inputs: dict[str, Any] = {"past": self._input("past", (None, shapes.channels))}
+        found = {"past": self._input("past", (None, shapes.channels))}
         if shapes.future_channels:
-            inputs["future"] = self._input("future", (None, shapes.future_channels))
-        if carry:
-            inputs["states"] = self.before = self._state_inputs()
-        if teacher:
-            inputs["teacher"] = self._input("teacher", (None, shapes.horizon, shapes.outputs))
-        if hidden:
-            return keras.Model(inputs, self._series(self.network.blocks, "", self._first(inputs, None)))
-        forecast = self._forecast(inputs, read)
-        outputs = {"forecast": forecast, "states": self.after} if carry else forecast
-        return keras.Model(inputs, outputs)
+            found["future"] = self._input("future", (None, shapes.future_channels))
+        return found
 
     def _first(self, inputs: Mapping[str, Tensor], last: int | None) -> Tensor:
         """The first block's input, at all steps or at the last ones that matter."""
