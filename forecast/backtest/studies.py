@@ -9,6 +9,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -34,11 +35,6 @@ class TrialOutcome:
     curve: Sequence[Any] = ()
     failed: str = ""
 
-    @classmethod
-    def failure(cls, reason: str) -> TrialOutcome:
-        """A model that diverged or cannot be fitted with these parameters; it uses up its share of the budget."""
-        return cls(value=math.inf, failed=reason)
-
     def checked(self) -> TrialOutcome:
         """Plain Python numbers; a value that is not finite without a reason gets one."""
         value = float(self.value)
@@ -56,14 +52,11 @@ class Trial:
     curve: list[Any] = field(default_factory=list)
     reason: str = ""
 
-    @property
-    def state(self) -> str:
-        return "failed" if self.reason else "complete"
-
     def to_json(self) -> dict[str, Any]:
-        content = {"number": self.number, "state": self.state, "params": self.params, "curve": self.curve}
-        content["value"] = None if self.reason else self.value
-        return content | ({"reason": self.reason} if self.reason else {})
+        content = {"number": self.number, "params": self.params, "curve": self.curve}
+        if self.reason:
+            return {**content, "state": "failed", "value": None, "reason": self.reason}
+        return {**content, "state": "complete", "value": self.value}
 
 
 @dataclass(frozen=True)
@@ -210,7 +203,7 @@ def _run_trial(study: optuna.Study, trial: optuna.Trial, number: int, space: Spa
         try:
             outcome = objective(params, number).checked()
         except ModelFailure as error:
-            outcome = TrialOutcome.failure(str(error))
+            outcome = TrialOutcome(math.inf, failed=str(error))
         trial.set_user_attr("outcome", {"curve": outcome.curve, "reason": outcome.failed})
     except BaseException:  # Ctrl-C included: the trial must not stay RUNNING
         study.tell(trial, state=TrialState.FAIL)
@@ -283,15 +276,9 @@ def mend(path: Path) -> None:
 def intact_length(content: bytes) -> int:
     """The bytes up to the end of the last line before the first one that is not a complete JSON object."""
     length = 0
-    for line in content.splitlines(keepends=True):
-        if not line.endswith(b"\n") or not _is_json(line):
-            break
-        length += len(line)
+    with suppress(ValueError):
+        for line in content.splitlines(keepends=True):
+            if not line.endswith(b"\n") or not isinstance(json.loads(line), dict):
+                break
+            length += len(line)
     return length
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
