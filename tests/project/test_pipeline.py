@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import yaml
 
 from forecast.backtest.stage_settings import stage_settings
 from forecast.config.paths import ProjectPaths
+from tests.operations.retraining import commit, git
+from tests.support import small_project
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES: dict[str, dict] = {
@@ -81,3 +84,21 @@ def test_what_importing_leaves_behind_is_no_change(tmp_path: Path) -> None:
     (tmp_path / "code" / "__pycache__" / "a.cpython-311.pyc").write_bytes(b"")
     (tmp_path / "code" / ".tmp-a.py-x").write_text("")
     assert "up to date" in dvc("status")
+
+
+@pytest.mark.slow
+def test_a_run_in_a_fresh_clone_leaves_git_status_clean(tmp_path: Path) -> None:
+    """What git tracks of a run, dvc.lock and the leaderboard, comes out to the byte, however long a run took."""
+    own = small_project.write_real(tmp_path / "own", models=("elman",), rankings=("shipped",))
+    for name in (".gitignore", ".dvc/.gitignore"):
+        shutil.copy(ROOT / name, own / name)
+    ran = small_project.command(own, "run", "--jobs", "1", seconds=400)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    git(own, "init", "-q")
+    commit(own)
+    assert {"dvc.lock", "reports/leaderboard.csv"} <= set(git(own, "ls-files").splitlines())
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", str(own), str(clone))
+    again = small_project.command(clone, "run", "--jobs", "2", seconds=400)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert (clone / "data" / "trained" / "wave").is_dir() and git(clone, "status", "--porcelain") == ""
