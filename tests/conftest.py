@@ -10,12 +10,15 @@ from pathlib import Path
 # TensorFlow carries a libcurl of its own; loaded first, it takes curl_cffi's place and yfinance cannot fetch.
 # Commands that fetch never import TensorFlow, but tests of both share a process.
 import curl_cffi  # noqa: F401
+import hypothesis
 import pytest
 
 from forecast.models.statistical import keep_what_is_compiled
 
 gc.disable()  # until all test modules are imported: what they bring stays, and would be looked through every time
 keep_what_is_compiled()  # statsforecast asks once, when the first test module imports it
+hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("patient")
 
 MEMORY = Path("/dev/shm")
 ROOM = 2 * 2**30  # several times what all tests leave

@@ -5,7 +5,7 @@ from datetime import date
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forecast.config.task import RegularCalendar, SessionCalendar, WeekdayCalendar
@@ -68,7 +68,6 @@ def test_the_next_month_starts_follow_any_day():
     assert dates(following(months, "2024-01-01", 2)) == ["2024-02-01", "2024-03-01"]
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(hours=st.integers(1, 200), n=st.integers(1, 50))
 def test_following_continues_the_grid(hours: int, n: int):
     start = pd.Timestamp("2024-01-01")

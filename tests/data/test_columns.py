@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forecast.data.columns import adjusted
@@ -57,7 +57,6 @@ def test_a_frame_without_actions_comes_back_as_it_is():
     assert adjusted(frame, "splits_and_dividends") is frame
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(
     st.lists(
         st.tuples(st.floats(1, 1000), st.sampled_from([1.0, 1.0, 2.0, 0.1]), st.floats(0, 0.5)),

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forecast.config.paths import ProjectPaths
@@ -103,7 +103,6 @@ def test_the_digest_is_known():
     assert snapshots.content_sha256(hourly(rows=3)).startswith("90bd9d3a1eb6")
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(st.integers(0, 9), st.floats(-1e6, 1e6))
 def test_any_changed_value_changes_the_digest(row: int, value: float):
     frame = hourly(rows=10)
