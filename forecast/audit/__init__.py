@@ -32,7 +32,7 @@ KINDS: dict[str, str] = {
     "features": "a feature made of later rows",
     "gap": "a gap filled from later rows",
     "known future": "a known-future input made of observations",
-    "column": "a column that tells the future",
+    "column": "a column that holds later values",
     "actuals": "targets that are not those of the source",
     "stored": "stored results that are not those of the stored models",
     "scaling": "scaling fitted on later rows",

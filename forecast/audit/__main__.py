@@ -109,10 +109,10 @@ def _other_fits(
     project: Project, base: Sandbox, ends: dict[str, pd.Timestamp], folder: Path, models: tuple[str, ...], say: Say
 ) -> list[Finding]:
     """What was chosen when other fits are the better ones on test, and the fits once more without later rows."""
-    say("members, weights, choices and intervals with the order of test errors turned round")
+    say("members, weights, choices and intervals with the order of test errors reversed")
     turned = isolated(stored.turned, project, base, folder / "turned", models=models)
-    found = list(runs.chosen_before(base, turned, ends["calibration"], "test errors in the turned order"))
-    found += runs.calibrated(base, turned, ends["calibration"], "test errors in the turned order")
+    found = list(runs.chosen_before(base, turned, ends["calibration"], "test errors in the reversed order"))
+    found += runs.calibrated(base, turned, ends["calibration"], "test errors in the reversed order")
     say("fits without the rows after the validation block, one of them with all of its steps")
     few = Budget(BUDGET["final_steps"], BUDGET["evaluate_every"])
     found += isolated(stored.withheld, base, ends["validation"], few, folder / "withheld")

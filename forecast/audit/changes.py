@@ -22,8 +22,8 @@ TENTH = 0.1
 DROPPED = (1, 3, 4)
 """Which of the rows after a moment are absent where rows may be: what reads a gap ahead of time then changes."""
 TURNED = (0.05, 0.5)
-"""Test errors of the best and the worst fit of the turned order, in those of the best before: far below the errors of
-the calibration block, so margins that adapt win as well."""
+"""Test errors of the best and the worst fit of the reversed order, in those of the best before: far below the errors
+of the calibration block, so margins that adapt win as well."""
 NUDGE = 1e-7
 """Relative. Any sum over nudged rows changes its last bits; no choice between two losses changes."""
 
@@ -87,7 +87,7 @@ def nudged(frame: pd.DataFrame, after: pd.Timestamp, *, seed: int = 0) -> pd.Dat
 
 def reordered(memo: Path) -> None:
     """The test forecasts of every finished fit in `memo` moved towards the actuals, so far that the order of the fits
-    by test error is turned round: of two of them the other is now the better one, for whoever looks at the test block.
+    by test error is reversed: of two of them the other is now the better one, for whoever looks at the test block.
 
     A forecast stays between what it was and the actual, so within any bound that both hold.
     """

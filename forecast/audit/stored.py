@@ -79,11 +79,11 @@ def _of_the_models(base: Sandbox, project: Project, whole: Panel) -> list[Findin
 
 
 def turned(project: Project, base: Sandbox, folder: Path, *, models: tuple[str, ...] = ()) -> Sandbox:
-    """`base` once more from its finished fits on, whose order by test error is turned round (`changes.reordered`)."""
+    """`base` once more from its finished fits on, whose order by test error is reversed (`changes.reordered`)."""
     shutil.copytree(base.paths.root, folder)
     sandbox = Sandbox(ProjectPaths.of(folder), project.dataset)
     reordered(sandbox.paths.memo)
-    return go_on(project, sandbox, ("train", "compare"), models, 1, "with the order of test errors turned round")
+    return go_on(project, sandbox, ("train", "compare"), models, 1, "with the order of test errors reversed")
 
 
 def withheld(base: Sandbox, end: pd.Timestamp, budget: Budget, folder: Path) -> list[Finding]:
@@ -132,7 +132,7 @@ def at_full_budget(project: Project, base: Sandbox, end: pd.Timestamp, folder: P
 
 
 def _as_saved(fits: tuple[Fitted, Fitted], entry: dict[str, Any], saved: Path, folder: Path) -> Iterator[Finding]:
-    about = f"{saved.name}, seed {entry['seed']}, is another one when nothing after validation is there"
+    about = f"{saved.name}, seed {entry['seed']}, differs when it is fitted without the rows after validation"
     for fitted, kept in zip(fits, ("chosen", "seed"), strict=True):
         twin = saved / f"{kept}-{entry['seed']}"
         if twin.exists():  # one that is not fitted again has no first fit beside it
