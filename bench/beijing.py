@@ -17,8 +17,8 @@ from forecast.comparison.paired_tests import diebold_mariano
 HORIZON, STEP = 24, 6
 NETWORK = "best network"
 MODELS = {"seasonal naive": "seasonal_naive", "ridge": "ridge", "boosting": "boosting", "ETS": "ets_seasonal"}
-NETWORKS = ("gru", "lstm", "rnn")
-TUNING = {"n_trials": 3, "trial_steps": 100, "final_steps": 300, "seeds": [0, 1]}
+NETWORKS = ("gru", "lstm")
+TUNING = {"n_trials": 2, "trial_steps": 100, "final_steps": 300, "seeds": [0, 1]}
 
 
 def measure(name: str) -> Callable[[Path, Row], Row]:

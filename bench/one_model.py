@@ -162,6 +162,20 @@ def measured(
     return {"value": error(found), "tried": tried, **about}
 
 
+def mean_of(
+    data: Data, recipes: Sequence[Recipe], horizon: int, error: Callable[[Pairs], float], *, seeds: int, before: Row
+) -> Row:
+    """The equal mean of all of them: nothing is chosen."""
+    tested = [Trial(data, recipe, horizon).test(seeds) for recipe in recipes]
+    found = {
+        uid: (np.mean([pairs[uid][0] for pairs, _ in tested], axis=0), truth)
+        for uid, (_, truth) in tested[0][0].items()
+    }
+    recipe = " + ".join(row["recipe"] for _, row in tested)
+    n_params = sum(row["parameters"] for _, row in tested)
+    return {"value": error(found), "recipe": recipe, "parameters": n_params, "seeds": seeds}
+
+
 def mse(pairs: Pairs) -> float:
     """Every series has as many windows as the others."""
     return float(np.mean([np.mean((found - truth) ** 2) for found, truth in pairs.values()]))

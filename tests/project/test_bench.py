@@ -148,6 +148,15 @@ def test_a_choice_made_before_stands_and_more_seeds_are_asked_for_anew() -> None
     assert tables.rows(1, seeds=5)["m4/network on its skip/MASE"].seeds == 5
 
 
+def test_a_mean_of_recipes_is_the_mean_of_their_forecasts() -> None:
+    data = one_model.Data({"a": np.arange(200.0) % 24}, validation=40, test=30)
+    rules = [one_model.Recipe({"family": family}, lookback=24) for family in ("naive", "seasonal_naive")]
+    pairs = [one_model.Trial(data, rule, 3).test(1)[0]["a"] for rule in rules]
+    row = one_model.mean_of(data, rules, 3, one_model.mse, seeds=1, before={})
+    assert row["value"] == pytest.approx(np.mean(((pairs[0][0] + pairs[1][0]) / 2 - pairs[0][1]) ** 2))
+    assert "naive" in row["recipe"] and " + seasonal_naive" in row["recipe"]
+
+
 def test_a_row_of_ours_says_what_it_is() -> None:
     about = {"recipe": "gru, lookback 9", "parameters": 1_234, "seeds": 2, "CPU s": 3.4}
     own = [{"table": "m4", "name": "skip alone", "column": "MASE", "value": 1.0, **about}]
