@@ -93,6 +93,8 @@ def _series(unique_id: str, rows: pd.DataFrame, task: Task, columns: list[str]) 
 
 def future_features(task: Task, grid: pd.DatetimeIndex) -> np.ndarray:
     """(T + H, F): the calendar features of the grid and of the `horizon` steps that follow it."""
+    if not task.calendar_features:
+        return np.empty((len(grid) + task.horizon, 0))
     beyond = calendars.following(task.calendar, grid[-1], task.horizon)
     return calendars.calendar_features(np.concatenate([grid, beyond]), task.calendar_features)
 

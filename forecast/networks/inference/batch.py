@@ -180,10 +180,7 @@ class Pass:
     def _recurrent(self, block: Recurrent, path: str, x: np.ndarray, keep: int) -> np.ndarray:
         run = self.started(block, path, x)
         out = np.empty((keep, block.units, self.batch), x.dtype)
-        for t in range(len(x) - keep):
-            run(x[t])
-        for place, row in enumerate(x[-keep:]):
-            out[place] = run(row)
+        run.over(x, out)
         self.final[path] = _batch_first(run.states())
         return out
 

@@ -7,7 +7,7 @@ taking the inputs' share of all steps out of the loop was not timed. Any other c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -25,6 +25,9 @@ class Stepper(Protocol):
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """One time step: x `(I, B)`, output `(units, B)`."""
+
+    def over(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """One step for each of `rows (T, I, B)`; the last outputs go into `out (keep, units, B)`."""
 
     def states(self) -> Arrays:
         """The states after the newest step, each `(size, B)`."""
@@ -47,7 +50,11 @@ def first_states(cell: Cell, w: Arrays, batch: int) -> dict[str, np.ndarray]:
 
 
 class _Stacked:
-    """Holds `[x; h; 1]` in one array, so that one product gives everything a step needs."""
+    """Holds `[x; h; 1]` in one array, so that one product, `z`, gives all that a step needs; `advance` makes of it the
+    next `h`. A step of one window is ten operations of a quarter of a microsecond: their arrays are bound beforehand.
+    """
+
+    advance: Callable[[], object]
 
     def __init__(self, matrix: np.ndarray, h: np.ndarray) -> None:
         units, batch = h.shape
@@ -59,13 +66,18 @@ class _Stacked:
         self.z = np.empty((len(matrix), batch), matrix.dtype)
         self.half = np.array(0.5, matrix.dtype)  # as an array: NumPy converts a number anew at every step
 
-    def product(self, x: np.ndarray) -> np.ndarray:
-        self.x[:] = x
-        return np.matmul(self.matrix, self.stacked, out=self.z)
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        self.over(x[None], self.h[None][:0])
+        return self.h
 
-    def sigmoid_from_tanh(self, tanh_of_half: np.ndarray) -> None:
-        np.multiply(tanh_of_half, self.half, out=tanh_of_half)
-        np.add(tanh_of_half, self.half, out=tanh_of_half)
+    def over(self, rows: np.ndarray, out: np.ndarray) -> None:
+        matrix, stacked, z, x, h, advance = self.matrix, self.stacked, self.z, self.x, self.h, self.advance
+        for place, row in enumerate(rows, len(out) - len(rows)):
+            x[:] = row
+            np.matmul(matrix, stacked, z)
+            advance()
+            if place >= 0:
+                out[place] = h
 
     def states(self) -> Arrays:
         return {"h": self.h}
@@ -78,20 +90,21 @@ class LSTMStepper(_Stacked):
         rows = np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]]).T
         i, f, g, o = np.split(rows, 4)
         super().__init__(np.concatenate([_half(i), _half(f), _half(o), g]), states["h"])
-        u = len(self.h)
-        self.gates, self.i, self.f, self.o, self.g = (
-            self.z[a:b] for a, b in ((0, 3 * u), (0, u), (u, 2 * u), (2 * u, 3 * u), (3 * u, 4 * u))
-        )
-        self.c = np.array(states["c"], order="C")
+        u, z, h, half = len(self.h), self.z, self.h, self.half
+        gates, i, f, o, g = (z[a:b] for a, b in ((0, 3 * u), (0, u), (u, 2 * u), (2 * u, 3 * u), (3 * u, 4 * u)))
+        c = self.c = np.array(states["c"], order="C")
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        np.tanh(self.product(x), out=self.z)
-        self.sigmoid_from_tanh(self.gates)
-        np.multiply(self.f, self.c, out=self.c)
-        np.multiply(self.i, self.g, out=self.g)
-        np.add(self.c, self.g, out=self.c)
-        np.tanh(self.c, out=self.g)
-        return np.multiply(self.o, self.g, out=self.h)
+        def advance() -> None:
+            np.tanh(z, z)
+            np.multiply(gates, half, gates)
+            np.add(gates, half, gates)
+            np.multiply(f, c, c)
+            np.multiply(i, g, g)
+            np.add(c, g, c)
+            np.tanh(c, g)
+            np.multiply(o, g, h)
+
+        self.advance = advance
 
     def states(self) -> Arrays:
         return {"h": self.h, "c": self.c}
@@ -101,30 +114,28 @@ class GRUStepper(_Stacked):
     """The GRU with reset_after; the candidate's products of x and of h stay apart: four row blocks."""
 
     def __init__(self, w: Arrays, states: Arrays) -> None:
-        (u_x, r_x, g_x), (u_h, r_h, g_h) = np.split(w["kernel"].T, 3), np.split(w["recurrent_kernel"].T, 3)
-        (b_u, b_r, b_g), (d_u, d_r, d_g) = (np.split(row[:, None], 3) for row in w["bias"])
-        rows = [
-            [_half(u_x), _half(u_h), _half(b_u + d_u)],
-            [_half(r_x), _half(r_h), _half(b_r + d_r)],
-            [g_x, np.zeros_like(g_h), b_g],
-            [np.zeros_like(g_x), g_h, d_g],
-        ]
-        super().__init__(np.block(rows), states["h"])
-        u = len(self.h)
-        self.gates, self.u, self.r, self.g_x, self.g_h = (
-            self.z[a:b] for a, b in ((0, 2 * u), (0, u), (u, 2 * u), (2 * u, 3 * u), (3 * u, 4 * u))
-        )
+        kernel, recurrent, (b, d) = w["kernel"].T, w["recurrent_kernel"].T, w["bias"]
+        u, columns = len(recurrent) // 3, kernel.shape[1]
+        matrix = np.zeros((4 * u, columns + u + 1), kernel.dtype)
+        matrix[: 3 * u, :columns] = kernel
+        matrix[: 2 * u, columns:-1], matrix[3 * u :, columns:-1] = recurrent[: 2 * u], recurrent[2 * u :]
+        matrix[:, -1] = np.concatenate([b[: 2 * u] + d[: 2 * u], b[2 * u :], d[2 * u :]])
+        super().__init__(np.concatenate([_half(matrix[: 2 * u]), matrix[2 * u :]]), states["h"])
+        z, h, half = self.z, self.h, self.half
+        gates, keep, r, g, g_h = (z[a:b] for a, b in ((0, 2 * u), (0, u), (u, 2 * u), (2 * u, 3 * u), (3 * u, 4 * u)))
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        self.product(x)
-        np.tanh(self.gates, out=self.gates)
-        self.sigmoid_from_tanh(self.gates)
-        np.multiply(self.r, self.g_h, out=self.g_h)
-        g = np.add(self.g_x, self.g_h, out=self.g_x)
-        np.tanh(g, out=g)
-        np.subtract(self.h, g, out=self.h)
-        np.multiply(self.u, self.h, out=self.h)
-        return np.add(self.h, g, out=self.h)
+        def advance() -> None:
+            np.tanh(gates, gates)
+            np.multiply(gates, half, gates)
+            np.add(gates, half, gates)
+            np.multiply(r, g_h, g_h)
+            np.add(g, g_h, g)
+            np.tanh(g, g)
+            np.subtract(h, g, h)
+            np.multiply(keep, h, h)
+            np.add(h, g, h)
+
+        self.advance = advance
 
 
 class SimpleStepper(_Stacked):
@@ -132,11 +143,7 @@ class SimpleStepper(_Stacked):
 
     def __init__(self, w: Arrays, states: Arrays, activation: str) -> None:
         super().__init__(np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]]).T, states["h"])
-        self.activation = activation
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        self.h[:] = activate(numpy_namespace, self.activation, self.product(x))
-        return self.h
+        self.advance = lambda: np.copyto(self.h, activate(numpy_namespace, activation, self.z))
 
 
 class AnyStepper:
@@ -149,6 +156,12 @@ class AnyStepper:
     def __call__(self, x: np.ndarray) -> np.ndarray:
         output, self.running = self.cell.step(numpy_namespace, self.w, x.T, self.running)
         return output.T
+
+    def over(self, rows: np.ndarray, out: np.ndarray) -> None:
+        for place, row in enumerate(rows, len(out) - len(rows)):
+            output = self(row)
+            if place >= 0:
+                out[place] = output
 
     def states(self) -> Arrays:
         return {name: state.T for name, state in self.running.items()}
