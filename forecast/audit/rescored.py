@@ -205,7 +205,8 @@ def _validation(base: Sandbox, held: Held, detector: str) -> Iterator[Finding]:
 
 def _choice(base: Sandbox, held: Held, detector: str) -> Iterator[Finding]:
     """The chosen model of each ranking has the lowest validation loss of those that may be chosen, or, where the
-    comparison says that it preferred another to a network, of the combinations, of the baselines instead of both."""
+    comparison says that it preferred another, of the combinations instead of single rows, of the baselines instead of
+    all."""
     chosen, scale = base.verdict("chosen"), _scale(base.table("by_series.parquet"))
     losses = {about: _loss(errors, scale) for about, errors in held.items() if about[0] != SERVICE}
     baselines = {model for model, ranking in losses if ranking == "baseline"}
@@ -214,7 +215,7 @@ def _choice(base: Sandbox, held: Held, detector: str) -> Iterator[Finding]:
     for ranking, model in chosen.items():
         own = {m: loss for (m, r), loss in losses.items() if r in (ranking, "baseline") and np.isfinite(loss)}
         best = min(own, key=lambda name: own[name], default=model)
-        if preferred.get(ranking, {}).get("instead_of") == best and best not in baselines:
+        if preferred.get(ranking, {}).get("instead_of") == best and (model in combined or best not in baselines):
             alike = combined if model in combined and best not in combined else baselines
             own = {m: loss for m, loss in own.items() if m in alike}
             best = min(own, key=lambda name: own[name], default=model)

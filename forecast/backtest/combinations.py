@@ -1,8 +1,9 @@
 """Combinations of trained candidates: the weighted mean of their forecasts, which costs no training.
 
-    members    networks, tied (the best set on validation), all, or names; of more than `MOST` the best on validation
+    members    networks, tied (the best set on validation), all, or names; of more than `MOST` the best on validation,
+               with seats for rows that are no networks
     weights    equal; numbers; or stacked: the non-negative weights of sum 1 with the least squared error on
-               validation, shrunk towards equal weights by a penalty that is cross-validated over stretches of time
+               validation, shrunk towards equal weights by `PENALTY`
 
 Both are settled by the validation rows alone: `settle` is handed nothing else. What a combination forecasts inside
 validation is made with the members and weights that the other stretches of validation settle, so that its validation
@@ -32,8 +33,9 @@ from forecast.system.errors import ModelFailure, quote_names
 
 MOST = 12
 """Members of one combination: what a served forecast has time for."""
-PENALTIES = (*np.logspace(-3, 2, 11), np.inf)
-"""Of the squared distance from equal weights, in mean squared errors; at infinity the weights are equal."""
+PENALTY = 0.1
+"""Of the squared distance from equal weights, in mean squared errors of the best member. Chosen on the short histories
+of docs/protocol.md, where a penalty that each validation block chose for itself was no better."""
 RANKING = "shipped"
 KEYS = ["unique_id", "cutoff", "step", "ds", "block", "output", "y"]
 BestSet = Callable[..., list[str]]
@@ -76,9 +78,15 @@ class Part:
         return replace(self, names=names, errors=self.errors[:, [self.names.index(name) for name in names]])
 
     def best(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """At most `MOST` of `names`, those with the lowest error, in their order."""
+        """At most `MOST` of `names`, those with the lowest error, in their order.
+
+        The best of those that are no networks, up to half of the seats, are in: networks err alike, and a mean gains
+        by members that do not.
+        """
         loss = dict(zip(self.names, np.abs(self.errors).mean(axis=0), strict=True))
-        kept = sorted(names, key=lambda name: (loss[name], name))[:MOST]
+        ranked = sorted(names, key=lambda name: (loss[name], name))
+        first = [name for name in ranked if self.kinds[name] != "network"][: MOST // 2]
+        kept = [*first, *(name for name in ranked if name not in first)][:MOST]
         return tuple(name for name in names if name in kept)
 
     def stretches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -145,15 +153,10 @@ def tied(part: Part) -> list[str]:
 
 
 def stacked(part: Part) -> np.ndarray:
-    """(members,) weights with the largest penalty whose absolute error, on stretches that did not enter the weights,
-    is within one standard error of the lowest (Breiman, Friedman, Olshen & Stone 1984)."""
-    folds = [(moments(part.where(other)), part.errors[own]) for other, own in part.stretches() if other.any()]
-    if len(folds) < 2:
-        return simplex(moments(part), np.inf)
-    losses = np.array([[np.abs(e @ simplex(square, penalty)).mean() for square, e in folds] for penalty in PENALTIES])
-    excess = losses - losses[losses.mean(axis=1).argmin()]
-    error = excess.std(axis=1, ddof=1) / np.sqrt(len(folds))
-    return simplex(moments(part), PENALTIES[np.flatnonzero(excess.mean(axis=1) <= error)[-1]])
+    """(members,) weights with the least squared error, shrunk towards equal ones; equal where validation is too short
+    to be tried on stretches that did not enter them."""
+    tried = sum(other.any() for other, _ in part.stretches())
+    return simplex(moments(part), PENALTY if tried > 1 else np.inf)
 
 
 def moments(part: Part) -> np.ndarray:
@@ -162,16 +165,17 @@ def moments(part: Part) -> np.ndarray:
 
 
 def simplex(square: np.ndarray, penalty: float) -> np.ndarray:
-    """The w >= 0 of sum 1 with the least w'Sw + penalty mean(diag S) |w - 1/k|^2.
+    """The w >= 0 of sum 1 with the least w'Sw + penalty min(diag S) |w - 1/k|^2.
 
-    As sum w = 1 this is w'Aw with A = S + penalty mean(diag S) I, and w is v / sum v of the v >= 0 with the least
+    As sum w = 1 this is w'Aw with A = S + penalty min(diag S) I, and w is v / sum v of the v >= 0 with the least
     v'Av - 2 sum v: non-negative least squares (Lawson & Hanson 1974).
     """
     count = len(square)
     size = float(np.trace(square)) / count
     if np.isinf(penalty) or size == 0:
         return np.full(count, 1 / count)
-    root = np.linalg.cholesky(square + (penalty + 1e-9) * size * np.eye(count)).T / np.sqrt(size)
+    drawn = penalty * square.diagonal().min() + 1e-9 * size
+    root = np.linalg.cholesky(square + drawn * np.eye(count)).T / np.sqrt(size)
     found, _ = nnls(root, np.linalg.solve(root.T, np.ones(count)))
     return np.asarray(found / found.sum())
 

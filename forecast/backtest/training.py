@@ -67,7 +67,9 @@ def train_dataset(
     vintages = bool(load_dataset(dataset, paths.configs).vintage_columns)
     only = with_references(models, config)
     planned = candidates(config, only, season_length=task.season_length, vintages=vintages)
-    for name, why in left_out(config, only, season_length=task.season_length, vintages=vintages).items():
+    unsuited = left_out(config, only, season_length=task.season_length, vintages=vintages)
+    combined = {name: rule.without(unsuited) for name, rule in config.combinations(only).items()}
+    for name, why in unsuited.items():
         print(f"train {dataset}: {name} is left out: {why}", flush=True)
     digest = files.sha256(paths.vintages(dataset)) if vintages else ""
     run = Run(
@@ -82,7 +84,7 @@ def train_dataset(
     with progress(total, f"train {dataset}") as advance:
         train(
             run, planned, tuned, paths.trained(dataset), jobs=jobs, advance=advance,
-            combined=config.combinations(only), best_set=best_set,
+            combined=combined, best_set=best_set,
         )  # fmt: skip
 
 

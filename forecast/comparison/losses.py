@@ -86,18 +86,19 @@ def preferred(
     baselines = [key for key in mean if few and key[1] == "baseline"]
     found: dict[str, dict[str, Any]] = {}
     for ranking, model in chosen.items():
-        if (model, ranking) not in mean:
-            continue  # a baseline was chosen already
+        own = (model, ranking) if (model, ranking) in mean else (model, "baseline")
+        if few and own in baselines:
+            continue
         several = [(name, ranking) for name in combined if (name, ranking) in mean and model not in combined]
         for because, rows in ((FEW, baselines), (SEVERAL, several)):
             if not rows or ranking in found:
                 continue
             taken = min(rows, key=lambda key: (mean[key], key))
-            extra = (means[taken] - means[model, ranking]).to_numpy(dtype=float)
+            extra = (means[taken] - means[own]).to_numpy(dtype=float)
             error = mean_error(extra, dependence(n, **spacing)).value if n > 3 else np.inf
             if float(extra.mean()) <= error:
                 about = {"model": taken[0], "instead_of": model, "because": because, "origins": n}
-                found[ranking] = {**about, "extra_loss": float(extra.mean()) / mean[model, ranking]}
+                found[ranking] = {**about, "extra_loss": float(extra.mean()) / mean[own]}
     return found
 
 

@@ -93,7 +93,7 @@ def drift_in_words(drift: Iterable[Mapping[str, Any]]) -> list[str]:
 
 REASONS = {
     FEW: "and with so few the simpler row is preferred",
-    SEVERAL: "and a combination is preferred to a network that cannot be told from it",
+    SEVERAL: "and a combination is preferred to a single row that cannot be told from it",
 }
 
 

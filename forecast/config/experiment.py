@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -81,6 +82,10 @@ class Combination(Config):
         if isinstance(self.weights, dict) and not sum(self.weights.values()) > 0:
             raise ValueError("weights: every one is 0; give at least one member a weight above 0")
         return self
+
+    def without(self, names: Collection[str]) -> Combination:
+        """The rule where entries of these names do not suit the data."""
+        return self.model_copy(update={"members": tuple(name for name in self.members if name not in names)})
 
 
 NAIVE = "naive"

@@ -147,8 +147,8 @@ class Judged:
 
     kinds = {"gru": "network", "mix": "combination", "other_mix": "combination", "naive": "baseline"}
 
-    def __init__(self, taken: str, **verdicts: Any) -> None:
-        self.verdicts = {"chosen": {"shipped": taken}, **verdicts}
+    def __init__(self, taken: str, errors: tuple[float, ...] = (1.0, 2.0, 4.0, 3.0), **verdicts: Any) -> None:
+        self.verdicts, self.errors = {"chosen": {"shipped": taken}, **verdicts}, errors
 
     def table(self, name: str) -> pd.DataFrame:
         return pd.DataFrame({"series": ["a"], "mae": [1.0], "mase": [1.0]})
@@ -161,7 +161,7 @@ class Judged:
 
     def found(self) -> int:
         held = {}
-        for (name, kind), error in zip(self.kinds.items(), (1.0, 2.0, 4.0, 3.0), strict=True):
+        for (name, kind), error in zip(self.kinds.items(), self.errors, strict=True):
             errors = np.full((5, 2), error)
             one = rescored.Errors((0,), errors[None], errors, np.arange(5))
             held[name, "baseline" if kind == "baseline" else "shipped"] = {"a": one}
@@ -174,3 +174,6 @@ def test_a_preferred_row_is_the_lowest_of_its_kind_and_taken_instead_of_the_lowe
     assert [Judged(name, **instead_of_gru).found() for name in ("mix", "naive", "other_mix", "gru")] == [0, 0, 1, 1]
     assert [Judged(name).found() for name in ("mix", "naive", "gru")] == [1, 1, 0]
     assert Judged("other_mix", **{key: {"shipped": {"instead_of": "naive"}}}).found() == 1
+    best = Judged("mix", **{key: {"shipped": {"instead_of": "naive"}}}, errors=(3.0, 2.0, 4.0, 1.0))
+    assert best.found() == 0, "a combination instead of a baseline"
+    assert Judged("gru", **{key: {"shipped": {"instead_of": "naive"}}}, errors=(3.0, 2.0, 4.0, 1.0)).found() == 1

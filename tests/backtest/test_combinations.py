@@ -52,11 +52,23 @@ def test_stacking_finds_the_one_that_knows_and_leaves_equal_ones_alike():
     assert stacked(part(noise(1.0, 1.0, 1.0), ("a", "b", "c"))) == pytest.approx(np.full(3, 1 / 3), abs=0.05)
 
 
-def test_evidence_that_chance_explains_leaves_equal_weights():
-    for seed in range(5):
+def test_evidence_that_chance_explains_costs_less_than_without_the_penalty():
+    learnt, free = [], []
+    for seed in range(20):
         rng = np.random.default_rng(seed)
         errors = rng.normal(size=(100, 4)) * [1.0, 1.02, 1.04, 1.06] + 2 * rng.normal(size=(100, 1))
-        assert np.ptp(stacked(part(errors, ("a", "b", "c", "d")))) < 0.1
+        own = part(errors, ("a", "b", "c", "d"))
+        for found, weights in ((learnt, stacked(own)), (free, simplex(own.errors.T @ own.errors / 100, 0.0))):
+            found.append(4 + float(weights**2 @ np.array([1.0, 1.02, 1.04, 1.06]) ** 2))
+    equal = 4 + np.mean(np.array([1.0, 1.02, 1.04, 1.06]) ** 2) / 4
+    assert np.mean(learnt) < 1.02 * equal < np.mean(free)
+
+
+def test_a_validation_too_short_to_be_tried_on_gives_equal_weights():
+    task = problems.task(horizon=6, step_size=2)
+    cutoffs = np.arange(3).astype("datetime64[h]")
+    whole = Part(("a", "b"), {}, {}, cutoffs, noise(0.1, 2.0, rows=3), task, everybody)
+    assert sum(other.any() for other, _ in whole.stretches()) < 2 and list(stacked(whole)) == [0.5, 0.5]
 
 
 def test_the_groups_name_networks_the_tied_best_and_everybody():
@@ -72,6 +84,21 @@ def test_of_more_than_a_forecast_has_time_for_the_best_on_validation_are_members
     scales = [9.0, *np.ones(MOST), 9.0]
     found = settle(Combination(members=("networks",)), part(noise(*scales), names))
     assert list(found) == list(names[1:-1])
+
+
+def test_rows_that_are_no_networks_keep_their_seats_up_to_half_of_them():
+    names = tuple(f"{kind}_{i:02d}" for kind in ("line", "net") for i in range(MOST))
+    kinds = ("linear",) * MOST + ("network",) * MOST
+    errors = part(noise(*np.linspace(5, 6, MOST), *np.linspace(1, 2, MOST)), names, kinds)
+    half = MOST // 2
+    assert list(settle(Combination(members=("all",)), errors)) == [*names[:half], *names[MOST : MOST + half]]
+    found = settle(Combination(members=("networks", "line_00", "line_11")), errors)
+    assert list(found) == ["line_00", "line_11", *names[MOST:-2]]
+
+
+def test_a_member_that_does_not_suit_the_data_is_not_asked_for():
+    rule = Combination(members=("networks", "line", "seasonal"), weights="stacked")
+    assert rule.without(["seasonal"]) == Combination(members=("networks", "line"), weights="stacked")
 
 
 def test_weights_for_a_member_that_is_gone_are_refused_by_its_name():

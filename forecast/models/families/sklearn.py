@@ -203,7 +203,7 @@ class Spec(RegressorSpec):
     base: Literal["last", "ridge"] = Field("ridge", description="what it is fitted to the error of")
     lags: int = Field(24, ge=2, description="newest rows of the targets; at most the lookback")
     leaves: int = Field(31, ge=2, description="of a tree, at most")
-    leaf_rows: int = Field(100, ge=1, description="rows in a leaf, at least; fewer where there are few rows")
+    leaf_rows: int = Field(300, ge=1, description="pairs in a leaf, at least; fewer where there are few rows")
     rows: int = Field(60_000, ge=100, description="pairs of origin and step it is fitted on, evenly spread")
 
     @model_validator(mode="after")
@@ -228,7 +228,7 @@ class Spec(RegressorSpec):
         common: dict[str, search.Dimension] = {"base": search.Choice(("ridge", "last"))}
         if self.regressor not in TREES:
             return common
-        return {**common, "leaves": search.Choice((7, 15, 31)), "leaf_rows": search.Choice((30, 100, 300))}
+        return {**common, "leaves": search.Choice((7, 15, 31)), "leaf_rows": search.Choice((300, 1000, 3000))}
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
         """Per output `o` the arrays `o/...` of its regressor; boosting keeps the trees that validation asks for."""
