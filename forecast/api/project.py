@@ -299,10 +299,11 @@ def _environment_kept() -> Iterator[None]:
 
 def _write(paths: ProjectPaths, asked: Question, models: Mapping[str, Mapping[str, Any]], tuning: Tuning) -> None:
     usual = yaml.safe_load((packaged() / "configs" / "models.yaml").read_text(encoding="utf-8"))
-    grid_ = {"grid": "asked", "grids": {"asked": list(models)}, "rankings": ["shipped"], "models": dict(models)}
+    grid_ = {"grid": "asked", "grids": {"asked": list(models)}, "rankings": ["shipped"]}
+    known = {**usual["models"], **models}  # a combination may name rows that are not asked for
     contents = {
         "datasets": {"run": [NAME], "datasets": {NAME: dict(asked.entry)}},
-        "models": {**grid_, **({"training": usual["training"]} if "training" in usual else {})},
+        "models": {**usual, **grid_, "models": known},
         "tuning": tuning.model_dump(mode="json"),
         "evaluation": yaml.safe_load((packaged() / "configs" / "evaluation.yaml").read_text(encoding="utf-8")),
     }

@@ -152,3 +152,9 @@ def test_the_usual_season_follows_from_the_step(freq: str, season: int) -> None:
     rows = pd.DataFrame({"ds": times, "y": np.random.default_rng(1).standard_normal(len(times))})
     task = forecast.fit(rows, "naive", freq=freq, horizon=2, n_jobs=1).ensemble.task
     assert task.season_length == season and season <= task.lookback <= len(times) // 4
+
+
+def test_a_combination_of_the_catalogue_takes_those_of_its_members_that_are_asked_for() -> None:
+    board = forecast.compare(waves(), ["naive", "ridge", "arx", "stacked"], **STEP, tuning="quick")
+    assert board.leaderboard.set_index("model").loc["stacked", "status"] == "ok"
+    assert any("left out: nlinear, climatology_ar, boosting (not in this run)" in said for said in board.verdicts)
