@@ -64,7 +64,7 @@ def status(
     form: Format = FORMAT,
 ) -> None:
     """Show each champion, its age, live error, drift, last and next run; exits 1 when something is wrong."""
-    from forecast.operations.status import running, standing
+    from forecast.operations.status import running, status_of
 
     project = require_project(root)
     names = [dataset] if dataset else running(project)
@@ -77,7 +77,7 @@ def status(
     found = []
     for name in names:
         fault = _taken_over(project, name) if registry else ""
-        own = standing(project, name, now=datetime.now(UTC))
+        own = status_of(project, name, now=datetime.now(UTC))
         found.append(replace(own, state=f"registry: {fault}") if fault and own.good else own)
     rows = [asdict(entry) for entry in found]
     show(rows if form is Format.json else [row for entry in rows for row in _lines(entry)], form)

@@ -101,7 +101,7 @@ def calendar_features(ds: Any, names: Iterable[CalendarFeature]) -> np.ndarray:
 
 
 def cycles(calendar: Calendar, names: Iterable[CalendarFeature]) -> dict[str, float]:
-    """Name and length, in steps of `calendar`, of every cycle that calendar features speak of; a cycle of less than
+    """Name and length, in steps of `calendar`, of every cycle that calendar features describe; a cycle of less than
     three steps is none."""
     days = {_CYCLES[name][0]: _CYCLES[name][1] for name in names}
     if not days:

@@ -23,7 +23,7 @@ from forecast.tracking import place, store
 
 
 @dataclass(frozen=True)
-class Standing:
+class DatasetStatus:
     """One dataset. Times are ISO 8601 in UTC; `live_error` is relative to the test block (1: as expected)."""
 
     dataset: str
@@ -48,7 +48,7 @@ class Standing:
         return self.state == "good"
 
 
-def standing(root: Path, dataset: str, *, now: datetime) -> Standing:
+def status_of(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
     """What this machine knows of one dataset; a fault stands in `state` and is never raised. `now` with its zone."""
     named, meta, faults = _local(root, dataset)
     if not faults and "champion" not in named:
@@ -59,7 +59,7 @@ def standing(root: Path, dataset: str, *, now: datetime) -> Standing:
     live = next((entry for entry in scored if entry.version == named.get("champion")), None)
     decision = _decision(root, dataset)
     ran, following = _runs(root, dataset, decision)
-    return Standing(
+    return DatasetStatus(
         dataset=dataset,
         champion=named.get("champion"),
         model=meta.candidate if meta else "",
@@ -99,7 +99,7 @@ def _local(root: Path, dataset: str) -> tuple[dict[str, int], champion.Meta | No
 
 
 def _damage(root: Path, dataset: str, named: Mapping[str, int]) -> list[str]:
-    """What a forecast would fall over; digests of small files, so it costs nothing."""
+    """What would make a forecast fail; digests of small files, so it costs nothing."""
     found = []
     for alias in {"champion", "previous"} & named.keys():
         try:

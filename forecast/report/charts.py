@@ -211,7 +211,7 @@ class Point:
 
 
 def scatter(points: Sequence[Point], axes: Axes, show: Callable[[float], str]) -> str:
-    """Points over a logarithmic x; named roles are labelled, the others speak when touched."""
+    """Points over a logarithmic x; named roles are labelled, the others show their name on touch."""
     xs = [point.x for point in points]
     x = Scale(min(xs) / 1.6, max(xs) * 1.6, 48, WIDTH - 12, log=True)
     y = Scale(*padded([point.y for point in points]), HEIGHT - 40, 22)

@@ -15,7 +15,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 from forecast.operations import champion, registry, status
-from forecast.operations.status import standing
+from forecast.operations.status import status_of
 from forecast.system import files
 from tests.operations.projects import NAME
 from tests.support import small_project
@@ -24,7 +24,7 @@ NOW = datetime(2024, 7, 21, 6, 30, tzinfo=UTC)
 
 
 def test_all_is_well(running):
-    found = standing(running, NAME, now=NOW)
+    found = status_of(running, NAME, now=NOW)
     assert (found.champion, found.model, found.age_days, found.state) == (2, "arx", 2.0, "good")
     assert found.live_error is None and found.drift == "not examined yet"
     assert (found.last_run, found.next_run) == ("none", "none planned: no scheduler runs")
@@ -35,28 +35,28 @@ def test_all_is_well(running):
 
 
 def test_without_a_champion_the_next_move_is_named(repro):
-    found = standing(repro, NAME, now=NOW)
+    found = status_of(repro, NAME, now=NOW)
     assert found.champion is None and "`forecast promote wave`, or `forecast status --registry`" in found.state
 
 
 def test_without_or_with_a_locked_registry_this_machine_s_state_is_known(moved):
     with closing(sqlite3.connect(moved / "mlflow.db", isolation_level=None)) as other:
         other.execute("begin exclusive")
-        assert standing(moved, NAME, now=NOW).state == "good"
+        assert status_of(moved, NAME, now=NOW).state == "good"
     (moved / "mlflow.db").unlink()
-    assert standing(moved, NAME, now=NOW).state == "good"
+    assert status_of(moved, NAME, now=NOW).state == "good"
 
 
 def test_a_damaged_champion_is_said(moved):
     (champion.folder_of(moved, NAME, 2) / "calibration.npz").write_bytes(b"")
-    assert "champion: " in standing(moved, NAME, now=NOW).state
+    assert "champion: " in status_of(moved, NAME, now=NOW).state
     files.write_text(champion.folder_of(moved, NAME) / "aliases.json", "{")
-    assert "aliases.json: cannot be read" in standing(moved, NAME, now=NOW).state
+    assert "aliases.json: cannot be read" in status_of(moved, NAME, now=NOW).state
 
 
 def test_what_another_machine_promoted_is_seen_and_taken_over_when_the_registry_is_asked(moved):
     champion.write_aliases(moved, NAME, {"champion": 1})
-    assert standing(moved, NAME, now=NOW).champion == 1
+    assert status_of(moved, NAME, now=NOW).champion == 1
     done = small_project.command(moved, "status", NAME, "--registry", "--format", "json")
     assert done.returncode == 0 and "aliases taken from the registry" in done.stderr
     assert json.loads(done.stdout)[0]["champion"] == 2 and champion.aliases(moved, NAME)["previous"] == 1
@@ -80,11 +80,11 @@ def test_the_last_and_the_next_run_come_from_scheduler_and_retraining(moved):
     files.write_json(folder / "nightly.json", {"started": "2024-07-21T05:30:00+00:00", "code": 3})
     decision = {"at": "2024-07-20T05:31:00", "word": "kept", "reason": "no evidence", "drift": []}
     files.write_json(moved / ".forecast" / "retrain" / NAME / "decisions" / "a.json", decision)
-    found = standing(moved, NAME, now=NOW)
+    found = status_of(moved, NAME, now=NOW)
     assert found.last_run == "2024-07-21T05:30:00: exit 3" and found.next_run == "2024-07-22T05:30:00"
     drifted = {**decision, "at": "2024-07-21T05:31:00", "drift": [{"what": "wave: y", "drifted": True}]}
     files.write_json(moved / ".forecast" / "retrain" / NAME / "decisions" / "b.json", drifted)
-    found = standing(moved, NAME, now=NOW)
+    found = status_of(moved, NAME, now=NOW)
     assert found.last_run == "2024-07-21T05:31:00: kept (no evidence)" and found.drift == "wave: y (2024-07-21)"
 
 

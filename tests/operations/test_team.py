@@ -25,7 +25,7 @@ from forecast.operations import champion, decision, registry
 from forecast.operations.challenger import Job
 from forecast.operations.registry import describe
 from forecast.operations.retrain import retrain
-from forecast.operations.status import standing
+from forecast.operations.status import status_of
 from forecast.system.errors import BusyError, ForecastError, InputError
 from forecast.system.processes import end_with_this_process
 from forecast.tracking import distributed_lock, place, store
@@ -152,12 +152,12 @@ def test_two_machines_publish_and_promote_at_once(server: str, machines: tuple[P
 def test_a_machine_takes_over_what_another_one_promoted(server: str, machines: tuple[Path, Path]) -> None:
     now = datetime(2024, 7, 19, 7, tzinfo=UTC)
     (behind,) = [root for root in machines if "champion" not in champion.aliases(root, NAME)]
-    assert standing(behind, NAME, now=now).state.startswith("no champion here")
+    assert status_of(behind, NAME, now=now).state.startswith("no champion here")
     for root in machines:
         done = small_project.command(root, "status", "--registry", MLFLOW_TRACKING_URI=server)
         assert done.returncode == 0, done.stdout + done.stderr
         assert root != behind or "aliases taken from the registry" in done.stderr
-        assert standing(root, NAME, now=now).state == "good"
+        assert status_of(root, NAME, now=now).state == "good"
     first, second = (champion.load(root, NAME) for root in machines)
     assert first.meta == second.meta and first.version == second.version
 
