@@ -68,7 +68,7 @@ def differences(net: Narx, experiments: Sequence[Experiment]) -> Coordinates:
 
 def increments(net: Narx, experiments: Sequence[Experiment]) -> Coordinates:
     """The differences alone: the increment of y whatever its level, and a system that integrates has no level."""
-    return _coordinates(net, _differences(net, experiments)[net.outputs :])
+    return _coordinates(net, _differences(net, experiments)[net.measured_outputs :])
 
 
 def _coordinates(net: Narx, seen: Array) -> Coordinates:
@@ -77,7 +77,7 @@ def _coordinates(net: Narx, seen: Array) -> Coordinates:
     others = np.eye(k + o * k + o)  # the weights that no column of z goes through
     matrix = block_diag(np.kron(np.eye(k), seen.T), others, np.kron(np.eye(o), seen.T))
     offset = np.zeros(net.n_weights)
-    offset[-o * net.regressors :].reshape(o, -1)[:, :o] = np.eye(o)
+    offset[-o * net.regressors :].reshape(o, -1)[: net.measured_outputs, :o] = np.eye(net.measured_outputs, o)
     return Coordinates(matrix, offset)
 
 
@@ -87,7 +87,7 @@ def _differences(net: Narx, experiments: Sequence[Experiment]) -> Array:
     matrix = np.eye(net.regressors)
     for order in range(n):
         taps = [(-1) ** j * binom(order, j) for j in range(order + 1)]
-        for output in range(o):
+        for output in range(net.measured_outputs):
             values = [np.convolve(e.y[:, output], taps, "valid") for e in experiments]
             size = float(np.nanstd(np.concatenate(values))) or 1.0
             matrix[order * o + output] = 0.0

@@ -55,10 +55,18 @@ LONG_ROWS = 5_000  # of all experiments together: enough for the largest order's
 StateOrder = tuple[int, int]
 """Order of the linear model that the states begin as, hidden units."""
 
-STATES: tuple[StateOrder, ...] = ((2, 8), (3, 6), (4, 6))
+# Without hidden units it is the ARX model, trained on its free run.
+STATES: tuple[StateOrder, ...] = ((4, 0), *((2, 8), (3, 6), (4, 6)) * 2)
 BRIEF_STATES: tuple[StateOrder, ...] = ((2, 0), (3, 0), (2, 4))
+INTEGRATING: tuple[StateOrder, ...] = ((4, 4),) * 3
+"""The same of the nets whose state drives the increments of y."""
 
-COORDINATES = {"differences": differences, "increments": increments}
+CLEARLY_WORSE = 1.25  # times the held-out error of the best family: not an accident of the blocks
+LOST = 3.0  # times the error of the best net over the whole record: it never found the system
+GAIN = 0.7  # of the error before: a round that lowers it so far is repeated
+REPEATS = 4
+
+COORDINATES = {"differences": differences, "increments": increments, "integrating states": increments}
 
 ROW_ITERATIONS = 50_000_000  # closed-loop iterations times rows, over all folds: longer experiments get fewer starts
 
@@ -75,19 +83,21 @@ class SearchSettings:
     `coordinates`: of the past outputs, tried in turn by the starts (`narx.coordinates`).
 
     `states`: orders of the nets with a state of their own (`narx.states`), a start each; None: by the rows.
+    `integrating`: of those that see the increments of y alone.
 
-    `rounds`: (closed-loop iterations, how many go on) of the successive halving.
+    `rounds`: (closed-loop iterations, how many of a family go on) of the successive halving.
     """
 
     start: int = 5
     folds: int = 5
-    starts: int = 4
+    starts: int = 2
     orders: tuple[Order, ...] = ()
     open_iterations: int = 30
-    rounds: tuple[tuple[int, int], ...] = ((10, 4), (20, 3), (40, 2))
+    rounds: tuple[tuple[int, int], ...] = ((10, 4), (20, 3), (40, 3))
     refit_iterations: int = 25
     coordinates: tuple[str, ...] = ("level", "differences", "increments")
     states: tuple[StateOrder, ...] | None = None
+    integrating: tuple[StateOrder, ...] = INTEGRATING
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,12 @@ class Member:
     weights: Array
     held_out_rmse: float
     coordinates: str = "level"
+    train_rmse: float = np.inf
+
+    @property
+    def family(self) -> str:
+        """What is compared over the folds: one block is too short to tell single nets apart."""
+        return self.coordinates if self.net.states else "delays"
 
 
 @dataclass(frozen=True)
@@ -134,10 +150,10 @@ def identify(
     if announce is not None:
         starts = settings.starts + len(search.states)
         announce(f"System identification with {settings.folds} folds of {starts} starts: {search.estimate()}.")
-    winners = [member for fold in range(settings.folds) for member in search.fold(fold)]
+    winners = search.winners()
     if not winners:
         raise ModelFailure("No NARX net follows any held-out block in free run; other inputs may be missing.")
-    members = [search.refit(member) for member in winners]
+    members = _followers([search.refit(member) for member in winners])
     notes = _notes(members, held, search.interrupted)
     tried = list(unseen_inputs(scaled))
     kept = [member for member in members if _stays_within(member, scaled, tried, settings.start)]
@@ -167,8 +183,9 @@ class _Search:
         low, high = (tuple(map(float, bounds)) for bounds in saturation(experiments))
         nets = (_net(order, settings, experiments[0]) for order in settings.orders)
         self.nets = [replace(net, low=low, high=high, dead_times=held) for net in nets]
-        own = (states.with_states(self.nets[0], *order) for order in settings.states or ())
-        self.states = [net for net in own if net.n_weights <= lm.MAX_WEIGHTS]
+        orders = {"states": settings.states or (), "integrating states": settings.integrating}
+        own = [(states.with_states(self.nets[0], *order), kind) for kind, each in orders.items() for order in each]
+        self.states = [(net, kind) for net, kind in own if net.n_weights <= lm.MAX_WEIGHTS]
 
     @property
     def interrupted(self) -> bool:
@@ -177,23 +194,47 @@ class _Search:
     def estimate(self) -> lm.Estimate:
         """Peak memory of its largest net, and time from one iteration of a net that does follow the record."""
         e, start = self.experiments, self.settings.start
-        e, start = self.experiments, self.settings.start
-        largest = max(self.nets + self.states, key=lambda net: net.n_weights)
-        net = (self.states or self.nets)[len(self.states or self.nets) // 2]  # neither the smallest nor the largest
+        own = [net for net, _ in self.states]
+        largest = max(self.nets + own, key=lambda net: net.n_weights)
+        net = (own or self.nets)[len(own or self.nets) // 2]  # neither the smallest nor the largest
         weights = states.initial(net, e, np.random.default_rng(0)) if net.states else np.zeros(net.n_weights)
         whole = lm.Options(max_iterations=_iterations(self.settings))
         with threadpool_limits(1):
             seconds = lm.estimate(ClosedLoop(net, e, start), weights, whole).seconds
         return lm.Estimate(lm.memory(ClosedLoop(largest, e, start)), seconds)
 
-    def fold(self, number: int) -> list[Member]:
-        """The nets that follow the held-out block best."""
+    def winners(self) -> list[Member]:
+        """The best nets of every fold, of the families that were not given up.
+
+        A family is given up when over n folds its best nets are 1 + 2/n times as bad as those of the best one; at the
+        end, when they are `CLEARLY_WORSE`.
+        """
+        found: list[Member] = []
+        behind: dict[str, list[float]] = {family: [] for family in ("delays", *(kind for _, kind in self.states))}
+        families = set(behind)
+        for number in range(self.settings.folds):
+            tried = self.fold(number, families)
+            found += tried
+            if not tried or self.interrupted:
+                continue
+            best = min(member.held_out_rmse for member in tried)
+            for family in families:
+                behind[family].append(float(np.log(_least(tried, family) / best)))
+            mean = {family: float(np.mean(behind[family])) for family in families}
+            worst = CLEARLY_WORSE if number + 1 == self.settings.folds else 1 + 2 / (number + 1)
+            families = {family for family in families if mean[family] <= min(mean.values()) + np.log(worst)}
+        return [member for member in found if member.family in families]
+
+    def fold(self, number: int, families: set[str]) -> list[Member]:
+        """The nets of each family that follow the held-out block best."""
         train, held_out = _cut(self.experiments, number, self.settings.folds, self.settings.start)
         options = lm.Options(max_iterations=self.settings.open_iterations)
         tried = []
         for begun in self._begun(number, train):
             if self.interrupted:
                 break
+            if begun.family not in families:
+                continue
             opened = None if begun.net.states else OpenLoop(begun.net, train, self.settings.start, held_out)
             tried.append(self._trained(opened, begun, options) if opened else begun)
         for iterations, keep in self.settings.rounds:
@@ -201,8 +242,10 @@ class _Search:
             scored = []
             for member in tried:
                 problem = ClosedLoop(member.net, train, self.settings.start, held_out)
-                scored.append(self._trained(problem, member, options))
-            tried = [m for m in sorted(scored, key=lambda m: m.held_out_rmse) if np.isfinite(m.held_out_rmse)][:keep]
+                scored.append(self._while_better(problem, member, options))
+            scored.sort(key=lambda m: m.held_out_rmse)
+            own = ([m for m in scored if m.family == family] for family in sorted(families))
+            tried = [m for each in own for m in each[:keep] if np.isfinite(m.held_out_rmse)]
         return tried
 
     def _begun(self, fold: int, train: list[Experiment]) -> Iterator[Member]:
@@ -211,17 +254,25 @@ class _Search:
         for turn in range(fold * self.settings.starts, (fold + 1) * self.settings.starts):
             net = self.nets[turn % len(self.nets)]
             yield Member(net, initial(net, self.rng), np.inf, kinds[turn % len(kinds)])
-        for net in self.states:
-            yield Member(net, states.initial(net, train, self.rng), np.inf, "states")
+        for net, kind in self.states:
+            yield Member(net, states.initial(net, train, self.rng), np.inf, kind)
 
     def refit(self, member: Member) -> Member:
         """The same net trained further on all experiments, the weight decay set by the evidence."""
-        if self.interrupted:
-            return member
-        options = lm.Options(max_iterations=self.settings.refit_iterations, bayesian=True)
         problem = ClosedLoop(member.net, self.experiments, self.settings.start)
+        if self.interrupted:
+            return replace(member, train_rmse=float(np.sqrt(problem.loss(member.weights) / problem.n_residuals)))
+        options = lm.Options(max_iterations=self.settings.refit_iterations, bayesian=True)
         found = self._trained(problem, member, options)  # where it diverges it stays as the fold left it
-        return replace(found, held_out_rmse=member.held_out_rmse)
+        return replace(found, held_out_rmse=member.held_out_rmse, train_rmse=found.held_out_rmse)
+
+    def _while_better(self, problem: ClosedLoop, member: Member, options: lm.Options) -> Member:
+        """Trained on for the iterations of the round, and again as long as that lowers the error by much."""
+        for _ in range(REPEATS):
+            before, member = member.held_out_rmse, self._trained(problem, member, options)
+            if self.interrupted or not member.held_out_rmse < GAIN * before < np.inf:
+                break
+        return member
 
     def _trained(self, problem: OpenLoop | ClosedLoop, member: Member, options: lm.Options) -> Member:
         """The member trained on in its coordinates; its error infinite, its weights as they were where it diverges."""
@@ -239,6 +290,16 @@ class _Search:
             return replace(member, held_out_rmse=np.inf)
         weights = seen.outward(found.weights) if seen else found.weights
         return replace(member, weights=weights, held_out_rmse=float(np.sqrt(found.score)))
+
+
+def _least(members: list[Member], family: str) -> float:
+    return min((m.held_out_rmse for m in members if m.family == family), default=np.inf)
+
+
+def _followers(members: list[Member]) -> list[Member]:
+    """Without the nets whose free run over the whole record is three times as bad as the best."""
+    least = min(member.train_rmse for member in members)
+    return [member for member in members if member.train_rmse <= LOST * least]
 
 
 def _net(order: Order, settings: SearchSettings, experiment: Experiment) -> Narx:
@@ -318,7 +379,8 @@ def _stays_within(member: Member, experiments: list[Experiment], inputs: Sequenc
 
 
 def _iterations(settings: SearchSettings) -> int:
-    survivors = [settings.starts + len(settings.states or ()), *(keep for _, keep in settings.rounds)]
+    own = len((*(settings.states or ()), *settings.integrating))
+    survivors = [settings.starts + own, *(keep for _, keep in settings.rounds)]
     searched = sum(count * iterations for count, (iterations, _) in zip(survivors, settings.rounds, strict=False))
     opened = settings.starts * settings.open_iterations // 3  # one step ahead costs about a third of a free run
     return settings.folds * (opened + searched + survivors[-1] * settings.refit_iterations)
@@ -335,8 +397,8 @@ def _affordable(settings: SearchSettings, experiments: list[Experiment]) -> Sear
     settings = replace(settings, orders=tuple(small) or orders, states=own)  # none: the trainer says what is too large
     while _iterations(settings) * rows > ROW_ITERATIONS and settings.folds > 2:
         settings = replace(settings, folds=settings.folds - 1)
-    while _iterations(settings) * rows > ROW_ITERATIONS and settings.starts > 2:
-        settings = replace(settings, starts=settings.starts - 1, states=(settings.states or ())[:1])
+    while _iterations(settings) * rows > ROW_ITERATIONS and len(settings.states or ()) > 2:
+        settings = replace(settings, states=(settings.states or ())[:-1])
     return settings
 
 

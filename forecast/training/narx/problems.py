@@ -99,21 +99,23 @@ class ClosedLoop(_Problem):
 
     def residuals(self, weights: Array) -> Array:
         train = self.train
-        return (self.net.error(train.free_run(weights), train.y) * train.weight).ravel()
+        error = self.net.error(train.free_run(weights), train.y) * train.weight
+        return error[:, : self.net.measured_outputs].ravel()
 
     def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:
         net, train = self.net, self.train
         run = train.free_run(weights)
         error, z = net.error(run, train.y), train.regressors(run)
-        counted, slopes = train.weight * (error != 0), net.linearised(weights, z)[1]
+        shown = net.measured_outputs
+        counted, slopes = (train.weight * (error != 0))[:, :shown], net.linearised(weights, z)[1]
         train.follow(run)
         before = np.zeros((net.n_weights, max(net.y_delays), net.outputs))
         for part in train.parts(net.n_weights):
             gain = train.gain(slopes, run, part)
             total = solve_feedback(net.jacobian(weights, z[part]), gain, net.y_delays, before)
             before = total[:, -before.shape[1] :].copy()
-            total *= counted[part]
-            yield (error[part] * counted[part]).ravel(), total.reshape(net.n_weights, -1)
+            seen = total[..., :shown] * counted[part]
+            yield (error[part, :shown] * counted[part]).ravel(), seen.reshape(net.n_weights, -1)
 
 
 class Stack:

@@ -10,6 +10,7 @@ from forecast.training.narx.coordinates import InCoordinates, differences, incre
 from forecast.training.narx.experiment import Experiment
 from forecast.training.narx.net import Narx
 from forecast.training.narx.problems import ClosedLoop, OpenLoop
+from forecast.training.narx.states import with_states
 
 
 def experiment(outputs: int = 1) -> Experiment:
@@ -32,6 +33,21 @@ def test_the_jacobian_in_coordinates_equals_central_differences(seen, kind: type
     ends = ([np.concatenate([e for e, _ in within.blocks(weights + s)]) for s in sign * steps] for sign in (1, -1))
     numeric = (np.array(next(ends)) - np.array(next(ends))) / 2e-6
     assert np.abs(exact - numeric).max() < 1e-7 * (1 + np.abs(exact).max())
+
+
+def test_a_net_with_states_on_increments_sees_no_level_and_its_jacobian_equals_central_differences() -> None:
+    e = experiment()
+    net = with_states(Narx(2, 1, (1,), (0,), 1, True, (-9.0,), (9.0,)), 3, 3)
+    seen = increments(net, [e])
+    within = InCoordinates(ClosedLoop(net, [e], 3), seen)
+    weights = 0.05 * np.random.default_rng(1).normal(size=within.n_weights)
+    exact = np.concatenate([jacobian for _, jacobian in within.blocks(weights)], axis=1)
+    ends = ([np.concatenate([r for r, _ in within.blocks(weights + s)]) for s in sign * 1e-6 * np.eye(len(weights))]
+            for sign in (1, -1))  # fmt: skip
+    numeric = (np.array(next(ends)) - np.array(next(ends))) / 2e-6
+    assert np.abs(exact - numeric).max() < 1e-7 * (1 + np.abs(exact).max())
+    low, high = (net.one_step(seen.outward(weights), np.r_[y, np.zeros(net.regressors - 1)][None]) for y in (0.0, 5.0))
+    np.testing.assert_allclose(high - low, [[5.0, 0.0, 0.0]], atol=1e-12)
 
 
 def test_weights_go_in_and_out_unchanged() -> None:
