@@ -28,7 +28,7 @@ from forecast.training import levenberg_marquardt as lm
 from forecast.training.chunks import TrainingSeries
 from forecast.training.forward_mode import ForwardMode, Signal
 from forecast.training.levenberg_marquardt import Array
-from forecast.training.narx.one_layer import OneLayer
+from forecast.training.narx.net import OneLayer
 
 Weights = dict[str, Array]
 Validate = Callable[[Weights], float]

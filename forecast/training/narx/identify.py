@@ -153,7 +153,9 @@ def identify(
     winners = search.winners()
     if not winners:
         raise ModelFailure("No NARX net follows any held-out block in free run; other inputs may be missing.")
-    members = _followers([search.refit(member) for member in winners])
+    members = [search.refit(member) for member in winners]
+    least = min(member.train_rmse for member in members)
+    members = [member for member in members if member.train_rmse <= LOST * least]
     notes = _notes(members, held, search.interrupted)
     tried = list(unseen_inputs(scaled))
     kept = [member for member in members if _stays_within(member, scaled, tried, settings.start)]
@@ -217,32 +219,26 @@ class _Search:
             found += tried
             if not tried or self.interrupted:
                 continue
-            best = min(member.held_out_rmse for member in tried)
+            best = {member.family: member.held_out_rmse for member in reversed(tried)}  # of each family the first
             for family in families:
-                behind[family].append(float(np.log(_least(tried, family) / best)))
+                behind[family].append(float(np.log(best.get(family, np.inf) / min(best.values()))))
             mean = {family: float(np.mean(behind[family])) for family in families}
             worst = CLEARLY_WORSE if number + 1 == self.settings.folds else 1 + 2 / (number + 1)
             families = {family for family in families if mean[family] <= min(mean.values()) + np.log(worst)}
         return [member for member in found if member.family in families]
 
     def fold(self, number: int, families: set[str]) -> list[Member]:
-        """The nets of each family that follow the held-out block best."""
-        train, held_out = _cut(self.experiments, number, self.settings.folds, self.settings.start)
-        options = lm.Options(max_iterations=self.settings.open_iterations)
-        tried = []
-        for begun in self._begun(number, train):
-            if self.interrupted:
-                break
-            if begun.family not in families:
-                continue
-            opened = None if begun.net.states else OpenLoop(begun.net, train, self.settings.start, held_out)
-            tried.append(self._trained(opened, begun, options) if opened else begun)
+        """The nets of each family that follow the held-out block best, the best first."""
+        start = self.settings.start
+        train, held_out = _cut(self.experiments, number, self.settings.folds, start)
+        tried = [member for member in self._begun(number, train) if member.family in families]
+        opening = lm.Options(max_iterations=self.settings.open_iterations)
+        for place, member in enumerate(tried):
+            if not member.net.states:
+                tried[place] = self._trained(OpenLoop(member.net, train, start, held_out), member, opening)
         for iterations, keep in self.settings.rounds:
             options = lm.Options(max_iterations=iterations, patience=max(iterations, 30))
-            scored = []
-            for member in tried:
-                problem = ClosedLoop(member.net, train, self.settings.start, held_out)
-                scored.append(self._while_better(problem, member, options))
+            scored = [self._while_better(ClosedLoop(m.net, train, start, held_out), m, options) for m in tried]
             scored.sort(key=lambda m: m.held_out_rmse)
             own = ([m for m in scored if m.family == family] for family in sorted(families))
             tried = [m for each in own for m in each[:keep] if np.isfinite(m.held_out_rmse)]
@@ -290,16 +286,6 @@ class _Search:
             return replace(member, held_out_rmse=np.inf)
         weights = seen.outward(found.weights) if seen else found.weights
         return replace(member, weights=weights, held_out_rmse=float(np.sqrt(found.score)))
-
-
-def _least(members: list[Member], family: str) -> float:
-    return min((m.held_out_rmse for m in members if m.family == family), default=np.inf)
-
-
-def _followers(members: list[Member]) -> list[Member]:
-    """Without the nets whose free run over the whole record is three times as bad as the best."""
-    least = min(member.train_rmse for member in members)
-    return [member for member in members if member.train_rmse <= LOST * least]
 
 
 def _net(order: Order, settings: SearchSettings, experiment: Experiment) -> Narx:

@@ -46,7 +46,9 @@ def test_a_net_with_states_on_increments_sees_no_level_and_its_jacobian_equals_c
             for sign in (1, -1))  # fmt: skip
     numeric = (np.array(next(ends)) - np.array(next(ends))) / 2e-6
     assert np.abs(exact - numeric).max() < 1e-7 * (1 + np.abs(exact).max())
-    low, high = (net.one_step(seen.outward(weights), np.r_[y, np.zeros(net.regressors - 1)][None]) for y in (0.0, 5.0))
+    low, high = (
+        net.layer.value(seen.outward(weights), np.r_[y, np.zeros(net.regressors - 1)][None]) for y in (0.0, 5.0)
+    )
     np.testing.assert_allclose(high - low, [[5.0, 0.0, 0.0]], atol=1e-12)
 
 

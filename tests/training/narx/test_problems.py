@@ -127,7 +127,9 @@ MEASURE = """
 import resource
 import numpy as np
 from forecast.training import levenberg_marquardt as lm
-from forecast.training.narx import ClosedLoop, Experiment, Narx, OpenLoop
+from forecast.training.narx.experiment import Experiment
+from forecast.training.narx.net import Narx
+from forecast.training.narx.problems import ClosedLoop, OpenLoop
 rng = np.random.default_rng(0)
 net = Narx(1, 24, (1,), (0,), 1, linear=False)
 experiment = Experiment(rng.normal(size=(20_000, 1)), rng.normal(size=(20_000, 24)))
