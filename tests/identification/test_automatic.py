@@ -102,6 +102,7 @@ def test_memory_and_time_are_announced_before_the_work() -> None:
     said: list[str] = []
     identify(Experiment(u, y), seed=0, settings=SMALL, announce=said.append)
     assert said[0].startswith("System identification with 2 folds of 2 starts: about ")
+    assert [text.split(";")[0] for text in said[1:]] == ["Fold 1 of 2", "Fold 2 of 2"] and "left: delays" in said[1]
 
 
 def test_several_experiments_train_one_model() -> None:

@@ -2,11 +2,12 @@
 
 1. Standardize; find outputs that saturate, the dead time of every input and how far back the inputs act.
 2. Cut every experiment into blocks. Each fold holds one block out (of five experiments or more, whole ones): nets of
-   several kinds (on delays of y, on its level and differences, on its differences alone, with a state of their own)
-   and orders are trained from random starts on their own free run, those without a state one step ahead first;
-   successive halving by the held-out free-run error (Jamieson & Talwalkar 2016) keeps the best of all kinds.
+   three families (on delays of y, with a state of their own, with a state that drives the increments of y) and several
+   orders are trained from random starts on their own free run; successive halving by the held-out free-run error
+   (Jamieson & Talwalkar 2016) keeps the best of every family, and a family that is clearly worse over all folds so far
+   is given up: one block is too short to tell, where a system integrates above all.
 3. The survivors of every fold are trained on all experiments with Bayesian regularisation (MacKay 1992), for no rows
-   are left to stop on.
+   are left to stop on. Those that do not follow them then are left out.
 4. Nets that leave the bounds under bounded inputs they have not seen are dropped. Where half do, it is the system that
    leaves them, and only nets that leave them under a measured input run backwards are dropped.
 5. The model is the trimmed mean of the free runs of the nets that remain: one that diverges moves it little.
@@ -14,6 +15,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -136,8 +138,9 @@ def identify(
 ) -> Identified:
     """Fit on the experiments, in raw units, y (T, O) with NaN where missing.
 
-    `announce` receives the predicted memory and time before the work starts. With a `watch`, Ctrl-C ends the search
-    and what was found until then is the result. `ModelFailure` when no net follows any held-out block.
+    `announce` receives the predicted memory and time before the work starts, and after every fold the families and
+    the time that are left. With a `watch`, Ctrl-C ends the search and what was found until then is the result.
+    `ModelFailure` when no net follows any held-out block.
     """
     settings = _folded(settings or SearchSettings(), experiments)
     _check(experiments, settings)
@@ -149,8 +152,12 @@ def identify(
     search = _Search(scaled, settings, np.random.default_rng(seed), held, watch)
     if announce is not None:
         starts = settings.starts + len(search.states)
-        announce(f"System identification with {settings.folds} folds of {starts} starts: {search.estimate()}.")
-    winners = search.winners()
+        need = search.estimate()
+        announce(
+            f"System identification with {settings.folds} folds of {starts} starts: about {need.bytes / 2**20:.0f} MB "
+            f"and {need.seconds:.1f} s, more where several families are equally good."
+        )
+    winners = search.winners(announce or (lambda text: None))
     if not winners:
         raise ModelFailure("No NARX net follows any held-out block in free run; other inputs may be missing.")
     members = [search.refit(member) for member in winners]
@@ -205,7 +212,7 @@ class _Search:
             seconds = lm.estimate(ClosedLoop(net, e, start), weights, whole).seconds
         return lm.Estimate(lm.memory(ClosedLoop(largest, e, start)), seconds)
 
-    def winners(self) -> list[Member]:
+    def winners(self, announce: Callable[[str], None]) -> list[Member]:
         """The best nets of every fold, of the families that were not given up.
 
         A family is given up when over n folds its best nets are 1 + 2/n times as bad as those of the best one; at the
@@ -215,6 +222,7 @@ class _Search:
         behind: dict[str, list[float]] = {family: [] for family in ("delays", *(kind for _, kind in self.states))}
         families = set(behind)
         for number in range(self.settings.folds):
+            begun = time.process_time()
             tried = self.fold(number, families)
             found += tried
             if not tried or self.interrupted:
@@ -225,6 +233,9 @@ class _Search:
             mean = {family: float(np.mean(behind[family])) for family in families}
             worst = CLEARLY_WORSE if number + 1 == self.settings.folds else 1 + 2 / (number + 1)
             families = {family for family in families if mean[family] <= min(mean.values()) + np.log(worst)}
+            seconds = (time.process_time() - begun) * (self.settings.folds - number)  # the last training is as a fold
+            left = ", ".join(sorted(families))
+            announce(f"Fold {number + 1} of {self.settings.folds}; left: {left}; about {seconds:.0f} s more.")
         return [member for member in found if member.family in families]
 
     def fold(self, number: int, families: set[str]) -> list[Member]:
