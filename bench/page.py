@@ -118,6 +118,7 @@ def own_rows(name: str, own: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]
         )
     for name, kept in rows.items():
         fitted = [row for row in own if row["name"] == name and "recipe" in row]
+        fitted.sort(key=lambda row: (len(row["column"]), row["column"]))
         kept["note"] = "; ".join([kept["note"], *_fits(fitted)])
     return list(rows.values())
 

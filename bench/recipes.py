@@ -103,7 +103,7 @@ CHANGES: dict[str, Any] = {"difference_inputs": True}
 ETT = {
     "skip alone": [*with_lookbacks(RIDGE, 336, 720), *with_lookbacks(replace(RIDGE, **CHANGES), 336, 720)],
     "network without skip": [Recipe(GRU)],
-    "network on its skip": [Recipe(GRU, "linear", **CHANGES), Recipe(GRU, "last", **CHANGES)],
+    "network on its skip": [Recipe(GRU, "linear"), Recipe(GRU, "linear", **CHANGES), Recipe(GRU, "last", **CHANGES)],
 }
 M4 = [
     Recipe(MLP, "linear", **CHANGES, steps=2400),
