@@ -27,9 +27,7 @@ DATASETS = typer.Argument(None, help="Entries of configs/datasets.yaml; else all
 def fetch(
     datasets: list[str] = DATASETS,
     as_of: str = AS_OF,
-    allow_stale: bool = typer.Option(
-        False, "--allow-stale", help="If a service fails, go on with the stored snapshot."
-    ),
+    allow_stale: bool = typer.Option(False, "--allow-stale", help="If a service fails, take the stored snapshot."),
     root: Path = ROOT,
 ) -> None:
     """Take new snapshots and point the pipeline at them; exits 3 when a service is at fault."""

@@ -85,11 +85,9 @@ class Stack:
             pairs = [fitted.interval(level, self.shown[1]) for level in self.levels]
             lower, upper = (np.stack(ends) for ends in zip(*pairs, strict=True))
         else:
-            spacing = self.blocks.spacing
+            spacing, step_size = self.blocks.spacing, self.blocks.step_size
             start = intervals.AdaptiveConformal.fit(*self.held, level=self.levels, horizon=horizon, spacing=spacing)
-            lower, upper = intervals.adaptive_intervals(
-                start, *self.shown, step_size=self.blocks.step_size, horizon=horizon
-            )
+            lower, upper = intervals.adaptive_intervals(start, *self.shown, step_size=step_size, horizon=horizon)
         apart = (*lower.shape[:2], series, horizon)
         return np.moveaxis(self.back(lower).reshape(apart), 2, 1), np.moveaxis(self.back(upper).reshape(apart), 2, 1)
 

@@ -40,6 +40,7 @@ GRID = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Levels of the reliability diagram: how often the intervals of each level hold."""
 SHOWN = (NAIVE, "seasonal_naive", "ridge")
 Table = tuple[pd.DataFrame, list[Refusal]]
+Columns = dict[str, np.ndarray]  # each (S, rows of a series)
 
 
 def interval_scores(blocks: Blocks, levels: Sequence[float], methods: Sequence[Method] = METHODS) -> Table:
@@ -51,8 +52,8 @@ def interval_scores(blocks: Blocks, levels: Sequence[float], methods: Sequence[M
     return _in_order([(stack.places, _scored(stack, methods)) for stack in found], blocks, COLUMNS), refused
 
 
-def _scored(stack: Stack, methods: Sequence[Method]) -> dict[str, np.ndarray]:
-    """Columns (S, rows of a series): by level, method and step."""
+def _scored(stack: Stack, methods: Sequence[Method]) -> Columns:
+    """By level, method and step."""
     ends = [stack.ends(method) for method in methods]
     shape = (len(stack.places), len(stack.levels), len(methods), stack.y.shape[2] + 1)
     tables = [
@@ -69,10 +70,8 @@ def _scored(stack: Stack, methods: Sequence[Method]) -> dict[str, np.ndarray]:
     return {name: np.broadcast_to(values, shape).reshape(shape[0], -1) for name, values in (columns | labels).items()}
 
 
-def _in_order(
-    parts: list[tuple[list[int], dict[str, np.ndarray]]], blocks: Blocks, names: Sequence[str]
-) -> pd.DataFrame:
-    """Columns (S, rows of a series) of every stack as one frame, the series in the candidate's order."""
+def _in_order(parts: list[tuple[list[int], Columns]], blocks: Blocks, names: Sequence[str]) -> pd.DataFrame:
+    """The columns of every stack as one frame, the series in the candidate's order."""
     if not parts:
         return pd.DataFrame(columns=list(names))
     series = np.array([cube.series for cube in blocks.test], dtype=object)

@@ -89,9 +89,9 @@ def restored(name: str, root: Path, as_of: pd.Timestamp) -> Fetched | None:
     """The pointer moved to the stored snapshot of exactly this `as_of`, or None when there is none."""
     for path in snapshots.snapshots(root, name):
         record = path.with_suffix(".json")
-        if not record.exists() or pd.Timestamp(files.read_json(record)["as_of"]) != as_of:
+        content = files.read_json(record) if record.exists() else {}
+        if not content or pd.Timestamp(content["as_of"]) != as_of:
             continue
-        content = files.read_json(record)
         frame = snapshots.verify(path, content["sha256"], name)
         beside = {key: content.get(key) for key in ("issued", "issued_sha256")}
         pointer = snapshots.Pointer(content["as_of"], content["sha256"], path.relative_to(root).as_posix(), **beside)

@@ -67,7 +67,9 @@ def write_snapshot(
         "columns": [str(name) for name in frame.columns], "first": frame["ds"].min().isoformat(),
         "last": frame["ds"].max().isoformat(), "as_of": pointer.as_of, "sha256": sha, "dataset": dataset,
     }  # fmt: skip
-    if not _is_intact(path, sha):
+    try:
+        verify(path, sha, dataset)
+    except DataError:  # absent, or not what was written
         files.write_frame(path, frame)
     if not path.with_suffix(".json").exists():
         files.write_json(path.with_suffix(".json"), record)
@@ -188,13 +190,6 @@ def revisions(
     if provisional_from is not None:
         kind = np.where(changed["ds"] >= provisional_from, "provisional", kind)
     return changed.assign(kind=kind)[list(REVISION)].sort_values(["unique_id", "ds", "column"], ignore_index=True)
-
-
-def _is_intact(path: Path, sha256: str) -> bool:
-    try:
-        return path.exists() and content_sha256(pd.read_parquet(path)) == sha256
-    except (OSError, ValueError):
-        return False
 
 
 def _canonical(values: pd.Series) -> tuple[str, np.ndarray]:

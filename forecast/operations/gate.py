@@ -74,10 +74,6 @@ class Verdict:
     reason: str
     numbers: dict[str, Any]
 
-    @property
-    def promotes(self) -> bool:
-        return self.word != "kept"
-
 
 def decide(fresh: Fresh, evidence: Evidence | None, steps: Steps, rules: Rules, *, ageing: str = "") -> Verdict:
     """The verdict. `ageing`: why the champion is stale or drifting, empty while it is neither.

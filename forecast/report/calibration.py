@@ -208,13 +208,9 @@ def of_networks(results: Results) -> list[NetworkIntervals]:
     keys = ["ranking", "level", "series", "model"]
     found = [
         _network(rows, table, [name for name in references if name])
-        for _, rows in sorted(wanted.groupby(keys, sort=True), key=lambda part: _order(part[0]))
+        for _, rows in sorted(wanted.groupby(keys), key=lambda part: (RANKINGS.index(str(part[0][0])), part[0][1:]))
     ]
     return list(filter(None, found))
-
-
-def _order(key: tuple[object, ...]) -> tuple[object, ...]:
-    return (RANKINGS.index(str(key[0])) if key[0] in RANKINGS else len(RANKINGS), *key[1:])
 
 
 def _network(rows: pd.DataFrame, table: pd.DataFrame, references: list[str]) -> NetworkIntervals | None:

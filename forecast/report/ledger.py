@@ -5,7 +5,6 @@ choice between LSTM and GRU.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -192,27 +191,16 @@ PURPOSES = {
 }
 
 
-@dataclass(frozen=True)
-class Block:
-    """One block of the timeline: first and last day, share of the whole span, number of origins (train has none)."""
-
-    name: str
-    first: str
-    last: str
-    share: float
-    origins: int
-    purpose: str
-
-
-def timeline(results: Results) -> list[Block]:
+def timeline(results: Results) -> list[dict[str, Any]]:
+    """Of each block first and last day, share of the whole span, number of origins (train has none), purpose."""
     bounds = _bounds(results)
     origins = results.naive.groupby("block")["cutoff"].nunique().to_dict()
     whole = _seconds(bounds[0][1], bounds[-1][2]) or 1.0
     blocks = []
     for name, first, last in bounds:
-        share = _seconds(first, last) / whole
-        days = first.date().isoformat(), last.date().isoformat()
-        blocks.append(Block(name, days[0], days[1], share, int(origins.get(name, 0)), PURPOSES[name]))
+        days = {"first": first.date().isoformat(), "last": last.date().isoformat()}
+        counted = {"share": _seconds(first, last) / whole, "origins": int(origins.get(name, 0))}
+        blocks.append({"name": name, **days, **counted, "purpose": PURPOSES[name]})
     return blocks
 
 

@@ -65,7 +65,8 @@ def spikes(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viol
 
 def stale_repeats(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """The same value, not zero, for more than `limit` rows in a row: a stuck sensor or a filled gap."""
-    for series, column, when, values in _columns(frame, _targets(frame, dataset)):
+    targets = [column.column for column in dataset.target if column.column in frame.columns]
+    for series, column, when, values in _columns(frame, targets):
         starts = np.flatnonzero(np.append(True, np.diff(values) != 0))
         lengths = np.diff(np.append(starts, len(values)))
         found = (lengths > limit) & (values[starts] != 0)
@@ -187,10 +188,6 @@ def _columns(frame: pd.DataFrame, names: list[str]) -> Iterator[tuple[str, str, 
 
 def _numbers(frame: pd.DataFrame) -> list[str]:
     return [str(name) for name in frame.columns if name not in KEYS]
-
-
-def _targets(frame: pd.DataFrame, dataset: Dataset) -> list[str]:
-    return [column.column for column in dataset.target if column.column in frame.columns]
 
 
 def _has_prices(frame: pd.DataFrame, dataset: Dataset) -> bool:

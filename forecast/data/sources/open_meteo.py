@@ -271,8 +271,8 @@ def _frame(content: dict[str, Any], variables: dict[str, str], name: str, what: 
         raise DataError(f"{what}: times are {content.get('timezone')!r}, wanted GMT as asked. Nothing was taken.")
     hourly, units = content.get("hourly"), content.get("hourly_units", {})
     wanted = ["time", *variables.values()]
-    if not isinstance(hourly, dict) or any(theirs not in hourly for theirs in wanted):
-        absent = [theirs for theirs in wanted if not isinstance(hourly, dict) or theirs not in hourly]
+    absent = [theirs for theirs in wanted if not isinstance(hourly, dict) or theirs not in hourly]
+    if absent or not isinstance(hourly, dict):
         raise DataError(f"{what}: the answer lacks {absent}; the service renamed or dropped it. Nothing was taken.")
     if len({len(hourly[theirs]) for theirs in wanted}) != 1:
         raise DataError(f"{what}: the columns of the answer differ in length. Nothing was taken.")
