@@ -10,11 +10,10 @@ import ast
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import TypeGuard
 
 from forecast.system.processes import without_collecting
 
@@ -129,7 +128,8 @@ def _source(file: Path, _changed: int, package: str) -> _Source:
     """Parsed and walked once: every study and every fit of a stage asks for nearly the same files."""
     tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
     nodes = list(ast.walk(tree))
-    not_run = {id(node) for part in nodes if _for_the_type_checker(part) for node in _below(part)}
+    checked = [node for node in nodes if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)]
+    not_run = {id(node) for part in checked for statement in part.body for node in ast.walk(statement)}
     names: list[str] = []
     for node in nodes:
         if isinstance(node, ast.Import) and id(node) not in not_run:
@@ -137,23 +137,9 @@ def _source(file: Path, _changed: int, package: str) -> _Source:
         elif isinstance(node, ast.ImportFrom) and id(node) not in not_run:
             base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    called = {_called(node) for node in nodes if isinstance(node, ast.Call)}
-    return _Source(tuple(dict.fromkeys(names)), bool(called & set(_FINDS_BY_NAME)), _meaning(tree, nodes))
-
-
-def _for_the_type_checker(node: ast.AST) -> TypeGuard[ast.If]:
-    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
-
-
-def _below(condition: ast.If) -> Iterator[ast.AST]:
-    """Every node that runs when the condition holds."""
-    for statement in condition.body:
-        yield from ast.walk(statement)
-
-
-def _called(node: ast.Call) -> str:
-    function = node.func
-    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    called = [node.func for node in nodes if isinstance(node, ast.Call)]
+    finds = any(getattr(each, "attr", getattr(each, "id", "")) in _FINDS_BY_NAME for each in called)
+    return _Source(tuple(dict.fromkeys(names)), finds, _meaning(tree, nodes))
 
 
 def _meaning(tree: ast.Module, nodes: list[ast.AST]) -> str:
