@@ -1,8 +1,9 @@
 """kill -9 at random moments of random commands, over simulated days: `make soak DAYS=30 KILLS=100`.
 
-Each day a row arrives and one or more of fetch, run, retrain, promote, predict and a scheduled retraining are killed;
-the same command must then complete, the champion load, the registry agree, and no version, snapshot or issued forecast
-be lost. The folder keeps days and counts after each day, so the same line goes on where it was stopped.
+Each day a row arrives, its source answers badly once, and one or more of fetch, run, retrain, promote, predict and a
+scheduled retraining are killed; the same command must then complete, the champion load, the registry agree, and no
+version, snapshot or issued forecast be lost.
+The folder keeps days and counts after each day, so the same line goes on where it was stopped.
 
 python -m bench.killing --days 30 --kills 100 --folder .forecast/soak
 """
@@ -44,6 +45,14 @@ ENTRY = {
     "target": {"column": "y"}, "splits": {"train": 0.5, "validation": 0.2, "calibration": 0.1},
     "licence": {"name": "none", "attribution": "made for a test"},
 }  # fmt: skip
+BAD_ANSWERS: dict[str, Callable[[str], str]] = {
+    "an empty answer": lambda text: "",
+    "a page instead of a table": lambda text: "<html><body>503 Service Unavailable</body></html>",
+    "another header": lambda text: text.replace("y", "value", 1),
+    "words for numbers": lambda text: text[: text.rindex(",")] + ",n/a yet\n",
+    "a row twice": lambda text: text + text.splitlines()[-1] + "\n",
+    "half of the history": lambda text: text[: len(text) // 2],
+}
 CLOCKED = """
 import os, sys
 from datetime import datetime
@@ -116,6 +125,20 @@ class Killing(Soak):
         self.check(NAME, f"{moment}, after {command} was killed")
         self.nothing_lost(f"{moment}, {command} completed")
 
+    def answered_badly(self, moment: pd.Timestamp) -> None:
+        """A fetch of a source that answers with something else: refused in words, and what was there stays."""
+        source = self.root / "data" / f"{NAME}.csv"
+        good = source.read_text(encoding="utf-8")
+        kind = self.dice.choice(list(BAD_ANSWERS))
+        source.write_text(BAD_ANSWERS[kind](good), encoding="utf-8")
+        refused = self.started("fetch", moment)
+        _, said = refused.communicate(timeout=SECONDS)
+        self.happened[f"{kind}: exit {refused.returncode}"] += 1
+        if refused.returncode not in (1, 2) or "Traceback" in said:
+            self.problems.append(f"{moment}: {kind}: exit {refused.returncode}: {said[-800:]}")
+        self.nothing_lost(f"{moment}, after {kind}")
+        source.write_text(good, encoding="utf-8")
+
     def nothing_lost(self, when: str) -> None:
         """The pointed snapshot and the champion are whole, no issued forecast and no snapshot is gone."""
         try:
@@ -182,6 +205,7 @@ def lived(
         if day == 0:
             for command in ("fetch", "retrain", "run", "promote", "predict"):
                 soak.completed(command, moment)
+        soak.answered_badly(moment)
         for _ in range(kills * (day + 1) // days - kills * day // days):
             soak.kill(soak.dice.choices(list(COMMANDS), weights=WEIGHTS)[0], moment)
         content = {"day": day + 1, "happened": soak.happened, "problems": soak.problems, "usual": soak.usual}
