@@ -59,7 +59,7 @@ from forecast.identification.stability import Stability, stability
 from forecast.identification.training import train, train_parallel, trainbr, trainlm
 from forecast.training.levenberg_marquardt import Watch
 from forecast.training.narx.experiment import Experiment
-from forecast.training.narx.identify import SearchSettings
+from forecast.training.narx.search_settings import SearchSettings
 
 __all__ = [
     "DelayChoice", "Experiment", "LoopRun", "Model", "Net", "SearchSettings", "Stability", "State",

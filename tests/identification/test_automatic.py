@@ -13,7 +13,7 @@ from forecast.identification import Experiment, Model, Watch, export, identify, 
 from forecast.identification import tank as simulated
 from forecast.system.errors import InputError
 from forecast.training import levenberg_marquardt as lm
-from forecast.training.narx.identify import BRIEF, LONG, SHORT, Order, SearchSettings, _affordable, _folded
+from forecast.training.narx.search_settings import BRIEF, LONG, SHORT, Order, SearchSettings, affordable, folded
 from tests.training.narx.systems import remembering, tank
 
 SMALL = SearchSettings(
@@ -125,10 +125,10 @@ def test_many_short_experiments_are_held_out_whole() -> None:
 def test_long_experiments_are_offered_a_larger_net() -> None:
     def orders(rows: int) -> tuple[Order, ...]:
         u = np.zeros((rows, 1))
-        return _affordable(SearchSettings(), [Experiment(u, u)]).orders
+        return affordable(SearchSettings(), [Experiment(u, u)]).orders
 
     assert [orders(rows) for rows in (399, 400, 1_000, 5_000)] == [BRIEF, SHORT, SHORT, LONG]
-    assert _affordable(SMALL, [Experiment(np.zeros((5_000, 1)), np.zeros((5_000, 1)))]).orders == SMALL.orders
+    assert affordable(SMALL, [Experiment(np.zeros((5_000, 1)), np.zeros((5_000, 1)))]).orders == SMALL.orders
 
 
 def test_orders_too_large_for_the_trainer_are_left_out_and_said_when_no_other_is_left() -> None:
@@ -243,7 +243,7 @@ def test_experiments_that_do_not_fit_together_or_tell_nothing_are_named() -> Non
 
 def test_a_short_record_is_cut_into_fewer_blocks() -> None:
     def folds(*rows: int) -> int:
-        return _folded(SearchSettings(), [Experiment(None, np.arange(float(n))) for n in rows]).folds
+        return folded(SearchSettings(), [Experiment(None, np.arange(float(n))) for n in rows]).folds
 
     assert [folds(1000), folds(200), folds(50), folds(200, 1000)] == [5, 5, 2, 5]
     assert folds(*[30] * 5) == 5  # whole ones are held out

@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from forecast.system.errors import InputError, ModelFailure
@@ -29,39 +28,17 @@ from forecast.training import levenberg_marquardt as lm
 from forecast.training.narx import states
 from forecast.training.narx.coordinates import InCoordinates, differences, increments
 from forecast.training.narx.experiment import (
+    Array,
     Experiment,
     Standardization,
     dead_times,
     delayed,
-    memory,
     saturation,
-    sizes_of,
     unseen_inputs,
 )
 from forecast.training.narx.net import Narx
 from forecast.training.narx.problems import ClosedLoop, OpenLoop
-
-Array = npt.NDArray[np.float64]
-
-Order = tuple[int, int, int, int]
-"""y delays, first u delay, u delays, hidden units."""
-
-SHORT: tuple[Order, ...] = ((2, 0, 3, 6), (3, 0, 4, 6), (3, 1, 3, 8), (5, 0, 6, 6))
-# Half of them linear: some hundred rows determine few weights, and the held-out blocks say whether they are enough.
-BRIEF: tuple[Order, ...] = ((3, 0, 6, 0), (3, 0, 4, 4), (2, 2, 4, 0), (2, 0, 3, 6))
-BRIEF_ROWS = 400
-# The largest first, for very long experiments leave time for few starts.
-LONG: tuple[Order, ...] = ((5, 0, 10, 10), (5, 0, 6, 6), (3, 0, 4, 6), (2, 0, 3, 6))
-LONG_ROWS = 5_000  # of all experiments together: enough for the largest order's 186 weights with one input and output
-
-StateOrder = tuple[int, int]
-"""Order of the linear model that the states begin as, hidden units."""
-
-# Without hidden units it is the ARX model, trained on its free run.
-STATES: tuple[StateOrder, ...] = ((4, 0), *((2, 8), (3, 6), (4, 6)) * 2)
-BRIEF_STATES: tuple[StateOrder, ...] = ((2, 0), (3, 0), (2, 4))
-INTEGRATING: tuple[StateOrder, ...] = ((4, 4),) * 3
-"""The same of the nets whose state drives the increments of y."""
+from forecast.training.narx.search_settings import SearchSettings, affordable, check, delay_net, folded, iterations_of
 
 CLEARLY_WORSE = 1.25  # times the held-out error of the best family: not an accident of the blocks
 LOST = 3.0  # times the error of the best net over the whole record: it never found the system
@@ -69,37 +46,6 @@ GAIN = 0.7  # of the error before: a round that lowers it so far is repeated
 REPEATS = 4
 
 COORDINATES = {"differences": differences, "increments": increments, "integrating states": increments}
-
-ROW_ITERATIONS = 50_000_000  # closed-loop iterations times rows, over all folds: longer experiments get fewer starts
-
-
-@dataclass(frozen=True)
-class SearchSettings:
-    """`start`: rows of each experiment that only fill the delays, the same for every order, so that errors compare.
-
-    `orders`: tried in turn by the starts of a fold; empty: `BRIEF`, `SHORT` or `LONG`, by the rows of the experiments,
-    with as many input delays as `memory` finds where that is more.
-
-    `folds`: at most; fewer where a block would be shorter than eight times `start`.
-
-    `coordinates`: of the past outputs, tried in turn by the starts (`narx.coordinates`).
-
-    `states`: orders of the nets with a state of their own (`narx.states`), a start each; None: by the rows.
-    `integrating`: of those that see the increments of y alone.
-
-    `rounds`: (closed-loop iterations, how many of a family go on) of the successive halving.
-    """
-
-    start: int = 5
-    folds: int = 5
-    starts: int = 2
-    orders: tuple[Order, ...] = ()
-    open_iterations: int = 30
-    rounds: tuple[tuple[int, int], ...] = ((10, 4), (20, 3), (40, 3))
-    refit_iterations: int = 25
-    coordinates: tuple[str, ...] = ("level", "differences", "increments")
-    states: tuple[StateOrder, ...] | None = None
-    integrating: tuple[StateOrder, ...] = INTEGRATING
 
 
 @dataclass(frozen=True)
@@ -142,13 +88,13 @@ def identify(
     the time that are left. With a `watch`, Ctrl-C ends the search and what was found until then is the result.
     `ModelFailure` when no net follows any held-out block.
     """
-    settings = _folded(settings or SearchSettings(), experiments)
-    _check(experiments, settings)
+    settings = folded(settings or SearchSettings(), experiments)
+    check(experiments, settings)
     scaling = Standardization.fit(experiments)
     scaled = [part for e in experiments for part in _part(scaling.scale(e), 0, len(e), settings.start)]
     with threadpool_limits(1):  # as in every training: narrow matrices
         held = dead_times(scaled)
-        settings = _affordable(settings, [e.changed(u=delayed(e.u, held)) for e in scaled])
+        settings = affordable(settings, [e.changed(u=delayed(e.u, held)) for e in scaled])
     search = _Search(scaled, settings, np.random.default_rng(seed), held, watch)
     if announce is not None:
         starts = settings.starts + len(search.states)
@@ -190,7 +136,7 @@ class _Search:
     ) -> None:
         self.experiments, self.settings, self.rng, self.watch = experiments, settings, rng, watch
         low, high = (tuple(map(float, bounds)) for bounds in saturation(experiments))
-        nets = (_net(order, settings, experiments[0]) for order in settings.orders)
+        nets = (delay_net(order, settings, experiments[0]) for order in settings.orders)
         self.nets = [replace(net, low=low, high=high, dead_times=held) for net in nets]
         orders = {"states": settings.states or (), "integrating states": settings.integrating}
         own = [(states.with_states(self.nets[0], *order), kind) for kind, each in orders.items() for order in each]
@@ -207,7 +153,7 @@ class _Search:
         largest = max(self.nets + own, key=lambda net: net.n_weights)
         net = (own or self.nets)[len(own or self.nets) // 2]  # neither the smallest nor the largest
         weights = states.initial(net, e, np.random.default_rng(0)) if net.states else np.zeros(net.n_weights)
-        whole = lm.Options(max_iterations=_iterations(self.settings))
+        whole = lm.Options(max_iterations=iterations_of(self.settings))
         with threadpool_limits(1):
             seconds = lm.estimate(ClosedLoop(net, e, start), weights, whole).seconds
         return lm.Estimate(lm.memory(ClosedLoop(largest, e, start)), seconds)
@@ -299,14 +245,6 @@ class _Search:
         return replace(member, weights=weights, held_out_rmse=float(np.sqrt(found.score)))
 
 
-def _net(order: Order, settings: SearchSettings, experiment: Experiment) -> Narx:
-    y_order, first, width, hidden = order
-    y_delays = tuple(range(1, min(y_order, settings.start) + 1))
-    inputs, outputs = experiment.u.shape[1], experiment.y.shape[1]
-    u_delays = tuple(range(first, first + width))
-    return Narx(inputs, outputs, y_delays, u_delays if inputs else (), hidden)
-
-
 def _notes(members: list[Member], held: tuple[int, ...], interrupted: bool) -> list[str]:
     """What was chosen, for the user."""
     shares = ", ".join(f"{count} on {kind}" for kind, count in Counter(m.coordinates for m in members).items())
@@ -373,54 +311,3 @@ def _stays_within(member: Member, experiments: list[Experiment], inputs: Sequenc
         if not np.isfinite(v).all() or left[:, safety].any():
             return False
     return True
-
-
-def _iterations(settings: SearchSettings) -> int:
-    own = len((*(settings.states or ()), *settings.integrating))
-    survivors = [settings.starts + own, *(keep for _, keep in settings.rounds)]
-    searched = sum(count * iterations for count, (iterations, _) in zip(survivors, settings.rounds, strict=False))
-    opened = settings.starts * settings.open_iterations // 3  # one step ahead costs about a third of a free run
-    return settings.folds * (opened + searched + survivors[-1] * settings.refit_iterations)
-
-
-def _affordable(settings: SearchSettings, experiments: list[Experiment]) -> SearchSettings:
-    """Without the orders too large for Levenberg-Marquardt; fewer folds, then fewer starts, for many rows."""
-    rows = sum(map(len, experiments))
-    brief = rows < BRIEF_ROWS
-    by_rows = BRIEF if brief else LONG if rows >= LONG_ROWS else SHORT  # what so many rows can tell apart
-    orders = settings.orders or _orders(by_rows, experiments)
-    small = [order for order in orders if _net(order, settings, experiments[0]).n_weights <= lm.MAX_WEIGHTS]
-    own = (BRIEF_STATES if brief else STATES) if settings.states is None else settings.states
-    settings = replace(settings, orders=tuple(small) or orders, states=own)  # none: the trainer says what is too large
-    while _iterations(settings) * rows > ROW_ITERATIONS and settings.folds > 2:
-        settings = replace(settings, folds=settings.folds - 1)
-    while _iterations(settings) * rows > ROW_ITERATIONS and len(settings.states or ()) > 2:
-        settings = replace(settings, states=(settings.states or ())[:-1])
-    return settings
-
-
-def _folded(settings: SearchSettings, experiments: Sequence[Experiment]) -> SearchSettings:
-    """With no more folds than leave blocks long enough to judge a free run by; whole experiments stay whole."""
-    if not experiments or len(experiments) >= settings.folds:
-        return settings
-    most = min(map(len, experiments)) // (8 * settings.start)
-    return replace(settings, folds=max(2, min(settings.folds, most)))
-
-
-def _orders(orders: tuple[Order, ...], experiments: list[Experiment]) -> tuple[Order, ...]:
-    """As they are, or all with as many input delays as `memory` finds where that is more than any has."""
-    delays = memory(experiments)
-    if delays <= max(first + width for _, first, width, _ in orders):
-        return orders
-    return tuple((feedback, first, delays - first, hidden) for feedback, first, _, hidden in orders)
-
-
-def _check(experiments: Sequence[Experiment], settings: SearchSettings) -> None:
-    sizes_of(experiments)
-    need = (1 if len(experiments) >= settings.folds else settings.folds) * 4 * settings.start
-    for number, rows in enumerate(map(len, experiments)):
-        if rows < need:
-            raise InputError(
-                f"Experiment {number} has {rows} rows; {settings.folds} folds that start from {settings.start} "
-                f"measured rows need {need}. Use fewer folds or a longer experiment."
-            )

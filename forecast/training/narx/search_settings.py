@@ -1,0 +1,124 @@
+"""What the search for a NARX model is given, and how large it may be for so many rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from forecast.system.errors import InputError
+from forecast.training import levenberg_marquardt as lm
+from forecast.training.narx.experiment import Experiment, memory, sizes_of
+from forecast.training.narx.net import Narx
+
+Order = tuple[int, int, int, int]
+"""y delays, first u delay, u delays, hidden units."""
+
+SHORT: tuple[Order, ...] = ((2, 0, 3, 6), (3, 0, 4, 6), (3, 1, 3, 8), (5, 0, 6, 6))
+# Half of them linear: some hundred rows determine few weights, and the held-out blocks say whether they are enough.
+BRIEF: tuple[Order, ...] = ((3, 0, 6, 0), (3, 0, 4, 4), (2, 2, 4, 0), (2, 0, 3, 6))
+BRIEF_ROWS = 400
+# The largest first, for very long experiments leave time for few starts.
+LONG: tuple[Order, ...] = ((5, 0, 10, 10), (5, 0, 6, 6), (3, 0, 4, 6), (2, 0, 3, 6))
+LONG_ROWS = 5_000  # of all experiments together: enough for the largest order's 186 weights with one input and output
+
+StateOrder = tuple[int, int]
+"""Order of the linear model that the states begin as, hidden units."""
+
+# Without hidden units it is the ARX model, trained on its free run.
+STATES: tuple[StateOrder, ...] = ((4, 0), *((2, 8), (3, 6), (4, 6)) * 2)
+BRIEF_STATES: tuple[StateOrder, ...] = ((2, 0), (3, 0), (2, 4))
+INTEGRATING: tuple[StateOrder, ...] = ((4, 4),) * 3
+"""The same of the nets whose state drives the increments of y."""
+
+ROW_ITERATIONS = 50_000_000  # closed-loop iterations times rows, over all folds: longer experiments get fewer starts
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """`start`: rows of each experiment that only fill the delays, the same for every order, so that errors compare.
+
+    `orders`: tried in turn by the starts of a fold; empty: `BRIEF`, `SHORT` or `LONG`, by the rows of the experiments,
+    with as many input delays as `memory` finds where that is more.
+
+    `folds`: at most; fewer where a block would be shorter than eight times `start`.
+
+    `coordinates`: of the past outputs, tried in turn by the starts (`narx.coordinates`).
+
+    `states`: orders of the nets with a state of their own (`narx.states`), a start each; None: by the rows.
+    `integrating`: of those that see the increments of y alone.
+
+    `rounds`: (closed-loop iterations, how many of a family go on) of the successive halving.
+    """
+
+    start: int = 5
+    folds: int = 5
+    starts: int = 2
+    orders: tuple[Order, ...] = ()
+    open_iterations: int = 30
+    rounds: tuple[tuple[int, int], ...] = ((10, 4), (20, 3), (40, 3))
+    refit_iterations: int = 25
+    coordinates: tuple[str, ...] = ("level", "differences", "increments")
+    states: tuple[StateOrder, ...] | None = None
+    integrating: tuple[StateOrder, ...] = INTEGRATING
+
+
+def delay_net(order: Order, settings: SearchSettings, experiment: Experiment) -> Narx:
+    """A net on delays, of an order, without bounds and dead times."""
+    y_order, first, width, hidden = order
+    y_delays = tuple(range(1, min(y_order, settings.start) + 1))
+    inputs, outputs = experiment.u.shape[1], experiment.y.shape[1]
+    u_delays = tuple(range(first, first + width))
+    return Narx(inputs, outputs, y_delays, u_delays if inputs else (), hidden)
+
+
+def iterations_of(settings: SearchSettings) -> int:
+    """Of all folds, where one family is enough."""
+    own = len((*(settings.states or ()), *settings.integrating))
+    survivors = [settings.starts + own, *(keep for _, keep in settings.rounds)]
+    searched = sum(count * iterations for count, (iterations, _) in zip(survivors, settings.rounds, strict=False))
+    opened = settings.starts * settings.open_iterations // 3  # one step ahead costs about a third of a free run
+    return settings.folds * (opened + searched + survivors[-1] * settings.refit_iterations)
+
+
+def affordable(settings: SearchSettings, experiments: list[Experiment]) -> SearchSettings:
+    """Without the orders too large for Levenberg-Marquardt; fewer folds, then fewer starts, for many rows."""
+    rows = sum(map(len, experiments))
+    brief = rows < BRIEF_ROWS
+    by_rows = BRIEF if brief else LONG if rows >= LONG_ROWS else SHORT  # what so many rows can tell apart
+    orders = settings.orders or _orders(by_rows, experiments)
+    small = [order for order in orders if delay_net(order, settings, experiments[0]).n_weights <= lm.MAX_WEIGHTS]
+    own = (BRIEF_STATES if brief else STATES) if settings.states is None else settings.states
+    settings = replace(settings, orders=tuple(small) or orders, states=own)  # none: the trainer says what is too large
+    while iterations_of(settings) * rows > ROW_ITERATIONS and settings.folds > 2:
+        settings = replace(settings, folds=settings.folds - 1)
+    while iterations_of(settings) * rows > ROW_ITERATIONS and len(settings.states or ()) > 2:
+        settings = replace(settings, states=(settings.states or ())[:-1])
+    return settings
+
+
+def folded(settings: SearchSettings, experiments: Sequence[Experiment]) -> SearchSettings:
+    """With no more folds than leave blocks long enough to judge a free run by; whole experiments stay whole."""
+    if not experiments or len(experiments) >= settings.folds:
+        return settings
+    most = min(map(len, experiments)) // (8 * settings.start)
+    return replace(settings, folds=max(2, min(settings.folds, most)))
+
+
+def _orders(orders: tuple[Order, ...], experiments: list[Experiment]) -> tuple[Order, ...]:
+    """As they are, or all with as many input delays as `memory` finds where that is more than any has."""
+    delays = memory(experiments)
+    if delays <= max(first + width for _, first, width, _ in orders):
+        return orders
+    return tuple((feedback, first, delays - first, hidden) for feedback, first, _, hidden in orders)
+
+
+def check(experiments: Sequence[Experiment], settings: SearchSettings) -> None:
+    """`InputError` where the experiments differ in their columns, or one is too short for its folds."""
+    sizes_of(experiments)
+    need = (1 if len(experiments) >= settings.folds else settings.folds) * 4 * settings.start
+    for number, rows in enumerate(map(len, experiments)):
+        if rows < need:
+            raise InputError(
+                f"Experiment {number} has {rows} rows; {settings.folds} folds that start from {settings.start} "
+                f"measured rows need {need}. Use fewer folds or a longer experiment."
+            )
