@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -34,6 +35,12 @@ def test_a_notebook_runs_from_its_first_cell_to_its_last(page: Path, tmp_path: P
     shown = run(page, tmp_path)
     assert len(list(tmp_path.glob("*.png"))) == DRAWN[page.stem]
     assert shown.count("```text") + shown.count("<table>") >= 2
+
+
+@pytest.mark.skipif(importlib.util.find_spec("sktime") is None, reason="sktime, which pins pandas, is no dependency")
+def test_the_page_of_sktime_runs_where_sktime_is(tmp_path: Path) -> None:
+    shown = run(DOCS / "sktime.md", tmp_path)
+    assert shown.count("<table>") == 3 and "<th>seasonal naive</th>" in shown
 
 
 def test_a_cell_shows_what_it_prints_its_last_value_and_its_figure(tmp_path: Path) -> None:
