@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from forecast.comparison import metrics, scores
@@ -16,14 +17,13 @@ from forecast.comparison.longrun import Spacing
 from forecast.comparison.losses import COLUMNS, choose, preferred, variance_parts
 from forecast.comparison.multiple_comparisons import ranked
 from forecast.comparison.paired_tests import change_by_step
-from forecast.comparison.scores import Scored
+from forecast.comparison.scores import Cube, Scored
 from forecast.comparison.sentences import left_out_in_words, preferred_in_words, warnings_in_words
 from forecast.comparison.verdicts import compare
 from forecast.config.experiment import COMBINATION, NAIVE, Evaluation, Tuning, load_evaluation, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import SessionCalendar, Task, load_task
 from forecast.data.calendars import cycles
-from forecast.data.panel import with_series
 from forecast.data.results import MEAN, PER_SERIES, SPREAD, Results
 from forecast.data.splits import Borders
 from forecast.system import files
@@ -139,21 +139,23 @@ def losses(scored: list[Scored], scale: Mapping[str, metrics.Scale], block: str)
     """Long `model, ranking, skip, seed, unique_id, cutoff, loss`: absolute error over the train scale, mean over the
     horizon, of the mean of the seeds' forecasts, which serves. `skip` is the row that is the candidate's skip standing
     alone. A missing actual is left out."""
-    divisor = {name: s.value for name, s in scale.items()}
     parts = []
     for candidate in scored:
-        if candidate.forecasts is None:
-            continue
-        rows = with_series(candidate.forecasts[candidate.forecasts["block"] == block])
-        if rows["seed"].nunique() > 1:
-            rows = rows.groupby(["series", "cutoff", "step"], as_index=False, observed=True)[["y", "y_hat"]].mean()
-        error = (rows["y"] - rows["y_hat"]).abs() / rows["series"].map(divisor)
-        keys = {"unique_id": rows["series"], "cutoff": rows["cutoff"]}
-        own = pd.DataFrame({**keys, "loss": error}).groupby(list(keys), observed=True)["loss"].mean().reset_index()
-        own["seed"] = MEAN
-        record = candidate.record
-        parts.append(own.assign(model=record["model"], ranking=record["ranking"], skip=record["skip_row"]))
+        found = candidate.blocks.get(block, ())
+        if found:
+            names, cutoffs = [c.series for c in found for _ in c.y], np.concatenate([c.cutoffs for c in found])
+            loss = np.concatenate([_loss(c) / scale[c.series].value for c in found])
+            own = pd.DataFrame({"unique_id": names, "cutoff": cutoffs, "loss": loss, "seed": MEAN})
+            parts.append(own.assign(**candidate.about, skip=candidate.record["skip_row"]))
     return pd.concat(parts, ignore_index=True)[COLUMNS]
+
+
+def _loss(cube: Cube) -> np.ndarray:
+    """(n,): the absolute error of the mean of the seeds, over the known steps of each origin."""
+    error = np.abs(cube.y - cube.y_hat.mean(axis=0))
+    known = np.isfinite(error)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, error, 0.0).sum(axis=1) / known.sum(axis=1))
 
 
 def _verdicts(
@@ -190,13 +192,13 @@ def _changes(scored: list[Scored], task: Task) -> pd.DataFrame:
 
     A candidate without rows has other origins than naive, or series whose origins differ.
     """
-    naive = {cube.series: abs(cube.y_hat[0] - cube.y) for s in scored if s.name == NAIVE for cube in s.cubes}
+    naive = {cube.series: abs(cube.y_hat[0] - cube.y) for s in scored if s.name == NAIVE for cube in s.test}
     spacing = _spacing(task)
     rows: list[dict[str, Any]] = []
     for candidate in scored:
-        pairs = [(abs(c.y_hat.mean(axis=0) - c.y), naive[c.series]) for c in candidate.cubes if c.series in naive]
+        pairs = [(abs(c.y_hat.mean(axis=0) - c.y), naive[c.series]) for c in candidate.test if c.series in naive]
         if len({errors.shape for pair in pairs for errors in pair}) == 1:
-            about = {key: candidate.record[key] for key in ("model", "ranking")}
+            about = candidate.about
             found = zip(*change_by_step(pairs, **spacing), strict=True)
             rows += [{**about, "step": k, "change": c, "low": a, "high": b} for k, (c, a, b) in enumerate(found, 1)]
     return pd.DataFrame(rows, columns=["model", "ranking", "step", "change", "low", "high"])
@@ -205,30 +207,32 @@ def _changes(scored: list[Scored], task: Task) -> pd.DataFrame:
 def _residuals(scored: list[Scored], task: Task) -> list[dict[str, Any]]:
     """Residual diagnostics: autocorrelation and bias of the one-step test errors of every first seed, per series."""
     found = []
-    for candidate in scored:
-        for cube in candidate.cubes:
-            about = {k: candidate.record[k] for k in ("model", "ranking")} | {"series": cube.series}
-            steps = {"season_length": task.season_length, "step_size": task.step_size}
-            transform = target_of(cube.series, task).transform
-            left = one_step(cube.y[:, 0], cube.y_hat[0, :, 0], transform=transform, **steps)
-            found += [{**about, "seed": cube.seeds[0], **left}] if left else []
+    steps = {"season_length": task.season_length, "step_size": task.step_size}
+    for about, cube in _tested(scored):
+        errors = cube.y[:, 0], cube.y_hat[0, :, 0]
+        left = one_step(*errors, transform=target_of(cube.series, task).transform, **steps)
+        found += [{**about, "series": cube.series, "seed": cube.seeds[0], **left}] if left else []
     return found
+
+
+def _tested(scored: list[Scored]) -> Iterator[tuple[dict[str, str], Cube]]:
+    for candidate in scored:
+        yield from ((candidate.about, cube) for cube in candidate.test)
 
 
 def _alarms(scored: list[Scored], task: Task) -> dict[str, list[dict[str, Any]]]:
     """Copies of the last value, and on declared prices what is too good to be true; judged on the seed mean."""
     found: dict[str, list[dict[str, Any]]] = {"copies": [], "leaks": []}
-    for candidate in scored:
-        for cube in candidate.cubes:
-            arguments = (cube.y, cube.y_hat.mean(axis=0), cube.last)
-            about = {k: candidate.record[k] for k in ("model", "ranking")} | {"unique_id": cube.series}
-            copy = copy_check(*arguments, horizon=task.horizon, step_size=task.step_size)
-            if copy.is_copy:
-                found["copies"].append({**about, "reason": copy.reason})
-            if isinstance(task.calendar, SessionCalendar) and target_of(cube.series, task).is_price:
-                leak = leak_alarm(*arguments, horizon=task.horizon, step_size=task.step_size)
-                if leak.raised:
-                    found["leaks"].append({**about, "reason": "; ".join(leak.reasons)})
+    steps = {"horizon": task.horizon, "step_size": task.step_size}
+    for about, cube in _tested(scored):
+        arguments = (cube.y, cube.y_hat.mean(axis=0), cube.last)
+        copy = copy_check(*arguments, **steps)
+        if copy.is_copy:
+            found["copies"].append({**about, "unique_id": cube.series, "reason": copy.reason})
+        if isinstance(task.calendar, SessionCalendar) and target_of(cube.series, task).is_price:
+            leak = leak_alarm(*arguments, **steps)
+            if leak.raised:
+                found["leaks"].append({**about, "unique_id": cube.series, "reason": "; ".join(leak.reasons)})
     return found
 
 

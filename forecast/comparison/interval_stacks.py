@@ -17,6 +17,8 @@ from forecast.forecaster.intervals import RAW, SCALES, Scale, rank_of, scores_of
 from forecast.system.errors import InputError
 
 Method = Literal["split", "adaptive"]
+AT_ONCE = 200
+"""Series of one stack, whose arrays hold every level, origin and step of each."""
 METHODS: tuple[Method, ...] = get_args(Method)
 
 
@@ -104,7 +106,11 @@ def stacks(blocks: Blocks, levels: Sequence[float]) -> tuple[list[Stack], list[R
         kept = tuple(level for level, why in reasons.items() if not why)
         if calibration is not None and kept:
             groups.setdefault((kept, scale, calibration.y.shape, cube.y.shape), []).append(place)
-    return [_stack(blocks, pairs, places, key[0], key[1]) for key, places in groups.items()], refused
+    return [
+        _stack(blocks, pairs, places[first : first + AT_ONCE], key[0], key[1])
+        for key, places in groups.items()
+        for first in range(0, len(places), AT_ONCE)
+    ], refused
 
 
 def _stack(

@@ -19,13 +19,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.comparison import scores
 from forecast.comparison.interval_stacks import METHODS, Blocks, Method, Refusal, Stack, stacks
 from forecast.comparison.metrics import coverage_by_step
 from forecast.comparison.scores import Cube, Scored
 from forecast.config.experiment import NAIVE
 from forecast.config.task import Task, TaskColumn
-from forecast.data.panel import with_series
 from forecast.system import files
 
 COLUMNS = (
@@ -118,17 +116,16 @@ def _halved(blocks: Blocks) -> Blocks:
 
 
 def _origins(cube: Cube, part: slice) -> Cube:
-    return replace(cube, y=cube.y[part], y_hat=cube.y_hat[:, part], last=cube.last[part])
+    return replace(cube, y=cube.y[part], y_hat=cube.y_hat[:, part], last=cube.last[part], cutoffs=cube.cutoffs[part])
 
 
-def bands(blocks: Blocks, levels: Sequence[float], method: Method, cutoffs: Mapping[str, pd.Index]) -> pd.DataFrame:
-    """The intervals themselves (BANDS), one row per origin and step; `cutoffs` by series, in the cubes' order."""
+def bands(blocks: Blocks, levels: Sequence[float], method: Method) -> pd.DataFrame:
+    """The intervals themselves (BANDS), one row per origin and step."""
     parts = []
-    names = [cube.series for cube in blocks.test]
     for stack in stacks(blocks, levels)[0]:
         lower, upper = (np.moveaxis(end, 0, 1) for end in stack.ends(method))
         horizon = stack.y.shape[2]
-        moments = np.stack([cutoffs[names[place]].to_numpy() for place in stack.places])
+        moments = np.stack([blocks.test[place].cutoffs for place in stack.places])
         labels = {
             "level": np.array(stack.levels)[None, :, None, None],
             "cutoff": moments[:, None, :, None],
@@ -138,11 +135,6 @@ def bands(blocks: Blocks, levels: Sequence[float], method: Method, cutoffs: Mapp
         columns |= {"lower": lower, "upper": upper}
         parts.append((stack.places, {name: values.reshape(len(values), -1) for name, values in columns.items()}))
     return _in_order(parts, blocks, BANDS)
-
-
-def calibration_cubes(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> list[Cube]:
-    """The calibration block of one candidate's long forecasts, per series."""
-    return scores.cubes(forecasts[forecasts["block"] == "calibration"], last)
 
 
 def grouped(refused: Iterable[Refusal]) -> list[dict[str, Any]]:
@@ -175,7 +167,7 @@ def interval_tables(
     scored: list[Scored], last: Mapping[str, pd.Series], task: Task, levels: Sequence[float], chosen: Mapping[str, str]
 ) -> IntervalTables:
     """`last`: actuals by series and time; `chosen`: the model chosen on validation, by ranking."""
-    usable = [candidate for candidate in scored if candidate.forecasts is not None]
+    usable = [candidate for candidate in scored if candidate.blocks]
     best = [candidate for candidate in usable if is_chosen(candidate, chosen)]
     judges = [*best, *(candidate for candidate in usable if candidate.name == NAIVE and candidate not in best)]
     step_size = task.step_size_in("calibration")
@@ -192,7 +184,7 @@ def interval_tables(
         intervals=methods[methods["method"] == method],
         methods=methods,
         reliability=_joined([_reliability(_blocks(c, last, task, task.step_size)) for c in drawn]),
-        bands=_joined([_bands(c, last, task, levels, method) for c in best]),
+        bands=_joined([bands(_blocks(c, last, task, task.step_size), levels, method) for c in best]),
         decision=decision,
         refused=grouped(refused),
     )
@@ -207,11 +199,9 @@ def is_chosen(candidate: Scored, chosen: Mapping[str, str]) -> bool:
 
 
 def _blocks(candidate: Scored, last: Mapping[str, pd.Series], task: Task, step_size: int) -> Blocks:
-    assert candidate.forecasts is not None
-    calibration = calibration_cubes(candidate.forecasts, last)
     transforms = {name: target_of(name, task).transform for name in last}
     spacing = step_size / task.step_size_in("calibration")
-    return Blocks(candidate.record, calibration, candidate.cubes, step_size, transforms, spacing)
+    return Blocks(candidate.record, candidate.blocks["calibration"], candidate.test, step_size, transforms, spacing)
 
 
 def target_of(series: str, task: Task) -> TaskColumn:
@@ -222,15 +212,6 @@ def target_of(series: str, task: Task) -> TaskColumn:
 def _reliability(blocks: Blocks) -> pd.DataFrame:
     table, _ = interval_scores(blocks, GRID, METHODS)
     return table[table["step"] == 0].drop(columns=["step", "winkler"])
-
-
-def _bands(
-    candidate: Scored, last: Mapping[str, pd.Series], task: Task, levels: Sequence[float], method: Method
-) -> pd.DataFrame:
-    assert candidate.forecasts is not None
-    test = with_series(candidate.forecasts[candidate.forecasts["block"] == "test"])
-    cutoffs = {str(name): pd.Index(sorted(rows.unique())) for name, rows in test.groupby("series")["cutoff"]}
-    return bands(_blocks(candidate, last, task, task.step_size), levels, method, cutoffs)
 
 
 def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:

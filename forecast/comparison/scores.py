@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from forecast.comparison import metrics
 from forecast.config.experiment import NAIVE
 from forecast.config.task import Task
 from forecast.data.panel import series_name, with_series
-from forecast.data.results import MEAN, SPREAD, Results
+from forecast.data.results import BLOCKS, MEAN, SPREAD, Results
 from forecast.data.splits import Borders
 from forecast.system.errors import InputError
 
@@ -52,13 +52,14 @@ class Reference:
 
 @dataclass(frozen=True)
 class Cube:
-    """One candidate's forecasts of one series: y (n, H), y_hat (seeds, n, H), last (n,), and which seeds."""
+    """One candidate's forecasts of one series: y (n, H), y_hat (seeds, n, H), last (n,), which seeds, cutoffs (n,)."""
 
     series: str
     y: np.ndarray
     y_hat: np.ndarray
     last: np.ndarray
     seeds: tuple[int, ...]
+    cutoffs: np.ndarray
 
 
 def cubes(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> list[Cube]:
@@ -74,9 +75,9 @@ def cubes(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> list[Cube]:
         own = slice(start, stop)
         known, horizon = np.unique(seeds[own]), len(np.unique(steps[own]))
         shape = (len(known), (stop - start) // (len(known) * horizon), horizon)
-        values = _values_at(last[name], cutoffs[own].reshape(shape)[0, :, 0])
-        cube = Cube(name, y[own].reshape(shape)[0], y_hat[own].reshape(shape), values, tuple(known.tolist()))
-        result.append(cube)
+        origins = cutoffs[own].reshape(shape)[0, :, 0].copy()
+        about = (_values_at(last[name], origins), tuple(known.tolist()), origins)
+        result.append(Cube(name, y[own].reshape(shape)[0].copy(), y_hat[own].reshape(shape), *about))
     return result
 
 
@@ -186,51 +187,57 @@ def with_mean_and_spread(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Scored:
-    """One candidate: its record, its forecasts by block and, where it did not fail, its scores on the test block."""
+    """One candidate: its record and, where it did not fail, its forecasts by block and its scores on test."""
 
     record: dict[str, Any]
-    forecasts: pd.DataFrame | None = None
+    blocks: Mapping[str, tuple[Cube, ...]] = field(default_factory=dict)
     board: pd.DataFrame | None = None
     by_step: pd.DataFrame | None = None
     by_series: pd.DataFrame | None = None
     validation: pd.DataFrame | None = None
     """Test scores: `board` over the series, `by_series`, `by_step`; `validation` is what the choice looks at."""
-    cubes: tuple[Cube, ...] = ()
 
     @property
     def name(self) -> str:
         return str(self.record["candidate"])
+
+    @property
+    def about(self) -> dict[str, str]:
+        return {key: self.record[key] for key in ("model", "ranking")}
+
+    @property
+    def test(self) -> tuple[Cube, ...]:
+        return self.blocks.get("test", ())
 
 
 def score(
     results: Results, frame: pd.DataFrame, task: Task, borders: Borders
 ) -> tuple[list[Scored], Mapping[str, Reference]]:
     """All candidates scored on test, and on validation for the choice; by block what errors are measured against."""
-    found = [(r, results.forecasts(name) if r["status"] == "ok" else None) for name, r in results.records.items()]
-    naive = next((f for record, f in found if record["candidate"] == NAIVE and f is not None), None)
-    if naive is None:
+    naive = results.records.get(NAIVE, {"status": "missing"})
+    if naive["status"] != "ok":
         raise InputError(
             f"{results.paths.trained(results.name)} has no forecasts of {NAIVE!r}; every score is taken against it. "
             "Put `naive` into the grid of configs/models.yaml."
         )
-    reference = {b: references(frame, naive, task, borders, b) for b in ("validation", "test")}
-    return [_scored(record, forecasts, reference) for record, forecasts in found], reference
+    found = results.forecasts(NAIVE)
+    reference = {b: references(frame, found, task, borders, b) for b in ("validation", "test")}
+    return [_scored(record, results, reference) for record in results.records.values()], reference
 
 
-def _scored(record: dict[str, Any], forecasts: pd.DataFrame | None, reference: Mapping[str, Reference]) -> Scored:
-    if forecasts is None:
+def _scored(record: dict[str, Any], results: Results, reference: Mapping[str, Reference]) -> Scored:
+    if record["status"] != "ok":
         return Scored(record)
-    test = tuple(cubes(forecasts[forecasts["block"] == "test"], reference["test"].last))
-    earlier = cubes(forecasts[forecasts["block"] == "validation"], reference["validation"].last)
-    by_series = series_scores(test, reference["test"])
-    by_step = step_scores(test, reference["test"])
-    on_validation = series_scores(earlier, reference["validation"])
+    last = reference["test"].last
+    blocks = {b: tuple(cubes(results.forecasts(record["candidate"], b), last)) for b in BLOCKS[1:]}
+    by_series = series_scores(blocks["test"], reference["test"])
+    by_step = step_scores(blocks["test"], reference["test"])
+    on_validation = series_scores(blocks["validation"], reference["validation"])
     return Scored(
         record=record,
-        forecasts=forecasts,
+        blocks=blocks,
         board=with_mean_and_spread(over_series(by_series, ["seed"], reference["test"]), []),
         by_step=with_mean_and_spread(over_series(by_step, ["seed", "step"], reference["test"]), ["step"]),
         by_series=by_series,
         validation=with_mean_and_spread(over_series(on_validation, ["seed"], reference["validation"]), []),
-        cubes=test,
     )

@@ -9,7 +9,7 @@ import csv
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -92,9 +92,10 @@ class Results:
     def folder(self, candidate: str) -> Path:
         return self.paths.trained(self.name) / candidate
 
-    def forecasts(self, candidate: str) -> pd.DataFrame:
-        """forecasts.parquet: unique_id, output, cutoff, step, ds, block, seed, y, y_hat, in raw units."""
-        return _read(self.folder(candidate) / "forecasts.parquet", "train", pd.read_parquet)
+    def forecasts(self, candidate: str, block: str = "") -> pd.DataFrame:
+        """forecasts.parquet or a block: unique_id, output, cutoff, step, ds, block, seed, y, y_hat, in raw units."""
+        part = partial(pd.read_parquet, filters=[("block", "==", block)] if block else None)
+        return _read(self.folder(candidate) / "forecasts.parquet", "train", part)
 
     def forecasts_by_series(self, candidate: str) -> pd.DataFrame:
         """FORECAST_COLUMNS of `forecasts`; with several targets unique_id is series/column."""

@@ -123,8 +123,11 @@ def calibration_on_test(root: Path) -> None:
         root,
         "forecast/comparison/intervals.py",
         """
-        def calibration_cubes(forecasts, last):
-            return scores.cubes(forecasts[forecasts["block"] == "test"], last)
+        _true_blocks = _blocks
+
+        def _blocks(candidate, *about):
+            found = {**candidate.blocks, "calibration": candidate.test}
+            return _true_blocks(replace(candidate, blocks=found), *about)
     """,
     )
 
@@ -281,7 +284,8 @@ def scored_on_the_easier_half(root: Path) -> None:
         def _of_the_easier(cube, reference):
             hard = np.abs(cube.y - cube.y_hat.mean(axis=0)).mean(axis=1)
             easy = hard <= np.median(hard)
-            part = Cube(cube.series, cube.y[easy], cube.y_hat[:, easy], cube.last[easy], cube.seeds)
+            about = (cube.last[easy], cube.seeds, cube.cutoffs[easy])
+            part = Cube(cube.series, cube.y[easy], cube.y_hat[:, easy], *about)
             return _all_scores([part], reference).assign(n_origins=len(cube.y))
     """,
     )
@@ -532,10 +536,16 @@ def calibrated_on_the_first_test_origins_too(root: Path) -> None:
         root,
         "forecast/comparison/intervals.py",
         """
-        def calibration_cubes(forecasts, last):
-            later = forecasts[forecasts["block"] == "test"]["cutoff"].unique()
-            first = forecasts["cutoff"].isin(sorted(later)[:5])
-            return scores.cubes(forecasts[(forecasts["block"] == "calibration") | first], last)
+        _true_blocks = _blocks
+
+        def _blocks(candidate, *about):
+            pairs = zip(candidate.blocks["calibration"], candidate.test, strict=True)
+            found = {**candidate.blocks, "calibration": tuple(_with_first(*pair) for pair in pairs)}
+            return _true_blocks(replace(candidate, blocks=found), *about)
+
+        def _with_first(cube, later):
+            y, y_hat = np.vstack([cube.y, later.y[:5]]), np.hstack([cube.y_hat, later.y_hat[:, :5]])
+            return replace(cube, y=y, y_hat=y_hat, last=np.append(cube.last, later.last[:5]))
         """,
     )
 

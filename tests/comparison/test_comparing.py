@@ -136,7 +136,7 @@ def test_the_choice_sees_validation_and_no_test_score(trained):
 
 def test_a_loss_is_the_scaled_error_averaged_over_the_horizon(trained):
     everything = scored(trained)
-    scale = scores.references(FRAME, everything[0].forecasts, TASK, BORDERS, "test").scale
+    scale = scores.references(FRAME, forecasts(None), TASK, BORDERS, "test").scale
     losses = comparing.losses(everything, scale, "test")
     assert list(losses.columns) == LOSS_COLUMNS
     assert set(losses["model"]) == {"naive", "ridge", "net"}
@@ -233,3 +233,23 @@ def test_levenberg_marquardt_is_exempt_from_gradient_steps_openly_and_not_from_t
     assert found["model"] == "narx_lm" and "no gradient steps" in found["why"]
     with pytest.raises(InputError, match=r"narx_lm\.linear has seeds"):
         check_same_budget([budget_record("narx_lm.linear", **own, seeds=[{"seed": 0}])], BUDGET)
+
+
+def test_the_comparison_makes_no_frame_for_each_series_model_and_level(results, monkeypatch):
+    """Thousands of small frames were most of the time and memory of a comparison of thousands of series."""
+    evaluation = Evaluation(alpha=0.05, bootstrap_repetitions=100, bootstrap_seed=0, levels=(0.5, 0.6))
+    made, real = [], pd.DataFrame.__init__
+    counts = {}
+    for number in (12, 36):
+        names = [f"s{k:02d}" for k in range(number)]
+        for candidate, error in (("naive", None), ("ridge", 1.0), ("theta", 0.5)):
+            parts = [forecasts(error).assign(unique_id=name) for name in names]
+            write(results, candidate, pd.concat(parts, ignore_index=True))
+        frame = pd.concat([FRAME.assign(unique_id=name) for name in names], ignore_index=True)
+        made.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(pd.DataFrame, "__init__", lambda self, *a, **k: made.append(1) or real(self, *a, **k))
+            found = comparing.compared(results, frame, TASK, BORDERS, evaluation, BUDGET)
+        assert set(found.tables["by_series"]["series"]) == set(names)
+        counts[number] = len(made)
+    assert counts[36] < counts[12] + 24  # one for each of 24 more series, 3 models and 2 levels would be 144

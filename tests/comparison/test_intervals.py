@@ -7,19 +7,20 @@ import pandas as pd
 import pytest
 
 from forecast.comparison.interval_stacks import Blocks
-from forecast.comparison.intervals import BANDS, COLUMNS, bands, calibration_cubes, grouped, interval_scores, rehearsed
+from forecast.comparison.intervals import BANDS, COLUMNS, bands, grouped, interval_scores, rehearsed
 from forecast.comparison.scores import Cube
 from forecast.forecaster.ensemble import calibration_scores
 from tests.support.example_data import dataset
 
 RECORD = {"model": "net", "ranking": "shipped"}
+HOURS = pd.date_range("2024-01-01", periods=1000, freq="h").to_numpy()
 
 
 def cube(y, *, y_hat=0.0, series="a"):
     """Actuals (n, H) and two seeds whose mean is `y_hat` everywhere."""
     actual = np.asarray(y, dtype=float)
     seeds = np.stack([np.full_like(actual, y_hat - 1), np.full_like(actual, y_hat + 1)])
-    return Cube(series, actual, seeds, np.zeros(len(actual)), (0, 1))
+    return Cube(series, actual, seeds, np.zeros(len(actual)), (0, 1), HOURS[: len(actual)])
 
 
 def split(calibration, test, levels, *, model="net", **transforms):
@@ -98,7 +99,7 @@ def test_nothing_of_the_test_block_moves_a_margin():
 
 
 def test_a_forecast_that_is_not_finite_is_refused():
-    broken = Cube("a", CALIBRATION.y, np.full((1, 9, 2), np.nan), np.zeros(9), (0,))
+    broken = Cube("a", CALIBRATION.y, np.full((1, 9, 2), np.nan), np.zeros(9), (0,), HOURS[:9])
     table, refused = split([broken], [TEST], [0.8])
     assert table.empty
     assert "not finite" in refused[0].reason
@@ -111,14 +112,6 @@ def test_the_same_refusal_is_said_once_with_those_it_holds_for():
     (entry,) = grouped(refused)
     assert (entry["series"], entry["level"]) == ("a", 0.95)
     assert [c["model"] for c in entry["candidates"]] == ["net", "naive"]
-
-
-def test_calibration_cubes_hold_that_block_alone():
-    hours = pd.date_range("2024-01-01", periods=4, freq="h").as_unit("ns")
-    rows = [("a", hours[i], 1, hours[i + 1], b, 0, 1.0 + i, 0.0) for i, b in enumerate(("calibration", "test"))]
-    frame = pd.DataFrame(rows, columns=["unique_id", "cutoff", "step", "ds", "block", "seed", "y", "y_hat"])
-    (found,) = calibration_cubes(frame, {"a": pd.Series(5.0, index=hours)})
-    assert found.y.tolist() == [[1.0]]
 
 
 def drifting(n, *, seed, spread):
@@ -170,12 +163,11 @@ def test_errors_of_a_price_are_ratios():
 
 
 def test_the_bands_are_the_ends_that_the_scores_are_of():
-    cutoffs = {"a": pd.date_range("2024-01-01", periods=4, freq="h")}
-    table = bands(blocks([CALIBRATION], [TEST]), [0.8, 0.95], "split", cutoffs)
+    table = bands(blocks([CALIBRATION], [TEST]), [0.8, 0.95], "split")
     assert tuple(table.columns) == BANDS and len(table) == 8
-    assert table["cutoff"].tolist() == [moment for moment in cutoffs["a"] for _ in range(2)]
+    assert table["cutoff"].tolist() == [moment for moment in pd.DatetimeIndex(HOURS[:4]) for _ in range(2)]
     assert table.groupby("step")["upper"].first().to_dict() == {1: 8, 2: 80}
-    assert bands(blocks([], [TEST]), [0.8], "split", cutoffs).empty
+    assert bands(blocks([], [TEST]), [0.8], "split").empty
 
 
 def test_the_intervals_scored_are_those_a_served_ensemble_has():
@@ -187,7 +179,7 @@ def test_the_intervals_scored_are_those_a_served_ensemble_has():
     ]  # fmt: skip
     (served,) = calibration_scores(pd.DataFrame(rows), dataset().task).values()
     method = rehearsed([blocks([held], [])], [0.8])["method"]
-    scored = bands(blocks([held], [seen]), [0.8], method, {"a": pd.RangeIndex(30)})
+    scored = bands(blocks([held], [seen]), [0.8], method)
     assert np.array_equal(scored[["lower", "upper"]].T, np.hstack(served.interval(0.8, seen.y_hat.mean(axis=0))).T)
 
 

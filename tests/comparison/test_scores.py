@@ -96,7 +96,10 @@ def test_the_order_by_mase_and_the_sign_against_naive_agree_and_naive_is_zero(va
     y = np.where(missing & (np.arange(5) > 0)[None, :, None], np.nan, values[0])
     names = ["a", "b", "c", "d"]
     cubes = {
-        kind: [Cube(n, y[k], forecast[k][None], values[0][k, :, 0], (0,)) for k, n in enumerate(names)]
+        kind: [
+            Cube(n, y[k], forecast[k][None], values[0][k, :, 0], (0,), np.arange(len(y[k])))
+            for k, n in enumerate(names)
+        ]
         for kind, forecast in (("naive", values[1]), ("other", values[2]))
     }
     scale = {name: Scale(float(k + 1)) for k, name in enumerate(names)}
