@@ -56,6 +56,7 @@ from forecast.system.errors import ModelFailure
 Question = Callable[[Forecaster, Panel, dict[str, np.ndarray]], dict[str, np.ndarray]]
 """(forecaster, panel, rows by series) -> answers by series, the first axis that of the rows."""
 SCORED = ("validation", "calibration", "test")
+Part = slice | None
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,11 @@ def load_engine() -> None:
 
 
 def fit_and_forecast(
-    place: PreparedData, candidate: Candidate, seed: int, budget: Budget, folder: Path, start: Path | None = None
+    place: PreparedData, candidate: Candidate, seed: int, budget: Budget, folder: Path, start: Path | None, part: Part
 ) -> dict[str, Any]:
     """Fill `folder` with the forecaster (seed/), forecasts.parquet and fit.json; returns the cost.
 
-    `start`: a weights.npz that gradient descent begins with.
+    `start`: a weights.npz that gradient descent begins with. `part`: of the series, of which nothing else is fitted.
     A head that says more than a point leaves distributions.parquet (`with_distributions`) as well.
 
     A model that cannot be fitted or gives forecasts that are not finite leaves fit.json with its reason alone.
@@ -110,7 +111,8 @@ def fit_and_forecast(
         try:
             warm = files.read_arrays(start) if start is not None else None
             again = partial(fit_twice, candidate=candidate, seed=seed, budget=budget)
-            fits = all_stages(problem, candidate.spec, again, initial=warm)
+            fits = all_stages(problem, candidate.spec, lambda known, **k: again(known.only(part), **k), initial=warm)
+            problem = problem.only(part)
             forecasts = forecast_blocks(fits.stages, problem, seed)
             distributions = with_distributions(fits.stages, problem, forecasts, seed=seed)
         except ModelFailure as error:

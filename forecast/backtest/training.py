@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-
-import pandas as pd
 
 from forecast.backtest.backtest import PreparedData, fit_and_forecast, load_engine
 from forecast.backtest.candidates import (
@@ -36,23 +34,26 @@ from forecast.config.datasets import load_dataset
 from forecast.config.experiment import Combination, load_models, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task, load_task
-from forecast.forecaster import Budget
+from forecast.forecaster import Budget, Forecaster
 from forecast.forecaster.distributions import FILE as DISTRIBUTIONS
 from forecast.system import files, workers
 from forecast.system.stage import progress
 
 ENGINE = "forecast.backtest.backtest"
+BY_SERIES, SERIES_A_TASK = "statistical", 500
+"""What is fitted to each series alone, and how many a task has: neither hours of one nor thousands of moments."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """Everything the train stage needs besides the candidates."""
+    """Everything the train stage needs besides the candidates; `series`: how many there are."""
 
     place: PreparedData
     task: Task
     budget: Budget
     seeds: tuple[int, ...]
     borders: Mapping[str, str]
+    series: int = 1
 
 
 def train_dataset(
@@ -78,9 +79,11 @@ def train_dataset(
         budget=Budget(budget.final_steps, budget.evaluate_every),
         seeds=budget.seeds,
         borders=files.read_json(paths.borders(dataset)),
+        series=len(files.read_json(paths.quality(dataset))["series"]),
     )
     tuned = {path.stem: files.read_json(path) for path in sorted(paths.tuned(dataset).glob("*.json"))}
-    total = sum(len(budget.seeds) if c.spec.seeded else 1 for c in planned)
+    parts = -(-run.series // SERIES_A_TASK)
+    total = sum(len(budget.seeds) if c.spec.seeded else parts if c.spec.kind == BY_SERIES else 1 for c in planned)
     with progress(total, f"train {dataset}") as advance:
         train(
             run, planned, tuned, paths.trained(dataset), jobs=jobs, advance=advance,
@@ -124,13 +127,14 @@ def _compute(run: Run, jobs_list: list[TrainingJob], workers_wanted: int, advanc
     for job in jobs_list:
         if job.folder not in todo or todo[job.folder] is not job:
             advance(job.title)
-    ordered = _longest_first(list(todo.values()), workers_wanted)
+    found = [part for job in _longest_first(list(todo.values()), workers_wanted) for part in job.parts(run.series)]
+    ordered = [part for part in found if not (part.folder / "fit.json").exists()]
     by_title = {job.title: job for job in ordered}
     tasks = [
         workers.Task(
             name=job.title,
             function=fit_and_forecast,
-            arguments=(run.place, job.candidate, job.seed, job.budget, job.folder, job.start),
+            arguments=(run.place, job.candidate, job.seed, job.budget, job.folder, job.start, job.series),
             prepare=load_engine if job.candidate.spec.uses_tensorflow else None,
             reads=(*run.place.reads, *([job.start] if job.start else [])),
             writes=job.folder,
@@ -143,7 +147,27 @@ def _compute(run: Run, jobs_list: list[TrainingJob], workers_wanted: int, advanc
         if not outcome.error:
             files.write_json(_cost_path(run, by_title[outcome.name]), {**outcome.value, "kind": outcome.kind})
         advance(outcome.name)
+    for folder, job in todo.items():
+        parts = [part.folder for part in job.parts(run.series)]
+        if len(parts) > 1 and all((part / "fit.json").exists() for part in parts):
+            _join(folder, parts)
     workers.raise_failures(outcomes, what=f"train {run.place.dataset}")
+
+
+def _join(folder: Path, parts: list[Path]) -> None:
+    """Fill `folder` as one task with all the series would have, and remove the parts."""
+    fits = [files.read_json(part / "fit.json") for part in parts]
+    failed = next((fit for fit in fits if fit["status"] != "ok"), None)
+    with files.atomic_directory(folder) as temporary:
+        if failed is None:
+            files.join_frames(temporary / "forecasts.parquet", [part / "forecasts.parquet" for part in parts])
+            for name in ("seed", "chosen"):
+                own = [Forecaster.load(part / name) for part in parts]
+                numbers = {uid: found for one in own for uid, found in one.statistical.items()}
+                replace(own[0], statistical=numbers).save(temporary / name)
+        files.write_json(temporary / "fit.json", failed or {**fits[0], "rows_seen": sum(f["rows_seen"] for f in fits)})
+    for part in parts:
+        shutil.rmtree(part)
 
 
 def _longest_first(jobs: list[TrainingJob], workers_wanted: int) -> list[TrainingJob]:
@@ -169,10 +193,19 @@ class TrainingJob:
     folder: Path
     digest: dict[str, str]
     start: Path | None = None
+    series: slice | None = None
 
     @property
     def title(self) -> str:
-        return f"{self.candidate.name} seed {self.seed}" if self.candidate.spec.seeded else self.candidate.name
+        part = f" from series {self.series.start}" if self.series else ""
+        return self.candidate.name + (f" seed {self.seed}" if self.candidate.spec.seeded else "") + part
+
+    def parts(self, series: int) -> list[TrainingJob]:
+        """Itself; where each of many `series` is fitted alone, jobs of `SERIES_A_TASK` of them."""
+        if self.candidate.spec.kind != BY_SERIES or series <= SERIES_A_TASK:
+            return [self]
+        found = [slice(first, first + SERIES_A_TASK) for first in range(0, series, SERIES_A_TASK)]
+        return [replace(self, folder=Path(f"{self.folder}-{part.start}"), series=part) for part in found]
 
 
 def _jobs(run: Run, candidate: Candidate, tuned: dict[str, Any] | None) -> list[TrainingJob]:
@@ -208,12 +241,10 @@ def _assemble(
     fits = [files.read_json(job.folder / "fit.json") for job in jobs]
     good = [(job, fit) for job, fit in zip(jobs, fits, strict=True) if fit["status"] == "ok"]
     if good:
-        frames = [pd.read_parquet(job.folder / "forecasts.parquet") for job, _ in good]
-        files.write_frame(folder / "forecasts.parquet", pd.concat(frames, ignore_index=True))
-        tables = [job.folder / DISTRIBUTIONS for job, _ in good if (job.folder / DISTRIBUTIONS).exists()]
-        if tables:
-            whole = pd.concat([pd.read_parquet(path) for path in tables], ignore_index=True)
-            files.write_frame(folder / DISTRIBUTIONS, whole)
+        for name in ("forecasts.parquet", DISTRIBUTIONS):
+            found = [job.folder / name for job, _ in good if (job.folder / name).exists()]
+            if found:
+                files.join_frames(folder / name, found)
     for job, fit in good:
         shutil.copytree(job.folder / "seed", folder / f"seed-{fit['seed']}")
         if (job.folder / "chosen").exists():
@@ -283,7 +314,7 @@ def _cost_path(run: Run, job: TrainingJob) -> Path:
 def _collect_costs(run: Run, jobs: list[TrainingJob]) -> None:
     """.forecast/cost/<dataset>/<candidate>.json: outside every stage's outs, since no two runs take equally long."""
     for name in dict.fromkeys(job.candidate.name for job in jobs):
-        parts = [_cost_path(run, job) for job in jobs if job.candidate.name == name]
+        parts = [_cost_path(run, part) for job in jobs if job.candidate.name == name for part in job.parts(run.series)]
         costs = [files.read_json(path) for path in parts if path.exists()]
         if not costs:
             continue

@@ -146,16 +146,15 @@ def losses(scored: list[Scored], scale: Mapping[str, metrics.Scale], block: str)
             names, cutoffs = [c.series for c in found for _ in c.y], np.concatenate([c.cutoffs for c in found])
             loss = np.concatenate([_loss(c) / scale[c.series].value for c in found])
             own = pd.DataFrame({"unique_id": names, "cutoff": cutoffs, "loss": loss, "seed": MEAN})
-            parts.append(own.assign(**candidate.about, skip=candidate.record["skip_row"]))
+            record = candidate.record
+            parts.append(own.assign(model=record["model"], ranking=record["ranking"], skip=record["skip_row"]))
     return pd.concat(parts, ignore_index=True)[COLUMNS]
 
 
 def _loss(cube: Cube) -> np.ndarray:
     """(n,): the absolute error of the mean of the seeds, over the known steps of each origin."""
-    error = np.abs(cube.y - cube.y_hat.mean(axis=0))
-    known = np.isfinite(error)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(known, error, 0.0).sum(axis=1) / known.sum(axis=1))
+    error = np.ma.masked_invalid(np.abs(cube.y - cube.y_hat.mean(axis=0)))
+    return np.asarray(error.mean(axis=1).filled(np.nan))
 
 
 def _verdicts(
@@ -192,13 +191,14 @@ def _changes(scored: list[Scored], task: Task) -> pd.DataFrame:
 
     A candidate without rows has other origins than naive, or series whose origins differ.
     """
-    naive = {cube.series: abs(cube.y_hat[0] - cube.y) for s in scored if s.name == NAIVE for cube in s.test}
+    naive = {cube.series: abs(cube.y_hat[0] - cube.y) for s in scored if s.name == NAIVE for cube in s.blocks["test"]}
     spacing = _spacing(task)
     rows: list[dict[str, Any]] = []
     for candidate in scored:
-        pairs = [(abs(c.y_hat.mean(axis=0) - c.y), naive[c.series]) for c in candidate.test if c.series in naive]
+        tested = candidate.blocks.get("test", ())
+        pairs = [(abs(c.y_hat.mean(axis=0) - c.y), naive[c.series]) for c in tested if c.series in naive]
         if len({errors.shape for pair in pairs for errors in pair}) == 1:
-            about = candidate.about
+            about = {key: candidate.record[key] for key in ("model", "ranking")}
             found = zip(*change_by_step(pairs, **spacing), strict=True)
             rows += [{**about, "step": k, "change": c, "low": a, "high": b} for k, (c, a, b) in enumerate(found, 1)]
     return pd.DataFrame(rows, columns=["model", "ranking", "step", "change", "low", "high"])
@@ -209,15 +209,15 @@ def _residuals(scored: list[Scored], task: Task) -> list[dict[str, Any]]:
     found = []
     steps = {"season_length": task.season_length, "step_size": task.step_size}
     for about, cube in _tested(scored):
-        errors = cube.y[:, 0], cube.y_hat[0, :, 0]
-        left = one_step(*errors, transform=target_of(cube.series, task).transform, **steps)
+        left = one_step(cube.y[:, 0], cube.y_hat[0, :, 0], transform=target_of(cube.series, task).transform, **steps)
         found += [{**about, "series": cube.series, "seed": cube.seeds[0], **left}] if left else []
     return found
 
 
 def _tested(scored: list[Scored]) -> Iterator[tuple[dict[str, str], Cube]]:
     for candidate in scored:
-        yield from ((candidate.about, cube) for cube in candidate.test)
+        about = {key: candidate.record[key] for key in ("model", "ranking")}
+        yield from ((about, cube) for cube in candidate.blocks.get("test", ()))
 
 
 def _alarms(scored: list[Scored], task: Task) -> dict[str, list[dict[str, Any]]]:

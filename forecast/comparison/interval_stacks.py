@@ -18,7 +18,7 @@ from forecast.system.errors import InputError
 
 Method = Literal["split", "adaptive"]
 AT_ONCE = 200
-"""Series of one stack, whose arrays hold every level, origin and step of each."""
+"""Series of one stack at the most: its arrays hold every level, origin and step of each."""
 METHODS: tuple[Method, ...] = get_args(Method)
 
 
@@ -105,12 +105,8 @@ def stacks(blocks: Blocks, levels: Sequence[float]) -> tuple[list[Stack], list[R
         refused += [Refusal(**about, level=level, reason=why) for level, why in reasons.items() if why]
         kept = tuple(level for level, why in reasons.items() if not why)
         if calibration is not None and kept:
-            groups.setdefault((kept, scale, calibration.y.shape, cube.y.shape), []).append(place)
-    return [
-        _stack(blocks, pairs, places[first : first + AT_ONCE], key[0], key[1])
-        for key, places in groups.items()
-        for first in range(0, len(places), AT_ONCE)
-    ], refused
+            groups.setdefault((kept, scale, calibration.y.shape, cube.y.shape, place // AT_ONCE), []).append(place)
+    return [_stack(blocks, pairs, places, key[0], key[1]) for key, places in groups.items()], refused
 
 
 def _stack(

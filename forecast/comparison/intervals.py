@@ -201,7 +201,8 @@ def is_chosen(candidate: Scored, chosen: Mapping[str, str]) -> bool:
 def _blocks(candidate: Scored, last: Mapping[str, pd.Series], task: Task, step_size: int) -> Blocks:
     transforms = {name: target_of(name, task).transform for name in last}
     spacing = step_size / task.step_size_in("calibration")
-    return Blocks(candidate.record, candidate.blocks["calibration"], candidate.test, step_size, transforms, spacing)
+    held, shown = candidate.blocks["calibration"], candidate.blocks["test"]
+    return Blocks(candidate.record, held, shown, step_size, transforms, spacing)
 
 
 def target_of(series: str, task: Task) -> TaskColumn:

@@ -201,14 +201,6 @@ class Scored:
     def name(self) -> str:
         return str(self.record["candidate"])
 
-    @property
-    def about(self) -> dict[str, str]:
-        return {key: self.record[key] for key in ("model", "ranking")}
-
-    @property
-    def test(self) -> tuple[Cube, ...]:
-        return self.blocks.get("test", ())
-
 
 def score(
     results: Results, frame: pd.DataFrame, task: Task, borders: Borders

@@ -101,7 +101,7 @@ def _fit_parameters(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
     """Every family whose spec fits itself; one that is tuned gets its validation error as well."""
     spec, beside = bare.spec, bare.spec.beside
     if start.chosen is not None:
-        found = spec.fit_again(problem, start.chosen.forecaster.weights, seed=start.seed)
+        found = spec.fit_again(problem, start.chosen.forecaster, seed=start.seed)
     else:
         found = spec.fit(problem, seed=start.seed)
     skip = problem.skip(beside, problem.panel.task.horizon) if beside else None

@@ -95,9 +95,8 @@ class ModelSpec(Config):
         """Its parameters from the train rows (`fitted_as: parameters`); a rule has none."""
         return Parameters()
 
-    def fit_again(self, problem: Problem, chosen: Mapping[str, np.ndarray], *, seed: int) -> Parameters:
-        """The same on the rows of `problem.joined`; `chosen`: the arrays found on train rows, with what validation
-        chose in them."""
+    def fit_again(self, problem: Problem, chosen: FittedModel, *, seed: int) -> Parameters:
+        """The same on the rows of `problem.joined`; `chosen`: the model of the train rows, with what was chosen."""
         return self.fit(problem, seed=seed)
 
     def predict(self, model: FittedModel, series: Series, rows: np.ndarray) -> np.ndarray:

@@ -98,6 +98,13 @@ class Problem:
         blocks = {uid: cut.joined() for uid, cut in self.blocks.items()}
         return replace(self, blocks=blocks, choices=self, _skips={})
 
+    def only(self, part: slice | None) -> Problem:
+        """Of some of the series alone (None: of all), in the same units."""
+        if part is None:
+            return self
+        panel = replace(self.panel, series=self.panel.series[part])
+        return replace(self, panel=panel, blocks={uid: self.blocks[uid] for uid in panel.by_id}, _skips={})
+
     def scaled(self, unique_id: str) -> np.ndarray:
         """(T, C) scaled values of one series, NaN where not observed."""
         if unique_id not in self._scaled:

@@ -12,6 +12,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -51,17 +52,23 @@ class StatisticalSpec(FittedSpec):
         """Arguments of the fit, given the dataset's season."""
         return {}
 
+    def options_again(self, season: int, first: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments of a second fit, on more rows; `first`: the numbers of the one before, whose form may stay."""
+        return self.options(season)
+
     def modules(self) -> list[str]:
         return [*super().modules(), self.fitted.__module__]
 
-    def fit(self, problem: Problem, *, seed: int) -> Parameters:
-        """One fit per series and output on the train rows, gaps filled forward.
+    def fit_again(self, problem: Problem, chosen: FittedModel, *, seed: int) -> Parameters:
+        return self.fit(problem, seed=seed, before=chosen.statistical)
+
+    def fit(self, problem: Problem, *, seed: int, before: Mapping[str, Any] = MappingProxyType({})) -> Parameters:
+        """One fit per series and output on the train rows, gaps filled forward; `before`: those of fewer rows.
 
         In the target's own units where all of them are above zero, so that a season or an error may multiply; scaled
         elsewhere, which the optimisers inside find easier (`ets_seasonal` on temperatures: 1.40 °C, else 1.46).
         """
         season = problem.panel.task.season_length
-        options = self.options(season)
         result = {}
         for uid, blocks in problem.blocks.items():
             start, stop = blocks.train
@@ -72,6 +79,9 @@ class StatisticalSpec(FittedSpec):
                 values = problem.scaling.unscaled(scaled, uid, output)
                 units = "own" if values.min() > 0 else "scaled"
                 chosen = values if units == "own" else scaled
+                first = before[uid][output] if uid in before else {}
+                same = first.get("units") == units  # in others a form that multiplies may not be allowed
+                options = self.options_again(season, first) if same else self.options(season)
                 numbers = describe(fit(self.family, chosen, season=season, options=options))
                 fits.append({**numbers, "begins": str(begins), "units": units})
             result[uid] = fits

@@ -14,7 +14,7 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -120,6 +120,16 @@ def write_frame(path: Path | str, frame: Any) -> None:
     """A pandas frame as Parquet (zstd)."""
     with atomic_path(path) as temporary:
         frame.to_parquet(temporary, index=False, compression="zstd")
+
+
+def join_frames(path: Path | str, parts: Sequence[Path]) -> None:
+    """Parquet files of one schema as one; a row group at a time is in memory."""
+    from pyarrow.parquet import ParquetFile, ParquetWriter
+
+    opened = [ParquetFile(part) for part in parts]
+    with atomic_path(path) as temporary, ParquetWriter(temporary, opened[0].schema_arrow, compression="zstd") as whole:
+        for table in (part.read_row_group(number) for part in opened for number in range(part.num_row_groups)):
+            whole.write_table(table)
 
 
 def read_frame(path: Path | str) -> Any:

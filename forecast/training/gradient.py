@@ -148,6 +148,7 @@ def _traced(network: Network, chunks: Chunks, settings: Settings) -> Iterator[Up
     try:
         yield updates
     finally:
+        updates.data.empty()
         _kept[key] = updates
         while len(_kept) > KEPT:
             del _kept[next(iter(_kept))]
@@ -209,7 +210,7 @@ class Updates:
     def __init__(self, network: Network, chunks: Chunks, settings: Settings) -> None:
         self.model = assemble(network, seed=0)
         self._forecast, self._first = _pass(self.model, network, chunks, settings)
-        self._data = _Data(chunks, network, settings, self.model)
+        self.data = _Data(chunks, network, settings, self.model)
         self._updater = Updater(self.model.trainable_variables, settings)
         states = {path: tf.TensorSpec(state.shape, state.dtype) for path, state in self._first().items()}
         signature = [_signature(network, settings), states]
@@ -217,7 +218,7 @@ class Updates:
 
     def begin(self, seed: int, weights: Weights, chunks: Chunks, settings: Settings) -> States:
         """The states before the first step, of the network with these weights; what earlier updates left is gone."""
-        self._data.fill(chunks)
+        self.data.fill(chunks)
         set_weights(self.model, weights)
         set_seed(self.model, seed)
         self._updater.begin(settings)
@@ -237,8 +238,8 @@ class Updates:
 
     def _update(self, drawn: Drawn, before: States) -> tuple[Any, States]:
         with tf.GradientTape() as tape:
-            output, after = self._forecast(self._data.inputs(drawn), drawn, before)
-            loss = self._data.loss(drawn, output)
+            output, after = self._forecast(self.data.inputs(drawn), drawn, before)
+            loss = self.data.loss(drawn, output)
         self._updater.apply(tape.gradient(loss, self.model.trainable_variables))
         return loss, after
 
@@ -277,6 +278,12 @@ class _Data:
         for name in ("past", "future", "target", "weight", "offset"):
             if getattr(self, name) is not None:
                 getattr(self, name).assign(getattr(chunks, name))
+
+    def empty(self) -> None:
+        """No rows: traces are kept, and of many series the data are most of the memory."""
+        for variable in (self.past, self.future, self.target, self.weight, self.offset):
+            if variable is not None:
+                variable.assign(tf.zeros((0, *variable.shape[1:])))
 
     def inputs(self, drawn: Drawn) -> dict[str, Any]:
         starts = drawn["starts"]

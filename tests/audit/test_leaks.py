@@ -126,7 +126,7 @@ def calibration_on_test(root: Path) -> None:
         _true_blocks = _blocks
 
         def _blocks(candidate, *about):
-            found = {**candidate.blocks, "calibration": candidate.test}
+            found = {**candidate.blocks, "calibration": candidate.blocks["test"]}
             return _true_blocks(replace(candidate, blocks=found), *about)
     """,
     )
@@ -539,7 +539,7 @@ def calibrated_on_the_first_test_origins_too(root: Path) -> None:
         _true_blocks = _blocks
 
         def _blocks(candidate, *about):
-            pairs = zip(candidate.blocks["calibration"], candidate.test, strict=True)
+            pairs = zip(candidate.blocks["calibration"], candidate.blocks["test"], strict=True)
             found = {**candidate.blocks, "calibration": tuple(_with_first(*pair) for pair in pairs)}
             return _true_blocks(replace(candidate, blocks=found), *about)
 

@@ -17,7 +17,7 @@ from forecast.backtest.training import Run, train
 from forecast.config.paths import ProjectPaths
 from forecast.data.splits import resolve
 from forecast.forecaster import Budget, Forecaster
-from forecast.models.families import drift, naive
+from forecast.models.families import auto_theta, drift, naive
 from forecast.system import files
 from forecast.system.errors import ForecastError, ModelFailure
 from tests.support import problems
@@ -71,9 +71,9 @@ def computed(monkeypatch):
     names = []
     real = training.fit_and_forecast
 
-    def counted(place, candidate, seed, budget, folder, *start):
+    def counted(place, candidate, seed, budget, folder, *rest):
         names.append(candidate.name)
-        return real(place, candidate, seed, budget, folder, *start)
+        return real(place, candidate, seed, budget, folder, *rest)
 
     monkeypatch.setattr(training, "fit_and_forecast", counted)
     return names
@@ -320,3 +320,43 @@ def test_a_cluster_trains_the_same_to_the_byte(run, tmp_path, monkeypatch, disk)
     other = replace(run.place.paths, state=tmp_path / "other")
     trained(replace(run, place=replace(run.place, paths=other)), [NAIVE, RIDGE, network()], tmp_path / "there")
     assert tree(tmp_path / "there") == tree(tmp_path / "here")
+
+
+def test_series_fitted_alone_are_shared_out_and_joined_as_if_one_task_had_fitted_them(run, tmp_path, monkeypatch):
+    planned = [candidate("theta", refit=20), NAIVE]
+    wanted = trained(run, planned, tmp_path / "one")
+    elsewhere = replace(run.place, paths=ProjectPaths.of(run.place.paths.root, tmp_path / "elsewhere"))
+    monkeypatch.setattr(training, "SERIES_A_TASK", 1)
+    tasks = []
+    real = training.workers.run
+    monkeypatch.setattr(training.workers, "run", lambda given, **about: tasks.extend(given) or real(given, **about))
+    assert trained(replace(run, place=elsewhere, series=2), planned, tmp_path / "many") == wanted
+    assert sorted(task.name for task in tasks) == ["naive", "theta from series 0", "theta from series 1"]
+    first, second = tree(tmp_path / "one"), tree(tmp_path / "many")
+    forecasts = [name for name in first if name.endswith("forecasts.parquet")]
+    for name in forecasts:
+        order = ["block", "seed", "unique_id", "cutoff", "step", "output"]
+        one, many = (
+            pd.read_parquet(tmp_path / side / name).sort_values(order, ignore_index=True) for side in ("one", "many")
+        )
+        pd.testing.assert_frame_equal(many, one)
+        del first[name], second[name]
+    assert second == first
+    assert not [path.name for path in elsewhere.paths.memo.iterdir() if "-" in path.name]
+    assert len(list(elsewhere.paths.cost("shops").glob("theta.json"))) == 1
+
+
+def test_a_series_that_cannot_be_fitted_in_a_task_of_its_own_fails_the_row_with_its_reason(run, tmp_path, monkeypatch):
+    real = auto_theta.Theta.fit
+    fitted = []
+
+    def second_fails(y, season, options):
+        fitted.append(y)
+        if len(fitted) == 3:
+            raise ModelFailure("the second shop has no season")
+        return real(y, season, options)
+
+    monkeypatch.setattr(auto_theta.Theta, "fit", second_fails)
+    monkeypatch.setattr(training, "SERIES_A_TASK", 1)
+    record = trained(run, [candidate("theta")], tmp_path / "trained")["theta"]
+    assert (record["status"], record["reason"]) == ("failed", "seed 0: the second shop has no season")

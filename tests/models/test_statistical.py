@@ -14,10 +14,10 @@ import pytest
 from scipy.signal import lfilter
 
 from forecast.data import panel, splits
-from forecast.forecaster import Budget, Problem, fit
+from forecast.forecaster import Budget, Problem, fit, fit_again
 from forecast.models import spec as find
 from forecast.models import statistical
-from forecast.models.families import auto_arima, ces, theta
+from forecast.models.families import auto_arima, auto_ets, ces, theta
 from forecast.system.errors import InputError, ModelFailure
 from tests.support import problems
 
@@ -233,6 +233,42 @@ def seasonal_cases() -> dict[str, tuple[np.ndarray, pd.DatetimeIndex, str, int]]
         "a day that multiplies": (grown, ds, "1h", 24),
         "a day that adds": (added, ds, "1h", 24),
     }
+
+
+def test_the_second_fit_of_ets_keeps_the_form_that_the_first_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To choose takes fifteen fits of every series, to fit again one."""
+    y, ds, freq, season = seasonal_cases()["a day that adds"]
+    asked = []
+    real = auto_ets.Ets.fit
+    monkeypatch.setattr(
+        auto_ets.Ets, "fit", lambda y, season, options: asked.append(options) or real(y, season, options)
+    )
+    ets = find({"family": "auto_ets", "seasonal": "kept"}, where="test")
+    about = {"skip": None, "seed": 0, "budget": Budget(0, 1)}
+    problem = problem_of(y, ds, freq, season, 6)
+    first = fit(problem, ets, **about)
+    again = fit_again(problem, ets, first, **about)
+    (one,), (two,) = first.forecaster.statistical["y"], again.forecaster.statistical["y"]
+    form = one["components"]
+    assert asked == [{"model": "ZZA"}, {"model": form[:3], "damped": form[3] != "N"}]
+    assert two["components"] == form and two["parameters"] != one["parameters"]
+
+
+def test_ets_chooses_again_where_values_of_validation_forbid_what_could_multiply(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+    real = auto_ets.Ets.fit
+    monkeypatch.setattr(
+        auto_ets.Ets, "fit", lambda y, season, options: asked.append(options) or real(y, season, options)
+    )
+    y = seasonal_series(positive=True)
+    y[130] = -1.0  # a row of validation
+    problem = problem_of(y, pd.date_range("2024-01-01", periods=200, freq="h"), "1h", 8, 4)
+    ets = find({"family": "auto_ets"}, where="test")
+    about = {"skip": None, "seed": 0, "budget": Budget(0, 1)}
+    fit_again(problem, ets, fit(problem, ets, **about), **about)
+    assert [options["model"] for options in asked] == ["ZZZ", "ZZZ"]
 
 
 BY_HAND: dict[str, tuple[dict[str, Any], Callable[[int], Any]]] = {

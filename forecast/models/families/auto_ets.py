@@ -8,6 +8,7 @@ longer horizon. `seasonal: kept` keeps the additive season and has the rest chos
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -73,3 +74,8 @@ class Spec(StatisticalSpec):
 
     def options(self, season_length: int) -> dict[str, Any]:
         return {"model": "ZZA" if self.seasonal == "kept" else "ZZZ"}
+
+    def options_again(self, season_length: int, first: Mapping[str, Any]) -> dict[str, Any]:
+        """The form stays: to choose it takes fifteen fits."""
+        form = first["components"]
+        return {"model": form[:3], "damped": form[3] != "N"}

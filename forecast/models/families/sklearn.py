@@ -239,8 +239,8 @@ class Spec(RegressorSpec):
 
         return self._fitted(problem, trees)
 
-    def fit_again(self, problem: Problem, chosen: Arrays, *, seed: int) -> Parameters:
-        return self._fitted(problem, lambda output, arrays: len(chosen[f"{output}/roots"]))
+    def fit_again(self, problem: Problem, chosen: FittedModel, *, seed: int) -> Parameters:
+        return self._fitted(problem, lambda output, arrays: len(chosen.weights[f"{output}/roots"]))
 
     def _fitted(self, problem: Problem, trees: Callable[[int, Arrays], int]) -> Parameters:
         from threadpoolctl import threadpool_limits

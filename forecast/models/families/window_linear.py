@@ -19,7 +19,7 @@ from pydantic import Field
 
 from forecast.data.windows import Layout, Windows, filled
 from forecast.models.base import RegressorSpec
-from forecast.models.problem import Parameters, Problem
+from forecast.models.problem import FittedModel, Parameters, Problem
 from forecast.models.skip import PENALTIES, calendar_terms, harmonics_of, ridge
 from forecast.system.errors import ModelFailure
 
@@ -39,11 +39,11 @@ class Spec(RegressorSpec):
         """Per output `o/map` (lags + 1, H) and `o/penalty`; of the climatology, `harmonics` and `o/climatology`."""
         return self._fitted(problem, lambda arrays, output: self._best_map(problem, arrays, output))
 
-    def fit_again(self, problem: Problem, chosen: Mapping[str, np.ndarray], *, seed: int) -> Parameters:
+    def fit_again(self, problem: Problem, chosen: FittedModel, *, seed: int) -> Parameters:
         def again(arrays: Mapping[str, np.ndarray], output: int) -> tuple[np.ndarray, float]:
             solve = _normal_equations(self._pairs(problem, arrays, output, "train"))
-            columns = self._columns(problem.panel.task.lookback, self._lags(chosen[f"{output}/map"]))
-            penalty = float(chosen[f"{output}/penalty"])
+            columns = self._columns(problem.panel.task.lookback, self._lags(chosen.weights[f"{output}/map"]))
+            penalty = float(chosen.weights[f"{output}/penalty"])
             return solve(columns, penalty), penalty
 
         return self._fitted(problem, again)
