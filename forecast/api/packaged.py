@@ -40,5 +40,4 @@ def example(name: str = "dublin") -> pd.DataFrame:
     """
     if name not in EXAMPLES:
         raise InputError(f"Example {name!r} is unknown.{closest(name, EXAMPLES)} Known: {quote_names(EXAMPLES)}.")
-    frame = snapshots.read_pointed(packaged(), EXAMPLES[name])
-    return frame.rename(columns={"temp": "y"})
+    return snapshots.read_pointed(packaged(), EXAMPLES[name]).rename(columns={"temp": "y"})

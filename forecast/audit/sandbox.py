@@ -137,8 +137,7 @@ class Sandbox:
             return pd.DataFrame()
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
-        text = {"seed": str, "series": str, "model": str}
-        return pd.read_csv(path, dtype=text)
+        return pd.read_csv(path, dtype={"seed": str, "series": str, "model": str})
 
     def verdict(self, name: str) -> Any:
         """An entry of verdicts.json; empty where there is none."""

@@ -213,8 +213,7 @@ def _run_trial(study: optuna.Study, trial: optuna.Trial, number: int, space: Spa
 
 def _suggest(trial: optuna.Trial, name: str, dimension: Dimension) -> Any:
     if isinstance(dimension, Choice):
-        label = trial.suggest_categorical(name, [_label(option) for option in dimension.options])
-        return _option(dimension, label)
+        return _option(dimension, trial.suggest_categorical(name, [_label(option) for option in dimension.options]))
     if isinstance(dimension, Integer):
         return trial.suggest_int(name, dimension.low, dimension.high, step=dimension.step, log=dimension.log)
     return trial.suggest_float(name, dimension.low, dimension.high, log=isinstance(dimension, LogUniform))

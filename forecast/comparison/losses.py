@@ -48,8 +48,7 @@ def by_origin(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:
         return pd.DataFrame(columns=pd.MultiIndex.from_tuples([], names=KEY)), without_scale
     wide = per_series.unstack(KEY).sort_index()  # rows: unique_id, cutoff
     left_out = _incomplete(wide, losses)
-    kept = wide.drop(columns=list(left_out))
-    return kept.groupby(level="cutoff").mean().sort_index(), {**left_out, **without_scale}
+    return wide.drop(columns=list(left_out)).groupby(level="cutoff").mean().sort_index(), {**left_out, **without_scale}
 
 
 def choose(validation: pd.DataFrame) -> dict[str, str]:

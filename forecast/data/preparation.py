@@ -107,8 +107,7 @@ def check_data(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
     else:
         request = Request(name=name, dataset=dataset, root=root, as_of=pd.Timestamp(pointer.as_of))
         raw = checked_raw(sources.read(request), dataset)
-    whole = looked_up(raw, name, dataset, root=root, where=pointer.snapshot)
-    return prepare(whole, dataset, where=pointer.snapshot)
+    return prepare(looked_up(raw, name, dataset, root=root, where=pointer.snapshot), dataset, where=pointer.snapshot)
 
 
 def checked_raw(raw: RawFrame, dataset: Dataset, *, error: type[ForecastError] = InputError) -> pd.DataFrame:

@@ -164,8 +164,7 @@ class Results:
 
     def unit_of(self, series: str) -> str:
         """The unit of one entry of `series`."""
-        units = {column.column: column.unit for column in self.dataset.target}
-        return units.get(series.rpartition("/")[2], self.unit)
+        return {column.column: column.unit for column in self.dataset.target}.get(series.rpartition("/")[2], self.unit)
 
     @property
     def headline(self) -> str:

@@ -74,8 +74,7 @@ def _shares(splits: FractionSplits, steps: np.ndarray) -> Borders:
 def cut(series: Series, borders: Borders) -> Blocks:
     """The blocks of one series; rows after the test block's end belong to none."""
     ends = np.array([np.datetime64(moment) for moment in vars(borders).values()], dtype="datetime64[ns]")
-    edges = [0, *np.searchsorted(series.ds, ends, side="right").tolist()]
-    return Blocks(*itertools.pairwise(edges))
+    return Blocks(*itertools.pairwise([0, *np.searchsorted(series.ds, ends, side="right").tolist()]))
 
 
 def origins(blocks: Blocks, block: str, *, horizon: int, lookback: int, step_size: int = 1) -> np.ndarray:

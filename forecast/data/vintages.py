@@ -118,5 +118,4 @@ def _steps_later(dataset: Dataset, ds: pd.Series, step: int) -> np.ndarray:
     """The calendar's step that follows each time by `step`."""
     times = pd.DatetimeIndex(ds.drop_duplicates().sort_values())
     steps = grid(dataset.calendar, times[0], times[-1]).append(following(dataset.calendar, times[-1], step))
-    later = pd.Series(steps[step:], index=steps[: len(steps) - step])
-    return later.reindex(ds).to_numpy()
+    return pd.Series(steps[step:], index=steps[: len(steps) - step]).reindex(ds).to_numpy()

@@ -89,8 +89,7 @@ class Forecaster:
     def windows(self, series: Series, rows: np.ndarray, *, size: int = 512) -> Iterator[Windows]:
         """What a forecast at each of `rows` sees, `size` at a time; `InputError` where the series does not reach."""
         require_rows(self.task, series, rows)
-        z = self.scaling.scaled(series, self.task)
-        return task_windows(self.task, z, series.future, rows, size=size)
+        return task_windows(self.task, self.scaling.scaled(series, self.task), series.future, rows, size=size)
 
     def on_skip(self, windows: Windows) -> np.ndarray:
         """(B, H, O) in scaled units: the skip and its network, closed over the horizon where they are one-step."""

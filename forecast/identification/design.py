@@ -40,8 +40,7 @@ def prbs(rows: int, low: float = -1.0, high: float = 1.0, *, hold: int = 1, seed
 
 def random_steps(rows: int, low: float = -1.0, high: float = 1.0, *, hold: int = 10, seed: int = 0) -> Array:
     """(rows,) random levels, each held for `hold` rows: the whole range, for nonlinear systems."""
-    levels = np.random.default_rng(seed).uniform(low, high, rows // hold + 1)
-    return np.repeat(levels, hold)[:rows]
+    return np.repeat(np.random.default_rng(seed).uniform(low, high, rows // hold + 1), hold)[:rows]
 
 
 def chirp(rows: int, low: float = -1.0, high: float = 1.0, *, band: tuple[float, float] = (0.001, 0.25)) -> Array:

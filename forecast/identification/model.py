@@ -161,8 +161,7 @@ class Model:
             )
         beyond = np.zeros(self.inputs) if u_next is None else np.asarray(u_next, np.float64)
         longer = np.vstack([inputs, np.reshape(beyond, (1, self.inputs))])
-        run = self.series_parallel(longer, np.vstack([outputs, np.full((1, self.outputs), np.nan)]))
-        return run.y[1:]
+        return self.series_parallel(longer, np.vstack([outputs, np.full((1, self.outputs), np.nan)])).y[1:]
 
     def ahead(self, u: npt.ArrayLike | None, y: npt.ArrayLike, *, steps: int) -> Array:
         """(T - steps, steps, O): at row t the closed-loop forecasts of t + 1 ... t + steps under the inputs given."""
@@ -183,8 +182,7 @@ class Model:
 
     def spread(self, u: npt.ArrayLike | None, start: npt.ArrayLike | State, *, rows: int | None = None) -> Array:
         """(T, O): the standard deviation of the free runs of its nets, row by row; 0 for a single net."""
-        runs = [member.parallel(u, start, rows=rows).y for member in self.members]
-        return np.asarray(np.std(runs, axis=0))
+        return np.asarray(np.std([member.parallel(u, start, rows=rows).y for member in self.members], axis=0))
 
     def save(self, folder: Path) -> None:
         """Net, scaling and weights as text and plain arrays."""

@@ -64,8 +64,7 @@ def trainbr(
     mu_max: float = 1e10,
 ) -> lm.Options:
     """The same with Bayesian regularisation: validation rows train too, the weight decay follows the evidence."""
-    found = trainlm(epochs, goal, time, 6, min_grad, mu, mu_inc, mu_dec, mu_max)
-    return replace(found, bayesian=True)
+    return replace(trainlm(epochs, goal, time, 6, min_grad, mu, mu_inc, mu_dec, mu_max), bayesian=True)
 
 
 def train(

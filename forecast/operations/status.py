@@ -152,8 +152,7 @@ def _jobs(root: Path, dataset: str) -> list[str]:
 
 
 def _days(now: datetime, earlier: str) -> float:
-    made = datetime.fromisoformat(earlier).replace(tzinfo=now.tzinfo)
-    return (now - made).total_seconds() / 86400
+    return (now - datetime.fromisoformat(earlier).replace(tzinfo=now.tzinfo)).total_seconds() / 86400
 
 
 def _json(path: Path) -> dict[str, Any]:

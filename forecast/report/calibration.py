@@ -130,8 +130,7 @@ def _reliability_panel(results: Results, series: str) -> Panel | None:
     ticks = [(level, text.level(level)) for level in (0.2, 0.4, 0.6, 0.8, 1.0) if level <= levels.max() + ROOM]
     title = f"Reliability{f', {series}' if len(results.series) > 1 else ''}"
     axes = Axes(title, "nominal level", "share of the actual values covered", ticks, (0.0, 1.0), show=text.level)
-    axes = replace(axes, moments=[f"{text.level(level)} nominal" for level in levels])
-    return Panel(title, line_chart(lines, axes))
+    return Panel(title, line_chart(lines, replace(axes, moments=[f"{text.level(level)} nominal" for level in levels])))
 
 
 def shown_method(results: Results) -> str:

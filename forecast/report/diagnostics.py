@@ -153,8 +153,7 @@ def _gradients(results: Results, mine: list[Inside]) -> tuple[list[Line], Axes]:
         if np.nanmax(gradient, initial=0.0) > 0:
             lines.append(_line(results, inside, np.log1p(lags), _powers(gradient / np.nanmax(gradient))))
     lags = mine[0].arrays.get("lags", []) if mine else []
-    axes = _axes("how far back the forecast looks", "gradient, of its greatest", "rows before the origin", lags)
-    return lines, axes
+    return lines, _axes("how far back the forecast looks", "gradient, of its greatest", "rows before the origin", lags)
 
 
 def _decays(results: Results, mine: list[Inside]) -> tuple[list[Line], Axes]:

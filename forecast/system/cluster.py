@@ -126,8 +126,7 @@ def identity() -> dict[str, str]:
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
             found.append(f"{name}=={version(name)}")
-    packages = hashlib.sha256(" ".join(found).encode())
-    return {"code": own.hexdigest()[:12], "packages": packages.hexdigest()[:12]}
+    return {"code": own.hexdigest()[:12], "packages": hashlib.sha256(" ".join(found).encode()).hexdigest()[:12]}
 
 
 def _checked(client: Client, tasks: Sequence[Task]) -> bool:

@@ -68,8 +68,7 @@ def register(
         # A server wants the id to see that the source is its own; without one, MLflow would look the model up in its
         # global store, which need not be this one.
         known_by = {"model_id": model_id} if place.artifact_root is None else {}
-        made = client.create_model_version(name, source, tags={**tags, DIGEST: digest}, **known_by)
-        return int(made.version)
+        return int(client.create_model_version(name, source, tags={**tags, DIGEST: digest}, **known_by).version)
 
 
 def read(place: Place, name: str) -> Registered:

@@ -201,8 +201,7 @@ class _Client:
         def answered() -> dict[str, Any]:
             return _content(_not_ahead(web.get(url, params, deadline=deadline, what=what), clock, what), what)
 
-        content = deadline.call(what, answered)
-        return _frame(content, variables, name, what)
+        return _frame(deadline.call(what, answered), variables, name, what)
 
     def _spend(self, amount: float, what: str) -> None:
         while sum(a for _, a in self._recent()) + amount > self.source.weight_per_minute and self._recent():

@@ -67,8 +67,7 @@ def _arch_table(name: str) -> pd.DataFrame:
     path = Path(places[0]) / "data" / name / f"{name}.csv.gz"
     if not path.exists():
         raise DataError(f"{path}: no such file; the installed arch has another layout. Run `make setup`.")
-    table = pd.read_csv(path, parse_dates=["Date"], index_col="Date")
-    return table.apply(pd.to_numeric, errors="coerce")
+    return pd.read_csv(path, parse_dates=["Date"], index_col="Date").apply(pd.to_numeric, errors="coerce")
 
 
 def _index(name: str, prices: pd.DataFrame, oil: pd.Series) -> pd.DataFrame:
@@ -84,8 +83,7 @@ def _index(name: str, prices: pd.DataFrame, oil: pd.Series) -> pd.DataFrame:
 def _dublin_weather(request: Request) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The snapshot that ships with the project is itself the source."""
     try:
-        frame = snapshots.read_pointed(request.root, request.name)
-        return frame, snapshots.provenance(request.root, request.name)
+        return snapshots.read_pointed(request.root, request.name), snapshots.provenance(request.root, request.name)
     except (DataError, InputError):
         raise DataError(
             f"The snapshot of dataset {request.name!r} ships with the project and is missing or changed. Restore it "
