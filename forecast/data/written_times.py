@@ -74,7 +74,7 @@ def as_utc(
     if values.dtype.kind == "M":
         _refuse_outside(values, values, where)
     if isinstance(values.dtype, pd.DatetimeTZDtype):
-        naive = values.dt.tz_localize(None) if wall_clock else values.dt.tz_convert("UTC").dt.tz_localize(None)
+        naive = values.dt.tz_localize(None) if wall_clock else _utc(values)
         return naive.astype("datetime64[ns]")
     if values.dtype.kind == "M":
         return _from_local(values.astype("datetime64[ns]"), table, time_zone, wall_clock, where)
@@ -84,9 +84,7 @@ def as_utc(
     return _from_text(values.astype("str"), table, time_zone, wall_clock, where)
 
 
-def _from_text(
-    values: pd.Series, table: pd.DataFrame, time_zone: str | None, wall_clock: bool, where: str
-) -> pd.Series:
+def _from_text(values: pd.Series, table: pd.DataFrame, zone: str | None, wall_clock: bool, where: str) -> pd.Series:
     offsets = values.str.strip().str.extract(_OFFSET, expand=False)
     offsets = offsets.where(~values.str.strip().str.match(_ONLY_DATE))
     stated = offsets.notna()
@@ -96,17 +94,17 @@ def _from_text(
     )
     refuse(values, stated != stated.iloc[0], where, mixed)
     if not stated.any():
-        return _from_local(_parsed(values, where), table, time_zone, wall_clock, where)
+        return _from_local(_parsed(values, where), table, zone, wall_clock, where)
     if wall_clock:
         return _parsed(values.str.strip().str.replace(_OFFSET, "", regex=True), where)
     utc = _parsed(values, where, utc=True)
     different = offsets.replace({"Z": "+00:00", "+0000": "+00:00"})
-    if time_zone is None:
+    if zone is None:
         refuse(values, different != different.iloc[0], where, mixed)
     elif different.nunique() > 1:  # fine only when the zone explains every one of them (its summer time)
-        expected = utc.dt.tz_localize("UTC").dt.tz_convert(time_zone).dt.strftime("%z")
+        expected = utc.dt.tz_localize("UTC").dt.tz_convert(zone).dt.strftime("%z")
         wrong = expected != different.str.replace(":", "")
-        then = f"but {time_zone} was at {expected[wrong].iloc[0]} then" if wrong.any() else ""
+        then = f"but {zone} was at {expected[wrong].iloc[0]} then" if wrong.any() else ""
         refuse(values, wrong, where, f", {then}. Correct `source.time_zone`, or write all times in UTC.")
     return utc
 
@@ -118,12 +116,8 @@ def _parsed(values: pd.Series, where: str, *, utc: bool = False) -> pd.Series:
         own = fits if fits not in (None, ISO) else "%d.%m.%Y %H:%M"
         known = "All rows fit" if own == fits else "Or name the column's own format, such as"
         wanted = "wanted an ISO 8601 time such as 2024-01-31 or 2024-01-31T13:00"
-        refuse(
-            values,
-            parsed.isna(),
-            where,
-            f', {wanted}. Correct the row. {known} `time_format: "{own}"` under `source`.',
-        )
+        advice = f'Correct the row. {known} `time_format: "{own}"` under `source`.'
+        refuse(values, parsed.isna(), where, f", {wanted}. {advice}")
     _refuse_outside(parsed, values, where)
     return (parsed.dt.tz_localize(None) if utc else parsed).astype("datetime64[ns]")
 
@@ -134,23 +128,19 @@ def _refuse_outside(times: pd.Series, written: pd.Series, where: str) -> None:
         raise told(written, position, where, f": {OUTSIDE} Correct the row, or map another column to `ds`.")
 
 
-def _from_local(
-    times: pd.Series, table: pd.DataFrame, time_zone: str | None, wall_clock: bool, where: str
-) -> pd.Series:
-    if wall_clock or time_zone in (None, "UTC"):
+def _from_local(times: pd.Series, table: pd.DataFrame, zone: str | None, wall_clock: bool, where: str) -> pd.Series:
+    if wall_clock or zone in (None, "UTC"):
         return times
-    gone = times.dt.tz_localize(time_zone, nonexistent="NaT", ambiguous="NaT").isna()
+    gone = times.dt.tz_localize(zone, nonexistent="NaT", ambiguous="NaT").isna()
     if not gone.any():
-        return _utc(times.dt.tz_localize(time_zone))
+        return _utc(times.dt.tz_localize(zone))
     # The repeated hour of autumn is told apart by its order, series by series, where both halves are present.
     try:
-        parts = [
-            _utc(part.dt.tz_localize(time_zone, ambiguous="infer"))
-            for _, part in times.groupby(table["unique_id"], sort=False)
-        ]
+        series = times.groupby(table["unique_id"], sort=False)
+        parts = [_utc(part.dt.tz_localize(zone, ambiguous="infer")) for _, part in series]
         return pd.concat(parts).reindex(times.index)
     except ValueError:
-        clocks = f"which stands twice or never on the clocks of {time_zone} (summer time begins or ends)"
+        clocks = f"which stands twice or never on the clocks of {zone} (summer time begins or ends)"
         end = f", {clocks}, wanted one instant. Write the times in UTC or with an offset."
         raise told(times, int(np.argmax(gone.to_numpy())), where, end) from None
 

@@ -41,24 +41,16 @@ COLUMNS = [
     ("Closed loop", "Recursive models on their own forecasts, 96 steps on"),
     ("Loop's reach", "Farthest from the last value, in scaled units"),
 ]
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Inside:
     """The diagnostics of one candidate's first seed."""
 
-    record: Record
+    model: str
+    ranking: str
     numbers: dict[str, Any]
     arrays: dict[str, Any]
-
-    @property
-    def model(self) -> str:
-        return str(self.record["model"])
-
-    @property
-    def ranking(self) -> str:
-        return str(self.record["ranking"])
 
     @property
     def loop(self) -> dict[str, Any]:
@@ -68,7 +60,7 @@ class Inside:
 def examined(results: Results) -> list[Inside]:
     """Every candidate that was looked into, rankings one after another, by name."""
     kept = [(record, record.get("diagnostics")) for record in results.records.values()]
-    found = [Inside(record, parts["numbers"], parts["arrays"]) for record, parts in kept if parts]
+    found = [Inside(r["model"], r["ranking"], parts["numbers"], parts["arrays"]) for r, parts in kept if parts]
     return sorted(found, key=lambda inside: (RANKINGS.index(inside.ranking), inside.model))
 
 

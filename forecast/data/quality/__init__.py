@@ -100,13 +100,6 @@ def describe(frame: pd.DataFrame, dataset: Dataset) -> dict[str, Any]:
 
 def _column(values: pd.Series, steps: int) -> dict[str, Any]:
     observed = values.dropna()
-    if observed.empty:
-        return {"missing": steps, "missing_share": 1.0, "min": None, "max": None, "mean": None}
+    numbers = {name: float(observed.agg(name)) if len(observed) else None for name in ("min", "max", "mean")}
     missing = steps - len(observed)
-    return {
-        "missing": missing,
-        "missing_share": missing / steps,
-        "min": float(observed.min()),
-        "max": float(observed.max()),
-        "mean": float(observed.mean()),
-    }
+    return {"missing": missing, "missing_share": missing / steps, **numbers}
