@@ -93,7 +93,8 @@ def tables(root: Path) -> str:
 def _table(name: str, table: Table, own: list[Mapping[str, Any]]) -> Iterator[str]:
     yield f"| row | {' | '.join(table.columns)} | source |"
     yield f"|---|{'--:|' * len(table.columns)}---|"
-    for row in own_rows(name, own):
+    order = {wanted: k for k, wanted in enumerate(table.wanted)}
+    for row in sorted(own_rows(name, own), key=lambda row: order.get(row["name"], -1)):
         cells = (_value(row["cells"].get(column)) for column in table.columns)
         yield f"| **{row['name']}** | {' | '.join(cells)} | {row['note']} |"
     empty = " | ".join("not run" for _ in table.columns)
