@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -103,6 +104,20 @@ def test_memory_and_time_are_announced_before_the_work() -> None:
     identify(Experiment(u, y), seed=0, settings=SMALL, announce=said.append)
     assert said[0].startswith("System identification with 2 folds of 2 starts: about ")
     assert [text.split(";")[0] for text in said[1:]] == ["Fold 1 of 2", "Fold 2 of 2"] and "left: delays" in said[1]
+
+
+def test_the_announced_megabytes_hold_within_a_factor_of_one_and_a_half() -> None:
+    u, y = tank(3000, 0)
+    settings = replace(SMALL, states=((4, 6),), rounds=((2, 1),), refit_iterations=2, open_iterations=2)
+    said: list[str] = []
+    tracemalloc.start()
+    try:
+        identify(Experiment(u, y), settings=settings, announce=said.append)
+        peak = tracemalloc.get_traced_memory()[1] / 2**20
+    finally:
+        tracemalloc.stop()
+    told = float(said[0].split("about ")[1].split(" MB")[0])
+    assert told / 1.5 < peak < told * 1.5
 
 
 def test_several_experiments_train_one_model() -> None:

@@ -149,14 +149,18 @@ class _Search:
     def estimate(self) -> lm.Estimate:
         """Peak memory of its largest net, and time from one iteration of a net that does follow the record."""
         e, start = self.experiments, self.settings.start
-        own = [net for net, _ in self.states]
-        largest = max(self.nets + own, key=lambda net: net.n_weights)
+        own, rows = [net for net, _ in self.states], sum(map(len, e))
+        held = max(
+            lm.memory(ClosedLoop(net, e, start))  # of its states, which are no residuals, beside that of the others
+            + 8 * net.states * (net.n_weights * min(rows, lm.block_rows(net.n_weights, net.outputs)) + 15 * rows)
+            for net in self.nets + own
+        )
         net = (own or self.nets)[len(own or self.nets) // 2]  # neither the smallest nor the largest
         weights = states.initial(net, e, np.random.default_rng(0)) if net.states else np.zeros(net.n_weights)
         whole = lm.Options(max_iterations=iterations_of(self.settings))
         with threadpool_limits(1):
             seconds = lm.estimate(ClosedLoop(net, e, start), weights, whole).seconds
-        return lm.Estimate(lm.memory(ClosedLoop(largest, e, start)), seconds)
+        return lm.Estimate(held, seconds)
 
     def winners(self, announce: Callable[[str], None]) -> list[Member]:
         """The best nets of every fold, of the families that were not given up.
