@@ -39,7 +39,8 @@ def long_frame(df: Any, names: Names, columns: Sequence[str], calendar: Calendar
     """`unique_id, ds, *columns` of any frame, in order, times in UTC without zone; `InputError` at the first fault."""
     frame = as_pandas(df)
     _require(frame, names, columns)
-    named = frame.rename(columns={names.id_col: "unique_id", names.time_col: "ds"})
+    kept = [name for name in (names.id_col, names.time_col, *columns) if name in frame]
+    named = frame[kept].rename(columns={names.id_col: "unique_id", names.time_col: "ds"})
     if "unique_id" not in named:
         named = named.assign(unique_id=SERIES)
     named = named[[*KEYS, *columns]].reset_index(drop=True)

@@ -247,6 +247,11 @@ def entries(models: str | Sequence[str | Mapping[str, Any]]) -> dict[str, dict[s
                 names = sorted({*known, *catalogue()})
                 raise InputError(f"Model {model!r} is unknown.{closest(model, names)} Known: {quote_names(names)}.")
             found[model] = dict(known.get(model, {"family": model}))
+        elif not isinstance(model, Mapping):
+            raise InputError(
+                f"Model {model!r}: wanted a name such as 'gru', or an entry such as {{'family': 'gru', 'units': 16}}. "
+                "Several models go to `forecast.compare`."
+            )
         else:
             entry = dict(model)
             found[str(entry.pop("name", entry.get("family")))] = entry

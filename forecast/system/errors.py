@@ -89,8 +89,9 @@ def nearest(name: str, known: object) -> str:
 
 
 def closest(name: str, known: object) -> str:
-    """` Did you mean 'x'?` when one of `known` is close to `name`, else an empty string."""
+    """` Did you mean 'x'?` when one of `known` is close to `name`, in capitals or not, else an empty string."""
     import difflib
 
-    matches = difflib.get_close_matches(name, [str(k) for k in known], n=1, cutoff=0.6)  # type: ignore[attr-defined]
-    return f" Did you mean {matches[0]!r}?" if matches else ""
+    small = {str(k).lower(): str(k) for k in known}  # type: ignore[attr-defined]
+    matches = difflib.get_close_matches(name.lower(), small, n=1, cutoff=0.6)
+    return f" Did you mean {small[matches[0]]!r}?" if matches else ""

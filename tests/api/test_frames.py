@@ -81,6 +81,8 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "times as numbers": (lambda: frame(ds=np.arange(120)), {}, ("'ds'", "numbers such as 0", "pandas.to_datetime")),
     "a long horizon": (frame, {"horizon": 200}, ("'a'", "120 time steps", "horizon=200", "shorter")),
     "no exogenous": (frame, {"past_exogenous": ["winds"]}, ("'winds'", "Did you mean 'wind'?")),
+    "capitals": (frame, {"model": "GRU"}, ("'GRU'", "Did you mean 'gru'?")),
+    "several models": (frame, {"model": ["naive", "ridge"]}, ("['naive', 'ridge']", "`forecast.compare`")),
     "unknown model": (frame, {"model": "rigde"}, ("'rigde'", "Did you mean 'ridge'?", "'gru'")),
     "an unsuited model": (frame, {"model": "seasonal_naive", "season_length": 1}, ("'seasonal_naive'", "season")),
     "a combination": (frame, {"model": "stacked"}, ("'stacked'", "`forecast.compare`")),
@@ -164,6 +166,12 @@ def test_the_callers_names_of_the_columns_come_back() -> None:
     theirs = frame().rename(columns={"unique_id": "shop", "ds": "day", "y": "sales"})
     found = fitted(theirs, id_col="shop", time_col="day", target_col="sales").predict(levels=[80])
     assert list(found.columns) == ["shop", "day", "ridge", "ridge-lo-80", "ridge-hi-80"]
+
+
+def test_columns_that_are_not_asked_for_may_have_any_name() -> None:
+    theirs = frame(unique_id=range(120), shop="a", day=DAYS, ds="never")
+    found = fitted(theirs, id_col="shop", time_col="day").predict()
+    assert found["ridge"].equals(fitted().predict()["ridge"])
 
 
 def test_a_short_series_has_intervals_of_95_percent() -> None:
