@@ -161,8 +161,8 @@ def test_workers_without_this_disk_are_sent_what_they_read_and_send_back_what_th
 
 
 def test_a_worker_with_other_code_is_refused_with_both_digests(given, monkeypatch):
-    monkeypatch.setattr(cluster, "_packages", lambda: "ffffffffffff")
-    with pytest.raises(InputError, match=r"has other packages .digest [0-9a-f]{12}, here ffffffffffff"):
+    monkeypatch.setattr(cluster, "PACKAGES", ())  # here alone: e3b0… is the digest of nothing
+    with pytest.raises(InputError, match=r"has other packages .digest [0-9a-f]{12}, here e3b0c44298fc"):
         run(Task("two", square, (2,)))
 
 
