@@ -111,7 +111,7 @@ def _quantiles(table: pd.DataFrame, name: str) -> dict[str, np.ndarray]:
 
 
 def neuralforecast(task: Task) -> tuple[Run, tuple[str, ...]]:
-    """Its own defaults, with quantiles; a week of input, the validation rows for early stopping where it has any."""
+    """Its own defaults, with quantiles; a week of input, all rows before the test block, since nothing stops it early."""
     from neuralforecast import NeuralForecast
     from neuralforecast.losses.pytorch import MQLoss
 
@@ -130,7 +130,7 @@ def neuralforecast(task: Task) -> tuple[Run, tuple[str, ...]]:
         library = NeuralForecast([model], freq="h")
         found = library.cross_validation(
             frame, n_windows=None, test_size=task["test"], step_size=task["step"], refit=False,
-            val_size=task["validation"] + task["calibration"],
+            val_size=task["validation"] + task["calibration"] if kind == "AutoLSTM" else 0,
         )  # fmt: skip
         found = found.sort_values(["unique_id", "cutoff", "ds"])
         shape = found["unique_id"].nunique(), found["cutoff"].nunique(), -1
