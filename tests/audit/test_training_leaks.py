@@ -90,14 +90,13 @@ def seed_chosen_on_test(root: Path) -> None:
         root,
         "forecast/comparison/scores.py",
         """
-        _every_seed = _scored
+        _every_seed = cubes
 
-        def _scored(record, forecasts, reference):
-            if forecasts is not None:
-                test = forecasts[forecasts["block"] == "test"]
-                error = (test["y"] - test["y_hat"]).abs().groupby(test["seed"]).mean()
+        def cubes(forecasts, last):
+            if (forecasts["block"] == "test").any():
+                error = (forecasts["y"] - forecasts["y_hat"]).abs().groupby(forecasts["seed"]).mean()
                 forecasts = forecasts[forecasts["seed"] == error.idxmin()]
-            return _every_seed(record, forecasts, reference)
+            return _every_seed(forecasts, last)
     """,
     )
 
