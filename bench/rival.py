@@ -111,7 +111,7 @@ def _quantiles(table: pd.DataFrame, name: str) -> dict[str, np.ndarray]:
 
 
 def neuralforecast(task: Task) -> tuple[Run, tuple[str, ...]]:
-    """Its own defaults, with quantiles; a week of input, all rows before the test block, since nothing stops it early."""
+    """Its own defaults, with quantiles; a week of input; all rows before the test block, as nothing stops it early."""
     from neuralforecast import NeuralForecast
     from neuralforecast.losses.pytorch import MQLoss
 

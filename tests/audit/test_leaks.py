@@ -322,6 +322,8 @@ def test_scores_in_the_place_of_validation(root: Path) -> None:
         root,
         "forecast/comparison/scores.py",
         """
+        from dataclasses import replace
+
         _own = _scored
 
         def _scored(record, forecasts, reference):
@@ -329,8 +331,6 @@ def test_scores_in_the_place_of_validation(root: Path) -> None:
             return replace(found, validation=found.board) if found.board is not None else found
     """,
     )
-    path = root / "forecast" / "comparison" / "scores.py"
-    path.write_text(path.read_text().replace("import dataclass\n", "import dataclass, replace\n"))
 
 
 test_scores_in_the_place_of_validation.__test__ = False
