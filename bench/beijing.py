@@ -50,7 +50,8 @@ def compared(frame: pd.DataFrame, models: list[str], tuning: dict[str, Any]) -> 
         for name in MODELS
     ]
     found: dict[str, Row] = {name: {"value": float(own.mean())} for name, own in losses.items()}
-    found[NETWORK]["about"] = f"{network}, by validation, of {', '.join(m for m in models if m in NETWORKS)}"
+    networks = ", ".join(model for model in models if model not in MODELS.values())
+    found[NETWORK]["about"] = f"{network}, by validation, of {networks}"
     for name, p in zip(MODELS, holm([test.p for test in tests]), strict=True):
         found[name]["about"] = f"p that the network is better: {p:.3f}"
     return found
