@@ -8,7 +8,6 @@ to bench/results/beside.json as they are measured.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -23,7 +22,7 @@ import pandas as pd
 from bench import page
 from bench.beside_tests import HORIZON, STEP
 from bench.published import FILES
-from bench.results_file import RESULTS, ROOT, ResultsFile, Row
+from bench.results_file import RESULTS, ROOT, ResultsFile, Row, options_of
 from bench.rival import CONTENDERS, QUANTILES, origins, wide
 from bench.turns import ONE_THREAD, PEERS
 
@@ -133,10 +132,7 @@ def measured(name: str, who: str, data: Path, limit: float, settings: Mapping[st
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--only", default="", help="rows whose key contains this")
-    parser.add_argument("--again", action="store_true", help="measure rows anew that the file has")
+    parser = options_of(__doc__, DATA)
     parser.add_argument("--limit", type=float, default=900, help="seconds that one contender may take")
     options = parser.parse_args()
     store = ResultsFile(RESULTS / "beside.json")

@@ -7,7 +7,6 @@ Rows go to bench/results/race.json as they are measured. What is done stands in 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from bench.published import FILES
 from bench.race_page import SIZES
 from bench.racer import CONTENDERS
 from bench.recipes import ETT_ROWS, etth1
-from bench.results_file import RESULTS, ROOT, ResultsFile, Row
+from bench.results_file import RESULTS, ROOT, ResultsFile, Row, options_of
 
 DATA = ROOT.parent / "shared" / "data" / "benchmarks"
 STOP = 1_800
@@ -50,10 +49,7 @@ def measured(task: Mapping[str, Any], data: Path) -> Row:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--only", default="", help="rows whose key contains this")
-    parser.add_argument("--again", action="store_true", help="measure rows anew that the file has")
+    parser = options_of(__doc__, DATA)
     parser.add_argument("--limit", type=float, default=60, help="CPU seconds of the longest training")
     options = parser.parse_args()
     store = ResultsFile(RESULTS / "race.json")

@@ -5,6 +5,7 @@ A file belongs to one machine: rows of another are never added to it.
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import os
 import platform
@@ -36,6 +37,16 @@ def _processor() -> str:
     lines = described.read_text(encoding="utf-8").splitlines() if described.exists() else []
     named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return named[0] if named else platform.processor() or "unknown"
+
+
+def options_of(doc: str | None, data: Path | None = None) -> argparse.ArgumentParser:
+    """What every command that fills such a file can be told; `data`: where its series are by default."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if data is not None:
+        parser.add_argument("--data", type=Path, default=data)
+    parser.add_argument("--only", default="", help="rows whose key contains this")
+    parser.add_argument("--again", action="store_true", help="measure rows anew that the file has")
+    return parser
 
 
 @dataclass

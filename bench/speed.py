@@ -8,14 +8,13 @@ met when the lower 95 % bound of the ratio, peer's time over ours, reaches it.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from bench import page
-from bench.results_file import RESULTS, ROOT, ResultsFile, Row
+from bench.results_file import RESULTS, ROOT, ResultsFile, Row, options_of
 from bench.turns import COPIES, Contender, NotRun, measured, ratio
 
 SIZES = {"small": (32, 24, 64), "large": (64, 48, 128), "window": (32, 168, 64)}  # units, steps, batch
@@ -32,10 +31,8 @@ PREDICT_MS = {"p50": 3.0, "p99": 10.0}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options_of(__doc__)
     parser.add_argument("--turns", type=int, default=8, help="turns of every contender that count")
-    parser.add_argument("--only", default="", help="rows whose key contains this")
-    parser.add_argument("--again", action="store_true", help="measure rows anew that the file has")
     options = parser.parse_args()
     store = ResultsFile(RESULTS / "speed.json")
     for key, task in tasks().items():

@@ -10,7 +10,6 @@ published; a table without its file says so, and so does a row that nobody had t
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import pandas as pd
 from bench import beijing, cascaded_tanks, page
 from bench.published import FILES, TABLES
 from bench.recipes import ETT_ROWS, KINDS, RECIPES, etth1, exchange, m4, mase, measure
-from bench.results_file import RESULTS, ROOT, ResultsFile, Row
+from bench.results_file import RESULTS, ROOT, ResultsFile, Row, options_of
 from forecast.system.errors import ForecastError
 
 DATA = ROOT.parent / "shared" / "data" / "benchmarks"
@@ -125,12 +124,9 @@ def _tanks(seed: int) -> Measure:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--only", default="", help="rows whose key contains this")
+    parser = options_of(__doc__, DATA)
     parser.add_argument("--repetitions", type=int, default=10, help="whole procedures on the tanks")
     parser.add_argument("--seeds", type=int, default=1, help="of the networks of the long tables")
-    parser.add_argument("--again", action="store_true", help="measure rows anew that the file has")
     options = parser.parse_args()
     store = ResultsFile(RESULTS / "tables.json")
     for key, own in rows(options.repetitions, options.seeds).items():
