@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import psutil
 
@@ -105,12 +106,23 @@ def send(processes: Sequence[psutil.Process], number: int) -> None:
 
 def stop_on_signals() -> None:
     """SIGTERM and Ctrl-C unwind alike and once: locks are released, temporary files removed, a second is ignored."""
+    told = sys.unraisablehook
 
     def stop(_number: int, _frame: object) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
+    def again(lost: Any) -> None:
+        """Python swallows what is raised in a destructor or a weak reference's callback: a little later once more."""
+        if not issubclass(lost.exc_type, KeyboardInterrupt):
+            return told(lost)
+        signal.signal(signal.SIGTERM, stop)
+        later = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM))
+        later.daemon = True
+        later.start()
+
+    sys.unraisablehook = again
     signal.signal(signal.SIGTERM, stop)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as under nohup: then Ctrl-C is not meant for us
         signal.signal(signal.SIGINT, stop)
