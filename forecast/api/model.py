@@ -175,7 +175,7 @@ def windows(
 ) -> tuple[pd.DataFrame, list[str]]:
     """The mean over the seeds of long forecasts, with the intervals that `ensemble` was calibrated for."""
     keys = ["unique_id", "output", "cutoff", "step", "ds"]
-    mean = with_series(rows.groupby(keys, sort=False)[["y", "y_hat"]].mean().reset_index())
+    mean = with_series(rows.groupby(keys, sort=False)[["y", "y_hat", "volatility"]].mean().reset_index())
     transforms = {column.name: column.transform for column in ensemble.task.target}
     columns = ["ds", "cutoff", "y", name]
     for chance in _shares(levels):
@@ -184,6 +184,7 @@ def windows(
         for (series, output), own in mean.groupby(["series", "output"], sort=False):
             to, back = SCALES.get(transforms[str(output)], RAW)
             margin = ensemble.margin(str(series), chance)[own["step"].to_numpy() - 1]
+            margin = margin * ensemble.widths(str(series), own["volatility"])
             centre = to(own["y_hat"].to_numpy())
             mean.loc[own.index, ends] = np.stack([back(centre - margin), back(centre + margin)], axis=1)
         columns += ends

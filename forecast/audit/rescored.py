@@ -19,6 +19,7 @@ from forecast.audit.changes import rows_until
 from forecast.audit.origins import unlike
 from forecast.audit.sandbox import Sandbox
 from forecast.config.experiment import COMBINATION
+from forecast.config.task import Task
 from forecast.data.panel import Panel, Series, series_name
 from forecast.system import files
 
@@ -26,7 +27,6 @@ EXACT = 1e-8
 BLOCKS = ("validation", "calibration", "test")
 NAIVE, SERVICE = "naive", "service"
 Ends = dict[str, pd.Timestamp]
-KEYS = ["model", "ranking", "series", "level"]
 SCORES = ("coverage", "width", "winkler")
 UNITS: dict[str, Any] = {"log": (np.log, np.exp), "logdiff": (np.log, np.exp), "log1p": (np.log1p, np.expm1)}
 EXACT_INTERVALS = 1e-6
@@ -265,26 +265,20 @@ def _mean(errors: np.ndarray) -> float:
 
 
 def intervals_again(base: Sandbox, panel: Panel, detector: str) -> Iterator[Finding]:
-    """Split intervals of every candidate, those shown of the chosen ones, and that the shown rows are of their method.
+    """The intervals of every candidate from its forecasts and the rows before them, and those drawn of the chosen.
 
     Pooled over the steps. An interval wants both ends of its own series; the calibration block of another would do
     as well for a check of ranges.
     """
-    methods, shown = (base.table(f"{name}.parquet") for name in ("interval_methods", "intervals"))
-    if methods.empty:
+    shown = base.table("intervals.parquet")
+    if shown.empty:
         return
-    split = _pooled(methods[methods["method"] == "split"])
+    pooled = _pooled(shown)
     for name, record in base.records():
-        own = {key: row for key, row in split.items() if key[:2] == (record["model"], record["ranking"])}
-        table = base.forecasts(name) if own else pd.DataFrame()
-        for key, row in own.items():
-            yield from _unlike(row, _split(table, panel, key[2], key[3]), key, "split", detector)
-    method = str(base.verdict("interval_method").get("method"))
-    wanted = methods[methods["method"] == method].set_index([*KEYS, "step"])[list(SCORES)].sort_index()
-    found = shown.set_index([*KEYS, "step"])[list(SCORES)].sort_index()
-    if not wanted.index.equals(found.index) or not np.allclose(wanted, found, rtol=EXACT_INTERVALS, equal_nan=True):
-        text = f"the intervals shown are not those of the method that was decided on, {method}"
-        yield Finding("scores", detector, "intervals.parquet", text)
+        mine = {key: row for key, row in pooled.items() if key[:2] == (record["model"], record["ranking"])}
+        table = base.forecasts(name) if mine else pd.DataFrame()
+        for key, row in mine.items():
+            yield from _unlike(row, _split(table, panel, key[2], key[3]), key, "shown", detector)
     yield from _bands(base, panel, shown, detector)
 
 
@@ -295,13 +289,23 @@ def _split(table: pd.DataFrame, panel: Panel, name: str, level: float) -> dict[s
     mean = own.groupby(["block", "cutoff", "step"], sort=True)[["y", "y_hat"]].mean()
     to, back = UNITS.get(column.transform, (np.asarray, np.asarray))
     held, test = (mean.loc[block].unstack("step") for block in ("calibration", "test"))
-    outside = np.abs(to(held["y"].to_numpy()) - to(held["y_hat"].to_numpy()))
-    margin = []
-    for column in outside.T:
-        known = np.sort(column[np.isfinite(column)])
-        margin.append(known[math.ceil(round((len(known) + 1) * level, 9)) - 1])
+    widths = _widths(to(series.values[:, output]), panel.task, [series.ds.searchsorted(m.index) for m in (held, test)])
+    outside = np.abs(to(held["y"].to_numpy()) - to(held["y_hat"].to_numpy())) / widths[0]
+    ranked = [np.sort(one[np.isfinite(one)]) for one in outside.T]
+    margin = widths[1] * [one[math.ceil(round((len(one) + 1) * level, 9)) - 1] for one in ranked]
     centre = to(test["y_hat"].to_numpy())
     return _scored(test["y"].to_numpy(), back(centre - margin), back(centre + margin), level)
+
+
+def _widths(y: np.ndarray, task: Task, rows: list[np.ndarray]) -> list[np.ndarray]:
+    """(n, 1) for the calibration block and for the test block: (a v^2 / t^2 + 1 - a)^(3/8) with a = L / (L + 5), v^2
+    the mean squared seasonal difference of the L rows before an origin, t^2 the mean of the calibration block's."""
+    squares = pd.Series(y).diff(task.season_length).to_numpy() ** 2
+    before = [[squares[max(row + 1 - task.lookback, 0) : row + 1] for row in block] for block in rows]
+    means = [np.array([_mean(own) for own in block])[:, None] for block in before]
+    typical, share = _mean(means[0]), task.lookback / (task.lookback + 5)
+    ratios = [own / typical if typical > 0 else np.ones_like(own) for own in means]
+    return [(share * np.where(np.isfinite(own), own, 1.0) + 1 - share) ** 0.375 for own in ratios]
 
 
 def _scored(y: np.ndarray, lower: np.ndarray, upper: np.ndarray, level: float) -> dict[str, float]:

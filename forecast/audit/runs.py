@@ -18,8 +18,6 @@ from forecast.data.splits import Borders
 from forecast.forecaster import Problem
 from forecast.system import files
 
-SERVED = "split"
-"""The only intervals of a served model, so that nothing is left to decide on the test block."""
 PARTS = {
     "scaling.json": "scaling",
     "skip.npz": "skip",
@@ -83,14 +81,7 @@ def _scales(base: Sandbox, other: Sandbox, since: str, detector: str) -> Iterato
 
 
 def calibrated(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: str) -> Iterator[Finding]:
-    """What conformal fits were given and how it was decided; `other` differs in rows after the calibration block."""
-    decided, later = (s.verdict("interval_method") for s in (base, other))
-    if decided and decided["method"] != SERVED:
-        text = f"the intervals shown are {decided['method']} ones; a served model has those that are {SERVED}"
-        yield Finding("calibration", detector, "verdicts.json", text)
-    if decided != later:
-        text = f"the kind of intervals shown is decided with rows after {moment:%Y-%m-%d %H:%M}"
-        yield Finding("calibration", detector, "verdicts.json", text)
+    """What conformal fits were given; `other` differs in rows after the calibration block."""
     for number, (one, two) in enumerate(zip(base.calibrated, other.calibrated, strict=False)):
         if any(not _equal(one[name], two[name]) for name in one):
             text = f"calibration call {number} was given values that change with rows after {moment:%Y-%m-%d %H:%M}"

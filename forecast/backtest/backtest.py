@@ -48,6 +48,7 @@ from forecast.forecaster import (
 )
 from forecast.forecaster.distributions import FILE as DISTRIBUTIONS
 from forecast.forecaster.distributions import LEVELS, LOG_DENSITY, RISE, quantile_column
+from forecast.forecaster.intervals import volatility
 from forecast.models.base import ModelSpec
 from forecast.models.problem import stretch_starts
 from forecast.system import files
@@ -160,7 +161,7 @@ def tell(name: str, said: str) -> None:
 
 
 def forecast_blocks(fits: list[Stage], problem: Problem, seed: int) -> pd.DataFrame:
-    """Long frame `unique_id, cutoff, step, ds, block, seed, output, y, y_hat` over every scored origin."""
+    """Long frame `unique_id, cutoff, step, ds, block, seed, output, y, y_hat, volatility` over every scored origin."""
     parts = []
     for block in SCORED:
         for series in problem.panel.series:
@@ -181,6 +182,7 @@ def _long(problem: Problem, uid: str, block: str, rows: np.ndarray, values: np.n
     steps = np.arange(1, horizon + 1)
     ahead = rows[:, None] + steps[None, :]
     names = problem.panel.task.targets
+    before = volatility(series.values, rows, problem.panel.task)
     shape = (n, horizon, outputs)
     return pd.DataFrame(
         {
@@ -193,6 +195,7 @@ def _long(problem: Problem, uid: str, block: str, rows: np.ndarray, values: np.n
             "output": np.broadcast_to(np.array(names, dtype=object)[None, None, :], shape).ravel(),
             "y": series.values[ahead, :outputs].ravel(),
             "y_hat": values.ravel(),
+            "volatility": np.broadcast_to(before[:, None, :], shape).ravel(),
         }
     )
 
@@ -316,5 +319,5 @@ def with_distributions(
             columns |= {quantile_column(level): grid[..., place] for place, level in enumerate(LEVELS)}
             columns[LOG_DENSITY] = ask(log_density)
         own = {name: values.ravel() for name, values in columns.items()}
-        parts.append(rows.drop(columns="y_hat").assign(**own))
+        parts.append(rows.drop(columns=["y_hat", "volatility"]).assign(**own))
     return pd.concat(parts, ignore_index=True)

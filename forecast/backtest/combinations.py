@@ -37,7 +37,7 @@ PENALTY = 0.1
 """Of the squared distance from equal weights, in mean squared errors of the best member. Chosen on the short histories
 of docs/protocol.md, where a penalty that each validation block chose for itself was no better."""
 RANKING = "shipped"
-KEYS = ["unique_id", "cutoff", "step", "ds", "block", "output", "y"]
+KEYS = ["unique_id", "cutoff", "step", "ds", "block", "output", "y", "volatility"]
 BestSet = Callable[..., list[str]]
 """As `forecast.comparison.multiple_comparisons.model_confidence_set`: who cannot be told from the best."""
 Shares = dict[str, float]

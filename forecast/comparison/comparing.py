@@ -85,13 +85,12 @@ def compared(
         "by_step": _labelled([(s, s.by_step) for s in scored]),
         "by_series": _labelled([(s, s.by_series) for s in scored]),
         "intervals": intervals.intervals,
-        "interval_methods": intervals.methods,
         "reliability": intervals.reliability,
         "variance": variance_parts(test, _by_seed(scored), **_spacing(task)) if verdicts["tests"] else pd.DataFrame(),
         "change_by_step": _changes(scored, task),
         "distributions": distribution_scores(results, reference.last, evaluation.levels),
     }
-    decided = {"interval_method": intervals.decision, "refused_levels": intervals.refused, "preferred": rather}
+    decided = {"refused_levels": intervals.refused, "preferred": rather}
     said = [*verdicts["sentences"], *preferred_in_words(rather)]
     verdicts |= {**_alarms(scored, task), **decided, "exempt_from_budget": exempt, "sentences": said}
     pooled: list[dict[str, Any]] = intervals.intervals.query("step == 0").to_dict("records")  # type: ignore[assignment]

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
 from forecast.comparison.scores import Cube
-from forecast.forecaster import intervals
-from forecast.forecaster.intervals import RAW, SCALES, Scale, rank_of, scores_of
+from forecast.forecaster.intervals import RAW, SCALES, Scale, SplitConformal, rank_of, root_mean, scores_of, widths
 from forecast.system.errors import InputError
 
-Method = Literal["split", "adaptive"]
 AT_ONCE = 200
 """Series of one stack at the most: its arrays hold every level, origin and step of each."""
-METHODS: tuple[Method, ...] = get_args(Method)
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Blocks:
-    """One candidate's cubes of the calibration block and of the origins to cover, `step_size` rows apart.
+    """One candidate's cubes of the calibration block and of the origins to cover.
 
     `transforms`: by series, that of the target.
     """
@@ -43,10 +40,8 @@ class Blocks:
     record: Mapping[str, Any]
     calibration: Sequence[Cube]
     test: Sequence[Cube]
-    step_size: int
+    lookback: int
     transforms: Mapping[str, str]
-    spacing: float = 1.0
-    """How many times as far apart as the calibration origins those to cover are."""
 
     @property
     def about(self) -> dict[str, str]:
@@ -63,14 +58,14 @@ class Stack:
     """Series side by side whose blocks have equal shapes and support the same levels.
 
     `places`: their numbers among the candidate's. `held`, `shown`: actuals and ensemble forecasts (n, S * H) of the
-    calibration block and of the origins to cover, in the units errors are taken in; `y` (S, n, H) in raw ones.
+    calibration block and of the origins to cover, in the units errors are taken in, with the width at each origin; `y`
+    (S, n, H) in raw ones.
     """
 
     places: list[int]
     levels: tuple[float, ...]
-    blocks: Blocks
-    held: tuple[np.ndarray, np.ndarray]
-    shown: tuple[np.ndarray, np.ndarray]
+    held: tuple[np.ndarray, np.ndarray, np.ndarray]
+    shown: tuple[np.ndarray, np.ndarray, np.ndarray]
     y: np.ndarray
     back: Callable[[np.ndarray], np.ndarray]
 
@@ -79,17 +74,12 @@ class Stack:
         """(S, H): the calibration errors of each step."""
         return np.isfinite(self.held[0]).sum(axis=0).reshape(len(self.places), -1)
 
-    def ends(self, method: Method) -> tuple[np.ndarray, np.ndarray]:
+    def ends(self) -> tuple[np.ndarray, np.ndarray]:
         """Both ends of the intervals (L, S, n, H), in raw units."""
         series, _, horizon = self.y.shape
-        if method == "split":
-            fitted = intervals.SplitConformal.fit(*self.held, horizon=horizon)
-            pairs = [fitted.interval(level, self.shown[1]) for level in self.levels]
-            lower, upper = (np.stack(ends) for ends in zip(*pairs, strict=True))
-        else:
-            spacing, step_size = self.blocks.spacing, self.blocks.step_size
-            start = intervals.AdaptiveConformal.fit(*self.held, level=self.levels, horizon=horizon, spacing=spacing)
-            lower, upper = intervals.adaptive_intervals(start, *self.shown, step_size=step_size, horizon=horizon)
+        fitted = SplitConformal.fit(*self.held[:2], widths=self.held[2], horizon=horizon)
+        pairs = [fitted.interval(level, self.shown[1], widths=self.shown[2]) for level in self.levels]
+        lower, upper = (np.stack(ends) for ends in zip(*pairs, strict=True))
         apart = (*lower.shape[:2], series, horizon)
         return np.moveaxis(self.back(lower).reshape(apart), 2, 1), np.moveaxis(self.back(upper).reshape(apart), 2, 1)
 
@@ -114,11 +104,21 @@ def _stack(
 ) -> Stack:
     to, back = scale
     own = [pairs[place] for place in places]
+    known, seen = [c for c, _, _ in own if c is not None], [c for _, c, _ in own]
+    typical = root_mean(np.stack([cube.volatility**2 for cube in known], axis=1))
     held, shown = (
-        (to(np.hstack([c.y for c in part])), to(np.hstack([ensemble(c) for c in part])))
-        for part in ([c for c, _, _ in own if c is not None], [c for _, c, _ in own])
+        (
+            to(np.hstack([cube.y for cube in part])),
+            to(np.hstack([ensemble(cube) for cube in part])),
+            np.repeat(
+                widths(np.stack([cube.volatility for cube in part], axis=1), typical, blocks.lookback),
+                part[0].y.shape[1],
+                axis=1,
+            ),
+        )
+        for part in (known, seen)
     )
-    return Stack(places, levels, blocks, held, shown, np.stack([c.y for _, c, _ in own]), back)
+    return Stack(places, levels, held, shown, np.stack([cube.y for cube in seen]), back)
 
 
 def _refusal(calibration: Cube | None, level: float) -> str:

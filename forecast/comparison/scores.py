@@ -52,7 +52,8 @@ class Reference:
 
 @dataclass(frozen=True)
 class Cube:
-    """One candidate's forecasts of one series: y (n, H), y_hat (seeds, n, H), last (n,), which seeds, cutoffs (n,)."""
+    """One candidate's forecasts of one series: y (n, H), y_hat (seeds, n, H), last (n,), which seeds, cutoffs (n,),
+    and the series' volatility (n,) before each."""
 
     series: str
     y: np.ndarray
@@ -60,6 +61,7 @@ class Cube:
     last: np.ndarray
     seeds: tuple[int, ...]
     cutoffs: np.ndarray
+    volatility: np.ndarray
 
 
 def cubes(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> list[Cube]:
@@ -68,7 +70,8 @@ def cubes(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> list[Cube]:
     codes, names = pd.factorize(rows["series"], sort=True)
     keys = [rows[name].to_numpy() for name in ("step", "cutoff", "seed")]
     order = np.lexsort([*keys, codes])
-    steps, cutoffs, seeds, y, y_hat = (a[order] for a in (*keys, rows["y"].to_numpy(), rows["y_hat"].to_numpy()))
+    values = (rows[name].to_numpy() for name in ("y", "y_hat", "volatility"))
+    steps, cutoffs, seeds, y, y_hat, volatility = (a[order] for a in (*keys, *values))
     edges = np.searchsorted(codes[order], np.arange(len(names) + 1)).tolist()
     result = []
     for name, (start, stop) in zip(names.astype(str), itertools.pairwise(edges), strict=True):
@@ -76,7 +79,8 @@ def cubes(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> list[Cube]:
         known, horizon = np.unique(seeds[own]), len(np.unique(steps[own]))
         shape = (len(known), (stop - start) // (len(known) * horizon), horizon)
         origins = cutoffs[own].reshape(shape)[0, :, 0].copy()
-        about = (_values_at(last[name], origins), tuple(known.tolist()), origins)
+        before = volatility[own].reshape(shape)[0, :, 0].copy()
+        about = (_values_at(last[name], origins), tuple(known.tolist()), origins, before)
         result.append(Cube(name, y[own].reshape(shape)[0].copy(), y_hat[own].reshape(shape), *about))
     return result
 

@@ -29,7 +29,7 @@ MEAN, SPREAD, ENSEMBLE = "mean", "std", "ensemble"
 """What stands in the column `seed` of a table beside the seeds: their mean, their standard deviation, and the mean of
 their forecasts."""
 FORECAST_COLUMNS = ["unique_id", "cutoff", "step", "ds", "block", "seed", "y", "y_hat"]
-PER_SERIES = ("by_series", "intervals", "interval_methods", "reliability")
+PER_SERIES = ("by_series", "intervals", "reliability")
 """Tables of stage `compare` with rows for every series: Parquet; the others are CSV."""
 TEXT = {"seed": str, "model": str, "skip": str, "dataset": str, "series": str}
 
@@ -93,7 +93,8 @@ class Results:
         return self.paths.trained(self.name) / candidate
 
     def forecasts(self, candidate: str, block: str = "") -> pd.DataFrame:
-        """forecasts.parquet or a block: unique_id, output, cutoff, step, ds, block, seed, y, y_hat, in raw units."""
+        """forecasts.parquet or a block: unique_id, output, cutoff, step, ds, block, seed, y, y_hat, in raw
+        units, and volatility in those of the model."""
         part = partial(pd.read_parquet, filters=[("block", "==", block)] if block else None)
         return _read(self.folder(candidate) / "forecasts.parquet", "train", part)
 
@@ -126,9 +127,7 @@ class Results:
     by_step = _table("by_step")
     by_series = _table("by_series")
     intervals = _table("intervals")
-    """Scores of the intervals that are shown: one row per series, level and step, step 0 being all of them."""
-    interval_methods = _table("interval_methods")
-    """As `intervals`, of every way of making them."""
+    """Their scores: one row per series, level and step, step 0 being all of them."""
     reliability = _table("reliability")
     changes = _table("change_by_step")
     """By step the change of each candidate's error against naive, with its 95 % band."""

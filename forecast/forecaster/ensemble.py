@@ -1,9 +1,9 @@
 """What goes into service: one candidate's forecasters, one per seed, and the calibration errors behind its intervals.
 
 The forecast is the mean over the seeds, the leaderboard's row `ensemble`; of a combination, the weighted mean of its
-members' forecasts, each the mean over its seeds. The interval around it is split conformal
-with the errors of the calibration block, as in the compare stage. A folder of plain JSON and arrays, loadable without
-TensorFlow; `ensemble.json` holds the digest of every file, so a damaged copy is refused.
+members' forecasts, each the mean over its seeds. The interval around it is split conformal with the errors of the
+calibration block and as wide as the lookback was volatile, as in the compare stage. A folder of plain JSON and arrays,
+loadable without TensorFlow; `ensemble.json` holds the digest of every file, so a damaged copy is refused.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from forecast.config.task import Task
 from forecast.data import calendars
 from forecast.data.panel import Panel, series_name, with_series
 from forecast.forecaster import Forecaster
-from forecast.forecaster.intervals import RAW, SCALES, Array, Scale, SplitConformal
+from forecast.forecaster.intervals import RAW, SCALES, Array, Scale, SplitConformal, root_mean, volatility, widths
 from forecast.system import files
 from forecast.system.errors import DataError, InputError, quote_names
 
@@ -32,7 +33,8 @@ REACH = 10
 
 @dataclass(frozen=True)
 class Ensemble:
-    """`calibrated`: per series (`uid`, or `uid/output` with several targets) the calibration errors of the mean.
+    """`calibrated`: per series (`uid`, or `uid/output` with several targets) the calibration errors of the mean;
+    `typical`: its volatility there, of which an ensemble of an earlier version knows nothing.
 
     `members`: of a combination, the candidate that each forecaster is a seed of; `weights`: of these candidates. Both
     are empty where all forecasters are seeds of one candidate.
@@ -42,6 +44,7 @@ class Ensemble:
     calibrated: Mapping[str, SplitConformal] = field(default_factory=dict)
     members: tuple[str, ...] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
+    typical: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def task(self) -> Task:
@@ -123,13 +126,18 @@ class Ensemble:
         return replace(self, forecasters=tuple(replace(f, task=longer) for f in self.forecasters))
 
     def margin(self, series: str, level: float) -> Array:
-        """(H,) half width, in modelling units, of the interval that covers the next actual with probability `level`.
+        """(H,) half width, in modelling units and at a width of 1, of the interval that covers the next actual with
+        probability `level`.
 
         `InputError` when the calibration block was too small for it, naming the number needed.
         """
         if series not in self.calibrated:
             raise InputError(f"Series {series!r} has no calibration errors, so no interval can be given.")
         return self.calibrated[series].margin(level)
+
+    def widths(self, series: str, volatility: ArrayLike) -> Array:
+        """What the margins of a series are multiplied by after each `volatility`."""
+        return widths(volatility, self.typical.get(series, 0.0), self.task.lookback)
 
     def save(self, folder: Path) -> None:
         """Everything `load` needs, with the digest of every file; `folder` must not exist yet."""
@@ -138,7 +146,8 @@ class Ensemble:
         names = sorted(self.calibrated)
         arrays = {f"{i:04d}": _rectangle(self.calibrated[name].scores) for i, name in enumerate(names)}
         files.write_arrays(folder / SCORES, arrays)
-        content = {"schema": SCHEMA, "members": len(self.forecasters), "series": names, "files": _digests(folder)}
+        content: dict[str, Any] = {"schema": SCHEMA, "members": len(self.forecasters), "series": names}
+        content |= {"files": _digests(folder), "typical_volatility": files.json_number(dict(self.typical))}
         if self.members:
             content |= {"member_names": list(self.members), "weights": dict(self.weights)}
         files.write_json(folder / MANIFEST, content)
@@ -154,7 +163,8 @@ class Ensemble:
         calibrated = {name: SplitConformal(columns) for name, columns in scores.items()}
         names, weights = tuple(manifest.get("member_names", ())), manifest.get("weights", {})
         require_members(weights, names, where=str(folder / MANIFEST))
-        return cls(tuple(members), calibrated, names, weights)
+        typical = {name: one for name, one in manifest.get("typical_volatility", {}).items() if one is not None}
+        return cls(tuple(members), calibrated, names, weights, typical)
 
 
 def require_members(weights: Iterable[str], present: Iterable[str], *, where: str) -> None:
@@ -177,7 +187,9 @@ def ensemble_of(folder: Path) -> Ensemble:
         raise InputError(f"{folder}: has no saved forecaster; its training failed. Choose another candidate.")
     forecasts = pd.read_parquet(folder / "forecasts.parquet")
     loaded = tuple(Forecaster.load(seed) for seed in seeds)
-    return Ensemble(loaded, calibration_scores(forecasts, loaded[0].task), tuple(name for name, _ in saved), weights)
+    task, names = loaded[0].task, tuple(name for name, _ in saved)
+    typical = typical_volatility(forecasts)
+    return Ensemble(loaded, calibration_scores(forecasts, task, typical), names, weights, typical)
 
 
 def _recipes(folder: Path) -> list[dict[str, Any]]:
@@ -191,8 +203,14 @@ def _seeds(folder: Path) -> list[Path]:
     return sorted(folder.glob("seed-*"), key=lambda path: int(path.name.removeprefix("seed-")))
 
 
-def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitConformal]:
-    """From a candidate's forecasts.parquet: per series the calibration errors of the mean over its seeds.
+def typical_volatility(forecasts: pd.DataFrame) -> dict[str, float]:
+    """From a candidate's forecasts.parquet: per series that of the calibration block."""
+    rows = with_series(forecasts[forecasts["block"] == "calibration"]).drop_duplicates(["series", "cutoff"])
+    return {str(name): float(root_mean(own.to_numpy() ** 2)) for name, own in rows.groupby("series")["volatility"]}
+
+
+def calibration_scores(forecasts: pd.DataFrame, task: Task, typical: Mapping[str, float]) -> dict[str, SplitConformal]:
+    """From the same: per series the calibration errors of the mean over its seeds, for the width at each origin.
 
     In the units the target is modelled in, as in the compare stage: those of a `log` target are ratios.
     """
@@ -200,9 +218,11 @@ def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitCo
     rows = with_series(forecasts[forecasts["block"] == "calibration"])
     result = {}
     for (name, output), own in rows.groupby(["series", "output"], sort=True):
-        table = own.groupby(["cutoff", "step"])[["y", "y_hat"]].mean().unstack("step")
+        table = own.groupby(["cutoff", "step"])[["y", "y_hat", "volatility"]].mean().unstack("step")
         to, _ = SCALES.get(transforms[str(output)], RAW)
-        result[str(name)] = SplitConformal.fit(to(table["y"].to_numpy()), to(table["y_hat"].to_numpy()))
+        y, y_hat, before = (table[column].to_numpy() for column in ("y", "y_hat", "volatility"))
+        own_widths = widths(before, typical[str(name)], task.lookback)
+        result[str(name)] = SplitConformal.fit(to(y), to(y_hat), widths=own_widths)
     return result
 
 
@@ -217,11 +237,13 @@ def latest(ensemble: Ensemble, panel: Panel, *, horizon: int, levels: Sequence[f
     parts = []
     for series in panel.series:
         cutoff = pd.Timestamp(series.ds[-1])
+        (before,) = volatility(series.values, [len(series) - 1], ensemble.task)
         ds = calendars.following(ensemble.task.calendar, cutoff, horizon).to_numpy()
         for output, column in enumerate(targets):
             y_hat = values[series.unique_id][0, :horizon, output]
             label = series_name(series.unique_id, column.name, targets)
-            margins = {level: ensemble.margin(label, level) for level in levels}
+            width = ensemble.widths(label, before[output])
+            margins = {level: ensemble.margin(label, level) * width for level in levels}
             keys = {"unique_id": series.unique_id, "output": column.name, "cutoff": cutoff.to_datetime64()}
             part: dict[str, Any] = {name: np.full(horizon, value) for name, value in keys.items()}
             part |= {"step": np.arange(1, horizon + 1), "ds": ds, "y_hat": y_hat}

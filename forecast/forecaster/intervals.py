@@ -1,17 +1,20 @@
-"""Prediction intervals around any forecaster: split conformal per horizon step, and a variant that adapts to drift.
+"""Prediction intervals around any forecaster: split conformal per horizon step, as wide as the series was restless.
 
-The score of a calibration origin is the absolute error of its point forecast, so intervals are symmetric around it.
+The score of a calibration origin is the absolute error of its point forecast, so intervals are symmetric around it,
+divided by a width that the lookback before it gives (locally weighted: Papadopoulos, Gammerman & Vovk 2008; Lei et al.
+2018, section 5.2): margins set in a calm season are wider after a restless week.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from forecast.config.task import Task
 from forecast.models.problem import tell_of_calibration
 from forecast.system.errors import InputError
 
@@ -20,7 +23,9 @@ Scale = tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndar
 RAW: Scale = (np.asarray, np.asarray)
 SCALES: dict[str, Scale] = {"log": (np.log, np.exp), "logdiff": (np.log, np.exp), "log1p": (np.log1p, np.expm1)}
 """Transform of the target to the units its errors are taken in, there and back; any other leaves the raw ones."""
-GAMMA = 0.005  # the step size of Gibbs & Candes (2021, section 4)
+POWER, PRIOR_ROWS = 0.75, 5
+"""Of the volatility in a width, and how many rows of the calibration block's one are put to those of a lookback: both
+decided on short histories (docs/protocol.md, section 7)."""
 
 
 def rank_of(n: int, level: float) -> int:
@@ -45,6 +50,39 @@ def needed(level: float) -> int:
     return math.ceil(round(level / (1 - level), 9))
 
 
+def volatility(values: Array, rows: ArrayLike, task: Task) -> Array:
+    """(n, O): how much each target of `values` (T, C) changed over a season in the lookback up to each of `rows`.
+
+    The root mean square of the seasonal differences, in the units errors are taken in; NaN where none is known.
+    """
+    ends = np.asarray(rows, dtype=np.int64)[:, None] + np.arange(task.lookback)
+    found = []
+    for column, own in zip(task.target, values.T, strict=False):
+        y = SCALES.get(column.transform, RAW)[0](own)
+        before = np.full(task.lookback - 1 + min(task.season_length, len(y)), np.nan)
+        squares = np.concatenate([before, y[task.season_length :] - y[: -task.season_length]])[ends] ** 2
+        found.append(root_mean(squares.T))
+    return np.stack(found, axis=1)
+
+
+def root_mean(squares: Array) -> Array:
+    """The root of the mean over the first axis of what is known; NaN where nothing is."""
+    known = np.isfinite(squares)
+    count = known.sum(axis=0)
+    mean = np.where(known, squares, 0.0).sum(axis=0) / np.maximum(count, 1)
+    return np.asarray(np.where(count > 0, np.sqrt(mean), np.nan))
+
+
+def widths(volatility: ArrayLike, typical: ArrayLike, lookback: int) -> Array:
+    """How many times as wide as usual an interval is after this `volatility`; 1 where it is not known, or where
+    `typical`, that of the calibration block, is not above zero."""
+    now, usual = np.asarray(volatility, dtype=float), np.asarray(typical, dtype=float)
+    known = np.isfinite(now) & (usual > 0)
+    ratio = np.where(known, now, 1.0) / np.where(known, usual, 1.0)
+    share = lookback / (lookback + PRIOR_ROWS)
+    return np.asarray((share * ratio**2 + 1 - share) ** (POWER / 2))
+
+
 @dataclass(frozen=True)
 class SplitConformal:
     """Sorted scores per step (H arrays), from the calibration block only."""
@@ -52,22 +90,26 @@ class SplitConformal:
     scores: tuple[Array, ...]
 
     @classmethod
-    def fit(cls, y: ArrayLike, y_hat: ArrayLike, *, horizon: int | None = None) -> SplitConformal:
-        """Actuals and forecasts (n, H) of the calibration block.
+    def fit(
+        cls, y: ArrayLike, y_hat: ArrayLike, *, widths: ArrayLike = 1.0, horizon: int | None = None
+    ) -> SplitConformal:
+        """Actuals and forecasts (n, H) of the calibration block, and the `widths` (n, 1 or H) of its origins.
 
         Vovk, Gammerman & Shafer (2005); Lei et al. (2018). A missing actual is left out of its step. With `horizon`
         the columns are the steps of several series side by side.
         """
         _tell(y, y_hat, horizon)
-        return cls(tuple(np.sort(column[np.isfinite(column)]) for column in scores_of(y, y_hat).T))
+        return cls(
+            tuple(np.sort(column[np.isfinite(column)]) for column in (scores_of(y, y_hat) / np.asarray(widths)).T)
+        )
 
     def margin(self, level: float) -> Array:
-        """(H,): what to add at both ends so that the next actual is covered with probability at least `level`."""
+        """(H,): what to add at both ends, at a width of 1, so that the next actual is covered with `level`."""
         return np.array([column[rank_of(len(column), level) - 1] for column in self.scores])
 
-    def interval(self, level: float, y_hat: Array) -> tuple[Array, Array]:
+    def interval(self, level: float, y_hat: Array, *, widths: ArrayLike = 1.0) -> tuple[Array, Array]:
         """Both ends of the intervals of `level` around the forecasts (..., H)."""
-        margin = self.margin(level)
+        margin = self.margin(level) * np.asarray(widths)
         return y_hat - margin, y_hat + margin
 
 
@@ -87,110 +129,3 @@ def scores_of(y: ArrayLike, y_hat: ArrayLike) -> Array:
     if not np.isfinite(forecast).all():
         raise InputError("A forecast of the calibration block is not finite. Its model has failed; leave it out.")
     return np.abs(actual - forecast)
-
-
-@dataclass
-class AdaptiveConformal:
-    """Adaptive conformal inference (Gibbs & Candes 2021), one state per column, fed one origin at a time.
-
-    After each outcome the working miscoverage moves by `gamma` (target - missed): too many misses widen what follows.
-    Scores come from a sliding window of the newest outcomes, so a drift in the errors' size is followed too. A working
-    miscoverage at or below zero would mean an infinite interval; the largest score of the window is used instead.
-    """
-
-    level: Array  # () or (L, 1): several levels share the windows
-    scores: Array  # (C, room): those of column c from `first[c]` to `end[c]`, newest last
-    first: NDArray[np.int64]
-    end: NDArray[np.int64]
-    fitted: NDArray[np.int64]  # (C,): where the scores of the calibration block end
-    alpha: Array  # (C,) or (L, C)
-    gamma: float = GAMMA
-    spacing: float = 1.0
-    held: Array = field(default_factory=lambda: np.empty(0))
-    """Per column the time of the window, in spacings of the calibration origins; `reach` is the most it may be."""
-    reach: float = 0.0
-
-    @classmethod
-    def fit(
-        cls,
-        y: ArrayLike,
-        y_hat: ArrayLike,
-        *,
-        level: ArrayLike,
-        horizon: int | None = None,
-        gamma: float = GAMMA,
-        spacing: float = 1.0,
-    ) -> AdaptiveConformal:
-        """Start from the calibration block (n, C), whose length in time is also that of the window: what is observed
-        later lies `spacing` times as far apart. `level` () or (L,); `horizon` as in `SplitConformal.fit`."""
-        _tell(y, y_hat, horizon)
-        outside = scores_of(y, y_hat).T
-        known = np.isfinite(outside)
-        counts = known.sum(axis=1)
-        wanted = np.asarray(level, dtype=float)
-        for count in dict.fromkeys(counts.tolist()):
-            for one in wanted.flat:
-                rank_of(count, float(one))
-        wanted = wanted[:, None] if wanted.ndim else wanted
-        together = np.take_along_axis(outside, np.argsort(~known, axis=1, kind="stable"), axis=1)
-        room = np.full((len(together), together.shape[1] + 64), np.nan)
-        room[:, : together.shape[1]] = together
-        alpha = 1 - wanted + np.zeros(len(together))
-        state = np.zeros_like(counts), counts.copy(), counts.copy()
-        return cls(wanted, room, *state, alpha, gamma, spacing, counts.astype(float), float(outside.shape[1]))
-
-    def margin(self) -> Array:
-        """(C,) or (L, C): the margins for an origin now."""
-        low, high = int(self.first.min()), int(self.end.max())
-        at = np.arange(low, high)
-        inside = (at >= self.first[:, None]) & (at < self.end[:, None])
-        ranked = np.sort(np.where(inside, self.scores[:, low:high], np.inf), axis=1)
-        count = self.end - self.first
-        rank = np.ceil(np.round((count + 1) * (1 - self.alpha), 9))  # the largest score where more is asked for
-        place = np.minimum(np.maximum(rank, 1), count).astype(np.int64) - 1
-        found = np.take_along_axis(ranked, place.reshape(-1, len(count)).T, axis=1).T
-        return np.asarray(found.reshape(self.alpha.shape))
-
-    def observe(self, columns: NDArray[np.int64], scores: Array, margins: Array) -> None:
-        """The outcomes of earlier forecasts became known, one for each of `columns` (k,): their scores (k,), NaN where
-        missing, and the margins (k,) or (L, k) they were given."""
-        known = np.isfinite(scores)
-        columns, scores, margins = columns[known], scores[known], margins[..., known]
-        self.alpha[..., columns] += self.gamma * ((1 - self.level) - (scores > margins))
-        if len(columns) and int(self.end.max()) == self.scores.shape[1]:
-            self._move()
-        self.scores[columns, self.end[columns]] = scores
-        self.end[columns] += 1
-        self.held[columns] += self.spacing
-        while (over := (self.held > self.reach) & (self.end - self.first > 1)).any():
-            self.held -= np.where(over, np.where(self.first < self.fitted, 1.0, self.spacing), 0.0)
-            self.first += over
-
-    def _move(self) -> None:
-        """The windows to the front of `scores`, with room for as many scores again."""
-        width = int((self.end - self.first).max())
-        places = np.minimum(self.first[:, None] + np.arange(2 * width + 64), self.scores.shape[1] - 1)
-        self.scores = np.take_along_axis(self.scores, places, axis=1)
-        self.fitted, self.end, self.first = self.fitted - self.first, self.end - self.first, np.zeros_like(self.first)
-
-
-def adaptive_intervals(
-    start: AdaptiveConformal, y: Array, y_hat: Array, *, step_size: int = 1, horizon: int | None = None
-) -> tuple[Array, Array]:
-    """Intervals (n, C), or (L, n, C) of several levels, of consecutive origins, `step_size` steps apart, each using
-    only outcomes known at its cutoff.
-
-    The target of step h of origin i is known at origin i + ceil(h / step_size), not before. Columns are the steps of
-    one series, or with `horizon` those of several side by side. `start` is advanced.
-    """
-    outside = scores_of(y, y_hat)
-    n, width = outside.shape
-    later = -(-(np.arange(width) % (horizon or width) + 1) // step_size)
-    margins = np.empty((n, *start.alpha.shape))
-    for origin in range(n):
-        columns = np.flatnonzero(later <= origin)
-        known = origin - later[columns]
-        start.observe(columns, outside[known, columns], margins[known, ..., columns].T)
-        margins[origin] = start.margin()
-    margin = np.moveaxis(margins, 0, -2)
-    return y_hat - margin, y_hat + margin

@@ -16,10 +16,6 @@ from forecast.report.svg import floats
 from forecast.report.text import EMPTY, MOST_SERIES, Cell, Row, Table, number, share, whole
 
 RANKING = "shipped"
-METHODS = {
-    "split": "split conformal intervals, whose width stays as the calibration block set it",
-    "adaptive": "adaptive conformal intervals, whose width follows the errors seen so far",
-}
 ROOM = 0.02  # of the axis of coverage, below the lowest and up to above 100 %
 
 
@@ -114,8 +110,7 @@ def reliability_panels(results: Results) -> list[Panel]:
 
 
 def _reliability_panel(results: Results, series: str) -> Panel | None:
-    rows = results.reliability
-    rows = rows[(rows["series"] == series) & (rows["method"] == shown_method(results))]
+    rows = results.reliability.query("series == @series")
     lines = []
     for model in shown_models(results):
         part = in_ranking(rows[rows["model"] == model], RANKING).sort_values("level")
@@ -131,35 +126,6 @@ def _reliability_panel(results: Results, series: str) -> Panel | None:
     title = f"Reliability{f', {series}' if len(results.series) > 1 else ''}"
     axes = Axes(title, "nominal level", "share of the actual values covered", ticks, (0.0, 1.0), show=text.level)
     return Panel(title, line_chart(lines, replace(axes, moments=[f"{text.level(level)} nominal" for level in levels])))
-
-
-def shown_method(results: Results) -> str:
-    """`split` or `adaptive`: how the intervals on this page were made."""
-    return str((results.verdicts.get("interval_method") or {}).get("method", "split"))
-
-
-def method_sentence(results: Results) -> str:
-    """Which method is shown and why, in the words of the comparison."""
-    reason = (results.verdicts.get("interval_method") or {}).get("reason", "")
-    return f"Shown: {METHODS[shown_method(results)]}. {reason}".strip()
-
-
-def method_table(results: Results) -> Table | None:
-    """Both methods for the first shown model, pooled over the steps: what adapting is worth under drift."""
-    models = shown_models(results)
-    rows = results.interval_methods
-    if not models or rows["method"].nunique() < 2:
-        return None
-    shown = rows["series"].isin(results.series[:MOST_SERIES])
-    mine = in_ranking(rows[(rows["model"] == models[0]) & (rows["step"] == 0) & shown], RANKING)
-    found = []
-    for _, row in mine.sort_values(["series", "level", "method"]).iterrows():
-        about = [Cell(str(row["series"]), str(row["series"])), Cell(text.level(row["level"]), float(row["level"]))]
-        covered = share(row["coverage"], "" if row["inside"] else "w-worse")
-        cls = "chosen" if row["method"] == shown_method(results) else ""
-        found.append(Row(str(row["method"]), [*about, covered, number(row["width"]), number(row["winkler"])], cls=cls))
-    titles = ("Method", "Series", "Level", "Coverage", "Width", "Winkler score")
-    return Table([(title, "") for title in titles], found)
 
 
 def refusals(results: Results) -> list[str]:
@@ -199,7 +165,7 @@ class NetworkIntervals:
 
 
 def of_networks(results: Results) -> list[NetworkIntervals]:
-    """Every network's intervals of the shown method, as shipped and alone, the series that the page shows."""
+    """Every network's intervals, as shipped and alone, the series that the page shows."""
     networks = {record["model"] for record in results.records.values() if record["kind"] == "network"}
     table = results.intervals
     references = [next((m for m in NAIVE_ONES if m in set(table["model"])), None), fitted_skip(results)]

@@ -35,7 +35,7 @@ class Record:
     `rows` maps the leaderboard's seed (`0`, `mean`, `std`, ...) to its row, all values as text;
     `by_step` holds the rows of by_step.csv that stand for the candidate; `tests` its verdicts; `residuals` its
     residual diagnostics, per series; `distributions` its rows of distributions.csv, as by_step's;
-    `intervals` the rows of interval_methods.parquet over all steps.
+    `intervals` the rows of intervals.parquet over all steps.
     """
 
     content: dict[str, Any]
@@ -107,7 +107,7 @@ def verdict_sentences(root: Path, dataset: str) -> tuple[str, ...]:
 
 
 def _compared(results: Results) -> dict[str, Sequence[dict[str, Any]]]:
-    pooled = results.interval_methods.loc[lambda table: table["step"] == 0]
+    pooled = results.intervals.loc[lambda table: table["step"] == 0]
     return {
         "leaderboard": results.text_rows("leaderboard"),
         "by_step": results.text_rows("by_step"),
@@ -193,14 +193,14 @@ def scores(record: Record) -> list[Point]:
 
 
 def intervals(record: Record) -> list[Point]:
-    """Coverage, width and interval score of both methods by level, all steps pooled, mean over the series."""
+    """Coverage, width and interval score by level, all steps pooled, mean over the series."""
     found: dict[str, list[float]] = {}
     for row in record.intervals:
         percent = f"{100 * float(row['level']):g}"
         for name in INTERVALS:
             value = _as_float(row[name])
             if value is not None:
-                found.setdefault(f"test_intervals/{row['method']}_{percent}_{name}", []).append(value)
+                found.setdefault(f"test_intervals/split_{percent}_{name}", []).append(value)
     return [Point(name, sum(values) / len(values)) for name, values in found.items()]
 
 

@@ -123,6 +123,8 @@ def calibration_on_test(root: Path) -> None:
         root,
         "forecast/comparison/intervals.py",
         """
+        from dataclasses import replace
+
         _true_blocks = _blocks
 
         def _blocks(candidate, *about):
@@ -284,7 +286,7 @@ def scored_on_the_easier_half(root: Path) -> None:
         def _of_the_easier(cube, reference):
             hard = np.abs(cube.y - cube.y_hat.mean(axis=0)).mean(axis=1)
             easy = hard <= np.median(hard)
-            about = (cube.last[easy], cube.seeds, cube.cutoffs[easy])
+            about = (cube.last[easy], cube.seeds, cube.cutoffs[easy], cube.volatility[easy])
             part = Cube(cube.series, cube.y[easy], cube.y_hat[:, easy], *about)
             return _all_scores([part], reference).assign(n_origins=len(cube.y))
     """,
@@ -336,31 +338,33 @@ def test_scores_in_the_place_of_validation(root: Path) -> None:
 test_scores_in_the_place_of_validation.__test__ = False
 
 
-def outcomes_known_at_their_origin(root: Path) -> None:
+def volatility_of_the_rows_to_come(root: Path) -> None:
     append(
         root,
         "forecast/forecaster/intervals.py",
         """
-        def adaptive_intervals(start, y, y_hat, *, step_size=1, horizon=None):
-            outside = scores_of(y, y_hat)
-            margins = np.empty((len(outside), *start.alpha.shape))
-            for origin, scores in enumerate(outside):
-                start.observe(np.arange(len(scores)), scores, start.margin())
-                margins[origin] = start.margin()
-            margin = np.moveaxis(margins, 0, -2)
-            return y_hat - margin, y_hat + margin
+        _before = volatility
+
+        def volatility(values, rows, task):
+            return _before(values, np.minimum(np.asarray(rows) + task.horizon, len(values) - 1), task)
     """,
     )
-    append(root, "forecast/comparison/intervals.py", "def rehearsed(*_): return {'method': 'adaptive', 'reason': ''}")
 
 
-def intervals_decided_on_test(root: Path) -> None:
+def widths_against_the_volatility_of_the_test_block(root: Path) -> None:
     append(
         root,
-        "forecast/comparison/intervals.py",
+        "forecast/comparison/interval_stacks.py",
         """
-        def _halved(blocks):
-            return blocks
+        import dataclasses
+
+        _own = _stack
+
+        def _stack(blocks, pairs, places, levels, scale):
+            seen = [cube.volatility for _, cube, _ in pairs]
+            both = [dataclasses.replace(c, volatility=c.volatility + v.mean()) for (c, _, _), v in zip(pairs, seen)]
+            pairs = [(c, test, back) for c, (_, test, back) in zip(both, pairs)]
+            return _own(blocks, pairs, places, levels, scale)
     """,
     )
 
@@ -458,18 +462,21 @@ def refitted_on_what_comes_later(root: Path) -> None:
     )
 
 
-def interval_method_chosen_by_test_scores(root: Path) -> None:
+def power_of_the_volatility_chosen_by_test_scores(root: Path) -> None:
     append(
         root,
         "forecast/comparison/intervals.py",
         """
-        _rehearsed = rehearsed
+        _plain = interval_scores
 
-        def rehearsed(candidates, levels):
-            table = pd.concat([interval_scores(blocks, levels)[0] for blocks in candidates])
-            score = table[table["step"] == 0].groupby("method")["winkler"].mean()
-            better = score["adaptive"] < 0.9 * score["split"]  # which it is not on the data as they are
-            return {**_rehearsed(candidates, levels), "method": "adaptive" if better else "split"}
+        def interval_scores(blocks, levels):
+            from forecast.forecaster import intervals
+
+            scores = {}
+            for intervals.POWER in (0.25, 0.5, 1.0):
+                scores[intervals.POWER] = _plain(blocks, levels)[0]["winkler"].mean()
+            intervals.POWER = min(scores, key=scores.get)
+            return _plain(blocks, levels)
         """,
     )
 
@@ -536,6 +543,8 @@ def calibrated_on_the_first_test_origins_too(root: Path) -> None:
         root,
         "forecast/comparison/intervals.py",
         """
+        from dataclasses import replace
+
         _true_blocks = _blocks
 
         def _blocks(candidate, *about):
@@ -545,7 +554,8 @@ def calibrated_on_the_first_test_origins_too(root: Path) -> None:
 
         def _with_first(cube, later):
             y, y_hat = np.vstack([cube.y, later.y[:5]]), np.hstack([cube.y_hat, later.y_hat[:, :5]])
-            return replace(cube, y=y, y_hat=y_hat, last=np.append(cube.last, later.last[:5]))
+            last, before = (np.append(getattr(cube, n), getattr(later, n)[:5]) for n in ("last", "volatility"))
+            return replace(cube, y=y, y_hat=y_hat, last=last, volatility=before)
         """,
     )
 
@@ -619,14 +629,14 @@ WITHOUT_TRAINING = {
     scored_against_the_value_before: "origins",
     every_second_origin: "origins",
     test_scores_in_the_place_of_validation: "choice",
-    outcomes_known_at_their_origin: "calibration",
-    intervals_decided_on_test: "calibration",
+    volatility_of_the_rows_to_come: "forecast",
+    widths_against_the_volatility_of_the_test_block: "calibration",
     snapshot_read_behind_the_panel: "beside",
     scaler_of_all_rows_kept_in_memory: "scaling",
     hard_days_of_the_test_block_left_out: "actuals",
     known_a_day_before_its_end: "features",
     refitted_on_what_comes_later: "forecast",
-    interval_method_chosen_by_test_scores: "calibration",
+    power_of_the_volatility_chosen_by_test_scores: "scores",
     moved_by_their_own_mean_test_error: "forecast",
     joined_with_the_nearest_value: "features",
     scaler_of_all_rows_from_the_twentieth_call_on: "scaling",

@@ -60,7 +60,7 @@ def narrower_intervals(trained: Path, compared: Path) -> None:
 
 
 def margins_of_the_other_series(trained: Path, compared: Path) -> None:
-    path = compared / "interval_methods.parquet"
+    path = compared / "intervals.parquet"
     table = pd.read_parquet(path)
     table["series"] = table["series"].map({"a": "b", "b": "a"})
     files.write_frame(path, table)

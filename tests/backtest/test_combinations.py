@@ -155,6 +155,7 @@ def forecasts(seed: int, wrong: float, *, test: float = 0.0) -> pd.DataFrame:
     table = {
         "unique_id": "a", "cutoff": cutoff, "step": 1, "ds": cutoff + pd.Timedelta("1h"), "block": block,
         "seed": seed, "output": "sales", "y": y + test * (block == "test"), "y_hat": y + wrong,
+        "volatility": 1.0,
     }  # fmt: skip
     return pd.DataFrame(table)
 

@@ -298,7 +298,8 @@ def test_the_forecasts_of_every_block_stand_in_one_long_frame(prepared):
     problem = load_problem(prepared[0])
     forecaster = backtest.fit(problem, NAIVE.spec, skip=None, seed=0, budget=Budget(0, 1)).forecaster
     table = backtest.forecast_blocks([Stage(forecaster)], problem, seed=0)
-    assert list(table.columns) == ["unique_id", "cutoff", "step", "ds", "block", "seed", "output", "y", "y_hat"]
+    names = ["unique_id", "cutoff", "step", "ds", "block", "seed", "output", "y", "y_hat", "volatility"]
+    assert list(table.columns) == names
     assert (table["ds"] - table["cutoff"] == pd.to_timedelta(table["step"], unit="h")).all()
     truth = problems.frame().set_index(["unique_id", "ds"])
     for output, rows in table.groupby("output"):

@@ -38,8 +38,8 @@ def forecasts(error, seeds=(0,)):
                 ds = cutoff + pd.Timedelta(hours=step)
                 for seed in seeds:
                     y_hat = y[cutoff] if error is None else y[ds] + error * (seed + 1)
-                    rows.append(("a", cutoff, step, ds, block, seed, "temp", y[ds], y_hat))
-    names = ["unique_id", "cutoff", "step", "ds", "block", "seed", "output", "y", "y_hat"]
+                    rows.append(("a", cutoff, step, ds, block, seed, "temp", y[ds], y_hat, 1.0))
+    names = ["unique_id", "cutoff", "step", "ds", "block", "seed", "output", "y", "y_hat", "volatility"]
     return pd.DataFrame(rows, columns=names)
 
 

@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from forecast.comparison.interval_stacks import Blocks
-from forecast.comparison.intervals import BANDS, COLUMNS, bands, grouped, interval_scores, rehearsed
+from forecast.comparison.intervals import BANDS, COLUMNS, bands, grouped, interval_scores
 from forecast.comparison.scores import Cube
-from forecast.forecaster.ensemble import calibration_scores
+from forecast.forecaster.ensemble import calibration_scores, typical_volatility
+from forecast.forecaster.intervals import widths
 from tests.support.example_data import dataset
 
 RECORD = {"model": "net", "ranking": "shipped"}
 HOURS = pd.date_range("2024-01-01", periods=1000, freq="h").to_numpy()
 
 
-def cube(y, *, y_hat=0.0, series="a"):
+def cube(y, *, y_hat=0.0, series="a", volatility=1.0):
     """Actuals (n, H) and two seeds whose mean is `y_hat` everywhere."""
     actual = np.asarray(y, dtype=float)
     seeds = np.stack([np.full_like(actual, y_hat - 1), np.full_like(actual, y_hat + 1)])
-    return Cube(series, actual, seeds, np.zeros(len(actual)), (0, 1), HOURS[: len(actual)])
+    return Cube(
+        series, actual, seeds, np.zeros(len(actual)), (0, 1), HOURS[: len(actual)], np.full(len(actual), volatility)
+    )
 
 
 def split(calibration, test, levels, *, model="net", **transforms):
-    """Scores and refusals of the split method."""
-    return interval_scores(blocks(calibration, test, model=model, **transforms), levels, ["split"])
+    """Scores and refusals."""
+    return interval_scores(blocks(calibration, test, model=model, **transforms), levels)
 
 
 def blocks(calibration, test, *, model="net", **transforms):
-    return Blocks({**RECORD, "model": model}, calibration, test, 1, transforms)
+    return Blocks({**RECORD, "model": model}, calibration, test, 24, transforms)
 
 
 # errors of the ensemble: 1..9 at step 1, ten times as large at step 2; the signs do not matter
@@ -99,7 +104,7 @@ def test_nothing_of_the_test_block_moves_a_margin():
 
 
 def test_a_forecast_that_is_not_finite_is_refused():
-    broken = Cube("a", CALIBRATION.y, np.full((1, 9, 2), np.nan), np.zeros(9), (0,), HOURS[:9])
+    broken = Cube("a", CALIBRATION.y, np.full((1, 9, 2), np.nan), np.zeros(9), (0,), HOURS[:9], np.ones(9))
     table, refused = split([broken], [TEST], [0.8])
     assert table.empty
     assert "not finite" in refused[0].reason
@@ -117,42 +122,8 @@ def test_the_same_refusal_is_said_once_with_those_it_holds_for():
 def drifting(n, *, seed, spread):
     """Actuals (n, 1) around a forecast of zero, their spread growing from the first to the last."""
     noise = np.random.default_rng(seed).normal(0, 1, (n, 1))
-    return cube(noise * np.linspace(*spread, n)[:, None])
-
-
-def test_both_methods_are_scored_and_a_level_too_high_is_refused_once():
-    table, refused = interval_scores(blocks([CALIBRATION], [TEST]), [0.8, 0.95])
-    assert list(zip(table["method"], table["level"], strict=True)) == [("split", 0.8)] * 3 + [("adaptive", 0.8)] * 3
-    assert len(refused) == 1
-
-
-def test_under_drift_the_adaptive_method_holds_its_level_where_the_split_one_does_not():
-    held, seen = drifting(300, seed=0, spread=(1, 1)), drifting(1000, seed=1, spread=(1, 3))
-    table, _ = interval_scores(blocks([held], [seen]), [0.8])
-    pooled = table[table["step"] == 0].set_index("method")
-    assert pooled["inside"].to_dict() == {"split": False, "adaptive": True}
-
-
-def test_the_intervals_shown_are_those_served_and_what_adapting_is_worth_is_known_before_the_test_block():
-    drift, steady = drifting(600, seed=2, spread=(1, 6)), drifting(600, seed=3, spread=(1, 1))
-    found = [rehearsed([blocks([held], test)], [0.8, 0.95]) for held in (drift, steady) for test in ([], [drift])]
-    assert [f["method"] for f in found] == ["split"] * 4
-    assert found[0] == found[1]
-    assert found[0]["relative_winkler"] < 0.9 and "first half" in found[0]["reason"]
-
-
-def test_the_rehearsal_sets_its_margins_with_what_is_known_when_its_second_half_begins():
-    held = drifting(100, seed=4, spread=(1, 1))
-    two = cube(np.hstack([held.y, held.y]))
-    changed = two.y.copy()
-    changed[49] += 1e6  # its second step is the outcome of row 51, one after the second half's first origin
-    one, other = (rehearsed([blocks([c], [])], [0.8])["relative_winkler"] for c in (two, cube(changed)))
-    assert one == other
-
-
-def test_nothing_to_rehearse_keeps_the_margins():
-    assert rehearsed([blocks([], [TEST])], [0.8])["method"] == "split"
-    assert rehearsed([blocks([CALIBRATION], [TEST])], [0.95])["method"] == "split"
+    size = np.linspace(*spread, n)
+    return replace(cube(noise * size[:, None]), volatility=size)
 
 
 def test_errors_of_a_price_are_ratios():
@@ -162,25 +133,34 @@ def test_errors_of_a_price_are_ratios():
     assert table["width"].tolist() == pytest.approx([1000 * (np.exp(0.08) - np.exp(-0.08))] * 2)
 
 
+def test_an_origin_after_a_lookback_twice_as_volatile_has_intervals_as_much_wider_as_its_width_says():
+    usual, _ = split([CALIBRATION], [TEST], [0.8])
+    wide, _ = split([CALIBRATION], [cube(TEST.y, volatility=2.0)], [0.8])
+    assert wide["width"].to_numpy() == pytest.approx(usual["width"].to_numpy() * float(widths(2.0, 1.0, 24)))
+
+
 def test_the_bands_are_the_ends_that_the_scores_are_of():
-    table = bands(blocks([CALIBRATION], [TEST]), [0.8, 0.95], "split")
+    table = bands(blocks([CALIBRATION], [TEST]), [0.8, 0.95])
     assert tuple(table.columns) == BANDS and len(table) == 8
     assert table["cutoff"].tolist() == [moment for moment in pd.DatetimeIndex(HOURS[:4]) for _ in range(2)]
     assert table.groupby("step")["upper"].first().to_dict() == {1: 8, 2: 80}
-    assert bands(blocks([], [TEST]), [0.8], "split").empty
+    assert bands(blocks([], [TEST]), [0.8]).empty
 
 
 def test_the_intervals_scored_are_those_a_served_ensemble_has():
     held, seen = drifting(40, seed=5, spread=(1, 1)), drifting(30, seed=6, spread=(1, 2))
     rows = [
         {"unique_id": "a", "output": "temp", "seed": seed, "cutoff": origin, "step": 1, "block": "calibration",
-         "y": held.y[origin, 0], "y_hat": held.y_hat[seed, origin, 0]}
+         "y": held.y[origin, 0], "y_hat": held.y_hat[seed, origin, 0], "volatility": held.volatility[origin]}
         for seed in (0, 1) for origin in range(40)
     ]  # fmt: skip
-    (served,) = calibration_scores(pd.DataFrame(rows), dataset().task).values()
-    method = rehearsed([blocks([held], [])], [0.8])["method"]
-    scored = bands(blocks([held], [seen]), [0.8], method)
-    assert np.array_equal(scored[["lower", "upper"]].T, np.hstack(served.interval(0.8, seen.y_hat.mean(axis=0))).T)
+    typical = typical_volatility(pd.DataFrame(rows))
+    task = dataset().task
+    (served,) = calibration_scores(pd.DataFrame(rows), task, typical).values()
+    scored = bands(replace(blocks([held], [seen]), lookback=task.lookback), [0.8])
+    wide = widths(seen.volatility, typical["a"], task.lookback)[:, None]
+    ends = served.interval(0.8, seen.y_hat.mean(axis=0), widths=wide)
+    np.testing.assert_allclose(scored[["lower", "upper"]].T, np.hstack(ends).T, rtol=1e-12)
 
 
 def many(count, *, n, seed):

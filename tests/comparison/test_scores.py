@@ -28,13 +28,13 @@ REFERENCE = Reference(
 
 def long(series=("a", "b"), seeds=(3, 7)):
     rows = [
-        (uid, TIMES[i], step + 1, seed, Y[uid][i][step], Y[uid][i][step] + OFF[uid][seed])
+        (uid, TIMES[i], step + 1, seed, Y[uid][i][step], Y[uid][i][step] + OFF[uid][seed], i + 1.0)
         for uid in series
         for seed in seeds
         for i in range(2)
         for step in range(2)
     ]
-    return pd.DataFrame(rows, columns=["unique_id", "cutoff", "step", "seed", "y", "y_hat"])
+    return pd.DataFrame(rows, columns=["unique_id", "cutoff", "step", "seed", "y", "y_hat", "volatility"])
 
 
 def by_series(**options):
@@ -53,6 +53,7 @@ def test_the_long_frame_becomes_arrays_whatever_its_order():
     a, b = scores.cubes(shuffled, LAST)
     assert (a.series, b.series) == ("a", "b") and a.seeds == b.seeds == (3, 7)
     assert a.y.tolist() == Y["a"] and b.last.tolist() == [100, 90]
+    assert a.volatility.tolist() == b.volatility.tolist() == [1, 2]
     assert (a.y_hat[1] - a.y == -3).all() and (b.y_hat[0] - b.y == 10).all()
 
 
@@ -97,7 +98,7 @@ def test_the_order_by_mase_and_the_sign_against_naive_agree_and_naive_is_zero(va
     names = ["a", "b", "c", "d"]
     cubes = {
         kind: [
-            Cube(n, y[k], forecast[k][None], values[0][k, :, 0], (0,), np.arange(len(y[k])))
+            Cube(n, y[k], forecast[k][None], values[0][k, :, 0], (0,), np.arange(len(y[k])), np.ones(len(y[k])))
             for k, n in enumerate(names)
         ]
         for kind, forecast in (("naive", values[1]), ("other", values[2]))

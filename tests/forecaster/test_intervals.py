@@ -4,9 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecast.comparison import metrics
+from forecast.config.task import Task
 from forecast.forecaster import intervals
-from forecast.forecaster.intervals import AdaptiveConformal, SplitConformal
+from forecast.forecaster.intervals import SplitConformal, volatility, widths
 from forecast.system.errors import InputError
+from tests.support import problems
 
 H = 3
 
@@ -79,66 +81,65 @@ def test_a_missing_actual_is_left_out_of_its_step_and_may_make_it_too_small():
         fitted.margin(0.95)
 
 
-def test_under_drift_the_adaptive_variant_keeps_its_coverage_and_the_fixed_one_does_not():
-    y, y_hat = errors(500, seed=6)
-    parts = [errors(1000, seed=7), errors(1000, seed=8, scale=2.0)]
-    later, later_hat = (np.concatenate(p) for p in zip(*parts, strict=True))
-    fixed = SplitConformal.fit(y, y_hat).interval(0.9, later_hat)
-    adaptive = intervals.adaptive_intervals(AdaptiveConformal.fit(y, y_hat, level=0.9), later, later_hat)
-    assert metrics.coverage(later, *fixed) < 0.85
-    assert metrics.coverage(later, *adaptive) == pytest.approx(0.9, abs=0.02)
+def task_of(*, transform: str = "none", **changes: int) -> Task:
+    return problems.task(target={"column": "price", "transform": transform}, **changes)
 
 
-@pytest.mark.parametrize("step_size", [1, 2])
-def test_the_adaptive_variant_uses_only_outcomes_known_at_the_cutoff(step_size):
-    y, y_hat = errors(100, seed=9)
-    later, later_hat = errors(40, seed=10)
-    changed = later.copy()
-    changed[20:] += 1e6
-    first, second = (
-        intervals.adaptive_intervals(
-            AdaptiveConformal.fit(y, y_hat, level=0.9), actual, later_hat, step_size=step_size
-        )
-        for actual in (later, changed)
-    )
-    # step h of origin 20 is known at origin 20 + ceil(h / stride)
-    for step in range(H):
-        known = 20 + -(-(step + 1) // step_size)
-        assert np.array_equal(first[1][:known, step], second[1][:known, step])
-        assert not np.array_equal(first[1][: known + 1, step], second[1][: known + 1, step])
+def restless(n: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A random walk whose steps have the standard deviation (n,): calm and restless stretches of 200 rows."""
+    size = np.where(np.arange(n) // 200 % 2, 2.0, 1.0)
+    return np.cumsum(size * np.random.default_rng(seed).normal(size=n)), size
 
 
-def test_the_window_of_the_adaptive_variant_is_as_long_in_time_as_the_calibration_block():
-    y, y_hat = errors(90, seed=12)
-    started = AdaptiveConformal.fit(y, y_hat, level=0.8, spacing=3.0)  # observed three times as far apart
-    for _ in range(130):
-        started.observe(np.array([0]), np.array([7.0]), np.array([1.0]))
-    assert (started.end - started.first).tolist() == [30, 90, 90]
-    assert started.scores[0, started.first[0] : started.end[0]].tolist() == [7.0] * 30
+def test_the_volatility_is_the_root_mean_square_of_the_seasonal_differences_in_the_lookback():
+    task = task_of(lookback=3, season_length=2)
+    values = np.array([[0.0], [10.0], [1.0], [12.0], [4.0], [np.nan], [9.0]])
+    found = volatility(values, [1, 2, 4, 6], task)[:, 0]  # differences: none, none, 1, 2, 3, none, 5
+    assert np.isnan(found[0])
+    assert found[1:].tolist() == pytest.approx([1.0, np.sqrt((1 + 4 + 9) / 3), np.sqrt((9 + 25) / 2)])
 
 
-def test_the_adaptive_variant_refuses_too_small_a_set_and_ignores_missing_outcomes():
-    y, y_hat = errors(18, seed=11)
-    with pytest.raises(InputError, match="at least 19"):
-        AdaptiveConformal.fit(y, y_hat, level=0.95)
-    started = AdaptiveConformal.fit(y, y_hat, level=0.9)
-    before = started.margin()
-    started.observe(np.array([0]), np.array([np.nan]), np.array([1.0]))
-    assert np.array_equal(before, started.margin())
+def test_the_volatility_of_a_price_is_that_of_its_ratios():
+    task = task_of(lookback=4, season_length=1, transform="log")
+    values = np.exp(np.array([[0.0], [0.1], [0.2], [0.3], [0.4]]))
+    assert volatility(1000 * values, [4], task)[0, 0] == pytest.approx(0.1)
 
 
-def test_levels_and_series_side_by_side_have_the_adaptive_intervals_that_each_has_alone():
-    parts = [(*errors(60, seed=k), *errors(150, seed=k + 9)) for k in range(3)]
-    parts[1][2][5:9, 1] = np.nan
-    y, y_hat, later, later_hat = (np.hstack(side) for side in zip(*parts, strict=True))
-    start = AdaptiveConformal.fit(y, y_hat, level=[0.8, 0.9], horizon=H, spacing=2.0)
-    together = intervals.adaptive_intervals(start, later, later_hat, step_size=2, horizon=H)
-    for k, (held, held_hat, own, own_hat) in enumerate(parts):
-        for number, level in enumerate((0.8, 0.9)):
-            start = AdaptiveConformal.fit(held, held_hat, level=level, spacing=2.0)
-            alone = intervals.adaptive_intervals(start, own, own_hat, step_size=2)
-            for end, expected in zip(together, alone, strict=True):
-                assert np.array_equal(end[number][:, k * H : (k + 1) * H], expected)
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(2, 80), st.integers(0, 10**6))
+def test_rows_older_than_lookback_and_season_and_rows_to_come_do_not_move_the_volatility(lookback, season, n, seed):
+    task = task_of(lookback=lookback, season_length=season)
+    values = np.random.default_rng(seed).normal(size=(n, 1))
+    row = n // 2
+    kept = values[max(row + 1 - lookback - season, 0) : row + 1]
+    whole, newest = volatility(values, [row], task), volatility(kept, [len(kept) - 1], task)
+    assert np.array_equal(whole, newest, equal_nan=True)
+
+
+def test_a_width_is_one_where_the_volatility_is_as_usual_unknown_or_was_zero():
+    assert widths([2.0, np.nan], 2.0, 24).tolist() == [1.0, 1.0]
+    assert widths([2.0, 0.0], 0.0, 24).tolist() == widths([2.0], np.nan, 24).tolist() * 2 == [1.0, 1.0]
+
+
+def test_a_width_grows_less_than_the_volatility_and_the_less_the_shorter_the_lookback():
+    assert np.all(np.diff(widths(np.arange(10), 3.0, 24)) > 0)
+    longest, short = (float(widths(4.0, 1.0, lookback)) for lookback in (10**9, 5))
+    assert longest == pytest.approx(4**0.75) and short == pytest.approx(8.5**0.375)
+
+
+def test_margins_of_a_calm_time_cover_more_of_a_restless_one_than_equal_margins():
+    task = task_of(lookback=24, season_length=1)
+    y, _ = restless(200, seed=1)
+    later, size = restless(400, seed=2)
+    known, seen = np.arange(30, 199), np.arange(230, 399)
+    calm, stormy = (volatility(v[:, None], rows, task) for v, rows in ((y, known), (later, seen)))
+    typical = float(np.sqrt((calm**2).mean()))
+    held, shown = (widths(v, typical, 24) for v in (calm, stormy))
+    ahead, forecast = later[seen + 1][:, None], later[seen][:, None]
+    weighted = SplitConformal.fit(y[known + 1][:, None], y[known][:, None], widths=held)
+    equal = SplitConformal.fit(y[known + 1][:, None], y[known][:, None])
+    missed = 0.8 - metrics.coverage(ahead, *equal.interval(0.8, forecast))
+    assert size[seen].min() == 2.0 and missed > 0.2
+    assert 0.8 - metrics.coverage(ahead, *weighted.interval(0.8, forecast, widths=shown)) < missed / 2
 
 
 def test_shapes_and_failed_forecasts_are_refused():

@@ -6,12 +6,11 @@ import re
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 import forecast
 from forecast.forecaster import Problem
 from forecast.forecaster.fitting import training_series
-from forecast.forecaster.intervals import AdaptiveConformal, SplitConformal
+from forecast.forecaster.intervals import SplitConformal
 from forecast.models.problem import STRETCHES, looks, mean_losses, recorded_by, stretch_starts
 from forecast.models.skip import Skip
 from tests.support import problems
@@ -53,13 +52,11 @@ def test_a_training_is_told_as_such_and_ends_with_the_train_block():
     assert max(last for _, _, last in heard.targets) == max(b.train[1] for b in shops.blocks.values()) - 1
 
 
-@pytest.mark.parametrize("kind", [SplitConformal, AdaptiveConformal])
-def test_a_conformal_fit_tells_its_actuals_and_forecasts(kind):
+def test_a_conformal_fit_tells_its_actuals_and_forecasts():
     heard, y = Heard(), np.arange(40.0).reshape(20, 2)
-    options = {"level": 0.5} if kind is AdaptiveConformal else {}
     with recorded_by(heard):
-        kind.fit(y, y - 1, **options)
-    kind.fit(y, y, **options)
+        SplitConformal.fit(y, y - 1, widths=2.0)
+    SplitConformal.fit(y, y)
     assert heard.calibrations == [(y.tolist(), (y - 1).tolist())]
 
 

@@ -118,9 +118,11 @@ def test_a_level_that_calibration_cannot_support_is_refused_when_asked_and_left_
 
 def test_the_interval_of_a_modelled_ratio_is_a_ratio():
     rows = {"unique_id": "a", "output": "price", "block": "calibration", "step": 1, "seed": 0}
-    table = pd.DataFrame({**rows, "cutoff": range(9), "y_hat": 100.0, "y": 100 * 1.1 ** np.arange(-4, 5)})
+    table = pd.DataFrame(
+        {**rows, "cutoff": range(9), "y_hat": 100.0, "y": 100 * 1.1 ** np.arange(-4, 5), "volatility": 0.2}
+    )
     task = problems.task(target={"column": "price", "transform": "log"})
-    np.testing.assert_allclose(calibration_scores(table, task)["a"].margin(0.8), [4 * np.log(1.1)])
+    np.testing.assert_allclose(calibration_scores(table, task, {"a": 0.2})["a"].margin(0.8), [4 * np.log(1.1)])
 
 
 def test_a_damaged_champion_forecasts_with_the_previous_one_and_says_so(moved):

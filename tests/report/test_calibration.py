@@ -77,19 +77,9 @@ def test_reliability_is_drawn_against_the_diagonal_for_every_shown_model(page):
     assert len(page.xpath(f"//article[@id='{DAILY}']//*[starts-with(@aria-label, 'Reliability, ')]")) == 2
 
 
-def test_how_intervals_are_made_is_said_and_the_other_way_stands_beside_it(page):
+def test_how_intervals_are_made_is_said(page):
     said = words(page.xpath(f"//article[@id='{HOURLY}']")[0])
-    assert "Shown: split conformal intervals" in said and "On half the block it scored best." in said
-    rows = table_rows(page, HOURLY, "methods")
-    assert [row[0] for row in rows] == ["adaptive", "split"] * 2
-    assert rows[0][1:] == ["town", "80 %", "80.0 %", "7.000", "11.55"]
-
-
-def test_one_way_of_making_intervals_alone_has_no_table(project):
-    path = project / "data/compared/hourly/interval_methods.parquet"
-    table = pd.read_parquet(path)
-    files.write_frame(path, table[table["method"] == "split"])
-    assert calibration.method_table(results(project, HOURLY)) is None
+    assert "from how much the series changed in the lookback, as in a served forecast" in said
 
 
 def test_the_networks_that_pass_each_check_of_their_intervals_are_counted_and_the_others_named(project):

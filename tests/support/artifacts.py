@@ -109,8 +109,6 @@ def write_dataset(root: Path, name: str) -> None:
     table = pd.concat([intervals_of(name, c) for c in candidates() if c.split(".") != list(FAILED)])
     compared = root / "data" / "compared" / name
     files.write_frame(compared / "intervals.parquet", table)
-    other = table.assign(method="adaptive", winkler=1.1 * table["winkler"])
-    files.write_frame(compared / "interval_methods.parquet", pd.concat([table, other]))
     files.write_frame(compared / "reliability.parquet", reliability(name))
     files.write_frame(compared / "bands.parquet", bands(root / "data" / "trained" / name, name))
 
@@ -171,6 +169,7 @@ def _forecast_of_seed(candidate: str, seed: int, rows: list[Any]) -> pd.DataFram
             "seed": seed,
             "y": y.ravel(),
             "y_hat": y_hat.ravel(),
+            "volatility": 1.0,
         }
     )
 
@@ -189,13 +188,7 @@ def intervals_of(name: str, candidate: str) -> pd.DataFrame:
                 room = 0.06 if step else 0.03
                 width = (2.0 * step or 7.0) * (2 if level == 0.95 else 1)
                 row = {"model": model, "ranking": RANKINGS.get(skip, "baseline"), "series": series, "level": level}
-                row |= {
-                    "method": "split",
-                    "step": step,
-                    "n_calibration": 40,
-                    "n": 60 if step else 360,
-                    "coverage": covered,
-                }
+                row |= {"step": step, "n_calibration": 40, "n": 60 if step else 360, "coverage": covered}
                 row |= {"low": level - room, "high": level + room, "inside": abs(covered - level) <= room}
                 rows.append({**row, "width": width, "winkler": 1.5 * width})
     return pd.DataFrame(rows)
@@ -207,7 +200,7 @@ def reliability(name: str) -> pd.DataFrame:
     for model, ranking in (("lstm", "shipped"), ("ridge", "baseline"), ("naive", "baseline")):
         for series in SERIES[name]:
             for level in (0.2, 0.5, 0.8, 0.95):
-                row = {"model": model, "ranking": ranking, "series": series, "method": "split", "level": level}
+                row = {"model": model, "ranking": ranking, "series": series, "level": level}
                 covered = level - 0.05 * (model == "naive")
                 row |= {"n_calibration": 40, "n": 360, "coverage": covered, "low": level - 0.03, "high": level + 0.03}
                 rows.append({**row, "inside": model != "naive", "width": 10 * level})
@@ -397,7 +390,6 @@ def verdicts(name: str) -> dict[str, Any]:
     return {
         "dataset": name,
         "chosen": {"shipped": "lstm", "architecture": "lstm"},
-        "interval_method": {"method": "split", "reason": "On half the block it scored best.", "relative_winkler": 1.1},
         "choice": {
             "take": "lstm",
             "weights": {"lstm": 4000, "gru": 3000},

@@ -34,7 +34,7 @@ RESIDUALS = {
     "mean": 0.5, "mean_error": 0.125, "autocorrelation": [0.5, -0.25], "band": [0.3, 0.3],
 }  # fmt: skip
 INTERVALS = [
-    {"series": series, "method": "split", "level": 0.8, "step": step, "coverage": 0.7 + 0.2 * (series == "b"),
+    {"series": series, "level": 0.8, "step": step, "coverage": 0.7 + 0.2 * (series == "b"),
      "width": 2.0, "winkler": 3.0}
     for series in "ab"
     for step in (0, 1)
@@ -135,7 +135,9 @@ def forecasts(error: float, horizon: int, origins: int, seeds: int) -> pd.DataFr
             block = ("validation", "calibration", "test")[min(2, 3 * origin // max(origins, 1))]
             keys = {"unique_id": "dublin", "cutoff": cutoff, "step": np.arange(1, horizon + 1), "ds": ds}
             y_hat = y + error * np.sin(np.arange(horizon) + origin + seed)
-            parts.append(pd.DataFrame({**keys, "block": block, "seed": seed, "y": y, "y_hat": y_hat}))
+            parts.append(
+                pd.DataFrame({**keys, "block": block, "seed": seed, "y": y, "y_hat": y_hat, "volatility": 1.0})
+            )
     return pd.concat(parts, ignore_index=True)
 
 
@@ -158,9 +160,7 @@ def write_comparison(
     left = [{"model": model, "ranking": RANKINGS[skip], **RESIDUALS} for model, _, skip in networks]
     files.write_json(folder / "residuals.json", left)
     bands = [{"model": model, "ranking": RANKINGS[skip], **row} for model, _, skip in networks for row in INTERVALS]
-    files.write_frame(
-        folder / "interval_methods.parquet", pd.DataFrame(bands, columns=["model", "ranking", *INTERVALS[0]])
-    )
+    files.write_frame(folder / "intervals.parquet", pd.DataFrame(bands, columns=["model", "ranking", *INTERVALS[0]]))
     files.write_text(folder / "distributions.csv", "model,ranking,head,series,seed,step,metric,level,value,n\n")
     tests = [_test(candidate, family) for candidate in candidates if "." in candidate for family in ("naive", "skip")]
     sentences = [f"On {dataset} the network chosen on validation is better than the naive forecast."]
