@@ -51,6 +51,12 @@ def _table(name: str) -> cached_property[pd.DataFrame]:
     return cached_property(read)
 
 
+def read_forecasts(path: Path, block: str = "") -> pd.DataFrame:
+    """A forecasts.parquet or a block of it; versions up to 0.1 kept no volatility, so it is unknown there."""
+    frame = pd.read_parquet(path, filters=[("block", "==", block)] if block else None)
+    return frame if "volatility" in frame else frame.assign(volatility=float("nan"))
+
+
 @dataclass(frozen=True)
 class Results:
     """One dataset's results. A part whose file is missing raises `InputError` with the stage that makes it; a file
@@ -95,7 +101,7 @@ class Results:
     def forecasts(self, candidate: str, block: str = "") -> pd.DataFrame:
         """forecasts.parquet or a block: unique_id, output, cutoff, step, ds, block, seed, y, y_hat, in raw
         units, and volatility in those of the model."""
-        part = partial(pd.read_parquet, filters=[("block", "==", block)] if block else None)
+        part = partial(read_forecasts, block=block)
         return _read(self.folder(candidate) / "forecasts.parquet", "train", part)
 
     def forecasts_by_series(self, candidate: str) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from forecast.config.task import Task
 from forecast.data import calendars
 from forecast.data.panel import Panel, series_name, with_series
+from forecast.data.results import read_forecasts
 from forecast.forecaster import Forecaster
 from forecast.forecaster.intervals import RAW, SCALES, Array, Scale, SplitConformal, root_mean, volatility, widths
 from forecast.system import files
@@ -185,7 +186,7 @@ def ensemble_of(folder: Path) -> Ensemble:
     seeds = [seed for _, seed in saved] or _seeds(folder)
     if not seeds:
         raise InputError(f"{folder}: has no saved forecaster; its training failed. Choose another candidate.")
-    forecasts = pd.read_parquet(folder / "forecasts.parquet")
+    forecasts = read_forecasts(folder / "forecasts.parquet")
     loaded = tuple(Forecaster.load(seed) for seed in seeds)
     task, names = loaded[0].task, tuple(name for name, _ in saved)
     typical = typical_volatility(forecasts)
