@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -32,7 +33,8 @@ def identify(
     predicted memory and time before the work starts; with a `watch`, Ctrl-C keeps the nets found so far.
     `ModelFailure` when no net follows any held-out block. The method: `training.narx.identify`.
     """
-    found = search.identify(experiments, seed=seed, settings=settings, announce=announce, watch=watch)
+    with watch.listening() if watch is not None else nullcontext():
+        found = search.identify(experiments, seed=seed, settings=settings, announce=announce, watch=watch)
     y = np.concatenate([e.y for e in experiments])
     record = np.stack([np.nanmin(y, axis=0), np.nanmax(y, axis=0)])
     models = [

@@ -9,8 +9,11 @@ does (MacKay 1992; Foresee & Hagan 1997).
 from __future__ import annotations
 
 import copy
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -76,6 +79,24 @@ class Watch:
 
     show: Callable[[int, float, float, float], None] | None = None
     interrupted: bool = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Within it the first Ctrl-C is only noted, whatever the work is about just then; a second one is raised."""
+
+        def heard(*_: object) -> None:
+            if self.interrupted:
+                raise KeyboardInterrupt
+            self.interrupted = True
+
+        if threading.current_thread() is not threading.main_thread():  # nobody but the main thread hears it
+            yield
+            return
+        before = signal.signal(signal.SIGINT, heard)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 @dataclass(frozen=True)
@@ -156,11 +177,12 @@ def minimise(
         raise InputError(too_large(problem))
     runs: list[Result] = []
     reasons: set[str] = set()
-    with threadpool_limits(1):  # so small a matrix gains nothing from threads that wait for each other
+    # so small a matrix gains nothing from threads that wait for each other
+    with threadpool_limits(1), watch.listening() if watch is not None else nullcontext():
         if announce is not None:
             announce(_announcement(problem, starts, options))
         for start in starts:
-            if watch is not None and watch.interrupted:
+            if runs and watch is not None and watch.interrupted:
                 break
             try:
                 runs.append(_Run(problem, np.array(start, dtype=np.float64), options).result(watch))
@@ -227,6 +249,8 @@ class _Run:
                 self.iterate()
                 if watch is not None and watch.show is not None:
                     watch.show(*self.curve[-1])
+                if watch is not None and watch.interrupted:
+                    self.reason = self.reason or "interrupted"
         except KeyboardInterrupt:
             if watch is None:
                 raise

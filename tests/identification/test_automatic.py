@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
+import signal
 import subprocess
 import sys
+import time
 import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from bench.simulated_systems import SLOW, SYSTEMS
+from bench.simulated_systems import simulated as simulated_record
+from bench.simulated_systems import slow as slow_record
 from forecast.identification import Experiment, Model, Watch, export, identify, narxnet, train
 from forecast.identification import tank as simulated
 from forecast.system.errors import InputError
 from forecast.training import levenberg_marquardt as lm
+from forecast.training.narx import identify as search
 from forecast.training.narx.search_settings import BRIEF, LONG, SHORT, Order, SearchSettings, affordable, folded
 from tests.training.narx.systems import remembering, tank
 
@@ -118,6 +125,27 @@ def test_the_announced_megabytes_hold_within_a_factor_of_one_and_a_half() -> Non
         tracemalloc.stop()
     told = float(said[0].split("about ")[1].split(" MB")[0])
     assert told / 1.5 < peak < told * 1.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*SYSTEMS, *SLOW])
+def test_the_announced_seconds_and_megabytes_hold_within_a_factor_of_one_and_a_half(name: str) -> None:
+    first = (simulated_record if name in SYSTEMS else slow_record)(name)[0]
+    said: list[str] = []
+    began = time.process_time()
+    identify(first, announce=said.append)
+    spent = time.process_time() - began
+    found = re.search(r"about (\d+) MB and ([\d.]+) s", said[0])
+    assert found is not None
+    megabytes, seconds = map(float, found.groups())
+    assert seconds / 1.5 < spent < seconds * 1.5
+    tracemalloc.start()
+    try:  # the peak is that of one iteration of the largest net
+        identify(first, settings=SearchSettings(rounds=((1, 9),), refit_iterations=1, open_iterations=1))
+        peak = tracemalloc.get_traced_memory()[1] / 2**20
+    finally:
+        tracemalloc.stop()
+    assert megabytes / 1.5 < peak < megabytes * 1.5
 
 
 def test_several_experiments_train_one_model() -> None:
@@ -234,6 +262,30 @@ def test_an_interrupted_search_gives_the_nets_found_until_then(monkeypatch: pyte
     model = identify(Experiment(u, y), settings=SMALL, watch=Watch())
     assert "interrupted" in " ".join(model.notes)
     assert np.isfinite(model.parallel(u, y[:3]).y).all()
+
+
+@pytest.mark.parametrize(("function", "call"), [("dead_times", 1), ("_cut", 2), ("_stays_within", 1)])
+def test_ctrl_c_between_two_trainings_keeps_the_nets_found_until_then(function, call, monkeypatch) -> None:
+    """Cutting the record, judging a net: the search is not always inside a training when the key is pressed."""
+    calls, whole, heard = iter(range(1, 1000)), getattr(search, function), signal.getsignal(signal.SIGINT)
+
+    def pressed(*arguments):
+        if next(calls) == call:
+            signal.raise_signal(signal.SIGINT)
+        return whole(*arguments)
+
+    monkeypatch.setattr(search, function, pressed)
+    u, y = tank(200, 0)
+    watch = Watch()
+    model = identify(Experiment(u, y), settings=SMALL, watch=watch)
+    assert watch.interrupted and np.isfinite(model.parallel(u, y[:3]).y).all()
+    assert signal.getsignal(signal.SIGINT) is heard
+
+
+def test_a_second_ctrl_c_ends_an_interrupted_search() -> None:
+    with pytest.raises(KeyboardInterrupt), Watch().listening():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_a_short_record_of_a_linear_system_gets_linear_nets() -> None:
