@@ -28,8 +28,8 @@ import pandas as pd
 import psutil
 import yaml
 
+from forecast.config.paths import ProjectPaths
 from forecast.operations import champion, decision, registry
-from forecast.operations.worktree import home
 from forecast.system.errors import ForecastError
 from forecast.system.files import TEMPORARY
 
@@ -261,7 +261,7 @@ def back(soak: Soak, dataset: str, as_of: str) -> None:
 
 def tree_lost(soak: Soak, dataset: str, as_of: str) -> None:
     """Somebody deleted the work tree."""
-    shutil.rmtree(home(soak.root, dataset) / "tree")
+    shutil.rmtree(ProjectPaths.of(soak.root).retraining(dataset) / "tree")
     soak.retrain(dataset, as_of)
 
 

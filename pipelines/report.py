@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from forecast.config.datasets import load_datasets
 from forecast.config.paths import ProjectPaths
-from forecast.report.leaderboard import as_csv, combined
 from forecast.report.page import write
-from forecast.system.files import write_text
 from forecast.system.stage import run_stage
 
 
@@ -16,9 +14,7 @@ def main(root: str = ".") -> None:
     The page shows how long things took, so it differs from run to run and is no out of the stage.
     """
     paths = ProjectPaths.of(root)
-    datasets = load_datasets(paths.configs).run
-    write_text(paths.leaderboard, as_csv(combined(paths, datasets)))
-    write(paths, datasets)
+    write(paths, load_datasets(paths.configs).run)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from forecast.models.skip import products
 from forecast.networks.inference.export import Linear, with_helpers
 from forecast.networks.inference.export import export as numpy_file
 from forecast.system import files
-from forecast.system.errors import InputError, closest, quote_names
+from forecast.system.errors import InputError, nearest, quote_names
 
 
 def cross_validation(
@@ -65,10 +65,8 @@ def _candidates(results: Results, ranking: str, models: Sequence[str]) -> list[s
     own = {r["model"]: name for name, r in results.records.items() if r["ranking"] in (ranking, BASELINE)}
     for model in models:
         if model not in own:
-            raise InputError(
-                f"Model {model!r} is not in ranking {ranking!r} of dataset {results.name!r}.{closest(model, own)} "
-                f"Known: {quote_names(own)}."
-            )
+            where = f"ranking {ranking!r} of dataset {results.name!r}"
+            raise InputError(f"Model {model!r} is not in {where}.{nearest(model, own)}.")
     return [name for row, name in own.items() if row in (models or own) and results.records[name]["status"] == "ok"]
 
 

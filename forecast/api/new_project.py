@@ -18,12 +18,9 @@ OURS = ("pipelines/*.py", "dvc.yaml", ".dvcignore")
 LOCK = "requirements.lock"
 IGNORED = """__pycache__/
 /.venv/
-/data/raw/
-/data/settings/
-/data/prepared/
-/data/tuned/
-/data/trained/
-/data/compared/
+/data/*
+!/data/pointers/
+!/data/snapshots/
 /reports/*
 !/reports/leaderboard.csv
 /.forecast/

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CACHES = (".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".import_linter_cache", "build")
 STAGES_WROTE = tuple(f"data/{folder}" for folder in ("raw", "prepared", "tuned", "trained", "compared"))
-OUTPUTS = (*STAGES_WROTE, "narrowed", "demo", "reports/report.html")
+OUTPUTS = (*STAGES_WROTE, "narrowed", "demo", "reports/*/", "reports/report.html")
 WORK = (".forecast/memo", ".forecast/studies", ".forecast/cost", ".dvc/cache", ".dvc/tmp")
 SKIPPED = (".venv", ".git", ".dvc")
 LEAST_FREE = 3e9  # bytes: environment, DVC's cache and MLflow's artifacts of one run
@@ -221,8 +221,7 @@ def clean(
 def removable(root: Path, *, work: bool) -> Iterator[Path]:
     """What can be made again: caches, stage outputs and, with `work`, finished studies, training and DVC's cache."""
     for name in (*CACHES, *OUTPUTS, *(WORK if work else ())):
-        if (root / name).exists():
-            yield root / name
+        yield from sorted(root.glob(name))
     for folder in sorted(root.iterdir()):
         if folder.is_dir() and folder.name not in SKIPPED and not folder.is_symlink():
             yield from sorted(p for p in folder.rglob("__pycache__") if p.is_dir())

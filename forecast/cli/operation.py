@@ -18,7 +18,7 @@ import typer
 from forecast.cli import shown
 from forecast.cli.shown import DATASET, FORMAT, ROOT, Format, now, require_project, show, tracking_uri
 from forecast.config.paths import ProjectPaths
-from forecast.system.errors import ForecastError, GateRefused, InputError
+from forecast.system.errors import ForecastError, GateRefused, InputError, nearest
 from forecast.system.processes import stop_on_signals
 from forecast.system.stage import duration
 
@@ -154,12 +154,10 @@ def _percent(share: float | None) -> str:
 
 
 def _project(root: Path, dataset: str) -> Path:
-    import yaml
-
-    from forecast.system.errors import nearest
+    from forecast.config.reading import read_yaml
 
     project = require_project(root)
-    known = yaml.safe_load((project / "configs" / "datasets.yaml").read_text(encoding="utf-8")).get("datasets", {})
+    known = (read_yaml(ProjectPaths.of(project).datasets_yaml) or {}).get("datasets") or {}
     if dataset not in known:
         raise InputError(f"Unknown dataset {dataset!r}.{nearest(dataset, known)}.")
     return project
@@ -206,7 +204,7 @@ def retrain(
         raise typer.Exit(130) from None
     _print_decision(decision, took=time.monotonic() - started)
     if not dry_run:
-        _tell(job, "promotion" if decision.promotes else "success", decision.to_json())
+        _tell(job, "promotion" if decision.promotes else "success", asdict(decision))
     if decision.word == "kept":
         raise GateRefused(f"{dataset}: the champion stays: {decision.reason}.")
 

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,32 +45,40 @@ def run(
 ) -> None:
     """Make what is out of date, publish it, show the leaderboard."""
     from forecast.report import page
+    from forecast.report.leaderboard import show
 
     stop_on_signals()
     work_on(place)
     project = require_project(root).resolve()
-    started, said = time.monotonic(), ""
+    started = time.monotonic()
+    made: list[tuple[ProjectPaths, Sequence[str], Path]] = []
     with locked(project / RUN_LOCK, what="`forecast run`"):
         try:
             _prepared(project)
             datasets, models = chosen(project, dataset, model)
             environment = {**os.environ, JOBS_VARIABLE: str(jobs or default_jobs(os.environ))}
             if models:
-                places = [repro.narrowed(project, name, models, environment) for name in datasets]
+                for name in datasets:
+                    paths = ProjectPaths.of(repro.narrowed(project, name, models, environment))
+                    made.append((paths, [name], page.write(paths, [name])))
             else:
+                paths = ProjectPaths.of(project)
                 repro.repro(project, [f"compare@{name}" for name in datasets if dataset], environment)
-                if not dataset and not ProjectPaths.of(project).report.exists():
-                    # DVC gives back what a stage made before, but not the page, which is none of its outs.
-                    page.write(ProjectPaths.of(project), datasets)
-                said = published(project)
-                places = [project]
+                report = paths.report
+                # DVC gives back what a stage made before, but not the page, which is none of its outs.
+                if dataset or not report.exists():
+                    report = page.write(paths, datasets, paths.reports / dataset)
+                made.append((paths, datasets, report))
+                print(published(project))
         except KeyboardInterrupt:
             _remove_leftovers(project)
             print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
-    _shown(places, datasets, whole=not dataset and not models, took=time.monotonic() - started)
-    if said:
-        print(said)
+    for paths, names, _ in made:
+        show(paths, names)
+    print(f"Took {duration(time.monotonic() - started)}")
+    for *_, report in made:
+        print(f"Report: {report.relative_to(project)} (and leaderboard.csv beside it)")
 
 
 def chosen(root: Path, dataset: str, model: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -98,16 +107,6 @@ def _prepared(root: Path) -> None:
 
 def _remove_leftovers(root: Path) -> list[Path]:
     return [path for folder in WRITTEN for path in remove_leftovers(root / folder)]
-
-
-def _shown(places: list[Path], datasets: tuple[str, ...], *, whole: bool, took: float) -> None:
-    from forecast.report.leaderboard import show
-
-    for place in places:
-        show(ProjectPaths.of(place), datasets if len(places) == 1 else (place.name.partition("-")[0],))
-    print(f"Took {duration(took)}")
-    if whole:
-        print("Report: reports/report.html (and reports/leaderboard.csv)")
 
 
 def sync(root: Path = ROOT) -> None:
@@ -220,7 +219,7 @@ def comparisons(root: Path, a: str, b: str, dataset: str = "") -> list[Compariso
     from forecast.data.results import Results, read_leaderboard
 
     paths = ProjectPaths.of(root)
-    rows = read_leaderboard(paths)
+    rows = read_leaderboard(paths, dataset)
     _require(a, {row["model"] for row in rows}, "model")
     _require(b, {row["model"] for row in rows}, "model")
     datasets = list(dict.fromkeys(row["dataset"] for row in rows))

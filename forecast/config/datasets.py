@@ -11,7 +11,7 @@ from pydantic import Discriminator, Field, SerializeAsAny, Tag, field_validator,
 from forecast.config.reading import Config, Renamed, load, old_keys, require_plain_names
 from forecast.config.sources import Source
 from forecast.config.task import Calendar, CalendarFeature, Task, TaskColumn, Transform
-from forecast.system.errors import InputError, closest, nearest, quote_names
+from forecast.system.errors import InputError, nearest, quote_names
 
 MOST_STEPS = 100_000
 """Of a horizon, a season or a step: more would want more memory than any machine has, long after the typing error."""
@@ -366,8 +366,5 @@ def load_dataset(name: str, folder: Path | str = "configs") -> Dataset:
     """One entry; `InputError` with the nearest name when it is unknown."""
     datasets = load_datasets(folder).datasets
     if name not in datasets:
-        raise InputError(
-            f"Unknown dataset {name!r}.{closest(name, datasets)} "
-            f"Known in {folder}/datasets.yaml: {quote_names(datasets)}."
-        )
+        raise InputError(f"Unknown dataset {name!r}.{nearest(name, datasets)}.")
     return datasets[name]

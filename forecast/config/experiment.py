@@ -141,10 +141,7 @@ class Models(Config):
     def _entries(self, only: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         for name in only:
             if name not in self.models:
-                raise InputError(
-                    f"Unknown model {name!r}.{closest(name, self.models)} "
-                    f"Known in configs/models.yaml: {quote_names(self.models)}."
-                )
+                raise InputError(f"Unknown model {name!r}.{nearest(name, self.models)}.")
         return {name: self.models[name] for name in (only or self.grids[self.grid])}
 
 

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, field_validator
 from forecast.config.datasets import Dataset
 from forecast.config.reading import Config, load, read_yaml, require_plain_names, validated
 from forecast.config.task import RegularCalendar, TimeZone, Weekday
-from forecast.system.errors import InputError, closest, nearest, quote_names
+from forecast.system.errors import InputError, nearest
 
 SESSIONS = 60
 FRESH_DAYS = 28
@@ -68,9 +68,6 @@ class Retraining(Config):
     def wanted_origins(self, dataset: Dataset) -> int:
         """The fewest origins a gate decides on."""
         return max(self.fresh(dataset) // dataset.step_size, 8)
-
-    def due_after(self, dataset: Dataset) -> int:
-        return self.new_steps if self.new_steps is not None else dataset.horizon
 
 
 class _File(Config):
@@ -134,9 +131,7 @@ class ScheduledJob(Config):
     @classmethod
     def _known_command(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if value[0] not in COMMANDS:
-            raise ValueError(
-                f"unknown command {value[0]!r}.{closest(value[0], COMMANDS)} Wanted one of {', '.join(COMMANDS)}"
-            )
+            raise ValueError(f"unknown command {value[0]!r}.{nearest(value[0], COMMANDS)}")
         return value
 
     @field_validator("at", mode="before")
@@ -220,5 +215,5 @@ def load_record(name: str, folder: Path | str = "configs") -> Record:
     """One entry; `InputError` with the nearest name when it is unknown."""
     known = load(Records, Path(folder) / "experiments.yaml").experiments
     if name not in known:
-        raise InputError(f"Unknown experiment {name!r}.{closest(name, known)} Known: {quote_names(known)}.")
+        raise InputError(f"Unknown experiment {name!r}.{nearest(name, known)}.")
     return known[name]

@@ -248,7 +248,8 @@ def times(moments: Iterable[pd.Timestamp]) -> str:
 
 def yaml_of(calendar: Calendar) -> str:
     """As it stands in configs/datasets.yaml."""
-    content = calendar.model_dump(mode="json", exclude_defaults=True)
+    own = {"freq"} if calendar.kind == "index" else None
+    content = calendar.model_dump(mode="json", exclude_defaults=True, exclude=own)
     return "{" + ", ".join(f"{key}: {value}" for key, value in content.items()) + "}"
 
 

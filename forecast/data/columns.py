@@ -19,8 +19,8 @@ from forecast.config.sources import Adjustment
 from forecast.config.task import Calendar
 from forecast.data import snapshots
 from forecast.data.calendars import ended, grid
-from forecast.data.schema import KEYS, check_frame, place
-from forecast.system.errors import InputError, closest, quote_names
+from forecast.data.schema import KEYS, MAP_IT, check_frame, place
+from forecast.system.errors import InputError, missing_column, nearest
 
 ACTIONS = ("split", "dividend")
 PRICES = ("open", "high", "low", "close")
@@ -85,10 +85,7 @@ def require(found: Collection[str], dataset: Dataset, *, where: str) -> None:
     for column in dataset.columns:
         for name in () if column.asked is None else inputs_of(column.asked, found):
             if name not in found:
-                raise InputError(
-                    f"{where}: column {name!r} is missing.{closest(name, found)} Found {quote_names(found)}. Correct "
-                    "its name in configs/datasets.yaml, or map the file's name under `source.columns`."
-                )
+                raise InputError(f"{missing_column(name, found, where)} {MAP_IT}")
 
 
 def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.DataFrame:
@@ -209,7 +206,4 @@ def _looked_up(
 def _require(name: str, known: object, sentence: str) -> None:
     names = [str(item) for item in known]  # type: ignore[attr-defined]
     if name not in names:
-        raise InputError(
-            f"{sentence} {name!r}.{closest(name, names)} Known: {quote_names(names)}. Correct it under `joined` in "
-            "configs/datasets.yaml."
-        )
+        raise InputError(f"{sentence} {name!r}.{nearest(name, names)}. Correct it under `joined`.")

@@ -22,7 +22,10 @@ from forecast.system.errors import InputError, quote_names
 
 ZONES = ("Europe/Berlin", "Europe/London", "America/New_York", "America/Chicago", "America/Los_Angeles")
 """Clocks that are tried where an hour of autumn stands twice."""
-TARGETS = ("y", "target", "value", "values", "wert")
+TIMES = ("ds", "date", "time", "datetime", "timestamp", "year", "month", "day", "hour", "datum", "zeit", "jahr")
+"""Names of columns that hold times, if in a form that is not known."""
+INDEX: Calendar = RegularCalendar.model_validate({"kind": "index"})
+TARGETS = ("y", "target", "value", "values", "wert", "close")
 SPANS = {"D": (7, 7, 28), "W": (52, 4, 52), "M": (12, 12, 24), "Q": (4, 4, 8), "Y": (1, 1, 4)}
 """Season, horizon and lookback by the length of a step."""
 
@@ -86,21 +89,27 @@ def entry_for(path: Path, where: str, name: str, *, target: str = "") -> str:
     """
     written = own_files.Format() if path.suffix.lower() in own_files.PARQUET else own_files.guessed(path, where)
     table = own_files.table(path, where, written)
-    time, form = _time_column(table, where)
+    time, form = _time_column(table)
     series = _series_column(table, time)
-    numbers = [c for c in table.columns if c not in (time, series) and first_text(table[c]) is None]
-    wanted = _target(numbers, target, where)
-    named = table.assign(ds=table[time], unique_id=table[series].astype("str") if series else "one")
-    zone, ds = _zone(named, form, where)
+    named = table.assign(unique_id=table[series].astype("str") if series else "one")
+    if time is None:
+        time, ds = _count_column(named, target, where)
+        zone, (calendar, off, lacking) = None, (INDEX, 0, 0)
+    else:
+        zone, ds = _zone(named.assign(ds=table[time]), form, where)
+        calendar, off, lacking = nearest(ds, exchanges=("XNYS",))
     times = named.assign(ds=ds)
-    calendar, off, lacking = nearest(times["ds"], exchanges=("XNYS",))
+    numbers = [c for c in table.columns if c not in (time, series) and str(c).lower() not in TIMES]
+    numbers = [c for c in numbers if first_text(table[c]) is None]
+    wanted = _target(numbers, target, where)
     entry, notes = _entry(times, calendar, wanted)
     columns = {ours: str(its) for ours, its in (("ds", time), ("unique_id", series)) if its not in (None, ours)}
     said = {"columns": columns, "time_zone": zone, "time_format": form}
     source = {"kind": "file", "path": where, **{key: value for key, value in said.items() if value}, **written.said()}
     if off or lacking:
         notes["calendar"] += f"; {off} times off it, {lacking} steps without a row"
-    notes["source"] = f"times from {time!r} as {zone or 'UTC'}" + (f", series from {series!r}" if series else "")
+    read = "rows counted" if calendar is INDEX else f"times as {zone or 'UTC'}"
+    notes["source"] = read + (f" from {time!r}" if time else "") + (f", series from {series!r}" if series else "")
     entry = {"title": path.name.partition(".")[0], "source": source, **entry}
     lines = [f"  {_flow(name)}:"]
     lines += [
@@ -136,6 +145,8 @@ def _entry(times: pd.DataFrame, calendar: Calendar, target: Any) -> tuple[dict[s
 
 def _spans(calendar: Calendar) -> tuple[int, int, int]:
     """Season, horizon and lookback in steps: a day of a step below one, else by the step's name."""
+    if calendar is INDEX:
+        return 1, 10, 100
     if not isinstance(calendar, RegularCalendar):
         return 5, 5, 60
     offset = pd.tseries.frequencies.to_offset(calendar.freq)
@@ -155,8 +166,11 @@ def _column(times: pd.DataFrame, calendar: Calendar, name: Any) -> dict[str, Any
     return {"column": str(name), **missing}
 
 
-def _time_column(table: pd.DataFrame, where: str) -> tuple[Any, str | None]:
-    """The first column that holds times, and its format where that is not ISO 8601."""
+def _time_column(table: pd.DataFrame) -> tuple[Any | None, str | None]:
+    """The first column that holds times, and its format where that is not ISO 8601; years that count where none does.
+
+    None where no column holds times.
+    """
     for name in table.columns:
         values = table[name].dropna()
         if values.dtype.kind == "M":
@@ -167,20 +181,49 @@ def _time_column(table: pd.DataFrame, where: str) -> tuple[Any, str | None]:
         form = format_of(values)
         if form is not None:
             return name, None if form == ISO else form
-    raise InputError(
-        f"{where}: no column holds times; found {quote_names(table.columns)}. Write them as 2024-01-31 or "
-        "2024-01-31T13:00, or write the entry by hand with `time_format` (docs/data.md)."
-    )
+    whole = table.select_dtypes("integer")
+    years = [c for c in whole if whole[c].between(1678, 2199).all() and (whole[c].diff() == 1).mean() > 0.5]
+    return (years[0], "%Y") if years else (None, None)
 
 
-def _series_column(table: pd.DataFrame, time: Any) -> Any | None:
-    """The text column (or `unique_id`) with the fewest values that tells apart rows of the same time."""
+def _count_column(table: pd.DataFrame, target: str, where: str) -> tuple[Any | None, pd.Series]:
+    """The column that counts the rows of each series, None where none does; and the counts as times.
+
+    `InputError` where a column may hold times in a form that is not known.
+    """
+    steps = table.select_dtypes("number").drop(columns=target, errors="ignore").groupby(table["unique_id"]).diff()
+    counts = [c for c in steps if (steps[c].isin([1]) | steps[c].isna()).all() and table[c].min() >= 0]
+    rising = [c for c in steps if len(steps.columns) > 1 and (steps[c].dropna() > 0).all()]
+    own = table.columns.drop("unique_id")
+    text = [c for c in own if table[c].is_unique and first_text(table[c]) is not None]
+    unread = [c for c in own if c in (*rising, *text) or str(c).lower() in TIMES]
+    in_parts = {"year", "month"} <= {str(c).lower() for c in own}
+    if unread and (in_parts or not counts):
+        raise InputError(
+            f"{where}: no column holds times that are known; {quote_names(unread)} may be some. Write them in one "
+            "column as 2024-01-31 or 2024-01-31T13:00, or write the entry by hand with `time_format`, or with "
+            "`calendar: {kind: index}` where the rows have no dates (docs/data.md)."
+        )
+    number = table[counts[0]] if counts else table.groupby("unique_id", sort=False).cumcount()
+    return counts[0] if counts else None, pd.to_datetime(60 * number, unit="s")
+
+
+def _series_column(table: pd.DataFrame, time: Any | None) -> Any | None:
+    """`unique_id`, or the column with the fewest values that tells apart rows of the same time: of text, else of whole
+    numbers. Without times the text that changes the seldomest, each value in one stretch of rows."""
     if "unique_id" in table.columns:
         return "unique_id"
-    if not table[time].duplicated().any():
-        return None
-    text = [c for c in table.columns if c != time and first_text(table[c]) is not None]
-    telling = [c for c in text if not table.duplicated([c, time]).any()]
+    others = [c for c in table.columns if c != time]
+    text = [c for c in others if first_text(table[c]) is not None]
+    if time is None:
+        telling = [c for c in text if (table[c] != table[c].shift()).sum() == table[c].nunique() < len(table)]
+    else:
+        most = table[time].value_counts().max()
+        whole = [c for c in others if table[c].dtype.kind == "i" and most <= table[c].nunique() <= 2 * most]
+        # numbers name series only where another one is left to forecast, and more than an hour of autumn stands twice
+        whole = whole if len(others) > 1 and table[time].duplicated().mean() > 0.1 else []
+        kinds: list[list[Any]] = [[c for c in kind if not table.duplicated([c, time]).any()] for kind in (text, whole)]
+        telling = next((kind for kind in kinds if kind), []) if most > 1 else []
     return min(telling, key=lambda c: table[c].nunique(), default=None)
 
 

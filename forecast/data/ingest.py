@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +160,7 @@ def _write(
     if stored is not None and stored.pointer.sha256 == sha:
         pointer = snapshots.Pointer(raw.as_of.isoformat(), sha, stored.pointer.snapshot, **beside)
     else:
-        shown = {"findings": [f.to_json() for f in found[:SHOWN]], **beside}
+        shown = {"findings": [asdict(f) for f in found[:SHOWN]], **beside}
         record = {**_record(request, raw, revised, stored, now), **shown, **preparation.known(frame, request.dataset)}
         pointer = replace(snapshots.write_snapshot(root, name, frame, as_of=raw.as_of, provenance=record), **beside)
     snapshots.move_pointer(root, name, pointer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def _checked(paths: ProjectPaths, dataset: str, settings: Dataset) -> tuple[pd.D
     as_of = ended(settings.calendar, [raw["ds"].max()])[0]
     found = quality.findings(comparable(raw, settings), settings, as_of=as_of)
     frame = prepare(raw, settings, where=f"data/raw/{dataset}.parquet")
-    return frame, [finding.to_json() for finding in found]
+    return frame, [asdict(finding) for finding in found]
 
 
 def take_snapshot(name: str, dataset: Dataset, *, root: Path, as_of: pd.Timestamp | None = None) -> snapshots.Pointer:

@@ -83,8 +83,10 @@ class Results:
 
     @property
     def as_of(self) -> str:
-        """The day the data were taken, or the last row's when no pointer says it; never today."""
+        """The day the data were taken, or the last row's when no pointer says it, never today; or its row."""
         lasts = [str(series["last"]) for series in self.quality.get("series", {}).values()]
+        if lasts and self.dataset.calendar.kind == "index":
+            return f"row {pd.Timestamp(max(lasts)).value // 60_000_000_000}"
         return str(self.pointer.get("as_of") or max(lasts, default="unknown"))[:10]
 
     # What stage `train` wrote.
@@ -265,13 +267,14 @@ def in_ranking(table: pd.DataFrame, ranking: str) -> pd.DataFrame:
     return table[table["ranking"].isin([ranking, BASELINE])]
 
 
-def read_leaderboard(paths: ProjectPaths) -> tuple[Row, ...]:
-    """The rows of reports/leaderboard.csv, of all datasets, as text."""
+def read_leaderboard(paths: ProjectPaths, dataset: str = "") -> tuple[Row, ...]:
+    """The rows of `dataset` as stage `compare` wrote them, else those of all in reports/leaderboard.csv, as text."""
+    own = paths.compared(dataset) / "leaderboard.csv"
     try:
-        return _rows(paths.leaderboard)
+        return _rows(own if own.exists() else paths.leaderboard)
     except FileNotFoundError:
         message = f"{paths.leaderboard}: no such file: nothing was compared yet. Run `forecast run` first."
-        raise InputError(message) from None
+        raise InputError(f"{message} One that was run alone: --dataset.") from None
 
 
 def read_costs(paths: ProjectPaths, dataset: str) -> dict[str, dict[str, float]]:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.system.errors import ForecastError, InputError, closest, quote_names, quoted
+from forecast.system.errors import ForecastError, InputError, missing_column, quote_names, quoted
 
 KEYS = ("unique_id", "ds")
+MAP_IT = "Correct its name in configs/datasets.yaml, or map the file's name under `source.columns`."
 LONGEST_NAME = 200
 LARGEST = 1e100
 EARLIEST, LATEST = pd.Timestamp("1678-01-01"), pd.Timestamp("2200-01-01")
@@ -141,10 +142,7 @@ def _require_columns(found: list[str], wanted: list[str], where: str, error: typ
         )
     for name in (*KEYS, *wanted):
         if name not in found:
-            raise error(
-                f"{where}: column {name!r} is missing.{closest(name, found)} Found {quote_names(found)}. "
-                "Correct the column's name in configs/datasets.yaml (or map it under `source.columns`)."
-            )
+            raise error(f"{missing_column(name, found, where)} {MAP_IT}")
 
 
 def _typed(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:

@@ -120,7 +120,7 @@ def _frame(history: Any, ensemble: Ensemble) -> pd.DataFrame:
 
 def _times(history: pd.DataFrame) -> pd.DataFrame:
     """`ds` as UTC without zone: JSON has no times, only text."""
-    if "ds" not in history or history["ds"].dtype.kind == "M":
+    if not history.columns.is_unique or "ds" not in history or history["ds"].dtype.kind == "M":
         return history
     text = history["ds"].astype("str")
     times = pd.to_datetime(text, utc=True, format="ISO8601", errors="coerce").dt.tz_localize(None)

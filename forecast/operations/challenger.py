@@ -21,7 +21,7 @@ from forecast.forecaster import Forecaster
 from forecast.operations import champion, repro, worktree
 from forecast.operations.champion import Champion
 from forecast.operations.refit import candidate_of
-from forecast.operations.worktree import Tree, home
+from forecast.operations.worktree import Tree
 from forecast.system import files
 from forecast.system.errors import BusyError, DataError, ForecastError, GateRefused, InputError
 
@@ -47,7 +47,7 @@ class Job:
 
     @property
     def home(self) -> Path:
-        return home(self.root, self.dataset)
+        return ProjectPaths.of(self.root).retraining(self.dataset)
 
 
 def recipe_of(current: Champion) -> dict[str, Any]:

@@ -18,10 +18,10 @@ from typing import Any
 import pandas as pd
 
 from forecast.config.operation import Event, Hooks
+from forecast.config.paths import ProjectPaths
 from forecast.operations import champion, registry
 from forecast.operations.champion import Meta
 from forecast.operations.registry import Overtaken
-from forecast.operations.worktree import home
 from forecast.system import files
 from forecast.system.errors import ForecastError
 from forecast.tracking import place
@@ -66,9 +66,6 @@ class Decision:
     def promotes(self) -> bool:
         return self.word in PROMOTING
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 def key_of(of: Decision) -> str:
     """One digest of what decides: the same again is nothing to do."""
@@ -78,7 +75,7 @@ def key_of(of: Decision) -> str:
 def known(root: Path, dataset: str) -> list[Decision]:
     """Every finished decision, oldest first; one that cannot be read is left out."""
     found = []
-    for path in (home(root, dataset) / "decisions").glob("*.json"):
+    for path in (ProjectPaths.of(root).retraining(dataset) / "decisions").glob("*.json"):
         try:
             found.append(from_json(files.read_json(path)))
         except (ValueError, TypeError, OSError):
@@ -93,10 +90,10 @@ def from_json(content: Mapping[str, Any]) -> Decision:
 
 def write_pending(root: Path, decision: Decision, candidate: Path, meta: Meta) -> None:
     """The decision and all that carrying it out needs, whole or not at all."""
-    with files.atomic_directory(home(root, decision.dataset) / "pending") as folder:
+    with files.atomic_directory(ProjectPaths.of(root).retraining(decision.dataset) / "pending") as folder:
         shutil.copytree(candidate, folder / "candidate")
         files.write_json(folder / "meta.json", asdict(meta))
-        files.write_json(folder / "decision.json", decision.to_json())
+        files.write_json(folder / "decision.json", asdict(decision))
 
 
 def finish_pending(
@@ -107,7 +104,7 @@ def finish_pending(
     A refit that fails is noted and leaves the scored version in service. A decision that another machine's promotion
     has overtaken becomes "kept".
     """
-    pending = home(root, dataset) / "pending"
+    pending = ProjectPaths.of(root).retraining(dataset) / "pending"
     if not (pending / "decision.json").exists():
         return None
     decision = from_json(files.read_json(pending / "decision.json"))
@@ -155,8 +152,8 @@ def _refitted(
 
 def conclude(root: Path, decision: Decision, *, now: pd.Timestamp, tracking_uri: str) -> None:
     """The decision as a finished one: here first, then in MLflow; what MLflow did not take is offered again later."""
-    folder = home(root, decision.dataset) / "decisions"
-    files.write_json(folder / f"{decision.key}.json", decision.to_json())
+    folder = ProjectPaths.of(root).retraining(decision.dataset) / "decisions"
+    files.write_json(folder / f"{decision.key}.json", asdict(decision))
     if not any(event.get("decision") == decision.key for event in champion.events(root, decision.dataset)):
         drifted = [shift["what"] for shift in decision.drift if shift["drifted"]]
         event = {
@@ -171,11 +168,11 @@ def offer_again(root: Path, dataset: str, *, now: pd.Timestamp, tracking_uri: st
     """Log every finished decision that MLflow does not have yet; the keys it still did not take."""
     left = []
     for decision in known(root, dataset):
-        marker = home(root, dataset) / "decisions" / f"{decision.key}.logged"
+        marker = ProjectPaths.of(root).retraining(dataset) / "decisions" / f"{decision.key}.logged"
         if marker.exists():
             continue
         try:
-            run = log_decision(place(root, tracking_uri), dataset, decision.to_json(), now=now.timestamp())
+            run = log_decision(place(root, tracking_uri), dataset, asdict(decision), now=now.timestamp())
         except ForecastError:
             left.append(decision.key)
             continue

@@ -336,7 +336,7 @@ def due(
     if drifted:
         ageing.append(f"drifting ({', '.join(drifted[:3])}{', ...' if len(drifted) > 3 else ''})")
     reasons = list(ageing) if new_steps > 0 else []
-    wanted = rules.due_after(dataset)
+    wanted = rules.new_steps or dataset.horizon
     if new_steps >= wanted:
         reasons.append(f"{new_steps} new steps ({wanted} wanted)")
     return Due(tuple(reasons), " and ".join(ageing), {"age_days": round(age, 3), "new_steps": new_steps})

@@ -98,7 +98,8 @@ class Scheduler:
         self._beat()
 
     def _to_the_end(self, name: str, job: ScheduledJob) -> int:
-        log = place(self.root) / f"{name}.log"
+        log = ProjectPaths.of(self.root).schedule / f"{name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
         _cut(log)
         command = [sys.executable, "-m", "forecast", *job.run]
         with log.open("ab") as output:
@@ -126,7 +127,7 @@ class Scheduler:
         return STOPPED if self.ending.is_set() else TIMED_OUT
 
     def _keep(self, name: str, content: dict[str, Any]) -> None:
-        files.write_json(place(self.root) / f"{name}.json", content)
+        files.write_json(ProjectPaths.of(self.root).schedule / f"{name}.json", content)
 
     def _beat(self) -> None:
         now = self.clock()
@@ -138,7 +139,7 @@ class Scheduler:
             "next": {name: moment.isoformat() for name, moment in next_runs(self.schedule, now).items()},
         }
         try:
-            files.write_json(place(self.root) / "heartbeat.json", content)
+            files.write_json(ProjectPaths.of(self.root).schedule / "heartbeat.json", content)
         except Exception as error:  # noqa: BLE001  (a full disk for a while must not end the scheduler)
             self.say(f"heartbeat could not be written: {error}")
 
@@ -159,12 +160,6 @@ class Times(BaseTrigger):
 def next_runs(schedule: Schedule, now: datetime) -> dict[str, datetime]:
     """Job → its next moment in UTC."""
     return {name: next_run(name, job, now) for name, job in schedule.jobs.items()}
-
-
-def place(root: Path) -> Path:
-    folder = ProjectPaths.of(root).schedule
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def last_run(root: Path, name: str) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def opened(root: Path, dataset: str) -> Tree:
     """
     root = root.resolve()
     revision = _revision(root)
-    tree = home(root, dataset) / "tree"
+    tree = ProjectPaths.of(root).retraining(dataset) / "tree"
     if not _is_tree(tree, root):
         shutil.rmtree(tree, ignore_errors=True)
         tree.parent.mkdir(parents=True, exist_ok=True)
@@ -196,14 +196,9 @@ def _git(folder: Path, *words: str) -> str:
     return done.stdout
 
 
-def home(root: Path, dataset: str) -> Path:
-    """Everything one dataset's retraining keeps."""
-    return ProjectPaths.of(root).retraining(dataset)
-
-
 def newest_data(root: Path, dataset: str) -> Path:
     """The folder whose pointer names the later snapshot; the checkout's where both are equal or only it has one."""
-    tree = home(root, dataset) / "tree"
+    tree = ProjectPaths.of(root).retraining(dataset) / "tree"
     return tree if _as_of(tree, dataset) > _as_of(root, dataset) else root
 
 

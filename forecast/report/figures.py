@@ -39,7 +39,9 @@ def headline(results: Results) -> Metric:
 
 
 def step_unit(dataset: Dataset) -> str:
-    """What one step of the horizon is called: hours, sessions, days, steps of 15min."""
+    """What one step of the horizon is called: hours, sessions, days, steps of 15min, rows where there are no dates."""
+    if dataset.calendar.kind == "index":
+        return "rows"
     if not isinstance(dataset.calendar, RegularCalendar):
         return "sessions" if isinstance(dataset.calendar, SessionCalendar) else "days"
     freq = dataset.calendar.freq

@@ -329,7 +329,7 @@ def _calendar(dataset: Dataset) -> str:
         return f"sessions of the exchange {calendar.exchange}"
     if isinstance(calendar, WeekdayCalendar):
         return f"days: {text.listing(list(calendar.days))}"
-    return f"every {calendar.freq}, UTC"
+    return "rows without dates" if calendar.kind == "index" else f"every {calendar.freq}, UTC"
 
 
 def notes(results: Results) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,16 +18,20 @@ from forecast.config.task import SessionCalendar
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results, read_costs
 from forecast.report import board, calibration, diagnostics, figures, ledger, panels, text
 from forecast.report.charts import Axes, Line, line_chart
+from forecast.report.leaderboard import as_csv, combined
 from forecast.report.text import Row, Table, number, share, whole
 from forecast.system.files import write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write(paths: ProjectPaths, datasets: Iterable[str]) -> None:
-    """reports/report.html for `datasets`; `InputError` naming the stage that makes what is missing."""
+def write(paths: ProjectPaths, datasets: Sequence[str], folder: Path | None = None) -> Path:
+    """leaderboard.csv and report.html in reports/ or `folder`; the page. `InputError` names the stage that lacks."""
     found = [Results(paths, name) for name in datasets]
-    write_text(paths.report, render(found, {one.name: read_costs(paths, one.name) for one in found}))
+    place = folder or paths.reports
+    write_text(place / paths.leaderboard.name, as_csv(combined(paths, datasets)))
+    write_text(place / paths.report.name, render(found, {one.name: read_costs(paths, one.name) for one in found}))
+    return place / paths.report.name
 
 
 def render(found: Sequence[Results], costs: Mapping[str, ledger.Costs]) -> str:

@@ -88,6 +88,11 @@ def nearest(name: str, known: object) -> str:
     return f"{closest(name, known)} Known: {quote_names(known)}"
 
 
+def missing_column(name: str, found: object, where: str) -> str:
+    """`mine.csv: column 'x' is missing. Did you mean 'y'? Found 'y'.`: the beginning of an error."""
+    return f"{where}: column {name!r} is missing.{closest(name, found)} Found {quote_names(found)}."
+
+
 def closest(name: str, known: object) -> str:
     """` Did you mean 'x'?` when one of `known` is close to `name`, in capitals or not, else an empty string."""
     import difflib

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ class ServedForecaster(PythonModel):
         from forecast.forecaster.serving import Service
 
         self.service = Service.load(Path(context.artifacts["forecaster"]))
-        _refuse_deep_json()
+        _answer_in_sentences()
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         from forecast.system.errors import ForecastError
@@ -43,8 +44,9 @@ class ServedForecaster(PythonModel):
             raise MlflowException(message, error_code=INTERNAL_ERROR) from None
 
 
-def _refuse_deep_json() -> None:
-    """MLflow's server answers JSON that is nested deeper than Python's stack with 500 and a traceback in its log."""
+def _answer_in_sentences() -> None:
+    """MLflow's server answers JSON that is nested deeper than Python's stack, and numbers of thousands of digits, with
+    500 and a traceback in its log; a table of Parquet that is none with the traceback itself."""
     server = sys.modules.get("mlflow.pyfunc.scoring_server")
     decode: Any = getattr(server, "_decode_json_input", None)
     if decode is None:
@@ -53,11 +55,13 @@ def _refuse_deep_json() -> None:
     def shallow(text: Any) -> Any:
         try:
             return decode(text)
-        except RecursionError:
-            message = "The request's JSON is nested too deeply; wanted `dataframe_split` or `dataframe_records`."
+        except (RecursionError, ValueError):
+            message = "The request's JSON is nested too deeply, or has a number of too many digits; wanted a table."
             raise MlflowException(message, error_code=INVALID_PARAMETER_VALUE) from None
 
     server._decode_json_input = shallow  # type: ignore[union-attr]
+    handle: Any = server._handle_serving_error  # type: ignore[union-attr]
+    server._handle_serving_error = partial(handle, include_traceback=False)  # type: ignore[union-attr]
 
 
 mlflow.models.set_model(ServedForecaster())

@@ -106,11 +106,54 @@ def test_gaps_series_and_the_other_columns_are_shown(tmp_path):
     assert "# past_exogenous: [{column: wind, max_missing: 0.02}]" in text
 
 
-@pytest.mark.parametrize(("text", "said"), [("a,b\n1,2\n", "no column holds times"), ("ds,b\n2024-01-01,x\n", "none")])
-def test_a_file_without_times_or_numbers_is_refused(tmp_path, text, said):
+@pytest.mark.parametrize(("text", "said"), [("ds,b\n2024-01-01,x\n", "found none"), ("a,b\nx,y\n", "may be some")])
+def test_a_file_without_numbers_is_refused(tmp_path, text, said):
     (tmp_path / "mine.csv").write_text(text)
     with pytest.raises(InputError, match=said):
         guesses.entry_for(tmp_path / "mine.csv", "mine.csv", "mine")
+
+
+@pytest.mark.parametrize("column", [{}, {"t": np.arange(600)}], ids=["none", "counted"])
+@pytest.mark.parametrize("series", [{}, {"place": np.repeat(["rome", "ulm", "bonn"], 200)}], ids=["one", "three"])
+def test_rows_without_dates_become_an_index_and_are_read_back(tmp_path, column, series):
+    if series and column:
+        column = {"t": np.tile(np.arange(200), 3)}
+    found = guessed(tmp_path, pd.DataFrame({**column, **series, "y": WAVE}))
+    assert found["calendar"] == {"kind": "index"} and found["target"] == {"column": "y"}
+    mapped = ({"ds": "t"} if column else {}) | ({"unique_id": "place"} if series else {})
+    assert found["source"].get("columns", {}) == mapped
+    write_project(tmp_path, mine=found)
+    read = sources.read(sources.Request("mine", load_dataset("mine", tmp_path / "configs"), tmp_path)).frame
+    assert read["ds"].nunique() == 600 // read["unique_id"].nunique() and read["y"].tolist() == WAVE.tolist()
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        {"timestamp": 1577836800 + 3600 * np.arange(600)},
+        {"t": np.arange(600) / 10},
+        {"when": [f"the {n}th" for n in range(600)]},
+        {"No": np.arange(600), "year": 2024, "month": 1 + np.arange(600) // 100, "day": 1},
+        {"Date": "soon"},
+    ],
+    ids=["seconds since 1970", "seconds", "words", "in parts", "by name"],
+)
+def test_what_may_be_times_is_not_counted_in_silence(tmp_path, times):
+    with pytest.raises(InputError, match=rf"'{list(times)[-1]}'.* may be some.*kind: index"):
+        guessed(tmp_path, pd.DataFrame({**times, "y": WAVE}))
+
+
+def test_years_are_times(tmp_path):
+    found = guessed(tmp_path, pd.DataFrame({"Year": range(1900, 2020), "y": WAVE[:120]}))
+    assert found["source"]["time_format"] == "%Y" and found["calendar"]["freq"] == "1YS"
+
+
+def test_numbers_name_series_where_several_rows_share_their_time(tmp_path):
+    days = pd.date_range("2024-01-01", periods=100)
+    one = pd.DataFrame({"Date": days, "sales": np.round(100 * WAVE[:100]).astype(int), "open": 1})
+    shops = pd.concat([one.assign(store=n) for n in (7, 3, 12)])
+    found = guessed(tmp_path, shops)
+    assert found["source"]["columns"] == {"ds": "Date", "unique_id": "store"} and found["target"]["column"] == "sales"
 
 
 RUNS = {

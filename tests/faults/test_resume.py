@@ -92,7 +92,27 @@ def test_a_narrowed_run_uses_finished_work_and_leaves_the_whole_run_as_it_is(unt
     compared = "data/compared/wave/leaderboard.csv"
     assert (untouched / "narrowed/wave-elman" / compared).read_bytes() == (untouched / compared).read_bytes()
     assert "elman" in done.stdout
+    _ends_with_its_report(done.stdout, untouched, "narrowed/wave-elman/reports")
     assert "up to date" in dvc(untouched, "status").stdout
+
+
+def test_a_run_of_one_dataset_ends_with_its_own_report_and_leaves_that_of_all(untouched: Path) -> None:
+    (untouched / "reports" / "report.html").write_text("of all")
+    before = (untouched / "reports" / "leaderboard.csv").read_bytes()
+    done = small_project.command(untouched, "run", "--jobs", "1", "--dataset", "wave")
+    assert done.returncode == 0, done.stderr
+    _ends_with_its_report(done.stdout, untouched, "reports/wave")
+    assert (untouched / "reports" / "report.html").read_text() == "of all"
+    assert (untouched / "reports" / "leaderboard.csv").read_bytes() == before
+    compared = small_project.command(untouched, "compare", "elman", "naive", "--dataset", "wave")
+    assert "elman" in compared.stdout and compared.returncode == 0, compared.stderr
+
+
+def _ends_with_its_report(said: str, root: Path, folder: str) -> None:
+    last = said.strip().splitlines()[-1]
+    assert last == f"Report: {folder}/report.html (and leaderboard.csv beside it)"
+    assert "elman" in (root / folder / "report.html").read_text()
+    assert "elman" in (root / folder / "leaderboard.csv").read_text()
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from bench.soak import STEPS, killed_at
+from forecast.config.paths import ProjectPaths
 from forecast.operations import champion, decision, registry
-from forecast.operations.worktree import home
 from forecast.system import files
 from forecast.system.errors import ForecastError
 from tests.faults.processes import eventually, left_behind, processes_of
@@ -65,7 +65,7 @@ def test_killed_at_every_step_the_champion_stays_loadable_and_the_end_is_the_sam
             reached.append(step)
         held = champion.load(operated, NAME)
         assert not held.notice and held.meta.candidate in ("naive", "ridge")
-        assert eventually(lambda: not processes_of(home(operated, NAME) / "tree"))
+        assert eventually(lambda: not processes_of(ProjectPaths.of(operated).retraining(NAME) / "tree"))
     assert reached == steps and len(steps) == 10
     done = retrain(operated)
     assert done.returncode == 0, done.stderr
@@ -76,7 +76,7 @@ def test_killed_at_every_step_the_champion_stays_loadable_and_the_end_is_the_sam
     assert [d.word for d in decision.known(operated, NAME)] == ["first", "better"]
     assert (retraining.git(operated, "status", "--porcelain"), pointer(operated)) == checkout
     assert left_behind(operated) == []
-    assert not (home(operated, NAME) / "pending").exists()
+    assert not (ProjectPaths.of(operated).retraining(NAME) / "pending").exists()
 
 
 def pointer(root: Path) -> bytes:
@@ -117,7 +117,7 @@ def test_two_at_once_and_a_wrong_name_have_exit_codes_of_their_own(operated: Pat
     # Hooks of `defaults` are told of every failure.
     told = [json.loads(line) for line in (operated / ".forecast" / "told.jsonl").read_text().splitlines() if line]
     assert [event["exit_code"] for event in told] == [75, 2]
-    assert not home(operated, "weave").exists()
+    assert not ProjectPaths.of(operated).retraining("weave").exists()
 
 
 def test_without_its_data_file_the_champion_stays_and_says_so(operated: Path) -> None:
@@ -154,7 +154,7 @@ def test_killed_ten_times_at_random_moments_the_champion_stays_loadable_and_the_
         finally:
             process.kill()
             process.wait(timeout=60)
-        assert eventually(lambda: not processes_of(home(operated, NAME) / "tree"))
+        assert eventually(lambda: not processes_of(ProjectPaths.of(operated).retraining(NAME) / "tree"))
         assert not champion.load(operated, NAME).notice
     assert killed >= 5
     done = retrain(operated)

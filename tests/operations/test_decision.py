@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from forecast.config.paths import ProjectPaths
 from forecast.operations import champion, decision, registry
 from forecast.operations.decision import Decision
 from forecast.operations.registry import describe
-from forecast.operations.worktree import home
 from forecast.system import files
 from forecast.system.errors import ModelFailure
 from forecast.tracking import place, store
@@ -73,7 +74,7 @@ def test_what_mlflow_did_not_take_is_offered_again_and_logged_once(project: Path
     decision.conclude(project, decided("kept"), now=NOW, tracking_uri=GONE)
     assert [d.word for d in decision.known(project, NAME)] == ["kept"]
     assert decision.offer_again(project, NAME, now=NOW, tracking_uri="") == []
-    for path in (home(project, NAME) / "decisions").glob("*.logged"):
+    for path in (ProjectPaths.of(project).retraining(NAME) / "decisions").glob("*.logged"):
         path.unlink()  # a kill after logging, before the marker
     decision.conclude(project, decided("kept"), now=NOW, tracking_uri="")
     with store.opened(place(project)) as client:
@@ -94,7 +95,7 @@ def test_a_promotion_that_mlflow_cannot_take_waits_and_the_champion_stays(runnin
     database.write_bytes(b"this is no database")
     with pytest.raises(Exception, match="not an SQLite database"):
         finish(root)
-    assert champion.load(root, NAME).version == 2 and (home(root, NAME) / "pending").exists()
+    assert champion.load(root, NAME).version == 2 and (ProjectPaths.of(root).retraining(NAME) / "pending").exists()
     database.write_bytes(kept)
     found = finish(root)
     assert found is not None and champion.load(root, NAME).meta.candidate == "ridge"
@@ -109,7 +110,7 @@ def test_a_promotion_by_hand_makes_an_earlier_decision_void(running: Path, tmp_p
     assert found is not None and found.word == "kept" and found.refit_version is None
     assert found.reason == "version 2 became the champion in the meantime; this one was judged against version 1"
     assert registry.aliases(root, NAME)["champion"] == 2 and champion.load(root, NAME).version == 2
-    assert not (home(root, NAME) / "pending").exists()
+    assert not (ProjectPaths.of(root).retraining(NAME) / "pending").exists()
 
 
 def test_decisions_are_known_by_what_made_them() -> None:
@@ -120,8 +121,8 @@ def test_decisions_are_known_by_what_made_them() -> None:
 
 
 def test_a_decision_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
-    folder = home(tmp_path, NAME) / "decisions"
-    files.write_json(folder / "b.json", decided("kept", key="b").to_json())
+    folder = ProjectPaths.of(tmp_path).retraining(NAME) / "decisions"
+    files.write_json(folder / "b.json", asdict(decided("kept", key="b")))
     files.write_text(folder / "a.json", '{"half": ')
     assert [d.key for d in decision.known(tmp_path, NAME)] == ["b"]
     assert pd.Timestamp(decision.known(tmp_path, NAME)[0].at) == NOW

@@ -161,7 +161,7 @@ def test_rules_of_a_dataset_go_before_the_defaults_and_a_typo_stops(tmp_path: Pa
     path = tmp_path / "retraining.yaml"
     small_project.write_yaml(path, {"defaults": {"alpha": 0.1}, "datasets": {NAME: {"fresh_steps": 40}}})
     rules = load_retraining(NAME, tmp_path)
-    assert (rules.alpha, rules.fresh(wave()), rules.due_after(wave())) == (0.1, 40, 2)
+    assert (rules.alpha, rules.fresh(wave()), rules.new_steps) == (0.1, 40, None)
     assert load_retraining("other", tmp_path).fresh(wave()) == 28
     small_project.write_yaml(path, {"defaults": {"alhpa": 0.1}})
     with pytest.raises(InputError, match="alpha"):

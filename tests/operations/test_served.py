@@ -123,8 +123,26 @@ def test_a_wrong_request_is_told_in_a_sentence(service, running, case):
         (b'{"dataframe_split": {"columns": ["a"], "data": [[1, 2]]}}', "application/json", ""),
         (b'{"dataframe_records": []}', "application/json", "is missing"),
         (b'{"dataframe_records": ' + b"[" * 20_000, "application/json", "nested too deeply"),
+        (b"1" * 50_000, "application/json", "too many digits"),
+        (b'{"dataframe_split": {"columns": ["ds", "ds"], "data": [[1, 2]]}}', "application/json", "more than once"),
+        (b"unique_id,ds,y\nwave,2024-07-18,1e999\n", "text/csv", "request"),
+        (b"ds;y\n\x00,1\n", "text/csv", ""),
+        (b"PAR1 and then nothing", "application/vnd.apache.parquet", ""),
     ],
-    ids=["broken", "a list", "nothing", "bare numbers", "ragged", "no records", "deep"],
+    ids=[
+        "broken",
+        "a list",
+        "nothing",
+        "bare numbers",
+        "ragged",
+        "no records",
+        "deep",
+        "digits",
+        "twice",
+        "csv",
+        "no csv",
+        "no parquet",
+    ],
 )
 def test_malformed_bodies_are_refused_too(service, body, kind, said):
     answer = httpx.post(f"{service[0]}/invocations", content=body, headers={"Content-Type": kind}, timeout=30)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from forecast.config.paths import ProjectPaths
 from forecast.operations import worktree
-from forecast.operations.worktree import home, newest_data
+from forecast.operations.worktree import newest_data
 from forecast.system.errors import InputError
 from tests.operations import retraining
 from tests.operations.retraining import NAME, commit, git
@@ -74,7 +75,10 @@ def test_a_copied_project_has_a_tree_of_its_own_and_leaves_the_original_s_as_it_
     copied = tmp_path / "copied"
     shutil.copytree(committed, copied, symlinks=True)
     tree = worktree.opened(copied, NAME).path
-    assert tree == home(copied, NAME) / "tree" and git(tree, "status", "--porcelain", "--", "configs") == ""
+    assert (
+        tree == ProjectPaths.of(copied).retraining(NAME) / "tree"
+        and git(tree, "status", "--porcelain", "--", "configs") == ""
+    )
     assert worktree._git_folder(tree).is_relative_to(copied)
     assert {path: path.read_bytes() for path in before} == before
 

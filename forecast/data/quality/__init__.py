@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,31 +22,22 @@ SHOWN_SERIES = 3
 
 Check = Callable[[pd.DataFrame, Dataset, float], Iterator[Violation]]
 
-CHECKS: dict[str, Check] = {
-    "ohlc_order": checks.ohlc_order,
-    "positive_prices": checks.positive_prices,
-    "unadjusted_split": checks.unadjusted_split,
-    "flat_bars": checks.flat_bars,
-    "dividends": checks.dividends,
-    "spikes": checks.spikes,
-    "stale_repeats": checks.stale_repeats,
-    "units": checks.units,
-    "missing_share": checks.missing_share,
-    "missing_cells": checks.missing_cells,
-    "shared_columns": checks.shared_columns,
-    "gaps": checks.missing_steps,
-    "clock_change": checks.clock_change,
-}
+ORDER = (
+    "ohlc_order", "positive_prices", "unadjusted_split", "flat_bars", "dividends", "spikes", "stale_repeats", "units",
+    "missing_share", "missing_cells", "shared_columns", "gaps", "clock_change",
+)  # fmt: skip
+"""Rules, each a function of this name in `checks`."""
 
 
 def findings(frame: pd.DataFrame, dataset: Dataset, *, as_of: pd.Timestamp) -> list[Violation]:
     """What breaks a rule that is not off, refusing ones first. `frame`: checked, adjusted, all of its columns."""
-    rules: dict[str, Any] = {**CHECKS, "freshness": partial(checks.freshness, as_of=as_of)}
+    rules: dict[str, Check] = {name: getattr(checks, name) for name in ORDER}
+    rules["freshness"] = partial(checks.freshness, as_of=as_of)
     found = []
     for name, check in rules.items():
         rule = getattr(dataset.quality, name)
         if rule.action != "off":
-            found += [Violation(**{**f.to_json(), "action": rule.action}) for f in check(frame, dataset, rule.limit)]
+            found += [replace(f, action=rule.action) for f in check(frame, dataset, rule.limit)]
     return sorted(found, key=lambda finding: finding.action != "refuse")
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from forecast.config.datasets import Dataset
 from forecast.config.task import RegularCalendar
-from forecast.data.calendars import Gap, ended, following, gaps, times
+from forecast.data.calendars import Gap, ended, following, times
+from forecast.data.calendars import gaps as gaps_of
 from forecast.data.schema import KEYS
 
 SAMPLE = 1000
@@ -42,9 +42,6 @@ class Violation:
     count: int
     sentence: str
     action: str = "warn"
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def spikes(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
@@ -248,9 +245,9 @@ def dividends(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[V
         yield Violation("dividends", "", "close", int(frame["unique_id"].nunique()), text)
 
 
-def missing_steps(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
+def gaps(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """Steps of the calendar without a row; those that other series have are named as such."""
-    found = gaps(frame, dataset.calendar)
+    found = gaps_of(frame, dataset.calendar)
     known = set(frame.loc[frame["ds"].isin({gap.first for gap in found}), "ds"]) if found else set()
     for series, own in _in_series(found):
         count = sum(gap.steps for gap in own)
@@ -264,7 +261,7 @@ def missing_steps(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
 def clock_change(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """A gap of one hour where clocks are put forward: the times are local, not UTC."""
     regular = isinstance(dataset.calendar, RegularCalendar)
-    found = gaps(frame, dataset.calendar) if regular else []
+    found = gaps_of(frame, dataset.calendar) if regular else []
     for series, own in _in_series([g for g in found if g.steps == 1 and _never_on_a_clock(g.first)]):
         if len(own) > limit:
             when = times(gap.first for gap in own)

@@ -22,7 +22,7 @@ from forecast.data.schema import first_text, no_number
 from forecast.data.sources import RawFrame, Request, observed
 from forecast.data.written_times import as_utc, refuse
 from forecast.system import files
-from forecast.system.errors import InputError, closest, quote_names
+from forecast.system.errors import InputError, missing_column
 
 
 def _text_encoding(name: str) -> str:
@@ -102,10 +102,8 @@ def _issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.DataF
     wanted = ["ds", "issued_at", *request.dataset.vintage_columns]
     for name in wanted:
         if name not in table.columns:
-            raise InputError(
-                f"{where}: column {name!r} is missing.{closest(name, table.columns)} Found "
-                f"{quote_names(table.columns)}. Wanted the time, the time of issue (UTC) and `issued_columns`."
-            )
+            wanted_there = "Wanted the time, the time of issue (UTC) and `issued_columns`."
+            raise InputError(f"{missing_column(name, table.columns, where)} {wanted_there}")
     if "unique_id" not in table.columns:
         table.insert(0, "unique_id", source.path.stem)
     table = table[["unique_id", *wanted]].astype({"unique_id": "str"})
@@ -156,10 +154,8 @@ def _named(table: pd.DataFrame, dataset: Dataset, source: Settings, where: str) 
             without = ("unique_id", "ds") if dataset.calendar.kind == "index" else ("unique_id",)
             if ours in without and ours not in source.columns:
                 continue
-            raise InputError(
-                f"{where}: column {theirs!r} is missing.{closest(theirs, table.columns)} Found "
-                f"{quote_names(table.columns)}. Map the file's names under `source.columns` ({ours}: <its name>)."
-            )
+            advice = f"Map the file's names under `source.columns` ({ours}: <its name>)."
+            raise InputError(f"{missing_column(theirs, table.columns, where)} {advice}")
         chosen[ours] = table[theirs]
     named = pd.DataFrame(chosen, index=table.index)
     if "unique_id" not in named:

@@ -101,14 +101,8 @@ def read(request: Request) -> RawFrame:
     if failed:  # one city more or less is not the same data set: places are all or nothing
         raise DataError("; ".join(failed.values()))
     frame, as_of = observed(request, pd.concat(frames, ignore_index=True))
-    return RawFrame(
-        frame,
-        as_of,
-        where=f"Open-Meteo, dataset {request.name!r}",
-        provenance=_provenance(source),
-        provisional_from=min(provisional),
-        vintages=client.vintages(),
-    )
+    where, vintages = f"Open-Meteo, dataset {request.name!r}", client.vintages()
+    return RawFrame(frame, as_of, where, _provenance(source), provisional_from=min(provisional), vintages=vintages)
 
 
 class _Client:

@@ -18,7 +18,7 @@ import pandas as pd
 from forecast.config.sources import Source
 from forecast.data import snapshots
 from forecast.data.sources import RawFrame, Request, observed
-from forecast.system.errors import DataError, InputError, closest, quote_names
+from forecast.system.errors import DataError, InputError, nearest
 
 
 class Settings(Source):
@@ -33,10 +33,8 @@ def read(request: Request) -> RawFrame:
     source = request.dataset.source
     assert isinstance(source, Settings)
     if source.name not in _LOADERS:
-        raise InputError(
-            f"configs/datasets.yaml, dataset {request.name!r}: unknown packaged source {source.name!r}."
-            f"{closest(source.name, _LOADERS)} Known: {quote_names(_LOADERS)}."
-        )
+        known = nearest(source.name, _LOADERS)
+        raise InputError(f"Dataset {request.name!r}: unknown packaged source {source.name!r}.{known}.")
     frame, provenance = _LOADERS[source.name](request)
     frame, as_of = observed(request, frame)
     return RawFrame(frame, as_of, where=f"packaged source {source.name!r}", provenance=provenance)

@@ -264,4 +264,4 @@ def test_an_unknown_rule_is_refused():
 def test_findings_are_json():
     frame = bars()
     frame.loc[7, "low"] = 0.0
-    assert found(frame, shares())[0].to_json()["rule"] == "positive_prices"
+    assert found(frame, shares())[0].rule == "positive_prices"
