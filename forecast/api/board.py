@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from forecast.api import project
-from forecast.api.export import leaderboard
+from forecast.api.export import candidates, leaderboard
 from forecast.api.fitting import of_candidate
-from forecast.api.frames import NAME, Names
+from forecast.api.frames import NAME, Names, require_whole, several
 from forecast.api.model import Model, Recipe, windows_of
+from forecast.api.packaged import require_installed
 from forecast.api.project import Question
 from forecast.backtest.candidates import REFERENCES
 from forecast.comparison import metrics
@@ -25,7 +26,6 @@ from forecast.data.results import MEAN, Results, read_costs
 from forecast.models import spec
 from forecast.report import page
 from forecast.system import files
-from forecast.system.errors import InputError, closest, quote_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,13 +87,15 @@ class Board:
 
     def forecasts(self, model: str, *, levels: float | Sequence[float] = ()) -> pd.DataFrame:
         """`unique_id, ds, cutoff, y, <model>, …` of every origin of the test block, as of `Model.cross_validation`."""
-        return windows_of(self.model(model), self._results.forecasts(self._candidate(model)), levels)
+        (found,) = candidates(self._results, RANKING, [model])
+        return windows_of(self.model(model), self._results.forecasts(found), levels)
 
     def model(self, name: str | None = None) -> Model:
         """A compared model, fitted on the train block alone; None: the chosen one. To forecast with all rows, fit it
         again: `forecast.fit(df, board.chosen, ...)`."""
         model = name or str(self.chosen)
-        return of_candidate(self._results, self._candidate(model), self._asked, self._recipes[model])
+        (found,) = candidates(self._results, RANKING, [model])
+        return of_candidate(self._results, found, self._asked, self._recipes[model])
 
     def plot(self) -> Figure:
         """Mean absolute error on the test block by horizon step, a line per model; the chosen one in colour."""
@@ -118,13 +120,6 @@ class Board:
         costs = {NAME: read_costs(self._results.paths, NAME)}
         files.write_text(Path(path), page.render([self._results], costs))
         return Path(path)
-
-    def _candidate(self, model: str) -> str:
-        own = {record["model"] for record in self._results.records.values()}
-        found = self._results.candidate(model, RANKING)
-        if found is None:
-            raise InputError(f"Model {model!r} is not on the board.{closest(model, own)} Known: {quote_names(own)}.")
-        return found
 
 
 def compare(
@@ -157,13 +152,12 @@ def compare(
 
     >>> board = forecast.compare(df, ["naive", "ridge"], freq="1h", horizon=3)
     """
-    if not project.is_installed("arch"):
-        raise InputError(f"`forecast.compare` needs arch for its tests. {project.INSTALL}")
-    targets = (target_col,) if isinstance(target_col, str) else tuple(target_col)
+    require_installed("arch", "`forecast.compare`")
+    require_whole(step_size=step_size)
     asked = project.question(
         df, freq=freq, horizon=horizon, lookback=lookback, season_length=season_length, past_exogenous=past_exogenous,
         future_exogenous=future_exogenous, calendar_features=calendar_features, transform=transform,
-        difference_inputs=difference_inputs, names=Names(id_col, time_col, targets),
+        difference_inputs=difference_inputs, names=Names(id_col, time_col, several("target_col", target_col)),
     )  # fmt: skip
     asked = asked if step_size is None else asked.with_steps(step_size)
     asked = asked.with_splits(splits) if splits else asked.cut(_test_steps(asked))

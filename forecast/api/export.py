@@ -34,7 +34,8 @@ def cross_validation(
     levels: of the intervals, in percent. With several targets `unique_id` is series/column. A model that could not be
     fitted has no column; `InputError` for one that is not there.
     """
-    found = [_own(results, name, levels) for name in _candidates(results, ranking, models)]
+    rows = [name for name in candidates(results, ranking, models) if results.records[name]["status"] == "ok"]
+    found = [_own(results, name, levels) for name in rows]
     if not found:
         raise InputError(f"Dataset {results.name!r} has no forecasts in ranking {ranking!r}. Run `dvc repro`.")
     whole = found[0]
@@ -61,13 +62,14 @@ def leaderboard(results: Results, *, ranking: str = "shipped") -> pd.DataFrame:
     return rows[rows["seed"] == MEAN].sort_values(["mase", "model"], na_position="last").reset_index(drop=True)
 
 
-def _candidates(results: Results, ranking: str, models: Sequence[str]) -> list[str]:
+def candidates(results: Results, ranking: str, models: Sequence[str]) -> list[str]:
+    """Of these models, or of all, the names of their records; `InputError` for one that is not there."""
     own = {r["model"]: name for name, r in results.records.items() if r["ranking"] in (ranking, BASELINE)}
     for model in models:
         if model not in own:
             where = f"ranking {ranking!r} of dataset {results.name!r}"
             raise InputError(f"Model {model!r} is not in {where}.{nearest(model, own)}.")
-    return [name for row, name in own.items() if row in (models or own) and results.records[name]["status"] == "ok"]
+    return [name for row, name in own.items() if row in (models or own)]
 
 
 def _own(results: Results, candidate: str, levels: float | Sequence[float]) -> pd.DataFrame:
@@ -81,8 +83,8 @@ def _own(results: Results, candidate: str, levels: float | Sequence[float]) -> p
 
 def trained(results: Results, model: str, ranking: str) -> Ensemble:
     """What serves of one model; empty: of the chosen one. `InputError` where it is unknown or could not be fitted."""
-    found = _candidates(results, ranking, [model or str(results.chosen(ranking))])
-    return ensemble_of(results.folder(found[0] if found else model))
+    (found,) = candidates(results, ranking, [model or str(results.chosen(ranking))])
+    return ensemble_of(results.folder(found))
 
 
 NEEDS = {".py": (), ".keras": ("tensorflow",), ".onnx": ("tensorflow", "tf2onnx")}

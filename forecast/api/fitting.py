@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from forecast.api import project
-from forecast.api.frames import Names
+from forecast.api.frames import Names, several
 from forecast.api.model import Model, Recipe
 from forecast.api.project import Question
 from forecast.config.experiment import COMBINATION
@@ -34,7 +34,7 @@ def fit(
     difference_inputs: bool = False,
     splits: Mapping[str, Any] | None = None,
     tuning: str | Mapping[str, Any] | None = None,
-    seeds: Sequence[int] = (0,),
+    seeds: int | Sequence[int] = (0,),
     n_jobs: int | None = None,
     id_col: str = "unique_id",
     time_col: str = "ds",
@@ -56,11 +56,10 @@ def fit(
     >>> forecast.fit(df, "ridge", freq="1h", horizon=24, past_exogenous=["wind"])
     Model('ridge', horizon=24, lookback=168, series=1)
     """
-    targets = (target_col,) if isinstance(target_col, str) else tuple(target_col)
     asked = project.question(
         df, freq=freq, horizon=horizon, lookback=lookback, season_length=season_length, past_exogenous=past_exogenous,
         future_exogenous=future_exogenous, calendar_features=calendar_features, transform=transform,
-        difference_inputs=difference_inputs, names=Names(id_col, time_col, targets),
+        difference_inputs=difference_inputs, names=Names(id_col, time_col, several("target_col", target_col)),
     )  # fmt: skip
     asked = asked.with_splits(splits) if splits else asked.cut(horizon)
     ((name, entry),) = project.entries([model]).items()
@@ -69,7 +68,7 @@ def fit(
             f"Model {name!r} is a combination of fitted rows, of which `fit` has one. Pass it to `forecast.compare` "
             "beside its members."
         )
-    budget = project.budget(tuning).model_copy(update={"seeds": tuple(seeds)})
+    budget = project.budget(tuning, seeds=[seeds] if isinstance(seeds, int) else seeds)
     return fitted(name, asked, Recipe(entry, budget, tuning is not None, n_jobs))[0]
 
 

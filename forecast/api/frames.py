@@ -5,9 +5,12 @@ Every fault is one sentence with the column, what was found and what was wanted.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -24,6 +27,12 @@ from forecast.system.errors import InputError, closest, quote_names
 WHERE = NAME = "df"
 SERIES = "series"
 """The name of the one series of a frame that names none."""
+HERE = {
+    r"`calendar(\.freq)?`": "`freq`",
+    r"Write all times in UTC, or state .*": "Convert it: `df['ds'] = pandas.to_datetime(df['ds'], utc=True)`.",
+    r'Correct the row\..*time_format: (".*").*': r"Convert it: `df['ds'] = pandas.to_datetime(df['ds'], format=\1)`.",
+}
+"""What is said in words of datasets.yaml, which a caller does not have, and what is typed instead."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +44,25 @@ class Names:
     target_col: tuple[str, ...] = ("y",)
 
 
+def several(option: str, given: Any) -> tuple[Any, ...]:
+    """One name or entry, or a list of them, as a tuple; `InputError` for what is neither."""
+    found = (given,) if isinstance(given, str | Mapping) else tuple(given) if isinstance(given, Iterable) else (given,)
+    if wrong := [one for one in found if not isinstance(one, str | Mapping)]:
+        raise InputError(f"{option}={given!r}: found {wrong[0]!r}, wanted a name or a list of names.")
+    return found
+
+
+def require_whole(**options: Any) -> None:
+    """`InputError` for an option that is neither None nor a whole number of at least 1."""
+    for option, found in options.items():
+        if found is not None and (isinstance(found, bool) or not isinstance(found, Integral) or int(found) < 1):
+            raise InputError(f"{option}={found!r}: wanted a whole number of at least 1.")
+
+
 def long_frame(df: Any, names: Names, columns: Sequence[str], calendar: Calendar) -> pd.DataFrame:
     """`unique_id, ds, *columns` of any frame, in order, times in UTC without zone; `InputError` at the first fault."""
     frame = as_pandas(df)
+    frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
     _require(frame, names, columns)
     kept = [name for name in (names.id_col, names.time_col, *columns) if name in frame]
     named = frame[kept].rename(columns={names.id_col: "unique_id", names.time_col: "ds"})
@@ -47,15 +72,19 @@ def long_frame(df: Any, names: Names, columns: Sequence[str], calendar: Calendar
     for column in columns:
         _require_numbers(named, column)
     wall_clock = isinstance(calendar, SessionCalendar | WeekdayCalendar)
-    named = named.assign(ds=_times(named, names, wall_clock=wall_clock))
-    ordered = named.sort_values(["unique_id", "ds"], kind="stable")
-    _require_once(ordered, names)
-    _require_freq(ordered, calendar)
-    checked = check_frame(ordered, columns, where=WHERE)
+    zone = str(getattr(named["ds"].dtype, "tz", "UTC"))
     try:
+        named = named.assign(ds=_times(named, names, wall_clock=wall_clock))
+        ordered = named.sort_values(["unique_id", "ds"], kind="stable")
+        _require_once(ordered, names)
+        _require_freq(ordered, calendar)
+        checked = check_frame(ordered, columns, where=WHERE)
         check_calendar(checked, calendar, where=WHERE)
-    except InputError as error:  # told in the words of datasets.yaml, which the caller does not have
-        raise InputError(str(error).replace("`calendar.freq`", "`freq`").replace("`calendar`", "`freq`")) from None
+    except InputError as error:
+        said = functools.reduce(lambda text, words: re.sub(words, HERE[words], text), HERE, str(error))
+        if zone != "UTC" and "grid" in said:
+            said += f" Times of {zone} become UTC; for days of its clock: `df['ds'] = df['ds'].dt.tz_localize(None)`."
+        raise InputError(re.sub("(?<=[`'])ds(?=[`'])", lambda _: names.time_col, said)) from None
     return checked
 
 
@@ -105,7 +134,8 @@ def as_pandas(df: Any) -> pd.DataFrame:
     if hasattr(df, "__arrow_c_stream__"):
         import pyarrow
 
-        return pyarrow.table(df).to_pandas()
+        with contextlib.suppress(pyarrow.ArrowInvalid):  # a single column
+            return pyarrow.table(df).to_pandas()
     if hasattr(df, "__dataframe__"):
         from pyarrow.interchange import from_dataframe
 
@@ -117,14 +147,20 @@ def as_pandas(df: Any) -> pd.DataFrame:
 
 
 def _require(frame: pd.DataFrame, names: Names, columns: Sequence[str]) -> None:
-    found = [str(name) for name in frame.columns]
+    found = list(frame.columns)
+    asked = [names.id_col, names.time_col, *columns]
+    if again := [name for name in asked if asked.count(name) > 1]:
+        raise InputError(
+            f"Column {again[0]!r} is asked for {asked.count(again[0])} times; wanted once. Drop the rest."
+        )
     twice = sorted({name for name in found if found.count(name) > 1})
     if twice:
         raise InputError(f"{WHERE}: column {twice[0]!r} stands {found.count(twice[0])} times; wanted once. Drop one.")
     if not len(frame):
         raise InputError(f"{WHERE}: found no rows; wanted one per series and time.")
     levels = [level for level in frame.index.names if level is not None]
-    for name in (names.time_col, *columns, *([names.id_col] if names.id_col != "unique_id" else [])):
+    series = [] if names.id_col == "unique_id" and "unique_id" not in levels else [names.id_col]
+    for name in (names.time_col, *columns, *series):
         if name in found:
             continue
         if name in levels or (name == names.time_col and isinstance(frame.index, pd.DatetimeIndex | pd.PeriodIndex)):
@@ -152,12 +188,12 @@ def _require_numbers(frame: pd.DataFrame, column: str) -> None:
             raise InputError(f"{WHERE}: column {column!r} is empty; wanted numbers. Drop the column, or fill it.")
         return
     found = first_text(values)
-    shown = f"{str(found[1])[:40]!r} in row {found[0]}" if found is not None else f"such as {values.iloc[0]!r}"
+    shown = f" with {str(found[1])[:40]!r} in row {found[0]}" if found is not None else f", such as {values.iloc[0]!r}"
     flags = pd.api.types.is_bool_dtype(values)
     number = f"df[{column!r}].astype(float)" if flags else f"pandas.to_numeric(df[{column!r}], errors='coerce')"
     cure = f"df[{column!r}] = {number}"
     raise InputError(
-        f"{WHERE}: column {column!r} is of type {values.dtype} with {shown}; wanted numbers. Convert it: `{cure}`."
+        f"{WHERE}: column {column!r} is of type {values.dtype}{shown}; wanted numbers. Convert it: `{cure}`."
     )
 
 
@@ -165,48 +201,31 @@ def _times(frame: pd.DataFrame, names: Names, *, wall_clock: bool) -> pd.Series:
     values = frame["ds"]
     if isinstance(values.dtype, pd.PeriodDtype):
         return values.dt.to_timestamp().astype("datetime64[ns]")
+    if isinstance(values.dtype, pd.ArrowDtype):
+        values = values.array.__arrow_array__().to_pandas()
     if values.dtype == object:
-        values = _with_one_zone(values, names)
-    if pd.api.types.is_numeric_dtype(values):
+        values = _with_one_zone(values, names, wall_clock=wall_clock)
+    if pd.api.types.is_numeric_dtype(values) or values.dtype.kind == "m":
         raise InputError(
             f"{WHERE}: column {names.time_col!r} holds numbers such as {values.iloc[0]}; wanted times. Convert it: "
             f"`df[{names.time_col!r}] = pandas.to_datetime(df[{names.time_col!r}])`, with `unit=` for seconds."
         )
-    if values.dtype.kind != "M" and values.map(lambda value: isinstance(value, str)).all():
-        _require_iso(values, names)
     return as_utc(frame.assign(ds=values), time_zone=None, wall_clock=wall_clock, where=WHERE)
 
 
-def _require_iso(values: pd.Series, names: Names) -> None:
-    """Day and month are not guessed: 01/02/2024 is read differently on both sides of the Atlantic."""
-    unread = pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601").isna().to_numpy()
-    if unread.any():
-        row = int(np.argmax(unread))
-        cure = f"df[{names.time_col!r}] = pandas.to_datetime(df[{names.time_col!r}], format='%d/%m/%Y')"
-        raise InputError(
-            f"{WHERE}: column {names.time_col!r} holds the text {values.iloc[row]!r} in row {row}; wanted times as "
-            f"2024-01-31 or 2024-01-31T13:00. Convert it by its own format: `{cure}`."
-        )
-
-
-def _with_one_zone(values: pd.Series, names: Names) -> pd.Series:
+def _with_one_zone(values: pd.Series, names: Names, *, wall_clock: bool) -> pd.Series:
     """Dates and times that pandas keeps as objects; `InputError` where only some of them have a zone."""
     zoned = values.map(lambda value: getattr(value, "tzinfo", None) is not None)
-    if values.map(lambda value: isinstance(value, str)).all():
+    if not zoned.any():
         return values
-    if zoned.any() and not zoned.all():
+    if not zoned.all():
         first, other = int(np.argmax(zoned)), int(np.argmin(zoned))
         raise InputError(
             f"{WHERE}: column {names.time_col!r} mixes times with a zone ({values.iloc[first]}, row {first}) and "
             f"without ({values.iloc[other]}, row {other}); wanted one kind. Convert it: "
             f"`df[{names.time_col!r}] = pandas.to_datetime(df[{names.time_col!r}], utc=True)`."
         )
-    try:
-        return pd.to_datetime(values, utc=bool(zoned.all()))
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"{WHERE}: column {names.time_col!r} holds the object {values.iloc[0]!r}; wanted times: {error}."
-        ) from None
+    return values.map(lambda value: value.replace(tzinfo=None)) if wall_clock else pd.to_datetime(values, utc=True)
 
 
 def _require_once(frame: pd.DataFrame, names: Names) -> None:

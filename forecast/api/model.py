@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from forecast.api.frames import NAME, SERIES, WHERE, Names, as_pandas, long_frame, over_horizon, with_future
+from forecast.api import frames
+from forecast.api.frames import NAME, SERIES, WHERE, Names, require_whole
+from forecast.api.packaged import require_installed
 from forecast.config.experiment import Tuning
 from forecast.data.panel import Panel, from_frame, with_series
 from forecast.data.scaling import check_transforms
@@ -75,6 +78,7 @@ class Model:
         than fitted for, where the model can go on (closed loops, rules, statistical models). Several targets stand
         below each other, told apart by `output`.
         """
+        require_whole(horizon=horizon)
         wanted = self.ensemble.task.horizon if horizon is None else horizon
         chances = _shares(levels)
         ensemble = self.ensemble.reaching(wanted, chances)
@@ -95,8 +99,7 @@ class Model:
                 f"Model {self.name!r} was loaded without its data; wanted them for a cross-validation. Call "
                 "`forecast.fit(df, ...)` and ask that model."
             )
-        if min(step_size, n_windows) < 1:
-            raise InputError(f"step_size={step_size}, n_windows={n_windows}: wanted whole numbers of at least 1.")
+        require_whole(step_size=step_size, n_windows=n_windows)
         horizon = self.ensemble.task.horizon
         asked = self.question.with_steps(step_size).cut(horizon + (n_windows - 1) * step_size)
         from forecast.api.fitting import fitted  # with it comes all that training needs
@@ -106,7 +109,10 @@ class Model:
 
     def save(self, folder: str | Path) -> None:
         """Everything but the data, as JSON and arrays: `forecast.load(folder)` needs no TensorFlow."""
-        with files.atomic_directory(Path(folder)) as temporary:
+        target = Path(folder)
+        if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / ABOUT).exists()):
+            raise InputError(f"{folder}: found something else there, wanted a new folder or a saved model. Rename it.")
+        with files.atomic_directory(target) as temporary:
             self.ensemble.save(temporary)
             names = {"id_col": self.names.id_col, "time_col": self.names.time_col}
             files.write_json(temporary / ABOUT, {"schema": SCHEMA, "name": self.name, **names})
@@ -124,9 +130,10 @@ class Model:
         network_file(self.ensemble, Path(path), member=seed)
 
     def _panel(self, df: Any, future_df: Any, ensemble: Ensemble) -> Panel:
-        given, panel, key = None if df is None else as_pandas(df), None, self.names.id_col
+        given, panel, key = None if df is None else frames.as_pandas(df), None, self.names.id_col
         if given is not None and future_df is None:
-            named = given.assign(unique_id=SERIES) if key == "unique_id" and key not in given else given
+            known = key != "unique_id" or key in [*given, *given.index.names]
+            named = given if known else given.assign(unique_id=SERIES)
             panel = ready_panel(named, (key, self.names.time_col), ensemble)
         panel = panel or self._mended(given, future_df, ensemble)
         for series in panel.series:
@@ -142,18 +149,18 @@ class Model:
         observed = [column.name for column in task.columns if not column.lead]
         plans = [column.name.removesuffix("+1") for column in task.columns if column.lead == 1]
         if df is not None:
-            frame = long_frame(df, self.names, [*observed, *plans], task.calendar)
+            frame = frames.long_frame(df, self.names, [*observed, *plans], task.calendar)
         elif self.question is not None:
             frame = self.question.frame
         else:
             raise InputError(f"Model {self.name!r} was loaded without its data. Pass a history: `model.predict(df)`.")
         if future_df is not None:
             frame = frame[[*KEYS, *observed, *plans]]
-            frame = with_future(frame, future_df, self.names, plans, observed, task.calendar)
+            frame = frames.with_future(frame, future_df, self.names, plans, observed, task.calendar)
         if plans and (df is not None or future_df is not None):
             where = WHERE if future_df is None else f"{WHERE} with future_df"
             reach = max(column.lead for column in task.columns)
-            frame = over_horizon(frame, plans, observed, reach, task.calendar, where=where)
+            frame = frames.over_horizon(frame, plans, observed, reach, task.calendar, where=where)
         if df is not None:
             check_transforms(frame, task)
         return from_frame(frame, NAME, task)
@@ -192,12 +199,12 @@ def windows(
 
 
 def _shares(levels: float | Sequence[float]) -> tuple[float, ...]:
-    """Percent as shares, each once."""
-    several = [levels] if isinstance(levels, int | float) else list(levels)
-    for level in several:
-        if not 1 <= level < 100:
-            raise InputError(f"levels={several}: found {level}, wanted percent from 1 to below 100, as [80, 95].")
-    return tuple(dict.fromkeys(round(float(level) / 100, 12) for level in several))
+    """Percent as shares, each once; None has none."""
+    given = () if levels is None else tuple(levels) if isinstance(levels, Iterable) else (levels,)
+    for level in given:
+        if not isinstance(level, Real) or not 1 <= level < 100:
+            raise InputError(f"levels={levels!r}: found {level!r}, wanted percent from 1 to below 100, as [80, 95].")
+    return tuple(dict.fromkeys(round(float(level) / 100, 12) for level in given))
 
 
 def load(folder: str | Path) -> Model:
@@ -209,6 +216,10 @@ def load(folder: str | Path) -> Model:
     if not (Path(folder) / ABOUT).exists():
         raise InputError(f"{folder}: found no {ABOUT}, wanted a folder that `model.save` made. Correct the path.")
     about = files.read_saved(Path(folder) / ABOUT, SCHEMA)
-    ensemble = Ensemble.load(Path(folder))
+    try:
+        ensemble = Ensemble.load(Path(folder))
+    except ModuleNotFoundError as missing:  # the calendar of an exchange
+        require_installed(str(missing.name), about["name"])
+        raise
     targets = tuple(column.name for column in ensemble.task.target)
     return Model(about["name"], ensemble, Names(about["id_col"], about["time_col"], targets))

@@ -11,24 +11,11 @@ from forecast.api.packaged import packaged
 from forecast.system import files
 from forecast.system.errors import InputError
 
-OWN = ("configs/*.yaml", "data/pointers/weather.json", "data/snapshots/weather/*")
+OWN = (".gitignore", "configs/*.yaml", "data/pointers/weather.json", "data/snapshots/weather/*")
 """The user's from the first day: made once and never changed by an upgrade."""
 OURS = ("pipelines/*.py", "dvc.yaml", ".dvcignore")
 """What an upgrade brings up to the installed version."""
 LOCK = "requirements.lock"
-IGNORED = """__pycache__/
-/.venv/
-/data/*
-!/data/pointers/
-!/data/snapshots/
-/reports/*
-!/reports/leaderboard.csv
-/.forecast/
-/mlflow.db*
-/mlartifacts/
-/mlruns/
-/narrowed/
-"""
 
 
 def create(folder: Path) -> list[str]:
@@ -38,7 +25,7 @@ def create(folder: Path) -> list[str]:
             f"{folder}: found something there, wanted an empty or new folder. Name another one, or bring a project up "
             f"to this version with `forecast new {folder} --upgrade`."
         )
-    made = {**_template(OWN), **_template(OURS), ".gitignore": IGNORED.encode(), **_template((".dvc/config",))}
+    made = {**_template(OWN), **_template(OURS), **_template((".dvc/config",))}
     made[".dvc/config"] = made[".dvc/config"].replace(b"[core]\n", b"[core]\n    no_scm = true\n")
     made["configs/datasets.yaml"] = made["configs/datasets.yaml"].replace(b"run: [stocks, weather]", b"run: [weather]")
     made[LOCK] = _installed().encode()

@@ -5,7 +5,9 @@ A clone has them at its root, an installed wheel below `share/forecast/` of its 
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import importlib.util
 from functools import cache
 from pathlib import Path
 
@@ -29,6 +31,14 @@ def packaged() -> Path:
         if file.as_posix().endswith(f"share/forecast/{MARK}"):
             return Path(str(file.locate())).resolve().parents[1]
     raise InputError("The installed rolling-forecast lacks its share/forecast/configs. Install the wheel again.")
+
+
+def require_installed(package: str, what: str) -> None:
+    """`InputError` with what to type where `what` needs a package that only an extra brings."""
+    with contextlib.suppress(ModuleNotFoundError):
+        if importlib.util.find_spec(package) is not None:
+            return
+    raise InputError(f"{what} needs {package}. Install it: `pip install 'rolling-forecast[train]'`.")
 
 
 def example(name: str = "dublin") -> pd.DataFrame:

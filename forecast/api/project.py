@@ -6,20 +6,20 @@ written outside of the temporary folder.
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 import yaml
 
-from forecast.api.frames import NAME, WHERE, Names, long_frame, over_horizon
-from forecast.api.packaged import packaged
+from forecast.api.frames import NAME, WHERE, Names, long_frame, over_horizon, require_whole, several
+from forecast.api.packaged import packaged, require_installed
 from forecast.backtest.candidates import left_out
 from forecast.backtest.training import train_dataset
 from forecast.backtest.tuning import tune_dataset
@@ -34,14 +34,13 @@ from forecast.data.preparation import prepare_dataset
 from forecast.data.results import Results
 from forecast.models import catalogue, spec
 from forecast.system import files
-from forecast.system.errors import InputError, closest, quote_names
+from forecast.system.errors import InputError, nearest
 from forecast.system.stage import default_jobs
 
 SEASONS = {"min": 1440, "h": 24, "D": 7, "B": 5, "W": 52, "M": 12, "Q": 4}
 """Steps of the usual season by pandas' name of a step; any other step has none."""
 BUDGETS = {"quick": "demo", "full": "."}
 """Folder of the packaged configs whose tuning.yaml is meant."""
-INSTALL = "Install it: `pip install 'rolling-forecast[train]'`."
 NEEDED = {"statistical": ["statsforecast"], "regression": ["sklearn"]}
 """Packages of the extras by the kind of a family."""
 MOST_MISSING = 0.2
@@ -51,7 +50,7 @@ FORMER_STEPS = {"H": "h", "T": "min", "S": "s", "M": "MS", "Q": "QS", "Y": "YS",
 
 
 class Step(Config):
-    """What `freq` may be: a step, or a calendar of sessions or weekdays."""
+    """What `freq` may be beside a step: a calendar of sessions or weekdays."""
 
     freq: Calendar
 
@@ -75,12 +74,12 @@ class Question:
 
     def with_splits(self, splits: Mapping[str, Any]) -> Question:
         """With the caller's own; `InputError` for shares or dates that are not as datasets.yaml wants them."""
-        asked = replace(self, entry={**self.entry, "splits": dict(splits)})
+        asked = replace(self, entry={**self.entry, "splits": splits})
         _ = asked.dataset
         return asked
 
     def with_steps(self, step_size: int) -> Question:
-        return replace(self, entry={**self.entry, "step_size": step_size})
+        return replace(self, entry={**self.entry, "step_size": int(step_size)})
 
     def cut(self, test: int) -> Question:
         """The last `test` steps as test block, what lies before it in three; a thousand origins calibrate."""
@@ -100,17 +99,18 @@ def question(
     past_exogenous: str | Sequence[str | Mapping[str, Any]],
     future_exogenous: str | Sequence[str | Mapping[str, Any]],
     calendar_features: Sequence[str],
-    transform: str,
-    difference_inputs: bool,
     names: Names,
+    **asked: Any,
 ) -> Question:
-    """The call as an entry of datasets.yaml; `InputError` for a frame or an option that is not as wanted."""
-    if not isinstance(horizon, int) or horizon < 1:
-        raise InputError(f"horizon={horizon!r}: wanted a whole number of steps of at least 1.")
+    """The call as an entry of datasets.yaml; `InputError` for a frame or an option that is not as wanted.
+
+    asked: `transform` and `difference_inputs` of the target.
+    """
+    require_whole(horizon=horizon, lookback=lookback, season_length=season_length)
     calendar = _calendar(freq)
-    asked = {"transform": transform, "difference_inputs": difference_inputs}
     target = [{"column": name, **asked} for name in names.target_col]
-    past, future = _columns(past_exogenous), [{"known_ahead": True, **one} for one in _columns(future_exogenous)]
+    past = _columns("past_exogenous", past_exogenous)
+    future = [{"known_ahead": True, **one} for one in _columns("future_exogenous", future_exogenous)]
     observed, plans = ([str(column.get("column")) for column in group] for group in ((*target, *past), future))
     frame = long_frame(df, names, [*observed, *plans], calendar)
     frame = over_horizon(frame, plans, observed, horizon, calendar, where=WHERE) if plans else frame
@@ -123,10 +123,10 @@ def question(
         "target": [_bounded(column, frame, calendar) for column in target],
         "past_exogenous": [_bounded(column, frame, calendar) for column in past],
         "future_exogenous": future,
-        "calendar_features": list(calendar_features),
-        "horizon": horizon,
-        "lookback": lookback or _lookback(season, horizon, steps),
-        "season_length": season,
+        "calendar_features": list(several("calendar_features", calendar_features)),
+        "horizon": int(horizon),
+        "lookback": int(lookback or _lookback(season, horizon, steps)),
+        "season_length": int(season),
         "step_size": max(1, horizon // 4),
         "splits": {"train": 0.5, "validation": 0.2, "calibration": 0.1},
         "licence": {"name": "the caller's", "attribution": "handed in as a frame"},
@@ -136,22 +136,24 @@ def question(
     return asked_for
 
 
-def _columns(named: str | Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _columns(option: str, named: str | Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Entries of datasets.yaml of one name, or of names and entries."""
-    several = (named,) if isinstance(named, str) else named
-    return [{"column": one} if isinstance(one, str) else dict(one) for one in several]
+    return [{"column": one} if isinstance(one, str) else dict(one) for one in several(option, named)]
 
 
 def _calendar(freq: str | Mapping[str, Any]) -> Calendar:
     """`InputError` for a step that pandas does not know, with today's name of one it knew."""
-    if not isinstance(freq, str):
-        return validated(Step, {"freq": freq}, where="forecast").freq
+    if isinstance(freq, Mapping):
+        if freq.get("kind") == "sessions":
+            require_installed("exchange_calendars", f"freq={dict(freq)}")
+        return validated(Step, {"freq": dict(freq)}, where="forecast").freq
+    step = str(getattr(freq, "freqstr", freq))  # or an offset of pandas
     try:
-        return validated(RegularCalendar, {"kind": "regular", "freq": freq}, where="freq")
+        return validated(RegularCalendar, {"kind": "regular", "freq": step}, where="freq")
     except InputError:
-        today = FORMER_STEPS.get(freq.lstrip("0123456789"))
+        today = FORMER_STEPS.get(step.lstrip("0123456789"))
         usual = "Wanted a step such as '15min', '1h', '1D', 'B', 'W-SUN' or 'MS'"
-        meant = f"Pass '{freq[:-1]}{today}'" if today else usual
+        meant = f"Pass '{step[:-1]}{today}'" if today else usual
         raise InputError(f"freq={freq!r}: unknown step. {meant}.") from None
 
 
@@ -209,29 +211,21 @@ def shares(frame: pd.DataFrame, calendar: Calendar, lookback: int, horizon: int,
     calibration = min(max(rest // 10, horizon + 38), rest // 4)
     validation = min(max(3 * rest // 20, 2 * horizon), rest // 4)
     train = rest - validation - calibration
-    stops = np.cumsum([train, validation, calibration])
+    stops = np.maximum(np.cumsum([train, validation, calibration]), 1)
     needs = {"train": lookback + horizon, "validation": horizon, "calibration": horizon, "test": horizon}
     for unique_id, rows in frame.groupby("unique_id", sort=True):
         own = grid(calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1]).to_numpy()
-        if train < 1 or min(validation, calibration) < 1:
-            raise InputError(_too_short(unique_id, len(own), lookback, horizon, test))
         edges = [0, *np.searchsorted(own, steps[stops - 1], side="right"), len(own)]
         for (block, need), start, stop in zip(needs.items(), edges, edges[1:], strict=False):
             if stop - start < need:
-                raise InputError(_too_short(unique_id, len(own), lookback, horizon, test, block, stop - start, need))
+                raise InputError(
+                    f"{WHERE}, series {unique_id!r}: {len(own)} time steps are too few for horizon={horizon}, "
+                    f"lookback={lookback} and {test} steps of test: {stop - start} of them fall into the {block} "
+                    f"block, wanted at least {need}. Pass a shorter `horizon` or `lookback`, or leave out series that "
+                    "begin late or end early."
+                )
     found = np.array([train, validation, calibration]) / len(steps)
     return dict(zip(("train", "validation", "calibration"), found.tolist(), strict=True))
-
-
-def _too_short(
-    unique_id: object, steps: int, lookback: int, horizon: int, test: int, block: str = "", has: int = 0, need: int = 0
-) -> str:
-    why = f": {has} of them fall into the {block} block, wanted at least {need}" if block else ""
-    return (
-        f"{WHERE}, series {unique_id!r}: {steps} time steps are too few for horizon={horizon}, lookback={lookback} "
-        f"and {test} steps of test{why}. Pass a shorter `horizon` or `lookback`, or leave out series that begin late "
-        "or end early."
-    )
 
 
 def entries(models: str | Sequence[str | Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -240,35 +234,37 @@ def entries(models: str | Sequence[str | Mapping[str, Any]]) -> dict[str, dict[s
     An entry of one's own is named by its key `name`, else by its family.
     """
     known = load_models(packaged() / "configs").models
-    found = {}
-    for model in (models,) if isinstance(models, str) else models:
+    found: dict[str, dict[str, Any]] = {}
+    for model in models if isinstance(models, Iterable) and not isinstance(models, str | Mapping) else (models,):
         if isinstance(model, str):
             if model not in known and model not in catalogue():
-                names = sorted({*known, *catalogue()})
-                raise InputError(f"Model {model!r} is unknown.{closest(model, names)} Known: {quote_names(names)}.")
-            found[model] = dict(known.get(model, {"family": model}))
-        elif not isinstance(model, Mapping):
+                raise InputError(f"Model {model!r} is unknown.{nearest(model, {*known, *catalogue()})}.")
+            name, entry = model, dict(known.get(model, {"family": model}))
+        elif not isinstance(model, Mapping) or "family" not in model:
             raise InputError(
                 f"Model {model!r}: wanted a name such as 'gru', or an entry such as {{'family': 'gru', 'units': 16}}. "
                 "Several models go to `forecast.compare`."
             )
         else:
             entry = dict(model)
-            found[str(entry.pop("name", entry.get("family")))] = entry
+            name = str(entry.pop("name", entry["family"]))
+        if not re.fullmatch(r"\w[^/\\\0]{0,63}", name) or name in ("unique_id", "ds", "cutoff", "y", "output"):
+            raise InputError(f"Model name {name!r}: wanted letters, digits, '_' and '-', and no column's name.")
+        if found.setdefault(name, entry) != entry:
+            raise InputError(f"Two models are called {name!r}; wanted a name each. Give an entry its own: `name`.")
     for name, entry in found.items():
         if entry.get("family") != COMBINATION:
             spec(entry, where=f"model {name!r}")  # a wrong key is told here, with the nearest right one
     return found
 
 
-def budget(tuning: str | Mapping[str, Any] | None) -> Tuning:
+def budget(tuning: str | Mapping[str, Any] | None, **own: Any) -> Tuning:
     """`quick`, `full`, or the keys of tuning.yaml that differ from `full`; None is `full` without its trials."""
-    if isinstance(tuning, str) and tuning not in BUDGETS:
-        raise InputError(f"tuning={tuning!r} is unknown.{closest(tuning, BUDGETS)} Known: {quote_names(BUDGETS)}.")
-    if isinstance(tuning, str):
-        return load_tuning(packaged() / "configs" / BUDGETS[tuning])
-    usual = load_tuning(packaged() / "configs")
-    return validated(Tuning, {**usual.model_dump(), **(tuning or {})}, where="tuning")
+    changed = dict(tuning) if isinstance(tuning, Mapping) else {}
+    if not isinstance(tuning, Mapping | None) and str(tuning) not in BUDGETS:
+        raise InputError(f"tuning={tuning!r} is unknown.{nearest(str(tuning), BUDGETS)}.")
+    usual = load_tuning(packaged() / "configs" / BUDGETS.get(str(tuning), "."))
+    return validated(Tuning, {**usual.model_dump(), **changed, **own}, where="tuning")
 
 
 def run(
@@ -281,25 +277,14 @@ def run(
     for name, why in left_out(load_models(paths.configs), season_length=asked.entry["season_length"]).items():
         raise InputError(f"Model {name!r} does not suit these data: {why}. Leave it out, or pass `season_length`.")
     _require_installed(paths, tuned=tuned)
+    require_whole(n_jobs=None if n_jobs in (0, -1) else n_jobs)
     jobs = n_jobs or default_jobs(os.environ)
-    with _environment_kept():
+    with patch.dict(os.environ):  # what stages set for their own process, such as one thread for BLAS
         prepare_dataset(paths, NAME)
         if tuned:
             tune_dataset(paths, NAME, jobs=jobs)
         train_dataset(paths, NAME, jobs=jobs, best_set=model_confidence_set)
     return Results(paths, NAME)
-
-
-@contextlib.contextmanager
-def _environment_kept() -> Iterator[None]:
-    """What stages set for their own process, such as one thread for BLAS, is not left to the caller's."""
-    before = dict(os.environ)
-    try:
-        yield
-    finally:
-        for name in os.environ.keys() - before.keys():
-            del os.environ[name]
-        os.environ.update(before)
 
 
 def _write(paths: ProjectPaths, asked: Question, models: Mapping[str, Mapping[str, Any]], tuning: Tuning) -> None:
@@ -324,12 +309,4 @@ def _require_installed(paths: ProjectPaths, *, tuned: bool) -> None:
         family = catalogue()[str(entry["family"])]
         wanted = ["tensorflow"] if family.uses_tensorflow else NEEDED.get(family.kind, [])
         for package in [*wanted, *(["optuna"] if tuned and (family.on_skip or family.kind == "regression") else [])]:
-            if not is_installed(package):
-                raise InputError(f"Model {name!r} needs {package}. {INSTALL}")
-
-
-def is_installed(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is not None
-    except ModuleNotFoundError:
-        return False
+            require_installed(package, f"Model {name!r}")

@@ -123,16 +123,16 @@ def _rows(found: Forecast) -> list[dict[str, Any]]:
 
 def shares_of(text: str) -> tuple[float, ...] | None:
     """`80,95` → (0.8, 0.95); `none` → (); empty → None, the usual ones."""
-    if not text:
-        return None
-    if text == "none":
-        return ()
+    if text in ("", "none"):
+        return () if text else None
     try:
         shares = tuple(float(part) / 100 for part in text.split(","))
     except ValueError:
-        raise InputError(f"--levels: found {text!r}, wanted percent separated by commas, such as 80,95.") from None
+        shares = (0.0,)
     if not all(0 < share < 1 for share in shares):
-        raise InputError(f"--levels: found {text!r}, wanted numbers above 0 and below 100, such as 80,95.")
+        raise InputError(
+            f"--levels: found {text!r}, wanted percent separated by commas above 0 and below 100, as 80,95."
+        )
     return tuple(dict.fromkeys(shares))
 
 

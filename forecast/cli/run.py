@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -169,7 +170,7 @@ def new(
     if missing:
         print(f"A run needs {' and '.join(missing)}: `pip install 'rolling-forecast[pipeline]'`.")
     # how this command was started, so that the next one can be typed
-    started = "forecast" if Path(sys.argv[0]).name == "forecast" else f"{sys.executable} -m forecast"
+    started = "forecast" if sys.argv[0] == shutil.which("forecast") else f"{sys.executable} -m forecast"
     print(f"Next:\n  cd {directory}\n  {started} run      # data, tuning, training, comparison, report")
     print("Your own data: `forecast add data/mine.csv` writes its entry into configs/datasets.yaml; then the same.")
 

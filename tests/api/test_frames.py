@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -58,6 +59,14 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "a nameless index": (
         lambda: frame().set_index("ds").rename_axis(None), {}, ("'ds'", "`df.reset_index(names='ds')`")
     ),
+    "the series in the index": (lambda: frame().set_index("unique_id"), {}, ("'unique_id'", "`df.reset_index()`")),
+    "columns in two levels": (
+        lambda: frame().set_axis(pd.MultiIndex.from_product([["x"], frame().columns]), axis=1), {}, ("('x', 'ds')",)
+    ),
+    "a column in two roles": (
+        frame, {"past_exogenous": "wind", "future_exogenous": "wind"}, ("'wind' is asked for 2 times", "wanted once")
+    ),
+    "no list of columns": (frame, {"past_exogenous": 3}, ("past_exogenous=3", "a name or a list of names")),
     "duplicates": (
         lambda: pd.concat([frame(), frame().head(3)]), {}, ("3 rows", "`unique_id, ds`", "'a' at 2024-01-01", "once")
     ),
@@ -70,12 +79,35 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
         lambda: frame(ds=DAYS.where(DAYS[9] != DAYS, DAYS[9] + pd.Timedelta(1, "h"))), {}, ("row 9", "correct `freq`")
     ),
     "no freq": (frame, {"freq": "1x"}, ("freq='1x'", "unknown step", "'1h'")),
+    "a number as freq": (frame, {"freq": 1}, ("freq=1", "unknown step", "'1h'")),
     "a former freq": (frame, {"freq": "2H"}, ("freq='2H'", "Pass '2h'")),
-    "other dates": (lambda: frame(ds=DAYS.strftime("%m/%d/%Y")), {}, ("'ds'", "'01/01/2024' in row 0", "format=")),
+    "other dates": (
+        lambda: frame(ds=DAYS.strftime("%m/%d/%Y")), {}, ("row 0: `ds` holds '01/01/2024'", 'format="%m/%d/%Y"')
+    ),
     "a horizon of text": (frame, {"horizon": "2"}, ("horizon='2'", "whole number")),
+    "no lookback": (frame, {"lookback": 0}, ("lookback=0", "whole number of at least 1")),
+    "no season": (frame, {"season_length": 0}, ("season_length=0", "at least 1")),
+    "jobs of text": (frame, {"n_jobs": "2"}, ("n_jobs='2'", "whole number")),
+    "no seed": (frame, {"seeds": []}, ("tuning: key 'seeds'",)),
+    "a number as tuning": (frame, {"tuning": 3}, ("tuning=3", "Known: 'full', 'quick'")),
+    "a list of splits": (frame, {"splits": [0.5]}, ("key 'splits'", "dictionary")),
+    "a model named as a path": (frame, {"model": {"family": "ridge", "name": "a/b"}}, ("'a/b'", "wanted letters")),
+    "a model named as a column": (frame, {"model": {"family": "ridge", "name": "ds"}}, ("'ds'", "no column's name")),
+    "no family": (frame, {"model": {"units": 3}}, ("{'units': 3}", "'family': 'gru'")),
     "a wrong key": (frame, {"model": {"family": "gru", "unit": 8}}, ("model 'gru'", "Did you mean 'units'?")),
     "half of the splits": (frame, {"splits": {"train": 0.9}}, ("splits.validation", "missing")),
     "mixed zones": (mixed, {}, ("'ds'", "with a zone", "without", "utc=True")),
+    "mixed zones in text": (
+        lambda: frame(ds=[f"{day:%Y-%m-%dT%H:%M}{'+01:00' * (day.month > 1)}" for day in DAYS]), {},
+        ("row 31", "mixed time zones", "pandas.to_datetime(df['ds'], utc=True)"),
+    ),
+    "days of a local clock": (
+        lambda: frame(ds=DAYS.tz_localize("Europe/Dublin")), {}, ("'1D' grid", "Europe/Dublin", "dt.tz_localize(None)")
+    ),
+    "spans of time": (lambda: frame(ds=pd.to_timedelta(np.arange(120), "D")), {}, ("'ds'", "pandas.to_datetime")),
+    "numbers as objects": (
+        lambda: frame(y=pd.Series([1.0, None] * 60, dtype=object)), {}, ("'y' is of type object, such as 1.0",)
+    ),
     "numbers as text": (lambda: frame(y=["1.0"] * 120), {}, ("'y'", "wanted numbers", "pandas.to_numeric")),
     "objects": (lambda: frame(y=pd.Series([1.0, "calm"] * 60, dtype=object)), {}, ("'y'", "'calm'", "row 1")),
     "times as numbers": (lambda: frame(ds=np.arange(120)), {}, ("'ds'", "numbers such as 0", "pandas.to_datetime")),
@@ -132,6 +164,45 @@ def test_a_level_is_percent_and_needs_enough_calibration_origins() -> None:
         fitted(model="naive").predict(horizon=4, levels=[80])
 
 
+@pytest.mark.parametrize("levels", ["80", ["80"], "wide"])
+def test_levels_of_text_are_told(levels: Any) -> None:
+    with pytest.raises(InputError, match=rf"levels={re.escape(repr(levels))}: found '.*', wanted percent"):
+        fitted().predict(levels=levels)
+
+
+def test_windows_and_steps_are_whole_numbers() -> None:
+    model = fitted()
+    for options in ({"n_windows": 3.0}, {"n_windows": "3"}, {"step_size": 0}, {"step_size": True}):
+        with pytest.raises(InputError, match="wanted a whole number of at least 1"):
+            model.cross_validation(**options)
+    with pytest.raises(InputError, match=r"horizon=1\.5: wanted a whole number"):
+        model.predict(horizon=1.5)  # type: ignore[arg-type]
+
+
+def test_models_of_a_comparison_have_names_of_their_own() -> None:
+    several = [{"family": "ridge"}, {"family": "ridge", "per_horizon_step": True}]
+    with pytest.raises(InputError, match=r"Two models are called 'ridge'.*`name`"):
+        forecast.compare(frame(), several, freq="1D", horizon=2)
+    with pytest.raises(InputError, match="Model None: wanted a name"):
+        forecast.compare(frame(), None, freq="1D", horizon=2)  # type: ignore[arg-type]
+
+
+def test_what_numpy_and_pandas_call_a_number_and_a_step_is_taken() -> None:
+    theirs = fitted(
+        freq=pd.offsets.Day(), horizon=np.int64(2), lookback=np.int64(7), seeds=0, n_jobs=-1, past_exogenous="wind",
+        calendar_features="day_of_week",
+    )  # fmt: skip
+    ours = fitted(past_exogenous=["wind"], calendar_features=["day_of_week"])
+    wanted = ours.predict(levels=[80])
+    pd.testing.assert_frame_equal(theirs.predict(horizon=np.int64(2), levels=np.int64(80)), wanted)
+    pd.testing.assert_frame_equal(theirs.predict(levels=None), ours.predict())
+
+
+def test_a_column_alone_is_no_frame() -> None:
+    with pytest.raises(InputError, match="ChunkedArray; wanted a frame"):
+        fitted(pyarrow.chunked_array([[1.0]]))
+
+
 def test_frames_of_other_libraries_give_the_forecasts_of_pandas() -> None:
     wanted = fitted().predict()
     pd.testing.assert_frame_equal(fitted(pyarrow.Table.from_pandas(frame())).predict(), wanted)
@@ -155,11 +226,32 @@ def test_a_pandas_frame_is_taken_as_it_is_and_stays_unchanged() -> None:
 
 @pytest.mark.parametrize(
     "ds",
-    [DAYS.astype(str), DAYS.tz_localize("UTC"), DAYS.to_period("D"), pd.Series([day.date() for day in DAYS])],
-    ids=["text", "zone", "period", "dates"],
+    [
+        DAYS.astype(str),
+        DAYS.tz_localize("UTC"),
+        DAYS.to_period("D"),
+        pd.Series([day.date() for day in DAYS]),
+        pd.Series(DAYS).astype("date32[pyarrow]"),
+        pd.Series(DAYS.tz_localize("UTC")).astype("timestamp[us, tz=UTC][pyarrow]"),
+    ],
+    ids=["text", "zone", "period", "dates", "dates of Arrow", "zone of Arrow"],
 )
 def test_times_may_be_text_zoned_periods_or_dates(ds: Any) -> None:
     pd.testing.assert_frame_equal(fitted(frame(ds=ds)).predict(), fitted().predict())
+
+
+def test_sessions_are_named_by_the_local_date_of_times_with_a_zone() -> None:
+    days = pd.bdate_range("2024-01-01", periods=120, tz="America/New_York")
+    wanted = fitted(frame(ds=days.tz_localize(None)), freq={"kind": "weekdays"}).predict()
+    for ds in (days, pd.Series(list(days), dtype=object)):
+        pd.testing.assert_frame_equal(fitted(frame(ds=ds), freq={"kind": "weekdays"}).predict(), wanted)
+
+
+def test_columns_named_by_numbers_are_named_by_their_text() -> None:
+    theirs = frame().set_axis([0, 1, 2, 3], axis=1)
+    found = fitted(theirs, id_col="0", time_col="1", target_col="2")
+    assert list(found.predict().columns) == ["0", "1", "ridge"]
+    assert found.predict(theirs).equals(found.predict())
 
 
 def test_the_callers_names_of_the_columns_come_back() -> None:

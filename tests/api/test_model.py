@@ -98,6 +98,17 @@ def test_a_saved_model_forecasts_what_it_did_and_keeps_the_names(ridge: forecast
         forecast.load(tmp_path / "ridge")
 
 
+def test_saving_never_replaces_what_is_no_saved_model(ridge: forecast.Model, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    for place in ("mine", "mine/notes.txt"):
+        with pytest.raises(InputError, match="found something else there, wanted a new folder or a saved model"):
+            ridge.save(tmp_path / place)
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "mine"
+    for _ in range(2):  # a saved model is replaced
+        ridge.save(tmp_path / "ridge")
+
+
 def test_a_rule_goes_on_beyond_its_horizon_and_a_direct_model_does_not(ridge: forecast.Model) -> None:
     assert len(forecast.fit(waves(), "naive", **STEP).predict(horizon=7)) == 2 * 7
     with pytest.raises(InputError, match="Horizon 7: the model"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,22 @@ def test_a_new_project_is_read_and_checked_at_once(own: Path) -> None:
         read(own / "configs")
     done = command(own, "check")
     assert done.returncode == 0, done.stderr
+
+
+def test_git_is_told_to_leave_out_data_and_results_and_to_keep_pointers_and_snapshots(own: Path) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=own, check=True)
+    left_out = [
+        "data/mine.csv",
+        "data/raw/weather.parquet",
+        "data/identified/x.json",
+        "reports/report.html",
+        ".venv/x",
+    ]
+    kept = ["data/pointers/mine.json", "data/snapshots/mine/x.parquet", "reports/leaderboard.csv", "dvc.lock"]
+    found = subprocess.run(
+        ["git", "check-ignore", *left_out, *kept], cwd=own, capture_output=True, text=True, check=False
+    )
+    assert found.stdout.splitlines() == left_out
 
 
 def test_its_pipeline_depends_on_the_installed_version_instead_of_a_source_folder(own: Path) -> None:

@@ -80,9 +80,11 @@ def test_rules_and_linear_models_need_neither_a_clone_nor_the_heavy_packages(ins
             model = forecast.fit(df, name, freq="1h", horizon=24, lookback=48)
             model.save(name)
             assert forecast.load(name).predict(df, levels=[80]).equals(model.predict(levels=[80]))
-        for call, model in ((forecast.fit, "gru"), (forecast.compare, ["naive", "ridge"])):
+        sessions = {"kind": "sessions", "exchange": "XNYS"}
+        calls = (("fit", "gru", "1h"), ("compare", ["naive", "ridge"], "1h"), ("fit", "naive", sessions))
+        for call, model, freq in calls:
             try:
-                call(df, model, freq="1h", horizon=24)
+                getattr(forecast, call)(df, model, freq=freq, horizon=24)
             except forecast.api.project.InputError as error:
                 print(error)
         print(forecast.__file__)
@@ -90,7 +92,8 @@ def test_rules_and_linear_models_need_neither_a_clone_nor_the_heavy_packages(ins
     lines = said(installed, ABSENT + textwrap.dedent(code), tmp_path).splitlines()
     assert "pip install 'rolling-forecast[train]'" in lines[0] and "'gru'" in lines[0]
     assert "`forecast.compare` needs arch" in lines[1] and "pip install 'rolling-forecast[train]'" in lines[1]
-    assert Path(lines[2]).is_relative_to(installed.parents[1])
+    assert "'XNYS'} needs exchange_calendars. Install it: `pip install" in lines[2]
+    assert Path(lines[3]).is_relative_to(installed.parents[1])
     assert {path.name for path in tmp_path.iterdir()} == {"naive", "ridge"}  # nothing that was not asked for
 
 
