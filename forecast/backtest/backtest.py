@@ -164,38 +164,39 @@ def forecast_blocks(fits: list[Stage], problem: Problem, seed: int) -> pd.DataFr
     """Long frame `unique_id, cutoff, step, ds, block, seed, output, y, y_hat, volatility` over every scored origin."""
     parts = []
     for block in SCORED:
-        for series in problem.panel.series:
-            uid, rows = series.unique_id, problem.rows(series.unique_id, block)
-            values = predict_staged(fits, problem.panel, uid, rows)
+        rows = {series.unique_id: problem.rows(series.unique_id, block) for series in problem.panel.series}
+        found = ask_staged(fits, problem.panel, rows, Forecaster.predict)
+        for uid, values in found.items():
             if not np.isfinite(values).all():
                 raise ModelFailure(
                     f"{int((~np.isfinite(values)).any(axis=(1, 2)).sum())} of {len(values)} forecasts of series "
                     f"{uid!r} in the {block} block are not finite: the model diverged."
                 )
-            parts.append(_long(problem, uid, block, rows, values, seed))
+        parts.append(_long(problem, block, rows, found, seed))
     return pd.concat(parts, ignore_index=True)
 
 
-def _long(problem: Problem, uid: str, block: str, rows: np.ndarray, values: np.ndarray, seed: int) -> pd.DataFrame:
-    series = problem.panel.by_id[uid]
-    n, horizon, outputs = values.shape
-    steps = np.arange(1, horizon + 1)
-    ahead = rows[:, None] + steps[None, :]
-    names = problem.panel.task.targets
-    before = volatility(series.values, rows, problem.panel.task)
-    shape = (n, horizon, outputs)
+def _long(
+    problem: Problem, block: str, rows: dict[str, np.ndarray], found: dict[str, np.ndarray], seed: int
+) -> pd.DataFrame:
+    names, steps = problem.panel.task.targets, np.arange(1, problem.panel.task.horizon + 1)
+    asked = [(problem.panel.by_id[uid], own, own[:, None] + steps) for uid, own in rows.items()]
+    cutoffs = np.concatenate([series.ds[own] for series, own, _ in asked])
+    times = np.concatenate([series.ds[ahead] for series, _, ahead in asked])
+    before = [np.repeat(volatility(s.values, own, problem.panel.task), len(steps), axis=0) for s, own, _ in asked]
+    count = len(names)
     return pd.DataFrame(
         {
-            "unique_id": uid,
-            "cutoff": np.broadcast_to(series.ds[rows][:, None, None], shape).ravel(),
-            "step": np.broadcast_to(steps[None, :, None], shape).ravel().astype(np.int32),
-            "ds": np.broadcast_to(series.ds[ahead][:, :, None], shape).ravel(),
+            "unique_id": pd.array(list(rows), dtype="str").repeat([values.size for values in found.values()]),
+            "cutoff": np.repeat(cutoffs, len(steps) * count),
+            "step": np.tile(np.repeat(steps, count), len(cutoffs)).astype(np.int32),
+            "ds": np.repeat(times.ravel(), count),
             "block": block,
             "seed": np.int32(seed),
-            "output": np.broadcast_to(np.array(names, dtype=object)[None, None, :], shape).ravel(),
-            "y": series.values[ahead, :outputs].ravel(),
-            "y_hat": values.ravel(),
-            "volatility": np.broadcast_to(before[:, None, :], shape).ravel(),
+            "output": pd.array(names, dtype="str").take(np.tile(np.arange(count), times.size)),
+            "y": np.concatenate([series.values[ahead, :count].ravel() for series, _, ahead in asked]),
+            "y_hat": np.concatenate([values.ravel() for values in found.values()]),
+            "volatility": np.concatenate([values.ravel() for values in before]),
         }
     )
 
@@ -270,23 +271,19 @@ def known_at(problem: Problem, spec: ModelSpec, moment: np.datetime64) -> tuple[
     return Problem(panel, problem.borders, blocks, Scaling.fit(panel, blocks), problem.channels), starts
 
 
-def predict_staged(fits: list[Stage], panel: Panel, unique_id: str, rows: np.ndarray) -> np.ndarray:
-    """(n, H, O) forecasts in raw units at `rows` of one series, each by the newest stage known there."""
-    return ask_staged(fits, panel, unique_id, rows, Forecaster.predict)
-
-
-def ask_staged(fits: list[Stage], panel: Panel, unique_id: str, rows: np.ndarray, ask: Question) -> np.ndarray:
-    """(n, ...): what `ask` finds at `rows` of one series, of the newest stage known there."""
-    series = panel.by_id[unique_id]
+def ask_staged(fits: list[Stage], panel: Panel, rows: dict[str, np.ndarray], ask: Question) -> dict[str, np.ndarray]:
+    """(n, ...) by series: what `ask` finds at its `rows`, each of the newest stage known there."""
     later = np.array([stage.since for stage in fits[1:]], dtype="datetime64[ns]")
-    newest = np.searchsorted(later, series.ds[rows], side="right")
-    parts = []
+    newest = {uid: np.searchsorted(later, panel.by_id[uid].ds[at], side="right") for uid, at in rows.items()}
+    parts: dict[str, list[np.ndarray]] = {uid: [] for uid in rows}
     for number, stage in enumerate(fits):
-        own, start = rows[newest == number], stage.starts.get(unique_id, 0)
-        seen = replace(panel, series=(_cut(series, start, len(series)),)) if start else panel
-        if len(own) or not number:
-            parts.append(ask(stage.forecaster, seen, {unique_id: own - start})[unique_id])
-    return np.concatenate(parts)
+        own = {uid: at[newest[uid] == number] - stage.starts.get(uid, 0) for uid, at in rows.items()}
+        own = {uid: at for uid, at in own.items() if len(at) or not number}
+        cut = (_cut(panel.by_id[uid], stage.starts[uid], len(panel.by_id[uid])) for uid in own if stage.starts)
+        seen = replace(panel, series=tuple(cut)) if stage.starts else panel
+        for uid, answer in ask(stage.forecaster, seen, own).items():
+            parts[uid].append(answer)
+    return {uid: np.concatenate(answers) for uid, answers in parts.items()}
 
 
 def _cut(series: Series, start: int, stop: int) -> Series:
@@ -310,14 +307,14 @@ def with_distributions(
     parts = []
     for (uid, _), rows in forecasts.groupby(["unique_id", "block"], sort=False):
         origins = np.searchsorted(problem.panel.by_id[str(uid)].ds, rows["cutoff"].drop_duplicates().to_numpy())
-        ask = partial(ask_staged, fits, problem.panel, str(uid), origins)
-        columns = {RISE: ask(partial(rise_probability, seed=seed))}
+        ask = partial(ask_staged, fits, problem.panel, {str(uid): origins})
+        columns = {RISE: ask(partial(rise_probability, seed=seed))[str(uid)]}
         if head.head.has_distribution:
-            grid = ask(quantiles)
+            grid = ask(quantiles)[str(uid)]
             if not np.isfinite(grid).all():
                 raise ModelFailure(f"Quantiles of series {uid!r} are not finite: the paths of the model diverge.")
             columns |= {quantile_column(level): grid[..., place] for place, level in enumerate(LEVELS)}
-            columns[LOG_DENSITY] = ask(log_density)
+            columns[LOG_DENSITY] = ask(log_density)[str(uid)]
         own = {name: values.ravel() for name, values in columns.items()}
         parts.append(rows.drop(columns=["y_hat", "volatility"]).assign(**own))
     return pd.concat(parts, ignore_index=True)

@@ -5,6 +5,7 @@ Its journal survives a kill; what trials and studies leave behind is plain data,
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import math
@@ -131,7 +132,12 @@ def run_study(
                 _run_trial(study, trial, number, space, objective)
             finished = _finished(study)[:n_trials]
         except OSError as error:
-            raise _explained(error, folder) from error
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise ForecastError(
+                f"No space left while writing the study in {folder}. The trials finished so far are kept. "
+                "Free some space (`forecast clean` removes what can be made again), then run the same command again."
+            ) from error
         except StorageInternalError:
             kept = "The trials finished so far are kept there; run the same command again."
             raise ForecastError(f"The database with study {key} went away. {kept}") from None
@@ -175,10 +181,8 @@ def _close_interrupted(study: optuna.Study) -> None:
 
 
 def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """In order. FAIL marks only what was interrupted: a failed model is COMPLETE with an infinite value,
-
-    so that TPE learns to stay away from there.
-    """
+    """In order. FAIL marks only what was interrupted: a failed model is COMPLETE with an infinite value, so that TPE
+    learns to stay away from there."""
     from optuna.trial import TrialState
 
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
@@ -234,15 +238,6 @@ def _option(dimension: Dimension, label: Any) -> Any:
     if not isinstance(dimension, Choice):
         return label
     return next(option for option in dimension.options if _label(option) == label)
-
-
-def _explained(error: OSError, folder: Path) -> Exception:
-    if error.errno in (28, 122):  # ENOSPC, EDQUOT
-        return ForecastError(
-            f"No space left while writing the study in {folder}. The trials finished so far are kept. "
-            "Free some space (`forecast clean` removes what can be made again), then run the same command again."
-        )
-    return error
 
 
 def open_journal(path: Path) -> BaseStorage:

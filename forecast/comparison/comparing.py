@@ -152,8 +152,9 @@ def losses(scored: list[Scored], scale: Mapping[str, metrics.Scale], block: str)
 
 def _loss(cube: Cube) -> np.ndarray:
     """(n,): the absolute error of the mean of the seeds, over the known steps of each origin."""
-    error = np.ma.masked_invalid(np.abs(cube.y - cube.y_hat.mean(axis=0)))
-    return np.asarray(error.mean(axis=1).filled(np.nan))
+    error = np.abs(cube.y - cube.y_hat.mean(axis=0))
+    whole = np.isfinite(error).all()
+    return np.asarray(error.mean(axis=1) if whole else np.ma.masked_invalid(error).mean(axis=1).filled(np.nan))
 
 
 def _verdicts(
@@ -225,13 +226,11 @@ def _alarms(scored: list[Scored], task: Task) -> dict[str, list[dict[str, Any]]]
     steps = {"horizon": task.horizon, "step_size": task.step_size}
     for about, cube in _tested(scored):
         arguments = (cube.y, cube.y_hat.mean(axis=0), cube.last)
-        copy = copy_check(*arguments, **steps)
-        if copy.is_copy:
-            found["copies"].append({**about, "unique_id": cube.series, "reason": copy.reason})
-        if isinstance(task.calendar, SessionCalendar) and target_of(cube.series, task).is_price:
-            leak = leak_alarm(*arguments, **steps)
-            if leak.raised:
-                found["leaks"].append({**about, "unique_id": cube.series, "reason": "; ".join(leak.reasons)})
+        if copy := copy_check(*arguments, **steps):
+            found["copies"].append({**about, "unique_id": cube.series, "reason": copy})
+        priced = isinstance(task.calendar, SessionCalendar) and target_of(cube.series, task).is_price
+        if priced and (reasons := leak_alarm(*arguments, **steps)):
+            found["leaks"].append({**about, "unique_id": cube.series, "reason": "; ".join(reasons)})
     return found
 
 

@@ -29,20 +29,8 @@ BAND = 1.96
 LOGS = {"log": np.log, "logdiff": np.log, "log1p": np.log1p}
 
 
-@dataclass(frozen=True)
-class CopyCheck:
-    """Per step (H,): slope of the actual change on the forecast change, the share of variance, and the flag."""
-
-    slope: Array
-    share: Array
-    flagged: NDArray[np.bool_]
-    pooled_p: float
-    is_copy: bool
-    reason: str
-
-
-def copy_check(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int, step_size: int = 1) -> CopyCheck:
-    """Does the forecast say anything beyond the last value?
+def copy_check(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int, step_size: int = 1) -> str:
+    """Why the forecast says nothing beyond the last value; empty where it does.
 
     `y`, `y_hat` (n, H), `last` (n,) the value at each origin, origins in time order. At each step the actual change
     y - last is regressed on the forecast change y_hat - last (Mincer & Zarnowitz 1969 in changes); a step is flagged
@@ -60,11 +48,6 @@ def copy_check(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int,
         moves = (np.where(keep, change, 0.0) for change in (actual, forecast))
         own, said = (change - change.mean(axis=0) for change in moves)
         pooled = _p_above_zero((own * said).sum(axis=1), horizon, step_size)
-    reason = _copy_reason(flagged, share, pooled)
-    return CopyCheck(slope, share, flagged, pooled, bool(reason), reason)
-
-
-def _copy_reason(flagged: NDArray[np.bool_], share: Array, pooled: float) -> str:
     if flagged.mean() > 0.5:
         still = float(np.nanmean(share)) if np.isfinite(share).any() else 0.0
         return f"{flagged.sum()} of {len(flagged)} steps repeat the last value (variance share {100 * still:.1f} %)"
@@ -85,20 +68,8 @@ def _regressions(actual: Array, forecast: Array, keep: NDArray[np.bool_]) -> tup
         return np.where(share >= 1e-12, (own * said).sum(axis=0) / called, np.nan), share
 
 
-@dataclass(frozen=True)
-class LeakAlarm:
-    """`raised` with its `reasons`; the figures it was judged by stand beside it."""
-
-    raised: bool
-    reasons: tuple[str, ...]
-    gain: float
-    direction: float
-    direction_base: float
-    direction_p: float
-
-
-def leak_alarm(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int, step_size: int = 1) -> LeakAlarm:
-    """Is this too good to be true of daily closes? Arguments as in `copy_check`; for daily closing prices only.
+def leak_alarm(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int, step_size: int = 1) -> list[str]:
+    """Why this is too good to be true, if it is. Arguments as in `copy_check`; for daily closing prices only.
 
     Raised when the MAE is more than 5 % below naive's on the same origins, or when the direction is called
     significantly more often than by always calling the commoner sign (one-sided, level 0.001, dependence as in
@@ -119,7 +90,7 @@ def leak_alarm(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int,
         )
     if p < ALARM_LEVEL:
         reasons.append(f"direction right in {100 * hit:.1f} % against a base rate of {100 * base:.1f} % (p = {p:.1g})")
-    return LeakAlarm(bool(reasons), tuple(reasons), gain, hit, base, p)
+    return reasons
 
 
 def _p_above_zero(values: Array, horizon: int, step_size: int) -> float:

@@ -124,12 +124,9 @@ def _stack(
 def _refusal(calibration: Cube | None, level: float) -> str:
     """Why the calibration block of one series supports no interval of `level`; empty when it does."""
     try:
-        if calibration is None:
-            rank_of(0, level)
-        else:
+        if calibration is not None:
             scores_of(calibration.y, ensemble(calibration))
-            for count in np.isfinite(calibration.y).sum(axis=0).tolist():
-                rank_of(count, level)
+        rank_of(0 if calibration is None else int(np.isfinite(calibration.y).sum(axis=0).min()), level)
     except InputError as error:
         return str(error)
     return ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -29,6 +30,12 @@ def mae(y: ArrayLike, y_hat: ArrayLike) -> float:
 def rmse(y: ArrayLike, y_hat: ArrayLike) -> float:
     """Root mean squared error, in the unit of `y`."""
     return float(np.sqrt(average(absolute_errors(y, y_hat) ** 2)))
+
+
+def errors_by_step(y: Array, y_hat: Array) -> tuple[list[float], list[float]]:
+    """`mae` and `rmse` of every column of `y`, `y_hat` (n, H)."""
+    errors, known = np.abs(y - y_hat).T, np.isfinite(y).T
+    return row_means(errors, known).tolist(), np.sqrt(row_means(errors**2, known)).tolist()
 
 
 @dataclass(frozen=True)
@@ -250,7 +257,7 @@ class Sample:
     """What a metric is computed of: forecasts of one series over the whole horizon, or at one of its steps.
 
     `y`, `y_hat` (n, H) or (n,); `last`, the values at the origins, broadcasts to them. `scale` and `squared_scale`:
-    the series' `insample_scale`; `naive`: the MAE of naive on the same origins and steps.
+    the series' `insample_scale`; `naive`: the MAE of naive on the same origins and steps; `mae`, `rmse`: of these.
     """
 
     y: Array
@@ -259,6 +266,12 @@ class Sample:
     scale: float
     squared_scale: float
     naive: float
+    mae: float
+    rmse: float
+
+    @cached_property
+    def direction(self) -> tuple[float, float]:
+        return directional_accuracy(self.y, self.y_hat, self.last)
 
 
 @dataclass(frozen=True)
@@ -282,19 +295,19 @@ class Metric:
 
 METRICS = (
     Metric(
-        "mae", lambda s: mae(s.y, s.y_hat), "MAE", "Mean absolute error over all test origins and steps",
+        "mae", lambda s: s.mae, "MAE", "Mean absolute error over all test origins and steps",
         in_units=True, by_step=True,
     ),
     Metric(
-        "rmse", lambda s: rmse(s.y, s.y_hat), "RMSE", "Root mean squared error, in units of the target",
+        "rmse", lambda s: s.rmse, "RMSE", "Root mean squared error, in units of the target",
         in_units=True, by_step=True,
     ),
     Metric(
-        "mase", lambda s: mae(s.y, s.y_hat) / s.scale, "MASE",
+        "mase", lambda s: s.mae / s.scale, "MASE",
         "Mean absolute error as a multiple of the seasonal naive forecast's error on the train block", by_step=True,
     ),
     Metric(
-        "rmsse", lambda s: rmse(s.y, s.y_hat) / s.squared_scale, "RMSSE",
+        "rmsse", lambda s: s.rmse / s.squared_scale, "RMSSE",
         "Root mean squared error, scaled like MASE",
     ),
     Metric(
@@ -302,15 +315,15 @@ METRICS = (
         "Symmetric mean absolute percentage error, 0 to 200; empty where values cross zero",
     ),
     Metric(
-        "direction", lambda s: directional_accuracy(s.y, s.y_hat, s.last)[0], "Direction",
+        "direction", lambda s: s.direction[0], "Direction",
         "Share of moves whose sign was forecast right", better="higher", own_column=False,
     ),
     Metric(
-        "direction_base", lambda s: directional_accuracy(s.y, s.y_hat, s.last)[1], "Base rate",
+        "direction_base", lambda s: s.direction[1], "Base rate",
         "Share of the commoner sign", better="neither", own_column=False,
     ),
     Metric(
-        "skill", lambda s: skill(mae(s.y, s.y_hat), s.naive), "Skill",
+        "skill", lambda s: skill(s.mae, s.naive), "Skill",
         "1 - MAE / MAE of the naive forecast on the same origins", better="higher", by_step=True, own_column=False,
     ),
 )  # fmt: skip

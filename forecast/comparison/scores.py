@@ -45,10 +45,6 @@ class Reference:
         scale = np.array([self.scale[name].value for name in scores["series"]], dtype=float)
         return list(np.where(scores["mase"].notna(), np.array(errors) / scale, np.nan))
 
-    def sample(self, series: str, y: np.ndarray, y_hat: np.ndarray, last: np.ndarray, naive: float) -> metrics.Sample:
-        scale, squared = self.scale[series].value, self.squared_scale[series].value
-        return metrics.Sample(y, y_hat, last, scale, squared, naive)
-
 
 @dataclass(frozen=True)
 class Cube:
@@ -115,24 +111,21 @@ def references(frame: pd.DataFrame, naive: pd.DataFrame, task: Task, borders: Bo
             squared[name] = metrics.insample_scale(train, season_length=task.season_length, squared=True)
             last[name] = pd.Series(known[target].to_numpy()[places], index=times)
     of_naive = cubes(naive[naive["block"] == block], last)
-    errors = {c.series: _by_step(c) for c in of_naive}
+    errors = {c.series: np.array(metrics.errors_by_step(c.y, c.y_hat[0])[0]) for c in of_naive}
     return Reference(scale, squared, last, errors, {c.series: metrics.mae(c.y, c.y_hat[0]) for c in of_naive})
-
-
-def _by_step(cube: Cube) -> np.ndarray:
-    return np.array([metrics.mae(cube.y[:, s], cube.y_hat[0][:, s]) for s in range(cube.y.shape[1])])
 
 
 def series_scores(found: Iterable[Cube], reference: Reference) -> pd.DataFrame:
     """One row per series and seed, and of the seeds' mean: every metric in the series' own unit."""
     rows = []
     for cube in found:
-        naive, last = reference.naive_whole[cube.series], cube.last[:, None]
+        y, name = cube.y, cube.series
+        scales = reference.scale[name].value, reference.squared_scale[name].value
+        known = (cube.last[:, None], *scales, reference.naive_whole[name])
         for seed, y_hat in members(cube):
-            sample = reference.sample(cube.series, cube.y, y_hat, last, naive)
-            values = _values(sample, metrics.METRICS)
-            rows.append({"series": cube.series, "seed": seed, **values, "n_origins": len(cube.y)})
-    return pd.DataFrame(rows)
+            sample = metrics.Sample(y, y_hat, *known, metrics.mae(y, y_hat), metrics.rmse(y, y_hat))
+            rows.append((name, seed, *_values(sample, metrics.METRICS), len(y)))
+    return pd.DataFrame(rows, columns=["series", "seed", *(metric.name for metric in metrics.METRICS), "n_origins"])
 
 
 def step_scores(found: Iterable[Cube], reference: Reference) -> pd.DataFrame:
@@ -140,17 +133,20 @@ def step_scores(found: Iterable[Cube], reference: Reference) -> pd.DataFrame:
     wanted = [metric for metric in metrics.METRICS if metric.by_step]
     rows = []
     for cube in found:
+        scales = reference.scale[cube.series].value, reference.squared_scale[cube.series].value
+        naive = reference.naive[cube.series].tolist()
         for seed, y_hat in members(cube):
-            for step, naive in enumerate(reference.naive[cube.series]):
-                sample = reference.sample(cube.series, cube.y[:, step], y_hat[:, step], cube.last, float(naive))
-                rows.append({"series": cube.series, "seed": seed, "step": step + 1, **_values(sample, wanted)})
-    return pd.DataFrame(rows)
+            errors = zip(naive, *metrics.errors_by_step(cube.y, y_hat), cube.y.T, y_hat.T, strict=True)
+            for step, (base, mae, rmse, y, forecast) in enumerate(errors, 1):
+                sample = metrics.Sample(y, forecast, cube.last, *scales, base, mae, rmse)
+                rows.append((cube.series, seed, step, *_values(sample, wanted)))
+    return pd.DataFrame(rows, columns=["series", "seed", "step", *(metric.name for metric in wanted)])
 
 
-def _values(sample: metrics.Sample, wanted: Iterable[metrics.Metric]) -> dict[str, float]:
-    """The metrics by name, in their order; NaN where one says nothing."""
-    values = {metric.name: metric.of(sample) for metric in wanted}
-    return {name: np.nan if value is None else value for name, value in values.items()}
+def _values(sample: metrics.Sample, wanted: Iterable[metrics.Metric]) -> list[float]:
+    """The metrics in their order; NaN where one says nothing."""
+    values = (metric.of(sample) for metric in wanted)
+    return [np.nan if value is None else value for value in values]
 
 
 def over_series(scores: pd.DataFrame, by: list[str], reference: Reference) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from forecast.comparison.paired_tests import MARGIN, ORIGINS, DieboldMariano, eq
 from forecast.comparison.sentences import choice_in_words, cycles_in_words, drift_in_words, sentences_of
 from forecast.data.results import RANKINGS
 from forecast.system.errors import InputError
+from forecast.system.files import json_number
 
 Family = Literal["naive", "skip", "best"]
 Word = Literal["better", "worse", "not distinguishable", "equivalent", "undecided"]
@@ -68,8 +69,8 @@ class Verdicts:
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON: a number that does not exist is null."""
         content = asdict(self)
-        content["tests"] = [{k: _plain(v) for k, v in test.items()} for test in content["tests"]]
-        content["choice"] = {k: _plain(v) for k, v in self.choice.items()}
+        content["tests"] = [{k: json_number(v) for k, v in test.items()} for test in content["tests"]]
+        content["choice"] = {k: json_number(v) for k, v in self.choice.items()}
         return content
 
 
@@ -250,7 +251,3 @@ def drift_by_month(means: pd.DataFrame, chosen: Mapping[str, str], references: I
 
 def _values(means: pd.DataFrame, key: Key) -> np.ndarray:
     return means[key].to_numpy(dtype=float)
-
-
-def _plain(value: object) -> object:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

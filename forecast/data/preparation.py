@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from forecast.config.datasets import Dataset, load_dataset
@@ -14,12 +15,16 @@ from forecast.config.paths import ProjectPaths
 from forecast.data import quality, snapshots, sources, vintages
 from forecast.data.calendars import check_calendar, ended, grid
 from forecast.data.columns import adjusted, derive_and_select, joined, known_ahead, observed, require
+from forecast.data.quality import Violation
 from forecast.data.scaling import check_transforms
 from forecast.data.schema import KEYS, check_frame
 from forecast.data.sources import RawFrame, Request
 from forecast.data.splits import borders_of
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError
+
+BROKEN = 0.01
+"""Of the series: so many may lack more than they may, and the others go on without them."""
 
 
 def prepare_dataset(paths: ProjectPaths, dataset: str) -> None:
@@ -42,8 +47,8 @@ def _checked(paths: ProjectPaths, dataset: str, settings: Dataset) -> tuple[pd.D
     # As of its own last row: how fresh the data are is for `forecast fetch` and `forecast data` to tell.
     as_of = ended(settings.calendar, [raw["ds"].max()])[0]
     found = quality.findings(comparable(raw, settings), settings, as_of=as_of)
-    frame = prepare(raw, settings, where=f"data/raw/{dataset}.parquet")
-    return frame, [asdict(finding) for finding in found]
+    frame, left_out = prepare(raw, settings, where=f"data/raw/{dataset}.parquet")
+    return frame, [asdict(finding) for finding in (*left_out, *found)]
 
 
 def take_snapshot(name: str, dataset: Dataset, *, root: Path, as_of: pd.Timestamp | None = None) -> snapshots.Pointer:
@@ -84,11 +89,13 @@ def looked_up(frame: pd.DataFrame, name: str, dataset: Dataset, *, root: Path, w
 
 def prepare(
     raw: pd.DataFrame, dataset: Dataset, *, where: str, error: type[ForecastError] = InputError
-) -> pd.DataFrame:
-    """`unique_id, ds, *Dataset.columns` of a raw frame, `looked_up`, checked against the dataset's rules."""
+) -> tuple[pd.DataFrame, list[Violation]]:
+    """`unique_id, ds, *Dataset.columns` of a raw frame, `looked_up`, checked against the dataset's rules; and the
+    series that were left out of it, with the reason."""
     frame = observed(derive_and_select(comparable(raw, dataset), dataset, where=where), dataset)
-    check_prepared(frame, dataset, where=where, error=error)
-    return frame
+    left_out = check_prepared(frame, dataset, where=where, error=error)
+    kept = ~frame["unique_id"].isin([found.series for found in left_out])
+    return frame[kept].reset_index(drop=True) if left_out else frame, left_out
 
 
 def comparable(raw: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
@@ -108,7 +115,8 @@ def check_data(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
     else:
         request = Request(name=name, dataset=dataset, root=root, as_of=pd.Timestamp(pointer.as_of))
         raw = checked_raw(sources.read(request), dataset)
-    return prepare(looked_up(raw, name, dataset, root=root, where=pointer.snapshot), dataset, where=pointer.snapshot)
+    whole = looked_up(raw, name, dataset, root=root, where=pointer.snapshot)
+    return prepare(whole, dataset, where=pointer.snapshot)[0]
 
 
 def checked_raw(raw: RawFrame, dataset: Dataset, *, error: type[ForecastError] = InputError) -> pd.DataFrame:
@@ -123,19 +131,25 @@ def checked_raw(raw: RawFrame, dataset: Dataset, *, error: type[ForecastError] =
 
 def check_prepared(
     frame: pd.DataFrame, dataset: Dataset, *, where: str, error: type[ForecastError] = InputError
-) -> None:
-    """Raises `error` for a time off the calendar and for a column with more missing steps than it allows."""
+) -> list[Violation]:
+    """Raises `error` for a time off the calendar and for a column with more missing steps than it allows.
+
+    Where that is true of at most `BROKEN` of the series they are left out instead, and returned by name.
+    """
     check_calendar(frame, dataset.calendar, where=where, error=error)
-    worst: dict[str, tuple[float, str, int, int]] = {}
-    for unique_id, rows in frame.groupby("unique_id", sort=True):
-        steps = len(grid(dataset.calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1]))
-        for column in (c for c in dataset.columns if c.ahead is None):  # what is given ahead has been checked
-            missing = steps - int(rows[column.column].notna().sum())
-            found = (missing / steps, str(unique_id), missing, steps)
-            if missing > column.max_missing * steps and found[0] > worst.get(column.column, (0.0,))[0]:
-                worst[column.column] = found
-    if worst:
-        raise error(_too_many_missing(where, dataset, worst))
+    series = frame.groupby("unique_id", sort=True)
+    times = series["ds"].agg(["first", "last"])
+    steps = np.array([len(grid(dataset.calendar, first, last)) for first, last in times.itertuples(index=False)])
+    found: list[tuple[float, Violation]] = []
+    for column in (c for c in dataset.columns if c.ahead is None):  # what is given ahead has been checked
+        missing = steps - series[column.column].count().to_numpy()
+        for row in np.flatnonzero(missing > column.max_missing * steps).tolist():
+            share, about = missing[row] / steps[row], (str(times.index[row]), column.column, int(missing[row]))
+            said = f"misses {about[2]} of {steps[row]} steps ({share:.2%}), wanted at most {column.max_missing:.2%}."
+            found.append((share, Violation("missing", *about, said, "left out")))
+    if len({one.series for _, one in found}) > BROKEN * len(times):
+        raise error(_too_many_missing(where, found))
+    return [one for _, one in found]
 
 
 def _check_file_is_the_one_taken(name: str, dataset: Dataset, root: Path) -> None:
@@ -149,18 +163,13 @@ def _check_file_is_the_one_taken(name: str, dataset: Dataset, root: Path) -> Non
         )
 
 
-def _too_many_missing(where: str, dataset: Dataset, worst: dict[str, tuple[float, str, int, int]]) -> str:
+def _too_many_missing(where: str, found: list[tuple[float, Violation]]) -> str:
     """Every column that lacks more than it may, each by its worst series, and the lines that would allow it."""
-    limits = {column.column: column.max_missing for column in dataset.columns}
-    told = "; ".join(
-        f"series {series!r}: column {name!r} misses {missing} of {steps} steps ({share:.2%}), wanted at most "
-        f"{limits[name]:.2%}"
-        for name, (share, series, missing, steps) in worst.items()
-    )
-    lines = ", ".join(
-        f"{{column: {name}, max_missing: {min(math.ceil(100 * share) / 100, 0.99):g}}}"
-        for name, (share, *_) in worst.items()
-    )
+    columns = dict.fromkeys(one.column for _, one in found)
+    worst = [max((pair for pair in found if pair[1].column == name), key=lambda pair: pair[0]) for name in columns]
+    told = "; ".join(f"series {one.series!r}: column {one.column!r} {one.sentence[:-1]}" for _, one in worst)
+    shares = [(one.column, min(math.ceil(100 * share) / 100, 0.99)) for share, one in worst]
+    lines = ", ".join(f"{{column: {name}, max_missing: {share:g}}}" for name, share in shares)
     return (
         f"{where}, {told}. Complete the data, start later, or raise `max_missing` in configs/datasets.yaml, beside "
         f"what else is set for the column: {lines}."

@@ -42,11 +42,9 @@ def _table(name: str) -> cached_property[pd.DataFrame]:
     """A table of stage `compare`, read from its file."""
 
     def read(results: Results) -> pd.DataFrame:
-        path = results._compared(f"{name}.csv")
-        whole = path.with_suffix(".parquet")
-        if name in PER_SERIES and (whole.exists() or not path.exists()):  # up to 0.1 they were .csv as well
-            return _read(whole, "compare", pd.read_parquet)
-        return _read(path, "compare", lambda file: pd.read_csv(file, dtype=TEXT))
+        if name in PER_SERIES:
+            return _read(results._compared(f"{name}.parquet"), "compare", pd.read_parquet)
+        return _read(results._compared(f"{name}.csv"), "compare", lambda file: pd.read_csv(file, dtype=TEXT))
 
     return cached_property(read)
 

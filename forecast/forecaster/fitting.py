@@ -160,27 +160,24 @@ PROCEDURES: dict[str, Callable[[Problem, Forecaster, Start], Fitted]] = {
 
 def training_series(problem: Problem, skip: Skip) -> list[TrainingSeries]:
     """Per series the inputs up to the train end and, at every train origin, what the network adds to the skip."""
-    from forecast.training.chunks import TrainingSeries
+    from forecast.training.chunks import TrainingSeries, room_for
 
     horizon, outputs = skip.horizon, problem.panel.outputs
+    stops = [problem.blocks[series.unique_id].train[1] for series in problem.panel.series]
+    pasts = room_for(stops, horizon, problem.channels.channels)
+    targets, weights = (room_for(stops, horizon, horizon, outputs) for _ in range(2))
     result = []
-    for series in problem.panel.series:
+    for series, stop, past, target, weight in zip(problem.panel.series, stops, pasts, targets, weights, strict=True):
         uid = series.unique_id
-        stop = problem.blocks[uid].train[1]
         z = problem.scaled(uid)[:stop]
         residual = np.full((stop, horizon, outputs), np.nan)
         for windows in problem.windows(uid, problem.rows(uid, "train"), horizon=horizon):
             wanted = problem.targets(uid, windows.rows, horizon=horizon)
             residual[windows.rows] = wanted - skip.forecast(windows, problem.channels)
-        observed = np.isfinite(residual)
-        result.append(
-            TrainingSeries(
-                past=inputs(z[None], problem.channels)[0],
-                future=series.future[: stop + horizon].astype(np.float32),
-                target=np.where(observed, residual, 0.0).astype(np.float32),
-                weight=observed.astype(np.float32),
-            )
-        )
+        past[:] = inputs(z[None], problem.channels)[0]
+        weight[:] = np.isfinite(residual)
+        np.copyto(target, residual, where=weight > 0)
+        result.append(TrainingSeries(past, series.future[: stop + horizon].astype(np.float32), target, weight))
     return result
 
 

@@ -6,7 +6,8 @@ Statistical models are the exception: their state is filtered from the first row
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ from forecast.data.scaling import Scaling, inverse
 from forecast.data.windows import Layout, Windows, filled, layout, require_rows, task_windows
 from forecast.forecaster.loops import Choice, Loop, added
 from forecast.models.base import ModelSpec
+from forecast.models.problem import TOGETHER, Asked
 from forecast.models.skip import Skip
 from forecast.networks import inference
 from forecast.networks.description import Network
@@ -30,6 +32,8 @@ from forecast.system.errors import InputError, quote_names
 
 SCHEMA, OLDER = 2, (1,)
 """Schema 1 holds the whole entry of configs/datasets.yaml where schema 2 holds the task made of it."""
+MANY, FEW = 20, 64
+"""So many series of so few rows are forecast side by side; of less each to the bit as if it were asked for alone."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,9 @@ class Forecaster:
         """(n, H, O) forecasts in raw units per series, made at `rows` (the last row each may see)."""
         self.check_known(panel, rows)
         none = np.empty((0, self.task.horizon, self.channels.outputs))
-        given = ((uid, panel.by_id[uid], np.asarray(at)) for uid, at in rows.items())
-        return {uid: self.spec.predict(self, series, at) if len(at) else none for uid, series, at in given}
+        asked = {uid: (panel.by_id[uid], np.asarray(at)) for uid, at in rows.items() if len(at)}
+        found = dict(zip(asked, self.spec.predict(self, list(asked.values())), strict=True))
+        return {uid: found.get(uid, none) for uid in rows}
 
     def check_known(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> None:
         """`InputError` for series that the panel does not have."""
@@ -81,10 +86,16 @@ class Forecaster:
                 "Ask for one of them."
             )
 
-    def predict_windows(self, series: Series, rows: np.ndarray) -> np.ndarray:
-        """(n, H, O) in raw units: the scaled forecasts of the windows that end at `rows`."""
-        scaled = [self.spec.scaled_forecast(self, windows) for windows in self.windows(series, rows)]
-        return self.raw(np.concatenate(scaled), series, rows)
+    def predict_windows(self, given: Sequence[Asked]) -> list[np.ndarray]:
+        """(n, H, O) in raw units of each series: the scaled forecasts of the windows that end at its rows."""
+        found = []
+        for some in _together(given):
+            batches = (windows for series, rows in some for windows in self.windows(series, rows))
+            joined = [Windows.together(list(batches))] if len(some) > 1 else batches
+            scaled = np.concatenate([self.spec.scaled_forecast(self, windows) for windows in joined])
+            ends = np.cumsum([len(rows) for _, rows in some])[:-1]
+            found += [self.raw(own, *asked) for own, asked in zip(np.split(scaled, ends), some, strict=True)]
+        return found
 
     def windows(self, series: Series, rows: np.ndarray, *, size: int = 512) -> Iterator[Windows]:
         """What a forecast at each of `rows` sees, `size` at a time; `InputError` where the series does not reach."""
@@ -182,6 +193,15 @@ class Forecaster:
             if correction
             else None,
         )
+
+
+def _together(given: Sequence[Asked]) -> Iterator[list[Asked]]:
+    """From `MANY` series on, each of at most `FEW` rows, about `TOGETHER` windows side by side; else every series."""
+    sizes = [len(rows) for _, rows in given]
+    alone = len(sizes) < MANY or max(sizes) > FEW
+    numbered = zip(range(len(sizes)) if alone else np.cumsum(sizes) // TOGETHER, given, strict=True)
+    for _, some in itertools.groupby(numbered, key=lambda pair: pair[0]):
+        yield [asked for _, asked in some]
 
 
 def _saved_head(spec: ModelSpec, folder: Path) -> FittedHead | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,6 +29,7 @@ POWER, PRIOR_ROWS = 0.75, 5
 decided on short histories (docs/protocol.md, section 7)."""
 
 
+@lru_cache(maxsize=1024)
 def rank_of(n: int, level: float) -> int:
     """ceil((n + 1) level): which of n sorted scores covers the next one with probability at least `level`.
 

@@ -21,10 +21,9 @@ from pydantic import Field, model_validator
 from forecast.config.experiment import LevenbergMarquardt, Trainer, Training
 from forecast.config.reading import Config
 from forecast.config.task import Task
-from forecast.data.panel import Series
 from forecast.data.windows import Layout, Windows, layout
 from forecast.models import search
-from forecast.models.problem import FittedModel, Parameters, Problem
+from forecast.models.problem import Asked, FittedModel, Parameters, Problem
 from forecast.models.skip import Kind
 from forecast.networks import cells
 from forecast.networks.description import Block, Dropout, Network, Recurrent, Shapes
@@ -99,9 +98,9 @@ class ModelSpec(Config):
         """The same on the rows of `problem.joined`; `chosen`: the model of the train rows, with what was chosen."""
         return self.fit(problem, seed=seed)
 
-    def predict(self, model: FittedModel, series: Series, rows: np.ndarray) -> np.ndarray:
-        """(n, H, O) in raw units, made at `rows` of one series: from windows, unless the family reads more."""
-        return model.predict_windows(series, rows)
+    def predict(self, model: FittedModel, given: Sequence[Asked]) -> list[np.ndarray]:
+        """(n, H, O) in raw units of each series at its rows: from windows, unless the family reads more."""
+        return model.predict_windows(given)
 
     def scaled_forecast(self, model: FittedModel, windows: Windows) -> np.ndarray:
         """(B, H, O) in scaled units: of the skip and its network, unless the family says otherwise."""

@@ -35,7 +35,7 @@ MOST_LOOKS = 4096
 STRETCHES = 5
 """Contiguous parts of the validation block; each is forecast with what the others chose."""
 TOGETHER = 256
-"""Windows of several short validation blocks that go through a network at once."""
+"""Windows of several short blocks that go through a model at once."""
 
 
 class Recorder(Protocol):
@@ -239,6 +239,10 @@ class Parameters:
     series: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
+Asked = tuple[Series, np.ndarray]
+"""A series, and the rows at which it is to be forecast."""
+
+
 class FittedModel(Protocol):
     """What a spec may ask of the model that it is part of (`forecast.forecaster.Forecaster`)."""
 
@@ -257,8 +261,8 @@ class FittedModel(Protocol):
     @property
     def correction(self) -> Skip | None: ...
 
-    def predict_windows(self, series: Series, rows: np.ndarray) -> np.ndarray:
-        """(n, H, O) in raw units: `ModelSpec.scaled_forecast` of the windows that end at `rows`."""
+    def predict_windows(self, given: Sequence[Asked]) -> list[np.ndarray]:
+        """(n, H, O) in raw units of each series: `ModelSpec.scaled_forecast` of the windows that end at its rows."""
 
     def on_skip(self, windows: Windows) -> np.ndarray:
         """(B, H, O) in scaled units: the skip and its network, closed over the horizon where they are one-step."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from forecast.data.panel import Series
 from forecast.data.windows import filled, require_rows
 from forecast.models.base import FittedSpec
-from forecast.models.problem import FittedModel, Parameters, Problem
+from forecast.models.problem import Asked, FittedModel, Parameters, Problem
 from forecast.system.errors import InputError, ModelFailure, closest, quote_names
 
 Array = npt.NDArray[np.float64]
@@ -87,8 +87,11 @@ class StatisticalSpec(FittedSpec):
             result[uid] = fits
         return Parameters(series=result)
 
-    def predict(self, model: FittedModel, series: Series, rows: np.ndarray) -> np.ndarray:
-        """(n, H, O) in raw units; `ModelFailure` where the recursion is not finite."""
+    def predict(self, model: FittedModel, given: Sequence[Asked]) -> list[np.ndarray]:
+        """(n, H, O) in raw units of each series; `ModelFailure` where the recursion is not finite."""
+        return [self._run(model, series, rows) for series, rows in given]
+
+    def _run(self, model: FittedModel, series: Series, rows: np.ndarray) -> np.ndarray:
         require_rows(model.task, series, rows)
         numbers = model.statistical[series.unique_id]
         first = _first_row(numbers, series)

@@ -6,6 +6,7 @@ is the truncation of Williams & Peng 1990). The warm-up before it fills the memo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -107,12 +108,13 @@ def join(series: list[TrainingSeries], *, supervised: int, warm_up: int) -> Chun
         starts.append(first + np.arange(len(s.past) - length + 1))
         spans.append((first, len(s.past)))
         first += len(s.past) + horizon
+    target, weight = (_stacked([getattr(s, name) for s in series], horizon) for name in ("target", "weight"))
+    target[~(weight > 0)] = 0  # zero times the loss of NaN or 1e30 would not be zero
     return Chunks(
         past=_stacked([s.past for s in series], horizon),
         future=np.concatenate([s.future for s in series]),
-        # Zero times the loss of NaN or 1e30 would not be zero.
-        target=_stacked([np.where(s.weight > 0, s.target, np.float32(0)) for s in series], horizon),
-        weight=_stacked([s.weight for s in series], horizon),
+        target=target,
+        weight=weight,
         starts=_with_loss(np.concatenate(starts), series, length, warm_up, horizon),
         length=length,
         warm_up=warm_up,
@@ -122,8 +124,20 @@ def join(series: list[TrainingSeries], *, supervised: int, warm_up: int) -> Chun
 
 
 def _stacked(parts: list[np.ndarray], spare: int) -> np.ndarray:
-    padding = [(0, spare)] + [(0, 0)] * (parts[0].ndim - 1)
-    return np.concatenate([np.pad(p, padding) for p in parts])
+    """End to end, `spare` rows of zeros behind each; parts that `room_for` gave stand so already."""
+    whole = parts[0].base
+    if whole is not None and len(whole) == sum(len(part) + spare for part in parts) and parts[-1].base is whole:
+        return whole
+    gap = np.zeros((spare, *parts[0].shape[1:]), parts[0].dtype)
+    return np.concatenate([piece for part in parts for piece in (part, gap)])
+
+
+def room_for(rows: Sequence[int], spare: int, *shape: int) -> list[np.ndarray]:
+    """Zeros (T, *shape) of every series, `rows` (T,) each, in one array with `spare` rows behind each: `join` then
+    copies nothing."""
+    whole = np.zeros((sum(rows) + spare * len(rows), *shape), np.float32)
+    ends = np.cumsum([count + spare for count in rows])
+    return [whole[end - spare - count : end - spare] for end, count in zip(ends.tolist(), rows, strict=True)]
 
 
 def _with_loss(

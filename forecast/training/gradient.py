@@ -312,7 +312,8 @@ class _Data:
 
 
 def _of_any_length(array: np.ndarray) -> Any:
-    return tf.Variable(array, trainable=False, shape=(None, *array.shape[1:]))
+    """For arrays like this one; it holds no row yet."""
+    return tf.Variable(array[:0], trainable=False, shape=(None, *array.shape[1:]))
 
 
 def _counted(chunks: Chunks, network: Network) -> int:

@@ -300,10 +300,10 @@ def scored_against_the_value_before(root: Path) -> None:
         """
         _exact_long = _long
 
-        def _long(problem, uid, block, rows, values, seed):
-            table = _exact_long(problem, uid, block, rows, values, seed)
-            y = problem.panel.by_id[uid].values[rows[:, None] + np.arange(values.shape[1])[None], :1]
-            return table.assign(y=y.ravel())
+        def _long(problem, block, rows, found, seed):
+            before = {uid: own[:, None] + np.arange(problem.panel.task.horizon) for uid, own in rows.items()}
+            y = [problem.panel.by_id[uid].values[own, :1].ravel() for uid, own in before.items()]
+            return _exact_long(problem, block, rows, found, seed).assign(y=np.concatenate(y))
     """,
     )
 

@@ -12,7 +12,8 @@ import pytest
 from forecast import models
 from forecast.backtest import backtest
 from forecast.backtest.candidates import Candidate
-from forecast.forecaster import Budget
+from forecast.forecaster import Budget, Forecaster
+from forecast.forecaster.forecaster import FEW, MANY
 from forecast.models import statistical
 from forecast.models.problem import STRETCHES, stretch_starts
 from forecast.system.errors import InputError
@@ -43,6 +44,10 @@ def spec(family="theta", **options):
 def fitted(problem, spec):
     again = partial(backtest.fit_twice, candidate=Candidate("it", spec, "baseline", None), seed=0, budget=Budget(0, 1))
     return backtest.all_stages(problem, spec, again).stages
+
+
+def predicted(stages, panel, rows):
+    return backtest.ask_staged(stages, panel, rows, Forecaster.predict)
 
 
 def test_never_and_what_has_no_parameters_is_fitted_once():
@@ -88,7 +93,7 @@ def test_each_forecast_is_that_of_the_newest_fit_known_at_its_origin(family):
     problem = daily()
     fits = fitted(problem, spec(family, refit=40))
     rows = np.concatenate([problem.rows("a", block) for block in backtest.SCORED])
-    found = backtest.predict_staged(fits, problem.panel, "a", rows)
+    found = predicted(fits, problem.panel, {"a": rows})["a"]
     assert len(fits) == 2 + len(backtest.refit_moments(problem, spec(refit=40))) and len(fits) > 3
     for row in (rows[0], rows[39], rows[40], rows[-1]):
         stage = [s for s in fits if s.since is None or s.since <= DAYS[row].to_datetime64()][-1]
@@ -97,6 +102,25 @@ def test_each_forecast_is_that_of_the_newest_fit_known_at_its_origin(family):
     once = fits[0].forecaster.predict(problem.panel, {"a": rows})["a"]
     np.testing.assert_array_equal(found[:40], once[:40])
     assert (found[40:] != once[40:]).any()
+
+
+@pytest.mark.parametrize("family", ["ridge", "arx", "naive"])
+def test_many_short_series_are_forecast_side_by_side_and_few_as_if_each_stood_alone(family, monkeypatch):
+    names = [f"s{number:02}" for number in range(MANY)]
+    problem = problems.problem_of(problems.frame(dict.fromkeys(names, 120), gaps=False))
+    forecaster = fitted(problem, spec(family))[0].forecaster
+    made, together = [], type(forecaster.spec).scaled_forecast
+    counted = lambda self, *given: (made.append(1), together(self, *given))[1]  # noqa: E731
+    monkeypatch.setattr(type(forecaster.spec), "scaled_forecast", counted)
+    rows = {uid: problem.rows(uid, "test") for uid in names}
+    assert all(len(own) <= FEW for own in rows.values())
+    found, calls = forecaster.predict(problem.panel, rows), len(made)
+    assert calls <= MANY / 4
+    alone = {uid: forecaster.predict(problem.panel, {uid: own})[uid] for uid, own in rows.items()}
+    for uid in names:
+        np.testing.assert_allclose(found[uid], alone[uid], rtol=1e-9)
+    fewer = forecaster.predict(problem.panel, {uid: rows[uid] for uid in names[1:]})
+    assert all(np.array_equal(values, alone[uid]) for uid, values in fewer.items())
 
 
 def test_a_refitted_forecast_is_a_fresh_fit_on_the_rows_up_to_its_origin():
@@ -111,7 +135,7 @@ def test_a_refitted_forecast_is_a_fresh_fit_on_the_rows_up_to_its_origin():
     fresh = statistical.fit("auto_theta", z, options=spec().options(1)).forecasts(
         z, np.array([len(z) - 1]), problems.HORIZON
     )
-    found = backtest.predict_staged(fits, problem.panel, "a", np.array([row]))[0, :, 0]
+    found = predicted(fits, problem.panel, {"a": np.array([row])})["a"][0, :, 0]
     np.testing.assert_allclose(found, scaling.unscaled(fresh[0], "a", 0), rtol=1e-9)
 
 
@@ -125,7 +149,7 @@ def test_validation_is_forecast_by_what_saw_train_alone_and_the_rest_by_what_saw
     for block, wanted in zip(backtest.SCORED, (first, final, final), strict=True):
         for uid in problem.blocks:
             rows = problem.rows(uid, block)
-            found = backtest.predict_staged(fits.stages, problem.panel, uid, rows)
+            found = predicted(fits.stages, problem.panel, {uid: rows})[uid]
             np.testing.assert_array_equal(found, wanted.forecaster.predict(problem.panel, {uid: rows})[uid])
     assert not np.array_equal(first.forecaster.skip.coefficients, final.forecaster.skip.coefficients)
 
@@ -149,7 +173,7 @@ def test_each_stretch_of_validation_is_forecast_with_what_the_others_chose():
     for uid in problem.blocks:
         rows = problem.rows(uid, "validation")
         stretch = np.searchsorted(starts, problem.panel.by_id[uid].ds[rows], side="right") - 1
-        found = backtest.predict_staged(fits.stages, problem.panel, uid, rows)
+        found = predicted(fits.stages, problem.panel, {uid: rows})[uid]
         assert set(stretch) == set(range(STRETCHES))
         for number in range(STRETCHES):
             own = rows[stretch == number]
@@ -157,7 +181,7 @@ def test_each_stretch_of_validation_is_forecast_with_what_the_others_chose():
             np.testing.assert_allclose(found[stretch == number], wanted, rtol=1e-12)
         for block in ("calibration", "test"):
             rows = problem.rows(uid, block)
-            found = backtest.predict_staged(fits.stages, problem.panel, uid, rows)
+            found = predicted(fits.stages, problem.panel, {uid: rows})[uid]
             np.testing.assert_array_equal(found, fits.final.forecaster.predict(problem.panel, {uid: rows})[uid])
 
 
@@ -169,7 +193,7 @@ def test_a_later_fit_goes_before_what_the_other_stretches_chose():
     assert fits.refits == len(moments) and moments[0] < problem.panel.by_id["a"].ds[rows[-1]]
     after = rows[problem.panel.by_id["a"].ds[rows] >= moments[0]]
     plain = fitted(problem, spec("ridge", refit=20))
-    found, wanted = (backtest.predict_staged(stages, problem.panel, "a", after) for stages in (fits.stages, plain))
+    found, wanted = (predicted(stages, problem.panel, {"a": after})["a"] for stages in (fits.stages, plain))
     np.testing.assert_array_equal(found, wanted)
 
 

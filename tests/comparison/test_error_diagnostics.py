@@ -40,14 +40,14 @@ def test_naive_is_flagged_as_a_copy_at_every_step():
     level, _ = ar2_levels(400)
     y, last = windows(level, H)
     found = copy_check(y, np.repeat(last[:, None], H, axis=1), last, horizon=H)
-    assert found.is_copy and found.flagged.all() and "5 of 5 steps" in found.reason
+    assert "5 of 5 steps" in found
 
 
 def test_naive_through_log_and_exp_and_with_a_drift_is_still_a_copy():
     level, _ = ar2_levels(400)
     y, last = windows(level, H)
     through = np.exp(np.log(last))[:, None] + 0.05 * np.arange(1, H + 1)
-    assert copy_check(y, through, last, horizon=H).is_copy
+    assert copy_check(y, through, last, horizon=H)
 
 
 @pytest.mark.parametrize("h", [1, 5, 24])
@@ -55,7 +55,7 @@ def test_an_oracle_on_ar2_differences_is_not_a_copy(h):
     level, change = ar2_levels(900)
     y, last = windows(level, h)
     found = copy_check(y, oracle(level, change, h), last, horizon=h)
-    assert not found.is_copy, found.reason
+    assert not found, found
 
 
 def test_a_delayed_copy_is_flagged_although_it_moves():
@@ -63,13 +63,13 @@ def test_a_delayed_copy_is_flagged_although_it_moves():
     y, last = windows(level, H)
     delayed = np.r_[level[0], level[: -H - 1]]
     found = copy_check(y, np.repeat(delayed[:, None], H, axis=1), last, horizon=H)
-    assert found.is_copy
+    assert found
 
 
 def test_noise_around_the_last_value_is_a_copy():
     level = 100 + np.cumsum(RNG.normal(0, 1, 600))
     y, last = windows(level, H)
-    assert copy_check(y, last[:, None] + RNG.normal(0, 1, (len(last), H)), last, horizon=H).is_copy
+    assert copy_check(y, last[:, None] + RNG.normal(0, 1, (len(last), H)), last, horizon=H)
 
 
 def test_ten_clean_configurations_raise_no_alarm():
@@ -77,7 +77,7 @@ def test_ten_clean_configurations_raise_no_alarm():
         level, change = ar2_levels(750, 0.12, 0.05, seed=seed)
         y, last = windows(level, H)
         found = leak_alarm(y, oracle(level, change, H, 0.12, 0.05), last, horizon=H)
-        assert not found.raised, (seed, found.reasons)
+        assert not found, seed
 
 
 def test_honest_forecasts_of_a_random_walk_raise_no_alarm():
@@ -87,7 +87,7 @@ def test_honest_forecasts_of_a_random_walk_raise_no_alarm():
         y, last = windows(level, H)
         drift = last[:, None] * np.exp(0.0003 * np.arange(1, H + 1))
         for honest in (drift, np.repeat(last[:, None], H, axis=1), drift * np.exp(rng.normal(0, 0.002, y.shape))):
-            assert not leak_alarm(y, honest, last, horizon=H).raised
+            assert not leak_alarm(y, honest, last, horizon=H)
 
 
 def test_a_glimpse_of_the_future_raises_the_alarm_with_both_reasons():
@@ -95,8 +95,7 @@ def test_a_glimpse_of_the_future_raises_the_alarm_with_both_reasons():
     y, last = windows(level, H)
     peeking = 0.8 * last[:, None] + 0.2 * y
     found = leak_alarm(y, peeking, last, horizon=H)
-    assert found.raised and len(found.reasons) == 2
-    assert found.gain == pytest.approx(0.2) and found.direction == 1.0
+    assert len(found) == 2 and "MAE 20.0 % below" in found[0] and "right in 100.0 %" in found[1]
 
 
 def test_direction_alone_is_enough():
@@ -104,7 +103,7 @@ def test_direction_alone_is_enough():
     y, last = windows(level, 1)
     sign = np.where(RNG.random(y.shape) < 0.7, np.sign(y - last[:, None]), -np.sign(y - last[:, None]))
     found = leak_alarm(y, last[:, None] + 0.01 * sign, last, horizon=1)
-    assert found.gain < 0.05 and found.raised and "direction right" in found.reasons[0]
+    assert len(found) == 1 and "direction right" in found[0]
 
 
 def test_shapes_are_checked():
@@ -114,8 +113,8 @@ def test_shapes_are_checked():
 
 def test_a_constant_series_is_flagged_without_a_warning():
     y, last = np.ones((20, 2)), np.ones(20)
-    assert copy_check(y, y, last, horizon=2).is_copy
-    assert not leak_alarm(y, y, last, horizon=2).raised
+    assert copy_check(y, y, last, horizon=2)
+    assert not leak_alarm(y, y, last, horizon=2)
 
 
 NOISE = np.random.default_rng(15).normal(size=300)

@@ -106,7 +106,7 @@ def test_the_order_by_mase_and_the_sign_against_naive_agree_and_naive_is_zero(va
     scale = {name: Scale(float(k + 1)) for k, name in enumerate(names)}
     whole = {c.series: metrics.mae(c.y, c.y_hat[0]) for c in cubes["naive"]}
     assume(max(whole.values()) > 0.01)  # a naive without error has no skill
-    steps = {c.series: scores._by_step(c) for c in cubes["naive"]}
+    steps = {c.series: np.array(metrics.errors_by_step(c.y, c.y_hat[0])[0]) for c in cubes["naive"]}
     reference = Reference(scale, scale, {n: pd.Series(1.0, times) for n in names}, steps, whole)
     naive, other = (
         scores.over_series(pd.concat([scores.series_scores([c], reference) for c in own]), ["seed"], reference).iloc[0]
@@ -141,6 +141,15 @@ def test_steps_are_scored_against_naive_at_the_same_step():
     board = scores.with_mean_and_spread(scores.over_series(table, ["seed", "step"], REFERENCE), ["step"])
     assert row(board, "mean", step=1)["mae"] == row(table, "mean", step=1)["mae"]
     assert row(board, "std", step=2)["skill"] == pytest.approx(np.std([0.5, -0.5], ddof=1))
+
+
+@given(arrays(float, (7, 3), elements=st.floats(-100, 100)), arrays(bool, (7, 3)))
+def test_errors_by_step_are_those_of_each_step_to_the_bit(y, missing):
+    actual, forecast = np.where(missing, np.nan, y), y[::-1].copy()
+    maes, rmses = metrics.errors_by_step(actual, forecast)
+    for step, (mae, rmse) in enumerate(zip(maes, rmses, strict=True)):
+        wanted = [metric(actual[:, step], forecast[:, step]) for metric in (metrics.mae, metrics.rmse)]
+        np.testing.assert_array_equal([mae, rmse], wanted)
 
 
 def test_a_missing_actual_is_left_out():

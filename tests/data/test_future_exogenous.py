@@ -55,7 +55,7 @@ def shop(plan: int = HORIZON) -> pd.DataFrame:
 def prepared(raw: pd.DataFrame, settings: Dataset, issues: pd.DataFrame | None = None) -> Panel:
     whole = known_ahead(raw, settings, where="data/shop.csv")
     whole = vintages.with_columns(whole, settings, pd.DataFrame() if issues is None else issues)
-    return panel.from_frame(preparation.prepare(whole, settings, where="data/shop.csv"), "shop", settings.task)
+    return panel.from_frame(preparation.prepare(whole, settings, where="data/shop.csv")[0], "shop", settings.task)
 
 
 def problem_of(known: Panel, settings: Dataset) -> Problem:

@@ -89,6 +89,20 @@ def test_more_missing_than_allowed_is_refused_with_the_share(drop_rows: bool):
         preparation.check_prepared(frame, dataset(target={"column": "temp", "max_missing": 0.02}), where="x")
 
 
+def test_of_a_hundred_series_one_that_lacks_too_much_is_named_and_left_out():
+    names = [f"s{number:03}" for number in range(100)]
+    frame = hourly(rows=20, series=names)
+    broken = (frame["unique_id"] == "s007") & frame.index.to_series().mod(20).between(3, 12)
+    kept, left_out = preparation.prepare(frame.assign(temp=frame["temp"].mask(broken)), dataset(), where="x")
+    assert sorted(set(names) - set(kept["unique_id"])) == ["s007"] and len(kept) == 99 * 20
+    (found,) = left_out
+    assert (found.series, found.column, found.count, found.action) == ("s007", "temp", 10, "left out")
+    assert found.sentence == "misses 10 of 20 steps (50.00%), wanted at most 0.00%."
+    fewer = frame[frame["unique_id"] != "s050"]
+    with pytest.raises(InputError, match="series 's007': column 'temp' misses 10 of 20"):
+        preparation.prepare(fewer.assign(temp=fewer["temp"].mask(broken)), dataset(), where="x")
+
+
 def test_a_snapshot_is_not_taken_of_data_that_break_the_rules(tmp_path: Path):
     with_file(tmp_path, hourly().drop(index=[5]))
     with pytest.raises(InputError, match="misses 1 of 100 steps"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -71,16 +72,16 @@ def sentences(found: list[Violation]) -> list[str]:
 def describe(frame: pd.DataFrame, dataset: Dataset) -> dict[str, Any]:
     """JSON values only; `missing` counts calendar steps without a value, absent rows included."""
     found = gaps(frame, dataset.calendar)
+    runs = Counter(gap.unique_id for gap in found)
     series = {}
     for unique_id, rows in frame.groupby("unique_id", sort=True):
         steps = len(grid(dataset.calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1]))
-        own = [gap for gap in found if gap.unique_id == unique_id]
         series[str(unique_id)] = {
             "rows": len(rows),
             "steps": steps,
             "first": rows["ds"].iloc[0].isoformat(),
             "last": rows["ds"].iloc[-1].isoformat(),
-            "gaps": len(own),
+            "gaps": runs[str(unique_id)],
             "columns": {c.column: _column(rows[c.column], steps) for c in dataset.columns if c.lead <= 1},
         }
     shown = [

@@ -125,8 +125,9 @@ def _refuse_text(table: pd.DataFrame, columns: Iterable[str], source: Settings, 
 
 
 def _numbered(table: pd.DataFrame, where: str) -> pd.Series:
-    """Times for rows without dates: `ds` counts them, or their order in each series does."""
-    counts = table["ds"] if "ds" in table else table.groupby("unique_id", sort=False).cumcount()
+    """Times for rows without dates: `ds` counts them, or their order, and then all series end together."""
+    behind = table.groupby("unique_id", sort=False).cumcount(ascending=False)
+    counts = table["ds"] if "ds" in table else behind.max() - behind
     numbers = pd.to_numeric(counts, errors="coerce")
     wrong = ~numbers.between(0, 10**8) | (numbers % 1 != 0)
     refuse(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from forecast.data.panel import Series
 from forecast.data.windows import require_rows
 from forecast.models.base import ModelSpec
-from forecast.models.problem import FittedModel, Parameters, Problem
+from forecast.models.problem import Asked, FittedModel, Parameters, Problem
 from forecast.system.errors import ModelFailure
 
 
@@ -37,8 +39,11 @@ class Spec(ModelSpec):
             found[f"{uid}/said"] = rows[targets].to_numpy(dtype=np.float64).reshape(shape)
         return Parameters(found)
 
-    def predict(self, model: FittedModel, series: Series, rows: np.ndarray) -> np.ndarray:
+    def predict(self, model: FittedModel, given: Sequence[Asked]) -> list[np.ndarray]:
         """(n, H, O) in raw units, as the provider gave them; `ModelFailure` unless there is one at every origin."""
+        return [self._said(model, series, rows) for series, rows in given]
+
+    def _said(self, model: FittedModel, series: Series, rows: np.ndarray) -> np.ndarray:
         require_rows(model.task, series, rows)
         cutoffs = series.ds[rows].astype("datetime64[ns]").astype(np.int64)
         kept = model.weights.get(f"{series.unique_id}/cutoff", np.empty(0, dtype=np.int64))

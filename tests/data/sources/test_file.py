@@ -282,9 +282,11 @@ def test_rows_without_dates_are_counted(tmp_path, text):
     assert frame["temp"].tolist() == [5, 6, 7]
 
 
-def test_each_series_without_dates_is_counted_from_its_own_first_row(tmp_path):
-    frame = read(tmp_path, "unique_id,temp\na,5\na,6\nb,7\n", calendar={"kind": "index"})
-    assert frame["ds"].dt.minute.tolist() == [0, 1, 0]
+def test_series_without_dates_end_together(tmp_path):
+    frame = read(tmp_path, "unique_id,temp\na,5\na,6\na,7\nb,8\nb,9\n", calendar={"kind": "index"})
+    assert frame["ds"].dt.minute.tolist() == [0, 1, 2, 1, 2]
+    counted = read(tmp_path, "unique_id,ds,temp\na,0,5\na,1,6\nb,0,7\n", calendar={"kind": "index"})
+    assert counted["ds"].dt.minute.tolist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize("wrong", ["-1", "1.5", "2024-01-01", "1000000000"])
