@@ -12,13 +12,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from forecast.config.paths import ProjectPaths
+from forecast.config.reading import read_yaml
 from forecast.operations import champion
 from forecast.operations.worktree import newest_data
 from forecast.system import files, processes
-from forecast.system.errors import ForecastError
+from forecast.system.errors import ForecastError, InputError
 from forecast.tracking import place, store
 
 
@@ -165,8 +164,8 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _yaml(root: Path, name: str) -> dict[str, Any]:
     try:
-        content = yaml.safe_load((ProjectPaths.of(root).configs / name).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
+        content = read_yaml(ProjectPaths.of(root).configs / name)
+    except InputError:
         return {}
     return content if isinstance(content, dict) else {}
 

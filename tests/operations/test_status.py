@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from forecast.operations import champion, registry, status
 from forecast.operations.status import status_of
 from forecast.system import files
+from tests.config.test_limits import bomb
 from tests.operations.projects import NAME
 from tests.support import small_project
 
@@ -151,3 +152,9 @@ def test_a_database_that_cannot_be_read_is_one_finding(moved):
     (moved / "mlflow.db").write_text("hello, this is a text file and no database")
     said, repair = said_of(moved)["MLflow's paths"]
     assert "mlflow.db: cannot be read" in said and repair
+
+
+def test_a_configuration_that_is_a_bomb_of_aliases_names_no_dataset(tmp_path):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "datasets.yaml").write_text(f"{bomb(6)}\nrun: *a5\n")
+    assert status.running(tmp_path) == []
