@@ -88,9 +88,11 @@ def entry_for(path: Path, where: str, name: str, *, target: str = "") -> str:
     `InputError` where no column holds times or numbers, or `target` is none of the number columns.
     """
     written = own_files.Format() if path.suffix.lower() in own_files.PARQUET else own_files.guessed(path, where)
-    table = own_files.table(path, where, written)
+    table = own_files.table(path, where, written, names="unique_id")
     time, form = _time_column(table)
     series = _series_column(table, time)
+    if series is not None and table[series].isna().any():  # `NA` may be Namibia
+        table = own_files.table(path, where, written, names=str(series))
     named = table.assign(unique_id=table[series].astype("str") if series else "one")
     if time is None:
         time, ds = _count_column(named, target, where)

@@ -143,6 +143,14 @@ def test_what_may_be_times_is_not_counted_in_silence(tmp_path, times):
         guessed(tmp_path, pd.DataFrame({**times, "y": WAVE}))
 
 
+@pytest.mark.parametrize("name", ["nan", "NA", "null"])
+@pytest.mark.parametrize("column", ["unique_id", "country"])
+def test_a_series_may_have_the_name_of_a_missing_value(tmp_path, name, column):
+    times = pd.date_range("2024-01-01", periods=300, freq="h")
+    both = pd.concat([pd.DataFrame({column: c, "ds": times, "y": WAVE[:300]}) for c in (name, "DE")])
+    assert guessed(tmp_path, both)["target"] == {"column": "y"}
+
+
 def test_years_are_times(tmp_path):
     found = guessed(tmp_path, pd.DataFrame({"Year": range(1900, 2020), "y": WAVE[:120]}))
     assert found["source"]["time_format"] == "%Y" and found["calendar"]["freq"] == "1YS"
