@@ -19,7 +19,7 @@ from forecast import OFFERED, identification
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = ROOT / ".forecast" / "site" / "pages"
-COPIED = ("*.md", "decisions/*.md", "figures/*", "templates/*")
+COPIED = ("*.md", "*.js", "decisions/*.md", "figures/*", "templates/*")
 LINK = re.compile(r"(?<!!)\[((?:[^][]|\[[^]]*\])*)\]\(([^)\s]+)\)")
 
 

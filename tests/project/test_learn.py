@@ -7,13 +7,15 @@ import importlib
 import importlib.util
 import json
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from docs.notebooks import CellFailed, cells, executed, notebook, run
-from docs.site import DOCS, inside, reference
+from docs.site import COPIED, DOCS, inside, reference
 from forecast import OFFERED, identification
 from tests.support.small_project import ROOT
 
@@ -89,6 +91,25 @@ def test_the_reference_has_every_public_name() -> None:
     assert set(re.findall(r"^::: [\w.]+\.(\w+)$", pages["forecast"], re.MULTILINE)) == set(OFFERED)
     listed = set(re.findall(r"^::: [\w.]+\.(\w+)$", pages["identification"], re.MULTILINE))
     assert {name for name in identification.__all__ if callable(getattr(identification, name))} <= listed | {"Path"}
+
+
+def test_the_search_works_from_the_disk_and_fetches_nothing() -> None:
+    config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert "offline" in config["plugins"]
+    (script,) = config["extra"]["polyfills"]  # without a name like it the plugin takes one from the network
+    assert "iframe-worker" in script and (DOCS / script).is_file() and f"*{Path(script).suffix}" in COPIED
+
+
+def test_the_reference_shows_examples_as_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "griffe", SimpleNamespace(Extension=object, Object=object))
+    from docs.examples import Examples
+
+    shown = SimpleNamespace(docstring=SimpleNamespace(value="Words.\n\n>>> 1 + 1\n2\n>>> 3\n3\n\nMore."))
+    Examples().on_object(obj=shown)
+    assert shown.docstring.value == "Words.\n\n```pycon\n>>> 1 + 1\n2\n>>> 3\n3\n```\n\nMore."
+    config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    options = next(one["mkdocstrings"] for one in config["plugins"] if isinstance(one, dict))["handlers"]["python"]
+    assert options["options"]["extensions"] == ["docs/examples.py"]
 
 
 def test_links_that_leave_the_documents_become_words() -> None:
