@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from forecast.identification.model import Model, TrainingRecord
 from forecast.identification.nets import Net
 from forecast.identification.rows import Rows, errors
 from forecast.identification.training import POOR
-from forecast.training.levenberg_marquardt import Watch
+from forecast.training.levenberg_marquardt import Watch, listening
 from forecast.training.narx import identify as search
 from forecast.training.narx.experiment import Experiment, cautions
 from forecast.training.narx.identify import Identified, Member
@@ -33,14 +33,9 @@ def identify(
     predicted memory and time before the work starts; with a `watch`, Ctrl-C keeps the nets found so far.
     `ModelFailure` when no net follows any held-out block. The method: `training.narx.identify`.
     """
-    with watch.listening() if watch is not None else nullcontext():
+    with listening(watch):
         found = search.identify(experiments, seed=seed, settings=settings, announce=announce, watch=watch)
-    y = np.concatenate([e.y for e in experiments])
-    record = np.stack([np.nanmin(y, axis=0), np.nanmax(y, axis=0)])
-    models = [
-        Model(_net(member, found.start), member.net.named(member.weights), found.scaling, record=record)
-        for member in found.members
-    ]
+    models = [Model(_net(m, found.start), m.net.named(m.weights), found.scaling) for m in found.members]
     return _reported(Model.average(*models), found, experiments)
 
 
@@ -56,6 +51,7 @@ def _net(member: Member, start: int) -> Net:
 def _reported(model: Model, found: Identified, experiments: tuple[Experiment, ...]) -> Model:
     """With its errors on the record, on the held-out blocks ("validation"), and what was chosen."""
     rows = Rows.of(model.net, experiments, dividetrain())
+    model = replace(model, record=rows.record())
     stepped, free = (errors(model, rows, use).get("train", np.nan) for use in ("prediction", "simulation"))
     held_out = [member.held_out_rmse for member in found.members]
     notes = [
@@ -70,4 +66,4 @@ def _reported(model: Model, found: Identified, experiments: tuple[Experiment, ..
                      "forecast by `train` with `for_use`, the number of steps it is wanted for.")  # fmt: skip
     performance, run = {"train": stepped}, {"train": free, "validation": float(np.median(held_out) ** 2)}
     training = TrainingRecord("nets found", (), performance, "parallel", run, "simulation", tuple(notes))
-    return Model(model.net, model.weights, model.scaling, training, model.record)
+    return replace(model, training=training)

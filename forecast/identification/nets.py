@@ -83,11 +83,10 @@ class Net:
     def check_inputs(self, inputs: int) -> None:
         """`InputError` when the net has inputs and there are none, or none and there are."""
         if bool(inputs) != bool(self.input_delays):
-            wanted = "inputs u (T, I)" if self.input_delays else "no inputs (u=None)"
-            raise InputError(
-                f"{self.kind} wants {wanted}; got {inputs} of them. "
-                + ("Give u, or use narnet." if self.input_delays else "Leave u out, or use narxnet.")
-            )
+            some = "inputs u (T, I)", "Give u, or use narnet"
+            none = "no inputs (u=None)", "Leave u out, or use narxnet"
+            wanted, advice = some if self.input_delays else none
+            raise InputError(f"{self.kind} wants {wanted}; got {inputs} of them. {advice}.")
 
     @property
     def is_narx(self) -> bool:
@@ -227,9 +226,8 @@ def narxnet(
 
 def narnet(feedback_delays: Iterable[int] = (1, 2), hidden: int | Sequence[int] = 10, *, linear: bool = True) -> Net:
     """The series on its own past, without inputs."""
-    return Net(
-        "narnet", _units(hidden), feedback_delays=_delays("feedback_delays", feedback_delays, least=1), linear=linear
-    )
+    y = _delays("feedback_delays", feedback_delays, least=1)
+    return Net("narnet", _units(hidden), feedback_delays=y, linear=linear)
 
 
 def timedelaynet(input_delays: Iterable[int] = (1, 2), hidden: int | Sequence[int] = 10) -> Net:

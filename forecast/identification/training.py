@@ -91,7 +91,7 @@ def train(
     Ctrl-C keeps the best net so far.
     """
     rows = Rows.of(net, experiments, divide or divideblock())
-    chosen: ForUse = for_use or ("simulation" if net.feedback else "prediction")
+    chosen: ForUse = ("simulation" if net.feedback else "prediction") if for_use is None else for_use
     options = _options(trainer, iterations, chosen)
     if options.bayesian:
         rows = replace(rows, labels=[np.where(each == VALIDATION, TRAIN, each) for each in rows.labels])
@@ -178,8 +178,12 @@ def _growing(
 
 
 def _options(trainer: Trainer, iterations: int, for_use: ForUse) -> lm.Options:
+    if for_use not in ("simulation", "prediction") and not (isinstance(for_use, int) and for_use > 0):
+        raise InputError(f"`for_use` is {for_use!r}; wanted 'simulation', 'prediction' or a number of steps, e.g. 5.")
     if isinstance(trainer, lm.Options):
         return trainer
+    if trainer not in ("lm", "bayesian", "adam"):
+        raise InputError(f"`trainer` is {trainer!r}; wanted 'lm', 'bayesian', 'adam', trainlm(...) or trainbr(...).")
     patience = 6 if for_use == "prediction" else PATIENCE
     return lm.Options(max_iterations=iterations, patience=patience, bayesian=trainer == "bayesian")
 

@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -80,23 +80,24 @@ class Watch:
     show: Callable[[int, float, float, float], None] | None = None
     interrupted: bool = False
 
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Within it the first Ctrl-C is only noted, whatever the work is about just then; a second one is raised."""
 
-        def heard(*_: object) -> None:
-            if self.interrupted:
-                raise KeyboardInterrupt
-            self.interrupted = True
+@contextmanager
+def listening(watch: Watch | None) -> Iterator[None]:
+    """With a watch the first Ctrl-C is only noted, whatever the work is about just then; a second one is raised."""
+    if watch is None or threading.current_thread() is not threading.main_thread():  # another thread never hears it
+        yield
+        return
 
-        if threading.current_thread() is not threading.main_thread():  # nobody but the main thread hears it
-            yield
-            return
-        before = signal.signal(signal.SIGINT, heard)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
+    def heard(*_: object) -> None:
+        if watch.interrupted:
+            raise KeyboardInterrupt
+        watch.interrupted = True
+
+    before = signal.signal(signal.SIGINT, heard)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,6 @@ class Estimate:
 
     bytes: int
     seconds: float
-
-    def __str__(self) -> str:
-        return f"about {self.bytes / 2**20:.0f} MB and at most {self.seconds:.1f} s"
 
 
 @dataclass(frozen=True)
@@ -177,9 +175,8 @@ def minimise(
         raise InputError(too_large(problem))
     runs: list[Result] = []
     reasons: set[str] = set()
-    # so small a matrix gains nothing from threads that wait for each other
-    with threadpool_limits(1), watch.listening() if watch is not None else nullcontext():
-        if announce is not None:
+    with threadpool_limits(1), listening(watch):  # so small a matrix gains nothing from threads that wait
+        if announce is not None and starts:
             announce(_announcement(problem, starts, options))
         for start in starts:
             if runs and watch is not None and watch.interrupted:
@@ -190,7 +187,7 @@ def minimise(
                 reasons.add(str(failure))
     if not runs:
         several = f"None of {len(starts)} restarts could be trained: " if len(starts) > 1 else ""
-        raise ModelFailure(several + "; ".join(sorted(reasons)))
+        raise ModelFailure(several + "; ".join(sorted(reasons)) or "There is no start; wanted `restarts` from 1 up.")
     return min(runs, key=lambda run: run.score)
 
 
@@ -198,10 +195,10 @@ def _announcement(problem: LeastSquares, starts: Sequence[Array], options: Optio
     several = f", {len(starts)} restarts" if len(starts) > 1 else ""
     size = f"{problem.n_weights} weights, {problem.n_residuals} residuals{several}"
     whole = replace(options, max_iterations=len(starts) * options.max_iterations)
-    try:
-        return f"Levenberg-Marquardt, {size}: {estimate(problem, starts[0], whole)}."
-    except ModelFailure:
-        return f"Levenberg-Marquardt, {size}: about {memory(problem) / 2**20:.0f} MB."
+    need = f"about {memory(problem) / 2**20:.0f} MB"
+    with suppress(ModelFailure):  # a start that diverges tells no time
+        need += f" and at most {estimate(problem, starts[0], whole).seconds:.1f} s"
+    return f"Levenberg-Marquardt, {size}: {need}."
 
 
 class _Run:

@@ -243,10 +243,10 @@ def test_its_output_is_the_middle_of_its_nets_and_their_spread_is_told() -> None
     y += 0.04 * y.std() * np.random.default_rng(0).normal(size=y.shape)  # without noise the best net is much the best
     model = identify(Experiment(u, y), seed=0, settings=replace(SMALL, rounds=((8, 2),)))
     runs = np.array([member.parallel(u, y[:3]).y for member in model.members])
-    assert len(runs) == 4
+    assert len(runs) in (3, 4)  # of both the trimmed mean is the median
     np.testing.assert_allclose(model.parallel(u, y[:3]).y, np.median(runs, axis=0), rtol=1e-12)
     np.testing.assert_allclose(model.spread(u, y[:3]), runs.std(axis=0), rtol=1e-9)
-    assert set(model.training.free_run) == {"train", "validation"} and "Trimmed mean of 4 nets" in model.notes[0]
+    assert set(model.training.free_run) == {"train", "validation"} and f"mean of {len(runs)} nets" in model.notes[0]
 
 
 def test_an_interrupted_search_gives_the_nets_found_until_then(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,7 +283,7 @@ def test_ctrl_c_between_two_trainings_keeps_the_nets_found_until_then(function, 
 
 
 def test_a_second_ctrl_c_ends_an_interrupted_search() -> None:
-    with pytest.raises(KeyboardInterrupt), Watch().listening():
+    with pytest.raises(KeyboardInterrupt), lm.listening(Watch()):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
@@ -303,6 +303,10 @@ def test_experiments_that_do_not_fit_together_or_tell_nothing_are_named() -> Non
     u, y = tank(120, 0)
     with pytest.raises(InputError, match=r"have \(inputs, outputs\) \[\(1, 1\), \(2, 1\)\]"):
         identify(Experiment(u, y), Experiment(np.hstack([u, u]), y), settings=SMALL)
+    with pytest.raises(InputError, match="Output 0 is constant: there is nothing to identify"):
+        identify(Experiment(u, np.ones(len(u))), settings=SMALL)
+    with pytest.raises(InputError, match=r"Got ndarray .* Give `Experiment\(u, y\)`"):
+        identify(u, y)
     wide = np.hstack([u, np.full_like(u, 3.0)])
     notes = identify(Experiment(wide, y), settings=SMALL).notes
     assert "Input 1 is constant in the rows that train: nothing is learnt of it." in notes

@@ -218,6 +218,14 @@ BAD = {
         "best on the validation rows; there are none",
     ),
     "nothing": (lambda: train(narxnet()), "at least one experiment"),
+    "arrays": (lambda: train(narxnet(), tank(50).u, tank(50).y), r"Got ndarray .* Give `Experiment\(u, y\)`"),
+    "a loop that is none": (
+        lambda: train(narxnet(), tank(50), for_use="sim"),
+        "`for_use` is 'sim'; wanted 'simulation'",
+    ),
+    "no step ahead": (lambda: train(narxnet(), tank(50), for_use=0), "`for_use` is 0"),
+    "more steps than rows": (lambda: train(narxnet(), tank(50), for_use=30), r"30 steps; a stretch .* has \d"),
+    "another trainer": (lambda: train(narxnet(), tank(50), trainer="scg"), "`trainer` is 'scg'; wanted 'lm'"),
     "delays longer than the series": (
         lambda: train(narxnet(range(1, 13)), tank(50), tank(12)),
         "reach 12 rows back; experiment 1 has 12 rows, at least 13 are needed",
@@ -245,6 +253,11 @@ BAD = {
 def test_training_that_cannot_be_is_refused(call, message) -> None:
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_no_restart_at_all_is_said() -> None:
+    with pytest.raises(ModelFailure, match="wanted `restarts` from 1 up"):
+        train(narxnet(), tank(50), restarts=0, announce=lambda text: None)
 
 
 def test_a_training_set_is_not_changed() -> None:

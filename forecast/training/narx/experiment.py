@@ -111,6 +111,8 @@ def _weights(weight: npt.ArrayLike, y: Array) -> Array:
 
 def sizes_of(experiments: Sequence[Experiment]) -> tuple[int, int]:
     """(inputs, outputs), the same for all; `InputError` where they differ or there is none."""
+    if other := [type(e).__name__ for e in experiments if not isinstance(e, Experiment)]:
+        raise InputError(f"Got {other[0]} where an experiment was wanted. Give `Experiment(u, y)`.")
     sizes = {(e.u.shape[1], e.y.shape[1]) for e in experiments}
     if not sizes:
         raise InputError("There is nothing to train on; wanted at least one experiment. Give `Experiment(u, y)`.")

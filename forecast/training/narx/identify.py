@@ -91,6 +91,8 @@ def identify(
     settings = folded(settings or SearchSettings(), experiments)
     check(experiments, settings)
     scaling = Standardization.fit(experiments)
+    for column in np.flatnonzero([np.nanmax(y) == np.nanmin(y) for y in np.concatenate([e.y for e in experiments]).T]):
+        raise InputError(f"Output {column} is constant: there is nothing to identify. Leave it out.")
     scaled = [part for e in experiments for part in _part(scaling.scale(e), 0, len(e), settings.start)]
     with threadpool_limits(1):  # as in every training: narrow matrices
         held = dead_times(scaled)
@@ -242,9 +244,8 @@ class _Search:
             return replace(member, held_out_rmse=float(np.sqrt(np.inf if score is None else score)))
         kind = COORDINATES.get(member.coordinates)
         seen = kind(member.net, self.experiments) if kind else None
-        within, start = (
-            (InCoordinates(problem, seen), seen.inward(member.weights)) if seen else (problem, member.weights)
-        )
+        within = InCoordinates(problem, seen) if seen else problem
+        start = seen.inward(member.weights) if seen else member.weights
         try:
             found = lm.minimise(within, start, options=options, watch=self.watch)
         except ModelFailure:
@@ -310,12 +311,10 @@ def _stays_within(member: Member, experiments: list[Experiment], inputs: Sequenc
     low, high = np.array(net.low), np.array(net.high)
     y = np.concatenate([e.y for e in experiments])
     seen = y.shape[1]
-    safety = (np.nanmax(y, axis=0) < high[:seen]) & (
-        np.nanmin(y, axis=0) > low[:seen]
-    )  # bounds that y has never reached
+    never_reached = (np.nanmin(y, axis=0) > low[:seen]) & (np.nanmax(y, axis=0) < high[:seen])
     for u in inputs:
         v = net.free_run(member.weights, u, experiments[0].y[:start])
         left = ((v < low) | (v > high))[:, : net.measured_outputs]
-        if not np.isfinite(v).all() or left[:, safety].any():
+        if not np.isfinite(v).all() or left[:, never_reached].any():
             return False
     return True

@@ -37,11 +37,9 @@ def initial(net: Narx, experiments: Sequence[Experiment], rng: np.random.Generat
     *parts, one = np.split(np.linalg.lstsq(x, y, rcond=None)[0].T, [*range(o, width + 1, o), x.shape[1] - 1], axis=1)
     now, *ahead = np.split(parts.pop(), order + 1, axis=1)
     linear, bias = np.zeros((width, net.regressors)), np.zeros(width)
-    linear[:, :o], linear[:o, width : width + inputs], linear[:, width + inputs :] = (
-        np.vstack(parts),
-        now,
-        np.vstack(ahead),
-    )
+    linear[:, :o] = np.vstack(parts)
+    linear[:o, width : width + inputs] = now
+    linear[:, width + inputs :] = np.vstack(ahead)
     linear[: width - o, o:width] = np.eye(width - o)
     bias[:o] = one[:, 0]
     w1 = rng.normal(size=net.hidden * net.regressors) * 0.7 / np.sqrt(net.regressors)
