@@ -138,7 +138,7 @@ def _point(results: Results, name: str, cost: Mapping[str, Any]) -> Point | None
     return Point(text.name(record["model"]), spent, error, role, record["model"], tip)
 
 
-ALONE = "architecture"
+ALONE, FINDINGS = "architecture", 100
 PAIR = ("lstm", "gru")
 
 
@@ -280,17 +280,16 @@ def gaps(results: Results) -> list[str]:
 
 
 def findings_table(results: Results) -> Table | None:
-    """What the data checks found, in their words; None when they found nothing."""
-    found = results.quality.get("findings") or []
+    """What the data checks found first, in their words; None when they found nothing."""
     columns = [
-        ("Check", "The rule that was broken"),
+        ("Check", f"The rule that was broken; the first {FINDINGS} findings, all stand in quality.json"),
         ("Found", ""),
         ("Series", ""),
         ("Column", "Empty: all columns"),
         ("Action", "What the configuration wants done about it when the data are fetched"),
     ]
     rows = []
-    for finding in found:
+    for finding in results.quality.get("findings", [])[:FINDINGS]:
         named = [str(finding.get(key) or text.NOTHING) for key in ("series", "column", "action")]
         said = Cell(str(finding["sentence"]), str(finding["sentence"]), cls="said")
         rows.append(Row(str(finding["rule"]), [said, *[Cell(n, n) for n in named]]))

@@ -1,6 +1,7 @@
 """reports/report.html without a browser: what it says, that it is self-contained and the same bytes every time."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ from lxml import html
 
 from forecast.config.paths import ProjectPaths
 from forecast.report.figures import curve_panels, memory_sentence, role_of, step_unit
-from forecast.report.ledger import budget_sentence, timeline
+from forecast.report.ledger import budget_sentence, findings_table, timeline
 from forecast.report.page import render
 from forecast.report.panels import compared
 from forecast.report.panels import test_of as block_test
@@ -168,6 +169,12 @@ def test_what_the_data_checks_found_is_listed_and_nothing_where_they_found_nothi
     said = ["spikes", "1 value beyond 8 robust spreads: 2025-01-05 07:00.", "town", "temperature", "warn"]
     assert [words(cell) for cell in row] == said
     assert not page.xpath(table.format(DAILY))
+
+
+def test_of_ten_thousand_findings_the_first_hundred_are_listed():
+    one = {"rule": "gaps", "series": "s", "column": "", "count": 1, "sentence": "A step is missing.", "action": "warn"}
+    found = findings_table(SimpleNamespace(quality={"findings": [one] * 10_000}))
+    assert len(found.rows) == 100 and "quality.json" in dict(found.columns)["Check"]
 
 
 def test_the_ledger_has_a_row_for_every_candidate_and_its_cost(page):
