@@ -1,6 +1,11 @@
 """A Dask cluster's own cost: trivial tasks, the overhead of one, and the schedule of sixteen workers, drawn.
 
     python -m bench.cluster [--tasks 10000] [--costs PROJECT/.forecast/cost] [--drawn schedule.svg]
+    python -m bench.cluster --wall weather [--turns 4] [--trials 2] [--cores 0,1]
+
+The second line is `forecast run --dataset weather` from clean copies of this tree on two cores: two processes of
+joblib, then two workers of `--cluster local:2`, then the same in the other order; whether their results are equal to
+the byte.
 
 Two worker processes on this machine for the trivial tasks. The sixteen are threads whose tasks sleep as long as the
 recorded trainings took (without records: a fixed mixture of lengths), longest first and scaled to twenty seconds
@@ -12,6 +17,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -19,11 +30,14 @@ from pathlib import Path
 import numpy as np
 from distributed import LocalCluster
 
-from forecast.system import cluster, workers
+from bench.results_file import ROOT
+from forecast.system import cluster, files, workers
 
 WORKERS = 16
 IDEAL = 20.0
 BARS = "bars: 10,000 tasks in 60 s, 20 ms a task, 0.8 of the ideal"
+RESULTS = ("tuned", "trained", "compared")
+SECONDS = 3600
 
 
 def nothing(place: int) -> int:
@@ -85,12 +99,72 @@ def picture(spans: list[tuple[int, float, float]]) -> str:
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><rect {size} fill="white"/>{bars}</svg>'
 
 
+def copied(target: Path, trials: int) -> None:
+    """What git knows of this tree, with its environment; `trials`: of each study, 0 as configured."""
+    names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    for name in names.stdout.splitlines():
+        if (ROOT / name).is_file() and name != "dvc.lock":
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, target / name)
+    (target / ".venv").symlink_to(Path(sys.prefix))
+    place = target / "configs" / "tuning.yaml"
+    if trials:
+        place.write_text(re.sub(r"n_trials: \d+", f"n_trials: {trials}", place.read_text()))
+    subprocess.run(["git", "init", "-q"], cwd=target, check=True)
+
+
+def whole_run(dataset: str, project: Path, on: list[str], cores: set[int]) -> tuple[float, float, dict[str, str]]:
+    """Wall and CPU seconds, and the digest of every result."""
+    command = [sys.executable, "-m", "forecast", "run", "--dataset", dataset, "--jobs", "2", *on]
+    env = {**os.environ, "PYTHONPATH": str(project)}
+    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    with (project.parent / f"{project.name}.log").open("w") as log:
+        done = subprocess.run(
+            command, cwd=project, env=env, stdout=log, stderr=log, timeout=SECONDS,
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
+        )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(Path(log.name).read_text()[-3000:])
+    took, after = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+    made = [path for name in RESULTS for path in sorted((project / "data" / name / dataset).rglob("*"))]
+    digests = {str(path.relative_to(project)): files.sha256(path) for path in made if path.is_file()}
+    return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, digests
+
+
+def walls(dataset: str, turns: int, trials: int, cores: set[int], folder: Path) -> None:
+    ways = {"joblib": [], "cluster": ["--cluster", "local:2"]}
+    took: dict[str, list[float]] = {name: [] for name in ways}
+    results = []
+    order = [name for turn in range(turns) for name in (ways if turn % 2 == 0 else reversed(ways))]
+    projects = [folder / f"{place}-{name}" for place, name in enumerate(order)]
+    for project in projects:
+        copied(project, trials)
+    for name, project in zip(order, projects, strict=True):
+        wall, cpu, digests = whole_run(dataset, project, ways[name], cores)
+        took[name].append(wall)
+        results.append(digests)
+        print(f"{name}: {wall:.1f} s, {cpu:.1f} s of CPU; {len(digests)} files of results", flush=True)
+    ratio = float(np.mean(took["cluster"]) / np.mean(took["joblib"]))
+    print(f"{dataset}: {ratio:.3f} of joblib's wall time (bar: 1.10)")
+    other = sorted({name for one in results for name in one if one[name] != results[0].get(name)})
+    print(f"results equal to the byte: {'yes' if not other else other[:10]}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--tasks", type=int, default=10_000)
     parser.add_argument("--costs", type=Path)
     parser.add_argument("--drawn", type=Path, default=Path("cluster-schedule.svg"))
+    parser.add_argument("--wall", metavar="DATASET", default="")
+    parser.add_argument("--turns", type=int, default=2, help="of both")
+    parser.add_argument("--trials", type=int, default=0, help="of each study; as configured")
+    parser.add_argument("--cores", default="0,1", help="two of this machine's")
     given = parser.parse_args()
+    if given.wall:
+        with tempfile.TemporaryDirectory() as folder:
+            cores = {int(core) for core in given.cores.split(",")}
+            walls(given.wall, given.turns, given.trials, cores, Path(folder))
+        return
     trivial(given.tasks)
     sixteen(durations(given.costs), given.drawn)
     print(BARS)
