@@ -13,18 +13,16 @@ docs/decisions/0012-a-team-on-one-server.md has what was weighed.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 from forecast.system import files, postgres
 from forecast.system.errors import BusyError, ForecastError
@@ -38,18 +36,17 @@ PAUSE = 0.5
 """Seconds: between two heartbeats; without one until a process counts as gone; between two looks at the queue."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Ticket:
-    """One place in a queue; `since` is the store's time."""
+    """One place in a queue; `since` is the store's, in ms since 1970. One made by hand is nobody's: it is removed."""
 
     number: int
-    host: str
-    pid: int
+    process: str
     beat: str
-    since: datetime
+    since: int
 
     def __str__(self) -> str:
-        return f"PID {self.pid} on {self.host}, since {self.since:%Y-%m-%d %H:%M:%S} UTC"
+        return f"{self.process}, since {datetime.fromtimestamp(self.since / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 @contextmanager
@@ -86,9 +83,9 @@ class Queue:
         try:
             with self._heartbeat(mine):
                 self.wait(mine, what, timeout)
-                yield lambda: self.require(mine, what)
+                yield lambda: self._first(mine, what)
         finally:
-            with contextlib.suppress(ForecastError):  # out of reach: it stands still from now on
+            with suppress(ForecastError):  # out of reach: it stands still from now on
                 self.leave(mine)
             store.forget(self.place.uri)
 
@@ -96,7 +93,7 @@ class Queue:
         """A new ticket of this process; its number."""
         from mlflow.exceptions import MlflowException
 
-        tags = {"host": socket.gethostname(), "pid": str(os.getpid()), "beat": "0"}
+        tags = {"process": f"PID {os.getpid()} on {socket.gethostname()}", "beat": "0"}
         with store.opened(self.place) as client:
             store.ensure_model(client, self.name, "A lock of the processes that share this store; not a model")
             while True:
@@ -121,29 +118,27 @@ class Queue:
         """All that are left, the one that has the lock first."""
         with store.connected(self.place) as client:
             found = client.search_model_versions(f"name = '{self.name}'", max_results=1000)
-        return sorted((_ticket(int(v.version), v.tags, v.creation_timestamp) for v in found), key=lambda t: t.number)
+        return sorted(
+            Ticket(int(v.version), v.tags.get("process", "nobody"), v.tags.get("beat", ""), v.creation_timestamp)
+            for v in found
+        )
 
     def wait(self, mine: int, what: str, timeout: float) -> None:
-        """Until no lower ticket is left. Raises as `lock` does."""
-        begun = time.monotonic()
-        watch = Watch(begun)
-        while True:
-            first = self._first(mine, what)
-            if first.number == mine:
-                return
-            state, waited = watch.look(first, time.monotonic()), time.monotonic() - begun
-            if state == "gone":
+        """Until no lower ticket is left. Raises as `lock` does; times are of this process's own clock."""
+        begun = since = time.monotonic()
+        seen, beats = (0, ""), False
+        while (first := self._first(mine, what)).number != mine:
+            now = time.monotonic()
+            if seen != (first.number, first.beat):
+                beats = first.number == seen[0]
+                seen, since = (first.number, first.beat), now
+            if now - since >= LEASE:
                 self.leave(first.number)
                 logging.getLogger(__name__).warning("%s: taken over from %s, which is gone", what, first)
-            elif waited >= timeout and (state == "lives" or waited >= timeout + LEASE):
+            elif now - begun >= timeout and (beats or now - begun >= timeout + LEASE):
                 raise BusyError(f"{what} is already running ({first}). Wait for it to end, or stop that process.")
             else:
                 time.sleep(PAUSE)
-
-    def require(self, mine: int, what: str) -> None:
-        """Raises `BusyError` unless `mine` still has the lock."""
-        if self._first(mine, what).number != mine:
-            raise BusyError(f"{what}: the queue {self.name!r} was changed by hand. Run the same command again.")
 
     def _first(self, mine: int, what: str) -> Ticket:
         left = self.tickets()
@@ -163,7 +158,7 @@ class Queue:
             beats = 0
             while not done.wait(BEAT):
                 beats += 1
-                with contextlib.suppress(Exception), store.connected(self.place) as client:
+                with suppress(Exception), store.connected(self.place) as client:
                     client.set_model_version_tag(self.name, str(number), "beat", str(beats))
 
         thread = threading.Thread(target=count, name=f"heartbeat-{self.name}", daemon=True)
@@ -173,29 +168,3 @@ class Queue:
         finally:
             done.set()
             thread.join(timeout=5)
-
-
-@dataclass
-class Watch:
-    """What a waiting process has seen of the ticket before it; times are of its own clock."""
-
-    since: float
-    number: int = 0
-    beat: str = ""
-    moved: bool = False
-
-    def look(self, ticket: Ticket, now: float) -> Literal["lives", "gone", "unknown"]:
-        if ticket.number != self.number:
-            self.number, self.beat, self.since, self.moved = ticket.number, ticket.beat, now, False
-        elif ticket.beat != self.beat:
-            self.beat, self.since, self.moved = ticket.beat, now, True
-        if now - self.since >= LEASE:
-            return "gone"
-        return "lives" if self.moved else "unknown"
-
-
-def _ticket(number: int, tags: Mapping[str, str], made: int) -> Ticket:
-    """`made` in milliseconds since 1970. A version made by hand belongs to no process and will be removed."""
-    pid = int(tags["pid"]) if tags.get("pid", "").isdigit() else 0
-    since = datetime.fromtimestamp(made / 1000, UTC)
-    return Ticket(number, tags.get("host", "?"), pid, tags.get("beat", ""), since)
