@@ -85,14 +85,17 @@ def tune(
             todo[places[c.name]] = c
     # Trial k has the same values in both rankings of a network, and so the same traced updates.
     ordered = workers.in_turn(list(todo.values()), lambda c: c.model, jobs)
+    reads = (*plan.place.reads, plan.place.paths.requirements)  # the lock is a part of a study's key
     tasks = [
-        workers.Task(c.name, study, (plan, c), load_engine if c.spec.uses_tensorflow else None, plan.place.reads)
-        for c in ordered
+        workers.Task(c.name, study, (plan, c), load_engine if c.spec.uses_tensorflow else None, reads) for c in ordered
     ]
     outcomes = []
     for outcome in workers.run(tasks, jobs=jobs):
         outcomes.append(outcome)
         if not outcome.error:
+            if spent := outcome.value.pop("cpu_seconds", 0.0):  # a complete study keeps the cost of when it was made
+                cost = plan.place.paths.cost(plan.place.dataset) / f"{outcome.name}.tuning.json"
+                files.write_json(cost, {"cpu_seconds": spent, "kind": outcome.kind})
             files.write_json(places[outcome.name], outcome.value)
         advance(outcome.name)
     workers.raise_failures(outcomes, what=f"tune {plan.place.dataset}")
@@ -102,7 +105,7 @@ def tune(
 
 
 def study(plan: Plan, candidate: Candidate) -> dict[str, Any]:
-    """One study in this process, as JSON: each trial trains on the train rows and is scored on validation."""
+    """One study in this process, as JSON, and its CPU seconds: trials train on the train rows; validation scores."""
     space = candidate.spec.search_space()
     defaults = {name: getattr(candidate.spec, name) for name in space}
     spent = 0.0
@@ -129,10 +132,8 @@ def study(plan: Plan, candidate: Candidate) -> dict[str, Any]:
         defaults=defaults,
         storage=plan.storage,
     )
-    if spent:  # a study that was complete already keeps the cost of when it was made
-        cost = plan.place.paths.cost(plan.place.dataset) / f"{candidate.name}.tuning.json"
-        files.write_json(cost, {"cpu_seconds": spent, "kind": workers.kind_of_machine()})
-    return result.to_json(model=candidate.model, skip=candidate.skip, gradient_steps=plan.budget.steps)
+    steps = plan.budget.steps
+    return {"cpu_seconds": spent, **result.to_json(model=candidate.model, skip=candidate.skip, gradient_steps=steps)}
 
 
 def study_key(plan: Plan, candidate: Candidate) -> str:
