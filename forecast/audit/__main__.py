@@ -19,7 +19,7 @@ from forecast.config.datasets import load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.data.panel import Panel, from_frame
 from forecast.forecaster import Budget
-from forecast.system import files
+from forecast.system import cluster, files
 from forecast.system.errors import ForecastError
 
 LEAK = 1
@@ -67,7 +67,7 @@ def audit(
     Trained forecasters of the project are examined as they are; fits are repeated on a part of the data with a
     budget of a few steps, since what a fit may see does not depend on how long it goes on.
     """
-    project = Project.of(root, dataset)
+    project, least = Project.of(root, dataset), 2 if cluster.address() else 1
     small = miniature(project.frame, project.settings, block_ends(project.frame, project.settings))
     ends = block_ends(small, project.settings)
     # All runs come first, each forked from a process that has not used the audited code and so remembers nothing.
@@ -77,7 +77,7 @@ def audit(
     base.opened += opened
 
     def changed(place: Path, **change: Any) -> Sandbox:
-        return isolated(run, project, small, place, models=models, jobs=jobs, **change)
+        return isolated(run, project, small, place, models=models, jobs=max(jobs, least), **change)
 
     found = _other_runs(changed, base, ends, folder, say)
     found += _other_fits(project, base, ends, folder, models, say)

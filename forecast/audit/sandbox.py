@@ -33,7 +33,7 @@ from forecast.data import snapshots, vintages
 from forecast.data.columns import observed, other_datasets
 from forecast.models.problem import Purpose, recorded_by
 from forecast.networks import layers
-from forecast.system import files
+from forecast.system import cluster, files
 from forecast.system.code_closure import code_digest
 from forecast.system.errors import InputError
 from forecast.system.workers import close_pool
@@ -183,6 +183,8 @@ def go_on(
     project: Project, sandbox: Sandbox, stages: tuple[str, ...], models: tuple[str, ...], jobs: int, state: str
 ) -> Sandbox:
     """`stages` in a folder that is laid out; `state`: of the data, for an error."""
+    if jobs == 1:
+        os.environ.pop(cluster.VARIABLE, None)  # one job is this forked process alone, which notes what it does
     with file_access(project.paths.root, sandbox.paths.root) as opened, recorded_by(sandbox):
         for name in stages:
             sandbox.stage = name

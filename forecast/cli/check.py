@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from forecast.cli.shown import FORMAT, ROOT, Format, require_project, show
+from forecast.cli.shown import CLUSTER, FORMAT, ROOT, Format, require_project, show, work_on
 from forecast.config.paths import ProjectPaths
 from forecast.system.errors import ForecastError, InputError
 from forecast.system.stage import default_jobs
@@ -165,8 +165,10 @@ def audit(
     jobs: int = typer.Option(0, "--jobs", min=0, max=1024, help="Worker processes.", show_default="as many as cores"),
     root: Path = ROOT,
     form: Format = FORMAT,
+    place: str = CLUSTER,
 ) -> None:
     """Look for leaks in a pipeline. Exits 1 when one is found."""
+    work_on(place)
     project = require_project(root).resolve()
     command = [sys.executable, "-m", "forecast.audit", dataset, "--root", str(project), "--models", models]
     command += ["--jobs", str(jobs or default_jobs(os.environ))]

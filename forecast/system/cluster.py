@@ -11,6 +11,7 @@ refused. A task whose worker dies is run again on another; one that takes three 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import re
@@ -22,6 +23,7 @@ import uuid
 from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields, is_dataclass, replace
 from functools import cache, partial
@@ -49,13 +51,15 @@ DIED = (
     "every worker process that ran it died, most likely for want of memory. Give the workers more "
     "(`dask worker --memory-limit`), or fewer of them a machine; the other tasks are finished."
 )
+SAME = "Its numbers would not be those of this machine: install the same version there and start it again."
 Blob = dict[str, bytes]
 
 
 def address() -> str:
     """Of the cluster that this command was given; empty: this machine's cores. `InputError` for a malformed one."""
     given = os.environ.get(VARIABLE, "").strip()
-    if given and not re.fullmatch(r"(tcp|tls)://[^\s/:]+(:\d{1,5})|local:[1-9]\d{0,3}", given):
+    found = re.fullmatch(r"(?:tcp|tls)://(?:[^\s/:]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})|local:[1-9]\d{0,3}", given)
+    if given and (not found or not 0 < int(found[1] or 1) < 65536):
         wanted = "tcp://host:port, tls://host:port or local:<worker processes>"
         raise InputError(f"{VARIABLE} (or --cluster): {given!r} is no address of a cluster. Wanted {wanted}.")
     return given
@@ -66,63 +70,76 @@ def outcomes(function: Callable[[Task], Any], tasks: Sequence[Task], where: str)
 
     `BusyError` (75) when no scheduler answers or it goes away: what is finished is kept, the command can be repeated.
     """
-    with _connected(where) as client, _explained(client, where):
-        shared = _checked(client, tasks)
+    kept = "What is finished is kept; start one and run the same command again."
+    with _connected(where) as client:
         out: dict[Future, Task] = {}
-        submit = partial(_submitted, client, function, shared)
         try:
+            shared = _checked(client, tasks)
+            submit = partial(_submitted, client, function, None if shared else {})
             yield from _as_completed(client, submit, tasks, out, shared)
+        except (OSError, CancelledError) as error:
+            if isinstance(error, ConnectionError) or client.status != "running":
+                raise BusyError(f"The scheduler at {where} went away. {kept}") from None
+            if isinstance(error, TimeoutError):
+                raise BusyError(f"{where} has no worker after {START_SECONDS} s. {kept} (docs/cluster.md)") from None
+            raise
         finally:
             _call_off(client, [future for future in out if not future.done()])
 
 
 @contextmanager
-def _explained(client: Client, where: str) -> Iterator[None]:
-    kept = "What is finished is kept; start one and run the same command again."
-    try:
-        yield
-    except (OSError, CancelledError) as error:
-        if isinstance(error, ConnectionError) or client.status != "running":
-            raise BusyError(f"The scheduler at {where} went away. {kept}") from None
-        if isinstance(error, TimeoutError):
-            raise BusyError(f"{where} has no worker after {START_SECONDS} s. {kept} (docs/cluster.md)") from None
-        raise
-
-
-@contextmanager
 def _connected(where: str) -> Iterator[Client]:
     try:
+        import dask
         from distributed import Client, LocalCluster
     except ImportError:
         raise InputError(f"{VARIABLE} is {where!r}, and Dask is not installed. Install the extra `cluster`.") from None
-    with ExitStack() as stack:
+    with ExitStack() as stack, dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):
         if where.startswith("local:"):
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="forecast-cluster-"))
             about = {"threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
-            number = int(where.removeprefix("local:"))
-            cluster = LocalCluster(n_workers=number, processes=True, local_directory=scratch, silence_logs=50, **about)
-            client = stack.enter_context(Client(stack.enter_context(cluster), set_as_default=False))
+            about |= {"n_workers": int(where.removeprefix("local:")), "local_directory": scratch, "silence_logs": 50}
+            cluster = stack.enter_context(LocalCluster(processes=True, **about))
+            client = stack.enter_context(Client(cluster, set_as_default=False))
         else:
-            try:
-                client = stack.enter_context(Client(where, timeout=WAIT_SECONDS, set_as_default=False))
-            except (OSError, TimeoutError) as error:
-                raise BusyError(
-                    f"No scheduler answers at {where} within {WAIT_SECONDS} s ({type(error).__name__}). Start one "
-                    "(`dask scheduler`), or leave out --cluster to work on this machine."
-                ) from None
+            _require_scheduler(where)
+            client = stack.enter_context(Client(where, timeout=WAIT_SECONDS, set_as_default=False))
         workers = len(client.scheduler_info(n_workers=-1)["workers"])
         print(f"cluster {where}: {workers} workers, dashboard {client.dashboard_link}", file=sys.stderr)
         yield client
 
 
+def _require_scheduler(where: str) -> None:
+    """Asked before Dask's client is, which takes half a minute and a traceback to give up."""
+    from distributed.core import rpc
+    from distributed.security import Security
+
+    async def role() -> str:
+        about = Security().get_connection_args("client")
+        async with rpc(where, timeout=WAIT_SECONDS, connection_args=about) as there:
+            return str((await there.identity())["type"])
+
+    try:
+        with ThreadPoolExecutor(1) as thread:  # a notebook has a loop of its own
+            found = thread.submit(asyncio.run, asyncio.wait_for(role(), WAIT_SECONDS)).result()
+    except (OSError, MemoryError, TypeError) as error:  # no Dask, whose first bytes are no length; no certificates
+        found = str(error) or type(error).__name__
+    if found != "Scheduler":
+        raise BusyError(
+            f"No scheduler answers at {where} within {WAIT_SECONDS} s ({found}). Start one (`dask scheduler`; "
+            "for tls://, name certificates in Dask's settings), or leave out --cluster to work on this machine."
+        )
+
+
+@cache
 def identity() -> dict[str, str]:
-    """What must be the same where numbers shall be the same: digests of this code and of the packages that compute."""
+    """Digests of what must be the same where numbers shall be: the code and the packages as this process began."""
     from forecast.system.code_closure import PROJECT
 
     own = hashlib.sha256()
     for path in sorted((PROJECT / "forecast").rglob("*.py")):
         own.update(path.relative_to(PROJECT).as_posix().encode() + b"\0" + path.read_bytes())
-    found = []
+    found = [f"python {sys.version_info.major}.{sys.version_info.minor}"]
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
             found.append(f"{name}=={version(name)}")
@@ -132,26 +149,28 @@ def identity() -> dict[str, str]:
 def _checked(client: Client, tasks: Sequence[Task]) -> bool:
     """Whether every worker sees this machine's files; `InputError` for one that computes otherwise or lacks memory."""
     needed, name = max((_needed(task.reads, task.prepare is not None), task.name) for task in tasks)
-    here, token = identity(), Path(tempfile.mkdtemp(prefix="forecast-seen-", dir=Path.cwd()))
-    try:
+    path = next((path for path in (*tasks[0].reads, tasks[0].writes) if path), Path.cwd() / "any").absolute()
+    disk = next(folder for folder in path.parents if folder.is_dir())  # that of the tasks, which may be none of cwd's
+    with tempfile.TemporaryDirectory(prefix=f"{files.TEMPORARY}seen-", dir=disk, ignore_cleanup_errors=True) as token:
         client.wait_for_workers(1, timeout=START_SECONDS)
-        for worker, there in client.run(identity).items():
-            for what, digest in here.items():
-                if there[what] != digest:
-                    raise InputError(
-                        f"Worker {worker} has other {what} (digest {there[what]}, here {digest}): its numbers would "
-                        "not be those of this machine. Install the same version there and start it again."
-                    )
+        for worker, there in client.run(identity, on_error="return").items():
+            unknown = isinstance(there, Exception)
+            if refused := f"cannot say which code it has ({there})" if unknown else _other(there, identity()):
+                raise InputError(f"Worker {worker} {refused}. {SAME}")
         for worker, about in client.scheduler_info(n_workers=-1)["workers"].items():
             if 0 < about["memory_limit"] < needed:
                 raise InputError(
                     f"Worker {worker} may use {about['memory_limit'] / 1e9:.1f} GB; {name} needs about "
                     f"{needed / 1e9:.1f} GB. Give it more (`dask worker --memory-limit`), or start fewer workers."
                 )
-        seen = client.run(os.path.isdir, str(token))
-    finally:
-        shutil.rmtree(token, ignore_errors=True)
-    return all(seen.values()) and os.environ.get("FORECAST_CLUSTER_DISK") != "separate"
+        return os.environ.get("FORECAST_CLUSTER_DISK") != "separate" and all(client.run(os.path.isdir, token).values())
+
+
+def _other(there: dict[str, str], here: dict[str, str]) -> str:
+    """What differs between two identities; empty where nothing does."""
+    return " and ".join(
+        f"has other {what} (digest {there[what]}, here {here[what]})" for what in here if there[what] != here[what]
+    )
 
 
 @cache
@@ -165,13 +184,25 @@ def _needed(reads: tuple[Path, ...], engine: bool) -> int:
     return cells and 260 * cells + (700_000_000 if engine else 300_000_000)
 
 
-def _submitted(client: Client, function: Callable[[Task], Any], shared: bool, task: Task, place: int) -> Future:
+def _submitted(
+    client: Client, function: Callable[[Task], Any], sent: dict[Path, Future] | None, task: Task, place: int
+) -> Future:
+    """`sent`: what the workers were given by now; None where they see this machine's files."""
     task = _moved(task, Path.absolute)
     about: dict[str, Any] = {"pure": False, "retries": 2, "priority": -place, "key": f"{task.name}-{uuid.uuid4().hex}"}
-    if shared:
-        return client.submit(function, task, **about)
-    sent = client.scatter([_blob(path) for path in task.reads if path.exists()], hash=True)
-    return client.submit(_elsewhere, function, task, sent, **about)
+    if sent is None:
+        return client.submit(_as_here, identity(), function, task, **about)
+    for path in task.reads:
+        if path not in sent and path.exists():  # a task, since the only copy of scattered data dies with its worker
+            sent[path] = client.submit(tuple, _blob(path), priority=1)
+    found = [sent[path] for path in task.reads if path in sent]
+    return client.submit(_as_here, identity(), partial(_elsewhere, function), task, found, **about)
+
+
+def _as_here(wanted: dict[str, str], function: Callable[..., Any], *arguments: Any) -> tuple[str, Any]:
+    """(why not, what the function returned): this worker may have come after the others were asked what they are."""
+    refused = _other(identity(), wanted)
+    return refused, None if refused else function(*arguments)
 
 
 def _as_completed(
@@ -196,9 +227,11 @@ def _as_completed(
         except KilledWorker:  # a result that died with its worker was made again in vain
             waiting.update(batch)
             continue
-        for future, result in zip(finished, results, strict=True):
+        for future, (refused, result) in zip(finished, results, strict=True):
+            if refused:
+                raise InputError(f"A worker that came later {refused}. {SAME}")
             task = out.pop(future)
-            yield task, result if shared else _written(task, result)
+            yield task, result if shared else _written(task, *result)
         for future in set(batch).difference(finished):
             if future.status in ("pending", "lost") and client.status == "running":
                 waiting.add(future)  # its result died with the worker that held it, and is being made again
@@ -221,8 +254,7 @@ def _ready(client: Client, waiting: Any) -> list[Future]:
         if time.monotonic() - looked > START_SECONDS and client.status == "running":
             client.wait_for_workers(1, timeout=START_SECONDS)
             looked = time.monotonic()
-    found: list[Future] = waiting.next_batch()
-    return found
+    return list(waiting.next_batch())
 
 
 def _require_killed(future: Future) -> None:
@@ -255,13 +287,10 @@ def _elsewhere(function: Callable[[Task], Any], task: Task, sent: list[tuple[str
     for root, blob in sent:
         for name, content in blob.items():
             path = there / Path(root).relative_to("/") / name
-            if not path.exists():
+            if not path.exists() or path.read_bytes() != content:
                 files.write_bytes(path, content)
 
-    def moved(path: Path) -> Path:
-        return there / path.relative_to("/")
-
-    task = _moved(task, moved)
+    task = _moved(task, lambda path: there / path.relative_to("/"))
     value = function(task)
     if task.writes is None:
         return value, {}
@@ -270,8 +299,7 @@ def _elsewhere(function: Callable[[Task], Any], task: Task, sent: list[tuple[str
     return value, blob
 
 
-def _written(task: Task, result: tuple[Any, Blob]) -> Any:
-    value, blob = result
+def _written(task: Task, value: Any, blob: Blob) -> Any:
     if task.writes is not None and blob:
         with files.atomic_directory(task.writes) as temporary:
             for name, content in blob.items():
@@ -281,9 +309,7 @@ def _written(task: Task, result: tuple[Any, Blob]) -> Any:
 
 def _blob(path: Path) -> tuple[str, Blob]:
     """A file, or every file below a folder, by its name relative to `path`."""
-    if path.is_file():
-        return str(path), {"": path.read_bytes()}
-    found = sorted(file for file in path.rglob("*") if file.is_file())
+    found = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     return str(path), {file.relative_to(path).as_posix(): file.read_bytes() for file in found}
 
 
@@ -303,6 +329,7 @@ def _moved(value: Any, change: Callable[[Path], Path]) -> Any:
 
 def dask_setup(worker: Any) -> None:
     """For `dask worker --preload forecast.system.cluster`: one thread per task, in BLAS as in Dask."""
+    identity()
     for name in THREADS:
         os.environ.setdefault(name, "1")
     threads = getattr(getattr(worker, "state", None), "nthreads", 1)

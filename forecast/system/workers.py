@@ -43,7 +43,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a task returned, or why it did not. `expected`: a `ForecastError`, else a bug with its traceback.
+    """What a task returned, or why it did not: the message of a `ForecastError`, or the traceback of a bug.
 
     `startup`: CPU seconds that its process spent on imports before it; `kind`: `kind_of_machine` there.
     """
@@ -51,7 +51,6 @@ class Outcome:
     name: str
     value: Any = None
     error: str = ""
-    expected: bool = False
     exit_code: int = 0
     startup: float = 0.0
     kind: str = ""
@@ -86,7 +85,7 @@ def _outcomes(tasks: Sequence[Task], jobs: int) -> Iterator[Outcome]:
 
 def _on_cluster(tasks: Sequence[Task], where: str) -> Iterator[Outcome]:
     for task, found in cluster.outcomes(_attempt, tasks, where):
-        yield found if isinstance(found, Outcome) else Outcome(task.name, error=str(found), expected=True, exit_code=1)
+        yield found if isinstance(found, Outcome) else Outcome(task.name, error=str(found), exit_code=1)
 
 
 @cache
@@ -158,6 +157,6 @@ def _attempt(task: Task) -> Outcome:
         with threadpool_limits(1):
             return Outcome(task.name, task.function(*task.arguments), startup=startup, kind=kind_of_machine())
     except ForecastError as error:
-        return Outcome(task.name, error=str(error), expected=True, exit_code=error.exit_code, startup=startup)
+        return Outcome(task.name, error=str(error), exit_code=error.exit_code, startup=startup)
     except Exception:  # noqa: BLE001  (the boundary of a task: a bug is reported with the others' results kept)
         return Outcome(task.name, error=traceback.format_exc(), exit_code=1)

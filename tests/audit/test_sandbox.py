@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from forecast.audit.sandbox import file_access, isolated
+from forecast.audit.sandbox import Project, file_access, isolated, run
 from forecast.system import workers
 from forecast.system.errors import InputError
+from tests.support import small_project
 from tests.support.small_project import ROOT
 
 REMEMBERED: list[str] = []
@@ -53,6 +54,18 @@ def test_a_run_with_workers_leaves_no_folder_of_theirs_and_no_word_of_one(tmp_pa
     done = subprocess.run(command, env=settings, cwd=ROOT, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("[0, 1, 2, 0, 1, 2]\n", "")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_with_one_job_notes_what_it_does_whatever_cluster_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = Project.of(small_project.write_real(tmp_path / "project", models=()), "wave")
+    monkeypatch.setenv("FORECAST_CLUSTER", "tcp://127.0.0.1:9")  # nobody answers there
+    monkeypatch.syspath_prepend(str(project.paths.root))
+    alone = isolated(run, project, project.frame, tmp_path / "alone", stages=("fetch", "prepare", "train"))
+    assert "train" in {asked.stage for asked in alone.asked}
+    with pytest.raises(InputError, match="No scheduler answers"):
+        isolated(run, project, project.frame, tmp_path / "there", stages=("fetch", "prepare", "train"), jobs=2)
 
 
 def test_an_error_comes_back_as_it_was() -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +24,15 @@ from forecast.system.workers import Task
 
 
 @contextmanager
-def started(folder: Path, nworkers: int):
-    """A scheduler and its workers as docs/cluster.md starts them: (address, scheduler, nannies)."""
-    place, local = folder / "scheduler.json", ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
+def started(folder: Path, nworkers: int, *, host: str = "127.0.0.1", **about: str):
+    """As docs/cluster.md starts them, with the variables `about`: (address, scheduler, nannies)."""
+    place, local = folder / "scheduler.json", ["--host", host, "--dashboard-address", "127.0.0.1:0"]
     preload = ["--preload", "forecast.system.cluster", "--local-directory", str(folder), "--memory-limit", "600MB"]
     with (folder / "log").open("w") as log:
 
         def program(name, *options):
             command = [sys.executable, "-m", f"distributed.cli.dask_{name}", "--scheduler-file", str(place), *options]
-            return subprocess.Popen(command, stdout=log, stderr=log)
+            return subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **about})
 
         running = [program("scheduler", "--port", "0", *local)]
         try:
@@ -93,6 +96,17 @@ def copied(source: Path, target: Path):
     return str(target)
 
 
+@dataclass(frozen=True)
+class Marker:
+    """A file of this machine, wherever the task runs; its name is no path to the parent."""
+
+    path: str
+
+
+def read_on(path: Path, marker: Marker | None = None):
+    return path.read_text() if marker is None else once_killed(Path(marker.path), path.read_text())
+
+
 def run(*tasks):
     return {outcome.name: outcome for outcome in workers.run(tasks, jobs=2)}
 
@@ -104,20 +118,38 @@ def wait_for(path: Path, seconds: float = 20.0):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("text", ["host:8786", "tcp://", "http://host:1", "local:0", "local:two", "tcp://a b:1"])
+@pytest.mark.parametrize("text", ["host:8786", "tcp://", "http://host:1", "local:0", "local:two", "tcp://a b:1",
+    "tcp://host:0", "tcp://host:65536"])  # fmt: skip
 def test_a_malformed_address_is_refused_with_what_is_wanted(text, monkeypatch):
     monkeypatch.setenv(cluster.VARIABLE, text)
     with pytest.raises(InputError, match="Wanted tcp://host:port"):
         cluster.address()
 
 
-def test_where_nobody_answers_it_says_so_within_its_time(monkeypatch):
+def answered(there: socket.socket, answer: bytes):
+    with there.accept()[0] as asked:
+        asked.sendall(answer)
+        asked.settimeout(20)
+        while asked.recv(1000):
+            continue
+
+
+@pytest.mark.parametrize("answer", [None, b"", b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"x" * 100])
+def test_where_no_scheduler_answers_it_says_so_within_its_time(answer, monkeypatch):
+    """Nobody listens; somebody who says nothing; another program, such as the dashboard."""
     monkeypatch.setattr(cluster, "WAIT_SECONDS", 1)
-    monkeypatch.setenv(cluster.VARIABLE, "tcp://127.0.0.1:9")
-    began = time.monotonic()
-    with pytest.raises(BusyError, match="No scheduler answers at tcp"):
-        run(Task("two", square, (2,)))
-    assert time.monotonic() - began < 10
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        address = f"tcp://127.0.0.1:{there.getsockname()[1]}"
+        monkeypatch.setenv(cluster.VARIABLE, address)
+        there.settimeout(20)
+        if answer is None:
+            there.close()
+        elif answer:
+            threading.Thread(target=answered, args=(there, answer), daemon=True).start()
+        began = time.monotonic()
+        with pytest.raises(BusyError, match=f"No scheduler answers at {address} within 1 s"):
+            run(Task("two", square, (2,)))
+        assert time.monotonic() - began < 6
 
 
 def test_results_and_failures_are_those_of_the_cores_of_this_machine(given, monkeypatch):
@@ -160,9 +192,92 @@ def test_workers_without_this_disk_are_sent_what_they_read_and_send_back_what_th
     assert (target / "copy.txt").read_text().startswith("hello ")
 
 
+def test_workers_without_this_disk_never_take_the_files_of_an_earlier_command(given, tmp_path, monkeypatch):
+    monkeypatch.setenv("FORECAST_CLUSTER_DISK", "separate")
+    text = tmp_path / "in" / "text.txt"
+    text.parent.mkdir()
+    for content in ("first", "other"):
+        text.write_text(content)
+        done = run(*(Task(f"{n}", read_on, (text,), reads=(text,)) for n in range(6)))
+        assert {outcome.value for outcome in done.values()} == {content}
+
+
+def test_workers_without_this_disk_are_sent_again_what_died_with_one_of_them(given, tmp_path, monkeypatch):
+    monkeypatch.setenv("FORECAST_CLUSTER_DISK", "separate")
+    text = tmp_path / "text.txt"
+    text.write_text("hello")
+    killed = [Task(f"{n}", read_on, (text, Marker(str(tmp_path / f"{n}"))), reads=(text,)) for n in range(2)]
+    assert {outcome.value or outcome.error for outcome in run(*killed).values()} == {"hello"}
+    assert (tmp_path / "0").exists() and (tmp_path / "1").exists()
+
+
+@contextmanager
+def joined(address: str, folder: Path, preload: str):
+    """One more worker, which begins by running `preload`."""
+    (folder / "own.py").write_text(preload)
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
+    command += ["--host", "127.0.0.1", "--preload", str(folder / "own.py"), "--local-directory", str(folder / "own")]
+    with (folder / "own.log").open("w") as log:
+        worker = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        yield
+    finally:
+        worker.terminate()
+        worker.wait(60)
+
+
+def test_a_worker_with_other_code_that_comes_late_is_refused_as_well(tmp_path, monkeypatch):
+    with started(tmp_path, 1) as (address, *_):
+        monkeypatch.setenv(cluster.VARIABLE, address)
+        tasks = [Task("fast", square, (2,)), *(Task(f"{n}", slow, (tmp_path / f"{n}", 0.5)) for n in range(60))]
+        loop = workers.run(tasks, jobs=2)
+        assert next(loop).value == 4
+        with (
+            joined(address, tmp_path, "from forecast.system import cluster; cluster.PACKAGES = ()"),
+            pytest.raises(InputError, match=r"has other packages .digest [0-9a-f]{12}, here"),
+        ):
+            list(loop)
+
+
+def test_a_worker_without_this_project_is_one_sentence(tmp_path, monkeypatch):
+    from distributed import Client
+
+    with started(tmp_path, 1) as (address, *_):
+        monkeypatch.setenv(cluster.VARIABLE, address)
+        with joined(address, tmp_path, "import sys; sys.modules['forecast.system.cluster'] = None"):
+            with Client(address, set_as_default=False) as client:
+                client.wait_for_workers(2, timeout=30)
+            with pytest.raises(InputError, match=r"cannot say which code it has .*ModuleNotFound.*install the same"):
+                run(Task("two", square, (2,)))
+
+
+def test_certificates_from_the_settings_are_enough_for_tls(tmp_path):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    subprocess.run([*made, "-keyout", key, "-out", certificate], check=True, capture_output=True, timeout=60)
+    settings = {"CA_FILE": certificate}
+    for role in ("SCHEDULER", "WORKER", "CLIENT"):
+        settings |= {f"{role}__CERT": certificate, f"{role}__KEY": key}
+    about = {f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(path) for name, path in settings.items()}
+    asks = "from forecast.system.workers import Task, run; from tests.system.test_cluster import square;"
+    asks += "print([o.value for o in run([Task('four', square, (4,))], jobs=2)])"
+    with started(tmp_path, 1, host="tls://127.0.0.1", **about) as (address, *_):
+        assert address.startswith("tls://")
+
+        def asked(**about: str) -> str:
+            env = {**os.environ, cluster.VARIABLE: address, **about}
+            done = subprocess.run([sys.executable, "-c", asks], env=env, capture_output=True, text=True, timeout=60)
+            return done.stdout + done.stderr
+
+        assert "[16]" in asked(**about)
+        for without in ({}, {name: str(tmp_path / "none.pem") for name in about}):
+            assert "for tls://, name certificates in Dask's settings" in asked(**without).splitlines()[-1]
+
+
 def test_a_worker_with_other_code_is_refused_with_both_digests(given, monkeypatch):
-    monkeypatch.setattr(cluster, "PACKAGES", ())  # here alone: e3b0… is the digest of nothing
-    with pytest.raises(InputError, match=r"has other packages .digest [0-9a-f]{12}, here e3b0c44298fc"):
+    there = cluster.identity()
+    monkeypatch.setattr(cluster, "identity", lambda: {**there, "packages": "of others"})
+    with pytest.raises(InputError, match=f"has other packages .digest {there['packages']}, here of others"):
         run(Task("two", square, (2,)))
 
 

@@ -47,9 +47,9 @@ def test_a_value_an_expected_error_and_a_bug_are_told_apart():
     assert all(outcome.kind for outcome in found.values() if outcome.value is not None)
     found = {name: replace(outcome, kind="") for name, outcome in found.items()}
     assert found["two"] == Outcome("two", 4)
-    assert found["wrong"] == Outcome("wrong", error="the file is wrong", expected=True, exit_code=2)
+    assert found["wrong"] == Outcome("wrong", error="the file is wrong", exit_code=2)
     bug = found["bug"]
-    assert not bug.expected and bug.exit_code == 1
+    assert bug.exit_code == 1
     assert "Traceback" in bug.error and bug.error.endswith("ZeroDivisionError: a bug\n")
 
 
@@ -64,8 +64,8 @@ def test_a_failure_stops_none_of_the_others():
 
 def test_one_process_and_two_give_the_same():
     alone, side_by_side = outcomes(jobs=1), outcomes(jobs=2)
-    assert {n: (o.value, o.expected, o.exit_code) for n, o in alone.items()} == {
-        n: (o.value, o.expected, o.exit_code) for n, o in side_by_side.items()
+    assert {n: (o.value, o.exit_code) for n, o in alone.items()} == {
+        n: (o.value, o.exit_code) for n, o in side_by_side.items()
     }
     assert side_by_side["bug"].error.endswith("ZeroDivisionError: a bug\n")
 
@@ -94,7 +94,7 @@ def test_outcomes_without_a_failure_raise_nothing():
 def test_all_failures_are_named_in_one_error_with_the_gravest_exit_code():
     failed = [
         Outcome("two", 4),
-        Outcome("gru", error="no data", expected=True, exit_code=DataError.exit_code),
+        Outcome("gru", error="no data", exit_code=DataError.exit_code),
         Outcome("lstm", error="Traceback ...", exit_code=1),
     ]
     with pytest.raises(ForecastError) as error:
