@@ -187,14 +187,13 @@ def _require_numbers(frame: pd.DataFrame, column: str) -> None:
         if values.isna().all():
             raise InputError(f"{WHERE}: column {column!r} is empty; wanted numbers. Drop the column, or fill it.")
         return
-    found = first_text(values)
-    shown = f" with {str(found[1])[:40]!r} in row {found[0]}" if found is not None else f", such as {values.iloc[0]!r}"
-    flags = pd.api.types.is_bool_dtype(values)
-    number = f"df[{column!r}].astype(float)" if flags else f"pandas.to_numeric(df[{column!r}], errors='coerce')"
-    cure = f"df[{column!r}] = {number}"
-    raise InputError(
-        f"{WHERE}: column {column!r} is of type {values.dtype}{shown}; wanted numbers. Convert it: `{cure}`."
-    )
+    found, own = first_text(values), f"df[{column!r}]"
+    text = "" if found is None else str(found[1])[:40]
+    shown = f" with {text!r} in row {found[0]}" if found is not None else f", such as {values.iloc[0]!r}"
+    commas = ".str.replace(',', '.')" if re.fullmatch(r"[+-]?\d+,\d+", text) else ""
+    simple = f"{own}{commas}.astype(float)" if commas or pd.api.types.is_bool_dtype(values) else ""
+    cure = f"{own} = " + (simple or f"pandas.to_numeric({own}, errors='coerce')")
+    raise InputError(f"{WHERE}: column {column!r} has type {values.dtype}{shown}; wanted numbers. Convert: `{cure}`.")
 
 
 def _times(frame: pd.DataFrame, names: Names, *, wall_clock: bool) -> pd.Series:

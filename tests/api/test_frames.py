@@ -105,8 +105,9 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
         lambda: frame(ds=DAYS.tz_localize("Europe/Dublin")), {}, ("'1D' grid", "Europe/Dublin", "dt.tz_localize(None)")
     ),
     "spans of time": (lambda: frame(ds=pd.to_timedelta(np.arange(120), "D")), {}, ("'ds'", "pandas.to_datetime")),
+    "commas for points": (lambda: frame(y=["1,5"] * 120), {}, ("'1,5'", ".str.replace(',', '.').astype(float)")),
     "numbers as objects": (
-        lambda: frame(y=pd.Series([1.0, None] * 60, dtype=object)), {}, ("'y' is of type object, such as 1.0",)
+        lambda: frame(y=pd.Series([1.0, None] * 60, dtype=object)), {}, ("'y' has type object, such as 1.0",)
     ),
     "numbers as text": (lambda: frame(y=["1.0"] * 120), {}, ("'y'", "wanted numbers", "pandas.to_numeric")),
     "objects": (lambda: frame(y=pd.Series([1.0, "calm"] * 60, dtype=object)), {}, ("'y'", "'calm'", "row 1")),

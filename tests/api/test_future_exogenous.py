@@ -113,7 +113,7 @@ def hole(frame: pd.DataFrame) -> pd.DataFrame:
         (hole, "series 'a': 'holiday' is `known_ahead` and has no value at 2024-01-17 17:00:00"),
         (lambda frame: frame.drop(index=2), "'a': 'holiday' has no value 3 steps after .* its values of the whole"),
         (lambda frame: frame[frame["unique_id"] == "a"], "Series 'b': 'holiday' has no value 1 steps after"),
-        (lambda frame: frame.assign(holiday="yes"), "future_df: column 'holiday' is of type .* wanted numbers"),
+        (lambda frame: frame.assign(holiday="yes"), "future_df: column 'holiday' has type .* wanted numbers"),
     ],
 )  # fmt: skip
 def test_a_plan_that_is_not_whole_is_told(ridge: forecast.Model, spoil: Callable[..., Any], sentence: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +46,25 @@ def test_a_change_is_checked_by_the_command_of_a_developer() -> None:
     triggers = yaml.safe_load(WORKFLOW.read_text())[True]  # YAML 1.1 reads the key `on` so
     assert {"push", "pull_request", "schedule"} <= set(triggers)
     assert commands("check") == ["bash .ci/run"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_git_works_where_the_checkout_belongs_to_another_user(tmp_path: Path) -> None:
+    project, programs = tmp_path / "project", tmp_path / "programs"
+    (project / ".ci").mkdir(parents=True)
+    programs.mkdir()
+    shutil.copy(ROOT / ".ci" / "run", project / ".ci" / "run")
+    subprocess.run(["git", "init", "-q"], cwd=project, check=True)
+    for name in ("make", "chromium", "chromedriver", "apt-get"):
+        (programs / name).write_text("#!/bin/sh\n" + ("exec git ls-files -o\n" if name == "make" else ""))
+        (programs / name).chmod(0o755)
+    for path in (project, *project.rglob("*")):
+        os.chown(path, 12345, 12345)
+    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    done = subprocess.run(
+        ["bash", ".ci/run"], cwd=project, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, ".ci/run\n.ci/run\n"), done.stderr
 
 
 def test_the_site_is_built_by_the_command_of_a_developer() -> None:
