@@ -44,6 +44,7 @@ CLEARLY_WORSE = 1.25  # times the held-out error of the best family: not an acci
 LOST = 2.0  # times the error of the best net over the whole record: it never found the system
 GAIN = 0.7  # of the error before: a round that lowers it so far is repeated
 REPEATS = 4
+OTHER_FAMILIES = 1.1  # times the work of one family: what others take until they are given up, over simulated systems
 
 COORDINATES = {"differences": differences, "increments": increments, "integrating states": increments}
 
@@ -164,7 +165,7 @@ class _Search:
         whole = lm.Options(max_iterations=iterations_of(self.settings))
         with threadpool_limits(1):
             seconds = lm.estimate(ClosedLoop(net, e, start), weights, whole).seconds
-        return lm.Estimate(held, seconds)
+        return lm.Estimate(held, OTHER_FAMILIES * seconds)
 
     def winners(self, announce: Callable[[str], None]) -> list[Member]:
         """The best nets of every fold, of the families that were not given up.
