@@ -62,13 +62,6 @@ def chosen_before(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector:
     yield from _scales(base, other, since, detector)
 
 
-def opened_beside(base: Sandbox, detector: str) -> Iterator[Finding]:
-    """A run reads the data it is given, and keeps nothing for another run in the project itself."""
-    if base.opened:
-        text = f"the stages opened {base.opened[0]} of the project itself, beside the data they were given"
-        yield Finding("beside", detector, base.opened[0], text)
-
-
 def _scales(base: Sandbox, other: Sandbox, since: str, detector: str) -> Iterator[Finding]:
     """MAE / MASE is the scale of the train part, whatever the test block holds."""
     tables = [s.table("by_series.parquet") for s in (base, other)]

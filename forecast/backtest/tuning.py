@@ -51,7 +51,7 @@ def tune_dataset(paths: ProjectPaths, dataset: str, models: tuple[str, ...] = ()
     grid = candidates(config, with_references(models, config), season_length=task.season_length)
     planned = [c for c in grid if c.spec.search_space()]
     plan = Plan(
-        place=PreparedData(paths, dataset, "tuning.parquet", files.sha256(paths.tuning_frame(dataset))),
+        place=PreparedData(paths, dataset, "tuning.parquet", files.sha256(paths.prepared(dataset) / "tuning.parquet")),
         task=task,
         budget=Budget(budget.trial_steps, budget.evaluate_every),
         n_trials=budget.n_trials,
@@ -138,7 +138,7 @@ def study(plan: Plan, candidate: Candidate) -> dict[str, Any]:
 
 def study_key(plan: Plan, candidate: Candidate) -> str:
     """Data slice, search space, budget, seed, code and versions; rows after the validation block are not in it."""
-    borders = {name: plan.borders[name] for name in ("train_end", "validation_end")}
+    borders = {name: at for name, at in plan.borders.items() if name in ("train_end", "validation_end", "own")}
     return result_key(
         data=plan.place.digest,
         task=task_digest(plan.task),

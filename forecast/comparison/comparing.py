@@ -18,7 +18,7 @@ from forecast.comparison.losses import COLUMNS, choose, preferred, variance_part
 from forecast.comparison.multiple_comparisons import ranked
 from forecast.comparison.paired_tests import change_by_step
 from forecast.comparison.scores import Cube, Scored
-from forecast.comparison.sentences import left_out_in_words, preferred_in_words, warnings_in_words
+from forecast.comparison.sentences import OWN_BLOCKS, left_out_in_words, preferred_in_words, warnings_in_words
 from forecast.comparison.verdicts import compare
 from forecast.config.experiment import COMBINATION, NAIVE, Evaluation, Tuning, load_evaluation, load_tuning
 from forecast.config.paths import ProjectPaths
@@ -95,7 +95,7 @@ def compared(
     verdicts |= {**_alarms(scored, task), **decided, "exempt_from_budget": exempt, "sentences": said}
     pooled: list[dict[str, Any]] = intervals.intervals.query("step == 0").to_dict("records")  # type: ignore[assignment]
     verdicts["warnings"] = warnings_in_words(chosen, _skill(scored), pooled, verdicts["leaks"], intervals.refused)
-    verdicts["warnings"] += left_out_in_words(results.records.values())
+    verdicts["warnings"] += left_out_in_words(results.records.values()) + [OWN_BLOCKS] * bool(borders.own)
     return Compared(tables, intervals.bands, _residuals(scored, task), verdicts)
 
 

@@ -103,7 +103,7 @@ def references(frame: pd.DataFrame, naive: pd.DataFrame, task: Task, borders: Bo
     known = frame.groupby("unique_id", sort=False)[targets].ffill()
     for uid, places in frame.groupby("unique_id", sort=True).indices.items():
         times = pd.Index(frame["ds"].to_numpy()[places])
-        inside = times <= borders.train_end
+        inside = times <= borders.of(str(uid)).train_end
         for target in targets:
             name = series_name(uid, target, targets)
             train = frame[target].to_numpy()[places][inside]

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 TITLES = {ranking: title.capitalize() for ranking, title in RANKING_TITLES.items()}
 NAIVE = "repeating the last value"
 
+OWN_BLOCKS = "Blocks are shares of each series' own rows: a model may have learnt from later days of other series."
+
 
 def sentences_of(
     dataset: str,

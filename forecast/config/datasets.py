@@ -25,21 +25,21 @@ class Rule(Config):
 
 
 class Quality(Config):
-    """Rules by name; those not named have their default, and so has what a named one leaves out."""
+    """Rules by name, each a function of `data/quality/checks.py`; what is not given has its default."""
 
     ohlc_order: Rule = Rule(action="warn", limit=0)  # sessions with Low > Open, Close or High < Open, Close
     positive_prices: Rule = Rule(action="refuse", limit=0)  # prices at or below zero
     unadjusted_split: Rule = Rule(action="warn", limit=0.03)  # distance of a jump from 2:1, 3:1, ... as a share
     flat_bars: Rule = Rule(action="warn", limit=0)  # sessions whose open, high, low and close are one number
-    stale_repeats: Rule = Rule(action="warn", limit=12)  # equal values in a row, zeros not counted
+    dividends: Rule = Rule(action="warn", limit=0)  # prices of a file that carries no dividends
     spikes: Rule = Rule(action="warn", limit=15)  # a step there and back, in 99th percentiles of a step
+    stale_repeats: Rule = Rule(action="warn", limit=12)  # equal values in a row, zeros not counted
     units: Rule = Rule(action="warn", limit=0)  # values that another unit explains better
     missing_share: Rule = Rule(action="warn", limit=0.05)  # steps without a value, as a share
     missing_cells: Rule = Rule(action="warn", limit=0)  # rows with an empty cell
+    shared_columns: Rule = Rule(action="warn", limit=0.001)  # share of steps on which two series may differ
     gaps: Rule = Rule(action="warn", limit=0)  # missing steps inside a series
     clock_change: Rule = Rule(action="warn", limit=0)  # hours missing where local clocks are put forward
-    shared_columns: Rule = Rule(action="warn", limit=0.001)  # share of steps on which two series may differ
-    dividends: Rule = Rule(action="warn", limit=0)  # prices of a file that carries no dividends
     freshness: Rule = Rule(action="warn", limit=3)  # steps of the calendar since the last row
 
     @model_validator(mode="before")

@@ -71,10 +71,6 @@ class ProjectPaths:
     def frame(self, dataset: str) -> Path:
         return self.prepared(dataset) / "frame.parquet"
 
-    def tuning_frame(self, dataset: str) -> Path:
-        """The rows of `frame` up to the end of the validation block."""
-        return self.prepared(dataset) / "tuning.parquet"
-
     def borders(self, dataset: str) -> Path:
         return self.prepared(dataset) / "borders.json"
 

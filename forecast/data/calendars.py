@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import date
 from functools import lru_cache
 from typing import Any
 
@@ -52,11 +51,11 @@ def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
     if isinstance(calendar, SessionCalendar):
         sessions = _exchange(calendar.exchange, start.year, end.year).sessions.as_unit("ns")
         inside = sessions[(sessions >= start) & (sessions <= end)]
-        return inside.difference(_dates(calendar.extra_closures))
+        return inside.difference(pd.DatetimeIndex(list(calendar.extra_closures)).as_unit("ns"))
     if isinstance(calendar, WeekdayCalendar):
         days = pd.date_range(start.ceil("D"), end, freq="D").as_unit("ns")
         open_days = days[days.day_of_week.isin([_WEEKDAYS.index(day) for day in calendar.days])]
-        return open_days.difference(_dates(calendar.closures))
+        return open_days.difference(pd.DatetimeIndex(list(calendar.closures)).as_unit("ns"))
     if (step := fixed_step(calendar)) is not None and (end - start) / step > MOST_STEPS:
         raise InputError(
             f"From {start} to {end} are more than {MOST_STEPS:,} steps of {calendar.freq}; no memory holds them. "
@@ -251,10 +250,6 @@ def yaml_of(calendar: Calendar) -> str:
     own = {"freq"} if calendar.kind == "index" else None
     content = calendar.model_dump(mode="json", exclude_defaults=True, exclude=own)
     return "{" + ", ".join(f"{key}: {value}" for key, value in content.items()) + "}"
-
-
-def _dates(days: tuple[date, ...]) -> pd.DatetimeIndex:
-    return pd.DatetimeIndex(list(days)).as_unit("ns")
 
 
 _built: dict[str, tuple[int, int, Any]] = {}

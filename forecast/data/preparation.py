@@ -33,9 +33,10 @@ def prepare_dataset(paths: ProjectPaths, dataset: str) -> None:
     frame, findings = _checked(paths, dataset, settings)
     borders = borders_of(frame, dataset, settings)
     check_transforms(frame, settings.task)
+    ends = {name: borders.of(name).validation_end for name in frame["unique_id"].unique()}
     with files.atomic_directory(paths.prepared(dataset)) as folder:
         files.write_frame(folder / "frame.parquet", frame)
-        files.write_frame(folder / "tuning.parquet", frame[frame["ds"] <= borders.validation_end])
+        files.write_frame(folder / "tuning.parquet", frame[frame["ds"] <= frame["unique_id"].map(ends)])
         files.write_json(folder / "borders.json", borders.to_json())
         files.write_json(folder / "task.json", settings.task.model_dump(mode="json"))
         files.write_json(folder / "quality.json", {**quality.describe(frame, settings), "findings": findings})

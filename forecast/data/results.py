@@ -240,10 +240,6 @@ class Results:
         """The rows of `intervals` of `model` in `ranking`."""
         return in_ranking(self.intervals[self.intervals["model"] == model], ranking)
 
-    def changes_of(self, model: str, ranking: str) -> pd.DataFrame:
-        """The rows of `changes` of `model` in `ranking`, by step."""
-        return in_ranking(self.changes[self.changes["model"] == model], ranking).sort_values("step")
-
     def own_skip(self, model: str, ranking: str) -> str:
         """What `model` is added to: the row it must beat to count."""
         name = self.candidate(model, ranking)

@@ -92,10 +92,6 @@ class Scaling:
         """Scaled target values of one output back to modelling units."""
         return z * self.scale[unique_id][output] + self.centre[unique_id][output]
 
-    def rescaled(self, values: np.ndarray, unique_id: str, output: int) -> np.ndarray:
-        """The inverse of `unscaled`."""
-        return (values - self.centre[unique_id][output]) / self.scale[unique_id][output]
-
     def to_json(self) -> dict[str, Any]:
         return {
             uid: {"centre": self.centre[uid].tolist(), "scale": self.scale[uid].tolist()}

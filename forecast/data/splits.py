@@ -8,7 +8,9 @@ block they end (the embargo), and no two blocks share a target.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,27 +44,43 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Borders:
-    """The moment each block ends (included), resolved once from the configured dates or shares."""
+    """The moment each block ends (included), resolved once from the configured dates or shares; `own`: by series,
+    where they share none."""
 
     train_end: pd.Timestamp
     validation_end: pd.Timestamp
     calibration_end: pd.Timestamp
     test_end: pd.Timestamp
+    own: Mapping[str, Borders] = field(default_factory=dict, kw_only=True)
 
-    def to_json(self) -> dict[str, str]:
-        return {name: moment.isoformat() for name, moment in vars(self).items()}
+    @property
+    def ends(self) -> dict[str, pd.Timestamp]:
+        return {name: moment for name, moment in vars(self).items() if name != "own"}
+
+    def of(self, unique_id: str) -> Borders:
+        return self.own.get(unique_id, self)
+
+    def to_json(self) -> dict[str, Any]:
+        own = {name: borders.to_json() for name, borders in self.own.items()}
+        return {name: moment.isoformat() for name, moment in self.ends.items()} | ({"own": own} if own else {})
 
     @classmethod
-    def from_json(cls, content: dict[str, str]) -> Borders:
-        return cls(**{name: pd.Timestamp(moment) for name, moment in content.items()})
+    def from_json(cls, content: Mapping[str, Any]) -> Borders:
+        own = {name: cls.from_json(borders) for name, borders in content.get("own", {}).items()}
+        return cls(**{name: pd.Timestamp(moment) for name, moment in content.items() if name != "own"}, own=own)
 
 
 def resolve(panel: Panel, splits: AnySplits) -> Borders:
-    """Dates hold to the end of their day; shares are counted on the union of all series' time steps."""
+    """Dates hold to the end of their day; shares are counted on the union of all series' time steps, on each series'
+    own rows where one of them has no origin in a block of the union."""
     if isinstance(splits, Splits):
         days = (splits.train_end, splits.validation_end, splits.calibration_end, splits.test_end)
         return Borders(*(pd.Timestamp(day) + pd.Timedelta(days=1) - pd.Timedelta(1, "ns") for day in days))
-    return _shares(splits, np.unique(np.concatenate([s.ds for s in panel.series])))
+    borders = _shares(splits, np.unique(np.concatenate([s.ds for s in panel.series])))
+    blocks = [cut(series, borders) for series in panel.series]
+    if all(len(origins_of(panel.task, own, block)) for own in blocks for block in BLOCKS):
+        return borders
+    return replace(borders, own={series.unique_id: _shares(splits, series.ds) for series in panel.series})
 
 
 def _shares(splits: FractionSplits, steps: np.ndarray) -> Borders:
@@ -73,7 +91,8 @@ def _shares(splits: FractionSplits, steps: np.ndarray) -> Borders:
 
 def cut(series: Series, borders: Borders) -> Blocks:
     """The blocks of one series; rows after the test block's end belong to none."""
-    ends = np.array([np.datetime64(moment) for moment in vars(borders).values()], dtype="datetime64[ns]")
+    moments = borders.of(series.unique_id).ends.values()
+    ends = np.array([np.datetime64(moment) for moment in moments], dtype="datetime64[ns]")
     return Blocks(*itertools.pairwise([0, *np.searchsorted(series.ds, ends, side="right").tolist()]))
 
 

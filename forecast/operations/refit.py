@@ -10,7 +10,6 @@ of it can be scored.
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +69,7 @@ def on_all_data(root: Path, dataset: str, record: dict, target: Path, *, calibra
     paths = ProjectPaths.of(root)
     settings, budget = load_dataset(dataset, paths.configs), load_tuning(paths.configs)
     frame = files.read_frame(paths.frame(dataset))
-    borders = moved_to_the_end(frame["ds"], Borders.from_json(files.read_json(paths.borders(dataset))))
+    borders = moved_to_the_end(frame, Borders.from_json(files.read_json(paths.borders(dataset))))
     problem = Problem.of(from_frame(frame, dataset, settings.task), borders, ("train", "validation"))
     steps = Budget(budget.final_steps, budget.evaluate_every)
     members = record.get("members", [])
@@ -99,11 +98,12 @@ def fitted(problem: Problem, candidate: Candidate, seed: int, budget: Budget, fo
     fit_twice(problem, candidate, seed=seed, budget=budget)[1].forecaster.save(folder)
 
 
-def moved_to_the_end(ds: pd.Series, borders: Borders) -> Borders:
+def moved_to_the_end(frame: pd.DataFrame, borders: Borders) -> Borders:
     """Validation as long as before at the very end, everything earlier for training; nothing is left to score on."""
-    last = ds.max()
+    last = frame["ds"].max()
     length = borders.validation_end - borders.train_end
-    return replace(borders, train_end=last - length, validation_end=last, calibration_end=last, test_end=last)
+    own = {name: moved_to_the_end(frame[frame["unique_id"] == name], one) for name, one in borders.own.items()}
+    return Borders(last - length, validation_end=last, calibration_end=last, test_end=last, own=own)
 
 
 def candidate_of(record: dict[str, Any]) -> Candidate:

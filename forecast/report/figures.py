@@ -125,7 +125,7 @@ def _step_lines(results: Results, ranking: str, metric: str) -> list[Line]:
         x, y = wide.index.to_numpy(float), mean.to_numpy(float)
         if role in ("chosen", "network"):
             if metric == "skill":
-                sure = results.changes_of(str(model), ranking)
+                sure = in_ranking(results.changes[results.changes["model"] == model], ranking).sort_values("step")
                 bands = ((floats(sure["low"]), floats(sure["high"])),) if len(sure) == len(x) else ()
             elif seeds.shape[1] > 1:
                 bands = ((floats(seeds.min(axis=1)), floats(seeds.max(axis=1))),)

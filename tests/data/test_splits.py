@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from forecast.data import splits
 from forecast.data.panel import Series, from_frame
 from forecast.data.splits import BLOCKS, Blocks, Borders
+from forecast.system import files
 from forecast.system.errors import InputError
 from tests.support import example_data
 
@@ -51,6 +52,27 @@ def test_rows_after_the_test_block_belong_to_none():
 def test_shares_are_counted_on_the_steps_of_all_series():
     borders = resolved(100, series=("a", "b"))
     assert splits.cut(hours(100), borders) == Blocks((0, 60), (60, 75), (75, 85), (85, 100))
+
+
+def unequal(*lengths):
+    frames = [example_data.hourly(rows, (f"s{rows}",)) for rows in lengths]
+    return from_frame(pd.concat(frames, ignore_index=True), "example", example_data.dataset().task)
+
+
+def test_shares_are_of_each_series_own_rows_where_they_do_not_end_together(tmp_path):
+    found = unequal(200, 120, 160)
+    borders = splits.resolve(found, example_data.dataset().splits)
+    for series in found.series:
+        n = len(series)
+        shares = [round(share * n) for share in (0, 0.6, 0.75, 0.85, 1)]
+        assert splits.cut(series, borders) == Blocks(*pairwise(shares)), series.unique_id
+    files.write_json(tmp_path / "borders.json", borders.to_json())
+    assert Borders.from_json(files.read_json(tmp_path / "borders.json")) == borders
+    assert splits.cut_panel(found, borders).keys() == found.by_id.keys()
+
+
+def test_series_that_end_almost_together_share_their_moments():
+    assert splits.resolve(unequal(200, 198), example_data.dataset().splits).own == {}
 
 
 def test_a_series_that_begins_later_is_cut_at_the_same_moments():

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from forecast.config.datasets import Dataset
+from forecast.config.datasets import Dataset, Quality
 from forecast.data.calendars import gaps, grid
 from forecast.data.quality import checks
 from forecast.data.quality.checks import Violation
@@ -23,16 +23,10 @@ SHOWN_SERIES = 3
 
 Check = Callable[[pd.DataFrame, Dataset, float], Iterator[Violation]]
 
-ORDER = (
-    "ohlc_order", "positive_prices", "unadjusted_split", "flat_bars", "dividends", "spikes", "stale_repeats", "units",
-    "missing_share", "missing_cells", "shared_columns", "gaps", "clock_change",
-)  # fmt: skip
-"""Rules, each a function of this name in `checks`."""
-
 
 def findings(frame: pd.DataFrame, dataset: Dataset, *, as_of: pd.Timestamp) -> list[Violation]:
     """What breaks a rule that is not off, refusing ones first. `frame`: checked, adjusted, all of its columns."""
-    rules: dict[str, Check] = {name: getattr(checks, name) for name in ORDER}
+    rules: dict[str, Check] = {name: getattr(checks, name) for name in Quality.model_fields}
     rules["freshness"] = partial(checks.freshness, as_of=as_of)
     found = []
     for name, check in rules.items():
