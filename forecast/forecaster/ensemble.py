@@ -148,7 +148,8 @@ class Ensemble:
         arrays = {f"{i:04d}": _rectangle(self.calibrated[name].scores) for i, name in enumerate(names)}
         files.write_arrays(folder / SCORES, arrays)
         content: dict[str, Any] = {"schema": SCHEMA, "members": len(self.forecasters), "series": names}
-        content |= {"files": _digests(folder), "typical_volatility": files.json_number(dict(self.typical))}
+        typical = {name: files.json_number(one) for name, one in self.typical.items()}
+        content |= {"files": _digests(folder), "typical_volatility": typical}
         if self.members:
             content |= {"member_names": list(self.members), "weights": dict(self.weights)}
         files.write_json(folder / MANIFEST, content)
