@@ -6,13 +6,13 @@ written outside of the temporary folder.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -279,12 +279,24 @@ def run(
     _require_installed(paths, tuned=tuned)
     require_whole(n_jobs=None if n_jobs in (0, -1) else n_jobs)
     jobs = n_jobs or default_jobs(os.environ)
-    with patch.dict(os.environ):  # what stages set for their own process, such as one thread for BLAS
+    with _environment_kept():
         prepare_dataset(paths, NAME)
         if tuned:
             tune_dataset(paths, NAME, jobs=jobs)
         train_dataset(paths, NAME, jobs=jobs, best_set=model_confidence_set)
     return Results(paths, NAME)
+
+
+@contextlib.contextmanager
+def _environment_kept() -> Iterator[None]:
+    """What stages set for their own process, such as one thread for BLAS, is not left to the caller's."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def _write(paths: ProjectPaths, asked: Question, models: Mapping[str, Mapping[str, Any]], tuning: Tuning) -> None:
