@@ -143,6 +143,7 @@ def _record(code: int, message: str, began: float) -> None:
 
 
 PLAIN_SECONDS = 5.0
+START_SECONDS = 10.0  # before them nothing is said of the time left
 
 
 class Advance:
@@ -222,7 +223,9 @@ def _lines(total: int, label: str, out: TextIO, clock: Callable[[], float]) -> I
 def _remaining(done: int, total: int, elapsed: float) -> str:
     if done >= total:
         return f" in {duration(elapsed)}"
-    return f", about {duration(elapsed / done * (total - done))} left" if done else ""
+    if elapsed < START_SECONDS or 10 * done < total:  # so far it is imports, and the first task of every worker
+        return ""
+    return f", about {duration(elapsed / done * (total - done))} left"
 
 
 def duration(seconds: float) -> str:

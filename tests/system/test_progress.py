@@ -30,6 +30,20 @@ def test_plain_lines_tell_label_count_and_time_left() -> None:
     ]
 
 
+def test_before_a_tenth_is_done_and_ten_seconds_are_over_nothing_is_said_of_the_time_left() -> None:
+    out = io.StringIO()
+    times = iter([0.0, 9.0, 20.0, 40.0])
+    with progress(20, "train", stream=out, clock=lambda: next(times)) as advance:
+        advance("first")  # nine seconds of imports
+        advance("second")
+        advance("third")
+    assert out.getvalue().splitlines() == [
+        "train: 1 of 20 done (first)",
+        "train: 2 of 20 done, about 3 min 00 s left (second)",
+        "train: 3 of 20 done, about 3 min 47 s left (third)",
+    ]
+
+
 def test_plain_lines_do_not_flood_a_log() -> None:
     out = io.StringIO()
     ticks = count(0, 0.01)
