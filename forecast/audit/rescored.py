@@ -299,9 +299,10 @@ def _split(table: pd.DataFrame, panel: Panel, name: str, level: float) -> dict[s
 
 def _widths(y: np.ndarray, task: Task, rows: list[np.ndarray]) -> list[np.ndarray]:
     """(n, 1) for the calibration block and for the test block: (a v^2 / t^2 + 1 - a)^(3/8) with a = L / (L + 5), v^2
-    the mean squared seasonal difference of the L rows before an origin, t^2 the mean of the calibration block's."""
-    squares = pd.Series(y).diff(task.season_length).to_numpy() ** 2
-    before = [[squares[max(row + 1 - task.lookback, 0) : row + 1] for row in block] for block in rows]
+    the mean squared seasonal difference inside the L rows before an origin, t^2 the mean of calibration."""
+    season = task.season_length if task.season_length < task.lookback else 1
+    squares = pd.Series(y).diff(season).to_numpy() ** 2
+    before = [[squares[max(row + 1 - task.lookback + season, 0) : row + 1] for row in block] for block in rows]
     means = [np.array([_mean(own) for own in block])[:, None] for block in before]
     typical, share = _mean(means[0]), task.lookback / (task.lookback + 5)
     ratios = [own / typical if typical > 0 else np.ones_like(own) for own in means]

@@ -53,17 +53,19 @@ def needed(level: float) -> int:
 
 
 def volatility(values: Array, rows: ArrayLike, task: Task) -> Array:
-    """(n, O): how much each target of `values` (T, C) changed over a season in the lookback up to each of `rows`.
+    """(n, O): how much each target of `values` (T, C) changed over a season inside the lookback up to each of `rows`.
 
-    The root mean square of the seasonal differences, in the units errors are taken in; NaN where none is known.
+    The root mean square of the seasonal differences, in the units errors are taken in; of those of one row where the
+    lookback is no longer than a season. NaN where none is known.
     """
-    ends = np.asarray(rows, dtype=np.int64)[:, None] + np.arange(task.lookback)
+    season = task.season_length if task.season_length < task.lookback else 1
+    at = np.asarray(rows, dtype=np.int64)[:, None] - np.arange(task.lookback - season)
     found = []
     for column, own in zip(task.target, values.T, strict=False):
         y = SCALES.get(column.transform, RAW)[0](own)
-        before = np.full(task.lookback - 1 + min(task.season_length, len(y)), np.nan)
-        squares = np.concatenate([before, y[task.season_length :] - y[: -task.season_length]])[ends] ** 2
-        found.append(root_mean(squares.T))
+        change = np.full(len(y), np.nan)
+        change[season:] = y[season:] - y[:-season]
+        found.append(root_mean(np.where(at >= 0, change[np.maximum(at, 0)], np.nan).T ** 2))
     return np.stack(found, axis=1)
 
 

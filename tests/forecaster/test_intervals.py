@@ -92,7 +92,7 @@ def restless(n: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_volatility_is_the_root_mean_square_of_the_seasonal_differences_in_the_lookback():
-    task = task_of(lookback=3, season_length=2)
+    task = task_of(lookback=5, season_length=2)
     values = np.array([[0.0], [10.0], [1.0], [12.0], [4.0], [np.nan], [9.0]])
     found = volatility(values, [1, 2, 4, 6], task)[:, 0]  # differences: none, none, 1, 2, 3, none, 5
     assert np.isnan(found[0])
@@ -106,13 +106,19 @@ def test_the_volatility_of_a_price_is_that_of_its_ratios():
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(2, 80), st.integers(0, 10**6))
-def test_rows_older_than_lookback_and_season_and_rows_to_come_do_not_move_the_volatility(lookback, season, n, seed):
+def test_rows_older_than_the_lookback_and_rows_to_come_do_not_move_the_volatility(lookback, season, n, seed):
     task = task_of(lookback=lookback, season_length=season)
     values = np.random.default_rng(seed).normal(size=(n, 1))
     row = n // 2
-    kept = values[max(row + 1 - lookback - season, 0) : row + 1]
+    kept = values[max(row + 1 - lookback, 0) : row + 1]
     whole, newest = volatility(values, [row], task), volatility(kept, [len(kept) - 1], task)
     assert np.array_equal(whole, newest, equal_nan=True)
+
+
+def test_a_lookback_no_longer_than_a_season_has_the_volatility_of_one_row_to_the_next():
+    values = np.array([[0.0], [1.0], [3.0], [6.0], [10.0]])
+    found = volatility(values, [4], task_of(lookback=3, season_length=3))[0, 0]
+    assert found == pytest.approx(np.sqrt((9 + 16) / 2))
 
 
 def test_a_width_is_one_where_the_volatility_is_as_usual_unknown_or_was_zero():

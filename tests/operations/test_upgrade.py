@@ -29,7 +29,7 @@ def former(tmp_path_factory) -> Path:
     """Unpacked where the project never was."""
     root = tmp_path_factory.mktemp("former")
     with tarfile.open(FIXTURE / "project.tar.xz") as archive:
-        archive.extractall(root, filter="data")
+        archive.extractall(root, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))  # from 3.11.4 on
     return root / "project"
 
 
