@@ -138,12 +138,12 @@ def memory(problem: LeastSquares) -> int:
 
 
 def estimate(problem: LeastSquares, weights: Array, options: Options) -> Estimate:
-    """Memory from the shapes; CPU seconds from the middle of three iterations of a copy, which are thrown away.
+    """Memory from the shapes; CPU seconds from the middle of nine iterations of a copy, which are thrown away.
 
     `ModelFailure` where the net diverges.
     """
     tried, marks = _Run(copy.deepcopy(problem), weights, options), [time.process_time()]
-    for _ in range(3):
+    for _ in range(9):
         tried.iterate()
         marks.append(time.process_time())
     return Estimate(memory(problem), float(np.median(np.diff(marks))) * options.max_iterations)
