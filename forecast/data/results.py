@@ -29,7 +29,7 @@ MEAN, SPREAD, ENSEMBLE = "mean", "std", "ensemble"
 """What stands in the column `seed` of a table beside the seeds: their mean, their standard deviation, and the mean of
 their forecasts."""
 FORECAST_COLUMNS = ["unique_id", "cutoff", "step", "ds", "block", "seed", "y", "y_hat"]
-PER_SERIES = ("by_series", "intervals", "reliability")
+PER_SERIES = ("by_series", "intervals", "interval_methods", "reliability")
 """Tables of stage `compare` with rows for every series: Parquet; the others are CSV."""
 TEXT = {"seed": str, "model": str, "skip": str, "dataset": str, "series": str}
 
@@ -42,9 +42,11 @@ def _table(name: str) -> cached_property[pd.DataFrame]:
     """A table of stage `compare`, read from its file."""
 
     def read(results: Results) -> pd.DataFrame:
-        if name in PER_SERIES:
-            return _read(results._compared(f"{name}.parquet"), "compare", pd.read_parquet)
-        return _read(results._compared(f"{name}.csv"), "compare", lambda file: pd.read_csv(file, dtype=TEXT))
+        path = results._compared(f"{name}.csv")
+        whole = path.with_suffix(".parquet")
+        if name in PER_SERIES and (whole.exists() or not path.exists()):  # up to 0.1 they were .csv as well
+            return _read(whole, "compare", pd.read_parquet)
+        return _read(path, "compare", lambda file: pd.read_csv(file, dtype=TEXT))
 
     return cached_property(read)
 
@@ -134,11 +136,18 @@ class Results:
     by_series = _table("by_series")
     intervals = _table("intervals")
     """Their scores: one row per series, level and step, step 0 being all of them."""
+    interval_methods = _table("interval_methods")
     reliability = _table("reliability")
     changes = _table("change_by_step")
     """By step the change of each candidate's error against naive, with its 95 % band."""
     distributions = _table("distributions")
     """Scores of quantiles, densities and probabilities."""
+
+    @property
+    def recorded_intervals(self) -> pd.DataFrame:
+        """What MLflow's records hold: `intervals`, and up to 0.1 those of two methods."""
+        earlier = any(self._compared(f"interval_methods.{kind}").exists() for kind in ("csv", "parquet"))
+        return self.interval_methods if earlier else self.intervals
 
     @cached_property
     def bands(self) -> pd.DataFrame:

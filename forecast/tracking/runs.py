@@ -107,7 +107,7 @@ def verdict_sentences(root: Path, dataset: str) -> tuple[str, ...]:
 
 
 def _compared(results: Results) -> dict[str, Sequence[dict[str, Any]]]:
-    pooled = results.intervals.loc[lambda table: table["step"] == 0]
+    pooled = results.recorded_intervals.loc[lambda table: table["step"] == 0]
     return {
         "leaderboard": results.text_rows("leaderboard"),
         "by_step": results.text_rows("by_step"),
@@ -200,7 +200,7 @@ def intervals(record: Record) -> list[Point]:
         for name in INTERVALS:
             value = _as_float(row[name])
             if value is not None:
-                found.setdefault(f"test_intervals/split_{percent}_{name}", []).append(value)
+                found.setdefault(f"test_intervals/{row.get('method', 'split')}_{percent}_{name}", []).append(value)
     return [Point(name, sum(values) / len(values)) for name, values in found.items()]
 
 
