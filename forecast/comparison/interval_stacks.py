@@ -106,18 +106,13 @@ def _stack(
     own = [pairs[place] for place in places]
     known, seen = [c for c, _, _ in own if c is not None], [c for _, c, _ in own]
     typical = root_mean(np.stack([cube.volatility**2 for cube in known], axis=1))
-    held, shown = (
-        (
-            to(np.hstack([cube.y for cube in part])),
-            to(np.hstack([ensemble(cube) for cube in part])),
-            np.repeat(
-                widths(np.stack([cube.volatility for cube in part], axis=1), typical, blocks.lookback),
-                part[0].y.shape[1],
-                axis=1,
-            ),
-        )
-        for part in (known, seen)
-    )
+
+    def side_by_side(cubes: list[Cube]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        own = widths(np.stack([cube.volatility for cube in cubes], axis=1), typical, blocks.lookback)
+        y, y_hat = (to(np.hstack(parts)) for parts in ([c.y for c in cubes], [ensemble(c) for c in cubes]))
+        return y, y_hat, np.repeat(own, cubes[0].y.shape[1], axis=1)
+
+    held, shown = side_by_side(known), side_by_side(seen)
     return Stack(places, levels, held, shown, np.stack([cube.y for cube in seen]), back)
 
 

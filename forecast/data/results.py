@@ -17,6 +17,7 @@ import pandas as pd
 
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.paths import ProjectPaths
+from forecast.data.panel import read_forecasts
 from forecast.system.errors import DataError, InputError
 from forecast.system.files import read_json
 
@@ -49,12 +50,6 @@ def _table(name: str) -> cached_property[pd.DataFrame]:
         return _read(path, "compare", lambda file: pd.read_csv(file, dtype=TEXT))
 
     return cached_property(read)
-
-
-def read_forecasts(path: Path, block: str = "") -> pd.DataFrame:
-    """A forecasts.parquet or a block of it; versions up to 0.1 kept no volatility, so it is unknown there."""
-    frame = pd.read_parquet(path, filters=[("block", "==", block)] if block else None)
-    return frame if "volatility" in frame else frame.assign(volatility=float("nan"))
 
 
 @dataclass(frozen=True)

@@ -19,19 +19,19 @@ from forecast.data.splits import Blocks
 from forecast.system.errors import InputError
 
 DIFFERENCED = ("diff", "logdiff")
+LOWEST = {"log": 0.0, "logdiff": 0.0, "log1p": -1.0}
+"""Transforms that need values above these; others take any."""
 
 
 def transform(values: np.ndarray, column: TaskColumn, unique_id: str = "") -> np.ndarray:
     """(T,) raw values to modelling units; NaN stays NaN, and a change over a gap is NaN."""
     name = column.transform
-    if name in ("log", "logdiff") and np.nanmin(values, initial=np.inf) <= 0:
+    if name in LOWEST and np.nanmin(values, initial=np.inf) <= LOWEST[name]:
         row = int(np.nanargmin(values))
         raise InputError(
             f"Column {column.name!r} of series {unique_id!r} has {values[row]:g} at row {row}; `transform: {name}` "
-            "needs values above zero. Use `none`, `diff` or `log1p`, or correct the data."
+            f"needs values above {LOWEST[name]:g}. Use `none` or `diff`, or correct the data."
         )
-    if name == "log1p" and np.nanmin(values, initial=np.inf) <= -1:
-        raise InputError(f"Column {column.name!r} of series {unique_id!r}: `log1p` needs values above -1.")
     result = {"log": np.log, "logdiff": np.log, "log1p": np.log1p}.get(name, np.asarray)(values)
     if name in DIFFERENCED:
         result = np.diff(result, prepend=np.nan)
@@ -91,6 +91,10 @@ class Scaling:
     def unscaled(self, z: np.ndarray, unique_id: str, output: int) -> np.ndarray:
         """Scaled target values of one output back to modelling units."""
         return z * self.scale[unique_id][output] + self.centre[unique_id][output]
+
+    def rescaled(self, values: np.ndarray, unique_id: str, output: int) -> np.ndarray:
+        """The inverse of `unscaled`."""
+        return (values - self.centre[unique_id][output]) / self.scale[unique_id][output]
 
     def to_json(self) -> dict[str, Any]:
         return {

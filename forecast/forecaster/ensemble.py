@@ -19,8 +19,7 @@ from numpy.typing import ArrayLike
 
 from forecast.config.task import Task
 from forecast.data import calendars
-from forecast.data.panel import Panel, series_name, with_series
-from forecast.data.results import read_forecasts
+from forecast.data.panel import Panel, read_forecasts, series_name, with_series
 from forecast.forecaster import Forecaster
 from forecast.forecaster.intervals import RAW, SCALES, Array, Scale, SplitConformal, root_mean, volatility, widths
 from forecast.system import files
@@ -34,8 +33,7 @@ REACH = 10
 
 @dataclass(frozen=True)
 class Ensemble:
-    """`calibrated`: per series (`uid`, or `uid/output` with several targets) the calibration errors of the mean;
-    `typical`: its volatility there, of which an ensemble of an earlier version knows nothing.
+    """`calibrated`: per series (`uid`, or `uid/output` with several targets) the calibration errors of the mean.
 
     `members`: of a combination, the candidate that each forecaster is a seed of; `weights`: of these candidates. Both
     are empty where all forecasters are seeds of one candidate.
@@ -45,7 +43,6 @@ class Ensemble:
     calibrated: Mapping[str, SplitConformal] = field(default_factory=dict)
     members: tuple[str, ...] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
-    typical: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def task(self) -> Task:
@@ -138,7 +135,8 @@ class Ensemble:
 
     def widths(self, series: str, volatility: ArrayLike) -> Array:
         """What the margins of a series are multiplied by after each `volatility`."""
-        return widths(volatility, self.typical.get(series, 0.0), self.task.lookback)
+        typical = self.calibrated[series].typical if series in self.calibrated else 0.0
+        return widths(volatility, typical, self.task.lookback)
 
     def save(self, folder: Path) -> None:
         """Everything `load` needs, with the digest of every file; `folder` must not exist yet."""
@@ -148,7 +146,7 @@ class Ensemble:
         arrays = {f"{i:04d}": _rectangle(self.calibrated[name].scores) for i, name in enumerate(names)}
         files.write_arrays(folder / SCORES, arrays)
         content: dict[str, Any] = {"schema": SCHEMA, "members": len(self.forecasters), "series": names}
-        typical = {name: files.json_number(one) for name, one in self.typical.items()}
+        typical = {name: files.json_number(self.calibrated[name].typical) for name in names}
         content |= {"files": _digests(folder), "typical_volatility": typical}
         if self.members:
             content |= {"member_names": list(self.members), "weights": dict(self.weights)}
@@ -161,12 +159,14 @@ class Ensemble:
         _verify(folder, manifest["files"])
         members = [Forecaster.load(folder / f"member-{i}") for i in range(manifest["members"])]
         arrays = files.read_arrays(folder / SCORES)
-        scores = {name: _columns(arrays[f"{i:04d}"]) for i, name in enumerate(manifest["series"])}
-        calibrated = {name: SplitConformal(columns) for name, columns in scores.items()}
+        typical = manifest.get("typical_volatility", {})
+        calibrated = {
+            name: SplitConformal(_columns(arrays[f"{i:04d}"]), typical.get(name) or 0.0)
+            for i, name in enumerate(manifest["series"])
+        }
         names, weights = tuple(manifest.get("member_names", ())), manifest.get("weights", {})
         require_members(weights, names, where=str(folder / MANIFEST))
-        typical = {name: one for name, one in manifest.get("typical_volatility", {}).items() if one is not None}
-        return cls(tuple(members), calibrated, names, weights, typical)
+        return cls(tuple(members), calibrated, names, weights)
 
 
 def require_members(weights: Iterable[str], present: Iterable[str], *, where: str) -> None:
@@ -190,8 +190,7 @@ def ensemble_of(folder: Path) -> Ensemble:
     forecasts = read_forecasts(folder / "forecasts.parquet")
     loaded = tuple(Forecaster.load(seed) for seed in seeds)
     task, names = loaded[0].task, tuple(name for name, _ in saved)
-    typical = typical_volatility(forecasts)
-    return Ensemble(loaded, calibration_scores(forecasts, task, typical), names, weights, typical)
+    return Ensemble(loaded, calibration_scores(forecasts, task), names, weights)
 
 
 def _recipes(folder: Path) -> list[dict[str, Any]]:
@@ -205,14 +204,8 @@ def _seeds(folder: Path) -> list[Path]:
     return sorted(folder.glob("seed-*"), key=lambda path: int(path.name.removeprefix("seed-")))
 
 
-def typical_volatility(forecasts: pd.DataFrame) -> dict[str, float]:
-    """From a candidate's forecasts.parquet: per series that of the calibration block."""
-    rows = with_series(forecasts[forecasts["block"] == "calibration"]).drop_duplicates(["series", "cutoff"])
-    return {str(name): float(root_mean(own.to_numpy() ** 2)) for name, own in rows.groupby("series")["volatility"]}
-
-
-def calibration_scores(forecasts: pd.DataFrame, task: Task, typical: Mapping[str, float]) -> dict[str, SplitConformal]:
-    """From the same: per series the calibration errors of the mean over its seeds, for the width at each origin.
+def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitConformal]:
+    """From a candidate's forecasts.parquet: per series the calibration errors of the mean over its seeds.
 
     In the units the target is modelled in, as in the compare stage: those of a `log` target are ratios.
     """
@@ -223,8 +216,9 @@ def calibration_scores(forecasts: pd.DataFrame, task: Task, typical: Mapping[str
         table = own.groupby(["cutoff", "step"])[["y", "y_hat", "volatility"]].mean().unstack("step")
         to, _ = SCALES.get(transforms[str(output)], RAW)
         y, y_hat, before = (table[column].to_numpy() for column in ("y", "y_hat", "volatility"))
-        own_widths = widths(before, typical[str(name)], task.lookback)
-        result[str(name)] = SplitConformal.fit(to(y), to(y_hat), widths=own_widths)
+        typical = float(root_mean(own.drop_duplicates("cutoff")["volatility"].to_numpy() ** 2))
+        fitted = SplitConformal.fit(to(y), to(y_hat), widths=widths(before, typical, task.lookback))
+        result[str(name)] = replace(fitted, typical=typical)
     return result
 
 

@@ -89,9 +89,11 @@ def widths(volatility: ArrayLike, typical: ArrayLike, lookback: int) -> Array:
 
 @dataclass(frozen=True)
 class SplitConformal:
-    """Sorted scores per step (H arrays), from the calibration block only."""
+    """Sorted scores per step (H arrays), from the calibration block only, and the `typical` volatility there (0 where
+    it is not known)."""
 
     scores: tuple[Array, ...]
+    typical: float = 0.0
 
     @classmethod
     def fit(
@@ -103,9 +105,8 @@ class SplitConformal:
         the columns are the steps of several series side by side.
         """
         _tell(y, y_hat, horizon)
-        return cls(
-            tuple(np.sort(column[np.isfinite(column)]) for column in (scores_of(y, y_hat) / np.asarray(widths)).T)
-        )
+        scores = scores_of(y, y_hat) / np.asarray(widths)
+        return cls(tuple(np.sort(column[np.isfinite(column)]) for column in scores.T))
 
     def margin(self, level: float) -> Array:
         """(H,): what to add at both ends, at a width of 1, so that the next actual is covered with `level`."""

@@ -12,14 +12,13 @@ import pandas as pd
 
 from forecast.data import calendars
 from forecast.data.panel import Panel, Series, from_frame, future_features
+from forecast.data.scaling import LOWEST
 from forecast.data.schema import EARLIEST, KEYS, LARGEST, LATEST, check_frame, first_outside
 from forecast.forecaster import Forecaster
 from forecast.forecaster.ensemble import MANIFEST, Ensemble, latest
 from forecast.system.errors import InputError, quote_names, quoted
 
 WHERE = "request"
-LOWEST = {"log": 0.0, "logdiff": 0.0, "log1p": -1.0}
-"""What every value must lie above, by its transform."""
 MOST_ROWS, MOST_ROWS_OF_A_RECURSION = 200_000, 10_000_000
 
 

@@ -102,7 +102,7 @@ class StatisticalSpec(FittedSpec):
             uid, unscaled = series.unique_id, own.get("units") == "own"  # older saved models: all scaled
             seen = model.scaling.unscaled(values[:, o], uid, o) if unscaled else values[:, o]
             said = restore(own).forecasts(seen, rows - first, model.task.horizon)
-            outputs.append((said - model.scaling.centre[uid][o]) / model.scaling.scale[uid][o] if unscaled else said)
+            outputs.append(model.scaling.rescaled(said, uid, o) if unscaled else said)
         forecasts = np.stack(outputs, axis=2)
         if not np.isfinite(forecasts).all():
             raise ModelFailure(f"{self.family} forecasts of series {series.unique_id!r} are not finite.")

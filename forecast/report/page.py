@@ -140,6 +140,7 @@ def _dataset(results: Results, costs: ledger.Costs) -> dict[str, Any]:
         "quality": ledger.quality_table(results),
         "quality_left": max(0, len(results.quality["series"]) - text.WORST),
         "findings": ledger.findings_table(results),
+        "findings_left": max(0, len(results.quality.get("findings", [])) - ledger.FINDINGS),
         "gaps": ledger.gaps(results),
         "facts": ledger.facts(results),
         "notes": ledger.notes(results),

@@ -164,7 +164,7 @@ def test_check_names_every_fault_at_once_without_a_traceback(tmp_path: Path) -> 
     ("changes", "said"),
     [
         ({"lookback": 150}, "its train block has 100 steps"),
-        ({"target": {"column": "y", "transform": "log"}}, "`transform: log` needs values above zero"),
+        ({"target": {"column": "y", "transform": "log"}}, "`transform: log` needs values above 0"),
     ],
     ids=["too-short", "log-of-negative"],
 )

@@ -11,7 +11,7 @@ import pytest
 from forecast.comparison.interval_stacks import Blocks
 from forecast.comparison.intervals import BANDS, COLUMNS, bands, grouped, interval_scores
 from forecast.comparison.scores import Cube
-from forecast.forecaster.ensemble import calibration_scores, typical_volatility
+from forecast.forecaster.ensemble import calibration_scores
 from forecast.forecaster.intervals import widths
 from tests.support.example_data import dataset
 
@@ -154,11 +154,10 @@ def test_the_intervals_scored_are_those_a_served_ensemble_has():
          "y": held.y[origin, 0], "y_hat": held.y_hat[seed, origin, 0], "volatility": held.volatility[origin]}
         for seed in (0, 1) for origin in range(40)
     ]  # fmt: skip
-    typical = typical_volatility(pd.DataFrame(rows))
     task = dataset().task
-    (served,) = calibration_scores(pd.DataFrame(rows), task, typical).values()
+    (served,) = calibration_scores(pd.DataFrame(rows), task).values()
     scored = bands(replace(blocks([held], [seen]), lookback=task.lookback), [0.8])
-    wide = widths(seen.volatility, typical["a"], task.lookback)[:, None]
+    wide = widths(seen.volatility, served.typical, task.lookback)[:, None]
     ends = served.interval(0.8, seen.y_hat.mean(axis=0), widths=wide)
     np.testing.assert_allclose(scored[["lower", "upper"]].T, np.hstack(ends).T, rtol=1e-12)
 

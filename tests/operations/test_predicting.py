@@ -122,7 +122,7 @@ def test_the_interval_of_a_modelled_ratio_is_a_ratio():
         {**rows, "cutoff": range(9), "y_hat": 100.0, "y": 100 * 1.1 ** np.arange(-4, 5), "volatility": 0.2}
     )
     task = problems.task(target={"column": "price", "transform": "log"})
-    np.testing.assert_allclose(calibration_scores(table, task, {"a": 0.2})["a"].margin(0.8), [4 * np.log(1.1)])
+    np.testing.assert_allclose(calibration_scores(table, task)["a"].margin(0.8), [4 * np.log(1.1)])
 
 
 def test_a_damaged_champion_forecasts_with_the_previous_one_and_says_so(moved):
