@@ -42,8 +42,9 @@ if TYPE_CHECKING:
 VARIABLE = "FORECAST_CLUSTER"
 WAIT_SECONDS, START_SECONDS = 10, 60
 """For a scheduler to answer; for the first of its workers, which after a Ctrl-C are just being started again."""
-AHEAD = 256
-"""Tasks that the scheduler knows of at a time, since its time for one grows with them; the others wait here."""
+AHEAD = 512
+"""Tasks that the scheduler knows of at most, since its time for one grows with them. When half of them are done, as
+many follow in one message: a message for each costs it more than twice as much."""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "statsforecast", "keras", "tensorflow-cpu", "optuna")
 """Those that compute: other versions of them may give other numbers."""
@@ -185,28 +186,29 @@ def _needed(reads: tuple[Path, ...], engine: bool) -> int:
 
 
 def _submitted(
-    client: Client, function: Callable[[Task], Any], sent: dict[Path, Future] | None, task: Task, place: int
-) -> Future:
+    client: Client, function: Callable[[Task], Any], sent: dict[Path, Future] | None, some: list[tuple[int, Task]]
+) -> list[Future]:
     """`sent`: what the workers were given by now; None where they see this machine's files."""
-    task = _moved(task, Path.absolute)
-    about: dict[str, Any] = {"pure": False, "retries": 2, "priority": -place, "key": f"{task.name}-{uuid.uuid4().hex}"}
+    tasks = [_moved(task, Path.absolute) for _, task in some]
+    about: dict[str, Any] = {"pure": False, "retries": 2, "priority": -some[0][0], "wanted": identity()}
+    about["key"] = [f"{task.name}-{uuid.uuid4().hex}" for task in tasks]
     if sent is None:
-        return client.submit(_as_here, identity(), function, task, **about)
-    for path in task.reads:
-        if path not in sent and path.exists():  # a task, since the only copy of scattered data dies with its worker
+        return client.map(_as_here, tasks, function=function, **about)
+    for path in {path for task in tasks for path in task.reads}.difference(sent):
+        if path.exists():  # a task, since the only copy of scattered data dies with its worker
             sent[path] = client.submit(tuple, _blob(path), priority=1)
-    found = [sent[path] for path in task.reads if path in sent]
-    return client.submit(_as_here, identity(), partial(_elsewhere, function), task, found, **about)
+    found = [[sent[path] for path in task.reads if path in sent] for task in tasks]
+    return client.map(_as_here, tasks, found, function=partial(_elsewhere, function), **about)
 
 
-def _as_here(wanted: dict[str, str], function: Callable[..., Any], *arguments: Any) -> tuple[str, Any]:
+def _as_here(*arguments: Any, function: Callable[..., Any], wanted: dict[str, str]) -> tuple[str, Any]:
     """(why not, what the function returned): this worker may have come after the others were asked what they are."""
     refused = _other(identity(), wanted)
     return refused, None if refused else function(*arguments)
 
 
 def _as_completed(
-    client: Client, submit: Callable[[Task, int], Future], tasks: Sequence[Task], out: dict[Future, Task], shared: bool
+    client: Client, submit: Callable[..., list[Future]], tasks: Sequence[Task], out: dict[Future, Task], shared: bool
 ) -> Iterator[tuple[Task, Any]]:
     """`out` always has what is with the scheduler."""
     from distributed import as_completed
@@ -215,11 +217,11 @@ def _as_completed(
     left, suspected = deque(enumerate(tasks)), set[str]()
     waiting = as_completed(loop=client.loop, raise_errors=False)
     while left or out:
-        while left and len(out) < AHEAD:
-            place, task = left.popleft()
-            future = submit(task, place)
-            out[future] = task
-            waiting.add(future)
+        if left and len(out) <= AHEAD // 2:
+            some = [left.popleft() for _ in range(min(AHEAD - len(out), len(left)))]
+            futures = submit(some)
+            out.update(zip(futures, (task for _, task in some), strict=True))
+            waiting.update(futures)
         batch = _ready(client, waiting)
         finished = [future for future in batch if future.status == "finished"]
         try:
@@ -289,7 +291,6 @@ def _elsewhere(function: Callable[[Task], Any], task: Task, sent: list[tuple[str
             path = there / Path(root).relative_to("/") / name
             if not path.exists() or path.read_bytes() != content:
                 files.write_bytes(path, content)
-
     task = _moved(task, lambda path: there / path.relative_to("/"))
     value = function(task)
     if task.writes is None:

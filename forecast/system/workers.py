@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
@@ -145,16 +146,22 @@ def _in_worker(task: Task) -> Outcome:
     return replace(outcome, startup=outcome.startup + started)
 
 
-def _attempt(task: Task) -> Outcome:
-    from threadpoolctl import threadpool_limits
+@lru_cache(1)
+def _libraries(modules: int) -> Any:
+    """With threads of their own; looked for again, which takes longer than a trivial task, when modules came."""
+    from threadpoolctl import ThreadpoolController
 
+    return ThreadpoolController()
+
+
+def _attempt(task: Task) -> Outcome:
     before = time.process_time()
     startup = 0.0
     try:
         if task.prepare is not None:
             task.prepare()
             startup = time.process_time() - before
-        with threadpool_limits(1):
+        with _libraries(len(sys.modules)).limit(limits=1):
             return Outcome(task.name, task.function(*task.arguments), startup=startup, kind=kind_of_machine())
     except ForecastError as error:
         return Outcome(task.name, error=str(error), exit_code=error.exit_code, startup=startup)
