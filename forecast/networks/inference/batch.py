@@ -33,6 +33,7 @@ from forecast.system.errors import InputError, quote_names
 
 WINDOWS = 256  # windows in one slice: measured best between 100 and 500 for 32 to 64 units
 VALUES = 2**23  # and at most so many values in the widest array of a slice (a long delay line at every step)
+np.empty(2**24, np.uint8)  # glibc keeps what is freed once it freed one so large; new pages are a sixth of a pass
 
 Weights = Mapping[str, np.ndarray]
 
@@ -185,19 +186,15 @@ class Pass:
         return out
 
     def _bidirectional(self, block: Bidirectional, path: str, x: np.ndarray) -> np.ndarray:
-        ends = []
-        for direction, steps in (("forward", x), ("backward", x[::-1])):
-            run = self.started(block, f"{path}/{direction}", steps)
-            for row in steps:
-                end = run(row)
-            ends.append(end)
-        return np.concatenate(ends)[None]
+        out = np.empty((2, 1, block.units, self.batch), x.dtype)
+        for end, direction, steps in zip(out, ("forward", "backward"), (x, x[::-1]), strict=True):
+            self.started(block, f"{path}/{direction}", steps).over(steps, end)
+        return out.reshape(1, -1, self.batch)
 
     def _encoder_decoder(self, block: EncoderDecoder, path: str, x: np.ndarray, keep: int) -> np.ndarray:
         run = self.started(block, f"{path}/encoder", x)
-        for t in range(len(x) - keep):
-            run(x[t])
         encoded = np.empty((block.units, keep, self.batch), x.dtype)
+        run.over(x[: len(x) - keep], encoded.swapaxes(0, 1)[:0])
         states = {name: np.empty((len(state), keep, self.batch), x.dtype) for name, state in run.states().items()}
         for place, row in enumerate(x[-keep:]):
             encoded[:, place] = run(row)

@@ -86,17 +86,15 @@ def first_states(carrying: keras.Model, batch: int) -> dict[str, Any]:
 
     Tensors: zeros, or the cell's learnt or random initial state, through which a gradient can pass.
     """
-    weights = dict(named_weights(carrying))
-    return {path: _first_state(path, state, weights, batch) for path, state in carrying.input["states"].items()}
-
-
-def _first_state(path: str, state: keras.KerasTensor, weights: Mapping[str, keras.Variable], batch: int) -> Any:
-    block, _, name = path.rpartition("/")
-    for owner in (block, f"{block}/encoder"):
-        own = f"{owner}/initial_{name}"
-        if own in weights:
-            return keras.ops.repeat(keras.ops.convert_to_tensor(weights[own])[None], batch, axis=0)
-    return keras.ops.zeros((batch, *state.shape[1:]), state.dtype)
+    weights, found = dict(named_weights(carrying)), {}
+    for path, state in carrying.input["states"].items():
+        block, _, name = path.rpartition("/")
+        own = weights.get(f"{block}/initial_{name}", weights.get(f"{block}/encoder/initial_{name}"))
+        if own is None:
+            found[path] = keras.ops.zeros((batch, *state.shape[1:]), state.dtype)
+        else:
+            found[path] = keras.ops.repeat(keras.ops.convert_to_tensor(own)[None], batch, axis=0)
+    return found
 
 
 def write(network: Network, weights: Mapping[str, np.ndarray], skip: Sequence[np.ndarray], path: Path) -> None:

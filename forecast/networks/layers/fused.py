@@ -71,20 +71,19 @@ def column_sums(matrix: tf.Tensor) -> tf.Tensor:
     return tf.matmul(tf.ones([1, tf.shape(matrix)[0]], matrix.dtype), matrix)[0]
 
 
+def traced(function: Callable[..., Any], x: tf.Tensor, *given: tf.Tensor) -> list[tf.Tensor]:
+    """All states `(T, B, U)` of a recurrence of this module: x `(T, B, C)`, weights, first states `(B, U)`."""
+    ranks = (len(one.shape) for one in (x, *given))
+    found: list[tf.Tensor] = tf.nest.flatten(compiled(function, x.dtype, *ranks)(x, *given))
+    for sequence in found:
+        sequence.set_shape([*x.shape[:2], given[1].shape[0]])
+    return found
+
+
 def block_lstm(
     x: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor, h0: tf.Tensor, c0: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """x `(T, B, C)`, states `(B, U)`: all h and all c, each `(T, B, U)`."""
-    h, c = compiled(_block_lstm, x.dtype, 3, 2, 2, 1, 2, 2)(x, kernel, recurrent, bias, h0, c0)
-    for sequence in (h, c):
-        sequence.set_shape([*x.shape[:2], recurrent.shape[0]])
-    return h, c
-
-
-def _block_lstm(
-    x: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor, h0: tf.Tensor, c0: tf.Tensor
 ) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[..., tuple[Any, ...]]]:
-    """`block_lstm` and its gradient.
+    """All h and all c, and their gradient.
 
     The gradient TensorFlow 2.21 registers for BlockLSTMV2 is that of BlockLSTM, whose gates lie in another order
     (i, c, f, o): it is wrong. The right operation, BlockLSTMGradV2, exists and is called here by name.
@@ -119,21 +118,12 @@ SLOPES: dict[str, tuple[Function, Function]] = {
     "sigmoid": (tf.sigmoid, lambda h: h * (1 - h)),
     "relu": (tf.nn.relu, lambda h: tf.cast(h > 0, h.dtype)),
     "softplus": (tf.nn.softplus, lambda h: -tf.math.expm1(-h)),
-    "linear": (tf.identity, tf.ones_like),
 }
 
 
-def simple(
-    x: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor, h0: tf.Tensor, name: str
-) -> tf.Tensor:
-    """x `(T, B, C)`, h0 `(B, U)`: all h `(T, B, U)`, with the activation `name` of `SLOPES`."""
-    h = compiled(_recurrence(name), x.dtype, 3, 2, 2, 1, 2)(x, kernel, recurrent, bias, h0)
-    h.set_shape([*x.shape[:2], recurrent.shape[0]])
-    return h
-
-
 @functools.cache
-def _recurrence(name: str) -> Callable[..., Any]:
+def simple(name: str) -> Callable[..., Any]:
+    """The simple net with the activation `name` of `SLOPES`."""
     function, slope = SLOPES[name]
 
     def recur(
@@ -168,14 +158,7 @@ def _recurrence(name: str) -> Callable[..., Any]:
     return recur
 
 
-def gru(x: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor, h0: tf.Tensor) -> tf.Tensor:
-    """x `(T, B, C)`, h0 `(B, U)`, bias `(2, 3U)`: all h `(T, B, U)`."""
-    h = compiled(_gru, x.dtype, 3, 2, 2, 2, 2)(x, kernel, recurrent, bias, h0)
-    h.set_shape([*x.shape[:2], recurrent.shape[0]])
-    return h
-
-
-def _gru(
+def gru(
     x: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor, h0: tf.Tensor
 ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, ...]]]:
     steps, units = tf.shape(x)[0], tf.shape(recurrent)[0]

@@ -16,7 +16,7 @@ from forecast.networks.cells import Cell, Namespace
 from forecast.networks.cells.gated import GRU, LSTM
 from forecast.networks.cells.simple import SimpleRNN
 from forecast.networks.layers.blocks import tensor_namespace
-from forecast.networks.layers.fused import Array, block_lstm, collector, compiled, gru, rows, simple, steps_of
+from forecast.networks.layers.fused import Array, block_lstm, collector, compiled, gru, rows, simple, steps_of, traced
 
 Tensors = Mapping[str, tf.Tensor]
 
@@ -115,10 +115,10 @@ def known(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> list[tf.Tenso
     given = (x, w["kernel"], w["recurrent_kernel"], w["bias"], first["h"])
     if isinstance(cell, LSTM):
         block = x.dtype == tf.float32 and not tf.config.list_logical_devices("GPU")
-        return list(block_lstm(*given, first["c"])) if block else None
+        return traced(block_lstm, *given, first["c"]) if block else None
     if isinstance(cell, GRU):
-        return [gru(*given)] if cell.reset_after else None
-    return [simple(*given, cell.activation)] if isinstance(cell, SimpleRNN) else None
+        return traced(gru, *given) if cell.reset_after else None
+    return traced(simple(cell.activation), *given) if isinstance(cell, SimpleRNN) else None
 
 
 def unrolled(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> list[tf.Tensor]:
