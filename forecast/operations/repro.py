@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import IO
 
@@ -84,7 +84,8 @@ def watched(command: list[str], root: Path, environment: Mapping[str, str], *, w
         passing.join(timeout=2.0)  # a process that outlives its parent may hold the pipe open
         return code
     except KeyboardInterrupt:
-        stop(psutil.Process(process.pid))
+        with suppress(psutil.NoSuchProcess):  # Ctrl-C in a terminal is meant for it too
+            stop(psutil.Process(process.pid))
         process.wait()
         refuse_if_busy(root)
         raise

@@ -46,7 +46,9 @@ AHEAD = 512
 """Tasks that the scheduler knows of at most, since its time for one grows with them. When half of them are done, as
 many follow in one message: a message for each costs it more than twice as much."""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "statsforecast", "keras", "tensorflow-cpu", "optuna")
+PACKAGES = (
+    "numpy", "scipy", "pandas", "scikit-learn", "statsforecast", "keras", "tensorflow", "tensorflow-cpu", "optuna",
+)  # fmt: skip
 """Those that compute: other versions of them may give other numbers."""
 DIED = (
     "every worker process that ran it died, most likely for want of memory. Give the workers more "
@@ -292,11 +294,10 @@ def _elsewhere(function: Callable[[Task], Any], task: Task, sent: list[tuple[str
             if not path.exists() or path.read_bytes() != content:
                 files.write_bytes(path, content)
     task = _moved(task, lambda path: there / path.relative_to("/"))
-    value = function(task)
-    if task.writes is None:
-        return value, {}
-    blob = _blob(task.writes)[1] if task.writes.exists() else {}
-    shutil.rmtree(task.writes, ignore_errors=True)
+    value, blob = function(task), Blob()
+    if task.writes is not None and task.writes.exists():
+        blob = _blob(task.writes)[1]
+        shutil.rmtree(task.writes, ignore_errors=True)
     return value, blob
 
 

@@ -37,6 +37,7 @@ def test_git_is_told_to_leave_out_data_and_results_and_to_keep_pointers_and_snap
         "data/identified/x.json",
         "reports/report.html",
         ".venv/x",
+        ".dvc/cache/files/md5/x",
     ]
     kept = ["data/pointers/mine.json", "data/snapshots/mine/x.parquet", "reports/leaderboard.csv", "dvc.lock"]
     found = subprocess.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -43,3 +44,14 @@ def test_the_code_of_the_command_comes_back(tmp_path: Path, capfd: pytest.Captur
 def test_a_process_that_outlives_the_command_does_not_hold_up_its_end(tmp_path: Path) -> None:
     left = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(8)'])"
     assert repro.watched([sys.executable, "-c", left], tmp_path, dict(os.environ), without=repro.ADVICE) == 0
+
+
+def test_a_command_that_ends_at_once_with_ctrl_c_leaves_no_traceback_of_its_own(tmp_path: Path) -> None:
+    """In a terminal both get it; Python's own wait for the command then reaps it."""
+    script = (
+        "import os; from pathlib import Path; from forecast.operations.repro import watched;"
+        "from forecast.system.processes import stop_on_signals; stop_on_signals();"
+        f"watched(['sh', '-c', 'kill -TERM $PPID'], Path({str(tmp_path)!r}), dict(os.environ))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr.endswith("KeyboardInterrupt\n") and "NoSuchProcess" not in done.stderr

@@ -24,10 +24,10 @@ from forecast.system.workers import Task
 
 
 @contextmanager
-def started(folder: Path, nworkers: int, *, host: str = "127.0.0.1", **about: str):
+def started(folder: Path, nworkers: int, *, host: str = "127.0.0.1", memory: str = "600MB", **about: str):
     """As docs/cluster.md starts them, with the variables `about`: (address, scheduler, nannies)."""
     place, local = folder / "scheduler.json", ["--host", host, "--dashboard-address", "127.0.0.1:0"]
-    preload = ["--preload", "forecast.system.cluster", "--local-directory", str(folder), "--memory-limit", "600MB"]
+    preload = ["--preload", "forecast.system.cluster", "--local-directory", str(folder), "--memory-limit", memory]
     with (folder / "log").open("w") as log:
 
         def program(name, *options):
