@@ -21,7 +21,7 @@ import pandas as pd
 
 from bench import page
 from bench.beside_tests import HORIZON, STEP
-from bench.published import FILES
+from bench.published import FILES, folder_of
 from bench.results_file import RESULTS, ROOT, ResultsFile, Row, options_of
 from bench.rival import CONTENDERS, QUANTILES, origins, wide
 from bench.turns import ONE_THREAD, PEERS
@@ -106,6 +106,7 @@ def scored(frame: pd.DataFrame, task: Mapping[str, Any], parts: Mapping[str, np.
 
 def measured(name: str, who: str, data: Path, limit: float, settings: Mapping[str, Any] = SETTINGS) -> dict[str, Row]:
     """One row per model by its name; ours has the chosen one and the LSTM."""
+    data = folder_of("beijing", data)
     if name == "beijing" and not (data / BEIJING).exists():
         return {who: {"not run": f"{BEIJING} is not in the data folder; published at {SOURCE}"}}
     frame = FRAMES[name](data)

@@ -138,14 +138,18 @@ class Trial:
     def _forecasts(self, fitted: Sequence[Fitted], block: str) -> Pairs:
         """In the series' own units, the mean over `fitted`; every row of the test block is an origin."""
         panel, ensemble = self.problem.panel, Ensemble(tuple(one.forecaster for one in fitted))
-        task, found = panel.task, {}
-        every = 1 if block == "test" else task.step_size
-        for series in panel.series:
-            uid, cut = series.unique_id, self.problem.blocks[series.unique_id]
-            rows = splits.origins(cut, block, horizon=task.horizon, lookback=task.lookback, step_size=every)
-            ahead = series.values[rows[:, None] + np.arange(1, task.horizon + 1), 0]
-            found[uid] = ensemble.predict(panel, {uid: rows})[uid][..., 0], ahead
-        return found
+        task, blocks = panel.task, self.problem.blocks
+        about = {
+            "horizon": task.horizon,
+            "lookback": task.lookback,
+            "step_size": 1 if block == "test" else task.step_size,
+        }
+        rows = {uid: splits.origins(cut, block, **about) for uid, cut in blocks.items()}
+        steps = np.arange(1, task.horizon + 1)
+        return {
+            uid: (found[..., 0], panel.by_id[uid].values[rows[uid][:, None] + steps, 0])
+            for uid, found in ensemble.predict(panel, rows).items()
+        }
 
 
 def measured(

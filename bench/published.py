@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -86,3 +87,9 @@ TABLES = {
         ("best network", "seasonal naive", "ridge", "boosting", "ETS"),
     ),
 }  # fmt: skip
+
+
+def folder_of(table: str, data: Path) -> Path:
+    """Where the table's file lies: in `data`, in its folder `benchmarks`, or in the folder that `data` is in."""
+    name = FILES[table].name
+    return next((folder for folder in (data, data / "benchmarks", data.parent) if (folder / name).exists()), data)

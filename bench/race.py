@@ -15,7 +15,7 @@ import numpy as np
 
 from bench import page
 from bench.beside import SCRATCH, run
-from bench.published import FILES
+from bench.published import FILES, folder_of
 from bench.race_page import SIZES
 from bench.racer import CONTENDERS
 from bench.recipes import ETT_ROWS, etth1
@@ -40,6 +40,7 @@ def measured(task: Mapping[str, Any], data: Path) -> Row:
     """What the process answers; the standardised OT column is handed over as a file, its validation block last."""
     if task["what"] == "growth":
         return run(task, STOP, module="bench.racer")
+    data = folder_of("etth1", data)
     if not (data / FILES["etth1"].name).exists():
         return {"not run": f"{FILES['etth1'].name} is not in the data folder; published at {FILES['etth1'].source}"}
     SCRATCH.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from bench import beijing, cascaded_tanks, page
-from bench.published import FILES, TABLES
+from bench.published import FILES, TABLES, folder_of
 from bench.recipes import ETT_ROWS, KINDS, RECIPES, etth1, exchange, m4, mase, measure
 from bench.results_file import RESULTS, ROOT, ResultsFile, Row, options_of
 from forecast.system.errors import ForecastError
@@ -150,11 +150,6 @@ def tried(own: Own, data: Path, before: Row) -> Row:
         return own.measure(folder_of(own.table, data), before) | {"CPU s": time.process_time() - began}
     except (ForecastError, ArithmeticError, OSError, RuntimeError, ValueError) as error:
         return {"not run": f"failed: {type(error).__name__}: {error}"[:200]}
-
-
-def folder_of(table: str, data: Path) -> Path:
-    """Weather stands beside the benchmarks."""
-    return data.parent if table == "beijing" else data
 
 
 if __name__ == "__main__":

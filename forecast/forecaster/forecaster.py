@@ -79,7 +79,7 @@ class Forecaster:
 
     def check_known(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> None:
         """`InputError` for series that the panel does not have."""
-        unknown = rows.keys() - panel.by_id.keys()
+        unknown = [uid for uid in rows if uid not in panel.by_id]
         if unknown:
             raise InputError(
                 f"No series {quote_names(unknown)} in dataset {panel.name!r}; it has {quote_names(panel.by_id)}. "

@@ -11,7 +11,7 @@ import pytest
 
 from bench import beijing, beside, beside_tests, one_model, page, race, race_page, racer, recipes, speed, tables, turns
 from bench.peers.locks import split
-from bench.published import TABLES
+from bench.published import FILES, TABLES, folder_of
 from bench.results_file import ROOT, ResultsFile
 from forecast.system.errors import InputError
 
@@ -214,9 +214,31 @@ def test_the_quickest_training_that_gets_there_counts_and_what_was_not_run_says_
     rows = {"train/ours": {"tries": tried}, "backtest/ours": {"not run": "failed: no"},
             "growth/10": {"training s": 2.0, "backtest s": 1.0, "peak MB": 300.4}}  # fmt: skip
     lines = race_page.lines(rows)
-    assert "| **ours** | 3.0 | 70.0 | 0.100 | not run | failed: no |" in lines
-    assert "| 10 | 2.0 | 200.0 | 1.0 | 100.0 | 300 | |" in lines and "| 100 | not run | | | | | make race |" in lines
+    assert "| **ours** | 3.0 | 70.0 | 0.100 | not run |  |  | failed: no |" in lines
+    assert "| 10 | 2.00 | 200.00 | 1.00 | 100.00 | 300 | |" in lines
+    assert "| 100 | not run | | | | | make race |" in lines
     assert "ETTh1.csv is not in the data folder" in race.measured(race.tasks(1.0)["train/ours"], tmp_path)["not run"]
+
+
+def test_a_backtest_is_held_against_its_bar() -> None:
+    rows = {
+        "backtest/ours": {"s": 0.5},
+        "backtest/neuralforecast LSTM": {"s": 1.5},
+        "backtest/darts BlockRNN": {"s": 3},
+    }
+    shown = [line.split("|")[5:9] for line in race_page.lines(rows)[3:5]]
+    assert shown == [[" 1.50 ", " 3.0 ", " ≥ 2 ", " met "], [" 3.00 ", " 6.0 ", " ≥ 10 ", " MISSED "]]
+
+
+def test_the_benchmarks_are_found_in_the_folder_itself_below_it_and_beside_it(tmp_path: Path) -> None:
+    files = {name: tmp_path / "benchmarks" / FILES[name].name for name in ("etth1", "m4")}
+    files["beijing"] = tmp_path / FILES["beijing"].name
+    for file in files.values():
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    for data in (tmp_path, tmp_path / "benchmarks"):
+        assert all((folder_of(name, data) / FILES[name].name).samefile(file) for name, file in files.items())
+    assert folder_of("exchange", tmp_path) == tmp_path
 
 
 @pytest.mark.slow

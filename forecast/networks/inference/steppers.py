@@ -74,7 +74,6 @@ class _Stacked:
         stacked[:, -1], stacked[0, -units - 1 : -1] = 1, h
         self.x, self.h = stacked[:, : -units - 1], stacked[:, -units - 1 : -1]
         self.slots = list(zip(stacked, self.h, self.h[1:], strict=False))
-        self.half = np.array(0.5, matrix.dtype)  # as an array: NumPy converts a number anew at every step
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         stacked, h, _ = self.slots[0]
@@ -107,7 +106,7 @@ class LSTMStepper(_Stacked):
         u, rows = len(states["h"]), np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]])
         i_f, g, o = rows[:, : 2 * u], rows[:, 2 * u : 3 * u], rows[:, 3 * u :]
         super().__init__(np.concatenate([0.5 * i_f, 0.5 * o, g], axis=1), states["h"], u)
-        z, half = self.z, self.half
+        z, half = self.z, np.array(0.5, rows.dtype)  # as an array: NumPy converts a number anew at every step
         parts = (0, 2), (0, 3), (0, 4), (2, 3), (3, 4), (3, 5), (4, 5)
         i_f, gates, all_four, o, g, g_c, c = (z[a * u : b * u] for a, b in parts)
         c[:] = states["c"]
@@ -139,7 +138,7 @@ class GRUStepper(_Stacked):
         rows[-1] = np.concatenate([b[: 2 * u] + d[: 2 * u], b[2 * u :], d[2 * u :]])
         rows[:, : 2 * u] *= 0.5
         super().__init__(rows, states["h"])
-        z, half = self.z, self.half
+        z, half = self.z, np.array(0.5, rows.dtype)
         gates, keep, r, g, g_h = (z[a:b] for a, b in ((0, 2 * u), (0, u), (u, 2 * u), (2 * u, 3 * u), (3 * u, 4 * u)))
 
         def advance(before: np.ndarray, h: np.ndarray) -> None:
@@ -161,7 +160,8 @@ class SimpleStepper(_Stacked):
 
     def __init__(self, w: Arrays, states: Arrays, activation: str) -> None:
         super().__init__(np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]]), states["h"])
-        self.advance = lambda _, h: np.copyto(h, activate(numpy_namespace, activation, self.z))
+        others = lambda _, h: np.copyto(h, activate(numpy_namespace, activation, self.z))  # noqa: E731
+        self.advance = (lambda _, h: np.tanh(self.z, h)) if activation == "tanh" else others
 
 
 class AnyStepper:
