@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -16,11 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from forecast.system import cluster, files, workers
 from forecast.system.errors import BusyError, InputError
 from forecast.system.workers import Task
+from tests.support.small_project import ROOT
 
 
 @contextmanager
@@ -273,6 +276,36 @@ def test_certificates_from_the_settings_are_enough_for_tls(tmp_path):
         assert "[16]" in asked(**about)
         for without in ({}, {name: str(tmp_path / "none.pem") for name in about}):
             assert "for tls://, name certificates in Dask's settings" in asked(**without).splitlines()[-1]
+
+
+def listening(command: subprocess.Popen[bytes]) -> set[str]:
+    """The addresses on which a command and what it started can be reached."""
+    ours = [psutil.Process(command.pid), *psutil.Process(command.pid).children(recursive=True)]
+    return {one.laddr.ip for process in ours for one in process.net_connections() if one.status == "LISTEN"}
+
+
+def test_the_lines_of_the_page_are_reached_from_this_machine_alone(tmp_path):
+    """Also when a worker was started again, which Dask does after a Ctrl-C."""
+    from distributed import Client
+
+    page = (ROOT / "docs" / "cluster.md").read_text().replace("\\\n", "")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    lines = [line.replace("8786", port).replace("8787", "0") for line in page.splitlines() if line.endswith(" &")]
+    names = [name for line in lines if (name := shlex.split(line)[1]) in ("scheduler", "worker")]
+    assert names == ["scheduler", "worker"]
+    commands = [[sys.executable, "-m", "dask", *shlex.split(line)[1:-1]] for line in lines]
+    with (tmp_path / "log").open("w") as log:
+        running = [subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log) for command in commands]
+    try:
+        with Client(f"tcp://127.0.0.1:{port}", set_as_default=False, timeout=30) as client:
+            client.wait_for_workers(2, timeout=30)
+            client.restart_workers(list(client.scheduler_info(n_workers=-1)["workers"]), timeout=30)
+            assert [listening(process) for process in running] == [{"127.0.0.1"}] * 2
+    finally:
+        for process in reversed(running):
+            process.terminate()
+            process.wait(60)
 
 
 def test_a_worker_with_other_code_is_refused_with_both_digests(given, monkeypatch):
