@@ -33,7 +33,6 @@ from forecast.system.errors import InputError, quote_names
 
 WINDOWS = 256  # windows in one slice: measured best between 100 and 500 for 32 to 64 units
 VALUES = 2**23  # and at most so many values in the widest array of a slice (a long delay line at every step)
-np.empty(2**24, np.uint8)  # glibc keeps what is freed once it freed one so large; new pages are a sixth of a pass
 
 Weights = Mapping[str, np.ndarray]
 
@@ -147,7 +146,7 @@ class Pass:
         """The block's output at the last `keep` steps of `x (steps, columns, B)`."""
         match block:
             case Dense():
-                w = self._weights(path)
+                w = own_weights(self.weights, path)
                 return activate(self.xp, block.activation, w["kernel"].T @ x[-keep:] + w["bias"][:, None])
             case Dropout():
                 return x[-keep:]
@@ -212,16 +211,15 @@ class Pass:
             frames = self.frames[-keep:].transpose(1, 2, 0, 3).reshape(horizon, channels, -1)
         rows = {name: state.reshape(len(state), -1) for name, state in states.items()}
         encoded = encoded.reshape(block.units, -1)
-        out = decode(self.network, block, self.weights, self._weights(f"{path}/decoder"), encoded, rows, frames)
+        out = decode(
+            self.network, block, self.weights, own_weights(self.weights, f"{path}/decoder"), encoded, rows, frames
+        )
         return out.reshape(len(out), keep, self.batch).transpose(1, 0, 2)
 
     def started(self, block: CellBlock, path: str, x: np.ndarray) -> Stepper:
         """The cell with the weights at `path` before the first row of its input `x (steps, columns, B)`."""
-        cell, w = block.made, self._weights(path)
+        cell, w = block.made, own_weights(self.weights, path)
         return stepper(cell, w, first_states(cell, w, self.batch))
-
-    def _weights(self, path: str) -> dict[str, np.ndarray]:
-        return own_weights(self.weights, path)
 
 
 def _batch_first(states: Arrays) -> dict[str, np.ndarray]:

@@ -90,9 +90,8 @@ def first_states(carrying: keras.Model, batch: int) -> dict[str, Any]:
     for path, state in carrying.input["states"].items():
         block, _, name = path.rpartition("/")
         own = weights.get(f"{block}/initial_{name}", weights.get(f"{block}/encoder/initial_{name}"))
-        if own is None:
-            found[path] = keras.ops.zeros((batch, *state.shape[1:]), state.dtype)
-        else:
+        found[path] = keras.ops.zeros((batch, *state.shape[1:]), state.dtype)
+        if own is not None:
             found[path] = keras.ops.repeat(keras.ops.convert_to_tensor(own)[None], batch, axis=0)
     return found
 

@@ -110,10 +110,8 @@ def block_lstm(
     return (made.h, made.cs), gradient
 
 
-Function = Callable[[tf.Tensor], tf.Tensor]
-
 # f and f' as a function of f's value.
-SLOPES: dict[str, tuple[Function, Function]] = {
+SLOPES: dict[str, tuple[Callable[..., tf.Tensor], Callable[..., tf.Tensor]]] = {
     "tanh": (tf.tanh, lambda h: 1 - h * h),
     "sigmoid": (tf.sigmoid, lambda h: h * (1 - h)),
     "relu": (tf.nn.relu, lambda h: tf.cast(h > 0, h.dtype)),
