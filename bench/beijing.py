@@ -18,7 +18,7 @@ HORIZON, STEP = 24, 6
 NETWORK = "best network"
 MODELS = {"seasonal naive": "seasonal_naive", "ridge": "ridge", "boosting": "boosting", "ETS": "ets_seasonal"}
 NETWORKS = ("gru", "lstm")
-TUNING = {"n_trials": 2, "trial_steps": 100, "final_steps": 300, "seeds": [0, 1]}
+TUNING = {"n_trials": 2, "trial_steps": 100, "final_steps": 300, "seeds": [0, 1, 2, 3, 4]}
 
 
 def measure(name: str) -> Callable[[Path, Row], Row]:
