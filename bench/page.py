@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import race_page
+from bench import race_page, summary
 from bench.beside_tests import with_tests
 from bench.published import TABLES, Table
 from bench.results_file import ROOT
@@ -188,18 +188,29 @@ def race(root: Path) -> str:
     return "\n".join([*begin, "", *race_page.lines(found["rows"])])
 
 
-PARTS = {"race": race, "speed": speed, "tables": tables, "beside": beside}
+def measured(root: Path) -> str:
+    """The five lines of the documentation's first page."""
+    files = sorted((root / "bench" / "results").glob("*.json"))
+    return "\n".join(summary.lines({path.stem: read_json(path)["rows"] for path in files}))
+
+
+PARTS = {
+    "race": (PAGE, race),
+    "speed": (PAGE, speed),
+    "tables": (PAGE, tables),
+    "beside": (PAGE, beside),
+    "measured": (ROOT / "docs" / "README.md", measured),
+}
+"""Name of each part → its page and what makes it."""
 
 
 def write(root: Path = ROOT) -> None:
-    """Every part of docs/results.md anew."""
+    """Every part anew."""
     from docs.generate import replaced  # which imports this module
 
-    page = root / PAGE.relative_to(ROOT)
-    text = page.read_text(encoding="utf-8")
-    for name, make in PARTS.items():
-        text = replaced(text, name, make(root))
-    write_text(page, text)
+    for name, (home, make) in PARTS.items():
+        page = root / home.relative_to(ROOT)
+        write_text(page, replaced(page.read_text(encoding="utf-8"), name, make(root)))
 
 
 if __name__ == "__main__":

@@ -162,7 +162,7 @@ def replaced(page: str, name: str, part: str) -> str:
 PARTS: dict[str, tuple[str, Callable[[Path], str]]] = {
     "families": ("docs/models.md", families),
     "commands": ("docs/running.md", commands),
-    **{name: ("docs/results.md", make) for name, make in measured.PARTS.items()},
+    **{name: (str(page.relative_to(ROOT)), make) for name, (page, make) in measured.PARTS.items()},
 }
 """Name of each part → its page and what makes it from the code; all are tested to be up to date."""
 

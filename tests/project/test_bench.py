@@ -9,7 +9,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import beijing, beside, beside_tests, one_model, page, race, race_page, racer, recipes, speed, tables, turns
+from bench import (
+    beijing,
+    beside,
+    beside_tests,
+    one_model,
+    page,
+    race,
+    race_page,
+    racer,
+    recipes,
+    speed,
+    summary,
+    tables,
+    turns,
+)
 from bench.peers.locks import split
 from bench.published import FILES, TABLES, folder_of
 from bench.results_file import ROOT, ResultsFile
@@ -239,6 +253,31 @@ def test_the_benchmarks_are_found_in_the_folder_itself_below_it_and_beside_it(tm
     for data in (tmp_path, tmp_path / "benchmarks"):
         assert all((folder_of(name, data) / FILES[name].name).samefile(file) for name, file in files.items())
     assert folder_of("exchange", tmp_path) == tmp_path
+
+
+def test_the_first_page_counts_bars_by_their_bound_and_says_what_was_not_run() -> None:
+    peer = {"ratio": 1.6, "lower": 1.4, "bar": 1.5}
+    slower = {"ratio": 0.9, "lower": 0.8, "bar": None}
+    speeds = {"a": {"what": "step", "peers": {"torch": peer, "keras": {"not run": "no"}}}}
+    speeds["b"] = {"what": "step", "peers": {"torch": slower}}
+    columns = {"96": 0.360, "192": 0.405, "336": 0.430}
+    own = {c: {"table": "etth1", "name": "skip alone", "column": c, "value": v} for c, v in columns.items()}
+    own["last"] = {"table": "exchange", "name": "repeat the last value", "column": "96", "value": 0.0}
+    own |= {str(v): {"table": "tanks", "name": f"seed {v}", "column": "V", "value": v} for v in (0.1, 0.36, 0.4)}
+    lines = summary.lines({"speed": speeds, "tables": own})
+    assert "0.90 to 1.60 times torch's; 0 of 1 bars met (`make bench`)" in lines[0]
+    assert lines[1:4] == [f"- not run (`make {name}`)" for name in ("bench", "race", "beside")]
+    assert "Cascaded tanks, free run: 0 of 1; ETTh1, all channels: 2 of 4 (`make tables`)" in lines[4]
+
+
+def test_the_first_page_names_the_best_of_the_others_and_who_never_got_there() -> None:
+    tried = {"ours": 0.06, "darts BlockRNN": 0.08}
+    rows = {f"train/{who}": {"tries": [{"s": 3.0, "MSE": mse}]} for who, mse in tried.items()}
+    found = {"ours, chosen on validation (a)": 1.0, "x": 2.0, "y": 1.5}
+    table = {name: {"MAE": mae, "losses": [mae, mae + 0.1] * 50} for name, mae in found.items()}
+    lines = summary.lines({"race": rows, "beside": {"dublin/a": {"rows": table}}})
+    assert "ours in 3.0 s; darts BlockRNN never (`make race`)" in lines[2]
+    assert "Dublin 1.00 (best of 2 others: y 1.50, p 0.000)" in lines[3]
 
 
 @pytest.mark.slow

@@ -1,0 +1,103 @@
+"""What the benchmarks found, in five lines for the documentation's first page: `docs/README.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench.beside_tests import with_tests
+from bench.published import TABLES
+from bench.race_page import TARGETS, reached
+
+NAMES = {"keras": "Keras"}
+Rows = Mapping[str, Mapping[str, Any]]
+
+
+def lines(rows: Mapping[str, Rows]) -> list[str]:
+    """One line for each table, with the command that repeats it; `rows`: by file of bench/results."""
+    makers = (("bench", steps), ("bench", passes), ("race", race), ("beside", beside), ("tables", tables))
+    files = {steps: "speed", passes: "speed", race: "race", beside: "beside", tables: "tables"}
+    return [f"- {make(rows.get(files[make], {})) or 'not run'} (`make {command}`)" for command, make in makers]
+
+
+def _ratios(rows: Rows, what: str) -> dict[str, list[tuple[float, float, float | None]]]:
+    """By peer the ratio, its lower bound and the bar of every row."""
+    found: dict[str, list[tuple[float, float, float | None]]] = {}
+    for row in rows.values():
+        for name, peer in row.get("peers", {}).items():
+            if row.get("what") == what and "ratio" in peer:
+                found.setdefault(name, []).append((peer["ratio"], peer["lower"], peer["bar"]))
+    return found
+
+
+def _compared(rows: Rows, what: str) -> str:
+    found = _ratios(rows, what)
+    spans = [
+        f"{min(own)[0]:.2f} to {max(own)[0]:.2f} times {NAMES.get(name, name)}'s"
+        for name, own in sorted(found.items())
+    ]
+    bars = [(lower, bar) for own in found.values() for _, lower, bar in own if bar is not None]
+    return (
+        f"{' and '.join(spans)}; {sum(lower >= bar for lower, bar in bars)} of {len(bars)} bars met" if spans else ""
+    )
+
+
+def steps(rows: Rows) -> str:
+    found = _compared(rows, "step")
+    return found and f"Speed of a training step, over cells and sizes: {found}"
+
+
+def passes(rows: Rows) -> str:
+    """NumPy's forward pass, and one forecast."""
+    found = _compared(rows, "forward")
+    ms = next((row["ms"] for row in rows.values() if row.get("what") == "predict" and "ms" in row), None)
+    one = f"; one `predict` {ms['p50']:.1f} ms, 99 % below {ms['p99']:.1f} ms" if ms else ""
+    return found and f"Speed of a forward pass in NumPy: {found}{one}"
+
+
+def race(rows: Rows) -> str:
+    """From nothing to the naive forecast's error, and every origin of a block."""
+    found = []
+    for name in dict.fromkeys(key.partition("/")[2] for key, row in rows.items() if "tries" in row):
+        seconds = reached(rows[f"train/{name}"]["tries"], TARGETS[-1])
+        origins = rows.get(f"backtest/{name}", {}).get("s")
+        shown = "never" if seconds is None else f"in {seconds:.1f} s"
+        found.append((name != "ours", f"{name} {shown}" + (f", {origins:.2f} s" if origins else "")))
+    listed = "; ".join(text for _, text in sorted(found))
+    return listed and f"An LSTM on ETTh1 from its first call to the naive error, and a block's forecasts: {listed}"
+
+
+def beside(rows: Rows) -> str:
+    """Our chosen row and the best of the others, with p that ours is better."""
+    found = []
+    for dataset in sorted({key.partition("/")[0] for key in rows}):
+        parts = [row["rows"] for key, row in rows.items() if key.startswith(f"{dataset}/")]
+        own = with_tests({name: row for part in parts for name, row in part.items()})
+        ran = {name: row for name, row in own.items() if "MAE" in row}
+        chosen = next((row for name, row in ran.items() if name.startswith("ours, chosen")), None)
+        peers = {name: row for name, row in ran.items() if not name.startswith("ours")}
+        if chosen and peers:
+            name = min(peers, key=lambda peer: peers[peer]["MAE"])
+            best = f"{name} {peers[name]['MAE']:.2f}, p {peers[name]['p']:.3f}"
+            found.append(f"{dataset.capitalize()} {chosen['MAE']:.2f} (best of {len(peers)} others: {best})")
+    return f"MAE of temperature a day ahead, °C: {'; '.join(found)}" if found else ""
+
+
+def tables(rows: Rows) -> str:
+    """In how many columns of every table with bars our best row meets them; repeating values is no row of ours."""
+    found = []
+    for name, table in TABLES.items():
+        best: dict[str, float] = {}
+        values = [row for row in rows.values() if row["table"] == name and "value" in row]
+        values = [row for row in values if name == "tanks" or row["name"] in table.wanted]
+        for row in values:
+            best[row["column"]] = min(best.get(row["column"], row["value"]), row["value"])
+        if name == "tanks" and values:  # the median of the repetitions counts, not the best
+            ordered = sorted(row["value"] for row in values)
+            best = {"V": (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2}
+        met = sum(
+            best[column] <= bar for column, bar in zip(table.columns, table.bars, strict=False) if column in best
+        )
+        if best and table.bars:
+            found.append(f"{table.title}: {met} of {len(table.bars)}")
+    return f"Columns of published tables in which our best row meets its bar: {'; '.join(found)}" if found else ""
