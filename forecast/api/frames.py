@@ -205,11 +205,24 @@ def _times(frame: pd.DataFrame, names: Names, *, wall_clock: bool) -> pd.Series:
     if values.dtype == object:
         values = _with_one_zone(values, names, wall_clock=wall_clock)
     if pd.api.types.is_numeric_dtype(values) or values.dtype.kind == "m":
+        own = f"df[{names.time_col!r}]"
         raise InputError(
             f"{WHERE}: column {names.time_col!r} holds numbers such as {values.iloc[0]}; wanted times. Convert it: "
-            f"`df[{names.time_col!r}] = pandas.to_datetime(df[{names.time_col!r}])`, with `unit=` for seconds."
+            f"`{own} = {_times_of(own, values)}`."
         )
     return as_utc(frame.assign(ds=values), time_zone=None, wall_clock=wall_clock, where=WHERE)
+
+
+def _times_of(own: str, values: pd.Series) -> str:
+    """What makes times of years, days such as 20240131, seconds or milliseconds since 1970, and counted rows."""
+    if values.dtype.kind == "m":
+        return f"pandas.Timestamp('2000-01-01') + {own}"
+    least, most = values.min(), values.max()
+    for first, last, written in ((1678, 2199, "%Y"), (16780101, 21991231, "%Y%m%d")):
+        if first <= least and most <= last:
+            return f"pandas.to_datetime({own}.astype(int).astype(str), format={written!r})"
+    unit = "ms" if least > 1e11 else "s" if least > 1e8 else "D"
+    return f"pandas.to_datetime({own}, unit={unit!r})" + ("`, with `freq='1D'" if unit == "D" else "")
 
 
 def _with_one_zone(values: pd.Series, names: Names, *, wall_clock: bool) -> pd.Series:

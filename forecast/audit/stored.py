@@ -47,6 +47,8 @@ def stored(project: Project, whole: Panel, ends: dict[str, pd.Timestamp]) -> tup
         if files.read_json(path).get("task") != task:
             name = path.parent.parent.name
             return [], (f"{name} was trained with other settings; run `dvc repro` to have it looked at.",)
+    if "volatility" not in base.forecasts("naive"):
+        return [], ("The finished run is of an earlier version, with other intervals; run `dvc repro` to repeat it.",)
     found = [
         *isolated(_of_the_models, base, project, whole),
         *rescored.rescored(base, whole, ends, list(load_tuning(project.paths.configs).seeds), DETECTOR),

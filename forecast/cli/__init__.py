@@ -13,7 +13,7 @@ from typer._click.exceptions import ClickException
 
 import forecast
 from forecast.cli import check, data, doctor, identify, operation, predict, run
-from forecast.system.errors import ForecastError, out_of_memory, require_short, shortened
+from forecast.system.errors import ForecastError, InputError, out_of_memory, require_short, shortened
 
 app = typer.Typer(
     name="forecast", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
@@ -55,6 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except ForecastError as error:
         print(shortened(str(error)), file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as missing:
+        if (package := str(missing.name).partition(".")[0]) in ("forecast", "pipelines"):
+            raise
+        extra = "`pip install 'rolling-forecast[pipeline]'`"
+        print(f"This command needs {package}, which is not installed. Install it: {extra}.", file=sys.stderr)
+        sys.exit(InputError.exit_code)
     except ClickException as error:
         error.message = shortened(error.message)
         error.show()

@@ -126,7 +126,8 @@ def data(
         rows = [{key: _short(value) for key, value in row.items()} for row in rows]
     if dataset and form is Format.table:
         show([{"what": key.replace("_", " "), "value": value} for key, value in rows[0].items()], form)
-        _show_findings(dataset, chosen[dataset], place, rows[0]["as_of"])
+        if rows[0]["as_of"] is not None:  # of data that cannot be read nothing is said
+            _show_findings(dataset, chosen[dataset], place, rows[0]["as_of"])
     else:
         show(rows, form)
 
@@ -146,10 +147,8 @@ def _score_issued(dataset: str, settings: Any, root: Path, as_of: str) -> None:
         print(f"  issued forecasts were not scored: {error}", file=sys.stderr)
 
 
-def _show_findings(name: str, settings: Any, root: Path, as_of: str | None) -> None:
-    """Every sentence of the data checks; none of a data set that cannot be read."""
-    if as_of is None:
-        return
+def _show_findings(name: str, settings: Any, root: Path, as_of: str) -> None:
+    """Every sentence of the data checks."""
     import pandas as pd
 
     from forecast.data import preparation, quality

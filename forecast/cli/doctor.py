@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import re
 import shutil
 import sqlite3
@@ -58,7 +59,7 @@ def doctor(
 
 def findings(root: Path) -> Iterator[Check]:
     """Every check, in the order they are shown."""
-    for examine in (interpreter, home, environment, bytecode, disk, running, leftovers, dvc, mlflow, operation):
+    for examine in (interpreter, home, environment, disk, running, leftovers, dvc, mlflow, operation):
         try:
             yield from examine(root) if examine is operation else [examine(root)]  # type: ignore[misc]
         except OSError as error:  # what could not be looked at is a finding: the rest is wanted all the more
@@ -114,18 +115,6 @@ def differing(root: Path) -> list[tuple[str, str, str]]:
     return found
 
 
-def bytecode(root: Path) -> Check:
-    """Without compiled bytecode importing TensorFlow takes three times as long."""
-    package = next((name for name in ("tensorflow-cpu", "tensorflow") if _has(name)), None)
-    if package is None:
-        return "bytecode", "TensorFlow is missing", "`make setup`"
-    spec = importlib.metadata.distribution(package)
-    folder = Path(str(spec.locate_file("tensorflow"))) / "python" / "framework"
-    if any(folder.glob("__pycache__/*.pyc")):
-        return "bytecode", "compiled", ""
-    return "bytecode", "not compiled", f"`{sys.executable} -m compileall -q {Path(sys.prefix) / 'lib'}`"
-
-
 def disk(root: Path) -> Check:
     free = shutil.disk_usage(root).free
     return "disk", f"{free / 1e9:.1f} GB free", "" if free >= LEAST_FREE else "free some space, or `forecast clean`"
@@ -148,7 +137,7 @@ def leftovers(root: Path) -> Check:
 def dvc(root: Path) -> Check:
     if not (root / ".dvc" / "config").exists():
         return "DVC", "no .dvc here", "restore .dvc from git, or `.venv/bin/dvc init`"
-    present = _has("dvc") and (root / "dvc.yaml").exists()
+    present = importlib.util.find_spec("dvc") is not None and (root / "dvc.yaml").exists()
     return "DVC", importlib.metadata.version("dvc") if present else "missing", "" if present else "`make setup`"
 
 
@@ -184,14 +173,6 @@ def _answer(uri: str) -> str:
 
 
 _WRITTEN = (*WRITTEN, ".forecast/champions", ".forecast/issued")
-
-
-def _has(name: str) -> bool:
-    try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def clean(

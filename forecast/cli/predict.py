@@ -63,16 +63,14 @@ def about(found: Forecast, moment: pd.Timestamp) -> dict[str, Any]:
         "trained": meta.created_at,
         "age_days": round((moment - pd.Timestamp(meta.created_at)) / pd.Timedelta(1, "D"), 1),
         "training_cutoff": meta.training_cutoff[:19],
-        "cutoff": found.cutoff.isoformat(),
+        "cutoff": max(row["cutoff"] for row in _rows(found)),
         "test": dict(meta.metrics),
     }
 
 
 def _shown(found: Forecast, form: Form, entry: Dataset) -> None:
-    if form == "csv":
-        _write(_dated(found), form)
-    elif form == "parquet":
-        _write(found.table, form)
+    if form in ("csv", "parquet"):
+        _write(_dated(found.numbered) if form == "csv" else found.numbered, form)
     elif form == "json":
         content = {**about(found, now()), "notices": list(found.notices), "forecast": _rows(found)}
         print(json.dumps(content, indent=1, ensure_ascii=False))
@@ -83,14 +81,16 @@ def _shown(found: Forecast, form: Form, entry: Dataset) -> None:
 def _table(found: Forecast, entry: Dataset) -> None:
     known = about(found, now())
     units = [entry.units.get(name, "") for name in found.panel.task.targets]
-    table = _dated(found)
+    table = _dated(found.numbered)
     several = [name for name in ("unique_id", "output") if table[name].nunique() > 1]
     numbers = [name for name in table.columns if name == "y_hat" or name.startswith(("lo_", "hi_"))]
     for name in numbers:
         table[name] = table[name].map(lambda value: "" if value != value else f"{value:.6g}")
     rows = table[[*several, "ds", *numbers]].to_dict("records")
     unit = units[0] if len(units) == 1 else ""
-    print(f"{entry.title}{f' ({unit})' if unit else ''}, after {table['cutoff'].max()} UTC")
+    after = table["cutoff"].max()
+    after = f"{after} UTC" if isinstance(after, str) else f"row {after}"
+    print(f"{entry.title}{f' ({unit})' if unit else ''}, after {after}")
     show(rows, Format.table)  # type: ignore[arg-type]
     print(_sentence(known))
 
@@ -105,19 +105,20 @@ def _sentence(known: dict[str, Any]) -> str:
     return f"Version {known['version']} ({known['model']}), {made}{f'; on test {scores}' if scores else ''}."
 
 
-def _dated(found: Forecast) -> pd.DataFrame:
-    """Times as people write them: a session is a date, an hour is an hour (UTC)."""
+def _dated(table: pd.DataFrame, style: str = "") -> pd.DataFrame:
+    """Times as people write them: a session is a date, an hour is an hour (UTC), a row without a date its number."""
     import pandas as pd
 
-    times = pd.concat([found.table["cutoff"], found.table["ds"]])
+    times = pd.concat([table["cutoff"], table["ds"]])
+    if times.dtype.kind != "M":
+        return table
     whole = (times == times.dt.normalize()).all()
-    style = "%Y-%m-%d" if whole else "%Y-%m-%d %H:%M"
-    return found.table.assign(**{name: found.table[name].dt.strftime(style) for name in ("cutoff", "ds")})
+    style = style or ("%Y-%m-%d" if whole else "%Y-%m-%d %H:%M")
+    return table.assign(**{name: table[name].dt.strftime(style) for name in ("cutoff", "ds")})
 
 
 def _rows(found: Forecast) -> list[dict[str, Any]]:
-    times = {name: found.table[name].dt.strftime("%Y-%m-%dT%H:%M:%S") for name in ("cutoff", "ds")}
-    rows = found.table.assign(**times).to_dict("records")
+    rows = _dated(found.numbered, "%Y-%m-%dT%H:%M:%S").to_dict("records")
     return [{str(name): None if value != value else value for name, value in row.items()} for row in rows]
 
 

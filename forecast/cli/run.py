@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,24 +178,6 @@ FAMILIES = {"naive": "all against naive", "skip": "each against its skip", "best
 SUMMARY_ORDER = ("mean", "0")
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """`difference`: (error of a − error of b) / error of b; below 0, a is better. `sentences` say what was tested.
-
-    `metric` is mae, or mase where a dataset has several series, whose units must not be pooled.
-    """
-
-    dataset: str
-    ranking: str
-    a: str
-    b: str
-    metric: str
-    error_a: float
-    error_b: float
-    difference: float
-    sentences: tuple[str, ...]
-
-
 def compare(
     a: str = typer.Argument(help="A model of the leaderboard."),
     b: str = typer.Argument(help="Another one."),
@@ -207,16 +188,20 @@ def compare(
     """Compare two models of the last run, in words."""
     found = comparisons(require_project(root), a, b, dataset)
     if form is Format.json:
-        print(json.dumps([asdict(one) for one in found], indent=1, ensure_ascii=False))
+        print(json.dumps(found, indent=1, ensure_ascii=False))
         return
     for one in found:
-        print(f"{one.dataset}, {titles()[one.ranking]}: {headline(one)}")
-        for sentence in one.sentences:
+        print(f"{one['dataset']}, {titles()[one['ranking']]}: {headline(one)}")
+        for sentence in one["sentences"]:
             print(f"  {sentence}")
 
 
-def comparisons(root: Path, a: str, b: str, dataset: str = "") -> list[Comparison]:
-    """Every dataset and ranking in which both models stand; `InputError` when there is none."""
+def comparisons(root: Path, a: str, b: str, dataset: str = "") -> list[dict[str, Any]]:
+    """Every dataset and ranking in which both models stand; `InputError` when there is none.
+
+    `difference`: (error of a - error of b) / error of b; below 0, a is better. `metric` is mae, or mase where a
+    dataset has several series, whose units must not be pooled. `sentences` say what was tested.
+    """
     from forecast.data.results import Results, read_leaderboard
 
     paths = ProjectPaths.of(root)
@@ -234,12 +219,12 @@ def comparisons(root: Path, a: str, b: str, dataset: str = "") -> list[Compariso
     return found
 
 
-def headline(one: Comparison) -> str:
+def headline(one: dict[str, Any]) -> str:
     """`lstm 1.291 against naive 2.160 in test MAE: 40.2 % lower.`"""
-    a, b, metric = f"{one.a} {one.error_a:.4g}", f"{one.b} {one.error_b:.4g}", one.metric.upper()
-    share = f"{abs(one.difference):.1%}".replace("%", " %")
-    word = "equal" if one.error_a == one.error_b else f"{share} {'lower' if one.difference < 0 else 'higher'}"
-    return f"{a} against {b} in test {metric}: {word}."
+    a, b = (f"{one[name]} {one[f'error_{name}']:.4g}" for name in ("a", "b"))
+    share = f"{abs(one['difference']):.1%}".replace("%", " %")
+    word = "equal" if one["error_a"] == one["error_b"] else f"{share} {'lower' if one['difference'] < 0 else 'higher'}"
+    return f"{a} against {b} in test {one['metric'].upper()}: {word}."
 
 
 def titles() -> dict[str, str]:
@@ -249,7 +234,7 @@ def titles() -> dict[str, str]:
     return {**RANKING_TITLES, BASELINE: "baselines"}
 
 
-def _on(results: Results, a: str, b: str, rows: list[Row]) -> list[Comparison]:
+def _on(results: Results, a: str, b: str, rows: list[Row]) -> list[dict[str, Any]]:
     tests = results.verdicts["tests"] if results.compared else []
     found = []
     for ranking in titles():
@@ -258,10 +243,10 @@ def _on(results: Results, a: str, b: str, rows: list[Row]) -> list[Comparison]:
         if row_a is None or row_b is None or (row_a["ranking"] == row_b["ranking"] != ranking):
             continue
         metric = "mae" if row_a["mae"] and row_b["mae"] else "mase"
-        error_a, error_b = float(row_a[metric]), float(row_b[metric])
-        share = error_a / error_b - 1 if error_b else 0.0
-        sentences = tuple(_sentences(tests, a, b, ranking)) or (NOT_TESTED,)
-        found.append(Comparison(results.name, ranking, a, b, metric, error_a, error_b, share, sentences))
+        errors = {"error_a": float(row_a[metric]), "error_b": float(row_b[metric])}
+        share = errors["error_a"] / errors["error_b"] - 1 if errors["error_b"] else 0.0
+        said = {"difference": share, "sentences": _sentences(tests, a, b, ranking) or [NOT_TESTED]}
+        found.append({"dataset": results.name, "ranking": ranking, "a": a, "b": b, "metric": metric, **errors, **said})
     return found
 
 

@@ -38,9 +38,9 @@ class Retraining(Config):
     """One dataset's rules.
 
     max_age_days: an older champion is stale; new_steps: so many new time steps make a challenger due (default: the
-    horizon); fresh_steps: time steps that only the gate sees (default: 60 sessions, or 28 days); alpha: chance that
-    luck alone promotes in a year of looks; margin: relative loss that still counts as equivalent; psi, ks_p and
-    live_error: from where on the data, or the champion's live error over what was expected, count as drift;
+    horizon); fresh_steps: time steps that only the gate sees (default: 28 days, or 60 sessions or rows without dates);
+    alpha: chance that luck alone promotes in a year of looks; margin: relative loss that still counts as equivalent;
+    psi, ks_p and live_error: from where on the data, or the champion's live error over what was expected, are drift;
     after_promotion: fit the promoted recipe again on all data (unscored), or serve what was scored; keep_snapshots:
     snapshots that stay in the work tree.
     """
@@ -61,9 +61,8 @@ class Retraining(Config):
         """Time steps of the gate's block."""
         if self.fresh_steps is not None:
             return self.fresh_steps
-        if not isinstance(dataset.calendar, RegularCalendar):
-            return SESSIONS
-        return max(steps_in(dataset.calendar, FRESH_DAYS), 8 * dataset.step_size)
+        calendar = dataset.calendar
+        return max(steps_in(calendar, FRESH_DAYS) if calendar.kind == "regular" else SESSIONS, 8 * dataset.step_size)
 
     def wanted_origins(self, dataset: Dataset) -> int:
         """The fewest origins a gate decides on."""

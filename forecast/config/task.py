@@ -64,7 +64,7 @@ class WeekdayCalendar(Config):
 class RegularCalendar(Config):
     """A fixed step in UTC, such as `1h`, `1D`, `15min`, `1W`, `1MS`.
 
-    `kind: index` is for rows without dates: row n stands at n minutes after 1970-01-01, in every table and figure.
+    `kind: index` is for rows without dates: row n stands at n minutes after 1970-01-01, and is shown as `row n`.
     """
 
     kind: Literal["regular", "index"]

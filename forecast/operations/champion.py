@@ -87,9 +87,6 @@ class Live:
     version: int
     issues: int
     scored: int
-    actuals: int
-    first: str
-    last: str
     error: float | None
     skill: float | None
     coverage: Mapping[str, float] = field(default_factory=dict)
@@ -188,13 +185,10 @@ def versions(root: Path, dataset: str) -> list[int]:
     return sorted(int(path.parent.name) for path in folder_of(root, dataset).glob(f"[0-9]*/{META}"))
 
 
-def prune(root: Path, dataset: str) -> list[int]:
+def prune(root: Path, dataset: str) -> None:
     """Remove stored versions that no alias names, except the newest `KEPT`; the registry keeps them all."""
-    named = set(aliases(root, dataset).values())
-    gone = [version for version in versions(root, dataset)[:-KEPT] if version not in named]
-    for version in gone:
+    for version in set(versions(root, dataset)[:-KEPT]) - set(aliases(root, dataset).values()):
         shutil.rmtree(folder_of(root, dataset, version))
-    return gone
 
 
 def folder_of(root: Path, dataset: str, version: int | None = None) -> Path:

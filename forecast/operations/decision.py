@@ -7,6 +7,7 @@ any two is finished by the next run.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -164,20 +165,14 @@ def conclude(root: Path, decision: Decision, *, now: pd.Timestamp, tracking_uri:
     offer_again(root, decision.dataset, now=now, tracking_uri=tracking_uri)
 
 
-def offer_again(root: Path, dataset: str, *, now: pd.Timestamp, tracking_uri: str) -> list[str]:
-    """Log every finished decision that MLflow does not have yet; the keys it still did not take."""
-    left = []
+def offer_again(root: Path, dataset: str, *, now: pd.Timestamp, tracking_uri: str) -> None:
+    """Log every finished decision that MLflow does not have yet; what it still does not take waits for the next."""
     for decision in known(root, dataset):
         marker = ProjectPaths.of(root).retraining(dataset) / "decisions" / f"{decision.key}.logged"
-        if marker.exists():
-            continue
-        try:
-            run = log_decision(place(root, tracking_uri), dataset, asdict(decision), now=now.timestamp())
-        except ForecastError:
-            left.append(decision.key)
-            continue
-        files.write_text(marker, run + "\n")
-    return left
+        if not marker.exists():
+            with contextlib.suppress(ForecastError):
+                run = log_decision(place(root, tracking_uri), dataset, asdict(decision), now=now.timestamp())
+                files.write_text(marker, run + "\n")
 
 
 ADDRESS = "FORECAST_WEBHOOK"

@@ -34,24 +34,30 @@ from forecast.system.errors import DataError, ForecastError
 YEAR = pd.Timedelta(365, "D")
 
 
-def blocks(ds: pd.Series, name: str, dataset: Dataset, *, fresh_steps: int) -> dict[str, str]:
+def blocks(ds: pd.Series, name: str, dataset: Dataset, *, fresh_steps: int) -> dict[str, Any]:
     """`splits` for data at the times `ds`: the newest `fresh_steps` origins for the gate, before them calibration and
     validation as long as they are configured, everything earlier for training.
 
-    Blocks end with a day. `DataError` when too little is left to train on.
+    Blocks end with a day; those of rows without dates are shares. `DataError` when too little is left to train on.
     """
     steps = pd.DatetimeIndex(np.unique(ds.to_numpy()))
     first = max(len(steps) - (fresh_steps + dataset.horizon - 1), 0)
-    ends = [steps[-1].normalize(), steps[first].normalize() - pd.Timedelta(1, "D")]
+    rows = dataset.calendar.kind == "index"
+    unit = pd.Timedelta(1, "min" if rows else "D")
+    ends = [steps[-1].floor(unit), steps[first].floor(unit) - unit]
     for length in _lengths(dataset, steps):
-        ends.append((ends[-1] - length).normalize())
-    trained = int((steps < ends[-1] + pd.Timedelta(1, "D")).sum())
+        ends.append((ends[-1] - length).floor(unit))
+    stops = steps.searchsorted(pd.DatetimeIndex(ends) + unit).tolist()
+    trained = stops[-1]
     if trained < dataset.lookback + 2 * dataset.horizon:
         raise DataError(
             f"Dataset {name!r} has {len(steps)} time steps; {fresh_steps} for the gate and what validation and "
             f"calibration take leave {trained} to train on, too few. Lower `fresh_steps` in configs/retraining.yaml, "
             "shorten the blocks in configs/datasets.yaml, or wait for more data."
         )
+    if rows:
+        sizes = np.diff([0, *reversed(stops)]) / len(steps)
+        return dict(zip(("train", "validation", "calibration"), sizes.tolist(), strict=False))
     names = ("test_end", "calibration_end", "validation_end", "train_end")
     return {key: f"{end:%Y-%m-%d}" for key, end in reversed(list(zip(names, ends, strict=True)))}
 
@@ -324,11 +330,12 @@ class Due:
 def due(
     meta: Meta | None, shifts: list[Shift], dataset: Dataset, rules: Retraining, *, as_of: pd.Timestamp, new_steps: int
 ) -> Due:
-    """Age, drift and new rows. `as_of`: how far the data reach; `new_steps`: steps since the last gate."""
+    """Age, drift and new rows. `as_of`: how far the data reach (without dates: now); `new_steps`: since a gate."""
     if meta is None:
         return Due(("there is no champion",), "", {"new_steps": new_steps})
     # Not below 0: `meta` counts to the end of its last day, the data to the begin of their last step.
-    age = max(0.0, (as_of - pd.Timestamp(meta.as_of)) / pd.Timedelta(1, "D"))
+    began = meta.created_at if dataset.calendar.kind == "index" else meta.as_of
+    age = max(0.0, (as_of - pd.Timestamp(began)) / pd.Timedelta(1, "D"))
     ageing = []
     if age >= rules.max_age_days:
         ageing.append(f"stale ({age:.0f} days old, {rules.max_age_days:g} allowed)")

@@ -104,6 +104,13 @@ def by_issue(root: Path, dataset: str, frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(parts, columns=["cutoff", "version", "error", "naive"]).dropna()
 
 
+def numbered(table: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """Of rows without dates (calendar `index`) their numbers as `cutoff` and `ds`: row n stands n minutes after
+    1970-01-01. Any other table as it is."""
+    times = [name for name in ("cutoff", "ds") if name in table and kind == "index"]
+    return table.assign(**{name: table[name].astype("datetime64[s]").astype("int64") // 60 for name in times})
+
+
 def refresh(root: Path, dataset: str, frame: pd.DataFrame, *, as_of: str) -> list[Live]:
     """`live`, written down with the data's `as_of`, so that `status` need not read a snapshot."""
     found = live(root, dataset, frame)
@@ -115,10 +122,9 @@ def refresh(root: Path, dataset: str, frame: pd.DataFrame, *, as_of: str) -> lis
 def _live(root: Path, dataset: str, version: int, count: int, table: pd.DataFrame) -> Live:
     rows = table[table["version"] == version] if len(table) else table
     if not len(rows):
-        return Live(version, count, 0, 0, "", "", None, None)
-    cutoffs, error = rows["cutoff"], _against_expected(rows, champion.known_meta(root, dataset, version))
-    first, last = (cutoff.isoformat() for cutoff in (cutoffs.min(), cutoffs.max()))
-    return Live(version, count, cutoffs.nunique(), len(rows), first, last, error, _skill(rows), _coverage(rows))
+        return Live(version, count, 0, None, None)
+    error = _against_expected(rows, champion.known_meta(root, dataset, version))
+    return Live(version, count, rows["cutoff"].nunique(), error, _skill(rows), _coverage(rows))
 
 
 def _against_expected(rows: pd.DataFrame, meta: Meta | None) -> float | None:
@@ -170,7 +176,7 @@ def _of(root: Path, dataset: str) -> LiveDataset:
         frame = preparation.check_data(dataset, settings, root=place)
         as_of = snapshots.read_pointer(place, dataset).as_of
         found = refresh(root, dataset, frame, as_of=as_of)
-        issues = by_issue(root, dataset, frame)
+        issues = numbered(by_issue(root, dataset, frame), settings.calendar.kind)
     except ForecastError:
         as_of, found = remembered(root, dataset)
         issues = pd.DataFrame(columns=["cutoff", "version", "error", "naive"])

@@ -35,9 +35,9 @@ class Forecast:
     notices: tuple[str, ...]
 
     @property
-    def cutoff(self) -> pd.Timestamp:
-        """The newest last row of any series."""
-        return pd.Timestamp(self.table["cutoff"].max())
+    def numbered(self) -> pd.DataFrame:
+        """`table`; of rows without dates with their numbers."""
+        return live_accuracy.numbered(self.table, self.panel.task.calendar.kind)
 
 
 def forecast(
@@ -112,7 +112,7 @@ def draw(found: Forecast, path: Path, units: Mapping[str, str]) -> Path:
     """
     from matplotlib.figure import Figure
 
-    groups = [(key, rows) for key, rows in found.table.groupby(["unique_id", "output"], sort=True)][:PANELS]
+    groups = [(key, rows) for key, rows in found.numbered.groupby(["unique_id", "output"], sort=True)][:PANELS]
     figure = Figure(figsize=(9, 2.8 * len(groups) + 0.4), layout="constrained")
     axes = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
     for panel, ((unique_id, output), rows) in zip(axes, groups, strict=True):
@@ -128,7 +128,8 @@ def _draw(panel: Any, found: Forecast, unique_id: str, output: str, rows: pd.Dat
     task, series = found.panel.task, found.panel.by_id[unique_id]
     column = task.targets.index(output)
     seen = slice(-max(4 * len(rows), task.lookback // 2), None)
-    panel.plot(series.ds[seen], series.values[seen, column], color=INK, linewidth=1.0, label="observed")
+    past = live_accuracy.numbered(pd.DataFrame({"ds": series.ds[seen]}), task.calendar.kind)["ds"]
+    panel.plot(past, series.values[seen, column], color=INK, linewidth=1.0, label="observed")
     panel.plot(rows["ds"], rows["y_hat"], color=COLOUR, linewidth=1.5, label="forecast")
     for name in map(percent, found.levels):
         low, high = rows[f"lo_{name}"], rows[f"hi_{name}"]

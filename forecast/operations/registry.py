@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +26,7 @@ from forecast.config.experiment import NAIVE
 from forecast.config.paths import ProjectPaths
 from forecast.data import snapshots
 from forecast.data.panel import with_series
-from forecast.data.results import MEAN, Results
+from forecast.data.results import Results
 from forecast.data.splits import Borders
 from forecast.forecaster.ensemble import Ensemble, ensemble_of
 from forecast.operations import champion
@@ -41,6 +40,7 @@ from forecast.tracking.registry import Registered
 
 TIMEOUT = 120.0
 """Seconds to wait for another process that moves aliases of the same dataset."""
+SCORES = (*(metric.name for metric in metrics.METRICS), "n_origins")
 
 
 class Overtaken(ForecastError):
@@ -251,6 +251,7 @@ def describe(project: Path, dataset: str, folder: Path, *, now: pd.Timestamp, re
     """The description of one candidate below data/trained/<dataset>/ of `project`. `now` is UTC without zone."""
     results = Results(ProjectPaths.of(project), dataset)
     record = results.records[folder.name]
+    score = results.score(record["model"], record["ranking"]) or {}
     borders = Borders.from_json(files.read_json(results.paths.borders(dataset)))
     pointer = snapshots.read_pointer(project, dataset)
     return Meta(
@@ -264,19 +265,10 @@ def describe(project: Path, dataset: str, folder: Path, *, now: pd.Timestamp, re
         config_hash=record.get("digests", {}).get("config", ""),
         git_revision=revision,
         created_at=now.floor("s").isoformat(),
-        metrics=_scores(results, record),
+        metrics={name: score[name] for name in SCORES if np.isfinite(score.get(name, np.nan))},
         expected=_error_by_step(results, folder.name),
         naive=_error_by_step(results, NAIVE),
     )
-
-
-def _scores(results: Results, record: dict[str, Any]) -> dict[str, float]:
-    table = results.leaderboard
-    rows = table[(table["model"] == record["model"]) & (table["ranking"] == record["ranking"])].set_index("seed")
-    if MEAN not in rows.index:
-        return {}
-    scores = (*(metric.name for metric in metrics.METRICS), "n_origins")
-    return {score: float(rows.loc[MEAN, score]) for score in scores if np.isfinite(rows.loc[MEAN, score])}
 
 
 def _error_by_step(results: Results, candidate: str) -> dict[str, list[float | None]]:

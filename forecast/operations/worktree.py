@@ -74,7 +74,7 @@ def environment(root: Path, given: Mapping[str, str]) -> dict[str, str]:
     return {**given, "MLFLOW_TRACKING_URI": place(root, given.get("MLFLOW_TRACKING_URI", "")).uri}
 
 
-def configure(tree: Tree, dataset: str, splits: Mapping[str, str]) -> None:
+def configure(tree: Tree, dataset: str, splits: Mapping[str, Any]) -> None:
     """The work tree's own configuration: one dataset, its blocks at these dates, tuned values as a plain input.
 
     Only what can be shipped is trained: the other ranking compares architectures, and a row with a refit policy tells

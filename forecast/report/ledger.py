@@ -5,6 +5,7 @@ choice between LSTM and GRU.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -198,7 +199,7 @@ def timeline(results: Results) -> list[dict[str, Any]]:
     whole = _seconds(bounds[0][1], bounds[-1][2]) or 1.0
     blocks = []
     for name, first, last in bounds:
-        days = {"first": first.date().isoformat(), "last": last.date().isoformat()}
+        days = {"first": _written(results, str(first), 10), "last": _written(results, str(last), 10)}
         counted = {"share": _seconds(first, last) / whole, "origins": int(origins.get(name, 0))}
         blocks.append({"name": name, **days, **counted, "purpose": PURPOSES[name]})
     return blocks
@@ -264,8 +265,7 @@ def _quality_row(results: Results, unique_id: str, series: dict[str, Any], colum
     cells = [
         Cell(shown, shown),
         Cell(text.count(series["rows"]), series["rows"]),
-        Cell(series["first"][:10], series["first"]),
-        Cell(series["last"][:10], series["last"]),
+        *[Cell(_written(results, series[end], 10), series[end]) for end in ("first", "last")],
         Cell(missing if found["missing"] else "0", found["missing"]),
         Cell(text.count(series["gaps"]), series["gaps"]),
         *[Cell(text.figure(found[key]), found[key]) for key in ("min", "mean", "max")],
@@ -276,7 +276,13 @@ def _quality_row(results: Results, unique_id: str, series: dict[str, Any], colum
 def gaps(results: Results) -> list[str]:
     """The gaps the record names, longest first, as sentences."""
     found = sorted(results.quality.get("gaps_shown", []), key=lambda gap: (-gap["steps"], gap["first"]))
-    return [f"{g['series']}: {g['steps']} steps from {g['first'].replace('T', ' ')[:16]}" for g in found]
+    return [f"{g['series']}: {g['steps']} steps from {_written(results, g['first'])}" for g in found]
+
+
+def _written(results: Results, moment: str, places: int = 16) -> str:
+    """ISO 8601 to its minute (16 places) or day (10); the number of a row without a date."""
+    rows = results.dataset.calendar.kind == "index"
+    return text.row(datetime.fromisoformat(moment)) if rows else moment.replace("T", " ")[:places]
 
 
 def findings_table(results: Results) -> Table | None:

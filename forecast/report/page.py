@@ -290,7 +290,7 @@ def _live_panel(dataset: LiveDataset) -> figures.Panel | None:
     x = np.arange(len(rows), dtype=np.float64)
     roles = (("champion", "error", "chosen"), ("last value", "naive", "naive"))
     lines = [Line(name, x, rows[column].to_numpy(np.float64), role) for name, column, role in roles]
-    moments = [f"{cutoff:%Y-%m-%d %H:%M}" for cutoff in rows["cutoff"]]
+    moments = [str(cutoff)[:16] for cutoff in rows["cutoff"]]
     shown = np.unique(np.linspace(0, len(rows) - 1, 5).round().astype(int))
     label = f"Live error of {dataset.name} by cutoff, relative to the test error"
     axes = Axes(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -135,15 +137,15 @@ def _origin_panel(
         lines.append(_forecast_line(role, model, found, origin, x, intervals))
     low, spans = int(x[0]), (-2 * horizon, -horizon, 0, horizon)
     steps = [t for t in spans if low - 1 <= t] if horizon > 7 else [low, 0, horizon]
-    hours = is_within_a_day(results)
-    when = text.moment(cutoff, hours=hours)
+    write = written(results)
+    when = write(cutoff)
     axes = Axes(
         label=f"{word} forecast of {series} at {when}, against the actual values",
         x_title=f"{step_unit(results.dataset)} from the cutoff",
         y_title=results.unit_of(series) or results.dataset.target[0].column,
         x_ticks=[(float(t), f"{t:+d}".replace("-", text.MINUS) if t else "cutoff") for t in steps],
         divide=0.0,
-        moments=[text.moment(pd.Timestamp(d), hours=hours) for d in [*past.index, *test.ds[origin]]],
+        moments=[write(pd.Timestamp(d)) for d in [*past.index, *test.ds[origin]]],
     )
     errors = ", ".join(f"{text.name(model)} {text.figure(found.losses[origin], 3)}" for model, found in tests.values())
     return Panel(f"{word.capitalize()}: {series}, {when}", line_chart(lines, axes), f"Mean absolute error: {errors}")
@@ -170,15 +172,17 @@ def intervals_at(results: Results, model: str, series: str, cutoff: pd.Timestamp
     return tuple((floats(part["lower"]), floats(part["upper"])) for part in levels)
 
 
-def is_within_a_day(results: Results) -> bool:
-    """Whether steps are shorter than a day, so that a moment needs its hour."""
+def written(results: Results) -> Callable[[datetime], str]:
+    """How a moment is written: with its hour where steps are shorter than a day; a row without a date by number."""
     times = pd.DatetimeIndex(results.naive["ds"])
-    return bool(len(times)) and bool((times != times.normalize()).any())
+    hours = bool((times != times.normalize()).any())
+    return text.row if results.dataset.calendar.kind == "index" else partial(text.moment, hours=hours)
 
 
 def time_panels(results: Results) -> list[Panel]:
-    """Test error by calendar period of the first step ahead, per series in its unit and against naive."""
-    shown = compared(results)
+    """Test error by calendar period of the first step ahead, per series in its unit and against naive; none of rows
+    without dates."""
+    shown = {} if results.dataset.calendar.kind == "index" else compared(results)
     panels = []
     for series in results.series[:MOST_SERIES] if shown else ():
         errors = {role: (model, _by_period(test_of(frame, series))) for role, (model, frame) in shown.items()}

@@ -104,7 +104,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "days of a local clock": (
         lambda: frame(ds=DAYS.tz_localize("Europe/Dublin")), {}, ("'1D' grid", "Europe/Dublin", "dt.tz_localize(None)")
     ),
-    "spans of time": (lambda: frame(ds=pd.to_timedelta(np.arange(120), "D")), {}, ("'ds'", "pandas.to_datetime")),
+    "spans of time": (lambda: frame(ds=pd.to_timedelta(np.arange(120), "D")), {}, ("'ds'", "pandas.Timestamp")),
     "commas for points": (lambda: frame(y=["1,5"] * 120), {}, ("'1,5'", ".str.replace(',', '.').astype(float)")),
     "numbers as objects": (
         lambda: frame(y=pd.Series([1.0, None] * 60, dtype=object)), {}, ("'y' has type object, such as 1.0",)
@@ -136,6 +136,29 @@ def test_bad_input_is_told_with_the_column_what_was_found_and_what_to_type(name:
     said = str(raised.value)
     assert not [part for part in parts if part not in said], said
     assert "configs/" not in said and "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("numbers", "freq", "first"),
+    [
+        (np.arange(1900, 2020), "YS", "1900-01-01"),
+        ([int(day.strftime("%Y%m%d")) for day in DAYS], "1D", "2024-01-01"),
+        (np.arange(120) * 3600 + 1_700_000_000 // 3600 * 3600, "1h", "2023-11-14 22:00"),
+        (np.arange(120) * 3_600_000 + 1_699_999_200_000, "1h", "2023-11-14 22:00"),
+        (np.arange(120.0), "1D", "1970-01-01"),
+    ],
+    ids=["years", "days", "seconds", "milliseconds", "counted"],
+)
+def test_what_is_told_to_type_for_numbers_as_times_works(numbers: Any, freq: str, first: str) -> None:
+    df = frame(ds=numbers)
+    with pytest.raises(InputError, match="'ds' holds numbers such as") as raised:
+        fitted(df, freq=freq)
+    typed = re.search(r"Convert it: `(df\['ds'\] = [^`]*)`", str(raised.value))
+    assert typed is not None
+    exec(typed[1], {"df": df, "pandas": pd})
+    assert df["ds"].iloc[0] == pd.Timestamp(first)
+    assert fitted(df, "naive", freq=freq).predict().shape == (2, 3)
+    assert ("with `freq='1D'`" in str(raised.value)) == (first == "1970-01-01")
 
 
 def test_a_series_that_ends_early_is_named() -> None:

@@ -136,6 +136,15 @@ def test_results_of_other_settings_are_left_alone_with_a_note(finished: Path, tm
     assert not kinds and "trained with other settings; run `dvc repro`" in notes[0]
 
 
+def test_a_run_of_an_earlier_version_is_to_be_repeated_and_not_called_wrong(finished: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(finished, tmp_path / "project")
+    for path in (root / "data" / "trained" / "wave").glob("*/forecasts.parquet"):
+        files.write_frame(path, pd.read_parquet(path).drop(columns="volatility"))
+    narrower_intervals(root / "data" / "trained" / "wave", root / "data" / "compared" / "wave")
+    kinds, notes = found_in(root)
+    assert not kinds and "of an earlier version" in notes[0] and "run `dvc repro`" in notes[0]
+
+
 def test_without_a_finished_run_the_note_says_so(tmp_path: Path, finished: Path) -> None:
     root = shutil.copytree(finished, tmp_path / "project")
     shutil.rmtree(root / "data" / "trained")

@@ -69,6 +69,18 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def test_a_package_that_only_an_extra_brings_is_named_with_what_to_type(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setattr(cli.check, "checked", lambda *_: __import__("pyarrow.parquet"))
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["check", "--root", str(project)])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and said.count("\n") == 1
+    assert "needs pyarrow, which is not installed" in said and "pip install 'rolling-forecast[pipeline]'" in said
+
+
 @pytest.mark.parametrize(
     "words", [("--help",), ("check",), ("models",), ("compare", "lstm", "naive")], ids=lambda words: words[0]
 )

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pandas as pd
 import pytest
 
 from forecast.cli import predict
 from forecast.cli.predict import _dated
 from forecast.cli.shown import harmless
+from forecast.operations.live_accuracy import numbered
 
 
 def found(cutoff, ds):
-    return SimpleNamespace(table=pd.DataFrame({"cutoff": pd.to_datetime([cutoff]), "ds": pd.to_datetime([ds])}))
+    return pd.DataFrame({"cutoff": pd.to_datetime([cutoff]), "ds": pd.to_datetime([ds])})
 
 
 def test_one_step_to_midnight_shows_the_hour_of_its_cutoff():
@@ -24,6 +23,13 @@ def test_one_step_to_midnight_shows_the_hour_of_its_cutoff():
 def test_sessions_are_shown_as_dates():
     shown = _dated(found("2018-12-31", "2019-01-02")).iloc[0]
     assert (shown["cutoff"], shown["ds"]) == ("2018-12-31", "2019-01-02")
+
+
+def test_rows_without_dates_are_shown_by_their_number():
+    table = found("1970-01-01 11:39", "1970-01-01 11:40")
+    shown = _dated(numbered(table, "index")).iloc[0]
+    assert (shown["cutoff"], shown["ds"]) == (699, 700)
+    assert numbered(table, "regular").equals(table)
 
 
 @pytest.mark.parametrize("name", ["=cmd()|'/c calc'!A1", "+1", "-1", "@sum", "\tx", "\r"])

@@ -73,9 +73,11 @@ def test_a_refit_that_fails_leaves_the_scored_version_in_service(project: Path) 
 def test_what_mlflow_did_not_take_is_offered_again_and_logged_once(project: Path) -> None:
     decision.conclude(project, decided("kept"), now=NOW, tracking_uri=GONE)
     assert [d.word for d in decision.known(project, NAME)] == ["kept"]
-    assert decision.offer_again(project, NAME, now=NOW, tracking_uri="") == []
-    for path in (ProjectPaths.of(project).retraining(NAME) / "decisions").glob("*.logged"):
-        path.unlink()  # a kill after logging, before the marker
+    folder = ProjectPaths.of(project).retraining(NAME) / "decisions"
+    assert not list(folder.glob("*.logged"))
+    decision.offer_again(project, NAME, now=NOW, tracking_uri="")
+    (marker,) = folder.glob("*.logged")
+    marker.unlink()  # a kill after logging, before the marker
     decision.conclude(project, decided("kept"), now=NOW, tracking_uri="")
     with store.opened(place(project)) as client:
         experiment = client.get_experiment_by_name(f"{NAME} retraining")

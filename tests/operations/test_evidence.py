@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.config.datasets import Dataset, load_dataset
+from forecast.config.datasets import Dataset, FractionSplits, load_dataset
 from forecast.config.operation import Retraining, load_retraining
 from forecast.config.reading import validated
 from forecast.data.panel import from_frame
+from forecast.data.splits import resolve
 from forecast.forecaster import Forecaster
 from forecast.forecaster.ensemble import Ensemble, ensemble_of
-from forecast.operations import evidence
+from forecast.operations import evidence, registry
 from forecast.operations.evidence import due
 from forecast.operations.registry import describe
 from forecast.system.errors import DataError, InputError
@@ -49,6 +51,31 @@ def test_the_newest_origins_are_the_gates_and_earlier_blocks_keep_their_length()
 def test_too_short_a_history_says_what_to_change() -> None:
     with pytest.raises(DataError, match="fresh_steps"):
         evidence.blocks(days(45), NAME, wave(), fresh_steps=28)
+
+
+def test_blocks_of_rows_without_dates_are_shares_that_keep_to_the_row() -> None:
+    settings = wave(calendar={"kind": "index"})
+    rows = pd.Series(pd.to_datetime(60 * np.arange(500), unit="s"))
+    fresh = RULES.fresh(settings)
+    assert fresh == 60 and RULES.fresh(wave(calendar={"kind": "index"}, step_size=10)) == 80
+    found = evidence.blocks(rows, NAME, settings, fresh_steps=fresh)
+    frame = pd.DataFrame({"unique_id": "wave", "ds": rows, "y": np.arange(500.0)})
+    borders = resolve(from_frame(frame, NAME, settings.task), validated(FractionSplits, found, where="wave"))
+    ends = [int(end.timestamp()) // 60 for end in borders.ends.values()]
+    assert ends == [288, 388, 438, 499]  # 20 and 10 % of what there is, then 60 origins and the rest of the last one
+    with pytest.raises(DataError, match="fresh_steps"):
+        evidence.blocks(rows.head(80), NAME, settings, fresh_steps=fresh)
+
+
+def test_rows_without_dates_age_by_the_clock(repro: Path) -> None:
+    meta = replace(
+        registry.describe(repro, NAME, repro / "data" / "trained" / NAME / "ridge", now=NOW, revision=""),
+        as_of="1970-01-01T03:20:00",
+    )
+    old = due(
+        meta, [], wave(calendar={"kind": "index"}), RULES, as_of=NOW + pd.Timedelta(31, "D"), new_steps=1,
+    )  # fmt: skip
+    assert old.numbers["age_days"] == 31 and old.reasons == ("stale (31 days old, 30 allowed)",)
 
 
 @pytest.fixture

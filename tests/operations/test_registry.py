@@ -139,5 +139,5 @@ def test_old_versions_leave_the_disk_but_not_those_an_alias_names(moved):
     for version in (3, 4, 5, 6):
         shutil.copytree(source, champion.folder_of(moved, NAME, version))
     champion.write_aliases(moved, NAME, {"champion": 6, "previous": 1})
-    assert champion.prune(moved, NAME) == [2, 3]
+    champion.prune(moved, NAME)
     assert champion.versions(moved, NAME) == [1, 4, 5, 6]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from forecast.config.paths import ProjectPaths
 from forecast.data.snapshots import read_pointer
 from forecast.operations import champion, decision
 from forecast.operations.challenger import Job
 from forecast.operations.retrain import rehearse, retrain
 from forecast.operations.worktree import newest_data
 from forecast.system.errors import DataError
+from forecast.system.files import read_json
 from tests.operations import retraining
 from tests.support import small_project
 from tests.support.services import Services, answers, serving
@@ -82,6 +87,25 @@ def test_a_first_champion_a_week_of_failures_and_the_day_after(project: Path, se
     assert steps[:2] == ["work tree", "fetch"] and "tune" not in steps  # tuned values are kept
     assert len(decision.known(project, NAME)) == 1
     assert retraining.git(project, "status", "--porcelain") == ""
+
+
+@pytest.mark.slow
+def test_rows_without_dates_are_retrained_as_they_grow(tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    retraining.write_project(root, models=("naive", "ridge"))
+    settings = {**small_project.DATASET, "calendar": {"kind": "index"}}
+    small_project.write_yaml(root / "configs" / "datasets.yaml", {"run": ["wave"], "datasets": {"wave": settings}})
+    shutil.rmtree(root / "data" / "pointers")  # of the days that the project was made with
+    retraining.commit(root)
+    values = np.sin(np.arange(300)) + 0.2 * np.random.default_rng(3).standard_normal(300)
+    for rows, word in ((250, "first"), (250, "not due"), (300, "kept")):
+        pd.DataFrame({"y": values[:rows]}).to_csv(root / "data" / "wave.csv", index=False)  # git ignores it
+        found = retrain(replace(job(root, START), dataset="wave"))
+        assert found.word == word, found.reason
+    assert found.due == ("50 new steps (2 wanted)",) and found.numbers["n_fresh"] == 60
+    tree = ProjectPaths.of(root).retraining("wave") / "tree"
+    borders = read_json(ProjectPaths.of(tree).borders("wave"))
+    assert (borders["calibration_end"], borders["test_end"]) == ("1970-01-01T03:58:00", "1970-01-01T04:59:00")
 
 
 def test_a_clock_that_was_set_back_makes_nothing_due(project: Path, services: Services) -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from lxml import html
 
+import forecast
 from forecast.config.paths import ProjectPaths
 from forecast.report.figures import curve_panels, memory_sentence, role_of, step_unit
 from forecast.report.ledger import budget_sentence, findings_table, timeline
@@ -31,6 +32,23 @@ def board(page, dataset, number):
 def row_of(table, model):
     rows = table.xpath(f".//tbody/tr[@data-model='{model}']")
     return [words(cell) for cell in rows[0]]
+
+
+def test_rows_without_dates_are_called_by_their_number(tmp_path):
+    times = pd.to_datetime(60 * np.arange(300), unit="s")
+    y = np.sin(np.arange(300) / 3) + 0.1 * np.random.default_rng(0).standard_normal(300)
+    df = pd.DataFrame({"ds": times, "y": y}).drop(index=[50, 51])
+    board = forecast.compare(df, "naive", freq={"kind": "index"}, horizon=4, lookback=8, n_jobs=1)
+    page = board.report(tmp_path / "report.html").read_text()
+    shown = html.fromstring(page)
+    for told in shown.xpath("//td[@class='said'] | //style | //script"):  # a data check tells times
+        told.getparent().remove(told)
+    seen = words(shown)
+    assert "1970" not in seen.replace("Kennard 1970", "").replace("Jenkins 1970", "") and "1 Jan 1970" not in page
+    for said in ("2 steps from row 50", "row 0 to row 175", "row 255 to row 299"):
+        assert said in seen, said
+    assert "row 255|row 256" in page  # the tooltip of a forecast
+    assert "Test error by period" not in page
 
 
 def test_the_stage_writes_the_same_bytes_twice_and_nothing_else(project):
