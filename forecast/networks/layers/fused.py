@@ -7,8 +7,8 @@
                 g = tanh(x V_g + b_g + r * (h_{t-1} W_g + d_g))      reset_after: true (cuDNN, Keras, torch)
 
 What the loops must do one step after the other is kept small: the input's products are one matrix product before the
-loop, every elementwise factor of the backward pass is computed for all steps at once before its loop, and the weights'
-gradients are one matrix product after it.
+loop, the weights' gradients one after it. The elementwise factors of the GRU's backward pass are computed inside its
+loop: for all steps at once they are arrays that no cache holds, a tenth of a step with 64 units.
 """
 
 from __future__ import annotations
@@ -176,22 +176,22 @@ def gru(
     h = kept[0].stack()
 
     def gradient(dh: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        z, r, g, g_h = (array.stack() for array in kept[1:])
-        # h - g = z (h_before - g), so the factor of z's pre-activation needs no h_before.
-        to_g, to_z = (1 - z) * (1 - g * g), (h - g) * (1 - z)
-        to_state = to_g * r
-        factors = steps_of(tf.concat([to_z, to_state * (1 - r) * g_h, to_state], 2))
-        dhs, zs, back = steps_of(dh), steps_of(z), tf.transpose(recurrent)
+        dhs, back = steps_of(dh), tf.transpose(recurrent)
 
         def step_back(t: tf.Tensor, carried: tf.Tensor, ds: Array, ats: Array) -> tuple[Any, ...]:
+            h, z, r, g, g_h = (array.read(t) for array in kept)
             d = dhs.read(t) + carried
-            at = tf.tile(d, [1, 3]) * factors.read(t)
-            return t - 1, d * zs.read(t) + tf.matmul(at, back), ds.write(t, d), ats.write(t, at)
+            # h - g = z (h_before - g), so the factor of z's pre-activation needs no h_before.
+            new = 1 - z
+            to_g, to_z = new * (1 - g * g), (h - g) * new
+            to_state = to_g * r
+            at = tf.concat([d * to_z, d * (to_state * (1 - r) * g_h), d * to_state], 1)
+            return t - 1, d * z + tf.matmul(at, back), ds.write(t, d * to_g), ats.write(t, at)
 
         start = (steps - 1, tf.zeros_like(h0), collector(steps, x), collector(steps, x))
         _, dh0, ds, ats = tf.while_loop(lambda t, *_: t >= 0, step_back, start, parallel_iterations=1)
         at_state = rows(ats.stack())
-        at_input = tf.concat([at_state[:, : 2 * units], rows(ds.stack() * to_g)], 1)
+        at_input = tf.concat([at_state[:, : 2 * units], rows(ds.stack())], 1)
         d_bias = tf.stack([column_sums(at_input), column_sums(at_state)])
         d_recurrent = tf.matmul(rows(shifted(h0, h)), at_state, transpose_a=True)
         return *project_gradient(x, kernel, at_input), d_recurrent, d_bias, dh0
