@@ -24,6 +24,8 @@ from forecast.system.errors import InputError
 if TYPE_CHECKING:
     from forecast.training.chunks import TrainingSeries
 
+MOST_KEPT = 2**22
+"""Bytes of targets up to which they are kept for the next seed or trial."""
 CLOSED_LOOP_ORIGINS = 256
 """Validation origins per series on which a closed loop is scored while it trains; spread evenly."""
 
@@ -124,7 +126,9 @@ def _fit_network(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
     spec: Any = bare.spec
     network: Network = spec.network(problem.panel.task)
     skip = problem.skip(start.skip, network.shapes.horizon)
-    series = training_series(problem, skip)
+    series = problem.made.get((start.skip, skip.horizon, "series")) or training_series(problem, skip)
+    if sum(one.target.nbytes for one in series) <= MOST_KEPT:
+        problem.made[start.skip, skip.horizon, "series"] = series
     head, series = fit_head(problem, skip, spec, series)
     by_steps = partial(
         by_gradient, network, series, spec=spec, seed=start.seed, budget=start.budget,

@@ -74,6 +74,7 @@ class Problem:
 
     vintages: the provider's own forecasts at each cutoff (`data.vintages.forecasts`), where they are wanted.
     choices: where the validation block is fitted on too, the problem on which it chose.
+    made: by what it is made for, what follows from all this alone and is asked for by every seed and trial.
     """
 
     panel: Panel
@@ -85,7 +86,7 @@ class Problem:
     choices: Problem | None = None
     recorder: Recorder | None = field(default_factory=_recorder.get, repr=False)
     _scaled: dict[str, np.ndarray] = field(default_factory=dict)
-    _skips: dict[tuple[Kind, int], Skip] = field(default_factory=dict)
+    made: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, panel: Panel, borders: Borders, needed: tuple[str, ...] = splits.BLOCKS) -> Problem:
@@ -96,14 +97,14 @@ class Problem:
     def joined(self) -> Problem:
         """The train and validation rows as one block to fit on, in the same units, with what validation chose."""
         blocks = {uid: cut.joined() for uid, cut in self.blocks.items()}
-        return replace(self, blocks=blocks, choices=self, _skips={})
+        return replace(self, blocks=blocks, choices=self, made={})
 
     def only(self, part: slice | None) -> Problem:
         """Of some of the series alone (None: of all), in the same units."""
         if part is None:
             return self
         panel = replace(self.panel, series=self.panel.series[part])
-        return replace(self, panel=panel, blocks={uid: self.blocks[uid] for uid in panel.by_id}, _skips={})
+        return replace(self, panel=panel, blocks={uid: self.blocks[uid] for uid in panel.by_id}, made={})
 
     def scaled(self, unique_id: str) -> np.ndarray:
         """(T, C) scaled values of one series, NaN where not observed."""
@@ -140,14 +141,14 @@ class Problem:
 
     def skip(self, kind: Kind, horizon: int) -> Skip:
         """The fitted skip, cached: it depends on the data alone, not on the network beside it."""
-        if (kind, horizon) not in self._skips:
+        if (kind, horizon) not in self.made:
             task = self.panel.task
             fitted = Skip(kind, horizon, self.panel.outputs, task.season_length)
             if kind == "linear":
                 fitted = self._linear(horizon)
             carry = self._carry() if horizon < task.horizon and task.past_exogenous else None
-            self._skips[kind, horizon] = replace(fitted, carry=carry)
-        return self._skips[kind, horizon]
+            self.made[kind, horizon] = replace(fitted, carry=carry)
+        return self.made[kind, horizon]
 
     def _linear(self, horizon: int) -> Skip:
         task, train = self.panel.task, self.examples("train", horizon, purpose="skip")

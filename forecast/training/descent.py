@@ -182,7 +182,7 @@ tensor_maths = TensorMaths()
 def loss_of(loss: str, head: FittedHead | None) -> ValueLoss:
     """The named point loss without a head, the head's own with one."""
     if head is None:
-        return lambda output, target, offset: POINTWISE[loss](output[..., 0] - target)
+        return lambda output, target, offset: POINTWISE[loss](tf.squeeze(output, -1) - target)
     return lambda output, target, offset: head.loss(tensor_maths, output, target, offset)
 
 

@@ -302,7 +302,7 @@ class _Data:
         index = drawn["starts"][:, None] + self.rows[None, :]
         wanted = tf.gather(self.target, index[:, -self.counted :])
         counted = tf.gather(self.weight, index[:, -self.counted :])
-        output = output[:, -self.counted :]  # carried and hidden models give every step
+        output = tf.split(output, [tf.shape(output)[1] - self.counted, -1], 1)[1]  # carried, hidden: of all steps
         if self.sampled is not None:
             each = self.sampled(output, wanted, drawn["bins"])
         else:

@@ -9,7 +9,7 @@ import pytest
 
 from forecast import models
 from forecast.data.windows import targets
-from forecast.forecaster import Budget, Forecaster, Problem, fit, network_of
+from forecast.forecaster import Budget, Forecaster, Problem, fit, fitting, network_of
 from forecast.forecaster.fitting import closed_loop_error, training_series, window_error
 from forecast.models.problem import STRETCHES, looks, stretch_starts
 from forecast.models.skip import Skip
@@ -35,6 +35,17 @@ def test_a_training_target_is_what_the_network_adds_to_the_skip():
         np.testing.assert_allclose(series.target[rows][known], wanted[known], atol=1e-6)
         np.testing.assert_array_equal(series.weight[rows], known)
         assert len(series.past) == blocks.train[1] == len(series.future) - H
+
+
+@pytest.mark.parametrize(("most", "times"), [(2**22, 1), (0, 2)])
+def test_training_targets_are_made_once_for_all_seeds_unless_they_are_large(monkeypatch, most, times):
+    shops, made = problems.problem_of(problems.frame()), []
+    monkeypatch.setattr(fitting, "MOST_KEPT", most)
+    monkeypatch.setattr(fitting, "training_series", lambda *given: made.append(1) or training_series(*given))
+    first, again = (fit(shops, spec_of("ffnn"), skip="last", seed=0, budget=Budget(2, 2)) for _ in range(2))
+    assert len(made) == times
+    for name, weight in first.forecaster.weights.items():
+        np.testing.assert_array_equal(weight, again.forecaster.weights[name])
 
 
 def test_no_training_target_lies_outside_the_train_block():

@@ -44,17 +44,18 @@ class Dense(Affine):
 
 
 class ReadOut(Affine):
-    """`g(h U + b)` in the shape of a forecast: `(B, T, C)` to `(B, T, H, O, K)`."""
+    """`g(h U + b)` in the shape of a forecast: `(B, T, C)` to `(B, T, H, O, K)`, or at the `last` steps alone."""
 
     def __init__(self, shape: Sequence[int], activation: str = "linear", **kwargs: Any) -> None:
         self.shape = tuple(shape)
         super().__init__(self.shape[0] * self.shape[1] * self.shape[2], activation, **kwargs)
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
+    def call(self, x: tf.Tensor, last: int | None = None) -> tf.Tensor:
+        x = last_rows(x, last) if last else x
         return tf.reshape(super().call(x), tf.concat([tf.shape(x)[:-1], self.shape], 0))
 
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
-        return (*input_shape[:-1], *self.shape)
+    def compute_output_shape(self, input_shape: Sequence[int | None], *_: Any) -> tuple[int | None, ...]:
+        return (input_shape[0], None, *self.shape)
 
 
 class FutureFrames(Affine):
@@ -78,6 +79,11 @@ class FutureFrames(Affine):
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         steps = None if input_shape[1] is None else input_shape[1] - self.horizon
         return (input_shape[0], steps, self.units)
+
+
+def last_rows(x: tf.Tensor, count: Any) -> tf.Tensor:
+    """`x[:, -count:]` of `(B, T, ...)`: the gradient of that goes value by value and takes seven times as long."""
+    return tf.split(x, [tf.maximum(tf.shape(x)[1] - count, 0), -1], 1)[1]
 
 
 def preceded(x: tf.Tensor, longest: int, earlier: tf.Tensor | None) -> tf.Tensor:
@@ -111,16 +117,17 @@ class DelayLine(keras.Layer):
 
 
 class Joined(keras.Layer):
-    """Several `(B, T, ...)` side by side (`concat`), or added (`sum`)."""
+    """Several `(B, T, ...)` side by side (`concat`), or added (`sum`), or of all the `last` steps alone."""
 
     def __init__(self, merge: str = "concat", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.merge = merge
 
-    def call(self, parts: Sequence[tf.Tensor]) -> tf.Tensor:
-        return tf.concat(parts, -1) if self.merge == "concat" else tf.add_n(list(parts))
+    def call(self, parts: Sequence[tf.Tensor], last: int | None = None) -> tf.Tensor:
+        parts = [last_rows(part, last) if last else part for part in parts]
+        return tf.concat(parts, -1) if self.merge == "concat" else tf.add_n(parts)
 
-    def compute_output_shape(self, shapes: Sequence[Sequence[int | None]]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, shapes: Sequence[Sequence[int | None]], *_: Any) -> tuple[int | None, ...]:
         width = sum(int(shape[-1] or 0) for shape in shapes) if self.merge == "concat" else shapes[0][-1]
         return (*shapes[0][:-1], width)
 
@@ -185,23 +192,21 @@ class DelayedDense(Affine):
     def build(self, input_shape: Sequence[int | None]) -> None:
         width = int(input_shape[-1] or 0)
         self.widths = [width if channels is None else len(channels) for _, channels in self.lines]
-        rows = sum(len(delays) * width for (delays, _), width in zip(self.lines, self.widths, strict=True))
-        super().build((rows,))
+        self.sizes = [len(delays) * width for (delays, _), width in zip(self.lines, self.widths, strict=True)]
+        super().build((sum(self.sizes),))
 
     def call(
         self, x: tf.Tensor, earlier: Sequence[tf.Tensor] | None = None, last: int | None = None
     ) -> tuple[tf.Tensor, ...]:
-        kernel, steps = tf.convert_to_tensor(self.kernel), tf.shape(x)[1]
-        parts, after, row = [], [], 0
+        steps, parts, after = tf.shape(x)[1], [], []
+        kernels = tf.split(tf.convert_to_tensor(self.kernel), self.sizes)
         for number, (delays, channels) in enumerate(self.lines):
             own = x if channels is None else tf.gather(x, channels, axis=-1)
             before = None if earlier is None else earlier[number]
             known = preceded(own, max(delays), before)
             after.append(known[:, steps:])
-            size = len(delays) * self.widths[number]
-            filters = tf.reshape(kernel[row : row + size], [len(delays), self.widths[number], self.units])
+            filters = tf.reshape(kernels[number], [len(delays), self.widths[number], self.units])
             parts.append(_delayed(known, filters, delays, steps if last is None else last))
-            row += size
         z = (parts[0] if len(parts) == 1 else tf.add_n(parts)) + self.bias
         return activate(tensor_namespace, self.activation, z), *after
 
@@ -214,9 +219,8 @@ class DelayedDense(Affine):
 def _delayed(known: tf.Tensor, filters: tf.Tensor, delays: tuple[int, ...], steps: Any) -> tf.Tensor:
     """`sum_d known[t - d] filters[d]` at the last `steps`; `known` begins `max(delays)` rows before the first."""
     spacing = delays[1] - delays[0] if len(delays) > 1 else 1
-    reach = delays[-1] - delays[0]
-    seen = known[:, : tf.shape(known)[1] - delays[0]]
-    return _spaced(seen[:, -(steps + reach) :], filters[::-1], spacing)
+    seen = known[:, : tf.shape(known)[1] - delays[0]] if delays[0] else known
+    return _spaced(last_rows(seen, steps + delays[-1] - delays[0]), tf.reverse(filters, [0]), spacing)
 
 
 def _spaced(x: tf.Tensor, filters: tf.Tensor, spacing: int) -> tf.Tensor:
@@ -232,4 +236,4 @@ def _spaced(x: tf.Tensor, filters: tf.Tensor, spacing: int) -> tf.Tensor:
     each = tf.reshape(series, [-1, tf.shape(series)[2], width])
     z = tf.nn.conv1d(each, filters, stride=1, padding="VALID")
     back = tf.transpose(tf.reshape(z, [-1, spacing, tf.shape(z)[1], units]), [0, 2, 1, 3])
-    return tf.reshape(back, [tf.shape(back)[0], -1, units])[:, :kept]
+    return tf.split(tf.reshape(back, [tf.shape(back)[0], -1, units]), [kept, -1], 1)[0]

@@ -98,9 +98,10 @@ class Decoder(keras.Layer):
             "recurrent_kernel": w["recurrent_kernel"] + tf.matmul(back, read_in),
             "bias": w["bias"] + tf.linalg.matvec(read_in, constant, transpose_a=True),
         }
-        nothing = no_forecast(x, len(columns))
-        d, states = self.cell.step(tensor_namespace, w, tf.concat([nothing, x[0]], -1), first)
-        later = [run(self.cell, folded, x[1:], states)[0]] if x.shape[0] != 1 else []
+        start, rest = tf.split(x, [1, -1])
+        start = tf.concat([no_forecast(x, len(columns)), tf.squeeze(start, 0)], -1)
+        d, states = self.cell.step(tensor_namespace, w, start, first)
+        later = [run(self.cell, folded, rest, states)[0]] if x.shape[0] != 1 else []
         return read_out(w, tf.concat([d[None], *later], 0), self.activation)
 
     def compute_output_shape(self, input_shape: Mapping[str, Any]) -> tuple[int | None, ...]:

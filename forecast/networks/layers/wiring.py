@@ -105,7 +105,7 @@ class Wiring:
             return self._encoder_decoder(decoder, x, inputs, read, read_out)
         first, *needed = _needed(blocks, read)
         x = self._series(blocks, "", self._first(inputs, first), needed)
-        return self._layer("readout", layers.ReadOut, **read_out)(x[:, -read:] if read else x)
+        return self._layer("readout", layers.ReadOut, **read_out)(x, last=read)
 
     def _encoder_decoder(
         self,
@@ -189,7 +189,7 @@ class Wiring:
 
     def _bidirectional(self, block: Bidirectional, path: str, x: Tensor) -> Tensor:
         ends = [self._recurrence(block, f"{path}/{way}", reverse=way == "backward") for way in ("forward", "backward")]
-        return self._layer(path, layers.Joined)([layer(x)[0][:, -1:] for layer in ends])
+        return self._layer(path, layers.Joined)([layer(x)[0] for layer in ends], last=1)
 
     def _recurrence(self, block: Recurrent | Bidirectional, path: str, reverse: bool = False) -> keras.Layer:
         own = {"cell": block.cell, "units": block.units, "options": dict(block.options)}

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from forecast.networks.description import Dense, Network, Parallel, Recurrent, Shapes, Taps
 from forecast.networks.layers.assemble import assemble, last_steps
-from forecast.networks.layers.blocks import DelayedDense, Line, evenly_spaced
+from forecast.networks.layers.blocks import DelayedDense, Line, evenly_spaced, last_rows
 
 BATCH, STEPS, CHANNELS, UNITS = 2, 9, 3, 4
 LINES: dict[str, list[Line]] = {
@@ -95,3 +95,16 @@ def test_steps_read_alone_are_those_of_the_whole_pass_however_blocks_follow_each
         given = {"past": rng.normal(size=(2, 12, 3)), "future": rng.normal(size=(2, 14, 2))}
         given = {name: tf.constant(value, tf.float32) for name, value in given.items()}
         np.testing.assert_allclose(last_steps(network, model, 4)(given), model(given)[:, -4:], atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 3, STEPS, STEPS + 2])
+def test_the_last_rows_and_their_gradient_are_those_of_the_plain_slice_to_the_bit(count: int) -> None:
+    rng = np.random.default_rng(0)
+    x = tf.constant(rng.normal(size=(BATCH, STEPS, CHANNELS)), tf.float32)
+    factor = tf.constant(rng.normal(size=(BATCH, min(count, STEPS), CHANNELS)), tf.float32)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        ours, plain = last_rows(x, count), x[:, -count:]
+    np.testing.assert_array_equal(ours, plain)
+    found, wanted = (tape.gradient(y, x, output_gradients=factor) for y in (ours, plain))
+    np.testing.assert_array_equal(found, wanted)
