@@ -74,6 +74,9 @@ class ResultsFile:
         return not any("not run" in part for part in (row, *row.get("peers", {}).values()))
 
     def write(self, key: str, row: Row) -> None:
+        """Into the file as it now is: another command may have written rows of its own since this one began."""
+        if self.path.exists():
+            self.rows = read_json(self.path)["rows"]
         load = round(os.getloadavg()[0], 1)
         self.rows[key] = row | {"date": datetime.date.today().isoformat(), "load": load}
         self.path.parent.mkdir(parents=True, exist_ok=True)

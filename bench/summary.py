@@ -78,7 +78,8 @@ def beside(rows: Rows) -> str:
         peers = {name: row for name, row in ran.items() if not name.startswith("ours")}
         if chosen and peers:
             name = min(peers, key=lambda peer: peers[peer]["MAE"])
-            best = f"{name} {peers[name]['MAE']:.2f}, p {peers[name]['p']:.3f}"
+            p = peers[name]["p"]
+            best = f"{name} {peers[name]['MAE']:.2f}, p {'< 0.001' if p < 0.001 else f'{p:.3f}'}"
             found.append(f"{dataset.capitalize()} {chosen['MAE']:.2f} (best of {len(peers)} others: {best})")
     return f"MAE of temperature a day ahead, °C: {'; '.join(found)}" if found else ""
 

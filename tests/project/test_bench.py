@@ -48,6 +48,14 @@ def test_rows_of_another_machine_are_not_added_to(tmp_path: Path) -> None:
         ResultsFile(tmp_path / "speed.json", HERE | {"cores": 4})
 
 
+def test_two_commands_at_once_keep_each_others_rows(tmp_path: Path) -> None:
+    one, other = (ResultsFile(tmp_path / "race.json", HERE) for _ in range(2))
+    one.write("a", {"s": 1.0})
+    other.write("b", {"s": 2.0})
+    one.write("c", {"s": 3.0})
+    assert set(ResultsFile(tmp_path / "race.json", HERE).rows) == {"a", "b", "c"}
+
+
 def test_a_row_that_was_not_run_is_tried_again(tmp_path: Path) -> None:
     store = ResultsFile(tmp_path / "speed.json", HERE)
     store.write("a", {"not run": "no time"})
@@ -277,7 +285,7 @@ def test_the_first_page_names_the_best_of_the_others_and_who_never_got_there() -
     table = {name: {"MAE": mae, "losses": [mae, mae + 0.1] * 50} for name, mae in found.items()}
     lines = summary.lines({"race": rows, "beside": {"dublin/a": {"rows": table}}})
     assert "ours in 3.0 s; darts BlockRNN never (`make race`)" in lines[2]
-    assert "Dublin 1.00 (best of 2 others: y 1.50, p 0.000)" in lines[3]
+    assert "Dublin 1.00 (best of 2 others: y 1.50, p < 0.001)" in lines[3]
 
 
 @pytest.mark.slow
