@@ -20,8 +20,8 @@ import forecast
 try:
     import datasets
     import fev
-except ImportError:
-    print("fev is not installed here: nothing to run. `pip install fev` beside the project's packages.")
+except ImportError as error:
+    print(f"Nothing was run: {error}. fev is not installed here as it wants: `pip install fev`.")
     sys.exit(0)
 
 MODELS = ("seasonal_naive", "ridge", "gru")

@@ -77,8 +77,8 @@ def long_frame(df: Any, names: Names, columns: Sequence[str], calendar: Calendar
         named = named.assign(ds=_times(named, names, wall_clock=wall_clock))
         ordered = named.sort_values(["unique_id", "ds"], kind="stable")
         _require_once(ordered, names)
-        _require_freq(ordered, calendar)
         checked = check_frame(ordered, columns, where=WHERE)
+        _require_freq(checked, calendar)
         check_calendar(checked, calendar, where=WHERE)
     except InputError as error:
         said = functools.reduce(lambda text, words: re.sub(words, HERE[words], text), HERE, str(error))

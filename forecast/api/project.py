@@ -221,8 +221,8 @@ def shares(frame: pd.DataFrame, calendar: Calendar, lookback: int, horizon: int,
                 raise InputError(
                     f"{WHERE}, series {unique_id!r}: {len(own)} time steps are too few for horizon={horizon}, "
                     f"lookback={lookback} and {test} steps of test: {stop - start} of them fall into the {block} "
-                    f"block, wanted at least {need}. Pass a shorter `horizon` or `lookback`, or leave out series that "
-                    "begin late or end early."
+                    f"block, wanted at least {need}. Pass a shorter `horizon` or `lookback` or fewer windows, or "
+                    "leave out series that begin late or end early."
                 )
     found = np.array([train, validation, calibration]) / len(steps)
     return dict(zip(("train", "validation", "calibration"), found.tolist(), strict=True))

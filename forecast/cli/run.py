@@ -171,7 +171,7 @@ def new(
     # how this command was started, so that the next one can be typed
     started = "forecast" if sys.argv[0] == shutil.which("forecast") else f"{sys.executable} -m forecast"
     print(f"Next:\n  cd {directory}\n  {started} run      # data, tuning, training, comparison, report")
-    print("Your own data: `forecast add data/mine.csv` writes its entry into configs/datasets.yaml; then the same.")
+    print(f"Your own data: `{started} add data/mine.csv` writes its entry into configs/datasets.yaml; then the same.")
 
 
 FAMILIES = {"naive": "all against naive", "skip": "each against its skip", "best": "all against the best"}

@@ -104,6 +104,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "days of a local clock": (
         lambda: frame(ds=DAYS.tz_localize("Europe/Dublin")), {}, ("'1D' grid", "Europe/Dublin", "dt.tz_localize(None)")
     ),
+    "a series without a name": (lambda: frame(unique_id=None), {}, ("'unique_id' is empty", "wanted a series name")),
     "spans of time": (lambda: frame(ds=pd.to_timedelta(np.arange(120), "D")), {}, ("'ds'", "pandas.Timestamp")),
     "commas for points": (lambda: frame(y=["1,5"] * 120), {}, ("'1,5'", ".str.replace(',', '.').astype(float)")),
     "numbers as objects": (
