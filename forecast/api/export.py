@@ -144,7 +144,7 @@ def _linear(one: Forecaster) -> Linear:
     windows = Windows(past[:, :, list(one.channels.value)], past, future, last, np.arange(len(basis)))
     turned, code = None, ""
     if skip.harmonics:
-        shape = task.horizon, skip.harmonics, skip.product_lags
+        shape = task.horizon, skip.harmonics, skip.product_lags, skip.unread
         own = slice(-1 - products(windows, one.channels, *shape).shape[1], -1)
         turned, plain = skip.coefficients[own], np.delete(skip.coefficients, own, axis=0)
         channels = {**vars(one.channels), "leads": one.channels.leads, "target_channels": one.channels.target_channels}

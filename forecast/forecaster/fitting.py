@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from forecast.data.windows import Windows, inputs
+from forecast.data.windows import inputs
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.loops import Loop
 from forecast.forecaster.trainers import Budget, by_gradient, by_levenberg_marquardt, dependence_of, fit_head
 from forecast.models.base import ModelSpec
 from forecast.models.problem import Problem, looked_at, looks, mean_losses
-from forecast.models.skip import Batches, Kind, Skip, fit_linear, fit_shape, harmonics_of, mean_absolute_error
+from forecast.models.skip import Kind, Skip, fit_shape, mean_absolute_error
 from forecast.networks import inference
 from forecast.networks.description import Network
 from forecast.networks.heads import FittedHead
@@ -254,29 +254,16 @@ def corrected(problem: Problem, recursive: Forecaster, shape: Skip | None = None
         raise InputError(
             f"Model {spec.family!r} has no closed loop to correct. Take a recursive family (arx, narx, jordan)."
         )
-    task, train = problem.panel.task, _left_over(problem, recursive, "train")
+    horizon, left_over = problem.panel.task.horizon, partial(partial, _left_over, recursive)
     if shape is not None:
+        train = left_over(problem.examples("train", horizon, purpose="skip"))
         return replace(recursive, correction=fit_shape(train, problem.channels, shape))
-    correction = fit_linear(
-        train,
-        _left_over(problem, recursive, "validation"),
-        problem.channels,
-        horizon=task.horizon,
-        lags=task.candidate_lags()[-1:],
-        season_length=task.season_length,
-        harmonics=harmonics_of(task.calendar_features),
-    )
+    correction = problem.linear(horizon, problem.panel.task.candidate_lags()[-1:], left_over)
     return replace(recursive, correction=correction)
 
 
-def _left_over(problem: Problem, recursive: Forecaster, block: str) -> Batches:
-    """Windows, and what the recursion leaves of their targets, written as a change from the last value."""
-    horizon = problem.panel.task.horizon
-    examples = problem.examples(block, horizon, purpose="skip")
-    wanted = [target - recursive.closed(windows, horizon) + windows.last[:, None] for windows, target in examples()]
-
-    def pairs() -> Iterator[tuple[Windows, np.ndarray]]:
-        for (windows, _), left in zip(examples(), wanted, strict=True):
-            yield windows, left
-
-    return pairs
+def _left_over(recursive: Forecaster, examples: Callable[[], Iterable[Any]]) -> Iterator[Any]:
+    """The same, with what the recursion leaves of their targets, written as a change from the last value."""
+    for windows, target, *rest in examples():
+        left = target - recursive.closed(windows, target.shape[1]) + windows.last[:, None]
+        yield (windows, left, *rest)

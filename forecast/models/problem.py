@@ -8,7 +8,7 @@ one for the time of a run (`recorded_by`); without it nothing is told.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -21,19 +21,25 @@ from numpy.typing import ArrayLike
 
 from forecast.config.task import Task
 from forecast.data import splits
+from forecast.data.calendars import cycles
 from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling
 from forecast.data.splits import Blocks, Borders
 from forecast.data.windows import Layout, Windows, layout, targets, task_windows
 from forecast.models.carry import Carry, fit_carry
-from forecast.models.skip import Batches, Kind, Skip, fit_linear, fit_shape, harmonics_of
+from forecast.models.choice import Folds, fit_linear
+from forecast.models.skip import Batches, Kind, Skip, fit_shape, harmonics_of
 
 Purpose = Literal["skip", "training"]
 """Targets are wanted by a closed-form fit, or by the training and the validation loss of a model beside it."""
 MOST_LOOKS = 4096
-"""Validation origins, over all series, on which a network is scored while it trains: of more a fixed random sample."""
+"""Origins, over all series, that score a network while it trains or choose a linear map: of more a random sample."""
 STRETCHES = 5
 """Contiguous parts of the validation block; each is forecast with what the others chose."""
+FOLDS, SEASONS = 5, 15
+"""Over all seasons a linear map is chosen on this many folds, dealt this many stretches in turn."""
+WHOLE = 0.95
+"""Of a cycle: from here on there is no season that was not seen."""
 TOGETHER = 256
 """Windows of several short blocks that go through a model at once."""
 
@@ -139,6 +145,38 @@ class Problem:
 
         return pairs
 
+    def folds(self, horizon: int) -> Folds:
+        """The train and validation rows as stretches over all seasons, dealt to folds in turn. A fold learns from no
+        origin whose lookback or horizon touches a stretch that it is asked for. Of rows too few for that, or without a
+        whole period of a cycle in the calendar features: train, asked for validation."""
+        task = self.panel.task
+        rows = {uid: splits.origins_of(task, cut.joined(), "train") for uid, cut in self.blocks.items()}
+        times = np.unique(np.concatenate([self.panel.by_id[uid].ds[own] for uid, own in rows.items()]))
+        longest = max(cycles(task.calendar, task.calendar_features).values(), default=0.0)
+        enough = len(times) + task.lookback >= WHOLE * longest
+        count = min(SEASONS, len(times) // (task.lookback + task.horizon)) // FOLDS * FOLDS
+        common = [part[0] for part in np.array_split(times, count)] if count and enough else []
+        shares = {}
+        for uid, own in rows.items():
+            series = self.panel.by_id[uid]
+            starts = np.array(common or [series.ds[self.blocks[uid].validation[0] - 1]])
+            apart = _elsewhere(series, own, starts, task.horizon, task.lookback + task.horizon)
+            stretch = np.searchsorted(starts, series.ds[own], side="right") - 1
+            fold = np.where((stretch < 0) | (np.arange(len(own)) % task.step_size > 0), -1, stretch % FOLDS)
+            shares[uid] = own, np.stack([apart[k::FOLDS].all(axis=0) for k in range(min(FOLDS, len(starts)))]), fold
+        asked = sum(int((fold >= 0).sum()) for *_, fold in shares.values())
+
+        def batches() -> Iterator[tuple[Windows, np.ndarray, np.ndarray, np.ndarray]]:
+            rng = np.random.default_rng(0)
+            for uid, (own, learns, fold) in shares.items():
+                sampled = np.where(rng.random(len(fold)) * asked < MOST_LOOKS, fold, -1)
+                for windows in self.windows(uid, own, horizon=horizon):
+                    part = np.searchsorted(own, windows.rows)
+                    target = self.targets(uid, windows.rows, horizon=horizon, purpose="skip")
+                    yield windows, target, learns[:, part], sampled[part]
+
+        return batches
+
     def skip(self, kind: Kind, horizon: int) -> Skip:
         """The fitted skip, cached: it depends on the data alone, not on the network beside it."""
         if (kind, horizon) not in self.made:
@@ -151,18 +189,17 @@ class Problem:
         return self.made[kind, horizon]
 
     def _linear(self, horizon: int) -> Skip:
-        task, train = self.panel.task, self.examples("train", horizon, purpose="skip")
         if self.choices is not None:
+            train = self.examples("train", horizon, purpose="skip")
             return fit_shape(train, self.channels, self.choices.skip("linear", horizon))
-        return fit_linear(
-            train,
-            self.examples("validation", horizon, purpose="skip"),
-            self.channels,
-            horizon=horizon,
-            lags=task.candidate_lags(),
-            season_length=task.season_length,
-            harmonics=harmonics_of(task.calendar_features),
-        )
+        return self.linear(horizon, self.panel.task.candidate_lags())
+
+    def linear(self, horizon: int, lags: list[int], seen: Callable[[Any], Any] = lambda given: given) -> Skip:
+        """The ridge chosen over `lags`; `seen` may change the targets it is given."""
+        task, train = self.panel.task, self.examples("train", horizon, purpose="skip")
+        richest = Skip("linear", horizon, self.panel.outputs, task.season_length, leads=len(self.channels.leads))
+        richest = replace(richest, harmonics=harmonics_of(task.calendar_features))
+        return fit_linear(seen(self.folds(horizon)), seen(train), self.channels, richest, lags)
 
     def _carry(self) -> Carry:
         """How a closed loop carries the past-only inputs over the horizon."""
@@ -185,11 +222,11 @@ def stretch_starts(problem: Problem) -> np.ndarray:
     return np.array([part[0] for part in np.array_split(times, min(STRETCHES, len(times)))])
 
 
-def _elsewhere(series: Series, rows: np.ndarray, starts: np.ndarray, gap: int) -> np.ndarray:
-    """(stretches, n): which of the origins lie outside each stretch and `gap` rows or more from its edges."""
+def _elsewhere(series: Series, rows: np.ndarray, starts: np.ndarray, before: int, after: int) -> np.ndarray:
+    """(stretches, n): which of the origins lie `before` rows or more before each stretch, or `after` behind it."""
     begin = np.searchsorted(series.ds, starts)[:, None]
     end = np.vstack([begin[1:], [[len(series)]]])
-    return np.asarray((rows <= begin - gap) | (rows >= end + gap))
+    return np.asarray((rows <= begin - before) | (rows >= end + after))
 
 
 def looks(
@@ -209,7 +246,7 @@ def looks(
     found: list[list[tuple[Windows, np.ndarray]]] = [[]]
     away, starts, gap = [], stretch_starts(problem), problem.panel.task.horizon
     for (uid, own), mask in zip(rows.items(), np.split(kept, ends[:-1]), strict=True):
-        away.append(_elsewhere(problem.panel.by_id[uid], own[mask], starts, gap))
+        away.append(_elsewhere(problem.panel.by_id[uid], own[mask], starts, gap, gap))
         for windows in problem.windows(uid, own[mask], horizon=horizon):
             if sum(len(w) for w, _ in found[-1]) + len(windows) > TOGETHER and found[-1]:
                 found.append([])

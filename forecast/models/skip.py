@@ -6,9 +6,8 @@
 - `linear`: ridge regression on the differences to the last value, the exogenous lags and the known-future
   inputs, that is on every input the networks get, fitted in float64 by the normal equations (Hoerl & Kennard 1970;
   NLinear of Zeng et al. 2023 is the same map without exogenous inputs). With `harmonics` also on products of the
-  calendar with itself and with the newest rows, so that the coefficients differ by hour and season. Penalty, lags and
-  whether there are products are chosen on validation, and where the last value itself is nearer there than every
-  ridge, all coefficients are zero.
+  calendar with itself and with the newest rows, so that the coefficients differ by hour and season. `models.choice`
+  settles penalty, lags, products and which of the past-only inputs are read.
 
 All work in scaled units on `Windows` and return (B, H, O) float64.
 """
@@ -48,7 +47,8 @@ class Skip:
     """A fitted skip. `coefficients` (features + 1, H * O) and what shapes the features belong to `linear` alone.
 
     harmonics: sine pairs per calendar feature in products; empty: no products, as in every skip of earlier versions.
-    leads: how many columns that speak of later rows it reads (their newest row); 0 where validation is better without.
+    leads: how many columns that speak of later rows it reads (their newest row); 0 where it is better without.
+    unread: the channels of past-only inputs that it leaves out.
     carry: what a closed loop of it takes for the past-only inputs after the cutoff; None: it repeats the last ones.
     """
 
@@ -61,6 +61,7 @@ class Skip:
     harmonics: tuple[int, ...] = ()
     product_lags: int = 0
     leads: int = 0
+    unread: tuple[int, ...] = ()
     coefficients: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     reads: Reads = "values"
     carry: Carry | None = None
@@ -80,11 +81,12 @@ class Skip:
 
     def inputs(self, windows: Windows, channels: Layout) -> np.ndarray:
         """(B, features) of the linear map: the plain ones, what is said of later rows, the products."""
-        parts = [features(windows, channels, lags=self.lags, horizon=self.horizon, reads=self.reads)]
+        plain = features(windows, channels, lags=self.lags, horizon=self.horizon, reads=self.reads, unread=self.unread)
+        parts = [plain]
         if self.leads:
             parts.append(windows.past[:, -1, channels.leads].astype(np.float64))
         if self.harmonics:
-            parts.append(products(windows, channels, self.horizon, self.harmonics, self.product_lags))
+            parts.append(products(windows, channels, self.horizon, self.harmonics, self.product_lags, self.unread))
         return np.hstack(parts)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
@@ -93,13 +95,13 @@ class Skip:
 
     def to_json(self) -> dict[str, Any]:
         names = ("kind", "horizon", "outputs", "season_length", "lags", "penalty", "reads")
-        shape = {"harmonics": list(self.harmonics), "product_lags": self.product_lags} if self.harmonics else {}
-        return {name: getattr(self, name) for name in names} | shape | ({"leads": self.leads} if self.leads else {})
+        asked = ("harmonics", "product_lags", "leads", "unread")
+        return {name: getattr(self, name) for name in (*names, *(one for one in asked if getattr(self, one)))}
 
     @classmethod
     def from_saved(cls, content: dict[str, Any], arrays: dict[str, np.ndarray]) -> Skip:
         renamed = {{"season": "season_length"}.get(name, name): value for name, value in content.items()}
-        renamed["harmonics"] = tuple(renamed.get("harmonics", ()))
+        renamed |= {name: tuple(renamed.get(name, ())) for name in ("harmonics", "unread")}
         carry = Carry(arrays["carry"], renamed["season_length"]) if "carry" in arrays else None
         older = {"reads": "channels"}
         return cls(**{**older, **renamed}, coefficients=arrays["coefficients"], carry=carry)
@@ -109,12 +111,14 @@ class Skip:
         return int(self.coefficients.size)
 
 
-def features(windows: Windows, channels: Layout, *, lags: int, horizon: int, reads: Reads = "values") -> np.ndarray:
+def features(
+    windows: Windows, channels: Layout, *, lags: int, horizon: int, reads: Reads = "values", unread: Sequence[int] = ()
+) -> np.ndarray:
     """(B, features) float64: for a fixed-level target the differences to its last value and that value itself,
     for a drifting one its changes; every other channel over `lags` rows; the known-future inputs of the horizon."""
     past = windows.past[:, -lags:, :].astype(np.float64)
     read = channels.value if reads == "values" else range(past.shape[2])
-    left_out = {*channels.target_channels, *channels.leads}
+    left_out = {*channels.target_channels, *channels.leads, *unread}
     others = past[:, :, [c for c in read if c not in left_out]].reshape(len(past), -1)
     future = windows.future[:, -horizon:, :].reshape(len(past), -1).astype(np.float64)
     return np.concatenate([*_target_features(past, channels), others, future], axis=1)
@@ -136,7 +140,12 @@ def harmonics_of(calendar_features: Sequence[CalendarFeature]) -> tuple[int, ...
 
 
 def products(
-    windows: Windows, channels: Layout, horizon: int, harmonics: tuple[int, ...], product_lags: int
+    windows: Windows,
+    channels: Layout,
+    horizon: int,
+    harmonics: tuple[int, ...],
+    product_lags: int,
+    unread: Sequence[int] = (),
 ) -> np.ndarray:
     """(B, features) float64: the calendar of the first forecast step, and that calendar times the newest rows.
 
@@ -147,7 +156,8 @@ def products(
     terms = calendar_terms(moment, harmonics)
     waves = terms[: len(harmonics)]
     past = windows.past[:, -product_lags:, :].astype(np.float64)
-    others = [channel for channel in channels.value[channels.outputs :] if channel not in channels.leads]
+    left_out = {*channels.leads, *unread}
+    others = [channel for channel in channels.value[channels.outputs :] if channel not in left_out]
     state = np.hstack([*_target_features(past, channels), past[:, -1, others]])
     turning = np.hstack([*waves, *(_times(a[:, :2], b[:, :2]) for a, b in itertools.combinations(waves, 2))])
     return np.hstack([*terms, _times(turning, state)])
@@ -171,70 +181,49 @@ def _times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a[:, :, None] * b[:, None, :]).reshape(len(a), -1)
 
 
-def fit_linear(
-    train: Batches,
-    validation: Batches,
-    channels: Layout,
-    *,
-    horizon: int,
-    lags: Iterable[int],
-    season_length: int = 1,
-    harmonics: tuple[int, ...] = (),
-) -> Skip:
-    """The ridge with the lowest validation MAE over `lags` × `PENALTIES`, without products and, where there are
-    `harmonics`, with them, without leads and with them; `ModelFailure` when none is finite.
-
-    Without any change where that is nearer: least squares goes for the mean, which on a series that mostly stays where
-    it is (steps, stocks of spare parts) is further off than the last value.
-    """
-    best: tuple[float, Skip] | None = None
-    for n in lags:
-        plain = Skip("linear", horizon, channels.outputs, season_length, n)
-        shapes = [plain]
-        if harmonics:
-            shapes.append(replace(plain, harmonics=harmonics, product_lags=min(n, PRODUCT_LAGS)))
-        if channels.leads:
-            shapes += [replace(shape, leads=len(channels.leads)) for shape in shapes]
-        solve, parts = _normal_equations(train, channels, shapes[-1])
-        candidates = [solve(shape, penalty) for shape in shapes for penalty in PENALTIES]
-        errors = _errors(candidates, shapes[-1], parts, validation, channels)
-        for error, candidate in zip(errors, candidates, strict=True):
-            if np.isfinite(error) and (best is None or error < best[0]):
-                best = (error, candidate)
-    if best is None:
-        raise ModelFailure(
-            "The linear skip has no finite error on validation: that block has no observed target, or an input "
-            "overflows. Check the data, or move the dates under `splits`."
-        )
-    error, ridge = best
-    unchanged = replace(ridge, coefficients=np.zeros_like(ridge.coefficients))
-    nothing = mean_absolute_error(lambda windows: unchanged.forecast(windows, channels), validation)
-    return unchanged if nothing < error else ridge
-
-
 def fit_shape(train: Batches, channels: Layout, shape: Skip) -> Skip:
-    """The ridge with the lags, products and penalty of `shape`; no change where that has none."""
-    if not shape.coefficients.any():
+    """The ridge with the lags, inputs and penalty of `shape`; no change where that has none."""
+    if len(shape.coefficients) and not shape.coefficients.any():
         return shape
-    return _normal_equations(train, channels, shape)[0](shape, shape.penalty)
+    sums: Any = 0.0
+    for windows, target in train():
+        x, y, known = changes_in(shape, windows, target, channels)
+        sums = sums + products_of(x[known], y[known])
+    return replace(shape, coefficients=ridge(sums, np.arange(x.shape[1]), shape.penalty, y.shape[1]))
 
 
-Parts = Callable[[Skip], np.ndarray]
-"""Which inputs of the largest shape a smaller one has, as columns."""
+def products_of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The sums over rows of all products of inputs, outputs and one, in this order: all that `ridge` has to know."""
+    every = np.hstack([x, y, np.ones((len(x), 1))])
+    return np.asarray(every.T @ every)
 
 
-def _errors(candidates: Sequence[Skip], largest: Skip, parts: Parts, batches: Batches, channels: Layout) -> np.ndarray:
-    """The `mean_absolute_error` of each; their inputs are among those of `largest`."""
-    total, count = np.zeros(len(candidates)), 0
-    columns = [parts(one) for one in candidates]
-    for windows, target in batches():
-        x = largest.inputs(windows, channels)
-        change = (target - windows.last[:, None, :]).reshape(len(x), -1)
-        for i, one in enumerate(candidates):
-            seen = x if len(columns[i]) == x.shape[1] else x[:, columns[i]]
-            total[i] += float(np.nansum(np.abs(change - seen @ one.coefficients[:-1] - one.coefficients[-1])))
-        count += int(np.isfinite(change).sum())
-    return total / count if count else np.full(len(candidates), np.nan)
+def ridge(sums: np.ndarray, columns: np.ndarray, penalty: float, outputs: int) -> np.ndarray:
+    """(columns + 1, outputs): slopes of those `columns` of the inputs, then the intercept; NaN without a solution."""
+    count, n = sums[-1, -1], len(columns)
+    if count < 2:
+        raise ModelFailure(f"A linear map found {count:.0f} complete train windows; at least 2 are needed.")
+    kept = np.r_[columns, len(sums) - 1 - outputs : len(sums) - 1]
+    mean = sums[-1, kept] / count
+    covariance = sums[np.ix_(kept, kept)] - count * np.outer(mean, mean)
+    slopes = np.full((n, outputs), np.nan)
+    with contextlib.suppress(np.linalg.LinAlgError):
+        penalised = covariance[:n, :n] + penalty * np.eye(n)
+        slopes = linalg.solve(penalised, covariance[:n, n:], assume_a="pos", check_finite=False)
+    return np.vstack([slopes, mean[n:] - mean[:n] @ slopes])
+
+
+def changes_in(
+    shape: Skip, windows: Windows, target: np.ndarray, channels: Layout
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Inputs, changes (B, H * O), and which of them a fit may use (bool): where `shape` reads leads, origins without
+    one of them are left out."""
+    x = shape.inputs(windows, channels)
+    y = (between(windows.last, target) - windows.last[:, None, :]).reshape(len(x), -1)
+    known = np.isfinite(y).all(axis=1)
+    if shape.leads:
+        known &= np.isfinite(windows.z[:, -1, np.array(channels.lead) > 0]).all(axis=1)
+    return x, y, known
 
 
 def mean_absolute_error(forecast: Callable[[Windows], np.ndarray], batches: Batches) -> float:
@@ -245,54 +234,6 @@ def mean_absolute_error(forecast: Callable[[Windows], np.ndarray], batches: Batc
         total += float(np.nansum(error))
         count += int(np.isfinite(error).sum())
     return total / count if count else float("nan")
-
-
-def _normal_equations(train: Batches, channels: Layout, largest: Skip) -> tuple[Callable[[Skip, float], Skip], Parts]:
-    """Accumulates XᵀX and Xᵀy over the train windows; returns (shape, penalty) → the ridge on its inputs, and which
-    of those of `largest` they are. NaN where the equations have no solution. Where `largest` reads leads, origins
-    without one of them are left out."""
-    gram: Any = 0.0
-    cross: Any = 0.0
-    sum_x: Any = 0.0
-    sum_y: Any = 0.0
-    count = plain = 0
-    for windows, target in train():
-        x = largest.inputs(windows, channels)
-        plain = features(windows, channels, lags=largest.lags, horizon=largest.horizon).shape[1]
-        y = (between(windows.last, target) - windows.last[:, None, :]).reshape(len(x), -1)
-        keep = np.isfinite(y).all(axis=1)
-        if largest.leads:
-            keep &= np.isfinite(windows.z[:, -1, np.array(channels.lead) > 0]).all(axis=1)
-        x, y = x[keep], y[keep]
-        gram, cross = gram + x.T @ x, cross + x.T @ y
-        sum_x, sum_y, count = sum_x + x.sum(axis=0), sum_y + y.sum(axis=0), count + len(x)
-    if count < 2:
-        raise ModelFailure(f"The linear skip found {count} complete train windows; at least 2 are needed.")
-    mean_x, mean_y = sum_x / count, sum_y / count
-    gram = gram - count * np.outer(mean_x, mean_x)
-    cross = cross - count * np.outer(mean_x, mean_y)
-
-    def parts(shape: Skip) -> np.ndarray:
-        every = np.arange(len(gram))
-        kept = (every < plain) | (every >= plain + largest.leads) & bool(shape.harmonics)
-        return every[kept | (every >= plain) & (every < plain + shape.leads)]
-
-    def solve(shape: Skip, penalty: float) -> Skip:
-        return replace(shape, penalty=penalty, coefficients=ridge(gram, cross, mean_x, mean_y, parts(shape), penalty))
-
-    return solve, parts
-
-
-def ridge(
-    gram: np.ndarray, cross: np.ndarray, mean_x: np.ndarray, mean_y: np.ndarray, columns: np.ndarray, penalty: float
-) -> np.ndarray:
-    """(columns + 1, outputs): slopes of those `columns` of the centred equations, then the intercept; NaN where they
-    have no solution."""
-    slopes = np.full((len(columns), len(mean_y)), np.nan)
-    with contextlib.suppress(np.linalg.LinAlgError):
-        penalised = gram[np.ix_(columns, columns)] + penalty * np.eye(len(columns))
-        slopes = linalg.solve(penalised, cross[columns], assume_a="pos", check_finite=False)
-    return np.vstack([slopes, mean_y - mean_x[columns] @ slopes])
 
 
 def between(last: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -39,8 +39,8 @@ def test_a_skip_is_told_as_such_and_to_the_last_row_of_the_blocks_it_sees():
     heard = Heard()
     shops = recorded(heard)
     shops.skip("linear", H)
-    # the last targets of north's and south's train blocks, then of their validation blocks at a stride of two rows
-    assert {(purpose, last) for purpose, _, last in heard.targets} == {("skip", last) for last in (89, 59, 118, 88)}
+    # the last targets of north's and south's train blocks, and of their validation blocks
+    assert {(purpose, last) for purpose, _, last in heard.targets} == {("skip", last) for last in (89, 59, 119, 89)}
     assert {length for _, length, _ in heard.targets} == {len(series) for series in shops.panel.series}
 
 

@@ -1,10 +1,8 @@
-"""The closed-form part: ridge in closed form, chosen on validation, fitted on train rows alone."""
+"""The closed-form part: ridge in closed form, fitted on train rows alone."""
 
 from __future__ import annotations
 
-import itertools
 import json
-from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -13,17 +11,9 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from forecast.data.windows import gather, layout
-from forecast.models import skip
-from forecast.models.skip import (
-    PENALTIES,
-    PRODUCT_LAGS,
-    Skip,
-    between,
-    features,
-    fit_linear,
-    mean_absolute_error,
-    products,
-)
+from forecast.models import choice
+from forecast.models.choice import fit_linear
+from forecast.models.skip import PENALTIES, Skip, between, features, mean_absolute_error, products
 from forecast.system.errors import ModelFailure
 from tests.support import problems
 
@@ -49,10 +39,23 @@ def both(kind, values, season_length=4, horizon=6):
     return Skip(kind, horizon, 1, season_length).forecast(windows, settings)[0, :, 0].tolist()
 
 
-def gathered(problem, block, horizon, lags):
+def chosen(train, validation, channels, *, lags, horizon=HORIZON, harmonics=()):
+    """`fit_linear` with one fold: learnt from `train`, asked for `validation`."""
+
+    def folds():
+        for windows, target in train():
+            yield windows, target, np.ones((1, len(windows)), dtype=bool), np.full(len(windows), -1)
+        for windows, target in validation():
+            yield windows, target, np.zeros((1, len(windows)), dtype=bool), np.zeros(len(windows), dtype=int)
+
+    richest = Skip("linear", horizon, channels.outputs, leads=len(channels.leads), harmonics=harmonics)
+    return fit_linear(folds, train, channels, richest, lags)
+
+
+def gathered(problem, block, horizon, lags, unread=()):
     """Features and changes of every complete window of a block."""
     pairs = list(problem.examples(block, horizon)())
-    x = np.concatenate([features(w, problem.channels, lags=lags, horizon=horizon) for w, _ in pairs])
+    x = np.concatenate([features(w, problem.channels, lags=lags, horizon=horizon, unread=unread) for w, _ in pairs])
     y = np.concatenate([(between(w.last, target) - w.last[:, None, :]).reshape(len(w), -1) for w, target in pairs])
     complete = np.isfinite(y).all(axis=1)
     return x[complete], y[complete]
@@ -88,42 +91,24 @@ def test_seasonal_takes_the_first_row_where_the_window_is_shorter_than_a_season(
 
 @pytest.mark.parametrize("penalty", PENALTIES[:-1])  # with the last the shops' last values are nearer
 def test_the_fitted_skip_is_the_ridge_of_scikit_learn(penalty, monkeypatch):
-    monkeypatch.setattr(skip, "PENALTIES", (penalty,))
+    monkeypatch.setattr(choice, "PENALTIES", (penalty,))
     problem = problems.shops()
     train, validation = (problem.examples(block, HORIZON) for block in ("train", "validation"))
-    ours = fit_linear(train, validation, problem.channels, horizon=HORIZON, lags=[5])
-    x, y = gathered(problem, "train", HORIZON, 5)
+    ours = chosen(train, validation, problem.channels, lags=[5])
+    x, y = gathered(problem, "train", HORIZON, 5, unread=ours.unread)
     theirs = Ridge(alpha=penalty, solver="svd").fit(x, y)
     np.testing.assert_allclose(ours.coefficients[:-1], theirs.coef_.T, atol=1e-7)
     np.testing.assert_allclose(ours.coefficients[-1], theirs.intercept_, atol=1e-7)
     for windows, _ in problem.examples("test", HORIZON)():
-        x = features(windows, problem.channels, lags=5, horizon=HORIZON)
+        x = features(windows, problem.channels, lags=5, horizon=HORIZON, unread=ours.unread)
         wanted = windows.last[:, None, :] + theirs.predict(x).reshape(len(x), HORIZON, 2)
         np.testing.assert_allclose(ours.forecast(windows, problem.channels), wanted, atol=1e-6)
-
-
-@pytest.mark.parametrize("amplitude", [0.0, 0.9])
-def test_penalty_lags_and_products_are_those_with_the_lowest_error_on_validation(amplitude):
-    problem = turning(amplitude)
-    fitted = problem.skip("linear", HORIZON)
-    validation = problem.examples("validation", HORIZON)
-    errors = {}
-    for lags, harmonics in itertools.product((2, 5, 10), ((), (2,))):
-        shape = Skip("linear", HORIZON, 1, lags=lags, harmonics=harmonics, product_lags=min(lags, PRODUCT_LAGS))
-        pairs = list(problem.examples("train", HORIZON)())
-        x = np.concatenate([shape.inputs(windows, problem.channels) for windows, _ in pairs])
-        y = np.concatenate([target[:, :, 0] - windows.last for windows, target in pairs])
-        for penalty in PENALTIES:
-            ridge = Ridge(alpha=penalty, solver="svd").fit(x, y)
-            one = replace(shape, coefficients=np.vstack([ridge.coef_.T, ridge.intercept_]))
-            errors[lags, penalty, harmonics] = error_of(one, validation, problem)
-    assert (fitted.lags, fitted.penalty, fitted.harmonics) == min(errors, key=errors.__getitem__)
 
 
 def test_with_products_the_ridge_follows_a_law_that_turns_with_the_hour():
     problem = turning(0.9)
     fitted, test = problem.skip("linear", 1), problem.examples("test", 1)
-    plain = fit_linear(
+    plain = chosen(
         problem.examples("train", 1), problem.examples("validation", 1), problem.channels, horizon=1, lags=[2, 5, 10]
     )
     with_products, without = (error_of(one, test, problem) for one in (fitted, plain))
@@ -152,7 +137,7 @@ def test_where_the_last_value_is_nearer_on_validation_than_every_ridge_nothing_i
         (w, np.repeat(w.last[:, None, :], HORIZON, axis=1)) for w, _ in problem.examples("validation", HORIZON)()
     ]
     train = problem.examples("train", HORIZON)
-    fitted = fit_linear(train, lambda: steady, problem.channels, horizon=HORIZON, lags=[5])
+    fitted = chosen(train, lambda: steady, problem.channels, lags=[5])
     assert error_of(fitted, lambda: steady, problem) == 0.0
     assert fitted.kind == "linear" and not fitted.coefficients.any()
 
@@ -173,7 +158,7 @@ def test_known_answer_of_the_features():
 
 @pytest.mark.parametrize("harmonics", [(), (2,)])
 def test_only_train_rows_reach_the_coefficients(harmonics, monkeypatch):
-    monkeypatch.setattr(skip, "PENALTIES", (1.0,))
+    monkeypatch.setattr(choice, "PENALTIES", (1.0,))
     long = problems.frame()
     before = problems.problem_of(long)
     later = long["ds"] > before.borders.train_end
@@ -182,7 +167,7 @@ def test_only_train_rows_reach_the_coefficients(harmonics, monkeypatch):
     for horizon in (1, HORIZON):
         chosen_on = before.examples("validation", horizon)
         about = {"horizon": horizon, "lags": [3], "harmonics": harmonics}
-        a, b = (fit_linear(p.examples("train", horizon), chosen_on, p.channels, **about) for p in (before, after))
+        a, b = (chosen(p.examples("train", horizon), chosen_on, p.channels, **about) for p in (before, after))
         np.testing.assert_array_equal(a.coefficients, b.coefficients)
 
 
@@ -218,14 +203,14 @@ def test_without_two_complete_windows_there_is_nothing_to_fit():
     problem = problems.shops()
     pairs = [(w, np.full_like(t, np.nan)) for w, t in problem.examples("train", HORIZON)()]
     with pytest.raises(ModelFailure, match="found 0 complete train windows; at least 2"):
-        fit_linear(lambda: pairs, lambda: pairs, problem.channels, horizon=HORIZON, lags=[2])
+        chosen(lambda: pairs, problem.examples("validation", HORIZON), problem.channels, lags=[2])
 
 
 def test_without_an_observed_validation_target_no_penalty_can_be_chosen():
     problem = problems.shops()
     pairs = [(w, np.full_like(t, np.nan)) for w, t in problem.examples("validation", HORIZON)()]
     with pytest.raises(ModelFailure, match="no finite error on validation"):
-        fit_linear(problem.examples("train", HORIZON), lambda: pairs, problem.channels, horizon=HORIZON, lags=[2])
+        chosen(problem.examples("train", HORIZON), lambda: pairs, problem.channels, lags=[2])
 
 
 def test_a_missing_target_lies_between_its_neighbours_and_one_behind_the_last_stays_missing():

@@ -11,8 +11,7 @@ gradient steps: penalty and lags have the lowest validation error. Where the tar
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
@@ -20,7 +19,7 @@ from pydantic import Field
 from forecast.data.windows import Layout, Windows, filled
 from forecast.models.base import RegressorSpec
 from forecast.models.problem import FittedModel, Parameters, Problem
-from forecast.models.skip import PENALTIES, calendar_terms, harmonics_of, ridge
+from forecast.models.skip import PENALTIES, calendar_terms, harmonics_of, products_of, ridge
 from forecast.system.errors import ModelFailure
 
 
@@ -41,10 +40,10 @@ class Spec(RegressorSpec):
 
     def fit_again(self, problem: Problem, chosen: FittedModel, *, seed: int) -> Parameters:
         def again(arrays: Mapping[str, np.ndarray], output: int) -> tuple[np.ndarray, float]:
-            solve = _normal_equations(self._pairs(problem, arrays, output, "train"))
+            sums = _sums(self._pairs(problem, arrays, output, "train"))
             columns = self._columns(problem.panel.task.lookback, self._lags(chosen.weights[f"{output}/map"]))
             penalty = float(chosen.weights[f"{output}/penalty"])
-            return solve(columns, penalty), penalty
+            return ridge(sums, columns, penalty, problem.panel.task.horizon), penalty
 
         return self._fitted(problem, again)
 
@@ -63,13 +62,13 @@ class Spec(RegressorSpec):
 
     def _best_map(self, problem: Problem, arrays: Mapping[str, np.ndarray], output: int) -> tuple[np.ndarray, float]:
         lookback = problem.panel.task.lookback
-        solve = _normal_equations(self._pairs(problem, arrays, output, "train"))
+        sums = _sums(self._pairs(problem, arrays, output, "train"))
         cases = list(self._pairs(problem, arrays, output, "validation"))
         found: list[tuple[float, np.ndarray, float]] = []
         for lags in problem.panel.task.candidate_lags():
             columns = self._columns(lookback, lags)
             for penalty in PENALTIES:
-                one = solve(columns, penalty)
+                one = ridge(sums, columns, penalty, problem.panel.task.horizon)
                 errors = [np.abs(y - x[:, columns] @ one[:-1] - one[-1]) for x, y in cases]
                 found.append((float(np.nanmean(np.concatenate(errors))), one, penalty))
         finite = [each for each in found if np.isfinite(each[0])]
@@ -116,22 +115,10 @@ class Spec(RegressorSpec):
         return np.stack(outputs, axis=2)
 
 
-def _normal_equations(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Callable[[np.ndarray, float], np.ndarray]:
-    """(columns, penalty) → ridge coefficients (columns + 1, H), the intercept last; NaN without a solution.
-
-    Origins with a missing target are left out.
-    """
-    products: Any = 0.0
-    for x, y in pairs:
-        keep = np.isfinite(y).all(axis=1)
-        every = np.hstack([x[keep], y[keep], np.ones((int(keep.sum()), 1))])
-        products, size = products + every.T @ every, x.shape[1]
-    count = products[-1, -1]
-    if count < 2:
-        raise ModelFailure(f"A linear map found {count:.0f} complete train windows; at least 2 are needed.")
-    mean = products[-1, :-1] / count
-    covariance = products[:-1, :-1] - count * np.outer(mean, mean)
-    return partial(ridge, covariance[:size, :size], covariance[:size, size:], mean[:size], mean[size:])
+def _sums(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """`products_of` the complete pairs."""
+    known = ((x, y, np.isfinite(y).all(axis=1)) for x, y in pairs)
+    return np.asarray(sum(products_of(x[own], y[own]) for x, y, own in known))
 
 
 def _moving_average(window: np.ndarray, rows: int) -> np.ndarray:

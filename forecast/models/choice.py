@@ -1,0 +1,108 @@
+"""Penalty, lags, products and inputs of a ridge, by its errors on stretches of all seasons that it has not seen.
+
+The sums of all rows less those of a stretch and its neighbourhood are the equations of a fit without it (hv-block
+cross-validation, Racine 2000), so one pass over the data serves every fold and every candidate. Two months at the end
+of the history say little about the other ten: docs/protocol.md has what either choice scored later.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from forecast.data.windows import Layout, Windows
+from forecast.models.skip import PENALTIES, PRODUCT_LAGS, Batches, Skip, changes_in, fit_shape, products_of, ridge
+from forecast.system.errors import ModelFailure
+
+Folds = Callable[[], Iterable[tuple[Windows, np.ndarray, np.ndarray, np.ndarray]]]
+"""Gives windows, their scaled targets (B, H, O), which of them each fold learns from (K, B), and the fold in which
+each is asked for (B,), or -1."""
+
+
+def fit_linear(folds: Folds, train: Batches, channels: Layout, richest: Skip, lags: Sequence[int]) -> Skip:
+    """The ridge on the train rows with what, of `richest` over any of the `lags`, has the lowest error over `folds`;
+    `ModelFailure` when none is finite. The search goes from the best of a few penalties one change at a time, while it
+    helps. Then the penalty grows as far as the error stays within one standard error over the folds.
+
+    Without any change where that is nearer: least squares goes for the mean, which on a series that mostly stays where
+    it is (steps, stocks of spare parts) is further off than the last value.
+    """
+    largest = _looking_back(richest, max(lags))
+    plain = [largest, replace(largest, harmonics=())] if largest.harmonics else [largest]
+    first = [_looking_back(shape, n) for shape in plain for n in lags]
+    errors, unchanged = _errors(folds, largest, channels)
+
+    def error(shape: Skip) -> float:
+        mean = float(np.mean(errors(shape)))
+        return mean if np.isfinite(mean) else np.inf
+
+    best = min((replace(shape, penalty=penalty) for penalty in PENALTIES[::2] for shape in first), key=error)
+    while error(found := min(_neighbours(best, largest, channels, lags), key=error)) < error(best):
+        best = found
+    if not np.isfinite(error(best)):
+        raise ModelFailure(
+            "The linear skip has no finite error on validation: that block has no observed target, or an input "
+            "overflows. Check the data, or move the dates under `splits`."
+        )
+    steadier = [replace(best, penalty=penalty) for penalty in PENALTIES if penalty >= best.penalty]
+    costs = [errors(shape) - errors(best) for shape in steadier]
+    within = [np.mean(cost) <= np.std(cost) / np.sqrt(max(len(cost) - 1, 1)) for cost in costs]
+    fitted = fit_shape(train, channels, [shape for shape, near in zip(steadier, within, strict=True) if near][-1])
+    return replace(fitted, coefficients=np.zeros_like(fitted.coefficients)) if unchanged < error(best) else fitted
+
+
+def _errors(folds: Folds, largest: Skip, channels: Layout) -> tuple[Callable[[Skip], np.ndarray], float]:
+    """Of a shape whose inputs are among those of `largest` the error by fold; and the mean one of the last value."""
+    whole: Any = 0.0
+    unlearnt: dict[int, Any] = defaultdict(float)
+    asked: dict[int, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
+    for windows, target, learns, fold in folds():
+        x, y, known = changes_in(largest, windows, target, channels)
+        whole = whole + products_of(x[known], y[known])
+        for k, own in enumerate(~learns & known):
+            unlearnt[k] = unlearnt[k] + products_of(x[own], y[own])
+        change = (target - windows.last[:, None, :]).reshape(len(windows), -1)
+        for k in np.unique(fold[(fold >= 0) & np.isfinite(change).any(axis=1)]):
+            asked[k].append((x[fold == k], change[fold == k]))
+    joined = {k: [np.concatenate(part) for part in zip(*own, strict=True)] for k, own in asked.items()}
+    cases = [(whole - unlearnt[k], x, change) for k, (x, change) in joined.items()]
+    draw = np.random.default_rng(0).random  # two windows without equal numbers tell one input from another
+    probe = replace(windows, past=draw((2, *windows.past.shape[1:])), future=1 + draw((2, *windows.future.shape[1:])))
+    found: dict[tuple[object, ...], np.ndarray] = {}
+    place = {one.tobytes(): i for i, one in enumerate(largest.inputs(probe, channels).T)}
+
+    def errors(shape: Skip) -> np.ndarray:
+        key = (shape.lags, shape.penalty, shape.harmonics, shape.leads, shape.unread)
+        if key not in found:
+            columns, wrong = np.array([place[one.tobytes()] for one in shape.inputs(probe, channels).T]), []
+            for sums, x, change in cases:
+                slopes = ridge(sums, columns, shape.penalty, change.shape[1])
+                wrong.append(np.abs(change - x[:, columns] @ slopes[:-1] - slopes[-1])[np.isfinite(change)].mean())
+            found[key] = np.array(wrong or [np.inf])
+        return found[key]
+
+    return errors, float(np.mean([np.nanmean(np.abs(change)) for *_, change in cases] or [np.inf]))
+
+
+def _neighbours(shape: Skip, largest: Skip, channels: Layout, lags: Sequence[int]) -> Iterator[Skip]:
+    """What differs in one thing, at the same penalty and the next ones; first in the penalty alone."""
+    at, place = lags.index(shape.lags), PENALTIES.index(shape.penalty)
+    inputs = {channel for channel in channels.value[channels.outputs :] if channel not in channels.leads}
+    left_out = (*({*shape.unread} ^ {channel} for channel in sorted(inputs)), inputs, set[int]())
+    changed = [
+        shape,
+        *(_looking_back(shape, n) for n in lags[max(at - 1, 0) : at + 2]),
+        _looking_back(replace(shape, harmonics=() if shape.harmonics else largest.harmonics), shape.lags),
+        replace(shape, leads=largest.leads - shape.leads),
+        *(replace(shape, unread=tuple(sorted(others))) for others in left_out),
+    ]
+    for penalty in PENALTIES[max(place - 1, 0) : place + 2]:
+        yield from (replace(one, penalty=penalty) for one in changed)
+
+
+def _looking_back(shape: Skip, lags: int) -> Skip:
+    return replace(shape, lags=lags, product_lags=min(lags, PRODUCT_LAGS) if shape.harmonics else 0)
