@@ -5,7 +5,7 @@ parallel          any number of rows, also more than it was trained for: the for
                   after the origin read
 
 These two are of a fitted forecaster; what closes the loop is `Loop`. Past-only inputs are not known after the
-cutoff: the loop is fed the forecasts of them that its skip carries (`forecast.models.carry`) as if they were measured.
+cutoff: the loop is fed the forecasts of them that its skip carries (its `Carry`) as if they were measured.
 """
 
 from __future__ import annotations

@@ -26,9 +26,8 @@ from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling
 from forecast.data.splits import Blocks, Borders
 from forecast.data.windows import Layout, Windows, layout, targets, task_windows
-from forecast.models.carry import Carry, fit_carry
 from forecast.models.choice import Folds, fit_linear
-from forecast.models.skip import Batches, Kind, Skip, fit_shape, harmonics_of
+from forecast.models.skip import Batches, Carry, Kind, Skip, fit_carry, fit_shape, harmonics_of
 
 Purpose = Literal["skip", "training"]
 """Targets are wanted by a closed-form fit, or by the training and the validation loss of a model beside it."""

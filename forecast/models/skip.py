@@ -25,7 +25,6 @@ from scipy import linalg
 
 from forecast.config.task import CalendarFeature
 from forecast.data.windows import Layout, Windows, filled
-from forecast.models.carry import Carry
 from forecast.system.errors import ModelFailure
 
 Kind = Literal["none", "last", "seasonal", "linear"]
@@ -38,8 +37,45 @@ HARMONICS: dict[CalendarFeature, int] = {"hour_of_day": 2, "day_of_week": 2, "da
 PRODUCT_LAGS = 25
 """Rows of the target that the calendar multiplies: a day of hours and the same hour before it."""
 
+CARRIED = 3
+DAMPING = 1e-6
+"""Of the mean square of a term: an input that never moves has no slope."""
 Batches = Callable[[], Iterable[tuple[Windows, np.ndarray]]]
 """Gives pairs of windows and their scaled targets (B, H, O); called once per pass over the data."""
+
+
+@dataclass(frozen=True)
+class Carry:
+    """What a closed loop takes for past-only inputs after the cutoff: a forecast of each, fitted on the train rows.
+
+        x[t + h] - x[t] = a_h (x[t + h - s] - x[t]) + b_h x[t] + c_h        s: the season, as often as it takes
+
+    A one-step map has learnt from measured inputs. Held constant for a day, an input with a daily cycle shows it what
+    training never showed, and so does a growing time since the last observation: the map extrapolates, and each step
+    feeds the next. Given the conditional mean instead, a linear map gives the conditional mean of its own forecast. A
+    column with `difference_inputs` has no level to return to: its b and c are zero.
+
+    coefficients (H, inputs, 3): of the change since the season before, of the last value, and the constant.
+    """
+
+    coefficients: np.ndarray
+    season_length: int
+
+    def path(self, z: np.ndarray, horizon: int) -> np.ndarray:
+        """(B, horizon, inputs) scaled inputs after windows of them, z (B, L, inputs) with NaN; as many steps as asked.
+
+        Behind the horizon that it was fitted for, what was a season before is repeated.
+        """
+        seen = rows = filled(z)[0]
+        season = min(self.season_length, seen.shape[1])
+        for step in range(1, horizon + 1):
+            if step <= len(self.coefficients):
+                terms = _carried(seen, step, self.season_length)
+                following = seen[:, -1] + (terms * self.coefficients[step - 1]).sum(axis=-1)
+            else:
+                following = rows[:, -season]
+            rows = np.concatenate([rows, following[:, None]], axis=1)
+        return rows[:, seen.shape[1] :]
 
 
 @dataclass(frozen=True)
@@ -260,3 +296,29 @@ def _season_before(windows: Windows, channels: Layout, horizon: int, season_leng
     steps = np.arange(1, horizon + 1)
     back = season_length * -(-steps // season_length) - steps
     return values[:, np.maximum(values.shape[1] - 1 - back, 0), :]
+
+
+def fit_carry(parts: Iterable[tuple[np.ndarray, np.ndarray]], channels: Layout, season_length: int) -> Carry:
+    """Least squares over pairs of input windows (B, L, inputs) and what followed them (B, H, inputs), NaN allowed."""
+    gram = cross = np.zeros(())
+    for z, following in parts:
+        seen = filled(z)[0]
+        change = following - seen[:, -1:]
+        for_step = [_carried(seen, step, season_length) for step in range(1, following.shape[1] + 1)]
+        terms = np.stack(for_step, axis=1) * np.isfinite(change)[..., None]
+        gram = gram + np.einsum("bhci,bhcj->hcij", terms, terms)
+        cross = cross + np.einsum("bhci,bhc->hci", terms, np.nan_to_num(change))
+    drifts = np.array(channels.difference_inputs[channels.outputs :])
+    kept = np.ones((len(drifts), CARRIED))
+    kept[drifts, 1:] = 0.0
+    gram = gram * kept[:, :, None] * kept[:, None, :]
+    scale = np.trace(gram, axis1=-2, axis2=-1)[..., None, None] * DAMPING + np.finfo(float).tiny
+    return Carry(np.linalg.solve(gram + scale * np.eye(CARRIED), (cross * kept)[..., None])[..., 0], season_length)
+
+
+def _carried(seen: np.ndarray, step: int, season_length: int) -> np.ndarray:
+    """(B, inputs, 3); a window without the season has no first term."""
+    back = season_length * -(-step // season_length) - step
+    last = seen[:, -1]
+    before = seen[:, -1 - back] if back < seen.shape[1] else last
+    return np.stack([before - last, last, np.ones_like(last)], axis=-1)

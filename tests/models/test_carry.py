@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecast.data.windows import layout
-from forecast.models.carry import Carry, fit_carry
+from forecast.models.skip import Carry, fit_carry
 from tests.support import problems
 
 SEASON, HORIZON, LOOKBACK = 6, 4, 12
