@@ -135,6 +135,14 @@ def test_arima_on_the_last_rows_knows_their_place_in_the_season() -> None:
     np.testing.assert_allclose(got, y[np.array([[149], [170]]) + 1 + np.arange(9)], atol=0.06)
 
 
+def test_the_svd_of_fourier_terms_is_thin_and_has_the_right_vectors_to_the_bit() -> None:
+    terms = auto_arima.fourier(np.arange(800), 24, 6)
+    left, sizes, right = np.linalg.svd(terms.view(auto_arima.Thin)[np.ones(800, dtype=bool)])
+    assert left.shape == terms.shape  # the whole one has rows x rows: 3 GB of 20,000
+    np.testing.assert_array_equal(right, np.linalg.svd(terms)[2])
+    np.testing.assert_array_equal(sizes, np.linalg.svd(terms)[1])
+
+
 def test_a_given_arima_order_is_fitted_as_statsforecast_fits_it() -> None:
     y = seasonal_series(positive=False)
     got = fit_and_forecast(

@@ -45,11 +45,9 @@ class Arima:
 
         pairs = int(options.pop("fourier", 0))
         if pairs > 0 and 2 * pairs >= season:
-            raise InputError(
-                f"auto_arima: fourier={pairs} pairs need a season above {2 * pairs}; the season is {season}."
-            )
+            raise InputError(f"auto_arima: fourier={pairs} needs a season above {2 * pairs}; the season is {season}.")
         first = max(len(y) - int(options.pop("last", len(y))), 0)
-        terms = fourier(np.arange(first, len(y)), season, pairs) if pairs else None
+        terms = fourier(np.arange(first, len(y)), season, pairs).view(Thin) if pairs else None
         orders = options.pop("orders", None)
         if orders is None:
             found = AutoARIMA(season_length=1, **options).fit(y[first:], terms).model_
@@ -57,7 +55,6 @@ class Arima:
             tried = [ARIMA(order=tuple(o), season_length=1, **options).fit(y[first:], terms).model_ for o in orders]
             found = min(tried, key=lambda one: float(one["aicc"]))
         system, arma = found["model"], [int(order) for order in found["arma"]]
-        named = list(found["coef"].items())[sum(arma[:4]) :]
         return cls(
             orders=(arma[0], arma[5], arma[1]),
             first=first,
@@ -66,7 +63,7 @@ class Arima:
             phi=_floats(system["phi"]),
             theta=_floats(system["theta"]),
             delta=_floats(system["delta"]),
-            regressors=tuple((str(name), float(value)) for name, value in named),
+            regressors=tuple((str(name), float(c)) for name, c in list(found["coef"].items())[sum(arma[:4]) :]),
             a=_floats(system["a"]),
             p=tuple(_floats(row) for row in system["P"]),
         )
@@ -130,6 +127,14 @@ def fourier(rows: Rows, season: int, pairs: int) -> Array:
     """(rows, 2 pairs): the sines, then the cosines, of the first harmonics of the season."""
     angle = 2 * np.pi * np.asarray(rows)[:, None] * np.arange(1, pairs + 1) / season
     return np.hstack([np.sin(angle), np.cos(angle)])
+
+
+class Thin(np.ndarray):
+    """(rows, terms): statsforecast takes its whole SVD, rows x rows (6 GB of 20,000), for the right vectors alone."""
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        own = {"full_matrices": False} if func is np.linalg.svd else {}
+        return super().__array_function__(func, types, args, {**kwargs, **own})
 
 
 def _floats(values: Any) -> tuple[float, ...]:

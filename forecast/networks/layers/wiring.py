@@ -101,20 +101,15 @@ class Wiring:
         blocks, s = self.network.blocks, self.network.shapes
         read_out = {"shape": (s.horizon, s.outputs, s.parameters), "activation": self.network.readout_activation}
         if decoder := self.network.decoder:
-            x = self._series(blocks[:-1], "", self._first(inputs, None))
-            return self._encoder_decoder(decoder, x, inputs, read, read_out)
+            return self._encoder_decoder(decoder, inputs, read, read_out)
         first, *needed = _needed(blocks, read)
         x = self._series(blocks, "", self._first(inputs, first), needed)
         return self._layer("readout", layers.ReadOut, **read_out)(x, last=read)
 
     def _encoder_decoder(
-        self,
-        block: EncoderDecoder,
-        x: Tensor,
-        inputs: Mapping[str, Tensor],
-        read: int | None,
-        read_out: dict[str, Any],
+        self, block: EncoderDecoder, inputs: Mapping[str, Tensor], read: int | None, read_out: dict[str, Any]
     ) -> Tensor:
+        x = self._series(self.network.blocks[:-1], "", self._first(inputs, None))
         own = {"cell": block.cell, "units": block.units, "options": dict(block.options)}
         names = list(block.made.states())
         encoder = self._layer(f"{block.name}/encoder", Scan, **own, all_states=True)
