@@ -12,6 +12,7 @@ refused. A task whose worker dies is run again on another; one that takes three 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import hashlib
 import os
 import re
@@ -43,12 +44,9 @@ VARIABLE = "FORECAST_CLUSTER"
 WAIT_SECONDS, START_SECONDS = 10, 60
 """For a scheduler to answer; for the first of its workers, which after a Ctrl-C are just being started again."""
 AHEAD = 512
-"""Tasks that the scheduler knows of at most, since its time for one grows with them. When half of them are done, as
-many follow in one message: a message for each costs it more than twice as much."""
+"""Tasks that the scheduler knows of at most; when half are done, as many follow in one message, the cheapest way."""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-PACKAGES = (
-    "numpy", "scipy", "pandas", "scikit-learn", "statsforecast", "keras", "tensorflow", "tensorflow-cpu", "optuna",
-)  # fmt: skip
+PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "statsforecast", "keras", "tensorflow-cpu", "optuna")
 """Those that compute: other versions of them may give other numbers."""
 DIED = (
     "every worker process that ran it died, most likely for want of memory. Give the workers more "
@@ -102,7 +100,7 @@ def _connected(where: str) -> Iterator[Client]:
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="forecast-cluster-"))
             about = {"threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
             about |= {"n_workers": int(where.removeprefix("local:")), "local_directory": scratch, "silence_logs": 50}
-            cluster = stack.enter_context(LocalCluster(processes=True, **about))
+            cluster = stack.enter_context(LocalCluster(processes=True, preload=__name__, **about))
             client = stack.enter_context(Client(cluster, set_as_default=False))
         else:
             _require_scheduler(where)
@@ -334,6 +332,8 @@ def dask_setup(worker: Any) -> None:
     identity()
     for name in THREADS:
         os.environ.setdefault(name, "1")
-    threads = getattr(getattr(worker, "state", None), "nthreads", 1)
-    if threads != 1:
+    with suppress(AttributeError, OSError):  # as glibc adapts itself; Dask has it give back every page at once
+        for threshold, megabytes in ((-1, 64), (-3, 32)):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+            ctypes.CDLL(None).mallopt(threshold, megabytes << 20)
+    if (threads := getattr(getattr(worker, "state", None), "nthreads", 1)) != 1:
         raise SystemExit(f"This worker has {threads} threads; TensorFlow and BLAS want --nthreads 1 here.")
