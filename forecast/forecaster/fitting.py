@@ -19,7 +19,7 @@ from forecast.models.skip import Kind, Skip, fit_shape, mean_absolute_error
 from forecast.networks import inference
 from forecast.networks.description import Network
 from forecast.networks.heads import FittedHead
-from forecast.system.errors import InputError
+from forecast.system.errors import InputError, quote_names
 
 if TYPE_CHECKING:
     from forecast.training.chunks import TrainingSeries
@@ -117,9 +117,13 @@ def _fit_parameters(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
 def _fit_ridge(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
     spec = bare.spec
     horizon = 1 if spec.recursive or spec.corrected else problem.panel.task.horizon
-    linear = replace(bare, skip=problem.skip("linear", horizon))
+    skip = problem.skip("linear", horizon)
+    linear = replace(bare, skip=skip)
     shape = start.chosen.forecaster.correction if start.chosen is not None else None
-    return Fitted(corrected(problem, linear, shape) if spec.corrected else linear)
+    columns = zip(problem.channels.value, problem.panel.task.columns, strict=True)
+    unread = [column.name for channel, column in columns if channel in skip.unread]
+    note = f"does not read {quote_names(unread)}: the error by which it was chosen is lower without" if unread else ""
+    return Fitted(corrected(problem, linear, shape) if spec.corrected else linear, note=note)
 
 
 def _fit_network(problem: Problem, bare: Forecaster, start: Start) -> Fitted:

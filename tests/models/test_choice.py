@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import Ridge
 
+from forecast import models
+from forecast.forecaster import Budget, fit
 from forecast.models import choice
 from forecast.models.problem import FOLDS
 from forecast.models.skip import PENALTIES, Skip
@@ -102,6 +104,8 @@ def test_an_input_that_does_not_help_is_not_read_and_one_that_does_is():
     dice = list(problem.channels.value[2:])
     fitted = problem.skip("linear", H)
     assert list(fitted.unread) == dice
+    spec = models.spec({"family": "ridge"}, where="ridge")
+    assert "'dice', 'dust'" in fit(problem, spec, skip=None, seed=0, budget=Budget(1, 1)).note
     windows = next(iter(problem.examples("test", H)()))[0]
     changed = replace(windows, past=windows.past.copy())
     changed.past[:, :, dice] += 5
