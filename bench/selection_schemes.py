@@ -87,7 +87,7 @@ def moved(problem: Problem, back: int) -> Problem:
     for uid, cut in problem.blocks.items():
         end, rows = cut.validation[1] - back, cut.validation[1] - cut.validation[0]
         blocks[uid] = Blocks((0, end - rows), (end - rows, end), cut.calibration, cut.test)
-    return replace(problem, blocks=blocks, _skips={})
+    return replace(problem, blocks=blocks, made={})
 
 
 def spread(problem: Problem, year: int) -> Problem:
@@ -121,7 +121,7 @@ def compared(problem: Problem, parts: list[Problem]) -> pd.DataFrame:
         fits: list[Fitted] = [fit(part, spec, **about) for part in parts]
         choice = float(np.mean([error(part, f.forecaster, "validation") for part, f in zip(parts, fits, strict=True)]))
         joined = {uid: cut.joined() for uid, cut in problem.blocks.items()}
-        parts[-1].__dict__["joined"] = replace(problem, blocks=joined, choices=parts[-1], _skips={})
+        parts[-1].__dict__["joined"] = replace(problem, blocks=joined, choices=parts[-1], made={})
         final = fit_again(parts[-1], spec, fits[-1], **about).forecaster
         later = (error(problem, final, "calibration") + 2 * error(problem, final, "test")) / 3
         rows[name] = {"choice": choice, "later": later}
