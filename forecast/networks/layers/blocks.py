@@ -83,7 +83,8 @@ class FutureFrames(Affine):
 
 def last_rows(x: tf.Tensor, count: Any) -> tf.Tensor:
     """`x[:, -count:]` of `(B, T, ...)`: the gradient of that goes value by value and takes seven times as long."""
-    return tf.split(x, [tf.maximum(tf.shape(x)[1] - count, 0), -1], 1)[1]
+    first = tf.maximum(tf.shape(x)[1] - count, 0)
+    return tf.split(x, [first, tf.shape(x)[1] - first], 1)[1]  # ONNX knows no size of -1
 
 
 def preceded(x: tf.Tensor, longest: int, earlier: tf.Tensor | None) -> tf.Tensor:
@@ -236,4 +237,5 @@ def _spaced(x: tf.Tensor, filters: tf.Tensor, spacing: int) -> tf.Tensor:
     each = tf.reshape(series, [-1, tf.shape(series)[2], width])
     z = tf.nn.conv1d(each, filters, stride=1, padding="VALID")
     back = tf.transpose(tf.reshape(z, [-1, spacing, tf.shape(z)[1], units]), [0, 2, 1, 3])
-    return tf.split(tf.reshape(back, [tf.shape(back)[0], -1, units]), [kept, -1], 1)[0]
+    whole = tf.reshape(back, [tf.shape(back)[0], -1, units])
+    return tf.split(whole, [kept, tf.shape(whole)[1] - kept], 1)[0]
