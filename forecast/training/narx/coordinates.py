@@ -16,15 +16,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.linalg import block_diag
 from scipy.special import binom
 
 from forecast.training.levenberg_marquardt import LeastSquares
-from forecast.training.narx.experiment import Experiment
+from forecast.training.narx.experiment import Array, Experiment
 from forecast.training.narx.net import Narx
-
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Automatic identification of a NARX model: everything is chosen on the given experiments.
 
 1. Standardize; find outputs that saturate, the dead time of every input and how far back the inputs act.
-2. Cut every experiment into blocks. Each fold holds one block out (of five experiments or more, whole ones): nets of
+2. Cut every experiment into blocks. Each fold holds one block out (of five experiments or more, whole ones), through
+   which the free run goes on, for a piece that began behind it would begin with a state nobody measured: nets of
    three families (on delays of y, with a state of their own, with a state that drives the increments of y) and several
    orders are trained from random starts on their own free run; successive halving by the held-out free-run error
    (Jamieson & Talwalkar 2016) keeps the best of every family, and a family that is clearly worse over all folds so far
@@ -37,13 +38,14 @@ from forecast.training.narx.experiment import (
     unseen_inputs,
 )
 from forecast.training.narx.net import Narx
-from forecast.training.narx.problems import ClosedLoop, OpenLoop
+from forecast.training.narx.problems import ClosedLoop, OpenLoop, continued
 from forecast.training.narx.search_settings import SearchSettings, affordable, check, delay_net, folded, iterations_of
 
 CLEARLY_WORSE = 1.25  # times the held-out error of the best family: not an accident of the blocks
 LOST = 2.0  # times the error of the best net over the whole record: it never found the system
 GAIN = 0.7  # of the error before: a round that lowers it so far is repeated
 REPEATS = 4
+LINEAR_ROUNDS, LINEAR_ITERATIONS = 3, 15
 OTHER_FAMILIES = 1.1  # times the work of one family: what others take until they are given up, over simulated systems
 
 COORDINATES = {"differences": differences, "increments": increments, "integrating states": increments}
@@ -94,7 +96,7 @@ def identify(
     scaling = Standardization.fit(experiments)
     for column in np.flatnonzero([np.nanmax(y) == np.nanmin(y) for y in np.concatenate([e.y for e in experiments]).T]):
         raise InputError(f"Output {column} is constant: there is nothing to identify. Leave it out.")
-    scaled = [part for e in experiments for part in _part(scaling.scale(e), 0, len(e), settings.start)]
+    scaled = [part for e in experiments for part in _part(scaling.scale(e), settings.start)]
     with threadpool_limits(1):  # as in every training: narrow matrices
         held = dead_times(scaled)
         settings = affordable(settings, [e.changed(u=delayed(e.u, held)) for e in scaled])
@@ -159,7 +161,8 @@ class _Search:
             for net in self.nets + own
         )
         net = (own or self.nets)[len(own or self.nets) // 2]  # neither the smallest nor the largest
-        weights = states.initial(net, e, np.random.default_rng(0)) if net.states else np.zeros(net.n_weights)
+        linear = states.linear(replace(net, hidden=0), e) if net.states else np.zeros(0)
+        weights = states.bent(net, linear, np.random.default_rng(0)) if net.states else np.zeros(net.n_weights)
         far = np.full(net.outputs, states.FARTHEST)  # on a bound the first iterations refuse many steps
         net = replace(net, low=tuple(-far), high=tuple(far))
         whole = lm.Options(max_iterations=iterations_of(self.settings))
@@ -199,27 +202,42 @@ class _Search:
         """The nets of each family that follow the held-out block best, the best first."""
         start = self.settings.start
         train, held_out = _cut(self.experiments, number, self.settings.folds, start)
-        tried = [member for member in self._begun(number, train) if member.family in families]
+        tried = [member for member in self._begun(number, train, families) if member.family in families]
         opening = lm.Options(max_iterations=self.settings.open_iterations)
         for place, member in enumerate(tried):
             if not member.net.states:
                 tried[place] = self._trained(OpenLoop(member.net, train, start, held_out), member, opening)
         for iterations, keep in self.settings.rounds:
             options = lm.Options(max_iterations=iterations, patience=max(iterations, 30))
-            scored = [self._while_better(ClosedLoop(m.net, train, start, held_out), m, options) for m in tried]
+            scored = [self._while_better(continued(m.net, train, held_out, start), m, options) for m in tried]
             scored.sort(key=lambda m: m.held_out_rmse)
             own = ([m for m in scored if m.family == family] for family in sorted(families))
             tried = [m for each in own for m in each[:keep] if np.isfinite(m.held_out_rmse)]
         return tried
 
-    def _begun(self, fold: int, train: list[Experiment]) -> Iterator[Member]:
+    def _begun(self, fold: int, train: list[Experiment], families: set[str]) -> Iterator[Member]:
         """Orders and kinds in turn over the starts of all folds, then the nets with a state."""
         kinds = self.settings.coordinates
         for turn in range(fold * self.settings.starts, (fold + 1) * self.settings.starts):
             net = self.nets[turn % len(self.nets)]
             yield Member(net, initial(net, self.rng), np.inf, kinds[turn % len(kinds)])
-        for net, kind in self.states:
-            yield Member(net, states.initial(net, train, self.rng), np.inf, kind)
+        left = [(net, kind) for net, kind in self.states if kind in families]
+        linear = {(net.states, kind): replace(net, hidden=0) for net, kind in left}
+        begun = {key: self._linear(net, key[1], train) for key, net in linear.items()}
+        for net, kind in left:
+            yield Member(net, states.bent(net, begun[net.states, kind], self.rng), np.inf, kind)
+
+    def _linear(self, net: Narx, kind: str, train: list[Experiment]) -> Array:
+        """The linear net with states trained on its free run (output error), its states made anew as it moves."""
+        problem, member = (
+            ClosedLoop(net, train, self.settings.start),
+            Member(net, states.linear(net, train), np.inf, kind),
+        )
+        beside = net.measured_outputs if kind == "states" else 0  # increments do not see the level
+        for _ in range(LINEAR_ROUNDS):
+            own = replace(member, weights=states.whitened(net, member.weights, train, beside))
+            member = self._trained(problem, own, lm.Options(max_iterations=LINEAR_ITERATIONS))
+        return member.weights
 
     def refit(self, member: Member) -> Member:
         """The same net trained further on all experiments, the weight decay set by the evidence."""
@@ -277,33 +295,24 @@ def initial(net: Narx, rng: np.random.Generator) -> Array:
 def _cut(
     experiments: list[Experiment], number: int, folds: int, start: int
 ) -> tuple[list[Experiment], list[Experiment]]:
-    """(train, held out): block `number` of every experiment held out, the rows before and after it as two others.
-
-    Where there are as many experiments as folds, whole ones are held out instead.
+    """(train, held out): all rows of both, y missing in `train` in block `number` of every experiment, in `held_out`
+    elsewhere, both behind the `start` rows of a free run. Of as many experiments as folds, whole ones are held out.
     """
-    if len(experiments) >= folds:
-        return [e for k, e in enumerate(experiments) if k % folds != number], experiments[number::folds]
-    train, held_out = [], []
-    for e in experiments:
-        edges = np.linspace(0, len(e), folds + 1).astype(int)
-        left, right = edges[number], edges[number + 1]
-        held_out += _part(e, left, right, start)
-        train += _part(e, 0, left, start) + _part(e, right, len(e), start)
-    if not train or not held_out:
-        raise InputError(
-            f"Fold {number + 1} of {folds} finds no stretch with y observed in {start} rows to start from."
-        )
+    train, held_out = list[Experiment](), list[Experiment]()
+    for k, e in enumerate(experiments):
+        block = np.arange(len(e)) * folds // len(e) if len(experiments) < folds else np.full(len(e), k % folds)
+        for part, hidden in ((train, block == number), (held_out, block != number)):
+            part.append(e.changed(y=np.where((hidden & (np.arange(len(e)) >= start))[:, None], np.nan, e.y)))
     return train, held_out
 
 
-def _part(experiment: Experiment, first: int, last: int, start: int) -> list[Experiment]:
-    """Rows [first, last) from the first place where a free run can start; none when too few are left."""
-    missing = np.isnan(experiment.y[first:last]).any(axis=1).astype(np.int64)
-    before = np.concatenate([[0], np.cumsum(missing)])
+def _part(experiment: Experiment, start: int) -> list[Experiment]:
+    """From the first place where a free run can start; none when too few rows are left."""
+    before = np.concatenate([[0], np.cumsum(np.isnan(experiment.y).any(axis=1))])
     starts = np.flatnonzero(before[start:] == before[:-start])
-    if not len(starts) or last - first - starts[0] <= 3 * start:
+    if not len(starts) or len(experiment) - starts[0] <= 3 * start:
         return []
-    return [experiment.part(slice(first + int(starts[0]), last))]
+    return [experiment.part(slice(int(starts[0]), None))]
 
 
 def _stays_within(member: Member, experiments: list[Experiment], inputs: Sequence[Array], start: int) -> bool:

@@ -186,7 +186,7 @@ class Narx:
 
     def error(self, v: Array, y: Array) -> Array:
         """v - y; none where y sits on a bound and v lies beyond it, for the truth may lie there too."""
-        error = np.asarray(v - np.nan_to_num(y))
+        error = np.asarray(v - y)
         if self.low is None or self.high is None:
             return error
         beyond = ((y >= self.high) & (v >= self.high)) | ((y <= self.low) & (v <= self.low))
@@ -282,14 +282,6 @@ class Narx:
     @property
     def _furthest(self) -> int:
         return max(self.u_delays, default=0) + max(self.dead_times, default=0)
-
-    def linearised(self, weights: Array, z: Array) -> tuple[Array, Array]:
-        """v (rows, O) and dv/d(past y) (rows, O, past_outputs)."""
-        return self.layer.linearised(weights, z, self.past_outputs)
-
-    def jacobian(self, weights: Array, z: Array) -> Array:
-        """dv/dw at fixed z, transposed: (n_weights, rows, O)."""
-        return self.layer.jacobian(weights, z)
 
 
 def _product(rows: Array, matrix: Array) -> Array:

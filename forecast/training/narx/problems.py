@@ -14,14 +14,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from scipy.linalg import lapack
 
 from forecast.training.levenberg_marquardt import block_rows, finite_sum
-from forecast.training.narx.experiment import Experiment
+from forecast.training.narx.experiment import Array, Experiment
 from forecast.training.narx.net import Narx
-
-Array = npt.NDArray[np.float64]
 
 NEWTON_STEPS = 8
 NEWTON_TOLERANCE = 1e-6
@@ -74,7 +71,7 @@ class OpenLoop(_Problem):
         weight = weight * np.isfinite(z).all(axis=1, keepdims=True)
         used = weight.any(axis=1)
         self.z, self.weight = z[used], weight[used]
-        self.y = np.concatenate([e.y[start:] for e in experiments])[used]
+        self.y = np.nan_to_num(np.concatenate([e.y[start:] for e in experiments])[used])
 
     def residuals(self, weights: Array) -> Array:
         return (self.net.error(self.net.layer.value(weights, self.z), self.y) * self.weight).ravel()
@@ -85,7 +82,7 @@ class OpenLoop(_Problem):
             part = slice(first, first + rows)
             error = self.net.error(self.net.layer.value(weights, self.z[part]), self.y[part])
             counted = self.weight[part] * (error != 0)
-            jacobian = self.net.jacobian(weights, self.z[part])
+            jacobian = self.net.layer.jacobian(weights, self.z[part])
             jacobian *= counted
             yield (error * counted).ravel(), jacobian.reshape(self.n_weights, -1)
 
@@ -107,15 +104,25 @@ class ClosedLoop(_Problem):
         run = train.free_run(weights)
         error, z = net.error(run, train.y), train.regressors(run)
         shown = net.measured_outputs
-        counted, slopes = (train.weight * (error != 0))[:, :shown], net.linearised(weights, z)[1]
+        counted, slopes = (
+            (train.weight * (error != 0))[:, :shown],
+            net.layer.linearised(weights, z, net.past_outputs)[1],
+        )
         train.follow(run)
         before = np.zeros((net.n_weights, max(net.y_delays), net.outputs))
         for part in train.parts(net.n_weights):
             gain = train.gain(slopes, run, part)
-            total = solve_feedback(net.jacobian(weights, z[part]), gain, net.y_delays, before)
+            total = solve_feedback(net.layer.jacobian(weights, z[part]), gain, net.y_delays, before)
             before = total[:, -before.shape[1] :].copy()
             seen = total[..., :shown] * counted[part]
             yield (error[part, :shown] * counted[part]).ravel(), seen.reshape(net.n_weights, -1)
+
+
+def continued(net: Narx, experiments: Sequence[Experiment], held_out: Sequence[Experiment], start: int) -> ClosedLoop:
+    """One free run through all rows, judged on those held out: a piece behind them would begin in an unknown state."""
+    judge = Stack(net, held_out, start)
+    problem = ClosedLoop(net, experiments, start, validate=lambda w: judge.error_of(problem.train.free_run(w)))
+    return problem
 
 
 class Stack:
@@ -125,14 +132,14 @@ class Stack:
         self.net, self.experiments, self.start = net, experiments, start
         self._first = 0 if net.states else start  # a state runs over the rows that only fill the delays of y, too
         longer, first = [net.begun(e, start) for e in experiments], max(self._first, 1)
-        self.y = np.concatenate([e.y[first:] for e in longer])
+        self.y = np.nan_to_num(np.concatenate([e.y[first:] for e in longer]))
         self.weight = np.concatenate([np.sqrt(e.counted[first:]) for e in longer])
         filled = np.where(np.arange(net.outputs) < net.measured_outputs, start - self._first, 0)
         own = [np.arange(len(e) - first)[:, None, None] - np.array(net.y_delays)[:, None] >= filled for e in longer]
         self.inside = np.concatenate(own).astype(np.float64)  # 1 where y_{t-d} is the net's own, 0 where measured
         self.fixed = np.nan_to_num(np.concatenate([net.measured(e, first) for e in longer]))
         self.fixed[:, : net.past_outputs][self.inside.reshape(len(self.y), -1) > 0] = 0.0  # left to the net
-        self._guess = np.nan_to_num(self.y)
+        self._guess = self.y
         self._weights, self._run = b"", self._guess
         self.followed = False
 
@@ -155,7 +162,11 @@ class Stack:
 
     def mean_square(self, weights: Array) -> float:
         """Of the bounded free run, over the counted values; infinity on divergence."""
-        error = self.weight * (self.net.bounded(self.free_run(weights)) - np.nan_to_num(self.y))
+        return self.error_of(self.free_run(weights))
+
+    def error_of(self, run: Array) -> float:
+        """The same of a run."""
+        error = self.weight * (self.net.bounded(run) - self.y)
         return finite_sum(error) / max(int(np.count_nonzero(self.weight)), 1)
 
     def stepwise(self, weights: Array) -> Array:
@@ -169,7 +180,7 @@ class Stack:
         with np.errstate(over="ignore", invalid="ignore"):
             for _ in range(NEWTON_STEPS):
                 z = self.regressors(run)
-                v, slopes = net.linearised(weights, z)
+                v, slopes = net.layer.linearised(weights, z, net.past_outputs)
                 miss = v - run
                 worst = np.abs(miss).max()
                 if not worst < NEWTON_LOST:
@@ -210,8 +221,8 @@ class Stack:
         gain = slopes[part].reshape(-1, net.outputs, len(net.y_delays), net.outputs) * self.inside[part][:, None]
         if net.low is not None:
             rows = np.arange(part.start, part.stop)
-            free = (net.bounded(run) == run).astype(np.float64)
-            for place, delay in enumerate(net.y_delays):
+            free = net.bounded(run) == run
+            for place, delay in enumerate(() if free.all() else net.y_delays):
                 gain[:, :, place] *= free[np.maximum(rows - delay, 0)][:, None]
         return gain
 

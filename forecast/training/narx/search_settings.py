@@ -25,9 +25,10 @@ StateOrder = tuple[int, int]
 """Order of the linear model that the states begin as, hidden units."""
 
 # Without hidden units it is the ARX model, trained on its free run.
-STATES: tuple[StateOrder, ...] = ((4, 0), *((2, 8), (3, 6), (4, 6)) * 2)
+STATES: tuple[StateOrder, ...] = ((3, 0), (2, 4), (2, 8), (3, 6), (4, 6))
 BRIEF_STATES: tuple[StateOrder, ...] = ((2, 0), (3, 0), (2, 4))
-INTEGRATING: tuple[StateOrder, ...] = ((4, 4),) * 3
+INTEGRATING: tuple[StateOrder, ...] = ((4, 4), (4, 4))
+BRIEF_INTEGRATING: tuple[StateOrder, ...] = ((3, 0), (2, 4))
 """The same of the nets whose state drives the increments of y."""
 
 ROW_ITERATIONS = 50_000_000  # closed-loop iterations times rows, over all folds: longer experiments get fewer starts
@@ -55,7 +56,7 @@ class SearchSettings:
     starts: int = 2
     orders: tuple[Order, ...] = ()
     open_iterations: int = 30
-    rounds: tuple[tuple[int, int], ...] = ((10, 4), (20, 3), (40, 3))
+    rounds: tuple[tuple[int, int], ...] = ((10, 3), (20, 3), (30, 3))
     refit_iterations: int = 25
     coordinates: tuple[str, ...] = ("level", "differences", "increments")
     states: tuple[StateOrder, ...] | None = None
@@ -88,7 +89,9 @@ def affordable(settings: SearchSettings, experiments: list[Experiment]) -> Searc
     orders = settings.orders or _orders(by_rows, experiments)
     small = [order for order in orders if delay_net(order, settings, experiments[0]).n_weights <= lm.MAX_WEIGHTS]
     own = (BRIEF_STATES if brief else STATES) if settings.states is None else settings.states
-    settings = replace(settings, orders=tuple(small) or orders, states=own)  # none: the trainer says what is too large
+    drifts = BRIEF_INTEGRATING if brief and settings.integrating == INTEGRATING else settings.integrating
+    orders = tuple(small) or orders  # none: the trainer says what is too large
+    settings = replace(settings, orders=orders, states=own, integrating=drifts)
     while iterations_of(settings) * rows > ROW_ITERATIONS and settings.folds > 2:
         settings = replace(settings, folds=settings.folds - 1)
     while iterations_of(settings) * rows > ROW_ITERATIONS and len(settings.states or ()) > 2:

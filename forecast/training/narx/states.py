@@ -28,24 +28,41 @@ def with_states(net: Narx, order: int, hidden: int) -> Narx:
     return Narx(net.inputs, net.outputs + extra, (1,), delays, hidden, True, low, high, net.dead_times, extra)
 
 
-def initial(net: Narx, experiments: Sequence[Experiment], rng: np.random.Generator) -> Array:
-    """Weights of the linear model, the states in their own deviations; random tanh units that do not act yet."""
+def linear(net: Narx, experiments: Sequence[Experiment]) -> Array:
+    """Weights of the ARX model, for a net without tanh units."""
     o, width, inputs = net.measured_outputs, net.outputs, net.inputs
     order = width // o
     held = [e.changed(u=delayed(e.u, net.dead_times or (0,) * inputs)) for e in experiments]
     x, y = arx_regressors(held, order, order)
     *parts, one = np.split(np.linalg.lstsq(x, y, rcond=None)[0].T, [*range(o, width + 1, o), x.shape[1] - 1], axis=1)
     now, *ahead = np.split(parts.pop(), order + 1, axis=1)
-    linear, bias = np.zeros((width, net.regressors)), np.zeros(width)
-    linear[:, :o] = np.vstack(parts)
-    linear[:o, width : width + inputs] = now
-    linear[:, width + inputs :] = np.vstack(ahead)
-    linear[: width - o, o:width] = np.eye(width - o)
+    path, bias = np.zeros((width, net.regressors)), np.zeros(width)
+    path[:, :o] = np.vstack(parts)
+    path[:o, width : width + inputs] = now
+    path[:, width + inputs :] = np.vstack(ahead)
+    path[: width - o, o:width] = np.eye(width - o)
     bias[:o] = one[:, 0]
+    return np.concatenate([bias, path.ravel()])
+
+
+def whitened(net: Narx, weights: Array, experiments: Sequence[Experiment], beside: int) -> Array:
+    """The same linear net, its states of mean 0 and deviation 1, uncorrelated with each other and with the first
+    `beside` outputs: in observer form the states of a system that is sampled fast are nearly equal."""
+    o, width = net.measured_outputs, net.outputs
+    bias, path = weights[:width], weights[width:].reshape(width, -1)
+    runs = np.concatenate([net.free_run(weights, e.u, e.y) for e in experiments])
+    y, x = runs[:, :beside], runs[:, o:]
+    through = np.linalg.lstsq(y - y.mean(axis=0), x - x.mean(axis=0), rcond=None)[0].T
+    size, axes = np.linalg.eigh(np.atleast_2d(np.cov(x - y @ through.T, rowvar=False)))
+    turn = (axes / np.sqrt(np.maximum(size, 1e-12 * size.max() + 1e-24))).T
+    change = np.eye(width)
+    change[o:, :beside], change[o:, o:] = -turn @ through, turn
+    middle = np.concatenate([np.zeros(o), (runs @ change.T).mean(axis=0)[o:]])
+    path = change @ np.hstack([path[:, :width] @ np.linalg.inv(change), path[:, width:]])
+    return np.concatenate([change @ bias + path[:, :width] @ middle - middle, path.ravel()])
+
+
+def bent(net: Narx, weights: Array, rng: np.random.Generator) -> Array:
+    """The linear net with random tanh units that do not act yet."""
     w1 = rng.normal(size=net.hidden * net.regressors) * 0.7 / np.sqrt(net.regressors)
-    silent = np.concatenate([w1, rng.uniform(-1.0, 1.0, size=net.hidden), np.zeros(width * net.hidden)])
-    runs = [net.free_run(np.concatenate([silent, bias, linear.ravel()]), e.u, e.y) for e in experiments]
-    size = np.std(np.concatenate(runs), axis=0)
-    size[:o], size[size == 0] = 1.0, 1.0
-    linear[:, :width] *= size
-    return np.concatenate([silent, bias / size, (linear / size[:, None]).ravel()])
+    return np.concatenate([w1, rng.uniform(-1.0, 1.0, size=net.hidden), np.zeros(net.outputs * net.hidden), weights])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -19,6 +21,13 @@ def net_of(inputs: int, outputs: int, order: int, hidden: int = 3, bound: float 
     return states.with_states(Narx(inputs, outputs, (1,), (0,), 1, True, *bounds), order, hidden)
 
 
+def begun(net: Narx, experiments: list[Experiment], seed: int) -> np.ndarray:
+    """The ARX model in states that are uncorrelated, with tanh units that do not act yet."""
+    plain = replace(net, hidden=0)
+    weights = states.whitened(plain, states.linear(plain, experiments), experiments, net.measured_outputs)
+    return states.bent(net, weights, np.random.default_rng(seed))
+
+
 def experiment(inputs: int, outputs: int, rows: int = 40) -> Experiment:
     """A stable linear system of second order with some noise."""
     rng = np.random.default_rng(0)
@@ -34,7 +43,7 @@ def test_the_jacobian_of_the_free_run_equals_central_differences(inputs: int, ou
     net, e = net_of(inputs, outputs, order), experiment(inputs, outputs)
     problem = ClosedLoop(net, [e, e.part(slice(20))], START)
     rng = np.random.default_rng(1)
-    weights = states.initial(net, [e], rng) + 0.05 * rng.normal(size=net.n_weights)
+    weights = begun(net, [e], 1) + 0.05 * rng.normal(size=net.n_weights)
     exact = np.concatenate([jacobian for _, jacobian in problem.blocks(weights)], axis=1)
     steps = 1e-6 * np.eye(len(weights))
     new = [ClosedLoop(net, [e, e.part(slice(20))], START) for _ in range(2)]
@@ -46,7 +55,7 @@ def test_the_jacobian_of_the_free_run_equals_central_differences(inputs: int, ou
 
 def test_newtons_run_is_that_of_one_row_after_another_and_of_the_loops() -> None:
     net, e = net_of(1, 1, 3), experiment(1, 1)
-    weights = states.initial(net, [e], np.random.default_rng(2)) + 0.05
+    weights = begun(net, [e], 2) + 0.05
     stack = Stack(net, [e], START)
     newton = stack.newton(weights)
     assert newton is not None
@@ -59,10 +68,30 @@ def test_newtons_run_is_that_of_one_row_after_another_and_of_the_loops() -> None
 def test_it_begins_as_the_linear_model_of_the_record(outputs: int) -> None:
     e = experiment(1, outputs, rows=300)
     net = net_of(1, outputs, 2, bound=50.0)
-    weights = states.initial(net, [e], np.random.default_rng(0))
+    weights = begun(net, [e], 0)
     run = net.free_run(weights, e.u, e.y[:START])[START:, :outputs]
     assert np.sqrt(np.mean((run - e.y[START:]) ** 2)) < 0.1 * e.y.std()
-    assert np.std(net.free_run(weights, e.u, e.y)[:, outputs:], axis=0) == pytest.approx(np.ones(net.states))
+    seen = net.free_run(weights, e.u, e.y)
+    together = np.atleast_2d(np.cov(seen[:, outputs:], rowvar=False))
+    assert together == pytest.approx(np.eye(net.states), abs=0.02)
+    across = (seen - seen.mean(axis=0))[:, :outputs].T @ seen[:, outputs:]
+    assert np.abs(across).max() < 0.02 * len(seen)
+
+
+def test_other_states_leave_the_outputs_as_they_were() -> None:
+    """A second-order system sampled fast: in observer form its states are nearly the level."""
+    u, v = np.repeat(np.random.default_rng(0).normal(size=10), 30), np.zeros((300, 2))
+    for t in range(1, 300):
+        v[t] = v[t - 1] + 0.03 * np.array([v[t - 1, 1], u[t] - v[t - 1, 0] - 0.6 * v[t - 1, 1]])
+    e = Experiment(u, v[:, 0] / v[:, 0].std())
+    net = states.with_states(Narx(1, 1, (1,), (0,), 1), 2, 0)
+    before = states.linear(net, [e])
+    after = states.whitened(net, before, [e], 1)
+    paths = [weights[2:].reshape(2, -1) for weights in (before, after)]
+    responses = [[(np.linalg.matrix_power(p[:, :2], k) @ p[:, 2:])[0] for k in range(100)] for p in paths]
+    np.testing.assert_allclose(responses[1], responses[0], atol=1e-9)
+    rests = [np.linalg.solve(np.eye(2) - p[:, :2], w[:2])[0] for p, w in zip(paths, (before, after), strict=True)]
+    assert rests[1] == pytest.approx(rests[0], abs=1e-9)
 
 
 def test_a_system_whose_state_nobody_measures_is_followed_to_its_noise() -> None:
@@ -76,7 +105,7 @@ def test_a_system_whose_state_nobody_measures_is_followed_to_its_noise() -> None
     whole = Experiment(u, y + 0.02 * rng.normal(size=len(y)))
     first, last = whole.part(slice(360)), whole.part(slice(360, None))
     net = net_of(1, 1, 2, bound=10.0)
-    start = states.initial(net, [first], rng)
+    start = begun(net, [first], 0)
     found = lm.minimise(ClosedLoop(net, [first], START), start, options=lm.Options(max_iterations=40))
     runs = [net.free_run(weights, last.u, last.y[:START])[20:, 0] for weights in (start, found.weights)]
     linear, trained = (float(np.sqrt(np.mean((run - y[380:]) ** 2))) for run in runs)
