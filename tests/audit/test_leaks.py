@@ -165,10 +165,13 @@ def penalty_chosen_on_test(root: Path) -> None:
         root,
         "forecast/models/problem.py",
         """
-        _examples = Problem.examples
-        Problem.examples = lambda self, block, horizon, **purpose: _examples(
-            self, "test" if block == "validation" else block, horizon, **purpose
-        )
+        _folds = Problem.folds
+
+        def _until_test(self, horizon):
+            blocks = {u: replace(own, validation=(own.validation[0], own.test[1])) for u, own in self.blocks.items()}
+            return _folds(replace(self, blocks=blocks), horizon)
+
+        Problem.folds = _until_test
     """,
     )
 
