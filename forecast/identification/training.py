@@ -95,13 +95,10 @@ def train(
     options = _options(trainer, iterations, chosen)
     if options.bayesian:
         rows = replace(rows, labels=[np.where(each == VALIDATION, TRAIN, each) for each in rows.labels])
-    scaling, network = rows.scaling(), net.network(*rows.sizes)
-    has = rows.has(VALIDATION)
+    scaling, network, has = rows.scaling(), net.network(*rows.sizes), rows.has(VALIDATION)
     if trainer == "adam":
         if not has:
-            raise InputError(
-                "Adam keeps the weights that are best on the validation rows; there are none. Divide off some."
-            )
+            raise InputError("Adam keeps the weights best on the validation rows; there are none. Divide off some.")
         validate = judge(net, rows, scaling, chosen)
         weights, training = _adam(network, rows.series(network, scaling), validate, net.start, iterations, seed)
     elif net.is_narx:
@@ -146,9 +143,8 @@ def train_parallel(
     if lost(problem, start):
         start, notes = _growing(problem, counted, start, replace(options, max_iterations=20, patience=20), watch)
     found = lm.minimise(problem, start, options=options, announce=announce, watch=watch)
-    closed = replace(model, weights=narx.named(found.weights), record=rows.record())
     training = TrainingRecord(found.reason, found.curve, loop="parallel", for_use="simulation", notes=notes)
-    return _reported(replace(closed, training=training), rows)
+    return _reported(replace(model, weights=narx.named(found.weights), record=rows.record(), training=training), rows)
 
 
 def lost(problem: ClosedLoop, weights: Array) -> bool:
@@ -241,15 +237,8 @@ def _adam(
     arrays = ([one.past, one.future, one.target, one.weight] for one in series)
     float32 = [TrainingSeries(*(np.asarray(array, np.float32) for array in each)) for each in arrays]
     joined = chunks.join(float32, supervised=min(64, shortest - start), warm_up=min(start, shortest - 2))
-    settings = descent.Settings(
-        steps=1000 * iterations,
-        learning_rate=5e-3,
-        batch_size=8,
-        weight_decay=0.0,
-        clip=1.0,
-        loss="mse",
-        evaluate_every=250,
-    )
+    settings = descent.Settings(steps=1000 * iterations, learning_rate=5e-3, batch_size=8, weight_decay=0.0, clip=1.0,
+                                loss="mse", evaluate_every=250)  # fmt: skip
     found = gradient.fit(network, joined, validate, settings, seed=seed)
     curve = tuple((step, loss, error, float("nan")) for step, loss, error in found.curve)
     weights = {name: np.asarray(value, np.float64) for name, value in found.weights.items()}

@@ -89,6 +89,23 @@ def test_gaps_in_y_are_passed_over() -> None:
     assert free_run_error(SMALL, gaps=True) < 0.05
 
 
+def test_a_record_in_which_no_free_run_can_start_is_refused() -> None:
+    u, y = tank(120, 0)
+    y[::3] = np.nan
+    with pytest.raises(
+        InputError, match=r"at most 2 rows in a row; a free run starts from 3, with 6 more behind. Fill"
+    ):
+        identify(Experiment(u, y), settings=SMALL)
+
+
+def test_a_long_gap_in_y_leaves_every_block_rows_to_be_judged_by() -> None:
+    u, y = tank(400, 0)
+    y[150:350] = np.nan  # the whole of the third of five blocks of equal length
+    model = identify(Experiment(u, y), settings=replace(SMALL, folds=5))
+    v, truth = tank(200, 1)
+    assert np.sqrt(np.mean((model.parallel(v, truth[:3]).y - truth) ** 2)) < 0.05 * truth.std()
+
+
 def test_the_same_seed_gives_the_same_model_and_another_seed_another() -> None:
     u, y = tank(120, 0)
     runs = [identify(Experiment(u, y), seed=s, settings=SMALL).parallel(u, y[:3]).y for s in (0, 0, 1)]
@@ -211,7 +228,7 @@ def test_nets_of_a_system_that_itself_runs_away_under_harder_inputs_are_kept() -
     for t in range(399):
         y[t + 1] = 0.9 * y[t] + 0.12 * y[t] ** 2 + u[t]  # no equilibrium for an input held above 0.021
     y += 0.005 * y.std() * np.random.default_rng(1).normal(size=400)
-    settings = replace(SMALL, rounds=((15, 2),), refit_iterations=10, coordinates=("level",))
+    settings = replace(SMALL, starts=4, rounds=((15, 4),), refit_iterations=10, coordinates=("level",))
     model = identify(Experiment(u[:, None], y[:, None]), seed=0, settings=settings)
     assert len(model.members) == 4 and not [note for note in model.notes if "dropped" in note or "leaves" in note]
 

@@ -8,7 +8,7 @@
    (Jamieson & Talwalkar 2016) keeps the best of every family, and a family that is clearly worse over all folds so far
    is given up: one block is too short to tell, where a system integrates above all.
 3. The survivors of every fold are trained on all experiments with Bayesian regularisation (MacKay 1992), for no rows
-   are left to stop on. Those that do not follow them then are left out.
+   are left to stop on, the better half of them for longer. Those that do not follow them then are left out.
 4. Nets that leave the bounds under bounded inputs they have not seen are dropped. Where half do, it is the system that
    leaves them, and only nets that leave them under a measured input run backwards are dropped.
 5. The model is the trimmed mean of the free runs of the nets that remain: one that diverges moves it little.
@@ -42,11 +42,12 @@ from forecast.training.narx.problems import ClosedLoop, OpenLoop, continued
 from forecast.training.narx.search_settings import SearchSettings, affordable, check, delay_net, folded, iterations_of
 
 CLEARLY_WORSE = 1.25  # times the held-out error of the best family: not an accident of the blocks
-LOST = 2.0  # times the error of the best net over the whole record: it never found the system
+LOST = (1.1, 2.0)  # times the error of the best net over the whole record: it never found the system
+LOST_ROWS = 250  # over the rows, added to 1, is the limit between them: few rows do not tell nets apart
 GAIN = 0.7  # of the error before: a round that lowers it so far is repeated
 REPEATS = 4
 LINEAR_ROUNDS, LINEAR_ITERATIONS = 3, 15
-OTHER_FAMILIES = 1.1  # times the work of one family: what others take until they are given up, over simulated systems
+MORE_WORK = 1.35  # times the work of one family: repeated rounds, and other families until they are given up
 
 COORDINATES = {"differences": differences, "increments": increments, "integrating states": increments}
 
@@ -65,6 +66,10 @@ class Member:
     def family(self) -> str:
         """What is compared over the folds: one block is too short to tell single nets apart."""
         return self.coordinates if self.net.states else "delays"
+
+    def expected(self, rows: int) -> float:
+        """The error over other rows (Akaike 1969): the more weights, the more of `train_rmse` is chance."""
+        return self.train_rmse * (1 + self.net.n_weights / rows)
 
 
 @dataclass(frozen=True)
@@ -97,13 +102,19 @@ def identify(
     for column in np.flatnonzero([np.nanmax(y) == np.nanmin(y) for y in np.concatenate([e.y for e in experiments]).T]):
         raise InputError(f"Output {column} is constant: there is nothing to identify. Leave it out.")
     scaled = [part for e in experiments for part in _part(scaling.scale(e), settings.start)]
+    if not scaled:
+        missing = ((np.flatnonzero(np.isnan(e.y).any(axis=1)), len(e)) for e in experiments)
+        longest = max(int(np.diff(rows, prepend=-1, append=end).max()) - 1 for rows, end in missing)
+        raise InputError(
+            f"y is observed in at most {longest} rows in a row; a free run starts from {settings.start}, with "
+            f"{2 * settings.start} more behind. Fill the gaps, or lower `start` of `SearchSettings`."
+        )
     with threadpool_limits(1):  # as in every training: narrow matrices
         held = dead_times(scaled)
         settings = affordable(settings, [e.changed(u=delayed(e.u, held)) for e in scaled])
     search = _Search(scaled, settings, np.random.default_rng(seed), held, watch)
     if announce is not None:
-        starts = settings.starts + len(search.states)
-        need = search.estimate()
+        starts, need = settings.starts + len(search.states), search.estimate()
         announce(
             f"System identification with {settings.folds} folds of {starts} starts: about {need.bytes / 2**20:.0f} MB "
             f"and {need.seconds:.1f} s."
@@ -111,9 +122,11 @@ def identify(
     winners = search.winners(announce or (lambda text: None))
     if not winners:
         raise ModelFailure("No NARX net follows any held-out block in free run; other inputs may be missing.")
-    members = [search.refit(member) for member in winners]
-    least = min(member.train_rmse for member in members)
-    members = [member for member in members if member.train_rmse <= LOST * least]
+    rows, once = sum(map(len, scaled)), settings.refit_iterations
+    members = sorted((search.refit(m, once) for m in winners), key=lambda m: m.expected(rows))
+    members = [search.refit(m, 2 * once) for m in members[: max(3, (len(winners) + 1) // 2)]]
+    most = min(m.expected(rows) for m in members) * float(np.clip(1 + LOST_ROWS / rows, *LOST))
+    members = [member for member in members if member.expected(rows) <= most]
     notes = _notes(members, held, search.interrupted)
     tried = list(unseen_inputs(scaled))
     kept = [member for member in members if _stays_within(member, scaled, tried, settings.start)]
@@ -152,7 +165,7 @@ class _Search:
         return self.watch is not None and self.watch.interrupted
 
     def estimate(self) -> lm.Estimate:
-        """Peak memory of its largest net, and time from one iteration of a net that keeps off its bounds."""
+        """Peak memory of its largest net, and time from an iteration of a net off its bounds and of its linear one."""
         e, start = self.experiments, self.settings.start
         own, rows = [net for net, _ in self.states], sum(map(len, e))
         held = max(
@@ -161,14 +174,19 @@ class _Search:
             for net in self.nets + own
         )
         net = (own or self.nets)[len(own or self.nets) // 2]  # neither the smallest nor the largest
-        linear = states.linear(replace(net, hidden=0), e) if net.states else np.zeros(0)
-        weights = states.bent(net, linear, np.random.default_rng(0)) if net.states else np.zeros(net.n_weights)
         far = np.full(net.outputs, states.FARTHEST)  # on a bound the first iterations refuse many steps
         net = replace(net, low=tuple(-far), high=tuple(far))
-        whole = lm.Options(max_iterations=iterations_of(self.settings))
+        plain, weights, seconds = replace(net, hidden=0), np.zeros(net.n_weights), 0.0
         with threadpool_limits(1):
-            seconds = lm.estimate(ClosedLoop(net, e, start), weights, whole).seconds
-        return lm.Estimate(held, OTHER_FAMILIES * seconds)
+            if net.states:
+                begun = states.linear(plain, e)
+                weights = states.bent(net, begun, np.random.default_rng(0))
+                count = self.settings.folds * len({(other.states, kind) for other, kind in self.states})
+                linear = lm.Options(max_iterations=count * LINEAR_ROUNDS * LINEAR_ITERATIONS)
+                seconds = lm.estimate(ClosedLoop(plain, e, start), begun, linear).seconds
+            whole = lm.Options(max_iterations=iterations_of(self.settings))
+            seconds += MORE_WORK * lm.estimate(ClosedLoop(net, e, start), weights, whole).seconds
+        return lm.Estimate(held, seconds)
 
     def winners(self, announce: Callable[[str], None]) -> list[Member]:
         """The best nets of every fold, of the families that were not given up.
@@ -202,11 +220,11 @@ class _Search:
         """The nets of each family that follow the held-out block best, the best first."""
         start = self.settings.start
         train, held_out = _cut(self.experiments, number, self.settings.folds, start)
-        tried = [member for member in self._begun(number, train, families) if member.family in families]
+        begun = [member for member in self._begun(number, train, families) if member.family in families]
         opening = lm.Options(max_iterations=self.settings.open_iterations)
-        for place, member in enumerate(tried):
-            if not member.net.states:
-                tried[place] = self._trained(OpenLoop(member.net, train, start, held_out), member, opening)
+        tried = [
+            m if m.net.states else self._trained(OpenLoop(m.net, train, start, held_out), m, opening) for m in begun
+        ]
         for iterations, keep in self.settings.rounds:
             options = lm.Options(max_iterations=iterations, patience=max(iterations, 30))
             scored = [self._while_better(continued(m.net, train, held_out, start), m, options) for m in tried]
@@ -229,22 +247,20 @@ class _Search:
 
     def _linear(self, net: Narx, kind: str, train: list[Experiment]) -> Array:
         """The linear net with states trained on its free run (output error), its states made anew as it moves."""
-        problem, member = (
-            ClosedLoop(net, train, self.settings.start),
-            Member(net, states.linear(net, train), np.inf, kind),
-        )
+        problem = ClosedLoop(net, train, self.settings.start)
+        member = Member(net, states.linear(net, train), np.inf, kind)
         beside = net.measured_outputs if kind == "states" else 0  # increments do not see the level
         for _ in range(LINEAR_ROUNDS):
             own = replace(member, weights=states.whitened(net, member.weights, train, beside))
             member = self._trained(problem, own, lm.Options(max_iterations=LINEAR_ITERATIONS))
         return member.weights
 
-    def refit(self, member: Member) -> Member:
+    def refit(self, member: Member, iterations: int) -> Member:
         """The same net trained further on all experiments, the weight decay set by the evidence."""
         problem = ClosedLoop(member.net, self.experiments, self.settings.start)
         if self.interrupted:
             return replace(member, train_rmse=float(np.sqrt(problem.loss(member.weights) / problem.n_residuals)))
-        options = lm.Options(max_iterations=self.settings.refit_iterations, bayesian=True)
+        options = lm.Options(max_iterations=iterations, bayesian=True)
         found = self._trained(problem, member, options)  # where it diverges it stays as the fold left it
         return replace(found, held_out_rmse=member.held_out_rmse, train_rmse=found.held_out_rmse)
 
@@ -287,8 +303,7 @@ def _notes(members: list[Member], held: tuple[int, ...], interrupted: bool) -> l
 def initial(net: Narx, rng: np.random.Generator) -> Array:
     """Random hidden units over inputs of about unit size, a small read-out, no linear path yet."""
     w1 = rng.normal(size=net.hidden * net.regressors) * 0.7 / np.sqrt(net.regressors)
-    b1 = rng.uniform(-1.0, 1.0, size=net.hidden)
-    w2 = 0.1 * rng.normal(size=net.outputs * net.hidden)
+    b1, w2 = rng.uniform(-1.0, 1.0, size=net.hidden), 0.1 * rng.normal(size=net.outputs * net.hidden)
     return np.concatenate([w1, b1, w2, np.zeros(net.n_weights - len(w1) - len(b1) - len(w2))])
 
 
@@ -300,9 +315,11 @@ def _cut(
     """
     train, held_out = list[Experiment](), list[Experiment]()
     for k, e in enumerate(experiments):
-        block = np.arange(len(e)) * folds // len(e) if len(experiments) < folds else np.full(len(e), k % folds)
+        behind = np.arange(len(e)) >= start
+        seen = np.cumsum(behind & np.isfinite(e.y).any(axis=1))  # a block in a long gap would judge nothing
+        block = (seen - 1) * folds // seen[-1] if len(experiments) < folds else np.full(len(e), k % folds)
         for part, hidden in ((train, block == number), (held_out, block != number)):
-            part.append(e.changed(y=np.where((hidden & (np.arange(len(e)) >= start))[:, None], np.nan, e.y)))
+            part.append(e.changed(y=np.where((hidden & behind)[:, None], np.nan, e.y)))
     return train, held_out
 
 
@@ -310,21 +327,18 @@ def _part(experiment: Experiment, start: int) -> list[Experiment]:
     """From the first place where a free run can start; none when too few rows are left."""
     before = np.concatenate([[0], np.cumsum(np.isnan(experiment.y).any(axis=1))])
     starts = np.flatnonzero(before[start:] == before[:-start])
-    if not len(starts) or len(experiment) - starts[0] <= 3 * start:
-        return []
-    return [experiment.part(slice(int(starts[0]), None))]
+    part = experiment.part(slice(int(starts[0]) if len(starts) else len(experiment), None))
+    return [part] if np.isfinite(part.y).any(axis=1).sum() > 3 * start else []
 
 
 def _stays_within(member: Member, experiments: list[Experiment], inputs: Sequence[Array], start: int) -> bool:
     """Whether the free run never reaches the outer bounds under bounded inputs that the net has not seen."""
-    net = member.net
-    low, high = np.array(net.low), np.array(net.high)
-    y = np.concatenate([e.y for e in experiments])
-    seen = y.shape[1]
+    net, low, high = member.net, np.array(member.net.low), np.array(member.net.high)
+    y, seen = np.concatenate([e.y for e in experiments]), net.measured_outputs
     never_reached = (np.nanmin(y, axis=0) > low[:seen]) & (np.nanmax(y, axis=0) < high[:seen])
     for u in inputs:
         v = net.free_run(member.weights, u, experiments[0].y[:start])
-        left = ((v < low) | (v > high))[:, : net.measured_outputs]
+        left = ((v < low) | (v > high))[:, :seen]
         if not np.isfinite(v).all() or left[:, never_reached].any():
             return False
     return True

@@ -103,11 +103,8 @@ class ClosedLoop(_Problem):
         net, train = self.net, self.train
         run = train.free_run(weights)
         error, z = net.error(run, train.y), train.regressors(run)
-        shown = net.measured_outputs
-        counted, slopes = (
-            (train.weight * (error != 0))[:, :shown],
-            net.layer.linearised(weights, z, net.past_outputs)[1],
-        )
+        shown, slopes = net.measured_outputs, net.layer.linearised(weights, z, net.past_outputs)[1]
+        counted = (train.weight * (error != 0))[:, :shown]
         train.follow(run)
         before = np.zeros((net.n_weights, max(net.y_delays), net.outputs))
         for part in train.parts(net.n_weights):

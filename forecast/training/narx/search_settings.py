@@ -48,7 +48,7 @@ class SearchSettings:
     `states`: orders of the nets with a state of their own (`narx.states`), a start each; None: by the rows.
     `integrating`: of those that see the increments of y alone.
 
-    `rounds`: (closed-loop iterations, how many of a family go on) of the successive halving.
+    `rounds`: (iterations, how many of a family go on) of the halving. `refit_iterations`: then, thrice for the better.
     """
 
     start: int = 5
@@ -57,7 +57,7 @@ class SearchSettings:
     orders: tuple[Order, ...] = ()
     open_iterations: int = 30
     rounds: tuple[tuple[int, int], ...] = ((10, 3), (20, 3), (30, 3))
-    refit_iterations: int = 25
+    refit_iterations: int = 15
     coordinates: tuple[str, ...] = ("level", "differences", "increments")
     states: tuple[StateOrder, ...] | None = None
     integrating: tuple[StateOrder, ...] = INTEGRATING
@@ -78,7 +78,7 @@ def iterations_of(settings: SearchSettings) -> int:
     survivors = [settings.starts + own, *(keep for _, keep in settings.rounds)]
     searched = sum(count * iterations for count, (iterations, _) in zip(survivors, settings.rounds, strict=False))
     opened = settings.starts * settings.open_iterations // 3  # one step ahead costs about a third of a free run
-    return settings.folds * (opened + searched + survivors[-1] * settings.refit_iterations)
+    return settings.folds * (opened + searched + 2 * survivors[-1] * settings.refit_iterations)
 
 
 def affordable(settings: SearchSettings, experiments: list[Experiment]) -> SearchSettings:
