@@ -113,6 +113,11 @@ def origins_of(task: Task, blocks: Blocks, block: str) -> np.ndarray:
     return origins(blocks, block, horizon=task.horizon, lookback=task.lookback, step_size=step_size)
 
 
+def reach(task: Task) -> int:
+    """The rows that one origin touches: its lookback and its horizon."""
+    return task.lookback + task.horizon
+
+
 def cut_panel(panel: Panel, borders: Borders, needed: tuple[str, ...] = BLOCKS) -> dict[str, Blocks]:
     """The blocks of every series; `InputError` naming the first series too short for a `needed` block."""
     result = {}

@@ -197,9 +197,10 @@ def _one_layer(
     """By the short way of nets with one hidden layer: rows at once, and a free run solved instead of stepped."""
     narx = net.narx(*rows.sizes)
     held_out = [] if options.bayesian else rows.held_out(scaling)
+    problem = OpenLoop(narx, rows.counted(scaling, TRAIN), net.start, held_out)
     error = judge(net, rows, scaling, for_use) if held_out and for_use != "simulation" else None
-    validate = None if error is None else lambda flat: error(narx.named(flat))
-    problem = OpenLoop(narx, rows.counted(scaling, TRAIN), net.start, held_out, validate)
+    if error is not None:
+        problem.validate = lambda flat: error(narx.named(flat))
     network = net.network(*rows.sizes)
     starts = [narx.flat(network_problem.drawn(network, seed)) for seed in seeds]
     found = lm.minimise(problem, *starts, options=options, announce=announce, watch=watch)

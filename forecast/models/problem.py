@@ -152,14 +152,14 @@ class Problem:
         rows = {uid: splits.origins_of(task, cut.joined(), "train") for uid, cut in self.blocks.items()}
         times = np.unique(np.concatenate([self.panel.by_id[uid].ds[own] for uid, own in rows.items()]))
         longest = max(cycles(task.calendar, task.calendar_features).values(), default=0.0)
-        enough = len(times) + task.lookback >= WHOLE * longest
-        count = min(SEASONS, len(times) // (task.lookback + task.horizon)) // FOLDS * FOLDS
+        enough = len(times) + splits.reach(task) >= WHOLE * longest
+        count = min(SEASONS, len(times) // splits.reach(task)) // FOLDS * FOLDS
         common = [part[0] for part in np.array_split(times, count)] if count and enough else []
         shares = {}
         for uid, own in rows.items():
             series = self.panel.by_id[uid]
             starts = np.array(common or [series.ds[self.blocks[uid].validation[0] - 1]])
-            apart = _elsewhere(series, own, starts, task.horizon, task.lookback + task.horizon)
+            apart = _elsewhere(series, own, starts, task.horizon, splits.reach(task))
             stretch = np.searchsorted(starts, series.ds[own], side="right") - 1
             fold = np.where((stretch < 0) | (np.arange(len(own)) % task.step_size > 0), -1, stretch % FOLDS)
             shares[uid] = own, np.stack([apart[k::FOLDS].all(axis=0) for k in range(min(FOLDS, len(starts)))]), fold

@@ -15,7 +15,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -258,9 +258,13 @@ def history(root: Path, dataset: str) -> list[dict[str, Any]]:
 
 
 def remembered(root: Path, dataset: str) -> tuple[str, list[Live]]:
-    """The scores as last written, and the `as_of` of their data; empty when there are none."""
+    """The scores as last written, and the `as_of` of their data; empty when there are none. Versions up to 0.2 wrote
+    more of each."""
+    known = [each.name for each in fields(Live)]
     try:
         content: dict[str, Any] = files.read_json(ProjectPaths.of(root).live_forecasts(dataset).with_suffix(".json"))
-        return str(content["as_of"]), [Live(**entry) for entry in content["live"]]
+        return str(content["as_of"]), [
+            Live(**{k: v for k, v in entry.items() if k in known}) for entry in content["live"]
+        ]
     except (OSError, ValueError, TypeError, KeyError):
         return "", []

@@ -28,22 +28,17 @@ NEWTON_LOST = 1e6  # in scaled units: no net that is worth keeping leaves this r
 class _Problem:
     """What both problems share: the errors over the experiments, whose first `start` rows only fill the delays.
 
-    The weights are kept by the error of the free run over held-out experiments, or by what `validate` says of them.
+    The weights are kept by what `validate` says of them: the error of the free run over held-out experiments.
     """
 
     weight: Array
     """(rows, O) multiplies the errors: the root of what a squared error counts."""
 
     def __init__(
-        self,
-        net: Narx,
-        experiments: Sequence[Experiment],
-        start: int,
-        held_out: Sequence[Experiment] = (),
-        validate: Callable[[Array], float] | None = None,
+        self, net: Narx, experiments: Sequence[Experiment], start: int, held_out: Sequence[Experiment] = ()
     ) -> None:
         self.net = net
-        self._validate = validate or (Stack(net, held_out, start).mean_square if held_out else None)
+        self.validate: Callable[[Array], float] | None = Stack(net, held_out, start).mean_square if held_out else None
         self._lay(experiments, start)
         self.n_weights, self.n_residuals = net.n_weights, int(np.count_nonzero(self.weight))
 
@@ -59,7 +54,7 @@ class _Problem:
         return finite_sum(self.residuals(weights))
 
     def validation(self, weights: Array) -> float | None:
-        return self._validate(weights) if self._validate else None
+        return self.validate(weights) if self.validate else None
 
 
 class OpenLoop(_Problem):
@@ -117,8 +112,9 @@ class ClosedLoop(_Problem):
 
 def continued(net: Narx, experiments: Sequence[Experiment], held_out: Sequence[Experiment], start: int) -> ClosedLoop:
     """One free run through all rows, judged on those held out: a piece behind them would begin in an unknown state."""
-    judge = Stack(net, held_out, start)
-    problem = ClosedLoop(net, experiments, start, validate=lambda w: judge.error_of(problem.train.free_run(w)))
+    problem, judge = ClosedLoop(net, experiments, start), Stack(net, held_out, start)
+    own = problem.train  # without the problem itself, which would keep every net in memory
+    problem.validate = lambda weights: judge.error_of(own.free_run(weights))
     return problem
 
 
