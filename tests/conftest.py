@@ -4,6 +4,7 @@ import compileall
 import gc
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import pytest
 
 from forecast.models.statistical import keep_what_is_compiled
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started with & by a script: no child would hear a Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 gc.disable()  # until all test modules are imported: what they bring stays, and would be looked through every time
 keep_what_is_compiled()  # statsforecast asks once, when the first test module imports it
 hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no failure

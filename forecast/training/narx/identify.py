@@ -169,7 +169,8 @@ class _Search:
         e, start = self.experiments, self.settings.start
         own, rows = [net for net, _ in self.states], sum(map(len, e))
         held = max(
-            lm.memory(ClosedLoop(net, e, start))  # of its states, which are no residuals, beside that of the others
+            lm.memory(ClosedLoop(net, e, start))
+            + 8 * rows * (2 * net.regressors + 15)  # of what judges it; and of states, which are no residuals
             + 8 * net.states * (net.n_weights * min(rows, lm.block_rows(net.n_weights, net.outputs)) + 15 * rows)
             for net in self.nets + own
         )
