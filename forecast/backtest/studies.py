@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forecast.models.search import Choice, Dimension, Integer, LogUniform, Space, including
+from forecast.models.search import Choice, Dimension, Space, including
 from forecast.system import files, postgres
 from forecast.system.errors import ForecastError, InputError, ModelFailure
 
@@ -218,9 +218,7 @@ def _run_trial(study: optuna.Study, trial: optuna.Trial, number: int, space: Spa
 def _suggest(trial: optuna.Trial, name: str, dimension: Dimension) -> Any:
     if isinstance(dimension, Choice):
         return _option(dimension, trial.suggest_categorical(name, [_label(option) for option in dimension.options]))
-    if isinstance(dimension, Integer):
-        return trial.suggest_int(name, dimension.low, dimension.high, step=dimension.step, log=dimension.log)
-    return trial.suggest_float(name, dimension.low, dimension.high, log=isinstance(dimension, LogUniform))
+    return trial.suggest_float(name, dimension.low, dimension.high, log=True)
 
 
 def _as_trial(number: int, trial: optuna.trial.FrozenTrial, space: Space) -> Trial:

@@ -12,7 +12,7 @@ import pytest
 
 from forecast.backtest import tuning
 from forecast.backtest.studies import StudyResult, TrialOutcome, run_study
-from forecast.models.search import Choice, Integer, LogUniform, Uniform
+from forecast.models.search import Choice, LogUniform
 from forecast.system import files
 from forecast.system.errors import BusyError, ForecastError, InputError, ModelFailure
 
@@ -21,8 +21,8 @@ SPACE = {
     "units": Choice((16, 32, 64)),
     "delays": Choice(((1,), (1, 2), (1, 2, 3))),
     "rate": LogUniform(1e-4, 1e-1),
-    "dropout": Uniform(0.0, 0.5),
-    "layers": Integer(1, 3),
+    "dropout": Choice((0.0, 0.1, 0.25, 0.5)),
+    "layers": Choice((1, 2, 3)),
 }
 DEFAULTS = {"units": 32, "delays": (1, 2), "rate": 1e-2, "dropout": 0.1, "layers": 2}
 
