@@ -357,7 +357,7 @@ def volatility_of_the_rows_to_come(root: Path) -> None:
 def widths_against_the_volatility_of_the_test_block(root: Path) -> None:
     append(
         root,
-        "forecast/comparison/interval_stacks.py",
+        "forecast/comparison/intervals.py",
         """
         import dataclasses
 

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.comparison.interval_stacks import Blocks
-from forecast.comparison.intervals import BANDS, COLUMNS, bands, grouped, interval_scores
+from forecast.comparison.intervals import BANDS, COLUMNS, Blocks, bands, grouped, interval_scores
 from forecast.comparison.scores import Cube
 from forecast.forecaster.ensemble import calibration_scores
 from forecast.forecaster.intervals import widths
