@@ -161,9 +161,8 @@ def _verdicts(
     name: str, test: pd.DataFrame, chosen: dict[str, str], task: Task, evaluation: Evaluation, sizes: Mapping[str, int]
 ) -> dict[str, Any]:
     weights = {name: sizes[name] for name in ("lstm", "gru") if name in sizes}
-    skip_rows = {name: name for name in test["skip"].dropna().unique()}
     verdicts = compare(
-        test, dataset=name, chosen=chosen, skip_rows=skip_rows, weights=weights, alpha=evaluation.alpha,
+        test, dataset=name, chosen=chosen, weights=weights, alpha=evaluation.alpha,
         reps=evaluation.bootstrap_repetitions, seed=evaluation.bootstrap_seed, **_spacing(task),
     )  # fmt: skip
     ranks = ranked(test, alpha=evaluation.alpha)

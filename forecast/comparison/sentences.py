@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from forecast.comparison.longrun import NO_CYCLES, Spacing, taken_out
 from forecast.comparison.losses import FEW, NO_ACTUALS, SEVERAL
-from forecast.config.experiment import COMBINATION
+from forecast.config.experiment import COMBINATION, NAIVE
 from forecast.data.results import RANKING_TITLES
 
 if TYPE_CHECKING:
     from forecast.comparison.verdicts import Test
 
 TITLES = {ranking: title.capitalize() for ranking, title in RANKING_TITLES.items()}
-NAIVE = "repeating the last value"
+LAST_VALUE = "repeating the last value"
 
 OWN_BLOCKS = "Blocks are shares of each series' own rows: a model may have learnt from later days of other series."
 
@@ -29,7 +29,6 @@ def sentences_of(
     tied: Mapping[str, Sequence[str]],
     left_out: Mapping[tuple[str, str], str],
     *,
-    naive: str,
     networks: Collection[str],
 ) -> list[str]:
     """The result of one dataset, most important first; every count and percentage comes from `tests`.
@@ -38,7 +37,7 @@ def sentences_of(
     """
     found: list[str] = []
     for ranking, best in chosen.items():
-        found += _about_the_choice(ranking, best, tests, tied.get(ranking, []), naive)
+        found += _about_the_choice(ranking, best, tests, tied.get(ranking, []))
         own = [t for t in tests if t.ranking == ranking and t.model in networks]
         found += _about_networks(dataset, ranking, [t for t in own if t.family == "naive"])
         found += _about_skips(ranking, [t for t in tests if t.family == "skip" and t.ranking == ranking])
@@ -134,7 +133,7 @@ def warnings_in_words(
         if gain < 0:
             title = TITLES.get(ranking, ranking)
             said.append(
-                f"{title}: {model}, chosen on validation, loses to {NAIVE} on the test block ({percent(-gain)})."
+                f"{title}: {model}, chosen on validation, loses to {LAST_VALUE} on the test block ({percent(-gain)})."
             )
     said += [f"Leak alarm: {leak['model']} on {leak['unique_id']}: {leak['reason']}." for leak in leaks]
     for model in dict.fromkeys(chosen.values()):
@@ -164,13 +163,13 @@ def _missed(model: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return said
 
 
-def _about_the_choice(ranking: str, best: str, tests: Sequence[Test], tied: Sequence[str], naive: str) -> list[str]:
+def _about_the_choice(ranking: str, best: str, tests: Sequence[Test], tied: Sequence[str]) -> list[str]:
     lines = []
     title = TITLES.get(ranking, ranking)
-    if best == naive:
-        lines.append(f"{title}: {NAIVE} had the lowest validation error, so nothing is claimed over it.")
+    if best == NAIVE:
+        lines.append(f"{title}: {LAST_VALUE} had the lowest validation error, so nothing is claimed over it.")
     own = [t for t in tests if t.family == "naive" and t.model == best and t.ranking in (ranking, "baseline")]
-    lines += [f"{title}: {best}, chosen on validation, is {_against(test, NAIVE)}." for test in own]
+    lines += [f"{title}: {best}, chosen on validation, is {_against(test, LAST_VALUE)}." for test in own]
     others = [name for name in tied if name != best]
     if best in tied and others:
         lines.append(f"{title}: {best} is not alone at the top; the data cannot separate it from {listing(others)}.")
@@ -188,20 +187,20 @@ def _about_networks(dataset: str, ranking: str, tests: Sequence[Test]) -> list[s
     better = [t for t in tests if t.word == "better"]
     worse = [t for t in tests if t.word == "worse"]
     if not better and not worse:
-        return [f"{title}: no network on {dataset} is distinguishable from {NAIVE} ({_evidence(tests)})."]
+        return [f"{title}: no network on {dataset} is distinguishable from {LAST_VALUE} ({_evidence(tests)})."]
     lines = []
     if better:
         lines.append(
-            f"{title}: {_count(len(better), len(tests))} on {dataset} beat {NAIVE}: {_with_gain(better)} "
+            f"{title}: {_count(len(better), len(tests))} on {dataset} beat {LAST_VALUE}: {_with_gain(better)} "
             f"(Holm, {max(t.n for t in tests)} origins)."
         )
     else:
         lines.append(
-            f"{title}: no network on {dataset} beats {NAIVE} "
+            f"{title}: no network on {dataset} beats {LAST_VALUE} "
             f"({_networks(len(tests))}, {max(t.n for t in tests)} origins)."
         )
     if worse:
-        lines.append(f"{title}: worse than {NAIVE}: {_with_gain(worse)}.")
+        lines.append(f"{title}: worse than {LAST_VALUE}: {_with_gain(worse)}.")
     return lines
 
 

@@ -17,6 +17,7 @@ from forecast.comparison.losses import Key, by_origin, keys, members
 from forecast.comparison.multiple_comparisons import gatekept, model_confidence_set
 from forecast.comparison.paired_tests import MARGIN, ORIGINS, DieboldMariano, equivalence, non_overlapping
 from forecast.comparison.sentences import choice_in_words, cycles_in_words, drift_in_words, sentences_of
+from forecast.config.experiment import NAIVE
 from forecast.data.results import RANKINGS
 from forecast.system.errors import InputError
 from forecast.system.files import json_number
@@ -24,7 +25,7 @@ from forecast.system.files import json_number
 Family = Literal["naive", "skip", "best"]
 Word = Literal["better", "worse", "not distinguishable", "equivalent", "undecided"]
 ALPHA = 0.05
-SKIP_ROWS = {"linear": "ridge", "last": "naive", "seasonal": "seasonal_naive"}
+REFERENCE: Key = (NAIVE, "baseline")
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,6 @@ def compare(
     *,
     dataset: str,
     chosen: Mapping[str, str],
-    naive: str = "naive",
-    skip_rows: Mapping[str, str] = SKIP_ROWS,
     weights: Mapping[str, int] | None = None,
     alpha: float = ALPHA,
     reps: int = 1000,
@@ -89,27 +88,28 @@ def compare(
 ) -> Verdicts:
     """Every test of the protocol on the test block's losses.
 
-    `losses` long: model, ranking (shipped | architecture | baseline), skip, seed, unique_id, cutoff, loss = mean over
-    the horizon at that origin, scaled if there are several series. `chosen`: ranking to the model with the lowest
-    validation loss. `skip_rows`: skip to the baseline row that is this skip alone. `weights`: of the tuned LSTM and
-    GRU, architecture alone. Within each family the chosen rows and the references are corrected first (`gatekept`), a
+    `losses` long: model, ranking (shipped | architecture | baseline), skip (of a network the baseline row that is its
+    skip alone), seed, unique_id, cutoff, loss = mean over the horizon at that origin, scaled if there are several
+    series. `chosen`: ranking to the model with the lowest validation loss. `weights`: of the tuned LSTM and GRU,
+    architecture alone. Within each family the chosen rows and the references are corrected first (`gatekept`), a
     hypothesis that stands in both rankings counted once. The skip family is one-sided.
     """
     means, left_out = by_origin(losses)
     if means.empty and all(kind == "series" for _, kind in left_out):
-        reasons = sentences_of(dataset, {}, [], {}, left_out, naive=naive, networks=())
+        reasons = sentences_of(dataset, {}, [], {}, left_out, networks=())
         return Verdicts(dataset, {}, (), {}, ("No model can be compared: no series has a scale.", *reasons))
-    if (naive, "baseline") not in means:
-        reason = left_out.get((naive, "baseline"), "it has no row")
+    if REFERENCE not in means:
+        reason = left_out.get(REFERENCE, "it has no row")
         raise InputError(
-            f"The reference {naive!r} cannot be compared with on {dataset}: {reason}. Every verdict needs it."
+            f"The reference {NAIVE!r} cannot be compared with on {dataset}: {reason}. Every verdict needs it."
         )
+    skips = _skips(losses)
     best = {find(means, model, ranking) for ranking, model in chosen.items()}
-    references = [(row, "baseline") for row in dict.fromkeys((naive, *skip_rows.values()))]
+    references = list(dict.fromkeys((REFERENCE, *skips.values())))
     first = best | set(references)
     families: tuple[tuple[Family, list[Hypothesis]], ...] = (
-        ("naive", _against_naive(means, naive)),
-        ("skip", _against_skip(means, _skips(losses, skip_rows))),
+        ("naive", _against_naive(means)),
+        ("skip", _against_skip(means, skips)),
         ("best", _against_best(means, chosen)),
     )
     tests = [test for name, rows in families for test in _family(name, rows, first, means, alpha, spacing)]
@@ -118,29 +118,28 @@ def compare(
     for ranking in (r for r in RANKINGS if r in chosen):
         own = means[members(means, ranking)].droplevel("ranking", axis=1)
         tied[ranking] = model_confidence_set(own, size=alpha, reps=reps, seed=seed, **spacing)
-    sentences = sentences_of(dataset, dict(chosen), tests, tied, left_out, naive=naive, networks=networks)
+    sentences = sentences_of(dataset, dict(chosen), tests, tied, left_out, networks=networks)
     drift = drift_by_month(means, chosen, references)
     choice = _lstm_or_gru(means, spacing, weights or {})
     sentences += [*drift_in_words(drift), *choice_in_words(choice), *cycles_in_words(len(means), spacing)]
     return Verdicts(dataset, dict(chosen), tuple(tests), tied, tuple(sentences), choice, tuple(drift))
 
 
-def _skips(losses: pd.DataFrame, skip_rows: Mapping[str, str]) -> dict[Key, str]:
-    networks = losses.loc[losses["ranking"] != "baseline", ["model", "ranking", "skip"]].drop_duplicates()
-    return {(m, r): skip_rows[s] for m, r, s in networks.itertuples(index=False) if s in skip_rows}
+def _skips(losses: pd.DataFrame) -> dict[Key, Key]:
+    """Every network's skip alone."""
+    networks = losses[["model", "ranking", "skip"]].dropna().drop_duplicates()
+    return {(model, ranking): (skip, "baseline") for model, ranking, skip in networks.itertuples(index=False)}
 
 
 Hypothesis = tuple[str, Key, Key]  # ranking shown, a, b
 
 
-def _against_naive(means: pd.DataFrame, naive: str) -> list[Hypothesis]:
-    reference = (naive, "baseline")
-    return [(key[1], key, reference) for key in keys(means) if key != reference]
+def _against_naive(means: pd.DataFrame) -> list[Hypothesis]:
+    return [(key[1], key, REFERENCE) for key in keys(means) if key != REFERENCE]
 
 
-def _against_skip(means: pd.DataFrame, skips: Mapping[Key, str]) -> list[Hypothesis]:
-    pairs = [(key, (skips[key], "baseline")) for key in keys(means) if key in skips]
-    return [(key[1], key, skip) for key, skip in pairs if skip in means]
+def _against_skip(means: pd.DataFrame, skips: Mapping[Key, Key]) -> list[Hypothesis]:
+    return [(key[1], key, skips[key]) for key in keys(means) if key in skips and skips[key] in means]
 
 
 def _against_best(means: pd.DataFrame, chosen: Mapping[str, str]) -> list[Hypothesis]:
