@@ -23,9 +23,9 @@ interval (`coverage`, `width`, `winkler`) and missing otherwise; `n` counts the 
 pinball loss over 19 even levels, `log_score` the mean negative log density, `brier` and `rise_log_score` judge the
 probability of a rise, `rise_rate` is how often the value rose. An interval whose ends are not kept has no value;
 pinball losses are over the horizon alone."""
-
-
+INTERVAL = ("coverage", "width", "winkler")
 Columns = Mapping[str, np.ndarray]
+Intervals = Mapping[float, Columns]
 Score = tuple[str, float | None, float]
 
 
@@ -79,6 +79,7 @@ def _means(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 def _over_steps(y: np.ndarray, last: np.ndarray, own: Columns, levels: Sequence[float]) -> Iterator[dict[str, Any]]:
     """All scores of one member: over the horizon, then step by step; y (n, H), last (n, 1), columns (n, H)."""
+    intervals = {level: _interval(y, own, level) for level in levels} if quantile_column(EVEN[0]) in own else {}
     for step in range(y.shape[1] + 1):
         part = slice(None) if step == 0 else slice(step - 1, step)
         columns = {name: values[:, part] for name, values in own.items()}
@@ -86,16 +87,16 @@ def _over_steps(y: np.ndarray, last: np.ndarray, own: Columns, levels: Sequence[
         if step == 0:
             for quantile, loss in _pinball(y, own):
                 yield {"step": 0, "metric": "pinball", "level": quantile, "value": loss, "n": n}
-        for metric, level, value in _scores(y[:, part], last, columns, levels):
+        for metric, level, value in _scores(y[:, part], last, columns, intervals, step):
             yield {"step": step, "metric": metric, "level": level, "value": value, "n": n}
 
 
-def _scores(y: np.ndarray, last: np.ndarray, own: Columns, levels: Sequence[float]) -> Iterator[Score]:
+def _scores(y: np.ndarray, last: np.ndarray, own: Columns, intervals: Intervals, step: int) -> Iterator[Score]:
     if quantile_column(EVEN[0]) in own:
         grid = np.stack([own[quantile_column(level)] for level in EVEN], axis=-1)
         yield "crps", None, metrics.crps_quantiles(y, grid, EVEN)
-        for level in levels:
-            yield from _interval(y, own, level)
+        for level, found in intervals.items():
+            yield from ((metric, level, float(found[metric][step])) for metric in INTERVAL)
     if LOG_DENSITY in own and np.isfinite(own[LOG_DENSITY]).any():
         yield "log_score", None, -metrics.average(own[LOG_DENSITY][np.isfinite(y)])
     if RISE in own:
@@ -112,12 +113,10 @@ def _pinball(y: np.ndarray, own: Columns) -> Iterator[tuple[float, float]]:
             yield level, metrics.pinball(y, own[quantile_column(level)], level)
 
 
-def _interval(y: np.ndarray, own: Columns, level: float) -> Iterator[Score]:
+def _interval(y: np.ndarray, own: Columns, level: float) -> Columns:
+    """INTERVAL over the horizon, then by step; NaN where an end is not kept."""
     ends = [quantile_column(round(end, 9)) for end in ((1 - level) / 2, (1 + level) / 2)]
     if not all(end in own for end in ends):
-        yield from ((metric, level, float("nan")) for metric in ("coverage", "width", "winkler"))
-        return
-    lower, upper = (own[end] for end in ends)
-    yield "coverage", level, float(metrics.coverage(y, lower, upper))
-    yield "width", level, float(metrics.interval_width(lower, upper))
-    yield "winkler", level, float(metrics.winkler(y, lower, upper, level=level))
+        return dict.fromkeys(INTERVAL, np.full(y.shape[1] + 1, np.nan))
+    found = metrics.coverage_by_step(y[None], own[ends[0]][None], own[ends[1]][None], level=level)
+    return {metric: found[metric][0] for metric in INTERVAL}

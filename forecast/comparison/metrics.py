@@ -160,37 +160,17 @@ def log_score_event(happened: ArrayLike, probability: ArrayLike) -> float:
         return average(-np.log(np.where(event, chance, 1.0 - chance)))
 
 
-def winkler(y: ArrayLike, lower: ArrayLike, upper: ArrayLike, *, level: float) -> float:
-    """Interval score (Winkler 1972; Gneiting & Raftery 2007, eq. 43) of a central interval that should cover `level`.
-
-    The width plus 2 / (1 - level) times the distance by which it missed.
-    """
-    if not 0 < level < 1:
-        raise InputError(f"Interval level {level}; wanted strictly between 0 and 1 (0.95 = 95 %).")
-    actual, low, high = _aligned(y, lower, upper)
-    missed = np.maximum(low - actual, 0) + np.maximum(actual - high, 0)
-    return average((high - low + 2 / (1 - level) * missed)[np.isfinite(actual)])
-
-
-def coverage(y: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> float:
-    """Share of the actuals inside [lower, upper], ends included."""
-    actual, low, high = _aligned(y, lower, upper)
-    inside = np.where(np.isfinite(low + high) | np.isinf(low + high), (low <= actual) & (actual <= high), np.nan)
-    return average(inside[np.isfinite(actual)])
-
-
-def interval_width(lower: ArrayLike, upper: ArrayLike) -> float:
-    """Mean width of the intervals, in the unit of the data."""
-    return average((np.asarray(upper, dtype=float) - np.asarray(lower, dtype=float)).ravel())
-
-
 def coverage_by_step(y: Array, lower: Array, upper: Array, *, level: float) -> dict[str, NDArray[Any]]:
     """step, n, coverage, low, high, inside, width, winkler of `y`, `lower`, `upper` (S, n, H): each (S, H + 1), first
     step 0 for all steps pooled, then one per step.
 
-    `low` and `high` are the binomial 95 % band around `level`, at least 6 points wide on each side because origins
-    are dependent (3 points when pooled, the tolerance of the protocol).
+    `coverage` is the share of the actuals inside, ends included; `low` and `high` are the binomial 95 % band around
+    `level`, at least 6 points wide on each side because origins are dependent (3 points when pooled, the tolerance of
+    the protocol). `winkler` is the interval score (Winkler 1972; Gneiting & Raftery 2007, eq. 43): the width plus
+    2 / (1 - level) times the distance by which it missed.
     """
+    if not 0 < level < 1:
+        raise InputError(f"Interval level {level}; wanted strictly between 0 and 1 (0.95 = 95 %).")
     actual, low, high = _aligned(y, lower, upper)
     known, whole = np.isfinite(actual), np.ones(actual.shape, dtype=bool)
     told = np.isfinite(low + high) | np.isinf(low + high)

@@ -28,7 +28,10 @@ def test_crps_of_quantiles_equals_scoringrules_and_tends_to_the_normal_one():
 @pytest.mark.parametrize("level", [0.8, 0.95])
 def test_winkler_equals_the_interval_score_of_scoringrules(level):
     expected = scoringrules.interval_score(Y, MEAN - SCALE, MEAN + SCALE, 1 - level).mean()
-    assert metrics.winkler(Y, MEAN - SCALE, MEAN + SCALE, level=level) == pytest.approx(expected, rel=1e-12)
+    found = metrics.coverage_by_step(
+        *((values[None, :, None]) for values in (Y, MEAN - SCALE, MEAN + SCALE)), level=level
+    )
+    assert found["winkler"][0].tolist() == [pytest.approx(expected, rel=1e-12)] * 2
 
 
 def test_coverage_and_width_by_horizon_step():
@@ -37,7 +40,6 @@ def test_coverage_and_width_by_horizon_step():
     each = {k: v[0] for k, v in metrics.coverage_by_step(y[None], lower[None], upper[None], level=0.8).items()}
     assert each["coverage"].tolist() == [pytest.approx(5 / 7), 0.75, pytest.approx(2 / 3)]
     assert each["n"].tolist() == [7, 4, 3]
-    assert metrics.coverage(y, lower, upper) == pytest.approx(5 / 7)
     assert each["width"].tolist() == [4.5, 3.0, 6.0]
     assert each["winkler"][1] == pytest.approx(3 + 10 * 6 / 4)
 
@@ -50,28 +52,30 @@ def test_coverage_of_many_series_is_to_the_bit_that_of_each_cell_on_its_own():
     found = metrics.coverage_by_step(y, lower, upper, level=0.8)
     for one in range(7):
         for step in range(4):
-            part = (one, slice(None), slice(None) if step == 0 else step - 1)
-            own = (y[part], lower[part], upper[part])
-            assert found["coverage"][one, step] == metrics.coverage(*own)
-            assert found["winkler"][one, step] == metrics.winkler(*own, level=0.8)
-            assert found["width"][one, step] == metrics.interval_width(lower[part], upper[part])
+            part = (slice(one, one + 1), slice(None), slice(None) if step == 0 else slice(step - 1, step))
+            own = metrics.coverage_by_step(y[part], lower[part], upper[part], level=0.8)
+            assert all(found[name][one, step] == own[name][0, 0] for name in ("coverage", "winkler", "width"))
+            actual, low, high = y[part].ravel(), lower[part].ravel(), upper[part].ravel()
+            inside = ((low <= actual) & (actual <= high))[np.isfinite(actual)]
+            assert found["coverage"][one, step] == inside.mean() and found["width"][one, step] == (high - low).mean()
 
 
 def test_missing_actuals_are_left_out_and_missing_forecasts_are_not():
     assert metrics.pinball([0.0, np.nan], [1.0, 0.0], 0.9) == pytest.approx(0.1)
-    assert np.isnan(metrics.coverage(np.zeros(2), np.array([-1.0, np.nan]), np.ones(2)))
-    assert np.isnan(metrics.winkler(np.zeros(2), np.array([-1.0, np.nan]), np.ones(2), level=0.8))
+    lower = np.array([[[-1.0], [np.nan]]])
+    found = metrics.coverage_by_step(np.zeros((1, 2, 1)), lower, np.ones((1, 2, 1)), level=0.8)
+    assert np.isnan(found["coverage"]).all() and np.isnan(found["winkler"]).all()
 
 
 def test_impossible_input_is_refused_with_the_reason():
     with pytest.raises(InputError, match="strictly between 0 and 1"):
         metrics.pinball([1.0], [1.0], 95)
     with pytest.raises(InputError, match="strictly between 0 and 1"):
-        metrics.winkler([1.0], [0.0], [2.0], level=95)
+        metrics.coverage_by_step(np.ones((1, 1, 1)), np.zeros((1, 1, 1)), np.full((1, 1, 1), 2.0), level=95)
     with pytest.raises(InputError, match="lower end above the upper"):
-        metrics.coverage([1.0], [2.0], [0.0])
+        metrics.coverage_by_step(np.ones((1, 1, 1)), np.full((1, 1, 1), 2.0), np.zeros((1, 1, 1)), level=0.8)
     with pytest.raises(InputError, match="differ in shape"):
-        metrics.coverage([1.0, 2.0], [0.0], [1.0])
+        metrics.coverage_by_step(np.ones((1, 2, 1)), np.zeros((1, 1, 1)), np.ones((1, 1, 1)), level=0.8)
 
 
 def test_an_event_s_probability_is_scored_by_its_square_and_by_its_logarithm():
