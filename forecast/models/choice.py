@@ -1,6 +1,6 @@
 """Penalty, lags, products and inputs of a ridge, by its errors on stretches of all seasons that it has not seen.
 
-The sums of all rows less those of a stretch and its neighbourhood are the equations of a fit without it (hv-block
+The sums over all rows but those of a stretch and its neighbourhood are the equations of a fit without it (hv-block
 cross-validation, Racine 2000), so one pass over the data serves every fold and every candidate. Two months at the end
 of the history say little about the other ten: docs/protocol.md has what either choice scored later.
 """
@@ -21,6 +21,11 @@ from forecast.system.errors import ModelFailure
 Folds = Callable[[], Iterable[tuple[Windows, np.ndarray, np.ndarray, np.ndarray]]]
 """Gives windows, their scaled targets (B, H, O), which of them each fold learns from (K, B), and the fold in which
 each is asked for (B,), or -1."""
+Parts = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Inputs (B, features), what a fit learns them to give (B, outputs), of which rows (B,), and what is wanted, NaN
+where it is not known."""
+Case = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""`products_of` what a fold learns from; inputs and wanted values where it is asked."""
 
 
 def fit_linear(folds: Folds, train: Batches, channels: Layout, richest: Skip, lags: Sequence[int]) -> Skip:
@@ -48,28 +53,19 @@ def fit_linear(folds: Folds, train: Batches, channels: Layout, richest: Skip, la
             "The linear skip has no finite error on validation: that block has no observed target, or an input "
             "overflows. Check the data, or move the dates under `splits`."
         )
-    steadier = [replace(best, penalty=penalty) for penalty in PENALTIES if penalty >= best.penalty]
-    costs = [errors(shape) - errors(best) for shape in steadier]
-    within = [np.mean(cost) <= np.std(cost) / np.sqrt(max(len(cost) - 1, 1)) for cost in costs]
-    fitted = fit_shape(train, channels, [shape for shape, near in zip(steadier, within, strict=True) if near][-1])
+    penalty = steadiest(best.penalty, lambda penalty: errors(replace(best, penalty=penalty)))
+    fitted = fit_shape(train, channels, replace(best, penalty=penalty))
     return replace(fitted, coefficients=np.zeros_like(fitted.coefficients)) if unchanged < error(best) else fitted
 
 
 def _errors(folds: Folds, largest: Skip, channels: Layout) -> tuple[Callable[[Skip], np.ndarray], float]:
     """Of a shape whose inputs are among those of `largest` the error by fold; and the mean one of the last value."""
-    whole: Any = 0.0
-    unlearnt: dict[int, Any] = defaultdict(float)
-    asked: dict[int, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
-    for windows, target, learns, fold in folds():
-        x, y, known = changes_in(largest, windows, target, channels)
-        whole = whole + products_of(x[known], y[known])
-        for k, own in enumerate(~learns & known):
-            unlearnt[k] = unlearnt[k] + products_of(x[own], y[own])
+
+    def parts(windows: Windows, target: np.ndarray) -> Parts:
         change = (target - windows.last[:, None, :]).reshape(len(windows), -1)
-        for k in np.unique(fold[(fold >= 0) & np.isfinite(change).any(axis=1)]):
-            asked[k].append((x[fold == k], change[fold == k]))
-    joined = {k: [np.concatenate(part) for part in zip(*own, strict=True)] for k, own in asked.items()}
-    cases = [(whole - unlearnt[k], x, change) for k, (x, change) in joined.items()]
+        return *changes_in(largest, windows, target, channels), change
+
+    cases, windows = cases_of(folds, parts)
     draw = np.random.default_rng(0).random  # two windows without equal numbers tell one input from another
     probe = replace(windows, past=draw((2, *windows.past.shape[1:])), future=1 + draw((2, *windows.future.shape[1:])))
     found: dict[tuple[object, ...], np.ndarray] = {}
@@ -78,14 +74,46 @@ def _errors(folds: Folds, largest: Skip, channels: Layout) -> tuple[Callable[[Sk
     def errors(shape: Skip) -> np.ndarray:
         key = (shape.lags, shape.penalty, shape.harmonics, shape.leads, shape.unread)
         if key not in found:
-            columns, wrong = np.array([place[one.tobytes()] for one in shape.inputs(probe, channels).T]), []
-            for sums, x, change in cases:
-                slopes = ridge(sums, columns, shape.penalty, change.shape[1])
-                wrong.append(np.abs(change - x[:, columns] @ slopes[:-1] - slopes[-1])[np.isfinite(change)].mean())
-            found[key] = np.array(wrong or [np.inf])
+            columns = np.array([place[one.tobytes()] for one in shape.inputs(probe, channels).T])
+            found[key] = errors_of(cases, columns, shape.penalty)
         return found[key]
 
-    return errors, float(np.mean([np.nanmean(np.abs(change)) for *_, change in cases] or [np.inf]))
+    return errors, float(np.mean([float(np.nanmean(np.abs(change))) for *_, change in cases] or [np.inf]))
+
+
+def cases_of(folds: Folds, parts: Callable[[Windows, np.ndarray], Parts]) -> tuple[list[Case], Windows]:
+    """What each fold learns from and is asked for; and some windows. Rows that the same folds learn from are added up
+    once."""
+    sums: dict[tuple[bool, ...], Any] = defaultdict(float)
+    asked: dict[int, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
+    for windows, target, learns, fold in folds():
+        x, y, known, wanted = parts(windows, target)
+        for learnt in np.unique(learns, axis=1).T:
+            own = known & (learnt == learns.T).all(axis=1)
+            sums[tuple(learnt)] = sums[tuple(learnt)] + products_of(x[own], y[own])
+        for k in np.unique(fold[(fold >= 0) & np.isfinite(wanted).any(axis=1)]):
+            asked[k].append((x[fold == k], wanted[fold == k]))
+    joined = {k: [np.concatenate(part) for part in zip(*own, strict=True)] for k, own in asked.items()}
+    none = np.zeros_like(next(iter(sums.values())))
+    learnt_by = {k: sum((own for learnt, own in sums.items() if learnt[k]), none) for k in joined}
+    return [(learnt_by[k], x, wanted) for k, (x, wanted) in joined.items()], windows
+
+
+def errors_of(cases: Sequence[Case], columns: np.ndarray, penalty: float) -> np.ndarray:
+    """By fold the mean absolute error of the ridge that reads these columns of the inputs."""
+    wrong = []
+    for sums, x, wanted in cases:
+        slopes = ridge(sums, columns, penalty, wanted.shape[1])
+        wrong.append(np.abs(wanted - x[:, columns] @ slopes[:-1] - slopes[-1])[np.isfinite(wanted)].mean())
+    return np.array(wrong or [np.inf])
+
+
+def steadiest(best: float, errors: Callable[[float], np.ndarray]) -> float:
+    """The largest penalty whose errors by fold stay within one standard error of those of `best`."""
+    steadier = [penalty for penalty in PENALTIES if penalty >= best]
+    costs = [errors(penalty) - errors(best) for penalty in steadier]
+    within = [np.mean(cost) <= np.std(cost) / np.sqrt(max(len(cost) - 1, 1)) for cost in costs]
+    return [penalty for penalty, near in zip(steadier, within, strict=True) if near][-1]
 
 
 def _neighbours(shape: Skip, largest: Skip, channels: Layout, lags: Sequence[int]) -> Iterator[Skip]:

@@ -221,11 +221,14 @@ def fit_shape(train: Batches, channels: Layout, shape: Skip) -> Skip:
     """The ridge with the lags, inputs and penalty of `shape`; no change where that has none."""
     if len(shape.coefficients) and not shape.coefficients.any():
         return shape
-    sums: Any = 0.0
-    for windows, target in train():
-        x, y, known = changes_in(shape, windows, target, channels)
-        sums = sums + products_of(x[known], y[known])
-    return replace(shape, coefficients=ridge(sums, np.arange(x.shape[1]), shape.penalty, y.shape[1]))
+    sums = sums_of(changes_in(shape, windows, target, channels) for windows, target in train())
+    outputs = shape.horizon * shape.outputs
+    return replace(shape, coefficients=ridge(sums, np.arange(len(sums) - outputs - 1), shape.penalty, outputs))
+
+
+def sums_of(parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
+    """`products_of` the known rows of all parts: inputs, outputs, which rows are known."""
+    return np.asarray(sum(products_of(x[known], y[known]) for x, y, known in parts))
 
 
 def products_of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -236,17 +239,20 @@ def products_of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def ridge(sums: np.ndarray, columns: np.ndarray, penalty: float, outputs: int) -> np.ndarray:
     """(columns + 1, outputs): slopes of those `columns` of the inputs, then the intercept; NaN without a solution."""
-    count, n = sums[-1, -1], len(columns)
+    count, last = sums[-1, -1], len(sums) - 1
     if count < 2:
         raise ModelFailure(f"A linear map found {count:.0f} complete train windows; at least 2 are needed.")
-    kept = np.r_[columns, len(sums) - 1 - outputs : len(sums) - 1]
-    mean = sums[-1, kept] / count
-    covariance = sums[np.ix_(kept, kept)] - count * np.outer(mean, mean)
-    slopes = np.full((n, outputs), np.nan)
+    wanted = np.arange(last - outputs, last)
+    x_mean, y_mean = sums[-1, columns] / count, sums[-1, wanted] / count
+    gram, cross = sums[np.ix_(columns, columns)], sums[np.ix_(columns, wanted)]
+    gram -= count * np.outer(x_mean, x_mean)
+    cross -= count * np.outer(x_mean, y_mean)
+    gram.flat[:: len(columns) + 1] += penalty
+    slopes = np.full_like(cross, np.nan)
     with contextlib.suppress(np.linalg.LinAlgError):
-        penalised = covariance[:n, :n] + penalty * np.eye(n)
-        slopes = linalg.solve(penalised, covariance[:n, n:], assume_a="pos", check_finite=False)
-    return np.vstack([slopes, mean[n:] - mean[:n] @ slopes])
+        factor = linalg.cho_factor(gram.T, overwrite_a=True, check_finite=False)
+        slopes = linalg.cho_solve(factor, cross, check_finite=False)
+    return np.vstack([slopes, y_mean - x_mean @ slopes])
 
 
 def changes_in(

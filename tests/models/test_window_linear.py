@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -46,6 +48,28 @@ def test_nlinear_is_the_ridge_of_scikit_learn_on_differences_to_the_last_value()
         ys.append(target[:, :, 0] - window[:, -1:])
     theirs = [Ridge(alpha=p).fit(np.concatenate(xs), np.concatenate(ys)) for p in PENALTIES]
     assert any(np.allclose(ours[:-1].T, one.coef_, atol=1e-8) for one in theirs)
+
+
+def test_lags_and_penalty_are_those_of_the_lowest_error_over_all_seasons_and_one_standard_error() -> None:
+    problem = anomalies(1500)
+    batches = list(problem.folds(6)())
+    windows = np.concatenate([filled(one.z[:, :, :1])[0][:, :, 0] for one, *_ in batches])
+    x, y = windows - windows[:, -1:], np.concatenate([target[:, :, 0] for _, target, *_ in batches]) - windows[:, -1:]
+    learns, fold = (
+        np.concatenate([one for *_, one, _ in batches], axis=1),
+        np.concatenate([one for *_, one in batches]),
+    )
+    errors = {}
+    for lags, penalty in itertools.product(problem.panel.task.candidate_lags(), PENALTIES):
+        fits = [Ridge(alpha=penalty, solver="svd").fit(x[own, -lags:], y[own]) for own in learns]
+        said = [one.predict(x[fold == k, -lags:]) for k, one in enumerate(fits)]
+        errors[lags, penalty] = np.array([np.abs(y[fold == k] - one).mean() for k, one in enumerate(said)])
+    lags, penalty = min(errors, key=lambda shape: errors[shape].mean())
+    costs = {p: errors[lags, p] - errors[lags, penalty] for p in PENALTIES if p >= penalty}
+    weights = fitted(problem).weights
+    assert len(weights["0/map"]) == lags + 1
+    near = [p for p, cost in costs.items() if cost.mean() <= cost.std(ddof=1) / np.sqrt(len(cost))]
+    assert weights["0/penalty"] == max(near)
 
 
 def test_climatology_lets_a_departure_from_the_usual_day_fade_as_it_does() -> None:

@@ -5,12 +5,14 @@
 - `climatology`: the departures from harmonics of the calendar, mapped to later departures (an AR, direct by step).
 
 No other column is seen, and each target has a map of its own, shared by all series. Ridge instead of the papers'
-gradient steps: penalty and lags have the lowest validation error. Where the target drifts `dlinear` has no anchor.
+gradient steps: penalty and lags are chosen over all seasons. Where the target drifts `dlinear` has no anchor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from typing import Literal
 
 import numpy as np
@@ -18,8 +20,9 @@ from pydantic import Field
 
 from forecast.data.windows import Layout, Windows, filled
 from forecast.models.base import RegressorSpec
+from forecast.models.choice import Parts, cases_of, errors_of, steadiest
 from forecast.models.problem import FittedModel, Parameters, Problem
-from forecast.models.skip import PENALTIES, calendar_terms, harmonics_of, products_of, ridge
+from forecast.models.skip import PENALTIES, between, calendar_terms, harmonics_of, ridge, sums_of
 from forecast.system.errors import ModelFailure
 
 
@@ -36,53 +39,51 @@ class Spec(RegressorSpec):
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
         """Per output `o/map` (lags + 1, H) and `o/penalty`; of the climatology, `harmonics` and `o/climatology`."""
-        return self._fitted(problem, lambda arrays, output: self._best_map(problem, arrays, output))
+        return self._fitted(problem, lambda arrays, output: self._chosen(problem, arrays, output))
 
     def fit_again(self, problem: Problem, chosen: FittedModel, *, seed: int) -> Parameters:
-        def again(arrays: Mapping[str, np.ndarray], output: int) -> tuple[np.ndarray, float]:
-            sums = _sums(self._pairs(problem, arrays, output, "train"))
-            columns = self._columns(problem.panel.task.lookback, self._lags(chosen.weights[f"{output}/map"]))
-            penalty = float(chosen.weights[f"{output}/penalty"])
-            return ridge(sums, columns, penalty, problem.panel.task.horizon), penalty
+        def before(_: Mapping[str, np.ndarray], output: int) -> tuple[int, float]:
+            return self._lags(chosen.weights[f"{output}/map"]), float(chosen.weights[f"{output}/penalty"])
 
-        return self._fitted(problem, again)
+        return self._fitted(problem, before)
 
     def _fitted(
-        self, problem: Problem, solved: Callable[[Mapping[str, np.ndarray], int], tuple[np.ndarray, float]]
+        self, problem: Problem, shape: Callable[[Mapping[str, np.ndarray], int], tuple[int, float]]
     ) -> Parameters:
         arrays: dict[str, np.ndarray] = {}
+        task, train = problem.panel.task, problem.examples("train", problem.panel.task.horizon)
         if self.form == "climatology":
-            arrays["harmonics"] = np.array(harmonics_of(problem.panel.task.calendar_features), dtype=np.int64)
+            arrays["harmonics"] = np.array(harmonics_of(task.calendar_features), dtype=np.int64)
             for output in range(problem.panel.outputs):
                 arrays[f"{output}/climatology"] = _climatology(problem, output, arrays["harmonics"])
         for output in range(problem.panel.outputs):
-            arrays[f"{output}/map"], penalty = solved(arrays, output)
+            lags, penalty = shape(arrays, output)
+            sums = sums_of(self._parts(arrays, output, *pair)[:3] for pair in train())
+            arrays[f"{output}/map"] = ridge(sums, self._columns(task.lookback, lags), penalty, task.horizon)
             arrays[f"{output}/penalty"] = np.array(penalty)
         return Parameters(arrays)
 
-    def _best_map(self, problem: Problem, arrays: Mapping[str, np.ndarray], output: int) -> tuple[np.ndarray, float]:
-        lookback = problem.panel.task.lookback
-        sums = _sums(self._pairs(problem, arrays, output, "train"))
-        cases = list(self._pairs(problem, arrays, output, "validation"))
-        found: list[tuple[float, np.ndarray, float]] = []
-        for lags in problem.panel.task.candidate_lags():
-            columns = self._columns(lookback, lags)
-            for penalty in PENALTIES:
-                one = ridge(sums, columns, penalty, problem.panel.task.horizon)
-                errors = [np.abs(y - x[:, columns] @ one[:-1] - one[-1]) for x, y in cases]
-                found.append((float(np.nanmean(np.concatenate(errors))), one, penalty))
-        finite = [each for each in found if np.isfinite(each[0])]
+    def _chosen(self, problem: Problem, arrays: Mapping[str, np.ndarray], output: int) -> tuple[int, float]:
+        """Lags and penalty with the lowest error over all seasons, as of the ridge; a climatology is that of train."""
+        task = problem.panel.task
+        cases, _ = cases_of(problem.folds(task.horizon), partial(self._parts, arrays, output))
+
+        @cache
+        def errors(lags: int, penalty: float) -> np.ndarray:
+            return errors_of(cases, self._columns(task.lookback, lags), penalty)
+
+        found = {pair: errors(*pair).mean() for pair in itertools.product(task.candidate_lags(), PENALTIES)}
+        finite = [pair for pair, error in found.items() if np.isfinite(error)]
         if not finite:
             raise ModelFailure("No linear map has a finite error on validation. Check the data, or move the dates.")
-        return min(finite, key=lambda each: each[0])[1:]
+        lags, penalty = min(finite, key=lambda pair: found[pair])
+        return lags, steadiest(penalty, partial(errors, lags))
 
-    def _pairs(
-        self, problem: Problem, arrays: Mapping[str, np.ndarray], output: int, block: str
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Inputs (B, features) of the whole lookback, and the targets less their base (B, H)."""
-        for windows, target in problem.examples(block, problem.panel.task.horizon)():
-            x, base = self._inputs(windows, arrays, output, target.shape[1])
-            yield x, target[:, :, output] - base
+    def _parts(self, arrays: Mapping[str, np.ndarray], output: int, windows: Windows, target: np.ndarray) -> Parts:
+        """Of the whole lookback; targets less their base (B, H), to learn from with missing steps on a line."""
+        x, base = self._inputs(windows, arrays, output, target.shape[1])
+        y = between(windows.last, target)[:, :, output] - base
+        return x, y, np.isfinite(y).all(axis=1), target[:, :, output] - base
 
     def _columns(self, lookback: int, lags: int) -> np.ndarray:
         """Of `_inputs`, those of the last `lags` rows."""
@@ -113,12 +114,6 @@ class Spec(RegressorSpec):
             columns = self._columns(windows.z.shape[1], self._lags(parameters[f"{output}/map"]))
             outputs.append(base + x[:, columns] @ slopes + intercept)
         return np.stack(outputs, axis=2)
-
-
-def _sums(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """`products_of` the complete pairs."""
-    known = ((x, y, np.isfinite(y).all(axis=1)) for x, y in pairs)
-    return np.asarray(sum(products_of(x[own], y[own]) for x, y, own in known))
 
 
 def _moving_average(window: np.ndarray, rows: int) -> np.ndarray:
