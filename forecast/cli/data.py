@@ -44,7 +44,7 @@ def fetch(
         try:
             _fetch_one(name, place, moment, settings)
         except DataError as error:  # one service's fault keeps no other dataset from being fetched
-            row = ingest.summary(name, settings, root=place, now=now())
+            row, _ = ingest.summary(name, settings, root=place, now=now())
             stored = f"{row['last']} ({row['age']} old)" if row["rows"] else None
             if not allow_stale or stored is None:
                 usable = f" The snapshot of {stored} is untouched and usable (--allow-stale)." if stored else ""
@@ -111,6 +111,7 @@ def data(
     """Summarise the stored snapshot of each data set: rows, range, gaps, freshness, digest, last revision."""
     from forecast.config.datasets import load_dataset, load_datasets
     from forecast.data import ingest
+    from forecast.data.quality import sentences
 
     place = require_project(root)
     if plot and not dataset:
@@ -121,13 +122,14 @@ def data(
         return
     configs = place / "configs"
     chosen = {dataset: load_dataset(dataset, configs)} if dataset else load_datasets(configs).datasets
-    rows = [ingest.summary(name, settings, root=place, now=now()) for name, settings in chosen.items()]
+    known = [ingest.summary(name, settings, root=place, now=now()) for name, settings in chosen.items()]
+    rows = [row for row, _ in known]
     if form is Format.table:
         rows = [{key: _short(value) for key, value in row.items()} for row in rows]
     if dataset and form is Format.table:
         show([{"what": key.replace("_", " "), "value": value} for key, value in rows[0].items()], form)
-        if rows[0]["as_of"] is not None:  # of data that cannot be read nothing is said
-            _show_findings(dataset, chosen[dataset], place, rows[0]["as_of"])
+        for line in sentences(known[0][1]):
+            print(line)
     else:
         show(rows, form)
 
@@ -145,18 +147,6 @@ def _score_issued(dataset: str, settings: Any, root: Path, as_of: str) -> None:
         live_accuracy.refresh(root, dataset, frame, as_of=as_of)
     except (ForecastError, OSError) as error:
         print(f"  issued forecasts were not scored: {error}", file=sys.stderr)
-
-
-def _show_findings(name: str, settings: Any, root: Path, as_of: str) -> None:
-    """Every sentence of the data checks."""
-    import pandas as pd
-
-    from forecast.data import preparation, quality
-    from forecast.data.quality import sentences
-
-    raw = preparation.comparable(preparation.fetch(name, settings, root=root), settings)
-    for line in sentences(quality.findings(raw, settings, as_of=pd.Timestamp(as_of))):
-        print(line)
 
 
 def _report(dataset: str, found: Fetched, root: Path) -> None:

@@ -224,19 +224,21 @@ def _blame(dataset: Dataset) -> type[DataError] | type[InputError]:
     return DataError if dataset.source.remote else InputError
 
 
-def summary(name: str, dataset: Dataset, *, root: Path, now: pd.Timestamp) -> dict[str, Any]:
-    """One row of `forecast data`; `warnings` counts what the data checks find as of `now`."""
+def summary(
+    name: str, dataset: Dataset, *, root: Path, now: pd.Timestamp
+) -> tuple[dict[str, Any], list[Violation]]:
+    """One row of `forecast data`, and what the data checks find; of data that cannot be read nothing is found."""
     if not ProjectPaths.of(root).pointer(name).exists():
-        return _without(name, state=f"not fetched; run `forecast fetch {name}`")
+        return _without(name, state=f"not fetched; run `forecast fetch {name}`"), []
     try:
         frame = preparation.check_data(name, dataset, root=root)
         raw = preparation.fetch(name, dataset, root=root)
     except ForecastError as error:
-        return _without(name, state=str(error))
+        return _without(name, state=str(error)), []
     pointer, record = snapshots.read_pointer(root, name), snapshots.provenance(root, name)
     described = quality.describe(frame, dataset)
     found = quality.findings(preparation.comparable(raw, dataset), dataset, as_of=pd.Timestamp(pointer.as_of))
-    return {
+    row = {
         "dataset": name,
         "source": dataset.source.kind,
         "series": len(described["series"]),
@@ -252,6 +254,7 @@ def summary(name: str, dataset: Dataset, *, root: Path, now: pd.Timestamp) -> di
         "warnings": len(found),
         "state": "good" if not record.get("failed") else f"kept without {', '.join(record['failed'])}",
     }
+    return row, found
 
 
 def age(dataset: Dataset, last: pd.Timestamp, now: pd.Timestamp) -> str:
