@@ -33,15 +33,13 @@ def check(
 
 def checked(root: Path, dataset: str = "") -> Iterator[tuple[str, str, ForecastError | None]]:
     """(what, finding, error or None) for each thing that can be wrong; of the data, those that run or of `dataset`."""
-    from forecast.config.datasets import load_dataset, notices
+    from forecast.config.datasets import load_dataset
 
     datasets = None
     for name, read in configs(root).items():
         found, error = _tried(read)
         if name == "datasets.yaml":
             datasets = found
-            for notice in [] if error else notices(ProjectPaths.of(root).configs):
-                print(notice, file=sys.stderr)
         yield f"configs/{name}", "wrong" if error else _summary(found), error
     if datasets is None:
         return

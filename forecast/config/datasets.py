@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, SerializeAsAny, Tag, field_validator, model_validator
 
-from forecast.config.reading import Config, Renamed, load, old_keys, require_plain_names
+from forecast.config.reading import Config, Renamed, load, require_plain_names
 from forecast.config.sources import Source
 from forecast.config.task import Calendar, CalendarFeature, Task, TaskColumn, Transform
 from forecast.system.errors import InputError, nearest, quote_names
@@ -354,12 +354,6 @@ class Datasets(Config):
 
 def load_datasets(folder: Path | str = "configs") -> Datasets:
     return load(Datasets, Path(folder) / "datasets.yaml")
-
-
-def notices(folder: Path | str = "configs") -> list[str]:
-    """A sentence about old keys in datasets.yaml, none when there are none."""
-    said = old_keys(Datasets, Path(folder) / "datasets.yaml")
-    return [said] if said else []
 
 
 def load_dataset(name: str, folder: Path | str = "configs") -> Dataset:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Tag, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Tag, ValidationError, ValidationInfo, model_validator
 
 from forecast.system.errors import InputError, closest, quote_names
 
 _new_names: dict[str, str] = {}
 """Of every configuration: how an error names a key as it stands in the file."""
-_old_keys: ContextVar[set[str] | None] = ContextVar("old_keys", default=None)
+_told: dict[str, str] = {}
+"""What is still called by an old name, and the first file of this process that does."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Config(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _with_new_names(cls, value: Any) -> Any:
+    def _with_new_names(cls, value: Any, info: ValidationInfo) -> Any:
         old = cls.renamed.keys() & value.keys() if isinstance(value, dict) else set()
         if not old:
             return value
@@ -69,22 +69,16 @@ class Config(BaseModel):
             if new.key in value:
                 raise ValueError(f"`{name}` is the old name of `{new.key}`, and both are given. Keep `{new.key}`")
             result[new.key] = new.value(name, result.pop(name))
-        if (told := _old_keys.get()) is not None:
-            told |= {f"`{name}` is now `{cls.renamed[name].key}`" for name in old}
+            _told.setdefault(f"`{name}` is now `{new.key}`", str(info.context))
         return result
 
 
-def old_keys(model: type[Config], path: Path | str) -> str:
-    """One sentence about the old names that a readable file still uses; empty when it uses none."""
-    told: set[str] = set()
-    token = _old_keys.set(told)
-    try:
-        model.model_validate(read_yaml(path))
-    finally:
-        _old_keys.reset(token)
-    if not told:
-        return ""
-    return f"{path}: {', '.join(sorted(told))}. The old names are read in this release only; rename them."
+def notices() -> list[str]:
+    """A sentence for each file with old names, of those that were read since the last call."""
+    told = [(path, sorted(name for name, own in _told.items() if own == path)) for path in {*_told.values()}]
+    _told.clear()
+    end = "The old names are read in this release only; rename them."
+    return [f"{path}: {', '.join(names)}. {end}" for path, names in sorted(told)]
 
 
 def require_plain_names(names: Iterable[str], kind: str) -> None:
@@ -176,7 +170,7 @@ def validated(model: type[ConfigT], content: Any, *, where: str) -> ConfigT:
     if not isinstance(content, dict):
         raise InputError(f"{where}: found {type(content).__name__}, wanted a mapping of keys to values.")
     try:
-        return model.model_validate(content)
+        return model.model_validate(content, context=where)
     except ValidationError as error:
         raise InputError(f"{where}: " + "; ".join(_sentence(model, e, content) for e in error.errors())) from None
 

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from forecast.backtest import candidates, stage_settings
-from forecast.cli.check import checked
-from forecast.config.datasets import load_dataset, load_datasets, notices
+from forecast.cli import main
+from forecast.config.datasets import load_dataset, load_datasets
 from forecast.config.paths import ProjectPaths
+from forecast.config.reading import notices
 from forecast.system.errors import InputError
 from tests.support import problems, small_project
 
@@ -62,19 +63,29 @@ def test_writing_a_key_by_its_new_name_changes_no_key_and_makes_no_stage_stale(t
 
 
 def test_one_notice_per_file_names_every_old_key_with_its_new_name(tmp_path):
-    assert notices(write(tmp_path, SHOPS)) == []
-    (notice,) = notices(write(tmp_path, old_form(SHOPS)))
+    notices()
+    load_datasets(write(tmp_path, SHOPS))
+    assert notices() == []
+    load_datasets(write(tmp_path, old_form(SHOPS)))
+    load_datasets(write(tmp_path / "again", old_form(SHOPS)))
+    (notice,) = notices()
     for old, new in {**{old: new for new, old in OLD.items()}, "level": "difference_inputs"}.items():
         assert notice.count(f"`{old}` is now `{new}`") == 1
     assert notice.startswith(f"{tmp_path}/datasets.yaml: ") and notice.endswith("rename them.")
+    assert notices() == []
 
 
-def test_a_check_tells_the_old_keys_once_and_finds_no_fault(tmp_path, capsys):
+@pytest.mark.parametrize(("command", "code"), [(["check"], 0), (["data"], 0), (["predict", "wave"], 2)])
+def test_every_command_that_reads_old_keys_tells_them_once(tmp_path, capsys, command, code):
     project = small_project.write(tmp_path)
     datasets = project / "configs" / "datasets.yaml"
     datasets.write_text(datasets.read_text().replace("season_length:", "season:"))
-    assert [error for *_, error in checked(project) if error is not None] == []
-    assert capsys.readouterr().err.count("`season` is now `season_length`") == 1
+    notices()
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--root", str(project)])
+    told = capsys.readouterr()
+    assert ended.value.code == code, told
+    assert told.err.count("`season` is now `season_length`") == 1
 
 
 def test_both_names_of_a_key_are_an_error_that_names_both(tmp_path):
