@@ -224,9 +224,7 @@ def _blame(dataset: Dataset) -> type[DataError] | type[InputError]:
     return DataError if dataset.source.remote else InputError
 
 
-def summary(
-    name: str, dataset: Dataset, *, root: Path, now: pd.Timestamp
-) -> tuple[dict[str, Any], list[Violation]]:
+def summary(name: str, dataset: Dataset, *, root: Path, now: pd.Timestamp) -> tuple[dict[str, Any], list[Violation]]:
     """One row of `forecast data`, and what the data checks find; of data that cannot be read nothing is found."""
     if not ProjectPaths.of(root).pointer(name).exists():
         return _without(name, state=f"not fetched; run `forecast fetch {name}`"), []

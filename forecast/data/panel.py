@@ -6,7 +6,7 @@ The frame keeps real rows only; the grid makes a gap explicit without inventing 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -51,11 +51,6 @@ class Panel:
     @property
     def outputs(self) -> int:
         return len(self.task.target)
-
-    def until(self, cutoff: np.datetime64 | pd.Timestamp) -> Panel:
-        """The rows up to and including `cutoff`, as if nothing later had been observed."""
-        moment = np.datetime64(pd.Timestamp(cutoff))
-        return replace(self, series=tuple(_first_rows(s, int((s.ds <= moment).sum())) for s in self.series))
 
 
 def series_name(unique_id: object, target: str, targets: Sequence[object]) -> str:
@@ -104,8 +99,3 @@ def future_features(task: Task, grid: pd.DatetimeIndex) -> np.ndarray:
         return np.empty((len(grid) + task.horizon, 0))
     beyond = calendars.following(task.calendar, grid[-1], task.horizon)
     return calendars.calendar_features(np.concatenate([grid, beyond]), task.calendar_features)
-
-
-def _first_rows(series: Series, rows: int) -> Series:
-    horizon = len(series.future) - len(series.ds)
-    return replace(series, ds=series.ds[:rows], values=series.values[:rows], future=series.future[: rows + horizon])

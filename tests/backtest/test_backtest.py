@@ -97,7 +97,7 @@ def test_each_forecast_is_that_of_the_newest_fit_known_at_its_origin(family):
     assert len(fits) == 2 + len(backtest.refit_moments(problem, spec(refit=40))) and len(fits) > 3
     for row in (rows[0], rows[39], rows[40], rows[-1]):
         stage = [s for s in fits if s.since is None or s.since <= DAYS[row].to_datetime64()][-1]
-        wanted = problems.latest(stage.forecaster, problem.panel.until(DAYS[row]))["a"]
+        wanted = problems.latest(stage.forecaster, problems.until(problem.panel, DAYS[row]))["a"]
         np.testing.assert_allclose(found[list(rows).index(row)], wanted, rtol=1e-9)
     once = fits[0].forecaster.predict(problem.panel, {"a": rows})["a"]
     np.testing.assert_array_equal(found[:40], once[:40])

@@ -163,7 +163,7 @@ def test_a_saved_forecaster_serves_what_the_backtest_forecast(run, prepared, tmp
         forecaster = Forecaster.load(folder / f"seed-{seed}")
         for uid, series in problem.panel.by_id.items():
             row = problem.rows(uid, "test")[-1]
-            served = problems.latest(forecaster, problem.panel.until(series.ds[row]))[uid]
+            served = problems.latest(forecaster, problems.until(problem.panel, series.ds[row]))[uid]
             own = table[(table["seed"] == seed) & (table["unique_id"] == uid) & (table["cutoff"] == series.ds[row])]
             for output, column in enumerate(problem.panel.task.target):
                 wanted = own[own["output"] == column.name].sort_values("step")["y_hat"]

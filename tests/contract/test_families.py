@@ -72,7 +72,7 @@ def test_the_past_alone_up_to_the_origin_gives_the_same_forecast(family, skip):
     panel, model = problems.shops().panel, forecaster(family, skip)
     for uid, rows in scored_rows().items():
         row = rows[len(rows) // 2]
-        served = problems.latest(model, panel.until(panel.by_id[uid].ds[row]))[uid]
+        served = problems.latest(model, problems.until(panel, panel.by_id[uid].ds[row]))[uid]
         np.testing.assert_allclose(*(in_scaled_units(model, uid, f) for f in (served, at(model, uid, row))), atol=1e-6)
 
 

@@ -42,7 +42,7 @@ def test_it_is_what_was_backtested_at_the_same_cutoff(moved):
     backtest = pd.read_parquet(moved / "data" / "trained" / NAME / "arx" / "forecasts.parquet")
     cutoff = backtest["cutoff"].max()
     ensemble = champion.load(moved, NAME).ensemble
-    panel = problems_panel(moved, ensemble).until(cutoff)
+    panel = problems.until(problems_panel(moved, ensemble), cutoff)
     table = pd.DataFrame(latest(ensemble, panel, horizon=2, levels=()))
     np.testing.assert_allclose(table["y_hat"], backtest[backtest["cutoff"] == cutoff]["y_hat"], rtol=1e-5)
 
@@ -136,7 +136,7 @@ def test_each_cutoff_is_issued_once_and_scored_when_its_actuals_arrive(moved):
     ensemble = champion.load(moved, NAME).ensemble
     panel = problems_panel(moved, ensemble)
     for row in (190, 191, 190):
-        seen = panel.until(panel.series[0].ds[row])
+        seen = problems.until(panel, panel.series[0].ds[row])
         table = pd.DataFrame(latest(ensemble, seen, horizon=2, levels=(0.8,)))
         live_accuracy.keep(moved, champion.load(moved, NAME), table, predicting.last_values(seen), now=NOW)
     (live,) = live_accuracy.refresh(moved, NAME, frame, as_of="then")

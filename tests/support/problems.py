@@ -113,6 +113,17 @@ def copied(shops: Panel) -> Panel:
     return replace(shops, series=tuple(own))
 
 
+def until(whole: Panel, cutoff: np.datetime64 | pd.Timestamp) -> Panel:
+    """The rows up to and including `cutoff`, as if nothing later had been observed."""
+
+    def first(one: panel.Series) -> panel.Series:
+        rows = int((one.ds <= np.datetime64(pd.Timestamp(cutoff))).sum())
+        ahead = rows + len(one.future) - len(one.ds)
+        return replace(one, ds=one.ds[:rows], values=one.values[:rows], future=one.future[:ahead])
+
+    return replace(whole, series=tuple(map(first, whole.series)))
+
+
 def latest(forecaster: Forecaster, panel: Panel) -> dict[str, np.ndarray]:
     """(H, O) forecasts that follow the last row of every series."""
     found = forecaster.predict(panel, {s.unique_id: np.array([len(s) - 1]) for s in panel.series})
