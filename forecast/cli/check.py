@@ -47,7 +47,8 @@ def checked(root: Path, dataset: str = "") -> Iterator[tuple[str, str, ForecastE
         load_dataset(dataset, ProjectPaths.of(root).configs)  # an unknown name is answered with the nearest one
     for name in (dataset,) if dataset else datasets.run:
         frame, error = _tried(partial(_data, name, datasets.datasets[name], root))
-        yield f"dataset {name}", "wrong" if error else _span(frame), error
+        kind = datasets.datasets[name].calendar.kind
+        yield f"dataset {name}", "wrong" if error else _span(frame, kind), error
 
 
 def _data(name: str, dataset: Any, root: Path) -> Any:
@@ -112,10 +113,11 @@ def _summary(config: Any) -> str:
     return f"right: {', '.join(names)}" if names else "right"
 
 
-def _span(frame: Any) -> str:
-    series = frame["unique_id"].nunique()
-    first, last = frame["ds"].min(), frame["ds"].max()
-    return f"right: {len(frame)} rows of {series} series, {first:%Y-%m-%d} to {last:%Y-%m-%d}"
+def _span(frame: Any, kind: str) -> str:
+    from forecast.config.task import written
+
+    first, last = (written(kind, moment.isoformat(), 10) for moment in (frame["ds"].min(), frame["ds"].max()))
+    return f"right: {len(frame)} rows of {frame['unique_id'].nunique()} series, {first} to {last}"
 
 
 def all_of(faults: list[ForecastError]) -> ForecastError:

@@ -98,7 +98,7 @@ def _fetch_one(name: str, place: Path, moment: pd.Timestamp | None, settings: Da
         found = ingest.fetch_new(
             name, settings, root=place, now=now(), as_of=moment, environment=dict(os.environ), advance=advance
         )
-    _report(name, found, place)
+    _report(name, found, place, settings.calendar.kind)
     _score_issued(name, settings, place, found.pointer.as_of)
 
 
@@ -149,20 +149,23 @@ def _score_issued(dataset: str, settings: Any, root: Path, as_of: str) -> None:
         print(f"  issued forecasts were not scored: {error}", file=sys.stderr)
 
 
-def _report(dataset: str, found: Fetched, root: Path) -> None:
+def _report(dataset: str, found: Fetched, root: Path, kind: str) -> None:
+    from forecast.config.task import written
     from forecast.data import snapshots
     from forecast.data.quality import sentences
 
     verb = "restored" if found.restored else "taken"
     new = found.rows - found.rows_before
-    print(f"{dataset}: {verb} {found.pointer.snapshot} ({found.rows} rows, {new:+d}; as of {found.pointer.as_of} UTC)")
+    record = snapshots.provenance(root, dataset)
+    reach = written(kind, record["last"]) if kind == "index" else f"{found.pointer.as_of} UTC"
+    print(f"{dataset}: {verb} {found.pointer.snapshot} ({found.rows} rows, {new:+d}; as of {reach})")
     if not found.revised.empty:
         kinds = ", ".join(f"{count} {kind}" for kind, count in found.revised["kind"].value_counts().items())
         table = Path(found.pointer.snapshot).with_suffix(".revisions.csv")
         print(f"  revised history: {kinds} values, listed in {table}")
-    stored = snapshots.provenance(root, dataset).get("series", ())
     for series, reason in found.failed.items():
-        print(f"  {series} {'kept as it was' if series in stored else 'left out'}: {reason}", file=sys.stderr)
+        done = "kept as it was" if series in record.get("series", ()) else "left out"
+        print(f"  {series} {done}: {reason}", file=sys.stderr)
     for line in sentences(found.findings):
         print(f"  {line}", file=sys.stderr)
 

@@ -87,9 +87,10 @@ def status(
 
 def history(dataset: str = DATASET, root: Path = ROOT, form: Format = FORMAT) -> None:
     """List what became of a data set's versions, oldest first."""
-    from forecast.operations import champion
+    from forecast.operations import champion, status
 
-    rows = champion.history(_project(root, dataset), dataset)
+    project = _project(root, dataset)
+    rows = champion.history(project, dataset, status.calendar(project, dataset))
     if not rows and form is Format.table:
         print(f"{dataset}: nothing yet; `forecast promote {dataset}` makes the first champion.")
         return
@@ -127,11 +128,11 @@ def _print_champion(project: Path, dataset: str, version: int) -> None:
 
 def _lines(row: dict[str, Any]) -> list[dict[str, str]]:
     """One entry as lines of what and value: fourteen columns are too many for a terminal."""
-    ratio, age = row["live_error"], row["age_days"]
+    ratio, age, fitted = row["live_error"], row["age_days"], row["training_cutoff"].partition("T")[0]
     live = "no issued forecast has met its actuals yet" if ratio is None else f"{ratio:.2f} x the test error"
     values = {
         "champion": f"version {row['champion']} ({row['model']})" if row["champion"] else "none",
-        "age": f"{age:.0f} days, fitted on data up to {row['training_cutoff'][:10]}" if age is not None else "",
+        "age": f"{age:.0f} days, fitted on data up to {fitted}" if age is not None else "",
         "test skill": _percent(row["skill"]),
         "live error": f"{live} ({row['live_issues']} issues)",
         "live skill": _percent(row["live_skill"]),
@@ -202,14 +203,17 @@ def retrain(
     except KeyboardInterrupt:
         print("\nInterrupted; the champion is as it was, or the next run finishes the promotion.", file=sys.stderr)
         raise typer.Exit(130) from None
-    _print_decision(decision, took=time.monotonic() - started)
+    _print_decision(decision, place, took=time.monotonic() - started)
     if not dry_run:
         _tell(job, "promotion" if decision.promotes else "success", asdict(decision))
     if decision.word == "kept":
         raise GateRefused(f"{dataset}: the champion stays: {decision.reason}.")
 
 
-def _print_decision(decision: Decision, *, took: float) -> None:
+def _print_decision(decision: Decision, root: Path, *, took: float) -> None:
+    from forecast.config.task import written
+    from forecast.operations.status import calendar
+
     for path in decision.unused_edits[:5]:
         print(f"Not used, because it is not committed: {path}", file=sys.stderr)
     if decision.word == "not due":
@@ -219,7 +223,8 @@ def _print_decision(decision: Decision, *, took: float) -> None:
         print(f"{decision.dataset}: {decision.candidate} is the champion (version {version}): {decision.reason}")
     if decision.note:
         print(decision.note, file=sys.stderr)
-    print(f"Data up to {decision.data_end}, decision {decision.key}; took {duration(took)}")
+    reach = written(calendar(root, decision.dataset), decision.data_end)
+    print(f"Data up to {reach}, decision {decision.key}; took {duration(took)}")
 
 
 def _tell(job: Job, event: str, content: dict[str, object]) -> None:

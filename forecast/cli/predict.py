@@ -55,6 +55,8 @@ def about(found: Forecast, moment: pd.Timestamp) -> dict[str, Any]:
     """What stands beside a forecast: which model, how old, how good."""
     import pandas as pd
 
+    from forecast.config.task import written
+
     meta = found.champion.meta
     return {
         "dataset": meta.dataset,
@@ -62,7 +64,7 @@ def about(found: Forecast, moment: pd.Timestamp) -> dict[str, Any]:
         "version": found.champion.version,
         "trained": meta.created_at,
         "age_days": round((moment - pd.Timestamp(meta.created_at)) / pd.Timedelta(1, "D"), 1),
-        "training_cutoff": meta.training_cutoff[:19],
+        "training_cutoff": written(found.panel.task.calendar.kind, meta.training_cutoff, 19),
         "cutoff": max(row["cutoff"] for row in _rows(found)),
         "test": dict(meta.metrics),
     }
@@ -101,7 +103,8 @@ def _sentence(known: dict[str, Any]) -> str:
     error = f"MAE {test['mae']:.4g}" if "mae" in test else f"MASE {test['mase']:.3g}" if "mase" in test else ""
     skill = f"skill {100 * test['skill']:+.1f} % against repeating the last value" if "skill" in test else ""
     scores = ", ".join(part for part in (error, skill) if part)
-    made = f"made {max(known['age_days'], 0):.0f} days ago, fitted on data up to {known['training_cutoff'][:10]}"
+    fitted = known["training_cutoff"].partition("T")[0]
+    made = f"made {max(known['age_days'], 0):.0f} days ago, fitted on data up to {fitted}"
     return f"Version {known['version']} ({known['model']}), {made}{f'; on test {scores}' if scores else ''}."
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, SerializeAsAny, Tag, field_validator, model_validator
 
-from forecast.config.reading import Config, Renamed, load, require_plain_names
+from forecast.config.reading import Config, Renamed, load, plain_names
 from forecast.config.sources import Source
 from forecast.config.task import Calendar, CalendarFeature, Task, TaskColumn, Transform
 from forecast.system.errors import InputError, nearest, quote_names
@@ -47,15 +47,11 @@ class Quality(Config):
     def _with_defaults(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        given = {name: _as_rule(rule) for name, rule in value.items()}
-        filled: dict[str, Any] = {name: field.default.model_dump() for name, field in cls.model_fields.items()}
-        for name, rule in given.items():
-            known = filled.get(name, {})
-            filled[name] = {**known, **rule} if isinstance(rule, dict) else rule
-        return filled
+        usual = {name: field.default.model_dump() for name, field in cls.model_fields.items()}
+        return {name: {**usual.get(name, {}), **_as_rule(rule)} for name, rule in value.items()}
 
 
-def _as_rule(value: Any) -> Any:
+def _as_rule(value: Any) -> dict[str, Any]:
     """A bare word is an action; YAML reads a bare `off` as false."""
     if isinstance(value, dict):
         return {key: "off" if key == "action" and item is False else item for key, item in value.items()}
@@ -326,13 +322,7 @@ class Datasets(Config):
     """The whole file: `run` names the datasets of `dvc repro`."""
 
     run: tuple[str, ...] = Field(min_length=1)
-    datasets: dict[str, Dataset]
-
-    @field_validator("datasets")
-    @classmethod
-    def _names_are_plain(cls, value: dict[str, Dataset]) -> dict[str, Dataset]:
-        require_plain_names(value, "dataset")
-        return value
+    datasets: Annotated[dict[str, Dataset], plain_names("dataset")]
 
     @model_validator(mode="after")
     def _joined_is_known(self) -> Datasets:

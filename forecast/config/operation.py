@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import Field, field_validator
 
 from forecast.config.datasets import Dataset
-from forecast.config.reading import Config, load, read_yaml, require_plain_names, validated
+from forecast.config.reading import Config, load, plain_names, read_yaml, validated
 from forecast.config.task import RegularCalendar, TimeZone, Weekday
 from forecast.system.errors import InputError, nearest
 
@@ -159,20 +159,10 @@ class ScheduledJob(Config):
         return ZoneInfo(self.time_zone)
 
 
-def _plain(kind: str) -> AfterValidator:
-    """For a mapping whose keys become the names of files or folders."""
-
-    def checked(named: dict[str, Any]) -> dict[str, Any]:
-        require_plain_names(named, kind)
-        return named
-
-    return AfterValidator(checked)
-
-
 class Schedule(Config):
     """Jobs by name; a name becomes a file name."""
 
-    jobs: Annotated[dict[str, ScheduledJob], _plain("job")] = Field(min_length=1)
+    jobs: Annotated[dict[str, ScheduledJob], plain_names("job")] = Field(min_length=1)
 
 
 def load_schedule(folder: Path | str = "configs") -> Schedule:
@@ -207,7 +197,7 @@ class Record(Config):
 class Records(Config):
     """The whole file."""
 
-    experiments: Annotated[dict[str, Record], _plain("experiment")]
+    experiments: Annotated[dict[str, Record], plain_names("experiment")]
 
 
 def load_record(name: str, folder: Path | str = "configs") -> Record:

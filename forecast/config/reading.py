@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Tag, ValidationError, ValidationInfo, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Tag, ValidationError, ValidationInfo, model_validator
 
 from forecast.system.errors import InputError, closest, quote_names
 
@@ -81,11 +81,16 @@ def notices() -> list[str]:
     return [f"{path}: {', '.join(names)}. {end}" for path, names in sorted(told)]
 
 
-def require_plain_names(names: Iterable[str], kind: str) -> None:
-    """`ValueError` for a name that must not become a file's or a folder's: nothing in it may lead elsewhere."""
-    for name in names:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
-            raise ValueError(f"{kind} name {name!r}: wanted letters, digits, '_' and '-' only")
+def plain_names(kind: str) -> AfterValidator:
+    """For a mapping whose keys become the names of files or folders: nothing in one may lead elsewhere."""
+
+    def checked(named: dict[str, Any]) -> dict[str, Any]:
+        for name in named:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
+                raise ValueError(f"{kind} name {name!r}: wanted letters, digits, '_' and '-' only")
+        return named
+
+    return AfterValidator(checked)
 
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)

@@ -9,7 +9,7 @@ may import it from here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import available_timezones
@@ -90,6 +90,13 @@ class RegularCalendar(Config):
 
 
 Calendar = Annotated[SessionCalendar | WeekdayCalendar | RegularCalendar, Field(discriminator="kind")]
+
+
+def written(kind: str, moment: str, places: int | None = None) -> str:
+    """`moment` (ISO 8601) to so many places; `row 600` where the calendar is of the kind `index`, without dates."""
+    if kind != "index" or not moment:
+        return moment[:places]
+    return f"row {datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp() / 60:.0f}"
 
 
 class TaskColumn(Config):

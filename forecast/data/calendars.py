@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from pandas.tseries.frequencies import to_offset
 
-from forecast.config.task import CalendarFeature, RegularCalendar, SessionCalendar, Weekday, WeekdayCalendar
+from forecast.config.task import CalendarFeature, RegularCalendar, SessionCalendar, Weekday, WeekdayCalendar, written
 from forecast.data.schema import place
 from forecast.system.errors import ForecastError, InputError
 
@@ -215,7 +215,7 @@ def _anchor(times: pd.Series, calendar: Calendar) -> pd.Timestamp:
 
 def _off_calendar(calendar: Calendar, stamps: pd.Series, wrong: list[pd.Timestamp]) -> str:
     """What is wrong with the first of the times off the calendar, why that may be, and which calendar would fit."""
-    more = f" ({len(wrong)} such times in all: {times(wrong)})" if len(wrong) > 1 else ""
+    more = f" ({len(wrong)} such times in all: {times(wrong, calendar)})" if len(wrong) > 1 else ""
     best, off, lacking = nearest(stamps)
     fitting = f" Nearest calendar: {yaml_of(best)} ({off} times off it, {lacking} steps without a row)."
     hint = fitting if off < len(wrong) else ""
@@ -238,11 +238,17 @@ def _off_calendar(calendar: Calendar, stamps: pd.Series, wrong: list[pd.Timestam
     )
 
 
-def times(moments: Iterable[pd.Timestamp]) -> str:
-    """The first few moments, for a sentence; midnights as dates."""
+def times(moments: Iterable[pd.Timestamp], calendar: Calendar) -> str:
+    """The first few moments, for a sentence; midnights as dates, rows without dates by number."""
     found = [pd.Timestamp(moment) for moment in moments]
-    shown = [f"{m:%Y-%m-%d}" if m == m.normalize() else f"{m:%Y-%m-%d %H:%M}" for m in found[:MOST_SHOWN]]
+    places = [10 if moment == moment.normalize() else 16 for moment in found[:MOST_SHOWN]]
+    shown = [written(calendar.kind, str(m), most) for m, most in zip(found, places, strict=False)]
     return ", ".join(shown) + (f" and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else "")
+
+
+def row_numbers(moments: Any) -> np.ndarray:
+    """Of rows without dates, which stand a minute apart."""
+    return pd.DatetimeIndex(moments).as_unit("s").asi8 // 60
 
 
 def yaml_of(calendar: Calendar) -> str:

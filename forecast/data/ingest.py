@@ -15,8 +15,9 @@ import pandas as pd
 from forecast.config.datasets import Dataset
 from forecast.config.paths import ProjectPaths
 from forecast.config.sources import Source
+from forecast.config.task import written
 from forecast.data import preparation, quality, snapshots, sources, vintages
-from forecast.data.calendars import ended, grid
+from forecast.data.calendars import ended, grid, row_numbers
 from forecast.data.columns import joined, known_ahead
 from forecast.data.quality import Violation
 from forecast.data.snapshots import NO_REVISION, merged, revisions
@@ -236,16 +237,17 @@ def summary(name: str, dataset: Dataset, *, root: Path, now: pd.Timestamp) -> tu
     pointer, record = snapshots.read_pointer(root, name), snapshots.provenance(root, name)
     described = quality.describe(frame, dataset)
     found = quality.findings(preparation.comparable(raw, dataset), dataset, as_of=pd.Timestamp(pointer.as_of))
+    last, kind = frame["ds"].max(), dataset.calendar.kind
     row = {
         "dataset": name,
         "source": dataset.source.kind,
         "series": len(described["series"]),
         "rows": described["rows"],
-        "first": frame["ds"].min().isoformat(),
-        "last": frame["ds"].max().isoformat(),
+        "first": written(kind, frame["ds"].min().isoformat()),
+        "last": written(kind, last.isoformat()),
         "gaps": described["gaps"],
-        "age": age(dataset, frame["ds"].max(), now),
-        "as_of": pointer.as_of,
+        "age": None if kind == "index" else age(dataset, last, now),
+        "as_of": written(kind, last.isoformat()) if kind == "index" else pointer.as_of,
         "sha256": pointer.sha256[:12],
         "snapshots": len(snapshots.snapshots(root, name)),
         "revised": record.get("revised_values", 0),
@@ -293,7 +295,8 @@ def _draw(panel: Any, frame: pd.DataFrame, dataset: Dataset, column: str) -> Non
         values = frame[frame["unique_id"] == series].set_index("ds")[column]
         full = values.reindex(grid(dataset.calendar, values.index[0], values.index[-1]))
         thinned = full.iloc[:: max(1, len(full) // MAX_POINTS)]
-        panel.plot(thinned.index, thinned.to_numpy(), linewidth=0.7, label=str(series))
+        at = row_numbers(thinned.index) if dataset.calendar.kind == "index" else thinned.index
+        panel.plot(at, thinned.to_numpy(), linewidth=0.7, label=str(series))
     panel.grid(visible=True, alpha=0.3)
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.paths import ProjectPaths
+from forecast.config.task import written
 from forecast.data.panel import read_forecasts
 from forecast.system.errors import DataError, InputError
 from forecast.system.files import read_json
@@ -30,7 +31,7 @@ MEAN, SPREAD, ENSEMBLE = "mean", "std", "ensemble"
 """What stands in the column `seed` of a table beside the seeds: their mean, their standard deviation, and the mean of
 their forecasts."""
 FORECAST_COLUMNS = ["unique_id", "cutoff", "step", "ds", "block", "seed", "y", "y_hat"]
-PER_SERIES = ("by_series", "intervals", "interval_methods", "reliability")
+PER_SERIES = ("bands", "by_series", "intervals", "interval_methods", "reliability")
 """Tables of stage `compare` with rows for every series: Parquet; the others are CSV."""
 TEXT = {"seed": str, "model": str, "skip": str, "dataset": str, "series": str}
 
@@ -79,10 +80,10 @@ class Results:
     @property
     def as_of(self) -> str:
         """The day the data were taken, or the last row's when no pointer says it, never today; or its row."""
-        lasts = [str(series["last"]) for series in self.quality.get("series", {}).values()]
-        if lasts and self.dataset.calendar.kind == "index":
-            return f"row {pd.Timestamp(max(lasts)).value // 60_000_000_000}"
-        return str(self.pointer.get("as_of") or max(lasts, default="unknown"))[:10]
+        last = max((str(series["last"]) for series in self.quality.get("series", {}).values()), default="")
+        kind = self.dataset.calendar.kind
+        taken = "" if kind == "index" else self.pointer.get("as_of")
+        return written(kind, str(taken or last), 10) or "unknown"
 
     # What stage `train` wrote.
 
@@ -137,17 +138,14 @@ class Results:
     """By step the change of each candidate's error against naive, with its 95 % band."""
     distributions = _table("distributions")
     """Scores of quantiles, densities and probabilities."""
+    bands = _table("bands")
+    """Intervals of the chosen models on test: model, ranking, series, level, cutoff, step, lower, upper."""
 
     @property
     def recorded_intervals(self) -> pd.DataFrame:
         """What MLflow's records hold: `intervals`, and up to 0.1 those of two methods."""
         earlier = any(self._compared(f"interval_methods.{kind}").exists() for kind in ("csv", "parquet"))
         return self.interval_methods if earlier else self.intervals
-
-    @cached_property
-    def bands(self) -> pd.DataFrame:
-        """Intervals of the chosen models on test: model, ranking, series, level, cutoff, step, lower, upper."""
-        return _read(self._compared("bands.parquet"), "compare", pd.read_parquet)
 
     @cached_property
     def residuals(self) -> list[dict[str, Any]]:

@@ -130,8 +130,9 @@ def place(frame: pd.DataFrame, position: int) -> str:
     """`row 7 (series 'a', 2020-01-03 00:00)` for the row at `position`."""
     row = frame.iloc[position]
     unit = frame.index.name if frame.index.name == "line" else "row"
-    time = row["ds"].isoformat(sep=" ", timespec="minutes") if isinstance(row["ds"], pd.Timestamp) else row["ds"]
-    return f"{unit} {frame.index[position]} (series {quoted(row['unique_id'])}, {time})"
+    time = row.get("ds", "")  # a file of rows without dates need not have the column
+    time = time.isoformat(sep=" ", timespec="minutes") if isinstance(time, pd.Timestamp) else time
+    return f"{unit} {frame.index[position]} (series {quoted(row['unique_id'])}{f', {time}' if time != '' else ''})"
 
 
 def _require_columns(found: list[str], wanted: list[str], where: str, error: type[ForecastError]) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.config.datasets import AnySplits, Dataset, FractionSplits, Splits
-from forecast.config.task import Task
+from forecast.config.task import Task, written
 from forecast.data.calendars import grid
 from forecast.data.panel import Panel, Series
 from forecast.system.errors import InputError
@@ -152,14 +152,11 @@ def _too_short(panel: Panel, series: Series, blocks: Blocks, block: str) -> str:
     task = panel.task
     start, stop = blocks.range(block)
     need = task.horizon + (task.lookback if block == "train" else 0)
-    span = f"{len(series)} steps from {_minute(series.ds[0])} to {_minute(series.ds[-1])}"
+    ends = [written(task.calendar.kind, str(pd.Timestamp(moment)), 16) for moment in series.ds[[0, -1]]]
+    span = f"{len(series)} steps from {ends[0]} to {ends[1]}"
     return (
         f"Dataset {panel.name!r}, series {series.unique_id!r}: its {block} block has {stop - start} steps "
         f"(series of {span}); lookback={task.lookback} and "
         f"horizon={task.horizon} need at least {need}. Shorten `lookback` or `horizon`, or move the dates under "
         f"`splits` in configs/datasets.yaml."
     )
-
-
-def _minute(moment: np.datetime64) -> str:
-    return pd.Timestamp(moment).isoformat(sep=" ", timespec="minutes")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecast.config.task import Task
+from forecast.config.task import Task, written
 from forecast.data.panel import Series
 from forecast.data.scaling import DIFFERENCED
 from forecast.system.errors import InputError
@@ -170,9 +170,10 @@ def require_rows(task: Task, series: Series, rows: np.ndarray) -> None:
     for position, column in enumerate(task.columns):
         if column.lead and not column.may_be_missing and np.isnan(series.values[rows, position]).any():
             row = int(rows[np.isnan(series.values[rows, position])][0])
+            moment = written(task.calendar.kind, str(series.ds[row]), 16)
             raise InputError(
                 f"Series {series.unique_id!r}: {column.name.rsplit('+', 1)[0]!r} has no value {column.lead} steps "
-                f"after {series.ds[row].astype('datetime64[m]')}, inside the horizon of {task.horizon}. Give "
+                f"after {moment}, inside the horizon of {task.horizon}. Give "
                 "its values of the whole horizon, in rows that hold it and no target (in Python also as `future_df`)."
             )
 

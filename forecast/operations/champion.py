@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forecast.config.paths import ProjectPaths
+from forecast.config.task import written
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError
 
@@ -238,8 +239,8 @@ def events(root: Path, dataset: str) -> list[dict[str, Any]]:
     return found
 
 
-def history(root: Path, dataset: str) -> list[dict[str, Any]]:
-    """The events as rows of equal columns, with what is known here about the version of each."""
+def history(root: Path, dataset: str, kind: str) -> list[dict[str, Any]]:
+    """The events as rows of equal columns, with what is known about the version of each. kind: of the calendar."""
     rows = []
     for event in events(root, dataset):
         meta = known_meta(root, dataset, event.get("version"))
@@ -250,7 +251,7 @@ def history(root: Path, dataset: str) -> list[dict[str, Any]]:
             "version": event.get("version"),
             "from": event.get("from"),
             "model": meta.candidate if meta else "",
-            "training_cutoff": meta.training_cutoff[:10] if meta else "",
+            "training_cutoff": written(kind, meta.training_cutoff, 10) if meta else "",
             "test_skill": round(skill, 4) if skill is not None else None,
             "reason": event.get("reason", ""),
         })  # fmt: skip

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from forecast.config.paths import ProjectPaths
+from forecast.config.task import written
+from forecast.data.calendars import row_numbers
 from forecast.data.panel import with_series
 from forecast.operations import champion
 from forecast.operations.champion import Champion, Live, Meta, remembered
@@ -108,7 +110,7 @@ def numbered(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     """Of rows without dates (calendar `index`) their numbers as `cutoff` and `ds`: row n stands n minutes after
     1970-01-01. Any other table as it is."""
     times = [name for name in ("cutoff", "ds") if name in table and kind == "index"]
-    return table.assign(**{name: table[name].astype("datetime64[s]").astype("int64") // 60 for name in times})
+    return table.assign(**{name: row_numbers(table[name]) for name in times})
 
 
 def refresh(root: Path, dataset: str, frame: pd.DataFrame, *, as_of: str) -> list[Live]:
@@ -177,10 +179,11 @@ def _of(root: Path, dataset: str) -> LiveDataset:
         as_of = snapshots.read_pointer(place, dataset).as_of
         found = refresh(root, dataset, frame, as_of=as_of)
         issues = numbered(by_issue(root, dataset, frame), settings.calendar.kind)
+        as_of = frame["ds"].max().isoformat() if settings.calendar.kind == "index" else as_of
     except ForecastError:
         as_of, found = remembered(root, dataset)
         issues = pd.DataFrame(columns=["cutoff", "version", "error", "naive"])
     metas = [champion.known_meta(root, dataset, entry.version) for entry in found]
     names = [meta.candidate if meta else "no longer here" for meta in metas]
     versions = [{**asdict(entry), "model": name} for entry, name in zip(found, names, strict=True)]
-    return LiveDataset(dataset, settings.title, as_of, issues, versions)
+    return LiveDataset(dataset, settings.title, written(settings.calendar.kind, as_of), issues, versions)

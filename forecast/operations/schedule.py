@@ -12,10 +12,10 @@ this process lies below `.forecast/schedule/`:
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -34,6 +34,7 @@ from apscheduler.triggers.base import BaseTrigger
 from forecast.config.operation import DAYS, Schedule, ScheduledJob
 from forecast.config.paths import ProjectPaths
 from forecast.system import files
+from forecast.system.processes import send
 
 HEARTBEAT_SECONDS = 10.0
 LOG_BYTES = 1_000_000
@@ -164,10 +165,7 @@ def next_runs(schedule: Schedule, now: datetime) -> dict[str, datetime]:
 
 def last_run(root: Path, name: str) -> dict[str, Any]:
     """`started`, `ended`, `code` of the last run of a job; empty when it never ran."""
-    try:
-        return dict(files.read_json(ProjectPaths.of(root).schedule / f"{name}.json"))
-    except (OSError, ValueError):
-        return {}
+    return files.noted(ProjectPaths.of(root).schedule / f"{name}.json")
 
 
 def last_started(root: Path, name: str) -> datetime | None:
@@ -187,9 +185,7 @@ def _end(process: subprocess.Popen[bytes], grace: float = 10.0) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    for child in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.kill()
+    send(family, signal.SIGKILL)
 
 
 def _cut(log: Path) -> None:

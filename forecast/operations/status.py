@@ -14,6 +14,7 @@ from typing import Any
 
 from forecast.config.paths import ProjectPaths
 from forecast.config.reading import read_yaml
+from forecast.config.task import written
 from forecast.operations import champion
 from forecast.operations.worktree import newest_data
 from forecast.system import files, processes
@@ -52,8 +53,12 @@ def status_of(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
     named, meta, faults = _local(root, dataset)
     if not faults and "champion" not in named:
         faults.append(f"no champion here; `forecast promote {dataset}`, or `forecast status --registry` takes one")
-    pointer = _json(newest_data(root, dataset) / "data" / "pointers" / f"{dataset}.json")
+    pointer, kind = (
+        files.noted(newest_data(root, dataset) / "data" / "pointers" / f"{dataset}.json"),
+        calendar(root, dataset),
+    )
     last, known = _last_observation(root, dataset, pointer)
+    as_of = last if kind == "index" else str(pointer.get("as_of", ""))
     _, scored = champion.remembered(root, dataset)
     live = next((entry for entry in scored if entry.version == named.get("champion")), None)
     decision = _decision(root, dataset)
@@ -63,10 +68,10 @@ def status_of(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
         champion=named.get("champion"),
         model=meta.candidate if meta else "",
         age_days=round(_days(now, meta.created_at), 1) if meta else None,
-        training_cutoff=meta.training_cutoff[:19] if meta else "",
-        data_as_of=str(pointer.get("as_of", "")),
-        last_observation=last,
-        last_observation_age_h=round(24 * _days(now, known), 1) if known else None,
+        training_cutoff=written(kind, meta.training_cutoff, 19) if meta else "",
+        data_as_of=written(kind, as_of),
+        last_observation=written(kind, last),
+        last_observation_age_h=round(24 * _days(now, known), 1) if known and kind != "index" else None,
         skill=meta.metrics.get("skill") if meta else None,
         live_error=live.error if live else None,
         live_skill=live.skill if live else None,
@@ -78,12 +83,20 @@ def status_of(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
     )
 
 
+def calendar(root: Path, dataset: str) -> str:
+    """The kind of a dataset's calendar; empty where its entry does not say it, which is `check`'s to tell."""
+    try:
+        return str(_yaml(root, "datasets.yaml")["datasets"][dataset]["calendar"]["kind"])
+    except (KeyError, TypeError):
+        return ""
+
+
 def _last_observation(root: Path, dataset: str, pointer: Mapping[str, Any]) -> tuple[str, str]:
     """The time of the newest row of the pointed snapshot and when it became known (a session: its close); both empty
     where its record does not say them."""
     name = str(pointer.get("snapshot", ""))
     record = (newest_data(root, dataset) / name).with_suffix(".json") if name else None
-    content = _json(record) if record else {}
+    content = files.noted(record) if record else {}
     return str(content.get("last", "")), str(content.get("known", content.get("last", "")))
 
 
@@ -117,7 +130,7 @@ def _drift(decision: Mapping[str, Any]) -> str:
 
 def _decision(root: Path, dataset: str) -> dict[str, Any]:
     """The newest decision of a retraining; empty before the first one."""
-    found = [_json(path) for path in (ProjectPaths.of(root).retraining(dataset) / "decisions").glob("*.json")]
+    found = [files.noted(path) for path in (ProjectPaths.of(root).retraining(dataset) / "decisions").glob("*.json")]
     return max(found, key=lambda decision: str(decision.get("at", "")), default={})
 
 
@@ -125,9 +138,9 @@ def _runs(root: Path, dataset: str, decision: Mapping[str, Any]) -> tuple[str, s
     """The newest scheduled or recorded retraining, and the next planned one."""
     folder = ProjectPaths.of(root).schedule
     jobs = _jobs(root, dataset)
-    beat = _json(folder / "heartbeat.json")
+    beat = files.noted(folder / "heartbeat.json")
     planned = sorted(moment for name, moment in beat.get("next", {}).items() if name in jobs)
-    done = [run for run in (_json(folder / f"{name}.json") for name in jobs) if run]
+    done = [run for run in (files.noted(folder / f"{name}.json") for name in jobs) if run]
     newest = max(done, key=lambda run: str(run.get("started", "")), default={})
     last = "none"
     if str(newest.get("started", "")) > str(decision.get("at", "")):  # it ended without a decision, or still runs
@@ -152,14 +165,6 @@ def _jobs(root: Path, dataset: str) -> list[str]:
 
 def _days(now: datetime, earlier: str) -> float:
     return (now - datetime.fromisoformat(earlier).replace(tzinfo=now.tzinfo)).total_seconds() / 86400
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = files.read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _yaml(root: Path, name: str) -> dict[str, Any]:

@@ -5,13 +5,12 @@ choice between LSTM and GRU.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import pandas as pd
 
 from forecast.config.datasets import Dataset, Splits
-from forecast.config.task import SessionCalendar, WeekdayCalendar
+from forecast.config.task import SessionCalendar, WeekdayCalendar, written
 from forecast.data.results import BLOCKS, RANKING_TITLES, RANKINGS, Results
 from forecast.report import text
 from forecast.report.charts import Axes, Point, scatter
@@ -281,8 +280,7 @@ def gaps(results: Results) -> list[str]:
 
 def _written(results: Results, moment: str, places: int = 16) -> str:
     """ISO 8601 to its minute (16 places) or day (10); the number of a row without a date."""
-    rows = results.dataset.calendar.kind == "index"
-    return text.row(datetime.fromisoformat(moment)) if rows else moment.replace("T", " ")[:places]
+    return written(results.dataset.calendar.kind, moment, places).replace("T", " ")
 
 
 def findings_table(results: Results) -> Table | None:

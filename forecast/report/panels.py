@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from forecast.config.task import written
 from forecast.data.results import Results, in_ranking
 from forecast.report import text
 from forecast.report.charts import Axes, Line, line_chart
@@ -137,7 +138,7 @@ def _origin_panel(
         lines.append(_forecast_line(role, model, found, origin, x, intervals))
     low, spans = int(x[0]), (-2 * horizon, -horizon, 0, horizon)
     steps = [t for t in spans if low - 1 <= t] if horizon > 7 else [low, 0, horizon]
-    write = written(results)
+    write = _writing(results)
     when = write(cutoff)
     axes = Axes(
         label=f"{word} forecast of {series} at {when}, against the actual values",
@@ -172,11 +173,12 @@ def intervals_at(results: Results, model: str, series: str, cutoff: pd.Timestamp
     return tuple((floats(part["lower"]), floats(part["upper"])) for part in levels)
 
 
-def written(results: Results) -> Callable[[datetime], str]:
+def _writing(results: Results) -> Callable[[datetime], str]:
     """How a moment is written: with its hour where steps are shorter than a day; a row without a date by number."""
+    if results.dataset.calendar.kind == "index":
+        return lambda moment: written("index", moment.isoformat())
     times = pd.DatetimeIndex(results.naive["ds"])
-    hours = bool((times != times.normalize()).any())
-    return text.row if results.dataset.calendar.kind == "index" else partial(text.moment, hours=hours)
+    return partial(text.moment, hours=bool((times != times.normalize()).any()))
 
 
 def time_panels(results: Results) -> list[Panel]:

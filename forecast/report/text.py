@@ -93,11 +93,6 @@ def moment(value: datetime, *, hours: bool) -> str:
     return f"{day} {value:%H:%M}" if hours else day
 
 
-def row(value: datetime) -> str:
-    """`row 600` of rows without dates, which stand a minute apart."""
-    return f"row {(value - datetime(1970, 1, 1)).total_seconds() / 60:.0f}"
-
-
 def name(model: str) -> str:
     """A model's name for people: `seasonal_naive` is `seasonal naive`."""
     return model.replace("_", " ")

@@ -101,6 +101,15 @@ def read_json(path: Path | str) -> Any:
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
+def noted(path: Path | str) -> dict[str, Any]:
+    """What a JSON file notes; empty where it is absent, damaged or something else."""
+    try:
+        content = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def read_saved(path: Path, schema: int, *older: int) -> dict[str, Any]:
     """The description of something saved by this program: `DataError` unreadable, `InputError` another schema.
 

@@ -216,7 +216,20 @@ def test_a_file_whose_data_are_refused_leaves_the_configuration_as_it_was(projec
 def test_a_series_without_dates_goes_from_its_file_to_a_checked_dataset(tmp_path: Path):
     write_project(tmp_path, mine={"calendar": {"kind": "index"}})
     hourly(rows=240)[["temp"]].to_csv(tmp_path / "data" / "mine.csv", index=False)
-    assert "240 rows" in run("fetch", "mine", root=tmp_path)
+    assert "(240 rows, +240; as of row 239)" in run("fetch", "mine", root=tmp_path)
     for name in ("models", "tuning", "evaluation"):
         shutil.copy(Path("configs") / f"{name}.yaml", tmp_path / "configs" / f"{name}.yaml")
-    assert "right: 240 rows of 1 series" in run("check", "mine", root=tmp_path)
+    assert "right: 240 rows of 1 series, row 0 to row 239" in run("check", "mine", root=tmp_path)
+    (row,) = json.loads(run("data", "--format", "json", root=tmp_path))
+    assert (row["first"], row["last"], row["as_of"], row["age"]) == ("row 0", "row 239", "row 239", None)
+
+
+def test_findings_of_rows_without_dates_name_the_rows(tmp_path: Path):
+    target = {"column": "temp", "max_missing": 0.1}
+    write_project(tmp_path, mine={"calendar": {"kind": "index"}, "target": target})
+    values = [*range(100), *[7.5] * 20, "", *range(100)]
+    lines = [f"{number},{value}" for number, value in enumerate(values) if number != 150]
+    (tmp_path / "data" / "mine.csv").write_text("\n".join(["ds,temp", *lines]) + "\n")
+    run("fetch", "mine", root=tmp_path)
+    said = run("data", "mine", root=tmp_path)
+    assert "(row 100)" in said and "(row 120)" in said and "(row 150)" in said and "1970" not in said

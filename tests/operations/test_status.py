@@ -35,6 +35,19 @@ def test_all_is_well(running):
     )  # since the day ended
 
 
+def test_rows_without_dates_are_named_by_their_number(moved):
+    settings = {**small_project.DATASET, "calendar": {"kind": "index"}}
+    small_project.write_yaml(moved / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: settings}})
+    pointer = moved / "data" / "pointers" / f"{NAME}.json"
+    record = (moved / files.read_json(pointer)["snapshot"]).with_suffix(".json")
+    files.write_json(record, {**files.read_json(record), "last": "1970-01-01T10:00:00"})
+    found = status_of(moved, NAME, now=NOW)
+    assert (found.data_as_of, found.last_observation, found.last_observation_age_h) == ("row 600", "row 600", None)
+    assert found.training_cutoff.startswith("row ") and found.age_days == 2.0
+    (first, *_) = champion.history(moved, NAME, status.calendar(moved, NAME))
+    assert first["training_cutoff"] == found.training_cutoff
+
+
 def test_without_a_champion_the_next_move_is_named(repro):
     found = status_of(repro, NAME, now=NOW)
     assert found.champion is None and "`forecast promote wave`, or `forecast status --registry`" in found.state

@@ -56,7 +56,7 @@ def spikes(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viol
         found = np.flatnonzero(lonely > limit * usual) + 1 if usual > 0 else np.array([], dtype=int)
         if found.size:
             worst = values[found[np.argmax(lonely[found - 1])]]
-            text = f"{found.size} values stand alone ({times(when[found])}; the worst is {worst:g})."
+            text = f"{found.size} values stand alone ({times(when[found], dataset.calendar)}; the worst is {worst:g})."
             yield Violation("spikes", series, column, found.size, f"{text} Correct them, or leave the cells empty.")
 
 
@@ -70,7 +70,9 @@ def stale_repeats(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
         if found.any():
             text = f"{found.sum()} runs of equal values, the longest of {lengths[found].max()} rows"
             count = int(lengths[found].sum())
-            yield Violation("stale_repeats", series, column, count, f"{text} ({times(when[starts[found]])}).")
+            yield Violation(
+                "stale_repeats", series, column, count, f"{text} ({times(when[starts[found]], dataset.calendar)})."
+            )
 
 
 def units(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
@@ -83,7 +85,8 @@ def units(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viola
         for series, name, when, values in _columns(frame, [stated.column]):
             outside = (values < low) | (values > high)
             if outside.sum() > limit:
-                text = f"{outside.sum()} are no {stated.unit} ({times(when[outside])}), wanted {low:g} to {high:g}."
+                odd = times(when[outside], dataset.calendar)
+                text = f"{outside.sum()} are no {stated.unit} ({odd}), wanted {low:g} to {high:g}."
                 yield Violation("units", series, name, int(outside.sum()), text)
             yield from _other_unit(series, name, stated.unit, quantity, float(np.median(values)))
 
@@ -102,7 +105,7 @@ def missing_cells(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
     rows_of = frame["unique_id"].value_counts()
     for column in _numbers(frame):
         for found in _by_series(
-            "missing_cells", frame[frame[column].isna()], limit, "{count} cells are empty ({times}).", column
+            "missing_cells", dataset, frame[frame[column].isna()], limit, "{count} cells are empty ({times}).", column
         ):
             if found.count <= dataset.quality.missing_share.limit * rows_of[found.series]:
                 yield found
@@ -162,11 +165,13 @@ def _equal_groups(wide: pd.DataFrame, limit: float) -> list[list[str]]:
     return groups
 
 
-def _by_series(rule: str, wrong: pd.DataFrame, limit: float, text: str, column: str = "") -> Iterator[Violation]:
+def _by_series(
+    rule: str, dataset: Dataset, wrong: pd.DataFrame, limit: float, text: str, column: str = ""
+) -> Iterator[Violation]:
     """One violation for each series of which more than `limit` rows are `wrong`."""
     for series, rows in wrong.groupby("unique_id", sort=True):
         if len(rows) > limit:
-            sentence = text.format(count=len(rows), times=times(rows["ds"]))
+            sentence = text.format(count=len(rows), times=times(rows["ds"], dataset.calendar))
             yield Violation(rule, str(series), column, len(rows), sentence)
 
 
@@ -198,14 +203,14 @@ def ohlc_order(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[
         body = frame[["open", "close"]]
         wrong = (frame["low"] > body.min(axis=1)) | (frame["high"] < body.max(axis=1)) | (frame["high"] < frame["low"])
         text = "{count} sessions break low ≤ open, close ≤ high ({times}); correct or drop them."
-        yield from _by_series("ohlc_order", frame[wrong], limit, text)
+        yield from _by_series("ohlc_order", dataset, frame[wrong], limit, text)
 
 
 def positive_prices(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """Above zero, in every bar column."""
     for column in (name for name in BARS if name in frame.columns):
         text = "{count} prices are not above zero ({times}); a log is impossible there."
-        yield from _by_series("positive_prices", frame[frame[column] <= 0], limit, text, column)
+        yield from _by_series("positive_prices", dataset, frame[frame[column] <= 0], limit, text, column)
 
 
 def unadjusted_split(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
@@ -220,8 +225,8 @@ def unadjusted_split(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Ite
         back = np.append(np.abs(change[1:] + change[:-1]) < JUMP / 2, False)
         found = (np.abs(change) > JUMP) & (distance < limit) & ~back
         if found.any():
-            when = rows["ds"].iloc[1:][found]
-            text = f"{found.sum()} jumps look like splits that were not undone ({times(when)}); adjust the prices."
+            when = times(rows["ds"].iloc[1:][found], dataset.calendar)
+            text = f"{found.sum()} jumps look like splits that were not undone ({when}); adjust the prices."
             yield Violation("unadjusted_split", str(series), "close", int(found.sum()), text)
 
 
@@ -232,7 +237,7 @@ def flat_bars(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[V
         text = (
             "{count} sessions have one price for open, high, low and close ({times}). Their daily range says nothing."
         )
-        yield from _by_series("flat_bars", frame[flat], limit, text)
+        yield from _by_series("flat_bars", dataset, frame[flat], limit, text)
 
 
 def dividends(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
@@ -252,9 +257,9 @@ def gaps(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violat
     for series, own in _in_series(found):
         count = sum(gap.steps for gap in own)
         if count > limit:
-            text = f"{count} steps have no row ({times(gap.first for gap in own)})"
+            text = f"{count} steps have no row ({times((gap.first for gap in own), dataset.calendar)})"
             elsewhere = [gap.first for gap in own if gap.first in known]
-            more = f"; other series have {times(elsewhere)}" if elsewhere else ""
+            more = f"; other series have {times(elsewhere, dataset.calendar)}" if elsewhere else ""
             yield Violation("gaps", series, "", count, f"{text}{more}.")
 
 
@@ -264,7 +269,7 @@ def clock_change(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterato
     found = gaps_of(frame, dataset.calendar) if regular else []
     for series, own in _in_series([g for g in found if g.steps == 1 and _never_on_a_clock(g.first)]):
         if len(own) > limit:
-            when = times(gap.first for gap in own)
+            when = times((gap.first for gap in own), dataset.calendar)
             text = f"hours are missing where clocks are put forward ({when}): these look like local times; "
             yield Violation("clock_change", series, "ds", len(own), f"{text}state `source.time_zone`.")
 
@@ -279,7 +284,8 @@ def freshness(frame: pd.DataFrame, dataset: Dataset, limit: float, as_of: pd.Tim
     for series, last in frame.groupby("unique_id", sort=True)["ds"].max().items():
         due = following(dataset.calendar, last, int(limit) + 1)
         if (ended(dataset.calendar, due) <= as_of).all():
-            text = f"the last row is of {times([last])}, more than {limit:g} steps before {times([as_of])}."
+            newest, now = (times([moment], dataset.calendar) for moment in (last, as_of))
+            text = f"the last row is of {newest}, more than {limit:g} steps before {now}."
             yield Violation("freshness", str(series), "ds", int(limit) + 1, text)
 
 

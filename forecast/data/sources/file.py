@@ -74,9 +74,9 @@ def read(request: Request) -> RawFrame:
     where = str(source.path)
     read = own_files.table(path, where, source.form, names=source.columns.get("unique_id", "unique_id"))
     table = _named(read, request.dataset, source, where)
+    _refuse_text(table, table.columns.drop(["unique_id", "ds"], errors="ignore"), source, where)
     if request.dataset.calendar.kind == "index":
         table["ds"] = _numbered(table, where)
-    _refuse_text(table, table.columns.drop(["unique_id", "ds"]), source, where)
     wall_clock = isinstance(request.dataset.calendar, SessionCalendar | WeekdayCalendar)
     table["ds"] = as_utc(table, source.time_format, time_zone=source.time_zone, wall_clock=wall_clock, where=where)
     numbers = table.columns.drop(["unique_id", "ds"])

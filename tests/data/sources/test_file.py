@@ -295,6 +295,13 @@ def test_a_count_that_is_no_row_number_is_refused_with_its_line(tmp_path, wrong)
     assert "line 3" in message and wrong in message and "whole number" in message
 
 
+@pytest.mark.parametrize(("text", "place"), [("temp\n5\nx\n", "'mine')"), ("ds,temp\n4,5\n7,x\n", "'mine', 7)")])
+def test_text_in_rows_without_dates_is_told_without_a_date(tmp_path, text, place):
+    assert f"line 3 (series {place}: column 'temp' holds text 'x'" in refused(
+        tmp_path, text, calendar={"kind": "index"}
+    )
+
+
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252", "latin-1")
 
 
