@@ -25,7 +25,7 @@ import pandas as pd
 import psutil
 import yaml
 
-from forecast.api import new_project
+from forecast.api import packaged
 
 NAME = "many"
 EVERY = 0.5
@@ -79,7 +79,7 @@ def m4(folder: Path) -> pd.DataFrame:
 
 
 def project(folder: Path, kind: Kind, frame: pd.DataFrame) -> None:
-    new_project.create(folder)
+    packaged.create_project(folder)
     frame.to_csv(folder / "data" / f"{NAME}.csv", index=False)
     columns = {} if "ds" in frame else {"columns": {"unique_id": "unique_id"}}
     entry = {

@@ -157,13 +157,13 @@ def new(
     upgrade: bool = typer.Option(False, "--upgrade", help="Bring the stages of a project to the installed version."),
 ) -> None:
     """Make a project with configs, stages and the embedded data, on which `dvc repro` runs at once."""
-    from forecast.api import new_project
+    from forecast.api import packaged
 
     if upgrade:
-        changed = new_project.upgrade(directory)
+        changed = packaged.upgrade_project(directory)
         print(changed or f"{directory} has the stages of the installed version already.", end="" if changed else "\n")
         return
-    made = new_project.create(directory)
+    made = packaged.create_project(directory)
     print(f"{directory}: {len(made)} files. The datasets and models stand in configs/, the stages in dvc.yaml.")
     missing = [name for name in PIPELINE if importlib.util.find_spec(name) is None]
     if missing:

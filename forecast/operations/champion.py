@@ -15,7 +15,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,8 +81,8 @@ class Champion:
 class Live:
     """One version's live accuracy over the actuals known so far.
 
-    error, expected, naive: mean over series of the MAE over that of the test block at the same steps: `error` of the
-    issued forecasts (1: as on test), `naive` of the last value. coverage: level in percent → share of actuals inside.
+    error: mean over series of the MAE over that of the test block at the same steps (1: as on test). skill: against
+    the last value. coverage: level in percent → share of actuals inside.
     """
 
     version: int
@@ -123,7 +123,7 @@ def load_version(root: Path, dataset: str, version: int) -> Champion:
     content = _described(folder)
     ensemble = Ensemble.load(folder)
     _require_same(folder / MANIFEST, content["model_sha256"])
-    return Champion(version, ensemble, Meta(**content["meta"]))
+    return Champion(version, ensemble, files.remade(Meta, content["meta"]))
 
 
 def verify(root: Path, dataset: str, version: int) -> None:
@@ -136,7 +136,7 @@ def verify(root: Path, dataset: str, version: int) -> None:
 
 def read_meta(root: Path, dataset: str, version: int) -> Meta:
     """What is known about a stored version, without loading its model."""
-    return Meta(**_described(folder_of(root, dataset, version))["meta"])
+    return files.remade(Meta, _described(folder_of(root, dataset, version))["meta"])
 
 
 def known_meta(root: Path, dataset: str, version: object) -> Meta | None:
@@ -259,13 +259,9 @@ def history(root: Path, dataset: str, kind: str) -> list[dict[str, Any]]:
 
 
 def remembered(root: Path, dataset: str) -> tuple[str, list[Live]]:
-    """The scores as last written, and the `as_of` of their data; empty when there are none. Versions up to 0.2 wrote
-    more of each."""
-    known = [each.name for each in fields(Live)]
+    """The scores as last written, and the `as_of` of their data; empty when there are none."""
+    content = files.noted(ProjectPaths.of(root).live_forecasts(dataset).with_suffix(".json"))
     try:
-        content: dict[str, Any] = files.read_json(ProjectPaths.of(root).live_forecasts(dataset).with_suffix(".json"))
-        return str(content["as_of"]), [
-            Live(**{k: v for k, v in entry.items() if k in known}) for entry in content["live"]
-        ]
-    except (OSError, ValueError, TypeError, KeyError):
+        return str(content["as_of"]), [files.remade(Live, entry) for entry in content["live"]]
+    except (TypeError, KeyError):
         return "", []

@@ -86,7 +86,7 @@ def known(root: Path, dataset: str) -> list[Decision]:
 
 def from_json(content: Mapping[str, Any]) -> Decision:
     lists = {name: tuple(content[name]) for name in ("drift", "due", "unused_edits")}
-    return Decision(**{**content, **lists})
+    return files.remade(Decision, {**content, **lists})
 
 
 def write_pending(root: Path, decision: Decision, candidate: Path, meta: Meta) -> None:
@@ -109,7 +109,7 @@ def finish_pending(
     if not (pending / "decision.json").exists():
         return None
     decision = from_json(files.read_json(pending / "decision.json"))
-    meta = Meta(**files.read_json(pending / "meta.json"))
+    meta = files.remade(Meta, files.read_json(pending / "meta.json"))
     say("register")
     version = registry.register(root, dataset, pending / "candidate", meta, tracking_uri=tracking_uri)
     say("promote")

@@ -165,7 +165,7 @@ def rebuild(root: Path, dataset: str, version: int, *, tracking_uri: str = "") -
     with files.scratch_folder() as folder:
         found = registry.download(place(root, tracking_uri), dataset, version, folder)
         content = files.read_json(found / champion.META)
-        champion.store(root, dataset, version, Ensemble.load(found), Meta(**content["meta"]))
+        champion.store(root, dataset, version, Ensemble.load(found), files.remade(Meta, content["meta"]))
 
 
 def _restore(root: Path, dataset: str, tracking_uri: str) -> list[str]:

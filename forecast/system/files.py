@@ -14,10 +14,11 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import filelock
 
@@ -25,6 +26,7 @@ from forecast.system import processes
 from forecast.system.errors import BusyError, DataError, ForecastError, InputError
 
 TEMPORARY = ".tmp-"
+T = TypeVar("T")
 
 
 @contextmanager
@@ -108,6 +110,11 @@ def noted(path: Path | str) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def remade(kind: type[T], content: Mapping[str, Any]) -> T:
+    """A dataclass from what was written of one; fields that another version had besides are left out."""
+    return kind(**{each.name: content[each.name] for each in fields(kind) if each.name in content})  # type: ignore[arg-type]
 
 
 def read_saved(path: Path, schema: int, *older: int) -> dict[str, Any]:

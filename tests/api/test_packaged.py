@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from forecast.api import new_project
+from forecast.api import packaged
 from forecast.config.datasets import load_datasets
 from forecast.config.experiment import load_evaluation, load_models, load_tuning
 from forecast.system.errors import InputError
@@ -17,7 +17,7 @@ from tests.support.small_project import command
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    new_project.create(tmp_path / "own")
+    packaged.create_project(tmp_path / "own")
     return tmp_path / "own"
 
 
@@ -55,22 +55,22 @@ def test_its_pipeline_depends_on_the_installed_version_instead_of_a_source_folde
 def test_a_folder_that_holds_something_is_left_alone(own: Path) -> None:
     before = {path: path.read_bytes() for path in own.rglob("*") if path.is_file()}
     with pytest.raises(InputError, match=r"wanted an empty or new folder.*--upgrade"):
-        new_project.create(own)
+        packaged.create_project(own)
     assert {path: path.read_bytes() for path in own.rglob("*") if path.is_file()} == before
 
 
 def test_an_upgrade_shows_what_it_changes_and_leaves_the_users_own(own: Path) -> None:
     (own / "pipelines" / "train.py").write_text("old = True\n")
     (own / "configs" / "tuning.yaml").write_text("mine: 1\n")
-    shown = new_project.upgrade(own)
+    shown = packaged.upgrade_project(own)
     assert "--- pipelines/train.py (before)" in shown and "-old = True" in shown and "+def main(" in shown
     assert "tuning.yaml" not in shown and (own / "configs" / "tuning.yaml").read_text() == "mine: 1\n"
-    assert new_project.upgrade(own) == ""
+    assert packaged.upgrade_project(own) == ""
 
 
 def test_an_upgrade_wants_a_project(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="wanted a project"):
-        new_project.upgrade(tmp_path)
+        packaged.upgrade_project(tmp_path)
 
 
 def test_the_command_says_what_to_type_next(tmp_path: Path) -> None:
