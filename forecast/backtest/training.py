@@ -171,16 +171,15 @@ def _join(folder: Path, parts: list[Path]) -> None:
 
 
 def _longest_first(jobs: list[TrainingJob], workers_wanted: int) -> list[TrainingJob]:
-    """Networks, then the rest; what is refitted at many origins takes longest of all and goes before most of them.
+    """What is refitted at many origins takes longest of all, one automatic model longer than one network.
 
     Each worker begins with a network: loky judges its memory from there, and TensorFlow is then already in it.
     """
     networks = [job for job in jobs if job.candidate.spec.uses_tensorflow]
     networks = workers.in_turn(networks, lambda job: job.candidate.name, workers_wanted)
     rest = [job for job in jobs if not job.candidate.spec.uses_tensorflow]
-    often = [job for job in rest if job.candidate.spec.refitted]
-    first = networks[:workers_wanted]
-    return [*first, *often, *networks[len(first) :], *(job for job in rest if job not in often)]
+    rest = sorted(rest, key=lambda job: not job.candidate.spec.refitted)
+    return [*networks[:workers_wanted], *rest, *networks[workers_wanted:]]
 
 
 @dataclass(frozen=True)

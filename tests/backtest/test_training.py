@@ -173,7 +173,7 @@ def test_a_saved_forecaster_serves_what_the_backtest_forecast(run, prepared, tmp
 def test_the_second_call_computes_nothing_and_gives_the_same_bytes(run, tmp_path, computed):
     planned = [NAIVE, RIDGE, network()]
     trained(run, planned, tmp_path / "trained")
-    assert computed == ["ffnn.linear", "ffnn.linear", "naive", "ridge"]  # networks first, they take longest
+    assert computed == ["ffnn.linear", "naive", "ridge", "ffnn.linear"]  # a worker begins with a network
     first, told = tree(tmp_path / "trained"), []
     computed.clear()
     train(run, planned, {}, tmp_path / "trained", jobs=1, advance=told.append)
@@ -184,7 +184,7 @@ def test_the_second_call_computes_nothing_and_gives_the_same_bytes(run, tmp_path
 
 @pytest.mark.parametrize(
     ("workers", "order"),
-    [(1, "a0 a1 b0 b1 c0 c1 naive"), (2, "a0 b0 a1 b1 c0 c1 naive"), (4, "a0 b0 c0 a1 b1 c1 naive")],
+    [(1, "a0 naive a1 b0 b1 c0 c1"), (2, "a0 b0 naive a1 b1 c0 c1"), (4, "a0 b0 c0 a1 naive b1 c1")],
 )
 def test_seeds_of_as_many_candidates_as_workers_are_trained_in_turn(run, workers, order):
     """Each worker begins with a network, and mostly goes on with another seed of one it has traced."""

@@ -5,6 +5,7 @@ Importing this package imports TensorFlow.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import warnings
@@ -79,3 +80,5 @@ quiet()  # TensorFlow reads the environment while it is imported, so this comes 
 
 with without_extras(), without_collecting():
     import forecast.networks.layers.assemble  # noqa: F401
+
+gc.freeze()  # nor need TensorFlow's objects be looked through for garbage at every full collection after it
