@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from forecast.data.windows import inputs
+from forecast.data.windows import Windows, inputs
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.loops import Loop
 from forecast.forecaster.trainers import Budget, by_gradient, by_levenberg_marquardt, dependence_of, fit_head
 from forecast.models.base import ModelSpec
 from forecast.models.problem import Problem, looked_at, looks, mean_losses
-from forecast.models.skip import Kind, Skip, fit_shape, mean_absolute_error
+from forecast.models.skip import Kind, Skip, mean_absolute_error
 from forecast.networks import inference
 from forecast.networks.description import Network
 from forecast.networks.heads import FittedHead
@@ -130,9 +130,9 @@ def _fit_network(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
     spec: Any = bare.spec
     network: Network = spec.network(problem.panel.task)
     skip = problem.skip(start.skip, network.shapes.horizon)
-    series = problem.made.get((start.skip, skip.horizon, "series")) or training_series(problem, skip)
+    series = problem.training.get((start.skip, skip.horizon)) or training_series(problem, skip)
     if sum(one.target.nbytes for one in series) <= MOST_KEPT:
-        problem.made[start.skip, skip.horizon, "series"] = series
+        problem.training[start.skip, skip.horizon] = series
     head, series = fit_head(problem, skip, spec, series)
     by_steps = partial(
         by_gradient, network, series, spec=spec, seed=start.seed, budget=start.budget,
@@ -258,16 +258,11 @@ def corrected(problem: Problem, recursive: Forecaster, shape: Skip | None = None
         raise InputError(
             f"Model {spec.family!r} has no closed loop to correct. Take a recursive family (arx, narx, jordan)."
         )
-    horizon, left_over = problem.panel.task.horizon, partial(partial, _left_over, recursive)
-    if shape is not None:
-        train = left_over(problem.examples("train", horizon, purpose="skip"))
-        return replace(recursive, correction=fit_shape(train, problem.channels, shape))
-    correction = problem.linear(horizon, problem.panel.task.candidate_lags()[-1:], left_over)
-    return replace(recursive, correction=correction)
+    task = problem.panel.task
 
+    def left_over(windows: Windows, target: np.ndarray) -> np.ndarray:
+        """Of the targets what the recursion leaves, written as a change from the last value."""
+        return target - recursive.closed(windows, task.horizon) + windows.last[:, None]
 
-def _left_over(recursive: Forecaster, examples: Callable[[], Iterable[Any]]) -> Iterator[Any]:
-    """The same, with what the recursion leaves of their targets, written as a change from the last value."""
-    for windows, target, *rest in examples():
-        left = target - recursive.closed(windows, target.shape[1]) + windows.last[:, None]
-        yield (windows, left, *rest)
+    lags = task.candidate_lags()[-1:]
+    return replace(recursive, correction=problem.linear(task.horizon, lags, shape, left_over))

@@ -120,14 +120,15 @@ def _neighbours(shape: Skip, largest: Skip, channels: Layout, lags: Sequence[int
     """What differs in one thing, at the same penalty and the next ones; first in the penalty alone."""
     at, place = lags.index(shape.lags), PENALTIES.index(shape.penalty)
     inputs = {channel for channel in channels.value[channels.outputs :] if channel not in channels.leads}
-    left_out = (*({*shape.unread} ^ {channel} for channel in sorted(inputs)), inputs, set[int]())
-    changed = [
-        shape,
-        *(_looking_back(shape, n) for n in lags[max(at - 1, 0) : at + 2]),
-        _looking_back(replace(shape, harmonics=() if shape.harmonics else largest.harmonics), shape.lags),
-        replace(shape, leads=largest.leads - shape.leads),
-        *(replace(shape, unread=tuple(sorted(others))) for others in left_out),
-    ]
+    changed = [shape, *(_looking_back(shape, n) for n in lags[max(at - 1, 0) : at + 2] if n != shape.lags)]
+    if largest.harmonics:
+        turned = replace(shape, harmonics=() if shape.harmonics else largest.harmonics)
+        changed.append(_looking_back(turned, shape.lags))
+    if largest.leads:
+        changed.append(replace(shape, leads=largest.leads - shape.leads))
+    if inputs:
+        left_out = (*({*shape.unread} ^ {channel} for channel in sorted(inputs)), inputs, set[int]())
+        changed += [replace(shape, unread=tuple(sorted(others))) for others in left_out]
     for penalty in PENALTIES[max(place - 1, 0) : place + 2]:
         yield from (replace(one, penalty=penalty) for one in changed)
 

@@ -27,7 +27,7 @@ from forecast.data.scaling import Scaling
 from forecast.data.splits import Blocks, Borders
 from forecast.data.windows import Layout, Windows, layout, targets, task_windows
 from forecast.models.choice import Folds, fit_linear
-from forecast.models.skip import Batches, Carry, Kind, Skip, fit_carry, fit_shape, harmonics_of
+from forecast.models.skip import Batches, Carry, Kind, Skip, fit_shape, harmonics_of
 
 Purpose = Literal["skip", "training"]
 """Targets are wanted by a closed-form fit, or by the training and the validation loss of a model beside it."""
@@ -41,6 +41,8 @@ WHOLE = 0.95
 """Of a cycle: from here on there is no season that was not seen."""
 TOGETHER = 256
 """Windows of several short blocks that go through a model at once."""
+Aim = Callable[[Windows, np.ndarray], np.ndarray]
+"""From windows and their scaled targets (B, H, O) to what a map is fitted to."""
 
 
 class Recorder(Protocol):
@@ -79,7 +81,8 @@ class Problem:
 
     vintages: the provider's own forecasts at each cutoff (`data.vintages.forecasts`), where they are wanted.
     choices: where the validation block is fitted on too, the problem on which it chose.
-    made: by what it is made for, what follows from all this alone and is asked for by every seed and trial.
+    training: by skip and horizon the series that a network is trained on (`forecast.forecaster.fitting`). They and the
+    fitted skips follow from all the rest, and are asked for by every seed and trial.
     """
 
     panel: Panel
@@ -91,7 +94,8 @@ class Problem:
     choices: Problem | None = None
     recorder: Recorder | None = field(default_factory=_recorder.get, repr=False)
     _scaled: dict[str, np.ndarray] = field(default_factory=dict)
-    made: dict[Any, Any] = field(default_factory=dict, repr=False)
+    training: dict[tuple[Kind, int], Any] = field(default_factory=dict, init=False, repr=False)
+    _skips: dict[tuple[Kind, int], Skip] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(cls, panel: Panel, borders: Borders, needed: tuple[str, ...] = splits.BLOCKS) -> Problem:
@@ -102,14 +106,14 @@ class Problem:
     def joined(self) -> Problem:
         """The train and validation rows as one block to fit on, in the same units, with what validation chose."""
         blocks = {uid: cut.joined() for uid, cut in self.blocks.items()}
-        return replace(self, blocks=blocks, choices=self, made={})
+        return replace(self, blocks=blocks, choices=self)
 
     def only(self, part: slice | None) -> Problem:
         """Of some of the series alone (None: of all), in the same units."""
         if part is None:
             return self
         panel = replace(self.panel, series=self.panel.series[part])
-        return replace(self, panel=panel, blocks={uid: self.blocks[uid] for uid in panel.by_id}, made={})
+        return replace(self, panel=panel, blocks={uid: self.blocks[uid] for uid in panel.by_id})
 
     def scaled(self, unique_id: str) -> np.ndarray:
         """(T, C) scaled values of one series, NaN where not observed."""
@@ -133,18 +137,20 @@ class Problem:
             self.recorder.targets_given(purpose, len(z), int(rows.max()) + horizon)
         return targets(z, rows, horizon=horizon, outputs=self.panel.outputs)
 
-    def examples(self, block: str, horizon: int, *, purpose: Purpose = "training") -> Batches:
-        """Windows and their scaled targets (B, horizon, O) over all series, for closed-form fits."""
+    def examples(self, block: str, horizon: int, *, purpose: Purpose = "training", aim: Aim | None = None) -> Batches:
+        """Windows and their scaled targets (B, horizon, O) over all series, for closed-form fits; with `aim` what it
+        makes of these."""
 
         def pairs() -> Iterator[tuple[Windows, np.ndarray]]:
             for series in self.panel.series:
                 uid = series.unique_id
                 for windows in self.windows(uid, self.rows(uid, block), horizon=horizon):
-                    yield windows, self.targets(uid, windows.rows, horizon=horizon, purpose=purpose)
+                    target = self.targets(uid, windows.rows, horizon=horizon, purpose=purpose)
+                    yield windows, target if aim is None else aim(windows, target)
 
         return pairs
 
-    def folds(self, horizon: int) -> Folds:
+    def folds(self, horizon: int, aim: Aim | None = None) -> Folds:
         """The train and validation rows as stretches over all seasons, dealt to folds in turn. A fold learns from no
         origin whose lookback or horizon touches a stretch that it is asked for. Of rows too few for that, or without a
         whole period of a cycle in the calendar features: train, asked for validation."""
@@ -172,33 +178,31 @@ class Problem:
                 for windows in self.windows(uid, own, horizon=horizon):
                     part = np.searchsorted(own, windows.rows)
                     target = self.targets(uid, windows.rows, horizon=horizon, purpose="skip")
-                    yield windows, target, learns[:, part], sampled[part]
+                    yield windows, target if aim is None else aim(windows, target), learns[:, part], sampled[part]
 
         return batches
 
     def skip(self, kind: Kind, horizon: int) -> Skip:
         """The fitted skip, cached: it depends on the data alone, not on the network beside it."""
-        if (kind, horizon) not in self.made:
+        if (kind, horizon) not in self._skips:
             task = self.panel.task
             fitted = Skip(kind, horizon, self.panel.outputs, task.season_length)
             if kind == "linear":
-                fitted = self._linear(horizon)
+                chosen = self.choices.skip("linear", horizon) if self.choices is not None else None
+                fitted = self.linear(horizon, task.candidate_lags(), chosen)
             carry = self._carry() if horizon < task.horizon and task.past_exogenous else None
-            self.made[kind, horizon] = replace(fitted, carry=carry)
-        return self.made[kind, horizon]
+            self._skips[kind, horizon] = replace(fitted, carry=carry)
+        return self._skips[kind, horizon]
 
-    def _linear(self, horizon: int) -> Skip:
-        if self.choices is not None:
-            train = self.examples("train", horizon, purpose="skip")
-            return fit_shape(train, self.channels, self.choices.skip("linear", horizon))
-        return self.linear(horizon, self.panel.task.candidate_lags())
-
-    def linear(self, horizon: int, lags: list[int], seen: Callable[[Any], Any] = lambda given: given) -> Skip:
-        """The ridge chosen over `lags`; `seen` may change the targets it is given."""
-        task, train = self.panel.task, self.examples("train", horizon, purpose="skip")
+    def linear(self, horizon: int, lags: Sequence[int], chosen: Skip | None = None, aim: Aim | None = None) -> Skip:
+        """The ridge fitted on the train rows to what `aim` makes of their targets: of the shape that was `chosen`
+        before, or of one chosen here over `lags`."""
+        task, train = self.panel.task, self.examples("train", horizon, purpose="skip", aim=aim)
+        if chosen is not None:
+            return fit_shape(train, self.channels, chosen)
         richest = Skip("linear", horizon, self.panel.outputs, task.season_length, leads=len(self.channels.leads))
         richest = replace(richest, harmonics=harmonics_of(task.calendar_features))
-        return fit_linear(seen(self.folds(horizon)), seen(train), self.channels, richest, lags)
+        return fit_linear(self.folds(horizon, aim), train, self.channels, richest, lags)
 
     def _carry(self) -> Carry:
         """How a closed loop carries the past-only inputs over the horizon."""
@@ -211,7 +215,7 @@ class Problem:
                 for windows in self.windows(series.unique_id, self.rows(series.unique_id, "train")):
                     yield windows.z[:, :, outputs:], z[windows.rows[:, None] + steps]
 
-        return fit_carry(parts(), self.channels, task.season_length)
+        return Carry.fit(parts(), self.channels, task.season_length)
 
 
 def stretch_starts(problem: Problem) -> np.ndarray:

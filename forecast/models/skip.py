@@ -37,7 +37,6 @@ HARMONICS: dict[CalendarFeature, int] = {"hour_of_day": 2, "day_of_week": 2, "da
 PRODUCT_LAGS = 25
 """Rows of the target that the calendar multiplies: a day of hours and the same hour before it."""
 
-CARRIED = 3
 DAMPING = 1e-6
 """Of the mean square of a term: an input that never moves has no slope."""
 Batches = Callable[[], Iterable[tuple[Windows, np.ndarray]]]
@@ -61,6 +60,24 @@ class Carry:
     coefficients: np.ndarray
     season_length: int
 
+    @classmethod
+    def fit(cls, parts: Iterable[tuple[np.ndarray, np.ndarray]], channels: Layout, season_length: int) -> Carry:
+        """Least squares over pairs of input windows (B, L, inputs) and what followed (B, H, inputs), NaN allowed."""
+        gram = cross = np.zeros(())
+        for z, following in parts:
+            seen = filled(z)[0]
+            change = following - seen[:, -1:]
+            for_step = [_carried(seen, step, season_length) for step in range(1, following.shape[1] + 1)]
+            terms = np.stack(for_step, axis=1) * np.isfinite(change)[..., None]
+            gram = gram + np.einsum("bhci,bhcj->hcij", terms, terms)
+            cross = cross + np.einsum("bhci,bhc->hci", terms, np.nan_to_num(change))
+        kept = np.ones(cross.shape[1:])
+        kept[np.array(channels.difference_inputs[channels.outputs :]), 1:] = 0.0
+        gram = gram * kept[:, :, None] * kept[:, None, :]
+        scale = np.trace(gram, axis1=-2, axis2=-1)[..., None, None] * DAMPING + np.finfo(float).tiny
+        damped = gram + scale * np.eye(kept.shape[1])
+        return cls(np.linalg.solve(damped, (cross * kept)[..., None])[..., 0], season_length)
+
     def path(self, z: np.ndarray, horizon: int) -> np.ndarray:
         """(B, horizon, inputs) scaled inputs after windows of them, z (B, L, inputs) with NaN; as many steps as asked.
 
@@ -76,6 +93,14 @@ class Carry:
                 following = rows[:, -season]
             rows = np.concatenate([rows, following[:, None]], axis=1)
         return rows[:, seen.shape[1] :]
+
+
+def _carried(seen: np.ndarray, step: int, season_length: int) -> np.ndarray:
+    """(B, inputs, 3): the terms of a `Carry`; a window without the season has no first one."""
+    back = season_length * -(-step // season_length) - step
+    last = seen[:, -1]
+    before = seen[:, -1 - back] if back < seen.shape[1] else last
+    return np.stack([before - last, last, np.ones_like(last)], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -302,29 +327,3 @@ def _season_before(windows: Windows, channels: Layout, horizon: int, season_leng
     steps = np.arange(1, horizon + 1)
     back = season_length * -(-steps // season_length) - steps
     return values[:, np.maximum(values.shape[1] - 1 - back, 0), :]
-
-
-def fit_carry(parts: Iterable[tuple[np.ndarray, np.ndarray]], channels: Layout, season_length: int) -> Carry:
-    """Least squares over pairs of input windows (B, L, inputs) and what followed them (B, H, inputs), NaN allowed."""
-    gram = cross = np.zeros(())
-    for z, following in parts:
-        seen = filled(z)[0]
-        change = following - seen[:, -1:]
-        for_step = [_carried(seen, step, season_length) for step in range(1, following.shape[1] + 1)]
-        terms = np.stack(for_step, axis=1) * np.isfinite(change)[..., None]
-        gram = gram + np.einsum("bhci,bhcj->hcij", terms, terms)
-        cross = cross + np.einsum("bhci,bhc->hci", terms, np.nan_to_num(change))
-    drifts = np.array(channels.difference_inputs[channels.outputs :])
-    kept = np.ones((len(drifts), CARRIED))
-    kept[drifts, 1:] = 0.0
-    gram = gram * kept[:, :, None] * kept[:, None, :]
-    scale = np.trace(gram, axis1=-2, axis2=-1)[..., None, None] * DAMPING + np.finfo(float).tiny
-    return Carry(np.linalg.solve(gram + scale * np.eye(CARRIED), (cross * kept)[..., None])[..., 0], season_length)
-
-
-def _carried(seen: np.ndarray, step: int, season_length: int) -> np.ndarray:
-    """(B, inputs, 3); a window without the season has no first term."""
-    back = season_length * -(-step // season_length) - step
-    last = seen[:, -1]
-    before = seen[:, -1 - back] if back < seen.shape[1] else last
-    return np.stack([before - last, last, np.ones_like(last)], axis=-1)

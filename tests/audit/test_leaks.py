@@ -167,9 +167,9 @@ def penalty_chosen_on_test(root: Path) -> None:
         """
         _folds = Problem.folds
 
-        def _until_test(self, horizon):
+        def _until_test(self, *asked):
             blocks = {u: replace(own, validation=(own.validation[0], own.test[1])) for u, own in self.blocks.items()}
-            return _folds(replace(self, blocks=blocks), horizon)
+            return _folds(replace(self, blocks=blocks), *asked)
 
         Problem.folds = _until_test
     """,

@@ -22,7 +22,7 @@ def tuning_on_test(root: Path) -> None:
         def load_problem(place, needed):
             problem = _load(_replace(place, frame="frame.parquet"), ("train", "validation", "calibration", "test"))
             blocks = {uid: _replace(b, validation=b.test) for uid, b in problem.blocks.items()}
-            return _replace(problem, blocks=blocks, made={}, _scaled={})
+            return _replace(problem, blocks=blocks, _scaled={})
     """,
     )
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecast.data.windows import layout
-from forecast.models.skip import Carry, fit_carry
+from forecast.models.skip import Carry
 from tests.support import problems
 
 SEASON, HORIZON, LOOKBACK = 6, 4, 12
@@ -32,13 +32,13 @@ def followed(carry, values, horizon=HORIZON):
 
 def test_a_pure_cycle_goes_on_as_it_was():
     cycle = np.sin(2 * np.pi * np.arange(120) / SEASON)
-    carry = fit_carry(pairs(cycle[:100]), channels(), SEASON)
+    carry = Carry.fit(pairs(cycle[:100]), channels(), SEASON)
     np.testing.assert_allclose(followed(carry, cycle[:110], 10), cycle[110:], atol=1e-4)
 
 
 def test_a_walk_stays_where_it_is():
     walk = np.cumsum(np.random.default_rng(0).normal(size=4000))
-    carry = fit_carry(pairs(walk), channels(difference_inputs=True), 1)
+    carry = Carry.fit(pairs(walk), channels(difference_inputs=True), 1)
     assert (carry.coefficients == 0).all()
     np.testing.assert_array_equal(followed(carry, walk), np.full(HORIZON, walk[-1]))
 
@@ -48,20 +48,20 @@ def test_an_autoregression_returns_to_its_mean_as_fast_as_it_does():
     x = np.zeros(20_000)
     for t in range(1, len(x)):
         x[t] = 0.7 * x[t - 1] + rng.normal()
-    carry = fit_carry(pairs(x), channels(), 1)
+    carry = Carry.fit(pairs(x), channels(), 1)
     np.testing.assert_allclose(followed(carry, np.full(LOOKBACK, 2.0)), 2 * 0.7 ** np.arange(1, 5), atol=0.06)
 
 
 def test_missing_steps_are_left_out_of_the_fit():
     cycle = np.sin(2 * np.pi * np.arange(300) / SEASON)
     holes = np.where(np.random.default_rng(2).random(300) < 0.1, np.nan, cycle)
-    carry = fit_carry(pairs(holes), channels(max_missing=0.5), SEASON)
+    carry = Carry.fit(pairs(holes), channels(max_missing=0.5), SEASON)
     np.testing.assert_allclose(followed(carry, cycle[:252]), cycle[252:256], atol=0.3)
 
 
 def test_an_input_that_never_moves_or_never_came_is_repeated():
     for values, last in [(np.full(60, 3.0), 3.0), (np.full(60, np.nan), 0.0)]:
-        carry = fit_carry(pairs(values), channels(max_missing=0.9), SEASON)
+        carry = Carry.fit(pairs(values), channels(max_missing=0.9), SEASON)
         np.testing.assert_allclose(followed(carry, values), np.full(HORIZON, last), atol=1e-4)
 
 
