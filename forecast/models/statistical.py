@@ -22,7 +22,7 @@ from forecast.data.panel import Series
 from forecast.data.windows import filled, require_rows
 from forecast.models.base import FittedSpec
 from forecast.models.problem import Asked, FittedModel, Parameters, Problem
-from forecast.system.errors import InputError, ModelFailure, closest, quote_names
+from forecast.system.errors import InputError, ModelFailure
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -82,10 +82,29 @@ class StatisticalSpec(FittedSpec):
                 first = before[uid][output] if uid in before else {}
                 same = first.get("units") == units  # in others a form that multiplies may not be allowed
                 options = self.options_again(season, first) if same else self.options(season)
-                numbers = describe(fit(self.family, chosen, season=season, options=options))
+                numbers = describe(self.fitted_to(chosen, season, options))
                 fits.append({**numbers, "begins": str(begins), "units": units})
             result[uid] = fits
         return Parameters(series=result)
+
+    def fitted_to(self, y: Array, season: int, options: Mapping[str, Any]) -> Fitted:
+        """Fit on all of `y` (T,); `ModelFailure` when the model cannot be fitted."""
+        keep_what_is_compiled()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the optimisers inside: what they found is judged by its errors
+                return self.fitted.fit(np.array(y, dtype=np.float64), season, dict(options))
+        except (InputError, ModelFailure):
+            raise
+        except Exception as error:  # statsforecast raises bare Exception, ValueError, NotImplementedError, LinAlgError
+            raise ModelFailure(
+                f"{self.family} cannot be fitted to {len(y)} rows with season {season}: {error}."
+            ) from error
+
+    def restored(self, description: Mapping[str, Any]) -> Fitted:
+        """The fitted model that `describe` wrote down."""
+        values = {key: _tupled(value) for key, value in description.items() if key not in ("name", "begins", "units")}
+        return self.fitted(**values)
 
     def predict(self, model: FittedModel, given: Sequence[Asked]) -> list[np.ndarray]:
         """(n, H, O) in raw units of each series; `ModelFailure` where the recursion is not finite."""
@@ -101,7 +120,7 @@ class StatisticalSpec(FittedSpec):
         for o, own in enumerate(numbers):
             uid, unscaled = series.unique_id, own.get("units") == "own"  # older saved models: all scaled
             seen = model.scaling.unscaled(values[:, o], uid, o) if unscaled else values[:, o]
-            said = restore(own).forecasts(seen, rows - first, model.task.horizon)
+            said = self.restored(own).forecasts(seen, rows - first, model.task.horizon)
             outputs.append(model.scaling.rescaled(said, uid, o) if unscaled else said)
         forecasts = np.stack(outputs, axis=2)
         if not np.isfinite(forecasts).all():
@@ -127,30 +146,6 @@ def _second(moment: np.datetime64) -> str:
     return str(np.datetime_as_string(moment, unit="s"))
 
 
-def fitted_by(name: str) -> type[Fitted]:
-    """The class of the numbers that a family fits; `InputError` for an unknown name."""
-    from forecast.models import catalogue
-
-    kinds = {name: spec.fitted for name, spec in catalogue().items() if issubclass(spec, StatisticalSpec)}
-    if name not in kinds:
-        raise InputError(f"Unknown statistical model {name!r}; known: {quote_names(kinds)}.{closest(name, kinds)}")
-    return kinds[name]
-
-
-def fit(name: str, y: Array, *, season: int = 1, options: Mapping[str, Any] | None = None) -> Fitted:
-    """Fit on all of `y` (T,); `ModelFailure` when the model cannot be fitted, `InputError` for an unknown name."""
-    kind = fitted_by(name)
-    keep_what_is_compiled()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the optimisers inside: what they found is judged by its errors
-            return kind.fit(np.array(y, dtype=np.float64), season, dict(options or {}))
-    except (InputError, ModelFailure):
-        raise
-    except Exception as error:  # statsforecast raises bare Exception, ValueError, NotImplementedError, LinAlgError
-        raise ModelFailure(f"{name} cannot be fitted to {len(y)} rows with season {season}: {error}.") from error
-
-
 def keep_what_is_compiled() -> None:
     """Let numba store statsforecast's compiled functions beside it: CES takes 20 s to compile, 2 s to load.
 
@@ -164,14 +159,8 @@ def keep_what_is_compiled() -> None:
 
 
 def describe(fitted: Fitted) -> dict[str, Any]:
-    """The fitted numbers as JSON: for the record, and for `restore`."""
+    """The fitted numbers as JSON: for the record, and for `StatisticalSpec.restored`."""
     return {"name": type(fitted).__module__.rsplit(".", 1)[-1], **asdict(fitted)}  # type: ignore[call-overload]
-
-
-def restore(description: Mapping[str, Any]) -> Fitted:
-    """The fitted model that `describe` wrote down."""
-    values = {key: _tupled(value) for key, value in description.items() if key not in ("name", "begins", "units")}
-    return fitted_by(description["name"])(**values)
 
 
 def _tupled(value: Any) -> Any:
