@@ -160,8 +160,15 @@ class SimpleStepper(_Stacked):
 
     def __init__(self, w: Arrays, states: Arrays, activation: str) -> None:
         super().__init__(np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]]), states["h"])
-        others = lambda _, h: np.copyto(h, activate(numpy_namespace, activation, self.z))  # noqa: E731
-        self.advance = (lambda _, h: np.tanh(self.z, h)) if activation == "tanh" else others
+        z = self.z
+
+        def tanh(_: np.ndarray, h: np.ndarray) -> None:
+            np.tanh(z, h)
+
+        def other(_: np.ndarray, h: np.ndarray) -> None:
+            np.copyto(h, activate(numpy_namespace, activation, z))
+
+        self.advance = tanh if activation == "tanh" else other
 
 
 class AnyStepper:
