@@ -137,18 +137,18 @@ class LjungBox:
         }
 
 
-def ljung_box(residuals: ArrayLike, *, lags: int, fitted: int = 0) -> LjungBox:
+def ljung_box(residuals: ArrayLike, *, lags: int) -> LjungBox:
     """Are one-step residuals (n,) free of autocorrelation up to `lags`? (Ljung & Box 1978)
 
     Only for one-step errors at consecutive steps: errors of overlapping horizons are autocorrelated however good the
-    model is. `fitted` ARMA coefficients cost degrees of freedom. `p` assumes a constant variance; on returns, whose
-    variance comes in clusters, read `p_robust`. Missing residuals are left out of the sums.
+    model is. `p` assumes a constant variance; on returns, whose variance comes in clusters, read `p_robust`. Missing
+    residuals are left out of the sums.
     """
     values = np.asarray(residuals, dtype=float)
     known = np.isfinite(values)
     n = int(known.sum())
-    if not 0 <= fitted < lags < n:
-        raise InputError(f"{lags} lags with {n} residuals and {fitted} fitted coefficients; wanted fitted < lags < n.")
+    if not 0 < lags < n:
+        raise InputError(f"{lags} lags with {n} residuals; wanted 0 < lags < n.")
     centred = np.where(known, values - values[known].mean(), 0.0)
     energy = float(centred @ centred)
     if energy <= (1e-12 * float(np.abs(values[known]).max())) ** 2 * n:
@@ -161,12 +161,12 @@ def ljung_box(residuals: ArrayLike, *, lags: int, fitted: int = 0) -> LjungBox:
     robust = float(np.sum(correlation**2 / np.where(variance > 0, variance, 1 / n)))
     return LjungBox(
         statistic,
-        float(special.chdtrc(lags - fitted, statistic)),
+        float(special.chdtrc(lags, statistic)),
         lags,
         n,
         correlation,
         BAND * np.sqrt(variance),
-        float(special.chdtrc(lags - fitted, robust)),
+        float(special.chdtrc(lags, robust)),
     )
 
 

@@ -153,21 +153,16 @@ def equivalence(
     """
     a, b = _pair(loss_a, loss_b)
     n, apart = len(a), non_overlapping(len(a), **spacing)
-    increase = 0.0 if np.array_equal(a, b) else relative(a, b)
+    same = np.array_equal(a, b)
+    increase = 0.0 if same else relative(a, b)
     if n < MINIMUM or not math.isfinite(increase):
         reason = "the reference makes no error" if n >= MINIMUM else f"{n} origins"
         return Equivalence("undecided", increase, math.nan, n, apart, reason)
-    upper = _upper_bound(a, b, increase, dependence(n, **spacing))
+    upper = 0.0 if same else float(_ratio(np.stack([a, b])[None], dependence(n, **spacing), level=0.9)[2])
     if apart < origins:
         few = f"{apart} non-overlapping origins; {origins} are needed"
         return Equivalence("undecided", increase, upper, n, apart, few)
     return Equivalence("equivalent" if upper < margin else "undecided", increase, upper, n, apart)
-
-
-def _upper_bound(a: np.ndarray, b: np.ndarray, increase: float, allowed: Dependence) -> float:
-    reference = float(b.mean()) if np.any(b) else 1.0
-    error = mean_error((a - (1 + increase) * b) / reference, allowed)
-    return increase + float(special.stdtrit(error.dof, 0.95)) * error.value
 
 
 def change_by_step(
