@@ -134,17 +134,17 @@ def leaderboard(scored: list[Scored], chosen: Mapping[str, str], dataset: str) -
     return table[metrics.leaderboard_columns()]
 
 
-def losses(scored: list[Scored], scale: Mapping[str, metrics.Scale], block: str) -> pd.DataFrame:
-    """Long `model, ranking, skip, seed, unique_id, cutoff, loss`: absolute error over the train scale, mean over the
-    horizon, of the mean of the seeds' forecasts, which serves. `skip` is the row that is the candidate's skip standing
-    alone. A missing actual is left out."""
+def losses(scored: list[Scored], scale: Mapping[str, float], block: str) -> pd.DataFrame:
+    """Long (`losses.COLUMNS`): absolute error over the train scale, mean over the horizon, of the mean of the seeds'
+    forecasts, which serves. `skip` is the row that is the candidate's skip standing alone. A missing actual is left
+    out."""
     parts = []
     for candidate in scored:
         found = candidate.blocks.get(block, ())
         if found:
             names, cutoffs = [c.series for c in found for _ in c.y], np.concatenate([c.cutoffs for c in found])
-            loss = np.concatenate([_loss(c) / scale[c.series].value for c in found])
-            own = pd.DataFrame({"unique_id": names, "cutoff": cutoffs, "loss": loss, "seed": MEAN})
+            loss = np.concatenate([_loss(c) / scale[c.series] for c in found])
+            own = pd.DataFrame({"unique_id": names, "cutoff": cutoffs, "loss": loss})
             record = candidate.record
             parts.append(own.assign(model=record["model"], ranking=record["ranking"], skip=record["skip_row"]))
     return pd.concat(parts, ignore_index=True)[COLUMNS]

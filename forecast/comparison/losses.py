@@ -17,7 +17,7 @@ KEY = ["model", "ranking"]
 NO_ACTUALS: Key = ("", "origins")
 FEW, SEVERAL = "few origins", "several models"
 """Why a row is preferred to the one with the lowest loss."""
-COLUMNS = ["model", "ranking", "skip", "seed", "unique_id", "cutoff", "loss"]
+COLUMNS = ["model", "ranking", "skip", "unique_id", "cutoff", "loss"]
 
 
 def keys(means: pd.DataFrame) -> list[Key]:
@@ -33,20 +33,18 @@ def members(means: pd.DataFrame, ranking: str) -> list[Key]:
 def by_origin(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:
     """One row per cutoff, one column per (model, ranking); and who was left out, with the reason.
 
-    `losses` long: model, ranking, skip, seed, unique_id, cutoff, loss. Seeds are averaged first, then the series of a
-    cutoff: origins of the same date are one cluster, not independent evidence. A model with a loss that is not
-    finite, or without some of the origins the others have, is left out whole. A series no model has a loss for (its
-    train part is constant, so it has no scale) is left out of all, listed as (series, "series"); so are origins whose
-    horizon has no actual at all, counted under `NO_ACTUALS`.
+    `losses` long (COLUMNS). The series of a cutoff are averaged: origins of the same date are one cluster, not
+    independent evidence. A model with a loss that is not finite, or without some of the origins the others have, is
+    left out whole. A series no model has a loss for (its train part is constant, so it has no scale) is left out of
+    all, listed as (series, "series"); so are origins whose horizon has no actual at all, counted under `NO_ACTUALS`.
     """
     _checked(losses)
     losses, without_scale = _scored_series(losses)
     losses, without_actuals = _scored_origins(losses)
     without_scale |= without_actuals
-    per_series = losses.groupby([*KEY, "unique_id", "cutoff"], observed=True)["loss"].mean()
-    if per_series.empty:
+    if losses.empty:
         return pd.DataFrame(columns=pd.MultiIndex.from_tuples([], names=KEY)), without_scale
-    wide = per_series.unstack(KEY).sort_index()  # rows: unique_id, cutoff
+    wide = losses.set_index(["unique_id", "cutoff", *KEY])["loss"].unstack(KEY).sort_index()
     left_out = _incomplete(wide, losses)
     return wide.drop(columns=list(left_out)).groupby(level="cutoff").mean().sort_index(), {**left_out, **without_scale}
 
@@ -129,7 +127,7 @@ def _checked(losses: pd.DataFrame) -> None:
         raise InputError(f"The loss table lacks {missing}; wanted {COLUMNS}.")
     if losses.empty:
         raise InputError("The loss table has no row: no model has a scored forecast. Check the test block's dates.")
-    key = ["model", "ranking", "seed", "unique_id", "cutoff"]
+    key = [*KEY, "unique_id", "cutoff"]
     if losses.duplicated(key).any():
         first = losses.loc[losses.duplicated(key), key].iloc[0].to_dict()
         raise InputError(f"The loss table has two rows for {first}; wanted one per {key}.")
@@ -156,13 +154,10 @@ def _incomplete(wide: pd.DataFrame, losses: pd.DataFrame) -> dict[tuple[str, str
     left_out: dict[Key, str] = {}
     bad = losses.loc[~np.isfinite(losses["loss"].to_numpy(dtype=float))].groupby(KEY, observed=True).size()
     missing = wide.isna().sum()
-    seeds = losses.groupby([*KEY, "unique_id", "cutoff"], observed=True).size().groupby(KEY, observed=True).nunique()
     for key in keys(wide):
         count = int(missing[key])
         if key in bad.index:
             left_out[key] = f"{int(bad[key])} of its losses are not finite"
         elif count:
             left_out[key] = f"{count} of the {len(wide)} origins are missing"
-        elif seeds[key] > 1:
-            left_out[key] = "its seeds do not share their origins"
     return left_out

@@ -38,19 +38,11 @@ def errors_by_step(y: Array, y_hat: Array) -> tuple[list[float], list[float]]:
     return row_means(errors, known).tolist(), np.sqrt(row_means(errors**2, known)).tolist()
 
 
-@dataclass(frozen=True)
-class Scale:
-    """What naive errs by inside the training part; `value` is NaN, with the reason, when it is no scale."""
-
-    value: float
-    reason: str = ""
-
-
-def insample_scale(insample: ArrayLike, *, season_length: int, squared: bool = False) -> Scale:
+def insample_scale(insample: ArrayLike, *, season_length: int, squared: bool = False) -> float:
     """The denominator of MASE (mean absolute) or RMSSE (root mean squared) seasonal difference of the training part.
 
-    `insample` (T,), NaN = missing; a pair with a missing end is left out. Never zero: a constant training part has
-    no scale, and an error divided by it would be infinite rather than large. The reason says which case it was.
+    `insample` (T,), NaN = missing; a pair with a missing end is left out. Never zero: a constant training part, like
+    one without such a pair, has no scale (NaN), and an error divided by it would be infinite rather than large.
     """
     if season_length < 1:
         raise InputError(
@@ -60,14 +52,10 @@ def insample_scale(insample: ArrayLike, *, season_length: int, squared: bool = F
     change = values[season_length:] - values[:-season_length]
     change = change[np.isfinite(change)]
     if change.size == 0:
-        return Scale(np.nan, f"the training part has no two values {season_length} steps apart")
+        return math.nan
     scale = float(np.sqrt(np.mean(change**2)) if squared else np.mean(np.abs(change)))
     # rounding noise of a constant series is no scale either: 0.1 + 0.2 - 0.3 is not an error worth dividing by
-    if scale <= 1e-12 * float(np.nanmax(np.abs(values))):
-        return Scale(
-            np.nan, f"the training part repeats itself every {season_length} steps, so the naive error is zero"
-        )
-    return Scale(scale)
+    return scale if scale > 1e-12 * float(np.nanmax(np.abs(values))) else math.nan
 
 
 def smape(y: ArrayLike, y_hat: ArrayLike) -> float | None:

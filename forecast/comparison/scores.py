@@ -29,8 +29,8 @@ class Reference:
     """What errors are measured against, per series: MASE and RMSSE scales of the train part, actuals at the cutoffs,
     and the MAE of naive on the scored origins of one block: per step (H,), and over all actuals of the block."""
 
-    scale: Mapping[str, metrics.Scale]
-    squared_scale: Mapping[str, metrics.Scale]
+    scale: Mapping[str, float]
+    squared_scale: Mapping[str, float]
     last: Mapping[str, pd.Series]
     naive: Mapping[str, np.ndarray]
     naive_whole: Mapping[str, float]
@@ -42,7 +42,7 @@ class Reference:
             self.naive_whole[name] if step is None else self.naive[name][step]
             for name, step in zip(scores["series"], at, strict=True)
         ]
-        scale = np.array([self.scale[name].value for name in scores["series"]], dtype=float)
+        scale = np.array([self.scale[name] for name in scores["series"]], dtype=float)
         return list(np.where(scores["mase"].notna(), np.array(errors) / scale, np.nan))
 
 
@@ -120,7 +120,7 @@ def series_scores(found: Iterable[Cube], reference: Reference) -> pd.DataFrame:
     rows = []
     for cube in found:
         y, name = cube.y, cube.series
-        scales = reference.scale[name].value, reference.squared_scale[name].value
+        scales = reference.scale[name], reference.squared_scale[name]
         known = (cube.last[:, None], *scales, reference.naive_whole[name])
         for seed, y_hat in members(cube):
             sample = metrics.Sample(y, y_hat, *known, metrics.mae(y, y_hat), metrics.rmse(y, y_hat))
@@ -133,7 +133,7 @@ def step_scores(found: Iterable[Cube], reference: Reference) -> pd.DataFrame:
     wanted = [metric for metric in metrics.METRICS if metric.by_step]
     rows = []
     for cube in found:
-        scales = reference.scale[cube.series].value, reference.squared_scale[cube.series].value
+        scales = reference.scale[cube.series], reference.squared_scale[cube.series]
         naive = reference.naive[cube.series].tolist()
         for seed, y_hat in members(cube):
             errors = zip(naive, *metrics.errors_by_step(cube.y, y_hat), cube.y.T, y_hat.T, strict=True)

@@ -89,7 +89,7 @@ def compare(
     """Every test of the protocol on the test block's losses.
 
     `losses` long: model, ranking (shipped | architecture | baseline), skip (of a network the baseline row that is its
-    skip alone), seed, unique_id, cutoff, loss = mean over the horizon at that origin, scaled if there are several
+    skip alone), unique_id, cutoff, loss = mean over the horizon at that origin, scaled if there are several
     series. `chosen`: ranking to the model with the lowest validation loss. `weights`: of the tuned LSTM and GRU,
     architecture alone. Within each family the chosen rows and the references are corrected first (`gatekept`), a
     hypothesis that stands in both rankings counted once. The skip family is one-sided.

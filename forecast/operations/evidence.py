@@ -136,7 +136,7 @@ def _scales(panel: Panel, borders: Borders, task: Task) -> dict[tuple[str, int],
     for series in panel.series:
         train = series.values[: cut(series, borders).train[1]]
         for output in range(panel.outputs):
-            scale = metrics.insample_scale(train[:, output], season_length=task.season_length).value
+            scale = metrics.insample_scale(train[:, output], season_length=task.season_length)
             if not scale > 0:
                 raise DataError(f"Series {series.unique_id!r} is constant in training; its errors have no scale.")
             found[series.unique_id, output] = float(scale)

@@ -7,20 +7,16 @@ from forecast.comparison.sentences import preferred_in_words
 from forecast.system.errors import InputError
 
 
-def losses(values, model="m", ranking="shipped", seed=0, uid="a") -> pd.DataFrame:
+def losses(values, model="m", ranking="shipped", uid="a") -> pd.DataFrame:
     cutoffs = pd.date_range("2024-01-01", periods=len(values))
     return pd.DataFrame({
-        "model": model, "ranking": ranking, "skip": "last", "seed": seed, "unique_id": uid, "cutoff": cutoffs,
+        "model": model, "ranking": ranking, "skip": "last", "unique_id": uid, "cutoff": cutoffs,
         "loss": np.asarray(values, dtype=float),
     })  # fmt: skip
 
 
-def test_seeds_are_averaged_before_series_and_series_before_dates_are_counted():
-    table = pd.concat([
-        losses([1, 2], seed=0, uid="a"), losses([3, 4], seed=1, uid="a"),
-        losses([10, 10], seed=0, uid="b"), losses([10, 20], seed=1, uid="b"),
-    ])  # fmt: skip
-    means, left_out = by_origin(table)
+def test_series_are_averaged_before_dates_are_counted():
+    means, left_out = by_origin(pd.concat([losses([2, 3], uid="a"), losses([10, 15], uid="b")]))
     assert means["m", "shipped"].tolist() == [6.0, 9.0] and left_out == {}
 
 
@@ -55,16 +51,10 @@ def test_a_series_without_scale_is_left_out_of_all_and_said():
     assert choose(losses([np.nan, np.nan])) == {}
 
 
-def test_a_seed_that_lacks_origins_leaves_its_model_out():
-    table = pd.concat([losses([1, 2, 3]), losses([1, 2], "m", seed=1)])
-    means, left_out = by_origin(pd.concat([table, losses([5, 5, 5], "ok")]))
-    assert list(means) == [("ok", "shipped")] and "seeds do not share their origins" in left_out["m", "shipped"]
-
-
 @pytest.mark.parametrize("fault", ["column", "empty", "twice"])
 def test_a_wrong_loss_table_is_refused(fault):
     table = losses([1, 2])
-    broken = {"column": table.drop(columns="seed"), "empty": table[:0], "twice": pd.concat([table, table])}[fault]
+    broken = {"column": table.drop(columns="skip"), "empty": table[:0], "twice": pd.concat([table, table])}[fault]
     with pytest.raises(InputError, match={"column": "lacks", "empty": "no row", "twice": "two rows"}[fault]):
         by_origin(broken)
 

@@ -30,8 +30,8 @@ def test_mae_and_rmse_equal_scikit_learn():
 @pytest.mark.parametrize("season_length", [1, 24])
 def test_errors_over_their_scale_equal_utilsforecast(season_length):
     reference = {"seasonality": season_length, "train_df": train_frame()}
-    scale = metrics.insample_scale(TRAIN, season_length=season_length).value
-    squared = metrics.insample_scale(TRAIN, season_length=season_length, squared=True).value
+    scale = metrics.insample_scale(TRAIN, season_length=season_length)
+    squared = metrics.insample_scale(TRAIN, season_length=season_length, squared=True)
     assert metrics.mae(Y, Y_HAT) / scale == pytest.approx(peers(losses.mase, **reference), rel=1e-12)
     assert metrics.rmse(Y, Y_HAT) / squared == pytest.approx(peers(losses.rmsse, **reference), rel=1e-12)
 
@@ -47,15 +47,13 @@ def test_smape_is_left_out_where_values_cross_zero(actuals):
     assert metrics.smape(actuals, np.ones(len(actuals))) is None
 
 
-def test_a_constant_training_part_has_no_scale_and_says_so():
-    scale = metrics.insample_scale([0.1 + 0.2, 0.3, 0.3], season_length=1)
-    assert np.isnan(scale.value)
-    assert "repeats itself every 1 steps" in scale.reason
-    assert np.isnan(metrics.insample_scale([3.0, 3.0, 3.0], season_length=1).value)
+@pytest.mark.parametrize("values", [[0.1 + 0.2, 0.3, 0.3], [3.0, 3.0, 3.0]])
+def test_a_constant_training_part_has_no_scale(values):
+    assert np.isnan(metrics.insample_scale(values, season_length=1))
 
 
 def test_a_training_part_shorter_than_a_season_has_no_scale():
-    assert "no two values 24 steps apart" in metrics.insample_scale(np.arange(10.0), season_length=24).reason
+    assert np.isnan(metrics.insample_scale(np.arange(10.0), season_length=24))
     with pytest.raises(InputError, match="wanted 1"):
         metrics.insample_scale([1.0, 2.0], season_length=0)
 

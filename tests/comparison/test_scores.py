@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from forecast.comparison import metrics, scores
-from forecast.comparison.metrics import METRICS, Metric, Scale
+from forecast.comparison.metrics import METRICS, Metric
 from forecast.comparison.scores import Cube, Reference
 
 TIMES = pd.to_datetime(["2024-01-01", "2024-01-02"])
@@ -18,8 +18,8 @@ Y = {"a": [[11.0, 12.0], [12.0, 13.0]], "b": [[90.0, 80.0], [80.0, 100.0]]}
 LAST = {"a": pd.Series([10.0, 11.0], TIMES), "b": pd.Series([100.0, 90.0], TIMES)}
 OFF = {"a": {3: 1.0, 7: -3.0}, "b": {3: 10.0, 7: 0.0}}  # by which seeds 3 and 7 err, everywhere
 REFERENCE = Reference(
-    scale={"a": Scale(0.5), "b": Scale(20.0)},
-    squared_scale={"a": Scale(2.0), "b": Scale(40.0)},
+    scale={"a": 0.5, "b": 20.0},
+    squared_scale={"a": 2.0, "b": 40.0},
     last=LAST,
     naive={"a": np.array([1.0, 2.0]), "b": np.array([10.0, 15.0])},  # |y - last|, mean over the origins
     naive_whole={"a": 1.5, "b": 12.5},
@@ -103,7 +103,7 @@ def test_the_order_by_mase_and_the_sign_against_naive_agree_and_naive_is_zero(va
         ]
         for kind, forecast in (("naive", values[1]), ("other", values[2]))
     }
-    scale = {name: Scale(float(k + 1)) for k, name in enumerate(names)}
+    scale = {name: float(k + 1) for k, name in enumerate(names)}
     whole = {c.series: metrics.mae(c.y, c.y_hat[0]) for c in cubes["naive"]}
     assume(max(whole.values()) > 0.01)  # a naive without error has no skill
     steps = {c.series: np.array(metrics.errors_by_step(c.y, c.y_hat[0])[0]) for c in cubes["naive"]}
