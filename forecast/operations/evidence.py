@@ -76,7 +76,6 @@ def _lengths(dataset: Dataset, steps: pd.DatetimeIndex) -> tuple[pd.Timedelta, p
 class Case:
     """The prepared data of one gate. `scale`: per series and target what errors are divided by."""
 
-    task: Task
     panel: Panel
     borders: Borders
     scale: Mapping[tuple[str, int], float]
@@ -88,14 +87,14 @@ class Case:
         frame = files.read_frame(folder / "frame.parquet")
         panel = from_frame(frame, name, task)
         borders = Borders.from_json(files.read_json(folder / "borders.json"))
-        return cls(task, panel, borders, _scales(panel, borders, task))
+        return cls(panel, borders, _scales(panel, borders))
 
     def rows(self, after: Sequence[pd.Timestamp]) -> dict[str, np.ndarray]:
         """Per series the origins of the test block whose first target lies after every moment of `after`."""
         found = {}
         last = max(after, default=pd.Timestamp(0))
         for series in self.panel.series:
-            rows = origins_of(self.task, cut(series, self.borders), "test")
+            rows = origins_of(self.panel.task, cut(series, self.borders), "test")
             found[series.unique_id] = rows[series.ds[rows + 1] > np.datetime64(last)] if len(rows) else rows
         return found
 
@@ -110,7 +109,7 @@ class Case:
 
     def naive_loss(self, rows: Mapping[str, np.ndarray]) -> pd.Series:
         """The same of repeating the last observed value."""
-        horizon, outputs = self.task.horizon, self.panel.outputs
+        horizon, outputs = self.panel.task.horizon, self.panel.outputs
         forecasts = {}
         for uid, at in rows.items():
             known = pd.DataFrame(self.panel.by_id[uid].values[:, :outputs]).ffill().to_numpy()
@@ -121,7 +120,7 @@ class Case:
         parts = []
         for uid, at in rows.items():
             series = self.panel.by_id[uid]
-            ahead = at[:, None] + np.arange(1, self.task.horizon + 1)
+            ahead = at[:, None] + np.arange(1, self.panel.task.horizon + 1)
             actual = series.values[ahead][:, :, : self.panel.outputs]
             scale = np.array([self.scale[uid, output] for output in range(self.panel.outputs)])
             error = np.where(np.isfinite(actual), np.abs(actual - forecasts[uid]) / scale, 0.0).sum(axis=(1, 2))
@@ -131,12 +130,12 @@ class Case:
         return pd.concat(parts).groupby(level=0).agg(lambda values: values.mean(skipna=False)).sort_index()
 
 
-def _scales(panel: Panel, borders: Borders, task: Task) -> dict[tuple[str, int], float]:
+def _scales(panel: Panel, borders: Borders) -> dict[tuple[str, int], float]:
     found = {}
     for series in panel.series:
         train = series.values[: cut(series, borders).train[1]]
         for output in range(panel.outputs):
-            scale = metrics.insample_scale(train[:, output], season_length=task.season_length)
+            scale = metrics.insample_scale(train[:, output], season_length=panel.task.season_length)
             if not scale > 0:
                 raise DataError(f"Series {series.unique_id!r} is constant in training; its errors have no scale.")
             found[series.unique_id, output] = float(scale)

@@ -31,13 +31,13 @@ from forecast.tracking import distributed_lock, place
 
 @dataclass(frozen=True)
 class Judged:
-    """A decision that nothing has been done about; `candidate` and `meta` of the challenger when one was made."""
+    """A decision that nothing has been done about. Where a challenger was made: the ledger with its fresh origins, not
+    saved yet (None where it had no rival), its `candidate` and `meta`."""
 
     decision: Decision
     rules: Retraining
     tree: Tree
-    losses: pd.DataFrame | None = None
-    recipe: str = ""
+    ledger: evidence.Ledger | None = None
     candidate: Path | None = None
     meta: Meta | None = None
 
@@ -56,7 +56,8 @@ def retrain(job: Job) -> Decision:
         if judged.decision.word == "not due":
             decision.offer_again(job.root, job.dataset, now=job.now, tracking_uri=job.tracking_uri)
             return judged.decision
-        _count(job, judged)
+        if judged.ledger is not None:
+            judged.ledger.save()
         if judged.decision.promotes:
             assert judged.candidate is not None and judged.meta is not None
             job.say("write down")
@@ -131,7 +132,7 @@ def _judged(job: Job, tree: Tree, about: Decision, current: Champion | None, fou
     job.say("gate")
     rival, seen = _rival(job, tree, current, settings, candidate, meta)
     losses = evidence.fresh(case, ensemble_of(candidate), rival, seen)
-    gathered = None
+    ledger, gathered = None, None
     if current is not None:
         losses["champion"] = losses.get("champion", np.nan)  # a recipe that cannot be fitted any more
         ledger = evidence.Ledger(job.home / "ledger.json")
@@ -144,7 +145,7 @@ def _judged(job: Job, tree: Tree, about: Decision, current: Champion | None, fou
         about, word=verdict.word, reason=verdict.reason, candidate=meta.candidate,
         numbers={**found.numbers, **verdict.numbers, "refitted_champion": int(rival is not None and len(seen) == 1)},
     )  # fmt: skip
-    return Judged(about, rules, tree, losses, about.config_hash, candidate, meta)
+    return Judged(about, rules, tree, ledger, candidate, meta)
 
 
 def _rival(
@@ -200,15 +201,6 @@ def _finish(job: Job) -> Decision | None:
         job.root, job.dataset, now=job.now, tracking_uri=job.tracking_uri, say=job.say,
         refit=again if rules.after_promotion == "refit" else None,
     )  # fmt: skip
-
-
-def _count(job: Job, judged: Judged) -> None:
-    """Enter the fresh origins into the ledger; the same again changes nothing."""
-    if judged.decision.champion is None or judged.losses is None:
-        return
-    ledger = evidence.Ledger(job.home / "ledger.json")
-    ledger.add(judged.losses, version=judged.decision.champion, recipe=judged.recipe, at=job.now)
-    ledger.save()
 
 
 def _champion(job: Job) -> Champion | None:
