@@ -29,7 +29,7 @@ from forecast.config.experiment import COMBINATION, Models, Tuning, load_models,
 from forecast.config.paths import ProjectPaths
 from forecast.config.reading import Config, validated
 from forecast.config.task import Calendar, RegularCalendar
-from forecast.data.calendars import grid
+from forecast.data.calendars import grid, lengths
 from forecast.data.preparation import prepare_dataset
 from forecast.data.results import Results
 from forecast.models import catalogue, spec
@@ -180,17 +180,15 @@ def _steps(frame: pd.DataFrame, calendar: Calendar) -> np.ndarray:
 
 def _bounded(column: Mapping[str, Any], frame: pd.DataFrame, calendar: Calendar) -> dict[str, Any]:
     """The column with room for what it misses; `InputError` where that is more than a fifth of a series."""
-    most = 0
-    for unique_id, rows in frame.groupby("unique_id", sort=True):
-        steps = len(grid(calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1]))
-        missing = steps - int(rows[column["column"]].notna().sum())
-        most = max(most, missing)
-        if missing > MOST_MISSING * steps and "max_missing" not in column:
-            raise InputError(
-                f"{WHERE}, series {unique_id!r}: column {column['column']!r} has no value at {missing} of {steps} "
-                f"time steps; wanted at most {MOST_MISSING:.0%}. {_cure(rows['ds'])}"
-            )
-    return {"max_missing": MOST_MISSING if most else 0.0, **column}
+    steps = lengths(frame, calendar)
+    missing = steps - frame.groupby("unique_id")[column["column"]].count()
+    for unique_id in missing.index[missing > MOST_MISSING * steps] if "max_missing" not in column else ():
+        raise InputError(
+            f"{WHERE}, series {unique_id!r}: column {column['column']!r} has no value at {missing[unique_id]} of "
+            f"{steps[unique_id]} time steps; wanted at most {MOST_MISSING:.0%}. "
+            f"{_cure(frame['ds'][frame['unique_id'] == unique_id])}"
+        )
+    return {"max_missing": MOST_MISSING if (missing > 0).any() else 0.0, **column}
 
 
 def _cure(times: pd.Series) -> str:

@@ -64,6 +64,12 @@ def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
     return pd.date_range(start, end, freq=calendar.freq).as_unit("ns")
 
 
+def lengths(frame: pd.DataFrame, calendar: Calendar) -> pd.Series:
+    """How many steps each series has from its first to its last row, those without a row included."""
+    spans = frame.groupby("unique_id", sort=True)["ds"].agg(["min", "max"])
+    return pd.Series([len(grid(calendar, *span)) for span in spans.itertuples(index=False)], index=spans.index)
+
+
 @lru_cache(maxsize=64)
 def fixed_step(calendar: Calendar) -> pd.Timedelta | None:
     """How long every step of the calendar lasts; None of sessions, weekdays, months and the like."""

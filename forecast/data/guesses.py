@@ -15,7 +15,7 @@ import yaml
 
 from forecast.config.task import RegularCalendar
 from forecast.data import own_files
-from forecast.data.calendars import Calendar, grid, nearest, yaml_of
+from forecast.data.calendars import Calendar, lengths, nearest, yaml_of
 from forecast.data.schema import first_text
 from forecast.data.written_times import ISO, as_utc, format_of
 from forecast.system.errors import InputError, quote_names
@@ -124,9 +124,9 @@ def entry_for(path: Path, where: str, name: str, *, target: str = "") -> str:
 
 
 def _entry(times: pd.DataFrame, calendar: Calendar, target: Any) -> tuple[dict[str, Any], dict[str, str]]:
-    lengths = times.groupby("unique_id").size()
+    rows = times.groupby("unique_id").size()
     season, horizon, lookback = _spans(calendar)
-    most = max(int(lengths.min()) // 20, 1)
+    most = max(int(rows.min()) // 20, 1)
     horizon, lookback = min(horizon, most), min(lookback, 4 * most)
     column = _column(times, calendar, target)
     missing = column.get("max_missing", 0.0)
@@ -136,8 +136,8 @@ def _entry(times: pd.DataFrame, calendar: Calendar, target: Any) -> tuple[dict[s
         "licence": {"name": "mine", "attribution": "my own data"},
     }  # fmt: skip
     notes = {
-        "calendar": f"from {len(times)} rows of {len(lengths)} series",
-        "horizon": f"steps ahead; the shortest series has {lengths.min()}",
+        "calendar": f"from {len(times)} rows of {len(rows)} series",
+        "horizon": f"steps ahead; the shortest series has {rows.min()}",
         "season_length": "steps of a season; 1 for none",
         "target": "what is forecast" + (f"; up to {missing:.0%} of a series' steps lack it" if missing else ""),
         "splits": "shares of the rows; the rest is the test",
@@ -160,11 +160,8 @@ def _spans(calendar: Calendar) -> tuple[int, int, int]:
 
 def _column(times: pd.DataFrame, calendar: Calendar, name: Any) -> dict[str, Any]:
     """With `max_missing`, where it lacks steps: the share of the series that lacks most, rounded up."""
-    shares = [0.0]
-    for _, rows in times.groupby("unique_id"):
-        steps = len(grid(calendar, rows["ds"].min(), rows["ds"].max()))
-        shares.append(1 - int(rows[name].notna().sum()) / max(steps, 1))
-    missing = {"max_missing": float(np.ceil(100 * max(shares)) / 100)} if max(shares) > 0 else {}
+    share = (1 - times.groupby("unique_id")[name].count() / lengths(times, calendar)).max()
+    missing = {"max_missing": float(np.ceil(100 * share) / 100)} if share > 0 else {}
     return {"column": str(name), **missing}
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.data import quality, snapshots, sources, vintages
-from forecast.data.calendars import check_calendar, ended, grid
+from forecast.data.calendars import check_calendar, ended, lengths
 from forecast.data.columns import adjusted, derive_and_select, joined, known_ahead, observed, require
 from forecast.data.quality import Violation
 from forecast.data.scaling import check_transforms
@@ -138,17 +138,16 @@ def check_prepared(
     Where that is true of at most `BROKEN` of the series they are left out instead, and returned by name.
     """
     check_calendar(frame, dataset.calendar, where=where, error=error)
-    series = frame.groupby("unique_id", sort=True)
-    times = series["ds"].agg(["first", "last"])
-    steps = np.array([len(grid(dataset.calendar, first, last)) for first, last in times.itertuples(index=False)])
+    series, of_series = frame.groupby("unique_id", sort=True), lengths(frame, dataset.calendar)
+    steps = of_series.to_numpy()
     found: list[tuple[float, Violation]] = []
     for column in (c for c in dataset.columns if c.ahead is None):  # what is given ahead has been checked
         missing = steps - series[column.column].count().to_numpy()
         for row in np.flatnonzero(missing > column.max_missing * steps).tolist():
-            share, about = missing[row] / steps[row], (str(times.index[row]), column.column, int(missing[row]))
+            share, about = missing[row] / steps[row], (str(of_series.index[row]), column.column, int(missing[row]))
             said = f"misses {about[2]} of {steps[row]} steps ({share:.2%}), wanted at most {column.max_missing:.2%}."
             found.append((share, Violation("missing", *about, said, "left out")))
-    if len({one.series for _, one in found}) > BROKEN * len(times):
+    if len({one.series for _, one in found}) > BROKEN * len(steps):
         raise error(_too_many_missing(where, found))
     return [one for _, one in found]
 
