@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from forecast.operations.predicting import Forecast
 
 
+ISO = "%Y-%m-%dT%H:%M:%S"
 Form = Literal["table", "csv", "json", "parquet"]
 FORM = typer.Option("table", "--format", help="parquet needs a file or pipe behind it.")
 
@@ -65,16 +66,18 @@ def about(found: Forecast, moment: pd.Timestamp) -> dict[str, Any]:
         "trained": meta.created_at,
         "age_days": round((moment - pd.Timestamp(meta.created_at)) / pd.Timedelta(1, "D"), 1),
         "training_cutoff": written(found.panel.task.calendar.kind, meta.training_cutoff, 19),
-        "cutoff": max(row["cutoff"] for row in _rows(found)),
+        "cutoff": max(_dated(found.table, ISO)["cutoff"].tolist()),
         "test": dict(meta.metrics),
     }
 
 
 def _shown(found: Forecast, form: Form, entry: Dataset) -> None:
     if form in ("csv", "parquet"):
-        _write(_dated(found.numbered) if form == "csv" else found.numbered, form)
+        _write(_dated(found.table) if form == "csv" else found.table, form)
     elif form == "json":
-        content = {**about(found, now()), "notices": list(found.notices), "forecast": _rows(found)}
+        rows = _dated(found.table, ISO).to_dict("records")
+        own = [{name: None if value != value else value for name, value in row.items()} for row in rows]
+        content = {**about(found, now()), "notices": list(found.notices), "forecast": own}
         print(json.dumps(content, indent=1, ensure_ascii=False))
     else:
         _table(found, entry)
@@ -83,7 +86,7 @@ def _shown(found: Forecast, form: Form, entry: Dataset) -> None:
 def _table(found: Forecast, entry: Dataset) -> None:
     known = about(found, now())
     units = [entry.units.get(name, "") for name in found.panel.task.targets]
-    table = _dated(found.numbered)
+    table = _dated(found.table)
     several = [name for name in ("unique_id", "output") if table[name].nunique() > 1]
     numbers = [name for name in table.columns if name == "y_hat" or name.startswith(("lo_", "hi_"))]
     for name in numbers:
@@ -118,11 +121,6 @@ def _dated(table: pd.DataFrame, style: str = "") -> pd.DataFrame:
     whole = (times == times.dt.normalize()).all()
     style = style or ("%Y-%m-%d" if whole else "%Y-%m-%d %H:%M")
     return table.assign(**{name: table[name].dt.strftime(style) for name in ("cutoff", "ds")})
-
-
-def _rows(found: Forecast) -> list[dict[str, Any]]:
-    rows = _dated(found.numbered, "%Y-%m-%dT%H:%M:%S").to_dict("records")
-    return [{str(name): None if value != value else value for name, value in row.items()} for row in rows]
 
 
 def shares_of(text: str) -> tuple[float, ...] | None:

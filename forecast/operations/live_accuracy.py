@@ -67,12 +67,11 @@ def issued(root: Path, dataset: str) -> pd.DataFrame:
         raise DataError(f"{path}: cannot be read ({cause}). Move it away: keeping begins anew.") from None
 
 
-def scored(root: Path, dataset: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """Every issued value whose actual is known: the issue's columns and `y`.
+def scored(known: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """Every value of the `known` issues whose actual is known too: the issue's columns and `y`.
 
     frame: the newest prepared long frame (`unique_id, ds, targets`).
     """
-    known = issued(root, dataset)
     if known.empty:
         return known
     targets = [name for name in known["output"].unique() if name in frame.columns]
@@ -85,9 +84,10 @@ def scored(root: Path, dataset: str, frame: pd.DataFrame) -> pd.DataFrame:
 
 def live(root: Path, dataset: str, frame: pd.DataFrame) -> list[Live]:
     """Live accuracy per version, oldest first."""
-    every, table = issued(root, dataset), scored(root, dataset, frame)
+    every = issued(root, dataset)
     if every.empty:
         return []
+    table = scored(every, frame)
     counts: dict[int, int] = every.groupby("version")["issue"].nunique().to_dict()  # type: ignore[assignment]
     return [_live(root, dataset, version, count, table) for version, count in counts.items()]
 
@@ -97,7 +97,7 @@ def by_issue(root: Path, dataset: str, frame: pd.DataFrame) -> pd.DataFrame:
 
     Issues of a version about which nothing was expected, or nothing is known here any more, are left out.
     """
-    table, parts = scored(root, dataset, frame), []
+    table, parts = scored(issued(root, dataset), frame), []
     for _, rows in table.groupby("issue", sort=False) if len(table) else ():
         version = int(rows["version"].iloc[0])
         meta = champion.known_meta(root, dataset, version)

@@ -26,18 +26,14 @@ from forecast.system.errors import ForecastError
 
 @dataclass(frozen=True)
 class Forecast:
-    """`table`: see `forecaster.ensemble.latest`; `panel`: the history it was made from; `notices`: sentences."""
+    """`table`: see `forecaster.ensemble.latest`, of rows without dates with their numbers; `panel`: the history it was
+    made from; `notices`: sentences."""
 
     champion: Champion
     table: pd.DataFrame
     panel: Panel
     levels: tuple[float, ...]
     notices: tuple[str, ...]
-
-    @property
-    def numbered(self) -> pd.DataFrame:
-        """`table`; of rows without dates with their numbers."""
-        return live_accuracy.numbered(self.table, self.panel.task.calendar.kind)
 
 
 def forecast(
@@ -66,6 +62,7 @@ def forecast(
     if not np.isfinite(table["y_hat"].to_numpy()).all():
         raise ForecastError(f"Version {found.version} of {dataset!r} forecasts values that are not finite. Roll back.")
     notes = [found.notice, *notices, *_kept(root, found, frame, panel, usual_levels, now)]
+    table = live_accuracy.numbered(table, ensemble.task.calendar.kind)
     return Forecast(found, table, panel, kept, tuple(filter(None, notes)))
 
 
@@ -112,7 +109,7 @@ def draw(found: Forecast, path: Path, units: Mapping[str, str]) -> Path:
     """
     from matplotlib.figure import Figure
 
-    groups = [(key, rows) for key, rows in found.numbered.groupby(["unique_id", "output"], sort=True)][:PANELS]
+    groups = [(key, rows) for key, rows in found.table.groupby(["unique_id", "output"], sort=True)][:PANELS]
     figure = Figure(figsize=(9, 2.8 * len(groups) + 0.4), layout="constrained")
     axes = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
     for panel, ((unique_id, output), rows) in zip(axes, groups, strict=True):

@@ -31,7 +31,7 @@ def forecast(root, **options):
 
 def test_it_follows_the_last_row_and_equals_the_trained_model(moved):
     found = forecast(moved)
-    assert found.champion.version == 2 and found.numbered["cutoff"].max() == pd.Timestamp("2024-07-18")
+    assert found.champion.version == 2 and found.table["cutoff"].max() == pd.Timestamp("2024-07-18")
     assert [f"{ds:%m-%d}" for ds in found.table["ds"]] == ["07-19", "07-20"]
     wanted = problems.latest(found.champion.ensemble.forecasters[0], found.panel)["wave"][:, 0]
     np.testing.assert_array_equal(found.table["y_hat"], wanted)
@@ -141,7 +141,7 @@ def test_each_cutoff_is_issued_once_and_scored_when_its_actuals_arrive(moved):
         live_accuracy.keep(moved, champion.load(moved, NAME), table, predicting.last_values(seen), now=NOW)
     (live,) = live_accuracy.refresh(moved, NAME, frame, as_of="then")
     assert (live.version, live.issues, live.scored) == (2, 2, 2)
-    rows = live_accuracy.scored(moved, NAME, frame)
+    rows = live_accuracy.scored(live_accuracy.issued(moved, NAME), frame)
     np.testing.assert_array_equal(rows["y"], frame["y"].to_numpy()[[191, 192, 192, 193]])
     error = (rows["y"] - rows["y_hat"]).abs()
     expected = champion.load(moved, NAME).meta.expected["wave"]
