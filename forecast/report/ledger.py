@@ -336,6 +336,5 @@ def _calendar(dataset: Dataset) -> str:
 
 
 def notes(results: Results) -> list[str]:
-    """The notes of the dataset's configuration: that of the licence and, where there are any, its own."""
-    own = getattr(results.dataset, "notes", ())
-    return [note for note in (results.dataset.licence.note, *([own] if isinstance(own, str) else own)) if note]
+    """The note of the licence, where it has one."""
+    return list(filter(None, [results.dataset.licence.note]))

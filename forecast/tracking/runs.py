@@ -271,9 +271,7 @@ def curves(content: Mapping[str, Any]) -> list[Point]:
 def trial_points(trial: Mapping[str, Any]) -> list[Point]:
     """The trial's validation loss over its gradient steps, and the value Optuna got."""
     points = [Point("trial/value", trial.get("value"))]
-    for number, row in enumerate(trial.get("curve") or ()):
-        step, loss = (row[0], row[-1]) if isinstance(row, list | tuple) else (number + 1, row)
-        points.append(Point("trial/validation_loss", loss, int(step)))
+    points += [Point("trial/validation_loss", row[-1], int(row[0])) for row in trial.get("curve") or ()]
     return finite(points)
 
 

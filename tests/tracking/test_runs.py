@@ -104,9 +104,9 @@ def test_learning_curves_have_one_line_per_seed_over_gradient_steps(records):
 
 @pytest.mark.parametrize(
     ("curve", "drawn"),
-    [([[10, 0.5], [20, 0.25]], [(10, 0.5), (20, 0.25)]), ([[10, 0.9, 0.5]], [(10, 0.5)]), ([0.5, None], [(1, 0.5)])],
+    [([[10, 0.5], [20, 0.25]], [(10, 0.5), (20, 0.25)]), ([[10, 0.9, 0.5], [20, 0.8, None]], [(10, 0.5)])],
 )
-def test_a_trials_curve_may_hold_losses_alone_or_steps_and_losses(curve, drawn):
+def test_a_trials_curve_is_its_validation_loss_by_step(curve, drawn):
     assert values(runs.trial_points({"value": 0.25, "curve": curve}), "trial/validation_loss") == drawn
 
 
