@@ -75,17 +75,6 @@ class Ensemble:
         recursions = (f for f in self.forecasters if f.spec.starts_at_train_end)
         return all("begins" in own for f in recursions for fits in f.statistical.values() for own in fits)
 
-    @property
-    def continues(self) -> bool:
-        """Whether the model can be run beyond the horizon it was trained for: closed loops, rules and filters can."""
-        return self._fixed is None
-
-    @property
-    def _fixed(self) -> Forecaster | None:
-        """The first forecaster that cannot be run beyond its horizon."""
-        fixed = (f for f in self.forecasters if not f.spec.continues or f.correction is not None)
-        return next(fixed, None)
-
     def predict(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """(n, H, O) raw units per series at `rows`: the mean of the seeds' forecasts, or the members' weighted one."""
         found = [forecaster.predict(panel, rows) for forecaster in self.forecasters]
@@ -104,11 +93,11 @@ class Ensemble:
             raise InputError(f"Horizon {horizon}: wanted at least 1 step.")
         if horizon <= trained:
             return self
-        if self._fixed is not None:
-            family = self._fixed.spec.family
+        fixed = [f for f in self.forecasters if not f.spec.continues or f.correction is not None]
+        if fixed:
             raise InputError(
-                f"Horizon {horizon}: the model ({family}) forecasts {trained} steps at once and cannot go on from "
-                f"there. Ask for at most {trained}, or train it with a larger `horizon`."
+                f"Horizon {horizon}: the model ({fixed[0].spec.family}) forecasts {trained} steps at once and cannot "
+                f"go on from there. Ask for at most {trained}, or train it with a larger `horizon`."
             )
         if levels:
             raise InputError(

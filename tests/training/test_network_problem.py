@@ -50,7 +50,7 @@ def check_against_differences(problem: NetworkProblem, weights: np.ndarray) -> N
         np.testing.assert_allclose(direction @ exact, change / 2e-6, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", cells.available())
+@pytest.mark.parametrize("name", sorted(cells.catalogue()))
 def test_the_jacobian_of_every_cell_equals_central_differences(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lm, "block_rows", lambda *_: 5)
     network = network_of(Recurrent("cell", name, 3, cell_options(name)), future=name != "jordan")

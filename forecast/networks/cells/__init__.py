@@ -16,14 +16,9 @@ from typing import Any
 from forecast.networks.cells.base import Array, Cell, Namespace, Weight, activate, numpy_namespace
 from forecast.system.errors import InputError, closest, quote_names
 
-__all__ = ["Array", "Cell", "Namespace", "Weight", "activate", "available", "get", "numpy_namespace"]
+__all__ = ["Array", "Cell", "Namespace", "Weight", "activate", "catalogue", "get", "numpy_namespace"]
 
 NOT_CELLS = {"base", "weights"}
-
-
-def available() -> tuple[str, ...]:
-    """The names of all cells, sorted."""
-    return tuple(sorted(_found()))
 
 
 def get(name: str, units: int, options: Mapping[str, Any] | None = None) -> Cell:
@@ -34,14 +29,14 @@ def get(name: str, units: int, options: Mapping[str, Any] | None = None) -> Cell
 
 def cell_class(name: str) -> type[Cell]:
     """The class behind a cell's name, for its options and docstring."""
-    found = _found()
+    found = catalogue()
     if name not in found:
         raise InputError(f"Unknown cell {name!r}; known: {quote_names(found)}.{closest(name, found)}")
     return found[name]
 
 
-def _found() -> dict[str, type[Cell]]:
-    """Looked for each time: a caller may have added a folder to this package's path."""
+def catalogue() -> dict[str, type[Cell]]:
+    """Name → class of every cell. Looked for each time: a caller may have added a folder to this package's path."""
     found: dict[str, type[Cell]] = {}
     for name in {module.name for module in pkgutil.iter_modules(__path__)} - NOT_CELLS:
         content = vars(importlib.import_module(f"{__name__}.{name}"))

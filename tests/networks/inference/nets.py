@@ -42,7 +42,7 @@ BLOCKS: dict[str, tuple[Block, ...]] = {
     ),
     "encoder-decoder": (Dense("a", 5), EncoderDecoder("talk", "lstm", 4, {"h_init": "learnt"}, parameter=1)),
     "one to many": (EncoderDecoder("talk", "gru", 4, feedback=False),),
-    **{f"cell {name}": (recurrent("a", name),) for name in cells.available()},
+    **{f"cell {name}": (recurrent("a", name),) for name in sorted(cells.catalogue())},
     **{
         f"learnt first state {name}": (recurrent("a", name, h_init="learnt"),)
         for name in ("lstm", "gru", "multi_delay")

@@ -145,7 +145,7 @@ def test_the_chosen_parameter_is_the_one_fed_back():
     assert found == [[3, 6], [3, 0]]
 
 
-VARIED = [(name, {}) for name in cells.available()] + [
+VARIED = [(name, {}) for name in sorted(cells.catalogue())] + [
     ("lstm", {"h_init": "random"}),
     ("gru", {"reset_after": False}),
     ("gru", {"h_init": "random"}),

@@ -20,7 +20,7 @@ OPTIONS = {
     "lstm_variant": {"forget": "coupled"},
     "state_space": {"hidden": (5, 4)},
 }
-CELLS = [(name, OPTIONS.get(name, {})) for name in cells.available()]
+CELLS = [(name, OPTIONS.get(name, {})) for name in sorted(cells.catalogue())]
 LEARNT = [
     ("lstm", {"h_init": "learnt"}),
     ("gru", {"h_init": "random", "reset_after": False}),
