@@ -25,17 +25,8 @@ import tensorflow as tf
 from forecast.networks.cells.weights import initialise
 from forecast.networks.description import Network
 from forecast.networks.heads import Head
-from forecast.networks.layers.assemble import (
-    assemble,
-    carried,
-    first_states,
-    get_weights,
-    hidden_steps,
-    last_steps,
-    set_seed,
-    set_weights,
-    teacher_forced,
-)
+from forecast.networks.layers.assemble import assemble, first_states, get_weights, set_seed, set_weights
+from forecast.networks.layers.wiring import Wiring
 from forecast.system.errors import ModelFailure
 from forecast.training.chunks import Chunks, Curve, Trained, Weights
 from forecast.training.descent import Settings, Updater, loss_of, sampled_loss
@@ -324,10 +315,10 @@ def _counted(chunks: Chunks, network: Network) -> int:
 def _pass(model: Any, network: Network, chunks: Chunks, settings: Settings) -> tuple[Pass, First]:
     """((inputs, drawn, states) → (output, states), first states); the states are empty unless they are carried."""
     if settings.state == "carry":
-        return _carrying(carried(network, model), settings.batch_size)
-    steps = _counted(chunks, network)
-    free = hidden_steps(network, model) if sampled_bins(network, settings) else last_steps(network, model, steps)
-    taught = free if settings.teacher_forcing == "none" else teacher_forced(network, model, steps)
+        return _carrying(Wiring.over(network, model).carrying(), settings.batch_size)
+    graph, steps = Wiring.over(network, model), _counted(chunks, network)
+    free = graph.hidden() if sampled_bins(network, settings) else graph.model(steps)
+    taught = free if settings.teacher_forcing == "none" else graph.taught(steps)
 
     def plain(inputs: dict[str, Any], _drawn: Drawn, states: States) -> tuple[Any, States]:
         return taught(inputs, training=True), states

@@ -16,7 +16,8 @@ from forecast.networks.description import Dense, Dropout, EncoderDecoder, Networ
 from forecast.networks.heads import HEADS, FittedHead
 from forecast.networks.heads.base import numpy_maths
 from forecast.networks.heads.piecewise import Bins
-from forecast.networks.layers.assemble import assemble, hidden_steps
+from forecast.networks.layers.assemble import assemble
+from forecast.networks.layers.wiring import Wiring
 from forecast.system.errors import InputError
 from forecast.training import descent, gradient
 from forecast.training.chunks import join
@@ -152,8 +153,6 @@ def test_a_decoder_and_a_carried_state_take_the_whole_softmax():
     assert sampled_bins(network, series.settings(head=head, state="carry")) is None
     decoded = Network((EncoderDecoder("seq", "gru", 3),), network.shapes)
     assert sampled_bins(decoded, series.settings(head=head)) is None
-    with pytest.raises(InputError, match="reads out inside its decoder"):
-        hidden_steps(decoded, assemble(decoded, seed=0))
 
 
 def test_the_steps_below_the_read_out_are_what_it_reads():
@@ -161,7 +160,7 @@ def test_the_steps_below_the_read_out_are_what_it_reads():
     model = assemble(network, seed=0)
     model.get_layer("readout").kernel.assign(RNG.normal(size=(4, 7)).astype(np.float32))
     past = {"past": RNG.normal(size=(2, 6, 1)).astype(np.float32)}
-    hidden = hidden_steps(network, model)(past)
+    hidden = Wiring.over(network, model).hidden()(past)
     np.testing.assert_allclose(model.get_layer("readout")(hidden), model(past), atol=1e-6)
 
 

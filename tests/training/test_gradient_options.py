@@ -13,6 +13,7 @@ from forecast.models.base import dropped
 from forecast.networks import inference
 from forecast.networks.description import EncoderDecoder, Network, Recurrent, Shapes
 from forecast.networks.layers import assemble as layers
+from forecast.networks.layers.wiring import Wiring
 from forecast.training import gradient
 from forecast.training.chunks import join
 from forecast.training.gradient import draw
@@ -134,7 +135,7 @@ def test_teacher_forcing_feeds_the_decoder_what_was_measured():
     model = layers.assemble(SEQ2SEQ, seed=0)
     layers.set_weights(model, shaken(SEQ2SEQ))
     index = draw(chunks, settings, seed=0)["starts"][0][:, None] + np.arange(6)
-    taught = layers.teacher_forced(SEQ2SEQ, model)({"past": chunks.past[index], "teacher": chunks.target[index]})
+    taught = Wiring.over(SEQ2SEQ, model).taught(None)({"past": chunks.past[index], "teacher": chunks.target[index]})
     free = model({"past": chunks.past[index]})
     target, weight = chunks.target[index[:, 2:]], chunks.weight[index[:, 2:]]
     for output, found in ((taught, losses), (free, teacher_losses("none")[0])):
@@ -158,7 +159,7 @@ def test_dropout_falls_on_v_and_u_and_never_on_w():
     net = series.network_of(*blocks)
     model = layers.assemble(net, seed=0)
     layers.set_weights(model, shaken(net))
-    cut = layers.carried(net, model)
+    cut = Wiring.over(net, model).carrying()
     x = {"past": tf.constant(series.ar2(6, 0)[None, :, None], tf.float32), "states": layers.first_states(cut, 1)}
     plain, noisy = cut(x, training=False)["states"], cut(x, training=True)["states"]
     for state in ("low/h", "low/c"):

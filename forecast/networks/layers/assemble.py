@@ -36,53 +36,8 @@ def assemble(network: Network, *, seed: int, dtype: str = "float32") -> keras.Mo
     return model
 
 
-def last_steps(network: Network, model: keras.Model, steps: int) -> keras.Model:
-    """The same model, weights shared, read out at the last `steps` alone: `(B, steps, H, O, K)`.
-
-    For windows, whose last step is the forecast, and for chunks, whose warm-up is not counted.
-    """
-    return Wiring.over(network, model).model(steps)
-
-
-def hidden_steps(network: Network, model: keras.Model) -> keras.Model:
-    """The same model, weights shared, without its read-out: `(B, T, units)` that the read-out would get.
-
-    For a loss that needs some of the read-out's columns only. Not for an encoder-decoder, which reads out inside.
-    """
-    if network.decoder:
-        raise InputError("An encoder-decoder reads out inside its decoder. Take the loss of its whole output.")
-    return Wiring.over(network, model).hidden()
-
-
-def teacher_forced(network: Network, model: keras.Model, steps: int | None = None) -> keras.Model:
-    """The same model, weights shared, whose encoder-decoder is fed what its forecasts ought to have been.
-
-    One more input, "teacher" `(B, T, H, O)`: target minus skip, 0 where the target is missing. `steps`: as for
-    `last_steps`, all unless given.
-    """
-    if not network.decoder or not network.decoder.feedback:
-        raise InputError(
-            "This network feeds no forecast back (its last block is no EncoderDecoder with feedback), so there is "
-            "nothing to teach. Train the model itself."
-        )
-    return Wiring.over(network, model).taught(steps)
-
-
-def carried(network: Network, model: keras.Model) -> keras.Model:
-    """The same model, weights shared, with the states in and out, so that one pass can be cut into chunks.
-
-    Inputs `{"past", "future", "states"}`, outputs `{"forecast", "states"}`; before the first row stand `first_states`.
-    """
-    if not network.every_step:
-        raise InputError(
-            "This network needs its whole window (every_step=False), so there is no state to carry between chunks. "
-            "Train and forecast it on windows."
-        )
-    return Wiring.over(network, model).carrying()
-
-
 def first_states(carrying: keras.Model, batch: int) -> dict[str, Any]:
-    """The states before the first row, "<block path>/<state>", as the model made by `carried` takes them; batch first.
+    """The states before the first row, "<block path>/<state>", as a carrying model (`Wiring`) takes them; batch first.
 
     Tensors: zeros, or the cell's learnt or random initial state, through which a gradient can pass.
     """
@@ -104,19 +59,20 @@ def write(network: Network, weights: Mapping[str, np.ndarray], skip: Sequence[np
     """
     shapes, model = network.shapes, assemble(network, seed=0)
     set_weights(model, weights)
-    given = {"past": keras.Input(shapes.past, name="past")}
+    given = {"past": keras.Input((shapes.lookback, shapes.channels), name="past")}
     lines = [(given["past"], skip[:2])]
     if shapes.future_channels:
-        given["future"] = keras.Input(shapes.future, name="future")
+        rows = shapes.lookback + shapes.horizon
+        given["future"] = keras.Input((rows, shapes.future_channels), name="future")
         lines.append((given["future"][:, -shapes.horizon :], skip[2:]))
-    parts = [last_steps(network, model, 1)(given)[:, 0, :, :, 0]]
+    parts = [Wiring.over(network, model).model(1)(given)[:, 0, :, :, 0]]
     maps = [keras.layers.Dense(shapes.horizon * shapes.outputs, use_bias=len(own) == 2) for _, own in lines]
     for (rows, own), line in zip(lines, maps, strict=True):
         parts.append(keras.layers.Reshape((shapes.horizon, shapes.outputs))(line(keras.layers.Flatten()(rows))))
         line.set_weights(list(own))
     whole = keras.Model(given, keras.layers.Add()(parts))
     whole({name: np.zeros((1, *rows.shape[1:]), rows.dtype) for name, rows in given.items()})  # export asks for a call
-    token = PORTABLE.set(0 if path.suffix == ".keras" else shapes.past[0])
+    token = PORTABLE.set(0 if path.suffix == ".keras" else shapes.lookback)
     try:
         with warnings.catch_warnings(action="ignore"):  # of Keras and tf2onnx about NumPy 2
             whole.save(path) if path.suffix == ".keras" else whole.export(path, format="onnx", verbose=False)

@@ -52,29 +52,32 @@ class Wiring:
 
     @classmethod
     def over(cls, network: Network, model: keras.Model) -> Wiring:
-        """A wiring that uses the layers of a model of the same network."""
+        """A wiring that uses the layers of a model of the same network, and so shares its weights."""
         known = {layer.name: layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)}
         return cls(network, model.get_layer("past").dtype, layers=known)
 
     def model(self, read: int | None = None) -> keras.Model:
-        """The Keras model, read out at so many last steps alone; None: at all."""
+        """The Keras model, read out at so many last steps alone (None: at all): `(B, T, H, O, K)`. For windows, whose
+        last step is the forecast, and for chunks, whose warm-up is not counted."""
         inputs = self._inputs()
         return keras.Model(inputs, self._forecast(inputs, read))
 
     def taught(self, read: int | None) -> keras.Model:
-        """The same with the values to feed back as one more input."""
+        """The same, its decoder fed what the forecasts ought to have been: one more input, "teacher" `(B, T, H, O)`,
+        target minus skip, 0 where the target is missing."""
         inputs, shapes = self._inputs(), self.network.shapes
         inputs["teacher"] = self._input("teacher", (None, shapes.horizon, shapes.outputs))
         return keras.Model(inputs, self._forecast(inputs, read))
 
     def carrying(self) -> keras.Model:
-        """The model with its states in and out."""
+        """The model with its states in and out, so that one pass can be cut into chunks: inputs `{"past", "future",
+        "states"}`, outputs `{"forecast", "states"}`; before the first row stand `assemble.first_states`."""
         inputs = self._inputs()
         inputs["states"] = self.before = self._state_inputs()
         return keras.Model(inputs, {"forecast": self._forecast(inputs, None), "states": self.after})
 
     def hidden(self) -> keras.Model:
-        """The model without its read-out."""
+        """The model without its read-out, `(B, T, units)`: for a loss that needs some of the read-out's columns."""
         inputs = self._inputs()
         return keras.Model(inputs, self._series(self.network.blocks, "", self._first(inputs, None)))
 

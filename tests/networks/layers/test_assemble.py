@@ -26,6 +26,7 @@ from forecast.networks.description import (
 )
 from forecast.networks.layers import assemble as layers
 from forecast.networks.layers.fused import compiled
+from forecast.networks.layers.wiring import Wiring
 from forecast.system.errors import InputError
 
 BATCH, STEPS, HORIZON = 3, 10, 4
@@ -147,7 +148,7 @@ def test_forecasts_do_not_depend_on_how_much_follows(name: str) -> None:
 def test_last_steps_are_the_last_forecasts_of_the_whole_model(name: str, steps: int) -> None:
     net = network(name)
     model, x = model_of(net), drawn()
-    last = layers.last_steps(net, model, steps)
+    last = Wiring.over(net, model).model(steps)
     np.testing.assert_allclose(last(x), model(x)[:, -steps:], atol=1e-6)
     assert {id(v) for v in last.trainable_variables} == {id(v) for v in model.trainable_variables}
 
@@ -156,7 +157,7 @@ def test_last_steps_are_the_last_forecasts_of_the_whole_model(name: str, steps: 
 def test_chunks_with_the_state_handed_over_equal_one_pass(name: str) -> None:
     net = network(name)
     model, x = model_of(net), drawn()
-    cut = layers.carried(net, model)
+    cut = Wiring.over(net, model).carrying()
     states = {key: tf.constant(value) for key, value in layers.first_states(cut, BATCH).items()}
     parts = []
     for start, end in ((0, 1), (1, 4), (4, STEPS)):
@@ -170,18 +171,12 @@ def test_chunks_with_the_state_handed_over_equal_one_pass(name: str) -> None:
 def test_states_are_those_that_inference_streams() -> None:
     net = network("learnt")
     model = model_of(net)
-    ours = layers.first_states(layers.carried(net, model), BATCH)
+    ours = layers.first_states(Wiring.over(net, model).carrying(), BATCH)
     theirs = inference.initial(net, layers.get_weights(model), BATCH).blocks
     flat = {f"{path}/{name}": state for path, states in theirs.items() for name, state in states.items()}
     assert ours.keys() == flat.keys()
     for key, state in flat.items():
         np.testing.assert_array_equal(ours[key], state)
-
-
-def test_network_that_needs_its_window_has_no_state_to_carry() -> None:
-    net = network("bidirectional")
-    with pytest.raises(InputError, match="whole window"):
-        layers.carried(net, layers.assemble(net, seed=0))
 
 
 def test_dropout_drops_in_training_alone_and_the_same_units_at_all_steps() -> None:
@@ -222,7 +217,7 @@ def test_another_seed_gives_other_weights() -> None:
 def test_models_are_freed_when_the_session_is_cleared() -> None:
     model = layers.assemble(network("lstm"), seed=0)
     model(drawn())
-    layers.last_steps(network("lstm"), model, 1)
+    Wiring.over(network("lstm"), model).model(1)
     alive = weakref.ref(model), weakref.ref(model.get_layer("low"))
     del model
     keras.backend.clear_session()

@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 
 from forecast.networks.description import Dense, Network, Parallel, Recurrent, Shapes, Taps
-from forecast.networks.layers.assemble import assemble, last_steps
+from forecast.networks.layers.assemble import assemble
 from forecast.networks.layers.blocks import DelayedDense, Line, evenly_spaced, last_rows
+from forecast.networks.layers.wiring import Wiring
 
 BATCH, STEPS, CHANNELS, UNITS = 2, 9, 3, 4
 LINES: dict[str, list[Line]] = {
@@ -94,7 +95,7 @@ def test_steps_read_alone_are_those_of_the_whole_pass_however_blocks_follow_each
             variable.assign(rng.normal(size=variable.shape) * 0.5)
         given = {"past": rng.normal(size=(2, 12, 3)), "future": rng.normal(size=(2, 14, 2))}
         given = {name: tf.constant(value, tf.float32) for name, value in given.items()}
-        np.testing.assert_allclose(last_steps(network, model, 4)(given), model(given)[:, -4:], atol=1e-5)
+        np.testing.assert_allclose(Wiring.over(network, model).model(4)(given), model(given)[:, -4:], atol=1e-5)
 
 
 @pytest.mark.parametrize("count", [1, 3, STEPS, STEPS + 2])

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from forecast.networks.description import Dense, EncoderDecoder, Network, Recurrent, Shapes
+from forecast.networks.description import EncoderDecoder, Network, Shapes
 from forecast.networks.layers import assemble as layers
 from forecast.networks.layers.decoder import frames, shifted_targets
-from forecast.system.errors import InputError
+from forecast.networks.layers.wiring import Wiring
 
 HORIZON, STEPS, BATCH = 3, 5, 2
 SHAPES = Shapes(channels=2, future_channels=1, horizon=HORIZON, outputs=2, lookback=STEPS, parameters=3)
@@ -39,13 +39,13 @@ def test_teacher_who_repeats_the_models_own_forecasts_changes_nothing() -> None:
     net = network()
     model = model_with_weights(net)
     free = model(inputs())
-    taught = layers.teacher_forced(net, model)({**inputs(), "teacher": free[..., 1]})
+    taught = Wiring.over(net, model).taught(None)({**inputs(), "teacher": free[..., 1]})
     np.testing.assert_allclose(taught, free, atol=1e-6)
 
 
 def test_what_is_taught_at_a_step_reaches_later_steps_alone() -> None:
     net = network()
-    forced = layers.teacher_forced(net, model_with_weights(net))
+    forced = Wiring.over(net, model_with_weights(net)).taught(None)
     teacher = np.zeros((BATCH, STEPS, HORIZON, 2), "float32")
     before = forced({**inputs(), "teacher": tf.constant(teacher)}).numpy()
     teacher[:, :, 1] = 1
@@ -85,14 +85,3 @@ def test_frames_are_the_future_rows_one_to_h_steps_ahead() -> None:
 def test_what_is_fed_back_is_the_target_of_the_step_before_and_zero_at_first() -> None:
     teacher = tf.constant([[[[1.0], [2.0], [3.0]]]])
     assert shifted_targets(teacher).numpy()[..., 0].tolist() == [[0], [1], [2]]
-
-
-@pytest.mark.parametrize(
-    "blocks",
-    [(Dense("hidden", 3),), (Recurrent("low", "gru", 3),), (EncoderDecoder("seq", "gru", 3, feedback=False),)],
-    ids=str,
-)
-def test_network_that_feeds_nothing_back_cannot_be_taught(blocks: tuple) -> None:
-    net = Network(blocks, SHAPES)
-    with pytest.raises(InputError, match="nothing to teach"):
-        layers.teacher_forced(net, layers.assemble(net, seed=0))
