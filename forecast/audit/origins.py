@@ -49,17 +49,18 @@ def moments(project: Project, base: Panel, ends: dict[str, pd.Timestamp], *, see
     rng = np.random.default_rng(seed)
     some = rng.choice(scored, min(RANDOM, len(scored)), replace=False) if len(scored) else scored
     borders = [ends[name] for name in ("train", "validation", "calibration")]
-    beside = gap_ends(seen, project.settings)
-    if len(beside) > BESIDE_GAPS:
-        beside = [beside[i] for i in sorted(rng.choice(len(beside), BESIDE_GAPS, replace=False))]
+    beside = _some(gap_ends(seen, project.settings), BESIDE_GAPS, rng)
     others = sorted(set(project.raw) - {project.dataset})
     beside += [at for name in others for at in stale(project, name)[: BESIDE_GAPS // len(others)]]
-    mended = sorted({at for _, at, _ in data.other_values(project, base)})
-    if len(mended) > MENDED:
-        mended = [mended[i] for i in sorted(rng.choice(len(mended), MENDED, replace=False))]
+    mended = _some(sorted({at for _, at, _ in data.other_values(project, base)}), MENDED, rng)
     first, last = pd.Timestamp(times[0]), pd.Timestamp(times[-1])
     wanted = {pd.Timestamp(moment) for moment in (*some, *borders, *beside, *mended)}
     return sorted(moment for moment in wanted if first < moment < last)
+
+
+def _some(found: list[pd.Timestamp], most: int, rng: np.random.Generator) -> list[pd.Timestamp]:
+    """At most so many of them, in order."""
+    return found if len(found) <= most else [found[i] for i in sorted(rng.choice(len(found), most, replace=False))]
 
 
 def gap_ends(frame: pd.DataFrame, dataset: Dataset) -> list[pd.Timestamp]:

@@ -278,7 +278,7 @@ def intervals_again(base: Sandbox, panel: Panel, detector: str) -> Iterator[Find
         mine = {key: row for key, row in pooled.items() if key[:2] == (record["model"], record["ranking"])}
         table = base.forecasts(name) if mine else pd.DataFrame()
         for key, row in mine.items():
-            yield from _unlike(row, _split(table, panel, key[2], key[3]), key, "shown", detector)
+            yield from _unlike(row, _split(table, panel, key[2], key[3]), key, detector)
     yield from _bands(base, panel, shown, detector)
 
 
@@ -327,7 +327,7 @@ def _bands(base: Sandbox, panel: Panel, shown: pd.DataFrame, detector: str) -> I
             series, output = _named(panel)[key[2]]
             ahead = np.searchsorted(series.ds, rows["cutoff"].to_numpy()) + rows["step"].to_numpy()
             made = _scored(series.values[ahead, output], rows["lower"].to_numpy(), rows["upper"].to_numpy(), key[3])
-            yield from _unlike(row, made, key, "shown", detector)
+            yield from _unlike(row, made, key, detector)
 
 
 def _pooled(table: pd.DataFrame) -> dict[Key, dict[str, float]]:
@@ -340,9 +340,9 @@ def _pooled(table: pd.DataFrame) -> dict[Key, dict[str, float]]:
     return found
 
 
-def _unlike(row: dict[str, float], made: dict[str, float], key: Key, what: str, detector: str) -> Iterator[Finding]:
+def _unlike(row: dict[str, float], made: dict[str, float], key: Key, detector: str) -> Iterator[Finding]:
     for name, value in made.items():
         if not np.isclose(float(row[name]), value, rtol=EXACT_INTERVALS, equal_nan=True):
-            about = f"{name} of the {what} {100 * float(key[3]):g} % intervals of {key[0]} ({key[1]}), {key[2]}, "
+            about = f"{name} of the shown {100 * float(key[3]):g} % intervals of {key[0]} ({key[1]}), {key[2]}, "
             yield Finding("scores", detector, str(key[0]), f"{about}is {row[name]:.6g}; made again it is {value:.6g}")
             return

@@ -13,6 +13,7 @@ from scipy import special
 from forecast.comparison import metrics
 from forecast.comparison.longrun import dependence, mean_error
 from forecast.comparison.paired_tests import MINIMUM
+from forecast.forecaster.intervals import RAW, SCALES
 from forecast.system.errors import InputError
 
 Array = NDArray[np.float64]
@@ -26,7 +27,6 @@ MOST = 48
 LEAST = 30
 """Fewest residuals of a diagnosis."""
 BAND = 1.96
-LOGS = {"log": np.log, "logdiff": np.log, "log1p": np.log1p}
 
 
 def copy_check(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int, step_size: int = 1) -> str:
@@ -179,7 +179,7 @@ def one_step(
     standard error of independent values; lags count residuals, at least two seasons of them (Hyndman &
     Athanasopoulos, Forecasting: Principles and Practice, 5.4), at most a fifth of what there is.
     """
-    undo = LOGS.get(transform, np.asarray)
+    undo, _ = SCALES.get(transform, RAW)
     residuals = np.asarray(undo(np.asarray(y, float)) - undo(np.asarray(y_hat, float)))
     known = residuals[np.isfinite(residuals)]
     seasons = 2 * math.ceil(season_length / step_size) if season_length > 1 else 0

@@ -5,7 +5,6 @@ from forecast.forecaster.distributions import log_density, predict_quantiles, ri
 from forecast.forecaster.fitting import Fitted, fit, fit_again
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.trainers import Budget
-from forecast.models.base import network_of
 from forecast.models.problem import Problem
 
 __all__ = [
@@ -18,7 +17,6 @@ __all__ = [
     "fit_again",
     "log_density",
     "most_probable_paths",
-    "network_of",
     "predict_quantiles",
     "rise_probability",
     "sample_paths",

@@ -299,7 +299,18 @@ class NetworkSpec(FittedSpec):
         raise NotImplementedError
 
     def network(self, task: Task) -> Network:
-        return network_of(self, task)
+        """For the task's shapes; recursive families are one-step maps."""
+        channels = layout(task)
+        shapes = Shapes(
+            channels=channels.channels,
+            future_channels=2 * len(task.calendar_features),
+            horizon=1 if self.recursive else task.horizon,
+            outputs=channels.outputs,
+            lookback=task.lookback,
+            target_channels=channels.target_channels,
+            parameters=self.head.parameters,
+        )
+        return self.build(shapes)
 
     def targets_per_step(self, task: Task) -> int:
         network = self.network(task)
@@ -333,21 +344,6 @@ class NetworkSpec(FittedSpec):
         choices = {"dropout": (0.0, 0.1, 0.25), **self.choices}
         own = {name: search.Choice(options) for name, options in choices.items()}
         return {"learning_rate": search.LogUniform(5e-4, 5e-2), **own}
-
-
-def network_of(spec: NetworkSpec, task: Task) -> Network:
-    """The network a spec builds for a task; recursive families are one-step maps."""
-    channels = layout(task)
-    shapes = Shapes(
-        channels=channels.channels,
-        future_channels=2 * len(task.calendar_features),
-        horizon=1 if spec.recursive else task.horizon,
-        outputs=channels.outputs,
-        lookback=task.lookback,
-        target_channels=channels.target_channels,
-        parameters=spec.head.parameters,
-    )
-    return spec.build(shapes)
 
 
 def dropped(blocks: tuple[Block, ...], rate: float) -> tuple[Block, ...]:

@@ -44,6 +44,15 @@ class Shapes:
     target_channels: tuple[int, ...] = (0,)
     parameters: int = 1
 
+    @property
+    def past(self) -> tuple[int, int]:
+        """Of a window's past, and `future` of what is known in advance beside it and after it."""
+        return self.lookback, self.channels
+
+    @property
+    def future(self) -> tuple[int, int]:
+        return self.lookback + self.horizon, self.future_channels
+
 
 @dataclass(frozen=True)
 class Block:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from forecast.data.scaling import transform
-from forecast.forecaster import Budget, Forecaster, Problem, fit, network_of
+from forecast.forecaster import Budget, Forecaster, Problem, fit
 from forecast.models import catalogue
 from forecast.models.base import ModelSpec, NetworkSpec
 from forecast.networks.cells.weights import initialise, weight_shapes
@@ -40,7 +40,7 @@ def spec_of(family: str) -> ModelSpec:
 
 
 def network(family: str) -> Network:
-    return network_of(spec_of(family), problems.task())
+    return spec_of(family).network(problems.task())
 
 
 def random_weights(network: Network, seed: int = 0) -> dict[str, np.ndarray]:
@@ -59,7 +59,7 @@ def made(problem: Problem, family: str, skip: str | None) -> Forecaster:
     problem = problems.with_vintages(problem) if spec.needs_vintages else problem
     if not isinstance(spec, NetworkSpec):
         return fit(problem, spec, skip=None, seed=0, budget=Budget(0, 1)).forecaster
-    net = network_of(spec, problem.panel.task)
+    net = spec.network(problem.panel.task)
     part = problem.skip(skip, net.shapes.horizon)
     about = (problem.panel.name, problem.panel.task, spec, problem.scaling)
     return Forecaster(*about, skip=part, weights=random_weights(net))

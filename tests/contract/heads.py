@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from forecast import models
-from forecast.forecaster import Forecaster, network_of
+from forecast.forecaster import Forecaster
 from forecast.forecaster.fitting import training_series
 from forecast.forecaster.trainers import dependence_of, fit_head
 from forecast.models.base import NetworkSpec
@@ -44,7 +44,7 @@ def targets_beside(skip: str, horizon: int) -> list[TrainingSeries]:
 def forecaster(family: str, head: str, skip: str = "linear", stirred: float = 1.0) -> Forecaster:
     """`stirred` multiplies the random weights; 0 is a network that says nothing."""
     shops, spec = problems.shops(), spec_of(family, head)
-    net = network_of(spec, shops.panel.task)
+    net = spec.network(shops.panel.task)
     part = shops.skip(skip, net.shapes.horizon)
     fitted, _ = fit_head(shops, part, spec, targets_beside(skip, net.shapes.horizon))
     weights = {name: np.float32(stirred) * w for name, w in random_weights(net).items()}

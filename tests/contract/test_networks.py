@@ -12,7 +12,6 @@ import numpy as np
 
 from forecast import models
 from forecast.config.experiment import load_models
-from forecast.forecaster import network_of
 from forecast.models.base import NetworkSpec
 from forecast.networks import inference
 from forecast.networks.cells.weights import weight_shapes
@@ -55,7 +54,7 @@ def test_no_two_names_of_the_catalogue_are_the_same_function():
     same weights.
     """
     specs = {family: spec_of(family) for family in NETWORKS} | configured()
-    nets = {name: network_of(spec, problems.task()) for name, spec in specs.items()}
+    nets = {name: spec.network(problems.task()) for name, spec in specs.items()}
     needed = {name: (specs[name].head, [w.shape for w in weight_shapes(net).values()]) for name, net in nets.items()}
     alike = [(a, b) for a, b in itertools.combinations(nets, 2) if needed[a] == needed[b]]
     for a, b in alike:

@@ -5,7 +5,6 @@ import pytest
 
 from forecast import models
 from forecast.config.experiment import load_models
-from forecast.forecaster import network_of
 from forecast.networks import inference
 from tests.contract.families import random_weights
 from tests.support import problems
@@ -16,7 +15,7 @@ H = problems.HORIZON
 
 def network(name: str, **changes):
     """An entry of configs/models.yaml on the two shops."""
-    return network_of(spec_of(name), problems.task(**changes))
+    return spec_of(name).network(problems.task(**changes))
 
 
 def spec_of(name: str, **options):
@@ -76,7 +75,7 @@ def test_many_to_many_synced_gives_at_every_step_what_the_rows_up_to_it_give(nam
 
 
 def test_many_to_many_delayed_writes_the_horizon_after_it_has_read_the_past_each_step_on_the_one_before():
-    net = network_of(spec_of("encoder_decoder", future_units=0), problems.task())  # the decoder alone sees it
+    net = spec_of("encoder_decoder", future_units=0).network(problems.task())  # the decoder alone sees it
     given, w = windows(net), random_weights(net)
     ahead = given.future.copy()
     ahead[:, -1] += 1.0  # the known future of the last step of the horizon alone

@@ -14,7 +14,6 @@ from forecast.forecaster import (
     Forecaster,
     log_density,
     most_probable_paths,
-    network_of,
     predict_quantiles,
     rise_probability,
     sample_paths,
@@ -113,7 +112,7 @@ def tiny(family: str) -> Forecaster:
     """Three bins and violent weights, so that what is fed back matters."""
     shops = problems.shops()
     spec = models.spec({"family": family, "head": {"kind": "bins", "count": 3}}, where="test")
-    network = network_of(spec, shops.panel.task)
+    network = spec.network(shops.panel.task)
     skip = shops.skip("last", network.shapes.horizon)
     head, _ = fit_head(shops, skip, spec, training_series(shops, skip))
     weights = {name: 6 * w for name, w in random_weights(network).items()}
@@ -164,7 +163,7 @@ def differenced(head: str) -> Forecaster:
     target = {"column": "price", "transform": "logdiff"}
     problem = problems.problem_of(problems.frame(), target=target, past_exogenous=[])
     spec = models.spec({"family": "mlp", "head": head}, where="test")
-    network = network_of(spec, problem.panel.task)
+    network = spec.network(problem.panel.task)
     skip = problem.skip("last", H)
     fitted, _ = fit_head(problem, skip, spec, training_series(problem, skip))
     weights = random_weights(network)

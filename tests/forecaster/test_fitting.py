@@ -9,7 +9,7 @@ import pytest
 
 from forecast import models
 from forecast.data.windows import targets
-from forecast.forecaster import Budget, Forecaster, Problem, fit, fitting, network_of
+from forecast.forecaster import Budget, Forecaster, Problem, fit, fitting
 from forecast.forecaster.fitting import closed_loop_error, training_series, window_error
 from forecast.models.problem import STRETCHES, looks, stretch_starts
 from forecast.models.skip import Skip
@@ -92,7 +92,7 @@ def test_calibration_and_test_rows_change_no_fitted_number(family):
 @pytest.mark.parametrize(("family", "error_of"), [("lstm", window_error), ("narx", closed_loop_error)])
 def test_the_validation_loss_is_the_error_of_the_forecasts_themselves(family, error_of):
     shops = problems.shops()
-    network = network_of(spec_of(family), shops.panel.task)
+    network = spec_of(family).network(shops.panel.task)
     skip, weights = shops.skip("linear", network.shapes.horizon), random_weights(network)
     about = (shops.panel.name, shops.panel.task, spec_of(family), shops.scaling)
     forecaster = Forecaster(*about, skip=skip, weights=weights)
@@ -107,7 +107,7 @@ def test_the_validation_loss_is_the_error_of_the_forecasts_themselves(family, er
 @pytest.mark.parametrize("family", ["lstm", "narx"])
 def test_weights_that_overflow_are_an_infinite_loss_and_no_warning(family):
     shops = problems.shops()
-    network = network_of(spec_of(family), shops.panel.task)
+    network = spec_of(family).network(shops.panel.task)
     weights = {name: np.full_like(w, 1e38) for name, w in random_weights(network).items()}
     error_of = window_error if family == "lstm" else closed_loop_error
     assert not np.isfinite(error_of(shops, network, shops.skip("last", network.shapes.horizon))(weights)).any()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from forecast import models
-from forecast.forecaster import Budget, Forecaster, fit, network_of
+from forecast.forecaster import Budget, Forecaster, fit
 from forecast.forecaster.fitting import training_series
 from forecast.forecaster.trainers import by_gradient, with_principal_axes
 from forecast.models.skip import Skip
@@ -99,7 +99,7 @@ def spec_of(**options):
 
 
 def net(**options):
-    return network_of(spec_of(**options), problems.task())
+    return spec_of(**options).network(problems.task())
 
 
 def train_rows(problem):
@@ -130,7 +130,7 @@ def test_axes_without_variance_are_zero():
 @pytest.mark.parametrize(("projection", "moves"), [("pca", False), ("learnt", True)])
 def test_training_moves_a_learnt_projection_and_leaves_principal_axes(projection, moves):
     shops, spec = problems.shops(), spec_of(projection=projection)
-    network, falling = network_of(spec, shops.panel.task), itertools.count(1.0, -0.01)
+    network, falling = spec.network(shops.panel.task), itertools.count(1.0, -0.01)
     series = training_series(shops, Skip("none", problems.HORIZON, 2))
     trained = by_gradient(
         network, series, lambda _: next(falling), spec, seed=0,

@@ -59,11 +59,10 @@ def write(network: Network, weights: Mapping[str, np.ndarray], skip: Sequence[np
     """
     shapes, model = network.shapes, assemble(network, seed=0)
     set_weights(model, weights)
-    given = {"past": keras.Input((shapes.lookback, shapes.channels), name="past")}
+    given = {"past": keras.Input(shapes.past, name="past")}
     lines = [(given["past"], skip[:2])]
     if shapes.future_channels:
-        rows = shapes.lookback + shapes.horizon
-        given["future"] = keras.Input((rows, shapes.future_channels), name="future")
+        given["future"] = keras.Input(shapes.future, name="future")
         lines.append((given["future"][:, -shapes.horizon :], skip[2:]))
     parts = [Wiring.over(network, model).model(1)(given)[:, 0, :, :, 0]]
     maps = [keras.layers.Dense(shapes.horizon * shapes.outputs, use_bias=len(own) == 2) for _, own in lines]
@@ -72,7 +71,7 @@ def write(network: Network, weights: Mapping[str, np.ndarray], skip: Sequence[np
         line.set_weights(list(own))
     whole = keras.Model(given, keras.layers.Add()(parts))
     whole({name: np.zeros((1, *rows.shape[1:]), rows.dtype) for name, rows in given.items()})  # export asks for a call
-    token = PORTABLE.set(0 if path.suffix == ".keras" else shapes.lookback)
+    token = PORTABLE.set(0 if path.suffix == ".keras" else shapes.past[0])
     try:
         with warnings.catch_warnings(action="ignore"):  # of Keras and tf2onnx about NumPy 2
             whole.save(path) if path.suffix == ".keras" else whole.export(path, format="onnx", verbose=False)
