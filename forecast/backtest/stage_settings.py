@@ -39,7 +39,7 @@ def stage_settings(paths: ProjectPaths) -> dict[str, dict[str, Any]]:
     for name in datasets.run:
         entry = datasets.datasets[name]
         grid = candidates(models, season_length=entry.season_length, vintages=bool(entry.vintage_columns))
-        looked_up = [c.joined.dataset for c in entry.columns if c.joined]
+        looked_up = [c.joined.dataset for c in entry.columns if c.joined and c.joined.dataset]
         sources = {name: _computing(datasets.datasets[name]) for name in dict.fromkeys([name, *looked_up])}
         for stage, content in {
             "fetch": {"datasets": sources, "code": _code("fetch")},

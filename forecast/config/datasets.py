@@ -59,9 +59,9 @@ def _as_rule(value: Any) -> dict[str, Any]:
 
 
 class Joined(Config):
-    """A column of another dataset's series: the last value known when this row is, at most `max_age_days` old."""
+    """A column of another series: the last value known when this row is, at most `max_age_days` old."""
 
-    dataset: str
+    dataset: str = Field("", description="that has the series; empty: this one, so that each row sees a neighbour")
     series: str
     column: str
     max_age_days: float = Field(7.0, gt=0)
@@ -328,7 +328,7 @@ class Datasets(Config):
     def _joined_is_known(self) -> Datasets:
         for name, dataset in self.datasets.items():
             for column in dataset.columns:
-                other = column.joined.dataset if column.joined else name
+                other = (column.joined.dataset if column.joined else "") or name
                 if other not in self.datasets:
                     where, known = f"datasets.{name}, column {column.column!r}", nearest(other, self.datasets)
                     raise ValueError(f"{where} is joined from unknown dataset {other!r}.{known}")

@@ -154,7 +154,7 @@ def until_seen(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
 
 def other_datasets(dataset: Dataset) -> list[str]:
     """The datasets whose snapshots this one reads; the stage that fetches it depends on their pointers too."""
-    return sorted({column.joined.dataset for column in dataset.columns if column.joined is not None})
+    return sorted({column.joined.dataset for column in dataset.columns if column.joined is not None} - {""})
 
 
 def with_joined(names: Iterable[str], configs: Path) -> list[str]:
@@ -175,6 +175,8 @@ def joined(frame: pd.DataFrame, dataset: Dataset, *, root: Path, where: str) -> 
     """`frame` with a column for each `joined` one; NaN where nothing was known or it is older than `max_age_days`."""
     others = {name: load_dataset(name, ProjectPaths.of(root).configs) for name in other_datasets(dataset)}
     values = {name: adjusted(snapshots.read_pointed(root, name), o.source.adjustment) for name, o in others.items()}
+    if any(column.joined is not None and not column.joined.dataset for column in dataset.columns):
+        others[""], values[""] = dataset, adjusted(frame, dataset.source.adjustment)
     result = frame.copy(deep=False)
     for column in dataset.columns:
         if column.joined is not None:
@@ -188,8 +190,9 @@ def _looked_up(
 ) -> pd.Series:
     wanted = column.joined
     assert wanted is not None
-    _require(wanted.column, values.columns, f"{where}: dataset {wanted.dataset!r} has no column")
-    _require(wanted.series, values["unique_id"].unique(), f"{where}: dataset {wanted.dataset!r} has no series")
+    named = f"dataset {wanted.dataset!r}" if wanted.dataset else "the dataset itself"
+    _require(wanted.column, values.columns, f"{where}: {named} has no column")
+    _require(wanted.series, values["unique_id"].unique(), f"{where}: {named} has no series")
     series = values[values["unique_id"] == wanted.series].dropna(subset=[wanted.column])
     known = pd.DataFrame({"known": ended(other.calendar, series["ds"]), "value": series[wanted.column].to_numpy()})
     asked = pd.DataFrame({"known": ended(dataset.calendar, frame["ds"]), "row": frame.index})

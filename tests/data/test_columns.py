@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecast.data.columns import adjusted
+from forecast.data.columns import adjusted, joined
+from forecast.system.errors import InputError
+from tests.support.example_data import dataset, hourly
 
 
 def series(close: list[float], split: list[float], dividend: list[float], name: str = "S") -> pd.DataFrame:
@@ -69,3 +73,22 @@ def test_later_rows_change_the_scale_of_a_history_and_none_of_its_returns(rows: 
     whole, earlier = (adjusted(part, "splits_and_dividends")["close"] for part in (frame, frame.iloc[:-1]))
     ratio = whole.iloc[: len(earlier)] / earlier
     assert np.allclose(ratio, ratio.iloc[0], rtol=1e-9)
+
+
+def test_a_neighbour_of_the_same_dataset_is_seen_in_its_row_and_never_before(tmp_path: Path):
+    def beside(frame: pd.DataFrame, name: str = "north") -> pd.Series:
+        near = {"column": "near", "max_missing": 0.5, "joined": {"series": name, "column": "temp"}}
+        return joined(frame, dataset(past_exogenous=[near]), root=tmp_path, where="mine.csv")["near"]
+
+    frame = hourly(50, series=("north", "south"))
+    frame["temp"] += 100 * (frame["unique_id"] == "south")
+    north, south = frame["unique_id"] == "north", frame["unique_id"] == "south"
+    np.testing.assert_array_equal(beside(frame)[south], frame.loc[north, "temp"])
+    changed = frame.copy()
+    changed.loc[north & (changed["ds"] > changed["ds"][30]), "temp"] = -1.0
+    np.testing.assert_array_equal(beside(changed) == beside(frame), frame["ds"] <= frame["ds"][30])
+    holes = frame.copy()
+    holes.loc[north & (holes.index % 50 > 20), "temp"] = np.nan  # the last known value goes on
+    assert beside(holes)[south].to_numpy()[25] == frame["temp"][20]
+    with pytest.raises(InputError, match=r"the dataset itself has no series 'nort'\. Did you mean 'north'"):
+        beside(frame, "nort")

@@ -25,7 +25,7 @@ from tests.support.services import Services, serving
 
 EXAMPLES = Path("configs/examples/datasets.yaml")
 NOW = pd.Timestamp("2024-06-03 21:00")
-WITH_FORECASTS = "rome_and_its_forecasts"
+WITH_FORECASTS, WITH_NEIGHBOURS = "rome_and_its_forecasts", "dublin_and_around"
 ORDER = ("indices", "cities", "shares")  # what is joined comes first
 BUDGET = {"n_trials": 1, "trial_steps": 2, "final_steps": 2, "evaluate_every": 1, "seeds": [0], "base_seed": 0}
 
@@ -43,7 +43,9 @@ def shortened(url: str, path: Path = EXAMPLES) -> dict[str, Any]:
 
 def test_the_examples_are_right_as_they_stand():
     datasets = load_datasets("configs/examples").datasets
-    assert set(datasets) == {*ORDER, WITH_FORECASTS}
+    assert set(datasets) == {*ORDER, WITH_FORECASTS, WITH_NEIGHBOURS}
+    near = [column.joined for column in datasets[WITH_NEIGHBOURS].past_exogenous if column.joined is not None]
+    assert {one.series for one in near} <= set(datasets[WITH_NEIGHBOURS].source.places) - {"dublin"}
     assert len(datasets["shares"].source.tickers) == 10 and len(datasets["cities"].source.variables) == 8
 
 
