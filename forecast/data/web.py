@@ -97,7 +97,7 @@ class Deadline:
         return f"{what}: {fault}; tried {times} in {self.clock() - self.started:.0f} s."
 
 
-def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds of a `Retry-After` header, given as a number or as a date; None when absent or unreadable."""
     value = headers.get("retry-after") or headers.get("Retry-After")
     if not value:
@@ -108,7 +108,7 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
         until = email.utils.parsedate_to_datetime(value)
     except ValueError:
         return None
-    return max(0.0, (until - (now or datetime.now(UTC))).total_seconds())
+    return max(0.0, (until - datetime.now(UTC)).total_seconds())
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def check_host(url: str, hosts: Collection[str], what: str) -> None:
         )
 
 
-def get(url: str, params: Mapping[str, str], *, deadline: Deadline, what: str, max_bytes: int = MAX_BYTES) -> Answer:
+def get(url: str, params: Mapping[str, str], *, deadline: Deadline, what: str) -> Answer:
     """One GET, redirects followed within the host of `url`; never longer than `deadline` has left.
 
     Raises `Transient` for what may pass (no connection, cut off, slow), `DataError` for what will not. No message
@@ -151,14 +151,14 @@ def get(url: str, params: Mapping[str, str], *, deadline: Deadline, what: str, m
     with httpx.Client(follow_redirects=False, trust_env=True) as client:
         for _ in range(MAX_REDIRECTS + 1):
             check_host(str(target), hosts, what)
-            answer = _once(client, target, deadline, what, max_bytes)
+            answer = _once(client, target, deadline, what)
             if answer.status not in REDIRECTS or "location" not in answer.headers:
                 return answer
             target = httpx.URL(urljoin(str(target), answer.headers["location"]))
     raise DataError(f"{what}: redirected more than {MAX_REDIRECTS} times. Check its address in configs/datasets.yaml.")
 
 
-def _once(client: httpx.Client, url: httpx.URL, deadline: Deadline, what: str, max_bytes: int) -> Answer:
+def _once(client: httpx.Client, url: httpx.URL, deadline: Deadline, what: str) -> Answer:
     import httpx
 
     left = max(deadline.left(), 0.01)
@@ -172,8 +172,8 @@ def _once(client: httpx.Client, url: httpx.URL, deadline: Deadline, what: str, m
             content = bytearray()
             for chunk in response.iter_bytes():  # as it arrives: a fixed size would wait until a slow drip fills it
                 content += chunk
-                if len(content) > max_bytes:
-                    raise DataError(f"{what}: the answer is larger than {max_bytes:,} bytes. Ask for a shorter range.")
+                if len(content) > MAX_BYTES:
+                    raise DataError(f"{what}: the answer is larger than {MAX_BYTES:,} bytes. Ask for a shorter range.")
                 if deadline.left() <= 0:
                     raise Transient(LATE)
             return Answer(response.status_code, dict(response.headers), bytes(content))

@@ -186,12 +186,7 @@ def _network(rows: pd.DataFrame, table: pd.DataFrame, references: list[str]) -> 
     same = table[(table["series"] == one["series"]) & (table["level"] == one["level"]) & (table["step"] == 0)]
     scores = {str(row["model"]): float(row["winkler"]) for _, row in same[same["ranking"] == "baseline"].iterrows()}
     return NetworkIntervals(
-        model=str(one["model"]),
-        ranking=str(one["ranking"]),
-        series=str(one["series"]),
-        level=float(one["level"]),
-        coverage=float(one["coverage"]),
-        inside=bool(one["inside"]),
+        **{name: one[name] for name in ("model", "ranking", "series", "level", "coverage", "inside")},
         steps=len(steps),
         steps_outside=int((~steps["inside"].astype(bool)).sum()),
         worse_than={name: float(one["winkler"]) / scores[name] - 1 for name in references if scores.get(name)},

@@ -32,12 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Makes or refreshes the environment; the exit code of the command."""
     parser = argparse.ArgumentParser(prog="make setup", description=__doc__)
     parser.add_argument("--root", type=Path, default=Path.cwd(), help="the project's root")
-    parser.add_argument("--check", action="store_true", help="only say whether the environment matches the lock")
-    options = parser.parse_args(arguments)
     try:
-        if options.check:
-            return 0 if is_current(options.root) else 1
-        setup(options.root)
+        setup(parser.parse_args(arguments).root)
     except ForecastError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -86,7 +86,7 @@ def _parser(function: Callable[..., Any], stage: str) -> argparse.ArgumentParser
 def _kind(default: object) -> Callable[[str], Any]:
     if isinstance(default, tuple):
         return lambda text: tuple(part for part in text.split(",") if part)
-    return str if default is None else type(default)
+    return type(default)
 
 
 def _attempt(function: Callable[..., Any], options: dict[str, Any], stage: str) -> tuple[int, str]:

@@ -24,6 +24,14 @@ OLD = {
 SHOPS = {**problems.SHOPS, "calibration_step_size": 1}
 
 
+@pytest.fixture(autouse=True)
+def told_nothing():
+    """What other tests read is not told here, and what is read here is not told elsewhere."""
+    notices()
+    yield
+    notices()
+
+
 def old_form(entry: dict[str, Any]) -> dict[str, Any]:
     """The entry as it was written before the keys were renamed."""
 
@@ -63,7 +71,6 @@ def test_writing_a_key_by_its_new_name_changes_no_key_and_makes_no_stage_stale(t
 
 
 def test_one_notice_per_file_names_every_old_key_with_its_new_name(tmp_path):
-    notices()
     load_datasets(write(tmp_path, SHOPS))
     assert notices() == []
     load_datasets(write(tmp_path, old_form(SHOPS)))
@@ -80,7 +87,6 @@ def test_every_command_that_reads_old_keys_tells_them_once(tmp_path, capsys, com
     project = small_project.write(tmp_path)
     datasets = project / "configs" / "datasets.yaml"
     datasets.write_text(datasets.read_text().replace("season_length:", "season:"))
-    notices()
     with pytest.raises(SystemExit) as ended:
         main([*command, "--root", str(project)])
     told = capsys.readouterr()

@@ -270,7 +270,7 @@ def test_hours_of_a_clock_in_the_future_and_the_unfinished_hour_are_left_out(tmp
 
 @pytest.mark.parametrize("answer", [fake.endless, fake.inflated])
 def test_an_answer_without_end_is_cut(tmp_path: Path, services: Services, monkeypatch: Any, answer: fake.Fault):
-    monkeypatch.setattr(web.get, "__kwdefaults__", {"max_bytes": 1_000_000})
+    monkeypatch.setattr(web, "MAX_BYTES", 1_000_000)
     services.fail("/v1/archive", answer)
     assert "larger than 1,000,000 bytes" in refused(tmp_path, services)
 
