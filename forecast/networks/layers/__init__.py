@@ -38,8 +38,7 @@ def quiet() -> None:
     A value the user has set in the environment stays.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # The message that oneDNN is in use ignores the level above. Without oneDNN small products are faster (less to set
-    # up per operation), and results do not depend on which instructions the processor has.
+    # The message that oneDNN is in use ignores the level above. Without oneDNN small products are faster.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 

@@ -1,14 +1,14 @@
-"""The recurrences of the commonest cells over time, faster than `scan` on a CPU: the plain LSTM, GRU and simple net.
+"""The recurrences of the commonest cells over time, faster than `scan` on a CPU: the plain LSTM, GRU and simple nets.
 
-    simple      h_t = f(x_t V + h_{t-1} W + b); f' is written in terms of h, so nothing but h is stored
+    simple      h_t = tanh(x_t V + h_{t-1} W + b); Elman's gradient ends at h_{t-1}
     block_lstm  i, f, o = sigmoid(x V + h_{t-1} W + b),  g = tanh(x V + h_{t-1} W + b)
                 c_t = f * c_{t-1} + i * g,  h_t = o * tanh(c_t)      (Hochreiter & Schmidhuber 1997; Gers et al. 2000)
     gru         z, r = sigmoid(x V + h_{t-1} W + b),  h_t = (1 - z) * g + z * h_{t-1}
                 g = tanh(x V_g + b_g + r * (h_{t-1} W_g + d_g))      reset_after: true (cuDNN, Keras, torch)
 
-What the loops must do one step after the other is kept small: the input's products are one matrix product before the
-loop, the weights' gradients one after it. The elementwise factors of the GRU's backward pass are computed inside its
-loop: for all steps at once they are arrays that no cache holds, a tenth of a step with 64 units.
+The LSTM is TensorFlow's own kernel. The others run in NumPy, where an operation on 32 units takes a microsecond and in
+a loop of TensorFlow several. Arrays there have the batch last, as in `networks.inference.steppers`; what no step needs
+of another is computed for some steps at a time, while their rows are in the cache.
 """
 
 from __future__ import annotations
@@ -17,7 +17,14 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from scipy.linalg import get_blas_funcs
+
+from forecast.networks.cells import Cell
+from forecast.networks.cells.gated import GRU, LSTM
+from forecast.networks.cells.simple import Elman, SimpleRNN
+from forecast.networks.inference.steppers import aligned
 
 Array = Any  # a tf.TensorArray
 
@@ -34,11 +41,6 @@ def compiled(function: Callable[..., Any], dtype: tf.DType, *ranks: int) -> Call
     return tf.function(tf.custom_gradient(function), input_signature=signature, autograph=False)
 
 
-def shifted(first: tf.Tensor, sequence: tf.Tensor) -> tf.Tensor:
-    """`(B, U)` before the first step and `(T, B, U)`: what each step found before it, `(T, B, U)`."""
-    return tf.concat([first[None], sequence[:-1]], 0)
-
-
 def rows(sequence: tf.Tensor) -> tf.Tensor:
     """`(T, B, U)` as the rows `(T * B, U)` of one matrix."""
     return tf.reshape(sequence, [-1, tf.shape(sequence)[-1]])
@@ -52,23 +54,6 @@ def steps_of(sequence: tf.Tensor) -> tf.TensorArray:
 def collector(steps: tf.Tensor, like: tf.Tensor) -> tf.TensorArray:
     """An empty array for `steps` results of one loop, matrices of the dtype of `like`."""
     return tf.TensorArray(like.dtype, size=steps, element_shape=[None, None], clear_after_read=False)
-
-
-def project(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """`x kernel + bias` of all steps in one product: `(T, B, C)` to `(T, B, P)`."""
-    shape = tf.concat([tf.shape(x)[:2], tf.shape(kernel)[1:]], 0)
-    return tf.reshape(tf.matmul(rows(x), kernel) + bias, shape)
-
-
-def project_gradient(x: tf.Tensor, kernel: tf.Tensor, at_input: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The gradients of x and kernel from that of the rows `(T * B, P)` of `project`."""
-    d_x = tf.reshape(tf.matmul(at_input, kernel, transpose_b=True), tf.shape(x))
-    return d_x, tf.matmul(rows(x), at_input, transpose_a=True)
-
-
-def column_sums(matrix: tf.Tensor) -> tf.Tensor:
-    """The sum of the rows `(N, P)`, as a product: `(P,)`. TensorFlow's own reduction is several times slower."""
-    return tf.matmul(tf.ones([1, tf.shape(matrix)[0]], matrix.dtype), matrix)[0]
 
 
 def traced(function: Callable[..., Any], x: tf.Tensor, *given: tf.Tensor) -> list[tf.Tensor]:
@@ -95,9 +80,7 @@ def block_lstm(
         "cs_prev": c0,
         "h_prev": h0,
         "w": tf.concat([kernel, recurrent], 0),
-        "wci": no_peephole,
-        "wcf": no_peephole,
-        "wco": no_peephole,
+        **dict.fromkeys(("wci", "wcf", "wco"), no_peephole),
         "b": bias,
     }
     made = tf.raw_ops.BlockLSTMV2(**given, cell_clip=0.0, use_peephole=False)
@@ -110,90 +93,132 @@ def block_lstm(
     return (made.h, made.cs), gradient
 
 
-# f and f' as a function of f's value.
-SLOPES: dict[str, tuple[Callable[..., tf.Tensor], Callable[..., tf.Tensor]]] = {
-    "tanh": (tf.tanh, lambda h: 1 - h * h),
-    "sigmoid": (tf.sigmoid, lambda h: h * (1 - h)),
-    "relu": (tf.nn.relu, lambda h: tf.cast(h > 0, h.dtype)),
-    "softplus": (tf.nn.softplus, lambda h: -tf.math.expm1(-h)),
-}
+def in_numpy(forward: Callable[..., Any], backward: Callable[..., Any], kept: int) -> Callable[..., Any]:
+    """The recurrence of a cell whose one state is h, for `traced`. `forward(x, kernel, recurrent, bias, h0)` gives all
+    h and `kept` more, from which `backward(kernel, recurrent, *kept, dh)` makes the gradients of these five."""
+    quietly = np.errstate(all="ignore")  # a training that diverges says so itself
 
+    def recur(*given: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], Any]]:
+        h, *seen = tf.numpy_function(quietly(forward), given, [given[0].dtype] * (1 + kept), stateful=False)
 
-@functools.cache
-def simple(name: str) -> Callable[..., Any]:
-    """The simple net with the activation `name` of `SLOPES`."""
-    function, slope = SLOPES[name]
-
-    def recur(
-        x: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor, h0: tf.Tensor
-    ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, ...]]]:
-        steps = tf.shape(x)[0]
-        inputs = steps_of(project(x, kernel, bias))
-
-        def step(t: tf.Tensor, h: tf.Tensor, hs: Array) -> tuple[Any, ...]:
-            h = function(inputs.read(t) + tf.matmul(h, recurrent))
-            return t + 1, h, hs.write(t, h)
-
-        start = (0, h0, collector(steps, x))
-        _, _, hs = tf.while_loop(lambda t, *_: t < steps, step, start, parallel_iterations=1)
-        h = hs.stack()
-
-        def gradient(dh: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            slopes, dhs, back = steps_of(slope(h)), steps_of(dh), tf.transpose(recurrent)
-
-            def step_back(t: tf.Tensor, carried: tf.Tensor, ds: Array) -> tuple[Any, ...]:
-                d = (dhs.read(t) + carried) * slopes.read(t)
-                return t - 1, tf.matmul(d, back), ds.write(t, d)
-
-            start = (steps - 1, tf.zeros_like(h0), collector(steps, x))
-            _, dh0, ds = tf.while_loop(lambda t, *_: t >= 0, step_back, start, parallel_iterations=1)
-            at = rows(ds.stack())
-            d_recurrent = tf.matmul(rows(shifted(h0, h)), at, transpose_a=True)
-            return *project_gradient(x, kernel, at), d_recurrent, column_sums(at), dh0
+        def gradient(dh: tf.Tensor) -> Any:
+            arguments = (given[1], given[2], *seen, dh)
+            return tf.numpy_function(quietly(backward), arguments, [dh.dtype] * 5, stateful=False)
 
         return h, gradient
 
     return recur
 
 
-def gru(
-    x: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor, h0: tf.Tensor
-) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, ...]]]:
-    steps, units = tf.shape(x)[0], tf.shape(recurrent)[0]
-    gates_and_new = tf.stack([2 * units, units])
-    inputs = steps_of(project(x, kernel, bias[0]))
+def begun(x: np.ndarray, h0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`[x; 1; h_{t-1}]` of every step, `(T + 1, C + 1 + U, B)`, and its part h, of which the first is filled in."""
+    (steps, batch, inputs), units = x.shape, h0.shape[1]
+    seen = aligned((steps + 1, inputs + 1 + units, batch), x.dtype)
+    seen[:-1, :inputs], seen[:, inputs], seen[0, inputs + 1 :] = x.swapaxes(1, 2), 1, h0.T
+    return seen, seen[:, inputs + 1 :]
 
-    def step(t: tf.Tensor, h: tf.Tensor, hs: Array, zs: Array, rs: Array, gs: Array, states: Array) -> tuple[Any, ...]:
-        gates_x, g_x = tf.split(inputs.read(t), gates_and_new, 1, num=2)
-        gates_h, g_h = tf.split(tf.matmul(h, recurrent) + bias[1], gates_and_new, 1, num=2)
-        z, r = tf.split(tf.sigmoid(gates_x + gates_h), 2, 1)
-        g = tf.tanh(g_x + r * g_h)
-        h = g + z * (h - g)
-        return t + 1, h, hs.write(t, h), zs.write(t, z), rs.write(t, r), gs.write(t, g), states.write(t, g_h)
 
-    empty = [collector(steps, x) for _ in range(5)]
-    _, _, *kept = tf.while_loop(lambda t, *_: t < steps, step, (0, h0, *empty), parallel_iterations=1)
-    h = kept[0].stack()
+def simple_forward(x: np.ndarray, kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray, h0: np.ndarray) -> Any:
+    seen, h = begun(x, h0)
+    weights, z = np.concatenate([kernel, bias[None], recurrent]).T.copy(), np.empty_like(h[0])
+    for now, after in zip(seen, h[1:], strict=False):
+        np.matmul(weights, now, z)
+        np.tanh(z, after)
+    return h[1:].swapaxes(1, 2), seen
 
-    def gradient(dh: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        dhs, back = steps_of(dh), tf.transpose(recurrent)
 
-        def step_back(t: tf.Tensor, carried: tf.Tensor, ds: Array, ats: Array) -> tuple[Any, ...]:
-            h, z, r, g, g_h = (array.read(t) for array in kept)
-            d = dhs.read(t) + carried
-            # h - g = z (h_before - g), so the factor of z's pre-activation needs no h_before.
-            new = 1 - z
-            to_g, to_z = new * (1 - g * g), (h - g) * new
-            to_state = to_g * r
-            at = tf.concat([d * to_z, d * (to_state * (1 - r) * g_h), d * to_state], 1)
-            return t - 1, d * z + tf.matmul(at, back), ds.write(t, d * to_g), ats.write(t, at)
+def simple_backward(kernel: np.ndarray, recurrent: np.ndarray, seen: np.ndarray, dh: np.ndarray) -> Any:
+    h, at = seen[:, len(kernel) + 1 :], dh.swapaxes(1, 2).copy()
+    slopes, carried = 1 - h[1:] * h[1:], np.zeros_like(h[0])
+    for d, slope in zip(at[::-1], slopes[::-1], strict=True):
+        np.add(d, carried, d)
+        np.multiply(d, slope, d)
+        np.matmul(recurrent, d, carried)
+    return *gradients(at, seen, kernel, recurrent), carried.T
 
-        start = (steps - 1, tf.zeros_like(h0), collector(steps, x), collector(steps, x))
-        _, dh0, ds, ats = tf.while_loop(lambda t, *_: t >= 0, step_back, start, parallel_iterations=1)
-        at_state = rows(ats.stack())
-        at_input = tf.concat([at_state[:, : 2 * units], rows(ds.stack())], 1)
-        d_bias = tf.stack([column_sums(at_input), column_sums(at_state)])
-        d_recurrent = tf.matmul(rows(shifted(h0, h)), at_state, transpose_a=True)
-        return *project_gradient(x, kernel, at_input), d_recurrent, d_bias, dh0
 
-    return h, gradient
+def elman_backward(kernel: np.ndarray, recurrent: np.ndarray, seen: np.ndarray, dh: np.ndarray) -> Any:
+    h, at = seen[1:, len(kernel) + 1 :], dh.swapaxes(1, 2).copy()
+    at *= 1 - h * h
+    return *gradients(at, seen, kernel, recurrent), np.zeros_like(dh[0])
+
+
+def gradients(at: np.ndarray, seen: np.ndarray, kernel: np.ndarray, recurrent: np.ndarray) -> tuple[Any, ...]:
+    """Of x, kernel, recurrent kernel and bias, from those of all that is summed up, `at (T, P, B)`: x goes into the
+    first rows and h into the last. BLAS adds up in place, which NumPy's product does not."""
+    inputs, width = kernel.shape
+    gemm = get_blas_funcs("gemm", dtype=at.dtype)
+    d_kernel, d_recurrent = (np.zeros(w.shape, w.dtype, order="F") for w in (kernel, recurrent))
+    for d, given in zip(at, seen, strict=False):
+        gemm(1, given[:inputs].T, d[:width].T, 1, d_kernel, 1, 0, 1)
+        gemm(1, given[inputs + 1 :].T, d[-width:].T, 1, d_recurrent, 1, 0, 1)
+    return at[:, :width].swapaxes(1, 2) @ kernel.T, d_kernel, d_recurrent, (at @ seen[0, inputs]).sum(0)  # by ones
+
+
+def gru_forward(x: np.ndarray, kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray, h0: np.ndarray) -> Any:
+    """Kept: z, r, g and r * (h_{t-1} W_g + d_g), `(T, 4 U, B)`. sigmoid(a) is taken as tanh(a/2)/2 + 1/2."""
+    inputs, gates = len(kernel), 2 * len(recurrent)
+    (seen, h), half = begun(x, h0), np.array(0.5, x.dtype)
+    both = np.concatenate([kernel, bias.sum(0, keepdims=True), recurrent])
+    to_gates = half * both[:, :gates].T.copy()
+    to_new = np.concatenate([kernel, bias[:1]])[:, gates:].T.copy()
+    to_state = np.concatenate([bias[1:], recurrent])[:, gates:].T.copy()
+    kept = aligned((len(x), 2 * gates, x.shape[1]), x.dtype)
+    parts = parted(kept)
+    np.matmul(to_new, seen[:-1, : inputs + 1], parts[3])
+    for now, before, after, z_r, z, r, g, g_h in zip(seen, h, h[1:], *parts, strict=False):
+        np.matmul(to_gates, now, z_r)
+        np.matmul(to_state, now[inputs:], g_h)
+        np.tanh(z_r, z_r)
+        np.multiply(z_r, half, z_r)
+        np.add(z_r, half, z_r)
+        np.multiply(r, g_h, g_h)
+        np.add(g, g_h, g)
+        np.tanh(g, g)
+        np.subtract(before, g, after)
+        np.multiply(z, after, after)
+        np.add(after, g, after)
+    return h[1:].swapaxes(1, 2), seen, kept
+
+
+def parted(kept: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Of four parts `(T, 4 U, B)` the first two together, and each alone."""
+    units = kept.shape[1] // 4
+    return kept[:, : 2 * units], *(kept[:, first : first + units] for first in range(0, 4 * units, units))
+
+
+def gru_backward(kernel: np.ndarray, recurrent: np.ndarray, seen: np.ndarray, kept: np.ndarray, dh: np.ndarray) -> Any:
+    """`at`: the gradients of what is summed up in g, z, r and the state's part of g; the first three are x's."""
+    units, h, turned, found = len(recurrent), seen[:, len(kernel) + 1 :], np.roll(kernel, len(recurrent), 1), []
+    carried, q, size = np.zeros_like(h[0]), np.empty_like(h[0]), max(1, 2**14 // max(1, h[0].size))  # steps L2 holds
+    for last in range(len(dh), 0, -size):
+        part = slice(max(last - size, 0), last)
+        z_r, z, r, g, reset = parted(kept[part])
+        less, ds, at = 1 - z_r, dh[part].swapaxes(1, 2).copy(), np.empty_like(kept[part])
+        to_z, to_r, to_g = less[:, :units], less[:, units:], 1 - g * g
+        to_g *= to_z
+        to_r *= reset
+        to_z *= h[1:][part] - g  # h - g = z (h_before - g)
+        each = ds, to_z, to_r, to_g, z, r, at[:, units:], *parted(at)[1:]
+        for d, by_z, by_r, by_g, z, r, d_state, d_g, d_z, d_r, d_h in zip(*(one[::-1] for one in each), strict=True):
+            np.add(d, carried, d)
+            np.multiply(d, by_g, d_g)
+            np.multiply(d, by_z, d_z)
+            np.multiply(d_g, by_r, d_r)
+            np.multiply(d_g, r, d_h)
+            np.multiply(d, z, carried)
+            np.matmul(recurrent, d_state, q)
+            np.add(carried, q, carried)
+        found.append(gradients(at, seen[part], turned, recurrent))
+    dx, *parts = zip(*found[::-1], strict=True)
+    d_kernel, d_recurrent, sums = (np.add.reduce(part) for part in parts)
+    d_bias = np.stack([np.roll(sums[: 3 * units], -units), sums[units:]])
+    return np.concatenate(dx), np.roll(d_kernel, -units, 1), d_recurrent, d_bias, carried.T
+
+
+RECURRENCES: dict[type[Cell], Callable[..., Any]] = {
+    LSTM: block_lstm,
+    GRU: in_numpy(gru_forward, gru_backward, kept=2),
+    SimpleRNN: in_numpy(simple_forward, simple_backward, kept=1),
+    Elman: in_numpy(simple_forward, elman_backward, kept=1),
+}

@@ -13,10 +13,9 @@ import tensorflow as tf
 
 from forecast.networks import cells
 from forecast.networks.cells import Cell, Namespace
-from forecast.networks.cells.gated import GRU, LSTM
-from forecast.networks.cells.simple import SimpleRNN
+from forecast.networks.cells.gated import LSTM
 from forecast.networks.layers.blocks import tensor_namespace
-from forecast.networks.layers.fused import Array, block_lstm, collector, compiled, gru, rows, simple, steps_of, traced
+from forecast.networks.layers.fused import RECURRENCES, Array, collector, compiled, rows, steps_of, traced
 
 Tensors = Mapping[str, tf.Tensor]
 
@@ -91,8 +90,8 @@ def run(
 ) -> tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
     """x `(T, B, C)`: outputs `(T, B, units)`, the states of every step if asked for, and the last states.
 
-    The fastest way for the cell: TensorFlow's kernel for the plain LSTM, the hand-written gradients for the plain GRU
-    and simple net, and `scan` for all others.
+    The fastest way for the cell: TensorFlow's kernel for the plain LSTM, NumPy for the plain GRU and the simple nets,
+    and `scan` for all others.
     """
     if PORTABLE.get():
         outputs, *kept = unrolled(cell, w, x, first)
@@ -110,15 +109,12 @@ def run(
 
 def known(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> list[tf.Tensor] | None:
     """All states `(T, B, size)` of a cell with a kernel of its own, the output first; None for other cells."""
-    if type(cell) not in (LSTM, GRU, SimpleRNN):
+    if type(cell) not in RECURRENCES or cell != type(cell)(cell.units, cell.h_init):  # any other option
         return None
-    given = (x, w["kernel"], w["recurrent_kernel"], w["bias"], first["h"])
-    if isinstance(cell, LSTM):
-        block = x.dtype == tf.float32 and not tf.config.list_logical_devices("GPU")
-        return traced(block_lstm, *given, first["c"]) if block else None
-    if isinstance(cell, GRU):
-        return traced(gru, *given) if cell.reset_after else None
-    return traced(simple(cell.activation), *given) if isinstance(cell, SimpleRNN) else None
+    if tf.config.list_logical_devices("GPU") or (isinstance(cell, LSTM) and x.dtype != tf.float32):
+        return None
+    states = (first[name] for name in cell.states())
+    return traced(RECURRENCES[type(cell)], x, w["kernel"], w["recurrent_kernel"], w["bias"], *states)
 
 
 def unrolled(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> list[tf.Tensor]:
