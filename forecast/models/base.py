@@ -309,6 +309,7 @@ class NetworkSpec(FittedSpec):
             lookback=task.lookback,
             target_channels=channels.target_channels,
             parameters=self.head.parameters,
+            change_channels=channels.change_channels,
         )
         return self.build(shapes)
 

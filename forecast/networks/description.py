@@ -34,7 +34,8 @@ Activation = Literal["tanh", "sigmoid", "relu", "softplus", "linear"]
 
 @dataclass(frozen=True)
 class Shapes:
-    """What the data fixes. `target_channels`: the past channels that carry the targets, in output order."""
+    """What the data fixes. `target_channels`: the past channels that carry the targets, in output order;
+    `change_channels`: those that hold a change instead of a level."""
 
     channels: int
     future_channels: int
@@ -43,6 +44,7 @@ class Shapes:
     lookback: int
     target_channels: tuple[int, ...] = (0,)
     parameters: int = 1
+    change_channels: tuple[int, ...] = ()
 
     @property
     def past(self) -> tuple[int, int]:
@@ -123,6 +125,29 @@ class Taps(Block):
     def first_states(self, path: str, weights: Arrays, width: int, network: Network, batch: int) -> States:
         columns = self.weights(width, network)[1] // len(self.delays)
         return {path: {"line": np.zeros((batch, self.reach, columns), weights["readout/kernel"].dtype)}}
+
+
+@dataclass(frozen=True)
+class Segments(Block):
+    """Cuts a window's newest `count * length` rows (zeros before its first) into `count`: the network's first block.
+
+    A segment holds the past channels of its rows, oldest first, and at its end what is projected of the future frames.
+    From the channels `relative` their last value of the window is taken off, so a level that drifts is no input.
+    """
+
+    length: int
+    count: int
+    relative: tuple[int, ...] = ()
+
+    @property
+    def reach(self) -> int:
+        return self.length * self.count - 1
+
+    def weights(self, width: int, network: Network) -> tuple[Weights, int]:
+        return {}, width + network.shapes.channels * (self.length - 1)
+
+    def first_states(self, path: str, weights: Arrays, width: int, network: Network, batch: int) -> States:
+        return {path: {"line": np.zeros((batch, self.reach, width), weights["readout/kernel"].dtype)}}
 
 
 @dataclass(frozen=True)
@@ -264,6 +289,11 @@ class Network:
     readout_activation: Activation = "linear"
     feedback: bool = False
     """True: a one-step map whose own output may be fed back (closed loop)."""
+
+    @property
+    def segmented(self) -> bool:
+        """Whether its recurrence goes over segments of a window."""
+        return bool(self.blocks) and isinstance(self.blocks[0], Segments)
 
     @property
     def decoder(self) -> EncoderDecoder | None:

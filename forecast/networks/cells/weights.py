@@ -17,6 +17,8 @@ from forecast.networks.description import (
     EncoderDecoder,
     Network,
     Parallel,
+    Recurrent,
+    Segments,
     States,
     Weights,
     series_states,
@@ -84,22 +86,21 @@ def _check_order(network: Network) -> None:
     for block in flat:
         if isinstance(block, EncoderDecoder) and block is not network.blocks[-1]:
             raise InputError(f"Block {block.name!r} (encoder-decoder) must be the network's last block.")
-        if isinstance(block, Bidirectional):
-            _check_bidirectional(block, network)
+        if isinstance(block, Bidirectional | Segments):
+            _check_windowed(block, network)
 
 
-def _check_bidirectional(block: Bidirectional, network: Network) -> None:
-    if network.every_step:
-        raise InputError(
-            f"Block {block.name!r} (bidirectional) sees its whole window, so it forecasts at the last step alone: "
-            "set every_step=False, or use a Recurrent block."
-        )
-    # One vector per window leaves the block: only what needs no other step may follow.
+def _check_windowed(block: Bidirectional | Segments, network: Network) -> None:
+    """One vector per window leaves a bidirectional block: only what needs no other step may follow."""
+    cut = isinstance(block, Segments)
+    allowed = Dense | Dropout | Recurrent if cut else Dense | Dropout
+    where = "stand first, followed by Dense, Dropout and Recurrent" if cut else "be followed by Dense and Dropout"
     place = network.blocks.index(block) if block in network.blocks else None
-    if place is None or not all(isinstance(later, Dense | Dropout) for later in network.blocks[place + 1 :]):
+    fits = place is not None and all(isinstance(later, allowed) for later in network.blocks[place + 1 :])
+    if network.every_step or not fits or (cut and place):
         raise InputError(
-            f"Block {block.name!r} (bidirectional) may only be followed by Dense and Dropout blocks, and not stand in "
-            "a parallel branch; move it behind the others."
+            f"Block {block.name!r} ({type(block).__name__}) sees its whole window, so it forecasts at the last step "
+            f"alone: set every_step=False. It may only {where} blocks, and not stand in a parallel branch."
         )
 
 

@@ -25,6 +25,7 @@ from forecast.networks.description import (
     Network,
     Parallel,
     Recurrent,
+    Segments,
     Taps,
     own_weights,
 )
@@ -150,6 +151,8 @@ class Pass:
                 return activate(self.xp, block.activation, w["kernel"].T @ x[-keep:] + w["bias"][:, None])
             case Dropout():
                 return x[-keep:]
+            case Segments():
+                return self._segments(block, x)
             case Taps():
                 return self._taps(block, path, x, keep)
             case Parallel():
@@ -162,6 +165,12 @@ class Pass:
             case EncoderDecoder():
                 return self._encoder_decoder(block, path, x, keep)
         raise InputError(f"Block {path!r} is a {type(block).__name__}, which forecast.networks.inference cannot run.")
+
+    def _segments(self, block: Segments, x: np.ndarray) -> np.ndarray:
+        before = np.zeros((block.reach + 1, *x.shape[1:]), x.dtype)
+        rows = np.concatenate([before, x])[-1 - block.reach :].transpose(2, 0, 1)
+        cut = segments(rows, block.length, self.network.shapes.channels, block.relative)
+        return np.ascontiguousarray(cut.transpose(1, 2, 0))
 
     def _taps(self, block: Taps, path: str, x: np.ndarray, keep: int) -> np.ndarray:
         columns = x if block.channels is None else x[:, list(block.channels)]
@@ -220,6 +229,15 @@ class Pass:
         """The cell with the weights at `path` before the first row of its input `x (steps, columns, B)`."""
         cell, w = block.made, own_weights(self.weights, path)
         return stepper(cell, w, first_states(cell, w, self.batch))
+
+
+def segments(rows: np.ndarray, length: int, channels: int, relative: Sequence[int]) -> np.ndarray:
+    """What `networks.description.Segments` makes of `rows (B, count * length, columns)`, batch first."""
+    rows = rows.copy()
+    rows[..., list(relative)] -= rows[:, -1:, list(relative)]
+    cut = rows.reshape(len(rows), -1, length, rows.shape[2])
+    past = cut[..., :channels].reshape(*cut.shape[:2], -1)
+    return np.concatenate([past, cut[:, :, -1, channels:]], axis=-1)
 
 
 def _batch_first(states: Arrays) -> dict[str, np.ndarray]:

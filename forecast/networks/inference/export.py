@@ -35,10 +35,11 @@ from forecast.networks.description import (
     Network,
     Parallel,
     Recurrent,
+    Segments,
     Taps,
     walk,
 )
-from forecast.networks.inference.batch import check_weights
+from forecast.networks.inference.batch import check_weights, segments
 from forecast.networks.inference.export_template import TEMPLATE
 from forecast.networks.inference.streaming import initial
 from forecast.system import files
@@ -108,12 +109,13 @@ def _source(
     if linear is not None:
         lags = len(linear.kernel) // shapes.channels
         first[LINEAR], code = f"{{'line': np.zeros((batch, {lags - 1}, CHANNELS))}}", linear.code
+    cut = [bare(parsed(segments))] * network.segmented
     centre, scale = (units.centre, units.scale) if units else ([0.0] * shapes.channels, [1.0] * shapes.channels)
     parts = {
         "DESCRIPTION": textwrap.fill(description.replace('"""', "'''").replace("\\", "/"), 116),
         "NAMESPACE": bare(parsed(Namespace)),
         "ACTIVATE": bare(parsed(activate)),
-        "CELLS": cell_sources(type(cell) for cell in used.values()) + code,
+        "CELLS": "\n\n\n".join([cell_sources(type(cell) for cell in used.values()) + code, *cut]),
         "USED": _dictionary({path: repr(cell) for path, cell in used.items()}),
         "INITIAL": _dictionary(first, indent=4),
         "STEP": textwrap.indent("\n".join(step_lines(network, linear)), "    "),
@@ -162,8 +164,7 @@ LINEAR = "linear part"  # its key among the blocks
 def step_lines(network: Network, linear: Linear | None) -> Iterator[str]:
     """The body of `step` between the scaled row `x` and the scaled forecast `out`."""
     if linear is not None:
-        yield f"line = np.concatenate([state[{LINEAR!r}]['line'], x[:, None]], axis=1)  # oldest row first"
-        yield f"after[{LINEAR!r}] = {{'line': line[:, 1:]}}"
+        yield from _line_of("x", LINEAR)
         yield f"linear = line.reshape(len(x), -1) @ W[{LINEAR!r}]['kernel'] + W[{LINEAR!r}]['bias']"
         if linear.future is not None:
             yield f"linear = linear + ahead.reshape(len(x), -1) @ W[{LINEAR!r}]['future']"
@@ -173,6 +174,8 @@ def step_lines(network: Network, linear: Linear | None) -> Iterator[str]:
         yield "frame = ahead.reshape(len(x), -1)"
         yield f"x = np.concatenate([x, np.tanh({_affine('frame', 'future')})], axis=1)"
     yield from _series_lines(network.blocks, "", network)
+    if network.segmented:
+        yield "x = x[:, -1]"
     if not network.decoder:
         yield f"x = {_activated(network.readout_activation, _affine('x', 'readout'))}"
     yield "out = x.reshape(len(x), HORIZON, OUTPUTS, PARAMETERS)"
@@ -193,15 +196,29 @@ def _block_lines(block: Block, path: str, network: Network) -> Iterator[str]:
             return
         case Taps():
             now = "x" if block.channels is None else f"x[:, {list(block.channels)}]"
-            yield f"line = np.concatenate([state[{path!r}]['line'], {now}[:, None]], axis=1)  # oldest row first"
-            yield f"after[{path!r}] = {{'line': line[:, 1:]}}"
+            yield from _line_of(now, path)
             yield f"x = np.concatenate([line[:, -1 - delay] for delay in {list(block.delays)}], axis=1)"
+        case Segments():
+            yield from _line_of("x", path)
+            yield f"x = segments(line, {block.length}, CHANNELS, {list(block.relative)})"
+        case Recurrent() if network.segmented:
+            yield f"running, outputs = state[{path!r}], []  # over segments: it begins anew at every row"
+            yield f"after[{path!r}] = running"
+            yield "for row in x.swapaxes(0, 1):"
+            yield f"    row, running = CELLS[{path!r}].step(W[{path!r}], row, running)"
+            yield "    outputs.append(row)"
+            yield "x = np.stack(outputs, axis=1)"
         case Recurrent():
             yield f"x, after[{path!r}] = CELLS[{path!r}].step(W[{path!r}], x, state[{path!r}])"
         case Parallel():
             yield from _parallel_lines(block, path, network)
         case EncoderDecoder():
             yield from _decoder_lines(block, path, network)
+
+
+def _line_of(x: str, path: str) -> Iterator[str]:
+    yield f"line = np.concatenate([state[{path!r}]['line'], {x}[:, None]], axis=1)  # oldest row first"
+    yield f"after[{path!r}] = {{'line': line[:, 1:]}}"
 
 
 def _parallel_lines(block: Parallel, path: str, network: Network) -> Iterator[str]:

@@ -24,7 +24,7 @@ from forecast.system.errors import InputError, quote_names
 
 for _layer in (
     blocks.Dense, blocks.DelayedDense, blocks.DelayLine, blocks.FutureFrames, blocks.Joined, blocks.ReadOut,
-    decoder.Decoder, Scan,
+    blocks.Segments, decoder.Decoder, Scan,
 ):  # fmt: skip
     keras.saving.register_keras_serializable("forecast")(_layer)  # a .keras file names them
 

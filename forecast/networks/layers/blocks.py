@@ -117,6 +117,22 @@ class DelayLine(keras.Layer):
         return (batch, steps, len(self.delays) * int(width or 0)), (batch, max(self.delays), width)
 
 
+class Segments(keras.Layer):
+    """`(B, T, channels + projected)` to `(B, count, length * channels + projected)`; see `networks.description`."""
+
+    def __init__(self, length: int, count: int, channels: int, relative: Sequence[int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.length, self.count, self.channels, self.relative = length, count, channels, tuple(relative)
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        width, rows = x.shape[-1], self.length * self.count
+        level = [float(column in self.relative) for column in range(width)]
+        newest = last_rows(preceded(x, rows, None), rows) - last_rows(x, 1) * tf.constant(level, x.dtype)
+        cut = tf.reshape(newest, [-1, self.count, self.length, width])
+        past = tf.reshape(cut[..., : self.channels], [-1, self.count, self.length * self.channels])
+        return tf.concat([past, cut[:, :, -1, self.channels :]], -1)
+
+
 class Joined(keras.Layer):
     """Several `(B, T, ...)` side by side (`concat`), or added (`sum`), or of all the `last` steps alone."""
 

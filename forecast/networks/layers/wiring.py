@@ -19,6 +19,7 @@ from forecast.networks.description import (
     Network,
     Parallel,
     Recurrent,
+    Segments,
     Taps,
 )
 from forecast.networks.layers import blocks as layers
@@ -105,6 +106,7 @@ class Wiring:
         read_out = {"shape": (s.horizon, s.outputs, s.parameters), "activation": self.network.readout_activation}
         if decoder := self.network.decoder:
             return self._encoder_decoder(decoder, inputs, read, read_out)
+        read = read if self.network.every_step else 1
         first, *needed = _needed(blocks, read)
         x = self._series(blocks, "", self._first(inputs, first), needed)
         return self._layer("readout", layers.ReadOut, **read_out)(x, last=read)
@@ -165,6 +167,9 @@ class Wiring:
                 return self._recurrent(block, path, x)
             case Dropout():
                 return self._dropout(block, path, x)
+            case Segments():
+                sizes = {"length": block.length, "count": block.count, "channels": self.network.shapes.channels}
+                return self._layer(path, layers.Segments, **sizes, relative=block.relative)(x)
             case Parallel():
                 parts = [self._series(b, f"{path}/{k}/", x) for k, b in enumerate(block.branches)]
                 return self._layer(path, layers.Joined, merge=block.merge)(parts)

@@ -14,6 +14,7 @@ from forecast.networks.description import (
     Network,
     Parallel,
     Recurrent,
+    Segments,
     Shapes,
     Taps,
 )
@@ -125,6 +126,9 @@ def test_output_width_of_taps_is_columns_times_delays():
         ((Bidirectional("b", "lstm", 2),), True, "every_step=False"),
         ((Bidirectional("b", "lstm", 2), Recurrent("r", "lstm", 2)), False, "followed by Dense and Dropout"),
         ((Parallel("p", ((Bidirectional("b", "lstm", 2),),)),), False, "not stand in a parallel"),
+        ((Segments("s", 2, 2), Recurrent("r", "gru", 2)), True, "'s'.*every_step=False"),
+        ((Dense("d", 2), Segments("s", 2, 2)), False, "'s'.*stand first"),
+        ((Segments("s", 2, 2), Taps("t", (0, 1))), False, "'s'.*followed by Dense, Dropout and Recurrent"),
         ((Parallel("p", ((Dense("x", 2),), (Dense("y", 3),)), merge="sum"),), True, r"widths \[2, 3\]"),
         ((Taps("t", ()),), True, "delays"),
         ((Taps("t", (-1,)),), True, "whole numbers from 0"),

@@ -17,6 +17,7 @@ from forecast.networks.description import (
     Network,
     Parallel,
     Recurrent,
+    Segments,
     Shapes,
     Taps,
 )
@@ -49,7 +50,11 @@ BLOCKS: dict[str, tuple[Block, ...]] = {
     },
 }
 STREAMED: dict[str, Network] = {name: Network(blocks, SHAPES, future_units=3) for name, blocks in BLOCKS.items()}
-WINDOWED: dict[str, Network] = {
+SEGMENTED: dict[str, Network] = {
+    "segments": Network((Segments("s", 3, 3, (0,)), Dense("a", 5, "relu"), recurrent("b", "gru")), SHAPES, 3, False),
+    "segments beyond the window": Network((Segments("s", 4, 3), recurrent("b", "lstm")), SHAPES, every_step=False),
+}
+WINDOWED: dict[str, Network] = SEGMENTED | {
     "bidirectional": Network(
         (recurrent("a", "gru"), Bidirectional("b", "lstm", 4), Dense("c", 3)), SHAPES, 3, every_step=False
     ),

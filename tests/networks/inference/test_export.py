@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from forecast.networks.description import Dense, Network, Parallel, Recurrent, Shapes, Taps
-from forecast.networks.inference import absorb, forward, step
+from forecast.networks.inference import absorb, forward, last, step
 from forecast.networks.inference.export import Linear, Units, export
 from forecast.system.errors import InputError
-from tests.networks.inference.nets import NETWORKS, STREAMED, inputs_of, weights_of
+from tests.networks.inference.nets import NETWORKS, SEGMENTED, STREAMED, inputs_of, weights_of
 
 ONE_STEP = Shapes(channels=3, future_channels=2, horizon=1, outputs=2, lookback=9, target_channels=(2, 0))
 NARX = Network(
@@ -76,6 +76,17 @@ def test_the_exported_function_forecasts_the_same(tmp_path, name):
     expected = forward(network, w, past, future)
     np.testing.assert_allclose(names["series_parallel"](past, future), expected, atol=1e-12)
     np.testing.assert_allclose(names["forecast"](past, future), expected[:, -1], atol=1e-12)
+
+
+@pytest.mark.parametrize("name", SEGMENTED)
+def test_exported_segments_forecast_from_every_row_as_from_the_window_up_to_it(tmp_path, name):
+    network, (past, future) = SEGMENTED[name], inputs_of()
+    w = weights_of(network)
+    export(network, w, tmp_path / "net.py", description=name)
+    found = loaded(tmp_path / "net.py")["series_parallel"](past, future)
+    for t in range(past.shape[1]):
+        expected = last(network, w, past[:, : t + 1], future[:, : t + 1 + network.shapes.horizon])
+        np.testing.assert_allclose(found[:, t], expected, atol=1e-12)
 
 
 def test_it_runs_with_nothing_but_numpy_in_open_and_closed_loop(tmp_path):

@@ -17,6 +17,7 @@ from forecast.networks.description import (
     Network,
     Parallel,
     Recurrent,
+    Segments,
     Shapes,
     Taps,
 )
@@ -85,6 +86,16 @@ def test_parallel_branches_see_the_same_input_and_are_merged(merge, kernel, expe
     weights |= {"p__0__a__kernel": [[3]], "p__1__b__kernel": [[2]]}
     out = passed(network, [[1], [2]], **weights, readout__kernel=kernel, readout__bias=[0])
     assert out.ravel().tolist() == expected
+
+
+def test_a_recurrence_over_segments_reads_the_newest_whole_ones_relative_to_the_last_value():
+    # Rows 1 ... 7 in segments of 3: the first row is left out, and 7 is taken off: [-5, -4, -3], [-2, -1, 0].
+    blocks = (Segments("s", 3, 2, (0,)), Recurrent("r", "simple_rnn", 1, {"activation": "relu"}))
+    network = Network(blocks, ONE, every_step=False)
+    weights = {"r__kernel": [[-1], [-10], [-100]], "r__recurrent_kernel": [[1000]], "r__bias": [0]}
+    past = [[row] for row in range(1, 8)]
+    out = passed(network, past, **weights, readout__kernel=[[1]], readout__bias=[0])
+    assert out.ravel().tolist() == [345_012]
 
 
 def test_bidirectional_joins_the_forward_end_and_the_backward_end():

@@ -21,6 +21,7 @@ from forecast.networks.description import (
     Network,
     Parallel,
     Recurrent,
+    Segments,
     Shapes,
     Taps,
 )
@@ -45,12 +46,14 @@ BLOCKS: dict[str, tuple[Block, ...]] = {
     ),
     "sum": (Parallel("both", ((Dense("a", 4),), (Recurrent("r", "multi_level", 4),)), "sum"),),
     "bidirectional": (Recurrent("low", "gru", 3), Bidirectional("both", "lstm", 4), Dense("hidden", 3)),
+    "segments": (Segments("cut", 3, 3, (1,)), Dense("hidden", 5, "relu"), Recurrent("low", "gru", 4)),
+    "segments beyond": (Segments("cut", 4, 3, (0,)), Recurrent("low", "lstm", 4)),
     "encoder-decoder": (Dense("first", 3), EncoderDecoder("seq", "lstm", 4)),
     "one to many": (EncoderDecoder("seq", "gru", 4, feedback=False),),
     "encoder-decoder, learnt": (EncoderDecoder("seq", "simple_rnn", 4, {"h_init": "learnt"}),),
     "encoder-decoder, any cell": (EncoderDecoder("seq", "lstm_variant", 4),),
 }
-EVERY_STEP = [name for name in BLOCKS if name != "bidirectional"]
+EVERY_STEP = [name for name in BLOCKS if name != "bidirectional" and "segments" not in name]
 
 
 def network(name: str, **more: object) -> Network:

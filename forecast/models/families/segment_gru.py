@@ -1,0 +1,32 @@
+"""A recurrent layer over segments of the window instead of its rows, all of it relative to the last value."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from forecast.models.base import Choices, NetworkSpec
+from forecast.networks.description import Dense, Dropout, Network, Recurrent, Segments, Shapes
+
+
+class Spec(NetworkSpec):
+    summary = "A GRU that steps from segment to segment of the window, on differences to its last value."
+    equation = "z[k] = relu(P (segment k of x - x[t]) + b); h[k] = GRU(z[k], h[k-1]); y[t+1..t+H] = U h[n] + c"
+    source = "Lin, Lin, Wu, Zhao, Mo & Zhang 2023 (SegRNN)"
+    choices: ClassVar[Choices] = {"units": (32, 64, 128), "segment": (12, 24, 48)}
+
+    segment: int = Field(24, ge=1, description="rows that are one step of the recurrence; the newest whole ones count")
+    units: int = Field(64, ge=1)
+    batch_size: int = Field(128, ge=1, description="windows in a gradient step")
+
+    def build(self, shapes: Shapes) -> Network:
+        length = min(self.segment, shapes.lookback)
+        levels = tuple(c for c in shapes.target_channels if c not in shapes.change_channels)
+        blocks = (
+            Segments("segments", length, shapes.lookback // length, levels),
+            Dense("projection", self.units, "relu"),
+            Recurrent("gru", "gru", self.units),
+            Dropout("drop_out", self.dropout),  # there alone, as published
+        )
+        return Network(blocks, shapes, self.future_units, every_step=False)
