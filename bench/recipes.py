@@ -1,6 +1,7 @@
 """Our rows of the published tables: per table its series, its error, and what is tried on validation.
 
-Each table has three rows: the skip alone, a network without one, a network on it; M4 also the mean of several. Which
+Each table has four rows: the skip alone, a network without one, a network on it, and a network over segments of the
+window on its last value, as SegRNN is published; M4 also the mean of several. Which
 lookback, family and skip a row has is chosen per column on validation, with one seed.
 """
 
@@ -19,7 +20,7 @@ from bench.published import FILES
 from bench.results_file import Row
 
 ETT_ROWS = (8_640, 2_880, 2_880)  # train, validation, test
-KINDS = ("skip alone", "network without skip", "network on its skip")
+KINDS = ("skip alone", "network without skip", "network on its skip", "segments on the last value")
 MEAN = "mean of the networks on their skips"
 GRU = {"family": "gru", "layers": 1, "units": 32, "learning_rate": 5e-3}
 MLP = {
@@ -30,6 +31,15 @@ MLP = {
     "loss": "mae",
     "learning_rate": 3e-3,
     "dropout": 0.1,
+}
+SEGMENTS = {
+    "family": "segment_gru",
+    "segment": 48,
+    "units": 64,
+    "loss": "mae",
+    "learning_rate": 2e-3,
+    "dropout": 0.3,
+    "batch_size": 256,
 }
 RIDGE = Recipe({"family": "ridge"}, "linear")
 
@@ -104,6 +114,7 @@ ETT = {
     "skip alone": [*with_lookbacks(RIDGE, 336, 720), *with_lookbacks(replace(RIDGE, **CHANGES), 336, 720)],
     "network without skip": [Recipe(GRU)],
     "network on its skip": [Recipe(GRU, "linear"), Recipe(GRU, "linear", **CHANGES), Recipe(GRU, "last", **CHANGES)],
+    "segments on the last value": with_lookbacks(Recipe(SEGMENTS, "last", steps=900), 336, 720),
 }
 M4 = [
     Recipe(MLP, "linear", **CHANGES, steps=2400),
@@ -121,6 +132,7 @@ RECIPES: Mapping[str, Mapping[str, Sequence[Recipe]]] = {
         ],
         "network without skip": [Recipe(GRU, lookback=96)],
         "network on its skip": [Recipe(GRU, "last", 96, **CHANGES), Recipe(GRU, "linear", 96, **CHANGES)],
+        "segments on the last value": with_lookbacks(Recipe({**SEGMENTS, "segment": 24}, "last", steps=900), 96, 336),
     },
     "m4": {
         "skip alone": [*with_lookbacks(RIDGE, 168, 336), replace(RIDGE, **CHANGES)],

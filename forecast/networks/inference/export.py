@@ -164,7 +164,8 @@ LINEAR = "linear part"  # its key among the blocks
 def step_lines(network: Network, linear: Linear | None) -> Iterator[str]:
     """The body of `step` between the scaled row `x` and the scaled forecast `out`."""
     if linear is not None:
-        yield from _line_of("x", LINEAR)
+        yield f"line = np.concatenate([state[{LINEAR!r}]['line'], x[:, None]], axis=1)  # oldest row first"
+        yield f"after[{LINEAR!r}] = {{'line': line[:, 1:]}}"
         yield f"linear = line.reshape(len(x), -1) @ W[{LINEAR!r}]['kernel'] + W[{LINEAR!r}]['bias']"
         if linear.future is not None:
             yield f"linear = linear + ahead.reshape(len(x), -1) @ W[{LINEAR!r}]['future']"
@@ -196,10 +197,12 @@ def _block_lines(block: Block, path: str, network: Network) -> Iterator[str]:
             return
         case Taps():
             now = "x" if block.channels is None else f"x[:, {list(block.channels)}]"
-            yield from _line_of(now, path)
+            yield f"line = np.concatenate([state[{path!r}]['line'], {now}[:, None]], axis=1)  # oldest row first"
+            yield f"after[{path!r}] = {{'line': line[:, 1:]}}"
             yield f"x = np.concatenate([line[:, -1 - delay] for delay in {list(block.delays)}], axis=1)"
         case Segments():
-            yield from _line_of("x", path)
+            yield f"line = np.concatenate([state[{path!r}]['line'], x[:, None]], axis=1)  # oldest row first"
+            yield f"after[{path!r}] = {{'line': line[:, 1:]}}"
             yield f"x = segments(line, {block.length}, CHANNELS, {list(block.relative)})"
         case Recurrent() if network.segmented:
             yield f"running, outputs = state[{path!r}], []  # over segments: it begins anew at every row"
@@ -214,11 +217,6 @@ def _block_lines(block: Block, path: str, network: Network) -> Iterator[str]:
             yield from _parallel_lines(block, path, network)
         case EncoderDecoder():
             yield from _decoder_lines(block, path, network)
-
-
-def _line_of(x: str, path: str) -> Iterator[str]:
-    yield f"line = np.concatenate([state[{path!r}]['line'], {x}[:, None]], axis=1)  # oldest row first"
-    yield f"after[{path!r}] = {{'line': line[:, 1:]}}"
 
 
 def _parallel_lines(block: Parallel, path: str, network: Network) -> Iterator[str]:
