@@ -327,14 +327,15 @@ class Due:
 
 
 def due(
-    meta: Meta | None, shifts: list[Shift], dataset: Dataset, rules: Retraining, *, as_of: pd.Timestamp, new_steps: int
-) -> Due:
-    """Age, drift and new rows. `as_of`: how far the data reach (without dates: now); `new_steps`: since a gate."""
+    meta: Meta | None, shifts: list[Shift], dataset: Dataset, rules: Retraining, *, as_of: pd.Timestamp,
+    now: pd.Timestamp, new_steps: int,
+) -> Due:  # fmt: skip
+    """Age by the data, which reach to `as_of`, or by the clock where rows have no dates; drift; steps since a gate."""
     if meta is None:
         return Due(("there is no champion",), "", {"new_steps": new_steps})
     # Not below 0: `meta` counts to the end of its last day, the data to the begin of their last step.
-    began = meta.created_at if dataset.calendar.kind == "index" else meta.as_of
-    age = max(0.0, (as_of - pd.Timestamp(began)) / pd.Timedelta(1, "D"))
+    began, known = (meta.created_at, now) if dataset.calendar.kind == "index" else (meta.as_of, as_of)
+    age = max(0.0, (known - pd.Timestamp(began)) / pd.Timedelta(1, "D"))
     ageing = []
     if age >= rules.max_age_days:
         ageing.append(f"stale ({age:.0f} days old, {rules.max_age_days:g} allowed)")

@@ -183,8 +183,7 @@ def _due(
     steps = pd.DatetimeIndex(sorted({moment for series in panel.series for moment in series.ds}))
     new = int((steps > pd.Timestamp(last)).sum()) if last else len(steps)
     meta = current.meta if current is not None else None
-    known = job.now if settings.calendar.kind == "index" else pd.Timestamp(steps[-1])
-    return due(meta, shifts, settings, rules, as_of=known, new_steps=new), shifts
+    return due(meta, shifts, settings, rules, as_of=pd.Timestamp(steps[-1]), now=job.now, new_steps=new), shifts
 
 
 def _finish(job: Job) -> Decision | None:

@@ -73,7 +73,8 @@ def test_rows_without_dates_age_by_the_clock(repro: Path) -> None:
         as_of="1970-01-01T03:20:00",
     )
     old = due(
-        meta, [], wave(calendar={"kind": "index"}), RULES, as_of=NOW + pd.Timedelta(31, "D"), new_steps=1,
+        meta, [], wave(calendar={"kind": "index"}), RULES, as_of=pd.Timestamp(meta.as_of),
+        now=NOW + pd.Timedelta(31, "D"), new_steps=1,
     )  # fmt: skip
     assert old.numbers["age_days"] == 31 and old.reasons == ("stale (31 days old, 30 allowed)",)
 
@@ -172,7 +173,7 @@ def test_what_makes_a_challenger_due(repro: Path) -> None:
 
     def asked(days_later: float, new_steps: int, *shifts: evidence.Shift) -> tuple[tuple[str, ...], str]:
         moment = pd.Timestamp(meta.as_of) + pd.Timedelta(days_later, "D")
-        found = due(meta, shifts, settings, RULES, as_of=moment, new_steps=new_steps)
+        found = due(meta, shifts, settings, RULES, as_of=moment, now=NOW, new_steps=new_steps)
         return found.reasons, found.ageing
 
     assert asked(1, 1) == ((), "")
@@ -181,7 +182,7 @@ def test_what_makes_a_challenger_due(repro: Path) -> None:
     assert asked(31, 0)[0] == ()  # the same data again cannot make another challenger
     assert asked(1, 1, drifted) == (("drifting (wave: y)",), "drifting (wave: y)")
     assert asked(-400, 0) == ((), "")  # a clock that was set back
-    assert due(None, (), settings, RULES, as_of=NOW, new_steps=0).reasons == ("there is no champion",)
+    assert due(None, (), settings, RULES, as_of=NOW, now=NOW, new_steps=0).reasons == ("there is no champion",)
 
 
 def test_rules_of_a_dataset_go_before_the_defaults_and_a_typo_stops(tmp_path: Path) -> None:
