@@ -32,11 +32,8 @@ T = TypeVar("T")
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """A temporary path to write; on success it replaces `path`, on any error it is removed."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(target)
-    temporary.touch(exist_ok=False)
-    with _undone_on_error(temporary, target):
+    with _replacing(path) as (temporary, target):
+        temporary.touch(exist_ok=False)
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written)
@@ -46,11 +43,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 @contextmanager
 def atomic_directory(path: Path | str) -> Iterator[Path]:
     """A temporary directory to fill; on success it replaces `path` whole."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(target)
-    temporary.mkdir()
-    with _undone_on_error(temporary, target):
+    with _replacing(path) as (temporary, target):
+        temporary.mkdir()
         yield temporary
         replaced = _set_aside(target)
         temporary.replace(target)
@@ -58,15 +52,17 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
             shutil.rmtree(replaced, ignore_errors=True)
 
 
-def _beside(target: Path) -> Path:
-    """A name that nothing has yet. What `tempfile` makes is the owner's alone; here the user's umask decides."""
-    return target.with_name(f"{TEMPORARY}{target.name}-{secrets.token_hex(4)}")
-
-
 @contextmanager
-def _undone_on_error(temporary: Path, target: Path) -> Iterator[None]:
+def _replacing(path: Path | str) -> Iterator[tuple[Path, Path]]:
+    """A name beside `path` that nothing has yet, and the target; what was made under it is removed on any error.
+
+    What `tempfile` makes is the owner's alone; here the user's umask decides.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f"{TEMPORARY}{target.name}-{secrets.token_hex(4)}")
     try:
-        yield
+        yield temporary, target
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True) if temporary.is_dir() else temporary.unlink(missing_ok=True)
         if getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
