@@ -65,8 +65,7 @@ def _best(
         about = (forecaster.network, forecaster.weights, forecaster.skip, windows, forecaster.channels)
         loop = Loop(*about, horizon=horizon)
         start = FedBack.of(loop, head, np.empty((1, 0, forecaster.channels.outputs)))
-        path, score = most_probable(start, horizon=horizon, width=width)
-        return follow(start, path), path, score
+        return most_probable(start, horizon=horizon, width=width)
     log_p = head.head.log_probabilities(forecaster.raw_parameters(windows)[0].astype(np.float64))
     path, score = best_bins(log_p)
     values = head.head.bin_values(forecaster.skip.forecast(windows, forecaster.channels), head.constants)[0]
@@ -75,7 +74,10 @@ def _best(
 
 @dataclass(frozen=True)
 class FedBack:
-    """Closed loops side by side, each fed with the medians of the bins of its prefix; `path` (P, k, O) so far."""
+    """Closed loops side by side, each fed with the medians of the bins of its prefix; `path` (P, k, O) so far.
+
+    `log_p`, `values` (P, O, n): of every bin of the next step, given each prefix.
+    """
 
     loop: Loop
     head: FittedHead
@@ -88,10 +90,6 @@ class FedBack:
         raw, base, _ = loop.proposal()
         values = head.head.bin_values(base[:, None], head.constants)[:, 0]
         return cls(loop, head, path, head.head.log_probabilities(raw), values)
-
-    def log_probabilities(self) -> np.ndarray:
-        """(P, O, n): of every bin of the next step, given each prefix."""
-        return self.log_p
 
     def chosen(self, parents: np.ndarray, bins: np.ndarray) -> np.ndarray:
         """(P', k + 1, O): the values of the prefixes `parents`, one step longer."""
@@ -106,33 +104,25 @@ class FedBack:
         return FedBack.of(loop, self.head, path)
 
 
-def follow(start: FedBack, path: np.ndarray) -> np.ndarray:
-    """(H, O): the values of the path through bins (H, O)."""
-    chain, only = start, np.zeros(1, dtype=int)
-    for step in path[:-1]:
-        chain = chain.follow(only, step[None])
-    return chain.chosen(only, path[-1:])[0]
-
-
 def best_bins(log_p: np.ndarray) -> tuple[np.ndarray, float]:
     """As `most_probable`, of steps that do not depend on the bins before: log probabilities (H, O, n)."""
     return log_p.argmax(axis=-1), float(np.cumsum(log_p.max(axis=-1))[-1])
 
 
-def most_probable(chain: FedBack, *, horizon: int, width: int) -> tuple[np.ndarray, float]:
-    """The bins (H, O) of the best path found and the natural logarithm of its probability.
+def most_probable(chain: FedBack, *, horizon: int, width: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Values and bins (H, O) of the best path found and the natural logarithm of its probability.
 
     `width` prefixes are kept at every step; the search is exhaustive when it is at least the number of prefixes.
     """
     paths = np.zeros((1, 0, 0), dtype=int)
     scores = np.zeros(1)
     for step in range(horizon):
-        parents, bins, scores = _extended(scores, chain.log_probabilities(), width)
+        parents, bins, scores = _extended(scores, chain.log_p, width)
         kept = paths[parents].reshape(len(parents), step, bins.shape[1])
         paths = np.concatenate([kept, bins[:, None]], axis=1)
         if step + 1 < horizon:
             chain = chain.follow(parents, bins)
-    return paths[0], float(scores[0])
+    return chain.chosen(parents, bins)[0], paths[0], float(scores[0])
 
 
 def _extended(scores: np.ndarray, log_p: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -24,19 +24,23 @@ class Remembering:
     def row(self, prefix):
         return special.log_softmax(np.random.default_rng([7, *prefix]).normal(0, 2, (self.outputs, BINS)), axis=-1)
 
-    def log_probabilities(self):
+    @property
+    def log_p(self):
         return np.stack([self.row(prefix) for prefix in self.prefixes])
 
     def follow(self, parents, bins):
         grown = tuple((*self.prefixes[p], *map(int, chosen)) for p, chosen in zip(parents, bins, strict=True))
         return Remembering(grown, self.outputs)
 
+    def chosen(self, parents, bins):
+        return np.array(self.follow(parents, bins).prefixes)
+
 
 def log_probability(path, outputs):
     """The product over the steps, as a sum."""
     chain, total = Remembering(((),), outputs), 0.0
     for step in np.reshape(path, (-1, outputs)):
-        total += sum(chain.log_probabilities()[0, o, b] for o, b in enumerate(step))
+        total += sum(chain.log_p[0, o, b] for o, b in enumerate(step))
         chain = chain.follow(np.array([0]), step[None])
     return total
 
@@ -46,21 +50,21 @@ def test_a_wide_beam_finds_what_trying_every_path_finds_with_the_product_as_its_
     steps = H if outputs == 1 else 2
     every = list(itertools.product(range(BINS), repeat=steps * outputs))
     best = max(every, key=lambda path: log_probability(path, outputs))
-    path, score = most_probable(Remembering(((),), outputs), horizon=steps, width=len(every))
-    assert path.ravel().tolist() == list(best)
+    values, path, score = most_probable(Remembering(((),), outputs), horizon=steps, width=len(every))
+    assert path.ravel().tolist() == values.ravel().tolist() == list(best)
     assert score == pytest.approx(log_probability(best, outputs))
     total = sum(np.exp(log_probability(path, outputs)) for path in every)
     assert total == pytest.approx(1.0)
 
 
 def test_a_beam_of_one_is_greedy_and_may_miss_the_best():
-    greedy, score = most_probable(Remembering(((),)), horizon=H, width=1)
+    _, greedy, score = most_probable(Remembering(((),)), horizon=H, width=1)
     chain, path = Remembering(((),)), []
     for _ in range(H):
-        path.append(int(chain.log_probabilities()[0, 0].argmax()))
+        path.append(int(chain.log_p[0, 0].argmax()))
         chain = chain.follow(np.array([0]), np.array([[path[-1]]]))
     assert greedy.ravel().tolist() == path
-    assert score <= most_probable(Remembering(((),)), horizon=H, width=BINS**H)[1]
+    assert score <= most_probable(Remembering(((),)), horizon=H, width=BINS**H)[2]
 
 
 def test_independent_steps_give_the_best_bin_of_each():

@@ -127,7 +127,7 @@ def log_probability(model: Forecaster, path: tuple[int, ...]) -> float:
     steps = np.reshape(path, (-1, 2))
     for place, step in enumerate(steps):
         chain = chain.follow(np.array([0]), steps[place - 1][None]) if place else chain
-        total += sum(chain.log_probabilities()[0, output, chosen] for output, chosen in enumerate(step))
+        total += sum(chain.log_p[0, output, chosen] for output, chosen in enumerate(step))
     return total
 
 
