@@ -40,6 +40,7 @@ from forecast.system import files, workers
 from forecast.system.stage import progress
 
 ENGINE = "forecast.backtest.backtest"
+OF_ALL_SEEDS = ("n_params", "refits", "rows_seen")
 BY_SERIES, SERIES_A_TASK = "statistical", 500
 """What is fitted to each series alone, and how many a task has: neither hours of one nor thousands of moments."""
 
@@ -279,14 +280,12 @@ def _record(
         "params": spec.model_dump(mode="json"),
         "tuned": ((tuned or {}).get("best") or {}).get("params", {}),
         "trials": trials,
-        "n_params": max((fit.get("n_params", 0) for fit in fits), default=0),
         "gradient_steps": steps[0] if by_gradient else 0,
         "gradient_steps_taken": _steps_taken(fits) if by_gradient else 0,
         "tuning_gradient_steps": steps[1] if by_gradient else 0,
         "targets_learnt_from": (_steps_taken(fits) + steps[1]) * spec.targets_per_step(run.task),
-        "refits": max((fit.get("refits", 0) for fit in fits), default=0),
-        "rows_seen": max((fit.get("rows_seen", 0) for fit in fits), default=0),
-        "seeds": [{k: v for k, v in fit.items() if k not in ("n_params", "refits", "rows_seen")} for fit in fits],
+        **{key: max((fit.get(key, 0) for fit in fits), default=0) for key in OF_ALL_SEEDS},
+        "seeds": [{k: v for k, v in fit.items() if k not in OF_ALL_SEEDS} for fit in fits],
         "diagnostics": _diagnostics(run, jobs, fits),
         "digests": jobs[0].digest if jobs else {},
     }
