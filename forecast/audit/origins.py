@@ -37,7 +37,7 @@ class Prepared:
     scaling: Scaling | None = None
 
 
-def moments(project: Project, base: Panel, ends: dict[str, pd.Timestamp], *, seed: int = 0) -> list[pd.Timestamp]:
+def moments(project: Project, base: Panel, ends: dict[str, pd.Timestamp]) -> list[pd.Timestamp]:
     """Moments to cut at: block ends, some between, and where the pipeline may have looked ahead.
 
     That is at the ends of gaps, whose every row a look ahead would fill, of the longest stretches in which nothing new
@@ -46,7 +46,7 @@ def moments(project: Project, base: Panel, ends: dict[str, pd.Timestamp], *, see
     seen = observed(project.frame, project.settings)
     times = np.sort(seen["ds"].unique())
     scored = times[(times > ends["train"].to_datetime64()) & (times < times[-1])]
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     some = rng.choice(scored, min(RANDOM, len(scored)), replace=False) if len(scored) else scored
     borders = [ends[name] for name in ("train", "validation", "calibration")]
     beside = _some(gap_ends(seen, project.settings), BESIDE_GAPS, rng)
@@ -265,9 +265,9 @@ def _unlike_at(
     return differ, not late or any(late)
 
 
-def stirred(forecaster: Forecaster, *, seed: int = 0) -> Forecaster:
+def stirred(forecaster: Forecaster) -> Forecaster:
     """The same network with weights away from zero: an untrained read-out is zero and would hide what it reads."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     weights = {
         name: (value + rng.normal(0, 0.05, value.shape)).astype(value.dtype)
         for name, value in sorted(forecaster.weights.items())

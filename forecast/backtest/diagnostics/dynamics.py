@@ -73,15 +73,14 @@ class Watching(Namespace):
         return self.flat / self.seen if self.seen else None
 
 
-def states_of(layer: Layer, xp: Namespace = numpy_namespace) -> tuple[np.ndarray, np.ndarray]:
-    """Every output (T, B, units) and, joined, every state (T + 1, B, S): the first before row 0."""
+def states_of(layer: Layer, xp: Namespace = numpy_namespace) -> np.ndarray:
+    """Every state joined, (T + 1, B, S): the first before row 0."""
     states: Arrays = layer.cell.initial(xp, layer.weights, layer.x.shape[1])
-    outputs, visited = [], [layer.cell.joined(states)]
+    visited = [layer.cell.joined(states)]
     for row in layer.x:
-        output, states = layer.cell.step(xp, layer.weights, row, states)
-        outputs.append(output)
+        _, states = layer.cell.step(xp, layer.weights, row, states)
         visited.append(layer.cell.joined(states))
-    return np.stack(outputs), np.stack(visited)
+    return np.stack(visited)
 
 
 class Walk(Pass):
@@ -121,11 +120,11 @@ class Dynamics:
         return {name: value for name, value in vars(self).items() if name != "decay"}
 
 
-def dynamics(layer: Layer, *, seed: int = 0) -> Dynamics:
-    """The layer on the windows that it was walked with; `seed` draws the directions of the disturbances."""
+def dynamics(layer: Layer) -> Dynamics:
+    """The layer on the windows that it was walked with."""
     watching = Watching()
-    visited = states_of(layer, watching)[1]
-    logs = growth(layer, visited, seed=seed)
+    visited = states_of(layer, watching)
+    logs = growth(layer, visited)
     decay = np.sqrt(np.exp(2 * logs).mean(axis=(1, 2)))
     forgotten = np.flatnonzero(decay < FORGOTTEN)
     radius, radius_of = _radius(layer, visited)
@@ -140,11 +139,11 @@ def dynamics(layer: Layer, *, seed: int = 0) -> Dynamics:
     )
 
 
-def growth(layer: Layer, visited: np.ndarray, *, seed: int = 0) -> np.ndarray:
+def growth(layer: Layer, visited: np.ndarray) -> np.ndarray:
     """ln of the length of disturbances (T + 1, B, P), each of length 1 before row 0; -inf once one is exactly gone."""
     steps, batch, size = visited.shape[0] - 1, visited.shape[1], layer.size
     count = min(DIRECTIONS, size)
-    directions = np.linalg.qr(np.random.default_rng(seed).normal(size=(size, count)))[0].T
+    directions = np.linalg.qr(np.random.default_rng(0).normal(size=(size, count)))[0].T
     unit = np.broadcast_to(directions, (batch, count, size)).copy()
     logs = np.zeros((steps + 1, batch, count))
     projected = layer.cell.project(numpy_namespace, layer.weights, layer.x)

@@ -112,20 +112,14 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def lags_of(lookback: int, count: int = LAGS) -> list[int]:
-    """About `count` lags from 0 to the first row of the window, dense near the origin."""
-    spread = np.geomspace(1, lookback, count) - 1
+def lags_of(lookback: int) -> list[int]:
+    """About `LAGS` lags from 0 to the first row of the window, dense near the origin."""
+    spread = np.geomspace(1, lookback, LAGS) - 1
     return sorted({round(float(lag)) for lag in spread})
 
 
 def gradient_by_lag(
-    network: Network,
-    weights: Mapping[str, np.ndarray],
-    past: np.ndarray,
-    future: np.ndarray | None,
-    lags: list[int],
-    *,
-    seed: int = 0,
+    network: Network, weights: Mapping[str, np.ndarray], past: np.ndarray, future: np.ndarray | None, lags: list[int]
 ) -> np.ndarray:
     """The Frobenius norm of d forecast / d past[:, -1 - k] for k in `lags`, root mean square over windows.
 
@@ -134,7 +128,7 @@ def gradient_by_lag(
     """
     batch, _, channels = past.shape
     count = min(channels, DIRECTIONS)
-    directions = np.linalg.qr(np.random.default_rng(seed).normal(size=(channels, count)))[0].T
+    directions = np.linalg.qr(np.random.default_rng(0).normal(size=(channels, count)))[0].T
     moved = np.broadcast_to(past.astype(np.float64), (2, len(lags), count, *past.shape)).copy()
     for place, lag in enumerate(lags):
         moved[0, place, :, :, -1 - lag] += STEP * directions[:, None]
