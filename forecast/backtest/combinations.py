@@ -156,16 +156,11 @@ def stacked(part: Part) -> np.ndarray:
     """(members,) weights with the least squared error, shrunk towards equal ones; equal where validation is too short
     to be tried on stretches that did not enter them."""
     tried = sum(other.any() for other, _ in part.stretches())
-    return simplex(moments(part), PENALTY if tried > 1 else np.inf)
-
-
-def moments(part: Part) -> np.ndarray:
-    """(members, members) mean products of the errors."""
-    return np.asarray(part.errors.T @ part.errors / len(part.errors))
+    return simplex(part.errors.T @ part.errors / len(part.errors), PENALTY if tried > 1 else np.inf)
 
 
 def simplex(square: np.ndarray, penalty: float) -> np.ndarray:
-    """The w >= 0 of sum 1 with the least w'Sw + penalty min(diag S) |w - 1/k|^2.
+    """The w >= 0 of sum 1 with the least w'Sw + penalty min(diag S) |w - 1/k|^2, S the mean products of the errors.
 
     As sum w = 1 this is w'Aw with A = S + penalty min(diag S) I, and w is v / sum v of the v >= 0 with the least
     v'Av - 2 sum v: non-negative least squares (Lawson & Hanson 1974).

@@ -85,7 +85,8 @@ def _over_steps(y: np.ndarray, last: np.ndarray, own: Columns, levels: Sequence[
         columns = {name: values[:, part] for name, values in own.items()}
         n = int(np.isfinite(y[:, part]).sum())
         if step == 0:
-            for quantile, loss in _pinball(y, own):
+            for quantile in (level for level in LEVELS if quantile_column(level) in own):
+                loss = metrics.pinball(y, own[quantile_column(quantile)], quantile)
                 yield {"step": 0, "metric": "pinball", "level": quantile, "value": loss, "n": n}
         for metric, level, value in _scores(y[:, part], last, columns, intervals, step):
             yield {"step": step, "metric": metric, "level": level, "value": value, "n": n}
@@ -105,12 +106,6 @@ def _scores(y: np.ndarray, last: np.ndarray, own: Columns, intervals: Intervals,
         yield "brier", None, metrics.brier(rose, probability)
         yield "rise_log_score", None, metrics.log_score_event(rose, probability)
         yield "rise_rate", None, metrics.average(rose.astype(float))
-
-
-def _pinball(y: np.ndarray, own: Columns) -> Iterator[tuple[float, float]]:
-    for level in LEVELS:
-        if quantile_column(level) in own:
-            yield level, metrics.pinball(y, own[quantile_column(level)], level)
 
 
 def _interval(y: np.ndarray, own: Columns, level: float) -> Columns:

@@ -108,12 +108,12 @@ def compare(
     references = list(dict.fromkeys((REFERENCE, *skips.values())))
     first = best | set(references)
     families: tuple[tuple[Family, list[Hypothesis]], ...] = (
-        ("naive", _against_naive(means)),
-        ("skip", _against_skip(means, skips)),
+        ("naive", [(key[1], key, REFERENCE) for key in keys(means) if key != REFERENCE]),
+        ("skip", [(key[1], key, skips[key]) for key in keys(means) if key in skips and skips[key] in means]),
         ("best", _against_best(means, chosen)),
     )
     tests = [test for name, rows in families for test in _family(name, rows, first, means, alpha, spacing)]
-    networks = set(losses.dropna(subset="skip")["model"])  # a combination is none
+    networks = {model for model, _ in skips}  # a combination is none
     tied = {}
     for ranking in (r for r in RANKINGS if r in chosen):
         own = means[members(means, ranking)].droplevel("ranking", axis=1)
@@ -132,14 +132,6 @@ def _skips(losses: pd.DataFrame) -> dict[Key, Key]:
 
 
 Hypothesis = tuple[str, Key, Key]  # ranking shown, a, b
-
-
-def _against_naive(means: pd.DataFrame) -> list[Hypothesis]:
-    return [(key[1], key, REFERENCE) for key in keys(means) if key != REFERENCE]
-
-
-def _against_skip(means: pd.DataFrame, skips: Mapping[Key, Key]) -> list[Hypothesis]:
-    return [(key[1], key, skips[key]) for key in keys(means) if key in skips and skips[key] in means]
 
 
 def _against_best(means: pd.DataFrame, chosen: Mapping[str, str]) -> list[Hypothesis]:
