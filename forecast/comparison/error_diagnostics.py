@@ -11,12 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from forecast.comparison import metrics
-from forecast.comparison.longrun import dependence, mean_error
+from forecast.comparison.longrun import Array, dependence, mean_error
 from forecast.comparison.paired_tests import MINIMUM
 from forecast.forecaster.intervals import RAW, SCALES
 from forecast.system.errors import InputError
-
-Array = NDArray[np.float64]
 
 MOVES = 0.02  # least share of the actual variance that a forecast's own changes must have
 GAIN = 0.05  # more than this below naive's MAE is not believed of daily closes
@@ -121,8 +119,8 @@ class LjungBox:
     p: float
     lags: int
     n: int
-    autocorrelation: NDArray[np.float64]
-    band: NDArray[np.float64]
+    autocorrelation: Array
+    band: Array
     p_robust: float
 
     def to_json(self) -> dict[str, Any]:

@@ -10,14 +10,12 @@ from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import special, stats
 
 from forecast.comparison import longrun
-from forecast.comparison.longrun import NO_CYCLES, RUNS, Dependence, Spacing, dependence, mean_error
+from forecast.comparison.longrun import NO_CYCLES, RUNS, Array, Dependence, Spacing, dependence, mean_error
 from forecast.system.errors import InputError
 
-Array = NDArray[np.float64]
 TRUNCATED = 0.5  # between Bonferroni's and Holm's procedure on the first hypotheses: what is left for the others
 SERIES = 10
 """Fewest series whose ranks say something."""

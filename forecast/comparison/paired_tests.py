@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import Literal, Unpack
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special
 
-from forecast.comparison.longrun import RUNS, Dependence, MeanError, Spacing, dependence, mean_error
+from forecast.comparison.longrun import RUNS, Array, Dependence, MeanError, Spacing, dependence, mean_error
 from forecast.system.errors import InputError
 
-Array = NDArray[np.float64]
 Alternative = Literal["two-sided", "less", "greater"]
 MINIMUM = 8
 """Fewest origins of a test."""

@@ -8,9 +8,8 @@ import numpy as np
 
 from forecast.data.panel import Panel
 from forecast.data.windows import Windows
-from forecast.forecaster.distributions import Rows
 from forecast.forecaster.forecaster import Forecaster
-from forecast.forecaster.loops import Loop
+from forecast.forecaster.loops import Loop, Rows
 from forecast.networks.heads import FittedHead
 from forecast.system.errors import InputError
 

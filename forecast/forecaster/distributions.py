@@ -7,7 +7,7 @@ step is read off such paths. So is everything of a target with `transform: diff`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from forecast.data.panel import Panel, Series
 from forecast.data.scaling import DIFFERENCED, log_slope
 from forecast.data.windows import Windows, filled
 from forecast.forecaster.forecaster import Forecaster
+from forecast.forecaster.loops import Rows
 from forecast.networks.heads import FittedHead
 from forecast.networks.heads.distributions import Distribution, quantiles, uniforms
 from forecast.system.errors import InputError
@@ -33,8 +34,6 @@ EVEN = tuple(round(0.05 * k, 2) for k in range(1, 20))
 LEVELS = (0.025, *EVEN, 0.975)
 """Quantiles that are kept: an even grid for the CRPS, and the ends of the 95 % interval."""
 RISE, LOG_DENSITY = "p_rise", "log_density"
-
-Rows = Mapping[str, np.ndarray]
 
 
 def quantile_column(level: float) -> str:

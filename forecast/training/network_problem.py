@@ -25,12 +25,11 @@ from forecast.networks.description import Block, Dense, Network, Parallel, Taps
 from forecast.networks.inference.batch import frames_of
 from forecast.system.errors import InputError
 from forecast.training import levenberg_marquardt as lm
-from forecast.training.chunks import TrainingSeries
+from forecast.training.chunks import TrainingSeries, Weights
 from forecast.training.forward_mode import ForwardMode, Signal
 from forecast.training.levenberg_marquardt import Array
 from forecast.training.narx.net import OneLayer
 
-Weights = dict[str, Array]
 Validate = Callable[[Weights], float]
 
 

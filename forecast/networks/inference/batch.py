@@ -16,6 +16,7 @@ from forecast.networks.cells.base import Namespace, activate, numpy_namespace
 from forecast.networks.cells.weights import future_width, weight_shapes, widest
 from forecast.networks.description import (
     ALL,
+    Arrays,
     Bidirectional,
     Block,
     CellBlock,
@@ -29,7 +30,7 @@ from forecast.networks.description import (
     Taps,
     own_weights,
 )
-from forecast.networks.inference.steppers import Arrays, Stepper, decode, first_states, stepper
+from forecast.networks.inference.steppers import Stepper, decode, first_states, stepper
 from forecast.system.errors import InputError, quote_names
 
 WINDOWS = 256  # windows in one slice: measured best between 100 and 500 for 32 to 64 units

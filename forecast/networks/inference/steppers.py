@@ -8,7 +8,7 @@ large product, before the loop, takes as long as in the small ones. Any other ce
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -16,9 +16,7 @@ import numpy as np
 from forecast.networks.cells.base import Cell, activate, numpy_namespace
 from forecast.networks.cells.gated import GRU, LSTM
 from forecast.networks.cells.simple import Elman, SimpleRNN
-from forecast.networks.description import EncoderDecoder, Network
-
-Arrays = Mapping[str, np.ndarray]
+from forecast.networks.description import Arrays, EncoderDecoder, Network
 
 BLOCK = 32  # rows of the matrix in one product: whole, 128 windows and 64 units take a quarter longer (OpenBLAS)
 STEPS = 8  # steps held at once: their inputs and outputs are copied together
@@ -206,7 +204,7 @@ ROWS = 2048  # rows decoded at once: the arrays of a step stay in the cache
 def decode(
     network: Network,
     block: EncoderDecoder,
-    weights: Mapping[str, np.ndarray],
+    weights: Arrays,
     w: Arrays,
     encoded: np.ndarray,
     states: Arrays,
