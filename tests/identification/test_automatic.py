@@ -20,7 +20,8 @@ from forecast.identification import Experiment, Model, Watch, export, identify, 
 from forecast.identification import tank as simulated
 from forecast.system.errors import InputError
 from forecast.training import levenberg_marquardt as lm
-from forecast.training.narx import identify as search
+from forecast.training.narx import identify as procedure
+from forecast.training.narx import search
 from forecast.training.narx.search_settings import BRIEF, LONG, SHORT, Order, SearchSettings, affordable, folded
 from tests.training.narx.systems import remembering, tank
 
@@ -281,17 +282,20 @@ def test_an_interrupted_search_gives_the_nets_found_until_then(monkeypatch: pyte
     assert np.isfinite(model.parallel(u, y[:3]).y).all()
 
 
-@pytest.mark.parametrize(("function", "call"), [("dead_times", 1), ("_cut", 2), ("_stays_within", 1)])
-def test_ctrl_c_between_two_trainings_keeps_the_nets_found_until_then(function, call, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("module", "function", "call"),
+    [(procedure, "dead_times", 1), (search, "_cut", 2), (procedure, "_stays_within", 1)],
+)
+def test_ctrl_c_between_two_trainings_keeps_the_nets_found_until_then(module, function, call, monkeypatch) -> None:
     """Cutting the record, judging a net: the search is not always inside a training when the key is pressed."""
-    calls, whole, heard = iter(range(1, 1000)), getattr(search, function), signal.getsignal(signal.SIGINT)
+    calls, whole, heard = iter(range(1, 1000)), getattr(module, function), signal.getsignal(signal.SIGINT)
 
     def pressed(*arguments):
         if next(calls) == call:
             signal.raise_signal(signal.SIGINT)
         return whole(*arguments)
 
-    monkeypatch.setattr(search, function, pressed)
+    monkeypatch.setattr(module, function, pressed)
     u, y = tank(200, 0)
     watch = Watch()
     model = identify(Experiment(u, y), settings=SMALL, watch=watch)
