@@ -90,7 +90,7 @@ def history(dataset: str = DATASET, root: Path = ROOT, form: Format = FORMAT) ->
     from forecast.operations import champion, status
 
     project = _project(root, dataset)
-    rows = champion.history(project, dataset, status.calendar(project, dataset))
+    rows = champion.history(project, dataset, status.calendar_kind(project, dataset))
     if not rows and form is Format.table:
         print(f"{dataset}: nothing yet; `forecast promote {dataset}` makes the first champion.")
         return
@@ -212,7 +212,7 @@ def retrain(
 
 def _print_decision(decision: Decision, root: Path, *, took: float) -> None:
     from forecast.config.task import written
-    from forecast.operations.status import calendar
+    from forecast.operations.status import calendar_kind
 
     for path in decision.unused_edits[:5]:
         print(f"Not used, because it is not committed: {path}", file=sys.stderr)
@@ -223,7 +223,7 @@ def _print_decision(decision: Decision, root: Path, *, took: float) -> None:
         print(f"{decision.dataset}: {decision.candidate} is the champion (version {version}): {decision.reason}")
     if decision.note:
         print(decision.note, file=sys.stderr)
-    reach = written(calendar(root, decision.dataset), decision.data_end)
+    reach = written(calendar_kind(root, decision.dataset), decision.data_end)
     print(f"Data up to {reach}, decision {decision.key}; took {duration(took)}")
 
 

@@ -171,7 +171,7 @@ class Results:
 
     def unit_of(self, series: str) -> str:
         """The unit of one entry of `series`."""
-        return {column.column: column.unit for column in self.dataset.target}.get(series.rpartition("/")[2], self.unit)
+        return self.dataset.units.get(series.rpartition("/")[2], self.unit)
 
     @property
     def headline(self) -> str:

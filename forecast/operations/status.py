@@ -53,11 +53,9 @@ def status_of(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
     named, meta, faults = _local(root, dataset)
     if not faults and "champion" not in named:
         faults.append(f"no champion here; `forecast promote {dataset}`, or `forecast status --registry` takes one")
-    pointer, kind = (
-        files.noted(newest_data(root, dataset) / "data" / "pointers" / f"{dataset}.json"),
-        calendar(root, dataset),
-    )
-    last, known = _last_observation(root, dataset, pointer)
+    newest, kind = newest_data(root, dataset), calendar_kind(root, dataset)
+    pointer = files.noted(ProjectPaths.of(newest).pointer(dataset))
+    last, known = _last_observation(newest, pointer)
     as_of = last if kind == "index" else str(pointer.get("as_of", ""))
     _, scored = champion.remembered(root, dataset)
     live = next((entry for entry in scored if entry.version == named.get("champion")), None)
@@ -83,7 +81,7 @@ def status_of(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
     )
 
 
-def calendar(root: Path, dataset: str) -> str:
+def calendar_kind(root: Path, dataset: str) -> str:
     """The kind of a dataset's calendar; empty where its entry does not say it, which is `check`'s to tell."""
     try:
         return str(_yaml(root, "datasets.yaml")["datasets"][dataset]["calendar"]["kind"])
@@ -91,12 +89,11 @@ def calendar(root: Path, dataset: str) -> str:
         return ""
 
 
-def _last_observation(root: Path, dataset: str, pointer: Mapping[str, Any]) -> tuple[str, str]:
+def _last_observation(project: Path, pointer: Mapping[str, Any]) -> tuple[str, str]:
     """The time of the newest row of the pointed snapshot and when it became known (a session: its close); both empty
     where its record does not say them."""
     name = str(pointer.get("snapshot", ""))
-    record = (newest_data(root, dataset) / name).with_suffix(".json") if name else None
-    content = files.noted(record) if record else {}
+    content = files.noted((project / name).with_suffix(".json")) if name else {}
     return str(content.get("last", "")), str(content.get("known", content.get("last", "")))
 
 

@@ -205,7 +205,7 @@ def newest_data(root: Path, dataset: str) -> Path:
 def _as_of(project: Path, dataset: str) -> datetime:
     """When the data that `project` points to were known; the beginning of time where it holds none."""
     try:
-        pointer = files.read_json(project / "data" / "pointers" / f"{dataset}.json")
+        pointer = files.read_json(ProjectPaths.of(project).pointer(dataset))
         known = datetime.fromisoformat(pointer["as_of"])
         return known if (project / pointer["snapshot"]).exists() else datetime.min
     except (OSError, ValueError, KeyError, TypeError):

@@ -44,7 +44,7 @@ def test_rows_without_dates_are_named_by_their_number(moved):
     found = status_of(moved, NAME, now=NOW)
     assert (found.data_as_of, found.last_observation, found.last_observation_age_h) == ("row 600", "row 600", None)
     assert found.training_cutoff.startswith("row ") and found.age_days == 2.0
-    (first, *_) = champion.history(moved, NAME, status.calendar(moved, NAME))
+    (first, *_) = champion.history(moved, NAME, status.calendar_kind(moved, NAME))
     assert first["training_cutoff"] == found.training_cutoff
 
 
