@@ -83,17 +83,17 @@ def tuned(job: Job, tree: Tree, settings: Dataset) -> str:
     if not kept.exists():
         job.say("tune")
         adopt(job.root, tree.path)
-        if not ProjectPaths.of(tree.path).pointer(job.dataset).exists():
+        if not tree.paths.pointer(job.dataset).exists():
             fetch(job, tree, settings)
         stages(job, tree, f"tune@{job.dataset}")
-        worktree.put(tree.path / "data" / "tuned" / job.dataset, kept)
-    worktree.put(kept, tree.path / "data" / "tuned" / job.dataset)
+        worktree.put(tree.paths.tuned(job.dataset), kept)
+    worktree.put(kept, tree.paths.tuned(job.dataset))
     return key
 
 
 def begin_with(job: Job, tree: Tree, current: Champion | None) -> None:
     """`warm`: the champion's weights as an input of the train stage; `scratch`, or no network: none."""
-    folder = tree.path / "data" / "warm" / job.dataset
+    folder = tree.paths.warm(job.dataset)
     shutil.rmtree(folder, ignore_errors=True)
     if job.strategy == "scratch" or current is None:
         return
@@ -128,9 +128,9 @@ def fetch(job: Job, tree: Tree, settings: Dataset) -> None:
     last = job.home / "pointer.json"
     continued = settings.source.overlap is not None  # anything else is read whole each time
     if continued and last.exists() and (tree.path / files.read_json(last)["snapshot"]).exists():
-        worktree.put(last, ProjectPaths.of(tree.path).pointer(job.dataset))
+        worktree.put(last, tree.paths.pointer(job.dataset))
     ingest.fetch_new(job.dataset, settings, root=tree.path, now=job.now, as_of=job.as_of, environment=job.environment)
-    worktree.put(ProjectPaths.of(tree.path).pointer(job.dataset), last)
+    worktree.put(tree.paths.pointer(job.dataset), last)
 
 
 def stages(job: Job, tree: Tree, target: str, *options: str) -> None:

@@ -22,6 +22,7 @@ from scipy import stats
 from forecast.comparison import metrics
 from forecast.config.datasets import Dataset, FractionSplits
 from forecast.config.operation import Retraining
+from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task, TaskColumn
 from forecast.data.panel import Panel, Series, from_frame, series_name
 from forecast.data.splits import Borders, cut, origins_of
@@ -83,10 +84,9 @@ class Case:
     @classmethod
     def read(cls, project: Path, name: str, task: Task) -> Case:
         """What stage `prepare` wrote below `project`."""
-        folder = project / "data" / "prepared" / name
-        frame = files.read_frame(folder / "frame.parquet")
-        panel = from_frame(frame, name, task)
-        borders = Borders.from_json(files.read_json(folder / "borders.json"))
+        paths = ProjectPaths.of(project)
+        panel = from_frame(files.read_frame(paths.frame(name)), name, task)
+        borders = Borders.from_json(files.read_json(paths.borders(name)))
         return cls(panel, borders, _scales(panel, borders))
 
     def rows(self, after: Sequence[pd.Timestamp]) -> dict[str, np.ndarray]:

@@ -38,8 +38,12 @@ class Tree:
     unused: tuple[str, ...]
 
     @property
+    def paths(self) -> ProjectPaths:
+        return ProjectPaths.of(self.path)
+
+    @property
     def configs(self) -> Path:
-        return self.path / "configs"
+        return self.paths.configs
 
 
 def opened(root: Path, dataset: str) -> Tree:
@@ -100,7 +104,7 @@ def configure(tree: Tree, dataset: str, splits: Mapping[str, Any]) -> None:
     _write_yaml(tree.configs / "models.yaml", {**models, **only})
     pipeline = yaml.safe_load((tree.path / "dvc.yaml").read_text(encoding="utf-8"))
     pipeline["stages"].pop("tune", None)
-    if (tree.path / "data" / "warm" / dataset).exists():
+    if tree.paths.warm(dataset).exists():
         pipeline["stages"]["train"]["do"]["deps"].append("data/warm/${item}")
     _write_yaml(tree.path / "dvc.yaml", pipeline)
 
@@ -117,7 +121,7 @@ def put(source: Path, target: Path) -> None:
 
 def prune(root: Path, tree: Tree, dataset: str, *, snapshots: int) -> None:
     """Bound what retrainings leave: old snapshots that no commit holds, and finished work of earlier data."""
-    store = tree.path / "data" / "snapshots" / dataset
+    store = tree.paths.snapshots / dataset
     committed = set(_git(tree.path, "ls-files", "--", "data/snapshots").splitlines())
     own = [p for p in sorted(store.glob("*.parquet")) if p.relative_to(tree.path).as_posix() not in committed]
     for path in own[:-snapshots]:
