@@ -46,7 +46,7 @@ TANKS = "arXiv 2405.10779, tables 3 and 4"
 UNCHECKED = "quoted, not checked against the publication"
 HORIZONS = ("96", "192", "336", "720")
 NETWORKS = ("skip alone", "network without skip", "network on its skip")
-SEGMENTS = "segments on the last value"
+SEGMENTS = "network over segments"
 
 TABLES = {
     "tanks": Table(
