@@ -61,6 +61,24 @@ def test_every_regressor_is_fitted_to_data_with_gaps_and_saved_without_pickle(na
         assert all(arrays[name].dtype.kind in "fib" for name in arrays.files)
 
 
+@pytest.mark.parametrize(
+    ("law", "grown"), [(lambda x: np.sin(3 * x[:, 0]) * x[:, 1], 40), (lambda x: 0 * x[:, 0], 20)]
+)
+def test_trees_grown_in_halves_are_those_of_one_fit_and_noise_needs_no_second(law, grown):
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    rng, about = np.random.default_rng(2), {"max_iter": 40, "max_features": 0.5, "early_stopping": False}
+    later = rng.normal(size=(400, 5)).astype(np.float32).astype(np.float64)
+    y, known = law(X) + 0.1 * rng.normal(size=600), law(later) + 0.1 * rng.normal(size=400)
+    model, plain = (HistGradientBoostingRegressor(random_state=0, **about) for _ in range(2))
+    with threadpool_limits(1):
+        arrays, whole = regressors._grown(model, X, y, later, known), regressors.boosted_trees(plain.fit(X, y))
+    assert model.n_iter_ == grown
+    expected = regressors.first_trees(whole, regressors._best_count(whole, later, known))
+    for name, values in expected.items():
+        np.testing.assert_array_equal(arrays[name], values)
+
+
 def test_boosted_trees_take_out_what_a_plain_line_leaves_of_a_law_that_turns():
     problem = turning(0.9)
     windows = problem.examples("test", problems.HORIZON)
