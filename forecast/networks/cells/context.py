@@ -75,10 +75,10 @@ class Jordan(ActivatedCell):
     def advance(self, xp: Namespace, w: Arrays, projected: Array, states: Arrays) -> tuple[Array, Arrays]:
         count = len(self.targets)
         share = 1 - self.alpha if self.average else 1
-        mu = self.alpha * states["mu"] + share * projected[:, :count]
+        mu = self.alpha * states["mu"] + share * projected[..., :count]
         z = xp.matmul(mu, w["recurrent_kernel"]) + w["bias"]
         if "kernel" in w:
-            z = z + projected[:, count:]
+            z = z + projected[..., count:]
         return activate(xp, self.activation, z), {"mu": mu}
 
 

@@ -1,6 +1,6 @@
-"""The recurrences of the commonest cells over time, faster than `scan` on a CPU: the plain LSTM, GRU and simple nets.
+"""The recurrences of the commonest cells over time, faster than `scan` on a CPU: the plain LSTM, GRU and simple net.
 
-    simple      h_t = tanh(x_t V + h_{t-1} W + b); Elman's gradient ends at h_{t-1}
+    simple      h_t = tanh(x_t V + h_{t-1} W + b)
     block_lstm  i, f, o = sigmoid(x V + h_{t-1} W + b),  g = tanh(x V + h_{t-1} W + b)
                 c_t = f * c_{t-1} + i * g,  h_t = o * tanh(c_t)      (Hochreiter & Schmidhuber 1997; Gers et al. 2000)
     gru         z, r = sigmoid(x V + h_{t-1} W + b),  h_t = (1 - z) * g + z * h_{t-1}
@@ -23,7 +23,7 @@ from scipy.linalg import get_blas_funcs
 
 from forecast.networks.cells import Cell
 from forecast.networks.cells.gated import GRU, LSTM
-from forecast.networks.cells.simple import Elman, SimpleRNN
+from forecast.networks.cells.simple import SimpleRNN
 from forecast.networks.inference.steppers import aligned
 
 Array = Any  # a tf.TensorArray
@@ -73,22 +73,14 @@ def block_lstm(
     The gradient TensorFlow 2.21 registers for BlockLSTMV2 is that of BlockLSTM, whose gates lie in another order
     (i, c, f, o): it is wrong. The right operation, BlockLSTMGradV2, exists and is called here by name.
     """
-    no_peephole = tf.zeros([tf.shape(recurrent)[0]], x.dtype)
-    given = {
-        "seq_len_max": tf.shape(x, tf.int64)[0],
-        "x": x,
-        "cs_prev": c0,
-        "h_prev": h0,
-        "w": tf.concat([kernel, recurrent], 0),
-        **dict.fromkeys(("wci", "wcf", "wco"), no_peephole),
-        "b": bias,
-    }
+    none = tf.zeros([tf.shape(recurrent)[0]], x.dtype)
+    weights = {"w": tf.concat([kernel, recurrent], 0), "b": bias, "wci": none, "wcf": none, "wco": none}
+    given = {"seq_len_max": tf.shape(x, tf.int64)[0], "x": x, "cs_prev": c0, "h_prev": h0, **weights}
     made = tf.raw_ops.BlockLSTMV2(**given, cell_clip=0.0, use_peephole=False)
 
     def gradient(dh: tf.Tensor, dc: tf.Tensor) -> tuple[Any, ...]:
-        back = {"cs_grad": dc, "h_grad": dh, "use_peephole": False}
-        g, inputs = tf.raw_ops.BlockLSTMGradV2(**given, **made._asdict(), **back), tf.shape(kernel)[0]
-        return g.x_grad, g.w_grad[:inputs], g.w_grad[inputs:], g.b_grad, g.h_prev_grad, g.cs_prev_grad
+        g = tf.raw_ops.BlockLSTMGradV2(**given, **made._asdict(), cs_grad=dc, h_grad=dh, use_peephole=False)
+        return g.x_grad, *tf.split(g.w_grad, [tf.shape(kernel)[0], -1]), g.b_grad, g.h_prev_grad, g.cs_prev_grad
 
     return (made.h, made.cs), gradient
 
@@ -135,12 +127,6 @@ def simple_backward(kernel: np.ndarray, recurrent: np.ndarray, seen: np.ndarray,
         np.multiply(d, slope, d)
         np.matmul(recurrent, d, carried)
     return *gradients(at, seen, kernel, recurrent), carried.T
-
-
-def elman_backward(kernel: np.ndarray, recurrent: np.ndarray, seen: np.ndarray, dh: np.ndarray) -> Any:
-    h, at = seen[1:, len(kernel) + 1 :], dh.swapaxes(1, 2).copy()
-    at *= 1 - h * h
-    return *gradients(at, seen, kernel, recurrent), np.zeros_like(dh[0])
 
 
 def gradients(at: np.ndarray, seen: np.ndarray, kernel: np.ndarray, recurrent: np.ndarray) -> tuple[Any, ...]:
@@ -220,5 +206,4 @@ RECURRENCES: dict[type[Cell], Callable[..., Any]] = {
     LSTM: block_lstm,
     GRU: in_numpy(gru_forward, gru_backward, kept=2),
     SimpleRNN: in_numpy(simple_forward, simple_backward, kept=1),
-    Elman: in_numpy(simple_forward, elman_backward, kept=1),
 }
