@@ -1,7 +1,7 @@
 """Which of the project's files a module runs: the static import graph, function-level imports included.
 
-Two uses: the deps of dvc.yaml are checked against it, and trained models are kept under a digest of the code they
-depend on, so that an edit costs exactly what it can change.
+Stages run again, and trained models are kept, by a digest of the code that they depend on: an edit costs exactly what
+it can change.
 """
 
 from __future__ import annotations
