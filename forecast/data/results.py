@@ -31,7 +31,7 @@ MEAN, SPREAD, ENSEMBLE = "mean", "std", "ensemble"
 """What stands in the column `seed` of a table beside the seeds: their mean, their standard deviation, and the mean of
 their forecasts."""
 FORECAST_COLUMNS = ["unique_id", "cutoff", "step", "ds", "block", "seed", "y", "y_hat"]
-PER_SERIES = ("bands", "by_series", "intervals", "interval_methods", "reliability")
+PER_SERIES = ("bands", "by_series", "intervals", "reliability")
 """Tables of stage `compare` with rows for every series: Parquet; the others are CSV."""
 TEXT = {"seed": str, "model": str, "skip": str, "dataset": str, "series": str}
 
@@ -132,7 +132,6 @@ class Results:
     by_series = _table("by_series")
     intervals = _table("intervals")
     """Their scores: one row per series, level and step, step 0 being all of them."""
-    interval_methods = _table("interval_methods")
     reliability = _table("reliability")
     changes = _table("change_by_step")
     """By step the change of each candidate's error against naive, with its 95 % band."""
@@ -144,8 +143,8 @@ class Results:
     @property
     def recorded_intervals(self) -> pd.DataFrame:
         """What MLflow's records hold: `intervals`, and up to 0.1 those of two methods."""
-        earlier = any(self._compared(f"interval_methods.{kind}").exists() for kind in ("csv", "parquet"))
-        return self.interval_methods if earlier else self.intervals
+        earlier = self._compared("interval_methods.csv")
+        return pd.read_csv(earlier, dtype=TEXT) if earlier.exists() else self.intervals
 
     @cached_property
     def residuals(self) -> list[dict[str, Any]]:
