@@ -82,7 +82,8 @@ beside: setup  ## a day ahead beside neuralforecast, darts and trees, DATA=FOLDE
 	@$(PY) -m bench.beside $(if $(DATA),--data '$(DATA)') $(if $(ONLY),--only '$(ONLY)') $(if $(AGAIN),--again)
 
 race: setup  ## whole trainings, backtests and growth beside neuralforecast and darts, DATA=FOLDER: docs/results.md
-	@$(PY) -m bench.race $(if $(DATA),--data '$(DATA)') $(if $(ONLY),--only '$(ONLY)') $(if $(AGAIN),--again)
+	@$(PY) -m bench.race $(if $(DATA),--data '$(DATA)') $(if $(ONLY),--only '$(ONLY)') $(if $(AGAIN),--again) \
+		$(if $(RUN),--run '$(RUN)')
 
 soak: setup  ## simulated days of operation with faults, DAYS=60, SEED= to repeat one; KILLS=1000: kill -9, resumable
 	@$(if $(KILLS),nice $(PY) -m bench.killing --kills '$(KILLS)',$(PY) -m bench.soak) --days '$(or $(DAYS),60)' \

@@ -7,6 +7,7 @@ It runs in the environment of its library; the first call counts, tracing and co
     train       budgets of 25, 50, 100 ... gradient steps at three learning rates, each a training of its own from its
                 first call to its forecasts of the validation block, until one takes `limit` seconds
     backtest    every origin of a block with fixed weights, the median of three
+    prepare     what the stage of that name makes of `series` series of `days` days: its memory beside its frame's
     growth      `series` series of 200 days: a training of 100 steps, then every origin of the last 60 days
 """
 
@@ -120,6 +121,32 @@ def _trained(trial: Any) -> Any:
     return trial
 
 
+def ours_prepare(task: Task) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Memory: the largest while it works less that before the frame was made, so with the frame itself."""
+    import psutil
+
+    from forecast.config.datasets import Dataset
+    from forecast.data.preparation import prepare
+
+    series, days, process = task["series"], task["days"], psutil.Process()
+    settings = {
+        "title": "many", "source": {"kind": "file", "path": "many.csv"}, "calendar": {"kind": "regular", "freq": "1D"},
+        "season_length": 7, "target": {"column": "y"}, "horizon": 7, "lookback": 28,
+        "splits": {"train": 0.6, "validation": 0.15, "calibration": 0.1},
+        "licence": {"name": "none", "attribution": "simulated"},
+    }  # fmt: skip
+    dataset, before = Dataset.model_validate(settings), process.memory_info().rss
+    names = pd.Index([f"s{number:05d}" for number in range(series)]).repeat(days)
+    times = np.tile(pd.date_range("2021-01-01", periods=days).to_numpy(), series)
+    frame = pd.DataFrame({"unique_id": names, "ds": times, "y": np.arange(float(series * days))})
+    del names, times
+    own = float(frame.memory_usage(deep=True).sum())
+    seconds, (prepared, _) = clocked(lambda: prepare(frame, dataset, where="many.csv"))
+    assert len(prepared) == len(frame)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    return {"rows": len(frame), "s": seconds, "frame MB": own / 1e6, "peak MB": most / 1e6}, ("numpy", "pandas")
+
+
 def _lstm(rate: float, steps: int) -> Any:
     from neuralforecast import NeuralForecast
     from neuralforecast.models import LSTM
@@ -221,6 +248,7 @@ CONTENDERS: dict[tuple[str, str], Made] = {
     ("ours", "train"): ours_train,
     ("ours", "backtest"): ours_backtest,
     ("ours", "growth"): ours_growth,
+    ("ours", "prepare"): ours_prepare,
     ("neuralforecast LSTM", "train"): nf_train,
     ("neuralforecast LSTM", "backtest"): nf_backtest,
     ("darts BlockRNN", "train"): darts_train,

@@ -28,6 +28,7 @@ from bench.peers.locks import split
 from bench.published import FILES, TABLES, folder_of
 from bench.results_file import ROOT, ResultsFile
 from forecast.system.errors import InputError
+from forecast.system.files import write_json
 
 HERE = {"processor": "one", "cores": 2}
 
@@ -240,6 +241,21 @@ def test_the_quickest_training_that_gets_there_counts_and_what_was_not_run_says_
     assert "| 10 | 2.00 | 200.00 | 1.00 | 100.00 | 300 | |" in lines
     assert "| 100 | not run | | | | | make race |" in lines
     assert "ETTh1.csv is not in the data folder" in race.measured(race.tasks(1.0)["train/ours"], tmp_path)["not run"]
+
+
+def test_the_costs_of_a_grid_are_read_from_a_finished_run_networks_apart(tmp_path: Path) -> None:
+    assert "make race RUN=FOLDER" in race.measured(race.tasks(1.0)["grid/weather"], tmp_path, tmp_path)["not run"]
+    tuned, costs = tmp_path / "data" / "tuned" / "weather", tmp_path / race.COSTS / "weather"
+    for name in ("gru.linear", "gru.last", "boosting"):
+        write_json(tuned / f"{name}.json", {})
+        write_json(costs / f"{name}.tuning.json", {"cpu_seconds": 100.0})
+        write_json(costs / f"{name}.json", {"cpu_seconds": 20.0})
+    write_json(costs / "naive.json", {"cpu_seconds": 1.0})
+    row = race.measured(race.tasks(1.0)["grid/weather"], tmp_path, tmp_path)
+    assert row == {"CPU s": 361.0, "networks": 2, "networks' CPU s": 240.0}
+    lines = race_page.lines({"grid/weather": row, "prepare/ours": {"rows": 10, "s": 1, "frame MB": 2, "peak MB": 7}})
+    assert "| weather | 361 | 2 | 120.0 | < 137 | met | < 137 | MISSED |" in lines
+    assert "| 10 rows | 1.0 | 2 | 7 | 3.5 | < 3 | MISSED |" in lines
 
 
 def test_a_backtest_is_held_against_its_bar() -> None:
