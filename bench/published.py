@@ -81,7 +81,7 @@ TABLES = {
         (
             Published("AutoARIMA", (1.03,), UNCHECKED), Published("ES-RNN", (0.893,), UNCHECKED),
             Published("FFORMA", (0.819,), UNCHECKED), Published("TiRex, zero-shot", (0.722,), UNCHECKED),
-        ), NETWORKS,
+        ), (*NETWORKS, SEGMENTS),
     ),
     "beijing": Table(
         "Beijing stations, temperature 24 h ahead", "test MAE", ("MAE",), (), (),
