@@ -7,6 +7,7 @@ one_step = model.series_parallel(u, y)      free_run = model.parallel(u, y[: mod
 
 from forecast.identification.automatic import identify
 from forecast.identification.data import (
+    decimate,
     detrend,
     divideblock,
     divideind,
@@ -64,7 +65,7 @@ from forecast.training.narx.search_settings import SearchSettings
 __all__ = [
     "DelayChoice", "Experiment", "LoopRun", "Model", "Net", "SearchSettings", "Stability", "State",
     "TrainingRecord", "Watch", "arx_order", "autocorrelation", "chirp", "choose_delays", "crest_factor",
-    "cross_correlation", "detrend", "distdelaynet", "divideblock", "divideind", "divideint", "dividerand",
+    "cross_correlation", "decimate", "detrend", "distdelaynet", "divideblock", "divideind", "divideint", "dividerand",
     "dividetrain", "elmannet", "export", "frequency_response", "grunet", "identify", "layrecnet", "lstmnet",
     "multisine", "narma10", "narnet", "narxnet", "perform", "plotbode", "ploterrcorr", "ploterrhist",
     "plotinerrcorr", "plotperform", "plotregression", "plotresponse", "plotspectrum", "plotstatic",

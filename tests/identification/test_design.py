@@ -13,6 +13,7 @@ from forecast.identification import (
     arx_order,
     chirp,
     crest_factor,
+    decimate,
     detrend,
     frequency_response,
     multisine,
@@ -127,3 +128,14 @@ def test_the_train_state_shows_mu_and_the_iterations_since_the_best() -> None:
     np.testing.assert_array_equal(above.lines[0].get_ydata(), curve[:, 3])
     best = int(np.argmin(curve[:, 2]))
     assert below.lines[0].get_ydata()[-1] == curve[-1, 0] - best
+
+
+def test_decimated_rows_are_means_without_those_that_fill_none() -> None:
+    y = np.arange(8.0)
+    y[4] = np.nan
+    found = decimate(Experiment(2 * np.arange(8.0), y, weight=np.arange(8.0)), 3)
+    np.testing.assert_array_equal(found.u, [[2.0], [8.0]])
+    np.testing.assert_array_equal(found.y, [[1.0], [np.nan]])
+    np.testing.assert_array_equal(found.weight, [[1.0], [4.0]])
+    with pytest.raises(InputError, match="`every` is 5; wanted whole rows from 1 to half of the 8"):
+        decimate(Experiment(None, np.arange(8.0)), 5)

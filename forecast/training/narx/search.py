@@ -117,7 +117,7 @@ class Search:
     def winners(self, announce: Callable[[str], None]) -> list[Member]:
         """The best nets of every fold, of the families that were not given up.
 
-        A family is given up when over n folds its best nets are 1 + 2/n times as bad as those of the best one; of the
+        A family is given up when over n folds its best nets are 1 + 4/n times as bad as those of the best one; of the
         others those are taken that together follow the blocks best.
         """
         folds: list[list[Member]] = []
@@ -135,7 +135,7 @@ class Search:
             for family in families:
                 behind[family].append(float(np.log(best.get(family, np.inf) / min(best.values()))))
             mean = {family: float(np.mean(behind[family])) for family in families}
-            most = min(mean.values()) + np.log(1 + 2 / (number + 1))
+            most = min(mean.values()) + np.log(1 + 4 / (number + 1))
             families = {family for family in families if mean[family] <= most}
             seconds = (time.process_time() - begun) * (self.settings.folds - number)  # the last training is as a fold
             left = ", ".join(sorted(families))
