@@ -24,7 +24,7 @@ BY_CHANCE = 2.0  # standard errors: the doubt whose benefit the linear model has
 GAIN = 0.7  # of the error before: a round that lowers it so far is repeated
 REPEATS = 4
 LINEAR_ROUNDS, LINEAR_ITERATIONS = 3, 15
-MORE_WORK = 1.5  # times the work of one family: repeated rounds, and other families until they are given up
+MORE_WORK = 1.8  # times the work of one family: repeated rounds, and other families until they are given up
 
 COORDINATES = {"differences": differences, "increments": increments}
 
