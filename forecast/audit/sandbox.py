@@ -213,13 +213,14 @@ def _lay_out(
     if project.paths.requirements.exists():
         shutil.copy(project.paths.requirements, folder)
     for name, stored in project.raw.items():
-        own = frame if name == project.dataset else stored
-        known = _known(project, after) if change is not None and after is not None else None
-        if change is not None and after is not None and name == project.dataset:
-            # what was observed later is changed; what is known ahead of the horizon behind it stays as it is
-            own = with_plans(change(observed(own, project.settings), after), own, project.settings, after)
-        elif change is not None and after is not None:
-            own = change(own, _last_known(project, name, after))
+        own, known = frame if name == project.dataset else stored, None
+        if change is not None and after is not None:
+            known = _known(project, after)
+            if name == project.dataset:
+                # what was observed later is changed; what is known ahead of the horizon behind it stays as it is
+                own = with_plans(change(observed(own, project.settings), after), own, project.settings, after)
+            else:
+                own = change(own, _last_known(project, name, after))
         as_of = pd.Timestamp(snapshots.read_pointer(project.paths.root, name).as_of)
         pointer = snapshots.write_snapshot(folder, name, own, as_of=as_of, provenance={})
         beside = vintages.write(folder, name, _vintages(project.paths.root, name, known), as_of=as_of)
