@@ -152,7 +152,7 @@ def losses(scored: list[Scored], scale: Mapping[str, float], block: str) -> pd.D
 
 def _loss(cube: Cube) -> np.ndarray:
     """(n,): the absolute error of the mean of the seeds, over the known steps of each origin."""
-    error = np.abs(cube.y - cube.y_hat.mean(axis=0))
+    error = np.abs(cube.y - cube.ensemble)
     whole = np.isfinite(error).all()
     return np.asarray(error.mean(axis=1) if whole else np.ma.masked_invalid(error).mean(axis=1).filled(np.nan))
 
@@ -195,7 +195,7 @@ def _changes(scored: list[Scored], task: Task) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for candidate in scored:
         tested = candidate.blocks.get("test", ())
-        pairs = [(abs(c.y_hat.mean(axis=0) - c.y), naive[c.series]) for c in tested if c.series in naive]
+        pairs = [(abs(c.ensemble - c.y), naive[c.series]) for c in tested if c.series in naive]
         if len({errors.shape for pair in pairs for errors in pair}) == 1:
             about = {key: candidate.record[key] for key in ("model", "ranking")}
             found = zip(*change_by_step(pairs, **spacing), strict=True)
@@ -224,7 +224,7 @@ def _alarms(scored: list[Scored], task: Task) -> dict[str, list[dict[str, Any]]]
     found: dict[str, list[dict[str, Any]]] = {"copies": [], "leaks": []}
     steps = {"horizon": task.horizon, "step_size": task.step_size}
     for about, cube in _tested(scored):
-        arguments = (cube.y, cube.y_hat.mean(axis=0), cube.last)
+        arguments = (cube.y, cube.ensemble, cube.last)
         if copy := copy_check(*arguments, **steps):
             found["copies"].append({**about, "unique_id": cube.series, "reason": copy})
         priced = isinstance(task.calendar, SessionCalendar) and target_of(cube.series, task).is_price

@@ -133,7 +133,7 @@ def _stack(
 
     def side_by_side(cubes: list[Cube]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         own = widths(np.stack([cube.volatility for cube in cubes], axis=1), typical, blocks.lookback)
-        y, y_hat = (to(np.hstack(parts)) for parts in ([c.y for c in cubes], [ensemble(c) for c in cubes]))
+        y, y_hat = (to(np.hstack(parts)) for parts in ([c.y for c in cubes], [c.ensemble for c in cubes]))
         return y, y_hat, np.repeat(own, cubes[0].y.shape[1], axis=1)
 
     held, shown = side_by_side(known), side_by_side(seen)
@@ -144,16 +144,11 @@ def _refusal(calibration: Cube | None, level: float) -> str:
     """Why the calibration block of one series supports no interval of `level`; empty when it does."""
     try:
         if calibration is not None:
-            scores_of(calibration.y, ensemble(calibration))
+            scores_of(calibration.y, calibration.ensemble)
         rank_of(0 if calibration is None else int(np.isfinite(calibration.y).sum(axis=0).min()), level)
     except InputError as error:
         return str(error)
     return ""
-
-
-def ensemble(cube: Cube) -> np.ndarray:
-    """(n, H): the mean of the seeds' forecasts."""
-    return np.asarray(cube.y_hat.mean(axis=0))
 
 
 def interval_scores(blocks: Blocks, levels: Sequence[float]) -> tuple[pd.DataFrame, list[Refusal]]:

@@ -59,6 +59,11 @@ class Cube:
     cutoffs: np.ndarray
     volatility: np.ndarray
 
+    @property
+    def ensemble(self) -> np.ndarray:
+        """(n, H): the mean of the seeds' forecasts."""
+        return np.asarray(self.y_hat.mean(axis=0))
+
 
 def cubes(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> list[Cube]:
     """The long frame of one candidate and block as arrays, origins in time order."""
@@ -93,7 +98,7 @@ def members(cube: Cube) -> Iterator[tuple[str, np.ndarray]]:
     for seed, y_hat in zip(cube.seeds, cube.y_hat, strict=True):
         yield str(seed), y_hat
     if len(cube.y_hat) > 1:
-        yield MEAN, cube.y_hat.mean(axis=0)
+        yield MEAN, cube.ensemble
 
 
 def references(frame: pd.DataFrame, naive: pd.DataFrame, task: Task, borders: Borders, block: str) -> Reference:
