@@ -119,31 +119,36 @@ def fit_and_forecast(
         except ModelFailure as error:
             files.write_json(temporary / "fit.json", {"seed": seed, "status": "failed", "reason": str(error)})
         else:
-            fitted, final = fits.first, fits.final
-            final.forecaster.save(temporary / "seed")
-            if final is not fitted:
-                fitted.forecaster.save(temporary / "chosen")
-            train = [cut.train for cut in (problem if final is fitted else problem.joined).blocks.values()]
-            files.write_frame(temporary / "forecasts.parquet", forecasts)
-            if distributions is not None:
-                files.write_frame(temporary / DISTRIBUTIONS, distributions)
-            files.write_json(
-                temporary / "fit.json",
-                {
-                    "seed": seed,
-                    "status": "ok",
-                    "reason": fitted.note,
-                    "best_step": fitted.best_step,
-                    "repeated_steps": 0 if final is fitted else fitted.best_step,
-                    "steps_elsewhere": fitted.steps_elsewhere,
-                    "validation_loss": files.json_number(fitted.validation_loss),
-                    "curve": files.json_number(fitted.curve),
-                    "n_params": final.forecaster.n_params,
-                    "refits": fits.refits,
-                    "rows_seen": sum(stop - start for start, stop in train),
-                },
-            )
+            _keep(temporary, seed, fits, problem, forecasts, distributions)
     return {"cpu_seconds": time.process_time() - cpu, "wall_seconds": time.perf_counter() - wall}
+
+
+def _keep(
+    folder: Path, seed: int, fits: Fits, problem: Problem, forecasts: pd.DataFrame, distributions: pd.DataFrame | None
+) -> None:
+    """Everything that `fit_and_forecast` leaves of a fit that succeeded."""
+    first, final = fits.first, fits.final
+    final.forecaster.save(folder / "seed")
+    if final is not first:
+        first.forecaster.save(folder / "chosen")
+    files.write_frame(folder / "forecasts.parquet", forecasts)
+    if distributions is not None:
+        files.write_frame(folder / DISTRIBUTIONS, distributions)
+    train = [cut.train for cut in (problem if final is first else problem.joined).blocks.values()]
+    content = {
+        "seed": seed,
+        "status": "ok",
+        "reason": first.note,
+        "best_step": first.best_step,
+        "repeated_steps": 0 if final is first else first.best_step,
+        "steps_elsewhere": first.steps_elsewhere,
+        "validation_loss": files.json_number(first.validation_loss),
+        "curve": files.json_number(first.curve),
+        "n_params": final.forecaster.n_params,
+        "refits": fits.refits,
+        "rows_seen": sum(stop - start for start, stop in train),
+    }
+    files.write_json(folder / "fit.json", content)
 
 
 def fit_twice(
