@@ -87,6 +87,11 @@ class Cell:
             return {name: xp.zeros(batch, size, like) for name, size in self.states().items()}
         return {name: xp.rows(w[f"initial_{name}"], batch) for name in self.states()}
 
+    def data_context(self) -> tuple[tuple[int, ...], float, float] | None:
+        """The columns of x whose decaying sum is the only state, the decay and their share in it; None: the net makes
+        its states itself."""
+        return None
+
     def project(self, xp: Namespace, w: Arrays, x: Array) -> Array:
         """The part of the equation that needs the input alone: x `(..., I)`, result `(..., P)`."""
         return xp.matmul(x, w["kernel"]) + w["bias"]

@@ -65,6 +65,9 @@ class Jordan(ActivatedCell):
             "bias": Weight((self.units,), "zeros"),
         }
 
+    def data_context(self) -> tuple[tuple[int, ...], float, float]:
+        return self.targets, self.alpha, 1 - self.alpha if self.average else 1.0
+
     def project(self, xp: Namespace, w: Arrays, x: Array) -> Array:
         y = xp.take(x, self.targets)
         if "kernel" not in w:
@@ -73,9 +76,8 @@ class Jordan(ActivatedCell):
         return xp.concat([y, xp.matmul(xp.take(x, others), w["kernel"])])
 
     def advance(self, xp: Namespace, w: Arrays, projected: Array, states: Arrays) -> tuple[Array, Arrays]:
-        count = len(self.targets)
-        share = 1 - self.alpha if self.average else 1
-        mu = self.alpha * states["mu"] + share * projected[..., :count]
+        (_, alpha, share), count = self.data_context(), len(self.targets)
+        mu = alpha * states["mu"] + share * projected[..., :count]
         z = xp.matmul(mu, w["recurrent_kernel"]) + w["bias"]
         if "kernel" in w:
             z = z + projected[..., count:]

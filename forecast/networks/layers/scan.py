@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from forecast.networks import cells
 from forecast.networks.cells import Cell, Namespace
-from forecast.networks.cells.context import Jordan
 from forecast.networks.cells.gated import LSTM
 from forecast.networks.layers.blocks import tensor_namespace
 from forecast.networks.layers.fused import RECURRENCES, Array, collector, compiled, rows, steps_of, traced
@@ -92,14 +91,16 @@ def run(
     """x `(T, B, C)`: outputs `(T, B, units)`, the states of every step if asked for, and the last states.
 
     The fastest way for the cell: TensorFlow's kernel for the plain LSTM, NumPy for the plain GRU and simple net, one
-    convolution for Jordan's context, and `scan` for all others.
+    convolution for a context that is made of data, and `scan` for all others.
     """
     if PORTABLE.get():
         outputs, *kept = unrolled(cell, w, x, first)
         return outputs, kept if all_states else [], [sequence[-1] for sequence in kept]
-    if isinstance(cell, Jordan):
-        outputs, new = cell.step(tensor_namespace, w, x, {"mu": contexts(cell, x, first["mu"])})
-        return outputs, [new["mu"]] if all_states else [], [new["mu"][-1]]
+    made_of = cell.data_context()
+    if made_of is not None:
+        before = {name: contexts(x, state, *made_of) for name, state in first.items()}
+        outputs, new = cell.step(tensor_namespace, w, x, before)
+        return outputs, list(new.values()) if all_states else [], [state[-1] for state in new.values()]
     sequences = known(cell, w, x, first)
     if sequences is not None:
         return sequences[0], sequences if all_states else [], [sequence[-1] for sequence in sequences]
@@ -121,14 +122,14 @@ def known(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> list[tf.Tenso
     return traced(RECURRENCES[type(cell)], x, w["kernel"], w["recurrent_kernel"], w["bias"], *states)
 
 
-def contexts(cell: Jordan, x: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
-    """Jordan's context before every step, `(T, B, m)`: it is made of data, so one convolution gives all of it."""
-    steps, count = tf.shape(x)[0], len(cell.targets)
-    y = (1 - cell.alpha if cell.average else 1) * tensor_namespace.take(x, cell.targets)
+def contexts(x: tf.Tensor, first: tf.Tensor, columns: Sequence[int], decay: float, share: float) -> tf.Tensor:
+    """The context before every step, `(T, B, m)`: it is made of data, so one convolution gives all of it."""
+    steps, count = tf.shape(x)[0], len(columns)
+    y = share * tensor_namespace.take(x, columns)
     line = tf.concat([tf.zeros_like(y[1:]), first[None], y[:-1]], 0)  # no row after t in the sum for t: it may be NaN
-    powers = cell.alpha ** tf.cast(tf.range(steps)[::-1], x.dtype)
-    columns = tf.transpose(tf.reshape(line, [-1, tf.shape(first)[0] * count]))[..., None]
-    found = tf.nn.conv1d(columns, powers[:, None, None], stride=1, padding="VALID")
+    powers = decay ** tf.cast(tf.range(steps)[::-1], x.dtype)
+    past = tf.transpose(tf.reshape(line, [-1, tf.shape(first)[0] * count]))[..., None]
+    found = tf.nn.conv1d(past, powers[:, None, None], stride=1, padding="VALID")
     return tf.reshape(tf.transpose(found[..., 0]), [steps, -1, count])
 
 
