@@ -63,8 +63,10 @@ def _reported(model: Model, found: Identified, experiments: tuple[Experiment, ..
         *cautions(experiments, max(member.net.n_weights for member in found.members)),
     ]
     if not np.median(held_out) < POOR * float(np.mean(found.scaling.y_scale)):
-        notes.append("Its free run is no simulation: an input is missing, or the series is chaotic, and is better "
-                     "forecast by `train` with `for_use`, the number of steps it is wanted for.")  # fmt: skip
+        notes.append(
+            "Its free run is no simulation: an input is missing, or the series is chaotic, and is better "
+            "forecast by `train` with `for_use`, the number of steps it is wanted for."
+        )
     performance, run = {"train": stepped}, {"train": free, "validation": float(np.median(held_out) ** 2)}
     training = TrainingRecord("nets found", (), performance, "parallel", run, "simulation", tuple(notes))
     return replace(model, training=training)

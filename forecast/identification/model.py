@@ -188,9 +188,8 @@ class Model:
         """Net, scaling and weights as text and plain arrays."""
         folder.mkdir(parents=True, exist_ok=True)
         record = None if self.record is None else self.record.tolist()
-        content = {
-            "schema": SCHEMA, "net": asdict(self.net), "training": _written(asdict(self.training)), "record": record,
-        }  # fmt: skip
+        training = _written(asdict(self.training))
+        content = {"schema": SCHEMA, "net": asdict(self.net), "training": training, "record": record}
         files.write_json(folder / "model.json", content)
         scaling = {f"scaling:{name}": value for name, value in vars(self.scaling).items()}
         files.write_arrays(folder / "weights.npz", {**self.weights, **scaling})

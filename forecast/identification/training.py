@@ -105,11 +105,10 @@ def train(
         weights, run = _one_layer(net, rows, scaling, chosen, options, range(seed, seed + restarts), announce, watch)
         training = TrainingRecord(run.reason, run.curve)
     else:
-        validate = judge(net, rows, scaling, chosen)
+        series, error = rows.series(network, scaling), judge(net, rows, scaling, chosen) if has else None
         weights, run = network_problem.fit(
-            network, rows.series(network, scaling), validate if has else None,
-            seed=seed, restarts=restarts, options=options, announce=announce, watch=watch,
-        )  # fmt: skip
+            network, series, error, seed=seed, restarts=restarts, options=options, announce=announce, watch=watch
+        )
         training = TrainingRecord(run.reason, run.curve)
     model = Model(net, weights, scaling, record=rows.record())
     return _reported(replace(model, training=replace(training, for_use=chosen if has else "prediction")), rows)
@@ -238,8 +237,10 @@ def _adam(
     arrays = ([one.past, one.future, one.target, one.weight] for one in series)
     float32 = [TrainingSeries(*(np.asarray(array, np.float32) for array in each)) for each in arrays]
     joined = chunks.join(float32, supervised=min(64, shortest - start), warm_up=min(start, shortest - 2))
-    settings = descent.Settings(steps=1000 * iterations, learning_rate=5e-3, batch_size=8, weight_decay=0.0, clip=1.0,
-                                loss="mse", evaluate_every=250)  # fmt: skip
+    steps = 1000 * iterations
+    settings = descent.Settings(
+        steps=steps, learning_rate=5e-3, batch_size=8, weight_decay=0.0, clip=1.0, loss="mse", evaluate_every=250
+    )
     found = gradient.fit(network, joined, validate, settings, seed=seed)
     curve = tuple((step, loss, error, float("nan")) for step, loss, error in found.curve)
     weights = {name: np.asarray(value, np.float64) for name, value in found.weights.items()}

@@ -80,8 +80,7 @@ def identify(
         raise ModelFailure("No NARX net follows any held-out block in free run; other inputs may be missing.")
     members = _refitted(search, winners)
     kept, notes = _bounded(members, scaled, settings.start)
-    size = float(np.mean(scaling.y_scale))
-    chosen = tuple(replace(m, held_out_rmse=m.held_out_rmse * size) for m in kept)
+    chosen = tuple(replace(m, held_out_rmse=m.held_out_rmse * float(np.mean(scaling.y_scale))) for m in kept)
     return Identified(chosen, scaling, settings.start, (*_notes(members, held, search.interrupted), *notes))
 
 

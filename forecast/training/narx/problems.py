@@ -147,7 +147,11 @@ class Stack:
 
     def mean_square(self, weights: Array) -> float:
         """Of the bounded free run, over the counted values; infinity on divergence."""
-        error = self.errors(self.free_run(weights))
+        return self.mean_square_of(self.free_run(weights))
+
+    def mean_square_of(self, run: Array) -> float:
+        """The same of a run."""
+        error = self.errors(run)
         return finite_sum(error) / max(error.size, 1)
 
     def errors(self, run: Array) -> Array:

@@ -21,6 +21,7 @@ from forecast.training.narx.problems import ClosedLoop, OpenLoop, Stack
 from forecast.training.narx.search_settings import SearchSettings, delay_net, iterations_of
 
 BY_CHANCE = 2.0  # standard errors: the doubt whose benefit the linear model has
+STOPS = 100  # values of a held-out block, from which on it also chooses the iteration
 GAIN = 0.7  # of the error before: a round that lowers it so far is repeated
 REPEATS = 4
 LINEAR_ROUNDS, LINEAR_ITERATIONS = 3, 15
@@ -153,7 +154,7 @@ class Search:
             m if m.net.states else self._trained(OpenLoop(m.net, train, start, held_out), m, opening) for m in begun
         ]
         for iterations, keep in self.settings.rounds:
-            options = lm.Options(max_iterations=iterations, bayesian=True)
+            options = lm.Options(max_iterations=iterations, bayesian=True, patience=max(iterations, 30))
             scored = [self._while_better(m, train, held_out, options) for m in tried]
             scored.sort(key=lambda m: m.held_out_rmse)
             own = ([m for m in scored if m.family == family] for family in sorted(families))
@@ -204,11 +205,14 @@ class Search:
     ) -> Member:
         """Trained on for the iterations of the round, and again as long as that lowers the held-out error by much.
 
-        One free run goes through all rows: a piece behind the block would begin in an unknown state. The block stops
-        no training and chooses no iteration: few rows with the noise of a slow disturbance would be fitted by that.
+        One free run goes through all rows: a piece behind the block would begin in an unknown state. A block of fewer
+        than `STOPS` values chooses no iteration: the noise of a slow disturbance on it would be fitted by that.
         """
         start = self.settings.start
         problem, judge = ClosedLoop(member.net, train, start), Stack(member.net, held_out, start)
+        if member.net.hidden and np.count_nonzero(judge.weight) >= STOPS:
+            own = problem.train  # without the problem itself, which would keep every net in memory
+            problem.validate = lambda weights: judge.mean_square_of(own.free_run(weights))
         for _ in range(REPEATS):
             before, member = member.held_out_rmse, self._trained(problem, member, options)
             member = member.judged(judge.errors(problem.train.free_run(member.weights)))
