@@ -119,6 +119,8 @@ def gaps_filled_forwards(root: Path) -> None:
         root,
         "forecast/data/panel.py",
         """
+        from dataclasses import replace
+
         _exact = _series
 
         def _series(unique_id, rows, dataset, columns):

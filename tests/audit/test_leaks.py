@@ -86,6 +86,8 @@ def gap_filled_backwards(root: Path) -> None:
         root,
         "forecast/data/panel.py",
         """
+        from dataclasses import replace
+
         _exact = _series
 
         def _series(unique_id, rows, dataset, columns):
@@ -100,6 +102,8 @@ def known_future_made_of_actuals(root: Path) -> None:
         root,
         "forecast/data/panel.py",
         """
+        from dataclasses import replace
+
         _exact = _series
 
         def _series(unique_id, rows, dataset, columns):
@@ -530,6 +534,8 @@ def interpolated_inside_the_longest_gaps(root: Path) -> None:
         root,
         "forecast/data/panel.py",
         """
+        from dataclasses import replace
+
         _exact = _series
 
         def _series(unique_id, rows, dataset, columns):
