@@ -20,7 +20,7 @@ from forecast.training.narx.net import Narx, middle
 from forecast.training.narx.problems import ClosedLoop, OpenLoop, Stack
 from forecast.training.narx.search_settings import SearchSettings, delay_net, iterations_of
 
-BY_CHANCE = 2.0  # standard errors: the doubt whose benefit the linear model has
+DOUBT = (2.0, 1.25)  # standard errors, and times the error: the benefit of it that a linear model has
 STOPS = 100  # values of a held-out block, from which on it also chooses the iteration
 GAIN = 0.7  # of the error before: a round that lowers it so far is repeated
 REPEATS = 4
@@ -246,7 +246,7 @@ def initial(net: Narx, rng: np.random.Generator) -> Array:
 
 def _together(folds: list[list[Member]]) -> list[Member]:
     """The nets of the families that together, by the middle of their runs, follow the held-out blocks best; those of
-    the smallest linear model alone unless they are better by more than `BY_CHANCE` standard errors over the blocks."""
+    the smallest linear model alone unless they are better by more than `DOUBT`, standard errors or the factor."""
     families = sorted({member.family for fold in folds for member in fold})
     mixed = (some for size in range(len(families)) for some in itertools.combinations(families, size + 1))
     found = ([[member for member in fold if member.family in some] for fold in folds] for some in mixed)
@@ -256,7 +256,7 @@ def _together(folds: list[list[Member]]) -> list[Member]:
         nets = [[member for member in fold if member.net == net] for fold in folds]
         if len(folds) > 1 and all(nets):
             more = np.log(_errors(nets) / _errors(best))
-            if more.mean() <= BY_CHANCE * more.std(ddof=1) / np.sqrt(len(folds)):
+            if more.mean() <= min(DOUBT[0] * more.std(ddof=1) / np.sqrt(len(folds)), 2 * np.log(DOUBT[1])):
                 return [member for fold in nets for member in fold]
     return [member for fold in best for member in fold]
 
