@@ -22,9 +22,9 @@ from forecast.identification import identify
 from forecast.system.errors import ModelFailure
 from forecast.training import levenberg_marquardt as lm
 from forecast.training.narx.experiment import Experiment, Standardization, saturation
+from forecast.training.narx.identify import initial
 from forecast.training.narx.net import Narx
 from forecast.training.narx.problems import ClosedLoop, OpenLoop
-from forecast.training.narx.search import initial
 
 START = 5
 HELD_OUT = 0.25  # of the train record, its end: where the single nets are stopped

@@ -16,8 +16,7 @@ from forecast.identification.training import POOR
 from forecast.training.levenberg_marquardt import Watch, listening
 from forecast.training.narx import identify as search
 from forecast.training.narx.experiment import Experiment, cautions
-from forecast.training.narx.identify import Identified
-from forecast.training.narx.search import Member
+from forecast.training.narx.identify import Identified, Member
 from forecast.training.narx.search_settings import SearchSettings
 
 

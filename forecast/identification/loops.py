@@ -16,7 +16,7 @@ import numpy as np
 from forecast.networks.description import Network
 from forecast.networks.inference import streaming
 from forecast.training.narx.experiment import Array
-from forecast.training.narx.net import Memory, middle
+from forecast.training.narx.net import Memory
 
 Named = Mapping[str, Array]
 
@@ -102,6 +102,12 @@ class SetLoop:
     def ahead(self, weights: list[Any], before: SetMemory, u: Array, y: Array, steps: int) -> Array:
         parts = zip(self.loops, weights, before.members, strict=True)
         return middle(np.array([loop.ahead(own, memory, u, y, steps) for loop, own, memory in parts]))
+
+
+def middle(runs: Array) -> Array:
+    """The mean of the runs (nets, ...) without the lowest and the highest quarter; of three their median."""
+    cut = max(len(runs) // 4, min(len(runs) // 3, 1))
+    return np.asarray(np.sort(runs, axis=0)[cut : len(runs) - cut].mean(axis=0))
 
 
 def own_weights(weights: Named, number: int) -> dict[str, Array]:

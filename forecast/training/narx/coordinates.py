@@ -1,4 +1,4 @@
-"""Other coordinates for the weights of a NARX net: the same nets, other steps and another weight decay.
+"""Other coordinates for the past outputs of a NARX net: the same nets, other steps and another weight decay.
 
 A system that integrates, or is sampled much faster than it moves, has nearly equal y_{t-1}, y_{t-2}, ...: what tells
 them apart is their differences, small beside the level. In `differences` a net sees instead, each of unit size,
@@ -6,12 +6,8 @@ them apart is their differences, small beside the level. In `differences` a net 
     y_{t-1},  y_{t-1} - y_{t-2},  y_{t-1} - 2 y_{t-2} + y_{t-3},  ...
 
 and its linear path begins at y_t = y_{t-1}, so that what is learnt is the difference of the output. In `increments` it
-does not see y_{t-1}: the differenced output, of a system that moves alike wherever it is. A net with states learns, in
-`rates`, by how much each output moves beyond the share of it that stays from row to row, in units of that movement:
-else the decay of the weights would pull a system that is sampled fast towards one that jumps.
-
-All are linear in the weights, so the trained net is a plain `Narx`; Levenberg-Marquardt's damping and the weight decay
-act in the new coordinates.
+does not see y_{t-1}: the differenced output, of a system that moves alike wherever it is. All are linear in z, so the
+trained net is a plain `Narx`; Levenberg-Marquardt's damping and the weight decay act in the new coordinates.
 """
 
 from __future__ import annotations
@@ -64,33 +60,21 @@ class InCoordinates:
 
 def differences(net: Narx, experiments: Sequence[Experiment]) -> Coordinates:
     """The level and the differences of the past outputs, each in its own standard deviations."""
-    return _coordinates(net, _differences(net, experiments), np.ones(net.outputs), np.ones(net.outputs))
+    return _coordinates(net, _differences(net, experiments))
 
 
 def increments(net: Narx, experiments: Sequence[Experiment]) -> Coordinates:
     """The differences alone: the increment of y whatever its level, and a system that integrates has no level."""
-    seen = _differences(net, experiments)[net.outputs :]
-    return _coordinates(net, seen, np.ones(net.outputs), np.ones(net.outputs))
+    return _coordinates(net, _differences(net, experiments)[net.measured_outputs :])
 
 
-def rates(net: Narx, run: Array, level: bool) -> Coordinates:
-    """Those of a net with states, its outputs moving as in `run` (T, O); without `level` it does not see that of y."""
-    away = run - run.mean(axis=0)
-    stays = np.sum(away[1:] * away[:-1], axis=0) / np.maximum(np.sum(away**2, axis=0), 1e-12)
-    seen = np.eye(net.regressors)
-    if not level:
-        stays[: net.measured_outputs], seen = 1.0, seen[net.measured_outputs :]
-    return _coordinates(net, seen, stays, np.std(away[1:] - stays * away[:-1], axis=0))
-
-
-def _coordinates(net: Narx, seen: Array, stays: Array, size: Array) -> Coordinates:
-    """Those of a net that sees seen @ z, its linear path beginning at `stays` (O,) times the last output, and learns
-    what is added to it in units of `size` (O,)."""
-    o, k, sizes = net.outputs, net.hidden, np.diag(size)
-    inner = np.kron(np.eye(k), seen.T), np.eye(k)
-    matrix = block_diag(*inner, np.kron(sizes, np.eye(k)), sizes, np.kron(sizes, seen.T))
+def _coordinates(net: Narx, seen: Array) -> Coordinates:
+    """Those of a net that sees seen @ z, its linear path beginning at the last output."""
+    o, k = net.outputs, net.hidden
+    others = np.eye(k + o * k + o)  # the weights that no column of z goes through
+    matrix = block_diag(np.kron(np.eye(k), seen.T), others, np.kron(np.eye(o), seen.T))
     offset = np.zeros(net.n_weights)
-    offset[-o * net.regressors :].reshape(o, -1)[:, :o] = np.diag(stays)
+    offset[-o * net.regressors :].reshape(o, -1)[: net.measured_outputs, :o] = np.eye(net.measured_outputs, o)
     return Coordinates(matrix, offset)
 
 

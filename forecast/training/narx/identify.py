@@ -1,15 +1,14 @@
 """Automatic identification of a NARX model: everything is chosen on the given experiments.
 
 1. Standardize; find outputs that saturate, the dead time of every input and how far back the inputs act.
-2. Cut every experiment into blocks. Each fold holds one block out (of five experiments or more, whole ones): models of
-   four families (linear ones trained on their free run, nets on delays of y, nets with a state of their own, nets with
-   a state that drives the increments of y) and several orders are trained from random starts on their own free run,
-   with Bayesian regularisation (MacKay 1992); successive halving by the held-out free-run error (Jamieson & Talwalkar
-   2016) keeps the best of every family, and a family that is clearly worse over all folds so far is given up: one
-   block is too short to tell, where a system integrates above all. In the end those families are taken whose nets
-   together follow the blocks best, or a linear model alone where that is not clearly worse.
-3. The survivors of every fold are trained on all experiments, the better half of a family for longer. Those that do
-   not follow them then are left out.
+2. Cut every experiment into blocks. Each fold holds one block out (of five experiments or more, whole ones), through
+   which the free run goes on, for a piece that began behind it would begin with a state nobody measured: nets of
+   three families (on delays of y, with a state of their own, with a state that drives the increments of y) and several
+   orders are trained from random starts on their own free run; successive halving by the held-out free-run error
+   (Jamieson & Talwalkar 2016) keeps the best of every family, and a family that is clearly worse over all folds so far
+   is given up: one block is too short to tell, where a system integrates above all.
+3. The survivors of every fold are trained on all experiments with Bayesian regularisation (MacKay 1992), for no rows
+   are left to stop on, the better half of them for longer. Those that do not follow them then are left out.
 4. Nets that leave the bounds under bounded inputs they have not seen are dropped. Where half do, it is the system that
    leaves them, and only nets that leave them under a measured input run backwards are dropped.
 5. The model is the trimmed mean of the free runs of the nets that remain: one that diverges moves it little.
@@ -17,8 +16,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,13 +26,51 @@ from threadpoolctl import threadpool_limits
 
 from forecast.system.errors import InputError, ModelFailure
 from forecast.training import levenberg_marquardt as lm
-from forecast.training.narx.experiment import Array, Experiment, Standardization, dead_times, delayed, unseen_inputs
-from forecast.training.narx.search import Member, Search
-from forecast.training.narx.search_settings import SearchSettings, affordable, check, folded
+from forecast.training.narx import states
+from forecast.training.narx.coordinates import InCoordinates, differences, increments
+from forecast.training.narx.experiment import (
+    Array,
+    Experiment,
+    Standardization,
+    dead_times,
+    delayed,
+    saturation,
+    unseen_inputs,
+)
+from forecast.training.narx.net import Narx
+from forecast.training.narx.problems import ClosedLoop, OpenLoop, continued
+from forecast.training.narx.search_settings import SearchSettings, affordable, check, delay_net, folded, iterations_of
 
+CLEARLY_WORSE = 1.25  # times the held-out error of the best family: not an accident of the blocks
 LOST = (1.1, 2.0)  # times the error of the best net over the whole record: it never found the system
 LOST_ROWS = 250  # over the rows, added to 1, is the limit between them: few rows do not tell nets apart
-FEWEST = 3  # nets, where as many are within the larger limit: their median bears one that is lost elsewhere
+GAIN = 0.7  # of the error before: a round that lowers it so far is repeated
+REPEATS = 4
+STOPS = 100  # values of a held-out block, from which on it also chooses the iteration
+LINEAR_ROUNDS, LINEAR_ITERATIONS = 3, 15
+MORE_WORK = 1.35  # times the work of one family: repeated rounds, and other families until they are given up
+
+COORDINATES = {"differences": differences, "increments": increments, "integrating states": increments}
+
+
+@dataclass(frozen=True)
+class Member:
+    """One net of the ensemble and its free-run RMSE on its held-out block, in the units of y (mean over outputs)."""
+
+    net: Narx
+    weights: Array
+    held_out_rmse: float
+    coordinates: str = "level"
+    train_rmse: float = np.inf
+
+    @property
+    def family(self) -> str:
+        """What is compared over the folds: one block is too short to tell single nets apart."""
+        return self.coordinates if self.net.states else "delays"
+
+    def expected(self, rows: int) -> float:
+        """The error over other rows (Akaike 1969): the more weights, the more of `train_rmse` is chance."""
+        return self.train_rmse * (1 + self.net.n_weights / rows)
 
 
 @dataclass(frozen=True)
@@ -64,11 +102,18 @@ def identify(
     scaling = Standardization.fit(experiments)
     for column in np.flatnonzero([np.nanmax(y) == np.nanmin(y) for y in np.concatenate([e.y for e in experiments]).T]):
         raise InputError(f"Output {column} is constant: there is nothing to identify. Leave it out.")
-    scaled = _startable([scaling.scale(e) for e in experiments], settings.start)
+    scaled = [part for e in experiments for part in _part(scaling.scale(e), settings.start)]
+    if not scaled:
+        missing = ((np.flatnonzero(np.isnan(e.y).any(axis=1)), len(e)) for e in experiments)
+        longest = max(int(np.diff(rows, prepend=-1, append=end).max()) - 1 for rows, end in missing)
+        raise InputError(
+            f"y is observed in at most {longest} rows in a row; a free run starts from {settings.start}, with "
+            f"{2 * settings.start} more behind. Fill the gaps, or lower `start` of `SearchSettings`."
+        )
     with threadpool_limits(1):  # as in every training: narrow matrices
         held = dead_times(scaled)
         settings = affordable(settings, [e.changed(u=delayed(e.u, held)) for e in scaled])
-    search = Search(scaled, settings, np.random.default_rng(seed), held, watch)
+    search = _Search(scaled, settings, np.random.default_rng(seed), held, watch)
     if announce is not None:
         starts, need = settings.starts + len(search.states), search.estimate()
         announce(
@@ -78,41 +123,188 @@ def identify(
     winners = search.winners(announce or (lambda text: None))
     if not winners:
         raise ModelFailure("No NARX net follows any held-out block in free run; other inputs may be missing.")
-    members = _refitted(search, winners)
-    kept, notes = _bounded(members, scaled, settings.start)
-    chosen = tuple(replace(m, held_out_rmse=m.held_out_rmse * float(np.mean(scaling.y_scale))) for m in kept)
-    return Identified(chosen, scaling, settings.start, (*_notes(members, held, search.interrupted), *notes))
-
-
-def _refitted(search: Search, winners: list[Member]) -> list[Member]:
-    """Those that follow all experiments after training on them, the better half of every family for longer."""
-    rows, once = sum(map(len, search.experiments)), search.settings.refit_iterations
-    members: list[Member] = []
-    for family in sorted({member.family for member in winners}):
-        own = sorted((search.refit(m, once) for m in winners if m.family == family), key=lambda m: m.expected(rows))
-        members += [search.refit(m, 2 * once) for m in own[: max(3, (len(own) + 1) // 2)]]
-    errors = np.array([member.expected(rows) for member in members])
-    most = errors.min() * np.clip(1 + LOST_ROWS / rows, *LOST)
-    third = min(np.sort(errors)[:FEWEST][-1], LOST[1] * errors.min())
-    return [member for member, error in zip(members, errors, strict=True) if error <= max(most, third)]
-
-
-def _bounded(members: list[Member], experiments: list[Experiment], start: int) -> tuple[list[Member], list[str]]:
-    """Those that keep their bounds under inputs not measured, or all where none does; and a note where some do not."""
-    tried = list(unseen_inputs(experiments))
-    kept = [member for member in members if _stays_within(member, experiments, tried, start)]
+    rows, once = sum(map(len, scaled)), settings.refit_iterations
+    members = sorted((search.refit(m, once) for m in winners), key=lambda m: m.expected(rows))
+    members = [search.refit(m, 2 * once) for m in members[: max(3, (len(winners) + 1) // 2)]]
+    most = min(m.expected(rows) for m in members) * float(np.clip(1 + LOST_ROWS / rows, *LOST))
+    members = [member for member in members if member.expected(rows) <= most]
+    notes = _notes(members, held, search.interrupted)
+    tried = list(unseen_inputs(scaled))
+    kept = [member for member in members if _stays_within(member, scaled, tried, settings.start)]
     if 2 * len(kept) <= len(members):  # the system leaves them: only a measured input backwards can tell
-        kept = [member for member in members if _stays_within(member, experiments, tried[:1], start)]
+        kept = [member for member in members if _stays_within(member, scaled, tried[:1], settings.start)]
     if not kept:
-        note = "Every net leaves its bounds under inputs not measured; trust it on inputs like those measured."
-        return members, [note]
-    dropped = len(members) - len(kept)
-    return kept, [f"{dropped} nets were dropped: they left their bounds under inputs not measured."] if dropped else []
+        notes.append("Every net leaves its bounds under inputs not measured; trust it on inputs like those measured.")
+    elif dropped := len(members) - len(kept):
+        notes.append(f"{dropped} nets were dropped: they left their bounds under inputs not measured.")
+    size = float(np.mean(scaling.y_scale))
+    chosen = tuple(replace(m, held_out_rmse=m.held_out_rmse * size) for m in kept or members)
+    return Identified(chosen, scaling, settings.start, tuple(notes))
+
+
+class _Search:
+    """The folds of one identification; every random number comes from one generator, in a fixed order."""
+
+    def __init__(
+        self,
+        experiments: list[Experiment],
+        settings: SearchSettings,
+        rng: np.random.Generator,
+        held: tuple[int, ...],
+        watch: lm.Watch | None,
+    ) -> None:
+        self.experiments, self.settings, self.rng, self.watch = experiments, settings, rng, watch
+        low, high = (tuple(map(float, bounds)) for bounds in saturation(experiments))
+        nets = (delay_net(order, settings, experiments[0]) for order in settings.orders)
+        self.nets = [replace(net, low=low, high=high, dead_times=held) for net in nets]
+        orders = {"states": settings.states or (), "integrating states": settings.integrating}
+        own = [(states.with_states(self.nets[0], *order), kind) for kind, each in orders.items() for order in each]
+        self.states = [(net, kind) for net, kind in own if net.n_weights <= lm.MAX_WEIGHTS]
+
+    @property
+    def interrupted(self) -> bool:
+        return self.watch is not None and self.watch.interrupted
+
+    def estimate(self) -> lm.Estimate:
+        """Peak memory of its largest net, and time from an iteration of a net off its bounds and of its linear one."""
+        e, start = self.experiments, self.settings.start
+        own, rows = [net for net, _ in self.states], sum(map(len, e))
+        held = max(
+            lm.memory(ClosedLoop(net, e, start))
+            + 8 * rows * (2 * net.regressors + 15)  # of what judges it; and of states, which are no residuals
+            + 8 * net.states * (net.n_weights * min(rows, lm.block_rows(net.n_weights, net.outputs)) + 15 * rows)
+            for net in self.nets + own
+        )
+        net = (own or self.nets)[len(own or self.nets) // 2]  # neither the smallest nor the largest
+        far = np.full(net.outputs, states.FARTHEST)  # on a bound the first iterations refuse many steps
+        net = replace(net, low=tuple(-far), high=tuple(far))
+        plain, weights, seconds = replace(net, hidden=0), np.zeros(net.n_weights), 0.0
+        with threadpool_limits(1):
+            if net.states:
+                begun = states.linear(plain, e)
+                weights = states.bent(net, begun, np.random.default_rng(0))
+                count = self.settings.folds * len({(other.states, kind) for other, kind in self.states})
+                linear = lm.Options(max_iterations=count * LINEAR_ROUNDS * LINEAR_ITERATIONS)
+                seconds = lm.estimate(ClosedLoop(plain, e, start), begun, linear).seconds
+            whole = lm.Options(max_iterations=iterations_of(self.settings))
+            seconds += MORE_WORK * lm.estimate(ClosedLoop(net, e, start), weights, whole).seconds
+        return lm.Estimate(held, seconds)
+
+    def winners(self, announce: Callable[[str], None]) -> list[Member]:
+        """The best nets of every fold, of the families that were not given up.
+
+        A family is given up when over n folds its best nets are 1 + 2/n times as bad as those of the best one; at the
+        end, when they are `CLEARLY_WORSE`.
+        """
+        found: list[Member] = []
+        behind: dict[str, list[float]] = {family: [] for family in ("delays", *(kind for _, kind in self.states))}
+        families = set(behind)
+        for number in range(self.settings.folds):
+            begun = time.process_time()
+            tried = self.fold(number, families)
+            found += tried
+            if self.interrupted:
+                break
+            if not tried:
+                continue
+            best = {member.family: member.held_out_rmse for member in reversed(tried)}  # of each family the first
+            for family in families:
+                behind[family].append(float(np.log(best.get(family, np.inf) / min(best.values()))))
+            mean = {family: float(np.mean(behind[family])) for family in families}
+            worst = CLEARLY_WORSE if number + 1 == self.settings.folds else 1 + 2 / (number + 1)
+            families = {family for family in families if mean[family] <= min(mean.values()) + np.log(worst)}
+            seconds = (time.process_time() - begun) * (self.settings.folds - number)  # the last training is as a fold
+            left = ", ".join(sorted(families))
+            announce(f"Fold {number + 1} of {self.settings.folds}; left: {left}; about {seconds:.0f} s more.")
+        return [member for member in found if member.family in families]
+
+    def fold(self, number: int, families: set[str]) -> list[Member]:
+        """The nets of each family that follow the held-out block best, the best first."""
+        start = self.settings.start
+        train, held_out = _cut(self.experiments, number, self.settings.folds, start)
+        begun = [member for member in self._begun(number, train, families) if member.family in families]
+        opening = lm.Options(max_iterations=self.settings.open_iterations)
+        tried = [
+            m if m.net.states else self._trained(OpenLoop(m.net, train, start, held_out), m, opening) for m in begun
+        ]
+        for iterations, keep in self.settings.rounds:
+            options = lm.Options(max_iterations=iterations, patience=max(iterations, 30))
+            scored = [self._while_better(m, train, held_out, options) for m in tried]
+            scored.sort(key=lambda m: m.held_out_rmse)
+            own = ([m for m in scored if m.family == family] for family in sorted(families))
+            tried = [m for each in own for m in each[:keep] if np.isfinite(m.held_out_rmse)]
+        return tried
+
+    def _begun(self, fold: int, train: list[Experiment], families: set[str]) -> Iterator[Member]:
+        """Orders and kinds in turn over the starts of all folds, then the nets with a state."""
+        kinds = self.settings.coordinates
+        for turn in range(fold * self.settings.starts, (fold + 1) * self.settings.starts):
+            net = self.nets[turn % len(self.nets)]
+            yield Member(net, initial(net, self.rng), np.inf, kinds[turn % len(kinds)])
+        left = [(net, kind) for net, kind in self.states if kind in families]
+        linear = {(net.states, kind): replace(net, hidden=0) for net, kind in left}
+        begun = {key: self._linear(net, key[1], train) for key, net in linear.items()}
+        for net, kind in left:
+            yield Member(net, states.bent(net, begun[net.states, kind], self.rng), np.inf, kind)
+
+    def _linear(self, net: Narx, kind: str, train: list[Experiment]) -> Array:
+        """The linear net with states trained on its free run (output error), its states made anew as it moves."""
+        problem = ClosedLoop(net, train, self.settings.start)
+        member = Member(net, states.linear(net, train), np.inf, kind)
+        beside = net.measured_outputs if kind == "states" else 0  # increments do not see the level
+        for _ in range(LINEAR_ROUNDS):
+            own = replace(member, weights=states.whitened(net, member.weights, train, beside))
+            member = self._trained(problem, own, lm.Options(max_iterations=LINEAR_ITERATIONS))
+        return member.weights
+
+    def refit(self, member: Member, iterations: int) -> Member:
+        """The same net trained further on all experiments, the weight decay set by the evidence."""
+        problem = ClosedLoop(member.net, self.experiments, self.settings.start)
+        if self.interrupted:
+            return replace(member, train_rmse=float(np.sqrt(problem.loss(member.weights) / problem.n_residuals)))
+        options = lm.Options(max_iterations=iterations, bayesian=True)
+        found = self._trained(problem, member, options)  # where it diverges it stays as the fold left it
+        return replace(found, held_out_rmse=member.held_out_rmse, train_rmse=found.held_out_rmse)
+
+    def _while_better(
+        self, member: Member, train: list[Experiment], held_out: list[Experiment], options: lm.Options
+    ) -> Member:
+        """Trained on for the iterations of the round, and again as long as that lowers the held-out error by much.
+
+        A held-out block of fewer than `STOPS` values chooses no iteration, for its noise would be fitted by that: the
+        training is regularised instead.
+        """
+        judge = problem = continued(member.net, train, held_out, self.settings.start)
+        if few := sum(np.count_nonzero(np.isfinite(e.y[self.settings.start :])) for e in held_out) < STOPS:
+            problem, options = ClosedLoop(member.net, train, self.settings.start), replace(options, bayesian=True)
+        for _ in range(REPEATS):
+            before, member = member.held_out_rmse, self._trained(problem, member, options)
+            if few:
+                member = replace(member, held_out_rmse=float(np.sqrt(judge.validation(member.weights) or np.inf)))
+            if self.interrupted or not member.held_out_rmse < GAIN * before < np.inf:
+                break
+        return member
+
+    def _trained(self, problem: OpenLoop | ClosedLoop, member: Member, options: lm.Options) -> Member:
+        """The member trained on in its coordinates; its error infinite, its weights as they were where it diverges."""
+        if self.interrupted:  # what is left is only to be judged
+            score = problem.validation(member.weights)
+            return replace(member, held_out_rmse=float(np.sqrt(np.inf if score is None else score)))
+        kind = COORDINATES.get(member.coordinates)
+        seen = kind(member.net, self.experiments) if kind else None
+        within = InCoordinates(problem, seen) if seen else problem
+        start = seen.inward(member.weights) if seen else member.weights
+        try:
+            found = lm.minimise(within, start, options=options, watch=self.watch)
+        except ModelFailure:
+            return replace(member, held_out_rmse=np.inf)
+        weights = seen.outward(found.weights) if seen else found.weights
+        return replace(member, weights=weights, held_out_rmse=float(np.sqrt(found.score)))
 
 
 def _notes(members: list[Member], held: tuple[int, ...], interrupted: bool) -> list[str]:
     """What was chosen, for the user."""
-    shares = ", ".join(f"{count} on {kind}" for kind, count in Counter(m.kind for m in members).items())
+    shares = ", ".join(f"{count} on {kind}" for kind, count in Counter(m.coordinates for m in members).items())
     notes = [f"Of {len(members)} nets, those that followed the held-out blocks best, {shares}."]
     if any(held):
         notes.append(f"Dead times found beside the delays, per input: {held} steps.")
@@ -121,23 +313,35 @@ def _notes(members: list[Member], held: tuple[int, ...], interrupted: bool) -> l
     return notes
 
 
-def _startable(experiments: list[Experiment], start: int) -> list[Experiment]:
-    """The experiments from the first place where a free run can start, without those with too few rows behind it."""
-    found = []
-    for e in experiments:
-        missing = np.concatenate([[0], np.cumsum(np.isnan(e.y).any(axis=1))])
-        starts = np.flatnonzero(missing[start:] == missing[:-start])
-        part = e.part(slice(int(starts[0]) if len(starts) else len(e), None))
-        if np.isfinite(part.y).any(axis=1).sum() > 3 * start:
-            found.append(part)
-    if not found:
-        gaps = ((np.flatnonzero(np.isnan(e.y).any(axis=1)), len(e)) for e in experiments)
-        longest = max(int(np.diff(rows, prepend=-1, append=end).max()) - 1 for rows, end in gaps)
-        raise InputError(
-            f"y is observed in at most {longest} rows in a row; a free run starts from {start}, with {2 * start} more "
-            "behind. Fill the gaps, or lower `start` of `SearchSettings`."
-        )
-    return found
+def initial(net: Narx, rng: np.random.Generator) -> Array:
+    """Random hidden units over inputs of about unit size, a small read-out, no linear path yet."""
+    w1 = rng.normal(size=net.hidden * net.regressors) * 0.7 / np.sqrt(net.regressors)
+    b1, w2 = rng.uniform(-1.0, 1.0, size=net.hidden), 0.1 * rng.normal(size=net.outputs * net.hidden)
+    return np.concatenate([w1, b1, w2, np.zeros(net.n_weights - len(w1) - len(b1) - len(w2))])
+
+
+def _cut(
+    experiments: list[Experiment], number: int, folds: int, start: int
+) -> tuple[list[Experiment], list[Experiment]]:
+    """(train, held out): all rows of both, y missing in `train` in block `number` of every experiment, in `held_out`
+    elsewhere, both behind the `start` rows of a free run. Of as many experiments as folds, whole ones are held out.
+    """
+    train, held_out = list[Experiment](), list[Experiment]()
+    for k, e in enumerate(experiments):
+        behind = np.arange(len(e)) >= start
+        seen = np.cumsum(behind & np.isfinite(e.y).any(axis=1))  # a block in a long gap would judge nothing
+        block = (seen - 1) * folds // seen[-1] if len(experiments) < folds else np.full(len(e), k % folds)
+        for part, hidden in ((train, block == number), (held_out, block != number)):
+            part.append(e.changed(y=np.where((hidden & behind)[:, None], np.nan, e.y)))
+    return train, held_out
+
+
+def _part(experiment: Experiment, start: int) -> list[Experiment]:
+    """From the first place where a free run can start; none when too few rows are left."""
+    before = np.concatenate([[0], np.cumsum(np.isnan(experiment.y).any(axis=1))])
+    starts = np.flatnonzero(before[start:] == before[:-start])
+    part = experiment.part(slice(int(starts[0]) if len(starts) else len(experiment), None))
+    return [part] if np.isfinite(part.y).any(axis=1).sum() > 3 * start else []
 
 
 def _stays_within(member: Member, experiments: list[Experiment], inputs: Sequence[Array], start: int) -> bool:

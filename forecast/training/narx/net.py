@@ -284,12 +284,6 @@ class Narx:
         return max(self.u_delays, default=0) + max(self.dead_times, default=0)
 
 
-def middle(runs: Array) -> Array:
-    """The mean of the runs (nets, ...) without the lowest and the highest quarter; of three their median."""
-    cut = max(len(runs) // 4, min(len(runs) // 3, 1))
-    return np.asarray(np.sort(runs, axis=0)[cut : len(runs) - cut].mean(axis=0))
-
-
 def _product(rows: Array, matrix: Array) -> Array:
     """rows @ matrix. A single row goes in twice: BLAS sums a vector's product in another order than a matrix's, and a
     loop that is handed on row by row would differ from one in one piece in its last bit."""

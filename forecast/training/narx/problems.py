@@ -110,6 +110,14 @@ class ClosedLoop(_Problem):
             yield (error[part, :shown] * counted[part]).ravel(), seen.reshape(net.n_weights, -1)
 
 
+def continued(net: Narx, experiments: Sequence[Experiment], held_out: Sequence[Experiment], start: int) -> ClosedLoop:
+    """One free run through all rows, judged on those held out: a piece behind them would begin in an unknown state."""
+    problem, judge = ClosedLoop(net, experiments, start), Stack(net, held_out, start)
+    own = problem.train  # without the problem itself, which would keep every net in memory
+    problem.validate = lambda weights: judge.error_of(own.free_run(weights))
+    return problem
+
+
 class Stack:
     """Experiments stacked into one system of rows: none of its couplings crosses the start of one."""
 
@@ -147,16 +155,12 @@ class Stack:
 
     def mean_square(self, weights: Array) -> float:
         """Of the bounded free run, over the counted values; infinity on divergence."""
-        return self.mean_square_of(self.free_run(weights))
+        return self.error_of(self.free_run(weights))
 
-    def mean_square_of(self, run: Array) -> float:
+    def error_of(self, run: Array) -> float:
         """The same of a run."""
-        error = self.errors(run)
-        return finite_sum(error) / max(error.size, 1)
-
-    def errors(self, run: Array) -> Array:
-        """(counted values,): the weighted errors of a bounded run."""
-        return np.asarray((self.weight * (self.net.bounded(run) - self.y))[self.weight > 0])
+        error = self.weight * (self.net.bounded(run) - self.y)
+        return finite_sum(error) / max(int(np.count_nonzero(self.weight)), 1)
 
     def stepwise(self, weights: Array) -> Array:
         """v row after row, for where Newton's method fails."""

@@ -16,7 +16,7 @@ Order = tuple[int, int, int, int]
 SHORT: tuple[Order, ...] = ((2, 0, 3, 6), (3, 0, 4, 6), (3, 1, 3, 8), (5, 0, 6, 6))
 # Half of them linear: some hundred rows determine few weights, and the held-out blocks say whether they are enough.
 BRIEF: tuple[Order, ...] = ((3, 0, 6, 0), (3, 0, 4, 4), (2, 2, 4, 0), (2, 0, 3, 6))
-BRIEF_ROWS = 400
+BRIEF_ROWS = 250
 # The largest first, for very long experiments leave time for few starts.
 LONG: tuple[Order, ...] = ((5, 0, 10, 10), (5, 0, 6, 6), (3, 0, 4, 6), (2, 0, 3, 6))
 LONG_ROWS = 5_000  # of all experiments together: enough for the largest order's 186 weights with one input and output
@@ -24,9 +24,11 @@ LONG_ROWS = 5_000  # of all experiments together: enough for the largest order's
 StateOrder = tuple[int, int]
 """Order of the linear model that the states begin as, hidden units."""
 
-# Without hidden units it is a linear model trained on its free run (output error).
-STATES: tuple[StateOrder, ...] = ((2, 0), (3, 0), (4, 0), (2, 4), (3, 4), (3, 6), (4, 6))
-INTEGRATING: tuple[StateOrder, ...] = ((2, 4), (4, 4))
+# Without hidden units it is the ARX model, trained on its free run.
+STATES: tuple[StateOrder, ...] = ((3, 0), (2, 4), (2, 8), (3, 6), (4, 6))
+BRIEF_STATES: tuple[StateOrder, ...] = ((2, 0), (3, 0), (2, 4))
+INTEGRATING: tuple[StateOrder, ...] = ((4, 4), (4, 4))
+BRIEF_INTEGRATING: tuple[StateOrder, ...] = ((3, 0), (2, 4))
 """The same of the nets whose state drives the increments of y."""
 
 ROW_ITERATIONS = 50_000_000  # closed-loop iterations times rows, over all folds: longer experiments get fewer starts
@@ -43,8 +45,8 @@ class SearchSettings:
 
     `coordinates`: of the past outputs, tried in turn by the starts (`narx.coordinates`).
 
-    `states`: orders of the nets with a state of their own (`narx.states`), a start each; `integrating`: of those that
-    see the increments of y alone.
+    `states`: orders of the nets with a state of their own (`narx.states`), a start each; None: by the rows.
+    `integrating`: of those that see the increments of y alone.
 
     `rounds`: (iterations, how many of a family go on) of the halving. `refit_iterations`: then, thrice for the better.
     """
@@ -57,7 +59,7 @@ class SearchSettings:
     rounds: tuple[tuple[int, int], ...] = ((10, 3), (20, 3), (30, 3))
     refit_iterations: int = 15
     coordinates: tuple[str, ...] = ("level", "differences", "increments")
-    states: tuple[StateOrder, ...] = STATES
+    states: tuple[StateOrder, ...] | None = None
     integrating: tuple[StateOrder, ...] = INTEGRATING
 
 
@@ -72,7 +74,7 @@ def delay_net(order: Order, settings: SearchSettings, experiment: Experiment) ->
 
 def iterations_of(settings: SearchSettings) -> int:
     """Of all folds, where one family is enough."""
-    own = len((*settings.states, *settings.integrating))
+    own = len((*(settings.states or ()), *settings.integrating))
     survivors = [settings.starts + own, *(keep for _, keep in settings.rounds)]
     searched = sum(count * iterations for count, (iterations, _) in zip(survivors, settings.rounds, strict=False))
     opened = settings.starts * settings.open_iterations // 3  # one step ahead costs about a third of a free run
@@ -82,14 +84,18 @@ def iterations_of(settings: SearchSettings) -> int:
 def affordable(settings: SearchSettings, experiments: list[Experiment]) -> SearchSettings:
     """Without the orders too large for Levenberg-Marquardt; fewer folds, then fewer starts, for many rows."""
     rows = sum(map(len, experiments))
-    by_rows = BRIEF if rows < BRIEF_ROWS else LONG if rows >= LONG_ROWS else SHORT  # what so many rows can tell apart
+    brief = rows < BRIEF_ROWS
+    by_rows = BRIEF if brief else LONG if rows >= LONG_ROWS else SHORT  # what so many rows can tell apart
     orders = settings.orders or _orders(by_rows, experiments)
     small = [order for order in orders if delay_net(order, settings, experiments[0]).n_weights <= lm.MAX_WEIGHTS]
-    settings = replace(settings, orders=tuple(small) or orders)  # none: the trainer says what is too large
+    own = (BRIEF_STATES if brief else STATES) if settings.states is None else settings.states
+    drifts = BRIEF_INTEGRATING if brief and settings.integrating == INTEGRATING else settings.integrating
+    orders = tuple(small) or orders  # none: the trainer says what is too large
+    settings = replace(settings, orders=orders, states=own, integrating=drifts)
     while iterations_of(settings) * rows > ROW_ITERATIONS and settings.folds > 2:
         settings = replace(settings, folds=settings.folds - 1)
-    while iterations_of(settings) * rows > ROW_ITERATIONS and len(settings.states) > 2:
-        settings = replace(settings, states=settings.states[:-1])
+    while iterations_of(settings) * rows > ROW_ITERATIONS and len(settings.states or ()) > 2:
+        settings = replace(settings, states=(settings.states or ())[:-1])
     return settings
 
 

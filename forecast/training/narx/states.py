@@ -18,7 +18,6 @@ from forecast.training.narx.experiment import Array, Experiment, arx_regressors,
 from forecast.training.narx.net import Narx
 
 FARTHEST = 20.0  # deviations: where a state is held
-GROWS = 0.2  # over the record, as a share: an integrator, which is found to be that to some accuracy, may
 
 
 def with_states(net: Narx, order: int, hidden: int) -> Narx:
@@ -61,12 +60,6 @@ def whitened(net: Narx, weights: Array, experiments: Sequence[Experiment], besid
     middle = np.concatenate([np.zeros(o), (runs @ change.T).mean(axis=0)[o:]])
     path = change @ np.hstack([path[:, :width] @ np.linalg.inv(change), path[:, width:]])
     return np.concatenate([change @ bias + path[:, :width] @ middle - middle, path.ravel()])
-
-
-def explodes(net: Narx, weights: Array, rows: int) -> bool:
-    """Whether the linear net has a mode that grows over so many rows: free-run training fits slow noise with one."""
-    step = weights[net.outputs :].reshape(net.outputs, -1)[:, : net.outputs]
-    return bool(np.abs(np.linalg.eigvals(step)).max() > 1 + GROWS / rows)
 
 
 def bent(net: Narx, weights: Array, rng: np.random.Generator) -> Array:

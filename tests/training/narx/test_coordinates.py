@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from forecast.training import levenberg_marquardt as lm
-from forecast.training.narx.coordinates import InCoordinates, differences, increments, rates
+from forecast.training.narx.coordinates import InCoordinates, differences, increments
 from forecast.training.narx.experiment import Experiment
 from forecast.training.narx.net import Narx
 from forecast.training.narx.problems import ClosedLoop, OpenLoop
@@ -38,8 +38,7 @@ def test_the_jacobian_in_coordinates_equals_central_differences(seen, kind: type
 def test_a_net_with_states_on_increments_sees_no_level_and_its_jacobian_equals_central_differences() -> None:
     e = experiment()
     net = with_states(Narx(2, 1, (1,), (0,), 1, True, (-9.0,), (9.0,)), 3, 3)
-    run = np.cumsum(np.random.default_rng(2).normal(size=(60, 3)), axis=0)
-    seen = rates(net, run, level=False)
+    seen = increments(net, [e])
     within = InCoordinates(ClosedLoop(net, [e], 3), seen)
     weights = 0.05 * np.random.default_rng(1).normal(size=within.n_weights)
     exact = np.concatenate([jacobian for _, jacobian in within.blocks(weights)], axis=1)
@@ -51,20 +50,6 @@ def test_a_net_with_states_on_increments_sees_no_level_and_its_jacobian_equals_c
         net.layer.value(seen.outward(weights), np.r_[y, np.zeros(net.regressors - 1)][None]) for y in (0.0, 5.0)
     )
     np.testing.assert_allclose(high - low, [[5.0, 0.0, 0.0]], atol=1e-12)
-
-
-def test_by_its_rates_a_net_without_weights_stays_as_the_run_does_and_learns_in_units_of_its_movement() -> None:
-    run = np.zeros((2_000, 2))
-    for t in range(1, 2_000):
-        run[t] = (0.99, 0.5) * run[t - 1] + np.random.default_rng(t).normal(size=2) * (0.1, 3.0)
-    net = with_states(Narx(1, 1, (1,), (0,), 1), 2, 2)
-    seen = rates(net, run, level=True)
-    path = seen.outward(np.zeros(net.n_weights))[-2 * net.regressors :].reshape(2, -1)
-    np.testing.assert_allclose(np.diag(path[:, :2]), [0.99, 0.5], atol=0.05)
-    biases = seen.outward(np.ones(net.n_weights))[-2 * net.regressors - 2 : -2 * net.regressors]
-    np.testing.assert_allclose(biases, [0.1, 3.0], rtol=0.1)
-    weights = np.random.default_rng(3).normal(size=net.n_weights)
-    np.testing.assert_allclose(seen.outward(seen.inward(weights)), weights, atol=1e-12)
 
 
 def test_weights_go_in_and_out_unchanged() -> None:

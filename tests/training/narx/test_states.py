@@ -110,15 +110,3 @@ def test_a_system_whose_state_nobody_measures_is_followed_to_its_noise() -> None
     runs = [net.free_run(weights, last.u, last.y[:START])[20:, 0] for weights in (start, found.weights)]
     linear, trained = (float(np.sqrt(np.mean((run - y[380:]) ** 2))) for run in runs)
     assert trained < 0.04 < linear
-
-
-def test_a_linear_model_with_a_mode_that_grows_over_the_record_is_known_and_an_integrator_is_none() -> None:
-    net = states.with_states(Narx(1, 1, (1,), (0,), 1), 2, 0)
-
-    def with_modes(*modes: float) -> np.ndarray:
-        path = np.hstack([np.diag(modes), np.ones((2, 2))])
-        return np.concatenate([np.zeros(2), path.ravel()])
-
-    assert states.explodes(net, with_modes(0.5, 1.005), 200)
-    assert not states.explodes(net, with_modes(0.5, 1.0001), 200)
-    assert not states.explodes(net, with_modes(-0.9, 0.99), 200)
