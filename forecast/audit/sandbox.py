@@ -36,7 +36,7 @@ from forecast.networks import layers
 from forecast.system import cluster, files
 from forecast.system.code_closure import code_digest
 from forecast.system.errors import InputError
-from forecast.system.workers import close_pool
+from forecast.system.workers import close_pool, one_thread
 
 STEPS = {"n_trials": 2, "trial_steps": 2, "final_steps": 3, "evaluate_every": 1}
 BUDGET: dict[str, Any] = {**STEPS, "seeds": [0, 1], "base_seed": 0}
@@ -286,7 +286,8 @@ def _with_its_workers_ended(work: Callable[[], T]) -> T:
     warn of folders. What it inherits to be done at exit is its parent's to do."""
     atexit._clear()
     try:
-        return work()
+        with one_thread():  # as every task of a stage: what is fitted again alone must be the same to the last digit
+            return work()
     finally:
         if "joblib" in sys.modules:  # else it started none, and need not import it for that
             close_pool()

@@ -154,6 +154,11 @@ def _libraries(modules: int) -> Any:
     return ThreadpoolController()
 
 
+def one_thread() -> Any:
+    """The context of every task: the numeric libraries on one thread, for several sum up in another order."""
+    return _libraries(len(sys.modules)).limit(limits=1)
+
+
 def _attempt(task: Task) -> Outcome:
     before = time.process_time()
     startup = 0.0
@@ -161,7 +166,7 @@ def _attempt(task: Task) -> Outcome:
         if task.prepare is not None:
             task.prepare()
             startup = time.process_time() - before
-        with _libraries(len(sys.modules)).limit(limits=1):
+        with one_thread():
             return Outcome(task.name, task.function(*task.arguments), startup=startup, kind=kind_of_machine())
     except ForecastError as error:
         return Outcome(task.name, error=str(error), exit_code=error.exit_code, startup=startup)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from forecast.audit.sandbox import Project, file_access, isolated, run
 from forecast.system import workers
@@ -45,6 +46,16 @@ def test_workers_of_a_run_end_with_it_and_are_not_waited_for() -> None:
     begun = time.monotonic()
     assert isolated(with_workers) == isolated(with_workers) == [0, 1, 2]
     assert time.monotonic() - begun < 120  # joblib's idle workers go on for 300 s
+
+
+def blas_threads() -> set[int]:
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+
+def test_a_fit_that_is_repeated_alone_sums_up_on_one_thread_as_every_task_does() -> None:
+    """On several the last digits differ, and the audit takes that for a fit that saw later rows."""
+    with threadpool_limits(2):
+        assert isolated(blas_threads) == {1}
 
 
 def test_a_run_with_workers_leaves_no_folder_of_theirs_and_no_word_of_one(tmp_path: Path) -> None:
