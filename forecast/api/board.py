@@ -40,7 +40,7 @@ class Board:
     """What `forecast.compare` returns; it keeps its results in a temporary folder that goes when the board does.
 
     >>> board.leaderboard["model"].tolist()
-    ['arx', 'ridge', 'naive', 'seasonal_naive']
+    ['ridge', 'arx', 'naive', 'seasonal_naive']
     >>> board.verdicts[0].startswith(f"As shipped: {board.chosen}")
     True
     >>> board.forecasts("ridge", levels=[80]).columns.tolist()
@@ -132,7 +132,7 @@ def compare(
     season_length: int | None = None,
     past_exogenous: str | Sequence[str | Mapping[str, Any]] = (),
     future_exogenous: str | Sequence[str | Mapping[str, Any]] = (),
-    calendar_features: Sequence[str] = (),
+    calendar_features: Sequence[str] | None = None,
     transform: str = "none",
     difference_inputs: bool = False,
     step_size: int | None = None,

@@ -116,7 +116,7 @@ def network_file(ensemble: Ensemble, path: Path, *, member: int = 0) -> None:
     else:
         raise InputError(
             f"Model {one.spec.family!r} stands on products with the calendar, which a {path.suffix} file has not. "
-            "Export to a .py file, or fit without `calendar_features`."
+            "Export to a .py file, or fit with `calendar_features=()`."
         )
     past = [[c.name, *([f"{c.name} observed", f"{c.name} since"] * c.may_be_missing)] for c in one.task.columns]
     about = {"past": list(chain(*past)), "scaling": one.scaling.to_json(), "task": one.task.model_dump(mode="json")}

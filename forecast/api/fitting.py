@@ -29,7 +29,7 @@ def fit(
     season_length: int | None = None,
     past_exogenous: str | Sequence[str | Mapping[str, Any]] = (),
     future_exogenous: str | Sequence[str | Mapping[str, Any]] = (),
-    calendar_features: Sequence[str] = (),
+    calendar_features: Sequence[str] | None = None,
     transform: str = "none",
     difference_inputs: bool = False,
     splits: Mapping[str, Any] | None = None,
@@ -47,9 +47,11 @@ def fit(
     `{"kind": "sessions", "exchange": "XNYS"}`. horizon, lookback, season_length: in steps; what is left out is chosen
     by the length of the series and the step. past_exogenous: columns, or entries such as `{"column": "rain",
     "transform": "log1p"}`. future_exogenous: columns known ahead, such as holidays or prices; a forecast finds them in
-    rows behind the last observation, or in the `future_df` of `predict`. splits: dates or shares as in datasets.yaml;
-    by default the last horizon is the test block and a tenth before it calibrates the intervals. tuning: None for the
-    family's own values, `quick`, `full`, or keys of tuning.yaml. seeds: of a network; several are averaged.
+    rows behind the last observation, or in the `future_df` of `predict`. calendar_features: None takes the hour of the
+    day and the day of the year where the frame shows these cycles; `()` none. splits: dates or shares as in
+    datasets.yaml; by default the last horizon is the test block and a tenth before it calibrates the intervals.
+    tuning: None for the family's own values, `quick`, `full`, or keys of tuning.yaml. seeds: of a network; several are
+    averaged.
 
     `InputError` for a frame or an option that is not as wanted, `ModelFailure` where the model cannot be fitted.
 

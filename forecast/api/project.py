@@ -29,7 +29,7 @@ from forecast.config.experiment import COMBINATION, Models, Tuning, load_models,
 from forecast.config.paths import ProjectPaths
 from forecast.config.reading import Config, validated
 from forecast.config.task import Calendar, RegularCalendar
-from forecast.data.calendars import grid, lengths
+from forecast.data.calendars import grid, lengths, usual_features
 from forecast.data.preparation import prepare_dataset
 from forecast.data.results import Results
 from forecast.models import catalogue, spec
@@ -98,7 +98,7 @@ def question(
     season_length: int | None,
     past_exogenous: str | Sequence[str | Mapping[str, Any]],
     future_exogenous: str | Sequence[str | Mapping[str, Any]],
-    calendar_features: Sequence[str],
+    calendar_features: Sequence[str] | None,
     names: Names,
     **asked: Any,
 ) -> Question:
@@ -115,6 +115,7 @@ def question(
     frame = long_frame(df, names, [*observed, *plans], calendar)
     frame = over_horizon(frame, plans, observed, horizon, calendar, where=WHERE) if plans else frame
     steps = len(_steps(frame, calendar))
+    features = usual_features(calendar, steps) if calendar_features is None else calendar_features
     season = season_length or _season(calendar, steps)
     entry = {
         "title": ", ".join(names.target_col),
@@ -123,7 +124,7 @@ def question(
         "target": [_bounded(column, frame, calendar) for column in target],
         "past_exogenous": [_bounded(column, frame, calendar) for column in past],
         "future_exogenous": future,
-        "calendar_features": list(several("calendar_features", calendar_features)),
+        "calendar_features": list(several("calendar_features", features)),
         "horizon": int(horizon),
         "lookback": int(lookback or _lookback(season, horizon, steps)),
         "season_length": int(season),

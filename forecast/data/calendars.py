@@ -30,6 +30,8 @@ _CYCLES: dict[CalendarFeature, tuple[str, float, float]] = {
     "month_of_year": ("year", 365.2425, 12.0),
 }
 """Calendar feature → its cycle, how many days that lasts, and how many of the feature's own units."""
+USUAL: tuple[CalendarFeature, ...] = ("hour_of_day", "day_of_year")
+"""Features that are taken unasked; the weeks of people are not: of weather they are noise."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,19 @@ def cycles(calendar: Calendar, names: Iterable[CalendarFeature]) -> dict[str, fl
     days = {_CYCLES[name][0]: _CYCLES[name][1] for name in names}
     if not days:
         return {}
-    steps = following(calendar, pd.Timestamp(2001, 1, 1), 1000)
+    steps = following(calendar, pd.Timestamp(2001, 1, 1), 1000 if isinstance(calendar, Daily) else 60)
     spacing = (steps[-1] - steps[0]) / pd.Timedelta(1, "D") / (len(steps) - 1)
     return {name: length / spacing for name, length in days.items() if length / spacing >= 3}
+
+
+def usual_features(calendar: Calendar, steps: int) -> list[CalendarFeature]:
+    """Day and year, where a step is at most a day and so many show nine tenths of one: what is known in advance of a
+    series about which nobody has said it (docs/protocol.md, section 2)."""
+    step = fixed_step(calendar) if calendar.kind == "regular" else None
+    if step is None:
+        return []
+    lengths_of = {name: pd.Timedelta(_CYCLES[name][1], "D") / step for name in USUAL}
+    return [name for name, length in lengths_of.items() if 3 <= length <= steps / 0.9]
 
 
 def gaps(frame: pd.DataFrame, calendar: Calendar) -> list[Gap]:

@@ -15,7 +15,7 @@ import yaml
 
 from forecast.config.task import RegularCalendar
 from forecast.data import own_files
-from forecast.data.calendars import Calendar, lengths, nearest, yaml_of
+from forecast.data.calendars import Calendar, lengths, nearest, usual_features, yaml_of
 from forecast.data.schema import first_text
 from forecast.data.written_times import ISO, as_utc, format_of
 from forecast.system.errors import InputError, quote_names
@@ -130,9 +130,11 @@ def _entry(times: pd.DataFrame, calendar: Calendar, target: Any) -> tuple[dict[s
     horizon, lookback = min(horizon, most), min(lookback, 4 * most)
     column = _column(times, calendar, target)
     missing = column.get("max_missing", 0.0)
+    features = usual_features(calendar, int(lengths(times, calendar).max()))
     entry = {
         "calendar": yaml.safe_load(yaml_of(calendar)), "horizon": horizon, "lookback": lookback,
-        "season_length": season, "target": column, "splits": {"train": 0.6, "validation": 0.15, "calibration": 0.1},
+        "season_length": season, "target": column, "calendar_features": features,
+        "splits": {"train": 0.6, "validation": 0.15, "calibration": 0.1},
         "licence": {"name": "mine", "attribution": "my own data"},
     }  # fmt: skip
     notes = {
@@ -140,6 +142,7 @@ def _entry(times: pd.DataFrame, calendar: Calendar, target: Any) -> tuple[dict[s
         "horizon": f"steps ahead; the shortest series has {rows.min()}",
         "season_length": "steps of a season; 1 for none",
         "target": "what is forecast" + (f"; up to {missing:.0%} of a series' steps lack it" if missing else ""),
+        "calendar_features": "known in advance; also day_of_week, where people work",
         "splits": "shares of the rows; the rest is the test",
     }
     return entry, notes

@@ -22,7 +22,9 @@ SPANS = {"horizon": HORIZON, "lookback": 8, "season_length": 1}
 BUDGET = {"n_trials": 1, "trial_steps": 4, "final_steps": 4, "evaluate_every": 2, "seeds": [0], "base_seed": 0}
 BOOSTING = {"family": "sklearn", "base": "last", "rows": 200, "options": {"max_iter": 20}}
 MODELS: dict[str, dict[str, Any]] = {"ridge": {"family": "ridge"}, "boosting": BOOSTING}
-OPTIONS: dict[str, Any] = {"freq": "1h", **SPANS, "future_exogenous": "holiday", "n_jobs": 1, "splits": SPLITS}
+OPTIONS: dict[str, Any] = {
+    "freq": "1h", **SPANS, "future_exogenous": "holiday", "calendar_features": (), "n_jobs": 1, "splits": SPLITS,
+}  # fmt: skip
 
 
 def shop() -> pd.DataFrame:

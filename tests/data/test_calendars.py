@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecast.config.task import RegularCalendar, SessionCalendar, WeekdayCalendar
-from forecast.data.calendars import calendar_features, check_calendar, cycles, ended, following, gaps, grid
+from forecast.data.calendars import (
+    calendar_features,
+    check_calendar,
+    cycles,
+    ended,
+    following,
+    gaps,
+    grid,
+    usual_features,
+)
 from forecast.system.errors import InputError
 from tests.support.example_data import dataset, hourly
 
@@ -28,6 +37,24 @@ def test_calendar_features_name_the_cycles_and_how_many_steps_each_lasts():
     )
     assert cycles(NEW_YORK, ["day_of_year"])["year"] == pytest.approx(251, abs=1)
     assert cycles(RegularCalendar(kind="regular", freq="1D"), ["hour_of_day"]) == cycles(HOURS, []) == {}
+    assert cycles(RegularCalendar(kind="regular", freq="1YS"), ["day_of_year"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("freq", "steps", "features"),
+    [
+        ("1h", 22, ["hour_of_day"]), ("1h", 21, []), ("15min", 9000, ["hour_of_day"]), ("12h", 9000, ["day_of_year"]),
+        ("1h", 8760, ["hour_of_day", "day_of_year"]), ("1D", 365, ["day_of_year"]), ("1D", 320, []),
+        ("1MS", 600, []), ("W-SUN", 600, []), ("1YS", 600, []),
+    ],
+)  # fmt: skip
+def test_day_and_year_are_known_ahead_where_the_rows_show_them(freq: str, steps: int, features: list[str]):
+    assert usual_features(RegularCalendar(kind="regular", freq=freq), steps) == features
+
+
+def test_of_sessions_weekdays_and_rows_without_dates_nothing_is_known_ahead_unasked():
+    others = (NEW_YORK, WeekdayCalendar(kind="weekdays"), RegularCalendar(kind="index"))
+    assert [usual_features(calendar, 100_000) for calendar in others] == [[], [], []]
 
 
 def test_new_york_is_closed_on_weekends_and_thanksgiving():
