@@ -50,6 +50,7 @@ STOPS = 100  # values of a held-out block, from which on it also chooses the ite
 LINEAR_ROUNDS, LINEAR_ITERATIONS = 3, 15
 MORE_WORK = 1.35  # times the work of one family: repeated rounds, and other families until they are given up
 
+LINEAR = "linear states"
 COORDINATES = {"differences": differences, "increments": increments, "integrating states": increments}
 
 
@@ -158,6 +159,10 @@ class _Search:
         nets = (delay_net(order, settings, experiments[0]) for order in settings.orders)
         self.nets = [replace(net, low=low, high=high, dead_times=held) for net in nets]
         orders = {"states": settings.states or (), "integrating states": settings.integrating}
+        rows = sum(np.count_nonzero(np.isfinite(e.y[settings.start :])) for e in experiments)
+        self.short = bool(rows < STOPS * settings.folds)
+        if self.short:
+            orders[LINEAR] = tuple((order, 0) for order in sorted({order for order, _ in settings.states or ()}))
         own = [(states.with_states(self.nets[0], *order), kind) for kind, each in orders.items() for order in each]
         self.states = [(net, kind) for net, kind in own if net.n_weights <= lm.MAX_WEIGHTS]
 
@@ -194,11 +199,12 @@ class _Search:
         """The best nets of every fold, of the families that were not given up.
 
         A family is given up when over n folds its best nets are 1 + 2/n times as bad as those of the best one; at the
-        end, when they are `CLEARLY_WORSE`.
+        end, when they are `CLEARLY_WORSE`. Of a short record linear models are taken alone where no family is better
+        by two standard errors over the folds, else none of them.
         """
         found: list[Member] = []
-        behind: dict[str, list[float]] = {family: [] for family in ("delays", *(kind for _, kind in self.states))}
-        families = set(behind)
+        errors: dict[str, list[float]] = {family: [] for family in ("delays", *(kind for _, kind in self.states))}
+        families = set(errors)
         for number in range(self.settings.folds):
             begun = time.process_time()
             tried = self.fold(number, families)
@@ -209,13 +215,17 @@ class _Search:
                 continue
             best = {member.family: member.held_out_rmse for member in reversed(tried)}  # of each family the first
             for family in families:
-                behind[family].append(float(np.log(best.get(family, np.inf) / min(best.values()))))
-            mean = {family: float(np.mean(behind[family])) for family in families}
+                errors[family].append(float(np.log(best.get(family, np.inf))))
+            mean = {family: float(np.mean(errors[family])) for family in families}
             worst = CLEARLY_WORSE if number + 1 == self.settings.folds else 1 + 2 / (number + 1)
             families = {family for family in families if mean[family] <= min(mean.values()) + np.log(worst)}
             seconds = (time.process_time() - begun) * (self.settings.folds - number)  # the last training is as a fold
             left = ", ".join(sorted(families))
             announce(f"Fold {number + 1} of {self.settings.folds}; left: {left}; about {seconds:.0f} s more.")
+        if LINEAR in families and errors[LINEAR]:
+            behind = errors[LINEAR] - np.min([errors[family] for family in families], axis=0)
+            alone = np.mean(behind) <= 2 * np.std(behind) / np.sqrt(max(len(behind) - 1, 1))
+            families = {LINEAR} if alone else families - {LINEAR}
         return [member for member in found if member.family in families]
 
     def fold(self, number: int, families: set[str]) -> list[Member]:
@@ -251,7 +261,7 @@ class _Search:
         """The linear net with states trained on its free run (output error), its states made anew as it moves."""
         problem = ClosedLoop(net, train, self.settings.start)
         member = Member(net, states.linear(net, train), np.inf, kind)
-        beside = net.measured_outputs if kind == "states" else 0  # increments do not see the level
+        beside = 0 if kind in COORDINATES else net.measured_outputs  # increments do not see the level
         for _ in range(LINEAR_ROUNDS):
             own = replace(member, weights=states.whitened(net, member.weights, train, beside))
             member = self._trained(problem, own, lm.Options(max_iterations=LINEAR_ITERATIONS))
@@ -275,11 +285,11 @@ class _Search:
         training is regularised instead.
         """
         judge = problem = continued(member.net, train, held_out, self.settings.start)
-        if few := sum(np.count_nonzero(np.isfinite(e.y[self.settings.start :])) for e in held_out) < STOPS:
+        if self.short:
             problem, options = ClosedLoop(member.net, train, self.settings.start), replace(options, bayesian=True)
         for _ in range(REPEATS):
             before, member = member.held_out_rmse, self._trained(problem, member, options)
-            if few:
+            if self.short:
                 member = replace(member, held_out_rmse=float(np.sqrt(judge.validation(member.weights) or np.inf)))
             if self.interrupted or not member.held_out_rmse < GAIN * before < np.inf:
                 break
