@@ -174,10 +174,17 @@ class CellBlock(Block):
 
 @dataclass(frozen=True)
 class Recurrent(CellBlock):
-    """A recurrent layer of the named cell, returning its output at every step."""
+    """A recurrent layer of the named cell, returning its output at every step.
+
+    With `parts` it returns so many steps more instead, side by side from the last state h (Lin et al. 2023): each,
+    `cell(embedding[k], h)`, is one part of the horizon, and the read-out is that of a part, shared by all.
+    """
+
+    parts: int = 0
 
     def weights(self, width: int, network: Network) -> tuple[Weights, int]:
-        return self.made.weights(width), self.units
+        embedding = {"embedding": Weight((self.parts, width), "normal")} if self.parts else {}
+        return self.made.weights(width) | embedding, self.units
 
     def first_states(self, path: str, weights: Arrays, width: int, network: Network, batch: int) -> States:
         return {path: self.made.initial(numpy_namespace, own_weights(weights, path), batch)}
@@ -294,6 +301,11 @@ class Network:
     def segmented(self) -> bool:
         """Whether its recurrence goes over segments of a window."""
         return bool(self.blocks) and isinstance(self.blocks[0], Segments)
+
+    @property
+    def parts(self) -> int:
+        """Of the horizon: how many outputs of the last block make one forecast."""
+        return max(1, *(block.parts for block in self.blocks if isinstance(block, Recurrent)))
 
     @property
     def decoder(self) -> EncoderDecoder | None:

@@ -189,7 +189,7 @@ def sampled_bins(network: Network, settings: Settings) -> Head | None:
     """The head whose softmax is sampled: then the network is passed without its read-out. A decoder reads out inside
     its own loop, and a carried pass hands on whole outputs, so those two take the whole softmax."""
     head = settings.head.head if settings.head is not None else None
-    if head is None or not head.drawn or network.decoder or settings.state == "carry":
+    if head is None or not head.drawn or network.decoder or network.parts > 1 or settings.state == "carry":
         return None
     return head
 

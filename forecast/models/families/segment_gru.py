@@ -12,7 +12,7 @@ from forecast.networks.description import Dense, Dropout, Network, Recurrent, Se
 
 class Spec(NetworkSpec):
     summary = "A GRU that steps from segment to segment of the window, on differences to its last value."
-    equation = "z[k] = relu(P (segment k of x - x[t]) + b); h[k] = GRU(z[k], h[k-1]); y[t+1..t+H] = U h[n] + c"
+    equation = "h[k] = GRU(relu(P (segment k of x - x[t]) + b), h[k-1]); part j of y[t+1..t+H] = U GRU(e[j], h[n]) + c"
     source = "Lin, Lin, Wu, Zhao, Mo & Zhang 2023 (SegRNN)"
     choices: ClassVar[Choices] = {"units": (32, 64, 128), "segment": (12, 24, 48)}
 
@@ -22,11 +22,12 @@ class Spec(NetworkSpec):
 
     def build(self, shapes: Shapes) -> Network:
         length = min(self.segment, shapes.lookback)
+        parts = next(n for n in range(-(-shapes.horizon // length), shapes.horizon + 1) if shapes.horizon % n == 0)
         levels = tuple(c for c in shapes.target_channels if c not in shapes.change_channels)
         blocks = (
             Segments("segments", length, shapes.lookback // length, levels),
             Dense("projection", self.units, "relu"),
-            Recurrent("gru", "gru", self.units),
+            Recurrent("gru", "gru", self.units, parts=parts),
             Dropout("drop_out", self.dropout),  # there alone, as published
         )
         return Network(blocks, shapes, self.future_units, every_step=False)

@@ -38,7 +38,7 @@ def weight_shapes(network: Network) -> Weights:
         weights["future/kernel"] = Weight((frame, projected), "glorot_uniform")
         weights["future/bias"] = Weight((projected,), "zeros")
     blocks, width = series_weights(network.blocks, shapes.channels + projected, network)
-    size = (1 if network.decoder else shapes.horizon) * shapes.outputs * shapes.parameters
+    size = (1 if network.decoder else shapes.horizon // network.parts) * shapes.outputs * shapes.parameters
     readout = {"readout/kernel": Weight((width, size), "zeros"), "readout/bias": Weight((size,), "zeros")}
     return weights | blocks | readout
 

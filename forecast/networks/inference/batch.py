@@ -129,7 +129,7 @@ class Pass:
         if network.decoder:
             return x
         z = self.weights["readout/kernel"].T @ x + self.weights["readout/bias"][:, None]
-        return activate(numpy_namespace, network.readout_activation, z)
+        return activate(numpy_namespace, network.readout_activation, z).reshape(len(x), -1, self.batch)
 
     def _first_input(self, past: np.ndarray) -> np.ndarray:
         x = np.ascontiguousarray(past.transpose(1, 2, 0))
@@ -192,7 +192,11 @@ class Pass:
         out = np.empty((keep, block.units, self.batch), x.dtype)
         run.over(x, out)
         self.final[path] = _batch_first(run.states())
-        return out
+        if not block.parts:
+            return out
+        w = own_weights(self.weights, path)
+        parts, _ = block.made.step(numpy_namespace, w, w["embedding"], {"h": out[-1].T[:, None]})
+        return parts.transpose(1, 2, 0)[None]  # one more axis: parts are no steps
 
     def _bidirectional(self, block: Bidirectional, path: str, x: np.ndarray) -> np.ndarray:
         out = np.empty((2, 1, block.units, self.batch), x.dtype)

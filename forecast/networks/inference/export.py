@@ -176,7 +176,7 @@ def step_lines(network: Network, linear: Linear | None) -> Iterator[str]:
         yield f"x = np.concatenate([x, np.tanh({_affine('frame', 'future')})], axis=1)"
     yield from _series_lines(network.blocks, "", network)
     if network.segmented:
-        yield "x = x[:, -1]"
+        yield f"x = x[:, -{network.parts}:]"
     if not network.decoder:
         yield f"x = {_activated(network.readout_activation, _affine('x', 'readout'))}"
     yield "out = x.reshape(len(x), HORIZON, OUTPUTS, PARAMETERS)"
@@ -211,6 +211,9 @@ def _block_lines(block: Block, path: str, network: Network) -> Iterator[str]:
             yield f"    row, running = CELLS[{path!r}].step(W[{path!r}], row, running)"
             yield "    outputs.append(row)"
             yield "x = np.stack(outputs, axis=1)"
+            if block.parts:
+                own = f"W[{path!r}]"
+                yield f"x, _ = CELLS[{path!r}].step({own}, {own}['embedding'], {{'h': x[:, -1:]}})"
         case Recurrent():
             yield f"x, after[{path!r}] = CELLS[{path!r}].step(W[{path!r}], x, state[{path!r}])"
         case Parallel():

@@ -44,15 +44,17 @@ class Dense(Affine):
 
 
 class ReadOut(Affine):
-    """`g(h U + b)` in the shape of a forecast: `(B, T, C)` to `(B, T, H, O, K)`, or at the `last` steps alone."""
+    """`g(h U + b)` in the shape of a forecast: `(B, T, C)` to `(B, T, H, O, K)`, or at the `last` steps alone.
 
-    def __init__(self, shape: Sequence[int], activation: str = "linear", **kwargs: Any) -> None:
-        self.shape = tuple(shape)
-        super().__init__(self.shape[0] * self.shape[1] * self.shape[2], activation, **kwargs)
+    `parts`: so many steps make one forecast."""
+
+    def __init__(self, shape: Sequence[int], activation: str = "linear", parts: int = 1, **kwargs: Any) -> None:
+        self.shape, self.parts = tuple(shape), parts
+        super().__init__(self.shape[0] // parts * self.shape[1] * self.shape[2], activation, **kwargs)
 
     def call(self, x: tf.Tensor, last: int | None = None) -> tf.Tensor:
-        x = last_rows(x, last) if last else x
-        return tf.reshape(super().call(x), tf.concat([tf.shape(x)[:-1], self.shape], 0))
+        x = last_rows(x, last * self.parts) if last else x
+        return tf.reshape(super().call(x), tf.concat([tf.shape(x)[:1], [-1], self.shape], 0))
 
     def compute_output_shape(self, input_shape: Sequence[int | None], *_: Any) -> tuple[int | None, ...]:
         return (input_shape[0], None, *self.shape)

@@ -45,7 +45,7 @@ class Scan(keras.Layer):
 
     Without `initial_state` it starts from the cell's own initial states (zero, learnt or random). With `go_backwards`
     it reads the sequence from its end, and its outputs are in that order. With `all_states` the states of every step
-    `(B, T, size)` come between the outputs and the last states.
+    `(B, T, size)` come between the outputs and the last states. With `parts` the outputs are `(B, parts, units)`.
     """
 
     def __init__(
@@ -55,10 +55,11 @@ class Scan(keras.Layer):
         options: Mapping[str, Any] | None = None,
         go_backwards: bool = False,
         all_states: bool = False,
+        parts: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.go_backwards, self.all_states = go_backwards, all_states
+        self.go_backwards, self.all_states, self.parts = go_backwards, all_states, parts
         self.cell: Cell = cells.get(cell, units, options)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
@@ -66,6 +67,8 @@ class Scan(keras.Layer):
             name: self.add_weight(name=name, shape=weight.shape, initializer="zeros", trainable=weight.trainable)
             for name, weight in self.cell.weights(int(input_shape[-1] or 0)).items()
         }
+        if self.parts:
+            self.w["embedding"] = self.add_weight(name="embedding", shape=(self.parts, input_shape[-1]))
 
     def call(self, x: tf.Tensor, initial_state: Sequence[tf.Tensor] | None = None) -> tuple[tf.Tensor, ...]:
         w = {name: tf.convert_to_tensor(variable) for name, variable in self.w.items()}
@@ -76,13 +79,15 @@ class Scan(keras.Layer):
         steps = tf.transpose(x, [1, 0, 2])
         steps = tf.reverse(steps, [0]) if self.go_backwards else steps
         outputs, sequences, last = run(self.cell, w, steps, first, self.all_states)
+        if self.parts:
+            return self.cell.step(tensor_namespace, w, w["embedding"], {"h": last[0][:, None]})[0], *last
         return *(tf.transpose(s, [1, 0, 2]) for s in (outputs, *sequences)), *last
 
     def compute_output_shape(self, input_shape: Sequence[int | None], *_: Any) -> tuple[tuple[int | None, ...], ...]:
         batch, steps, _width = input_shape
         sizes = self.cell.states().values()
         sequences = [(batch, steps, size) for size in sizes] if self.all_states else []
-        return (batch, steps, self.cell.units), *sequences, *((batch, size) for size in sizes)
+        return (batch, self.parts or steps, self.cell.units), *sequences, *((batch, size) for size in sizes)
 
 
 def run(

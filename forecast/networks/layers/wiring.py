@@ -109,7 +109,7 @@ class Wiring:
         read = read if self.network.every_step else 1
         first, *needed = _needed(blocks, read)
         x = self._series(blocks, "", self._first(inputs, first), needed)
-        return self._layer("readout", layers.ReadOut, **read_out)(x, last=read)
+        return self._layer("readout", layers.ReadOut, **read_out, parts=self.network.parts)(x, last=read)
 
     def _encoder_decoder(
         self, block: EncoderDecoder, inputs: Mapping[str, Tensor], read: int | None, read_out: dict[str, Any]
@@ -186,7 +186,7 @@ class Wiring:
     def _recurrent(self, block: Recurrent, path: str, x: Tensor) -> Tensor:
         names = list(block.made.states())
         given = None if self.before is None else [self.before[f"{path}/{name}"] for name in names]
-        output, *states = self._recurrence(block, path)(x, initial_state=given)
+        output, *states = self._recurrence(block, path, parts=block.parts)(x, initial_state=given)
         self.after |= {f"{path}/{name}": state for name, state in zip(names, states, strict=True)}
         return output
 
@@ -194,9 +194,11 @@ class Wiring:
         ends = [self._recurrence(block, f"{path}/{way}", reverse=way == "backward") for way in ("forward", "backward")]
         return self._layer(path, layers.Joined)([layer(x)[0] for layer in ends], last=1)
 
-    def _recurrence(self, block: Recurrent | Bidirectional, path: str, reverse: bool = False) -> keras.Layer:
+    def _recurrence(
+        self, block: Recurrent | Bidirectional, path: str, reverse: bool = False, parts: int = 0
+    ) -> keras.Layer:
         own = {"cell": block.cell, "units": block.units, "options": dict(block.options)}
-        return self._layer(path, Scan, **own, go_backwards=reverse)
+        return self._layer(path, Scan, **own, go_backwards=reverse, parts=parts)
 
     def _dropout(self, block: Dropout, path: str, x: Tensor) -> Tensor:
         if not block.rate:

@@ -53,6 +53,7 @@ STREAMED: dict[str, Network] = {name: Network(blocks, SHAPES, future_units=3) fo
 SEGMENTED: dict[str, Network] = {
     "segments": Network((Segments("s", 3, 3, (0,)), Dense("a", 5, "relu"), recurrent("b", "gru")), SHAPES, 3, False),
     "segments beyond the window": Network((Segments("s", 4, 3), recurrent("b", "lstm")), SHAPES, every_step=False),
+    "segments ahead": Network((Segments("s", 3, 3), Recurrent("b", "gru", 4, parts=2)), SHAPES, 3, False),
 }
 WINDOWED: dict[str, Network] = SEGMENTED | {
     "bidirectional": Network(

@@ -98,6 +98,20 @@ def test_a_recurrence_over_segments_reads_the_newest_whole_ones_relative_to_the_
     assert out.ravel().tolist() == [345_012]
 
 
+def test_every_part_of_the_horizon_is_one_step_from_the_last_state_with_a_read_out_for_all():
+    # h = relu(x + 10 h) over the segments 1 + 2 and 3 + 4 ends at 37; the parts are 370 + 5 and 370 + 6.
+    blocks = (Segments("s", 2, 2), Recurrent("r", "simple_rnn", 1, {"activation": "relu"}, parts=2))
+    network = Network(blocks, Shapes(1, 0, horizon=4, outputs=1, lookback=4), every_step=False)
+    weights = {
+        "r__kernel": [[1], [1]],
+        "r__recurrent_kernel": [[10]],
+        "r__bias": [0],
+        "r__embedding": [[2, 3], [0, 6]],
+    }
+    out = passed(network, [[1], [2], [3], [4]], **weights, readout__kernel=[[1, 1000]], readout__bias=[0, 1])
+    assert out.ravel().tolist() == [375, 375_001, 376, 376_001]
+
+
 def test_bidirectional_joins_the_forward_end_and_the_backward_end():
     # h = relu(x + h / 2): forward over 1, 2, 4 ends at 5.25, backward over 4, 2, 1 at 3.
     network = Network((Bidirectional("b", "simple_rnn", 1, {"activation": "relu"}),), ONE, every_step=False)

@@ -48,6 +48,7 @@ BLOCKS: dict[str, tuple[Block, ...]] = {
     "bidirectional": (Recurrent("low", "gru", 3), Bidirectional("both", "lstm", 4), Dense("hidden", 3)),
     "segments": (Segments("cut", 3, 3, (1,)), Dense("hidden", 5, "relu"), Recurrent("low", "gru", 4)),
     "segments beyond": (Segments("cut", 4, 3, (0,)), Recurrent("low", "lstm", 4)),
+    "segments ahead": (Segments("cut", 3, 3, (1,)), Recurrent("low", "gru", 5, parts=2), Dropout("drop", 0.3)),
     "encoder-decoder": (Dense("first", 3), EncoderDecoder("seq", "lstm", 4)),
     "one to many": (EncoderDecoder("seq", "gru", 4, feedback=False),),
     "encoder-decoder, learnt": (EncoderDecoder("seq", "simple_rnn", 4, {"h_init": "learnt"}),),
