@@ -305,7 +305,7 @@ class Network:
     @property
     def parts(self) -> int:
         """Of the horizon: how many outputs of the last block make one forecast."""
-        return max(1, *(block.parts for block in self.blocks if isinstance(block, Recurrent)))
+        return max([1, *(block.parts for block in self.blocks if isinstance(block, Recurrent))])
 
     @property
     def decoder(self) -> EncoderDecoder | None:
