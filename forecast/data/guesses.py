@@ -133,7 +133,7 @@ def _entry(times: pd.DataFrame, calendar: Calendar, target: Any) -> tuple[dict[s
     features = usual_features(calendar, int(lengths(times, calendar).max()))
     entry = {
         "calendar": yaml.safe_load(yaml_of(calendar)), "horizon": horizon, "lookback": lookback,
-        "season_length": season, "target": column, "calendar_features": features,
+        "season_length": season, "step_size": max(1, horizon // 4), "target": column, "calendar_features": features,
         "splits": {"train": 0.6, "validation": 0.15, "calibration": 0.1},
         "licence": {"name": "mine", "attribution": "my own data"},
     }  # fmt: skip
@@ -141,6 +141,7 @@ def _entry(times: pd.DataFrame, calendar: Calendar, target: Any) -> tuple[dict[s
         "calendar": f"from {len(times)} rows of {len(rows)} series",
         "horizon": f"steps ahead; the shortest series has {rows.min()}",
         "season_length": "steps of a season; 1 for none",
+        "step_size": "steps from one forecast of a block to the next",
         "target": "what is forecast" + (f"; up to {missing:.0%} of a series' steps lack it" if missing else ""),
         "calendar_features": "known in advance; also day_of_week, where people work",
         "splits": "shares of the rows; the rest is the test",

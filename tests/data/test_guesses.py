@@ -47,6 +47,7 @@ def test_the_calendar_and_the_season_are_found(tmp_path, times, calendar, season
     found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": WAVE[: len(times)]}))
     assert found["calendar"] == calendar and found["season_length"] == season
     assert "max_missing" not in found["target"]
+    assert found["step_size"] == max(1, found["horizon"] // 4)
     assert found["calendar_features"] == {24: ["hour_of_day"], 96: ["hour_of_day"], 7: ["day_of_year"]}.get(season, [])
 
 
