@@ -1,8 +1,8 @@
-"""Penalty, lags, products and inputs of a ridge, by its errors on stretches of all seasons that it has not seen.
+"""Penalty, lags, products and inputs of a ridge, by its errors on fifths of the history that it has not seen.
 
 The sums over all rows but those of a stretch and its neighbourhood are the equations of a fit without it (hv-block
-cross-validation, Racine 2000), so one pass over the data serves every fold and every candidate. Two months at the end
-of the history say little about the other ten: docs/protocol.md has what either choice scored later.
+cross-validation, Racine 2000), so one pass over the data serves every fold and every candidate. Of settings with about
+the same error the mean is taken: docs/protocol.md has what it scored later, and what the best one alone did.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from forecast.data.windows import Layout, Windows
-from forecast.models.skip import PENALTIES, PRODUCT_LAGS, Batches, Skip, changes_in, fit_shape, products_of, ridge
+from forecast.models.skip import PENALTIES, Batches, Skip, changes_in, columns_in, fit_shape, products_of, ridge
 from forecast.system.errors import ModelFailure
 
 Folds = Callable[[], Iterable[tuple[Windows, np.ndarray, np.ndarray, np.ndarray]]]
@@ -27,23 +28,30 @@ where it is not known."""
 Case = tuple[np.ndarray, np.ndarray, np.ndarray]
 """`products_of` what a fold learns from; inputs and wanted values where it is asked."""
 
+NEAR = 0.02
+"""A setting whose error lies this share above the lowest has e times less weight in the mean."""
+LEAST = 0.01
+"""Weight from which on a setting is in the mean."""
+
 
 def fit_linear(folds: Folds, train: Batches, channels: Layout, richest: Skip, lags: Sequence[int]) -> Skip:
-    """The ridge on the train rows with what, of `richest` over any of the `lags`, has the lowest error over `folds`;
+    """The mean of ridges on the train rows, of `richest` over any of the `lags`, weighted by the errors over `folds`;
     `ModelFailure` when none is finite. The search goes from the best of a few penalties one change at a time, while it
-    helps. Then the penalty grows as far as the error stays within one standard error over the folds.
+    helps. The mean is of all that it tried.
 
     Without any change where that is nearer: least squares goes for the mean, which on a series that mostly stays where
     it is (steps, stocks of spare parts) is further off than the last value.
     """
-    largest = _looking_back(richest, max(lags))
+    largest = richest.looking_back(max(lags))
     plain = [largest, replace(largest, harmonics=())] if largest.harmonics else [largest]
-    first = [_looking_back(shape, n) for shape in plain for n in lags]
+    first = [shape.looking_back(n) for shape in plain for n in lags]
     errors, unchanged = _errors(folds, largest, channels)
+    tried: dict[Skip, float] = {}
 
     def error(shape: Skip) -> float:
         mean = float(np.mean(errors(shape)))
-        return mean if np.isfinite(mean) else np.inf
+        tried[shape] = mean if np.isfinite(mean) else np.inf
+        return tried[shape]
 
     best = min((replace(shape, penalty=penalty) for penalty in PENALTIES[::2] for shape in first), key=error)
     while error(found := min(_neighbours(best, largest, channels, lags), key=error)) < error(best):
@@ -53,9 +61,27 @@ def fit_linear(folds: Folds, train: Batches, channels: Layout, richest: Skip, la
             "The linear skip has no finite error on validation: that block has no observed target, or an input "
             "overflows. Check the data, or move the dates under `splits`."
         )
-    penalty = steadiest(best.penalty, lambda penalty: errors(replace(best, penalty=penalty)))
-    fitted = fit_shape(train, channels, replace(best, penalty=penalty))
+    weights = weights_of(np.array([*tried.values()]))
+    near = {shape: float(weight) for shape, weight in zip(tried, weights, strict=True) if weight}
+    fitted = fit_shape(train, channels, largest.mean(near))
     return replace(fitted, coefficients=np.zeros_like(fitted.coefficients)) if unchanged < error(best) else fitted
+
+
+def weights_of(errors: np.ndarray) -> np.ndarray:
+    """Of settings in a mean, by their errors; the sum is 1."""
+    weights = np.exp((errors.min() - errors) / max(NEAR * errors.min(), np.finfo(float).tiny))
+    weights[weights < LEAST * weights.sum()] = 0.0
+    return np.asarray(weights / weights.sum())
+
+
+def steadiest(errors: np.ndarray, penalties: int) -> int:
+    """Of settings (shapes * penalties, folds) the one with the largest penalty, of the shape with the lowest error,
+    whose errors by fold stay within one standard error of the lowest."""
+    best = int(np.nanargmin(errors.mean(axis=1)))
+    first = best - best % penalties
+    costs = errors[best : first + penalties] - errors[best]
+    within = costs.mean(axis=1) <= costs.std(axis=1) / np.sqrt(max(errors.shape[1] - 1, 1))
+    return best + int(np.flatnonzero(within)[-1])
 
 
 def _errors(folds: Folds, largest: Skip, channels: Layout) -> tuple[Callable[[Skip], np.ndarray], float]:
@@ -66,17 +92,11 @@ def _errors(folds: Folds, largest: Skip, channels: Layout) -> tuple[Callable[[Sk
         return *changes_in(largest, windows, target, channels), change
 
     cases, windows = cases_of(folds, parts)
-    draw = np.random.default_rng(0).random  # two windows without equal numbers tell one input from another
-    probe = replace(windows, past=draw((2, *windows.past.shape[1:])), future=1 + draw((2, *windows.future.shape[1:])))
-    found: dict[tuple[object, ...], np.ndarray] = {}
-    place = {one.tobytes(): i for i, one in enumerate(largest.inputs(probe, channels).T)}
+    columns = columns_in(largest, windows, channels)
 
+    @cache
     def errors(shape: Skip) -> np.ndarray:
-        key = (shape.lags, shape.penalty, shape.harmonics, shape.leads, shape.unread)
-        if key not in found:
-            columns = np.array([place[one.tobytes()] for one in shape.inputs(probe, channels).T])
-            found[key] = errors_of(cases, columns, shape.penalty)
-        return found[key]
+        return errors_of(cases, columns(shape), shape.penalty)
 
     return errors, float(np.mean([float(np.nanmean(np.abs(change))) for *_, change in cases] or [np.inf]))
 
@@ -108,22 +128,14 @@ def errors_of(cases: Sequence[Case], columns: np.ndarray, penalty: float) -> np.
     return np.array(wrong or [np.inf])
 
 
-def steadiest(best: float, errors: Callable[[float], np.ndarray]) -> float:
-    """The largest penalty whose errors by fold stay within one standard error of those of `best`."""
-    steadier = [penalty for penalty in PENALTIES if penalty >= best]
-    costs = [errors(penalty) - errors(best) for penalty in steadier]
-    within = [np.mean(cost) <= np.std(cost) / np.sqrt(max(len(cost) - 1, 1)) for cost in costs]
-    return [penalty for penalty, near in zip(steadier, within, strict=True) if near][-1]
-
-
 def _neighbours(shape: Skip, largest: Skip, channels: Layout, lags: Sequence[int]) -> Iterator[Skip]:
     """What differs in one thing, at the same penalty and the next ones; first in the penalty alone."""
     at, place = lags.index(shape.lags), PENALTIES.index(shape.penalty)
     inputs = {channel for channel in channels.value[channels.outputs :] if channel not in channels.leads}
-    changed = [shape, *(_looking_back(shape, n) for n in lags[max(at - 1, 0) : at + 2] if n != shape.lags)]
+    changed = [shape, *(shape.looking_back(n) for n in lags[max(at - 1, 0) : at + 2] if n != shape.lags)]
     if largest.harmonics:
         turned = replace(shape, harmonics=() if shape.harmonics else largest.harmonics)
-        changed.append(_looking_back(turned, shape.lags))
+        changed.append(turned.looking_back(shape.lags))
     if largest.leads:
         changed.append(replace(shape, leads=largest.leads - shape.leads))
     if inputs:
@@ -131,7 +143,3 @@ def _neighbours(shape: Skip, largest: Skip, channels: Layout, lags: Sequence[int
         changed += [replace(shape, unread=tuple(sorted(others))) for others in left_out]
     for penalty in PENALTIES[max(place - 1, 0) : place + 2]:
         yield from (replace(one, penalty=penalty) for one in changed)
-
-
-def _looking_back(shape: Skip, lags: int) -> Skip:
-    return replace(shape, lags=lags, product_lags=min(lags, PRODUCT_LAGS) if shape.harmonics else 0)

@@ -21,7 +21,6 @@ from numpy.typing import ArrayLike
 
 from forecast.config.task import Task
 from forecast.data import splits
-from forecast.data.calendars import cycles
 from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling
 from forecast.data.splits import Blocks, Borders
@@ -35,10 +34,8 @@ MOST_LOOKS = 4096
 """Origins, over all series, that score a network while it trains or choose a linear map: of more a random sample."""
 STRETCHES = 5
 """Contiguous parts of the validation block; each is forecast with what the others chose."""
-FOLDS, SEASONS = 5, 15
-"""Over all seasons a linear map is chosen on this many folds, dealt this many stretches in turn."""
-WHOLE = 0.95
-"""Of a cycle: from here on there is no season that was not seen."""
+FOLDS = 5
+"""A linear map is chosen on this many parts of the history, each in turn what the others have not seen."""
 TOGETHER = 256
 """Windows of several short blocks that go through a model at once."""
 Aim = Callable[[Windows, np.ndarray], np.ndarray]
@@ -151,24 +148,21 @@ class Problem:
         return pairs
 
     def folds(self, horizon: int, aim: Aim | None = None) -> Folds:
-        """The train and validation rows as stretches over all seasons, dealt to folds in turn. A fold learns from no
-        origin whose lookback or horizon touches a stretch that it is asked for. Of rows too few for that, or without a
-        whole period of a cycle in the calendar features: train, asked for validation."""
+        """The train and validation rows in contiguous parts, one for each fold: of a year each is a season that its
+        fold has not seen. A fold learns from no origin whose lookback or horizon touches the part it is asked for. Of
+        rows too few for that: train, asked for validation."""
         task = self.panel.task
         rows = {uid: splits.origins_of(task, cut.joined(), "train") for uid, cut in self.blocks.items()}
         times = np.unique(np.concatenate([self.panel.by_id[uid].ds[own] for uid, own in rows.items()]))
-        longest = max(cycles(task.calendar, task.calendar_features).values(), default=0.0)
-        enough = len(times) + splits.reach(task) >= WHOLE * longest
-        count = min(SEASONS, len(times) // splits.reach(task)) // FOLDS * FOLDS
-        common = [part[0] for part in np.array_split(times, count)] if count and enough else []
+        enough = len(times) >= FOLDS * splits.reach(task)
+        common = [part[0] for part in np.array_split(times, FOLDS)] if enough else []
         shares = {}
         for uid, own in rows.items():
             series = self.panel.by_id[uid]
             starts = np.array(common or [series.ds[self.blocks[uid].validation[0] - 1]])
-            apart = _elsewhere(series, own, starts, task.horizon, splits.reach(task))
-            stretch = np.searchsorted(starts, series.ds[own], side="right") - 1
-            fold = np.where((stretch < 0) | (np.arange(len(own)) % task.step_size > 0), -1, stretch % FOLDS)
-            shares[uid] = own, np.stack([apart[k::FOLDS].all(axis=0) for k in range(min(FOLDS, len(starts)))]), fold
+            learns = _elsewhere(series, own, starts, task.horizon, splits.reach(task))
+            part = np.searchsorted(starts, series.ds[own], side="right") - 1
+            shares[uid] = own, learns, np.where(np.arange(len(own)) % task.step_size > 0, -1, part)
         asked = sum(int((fold >= 0).sum()) for *_, fold in shares.values())
 
         def batches() -> Iterator[tuple[Windows, np.ndarray, np.ndarray, np.ndarray]]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -106,10 +106,12 @@ def _carried(seen: np.ndarray, step: int, season_length: int) -> np.ndarray:
 @dataclass(frozen=True)
 class Skip:
     """A fitted skip. `coefficients` (features + 1, H * O) and what shapes the features belong to `linear` alone.
+    Two of one shape are equal, whatever their coefficients.
 
     harmonics: sine pairs per calendar feature in products; empty: no products, as in every skip of earlier versions.
     leads: how many columns that speak of later rows it reads (their newest row); 0 where it is better without.
     unread: the channels of past-only inputs that it leaves out.
+    mean_of: the shapes, with their weights, whose mean it is; empty: it is one ridge, as in earlier versions.
     carry: what a closed loop of it takes for the past-only inputs after the cutoff; None: it repeats the last ones.
     """
 
@@ -123,9 +125,10 @@ class Skip:
     product_lags: int = 0
     leads: int = 0
     unread: tuple[int, ...] = ()
-    coefficients: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    mean_of: tuple[tuple[Skip, float], ...] = ()
+    coefficients: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)), compare=False)
     reads: Reads = "values"
-    carry: Carry | None = None
+    carry: Carry | None = field(default=None, compare=False)
 
     def forecast(self, windows: Windows, channels: Layout) -> np.ndarray:
         """(B, H, O) in scaled units."""
@@ -150,6 +153,21 @@ class Skip:
             parts.append(products(windows, channels, self.horizon, self.harmonics, self.product_lags, self.unread))
         return np.hstack(parts)
 
+    def looking_back(self, lags: int) -> Skip:
+        """The same over other lags."""
+        return replace(self, lags=lags, product_lags=min(lags, PRODUCT_LAGS) if self.harmonics else 0)
+
+    def mean(self, weights: Mapping[Skip, float]) -> Skip:
+        """The shape of the weighted mean of some that have no other inputs than this one."""
+        return replace(
+            self,
+            penalty=max(weights, key=weights.__getitem__).penalty,
+            harmonics=max((part.harmonics for part in weights), key=len),
+            leads=max(part.leads for part in weights),
+            unread=tuple(sorted(set.intersection(*({*part.unread} for part in weights)))),
+            mean_of=tuple(weights.items()),
+        ).looking_back(max(part.lags for part in weights))
+
     def to_arrays(self) -> dict[str, np.ndarray]:
         carried = {} if self.carry is None else {"carry": self.carry.coefficients}
         return {"coefficients": self.coefficients, **carried}
@@ -157,12 +175,17 @@ class Skip:
     def to_json(self) -> dict[str, Any]:
         names = ("kind", "horizon", "outputs", "season_length", "lags", "penalty", "reads")
         asked = ("harmonics", "product_lags", "leads", "unread")
-        return {name: getattr(self, name) for name in (*names, *(one for one in asked if getattr(self, one)))}
+        found = {name: getattr(self, name) for name in (*names, *(one for one in asked if getattr(self, one)))}
+        mean_of = [{**part.to_json(), "weight": weight} for part, weight in self.mean_of]
+        return {**found, "mean_of": mean_of} if mean_of else found
 
     @classmethod
     def from_saved(cls, content: dict[str, Any], arrays: dict[str, np.ndarray]) -> Skip:
+        parts = [{**part} for part in content.get("mean_of", ())]
+        mean_of = [(part.pop("weight"), cls.from_saved(part, {"coefficients": np.zeros((0, 0))})) for part in parts]
         renamed = {{"season": "season_length"}.get(name, name): value for name, value in content.items()}
         renamed |= {name: tuple(renamed.get(name, ())) for name in ("harmonics", "unread")}
+        renamed["mean_of"] = tuple((shape, weight) for weight, shape in mean_of)
         carry = Carry(arrays["carry"], renamed["season_length"]) if "carry" in arrays else None
         older = {"reads": "channels"}
         return cls(**{**older, **renamed}, coefficients=arrays["coefficients"], carry=carry)
@@ -243,12 +266,24 @@ def _times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def fit_shape(train: Batches, channels: Layout, shape: Skip) -> Skip:
-    """The ridge with the lags, inputs and penalty of `shape`; no change where that has none."""
+    """The mean of ridges with the lags, inputs and penalties of `shape`; no change where that has none."""
     if len(shape.coefficients) and not shape.coefficients.any():
         return shape
     sums = sums_of(changes_in(shape, windows, target, channels) for windows, target in train())
-    outputs = shape.horizon * shape.outputs
-    return replace(shape, coefficients=ridge(sums, np.arange(len(sums) - outputs - 1), shape.penalty, outputs))
+    columns, outputs = columns_in(shape, next(iter(train()))[0], channels), shape.horizon * shape.outputs
+    coefficients = np.zeros((len(sums) - outputs, outputs))
+    for part, weight in shape.mean_of or ((shape, 1.0),):
+        own = columns(part)
+        np.add.at(coefficients, [*own, -1], weight * ridge(sums, own, part.penalty, outputs))  # some inputs are equal
+    return replace(shape, coefficients=coefficients)
+
+
+def columns_in(largest: Skip, windows: Windows, channels: Layout) -> Callable[[Skip], np.ndarray]:
+    """Of a shape whose inputs are among those of `largest`, where they stand there."""
+    draw = np.random.default_rng(0).random  # two windows without equal numbers tell one input from another
+    probe = replace(windows, past=draw((2, *windows.past.shape[1:])), future=1 + draw((2, *windows.future.shape[1:])))
+    place = {one.tobytes(): i for i, one in enumerate(largest.inputs(probe, channels).T)}
+    return lambda shape: np.array([place[one.tobytes()] for one in shape.inputs(probe, channels).T])
 
 
 def sums_of(parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:

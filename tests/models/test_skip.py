@@ -90,18 +90,21 @@ def test_seasonal_takes_the_first_row_where_the_window_is_shorter_than_a_season(
 
 
 @pytest.mark.parametrize("penalty", PENALTIES[:-1])  # with the last the shops' last values are nearer
-def test_the_fitted_skip_is_the_ridge_of_scikit_learn(penalty, monkeypatch):
+def test_the_fitted_skip_is_the_mean_of_ridges_of_scikit_learn(penalty, monkeypatch):
     monkeypatch.setattr(choice, "PENALTIES", (penalty,))
     problem = problems.shops()
     train, validation = (problem.examples(block, HORIZON) for block in ("train", "validation"))
     ours = chosen(train, validation, problem.channels, lags=[5])
-    x, y = gathered(problem, "train", HORIZON, 5, unread=ours.unread)
-    theirs = Ridge(alpha=penalty, solver="svd").fit(x, y)
-    np.testing.assert_allclose(ours.coefficients[:-1], theirs.coef_.T, atol=1e-7)
-    np.testing.assert_allclose(ours.coefficients[-1], theirs.intercept_, atol=1e-7)
+    assert len(ours.mean_of) > 1  # with and without each input
+    theirs = [
+        (weight, part, Ridge(alpha=penalty, solver="svd").fit(*gathered(problem, "train", HORIZON, 5, part.unread)))
+        for part, weight in ours.mean_of
+    ]
     for windows, _ in problem.examples("test", HORIZON)():
-        x = features(windows, problem.channels, lags=5, horizon=HORIZON, unread=ours.unread)
-        wanted = windows.last[:, None, :] + theirs.predict(x).reshape(len(x), HORIZON, 2)
+        wanted = np.repeat(windows.last[:, None, :], HORIZON, axis=1)
+        for weight, part, one in theirs:
+            x = features(windows, problem.channels, lags=5, horizon=HORIZON, unread=part.unread)
+            wanted = wanted + weight * one.predict(x).reshape(len(x), HORIZON, 2)
         np.testing.assert_allclose(ours.forecast(windows, problem.channels), wanted, atol=1e-6)
 
 

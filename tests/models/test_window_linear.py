@@ -40,17 +40,23 @@ def anomalies(rows: int = 6000) -> Problem:
 
 def test_nlinear_is_the_ridge_of_scikit_learn_on_differences_to_the_last_value() -> None:
     problem = problems.problem_of(problems.frame(gaps=False))
-    ours = fitted(problem).weights["0/map"]
+    ours = fitted(problem).weights
     xs, ys = [], []
     for windows, target in problem.examples("train", problems.HORIZON)():
         window = filled(windows.z[:, :, :1])[0][:, :, 0]
-        xs.append((window - window[:, -1:])[:, -(len(ours) - 1) :])
+        xs.append(window - window[:, -1:])
         ys.append(target[:, :, 0] - window[:, -1:])
-    theirs = [Ridge(alpha=p).fit(np.concatenate(xs), np.concatenate(ys)) for p in PENALTIES]
-    assert any(np.allclose(ours[:-1].T, one.coef_, atol=1e-8) for one in theirs)
+    x, y = np.concatenate(xs), np.concatenate(ys)
+    theirs = np.zeros_like(ours["0/map"])
+    assert len(ours["0/mean_of"]) > 1 and ours["0/mean_of"][:, 0].sum() == pytest.approx(1)
+    for weight, lags, penalty in ours["0/mean_of"]:
+        one = Ridge(alpha=penalty).fit(x[:, -int(lags) :], y)
+        theirs[-int(lags) - 1 : -1] += weight * one.coef_.T
+        theirs[-1] += weight * one.intercept_
+    np.testing.assert_allclose(ours["0/map"], theirs, atol=1e-8)
 
 
-def test_lags_and_penalty_are_those_of_the_lowest_error_over_all_seasons_and_one_standard_error() -> None:
+def test_weights_are_those_of_the_errors_on_the_folds() -> None:
     problem = anomalies(1500)
     batches = list(problem.folds(6)())
     windows = np.concatenate([filled(one.z[:, :, :1])[0][:, :, 0] for one, *_ in batches])
@@ -63,18 +69,18 @@ def test_lags_and_penalty_are_those_of_the_lowest_error_over_all_seasons_and_one
     for lags, penalty in itertools.product(problem.panel.task.candidate_lags(), PENALTIES):
         fits = [Ridge(alpha=penalty, solver="svd").fit(x[own, -lags:], y[own]) for own in learns]
         said = [one.predict(x[fold == k, -lags:]) for k, one in enumerate(fits)]
-        errors[lags, penalty] = np.array([np.abs(y[fold == k] - one).mean() for k, one in enumerate(said)])
-    lags, penalty = min(errors, key=lambda shape: errors[shape].mean())
-    costs = {p: errors[lags, p] - errors[lags, penalty] for p in PENALTIES if p >= penalty}
-    weights = fitted(problem).weights
-    assert len(weights["0/map"]) == lags + 1
-    near = [p for p, cost in costs.items() if cost.mean() <= cost.std(ddof=1) / np.sqrt(len(cost))]
-    assert weights["0/penalty"] == max(near)
+        errors[lags, penalty] = np.mean([np.abs(y[fold == k] - one).mean() for k, one in enumerate(said)])
+    lowest = min(errors.values())
+    raw = {shape: np.exp((lowest - error) / (0.02 * lowest)) for shape, error in errors.items()}
+    kept = {shape: weight for shape, weight in raw.items() if weight >= 0.01 * sum(raw.values())}
+    found = {(lags, penalty): weight for weight, lags, penalty in fitted(problem).weights["0/mean_of"]}
+    assert found == pytest.approx({shape: weight / sum(kept.values()) for shape, weight in kept.items()}, rel=1e-5)
 
 
 def test_climatology_lets_a_departure_from_the_usual_day_fade_as_it_does() -> None:
     problem = anomalies()
     forecaster = fitted(problem, form="climatology")
+    assert forecaster.weights["0/mean_of"][:, 0].tolist() == [1.0]
     rows = problem.rows("y", "test")
     said = forecaster.predict(problem.panel, {"y": rows})["y"][:, :, 0]
     steps, y = np.arange(1, 7), problem.panel.by_id["y"].values[:, 0]

@@ -5,14 +5,14 @@
 - `climatology`: the departures from harmonics of the calendar, mapped to later departures (an AR, direct by step).
 
 No other column is seen, and each target has a map of its own, shared by all series. Ridge instead of the papers'
-gradient steps: penalty and lags are chosen over all seasons. Where the target drifts `dlinear` has no anchor.
+gradient steps: a mean over penalties and lags, as of the ridge. Where the target drifts `dlinear` has no anchor.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from functools import cache, partial
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -20,7 +20,7 @@ from pydantic import Field
 
 from forecast.data.windows import Layout, Windows, filled
 from forecast.models.base import RegressorSpec
-from forecast.models.choice import Parts, cases_of, errors_of, steadiest
+from forecast.models.choice import Parts, cases_of, errors_of, steadiest, weights_of
 from forecast.models.problem import FittedModel, Parameters, Problem
 from forecast.models.skip import PENALTIES, between, calendar_terms, harmonics_of, ridge, sums_of
 from forecast.system.errors import ModelFailure
@@ -38,18 +38,14 @@ class Spec(RegressorSpec):
         return "a climatology needs a season" if self.form == "climatology" and season_length == 1 else ""
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
-        """Per output `o/map` (lags + 1, H) and `o/penalty`; of the climatology, `harmonics` and `o/climatology`."""
+        """Per output `o/map` (lags + 1, H) and `o/mean_of` (settings, 3), the weight, lags and penalty of every map
+        whose mean that is; of the climatology, `harmonics` and `o/climatology`."""
         return self._fitted(problem, lambda arrays, output: self._chosen(problem, arrays, output))
 
     def fit_again(self, problem: Problem, chosen: FittedModel, *, seed: int) -> Parameters:
-        def before(_: Mapping[str, np.ndarray], output: int) -> tuple[int, float]:
-            return self._lags(chosen.weights[f"{output}/map"]), float(chosen.weights[f"{output}/penalty"])
+        return self._fitted(problem, lambda _, output: chosen.weights[f"{output}/mean_of"])
 
-        return self._fitted(problem, before)
-
-    def _fitted(
-        self, problem: Problem, shape: Callable[[Mapping[str, np.ndarray], int], tuple[int, float]]
-    ) -> Parameters:
+    def _fitted(self, problem: Problem, settings: Callable[[Mapping[str, np.ndarray], int], np.ndarray]) -> Parameters:
         arrays: dict[str, np.ndarray] = {}
         task, train = problem.panel.task, problem.examples("train", problem.panel.task.horizon)
         if self.form == "climatology":
@@ -57,27 +53,34 @@ class Spec(RegressorSpec):
             for output in range(problem.panel.outputs):
                 arrays[f"{output}/climatology"] = _climatology(problem, output, arrays["harmonics"])
         for output in range(problem.panel.outputs):
-            lags, penalty = shape(arrays, output)
+            mean_of = settings(arrays, output)
             sums = sums_of(self._parts(arrays, output, *pair)[:3] for pair in train())
-            arrays[f"{output}/map"] = ridge(sums, self._columns(task.lookback, lags), penalty, task.horizon)
-            arrays[f"{output}/penalty"] = np.array(penalty)
+            arrays[f"{output}/map"] = np.zeros((len(sums) - task.horizon, task.horizon))
+            for weight, lags, penalty in mean_of:
+                columns = self._columns(task.lookback, int(lags))
+                slopes = ridge(sums, columns, penalty, task.horizon)
+                arrays[f"{output}/map"][[*columns, -1]] += weight * slopes
+            arrays[f"{output}/mean_of"] = mean_of
         return Parameters(arrays)
 
-    def _chosen(self, problem: Problem, arrays: Mapping[str, np.ndarray], output: int) -> tuple[int, float]:
-        """Lags and penalty with the lowest error over all seasons, as of the ridge; a climatology is that of train."""
+    def _chosen(self, problem: Problem, arrays: Mapping[str, np.ndarray], output: int) -> np.ndarray:
+        """The settings of the mean, by their errors over the folds. The climatology is that of the train rows, which
+        has seen what the folds are asked for and flatters small penalties, so there it is one setting, the steadiest.
+        """
         task = problem.panel.task
         cases, _ = cases_of(problem.folds(task.horizon), partial(self._parts, arrays, output))
-
-        @cache
-        def errors(lags: int, penalty: float) -> np.ndarray:
-            return errors_of(cases, self._columns(task.lookback, lags), penalty)
-
-        found = {pair: errors(*pair).mean() for pair in itertools.product(task.candidate_lags(), PENALTIES)}
-        finite = [pair for pair, error in found.items() if np.isfinite(error)]
-        if not finite:
+        pairs = list(itertools.product(task.candidate_lags(), PENALTIES))
+        errors = np.array([errors_of(cases, self._columns(task.lookback, lags), penalty) for lags, penalty in pairs])
+        errors[~np.isfinite(errors)] = np.nan
+        mean = np.nan_to_num(errors.mean(axis=1), nan=np.inf)
+        if not np.isfinite(mean).any():
             raise ModelFailure("No linear map has a finite error on validation. Check the data, or move the dates.")
-        lags, penalty = min(finite, key=lambda pair: found[pair])
-        return lags, steadiest(penalty, partial(errors, lags))
+        if self.form == "climatology":
+            weights = np.zeros(len(pairs))
+            weights[steadiest(errors, len(PENALTIES))] = 1.0
+        else:
+            weights = weights_of(mean)
+        return np.column_stack([weights, pairs])[weights > 0]
 
     def _parts(self, arrays: Mapping[str, np.ndarray], output: int, windows: Windows, target: np.ndarray) -> Parts:
         """Of the whole lookback; targets less their base (B, H), to learn from with missing steps on a line."""
