@@ -71,7 +71,7 @@ def test_weights_are_those_of_the_errors_on_the_folds() -> None:
         said = [one.predict(x[fold == k, -lags:]) for k, one in enumerate(fits)]
         errors[lags, penalty] = np.mean([np.abs(y[fold == k] - one).mean() for k, one in enumerate(said)])
     lowest = min(errors.values())
-    raw = {shape: np.exp((lowest - error) / (0.02 * lowest)) for shape, error in errors.items()}
+    raw = {shape: np.exp(-0.25 * np.round((error - lowest) / (0.005 * lowest))) for shape, error in errors.items()}
     kept = {shape: weight for shape, weight in raw.items() if weight >= 0.01 * sum(raw.values())}
     found = {(lags, penalty): weight for weight, lags, penalty in fitted(problem).weights["0/mean_of"]}
     assert found == pytest.approx({shape: weight / sum(kept.values()) for shape, weight in kept.items()}, rel=1e-5)
