@@ -20,7 +20,7 @@ from forecast.data.panel import from_frame
 from forecast.system import files
 from tests.audit import cases
 
-MIX = {"family": "combination", "members": ["networks", "ridge"]}
+MIX = {"family": "combination", "members": ["networks", "naive"]}
 Edit = Callable[[Path, Path], None]
 
 
