@@ -75,11 +75,8 @@ class Spec(RegressorSpec):
         mean = np.nan_to_num(errors.mean(axis=1), nan=np.inf)
         if not np.isfinite(mean).any():
             raise ModelFailure("No linear map has a finite error on validation. Check the data, or move the dates.")
-        if self.form == "climatology":
-            weights = np.zeros(len(pairs))
-            weights[steadiest(errors, len(PENALTIES))] = 1.0
-        else:
-            weights = weights_of(mean)
+        alone = np.eye(len(pairs))[steadiest(errors, len(PENALTIES))]
+        weights = alone if self.form == "climatology" else weights_of(mean)
         return np.column_stack([weights, pairs])[weights > 0]
 
     def _parts(self, arrays: Mapping[str, np.ndarray], output: int, windows: Windows, target: np.ndarray) -> Parts:
