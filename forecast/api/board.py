@@ -40,7 +40,7 @@ class Board:
     """What `forecast.compare` returns; it keeps its results in a temporary folder that goes when the board does.
 
     >>> board.leaderboard["model"].tolist()
-    ['ridge', 'arx', 'naive', 'seasonal_naive']
+    ['arx', 'ridge', 'naive', 'seasonal_naive']
     >>> board.verdicts[0].startswith(f"As shipped: {board.chosen}")
     True
     >>> board.forecasts("ridge", levels=[80]).columns.tolist()

@@ -80,8 +80,7 @@ def steadiest(errors: np.ndarray, penalties: int) -> int:
     """Of settings (shapes * penalties, folds) the one with the largest penalty, of the shape with the lowest error,
     whose errors by fold stay within one standard error of the lowest."""
     best = int(np.nanargmin(errors.mean(axis=1)))
-    first = best - best % penalties
-    costs = errors[best : first + penalties] - errors[best]
+    costs = errors[best : best - best % penalties + penalties] - errors[best]
     within = costs.mean(axis=1) <= costs.std(axis=1) / np.sqrt(max(errors.shape[1] - 1, 1))
     return best + int(np.flatnonzero(within)[-1])
 

@@ -154,8 +154,7 @@ class Problem:
         task = self.panel.task
         rows = {uid: splits.origins_of(task, cut.joined(), "train") for uid, cut in self.blocks.items()}
         times = np.unique(np.concatenate([self.panel.by_id[uid].ds[own] for uid, own in rows.items()]))
-        enough = len(times) >= FOLDS * splits.reach(task)
-        common = [part[0] for part in np.array_split(times, FOLDS)] if enough else []
+        common = [part[0] for part in np.array_split(times, FOLDS)] if len(times) >= FOLDS * splits.reach(task) else []
         shares = {}
         for uid, own in rows.items():
             series = self.panel.by_id[uid]

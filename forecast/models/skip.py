@@ -176,16 +176,15 @@ class Skip:
         names = ("kind", "horizon", "outputs", "season_length", "lags", "penalty", "reads")
         asked = ("harmonics", "product_lags", "leads", "unread")
         found = {name: getattr(self, name) for name in (*names, *(one for one in asked if getattr(self, one)))}
-        mean_of = [{**part.to_json(), "weight": weight} for part, weight in self.mean_of]
+        mean_of = [(part.to_json(), weight) for part, weight in self.mean_of]
         return {**found, "mean_of": mean_of} if mean_of else found
 
     @classmethod
     def from_saved(cls, content: dict[str, Any], arrays: dict[str, np.ndarray]) -> Skip:
-        parts = [{**part} for part in content.get("mean_of", ())]
-        mean_of = [(part.pop("weight"), cls.from_saved(part, {"coefficients": np.zeros((0, 0))})) for part in parts]
         renamed = {{"season": "season_length"}.get(name, name): value for name, value in content.items()}
         renamed |= {name: tuple(renamed.get(name, ())) for name in ("harmonics", "unread")}
-        renamed["mean_of"] = tuple((shape, weight) for weight, shape in mean_of)
+        none = {"coefficients": np.zeros((0, 0))}
+        renamed["mean_of"] = tuple((cls.from_saved(part, none), weight) for part, weight in content.get("mean_of", ()))
         carry = Carry(arrays["carry"], renamed["season_length"]) if "carry" in arrays else None
         older = {"reads": "channels"}
         return cls(**{**older, **renamed}, coefficients=arrays["coefficients"], carry=carry)
