@@ -220,6 +220,9 @@ class _Run:
 
     def iterate(self) -> None:
         hessian, gradient = normal_equations(self.problem, self.weights)
+        if not np.isfinite(hessian).all():
+            self.reason = "derivatives overflow"
+            return
         if self.options.bayesian:
             self._update_decay(hessian)
         pull = gradient + self.decay * self.weights
@@ -310,9 +313,10 @@ def normal_equations(problem: LeastSquares, weights: Array) -> tuple[Array, Arra
     """JᵀJ (p, p) and Jᵀe (p,), summed over the blocks."""
     hessian = np.zeros((problem.n_weights, problem.n_weights))
     gradient = np.zeros(problem.n_weights)
-    for residual, jacobian_t in problem.blocks(weights):
-        hessian += jacobian_t @ jacobian_t.T
-        gradient += jacobian_t @ residual
+    with np.errstate(over="ignore", invalid="ignore"):
+        for residual, jacobian_t in problem.blocks(weights):
+            hessian += jacobian_t @ jacobian_t.T
+            gradient += jacobian_t @ residual
     return hessian, gradient
 
 

@@ -165,6 +165,20 @@ def test_a_net_too_large_is_refused_with_limit_and_estimate() -> None:
         lm.minimise(problem, np.zeros(5_000))
 
 
+@pytest.mark.parametrize("bayesian", [False, True])
+def test_derivatives_that_overflow_end_the_training_with_the_best_weights_so_far(bayesian: bool) -> None:
+    """A loop held by its bounds is finite while its derivatives are not."""
+
+    class Steep(Rosenbrock):
+        def blocks(self, weights: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            for error, jacobian in super().blocks(weights):
+                yield error, jacobian * (1e200 if weights[0] > -1.0 else 1.0)
+
+    start = np.array([-1.2, 1.0])
+    found = lm.minimise(Steep(), start, options=lm.Options(bayesian=bayesian))
+    assert found.reason == "derivatives overflow" and Steep().loss(found.weights) < Steep().loss(start)
+
+
 def test_a_start_that_diverges_is_a_model_failure() -> None:
     problem = least_squares()
     with pytest.raises(ModelFailure, match="diverges with its initial weights"):
