@@ -113,8 +113,9 @@ def identify(
         )
     with threadpool_limits(1):  # as in every training: narrow matrices
         held = dead_times(scaled)
-        settings = affordable(settings, [e.changed(u=delayed(e.u, held)) for e in scaled])
-    search = _Search(scaled, settings, np.random.default_rng(seed), held, watch)
+        record = [e.changed(u=delayed(e.u, held)) for e in scaled]
+        settings = affordable(settings, record)
+    search = _Search(record, settings, np.random.default_rng(seed), watch)
     if announce is not None:
         starts, need = settings.starts + len(search.states), search.estimate()
         announce(
@@ -128,7 +129,7 @@ def identify(
     members = sorted((search.refit(m, once) for m in winners), key=lambda m: m.expected(rows))
     members = [search.refit(m, 2 * once) for m in members[: max(3, (len(winners) + 1) // 2)]]
     most = min(m.expected(rows) for m in members) * float(np.clip(1 + LOST_ROWS / rows, *LOST))
-    members = [member for member in members if member.expected(rows) <= most]
+    members = [replace(m, net=replace(m.net, dead_times=held)) for m in members if m.expected(rows) <= most]
     notes = _notes(members, held, search.interrupted)
     tried = list(unseen_inputs(scaled))
     kept = [member for member in members if _stays_within(member, scaled, tried, settings.start)]
@@ -147,17 +148,12 @@ class _Search:
     """The folds of one identification; every random number comes from one generator, in a fixed order."""
 
     def __init__(
-        self,
-        experiments: list[Experiment],
-        settings: SearchSettings,
-        rng: np.random.Generator,
-        held: tuple[int, ...],
-        watch: lm.Watch | None,
+        self, experiments: list[Experiment], settings: SearchSettings, rng: np.random.Generator, watch: lm.Watch | None
     ) -> None:
         self.experiments, self.settings, self.rng, self.watch = experiments, settings, rng, watch
         low, high = (tuple(map(float, bounds)) for bounds in saturation(experiments))
         nets = (delay_net(order, settings, experiments[0]) for order in settings.orders)
-        self.nets = [replace(net, low=low, high=high, dead_times=held) for net in nets]
+        self.nets = [replace(net, low=low, high=high) for net in nets]
         orders = {"states": settings.states or (), "integrating states": settings.integrating}
         rows = sum(np.count_nonzero(np.isfinite(e.y[settings.start :])) for e in experiments)
         self.short = bool(rows < STOPS * settings.folds)

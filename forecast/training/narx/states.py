@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from forecast.training.narx.experiment import Array, Experiment, arx_regressors, delayed
+from forecast.training.narx.experiment import Array, Experiment, arx_regressors
 from forecast.training.narx.net import Narx
 
 FARTHEST = 20.0  # deviations: where a state is held
@@ -32,8 +32,7 @@ def linear(net: Narx, experiments: Sequence[Experiment]) -> Array:
     """Weights of the ARX model, for a net without tanh units."""
     o, width, inputs = net.measured_outputs, net.outputs, net.inputs
     order = width // o
-    held = [e.changed(u=delayed(e.u, net.dead_times or (0,) * inputs)) for e in experiments]
-    x, y = arx_regressors(held, order, order)
+    x, y = arx_regressors(experiments, order, order)
     *parts, one = np.split(np.linalg.lstsq(x, y, rcond=None)[0].T, [*range(o, width + 1, o), x.shape[1] - 1], axis=1)
     now, *ahead = np.split(parts.pop(), order + 1, axis=1)
     path, bias = np.zeros((width, net.regressors)), np.zeros(width)
