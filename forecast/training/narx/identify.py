@@ -43,7 +43,7 @@ from forecast.training.narx.search_settings import SearchSettings, affordable, c
 
 CLEARLY_WORSE = 1.25  # times the held-out error of the best family: not an accident of the blocks
 LOST = (1.1, 2.0)  # times the error of the best net over the whole record: it never found the system
-LOST_ROWS = 500  # over the rows, added to 1, is the limit between them: few rows do not tell nets apart
+LOST_ROWS = 250  # over the rows, added to 1, is the limit between them: few rows do not tell nets apart
 GAIN = 0.7  # of the error before: a round that lowers it so far is repeated
 REPEATS = 4
 STOPS = 100  # values of a held-out block, from which on it also chooses the iteration
