@@ -123,7 +123,13 @@ M4 = [
     Recipe({**MLP, "units": 512, "dropout": 0.3}, "linear", **CHANGES, steps=2400),
 ]
 RECIPES: Mapping[str, Mapping[str, Sequence[Recipe]]] = {
-    "etth1": ETT | {SEGMENTS: with_lookbacks(Recipe(SEGMENT_GRU, "last", steps=900), 336, 720)},
+    "etth1": ETT
+    | {
+        SEGMENTS: [
+            *with_lookbacks(Recipe(SEGMENT_GRU, "last", steps=900), 336, 720),
+            *with_lookbacks(Recipe({**SEGMENT_GRU, "batch_size": 512}, "last", steps=900), 336, 720),
+        ]
+    },
     "etth1_ot": ETT
     | {
         SEGMENTS: [
