@@ -21,7 +21,7 @@ def tried_aliases(root):
 
 def test_the_candidate_chosen_on_validation_is_described_with_its_test_scores(repro):
     folder, meta = registry.chosen(repro, NAME, now=NOW, revision="abc")
-    assert folder.name == meta.candidate == "arx" and meta.created_at == "2024-07-19T06:30:00"
+    assert folder.name == meta.candidate == "ridge" and meta.created_at == "2024-07-19T06:30:00"
     assert meta.training_cutoff.startswith("2024-05-19") and meta.last_target_used.startswith("2024-06-08")
     assert 0 < meta.metrics["skill"] < 1 and len(meta.expected["wave"]) == 2
     assert meta.expected["wave"][0] < meta.naive["wave"][0]

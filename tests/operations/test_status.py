@@ -114,12 +114,12 @@ def test_the_command_is_quick_and_exits_1_when_something_is_wrong(moved):
 
 def test_a_model_is_promoted_rolled_back_and_remembered_by_hand(project):
     first = small_project.command(project, "promote", NAME, "--reason", "the first")
-    assert first.returncode == 0 and "version 1 (arx, test skill" in first.stdout, first.stderr
+    assert first.returncode == 0 and "version 1 (ridge, test skill" in first.stdout, first.stderr
     again = small_project.command(project, "rollback", NAME)
     assert again.returncode == 2 and "no previous champion to go back to" in again.stderr
     events = json.loads(small_project.command(project, "history", NAME, "--format", "json").stdout)
     assert [(e["event"], e["version"], e["model"], e["reason"]) for e in events] == [
-        ("promoted", 1, "arx", "the first")
+        ("promoted", 1, "ridge", "the first")
     ]
 
 
