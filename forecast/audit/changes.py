@@ -74,12 +74,11 @@ def mirrored(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
     return _later_changed(frame, after, lambda rows: rows.max() + rows.min() - rows)
 
 
-def nudged(frame: pd.DataFrame, after: pd.Timestamp, *, seed: int = 0) -> pd.DataFrame:
+def nudged(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
     """`frame` with the values after `after` moved by about a ten-millionth of themselves, each by its own share."""
-    changed = _floats(frame)
-    names = _values(changed)
+    changed, names = _floats(frame)
     later = (changed["ds"] > after).to_numpy()
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     share = rng.uniform(0.5, 1.0, (int(later.sum()), len(names))) * rng.choice([-1.0, 1.0], (int(later.sum()), 1))
     changed.loc[later, names] = changed.loc[later, names].to_numpy() * (1 + NUDGE * share)
     return changed
@@ -161,18 +160,13 @@ def known_at(calendar: Calendar, times: Any) -> pd.DatetimeIndex:
 
 
 def _later_changed(frame: pd.DataFrame, after: pd.Timestamp, change: Callable[[pd.DataFrame], Any]) -> pd.DataFrame:
-    changed = _floats(frame)
-    names = _values(changed)
+    changed, names = _floats(frame)
     for _, rows in changed[changed["ds"] > after].groupby("unique_id", sort=False):
         changed.loc[rows.index, names] = change(rows[names])
     return changed
 
 
-def _floats(frame: pd.DataFrame) -> pd.DataFrame:
-    """A copy whose values are float64, with a plain index."""
-    result = frame.reset_index(drop=True)
-    return result.astype(dict.fromkeys(_values(result), np.float64))
-
-
-def _values(frame: pd.DataFrame) -> list[str]:
-    return [str(name) for name in frame.columns if name not in KEYS]
+def _floats(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """A copy whose values are float64, with a plain index; and the names of their columns."""
+    names = frame.columns.drop(list(KEYS)).to_list()
+    return frame.reset_index(drop=True).astype(dict.fromkeys(names, np.float64)), names

@@ -65,13 +65,10 @@ def _some(found: list[pd.Timestamp], most: int, rng: np.random.Generator) -> lis
 
 def gap_ends(frame: pd.DataFrame, dataset: Dataset) -> list[pd.Timestamp]:
     """The last moment of every run of missing rows or cells, before the value that follows it."""
-    found = [gap.last for gap in calendars.gaps(frame, dataset.calendar)]
-    names = frame.columns.drop(["unique_id", "ds"])
-    for _, rows in frame.groupby("unique_id", sort=False):
-        missing = rows[names].isna()
-        ends = missing & ~missing.shift(-1, fill_value=False)
-        found += [pd.Timestamp(moment) for moment in rows["ds"][ends.any(axis=1)]]
-    return sorted(set(found))
+    missing = frame.drop(columns=["unique_id", "ds"]).isna()
+    ends = missing & ~missing.groupby(frame["unique_id"], sort=False).shift(-1, fill_value=False)
+    rows = (gap.last for gap in calendars.gaps(frame, dataset.calendar))
+    return sorted({*rows, *frame["ds"][ends.any(axis=1)]})
 
 
 def stale(project: Project, other: str) -> list[pd.Timestamp]:
@@ -128,7 +125,7 @@ def _examined(
     trained: Path,
 ) -> Iterator[Finding]:
     """`make`: what the stages make at a moment; with the borders, where the train block has ended, its scaling too."""
-    known = set(_observed(project.frame))
+    known = set(project.frame.set_index(["unique_id", "ds"]).stack().dropna().index)
     ends = block_ends(project.frame, project.settings)
     borders = isolated(splits.resolve, base, project.settings.splits)
     made = [(m, make(number, m, borders if m >= ends["train"] else None)) for number, m in enumerate(moments)]
@@ -273,13 +270,6 @@ def stirred(forecaster: Forecaster) -> Forecaster:
         for name, value in sorted(forecaster.weights.items())
     }
     return replace(forecaster, weights=weights)
-
-
-def _observed(frame: pd.DataFrame) -> Iterator[tuple[str, pd.Timestamp, str]]:
-    for name in frame.columns.drop(["unique_id", "ds"]):
-        rows = frame[frame[name].notna()]
-        for uid, at in zip(rows["unique_id"], rows["ds"], strict=True):
-            yield str(uid), pd.Timestamp(at), str(name)
 
 
 def unlike(one: np.ndarray, two: np.ndarray) -> np.ndarray:

@@ -332,11 +332,8 @@ def _bands(base: Sandbox, panel: Panel, shown: pd.DataFrame, detector: str) -> I
 
 def _pooled(table: pd.DataFrame) -> dict[Key, dict[str, float]]:
     """The scores over all steps, by model, ranking, series and level."""
-    rows = table[table["step"] == 0]
-    found: dict[Key, dict[str, float]] = {}
-    for row in rows.to_dict("records"):
-        key = (str(row["model"]), str(row["ranking"]), str(row["series"]), float(row["level"]))
-        found[key] = {name: float(row[name]) for name in SCORES}
+    rows = table[table["step"] == 0].set_index(["model", "ranking", "series", "level"])
+    found: dict[Key, dict[str, float]] = rows[list(SCORES)].to_dict("index")  # type: ignore[assignment]
     return found
 
 

@@ -175,14 +175,10 @@ def _spacing(task: Task) -> Spacing:
 
 
 def _labelled(tables: list[tuple[Scored, pd.DataFrame | None]]) -> pd.DataFrame:
-    parts = []
-    for candidate, table in tables:
-        if table is not None:
-            own = table.copy()
-            own.insert(0, "model", candidate.record["model"])
-            own.insert(1, "ranking", candidate.record["ranking"])
-            parts.append(own)
-    return pd.concat(parts, ignore_index=True)
+    about = ["model", "ranking"]
+    parts = [table.assign(**{key: one.record[key] for key in about}) for one, table in tables if table is not None]
+    joined = pd.concat(parts, ignore_index=True)
+    return joined[[*about, *joined.columns.drop(about)]]
 
 
 def _changes(scored: list[Scored], task: Task) -> pd.DataFrame:

@@ -227,17 +227,14 @@ def interval_tables(
     """`last`: actuals by series and time; `chosen`: the model chosen on validation, by ranking."""
     usable = [candidate for candidate in scored if candidate.blocks]
     best = [candidate for candidate in usable if is_chosen(candidate, chosen)]
-    parts, refused = [], []
-    for candidate in usable:
-        table, without = interval_scores(_blocks(candidate, last, task), levels)
-        parts.append(table)
-        refused += without
+    found = [interval_scores(_blocks(c, last, task), levels) for c in usable]
     drawn = [*best, *(c for c in usable if c.name in SHOWN and c not in best)]
+    reliability = _joined([interval_scores(_blocks(c, last, task), GRID)[0].query("step == 0") for c in drawn])
     return IntervalTables(
-        intervals=_joined(parts),
-        reliability=_joined([_reliability(_blocks(c, last, task)) for c in drawn]),
+        intervals=_joined([table for table, _ in found]),
+        reliability=reliability.drop(columns=["step", "winkler"], errors="ignore"),
         bands=_joined([bands(_blocks(c, last, task), levels) for c in best]),
-        refused=grouped(refused),
+        refused=grouped(refusal for _, refused in found for refusal in refused),
     )
 
 
@@ -258,11 +255,6 @@ def _blocks(candidate: Scored, last: Mapping[str, pd.Series], task: Task) -> Blo
 def target_of(series: str, task: Task) -> TaskColumn:
     """The target that `series` (named by `panel.with_series`) is."""
     return next((column for column in task.target if series.rpartition("/")[2] == column.name), task.target[0])
-
-
-def _reliability(blocks: Blocks) -> pd.DataFrame:
-    table, _ = interval_scores(blocks, GRID)
-    return table[table["step"] == 0].drop(columns=["step", "winkler"])
 
 
 def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:

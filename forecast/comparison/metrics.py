@@ -121,7 +121,7 @@ def pinball(y: ArrayLike, quantile: ArrayLike, level: float) -> float:
     """Mean quantile loss at `level` in (0, 1) (Koenker & Bassett 1978), in the unit of `y`."""
     if not 0 < level < 1:
         raise InputError(f"Quantile level {level}; wanted strictly between 0 and 1 (0.9 = the 90 % quantile).")
-    actual, forecast = _known(y, quantile)
+    actual, forecast = pair(y, quantile)
     return average(np.maximum(level * (actual - forecast), (level - 1) * (actual - forecast)))
 
 
@@ -203,12 +203,6 @@ def row_means(values: Array, known: NDArray[np.bool_]) -> Array:
         rows = counts == count
         means[rows] = values[rows][known[rows]].reshape(-1, count).mean(axis=1)
     return means
-
-
-def _known(y: ArrayLike, *others: ArrayLike) -> tuple[Array, ...]:
-    actual, *rest = np.broadcast_arrays(*(np.asarray(a, dtype=float) for a in (y, *others)))
-    known = np.isfinite(actual)
-    return tuple(a[known] for a in (actual, *rest))
 
 
 def _aligned(y: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> tuple[Array, Array, Array]:

@@ -47,7 +47,8 @@ def sentences_of(
         else f"{key[0]} ({TITLES.get(key[1], key[1]).lower()}) was not compared: {reason}."
         for key, reason in left_out.items()
     ]
-    return found + _about_notes(tests)
+    notes = Counter(t.note for t in tests if t.note)
+    return found + [f"{count} of the {len(tests)} tests: {note}." for note, count in sorted(notes.items())]
 
 
 def choice_in_words(choice: Mapping[str, Any]) -> list[str]:
@@ -186,8 +187,12 @@ def _about_networks(dataset: str, ranking: str, tests: Sequence[Test]) -> list[s
     title = TITLES.get(ranking, ranking)
     better = [t for t in tests if t.word == "better"]
     worse = [t for t in tests if t.word == "worse"]
+    networks = "1 network" if len(tests) == 1 else f"{len(tests)} networks"
+    looked_at = f"{networks}, {max(t.n for t in tests)} origins"
     if not better and not worse:
-        return [f"{title}: no network on {dataset} is distinguishable from {LAST_VALUE} ({_evidence(tests)})."]
+        known = [t.p_holm for t in tests if not math.isnan(t.p_holm)]
+        smallest = f"smallest adjusted {p_text(min(known))}" if known else "too few origins to test"
+        return [f"{title}: no network on {dataset} is distinguishable from {LAST_VALUE} ({looked_at}, {smallest})."]
     lines = []
     if better:
         lines.append(
@@ -195,10 +200,7 @@ def _about_networks(dataset: str, ranking: str, tests: Sequence[Test]) -> list[s
             f"(Holm, {max(t.n for t in tests)} origins)."
         )
     else:
-        lines.append(
-            f"{title}: no network on {dataset} beats {LAST_VALUE} "
-            f"({_networks(len(tests))}, {max(t.n for t in tests)} origins)."
-        )
+        lines.append(f"{title}: no network on {dataset} beats {LAST_VALUE} ({looked_at}).")
     if worse:
         lines.append(f"{title}: worse than {LAST_VALUE}: {_with_gain(worse)}.")
     return lines
@@ -219,11 +221,6 @@ def _about_skips(ranking: str, tests: Sequence[Test]) -> list[str]:
     if rest:
         lines.append(f"{title}: skip: the network adds nothing, for {listing([_noted(t) for t in rest])}.")
     return lines
-
-
-def _about_notes(tests: Sequence[Test]) -> list[str]:
-    counted = Counter(t.note for t in tests if t.note)
-    return [f"{count} of the {len(tests)} tests: {note}." for note, count in sorted(counted.items())]
 
 
 def _against(test: Test, other: str) -> str:
@@ -247,20 +244,10 @@ def _with_gain(tests: Sequence[Test]) -> str:
     return listing([f"{t.model} ({percent(t.relative_difference)})" for t in ordered])
 
 
-def _evidence(tests: Sequence[Test]) -> str:
-    known = [t.p_holm for t in tests if not math.isnan(t.p_holm)]
-    smallest = f"smallest adjusted {p_text(min(known))}" if known else "too few origins to test"
-    return f"{_networks(len(tests))}, {max(t.n for t in tests)} origins, {smallest}"
-
-
 def _count(some: int, total: int) -> str:
     if some == total:
         return "the one network" if total == 1 else f"all {total} networks"
     return f"{some} of {total} networks"
-
-
-def _networks(count: int) -> str:
-    return "1 network" if count == 1 else f"{count} networks"
 
 
 def listing(names: Sequence[str]) -> str:

@@ -104,18 +104,18 @@ def compare(
             f"The reference {NAIVE!r} cannot be compared with on {dataset}: {reason}. Every verdict needs it."
         )
     skips = _skips(losses)
-    best = {find(means, model, ranking) for ranking, model in chosen.items()}
+    tops = {ranking: find(means, chosen[ranking], ranking) for ranking in RANKINGS if ranking in chosen}
     references = list(dict.fromkeys((REFERENCE, *skips.values())))
-    first = best | set(references)
+    first = {*tops.values(), *references}
     families: tuple[tuple[Family, list[Hypothesis]], ...] = (
         ("naive", [(key[1], key, REFERENCE) for key in keys(means) if key != REFERENCE]),
         ("skip", [(key[1], key, skips[key]) for key in keys(means) if key in skips and skips[key] in means]),
-        ("best", _against_best(means, chosen)),
+        ("best", [(r, key, top) for r, top in tops.items() if top for key in members(means, r) if key != top]),
     )
     tests = [test for name, rows in families for test in _family(name, rows, first, means, alpha, spacing)]
     networks = {model for model, _ in skips}  # a combination is none
     tied = {}
-    for ranking in (r for r in RANKINGS if r in chosen):
+    for ranking in tops:
         own = means[members(means, ranking)].droplevel("ranking", axis=1)
         tied[ranking] = model_confidence_set(own, size=alpha, reps=reps, seed=seed, **spacing)
     sentences = sentences_of(dataset, dict(chosen), tests, tied, left_out, networks=networks)
@@ -132,15 +132,6 @@ def _skips(losses: pd.DataFrame) -> dict[Key, Key]:
 
 
 Hypothesis = tuple[str, Key, Key]  # ranking shown, a, b
-
-
-def _against_best(means: pd.DataFrame, chosen: Mapping[str, str]) -> list[Hypothesis]:
-    rows: list[Hypothesis] = []
-    for ranking in (r for r in RANKINGS if r in chosen):
-        best = find(means, chosen[ranking], ranking)
-        if best is not None:
-            rows += [(ranking, key, best) for key in members(means, ranking) if key != best]
-    return rows
 
 
 def find(means: pd.DataFrame, model: str, ranking: str) -> Key | None:
