@@ -104,14 +104,11 @@ class Column(Config):
         return self
 
     @property
-    def observed(self) -> bool:
-        """False for what is looked up elsewhere: the source itself is not asked for it."""
-        return self.joined is None and self.issued is None and self.ahead is None
-
-    @property
     def asked(self) -> str | None:
         """The column that the source is asked for; None for what is looked up elsewhere."""
-        return self.ahead.column if self.ahead is not None else self.column if self.observed else None
+        if self.ahead is not None:
+            return self.ahead.column
+        return self.column if self.joined is None and self.issued is None else None
 
     @property
     def task(self) -> TaskColumn:

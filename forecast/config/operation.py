@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 
 from forecast.config.datasets import Dataset
 from forecast.config.reading import Config, load, plain_names, read_yaml, validated
-from forecast.config.task import RegularCalendar, TimeZone, Weekday
+from forecast.config.task import TimeZone, Weekday
 from forecast.system.errors import InputError, nearest
 
 SESSIONS = 60
@@ -61,8 +61,14 @@ class Retraining(Config):
         """Time steps of the gate's block."""
         if self.fresh_steps is not None:
             return self.fresh_steps
-        calendar = dataset.calendar
-        return max(steps_in(calendar, FRESH_DAYS) if calendar.kind == "regular" else SESSIONS, 8 * dataset.step_size)
+        steps = SESSIONS
+        if dataset.calendar.kind == "regular":
+            import pandas as pd
+
+            begin = pd.Timestamp("2001-01-01")
+            end = begin + pd.Timedelta(FRESH_DAYS, "D")
+            steps = len(pd.date_range(begin, end, freq=dataset.calendar.freq)) - 1
+        return max(steps, 8 * dataset.step_size)
 
     def wanted_origins(self, dataset: Dataset) -> int:
         """The fewest origins a gate decides on."""
@@ -93,14 +99,6 @@ def check_retraining(names: Iterable[str], folder: Path | str = "configs") -> No
     for name in validated(_File, read_yaml(path) or {}, where=str(path)).datasets:
         if name not in known:
             raise InputError(f"{path}: unknown dataset {name!r}.{nearest(name, known)}.")
-
-
-def steps_in(calendar: RegularCalendar, days: int) -> int:
-    """How many steps of a regular calendar `days` hold."""
-    import pandas as pd
-
-    start = pd.Timestamp("2001-01-01")
-    return len(pd.date_range(start, start + pd.Timedelta(days=days), freq=calendar.freq)) - 1
 
 
 DAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

@@ -229,13 +229,8 @@ def known_keys(model: type[BaseModel], location: tuple[Any, ...], content: Any =
 def _alternatives(annotation: Any) -> list[tuple[type[BaseModel], Any]]:
     """Every model inside an annotation, with the name pydantic gives it in a location: its `Tag` or its `kind`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [(annotation, _tag(annotation))]
+        kind = annotation.model_fields.get("kind")
+        return [(annotation, next(iter(get_args(kind.annotation)), None) if kind else None)]
     parts = get_args(annotation)
     stated = next((part.tag for part in parts if isinstance(part, Tag)), None)
     return [(model, stated or name) for part in parts for model, name in _alternatives(part)]
-
-
-def _tag(model: type[BaseModel]) -> Any:
-    kind = model.model_fields.get("kind")
-    args = get_args(kind.annotation) if kind else ()
-    return args[0] if args else None

@@ -46,10 +46,13 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
     with _replacing(path) as (temporary, target):
         temporary.mkdir()
         yield temporary
-        replaced = _set_aside(target)
+        if not target.exists():
+            temporary.replace(target)
+            return
+        aside = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}old-{target.name}-", dir=target.parent))
+        target.replace(aside / target.name)
         temporary.replace(target)
-        if replaced is not None:
-            shutil.rmtree(replaced, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 @contextmanager
@@ -216,13 +219,6 @@ def remove_leftovers(folder: Path | str, name: str = "") -> list[Path]:
     for path in found:
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     return found
-
-
-def _set_aside(target: Path) -> Path | None:
-    if not target.exists():
-        return None
-    aside = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}old-{target.name}-", dir=target.parent))
-    return target.replace(aside / target.name).parent
 
 
 @contextmanager

@@ -77,8 +77,8 @@ def _watch(parent: int, grace: float) -> None:
     os._exit(1)
 
 
-def end_children(grace: float = 1.0) -> int:
-    """Terminates every descendant, kills what is left after `grace` seconds; returns how many there were."""
+def end_children(grace: float = 1.0) -> None:
+    """Terminates every descendant, kills what is left after `grace` seconds."""
     children = psutil.Process().children(recursive=True)
     left = children
     if grace > 0:
@@ -86,7 +86,6 @@ def end_children(grace: float = 1.0) -> int:
         _, left = psutil.wait_procs(children, timeout=grace)
     send(left, signal.SIGKILL)
     psutil.wait_procs(left, timeout=2.0)
-    return len(children)
 
 
 def close_workers() -> None:

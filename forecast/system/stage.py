@@ -19,7 +19,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -157,18 +157,14 @@ class Advance:
         self._show(self.done, name)
 
 
-@contextmanager
 def progress(
     total: int, label: str, *, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
-) -> Iterator[Advance]:
+) -> AbstractContextManager[Advance]:
     """`with progress(12, "tune weather") as advance: ... advance("lstm")`; goes to standard error by default."""
     out = stream or sys.stderr
     if stream is None and _in_notebook():
-        shown = _cell(total, label, clock)
-    else:
-        shown = _bar(total, label, out) if out.isatty() else _lines(total, label, out, clock)
-    with shown as advance:
-        yield advance
+        return _cell(total, label, clock)
+    return _bar(total, label, out) if out.isatty() else _lines(total, label, out, clock)
 
 
 @contextmanager
