@@ -40,7 +40,9 @@ def checked(root: Path, dataset: str = "") -> Iterator[tuple[str, str, ForecastE
         found, error = _tried(read)
         if name == "datasets.yaml":
             datasets = found
-        yield f"configs/{name}", "wrong" if error else _summary(found), error
+        names = found if isinstance(found, dict) else getattr(found, "run", None)
+        right = f"right: {', '.join(names)}" if names else "right"
+        yield f"configs/{name}", "wrong" if error else right, error
     if datasets is None:
         return
     if dataset:
@@ -106,11 +108,6 @@ def _tried(read: Callable[[], Any]) -> tuple[Any, ForecastError | None]:
         return read(), None
     except ForecastError as error:
         return None, error
-
-
-def _summary(config: Any) -> str:
-    names = config if isinstance(config, dict) else getattr(config, "run", None)
-    return f"right: {', '.join(names)}" if names else "right"
 
 
 def _span(frame: Any, kind: str) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 
 from forecast.cli import shown
+from forecast.cli.run import revision
 from forecast.cli.shown import DATASET, FORMAT, ROOT, Format, now, require_project, show, tracking_uri
 from forecast.config.paths import ProjectPaths
 from forecast.system.errors import ForecastError, GateRefused, InputError, nearest
@@ -39,9 +40,11 @@ def promote(
     from forecast.operations import registry
 
     project, uri = _project(root, dataset), tracking_uri()
-    chosen = version or _registered(project, dataset, uri)
-    registry.promote(project, dataset, chosen, now=now(), reason=reason or "by hand", tracking_uri=uri)
-    _print_champion(project, dataset, chosen)
+    if not version:
+        folder, meta = registry.chosen(project, dataset, now=now(), revision=revision(project))
+        version = registry.register(project, dataset, folder, meta, tracking_uri=uri)
+    registry.promote(project, dataset, version, now=now(), reason=reason or "by hand", tracking_uri=uri)
+    _print_champion(project, dataset, version)
 
 
 def rollback(dataset: str = DATASET, reason: str = REASON, root: Path = ROOT, form: Format = FORMAT) -> None:
@@ -110,14 +113,6 @@ def _taken_over(project: Path, dataset: str) -> str:
     return ""
 
 
-def _registered(project: Path, dataset: str, uri: str) -> int:
-    from forecast.cli.run import revision
-    from forecast.operations import registry
-
-    folder, meta = registry.chosen(project, dataset, now=now(), revision=revision(project))
-    return registry.register(project, dataset, folder, meta, tracking_uri=uri)
-
-
 def _print_champion(project: Path, dataset: str, version: int) -> None:
     from forecast.operations import champion
 
@@ -130,24 +125,21 @@ def _lines(row: dict[str, Any]) -> list[dict[str, str]]:
     """One entry as lines of what and value: fourteen columns are too many for a terminal."""
     ratio, age, fitted = row["live_error"], row["age_days"], row["training_cutoff"].partition("T")[0]
     live = "no issued forecast has met its actuals yet" if ratio is None else f"{ratio:.2f} x the test error"
+    hours, last = row["last_observation_age_h"], row["last_observation"][:16]
+    observed = "" if hours is None else f"; last observation {last}, {hours:.0f} hours old"
     values = {
         "champion": f"version {row['champion']} ({row['model']})" if row["champion"] else "none",
         "age": f"{age:.0f} days, fitted on data up to {fitted}" if age is not None else "",
         "test skill": _percent(row["skill"]),
         "live error": f"{live} ({row['live_issues']} issues)",
         "live skill": _percent(row["live_skill"]),
-        "data": f"as of {row['data_as_of']}{_observed(row)}",
+        "data": f"as of {row['data_as_of']}{observed}",
         "drift": row["drift"],
         "last run": row["last_run"],
         "next run": row["next_run"],
         "state": row["state"],
     }
     return [{"dataset": row["dataset"], "what": what, "value": value} for what, value in values.items()]
-
-
-def _observed(row: dict[str, Any]) -> str:
-    age = row["last_observation_age_h"]
-    return "" if age is None else f"; last observation {row['last_observation'][:16]}, {age:.0f} hours old"
 
 
 def _percent(share: float | None) -> str:

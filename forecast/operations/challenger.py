@@ -77,7 +77,7 @@ def tuned(job: Job, tree: Tree, settings: Dataset) -> str:
 
     They are made once per configuration, at the committed data and splits: new data retrain without tuning again.
     """
-    followed = (settings, load_models(tree.configs), load_tuning(tree.configs))
+    followed = (settings, load_models(tree.paths.configs), load_tuning(tree.paths.configs))
     key = files.sha256_of([part.model_dump(mode="json") for part in followed])[:16]
     kept = job.home / "tuned" / key
     if not kept.exists():
@@ -100,7 +100,7 @@ def begin_with(job: Job, tree: Tree, current: Champion | None) -> None:
     if current.ensemble.members or not current.ensemble.forecasters[0].spec.uses_tensorflow:
         return  # a combination's members are as many recipes; they begin anew
     stored = champion.folder_of(job.root, job.dataset, current.version)
-    seeds = load_tuning(tree.configs).seeds
+    seeds = load_tuning(tree.paths.configs).seeds
     sources = {seed: stored / f"member-{number}" / "weights.npz" for number, seed in enumerate(sorted(seeds))}
     leave_warm(folder, candidate_of(recipe_of(current)), {s: p for s, p in sources.items() if p.exists()})
 

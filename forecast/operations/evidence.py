@@ -28,7 +28,7 @@ from forecast.data.panel import Panel, Series, from_frame, series_name
 from forecast.data.splits import Borders, cut, origins_of
 from forecast.forecaster.ensemble import Ensemble
 from forecast.operations.champion import Meta
-from forecast.operations.gate import Evidence, Fresh
+from forecast.operations.gate import Evidence
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError
 
@@ -150,11 +150,6 @@ def fresh(case: Case, challenger: Ensemble, champion: Ensemble | None, seen: Seq
     rows = case.rows(seen)
     own = {} if champion is None else {"champion": case.loss(champion, rows)}
     return pd.DataFrame({"challenger": case.loss(challenger, rows), "naive": case.naive_loss(rows), **own})
-
-
-def as_fresh(losses: pd.DataFrame) -> Fresh:
-    own = losses["champion"].to_numpy() if "champion" in losses else None
-    return Fresh(losses["challenger"].to_numpy(), losses["naive"].to_numpy(), own)
 
 
 def can_be_judged(champion: Ensemble, task: Task) -> bool:

@@ -40,7 +40,8 @@ def repro(
         log = folder / "stages.jsonl"
         own = {**environment, LOG_VARIABLE: str(log), "PYTHONUNBUFFERED": "1"}
         code = watched([*dvc(), "repro", *options, *targets], root, own, without=ADVICE)
-        lines = read_log(log)
+        said = log.read_text(encoding="utf-8") if log.exists() else ""
+    lines = [json.loads(line) for line in said.splitlines() if line.strip()]  # one of each stage that ended by itself
     _show_times(lines)
     if code:
         open_stages = unfinished(root, targets)
@@ -132,12 +133,6 @@ def _wait(processes: Sequence[psutil.Process], seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end and any(process.is_running() and alive(process.pid) for process in processes):
         time.sleep(0.02)
-
-
-def read_log(log: Path) -> list[dict]:
-    """What `forecast.system.stage` wrote, a line for each stage that ended by itself."""
-    text = log.read_text(encoding="utf-8") if log.exists() else ""
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
 
 
 def _show_times(lines: list[dict]) -> None:

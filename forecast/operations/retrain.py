@@ -82,8 +82,8 @@ def judge(job: Job) -> Judged:
     """Everything up to the gate, in the dataset's work tree."""
     job.say("work tree")
     tree = worktree.opened(job.root, job.dataset)
-    settings = load_dataset(job.dataset, tree.configs)
-    rules = load_retraining(job.dataset, tree.configs)
+    settings = load_dataset(job.dataset, tree.paths.configs)
+    rules = load_retraining(job.dataset, tree.paths.configs)
     config = challenger.tuned(job, tree, settings)
     job.say("fetch")
     challenger.fetch(job, tree, settings)
@@ -126,7 +126,7 @@ def _about(job: Job, tree: Tree, frame: pd.DataFrame, config: str) -> Decision:
 
 
 def _judged(job: Job, tree: Tree, about: Decision, current: Champion | None, found: Due, rules: Retraining) -> Judged:
-    settings = load_dataset(job.dataset, tree.configs)
+    settings = load_dataset(job.dataset, tree.paths.configs)
     candidate, meta = chosen(tree.path, job.dataset, now=job.now, revision=tree.revision)
     case = evidence.Case.read(tree.path, job.dataset, settings.task)
     job.say("gate")
@@ -140,7 +140,8 @@ def _judged(job: Job, tree: Tree, about: Decision, current: Champion | None, fou
         gathered = ledger.evidence(version=current.version, recipe=about.config_hash)
     steps = gate.Steps(settings.horizon, settings.season_length, settings.step_size)
     limits = gate.Rules(rules.alpha, rules.margin, rules.wanted_origins(settings))
-    verdict = gate.decide(evidence.as_fresh(losses), gathered, steps, limits, ageing=found.ageing)
+    looked_at = gate.Fresh(**{str(name): own.to_numpy() for name, own in losses.items()})
+    verdict = gate.decide(looked_at, gathered, steps, limits, ageing=found.ageing)
     about = replace(
         about, word=verdict.word, reason=verdict.reason, candidate=meta.candidate,
         numbers={**found.numbers, **verdict.numbers, "refitted_champion": int(rival is not None and len(seen) == 1)},
@@ -191,7 +192,7 @@ def _finish(job: Job) -> Decision | None:
     if not pending.exists():
         return None
     tree = Tree(job.home / "tree", "", ())
-    rules = load_retraining(job.dataset, tree.configs)
+    rules = load_retraining(job.dataset, tree.paths.configs)
 
     def again(candidate: Path, target: Path) -> None:
         challenger.refit(job, tree, candidate / "record.json", target, on="all")

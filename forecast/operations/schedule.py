@@ -85,7 +85,8 @@ class Scheduler:
 
     def _add(self, scheduler: BackgroundScheduler, name: str, job: ScheduledJob) -> None:
         common: dict[str, Any] = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
-        due = missed(name, job, last_started(self.root, name), self.clock())
+        last = last_run(self.root, name).get("started")
+        due = missed(name, job, datetime.fromisoformat(last) if last else None, self.clock())
         if due is not None:
             self.say(f"{name}: missed {due:%Y-%m-%d %H:%M} UTC; running once now")
         trigger = Times(name, job, at_once=due is not None)
@@ -166,11 +167,6 @@ def next_runs(schedule: Schedule, now: datetime) -> dict[str, datetime]:
 def last_run(root: Path, name: str) -> dict[str, Any]:
     """`started`, `ended`, `code` of the last run of a job; empty when it never ran."""
     return files.noted(ProjectPaths.of(root).schedule / f"{name}.json")
-
-
-def last_started(root: Path, name: str) -> datetime | None:
-    text = last_run(root, name).get("started")
-    return datetime.fromisoformat(text) if text else None
 
 
 def _end(process: subprocess.Popen[bytes], grace: float = 10.0) -> None:

@@ -59,7 +59,8 @@ def status_of(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
     as_of = last if kind == "index" else str(pointer.get("as_of", ""))
     _, scored = champion.remembered(root, dataset)
     live = next((entry for entry in scored if entry.version == named.get("champion")), None)
-    decision = _decision(root, dataset)
+    decisions = map(files.noted, (ProjectPaths.of(root).retraining(dataset) / "decisions").glob("*.json"))
+    decision = max(decisions, key=lambda noted: str(noted.get("at", "")), default={})
     ran, following = _runs(root, dataset, decision)
     return DatasetStatus(
         dataset=dataset,
@@ -123,12 +124,6 @@ def _drift(decision: Mapping[str, Any]) -> str:
         return "not examined yet"
     moved = [str(shift.get("what")) for shift in decision.get("drift", ()) if shift.get("drifted")]
     return f"{', '.join(moved) or 'none'} ({str(decision.get('at', ''))[:10]})"
-
-
-def _decision(root: Path, dataset: str) -> dict[str, Any]:
-    """The newest decision of a retraining; empty before the first one."""
-    found = [files.noted(path) for path in (ProjectPaths.of(root).retraining(dataset) / "decisions").glob("*.json")]
-    return max(found, key=lambda decision: str(decision.get("at", "")), default={})
 
 
 def _runs(root: Path, dataset: str, decision: Mapping[str, Any]) -> tuple[str, str]:

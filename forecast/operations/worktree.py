@@ -41,10 +41,6 @@ class Tree:
     def paths(self) -> ProjectPaths:
         return ProjectPaths.of(self.path)
 
-    @property
-    def configs(self) -> Path:
-        return self.paths.configs
-
 
 def opened(root: Path, dataset: str) -> Tree:
     """The dataset's work tree at the checkout's commit, made or repaired; edits of an earlier run in it are undone.
@@ -91,17 +87,17 @@ def configure(tree: Tree, dataset: str, splits: Mapping[str, Any]) -> None:
     from forecast.config.reading import read_yaml
     from forecast.models import spec
 
-    path = tree.configs / "datasets.yaml"
+    path = tree.paths.configs / "datasets.yaml"
     content = read_yaml(path)
     content["datasets"][dataset]["splits"] = dict(splits)
     content["run"] = [dataset]
     _write_yaml(path, content)
-    known = load_models(tree.configs)
+    known = load_models(tree.paths.configs)
     kept = [name for name, entry in known.selected().items() if not spec(entry, where=name).refitted]
     kept += known.combinations()
-    models = read_yaml(tree.configs / "models.yaml")
+    models = read_yaml(tree.paths.configs / "models.yaml")
     only = {"grids": {**models["grids"], known.grid: kept}, "rankings": ["shipped"]}
-    _write_yaml(tree.configs / "models.yaml", {**models, **only})
+    _write_yaml(tree.paths.configs / "models.yaml", {**models, **only})
     pipeline = yaml.safe_load((tree.path / "dvc.yaml").read_text(encoding="utf-8"))
     pipeline["stages"].pop("tune", None)
     if tree.paths.warm(dataset).exists():

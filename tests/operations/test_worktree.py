@@ -109,7 +109,7 @@ def test_tuned_values_and_weights_become_inputs_of_the_train_stage(tmp_path: Pat
     from forecast.config.datasets import load_datasets
     from forecast.config.reading import read_yaml
 
-    configured = load_datasets(tree.configs)
+    configured = load_datasets(tree.paths.configs)
     assert configured.run == (NAME,) and configured.datasets[NAME].splits.model_dump(mode="json") == ends
     stages = read_yaml(tree.path / "dvc.yaml")["stages"]
     assert "tune" not in stages and {"data/tuned/${item}", "data/warm/${item}"} <= set(stages["train"]["do"]["deps"])
