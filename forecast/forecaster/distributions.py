@@ -8,7 +8,6 @@ step is read off such paths. So is everything of a target with `transform: diff`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -193,8 +192,7 @@ def _drawn_loop(forecaster: Forecaster, windows: Windows, drawn: np.ndarray) -> 
 
 def repeated(windows: Windows, count: int) -> Windows:
     """Every window `count` times, one copy after another."""
-    names = ("z", "past", "future", "last", "rows")
-    return replace(windows, **{name: np.repeat(getattr(windows, name), count, axis=0) for name in names})
+    return Windows(*(np.repeat(part, count, axis=0) for part in vars(windows).values()))
 
 
 def _prolonged(values: np.ndarray, steps: int) -> np.ndarray:

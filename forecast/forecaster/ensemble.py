@@ -144,8 +144,14 @@ class Ensemble:
     @classmethod
     def load(cls, folder: Path) -> Ensemble:
         """The saved ensemble; `DataError` for a missing or damaged file, `InputError` for another schema."""
-        manifest = _manifest(folder)
-        _verify(folder, manifest["files"])
+        manifest = files.read_saved(folder / MANIFEST, SCHEMA)
+        if not {"members", "series", "files"} <= manifest.keys():
+            found = sorted(manifest)
+            raise DataError(f"{folder / MANIFEST}: found {found}, wanted members, series and files as well.")
+        digests = _digests(folder)
+        if damaged := sorted(name for name, own in manifest["files"].items() if digests.get(name) != own):
+            said = "is missing or not the file that was saved (its sha256 differs)"
+            raise DataError(f"{folder}: {damaged[0]} {said}.")
         members = [Forecaster.load(folder / f"member-{i}") for i in range(manifest["members"])]
         arrays = files.read_arrays(folder / SCORES)
         typical = manifest.get("typical_volatility", {})
@@ -281,18 +287,3 @@ def _columns(rectangle: Array) -> tuple[Array, ...]:
 def _digests(folder: Path) -> dict[str, str]:
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
     return {path.relative_to(folder).as_posix(): files.sha256(path) for path in paths}
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
-    manifest = files.read_saved(path, SCHEMA)
-    if not {"members", "series", "files"} <= manifest.keys():
-        raise DataError(f"{path}: found {sorted(manifest)}, wanted members, series and files as well.")
-    return manifest
-
-
-def _verify(folder: Path, wanted: Mapping[str, str]) -> None:
-    found = _digests(folder)
-    damaged = sorted(name for name in wanted if found.get(name) != wanted[name])
-    if damaged:
-        raise DataError(f"{folder}: {damaged[0]} is missing or not the file that was saved (its sha256 differs).")

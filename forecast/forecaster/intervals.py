@@ -104,7 +104,10 @@ class SplitConformal:
         Vovk, Gammerman & Shafer (2005); Lei et al. (2018). A missing actual is left out of its step. With `horizon`
         the columns are the steps of several series side by side.
         """
-        _tell(y, y_hat, horizon)
+        actual, forecast = np.asarray(y), np.asarray(y_hat)
+        steps = horizon or actual.shape[-1]
+        for first in range(0, actual.shape[-1], steps):
+            tell_of_calibration(actual[..., first : first + steps], forecast[..., first : first + steps])
         scores = scores_of(y, y_hat) / np.asarray(widths)
         return cls(tuple(np.sort(column[np.isfinite(column)]) for column in scores.T))
 
@@ -116,14 +119,6 @@ class SplitConformal:
         """Both ends of the intervals of `level` around the forecasts (..., H)."""
         margin = self.margin(level) * np.asarray(widths)
         return y_hat - margin, y_hat + margin
-
-
-def _tell(y: ArrayLike, y_hat: ArrayLike, horizon: int | None) -> None:
-    """Of each series on its own."""
-    actual, forecast = np.asarray(y), np.asarray(y_hat)
-    width = horizon or actual.shape[-1]
-    for first in range(0, actual.shape[-1], width):
-        tell_of_calibration(actual[..., first : first + width], forecast[..., first : first + width])
 
 
 def scores_of(y: ArrayLike, y_hat: ArrayLike) -> Array:

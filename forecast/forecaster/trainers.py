@@ -131,9 +131,8 @@ def by_levenberg_marquardt(
     network. `ModelFailure` for a network too large.
     """
     problem = network_problem.NetworkProblem(network, series)
-    if (
-        problem.n_weights > lm.MAX_WEIGHTS
-    ):  # a row that failed, not a run that stops: another trial may be small enough
+    if problem.n_weights > lm.MAX_WEIGHTS:
+        # a row that failed, not a run that stops: another trial may be small enough
         raise ModelFailure(lm.too_large(problem))
     alone = initialise(network, seed)
     without = float(validate(alone)[0])

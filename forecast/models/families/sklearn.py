@@ -232,10 +232,8 @@ class Spec(RegressorSpec):
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
         """Per output `o` the arrays `o/...` of its regressor; boosting keeps the trees that validation asks for."""
-        season = problem.panel.task.season_length
         return self._fitted(
-            problem,
-            lambda model, x, y, output: _grown(model, x, y, *self._table(problem, "validation", output, season)),
+            problem, lambda model, x, y, output: _grown(model, x, y, *self._table(problem, "validation", output))
         )
 
     def fit_again(self, problem: Problem, chosen: FittedModel, *, seed: int) -> Parameters:
@@ -249,9 +247,8 @@ class Spec(RegressorSpec):
         from threadpoolctl import threadpool_limits
 
         found: dict[str, np.ndarray] = {}
-        season = problem.panel.task.season_length
         for output in range(problem.panel.outputs):
-            x, y = self._table(problem, "train", output, season)
+            x, y = self._table(problem, "train", output)
             if len(y) < 2:
                 raise ModelFailure(f"{self.regressor} found {len(y)} observed train targets; at least 2 are needed.")
             model = self._regressor(len(y))
@@ -275,9 +272,9 @@ class Spec(RegressorSpec):
     def _class(self) -> Any:
         return getattr(importlib.import_module(KINDS[self.regressor][0]), self.regressor)
 
-    def _table(self, problem: Problem, block: str, output: int, season: int) -> tuple[np.ndarray, np.ndarray]:
+    def _table(self, problem: Problem, block: str, output: int) -> tuple[np.ndarray, np.ndarray]:
         """Inputs (n, features) and what is left of the targets (n,), over all series; unobserved ones left out."""
-        horizon = problem.panel.task.horizon
+        horizon, season = problem.panel.task.horizon, problem.panel.task.season_length
         count = sum(len(problem.rows(uid, block)) for uid in problem.blocks) * horizon
         every = max(1, -(-count // self.rows)) if block == "train" else 1
         skip = problem.skip(self.beside or "last", horizon)
