@@ -62,27 +62,19 @@ class Scale:
         return np.asarray(self.start + (data - low) / (high - low) * (self.end - self.start))
 
     def ticks(self, wanted: int = 4) -> list[float]:
+        """About `wanted`, 1, 2 or 5 times a power of ten apart; of a logarithmic scale powers of ten, with 2 and 5
+        times them when they are few."""
         if self.log:
-            return log_ticks(self.low, self.high, wanted)
-        step = tick_step(self.low, self.high, wanted)
+            ends = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
+            known = [m * 10.0**p for p in range(ends[0], ends[1] + 1) for m in (1, 2, 5)]
+            powers = [power for power in known[::3] if self.low <= power <= self.high]
+            few = [tick for tick in known if self.low <= tick <= self.high]
+            return powers[:: max(1, len(powers) // wanted)] if len(powers) >= 3 else few
+        raw = (self.high - self.low) / max(1, wanted)
+        power = 10.0 ** math.floor(math.log10(raw))
+        step = power * min((1, 2, 5, 10), key=lambda m: abs(math.log(m * power / raw)))
         first = math.ceil(self.low / step - 1e-9)
         return [round(i * step, 12) for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
-
-
-def log_ticks(low: float, high: float, wanted: int) -> list[float]:
-    """Powers of ten inside [low, high], thinned to about `wanted`; with 2 and 5 between them when they are few."""
-    powers = [10.0**p for p in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
-    inside = [power for power in powers if low <= power <= high]
-    if len(inside) >= 3:
-        return inside[:: max(1, len(inside) // wanted)]
-    return [m * power for power in powers for m in (1, 2, 5) if low <= m * power <= high]
-
-
-def tick_step(low: float, high: float, wanted: int) -> float:
-    """The step of 1, 2 or 5 times a power of ten that gives about `wanted` ticks."""
-    raw = (high - low) / max(1, wanted)
-    power = 10.0 ** math.floor(math.log10(raw))
-    return power * min((m for m in (1, 2, 5, 10)), key=lambda m: abs(math.log(m * power / raw)))
 
 
 def padded(values: Iterable[float], *, share: float = 0.06) -> tuple[float, float]:
@@ -132,13 +124,11 @@ def spread(wanted: Sequence[float], low: float, high: float, gap: float = LINE) 
     placed: list[float] = []
     for i in order:
         placed.append(max(wanted[i], placed[-1] + gap if placed else low))
-    for k in range(len(placed) - 1, -1, -1):
-        limit = high if k == len(placed) - 1 else placed[k + 1] - gap
+    limit = high
+    for k in reversed(range(len(placed))):
         placed[k] = min(placed[k], limit)
-    result = [0.0] * len(wanted)
-    for k, i in enumerate(order):
-        result[i] = placed[k]
-    return result
+        limit = placed[k] - gap
+    return [place for _, place in sorted(zip(order, placed, strict=True))]
 
 
 @dataclass

@@ -16,7 +16,6 @@ from forecast.tracking.store import Place, former_folders, place
 from forecast.tracking.writing import CANDIDATE, CURRENT, DIGEST, PARENT, PUBLISHER, TRIAL, Writer
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import Run
 
 
@@ -51,7 +50,7 @@ def sync(root: Path, uri: str = "", *, now: float, revision: str = "") -> Publis
         for name, mine in records.items():
             experiment_id = store.experiment(client, name, where).experiment_id
             writer = Writer(client, experiment_id, where.publisher, int(1000 * now), revision)
-            target = _Experiment.of(client, writer, where, result)
+            target = _Experiment.of(writer, where, result)
             target.describe(sentences[name])
             result.pages[name] = page(experiment_id)
             for number, record in enumerate(mine):
@@ -65,15 +64,13 @@ def sync(root: Path, uri: str = "", *, now: float, revision: str = "") -> Publis
 class _Experiment:
     """The runs of one experiment, as they are and as they should be."""
 
-    client: MlflowClient
-    experiment_id: str
     writer: Writer
     result: Published
     current: dict[str, list[Run]]
 
     @classmethod
-    def of(cls, client: MlflowClient, writer: Writer, where: Place, result: Published) -> _Experiment:
-        target = cls(client, writer.experiment_id, writer, result, {})
+    def of(cls, writer: Writer, where: Place, result: Published) -> _Experiment:
+        target = cls(writer, result, {})
         for run in target._search("attributes.status = 'RUNNING'"):
             if where.owned or run.data.tags.get(PUBLISHER) == where.publisher:
                 target._mark_trials(run, current=False)
@@ -85,10 +82,11 @@ class _Experiment:
 
     def describe(self, sentences: Sequence[str]) -> None:
         """The experiment's page: the verdict, and how to read the runs."""
-        there = self.client.get_experiment(self.experiment_id)
+        client, experiment_id = self.writer.client, self.writer.experiment_id
+        there = client.get_experiment(experiment_id)
         for name, value in experiment_tags(sentences, there.creation_time or 0).items():
             if there.tags.get(name) != value:
-                self.client.set_experiment_tag(self.experiment_id, name, value)
+                client.set_experiment_tag(experiment_id, name, value)
 
     def put(self, record: Record, number: int) -> None:
         current = self.current.get(record.candidate, [])
@@ -119,9 +117,9 @@ class _Experiment:
             self.writer.tag(run_id, changed)
         for name in tags:
             if name.startswith("against_") and name not in wanted:
-                self.client.delete_tag(run_id, name)
+                self.writer.client.delete_tag(run_id, name)
         if run.info.run_name != record.name:
-            self.client.update_run(run_id, name=record.name)
+            self.writer.client.update_run(run_id, name=record.name)
         if runs.costs(record) and "cpu_seconds" not in run.data.metrics:
             self.writer.log_costs(run_id, record)
 
@@ -131,7 +129,7 @@ class _Experiment:
         name = run.info.run_name.partition(", earlier")[0]
         made = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
         self.writer.tag(run.info.run_id, {CURRENT: "false", "chosen": "false"})
-        self.client.update_run(run.info.run_id, name=f"{name}, earlier ({made:%Y-%m-%d %H:%M} UTC)")
+        self.writer.client.update_run(run.info.run_id, name=f"{name}, earlier ({made:%Y-%m-%d %H:%M} UTC)")
         self.result.set_aside.append(name)
 
     def _mark_trials(self, run: Run, *, current: bool) -> None:
@@ -141,7 +139,8 @@ class _Experiment:
     def _search(self, condition: str) -> list[Run]:
         found, token = [], None
         while True:
-            page = self.client.search_runs([self.experiment_id], condition, max_results=1000, page_token=token)
+            own = [self.writer.experiment_id]
+            page = self.writer.client.search_runs(own, condition, max_results=1000, page_token=token)
             found += page
             token = page.token
             if not token:
