@@ -30,6 +30,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.reading import Config, validated
 from forecast.config.task import Calendar, RegularCalendar
 from forecast.data.calendars import grid, lengths, usual_features
+from forecast.data.guesses import spans
 from forecast.data.preparation import prepare_dataset
 from forecast.data.results import Results
 from forecast.models import catalogue, spec
@@ -37,8 +38,6 @@ from forecast.system import files
 from forecast.system.errors import InputError, nearest
 from forecast.system.stage import default_jobs
 
-SEASONS = {"min": 1440, "h": 24, "D": 7, "B": 5, "W": 52, "M": 12, "Q": 4}
-"""Steps of the usual season by pandas' name of a step; any other step has none."""
 BUDGETS = {"quick": "demo", "full": "."}
 """Folder of the packaged configs whose tuning.yaml is meant."""
 NEEDED = {"statistical": ["statsforecast"], "regression": ["sklearn"]}
@@ -159,14 +158,10 @@ def _calendar(freq: str | Mapping[str, Any]) -> Calendar:
 
 
 def _season(calendar: Calendar, steps: int) -> int:
-    """The usual season of the step; none (1) where fewer than four of them were observed."""
-    if not isinstance(calendar, RegularCalendar):
-        return 1
-    offset = pd.tseries.frequencies.to_offset(calendar.freq)
-    letter = offset.freqstr.lstrip("0123456789").split("-")[0]
-    usual = SEASONS.get(letter, SEASONS.get(letter[:1] if letter[1:] in ("S", "E") else "", 1))
-    season = usual // offset.n if usual % offset.n == 0 else 1
-    return season if season <= steps // 4 else 1
+    """The usual season of the step, a day of minutes at most; none (1) of sessions, and where fewer than four of them
+    were observed."""
+    season = spans(calendar)[0] if isinstance(calendar, RegularCalendar) else 1
+    return season if season <= min(steps // 4, 1440) else 1
 
 
 def _lookback(season: int, horizon: int, steps: int) -> int:

@@ -26,8 +26,8 @@ TIMES = ("ds", "date", "time", "datetime", "timestamp", "year", "month", "day", 
 """Names of columns that hold times, if in a form that is not known."""
 INDEX: Calendar = RegularCalendar.model_validate({"kind": "index"})
 TARGETS = ("y", "target", "value", "values", "wert", "close")
-SPANS = {"D": (7, 7, 28), "W": (52, 4, 52), "M": (12, 12, 24), "Q": (4, 4, 8), "Y": (1, 1, 4)}
-"""Season, horizon and lookback by the length of a step."""
+SPANS = {"D": (7, 7, 28), "B": (5, 5, 60), "W": (52, 4, 52), "M": (12, 12, 24), "Q": (4, 4, 8), "Y": (1, 1, 4)}
+"""Season, horizon and lookback by pandas' name of a step."""
 
 
 def added(text: str, name: str, block: str) -> str:
@@ -125,7 +125,7 @@ def entry_for(path: Path, where: str, name: str, *, target: str = "") -> str:
 
 def _entry(times: pd.DataFrame, calendar: Calendar, target: Any) -> tuple[dict[str, Any], dict[str, str]]:
     rows = times.groupby("unique_id").size()
-    season, horizon, lookback = _spans(calendar)
+    season, horizon, lookback = spans(calendar)
     most = max(int(rows.min()) // 20, 1)
     horizon, lookback = min(horizon, most), min(lookback, 4 * most)
     column = _column(times, calendar, target)
@@ -149,17 +149,22 @@ def _entry(times: pd.DataFrame, calendar: Calendar, target: Any) -> tuple[dict[s
     return entry, notes
 
 
-def _spans(calendar: Calendar) -> tuple[int, int, int]:
-    """Season, horizon and lookback in steps: a day of a step below one, else by the step's name."""
-    if calendar is INDEX:
+def spans(calendar: Calendar) -> tuple[int, int, int]:
+    """Season, horizon and lookback in steps: a day of a step below one, else by the step's name.
+
+    The season is 1 where no whole number of steps makes one.
+    """
+    if calendar.kind == "index":
         return 1, 10, 100
     if not isinstance(calendar, RegularCalendar):
-        return 5, 5, 60
+        return SPANS["B"]
     offset = pd.tseries.frequencies.to_offset(calendar.freq)
-    if isinstance(offset, pd.offsets.Tick) and pd.Timedelta(offset) < pd.Timedelta(1, "D"):
-        day = max(round(pd.Timedelta(1, "D") / pd.Timedelta(offset)), 1)
-        return day, min(day, 96), min(7 * day, 672)
-    return SPANS.get(calendar.freq.lstrip("0123456789")[0], SPANS["D"])
+    if isinstance(offset, pd.offsets.Tick) and (steps := pd.Timedelta(1, "D") / pd.Timedelta(offset)) > 1:
+        day = round(steps)
+        return day if day == steps else 1, min(day, 96), min(7 * day, 672)
+    name = offset.freqstr.lstrip("0123456789").split("-")[0]
+    season, horizon, lookback = SPANS.get(name.rstrip("SE"), (1, *SPANS["D"][1:]))
+    return season // offset.n if season % offset.n == 0 else 1, horizon, lookback
 
 
 def _column(times: pd.DataFrame, calendar: Calendar, name: Any) -> dict[str, Any]:
