@@ -40,7 +40,7 @@ def identify(
 
 
 def _net(member: Member, start: int) -> Net:
-    narx = member.net
+    narx, start = member.net, start * member.treatment.stride
     kind, bounds = "narxnet" if narx.inputs else "narnet", (narx.low, narx.high)
     layers = (narx.hidden,) if narx.hidden else ()
     return Net(

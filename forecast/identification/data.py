@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forecast.system.errors import InputError
+from forecast.training.narx.coordinates import means
 from forecast.training.narx.experiment import Experiment
 
 Labels = npt.NDArray[np.int64]
@@ -123,9 +124,8 @@ def decimate(experiment: Experiment, every: int) -> Experiment:
     """
     if not 1 <= every <= len(experiment) // 2:
         raise InputError(f"`every` is {every}; wanted whole rows from 1 to half of the {len(experiment)} there are.")
-    rows = len(experiment) // every * every
-    tables = {name: table for name, table in vars(experiment).items() if table is not None}
-    return experiment.changed(**{name: t[:rows].reshape(-1, every, t.shape[1]).mean(1) for name, t in tables.items()})
+    tables = {name: means(table, every) for name, table in vars(experiment).items() if table is not None}
+    return experiment.changed(**tables).part(slice(every - 1, None, every))
 
 
 def tank(rows: int = 400, *, seed: int = 0, dead_time: int = 1, noise: float = 0.0) -> Experiment:

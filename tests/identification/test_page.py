@@ -59,8 +59,6 @@ def test_what_it_makes_is_what_it_says(ran) -> None:
     assert names["closed"].training.free_run["train"] < 0.01 * names["train_record"].y.var()
     assert abs(np.polyfit(np.arange(600), names["level"].y[:, 0], 1)[0]) < 1e-12
     assert len(list(folder.glob("*.png"))) == 9
-    truth, coarse = names["truth"].y, names["coarse"]
-    assert coarse.shape == (66, 1) and np.sqrt(np.mean((coarse - truth) ** 2)) < 0.2 * truth.std()
 
 
 def test_every_name_of_the_door_stands_in_one_of_the_two_pages() -> None:

@@ -1,4 +1,4 @@
-"""Other coordinates for the past outputs of a NARX net: the same nets, other steps and another weight decay.
+"""Other coordinates for the past outputs of a NARX net, and other rows: the same nets, other steps and weight decay.
 
 A system that integrates, or is sampled much faster than it moves, has nearly equal y_{t-1}, y_{t-2}, ...: what tells
 them apart is their differences, small beside the level. In `differences` a net sees instead, each of unit size,
@@ -8,20 +8,31 @@ them apart is their differences, small beside the level. In `differences` a net 
 and its linear path begins at y_t = y_{t-1}, so that what is learnt is the difference of the output. In `increments` it
 does not see y_{t-1}: the differenced output, of a system that moves alike wherever it is. All are linear in z, so the
 trained net is a plain `Narx`; Levenberg-Marquardt's damping and the weight decay act in the new coordinates.
+
+A record sampled much faster still is treated, and nets simulate it as it is: `decimation` shows them every k-th row of
+y and the means of u over the k rows up to it, which at the rate of the record is k interleaved loops and interpolates
+nothing; `prefilter` lets them begin from a one-step fit to means of k rows of u and y, whose errors weigh where the
+system moves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import block_diag
 from scipy.special import binom
 
+from forecast.system.errors import InputError
 from forecast.training.levenberg_marquardt import LeastSquares
 from forecast.training.narx.experiment import Array, Experiment
 from forecast.training.narx.net import Narx
+
+SHARE = 0.99  # of the power of y above its noise lies in its band
+OVERSAMPLED = 40.0  # bands of y up to half a cycle a row: more rows than any net needs
+WANTED = 10.0  # of them after decimation
+LEAST_ROWS = 50  # that decimation leaves
 
 
 @dataclass(frozen=True)
@@ -90,3 +101,66 @@ def _differences(net: Narx, experiments: Sequence[Experiment]) -> Array:
             matrix[order * o + output] = 0.0
             matrix[order * o + output, output : (order + 1) * o : o] = np.array(taps) / size
     return matrix
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """Every `stride`-th row for the nets, means of `smooth` rows for the one-step fit that they begin from."""
+
+    name: str = ""
+    stride: int = 1
+    smooth: int = 1
+
+    def rows(self, experiments: Sequence[Experiment]) -> list[Experiment]:
+        """What the nets follow: all interleaved records."""
+        driven = [e.changed(u=means(e.u, self.stride)) for e in experiments]
+        return [e.part(slice(phase, None, self.stride)) for e in driven for phase in range(self.stride)]
+
+    def opened(self, experiments: Sequence[Experiment]) -> list[Experiment]:
+        """The same rows for the one-step fit."""
+        return [e.changed(u=means(e.u, self.smooth), y=means(e.y, self.smooth)) for e in experiments]
+
+    def at_rate(self, net: Narx, weights: Array) -> tuple[Narx, Array]:
+        """The net at the rate of the record: each mean of u becomes the rows it is of."""
+        k, past = self.stride, net.past_outputs
+        w1, b1, w2, b2, w3 = net.layer.split(weights)
+        spread = np.kron(np.kron(np.eye(len(net.u_delays)), np.full((1, k), 1 / k)), np.eye(net.inputs))
+        w1, w3 = (np.hstack([w[:, :past], w[:, past:] @ spread]) for w in (w1, w3))
+        rows = tuple(k * delay + row for delay in net.u_delays for row in range(k))
+        plain = replace(net, y_delays=tuple(k * delay for delay in net.y_delays), u_delays=rows)
+        return plain, np.concatenate([w1.ravel(), b1, w2.ravel(), b2, w3.ravel()])
+
+
+UNTREATED = Treatment()
+
+
+def offered(names: Sequence[str] | None, experiments: Sequence[Experiment]) -> list[Treatment]:
+    """No treatment, and those of the names; None: all where the record is oversampled."""
+    times = min(map(oversampling, experiments))
+    k = max(2, min(round(times / WANTED), min(map(len, experiments)) // LEAST_ROWS))
+    known = {
+        "decimation": Treatment(f"decimated by {k}", stride=k),
+        "prefilter": Treatment(f"prefiltered over {k}", smooth=k),
+    }
+    names = (list(known) if times >= OVERSAMPLED else []) if names is None else names
+    if unknown := set(names) - set(known):
+        raise InputError(f"There is no treatment {sorted(unknown)} of a record; wanted some of {sorted(known)}.")
+    return [UNTREATED, *map(known.__getitem__, names)]
+
+
+def oversampling(experiment: Experiment) -> float:
+    """How many times the widest band of an output fits into the frequencies up to half a cycle a row."""
+    widest, rows = 0.0, np.arange(len(experiment))
+    for y in experiment.y.T:
+        seen = np.isfinite(y)
+        filled = np.interp(rows, rows[seen], y[seen])
+        power = np.abs(np.fft.rfft((filled - filled.mean()) * np.hanning(len(rows)))) ** 2
+        power = np.maximum(power - 3 * np.median(power[len(power) // 2 :]), 0.0)  # of noise
+        widest = max(widest, (np.searchsorted(np.cumsum(power), SHARE * power.sum()) + 1) / len(power))
+    return 1 / widest
+
+
+def means(table: Array, rows: int) -> Array:
+    """Of each row and those before it, so many in all; before the first row stands that row."""
+    padded = np.concatenate([np.repeat(table[:1], rows - 1, axis=0), table])
+    return np.asarray(np.lib.stride_tricks.sliding_window_view(padded, rows, axis=0).mean(axis=-1))

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 from forecast.system.errors import InputError, ModelFailure
 from forecast.training import levenberg_marquardt as lm
 from forecast.training.narx import states
-from forecast.training.narx.coordinates import InCoordinates, differences, increments
+from forecast.training.narx.coordinates import UNTREATED, InCoordinates, Treatment, differences, increments, offered
 from forecast.training.narx.experiment import (
     Array,
     Experiment,
@@ -50,7 +50,8 @@ STOPS = 100  # values of a held-out block, from which on it also chooses the ite
 LINEAR_ROUNDS, LINEAR_ITERATIONS = 3, 15
 MORE_WORK = 1.35  # times the work of one family: repeated rounds, and other families until they are given up
 
-LINEAR = "linear states"
+Parts = tuple[list[Experiment], list[Experiment]]
+LINEAR, AS_IT_IS = "linear states", "as it is"
 COORDINATES = {"differences": differences, "increments": increments, "integrating states": increments}
 
 
@@ -63,15 +64,21 @@ class Member:
     held_out_rmse: float
     coordinates: str = "level"
     train_rmse: float = np.inf
+    treatment: Treatment = UNTREATED
 
     @property
     def family(self) -> str:
         """What is compared over the folds: one block is too short to tell single nets apart."""
-        return self.coordinates if self.net.states else "delays"
+        return f"{self.coordinates if self.net.states else 'delays'} {self.treatment.name}".strip()
 
     def expected(self, rows: int) -> float:
         """The error over other rows (Akaike 1969): the more weights, the more of `train_rmse` is chance."""
         return self.train_rmse * (1 + self.net.n_weights / rows)
+
+    def at_rate(self, held: tuple[int, ...]) -> Member:
+        """On the record itself, where it has seen u held back by so many steps."""
+        net, weights = self.treatment.at_rate(self.net, self.weights)
+        return replace(self, net=replace(net, dead_times=held), weights=weights)
 
 
 @dataclass(frozen=True)
@@ -129,8 +136,8 @@ def identify(
     members = sorted((search.refit(m, once) for m in winners), key=lambda m: m.expected(rows))
     members = [search.refit(m, 2 * once) for m in members[: max(3, (len(winners) + 1) // 2)]]
     most = min(m.expected(rows) for m in members) * float(np.clip(1 + LOST_ROWS / rows, *LOST))
-    members = [replace(m, net=replace(m.net, dead_times=held)) for m in members if m.expected(rows) <= most]
-    notes = _notes(members, held, search.interrupted)
+    members = [member.at_rate(held) for member in members if member.expected(rows) <= most]
+    notes = _notes(members, held, search.interrupted) + search.treated(members)
     tried = list(unseen_inputs(scaled))
     kept = [member for member in members if _stays_within(member, scaled, tried, settings.start)]
     if 2 * len(kept) <= len(members):  # the system leaves them: only a measured input backwards can tell
@@ -160,7 +167,12 @@ class _Search:
         if self.short:
             orders[LINEAR] = tuple((order, 0) for order in sorted({order for order, _ in settings.states or ()}))
         own = [(states.with_states(self.nets[0], *order), kind) for kind, each in orders.items() for order in each]
-        self.states = [(net, kind) for net, kind in own if net.n_weights <= lm.MAX_WEIGHTS]
+        own = [(net, kind) for net, kind in own if net.n_weights <= lm.MAX_WEIGHTS]
+        self.rows = {treatment: treatment.rows(experiments) for treatment in offered(settings.treatments, experiments)}
+        begun = np.zeros(0), np.inf
+        self.states = [Member(net, *begun, kind, treatment=each) for each in self.rows for net, kind in own]
+        self.kinds = [*self.states, *(Member(self.nets[0], *begun, treatment=each) for each in self.rows)]
+        self.behind: dict[str, list[float]] = {kind.family: [] for kind in self.kinds}
 
     @property
     def interrupted(self) -> bool:
@@ -169,7 +181,7 @@ class _Search:
     def estimate(self) -> lm.Estimate:
         """Peak memory of its largest net, and time from an iteration of a net off its bounds and of its linear one."""
         e, start = self.experiments, self.settings.start
-        own, rows = [net for net, _ in self.states], sum(map(len, e))
+        own, rows = [member.net for member in self.states], sum(map(len, e))
         held = max(
             lm.memory(ClosedLoop(net, e, start))
             + 8 * rows * (2 * net.regressors + 15)  # of what judges it; and of states, which are no residuals
@@ -184,10 +196,10 @@ class _Search:
             if net.states:
                 begun = states.linear(plain, e)
                 weights = states.bent(net, begun, np.random.default_rng(0))
-                count = self.settings.folds * len({(other.states, kind) for other, kind in self.states})
+                count = self.settings.folds * len({(m.net.states, m.family) for m in self.states})
                 linear = lm.Options(max_iterations=count * LINEAR_ROUNDS * LINEAR_ITERATIONS)
                 seconds = lm.estimate(ClosedLoop(plain, e, start), begun, linear).seconds
-            whole = lm.Options(max_iterations=iterations_of(self.settings))
+            whole = lm.Options(max_iterations=len(self.rows) * iterations_of(self.settings))
             seconds += MORE_WORK * lm.estimate(ClosedLoop(net, e, start), weights, whole).seconds
         return lm.Estimate(held, seconds)
 
@@ -199,8 +211,7 @@ class _Search:
         by two standard errors over the folds, else none of them.
         """
         found: list[Member] = []
-        errors: dict[str, list[float]] = {family: [] for family in ("delays", *(kind for _, kind in self.states))}
-        families = set(errors)
+        behind, families = self.behind, set(self.behind)
         for number in range(self.settings.folds):
             begun = time.process_time()
             tried = self.fold(number, families)
@@ -211,53 +222,58 @@ class _Search:
                 continue
             best = {member.family: member.held_out_rmse for member in reversed(tried)}  # of each family the first
             for family in families:
-                errors[family].append(float(np.log(best.get(family, np.inf))))
-            mean = {family: float(np.mean(errors[family])) for family in families}
+                behind[family].append(float(np.log(best.get(family, np.inf) / min(best.values()))))
+            mean = {family: float(np.mean(behind[family])) for family in families}
             worst = CLEARLY_WORSE if number + 1 == self.settings.folds else 1 + 2 / (number + 1)
             families = {family for family in families if mean[family] <= min(mean.values()) + np.log(worst)}
             seconds = (time.process_time() - begun) * (self.settings.folds - number)  # the last training is as a fold
             left = ", ".join(sorted(families))
             announce(f"Fold {number + 1} of {self.settings.folds}; left: {left}; about {seconds:.0f} s more.")
-        if LINEAR in families and errors[LINEAR]:
-            behind = errors[LINEAR] - np.min([errors[family] for family in families], axis=0)
-            alone = np.mean(behind) <= 2 * np.std(behind) / np.sqrt(max(len(behind) - 1, 1))
+        if LINEAR in families and behind[LINEAR]:
+            worse = behind[LINEAR] - np.min([behind[family] for family in families], axis=0)
+            alone = np.mean(worse) <= 2 * np.std(worse) / np.sqrt(max(len(worse) - 1, 1))
             families = {LINEAR} if alone else families - {LINEAR}
         return [member for member in found if member.family in families]
 
     def fold(self, number: int, families: set[str]) -> list[Member]:
         """The nets of each family that follow the held-out block best, the best first."""
-        start = self.settings.start
-        train, held_out = _cut(self.experiments, number, self.settings.folds, start)
-        begun = [member for member in self._begun(number, train, families) if member.family in families]
+        start, parts = self.settings.start, dict[Treatment, Parts]()
+        for treatment in self.rows:
+            cut = _cut(self.experiments, number, self.settings.folds, start * treatment.stride)
+            parts[treatment] = treatment.rows(cut[0]), treatment.rows(cut[1])
+        begun = [member for member in self._begun(number, parts, families) if member.family in families]
         opening = lm.Options(max_iterations=self.settings.open_iterations)
-        tried = [
-            m if m.net.states else self._trained(OpenLoop(m.net, train, start, held_out), m, opening) for m in begun
-        ]
+        tried = []
+        for member in begun:
+            train, held_out = parts[member.treatment]
+            problem = OpenLoop(member.net, member.treatment.opened(train), start, held_out)
+            tried.append(member if member.net.states else self._trained(problem, member, opening))
         for iterations, keep in self.settings.rounds:
             options = lm.Options(max_iterations=iterations, patience=max(iterations, 30))
-            scored = [self._while_better(m, train, held_out, options) for m in tried]
+            scored = [self._while_better(m, *parts[m.treatment], options) for m in tried]
             scored.sort(key=lambda m: m.held_out_rmse)
             own = ([m for m in scored if m.family == family] for family in sorted(families))
             tried = [m for each in own for m in each[:keep] if np.isfinite(m.held_out_rmse)]
         return tried
 
-    def _begun(self, fold: int, train: list[Experiment], families: set[str]) -> Iterator[Member]:
+    def _begun(self, fold: int, parts: Mapping[Treatment, Parts], families: set[str]) -> Iterator[Member]:
         """Orders and kinds in turn over the starts of all folds, then the nets with a state."""
         kinds = self.settings.coordinates
         for turn in range(fold * self.settings.starts, (fold + 1) * self.settings.starts):
             net = self.nets[turn % len(self.nets)]
-            yield Member(net, initial(net, self.rng), np.inf, kinds[turn % len(kinds)])
-        left = [(net, kind) for net, kind in self.states if kind in families]
-        linear = {(net.states, kind): replace(net, hidden=0) for net, kind in left}
-        begun = {key: self._linear(net, key[1], train) for key, net in linear.items()}
-        for net, kind in left:
-            yield Member(net, states.bent(net, begun[net.states, kind], self.rng), np.inf, kind)
+            for each in self.rows:
+                yield Member(net, initial(net, self.rng), np.inf, kinds[turn % len(kinds)], treatment=each)
+        left = [member for member in self.states if member.family in families]
+        begun = {(m.net.states, m.family): replace(m, net=replace(m.net, hidden=0)) for m in left}
+        linear = {key: self._linear(member, parts[member.treatment][0]) for key, member in begun.items()}
+        for m in left:
+            yield replace(m, weights=states.bent(m.net, linear[m.net.states, m.family], self.rng))
 
-    def _linear(self, net: Narx, kind: str, train: list[Experiment]) -> Array:
+    def _linear(self, member: Member, train: list[Experiment]) -> Array:
         """The linear net with states trained on its free run (output error), its states made anew as it moves."""
-        problem = ClosedLoop(net, train, self.settings.start)
-        member = Member(net, states.linear(net, train), np.inf, kind)
-        beside = 0 if kind in COORDINATES else net.measured_outputs  # increments do not see the level
+        net, problem = member.net, ClosedLoop(member.net, train, self.settings.start)
+        member = replace(member, weights=states.linear(net, member.treatment.opened(train)))
+        beside = 0 if member.coordinates in COORDINATES else net.measured_outputs  # increments do not see the level
         for _ in range(LINEAR_ROUNDS):
             own = replace(member, weights=states.whitened(net, member.weights, train, beside))
             member = self._trained(problem, own, lm.Options(max_iterations=LINEAR_ITERATIONS))
@@ -265,7 +281,7 @@ class _Search:
 
     def refit(self, member: Member, iterations: int) -> Member:
         """The same net trained further on all experiments, the weight decay set by the evidence."""
-        problem = ClosedLoop(member.net, self.experiments, self.settings.start)
+        problem = ClosedLoop(member.net, self.rows[member.treatment], self.settings.start)
         if self.interrupted:
             return replace(member, train_rmse=float(np.sqrt(problem.loss(member.weights) / problem.n_residuals)))
         options = lm.Options(max_iterations=iterations, bayesian=True)
@@ -297,7 +313,7 @@ class _Search:
             score = problem.validation(member.weights)
             return replace(member, held_out_rmse=float(np.sqrt(np.inf if score is None else score)))
         kind = COORDINATES.get(member.coordinates)
-        seen = kind(member.net, self.experiments) if kind else None
+        seen = kind(member.net, self.rows[member.treatment]) if kind else None
         within = InCoordinates(problem, seen) if seen else problem
         start = seen.inward(member.weights) if seen else member.weights
         try:
@@ -306,6 +322,16 @@ class _Search:
             return replace(member, held_out_rmse=np.inf)
         weights = seen.outward(found.weights) if seen else found.weights
         return replace(member, weights=weights, held_out_rmse=float(np.sqrt(found.score)))
+
+    def treated(self, members: Sequence[Member]) -> list[str]:
+        """What came of the treatments of the record, and which were taken."""
+        least = dict.fromkeys(self.rows, np.inf)
+        for kind in self.kinds:
+            least[kind.treatment] = min(least[kind.treatment], np.exp(np.mean(self.behind[kind.family] or np.inf)))
+        tried = ", ".join(f"{treatment.name or AS_IT_IS} {times:.3g}" for treatment, times in least.items())
+        taken = " and ".join({member.treatment.name or AS_IT_IS: None for member in members})
+        said = f"Treatments of the record, free-run error on its blocks in times of the best: {tried}. Taken: {taken}."
+        return [said] if len(least) > 1 else []
 
 
 def _notes(members: list[Member], held: tuple[int, ...], interrupted: bool) -> list[str]:
@@ -353,6 +379,7 @@ def _part(experiment: Experiment, start: int) -> list[Experiment]:
 def _stays_within(member: Member, experiments: list[Experiment], inputs: Sequence[Array], start: int) -> bool:
     """Whether the free run never reaches the outer bounds under bounded inputs that the net has not seen."""
     net, low, high = member.net, np.array(member.net.low), np.array(member.net.high)
+    start *= member.treatment.stride
     y, seen = np.concatenate([e.y for e in experiments]), net.measured_outputs
     never_reached = (np.nanmin(y, axis=0) > low[:seen]) & (np.nanmax(y, axis=0) < high[:seen])
     for u in inputs:

@@ -48,6 +48,8 @@ class SearchSettings:
     `states`: orders of the nets with a state of their own (`narx.states`), a start each; None: by the rows.
     `integrating`: of those that see the increments of y alone.
 
+    `treatments`: of the record, tried beside it as it is (`narx.treatments`); None: all, where it is oversampled.
+
     `rounds`: (iterations, how many of a family go on) of the halving. `refit_iterations`: then, thrice for the better.
     """
 
@@ -61,6 +63,7 @@ class SearchSettings:
     coordinates: tuple[str, ...] = ("level", "differences", "increments")
     states: tuple[StateOrder, ...] | None = None
     integrating: tuple[StateOrder, ...] = INTEGRATING
+    treatments: tuple[str, ...] | None = None
 
 
 def delay_net(order: Order, settings: SearchSettings, experiment: Experiment) -> Narx:
