@@ -67,7 +67,7 @@ def fit(
     its beginning once. Without `validate` the first `stop` updates are taken, and the weights after them are kept.
     """
     drawn = draw(chunks, settings, seed) | draw_bins(network, settings, seed)
-    with _traced(network, chunks, settings) as updates:
+    with _traced(network, chunks, settings, drawn) as updates:
         states = updates.begin(seed, initialise(network, seed) if initial is None else initial, chunks, settings)
         if validate is None:
             return _repeated(updates, drawn, states, stop)
@@ -124,7 +124,7 @@ def _lower(before: Kept | None, now: Kept) -> Kept | None:
 
 
 @contextmanager
-def _traced(network: Network, chunks: Chunks, settings: Settings) -> Iterator[Updates]:
+def _traced(network: Network, chunks: Chunks, settings: Settings, drawn: Drawn) -> Iterator[Updates]:
     """The updates of this training, traced anew or kept from one that differs in what is no part of the graph: a trace
     costs as much as 40 steps. Taken out while they are used: no second training, in a thread or inside this one's
     validation, may touch them."""
@@ -135,7 +135,7 @@ def _traced(network: Network, chunks: Chunks, settings: Settings) -> Iterator[Up
     updates = _kept.pop(key, None)
     if updates is None:
         keras.backend.clear_session(free_memory=False)  # or the graphs of earlier trials stay referenced
-        updates = Updates(network, chunks, settings)
+        updates = Updates(network, chunks, settings, drawn)
     try:
         yield updates
     finally:
@@ -198,14 +198,14 @@ class Updates:
     """The updates of one training, traced once: `begin` takes other weights, another seed, other numbers of the rule
     or data of another length without a second trace."""
 
-    def __init__(self, network: Network, chunks: Chunks, settings: Settings) -> None:
+    def __init__(self, network: Network, chunks: Chunks, settings: Settings, drawn: Drawn) -> None:
         self.model = assemble(network, seed=0)
         self._forecast, self._first = _pass(self.model, network, chunks, settings)
         self.data = _Data(chunks, network, settings, self.model)
         self._updater = Updater(self.model.trainable_variables, settings)
         states = {path: tf.TensorSpec(state.shape, state.dtype) for path, state in self._first().items()}
-        signature = [_signature(network, settings), states]
-        self.take = tf.function(self._take, input_signature=signature, autograph=False)
+        steps = {name: tf.TensorSpec((None, *each.shape[1:]), each.dtype) for name, each in drawn.items()}
+        self.take = tf.function(self._take, input_signature=[steps, states], autograph=False)
 
     def begin(self, seed: int, weights: Weights, chunks: Chunks, settings: Settings) -> States:
         """The states before the first step, of the network with these weights; what earlier updates left is gone."""
@@ -235,25 +235,16 @@ class Updates:
         return loss, after
 
 
-def _signature(network: Network, settings: Settings) -> Drawn:
-    """Shapes and types of `Drawn` for any number of steps."""
-    drawn: Drawn = {"starts": tf.TensorSpec((None, settings.batch_size), tf.int32)}
-    if settings.state == "carry":
-        drawn["anew"] = tf.TensorSpec((None, settings.batch_size), tf.bool)
-    if settings.teacher_forcing == "scheduled":
-        drawn["teach"] = tf.TensorSpec((None,), tf.bool)
-    if bins := sampled_bins(network, settings):
-        drawn["bins"] = tf.TensorSpec((None, bins.drawn), tf.int32)
-    return drawn
-
-
 class _Data:
     """The chunks, as variables so that the graph does not depend on them: the inputs of a batch and its loss."""
 
     def __init__(self, chunks: Chunks, network: Network, settings: Settings, model: keras.Model) -> None:
-        arrays = (chunks.past, chunks.future, chunks.target, chunks.weight)
-        self.past, self.future, self.target, self.weight = map(_of_any_length, arrays)
-        self.offset = None if chunks.offset is None else _of_any_length(chunks.offset)
+        given = {name: getattr(chunks, name) for name in ("past", "future", "target", "weight", "offset")}
+        self.held = {
+            name: tf.Variable(array[:0], trainable=False, shape=(None, *array.shape[1:]))
+            for name, array in given.items()
+            if array is not None
+        }
         self.rows = tf.range(chunks.length)
         self.ahead = tf.range(chunks.length + network.shapes.horizon)
         mask = np.ones((1, chunks.length, network.shapes.channels), dtype=np.float32)
@@ -266,15 +257,13 @@ class _Data:
 
     def fill(self, chunks: Chunks) -> None:
         """Take these chunks instead, of any number of rows."""
-        for name in ("past", "future", "target", "weight", "offset"):
-            if getattr(self, name) is not None:
-                getattr(self, name).assign(getattr(chunks, name))
+        for name, variable in self.held.items():
+            variable.assign(getattr(chunks, name))
 
     def empty(self) -> None:
         """No rows: traces are kept, and of many series the data are most of the memory."""
-        for variable in (self.past, self.future, self.target, self.weight, self.offset):
-            if variable is not None:
-                variable.assign(tf.zeros((0, *variable.shape[1:])))
+        for variable in self.held.values():
+            variable.assign(tf.zeros((0, *variable.shape[1:])))
 
     def inputs(self, drawn: Drawn) -> dict[str, Any]:
         starts = drawn["starts"]
@@ -282,29 +271,24 @@ class _Data:
         first_row = self.first_row
         if "anew" in drawn:  # a chunk that goes on knows the row before its first
             first_row = tf.where(drawn["anew"][:, None, None], first_row, tf.ones_like(first_row))
-        found = {"past": tf.gather(self.past, index) * first_row}
-        if self.future.shape[-1]:
-            found["future"] = tf.gather(self.future, starts[:, None] + self.ahead[None, :])
+        found = {"past": tf.gather(self.held["past"], index) * first_row}
+        if self.held["future"].shape[-1]:
+            found["future"] = tf.gather(self.held["future"], starts[:, None] + self.ahead[None, :])
         if self.taught:
-            found["teacher"] = tf.gather(self.target, index)  # zero where no target is known
+            found["teacher"] = tf.gather(self.held["target"], index)  # zero where no target is known
         return found
 
     def loss(self, drawn: Drawn, output: Any) -> Any:
         index = drawn["starts"][:, None] + self.rows[None, :]
-        wanted = tf.gather(self.target, index[:, -self.counted :])
-        counted = tf.gather(self.weight, index[:, -self.counted :])
+        wanted = tf.gather(self.held["target"], index[:, -self.counted :])
+        counted = tf.gather(self.held["weight"], index[:, -self.counted :])
         output = tf.split(output, [tf.shape(output)[1] - self.counted, -1], 1)[1]  # carried, hidden: of all steps
         if self.sampled is not None:
             each = self.sampled(output, wanted, drawn["bins"])
         else:
-            offset = None if self.offset is None else tf.gather(self.offset, index[:, -self.counted :])
+            offset = tf.gather(self.held["offset"], index[:, -self.counted :]) if "offset" in self.held else None
             each = self.whole(output, wanted, offset)
         return tf.reduce_sum(counted * each) / tf.maximum(tf.reduce_sum(counted), 1.0)
-
-
-def _of_any_length(array: np.ndarray) -> Any:
-    """For arrays like this one; it holds no row yet."""
-    return tf.Variable(array[:0], trainable=False, shape=(None, *array.shape[1:]))
 
 
 def _counted(chunks: Chunks, network: Network) -> int:

@@ -123,9 +123,9 @@ def traced(monkeypatch):
     found = []
 
     class Counted(gradient.Updates):
-        def __init__(self, network, chunks, settings):
+        def __init__(self, network, chunks, settings, drawn):
             found.append(settings)
-            super().__init__(network, chunks, settings)
+            super().__init__(network, chunks, settings, drawn)
 
     monkeypatch.setattr(gradient, "Updates", Counted)
     monkeypatch.setattr(gradient, "_kept", {})
