@@ -41,15 +41,12 @@ class LeastSquares(Protocol):
 
     def loss(self, weights: Array) -> float:
         """The sum of squared residuals, infinity where the net diverges."""
-        ...
 
     def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:
         """Residuals (rows,) and the transposed Jacobian (n_weights, rows), block after block."""
-        ...
 
     def validation(self, weights: Array) -> float | None:
         """The error that picks the weights to keep; None: the training objective picks them."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,9 @@ class Head(Config):
         raise NotImplementedError
 
     def point(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants) -> np.ndarray:
-        """(B, H, O), the median unless the head says otherwise; last (B, 1, O)."""
+        """(B, H, O), the location, or the median of a head without one; last (B, 1, O)."""
+        if self.fed_back is not None:
+            return np.asarray(base + raw[..., self.fed_back])
         return self.distribution(raw, base, constants).inverse(np.full(base.shape, 0.5))
 
     def rise_probability(

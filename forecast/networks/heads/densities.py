@@ -34,9 +34,6 @@ class Gaussian(Head):
     def distribution(self, raw: np.ndarray, base: np.ndarray, constants: Constants) -> Distribution:
         return Normal(base + raw[..., 0], self._scale(numpy_maths, raw, constants))
 
-    def point(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants) -> np.ndarray:
-        return base + raw[..., 0]
-
     def _scale(self, xp: Maths, raw: Array, constants: Constants) -> Array:
         return width(xp, constants["scale"], raw[..., 1])
 
@@ -61,9 +58,6 @@ class StudentT(Head):
 
     def distribution(self, raw: np.ndarray, base: np.ndarray, constants: Constants) -> Distribution:
         return Student(base + raw[..., 0], *self._shape(numpy_maths, raw, constants))
-
-    def point(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants) -> np.ndarray:
-        return base + raw[..., 0]
 
     def _shape(self, xp: Maths, raw: Array, constants: Constants) -> tuple[Array, Array]:
         scale = width(xp, constants["scale"], raw[..., 1])

@@ -77,9 +77,6 @@ class Quantiles(Head):
         high = (knots[..., -1] - knots[..., -2]) / np.log((1 - levels[-2]) / (1 - levels[-1]))
         return Piecewise(knots, np.broadcast_to(levels, knots.shape), low, high)
 
-    def point(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants) -> np.ndarray:
-        return base + raw[..., self.median]
-
     def _quantiles(self, xp: Maths, raw: Array, constants: Constants) -> Array:
         """(..., Q) beside the skip."""
         place, gaps = self.median, constants["gaps"]

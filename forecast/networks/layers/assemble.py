@@ -111,17 +111,13 @@ def set_seed(model: keras.Model, seed: int) -> None:
 
 
 def named_weights(model: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
-    """Full name and variable of every weight; random generators' states are no weights."""
+    """Every weight as "<block path>/<weight>" and variable; one whose own name has a path (the decoder's read-out)
+    keeps that. Random generators' states are no weights."""
     for layer in model.layers:
+        block = "future" if layer.name == FRAMES else _path(layer)
         for variable in layer.weights:
-            yield weight_name(layer, variable), variable
-
-
-def weight_name(layer: keras.Layer, variable: keras.Variable) -> str:
-    """ "<block path>/<weight>"; a weight whose own name has a path (the decoder's read-out) keeps that."""
-    own = variable.name.replace(".", "/")
-    block = "future" if layer.name == FRAMES else _path(layer)
-    return own if "/" in own else f"{block}/{own}"
+            own = variable.name.replace(".", "/")
+            yield own if "/" in own else f"{block}/{own}", variable
 
 
 def _path(layer: keras.Layer) -> str:

@@ -24,7 +24,7 @@ from scipy.linalg import get_blas_funcs
 from forecast.networks.cells import Cell
 from forecast.networks.cells.gated import GRU, LSTM
 from forecast.networks.cells.simple import SimpleRNN
-from forecast.networks.inference.steppers import aligned
+from forecast.networks.inference.steppers import aligned, gru_step
 
 Array = Any  # a tf.TensorArray
 
@@ -155,15 +155,7 @@ def gru_forward(x: np.ndarray, kernel: np.ndarray, recurrent: np.ndarray, bias: 
     for now, before, after, z_r, z, r, g, g_h in zip(seen, h, h[1:], *parts, strict=False):
         np.matmul(to_gates, now, z_r)
         np.matmul(to_state, now[inputs:], g_h)
-        np.tanh(z_r, z_r)
-        np.multiply(z_r, half, z_r)
-        np.add(z_r, half, z_r)
-        np.multiply(r, g_h, g_h)
-        np.add(g, g_h, g)
-        np.tanh(g, g)
-        np.subtract(before, g, after)
-        np.multiply(z, after, after)
-        np.add(after, g, after)
+        gru_step(half, z_r, z, r, g, g_h, before, after)
     return h[1:].swapaxes(1, 2), seen, kept
 
 
