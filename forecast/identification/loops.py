@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from forecast.networks.description import Network
+from forecast.networks.description import Network, own_weights
 from forecast.networks.inference import streaming
 from forecast.training.narx.experiment import Array
 from forecast.training.narx.net import Memory
@@ -81,7 +81,7 @@ class SetLoop:
 
     def flat(self, weights: Named) -> list[Any]:
         """The weights of every loop, their names without the number of the net."""
-        return [loop.flat(own_weights(weights, number)) for number, loop in enumerate(self.loops)]
+        return [loop.flat(own_weights(weights, str(number))) for number, loop in enumerate(self.loops)]
 
     def bounded(self, run: Array) -> Array:
         """The middle of bounded runs is."""
@@ -108,9 +108,3 @@ def middle(runs: Array) -> Array:
     """The mean of the runs (nets, ...) without the lowest and the highest quarter; of three their median."""
     cut = max(len(runs) // 4, min(len(runs) // 3, 1))
     return np.asarray(np.sort(runs, axis=0)[cut : len(runs) - cut].mean(axis=0))
-
-
-def own_weights(weights: Named, number: int) -> dict[str, Array]:
-    """Those of net `number` of a set, by their names in the net alone."""
-    prefix = f"{number}/"
-    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from forecast.identification.loops import State, own_weights
+from forecast.identification.loops import State
 from forecast.identification.nets import Net, NetSet
-from forecast.networks.description import Network
+from forecast.networks.description import Network, own_weights
 from forecast.networks.inference import streaming
 from forecast.system import files
 from forecast.system.errors import InputError, ModelFailure
@@ -82,7 +82,7 @@ class Model:
         if isinstance(self.net, Net):
             return (self,)
         nets = enumerate(self.net.nets)
-        return tuple(replace(self, net=net, weights=own_weights(self.weights, k)) for k, net in nets)
+        return tuple(replace(self, net=net, weights=own_weights(self.weights, str(k))) for k, net in nets)
 
     @property
     def notes(self) -> tuple[str, ...]:

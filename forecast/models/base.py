@@ -26,7 +26,7 @@ from forecast.models import search
 from forecast.models.problem import Asked, FittedModel, Parameters, Problem
 from forecast.models.skip import Kind
 from forecast.networks import cells
-from forecast.networks.description import Block, Dropout, Network, Recurrent, Shapes
+from forecast.networks.description import Block, CellBlock, Dropout, Network, Recurrent, Shapes, walk
 from forecast.networks.heads import AnyHead, Head, Point
 
 FAMILIES = "forecast.models.families"
@@ -320,7 +320,8 @@ class NetworkSpec(FittedSpec):
 
     def modules(self) -> list[str]:
         network = self.build(Shapes(channels=1, future_channels=0, horizon=1, outputs=1, lookback=64))
-        made = {cells.cell_class(cell).__module__ for block in network.blocks for cell in block.cells}
+        found = [block.cell for _, block in walk(network.blocks) if isinstance(block, CellBlock)]
+        made = {cells.cell_class(cell).__module__ for cell in found}
         return [*super().modules(), type(self.head).__module__, *sorted(made)]
 
     @property

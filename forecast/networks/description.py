@@ -63,11 +63,6 @@ class Block:
     name: str
 
     @property
-    def cells(self) -> tuple[str, ...]:
-        """The names of the recurrent cells in it."""
-        return ()
-
-    @property
     def reach(self) -> int:
         """How many rows before the present one its output depends on; `ALL` with recurrence."""
         return 0
@@ -159,10 +154,6 @@ class CellBlock(Block):
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
-    def cells(self) -> tuple[str, ...]:
-        return (self.cell,)
-
-    @property
     def made(self) -> Cell:
         """The cell itself."""
         return cells.get(self.cell, self.units, self.options)
@@ -203,10 +194,6 @@ class Parallel(Block):
 
     branches: tuple[tuple[Block, ...], ...]
     merge: Literal["concat", "sum"] = "concat"
-
-    @property
-    def cells(self) -> tuple[str, ...]:
-        return tuple(cell for branch in self.branches for block in branch for cell in block.cells)
 
     @property
     def reach(self) -> int:

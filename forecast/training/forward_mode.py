@@ -35,13 +35,18 @@ XP = ComplexNamespace()
 
 @dataclass(frozen=True)
 class Signal:
-    """Rows of one block's output: value (R, W); tangent (R, W, q) by the first q weights, None where none acts on it.
+    """Rows of one block's output: value (R, W); tangent (R, W, q) by the first q weights, 0 where none acts on it.
 
     Weights are numbered in the order of their blocks, so those of later blocks, q and on, need no zeros stored.
     """
 
     value: Array
-    tangent: Array | None
+    tangent: Array
+
+    @classmethod
+    def given(cls, value: Array) -> Signal:
+        """Inputs, on which no weight acts."""
+        return cls(value, np.zeros((*value.shape, 0)))
 
 
 @dataclass
@@ -55,9 +60,9 @@ class ForwardMode:
 
     def rows(self, past: Array, frames: Array | None) -> Signal:
         """The next rows: past (R, C), frames (R, H * F) of what is known ahead; gives (R, H * O * K)."""
-        signal = Signal(past, None)
+        signal = Signal.given(past)
         if frames is not None and future_width(self.network):
-            signal = _merged([signal, self._dense("future", Signal(frames, None), "tanh")], SIDE_BY_SIDE)
+            signal = _merged([signal, self._dense("future", Signal.given(frames), "tanh")], SIDE_BY_SIDE)
         signal = self.series(self.network.blocks, "", signal)
         return self._dense("readout", signal, self.network.readout_activation)  # the last weights: its q is p
 
@@ -88,8 +93,7 @@ class ForwardMode:
         kernel, bias = self.weights[f"{path}/kernel"], self.weights[f"{path}/bias"]
         z = signal.value @ kernel + bias
         tangent = np.zeros((*z.shape, self._reach(path)))
-        if signal.tangent is not None:
-            tangent[..., : signal.tangent.shape[2]] = kernel.T @ signal.tangent
+        tangent[..., : signal.tangent.shape[2]] = kernel.T @ signal.tangent
         first, after = self.places[f"{path}/kernel"], self.places[f"{path}/bias"]
         for unit in range(z.shape[1]):
             tangent[:, unit, first + unit : first + kernel.size : z.shape[1]] += signal.value
@@ -100,18 +104,15 @@ class ForwardMode:
 
     def _taps(self, block: Taps, path: str, signal: Signal) -> Signal:
         columns = slice(None) if block.channels is None else list(block.channels)
-        value, longest = signal.value[:, columns], max(block.delays)
-        tangent = None if signal.tangent is None else signal.tangent[:, columns]
-        depth = 0 if tangent is None else tangent.shape[2]
-        empty = np.zeros((longest, value.shape[1])), np.zeros((longest, value.shape[1], depth))
+        value, tangent, longest = signal.value[:, columns], signal.tangent[:, columns], max(block.delays)
+        empty = np.zeros((longest, *value.shape[1:])), np.zeros((longest, *tangent.shape[1:]))
         before, before_tangent = self.memory.get(path, empty)
-        line = np.concatenate([before, value])
-        tangents = line[:, :, None][..., :0] if tangent is None else np.concatenate([before_tangent, tangent])
+        line, tangents = np.concatenate([before, value]), np.concatenate([before_tangent, tangent])
         self.memory[path] = line[len(line) - longest :], tangents[len(tangents) - longest :]
         starts = [longest - delay for delay in block.delays]
         taps = [line[start : start + len(value)] for start in starts]
         turned = [tangents[start : start + len(value)] for start in starts]
-        return Signal(np.concatenate(taps, axis=1), None if tangent is None else np.concatenate(turned, axis=1))
+        return Signal(np.concatenate(taps, axis=1), np.concatenate(turned, axis=1))
 
     def _recurrent(self, cell: Cell, path: str, signal: Signal) -> Signal:
         w = {name: np.asarray(value, dtype=np.float64) for name, value in own_weights(self.weights, path).items()}
@@ -120,7 +121,7 @@ class ForwardMode:
         step = _flat_step(cell)
         direct = self._by_weights(step, w, path, signal.value, states[:-1], states.shape[1] + cell.units)
         by_state = _by_columns(lambda s: step(w, signal.value.astype(complex), s), states[:-1])
-        if signal.tangent is not None:
+        if signal.tangent.size:
             by_input = _by_columns(lambda x: step(w, x, states[:-1].astype(complex)), signal.value)
             direct[..., : signal.tangent.shape[2]] += by_input @ signal.tangent
         size, out = states.shape[1], np.empty((*outputs.shape, direct.shape[2]))
@@ -199,14 +200,13 @@ def _by_columns(function: Callable[[AnyArray], AnyArray], at: Array) -> Array:
 
 
 def _merged(parts: Sequence[Signal], merge: Callable[[list[Array]], Array]) -> Signal:
-    reach = max((part.tangent.shape[2] for part in parts if part.tangent is not None), default=None)
-    tangent = None if reach is None else np.asarray(merge([_widened(part, reach) for part in parts]))
+    reach = max(part.tangent.shape[2] for part in parts)
+    tangent = np.asarray(merge([_widened(part, reach) for part in parts]))
     return Signal(np.asarray(merge([part.value for part in parts])), tangent)
 
 
 def _widened(part: Signal, reach: int) -> Array:
     """The tangent by the first `reach` weights: zeros for those that do not act on it."""
     full = np.zeros((*part.value.shape, reach))
-    if part.tangent is not None:
-        full[..., : part.tangent.shape[2]] = part.tangent
+    full[..., : part.tangent.shape[2]] = part.tangent
     return full

@@ -95,7 +95,6 @@ class NetworkProblem:
                 now = run.rows(one.past[part].astype(np.float64), None if frames is None else frames[part])
                 counted = weight[part].reshape(now.value.shape)
                 error = (now.value - one.target[part].reshape(now.value.shape)) * counted
-                assert now.tangent is not None
                 jacobian = (now.tangent * counted[:, :, None]).reshape(-1, self.n_weights)
                 yield error.ravel(), np.ascontiguousarray(jacobian.T)
 
@@ -121,7 +120,7 @@ class OneLayerProblem(NetworkProblem):
     ) -> None:
         super().__init__(network, series, validate, warm_up=warm_up)
         taps = network.blocks[: _front(network.blocks)]
-        seen = [ForwardMode(network, {}, {}).series(taps, "", Signal(np.asarray(one.past, np.float64), None)).value
+        seen = [ForwardMode(network, {}, {}).series(taps, "", Signal.given(np.asarray(one.past, np.float64))).value
                 for one in series]  # fmt: skip
         weight, target = (
             np.concatenate([each.reshape(len(each), -1) for each in parts])

@@ -270,7 +270,7 @@ def deviance(x: Array, y: Array) -> float:
     return float(len(y) * np.sum(np.log(np.mean((y - x @ solution) ** 2, axis=0) + 1e-300)))
 
 
-def delayed(u: Array, lags: Sequence[int]) -> Array:
+def delayed(u: Array, lags: Sequence[int] | npt.NDArray[np.int64]) -> Array:
     """u (T, I) with column i held back by lags[i] rows; the first value stands in before the first row."""
     rows, held = np.arange(len(u))[:, None], np.asarray(lags, np.int64)
     return np.asarray(u[np.maximum(rows - held, 0), np.arange(len(held))])

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecast.system.errors import InputError
-from forecast.training.narx.experiment import Array, Experiment
+from forecast.training.narx.experiment import Array, Experiment, delayed
 
 
 @dataclass(frozen=True)
@@ -194,10 +194,9 @@ class Narx:
 
     def past_inputs(self, u: Array, start: int) -> Array:
         """(T - start, u_delays * I): the columns of z_t that hold u, from row `start`; before row 0 u is its first."""
-        rows, held = np.arange(start, len(u))[:, None], np.array(self.dead_times or (0,) * self.inputs, np.int64)
-        own = np.arange(self.inputs)
-        columns = [u[np.maximum(rows - delay - held, 0), own] for delay in self.u_delays]
-        return np.concatenate(columns, axis=1) if columns else np.zeros((len(rows), 0))
+        held = np.array(self.dead_times or (0,) * self.inputs, np.int64)
+        columns = [delayed(u, delay + held)[start:] for delay in self.u_delays]
+        return np.concatenate(columns, axis=1) if columns else np.zeros((len(u[start:]), 0))
 
     def measured(self, experiment: Experiment, start: int) -> Array:
         """(T - start, d): z_t of the open loop from row `start`; NaN where a needed y is missing."""
