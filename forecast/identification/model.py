@@ -197,14 +197,13 @@ class Model:
     @classmethod
     def load(cls, folder: Path) -> Model:
         """What `save` wrote."""
-        content = files.read_saved(folder / "model.json", SCHEMA, 1)
+        content: Any = _tuples(files.read_saved(folder / "model.json", SCHEMA, 1))
         arrays = files.read_arrays(folder / "weights.npz")
         scaling = {each.name: arrays.pop(f"scaling:{each.name}") for each in fields(Standardization)}
         nets = content["net"].get("nets")
-        net = NetSet(tuple(map(_net, nets))) if nets else _net(content["net"])
-        training: Any = _tuples(content["training"])
+        net = NetSet(tuple(Net(**each) for each in nets)) if nets else Net(**content["net"])
         record = np.array(content["record"]) if content.get("record") else None
-        return cls(net, arrays, Standardization(**scaling), TrainingRecord(**training), record)
+        return cls(net, arrays, Standardization(**scaling), TrainingRecord(**content["training"]), record)
 
     def numerics(self) -> tuple[Any, Any]:
         """The numerics of both loops, and the weights in their form."""
@@ -268,11 +267,6 @@ def _table(name: str, values: npt.ArrayLike, width: int) -> Array:
     if found.shape[1] != width:
         raise InputError(f"{name} has {found.shape[1]} columns; this net was trained on {width}.")
     return found
-
-
-def _net(content: Mapping[str, Any]) -> Net:
-    read: dict[str, Any] = {name: _tuples(value) for name, value in content.items()}
-    return Net(**read)
 
 
 def _tuples(value: object) -> object:

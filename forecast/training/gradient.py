@@ -179,9 +179,8 @@ def draw_bins(network: Network, settings: Settings, seed: int) -> dict[str, np.n
     head = sampled_bins(network, settings)
     if head is None:
         return {}
-    noise = np.random.default_rng([seed, 2]).random(
-        (settings.steps, head.parameters)
-    )  # [seed, 2]: a stream of its own
+    generator = np.random.default_rng([seed, 2])  # a stream of its own
+    noise = generator.random((settings.steps, head.parameters))
     return {"bins": np.argsort(noise, axis=1)[:, : head.drawn].astype(np.int32)}
 
 

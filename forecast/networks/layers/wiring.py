@@ -13,6 +13,7 @@ from forecast.networks.cells.weights import future_width, weight_shapes
 from forecast.networks.description import (
     Bidirectional,
     Block,
+    CellBlock,
     Dense,
     Dropout,
     EncoderDecoder,
@@ -116,13 +117,10 @@ class Wiring:
     ) -> Tensor:
         x = self._series(self.network.blocks[:-1], "", self._first(inputs, None))
         own = {"cell": block.cell, "units": block.units, "options": dict(block.options)}
-        names = list(block.made.states())
         encoder = self._layer(f"{block.name}/encoder", Scan, **own, all_states=True)
-        given = None if self.before is None else [self.before[f"{block.name}/{name}"] for name in names]
-        encoded, *states = encoder(x, initial_state=given)
-        self.after |= {f"{block.name}/{name}": s for name, s in zip(names, states[len(names) :], strict=True)}
+        encoded, *states = self._run(encoder, block, block.name, x)
         found = {"encoded": encoded, **{key: inputs[key] for key in ("future", "teacher") if key in inputs}}
-        sequences = dict(zip(names, states, strict=False))
+        sequences = dict(zip(block.made.states(), states, strict=False))
         if read:  # a decoder runs from every step that is read: H steps each, most of this network's cost
             ahead = self.network.shapes.horizon + read
             found = {key: value[:, -ahead if key == "future" else -read :] for key, value in found.items()}
@@ -164,7 +162,7 @@ class Wiring:
             case Taps():
                 return self._taps(block, path, x)
             case Recurrent():
-                return self._recurrent(block, path, x)
+                return self._run(self._recurrence(block, path, parts=block.parts), block, path, x)[0]
             case Dropout():
                 return self._dropout(block, path, x)
             case Segments():
@@ -183,12 +181,13 @@ class Wiring:
         taps, self.after[f"{path}/line"] = layer(x, *earlier)
         return taps
 
-    def _recurrent(self, block: Recurrent, path: str, x: Tensor) -> Tensor:
-        names = list(block.made.states())
-        given = None if self.before is None else [self.before[f"{path}/{name}"] for name in names]
-        output, *states = self._recurrence(block, path, parts=block.parts)(x, initial_state=given)
-        self.after |= {f"{path}/{name}": state for name, state in zip(names, states, strict=True)}
-        return output
+    def _run(self, layer: keras.Layer, block: CellBlock, path: str, x: Tensor) -> Sequence[Tensor]:
+        """All that a layer of the block's cell returns from the states before; its last states are the last of it."""
+        names = [f"{path}/{name}" for name in block.made.states()]
+        given = None if self.before is None else [self.before[name] for name in names]
+        found: Sequence[Tensor] = layer(x, initial_state=given)
+        self.after |= dict(zip(names, found[-len(names) :], strict=True))
+        return found
 
     def _bidirectional(self, block: Bidirectional, path: str, x: Tensor) -> Tensor:
         ends = [self._recurrence(block, f"{path}/{way}", reverse=way == "backward") for way in ("forward", "backward")]
