@@ -82,7 +82,7 @@ def finding(dataset: str, rows: list[dict[str, Any]], verdict: Mapping[str, Any]
     if not {word for (family, _), word in words.items() if family == "naive"} & {"better", "worse"}:
         best = min(scored.values(), key=lambda row: row["mase"])
         return (
-            f"**{dataset}**: no model is told apart from repeating the last value. The lowest error, of "
+            f"**{dataset}**: as shipped, no model is told apart from repeating the last value. The lowest error, of "
             f"`{best['model']}`, is {text.percent(best['skill'])} below it."
         )
     chosen = scored[verdict["chosen"]["shipped"]]
