@@ -3,8 +3,9 @@
 1. Standardize; find outputs that saturate, the dead time of every input and how far back the inputs act.
 2. Cut every experiment into blocks. Each fold holds one block out (of five experiments or more, whole ones), through
    which the free run goes on, for a piece that began behind it would begin with a state nobody measured: nets of
-   three families (on delays of y, with a state of their own, with a state that drives the increments of y) and several
-   orders are trained from random starts on their own free run; successive halving by the held-out free-run error
+   three families (on delays of y, with a state of their own, with a state that drives the increments of y), on a short
+   record also linear models, each again on every treatment of the record (`coordinates`), and of several orders are
+   trained from random starts on their own free run; successive halving by the held-out free-run error
    (Jamieson & Talwalkar 2016) keeps the best of every family, and a family that is clearly worse over all folds so far
    is given up: one block is too short to tell, where a system integrates above all.
 3. The survivors of every fold are trained on all experiments with Bayesian regularisation (MacKay 1992), for no rows

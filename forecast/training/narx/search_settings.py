@@ -48,7 +48,7 @@ class SearchSettings:
     `states`: orders of the nets with a state of their own (`narx.states`), a start each; None: by the rows.
     `integrating`: of those that see the increments of y alone.
 
-    `treatments`: of the record, tried beside it as it is (`narx.treatments`); None: all, where it is oversampled.
+    `treatments`: of the record, tried beside it as it is (`narx.coordinates`); None: all, where it is oversampled.
 
     `rounds`: (iterations, how many of a family go on) of the halving. `refit_iterations`: then, thrice for the better.
     """
