@@ -33,7 +33,9 @@ def levels(results: Results) -> str:
 
 def table(results: Results) -> Table | None:
     """Pooled over the steps: coverage, width and interval score per series and level; None without any interval."""
-    models, several, unit = shown_models(results), len(results.series) > 1, _unit(results)
+    models, several = shown_models(results), len(results.series) > 1
+    units = {results.unit_of(series) for series in results.series[:MOST_SERIES]}
+    unit = f" [{units.pop()}]" if len(units) == 1 and all(units) else ""  # of all the series shown
     columns = [
         ("Model", ""),
         *([("Series", "")] if several else []),
@@ -53,12 +55,6 @@ def table(results: Results) -> Table | None:
         for _, row in own[(own["series"] == series) & (own["level"] == level)].iterrows()
     ]
     return Table(columns, rows) if rows else None
-
-
-def _unit(results: Results) -> str:
-    """The unit in brackets, where all series shown have the same."""
-    units = {results.unit_of(series) for series in results.series[:MOST_SERIES]}
-    return f" [{units.pop()}]" if len(units) == 1 and all(units) else ""
 
 
 def _row(results: Results, model: str, row: pd.Series, *, several: bool) -> Row:

@@ -61,8 +61,14 @@ def line_chart(lines: Sequence[Line], axes: Axes) -> str:
     figure = _frame(lines, axes, room)
     for line in lines:
         figure.add(_drawn(figure, line, axes.show or words.figure))
-    figure.add(*_end_labels(figure, named))
-    _hover(figure, lines, axes)
+    ends = [float(figure.y(line.y[np.isfinite(line.y)][-1])) for line in named]
+    places = spread([min(max(end, figure.y.end), figure.y.start) for end in ends], 26, figure.y.start)
+    for line, place in zip(named, places, strict=True):
+        beside = figure.x.end + 5, place + 4
+        figure.add(text(*beside, line.name, f"name {line.role}", data_model=line.model or None))
+    if named and len({len(line.x) for line in named}) == 1:  # else there is no common x for a tooltip
+        figure.attributes["data_x"] = " ".join(short(float(px)) for px in figure.x(named[0].x))
+        figure.attributes["data_xl"] = "|".join(axes.moments)
     return figure.render()
 
 
@@ -104,25 +110,6 @@ def _drawn(figure: Figure, line: Line, show: Callable[[float], str]) -> str:
     named = {"data_name": line.name, "data_y": values} if values else {}
     tip = {"data_tip": line.tip} if line.tip else {}
     return tag("g", "".join(parts), cls="s", data_model=line.model or None, **named, **tip)
-
-
-def _end_labels(figure: Figure, named: Sequence[Line]) -> list[str]:
-    ends = [float(figure.y(line.y[np.isfinite(line.y)][-1])) for line in named]
-    ends = [min(max(end, figure.y.end), figure.y.start) for end in ends]
-    places = spread(ends, 26, figure.y.start)
-    return [
-        text(figure.x.end + 5, place + 4, line.name, f"name {line.role}", data_model=line.model or None)
-        for line, place in zip(named, places, strict=True)
-    ]
-
-
-def _hover(figure: Figure, lines: Sequence[Line], axes: Axes) -> None:
-    """The tooltip's x positions: only where every named line has the same x."""
-    named = [line for line in lines if line.role in NAMED]
-    if not named or any(len(line.x) != len(named[0].x) for line in named):
-        return
-    figure.attributes["data_x"] = " ".join(short(float(px)) for px in figure.x(named[0].x))
-    figure.attributes["data_xl"] = "|".join(axes.moments)
 
 
 def stem_chart(values: Floats, band: Floats, *, label: str, x_title: str) -> str:

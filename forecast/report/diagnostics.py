@@ -4,7 +4,6 @@ residuals: autocorrelations of the one-step errors with their band, Ljung-Box, a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -122,15 +121,13 @@ def network_panels(results: Results) -> list[Panel]:
             lines, axes = drawn(results, mine)
             if lines:
                 name = f"{RANKING_TITLES[ranking].capitalize()}: {axes.label}"
-                note = _note(mine, noted) if noted else ""
+                # where each line falls below 1 %, for a reader who cannot touch them
+                values = ((noted(inside), inside) for inside in mine if noted)
+                known = sorted((value, text.name(inside.model)) for value, inside in values if value is not None)
+                reached = ", ".join(f"{model} {value}" for value, model in known)
+                note = f"1 % is reached after: {reached} rows" if known else ""
                 found.append(Panel(name, line_chart(lines, replace(axes, label=name)), note))
     return found
-
-
-def _note(mine: list[Inside], rows: Callable[[Inside], int | None]) -> str:
-    """Where each line falls below 1 %, for a reader who cannot touch them."""
-    known = sorted((value, text.name(inside.model)) for inside in mine if (value := rows(inside)) is not None)
-    return f"1 % is reached after: {', '.join(f'{name} {value}' for value, name in known)} rows" if known else ""
 
 
 def _line(results: Results, inside: Inside, x: Floats, y: Floats) -> Line:

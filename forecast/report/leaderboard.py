@@ -41,14 +41,6 @@ def as_csv(rows: list[Row]) -> str:
     return buffer.getvalue()
 
 
-def _rows(results: Results) -> tuple[Row, ...]:
-    missing = [name for name in metrics.leaderboard_columns() if name not in results.leaderboard]
-    if missing:
-        path = results.paths.compared(results.name) / "leaderboard.csv"
-        raise InputError(f"{path}: columns {missing} are missing. Run stage `compare` again.")
-    return results.text_rows("leaderboard")
-
-
 OF_DISTRIBUTIONS = ("crps", "winkler_")
 
 
@@ -68,13 +60,17 @@ def scores_of_distributions(results: Results) -> dict[str, dict[Any, float]]:
 
 
 def _with_distributions(results: Results) -> list[Row]:
-    rows, found = _rows(results), scores_of_distributions(results)
+    missing = [name for name in metrics.leaderboard_columns() if name not in results.leaderboard]
+    if missing:
+        path = results.paths.compared(results.name) / "leaderboard.csv"
+        raise InputError(f"{path}: columns {missing} are missing. Run stage `compare` again.")
+    found = scores_of_distributions(results)
 
     def own(row: Row) -> Row:
         key = (row["model"], row["ranking"])
         return {name: f"{scores[key]:.12g}" for name, scores in found.items() if key in scores}
 
-    return [{**row, **own(row)} if row["seed"] == MEAN else row for row in rows]
+    return [{**row, **own(row)} if row["seed"] == MEAN else row for row in results.text_rows("leaderboard")]
 
 
 def _place(row: Row) -> tuple[int, str, str, int, str]:

@@ -240,21 +240,17 @@ def quality_table(results: Results) -> Table:
         ("Mean", ""),
         ("Greatest", ""),
     ]
+    shown = list(results.quality["series"].items())
+    if len(shown) > text.WORST:  # a stable sort: of equal ones the first
+        shown.sort(key=lambda series: -sum(column["missing"] for column in series[1]["columns"].values()))
+        shown = shown[: text.WORST]
     rows = [
         _quality_row(results, unique_id, series, column.column, column.unit)
-        for unique_id, series in _least_complete(results.quality["series"])
+        for unique_id, series in shown
         for column in results.dataset.columns
         if column.column in series["columns"]
     ]
     return Table(columns, rows)
-
-
-def _least_complete(series: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    """All of a few; else the `WORST`."""
-    if len(series) <= text.WORST:
-        return list(series.items())
-    missing = {name: sum(c["missing"] for c in found["columns"].values()) for name, found in series.items()}
-    return [(name, series[name]) for name in sorted(series, key=lambda name: -missing[name])[: text.WORST]]
 
 
 def _quality_row(results: Results, unique_id: str, series: dict[str, Any], column: str, unit: str) -> Row:

@@ -36,7 +36,20 @@ def write(paths: ProjectPaths, datasets: Sequence[str], folder: Path | None = No
 
 def render(found: Sequence[Results], costs: Mapping[str, ledger.Costs]) -> str:
     """The page's HTML. `costs`: by dataset and candidate, as far as they were kept."""
-    return str(environment().get_template("page.html.j2").render(_context(found, costs)))
+    records = {record["model"]: record for e in found for record in e.records.values()}
+    networks = [r for e in found for r in e.records.values() if r["kind"] == "network"]
+    content = {
+        "style": _own("style.css"),
+        "script": _own("script.js"),
+        "datasets": [_dataset(e, costs.get(e.name, {})) for e in found],
+        "models": sorted(records),
+        "networks": sorted({record["model"] for record in networks}),
+        "seeds": sorted({len(record["seeds"]) for record in networks}),
+        "as_of": text.listing([f"{e.as_of} ({e.name})" for e in found]),
+        # each model once: its sentence, equation and source
+        "catalogue": [{key: str(records[model].get(key) or "") for key in KEYS} for model in sorted(records)],
+    }
+    return str(environment().get_template("page.html.j2").render(content))
 
 
 @cache
@@ -55,22 +68,6 @@ def environment() -> Any:
 def _code(sentence: str) -> Markup:
     """Escaped text with what stands in backticks as code."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))  # noqa: S704  (escaped before)
-
-
-def _context(found: Sequence[Results], costs: Mapping[str, ledger.Costs]) -> dict[str, Any]:
-    records = {record["model"]: record for e in found for record in e.records.values()}
-    networks = [r for e in found for r in e.records.values() if r["kind"] == "network"]
-    return {
-        "style": _own("style.css"),
-        "script": _own("script.js"),
-        "datasets": [_dataset(e, costs.get(e.name, {})) for e in found],
-        "models": sorted(records),
-        "networks": sorted({record["model"] for record in networks}),
-        "seeds": sorted({len(record["seeds"]) for record in networks}),
-        "as_of": text.listing([f"{e.as_of} ({e.name})" for e in found]),
-        # each model once: its sentence, equation and source
-        "catalogue": [{key: str(records[model].get(key) or "") for key in KEYS} for model in sorted(records)],
-    }
 
 
 def _own(name: str) -> Markup:

@@ -81,6 +81,7 @@ def forecast_panels(results: Results) -> list[Panel]:
     if not shown:
         return []
     judge = "chosen" if "chosen" in shown else list(shown)[-1]
+    transforms = {column.column: column.transform for column in results.dataset.target}
     panels = []
     for series in results.series[:MOST_SERIES]:
         tests = {role: (model, test_of(frame, series)) for role, (model, frame) in shown.items()}
@@ -88,21 +89,17 @@ def forecast_panels(results: Results) -> list[Panel]:
         known = frame.loc[frame["unique_id"] == series, ["ds", "y"]].drop_duplicates("ds").sort_values("ds")
         history = pd.Series(floats(known["y"]), index=pd.DatetimeIndex(known["ds"]))  # every observed target, by time
         naive = tests["naive"][1] if "naive" in tests else None
-        found = places(tests[judge][1], history, naive=naive, relative=is_relative(results, series))
+        transform = transforms.get(series.rpartition("/")[2], results.dataset.target[0].transform)
+        found = places(tests[judge][1], history, naive=naive, relative=transform in ("log", "logdiff"))
         panels += [_origin_panel(results, series, w, place, tests, history, judge) for w, place in found]
     return panels
-
-
-def is_relative(results: Results, series: str) -> bool:
-    """Whether a move counts as a share of the level, as it does where the logarithm is modelled."""
-    transforms = {column.column: column.transform for column in results.dataset.target}
-    return transforms.get(series.rpartition("/")[2], results.dataset.target[0].transform) in ("log", "logdiff")
 
 
 def places(test: Test, history: pd.Series, *, naive: Test | None, relative: bool) -> list[tuple[str, int]]:
     """(why, origin): typical, worst and best error; largest rise and fall; furthest behind naive. Each origin once.
 
-    A rise or fall is from the last value at the cutoff to the end of the horizon; an error is the mean over it.
+    A rise or fall is from the last value at the cutoff to the end of the horizon, as a share of it if `relative`; an
+    error is the mean over the horizon.
     """
     last = history.reindex(test.cutoffs).to_numpy(float)
     moves = (test.y[:, -1] - last) / (np.abs(last) if relative else 1.0)
@@ -201,11 +198,14 @@ def time_panels(results: Results) -> list[Panel]:
 
 
 def _by_period(test: Test) -> pd.Series:
-    """Mean absolute error by period; the index names the periods."""
+    """Mean absolute error by period, named 2016 Q1, Jul 2025, or by the first day of a week."""
     months = (test.cutoffs[-1] - test.cutoffs[0]).days / 30.4
     freq = "Q" if months > 18 else "M" if months > 4 else "W"
     mean = pd.Series(test.losses).groupby(pd.DatetimeIndex(test.ds[:, 0]).to_period(freq)).mean()
-    return mean.set_axis([_period_name(period, freq) for period in mean.index])
+    starts = pd.PeriodIndex(mean.index).start_time
+    if freq == "Q":
+        return mean.set_axis([f"{start.year} Q{start.quarter}" for start in starts])
+    return mean.set_axis([f"{start:%b %Y}" if freq == "M" else f"{start.day} {start:%b}" for start in starts])
 
 
 def _time_panel(
@@ -217,11 +217,3 @@ def _time_panel(
     ticks = [(float(i), periods[i]) for i in range(0, len(periods), max(1, -(-len(periods) // 4)))]
     axes = Axes(f"Test error by period: {title}", "", y_title, ticks, moments=periods, show=show)
     return Panel(title, line_chart(lines, axes))
-
-
-def _period_name(period: pd.Period, freq: str) -> str:
-    """2016 Q1, Jul 2025, or the first day of a week."""
-    start = period.start_time
-    if freq == "Q":
-        return f"{period.year} Q{period.quarter}"
-    return f"{start:%b %Y}" if freq == "M" else f"{start.day} {start:%b}"
