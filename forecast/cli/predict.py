@@ -46,7 +46,15 @@ def predict(
     found = predicting.forecast(project, dataset, now=now(), usual_levels=usual, horizon=horizon or None, levels=asked)
     for notice in found.notices:
         print(notice, file=sys.stderr)
-    _shown(found, form, entry)
+    if form in ("csv", "parquet"):
+        _write(_dated(found.table) if form == "csv" else found.table, form)
+    elif form == "json":
+        rows = _dated(found.table, ISO).to_dict("records")
+        own = [{name: None if value != value else value for name, value in row.items()} for row in rows]
+        content = {**about(found, now()), "notices": list(found.notices), "forecast": own}
+        print(json.dumps(content, indent=1, ensure_ascii=False))
+    else:
+        _table(found, entry)
     if plot:
         path = project / ".forecast" / "plots" / f"{dataset}-forecast.png"
         print(predicting.draw(found, path, entry.units), file=sys.stderr)
@@ -69,18 +77,6 @@ def about(found: Forecast, moment: pd.Timestamp) -> dict[str, Any]:
         "cutoff": max(_dated(found.table, ISO)["cutoff"].tolist()),
         "test": dict(meta.metrics),
     }
-
-
-def _shown(found: Forecast, form: Form, entry: Dataset) -> None:
-    if form in ("csv", "parquet"):
-        _write(_dated(found.table) if form == "csv" else found.table, form)
-    elif form == "json":
-        rows = _dated(found.table, ISO).to_dict("records")
-        own = [{name: None if value != value else value for name, value in row.items()} for row in rows]
-        content = {**about(found, now()), "notices": list(found.notices), "forecast": own}
-        print(json.dumps(content, indent=1, ensure_ascii=False))
-    else:
-        _table(found, entry)
 
 
 def _table(found: Forecast, entry: Dataset) -> None:

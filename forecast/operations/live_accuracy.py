@@ -75,8 +75,8 @@ def scored(known: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     if known.empty:
         return known
     targets = [name for name in known["output"].unique() if name in frame.columns]
-    keys = {name: frame[name].to_numpy() for name in ("unique_id", "ds")}
-    actual = pd.concat([pd.DataFrame({**keys, "output": t, "y": frame[t].to_numpy()}) for t in targets])
+    values = frame.set_index(["unique_id", "ds"])[targets].rename_axis(columns="output")
+    actual = pd.Series(values.stack(), name="y").reset_index()
     text = {"unique_id": object, "output": object}
     joined = known.astype(text).merge(actual.astype(text), on=["unique_id", "output", "ds"])
     return joined[joined["y"].notna()].reset_index(drop=True)
@@ -87,9 +87,13 @@ def live(root: Path, dataset: str, frame: pd.DataFrame) -> list[Live]:
     every = issued(root, dataset)
     if every.empty:
         return []
-    table = scored(every, frame)
+    table, found = scored(every, frame), []
     counts: dict[int, int] = every.groupby("version")["issue"].nunique().to_dict()  # type: ignore[assignment]
-    return [_live(root, dataset, version, count, table) for version, count in counts.items()]
+    for version, count in counts.items():
+        rows = table[table["version"] == version]
+        error = _against_expected(rows, champion.known_meta(root, dataset, version))
+        found.append(Live(version, count, rows["cutoff"].nunique(), error, _skill(rows), _coverage(rows)))
+    return found
 
 
 def by_issue(root: Path, dataset: str, frame: pd.DataFrame) -> pd.DataFrame:
@@ -119,14 +123,6 @@ def refresh(root: Path, dataset: str, frame: pd.DataFrame, *, as_of: str) -> lis
     content = {"as_of": as_of, "live": [asdict(entry) for entry in found]}
     files.write_json(ProjectPaths.of(root).live_forecasts(dataset).with_suffix(".json"), content)
     return found
-
-
-def _live(root: Path, dataset: str, version: int, count: int, table: pd.DataFrame) -> Live:
-    rows = table[table["version"] == version] if len(table) else table
-    if not len(rows):
-        return Live(version, count, 0, None, None)
-    error = _against_expected(rows, champion.known_meta(root, dataset, version))
-    return Live(version, count, rows["cutoff"].nunique(), error, _skill(rows), _coverage(rows))
 
 
 def _against_expected(rows: pd.DataFrame, meta: Meta | None) -> float | None:

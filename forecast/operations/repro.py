@@ -44,8 +44,14 @@ def repro(
     lines = [json.loads(line) for line in said.splitlines() if line.strip()]  # one of each stage that ended by itself
     _show_times(lines)
     if code:
+        # DVC removes outs before a stage runs; those of a failed stage come back from its cache, or from memory.
         open_stages = unfinished(root, targets)
-        _put_back(root, kept, open_stages)
+        if open_stages:
+            command = [*dvc(), "checkout", "--quiet", "--allow-missing", *open_stages]
+            subprocess.run(command, cwd=root, capture_output=True, check=False)
+        for name, content in kept.items():
+            if not (root / name).exists():
+                files.write_bytes(root / name, content)
         failed = {line["stage"]: (line["code"], line["message"]) for line in lines if line["code"]}
         raise explained(failed, open_stages)
 
@@ -179,16 +185,6 @@ def unfinished(root: Path, targets: Sequence[str]) -> list[str]:
 
 def _dataset(stage: str) -> str:
     return stage.partition("@")[2]
-
-
-def _put_back(root: Path, kept: Mapping[str, bytes], stages: Sequence[str]) -> None:
-    """DVC removes outs before a stage runs; those of a failed stage come back from its cache, or from memory."""
-    if stages:
-        command = [*dvc(), "checkout", "--quiet", "--allow-missing", *stages]
-        subprocess.run(command, cwd=root, capture_output=True, check=False)
-    for name, content in kept.items():
-        if not (root / name).exists():
-            files.write_bytes(root / name, content)
 
 
 def folder_name(dataset: str, models: Sequence[str]) -> str:

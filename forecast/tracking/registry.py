@@ -62,8 +62,11 @@ def register(
         for version in known:
             if version.digest == digest and number in (None, version.number):
                 return version.number
-        if number is not None:
-            _use_up(client, name, number, after=max((version.number for version in known), default=0))
+        # A registry never gives a number twice, not even a deleted one's: those before `number` are used up.
+        newest = max((version.number for version in known), default=0)
+        while number is not None and newest < number - 1:
+            newest = int(client.create_model_version(name, store.NOWHERE, tags={FILLER: "true"}).version)
+            client.delete_model_version(name, str(newest))
         source, model_id = _logged(client, place, name, model, sample)
         # A server wants the id to see that the source is its own; without one, MLflow would look the model up in its
         # global store, which need not be this one.
@@ -141,13 +144,6 @@ def _try(saved: Path, sample: pd.DataFrame) -> None:
         raise DataError(f"{refused} It said: {error.message}") from None
     if answer.empty or not np.isfinite(answer["y_hat"].to_numpy()).all():
         raise DataError(refused)
-
-
-def _use_up(client: MlflowClient, name: str, number: int, *, after: int) -> None:
-    """Advance the registry's counter to `number`: it never gives a number twice, not even a deleted one's."""
-    while after < number - 1:
-        after = int(client.create_model_version(name, store.NOWHERE, tags={FILLER: "true"}).version)
-        client.delete_model_version(name, str(after))
 
 
 def _versions(client: MlflowClient, name: str) -> list[Version]:

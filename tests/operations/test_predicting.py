@@ -154,6 +154,14 @@ def test_each_cutoff_is_issued_once_and_scored_when_its_actuals_arrive(moved):
     assert "2 (arx)" in page and "error / test error" in page and page.count("<svg") == 1
 
 
+def test_forecasts_of_a_target_that_was_renamed_since_are_kept_and_not_scored(moved):
+    forecast(moved)
+    frame = projects.prepared(moved).rename(columns={"y": "wind"})
+    (live,) = live_accuracy.refresh(moved, NAME, frame, as_of="then")
+    assert (live.issues, live.scored, live.error, live.coverage) == (1, 0, None, {})
+    assert live_accuracy.by_issue(moved, NAME, frame).empty
+
+
 def test_the_live_page_says_when_there_is_nothing_to_draw_yet(moved):
     page = live_accuracy.write_page(moved, [NAME]).read_text()
     assert "No forecast has actual values yet" in page and "<svg" not in page
