@@ -262,6 +262,8 @@ def _record(
     spec = jobs[0].candidate.spec if jobs else candidate.spec
     trials = (tuned or {}).get("trials", [])
     by_gradient = spec.by_gradient
+    good = (job for job, fit in zip(jobs, fits, strict=True) if fit["status"] == "ok")
+    first = next(good, None) if spec.uses_tensorflow else None
     steps = (run.budget.steps * len(jobs), len(trials) * int((tuned or {}).get("gradient_steps", 0)))
     return {
         "dataset": run.place.dataset,
@@ -286,7 +288,7 @@ def _record(
         "targets_learnt_from": (_steps_taken(fits) + steps[1]) * spec.targets_per_step(run.task),
         **{key: max((fit.get(key, 0) for fit in fits), default=0) for key in OF_ALL_SEEDS},
         "seeds": [{k: v for k, v in fit.items() if k not in OF_ALL_SEEDS} for fit in fits],
-        "diagnostics": _diagnostics(run, jobs, fits),
+        "diagnostics": {"seed": first.seed, **diagnosed(run.place, first.folder)} if first else {},
         "digests": jobs[0].digest if jobs else {},
     }
 
@@ -295,14 +297,6 @@ def _steps_taken(fits: list[dict[str, Any]]) -> int:
     """Up to each seed's last look at its validation loss: fewer than given with `patience`, or after an explosion; and
     once more up to its best step, with the validation rows."""
     return sum(int(fit["curve"][-1][0]) + int(fit["repeated_steps"]) for fit in fits if fit.get("curve"))
-
-
-def _diagnostics(run: Run, jobs: list[TrainingJob], fits: list[dict[str, Any]]) -> dict[str, Any]:
-    """Of the first seed that could be fitted, `{"seed", "numbers", "arrays"}`; empty without a network."""
-    for job, fit in zip(jobs, fits, strict=True):
-        if job.candidate.spec.uses_tensorflow and fit["status"] == "ok":
-            return {"seed": job.seed, **diagnosed(run.place, job.folder)}
-    return {}
 
 
 def _cost_path(run: Run, job: TrainingJob) -> Path:
@@ -328,13 +322,8 @@ def warm_weights(left: Path, candidate: Candidate, seed: int) -> Path | None:
     """The file in `left` (`ProjectPaths.warm`) for this candidate and seed; None without one of its recipe."""
     folder = left / candidate.name
     path = folder / f"seed-{seed}.npz"
-    if (
-        not candidate.spec.uses_tensorflow
-        or not path.exists()
-        or files.read_json(folder / "recipe.json") != warm_recipe(candidate)
-    ):
-        return None
-    return path
+    there = candidate.spec.uses_tensorflow and path.exists()
+    return path if there and files.read_json(folder / "recipe.json") == warm_recipe(candidate) else None
 
 
 def warm_recipe(candidate: Candidate) -> dict[str, Any]:

@@ -66,12 +66,9 @@ def _later(values: pd.Series) -> pd.Series:
     return pd.Series(np.append(onwards[1:], 1.0), index=values.index)
 
 
-def _daily_range(high: pd.Series, low: pd.Series) -> pd.Series:
-    """ln(high / low): the range of the session, relative, ≥ 0."""
-    return pd.Series(np.log(high.where(high > 0) / low.where(low > 0)), index=high.index)
-
-
-DERIVED: dict[str, tuple[tuple[str, ...], Callable[..., pd.Series]]] = {"daily_range": (("high", "low"), _daily_range)}
+DERIVED: dict[str, tuple[tuple[str, ...], Callable[..., pd.Series]]] = {
+    "daily_range": (("high", "low"), lambda high, low: np.log(high.where(high > 0) / low.where(low > 0)))
+}
 """Column → what it is computed from and how, where the source does not deliver a column of this name itself."""
 
 

@@ -116,7 +116,10 @@ def _taken(request: Request, now: pd.Timestamp) -> Fetched:
             raw, fresh, since = _again_whole(request, again, raw, fresh, since)
             revised = revisions(stored.frame, fresh, since=since, provisional_from=stored.provisional_from)
         frame = merged(stored.frame, fresh, since=since, keep=dataset.source.series)
-    known = vintages.accumulated(_vintages_before(request, stored), raw.vintages)
+    before = vintages.kept(root, request.name) if stored is not None and stored.same_question else None
+    if before is not None and request.as_of is not None:
+        before = before[before["issued_at"] <= request.as_of]
+    known = vintages.accumulated(before, raw.vintages)
     vintages.check(known, dataset, where=raw.where, error=_blame(dataset))
     whole = vintages.with_columns(frame, dataset, known)
     looked_up = known_ahead(joined(whole, dataset, root=root, where=raw.where), dataset, where=raw.where)
@@ -161,27 +164,22 @@ def _write(
     if stored is not None and stored.pointer.sha256 == sha:
         pointer = snapshots.Pointer(raw.as_of.isoformat(), sha, stored.pointer.snapshot, **beside)
     else:
-        shown = {"findings": [asdict(f) for f in found[:SHOWN]], **beside}
-        record = {**_record(request, raw, revised, stored, now), **shown, **preparation.known(frame, request.dataset)}
+        record = {
+            "retrieved_at": now.isoformat(),
+            **raw.provenance,
+            "licence": request.dataset.licence.model_dump(),
+            "question": request.dataset.source.question(request.dataset.vintage_columns),
+            "previous": stored.pointer.sha256 if stored is not None else None,
+            "revised_values": len(revised),
+            "failed": raw.failed,
+            "provisional_from": raw.provisional_from.isoformat() if raw.provisional_from is not None else None,
+            "findings": [asdict(f) for f in found[:SHOWN]],
+            **beside,
+            **preparation.known(frame, request.dataset),
+        }
         pointer = replace(snapshots.write_snapshot(root, name, frame, as_of=raw.as_of, provenance=record), **beside)
     snapshots.move_pointer(root, name, pointer)
     return pointer
-
-
-def _record(
-    request: Request, raw: RawFrame, revised: pd.DataFrame, stored: Stored | None, now: pd.Timestamp
-) -> dict[str, Any]:
-    provisional = raw.provisional_from.isoformat() if raw.provisional_from is not None else None
-    return {
-        "retrieved_at": now.isoformat(),
-        **raw.provenance,
-        "licence": request.dataset.licence.model_dump(),
-        "question": request.dataset.source.question(request.dataset.vintage_columns),
-        "previous": stored.pointer.sha256 if stored is not None else None,
-        "revised_values": len(revised),
-        "failed": raw.failed,
-        "provisional_from": provisional,
-    }
 
 
 def _stored(request: Request) -> Stored | None:
@@ -201,14 +199,6 @@ def _stored(request: Request) -> Stored | None:
     earlier = request.as_of is None or pd.Timestamp(pointer.as_of) <= request.as_of
     same = record.get("question") == request.dataset.source.question(request.dataset.vintage_columns)
     return Stored(frame, pointer, pd.Timestamp(provisional) if provisional else None, earlier and same)
-
-
-def _vintages_before(request: Request, stored: Stored | None) -> pd.DataFrame | None:
-    """What was kept of the provider's forecasts; None when another question was asked then."""
-    if stored is None or not stored.same_question:
-        return None
-    before = vintages.kept(request.root, request.name)
-    return before if request.as_of is None else before[before["issued_at"] <= request.as_of]
 
 
 def _since(stored: Stored, dataset: Dataset) -> dict[str, pd.Timestamp]:

@@ -178,7 +178,10 @@ def revisions(
     not there), or `provisional` when the value was stored as such.
     """
     names = [c for c in stored.columns if c not in KEYS and c in fresh.columns]
-    before = _long(_overlap(stored, fresh, since), names, "before")
+    # The stored rows that the fresh answer should repeat.
+    first = pd.to_datetime(stored["unique_id"].map(dict(since)))
+    repeated = stored["unique_id"].isin(set(fresh["unique_id"])) & (first.isna() | (stored["ds"] >= first))
+    before = _long(stored[repeated], names, "before")
     ends = stored.groupby("unique_id")["ds"].max()
     inside = fresh[fresh["ds"] <= fresh["unique_id"].map(ends)]
     both = before.join(_long(inside, names, "after"), how="outer")
@@ -202,13 +205,6 @@ def _canonical(values: pd.Series) -> tuple[str, np.ndarray]:
     codes, names = pd.factorize(values)
     text = "\0".join(map(str, names))
     return f"text {hashlib.sha256(text.encode()).hexdigest()}", codes.astype("<i8")
-
-
-def _overlap(stored: pd.DataFrame, fresh: pd.DataFrame, since: Moments) -> pd.DataFrame:
-    """The stored rows that the fresh answer should repeat."""
-    known = stored["unique_id"].isin(set(fresh["unique_id"]))
-    first = pd.to_datetime(stored["unique_id"].map(dict(since)))
-    return stored[known & (first.isna() | (stored["ds"] >= first))]
 
 
 def _long(frame: pd.DataFrame, names: list[str], side: str) -> pd.DataFrame:

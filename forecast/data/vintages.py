@@ -70,7 +70,10 @@ def newest(table: pd.DataFrame, dataset: Dataset, rows: pd.DataFrame, column: st
     """For each row (`unique_id, ds`): `ds` of the time `step` steps later, and `issued_at, value` of the newest
     forecast of it by the instant at which the row became known; NaN where there was none."""
     asked = rows[["unique_id", "ds"]].assign(row=np.arange(len(rows)), known=ended(dataset.calendar, rows["ds"]))
-    asked["ds"] = _steps_later(dataset, rows["ds"], step)
+    times = pd.DatetimeIndex(rows["ds"].drop_duplicates().sort_values())
+    steps = grid(dataset.calendar, times[0], times[-1]).append(following(dataset.calendar, times[-1], step))
+    later = pd.Series(steps[step:], index=steps[: len(steps) - step])
+    asked["ds"] = later.reindex(rows["ds"]).to_numpy()
     about = table[[*KEYS, column]].dropna(subset=[column]).astype(dict.fromkeys(KEYS[1:], "datetime64[ns]"))
     found = pd.merge_asof(
         asked.sort_values("known", kind="stable"),
@@ -112,10 +115,3 @@ def forecasts(table: pd.DataFrame, dataset: Dataset, rows: pd.DataFrame) -> pd.D
     every = pd.concat(parts, ignore_index=True).dropna(subset=targets)
     whole = every.groupby(["unique_id", "cutoff"])["step"].transform("size") == dataset.horizon
     return every.loc[whole, names].sort_values(["unique_id", "cutoff", "step"], ignore_index=True)
-
-
-def _steps_later(dataset: Dataset, ds: pd.Series, step: int) -> np.ndarray:
-    """The calendar's step that follows each time by `step`."""
-    times = pd.DatetimeIndex(ds.drop_duplicates().sort_values())
-    steps = grid(dataset.calendar, times[0], times[-1]).append(following(dataset.calendar, times[-1], step))
-    return pd.Series(steps[step:], index=steps[: len(steps) - step]).reindex(ds).to_numpy()

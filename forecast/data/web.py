@@ -11,7 +11,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -128,16 +128,6 @@ class Answer:
             raise Transient(f"answered with no JSON ({kind}, {len(self.content)} bytes)") from None
 
 
-def check_host(url: str, hosts: Collection[str], what: str) -> None:
-    """`DataError` unless `url` is http(s) to one of `hosts` (host or host:port)."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or parts.netloc not in hosts:
-        raise DataError(
-            f"{what}: was sent to {parts.scheme}://{parts.hostname}, which is not configured. "
-            "If the service has moved, set its new address in configs/datasets.yaml."
-        )
-
-
 def get(url: str, params: Mapping[str, str], *, deadline: Deadline, what: str) -> Answer:
     """One GET, redirects followed within the host of `url`; never longer than `deadline` has left.
 
@@ -146,11 +136,16 @@ def get(url: str, params: Mapping[str, str], *, deadline: Deadline, what: str) -
     """
     import httpx  # a tenth of a second, which reading the settings of a service need not wait for
 
-    hosts = {urlsplit(url).netloc}
+    host = urlsplit(url).netloc
     target: httpx.URL = httpx.URL(url, params=dict(params))
     with httpx.Client(follow_redirects=False, trust_env=True) as client:
         for _ in range(MAX_REDIRECTS + 1):
-            check_host(str(target), hosts, what)
+            asked = urlsplit(str(target))
+            if asked.scheme not in ("http", "https") or asked.netloc != host:
+                raise DataError(
+                    f"{what}: was sent to {asked.scheme}://{asked.hostname}, which is not configured. "
+                    "If the service has moved, set its new address in configs/datasets.yaml."
+                )
             answer = _once(client, target, deadline, what)
             if answer.status not in REDIRECTS or "location" not in answer.headers:
                 return answer

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, field_validator
 
-from forecast.config.datasets import Dataset
 from forecast.config.reading import Config
 from forecast.config.sources import Service, Url
 from forecast.data import web
@@ -152,7 +151,10 @@ class _Client:
     def _archived(self, name: str, wanted: dict[str, str]) -> Iterator[pd.DataFrame]:
         """Forecasts made one, two, ... days before each hour, as far back as the horizon needs, up to `as_of`."""
         delay = pd.Timedelta(self.source.issue_delay_h, "h")
-        leads = range(1, _days_ahead(self.request.dataset, delay) + 1)
+        # As many days before an hour as cover the whole horizon of a cutoff.
+        cutoff, dataset = pd.Timestamp("2024-01-01"), self.request.dataset
+        reach = following(dataset.calendar, cutoff, dataset.horizon)[-1] - cutoff + delay
+        leads = range(1, min(FORECAST_DAYS, int(np.ceil(reach / pd.Timedelta(1, "D")))) + 1)
         asked = {f"{ours}@{lead}": f"{theirs}_previous_day{lead}" for lead in leads for ours, theirs in wanted.items()}
         first = self.request.first(name, self.source.start).normalize()
         last = self.as_of.normalize() + pd.Timedelta(max(leads), "D")
@@ -206,13 +208,6 @@ class _Client:
         return [(at, amount) for at, amount in self.spent if at > self.deadline.clock() - 60.0]
 
 
-def _days_ahead(dataset: Dataset, delay: pd.Timedelta) -> int:
-    """How many days before an hour a forecast must be made so that the whole horizon of a cutoff is covered."""
-    start = pd.Timestamp("2024-01-01")
-    reach = following(dataset.calendar, start, dataset.horizon)[-1] - start
-    return min(FORECAST_DAYS, int(np.ceil((reach + delay) / pd.Timedelta(1, "D"))))
-
-
 def _not_ahead(answer: web.Answer, clock: pd.Timestamp | None, what: str) -> web.Answer:
     """`DataError` where `clock` (UTC) is ahead of the service's: hours to come would count as observed."""
     told = answer.headers.get("date")
@@ -235,21 +230,16 @@ def _content(answer: web.Answer, what: str) -> dict[str, Any]:
             raise DataError(f"{what}: found {type(content).__name__} in the answer, wanted one place.")
         return content
     reason = _reason(answer)
-    if answer.status == 429:
-        _limited(answer, reason, what)
+    told = web.retry_after(answer.headers)
+    if answer.status == 429:  # minutely and concurrent limits pass soon; hourly and daily ones are not waited for
+        if "inutely" in reason or "concurrent" in reason or told is not None:
+            raise Transient(f"answered 429 ({reason})", told if told is not None else 60.0)
+        raise DataError(f"{what}: rate limit reached ({reason}). Fetch again after that.")
     if answer.status >= 500:
-        raise Transient(f"answered {answer.status} ({reason})", web.retry_after(answer.headers))
+        raise Transient(f"answered {answer.status} ({reason})", told)
     if answer.status == 400:
         raise InputError(f"{what}: refused the question: {reason}. Correct it in configs/datasets.yaml.")
     raise DataError(f"{what}: answered {answer.status} ({reason}).")
-
-
-def _limited(answer: web.Answer, reason: str, what: str) -> None:
-    """Minutely and concurrent limits pass soon; hourly and daily ones are not waited for."""
-    told = web.retry_after(answer.headers)
-    if "inutely" in reason or "concurrent" in reason or told is not None:
-        raise Transient(f"answered 429 ({reason})", told if told is not None else 60.0)
-    raise DataError(f"{what}: rate limit reached ({reason}). Fetch again after that.")
 
 
 def _reason(answer: web.Answer) -> str:
