@@ -22,8 +22,7 @@ from forecast.identification import identify
 from forecast.system.errors import ModelFailure
 from forecast.training import levenberg_marquardt as lm
 from forecast.training.narx.experiment import Experiment, Standardization, saturation
-from forecast.training.narx.identify import initial
-from forecast.training.narx.net import Narx
+from forecast.training.narx.net import Narx, initial
 from forecast.training.narx.problems import ClosedLoop, OpenLoop
 
 START = 5

@@ -15,8 +15,9 @@ from forecast.identification.rows import Rows, errors
 from forecast.identification.training import POOR
 from forecast.training.levenberg_marquardt import Watch, listening
 from forecast.training.narx import identify as search
+from forecast.training.narx.coordinates import Member
 from forecast.training.narx.experiment import Experiment, cautions
-from forecast.training.narx.identify import Identified, Member
+from forecast.training.narx.identify import Identified
 from forecast.training.narx.search_settings import SearchSettings
 
 
@@ -27,7 +28,7 @@ def identify(
     announce: Callable[[str], None] | None = None,
     watch: Watch | None = None,
 ) -> Model:
-    """A simulator of the system: the trimmed mean of NARX nets chosen by their free run on held-out blocks.
+    """A simulator of the system: the median of NARX nets chosen by their free run on held-out blocks.
 
     y may have gaps (NaN), u may not. A free run of it begins with `Model.start` measured rows. `announce` receives the
     predicted memory and time before the work starts; with a `watch`, Ctrl-C keeps the nets found so far.
@@ -55,7 +56,7 @@ def _reported(model: Model, found: Identified, experiments: tuple[Experiment, ..
     stepped, free = (errors(model, rows, use).get("train", np.nan) for use in ("prediction", "simulation"))
     held_out = [member.held_out_rmse for member in found.members]
     notes = [
-        f"Trimmed mean of {len(found.members)} nets; free-run RMSE on their held-out blocks {min(held_out):.4g} to "
+        f"Median of {len(found.members)} nets; free-run RMSE on their held-out blocks {min(held_out):.4g} to "
         f"{max(held_out):.4g}, {np.median(held_out):.4g} in the middle.",
         "; ".join(f"{count} x {net}" for net, count in Counter(m.net.describe() for m in model.members).items()) + ".",
         *found.notes,

@@ -73,13 +73,12 @@ def simulate(u, y_start, rows=None):
 NARX_LOOP = '''
 
 def _loop(u, y, rows):
-    """The trimmed mean of the nets; where y ends or is missing, each net's own forecast stands in for it."""
+    """The median of the nets; where y ends or is missing, each net's own forecast stands in for it."""
     y = (np.asarray(y, float).reshape(len(y), len(Y_MEAN)) - Y_MEAN) / Y_SCALE
     u = np.zeros((rows, 0)) if u is None else np.asarray(u, float).reshape(rows, len(U_MEAN))
     u = (u - U_MEAN) / U_SCALE
-    cut = max(len(NETS) // 4, min(len(NETS) // 3, 1))
-    runs = np.sort([_run(net, u, y) for net in NETS], axis=0)[cut : len(NETS) - cut]
-    return runs.mean(axis=0) * Y_SCALE + Y_MEAN
+    runs = np.sort([_run(net, u, y) for net in NETS], axis=0)
+    return (runs[(len(NETS) - 1) // 2] + runs[len(NETS) // 2]) / 2 * Y_SCALE + Y_MEAN
 
 
 def _run(net, u, y):

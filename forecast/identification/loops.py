@@ -75,7 +75,7 @@ class NetworkLoop:
 
 @dataclass(frozen=True)
 class SetLoop:
-    """The middle of several loops, each of which feeds back its own output: one that diverges moves it little."""
+    """The median of several loops, each of which feeds back its own output: it stays with most of them."""
 
     loops: tuple[Any, ...]
 
@@ -105,6 +105,6 @@ class SetLoop:
 
 
 def middle(runs: Array) -> Array:
-    """The mean of the runs (nets, ...) without the lowest and the highest quarter; of three their median."""
-    cut = max(len(runs) // 4, min(len(runs) // 3, 1))
-    return np.asarray(np.sort(runs, axis=0)[cut : len(runs) - cut].mean(axis=0))
+    """The median of the runs (nets, ...), also where some of them are not finite."""
+    ordered = np.sort(runs, axis=0)
+    return np.asarray((ordered[(len(runs) - 1) // 2] + ordered[len(runs) // 2]) / 2)

@@ -54,7 +54,7 @@ class TrainingRecord:
 
 @dataclass(frozen=True)
 class Model:
-    """A net, or the trimmed mean of several, with its weights (float64, by name) and the scaling of its data.
+    """A net, or the median of several, with its weights (float64, by name) and the scaling of its data.
 
     `record` (2, O): the least and largest y it was trained on, None where that is not known.
     """
@@ -67,7 +67,7 @@ class Model:
 
     @classmethod
     def average(cls, *models: Model, training: TrainingRecord | None = None) -> Model:
-        """One model of several single nets on the same data, whose output is the trimmed mean of theirs."""
+        """One model of several single nets on the same data, whose output is the median of theirs."""
         if len({tuple(np.concatenate(list(vars(m.scaling).values()))) for m in models}) != 1:
             raise InputError("The models are scaled by different data. Train all of them on the same rows.")
         nets = tuple(m.net for m in models if isinstance(m.net, Net))

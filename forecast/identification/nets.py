@@ -170,7 +170,7 @@ class Net:
 
 @dataclass(frozen=True)
 class NetSet:
-    """Several nets on the same u and y, whose trimmed mean is the output; weights `0/...` are those of the first."""
+    """Several nets on the same u and y, whose median is the output; weights `0/...` are those of the first."""
 
     nets: tuple[Net, ...]
     kind: str = "set"
@@ -208,7 +208,7 @@ class NetSet:
         max(self.nets, key=lambda net: net.start).check_first(y)
 
     def describe(self) -> str:
-        return f"trimmed mean of {len(self.nets)} nets:\n" + "\n".join(net.describe() for net in self.nets)
+        return f"median of {len(self.nets)} nets:\n" + "\n".join(net.describe() for net in self.nets)
 
 
 def narxnet(

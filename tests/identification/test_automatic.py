@@ -19,9 +19,12 @@ from bench.simulated_systems import simulated as simulated_record
 from bench.simulated_systems import slow as slow_record
 from forecast.identification import Experiment, Model, Watch, export, identify, narxnet, random_steps, train
 from forecast.identification import tank as simulated
+from forecast.identification.loops import middle
 from forecast.system.errors import InputError
 from forecast.training import levenberg_marquardt as lm
 from forecast.training.narx import identify as search
+from forecast.training.narx.coordinates import Member
+from forecast.training.narx.net import Narx
 from forecast.training.narx.search_settings import BRIEF, LONG, SHORT, Order, SearchSettings, affordable, folded
 from tests.training.narx.systems import remembering, tank
 
@@ -261,10 +264,39 @@ def test_its_output_is_the_middle_of_its_nets_and_their_spread_is_told() -> None
     y += 0.04 * y.std() * np.random.default_rng(0).normal(size=y.shape)  # without noise the best net is much the best
     model = identify(Experiment(u, y), seed=0, settings=replace(SMALL, rounds=((8, 2),)))
     runs = np.array([member.parallel(u, y[:3]).y for member in model.members])
-    assert len(runs) in (3, 4)  # of both the trimmed mean is the median
+    assert len(runs) in (3, 4)
     np.testing.assert_allclose(model.parallel(u, y[:3]).y, np.median(runs, axis=0), rtol=1e-12)
     np.testing.assert_allclose(model.spread(u, y[:3]), runs.std(axis=0), rtol=1e-9)
-    assert set(model.training.free_run) == {"train", "validation"} and f"mean of {len(runs)} nets" in model.notes[0]
+    assert set(model.training.free_run) == {"train", "validation"} and f"Median of {len(runs)} nets" in model.notes[0]
+
+
+def test_three_of_seven_nets_that_are_lost_on_the_same_side_leave_the_output_within_the_others() -> None:
+    runs = np.linspace(0.9, 1.1, 7)[:, None, None] * np.ones((7, 3, 1))
+    for lost in (1e6, np.inf, np.nan):
+        runs[4:] = lost
+        assert 0.9 <= middle(runs).min() <= middle(runs).max() <= 1.0
+
+
+def test_nets_of_one_crowd_are_kept_and_those_behind_a_gap_are_not() -> None:
+    def kept(rows: int, *errors: float) -> int:
+        net = Narx(1, 1, (1,), (0,), 0)
+        return len(search.together([Member(net, np.zeros(3), 0.1, train_rmse=e) for e in errors], rows))
+
+    assert kept(1000, 1.4, 1.0, 1.2, 1.7) == 4
+    assert kept(1000, 1.0, 1.1, 1.6, 1.6) == 2
+    assert kept(5000, 1.0, 1.2, 1.4, 1.7, 2.05) == 4  # twice the best is another thing
+    assert kept(300, 1.0, 1.7) == 2  # few rows do not tell nets apart
+
+
+def test_nets_that_know_no_level_are_taken_alone_where_they_follow_the_record_as_well() -> None:
+    def kept(*errors: tuple[str, float]) -> set[str]:
+        net = Narx(1, 1, (1,), (0,), 0)
+        members = [Member(net, np.zeros(3), 0.1, kind, error) for kind, error in errors]
+        return {member.coordinates for member in search.together(members, 1000)}
+
+    level, blind = ("level", 1.0), ("integrating states", 1.2)
+    assert kept(level, blind, ("states", 1.1)) == {"integrating states"}
+    assert kept(level, ("states", 1.2), ("integrating states", 1.4)) == {"level", "states", "integrating states"}
 
 
 def test_an_interrupted_search_gives_the_nets_found_until_then(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,7 +314,7 @@ def test_an_interrupted_search_gives_the_nets_found_until_then(monkeypatch: pyte
     assert np.isfinite(model.parallel(u, y[:3]).y).all()
 
 
-@pytest.mark.parametrize(("function", "call"), [("dead_times", 1), ("_cut", 2), ("_stays_within", 1)])
+@pytest.mark.parametrize(("function", "call"), [("dead_times", 1), ("fold_of", 2), ("unseen_inputs", 1)])
 def test_ctrl_c_between_two_trainings_keeps_the_nets_found_until_then(function, call, monkeypatch) -> None:
     """Cutting the record, judging a net: the search is not always inside a training when the key is pressed."""
     calls, whole, heard = iter(range(1, 1000)), getattr(search, function), signal.getsignal(signal.SIGINT)

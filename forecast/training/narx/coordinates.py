@@ -132,6 +132,50 @@ class Treatment:
 
 
 UNTREATED = Treatment()
+COORDINATES = {"differences": differences, "increments": increments, "integrating states": increments}
+
+
+@dataclass(frozen=True)
+class Member:
+    """One net of the ensemble and its free-run RMSE on its held-out block, in the units of y (mean over outputs).
+
+    `behind`: times that of the best net of its fold.
+    """
+
+    net: Narx
+    weights: Array
+    held_out_rmse: float
+    coordinates: str = "level"
+    train_rmse: float = np.inf
+    treatment: Treatment = UNTREATED
+    behind: float = 1.0
+
+    @property
+    def family(self) -> str:
+        """What is compared over the folds: one block is too short to tell single nets apart."""
+        return f"{self.coordinates if self.net.states else 'delays'} {self.treatment.name}".strip()
+
+    def expected(self, rows: int) -> float:
+        """The error over other rows (Akaike 1969): the more weights, the more of `train_rmse` is chance."""
+        return self.train_rmse * (1 + self.net.n_weights / rows)
+
+    def at_rate(self, held: tuple[int, ...]) -> Member:
+        """On the record itself, where it has seen u held back by so many steps."""
+        net, weights = self.treatment.at_rate(self.net, self.weights)
+        return replace(self, net=replace(net, dead_times=held), weights=weights)
+
+    def stays_within(self, experiments: Sequence[Experiment], inputs: Sequence[Array], start: int) -> bool:
+        """Whether the free run never reaches the outer bounds under bounded inputs that the net has not seen."""
+        net, low, high = self.net, np.array(self.net.low), np.array(self.net.high)
+        start *= self.treatment.stride
+        y, seen = np.concatenate([e.y for e in experiments]), net.measured_outputs
+        never_reached = (np.nanmin(y, axis=0) > low[:seen]) & (np.nanmax(y, axis=0) < high[:seen])
+        for u in inputs:
+            v = net.free_run(self.weights, u, experiments[0].y[:start])
+            left = ((v < low) | (v > high))[:, :seen]
+            if not np.isfinite(v).all() or left[:, never_reached].any():
+                return False
+        return True
 
 
 def offered(names: Sequence[str] | None, experiments: Sequence[Experiment]) -> list[Treatment]:

@@ -287,3 +287,27 @@ def unseen_inputs(experiments: Sequence[Experiment], rows: int = 1000) -> Iterat
     low, high = u.min(axis=0), u.max(axis=0)
     levels = rng.uniform(low, high, size=(rows // 25 + 1, u.shape[1]))
     yield np.repeat(levels, 25, axis=0)[:rows]
+
+
+def fold_of(
+    experiments: list[Experiment], number: int, folds: int, start: int
+) -> tuple[list[Experiment], list[Experiment]]:
+    """(train, held out): all rows of both, y missing in the first in block `number` of every experiment, in the other
+    elsewhere, both behind the `start` rows of a free run. Of as many experiments as folds, whole ones are held out.
+    """
+    train, judged = list[Experiment](), list[Experiment]()
+    for k, e in enumerate(experiments):
+        behind = np.arange(len(e)) >= start
+        seen = np.cumsum(behind & np.isfinite(e.y).any(axis=1))  # a block in a long gap would judge nothing
+        block = (seen - 1) * folds // seen[-1] if len(experiments) < folds else np.full(len(e), k % folds)
+        for part, hidden in ((train, block == number), (judged, block != number)):
+            part.append(e.changed(y=np.where((hidden & behind)[:, None], np.nan, e.y)))
+    return train, judged
+
+
+def startable(experiment: Experiment, start: int) -> list[Experiment]:
+    """From the first place where a free run can start; none when too few rows are left."""
+    before = np.concatenate([[0], np.cumsum(np.isnan(experiment.y).any(axis=1))])
+    starts = np.flatnonzero(before[start:] == before[:-start])
+    part = experiment.part(slice(int(starts[0]) if len(starts) else len(experiment), None))
+    return [part] if np.isfinite(part.y).any(axis=1).sum() > 3 * start else []

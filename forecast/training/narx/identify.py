@@ -9,10 +9,10 @@
    (Jamieson & Talwalkar 2016) keeps the best of every family, and a family that is clearly worse over all folds so far
    is given up: one block is too short to tell, where a system integrates above all.
 3. The survivors of every fold are trained on all experiments with Bayesian regularisation (MacKay 1992), for no rows
-   are left to stop on, the better half of them for longer. Those that do not follow them then are left out.
+   are left to stop on, the better half of them for longer. Those behind the first gap in their errors are left out.
 4. Nets that leave the bounds under bounded inputs they have not seen are dropped. Where half do, it is the system that
    leaves them, and only nets that leave them under a measured input run backwards are dropped.
-5. The model is the trimmed mean of the free runs of the nets that remain: one that diverges moves it little.
+5. The model is the median of the free runs of the nets that remain: it stays with most of them, whatever a few do.
 """
 
 from __future__ import annotations
@@ -28,58 +28,33 @@ from threadpoolctl import threadpool_limits
 from forecast.system.errors import InputError, ModelFailure
 from forecast.training import levenberg_marquardt as lm
 from forecast.training.narx import states
-from forecast.training.narx.coordinates import UNTREATED, InCoordinates, Treatment, differences, increments, offered
+from forecast.training.narx.coordinates import COORDINATES, InCoordinates, Member, Treatment, offered
 from forecast.training.narx.experiment import (
     Array,
     Experiment,
     Standardization,
     dead_times,
     delayed,
+    fold_of,
     saturation,
+    startable,
     unseen_inputs,
 )
-from forecast.training.narx.net import Narx
+from forecast.training.narx.net import initial
 from forecast.training.narx.problems import ClosedLoop, OpenLoop, continued
 from forecast.training.narx.search_settings import SearchSettings, affordable, check, delay_net, folded, iterations_of
 
 CLEARLY_WORSE = 1.25  # times the held-out error of the best family: not an accident of the blocks
-LOST = (1.1, 2.0)  # times the error of the best net over the whole record: it never found the system
-LOST_ROWS = 250  # over the rows, added to 1, is the limit between them: few rows do not tell nets apart
+LOST = 2.0  # times the error of the best net over the whole record: it never found the system
+LOST_ROWS = 250  # over the rows, added to 1, is how much worse the next net may be: few rows do not tell nets apart
 GAIN = 0.7  # of the error before: a round that lowers it so far is repeated
 REPEATS = 4
 STOPS = 100  # values of a held-out block, from which on it also chooses the iteration
 LINEAR_ROUNDS, LINEAR_ITERATIONS = 3, 15
-MORE_WORK = 1.35  # times the work of one family: repeated rounds, and other families until they are given up
+MORE_WORK = 1.5  # times the work of one family: repeated rounds, and other families until they are given up
 
 Parts = tuple[list[Experiment], list[Experiment]]
-LINEAR, AS_IT_IS = "linear states", "as it is"
-COORDINATES = {"differences": differences, "increments": increments, "integrating states": increments}
-
-
-@dataclass(frozen=True)
-class Member:
-    """One net of the ensemble and its free-run RMSE on its held-out block, in the units of y (mean over outputs)."""
-
-    net: Narx
-    weights: Array
-    held_out_rmse: float
-    coordinates: str = "level"
-    train_rmse: float = np.inf
-    treatment: Treatment = UNTREATED
-
-    @property
-    def family(self) -> str:
-        """What is compared over the folds: one block is too short to tell single nets apart."""
-        return f"{self.coordinates if self.net.states else 'delays'} {self.treatment.name}".strip()
-
-    def expected(self, rows: int) -> float:
-        """The error over other rows (Akaike 1969): the more weights, the more of `train_rmse` is chance."""
-        return self.train_rmse * (1 + self.net.n_weights / rows)
-
-    def at_rate(self, held: tuple[int, ...]) -> Member:
-        """On the record itself, where it has seen u held back by so many steps."""
-        net, weights = self.treatment.at_rate(self.net, self.weights)
-        return replace(self, net=replace(net, dead_times=held), weights=weights)
+LINEAR, INTEGRATING, AS_IT_IS = "linear states", "integrating states", "as it is"
 
 
 @dataclass(frozen=True)
@@ -111,7 +86,7 @@ def identify(
     scaling = Standardization.fit(experiments)
     for column in np.flatnonzero([np.nanmax(y) == np.nanmin(y) for y in np.concatenate([e.y for e in experiments]).T]):
         raise InputError(f"Output {column} is constant: there is nothing to identify. Leave it out.")
-    scaled = [part for e in experiments for part in _part(scaling.scale(e), settings.start)]
+    scaled = [part for e in experiments for part in startable(scaling.scale(e), settings.start)]
     if not scaled:
         missing = ((np.flatnonzero(np.isnan(e.y).any(axis=1)), len(e)) for e in experiments)
         longest = max(int(np.diff(rows, prepend=-1, append=end).max()) - 1 for rows, end in missing)
@@ -136,13 +111,12 @@ def identify(
     rows, once = sum(map(len, scaled)), settings.refit_iterations
     members = sorted((search.refit(m, once) for m in winners), key=lambda m: m.expected(rows))
     members = [search.refit(m, 2 * once) for m in members[: max(3, (len(winners) + 1) // 2)]]
-    most = min(m.expected(rows) for m in members) * float(np.clip(1 + LOST_ROWS / rows, *LOST))
-    members = [member.at_rate(held) for member in members if member.expected(rows) <= most]
+    members = [member.at_rate(held) for member in together(members, rows)]
     notes = _notes(members, held, search.interrupted) + search.treated(members)
     tried = list(unseen_inputs(scaled))
-    kept = [member for member in members if _stays_within(member, scaled, tried, settings.start)]
+    kept = [member for member in members if member.stays_within(scaled, tried, settings.start)]
     if 2 * len(kept) <= len(members):  # the system leaves them: only a measured input backwards can tell
-        kept = [member for member in members if _stays_within(member, scaled, tried[:1], settings.start)]
+        kept = [member for member in members if member.stays_within(scaled, tried[:1], settings.start)]
     if not kept:
         notes.append("Every net leaves its bounds under inputs not measured; trust it on inputs like those measured.")
     elif dropped := len(members) - len(kept):
@@ -162,7 +136,7 @@ class _Search:
         low, high = (tuple(map(float, bounds)) for bounds in saturation(experiments))
         nets = (delay_net(order, settings, experiments[0]) for order in settings.orders)
         self.nets = [replace(net, low=low, high=high) for net in nets]
-        orders = {"states": settings.states or (), "integrating states": settings.integrating}
+        orders = {"states": settings.states or (), INTEGRATING: settings.integrating}
         rows = sum(np.count_nonzero(np.isfinite(e.y[settings.start :])) for e in experiments)
         self.short = bool(rows < STOPS * settings.folds)
         if self.short:
@@ -200,14 +174,14 @@ class _Search:
                 count = self.settings.folds * len({(m.net.states, m.family) for m in self.states})
                 linear = lm.Options(max_iterations=count * LINEAR_ROUNDS * LINEAR_ITERATIONS)
                 seconds = lm.estimate(ClosedLoop(plain, e, start), begun, linear).seconds
-            whole = lm.Options(max_iterations=len(self.rows) * iterations_of(self.settings))
+            whole = lm.Options(max_iterations=(1 + len(self.rows)) * iterations_of(self.settings) // 2)
             seconds += MORE_WORK * lm.estimate(ClosedLoop(net, e, start), weights, whole).seconds
         return lm.Estimate(held, seconds)
 
     def winners(self, announce: Callable[[str], None]) -> list[Member]:
-        """The best nets of every fold, of the families that were not given up.
+        """The best nets of every fold, of the families that were not given up, and what was near the best of its fold.
 
-        A family is given up when over n folds its best nets are 1 + 2/n times as bad as those of the best one; at the
+        A family is given up when over n folds its best nets are 1 + 3/n times as bad as those of the best one; at the
         end, when they are `CLEARLY_WORSE`. Of a short record linear models are taken alone where no family is better
         by two standard errors over the folds, else none of them.
         """
@@ -221,11 +195,11 @@ class _Search:
                 break
             if not tried:
                 continue
-            best = {member.family: member.held_out_rmse for member in reversed(tried)}  # of each family the first
             for family in families:
-                behind[family].append(float(np.log(best.get(family, np.inf) / min(best.values()))))
+                least = min((member.behind for member in tried if member.family == family), default=np.inf)
+                behind[family].append(float(np.log(least)))
             mean = {family: float(np.mean(behind[family])) for family in families}
-            worst = CLEARLY_WORSE if number + 1 == self.settings.folds else 1 + 2 / (number + 1)
+            worst = CLEARLY_WORSE if number + 1 == self.settings.folds else 1 + 3 / (number + 1)
             families = {family for family in families if mean[family] <= min(mean.values()) + np.log(worst)}
             seconds = (time.process_time() - begun) * (self.settings.folds - number)  # the last training is as a fold
             left = ", ".join(sorted(families))
@@ -234,13 +208,14 @@ class _Search:
             worse = behind[LINEAR] - np.min([behind[family] for family in families], axis=0)
             alone = np.mean(worse) <= 2 * np.std(worse) / np.sqrt(max(len(worse) - 1, 1))
             families = {LINEAR} if alone else families - {LINEAR}
-        return [member for member in found if member.family in families]
+        others = set() if families == {LINEAR} else set(behind) - {LINEAR}
+        return [m for m in found if m.family in families or (m.family in others and m.behind <= CLEARLY_WORSE)]
 
     def fold(self, number: int, families: set[str]) -> list[Member]:
         """The nets of each family that follow the held-out block best, the best first."""
         start, parts = self.settings.start, dict[Treatment, Parts]()
         for treatment in self.rows:
-            cut = _cut(self.experiments, number, self.settings.folds, start * treatment.stride)
+            cut = fold_of(self.experiments, number, self.settings.folds, start * treatment.stride)
             parts[treatment] = treatment.rows(cut[0]), treatment.rows(cut[1])
         begun = [member for member in self._begun(number, parts, families) if member.family in families]
         opening = lm.Options(max_iterations=self.settings.open_iterations)
@@ -255,7 +230,8 @@ class _Search:
             scored.sort(key=lambda m: m.held_out_rmse)
             own = ([m for m in scored if m.family == family] for family in sorted(families))
             tried = [m for each in own for m in each[:keep] if np.isfinite(m.held_out_rmse)]
-        return tried
+        least = min((m.held_out_rmse for m in tried), default=1.0)
+        return [replace(m, behind=m.held_out_rmse / least) for m in tried]
 
     def _begun(self, fold: int, parts: Mapping[Treatment, Parts], families: set[str]) -> Iterator[Member]:
         """Orders and kinds in turn over the starts of all folds, then the nets with a state."""
@@ -335,6 +311,22 @@ class _Search:
         return [said] if len(least) > 1 else []
 
 
+def together(members: list[Member], rows: int) -> list[Member]:
+    """The best and those behind it, up to the first gap or `LOST`: nets that found the system lie close together.
+
+    Nets that drive the increments alone, and follow the record as well, are taken alone: such a system moves alike
+    wherever it is, and they know it beyond the levels of the record.
+    """
+    ordered = sorted(members, key=lambda member: member.expected(rows))
+    errors = np.array([member.expected(rows) for member in ordered])
+    gap = np.clip(1 + LOST_ROWS / rows, CLEARLY_WORSE, LOST)
+    far = (errors[1:] > gap * errors[:-1]) | (errors[1:] > LOST * errors[0])
+    kept = ordered[: 1 + int(np.argmax(np.append(far, True)))]
+    integrating = [member for member in kept if member.coordinates == INTEGRATING]
+    as_well = [member for member in integrating if member.expected(rows) <= CLEARLY_WORSE * errors[0]]
+    return integrating if as_well else kept
+
+
 def _notes(members: list[Member], held: tuple[int, ...], interrupted: bool) -> list[str]:
     """What was chosen, for the user."""
     shares = ", ".join(f"{count} on {kind}" for kind, count in Counter(m.coordinates for m in members).items())
@@ -344,48 +336,3 @@ def _notes(members: list[Member], held: tuple[int, ...], interrupted: bool) -> l
     if interrupted:
         notes.append("The search was interrupted: these are the best nets so far.")
     return notes
-
-
-def initial(net: Narx, rng: np.random.Generator) -> Array:
-    """Random hidden units over inputs of about unit size, a small read-out, no linear path yet."""
-    w1 = rng.normal(size=net.hidden * net.regressors) * 0.7 / np.sqrt(net.regressors)
-    b1, w2 = rng.uniform(-1.0, 1.0, size=net.hidden), 0.1 * rng.normal(size=net.outputs * net.hidden)
-    return np.concatenate([w1, b1, w2, np.zeros(net.n_weights - len(w1) - len(b1) - len(w2))])
-
-
-def _cut(
-    experiments: list[Experiment], number: int, folds: int, start: int
-) -> tuple[list[Experiment], list[Experiment]]:
-    """(train, held out): all rows of both, y missing in `train` in block `number` of every experiment, in `held_out`
-    elsewhere, both behind the `start` rows of a free run. Of as many experiments as folds, whole ones are held out.
-    """
-    train, held_out = list[Experiment](), list[Experiment]()
-    for k, e in enumerate(experiments):
-        behind = np.arange(len(e)) >= start
-        seen = np.cumsum(behind & np.isfinite(e.y).any(axis=1))  # a block in a long gap would judge nothing
-        block = (seen - 1) * folds // seen[-1] if len(experiments) < folds else np.full(len(e), k % folds)
-        for part, hidden in ((train, block == number), (held_out, block != number)):
-            part.append(e.changed(y=np.where((hidden & behind)[:, None], np.nan, e.y)))
-    return train, held_out
-
-
-def _part(experiment: Experiment, start: int) -> list[Experiment]:
-    """From the first place where a free run can start; none when too few rows are left."""
-    before = np.concatenate([[0], np.cumsum(np.isnan(experiment.y).any(axis=1))])
-    starts = np.flatnonzero(before[start:] == before[:-start])
-    part = experiment.part(slice(int(starts[0]) if len(starts) else len(experiment), None))
-    return [part] if np.isfinite(part.y).any(axis=1).sum() > 3 * start else []
-
-
-def _stays_within(member: Member, experiments: list[Experiment], inputs: Sequence[Array], start: int) -> bool:
-    """Whether the free run never reaches the outer bounds under bounded inputs that the net has not seen."""
-    net, low, high = member.net, np.array(member.net.low), np.array(member.net.high)
-    start *= member.treatment.stride
-    y, seen = np.concatenate([e.y for e in experiments]), net.measured_outputs
-    never_reached = (np.nanmin(y, axis=0) > low[:seen]) & (np.nanmax(y, axis=0) < high[:seen])
-    for u in inputs:
-        v = net.free_run(member.weights, u, experiments[0].y[:start])
-        left = ((v < low) | (v > high))[:, :seen]
-        if not np.isfinite(v).all() or left[:, never_reached].any():
-            return False
-    return True

@@ -283,6 +283,13 @@ class Narx:
         return max(self.u_delays, default=0) + max(self.dead_times, default=0)
 
 
+def initial(net: Narx, rng: np.random.Generator) -> Array:
+    """Random hidden units over inputs of about unit size, a small read-out, no linear path yet."""
+    w1 = rng.normal(size=net.hidden * net.regressors) * 0.7 / np.sqrt(net.regressors)
+    b1, w2 = rng.uniform(-1.0, 1.0, size=net.hidden), 0.1 * rng.normal(size=net.outputs * net.hidden)
+    return np.concatenate([w1, b1, w2, np.zeros(net.n_weights - len(w1) - len(b1) - len(w2))])
+
+
 def _product(rows: Array, matrix: Array) -> Array:
     """rows @ matrix. A single row goes in twice: BLAS sums a vector's product in another order than a matrix's, and a
     loop that is handed on row by row would differ from one in one piece in its last bit."""
