@@ -323,7 +323,7 @@ def together(members: list[Member], rows: int) -> list[Member]:
     far = (errors[1:] > gap * errors[:-1]) | (errors[1:] > LOST * errors[0])
     kept = ordered[: 1 + int(np.argmax(np.append(far, True)))]
     integrating = [member for member in kept if member.coordinates == INTEGRATING]
-    as_well = [member for member in integrating if member.expected(rows) <= CLEARLY_WORSE * errors[0]]
+    as_well = integrating and integrating[0].expected(rows) <= CLEARLY_WORSE * errors[0]
     return integrating if as_well else kept
 
 

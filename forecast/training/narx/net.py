@@ -211,7 +211,8 @@ class Narx:
 
     def begin(self, weights: Array, u: Array) -> Memory:
         """Before the first row of u (T, I): zeros for y whatever the weights, the first u for all before it."""
-        past = np.repeat(u[:1], self._furthest, axis=0) if len(u) else np.zeros((self._furthest, self.inputs))
+        rows = max(self.u_delays, default=0) + max(self.dead_times, default=0)
+        past = np.repeat(u[:1], rows, axis=0) if len(u) else np.zeros((rows, self.inputs))
         return Memory(np.zeros((max(self.y_delays), self.outputs)), past)
 
     def free_run(self, weights: Array, u: Array, y_start: Array) -> Array:
@@ -277,10 +278,6 @@ class Narx:
             if fed is not v:
                 fed[at : at + o] = now if y is None else np.where(np.isnan(y[row]), now, y[row])
         return v[past.size :].reshape(-1, o), fed.reshape(-1, o)
-
-    @property
-    def _furthest(self) -> int:
-        return max(self.u_delays, default=0) + max(self.dead_times, default=0)
 
 
 def initial(net: Narx, rng: np.random.Generator) -> Array:
