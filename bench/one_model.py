@@ -9,7 +9,7 @@ again with it, and the test block is seen once.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ from forecast.models.skip import Kind
 
 END = pd.Timestamp("2020-01-01")
 """Of every series: published rows without times are hours or days that end together."""
+ORIGINS = 5
+"""Blocks before the test block, at most, on which the weight of a correction is settled."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,14 @@ def measured(
     data: Data, recipes: Sequence[Recipe], horizon: int, error: Callable[[Pairs], float], *, seeds: int, before: Row
 ) -> Row:
     """The recipe with the lowest error on validation, and that one's error on test; a choice made `before` stands."""
+    found, about = _chosen(data, recipes, horizon, error, seeds, before)
+    return {"value": error(found), **about}
+
+
+def _chosen(
+    data: Data, recipes: Sequence[Recipe], horizon: int, error: Callable[[Pairs], float], seeds: int, before: Row
+) -> tuple[Pairs, Row]:
+    """Forecasts of the test block by the recipe with the lowest error on validation, and what was tried."""
     names = [recipe.shown for recipe in recipes]
     tried: dict[str, float] = before.get("tried", {}) if set(before.get("tried", {})) == set(names) else {}
     trials = {} if tried else {recipe.shown: Trial(data, recipe, horizon) for recipe in recipes}
@@ -163,7 +173,20 @@ def measured(
     best = min(names, key=lambda name: tried[name])
     trial = trials[best] if trials else Trial(data, recipes[names.index(best)], horizon)
     found, about = trial.test(seeds)
-    return {"value": error(found), "tried": tried, **about}
+    return found, {"tried": tried, **about}
+
+
+def _beside_last(
+    data: Data, recipes: Sequence[Recipe], horizon: int, error: Callable[[Pairs], float], seeds: int, before: Row
+) -> tuple[Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]], Row]:
+    """By series the chosen recipe's forecasts, the last values, and what came."""
+    found, about = _chosen(data, recipes, horizon, error, seeds, before)
+    triples = {}
+    for uid, (forecasts, truth) in found.items():
+        first = len(data.values[uid]) - data.test
+        last = data.values[uid][first - 1 : first - 1 + len(truth), None]
+        triples[uid] = (forecasts, np.broadcast_to(last, truth.shape), truth)
+    return triples, about
 
 
 def mean_of(
@@ -178,6 +201,28 @@ def mean_of(
     recipe = " + ".join(row["recipe"] for _, row in tested)
     n_params = sum(row["parameters"] for _, row in tested)
     return {"value": error(found), "recipe": recipe, "parameters": n_params, "seeds": seeds}
+
+
+def shrunk(
+    data: Data, recipes: Sequence[Recipe], horizon: int, error: Callable[[Pairs], float], *, seeds: int, before: Row
+) -> Row:
+    """The chosen recipe's forecast times a weight and the last value times the rest; the weight is of rolling origins.
+
+    The whole procedure, with one seed, is repeated before each of the newest `ORIGINS` blocks ahead of the test block,
+    each as long as validation; the weight is that of least squares over all their windows, between 0 and 1.
+    """
+    ends = [len(y) - data.test for y in data.values.values()]
+    stops = [data.validation * k for k in range(ORIGINS)]
+    across = along = 0.0
+    for back in (stop for stop in stops if min(ends) - stop > 3 * data.validation):
+        cut = {uid: y[: end - back] for (uid, y), end in zip(data.values.items(), ends, strict=True)}
+        part = replace(data, values=cut, test=data.validation)
+        for found, last, truth in _beside_last(part, recipes, horizon, error, 1, {})[0].values():
+            across, along = across + np.sum((found - last) * (truth - last)), along + np.sum((found - last) ** 2)
+    weight = float(np.clip(across / along, 0.0, 1.0)) if along > 0.0 else 0.0
+    triples, about = _beside_last(data, recipes, horizon, error, seeds, before)
+    value = error({uid: (last + weight * (found - last), truth) for uid, (found, last, truth) in triples.items()})
+    return {**about, "value": value, "weight": weight, "recipe": f"{weight:.2f} of {about['recipe']}"}
 
 
 def mse(pairs: Pairs) -> float:

@@ -180,6 +180,25 @@ def test_a_mean_of_recipes_is_the_mean_of_their_forecasts() -> None:
     assert "naive" in row["recipe"] and " + seasonal_naive" in row["recipe"]
 
 
+@pytest.mark.parametrize(
+    ("values", "weight", "value"),
+    [
+        pytest.param(np.sin(np.arange(500) * 2 * np.pi / 24), 1.0, 0.0, id="a correction that is right stays"),
+        pytest.param(np.arange(500.0), 0.0, (1 + 4 + 9) / 3, id="one that points away gives the last value"),
+    ],
+)
+def test_a_correction_is_shrunk_as_blocks_before_the_test_block_ask_for(
+    values: np.ndarray, weight: float, value: float
+) -> None:
+    last_season = [one_model.Recipe({"family": "seasonal_naive"}, lookback=24)]
+    about = {"horizon": 3, "error": one_model.mse, "seeds": 1, "before": {}}
+    row = one_model.shrunk(one_model.Data({"a": values}, validation=60, test=50), last_season, **about)
+    assert (row["weight"], row["value"]) == pytest.approx((weight, value), abs=1e-9)
+    later = np.concatenate([values[:450], values[450:][::-1]])  # what the weight may not look at
+    other = one_model.shrunk(one_model.Data({"a": later}, validation=60, test=50), last_season, **about)
+    assert other["weight"] == row["weight"] and other["recipe"].startswith(f"{weight:.2f} of seasonal_naive")
+
+
 def test_a_row_of_ours_says_what_it_is() -> None:
     about = {"recipe": "gru, lookback 9", "parameters": 1_234, "seeds": 2, "CPU s": 3.4}
     own = [{"table": "m4", "name": "skip alone", "column": "MASE", "value": 1.0, **about}]
