@@ -47,7 +47,7 @@ UNCHECKED = "quoted, not checked against the publication"
 HORIZONS = ("96", "192", "336", "720")
 NETWORKS = ("skip alone", "network without skip", "network on its skip")
 SEGMENTS = "network over segments"
-COMBINED = "networks over segments, combined"
+COMBINED = "recurrent networks, combined"
 SHRUNK = "network on its skip, shrunk to the last value"
 
 TABLES = {

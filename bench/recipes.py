@@ -106,11 +106,11 @@ def with_lookbacks(recipe: Recipe, *lookbacks: int) -> list[Recipe]:
     return [replace(recipe, lookback=rows) for rows in lookbacks]
 
 
-def on_both_skips(entry: Mapping[str, Any], steps: tuple[int, int]) -> list[Recipe]:
+def on_both_skips(entry: Mapping[str, Any]) -> list[Recipe]:
     """On the last value and on the ridge, with two weeks and a month of rows: all four go into the mean."""
     return [
-        *with_lookbacks(Recipe(entry, "last", steps=steps[0]), 336, 720),
-        *with_lookbacks(Recipe(entry, "linear", steps=steps[1]), 336, 720),
+        *with_lookbacks(Recipe(entry, "last", steps=900), 336, 720),
+        *with_lookbacks(Recipe(entry, "linear", steps=600), 336, 720),
     ]
 
 
@@ -136,7 +136,7 @@ RECIPES: Mapping[str, Mapping[str, Sequence[Recipe]]] = {
     "etth1": ETT
     | {
         SEGMENTS: with_lookbacks(Recipe(SEGMENT_GRU, "last", steps=900), 336, 720),
-        COMBINED: on_both_skips(SEGMENT_GRU, (900, 600)),
+        COMBINED: on_both_skips(SEGMENT_GRU),
     },
     "etth1_ot": ETT
     | {
@@ -145,7 +145,7 @@ RECIPES: Mapping[str, Mapping[str, Sequence[Recipe]]] = {
             Recipe(OT_SEGMENT_GRU, "linear"),
             Recipe(OT_SEGMENT_GRU, "linear", **CHANGES),
         ],
-        COMBINED: on_both_skips(OT_SEGMENT_GRU, (300, 300)),
+        COMBINED: [Recipe(each, "linear", **CHANGES) for each in (OT_SEGMENT_GRU, GRU)],
     },
     "exchange": {
         "skip alone": [
