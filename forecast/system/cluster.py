@@ -46,7 +46,7 @@ WAIT_SECONDS, START_SECONDS = 10, 60
 AHEAD = 512
 """Tasks that the scheduler knows of at most; when half are done, as many follow in one message, the cheapest way."""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "statsforecast", "keras", "tensorflow-cpu", "optuna")
+PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "statsforecast", "numba", "keras", "tensorflow-cpu", "optuna")
 """Those that compute: other versions of them may give other numbers."""
 DIED = (
     "every worker process that ran it died, most likely for want of memory. Give the workers more "

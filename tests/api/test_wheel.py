@@ -15,8 +15,8 @@ import pytest
 from tests.support.small_project import ROOT
 
 HEAVY = (
-    "apscheduler", "arch", "dvc", "exchange_calendars", "httpx", "keras", "matplotlib", "mlflow", "optuna", "sklearn",
-    "statsforecast", "tensorflow", "yfinance",
+    "apscheduler", "arch", "dvc", "exchange_calendars", "httpx", "keras", "matplotlib", "mlflow", "numba", "optuna",
+    "sklearn", "statsforecast", "tensorflow", "yfinance",
 )  # fmt: skip
 """What the extras `train` and `pipeline` bring."""
 

@@ -20,7 +20,7 @@ from forecast import cli
 from forecast.cli import doctor
 from tests.support import small_project
 
-HEAVY = ("tensorflow", "keras", "mlflow", "optuna", "statsforecast", "matplotlib")
+HEAVY = ("tensorflow", "keras", "mlflow", "optuna", "statsforecast", "numba", "matplotlib")
 COMMANDS = (
     "run",
     "check",

@@ -22,7 +22,7 @@ from tests.operations import projects
 from tests.operations.projects import NAME, NOW
 from tests.support import problems, small_project
 
-HEAVY = {"tensorflow", "keras", "mlflow", "optuna", "statsforecast", "matplotlib"}
+HEAVY = {"tensorflow", "keras", "mlflow", "optuna", "statsforecast", "numba", "matplotlib"}
 
 
 def forecast(root, **options):

@@ -7,7 +7,6 @@ large product, before the loop, takes as long as in the small ones. Any other ce
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Protocol
@@ -18,8 +17,6 @@ from forecast.networks.cells.base import Cell, activate, numpy_namespace
 from forecast.networks.cells.gated import GRU, LSTM
 from forecast.networks.cells.simple import Elman, SimpleRNN
 from forecast.networks.description import Arrays, EncoderDecoder, Network
-
-Array = np.ndarray
 
 BLOCK = 32  # rows of the matrix in one product: whole, 128 windows and 64 units take a quarter longer (OpenBLAS)
 STEPS = 8  # steps held at once: their inputs and outputs are copied together
@@ -141,20 +138,19 @@ class GRUStepper(_Stacked):
         super().__init__(rows, states["h"])
         z, half = self.z, np.array(0.5, rows.dtype)
         gates, keep, r, g, g_h = (z[a:b] for a, b in ((0, 2 * u), (0, u), (u, 2 * u), (2 * u, 3 * u), (3 * u, 4 * u)))
-        self.advance = functools.partial(gru_step, half, gates, keep, r, g, g_h)
 
+        def advance(before: np.ndarray, after: np.ndarray) -> None:
+            np.tanh(gates, gates)
+            np.multiply(gates, half, gates)
+            np.add(gates, half, gates)
+            np.multiply(r, g_h, g_h)
+            np.add(g, g_h, g)
+            np.tanh(g, g)
+            np.subtract(before, g, after)
+            np.multiply(keep, after, after)
+            np.add(after, g, after)
 
-def gru_step(half: Array, z_r: Array, z: Array, r: Array, g: Array, g_h: Array, before: Array, after: Array) -> None:
-    """All of a step but its products: the gates' sums are halved, `g_h` is the state's part of the candidate g."""
-    np.tanh(z_r, z_r)
-    np.multiply(z_r, half, z_r)
-    np.add(z_r, half, z_r)
-    np.multiply(r, g_h, g_h)
-    np.add(g, g_h, g)
-    np.tanh(g, g)
-    np.subtract(before, g, after)
-    np.multiply(z, after, after)
-    np.add(after, g, after)
+        self.advance = advance
 
 
 class SimpleStepper(_Stacked):

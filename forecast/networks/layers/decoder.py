@@ -65,7 +65,7 @@ class Decoder(keras.Layer):
         leading = tf.shape(encoded)[:2]
         w = {name: tf.convert_to_tensor(variable) for name, variable in self.w.items()}
         first = {name: flat(state) for name, state in inputs["states"].items()}
-        parts = [tf.repeat(flat(encoded)[None], horizon, axis=0)]
+        parts = [tf.repeat(flat(encoded)[:, None], horizon, axis=1)]
         if "future" in inputs:
             parts.append(frames(inputs["future"], leading[1], horizon))
         if self.feedback and "teacher" not in inputs:
@@ -74,8 +74,7 @@ class Decoder(keras.Layer):
             taught = [shifted_targets(inputs["teacher"])] if self.feedback else []
             own = {name: value for name, value in w.items() if name not in READOUT}
             y = read_out(w, run(self.cell, own, tf.concat(taught + parts, -1), first)[0], self.activation)
-        y = tf.reshape(y, tf.concat([[horizon], leading, [outputs, parameters]], 0))
-        return tf.transpose(y, [1, 2, 0, 3, 4])
+        return tf.reshape(y, tf.concat([leading, [horizon, outputs, parameters]], 0))
 
     def _free_run(self, w: Tensors, x: tf.Tensor, first: Tensors) -> tf.Tensor:
         _, outputs, parameters = self.shape
@@ -83,7 +82,8 @@ class Decoder(keras.Layer):
         if type(self.cell) in (LSTM, SimpleRNN) and self.activation == "linear":
             return self._folded(w, x, first, columns)
         steps = FedBack(self.cell, self.activation, outputs * parameters, columns)
-        return scan(steps, w, x, {**first, FED: no_forecast(x, outputs)})[0]
+        y, _ = scan(steps, w, tf.transpose(x, [1, 0, 2]), {**first, FED: no_forecast(x, outputs)})
+        return tf.transpose(y, [1, 0, 2])
 
     def _folded(self, w: Tensors, x: tf.Tensor, first: Tensors, columns: tuple[int, ...]) -> tf.Tensor:
         """A linear read-out fed back into the sum of a gate is one more recurrent product: W + U V, b + c V.
@@ -98,11 +98,10 @@ class Decoder(keras.Layer):
             "recurrent_kernel": w["recurrent_kernel"] + tf.matmul(back, read_in),
             "bias": w["bias"] + tf.linalg.matvec(read_in, constant, transpose_a=True),
         }
-        start, rest = tf.split(x, [1, -1])
-        start = tf.concat([no_forecast(x, len(columns)), tf.squeeze(start, 0)], -1)
+        start = tf.concat([no_forecast(x, len(columns)), x[:, 0]], -1)
         d, states = self.cell.step(tensor_namespace, w, start, first)
-        later = [run(self.cell, folded, rest, states)[0]] if x.shape[0] != 1 else []
-        return read_out(w, tf.concat([d[None], *later], 0), self.activation)
+        later = [run(self.cell, folded, x[:, 1:], states)[0]] if x.shape[1] != 1 else []
+        return read_out(w, tf.concat([d[:, None], *later], 1), self.activation)
 
     def compute_output_shape(self, input_shape: Mapping[str, Any]) -> tuple[int | None, ...]:
         return (*input_shape["encoded"][:2], *self.shape)
@@ -136,8 +135,8 @@ class FedBack:
 
 
 def no_forecast(x: tf.Tensor, outputs: int) -> tf.Tensor:
-    """What is fed back before the first step of `x (H, N, C)`: zeros `(N, outputs)`."""
-    return tf.zeros([tf.shape(x)[1], outputs], x.dtype)
+    """What is fed back before the first step of `x (N, H, C)`: zeros `(N, outputs)`."""
+    return tf.zeros([tf.shape(x)[0], outputs], x.dtype)
 
 
 def read_out(w: Tensors, d: tf.Tensor, activation: str) -> tf.Tensor:
@@ -152,13 +151,12 @@ def flat(x: tf.Tensor) -> tf.Tensor:
 
 
 def frames(future: tf.Tensor, steps: tf.Tensor, horizon: int) -> tf.Tensor:
-    """The future row k steps ahead of each of `steps`: `(B, T + H, F)` to `(H, B * T, F)`, k = 1 ... H."""
-    ahead = tf.range(1, horizon + 1)[:, None] + tf.range(steps)
-    return tf.reshape(tf.transpose(tf.gather(future, ahead, axis=1), [1, 0, 2, 3]), [horizon, -1, future.shape[-1]])
+    """The future row k steps ahead of each of `steps`: `(B, T + H, F)` to `(B * T, H, F)`, k = 1 ... H."""
+    ahead = tf.range(steps)[:, None] + tf.range(1, horizon + 1)
+    return tf.reshape(tf.gather(future, ahead, axis=1), [-1, horizon, future.shape[-1]])
 
 
 def shifted_targets(teacher: tf.Tensor) -> tf.Tensor:
-    """What is fed back at step k is the target of step k - 1, zero at first: `(B, T, H, O)` to `(H, B * T, O)`."""
-    horizon, outputs = teacher.shape[2:]
+    """What is fed back at step k is the target of step k - 1, zero at first: `(B, T, H, O)` to `(B * T, H, O)`."""
     before = tf.pad(teacher[:, :, :-1], [[0, 0], [0, 0], [1, 0], [0, 0]])
-    return tf.reshape(tf.transpose(before, [2, 0, 1, 3]), [horizon, -1, outputs])
+    return tf.reshape(before, [-1, *teacher.shape[2:]])

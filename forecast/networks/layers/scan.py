@@ -13,14 +13,13 @@ import tensorflow as tf
 
 from forecast.networks import cells
 from forecast.networks.cells import Cell, Namespace
-from forecast.networks.cells.gated import LSTM
 from forecast.networks.layers.blocks import tensor_namespace
 from forecast.networks.layers.fused import RECURRENCES, Array, collector, compiled, rows, steps_of, traced
 
 Tensors = Mapping[str, tf.Tensor]
 
 PORTABLE = ContextVar("PORTABLE", default=0)
-"""The steps of a window, where a graph is built for a runtime without `BlockLSTMV2` and loops that keep all states."""
+"""The steps of a window, where a graph is built for a runtime without Python and loops that keep all states."""
 
 
 class Steps(Protocol):
@@ -76,12 +75,11 @@ class Scan(keras.Layer):
             first = self.cell.initial(tensor_namespace, w, tf.shape(x)[0])
         else:
             first = dict(zip(self.cell.states(), initial_state, strict=True))
-        steps = tf.transpose(x, [1, 0, 2])
-        steps = tf.reverse(steps, [0]) if self.go_backwards else steps
-        outputs, sequences, last = run(self.cell, w, steps, first, self.all_states)
+        x = tf.reverse(x, [1]) if self.go_backwards else x
+        outputs, sequences, last = run(self.cell, w, x, first, self.all_states)
         if self.parts:
             return self.cell.step(tensor_namespace, w, w["embedding"], {"h": last[0][:, None]})[0], *last
-        return *(tf.transpose(s, [1, 0, 2]) for s in (outputs, *sequences)), *last
+        return outputs, *sequences, *last
 
     def compute_output_shape(self, input_shape: Sequence[int | None], *_: Any) -> tuple[tuple[int | None, ...], ...]:
         batch, steps, _width = input_shape
@@ -93,38 +91,37 @@ class Scan(keras.Layer):
 def run(
     cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors, all_states: bool = False
 ) -> tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
-    """x `(T, B, C)`: outputs `(T, B, units)`, the states of every step if asked for, and the last states.
+    """x `(B, T, C)`: outputs `(B, T, units)`, the states of every step if asked for, and the last states.
 
-    The fastest way for the cell: TensorFlow's kernel for the plain LSTM, NumPy for the plain GRU and simple net, one
-    convolution for a context that is made of data, and `scan` for all others.
+    The fastest way for the cell: numba for the plain LSTM, GRU and simple net, one convolution for a context that is
+    made of data, and `scan` for all others.
     """
     if PORTABLE.get():
         outputs, *kept = unrolled(cell, w, x, first)
-        return outputs, kept if all_states else [], [sequence[-1] for sequence in kept]
-    made_of = cell.data_context()
+        return outputs, kept if all_states else [], [sequence[:, -1] for sequence in kept]
+    if known(cell, x.dtype):
+        given = (w["kernel"], w["recurrent_kernel"], w["bias"], *(first[name] for name in cell.states()))
+        kept = traced(RECURRENCES[type(cell)], tf.transpose(x, [1, 2, 0]), *given)
+        states = [tf.transpose(sequence, [2, 0, 1]) for sequence in kept]
+        return states[0], states if all_states else [], [tf.transpose(sequence[-1]) for sequence in kept]
+    x, made_of = tf.transpose(x, [1, 0, 2]), cell.data_context()
     if made_of is not None:
         before = {name: contexts(x, state, *made_of) for name, state in first.items()}
         outputs, new = cell.step(tensor_namespace, w, x, before)
-        return outputs, list(new.values()) if all_states else [], [state[-1] for state in new.values()]
-    sequences = known(cell, w, x, first)
-    if sequences is not None:
-        return sequences[0], sequences if all_states else [], [sequence[-1] for sequence in sequences]
-    if not all_states:
-        outputs, last = scan(cell, w, x, first)
-        return outputs, [], last
-    outputs, last = scan(Revealed(cell), w, x, first)
-    parts = tf.split(outputs, [cell.units, *cell.states().values()], -1)
-    return parts[0], parts[1:], last
+        sequences, last = list(new.values()), [state[-1] for state in new.values()]
+    elif all_states:
+        outputs, last = scan(Revealed(cell), w, x, first)
+        outputs, *sequences = tf.split(outputs, [cell.units, *cell.states().values()], -1)
+    else:
+        (outputs, last), sequences = scan(cell, w, x, first), []
+    outputs, *sequences = (tf.transpose(sequence, [1, 0, 2]) for sequence in (outputs, *sequences))
+    return outputs, sequences if all_states else [], last
 
 
-def known(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> list[tf.Tensor] | None:
-    """All states `(T, B, size)` of a cell with a kernel of its own, the output first; None for other cells."""
-    if type(cell) not in RECURRENCES or cell != type(cell)(cell.units, cell.h_init):  # any other option
-        return None
-    if tf.config.list_logical_devices("GPU") or (isinstance(cell, LSTM) and x.dtype != tf.float32):
-        return None
-    states = (first[name] for name in cell.states())
-    return traced(RECURRENCES[type(cell)], x, w["kernel"], w["recurrent_kernel"], w["bias"], *states)
+def known(cell: Cell, dtype: tf.DType) -> bool:
+    """Whether there is a recurrence in numba for the cell: it has no other option, and the machine no GPU."""
+    plain = type(cell) in RECURRENCES and cell == type(cell)(cell.units, cell.h_init)
+    return plain and dtype == tf.float32 and not tf.config.list_logical_devices("GPU")
 
 
 def contexts(x: tf.Tensor, first: tf.Tensor, columns: Sequence[int], decay: float, share: float) -> tf.Tensor:
@@ -139,12 +136,12 @@ def contexts(x: tf.Tensor, first: tf.Tensor, columns: Sequence[int], decay: floa
 
 
 def unrolled(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> list[tf.Tensor]:
-    """The outputs, then every state, `(T, B, size)`, step after step without a loop: x has `PORTABLE` steps."""
+    """The outputs, then every state, `(B, T, size)`, step after step without a loop: x has `PORTABLE` steps."""
     states, kept = first, []
-    for row in tf.unstack(cell.project(tensor_namespace, w, x), num=x.shape[0] or PORTABLE.get()):
+    for row in tf.unstack(cell.project(tensor_namespace, w, x), x.shape[1] or PORTABLE.get(), axis=1):
         y, states = cell.advance(tensor_namespace, w, row, states)
         kept.append([y, *(states[name] for name in cell.states())])
-    return [tf.stack(parts) for parts in zip(*kept, strict=True)]
+    return [tf.stack(parts, 1) for parts in zip(*kept, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -79,9 +79,9 @@ def test_gradient_of_the_free_run_equals_finite_differences() -> None:
 def test_frames_are_the_future_rows_one_to_h_steps_ahead() -> None:
     future = tf.constant(np.arange(2 * 6, dtype="float32").reshape(2, 6, 1))
     rows = frames(future, tf.constant(4), 2).numpy()[..., 0]
-    assert rows.tolist() == [[1, 2, 3, 4, 7, 8, 9, 10], [2, 3, 4, 5, 8, 9, 10, 11]]
+    assert rows.tolist() == [[1, 2], [2, 3], [3, 4], [4, 5], [7, 8], [8, 9], [9, 10], [10, 11]]
 
 
 def test_what_is_fed_back_is_the_target_of_the_step_before_and_zero_at_first() -> None:
     teacher = tf.constant([[[[1.0], [2.0], [3.0]]]])
-    assert shifted_targets(teacher).numpy()[..., 0].tolist() == [[0], [1], [2]]
+    assert shifted_targets(teacher).numpy()[..., 0].tolist() == [[0, 1, 2]]
