@@ -162,19 +162,14 @@ def compare(
     asked = asked if step_size is None else asked.with_steps(step_size)
     asked = asked.with_splits(splits) if splits else asked.cut(_test_steps(asked))
     entries, budget = project.entries(models), project.budget(tuning)
-    everyone = {**_references(asked), **entries}
+    season, beside = asked.dataset.season_length, project.entries(REFERENCES)
+    suited = {name: entry for name, entry in beside.items() if not spec(entry, where=name).unsuited(season)}
+    everyone = {**suited, **entries}
     folder = Path(tempfile.mkdtemp(prefix="forecast-"))
     board = Board(folder, asked, {name: Recipe(entry, budget, True, n_jobs) for name, entry in everyone.items()})
     results = project.run(folder, asked, everyone, budget, n_jobs=n_jobs, tuned=True)
     compare_dataset(results.paths, NAME)
     return board
-
-
-def _references(asked: Question) -> dict[str, dict[str, Any]]:
-    """The rows that every model is compared with, as far as they suit the season."""
-    season = asked.dataset.season_length
-    found = project.entries(REFERENCES)
-    return {name: entry for name, entry in found.items() if not spec(entry, where=name).unsuited(season)}
 
 
 def _test_steps(asked: Question) -> int:

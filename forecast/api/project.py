@@ -179,19 +179,15 @@ def _bounded(column: Mapping[str, Any], frame: pd.DataFrame, calendar: Calendar)
     steps = lengths(frame, calendar)
     missing = steps - frame.groupby("unique_id")[column["column"]].count()
     for unique_id in missing.index[missing > MOST_MISSING * steps] if "max_missing" not in column else ():
+        cure = "Fill them, begin later, or pass a `freq` that fits."
+        if frame["ds"][frame["unique_id"] == unique_id].dt.day_of_week.max() < 5:
+            sessions = "{'kind': 'sessions', 'exchange': 'XNYS'}"
+            cure = f"No row is of a weekend: pass freq='B', or the sessions of an exchange, freq={sessions}."
         raise InputError(
             f"{WHERE}, series {unique_id!r}: column {column['column']!r} has no value at {missing[unique_id]} of "
-            f"{steps[unique_id]} time steps; wanted at most {MOST_MISSING:.0%}. "
-            f"{_cure(frame['ds'][frame['unique_id'] == unique_id])}"
+            f"{steps[unique_id]} time steps; wanted at most {MOST_MISSING:.0%}. {cure}"
         )
     return {"max_missing": MOST_MISSING if (missing > 0).any() else 0.0, **column}
-
-
-def _cure(times: pd.Series) -> str:
-    if times.dt.day_of_week.max() < 5:
-        sessions = "{'kind': 'sessions', 'exchange': 'XNYS'}"
-        return f"No row is of a weekend: pass freq='B', or the sessions of an exchange, freq={sessions}."
-    return "Fill them, begin later, or pass a `freq` that fits."
 
 
 def shares(frame: pd.DataFrame, calendar: Calendar, lookback: int, horizon: int, test: int) -> dict[str, float]:

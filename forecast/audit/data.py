@@ -155,18 +155,14 @@ def _decides(target: np.ndarray, column: np.ndarray, steps: int) -> bool:
     use = np.isfinite(change) & np.isfinite(known) & (change != 0)
     sign, last = np.sign(change), np.sign(np.r_[np.full(steps, np.nan), change[:-steps]])
     by_sign = _each_has_one(known[use], sign[use]) and not _each_has_one(last[use], sign[use])
-    return by_sign or _each_has_its_own(known[use], np.abs(change[use]))
+    sizes = _ranges(known[use], np.abs(change[use]))
+    apart = len(sizes) > 1 and all(one[1] < two[0] for one, two in itertools.pairwise(sizes))
+    return by_sign or apart
 
 
 def _each_has_one(classes: np.ndarray, signs: np.ndarray) -> bool:
     ranges = _ranges(classes, signs)
     return all(low == high for low, high in ranges) and len(set(ranges)) > 1
-
-
-def _each_has_its_own(classes: np.ndarray, sizes: np.ndarray) -> bool:
-    """Whether the ranges of sizes of all classes lie apart."""
-    ranges = _ranges(classes, sizes)
-    return len(ranges) > 1 and all(one[1] < two[0] for one, two in itertools.pairwise(ranges))
 
 
 def _ranges(classes: np.ndarray, values: np.ndarray) -> list[tuple[float, float]]:

@@ -13,7 +13,7 @@ import pandas as pd
 from forecast.audit import Finding, data
 from forecast.audit.changes import block_ends, known_at, mirrored, rows_until, shaken, shrunk, thinned, with_plans
 from forecast.audit.sandbox import Change, Project, file_access, isolated, run
-from forecast.config.datasets import Dataset, load_dataset
+from forecast.config.datasets import load_dataset
 from forecast.data import calendars, splits
 from forecast.data.columns import observed
 from forecast.data.panel import Panel, Series, from_frame
@@ -49,7 +49,11 @@ def moments(project: Project, base: Panel, ends: dict[str, pd.Timestamp]) -> lis
     rng = np.random.default_rng(0)
     some = rng.choice(scored, min(RANDOM, len(scored)), replace=False) if len(scored) else scored
     borders = [ends[name] for name in ("train", "validation", "calibration")]
-    beside = _some(gap_ends(seen, project.settings), BESIDE_GAPS, rng)
+    # The last moment of every run of missing rows or cells, before the value that follows it.
+    missing = seen.drop(columns=["unique_id", "ds"]).isna()
+    ends_of = missing & ~missing.groupby(seen["unique_id"], sort=False).shift(-1, fill_value=False)
+    rows = {gap.last for gap in calendars.gaps(seen, project.settings.calendar)}
+    beside = _some(sorted(rows | set(seen["ds"][ends_of.any(axis=1)])), BESIDE_GAPS, rng)
     others = sorted(set(project.raw) - {project.dataset})
     beside += [at for name in others for at in stale(project, name)[: BESIDE_GAPS // len(others)]]
     mended = _some(sorted({at for _, at, _ in data.other_values(project, base)}), MENDED, rng)
@@ -61,14 +65,6 @@ def moments(project: Project, base: Panel, ends: dict[str, pd.Timestamp]) -> lis
 def _some(found: list[pd.Timestamp], most: int, rng: np.random.Generator) -> list[pd.Timestamp]:
     """At most so many of them, in order."""
     return found if len(found) <= most else [found[i] for i in sorted(rng.choice(len(found), most, replace=False))]
-
-
-def gap_ends(frame: pd.DataFrame, dataset: Dataset) -> list[pd.Timestamp]:
-    """The last moment of every run of missing rows or cells, before the value that follows it."""
-    missing = frame.drop(columns=["unique_id", "ds"]).isna()
-    ends = missing & ~missing.groupby(frame["unique_id"], sort=False).shift(-1, fill_value=False)
-    rows = (gap.last for gap in calendars.gaps(frame, dataset.calendar))
-    return sorted({*rows, *frame["ds"][ends.any(axis=1)]})
 
 
 def stale(project: Project, other: str) -> list[pd.Timestamp]:

@@ -220,13 +220,6 @@ def every_fit(base: Sandbox) -> list[str]:
     return [path.relative_to(base.trained).as_posix() for path in found]
 
 
-def first_fits(base: Sandbox) -> list[str]:
-    """Without those that were fitted again, where the first one is kept beside them."""
-    every = every_fit(base)
-    twice = {folder.replace("/chosen-", "/seed-") for folder in every if "/chosen-" in folder}
-    return [folder for folder in every if folder not in twice]
-
-
 def unlike_parts(one: Path, two: Path) -> list[str]:
     """Of the files (`PARTS`) of a saved model those that another does not have, or has otherwise."""
     return [name for name in PARTS if (one / name).exists() and not _same(one / name, two / name)]

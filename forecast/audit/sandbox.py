@@ -209,7 +209,7 @@ def _lay_out(
 ) -> None:
     shutil.copytree(project.paths.configs, folder / "configs")
     files.write_text(folder / "configs" / "tuning.yaml", yaml.safe_dump(BUDGET))
-    _refit_seldom(folder / "configs" / "models.yaml", _origins_between_fits(frame, project.settings))
+    _refit_seldom(folder / "configs" / "models.yaml", frame, project.settings)
     if project.paths.requirements.exists():
         shutil.copy(project.paths.requirements, folder)
     for name, stored in project.raw.items():
@@ -237,21 +237,16 @@ def _vintages(root: Path, name: str, after: pd.Timestamp | None) -> pd.DataFrame
     return table
 
 
-def _origins_between_fits(frame: pd.DataFrame, dataset: Dataset) -> int:
-    ends = block_ends(frame, dataset)
+def _refit_seldom(path: Path, frame: pd.DataFrame, dataset: Dataset) -> None:
+    """Models that are fitted again in a backtest: as seldom as shows what a later fit may see."""
+    ends, origins = block_ends(frame, dataset), 0
     times = frame["ds"].drop_duplicates()
-    origins = 0
     for start, block in (("train", "validation"), ("validation", "calibration")):
         origins += int(((times > ends[start]) & (times <= ends[block])).sum()) // dataset.task.step_size_in(block)
-    return max(2, int(REFIT * origins))
-
-
-def _refit_seldom(path: Path, origins: int) -> None:
-    """Models that are fitted again in a backtest: as seldom as shows what a later fit may see."""
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     for entry in content["models"].values():
         if entry.get("refit", "never") != "never":
-            entry["refit"] = origins
+            entry["refit"] = max(2, int(REFIT * origins))
     files.write_text(path, yaml.safe_dump(content, sort_keys=False))
 
 

@@ -124,19 +124,18 @@ class Models(Config):
 
     def combinations(self, only: tuple[str, ...] = ()) -> dict[str, Combination]:
         """The other entries of the grid, or of `only`: rows made of the fitted ones."""
-        found = {name: entry for name, entry in self._entries(only).items() if entry.get("family") == COMBINATION}
-        return {name: self._combination(name, entry) for name, entry in found.items()}
-
-    def _combination(self, name: str, entry: dict[str, Any]) -> Combination:
-        where = f"configs/models.yaml: models.{name}"
-        rule = validated(Combination, entry, where=where)
-        for member in (*rule.members, *(rule.weights if isinstance(rule.weights, dict) else ())):
-            if member not in (*GROUPS, *self.models):
-                raise InputError(
-                    f"{where}: unknown member {member!r}.{closest(member, self.models)} Wanted {quote_names(GROUPS)}, "
-                    f"or names of entries."
-                )
-        return rule
+        entries = {name: entry for name, entry in self._entries(only).items() if entry.get("family") == COMBINATION}
+        found = {}
+        for name, entry in entries.items():
+            where = f"configs/models.yaml: models.{name}"
+            found[name] = rule = validated(Combination, entry, where=where)
+            for member in (*rule.members, *(rule.weights if isinstance(rule.weights, dict) else ())):
+                if member not in (*GROUPS, *self.models):
+                    raise InputError(
+                        f"{where}: unknown member {member!r}.{closest(member, self.models)} "
+                        f"Wanted {quote_names(GROUPS)}, or names of entries."
+                    )
+        return found
 
     def _entries(self, only: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         for name in only:

@@ -18,7 +18,7 @@ import pandas as pd
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import written
-from forecast.data.panel import read_forecasts
+from forecast.data.panel import read_forecasts, with_series
 from forecast.system.errors import DataError, InputError
 from forecast.system.files import read_json
 
@@ -104,10 +104,8 @@ class Results:
 
     def forecasts_by_series(self, candidate: str) -> pd.DataFrame:
         """FORECAST_COLUMNS of `forecasts`; with several targets unique_id is series/column."""
-        frame = self.forecasts(candidate)
-        if "output" in frame and frame["output"].nunique() > 1:
-            frame["unique_id"] = frame["unique_id"].astype(str) + "/" + frame["output"].astype(str)
-        return frame[FORECAST_COLUMNS]
+        frame = with_series(self.forecasts(candidate))
+        return frame.assign(unique_id=frame["series"])[FORECAST_COLUMNS]
 
     @cached_property
     def naive(self) -> pd.DataFrame:

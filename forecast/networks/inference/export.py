@@ -92,7 +92,10 @@ def export(
     source = _source(network, weights, description, units, linear)
     about = {name: getattr(linear, name, None) for name in ("kernel", "bias", "future", "products")}
     arrays = dict(weights) | {f"{LINEAR}/{name}": own for name, own in about.items() if own is not None}
-    text = "\n".join(textwrap.wrap(_base64(arrays), 116))
+    with files.scratch_folder() as folder:
+        files.write_arrays(folder / "weights.npz", arrays)
+        encoded = base64.b64encode((folder / "weights.npz").read_bytes()).decode()
+    text = "\n".join(textwrap.wrap(encoded, 116))
     loaded = f'np.load(io.BytesIO(base64.b64decode("""\n{text}\n""")))'
     files.write_text(target, source.replace("<WEIGHTS>", loaded))
 
@@ -148,13 +151,6 @@ def _first_states(blocks: Mapping[str, Mapping[str, np.ndarray]], weights: Mappi
 def _dictionary(items: Mapping[str, str], indent: int = 0) -> str:
     inner = "".join(f"{' ' * (indent + 4)}{key!r}: {value},\n" for key, value in items.items())
     return "{\n" + inner + " " * indent + "}" if items else "{}"
-
-
-def _base64(arrays: dict[str, np.ndarray]) -> str:
-    with files.scratch_folder() as folder:
-        path = folder / "weights.npz"
-        files.write_arrays(path, arrays)
-        return base64.b64encode(path.read_bytes()).decode()
 
 
 NOT_EXPORTED = {"check", "states", "own_weights"}  # what a cell needs before it has weights
