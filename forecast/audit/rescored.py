@@ -98,19 +98,16 @@ def _complete(
             text = f"{int(wrong.sum())} of {len(own)} forecasts of {name} are scored against a value of another time"
             yield Finding("origins", detector, name, text)
         for block in BLOCKS:
-            grid = set(_origins(series, block, ends, task.horizon, task.lookback, task.step_size_in(block)))
+            before = list(ends)[list(ends).index(block) - 1]
+            start, stop = (rows_until(series.ds, ends[end]) for end in (before, block))
+            last = range(start - 1, stop - task.horizon, task.step_size_in(block))
+            grid = {row for row in last if row >= task.lookback - 1}
             part = (own["block"] == block).to_numpy()
             for seed in seeds:
                 made = set(cutoff[part & (own["seed"] == seed).to_numpy()].tolist())
                 if made != grid:
                     text = f"{name}, seed {seed}: {len(made)} origins in {block}, {len(grid)} on the grid"
                     yield Finding("origins", detector, name, text)
-
-
-def _origins(series: Series, block: str, ends: Ends, horizon: int, lookback: int, step_size: int) -> list[int]:
-    before = list(ends)[list(ends).index(block) - 1]
-    start, stop = (rows_until(series.ds, ends[name]) for name in (before, block))
-    return [row for row in range(start - 1, stop - horizon, step_size) if row >= lookback - 1]
 
 
 def _naive(tables: dict[str, tuple[dict[str, Any], pd.DataFrame]], panel: Panel, detector: str) -> Iterator[Finding]:

@@ -95,24 +95,18 @@ def environment(root: Path) -> Check:
     """Versions installed against requirements.lock."""
     if not (root / "requirements.lock").exists():
         return "environment", "no requirements.lock here", "restore it from git"
-    wrong = [f"{name} {found or 'missing'}, wanted {wanted}" for name, found, wanted in differing(root)]
-    shown = f"{len(wrong)} packages differ: {'; '.join(wrong[:3])}" if wrong else "matches requirements.lock"
-    return "environment", shown, "`make setup`" if wrong else ""
-
-
-def differing(root: Path) -> list[tuple[str, str, str]]:
-    """(package, installed version or empty, locked version) where the two differ."""
     from packaging.markers import Marker
     from packaging.utils import canonicalize_name
 
     text = (root / "requirements.lock").read_text(encoding="utf-8")
     installed = {canonicalize_name(d.name): d.version for d in importlib.metadata.distributions() if d.name}
-    found = []
+    wrong = []
     for name, version, condition in re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)\s*(;[^\\\n]*)?", text, re.MULTILINE):
         here, marker = installed.get(canonicalize_name(name), ""), condition.strip("; ")
         if here != version and (not marker or Marker(marker).evaluate()):
-            found.append((name, here, version))
-    return found
+            wrong.append(f"{name} {here or 'missing'}, wanted {version}")
+    shown = f"{len(wrong)} packages differ: {'; '.join(wrong[:3])}" if wrong else "matches requirements.lock"
+    return "environment", shown, "`make setup`" if wrong else ""
 
 
 def disk(root: Path) -> Check:

@@ -14,6 +14,7 @@ from forecast.comparison import metrics
 from forecast.comparison.longrun import Array, dependence, mean_error
 from forecast.comparison.paired_tests import MINIMUM
 from forecast.forecaster.intervals import RAW, SCALES
+from forecast.system import files
 from forecast.system.errors import InputError
 
 MOVES = 0.02  # least share of the actual variance that a forecast's own changes must have
@@ -125,14 +126,7 @@ class LjungBox:
 
     def to_json(self) -> dict[str, Any]:
         """Six significant digits; what does not exist is null."""
-        numbers = {"statistic": self.statistic, "p": self.p, "p_robust": self.p_robust}
-        arrays = {"autocorrelation": self.autocorrelation, "band": self.band}
-        return {
-            **{key: float(f"{value:.6g}") if math.isfinite(value) else None for key, value in numbers.items()},
-            **{key: [float(f"{value:.6g}") for value in values] for key, values in arrays.items()},
-            "lags": self.lags,
-            "n": self.n,
-        }
+        return dict(files.six_digits(vars(self)))
 
 
 def ljung_box(residuals: ArrayLike, *, lags: int) -> LjungBox:
@@ -186,4 +180,4 @@ def one_step(
         return None
     found = ljung_box(residuals, lags=wanted).to_json()
     error = float(known.std(ddof=1)) / math.sqrt(len(known))
-    return {**found, "spacing": step_size, "mean": float(f"{known.mean():.6g}"), "mean_error": float(f"{error:.6g}")}
+    return {**found, "spacing": step_size, **files.six_digits({"mean": float(known.mean()), "mean_error": error})}

@@ -239,12 +239,6 @@ class Results:
         """The rows of `intervals` of `model` in `ranking`."""
         return in_ranking(self.intervals[self.intervals["model"] == model], ranking)
 
-    def own_skip(self, model: str, ranking: str) -> str:
-        """What `model` is added to: the row it must beat to count."""
-        name = self.candidate(model, ranking)
-        row = self.records[name].get("skip_row") if name else None
-        return str(row) if row else ("ridge" if ranking == "shipped" else "naive")
-
 
 def members_in_words(record: Mapping[str, Any]) -> str:
     """`gru 0.60, ridge 0.40`: the members of a combination with their weights; empty for any other record. Two rows of

@@ -19,7 +19,7 @@ from forecast.models.problem import Problem
 from forecast.models.skip import Skip
 from forecast.networks.cells.weights import initialise
 from forecast.networks.description import Dense, Network, walk, warm_up
-from forecast.networks.heads import FittedHead, Head
+from forecast.networks.heads import FittedHead
 from forecast.networks.heads.distributions import correlation
 from forecast.system.errors import InputError, ModelFailure, quote_names
 from forecast.training import levenberg_marquardt as lm
@@ -160,7 +160,12 @@ def fit_head(
     head = spec.distribution_head
     if head is None:
         return None, series
-    _refuse_changes(problem, head)
+    changes = [c.name for c in problem.panel.task.target if c.transform in DIFFERENCED]
+    if head.compares_with_last and changes:  # a model of changes has no last value: its own zero is not the level's
+        raise InputError(
+            f"Head {head.kind!r} forecasts whether the target rises above its last value, but {quote_names(changes)} "
+            "has `transform: diff` or `logdiff`. Use `none` or `log` with `difference_inputs`, or another head."
+        )
     residuals = [np.where(s.weight > 0, s.target, np.nan).astype(np.float64) for s in series]
     leads = _leads(problem, skip) if head.uses_lead else [np.zeros_like(r) for r in residuals]
     known = [np.isfinite(r).any(axis=(1, 2)) for r in residuals]
@@ -193,16 +198,6 @@ def _leads(problem: Problem, skip: Skip) -> list[np.ndarray]:
             lead[windows.rows] = skip.forecast(windows, problem.channels) - windows.last[:, None]
         result.append(lead)
     return result
-
-
-def _refuse_changes(problem: Problem, head: Head) -> None:
-    """A model of changes has no last value to rise above: its own zero is not the level's."""
-    changes = [c.name for c in problem.panel.task.target if c.transform in DIFFERENCED]
-    if head.compares_with_last and changes:
-        raise InputError(
-            f"Head {head.kind!r} forecasts whether the target rises above its last value, but {quote_names(changes)} "
-            "has `transform: diff` or `logdiff`. Use `none` or `log` with `difference_inputs`, or another head."
-        )
 
 
 def dependence_of(problem: Problem, forecaster: Forecaster) -> np.ndarray | None:

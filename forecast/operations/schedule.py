@@ -102,7 +102,8 @@ class Scheduler:
     def _to_the_end(self, name: str, job: ScheduledJob) -> int:
         log = ProjectPaths.of(self.root).schedule / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        _cut(log)
+        if log.exists() and log.stat().st_size > LOG_BYTES:
+            files.write_bytes(log, log.read_bytes()[-LOG_BYTES // 2 :])
         command = [sys.executable, "-m", "forecast", *job.run]
         with log.open("ab") as output:
             output.write(f"\n== {self.clock():%Y-%m-%d %H:%M:%S} UTC forecast {' '.join(job.run)}\n".encode())
@@ -182,11 +183,6 @@ def _end(process: subprocess.Popen[bytes], grace: float = 10.0) -> None:
         process.kill()
         process.wait()
     send(family, signal.SIGKILL)
-
-
-def _cut(log: Path) -> None:
-    if log.exists() and log.stat().st_size > LOG_BYTES:
-        files.write_bytes(log, log.read_bytes()[-LOG_BYTES // 2 :])
 
 
 def _meaning(code: int) -> str:

@@ -73,10 +73,11 @@ def role_of(results: Results, ranking: str, model: str) -> str:
 
 def fitted_skip(results: Results) -> str:
     """The skip alone that the charts show: that of the chosen network, else of the best network."""
-    chosen = results.chosen("shipped") or ""
-    name = results.candidate(chosen, "shipped")
-    network = name is not None and results.records[name]["kind"] == "network"
-    return results.own_skip(chosen if network else results.best_network("shipped") or "", "shipped")
+    name = results.candidate(results.chosen("shipped") or "", "shipped")
+    if name is None or results.records[name]["kind"] != "network":
+        name = results.candidate(results.best_network("shipped") or "", "shipped")
+    row = results.records[name].get("skip_row") if name else None
+    return str(row or "ridge")
 
 
 def step_panels(results: Results) -> list[Panel]:

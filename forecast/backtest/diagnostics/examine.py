@@ -74,13 +74,13 @@ def diagnose(forecaster: Forecaster, windows: Windows) -> dict[str, Any]:
         **_worst(list(layers.values()), walk.dense.share),
         "layers": {p: d.to_json() for p, d in layers.items()},
     }
-    arrays: dict[str, Any] = {"lags": lags, "gradient": gradient.tolist()}
-    arrays["decay"] = {path: found.decay.tolist() for path, found in layers.items()}
+    arrays: dict[str, Any] = {"lags": lags, "gradient": gradient}
+    arrays["decay"] = {path: found.decay for path, found in layers.items()}
     if spec.recursive:
         run = free_run(network, weights, forecaster.skip, windows, forecaster.channels, forecaster.fed_back)
         numbers["loop"] = run.to_json()
-        arrays["free_run"] = run.path.max(axis=1).tolist()
-    return {"numbers": _plain(numbers), "arrays": _plain(arrays)}
+        arrays["free_run"] = run.path.max(axis=1)
+    return {"numbers": files.six_digits(numbers), "arrays": files.six_digits(arrays)}  # the differences give no more
 
 
 def _worst(layers: list[Dynamics], dense: float | None) -> dict[str, Any]:
@@ -99,17 +99,6 @@ def _worst(layers: list[Dynamics], dense: float | None) -> dict[str, Any]:
         "memory": max((m for m in memories if m is not None), default=None) if None not in memories else None,
         **saturated,
     }
-
-
-def _plain(value: Any) -> Any:
-    """Six significant digits, which is what the differences give; JSON has no NaN and no infinity: they are null."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if np.isfinite(value) else None
-    return value
 
 
 def lags_of(lookback: int) -> list[int]:

@@ -40,9 +40,10 @@ class Ets:
 
         states = self.states(y[: origins[-1] + 1])
         trend, season = switch(self.components[1]), switch(self.components[2])
+        damping = 1.0 if self.components[3] == "N" else float(self.parameters[3] or 0.0)
         out = np.empty((len(origins), horizon))
         for row, state in zip(out, states[origins + 1], strict=True):
-            etsforecast(state, self.season, trend, season, self._phi, horizon, row)
+            etsforecast(state, self.season, trend, season, damping, horizon, row)
         return out
 
     def states(self, y: Array) -> Array:
@@ -55,10 +56,6 @@ class Ets:
             y, self.season, np.array(initial), error, trend, season, damped != "N", alpha, beta, gamma, phi, 1
         )
         return np.asarray(states)
-
-    @property
-    def _phi(self) -> float:
-        return 1.0 if self.components[3] == "N" else float(self.parameters[3] or 0.0)
 
 
 class Spec(StatisticalSpec):

@@ -90,9 +90,6 @@ class Spec(RegressorSpec):
         rows = np.arange(lookback - lags, lookback)
         return np.concatenate([rows, lookback + rows]) if self.form == "dlinear" else rows
 
-    def _lags(self, coefficients: np.ndarray) -> int:
-        return (len(coefficients) - 1) // (2 if self.form == "dlinear" else 1)
-
     def _inputs(
         self, windows: Windows, arrays: Mapping[str, np.ndarray], output: int, horizon: int
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -111,7 +108,8 @@ class Spec(RegressorSpec):
         for output in range(channels.outputs):
             slopes, intercept = parameters[f"{output}/map"][:-1], parameters[f"{output}/map"][-1]
             x, base = self._inputs(windows, parameters, output, len(intercept))
-            columns = self._columns(windows.z.shape[1], self._lags(parameters[f"{output}/map"]))
+            lags = len(slopes) // (2 if self.form == "dlinear" else 1)
+            columns = self._columns(windows.z.shape[1], lags)
             outputs.append(base + x[:, columns] @ slopes + intercept)
         return np.stack(outputs, axis=2)
 
