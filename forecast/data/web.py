@@ -99,16 +99,20 @@ class Deadline:
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds of a `Retry-After` header, given as a number or as a date; None when absent or unreadable."""
-    value = headers.get("retry-after") or headers.get("Retry-After")
-    if not value:
-        return None
-    if value.strip().isdigit():
+    value = headers.get("retry-after") or headers.get("Retry-After") or ""
+    if value.strip().isdecimal():
         return float(value)
+    until = moment_of(value)
+    return None if until is None else max(0.0, (until - datetime.now(UTC)).total_seconds())
+
+
+def moment_of(date: str) -> datetime | None:
+    """The moment of a date in a header, in UTC as HTTP has them where it names no zone; None for what is no date."""
     try:
-        until = email.utils.parsedate_to_datetime(value)
+        found = email.utils.parsedate_to_datetime(date)
     except ValueError:
         return None
-    return max(0.0, (until - datetime.now(UTC)).total_seconds())
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def known(root: Path, dataset: str) -> list[Decision]:
     for path in (ProjectPaths.of(root).retraining(dataset) / "decisions").glob("*.json"):
         try:
             found.append(from_json(files.read_json(path)))
-        except (ValueError, TypeError, OSError):
+        except (ValueError, TypeError, KeyError, OSError):
             continue
     return sorted(found, key=lambda decision: (decision.data_end, decision.at))
 

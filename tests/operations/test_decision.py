@@ -126,5 +126,6 @@ def test_a_decision_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
     folder = ProjectPaths.of(tmp_path).retraining(NAME) / "decisions"
     files.write_json(folder / "b.json", asdict(decided("kept", key="b")))
     files.write_text(folder / "a.json", '{"half": ')
+    files.write_json(folder / "c.json", {"key": "c", "word": "kept"})
     assert [d.key for d in decision.known(tmp_path, NAME)] == ["b"]
     assert pd.Timestamp(decision.known(tmp_path, NAME)[0].at) == NOW

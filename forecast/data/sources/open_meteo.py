@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -210,10 +209,10 @@ class _Client:
 
 def _not_ahead(answer: web.Answer, clock: pd.Timestamp | None, what: str) -> web.Answer:
     """`DataError` where `clock` (UTC) is ahead of the service's: hours to come would count as observed."""
-    told = answer.headers.get("date")
+    told = web.moment_of(answer.headers.get("date", ""))
     if clock is None or told is None:
         return answer
-    theirs = pd.Timestamp(parsedate_to_datetime(told)).tz_convert("UTC").tz_localize(None)
+    theirs = pd.Timestamp(told).tz_localize(None)
     if clock > theirs + SKEW:
         raise DataError(
             f"{what}: asked for hours up to {clock:%Y-%m-%d %H:%M} UTC, where the service's clock says "

@@ -131,6 +131,7 @@ class _Client:
 
         # yfinance keeps answers by URL, failed ones too: without this a retry would be given the same failure.
         YfData.cache_get.cache_clear()
+        self.session.chart_status, self.session.retry_after = 0, None  # those of the ticker before say nothing of this
         # To the end of tomorrow and not of `as_of`: quotes are divided by splits up to today, which must be known.
         end = max(as_of, pd.Timestamp.now("UTC").tz_localize(None).normalize()) + pd.Timedelta(2, "D")
         try:

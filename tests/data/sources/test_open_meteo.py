@@ -86,6 +86,15 @@ def test_429_with_retry_after_waits_as_long_as_asked(tmp_path: Path, services: S
     assert waits == [9.0]
 
 
+@pytest.mark.parametrize(("date", "waited"), [
+    ("Wed, 21 Oct 2099 07:28:00", True), ("Wed, 21 Oct 2099 07:28:00 -0000", True),
+    ("Wed, 21 Oct 2015 09:28:00 +0200", False), ("soon", None), ("²", None), ("", None),
+])  # fmt: skip
+def test_a_retry_after_may_be_a_date_with_or_without_a_zone(date: str, waited: bool | None):
+    found = web.retry_after({"retry-after": date})
+    assert found is None if waited is None else found is not None and (found > 0) == waited
+
+
 def test_429_by_the_minute_without_retry_after_waits_a_minute(tmp_path: Path, services: Services):
     reason = {"error": True, "reason": "Minutely API request limit exceeded. Please try again in one minute."}
     services.fail("/v1/archive", answers(429, json.dumps(reason)), times=1)

@@ -112,6 +112,12 @@ def test_404_of_a_delisted_ticker_is_named_at_once(tmp_path: Path, services: Ser
     assert "ticker 'GONE': no prices" in message and "Delisted, misspelt" in message and waits == []
 
 
+def test_a_passing_fault_after_a_delisted_ticker_is_tried_again(tmp_path: Path, services: Services):
+    services.delisted.add("GONE")
+    services.fail(f"{CHART}/MSFT", fake.truncated, times=1)
+    assert list(read(tmp_path, services, ("GONE", "MSFT"), max_failed=0.5).failed) == ["GONE"]
+
+
 def test_nine_good_tickers_are_kept_when_the_tenth_fails(tmp_path: Path, services: Services):
     services.delisted.add("GONE")
     tickers = (*(f"T{i}" for i in range(9)), "GONE")
