@@ -146,16 +146,19 @@ def run_study(
 
 def _open(key: str, folder: Path, storage: str) -> optuna.Study:
     import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
     from sqlalchemy.pool import NullPool
 
     # Optuna writes to stderr through a handler of its own, which would break a progress display.
     logging.getLogger("optuna").setLevel(logging.WARNING)
     with postgres.locked(storage, "studies", what="Making Optuna's tables", timeout=LEFT):
-        kept = (
-            optuna.storages.RDBStorage(storage, engine_kwargs={"poolclass": NullPool})
-            if storage
-            else open_journal(folder / f"{key}.journal")
-        )
+        kept: BaseStorage
+        if storage:
+            kept = optuna.storages.RDBStorage(storage, engine_kwargs={"poolclass": NullPool})
+        else:  # mended first: the caller holds the study's lock, so nobody else writes to it
+            mend(folder / f"{key}.journal")
+            kept = JournalStorage(JournalFileBackend(str(folder / f"{key}.journal")))
         return optuna.create_study(storage=kept, study_name=key, direction="minimize", load_if_exists=True)
 
 
@@ -236,16 +239,6 @@ def _option(dimension: Dimension, label: Any) -> Any:
     if not isinstance(dimension, Choice):
         return label
     return next(option for option in dimension.options if _label(option) == label)
-
-
-def open_journal(path: Path) -> BaseStorage:
-    """The journal at `path`, mended first. The caller holds the study's lock, so nobody else writes to it."""
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    mend(path)
-    return JournalStorage(JournalFileBackend(str(path)))
 
 
 def mend(path: Path) -> None:

@@ -125,7 +125,10 @@ class Writer:
             upload = folder / "files"
             files.write_json(upload / "record.json", record.content)
             forecasts = record.folder / "forecasts.parquet"
-            picture = forecast_plot(forecasts, _title(record)) if forecasts.exists() else None
+            mae = record.main_row.get("mae")
+            error = f", test MAE {float(mae):.4g}" if mae else ""
+            title = f"{record.name} on {record.dataset}: the last forecasts of the test block{error}"
+            picture = forecast_plot(forecasts, title) if forecasts.exists() else None
             if picture is not None:
                 files.write_bytes(upload / "forecasts.png", picture)
             self.client.log_artifacts(run_id, str(upload))
@@ -158,12 +161,6 @@ def save_model(saved: Path, folder: Path) -> None:
     needs = {"pip_requirements": [f"{name}=={version(name)}" for name in REQUIREMENTS]}
     with store.quiet():
         mlflow.pyfunc.save_model(str(folder), python_model=str(SERVED), **about, **needs)
-
-
-def _title(record: Record) -> str:
-    mae = record.main_row.get("mae")
-    error = f", test MAE {float(mae):.4g}" if mae else ""
-    return f"{record.name} on {record.dataset}: the last forecasts of the test block{error}"
 
 
 DECISION = "decision"

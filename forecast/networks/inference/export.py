@@ -17,6 +17,7 @@ from __future__ import annotations
 import ast
 import base64
 import inspect
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -219,7 +220,8 @@ def _block_lines(block: Block, path: str, network: Network) -> Iterator[str]:
 
 
 def _parallel_lines(block: Parallel, path: str, network: Network) -> Iterator[str]:
-    shared, parts = f"shared_{_identifier(path)}", f"parts_{_identifier(path)}"
+    name = re.sub(r"\W", "_", path)
+    shared, parts = f"shared_{name}", f"parts_{name}"
     yield f"{shared}, {parts} = x, []"
     for k, branch in enumerate(block.branches):
         yield f"x = {shared}"
@@ -250,10 +252,6 @@ def _affine(x: str, path: str) -> str:
 
 def _activated(name: str, code: str) -> str:
     return code if name == "linear" else f"activate(xp, {name!r}, {code})"
-
-
-def _identifier(path: str) -> str:
-    return "".join(letter if letter.isalnum() else "_" for letter in path)
 
 
 def cell_sources(made: Iterable[type[Cell]]) -> str:
