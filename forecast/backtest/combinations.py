@@ -3,7 +3,8 @@
     members    networks, tied (the best set on validation), all, or names; of more than `MOST` the best on validation,
                with seats for rows that are no networks
     weights    equal; numbers; or stacked: the non-negative weights of sum 1 with the least squared error on
-               validation, shrunk towards equal weights by `PENALTY`
+               validation, shrunk towards equal weights by `PENALTY`. `networks` beside others count as one, their
+               mean: they err alike, and validation, on which they were tuned, flatters them
 
 Both are settled by the validation rows alone: `settle` is handed nothing else. What a combination forecasts inside
 validation is made with the members and weights that the other stretches of validation settle, so that its validation
@@ -13,7 +14,7 @@ error can be compared with those of rows that learnt nothing there.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
@@ -74,8 +75,10 @@ class Part:
         about = [{name: str(records[name][key]) for name in values} for key in ("model", "kind")]
         return cls(tuple(values), about[0], about[1], rows["cutoff"].to_numpy()[known], scaled[known], task, best_set)
 
-    def among(self, names: tuple[str, ...]) -> Part:
-        return replace(self, names=names, errors=self.errors[:, [self.names.index(name) for name in names]])
+    def averaged(self, groups: Sequence[tuple[str, ...]]) -> Part:
+        """The mean of each group as one member, by the name of its first."""
+        means = [self.errors[:, [self.names.index(name) for name in group]].mean(axis=1) for group in groups]
+        return replace(self, names=tuple(group[0] for group in groups), errors=np.column_stack(means))
 
     def best(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """At most `MOST` of `names`, those with the lowest error, in their order.
@@ -114,10 +117,18 @@ def settle(rule: Combination, part: Part) -> Shares:
     members = part.best(_members(rule, part))
     if not members:
         raise ModelFailure(f"none of its members ({', '.join(rule.members)}) is in this run with forecasts")
-    if rule.weights == "equal":
-        return dict.fromkeys(members, 1 / len(members))
-    weights = stacked(part.among(members))
-    return {name: float(weight) for name, weight in zip(members, weights, strict=True) if weight > 0}
+    groups = _counted(rule, part, members)
+    weights = np.full(len(groups), 1 / len(groups)) if rule.weights == "equal" else stacked(part.averaged(groups))
+    shares = {name: float(own) / len(group) for group, own in zip(groups, weights, strict=True) for name in group}
+    return {name: shares[name] for name in members if shares[name] > 0}
+
+
+def _counted(rule: Combination, part: Part, members: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """What counts as one member: every row alone, but the group `networks` where the rule names others beside it."""
+    several = tuple(name for name in members if part.kinds[name] == "network" and "networks" in rule.members)
+    if several in ((), members):
+        return [(name,) for name in members]
+    return [several, *((name,) for name in members if name not in several)]
 
 
 def _given(weights: Mapping[str, float], part: Part) -> Shares:

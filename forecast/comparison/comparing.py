@@ -73,8 +73,9 @@ def compared(
     ours = [s for s in scored if s.record["family"] != SERVICE]  # its row cannot be served
     validation = losses(ours, reference.scale, "validation")
     chosen = choose(validation)
-    combined = [s.record["model"] for s in ours if s.record["kind"] == COMBINATION]
-    rather = preferred(validation, chosen, combined, **_spacing(task))
+    rules = {s.record["model"]: s.record["params"] for s in ours if s.record["kind"] == COMBINATION}
+    learnt = [name for name, rule in rules.items() if rule["weights"] == "stacked"]
+    rather = preferred(validation, chosen, rules, learnt, **_spacing(task))
     chosen |= {ranking: found["model"] for ranking, found in rather.items()}
     test = losses(scored, reference.scale, "test")
     intervals = interval_tables(scored, reference.last, task, evaluation.levels, chosen)

@@ -15,8 +15,11 @@ from forecast.system.errors import InputError
 Key = tuple[str, str]  # model, ranking
 KEY = ["model", "ranking"]
 NO_ACTUALS: Key = ("", "origins")
-FEW, SEVERAL = "few origins", "several models"
+FEW, LEARNT, SEVERAL = "few origins", "learnt weights", "several models"
 """Why a row is preferred to the one with the lowest loss."""
+ERRORS = {FEW: 1, LEARNT: 2, SEVERAL: 2}
+"""How many standard errors more it may cost. They are of the days of one season; the season itself is one more doubt,
+which combinations depend on less: docs/protocol.md has what each number scored later."""
 COLUMNS = ["model", "ranking", "skip", "unique_id", "cutoff", "loss"]
 
 
@@ -66,14 +69,18 @@ def choose(validation: pd.DataFrame) -> dict[str, str]:
 
 
 def preferred(
-    validation: pd.DataFrame, chosen: Mapping[str, str], combined: Collection[str] = (), **spacing: Unpack[Spacing]
+    validation: pd.DataFrame,
+    chosen: Mapping[str, str],
+    combined: Collection[str] = (),
+    learnt: Collection[str] = (),
+    **spacing: Unpack[Spacing],
 ) -> dict[str, dict[str, Any]]:
     """By ranking the row to take instead of the chosen one, where validation cannot tell them apart.
 
     The one-standard-error rule (Breiman, Friedman, Olshen & Stone 1984) on paired differences: a row stands when it
-    costs at most one standard error more than the one with the lowest loss. With fewer than 30 origins whose horizons
-    do not overlap that is the best baseline; else, instead of a single network, the best of `combined`. `validation`
-    as in `choose`.
+    costs at most some standard errors (`ERRORS`) more than the one with the lowest loss. With fewer than 30 origins
+    whose horizons do not overlap that is the best baseline; else the best of `learnt`, the combinations with learnt
+    weights; else, instead of a single row, the best of `combined`. `validation` as in `choose`.
     Values: `{"model", "instead_of", "because", "origins", "extra_loss"}`.
     """
     means, _ = by_origin(validation)
@@ -86,14 +93,17 @@ def preferred(
         own = (model, ranking) if (model, ranking) in mean else (model, "baseline")
         if few and own in baselines:
             continue
-        several = [(name, ranking) for name in combined if (name, ranking) in mean and model not in combined]
-        for because, rows in ((FEW, baselines), (SEVERAL, several)):
+        own_learnt, several = (
+            [(name, ranking) for name in names if (name, ranking) in mean and model not in names]
+            for names in (learnt, combined)
+        )
+        for because, rows in ((FEW, baselines), (LEARNT, own_learnt), (SEVERAL, several)):
             if not rows or ranking in found:
                 continue
             taken = min(rows, key=lambda key: (mean[key], key))
             extra = (means[taken] - means[own]).to_numpy(dtype=float)
             error = mean_error(extra, dependence(n, **spacing)).value if n > 3 else np.inf
-            if float(extra.mean()) <= error:
+            if float(extra.mean()) <= ERRORS[because] * error:
                 about = {"model": taken[0], "instead_of": model, "because": because, "origins": n}
                 found[ranking] = {**about, "extra_loss": float(extra.mean()) / mean[own]}
     return found

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from forecast.comparison.longrun import NO_CYCLES, Spacing, taken_out
-from forecast.comparison.losses import FEW, NO_ACTUALS, SEVERAL
+from forecast.comparison.losses import FEW, LEARNT, NO_ACTUALS, SEVERAL
 from forecast.config.experiment import COMBINATION, NAIVE
 from forecast.data.results import RANKING_TITLES
 
@@ -94,8 +94,9 @@ def drift_in_words(drift: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 REASONS = {
-    FEW: "and with so few the simpler row is preferred",
-    SEVERAL: "and a combination is preferred to a single row that cannot be told from it",
+    FEW: "one standard error, and with so few the simpler row is preferred",
+    LEARNT: "two standard errors, and a combination with learnt weights depends less on the season of validation",
+    SEVERAL: "two standard errors, and a combination is preferred to a single row that cannot be told from it",
 }
 
 
@@ -103,8 +104,8 @@ def preferred_in_words(preferred: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The rankings in which a row was taken although another one has the lower validation loss."""
     return [
         f"{TITLES.get(ranking, ranking)}: {found['model']} is taken instead of {found['instead_of']}: on the "
-        f"{found['origins']} validation origins its extra loss ({percent(found['extra_loss'])}) is within one "
-        f"standard error, {REASONS[found.get('because', FEW)]}."
+        f"{found['origins']} validation origins its extra loss ({percent(found['extra_loss'])}) is within "
+        f"{REASONS[found.get('because', FEW)]}."
         for ranking, found in preferred.items()
     ]
 

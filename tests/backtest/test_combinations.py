@@ -76,7 +76,30 @@ def test_the_groups_name_networks_the_tied_best_and_everybody():
     assert settle(Combination(members=("networks",)), errors) == {"net": 0.5, "bad": 0.5}
     assert set(settle(Combination(members=("tied",)), errors)) == {"net", "line"}
     assert set(settle(Combination(members=("all",)), errors)) == {"net", "line", "bad"}
-    assert settle(Combination(members=("networks", "line")), errors) == dict.fromkeys(("net", "line", "bad"), 1 / 3)
+    assert settle(Combination(members=("networks", "line")), errors) == {"net": 0.25, "line": 0.5, "bad": 0.25}
+
+
+@pytest.mark.parametrize("weights", ["equal", "stacked"])
+def test_networks_beside_others_count_as_one_however_many_and_whichever_validation_flatters(weights):
+    kinds = ("network",) * 5 + ("linear", "linear")
+    errors = noise(*np.full(7, 0.1), rows=400)
+    errors[:, :5] += noise(1.0, rows=400)  # they err alike, and the first has the lowest error there
+    errors[:, 0] *= 0.8
+    errors[:, 5:] += np.random.default_rng(2).normal(size=(400, 2))
+    found = settle(
+        Combination(members=("networks", "line", "other"), weights=weights),
+        part(errors, ("a", "b", "c", "d", "e", "line", "other"), kinds),
+    )
+    networks = [found[name] for name in "abcde"]
+    assert networks == pytest.approx([networks[0]] * 5) and sum(networks) < 0.5
+    assert sum(found.values()) == pytest.approx(1.0)
+
+
+def test_networks_named_one_by_one_or_alone_have_weights_of_their_own():
+    errors = part(noise(0.1, 2.0, 2.0), ("net", "bad", "line"), ("network", "network", "linear"))
+    for members in (("networks",), ("all",), ("net", "bad", "line")):
+        found = settle(Combination(members=members, weights="stacked"), errors)
+        assert found["net"] > 0.9 > 2 * found.get("bad", 0.0)
 
 
 def test_of_more_than_a_forecast_has_time_for_the_best_on_validation_are_members():
@@ -164,11 +187,10 @@ def test_a_combination_averages_seeds_first_then_members_and_keeps_both(trained)
     combine("mix", Combination(members=("networks", "line")), TASK, trained, everybody)
     record = files.read_json(trained / "mix" / "record.json")
     table = pd.read_parquet(trained / "mix" / "forecasts.parquet")
-    assert (table["y_hat"] - table["y"]).to_numpy() == pytest.approx(np.full(len(table), (1 - 2 + 3) / 3))
+    assert (table["y_hat"] - table["y"]).to_numpy() == pytest.approx(np.full(len(table), ((1 - 2) / 2 + 3) / 2))
     assert set(table["seed"]) == {0} and len(table) == sum(BLOCKS.values())
-    assert {m["candidate"]: m["weight"] for m in record["members"]} == dict.fromkeys(
-        ("up.linear", "down.linear", "line"), 1 / 3
-    )
+    weights = {m["candidate"]: m["weight"] for m in record["members"]}
+    assert weights == {"up.linear": 0.25, "down.linear": 0.25, "line": 0.5}
     assert record["members"][0]["params"] == {"units": 1} and record["n_params"] == 9
     kept = {str(path.parent.relative_to(trained / "mix" / "members")) for path in trained.glob("mix/members/*/*/*")}
     assert kept == {"up.linear/seed-0", "up.linear/seed-1", "down.linear/seed-0", "down.linear/seed-1", "line/seed-0"}
