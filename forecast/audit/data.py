@@ -45,8 +45,7 @@ def history(project: Project) -> Iterator[Finding]:
     root = project.paths.root
     pointed = snapshots.inside(root, snapshots.read_pointer(root, project.dataset).snapshot)
     for path in snapshots.snapshots(root, project.dataset):
-        record = path.with_suffix(".json")
-        content = files.read_json(record) if record.exists() else {}
+        content = files.noted(path.with_suffix(".json"))
         frame = pd.read_parquet(path)
         if content.get("sha256") and snapshots.content_sha256(frame) != content["sha256"]:
             text = f"{path.name} was changed after it was taken"

@@ -89,8 +89,7 @@ def fetch_new(
 def restored(name: str, root: Path, as_of: pd.Timestamp) -> Fetched | None:
     """The pointer moved to the stored snapshot of exactly this `as_of`, or None when there is none."""
     for path in snapshots.snapshots(root, name):
-        record = path.with_suffix(".json")
-        content = files.read_json(record) if record.exists() else {}
+        content = files.noted(path.with_suffix(".json"))
         if not content or pd.Timestamp(content["as_of"]) != as_of:
             continue
         frame = snapshots.verify(path, content["sha256"], name)
@@ -222,9 +221,9 @@ def summary(name: str, dataset: Dataset, *, root: Path, now: pd.Timestamp) -> tu
     try:
         frame = preparation.check_data(name, dataset, root=root)
         raw = preparation.fetch(name, dataset, root=root)
+        pointer, record = snapshots.read_pointer(root, name), snapshots.provenance(root, name)
     except ForecastError as error:
         return _without(name, state=str(error)), []
-    pointer, record = snapshots.read_pointer(root, name), snapshots.provenance(root, name)
     described = quality.describe(frame, dataset)
     found = quality.findings(preparation.comparable(raw, dataset), dataset, as_of=pd.Timestamp(pointer.as_of))
     last, kind = frame["ds"].max(), dataset.calendar.kind

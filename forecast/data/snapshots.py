@@ -71,7 +71,7 @@ def write_snapshot(
         verify(path, sha, dataset)
     except DataError:  # absent, or not what was written
         files.write_frame(path, frame)
-    if not path.with_suffix(".json").exists():
+    if not files.noted(path.with_suffix(".json")):
         files.write_json(path.with_suffix(".json"), record)
     return pointer
 
@@ -125,10 +125,11 @@ def verify(path: Path, sha256: str, dataset: str) -> pd.DataFrame:
 
 
 def provenance(root: Path, dataset: str) -> dict[str, Any]:
-    """The record beside the pointed snapshot; empty when the snapshot was not made yet."""
+    """The record beside the pointed snapshot; empty when that was not made yet, `DataError` for a damaged one."""
     path = inside(root, read_pointer(root, dataset).snapshot).with_suffix(".json")
-    record: dict[str, Any] = files.read_json(path) if path.exists() else {}
-    return record
+    if (record := files.noted(path)) or not path.exists():
+        return record
+    raise DataError(f"{path}: cannot be read. Restore it from git, or run `forecast fetch {dataset}`.")
 
 
 def snapshots(root: Path, dataset: str) -> list[Path]:

@@ -13,7 +13,7 @@ from forecast.config.datasets import Dataset
 from forecast.config.paths import ProjectPaths
 from forecast.data import preparation, snapshots, vintages
 from forecast.data.columns import adjusted
-from forecast.data.ingest import Fetched, fetch_new
+from forecast.data.ingest import Fetched, fetch_new, summary
 from forecast.data.web import Deadline
 from forecast.system import files
 from forecast.system.errors import BusyError, DataError, InputError
@@ -223,6 +223,18 @@ def test_nothing_new_moves_as_of_and_keeps_the_snapshot(tmp_path: Path, services
     services.now = BEFORE + pd.Timedelta("3h")
     second = take(tmp_path, shares(services), services.now)
     assert second.pointer.snapshot == first.pointer.snapshot and second.pointer.as_of > first.pointer.as_of
+
+
+def test_a_damaged_record_is_told_and_made_again_by_the_next_fetch(tmp_path: Path, services: Services):
+    take(tmp_path, city(services), BEFORE)
+    (path,) = (tmp_path / "data" / "snapshots" / "live").glob("*.json")
+    whole = path.read_text()
+    path.write_text(whole[:20])
+    with pytest.raises(DataError, match=r"cannot be read\..*run `forecast fetch live`"):
+        record(tmp_path)
+    assert "cannot be read" in summary("live", city(services), root=tmp_path, now=BEFORE)[0]["state"]
+    take(tmp_path, city(services), BEFORE)
+    assert path.read_text() == whole
 
 
 def test_the_history_of_a_ticker_that_fails_today_is_kept(tmp_path: Path, services: Services):

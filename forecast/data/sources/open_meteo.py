@@ -256,12 +256,12 @@ def _frame(content: dict[str, Any], variables: dict[str, str], name: str, what: 
     absent = [theirs for theirs in wanted if not isinstance(hourly, dict) or theirs not in hourly]
     if absent or not isinstance(hourly, dict):
         raise DataError(f"{what}: the answer lacks {absent}; the service renamed or dropped it. Nothing was taken.")
-    if len({len(hourly[theirs]) for theirs in wanted}) != 1:
-        raise DataError(f"{what}: the columns of the answer differ in length. Nothing was taken.")
     for theirs in variables.values():
         if units.get(theirs) in REFUSED_UNITS:
             raise DataError(f"{what}: {theirs} came in {units[theirs]}, wanted {sorted(UNITS.values())} as asked.")
     try:
+        if len({len(hourly[theirs]) for theirs in wanted}) != 1:
+            raise DataError(f"{what}: the columns of the answer differ in length. Nothing was taken.")
         times = pd.Series(pd.to_datetime(pd.Series(hourly["time"]), format="ISO8601")).astype("datetime64[ns]")
         columns = {ours: np.asarray(hourly[theirs], dtype=np.float64) for ours, theirs in variables.items()}
     except (ValueError, TypeError) as error:

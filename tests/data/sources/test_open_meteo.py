@@ -258,6 +258,11 @@ def test_text_instead_of_a_number_is_refused(tmp_path: Path, services: Services)
     assert "no time or number" in refused(tmp_path, services)
 
 
+def test_a_column_that_is_no_list_is_named(tmp_path: Path, services: Services):
+    changed(services, lambda content: {**content, "hourly": {**content["hourly"], "temperature_2m": None}})
+    assert "the answer holds what is no time or number" in refused(tmp_path, services)
+
+
 def test_nulls_are_missing_values(tmp_path: Path, services: Services):
     def holed(content: Any) -> Any:
         content["hourly"]["temperature_2m"][3] = None
