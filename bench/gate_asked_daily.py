@@ -9,11 +9,15 @@ import numpy as np
 import pandas as pd
 from scipy import signal
 
+from forecast.comparison.longrun import Spacing
 from forecast.comparison.paired_tests import diebold_mariano
-from forecast.operations.gate import Evidence, Steps, always_valid, level
+from forecast.operations.gate import Evidence, always_valid, level
 
 LOOKS, ALPHA = 250, 0.05
-SETTINGS = {"stocks": (Steps(5, 1), 60, 1), "weather": (Steps(24, 24, 6), 112, 4)}
+SETTINGS = {
+    "stocks": (Spacing(horizon=5, season_length=1, step_size=1), 60, 1),
+    "weather": (Spacing(horizon=24, season_length=24, step_size=6), 112, 4),
+}
 """Steps, fresh origins at the first look, new origins a day."""
 WORLDS = ("independent", "overlapping horizons", "heavy tails", "changing variance", "AR(1), 0.5", "AR(1), 0.9")
 
@@ -37,7 +41,7 @@ def differences(world: str, overlap: int, shape: tuple[int, int], rng: np.random
     return np.asarray(values / values.std())
 
 
-def promoted(difference: np.ndarray, steps: Steps, first: int, per_look: int, *, looks: int = LOOKS) -> int:
+def promoted(difference: np.ndarray, steps: Spacing, first: int, per_look: int, *, looks: int = LOOKS) -> int:
     """The first of the daily looks (from 0) at which the gate says "better"; -1 when it never does."""
     zero = np.zeros_like(difference)
     for look in range(looks):
@@ -48,14 +52,11 @@ def promoted(difference: np.ndarray, steps: Steps, first: int, per_look: int, *,
     return -1
 
 
-def tested_daily(difference: np.ndarray, steps: Steps, first: int, per_look: int, *, every: int = 5) -> bool:
+def tested_daily(difference: np.ndarray, steps: Spacing, first: int, per_look: int, *, every: int = 5) -> bool:
     """Whether a Diebold-Mariano test at 5 % over the newest `first` origins says "better" on any of the days."""
     for look in range(0, LOOKS, every):
         window = difference[look * per_look : first + look * per_look]
-        found = diebold_mariano(
-            np.zeros_like(window), window, horizon=steps.horizon, season_length=steps.season_length,
-            step_size=steps.step_size, alternative="less",
-        )  # fmt: skip
+        found = diebold_mariano(np.zeros_like(window), window, alternative="less", **steps)
         if found.p < ALPHA:
             return True
     return False
@@ -65,7 +66,7 @@ def null_worlds(runs: int = 1000) -> pd.DataFrame:
     """Per world of equal recipes the share of years, in %, with a false promotion: this gate, and a daily test."""
     rows = []
     for name, (steps, first, per_look) in SETTINGS.items():
-        overlap = -(-steps.horizon // steps.step_size)
+        overlap = -(-steps["horizon"] // steps["step_size"])
         for number, world in enumerate(WORLDS):
             shape = (runs, first + LOOKS * per_look)
             samples = differences(world, overlap, shape, np.random.default_rng([number, first]))
@@ -80,7 +81,7 @@ def power(runs: int = 200) -> pd.DataFrame:
     """Mean gain in standard deviations of an origin's difference → share found in a year (%), median day."""
     rows = []
     for name, (steps, first, per_look) in SETTINGS.items():
-        overlap = -(-steps.horizon // steps.step_size)
+        overlap = -(-steps["horizon"] // steps["step_size"])
         samples = differences(
             "overlapping horizons", overlap, (runs, first + LOOKS * per_look), np.random.default_rng([9, first])
         )

@@ -19,8 +19,8 @@ from forecast.comparison import metrics
 from forecast.config.experiment import NAIVE
 from forecast.config.task import Task
 from forecast.data.panel import series_name, with_series
-from forecast.data.results import BLOCKS, MEAN, SPREAD, Results
-from forecast.data.splits import Borders
+from forecast.data.results import MEAN, SPREAD, Results
+from forecast.data.splits import BLOCKS, Borders
 from forecast.system.errors import InputError
 
 

@@ -26,7 +26,6 @@ BASELINE = "baseline"
 """The ranking of a candidate that stands in all of them."""
 RANKINGS = ("shipped", "architecture")
 RANKING_TITLES = {"shipped": "as shipped", "architecture": "architecture alone"}
-BLOCKS = ("train", "validation", "calibration", "test")
 MEAN, SPREAD, ENSEMBLE = "mean", "std", "ensemble"
 """What stands in the column `seed` of a table beside the seeds: their mean, their standard deviation, and the mean of
 their forecasts."""

@@ -16,22 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from forecast.comparison.longrun import dependence, mean_error
+from forecast.comparison.longrun import Spacing, dependence, mean_error
 from forecast.comparison.paired_tests import MARGIN, MINIMUM, equivalence, relative
 from forecast.comparison.sentences import percent
 from forecast.system import files
 
 Array = NDArray[np.float64]
 Word = Literal["better", "equivalent", "first", "kept"]
-
-
-@dataclass(frozen=True)
-class Steps:
-    """`horizon` and `season_length` in time steps; origins are `step_size` steps apart."""
-
-    horizon: int
-    season_length: int
-    step_size: int = 1
 
 
 @dataclass(frozen=True)
@@ -75,7 +66,7 @@ class Verdict:
     numbers: dict[str, Any]
 
 
-def decide(fresh: Fresh, evidence: Evidence | None, steps: Steps, rules: Rules, *, ageing: str = "") -> Verdict:
+def decide(fresh: Fresh, evidence: Evidence | None, steps: Spacing, rules: Rules, *, ageing: str = "") -> Verdict:
     """The verdict. `ageing`: why the champion is stale or drifting, empty while it is neither.
 
     Promotes when the challenger is better (`always_valid`), or equivalent to an ageing champion; in both cases only
@@ -97,7 +88,7 @@ def decide(fresh: Fresh, evidence: Evidence | None, steps: Steps, rules: Rules, 
     if evidence is None or not np.isfinite(fresh.champion).all():
         return _without_a_champion(skill, numbers)
     sequence = always_valid(evidence, steps, alpha=level(rules.alpha, evidence.test))
-    same = equivalence(evidence.challenger, evidence.champion, margin=rules.margin, **asdict(steps))
+    same = equivalence(evidence.challenger, evidence.champion, margin=rules.margin, **steps)
     # Two models with the same loss at every origin are one function: no number of origins is needed to see it.
     word = "equivalent" if np.array_equal(fresh.challenger, fresh.champion) else same.word
     numbers |= {"evidence": asdict(sequence), "test": evidence.test}
@@ -143,7 +134,7 @@ class SequentialTest:
         return self.z >= self.boundary
 
 
-def always_valid(evidence: Evidence, steps: Steps, *, alpha: float) -> SequentialTest:
+def always_valid(evidence: Evidence, steps: Spacing, *, alpha: float) -> SequentialTest:
     """Is the mean of champion - challenger above zero, whenever and however often this is asked?
 
     z is the normal quantile of the t ratio with the standard error and degrees of freedom of `longrun`; the boundary
@@ -159,7 +150,7 @@ def always_valid(evidence: Evidence, steps: Steps, *, alpha: float) -> Sequentia
         return SequentialTest(0.0, limit, n, mean, alpha, f"{n} origins; {MINIMUM} are needed")
     if not np.any(difference):
         return SequentialTest(0.0, limit, n, mean, alpha, "identical losses")
-    error = mean_error(difference, dependence(n, **asdict(steps)))
+    error = mean_error(difference, dependence(n, **steps))
     if error.value == 0.0:  # ahead by one amount everywhere: only a sign, and no variance to judge it by
         return SequentialTest(0.0, limit, n, mean, alpha, "no variance")
     return SequentialTest(normal_score(mean / error.value, error.dof), limit, n, mean, alpha)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from forecast.comparison.longrun import Spacing
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.operation import Retraining, load_retraining
 from forecast.config.paths import ProjectPaths
@@ -138,7 +139,7 @@ def _judged(job: Job, tree: Tree, about: Decision, current: Champion | None, fou
         ledger = evidence.Ledger(job.home / "ledger.json")
         ledger.add(losses, version=current.version, recipe=about.config_hash, at=job.now)
         gathered = ledger.evidence(version=current.version, recipe=about.config_hash)
-    steps = gate.Steps(settings.horizon, settings.season_length, settings.step_size)
+    steps = Spacing(horizon=settings.horizon, season_length=settings.season_length, step_size=settings.step_size)
     limits = gate.Rules(rules.alpha, rules.margin, rules.wanted_origins(settings))
     looked_at = gate.Fresh(**{str(name): own.to_numpy() for name, own in losses.items()})
     verdict = gate.decide(looked_at, gathered, steps, limits, ageing=found.ageing)

@@ -11,7 +11,8 @@ import pandas as pd
 
 from forecast.config.datasets import Dataset, Splits
 from forecast.config.task import SessionCalendar, WeekdayCalendar, written
-from forecast.data.results import BLOCKS, RANKING_TITLES, RANKINGS, Results
+from forecast.data.results import RANKING_TITLES, RANKINGS, Results
+from forecast.data.splits import BLOCKS
 from forecast.report import text
 from forecast.report.charts import Axes, Point, scatter
 from forecast.report.figures import Panel, error_title, headline, role_of

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from bench.gate_asked_daily import SETTINGS, differences, promoted
-from forecast.operations.gate import Evidence, Fresh, Rules, Steps, always_valid, boundary, decide, level
+from forecast.comparison.longrun import Spacing
+from forecast.operations.gate import Evidence, Fresh, Rules, always_valid, boundary, decide, level
 
-STEPS, RULES = Steps(horizon=1, season_length=1), Rules(least_fresh=60)
+STEPS, RULES = Spacing(horizon=1, season_length=1), Rules(least_fresh=60)
 RNG = np.random.default_rng(3)
 NOISE = RNG.uniform(0.9, 1.1, 400)
 
@@ -34,7 +35,7 @@ def test_an_equal_challenger_takes_over_only_from_an_ageing_champion() -> None:
 
 def test_the_same_function_is_equivalent_however_few_origins_there_are() -> None:
     """60 sessions at horizon 5 are 12 origins that do not overlap; 30 are needed of two different models."""
-    steps, losses = Steps(horizon=5, season_length=1), NOISE[:60]
+    steps, losses = Spacing(horizon=5, season_length=1), NOISE[:60]
     same = Fresh(losses, 2 * losses, losses.copy()), Evidence(losses, losses.copy(), test=1, first=60)
     assert decide(*same, steps, RULES, ageing="stale").word == "equivalent"
     other = decide(*case(1.0, n=60), steps, RULES, ageing="stale")
@@ -101,7 +102,7 @@ def test_in_a_year_of_daily_gates_luck_promotes_an_equal_recipe_in_at_most_five_
     name: str, world: str
 ) -> None:
     steps, first, per_look = SETTINGS[name]
-    overlap = -(-steps.horizon // steps.step_size)
+    overlap = -(-steps["horizon"] // steps["step_size"])
     years = differences(world, overlap, (150, first + 250 * per_look), np.random.default_rng(0))
     by_luck = sum(promoted(year, steps, first, per_look) >= 0 for year in years)
     assert by_luck <= 7
