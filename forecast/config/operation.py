@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 
 from forecast.config.datasets import Dataset
 from forecast.config.reading import Config, load, plain_names, read_yaml, validated
-from forecast.config.task import TimeZone, Weekday
+from forecast.config.task import WEEKDAYS, TimeZone, Weekday
 from forecast.system.errors import InputError, nearest
 
 SESSIONS = 60
@@ -101,7 +101,6 @@ def check_retraining(names: Iterable[str], folder: Path | str = "configs") -> No
             raise InputError(f"{path}: unknown dataset {name!r}.{nearest(name, known)}.")
 
 
-DAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 COMMANDS = ("retrain", "fetch", "predict", "status", "check", "run", "sync")
 
 
@@ -114,7 +113,7 @@ class ScheduledJob(Config):
 
     run: tuple[str, ...] = Field(min_length=1)
     at: tuple[str, ...] = Field(min_length=1)
-    days: tuple[Weekday, ...] = Field(DAYS, min_length=1)
+    days: tuple[Weekday, ...] = Field(WEEKDAYS, min_length=1)
     time_zone: TimeZone = "UTC"
     jitter_minutes: float = Field(0.0, ge=0, lt=720)
     timeout_minutes: float = Field(120.0, gt=0)

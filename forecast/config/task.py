@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -22,6 +22,7 @@ from forecast.system.files import read_json
 
 Transform = Literal["none", "log", "diff", "logdiff", "log1p"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
 CalendarFeature = Literal["hour_of_day", "day_of_week", "day_of_year", "month_of_year"]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from pandas.tseries.frequencies import to_offset
 
-from forecast.config.task import CalendarFeature, RegularCalendar, SessionCalendar, Weekday, WeekdayCalendar, written
+from forecast.config.task import WEEKDAYS, CalendarFeature, RegularCalendar, SessionCalendar, WeekdayCalendar, written
 from forecast.data.schema import place
 from forecast.system.errors import ForecastError, InputError
 
@@ -22,7 +22,6 @@ Daily = SessionCalendar | WeekdayCalendar
 MOST_SHOWN = 3
 MOST_STEPS = 100_000_000
 """Of one series: three years of seconds."""
-_WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _CYCLES: dict[CalendarFeature, tuple[str, float, float]] = {
     "hour_of_day": ("day", 1.0, 24.0),
     "day_of_week": ("week", 7.0, 7.0),
@@ -56,7 +55,7 @@ def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
         return inside.difference(pd.DatetimeIndex(list(calendar.extra_closures)).as_unit("ns"))
     if isinstance(calendar, WeekdayCalendar):
         days = pd.date_range(start.ceil("D"), end, freq="D").as_unit("ns")
-        open_days = days[days.day_of_week.isin([_WEEKDAYS.index(day) for day in calendar.days])]
+        open_days = days[days.day_of_week.isin([WEEKDAYS.index(day) for day in calendar.days])]
         return open_days.difference(pd.DatetimeIndex(list(calendar.closures)).as_unit("ns"))
     if (step := fixed_step(calendar)) is not None and (end - start) / step > MOST_STEPS:
         raise InputError(
@@ -173,7 +172,7 @@ def _steps(stamps: pd.DatetimeIndex) -> list[str]:
     if common < pd.Timedelta(7, "D"):
         step = to_offset(common)
         return [f"{common.days}D" if common == common.floor("D") else f"{step.n}{step.base.freqstr}"]
-    weeks = [f"W-{day.upper()}" for day in _WEEKDAYS]
+    weeks = [f"W-{day.upper()}" for day in WEEKDAYS]
     return [
         *weeks,
         *(f"{n}{step}" for n in (1, 2) for step in ("MS", "ME", "QS", "QE", "YS", "YE")),

@@ -31,8 +31,9 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
-from forecast.config.operation import DAYS, Schedule, ScheduledJob
+from forecast.config.operation import Schedule, ScheduledJob
 from forecast.config.paths import ProjectPaths
+from forecast.config.task import WEEKDAYS
 from forecast.system import files
 from forecast.system.processes import send
 
@@ -212,7 +213,7 @@ def _moments(name: str, job: ScheduledJob, around: datetime) -> Iterator[datetim
     """Every moment of the job from two days before `around` on, rising."""
     day = around.astimezone(job.zone).date() - timedelta(days=2)
     while True:
-        if DAYS[day.weekday()] in job.days:
+        if WEEKDAYS[day.weekday()] in job.days:
             yield from sorted(_on(name, job, day))
         day += timedelta(days=1)
 
