@@ -66,7 +66,7 @@ class Model:
     record: Array | None = None
 
     @classmethod
-    def average(cls, *models: Model, training: TrainingRecord | None = None) -> Model:
+    def average(cls, *models: Model) -> Model:
         """One model of several single nets on the same data, whose output is the median of theirs."""
         if len({tuple(np.concatenate(list(vars(m.scaling).values()))) for m in models}) != 1:
             raise InputError("The models are scaled by different data. Train all of them on the same rows.")
@@ -74,7 +74,7 @@ class Model:
         if len(nets) < len(models):
             raise InputError("One of the models is itself a set of nets. Give `*model.members` in its place.")
         weights = {f"{k}/{name}": w for k, m in enumerate(models) for name, w in m.weights.items()}
-        return cls(NetSet(nets), weights, models[0].scaling, training or TrainingRecord(), models[0].record)
+        return cls(NetSet(nets), weights, models[0].scaling, record=models[0].record)
 
     @property
     def members(self) -> tuple[Model, ...]:

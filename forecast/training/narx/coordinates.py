@@ -69,18 +69,10 @@ class InCoordinates:
             yield error, self.coordinates.matrix.T @ plain
 
 
-def differences(net: Narx, experiments: Sequence[Experiment]) -> Coordinates:
-    """The level and the differences of the past outputs, each in its own standard deviations."""
-    return _coordinates(net, _differences(net, experiments))
-
-
-def increments(net: Narx, experiments: Sequence[Experiment]) -> Coordinates:
-    """The differences alone: the increment of y whatever its level, and a system that integrates has no level."""
-    return _coordinates(net, _differences(net, experiments)[net.measured_outputs :])
-
-
-def _coordinates(net: Narx, seen: Array) -> Coordinates:
-    """Those of a net that sees seen @ z, its linear path beginning at the last output."""
+def differences(net: Narx, experiments: Sequence[Experiment], left_out: int = 0) -> Coordinates:
+    """The level and the differences of the past outputs, each in its own standard deviations, without the first
+    `left_out` of them: 1 leaves the level out, for a system that integrates has none."""
+    seen = _differences(net, experiments)[left_out * net.measured_outputs :]
     o, k = net.outputs, net.hidden
     others = np.eye(k + o * k + o)  # the weights that no column of z goes through
     matrix = block_diag(np.kron(np.eye(k), seen.T), others, np.kron(np.eye(o), seen.T))
@@ -132,15 +124,13 @@ class Treatment:
 
 
 UNTREATED = Treatment()
-COORDINATES = {"differences": differences, "increments": increments, "integrating states": increments}
+COORDINATES = {"differences": 0, "increments": 1, "integrating states": 1}  # and what they leave out
 
 
 @dataclass(frozen=True)
 class Member:
-    """One net of the ensemble and its free-run RMSE on its held-out block, in the units of y (mean over outputs).
-
-    `behind`: times that of the best net of its fold.
-    """
+    """One net of the ensemble and its free-run RMSE on its held-out block, in the units of y (mean over outputs);
+    `behind`: times that of the best net of its fold."""
 
     net: Narx
     weights: Array
@@ -167,11 +157,10 @@ class Member:
     def stays_within(self, experiments: Sequence[Experiment], inputs: Sequence[Array], start: int) -> bool:
         """Whether the free run never reaches the outer bounds under bounded inputs that the net has not seen."""
         net, low, high = self.net, np.array(self.net.low), np.array(self.net.high)
-        start *= self.treatment.stride
         y, seen = np.concatenate([e.y for e in experiments]), net.measured_outputs
         never_reached = (np.nanmin(y, axis=0) > low[:seen]) & (np.nanmax(y, axis=0) < high[:seen])
         for u in inputs:
-            v = net.free_run(self.weights, u, experiments[0].y[:start])
+            v = net.free_run(self.weights, u, experiments[0].y[: start * self.treatment.stride])
             left = ((v < low) | (v > high))[:, :seen]
             if not np.isfinite(v).all() or left[:, never_reached].any():
                 return False

@@ -197,8 +197,7 @@ def dead_times(experiments: Sequence[Experiment], deepest: int = 40) -> tuple[in
     2. Neighbouring delays of a smooth input replace each other in the first test, so the two delays that alone lower
        the error most beside past y must lie beyond the dead time, and clearly (`CLEAR_GAIN`).
     """
-    length = min(map(len, experiments))
-    last = min(deepest, length // 20)
+    last = min(deepest, min(map(len, experiments)) // 20)
     inputs, outputs = experiments[0].u.shape[1], experiments[0].y.shape[1]
     if last < LEAST_DEAD_TIME:
         return (0,) * inputs
@@ -217,15 +216,13 @@ def memory(experiments: Sequence[Experiment], deepest: int = 20) -> int:
     A nonlinear dependence shows in a linear model too as long as the nearest delays matter at all; 0 where the
     experiments are too short to tell.
     """
-    length = min(map(len, experiments))
-    last = min(deepest, length // 20) - 1
+    last = min(deepest, min(map(len, experiments)) // 20) - 1
     if last < 0:
         return 0
     x, y = arx_regressors(experiments, last, MEMORY_OUTPUTS)
     inputs, past = experiments[0].u.shape[1], MEMORY_OUTPUTS * y.shape[1]
     widths = np.arange(1, last + 2)
-    kept = [[*range(past + inputs * width), -1] for width in widths]
-    errors = np.array([deviance(x[:, own], y) for own in kept])
+    errors = np.array([deviance(x[:, [*range(past + inputs * width), -1]], y) for width in widths])
     return int(widths[np.argmin(errors + np.log(len(y)) * y.shape[1] * inputs * widths)])
 
 

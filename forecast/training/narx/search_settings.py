@@ -71,8 +71,7 @@ def delay_net(order: Order, settings: SearchSettings, experiment: Experiment) ->
     y_order, first, width, hidden = order
     y_delays = tuple(range(1, min(y_order, settings.start) + 1))
     inputs, outputs = experiment.u.shape[1], experiment.y.shape[1]
-    u_delays = tuple(range(first, first + width))
-    return Narx(inputs, outputs, y_delays, u_delays if inputs else (), hidden)
+    return Narx(inputs, outputs, y_delays, tuple(range(first, first + width)) if inputs else (), hidden)
 
 
 def iterations_of(settings: SearchSettings) -> int:
