@@ -293,26 +293,9 @@ def test_nets_that_know_no_level_are_taken_alone_where_they_follow_the_record_as
         members = [Member(net, np.zeros(3), 0.1, kind, error) for kind, error in errors]
         return {member.coordinates for member in search.together(members, 1000)}
 
-    assert kept(("level", 1.0), ("integrating states", 1.2), ("states", 1.1)) == {"integrating states"}
-    apart = ("level", 1.0), ("states", 1.2), ("integrating states", 1.4)
+    assert kept(("level", 1.0), ("integrating states", 1.09), ("states", 1.05)) == {"integrating states"}
+    apart = ("level", 1.0), ("states", 1.2), ("integrating states", 1.3)
     assert kept(*apart) == {"level", "states", "integrating states"}
-
-
-def test_training_on_all_rows_is_left_out_where_it_would_learn_the_noise() -> None:
-    """Noise with a memory of 30 rows is half learnt by a training that nothing stops: 1.7 times it on other rows."""
-    rng = np.random.default_rng(0)
-
-    def record(seed: int) -> Experiment:
-        u = random_steps(600, hold=8, seed=seed)
-        noise = lfilter([1.0], [1.0, -0.97], rng.normal(size=600))
-        return Experiment(u, lfilter([0.0, 0.0, 0.2], [1.0, -0.8], np.tanh(1.5 * u)) + 0.15 * noise / noise.std())
-
-    first, last = record(0), record(1)
-    settings = SearchSettings(folds=3, starts=2, states=((3, 6),), integrating=(), rounds=((10, 2), (20, 2)))
-    model = identify(first, settings=settings)
-    assert any("stay as the folds left them" in note for note in model.notes)
-    run = model.parallel(last.u, last.y[:5]).y
-    assert np.sqrt(np.mean((run - last.y) ** 2)) < 1.3 * 0.15
 
 
 def test_an_interrupted_search_gives_the_nets_found_until_then(monkeypatch: pytest.MonkeyPatch) -> None:

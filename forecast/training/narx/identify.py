@@ -10,7 +10,6 @@
    is given up: one block is too short to tell, where a system integrates above all.
 3. The survivors of every fold are trained on all experiments with Bayesian regularisation (MacKay 1992), for no rows
    are left to stop on, the better half of them for longer. Those behind the first gap in their errors are left out.
-   Where such training without the held-out block made that worse on most folds, as coloured noise does, all stay.
 4. Nets that leave the bounds under bounded inputs they have not seen are dropped. Where half do, it is the system that
    leaves them, and only nets that leave them under a measured input run backwards are dropped.
 5. The model is the median of the free runs of the nets that remain: it stays with most of them, whatever a few do.
@@ -46,7 +45,7 @@ from forecast.training.narx.problems import ClosedLoop, OpenLoop, continued
 from forecast.training.narx.search_settings import SearchSettings, affordable, check, delay_net, folded, iterations_of
 
 CLEARLY_WORSE = 1.25  # times the held-out error of the best family: not an accident of the blocks
-OVERFITTED = 1.35  # the same of a net chosen by that error, which is too low by chance
+AS_WELL = 1.1  # times the error of the best net over the whole record: it follows it as well
 LOST = 2.0  # times the error of the best net over the whole record: it never found the system
 GAIN = 0.7  # of the error before: a round that lowers it so far is repeated
 REPEATS = 4
@@ -110,12 +109,9 @@ def identify(
     if not winners:
         raise ModelFailure("No NARX net follows any held-out block in free run; other inputs may be missing.")
     rows, once = sum(map(len, scaled)), settings.refit_iterations
-    members = winners
-    if not search.overfits:
-        members = sorted((search.refit(m, once) for m in winners), key=lambda m: m.expected(rows))
-        members = [search.refit(m, 2 * once) for m in members[: max(3, (len(winners) + 1) // 2)]]
-        members = together(members, rows)
-    members = [member.at_rate(held) for member in members]
+    members = sorted((search.refit(m, once) for m in winners), key=lambda m: m.expected(rows))
+    members = [search.refit(m, 2 * once) for m in members[: max(3, (len(winners) + 1) // 2)]]
+    members = [member.at_rate(held) for member in together(members, rows)]
     notes = _notes(members, held, search)
     tried = list(unseen_inputs(scaled))
     kept = [member for member in members if member.stays_within(scaled, tried, settings.start)]
@@ -153,12 +149,6 @@ class _Search:
         self.states = [Member(net, *begun, kind, treatment=each) for each in self.rows for net, kind in own]
         self.kinds = [*self.states, *(Member(self.nets[0], *begun, treatment=each) for each in self.rows)]
         self.behind: dict[str, list[float]] = {kind.family: [] for kind in self.kinds}
-        self.after = list[float]()  # times the error of each fold's best net, trained on as on all rows
-
-    @property
-    def overfits(self) -> bool:
-        """Whether training on all rows, where nothing stops it, makes nets clearly worse on others, as folds tell."""
-        return bool(np.median(self.after or [1.0]) > OVERFITTED)
 
     @property
     def interrupted(self) -> bool:
@@ -241,13 +231,8 @@ class _Search:
             scored.sort(key=lambda m: m.held_out_rmse)
             own = ([m for m in scored if m.family == family] for family in sorted(families))
             tried = [m for each in own for m in each[:keep] if np.isfinite(m.held_out_rmse)]
-        if tried:
-            best = min(tried, key=lambda m: m.held_out_rmse)
-            again = self.refit(best, self.settings.refit_iterations, parts[best.treatment][0]).weights
-            after = continued(best.net, *parts[best.treatment], start).validation(again) or np.inf
-            self.after.append(float(np.sqrt(after)) / best.held_out_rmse)
-            tried = [replace(m, behind=m.held_out_rmse / best.held_out_rmse) for m in tried]
-        return tried
+        least = min((m.held_out_rmse for m in tried), default=1.0)
+        return [replace(m, behind=m.held_out_rmse / least) for m in tried]
 
     def _begun(self, fold: int, parts: Mapping[Treatment, Parts], families: set[str]) -> Iterator[Member]:
         """Orders and kinds in turn over the starts of all folds, then the nets with a state."""
@@ -272,9 +257,9 @@ class _Search:
             member = self._trained(problem, own, lm.Options(max_iterations=LINEAR_ITERATIONS))
         return member.weights
 
-    def refit(self, member: Member, iterations: int, rows: Sequence[Experiment] = ()) -> Member:
-        """The same net trained further on all experiments, or on those given, the weight decay set by the evidence."""
-        problem = ClosedLoop(member.net, rows or self.rows[member.treatment], self.settings.start)
+    def refit(self, member: Member, iterations: int) -> Member:
+        """The same net trained further on all experiments, the weight decay set by the evidence."""
+        problem = ClosedLoop(member.net, self.rows[member.treatment], self.settings.start)
         if self.interrupted:
             return replace(member, train_rmse=float(np.sqrt(problem.loss(member.weights) / problem.n_residuals)))
         options = lm.Options(max_iterations=iterations, bayesian=True)
@@ -333,7 +318,7 @@ def together(members: list[Member], rows: int) -> list[Member]:
     ordered = sorted(members, key=lambda member: member.expected(rows))
     errors = np.array([member.expected(rows) for member in ordered])
     far = (errors[1:] > CLEARLY_WORSE * errors[:-1]) | (errors[1:] > LOST * errors[0])
-    near = ordered[: np.searchsorted(errors, CLEARLY_WORSE * errors[0], side="right")]
+    near = ordered[: np.searchsorted(errors, AS_WELL * errors[0], side="right")]
     integrating = [member for member in near if member.coordinates == INTEGRATING]
     return integrating or ordered[: 1 + int(np.argmax(np.append(far, True)))]
 
@@ -344,10 +329,6 @@ def _notes(members: list[Member], held: tuple[int, ...], search: _Search) -> lis
     notes = [f"Of {len(members)} nets, those that followed the held-out blocks best, {shares}."]
     if any(held):
         notes.append(f"Dead times found beside the delays, per input: {held} steps.")
-    if search.overfits:
-        notes.append(
-            "They stay as the folds left them: trained on without a stop they followed held-out blocks worse."
-        )
     if search.interrupted:
         notes.append("The search was interrupted: these are the best nets so far.")
     return notes + search.treated(members)
