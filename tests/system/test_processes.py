@@ -9,8 +9,9 @@ import sys
 
 def test_a_ctrl_c_that_a_destructor_swallows_comes_once_more():
     code = """
-import sys, time
+import signal, sys, time
 from forecast.system import processes
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in a shell's background
 processes.stop_on_signals()
 
 class Slow:
