@@ -62,6 +62,8 @@ def _reported(model: Model, found: Identified, experiments: tuple[Experiment, ..
         *found.notes,
         *cautions(experiments, max(member.net.n_weights for member in found.members)),
     ]
+    if len(found.members) == 1:
+        notes.append("No other net follows the record as well, so nothing bears this one out: compare another `seed`.")
     if not np.median(held_out) < POOR * float(np.mean(found.scaling.y_scale)):
         notes.append(
             "Its free run is no simulation: an input is missing, or the series is chaotic, and is better "

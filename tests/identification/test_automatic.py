@@ -298,6 +298,15 @@ def test_nets_that_know_no_level_are_taken_alone_where_they_follow_the_record_as
     assert kept(*apart) == {"level", "states", "integrating states"}
 
 
+def test_of_a_net_that_stands_alone_it_is_said_that_nothing_bears_it_out() -> None:
+    u, y = tank(200, 0)  # without noise the best net is much the best
+    noisy = y + 0.04 * y.std() * np.random.default_rng(0).normal(size=y.shape)
+    models = [identify(Experiment(u, z), settings=replace(SMALL, rounds=((8, 2),))) for z in (y, noisy)]
+    assert [len(model.members) == 1 for model in models] == [True, False]
+    for model in models:
+        assert any("nothing bears this one out" in note for note in model.notes) == (len(model.members) == 1)
+
+
 def test_an_interrupted_search_gives_the_nets_found_until_then(monkeypatch: pytest.MonkeyPatch) -> None:
     u, y = tank(200, 0)
     runs, whole = iter(range(1000)), lm.normal_equations
