@@ -100,7 +100,8 @@ def _about_skips(words: list[str]) -> str:
     better = words.count("better")
     if not better:
         return f"none of {len(words)} networks is better than the linear model that it stands on."
-    return f"{better} of {len(words)} networks are better than the linear model that they stand on."
+    verb, those = ("is", "it stands") if better == 1 else ("are", "they stand")
+    return f"{better} of {len(words)} networks {verb} better than the linear model that {those} on."
 
 
 def _tied(verdict: Mapping[str, Any], ranking: str) -> list[str]:
