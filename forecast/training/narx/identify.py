@@ -9,7 +9,7 @@
    (Jamieson & Talwalkar 2016) keeps the best of every family, and a family that is clearly worse over all folds so far
    is given up: one block is too short to tell, where a system integrates above all.
 3. The survivors of every fold are trained on all experiments with Bayesian regularisation (MacKay 1992), for no rows
-   are left to stop on, the better half of them for longer. Those behind the first gap in their errors are left out.
+   are left to stop on, the better half of them for longer. Those behind a gap in their errors are left out (`together`).
 4. Nets that leave the bounds under bounded inputs they have not seen are dropped. Where half do, it is the system that
    leaves them, and only nets that leave them under a measured input run backwards are dropped.
 5. The model is the median of the free runs of the nets that remain: it stays with most of them, whatever a few do.
@@ -46,7 +46,8 @@ from forecast.training.narx.search_settings import SearchSettings, affordable, c
 
 CLEARLY_WORSE = 1.25  # times the held-out error of the best family: not an accident of the blocks
 AS_WELL = 1.1  # times the error of the best net over the whole record: it follows it as well
-LOST = 2.0  # times the error of the best net over the whole record: it never found the system
+LOST = 2.5  # times the error of the best net over the whole record: it never found the system
+ENOUGH = 4  # nets whose median stands for the system
 GAIN = 0.7  # of the error before: a round that lowers it so far is repeated
 REPEATS = 4
 STOPS = 100  # values of a held-out block, from which on it also chooses the iteration
@@ -313,14 +314,21 @@ class _Search:
 
 
 def together(members: list[Member], rows: int) -> list[Member]:
-    """The best and those behind it, up to the first gap or `LOST`; but those that drive increments alone, where they
-    follow the record as well: such a system moves alike wherever it is, and they know it beyond the levels seen."""
+    """The best and those behind it, up to the first gap; where these are fewer than `ENOUGH`, all that are not `LOST`.
+
+    Their errors are on the rows that trained them: a net ahead of the others may have found the system or fitted its
+    noise, on every block alike, and no test on these rows tells which. Those that drive increments are taken alone
+    where at least half of the nets that follow the record as well are such: such a system moves alike wherever it is,
+    and they know it beyond the levels seen.
+    """
     ordered = sorted(members, key=lambda member: member.expected(rows))
     errors = np.array([member.expected(rows) for member in ordered])
-    far = (errors[1:] > CLEARLY_WORSE * errors[:-1]) | (errors[1:] > LOST * errors[0])
-    near = ordered[: np.searchsorted(errors, AS_WELL * errors[0], side="right")]
-    integrating = [member for member in near if member.coordinates == INTEGRATING]
-    return integrating or ordered[: 1 + int(np.argmax(np.append(far, True)))]
+    found, near = np.searchsorted(errors, np.array([LOST, AS_WELL]) * errors[0], side="right")
+    crowd = 1 + int(np.argmax(np.append(errors[1:] > CLEARLY_WORSE * errors[:-1], True)))
+    kept = ordered[: min(crowd, found) if crowd >= ENOUGH else found]
+    driven = [member.coordinates == INTEGRATING for member in kept]
+    alone = 2 * sum(driven[:near]) >= near
+    return [member for member, own in zip(kept, driven, strict=True) if own or not alone]
 
 
 def _notes(members: list[Member], held: tuple[int, ...], search: _Search) -> list[str]:
