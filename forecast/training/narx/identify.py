@@ -9,7 +9,7 @@
    (Jamieson & Talwalkar 2016) keeps the best of every family, and a family that is clearly worse over all folds so far
    is given up: one block is too short to tell, where a system integrates above all.
 3. The survivors of every fold are trained on all experiments with Bayesian regularisation (MacKay 1992), for no rows
-   are left to stop on, the better half of them for longer. Those behind a gap in their errors are left out (`together`).
+   are left to stop on, the better half of them for longer. Those behind a gap in their errors are left out.
 4. Nets that leave the bounds under bounded inputs they have not seen are dropped. Where half do, it is the system that
    leaves them, and only nets that leave them under a measured input run backwards are dropped.
 5. The model is the median of the free runs of the nets that remain: it stays with most of them, whatever a few do.
