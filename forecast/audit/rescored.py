@@ -18,6 +18,7 @@ from forecast.audit import Finding
 from forecast.audit.changes import rows_until
 from forecast.audit.origins import unlike
 from forecast.audit.sandbox import Sandbox
+from forecast.comparison.losses import LEARNT
 from forecast.config.experiment import COMBINATION
 from forecast.config.task import Task
 from forecast.data.panel import Panel, Series, series_name
@@ -202,17 +203,20 @@ def _validation(base: Sandbox, held: Held, detector: str) -> Iterator[Finding]:
 
 def _choice(base: Sandbox, held: Held, detector: str) -> Iterator[Finding]:
     """The chosen model of each ranking has the lowest validation loss of those that may be chosen, or, where the
-    comparison says that it preferred another, of the combinations instead of single rows, of the baselines instead of
-    all."""
+    comparison says that it preferred another, of the baselines or of the combinations with learnt weights instead of
+    all, of the combinations instead of single rows."""
     chosen, scale = base.verdict("chosen"), _scale(base.table("by_series.parquet"))
     losses = {about: _loss(errors, scale) for about, errors in held.items() if about[0] != SERVICE}
     baselines = {model for model, ranking in losses if ranking == "baseline"}
-    combined = {record["model"] for _, record in base.records() if record["kind"] == COMBINATION}
+    rules = {record["model"]: record["params"] for _, record in base.records() if record["kind"] == COMBINATION}
+    learnt = {name for name, rule in rules.items() if rule["weights"] == "stacked"}
     preferred = base.verdict("preferred") or base.verdict("simpler") or {}
     for ranking, model in chosen.items():
         own = {m: loss for (m, r), loss in losses.items() if r in (ranking, "baseline") and np.isfinite(loss)}
         best = min(own, key=lambda name: own[name], default=model)
-        if preferred.get(ranking, {}).get("instead_of") == best and (model in combined or best not in baselines):
+        said = preferred.get(ranking, {})
+        if said.get("instead_of") == best and (model in rules or best not in baselines):
+            combined = learnt if said.get("because") == LEARNT else set(rules)
             alike = combined if model in combined and best not in combined else baselines
             own = {m: loss for m, loss in own.items() if m in alike}
             best = min(own, key=lambda name: own[name], default=model)

@@ -165,8 +165,12 @@ class Judged:
     def verdict(self, name: str) -> Any:
         return self.verdicts.get(name) or {}
 
-    def records(self) -> list[tuple[str, dict[str, str]]]:
-        return [(name, {"model": name, "kind": kind}) for name, kind in self.kinds.items()]
+    def records(self) -> list[tuple[str, dict[str, Any]]]:
+        weights = {"other_mix": "stacked"}
+        return [
+            (name, {"model": name, "kind": kind, "params": {"weights": weights.get(name, "equal")}})
+            for name, kind in self.kinds.items()
+        ]
 
     def found(self) -> int:
         held = {}
@@ -186,3 +190,13 @@ def test_a_preferred_row_is_the_lowest_of_its_kind_and_taken_instead_of_the_lowe
     best = Judged("mix", **{key: {"shipped": {"instead_of": "naive"}}}, errors=(3.0, 2.0, 4.0, 1.0))
     assert best.found() == 0, "a combination instead of a baseline"
     assert Judged("gru", **{key: {"shipped": {"instead_of": "naive"}}}, errors=(3.0, 2.0, 4.0, 1.0)).found() == 1
+
+
+@pytest.mark.parametrize(("best", "errors"), [("mix", (3.0, 2.0, 2.1, 4.0)), ("gru", (1.9, 2.0, 2.1, 4.0))])
+def test_learnt_weights_are_taken_instead_of_a_combination_too_and_past_one_between(
+    best: str, errors: tuple[float, ...]
+) -> None:
+    learnt = {"preferred": {"shipped": {"instead_of": best, "because": "learnt weights"}}}
+    assert Judged("other_mix", errors=errors, **learnt).found() == 0
+    several = {"preferred": {"shipped": {"instead_of": best, "because": "several models"}}}
+    assert Judged("other_mix", errors=errors, **several).found() == 1
