@@ -309,6 +309,6 @@ def _require_installed(paths: ProjectPaths, *, tuned: bool) -> None:
     """`InputError` with what to type where a model needs a package that only an extra brings."""
     for name, entry in load_models(paths.configs).selected().items():
         family = catalogue()[str(entry["family"])]
-        wanted = ["tensorflow"] if family.uses_tensorflow else NEEDED.get(family.kind, [])
+        wanted = ["tensorflow", "numba"] if family.uses_tensorflow else NEEDED.get(family.kind, [])
         for package in [*wanted, *(["optuna"] if tuned and (family.on_skip or family.kind == "regression") else [])]:
             require_installed(package, f"Model {name!r}")

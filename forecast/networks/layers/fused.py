@@ -135,7 +135,10 @@ def apart(d_rows: np.ndarray, inputs: int) -> tuple[np.ndarray, ...]:
 def gru_stacked(kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """For the sums z, r, g and g's of h."""
     gates = 2 * len(recurrent)
-    of_x, of_h = stacked(kernel, 0 * recurrent, bias[0]), stacked(0 * kernel, recurrent, bias[1])
+    of_x, of_h = (
+        stacked(kernel, np.zeros_like(recurrent), bias[0]),
+        stacked(np.zeros_like(kernel), recurrent, bias[1]),
+    )
     return np.concatenate([(of_x + of_h)[:, :gates], of_x[:, gates:], of_h[:, gates:]], 1)
 
 

@@ -6,6 +6,7 @@ takes .3 s. Compiling takes 5 s. It is kept beside this file or, where that cann
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -17,10 +18,23 @@ compiled: Callable[..., Any] = njit(**OPTIONS)
 
 
 def stored(function: Callable[..., Any]) -> Any:
+    """Compiled and kept; where that fails, for want of a folder, space or a whole file, every process compiles it."""
     try:
-        return njit(cache=True, **OPTIONS)(function)
-    except RuntimeError:  # no folder to keep it in: every process compiles it
+        found = njit(cache=True, **OPTIONS)(function)
+    except RuntimeError:  # no folder
         return compiled(function)
+    cache = getattr(found, "_cache", None)
+    for name in ("load_overload", "save_overload") if cache else ():  # numba lets their OSError end a training
+        setattr(cache, name, _if_possible(getattr(cache, name)))
+    return found
+
+
+def _if_possible(call: Callable[..., Any]) -> Callable[..., Any]:
+    def tried(*given: Any) -> Any:
+        with contextlib.suppress(Exception):
+            return call(*given)
+
+    return tried
 
 
 LSTM, GRU, SIMPLE = range(3)

@@ -52,6 +52,27 @@ def test_processes_that_compile_at_once_or_keep_nothing_find_the_same_bytes(tmp_
     assert {errors for _, errors in [*first, again]} == {""} and len({found for found, _ in [*first, again]}) == 1
 
 
+@pytest.mark.slow
+def test_a_cache_that_is_cut_or_cannot_be_written_costs_compiling_alone(tmp_path: Path) -> None:
+    shutil.copy(kernels.__file__, tmp_path)
+
+    def run() -> tuple[str, str]:
+        with begun(tmp_path) as process:
+            try:
+                return process.communicate(timeout=120)
+            finally:
+                process.kill()
+
+    first = run()
+    for path in tmp_path.glob("__pycache__/*.nbc"):
+        path.write_bytes(path.read_bytes()[:100])
+    cut = run()
+    for path in tmp_path.glob("__pycache__/*.nbi"):
+        path.unlink()
+        path.mkdir()  # neither read nor replaced by a file
+    assert [first, cut, run()] == [(first[0], "")] * 3
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
 def test_training_compiles_one_signature_of_each(cell: str) -> None:
     """Two in one cache could be taken for each other by processes that compile at once."""
