@@ -45,7 +45,12 @@ def history(project: Project) -> Iterator[Finding]:
     root = project.paths.root
     pointed = snapshots.inside(root, snapshots.read_pointer(root, project.dataset).snapshot)
     for path in snapshots.snapshots(root, project.dataset):
-        content = files.noted(path.with_suffix(".json"))
+        record = path.with_suffix(".json")
+        content = files.noted(record)
+        if record.exists() and not content:
+            text = f"{record.name} cannot be read: whether {path.name} is as it was taken is not known"
+            yield Finding("history", "digest of the snapshot", record.name, text)
+            continue
         frame = pd.read_parquet(path)
         if content.get("sha256") and snapshots.content_sha256(frame) != content["sha256"]:
             text = f"{path.name} was changed after it was taken"

@@ -78,9 +78,9 @@ def preferred(
     """By ranking the row to take instead of the chosen one, where validation cannot tell them apart.
 
     The one-standard-error rule (Breiman, Friedman, Olshen & Stone 1984) on paired differences: a row stands when it
-    costs at most some standard errors (`ERRORS`) more than the one with the lowest loss. With fewer than 30 origins
-    whose horizons do not overlap that is the best baseline; else the best of `learnt`, the combinations with learnt
-    weights; else, instead of a single row, the best of `combined`. `validation` as in `choose`.
+    costs at most some standard errors (`ERRORS`) more than the one with the lowest loss. The first that stands is
+    taken: with fewer than 30 origins whose horizons do not overlap the best baseline; the best of `learnt`, the
+    combinations with learnt weights; instead of a single row, the best of `combined`. `validation` as in `choose`.
     Values: `{"model", "instead_of", "because", "origins", "extra_loss"}`.
     """
     means, _ = by_origin(validation)

@@ -189,9 +189,9 @@ def _stored(request: Request) -> Stored | None:
     try:
         pointer = snapshots.read_pointer(root, name)
         frame = snapshots.read_pointed(root, name)
-        record = snapshots.provenance(root, name)
     except DataError:
         return None
+    record = snapshots.provenance(root, name)  # a damaged one would hide which forecasts and provisional rows are kept
     if request.as_of is not None:
         frame = frame[ended(request.dataset.calendar, frame["ds"]) <= request.as_of]
     provisional = record.get("provisional_from")

@@ -129,7 +129,10 @@ def provenance(root: Path, dataset: str) -> dict[str, Any]:
     path = inside(root, read_pointer(root, dataset).snapshot).with_suffix(".json")
     if (record := files.noted(path)) or not path.exists():
         return record
-    raise DataError(f"{path}: cannot be read. Restore it from git, or run `forecast fetch {dataset}`.")
+    raise DataError(
+        f"{path}: cannot be read. Restore it from git, or delete it: then `forecast fetch {dataset}` does not know "
+        "which rows were provisional, and the provider's forecasts begin anew."
+    )
 
 
 def snapshots(root: Path, dataset: str) -> list[Path]:

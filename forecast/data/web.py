@@ -110,9 +110,9 @@ def moment_of(date: str) -> datetime | None:
     """The moment of a date in a header, in UTC as HTTP has them where it names no zone; None for what is no date."""
     try:
         found = email.utils.parsedate_to_datetime(date)
-    except ValueError:
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from forecast.audit.changes import block_ends
-from forecast.audit.data import alike, columns
+from forecast.audit.data import alike, columns, history
 from forecast.config.datasets import Dataset
+from forecast.config.paths import ProjectPaths
+from forecast.data import snapshots
 from forecast.data.panel import Panel, from_frame
 from tests.audit.cases import DATASET, wave
 
@@ -70,3 +75,15 @@ def test_a_season_and_chance_are_no_copies(seed: int) -> None:
     flat = frame.assign(y=np.sin(2 * np.pi * np.arange(len(frame)) / 7))
     for one in (frame, walk, flat):
         assert not list(alike(panel(one), block_ends(one.assign(unique_id="wave"), SETTINGS)))
+
+
+def test_a_snapshot_whose_record_is_damaged_is_named_for_that_alone(tmp_path: Path) -> None:
+    frame, day = wave().assign(unique_id="wave"), pd.Timestamp("2024-01-01")
+    old = snapshots.write_snapshot(tmp_path, "wave", frame.assign(y=frame["y"] + 1), as_of=day, provenance={})
+    new = snapshots.write_snapshot(tmp_path, "wave", frame, as_of=day + pd.Timedelta("1D"), provenance={})
+    snapshots.move_pointer(tmp_path, "wave", new)
+    project: Any = SimpleNamespace(paths=ProjectPaths.of(tmp_path), dataset="wave", frame=frame)
+    assert [finding.detector for finding in history(project)] == ["comparison of snapshots"]
+    (tmp_path / old.snapshot).with_suffix(".json").write_text("{")
+    (found,) = history(project)
+    assert found.detector == "digest of the snapshot" and "cannot be read" in found.text

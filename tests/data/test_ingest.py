@@ -225,16 +225,19 @@ def test_nothing_new_moves_as_of_and_keeps_the_snapshot(tmp_path: Path, services
     assert second.pointer.snapshot == first.pointer.snapshot and second.pointer.as_of > first.pointer.as_of
 
 
-def test_a_damaged_record_is_told_and_made_again_by_the_next_fetch(tmp_path: Path, services: Services):
+def test_a_damaged_record_is_told_and_stops_a_fetch_that_could_lose_what_it_says(tmp_path: Path, services: Services):
     take(tmp_path, city(services), BEFORE)
     (path,) = (tmp_path / "data" / "snapshots" / "live").glob("*.json")
     whole = path.read_text()
     path.write_text(whole[:20])
-    with pytest.raises(DataError, match=r"cannot be read\..*run `forecast fetch live`"):
+    with pytest.raises(DataError, match=r"cannot be read\. Restore it from git, or delete it"):
         record(tmp_path)
+    with pytest.raises(DataError, match=r"cannot be read\. Restore it from git, or delete it"):
+        take(tmp_path, city(services), AFTER)
     assert "cannot be read" in summary("live", city(services), root=tmp_path, now=BEFORE)[0]["state"]
-    take(tmp_path, city(services), BEFORE)
-    assert path.read_text() == whole
+    path.write_text(whole)
+    take(tmp_path, city(services), AFTER)
+    assert record(tmp_path)["previous"] is not None
 
 
 def test_the_history_of_a_ticker_that_fails_today_is_kept(tmp_path: Path, services: Services):

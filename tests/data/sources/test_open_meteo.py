@@ -89,6 +89,7 @@ def test_429_with_retry_after_waits_as_long_as_asked(tmp_path: Path, services: S
 @pytest.mark.parametrize(("date", "waited"), [
     ("Wed, 21 Oct 2099 07:28:00", True), ("Wed, 21 Oct 2099 07:28:00 -0000", True),
     ("Wed, 21 Oct 2015 09:28:00 +0200", False), ("soon", None), ("²", None), ("", None),
+    ("Fri, 31 Dec 9999 23:59:59 -0100", None),
 ])  # fmt: skip
 def test_a_retry_after_may_be_a_date_with_or_without_a_zone(date: str, waited: bool | None):
     found = web.retry_after({"retry-after": date})
