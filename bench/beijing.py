@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.beside import BEIJING, beijing
+from bench.beside import beijing, closed
 from bench.results_file import Row
 from forecast.comparison.multiple_comparisons import holm
 from forecast.comparison.paired_tests import diebold_mariano
@@ -28,8 +28,8 @@ def measure(name: str) -> Callable[[Path, Row], Row]:
 
 @cache
 def rows_of(data: Path) -> dict[str, Row]:
-    if not (data / BEIJING).exists():
-        raise FileNotFoundError(f"{BEIJING} is not in the data folder")
+    if reason := closed("beijing", data):
+        raise FileNotFoundError(reason)
     return compared(beijing(data), [*MODELS.values(), *NETWORKS], TUNING)
 
 

@@ -3,7 +3,8 @@
     python -m bench.beside [--data FOLDER] [--only dublin] [--again] [--limit 900]       (or: make beside)
 
 Everyone is given the rows before the test block and forecasts every origin of it with the weights it then has. Rows go
-to bench/results/beside.json as they are measured.
+to bench/results/beside.json as they are measured. The airports are of the confirmation set: they are read once a
+version, after `make confirm` has opened it.
 """
 
 from __future__ import annotations
@@ -21,15 +22,17 @@ import pandas as pd
 
 from bench import page
 from bench.beside_tests import HORIZON, STEP
+from bench.confirm import RECORD
 from bench.published import FILES, folder_of
 from bench.results_file import RESULTS, ROOT, ResultsFile, Row, options_of
 from bench.rival import CONTENDERS, QUANTILES, origins, wide
 from bench.turns import ONE_THREAD, PEERS
+from forecast import __version__
+from forecast.system.files import read_json
 
 DATA = ROOT.parent / "shared" / "data"
 STATIONS = ("Dongsi", "Huairou", "Shunyi", "Wanshouxigong")
 """Of Beijing, four that share no temperature."""
-BEIJING, SOURCE = FILES["beijing"]
 SCRATCH = ROOT / ".forecast" / "bench"
 OURS = ["ridge", "lstm", "gru", "mean_tied"]
 EPOCHS = 5
@@ -46,18 +49,34 @@ def dublin(_: Path) -> pd.DataFrame:
 
 
 def beijing(data: Path) -> pd.DataFrame:
-    """Two years of four stations; a missing hour repeats the one before, for every contender alike."""
-    found = pd.read_parquet(data / BEIJING)
+    """Two years of four stations."""
+    found = pd.read_parquet(data / FILES["beijing"].name)
     found = found[found["station"].isin(STATIONS)]
     times = pd.to_datetime(found[["year", "month", "day", "hour"]])
-    frame = pd.DataFrame({"unique_id": found["station"].astype(str), "ds": times, "y": found["TEMP"]})
-    frame["wind"] = found["WSPM"]
-    frame = frame.sort_values(["unique_id", "ds"]).reset_index(drop=True)
-    frame[["y", "wind"]] = frame.groupby("unique_id")[["y", "wind"]].ffill()
+    columns = {"unique_id": found["station"].astype(str), "ds": times, "y": found["TEMP"], "wind": found["WSPM"]}
+    frame = filled(pd.DataFrame(columns))
     return frame[frame["ds"] >= "2015-03-01"].reset_index(drop=True)
 
 
-FRAMES = {"dublin": dublin, "beijing": beijing}
+def airports(data: Path) -> pd.DataFrame:
+    """One year of three airports, °C and km/h; winds above 200 mph are faults of the record."""
+    found = pd.read_csv(data / FILES["airports"].name)
+    times = pd.to_datetime(found["time_hour"], utc=True).dt.tz_localize(None)
+    wind = (found["wind_speed"] * 1.609344).where(found["wind_speed"] < 200)
+    columns = {"unique_id": found["origin"], "ds": times, "y": (found["temp"] - 32) / 1.8, "wind": wind}
+    return filled(pd.DataFrame(columns).drop_duplicates(["unique_id", "ds"]))
+
+
+def filled(frame: pd.DataFrame) -> pd.DataFrame:
+    """Every hour that all series cover; a missing one repeats the one before, for every contender alike."""
+    ends = frame.groupby("unique_id")["ds"].agg(["min", "max"])
+    hours = pd.date_range(ends["min"].max(), ends["max"].min(), freq="h", name="ds")
+    whole = pd.MultiIndex.from_product([sorted(frame["unique_id"].unique()), hours], names=["unique_id", "ds"])
+    return frame.set_index(["unique_id", "ds"]).reindex(whole).groupby("unique_id").ffill().reset_index()
+
+
+FRAMES = {"dublin": dublin, "beijing": beijing, "airports": airports}
+CONFIRMATION = ("airports",)
 
 
 def blocks(rows: int) -> dict[str, int]:
@@ -104,12 +123,20 @@ def scored(frame: pd.DataFrame, task: Mapping[str, Any], parts: Mapping[str, np.
     return found
 
 
+def closed(name: str, data: Path) -> str:
+    """Why a dataset cannot be read; empty where it can."""
+    if name in CONFIRMATION and __version__ not in {one["version"] for one in read_json(ROOT / RECORD)}:
+        return f"version {__version__} has not opened the confirmation set: make confirm"
+    if name in FILES and not (folder_of(name, data) / FILES[name].name).exists():
+        return f"{FILES[name].name} is not in the data folder; published at {FILES[name].source}"
+    return ""
+
+
 def measured(name: str, who: str, data: Path, limit: float, settings: Mapping[str, Any] = SETTINGS) -> dict[str, Row]:
     """One row per model by its name; ours has the chosen one and the LSTM."""
-    data = folder_of("beijing", data)
-    if name == "beijing" and not (data / BEIJING).exists():
-        return {who: {"not run": f"{BEIJING} is not in the data folder; published at {SOURCE}"}}
-    frame = FRAMES[name](data)
+    if reason := closed(name, data):
+        return {who: {"not run": reason}}
+    frame = FRAMES[name](folder_of(name, data) if name in FILES else data)
     folder = SCRATCH / name
     folder.mkdir(parents=True, exist_ok=True)
     kept, out = folder / "frame.parquet", folder / f"{who.replace(' ', '-')}.npz"

@@ -39,6 +39,7 @@ FILES = {
     "etth1_ot": File("ETTh1.csv", "github.com/zhouhaoyi/ETDataset"),
     "exchange": File("exchange_rate.txt.gz", "github.com/laiguokun/multivariate-time-series-data"),
     "beijing": File("weather/beijing_12stations_2013_2017.parquet", "archive.ics.uci.edu/dataset/501"),
+    "airports": File("weather/nycflights13_raw_weather.csv", "github.com/tidyverse/nycflights13 data-raw/weather.csv"),
     "m4": File("m4_Hourly-train.csv", "github.com/Mcompetitions/M4-methods"),
 }
 

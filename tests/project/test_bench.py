@@ -237,6 +237,26 @@ def test_peers_of_a_day_ahead_are_tested_together_and_one_that_is_absent_says_so
     assert "is not in the data folder" in found["not run"]
 
 
+def test_the_airports_are_read_only_after_this_version_has_opened_the_confirmation_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / FILES["airports"].name
+    file.parent.mkdir()
+    frame = pd.DataFrame({"origin": ["JFK", "LGA", "JFK"], "temp": [50.0, 32.0, 68.0], "wind_speed": [10, 5, 1048.4]})
+    frame["time_hour"] = ["2013-01-01T06:00:00Z", "2013-01-01T05:00:00Z", "2013-01-01T08:00:00Z"]
+    last = frame.iloc[[1]].assign(time_hour="2013-01-01T08:00:00Z", temp=41.0)
+    pd.concat([frame, last]).to_csv(file, index=False)
+    monkeypatch.setattr(beside, "__version__", "0.0.0")
+    (found,) = beside.measured("airports", "ours", tmp_path, limit=1).values()
+    assert found["not run"] == "version 0.0.0 has not opened the confirmation set: make confirm"
+    monkeypatch.setattr(beside, "__version__", "0.1.0")  # which has
+    assert beside.closed("airports", tmp_path) == ""
+    read = beside.airports(tmp_path)
+    assert list(read["ds"].dt.hour) == [6, 7, 8] * 2 and list(read["unique_id"]) == ["JFK"] * 3 + ["LGA"] * 3
+    np.testing.assert_allclose(read["y"][:3], [10, 10, 20])
+    np.testing.assert_allclose(read["wind"][:3], [16.09344] * 3)
+
+
 @pytest.mark.slow
 def test_the_rows_of_beijing_are_of_one_comparison_and_tested_against_its_best_network() -> None:
     hours = np.arange(700)
