@@ -67,13 +67,12 @@ class OneLayer:
         return np.asarray(np.tanh(z @ w1.T + b1) @ w2.T + z @ w3.T + b2)
 
     def linearised(self, weights: Array, z: Array, columns: int) -> tuple[Array, Array]:
-        """v (rows, O) and dv/dz (rows, O, columns) for the first columns of z."""
+        """v (O, rows) and dv/dz (O, columns, rows) for the first columns of z (d, rows)."""
         w1, b1, w2, b2, w3 = self.split(weights)
-        h = np.tanh(z @ w1.T + b1)
-        slope = 1.0 - h**2
-        through = (w2.T[:, :, None] * w1[:, None, :columns]).reshape(self.hidden, self.outputs * columns)
-        found = slope @ through + w3[:, :columns].ravel()
-        return np.asarray(h @ w2.T + z @ w3.T + b2), np.asarray(found.reshape(len(z), self.outputs, columns))
+        h = np.tanh(w1 @ z + b1[:, None])
+        through = (w2[:, None, :] * w1.T[:columns]).reshape(self.outputs * columns, self.hidden)
+        found = through @ (1.0 - h**2) + w3[:, :columns].reshape(-1, 1)
+        return np.asarray(w2 @ h + w3 @ z + b2[:, None]), np.asarray(found.reshape(self.outputs, columns, -1))
 
     def jacobian(self, weights: Array, z: Array) -> Array:
         """dv/dw at fixed z, transposed: (n_weights, rows, O)."""

@@ -97,15 +97,15 @@ class ClosedLoop(_Problem):
     def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:
         net, train = self.net, self.train
         run = train.free_run(weights)
-        error, z = net.error(run, train.y), train.regressors(run)
+        error, (z, free) = net.error(run, train.y), train.regressors(run)
         shown, slopes = net.measured_outputs, net.layer.linearised(weights, z, net.past_outputs)[1]
         counted = (train.weight * (error != 0))[:, :shown]
         train.follow(run)
-        before = np.zeros((net.n_weights, max(net.y_delays), net.outputs))
+        before: Array | None = None
         for part in train.parts(net.n_weights):
-            gain = train.gain(slopes, run, part)
-            total = solve_feedback(net.layer.jacobian(weights, z[part]), gain, net.y_delays, before)
-            before = total[:, -before.shape[1] :].copy()
+            gain = train.gain(slopes, free, part)
+            total = solve_feedback(net.layer.jacobian(weights, z[:, part].T), gain, net.y_delays, before)
+            before = total[:, -max(net.y_delays) :].copy()
             seen = total[..., :shown] * counted[part]
             yield (error[part, :shown] * counted[part]).ravel(), seen.reshape(net.n_weights, -1)
 
@@ -128,10 +128,14 @@ class Stack:
         self.y = np.nan_to_num(np.concatenate([e.y[first:] for e in longer]))
         self.weight = np.concatenate([np.sqrt(e.counted[first:]) for e in longer])
         filled = np.where(np.arange(net.outputs) < net.measured_outputs, start - self._first, 0)
-        own = [np.arange(len(e) - first)[:, None, None] - np.array(net.y_delays)[:, None] >= filled for e in longer]
-        self.inside = np.concatenate(own).astype(np.float64)  # 1 where y_{t-d} is the net's own, 0 where measured
-        self.fixed = np.nan_to_num(np.concatenate([net.measured(e, first) for e in longer]))
-        self.fixed[:, : net.past_outputs][self.inside.reshape(len(self.y), -1) > 0] = 0.0  # left to the net
+        back = np.array(net.y_delays)[:, None, None]
+        own = [np.arange(len(e) - first) - back >= filled[:, None] for e in longer]
+        self.inside = np.concatenate(own, axis=-1).astype(np.float64)  # 1 where y_{t-d} is its own, 0 where measured
+        self.fixed = np.concatenate([net.measured(e, first) for e in longer]).T.copy()
+        self.fixed[: net.past_outputs][self.inside.reshape(-1, len(self.y)) > 0] = 0.0  # left to the net
+        self.fixed = np.nan_to_num(self.fixed)
+        far = (np.inf,) * net.outputs
+        self._low, self._high = np.array([net.low or np.negative(far), net.high or far])[..., None]
         self._guess = self.y
         self._weights, self._run = b"", self._guess
         self.followed = False
@@ -171,14 +175,14 @@ class Stack:
         """v from the last finite run, None when Newton's method does not settle."""
         run, net = self._guess, self.net
         with np.errstate(over="ignore", invalid="ignore"):
-            for _ in range(NEWTON_STEPS):
-                z = self.regressors(run)
+            for left in reversed(range(NEWTON_STEPS)):
+                z, free = self.regressors(run)
                 v, slopes = net.layer.linearised(weights, z, net.past_outputs)
-                miss = v - run
+                miss = v.T - run
                 worst = np.abs(miss).max()
-                if not worst < NEWTON_LOST:
+                if not worst < (NEWTON_LOST if left else NEWTON_TOLERANCE):
                     return None
-                run = run + self._correction(slopes, run, miss)
+                run = run + self._correction(slopes, free, miss)
                 if worst < NEWTON_TOLERANCE:  # of the run before: the error after a step is that of its square
                     return run
         return None
@@ -189,53 +193,50 @@ class Stack:
         rows = max(block_rows(max(columns, 3 * deepest * o), o), deepest)
         return [slice(first, min(first + rows, len(self.y))) for first in range(0, len(self.y), rows)]
 
-    def _correction(self, slopes: Array, run: Array, miss: Array) -> Array:
+    def _correction(self, slopes: Array, free: Array, miss: Array) -> Array:
         """Newton's step (rows, O): the solution of the linearised system for what the run misses."""
-        before = np.zeros((1, max(self.net.y_delays), self.net.outputs))
-        out = np.empty_like(run)
+        before, out = None, np.empty_like(miss)
         for part in self.parts(1):
-            gain = self.gain(slopes, run, part)
+            gain = self.gain(slopes, free, part)
             step = solve_feedback(miss[None, part].copy(), gain, self.net.y_delays, before)
-            before = step[:, -before.shape[1] :].copy()
+            before = step[:, -max(self.net.y_delays) :].copy()
             out[part] = step[0]
         return out
 
-    def regressors(self, run: Array) -> Array:
-        """z (rows, d) of the closed loop given all outputs v."""
-        fed, z, o = self.net.bounded(run), self.fixed.copy(), self.net.outputs
+    def regressors(self, run: Array) -> tuple[Array, Array]:
+        """z (d, rows) of the closed loop given all outputs v, and whether they are within their bounds (O, rows)."""
+        v, z, o = np.ascontiguousarray(run.T), self.fixed.copy(), self.net.outputs
+        fed = np.minimum(np.maximum(v, self._low), self._high)
         for place, delay in enumerate(self.net.y_delays):
-            z[delay:, place * o : (place + 1) * o] += fed[:-delay] * self.inside[delay:, place]
-        return z
+            z[place * o : (place + 1) * o, delay:] += fed[:, :-delay] * self.inside[place, :, delay:]
+        return z, fed == v
 
-    def gain(self, slopes: Array, run: Array, part: slice) -> Array:
-        """dv_t/dv_{t-d} (rows of the part, O, delays, O): 0 across the start of an experiment, and from
+    def gain(self, slopes: Array, free: Array, part: slice) -> Array:
+        """dv_t/dv_{t-d} (O, delays, O, rows of the part): 0 across the start of an experiment, and from
         an output on its bound."""
-        net = self.net
-        gain = slopes[part].reshape(-1, net.outputs, len(net.y_delays), net.outputs) * self.inside[part][:, None]
-        if net.low is not None:
-            rows = np.arange(part.start, part.stop)
-            free = net.bounded(run) == run
-            for place, delay in enumerate(() if free.all() else net.y_delays):
-                gain[:, :, place] *= free[np.maximum(rows - delay, 0)][:, None]
+        o, n = self.net.outputs, len(self.net.y_delays)
+        gain = slopes[..., part].reshape(o, n, o, -1) * self.inside[..., part]
+        for place, delay in enumerate(() if free.all() else self.net.y_delays):
+            first = max(part.start, delay)
+            gain[:, place, :, first - part.start :] *= free[:, first - delay : part.stop - delay]
         return gain
 
 
-def solve_feedback(direct: Array, gain: Array, delays: tuple[int, ...], before: Array) -> Array:
+def solve_feedback(direct: Array, gain: Array, delays: tuple[int, ...], before: Array | None) -> Array:
     """D (p, rows, O) with D_t = direct_t + sum_d gain_{t,d} D_{t-d}; direct (p, rows, O) is overwritten.
 
-    gain (rows, O, delays, O); before (p, deepest, O): D of the rows just before.
+    gain (O, delays, O, rows); before (p, deepest, O): D of the rows just before, None: zeros.
     """
     p, rows, o = direct.shape
     deepest = max(delays)
-    for place, delay in enumerate(delays):
-        reach = min(delay, rows)  # rows of this block whose y_{t-d} lies in the block before
-        earlier = before[:, deepest - delay : deepest - delay + reach]
-        direct[:, :reach] += np.einsum("pri,roi->pro", earlier, gain[:reach, :, place])
     band = np.zeros((rows, o, deepest * o + o))  # [t, i, k]: minus the coefficient of y_{t,i} k places further on
     for place, delay in enumerate(delays):
-        for source in range(o):
-            first = delay * o - source
-            band[: max(rows - delay, 0), source, first : first + o] = -gain[delay:, :, place, source]
+        if before is not None:
+            reach = min(delay, rows)  # rows of this block whose y_{t-d} lies in the block before
+            earlier = before[:, deepest - delay : deepest - delay + reach]
+            direct[:, :reach] += np.einsum("pri,oir->pro", earlier, gain[:, place, :, :reach])
+        for source, target in np.ndindex(o, o):
+            band[: max(rows - delay, 0), source, delay * o - source + target] = -gain[target, place, source, delay:]
     columns = direct.reshape(p, rows * o).T
     total, info = lapack.dtbtrs(band.reshape(rows * o, -1).T, columns, uplo="L", diag="U", overwrite_b=True)
     if info != 0:
