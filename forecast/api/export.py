@@ -74,10 +74,8 @@ def candidates(results: Results, ranking: str, models: Sequence[str]) -> list[st
 
 def _own(results: Results, candidate: str, levels: float | Sequence[float]) -> pd.DataFrame:
     """One model's part: `unique_id, ds, cutoff, y`, its name, its intervals."""
-    rows = results.forecasts(candidate)
-    ensemble = ensemble_of(results.folder(candidate))
-    model = str(results.records[candidate]["model"])
-    table, columns = windows(rows[rows["block"] == "test"], ensemble, model, levels)
+    model, ensemble = str(results.records[candidate]["model"]), ensemble_of(results.folder(candidate))
+    table, columns = windows(results.forecasts(candidate, "test"), ensemble, model, levels)
     return table.assign(unique_id=table["series"])[["unique_id", *columns]]
 
 

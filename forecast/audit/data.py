@@ -138,14 +138,9 @@ def _is_target(target: np.ndarray, column: np.ndarray) -> int | None:
 
 def _correlation(target: np.ndarray, column: np.ndarray, shift: int) -> float:
     """Of column[t] and target[t + shift]; 0 where too little is known or one of them stands still."""
-    n = len(target) - abs(shift)
-    if n < LAGS:
-        return 0.0
-    one, two = (target[shift:], column[:n]) if shift >= 0 else (target[:n], column[-shift:])
-    both = np.isfinite(one) & np.isfinite(two)
-    if both.sum() < LAGS or np.ptp(one[both]) == 0 or np.ptp(two[both]) == 0:
-        return 0.0
-    return float(np.corrcoef(one[both], two[both])[0, 1])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = pd.Series(target).shift(-shift).corr(pd.Series(column), min_periods=LAGS)
+    return 0.0 if np.isnan(found) else float(found)
 
 
 def _decides(target: np.ndarray, column: np.ndarray, steps: int) -> bool:

@@ -314,12 +314,8 @@ def _on_access(event: str, arguments: tuple[Any, ...]) -> None:
         return
     full = _absolute(path)
     for root, own, found in _listeners:
-        part = _below(full, root)
-        if (
-            part
-            and _below(full, own) is None
-            and (part.partition(os.sep)[0] in KEPT or _written(event, arguments, full))
-        ):
+        part = "" if _below(full, own) is not None else _below(full, root)
+        if part and (part.partition(os.sep)[0] in KEPT or _written(event, arguments, full)):
             found.append(part)
 
 

@@ -151,15 +151,8 @@ def ljung_box(residuals: ArrayLike, *, lags: int) -> LjungBox:
     # the variance of an autocorrelation of values that are uncorrelated, however their squares depend on each other
     variance = np.array([float(centred[j:] ** 2 @ centred[:-j] ** 2) for j in shifts]) / energy**2
     robust = float(np.sum(correlation**2 / np.where(variance > 0, variance, 1 / n)))
-    return LjungBox(
-        statistic,
-        float(special.chdtrc(lags, statistic)),
-        lags,
-        n,
-        correlation,
-        BAND * np.sqrt(variance),
-        float(special.chdtrc(lags, robust)),
-    )
+    p, p_robust = (float(special.chdtrc(lags, value)) for value in (statistic, robust))
+    return LjungBox(statistic, p, lags, n, correlation, BAND * np.sqrt(variance), p_robust)
 
 
 def one_step(

@@ -28,25 +28,16 @@ ALPHA = 0.05
 REFERENCE: Key = (NAIVE, "baseline")
 
 
-@dataclass(frozen=True)
-class Test:
+@dataclass(frozen=True, kw_only=True)
+class Test(DieboldMariano):
     """One row of verdicts.json. `p_holm` is adjusted within the family (`gatekept`), the confidence limits are not."""
 
     ranking: str
     family: Family
     model: str
     against: str
-    statistic: float
-    p: float
     p_holm: float
-    mean_difference: float
-    relative_difference: float
-    ci_low: float
-    ci_high: float
-    n: int
-    lag: int
     word: Word
-    note: str = ""
 
     __test__ = False  # pytest must not collect it
 
@@ -70,7 +61,7 @@ class Verdicts:
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON: a number that does not exist is null."""
         content = asdict(self)
-        content["tests"] = [{k: json_number(v) for k, v in test.items()} for test in content["tests"]]
+        content["tests"] = [{k: json_number(v) for k, v in t.items() if k != "dof"} for t in content["tests"]]
         content["choice"] = {k: json_number(v) for k, v in self.choice.items()}
         return content
 
@@ -155,17 +146,17 @@ def _family(
     )
     tests = []
     for ranking, a, b in rows:
-        measured = asdict(raw[a, b])
+        measured = raw[a, b]
         word = verdict(
-            measured["mean_difference"],
+            measured.mean_difference,
             adjusted[a, b],
             equivalent=_equivalent(_values(means, a), _values(means, b), spacing),
-            enough=non_overlapping(measured["n"], **spacing) >= ORIGINS,
+            enough=non_overlapping(measured.n, **spacing) >= ORIGINS,
             p_worse=worse[a, b] if family == "skip" else None,
             alpha=alpha,
         )
-        del measured["dof"]
-        tests.append(Test(ranking, family, a[0], b[0], p_holm=adjusted[a, b], word=word, **measured))
+        about: dict[str, Any] = {"ranking": ranking, "family": family, "model": a[0], "against": b[0], "word": word}
+        tests.append(Test(**asdict(measured), **about, p_holm=adjusted[a, b]))
     return tests
 
 

@@ -77,10 +77,8 @@ def known(root: Path, dataset: str) -> list[Decision]:
     """Every finished decision, oldest first; one that cannot be read is left out."""
     found = []
     for path in (ProjectPaths.of(root).retraining(dataset) / "decisions").glob("*.json"):
-        try:
+        with contextlib.suppress(ValueError, TypeError, KeyError, OSError):
             found.append(from_json(files.read_json(path)))
-        except (ValueError, TypeError, KeyError, OSError):
-            continue
     return sorted(found, key=lambda decision: (decision.data_end, decision.at))
 
 

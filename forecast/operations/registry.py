@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -225,12 +226,9 @@ def _readable_aliases(root: Path, dataset: str) -> dict[str, int]:
 @contextmanager
 def _locked(root: Path, dataset: str, where: Place, timeout: float = TIMEOUT) -> Iterator[CheckLock]:
     """Here by a lock file, among machines by a lock in the store they share."""
-    name, what = f"champion-{dataset}", f"Moving the champion of {dataset!r}"
-    path = ProjectPaths.of(root).lock(name)
-    with (
-        files.locked(path, what=what, timeout=timeout),
-        distributed_lock.lock(where, name, what=what, timeout=timeout) as check_lock,
-    ):
+    name, path = f"champion-{dataset}", ProjectPaths.of(root).lock(f"champion-{dataset}")
+    about: dict[str, Any] = {"what": f"Moving the champion of {dataset!r}", "timeout": timeout}
+    with files.locked(path, **about), distributed_lock.lock(where, name, **about) as check_lock:
         yield check_lock
 
 
@@ -276,7 +274,7 @@ def _error_by_step(results: Results, candidate: str) -> dict[str, list[float | N
     empty for a candidate without forecasts."""
     if results.records.get(candidate, {}).get("status") != "ok":
         return {}
-    rows = results.forecasts(candidate)
-    mean = with_series(rows[rows["block"] == "test"]).groupby(["series", "cutoff", "step"])[["y", "y_hat"]].mean()
+    rows = with_series(results.forecasts(candidate, "test"))
+    mean = rows.groupby(["series", "cutoff", "step"])[["y", "y_hat"]].mean()
     error = (mean["y"] - mean["y_hat"]).abs().groupby(["series", "step"]).mean()
     return {str(name): [files.json_number(v) for v in own] for name, own in error.groupby(level="series")}

@@ -218,10 +218,8 @@ def _moments(name: str, job: ScheduledJob, around: datetime) -> Iterator[datetim
         day += timedelta(days=1)
 
 
-def _on(name: str, job: ScheduledJob, day: date) -> list[datetime]:
-    found = []
+def _on(name: str, job: ScheduledJob, day: date) -> Iterator[datetime]:
     for at in job.times:
         local = datetime.combine(day, at, tzinfo=job.zone)  # fold 0: the first of two equal local times
         jitter = random.Random(f"{name} {day} {at}").uniform(0, 60 * job.jitter_minutes)
-        found.append(local.astimezone(UTC) + timedelta(seconds=round(jitter)))
-    return found
+        yield local.astimezone(UTC) + timedelta(seconds=round(jitter))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -121,13 +121,13 @@ def _mean_row(
 
 
 def _scores(row: Scores, rest: list[Metric]) -> list[Cell]:
-    direction = text.percent(row["direction"])
-    if not text.missing(row["direction"]) and not text.missing(row["direction_base"]):
-        direction = f"{direction.removesuffix(' %')} / {text.percent(row['direction_base'])}"
-    sort = None if text.missing(row["direction"]) else row["direction"]
+    direction = share(row["direction"])
+    if direction is not EMPTY and not text.missing(row["direction_base"]):
+        both = f"{str(direction.shown).removesuffix(' %')} / {text.percent(row['direction_base'])}"
+        direction = replace(direction, shown=both)
     return [
         *[number(row[m.name], m.digits) for m in rest],
-        Cell(direction, sort),
+        direction,
         number(row["validation_mase"]),
         whole(row["n_params"]),
     ]
@@ -247,8 +247,6 @@ DISTRIBUTIONS = [
     ("Base rate", "Brier score of always saying how often it rose"),
 ]
 
-CRPS, LOG_SCORE, BRIER, RATE = "crps", "log_score", "brier", "rise_rate"
-
 
 def distribution_table(results: Results) -> Table | None:
     """One row per candidate with such a head and series, a column per level of its intervals; None without any."""
@@ -267,13 +265,13 @@ def distribution_table(results: Results) -> Table | None:
 def _distribution_row(key: tuple[str, ...], part: pd.DataFrame, levels: list[float]) -> Row:
     ranking, model, head, series = key
     plain = part[part["level"].isna()].set_index("metric")["value"]
-    covers, rate = part[part["metric"] == "coverage"].set_index("level")["value"], plain.get(RATE)
-    base = None if text.missing(rate) or text.missing(plain.get(BRIER)) else float(rate) * (1 - float(rate))  # type: ignore[arg-type]
+    covers, rate = part[part["metric"] == "coverage"].set_index("level")["value"], plain.get("rise_rate")
+    base = None if text.missing(rate) or text.missing(plain.get("brier")) else float(rate) * (1 - float(rate))  # type: ignore[arg-type]
     cells = [
         Cell(RANKING_TITLES[ranking], ranking),
         Cell(text.name(head), head),
         Cell(series, series),
-        *[number(plain.get(metric)) for metric in (CRPS, LOG_SCORE, BRIER)],
+        *[number(plain.get(metric)) for metric in ("crps", "log_score", "brier")],
         number(base),
         *[share(covers.get(level)) for level in levels],
     ]

@@ -109,7 +109,7 @@ def _reliability_panel(results: Results, series: str) -> Panel | None:
     rows = results.reliability.query("series == @series")
     lines = []
     for model in shown_models(results):
-        part = in_ranking(rows[rows["model"] == model], RANKING).sort_values("level")
+        part = in_ranking(rows[rows["model"] == model], RANKING).dropna(subset=["coverage"]).sort_values("level")
         if len(part) > 1:
             x, y = floats(part["level"]), floats(part["coverage"])
             lines.append(Line(text.name(model), x, y, role_of(results, RANKING, model), model))

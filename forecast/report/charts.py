@@ -56,7 +56,7 @@ class Axes:
 def line_chart(lines: Sequence[Line], axes: Axes) -> str:
     """Lines over a common x. Named roles get a label at their right end and a place in the tooltip."""
     lines = sorted(lines, key=lambda line: ORDER.index(line.role))
-    named = [line for line in lines if line.role in NAMED]
+    named = [line for line in lines if line.role in NAMED and np.isfinite(line.y).any()]
     room = max((len(line.name) for line in named), default=0) * CHARACTER + 12 if named else 10.0
     figure = _frame(lines, axes, room)
     for line in lines:

@@ -99,13 +99,12 @@ def looks_back(inside: Inside) -> int | None:
 
 def alarms(results: Results) -> list[str]:
     """The closed loops that do not hold, one sentence each."""
-    said = []
-    for inside in examined(results):
-        verdict = str(inside.loop.get("verdict", "stable"))
-        if verdict not in SAFE:
-            name = f"{text.name(inside.model)} ({RANKING_TITLES[inside.ranking]})"
-            said.append(f"{name}: its closed loop is {verdict}: it {LOOPS[verdict]}.")
-    return said
+    verdicts = ((inside, str(inside.loop.get("verdict", "stable"))) for inside in examined(results))
+    return [
+        f"{text.name(inside.model)} ({RANKING_TITLES[inside.ranking]}): its closed loop is {found}: it {LOOPS[found]}."
+        for inside, found in verdicts
+        if found not in SAFE
+    ]
 
 
 def network_panels(results: Results) -> list[Panel]:

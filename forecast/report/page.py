@@ -125,7 +125,6 @@ def _dataset(results: Results, costs: ledger.Costs) -> dict[str, Any]:
         "reliability": _safe(calibration.reliability_panels(results)),
         "interval_coverage": calibration.network_table(networks, several=several),
         "interval_counts": calibration.count_table(networks, several=several),
-        "judged": next(iter(calibration.shown_models(results)), ""),
         "refused": calibration.refusals(results),
         "levels": calibration.levels(results),
         "ledger": ledger.ledger(results, costs),

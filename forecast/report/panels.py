@@ -186,14 +186,16 @@ def time_panels(results: Results) -> list[Panel]:
     for series in results.series[:MOST_SERIES] if shown else ():
         errors = {role: (model, _by_period(test_of(frame, series))) for role, (model, frame) in shown.items()}
         unit = results.unit_of(series)
-        panels.append(_time_panel(series, errors, f"MAE, {unit}" if unit else "MAE", None))
         with np.errstate(divide="ignore", invalid="ignore"):
             known = errors if "naive" in errors else {}
             relative = {role: (model, found / errors["naive"][1] - 1) for role, (model, found) in known.items()}
-        # of a naive forecast without error there is no share
-        relative = {role: one for role, one in relative.items() if np.isfinite(one[1]).any()}
-        if relative:
-            panels.append(_time_panel(f"{series} against naive", relative, AGAINST_NAIVE, change))
+        for title, own, y_title, show in (
+            (series, errors, f"MAE, {unit}" if unit else "MAE", None),
+            (f"{series} against naive", relative, AGAINST_NAIVE, change),
+        ):
+            # there is no error without an actual, and no share of a naive forecast without error
+            drawn = {role: one for role, one in own.items() if np.isfinite(one[1]).any()}
+            panels += [_time_panel(title, drawn, y_title, show)] if drawn else []
     return panels
 
 

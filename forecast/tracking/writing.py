@@ -228,13 +228,11 @@ def forecast_plot(forecasts: Path, title: str) -> bytes | None:
 
 def last_origins(series: pd.DataFrame) -> list[pd.DataFrame]:
     """The last origins whose horizons do not overlap, oldest first; each with the mean of `y_hat` over seeds."""
-    steps = series.groupby("cutoff")["ds"]
-    first: dict[Any, Any] = steps.min().to_dict()
-    last = steps.max().to_dict()
-    kept: list[Any] = []
-    for cutoff in sorted(first, reverse=True):
-        if len(kept) < ORIGINS and (not kept or last[cutoff] <= first[kept[-1]]):
-            kept.append(cutoff)
+    ends = series.groupby("cutoff")["ds"].agg(["min", "max"])
+    kept: dict[Any, Any] = {}  # cutoff → its first target
+    for cutoff, first, last in ends[::-1].itertuples():
+        if len(kept) < ORIGINS and (not kept or last <= min(kept.values())):
+            kept[cutoff] = first
     rows = series[series["cutoff"].isin(kept)]
     means = rows.groupby(["cutoff", "step", "ds"], as_index=False)[["y", "y_hat"]].mean()
     return [origin for _, origin in means.groupby("cutoff")]

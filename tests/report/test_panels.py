@@ -7,6 +7,7 @@ from lxml import html
 from forecast.report import panels
 from forecast.system import files
 from tests.report.reading import DAILY, HOURLY, rendered, words
+from tests.support.artifacts import write_project
 
 
 def test_each_series_has_the_origins_that_the_rule_picks_each_once(page):
@@ -47,3 +48,18 @@ def test_values_whose_terms_forbid_it_are_not_drawn_and_the_page_says_why(projec
     assert not [label for label in labels if "against the actual values" in label]
     assert "the terms of these data forbid" in words(page)
     assert [label for label in labels if label.startswith("Test error by period")]
+
+
+def test_a_series_without_an_actual_in_its_test_block_has_no_chart_of_errors(tmp_path):
+    root, silent = write_project(tmp_path, datasets=(DAILY,)), "Beta <B>"
+    for path in (root / "data/trained" / DAILY).glob("*/forecasts.parquet"):
+        table = pd.read_parquet(path)
+        table.loc[(table["unique_id"] == silent) & (table["block"] == "test"), "y"] = np.nan
+        files.write_frame(path, table)
+    path = root / f"data/compared/{DAILY}/reliability.parquet"
+    table = pd.read_parquet(path)
+    files.write_frame(path, table.assign(coverage=table["coverage"].where(table["series"] != silent)))
+    labels = html.fromstring(rendered(root, DAILY)).xpath("//*[@aria-label]/@aria-label")
+    of_time, of_intervals = ([own for own in labels if own.startswith(of)] for of in ("Test error", "Reliability"))
+    assert of_time == [f"Test error by period: Alpha & Co{against}" for against in ("", " against naive")]
+    assert of_intervals == ["Reliability, Alpha & Co"]
