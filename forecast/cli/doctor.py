@@ -137,12 +137,13 @@ def dvc(root: Path) -> Check:
 
 def mlflow(root: Path) -> Check:
     """The tracking store answers; a store that was not made yet is well too."""
+    from forecast.tracking.store import shown
+
     uri = tracking_uri() or f"sqlite:///{root / 'mlflow.db'}"
-    shown = re.sub(r"//[^/@]*@", "//", uri)
     try:
-        return "MLflow", f"{shown}: {_answer(uri)}", ""
+        return "MLflow", f"{shown(uri)}: {_answer(uri)}", ""
     except (OSError, sqlite3.Error, ForecastError) as error:
-        return "MLflow", f"{shown}: {error}", "start the server or repair the address; then `forecast sync`"
+        return "MLflow", f"{shown(uri)}: {error}", "start the server or repair the address; then `forecast sync`"
 
 
 def _answer(uri: str) -> str:

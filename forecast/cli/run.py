@@ -119,11 +119,11 @@ def ui(
     port: int = typer.Option(5000, "--port", min=1, max=65_535, help="Of this machine, which alone sees it."),
 ) -> None:
     """Open MLflow's pages on 127.0.0.1."""
-    from forecast.tracking import place
+    from forecast.tracking.store import place, shown
 
     store = place(require_project(root), tracking_uri()).uri
     if store.startswith("http"):
-        print(f"MLflow runs at {store} (MLFLOW_TRACKING_URI).")
+        print(f"MLflow runs at {shown(store)} (MLFLOW_TRACKING_URI).")
         return
     server = f"mlflow ui --workers 1 --host 127.0.0.1 --port {port} --backend-store-uri".split()
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}

@@ -137,10 +137,9 @@ def _again_whole(
     whole = sources.read(replace(request, dataset=narrowed, since={}, advance=lambda name: None))
     again = preparation.checked_raw(whole, request.dataset, error=DataError)
     rest = fresh[~fresh["unique_id"].isin(set(again["unique_id"]))]
-    failed = {**raw.failed, **whole.failed}
     combined = pd.concat([rest, again]).sort_values(["unique_id", "ds"], kind="stable", ignore_index=True)
     kept = {series: first for series, first in since.items() if series not in set(again["unique_id"])}
-    return RawFrame(combined, raw.as_of, raw.where, raw.provenance, failed), combined, kept
+    return replace(raw, failed={**raw.failed, **whole.failed}), combined, kept
 
 
 def _write(

@@ -145,9 +145,9 @@ PAIR = ("lstm", "gru")
 
 def choice_table(results: Results, costs: Costs) -> Table | None:
     """What the rule weighs; None where one of the two was not compared."""
-    scores = {model: results.score(model, ALONE) for model in PAIR}
+    scores = {model: score for model in PAIR if (score := results.score(model, ALONE)) is not None}
     taken = results.verdicts.get("choice", {}).get("take")
-    if not taken or None in scores.values():
+    if not taken or len(scores) < len(PAIR):
         return None
     title = headline(results).title
     columns = [
@@ -158,7 +158,6 @@ def choice_table(results: Results, costs: Costs) -> Table | None:
     ]
     rows = []
     for model, score in scores.items():
-        assert score is not None
         spent = costs.get(str(results.candidate(model, ALONE)), {}).get("cpu_seconds")
         cells = [number(score[results.headline]), whole(score["n_params"]), _time(spent)]
         rows.append(Row(model, cells, ["taken"] if model == taken else [], "chosen" if model == taken else ""))

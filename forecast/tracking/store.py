@@ -79,7 +79,7 @@ def place(root: Path, uri: str = "") -> Place:
     if scheme not in SERVERS:
         found = f"a {scheme}: URI" if scheme else "a path"
         raise InputError(
-            f"MLFLOW_TRACKING_URI={uri!r}: found {found}, wanted sqlite:///<file>, "
+            f"MLFLOW_TRACKING_URI={shown(uri)!r}: found {found}, wanted sqlite:///<file>, "
             f"http(s)://<server> or a database URL. Unset it to use {SQLITE}<project>/mlflow.db."
         )
     kept = None if scheme in ("http", "https", "databricks") else root / "mlartifacts"
@@ -306,4 +306,4 @@ def _advice(message: str) -> str:
 def shown(uri: str) -> str:
     """Without the password of a database URL."""
     head, _, tail = uri.rpartition("@")
-    return f"{head.partition('://')[0]}://...@{tail}" if head else uri
+    return f"{head.partition('://')[0]}://...@{tail}" if "://" in head and not uri.startswith(SQLITE) else uri

@@ -94,19 +94,35 @@ def test_the_holder_s_return_includes_the_dividend(tmp_path: Path, services: Ser
     assert total[day] / total[before] == pytest.approx(close[day] / (close[before] - 10), rel=1e-5)
 
 
+def corrected(content: Any) -> Any:
+    """Two closes of an answer, one of them long before what a second fetch asks for, are others now."""
+    result = content["chart"]["result"][0]
+    stamps = result.get("timestamp", [])
+    for day in ("2021-02-01", "2021-05-25"):
+        stamp = int((pd.Timestamp(day) + pd.Timedelta("9h30min")).tz_localize("America/New_York").timestamp())
+        if stamp in stamps:
+            result["indicators"]["quote"][0]["close"][stamps.index(stamp)] = 55.5
+    return content
+
+
+def test_a_price_that_is_not_settled_stays_provisional_where_the_overlap_was_revised(
+    tmp_path: Path, services: Services
+):
+    services.settles = pd.Timedelta("40min")
+    take(tmp_path, shares(services), BEFORE)
+    services.change("period1", corrected)
+    services.now = AFTER.normalize() + pd.Timedelta("20h10min")
+    fetched = take(tmp_path, shares(services), services.now)
+    assert set(fetched.revised["kind"]) == {"changed"}
+    assert record(tmp_path)["provisional_from"] == AFTER.normalize().isoformat()
+    services.now = AFTER
+    fetched = take(tmp_path, shares(services), AFTER)
+    assert set(fetched.revised["kind"]) == {"provisional"} and set(fetched.revised["ds"]) == {AFTER.normalize()}
+
+
 def test_a_revised_overlap_is_read_again_whole_and_recorded(tmp_path: Path, services: Services):
     take(tmp_path, shares(services), BEFORE)
     services.now = AFTER
-
-    def corrected(content: Any) -> Any:
-        result = content["chart"]["result"][0]
-        stamps = result.get("timestamp", [])
-        for day in ("2021-02-01", "2021-05-25"):
-            stamp = int((pd.Timestamp(day) + pd.Timedelta("9h30min")).tz_localize("America/New_York").timestamp())
-            if stamp in stamps:
-                result["indicators"]["quote"][0]["close"][stamps.index(stamp)] = 55.5
-        return content
-
     services.change("period1", corrected)
     fetched = take(tmp_path, shares(services), AFTER)
     assert fetched.revised[["ds", "column", "after", "kind"]].to_dict("records") == [
