@@ -14,6 +14,7 @@ from forecast.config.datasets import Dataset, FractionSplits
 from forecast.config.task import RegularCalendar, WeekdayCalendar
 from forecast.data import calendars
 from forecast.data.calendars import Calendar
+from forecast.data.columns import observed
 from forecast.data.schema import KEYS
 
 FACTOR = 0.93
@@ -125,7 +126,7 @@ def block_ends(frame: pd.DataFrame, dataset: Dataset) -> dict[str, pd.Timestamp]
             name: pd.Timestamp(day) + pd.Timedelta("1D") - pd.Timedelta(1, "ns")
             for name, day in zip(names, days, strict=True)
         }
-    groups = frame.groupby("unique_id", sort=False)["ds"]
+    groups = observed(frame, dataset).groupby("unique_id", sort=False)["ds"]
     grids = [calendars.grid(dataset.calendar, times.iloc[0], times.iloc[-1]) for _, times in groups]
     steps = np.unique(np.concatenate([grid.to_numpy() for grid in grids]))
     shares = np.cumsum([splits.train, splits.validation, splits.calibration])

@@ -215,8 +215,12 @@ def _study(path: Path) -> dict[str, Any]:
 
 
 def every_fit(base: Sandbox) -> list[str]:
-    """The folders of all saved models: as chosen, and as fitted again on train and validation together."""
-    found = (path for kind in ("chosen", "seed") for path in sorted(base.trained.glob(f"*/{kind}-*")))
+    """The folders of all saved models: as chosen, and as fitted again on train and validation together. Not of the
+    provider's forecasts, of which all issues are kept: those it gives at a cutoff are compared as forecasts."""
+    names = [name for name, record in base.records() if record["family"] != "service"]
+    found = (
+        p for kind in ("chosen", "seed") for name in names for p in sorted((base.trained / name).glob(f"{kind}-*"))
+    )
     return [path.relative_to(base.trained).as_posix() for path in found]
 
 

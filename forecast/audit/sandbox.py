@@ -24,7 +24,7 @@ import pandas as pd
 import yaml
 
 from forecast import models
-from forecast.audit.changes import block_ends, known_at, with_plans
+from forecast.audit.changes import NUDGE, block_ends, known_at, nudged, with_plans
 from forecast.backtest.candidates import candidates
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.experiment import load_models
@@ -223,17 +223,19 @@ def _lay_out(
                 own = change(own, _last_known(project, name, after))
         as_of = pd.Timestamp(snapshots.read_pointer(project.paths.root, name).as_of)
         pointer = snapshots.write_snapshot(folder, name, own, as_of=as_of, provenance={})
-        beside = vintages.write(folder, name, _vintages(project.paths.root, name, known), as_of=as_of)
+        said = _vintages(project.paths.root, name, known, change)
+        beside = vintages.write(folder, name, said, as_of=as_of)
         snapshots.move_pointer(folder, name, replace(pointer, **beside))
 
 
-def _vintages(root: Path, name: str, after: pd.Timestamp | None) -> pd.DataFrame:
-    """The provider's own forecasts; those issued after `after` are nonsense."""
+def _vintages(root: Path, name: str, after: pd.Timestamp | None, change: Change | None) -> pd.DataFrame:
+    """The provider's own forecasts; those issued after `after` are nonsense, or nudged where the rows are."""
     table = vintages.kept(root, name)
     if after is not None and len(table):
         values = table.columns.drop(vintages.KEYS)
         later = table["issued_at"] > after
-        table.loc[later, values] = 1000.0 - table.loc[later, values]
+        said = table.loc[later, values]
+        table.loc[later, values] = said * (1 + NUDGE) if change is nudged else 1000.0 - said
     return table
 
 

@@ -137,9 +137,11 @@ def with_leads(frame: pd.DataFrame, wanted: Mapping[str, Ahead], calendar: Calen
 
 
 def observed(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
-    """`frame` up to each series' last row with an observation: behind it stand values known ahead alone."""
-    names = [c.column for c in (*dataset.target, *dataset.past_exogenous) if c.column in frame]
-    return until_seen(frame, names) if any(column.known_ahead for column in dataset.future_exogenous) else frame
+    """`frame` up to each series' last row with an observation of its own: behind it stand values known ahead, and
+    what was looked up beside them."""
+    own = [c.asked for c in dataset.columns if c.asked is not None and c.ahead is None]
+    names = [name for column in own for name in inputs_of(column, frame.columns) if name in frame]
+    return until_seen(frame, names) if any(column.ahead is not None for column in dataset.columns) else frame
 
 
 def until_seen(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:

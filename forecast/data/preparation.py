@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +45,10 @@ def prepare_dataset(paths: ProjectPaths, dataset: str) -> None:
 def _checked(paths: ProjectPaths, dataset: str, settings: Dataset) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """The prepared frame and what the data checks found; the raw frame is let go here, it may be large."""
     raw = files.read_frame(paths.raw(dataset))
+    rows = comparable(raw, settings)
     # As of its own last row: how fresh the data are is for `forecast fetch` and `forecast data` to tell.
-    as_of = ended(settings.calendar, [raw["ds"].max()])[0]
-    found = quality.findings(comparable(raw, settings), settings, as_of=as_of)
+    as_of = ended(settings.calendar, [rows["ds"].max()])[0]
+    found = quality.findings(rows, settings, as_of=as_of)
     frame, left_out = prepare(raw, settings, where=f"data/raw/{dataset}.parquet")
     return frame, [asdict(finding) for finding in (*left_out, *found)]
 
@@ -55,16 +56,19 @@ def _checked(paths: ProjectPaths, dataset: str, settings: Dataset) -> tuple[pd.D
 def take_snapshot(name: str, dataset: Dataset, *, root: Path, as_of: pd.Timestamp | None = None) -> snapshots.Pointer:
     """Read a source that needs no network, check what it gave, store it; the pointer is not moved."""
     raw = sources.read(Request(name=name, dataset=dataset, root=root, as_of=as_of))
-    frame = checked_raw(raw, dataset)
+    frame, said = checked_raw(raw, dataset), vintages.accumulated(None, raw.vintages)
     whole = known_ahead(joined(frame, dataset, root=root, where=raw.where), dataset, where=raw.where)
-    prepare(whole, dataset, where=raw.where)
+    prepare(vintages.with_columns(whole, dataset, said), dataset, where=raw.where)
     record = {"licence": dataset.licence.model_dump(), **raw.provenance, **known(frame, dataset)}
-    return snapshots.write_snapshot(root, name, frame, as_of=raw.as_of, provenance=record)
+    pointer = snapshots.write_snapshot(root, name, frame, as_of=raw.as_of, provenance=record)
+    return replace(pointer, **vintages.write(root, name, said, as_of=raw.as_of))
 
 
 def known(frame: pd.DataFrame, dataset: Dataset) -> dict[str, str]:
-    """Of a snapshot's record: when its newest row became known, from which `forecast status` counts its age."""
-    return {"known": ended(dataset.calendar, [frame["ds"].max()])[0].isoformat()}
+    """Of a snapshot's record: its last observation, and when that became known, from which `forecast status` counts
+    its age."""
+    last = observed(frame, dataset)["ds"].max()
+    return {"last": last.isoformat(), "known": ended(dataset.calendar, [last])[0].isoformat()}
 
 
 def fetch(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
@@ -93,15 +97,15 @@ def prepare(
 ) -> tuple[pd.DataFrame, list[Violation]]:
     """`unique_id, ds, *Dataset.columns` of a raw frame, `looked_up`, checked against the dataset's rules; and the
     series that were left out of it, with the reason."""
-    frame = observed(derive_and_select(comparable(raw, dataset), dataset, where=where), dataset)
+    frame = derive_and_select(comparable(raw, dataset), dataset, where=where)
     left_out = check_prepared(frame, dataset, where=where, error=error)
     kept = ~frame["unique_id"].isin([found.series for found in left_out])
     return frame[kept].reset_index(drop=True) if left_out else frame, left_out
 
 
 def comparable(raw: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
-    """All columns of a raw frame, splits and dividends applied as the dataset says."""
-    return adjusted(raw, dataset.source.adjustment)
+    """All columns of a raw frame, splits and dividends applied as the dataset says, without rows of a plan alone."""
+    return observed(adjusted(raw, dataset.source.adjustment), dataset)
 
 
 def check_data(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
@@ -148,7 +152,7 @@ def check_prepared(
             said = f"misses {about[2]} of {steps[row]} steps ({share:.2%}), wanted at most {column.max_missing:.2%}."
             found.append((share, Violation("missing", *about, said, "left out")))
     if len({one.series for _, one in found}) > BROKEN * len(steps):
-        raise error(_too_many_missing(where, found))
+        raise error(_too_many_missing(where, found, dataset))
     return [one for _, one in found]
 
 
@@ -163,13 +167,15 @@ def _check_file_is_the_one_taken(name: str, dataset: Dataset, root: Path) -> Non
         )
 
 
-def _too_many_missing(where: str, found: list[tuple[float, Violation]]) -> str:
-    """Every column that lacks more than it may, each by its worst series, and the lines that would allow it."""
-    columns = dict.fromkeys(one.column for _, one in found)
-    worst = [max((pair for pair in found if pair[1].column == name), key=lambda pair: pair[0]) for name in columns]
+def _too_many_missing(where: str, found: list[tuple[float, Violation]], dataset: Dataset) -> str:
+    """Every column that lacks more than it may, each by its worst series, and the lines that would allow it; the
+    leads of a future column count as one."""
+    written_as = {c.column: c.issued.column if c.lead and c.issued else c.column for c in dataset.columns}
+    names = dict.fromkeys(written_as[one.column] for _, one in found)
+    worst = [max((p for p in found if written_as[p[1].column] == name), key=lambda pair: pair[0]) for name in names]
     told = "; ".join(f"series {one.series!r}: column {one.column!r} {one.sentence[:-1]}" for _, one in worst)
-    shares = [(one.column, min(math.ceil(100 * share) / 100, 0.99)) for share, one in worst]
-    lines = ", ".join(f"{{column: {name}, max_missing: {share:g}}}" for name, share in shares)
+    shares = [min(math.ceil(100 * share) / 100, 0.99) for share, _ in worst]
+    lines = ", ".join(f"{{column: {name}, max_missing: {s:g}}}" for name, s in zip(names, shares, strict=True))
     return (
         f"{where}, {told}. Complete the data, start later, or raise `max_missing` in configs/datasets.yaml, beside "
         f"what else is set for the column: {lines}."

@@ -63,9 +63,9 @@ def write_snapshot(
     pointer = Pointer(as_of=as_of.isoformat(), sha256=sha, snapshot=snapshot_path(dataset, as_of, sha).as_posix())
     path = root / pointer.snapshot
     record = {
-        **provenance, "rows": len(frame), "series": sorted(map(str, frame["unique_id"].unique())),
-        "columns": [str(name) for name in frame.columns], "first": frame["ds"].min().isoformat(),
-        "last": frame["ds"].max().isoformat(), "as_of": pointer.as_of, "sha256": sha, "dataset": dataset,
+        "last": frame["ds"].max().isoformat(), **provenance, "rows": len(frame),
+        "series": sorted(map(str, frame["unique_id"].unique())), "columns": [str(name) for name in frame.columns],
+        "first": frame["ds"].min().isoformat(), "as_of": pointer.as_of, "sha256": sha, "dataset": dataset,
     }  # fmt: skip
     try:
         verify(path, sha, dataset)

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.audit.changes import known_at, mirrored, shaken, shrunk, thinned
+from forecast.audit.changes import block_ends, known_at, mirrored, shaken, shrunk, thinned
 from forecast.config.task import RegularCalendar, SessionCalendar, WeekdayCalendar
 from forecast.data.calendars import Calendar, ended
+from tests.support.example_data import dataset
 
 DAYS = pd.date_range("2024-01-01", periods=20)
 FRAME = pd.DataFrame({"unique_id": "a", "ds": DAYS, "y": np.arange(20.0) ** 2})
@@ -44,3 +45,12 @@ def test_what_the_audit_takes_for_known_is_what_the_project_does(calendar: Calen
 def test_a_moment_inside_a_day_of_an_exchange_is_known_at_the_end_of_a_day() -> None:
     moment = pd.Timestamp("2023-06-30 23:59:59.999")
     assert known_at(SessionCalendar(kind="sessions", exchange="XNYS"), [moment])[0] == moment + pd.Timedelta("1D")
+
+
+def test_shares_are_of_the_rows_up_to_the_last_observation() -> None:
+    plan = {"column": "plan", "known_ahead": True}
+    settings = dataset(future_exogenous=[plan], splits={"train": 0.5, "validation": 0.2, "calibration": 0.1})
+    hours = pd.date_range("2024-01-01", periods=150, freq="h")
+    frame = pd.DataFrame({"unique_id": "a", "ds": hours, "temp": 1.0, "plan": 0.0})
+    frame.loc[100:, "temp"] = np.nan
+    assert list(block_ends(frame, settings).values()) == [hours[49], hours[69], hours[79], hours[99]]

@@ -104,12 +104,31 @@ def a_trailing_mean_as_a_feature(root: Path) -> None:
 
 
 @case
-def a_plan_known_ahead(root: Path) -> None:
-    days = pd.date_range("2024-01-01", periods=cases.DAYS + 4)
-    plan = (np.random.default_rng(5).random(len(days)) < 0.2).astype(float)
+def a_plan_known_ahead_and_forecasts_of_the_provider(root: Path) -> None:
+    """Blocks are shares of what was observed: the plan reaches forty days further."""
+    rng, days = np.random.default_rng(5), pd.date_range("2024-01-01", periods=cases.DAYS + 40)
+    plan = (rng.random(len(days)) < 0.2).astype(float)
     frame = pd.DataFrame({"ds": days, "plan": plan}).merge(wave(), on="ds", how="left")
     lifted = frame.assign(y=frame["y"] + 2 * frame["plan"])
-    write(root, frame=lifted, future_exogenous=[{"column": "plan", "known_ahead": True}])
+    known = lifted.dropna(subset="y")
+    issues = [
+        pd.DataFrame({"ds": known["ds"][row : row + 5], "issued_at": known["ds"].iloc[row], "y": known["y"]}).dropna()
+        for row in range(0, len(known), 2)
+    ]
+    said = pd.concat(issues).assign(y=lambda rows: rows["y"] + rng.normal(0, 1, len(rows)))
+    root.mkdir(parents=True)
+    said.to_csv(root / "said.csv", index=False)
+    write(
+        root,
+        frame=lifted,
+        models=("service",),
+        source={**cases.DATASET["source"], "issued_path": "said.csv", "issued_columns": ["y"]},
+        future_exogenous=[
+            {"column": "plan", "known_ahead": True},
+            {"column": "y", "issued": True, "max_missing": 0.1},
+        ],
+        splits={"train": 0.5, "validation": 0.2, "calibration": 0.1},
+    )
 
 
 @case

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.audit.changes import shaken
+from forecast.audit.changes import nudged, shaken
 from forecast.audit.sandbox import Project, run
 from forecast.config.datasets import load_dataset
 from forecast.data.ingest import fetch_new
@@ -42,7 +42,11 @@ def test_an_issue_of_after_a_moment_reaches_no_row_of_before_it(tmp_path: Path):
         folder = tmp_path / f"sandbox-{number}"
         made = run(project, project.frame, folder, after=moment, change=change, stages=("fetch", "prepare"))
         frames.append(pd.read_parquet(made.prepared / "frame.parquet").set_index("ds")[["said_1", "said_24"]])
+    nudge = run(project, project.frame, tmp_path / "nudged", after=MOMENT, change=nudged, stages=("fetch", "prepare"))
+    moved = pd.read_parquet(nudge.prepared / "frame.parquet").set_index("ds")[["said_1", "said_24"]]
     as_it_is, changed = frames
+    np.testing.assert_allclose(moved, as_it_is, rtol=1e-6)  # a choice between two losses must not turn
+    assert (moved[MOMENT + pd.Timedelta("2D") :] != as_it_is[MOMENT + pd.Timedelta("2D") :]).all(axis=None)
     assert as_it_is.notna().all(axis=None)
     pd.testing.assert_frame_equal(as_it_is[:MOMENT], changed[:MOMENT])
     later = MOMENT + pd.Timedelta("2D")

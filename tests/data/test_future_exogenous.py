@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import pytest
 from forecast.audit.changes import shaken, thinned, with_plans
 from forecast.config.datasets import Dataset
 from forecast.config.reading import validated
-from forecast.data import panel, preparation, sources, splits, vintages
+from forecast.data import panel, preparation, quality, snapshots, sources, splits, vintages
 from forecast.data.columns import known_ahead, observed
+from forecast.data.ingest import fetch_new
 from forecast.data.panel import Panel
 from forecast.data.sources import Request
 from forecast.data.windows import layout
@@ -156,6 +158,32 @@ def test_the_audit_leaves_plans_over_the_horizon_and_changes_what_lies_behind() 
     np.testing.assert_array_equal(prepared(shaken_rows, settings).series[0].values[:701], before)
 
 
+def test_a_fitted_model_is_given_rows_up_to_the_last_observation() -> None:
+    """As `forecast predict` and `promote` read the data: by the columns of the model's task."""
+    raw, settings = shop(plan=3 * HORIZON), dataset()
+    (series,) = prepared(raw, settings.serving(settings.task)).series
+    np.testing.assert_array_equal(series.values, prepared(raw, settings).series[0].values)
+
+
+def test_what_is_looked_up_beside_a_plan_is_no_observation() -> None:
+    said = {"column": "said", "max_missing": 0.1, "issued": {"column": "sales", "step": 1}}
+    settings = dataset(source=ISSUED, past_exogenous=[said])
+    raw = shop(plan=3 * HORIZON)
+    issues = raw[["unique_id", "ds"]].assign(issued_at=raw["ds"].iloc[0], sales=1.0)
+    assert len(prepared(raw, settings, issues).series[0]) == ROWS
+
+
+def test_a_plan_changes_neither_age_nor_findings_of_the_data() -> None:
+    settings, fresh = dataset(), pd.Timestamp("2024-02-20 00:00")
+    assert preparation.known(shop(plan=200), settings) == {"last": "2024-02-19T23:00:00", "known": fresh.isoformat()}
+    found = quality.findings(preparation.comparable(shop(plan=200), settings), settings, as_of=fresh)
+    assert found == []
+    late = quality.findings(
+        preparation.comparable(shop(plan=200), settings), settings, as_of=fresh + pd.Timedelta("5h")
+    )
+    assert [one.rule for one in late] == ["freshness"]
+
+
 ISSUED = {"kind": "file", "path": "data/shop.csv", "issued_path": "data/issued.csv", "issued_columns": ["sales"]}
 
 
@@ -233,6 +261,25 @@ def test_a_file_of_forecasts_with_their_times_of_issue_is_read_beside_the_data(t
     read = sources.read(written(tmp_path, raw, provider(raw, 1.0)))
     assert read.vintages is not None
     pd.testing.assert_frame_equal(read.vintages, provider(raw, 1.0), check_dtype=False)
+
+
+def test_a_snapshot_that_is_absent_is_made_again_with_its_forecasts(tmp_path: Path) -> None:
+    written(tmp_path, persistent(60), provider(persistent(60), 1.0))
+    entry = dataset(source=ISSUED, future_exogenous=[{"column": "sales", "issued": True, "max_missing": 0.2}])
+    fetched = fetch_new("shop", entry, root=tmp_path, now=pd.Timestamp("2024-02-01"))
+    said = vintages.kept(tmp_path, "shop")
+    shutil.rmtree(tmp_path / "data" / "snapshots")
+    assert len(preparation.fetch("shop", entry, root=tmp_path)) == 60
+    assert snapshots.read_pointer(tmp_path, "shop") == fetched.pointer
+    pd.testing.assert_frame_equal(vintages.kept(tmp_path, "shop"), said)
+
+
+def test_issues_that_leave_too_much_open_are_told_in_one_line_as_it_is_written(tmp_path: Path) -> None:
+    request = written(tmp_path, persistent(60), provider(persistent(60), 1.0))
+    with pytest.raises(
+        InputError, match=r"column 'sales\+4' misses 9 of 60 .*: \{column: sales, max_missing: 0\.15\}\.$"
+    ):
+        fetch_new("shop", request.dataset, root=tmp_path, now=pd.Timestamp("2024-02-01"))
 
 
 def test_forecasts_issued_after_their_target_are_refused(tmp_path: Path) -> None:

@@ -21,7 +21,11 @@ def write_repro(root: Path, **more: dict[str, Any]) -> Path:
 
     more: further entries of configs/models.yaml, which are in the grid.
     """
-    small_project.write(root)
+    return gone_through(small_project.write(root), **more)
+
+
+def gone_through(root: Path, **more: dict[str, Any]) -> Path:
+    """Every stage of a project whose data are taken."""
     entries = {**{name: {"family": name} for name in GRID}, **more}
     grid = {"grid": "tiny", "grids": {"tiny": list(entries)}, "models": entries}
     small_project.write_yaml(root / "configs" / "models.yaml", grid)

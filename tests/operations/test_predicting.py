@@ -8,14 +8,18 @@ import resource
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from forecast.config.datasets import load_dataset
+from forecast.data import ingest
 from forecast.forecaster.ensemble import Ensemble, calibration_scores, latest
 from forecast.forecaster.serving import Service
 from forecast.operations import champion, live_accuracy, predicting, registry
+from forecast.operations.status import status_of
 from forecast.system.errors import InputError
 from tests.contract import families
 from tests.operations import projects
@@ -36,6 +40,25 @@ def test_it_follows_the_last_row_and_equals_the_trained_model(moved):
     wanted = problems.latest(found.champion.ensemble.forecasters[0], found.panel)["wave"][:, 0]
     np.testing.assert_array_equal(found.table["y_hat"], wanted)
     assert (found.table["lo_95"] < found.table["lo_80"]).all() and (found.table["hi_80"] < found.table["hi_95"]).all()
+
+
+def test_a_champion_that_reads_a_plan_forecasts_what_follows_the_last_observation(tmp_path):
+    root = small_project.write(tmp_path)
+    days = pd.date_range("2024-01-01", periods=small_project.DAYS + 5)
+    wave = pd.read_csv(root / "data" / "wave.csv", parse_dates=["ds"])
+    plan = pd.DataFrame({"ds": days, "plan": np.random.default_rng(1).random(len(days)) < 0.3}).astype({"plan": float})
+    plan.loc[[small_project.DAYS, small_project.DAYS + 1], "plan"] = [1.0, 0.0]
+    both = plan.merge(wave, how="left").assign(y=lambda rows: rows["y"] + 4 * rows["plan"])
+    both.to_csv(root / "data" / "wave.csv", index=False)
+    entry = {**small_project.DATASET, "future_exogenous": [{"column": "plan", "known_ahead": True}]}
+    small_project.write_yaml(root / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: entry}})
+    ingest.fetch_new(NAME, load_dataset(NAME, root / "configs"), root=root, now=NOW)
+    projects.gone_through(root)
+    registry.promote(root, NAME, projects.register(root, "ridge"), now=NOW)
+    table = forecast(root).table
+    assert table["ds"].tolist() == [pd.Timestamp("2024-07-19"), pd.Timestamp("2024-07-20")]
+    np.testing.assert_allclose(table["y_hat"] - 4 * plan["plan"][small_project.DAYS :][:2].to_numpy(), 0, atol=1.5)
+    assert status_of(root, NAME, now=datetime(2024, 7, 20, tzinfo=UTC)).last_observation_age_h == 24
 
 
 def test_it_is_what_was_backtested_at_the_same_cutoff(moved):
