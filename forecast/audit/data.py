@@ -17,6 +17,7 @@ from forecast.audit import Finding
 from forecast.audit.changes import rows_until
 from forecast.audit.sandbox import Project, Sandbox
 from forecast.data import snapshots
+from forecast.data.columns import observed
 from forecast.data.panel import Panel
 from forecast.data.snapshots import revisions
 from forecast.system import files
@@ -59,7 +60,7 @@ def history(project: Project) -> Iterator[Finding]:
             continue
         since = pd.Timestamp(content["provisional_from"]) if content.get("provisional_from") else None
         older, newer = sorted((frame, project.frame), key=lambda one: one["ds"].max())
-        changed = revisions(older, newer, since={}, provisional_from=since)
+        changed = revisions(observed(older, project.settings), newer, since={}, provisional_from=since)
         final = changed[changed["kind"] != "provisional"]
         if len(final):
             row = final.iloc[0]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from forecast.config.sources import Source
 from forecast.config.task import written
 from forecast.data import preparation, quality, snapshots, sources, vintages
 from forecast.data.calendars import ended, grid, row_numbers
-from forecast.data.columns import joined, known_ahead
+from forecast.data.columns import joined, known_ahead, observed
 from forecast.data.quality import Violation
 from forecast.data.snapshots import NO_REVISION, merged, revisions
 from forecast.data.sources import RawFrame, Request
@@ -108,12 +109,13 @@ def _taken(request: Request, now: pd.Timestamp) -> Fetched:
     fresh = preparation.checked_raw(raw, dataset, error=_blame(dataset))
     frame, revised = fresh, NO_REVISION
     if stored is not None:
-        revised = revisions(stored.frame, fresh, since=since, provisional_from=stored.provisional_from)
+        compared = partial(revisions, observed(stored.frame, dataset), provisional_from=stored.provisional_from)
+        revised = compared(fresh, since=since)
         final = revised[revised["kind"] != "provisional"]
         again = dataset.source.again(set(final["unique_id"])) if since else None
         if again is not None:
             raw, fresh, since = _again_whole(request, again, raw, fresh, since)
-            revised = revisions(stored.frame, fresh, since=since, provisional_from=stored.provisional_from)
+            revised = compared(fresh, since=since)
         frame = merged(stored.frame, fresh, since=since, keep=dataset.source.series)
     before = vintages.kept(root, request.name) if stored is not None and stored.same_question else None
     if before is not None and request.as_of is not None:

@@ -291,6 +291,16 @@ def test_forecasts_issued_after_their_target_are_refused(tmp_path: Path) -> None
         vintages.check(read.vintages, request.dataset, where="data/issued.csv", error=InputError)
 
 
+def test_a_day_of_the_past_keeps_its_plan_and_what_was_observed_since_is_no_revision(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    shop().drop(columns="unique_id").to_csv(tmp_path / "data" / "shop.csv", index=False)
+    now, day = pd.Timestamp("2024-03-01"), pd.Timestamp("2024-02-10")
+    fetch_new("shop", dataset(), root=tmp_path, now=now, as_of=day)
+    rows = preparation.check_data("shop", dataset(), root=tmp_path)
+    assert rows["ds"].iloc[-1] == day - pd.Timedelta("1h") and rows.notna().all(axis=None)
+    assert fetch_new("shop", dataset(), root=tmp_path, now=now).revised.empty
+
+
 def test_rows_with_a_plan_alone_do_not_make_the_data_newer_than_they_are(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     shop().drop(columns="unique_id").to_csv(tmp_path / "data" / "shop.csv", index=False)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from forecast.config.datasets import Dataset
+from forecast.data import columns
 from forecast.data.calendars import ended
 from forecast.data.schema import KEYS
 from forecast.data.web import Deadline
@@ -63,17 +63,19 @@ class RawFrame:
 
 
 def observed(request: Request, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Timestamp]:
-    """The rows known by `as_of`, and the instant itself (without one: when the last row became known).
+    """The rows known by `as_of`, and the instant itself (without one: when the last observation became known).
 
-    Rows that hold what is `known_ahead` and no observation are known whenever they are given.
+    What is `known_ahead` is known of later rows too: they stay, and hold nothing else.
     """
-    known = ended(request.dataset.calendar, frame["ds"])
-    plans = [column.column for column in request.dataset.future_exogenous if column.known_ahead]
+    dataset, as_of = request.dataset, request.as_of
+    if as_of is None:
+        return frame, ended(dataset.calendar, [columns.observed(frame, dataset)["ds"].max()])[0]
+    late = ended(dataset.calendar, frame["ds"]) > as_of
+    plans = [column.column for column in dataset.future_exogenous if column.known_ahead]
+    if not plans:
+        return frame[~late], as_of
     seen = frame.columns.drop([*KEYS, *plans], errors="ignore")
-    planned = frame[seen].isna().all(axis=1).to_numpy() if plans else np.zeros(len(frame), dtype=bool)
-    if request.as_of is None:
-        return frame, pd.Timestamp(known[~planned].max())
-    return frame[(known <= request.as_of) | planned], request.as_of
+    return frame.assign(**{name: frame[name].mask(late) for name in seen}), as_of
 
 
 def read(request: Request) -> RawFrame:
