@@ -19,7 +19,7 @@ import pandas as pd
 from forecast.config.datasets import Ahead
 from forecast.config.task import Calendar, RegularCalendar, SessionCalendar, WeekdayCalendar
 from forecast.data.calendars import check_calendar, grid, nearest
-from forecast.data.columns import until_seen, with_leads
+from forecast.data.columns import require_given, until_seen, with_leads
 from forecast.data.schema import KEYS, check_frame, first_text
 from forecast.data.written_times import as_utc
 from forecast.system.errors import InputError, closest, quote_names
@@ -93,16 +93,8 @@ def over_horizon(
 ) -> pd.DataFrame:
     """A long frame up to its last observations, with what `plans` hold of each row's horizon as `<column>+<step>`."""
     wanted = {f"{name}+{step}": Ahead(column=name, step=step) for name in plans for step in range(1, horizon + 1)}
-    whole = until_seen(with_leads(frame, wanted, calendar, where=where), observed)
-    for unique_id, rows in whole.groupby("unique_id", sort=False):
-        for name in plans:
-            if pd.isna(rows[name].iloc[-1]):
-                known, last = rows["ds"][rows[name].notna()].max(), rows["ds"].iloc[-1]
-                raise InputError(
-                    f"{where}, series {unique_id!r}: column {name!r} has no value behind {known}, wanted one "
-                    f"up to the last observation ({last}) and beyond. Complete it."
-                )
-    return whole
+    require_given(frame, plans, observed, where=where)
+    return until_seen(with_leads(frame, wanted, calendar, where=where), observed)
 
 
 def with_future(

@@ -215,8 +215,7 @@ def _study(path: Path) -> dict[str, Any]:
 
 
 def every_fit(base: Sandbox) -> list[str]:
-    """The folders of all saved models: as chosen, and as fitted again on train and validation together. Not of the
-    provider's forecasts, of which all issues are kept: those it gives at a cutoff are compared as forecasts."""
+    """The folders of all saved models, as chosen and as fitted again; the provider's kept forecasts are no fit."""
     names = [name for name, record in base.records() if record["family"] != "service"]
     found = (
         p for kind in ("chosen", "seed") for name in names for p in sorted((base.trained / name).glob(f"{kind}-*"))

@@ -223,8 +223,7 @@ def _lay_out(
                 own = change(own, _last_known(project, name, after))
         as_of = pd.Timestamp(snapshots.read_pointer(project.paths.root, name).as_of)
         pointer = snapshots.write_snapshot(folder, name, own, as_of=as_of, provenance={})
-        said = _vintages(project.paths.root, name, known, change)
-        beside = vintages.write(folder, name, said, as_of=as_of)
+        beside = vintages.write(folder, name, _vintages(project.paths.root, name, known, change), as_of=as_of)
         snapshots.move_pointer(folder, name, replace(pointer, **beside))
 
 

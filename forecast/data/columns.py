@@ -102,15 +102,20 @@ def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.
 def known_ahead(frame: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.DataFrame:
     """`frame` with a column for each `ahead` one of the dataset, as `with_leads`."""
     names = [column.column for column in dataset.target if column.column in frame]
-    for name in (column.column for column in dataset.future_exogenous if column.known_ahead):
-        late = (frame[name].isna() & frame[names].notna().any(axis=1)).to_numpy()
+    require_given(frame, [c.column for c in dataset.future_exogenous if c.known_ahead], names, where=where)
+    wanted = {column.column: column.ahead for column in dataset.columns if column.ahead is not None}
+    return with_leads(frame, wanted, dataset.calendar, where=where)
+
+
+def require_given(frame: pd.DataFrame, plans: Iterable[str], observed: Iterable[str], *, where: str) -> None:
+    """Raises `InputError` for the first row with an observation and no value of one of the `plans`."""
+    for name in plans:
+        late = (frame[name].isna() & frame[list(observed)].notna().any(axis=1)).to_numpy()
         if late.any():
             raise InputError(
                 f"{where}, {place(frame, int(np.argmax(late)))}: {name!r} is `known_ahead` and has no value where "
                 "the target has one. Give its values of every row, and of the horizon behind the last."
             )
-    wanted = {column.column: column.ahead for column in dataset.columns if column.ahead is not None}
-    return with_leads(frame, wanted, dataset.calendar, where=where)
 
 
 def with_leads(frame: pd.DataFrame, wanted: Mapping[str, Ahead], calendar: Calendar, *, where: str) -> pd.DataFrame:
@@ -137,8 +142,7 @@ def with_leads(frame: pd.DataFrame, wanted: Mapping[str, Ahead], calendar: Calen
 
 
 def observed(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
-    """`frame` up to each series' last row with an observation of its own: behind it stand values known ahead, and
-    what was looked up beside them."""
+    """`frame` up to each series' last row with an observation: what is planned or looked up behind it is none."""
     own = [c.asked for c in dataset.columns if c.asked is not None and c.ahead is None]
     names = [name for column in own for name in inputs_of(column, frame.columns) if name in frame]
     return until_seen(frame, names) if any(column.ahead is not None for column in dataset.columns) else frame

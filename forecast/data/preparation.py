@@ -65,8 +65,7 @@ def take_snapshot(name: str, dataset: Dataset, *, root: Path, as_of: pd.Timestam
 
 
 def known(frame: pd.DataFrame, dataset: Dataset) -> dict[str, str]:
-    """Of a snapshot's record: its last observation, and when that became known, from which `forecast status` counts
-    its age."""
+    """Of a snapshot's record: its last observation, and when that became known, whose age `forecast status` shows."""
     last = observed(frame, dataset)["ds"].max()
     return {"last": last.isoformat(), "known": ended(dataset.calendar, [last])[0].isoformat()}
 

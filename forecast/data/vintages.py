@@ -88,13 +88,9 @@ def newest(table: pd.DataFrame, dataset: Dataset, rows: pd.DataFrame, column: st
 def with_columns(frame: pd.DataFrame, dataset: Dataset, table: pd.DataFrame) -> pd.DataFrame:
     """`frame` with every `issued` column of the dataset."""
     result = frame.copy(deep=False)
-    for column in dataset.columns:
-        if column.issued is not None:
-            if table.empty:
-                result[column.column] = np.nan
-            else:
-                found = newest(table, dataset, frame, column.issued.column, step=column.issued.step)
-                result[column.column] = found["value"].to_numpy(dtype=np.float64)
+    for name, issued in ((column.column, column.issued) for column in dataset.columns if column.issued):
+        found = [np.nan] if table.empty else newest(table, dataset, frame, issued.column, step=issued.step)["value"]
+        result[name] = np.broadcast_to(np.asarray(found, dtype=np.float64), len(frame))
     return result
 
 

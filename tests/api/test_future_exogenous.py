@@ -126,7 +126,7 @@ def test_a_plan_that_is_not_whole_is_told(ridge: forecast.Model, spoil: Callable
 def test_a_column_that_ends_before_the_last_observation_is_told_at_the_fit() -> None:
     frame = sold()
     frame.loc[frame.index[-5:], "holiday"] = np.nan
-    with pytest.raises(InputError, match=r"'b': column 'holiday' has no value behind .* up to the last observation"):
+    with pytest.raises(InputError, match=r"'b', 2024-01-18 07:00\): 'holiday' is .* has no value where"):
         forecast.fit(frame, "ridge", **OPTIONS)
 
 
