@@ -247,11 +247,7 @@ def corrected(problem: Problem, recursive: Forecaster, shape: Skip | None = None
     The recursive forecast keeps the path of a one-step law; its bias, which grows where that law is bent or misses
     something, is taken out by one ridge regression per step, fitted on what the recursive forecast leaves of the train
     targets. The penalty is chosen on validation, and is large where nothing is left to correct; `shape` has the one
-    chosen before.
-
-        direct       a family that forecasts all H steps at once
-        recursive    a one-step family (arx, narx, jordan), fed with its own forecasts
-        mixed        the family `rectify` (on arx), or `corrected` on top of any recursive forecaster
+    chosen before. The family `rectify` is this on arx; any other recursive forecaster (narx, jordan) can have it too.
     """
     spec = recursive.spec
     if recursive.skip is None or not (spec.recursive or spec.corrected):

@@ -27,6 +27,7 @@ from forecast.models.skip import Skip
 from forecast.networks import inference
 from forecast.networks.description import Network
 from forecast.networks.heads import FittedHead
+from forecast.networks.inference.steppers import COMPILED
 from forecast.system import files
 from forecast.system.errors import InputError, quote_names
 
@@ -189,17 +190,16 @@ class Forecaster:
             statistical=content["statistical"],
             head=_saved_head(spec, folder),
             dependence=files.read_arrays(dependence)["correlation"] if dependence.exists() else None,
-            correction=Skip.from_saved(correction, files.read_arrays(folder / "correction.npz"))
-            if correction
-            else None,
+            correction=correction and Skip.from_saved(correction, files.read_arrays(folder / "correction.npz")),
         )
 
 
 def _together(given: Sequence[Asked]) -> Iterator[list[Asked]]:
-    """From `MANY` series on, each of at most `FEW` rows, about `TOGETHER` windows side by side; else every series."""
+    """From `MANY` series on, each of at most `FEW` rows, about `TOGETHER` windows side by side; else every series. For
+    one row of each not so many that they are worth compiling."""
     sizes = [len(rows) for _, rows in given]
-    alone = len(sizes) < MANY or max(sizes) > FEW
-    numbered = zip(range(len(sizes)) if alone else np.cumsum(sizes) // TOGETHER, given, strict=True)
+    alone, most = len(sizes) < MANY or max(sizes) > FEW, TOGETHER if sum(sizes) > len(sizes) else COMPILED - 1
+    numbered = zip(range(len(sizes)) if alone else np.cumsum(sizes) // most, given, strict=True)
     for _, some in itertools.groupby(numbered, key=lambda pair: pair[0]):
         yield [asked for _, asked in some]
 

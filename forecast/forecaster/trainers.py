@@ -88,7 +88,6 @@ def by_gradient(
     """`budget.steps` updates on chunks; with a carried state there is no warm-up, for the state is known.
 
     Without `validate` the first `stop` of these updates, on the same schedule.
-
     `initial`: weights of the same network to begin with, instead of what the seed draws.
     """
     from forecast.training import chunks, gradient
@@ -101,14 +100,10 @@ def by_gradient(
     )
     settings = Settings(
         steps=budget.steps,
-        learning_rate=spec.learning_rate,
-        batch_size=spec.batch_size,
-        weight_decay=spec.weight_decay,
-        clip=spec.clip,
-        loss=spec.loss,
         evaluate_every=budget.evaluate_every,
         change_channels=change_channels,
         head=head,
+        **spec.model_dump(include={"learning_rate", "batch_size", "weight_decay", "clip", "loss"}),
         **spec.training.model_dump(),
     )
     drawn = with_principal_axes(network, initialise(network, seed), [one.past for one in series])

@@ -1,12 +1,13 @@
 """Recurrent cells stepped through time in NumPy, feature-first: x `(I, B)` in, output `(units, B)` out.
 
 With the batch as last axis the gates of a cell are contiguous blocks, so each step is one matrix product and a few
-in-place operations. The product takes input, state and a row of ones at once: the inputs' share of all steps in one
-large product, before the loop, takes as long as in the small ones. Any other cell runs its own `step`.
+in-place operations, or one pass of `kernels`. The product takes input, state and a row of ones at once: the inputs'
+share of all steps in one large product, before the loop, takes as long. Any other cell runs its own `step`.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Protocol
@@ -20,6 +21,7 @@ from forecast.networks.description import Arrays, EncoderDecoder, Network
 
 BLOCK = 32  # rows of the matrix in one product: whole, 128 windows and 64 units take a quarter longer (OpenBLAS)
 STEPS = 8  # steps held at once: their inputs and outputs are copied together
+COMPILED = 64  # windows from which on numba runs what follows the product, in float32: fewer never load it
 
 
 class Stepper(Protocol):
@@ -118,7 +120,7 @@ class LSTMStepper(_Stacked):
             np.tanh(c, g)
             np.multiply(o, g, h)
 
-        self.advance, self.c = advance, c
+        self.advance, self.c = compiled("lstm", z, 5) or advance, c
 
     def states(self) -> Arrays:
         return {"h": self.h[0], "c": self.c}
@@ -150,7 +152,7 @@ class GRUStepper(_Stacked):
             np.multiply(keep, after, after)
             np.add(after, g, after)
 
-        self.advance = advance
+        self.advance = compiled("gru", z, 4) or advance
 
 
 class SimpleStepper(_Stacked):
@@ -160,13 +162,10 @@ class SimpleStepper(_Stacked):
         super().__init__(np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]]), states["h"])
         z = self.z
 
-        def tanh(_: np.ndarray, h: np.ndarray) -> None:
-            np.tanh(z, h)
-
         def other(_: np.ndarray, h: np.ndarray) -> None:
             np.copyto(h, activate(numpy_namespace, activation, z))
 
-        self.advance = tanh if activation == "tanh" else other
+        self.advance = (lambda _, h: np.tanh(z, h)) if activation == "tanh" else other
 
 
 class AnyStepper:
@@ -188,6 +187,17 @@ class AnyStepper:
 
     def states(self) -> Arrays:
         return {name: state.T for name, state in self.running.items()}
+
+
+def compiled(name: str, z: np.ndarray, parts: int) -> Callable[[np.ndarray, np.ndarray], object] | None:
+    """What makes the next h of the sums `z (rows, B)`: a matter of the windows asked for, not of what is loaded."""
+    if z.shape[1] < COMPILED or z.dtype != np.float32:
+        return None
+    try:
+        from forecast.networks.inference import kernels
+    except ImportError:  # without the extra `train`
+        return None
+    return functools.partial(getattr(kernels, name), z.reshape(parts, -1))
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -89,7 +89,7 @@ class Recurrence:
 
     def forward(self, x: np.ndarray, *given: np.ndarray) -> tuple[np.ndarray, ...]:
         """`[x; 1; h]` before every step, c, and what the gradient needs of a step."""
-        from forecast.networks.layers import kernels
+        from forecast.networks.inference import kernels
 
         *weights, h0 = given[:4]
         (steps, inputs, batch), units = x.shape, h0.shape[1]
@@ -104,7 +104,7 @@ class Recurrence:
 
     def backward(self, *given: np.ndarray) -> tuple[np.ndarray, ...]:
         """The gradients of x, the weights and the first states."""
-        from forecast.networks.layers import kernels
+        from forecast.networks.inference import kernels
 
         *weights, seen, c, kept, dh = given[:7]
         inputs, (steps, _, batch), rows = len(weights[0]), dh.shape, self.rows(*weights)

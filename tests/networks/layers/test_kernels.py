@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from forecast.networks.layers import kernels
+from forecast.networks.inference import kernels
 from forecast.networks.layers.scan import Scan
 
 PROGRAM = """
