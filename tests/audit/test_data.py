@@ -82,7 +82,7 @@ def test_a_snapshot_whose_record_is_damaged_is_named_for_that_alone(tmp_path: Pa
     old = snapshots.write_snapshot(tmp_path, "wave", frame.assign(y=frame["y"] + 1), as_of=day, provenance={})
     new = snapshots.write_snapshot(tmp_path, "wave", frame, as_of=day + pd.Timedelta("1D"), provenance={})
     snapshots.move_pointer(tmp_path, "wave", new)
-    project: Any = SimpleNamespace(paths=ProjectPaths.of(tmp_path), dataset="wave", frame=frame)
+    project: Any = SimpleNamespace(paths=ProjectPaths.of(tmp_path), dataset="wave", frame=frame, settings=SETTINGS)
     assert [finding.detector for finding in history(project)] == ["comparison of snapshots"]
     (tmp_path / old.snapshot).with_suffix(".json").write_text("{")
     (found,) = history(project)
