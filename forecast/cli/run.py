@@ -175,7 +175,6 @@ def new(
 
 
 FAMILIES = {"naive": "all against naive", "skip": "each against its skip", "best": "all against the best"}
-SUMMARY_ORDER = ("mean", "0")
 
 
 def compare(
@@ -245,18 +244,15 @@ def _on(results: Results, a: str, b: str, rows: list[Row]) -> list[dict[str, Any
         metric = "mae" if row_a["mae"] and row_b["mae"] else "mase"
         errors = {"error_a": float(row_a[metric]), "error_b": float(row_b[metric])}
         share = errors["error_a"] / errors["error_b"] - 1 if errors["error_b"] else 0.0
-        said = {"difference": share, "sentences": _sentences(tests, a, b, ranking) or [NOT_TESTED]}
+        said = {"difference": share, "sentences": _sentences(tests, a, b, ranking)}
         found.append({"dataset": results.name, "ranking": ranking, "a": a, "b": b, "metric": metric, **errors, **said})
     return found
-
-
-NOT_TESTED = "This pair was not tested: a difference of the means alone says little."
 
 
 def _row(rows: list[Row], model: str, ranking: str) -> Row | None:
     own = [row for row in rows if row["model"] == model and row["ranking"] in (ranking, "baseline")]
     known = [row for row in own if row["status"] == "ok" and (row["mae"] or row.get("mase"))]
-    return next((row for seed in SUMMARY_ORDER for row in known if row["seed"] == seed), None)
+    return next((row for seed in ("mean", "0") for row in known if row["seed"] == seed), None)
 
 
 def _sentences(tests: list[dict[str, Any]], a: str, b: str, ranking: str) -> list[str]:
@@ -267,7 +263,7 @@ def _sentences(tests: list[dict[str, Any]], a: str, b: str, ranking: str) -> lis
             among = f"after Holm among {FAMILIES[test['family']]}"
             p = "" if test.get("p_holm") is None else f", p {test['p_holm']:.3g} {among}"
             found.append(f"{pair[0]} against {pair[1]}: {test['word']} ({test['relative_difference']:+.1%}{p}).")
-    return found
+    return found or ["This pair was not tested: a difference of the means alone says little."]
 
 
 def _require(name: str, known: set[str], what: str) -> None:

@@ -173,10 +173,6 @@ def offer_again(root: Path, dataset: str, *, now: pd.Timestamp, tracking_uri: st
                 files.write_text(marker, run + "\n")
 
 
-ADDRESS = "FORECAST_WEBHOOK"
-EVENT = "FORECAST_EVENT"
-
-
 def notify(
     hooks: Hooks, event: Event, decision: Mapping[str, Any], *, root: Path, given: Mapping[str, str]
 ) -> list[str]:
@@ -187,7 +183,7 @@ def notify(
     if event not in hooks.on:
         return []
     content = json.dumps({"event": event, **decision}, default=str) + "\n"
-    address = given.get(ADDRESS) or hooks.webhook
+    address = given.get("FORECAST_WEBHOOK") or hooks.webhook
     faults = [_run(hooks, event, content, root, given)] if hooks.command else []
     faults += [_post(address, content, hooks.timeout_seconds)] if address else []
     return list(filter(None, faults))
@@ -197,7 +193,7 @@ def _run(hooks: Hooks, event: str, content: str, root: Path, given: Mapping[str,
     name = " ".join(hooks.command)
     try:
         done = subprocess.run(
-            list(hooks.command), cwd=root, env={**given, EVENT: event}, input=content, text=True,
+            list(hooks.command), cwd=root, env={**given, "FORECAST_EVENT": event}, input=content, text=True,
             capture_output=True, timeout=hooks.timeout_seconds, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -26,7 +26,9 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task, TaskColumn
 from forecast.data.panel import Panel, Series, from_frame, series_name
 from forecast.data.splits import Borders, cut, origins_of
+from forecast.data.windows import targets
 from forecast.forecaster.ensemble import Ensemble
+from forecast.forecaster.intervals import RAW, SCALES
 from forecast.operations.champion import Meta
 from forecast.operations.gate import Evidence
 from forecast.system import files
@@ -120,8 +122,7 @@ class Case:
         parts = []
         for uid, at in rows.items():
             series = self.panel.by_id[uid]
-            ahead = at[:, None] + np.arange(1, self.panel.task.horizon + 1)
-            actual = series.values[ahead][:, :, : self.panel.outputs]
+            actual = targets(series.values, at, horizon=self.panel.task.horizon, outputs=self.panel.outputs)
             scale = np.array([self.scale[uid, output] for output in range(self.panel.outputs)])
             error = np.where(np.isfinite(actual), np.abs(actual - forecasts[uid]) / scale, 0.0).sum(axis=(1, 2))
             count = np.isfinite(actual).sum(axis=(1, 2))
@@ -281,9 +282,9 @@ def _ratios(
     names = panel.task.targets
     found = []
     for uid, values in champion.predict(panel, rows).items():
-        ahead = rows[uid][:, None] + np.arange(1, panel.task.horizon + 1)
+        actuals = targets(panel.by_id[uid].values, rows[uid], horizon=panel.task.horizon, outputs=len(names))
         for output, name in enumerate(names):
-            actual = panel.by_id[uid].values[ahead, output]
+            actual = actuals[:, :, output]
             promised = expected.get(series_name(uid, name, names))
             if promised is None or len(promised) != panel.task.horizon or not np.isfinite(actual).any():
                 continue
@@ -298,14 +299,11 @@ def _changes(
     series: Series, channel: int, column: TaskColumn, season_length: int, cutoff: np.datetime64, recent: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Changes over one season in training and in the newest rows, a season apart: neighbours share their hours."""
-    values = series.values[:, channel]
     with np.errstate(invalid="ignore", divide="ignore"):
-        if column.transform in ("log", "logdiff", "log1p"):
-            values = np.log1p(values) if column.transform == "log1p" else np.log(values)
-    change = np.full(len(values), np.nan)
-    change[season_length:] = values[season_length:] - values[:-season_length]
+        values = pd.Series(SCALES.get(column.transform, RAW)[0](series.values[:, channel]))
+    change = np.asarray(values.diff(season_length), dtype=np.float64)
     train = series.ds <= cutoff
-    newest = np.arange(len(values)) >= len(values) - recent
+    newest = np.arange(len(change)) >= len(change) - recent
     parts = [change[train], change[newest & ~train]]
     step = max(1, season_length // 4)  # a quarter of a season apart: near enough to independence, and enough values
     old, new = (part[np.isfinite(part)][::step] for part in parts)

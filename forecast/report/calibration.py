@@ -135,7 +135,6 @@ def refusals(results: Results) -> list[str]:
 
 
 FEW = 3
-NAIVE_ONES = ("seasonal_naive", "naive")
 
 
 @dataclass(frozen=True)
@@ -164,11 +163,11 @@ def of_networks(results: Results) -> list[NetworkIntervals]:
     """Every network's intervals, as shipped and alone, the series that the page shows."""
     networks = {record["model"] for record in results.records.values() if record["kind"] == "network"}
     table = results.intervals
-    references = [next((m for m in NAIVE_ONES if m in set(table["model"])), None), fitted_skip(results)]
+    naive = next((m for m in ("seasonal_naive", "naive") if m in set(table["model"])), None)
     wanted = table[table["model"].isin(networks) & table["series"].isin(results.series[:MOST_SERIES])]
     keys = ["ranking", "level", "series", "model"]
     found = [
-        _network(rows, table, [name for name in references if name])
+        _network(rows, table, [name for name in (naive, fitted_skip(results)) if name])
         for _, rows in sorted(wanted.groupby(keys), key=lambda part: (RANKINGS.index(str(part[0][0])), part[0][1:]))
     ]
     return list(filter(None, found))

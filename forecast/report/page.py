@@ -205,7 +205,6 @@ def alarms(results: Results, kind: str) -> list[str]:
 
 KEYS = ("model", "description", "equation", "source")
 SIZE = (720.0, 260.0)
-NOT_YET = "no forecast has actual values yet"
 
 
 @dataclass(frozen=True)
@@ -240,7 +239,7 @@ def render_live(datasets: Sequence[LiveDataset]) -> str:
 
 def _section(name: str, title: str, sentence: str, panel: figures.Panel | None, table: Table) -> dict[str, Any]:
     (drawn,) = _safe([panel]) if panel else (None,)
-    return {"name": name, "title": title, "sentence": sentence, "panel": drawn, "table": table, "none": NOT_YET}
+    return {"name": name, "title": title, "sentence": sentence, "panel": drawn, "table": table}
 
 
 def _sections(title: str, lead: str, sections: Sequence[Mapping[str, Any]]) -> str:

@@ -166,8 +166,8 @@ def intervals_at(results: Results, model: str, series: str, cutoff: pd.Timestamp
     rows = in_ranking(results.bands, "shipped")
     mine = (rows["model"] == model) & (rows["series"] == series)
     rows = rows[mine & (rows["cutoff"] == cutoff)].sort_values("step")
-    levels = [rows[rows["level"] == level] for level in sorted(rows["level"].unique(), reverse=True)]
-    return tuple((floats(part["lower"]), floats(part["upper"])) for part in levels)
+    ends = [(floats(part["lower"]), floats(part["upper"])) for _, part in rows.groupby("level")]
+    return tuple(reversed(ends))
 
 
 def _writing(results: Results) -> Callable[[datetime], str]:
