@@ -198,8 +198,8 @@ def compare(
 def comparisons(root: Path, a: str, b: str, dataset: str = "") -> list[dict[str, Any]]:
     """Every dataset and ranking in which both models stand; `InputError` when there is none.
 
-    `difference`: (error of a - error of b) / error of b; below 0, a is better. `metric` is mae, or mase where a
-    dataset has several series, whose units must not be pooled. `sentences` say what was tested.
+    `difference`: (error of a - error of b) / error of b; below 0, a is better; None where b makes no error. `metric`
+    is mae, or mase where a dataset has several series, whose units must not be pooled. `sentences`: what was tested.
     """
     from forecast.data.results import Results, read_leaderboard
 
@@ -221,9 +221,9 @@ def comparisons(root: Path, a: str, b: str, dataset: str = "") -> list[dict[str,
 def headline(one: dict[str, Any]) -> str:
     """`lstm 1.291 against naive 2.160 in test MAE: 40.2 % lower.`"""
     a, b = (f"{one[name]} {one[f'error_{name}']:.4g}" for name in ("a", "b"))
-    share = f"{abs(one['difference']):.1%}".replace("%", " %")
-    word = "equal" if one["error_a"] == one["error_b"] else f"{share} {'lower' if one['difference'] < 0 else 'higher'}"
-    return f"{a} against {b} in test {one['metric'].upper()}: {word}."
+    share = "" if one["difference"] is None else f"{abs(one['difference']):.1%} ".replace("%", " %")
+    word = f"{share}{'lower' if one['error_a'] < one['error_b'] else 'higher'}"
+    return f"{a} against {b} in test {one['metric'].upper()}: {'equal' if one['error_a'] == one['error_b'] else word}."
 
 
 def titles() -> dict[str, str]:
@@ -243,7 +243,7 @@ def _on(results: Results, a: str, b: str, rows: list[Row]) -> list[dict[str, Any
             continue
         metric = "mae" if row_a["mae"] and row_b["mae"] else "mase"
         errors = {"error_a": float(row_a[metric]), "error_b": float(row_b[metric])}
-        share = errors["error_a"] / errors["error_b"] - 1 if errors["error_b"] else 0.0
+        share = errors["error_a"] / errors["error_b"] - 1 if errors["error_b"] else None
         said = {"difference": share, "sentences": _sentences(tests, a, b, ranking)}
         found.append({"dataset": results.name, "ranking": ranking, "a": a, "b": b, "metric": metric, **errors, **said})
     return found
@@ -260,9 +260,11 @@ def _sentences(tests: list[dict[str, Any]], a: str, b: str, ranking: str) -> lis
     for test in tests:
         pair = (test["model"], test["against"])
         if pair in ((a, b), (b, a)) and test.get("ranking") in (ranking, None, "baseline"):
-            among = f"after Holm among {FAMILIES[test['family']]}"
-            p = "" if test.get("p_holm") is None else f", p {test['p_holm']:.3g} {among}"
-            found.append(f"{pair[0]} against {pair[1]}: {test['word']} ({test['relative_difference']:+.1%}{p}).")
+            change, p = test["relative_difference"], test.get("p_holm")
+            said = [] if change is None else [f"{change:+.1%}"]
+            said += [] if p is None else [f"p {p:.3g} after Holm among {FAMILIES[test['family']]}"]
+            about = f" ({', '.join(said)})" if said else ""
+            found.append(f"{pair[0]} against {pair[1]}: {test['word']}{about}.")
     return found or ["This pair was not tested: a difference of the means alone says little."]
 
 

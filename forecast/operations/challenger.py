@@ -111,8 +111,8 @@ def adopt(root: Path, tree: Path) -> None:
         if not (tree / source.relative_to(root)).exists():
             worktree.put(source, tree / source.relative_to(root))
         pointer = snapshots.read_pointer(tree, source.stem)
-        for suffix in (".parquet", ".json"):
-            path = Path(pointer.snapshot).with_suffix(suffix)
+        named = [Path(name) for name in (pointer.snapshot, pointer.issued) if name]
+        for path in (*named, named[0].with_suffix(".json")):
             if (root / path).exists() and not (tree / path).exists():
                 worktree.put(root / path, tree / path)
 

@@ -173,14 +173,15 @@ def explained(failed: dict[str, tuple[int, str]], open_stages: Sequence[str]) ->
 
 
 def unfinished(root: Path, targets: Sequence[str]) -> list[str]:
-    """The stages that `dvc status` finds out of date, in the order of the pipeline."""
+    """The stages that `dvc status` finds out of date, in the order of the pipeline, the user's own ones last."""
     command = [*dvc(), "status", "--json", *targets, *(["--with-deps"] if targets else [])]
     output = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout
     try:
         found = list(json.loads(output[output.index("{") :]))
     except ValueError:
         return []
-    return sorted(found, key=lambda stage: (_dataset(stage), STAGES.index(stage.partition("@")[0])))
+    names = {stage: stage.partition("@")[0] for stage in found}
+    return sorted(found, key=lambda stage: (_dataset(stage), (*STAGES, names[stage]).index(names[stage])))
 
 
 def _dataset(stage: str) -> str:

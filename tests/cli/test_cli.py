@@ -17,7 +17,8 @@ import yaml
 
 import forecast
 from forecast import cli
-from forecast.cli import doctor
+from forecast.cli import doctor, run
+from forecast.system import files
 from tests.support import small_project
 
 HEAVY = ("tensorflow", "keras", "mlflow", "optuna", "statsforecast", "numba", "matplotlib")
@@ -237,6 +238,20 @@ def test_compare_tells_several_series_by_mase(project: Path) -> None:
 def test_compare_puts_two_baselines_side_by_side_once(project: Path) -> None:
     rows = json.loads(small_project.command(project, "compare", "drift", "naive", "--format", "json").stdout)
     assert [(row["ranking"], row["difference"]) for row in rows] == [("baseline", 0.25)]
+
+
+def test_compare_says_no_share_of_a_model_that_makes_no_error(tmp_path: Path) -> None:
+    root = small_project.write(tmp_path / "project")
+    board = LEADERBOARD.replace("wave,naive,baseline,,0,ok,2.0", "wave,naive,baseline,,0,ok,0.0")
+    files.write_text(root / "reports" / "leaderboard.csv", board)
+    verdicts = {"tests": [{**VERDICTS["tests"][0], "word": "worse", "relative_difference": None}]}
+    files.write_json(root / "data" / "compared" / "wave" / "verdicts.json", verdicts)
+    (one, _) = run.comparisons(root, "lstm", "naive", "wave")
+    assert one["difference"] is None
+    assert run.headline(one) == "lstm 1.5 against naive 0 in test MAE: higher."
+    assert one["sentences"] == ["lstm against naive: worse (p 0.004 after Holm among all against naive)."]
+    both = {**one, "error_a": 0.0}
+    assert run.headline(both) == "lstm 0 against naive 0 in test MAE: equal."
 
 
 @pytest.mark.parametrize(

@@ -55,3 +55,12 @@ def test_a_command_that_ends_at_once_with_ctrl_c_leaves_no_traceback_of_its_own(
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert done.stderr.endswith("KeyboardInterrupt\n") and "NoSuchProcess" not in done.stderr
+
+
+def test_a_stage_of_the_users_own_is_named_behind_those_of_the_pipeline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = '{"upload": [], "compare@wave": [], "data/mine.csv.dvc": [], "train@wave": [], "report": []}'
+    done = subprocess.CompletedProcess([], 0, stdout=f"a warning\n{said}")
+    monkeypatch.setattr(repro.subprocess, "run", lambda *_, **__: done)
+    assert repro.unfinished(tmp_path, ()) == ["report", "upload", "data/mine.csv.dvc", "train@wave", "compare@wave"]

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from forecast.config.paths import ProjectPaths
-from forecast.operations import worktree
+from forecast.data import snapshots, vintages
+from forecast.operations import challenger, worktree
 from forecast.operations.worktree import newest_data
 from forecast.system.errors import InputError
 from tests.operations import retraining
 from tests.operations.retraining import NAME, commit, git
 from tests.support import small_project
+from tests.support.example_data import hourly
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +125,15 @@ def test_the_newest_data_may_lie_in_the_tree(committed: Path) -> None:
     pointer = tree / "data" / "pointers" / f"{NAME}.json"
     pointer.write_text(pointer.read_text().replace('"as_of": "2024-07-19', '"as_of": "2024-07-20'))
     assert newest_data(committed, NAME) == tree
+
+
+def test_what_the_checkout_s_pointer_names_goes_with_it_the_provider_s_forecasts_as_well(tmp_path: Path) -> None:
+    root, tree, as_of = tmp_path / "root", tmp_path / "tree", pd.Timestamp("2024-01-05")
+    frame = hourly()
+    issues = frame.assign(issued_at=frame["ds"] - pd.Timedelta(1, "h"))[[*vintages.KEYS, "temp"]]
+    pointer = snapshots.write_snapshot(root, NAME, frame, as_of=as_of, provenance={})
+    snapshots.move_pointer(root, NAME, replace(pointer, **vintages.write(root, NAME, issues, as_of=as_of)))
+    challenger.adopt(root, tree)
+    pd.testing.assert_frame_equal(snapshots.read_pointed(tree, NAME), snapshots.read_pointed(root, NAME))
+    pd.testing.assert_frame_equal(vintages.kept(tree, NAME), vintages.kept(root, NAME))
+    assert snapshots.provenance(tree, NAME) == snapshots.provenance(root, NAME)
