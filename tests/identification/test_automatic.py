@@ -378,6 +378,17 @@ def test_nets_stand_alone_on_a_short_record_of_which_no_linear_model_follows_the
     assert not any(member.net.hidden for member in blurred.members)
 
 
+def test_linear_models_give_way_only_to_a_family_that_is_better_on_the_blocks_altogether() -> None:
+    """Of three families one or another is ahead on every block, by chance; of one, on all."""
+    blocks = {
+        search.LINEAR: [0.0, 0.12, 0.37, 0.52, 0.07],
+        "delays": [0.1, 0.0, 0.41, 0.0, 0.01],
+        "integrating states": [0.35, 0.04, 0.0, 0.05, 0.0],
+    }
+    assert search.linear_alone(blocks)
+    assert not search.linear_alone({**blocks, "states": [-1.4, -0.9, -0.6, -0.8, -1.3]})
+
+
 def test_experiments_that_do_not_fit_together_or_tell_nothing_are_named() -> None:
     u, y = tank(120, 0)
     with pytest.raises(InputError, match=r"have \(inputs, outputs\) \[\(1, 1\), \(2, 1\)\]"):

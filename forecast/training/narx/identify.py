@@ -5,9 +5,8 @@
    which the free run goes on, for a piece that began behind it would begin with a state nobody measured: nets of
    three families (on delays of y, with a state of their own, with a state that drives the increments of y), on a short
    record also linear models, each again on every treatment of the record (`coordinates`), and of several orders are
-   trained from random starts on their own free run; successive halving by the held-out free-run error
-   (Jamieson & Talwalkar 2016) keeps the best of every family, and a family that is clearly worse over all folds so far
-   is given up: one block is too short to tell, where a system integrates above all.
+   trained from random starts on their free run; successive halving by the held-out error (Jamieson & Talwalkar 2016)
+   keeps the best of every family, and one that is clearly worse over all folds so far is given up.
 3. The survivors of every fold are trained on all experiments with Bayesian regularisation (MacKay 1992), for no rows
    are left to stop on, the better half of them for longer. Those behind a gap in their errors are left out.
 4. Nets that leave the bounds under bounded inputs they have not seen are dropped. Where half do, it is the system that
@@ -48,11 +47,12 @@ CLEARLY_WORSE = 1.25  # times the held-out error of the best family: not an acci
 AS_WELL = 1.1  # times the error of the best net over the whole record: it follows it as well
 LOST = 2.5  # times the error of the best net over the whole record: it never found the system
 ENOUGH = 4  # nets whose median stands for the system
+CERTAIN = 3.0  # standard errors over some five blocks
 GAIN = 0.7  # of the error before: a round that lowers it so far is repeated
 REPEATS = 4
 STOPS = 100  # values of a held-out block, from which on it also chooses the iteration
 LINEAR_ROUNDS, LINEAR_ITERATIONS = 3, 15
-MORE_WORK = 1.5  # times the work of one family: repeated rounds, and other families until they are given up
+MORE_WORK = 1.65  # times the work of one family: repeated rounds, and other families until they are given up
 
 Parts = tuple[list[Experiment], list[Experiment]]
 LINEAR, INTEGRATING, AS_IT_IS = "linear states", "integrating states", "as it is"
@@ -101,10 +101,11 @@ def identify(
         settings = affordable(settings, record)
     search = _Search(record, settings, np.random.default_rng(seed), watch)
     if announce is not None:
-        starts, need = settings.starts + len(search.states), search.estimate()
+        with threadpool_limits(1):
+            need = search.estimate()
         announce(
-            f"System identification with {settings.folds} folds of {starts} starts: about {need.bytes / 2**20:.0f} MB "
-            f"and {need.seconds:.1f} s."
+            f"System identification with {settings.folds} folds of {settings.starts + len(search.states)} starts: "
+            f"about {need.bytes / 2**20:.0f} MB and {need.seconds:.1f} s."
         )
     winners = search.winners(announce or (lambda text: None))
     if not winners:
@@ -150,42 +151,42 @@ class _Search:
         self.states = [Member(net, *begun, kind, treatment=each) for each in self.rows for net, kind in own]
         self.kinds = [*self.states, *(Member(self.nets[0], *begun, treatment=each) for each in self.rows)]
         self.behind: dict[str, list[float]] = {kind.family: [] for kind in self.kinds}
+        self.starts = Counter(member.family for member in self.states)
+        self.starts.update({kind.family: settings.starts for kind in self.kinds if not kind.net.states})
 
     @property
     def interrupted(self) -> bool:
         return self.watch is not None and self.watch.interrupted
 
     def estimate(self) -> lm.Estimate:
-        """Peak memory of its largest net, and time from an iteration of a net off its bounds and of its linear one."""
+        """Peak memory of its largest net, and time from iterations of every other kind of net and of linear ones."""
         e, start = self.experiments, self.settings.start
-        own, rows = [member.net for member in self.states], sum(map(len, e))
+        own, rows = [*{member.net: None for member in self.states}], sum(map(len, e))
         held = max(
             lm.memory(ClosedLoop(net, e, start))
             + 8 * rows * (2 * net.regressors + 15)  # of what judges it; and of states, which are no residuals
             + 8 * net.states * (net.n_weights * min(rows, lm.block_rows(net.n_weights, net.outputs)) + 15 * rows)
             for net in self.nets + own
         )
-        net = (own or self.nets)[len(own or self.nets) // 2]  # neither the smallest nor the largest
-        far = np.full(net.outputs, states.FARTHEST)  # on a bound the first iterations refuse many steps
-        net = replace(net, low=tuple(-far), high=tuple(far))
-        plain, weights, seconds = replace(net, hidden=0), np.zeros(net.n_weights), 0.0
-        with threadpool_limits(1):
+        seconds, linear = 0.0, self.settings.folds * len({(m.net.states, m.family) for m in self.states})
+        tried = (own or self.nets)[::2]
+        whole = (1 + len(self.rows)) * iterations_of(self.settings)
+        each = lm.Options(max_iterations=whole // (2 * len(tried)), bayesian=self.short)
+        for net in tried:
+            weights, plain = np.zeros(net.n_weights), replace(net, hidden=0)
             if net.states:
                 begun = states.linear(plain, e)
                 weights = states.bent(net, begun, np.random.default_rng(0))
-                count = self.settings.folds * len({(m.net.states, m.family) for m in self.states})
-                linear = lm.Options(max_iterations=count * LINEAR_ROUNDS * LINEAR_ITERATIONS)
-                seconds = lm.estimate(ClosedLoop(plain, e, start), begun, linear).seconds
-            whole = lm.Options(max_iterations=(1 + len(self.rows)) * iterations_of(self.settings) // 2)
-            seconds += MORE_WORK * lm.estimate(ClosedLoop(net, e, start), weights, whole).seconds
+                brief = lm.Options(max_iterations=linear * LINEAR_ROUNDS * LINEAR_ITERATIONS // len(tried))
+                seconds += lm.estimate(ClosedLoop(plain, e, start), begun, brief).seconds
+            seconds += MORE_WORK * lm.estimate(ClosedLoop(net, e, start), weights, each).seconds
         return lm.Estimate(held, seconds)
 
     def winners(self, announce: Callable[[str], None]) -> list[Member]:
         """The best nets of every fold, of the families that were not given up, and what was near the best of its fold.
 
         A family is given up when over n folds its best nets are 1 + 3/n times as bad as those of the best one; at the
-        end, when they are `CLEARLY_WORSE`. Of a short record linear models are taken alone where no family is better
-        by two standard errors over the folds, else none of them.
+        end, when they are `CLEARLY_WORSE`. On a short record linear models are the last to go: see `linear_alone`.
         """
         found: list[Member] = []
         behind, families = self.behind, set(self.behind)
@@ -202,14 +203,14 @@ class _Search:
                 behind[family].append(float(np.log(least)))
             mean = {family: float(np.mean(behind[family])) for family in families}
             worst = CLEARLY_WORSE if number + 1 == self.settings.folds else 1 + 3 / (number + 1)
-            families = {family for family in families if mean[family] <= min(mean.values()) + np.log(worst)}
-            seconds = (time.process_time() - begun) * (self.settings.folds - number)  # the last training is as a fold
+            limit, before = min(mean.values()) + np.log(worst), sum(self.starts[family] for family in families)
+            families = {family for family in families if mean[family] < (np.inf if family == LINEAR else limit)}
+            a_start = (time.process_time() - begun) / before  # the last training is as a fold
+            seconds = a_start * sum(self.starts[family] for family in families) * (self.settings.folds - number)
             left = ", ".join(sorted(families))
             announce(f"Fold {number + 1} of {self.settings.folds}; left: {left}; about {seconds:.0f} s more.")
         if LINEAR in families and behind[LINEAR]:
-            worse = behind[LINEAR] - np.min([behind[family] for family in families], axis=0)
-            alone = np.mean(worse) <= 2 * np.std(worse) / np.sqrt(max(len(worse) - 1, 1))
-            families = {LINEAR} if alone else families - {LINEAR}
+            families = {LINEAR} if linear_alone({f: behind[f] for f in families}) else families - {LINEAR}
         others = set() if families == {LINEAR} else set(behind) - {LINEAR}
         return [m for m in found if m.family in families or (m.family in others and m.behind <= CLEARLY_WORSE)]
 
@@ -311,6 +312,13 @@ class _Search:
         taken = " and ".join({member.treatment.name or AS_IT_IS: None for member in members})
         said = f"Treatments of the record, free-run error on its blocks in times of the best: {tried}. Taken: {taken}."
         return [said] if len(least) > 1 else []
+
+
+def linear_alone(behind: Mapping[str, Sequence[float]]) -> bool:
+    """Whether no other family is better than linear models by `CERTAIN` standard errors: else they are left out."""
+    worse = np.subtract(behind[LINEAR], list(behind.values()))
+    error = np.std(worse, axis=1) / np.sqrt(max(worse.shape[1] - 1, 1))
+    return bool((np.mean(worse, axis=1) <= CERTAIN * error).all())
 
 
 def together(members: list[Member], rows: int) -> list[Member]:
