@@ -187,8 +187,8 @@ class Record(Config):
     sampling_time: float = Field(default=1.0, gt=0)
     validation: Share = 0.25
     test: Share | tuple[str, ...] = 0.2
-    rows: tuple[Simulator, ...] = get_args(Simulator)
-    seed: int = 0
+    rows: tuple[Simulator, ...] = Field(get_args(Simulator), min_length=1)
+    seed: int = Field(0, ge=0)
 
 
 class Records(Config):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,16 +50,11 @@ class Entry:
     run: Array | None = None
 
 
-def compete(
-    record: Record, experiments: Mapping[str, Experiment], report: Callable[[Entry], None] = lambda entry: None
-) -> list[Entry]:
-    """The rows of the entry, the lowest validation error first; `report` hears of each when it is done."""
+def compete(record: Record, experiments: Mapping[str, Experiment]) -> list[Entry]:
+    """The rows of the entry, the lowest validation error first."""
     both, test = split(experiments, record.test)
     train, validation = split(both, record.validation)
-    found = []
-    for row in record.rows:
-        found.append(_entry(row, (train, validation), (both, test), record.seed))
-        report(found[-1])
+    found = [_entry(row, (train, validation), (both, test), record.seed) for row in record.rows]
     return sorted(found, key=lambda entry: entry.validation)
 
 
@@ -102,20 +97,14 @@ def judged(model: Model, blocks: Sequence[Block]) -> tuple[Array, Array]:
 
 
 def _free(model: Model, before: Experiment, rows: Experiment) -> Array:
-    u = rows.u if model.inputs else None
-    state = model.prepare(before.u if model.inputs else None, before.y)
+    state = model.prepare(before.u, before.y)
     if model.net.feedback:
-        return model.parallel(u, state, rows=len(rows)).y
-    return model.series_parallel(u, np.full_like(rows.y, np.nan), state).y  # sees no y
-
-
-def _arx(experiments: Sequence[Experiment], seed: int) -> Model:
-    return train(_linear(experiments), *experiments, divide=dividetrain(), seed=seed)
+        return model.parallel(rows.u, state).y
+    return model.series_parallel(rows.u, np.full_like(rows.y, np.nan), state).y  # sees no y
 
 
 def _narx(experiments: Sequence[Experiment], seed: int) -> Model:
-    linear = _linear(experiments)
-    net = Net(linear.kind, (8,), linear.input_delays, linear.feedback_delays, linear=True)
+    net = replace(_linear(experiments), hidden=(8,), linear=True)
     opened = train(net, *experiments, divide=HELD_OUT, restarts=3, seed=seed)
     try:
         return train_parallel(opened, *experiments, divide=HELD_OUT)
@@ -136,5 +125,6 @@ def _linear(experiments: Sequence[Experiment]) -> Net:
 
 ROWS: Mapping[str, Fit] = {
     "identify": lambda experiments, seed: identify(*experiments, seed=seed),
-     "narx_lm": _narx, "gru": _gated(grunet()), "lstm": _gated(lstmnet()), "arx": _arx
+    "narx_lm": _narx, "gru": _gated(grunet()), "lstm": _gated(lstmnet()),
+    "arx": lambda experiments, seed: train(_linear(experiments), *experiments, divide=dividetrain(), seed=seed),
 }  # fmt: skip

@@ -97,10 +97,17 @@ def read_named(
     """The same by the names of the experiments."""
     import pandas as pd
 
-    frame = pd.read_csv(path)
+    try:
+        frame = pd.read_csv(path)
+    except ValueError as error:
+        raise InputError(f"{path} is no CSV file with a row of names ({error}). Write it again as one.") from error
     wanted = [*outputs, *inputs, *([experiment] if experiment else [])]
+    if both := [name for name in inputs if name in outputs]:
+        raise InputError(f"{both} is input and output at once: it would explain itself. Name it once.")
     if missing := [name for name in wanted if name not in frame.columns]:
         raise InputError(f"{path} has no column {missing}; it has {list(frame.columns)}. Name columns of the file.")
+    if experiment and frame[experiment].isna().any():
+        raise InputError(f"{path} has rows without {experiment!r}; wanted one in every row. Fill or cut them.")
     parts = frame.groupby(experiment, sort=False) if experiment else [("", frame)]
     return {str(name): Experiment(part[list(inputs)] if inputs else None, part[list(outputs)]) for name, part in parts}
 

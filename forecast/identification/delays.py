@@ -18,14 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
 from forecast.system.errors import InputError
-from forecast.training.narx.experiment import Array, Experiment, arx_regressors, deviance
+from forecast.training.narx.experiment import Array, Experiment, arx_regressors, columns, deviance, sizes_of
 
 NORMAL = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 
@@ -39,13 +39,15 @@ class Correlation:
     band: float
 
 
-def autocorrelation(series: Array | Sequence[Array], longest: int = 20) -> Correlation:
+def autocorrelation(series: npt.ArrayLike | Sequence[Array], longest: int = 20) -> Correlation:
     """Of a series (T,), or of several, none of whose lags reaches from one into the next; NaN is left out."""
     parts = _parts(series)
     return _correlated(parts, parts, range(longest + 1))
 
 
-def cross_correlation(u: Array | Sequence[Array], error: Array | Sequence[Array], longest: int = 20) -> Correlation:
+def cross_correlation(
+    u: npt.ArrayLike | Sequence[Array], error: npt.ArrayLike | Sequence[Array], longest: int = 20
+) -> Correlation:
     """Of u[t - lag] with error[t], lags from -longest to longest; u can still explain what is at positive lags."""
     before, after = _parts(u), _parts(error)
     if [len(p) for p in before] != [len(p) for p in after]:
@@ -64,9 +66,9 @@ def partial_autocorrelation(acf: Array) -> Array:
     return found
 
 
-def _parts(series: Array | Sequence[Array]) -> list[Array]:
-    given = [series] if isinstance(series, np.ndarray) else list(series)
-    parts = [np.asarray(part, np.float64).reshape(len(part), -1)[:, 0] for part in given]
+def _parts(series: Any) -> list[Array]:
+    several = isinstance(series, list | tuple) and all(np.ndim(part) for part in series)  # else numbers, or a frame
+    parts = [columns("series", part)[:, 0] for part in (series if several else [series])]
     if not parts or not any(np.isfinite(part).any() for part in parts):
         raise InputError("No observed value to correlate. Give the errors of at least one run.")
     mean = np.nanmean(np.concatenate(parts))
@@ -106,13 +108,13 @@ def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) ->
     Of more input delays the most correlated are taken: an input may act at once and again much later. `InputError`
     for an experiment of fewer than 4 * `longest` rows.
     """
-    rows = min((len(e) for e in experiments), default=0)
+    inputs, outputs = sizes_of(experiments)
+    rows = min(map(len, experiments))
     if rows < 4 * longest:
         raise InputError(
             f"Delays up to {longest} steps were asked of an experiment of {rows} rows; at least {4 * longest} are "
             "needed. Lower `longest`, or leave short experiments out."
         )
-    inputs, outputs = experiments[0].u.shape[1], experiments[0].y.shape[1]
     measured = [[e.y[:, o] for e in experiments] for o in range(outputs)]
     acf = [autocorrelation(y, longest) for y in measured]
     feedback = sorted({delay for each in acf for delay in _feedback(each)})[:most]
@@ -142,8 +144,10 @@ def arx_order(
 
     All models up to `longest` past outputs and inputs are fitted to the same rows.
     """
+    inputs, outputs = sizes_of(experiments)
     x, y = arx_regressors(experiments, longest, longest)
-    outputs, inputs = y.shape[1], experiments[0].u.shape[1]
+    if len(y) <= x.shape[1]:
+        raise InputError(f"{len(y)} whole rows for ARX models of {x.shape[1]} weights; wanted more. Lower `longest`.")
     price = float(np.log(len(y))) if criterion == "bic" else 2.0
     scores = {}
     for past in range(1, longest + 1):

@@ -36,7 +36,7 @@ def _narx_text(model: Model, about: str) -> str:
         own |= {"low": str(narx.low), "high": str(narx.high)}
         nets.append("    {" + ", ".join(f"{name!r}: {value}" for name, value in own.items()) + "},")
     scaling = (f"{name.upper()} = np.array({value.tolist()})" for name, value in vars(model.scaling).items())
-    start = f"START = {model.start}  # rows that only fill the delays"
+    start = f"START = {model.start}  # rows that only fill the delays\n{HELD.format(model.held.tolist())}"
     head = [f'"""{about}"""', "", "import numpy as np", "", *scaling, start, "NETS = [", *nets, "]"]
     return "\n".join(head) + PREDICT + SIMULATE + NARX_LOOP
 
@@ -46,11 +46,12 @@ def _export_network(model: Model, target: Path, about: str) -> None:
     centre, scale = [*scaling.y_mean, *scaling.u_mean], [*scaling.y_scale, *scaling.u_scale]
     export_network(model.network, model.weights, target, description=about, units=Units(centre, scale))
     sizes = f"\n\nSHIFT, START, INPUTS = {model.net.shift}, {model.start}, {model.inputs}"
-    sizes += "  # steps from u to y; rows that only fill the delays; columns of u"
+    sizes += f"  # steps from u to y; rows that only fill the delays; columns of u\n{HELD.format(model.held.tolist())}"
     text = sizes + PREDICT + (SIMULATE if model.net.feedback else "") + NETWORK_LOOP
     files.write_text(target, target.read_text(encoding="utf-8") + text)
 
 
+HELD = "MIDDLE, FARTHEST = np.array({})  # of the training record; from it, before a free run is lost"
 PREDICT = '''
 
 
@@ -68,6 +69,9 @@ def simulate(u, y_start, rows=None):
         raise ValueError(f"y_start has {len(y_start)} rows; the delays need {START}.")
     run = _loop(u, y_start, rows if u is None else len(u))
     run[: len(y_start)] = np.reshape(y_start, (len(y_start), -1))
+    lost = ~(np.abs(run - MIDDLE) <= FARTHEST).all(axis=1)
+    if lost[len(y_start) :].any():
+        raise ArithmeticError(f"The closed loop diverges: row {lost.argmax()} is far outside the training record.")
     return run
 '''
 NARX_LOOP = '''

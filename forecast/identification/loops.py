@@ -64,8 +64,9 @@ class NetworkLoop:
         self, weights: Named, before: NetworkMemory, u: Array, y: Array | None = None
     ) -> tuple[Array, NetworkMemory]:
         inputs = np.concatenate([before.inputs, u])
-        row = self.network, weights, before.loop, inputs[None, : len(u)]
-        run, loop = streaming.parallel(*row) if y is None else streaming.series_parallel(*row, y[None])
+        fed = np.full((1, len(u), self.network.shapes.outputs), np.nan) if y is None else y[None]
+        with np.errstate(over="ignore", invalid="ignore"):  # who asks says what a lost run means
+            run, loop = streaming.series_parallel(self.network, weights, before.loop, inputs[None, : len(u)], fed)
         return run[0], NetworkMemory(loop, inputs[len(u) :])
 
     def ahead(self, weights: Named, before: NetworkMemory, u: Array, y: Array, steps: int) -> Array:

@@ -6,20 +6,22 @@ goes on from a state that the other one left, to the last bit.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
 from forecast.identification.loops import State
-from forecast.identification.nets import Net, NetSet
+from forecast.identification.nets import Net, NetSet, check_first, check_rows
 from forecast.networks.description import Network, own_weights
 from forecast.networks.inference import streaming
 from forecast.system import files
-from forecast.system.errors import InputError, ModelFailure
+from forecast.system.errors import DataError, InputError, ModelFailure
 from forecast.training.narx.experiment import Array, Standardization, columns, refuse_gaps
 
 SCHEMA = 2
@@ -67,13 +69,12 @@ class Model:
 
     @classmethod
     def average(cls, *models: Model) -> Model:
-        """One model of several single nets on the same data, whose output is the median of theirs."""
+        """One model of the nets of several on the same data, whose output is the median of theirs."""
         if len({tuple(np.concatenate(list(vars(m.scaling).values()))) for m in models}) != 1:
             raise InputError("The models are scaled by different data. Train all of them on the same rows.")
-        nets = tuple(m.net for m in models if isinstance(m.net, Net))
-        if len(nets) < len(models):
-            raise InputError("One of the models is itself a set of nets. Give `*model.members` in its place.")
-        weights = {f"{k}/{name}": w for k, m in enumerate(models) for name, w in m.weights.items()}
+        members = [member for model in models for member in model.members]
+        nets = tuple(m.net for m in members if isinstance(m.net, Net))
+        weights = {f"{k}/{name}": w for k, m in enumerate(members) for name, w in m.weights.items()}
         return cls(NetSet(nets), weights, models[0].scaling, record=models[0].record)
 
     @property
@@ -109,8 +110,8 @@ class Model:
     def prepare(self, u: npt.ArrayLike | None, y: npt.ArrayLike) -> State:
         """The state after the given rows, delays filled from them (MATLAB's preparets): at least `start` rows."""
         inputs, outputs = self._columns(u, y)
-        self.net.check_rows("the series", len(outputs), self.start)
-        self.net.check_first(outputs)
+        check_rows(self.net, "the series", len(outputs), self.start)
+        check_first(self.net, outputs)
         return self._run(inputs, outputs).state
 
     def series_parallel(self, u: npt.ArrayLike | None, y: npt.ArrayLike, state: State | None = None) -> LoopRun:
@@ -122,8 +123,8 @@ class Model:
         inputs, outputs = self._columns(u, y)
         if state is not None:
             return self._run(inputs, outputs, state)
-        self.net.check_rows("the series", len(outputs), self.start + 1)
-        self.net.check_first(outputs)
+        check_rows(self.net, "the series", len(outputs), self.start + 1)
+        check_first(self.net, outputs)
         run = self._run(inputs, outputs)
         run.y[: self.start] = np.nan
         return run
@@ -135,7 +136,7 @@ class Model:
         those rows are returned as they are and the free run follows. `ModelFailure`, with the step, when it is no
         longer finite or goes farther from the middle of the training record than `RANGES` times its range.
         """
-        self._refuse_open()
+        self.refuse_open()
         inputs = self._inputs(u, rows)
         if isinstance(start, State):
             return self._run(inputs, None, start)
@@ -159,19 +160,18 @@ class Model:
                 f"{self.net.kind} uses u of the very row it forecasts; the next step needs `u_next`, the input then. "
                 "Give it, or train a net whose input delays begin at 1."
             )
-        beyond = np.zeros(self.inputs) if u_next is None else np.asarray(u_next, np.float64)
-        longer = np.vstack([inputs, np.reshape(beyond, (1, self.inputs))])
+        beyond = np.zeros(self.inputs) if u_next is None else u_next
+        longer = np.vstack([inputs, _table("u_next", np.reshape(beyond, (1, -1)), self.inputs)])
         return self.series_parallel(longer, np.vstack([outputs, np.full((1, self.outputs), np.nan)])).y[1:]
 
     def ahead(self, u: npt.ArrayLike | None, y: npt.ArrayLike, *, steps: int) -> Array:
         """(T - steps, steps, O): at row t the closed-loop forecasts of t + 1 ... t + steps under the inputs given."""
-        self._refuse_open()
+        self.refuse_open()
         inputs, outputs = self._columns(u, y)
-        self.net.check_rows("the series", len(outputs), self.start + 1)
+        state = self.prepare(inputs[: self.start], outputs[: self.start])
         rows = len(outputs) - self.start
         if not 1 <= steps < rows:
             raise InputError(f"{steps} steps ahead of {rows} rows; wanted at least 1 and fewer than the rows.")
-        state = self.prepare(inputs[: self.start], outputs[: self.start])
         later = self.scaling.scale_u(inputs[self.start :]), self.scaling.scale_y(outputs[self.start :])
         loop, weights = self.numerics()
         found = loop.ahead(weights, state, *later, steps)
@@ -184,33 +184,40 @@ class Model:
         """(T, O): the standard deviation of the free runs of its nets, row by row; 0 for a single net."""
         return np.asarray(np.std([member.parallel(u, start, rows=rows).y for member in self.members], axis=0))
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path | str) -> None:
         """Net, scaling and weights as text and plain arrays."""
+        folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         record = None if self.record is None else self.record.tolist()
-        training = _written(asdict(self.training))
+        text = json.dumps(asdict(self.training))  # and as text what JSON has no number for: a free run that was lost
+        training = json.loads(text, parse_constant=lambda word: str(float(word)))
         content = {"schema": SCHEMA, "net": asdict(self.net), "training": training, "record": record}
         files.write_json(folder / "model.json", content)
         scaling = {f"scaling:{name}": value for name, value in vars(self.scaling).items()}
         files.write_arrays(folder / "weights.npz", {**self.weights, **scaling})
 
     @classmethod
-    def load(cls, folder: Path) -> Model:
-        """What `save` wrote."""
+    def load(cls, folder: Path | str) -> Model:
+        """What `save` wrote; `DataError` where a part of it is missing or damaged."""
+        folder = Path(folder)
         content: Any = _tuples(files.read_saved(folder / "model.json", SCHEMA, 1))
-        arrays = files.read_arrays(folder / "weights.npz")
-        scaling = {each.name: arrays.pop(f"scaling:{each.name}") for each in fields(Standardization)}
-        nets = content["net"].get("nets")
-        net = NetSet(tuple(Net(**each) for each in nets)) if nets else Net(**content["net"])
-        record = np.array(content["record"]) if content.get("record") else None
-        return cls(net, arrays, Standardization(**scaling), TrainingRecord(**content["training"]), record)
+        try:
+            arrays = files.read_arrays(folder / "weights.npz")
+            scaling = {each.name: arrays.pop(f"scaling:{each.name}") for each in fields(Standardization)}
+            nets = content["net"].get("nets")
+            net = NetSet(tuple(Net(**each) for each in nets)) if nets else Net(**content["net"])
+            record = np.array(content["record"]) if content.get("record") else None
+            return cls(net, arrays, Standardization(**scaling), TrainingRecord(**content["training"]), record)
+        except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
+            raise DataError(f"{folder}: is no whole model ({error!r}). Save it again.") from None
 
     def numerics(self) -> tuple[Any, Any]:
         """The numerics of both loops, and the weights in their form."""
         loop = self.net.loop(self.inputs, self.outputs)
         return loop, loop.flat(self.weights)
 
-    def _refuse_open(self) -> None:
+    def refuse_open(self) -> None:
+        """`InputError` for a net without feedback."""
         if not self.net.feedback:
             raise InputError(
                 f"{self.net.kind} feeds no forecast back: there is no loop to close. Use series_parallel."
@@ -226,13 +233,18 @@ class Model:
             self._require_held(run[None])
         return LoopRun(run, after)
 
+    @property
+    def held(self) -> Array:
+        """(2, O): the middle of the record it was trained on, and how far from it a free run may go."""
+        if self.record is None:
+            return np.outer([0.0, np.finfo(np.float64).max], np.ones(self.outputs))
+        low, high = self.record
+        return np.stack([(low + high) / 2, RANGES * np.maximum(high - low, 1e-300)])
+
     def leaves(self, run: Array) -> npt.NDArray[np.bool_]:
         """(T,): where a run (B, T, O), in the units of y, is too far from the record it was trained on."""
-        if self.record is None:
-            return np.zeros(run.shape[1], dtype=bool)
-        low, high = self.record
-        far = np.abs(run - (low + high) / 2) > RANGES * np.maximum(high - low, 1e-300)
-        return np.asarray(far.any(axis=(0, 2)))
+        middle, farthest = self.held
+        return np.asarray(~(np.abs(run - middle) <= farthest).all(axis=(0, 2)))
 
     def _require_held(self, run: Array) -> None:
         """`ModelFailure` that names the first step at which a closed loop (B, T, O) is lost."""
@@ -276,12 +288,3 @@ def _tuples(value: object) -> object:
     if isinstance(value, list):
         return tuple(map(_tuples, value))
     return float(str(value)) if value in ("nan", "inf") else value
-
-
-def _written(value: Any) -> Any:
-    """With text for what JSON has no number for: a curve without validation, a free run that was lost."""
-    if isinstance(value, dict):
-        return {name: _written(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_written(each) for each in value]
-    return str(float(value)) if isinstance(value, float) and not np.isfinite(value) else value

@@ -109,22 +109,6 @@ class Net:
         """The numerics of both loops."""
         return self.narx(inputs, outputs) if self.is_narx else NetworkLoop(self.network(inputs, outputs), self.shift)
 
-    def check_rows(self, name: str, rows: int, needed: int) -> None:
-        """`InputError` when `name` has too few rows for the delays."""
-        if rows < needed:
-            raise InputError(
-                f"{self.kind} has delays that reach {self.start} rows back; {name} has {rows} rows, at least {needed} "
-                "are needed. Give a longer one, leave it out, or take shorter delays."
-            )
-
-    def check_first(self, y: npt.NDArray[np.float64]) -> None:
-        """`InputError` when y (T, O) is missing where the feedback delays are filled from it."""
-        if self.feedback and np.isnan(y[: self.start]).any():
-            raise InputError(
-                f"y is missing in the first {self.start} rows, from which the delays are filled. Begin the series "
-                "where they are all measured."
-            )
-
     def describe(self) -> str:
         """The net in one line, as `view` would draw it."""
         parts = []
@@ -201,14 +185,26 @@ class NetSet:
     def loop(self, inputs: int, outputs: int) -> SetLoop:
         return SetLoop(tuple(net.loop(inputs, outputs) for net in self.nets))
 
-    def check_rows(self, name: str, rows: int, needed: int) -> None:
-        max(self.nets, key=lambda net: net.start).check_rows(name, rows, needed)
-
-    def check_first(self, y: npt.NDArray[np.float64]) -> None:
-        max(self.nets, key=lambda net: net.start).check_first(y)
-
     def describe(self) -> str:
         return f"median of {len(self.nets)} nets:\n" + "\n".join(net.describe() for net in self.nets)
+
+
+def check_rows(net: Net | NetSet, name: str, rows: int, needed: int) -> None:
+    """`InputError` when `name` has too few rows for the delays."""
+    if rows < needed:
+        raise InputError(
+            f"{net.kind} has delays that reach {net.start} rows back; {name} has {rows} rows, at least {needed} "
+            "are needed. Give a longer one, leave it out, or take shorter delays."
+        )
+
+
+def check_first(net: Net | NetSet, y: npt.NDArray[np.float64]) -> None:
+    """`InputError` when y (T, O) is missing where the feedback delays are filled from it."""
+    if net.feedback and np.isnan(y[: net.start]).any():
+        raise InputError(
+            f"y is missing in the first {net.start} rows, from which the delays are filled. Begin the series "
+            "where they are all measured."
+        )
 
 
 def narxnet(
@@ -276,14 +272,14 @@ def _recurrent_net(kind: str, layer_delays: Iterable[int], hidden: int | Sequenc
 
 def _delays(name: str, values: Iterable[int], least: int = 0) -> Delays:
     found = tuple(values)
-    whole = all(isinstance(d, int) for d in found)
+    whole = all(isinstance(d, int | np.integer) for d in found)
     if not found or not whole or min(found) < least or list(found) != sorted(set(found)):
         raise InputError(f"`{name}` is {found}; wanted whole steps from {least} in rising order, e.g. (1, 2).")
-    return found
+    return tuple(map(int, found))
 
 
 def _units(hidden: int | Sequence[int]) -> tuple[int, ...]:
-    found = (hidden,) if isinstance(hidden, int) else tuple(hidden)
+    found = (int(hidden),) if isinstance(hidden, int | np.integer) else tuple(map(int, hidden))
     if any(units < 1 for units in found):
         raise InputError(f"`hidden` is {hidden!r}; wanted units per layer, each at least 1, or () for none.")
     return found

@@ -105,13 +105,11 @@ def ploterrhist(errors: npt.ArrayLike, labels: Labels | None = None, bins: int =
 
 def plotperform(training: TrainingRecord) -> Figure:
     """Mean squared error by iteration, in scaled units, and the iteration whose weights were kept."""
-    step, train, validation, _ = np.array(training.curve).T
+    step, train, judged, _ = _curve(training)
     figure, (axes,) = _figure(1)
     axes.semilogy(step, train, color=COLOURS["train"], label="train")
-    judged = train
-    if np.isfinite(validation).any():
-        axes.semilogy(step, validation, color=COLOURS["validation"], label="validation")
-        judged = validation
+    if judged is not train:
+        axes.semilogy(step, judged, color=COLOURS["validation"], label="validation")
     best = int(np.nanargmin(judged))
     axes.axvline(step[best], color=INK, lw=0.8, ls=":", label=f"kept: {judged[best]:.3g} at {step[best]:.0f}")
     _labelled(axes, "iteration", "mean squared error, scaled")
@@ -120,8 +118,7 @@ def plotperform(training: TrainingRecord) -> Figure:
 
 def plottrainstate(training: TrainingRecord) -> Figure:
     """The damping mu by iteration, and how many iterations since the validation error was lowest."""
-    step, train, validation, mu = np.array(training.curve).T
-    judged = validation if np.isfinite(validation).any() else train
+    step, _, judged, mu = _curve(training)
     best = np.minimum.accumulate(np.where(np.isfinite(judged), judged, np.inf))
     lowest = np.maximum.accumulate(np.where(judged <= best, step, 0))
     figure, (above, below) = _figure(2, sharex=True)
@@ -168,6 +165,14 @@ def plotbode(frequencies: npt.ArrayLike, response: npt.NDArray[np.complex128]) -
     below.semilogx(at, np.degrees(np.unwrap(np.angle(values))), color=COLOURS["train"])
     below.set(xlabel="frequency per row", ylabel="phase in degrees")
     return figure
+
+
+def _curve(training: TrainingRecord) -> tuple[npt.NDArray[np.float64], ...]:
+    """Iteration, training error, the error that judges, mu."""
+    if not training.curve:
+        raise InputError("A set of nets has no one curve. Plot that of a net of `train` or `train_parallel`.")
+    step, train, validation, mu = np.array(training.curve).T
+    return step, train, validation if np.isfinite(validation).any() else train, mu
 
 
 def _correlation(found: Correlation, title: str) -> Figure:

@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from forecast.identification.data import NAMES, TRAIN, VALIDATION, Divide, Labels
 from forecast.identification.model import Model
-from forecast.identification.nets import Net, NetSet
+from forecast.identification.nets import Net, NetSet, check_rows
 from forecast.networks.description import Network
 from forecast.system.errors import InputError
 from forecast.training.chunks import TrainingSeries
-from forecast.training.narx.experiment import Array, Experiment, Standardization, sizes_of
+from forecast.training.narx.experiment import Array, Experiment, Standardization, places, sizes_of
 
 ForUse = Literal["simulation", "prediction"] | int
 
@@ -32,7 +32,7 @@ class Rows:
     def of(cls, net: Net | NetSet, experiments: Sequence[Experiment], divide: Divide) -> Rows:
         sizes_of(experiments)
         for number, experiment in enumerate(experiments):
-            net.check_rows(f"experiment {number}", len(experiment), net.start + 1)
+            check_rows(net, f"experiment {number}", len(experiment), net.start + 1)
         rows = cls(net, experiments, [divide(len(e)) for e in experiments])
         if not rows.has(TRAIN):
             raise InputError("No observed row is left to train on; give more rows, or divide them otherwise.")
@@ -54,13 +54,6 @@ class Rows:
     def parts(self, label: int) -> list[Experiment]:
         """The rows of this label, one experiment each."""
         return [e.part(each == label) for e, each in zip(self.experiments, self.labels, strict=True)]
-
-    def scaling(self) -> Standardization:
-        """Over the rows that train."""
-        parts = self.parts(TRAIN)
-        if not all(np.isfinite(np.concatenate([part.y for part in parts])).any(axis=0)):
-            raise InputError("A column of y has no observed value among the rows that train. Divide them otherwise.")
-        return Standardization.fit(parts)
 
     def record(self) -> Array:
         """(2, O): the least and the largest y of the rows that train."""
@@ -91,11 +84,10 @@ class Rows:
             rows = np.flatnonzero(e.counted.any(axis=1))
             if not len(rows):
                 continue
-            missing = np.concatenate([[0], np.cumsum(np.isnan(e.y).any(axis=1))])
-            places = np.flatnonzero(missing[start:] == missing[: len(missing) - start])
-            before = places[places <= rows[0] - start]
-            if len(places):
-                found.append(e.part(slice(int(before[-1] if len(before) else places[0]), int(rows[-1]) + 1)))
+            starts = places(e, start)
+            before = starts[starts <= rows[0] - start]
+            if len(starts):
+                found.append(e.part(slice(int(before[-1] if len(before) else starts[0]), int(rows[-1]) + 1)))
         return [e for e in found if len(e) > start]
 
     def _usable(self, experiment: Experiment) -> npt.NDArray[np.bool_]:
@@ -118,7 +110,8 @@ def judge(net: Net, rows: Rows, scaling: Standardization, for_use: ForUse) -> Ca
         squares, count = 0.0, 0.0
         for e in held_out:
             run, weight = looped(loop, loop.flat(named), e, net.start, for_use)
-            squares += float(np.sum(weight * np.where(weight > 0, run - np.nan_to_num(e.y), 0.0) ** 2))
+            with np.errstate(over="ignore"):
+                squares += float(np.sum(weight * np.where(weight > 0, run - np.nan_to_num(e.y), 0.0) ** 2))
             count += float(weight.sum())
         return squares / count if np.isfinite(squares) else np.inf
 
@@ -143,17 +136,20 @@ def looped(loop: Any, weights: Any, e: Experiment, start: int, for_use: ForUse) 
 
 def errors(model: Model, rows: Rows, for_use: ForUse) -> dict[str, float]:
     """Weighted mean squared error of train, validation and test rows in the loop, in the units of y; infinite where
-    the loop is lost. A free run begins with the first measured rows of every experiment, or is left out."""
+    the loop is lost. A free run begins where y is first measured over the delays."""
     loop, weights = model.numerics()
     squares, counts = dict.fromkeys(NAMES, 0.0), dict.fromkeys(NAMES, 0.0)
     for place, e in enumerate(rows.experiments):
-        if for_use == "simulation" and np.isnan(e.y[: model.start]).any():
+        first = next(iter(places(e, model.start)), len(e)) if for_use == "simulation" else 0
+        e = e.part(slice(first, None))
+        if len(e) <= model.start + (for_use if isinstance(for_use, int) else 0):
             continue
-        run = model.scaling.unscale_y(looped(loop, weights, model.scaling.scale(e), model.start, for_use)[0])
+        run, counted = looped(loop, weights, model.scaling.scale(e), model.start, for_use)
+        run = model.scaling.unscale_y(run)
         if for_use == "simulation" and model.leaves(run[None]).any():
             run = np.full_like(e.y, np.inf)
         for label in squares:
-            weight = rows.weights(label)[place]
+            weight = np.where(counted > 0, rows.weights(label)[place][first:], 0.0)
             squares[label] += float(np.sum(np.where(weight > 0, run - np.nan_to_num(e.y), 0.0) ** 2 * weight))
             counts[label] += float(weight.sum())
     found = {NAMES[label]: squares[label] / count for label, count in counts.items() if count}

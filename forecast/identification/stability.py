@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecast.identification.model import Model
-from forecast.system.errors import InputError
+from forecast.identification.nets import check_first, check_rows
 from forecast.training.narx.experiment import Array, Experiment, unseen_inputs
 
-REACH = 25.0  # deviations of y: beyond it the run is lost, as beyond `Model.record`
+REACH = 25.0  # deviations of y: beyond it the run is lost where `Model.record`, by which it is judged, is not known
 MOVED = 1e-6  # deviations by which the neighbouring run is moved
 STILL = 0.01  # an exponent nearer to 0 cannot be told from it
 HARDER = ("the record's inputs backwards", "inputs a tenth larger", "random steps between the extremes")
@@ -45,14 +45,10 @@ def stability(model: Model, experiment: Experiment) -> Stability:
 
     `InputError` where y is missing there, or for a net without feedback.
     """
+    model.refuse_open()
     start = model.start
-    if not model.net.feedback:
-        raise InputError(f"{model.net.kind} feeds no forecast back: there is no loop to close, hence none to judge.")
-    if len(experiment) <= start or np.isnan(experiment.y[:start]).any():
-        raise InputError(
-            f"The loop starts from the first {start} rows of the experiment: wanted more rows than these, with y "
-            "measured in all of them. Cut the experiment where they are."
-        )
+    check_rows(model.net, "the experiment", len(experiment), start + 1)
+    check_first(model.net, experiment.y)
     first, u = experiment.y[:start], experiment.u
     run = _run(model, u, first)
     exponent, step = _exponent(run, _run(model, u, first, MOVED)), _lost(model, run, first)
@@ -80,9 +76,11 @@ def _run(model: Model, u: Array, first: Array, moved: float = 0.0) -> Array:
 
 
 def _lost(model: Model, run: Array, first: Array) -> int | None:
-    """The first step at which the run is no longer finite or too far away."""
+    """The first step at which the run is no longer finite or too far away: `Model.parallel` fails at the same."""
     away = np.abs(run - model.scaling.scale_y(first[-1]))
-    lost = (~(away <= REACH)).any(axis=1) | model.leaves(model.scaling.unscale_y(run)[None])
+    lost = model.leaves(model.scaling.unscale_y(run)[None])
+    if model.record is None:
+        lost |= (away > REACH).any(axis=1)
     return int(np.argmax(lost)) if lost.any() else None
 
 

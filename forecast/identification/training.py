@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -50,21 +50,15 @@ def trainlm(
 
     `goal`: mean squared error in scaled units; `time`: seconds; `max_fail`: epochs without a better validation error.
     """
+    if not (epochs >= 1 and mu > 0 and mu_inc > 1 > mu_dec > 0):
+        found = f"epochs={epochs}, mu={mu}, mu_inc={mu_inc}, mu_dec={mu_dec}"
+        raise InputError(f"{found}; wanted epochs from 1 up, mu above 0, mu_inc above 1, mu_dec between 0 and 1.")
     return lm.Options(epochs, mu, mu_inc, mu_dec, mu_max, min_grad, max_fail, goal=goal, seconds=time)
 
 
-def trainbr(
-    epochs: int = 1000,
-    goal: float = 0.0,
-    time: float = np.inf,
-    min_grad: float = 1e-7,
-    mu: float = 5e-3,
-    mu_inc: float = 10.0,
-    mu_dec: float = 0.1,
-    mu_max: float = 1e10,
-) -> lm.Options:
+def trainbr(epochs: int = 1000, *, mu: float = 5e-3, **options: Any) -> lm.Options:
     """The same with Bayesian regularisation: validation rows train too, the weight decay follows the evidence."""
-    return replace(trainlm(epochs, goal, time, 6, min_grad, mu, mu_inc, mu_dec, mu_max), bayesian=True)
+    return replace(trainlm(epochs, mu=mu, **options), bayesian=True)
 
 
 def train(
@@ -88,14 +82,15 @@ def train(
     or either with options of its own, `trainlm(...)`, `trainbr(...)`; "adam" for nets too large for these,
     `iterations` then being thousands of gradient steps.
     `announce` receives the predicted memory and time before the work starts; with a `watch`, which can show progress,
-    Ctrl-C keeps the best net so far.
+    Ctrl-C keeps the best net so far. Adam knows neither.
     """
     rows = Rows.of(net, experiments, divide or divideblock())
     chosen: ForUse = ("simulation" if net.feedback else "prediction") if for_use is None else for_use
     options = _options(trainer, iterations, chosen)
+    chosen = chosen if isinstance(chosen, str) else int(chosen)
     if options.bayesian:
         rows = replace(rows, labels=[np.where(each == VALIDATION, TRAIN, each) for each in rows.labels])
-    scaling, network, has = rows.scaling(), net.network(*rows.sizes), rows.has(VALIDATION)
+    scaling, network, has = Standardization.fit(rows.parts(TRAIN)), net.network(*rows.sizes), rows.has(VALIDATION)
     if trainer == "adam":
         if not has:
             raise InputError("Adam keeps the weights best on the validation rows; there are none. Divide off some.")
@@ -133,7 +128,7 @@ def train_parallel(
     assert isinstance(net, Net)
     rows = Rows.of(net, experiments, divide or divideblock())
     for e in experiments:
-        net.check_first(e.y)
+        model.prepare(e.u[: net.start], e.y[: net.start])  # refuses other columns, and gaps where it begins
     options = _options(trainer, iterations, "simulation")
     counted = rows.counted(model.scaling, *((TRAIN, VALIDATION) if options.bayesian else (TRAIN,)))
     held_out = [] if options.bayesian else rows.held_out(model.scaling)
@@ -162,25 +157,23 @@ def _growing(
         weights = lm.minimise(short, weights, options=options, watch=watch).weights
         done.append(steps)
         if not lost(problem, weights):
-            break
-    listed = ", ".join(map(str, done))
-    if lost(problem, weights):
-        raise ModelFailure(
-            f"The free run diverges from the start, and still does after training on free runs of {listed} steps. "
-            "Take fewer delays or units, or a net whose one-step training went on for longer."
-        )
-    return weights, (f"The free run diverged at first; it was trained on free runs of {listed} steps before.",)
+            tried = ", ".join(map(str, done))
+            return weights, (f"The free run diverged at first; it was trained on free runs of {tried} steps before.",)
+    raise ModelFailure(
+        f"The free run diverges from the start, and still does after training on free runs of {done} steps. "
+        "Take fewer delays or units, or a net whose one-step training went on for longer."
+    )
 
 
 def _options(trainer: Trainer, iterations: int, for_use: ForUse) -> lm.Options:
-    if for_use not in ("simulation", "prediction") and not (isinstance(for_use, int) and for_use > 0):
+    if for_use not in ("simulation", "prediction") and not (isinstance(for_use, int | np.integer) and for_use > 0):
         raise InputError(f"`for_use` is {for_use!r}; wanted 'simulation', 'prediction' or a number of steps, e.g. 5.")
     if isinstance(trainer, lm.Options):
         return trainer
     if trainer not in ("lm", "bayesian", "adam"):
         raise InputError(f"`trainer` is {trainer!r}; wanted 'lm', 'bayesian', 'adam', trainlm(...) or trainbr(...).")
     patience = 6 if for_use == "prediction" else PATIENCE
-    return lm.Options(max_iterations=iterations, patience=patience, bayesian=trainer == "bayesian")
+    return replace(trainlm(iterations, max_fail=patience), bayesian=trainer == "bayesian")
 
 
 def _one_layer(
@@ -208,17 +201,19 @@ def _one_layer(
 
 def _reported(model: Model, rows: Rows) -> Model:
     """With its errors in both loops, and the notes that follow from them."""
-    stepped = errors(model, rows, "prediction")
+    stepped, use = errors(model, rows, "prediction"), model.training.for_use
     free = errors(model, rows, "simulation") if model.net.feedback else {}
+    ahead = {f"{use} steps ahead": errors(model, rows, use)} if isinstance(use, int) else {}
     training = replace(model.training, performance=stepped, free_run=free)
-    notes = [*training.notes, f"Weights chosen for {training.for_use}."] if free else list(training.notes)
+    notes = [*training.notes, f"Weights chosen for {next(iter(ahead), use)}."] if free else list(training.notes)
     notes += cautions(rows.parts(TRAIN), sum(weight.size for weight in model.weights.values()))
     part = "validation" if "validation" in free else "train"
     if part in free:
-        first, long = np.sqrt(stepped[part]), np.sqrt(free[part])
+        told = {"one step ahead": stepped} | ahead | {"in free run": free}
+        said = ", ".join(f"{np.sqrt(each.get(part, np.nan)):.4g} {name}" for name, each in told.items())
         spread = float(np.linalg.norm(model.scaling.y_scale) / np.sqrt(model.outputs))
-        notes.append(f"RMSE on the {part} rows: {first:.4g} one step ahead, {long:.4g} in free run.")
-        if not long < POOR * spread:
+        notes.append(f"RMSE on the {part} rows: {said}.")
+        if not np.sqrt(free[part]) < POOR * spread:
             notes.append("Its free run is no simulation of these rows, however good its one-step forecasts are.")
     return replace(model, training=replace(training, notes=tuple(notes)))
 

@@ -77,20 +77,22 @@ class Watch:
     show: Callable[[int, float, float, float], None] | None = None
     interrupted: bool = False
 
+    def heard(self, *_: object) -> None:
+        """Ctrl-C: the first one is only noted, a second one is raised."""
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+
 
 @contextmanager
 def listening(watch: Watch | None) -> Iterator[None]:
-    """With a watch the first Ctrl-C is only noted, whatever the work is about just then; a second one is raised."""
-    if watch is None or threading.current_thread() is not threading.main_thread():  # another thread never hears it
+    """With a watch Ctrl-C is only noted, whatever the work is about just then. A watch may serve for several works."""
+    other = threading.current_thread() is not threading.main_thread()  # another thread never hears it
+    if watch is None or other or signal.getsignal(signal.SIGINT) == watch.heard:  # or it listens already
         yield
         return
-
-    def heard(*_: object) -> None:
-        if watch.interrupted:
-            raise KeyboardInterrupt
-        watch.interrupted = True
-
-    before = signal.signal(signal.SIGINT, heard)
+    watch.interrupted = False
+    before = signal.signal(signal.SIGINT, watch.heard)
     try:
         yield
     finally:

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from forecast.identification import Experiment, autocorrelation, choose_delays, cross_correlation, narxnet, tank, train
+from forecast.identification import (
+    Experiment,
+    arx_order,
+    autocorrelation,
+    choose_delays,
+    cross_correlation,
+    narxnet,
+    tank,
+    train,
+)
 from forecast.identification.delays import partial_autocorrelation
 from forecast.system.errors import InputError
 
@@ -94,6 +104,25 @@ def test_partial_autocorrelation_ends_with_the_order_of_the_law() -> None:
     for k in range(2, 5):
         acf[k] = 1.2 * acf[k - 1] - 0.5 * acf[k - 2]
     np.testing.assert_allclose(partial_autocorrelation(acf)[2:], [-0.5, 0, 0], atol=1e-12)
+
+
+@pytest.mark.parametrize("form", [list, tuple, pd.Series, lambda values: pd.DataFrame({"y": values})])
+def test_correlations_take_lists_and_frames(form) -> None:
+    values = tank(50).y[:, 0]
+    np.testing.assert_array_equal(autocorrelation(form(values), 3).values, autocorrelation(values, 3).values)
+    found = cross_correlation(form(values), form(values), 3)
+    np.testing.assert_array_equal(found.values, cross_correlation(values, values, 3).values)
+
+
+def test_orders_are_not_searched_on_experiments_that_cannot_tell_them() -> None:
+    e = tank(100)
+    for choose in (choose_delays, arx_order):
+        with pytest.raises(InputError, match=r"have \(inputs, outputs\) \[\(1, 1\), \(2, 1\)\]"):
+            choose(e, Experiment(np.hstack([e.u, e.u]), e.y))
+        with pytest.raises(InputError, match="nothing to train on"):
+            choose()
+    with pytest.raises(InputError, match="60 whole rows for ARX models of 82 weights"):
+        arx_order(e, longest=40)
 
 
 def test_errors_and_inputs_of_different_length_are_refused() -> None:

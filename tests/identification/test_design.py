@@ -106,6 +106,18 @@ def test_a_file_is_read_by_the_names_of_its_columns(tmp_path: Path) -> None:
         read_csv(path, ["level"])
 
 
+def test_a_file_that_is_no_record_says_what_is_wrong_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text("run,u,y\na,1,2\n,2,3\nb,3,4\n")
+    with pytest.raises(InputError, match="has rows without 'run'"):
+        read_csv(path, ["y"], ["u"], experiment="run")
+    with pytest.raises(InputError, match=r"\['y'\] is input and output at once"):
+        read_csv(path, ["y"], ["u", "y"])
+    path.write_text("")
+    with pytest.raises(InputError, match="is no CSV file with a row of names"):
+        read_csv(path, ["y"])
+
+
 def test_a_straight_line_is_taken_out_and_gaps_stay() -> None:
     y = 3 + 0.5 * np.arange(20.0)
     y[7] = np.nan

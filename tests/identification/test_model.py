@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from forecast.identification import (
     timedelaynet,
 )
 from forecast.networks.cells.weights import initialise
-from forecast.system.errors import InputError, ModelFailure
+from forecast.system.errors import DataError, InputError, ModelFailure
 from forecast.training.narx.experiment import Standardization
 
 NETS = {
@@ -38,6 +39,7 @@ NETS = {
 }
 FED_BACK = [name for name, net in NETS.items() if net.feedback]
 EVERY = pytest.mark.parametrize("name", NETS)
+NARX = "narx"
 CLOSED = pytest.mark.parametrize("name", FED_BACK)
 
 
@@ -195,6 +197,39 @@ def test_saved_and_loaded_it_is_the_same(name, tmp_path) -> None:
     np.testing.assert_array_equal(again.series_parallel(*data(m.net)).y, m.series_parallel(*data(m.net)).y)
 
 
+def test_a_model_of_which_a_part_is_missing_or_unknown_is_no_model(tmp_path) -> None:
+    model(NARX).save(str(tmp_path))
+    assert Model.load(str(tmp_path)).net == NETS[NARX]
+    text = (tmp_path / "model.json").read_text()
+    for wrong in (text.replace('"kind"', '"sort"'), text.replace('"net"', '"nett"')):
+        (tmp_path / "model.json").write_text(wrong)
+        with pytest.raises(DataError, match="is no whole model"):
+            Model.load(tmp_path)
+    (tmp_path / "model.json").write_text(text)
+    (tmp_path / "weights.npz").unlink()
+    with pytest.raises(DataError, match=r"is no whole model \(FileNotFoundError"):
+        Model.load(tmp_path)
+
+
+def test_a_set_is_joined_by_the_nets_it_is_made_of() -> None:
+    m = model(NARX)
+    assert len(Model.average(Model.average(m, m), m).members) == 3
+
+
+def test_an_exported_loop_that_is_lost_says_so_as_the_model_does(tmp_path) -> None:
+    scaling = Standardization(np.zeros(0), np.zeros(0), np.zeros(1), np.ones(1))
+    weights = {"readout/kernel": np.array([[2.0]]), "readout/bias": np.zeros(1)}
+    m = Model(narnet((1,), ()), weights, scaling, record=np.array([[-1.0], [1.0]]))
+    export(m, tmp_path / "exported.py")
+    names: dict[str, Any] = {}
+    exec((tmp_path / "exported.py").read_text(), names)
+    assert names["simulate"](None, [1.0], 5)[-1] == 16.0
+    with pytest.raises(ArithmeticError, match="row 5 is far outside the training record"):
+        names["simulate"](None, [1.0], 10)
+    with pytest.raises(ModelFailure, match="after 4 of 9 steps"):
+        m.parallel(None, [1.0], rows=10)
+
+
 CALL = """
 import sys, json
 sys.path.insert(0, {folder!r})
@@ -222,7 +257,6 @@ def test_the_exported_function_needs_numpy_alone_and_gives_the_same(name, tmp_pa
         np.testing.assert_allclose(closed, m.parallel(u, y[: m.start], rows=len(y)).y, rtol=1e-9)
 
 
-NARX = "narx"
 U, Y = np.zeros((20, 2)), np.zeros((20, 2))
 BAD = {
     "delays longer than the series": (
@@ -243,6 +277,10 @@ BAD = {
     "text": (lambda m: m.series_parallel(U, np.full((20, 2), "a")), "`y` is no table of numbers"),
     "infinite": (lambda m: m.series_parallel(U, np.full((20, 2), np.inf)), "`y` has infinite values"),
     "no inputs": (lambda m: m.parallel(None, Y[:3]), "u has 0 columns; this net was trained on 2"),
+    "columns of the next u": (
+        lambda m: model("narx with the input of the same row").removedelay(U, Y, [1.0]),
+        "u_next has 1 columns; this net was trained on 2",
+    ),
     "too many steps": (lambda m: m.ahead(U, Y, steps=17), "17 steps ahead of 17 rows"),
 }
 
@@ -276,6 +314,10 @@ OPTIONS = {
 def test_nets_and_experiments_that_make_no_sense_are_refused(make, message) -> None:
     with pytest.raises(InputError, match=message):
         make()
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
+    assert narxnet(np.arange(1, 3), np.arange(1, 3), np.int64(4)) == narxnet((1, 2), (1, 2), 4)
 
 
 def test_importing_the_door_does_not_import_tensorflow() -> None:

@@ -28,7 +28,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]
     tables = [pd.DataFrame({"inflow": e.u[:, 0], "level": e.y[:, 0], "run": k}) for k, e in enumerate(runs)]
     tables[0].to_csv(folder / "tank.csv", index=False)
     pd.concat(tables).to_csv(folder / "runs.csv", index=False)
-    names: dict[str, Any] = {"Path": Path}
+    names: dict[str, Any] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         exec(compile(CODE, "identification.md", "exec"), names)

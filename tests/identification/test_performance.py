@@ -20,6 +20,7 @@ from forecast.identification import (
     plotperform,
     plotregression,
     plotresponse,
+    plottrainstate,
     stability,
     tank,
     timedelaynet,
@@ -110,7 +111,7 @@ def test_a_loop_is_judged_from_measured_rows() -> None:
     model = train(narxnet((1,), (1,), 2), e, iterations=2)
     gapped = np.array(e.y)
     gapped[0] = np.nan
-    with pytest.raises(InputError, match="with y measured in all"):
+    with pytest.raises(InputError, match="y is missing in the first 1 rows"):
         stability(model, Experiment(e.u, gapped))
     with pytest.raises(InputError, match="no loop to close"):
         stability(train(timedelaynet((0, 1), 2), e, iterations=2), e)
@@ -128,6 +129,22 @@ def test_the_word_agrees_with_what_the_free_run_then_does() -> None:
     with pytest.raises(ModelFailure, match="diverges"):
         wild.parallel(e.u, e.y[:1])
     assert stability(model, e).verdict == "stable" and np.isfinite(model.parallel(e.u, e.y[:1]).y).all()
+
+
+def test_a_wide_swing_within_ten_ranges_of_the_record_is_not_lost_for_either() -> None:
+    """y[t] = -y[t-1] from 30 deviations away: far outside the record, and still not ten times its range."""
+    scaling = Standardization(np.zeros(0), np.zeros(0), np.zeros(1), np.ones(1))
+    weights = {"readout/kernel": np.array([[-1.0]]), "readout/bias": np.zeros(1)}
+    model = Model(narnet((1,), ()), weights, scaling, record=np.array([[-2.5], [2.5]]))
+    start = np.full(40, 30.0)
+    assert np.abs(model.parallel(None, start[:1], rows=40).y).max() == 30.0
+    assert stability(model, Experiment(None, start)).verdict == "marginal"
+
+
+def test_a_set_of_nets_has_no_curve_and_says_so(model) -> None:
+    for plot in (plotperform, plottrainstate):
+        with pytest.raises(InputError, match="A set of nets has no one curve"):
+            plot(Model.average(model, model).training)
 
 
 def test_a_loop_that_only_inputs_not_measured_make_run_away_is_fragile() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from forecast.identification import (
     Experiment,
+    Model,
     Watch,
     distdelaynet,
     divideblock,
@@ -21,6 +22,7 @@ from forecast.identification import (
     narnet,
     narxnet,
     perform,
+    stability,
     sunspots_like,
     tank,
     timedelaynet,
@@ -31,7 +33,7 @@ from forecast.identification import (
 )
 from forecast.identification.data import VALIDATION
 from forecast.identification.loops import NetworkLoop
-from forecast.identification.rows import Rows, judge
+from forecast.identification.rows import Rows, errors, judge
 from forecast.system.errors import InputError, ModelFailure
 from forecast.training import levenberg_marquardt as lm
 
@@ -242,6 +244,17 @@ BAD = {
     ),
     "rows that are not there": (lambda: divideind([0, 9])(5), "train rows reach from 0 to 9"),
     "shares": (lambda: divideblock(0.0, 1.0), "train above it"),
+    "an output that says nothing": (
+        lambda: train(narxnet(), Experiment(np.arange(50.0), np.ones(50))),
+        "Output 0 is constant",
+    ),
+    "no iteration": (lambda: train(narxnet(), tank(50), iterations=0), "epochs=0"),
+    "a damping that never grows": (lambda: trainlm(mu=0.0), "mu=0.0, .* wanted .* mu above 0"),
+    "a damping that does not rise": (lambda: trainbr(mu_inc=1.0), "mu_inc=1.0, .* wanted .* mu_inc above 1"),
+    "other columns for the closed loop": (
+        lambda: train_parallel(train(narxnet(), tank(50), iterations=1), Experiment(np.zeros((50, 2)), tank(50).y)),
+        "u has 2 columns; this net was trained on 1",
+    ),
     "too large for Levenberg-Marquardt": (
         lambda: train(narxnet(range(1, 20), range(1, 20), 100), tank(100)),
         r"at most 2000 weights; this one has 4\d\d\d",
@@ -284,6 +297,28 @@ def test_weights_are_kept_that_are_best_in_the_loop_the_net_is_for() -> None:
     assert found["simulation"].free_run["validation"] <= found["prediction"].free_run["validation"]
     assert found["prediction"].performance["validation"] <= found["simulation"].performance["validation"]
     assert [record.for_use for record in found.values()] == ["simulation", "prediction", 5]
+    assert "Weights chosen for 5 steps ahead." in found[5].notes and " 5 steps ahead, " in found[5].notes[-1]
+
+
+def test_a_record_that_begins_with_a_gap_has_its_free_run_reported_from_behind_it() -> None:
+    e, net = tank(200, noise=0.01), narxnet((1, 2), (1, 2), 3)
+    gapped = Experiment(e.u, np.where(np.arange(200)[:, None] == 1, np.nan, e.y))
+    model = train(net, gapped, iterations=10)
+    free = model.training.free_run
+    run = model.parallel(e.u[2:], e.y[2:4]).y[2:]
+    labels = divideblock()(200)[4:]
+    assert free["validation"] == pytest.approx(perform(e.y[4:][labels == VALIDATION], run[labels == VALIDATION]))
+
+
+def test_a_deep_net_whose_free_run_overflows_is_judged_and_not_lost() -> None:
+    e = tank(400)
+    deep = train(narxnet((1, 2), (1, 2), (3, 2)), e, iterations=2)
+    wild = replace(deep, weights={k: 30 * w if "readout" in k else w for k, w in deep.weights.items()})
+    rows = Rows.of(deep.net, [e], divideblock())
+    assert judge(deep.net, rows, deep.scaling, "simulation")(wild.weights) > 1e100
+    assert errors(wild, rows, "simulation")["train"] == np.inf
+    assert stability(wild, e).verdict == "unstable"
+    assert np.isfinite(Model.average(deep, deep, wild).parallel(e.u, e.y[:2]).y).all()
 
 
 def test_the_error_several_steps_ahead_is_that_of_the_model() -> None:
@@ -343,6 +378,8 @@ def test_ctrl_c_keeps_the_best_net_so_far_and_progress_is_shown() -> None:
     assert seen == [1, 2, 3, 4, 5] and watch.interrupted and model.training.reason == "interrupted"
     with pytest.raises(KeyboardInterrupt):
         lm.minimise(Interrupted(), np.zeros(1))
+    watch.show = None
+    assert train(narxnet((1,), (1,), 3), tank(150), watch=watch, iterations=2).training.reason == "iterations used"
 
 
 class Interrupted:

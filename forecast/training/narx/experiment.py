@@ -143,9 +143,13 @@ class Standardization:
 
     @classmethod
     def fit(cls, experiments: Sequence[Experiment]) -> Standardization:
-        """Over the rows of all experiments, missing y left out."""
+        """Over the rows of all experiments, missing y left out; `InputError` for an output that says nothing."""
         u = np.concatenate([e.u for e in experiments])
         y = np.concatenate([e.y for e in experiments])
+        if not np.isfinite(y).any(axis=0).all():
+            raise InputError("A column of y has no observed value among the rows that train. Divide them otherwise.")
+        for column in np.flatnonzero(np.nanmax(y, axis=0) == np.nanmin(y, axis=0)):
+            raise InputError(f"Output {column} is constant: there is nothing to identify. Leave it out.")
         return cls(u.mean(0), _safe(u.std(0)), np.nanmean(y, axis=0), _safe(np.nanstd(y, axis=0)))
 
     def scale_u(self, u: Array) -> Array:
@@ -302,9 +306,14 @@ def fold_of(
     return train, judged
 
 
+def places(experiment: Experiment, start: int) -> npt.NDArray[np.intp]:
+    """The rows from which on y is measured for `start` rows: a free run can begin there."""
+    before = np.concatenate([[0], np.cumsum(np.isnan(experiment.y).any(axis=1))])
+    return np.flatnonzero(before[start:] == before[: len(before) - start])
+
+
 def startable(experiment: Experiment, start: int) -> list[Experiment]:
     """From the first place where a free run can start; none when too few rows are left."""
-    before = np.concatenate([[0], np.cumsum(np.isnan(experiment.y).any(axis=1))])
-    starts = np.flatnonzero(before[start:] == before[:-start])
+    starts = places(experiment, start)
     part = experiment.part(slice(int(starts[0]) if len(starts) else len(experiment), None))
     return [part] if np.isfinite(part.y).any(axis=1).sum() > 3 * start else []

@@ -85,8 +85,6 @@ def identify(
     settings = folded(settings or SearchSettings(), experiments)
     check(experiments, settings)
     scaling = Standardization.fit(experiments)
-    for column in np.flatnonzero([np.nanmax(y) == np.nanmin(y) for y in np.concatenate([e.y for e in experiments]).T]):
-        raise InputError(f"Output {column} is constant: there is nothing to identify. Leave it out.")
     scaled = [part for e in experiments for part in startable(scaling.scale(e), settings.start)]
     if not scaled:
         missing = ((np.flatnonzero(np.isnan(e.y).any(axis=1)), len(e)) for e in experiments)
