@@ -19,7 +19,7 @@ from forecast.audit.changes import rows_until
 from forecast.audit.origins import unlike
 from forecast.audit.sandbox import Sandbox
 from forecast.comparison.losses import LEARNT
-from forecast.config.experiment import COMBINATION
+from forecast.config.experiment import Combination
 from forecast.config.task import Task
 from forecast.data.panel import Panel, Series, series_name
 from forecast.system import files
@@ -208,8 +208,8 @@ def _choice(base: Sandbox, held: Held, detector: str) -> Iterator[Finding]:
     chosen, scale = base.verdict("chosen"), _scale(base.table("by_series.parquet"))
     losses = {about: _loss(errors, scale) for about, errors in held.items() if about[0] != SERVICE}
     baselines = {model for model, ranking in losses if ranking == "baseline"}
-    rules = {record["model"]: record["params"] for _, record in base.records() if record["kind"] == COMBINATION}
-    learnt = {name for name, rule in rules.items() if rule["weights"] == "stacked"}
+    rules = {record["model"]: record["params"] for _, record in base.records() if record["kind"] == Combination.kind}
+    learnt = {name for name, rule in rules.items() if Combination(**rule).learnt}
     preferred = base.verdict("preferred") or base.verdict("simpler") or {}
     for ranking, model in chosen.items():
         own = {m: loss for (m, r), loss in losses.items() if r in (ranking, "baseline") and np.isfinite(loss)}

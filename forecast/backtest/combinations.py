@@ -2,7 +2,7 @@
 
     members    networks, tied (the best set on validation), all, or names; of more than `MOST` the best on validation,
                with seats for rows that are no networks
-    weights    equal; numbers; or stacked: the non-negative weights of sum 1 with the least squared error on
+    weights    equal; numbers; or stacked: the non-negative weights of sum 1 with the least absolute error on
                validation, shrunk towards equal weights by `PENALTY`. `networks` beside others count as one, their
                mean: they err alike, and validation, on which they were tuned, flatters them
 
@@ -34,9 +34,11 @@ from forecast.system.errors import ModelFailure, quote_names
 
 MOST = 12
 """Members of one combination: what a served forecast has time for."""
-PENALTY = 0.1
-"""Of the squared distance from equal weights, in mean squared errors of the best member. Chosen on the short histories
-of docs/protocol.md, where a penalty that each validation block chose for itself was no better."""
+PENALTY = 0.2
+"""Of the squared distance from equal weights, in mean (weighted) squared errors of the best member. Chosen on the
+pieces of docs/protocol.md."""
+ROUNDS, FLOOR = 10, 0.1
+"""Of the search for the least absolute error: errors below this share of the mean one count by their squares."""
 RANKING = "shipped"
 KEYS = ["unique_id", "cutoff", "step", "ds", "block", "output", "y", "volatility"]
 BestSet = Callable[..., list[str]]
@@ -164,10 +166,19 @@ def tied(part: Part) -> list[str]:
 
 
 def stacked(part: Part) -> np.ndarray:
-    """(members,) weights with the least squared error, shrunk towards equal ones; equal where validation is too short
-    to be tried on stretches that did not enter them."""
+    """(members,) weights with the least absolute error, shrunk towards equal ones; equal where validation is too short
+    to be tried on stretches that did not enter them.
+
+    Least squares, each target divided by its error of the round before (Schlossmacher 1973): a few hard days have the
+    most of the squares, and not of what is scored.
+    """
     tried = sum(other.any() for other, _ in part.stretches())
-    return simplex(part.errors.T @ part.errors / len(part.errors), PENALTY if tried > 1 else np.inf)
+    weights = np.full(len(part.names), 1 / len(part.names))
+    for _ in range(ROUNDS if tried > 1 else 0):
+        error = np.abs(part.errors @ weights)
+        divided = part.errors / np.sqrt(np.maximum(error, FLOOR * error.mean() or 1.0))[:, None]
+        weights = simplex(divided.T @ divided / len(divided), PENALTY)
+    return weights
 
 
 def simplex(square: np.ndarray, penalty: float) -> np.ndarray:
@@ -178,7 +189,7 @@ def simplex(square: np.ndarray, penalty: float) -> np.ndarray:
     """
     count = len(square)
     size = float(np.trace(square)) / count
-    if np.isinf(penalty) or size == 0:
+    if size == 0:
         return np.full(count, 1 / count)
     drawn = penalty * square.diagonal().min() + 1e-9 * size
     root = np.linalg.cholesky(square + drawn * np.eye(count)).T / np.sqrt(size)

@@ -20,7 +20,7 @@ from forecast.comparison.paired_tests import change_by_step
 from forecast.comparison.scores import Cube, Scored
 from forecast.comparison.sentences import OWN_BLOCKS, left_out_in_words, preferred_in_words, warnings_in_words
 from forecast.comparison.verdicts import compare
-from forecast.config.experiment import COMBINATION, NAIVE, Evaluation, Tuning, load_evaluation, load_tuning
+from forecast.config.experiment import NAIVE, Combination, Evaluation, Tuning, load_evaluation, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import SessionCalendar, Task, load_task
 from forecast.data.calendars import cycles
@@ -73,8 +73,8 @@ def compared(
     ours = [s for s in scored if s.record["family"] != SERVICE]  # its row cannot be served
     validation = losses(ours, reference.scale, "validation")
     chosen = choose(validation)
-    rules = {s.record["model"]: s.record["params"] for s in ours if s.record["kind"] == COMBINATION}
-    learnt = [name for name, rule in rules.items() if rule["weights"] == "stacked"]
+    rules = {s.record["model"]: s.record["params"] for s in ours if s.record["kind"] == Combination.kind}
+    learnt = [name for name, rule in rules.items() if Combination(**rule).learnt]
     rather = preferred(validation, chosen, rules, learnt, **_spacing(task))
     chosen |= {ranking: found["model"] for ranking, found in rather.items()}
     test = losses(scored, reference.scale, "test")

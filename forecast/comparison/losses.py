@@ -17,7 +17,7 @@ KEY = ["model", "ranking"]
 NO_ACTUALS: Key = ("", "origins")
 FEW, LEARNT, SEVERAL = "few origins", "learnt weights", "several models"
 """Why a row is preferred to the one with the lowest loss."""
-ERRORS = {FEW: 1, LEARNT: 2, SEVERAL: 2}
+ERRORS = {FEW: 1, LEARNT: 3, SEVERAL: 2}
 """How many standard errors more it may cost. They are of the days of one season; the season itself is one more doubt,
 which combinations depend on less: docs/protocol.md has what each number scored later."""
 COLUMNS = ["model", "ranking", "skip", "unique_id", "cutoff", "loss"]

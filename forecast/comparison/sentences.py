@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from forecast.comparison.longrun import NO_CYCLES, Spacing, taken_out
-from forecast.comparison.losses import FEW, LEARNT, NO_ACTUALS, SEVERAL
+from forecast.comparison.losses import ERRORS, FEW, LEARNT, NO_ACTUALS, SEVERAL
 from forecast.config.experiment import COMBINATION, NAIVE
 from forecast.data.results import RANKING_TITLES
 
@@ -94,10 +94,11 @@ def drift_in_words(drift: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 REASONS = {
-    FEW: "one standard error, and with so few the simpler row is preferred",
-    LEARNT: "two standard errors, and a combination with learnt weights depends less on the season of validation",
-    SEVERAL: "two standard errors, and a combination is preferred to a single row that cannot be told from it",
+    FEW: "with so few the simpler row is preferred",
+    LEARNT: "a combination with learnt weights depends less on the season of validation",
+    SEVERAL: "a combination is preferred to a single row that cannot be told from it",
 }
+WITHIN = {1: "one standard error", 2: "two standard errors", 3: "three standard errors"}
 
 
 def preferred_in_words(preferred: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -105,7 +106,7 @@ def preferred_in_words(preferred: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [
         f"{TITLES.get(ranking, ranking)}: {found['model']} is taken instead of {found['instead_of']}: on the "
         f"{found['origins']} validation origins its extra loss ({percent(found['extra_loss'])}) is within "
-        f"{REASONS[found.get('because', FEW)]}."
+        f"{WITHIN[ERRORS[found.get('because', FEW)]]}, and {REASONS[found.get('because', FEW)]}."
         for ranking, found in preferred.items()
     ]
 

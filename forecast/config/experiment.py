@@ -83,6 +83,11 @@ class Combination(Config):
             raise ValueError("weights: every one is 0; give at least one member a weight above 0")
         return self
 
+    @property
+    def learnt(self) -> bool:
+        """Whether validation settles the weights."""
+        return self.weights == "stacked"
+
     def without(self, names: Collection[str]) -> Combination:
         """The rule where entries of these names do not suit the data."""
         return self.model_copy(update={"members": tuple(name for name in self.members if name not in names)})

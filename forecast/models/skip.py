@@ -268,8 +268,10 @@ def fit_shape(train: Batches, channels: Layout, shape: Skip) -> Skip:
     """The mean of ridges with the lags, inputs and penalties of `shape`; no change where that has none."""
     if len(shape.coefficients) and not shape.coefficients.any():
         return shape
-    sums = sums_of(changes_in(shape, windows, target, channels) for windows, target in train())
-    columns, outputs = columns_in(shape, next(iter(train()))[0], channels), shape.horizon * shape.outputs
+    batches = iter(train())
+    first = next(batches)
+    sums = sums_of(changes_in(shape, *batch, channels) for batch in itertools.chain([first], batches))
+    columns, outputs = columns_in(shape, first[0], channels), shape.horizon * shape.outputs
     coefficients = np.zeros((len(sums) - outputs, outputs))
     for part, weight in shape.mean_of or ((shape, 1.0),):
         own = columns(part)

@@ -43,13 +43,21 @@ def test_a_member_that_only_adds_error_gets_no_weight_and_none_is_negative():
 
 def test_the_penalty_draws_the_weights_to_equal_ones():
     square = np.diag([1.0, 4.0])
-    spread = [np.ptp(simplex(square, penalty)) for penalty in (0.0, 1.0, 10.0, np.inf)]
-    assert spread == sorted(spread, reverse=True) and spread[-1] == 0
+    spread = [np.ptp(simplex(square, penalty)) for penalty in (0.0, 1.0, 10.0, 1e9)]
+    assert spread == sorted(spread, reverse=True) and spread[-1] == pytest.approx(0, abs=1e-6)
 
 
 def test_stacking_finds_the_one_that_knows_and_leaves_equal_ones_alike():
     assert stacked(part(noise(0.1, 2.0, 2.0), ("a", "b", "c")))[0] > 0.9
     assert stacked(part(noise(1.0, 1.0, 1.0), ("a", "b", "c"))) == pytest.approx(np.full(3, 1 / 3), abs=0.05)
+
+
+def test_a_few_hard_hours_do_not_outvote_the_many():
+    errors = np.tile([0.0, 1.0], (400, 1))
+    errors[::10] = [5.0, 0.0]  # 0.9 (1 - w) + 0.5 w is least at w = 1, 0.9 (1 - w)^2 + 2.5 w^2 at w = 0.9 / 3.4
+    assert simplex(errors.T @ errors / 400, 0.0)[0] == pytest.approx(0.9 / 3.4, abs=1e-6)
+    assert stacked(part(errors, ("most", "few")))[0] > 0.8
+    assert list(stacked(part(0 * errors, ("a", "b")))) == [0.5, 0.5]
 
 
 def test_evidence_that_chance_explains_costs_less_than_without_the_penalty():

@@ -105,9 +105,9 @@ def test_a_combination_stands_instead_of_a_single_row_that_cannot_be_told_from_i
     assert preferred(table, {"shipped": "other_mix"}, ["mix", "other_mix"], **spacing) == {}
 
 
-@pytest.mark.parametrize(("extra", "taken"), [(1.5, "learnt"), (3.0, None)])
+@pytest.mark.parametrize(("extra", "taken"), [(2.5, "learnt"), (3.5, None)])
 @pytest.mark.parametrize("lowest", ["mix", "lstm"])
-def test_learnt_weights_stand_instead_of_any_row_up_to_two_standard_errors(lowest, extra, taken):
+def test_learnt_weights_stand_instead_of_any_row_up_to_three_standard_errors(lowest, extra, taken):
     noise = np.random.default_rng(3).normal(0, 0.3, 400)
     noise = (noise - noise.mean()) / noise.std(ddof=1) * 0.3
     table = pd.concat([losses(np.full(400, 5.0), lowest), losses(5 + extra * 0.3 / 20 + noise, "learnt"),
@@ -116,7 +116,7 @@ def test_learnt_weights_stand_instead_of_any_row_up_to_two_standard_errors(lowes
     found = preferred(table, {"shipped": lowest}, ["mix", "learnt", "other_mix"], ["learnt"], **spacing)
     assert found.get("shipped", {}).get("model") == taken
     if taken:
-        assert "is within two standard errors, and a combination with learnt weights" in preferred_in_words(found)[0]
+        assert "is within three standard errors, and a combination with learnt weights" in preferred_in_words(found)[0]
     assert preferred(table, {"shipped": "learnt"}, ["mix", "learnt", "other_mix"], ["learnt"], **spacing) == {}
 
 

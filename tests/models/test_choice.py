@@ -109,6 +109,19 @@ def test_a_second_fit_is_the_mean_of_the_same_settings_on_more_rows():
     np.testing.assert_allclose(again.forecast(windows, problem.channels), said, atol=1e-9)
 
 
+def test_a_fit_makes_every_batch_of_windows_once():
+    problem, made = hours(inputs={"rain": 0.5}), []
+
+    def train():
+        for batch in problem.examples("train", H)():
+            made.append(len(batch[0]))
+            yield batch
+
+    fitted = fit_shape(train, problem.channels, Skip("linear", H, 1, lags=5, penalty=1.0))
+    assert made == [len(windows) for windows, _ in problem.examples("train", H)()]
+    assert np.isfinite(fitted.coefficients).all() and fitted.coefficients.any()
+
+
 def test_the_steadiest_setting_has_the_largest_penalty_within_a_standard_error():
     errors = np.array([[5, 5, 5, 5], [4, 4, 4, 4], [9, 9, 9, 9], [2, 3, 2, 3], [2, 3, 3, 3], [3, 4, 3, 4.0]])
     assert choice.steadiest(errors, 3) == 4  # 0.25 above the lowest with a standard error of 0.25; the last one 1
