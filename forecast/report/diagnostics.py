@@ -195,7 +195,8 @@ Residuals = dict[str, Any]  # one entry of residuals.json
 
 def shown(results: Results) -> list[str]:
     """The chosen model, the best network, its skip alone, naive and seasonal naive, as far as there are any."""
-    wanted = [results.chosen(RANKING), results.best_network(RANKING), fitted_skip(results), "naive", "seasonal_naive"]
+    wanted = [results.chosen(RANKING), results.best_network(RANKING), fitted_skip(results), "naive"]
+    wanted += ["seasonal_naive"] if results.dataset.season_length > 1 else []
     known = {found["model"] for found in results.residuals if found["ranking"] in (RANKING, "baseline")}
     return [model for model in dict.fromkeys(wanted) if model and model in known]
 

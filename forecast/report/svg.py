@@ -74,7 +74,8 @@ class Scale:
         power = 10.0 ** math.floor(math.log10(raw))
         step = power * min((1, 2, 5, 10), key=lambda m: abs(math.log(m * power / raw)))
         first = math.ceil(self.low / step - 1e-9)
-        return [round(i * step, 12) for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
+        digits = max(12, 3 - math.floor(math.log10(step)))  # binary noise goes, whatever the unit
+        return [round(i * step, digits) for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
 
 def padded(values: Iterable[float], *, share: float = 0.06) -> tuple[float, float]:

@@ -24,6 +24,12 @@ def test_ticks_are_round_numbers_inside_the_range(low, high, ticks):
     assert Scale(low, high, 0, 1).ticks() == ticks
 
 
+def test_ticks_of_a_series_in_the_smallest_unit_differ():
+    ticks = Scale(0, 3e-13, 0, 1).ticks()
+    assert ticks == pytest.approx([0, 1e-13, 2e-13, 3e-13], rel=1e-9)
+    assert [tick_label(tick, ticks)[-2:] for tick in ticks] == ["00", "01", "02", "03"]
+
+
 def test_a_narrow_logarithmic_scale_has_ticks_between_the_powers_of_ten():
     assert Scale(3, 60, 0, 1, log=True).ticks() == [5, 10, 20, 50]
 
