@@ -1,7 +1,8 @@
 """Steps of the LSTM, the GRU and the simple net, there and back, as machine code of numba: one pass over the values.
 
-Arrays have the batch last and are float32. Imported where a net is trained or many windows are forecast: .4 s, with
-what was compiled before; compiling takes 6 s. That is kept beside this file or, failing that, in the user's cache.
+Arrays are float32. In training they have windows before values, as OpenBLAS copies no factor of such products.
+Imported where a net is trained or many windows are forecast: .4 s, with what was compiled before; compiling takes 5 s.
+That is kept beside this file or, failing that, in the user's cache.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic
+from numba.np.linalg import _BLAS
 
 OPTIONS = {"error_model": "numpy", "fastmath": {"contract", "arcp", "reassoc", "nsz"}}  # NaN and infinity stay
 compiled: Callable[..., Any] = njit(**OPTIONS)
@@ -39,6 +41,8 @@ def _if_possible(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 LSTM, GRU, SIMPLE = range(3)
+BLOCKS = np.array([4, 4, 1])  # sums of a step, in units
+MOST = 1_000_000
 HALF, ONE, END = np.float32(0.5), np.float32(1), np.float32(7.8)
 
 # tanh by x (A + B s + C s^2 + D s^3) / (1 + P s + Q s^2 + R s^3 + S s^4), s = x^2: of all such functions that with the
@@ -67,11 +71,24 @@ def sigmoid(x: Any) -> Any:
     return HALF * tanh(HALF * x) + HALF
 
 
+gemm = _BLAS.numba_xxgemm(types.float32)  # behind numba's np.dot: OpenBLAS, with strides and sums
+KIND, PLAIN, TURNED = ord("s"), ord("n"), ord("t")
+FACTORS = np.array([0, 1], np.float32)
+
+
 @compiled
-def lstm_step(z: Any, before: Any, kept: Any, c: Any, h: Any) -> None:
-    """z, the sums of i, f, g, o, and c before to i, f, g, o and tanh(c) in `kept`, c and h."""
+def product(order: Any, a: Any, lda: Any, b: Any, ldb: Any, c: Any, ldc: Any, shape: Any, add: Any) -> None:
+    """`c (rows, columns) = a b`, added to what is there if `add`; TURNED: a is given as `(inner, rows)`."""
+    (rows, columns, inner), one, beta = shape, FACTORS[1:].ctypes, FACTORS[add:].ctypes
+    gemm(KIND, PLAIN, order, columns, rows, inner, one, b.ctypes, ldb, a.ctypes, lda, beta, c.ctypes, ldc)
+
+
+@compiled
+def lstm_step(kept: Any, before: Any, c: Any, h: Any) -> None:
+    """The sums of i, f, g, o in `kept`, and c before, to i, f, g, o and tanh(c) in their place, c and h."""
+    widest()
     for k in range(c.size):
-        i, f, g, o = sigmoid(z[0, k]), sigmoid(z[1, k]), tanh(z[2, k]), sigmoid(z[3, k])
+        i, f, g, o = sigmoid(kept[0, k]), sigmoid(kept[1, k]), tanh(kept[2, k]), sigmoid(kept[3, k])
         new = i * g + f * before[k]
         squashed = tanh(new)
         c[k], h[k] = new, o * squashed
@@ -79,33 +96,34 @@ def lstm_step(z: Any, before: Any, kept: Any, c: Any, h: Any) -> None:
 
 
 @compiled
-def lstm_step_back(kept: Any, before: Any, dh: Any, carried: Any, dc: Any, d_c: Any, d: Any) -> None:
+def lstm_step_back(kept: Any, before: Any, dh: Any, d_c: Any, d: Any) -> None:
     """The gradients of h and c after a step to those of the sums, `d`, and of c before it, which replaces `d_c`."""
     for k in range(before.size):
         i, f, g, o, squashed = kept[0, k], kept[1, k], kept[2, k], kept[3, k], kept[4, k]
-        d_h = dh[k] + carried[k]
-        to_c = d_c[k] + dc[k] + d_h * o * (ONE - squashed * squashed)
+        d_h = dh[k]
+        to_c = d_c[k] + d_h * o * (ONE - squashed * squashed)
         d[0, k], d[1, k] = to_c * g * i * (ONE - i), to_c * before[k] * f * (ONE - f)
         d[2, k], d[3, k] = to_c * i * (ONE - g * g), d_h * squashed * o * (ONE - o)
         d_c[k] = to_c * f
 
 
 @compiled
-def gru_step(z: Any, before: Any, kept: Any, h: Any) -> None:
-    """z, the sums of z, r, g and g's of h, and h before to z, r, g and g's of h in `kept`, and h."""
+def gru_step(kept: Any, h: Any) -> None:
+    """The sums of z, r, g and g's of h in `kept`, and h before, to z, r, g and g's of h, and h, in their place."""
+    widest()
     for k in range(h.size):
-        u, r, q = sigmoid(z[0, k]), sigmoid(z[1, k]), z[3, k]
-        g = tanh(z[2, k] + r * q)
-        h[k] = u * (before[k] - g) + g
-        kept[0, k], kept[1, k], kept[2, k], kept[3, k] = u, r, g, q
+        u, r, q = sigmoid(kept[0, k]), sigmoid(kept[1, k]), kept[3, k]
+        g = tanh(kept[2, k] + r * q)
+        h[k] = u * (h[k] - g) + g
+        kept[0, k], kept[1, k], kept[2, k] = u, r, g
 
 
 @compiled
-def gru_step_back(kept: Any, before: Any, dh: Any, carried: Any, past: Any, d: Any) -> None:
+def gru_step_back(kept: Any, before: Any, dh: Any, past: Any, d: Any) -> None:
     """The gradient of h after a step to those of the sums, `d`, and of h before past them, in place of `past`."""
     for k in range(before.size):
         u, r, g, q = kept[0, k], kept[1, k], kept[2, k], kept[3, k]
-        d_h = dh[k] + carried[k] + past[k]
+        d_h = dh[k] + past[k]
         to_g = d_h * (ONE - u) * (ONE - g * g)
         d[0, k], d[1, k] = d_h * (before[k] - g) * u * (ONE - u), to_g * q * r * (ONE - r)
         d[2, k], d[3, k] = to_g, to_g * r
@@ -113,67 +131,132 @@ def gru_step_back(kept: Any, before: Any, dh: Any, carried: Any, past: Any, d: A
 
 
 @compiled
-def simple_step(z: Any, h: Any) -> None:
+def simple_step(kept: Any, h: Any) -> None:
     for k in range(h.size):
-        h[k] = tanh(z[0, k])
+        h[k] = kept[0, k] = tanh(kept[0, k])
 
 
 @compiled
-def simple_step_back(h: Any, dh: Any, carried: Any, d: Any) -> None:
-    for k in range(h.size):
-        d[0, k] = (dh[k] + carried[k]) * (ONE - h[k] * h[k])
+def simple_step_back(kept: Any, dh: Any, d: Any) -> None:
+    for k in range(dh.size):
+        d[0, k] = dh[k] * (ONE - kept[0, k] * kept[0, k])
+
+
+@compiled
+def of_block(kind: int, k: int, inputs: int, units: int, rows: int) -> Any:
+    """Of one block of sums: its first column in the weights, and the first row of them and the one after the last."""
+    if kind == GRU and k > 1:
+        return (2 * units, 0, inputs + 1) if k == 2 else (2 * units, inputs + 1, rows)
+    return k * units, 0, rows
+
+
+@compiled
+def copy(found: Any, given: Any) -> None:
+    for k in range(given.size):
+        found[k] = given[k]
+
+
+@compiled
+def add(found: Any, given: Any) -> None:
+    for k in range(given.size):
+        found[k] += given[k]
+
+
+@compiled
+def few(units: int, rows: int, batch: int) -> int:
+    """Windows in one product: OpenBLAS has its fast way for a million multiplications at most."""
+    while units * rows * batch > MOST and batch > 1:
+        batch = (batch + 1) // 2
+    return batch
 
 
 @stored
-def there(kind: int, blocks: Any, seen: Any, c: Any, kept: Any, inputs: int) -> None:
-    """All steps of `seen (T + 1, [x; 1; h], B)`, of which x and the first h are given.
+def there(kind: int, x: Any, weights: Any, h0: Any, c0: Any, h: Any, tape: Any) -> None:
+    """All steps of `x (B, T, I)`: `h (B, T, U)`, and in `tape` what `back` needs.
 
-    `blocks`: the weights' rows, one for each sum; `c (T + 1, U, B)`, of an LSTM; `kept (T, blocks of U, B)`.
+    `weights (I + biases + U, columns)`: the rows of [x; 1; h], of a GRU of [x; 1; 1; h]. A row of the tape holds these
+    of every window, of an LSTM c before the step, and the step's own values in blocks of (B, U).
     """
-    z, units = np.empty((blocks.shape[0], blocks.shape[1], seen.shape[2]), seen.dtype), seen.shape[1] - inputs - 1
-    size, of_kept = units * seen.shape[2], kept.shape[1] // units
-    sums = z.reshape(blocks.shape[0] * blocks.shape[1] // units, size)
-    for t in range(len(seen) - 1):
-        for k in range(len(blocks)):
-            np.dot(blocks[k], seen[t], z[k])
-        before, h = seen[t, inputs + 1 :].reshape(-1), seen[t + 1, inputs + 1 :].reshape(-1)
+    widest()
+    (batch, steps, inputs), units, (rows, columns) = x.shape, h0.shape[1], weights.shape
+    size, first, flat, part = batch * units, rows - units, weights.reshape(-1), few(units, rows, batch)
+    of_c, own, now = batch * rows, batch * rows + (size if kind == LSTM else 0), h0.copy().reshape(-1)
+    if kind == LSTM:
+        copy(tape[0, of_c:own], c0.reshape(-1))
+    for t in range(steps):
+        for b in range(batch):
+            row = tape[t, b * rows : (b + 1) * rows]
+            copy(row, x[b, t])
+            for k in range(inputs, first):
+                row[k] = ONE
+            copy(row[first:], now[b * units : (b + 1) * units])
+        seen, kept = tape[t, :of_c], tape[t, own:].reshape(-1, size)
+        for k in range(BLOCKS[kind]):
+            column, low, high = of_block(kind, k, inputs, units, rows)
+            for b in range(0, batch, part):
+                product(
+                    PLAIN, seen[b * rows + low :], rows, flat[low * columns + column :], columns,
+                    kept[k, b * units :], units, (min(part, batch - b), units, high - low), 0,
+                )  # fmt: skip
         if kind == LSTM:
-            lstm_step(sums, c[t].reshape(-1), kept[t].reshape(of_kept, size), c[t + 1].reshape(-1), h)
+            lstm_step(kept, tape[t, of_c:own], tape[t + 1, of_c:own], now)
         elif kind == GRU:
-            gru_step(sums, before, kept[t].reshape(of_kept, size), h)
+            gru_step(kept, now)
         else:
-            simple_step(sums, h)
+            simple_step(kept, now)
+        for b in range(batch):
+            copy(h[b, t], now[b * units : (b + 1) * units])
 
 
 @stored
-def back(kind: int, blocks: Any, seen: Any, c: Any, kept: Any, dh: Any, dc: Any, dx: Any, d_rows: Any) -> Any:
-    """The gradients of h and c before the first step; fills in those of x and, in `d_rows`, the weights.
+def back(kind: int, weights: Any, tape: Any, dh: Any, dc: Any, dx: Any, d_weights: Any, d_first: Any) -> None:
+    """Fills in the gradients of x, of the weights, which begin at 0, and of the states before the first step.
 
-    `blocks`: the weights' columns, one for each of x and h.
+    `dc (B, n, U)` is that of c after the n last steps.
     """
-    (steps, units, batch), inputs = dh.shape, dx.shape[1]
-    below, passed = np.zeros((blocks.shape[0], blocks.shape[1], batch), dh.dtype), np.zeros(units * batch, dh.dtype)
-    rows = below.reshape(inputs + units, batch)
-    to_x, to_h = rows[:inputs], rows[inputs:]
-    d, part, carried = np.empty((d_rows.shape[1], batch), dh.dtype), np.empty_like(d_rows), to_h.reshape(-1)
-    sums, of_kept = d.reshape(d_rows.shape[1] // units, units * batch), kept.shape[1] // units
+    (batch, steps, units), inputs, (rows, columns) = dh.shape, dx.shape[2], weights.shape
+    size, part, first = batch * units, few(units, rows, batch), rows - units
+    of_c, own = batch * rows, batch * rows + (size if kind == LSTM else 0)
+    carried, passed, before = np.zeros(size, dh.dtype), np.zeros(size, dh.dtype), np.empty(size, dh.dtype)
+    turned, d_flat, dx_flat = weights.T.copy().reshape(-1), d_weights.reshape(-1), dx.reshape(-1)
+    d = np.empty((BLOCKS[kind], size), dh.dtype)
     for t in range(steps - 1, -1, -1):
-        d_h, before = dh[t].reshape(-1), seen[t, inputs + 1 :].reshape(-1)
+        seen, kept, of_dc = tape[t, :of_c], tape[t, own:].reshape(-1, size), t - steps + dc.shape[1]
+        for b in range(batch):
+            add(carried[b * units :], dh[b, t])
+            if kind == LSTM and of_dc >= 0:
+                add(passed[b * units :], dc[b, of_dc])
+            if kind == GRU:
+                copy(before[b * units :], seen[b * rows + first : (b + 1) * rows])
         if kind == LSTM:
-            own = kept[t].reshape(of_kept, units * batch)
-            lstm_step_back(own, c[t].reshape(-1), d_h, carried, dc[t].reshape(-1), passed, sums)
+            lstm_step_back(kept, tape[t, of_c:own], carried, passed, d)
         elif kind == GRU:
-            gru_step_back(kept[t].reshape(of_kept, units * batch), before, d_h, carried, passed, sums)
+            gru_step_back(kept, before, carried, passed, d)
         else:
-            simple_step_back(seen[t + 1, inputs + 1 :].reshape(-1), d_h, carried, sums)
-        for k in range(len(blocks)):
-            np.dot(blocks[k], d, below[k])
-        dx[t] = to_x
-        np.dot(seen[t], d.T, part)
-        d_rows += part
+            simple_step_back(kept, carried, d)
+        for k in range(len(d)):
+            column, low, high = of_block(kind, k, inputs, units, rows)
+            for b in range(0, batch, part):
+                count, made = min(part, batch - b), d[k, b * units :]
+                if low == 0:
+                    product(
+                        PLAIN, made, units, turned[column * rows :], rows,
+                        dx_flat[(b * steps + t) * inputs :], steps * inputs, (count, inputs, units), min(k, 1),
+                    )  # fmt: skip
+                if high == rows:
+                    product(
+                        PLAIN, made, units, turned[column * rows + first :], rows,
+                        carried[b * units :], units, (count, units, units), min(k, 1),
+                    )  # fmt: skip
+                product(
+                    TURNED, seen[b * rows + low :], rows, made, units,
+                    d_flat[low * columns + column :], columns, (high - low, units, count), 1,
+                )  # fmt: skip
     if kind == GRU:
-        carried += passed
-    return to_h, passed.reshape(units, batch)
+        add(carried, passed)
+    copy(d_first.reshape(-1), carried)
+    if kind == LSTM:
+        copy(d_first.reshape(-1)[size:], passed)
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -19,7 +19,8 @@ from forecast.networks.cells import Cell, Namespace, activate
 from forecast.networks.cells.gated import LSTM
 from forecast.networks.cells.simple import SimpleRNN
 from forecast.networks.layers.blocks import tensor_namespace
-from forecast.networks.layers.scan import Tensors, run, scan
+from forecast.networks.layers.fused import Tensors
+from forecast.networks.layers.scan import run, scan
 
 READOUT = ("readout.kernel", "readout.bias")
 

@@ -7,14 +7,14 @@
             g = tanh(x V_g + b_g + r * (h_{t-1} W_g + d_g))          reset_after: true (cuDNN, Keras, torch)
 
 They run in numba (`kernels`), where a step is one product and one pass over its values; in a loop of TensorFlow every
-operation takes several microseconds. Arrays there have the batch last, as in `networks.inference.steppers`.
+operation takes several microseconds.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from forecast.networks.cells.simple import SimpleRNN
 from forecast.networks.inference.steppers import aligned
 
 Array = Any  # a tf.TensorArray
+Tensors = Mapping[str, tf.Tensor]
 
 
 @functools.lru_cache(maxsize=256)
@@ -55,102 +56,65 @@ def collector(steps: tf.Tensor, like: tf.Tensor) -> tf.TensorArray:
     return tf.TensorArray(like.dtype, size=steps, element_shape=[None, None], clear_after_read=False)
 
 
-def traced(function: Callable[..., Any], x: tf.Tensor, *given: tf.Tensor) -> list[tf.Tensor]:
-    """All states `(T, U, B)` of a recurrence of this module: x `(T, C, B)`, weights, first states `(B, U)`."""
-    ranks = (len(one.shape) for one in (x, *given))
-    found: list[tf.Tensor] = tf.nest.flatten(compiled(function, x.dtype, *ranks)(x, *given))
-    for sequence in found:
-        sequence.set_shape([x.shape[0], given[1].shape[0], x.shape[2]])
-    return found
+def traced(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors, whole: bool) -> list[tf.Tensor]:
+    """h `(B, T, U)` of a cell of `RECURRENCES` and, of an LSTM, c after every step or, unless `whole`, the last.
 
-
-LARGE = 2**14  # values of a matrix
+    x `(B, T, C)`, first states `(B, U)`.
+    """
+    bias = tf.reshape(w["bias"], [-1, w["kernel"].shape[1]])
+    given = x, tf.concat([w["kernel"], bias, w["recurrent_kernel"]], 0), *(first[name] for name in cell.states())
+    function = replace(RECURRENCES[type(cell)], whole=whole).recur
+    found: list[tf.Tensor] = tf.nest.flatten(compiled(function, x.dtype, *(len(one.shape) for one in given))(*given))
+    steps = x.shape[1], x.shape[1] if whole else 1
+    return [tf.ensure_shape(one, [x.shape[0], count, cell.units]) for one, count in zip(found, steps, strict=False)]
 
 
 @dataclass(frozen=True)
 class Recurrence:
-    """A cell in `kernels`: what is done with its weights, and how many blocks of U rows are kept of a step."""
+    """A cell in `kernels`: its biases, and how many blocks of U values a step keeps."""
 
     kind: str
+    biases: int
     kept: int
-    rows: Callable[..., np.ndarray]
-    apart: Callable[[np.ndarray, int], tuple[np.ndarray, ...]]
+    whole: bool = False
 
     def recur(self, *given: tf.Tensor) -> tuple[list[tf.Tensor], Callable[..., Any]]:
-        """For `traced`: x, kernel, recurrent kernel, bias and the first states to all states, and their gradient."""
-        dtype, first, count = given[0].dtype, tf.shape(given[1])[0] + 1, len(given) - 4
-        seen, c, kept = tf.numpy_function(self.forward, given, [dtype] * 3, stateful=False)
+        """For `traced`: x, weights and the first states to the states, and their gradient."""
+        dtype, weights = given[0].dtype, given[1]
+        h, tape = tf.numpy_function(self.forward, given, [dtype] * 2, stateful=False)
 
         def gradient(*d_states: tf.Tensor) -> Any:
-            arguments = (*given[1:4], seen, c, kept, *d_states)
-            return tf.numpy_function(self.backward, arguments, [dtype] * len(given), stateful=False)
+            arguments = (weights, tape, *d_states)
+            dx, d_weights, d_first = tf.numpy_function(self.backward, arguments, [dtype] * 3, stateful=False)
+            return dx, d_weights, *(d_first[k] for k in range(len(d_states)))
 
-        return [seen[1:, first:], c[1:]][:count], gradient
+        return [h, *(self.later(tape, tf.shape(weights)[0], first) for first in given[3:])], gradient
 
-    def forward(self, x: np.ndarray, *given: np.ndarray) -> tuple[np.ndarray, ...]:
-        """`[x; 1; h]` before every step, c, and what the gradient needs of a step."""
+    def later(self, tape: tf.Tensor, rows: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
+        """c after the steps, `(B, T, U)`, or after the last."""
+        (batch, units), steps = tf.unstack(tf.shape(first)), tape[1:] if self.whole else tape[-1:]
+        begin = batch * rows
+        return tf.transpose(tf.reshape(steps[:, begin : begin + batch * units], [-1, batch, units]), [1, 0, 2])
+
+    def forward(self, x: np.ndarray, weights: np.ndarray, *first: np.ndarray) -> tuple[np.ndarray, ...]:
+        """h, and what the gradient needs of every step."""
         from forecast.networks.inference import kernels
 
-        *weights, h0 = given[:4]
-        (steps, inputs, batch), units = x.shape, h0.shape[1]
-        seen = aligned((steps + 1, inputs + 1 + units, batch), x.dtype)
-        seen[:-1, :inputs], seen[:, inputs], seen[0, inputs + 1 :] = x, 1, h0.T
-        c = aligned((steps + 1, units if given[4:] else 0, batch), x.dtype)
-        for c0 in given[4:]:
-            c[0] = c0.T
-        kept = aligned((steps, self.kept * units, batch), x.dtype)
-        kernels.there(getattr(kernels, self.kind), blocked(self.rows(*weights).T, 32), seen, c, kept, inputs)
-        return seen, c, kept
+        (batch, steps, _), units = x.shape, first[0].shape[1]
+        h = aligned((batch, steps, units), x.dtype)
+        tape = aligned((steps + 1, batch * (len(weights) + self.kept * units)), x.dtype)
+        kernels.there(getattr(kernels, self.kind), x, weights, first[0], first[-1], h, tape)
+        return h, tape
 
-    def backward(self, *given: np.ndarray) -> tuple[np.ndarray, ...]:
+    def backward(self, weights: np.ndarray, tape: np.ndarray, *d_states: np.ndarray) -> tuple[np.ndarray, ...]:
         """The gradients of x, the weights and the first states."""
         from forecast.networks.inference import kernels
 
-        *weights, seen, c, kept, dh = given[:7]
-        inputs, (steps, _, batch), rows = len(weights[0]), dh.shape, self.rows(*weights)
-        dx, d_rows, dc = aligned((steps, inputs, batch), dh.dtype), np.zeros_like(rows), given[7] if given[7:] else c
-        blocks = blocked(np.concatenate([rows[:inputs], rows[inputs + 1 :]]), 8)
-        d_first = kernels.back(getattr(kernels, self.kind), blocks, seen, c, kept, dh, dc, dx, d_rows)
-        return dx, *self.apart(d_rows, inputs), *(d.T for d in d_first[: len(given) - 6])
+        batch, steps, units = d_states[0].shape
+        dx = aligned((batch, steps, len(weights) - self.biases - units), weights.dtype)
+        d_weights, d_first = np.zeros_like(weights), np.empty((len(d_states), batch, units), weights.dtype)
+        kernels.back(getattr(kernels, self.kind), weights, tape, d_states[0], d_states[-1], dx, d_weights, d_first)
+        return dx, d_weights, d_first
 
 
-def blocked(matrix: np.ndarray, block: int) -> np.ndarray:
-    """A large one in blocks of so many rows, if these go into it: products are a fifth faster."""
-    rows, columns = matrix.shape
-    block = block if matrix.size > LARGE and rows % block == 0 else rows
-    found = aligned((rows // block, block, columns), matrix.dtype)
-    found[:] = matrix.reshape(found.shape)
-    return found
-
-
-def stacked(kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """The weights of `[x; 1; h]`."""
-    return np.concatenate([kernel, bias[None], recurrent])
-
-
-def apart(d_rows: np.ndarray, inputs: int) -> tuple[np.ndarray, ...]:
-    return d_rows[:inputs], d_rows[inputs + 1 :], d_rows[inputs]
-
-
-def gru_stacked(kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """For the sums z, r, g and g's of h."""
-    gates = 2 * len(recurrent)
-    of_x, of_h = (
-        stacked(kernel, np.zeros_like(recurrent), bias[0]),
-        stacked(np.zeros_like(kernel), recurrent, bias[1]),
-    )
-    return np.concatenate([(of_x + of_h)[:, :gates], of_x[:, gates:], of_h[:, gates:]], 1)
-
-
-def gru_apart(d_rows: np.ndarray, inputs: int) -> tuple[np.ndarray, ...]:
-    gates, of_x, of_h = np.split(d_rows, np.array([2, 3]) * (len(d_rows) - inputs - 1), 1)
-    d_kernel, _, d_bias = apart(np.concatenate([gates, of_x], 1), inputs)
-    _, d_recurrent, d_state_bias = apart(np.concatenate([gates, of_h], 1), inputs)
-    return d_kernel, d_recurrent, np.stack([d_bias, d_state_bias])
-
-
-RECURRENCES: dict[type[Cell], Callable[..., Any]] = {
-    LSTM: Recurrence("LSTM", 5, stacked, apart).recur,
-    GRU: Recurrence("GRU", 4, gru_stacked, gru_apart).recur,
-    SimpleRNN: Recurrence("SIMPLE", 0, stacked, apart).recur,
-}
+RECURRENCES = {LSTM: Recurrence("LSTM", 1, 6), GRU: Recurrence("GRU", 2, 4), SimpleRNN: Recurrence("SIMPLE", 1, 1)}

@@ -13,10 +13,8 @@ import tensorflow as tf
 
 from forecast.networks import cells
 from forecast.networks.cells import Cell, Namespace
-from forecast.networks.layers.blocks import tensor_namespace
-from forecast.networks.layers.fused import RECURRENCES, Array, collector, compiled, rows, steps_of, traced
-
-Tensors = Mapping[str, tf.Tensor]
+from forecast.networks.layers.blocks import last_rows, tensor_namespace
+from forecast.networks.layers.fused import RECURRENCES, Array, Tensors, collector, compiled, rows, steps_of, traced
 
 PORTABLE = ContextVar("PORTABLE", default=0)
 """The steps of a window, where a graph is built for a runtime without Python and loops that keep all states."""
@@ -100,10 +98,8 @@ def run(
         outputs, *kept = unrolled(cell, w, x, first)
         return outputs, kept if all_states else [], [sequence[:, -1] for sequence in kept]
     if known(cell, x.dtype):
-        given = (w["kernel"], w["recurrent_kernel"], w["bias"], *(first[name] for name in cell.states()))
-        kept = traced(RECURRENCES[type(cell)], tf.transpose(x, [1, 2, 0]), *given)
-        states = [tf.transpose(sequence, [2, 0, 1]) for sequence in kept]
-        return states[0], states if all_states else [], [tf.transpose(sequence[-1]) for sequence in kept]
+        kept = traced(cell, w, x, first, all_states)
+        return kept[0], kept if all_states else [], [last_rows(sequence, 1)[:, 0] for sequence in kept]
     x, made_of = tf.transpose(x, [1, 0, 2]), cell.data_context()
     if made_of is not None:
         before = {name: contexts(x, state, *made_of) for name, state in first.items()}

@@ -18,10 +18,12 @@ from forecast.networks.layers.scan import Scan
 PROGRAM = """
 import hashlib, kernels, numpy as np
 draw = lambda *shape: np.random.default_rng(0).normal(size=shape).astype("float32")
-seen, c, kept, dx, d_rows = draw(6, 12, 3), draw(6, 7, 3), draw(5, 35, 3), draw(5, 4, 3), draw(12, 28)
-kernels.there(kernels.LSTM, draw(1, 28, 12), seen, c, kept, 4)
-found = kernels.back(kernels.LSTM, draw(1, 11, 28), seen, c, kept, draw(5, 7, 3), draw(5, 7, 3), dx, d_rows)
-print(hashlib.sha256(b"".join(part.tobytes() for part in (seen, c, kept, dx, d_rows, *found))).hexdigest())
+weights, h, tape, dx, d_weights, d_first = (
+    draw(12, 28), draw(3, 5, 7), np.zeros((6, 162), "float32"), draw(3, 5, 4), draw(12, 28), draw(2, 3, 7)
+)
+kernels.there(kernels.LSTM, draw(3, 5, 4), weights, draw(3, 7), draw(3, 7), h, tape)
+kernels.back(kernels.LSTM, weights, tape, draw(3, 5, 7), draw(3, 5, 7), dx, d_weights, d_first)
+print(hashlib.sha256(b"".join(part.tobytes() for part in (h, tape, dx, d_weights, d_first))).hexdigest())
 """
 
 
@@ -96,3 +98,7 @@ def test_a_number_that_is_none_or_huge_stays_in_its_window(cell: str, value: flo
     assert np.isnan(found[1, 2:]).all() if np.isnan(value) else (np.abs(found[1]) <= 1).all()
     np.testing.assert_array_equal(np.delete(found, 1, 0), np.delete(plain, 1, 0))
     np.testing.assert_array_equal(found[1, :2], plain[1, :2])
+
+
+def test_a_net_too_large_for_one_fast_product_is_taken_window_by_window() -> None:
+    assert [kernels.few(*sizes) for sizes in ((32, 65, 64), (160, 225, 41), (2000, 3000, 3))] == [64, 21, 1]
