@@ -111,16 +111,16 @@ def _taken(request: Request, now: pd.Timestamp) -> Fetched:
     if stored is not None:
         compared = partial(revisions, observed(stored.frame, dataset), provisional_from=stored.provisional_from)
         revised = compared(fresh, since=since)
-        final = revised[revised["kind"] != "provisional"]
+        final = revised[~revised["kind"].isin(["provisional", "unanswered"])]
         again = dataset.source.again(set(final["unique_id"])) if since else None
         if again is not None:
             raw, fresh, since = _again_whole(request, again, raw, fresh, since)
             revised = compared(fresh, since=since)
         frame = merged(stored.frame, fresh, since=since, keep=dataset.source.series)
     before = vintages.kept(root, request.name) if stored is not None and stored.same_question else None
-    if before is not None and request.as_of is not None:
-        before = before[before["issued_at"] <= request.as_of]
     known = vintages.accumulated(before, raw.vintages)
+    if request.as_of is not None and request.as_of < now.floor("s"):
+        known = known[known["issued_at"] <= request.as_of].reset_index(drop=True)
     vintages.check(known, dataset, where=raw.where, error=_blame(dataset))
     whole = vintages.with_columns(frame, dataset, known)
     looked_up = known_ahead(joined(whole, dataset, root=root, where=raw.where), dataset, where=raw.where)

@@ -34,7 +34,7 @@ def check_frame(
     found = [str(name) for name in frame.columns]
     _require_columns(found, columns, where, error)
     if frame.empty:
-        raise error(f"{where}: found no rows, wanted at least one observation. Check the file and its filters.")
+        raise error(f"{where}: found no rows, wanted at least one observation. Check what was asked for.")
     outside = first_outside(frame["ds"]) if frame["ds"].dtype.kind == "M" else None
     if outside is not None:
         raise error(f"{where}, {place(frame, outside)}: {OUTSIDE} Correct the row.")

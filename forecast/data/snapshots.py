@@ -156,18 +156,18 @@ def inside(root: Path, named: str) -> Path:
 
 
 def merged(stored: pd.DataFrame, fresh: pd.DataFrame, *, since: Moments, keep: Collection[str]) -> pd.DataFrame:
-    """`stored` continued by `fresh`: per series the fresh rows replace everything from `since` on.
+    """`stored` continued by `fresh`: per series the fresh rows replace everything from `since` to their own end.
 
     A series that is in `keep` but not in `fresh` stays as it is; one in neither goes. Values that differ by
     rounding only keep their stored digits, so an unchanged history keeps its digest.
     """
-    known = set(fresh["unique_id"])
+    ends = fresh.groupby("unique_id")["ds"].max()
     parts = [_settled(stored, fresh)]
     for name, rows in stored.groupby("unique_id", sort=False):
-        if name not in known and name in keep:
+        if name not in ends.index and name in keep:
             parts.append(rows)
-        elif name in known and name in since:
-            parts.append(rows[rows["ds"] < since[str(name)]])
+        elif name in ends.index and name in since:
+            parts.append(rows[(rows["ds"] < since[str(name)]) | (rows["ds"] > ends[name])])
     columns = [*KEYS, *(c for c in fresh.columns if c not in KEYS)]
     result = pd.concat([part.reindex(columns=columns) for part in parts], ignore_index=True)
     return result.sort_values(list(KEYS), kind="stable", ignore_index=True)
@@ -179,7 +179,8 @@ def revisions(
     """One row per value of the stored history that `fresh` changes: `unique_id, ds, column, before, after, kind`.
 
     kind: `changed`, `vanished` (the source has the row no more), `appeared` (a row inside the stored range that was
-    not there), or `provisional` when the value was stored as such.
+    not there), `unanswered` (behind the end of an answer from `since` on: the row is kept), or `provisional` when the
+    value was stored as such.
     """
     names = [c for c in stored.columns if c not in KEYS and c in fresh.columns]
     # The stored rows that the fresh answer should repeat.
@@ -196,6 +197,8 @@ def revisions(
     kind = np.select([gone, new], ["vanished", "appeared"], "changed")
     if provisional_from is not None:
         kind = np.where(changed["ds"] >= provisional_from, "provisional", kind)
+    answered = changed["unique_id"].map(fresh.groupby("unique_id")["ds"].max())
+    kind = np.where((changed["ds"] > answered) & changed["unique_id"].isin(since.keys()), "unanswered", kind)
     return changed.assign(kind=kind)[list(REVISION)].sort_values(["unique_id", "ds", "column"], ignore_index=True)
 
 

@@ -173,6 +173,28 @@ def test_an_archive_that_answers_less_than_asked_leaves_more_to_the_past_days(tm
     assert pd.Timestamp(record(tmp_path)["provisional_from"]) <= services.now - pd.Timedelta("8D")
 
 
+@pytest.mark.parametrize("path", ["/v1/archive", "/v1/forecast"])
+def test_an_answer_that_ends_too_early_takes_no_row_that_is_stored_behind_it(
+    tmp_path: Path, services: Services, path: str
+):
+    services.archive_lag = LAG
+    settings = city(services, recent_url=services.url if path == "/v1/forecast" else None)
+    take(tmp_path, settings, BEFORE)
+    before = stored(tmp_path)
+    services.now = BEFORE + pd.Timedelta("1D")
+
+    def shortened(content: Any) -> Any:
+        return {**content, "hourly": {name: values[:24] for name, values in content["hourly"].items()}}
+
+    services.change(path, shortened)
+    fetched = take(tmp_path, settings, services.now)
+    assert "unanswered" in set(fetched.revised["kind"]) and "freshness" in {one.rule for one in fetched.findings}
+    assert stored(tmp_path)["ds"].equals(before["ds"])
+    services.changes.clear()
+    take(tmp_path, settings, services.now)
+    assert len(stored(tmp_path)) == len(before) + 24
+
+
 def test_a_clock_ahead_of_the_service_s_is_refused_before_forecasts_count_as_observed(
     tmp_path: Path, services: Services
 ):

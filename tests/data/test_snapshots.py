@@ -163,6 +163,16 @@ def test_rows_that_vanished_or_appeared_are_named():
     ]
 
 
+def test_rows_behind_the_end_of_an_answer_are_kept_and_named_but_not_where_it_is_whole():
+    short = later().iloc[:2]
+    found = revisions(hourly(rows=10), short, since=SINCE)
+    assert found["ds"].dt.hour.tolist() == [8, 9] and set(found["kind"]) == {"unanswered"}
+    assert len(merged(hourly(rows=10), short, since=SINCE, keep={"a"})) == 10
+    whole = hourly(rows=8)
+    assert set(revisions(hourly(rows=10), whole, since={})["kind"]) == {"vanished"}
+    assert len(merged(hourly(rows=10), whole, since={}, keep={"a"})) == 8
+
+
 def test_what_was_provisional_is_called_so():
     new = later().assign(temp=0.0)
     found = revisions(hourly(rows=10), new, since=SINCE, provisional_from=pd.Timestamp("2024-01-01 08:00"))

@@ -96,6 +96,21 @@ def test_issues_pile_up_with_every_fetch(tmp_path: Path, services: Services):
     assert vintages.kept(tmp_path, "city")["issued_at"].nunique() == 2
 
 
+def test_a_day_of_the_past_is_given_no_issue_of_today(tmp_path: Path, services: Services):
+    services.now = NOW + pd.Timedelta("2D")
+    settings = city(services, source={"previous_runs_url": None})
+    take(tmp_path, settings, services.now, as_of=NOW)
+    assert vintages.kept(tmp_path, "city").empty
+    take(tmp_path, settings, services.now)
+    assert vintages.kept(tmp_path, "city")["issued_at"].unique() == [services.now]
+
+
+def test_a_clock_behind_the_service_s_makes_no_issue_earlier_than_it_was(tmp_path: Path, services: Services):
+    services.now = NOW + pd.Timedelta("5h")
+    take(tmp_path, city(services, source={"previous_runs_url": None}), NOW)
+    assert vintages.kept(tmp_path, "city")["issued_at"].unique() == [services.now]
+
+
 def test_archived_issues_count_from_when_their_run_was_out(tmp_path: Path, services: Services):
     """A day before the hour that the archive names, and eight hours later; nothing issued after as_of."""
     take(tmp_path, city(services, source={"forecast_url": None}), NOW)

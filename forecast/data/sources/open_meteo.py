@@ -111,6 +111,7 @@ class _Client:
         self.request, self.source, self.as_of = request, source, request.as_of
         self.deadline = request.deadline or Deadline(source.deadline_s)
         self.spent: list[tuple[float, float]] = []
+        self.told = request.as_of
 
     def history(self, name: str) -> pd.DataFrame:
         """The observed hours of one place."""
@@ -141,10 +142,10 @@ class _Client:
         return pd.concat(frames, ignore_index=True) if frames else None
 
     def _newest(self, name: str, wanted: dict[str, str]) -> pd.DataFrame:
-        """Hours not yet begun, as the service forecasts them at `as_of`."""
+        """Hours not yet begun, as the service forecasts them: issued when it answers, were `as_of` earlier."""
         window = {"forecast_days": str(FORECAST_DAYS)}
         frame = self._ask(name, f"{self.source.forecast_url}/v1/forecast", window, FORECAST_DAYS, wanted)
-        frame.insert(2, "issued_at", self.as_of)
+        frame.insert(2, "issued_at", max(self.as_of, self.told))
         return frame[frame["ds"] >= frame["issued_at"]]
 
     def _archived(self, name: str, wanted: dict[str, str]) -> Iterator[pd.DataFrame]:
@@ -194,7 +195,12 @@ class _Client:
         deadline = self.deadline
 
         def answered() -> dict[str, Any]:
-            return _content(_not_ahead(web.get(url, params, deadline=deadline, what=what), clock, what), what)
+            answer = web.get(url, params, deadline=deadline, what=what)
+            told = web.moment_of(answer.headers.get("date", ""))
+            self.told = self.told if told is None else pd.Timestamp(told).tz_localize(None)
+            if clock is not None and told is not None:
+                _require_not_ahead(clock, self.told, what)
+            return _content(answer, what)
 
         return _frame(deadline.call(what, answered), variables, name, what)
 
@@ -207,18 +213,13 @@ class _Client:
         return [(at, amount) for at, amount in self.spent if at > self.deadline.clock() - 60.0]
 
 
-def _not_ahead(answer: web.Answer, clock: pd.Timestamp | None, what: str) -> web.Answer:
+def _require_not_ahead(clock: pd.Timestamp, theirs: pd.Timestamp, what: str) -> None:
     """`DataError` where `clock` (UTC) is ahead of the service's: hours to come would count as observed."""
-    told = web.moment_of(answer.headers.get("date", ""))
-    if clock is None or told is None:
-        return answer
-    theirs = pd.Timestamp(told).tz_localize(None)
     if clock > theirs + SKEW:
         raise DataError(
             f"{what}: asked for hours up to {clock:%Y-%m-%d %H:%M} UTC, where the service's clock says "
             f"{theirs:%Y-%m-%d %H:%M}: its forecasts would count as observations. Set this machine's clock."
         )
-    return answer
 
 
 def _content(answer: web.Answer, what: str) -> dict[str, Any]:
@@ -251,13 +252,13 @@ def _reason(answer: web.Answer) -> str:
 def _frame(content: dict[str, Any], variables: dict[str, str], name: str, what: str) -> pd.DataFrame:
     if content.get("utc_offset_seconds", 0) != 0:
         raise DataError(f"{what}: times are {content.get('timezone')!r}, wanted GMT as asked. Nothing was taken.")
-    hourly, units = content.get("hourly"), content.get("hourly_units", {})
+    hourly, units = content.get("hourly"), content.get("hourly_units")
     wanted = ["time", *variables.values()]
     absent = [theirs for theirs in wanted if not isinstance(hourly, dict) or theirs not in hourly]
     if absent or not isinstance(hourly, dict):
         raise DataError(f"{what}: the answer lacks {absent}; the service renamed or dropped it. Nothing was taken.")
     for theirs in variables.values():
-        if units.get(theirs) in REFUSED_UNITS:
+        if isinstance(units, dict) and units.get(theirs) in REFUSED_UNITS:
             raise DataError(f"{what}: {theirs} came in {units[theirs]}, wanted {sorted(UNITS.values())} as asked.")
     try:
         if len({len(hourly[theirs]) for theirs in wanted}) != 1:
