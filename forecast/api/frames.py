@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.config.datasets import Ahead
+from forecast.config.datasets import Later
 from forecast.config.task import Calendar, RegularCalendar, SessionCalendar, WeekdayCalendar
 from forecast.data.calendars import check_calendar, grid, nearest
 from forecast.data.columns import require_given, until_seen, with_leads
@@ -92,7 +92,7 @@ def over_horizon(
     frame: pd.DataFrame, plans: Sequence[str], observed: Sequence[str], horizon: int, calendar: Calendar, *, where: str
 ) -> pd.DataFrame:
     """A long frame up to its last observations, with what `plans` hold of each row's horizon as `<column>+<step>`."""
-    wanted = {f"{name}+{step}": Ahead(column=name, step=step) for name in plans for step in range(1, horizon + 1)}
+    wanted = {f"{name}+{step}": Later(column=name, step=step) for name in plans for step in range(1, horizon + 1)}
     require_given(frame, plans, observed, where=where)
     return until_seen(with_leads(frame, wanted, calendar, where=where), observed)
 

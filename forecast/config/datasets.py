@@ -67,15 +67,9 @@ class Joined(Config):
     max_age_days: float = Field(7.0, gt=0)
 
 
-class Issued(Config):
-    """What the dataset's own service forecast for `column`, `step` steps ahead, by the time a row was known."""
-
-    column: str
-    step: int = Field(ge=1)
-
-
-class Ahead(Config):
-    """The value that `column` will have `step` steps later, declared to be known by then."""
+class Later(Config):
+    """`column` as it is `step` steps later: `issued`, forecast by its own service by the time a row was known, or
+    `ahead`, declared to be known by then."""
 
     column: str
     step: int = Field(ge=1)
@@ -92,8 +86,8 @@ class Column(Config):
     max_missing: float = Field(0.0, ge=0.0, lt=1.0)
     unit: str = ""
     joined: Joined | None = None
-    issued: Issued | None = None
-    ahead: Ahead | None = None
+    issued: Later | None = None
+    ahead: Later | None = None
     lead: int = 0
 
     @model_validator(mode="after")
@@ -148,8 +142,8 @@ class FutureColumn(Config):
         return tuple(
             Column(
                 column=f"{self.column}+{step}", transform=self.transform, max_missing=self.max_missing, unit=self.unit,
-                ahead=Ahead(column=self.column, step=step) if self.known_ahead else None,
-                issued=Issued(column=self.column, step=step) if self.issued else None,
+                ahead=Later(column=self.column, step=step) if self.known_ahead else None,
+                issued=Later(column=self.column, step=step) if self.issued else None,
                 lead=step,
             )
             for step in range(1, horizon + 1)

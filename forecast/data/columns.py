@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.config.datasets import Ahead, Column, Dataset, load_dataset
+from forecast.config.datasets import Column, Dataset, Later, load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.config.sources import Adjustment
 from forecast.config.task import Calendar
@@ -118,7 +118,7 @@ def require_given(frame: pd.DataFrame, plans: Iterable[str], observed: Iterable[
             )
 
 
-def with_leads(frame: pd.DataFrame, wanted: Mapping[str, Ahead], calendar: Calendar, *, where: str) -> pd.DataFrame:
+def with_leads(frame: pd.DataFrame, wanted: Mapping[str, Later], calendar: Calendar, *, where: str) -> pd.DataFrame:
     """`frame` with a column for each of `wanted`: at each row the value of the row a number of steps later.
 
     Rows behind the last observation may hold such values alone, so that a forecast from there knows its horizon.

@@ -176,7 +176,7 @@ class _Client:
 
     def _ask(
         self, name: str, url: str, window: dict[str, str], days: int, variables: dict[str, str],
-        clock: pd.Timestamp | None = None,
+        clock: pd.Timestamp = pd.Timestamp.min,
     ) -> pd.DataFrame:  # fmt: skip
         """`clock`: what must not be later than the service's own, where it says it."""
         what, place = f"Open-Meteo, place {name!r}", self.source.places[name]
@@ -198,8 +198,7 @@ class _Client:
             answer = web.get(url, params, deadline=deadline, what=what)
             told = web.moment_of(answer.headers.get("date", ""))
             self.told = self.told if told is None else pd.Timestamp(told).tz_localize(None)
-            if clock is not None and told is not None:
-                _require_not_ahead(clock, self.told, what)
+            _require_not_ahead(clock, self.told, what)
             return _content(answer, what)
 
         return _frame(deadline.call(what, answered), variables, name, what)
