@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ def identify(
     paths = ProjectPaths.of(root)
     record = load_record(experiment, paths.configs)
     experiments = read_named(root / record.file, record.outputs, record.inputs, record.record)
+    print(f"Training {', '.join(record.rows)}, twice each. Ctrl-C keeps the rows that are done.", file=sys.stderr)
     entries = contest.compete(record, experiments)
     measured = contest.split(experiments, record.test)[1][0][1].y[:, 0]
     settings = {"data": files.sha256(root / record.file), **record.model_dump(mode="json")}
@@ -49,15 +51,17 @@ def identify(
         names = ("validation", "test", "seconds")
         rows = [{key: "lost" if row[key] is None else f"{row[key]:.4g}" for key in names} for row in result["rows"]]
         show([{"row": row["row"]} | shown for row, shown in zip(result["rows"], rows, strict=True)], form)
-        print(f"{result['sentence']}\nSimulator: {folder / 'simulator.py'}. Page: {page}.")
+        told = [f"{one.row}: {one.note}" for one in entries if one is entries[0] or one.model is None]
+        print("\n".join([*told, result["sentence"], f"Simulator: {folder / 'simulator.py'}. Page: {page}."]))
     if importlib.util.find_spec("mlflow") is not None:
         _publish(root, experiment, settings, result["rows"], folder)
 
 
 def _result(entries: Sequence[Entry]) -> dict[str, Any]:
-    first, best = entries[0], min(entries, key=lambda entry: entry.test)
-    if first.run is None:
+    first = next(iter(entries), None)
+    if first is None or first.run is None:
         raise ModelFailure("No row gave a model. " + " ".join(f"{entry.row}: {entry.note}" for entry in entries))
+    best = min(entries, key=lambda entry: entry.test)
     sentence = f"Chosen on validation: `{first.row}`, free-run error {first.test:.3g} on test"
     sentence += "." if best is first else f"; `{best.row}` has the lowest there, {best.test:.3g}."
     rows = [

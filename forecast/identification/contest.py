@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,7 +29,6 @@ Fit = Callable[[Sequence[Experiment], int], Model]
 
 WARM_UP = 20  # rows of a whole record that are measured; more than any row's delays
 HELD_OUT = divideblock(0.8, 0.2, 0.0)  # of the rows a net is fitted on: where its training stops
-
 
 Block = tuple[Experiment, Experiment]
 """The rows before a free run, and those it covers."""
@@ -51,11 +51,13 @@ class Entry:
 
 
 def compete(record: Record, experiments: Mapping[str, Experiment]) -> list[Entry]:
-    """The rows of the entry, the lowest validation error first."""
+    """The rows, the lowest validation error first and those without a model last; Ctrl-C keeps those that are done."""
     both, test = split(experiments, record.test)
     train, validation = split(both, record.validation)
-    found = [_entry(row, (train, validation), (both, test), record.seed) for row in record.rows]
-    return sorted(found, key=lambda entry: entry.validation)
+    found: list[Entry] = []
+    with suppress(KeyboardInterrupt):
+        found.extend(_entry(row, (train, validation), (both, test), record.seed) for row in record.rows)
+    return sorted(found, key=lambda entry: (entry.model is None, entry.validation))
 
 
 def split(
@@ -85,8 +87,8 @@ def _entry(row: str, *parts: Any) -> Entry:
             found[stage] = float(np.mean(rmse / size))
     except ForecastError as error:
         return Entry(row, time.process_time() - begun, str(error), found[0], found[1])
-    seconds = time.process_time() - begun
-    return Entry(row, seconds, model.net.describe(), found[0], found[1], tuple(rmse.tolist()), model, run)
+    seconds, note = time.process_time() - begun, "\n".join([model.net.describe(), *model.notes])
+    return Entry(row, seconds, note, found[0], found[1], tuple(rmse.tolist()), model, run)
 
 
 def judged(model: Model, blocks: Sequence[Block]) -> tuple[Array, Array]:

@@ -19,7 +19,6 @@ from forecast.identification.model import Model
 from forecast.identification.nets import check_first, check_rows
 from forecast.training.narx.experiment import Array, Experiment, unseen_inputs
 
-REACH = 25.0  # deviations of y: beyond it the run is lost where `Model.record`, by which it is judged, is not known
 MOVED = 1e-6  # deviations by which the neighbouring run is moved
 STILL = 0.01  # an exponent nearer to 0 cannot be told from it
 HARDER = ("the record's inputs backwards", "inputs a tenth larger", "random steps between the extremes")
@@ -51,13 +50,13 @@ def stability(model: Model, experiment: Experiment) -> Stability:
     check_first(model.net, experiment.y)
     first, u = experiment.y[:start], experiment.u
     run = _run(model, u, first)
-    exponent, step = _exponent(run, _run(model, u, first, MOVED)), _lost(model, run, first)
+    exponent, step = _exponent(run, _run(model, u, first, MOVED)), _lost(model, run)
     if step is not None:
         verdict = "unstable" if exponent is not None and exponent >= STILL else "drifting"
         return Stability(verdict, None, exponent, step, "the record's own inputs")
     reach = float(np.abs(run - model.scaling.scale_y(first[-1])).max())
     for under, harder in zip(HARDER, unseen_inputs([experiment]), strict=True) if u.shape[1] else ():
-        lost = _lost(model, _run(model, np.concatenate([u[:start], harder]), first), first)
+        lost = _lost(model, _run(model, np.concatenate([u[:start], harder]), first))
         if lost is not None:
             return Stability("fragile", reach, exponent, lost, under)
     if exponent is not None and exponent >= STILL:
@@ -75,12 +74,9 @@ def _run(model: Model, u: Array, first: Array, moved: float = 0.0) -> Array:
         return np.asarray(loop.bounded(loop.loop(weights, state, model.scaling.scale_u(u[len(first) :]))[0]))
 
 
-def _lost(model: Model, run: Array, first: Array) -> int | None:
+def _lost(model: Model, run: Array) -> int | None:
     """The first step at which the run is no longer finite or too far away: `Model.parallel` fails at the same."""
-    away = np.abs(run - model.scaling.scale_y(first[-1]))
     lost = model.leaves(model.scaling.unscale_y(run)[None])
-    if model.record is None:
-        lost |= (away > REACH).any(axis=1)
     return int(np.argmax(lost)) if lost.any() else None
 
 

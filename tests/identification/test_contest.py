@@ -14,9 +14,9 @@ import pytest
 
 from forecast.config.operation import Record, load_record
 from forecast.config.reading import validated
-from forecast.identification import Experiment, Model, grunet, lstmnet, tank, train, trainlm
+from forecast.identification import Experiment, Model, contest, grunet, lstmnet, tank, train, trainlm
 from forecast.identification.contest import WARM_UP, compete, split
-from forecast.system.errors import InputError
+from forecast.system.errors import InputError, ModelFailure
 from tests.support import small_project
 
 PAGE = (small_project.ROOT / "docs" / "identification.md").read_text(encoding="utf-8")
@@ -58,6 +58,28 @@ def test_a_row_that_fails_says_why_and_is_the_last() -> None:
     assert "wants inputs" in entries[-1].note
 
 
+def test_ctrl_c_keeps_the_rows_that_are_done_and_the_notes_of_a_row_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pressed(experiments, seed):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(contest, "ROWS", {**contest.ROWS, "gru": pressed})
+    still = Experiment(np.ones(300), tank(300).y)
+    entries = compete(record(rows=["arx", "gru", "narx_lm"]), {"": still})
+    assert [entry.row for entry in entries] == ["arx"]
+    assert "Input 0 is constant in the rows that train" in entries[0].note
+
+
+def test_a_row_whose_last_training_fails_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def once(experiments, seed):
+        if len(experiments[0]) > 200:
+            raise ModelFailure("lost")
+        return contest.ROWS["narx_lm"](experiments, seed)
+
+    monkeypatch.setattr(contest, "ROWS", {**contest.ROWS, "gru": once})
+    entries = compete(record(rows=["gru", "arx"]), {"": tank(300)})
+    assert [entry.row for entry in entries] == ["arx", "gru"] and entries[1].validation < entries[0].validation
+
+
 @pytest.mark.parametrize("net", [grunet(4), lstmnet(4)], ids=lambda net: net.kind)
 def test_a_gated_net_simulates_from_its_inputs_alone(net) -> None:
     whole = tank(240)
@@ -74,7 +96,7 @@ def test_a_model_without_validation_rows_or_with_a_lost_free_run_is_saved_and_re
     assert np.isnan(training.curve[0][2]) and training.free_run == entries[0].model.training.free_run
 
 
-@pytest.mark.parametrize("change", [{"test": 0.7}, {"rows": ["gr"]}, {"sampling_time": 0}])
+@pytest.mark.parametrize("change", [{"test": 0.7}, {"rows": ["gr"]}, {"rows": []}, {"seed": -1}, {"sampling_time": 0}])
 def test_a_wrong_entry_is_refused_by_the_name_of_its_key(change: dict[str, object]) -> None:
     with pytest.raises(InputError, match=next(iter(change))):
         record(**change)

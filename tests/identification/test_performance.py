@@ -97,7 +97,8 @@ LOOPS = {"stable": 0.9, "marginal": 1.0, "unstable": 1.2}
 def test_loops_are_named_by_what_they_do(verdict, gain) -> None:
     scaling = Standardization(np.zeros(0), np.zeros(0), np.zeros(1), np.ones(1))
     weights = {"readout/kernel": np.array([[gain]]), "readout/bias": np.zeros(1)}
-    found = stability(Model(narnet((1,), ()), weights, scaling), Experiment(None, np.linspace(0.5, 1, 80)))
+    model = Model(narnet((1,), ()), weights, scaling, record=np.array([[0.5], [1.0]]))
+    found = stability(model, Experiment(None, np.linspace(0.5, 1, 80)))
     assert found.verdict == verdict
 
 
@@ -156,7 +157,7 @@ def test_a_loop_that_only_inputs_not_measured_make_run_away_is_fragile() -> None
         "readout/kernel": np.array([[10.0], [0.5], [0.5]]),
         "readout/bias": np.array([10.0]),
     }
-    model = Model(narxnet((1,), (1,), 1), weights, scaling)
+    model = Model(narxnet((1,), (1,), 1), weights, scaling, record=np.array([[0.0], [1.96]]))
     u = np.tile(np.repeat([0.0, 1.95], 30), 4)
     y = model.parallel(u, [0.0]).y
     assert y.max() < 1.96
