@@ -16,7 +16,6 @@ of delays shares the 5 % among all lags (Bonferroni). A search begins with it: c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -39,15 +38,13 @@ class Correlation:
     band: float
 
 
-def autocorrelation(series: npt.ArrayLike | Sequence[Array], longest: int = 20) -> Correlation:
+def autocorrelation(series: npt.ArrayLike, longest: int = 20) -> Correlation:
     """Of a series (T,), or of several, none of whose lags reaches from one into the next; NaN is left out."""
     parts = _parts(series)
     return _correlated(parts, parts, range(longest + 1))
 
 
-def cross_correlation(
-    u: npt.ArrayLike | Sequence[Array], error: npt.ArrayLike | Sequence[Array], longest: int = 20
-) -> Correlation:
+def cross_correlation(u: npt.ArrayLike, error: npt.ArrayLike, longest: int = 20) -> Correlation:
     """Of u[t - lag] with error[t], lags from -longest to longest; u can still explain what is at positive lags."""
     before, after = _parts(u), _parts(error)
     if [len(p) for p in before] != [len(p) for p in after]:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forecast.identification.loops import State
-from forecast.identification.nets import Net, NetSet, check_first, check_rows
+from forecast.identification.nets import Net, NetSet, check_first
 from forecast.networks.description import Network, own_weights
 from forecast.networks.inference import streaming
 from forecast.system import files
@@ -110,8 +110,7 @@ class Model:
     def prepare(self, u: npt.ArrayLike | None, y: npt.ArrayLike) -> State:
         """The state after the given rows, delays filled from them (MATLAB's preparets): at least `start` rows."""
         inputs, outputs = self._columns(u, y)
-        check_rows(self.net, "the series", len(outputs), self.start)
-        check_first(self.net, outputs)
+        check_first(self.net, "the series", outputs, self.start)
         return self._run(inputs, outputs).state
 
     def series_parallel(self, u: npt.ArrayLike | None, y: npt.ArrayLike, state: State | None = None) -> LoopRun:
@@ -123,8 +122,7 @@ class Model:
         inputs, outputs = self._columns(u, y)
         if state is not None:
             return self._run(inputs, outputs, state)
-        check_rows(self.net, "the series", len(outputs), self.start + 1)
-        check_first(self.net, outputs)
+        check_first(self.net, "the series", outputs, self.start + 1)
         run = self._run(inputs, outputs)
         run.y[: self.start] = np.nan
         return run

@@ -198,8 +198,9 @@ def check_rows(net: Net | NetSet, name: str, rows: int, needed: int) -> None:
         )
 
 
-def check_first(net: Net | NetSet, y: npt.NDArray[np.float64]) -> None:
-    """`InputError` when y (T, O) is missing where the feedback delays are filled from it."""
+def check_first(net: Net | NetSet, name: str, y: npt.NDArray[np.float64], needed: int) -> None:
+    """The same, and when y (T, O) is missing where the feedback delays are filled from it."""
+    check_rows(net, name, len(y), needed)
     if net.feedback and np.isnan(y[: net.start]).any():
         raise InputError(
             f"y is missing in the first {net.start} rows, from which the delays are filled. Begin the series "

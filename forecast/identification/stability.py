@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecast.identification.model import Model
-from forecast.identification.nets import check_first, check_rows
+from forecast.identification.nets import check_first
 from forecast.training.narx.experiment import Array, Experiment, unseen_inputs
 
 MOVED = 1e-6  # deviations by which the neighbouring run is moved
@@ -46,8 +46,7 @@ def stability(model: Model, experiment: Experiment) -> Stability:
     """
     model.refuse_open()
     start = model.start
-    check_rows(model.net, "the experiment", len(experiment), start + 1)
-    check_first(model.net, experiment.y)
+    check_first(model.net, "the experiment", experiment.y, start + 1)
     first, u = experiment.y[:start], experiment.u
     run = _run(model, u, first)
     exponent, step = _exponent(run, _run(model, u, first, MOVED)), _lost(model, run)

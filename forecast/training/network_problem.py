@@ -57,6 +57,10 @@ class NetworkProblem:
             weight[:warm_up] = 0.0
         self.n_residuals = sum(int(np.count_nonzero(weight)) for weight in self.weight)
 
+    def __deepcopy__(self, memo: object) -> NetworkProblem:
+        """Itself: no training changes it, and a copy of its series would cost as much memory again."""
+        return self
+
     def start(self, seed: int) -> Array:
         """The flat vector of first weights."""
         weights = drawn(self.network, seed)

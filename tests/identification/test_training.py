@@ -18,6 +18,8 @@ from forecast.identification import (
     divideint,
     dividerand,
     dividetrain,
+    elmannet,
+    grunet,
     layrecnet,
     narnet,
     narxnet,
@@ -148,6 +150,15 @@ def test_bayesian_training_uses_the_validation_rows_too() -> None:
     model = train(narxnet((1,), (1,), 4), tank(200, noise=0.01), trainer="bayesian", iterations=30)
     assert set(model.training.performance) == {"train", "test"}
     assert model.training.performance["test"] < 4e-4  # the noise alone: 2e-4
+
+
+@pytest.mark.parametrize("net", [timedelaynet((0, 1), 3), elmannet((1,), 2), layrecnet((1, 2), 2), grunet(2)])
+def test_every_kind_of_net_announces_its_training_and_is_trained_as_without(net) -> None:
+    said: list[str] = []
+    model = train(net, tank(80), iterations=2, announce=said.append)
+    assert "MB and at most" in said[0]
+    for name, weight in train(net, tank(80), iterations=2).weights.items():
+        np.testing.assert_array_equal(model.weights[name], weight)
 
 
 def test_memory_and_time_are_announced_before_training() -> None:
