@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 FORMAT = 2
 """Part of every digest: raise it when published runs should be made anew from the same records."""
 
-COMPARED = ("leaderboard", "by_step", "distributions", "tests", "residuals", "intervals")
-
 
 @dataclass(frozen=True)
 class Record:
@@ -88,7 +86,7 @@ def read_records(root: Path, dataset: str) -> list[Record]:
 
     paths = ProjectPaths.of(root)
     results, costs = Results(paths, dataset), read_costs(paths, dataset)
-    compared = _compared(results) if results.compared else dict.fromkeys(COMPARED, ())
+    compared = _compared(results) if results.compared else {}
     records = [_record(results.folder(n), r, costs.get(n, {}), compared) for n, r in results.records.items()]
     return sorted(records, key=_validation_error, reverse=True)
 
@@ -123,10 +121,10 @@ def _record(
 ) -> Record:
     mine = (str(content["model"]), str(content["ranking"]))
     own = {key: tuple(row for row in rows if (row["model"], row["ranking"]) == mine) for key, rows in compared.items()}
-    rows = {row["seed"]: row for row in own["leaderboard"]}
-    by_step, distributions = _standing_for(own["by_step"]), _standing_for(own["distributions"])
+    rows = {row["seed"]: row for row in own.pop("leaderboard", ())}
+    own |= {name: _standing_for(own.get(name, ())) for name in ("by_step", "distributions")}
     forecasts = folder / "forecasts.parquet"
-    optional = {"distributions": distributions} if distributions else {}
+    optional = {"distributions": own["distributions"]} if own["distributions"] else {}
     digest = files.sha256_of({
         **optional,
         "format": FORMAT,
@@ -134,12 +132,11 @@ def _record(
         "forecasts": files.sha256(forecasts) if forecasts.exists() else None,
         # Other candidates can change `chosen`; it is refreshed on the run that is there.
         "rows": {seed: {k: row[k] for k in row if k != "chosen"} for seed, row in rows.items()},
-        "by_step": by_step,
-        "residuals": own["residuals"],
-        "intervals": own["intervals"],
+        "by_step": own["by_step"],
+        "residuals": own.get("residuals", ()),
+        "intervals": own.get("intervals", ()),
     })  # fmt: skip
-    tests, residuals, intervals = (own[name] for name in ("tests", "residuals", "intervals"))
-    return Record(content, folder, digest[:16], rows, by_step, tests, cost, residuals, distributions, intervals)
+    return Record(content, folder, digest[:16], rows, cost=cost, **own)
 
 
 def _standing_for(rows: Sequence[dict[str, str]]) -> tuple[dict[str, str], ...]:
