@@ -131,7 +131,7 @@ def _judged(job: Job, tree: Tree, about: Decision, current: Champion | None, fou
     candidate, meta = chosen(tree.path, job.dataset, now=job.now, revision=tree.revision)
     case = evidence.Case.read(tree.path, job.dataset, settings.task)
     job.say("gate")
-    rival, seen = _rival(job, tree, current, settings, candidate, meta)
+    rival, seen = _rival(job, tree, current, settings, meta)
     losses = evidence.fresh(case, ensemble_of(candidate), rival, seen)
     ledger, gathered = None, None
     if current is not None:
@@ -151,7 +151,7 @@ def _judged(job: Job, tree: Tree, about: Decision, current: Champion | None, fou
 
 
 def _rival(
-    job: Job, tree: Tree, current: Champion | None, settings: Dataset, candidate: Path, meta: Meta
+    job: Job, tree: Tree, current: Champion | None, settings: Dataset, meta: Meta
 ) -> tuple[Ensemble | None, list[pd.Timestamp]]:
     """What the challenger is current against, and the last targets that the two have used.
 

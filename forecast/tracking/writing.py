@@ -29,6 +29,8 @@ PARENT, PUBLISHER = "mlflow.parentRunId", "mlflow.user"
 TRIAL = "trial"
 SERVED = Path(__file__).with_name("served.py")
 REQUIREMENTS = ("numpy", "pandas", "pydantic", "pyyaml", "exchange-calendars", "filelock")
+REFUSED = str.maketrans(dict.fromkeys("/:.%\"'", "_"))
+"""Marks that MLflow takes in no model's name."""
 BATCH = 1000
 """Metrics that MLflow takes in one call."""
 
@@ -141,7 +143,7 @@ class Writer:
         from mlflow.entities import LoggedModelOutput
 
         save_model(saved, folder)
-        name = record.name.replace(" (architecture alone)", "-architecture")
+        name = record.name.replace(" (architecture alone)", "-architecture").translate(REFUSED)
         model = self.client.create_logged_model(self.experiment_id, name=name, source_run_id=run_id)
         self.client.log_model_artifacts(model.model_id, str(folder))
         self.client.finalize_logged_model(model.model_id, "READY")

@@ -240,6 +240,15 @@ def test_compare_puts_two_baselines_side_by_side_once(project: Path) -> None:
     assert [(row["ranking"], row["difference"]) for row in rows] == [("baseline", 0.25)]
 
 
+def test_a_model_that_is_called_by_a_path_is_refused(tmp_path: Path) -> None:
+    root = small_project.write(tmp_path / "project")
+    path = root / "configs" / "models.yaml"
+    content = yaml.safe_load(path.read_text())
+    small_project.write_yaml(path, {**content, "models": {**content["models"], "lstm/2": {"family": "naive"}}})
+    done = small_project.command(root, "check")
+    assert done.returncode == 2 and "model name 'lstm/2': wanted the name of a folder" in done.stderr
+
+
 def test_compare_says_no_share_of_a_model_that_makes_no_error(tmp_path: Path) -> None:
     root = small_project.write(tmp_path / "project")
     board = LEADERBOARD.replace("wave,naive,baseline,,0,ok,2.0", "wave,naive,baseline,,0,ok,0.0")

@@ -17,6 +17,7 @@ from forecast.config.datasets import Dataset
 from forecast.config.reading import validated
 from forecast.data.scaling import Scaling
 from forecast.forecaster import Forecaster
+from forecast.system import files
 from forecast.tracking import place, store, sync, writing
 from tests.support.records import forecasts, write_records
 
@@ -66,6 +67,18 @@ def seen(tmp_path_factory) -> Seen:
             folder=Path(client.download_artifacts(parent.info.run_id, "")),
             model=client.get_logged_model(parent.outputs.model_outputs[0].model_id),
         )
+
+
+def test_a_model_may_have_marks_in_its_name_that_mlflow_refuses(tmp_path):
+    root = write_records(tmp_path, candidates=("lstm.linear",), origins=2)
+    folder = root / "data" / "trained" / "weather" / "lstm.linear"
+    files.write_json(folder / "record.json", {**files.read_json(folder / "record.json"), "model": "lstm_1.5, 50%"})
+    task, scaling = (
+        validated(Dataset, DATASET, where="test").task,
+        Scaling({"dublin": np.zeros(1)}, {"dublin": np.ones(1)}),
+    )
+    Forecaster("weather", task, models.spec({"family": "naive"}, where="test"), scaling).save(folder / "seed-0")
+    assert sync(root, now=1.8e9).made == ["weather: lstm_1.5, 50%"]
 
 
 def test_the_run_carries_parameters_scores_size_and_cost(seen):
