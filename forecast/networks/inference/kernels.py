@@ -42,7 +42,6 @@ def _if_possible(call: Callable[..., Any]) -> Callable[..., Any]:
 
 LSTM, GRU, SIMPLE = range(3)
 BLOCKS = np.array([4, 4, 1])  # sums of a step, in units
-MOST = 1_000_000
 HALF, ONE, END = np.float32(0.5), np.float32(1), np.float32(7.8)
 
 # tanh by x (A + B s + C s^2 + D s^3) / (1 + P s + Q s^2 + R s^3 + S s^4), s = x^2: of all such functions that with the
@@ -85,21 +84,20 @@ def product(order: Any, a: Any, lda: Any, b: Any, ldb: Any, c: Any, ldc: Any, sh
 
 @compiled
 def lstm_step(kept: Any, before: Any, c: Any, h: Any) -> None:
-    """The sums of i, f, g, o in `kept`, and c before, to i, f, g, o and tanh(c) in their place, c and h."""
+    """The sums of i, f, g, o in `kept`, and c before, to i, f, g, o in their place, c and h."""
     widest()
     for k in range(c.size):
         i, f, g, o = sigmoid(kept[0, k]), sigmoid(kept[1, k]), tanh(kept[2, k]), sigmoid(kept[3, k])
         new = i * g + f * before[k]
-        squashed = tanh(new)
-        c[k], h[k] = new, o * squashed
-        kept[0, k], kept[1, k], kept[2, k], kept[3, k], kept[4, k] = i, f, g, o, squashed
+        c[k], h[k] = new, o * tanh(new)
+        kept[0, k], kept[1, k], kept[2, k], kept[3, k] = i, f, g, o
 
 
 @compiled
-def lstm_step_back(kept: Any, before: Any, dh: Any, d_c: Any, d: Any) -> None:
+def lstm_step_back(kept: Any, before: Any, c: Any, dh: Any, d_c: Any, d: Any) -> None:
     """The gradients of h and c after a step to those of the sums, `d`, and of c before it, which replaces `d_c`."""
     for k in range(before.size):
-        i, f, g, o, squashed = kept[0, k], kept[1, k], kept[2, k], kept[3, k], kept[4, k]
+        i, f, g, o, squashed = kept[0, k], kept[1, k], kept[2, k], kept[3, k], tanh(c[k])
         d_h = dh[k]
         to_c = d_c[k] + d_h * o * (ONE - squashed * squashed)
         d[0, k], d[1, k] = to_c * g * i * (ONE - i), to_c * before[k] * f * (ONE - f)
@@ -165,7 +163,7 @@ def add(found: Any, given: Any) -> None:
 @compiled
 def few(units: int, rows: int, batch: int) -> int:
     """Windows in one product: OpenBLAS has its fast way for a million multiplications at most."""
-    while units * rows * batch > MOST and batch > 1:
+    while units * rows * batch > 10**6 and batch > 1:
         batch = (batch + 1) // 2
     return batch
 
@@ -229,7 +227,7 @@ def back(kind: int, weights: Any, tape: Any, dh: Any, dc: Any, dx: Any, d_weight
             if kind == GRU:
                 copy(before[b * units :], seen[b * rows + first : (b + 1) * rows])
         if kind == LSTM:
-            lstm_step_back(kept, tape[t, of_c:own], carried, passed, d)
+            lstm_step_back(kept, tape[t, of_c:own], tape[t + 1, of_c:own], carried, passed, d)
         elif kind == GRU:
             gru_step_back(kept, before, carried, passed, d)
         else:

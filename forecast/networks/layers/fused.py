@@ -15,15 +15,20 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.ops import script_ops
 
 from forecast.networks.cells import Cell
 from forecast.networks.cells.gated import GRU, LSTM
 from forecast.networks.cells.simple import SimpleRNN
 from forecast.networks.inference.steppers import aligned
+
+# For every array that a Python function returns, what stands here parses NumPy's version: 20 us.
+script_ops.numpy_compat = SimpleNamespace(np_asarray=np.asarray)
 
 Array = Any  # a tf.TensorArray
 Tensors = Mapping[str, tf.Tensor]
@@ -57,10 +62,7 @@ def collector(steps: tf.Tensor, like: tf.Tensor) -> tf.TensorArray:
 
 
 def traced(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors, whole: bool) -> list[tf.Tensor]:
-    """h `(B, T, U)` of a cell of `RECURRENCES` and, of an LSTM, c after every step or, unless `whole`, the last.
-
-    x `(B, T, C)`, first states `(B, U)`.
-    """
+    """From x `(B, T, C)`: h `(B, T, U)` and, of an LSTM, c after every step or, unless `whole`, after the last."""
     bias = tf.reshape(w["bias"], [-1, w["kernel"].shape[1]])
     given = x, tf.concat([w["kernel"], bias, w["recurrent_kernel"]], 0), *(first[name] for name in cell.states())
     function = replace(RECURRENCES[type(cell)], whole=whole).recur
@@ -84,17 +86,16 @@ class Recurrence:
         h, tape = tf.numpy_function(self.forward, given, [dtype] * 2, stateful=False)
 
         def gradient(*d_states: tf.Tensor) -> Any:
-            arguments = (weights, tape, *d_states)
-            dx, d_weights, d_first = tf.numpy_function(self.backward, arguments, [dtype] * 3, stateful=False)
-            return dx, d_weights, *(d_first[k] for k in range(len(d_states)))
+            back = tf.numpy_function(self.backward, (weights, tape, *d_states), [dtype] * 3, stateful=False)
+            return *back[:2], *(back[2][k] for k in range(len(d_states)))
 
         return [h, *(self.later(tape, tf.shape(weights)[0], first) for first in given[3:])], gradient
 
     def later(self, tape: tf.Tensor, rows: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
         """c after the steps, `(B, T, U)`, or after the last."""
         (batch, units), steps = tf.unstack(tf.shape(first)), tape[1:] if self.whole else tape[-1:]
-        begin = batch * rows
-        return tf.transpose(tf.reshape(steps[:, begin : begin + batch * units], [-1, batch, units]), [1, 0, 2])
+        found = tf.reshape(steps[:, batch * rows : batch * (rows + units)], [-1, batch, units])
+        return tf.transpose(found, [1, 0, 2])
 
     def forward(self, x: np.ndarray, weights: np.ndarray, *first: np.ndarray) -> tuple[np.ndarray, ...]:
         """h, and what the gradient needs of every step."""
@@ -117,4 +118,4 @@ class Recurrence:
         return dx, d_weights, d_first
 
 
-RECURRENCES = {LSTM: Recurrence("LSTM", 1, 6), GRU: Recurrence("GRU", 2, 4), SimpleRNN: Recurrence("SIMPLE", 1, 1)}
+RECURRENCES = {LSTM: Recurrence("LSTM", 1, 5), GRU: Recurrence("GRU", 2, 4), SimpleRNN: Recurrence("SIMPLE", 1, 1)}
