@@ -93,12 +93,9 @@ class SetLoop:
         return SetMemory(tuple(loop.begin(own, u) for loop, own in parts))
 
     def loop(self, weights: list[Any], before: SetMemory, u: Array, y: Array | None = None) -> tuple[Array, SetMemory]:
-        runs, memories = [], []
-        for loop, own, memory in zip(self.loops, weights, before.members, strict=True):
-            run, after = loop.loop(own, memory, u, y)
-            runs.append(loop.bounded(run))
-            memories.append(after)
-        return middle(np.array(runs)), SetMemory(tuple(memories))
+        found = [loop.loop(own, old, u, y) for loop, own, old in zip(self.loops, weights, before.members, strict=True)]
+        runs = np.array([loop.bounded(run) for loop, (run, _) in zip(self.loops, found, strict=True)])
+        return middle(runs), SetMemory(tuple(after for _, after in found))
 
     def ahead(self, weights: list[Any], before: SetMemory, u: Array, y: Array, steps: int) -> Array:
         parts = zip(self.loops, weights, before.members, strict=True)

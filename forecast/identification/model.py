@@ -225,7 +225,12 @@ class Model:
         """From the state, or from one whose delays hold zeros; y None: closed loop."""
         loop, weights = self.numerics()
         z, inputs = None if y is None else self.scaling.scale_y(y), self.scaling.scale_u(u)
-        run, after = loop.loop(weights, state or loop.begin(weights, inputs), inputs, z)
+        begun = loop.begin(weights, inputs)
+        if state and [*map(np.shape, vars(state).values())] != [*map(np.shape, vars(begun).values())]:
+            raise InputError(
+                f"The state is that of another net than this {self.net.kind}. Prepare one with this model."
+            )
+        run, after = loop.loop(weights, state or begun, inputs, z)
         run = self.scaling.unscale_y(loop.bounded(run))
         if y is None:
             self._require_held(run[None])

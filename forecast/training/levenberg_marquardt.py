@@ -271,12 +271,11 @@ class _Run:
         return False
 
     def _loss(self, weights: Array) -> float:
-        """Infinity for a step that is not finite, or whose net is not."""
+        """Not finite for a step that is not, or whose net is not."""
         if not np.isfinite(weights).all():
             return np.inf
         with np.errstate(over="ignore", invalid="ignore"):
-            loss = self.problem.loss(weights)
-        return loss if np.isfinite(loss) else np.inf
+            return self.problem.loss(weights)
 
     def _update_decay(self, hessian: Array) -> None:
         """Evidence: gamma = p - decay tr((JᵀJ + decay I)⁻¹), alpha = gamma / 2|w|², beta = (n - gamma) / 2|e|²."""

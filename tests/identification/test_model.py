@@ -285,6 +285,16 @@ BAD = {
 }
 
 
+@pytest.mark.parametrize("other", ["nar", "arx", "elman", "set"])
+def test_the_state_of_another_net_is_refused(other) -> None:
+    """Without it some of these end in an error of NumPy, others go on from wrong delays."""
+    m = model(NARX)
+    source = Model.average(m, m) if other == "set" else model(other)
+    state = source.prepare(*((None, Y) if source.inputs == 0 else (U, Y)))
+    with pytest.raises(InputError, match="state is that of another net than this narxnet"):
+        m.parallel(U, state)
+
+
 @pytest.mark.parametrize(("call", "message"), BAD.values(), ids=BAD)
 def test_wrong_ranks_sizes_and_values_are_refused(call, message) -> None:
     with pytest.raises(InputError, match=message):
