@@ -195,8 +195,7 @@ class Forecaster:
 
 
 def _together(given: Sequence[Asked]) -> Iterator[list[Asked]]:
-    """From `MANY` series on, each of at most `FEW` rows, about `TOGETHER` windows side by side; else every series. For
-    one row of each not so many that they are worth compiling."""
+    """`MANY` series of at most `FEW` rows: `TOGETHER` windows at a time, of one row too few to compile. Else each."""
     sizes = [len(rows) for _, rows in given]
     alone, most = len(sizes) < MANY or max(sizes) > FEW, TOGETHER if sum(sizes) > len(sizes) else COMPILED - 1
     numbered = zip(range(len(sizes)) if alone else np.cumsum(sizes) // most, given, strict=True)

@@ -99,9 +99,10 @@ class Decoder(keras.Layer):
             "recurrent_kernel": w["recurrent_kernel"] + tf.matmul(back, read_in),
             "bias": w["bias"] + tf.linalg.matvec(read_in, constant, transpose_a=True),
         }
-        start = tf.concat([no_forecast(x, len(columns)), x[:, 0]], -1)
+        now, rest = tf.split(x, [1, self.shape[0] - 1], 1)  # the gradient of a slice is slow, see `last_rows`
+        start = tf.concat([no_forecast(x, len(columns)), now[:, 0]], -1)
         d, states = self.cell.step(tensor_namespace, w, start, first)
-        later = [run(self.cell, folded, x[:, 1:], states)[0]] if x.shape[1] != 1 else []
+        later = [run(self.cell, folded, rest, states)[0]] if x.shape[1] != 1 else []
         return read_out(w, tf.concat([d[:, None], *later], 1), self.activation)
 
     def compute_output_shape(self, input_shape: Mapping[str, Any]) -> tuple[int | None, ...]:
