@@ -20,6 +20,8 @@ from forecast.training.narx.experiment import Experiment, cautions
 from forecast.training.narx.identify import Identified
 from forecast.training.narx.search_settings import SearchSettings
 
+FAR = 2.0  # times the one-step error: more than white noise on y leaves in a free run
+
 
 def identify(
     *experiments: Experiment,
@@ -55,20 +57,28 @@ def _reported(model: Model, found: Identified, experiments: tuple[Experiment, ..
     model = replace(model, record=rows.record())
     stepped, free = (errors(model, rows, use).get("train", np.nan) for use in ("prediction", "simulation"))
     held_out = [member.held_out_rmse for member in found.members]
+    y, middle = np.concatenate([e.y for e in experiments]), float(np.median(held_out))
+    span = float(np.mean(np.nanmax(y, axis=0) - np.nanmin(y, axis=0)))
     notes = [
         f"Median of {len(found.members)} nets; free-run RMSE on their held-out blocks {min(held_out):.4g} to "
-        f"{max(held_out):.4g}, {np.median(held_out):.4g} in the middle.",
+        f"{max(held_out):.4g}, {middle:.4g} in the middle: {100 * middle / span:.2g} % of the range of y.",
         "; ".join(f"{count} x {net}" for net, count in Counter(m.net.describe() for m in model.members).items()) + ".",
         *found.notes,
         *cautions(experiments, max(member.net.n_weights for member in found.members)),
     ]
     if len(found.members) == 1:
         notes.append("No other net follows the record as well, so nothing bears this one out: compare another `seed`.")
-    if not np.median(held_out) < POOR * float(np.mean(found.scaling.y_scale)):
+    if not middle < POOR * float(np.mean(found.scaling.y_scale)):
         notes.append(
             "Its free run is no simulation: an input is missing, or the series is chaotic, and is better "
             "forecast by `train` with `for_use`, the number of steps it is wanted for."
         )
-    performance, run = {"train": stepped}, {"train": free, "validation": float(np.median(held_out) ** 2)}
+    elif middle > FAR * np.sqrt(stepped):
+        notes.append(
+            f"The free-run error is {middle / np.sqrt(stepped):.2g} times the one-step error: unless the noise of y "
+            "is correlated over time, part of the system is not in it, such as an input, or what only a longer record "
+            "shows. Compare ARX and single nets by their free run (`forecast identify`)."
+        )
+    performance, run = {"train": stepped}, {"train": free, "validation": middle**2}
     training = TrainingRecord("nets found", (), performance, "parallel", run, "simulation", tuple(notes))
     return replace(model, training=training)

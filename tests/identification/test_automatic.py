@@ -45,6 +45,13 @@ def free_run_error(settings: SearchSettings, *, full: float = np.inf, gaps: bool
     return float(np.sqrt(np.mean((run - truth)[3:] ** 2)) / truth.std())
 
 
+def test_long_records_of_several_outputs_get_fewer_folds() -> None:
+    def folds(rows: int, outputs: int) -> int:
+        return affordable(replace(SMALL, folds=5), [Experiment(None, np.zeros((rows, outputs)))]).folds
+
+    assert (folds(40_000, 1), folds(1_500, 3), folds(40_000, 3)) == (5, 5, 3)
+
+
 def test_the_free_run_follows_an_unseen_experiment() -> None:
     assert free_run_error(SMALL) < 0.03
 
@@ -386,7 +393,18 @@ def test_linear_models_give_way_only_to_a_family_that_is_better_on_the_blocks_al
         "integrating states": [0.35, 0.04, 0.0, 0.05, 0.0],
     }
     assert search.linear_alone(blocks)
-    assert not search.linear_alone({**blocks, "states": [-1.4, -0.9, -0.6, -0.8, -1.3]})
+    assert not search.linear_alone({**blocks, "states": [-0.2, -0.08, 0.17, 0.32, -0.13]})  # a fifth better on each
+    assert not search.linear_alone({**blocks, search.LINEAR: [0.1, 0.9, 0.0, 1.2, 0.3]})  # far behind, if unevenly
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.0, False), (0.2, True)])
+def test_a_free_run_that_an_input_nobody_measured_spoils_is_said_to_be_far_off(share: float, said: bool) -> None:
+    u, unseen = random_steps(400, -1.0, 1.0, hold=6, seed=1), random_steps(400, -1.0, 1.0, hold=40, seed=2)
+    y = lfilter([0.0, 0.3], [1.0, -0.7], u + share * unseen) + 0.01 * np.random.default_rng(0).normal(size=400)
+    first, *others = identify(Experiment(u, y), settings=SMALL).notes
+    assert any("times the one-step error: unless the noise of y is correlated" in note for note in others) == said
+    middle, percent = map(float, re.findall(r"([\d.]+) in the middle: ([\d.]+) % of the range of y", first)[0])
+    assert percent == pytest.approx(100 * middle / np.ptp(y), rel=0.05)
 
 
 def test_experiments_that_do_not_fit_together_or_tell_nothing_are_named() -> None:

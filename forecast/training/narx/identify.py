@@ -47,7 +47,7 @@ CLEARLY_WORSE = 1.25  # times the held-out error of the best family: not an acci
 AS_WELL = 1.1  # times the error of the best net over the whole record: it follows it as well
 LOST = 2.5  # times the error of the best net over the whole record: it never found the system
 ENOUGH = 4  # nets whose median stands for the system
-CERTAIN = 3.0  # standard errors over some five blocks
+AS_SIMPLE, CERTAIN = 1.4, 3.0  # times the error of the best net of a block, and standard errors over the blocks
 GAIN = 0.7  # of the error before: a round that lowers it so far is repeated
 REPEATS = 4
 STOPS = 100  # values of a held-out block, from which on it also chooses the iteration
@@ -313,10 +313,10 @@ class _Search:
 
 
 def linear_alone(behind: Mapping[str, Sequence[float]]) -> bool:
-    """Whether no other family is better than linear models by `CERTAIN` standard errors: else they are left out."""
+    """Whether linear models follow the blocks nearly as well, and no other family is surely better; else they go."""
     worse = np.subtract(behind[LINEAR], list(behind.values()))
     error = np.std(worse, axis=1) / np.sqrt(max(worse.shape[1] - 1, 1))
-    return bool((np.mean(worse, axis=1) <= CERTAIN * error).all())
+    return bool(np.mean(behind[LINEAR]) <= np.log(AS_SIMPLE) and (np.mean(worse, axis=1) <= CERTAIN * error).all())
 
 
 def together(members: list[Member], rows: int) -> list[Member]:

@@ -32,6 +32,7 @@ BRIEF_INTEGRATING: tuple[StateOrder, ...] = ((3, 0), (2, 4))
 """The same of the nets whose state drives the increments of y."""
 
 ROW_ITERATIONS = 50_000_000  # closed-loop iterations times rows, over all folds: longer experiments get fewer starts
+# An iteration of three outputs costs about twenty times that of one: it counts as the square of the outputs.
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,10 @@ def affordable(settings: SearchSettings, experiments: list[Experiment]) -> Searc
     drifts = BRIEF_INTEGRATING if brief and settings.integrating == INTEGRATING else settings.integrating
     orders = tuple(small) or orders  # none: the trainer says what is too large
     settings = replace(settings, orders=orders, states=own, integrating=drifts)
-    while iterations_of(settings) * rows > ROW_ITERATIONS and settings.folds > 2:
+    work = rows * experiments[0].y.shape[1] ** 2
+    while iterations_of(settings) * work > ROW_ITERATIONS and settings.folds > 2:
         settings = replace(settings, folds=settings.folds - 1)
-    while iterations_of(settings) * rows > ROW_ITERATIONS and len(settings.states or ()) > 2:
+    while iterations_of(settings) * work > ROW_ITERATIONS and len(settings.states or ()) > 2:
         settings = replace(settings, states=(settings.states or ())[:-1])
     return settings
 
