@@ -250,6 +250,8 @@ class Dataset(Config):
                     f"{quote_names(self.vintage_columns) or 'none'}: a variable of a source with `forecast_url` or "
                     "`previous_runs_url`"
                 )
+            if column.ahead is not None and column.ahead.column in self.units:
+                raise ValueError(f"future_exogenous {column.ahead.column!r} is the target, not known ahead. Drop it")
             if column.issued is not None and column.issued.step > self.horizon:
                 raise ValueError(f"column {column.column!r}: step {column.issued.step} is beyond the horizon")
         return self
@@ -316,17 +318,13 @@ class Datasets(Config):
     datasets: Annotated[dict[str, Dataset], plain_names("dataset")]
 
     @model_validator(mode="after")
-    def _joined_is_known(self) -> Datasets:
+    def _names_are_known(self) -> Datasets:
         for name, dataset in self.datasets.items():
             for column in dataset.columns:
                 other = (column.joined.dataset if column.joined else "") or name
                 if other not in self.datasets:
                     where, known = f"datasets.{name}, column {column.column!r}", nearest(other, self.datasets)
                     raise ValueError(f"{where} is joined from unknown dataset {other!r}.{known}")
-        return self
-
-    @model_validator(mode="after")
-    def _run_is_known(self) -> Datasets:
         for name in self.run:
             if name not in self.datasets:
                 raise ValueError(f"`run` names unknown dataset {name!r}.{nearest(name, self.datasets)}")

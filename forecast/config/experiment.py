@@ -53,7 +53,7 @@ class LevenbergMarquardt(Config):
 COMBINATION = "combination"
 GROUPS = ("networks", "tied", "all")
 """Members that a combination may name together; of each the best on validation, at most twelve."""
-Weight = Annotated[float, Field(ge=0)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Combination(Config):
@@ -130,15 +130,20 @@ class Models(Config):
     def combinations(self, only: tuple[str, ...] = ()) -> dict[str, Combination]:
         """The other entries of the grid, or of `only`: rows made of the fitted ones."""
         entries = {name: entry for name, entry in self._entries(only).items() if entry.get("family") == COMBINATION}
-        found = {}
+        found, unfit = {}, (COMBINATION, "service")  # a service's forecasts cannot be served from here
+        fitted = [name for name, entry in self.models.items() if entry.get("family") not in unfit]
         for name, entry in entries.items():
             where = f"configs/models.yaml: models.{name}"
             found[name] = rule = validated(Combination, entry, where=where)
-            for member in (*rule.members, *(rule.weights if isinstance(rule.weights, dict) else ())):
-                if member not in (*GROUPS, *self.models):
+            names = rule.weights if isinstance(rule.weights, dict) else rule.members
+            if names is rule.weights and "members" in entry:
+                raise InputError(f"{where}: `weights` name the members already. Drop `members`.")
+            groups = () if names is rule.weights else GROUPS
+            for member in names:
+                if member not in (*groups, *fitted):
                     raise InputError(
-                        f"{where}: unknown member {member!r}.{closest(member, self.models)} "
-                        f"Wanted {quote_names(GROUPS)}, or names of entries."
+                        f"{where}: unknown member {member!r}.{closest(member, fitted)} Wanted {quote_names(groups)}"
+                        f"{', or ' if groups else ''}names of entries that are fitted: no combination, no `service`."
                     )
         return found
 

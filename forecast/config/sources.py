@@ -82,9 +82,9 @@ class Source(Config):
         return ()
 
     @property
-    def file(self) -> Path | None:
-        """The user's own file that it reads, from the project's root."""
-        return None
+    def files(self) -> tuple[Path, ...]:
+        """The user's own files that it reads, from the project's root; that of the rows first."""
+        return ()
 
     def question(self, vintage_columns: Sequence[str]) -> dict[str, Any]:
         """What has to stay the same for a stored history, and the forecasts kept beside it, to be continued."""

@@ -143,9 +143,10 @@ def with_leads(frame: pd.DataFrame, wanted: Mapping[str, Later], calendar: Calen
 
 def observed(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
     """`frame` up to each series' last row with an observation: what is planned or looked up behind it is none."""
-    own = [c.asked for c in dataset.columns if c.asked is not None and c.ahead is None]
+    plans = {c.ahead.column for c in dataset.columns if c.ahead is not None}
+    own = [c.asked for c in dataset.columns if c.asked is not None and c.asked not in plans]
     names = [name for column in own for name in inputs_of(column, frame.columns) if name in frame]
-    return until_seen(frame, names) if any(column.ahead is not None for column in dataset.columns) else frame
+    return until_seen(frame, names) if plans else frame
 
 
 def until_seen(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:

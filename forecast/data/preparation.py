@@ -157,7 +157,7 @@ def check_prepared(
 
 def _check_file_is_the_one_taken(name: str, dataset: Dataset, root: Path) -> None:
     """A file edited after its snapshot was taken would otherwise be silently left out of the results."""
-    path = dataset.source.file
+    path = next(iter(dataset.source.files), None)
     taken = snapshots.provenance(root, name).get("file_sha256") if path else None
     if path and taken and (root / path).is_file() and files.sha256(root / path) != taken:
         raise InputError(
@@ -167,8 +167,7 @@ def _check_file_is_the_one_taken(name: str, dataset: Dataset, root: Path) -> Non
 
 
 def _too_many_missing(where: str, found: list[tuple[float, Violation]], dataset: Dataset) -> str:
-    """Every column that lacks more than it may, each by its worst series, and the lines that would allow it; the
-    leads of a future column count as one."""
+    """Every column, as the entry names it, that lacks too much: its worst series, and the line that would allow it."""
     written_as = {c.column: c.issued.column if c.lead and c.issued else c.column for c in dataset.columns}
     names = dict.fromkeys(written_as[one.column] for _, one in found)
     worst = [max((p for p in found if written_as[p[1].column] == name), key=lambda pair: pair[0]) for name in names]

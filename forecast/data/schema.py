@@ -136,7 +136,7 @@ def place(frame: pd.DataFrame, position: int) -> str:
 
 
 def _require_columns(found: list[str], wanted: list[str], where: str, error: type[ForecastError]) -> None:
-    twice = sorted({name for name in found if found.count(name) > 1})
+    twice = sorted({name for names in (found, wanted) for name in names if names.count(name) > 1})
     if twice:
         raise error(
             f"{where}: found {quote_names(twice)} more than once, wanted each column once. Rename or drop one."

@@ -170,7 +170,7 @@ def require_members(weights: Iterable[str], present: Iterable[str], *, where: st
     if gone:
         raise DataError(
             f"{where}: weights for {quote_names(gone)}, of which no saved forecaster is there. Train the combination "
-            "again (`forecast run`), or promote another row."
+            "again (`forecast run`), or promote another version."
         )
 
 

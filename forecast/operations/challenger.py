@@ -120,11 +120,11 @@ def adopt(root: Path, tree: Path) -> None:
 def fetch(job: Job, tree: Tree, settings: Dataset) -> None:
     """New data into the work tree's own store, from where its last fetch ended."""
     adopt(job.root, tree.path)
-    if settings.source.file is not None:
-        source = job.root / settings.source.file
+    for path in settings.source.files:
+        source = job.root / path
         if not source.exists():
-            raise InputError(f"{source}: no such file. Restore it, or correct `source.path` in configs/datasets.yaml.")
-        worktree.put(source, tree.path / settings.source.file)
+            raise InputError(f"{source}: no such file. Restore it, or correct `source` in configs/datasets.yaml.")
+        worktree.put(source, tree.path / path)
     last = job.home / "pointer.json"
     continued = settings.source.overlap is not None  # anything else is read whole each time
     if continued and last.exists() and (tree.path / files.read_json(last)["snapshot"]).exists():

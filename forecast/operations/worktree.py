@@ -119,10 +119,11 @@ def prune(root: Path, tree: Tree, dataset: str, *, snapshots: int) -> None:
     """Bound what retrainings leave: old snapshots that no commit holds, and finished work of earlier data."""
     store = tree.paths.snapshots / dataset
     committed = set(_git(tree.path, "ls-files", "--", "data/snapshots").splitlines())
-    own = [p for p in sorted(store.glob("*.parquet")) if p.relative_to(tree.path).as_posix() not in committed]
-    for path in own[:-snapshots]:
-        for gone in (path, path.with_suffix(".json"), path.with_suffix(".revisions.csv")):
-            gone.unlink(missing_ok=True)
+    for folder in (store, store / "issued"):
+        own = [p for p in sorted(folder.glob("*.parquet")) if p.relative_to(tree.path).as_posix() not in committed]
+        for path in own[:-snapshots]:
+            for gone in (path, path.with_suffix(".json"), path.with_suffix(".revisions.csv")):
+                gone.unlink(missing_ok=True)
     for name in ("memo", "cost"):
         shutil.rmtree(tree.path / ".forecast" / name, ignore_errors=True)
     _git(root, "worktree", "prune")

@@ -157,6 +157,21 @@ def test_an_unknown_member_of_a_configured_combination_is_named_with_the_nearest
         models.combinations()
 
 
+@pytest.mark.parametrize(("mix", "sentence"), [
+    ({"members": ["other", "naive"]}, "unknown member 'other'.*: no combination, no `service`"),
+    ({"members": ["said"]}, "unknown member 'said'"),
+    ({"weights": {"networks": 1, "naive": 1}}, "unknown member 'networks'. Wanted names of entries that are fitted"),
+    ({"weights": {"naive": 1}, "members": "all"}, "`weights` name the members already"),
+    ({"weights": {"naive": float("inf")}}, "finite number"),
+])  # fmt: skip
+def test_what_no_combination_can_have_is_refused_before_a_run(mix, sentence):
+    entries = {"naive": {"family": "naive"}, "said": {"family": "service"}, "other": {"family": "combination"}}
+    models = {**entries, "mix": {"family": "combination"} | mix}
+    content = {"grid": "g", "grids": {"g": ["naive", "mix"]}, "models": models}
+    with pytest.raises(InputError, match=f"models.mix.*{sentence}"):
+        Models.model_validate(content).combinations()
+
+
 @pytest.fixture
 def trained(tmp_path: Path) -> Path:
     """Two networks of two seeds, one of them wrong by +1 and the other by -2 at every step; a line; a failed one."""

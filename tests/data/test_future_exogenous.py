@@ -140,6 +140,15 @@ def test_a_future_input_must_be_declared_as_known(given: dict[str, bool]) -> Non
         dataset(future_exogenous=[{"column": "holiday", **given}])
 
 
+def test_the_target_is_not_known_ahead_and_a_column_is_given_once() -> None:
+    with pytest.raises(InputError, match="future_exogenous 'sales' is the target, not known ahead"):
+        dataset(future_exogenous=[{"column": "sales", "known_ahead": True}])
+    with pytest.raises(InputError, match=r"found 'holiday\+1', .* more than once"):
+        prepared(shop(), dataset(future_exogenous=[HOLIDAY, HOLIDAY]))
+    past = dataset(past_exogenous=[{"column": "holiday"}])  # as an input of the past too it is no observation
+    assert len(prepared(shop(), past).series[0]) == ROWS
+
+
 def test_what_no_source_keeps_forecasts_of_cannot_be_issued() -> None:
     with pytest.raises(InputError, match="no forecasts of 'holiday' are kept"):
         dataset(future_exogenous=[{"column": "holiday", "issued": True}])

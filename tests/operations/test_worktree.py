@@ -18,7 +18,7 @@ from forecast.system.errors import InputError
 from tests.operations import retraining
 from tests.operations.retraining import NAME, commit, git
 from tests.support import small_project
-from tests.support.example_data import hourly
+from tests.support.example_data import dataset, hourly
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +137,34 @@ def test_what_the_checkout_s_pointer_names_goes_with_it_the_provider_s_forecasts
     pd.testing.assert_frame_equal(snapshots.read_pointed(tree, NAME), snapshots.read_pointed(root, NAME))
     pd.testing.assert_frame_equal(vintages.kept(tree, NAME), vintages.kept(root, NAME))
     assert snapshots.provenance(tree, NAME) == snapshots.provenance(root, NAME)
+
+
+def test_both_files_of_forecasts_of_one_s_own_go_into_the_tree(tmp_path: Path) -> None:
+    root, path = tmp_path / "root", tmp_path / "tree"
+    frame = hourly().drop(columns="unique_id")
+    (root / "data").mkdir(parents=True)
+    frame.to_csv(root / "data" / "mine.csv", index=False)
+    frame.assign(issued_at=frame["ds"] - pd.Timedelta("3h")).to_csv(root / "data" / "said.csv", index=False)
+    source = {"kind": "file", "path": "data/mine.csv", "issued_path": "data/said.csv", "issued_columns": ["temp"]}
+    settings = dataset(source=source, future_exogenous=[{"column": "temp", "issued": True, "max_missing": 0.1}])
+    job = challenger.Job(root=root, dataset="mine", now=pd.Timestamp("2024-02-01"), environment={})
+    challenger.fetch(job, worktree.Tree(path, "", ()), settings)
+    assert len(vintages.kept(path, "mine")) == 100
+    (root / "data" / "said.csv").unlink()
+    with pytest.raises(InputError, match=r"said\.csv: no such file"):
+        challenger.fetch(job, worktree.Tree(path, "", ()), settings)
+
+
+def test_old_snapshots_and_their_forecasts_are_pruned(committed: Path) -> None:
+    tree = worktree.opened(committed, NAME)
+    store = tree.paths.snapshots / NAME
+    for day in range(1, 6):
+        for folder in (store, store / "issued"):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"2030-01-0{day}-abc.parquet").write_text("")
+    worktree.prune(committed, tree, NAME, snapshots=2)
+    for folder in (store, store / "issued"):
+        assert sorted(path.name for path in folder.glob("2030*")) == [f"2030-01-0{day}-abc.parquet" for day in (4, 5)]
+    shutil.rmtree(store / "issued")
+    for path in store.glob("2030*"):
+        path.unlink()

@@ -63,10 +63,8 @@ class RawFrame:
 
 
 def observed(request: Request, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Timestamp]:
-    """The rows known by `as_of`, and the instant itself (without one: when the last observation became known).
-
-    What is `known_ahead` is known of later rows too: they stay, and hold nothing else.
-    """
+    """The rows known by `as_of`, and the instant itself (without one: when the last observation became known); of
+    later rows what is `known_ahead`, and nothing else."""
     dataset, as_of = request.dataset, request.as_of
     if as_of is None:
         return frame, ended(dataset.calendar, [columns.observed(frame, dataset)["ds"].max()])[0]

@@ -59,8 +59,8 @@ class Settings(Source):
         return self.issued_columns if self.issued_path is not None else ()
 
     @property
-    def file(self) -> Path:
-        return self.path
+    def files(self) -> tuple[Path, ...]:
+        return (self.path,) if self.issued_path is None else (self.path, self.issued_path)
 
     @property
     def form(self) -> own_files.Format:
