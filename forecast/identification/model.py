@@ -42,7 +42,8 @@ class TrainingRecord:
 
     `performance`: the mean squared one-step error of train, validation and test rows in the units of y; `free_run`:
     the same of the free run, infinite where it leaves the record, empty without feedback; `for_use`: the loop by whose
-    error on the validation rows the weights were chosen; `notes`: what its user should know.
+    error on the validation rows the weights were chosen; `notes`: what its user should know; `effective`: the
+    weights that the data determine by Bayesian regularisation (trainbr's effective number of parameters), else all.
     """
 
     reason: str = ""
@@ -52,6 +53,7 @@ class TrainingRecord:
     free_run: Mapping[str, float] = field(default_factory=dict)
     for_use: str | int = "prediction"
     notes: tuple[str, ...] = ()
+    effective: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -227,9 +229,7 @@ class Model:
         z, inputs = None if y is None else self.scaling.scale_y(y), self.scaling.scale_u(u)
         begun = loop.begin(weights, inputs)
         if state and [*map(np.shape, vars(state).values())] != [*map(np.shape, vars(begun).values())]:
-            raise InputError(
-                f"The state is that of another net than this {self.net.kind}. Prepare one with this model."
-            )
+            raise InputError(f"The state is that of another net than this {self.net.kind}. Take one of this model.")
         run, after = loop.loop(weights, state or begun, inputs, z)
         run = self.scaling.unscale_y(loop.bounded(run))
         if y is None:

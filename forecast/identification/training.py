@@ -98,13 +98,13 @@ def train(
         weights, training = _adam(network, rows.series(network, scaling), validate, net.start, iterations, seed)
     elif net.is_narx:
         weights, run = _one_layer(net, rows, scaling, chosen, options, range(seed, seed + restarts), announce, watch)
-        training = TrainingRecord(run.reason, run.curve)
+        training = TrainingRecord(run.reason, run.curve, effective=run.effective_weights)
     else:
         series, error = rows.series(network, scaling), judge(net, rows, scaling, chosen) if has else None
         weights, run = network_problem.fit(
             network, series, error, seed=seed, restarts=restarts, options=options, announce=announce, watch=watch
         )
-        training = TrainingRecord(run.reason, run.curve)
+        training = TrainingRecord(run.reason, run.curve, effective=run.effective_weights)
     model = Model(net, weights, scaling, record=rows.record())
     return _reported(replace(model, training=replace(training, for_use=chosen if has else "prediction")), rows)
 
@@ -136,9 +136,9 @@ def train_parallel(
     start, notes = narx.flat(model.weights), tuple[str, ...]()
     if lost(problem, start):
         start, notes = _growing(problem, counted, start, replace(options, max_iterations=20, patience=20), watch)
-    found = lm.minimise(problem, start, options=options, announce=announce, watch=watch)
-    training = TrainingRecord(found.reason, found.curve, loop="parallel", for_use="simulation", notes=notes)
-    return _reported(replace(model, weights=narx.named(found.weights), record=rows.record(), training=training), rows)
+    run = lm.minimise(problem, start, options=options, announce=announce, watch=watch)
+    training = TrainingRecord(run.reason, run.curve, {}, "parallel", {}, "simulation", notes, run.effective_weights)
+    return _reported(replace(model, weights=narx.named(run.weights), record=rows.record(), training=training), rows)
 
 
 def lost(problem: ClosedLoop, weights: Array) -> bool:
@@ -193,8 +193,7 @@ def _one_layer(
     error = judge(net, rows, scaling, for_use) if held_out and for_use != "simulation" else None
     if error is not None:
         problem.validate = lambda flat: error(narx.named(flat))
-    network = net.network(*rows.sizes)
-    starts = [narx.flat(network_problem.drawn(network, seed)) for seed in seeds]
+    starts = [narx.flat(network_problem.drawn(net.network(*rows.sizes), seed)) for seed in seeds]
     found = lm.minimise(problem, *starts, options=options, announce=announce, watch=watch)
     return narx.named(found.weights), found
 

@@ -373,7 +373,12 @@ def test_the_options_of_trainlm_and_trainbr_are_taken() -> None:
     assert train(net, experiment, trainer=trainlm(max_fail=1)).training.reason == "validation error rose"
     slow = train(net, experiment, trainer=trainlm(epochs=3, mu=0.5, mu_dec=0.5, mu_inc=2.0)).training.curve
     assert [mu for *_, mu in slow] == [0.5, 0.25, 0.125, 0.0625]
-    assert "validation" not in train(net, experiment, trainer=trainbr(epochs=3)).training.performance
+    smooth = train(net, experiment, trainer=trainbr(epochs=10))
+    assert "validation" not in smooth.training.performance
+    size = sum(weight.size for weight in smooth.weights.values())
+    assert 0 < smooth.training.effective < train(net, experiment, iterations=1).training.effective == size
+    on = train_parallel(smooth, experiment, trainer=trainbr(epochs=5))
+    assert 0 < on.training.effective < size and on.training.loop == "parallel"
 
 
 def test_ctrl_c_keeps_the_best_net_so_far_and_progress_is_shown() -> None:
