@@ -246,9 +246,9 @@ class Dataset(Config):
                 )
             if column.issued is not None and column.issued.column not in self.vintage_columns:
                 raise ValueError(
-                    f"column {column.column!r}: no forecasts of {column.issued.column!r} are kept. Wanted one of "
-                    f"{quote_names(self.vintage_columns) or 'none'}: a variable of a source with `forecast_url` or "
-                    "`previous_runs_url`"
+                    f"column {column.column!r}: no forecasts of {column.issued.column!r} are kept. Kept are "
+                    f"{quote_names(self.vintage_columns) or 'none'}; wanted a variable of a source with "
+                    "`forecast_url` or `previous_runs_url`, or one of the `issued_columns` of a file"
                 )
             if column.ahead is not None and column.ahead.column in self.units:
                 raise ValueError(f"future_exogenous {column.ahead.column!r} is the target, not known ahead. Drop it")

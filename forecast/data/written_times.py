@@ -66,6 +66,8 @@ def as_utc(
     unreadable, mixed, ambiguous or non-existent times.
     """
     values = table["ds"]
+    if not len(values):
+        return values.astype("datetime64[ns]")
     refuse(values, values.isna(), where, ", wanted a time in every row. Complete or drop it.")
     if form is not None:
         written, values = values, pd.to_datetime(values.astype("str").str.strip(), format=form, errors="coerce")

@@ -295,9 +295,20 @@ def test_forecasts_issued_after_their_target_are_refused(tmp_path: Path) -> None
     raw = persistent(60)
     swapped = provider(raw, 1.0).rename(columns={"ds": "issued_at", "issued_at": "ds"})
     request = written(tmp_path, raw, swapped)
-    read = sources.read(request)
-    with pytest.raises(InputError, match="forecasts were issued after their target was known"):
-        vintages.check(read.vintages, request.dataset, where="data/issued.csv", error=InputError)
+    with pytest.raises(InputError, match=r"data/issued\.csv: .* forecasts were issued after their target was known"):
+        sources.read(request)
+
+
+def test_one_issued_after_its_target_is_refused_although_it_lies_behind_the_data(tmp_path: Path) -> None:
+    issues = provider(persistent(60), 1.0)
+    issues.loc[5, "issued_at"] = pd.Timestamp("2025-01-01")
+    with pytest.raises(InputError, match=r"data/issued\.csv: 1 forecasts were issued after"):
+        sources.read(written(tmp_path, persistent(60), issues))
+
+
+def test_a_file_of_no_forecasts_is_one_of_none(tmp_path: Path) -> None:
+    read = sources.read(written(tmp_path, persistent(60), provider(persistent(60), 1.0).head(0)))
+    assert read.vintages is not None and read.vintages.empty
 
 
 def test_a_day_of_the_past_keeps_its_plan_and_what_was_observed_since_is_no_revision(tmp_path: Path) -> None:

@@ -16,13 +16,13 @@ from pydantic import AfterValidator, Field
 from forecast.config.datasets import Dataset
 from forecast.config.sources import Source
 from forecast.config.task import SessionCalendar, TimeZone, WeekdayCalendar
-from forecast.data import own_files
+from forecast.data import own_files, vintages
 from forecast.data.columns import inputs_of
 from forecast.data.schema import first_text, no_number
 from forecast.data.sources import RawFrame, Request, observed
 from forecast.data.written_times import as_utc, refuse
 from forecast.system import files
-from forecast.system.errors import InputError, missing_column
+from forecast.system.errors import InputError, missing_column, quote_names
 
 
 def _text_encoding(name: str) -> str:
@@ -102,8 +102,7 @@ def _issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.DataF
     wanted = ["ds", "issued_at", *request.dataset.vintage_columns]
     for name in wanted:
         if name not in table.columns:
-            wanted_there = "Wanted the time, the time of issue (UTC) and `issued_columns`."
-            raise InputError(f"{missing_column(name, table.columns, where)} {wanted_there}")
+            raise InputError(f"{missing_column(name, table.columns, where)} Wanted {quote_names(wanted)}.")
     if "unique_id" not in table.columns:
         table.insert(0, "unique_id", source.path.stem)
     table = table[["unique_id", *wanted]].astype({"unique_id": "str"})
@@ -113,6 +112,7 @@ def _issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.DataF
     table["ds"] = as_utc(table, form, time_zone=zone, wall_clock=wall_clock, where=where)
     issued = table[["unique_id", "issued_at"]].rename(columns={"issued_at": "ds"})
     table["issued_at"] = as_utc(issued, form, time_zone=zone, wall_clock=False, where=f"{where}, issued_at")
+    vintages.check(table, request.dataset, where=where, error=InputError)
     return table[table["issued_at"] <= as_of].reset_index(drop=True)
 
 
