@@ -23,6 +23,7 @@ def own(tmp_path: Path) -> Path:
 
 def test_a_new_project_is_read_and_checked_at_once(own: Path) -> None:
     assert load_datasets(own / "configs").run == ("weather",)
+    assert "cities" in load_datasets(own / "configs" / "examples").datasets  # which the README says to copy
     for read in (load_models, load_tuning, load_evaluation):
         read(own / "configs")
     done = command(own, "check")
