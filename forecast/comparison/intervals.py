@@ -187,16 +187,16 @@ def bands(blocks: Blocks, levels: Sequence[float]) -> pd.DataFrame:
     parts = []
     for stack in stacks(blocks, levels)[0]:
         lower, upper = (np.moveaxis(end, 0, 1) for end in stack.ends())
-        horizon = stack.y.shape[2]
         moments = np.stack([blocks.test[place].cutoffs for place in stack.places])
-        labels = {
-            "level": np.array(stack.levels)[None, :, None, None],
+        found = {
+            "level": np.array(stack.levels)[:, None, None],
             "cutoff": moments[:, None, :, None],
-            "step": np.arange(1, horizon + 1)[None, None, None, :],
+            "step": np.arange(1, stack.y.shape[2] + 1),
+            "lower": lower,
+            "upper": upper,
         }
-        columns = {name: np.broadcast_to(values, lower.shape) for name, values in labels.items()}
-        columns |= {"lower": lower, "upper": upper}
-        parts.append((stack.places, {name: values.reshape(len(values), -1) for name, values in columns.items()}))
+        shape = lower.shape
+        parts.append((stack.places, {k: np.broadcast_to(v, shape).reshape(shape[0], -1) for k, v in found.items()}))
     return _in_order(parts, blocks, BANDS)
 
 
@@ -206,8 +206,7 @@ def grouped(refused: Iterable[Refusal]) -> list[dict[str, Any]]:
     for refusal in refused:
         candidates = found.setdefault((refusal.series, refusal.level, refusal.reason), [])
         candidates.append({"model": refusal.model, "ranking": refusal.ranking})
-    keys = ("series", "level", "reason")
-    return [{**dict(zip(keys, key, strict=True)), "candidates": candidates} for key, candidates in found.items()]
+    return [{"series": s, "level": level, "reason": why, "candidates": c} for (s, level, why), c in found.items()]
 
 
 @dataclass(frozen=True)
