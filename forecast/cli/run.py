@@ -133,12 +133,17 @@ def ui(
 
 def published(root: Path) -> str:
     """Publishes; says what was done and where the leaderboards are in MLflow's pages."""
-    from forecast.tracking import sync as publish
+    from forecast import tracking
+    from forecast.tracking.store import shown
 
-    done = publish(root, tracking_uri(), now=time.time(), revision=revision(root))
+    done = tracking.sync(root, tracking_uri(), now=time.time(), revision=revision(root))
     counts = f"MLflow: {len(done.made)} runs made, {done.unchanged} already there, {len(done.set_aside)} set aside."
-    pages = [f"  {name}: http://127.0.0.1:5000{page}" for name, page in sorted(done.pages.items())]
-    return "\n".join([counts, *(["After `forecast ui` the leaderboards are at", *pages] if pages else [])])
+    server = shown(tracking.place(root, tracking_uri()).uri)
+    head, at = "After `forecast ui` the leaderboards are at", "http://127.0.0.1:5000"
+    if server.startswith("http"):
+        head, at = "The leaderboards are at", server.rstrip("/")
+    pages = [f"  {name}: {at}{page}" for name, page in sorted(done.pages.items())]
+    return "\n".join([counts, *([head, *pages] if pages else [])])
 
 
 def revision(root: Path) -> str:

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 import forecast
-from forecast import cli
+from forecast import cli, tracking
 from forecast.cli import doctor, run
 from forecast.system import files
 from tests.support import small_project
@@ -238,6 +238,21 @@ def test_compare_tells_several_series_by_mase(project: Path) -> None:
 def test_compare_puts_two_baselines_side_by_side_once(project: Path) -> None:
     rows = json.loads(small_project.command(project, "compare", "drift", "naive", "--format", "json").stdout)
     assert [(row["ranking"], row["difference"]) for row in rows] == [("baseline", 0.25)]
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("", "After `forecast ui` the leaderboards are at\n  wave: http://127.0.0.1:5000/#/1"),
+        ("http://me:secret@team:8080/", "The leaderboards are at\n  wave: http://...@team:8080/#/1"),
+    ],
+)
+def test_the_leaderboards_are_said_to_be_where_they_were_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, said: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setattr(tracking, "sync", lambda *_, **__: tracking.Published(pages={"wave": "/#/1"}))
+    assert run.published(tmp_path).partition("\n")[2] == said
 
 
 def test_a_model_that_is_called_by_a_path_is_refused(tmp_path: Path) -> None:
