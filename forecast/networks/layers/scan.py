@@ -121,9 +121,9 @@ def known(cell: Cell, dtype: tf.DType) -> bool:
 
 
 def contexts(x: tf.Tensor, first: tf.Tensor, columns: Sequence[int], decay: float, share: float) -> tf.Tensor:
-    """The context before every step, `(T, B, m)`: it is made of data, so one convolution gives all of it."""
+    """The context before every step, `(T, B, m)`: made of data, so one convolution gives it, without a gradient."""
     steps, count = tf.shape(x)[0], len(columns)
-    y = share * tensor_namespace.take(x, columns)
+    y = share * tf.stop_gradient(tensor_namespace.take(x, columns))
     line = tf.concat([tf.zeros_like(y[1:]), first[None], y[:-1]], 0)  # no row after t in the sum for t: it may be NaN
     powers = decay ** tf.cast(tf.range(steps)[::-1], x.dtype)
     past = tf.transpose(tf.reshape(line, [-1, tf.shape(first)[0] * count]))[..., None]
