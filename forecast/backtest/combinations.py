@@ -72,7 +72,7 @@ class Part:
         """`rows`: KEYS of one block; `values`: forecasts of every member at them."""
         errors = np.column_stack([rows["y"].to_numpy() - own for own in values.values()])
         size = pd.Series(np.abs(errors).mean(axis=1)).groupby([rows[c].to_numpy() for c in ("unique_id", "output")])
-        scaled = errors / size.transform("mean").to_numpy()[:, None]
+        scaled = errors / size.transform("mean").replace(0.0, 1.0).to_numpy()[:, None]
         known = np.isfinite(scaled).all(axis=1)
         about = [{name: str(records[name][key]) for name in values} for key in ("model", "kind")]
         return cls(tuple(values), about[0], about[1], rows["cutoff"].to_numpy()[known], scaled[known], task, best_set)

@@ -110,6 +110,16 @@ def test_networks_named_one_by_one_or_alone_have_weights_of_their_own():
         assert found["net"] > 0.9 > 2 * found.get("bad", 0.0)
 
 
+@pytest.mark.parametrize("members", [("all",), ("tied",)])
+def test_where_nobody_errs_the_members_count_alike(members):
+    times = pd.date_range("2024-01-01", periods=50, freq="h")
+    rows = pd.DataFrame({"unique_id": "flat", "output": "y", "cutoff": times, "y": 3.0})
+    values = {name: rows["y"].to_numpy() for name in "ab"}
+    records = {name: {"model": name, "kind": "network"} for name in "ab"}
+    own = Part.of(rows, values, records, TASK, model_confidence_set)
+    assert settle(Combination(members=members, weights="stacked"), own) == {"a": 0.5, "b": 0.5}
+
+
 def test_of_more_than_a_forecast_has_time_for_the_best_on_validation_are_members():
     names = tuple(f"net_{i:02d}" for i in range(MOST + 2))
     scales = [9.0, *np.ones(MOST), 9.0]
