@@ -268,13 +268,16 @@ def plot(name: str, dataset: Dataset, *, root: Path, path: Path) -> Path:
     panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
     for column, panel in zip(shown, panels, strict=True):
         _draw(panel, frame, dataset, column.column)
-        panel.set_ylabel(f"{column.column}\n{column.unit}".strip(), fontsize=9)
+        panel.set_ylabel(f"{column.column}\n{column.unit}".strip(), fontsize=9, parse_math=False)
     count = frame["unique_id"].nunique()
     some = f" (the first {MAX_SERIES} of {count} series)" if count > MAX_SERIES else ""
-    panels[0].set_title(f"{dataset.title}{some}. {dataset.licence.attribution}", fontsize=9, loc="left")
+    title = f"{dataset.title}{some}. {dataset.licence.attribution}"
+    panels[0].set_title(title, fontsize=9, loc="left", parse_math=False)
     if count > 1:  # below everything: over a panel it would hide lines
         lines, names = panels[0].get_legend_handles_labels()
-        figure.legend(lines, names, fontsize=8, ncols=MAX_SERIES, loc="outside lower center", frameon=False)
+        legend = figure.legend(lines, names, fontsize=8, ncols=MAX_SERIES, loc="outside lower center", frameon=False)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
     with files.atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
     return path

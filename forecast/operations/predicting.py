@@ -114,7 +114,7 @@ def draw(found: Forecast, path: Path, units: Mapping[str, str]) -> Path:
     axes = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
     for panel, ((unique_id, output), rows) in zip(axes, groups, strict=True):
         _draw(panel, found, str(unique_id), str(output), rows)
-        panel.set_ylabel(units.get(str(output), ""), fontsize=9)
+        panel.set_ylabel(units.get(str(output), ""), fontsize=9, parse_math=False)
     axes[0].legend(fontsize=8, frameon=False, ncols=4, loc="upper left")
     with files.atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
@@ -131,5 +131,5 @@ def _draw(panel: Any, found: Forecast, unique_id: str, output: str, rows: pd.Dat
     for name in map(percent, found.levels):
         low, high = rows[f"lo_{name}"], rows[f"hi_{name}"]
         panel.fill_between(rows["ds"], low, high, color=COLOUR, alpha=0.18, linewidth=0, label=f"{name} %")
-    panel.set_title(f"{unique_id}: {output}", fontsize=9, loc="left")
+    panel.set_title(f"{unique_id}: {output}", fontsize=9, loc="left", parse_math=False)
     panel.grid(visible=True, alpha=0.3)

@@ -246,7 +246,7 @@ def _drawn(panels: list[tuple[str, list[pd.DataFrame]]], title: str) -> bytes:
     figure = Figure(figsize=(8.5, 2.9 * len(panels) + 0.4), dpi=90)
     for axes, (name, origins) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
         _panel(axes, name, origins)
-    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left", parse_math=False)
     inch = 1 / figure.get_figheight()
     figure.subplots_adjust(left=0.09, right=0.98, top=1 - 0.6 * inch, bottom=0.4 * inch, hspace=0.4)
     buffer = io.BytesIO()
@@ -265,7 +265,7 @@ def _panel(axes: Any, name: str, origins: list[pd.DataFrame]) -> None:
     broken = pd.concat([part for origin in origins for part in (origin, origin.tail(1).assign(y_hat=float("nan")))])
     axes.plot(actual["ds"], actual["y"], color=INK, linewidth=1.2, label="actual")
     axes.plot(broken["ds"], broken["y_hat"], color=FORECAST, linewidth=1.4, marker=".", markersize=3, label=label)
-    axes.set_title(name, fontsize=9, loc="left")
+    axes.set_title(name, fontsize=9, loc="left", parse_math=False)  # `$` is a currency
     axes.tick_params(labelsize=8)
     axes.margins(x=0.01)
     axes.spines[["top", "right"]].set_visible(False)

@@ -155,3 +155,10 @@ def test_without_test_forecasts_there_is_no_picture(tmp_path):
     frame = forecasts(0.1, horizon=2, origins=1, seeds=1)
     frame.to_parquet(tmp_path / "forecasts.parquet")
     assert writing.forecast_plot(tmp_path / "forecasts.parquet", "lstm") is None
+
+
+def test_dollars_in_a_name_are_no_formula(tmp_path):
+    frame = forecasts(0.1, horizon=2, origins=12, seeds=1).assign(unique_id="a$^$b", block="test")
+    frame.to_parquet(tmp_path / "forecasts.parquet")
+    picture = writing.forecast_plot(tmp_path / "forecasts.parquet", "lstm on US$%$")
+    assert picture is not None and picture.startswith(b"\x89PNG")
