@@ -72,8 +72,8 @@ def cycles_in_words(n: int, spacing: Spacing) -> list[str]:
     for name in sorted(set(cycles) - set(known)):
         covered = n * step_size / cycles[name]
         said.append(
-            f"The test block covers {covered:.2f} of a {name}, not whole ones in enough origins: no harmonic of it is "
-            "taken out, and the tests count that cycle as dependence."
+            f"The test block is {covered:.2f} {name}s long, no whole number of them or too few origins: no harmonic "
+            f"of the {name} is taken out, and the tests count that cycle as dependence."
         )
     return said
 

@@ -184,8 +184,8 @@ def choice_sentence(results: Results) -> str:
 
 
 PURPOSES = {
-    "train": "everything fitted is fitted here: scaling, skip, weights",
-    "validation": "choices: hyper-parameters, early stopping, the chosen model",
+    "train": "scaling, and the first fit of everything; the second is on train and validation",
+    "validation": "choices: hyper-parameters, early stopping, combinations, the chosen model",
     "calibration": "the width of intervals",
     "test": "the scores on this page; looked at last, chosen from never",
 }

@@ -180,7 +180,7 @@ def _tiles(results: Results) -> list[tuple[str, str, str]]:
 def _limits(results: Results) -> list[str]:
     """What nobody should read into the result, next to the result."""
     market = "No trading cost is counted and no return is claimed"
-    outside = "Not compared with numerical weather prediction or other outside forecasts"
+    outside = "Not compared with outside forecasts, such as a weather service's, but for a row `service`"
     networks = (record for record in results.records.values() if record["kind"] == "network")
     sampled = {r for record in networks for seed in record["seeds"] for r in (seed.get("reason") or "").split("; ")}
     return [

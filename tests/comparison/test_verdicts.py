@@ -187,7 +187,7 @@ def test_a_cycle_that_the_block_does_not_cover_whole_is_left_in_and_said():
         cycles={"year": 365.2425, "week": 7.0},
     ).sentences  # fmt: skip
     assert "Tests take one harmonic of the week out of the losses." in said
-    assert any(line.startswith("The test block covers 0.82 of a year") for line in said)
+    assert any(line.startswith("The test block is 0.82 years long, no whole number of them") for line in said)
 
 
 def test_one_origin_without_any_actual_stops_no_comparison_and_is_said():

@@ -177,7 +177,7 @@ def test_what_memory_is_worth_is_told_against_the_memoryless_network(project):
 def test_what_not_to_read_into_the_result_stands_beside_it(page):
     verdict = "//article[@id='{}']//section[@class='verdict']"
     assert "Gridded reanalysis, not a station" in words(page.xpath(verdict.format(HOURLY))[0])
-    assert "numerical weather prediction" in words(page.xpath(verdict.format(HOURLY))[0])
+    assert "outside forecasts" in words(page.xpath(verdict.format(HOURLY))[0])
     assert "No trading cost is counted and no return is claimed" in words(page.xpath(verdict.format(DAILY))[0])
 
 
