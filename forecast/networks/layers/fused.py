@@ -65,7 +65,7 @@ def traced(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors, whole: bool) ->
     """From x `(B, T, C)`: h `(B, T, U)` and, of an LSTM, c after every step or, unless `whole`, after the last."""
     bias = tf.reshape(w["bias"], [-1, w["kernel"].shape[1]])
     given = x, tf.concat([w["kernel"], bias, w["recurrent_kernel"]], 0), *(first[name] for name in cell.states())
-    function = replace(RECURRENCES[type(cell)], whole=whole).recur
+    function = WHOLE[type(cell), whole].recur
     found: list[tf.Tensor] = tf.nest.flatten(compiled(function, x.dtype, *(len(one.shape) for one in given))(*given))
     steps = x.shape[1], x.shape[1] if whole else 1
     return [tf.ensure_shape(one, [x.shape[0], count, cell.units]) for one, count in zip(found, steps, strict=False)]
@@ -119,3 +119,5 @@ class Recurrence:
 
 
 RECURRENCES = {LSTM: Recurrence("LSTM", 1, 5), GRU: Recurrence("GRU", 2, 4), SimpleRNN: Recurrence("SIMPLE", 1, 1)}
+# Made once, as `compiled` tells their methods apart by the objects.
+WHOLE = {(cell, whole): replace(one, whole=whole) for cell, one in RECURRENCES.items() for whole in (False, True)}

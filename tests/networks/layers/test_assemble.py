@@ -238,10 +238,11 @@ def test_weights_of_another_network_are_refused_by_name_and_by_shape() -> None:
         layers.set_weights(model, weights | {"hidden/bias": np.zeros(2)})
 
 
-def test_second_model_of_the_same_cells_traces_no_recurrence_again() -> None:
+@pytest.mark.parametrize("name", ["simple", "lstm"])
+def test_second_model_of_the_same_cells_traces_no_recurrence_again(name: str) -> None:
     def build_and_run() -> int:
         keras.backend.clear_session(free_memory=False)
-        layers.assemble(network("simple"), seed=0)(drawn())
+        layers.assemble(network(name), seed=0)(drawn())
         return compiled.cache_info().misses
 
     assert build_and_run() == build_and_run()
