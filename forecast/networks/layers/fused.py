@@ -27,8 +27,9 @@ from forecast.networks.cells.gated import GRU, LSTM
 from forecast.networks.cells.simple import SimpleRNN
 from forecast.networks.inference.steppers import aligned
 
-# For every array that a Python function returns, what stands here parses NumPy's version: 20 us.
-script_ops.numpy_compat = SimpleNamespace(np_asarray=np.asarray)
+# For every array that a Python function returns, `np_asarray` of this private module parses NumPy's version: 20 us.
+if compat := getattr(script_ops, "numpy_compat", None):
+    script_ops.numpy_compat = SimpleNamespace(**{**vars(compat), "np_asarray": np.asarray})
 
 Array = Any  # a tf.TensorArray
 Tensors = Mapping[str, tf.Tensor]
