@@ -168,7 +168,7 @@ class _Search:
         )
         seconds, linear = 0.0, self.settings.folds * len({(m.net.states, m.family) for m in self.states})
         tried = (own or self.nets)[::2]
-        whole = (1 + len(self.rows)) * iterations_of(self.settings)
+        whole = (1 + len(self.rows)) * iterations_of(self.settings) * (3 + self.short) // 3  # linear models besides
         each = lm.Options(max_iterations=whole // (2 * len(tried)), bayesian=self.short)
         for net in tried:
             weights, plain = np.zeros(net.n_weights), replace(net, hidden=0)
@@ -203,8 +203,8 @@ class _Search:
             worst = CLEARLY_WORSE if number + 1 == self.settings.folds else 1 + 3 / (number + 1)
             limit, before = min(mean.values()) + np.log(worst), sum(self.starts[family] for family in families)
             families = {family for family in families if mean[family] < (np.inf if family == LINEAR else limit)}
-            a_start = (time.process_time() - begun) / before  # the last training is as a fold
-            seconds = a_start * sum(self.starts[family] for family in families) * (self.settings.folds - number)
+            a_start = (time.process_time() - begun) / before  # the last training is as two folds
+            seconds = a_start * sum(self.starts[family] for family in families) * (self.settings.folds + 1 - number)
             left = ", ".join(sorted(families))
             announce(f"Fold {number + 1} of {self.settings.folds}; left: {left}; about {seconds:.0f} s more.")
         if LINEAR in families and behind[LINEAR]:
