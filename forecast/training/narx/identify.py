@@ -120,7 +120,7 @@ def identify(
     if not kept:
         notes.append("Every net leaves its bounds under inputs not measured; trust it on inputs like those measured.")
     elif dropped := len(members) - len(kept):
-        notes.append(f"{dropped} nets were dropped: they left their bounds under inputs not measured.")
+        notes.append(f"Dropped for leaving their bounds under inputs not measured: {dropped} of the nets.")
     size = float(np.mean(scaling.y_scale))
     chosen = tuple(replace(m, held_out_rmse=m.held_out_rmse * size) for m in kept or members)
     return Identified(chosen, scaling, settings.start, tuple(notes))
