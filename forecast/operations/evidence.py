@@ -26,7 +26,6 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task, TaskColumn
 from forecast.data.panel import Panel, Series, from_frame, series_name
 from forecast.data.splits import Borders, cut, origins_of
-from forecast.data.windows import targets
 from forecast.forecaster.ensemble import Ensemble
 from forecast.forecaster.intervals import RAW, SCALES
 from forecast.operations.champion import Meta
@@ -122,7 +121,8 @@ class Case:
         parts = []
         for uid, at in rows.items():
             series = self.panel.by_id[uid]
-            actual = targets(series.values, at, horizon=self.panel.task.horizon, outputs=self.panel.outputs)
+            ahead = at[:, None] + np.arange(1, self.panel.task.horizon + 1)
+            actual = series.values[ahead, : self.panel.outputs]
             scale = np.array([self.scale[uid, output] for output in range(self.panel.outputs)])
             error = np.where(np.isfinite(actual), np.abs(actual - forecasts[uid]) / scale, 0.0).sum(axis=(1, 2))
             count = np.isfinite(actual).sum(axis=(1, 2))
@@ -282,9 +282,9 @@ def _ratios(
     names = panel.task.targets
     found = []
     for uid, values in champion.predict(panel, rows).items():
-        actuals = targets(panel.by_id[uid].values, rows[uid], horizon=panel.task.horizon, outputs=len(names))
+        ahead = rows[uid][:, None] + np.arange(1, panel.task.horizon + 1)
         for output, name in enumerate(names):
-            actual = actuals[:, :, output]
+            actual = panel.by_id[uid].values[ahead, output]
             promised = expected.get(series_name(uid, name, names))
             if promised is None or len(promised) != panel.task.horizon or not np.isfinite(actual).any():
                 continue
