@@ -77,12 +77,12 @@ def inputs_of(column: str, found: Collection[str]) -> tuple[str, ...]:
     return DERIVED[column][0] if column in DERIVED and column not in found else (column,)
 
 
-def require(found: Collection[str], dataset: Dataset, *, where: str) -> None:
-    """Raises `InputError` for the first column of the dataset that is neither there nor computable."""
+def require(found: Collection[str], dataset: Dataset, *, where: str, mend: str = MAP_IT) -> None:
+    """Raises `InputError`, which ends in `mend`, for the first column of the dataset neither there nor computable."""
     for column in dataset.columns:
         for name in () if column.asked is None else inputs_of(column.asked, found):
             if name not in found:
-                raise InputError(f"{missing_column(name, found, where)} {MAP_IT}")
+                raise InputError(f"{missing_column(name, found, where)} {mend}")
 
 
 def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.DataFrame:

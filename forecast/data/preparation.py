@@ -17,7 +17,7 @@ from forecast.data.calendars import check_calendar, ended, lengths
 from forecast.data.columns import adjusted, derive_and_select, joined, known_ahead, observed, require
 from forecast.data.quality import Violation
 from forecast.data.scaling import check_transforms
-from forecast.data.schema import KEYS, check_frame
+from forecast.data.schema import KEYS, MAP_IT, check_frame
 from forecast.data.sources import RawFrame, Request
 from forecast.data.splits import borders_of
 from forecast.system import files
@@ -119,6 +119,8 @@ def check_data(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
     else:
         request = Request(name=name, dataset=dataset, root=root, as_of=pd.Timestamp(pointer.as_of))
         raw = checked_raw(sources.read(request), dataset)
+    mend = f"If the entry asks for it since the snapshot was taken: `forecast fetch {name}`. Else: {MAP_IT}"
+    require([str(column) for column in raw.columns], dataset, where=pointer.snapshot, mend=mend)
     whole = looked_up(raw, name, dataset, root=root, where=pointer.snapshot)
     return prepare(whole, dataset, where=pointer.snapshot)[0]
 

@@ -57,6 +57,16 @@ def test_a_file_that_changed_after_its_snapshot_is_noticed(tmp_path: Path):
         preparation.check_data("mine", dataset(), root=tmp_path)
 
 
+def test_a_column_named_after_the_snapshot_was_taken_is_said_to_need_a_fetch(tmp_path: Path):
+    with_file(tmp_path, hourly().assign(wind=1.0))
+    snapshots.move_pointer(tmp_path, "mine", preparation.take_snapshot("mine", dataset(), root=tmp_path))
+    more = dataset(past_exogenous=[{"column": "wind"}])
+    with pytest.raises(InputError, match=r"'wind' is missing.* since the snapshot was taken: `forecast fetch mine`"):
+        preparation.check_data("mine", more, root=tmp_path)
+    snapshots.move_pointer(tmp_path, "mine", preparation.take_snapshot("mine", more, root=tmp_path))
+    assert list(preparation.check_data("mine", more, root=tmp_path)) == ["unique_id", "ds", "temp", "wind"]
+
+
 def test_daily_range_is_the_log_of_high_over_low():
     raw = pd.DataFrame(
         {"unique_id": "s", "ds": pd.to_datetime(["2024-01-02"]), "close": 1.0, "high": np.e, "low": 1.0}
