@@ -249,7 +249,9 @@ def _zone(table: pd.DataFrame, form: str | None, where: str) -> tuple[str | None
     twice = table.duplicated(["unique_id", "ds"]).any()
     for zone in ZONES if twice else ():
         try:
-            return zone, as_utc(table, form, time_zone=zone, wall_clock=False, where=where)
+            utc = as_utc(table, form, time_zone=zone, wall_clock=False, where=where)
         except InputError:
             continue
+        if not table.assign(ds=utc).duplicated(["unique_id", "ds"]).any():
+            return zone, utc
     return None, as_utc(table, form, time_zone=None, wall_clock=False, where=where)

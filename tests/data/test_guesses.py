@@ -98,6 +98,12 @@ def test_a_clock_that_is_put_back_is_found_by_its_hour_that_stands_twice(tmp_pat
     assert found["source"]["time_zone"] == "America/New_York" and "max_missing" not in found["target"]
 
 
+def test_a_row_that_stands_twice_in_winter_is_explained_by_no_clock(tmp_path):
+    times = pd.date_range("2024-01-01", periods=2000, freq="2h")
+    found = guessed(tmp_path, pd.DataFrame({"time": [*times, times[1]], "y": np.arange(2001.0)}))
+    assert "time_zone" not in found["source"] and found["calendar"] == {"kind": "regular", "freq": "2h"}
+
+
 def test_gaps_series_and_the_other_columns_are_shown(tmp_path):
     times = pd.date_range("2024-01-01", periods=600, freq="h")
     one = pd.DataFrame({"ds": times, "y": WAVE, "wind": np.where(np.arange(600) < 9, np.nan, 1.0)}).drop(index=[5, 6])
