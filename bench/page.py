@@ -160,7 +160,8 @@ def beside(root: Path) -> str:
     """A day ahead, ours and the peers, per dataset; each peer with the corrected p of our chosen row being better."""
     path = root / "bench" / "results" / "beside.json"
     found = read_json(path) if path.exists() else {"rows": {}}
-    lines = about(found) if found["rows"] else ["Not run: `make beside`."]
+    parts = {key: {**row, "peers": row["rows"]} for key, row in found["rows"].items()}
+    lines = about({**found, "rows": parts}) if parts else ["Not run: `make beside`."]
     for name in dict.fromkeys(key.partition("/")[0] for key in found["rows"]):
         own = [row for key, row in found["rows"].items() if key.startswith(f"{name}/")]
         rows = with_tests({model: each for row in own for model, each in row["rows"].items()})

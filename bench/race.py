@@ -9,6 +9,7 @@ read from what that run kept of its costs.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from bench.published import FILES, folder_of
 from bench.race_page import DATASETS, SIZES
 from bench.racer import CONTENDERS
 from bench.recipes import ETT_ROWS, etth1
-from bench.results_file import RESULTS, ROOT, ResultsFile, Row, options_of
+from bench.results_file import RESULTS, ROOT, ResultsFile, Row, command, options_of, wanted
 from forecast.system.files import read_json
 
 DATA = ROOT.parent / "shared" / "data" / "benchmarks"
@@ -68,18 +69,21 @@ def grid(project: Path, dataset: str) -> Row:
     return {"CPU s": sum(costs.values()), "networks": len(networks), "networks' CPU s": sum(own)}
 
 
+@command
 def main() -> None:
     parser = options_of(__doc__, DATA)
     parser.add_argument("--limit", type=float, default=60, help="CPU seconds of the longest training")
     parser.add_argument("--run", type=Path, default=ROOT, help="the project whose comparison is finished")
     options = parser.parse_args()
     store = ResultsFile(RESULTS / "race.json")
-    for key, task in tasks(options.limit).items():
-        if options.only in key and (options.again or not store.done(key)):
-            store.write(key, measured(task, options.data, options.run))
-            print(key, store.rows[key].get("not run", "measured"), flush=True)
+    every = tasks(options.limit)
+    for key in wanted(every, options.only):
+        if options.again or not store.done(key):
+            row = measured(every[key], options.data, options.run)
+            store.write(key, row)
+            print(key, row.get("not run", "measured"), flush=True)
     page.write()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

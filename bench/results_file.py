@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import functools
 import os
 import platform
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from forecast.system.errors import InputError
+from forecast.system.errors import ForecastError, InputError
 from forecast.system.files import read_json, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,6 +51,36 @@ def options_of(doc: str | None, data: Path | None = None) -> argparse.ArgumentPa
     return parser
 
 
+def command(main: Callable[[], None]) -> Callable[[], int]:
+    """The exit code of `forecast` for it; what is expected to go wrong is one line."""
+
+    @functools.wraps(main)
+    def told() -> int:
+        try:
+            main()
+        except ForecastError as error:
+            print(error, file=sys.stderr)
+            return error.exit_code
+        except KeyboardInterrupt:
+            print(
+                "\nInterrupted. Rows that were measured are kept; the same command goes on from there.",
+                file=sys.stderr,
+            )
+            return 130
+        return 0
+
+    return told
+
+
+def wanted(keys: Iterable[str], only: str) -> list[str]:
+    """The keys that contain `only`; `InputError` where none does."""
+    every = list(keys)
+    if found := [key for key in every if only in key]:
+        return found
+    groups = ", ".join(dict.fromkeys(f"{key.partition('/')[0]}/..." for key in every))
+    raise InputError(f"{only!r} is part of no row's name; rows are called {groups}, {every[-1]} among them.")
+
+
 @dataclass
 class ResultsFile:
     """The rows of one benchmark by key, in the order in which they were first measured."""
@@ -64,23 +96,32 @@ class ResultsFile:
         if found["machine"] != dict(self.machine):
             raise InputError(
                 f"{self.path} was measured on another machine ({_shown(found['machine'])}), this one is "
-                f"{_shown(self.machine)}: rows of two machines are not mixed. Move the file away to measure here."
+                f"{_shown(self.machine)}: rows of two machines are not mixed. To measure here, move the file away: "
+                f"mv {self.path} {self.path}.other"
             )
         self.rows = found["rows"]
 
     def done(self, key: str) -> bool:
         """Measured already, all peers included; a row that says why it was not run is tried again."""
-        row = self.rows.get(key, {"not run": "never"})
-        return not any("not run" in part for part in (row, *row.get("peers", {}).values()))
+        return _whole(self.rows.get(key, {"not run": "never"}))
 
     def write(self, key: str, row: Row) -> None:
-        """Into the file as it now is: another command may have written rows of its own since this one began."""
+        """Into the file as it now is: another command may have written rows of its own since this one began.
+
+        A row that was measured before is not replaced by the reason why it, or a peer of it, could not be again.
+        """
         if self.path.exists():
             self.rows = read_json(self.path)["rows"]
+        if self.done(key) and not _whole(row):
+            return
         load = round(os.getloadavg()[0], 1)
         self.rows[key] = row | {"date": datetime.date.today().isoformat(), "load": load}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.path, {"machine": dict(self.machine), "rows": self.rows})
+
+
+def _whole(row: Row) -> bool:
+    return not any("not run" in part for part in (row, *row.get("peers", {}).values()))
 
 
 def _shown(described: Mapping[str, Any]) -> str:

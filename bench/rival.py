@@ -136,25 +136,50 @@ def neuralforecast(task: Task) -> tuple[Run, tuple[str, ...]]:
         shape = found["unique_id"].nunique(), found["cutoff"].nunique(), -1
         names = [name for name in found.columns if name not in ("unique_id", "ds", "cutoff", "y")]
         table = np.sort(np.stack([found[name].to_numpy().reshape(shape) for name in names]), axis=0)
-        return {"forecasts": {"point": table[len(table) // 2], "quantiles": table}}
+        note = {"note": _searched(task, library.models[0])} if kind == "AutoLSTM" else {}
+        return {"forecasts": {"point": table[len(table) // 2], "quantiles": table}, **note}
 
     return run, ("neuralforecast", "torch")
 
 
 def _auto_lstm(task: Task, frame: pd.DataFrame, loss: Any) -> Any:
-    """Its own search space by Optuna, in this process."""
+    """Its own search space by Optuna, in this process, with limits in CPU time, which other work does not shorten.
+
+    A training that is cut is validated where it ended, so its trial counts; the best is trained again as long at most.
+    """
     from neuralforecast.auto import AutoLSTM
+    from optuna.samplers import TPESampler
+    from pytorch_lightning import Callback
 
     space = AutoLSTM.get_default_config(h=task["horizon"], backend="optuna")
+    began = _cpu()
+
+    class Cut(Callback):  # type: ignore[misc]
+        def on_train_start(self, trainer: Any, module: Any) -> None:
+            self.began = _cpu()
+
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            trainer.should_stop = trainer.should_stop or _cpu() - self.began > task["training limit"]
 
     def config(trial: Any) -> dict[str, Any]:
         quiet = {"enable_progress_bar": False, "logger": False, "enable_checkpointing": False, "accelerator": "cpu"}
-        return {**space(trial), "hist_exog_list": past_columns(frame), **quiet}
+        return {**space(trial), "hist_exog_list": past_columns(frame), "callbacks": [Cut()], **quiet}
+
+    def enough(study: Any, _: Any) -> None:
+        if _cpu() - began > task["search limit"]:
+            study.stop()
 
     return AutoLSTM(
         h=task["horizon"], loss=loss(quantiles=list(QUANTILES)), config=config, backend="optuna",
-        num_samples=task["trials"], alias="m",
+        num_samples=task["trials"], search_alg=TPESampler(seed=0), callbacks=[enough], alias="m",
     )  # fmt: skip
+
+
+def _searched(task: Task, model: Any) -> str:
+    """How many trials gave a loss, and the limits they had."""
+    done = sum(trial.value is not None for trial in model.results.trials)
+    limits = f"none begun after {task['search limit']} CPU s, a training cut at {task['training limit']}"
+    return f"{done} of {task['trials']} trials, {limits}"
 
 
 def block_rnn(task: Task) -> tuple[Run, tuple[str, ...]]:

@@ -8,13 +8,14 @@ met when the lower 95 % bound of the ratio, peer's time over ours, reaches it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from bench import page
-from bench.results_file import RESULTS, ROOT, ResultsFile, Row, options_of
+from bench.results_file import RESULTS, ROOT, ResultsFile, Row, command, options_of, wanted
 from bench.turns import COPIES, Contender, NotRun, measured, ratio
 
 SIZES = {"small": (32, 24, 64), "large": (64, 48, 128), "window": (32, 168, 64)}  # units, steps, batch
@@ -30,16 +31,19 @@ STEP_BARS = {
 PREDICT_MS = {"p50": 3.0, "p99": 10.0}
 
 
+@command
 def main() -> None:
     parser = options_of(__doc__)
     parser.add_argument("--turns", type=int, default=8, help="turns of every contender that count")
     options = parser.parse_args()
     store = ResultsFile(RESULTS / "speed.json")
-    for key, task in tasks().items():
-        if options.only in key and (options.again or not store.done(key)):
+    every = tasks()
+    for key in wanted(every, options.only):
+        if options.again or not store.done(key):
+            task = every[key]
             row = predict_row() if task["what"] == "predict" else compared(task, options.turns)
             store.write(key, row)
-            print("\n".join(page.speed_lines({key: store.rows[key]})), flush=True)
+            print("\n".join(page.speed_lines({key: row})), flush=True)
     page.write()
 
 
@@ -118,4 +122,4 @@ def predict_row(calls: int = 500) -> Row:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

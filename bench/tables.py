@@ -10,6 +10,7 @@ published; a table without its file says so, and so does a row that nobody had t
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ import pandas as pd
 from bench import beijing, cascaded_tanks, page
 from bench.published import FILES, TABLES, folder_of
 from bench.recipes import ETT_ROWS, KINDS, RECIPES, etth1, exchange, m4, mase, measure
-from bench.results_file import RESULTS, ROOT, ResultsFile, Row, options_of
+from bench.results_file import RESULTS, ROOT, ResultsFile, Row, command, options_of, wanted
 from forecast.system.errors import ForecastError
 
 DATA = ROOT.parent / "shared" / "data" / "benchmarks"
@@ -123,20 +124,20 @@ def _tanks(seed: int) -> Measure:
     return identified
 
 
+@command
 def main() -> None:
     parser = options_of(__doc__, DATA)
     parser.add_argument("--repetitions", type=int, default=10, help="whole procedures on the tanks")
     parser.add_argument("--seeds", type=int, default=1, help="of the networks of the long tables")
     options = parser.parse_args()
     store = ResultsFile(RESULTS / "tables.json")
-    for key, own in rows(options.repetitions, options.seeds).items():
-        before = store.rows.get(key, {})
-        if options.only in key and (
-            options.again or not store.done(key) or before.get("seeds", own.seeds) < own.seeds
-        ):
+    every = rows(options.repetitions, options.seeds)
+    for key in wanted(every, options.only):
+        own, before = every[key], store.rows.get(key, {})
+        if options.again or not store.done(key) or before.get("seeds", own.seeds) < own.seeds:
             found = tried(own, options.data, {} if options.again else before)
             store.write(key, {"table": own.table, "name": own.name, "column": own.column} | found)
-            print(key, store.rows[key].get("not run") or f"{store.rows[key]['value']:.3f}", flush=True)
+            print(key, found.get("not run") or f"{found['value']:.3f}", flush=True)
     page.write()
 
 
@@ -153,4 +154,4 @@ def tried(own: Own, data: Path, before: Row) -> Row:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ from bench.peers.locks import split
 from bench.published import FILES, TABLES, folder_of
 from bench.results_file import ROOT, ResultsFile
 from forecast.system.errors import InputError
-from forecast.system.files import write_json
+from forecast.system.files import read_json, write_json
 
 HERE = {"processor": "one", "cores": 2}
 
@@ -45,7 +46,7 @@ def test_a_ratio_is_paired_by_turn_and_its_bound_is_that_of_a_t_test() -> None:
 def test_rows_of_another_machine_are_not_added_to(tmp_path: Path) -> None:
     ResultsFile(tmp_path / "speed.json", HERE).write("a", {"ms": 1.0})
     assert ResultsFile(tmp_path / "speed.json", HERE).done("a")
-    with pytest.raises(InputError, match=r"another machine .*cores 2.*cores 4.*Move the file away"):
+    with pytest.raises(InputError, match=r"another machine .*cores 2.*cores 4.*move the file away"):
         ResultsFile(tmp_path / "speed.json", HERE | {"cores": 4})
 
 
@@ -62,6 +63,51 @@ def test_a_row_that_was_not_run_is_tried_again(tmp_path: Path) -> None:
     store.write("a", {"not run": "no time"})
     store.write("b", {"ms": 1.0, "peers": {"torch": {"not run": "not installed"}}})
     assert not store.done("a") and not store.done("b") and not store.done("c")
+
+
+def test_a_measured_row_is_not_replaced_by_a_reason_why_it_was_not_measured_again(tmp_path: Path) -> None:
+    store = ResultsFile(tmp_path / "race.json", HERE)
+    absent = {"not run": "no data"}
+    for row in (absent, {"s": 1.0}, absent, {"s": 3.0, "peers": {"torch": absent}}):
+        store.write("a", row)
+    assert ResultsFile(tmp_path / "race.json", HERE).rows["a"]["s"] == 1.0
+    store.write("a", {"s": 2.0})
+    assert store.rows["a"]["s"] == 2.0
+
+
+@pytest.mark.parametrize("bench", [beside, race, speed, tables], ids=lambda bench: bench.__name__)
+def test_a_bench_that_cannot_begin_says_so_in_one_line(
+    bench: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench, "RESULTS", tmp_path)
+    monkeypatch.setattr("sys.argv", ["bench", "--only", "nonsense"])
+    assert bench.main() == 2
+    assert re.fullmatch(r"'nonsense' is part of no row's name; rows are called .*\n", capsys.readouterr().err)
+    kept = tmp_path / f"{bench.__name__.removeprefix('bench.')}.json"
+    write_json(kept, {"machine": HERE, "rows": {}})
+    assert bench.main() == 2 and read_json(kept)["machine"] == HERE
+    assert re.fullmatch(rf".* another machine .*: mv {kept} {kept}.other\n", capsys.readouterr().err)
+
+
+def test_an_interrupted_bench_keeps_what_it_measured_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def measured(name: str, who: str, *_: object) -> dict[str, dict[str, float]]:
+        asked.append(who)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return {who: {"MAE": 1.0}}
+
+    monkeypatch.setattr(beside, "RESULTS", tmp_path)
+    monkeypatch.setattr(beside, "measured", measured)
+    monkeypatch.setattr(page, "write", lambda: None)
+    monkeypatch.setattr("sys.argv", ["bench", "--only", "dublin/"])
+    assert beside.main() == 130 and "goes on from there" in capsys.readouterr().err
+    assert beside.main() == 0
+    first, *others = beside.CONTENDERS
+    assert asked == [first, others[0], *others]
 
 
 def test_an_absent_peer_becomes_a_row_that_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -235,6 +281,30 @@ def test_peers_of_a_day_ahead_are_tested_together_and_one_that_is_absent_says_so
     assert beside.run({"who": "darts BlockRNN"}, limit=1)["not run"] == "not installed: make bench-setup"
     (found,) = beside.measured("beijing", "ours", tmp_path, limit=1).values()
     assert "is not in the data folder" in found["not run"]
+
+
+def test_a_day_ahead_names_the_versions_of_every_row(tmp_path: Path) -> None:
+    store = ResultsFile(tmp_path / "bench" / "results" / "beside.json", HERE)
+    store.write("dublin/far", {"rows": {"far": {"MAE": 1.0, "CPU s": 2.0, "versions": {"torch": "2.1"}}}})
+    store.write("dublin/gone", {"rows": {"gone": {"not run": "failed"}}})
+    shown = page.beside(tmp_path).splitlines()
+    assert shown[1] == "Versions: torch 2.1." and "| gone | not run | | | | failed |" in shown
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not beside.PEERS.exists(), reason="needs make bench-setup")
+def test_a_search_out_of_time_is_scored_by_the_trials_it_finished(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    times = pd.date_range("2024-01-01", periods=700, freq="h")
+    wave = np.sin(np.arange(700) * 2 * np.pi / 24)
+    frame = pd.DataFrame({"unique_id": "a", "ds": times, "y": wave, "wind": wave[::-1]})
+    monkeypatch.setattr(beside, "SCRATCH", tmp_path)
+    monkeypatch.setattr(beside, "FRAMES", {"wave": lambda _: frame})
+    who, settings = "neuralforecast AutoLSTM", {**beside.SETTINGS, "search limit": 0, "training limit": 0}
+    row = beside.measured("wave", who, tmp_path, limit=600, settings=settings)[who]
+    assert row["note"] == "1 of 8 trials, none begun after 0 CPU s, a training cut at 0"
+    assert 0 < row["CRPS"] < row["MAE"] < 5
 
 
 def test_the_airports_are_read_only_after_this_version_has_opened_the_confirmation_set(
