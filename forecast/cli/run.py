@@ -54,7 +54,7 @@ def run(
     made: list[tuple[ProjectPaths, Sequence[str], Path]] = []
     with locked(project / RUN_LOCK, what="`forecast run`"):
         try:
-            _prepared(project)
+            _prepared(project, dataset)
             datasets, models = chosen(project, dataset, model)
             environment = {**os.environ, JOBS_VARIABLE: str(jobs or default_jobs(os.environ))}
             if models:
@@ -82,22 +82,27 @@ def run(
 
 
 def chosen(root: Path, dataset: str, model: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(datasets, models) that the two options name; `InputError` with the nearest name for an unknown one."""
+    """(datasets, models) that the two options name; `InputError` with the nearest name for an unknown one, and for a
+    data set without stages of its own."""
     from forecast.config.datasets import load_dataset, load_datasets
     from forecast.config.experiment import load_models
 
     models = tuple(name.strip() for name in model.split(",") if name.strip())
     folder = ProjectPaths.of(root).configs
     load_models(folder).selected(models)
-    if dataset:
-        load_dataset(dataset, folder)
-        return (dataset,), models
-    return load_datasets(folder).run, models
+    datasets = load_datasets(folder).run
+    if not dataset:
+        return datasets, models
+    load_dataset(dataset, folder)
+    if dataset not in datasets and not models:
+        wanted = ", ".join((*datasets, dataset))
+        raise InputError(f"configs/datasets.yaml: only entries in `run` have stages. Write `run: [{wanted}]`.")
+    return (dataset,), models
 
 
-def _prepared(root: Path) -> None:
+def _prepared(root: Path, dataset: str) -> None:
     print("Checking configs and data", flush=True)
-    faults = [error for *_, error in checked(root) if error is not None]
+    faults = [error for *_, error in checked(root, dataset) if error is not None]
     if faults:
         raise all_of(faults)
     for path in _remove_leftovers(root):

@@ -19,6 +19,7 @@ import forecast
 from forecast import cli, tracking
 from forecast.cli import doctor, run
 from forecast.system import files
+from forecast.system.errors import InputError
 from tests.support import small_project
 
 HEAVY = ("tensorflow", "keras", "mlflow", "optuna", "statsforecast", "numba", "matplotlib")
@@ -294,6 +295,25 @@ def test_a_name_that_does_not_fit_is_answered_with_the_nearest(
     done = small_project.command(project, *words)
     assert done.returncode == 2
     assert said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_run_of_one_data_set_is_stopped_by_its_own_faults_alone(tmp_path: Path) -> None:
+    root = small_project.write(tmp_path / "project", datasets=("wave", "other"))
+    entries = yaml.safe_load((root / "configs" / "datasets.yaml").read_text())
+    entries["datasets"]["other"] = {**entries["datasets"]["other"], "past_exogenous": [{"column": "wind"}]}
+    small_project.write_yaml(root / "configs" / "datasets.yaml", entries)
+    run._prepared(root, "wave")
+    with pytest.raises(InputError, match="'wind' is missing"):
+        run._prepared(root, "other")
+
+
+def test_an_entry_outside_of_run_has_stages_only_beside_the_pipeline(tmp_path: Path) -> None:
+    root = small_project.write(tmp_path / "project", datasets=("wave", "other"))
+    entries = yaml.safe_load((root / "configs" / "datasets.yaml").read_text())
+    small_project.write_yaml(root / "configs" / "datasets.yaml", {**entries, "run": ["wave"]})
+    assert run.chosen(root, "other", "drift") == (("other",), ("drift",))
+    with pytest.raises(InputError, match=r"Write `run: \[wave, other\]`"):
+        run.chosen(root, "other", "")
 
 
 def test_doctor_names_the_repair_for_what_is_wrong(tmp_path: Path) -> None:
