@@ -53,7 +53,7 @@ def compared(frame: pd.DataFrame, models: list[str], tuning: dict[str, Any]) -> 
     networks = ", ".join(model for model in models if model not in MODELS.values())
     found[NETWORK]["about"] = f"{network}, by validation, of {networks}"
     for name, p in zip(MODELS, holm([test.p for test in tests]), strict=True):
-        found[name]["about"] = f"p that the network is better: {p:.3f}"
+        found[name]["about"] = f"p that the network is better: {'< 0.001' if p < 0.001 else f'{p:.3f}'}"
     return found
 
 

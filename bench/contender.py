@@ -7,7 +7,7 @@ not; then every line on its input, a number of calls, is answered by a line with
 It runs on one thread and takes CPU time, which other processes do not change. What is timed, on 8 input channels:
 
     step      two layers of one cell with outputs at every step, mean squared output, gradients, one plain step
-    forward   the same two layers and a linear read-out at every step (ours: NumPy inference)
+    forward   the same two layers and a linear read-out at every step (ours: what inference runs)
     predict   one forecast with intervals from a saved model (ours alone)
 """
 

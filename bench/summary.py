@@ -48,11 +48,11 @@ def steps(rows: Rows) -> str:
 
 
 def passes(rows: Rows) -> str:
-    """NumPy's forward pass, and one forecast."""
+    """The forward pass of inference, and one forecast."""
     found = _compared(rows, "forward")
     ms = next((row["ms"] for row in rows.values() if row.get("what") == "predict" and "ms" in row), None)
     one = f"; one `predict` {ms['p50']:.1f} ms, 99 % below {ms['p99']:.1f} ms" if ms else ""
-    return found and f"Speed of a forward pass in NumPy: {found}{one}"
+    return found and f"Speed of a forward pass: {found}{one}"
 
 
 def race(rows: Rows) -> str:
