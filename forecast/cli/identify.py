@@ -69,7 +69,7 @@ def _result(entries: Sequence[Entry]) -> dict[str, Any]:
         | {part: files.json_number(getattr(one, part)) for part in ("validation", "test")}
         for one in entries
     ]
-    return {"sentence": sentence, "rows": rows, "run": first.run[:, 0].tolist()}
+    return {"sentence": sentence, "rows": rows, "run": [files.json_number(value) for value in first.run[:, 0]]}
 
 
 def _save(entries: Sequence[Entry], folder: Path, result: dict[str, Any]) -> None:

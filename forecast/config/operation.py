@@ -186,7 +186,7 @@ class Record(Config):
     record: str | None = None
     sampling_time: float = Field(default=1.0, gt=0)
     validation: Share = 0.25
-    test: Share | tuple[str, ...] = 0.2
+    test: Share | tuple[str | int, ...] = 0.2
     rows: tuple[Simulator, ...] = Field(get_args(Simulator), min_length=1)
     seed: int = Field(0, ge=0)
 

@@ -27,7 +27,7 @@ from forecast.training.narx.experiment import Array, Experiment
 
 Fit = Callable[[Sequence[Experiment], int], Model]
 
-WARM_UP = 20  # rows of a whole record that are measured; more than any row's delays
+WARM_UP = 20  # rows of a whole record that are measured; more for a model whose delays reach farther
 HELD_OUT = divideblock(0.8, 0.2, 0.0)  # of the rows a net is fitted on: where its training stops
 
 Block = tuple[Experiment, Experiment]
@@ -61,10 +61,11 @@ def compete(record: Record, experiments: Mapping[str, Experiment]) -> list[Entry
 
 
 def split(
-    experiments: Mapping[str, Experiment], part: float | tuple[str, ...]
+    experiments: Mapping[str, Experiment], part: float | tuple[str | int, ...]
 ) -> tuple[dict[str, Experiment], list[Block]]:
     """What is fitted, and the free runs behind it: the share of each record at its end, or whole records by name."""
     if isinstance(part, tuple):
+        part = tuple(map(str, part))
         if unknown := set(part) - set(experiments):
             raise InputError(f"There is no record {sorted(unknown)} to test on; the file has {sorted(experiments)}.")
         blocks = [(e.part(slice(WARM_UP)), e.part(slice(WARM_UP, None))) for e in map(experiments.get, part) if e]
@@ -99,10 +100,13 @@ def judged(model: Model, blocks: Sequence[Block]) -> tuple[Array, Array]:
 
 
 def _free(model: Model, before: Experiment, rows: Experiment) -> Array:
-    state = model.prepare(before.u, before.y)
-    if model.net.feedback:
-        return model.parallel(rows.u, state).y
-    return model.series_parallel(rows.u, np.full_like(rows.y, np.nan), state).y  # sees no y
+    """(rows, O); NaN in the first rows of a net whose delays reach farther back than what is measured before."""
+    u, y = np.concatenate([before.u, rows.u]), np.concatenate([before.y, rows.y])
+    begun, run = max(len(before), model.start), np.full_like(y, np.nan)
+    state = model.prepare(u[:begun], y[:begun])
+    free = model.parallel(u[begun:], state) if model.net.feedback else model.series_parallel(u[begun:], None, state)
+    run[begun:] = free.y
+    return run[len(before) :]
 
 
 def _narx(experiments: Sequence[Experiment], seed: int) -> Model:

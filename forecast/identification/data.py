@@ -59,10 +59,8 @@ def divideind(train: Iterable[int], validation: Iterable[int] = (), test: Iterab
         labels = np.full(rows, UNUSED)
         for label, numbers in chosen.items():
             if numbers and (min(numbers) < 0 or max(numbers) >= rows):
-                raise InputError(
-                    f"divideind: {NAMES[label]} rows reach from {min(numbers)} to {max(numbers)}; the experiment has "
-                    f"rows 0 to {rows - 1}."
-                )
+                found = f"divideind: {NAMES[label]} rows reach from {min(numbers)} to {max(numbers)}"
+                raise InputError(f"{found}; the experiment has rows 0 to {rows - 1}.")
             labels[numbers] = label
         return labels
 
@@ -129,7 +127,7 @@ def decimate(experiment: Experiment, every: int) -> Experiment:
 
     A mean over a missing y is missing; rows at the end that fill no mean are left out.
     """
-    if not 1 <= every <= len(experiment) // 2:
+    if not isinstance(every, int | np.integer) or not 1 <= every <= len(experiment) // 2:
         raise InputError(f"`every` is {every}; wanted whole rows from 1 to half of the {len(experiment)} there are.")
     tables = {name: means(table, every) for name, table in vars(experiment).items() if table is not None}
     return experiment.changed(**tables).part(slice(every - 1, None, every))

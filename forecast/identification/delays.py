@@ -64,7 +64,7 @@ def partial_autocorrelation(acf: Array) -> Array:
 
 
 def _parts(series: Any) -> list[Array]:
-    several = isinstance(series, list | tuple) and all(np.ndim(part) for part in series)  # else numbers, or a frame
+    several = isinstance(series, list | tuple) and all(np.size(part) > 1 for part in series)  # else rows, or a frame
     parts = [columns("series", part)[:, 0] for part in (series if several else [series])]
     if not parts or not any(np.isfinite(part).any() for part in parts):
         raise InputError("No observed value to correlate. Give the errors of at least one run.")
@@ -108,10 +108,8 @@ def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) ->
     inputs, outputs = sizes_of(experiments)
     rows = min(map(len, experiments))
     if rows < 4 * longest:
-        raise InputError(
-            f"Delays up to {longest} steps were asked of an experiment of {rows} rows; at least {4 * longest} are "
-            "needed. Lower `longest`, or leave short experiments out."
-        )
+        need = f"of an experiment of {rows} rows; at least {4 * longest} are needed"
+        raise InputError(f"Delays up to {longest} steps were asked {need}. Lower `longest`, or leave short ones out.")
     measured = [[e.y[:, o] for e in experiments] for o in range(outputs)]
     acf = [autocorrelation(y, longest) for y in measured]
     feedback = sorted({delay for each in acf for delay in _feedback(each)})[:most]
@@ -141,6 +139,8 @@ def arx_order(
 
     All models up to `longest` past outputs and inputs are fitted to the same rows.
     """
+    if criterion not in ("aic", "bic"):
+        raise InputError(f"`criterion` is {criterion!r}; wanted 'aic' or 'bic'.")
     inputs, outputs = sizes_of(experiments)
     x, y = arx_regressors(experiments, longest, longest)
     if len(y) <= x.shape[1]:

@@ -115,11 +115,11 @@ class Model:
         check_first(self.net, "the series", outputs, self.start)
         return self._run(inputs, outputs).state
 
-    def series_parallel(self, u: npt.ArrayLike | None, y: npt.ArrayLike, state: State | None = None) -> LoopRun:
+    def series_parallel(self, u: npt.ArrayLike | None, y: npt.ArrayLike | None, state: State | None = None) -> LoopRun:
         """Open loop: y at every row of y (T, O), forecast from the measured rows before it.
 
         Without a state the first `start` rows fill the delays and are NaN in the result. Where y is missing, its
-        forecast is fed back.
+        forecast is fed back. A net without feedback needs no y: None.
         """
         inputs, outputs = self._columns(u, y)
         if state is not None:
@@ -142,10 +142,8 @@ class Model:
             return self._run(inputs, None, start)
         measured = _table("y", start, self.outputs)
         if not self.start <= len(measured) <= len(inputs):
-            raise InputError(
-                f"A free run of {self.net.kind} over {len(inputs)} rows got {len(measured)} measured rows of y to "
-                f"start from; wanted at least {self.start} and no more than the rows of u."
-            )
+            found = f"A free run of {self.net.kind} over {len(inputs)} rows got {len(measured)} measured rows of y to"
+            raise InputError(f"{found} start from; wanted at least {self.start} and no more than the rows of u.")
         run = self._run(inputs[len(measured) :], None, self.prepare(inputs[: len(measured)], measured))
         return LoopRun(np.concatenate([measured, run.y]), run.state)
 
@@ -155,11 +153,10 @@ class Model:
         A net whose y[t] depends on u[t] itself needs the input of that row, `u_next` (I,).
         """
         inputs, outputs = self._columns(u, y)
-        if self.inputs and self.net.shift == 0 and u_next is None:
-            raise InputError(
-                f"{self.net.kind} uses u of the very row it forecasts; the next step needs `u_next`, the input then. "
-                "Give it, or train a net whose input delays begin at 1."
-            )
+        delays = [m.net.shift + min(m.net.dead_times, default=0) for m in self.members if isinstance(m.net, Net)]
+        if self.inputs and 0 in delays and u_next is None:
+            need = f"{self.net.kind} uses u of the very row it forecasts; the next step needs `u_next`, the input then"
+            raise InputError(f"{need}. Give it, or train a net whose input delays begin at 1.")
         beyond = np.zeros(self.inputs) if u_next is None else u_next
         longer = np.vstack([inputs, _table("u_next", np.reshape(beyond, (1, -1)), self.inputs)])
         return self.series_parallel(longer, np.vstack([outputs, np.full((1, self.outputs), np.nan)])).y[1:]
@@ -170,7 +167,7 @@ class Model:
         inputs, outputs = self._columns(u, y)
         state = self.prepare(inputs[: self.start], outputs[: self.start])
         rows = len(outputs) - self.start
-        if not 1 <= steps < rows:
+        if steps not in range(1, rows):
             raise InputError(f"{steps} steps ahead of {rows} rows; wanted at least 1 and fewer than the rows.")
         later = self.scaling.scale_u(inputs[self.start :]), self.scaling.scale_y(outputs[self.start :])
         loop, weights = self.numerics()
@@ -260,8 +257,10 @@ class Model:
                 "(`train_parallel`), choose it for simulation, or use its one-step forecasts alone."
             )
 
-    def _columns(self, u: npt.ArrayLike | None, y: npt.ArrayLike) -> tuple[Array, Array]:
-        outputs = _table("y", y, self.outputs)
+    def _columns(self, u: npt.ArrayLike | None, y: npt.ArrayLike | None) -> tuple[Array, Array]:
+        if y is None and not self.net.feedback:
+            y = np.full((len(np.asarray(u)), self.outputs), np.nan)
+        outputs = _table("y", np.nan if y is None else y, self.outputs)
         inputs = self._inputs(u, len(outputs))
         if len(inputs) != len(outputs):
             raise InputError(f"u has {len(inputs)} rows and y has {len(outputs)}; wanted one of each for every time.")

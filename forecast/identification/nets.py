@@ -96,10 +96,9 @@ class Net:
     def narx(self, inputs: int, outputs: int) -> Narx:
         """The same net in the form that has exact derivatives of its free run; `InputError` unless `is_narx`."""
         if not self.is_narx:
-            raise InputError(
-                f"Closed-loop training is for narx and nar nets with one hidden layer; this is a {self.kind} with "
-                f"{len(self.hidden)}. Train it in open loop and run it in closed loop, or take one hidden layer."
-            )
+            found = f"Closed-loop training is for narx and nar nets with one hidden layer; this is a {self.kind} with"
+            advice = "Train it in open loop and run it in closed loop, or take one hidden layer."
+            raise InputError(f"{found} {len(self.hidden)}. {advice}")
         self.check_inputs(inputs)
         hidden = self.hidden[0] if self.hidden else 0
         layers = self.feedback_delays, self.input_delays, hidden, self.linear or not hidden
@@ -192,20 +191,15 @@ class NetSet:
 def check_rows(net: Net | NetSet, name: str, rows: int, needed: int) -> None:
     """`InputError` when `name` has too few rows for the delays."""
     if rows < needed:
-        raise InputError(
-            f"{net.kind} has delays that reach {net.start} rows back; {name} has {rows} rows, at least {needed} "
-            "are needed. Give a longer one, leave it out, or take shorter delays."
-        )
+        found = f"{net.kind} has delays that reach {net.start} rows back; {name} has {rows} rows, at least {needed}"
+        raise InputError(f"{found} are needed. Give a longer one, leave it out, or take shorter delays.")
 
 
 def check_first(net: Net | NetSet, name: str, y: npt.NDArray[np.float64], needed: int) -> None:
     """The same, and when y (T, O) is missing where the feedback delays are filled from it."""
     check_rows(net, name, len(y), needed)
     if net.feedback and np.isnan(y[: net.start]).any():
-        raise InputError(
-            f"y is missing in the first {net.start} rows, from which the delays are filled. Begin the series "
-            "where they are all measured."
-        )
+        raise InputError(f"y is missing in the first {net.start} rows, which fill the delays. Begin behind the gap.")
 
 
 def narxnet(
@@ -236,10 +230,8 @@ def distdelaynet(delays: Sequence[Iterable[int]] = ((1, 2), (1, 2)), hidden: int
     """Delays into every layer (Waibel et al. 1989): `delays[0]` of the inputs, `delays[k]` of hidden layer k."""
     units = _units(hidden)
     if len(delays) != len(units) + 1:
-        raise InputError(
-            f"distdelaynet: {len(delays)} sets of delays for {len(units)} hidden layers; wanted one for the inputs "
-            "and one for each hidden layer."
-        )
+        found = f"distdelaynet: {len(delays)} sets of delays for {len(units)} hidden layers"
+        raise InputError(f"{found}; wanted one for the inputs and one for each hidden layer.")
     first, *later = (_delays("delays", each) for each in delays)
     return Net("distdelaynet", units, first, layer_delays=tuple(later))
 
@@ -272,7 +264,7 @@ def _recurrent_net(kind: str, layer_delays: Iterable[int], hidden: int | Sequenc
 
 
 def _delays(name: str, values: Iterable[int], least: int = 0) -> Delays:
-    found = tuple(values)
+    found = tuple(values) if isinstance(values, Iterable) else (values,)
     whole = all(isinstance(d, int | np.integer) for d in found)
     if not found or not whole or min(found) < least or list(found) != sorted(set(found)):
         raise InputError(f"`{name}` is {found}; wanted whole steps from {least} in rising order, e.g. (1, 2).")
@@ -280,10 +272,10 @@ def _delays(name: str, values: Iterable[int], least: int = 0) -> Delays:
 
 
 def _units(hidden: int | Sequence[int]) -> tuple[int, ...]:
-    found = (int(hidden),) if isinstance(hidden, int | np.integer) else tuple(map(int, hidden))
-    if any(units < 1 for units in found):
+    found = tuple(hidden) if isinstance(hidden, Iterable) else (hidden,)
+    if any(not isinstance(units, int | np.integer) or units < 1 for units in found):
         raise InputError(f"`hidden` is {hidden!r}; wanted units per layer, each at least 1, or () for none.")
-    return found
+    return tuple(map(int, found))
 
 
 def _span(delays: Delays) -> str:

@@ -5,7 +5,7 @@ Every plot is a matplotlib figure: `ploterrcorr(errors).savefig("errors.png")`.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -28,19 +28,19 @@ def perform(
 ) -> float:
     """The error of `forecast` (T, O) against the measured y (T, O), in the units of y; NaN in either is not counted.
 
-    `weight` (T, O) or (T,), as `Experiment.weight`, multiplies the squared (or absolute) errors.
+    `weight` (T, O) or (T,), as `Experiment.weight`: what each squared (or absolute) error counts in the mean or sum.
     """
+    if measure not in get_args(Measure):
+        raise InputError(f"`measure` is {measure!r}; wanted one of {get_args(Measure)}.")
     measured, found = columns("y", y), columns("forecast", forecast)
     if measured.shape != found.shape:
         raise InputError(f"y has shape {measured.shape} and the forecast {found.shape}; wanted equal shapes.")
-    error = measured - found
-    size = np.abs(error) if measure in ("mae", "sae") else error**2
-    if weight is not None:
-        size = size * columns("weight", weight)
-    counted = size[np.isfinite(size)]
-    if not len(counted):
+    error, counts = measured - found, np.ones((1, 1)) if weight is None else columns("weight", weight)
+    counts = np.where(np.isfinite(error), counts, 0.0)
+    if not counts.any():
         raise InputError("No row has both a measured value and a forecast. Leave out the rows that fill the delays.")
-    total = counted.sum() if measure in ("sse", "sae") else counted.mean()
+    size = np.abs(error) if measure in ("mae", "sae") else error**2
+    total = float(np.nansum(size * counts)) / (1.0 if measure in ("sse", "sae") else counts.sum())
     return float(np.sqrt(total) if measure == "rmse" else total)
 
 
@@ -110,7 +110,7 @@ def plotperform(training: TrainingRecord) -> Figure:
     axes.semilogy(step, train, color=COLOURS["train"], label="train")
     if judged is not train:
         axes.semilogy(step, judged, color=COLOURS["validation"], label="validation")
-    best = int(np.nanargmin(judged))
+    best = int(np.nanargmin(judged)) if judged is not train else len(step) - 1  # trainbr's error may rise at last
     axes.axvline(step[best], color=INK, lw=0.8, ls=":", label=f"kept: {judged[best]:.3g} at {step[best]:.0f}")
     _labelled(axes, "iteration", "mean squared error, scaled")
     return figure
@@ -118,9 +118,9 @@ def plotperform(training: TrainingRecord) -> Figure:
 
 def plottrainstate(training: TrainingRecord) -> Figure:
     """The damping mu by iteration, and how many iterations since the validation error was lowest."""
-    step, _, judged, mu = _curve(training)
+    step, train, judged, mu = _curve(training)
     best = np.minimum.accumulate(np.where(np.isfinite(judged), judged, np.inf))
-    lowest = np.maximum.accumulate(np.where(judged <= best, step, 0))
+    lowest = np.maximum.accumulate(np.where((judged <= best) | (judged is train), step, 0))
     figure, (above, below) = _figure(2, sharex=True)
     above.semilogy(step, mu, color=COLOURS["train"])
     above.set(ylabel="mu")

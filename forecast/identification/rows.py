@@ -15,7 +15,7 @@ from forecast.identification.nets import Net, NetSet, check_rows
 from forecast.networks.description import Network
 from forecast.system.errors import InputError
 from forecast.training.chunks import TrainingSeries
-from forecast.training.narx.experiment import Array, Experiment, Standardization, places, sizes_of
+from forecast.training.narx.experiment import Array, Experiment, Standardization, balanced, places, sizes_of
 
 ForUse = Literal["simulation", "prediction"] | int
 
@@ -33,7 +33,10 @@ class Rows:
         sizes_of(experiments)
         for number, experiment in enumerate(experiments):
             check_rows(net, f"experiment {number}", len(experiment), net.start + 1)
-        rows = cls(net, experiments, [divide(len(e)) for e in experiments])
+        labels = [divide(len(e)) for e in experiments]
+        if any(np.shape(each) != (len(e),) for each, e in zip(labels, experiments, strict=True)):
+            raise InputError("`divide` gave no label for each row; wanted such as divideblock(0.7, 0.15, 0.15).")
+        rows = cls(net, balanced(experiments), labels)
         if not rows.has(TRAIN):
             raise InputError("No observed row is left to train on; give more rows, or divide them otherwise.")
         return rows

@@ -23,7 +23,7 @@ from forecast.system.errors import InputError, ModelFailure
 from forecast.training import levenberg_marquardt as lm
 from forecast.training import network_problem
 from forecast.training.chunks import TrainingSeries
-from forecast.training.levenberg_marquardt import Watch
+from forecast.training.levenberg_marquardt import Watch, listening
 from forecast.training.narx.experiment import Array, Experiment, Standardization, cautions
 from forecast.training.narx.problems import ClosedLoop, OpenLoop, segments
 
@@ -84,29 +84,30 @@ def train(
     `announce` receives the predicted memory and time before the work starts; with a `watch`, which can show progress,
     Ctrl-C keeps the best net so far. Adam knows neither.
     """
-    rows = Rows.of(net, experiments, divide or divideblock())
-    chosen: ForUse = ("simulation" if net.feedback else "prediction") if for_use is None else for_use
-    options = _options(trainer, iterations, chosen)
-    chosen = chosen if isinstance(chosen, str) else int(chosen)
-    if options.bayesian:
-        rows = replace(rows, labels=[np.where(each == VALIDATION, TRAIN, each) for each in rows.labels])
-    scaling, network, has = Standardization.fit(rows.parts(TRAIN)), net.network(*rows.sizes), rows.has(VALIDATION)
-    if trainer == "adam":
-        if not has:
-            raise InputError("Adam keeps the weights best on the validation rows; there are none. Divide off some.")
-        validate = judge(net, rows, scaling, chosen)
-        weights, training = _adam(network, rows.series(network, scaling), validate, net.start, iterations, seed)
-    elif net.is_narx:
-        weights, run = _one_layer(net, rows, scaling, chosen, options, range(seed, seed + restarts), announce, watch)
-        training = TrainingRecord(run.reason, run.curve, effective=run.effective_weights)
-    else:
-        series, error = rows.series(network, scaling), judge(net, rows, scaling, chosen) if has else None
-        weights, run = network_problem.fit(
-            network, series, error, seed=seed, restarts=restarts, options=options, announce=announce, watch=watch
-        )
-        training = TrainingRecord(run.reason, run.curve, effective=run.effective_weights)
-    model = Model(net, weights, scaling, record=rows.record())
-    return _reported(replace(model, training=replace(training, for_use=chosen if has else "prediction")), rows)
+    with listening(None if trainer == "adam" else watch):
+        rows = Rows.of(net, experiments, divide or divideblock())
+        use: ForUse = ("simulation" if net.feedback else "prediction") if for_use is None else for_use
+        options = _options(trainer, iterations, use)
+        use = use if isinstance(use, str) else int(use)
+        if options.bayesian:
+            rows = replace(rows, labels=[np.where(each == VALIDATION, TRAIN, each) for each in rows.labels])
+        scaling, network, has = Standardization.fit(rows.parts(TRAIN)), net.network(*rows.sizes), rows.has(VALIDATION)
+        if trainer == "adam":
+            if not has:
+                raise InputError("Adam keeps the weights best on validation rows; there are none. Divide off some.")
+            validate = judge(net, rows, scaling, use)
+            weights, training = _adam(network, rows.series(network, scaling), validate, net.start, iterations, seed)
+        elif net.is_narx:
+            weights, run = _one_layer(net, rows, scaling, use, options, range(seed, seed + restarts), announce, watch)
+            training = TrainingRecord(run.reason, run.curve, effective=run.effective_weights)
+        else:
+            series, error = rows.series(network, scaling), judge(net, rows, scaling, use) if has else None
+            weights, run = network_problem.fit(
+                network, series, error, seed=seed, restarts=restarts, options=options, announce=announce, watch=watch
+            )
+            training = TrainingRecord(run.reason, run.curve, effective=run.effective_weights)
+        model = Model(net, weights, scaling, record=rows.record())
+        return _reported(replace(model, training=replace(training, for_use=use if has else "prediction")), rows)
 
 
 def train_parallel(
@@ -133,12 +134,17 @@ def train_parallel(
     counted = rows.counted(model.scaling, *((TRAIN, VALIDATION) if options.bayesian else (TRAIN,)))
     held_out = [] if options.bayesian else rows.held_out(model.scaling)
     problem = ClosedLoop(narx, counted, model.start, held_out)
-    start, notes = narx.flat(model.weights), tuple[str, ...]()
-    if lost(problem, start):
-        start, notes = _growing(problem, counted, start, replace(options, max_iterations=20, patience=20), watch)
-    run = lm.minimise(problem, start, options=options, announce=announce, watch=watch)
-    training = TrainingRecord(run.reason, run.curve, {}, "parallel", {}, "simulation", notes, run.effective_weights)
-    return _reported(replace(model, weights=narx.named(run.weights), record=rows.record(), training=training), rows)
+    with listening(watch):
+        start, notes = narx.flat(model.weights), tuple[str, ...]()
+        if lost(problem, start):
+            start, notes = _growing(problem, counted, start, replace(options, max_iterations=20, patience=20), watch)
+        run = lm.minimise(problem, start, options=options, announce=announce, watch=watch)
+        training = TrainingRecord(
+            run.reason, run.curve, {}, "parallel", {}, "simulation", notes, run.effective_weights
+        )
+        return _reported(
+            replace(model, weights=narx.named(run.weights), record=rows.record(), training=training), rows
+        )
 
 
 def lost(problem: ClosedLoop, weights: Array) -> bool:

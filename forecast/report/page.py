@@ -269,7 +269,7 @@ def _free_run(name: str, result: Mapping[str, Any]) -> dict[str, Any]:
     ]  # fmt: skip
     chosen, step, last = rows[0].model, result["sampling_time"], len(result["measured"]) - 1
     runs = (("measured", "actual"), ("run", "chosen"))
-    lines = [Line(word, step * np.arange(last + 1.0), np.array(result[word]), role) for word, role in runs]
+    lines = [Line(word, step * np.arange(last + 1.0), np.array(result[word], float), role) for word, role in runs]
     ticks = [(step * row, f"{step * row:.4g}") for row in np.linspace(0, last, 5).round()]
     label = f"Free run of {chosen} on the first test rows of {name}"
     axes = Axes(label, "seconds", result["outputs"][0], ticks, size=SIZE)

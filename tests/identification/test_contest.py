@@ -14,7 +14,7 @@ import pytest
 
 from forecast.config.operation import Record, load_record
 from forecast.config.reading import validated
-from forecast.identification import Experiment, Model, contest, grunet, lstmnet, tank, train, trainlm
+from forecast.identification import Experiment, Model, contest, grunet, lstmnet, narxnet, tank, train, trainlm
 from forecast.identification.contest import WARM_UP, compete, split
 from forecast.system.errors import InputError, ModelFailure
 from tests.support import small_project
@@ -39,6 +39,21 @@ def test_whole_records_are_taken_by_name_and_begin_with_measured_rows() -> None:
     assert list(fitted) == ["a"] and [tuple(map(len, block)) for block in blocks] == [(WARM_UP, 100 - WARM_UP)]
     with pytest.raises(InputError, match=r"no record \['c'\] to test on; the file has \['a', 'b'\]"):
         split({"a": tank(200), "b": tank(100)}, ("c",))
+
+
+def test_a_model_whose_delays_reach_beyond_the_measured_rows_begins_later_and_is_judged_from_there() -> None:
+    whole = tank(200)
+    model = train(narxnet((1,), (1, WARM_UP + 9), 2), whole, iterations=3)
+    (block,) = split({"a": whole, "b": whole}, ("b",))[1]
+    errors, run = contest.judged(model, [block])
+    assert np.isnan(run[:9]).all() and len(run) == 200 - WARM_UP
+    free = model.parallel(whole.u, whole.y[: WARM_UP + 9]).y[WARM_UP + 9 :]
+    np.testing.assert_array_equal(run[9:], free)
+    np.testing.assert_allclose(errors, np.sqrt(np.mean((free - whole.y[WARM_UP + 9 :]) ** 2, axis=0)))
+
+
+def test_records_that_are_numbers_are_named_by_numbers() -> None:
+    assert split({"1": tank(200), "2": tank(100)}, record(test=[2]).test)[0].keys() == {"1"}
 
 
 def test_the_validation_error_ranks_and_the_test_rows_change_nothing_of_it() -> None:
@@ -107,6 +122,7 @@ def test_the_command_of_the_page_ranks_writes_and_publishes(tmp_path: Path) -> N
     short = YAML.replace("sampling_time: 4", "sampling_time: 4, rows: [narx_lm, arx]")
     (tmp_path / "configs" / "experiments.yaml").write_text(short)
     e = tank(300, noise=0.005)
+    e.y[290:294] = np.nan  # in the test rows, which the page draws
     pd.DataFrame({"inflow": e.u[:, 0], "level": e.y[:, 0]}).to_csv(tmp_path / "tank.csv", index=False)
     done = small_project.command(tmp_path, "identify", "tank", "--format", "json")
     assert done.returncode == 0, done.stderr

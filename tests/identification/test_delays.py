@@ -106,7 +106,9 @@ def test_partial_autocorrelation_ends_with_the_order_of_the_law() -> None:
     np.testing.assert_allclose(partial_autocorrelation(acf)[2:], [-0.5, 0, 0], atol=1e-12)
 
 
-@pytest.mark.parametrize("form", [list, tuple, pd.Series, lambda values: pd.DataFrame({"y": values})])
+@pytest.mark.parametrize(
+    "form", [list, tuple, pd.Series, lambda y: pd.DataFrame({"y": y}), lambda y: y[:, None].tolist()]
+)
 def test_correlations_take_lists_and_frames(form) -> None:
     values = tank(50).y[:, 0]
     np.testing.assert_array_equal(autocorrelation(form(values), 3).values, autocorrelation(values, 3).values)
@@ -121,6 +123,8 @@ def test_orders_are_not_searched_on_experiments_that_cannot_tell_them() -> None:
             choose(e, Experiment(np.hstack([e.u, e.u]), e.y))
         with pytest.raises(InputError, match="nothing to train on"):
             choose()
+    with pytest.raises(InputError, match="`criterion` is 'BIC'; wanted 'aic' or 'bic'"):  # any other word was 'aic'
+        arx_order(e, criterion="BIC")
     with pytest.raises(InputError, match="60 whole rows for ARX models of 82 weights"):
         arx_order(e, longest=40)
 

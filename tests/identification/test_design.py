@@ -27,6 +27,7 @@ from forecast.identification import (
     read_csv,
     static_curve,
     tank,
+    timedelaynet,
     train,
 )
 from forecast.system.errors import InputError
@@ -76,6 +77,28 @@ def test_the_static_curve_of_a_linear_model_is_its_gain() -> None:
     growing = Model(linear().net, {**linear().weights, "readout/kernel": np.array([[1.1], [0.5]])}, linear().scaling)
     assert np.isnan(static_curve(growing, [1.0])).all()
     assert len(plotstatic(levels, settled).axes) == 1
+
+
+POLES = {"fast": 0.8, "slower than the rows": 0.999, "integrates": 1.0}
+
+
+@pytest.mark.parametrize("pole", POLES.values(), ids=POLES)
+def test_the_frequency_response_is_that_of_the_linear_model_however_long_it_remembers(pole) -> None:
+    """A pulse cut off after 512 rows had 0.4 of the gain of a pole at 0.999, and nothing of an integrator's."""
+    weights = {**linear().weights, "readout/kernel": np.array([[pole], [0.5]])}
+    frequencies, found = frequency_response(Model(linear().net, weights, linear().scaling), 0.0)
+    z = np.exp(2j * np.pi * frequencies[1:])
+    np.testing.assert_allclose(found[1:, 0], 0.5 / (z - pole), rtol=5e-3)
+    assert found[0, 0] == (np.inf if pole == 1.0 else pytest.approx(0.5 / (1 - pole), rel=5e-3))
+
+
+def test_a_net_without_feedback_has_a_static_curve_and_a_frequency_response() -> None:
+    weights = {"readout/kernel": np.array([[0.5], [0.25]]), "readout/bias": np.ones(1)}
+    model = Model(timedelaynet((1, 3), ()), weights, linear().scaling)
+    np.testing.assert_allclose(static_curve(model, [0.0, 2.0])[:, 0], [1.0, 2.5])
+    frequencies, found = frequency_response(model, 0.3, rows=64)
+    z = np.exp(2j * np.pi * frequencies)
+    np.testing.assert_allclose(found[:, 0], 0.5 / z + 0.25 / z**3, atol=1e-9)
 
 
 def test_the_response_of_a_linear_model_is_its_transfer_function() -> None:

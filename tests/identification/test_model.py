@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -159,6 +160,23 @@ def test_the_next_step_of_a_net_that_uses_the_input_of_that_row_wants_it() -> No
         m.removedelay(*data(m.net))
 
 
+def test_a_model_whose_inputs_act_later_needs_no_next_input() -> None:
+    """`identify` writes a dead time beside the delays."""
+    m = model("narx with the input of the same row")
+    late = replace(m, net=replace(m.net, dead_times=(2, 3)))
+    u, y = data(m.net)
+    np.testing.assert_array_equal(late.removedelay(u[:29], y[:29])[28], late.series_parallel(u, y).y[29])
+    with pytest.raises(InputError, match="the next step needs `u_next`"):
+        replace(m, net=replace(m.net, dead_times=(2, 0))).removedelay(u, y)
+
+
+@pytest.mark.parametrize("name", [name for name in NETS if name not in FED_BACK])
+def test_a_net_without_feedback_runs_without_y(name) -> None:
+    m = model(name)
+    u, y = data(m.net)
+    np.testing.assert_array_equal(m.series_parallel(u, None).y, m.series_parallel(u, y).y)
+
+
 @CLOSED
 def test_k_steps_ahead_is_the_free_run_from_every_row(name) -> None:
     m = model(name)
@@ -281,6 +299,8 @@ BAD = {
         lambda m: model("narx with the input of the same row").removedelay(U, Y, [1.0]),
         "u_next has 1 columns; this net was trained on 2",
     ),
+    "half a step": (lambda m: m.ahead(U, Y, steps=1.5), "1.5 steps ahead of 17 rows"),
+    "no y for a net that feeds it back": (lambda m: m.series_parallel(U, None), r"`y` has shape \(\)"),
     "too many steps": (lambda m: m.ahead(U, Y, steps=17), "17 steps ahead of 17 rows"),
 }
 
@@ -311,6 +331,9 @@ OPTIONS = {
     "feedback without delay": (lambda: narnet((0, 1)), "`feedback_delays` is .* wanted whole steps from 1"),
     "no delays": (lambda: timedelaynet(()), r"`input_delays` is \(\)"),
     "sets of delays": (lambda: distdelaynet(((1,),), 5), "1 sets of delays for 1 hidden layers"),
+    "half a unit": (lambda: narxnet(hidden=2.7), "`hidden` is 2.7; wanted units per layer"),
+    "half a unit in a layer": (lambda: narxnet(hidden=(2.7,)), r"`hidden` is \(2.7,\); wanted units per layer"),
+    "half a delay": (lambda: narxnet(1.5), r"`input_delays` is \(1.5,\); wanted whole steps"),
     "units": (lambda: narxnet(hidden=0), "`hidden` is 0; wanted units per layer"),
     "nothing to feed back": (lambda: layrecnet((1,), ()), "layrecnet without hidden units"),
     "experiment": (lambda: Experiment(np.zeros(5), np.zeros(4)), "u has 5 rows and y has 4"),
@@ -328,6 +351,7 @@ def test_nets_and_experiments_that_make_no_sense_are_refused(make, message) -> N
 
 def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
     assert narxnet(np.arange(1, 3), np.arange(1, 3), np.int64(4)) == narxnet((1, 2), (1, 2), 4)
+    assert narxnet(2, 1, 4) == narxnet((2,), (1,), 4)
 
 
 def test_importing_the_door_does_not_import_tensorflow() -> None:

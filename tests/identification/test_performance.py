@@ -10,6 +10,7 @@ import pytest
 from forecast.identification import (
     Experiment,
     Model,
+    TrainingRecord,
     divideblock,
     narnet,
     narxnet,
@@ -76,6 +77,13 @@ def test_the_histogram_counts_every_error_and_the_curve_marks_the_weights_kept(m
     curve = plotperform(model.training).axes[0]
     best = min(model.training.curve, key=lambda point: point[2])
     assert curve.get_legend_handles_labels()[1][-1] == f"kept: {best[2]:.3g} at {best[0]}"
+
+
+def test_without_validation_rows_the_last_weights_are_kept_also_where_their_error_is_not_the_lowest() -> None:
+    """trainbr may raise the error for smaller weights."""
+    training = TrainingRecord(curve=((0, 1.0, np.nan, 1e-3), (1, 0.1, np.nan, 1e-4), (2, 0.2, np.nan, 1e-5)))
+    assert plotperform(training).axes[0].get_legend_handles_labels()[1][-1] == "kept: 0.2 at 2"
+    assert plottrainstate(training).axes[1].lines[0].get_ydata().tolist() == [0.0, 0.0, 0.0]
 
 
 def test_labels_of_other_rows_and_a_line_through_nothing_are_refused() -> None:
@@ -170,6 +178,10 @@ def test_performance_in_numbers() -> None:
     wanted = {"mse": 5 / 3, "mae": 1.0, "sse": 5.0, "sae": 3.0, "rmse": np.sqrt(5 / 3)}
     assert {name: perform(y, found, measure=name) for name in wanted} == pytest.approx(wanted)
     assert perform(y, found, [1, 0.5, 1, 0], "sse") == 2.0
+    assert perform(y, found, [1, 0.5, 1, 0], "mse") == 2.0 / 1.5
+    for name in ("RMSE", "nrmse"):  # any other word was the mean squared error
+        with pytest.raises(InputError, match=f"`measure` is '{name}'; wanted one of .'mse'"):
+            perform(y, found, measure=name)
     with pytest.raises(InputError, match=r"y has shape \(2, 1\) and the forecast \(3, 1\)"):
         perform([1, 2], [1, 2, 3])
     with pytest.raises(InputError, match="No row has both"):

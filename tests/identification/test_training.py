@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -31,6 +32,7 @@ from forecast.identification import (
     train,
     train_parallel,
     trainbr,
+    training,
     trainlm,
 )
 from forecast.identification.data import VALIDATION
@@ -119,6 +121,33 @@ def test_error_weights_decide_which_rows_are_followed() -> None:
         model = train(narxnet((2,), (1, 2), ()), good, Experiment(bad.u, wild, np.full(100, weight)))
         error = perform(good.y[2:], model.series_parallel(good.u, good.y).y[2:])
         assert (error < 1e-4) == followed
+
+
+@pytest.mark.parametrize("net", [narxnet((1, 2), (1, 2), 3), layrecnet((1,), 2)], ids=lambda net: net.kind)
+@pytest.mark.parametrize("size", [1e-18, 1e12])
+def test_weights_in_other_units_train_the_same_net(net, size) -> None:
+    """1 / variance of an output in units of 1e9 ended the training at its first gradient."""
+    e, ratios = tank(150, noise=0.01), np.linspace(0.5, 1.0, 150)
+    models = [train(net, Experiment(e.u, e.y, weight=w), iterations=8) for w in (ratios, size * ratios)]
+    curves = [np.array(m.training.curve)[:, :3] for m in models]
+    np.testing.assert_allclose(curves[1], curves[0], rtol=1e-5)
+    assert curves[0][-1, 1] < 0.2 * curves[0][0, 1] and models[0].training.reason == models[1].training.reason
+
+
+@pytest.mark.parametrize("for_use", ["simulation", "prediction", 3])
+def test_the_validation_curve_is_in_the_units_of_the_training_curve_whatever_the_weights(for_use) -> None:
+    e = tank(150, noise=0.01)
+    late = np.where(np.arange(150) < 105, 1.0, 1e-3)
+    given, net = (Experiment(e.u, e.y, weight=w) for w in (None, late)), narxnet((1,), (1,), 2)
+    first, second = (train(net, each, iterations=1, for_use=for_use).training.curve[0] for each in given)
+    assert second[2] == pytest.approx(first[2], rel=1e-9)
+
+
+def test_the_error_told_is_that_of_perform_with_the_same_weights() -> None:
+    e, weight = tank(200, noise=0.01), np.linspace(0.0, 3.0, 200)
+    model = train(narxnet((1,), (1,), 3), Experiment(e.u, e.y, weight=weight), divide=dividetrain(), iterations=5)
+    found = perform(e.y, model.series_parallel(e.u, e.y).y, weight)
+    assert found == pytest.approx(model.training.performance["train"], rel=1e-9)
 
 
 def test_missing_y_is_passed_over() -> None:
@@ -228,7 +257,7 @@ def test_divisions_by_hand() -> None:
 BAD = {
     "Adam without validation rows": (
         lambda: train(narxnet(), tank(50), divide=dividetrain(), trainer="adam"),
-        "best on the validation rows; there are none",
+        "best on validation rows; there are none",
     ),
     "nothing": (lambda: train(narxnet()), "at least one experiment"),
     "arrays": (lambda: train(narxnet(), tank(50).u, tank(50).y), r"Got ndarray .* Give `Experiment\(u, y\)`"),
@@ -252,6 +281,10 @@ BAD = {
     "no row to train on": (
         lambda: train(narxnet(), tank(50), divide=divideind([0, 1], range(2, 50))),
         "No observed row is left to train on",
+    ),
+    "a division that is none": (
+        lambda: train(narxnet(), tank(50), divide=divideblock),
+        "`divide` gave no label for each row",
     ),
     "rows that are not there": (lambda: divideind([0, 9])(5), "train rows reach from 0 to 9"),
     "shares": (lambda: divideblock(0.0, 1.0), "train above it"),
@@ -396,6 +429,22 @@ def test_ctrl_c_keeps_the_best_net_so_far_and_progress_is_shown() -> None:
         lm.minimise(Interrupted(), np.zeros(1))
     watch.show = None
     assert train(narxnet((1,), (1,), 3), tank(150), watch=watch, iterations=2).training.reason == "iterations used"
+
+
+@pytest.mark.parametrize("way", [train, train_parallel], ids=lambda way: way.__name__)
+def test_ctrl_c_while_the_errors_are_told_loses_no_net(way, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = Watch()
+
+    def pressed(*given):
+        if not watch.interrupted:  # the second one is raised
+            signal.raise_signal(signal.SIGINT)
+        return errors(*given)
+
+    e, net = tank(150, noise=0.02), narxnet((1,), (1,), 3)
+    model = train(net, e, iterations=2)
+    monkeypatch.setattr(training, "errors", pressed)
+    found = way(net if way is train else model, e, iterations=2, watch=watch)
+    assert watch.interrupted and found.training.free_run["validation"] > 0
 
 
 class Interrupted:

@@ -25,6 +25,7 @@ LEAST_DEAD_TIME = 3  # steps
 CLEAR_GAIN = 1.5  # times the gain of the nearest delays: less is no dead time
 PAST_OUTPUTS = 3  # delays of y in the ARX model that looks for dead times
 MEMORY_OUTPUTS = 5  # delays of y in the ARX model that looks for the longest input delay
+UNSEEN = 1e200  # large enough for any value over it to vanish, small enough for it to be no denormal number
 MAX_ROWS = 10_000  # of an ARX model: enough to choose its delays
 
 
@@ -75,16 +76,15 @@ class Experiment:
 def columns(name: str, values: npt.ArrayLike) -> Array:
     """(T,) or (T, columns) as (T, columns) float64; `InputError` for other ranks, for text and for infinite values."""
     try:
+        if np.asarray(values).dtype.kind in "mMc":  # NumPy would make nanoseconds of dates, and drop imaginary parts
+            raise TypeError("dates, times or complex numbers")
         found = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"`{name}` is no table of numbers ({error}). Give one row of numbers per time.") from error
     if found.ndim == 1:
         found = found[:, None]
     if found.ndim != 2:
-        raise InputError(
-            f"`{name}` has shape {found.shape}; wanted (rows, columns) or (rows,). Give several sequences as several "
-            "experiments."
-        )
+        raise InputError(f"`{name}` has shape {found.shape}; wanted (rows, columns) or (rows,), each sequence alone.")
     if np.isinf(found).any():
         raise InputError(f"`{name}` has infinite values; wanted numbers, or NaN for a missing y. Clean it first.")
     return found
@@ -94,10 +94,7 @@ def refuse_gaps(u: Array) -> None:
     """`InputError` that names the first missing input."""
     if np.isnan(u).any():
         row, column = np.argwhere(np.isnan(u))[0]
-        raise InputError(
-            f"u is missing in row {row}, column {column}; only y may have gaps. Fill it (MATLAB: fixunknowns), or cut "
-            "the experiment there."
-        )
+        raise InputError(f"u is missing in row {row}, column {column}; only y may have gaps. Fill it, or cut there.")
 
 
 def _weights(weight: npt.ArrayLike, y: Array) -> Array:
@@ -121,6 +118,13 @@ def sizes_of(experiments: Sequence[Experiment]) -> tuple[int, int]:
     return sizes.pop()
 
 
+def balanced(experiments: Sequence[Experiment]) -> list[Experiment]:
+    """With weights that are 1 on average where they count: only their ratios are to act, not their size."""
+    counted = np.concatenate([e.counted.ravel() for e in experiments])
+    mean = float(counted.sum()) / (np.count_nonzero(counted) or 1) or 1.0
+    return [e if mean == 1.0 else e.changed(weight=e.counted / mean) for e in experiments]
+
+
 def cautions(experiments: Sequence[Experiment], n_weights: int) -> tuple[str, ...]:
     """What the user of a model of so many weights should know of the rows that it is trained on, a sentence each."""
     u = np.concatenate([e.u for e in experiments])
@@ -134,7 +138,7 @@ def cautions(experiments: Sequence[Experiment], n_weights: int) -> tuple[str, ..
 
 @dataclass(frozen=True)
 class Standardization:
-    """Mean and standard deviation of every input (I,) and output (O,); a constant column has deviation 1."""
+    """Mean and deviation of every input (I,) and output (O,); a constant input has `UNSEEN`, and so never acts."""
 
     u_mean: Array
     u_scale: Array
@@ -150,7 +154,8 @@ class Standardization:
             raise InputError("A column of y has no observed value among the rows that train. Divide them otherwise.")
         for column in np.flatnonzero(np.nanmax(y, axis=0) == np.nanmin(y, axis=0)):
             raise InputError(f"Output {column} is constant: there is nothing to identify. Leave it out.")
-        return cls(u.mean(0), _safe(u.std(0)), np.nanmean(y, axis=0), _safe(np.nanstd(y, axis=0)))
+        size = np.where(np.ptp(u, axis=0) > 0, u.std(axis=0), UNSEEN)  # rounding gives a constant a deviation too
+        return cls(u.mean(axis=0), size, np.nanmean(y, axis=0), np.nanstd(y, axis=0))
 
     def scale_u(self, u: Array) -> Array:
         return np.asarray((u - self.u_mean) / self.u_scale)
@@ -164,10 +169,6 @@ class Standardization:
     def scale(self, experiment: Experiment) -> Experiment:
         """The experiment in standard deviations from the mean, its weights as they were."""
         return experiment.changed(u=self.scale_u(experiment.u), y=self.scale_y(experiment.y))
-
-
-def _safe(scale: Array) -> Array:
-    return np.where(scale > 0, scale, 1.0)
 
 
 def saturation(experiments: Sequence[Experiment]) -> tuple[Array, Array]:

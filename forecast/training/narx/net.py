@@ -125,10 +125,9 @@ class Narx:
 
     def __post_init__(self) -> None:
         if not self.y_delays or min(self.y_delays) < 1 or (self.u_delays and min(self.u_delays) < 0):
-            raise InputError(
-                f"NARX delays must be whole steps, from 1 for y and from 0 for u; got y {self.y_delays}, "
-                f"u {self.u_delays}. For a net without feedback use the TDNN."
-            )
+            wanted = "NARX delays must be whole steps, from 1 for y and from 0 for u"
+            found = f"got y {self.y_delays}, u {self.u_delays}"
+            raise InputError(f"{wanted}; {found}. For a net without feedback use the TDNN.")
 
     @property
     def measured_outputs(self) -> int:
@@ -200,10 +199,8 @@ class Narx:
     def measured(self, experiment: Experiment, start: int) -> Array:
         """(T - start, d): z_t of the open loop from row `start`; NaN where a needed y is missing."""
         if start < max(self.y_delays):
-            raise InputError(
-                f"The first {start} rows cannot fill y delays that reach {max(self.y_delays)} rows back. Start "
-                "later, or take shorter delays."
-            )
+            found = f"The first {start} rows cannot fill y delays that reach {max(self.y_delays)} rows back"
+            raise InputError(f"{found}. Start later, or take shorter delays.")
         rows = np.arange(start, len(experiment))
         past = [experiment.y[rows - delay] for delay in self.y_delays]
         return np.concatenate([*past, self.past_inputs(experiment.u, start)], axis=1)

@@ -164,7 +164,7 @@ class Stack:
     def error_of(self, run: Array) -> float:
         """The same of a run."""
         error = self.weight * (self.net.bounded(run) - self.y)
-        return finite_sum(error) / max(int(np.count_nonzero(self.weight)), 1)
+        return finite_sum(error) / (float(np.vdot(self.weight, self.weight)) or 1.0)
 
     def stepwise(self, weights: Array) -> Array:
         """v row after row, for where Newton's method fails."""

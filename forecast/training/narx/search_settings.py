@@ -125,7 +125,5 @@ def check(experiments: Sequence[Experiment], settings: SearchSettings) -> None:
     need = (1 if len(experiments) >= settings.folds else settings.folds) * 4 * settings.start
     for number, rows in enumerate(map(len, experiments)):
         if rows < need:
-            raise InputError(
-                f"Experiment {number} has {rows} rows; {settings.folds} folds that start from {settings.start} "
-                f"measured rows need {need}. Use fewer folds or a longer experiment."
-            )
+            wanted = f"{settings.folds} folds that start from {settings.start} measured rows need {need}"
+            raise InputError(f"Experiment {number} has {rows} rows; {wanted}. Use fewer folds or a longer experiment.")
