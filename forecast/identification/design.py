@@ -66,7 +66,7 @@ def static_curve(model: Model, levels: npt.ArrayLike, *, column: int = 0, rows: 
     NaN where it does not settle within `rows` rows.
     """
     found = []
-    for level in np.asarray(levels, np.float64):
+    for level in np.atleast_1d(np.asarray(levels, np.float64)):
         u = np.tile(model.scaling.u_mean, (rows, 1))
         u[:, column] = level
         try:

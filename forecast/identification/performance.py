@@ -207,4 +207,4 @@ def _parts(labels: Labels | None, rows: int) -> dict[str, npt.NDArray[np.bool_]]
         return {"all": np.ones(rows, dtype=bool)}
     if len(labels) != rows:
         raise InputError(f"There are {len(labels)} labels for {rows} rows; wanted one for each.")
-    return {name: labels == label for label, name in NAMES.items() if (labels == label).any()}
+    return {name: np.equal(labels, label) for label, name in NAMES.items() if label in labels}

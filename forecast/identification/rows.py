@@ -27,6 +27,7 @@ class Rows:
     net: Net | NetSet
     experiments: Sequence[Experiment]
     labels: list[Labels]
+    back: tuple[int, ...] = ()  # how far before a row y must be known: the feedback delays, nothing for a free run
 
     @classmethod
     def of(cls, net: Net | NetSet, experiments: Sequence[Experiment], divide: Divide) -> Rows:
@@ -97,7 +98,7 @@ class Rows:
         """(T,): no delay of the row reaches before the series or to a missing y."""
         usable = np.arange(len(experiment)) >= self.net.start
         missing = np.asarray(np.isnan(experiment.y).any(axis=1))
-        for delay in self.net.feedback_delays:
+        for delay in self.back:
             usable[delay:] &= ~missing[:-delay]
         return usable
 

@@ -85,7 +85,7 @@ def train(
     Ctrl-C keeps the best net so far. Adam knows neither.
     """
     with listening(None if trainer == "adam" else watch):
-        rows = Rows.of(net, experiments, divide or divideblock())
+        rows = replace(Rows.of(net, experiments, divide or divideblock()), back=net.feedback_delays)
         use: ForUse = ("simulation" if net.feedback else "prediction") if for_use is None else for_use
         options = _options(trainer, iterations, use)
         use = use if isinstance(use, str) else int(use)

@@ -172,6 +172,8 @@ def minimise(
     options = options or Options()
     if problem.n_weights > MAX_WEIGHTS:
         raise InputError(too_large(problem))
+    if not problem.n_residuals:
+        raise ModelFailure("No value of y counts, or none behind a y measured over all delays. Take shorter delays.")
     runs: list[Result] = []
     reasons: set[str] = set()
     with threadpool_limits(1), listening(watch):  # so small a matrix gains nothing from threads that wait

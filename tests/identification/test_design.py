@@ -76,6 +76,7 @@ def test_the_static_curve_of_a_linear_model_is_its_gain() -> None:
     np.testing.assert_allclose(settled[:, 0], 2.5 * levels, atol=1e-9)
     growing = Model(linear().net, {**linear().weights, "readout/kernel": np.array([[1.1], [0.5]])}, linear().scaling)
     assert np.isnan(static_curve(growing, [1.0])).all()
+    np.testing.assert_array_equal(static_curve(linear(), 3.0), settled[2:])
     assert len(plotstatic(levels, settled).axes) == 1
 
 

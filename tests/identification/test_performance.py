@@ -60,6 +60,7 @@ def test_the_response_shows_measured_and_forecast_by_what_rows_were_for(found) -
     np.testing.assert_array_equal(drawn["measured"], E.y[:, 0])
     np.testing.assert_array_equal(drawn["forecast (test)"][LABELS == 2], found[LABELS == 2, 0])
     assert np.isnan(drawn["forecast (test)"][LABELS != 2]).all()
+    assert len(plotresponse(E.y, found, LABELS.tolist()).axes[0].lines) == len(above.lines)
     assert below.get_ylabel() == "error"
 
 

@@ -239,6 +239,25 @@ def replace_y(experiment: Experiment, y: np.ndarray) -> Experiment:
     return Experiment(u, y, np.linspace(0.5, 1.0, len(y)))
 
 
+def test_a_free_run_is_trained_on_a_y_that_is_measured_every_third_row() -> None:
+    """No row behind the first ones has y over both delays; the free run needs none."""
+    e, net = tank(400, noise=0.002), narxnet((1, 2), (1, 2), 4)
+    seldom = (np.arange(400) < 6) | (np.arange(400) % 3 == 0)
+    gapped = Experiment(e.u, np.where(seldom[:, None], e.y, np.nan))
+    begun = train(net, tank(200, seed=5, noise=0.02), iterations=20)
+    closed = train_parallel(begun, gapped, divide=dividetrain(), iterations=30)
+    found = closed.parallel(e.u, e.y[:2]).y
+    assert perform(e.y, found, measure="rmse") < 0.03 * e.y.std()
+    assert closed.training.free_run["train"] == pytest.approx(perform(gapped.y[2:], found[2:]), rel=1e-6)
+
+
+def test_a_record_without_a_row_behind_filled_delays_is_refused_one_step_ahead() -> None:
+    e = tank(200)
+    gapped = Experiment(e.u, np.where(np.arange(200)[:, None] % 3 == 0, e.y, np.nan))
+    with pytest.raises(ModelFailure, match="none behind a y measured over all delays"):
+        train(narxnet((1, 2), (1, 2), 2), gapped)
+
+
 def test_closed_loop_training_is_refused_for_nets_it_has_no_derivatives_of() -> None:
     experiment = tank(60)
     for net in (timedelaynet((0, 1), 3), narxnet((1,), (1,), (3, 3))):
