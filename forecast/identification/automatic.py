@@ -16,7 +16,7 @@ from forecast.identification.training import POOR
 from forecast.training.levenberg_marquardt import Watch, listening
 from forecast.training.narx import identify as search
 from forecast.training.narx.coordinates import Member
-from forecast.training.narx.experiment import Experiment, cautions
+from forecast.training.narx.experiment import Experiment, balanced, cautions
 from forecast.training.narx.identify import Identified
 from forecast.training.narx.search_settings import SearchSettings
 
@@ -37,7 +37,7 @@ def identify(
     `ModelFailure` when no net follows any held-out block. The method: `training.narx.identify`.
     """
     with listening(watch):
-        found = search.identify(experiments, seed=seed, settings=settings, announce=announce, watch=watch)
+        found = search.identify(balanced(experiments), seed=seed, settings=settings, announce=announce, watch=watch)
     models = [Model(_net(m, found.start), m.net.named(m.weights), found.scaling) for m in found.members]
     return _reported(Model.average(*models), found, experiments)
 

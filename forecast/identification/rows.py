@@ -31,13 +31,13 @@ class Rows:
 
     @classmethod
     def of(cls, net: Net | NetSet, experiments: Sequence[Experiment], divide: Divide) -> Rows:
-        sizes_of(experiments)
+        experiments = balanced(experiments)
         for number, experiment in enumerate(experiments):
             check_rows(net, f"experiment {number}", len(experiment), net.start + 1)
         labels = [divide(len(e)) for e in experiments]
         if any(np.shape(each) != (len(e),) for each, e in zip(labels, experiments, strict=True)):
             raise InputError("`divide` gave no label for each row; wanted such as divideblock(0.7, 0.15, 0.15).")
-        rows = cls(net, balanced(experiments), labels)
+        rows = cls(net, experiments, labels)
         if not rows.has(TRAIN):
             raise InputError("No observed row is left to train on; give more rows, or divide them otherwise.")
         return rows

@@ -120,6 +120,7 @@ def sizes_of(experiments: Sequence[Experiment]) -> tuple[int, int]:
 
 def balanced(experiments: Sequence[Experiment]) -> list[Experiment]:
     """With weights that are 1 on average where they count: only their ratios are to act, not their size."""
+    sizes_of(experiments)
     counted = np.concatenate([e.counted.ravel() for e in experiments])
     mean = float(counted.sum()) / (np.count_nonzero(counted) or 1) or 1.0
     return [e if mean == 1.0 else e.changed(weight=e.counted / mean) for e in experiments]

@@ -32,7 +32,6 @@ from forecast.training.narx.experiment import (
     Array,
     Experiment,
     Standardization,
-    balanced,
     dead_times,
     delayed,
     fold_of,
@@ -86,7 +85,7 @@ def identify(
     settings = folded(settings or SearchSettings(), experiments)
     check(experiments, settings)
     scaling = Standardization.fit(experiments)
-    scaled = [part for e in balanced(experiments) for part in startable(scaling.scale(e), settings.start)]
+    scaled = [part for e in experiments for part in startable(scaling.scale(e), settings.start)]
     if not scaled:
         missing = ((np.flatnonzero(np.isnan(e.y).any(axis=1)), len(e)) for e in experiments)
         longest = max(int(np.diff(rows, prepend=-1, append=end).max()) - 1 for rows, end in missing)
