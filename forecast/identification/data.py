@@ -84,8 +84,7 @@ def read_csv(
 ) -> list[Experiment]:
     """The experiments of a CSV file with a row per time: its columns by name; NaN or empty where y is missing.
 
-    `experiment`: a column whose values tell several experiments apart, in the order of the file; None: one alone.
-    """
+    `experiment`: a column whose values tell several experiments apart, in the order of the file; None: one alone."""
     return list(read_named(path, outputs, inputs, experiment).values())
 
 
@@ -125,8 +124,7 @@ def detrend(experiment: Experiment) -> Experiment:
 def decimate(experiment: Experiment, every: int) -> Experiment:
     """The means of every so many rows, of u and y alike, which is low-pass filter and slower sampling in one.
 
-    A mean over a missing y is missing; rows at the end that fill no mean are left out.
-    """
+    A mean over a missing y is missing; rows at the end that fill no mean are left out."""
     if not isinstance(every, int | np.integer) or not 1 <= every <= len(experiment) // 2:
         raise InputError(f"`every` is {every}; wanted whole rows from 1 to half of the {len(experiment)} there are.")
     tables = {name: means(table, every) for name, table in vars(experiment).items() if table is not None}

@@ -103,8 +103,7 @@ def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) ->
     """Delays up to `longest` steps from all outputs and inputs of the experiments, at most `most` of each kind.
 
     Of more input delays the most correlated are taken: an input may act at once and again much later. `InputError`
-    for an experiment of fewer than 4 * `longest` rows.
-    """
+    for an experiment of fewer than 4 * `longest` rows."""
     inputs, outputs = sizes_of(experiments)
     rows = min(map(len, experiments))
     if rows < 4 * longest:
@@ -137,8 +136,7 @@ def arx_order(
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """(input delays, feedback delays) of the linear ARX model with the least Akaike or Schwarz criterion.
 
-    All models up to `longest` past outputs and inputs are fitted to the same rows.
-    """
+    All models up to `longest` past outputs and inputs are fitted to the same rows."""
     if criterion not in ("aic", "bic"):
         raise InputError(f"`criterion` is {criterion!r}; wanted 'aic' or 'bic'.")
     inputs, outputs = sizes_of(experiments)

@@ -18,8 +18,7 @@ from forecast.training.narx.experiment import Array
 def multisine(rows: int, low: float = -1.0, high: float = 1.0, *, band: tuple[float, float] = (0.0, 0.25)) -> Array:
     """(rows,) the sum of all cosines with whole periods in `rows` whose frequency per row is in the band.
 
-    Schroeder's phases (1970) keep the crest factor low.
-    """
+    Schroeder's phases (1970) keep the crest factor low."""
     lines = np.arange(1, rows // 2 + 1)
     lines = lines[(lines >= band[0] * rows) & (lines <= band[1] * rows)]
     if not len(lines):
@@ -32,8 +31,7 @@ def multisine(rows: int, low: float = -1.0, high: float = 1.0, *, band: tuple[fl
 def prbs(rows: int, low: float = -1.0, high: float = 1.0, *, hold: int = 1, seed: int = 0) -> Array:
     """(rows,) random steps between two levels, each held for a multiple of `hold` rows.
 
-    For linear systems: it shows nothing between the levels.
-    """
+    For linear systems: it shows nothing between the levels."""
     bits = np.random.default_rng(seed).integers(0, 2, rows // hold + 1)
     return np.where(np.repeat(bits, hold)[:rows] > 0, high, low)
 
@@ -63,8 +61,7 @@ def crest_factor(signal: npt.ArrayLike) -> float:
 def static_curve(model: Model, levels: npt.ArrayLike, *, column: int = 0, rows: int = 500) -> Array:
     """(levels, O): where the free run settles with one input held at each level, the others at their means.
 
-    NaN where it does not settle within `rows` rows.
-    """
+    NaN where it does not settle within `rows` rows."""
     found = []
     for level in np.atleast_1d(np.asarray(levels, np.float64)):
         u = np.tile(model.scaling.u_mean, (rows, 1))
@@ -86,8 +83,7 @@ def frequency_response(
 
     The answer of the free run to a small pulse, a thousandth of the input's deviation, transformed; followed for up to
     32 times the rows until it stands still. What then stays of it, for it integrates, is summed to its end: infinite
-    at frequency 0.
-    """
+    at frequency 0."""
     level, pulse = np.broadcast_to(np.asarray(at, np.float64), (model.inputs,)), 1e-3 * model.scaling.u_scale[column]
     for times in (1, 2, 4, 8, 16, 32):
         now = times * rows

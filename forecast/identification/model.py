@@ -43,8 +43,7 @@ class TrainingRecord:
     `performance`: the mean squared one-step error of train, validation and test rows in the units of y; `free_run`:
     the same of the free run, infinite where it leaves the record, empty without feedback; `for_use`: the loop by whose
     error on the validation rows the weights were chosen; `notes`: what its user should know; `effective`: the
-    weights that the data determine by Bayesian regularisation (trainbr's effective number of parameters), else all.
-    """
+    weights that the data determine by Bayesian regularisation (trainbr's effective number of parameters), else all."""
 
     reason: str = ""
     curve: tuple[tuple[int, float, float, float], ...] = ()
@@ -60,8 +59,7 @@ class TrainingRecord:
 class Model:
     """A net, or the median of several, with its weights (float64, by name) and the scaling of its data.
 
-    `record` (2, O): the least and largest y it was trained on, None where that is not known.
-    """
+    `record` (2, O): the least and largest y it was trained on, None where that is not known."""
 
     net: Net | NetSet
     weights: Mapping[str, Array]
@@ -119,8 +117,7 @@ class Model:
         """Open loop: y at every row of y (T, O), forecast from the measured rows before it.
 
         Without a state the first `start` rows fill the delays and are NaN in the result. Where y is missing, its
-        forecast is fed back. A net without feedback needs no y: None.
-        """
+        forecast is fed back. A net without feedback needs no y: None."""
         inputs, outputs = self._columns(u, y)
         if state is not None:
             return self._run(inputs, outputs, state)
@@ -134,8 +131,7 @@ class Model:
 
         From a `State`, every row is the net's own. From the first measured rows of y, at least `Model.start` of them,
         those rows are returned as they are and the free run follows. `ModelFailure`, with the step, when it is no
-        longer finite or goes farther from the middle of the training record than `RANGES` times its range.
-        """
+        longer finite or goes farther from the middle of the training record than `RANGES` times its range."""
         self.refuse_open()
         inputs = self._inputs(u, rows)
         if isinstance(start, State):
@@ -150,8 +146,7 @@ class Model:
     def removedelay(self, u: npt.ArrayLike | None, y: npt.ArrayLike, u_next: npt.ArrayLike | None = None) -> Array:
         """(T, O) the genuine next step: row t holds the forecast of t + 1 made at t, the last one of an unseen row.
 
-        A net whose y[t] depends on u[t] itself needs the input of that row, `u_next` (I,).
-        """
+        A net whose y[t] depends on u[t] itself needs the input of that row, `u_next` (I,)."""
         inputs, outputs = self._columns(u, y)
         delays = [m.net.shift + min(m.net.dead_times, default=0) for m in self.members if isinstance(m.net, Net)]
         if self.inputs and 0 in delays and u_next is None:

@@ -41,8 +41,7 @@ class Net:
 
     What `identify` finds besides: `low`, `high` (O,), scaled, the bounds the output cannot pass; `dead_times` (I,),
     the steps by which each input is held back; `first`, the rows that a run begins with where they are fewer than the
-    delays of u reach, and the first u stands in before them.
-    """
+    delays of u reach, and the first u stands in before them."""
 
     kind: str
     hidden: tuple[int, ...]

@@ -132,8 +132,7 @@ def plottrainstate(training: TrainingRecord) -> Figure:
 def plotspectrum(y: npt.ArrayLike, forecast: npt.ArrayLike) -> Figure:
     """Amplitude spectrum of the first output and of its error: the frequencies at which the model does not follow.
 
-    Rows before the first and after the last with both are cut; gaps between are filled by the mean.
-    """
+    Rows before the first and after the last with both are cut; gaps between are filled by the mean."""
     measured, found = columns("y", y)[:, 0], columns("forecast", forecast)[:, 0]
     both = np.flatnonzero(np.isfinite(measured) & np.isfinite(found))
     if len(both) < 8:

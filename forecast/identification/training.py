@@ -82,8 +82,7 @@ def train(
     or either with options of its own, `trainlm(...)`, `trainbr(...)`; "adam" for nets too large for these,
     `iterations` then being thousands of gradient steps.
     `announce` receives the predicted memory and time before the work starts; with a `watch`, which can show progress,
-    Ctrl-C keeps the best net so far. Adam knows neither.
-    """
+    Ctrl-C keeps the best net so far. Adam knows neither."""
     with listening(None if trainer == "adam" else watch):
         rows = replace(Rows.of(net, experiments, divide or divideblock()), back=net.feedback_delays)
         use: ForUse = ("simulation" if net.feedback else "prediction") if for_use is None else for_use
@@ -122,8 +121,7 @@ def train_parallel(
     """The model with its weights trained further on the free-run error (closed loop).
 
     A loop that diverges as it is is first trained on free runs of 10, 30, 100, ... steps from measured rows, until it
-    holds over the whole experiments; `Model.notes` says so. `ModelFailure` when it never does.
-    """
+    holds over the whole experiments; `Model.notes` says so. `ModelFailure` when it never does."""
     net = model.net
     narx = net.narx(model.inputs, model.outputs)
     assert isinstance(net, Net)
