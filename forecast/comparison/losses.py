@@ -147,7 +147,7 @@ def _scored_series(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:
     scored = losses.assign(known=losses["loss"].notna()).groupby("unique_id", observed=True)["known"].any()
     empty = [str(name) for name, known in scored.items() if not known]
     kept = losses[~losses["unique_id"].astype(str).isin(empty)]
-    return kept, {(name, "series"): "no model has a loss on it; its train part has no scale" for name in empty}
+    return kept, {(name, "series"): "its train part is constant or one season, which has no scale" for name in empty}
 
 
 def _scored_origins(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:

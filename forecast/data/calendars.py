@@ -245,14 +245,12 @@ def _off_calendar(calendar: Calendar, stamps: pd.Series, wrong: list[pd.Timestam
             if all(t.day_of_week > 4 for t in wrong)
             else ""
         )
-        return (
-            f"this is no session of {name}{more}, wanted their dates at midnight.{reason} Drop the row, or correct "
-            f"`calendar`.{hint}"
-        )
-    return (
-        f"this time is off the {calendar.freq!r} grid of the other rows{more}. "
-        f"Round or drop it, or correct `calendar.freq`.{hint}"
-    )
+        said = f"this is no session of {name}{more}, wanted their dates at midnight.{reason}"
+        return f"{said} Drop the row, or correct `calendar`.{hint}"
+    if pd.Timedelta(1, "D") <= (fixed_step(calendar) or pd.Timedelta.max) and stamps.dt.hour.nunique() == 2:
+        hint += " Midnights of a clock that changes are no days of UTC: write dates alone, such as 2024-01-31."
+    said = f"this time is off the {calendar.freq!r} grid of the other rows{more}."
+    return f"{said} Round or drop it, or correct `calendar.freq`.{hint}"
 
 
 def times(moments: Iterable[pd.Timestamp], calendar: Calendar) -> str:

@@ -93,6 +93,8 @@ def entry_for(path: Path, where: str, name: str, *, target: str = "") -> str:
     series = _series_column(table, time)
     if series is not None and table[series].isna().any():  # `NA` may be Namibia
         table = own_files.table(path, where, written, names=str(series))
+    if time is not None and str(series).lower() in TIMES:
+        raise InputError(f"{where}: {time!r} and {series!r} tell one time. Write one column: 2024-01-31T13:00.")
     named = table.assign(unique_id=table[series].astype("str") if series else "one")
     if time is None:
         time, ds = _count_column(named, target, where)

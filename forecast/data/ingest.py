@@ -117,7 +117,7 @@ def _taken(request: Request, now: pd.Timestamp) -> Fetched:
             raw, fresh, since = _again_whole(request, again, raw, fresh, since)
             revised = compared(fresh, since=since)
         frame = merged(stored.frame, fresh, since=since, keep=dataset.source.series)
-    before = vintages.kept(root, request.name) if stored is not None and stored.same_question else None
+    before = vintages.kept(root, request.name) if stored and stored.same_question and dataset.source.remote else None
     known = vintages.accumulated(before, raw.vintages)
     if request.as_of is not None and request.as_of < now.floor("s"):
         known = known[known["issued_at"] <= request.as_of].reset_index(drop=True)
@@ -178,6 +178,9 @@ def _write(
             **preparation.known(frame, request.dataset),
         }
         pointer = replace(snapshots.write_snapshot(root, name, frame, as_of=raw.as_of, provenance=record), **beside)
+    if digest := raw.provenance.get("file_sha256"):  # the same rows may be written otherwise now
+        path = (root / pointer.snapshot).with_suffix(".json")
+        files.write_json(path, {**files.noted(path), "file_sha256": digest})
     snapshots.move_pointer(root, name, pointer)
     return pointer
 

@@ -62,7 +62,9 @@ def table(path: Path, where: str, form: Format = Format(), *, names: str = "") -
     parquet = path.suffix.lower() in PARQUET
     try:
         if parquet:
-            return pd.read_parquet(path)
+            rows = pd.read_parquet(path)
+            own = (rows.index.dtype.kind == "M" or any(rows.index.names)) and not {*rows.index.names} & {*rows.columns}
+            return rows.reset_index() if own else rows
         lines = head(path, where, form.encoding)[:20]
         separator = stated_separator(lines) or form.separator
         before = 1 if stated_separator(lines) else 0

@@ -113,7 +113,7 @@ def check_data(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
     Returns the prepared frame for further checks. A packaged snapshot that was not made yet is read from its package.
     """
     pointer = snapshots.read_pointer(root, name)
-    _check_file_is_the_one_taken(name, dataset, root)
+    _check_files_are_those_taken(name, dataset, root)
     if snapshots.inside(root, pointer.snapshot).exists() or dataset.source.remote:
         raw = snapshots.read_pointed(root, name)
     else:
@@ -157,15 +157,13 @@ def check_prepared(
     return [one for _, one in found]
 
 
-def _check_file_is_the_one_taken(name: str, dataset: Dataset, root: Path) -> None:
+def _check_files_are_those_taken(name: str, dataset: Dataset, root: Path) -> None:
     """A file edited after its snapshot was taken would otherwise be silently left out of the results."""
-    path = next(iter(dataset.source.files), None)
-    taken = snapshots.provenance(root, name).get("file_sha256") if path else None
-    if path and taken and (root / path).is_file() and files.sha256(root / path) != taken:
-        raise InputError(
-            f"{path}: changed since its snapshot was taken; the pipeline still sees the old one. Run "
-            f"`forecast fetch {name}` to take the new data, or restore the file."
-        )
+    taken = snapshots.provenance(root, name).get("file_sha256", "") if dataset.source.files else ""
+    for path, digest in zip(dataset.source.files, taken.split(), strict=False):  # one of two in older records
+        if (root / path).is_file() and files.sha256(root / path) != digest:
+            old = f"{path}: changed since its snapshot was taken; the pipeline still sees the old one."
+            raise InputError(f"{old} Run `forecast fetch {name}` to take the new data, or restore the file.")
 
 
 def _too_many_missing(where: str, found: list[tuple[float, Violation]], dataset: Dataset) -> str:

@@ -239,7 +239,9 @@ def chosen(project: Path, dataset: str, *, now: pd.Timestamp, revision: str) -> 
     if not results.compared:
         raise InputError(f"{verdicts}: missing; nothing was compared yet. Run `forecast run --dataset {dataset}`.")
     model = results.chosen("shipped")
-    name = results.candidate(model, "shipped") if model else None
+    if model is None:
+        raise InputError(f"{verdicts}: no model is chosen as shipped. {' '.join(results.verdicts['sentences'])}")
+    name = results.candidate(model, "shipped")
     if name is None or results.records[name]["status"] != "ok":
         raise InputError(f"{verdicts}: {model!r} is chosen, but not in data/trained/{dataset}. Run `forecast run`.")
     return results.folder(name), describe(project, dataset, results.folder(name), now=now, revision=revision)

@@ -45,7 +45,7 @@ def test_a_series_without_scale_is_left_out_of_all_and_said():
     table = pd.concat([losses([1, 2]), losses([np.nan, np.nan], uid="flat")])
     means, left_out = by_origin(table)
     assert means["m", "shipped"].tolist() == [1.0, 2.0]
-    assert left_out == {("flat", "series"): "no model has a loss on it; its train part has no scale"}
+    assert left_out == {("flat", "series"): "its train part is constant or one season, which has no scale"}
     means, left_out = by_origin(losses([np.nan, np.nan]))
     assert means.empty and ("a", "series") in left_out
     assert choose(losses([np.nan, np.nan])) == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -304,6 +305,35 @@ def test_one_issued_after_its_target_is_refused_although_it_lies_behind_the_data
     issues.loc[5, "issued_at"] = pd.Timestamp("2025-01-01")
     with pytest.raises(InputError, match=r"data/issued\.csv: 1 forecasts were issued after"):
         sources.read(written(tmp_path, persistent(60), issues))
+
+
+def test_two_forecasts_of_one_issue_are_refused_by_their_line_and_one_written_twice_is_one(tmp_path: Path) -> None:
+    issues = provider(persistent(60), 1.0)
+    request = written(tmp_path, persistent(60), pd.concat([issues, issues.iloc[[3]]]))
+    pd.testing.assert_frame_equal(sources.read(request).vintages, issues, check_dtype=False)
+    twice = pd.concat([issues, issues.iloc[[3]].assign(sales=0.0)]).drop(columns="unique_id")
+    twice.to_csv(tmp_path / "data" / "issued.csv", index=False)
+    with pytest.raises(
+        InputError, match=rf"issued\.csv, line {len(issues) + 2} .*04:00\): two forecasts of one issue"
+    ):
+        sources.read(request)
+
+
+def test_an_edit_of_the_file_of_forecasts_is_noticed_and_the_next_fetch_takes_it(tmp_path: Path) -> None:
+    issues = provider(persistent(60), 1.0)
+    written(tmp_path, persistent(60), issues)
+    entry = dataset(source=ISSUED, future_exogenous=[{"column": "sales", "issued": True, "max_missing": 0.2}])
+    take = partial(fetch_new, "shop", entry, root=tmp_path)
+    take(now=pd.Timestamp("2024-02-01"))
+    corrected = issues.assign(sales=issues["sales"] / 1000).drop(columns="unique_id").drop(index=7)
+    corrected.to_csv(tmp_path / "data" / "issued.csv", index=False)
+    with pytest.raises(InputError, match=r"data/issued\.csv: changed since its snapshot .* `forecast fetch shop`"):
+        preparation.check_data("shop", entry, root=tmp_path)
+    take(now=pd.Timestamp("2024-02-02"))
+    preparation.check_data("shop", entry, root=tmp_path)
+    kept = vintages.kept(tmp_path, "shop")
+    np.testing.assert_allclose(kept["sales"].sum(), corrected["sales"].sum())
+    assert len(kept) == len(corrected)
 
 
 def test_a_file_of_no_forecasts_is_one_of_none(tmp_path: Path) -> None:

@@ -104,6 +104,13 @@ def test_a_row_that_stands_twice_in_winter_is_explained_by_no_clock(tmp_path):
     assert "time_zone" not in found["source"] and found["calendar"] == {"kind": "regular", "freq": "2h"}
 
 
+def test_a_date_and_its_hour_in_two_columns_are_no_series_of_hours(tmp_path):
+    times = pd.date_range("2024-01-01", periods=200, freq="h")
+    frame = pd.DataFrame({"date": times.strftime("%Y-%m-%d"), "hour": times.hour, "y": np.arange(200.0)})
+    with pytest.raises(InputError, match=r"'date' and 'hour' tell one time\. Write one column"):
+        guessed(tmp_path, frame)
+
+
 def test_gaps_series_and_the_other_columns_are_shown(tmp_path):
     times = pd.date_range("2024-01-01", periods=600, freq="h")
     one = pd.DataFrame({"ds": times, "y": WAVE, "wind": np.where(np.arange(600) < 9, np.nan, 1.0)}).drop(index=[5, 6])

@@ -9,6 +9,7 @@ import pytest
 from forecast.config.datasets import load_dataset
 from forecast.data import preparation, snapshots
 from forecast.data.columns import derive_and_select
+from forecast.data.ingest import fetch_new
 from forecast.system.errors import DataError, InputError
 from tests.support.example_data import dataset, hourly
 
@@ -65,6 +66,17 @@ def test_a_column_named_after_the_snapshot_was_taken_is_said_to_need_a_fetch(tmp
         preparation.check_data("mine", more, root=tmp_path)
     snapshots.move_pointer(tmp_path, "mine", preparation.take_snapshot("mine", more, root=tmp_path))
     assert list(preparation.check_data("mine", more, root=tmp_path)) == ["unique_id", "ds", "temp", "wind"]
+
+
+def test_a_file_written_otherwise_with_the_same_rows_is_taken_by_a_fetch(tmp_path: Path):
+    with_file(tmp_path, hourly())
+    fetch_new("mine", dataset(), root=tmp_path, now=pd.Timestamp("2024-03-01"))
+    with_file(tmp_path, hourly().assign(note="seen"))
+    with pytest.raises(InputError, match="changed since its snapshot"):
+        preparation.check_data("mine", dataset(), root=tmp_path)
+    fetch_new("mine", dataset(), root=tmp_path, now=pd.Timestamp("2024-03-02"))
+    assert len(preparation.check_data("mine", dataset(), root=tmp_path)) == 100
+    assert len(snapshots.snapshots(tmp_path, "mine")) == 1
 
 
 def test_daily_range_is_the_log_of_high_over_low():
@@ -126,6 +138,15 @@ def test_an_off_calendar_row_is_named_by_the_line_of_the_file(tmp_path: Path):
     with_file(tmp_path, frame)
     with pytest.raises(InputError, match=r"data/mine.csv, line 9 .*off the '1h' grid"):
         preparation.take_snapshot("mine", dataset(), root=tmp_path)
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Europe/Dublin"])
+def test_days_by_the_clock_of_a_place_are_told_to_be_written_as_dates(tmp_path: Path, zone: str):
+    days = pd.date_range("2024-01-01", periods=300, tz=zone)
+    with_file(tmp_path, pd.DataFrame({"ds": days.tz_convert("UTC").strftime("%Y-%m-%dT%H:%M:%SZ"), "temp": 1.0}))
+    daily = dataset(calendar={"kind": "regular", "freq": "1D"})
+    with pytest.raises(InputError, match=r"off the '1D' grid .* write dates alone, such as 2024-01-31"):
+        preparation.take_snapshot("mine", daily, root=tmp_path)
 
 
 def test_all_columns_that_lack_too_much_stand_in_one_message_with_the_lines_to_paste():

@@ -33,6 +33,14 @@ def test_without_a_comparison_there_is_nothing_to_register(project):
         registry.chosen(project, NAME, now=NOW, revision="")
 
 
+def test_where_no_model_is_chosen_the_reason_of_the_comparison_is_told(project):
+    path = project / "data" / "compared" / NAME / "verdicts.json"
+    said = {**files.read_json(path), "chosen": {}, "sentences": ["No model can be compared: it is flat."]}
+    files.write_json(path, said)
+    with pytest.raises(InputError, match=r"no model is chosen as shipped\. No model can be compared: it is flat\.$"):
+        registry.chosen(project, NAME, now=NOW, revision="")
+
+
 def test_the_first_promotion_makes_a_champion_and_the_second_keeps_it_as_previous(running):
     assert tried_aliases(running) == ({"champion": 2, "previous": 1},) * 2
     assert champion.load(running, NAME).meta.candidate == "arx"

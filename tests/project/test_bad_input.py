@@ -22,7 +22,7 @@ from tests.support.small_project import DATASET, ROOT, write_yaml
 
 DAYS = 200
 SPLITS = {"train_end": "2024-04-10", "validation_end": "2024-05-20", "calibration_end": "2024-06-09"}
-NO_SCALE = "no model has a loss on it; its train part has no scale"
+NO_SCALE = "its train part is constant or one season, which has no scale"
 
 
 @dataclass

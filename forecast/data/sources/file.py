@@ -18,7 +18,7 @@ from forecast.config.sources import Source
 from forecast.config.task import SessionCalendar, TimeZone, WeekdayCalendar
 from forecast.data import own_files, vintages
 from forecast.data.columns import inputs_of
-from forecast.data.schema import first_text, no_number
+from forecast.data.schema import first_text, no_number, place
 from forecast.data.sources import RawFrame, Request, observed
 from forecast.data.written_times import as_utc, refuse
 from forecast.system import files
@@ -82,14 +82,15 @@ def read(request: Request) -> RawFrame:
     numbers = table.columns.drop(["unique_id", "ds"])
     table[numbers] = table[numbers].apply(pd.to_numeric)
     table, as_of = observed(request, table)
+    issues = _issues(request, source, as_of)
     provenance = {
         "source": "file",
         "parameters": {"path": where, "columns": dict(source.columns), "time_zone": source.time_zone},
         "adjustment": "none",
-        "file_sha256": files.sha256(path),
+        "file_sha256": " ".join(files.sha256(inside(request.root, name)) for name in source.files),
         "retrieved_at": None,
     }
-    return RawFrame(table, as_of, where=where, provenance=provenance, vintages=_issues(request, source, as_of))
+    return RawFrame(table, as_of, where=where, provenance=provenance, vintages=issues)
 
 
 def _issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.DataFrame | None:
@@ -105,13 +106,15 @@ def _issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.DataF
             raise InputError(f"{missing_column(name, table.columns, where)} Wanted {quote_names(wanted)}.")
     if "unique_id" not in table.columns:
         table.insert(0, "unique_id", source.path.stem)
-    table = table[["unique_id", *wanted]].astype({"unique_id": "str"})
+    table = table[["unique_id", *wanted]].astype({"unique_id": "str"}).drop_duplicates()
     _refuse_text(table, request.dataset.vintage_columns, source, where)
     wall_clock = isinstance(request.dataset.calendar, SessionCalendar | WeekdayCalendar)
     form, zone = source.time_format, source.time_zone
     table["ds"] = as_utc(table, form, time_zone=zone, wall_clock=wall_clock, where=where)
     issued = table[["unique_id", "issued_at"]].rename(columns={"issued_at": "ds"})
     table["issued_at"] = as_utc(issued, form, time_zone=zone, wall_clock=False, where=f"{where}, issued_at")
+    if (twice := table.duplicated(vintages.KEYS).to_numpy()).any():
+        raise InputError(f"{where}, {place(table, int(twice.argmax()))}: two forecasts of one issue. Drop one.")
     vintages.check(table, request.dataset, where=where, error=InputError)
     return table[table["issued_at"] <= as_of].reset_index(drop=True)
 

@@ -12,10 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import config, njit, types
 from numba.extending import intrinsic
 from numba.np.linalg import _BLAS
 
+if config.DISABLE_JIT:  # intrinsics and products of OpenBLAS are machine code alone
+    raise ImportError("NUMBA_DISABLE_JIT is set")
 OPTIONS = {"error_model": "numpy", "fastmath": {"contract", "arcp", "reassoc", "nsz"}}  # NaN and infinity stay
 compiled: Callable[..., Any] = njit(**OPTIONS)
 

@@ -195,7 +195,7 @@ def compiled(name: str, z: np.ndarray, parts: int) -> Callable[[np.ndarray, np.n
         return None
     try:
         from forecast.networks.inference import kernels
-    except ImportError:  # without the extra `train`
+    except ImportError:  # without the extra `train`, or with NUMBA_DISABLE_JIT=1
         return None
     return functools.partial(getattr(kernels, name), z.reshape(parts, -1))
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
+from numba import config
 
 from forecast.networks import cells
 from forecast.networks.cells import Cell, Namespace
@@ -115,8 +116,8 @@ def run(
 
 
 def known(cell: Cell, dtype: tf.DType) -> bool:
-    """Whether there is a recurrence in numba for the cell: it has no other option, and the machine no GPU."""
-    plain = type(cell) in RECURRENCES and cell == type(cell)(cell.units, cell.h_init)
+    """Whether there is a recurrence in numba for the cell: no other option, and no GPU, and numba compiles."""
+    plain = not config.DISABLE_JIT and type(cell) in RECURRENCES and cell == type(cell)(cell.units, cell.h_init)
     return plain and dtype == tf.float32 and not tf.config.list_logical_devices("GPU")
 
 

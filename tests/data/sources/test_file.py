@@ -58,6 +58,19 @@ def test_parquet_is_read_like_csv(tmp_path: Path):
     assert raw.frame["ds"].iloc[0] == pd.Timestamp("2023-12-31 23:00")
 
 
+@pytest.mark.parametrize("name", [None, "ds", "when"])
+def test_times_in_the_index_of_a_parquet_file_are_a_column(tmp_path: Path, name):
+    table = pd.DataFrame({"temp": [1.0, 2.0]}, pd.date_range("2024-01-01", periods=2, freq="h", name=name))
+    table.to_parquet(tmp_path / "mine.parquet")
+    found = own_files.table(tmp_path / "mine.parquet", "mine.parquet")
+    assert found[name or "index"].tolist() == list(table.index) and found["temp"].tolist() == [1.0, 2.0]
+    table.assign(ds=table.index).to_parquet(tmp_path / "mine.parquet")
+    both = own_files.table(tmp_path / "mine.parquet", "mine.parquet")
+    assert sorted(both) == sorted({"ds", "temp", *([name or "index"] if name != "ds" else [])})
+    table.set_axis([7, 9]).to_parquet(tmp_path / "mine.parquet")  # what a filter left, no column
+    assert list(own_files.table(tmp_path / "mine.parquet", "mine.parquet")) == ["temp"]
+
+
 def test_a_derived_column_is_read_by_its_inputs(tmp_path: Path):
     frame = read(
         tmp_path,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -54,6 +56,20 @@ def test_fewer_windows_and_float64_are_left_to_numpy(name: str) -> None:
 def test_an_installation_without_numba_forecasts_many_windows(network: Network, without_numba: None) -> None:
     w, given = weights_of(network, "float32"), inputs_of(batch=steppers.COMPILED)
     np.testing.assert_array_equal(forward(network, w, *given), plainly(network, w, *given))
+
+
+def test_with_numba_s_compiler_switched_off_nets_train_and_forecast_without_it() -> None:
+    """`NUMBA_DISABLE_JIT` is read at the first import of numba, so by a process of its own."""
+    program = """
+import forecast
+frame = forecast.example().tail(900)
+tuning = {"n_trials": 1, "trial_steps": 2, "final_steps": 2, "evaluate_every": 1}
+model = forecast.fit(frame, "lstm", freq="1h", horizon=2, lookback=8, tuning=tuning)
+print(len(model.predict()), len(model.cross_validation(n_windows=70)))
+"""
+    given = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    done = subprocess.run([sys.executable, "-c", program], env=given, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "2 140\n"), done.stderr
 
 
 @NETS
