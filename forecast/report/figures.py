@@ -89,7 +89,7 @@ def step_panels(results: Results) -> list[Panel]:
     shown = [(results.headline, error_title(results), "", None), ("skill", AGAINST_NAIVE, " against naive", change)]
     panels = []
     for metric, y_title, suffix, show in shown:
-        for ranking in RANKINGS:
+        for ranking in results.rankings:
             lines = [line for line in _step_lines(results, ranking, metric) if np.isfinite(line.y).any()]
             if not lines:
                 continue

@@ -10,7 +10,7 @@ from lxml import html
 
 import forecast
 from forecast.config.paths import ProjectPaths
-from forecast.report.figures import curve_panels, memory_sentence, role_of, step_unit
+from forecast.report.figures import curve_panels, memory_sentence, role_of, step_panels, step_unit
 from forecast.report.ledger import budget_sentence, findings_table, timeline
 from forecast.report.page import render
 from forecast.report.panels import compared
@@ -113,6 +113,15 @@ def test_baselines_and_skip_rows_stand_in_both_rankings(page):
     for number in (0, 1):
         models = set(board(page, HOURLY, number).xpath(".//tbody/tr/@data-model"))
         assert {"naive", "seasonal_naive", "drift", "ridge", "lstm", "gru", "narx"} == models
+
+
+def test_where_networks_were_trained_as_shipped_alone_nothing_speaks_of_another_ranking(project):
+    path = ProjectPaths.of(project).compared(HOURLY) / "leaderboard.csv"
+    board = pd.read_csv(path, dtype={"seed": str})
+    board[board["ranking"] != "architecture"].to_csv(path, index=False)
+    assert "both rankings" not in words(html.fromstring(rendered(project, HOURLY)))
+    titles = [panel.title for panel in step_panels(results(project, HOURLY))]
+    assert titles == ["As shipped", "As shipped against naive"]
 
 
 def test_rows_stand_by_test_error_and_failures_last_with_their_reason(page):
