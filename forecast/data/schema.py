@@ -75,10 +75,8 @@ def _first_fault(frame: pd.DataFrame, columns: list[str]) -> str | None:
     odd = next((name for name in names.unique() if len(name) > LONGEST_NAME or not name.isprintable()), None)
     if odd is not None:
         row = place(frame, int(np.argmax((names == odd).to_numpy())))
-        return (
-            f", {row}: a series name of {len(odd)} characters; wanted at most {LONGEST_NAME}, "
-            "all printable. Rename it."
-        )
+        wanted = f"wanted at most {LONGEST_NAME}, all printable. Rename it."
+        return f", {row}: a series name of {len(odd)} characters; {wanted}"
     for column in columns:
         if frame[column].dtype != np.float64:
             return no_number(frame, column)

@@ -85,9 +85,7 @@ def move_pointer(root: Path, dataset: str, pointer: Pointer) -> None:
 def read_pointer(root: Path, dataset: str) -> Pointer:
     path = ProjectPaths.of(root).pointer(dataset)
     if not path.exists():
-        raise InputError(
-            f"{path}: no such file: dataset {dataset!r} was never fetched. Run `forecast fetch {dataset}`."
-        )
+        raise InputError(f"{path}: no such file: {dataset!r} was never fetched. Run `forecast fetch {dataset}`.")
     try:
         return Pointer(**files.read_json(path))
     except (ValueError, TypeError) as error:
@@ -111,10 +109,8 @@ def verify(path: Path, sha256: str, dataset: str) -> pd.DataFrame:
     try:
         frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: cannot be read as Parquet ({' '.join(str(error).split())}). "
-            f"Restore it from git, or delete it and run `forecast fetch {dataset}`."
-        ) from error
+        said = f"{path}: cannot be read as Parquet ({' '.join(str(error).split())})."
+        raise DataError(f"{said} Restore it from git, or delete it and run `forecast fetch {dataset}`.") from error
     found = content_sha256(frame)
     if found != sha256:
         raise DataError(
