@@ -32,13 +32,20 @@ def prbs(rows: int, low: float = -1.0, high: float = 1.0, *, hold: int = 1, seed
     """(rows,) random steps between two levels, each held for a multiple of `hold` rows.
 
     For linear systems: it shows nothing between the levels."""
-    bits = np.random.default_rng(seed).integers(0, 2, rows // hold + 1)
+    bits = np.random.default_rng(seed).integers(0, 2, _levels(rows, hold))
     return np.where(np.repeat(bits, hold)[:rows] > 0, high, low)
 
 
 def random_steps(rows: int, low: float = -1.0, high: float = 1.0, *, hold: int = 10, seed: int = 0) -> Array:
     """(rows,) random levels, each held for `hold` rows: the whole range, for nonlinear systems."""
-    return np.repeat(np.random.default_rng(seed).uniform(low, high, rows // hold + 1), hold)[:rows]
+    return np.repeat(np.random.default_rng(seed).uniform(low, high, _levels(rows, hold)), hold)[:rows]
+
+
+def _levels(rows: int, hold: int) -> int:
+    """How many levels fill the rows."""
+    if not isinstance(hold, int | np.integer) or hold < 1:
+        raise InputError(f"`hold` is {hold}; wanted whole rows from 1 up.")
+    return rows // int(hold) + 1
 
 
 def chirp(rows: int, low: float = -1.0, high: float = 1.0, *, band: tuple[float, float] = (0.001, 0.25)) -> Array:
@@ -64,7 +71,7 @@ def static_curve(model: Model, levels: npt.ArrayLike, *, column: int = 0, rows: 
     NaN where it does not settle within `rows` rows."""
     found = []
     for level in np.atleast_1d(np.asarray(levels, np.float64)):
-        u = np.tile(model.scaling.u_mean, (rows, 1))
+        u = np.tile(_held(model, model.scaling.u_mean, column), (rows, 1))
         u[:, column] = level
         try:
             run = _settled(model, u)
@@ -84,7 +91,7 @@ def frequency_response(
     The answer of the free run to a small pulse, a thousandth of the input's deviation, transformed; followed for up to
     32 times the rows until it stands still. What then stays of it, for it integrates, is summed to its end: infinite
     at frequency 0."""
-    level, pulse = np.broadcast_to(np.asarray(at, np.float64), (model.inputs,)), 1e-3 * model.scaling.u_scale[column]
+    level, pulse = _held(model, at, column), 1e-3 * model.scaling.u_scale[column]
     for times in (1, 2, 4, 8, 16, 32):
         now = times * rows
         u, moved = np.tile(level, (2, 2 * now, 1))
@@ -98,6 +105,14 @@ def frequency_response(
     response[1:] += stays / (1 - np.exp(-2j * np.pi * frequencies[1:, None]))
     response[0, stays != 0] = np.inf
     return np.asarray(frequencies), np.asarray(response)
+
+
+def _held(model: Model, at: npt.ArrayLike, column: int) -> Array:
+    """(I,) where the inputs are held; `InputError` for another number of them, or a column that is not there."""
+    if column not in range(model.inputs) or np.size(at) not in (1, model.inputs):
+        found = f"Column {column} of inputs that are held at {np.size(at)} values"
+        raise InputError(f"{found}; the model has {model.inputs} inputs. Give one value for each, or one for all.")
+    return np.broadcast_to(np.asarray(at, np.float64), (model.inputs,))
 
 
 def _settled(model: Model, u: Array) -> Array:

@@ -15,8 +15,7 @@ def export(model: Model, path: Path | str, *, description: str = "") -> None:
 
     In the units of the data it has `predict(u, y)`, the open loop, and for nets with feedback `simulate(u, y_start)`,
     the closed loop. A net that is no NARX net has the functions of every exported network beside
-    (`networks.inference.export`).
-    """
+    (`networks.inference.export`)."""
     about = description or model.net.describe()
     if all(member.net.is_narx for member in model.members):
         files.write_text(Path(path), _narx_text(model, about))

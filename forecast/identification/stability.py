@@ -29,8 +29,7 @@ class Stability:
     """`reach`: the farthest the run under the record's inputs goes from where it starts, in deviations of y.
 
     `exponent`: ln of how the distance of two neighbouring runs changes per step, None once they have met; `step` and
-    `under`: where and under which inputs the run was lost, None where it held.
-    """
+    `under`: where and under which inputs the run was lost, None where it held."""
 
     verdict: str
     reach: float | None
@@ -42,8 +41,7 @@ class Stability:
 def stability(model: Model, experiment: Experiment) -> Stability:
     """The loop closed after the first rows of the experiment, and under harder inputs from the same rows.
 
-    `InputError` where y is missing there, or for a net without feedback.
-    """
+    `InputError` where y is missing there, or for a net without feedback."""
     model.refuse_open()
     start = model.start
     check_first(model.net, "the experiment", experiment.y, start + 1)

@@ -23,8 +23,7 @@ class TrainingSeries:
 
     past (T, C) float32; future (T + H, F) float32; target (T, H, O) float32: what the network has to add to the
     skip for the forecasts made at row t, or what its head makes of that; weight (T, H, O) float32, zero where a
-    target is missing or lies outside the train block; offset (T, H, O) float32, where the head has one.
-    """
+    target is missing or lies outside the train block; offset (T, H, O) float32, where the head has one."""
 
     past: np.ndarray
     future: np.ndarray
@@ -38,8 +37,7 @@ class Chunks:
     """All series end to end; `starts` are the rows where a chunk of `length` rows lies inside one series.
 
     The first `warm_up` rows of a chunk carry no loss. `future` keeps the same row numbers as `past`, so H spare
-    rows stand between the series. `spans`: (first row, rows) of each series.
-    """
+    rows stand between the series. `spans`: (first row, rows) of each series."""
 
     past: np.ndarray
     future: np.ndarray
@@ -83,8 +81,7 @@ class Chunks:
 class Trained:
     """The weights with the lowest validation loss. `curve`: (step, train loss, validation loss).
 
-    `elsewhere`: step and weights with the lowest of each further loss that validation gave.
-    """
+    `elsewhere`: step and weights with the lowest of each further loss that validation gave."""
 
     weights: Weights
     best_step: int

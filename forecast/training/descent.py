@@ -38,8 +38,7 @@ def learning_rate(shape: Shape, step: Any, peak: Any, rising: Any, falling: Any)
     """A schedule's rate at update number `step`, counted from 0, as a float32 tensor; its numbers may be tensors.
 
     Constant, or a linear rise over `rising` updates and then a fall over `falling`: to zero along half a cosine
-    (Loshchilov & Hutter 2017) or a line, or exponentially to `LEAST` of the peak.
-    """
+    (Loshchilov & Hutter 2017) or a line, or exponentially to `LEAST` of the peak."""
     if shape == "constant":
         return tf.convert_to_tensor(peak, tf.float32)
     t = tf.cast(step, tf.float32)
@@ -101,8 +100,7 @@ class Updater:
 
     The penalty is mu |w|^2 over all weights with mu = `l2`; the gradient g is scaled to g * clip / |g| where |g| is
     above `clip` (Pascanu, Mikolov & Bengio 2013). Adam (Kingma & Ba 2015) ignores `weight_decay`; with it, it is AdamW
-    (Loshchilov & Hutter 2019). Momentum is Polyak's.
-    """
+    (Loshchilov & Hutter 2019). Momentum is Polyak's."""
 
     def __init__(self, variables: list[Any], first: Settings) -> None:
         self._variables, self._shape = variables, first.schedule
@@ -207,8 +205,7 @@ def sampled_cross_entropy(
     hidden (B, T, U); kernel (U, H, O, n), bias (H, O, n); target (B, T, H, O) class numbers; drawn (m,) distinct
     classes, all equally likely. Z is estimated by e^true + (n - 1) / m' sum of e^logit over the m' drawn classes that
     are not the target (Bengio & Senecal 2008 with a uniform proposal; Jean et al. 2015): its expectation is Z, and it
-    is Z when every class is drawn. Only the columns needed are multiplied.
-    """
+    is Z when every class is drawn. Only the columns needed are multiplied."""
     target, classes = tf.cast(target, tf.int32), kernel.shape[-1]
     logits = tf.tensordot(hidden, tf.gather(kernel, drawn, axis=-1), 1) + tf.gather(bias, drawn, axis=-1)
     true = _own_logit(hidden, kernel, bias, target)

@@ -37,8 +37,7 @@ XP = ComplexNamespace()
 class Signal:
     """Rows of one block's output: value (R, W); tangent (R, W, q) by the first q weights, 0 where none acts on it.
 
-    Weights are numbered in the order of their blocks, so those of later blocks, q and on, need no zeros stored.
-    """
+    Weights are numbered in the order of their blocks, so those of later blocks, q and on, need no zeros stored."""
 
     value: Array
     tangent: Array

@@ -64,8 +64,7 @@ def fit(
     For every further loss that `validate` gives the step with the lowest is kept as well.
     Stops early when the loss explodes or is no longer finite, and says so in `note`, and after `settings.patience`.
     `ModelFailure` when no validation loss ever was finite, and when the training diverged without having improved on
-    its beginning once. Without `validate` the first `stop` updates are taken, and the weights after them are kept.
-    """
+    its beginning once. Without `validate` the first `stop` updates are taken, and the weights after them are kept."""
     drawn = draw(chunks, settings, seed) | draw_bins(network, settings, seed)
     with _traced(network, chunks, settings, drawn) as updates:
         states = updates.begin(seed, initialise(network, seed) if initial is None else initial, chunks, settings)

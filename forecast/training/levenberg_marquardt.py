@@ -71,8 +71,7 @@ class Options:
 class Watch:
     """Follows a training: `show` gets (iteration, train mse, validation error or nan, mu) after every iteration.
 
-    With a watch, Ctrl-C ends the training and keeps the best weights so far, and `interrupted` says so.
-    """
+    With a watch, Ctrl-C ends the training and keeps the best weights so far, and `interrupted` says so."""
 
     show: Callable[[int, float, float, float], None] | None = None
     interrupted: bool = False
@@ -112,8 +111,7 @@ class Result:
     """The weights kept, why it stopped, and the curve of (iteration, train mse, validation error or nan, mu).
 
     Of Bayesian regularisation, which minimises beta |e|² + alpha |w|²: `decay` = alpha / beta and `effective_weights`,
-    MacKay's gamma, the number of weights that the data determine; alpha and beta are 0 without it.
-    """
+    MacKay's gamma, the number of weights that the data determine; alpha and beta are 0 without it."""
 
     weights: Array
     score: float
@@ -139,8 +137,7 @@ def memory(problem: LeastSquares) -> int:
 def estimate(problem: LeastSquares, weights: Array, options: Options) -> Estimate:
     """Memory from the shapes; CPU seconds from the middle of nine iterations of a copy, which are thrown away.
 
-    `ModelFailure` where the net diverges.
-    """
+    `ModelFailure` where the net diverges."""
     tried, marks = _Run(copy.deepcopy(problem), weights, options), [time.process_time()]
     for _ in range(9):
         tried.iterate()
@@ -167,8 +164,7 @@ def minimise(
     objective without one.
 
     `announce` receives the predicted memory and time before the first step. `InputError` above `MAX_WEIGHTS`,
-    `ModelFailure` when the net diverges at every start.
-    """
+    `ModelFailure` when the net diverges at every start."""
     options = options or Options()
     if problem.n_weights > MAX_WEIGHTS:
         raise InputError(too_large(problem))

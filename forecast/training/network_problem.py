@@ -116,8 +116,7 @@ def drawn(network: Network, seed: int) -> Weights:
 class OneLayerProblem(NetworkProblem):
     """The same for one hidden layer, or none, over the taps of the past: every row at once, no zero stored twice.
 
-    Taps have no weights, so what they pass on is computed once; rows that count nowhere are left out.
-    """
+    Taps have no weights, so what they pass on is computed once; rows that count nowhere are left out."""
 
     def __init__(
         self, network: Network, series: Sequence[TrainingSeries], validate: Validate | None = None, *, warm_up: int = 0

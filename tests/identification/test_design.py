@@ -93,6 +93,21 @@ def test_the_frequency_response_is_that_of_the_linear_model_however_long_it_reme
     assert found[0, 0] == (np.inf if pole == 1.0 else pytest.approx(0.5 / (1 - pole), rel=5e-3))
 
 
+WRONG = {
+    "no such column": (lambda: static_curve(linear(), [0.0], column=1), "Column 1 of .* the model has 1 inputs"),
+    "none counted from behind": (lambda: frequency_response(linear(), 0.0, column=-1), "Column -1 of inputs"),
+    "too many inputs": (lambda: frequency_response(linear(), [0.0, 1.0]), "held at 2 values; the model has 1 inputs"),
+    "levels held for no row": (lambda: random_steps(10, hold=0), "`hold` is 0; wanted whole rows from 1 up"),
+    "half a row": (lambda: prbs(10, hold=2.5), "`hold` is 2.5"),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), WRONG.values(), ids=WRONG)
+def test_inputs_that_are_not_there_and_levels_held_for_no_row_are_refused(call, message) -> None:
+    with pytest.raises(InputError, match=message):
+        call()
+
+
 def test_a_net_without_feedback_has_a_static_curve_and_a_frequency_response() -> None:
     weights = {"readout/kernel": np.array([[0.5], [0.25]]), "readout/bias": np.ones(1)}
     model = Model(timedelaynet((1, 3), ()), weights, linear().scaling)

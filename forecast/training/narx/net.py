@@ -109,8 +109,7 @@ class Narx:
 
     `dead_times` (I,): steps by which every input is held back besides; none given: 0.
     `states`: how many of the `outputs`, the last ones, are the net's own state, never measured; the others are y.
-    Its weights are one flat vector (n_weights,), in the order of `OneLayer`.
-    """
+    Its weights are one flat vector (n_weights,), in the order of `OneLayer`."""
 
     inputs: int
     outputs: int
@@ -221,8 +220,7 @@ class Narx:
     def loop(self, weights: Array, before: Memory, u: Array, y: Array | None = None) -> tuple[Array, Memory]:
         """v without the states under u (T, I), row after row, and the memory after the last row.
 
-        y is fed back where it is a number, the net's own bounded output elsewhere; None: everywhere.
-        """
+        y is fed back where it is a number, the net's own bounded output elsewhere; None: everywhere."""
         v, memory = self._loop(weights, before, u, None if y is None else self.beside_states(y))
         return v[:, : self.measured_outputs], memory
 

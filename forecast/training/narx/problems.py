@@ -28,8 +28,7 @@ NEWTON_LOST = 1e6  # in scaled units: no net that is worth keeping leaves this r
 class _Problem:
     """What both problems share: the errors over the experiments, whose first `start` rows only fill the delays.
 
-    The weights are kept by what `validate` says of them: the error of the free run over held-out experiments.
-    """
+    The weights are kept by what `validate` says of them: the error of the free run over held-out experiments."""
 
     weight: Array
     """(rows, O) multiplies the errors: the root of what a squared error counts."""
@@ -225,8 +224,7 @@ class Stack:
 def solve_feedback(direct: Array, gain: Array, delays: tuple[int, ...], before: Array | None) -> Array:
     """D (p, rows, O) with D_t = direct_t + sum_d gain_{t,d} D_{t-d}; direct (p, rows, O) is overwritten.
 
-    gain (O, delays, O, rows); before (p, deepest, O): D of the rows just before, None: zeros.
-    """
+    gain (O, delays, O, rows); before (p, deepest, O): D of the rows just before, None: zeros."""
     p, rows, o = direct.shape
     deepest = max(delays)
     band = np.zeros((rows, o, deepest * o + o))  # [t, i, k]: minus the coefficient of y_{t,i} k places further on
