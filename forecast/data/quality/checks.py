@@ -58,6 +58,14 @@ def spikes(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viol
             worst = values[found[np.argmax(lonely[found - 1])]]
             text = f"{found.size} values stand alone ({times(when[found], dataset.calendar)}; the worst is {worst:g})."
             yield Violation("spikes", series, column, found.size, f"{text} Correct them, or leave the cells empty.")
+        for end in sorted({values.min(), values.max()} - {0.0}):  # as -999, which is often no rare step
+            others, count = values[values != end], int((values == end).sum())
+            apart = count > 1 and len(others) > 20 and np.abs(others - end).min() > 3 * np.ptp(others)
+            if apart and len(np.unique(others)) > 20:
+                text = (
+                    f"{count} values are {end:g}, far from all others. If that stands for no value, empty the cells."
+                )
+                yield Violation("spikes", series, column, count, text)
 
 
 def stale_repeats(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
@@ -69,10 +77,8 @@ def stale_repeats(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
         found = (lengths > limit) & (values[starts] != 0)
         if found.any():
             text = f"{found.sum()} runs of equal values, the longest of {lengths[found].max()} rows"
-            count = int(lengths[found].sum())
-            yield Violation(
-                "stale_repeats", series, column, count, f"{text} ({times(when[starts[found]], dataset.calendar)})."
-            )
+            text += f" ({times(when[starts[found]], dataset.calendar)})."
+            yield Violation("stale_repeats", series, column, int(lengths[found].sum()), text)
 
 
 def units(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
@@ -104,9 +110,8 @@ def missing_cells(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
     """Rows where a column has no value, named by their times; a larger share is `missing_share`'s to tell."""
     rows_of = frame["unique_id"].value_counts()
     for column in _numbers(frame):
-        for found in _by_series(
-            "missing_cells", dataset, frame[frame[column].isna()], limit, "{count} cells are empty ({times}).", column
-        ):
+        empty, said = frame[frame[column].isna()], "{count} cells are empty ({times})."
+        for found in _by_series("missing_cells", dataset, empty, limit, said, column):
             if found.count <= dataset.quality.missing_share.limit * rows_of[found.series]:
                 yield found
 
@@ -234,9 +239,7 @@ def flat_bars(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[V
     """Open = high = low = close: no trade, or only one price a day was kept."""
     if set(BARS) <= set(frame.columns):
         flat = (frame["high"] == frame["low"]) & (frame["open"] == frame["close"]) & (frame["high"] == frame["open"])
-        text = (
-            "{count} sessions have one price for open, high, low and close ({times}). Their daily range says nothing."
-        )
+        text = "{count} sessions have one price for open, high, low and close ({times}): their range says nothing."
         yield from _by_series("flat_bars", dataset, frame[flat], limit, text)
 
 
@@ -244,9 +247,7 @@ def dividends(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[V
     """Bars from a file come without dividends: at best they are adjusted for splits."""
     bars = _has_prices(frame, dataset) and set(BARS) <= set(frame.columns)
     if dataset.source.without_dividends and bars and "dividend" not in frame.columns:
-        text = (
-            "the file has no column `dividend`: returns leave dividends out unless its prices are adjusted for them."
-        )
+        text = "no column `dividend`: returns leave dividends out unless the prices are adjusted for them."
         yield Violation("dividends", "", "close", int(frame["unique_id"].nunique()), text)
 
 

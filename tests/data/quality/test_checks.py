@@ -94,6 +94,24 @@ def test_a_step_that_stays_is_no_spike():
     assert "spikes" not in {f.rule for f in found(frame, settings())}
 
 
+@pytest.mark.parametrize("every", [4, 50, 190])
+@pytest.mark.parametrize("code", [-999.0, -99.0, 9999.0])
+def test_a_number_that_stands_for_no_value_is_told_however_often_it_stands(code: float, every: int):
+    frame = weather()
+    frame.loc[::every, "wind"] = code
+    count = len(frame.loc[::every])
+    said = [f.sentence for f in found(frame, settings(quality={"units": "off"})) if f.rule == "spikes"]
+    assert f"{count} values are {code:g}, far from all others" in said[-1]
+
+
+def test_days_without_a_sale_two_prices_and_steps_of_a_few_values_stand_for_themselves():
+    frame = weather()
+    frame.loc[::7, "wind"] = 0.0
+    frame.loc[frame.index % 7 > 0, "wind"] += 300
+    frame["temp"] = np.where(frame.index % 20 < 3, 6.99, 9.99 + frame.index % 2)
+    assert "spikes" not in {f.rule for f in found(frame, settings())}
+
+
 def test_rain_is_no_spike():
     frame = weather()
     frame["wind"] = 0.0
