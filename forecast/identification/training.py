@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
@@ -133,9 +134,11 @@ def train_parallel(
     held_out = [] if options.bayesian else rows.held_out(model.scaling)
     problem = ClosedLoop(narx, counted, model.start, held_out)
     with listening(watch):
-        start, notes = narx.flat(model.weights), tuple[str, ...]()
+        start, notes, begun = narx.flat(model.weights), tuple[str, ...](), perf_counter()
         if lost(problem, start):
-            start, notes = _growing(problem, counted, start, replace(options, max_iterations=20, patience=20), watch)
+            brief = replace(options, max_iterations=20, patience=20, seconds=options.seconds / len(HORIZONS))
+            start, notes = _growing(problem, counted, start, brief, watch)
+            options = replace(options, seconds=options.seconds - (perf_counter() - begun))
         run = lm.minimise(problem, start, options=options, announce=announce, watch=watch)
         training = TrainingRecord(
             run.reason, run.curve, {}, "parallel", {}, "simulation", notes, run.effective_weights

@@ -264,7 +264,7 @@ def _free_run(name: str, result: Mapping[str, Any]) -> dict[str, Any]:
     rows = [
         Row(one["row"], [number(one["validation"]), number(one["test"]),
                          text.Cell(", ".join(f"{value:.4g}" for value in one["rmse"])),
-                         number(one["seconds"], 3), text.Cell(one["note"])])
+                         number(one["seconds"], 3), text.Cell(one["note"], cls="notes")])
         for one in result["rows"]
     ]  # fmt: skip
     chosen, step, last = rows[0].model, result["sampling_time"], len(result["measured"]) - 1

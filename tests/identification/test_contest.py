@@ -128,7 +128,8 @@ def test_the_command_of_the_page_ranks_writes_and_publishes(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert [row["row"] for row in found] == ["narx_lm", "arx"]
-    assert "<h2>tank</h2>" in (tmp_path / "reports" / "experiments.html").read_text()
+    page = (tmp_path / "reports" / "experiments.html").read_text()
+    assert "<h2>tank</h2>" in page and re.search(r'<td class="notes[^>]*>narxnet: [^<]*\nRMSE on the', page)
     folder = tmp_path / "data" / "identified" / "tank"
     assert {path.name for path in folder.iterdir()} == {"result.json", "simulator.py", "narx_lm", "arx"}
     code = "import mlflow; r = mlflow.search_runs(experiment_names=['tank'], "

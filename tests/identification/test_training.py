@@ -407,6 +407,23 @@ def test_a_net_whose_free_run_diverges_is_trained_on_longer_and_longer_ones() ->
     assert mended.training.free_run["train"] < 0.01 * experiment.y.var()
 
 
+def test_the_time_of_a_closed_loop_training_is_that_of_all_its_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of up to six growing horizons had the whole time, and the training behind them had it again."""
+    experiment, given = tank(300), []
+    model = train(narxnet((1, 2), (1, 2), 4), experiment, iterations=3)
+    wild = {name: value.copy() for name, value in model.weights.items()}
+    wild["readout/kernel"][4] += 0.6
+    minimise = lm.minimise
+
+    def noted(*arguments, options, **more):
+        given.append(options.seconds)
+        return minimise(*arguments, options=options, **more)
+
+    monkeypatch.setattr(lm, "minimise", noted)
+    train_parallel(replace(model, weights=wild), experiment, trainer=trainlm(epochs=5, time=600.0))
+    assert len(given) > 1 and set(given[:-1]) == {100.0} and given[-1] < 600.0
+
+
 def test_a_free_run_beyond_ten_ranges_of_the_record_is_a_failure_with_its_step() -> None:
     ramp = np.arange(60.0)
     moved = 1 + 0.01 * np.random.default_rng(0).normal(size=60)
