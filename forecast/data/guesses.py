@@ -16,7 +16,7 @@ import yaml
 from forecast.config.task import RegularCalendar
 from forecast.data import own_files
 from forecast.data.calendars import Calendar, lengths, nearest, usual_features, yaml_of
-from forecast.data.schema import first_text
+from forecast.data.schema import first_text, no_number
 from forecast.data.written_times import ISO, as_utc, format_of
 from forecast.system.errors import InputError, quote_names
 
@@ -104,7 +104,11 @@ def entry_for(path: Path, where: str, name: str, *, target: str = "") -> str:
         calendar, off, lacking = nearest(ds, exchanges=("XNYS",))
     times = named.assign(ds=ds)
     numbers = [c for c in table.columns if c not in (time, series) and str(c).lower() not in TIMES]
-    numbers = [c for c in numbers if first_text(table[c]) is None]
+    text = [c for c in numbers if first_text(table[c]) is not None]
+    numbers = [c for c in numbers if c not in text]
+    for column in text if target or not numbers else ():
+        if str(column) == target or pd.to_numeric(table[column], errors="coerce").notna().mean() > 0.5 > len(numbers):
+            raise InputError(where + no_number(named, column))
     wanted = _target(numbers, target, where)
     entry, notes = _entry(times, calendar, wanted)
     columns = {ours: str(its) for ours, its in (("ds", time), ("unique_id", series)) if its not in (None, ours)}

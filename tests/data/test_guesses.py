@@ -104,6 +104,18 @@ def test_a_row_that_stands_twice_in_winter_is_explained_by_no_clock(tmp_path):
     assert "time_zone" not in found["source"] and found["calendar"] == {"kind": "regular", "freq": "2h"}
 
 
+@pytest.mark.parametrize("mark", ["-", "n.v.", "21,5 °C"])
+def test_a_cell_without_a_number_is_named_by_its_line_where_its_column_is_wanted(tmp_path, mark):
+    times = pd.date_range("2024-01-01", periods=200, freq="h").strftime("%Y-%m-%d %H:%M")
+    frame = pd.DataFrame({"time": times, "temp": [*["1.5"] * 150, mark, *["2.5"] * 49], "remark": "fine"})
+    with pytest.raises(InputError, match=rf"mine\.csv, line 152 .*column 'temp' holds text '{mark}', wanted a number"):
+        guessed(tmp_path, frame)
+    beside = frame.assign(wind=np.arange(200.0))
+    assert guessed(tmp_path, beside)["target"]["column"] == "wind"
+    with pytest.raises(InputError, match=r"line 152 .*column 'temp' holds text"):
+        guesses.entry_for(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine", target="temp")
+
+
 def test_a_date_and_its_hour_in_two_columns_are_no_series_of_hours(tmp_path):
     times = pd.date_range("2024-01-01", periods=200, freq="h")
     frame = pd.DataFrame({"date": times.strftime("%Y-%m-%d"), "hour": times.hour, "y": np.arange(200.0)})
