@@ -45,15 +45,6 @@ app.add_typer(operation.schedule, name="schedule")
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs one command and ends the process; an expected failure is one message on standard error and its code."""
-    try:
-        _run(arguments)
-    finally:
-        reading = sys.modules.get("forecast.config.reading")  # many commands read no configuration
-        for notice in reading.notices() if reading else ():
-            print(notice, file=sys.stderr)
-
-
-def _run(arguments: Sequence[str] | None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # an ASCII or Latin-1 terminal: no result is lost to a degree sign
             stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="replace")

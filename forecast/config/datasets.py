@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, SerializeAsAny, Tag, field_validator, model_validator
 
-from forecast.config.reading import Config, Renamed, load, plain_names
+from forecast.config.reading import Config, load, plain_names
 from forecast.config.sources import Source
 from forecast.config.task import Calendar, CalendarFeature, Task, TaskColumn, Transform
 from forecast.system.errors import InputError, nearest, quote_names
@@ -77,8 +77,6 @@ class Later(Config):
 
 class Column(Config):
     """One series column: `difference_inputs` lets networks see its changes instead of its level."""
-
-    renamed: ClassVar = {"level": Renamed("difference_inputs", {"fixed": False, "drifting": True})}
 
     column: str
     transform: Transform = "none"
@@ -206,14 +204,6 @@ class Dataset(Config):
     `step_size`: rows between two origins of validation and test. `calibration_step_size`: the same in the calibration
     block, where more origins steady the margins of the intervals; by default that of the other blocks.
     """
-
-    renamed: ClassVar = {
-        "past": Renamed("past_exogenous"),
-        "future": Renamed("calendar_features"),
-        "season": Renamed("season_length"),
-        "stride": Renamed("step_size"),
-        "calibration_stride": Renamed("calibration_step_size"),
-    }
 
     title: str
     source: SerializeAsAny[Source]

@@ -3,48 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Tag, ValidationError, ValidationInfo, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Tag, ValidationError, model_validator
 
 from forecast.system.errors import InputError, closest, quote_names
 
-_new_names: dict[str, str] = {}
-"""Of every configuration: how an error names a key as it stands in the file."""
-_told: dict[str, str] = {}
-"""What is still called by an old name, and the first file of this process that does."""
-
-
-@dataclass(frozen=True)
-class Renamed:
-    """A key that has a new name: read for one more release. `values`: what its old values are called now."""
-
-    key: str
-    values: Mapping[Any, Any] | None = None
-
-    def value(self, old: str, given: Any) -> Any:
-        """`ValueError` for a value that the old key did not know either."""
-        if self.values is None:
-            return given
-        if given not in list(self.values):
-            pairs = ", ".join(f"`{self.key}: {str(new).lower()}` (was {was})" for was, new in self.values.items())
-            raise ValueError(f"{old}: found {given!r}; wanted {pairs}")
-        return self.values[given]
-
 
 class Config(BaseModel):
-    """Base of every configuration: immutable, unknown keys refused; `renamed` maps old keys to their new names."""
+    """Base of every configuration: immutable, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-    renamed: ClassVar[Mapping[str, Renamed]] = {}
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **options: Any) -> None:
-        _new_names.update({old: new.key for old, new in cls.renamed.items()})
 
     @model_validator(mode="before")
     @classmethod
@@ -56,29 +27,6 @@ class Config(BaseModel):
             if isinstance(given, bool) and {int, float} & kinds and bool not in kinds:
                 raise ValueError(f"{name}: found {str(given).lower()}, a switch; wanted a number")
         return value
-
-    @model_validator(mode="before")
-    @classmethod
-    def _with_new_names(cls, value: Any, info: ValidationInfo) -> Any:
-        old = cls.renamed.keys() & value.keys() if isinstance(value, dict) else set()
-        if not old:
-            return value
-        result = dict(value)
-        for name in sorted(old):
-            new = cls.renamed[name]
-            if new.key in value:
-                raise ValueError(f"`{name}` is the old name of `{new.key}`, and both are given. Keep `{new.key}`")
-            result[new.key] = new.value(name, result.pop(name))
-            _told.setdefault(f"`{name}` is now `{new.key}`", str(info.context))
-        return result
-
-
-def notices() -> list[str]:
-    """A sentence for each file with old names, of those that were read since the last call."""
-    told = [(path, sorted(name for name, own in _told.items() if own == path)) for path in {*_told.values()}]
-    _told.clear()
-    end = "The old names are read in this release only; rename them."
-    return [f"{path}: {', '.join(names)}. {end}" for path, names in sorted(told)]
 
 
 def plain_names(kind: str) -> AfterValidator:
@@ -175,7 +123,7 @@ def validated(model: type[ConfigT], content: Any, *, where: str) -> ConfigT:
     if not isinstance(content, dict):
         raise InputError(f"{where}: found {type(content).__name__}, wanted a mapping of keys to values.")
     try:
-        return model.model_validate(content, context=where)
+        return model.model_validate(content)
     except ValidationError as error:
         raise InputError(f"{where}: " + "; ".join(_sentence(model, e, content) for e in error.errors())) from None
 
@@ -198,8 +146,6 @@ def _written(location: tuple[Any, ...], content: Any, *, missing: bool) -> list[
     """The location as it stands in the file: pydantic adds the names of alternatives, which are no keys."""
     parts = []
     for number, part in enumerate(location):
-        if isinstance(content, dict) and part not in content:
-            part = next((old for old in content if _new_names.get(old) == part), part)
         in_list = isinstance(content, list | tuple) and isinstance(part, int) and part < len(content)
         if in_list or (isinstance(content, dict) and part in content):
             content = content[part]
