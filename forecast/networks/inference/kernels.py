@@ -12,14 +12,17 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import config, njit, types
+from numba import carray, cfunc, config, njit, types
 from numba.extending import intrinsic
 from numba.np.linalg import _BLAS
 
 if config.DISABLE_JIT:  # intrinsics and products of OpenBLAS are machine code alone
     raise ImportError("NUMBA_DISABLE_JIT is set")
 OPTIONS = {"error_model": "numpy", "fastmath": {"contract", "arcp", "reassoc", "nsz"}}  # NaN and infinity stay
-compiled: Callable[..., Any] = njit(**OPTIONS)
+# Inlined: a call is bound by name to the form loaded first, and the process that compiles has more than one.
+compiled: Callable[..., Any] = njit(no_cpython_wrapper=True, forceinline=True, **OPTIONS)
+
+inlined: Callable[..., Any] = njit(inline="always", **OPTIONS)
 
 
 def stored(function: Callable[..., Any]) -> Any:
@@ -44,6 +47,7 @@ def _if_possible(call: Callable[..., Any]) -> Callable[..., Any]:
 
 LSTM, GRU, SIMPLE = range(3)
 BLOCKS = np.array([4, 4, 1])  # sums of a step, in units
+KINDS = np.array([-1, SIMPLE, -1, GRU, LSTM])  # by columns of the weights, in units
 HALF, ONE, END = np.float32(0.5), np.float32(1), np.float32(7.8)
 
 # tanh by x (A + B s + C s^2 + D s^3) / (1 + P s + Q s^2 + R s^3 + S s^4), s = x^2: of all such functions that with the
@@ -170,7 +174,7 @@ def few(units: int, rows: int, batch: int) -> int:
     return batch
 
 
-@stored
+@inlined
 def there(kind: int, x: Any, weights: Any, h0: Any, c0: Any, h: Any, tape: Any) -> None:
     """All steps of `x (B, T, I)`: `h (B, T, U)`, and in `tape` what `back` needs.
 
@@ -208,7 +212,7 @@ def there(kind: int, x: Any, weights: Any, h0: Any, c0: Any, h: Any, tape: Any) 
             copy(h[b, t], now[b * units : (b + 1) * units])
 
 
-@stored
+@inlined
 def back(kind: int, weights: Any, tape: Any, dh: Any, dc: Any, dx: Any, d_weights: Any, d_first: Any) -> None:
     """Fills in the gradients of x, of the weights, which begin at 0, and of the states before the first step.
 
@@ -293,3 +297,80 @@ def gru(z: Any, before: Any, after: Any) -> None:
         (u, of_u), (r, of_r) = fraction(z[0, k]), fraction(z[1, k])
         g, of_g = fraction(z[2, k] + HALF * (of_r + r) * z[3, k] / of_r)
         out[k] = HALF * ((of_u + u) * old[k] * of_g + (of_u - u) * g) / (of_u * of_g)
+
+
+WORD, INT, NONE, MEMORY = types.uintp, types.intc, types.void, types.voidptr
+INTERFACE = {
+    "GetInput": NONE(WORD, INT, MEMORY, WORD), "AllocateOutput": WORD(WORD, INT, INT, MEMORY, INT, WORD, WORD),
+    "TensorData": MEMORY(WORD), "Dim": types.int64(WORD, INT), "DeleteTensor": NONE(WORD), "NewStatus": WORD(),
+    "DeleteStatus": NONE(WORD), "GetCode": INT(WORD), "OpKernelContext_Failure": NONE(WORD, WORD),
+}  # fmt: skip
+"""What an operation may call of TensorFlow's C interface; `layers.fused` says where it is."""
+give, allocate, data, size, release, new_status, end, code, fail = (
+    types.ExternalFunction(f"TF_{name}", signature) for name, signature in INTERFACE.items()
+)
+
+
+@compiled
+def seen(tensor: Any) -> Any:
+    """What lies in a tensor of three axes. The operation goes on holding it."""
+    found = carray(data(tensor), (size(tensor, 0), size(tensor, 1), size(tensor, 2)), np.float32)
+    release(tensor)
+    return found
+
+
+@compiled
+def given(context: Any, k: int, status: Any) -> Any:
+    tensor = np.empty(1, np.uintp)
+    give(context, k, tensor.ctypes, status)
+    return seen(tensor[0])
+
+
+@compiled
+def made(context: Any, k: int, shape: Any, status: Any) -> Any:
+    sizes = np.array(shape)
+    tensor = allocate(context, k, 1, sizes.ctypes, 3, 4 * sizes[0] * sizes[1] * sizes[2], status)
+    if code(status):
+        fail(context, status)
+        raise MemoryError
+    return seen(tensor)
+
+
+def forward(_: Any, context: Any) -> None:
+    """From x, the weights, the first h and c, and a tensor with or without rows: h after every step, every c or the
+    last, and the tape."""
+    status = new_status()
+    x, weights, first = given(context, 0, status), given(context, 1, status)[0], given(context, 2, status)
+    (batch, steps, _), (rows, columns), units = x.shape, weights.shape, first.shape[2]
+    kind = KINDS[columns // units]
+    count = (steps if len(given(context, 3, status)) else 1) if kind == LSTM else 0
+    of_c, blocks = batch * rows, BLOCKS[kind] + len(first) - 1
+    h, c = made(context, 0, (batch, steps, units), status), made(context, 1, (batch, count, units), status)
+    tape = made(context, 2, (1, steps + 1, of_c + batch * blocks * units), status)[0]
+    there(kind, x, weights, first[0], first[-1], h, tape)
+    for b in range(batch):
+        for t in range(count):
+            copy(c[b, t], tape[steps + 1 - count + t, of_c + b * units : of_c + (b + 1) * units])
+    end(status)
+
+
+def backward(_: Any, context: Any) -> None:
+    """From the weights, the tape and the gradients of h and c: those of x, the weights and the first states."""
+    status = new_status()
+    weights, tape = given(context, 0, status)[0], given(context, 1, status)[0]
+    dh, dc = given(context, 2, status), given(context, 3, status)
+    (batch, steps, units), (rows, columns) = dh.shape, weights.shape
+    kind = KINDS[columns // units]
+    dx = made(context, 0, (batch, steps, rows - units - (2 if kind == GRU else 1)), status)
+    d_weights = made(context, 1, (1, rows, columns), status)
+    d_first = made(context, 2, (2 if kind == LSTM else 1, batch, units), status)
+    d_weights[:] = 0
+    back(kind, weights, tape, dh, dc, dx, d_weights[0], d_first)
+    end(status)
+
+
+def callback(function: Callable[..., None]) -> Any:
+    """The function for a caller in C, compiled and kept; where that fails, every process compiles it."""
+    with contextlib.suppress(Exception):  # as many kinds as a folder, a disk and a cut file have
+        return cfunc(NONE(WORD, WORD), cache=True, **OPTIONS)(function)
+    return cfunc(NONE(WORD, WORD), **OPTIONS)(function)

@@ -6,31 +6,25 @@
     gru     z, r = sigmoid(x V + h_{t-1} W + b),  h_t = (1 - z) * g + z * h_{t-1}
             g = tanh(x V_g + b_g + r * (h_{t-1} W_g + d_g))          reset_after: true (cuDNN, Keras, torch)
 
-They run in numba (`kernels`), where a step is one product and one pass over its values; in a loop of TensorFlow every
-operation takes several microseconds.
+They run in numba (`kernels`), as operations registered through TensorFlow's C interface: without Python a step
+is one product and one pass over its values. In a loop of TensorFlow every operation takes several microseconds.
 """
 
 from __future__ import annotations
 
+import ctypes
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from types import SimpleNamespace
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
-from tensorflow.python.ops import script_ops
 
 from forecast.networks.cells import Cell
 from forecast.networks.cells.gated import GRU, LSTM
 from forecast.networks.cells.simple import SimpleRNN
-from forecast.networks.inference.steppers import aligned
 
-# For every array that a Python function returns, `np_asarray` of this private module parses NumPy's version: 20 us.
-if compat := getattr(script_ops, "numpy_compat", None):
-    script_ops.numpy_compat = SimpleNamespace(**{**vars(compat), "np_asarray": np.asarray})
-
+CELLS = LSTM, GRU, SimpleRNN
 Array = Any  # a tf.TensorArray
 Tensors = Mapping[str, tf.Tensor]
 
@@ -65,60 +59,60 @@ def collector(steps: tf.Tensor, like: tf.Tensor) -> tf.TensorArray:
 def traced(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors, whole: bool) -> list[tf.Tensor]:
     """From x `(B, T, C)`: h `(B, T, U)` and, of an LSTM, c after every step or, unless `whole`, after the last."""
     bias = tf.reshape(w["bias"], [-1, w["kernel"].shape[1]])
-    given = x, tf.concat([w["kernel"], bias, w["recurrent_kernel"]], 0), *(first[name] for name in cell.states())
-    function = WHOLE[type(cell), whole].recur
-    found: list[tf.Tensor] = tf.nest.flatten(compiled(function, x.dtype, *(len(one.shape) for one in given))(*given))
-    steps = x.shape[1], x.shape[1] if whole else 1
-    return [tf.ensure_shape(one, [x.shape[0], count, cell.units]) for one, count in zip(found, steps, strict=False)]
+    weights = tf.concat([w["kernel"], bias, w["recurrent_kernel"]], 0)
+    given = x, weights[None], tf.stack([first[name] for name in cell.states()]), tf.zeros([int(whole), 1, 1], x.dtype)
+    found: list[tf.Tensor] = compiled(recur, x.dtype, 3, 3, 3, 3)(*given)
+    shapes = [[x.shape[0], count, cell.units] for count in (x.shape[1], x.shape[1] if whole else 1)]
+    return [tf.ensure_shape(one, shape) for one, shape in zip(found[: len(first)], shapes, strict=False)]
 
 
-@dataclass(frozen=True)
-class Recurrence:
-    """A cell in `kernels`: its biases, and how many blocks of U values a step keeps."""
+def recur(*given: tf.Tensor) -> tuple[list[tf.Tensor], Callable[..., Any]]:
+    """For `traced`: h and c, and their gradient."""
+    *states, tape = operation(*FORWARD, *given)
+    return states, lambda *d_states: (*operation(*BACKWARD, given[1], tape, *d_states), None)
 
-    kind: str
-    biases: int
-    kept: int
-    whole: bool = False
 
-    def recur(self, *given: tf.Tensor) -> tuple[list[tf.Tensor], Callable[..., Any]]:
-        """For `traced`: x, weights and the first states to the states, and their gradient."""
-        dtype, weights = given[0].dtype, given[1]
-        h, tape = tf.numpy_function(self.forward, given, [dtype] * 2, stateful=False)
+FORWARD = "ForecastRecurrence", ("h", "c", "tape"), ("x", "weights", "first", "whole")
+BACKWARD = "ForecastRecurrenceBack", ("dx", "d_weights", "d_first"), ("weights", "tape", "dh", "dc")
 
-        def gradient(*d_states: tf.Tensor) -> Any:
-            back = tf.numpy_function(self.backward, (weights, tape, *d_states), [dtype] * 3, stateful=False)
-            return *back[:2], *(back[2][k] for k in range(len(d_states)))
 
-        return [h, *(self.later(tape, tf.shape(weights)[0], first) for first in given[3:])], gradient
+@functools.cache
+def native() -> list[Any]:
+    """What TensorFlow calls from now on; nothing where numba or TensorFlow's C interface is absent."""
+    try:
+        import llvmlite.binding as llvm
 
-    def later(self, tape: tf.Tensor, rows: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
-        """c after the steps, `(B, T, U)`, or after the last."""
-        (batch, units), steps = tf.unstack(tf.shape(first)), tape[1:] if self.whole else tape[-1:]
-        found = tf.reshape(steps[:, batch * rows : batch * (rows + units)], [-1, batch, units])
-        return tf.transpose(found, [1, 0, 2])
-
-    def forward(self, x: np.ndarray, weights: np.ndarray, *first: np.ndarray) -> tuple[np.ndarray, ...]:
-        """h, and what the gradient needs of every step."""
         from forecast.networks.inference import kernels
 
-        (batch, steps, _), units = x.shape, first[0].shape[1]
-        h = aligned((batch, steps, units), x.dtype)
-        tape = aligned((steps + 1, batch * (len(weights) + self.kept * units)), x.dtype)
-        kernels.there(getattr(kernels, self.kind), x, weights, first[0], first[-1], h, tape)
-        return h, tape
-
-    def backward(self, weights: np.ndarray, tape: np.ndarray, *d_states: np.ndarray) -> tuple[np.ndarray, ...]:
-        """The gradients of x, the weights and the first states."""
-        from forecast.networks.inference import kernels
-
-        batch, steps, units = d_states[0].shape
-        dx = aligned((batch, steps, len(weights) - self.biases - units), weights.dtype)
-        d_weights, d_first = np.zeros_like(weights), np.empty((len(d_states), batch, units), weights.dtype)
-        kernels.back(getattr(kernels, self.kind), weights, tape, d_states[0], d_states[-1], dx, d_weights, d_first)
-        return dx, d_weights, d_first
+        library = ctypes.CDLL(str(next(Path(tf.sysconfig.get_lib()).glob("libtensorflow_framework.*"))))
+        for name in kernels.INTERFACE:
+            llvm.add_symbol(f"TF_{name}", ctypes.cast(getattr(library, f"TF_{name}"), ctypes.c_void_p).value)
+        found = [kernels.callback(function) for function in (kernels.forward, kernels.backward)]
+        for function, about in zip(found, (FORWARD, BACKWARD), strict=True):
+            _register(library, function.address, *about)
+            tf.no_gradient(about[0])  # of its own: `recur` gives it
+    except (ImportError, StopIteration, OSError, AttributeError):
+        return []
+    return found
 
 
-RECURRENCES = {LSTM: Recurrence("LSTM", 1, 5), GRU: Recurrence("GRU", 2, 4), SimpleRNN: Recurrence("SIMPLE", 1, 1)}
-# Made once, as `compiled` tells their methods apart by the objects.
-WHOLE = {(cell, whole): replace(one, whole=whole) for cell, one in RECURRENCES.items() for whole in (False, True)}
+def _register(library: ctypes.CDLL, address: int, name: str, made: tuple[str, ...], given: tuple[str, ...]) -> None:
+    def call(what: str, *arguments: Any) -> ctypes.c_void_p:
+        (function := getattr(library, f"TF_{what}")).restype = ctypes.c_void_p
+        return ctypes.c_void_p(function(*arguments))
+
+    status, about = call("NewStatus"), call("NewOpDefinitionBuilder", name.encode())
+    for kind, names in (("Input", given), ("Output", made)):
+        for one in names:
+            call(f"OpDefinitionBuilderAdd{kind}", about, f"{one}: float".encode())
+    call("OpDefinitionBuilderSetShapeInferenceFunction", about, library.TF_ShapeInferenceContextSetUnknownShape)
+    call("RegisterOpDefinition", about, status)
+    kernel = call("NewKernelBuilder", name.encode(), b"CPU", None, ctypes.c_void_p(address), None)
+    call("RegisterKernelBuilder", name.encode(), kernel, status)
+    call("DeleteStatus", status)
+
+
+def operation(name: str, made: tuple[str, ...], _: tuple[str, ...], *given: tf.Tensor) -> list[tf.Tensor]:
+    """A registered operation in the graph that is being traced."""
+    graph: Any = tf.compat.v1.get_default_graph()
+    return list(graph.create_op(name, given, [tf.float32] * len(made)).outputs)

@@ -10,12 +10,11 @@ from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
-from numba import config
 
 from forecast.networks import cells
 from forecast.networks.cells import Cell, Namespace
 from forecast.networks.layers.blocks import last_rows, tensor_namespace
-from forecast.networks.layers.fused import RECURRENCES, Array, Tensors, collector, compiled, rows, steps_of, traced
+from forecast.networks.layers.fused import CELLS, Array, Tensors, collector, compiled, native, rows, steps_of, traced
 
 PORTABLE = ContextVar("PORTABLE", default=0)
 """The steps of a window, where a graph is built for a runtime without Python and loops that keep all states."""
@@ -116,9 +115,9 @@ def run(
 
 
 def known(cell: Cell, dtype: tf.DType) -> bool:
-    """Whether there is a recurrence in numba for the cell: no other option, and no GPU, and numba compiles."""
-    plain = not config.DISABLE_JIT and type(cell) in RECURRENCES and cell == type(cell)(cell.units, cell.h_init)
-    return plain and dtype == tf.float32 and not tf.config.list_logical_devices("GPU")
+    """Whether there is a recurrence in numba for the cell: it has no other option, and the machine no GPU."""
+    plain = type(cell) in CELLS and cell == type(cell)(cell.units, cell.h_init)
+    return plain and dtype == tf.float32 and not tf.config.list_logical_devices("GPU") and bool(native())
 
 
 def contexts(x: tf.Tensor, first: tf.Tensor, columns: Sequence[int], decay: float, share: float) -> tf.Tensor:

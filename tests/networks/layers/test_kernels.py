@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,78 +13,102 @@ import pytest
 import tensorflow as tf
 
 from forecast.networks.inference import kernels
+from forecast.networks.layers import fused, scan
 from forecast.networks.layers.scan import Scan
 
 PROGRAM = """
-import hashlib, kernels, numpy as np
-draw = lambda *shape: np.random.default_rng(0).normal(size=shape).astype("float32")
-weights, h, tape, dx, d_weights, d_first = (
-    draw(12, 28), draw(3, 5, 7), np.zeros((6, 162), "float32"), draw(3, 5, 4), draw(12, 28), draw(2, 3, 7)
-)
-kernels.there(kernels.LSTM, draw(3, 5, 4), weights, draw(3, 7), draw(3, 7), h, tape)
-kernels.back(kernels.LSTM, weights, tape, draw(3, 5, 7), draw(3, 5, 7), dx, d_weights, d_first)
-print(hashlib.sha256(b"".join(part.tobytes() for part in (h, tape, dx, d_weights, d_first))).hexdigest())
+import hashlib, numpy as np, tensorflow as tf
+from forecast.networks.layers.fused import native
+from forecast.networks.layers.scan import Scan
+assert native()
+layer, x = Scan("lstm", 7), tf.constant(np.random.default_rng(0).normal(size=(3, 5, 4)).astype("float32"))
+layer.build(x.shape)
+layer.set_weights([np.full(weight.shape, 0.3, "float32") for weight in layer.get_weights()])
+with tf.GradientTape() as tape:
+    tape.watch(x)
+    found = layer(x)
+parts = [*found, *tape.gradient(found, [x, *layer.trainable_variables])]
+print(hashlib.sha256(b"".join(part.numpy().tobytes() for part in parts)).hexdigest())
 """
 
 
-def begun(folder: Path, **environment: str) -> subprocess.Popen[str]:
-    given = {**os.environ, "PYTHONPATH": str(folder), **environment}
+def begun(cache: Path, **environment: str) -> subprocess.Popen[str]:
+    given = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
     pipe = subprocess.PIPE
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-c", PROGRAM], env=given, stdout=pipe, stderr=pipe, text=True
     )
 
 
+def results(processes: Sequence[subprocess.Popen[str]]) -> set[str]:
+    try:
+        found = [process.communicate(timeout=240) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert all(process.returncode == 0 for process in processes), found
+    assert not any("Traceback" in errors or "Warning" in errors for _, errors in found), found
+    return {answer for answer, _ in found}
+
+
 @pytest.mark.slow
 def test_processes_that_compile_at_once_or_keep_nothing_find_the_same_bytes(tmp_path: Path) -> None:
-    shutil.copy(kernels.__file__, tmp_path)
     nowhere = {"NUMBA_CACHE_LOCATOR_CLASSES": "IPythonCacheLocator"}  # has no folder for a file
-    at_once = [begun(tmp_path), begun(tmp_path), begun(tmp_path, **nowhere)]
-    try:
-        first = [process.communicate(timeout=120) for process in at_once]
-        compiled = sorted(path.name.split("-")[0] for path in tmp_path.glob("__pycache__/*.nbc"))
-        stamps = {path: path.stat().st_mtime_ns for path in tmp_path.glob("__pycache__/*.nb*")}
-        at_once.append(begun(tmp_path))
-        again = at_once[-1].communicate(timeout=120)
-    finally:
-        for process in at_once:
-            process.kill()
-    assert compiled == ["kernels.back", "kernels.there"]
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("__pycache__/*.nb*")} == stamps
-    assert {errors for _, errors in [*first, again]} == {""} and len({found for found, _ in [*first, again]}) == 1
+    first = results([begun(tmp_path), begun(tmp_path), begun(tmp_path, **nowhere)])
+    compiled = sorted(path.name.split("-")[0] for path in tmp_path.rglob("*.nbc"))
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb*")}
+    assert compiled == ["kernels.backward", "kernels.forward"]
+    assert len(first) == 1 and results([begun(tmp_path)]) == first
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb*")} == stamps
 
 
 @pytest.mark.slow
 def test_a_cache_that_is_cut_or_cannot_be_written_costs_compiling_alone(tmp_path: Path) -> None:
-    shutil.copy(kernels.__file__, tmp_path)
-
-    def run() -> tuple[str, str]:
-        with begun(tmp_path) as process:
-            try:
-                return process.communicate(timeout=120)
-            finally:
-                process.kill()
-
-    first = run()
-    for path in tmp_path.glob("__pycache__/*.nbc"):
+    first = results([begun(tmp_path)])
+    for path in tmp_path.rglob("*.nbc"):
         path.write_bytes(path.read_bytes()[:100])
-    cut = run()
-    for path in tmp_path.glob("__pycache__/*.nbi"):
+    assert results([begun(tmp_path)]) == first
+    for path in tmp_path.rglob("*.nbi"):
         path.unlink()
         path.mkdir()  # neither read nor replaced by a file
-    assert [first, cut, run()] == [(first[0], "")] * 3
+    assert results([begun(tmp_path)]) == first
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
-def test_training_compiles_one_signature_of_each(cell: str) -> None:
-    """Two in one cache could be taken for each other by processes that compile at once."""
-    for units, shape in ((1, (1, 1, 1)), (3, (2, 5, 4))):
-        layer, x = Scan(cell, units), tf.ones(shape)
+def test_where_no_operation_can_be_registered_the_loop_gives_the_same(
+    cell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained() -> list[np.ndarray]:
         with tf.GradientTape() as tape:
-            tape.watch(x)
-            loss = tf.reduce_sum(layer(x)[0][:, -1])
-        tape.gradient(loss, [x, *layer.trainable_variables])
-    assert len(kernels.there.signatures) == len(kernels.back.signatures) == 1
+            found = layer(x)
+        return [part.numpy() for part in (*found, *tape.gradient(found, layer.trainable_variables))]
+
+    layer, x = Scan(cell, 3, all_states=True), tf.random.stateless_normal((2, 5, 4), (0, 1))
+    layer.build(x.shape)
+    layer.set_weights([np.full(weight.shape, 0.3, "float32") for weight in layer.get_weights()])
+    compiled = trained()
+    monkeypatch.setattr(scan, "native", list)
+    for one, other in zip(compiled, trained(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    monkeypatch.undo()
+    monkeypatch.setattr(tf.sysconfig, "get_lib", lambda: "/nowhere")
+    assert fused.native.__wrapped__() == []
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
+def test_no_python_runs_in_a_step(cell: str) -> None:
+    layer, x = Scan(cell, 3), tf.ones((2, 5, 4))
+    layer(x)
+
+    @tf.function
+    def step() -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            found = layer(x)[0]
+        return tape.gradient(found, layer.trainable_variables)
+
+    graph = step.get_concrete_function().graph.as_graph_def()
+    nodes = [node.op for part in graph.library.function for node in part.node_def] + [node.op for node in graph.node]
+    assert "ForecastRecurrence" in nodes and not [op for op in nodes if "PyFunc" in op]
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
@@ -101,4 +125,4 @@ def test_a_number_that_is_none_or_huge_stays_in_its_window(cell: str, value: flo
 
 
 def test_a_net_too_large_for_one_fast_product_is_taken_window_by_window() -> None:
-    assert [kernels.few(*sizes) for sizes in ((32, 65, 64), (160, 225, 41), (2000, 3000, 3))] == [64, 21, 1]
+    assert [kernels.few.py_func(*sizes) for sizes in ((32, 65, 64), (160, 225, 41), (2000, 3000, 3))] == [64, 21, 1]
