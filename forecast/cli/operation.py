@@ -126,7 +126,8 @@ def _lines(row: dict[str, Any]) -> list[dict[str, str]]:
     ratio, age, fitted = row["live_error"], row["age_days"], row["training_cutoff"].partition("T")[0]
     live = "no issued forecast has met its actuals yet" if ratio is None else f"{ratio:.2f} x the test error"
     hours, last = row["last_observation_age_h"], row["last_observation"][:16]
-    observed = "" if hours is None else f"; last observation {last}, {hours:.0f} hours old"
+    old = "" if hours is None else f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:.0f} days"
+    observed = f"; last observation {last}, {old} old" if old else ""
     values = {
         "champion": f"version {row['champion']} ({row['model']})" if row["champion"] else "none",
         "age": f"{age:.0f} days, fitted on data up to {fitted}" if age is not None else "",
