@@ -102,13 +102,12 @@ def test_importing_the_package_loads_no_training_library() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize(("words", "seconds"), [(("--help",), 1.0), (("check",), 2.0)], ids=["help", "check"])
-def test_a_quick_command_is_quick(words: tuple[str, ...], seconds: float) -> None:
-    """The best of three in CPU seconds, so that a busy machine fails nothing; `check` on the project's own data."""
-    assert any(cpu_seconds(words) < seconds for _ in range(3))
+def test_help_takes_less_than_a_second() -> None:
+    """The best of three in CPU seconds, so that a busy machine fails nothing."""
+    assert any(cpu_seconds("--help") < 1.0 for _ in range(3))
 
 
-def cpu_seconds(words: tuple[str, ...]) -> float:
+def cpu_seconds(*words: str) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert small_project.command(small_project.ROOT, *words).returncode == 0
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
