@@ -178,8 +178,8 @@ def _write(
             **preparation.known(frame, request.dataset),
         }
         pointer = replace(snapshots.write_snapshot(root, name, frame, as_of=raw.as_of, provenance=record), **beside)
-    if digest := raw.provenance.get("file_sha256"):  # the same rows may be written otherwise now
-        path = (root / pointer.snapshot).with_suffix(".json")
+    path, digest = (root / pointer.snapshot).with_suffix(".json"), raw.provenance.get("file_sha256")
+    if digest and digest != files.noted(path).get("file_sha256"):  # the same rows, written otherwise now
         files.write_json(path, {**files.noted(path), "file_sha256": digest})
     snapshots.move_pointer(root, name, pointer)
     return pointer
