@@ -52,7 +52,7 @@ GAIN = 0.7  # of the error before: a round that lowers it so far is repeated
 REPEATS = 4
 STOPS = 100  # values of a held-out block, from which on it also chooses the iteration
 LINEAR_ROUNDS, LINEAR_ITERATIONS = 3, 15
-MORE_WORK = 1.65  # times the work of one family: repeated rounds, and other families until they are given up
+MORE_WORK = 2.0  # times the work of one family: repeated rounds, and other families until they are given up
 
 Parts = tuple[list[Experiment], list[Experiment]]
 LINEAR, INTEGRATING, AS_IT_IS = "linear states", "integrating states", "as it is"
@@ -166,7 +166,8 @@ class _Search:
             + 8 * net.states * (net.n_weights * min(rows, lm.block_rows(net.n_weights, net.outputs)) + 15 * rows)
             for net in self.nets + own
         )
-        seconds, linear = 0.0, self.settings.folds * len({(m.net.states, m.family) for m in self.states})
+        linear = self.settings.folds * len({(m.net.states, m.family) for m in self.states})
+        seconds, more = 0.0, MORE_WORK / np.sqrt(e[0].y.shape[1])  # the costly families of several outputs go first
         tried = (own or self.nets)[::2]
         whole = (1 + len(self.rows)) * iterations_of(self.settings) * (3 + self.short) // 3  # linear models besides
         each = lm.Options(max_iterations=whole // (2 * len(tried)), bayesian=self.short)
@@ -177,7 +178,7 @@ class _Search:
                 weights = states.bent(net, begun, np.random.default_rng(0))
                 brief = lm.Options(max_iterations=linear * LINEAR_ROUNDS * LINEAR_ITERATIONS // len(tried))
                 seconds += lm.estimate(ClosedLoop(plain, e, start), begun, brief).seconds
-            seconds += MORE_WORK * lm.estimate(ClosedLoop(net, e, start), weights, each).seconds
+            seconds += more * lm.estimate(ClosedLoop(net, e, start), weights, each).seconds
         return lm.Estimate(held, seconds)
 
     def winners(self, announce: Callable[[str], None]) -> list[Member]:
