@@ -180,20 +180,15 @@ def saturation(experiments: Sequence[Experiment]) -> tuple[Array, Array]:
     y = np.concatenate([e.y for e in experiments])
     least, most = np.nanmin(y, axis=0), np.nanmax(y, axis=0)
     span = most - least
-    low, high = least - MARGIN * span, most + MARGIN * span
-    for output in range(y.shape[1]):
-        near = AT_BOUND * span[output]
-        if _is_bound(y[:, output] >= most[output] - near):
-            high[output] = most[output] - near
-        if _is_bound(y[:, output] <= least[output] + near):
-            low[output] = least[output] + near
-    return low, high
+    inside = AT_BOUND * span
+    low = np.where(_is_bound(y <= least + inside), least + inside, least - MARGIN * span)
+    return low, np.where(_is_bound(y >= most - inside), most - inside, most + MARGIN * span)
 
 
-def _is_bound(on: npt.NDArray[np.bool_]) -> bool:
-    """Whether enough rows are on the extreme, counting only stretches of at least three."""
+def _is_bound(on: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """(O,): whether enough rows are on the extreme, counting only stretches of at least three."""
     long = on[:-2] & on[1:-1] & on[2:]
-    return bool(long.mean() >= BOUND_SHARE) and not on.all()
+    return (long.mean(axis=0) >= BOUND_SHARE) & ~on.all(axis=0)
 
 
 def dead_times(experiments: Sequence[Experiment], deepest: int = 40) -> tuple[int, ...]:
