@@ -97,10 +97,6 @@ def test_a_first_gap_allowed_gives_networks_a_mask_and_retrains(changed) -> None
     assert changed(DATASETS, lambda text: text.replace("max_missing: 0.1", "max_missing: 0.0")) >= RETRAINING
 
 
-def test_a_key_by_its_old_name_changes_nothing(changed) -> None:
-    assert changed(DATASETS, lambda text: text.replace("season_length:", "season:")) == set()
-
-
 def test_a_comment_in_a_configuration_changes_nothing(changed) -> None:
     assert changed(DATASETS, lambda text: f"# a remark\n{text}") == set()
 

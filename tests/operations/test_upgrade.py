@@ -22,6 +22,7 @@ from tests.support import small_project
 FIXTURE = Path(__file__).resolve().parents[1] / "fixtures" / "project-21f263c"
 FORECASTS = json.loads((FIXTURE / "forecasts.json").read_text())
 NAME = "wave"
+NEW_NAMES = {"season:": "season_length:", "past:": "past_exogenous:", "future:": "calendar_features:"}
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,17 @@ def test_the_modules_that_logged_models_import_are_those_of_today():
 
 
 def test_a_project_of_an_earlier_version_is_used_on_in_place(former):
-    """Status, forecast, history and rollback, as commands; then the registry's own copy of the former champion."""
+    """Status, forecast, history and rollback, as commands; then the registry's own copy of the former champion.
+
+    Keys that 0.2 renamed are refused with their place first, and nothing but their names has to change.
+    """
+    refused, entries = small_project.command(former, "predict", NAME), former / "configs" / "datasets.yaml"
+    assert refused.returncode == 2 and "Did you mean 'season_length'?" in refused.stderr
+    assert all(f"unknown key 'datasets.wave.{old[:-1]}'" in refused.stderr for old in NEW_NAMES)
+    text = entries.read_text()
+    for old, new in NEW_NAMES.items():
+        text = text.replace(f"    {old}", f"    {new}")
+    entries.write_text(text)
     (row,) = json.loads(output(former, "status", "--format", "json"))
     assert (row["champion"], row["model"], row["state"]) == (1, "auto_ets", "good")
     assert row["live_issues"] == 1 and row["live_error"] is None

@@ -58,6 +58,6 @@ def test_on_the_packaged_data_it_takes_less_than_four_minutes(tmp_path: Path) ->
 
 def test_make_demo_is_the_command_of_this_test() -> None:
     shown = subprocess.run(
-        ["make", "-n", "--no-print-directory", "demo"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "-n", "--no-print-directory", "demo", "JOBS="], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     assert shown.strip().endswith("-m pipelines.demo")
