@@ -1,7 +1,8 @@
 """The confirmation set, opened once per release: `make confirm DATA=folder`.
 
 DATA is a folder outside of the repository with a `datasets.yaml` (entries as in configs/datasets.yaml) and the files
-that it names; it is copied to `.forecast/confirm/`, which git ignores, and no value of it is written anywhere else.
+that it names (`python -m bench.confirmation_set` writes it); it is copied to `.forecast/confirm/`, which git ignores,
+and no value of it is written anywhere else.
 The whole pipeline runs with the committed models, budget and protocol. Before the data are read, version, commit
 and digest are written to `bench/confirmations.json`: commit that file, for a set that was looked at confirms nothing
 twice.

@@ -8,8 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from bench import confirmation_set
 from bench.confirm import CONFIGS, RECORD, confirm, stages
 from forecast import __version__
+from forecast.config.datasets import load_datasets
 from forecast.system import files
 from forecast.system.errors import InputError
 from tests.support import small_project
@@ -60,6 +62,28 @@ def test_a_folder_without_entries_is_refused_and_not_recorded(root: Path, tmp_pa
     with pytest.raises(InputError, match=r"no datasets\.yaml there"):
         confirm(root, tmp_path, now=NOW, run=lambda place: None)
     assert not (root / RECORD).exists()
+
+
+def test_the_set_is_written_anew_from_the_published_files_with_the_settings_kept_here(tmp_path: Path) -> None:
+    hours = ["2013-03-10T06:00:00Z", "2013-03-10T06:00:00Z", "2013-03-10T08:00:00Z"]
+    weather = pd.DataFrame({"origin": "JFK", "temp": [50.0, 32.0, 68.0], "precip": [0.0, 0.0, 0.1]})
+    bars = pd.DataFrame({"Date": ["2006-01-03"], "Open": [1.0], "High": [3.0], "Low": [0.5], "Close": [2.0]})
+    published = tmp_path / "published"
+    for name in ("weather", "stocks"):
+        (published / name).mkdir(parents=True)
+    found = weather.assign(wind_speed=[10.0, 10.0, 1048.4], time_hour=hours)
+    found.to_csv(published / confirmation_set.PUBLISHED[0], index=False)
+    bars.assign(Volume=7, Name="KO").to_csv(published / "stocks" / "djia_KO_2006_2017.csv", index=False)
+    confirmation_set.write(published, tmp_path)
+    assert (tmp_path / "data" / "airports.csv").read_text().splitlines() == [
+        "unique_id,ds,temp,precip,wind",
+        "JFK,2013-03-10 06:00:00,10.0,0.0,16.09344",
+        "JFK,2013-03-10 08:00:00,20.0,2.54,",
+    ]
+    shares = "unique_id,ds,open,high,low,close,volume\nKO,2006-01-03,1.0,3.0,0.5,2.0,7\n"
+    assert (tmp_path / "data" / "shares.csv").read_text() == shares
+    config = load_datasets(tmp_path)
+    assert [(tmp_path / config.datasets[name].source.path).is_file() for name in config.run] == [True, True]
 
 
 @pytest.mark.slow
