@@ -13,10 +13,11 @@ from typing import Any, Literal
 import pandas as pd
 
 from forecast.backtest.training import leave_warm
-from forecast.config.datasets import Dataset
+from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.experiment import load_models, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.data import ingest, snapshots
+from forecast.data.columns import with_joined
 from forecast.forecaster import Forecaster
 from forecast.operations import champion, repro, worktree
 from forecast.operations.champion import Champion
@@ -84,7 +85,7 @@ def tuned(job: Job, tree: Tree, settings: Dataset) -> str:
         job.say("tune")
         adopt(job.root, tree.path)
         if not tree.paths.pointer(job.dataset).exists():
-            fetch(job, tree, settings)
+            fetch(job, tree)
         stages(job, tree, f"tune@{job.dataset}")
         worktree.put(tree.paths.tuned(job.dataset), kept)
     worktree.put(kept, tree.paths.tuned(job.dataset))
@@ -117,20 +118,22 @@ def adopt(root: Path, tree: Path) -> None:
                 worktree.put(root / path, tree / path)
 
 
-def fetch(job: Job, tree: Tree, settings: Dataset) -> None:
-    """New data into the work tree's own store, from where its last fetch ended."""
+def fetch(job: Job, tree: Tree) -> None:
+    """New data into the work tree's own store, from where its last fetch ended; what is joined comes first."""
     adopt(job.root, tree.path)
-    for path in settings.source.files:
-        source = job.root / path
-        if not source.exists():
-            raise InputError(f"{source}: no such file. Restore it, or correct `source` in configs/datasets.yaml.")
-        worktree.put(source, tree.path / path)
-    last = job.home / "pointer.json"
-    continued = settings.source.overlap is not None  # anything else is read whole each time
-    if continued and last.exists() and (tree.path / files.read_json(last)["snapshot"]).exists():
-        worktree.put(last, tree.paths.pointer(job.dataset))
-    ingest.fetch_new(job.dataset, settings, root=tree.path, now=job.now, as_of=job.as_of, environment=job.environment)
-    worktree.put(tree.paths.pointer(job.dataset), last)
+    for name in with_joined([job.dataset], tree.paths.configs):
+        entry = load_dataset(name, tree.paths.configs)
+        for path in entry.source.files:
+            source = job.root / path
+            if not source.exists():
+                raise InputError(f"{source}: no such file. Restore it, or correct `source` in configs/datasets.yaml.")
+            worktree.put(source, tree.path / path)
+        last = job.home / ("pointer.json" if name == job.dataset else f"pointer-{name}.json")
+        continued = entry.source.overlap is not None  # anything else is read whole each time
+        if continued and last.exists() and (tree.path / files.read_json(last)["snapshot"]).exists():
+            worktree.put(last, tree.paths.pointer(name))
+        ingest.fetch_new(name, entry, root=tree.path, now=job.now, as_of=job.as_of, environment=job.environment)
+        worktree.put(tree.paths.pointer(name), last)
 
 
 def stages(job: Job, tree: Tree, target: str, *options: str) -> None:

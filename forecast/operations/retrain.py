@@ -69,7 +69,7 @@ def retrain(job: Job) -> Decision:
             job.say("record")
             decision.conclude(job.root, judged.decision, now=job.now, tracking_uri=job.tracking_uri)
             found = judged.decision
-        worktree.prune(job.root, judged.tree, job.dataset, snapshots=judged.rules.keep_snapshots)
+        worktree.prune(job.root, judged.tree, snapshots=judged.rules.keep_snapshots)
         return found
 
 
@@ -87,7 +87,7 @@ def judge(job: Job) -> Judged:
     rules = load_retraining(job.dataset, tree.paths.configs)
     config = challenger.tuned(job, tree, settings)
     job.say("fetch")
-    challenger.fetch(job, tree, settings)
+    challenger.fetch(job, tree)
     job.say("check")
     frame = preparation.check_data(job.dataset, settings, root=tree.path)
     about = _about(job, tree, frame, config)

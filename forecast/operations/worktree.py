@@ -115,11 +115,10 @@ def put(source: Path, target: Path) -> None:
             shutil.copyfile(source, path)
 
 
-def prune(root: Path, tree: Tree, dataset: str, *, snapshots: int) -> None:
+def prune(root: Path, tree: Tree, *, snapshots: int) -> None:
     """Bound what retrainings leave: old snapshots that no commit holds, and finished work of earlier data."""
-    store = tree.paths.snapshots / dataset
     committed = set(_git(tree.path, "ls-files", "--", "data/snapshots").splitlines())
-    for folder in (store, store / "issued"):
+    for folder in (*tree.paths.snapshots.glob("*"), *tree.paths.snapshots.glob("*/issued")):
         own = [p for p in sorted(folder.glob("*.parquet")) if p.relative_to(tree.path).as_posix() not in committed]
         for path in own[:-snapshots]:
             for gone in (path, path.with_suffix(".json"), path.with_suffix(".revisions.csv")):

@@ -10,8 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from forecast.config.datasets import Dataset
 from forecast.config.paths import ProjectPaths
-from forecast.data import snapshots, vintages
+from forecast.data import preparation, snapshots, vintages
 from forecast.operations import challenger, worktree
 from forecast.operations.worktree import newest_data
 from forecast.system.errors import InputError
@@ -146,13 +147,39 @@ def test_both_files_of_forecasts_of_one_s_own_go_into_the_tree(tmp_path: Path) -
     frame.to_csv(root / "data" / "mine.csv", index=False)
     frame.assign(issued_at=frame["ds"] - pd.Timedelta("3h")).to_csv(root / "data" / "said.csv", index=False)
     source = {"kind": "file", "path": "data/mine.csv", "issued_path": "data/said.csv", "issued_columns": ["temp"]}
-    settings = dataset(source=source, future_exogenous=[{"column": "temp", "issued": True, "max_missing": 0.1}])
+    write_entries(
+        path, mine=dataset(source=source, future_exogenous=[{"column": "temp", "issued": True, "max_missing": 0.1}])
+    )
     job = challenger.Job(root=root, dataset="mine", now=pd.Timestamp("2024-02-01"), environment={})
-    challenger.fetch(job, worktree.Tree(path, "", ()), settings)
+    challenger.fetch(job, worktree.Tree(path, "", ()))
     assert len(vintages.kept(path, "mine")) == 100
     (root / "data" / "said.csv").unlink()
     with pytest.raises(InputError, match=r"said\.csv: no such file"):
-        challenger.fetch(job, worktree.Tree(path, "", ()), settings)
+        challenger.fetch(job, worktree.Tree(path, "", ()))
+
+
+def write_entries(tree: Path, **entries: Dataset) -> None:
+    (tree / "configs").mkdir(parents=True)
+    content = {"run": list(entries), "datasets": {name: e.model_dump(mode="json") for name, e in entries.items()}}
+    small_project.write_yaml(tree / "configs" / "datasets.yaml", content)
+
+
+def test_what_is_joined_is_taken_anew_with_every_retraining(tmp_path: Path) -> None:
+    """Else its column would be empty once the checkout's snapshot is older than `max_age_days`."""
+    root, path = tmp_path / "root", tmp_path / "tree"
+    (root / "data").mkdir(parents=True)
+    joined = {"dataset": "other", "series": "other", "column": "temp", "max_age_days": 1}
+    near = {"column": "near", "max_missing": 0.02, "joined": joined}
+    sources = {name: {"kind": "file", "path": f"data/{name}.csv"} for name in ("mine", "other")}
+    mine = dataset(source=sources["mine"], past_exogenous=[near])
+    write_entries(path, mine=mine, other=dataset(source=sources["other"]))
+    job = challenger.Job(root=root, dataset="mine", now=pd.Timestamp("2024-02-01"), environment={})
+    for rows in (100, 200):
+        for name in sources:
+            hourly(rows).drop(columns="unique_id").to_csv(root / "data" / f"{name}.csv", index=False)
+        challenger.fetch(job, worktree.Tree(path, "", ()))
+        near_by = preparation.check_data("mine", mine, root=path).set_index("ds")["near"]
+        assert near_by.equals(hourly(rows).set_index("ds")["temp"].rename("near"))
 
 
 def test_old_snapshots_and_their_forecasts_are_pruned(committed: Path) -> None:
@@ -162,7 +189,7 @@ def test_old_snapshots_and_their_forecasts_are_pruned(committed: Path) -> None:
         for folder in (store, store / "issued"):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"2030-01-0{day}-abc.parquet").write_text("")
-    worktree.prune(committed, tree, NAME, snapshots=2)
+    worktree.prune(committed, tree, snapshots=2)
     for folder in (store, store / "issued"):
         assert sorted(path.name for path in folder.glob("2030*")) == [f"2030-01-0{day}-abc.parquet" for day in (4, 5)]
     shutil.rmtree(store / "issued")
