@@ -119,11 +119,11 @@ def load(model: type[ConfigT], path: Path | str) -> ConfigT:
     return validated(model, read_yaml(path), where=str(path))
 
 
-def validated(model: type[ConfigT], content: Any, *, where: str) -> ConfigT:
+def validated(model: type[ConfigT], content: Any, *, where: str, context: Any = None) -> ConfigT:
     if not isinstance(content, dict):
         raise InputError(f"{where}: found {type(content).__name__}, wanted a mapping of keys to values.")
     try:
-        return model.model_validate(content)
+        return model.model_validate(content, context=context)
     except ValidationError as error:
         raise InputError(f"{where}: " + "; ".join(_sentence(model, e, content) for e in error.errors())) from None
 

@@ -48,15 +48,9 @@ class Fitted:
 
 
 def fit(
-    problem: Problem,
-    spec: ModelSpec,
-    *,
-    skip: Kind | None,
-    seed: int,
-    budget: Budget,
-    announce: Callable[[str], None] | None = None,
-    initial: Mapping[str, np.ndarray] | None = None,
-) -> Fitted:
+    problem: Problem, spec: ModelSpec, *, skip: Kind | None, seed: int, budget: Budget,
+    announce: Callable[[str], None] | None = None, initial: Mapping[str, np.ndarray] | None = None,
+) -> Fitted:  # fmt: skip
     """Fit `spec` on the train rows; early stopping and penalties look at validation alone.
 
     skip: the closed-form part beside a network; ignored by models that have none. `announce` is told what
@@ -69,15 +63,9 @@ def fit(
 
 
 def fit_again(
-    problem: Problem,
-    spec: ModelSpec,
-    first: Fitted,
-    *,
-    skip: Kind | None,
-    seed: int,
-    budget: Budget,
+    problem: Problem, spec: ModelSpec, first: Fitted, *, skip: Kind | None, seed: int, budget: Budget,
     initial: Mapping[str, np.ndarray] | None = None,
-) -> Fitted:
+) -> Fitted:  # fmt: skip
     """`first`, which `fit` made, fitted once more on train and validation together; what it chose on validation (lags,
     penalties, steps, trees) stays. Its curve and validation loss are those of `first`."""
     if not spec.fitted_again:

@@ -21,7 +21,7 @@ from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling, inverse
 from forecast.data.windows import Layout, Windows, filled, layout, require_rows, task_windows
 from forecast.forecaster.loops import Choice, Loop, added
-from forecast.models.base import ModelSpec
+from forecast.models.base import SAVED, ModelSpec
 from forecast.models.problem import TOGETHER, Asked
 from forecast.models.skip import Skip
 from forecast.networks import inference
@@ -178,7 +178,7 @@ class Forecaster:
         """The saved forecaster; `InputError` when the folder holds another schema."""
         content = files.read_saved(folder / "spec.json", SCHEMA, *OLDER)
         skip, correction = content["skip"], content.get("correction")
-        spec = models.spec(content["spec"], where=f"{folder}/spec.json: spec")
+        spec = models.spec(content["spec"], where=f"{folder}/spec.json: spec", context=SAVED)
         dependence = folder / "dependence.npz"
         return cls(
             dataset_name=content["dataset_name"],

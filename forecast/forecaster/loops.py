@@ -45,15 +45,9 @@ class Loop:
     """
 
     def __init__(
-        self,
-        network: Network | None,
-        weights: Mapping[str, np.ndarray],
-        skip: Skip,
-        windows: Windows,
-        channels: Layout,
-        *,
-        horizon: int,
-    ) -> None:
+        self, network: Network | None, weights: Mapping[str, np.ndarray], skip: Skip, windows: Windows,
+        channels: Layout, *, horizon: int,
+    ) -> None:  # fmt: skip
         carried = None
         if skip.carry is not None:
             carried = skip.carry.path(windows.z[:, :, channels.outputs :], horizon)

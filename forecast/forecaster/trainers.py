@@ -73,18 +73,10 @@ class Budget:
 
 
 def by_gradient(
-    network: Network,
-    series: list[TrainingSeries],
-    validate: Validate | None,
-    spec: NetworkSpec,
-    *,
-    seed: int,
-    budget: Budget,
-    change_channels: tuple[int, ...],
-    initial: Mapping[str, np.ndarray] | None = None,
-    head: FittedHead | None = None,
-    stop: int = 0,
-) -> Trained:
+    network: Network, series: list[TrainingSeries], validate: Validate | None, spec: NetworkSpec, *, seed: int,
+    budget: Budget, change_channels: tuple[int, ...], initial: Mapping[str, np.ndarray] | None = None,
+    head: FittedHead | None = None, stop: int = 0,
+) -> Trained:  # fmt: skip
     """`budget.steps` updates on chunks; with a carried state there is no warm-up, for the state is known.
 
     Without `validate` the first `stop` of these updates, on the same schedule.
@@ -112,14 +104,9 @@ def by_gradient(
 
 
 def by_levenberg_marquardt(
-    network: Network,
-    series: list[TrainingSeries],
-    validate: Validate,
-    spec: NetworkSpec,
-    *,
-    seed: int,
+    network: Network, series: list[TrainingSeries], validate: Validate, spec: NetworkSpec, *, seed: int,
     announce: Callable[[str], None] | None = None,
-) -> Trained:
+) -> Trained:  # fmt: skip
     """Restarts of Levenberg-Marquardt in float64; step 0 is the skip alone, which stays when no iteration beats it.
 
     Step k + 1 of the curve is iteration k of the best restart. The weights are rounded to float32, like those of every

@@ -13,23 +13,29 @@ from forecast.models import families
 from forecast.models.base import ModelSpec, NetworkSpec
 from forecast.system.errors import InputError, nearest
 
+NAMES = sorted(module.name for module in pkgutil.iter_modules(families.__path__))
+
 
 @cache
 def catalogue() -> dict[str, type[ModelSpec]]:
     """Family name → its spec class, in alphabetical order."""
-    names = sorted(module.name for module in pkgutil.iter_modules(families.__path__))
-    return {name: importlib.import_module(f"{families.__name__}.{name}").Spec for name in names}
+    return {name: _family(name) for name in NAMES}
 
 
-def spec(entry: dict[str, Any], *, where: str, training: Training | None = None) -> ModelSpec:
+def _family(name: str) -> Any:
+    return importlib.import_module(f"{families.__name__}.{name}").Spec
+
+
+def spec(entry: dict[str, Any], *, where: str, training: Training | None = None, context: str = "") -> ModelSpec:
     """One entry of configs/models.yaml as the spec of its family.
 
-    `training`: what all entries share; a key that the entry's own block names is the entry's.
+    `training`: what all entries share; a key that the entry's own block names is the entry's. `context`:
+    SAVED for a fitted model, of which nothing is checked that needs what only a fit loads.
     """
     name = entry.get("family")
-    if name not in catalogue():
-        raise InputError(f"{where}: unknown family {name!r}.{nearest(str(name), catalogue())}.")
-    family = catalogue()[name]
+    if name not in NAMES:
+        raise InputError(f"{where}: unknown family {name!r}.{nearest(str(name), NAMES)}.")
+    family = _family(name)
     own = entry.get("training", {})
     if (
         training is not None
@@ -38,4 +44,4 @@ def spec(entry: dict[str, Any], *, where: str, training: Training | None = None)
         and isinstance(own, dict)
     ):
         entry = {**entry, "training": {**training.model_dump(exclude_unset=True), **own}}
-    return validated(family, entry, where=where)
+    return validated(family, entry, where=where, context=context)

@@ -30,6 +30,7 @@ from forecast.networks.description import Block, CellBlock, Dropout, Network, Re
 from forecast.networks.heads import AnyHead, Head, Point
 
 FAMILIES = "forecast.models.families"
+SAVED = "saved"
 Loss = Literal["mse", "mae", "huber"]
 Choices = Mapping[str, Sequence[Any]]
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
-from scipy import linalg
+import scipy  # its parts are loaded where they are first used: a saved map needs none
 
 from forecast.config.task import CalendarFeature
 from forecast.data.windows import Layout, Windows, filled
@@ -223,13 +223,9 @@ def harmonics_of(calendar_features: Sequence[CalendarFeature]) -> tuple[int, ...
 
 
 def products(
-    windows: Windows,
-    channels: Layout,
-    horizon: int,
-    harmonics: tuple[int, ...],
-    product_lags: int,
+    windows: Windows, channels: Layout, horizon: int, harmonics: tuple[int, ...], product_lags: int,
     unread: Sequence[int] = (),
-) -> np.ndarray:
+) -> np.ndarray:  # fmt: skip
     """(B, features) float64: the calendar of the first forecast step, and that calendar times the newest rows.
 
     The harmonics of every calendar feature and their products by pairs; then all harmonics, and the products of the
@@ -311,8 +307,8 @@ def ridge(sums: np.ndarray, columns: np.ndarray, penalty: float, outputs: int) -
     gram.flat[:: len(columns) + 1] += penalty
     slopes = np.full_like(cross, np.nan)
     with contextlib.suppress(np.linalg.LinAlgError):
-        factor = linalg.cho_factor(gram.T, overwrite_a=True, check_finite=False)
-        slopes = linalg.cho_solve(factor, cross, check_finite=False)
+        factor = scipy.linalg.cho_factor(gram.T, overwrite_a=True, check_finite=False)
+        slopes = scipy.linalg.cho_solve(factor, cross, check_finite=False)
     return np.vstack([slopes, y_mean - x_mean @ slopes])
 
 

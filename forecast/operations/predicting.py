@@ -37,14 +37,9 @@ class Forecast:
 
 
 def forecast(
-    root: Path,
-    dataset: str,
-    *,
-    now: pd.Timestamp,
-    usual_levels: Sequence[float],
-    horizon: int | None = None,
+    root: Path, dataset: str, *, now: pd.Timestamp, usual_levels: Sequence[float], horizon: int | None = None,
     levels: Sequence[float] | None = None,
-) -> Forecast:
+) -> Forecast:  # fmt: skip
     """Forecast `horizon` steps (the trained ones when None) after the newest snapshot's last rows, and keep the issue.
 
     levels: interval levels such as 0.8; None takes those of `usual_levels` that calibration and horizon support.
@@ -61,7 +56,7 @@ def forecast(
     table = pd.DataFrame(latest(ensemble, panel, horizon=wanted, levels=kept))
     if not np.isfinite(table["y_hat"].to_numpy()).all():
         raise ForecastError(f"Version {found.version} of {dataset!r} forecasts values that are not finite. Roll back.")
-    notes = [found.notice, *notices, *_kept(root, found, frame, panel, usual_levels, now)]
+    notes = [found.notice, *notices, *_kept(root, found, frame, panel, usual_levels, now, (table, kept))]
     table = live_accuracy.numbered(table, ensemble.task.calendar.kind)
     return Forecast(found, table, panel, kept, tuple(filter(None, notes)))
 
@@ -83,13 +78,16 @@ def last_values(panel: Panel) -> dict[str, float]:
 
 
 def _kept(
-    root: Path, found: Champion, frame: pd.DataFrame, panel: Panel, levels: Sequence[float], now: pd.Timestamp
-) -> list[str]:
-    """Keeps the issue and scores the earlier ones; a full disk must not cost the forecast."""
-    ensemble = found.ensemble
+    root: Path, found: Champion, frame: pd.DataFrame, panel: Panel, levels: Sequence[float], now: pd.Timestamp,
+    shown: tuple[pd.DataFrame, tuple[float, ...]],
+) -> list[str]:  # fmt: skip
+    """Keeps the issue and scores the earlier ones; a full disk must not cost the forecast. `shown`: what was asked
+    for and its levels, made once where both are the usual ones."""
+    ensemble, (table, asked) = found.ensemble, shown
     try:
         given = supported(ensemble, levels)[0]
-        table = pd.DataFrame(latest(ensemble, panel, horizon=ensemble.task.horizon, levels=given))
+        if given != asked or len(table) != len(panel.series) * len(ensemble.task.target) * ensemble.task.horizon:
+            table = pd.DataFrame(latest(ensemble, panel, horizon=ensemble.task.horizon, levels=given))
         live_accuracy.keep(root, found, table, last_values(panel), now=now)
         as_of = snapshots.read_pointer(newest_data(root, found.meta.dataset), found.meta.dataset).as_of
         live_accuracy.refresh(root, found.meta.dataset, frame, as_of=as_of)

@@ -19,7 +19,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy import linalg
+import scipy
 from threadpoolctl import threadpool_limits
 
 from forecast.system.errors import InputError, ModelFailure
@@ -279,7 +279,7 @@ class _Run:
         """Evidence: gamma = p - decay tr((JᵀJ + decay I)⁻¹), alpha = gamma / 2|w|², beta = (n - gamma) / 2|e|²."""
         n = self.problem.n_residuals
         if self.iteration > 0:
-            values = np.clip(linalg.eigvalsh(hessian), 0.0, None)
+            values = np.clip(scipy.linalg.eigvalsh(hessian), 0.0, None)
             self.effective = float(np.sum(values / (values + self.decay)))
         squares = float(self.weights @ self.weights)
         self.alpha = self.effective / max(2 * squares, 1e-300)
@@ -319,6 +319,7 @@ def normal_equations(problem: LeastSquares, weights: Array) -> tuple[Array, Arra
 def _step(hessian: Array, pull: Array, damping: float) -> Array:
     damped = hessian + damping * np.eye(len(hessian))
     try:
-        return np.asarray(-linalg.cho_solve(linalg.cho_factor(damped, overwrite_a=True, check_finite=False), pull))
-    except linalg.LinAlgError:  # not positive definite to rounding: no step, so that mu rises
+        factor = scipy.linalg.cho_factor(damped, overwrite_a=True, check_finite=False)
+        return np.asarray(-scipy.linalg.cho_solve(factor, pull))
+    except scipy.linalg.LinAlgError:  # not positive definite to rounding: no step, so that mu rises
         return np.full_like(pull, np.inf)

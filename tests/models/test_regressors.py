@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -101,6 +103,14 @@ def test_a_wrong_name_is_answered_with_the_nearest():
         spec({"family": "sklearn", "regressor": "RandomForest"}, where="configs/models.yaml: models.forest")
     with pytest.raises(InputError, match=r"SVR has no option 'epsilom'. Did you mean 'epsilon'"):
         spec({"family": "sklearn", "regressor": "SVR", "options": {"epsilom": 1}}, where="models.svr")
+
+
+def test_the_spec_of_a_fitted_regressor_is_read_without_scikit_learn():
+    code = "import sys; from forecast.models import spec; from forecast.models.base import SAVED; "
+    code += "found = spec({'family': 'sklearn', 'options': {'max_iter': 20}}, where='x', context=SAVED); "
+    code += "print(found.options, 'sklearn' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split("\n")[0] == "{'max_iter': 20} False"
 
 
 def test_an_option_of_trees_is_refused_where_there_are_none():

@@ -27,6 +27,7 @@ from tests.operations.projects import NAME, NOW
 from tests.support import problems, small_project
 
 HEAVY = {"tensorflow", "keras", "mlflow", "optuna", "statsforecast", "numba", "matplotlib"}
+HEAVY |= {"sklearn", "scipy.linalg", "scipy.special", "scipy.stats"}
 
 
 def forecast(root, **options):
@@ -59,6 +60,17 @@ def test_a_champion_that_reads_a_plan_forecasts_what_follows_the_last_observatio
     assert table["ds"].tolist() == [pd.Timestamp("2024-07-19"), pd.Timestamp("2024-07-20")]
     np.testing.assert_allclose(table["y_hat"] - 4 * plan["plan"][small_project.DAYS :][:2].to_numpy(), 0, atol=1.5)
     assert status_of(root, NAME, now=datetime(2024, 7, 20, tzinfo=UTC)).last_observation_age_h == 24
+
+
+@pytest.mark.parametrize(("options", "times"), [({}, 1), ({"levels": ()}, 2), ({"horizon": 1}, 2)])
+def test_the_issue_that_is_kept_is_the_usual_one_and_is_computed_again_only_where_another_was_asked_for(
+    moved, monkeypatch, options, times
+):
+    made = []
+    monkeypatch.setattr(predicting, "latest", lambda *given, **about: made.append(about) or latest(*given, **about))
+    assert not forecast(moved, **options).notices and len(made) == times
+    kept = live_accuracy.issued(moved, NAME)
+    assert kept["step"].tolist()[-2:] == [1, 2] and kept[["lo_80", "hi_95"]].iloc[-2:].notna().all(axis=None)
 
 
 def test_it_is_what_was_backtested_at_the_same_cutoff(moved):

@@ -24,11 +24,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from forecast.data.windows import Layout, Windows
 from forecast.models import search
-from forecast.models.base import RegressorSpec
+from forecast.models.base import SAVED, RegressorSpec
 from forecast.models.problem import FittedModel, Parameters, Problem
 from forecast.models.skip import Kind
 from forecast.system.errors import InputError, ModelFailure, closest, quote_names
@@ -207,9 +207,10 @@ class Spec(RegressorSpec):
     rows: int = Field(60_000, ge=100, description="pairs of origin and step it is fitted on, evenly spread")
 
     @model_validator(mode="after")
-    def _options_are_known(self) -> Spec:
-        names = inspect.signature(self._class()).parameters if self.options else {}  # scikit-learn takes a second
-        for name in self.options:
+    def _options_are_known(self, info: ValidationInfo) -> Spec:
+        asked = {} if info.context == SAVED else self.options
+        names = inspect.signature(self._class()).parameters if asked else {}  # scikit-learn takes a second
+        for name in asked:
             if name not in names:
                 raise ValueError(
                     f"{self.regressor} has no option {name!r}.{closest(name, names)} It has {quote_names(names)}"

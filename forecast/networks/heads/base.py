@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from scipy import special
+import scipy
 
 from forecast.config.reading import Config
 from forecast.networks.heads.distributions import Distribution
@@ -192,7 +192,7 @@ class Maths:
     """NumPy's form, in float64, for validation losses and tests; TensorFlow's overrides it whole. All functions keep
     the dtype of their arguments; an axis is always the last."""
 
-    log, log1p, lgamma = staticmethod(np.log), staticmethod(np.log1p), staticmethod(special.gammaln)
+    log, log1p, lgamma = staticmethod(np.log), staticmethod(np.log1p), staticmethod(lambda x: scipy.special.gammaln(x))
     maximum, minimum = staticmethod(np.maximum), staticmethod(np.minimum)
 
     def constant(self, values: np.ndarray) -> Array:
@@ -215,7 +215,7 @@ class Maths:
     def cross_entropy(self, logits: Array, index: Array) -> Array:
         """-ln softmax(logits)[index]: logits (..., n), index (...) whole numbers in any dtype; result (...)."""
         chosen = np.take_along_axis(logits, np.asarray(index, dtype=int)[..., None], axis=-1)[..., 0]
-        return special.logsumexp(logits, axis=-1) - chosen
+        return scipy.special.logsumexp(logits, axis=-1) - chosen
 
 
 numpy_maths = Maths()

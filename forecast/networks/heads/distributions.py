@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special
 
 
 class Distribution(Protocol):
@@ -44,10 +44,10 @@ class Normal:
     scale: np.ndarray
 
     def inverse(self, u: np.ndarray) -> np.ndarray:
-        return self.location + self.scale * special.ndtri(u)
+        return self.location + self.scale * scipy.special.ndtri(u)
 
     def cdf(self, x: np.ndarray) -> np.ndarray:
-        return np.asarray(special.ndtr((x - self.location) / self.scale))
+        return np.asarray(scipy.special.ndtr((x - self.location) / self.scale))
 
     def log_density(self, x: np.ndarray) -> np.ndarray:
         z = (x - self.location) / self.scale
@@ -63,14 +63,14 @@ class Student:
     dof: np.ndarray
 
     def inverse(self, u: np.ndarray) -> np.ndarray:
-        return self.location + self.scale * special.stdtrit(self.dof, u)
+        return self.location + self.scale * scipy.special.stdtrit(self.dof, u)
 
     def cdf(self, x: np.ndarray) -> np.ndarray:
-        return np.asarray(special.stdtr(self.dof, (x - self.location) / self.scale))
+        return np.asarray(scipy.special.stdtr(self.dof, (x - self.location) / self.scale))
 
     def log_density(self, x: np.ndarray) -> np.ndarray:
         nu, z = self.dof, (x - self.location) / self.scale
-        constant = special.gammaln((nu + 1) / 2) - special.gammaln(nu / 2) - 0.5 * np.log(nu * np.pi)
+        constant = scipy.special.gammaln((nu + 1) / 2) - scipy.special.gammaln(nu / 2) - 0.5 * np.log(nu * np.pi)
         return constant - np.log(self.scale) - (nu + 1) / 2 * np.log1p(z**2 / nu)
 
 
@@ -138,7 +138,7 @@ def correlation(probabilities: np.ndarray) -> np.ndarray:
     complete = probabilities[np.isfinite(probabilities).all(axis=1)]
     if len(complete) < FEWEST:
         return np.eye(size)
-    scores = special.ndtri(np.clip(complete, EDGE, 1 - EDGE))
+    scores = scipy.special.ndtri(np.clip(complete, EDGE, 1 - EDGE))
     spread = np.where(scores.std(axis=0) > 0, scores.std(axis=0), 1.0)
     centred = (scores - scores.mean(axis=0)) / spread
     found = centred.T @ centred / len(complete)
@@ -152,4 +152,4 @@ def uniforms(dependence: np.ndarray | None, shape: tuple[int, ...], rng: np.rand
     if dependence is None:
         return np.clip(rng.random(shape), EDGE, 1 - EDGE)
     drawn = rng.standard_normal(shape) @ np.linalg.cholesky(dependence).T
-    return np.clip(special.ndtr(drawn), EDGE, 1 - EDGE)
+    return np.clip(scipy.special.ndtr(drawn), EDGE, 1 - EDGE)

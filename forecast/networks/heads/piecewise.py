@@ -6,8 +6,8 @@ from itertools import pairwise
 from typing import ClassVar, Literal
 
 import numpy as np
+import scipy
 from pydantic import Field, field_validator
-from scipy import special
 
 from forecast.networks.heads.base import LEAST, Array, Constants, Head, Maths, numpy_maths, spread_of, width
 from forecast.networks.heads.distributions import Distribution, Piecewise
@@ -134,7 +134,7 @@ class Bins(Head):
 
     def log_probabilities(self, raw: np.ndarray) -> np.ndarray:
         """(..., n): ln softmax."""
-        return np.asarray(special.log_softmax(raw, axis=-1))
+        return np.asarray(scipy.special.log_softmax(raw, axis=-1))
 
     def bin_values(self, base: np.ndarray, constants: Constants) -> np.ndarray:
         """(..., n): the median of every bin, which stands for it in the most probable path; base (..., H, O)."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import numpy as np
-from scipy import special
+import scipy
 
 from forecast.networks.heads.base import Array, Constants, Head, Maths
 
@@ -56,7 +56,7 @@ class UpDown(Head):
     def rise_probability(
         self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants
     ) -> np.ndarray:
-        return np.asarray(special.expit(raw[..., 0] + self.offset(base - last, constants)))
+        return np.asarray(scipy.special.expit(raw[..., 0] + self.offset(base - last, constants)))
 
     def point(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants) -> np.ndarray:
         up = self.rise_probability(raw, base, last, constants)
@@ -78,7 +78,7 @@ def _logistic(lead: np.ndarray, rose: np.ndarray, known: np.ndarray) -> tuple[np
     x = np.where(known, lead, 0.0) / scale
     a, b = np.zeros(scale.shape), np.zeros(scale.shape)
     for _ in range(NEWTON):
-        p = special.expit(a + b * x)
+        p = scipy.special.expit(a + b * x)
         error, weight = np.where(known, rose - p, 0.0), np.where(known, p * (1 - p), 0.0)
         ga, gb = error.sum(axis=0) - PENALTY * count * a, (error * x).sum(axis=0) - PENALTY * count * b
         haa, hab, hbb = (

@@ -75,14 +75,9 @@ class Linear:
 
 
 def export(
-    network: Network,
-    weights: Mapping[str, np.ndarray],
-    path: Path | str,
-    *,
-    description: str,
-    units: Units | None = None,
-    linear: Linear | None = None,
-) -> None:
+    network: Network, weights: Mapping[str, np.ndarray], path: Path | str, *, description: str,
+    units: Units | None = None, linear: Linear | None = None,
+) -> None:  # fmt: skip
     """Write `path` (ending in .py), with the weights in it.
 
     `InputError` for a bidirectional network, which takes no rows one at a time.

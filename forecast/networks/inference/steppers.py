@@ -212,14 +212,9 @@ ROWS = 2048  # rows decoded at once: the arrays of a step stay in the cache
 
 
 def decode(
-    network: Network,
-    block: EncoderDecoder,
-    weights: Arrays,
-    w: Arrays,
-    encoded: np.ndarray,
-    states: Arrays,
+    network: Network, block: EncoderDecoder, weights: Arrays, w: Arrays, encoded: np.ndarray, states: Arrays,
     frames: np.ndarray | None,
-) -> np.ndarray:
+) -> np.ndarray:  # fmt: skip
     """Forecasts `(H*O*K, R)` of R rows: `encoded (units, R)`, `states` each `(size, R)`, `frames (H, F, R)` or None.
 
     `w` holds the decoder's weights, `weights` the read-out's. A row is one window at one step t.

@@ -170,13 +170,9 @@ def begin(network: Network, weights: Weights, last: np.ndarray) -> LoopState:
 
 
 def series_parallel(
-    network: Network,
-    weights: Weights,
-    state: LoopState,
-    drive: np.ndarray,
-    y: np.ndarray,
+    network: Network, weights: Weights, state: LoopState, drive: np.ndarray, y: np.ndarray,
     future: np.ndarray | None = None,
-) -> tuple[np.ndarray, LoopState]:
+) -> tuple[np.ndarray, LoopState]:  # fmt: skip
     """Open loop: the forecast of every row of y `(B, T, O)` from the measured row before it, and the state after.
 
     drive (B, T, D); future (B, T, F), known-future values of the same rows. Where y is missing (NaN), the network's
