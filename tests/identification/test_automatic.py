@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -361,7 +362,7 @@ def test_a_second_ctrl_c_ends_an_interrupted_search() -> None:
         signal.raise_signal(signal.SIGINT)
 
 
-def test_a_short_record_of_a_linear_system_gets_linear_nets_alone() -> None:
+def test_a_short_record_of_a_linear_system_gets_linear_nets_alone_and_of_every_order() -> None:
     rng = np.random.default_rng(0)
     u, y = rng.normal(size=200), np.zeros(200)
     for t in range(2, 200):
@@ -370,6 +371,7 @@ def test_a_short_record_of_a_linear_system_gets_linear_nets_alone() -> None:
     run = model.parallel(u[150:], y[150:155]).y[:, 0]
     assert np.sqrt(np.mean((run - y[150:])[10:] ** 2)) < 0.05 * y.std()
     assert not any(member.net.hidden for member in model.members)
+    assert Counter(member.net.states for member in model.members) == {1: 3, 2: 3}  # of each order the net of each fold
 
 
 def test_nets_stand_alone_on_a_short_record_of_which_no_linear_model_follows_the_blocks_as_well() -> None:

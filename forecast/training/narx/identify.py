@@ -8,7 +8,7 @@
    trained from random starts on their free run; successive halving by the held-out error (Jamieson & Talwalkar 2016)
    keeps the best of every family, and one that is clearly worse over all folds so far is given up.
 3. The survivors of every fold are trained on all experiments with Bayesian regularisation (MacKay 1992), for no rows
-   are left to stop on, the better half of them for longer. Those behind a gap in their errors are left out.
+   are left to stop on, the better half for longer, without those behind a gap; linear models alone all stay.
 4. Nets that leave the bounds under bounded inputs they have not seen are dropped. Where half do, it is the system that
    leaves them, and only nets that leave them under a measured input run backwards are dropped.
 5. The model is the median of the free runs of the nets that remain: it stays with most of them, whatever a few do.
@@ -109,9 +109,11 @@ def identify(
     if not winners:
         raise ModelFailure("No NARX net follows any held-out block in free run; other inputs may be missing.")
     rows, once = sum(map(len, scaled)), settings.refit_iterations
-    members = sorted((search.refit(m, once) for m in winners), key=lambda m: m.expected(rows))
-    members = [search.refit(m, 2 * once) for m in members[: max(3, (len(winners) + 1) // 2)]]
-    members = [member.at_rate(held) for member in together(members, rows)]
+    members = [search.refit(member, once) for member in winners]
+    if any(member.coordinates != LINEAR for member in winners):  # of linear ones no such error tells the order
+        best = sorted(members, key=lambda m: m.expected(rows))[: max(3, (len(winners) + 1) // 2)]
+        members = together([search.refit(member, 2 * once) for member in best], rows)
+    members = [member.at_rate(held) for member in members]
     notes = _notes(members, held, search)
     tried = list(unseen_inputs(scaled))
     kept = [member for member in members if member.stays_within(scaled, tried, settings.start)]
@@ -121,8 +123,7 @@ def identify(
         notes.append("Every net leaves its bounds under inputs not measured; trust it on inputs like those measured.")
     elif dropped := len(members) - len(kept):
         notes.append(f"Dropped for leaving their bounds under inputs not measured: {dropped} of the nets.")
-    size = float(np.mean(scaling.y_scale))
-    chosen = tuple(replace(m, held_out_rmse=m.held_out_rmse * size) for m in kept or members)
+    chosen = tuple(replace(m, held_out_rmse=m.held_out_rmse * scaling.y_scale.mean()) for m in kept or members)
     return Identified(chosen, scaling, settings.start, tuple(notes))
 
 
