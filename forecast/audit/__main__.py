@@ -183,7 +183,9 @@ def _inside_test(base: Sandbox, ends: dict[str, pd.Timestamp]) -> pd.Timestamp:
     cutoffs = np.sort(table.loc[table["block"] == "test", "cutoff"].unique())
     if not len(cutoffs):
         return ends["calibration"]
-    every = [record["params"]["refit"] for _, record in base.records() if record["refits"]]
+    every = [
+        record["params"]["refit"] for _, record in base.records() if record["params"].get("refit", "never") != "never"
+    ]
     fits = np.sort(table["cutoff"].unique())[every[0] :: every[0]] if every else cutoffs[:0]
     known = cutoffs[np.isin(cutoffs, fits)]
     return pd.Timestamp(known[0] if len(known) else cutoffs[len(cutoffs) // 4])

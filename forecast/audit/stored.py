@@ -164,12 +164,21 @@ def _averaged(name: str, record: dict[str, Any], table: pd.DataFrame, base: Sand
     """After validation, inside which its stretches have weights of their own, a combination is its members' mean."""
     if not record.get("members"):
         return
-    tables = [(member["weight"], base.forecasts(member["candidate"])) for member in record["members"]]
-    later = [(weight, rows[rows["block"] != "validation"]) for weight, rows in tables]
-    parts = [weight * rows.groupby(ORIGIN, sort=True)["y_hat"].mean() for weight, rows in later]
-    wanted = sum(parts[1:], parts[0])
+    stages = record["weights"]
+    tables = {member: base.forecasts(member) for member in set().union(*stages.values())}
+    later = {member: rows[rows["block"] != "validation"] for member, rows in tables.items()}
+    means = {member: rows.groupby(ORIGIN, sort=True)["y_hat"].mean() for member, rows in later.items()}
+    wanted = 0 * next(iter(means.values()))
+    for moment, weights in stages.items():
+        before = wanted.index.get_level_values("cutoff") < pd.Timestamp(moment or pd.Timestamp.min)
+        wanted = wanted.where(before, sum(weight * means[member] for member, weight in weights.items()))
     own = table[table["block"] != "validation"].set_index(ORIGIN)["y_hat"].sort_index()
-    if not own.index.equals(wanted.index) or not np.allclose(own, wanted, rtol=1e-9):
+    last = {member["candidate"]: member["weight"] for member in record["members"]}
+    if (
+        last != list(stages.values())[-1]
+        or not own.index.equals(wanted.index)
+        or not np.allclose(own, wanted, rtol=1e-9)
+    ):
         text = f"the forecasts kept of {name} are not the weighted mean of its members' forecasts"
         yield Finding("stored", DETECTOR, name, text)
 

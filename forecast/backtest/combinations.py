@@ -8,7 +8,9 @@
 
 Both are settled by the validation rows alone: `settle` is handed nothing else. What a combination forecasts inside
 validation is made with the members and weights that the other stretches of validation settle, so that its validation
-error can be compared with those of rows that learnt nothing there.
+error can be compared with those of rows that learnt nothing there. With `refit` the weights of the same members are
+learnt again behind validation, at each of its moments on every error known there; the pull towards equal weights stays
+that of as many errors as validation has, so it fades as more are known.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from scipy.optimize import nnls
 from forecast.config.experiment import COMBINATION, GROUPS, Combination
 from forecast.config.task import Task
 from forecast.data.results import BASELINE
+from forecast.models.base import refit_moments
 from forecast.models.problem import STRETCHES
 from forecast.system import files
 from forecast.system.errors import ModelFailure, quote_names
@@ -112,7 +115,7 @@ def everybody(losses: pd.DataFrame, **steps: int) -> list[str]:
     return list(losses.columns)
 
 
-def settle(rule: Combination, part: Part) -> Shares:
+def settle(rule: Combination, part: Part, penalty: float = PENALTY) -> Shares:
     """The weight of every member, from the errors of `part`; `ModelFailure` where none is left, or one is missing."""
     if isinstance(rule.weights, dict):
         return _given(rule.weights, part)
@@ -120,7 +123,9 @@ def settle(rule: Combination, part: Part) -> Shares:
     if not members:
         raise ModelFailure(f"none of its members ({', '.join(rule.members)}) is in this run with forecasts")
     groups = _counted(rule, part, members)
-    weights = np.full(len(groups), 1 / len(groups)) if rule.weights == "equal" else stacked(part.averaged(groups))
+    weights = (
+        np.full(len(groups), 1 / len(groups)) if rule.weights == "equal" else stacked(part.averaged(groups), penalty)
+    )
     shares = {name: float(own) / len(group) for group, own in zip(groups, weights, strict=True) for name in group}
     return {name: shares[name] for name in members if shares[name] > 0}
 
@@ -165,7 +170,7 @@ def tied(part: Part) -> list[str]:
     return part.best_set(losses, **about)
 
 
-def stacked(part: Part) -> np.ndarray:
+def stacked(part: Part, penalty: float = PENALTY) -> np.ndarray:
     """(members,) weights with the least absolute error, shrunk towards equal ones; equal where validation is too short
     to be tried on stretches that did not enter them.
 
@@ -177,7 +182,7 @@ def stacked(part: Part) -> np.ndarray:
     for _ in range(ROUNDS if tried > 1 else 0):
         error = np.abs(part.errors @ weights)
         divided = part.errors / np.sqrt(np.maximum(error, FLOOR * error.mean() or 1.0))[:, None]
-        weights = simplex(divided.T @ divided / len(divided), PENALTY)
+        weights = simplex(divided.T @ divided / len(divided), penalty)
     return weights
 
 
@@ -205,15 +210,15 @@ def combine(name: str, rule: Combination, task: Task, trained: Path, best_set: B
     folder.mkdir(parents=True)
     try:
         part_of = partial(Part.of, records=eligible, task=task, best_set=best_set)
-        shares, table = _combined(rule, part_of, *_forecasts(eligible, trained))
+        stages, table = _combined(rule, part_of, *_forecasts(eligible, trained))
     except ModelFailure as error:
-        files.write_json(folder / "record.json", _record(name, rule, {}, records, str(error)))
+        files.write_json(folder / "record.json", _record(name, rule, {"": {}}, records, str(error)))
         return
-    for member in shares:
+    for member in list(stages.values())[-1]:
         for seed in sorted((trained / member).glob("seed-*")):
             shutil.copytree(seed, folder / "members" / member / seed.name)
     files.write_frame(folder / "forecasts.parquet", table)
-    files.write_json(folder / "record.json", _record(name, rule, shares, records, left_out))
+    files.write_json(folder / "record.json", _record(name, rule, stages, records, left_out))
 
 
 def _eligible(rule: Combination, records: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
@@ -234,18 +239,27 @@ def _eligible(rule: Combination, records: Mapping[str, Any]) -> tuple[dict[str, 
 
 def _combined(
     rule: Combination, part_of: Callable[..., Part], rows: pd.DataFrame, values: Mapping[str, np.ndarray]
-) -> tuple[Shares, pd.DataFrame]:
+) -> tuple[dict[str, Shares], pd.DataFrame]:
+    """The weights by the time from which on they hold, those of validation by ""; and the table of forecasts."""
     inside = (rows["block"] == "validation").to_numpy()
     on_validation = part_of(rows[inside], {name: own[inside] for name, own in values.items()})
-    shares = settle(rule, on_validation)
-    y_hat = weighted(shares, values)
-    cutoffs = rows["cutoff"].to_numpy()
+    stages = {"": settle(rule, on_validation)}
+    y_hat = weighted(stages[""], values)
+    cutoffs, times = rows["cutoff"].to_numpy(), rows["ds"].to_numpy()
     for other, own in on_validation.stretches():
         if other.any():
             here = inside & np.isin(cutoffs, on_validation.cutoffs[own])
             elsewhere = settle(rule, on_validation.where(other))
             y_hat[here] = weighted(elsewhere, {name: values[name][here] for name in elsewhere})
-    return shares, rows.assign(seed=np.int32(0), y_hat=y_hat)
+    members = on_validation.best(_members(rule, on_validation))
+    for moment in refit_moments(rule.refit, np.unique(cutoffs)):
+        if moment > cutoffs[inside].max():
+            known, here = times <= moment, cutoffs >= moment
+            then = part_of(rows[known], {name: values[name][known] for name in members})
+            again = settle(rule, then, PENALTY * len(on_validation.errors) / len(then.errors))
+            y_hat[here] = weighted(again, {name: values[name][here] for name in again})
+            stages[pd.Timestamp(moment).isoformat()] = again
+    return stages, rows.assign(seed=np.int32(0), y_hat=y_hat)
 
 
 def weighted(shares: Shares, values: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -269,8 +283,11 @@ def _forecasts(records: Mapping[str, Any], trained: Path) -> tuple[pd.DataFrame,
     return rows, values
 
 
-def _record(name: str, rule: Combination, shares: Shares, records: Mapping[str, Any], reason: str) -> dict[str, Any]:
-    """As stage `train` leaves it of every candidate; `members`: the recipes with their weights, the largest first."""
+def _record(
+    name: str, rule: Combination, stages: Mapping[str, Shares], records: Mapping[str, Any], reason: str
+) -> dict[str, Any]:
+    """As stage `train` leaves it of every candidate; `members`: the recipes with their last weights, largest first."""
+    shares = list(stages.values())[-1]
     members = [
         {
             "weight": weight,
@@ -282,6 +299,7 @@ def _record(name: str, rule: Combination, shares: Shares, records: Mapping[str, 
     numbers = {
         "n_params": sum(record["n_params"] for record in own),
         **{key: max((record[key] for record in own), default=0) for key in ("refits", "rows_seen")},
+        "weights": stages,
     }
     empty: dict[str, Any] = {"skip": None, "skip_row": None, "tuned": {}, "trials": [], "diagnostics": {}}
     spent = dict.fromkeys(

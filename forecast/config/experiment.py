@@ -71,6 +71,9 @@ class Combination(Config):
     weights: Literal["equal", "stacked"] | dict[str, Weight] = Field(
         "equal", description="stacked: learnt on validation, shrunk towards equal; or a number for each member"
     )
+    refit: Literal["never", "monthly"] | Annotated[int, Field(ge=1)] = Field(
+        "never", description="stacked weights learnt again behind validation: never, monthly, or at every k-th origin"
+    )
 
     @field_validator("members", mode="before")
     @classmethod
@@ -81,6 +84,8 @@ class Combination(Config):
     def _weights_are_some(self) -> Combination:
         if isinstance(self.weights, dict) and not sum(self.weights.values()) > 0:
             raise ValueError("weights: every one is 0; give at least one member a weight above 0")
+        if self.refit != "never" and not self.learnt:
+            raise ValueError(f"refit: {self.refit} needs weights that are learnt: `weights: stacked`; or leave it out")
         return self
 
     @property

@@ -240,12 +240,14 @@ class Results:
 
 
 def members_in_words(record: Mapping[str, Any]) -> str:
-    """`gru 0.60, ridge 0.40`: the members of a combination with their weights; empty for any other record. Two rows of
-    one model, with and without its skip, are told by their candidates: `gru.linear 0.60, gru.none 0.40`."""
+    """`gru 0.60, ridge 0.40`: the members of a combination with their last weights; empty for any other record. Two
+    rows of one model, with and without its skip, are told by their candidates: `gru.linear 0.60, gru.none 0.40`."""
     members = record.get("members", ())
     rows = Counter(member["model"] for member in members)
     named = [(member["candidate" if rows[member["model"]] > 1 else "model"], member["weight"]) for member in members]
-    return ", ".join(f"{name} {weight:.2f}" for name, weight in named)
+    since = list(record.get("weights", ()))[1:]
+    again = f", learnt {len(since)} times more, these on {since[-1][:10]}" if since else ""
+    return ", ".join(f"{name} {weight:.2f}" for name, weight in named) + again
 
 
 def in_ranking(table: pd.DataFrame, ranking: str) -> pd.DataFrame:

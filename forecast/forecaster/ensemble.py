@@ -35,14 +35,16 @@ REACH = 10
 class Ensemble:
     """`calibrated`: per series (`uid`, or `uid/output` with several targets) the calibration errors of the mean.
 
-    `members`: of a combination, the candidate that each forecaster is a seed of; `weights`: of these candidates. Both
-    are empty where all forecasters are seeds of one candidate.
+    `members`: of a combination, the candidate that each forecaster is a seed of; `weights`: of these candidates;
+    `rule`: its entry in configs/models.yaml where a backtest learns the weights again. All are empty where the
+    forecasters are seeds of one candidate.
     """
 
     forecasters: tuple[Forecaster, ...]
     calibrated: Mapping[str, SplitConformal] = field(default_factory=dict)
     members: tuple[str, ...] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
+    rule: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def task(self) -> Task:
@@ -138,7 +140,7 @@ class Ensemble:
         typical = {name: files.json_number(self.calibrated[name].typical) for name in names}
         content |= {"files": _digests(folder), "typical_volatility": typical}
         if self.members:
-            content |= {"member_names": list(self.members), "weights": dict(self.weights)}
+            content |= {"member_names": list(self.members), "weights": dict(self.weights), "rule": dict(self.rule)}
         files.write_json(folder / MANIFEST, content)
 
     @classmethod
@@ -161,7 +163,7 @@ class Ensemble:
         }
         names, weights = tuple(manifest.get("member_names", ())), manifest.get("weights", {})
         require_members(weights, names, where=str(folder / MANIFEST))
-        return cls(tuple(members), calibrated, names, weights)
+        return cls(tuple(members), calibrated, names, weights, manifest.get("rule", {}))
 
 
 def require_members(weights: Iterable[str], present: Iterable[str], *, where: str) -> None:
@@ -176,7 +178,10 @@ def require_members(weights: Iterable[str], present: Iterable[str], *, where: st
 
 def ensemble_of(folder: Path) -> Ensemble:
     """The forecasters of one trained candidate with the calibration errors of their mean."""
-    weights = {str(member["candidate"]): float(member["weight"]) for member in _recipes(folder)}
+    path = folder / "record.json"
+    record = files.read_json(path) if path.exists() else {}
+    weights = {str(member["candidate"]): float(member["weight"]) for member in record.get("members", [])}
+    rule = record["params"] if len(record.get("weights", {})) > 1 else {}
     saved = [(name, seed) for name in weights for seed in _seeds(folder / "members" / name)]
     require_members(weights, (name for name, _ in saved), where=str(folder))
     seeds = [seed for _, seed in saved] or _seeds(folder)
@@ -185,14 +190,7 @@ def ensemble_of(folder: Path) -> Ensemble:
     forecasts = read_forecasts(folder / "forecasts.parquet")
     loaded = tuple(Forecaster.load(seed) for seed in seeds)
     task, names = loaded[0].task, tuple(name for name, _ in saved)
-    return Ensemble(loaded, calibration_scores(forecasts, task), names, weights)
-
-
-def _recipes(folder: Path) -> list[dict[str, Any]]:
-    """The members of a combination; none of any other candidate."""
-    path = folder / "record.json"
-    members: list[dict[str, Any]] = files.read_json(path).get("members", []) if path.exists() else []
-    return members
+    return Ensemble(loaded, calibration_scores(forecasts, task), names, weights, rule)
 
 
 def _seeds(folder: Path) -> list[Path]:

@@ -182,6 +182,16 @@ class BaselineSpec(ModelSpec):
         return self.forecast(windows, model.channels, **about)
 
 
+def refit_moments(policy: Literal["never", "monthly"] | int, cutoffs: np.ndarray) -> list[np.datetime64]:
+    """Of rising `cutoffs` the first of every month, or every k-th, without the very first."""
+    if policy == "never":
+        return []
+    if policy == "monthly":
+        months = cutoffs.astype("datetime64[M]")
+        return list(cutoffs[1:][months[1:] != months[:-1]])
+    return list(cutoffs[policy::policy])
+
+
 class FittedSpec(ModelSpec):
     """A model with parameters: fitted at the train end and, in a backtest, again as often as its policy says."""
 
@@ -203,12 +213,7 @@ class FittedSpec(ModelSpec):
         return self.refit_window == "sliding"
 
     def refit_moments(self, cutoffs: np.ndarray) -> list[np.datetime64]:
-        if self.refit == "never":
-            return []
-        if self.refit == "monthly":
-            months = cutoffs.astype("datetime64[M]")
-            return list(cutoffs[1:][months[1:] != months[:-1]])
-        return list(cutoffs[self.refit :: self.refit])
+        return refit_moments(self.refit, cutoffs)
 
     @model_validator(mode="after")
     def _window_is_used(self) -> FittedSpec:

@@ -147,7 +147,7 @@ def _second(moment: np.datetime64) -> str:
 
 
 def keep_what_is_compiled() -> None:
-    """Let numba store statsforecast's compiled functions beside it: CES takes 20 s to compile, 2 s to load.
+    """Let numba store statsforecast's compiled functions beside it: loading takes a tenth of compiling.
 
     Only before statsforecast's first import, which reads the variable, and where its folder can be written: without a
     place to store numba refuses the import. A value the user has set in the environment stays.

@@ -52,7 +52,8 @@ class Job:
 
 
 def recipe_of(current: Champion) -> dict[str, Any]:
-    """The champion's recipe as a train stage's record has it; a combination's has those of its members."""
+    """The champion's recipe as a train stage's record has it; a combination's has those of its members, and its rule
+    where that learns the weights, since these have seen rows that a gate scores."""
     ensemble = current.ensemble
     if not ensemble.members:
         return _recipe(current.meta.model, ensemble.forecasters[0])
@@ -61,7 +62,7 @@ def recipe_of(current: Champion) -> dict[str, Any]:
         {"candidate": name, "weight": weight, **_recipe(name.rpartition(".")[0] or name, firsts[name])}
         for name, weight in ensemble.weights.items()
     ]
-    return {"model": current.meta.model, "members": members}
+    return {"model": current.meta.model, "members": members, "rule": dict(ensemble.rule)}
 
 
 def _recipe(model: str, first: Forecaster) -> dict[str, Any]:

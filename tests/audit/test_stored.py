@@ -98,6 +98,14 @@ def other_weights_in_the_record(trained: Path, compared: Path) -> None:
     files.write_json(path, record)
 
 
+def other_weights_than_its_forecasts_were_made_with(trained: Path, compared: Path) -> None:
+    path = trained / "mix" / "record.json"
+    record = files.read_json(path)
+    record["members"][0]["weight"], record["members"][1]["weight"] = 0.9, 0.1
+    record["weights"] = {"": {member["candidate"]: member["weight"] for member in record["members"]}}
+    files.write_json(path, record)
+
+
 def _scaled(path: Path, column: str, *, model: str) -> None:
     whole = path.suffix == ".parquet"
     table = pd.read_parquet(path) if whole else pd.read_csv(path)
@@ -115,6 +123,7 @@ EDITS: dict[Edit, str] = {
     another_model_chosen: "choice",
     naive_of_the_day_before: "scores",
     other_weights_in_the_record: "stored",
+    other_weights_than_its_forecasts_were_made_with: "stored",
 }
 
 

@@ -182,8 +182,8 @@ def weights_learnt_on_test(root: Path) -> None:
 
         def _combined(rule, part_of, rows, values):
             shifted = rows.assign(block=rows["block"].map({"test": "validation", "validation": "test"}).fillna("x"))
-            shares, _ = _honest(rule, part_of, shifted, values)
-            return shares, rows.assign(seed=np.int32(0), y_hat=weighted(shares, values))
+            stages, _ = _honest(rule, part_of, shifted, values)
+            return stages, rows.assign(seed=np.int32(0), y_hat=weighted(stages[""], values))
         """,
     )
 
@@ -196,14 +196,21 @@ def members_weighted_as_test_prefers(root: Path) -> None:
         _honest = _combined
 
         def _combined(rule, part_of, rows, values):
-            shares, table = _honest(rule, part_of, rows, values)
+            shares = _honest(rule, part_of, rows, values)[0][""]
             test = (rows["block"] == "test").to_numpy()
             error = {n: np.abs(rows["y"].to_numpy() - v)[test].mean() for n, v in values.items() if n in shares}
             best = min(error, key=error.get)
             shares = {name: 0.9 if name == best else 0.1 / (len(shares) - 1) for name in shares}
-            return shares, rows.assign(seed=np.int32(0), y_hat=weighted(shares, values))
+            return {"": shares}, rows.assign(seed=np.int32(0), y_hat=weighted(shares, values))
         """,
     )
+
+
+def weights_learnt_again_one_origin_too_late(root: Path) -> None:
+    path = root / "forecast" / "backtest" / "combinations.py"
+    text = path.read_text()
+    assert text.count("times <= moment, ") == 1
+    path.write_text(text.replace("times <= moment, ", "cutoffs <= moment, "))
 
 
 LEAKS = {
@@ -238,6 +245,14 @@ def test_weights_learnt_on_test_are_caught_and_those_learnt_on_validation_are_no
     found = audited(root)["findings"]
     assert found[0]["kind"] == "weights" and found[0]["where"] == "stacked", found
     assert "forecast" in [finding["kind"] for finding in found]
+
+
+def test_weights_learnt_again_are_clean_and_those_that_saw_one_forecast_too_many_are_caught(tmp_path: Path) -> None:
+    stacked = {"family": "combination", "members": "all", "weights": "stacked", "refit": "monthly"}
+    root = write(tmp_path / "project", references=(*FEWEST, "seasonal_naive"), combinations={"stacked": stacked})
+    assert audited(root)["clean"]
+    weights_learnt_again_one_origin_too_late(root)
+    assert ("forecast", "stacked") in {(found["kind"], found["where"]) for found in audited(root)["findings"]}
 
 
 def test_weights_that_look_at_test_without_flipping_are_caught(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_an_edit_of_a_cell_changes_the_families_made_of_it(copy):
 
 
 def test_an_edit_of_a_statistical_model_changes_its_own_key_alone(copy):
-    assert changed_by(copy / "forecast" / "models" / "families" / "ces.py", copy) == {"ces"}
+    assert changed_by(copy / "forecast" / "models" / "families" / "mstl.py", copy) == {"mstl"}
     assert changed_by(copy / "forecast" / "models" / "families" / "auto_theta.py", copy) == {"theta", "auto_theta"}
 
 

@@ -76,7 +76,6 @@ def test_without_a_season_what_lives_of_it_is_left_out_with_the_reason():
         ({"family": "auto_arima", "fourier": 6}, 7, ""),
         ({"family": "mstl"}, 1, "needs a season"),
         ({"family": "auto_ets", "seasonal": "kept"}, 1, "no season to keep"),
-        ({"family": "ces"}, 1, ""),
     ],
 )
 def test_a_baseline_says_which_datasets_it_does_not_suit(options, season_length, why):

@@ -268,10 +268,43 @@ def test_weights_are_learnt_from_validation_rows_and_no_others(trained):
     assert sum(m["weight"] * wrong[m["candidate"]] for m in one) == pytest.approx(0, abs=0.1)  # where they cancel
 
 
+def test_weights_learnt_again_follow_the_errors_known_then_and_no_later_ones(trained):
+    turn = 20  # origins behind validation, after which the line is right and the network is not
+    for name, (before, after) in {"up.linear": (1.0, 6.0), "line": (1.5, 0.0)}.items():
+        path = trained / name / "forecasts.parquet"
+        table = pd.read_parquet(path)
+        later = table["cutoff"] >= table["cutoff"].min() + pd.Timedelta(hours=100 + turn)
+        files.write_frame(path, table.assign(y_hat=table["y"] + np.where(later, after, before)))
+    rule = Combination(members=("up", "line"), weights="stacked")
+    combine("once", rule, TASK, trained, everybody)
+    combine("again", rule.model_copy(update={"refit": 5}), TASK, trained, everybody)
+    weights = files.read_json(trained / "again" / "record.json")["weights"]
+    start = pd.Timestamp("2024-01-01")
+    moments = {name: pd.Timestamp(name) - start for name in list(weights)[1:]}
+    assert list(moments.values()) == [pd.Timedelta(hours=h) for h in range(100, 150, 5)]
+    shares = [weights[name].get("line", 0) for name, at in moments.items() if at > pd.Timedelta(hours=100 + turn)]
+    known = [own for name, own in weights.items() if name == "" or moments[name] <= pd.Timedelta(hours=100 + turn)]
+    assert all(own.get("line", 0) == pytest.approx(known[0].get("line", 0), abs=0.02) for own in known)
+    assert shares == sorted(shares) and shares[-1] > 0.6 > known[0].get("line", 0)
+    last = {m["candidate"]: m["weight"] for m in files.read_json(trained / "again" / "record.json")["members"]}
+    assert last == list(weights.values())[-1]
+    tables = [pd.read_parquet(trained / name / "forecasts.parquet").set_index("cutoff") for name in ("once", "again")]
+    same = tables[0].index < start + pd.Timedelta(hours=100)
+    assert tables[0]["y_hat"][same].equals(tables[1]["y_hat"][same])
+    wrong = [(table["y_hat"] - table["y"]).abs().iloc[-5:].mean() for table in tables]
+    assert wrong[1] < wrong[0]
+
+
+def test_weights_that_nothing_learns_cannot_be_learnt_again():
+    with pytest.raises(ValueError, match="refit: monthly needs weights that are learnt: `weights: stacked`"):
+        Combination(weights="equal", refit="monthly")
+
+
 def test_what_is_forecast_inside_validation_is_not_made_with_its_own_rows(trained, monkeypatch):
     seen = []
     real = combinations.settle
-    monkeypatch.setattr(combinations, "settle", lambda rule, rows: seen.append(rows.cutoffs) or real(rule, rows))
+    own = lambda rule, rows, *more: seen.append(rows.cutoffs) or real(rule, rows, *more)  # noqa: E731
+    monkeypatch.setattr(combinations, "settle", own)
     combine("mix", Combination(members=("all",), weights="stacked"), TASK, trained, everybody)
     validation = pd.read_parquet(trained / "mix" / "forecasts.parquet").query("block == 'validation'")["cutoff"]
     assert len(seen) == 1 + combinations.STRETCHES and set(seen[0]) == set(validation)

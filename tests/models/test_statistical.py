@@ -17,7 +17,7 @@ from forecast.data import panel, splits
 from forecast.forecaster import Budget, Problem, fit, fit_again
 from forecast.models import spec as find
 from forecast.models import statistical
-from forecast.models.families import auto_arima, auto_ets, ces, theta
+from forecast.models.families import auto_arima, auto_ets, theta
 from forecast.system.errors import InputError, ModelFailure
 from tests.support import problems
 
@@ -103,23 +103,6 @@ def test_arima_filtered_on_from_the_fit_equals_statsforecast_forward(fixed: dict
             for t in ORIGINS
         ]
     np.testing.assert_allclose(fitted.forecasts(y, ORIGINS, 6), expected, rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize("form", ["N", "S", "P", "F"])
-def test_ces_continues_where_its_own_recursion_ended(form: str) -> None:
-    """Continuing over the rows after the fit equals starting there with the state the recursion has reached."""
-    rng = np.random.default_rng(0)
-    season = 1 if form == "N" else 4
-    state = tuple(tuple(rng.normal(size={"N": 2, "S": 2, "P": 3, "F": 4}[form])) for _ in range(season))
-    y = rng.normal(size=40)
-    whole = ces.Ces(form, season, 20, (1.2, 0.9), (0.3, 0.8), state)
-    before = whole.forecasts(y, np.array([19, 20, 21]), 6)
-    np.testing.assert_allclose(before[0, 0], whole._expected(np.array([state]))[0])
-    if np.isclose(y[20], before[0, 0]):
-        raise AssertionError("the row after the fit must be news")
-    surprise = y.copy()
-    surprise[20] = before[0, 0]  # no error: the forecasts made before stand
-    np.testing.assert_allclose(whole.forecasts(surprise, np.array([20]), 5)[0], before[0, 1:], rtol=1e-9)
 
 
 @pytest.mark.parametrize("clean", [True, False])

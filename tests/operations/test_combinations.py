@@ -127,6 +127,23 @@ def test_its_recipe_is_fitted_again_for_the_gate_and_on_all_data(project: Path) 
     assert np.isfinite(newest).all() and not np.allclose(newest, before)
 
 
+def test_a_champion_whose_weights_are_learnt_again_is_asked_by_its_rule_at_a_gate(made: Path, tmp_path: Path) -> None:
+    rule = {"family": "combination", "members": ["ridge", "arx"], "weights": "stacked", "refit": 3}
+    root = projects.write_repro(tmp_path / "project", again=rule)
+    ensemble = ensemble_of(folder(root, "again"))
+    ensemble.save(tmp_path / "saved")
+    ensemble = Ensemble.load(tmp_path / "saved")
+    recipe = recipe_of(SimpleNamespace(ensemble=ensemble, meta=SimpleNamespace(model="again")))  # type: ignore[arg-type]
+    for member in recipe["members"]:
+        member["weight"] = 0.5  # weights that saw the rows of the gate are not what it is scored with
+    refit.at_the_gate(root, NAME, recipe, tmp_path / "rival", jobs=1)
+    records = [files.read_json(path / "record.json") for path in (tmp_path / "rival", folder(root, "again"))]
+    again, first = (record["weights"] for record in records)
+    assert list(again) == list(first) and len(first) > 2
+    assert all(again[since] == pytest.approx(first[since]) for since in first)
+    assert ensemble.weights == list(records[1]["weights"].values())[-1]
+
+
 def test_a_retraining_keeps_the_combinations_of_the_grid(project: Path) -> None:
     tree = worktree.Tree(project, "", ())
     (project / "dvc.yaml").write_text("stages: {tune: {}, train: {}}\n")
