@@ -25,6 +25,10 @@ compiled: Callable[..., Any] = njit(no_cpython_wrapper=True, forceinline=True, *
 inlined: Callable[..., Any] = njit(inline="always", **OPTIONS)
 
 
+class Ignored(contextlib.suppress, contextlib.ContextDecorator):
+    """`suppress` around a function."""
+
+
 def stored(function: Callable[..., Any]) -> Any:
     """Compiled and kept; where that fails, for want of a folder, space or a whole file, every process compiles it."""
     try:
@@ -33,16 +37,8 @@ def stored(function: Callable[..., Any]) -> Any:
         return compiled(function)
     cache = getattr(found, "_cache", None)
     for name in ("load_overload", "save_overload") if cache else ():  # numba lets their OSError end a training
-        setattr(cache, name, _if_possible(getattr(cache, name)))
+        setattr(cache, name, Ignored(Exception)(getattr(cache, name)))
     return found
-
-
-def _if_possible(call: Callable[..., Any]) -> Callable[..., Any]:
-    def tried(*given: Any) -> Any:
-        with contextlib.suppress(Exception):
-            return call(*given)
-
-    return tried
 
 
 LSTM, GRU, SIMPLE = range(3)
@@ -100,14 +96,14 @@ def lstm_step(kept: Any, before: Any, c: Any, h: Any) -> None:
 
 
 @compiled
-def lstm_step_back(kept: Any, before: Any, c: Any, dh: Any, d_c: Any, d: Any) -> None:
-    """The gradients of h and c after a step to those of the sums, `d`, and of c before it, which replaces `d_c`."""
+def lstm_step_back(kept: Any, before: Any, c: Any, dh: Any, d_c: Any) -> None:
+    """The gradients of h and c after a step to those of the sums, in place of `kept`, and of c before it, of `d_c`."""
     for k in range(before.size):
         i, f, g, o, squashed = kept[0, k], kept[1, k], kept[2, k], kept[3, k], tanh(c[k])
         d_h = dh[k]
         to_c = d_c[k] + d_h * o * (ONE - squashed * squashed)
-        d[0, k], d[1, k] = to_c * g * i * (ONE - i), to_c * before[k] * f * (ONE - f)
-        d[2, k], d[3, k] = to_c * i * (ONE - g * g), d_h * squashed * o * (ONE - o)
+        kept[0, k], kept[1, k] = to_c * g * i * (ONE - i), to_c * before[k] * f * (ONE - f)
+        kept[2, k], kept[3, k] = to_c * i * (ONE - g * g), d_h * squashed * o * (ONE - o)
         d_c[k] = to_c * f
 
 
@@ -123,14 +119,14 @@ def gru_step(kept: Any, h: Any) -> None:
 
 
 @compiled
-def gru_step_back(kept: Any, before: Any, dh: Any, past: Any, d: Any) -> None:
-    """The gradient of h after a step to those of the sums, `d`, and of h before past them, in place of `past`."""
+def gru_step_back(kept: Any, before: Any, dh: Any, past: Any) -> None:
+    """The gradient of h after a step to those of the sums, in place of `kept`, and before past them, of `past`."""
     for k in range(before.size):
         u, r, g, q = kept[0, k], kept[1, k], kept[2, k], kept[3, k]
         d_h = dh[k] + past[k]
         to_g = d_h * (ONE - u) * (ONE - g * g)
-        d[0, k], d[1, k] = d_h * (before[k] - g) * u * (ONE - u), to_g * q * r * (ONE - r)
-        d[2, k], d[3, k] = to_g, to_g * r
+        kept[0, k], kept[1, k] = d_h * (before[k] - g) * u * (ONE - u), to_g * q * r * (ONE - r)
+        kept[2, k], kept[3, k] = to_g, to_g * r
         past[k] = d_h * u
 
 
@@ -141,9 +137,9 @@ def simple_step(kept: Any, h: Any) -> None:
 
 
 @compiled
-def simple_step_back(kept: Any, dh: Any, d: Any) -> None:
+def simple_step_back(kept: Any, dh: Any) -> None:
     for k in range(dh.size):
-        d[0, k] = dh[k] * (ONE - kept[0, k] * kept[0, k])
+        kept[0, k] = dh[k] * (ONE - kept[0, k] * kept[0, k])
 
 
 @compiled
@@ -182,7 +178,7 @@ def there(kind: int, x: Any, weights: Any, h0: Any, c0: Any, h: Any, tape: Any) 
     of every window, of an LSTM c before the step, and the step's own values in blocks of (B, U).
     """
     widest()
-    (batch, steps, inputs), units, (rows, columns) = x.shape, h0.shape[1], weights.shape
+    (batch, steps, inputs), (rows, columns), units = x.shape, weights.shape, h.shape[2]
     size, first, flat, part = batch * units, rows - units, weights.reshape(-1), few(units, rows, batch)
     of_c, own, now = batch * rows, batch * rows + (size if kind == LSTM else 0), h0.copy().reshape(-1)
     if kind == LSTM:
@@ -213,17 +209,16 @@ def there(kind: int, x: Any, weights: Any, h0: Any, c0: Any, h: Any, tape: Any) 
 
 
 @inlined
-def back(kind: int, weights: Any, tape: Any, dh: Any, dc: Any, dx: Any, d_weights: Any, d_first: Any) -> None:
-    """Fills in the gradients of x, of the weights, which begin at 0, and of the states before the first step.
+def back(kind: int, recurrent: Any, tape: Any, dh: Any, dc: Any, d_weights: Any, d_first: Any) -> None:
+    """Fills in the gradients of the weights, which begin at 0, and of the states before the first step.
 
-    `dc (B, n, U)` is that of c after the n last steps.
+    Those of the sums replace the steps' own values in the tape. `dc (B, n, U)` is that of c after the n last steps.
     """
-    (batch, steps, units), inputs, (rows, columns) = dh.shape, dx.shape[2], weights.shape
-    size, part, first = batch * units, few(units, rows, batch), rows - units
+    (batch, steps, units), (rows, columns), first = dh.shape, d_weights.shape, len(d_weights) - dh.shape[2]
+    size, part, inputs = batch * units, few(units, rows, batch), first - (2 if kind == GRU else 1)
     of_c, own = batch * rows, batch * rows + (size if kind == LSTM else 0)
     carried, passed, before = np.zeros(size, dh.dtype), np.zeros(size, dh.dtype), np.empty(size, dh.dtype)
-    turned, d_flat, dx_flat = weights.T.copy().reshape(-1), d_weights.reshape(-1), dx.reshape(-1)
-    d = np.empty((BLOCKS[kind], size), dh.dtype)
+    turned, d_flat = recurrent.T.copy().reshape(-1), d_weights.reshape(-1)
     for t in range(steps - 1, -1, -1):
         seen, kept, of_dc = tape[t, :of_c], tape[t, own:].reshape(-1, size), t - steps + dc.shape[1]
         for b in range(batch):
@@ -233,23 +228,18 @@ def back(kind: int, weights: Any, tape: Any, dh: Any, dc: Any, dx: Any, d_weight
             if kind == GRU:
                 copy(before[b * units :], seen[b * rows + first : (b + 1) * rows])
         if kind == LSTM:
-            lstm_step_back(kept, tape[t, of_c:own], tape[t + 1, of_c:own], carried, passed, d)
+            lstm_step_back(kept, tape[t, of_c:own], tape[t + 1, of_c:own], carried, passed)
         elif kind == GRU:
-            gru_step_back(kept, before, carried, passed, d)
+            gru_step_back(kept, before, carried, passed)
         else:
-            simple_step_back(kept, carried, d)
-        for k in range(len(d)):
+            simple_step_back(kept, carried)
+        for k in range(BLOCKS[kind]):
             column, low, high = of_block(kind, k, inputs, units, rows)
             for b in range(0, batch, part):
-                count, made = min(part, batch - b), d[k, b * units :]
-                if low == 0:
-                    product(
-                        PLAIN, made, units, turned[column * rows :], rows,
-                        dx_flat[(b * steps + t) * inputs :], steps * inputs, (count, inputs, units), min(k, 1),
-                    )  # fmt: skip
+                count, made = min(part, batch - b), kept[k, b * units :]
                 if high == rows:
                     product(
-                        PLAIN, made, units, turned[column * rows + first :], rows,
+                        PLAIN, made, units, turned[column * units :], units,
                         carried[b * units :], units, (count, units, units), min(k, 1),
                     )  # fmt: skip
                 product(
@@ -301,20 +291,24 @@ def gru(z: Any, before: Any, after: Any) -> None:
 
 WORD, INT, NONE, MEMORY = types.uintp, types.intc, types.void, types.voidptr
 INTERFACE = {
-    "GetInput": NONE(WORD, INT, MEMORY, WORD), "AllocateOutput": WORD(WORD, INT, INT, MEMORY, INT, WORD, WORD),
-    "TensorData": MEMORY(WORD), "Dim": types.int64(WORD, INT), "DeleteTensor": NONE(WORD), "NewStatus": WORD(),
-    "DeleteStatus": NONE(WORD), "GetCode": INT(WORD), "OpKernelContext_Failure": NONE(WORD, WORD),
+    "GetInput": NONE(WORD, INT, MEMORY, WORD), "TensorData": MEMORY(WORD), "NumDims": INT(WORD),
+    "ForwardInputOrAllocateOutput": WORD(WORD, MEMORY, INT, INT, MEMORY, INT, MEMORY, WORD),
+    "Dim": types.int64(WORD, INT), "DeleteTensor": NONE(WORD),
+    "NewStatus": WORD(), "DeleteStatus": NONE(WORD), "GetCode": INT(WORD), "OpKernelContext_Failure": NONE(WORD, WORD),
 }  # fmt: skip
 """What an operation may call of TensorFlow's C interface; `layers.fused` says where it is."""
-give, allocate, data, size, release, new_status, end, code, fail = (
+give, data, axes, make, size, release, new_status, end, code, fail = (
     types.ExternalFunction(f"TF_{name}", signature) for name, signature in INTERFACE.items()
 )
 
 
 @compiled
 def seen(tensor: Any) -> Any:
-    """What lies in a tensor of three axes. The operation goes on holding it."""
-    found = carray(data(tensor), (size(tensor, 0), size(tensor, 1), size(tensor, 2)), np.float32)
+    """What lies in a tensor, with three axes: of length 1 before its own. The operation goes on holding it."""
+    sizes, rank = np.ones(3, np.int64), axes(tensor)
+    for axis in range(rank):
+        sizes[3 - rank + axis] = size(tensor, axis)
+    found = carray(data(tensor), (sizes[0], sizes[1], sizes[2]), np.float32)
     release(tensor)
     return found
 
@@ -327,9 +321,10 @@ def given(context: Any, k: int, status: Any) -> Any:
 
 
 @compiled
-def made(context: Any, k: int, shape: Any, status: Any) -> Any:
-    sizes = np.array(shape)
-    tensor = allocate(context, k, 1, sizes.ctypes, 3, 4 * sizes[0] * sizes[1] * sizes[2], status)
+def made(context: Any, k: int, shape: Any, rank: int, status: Any, of: int = -1) -> Any:
+    """Output k: in the memory of input `of`, unless something else will read that."""
+    sizes, known = np.array(shape), np.array([of, 0], np.intc)
+    tensor = make(context, known.ctypes, of >= 0, k, sizes[3 - rank :].ctypes, rank, known[1:].ctypes, status)
     if code(status):
         fail(context, status)
         raise MemoryError
@@ -337,16 +332,17 @@ def made(context: Any, k: int, shape: Any, status: Any) -> Any:
 
 
 def forward(_: Any, context: Any) -> None:
-    """From x, the weights, the first h and c, and a tensor with or without rows: h after every step, every c or the
-    last, and the tape."""
+    """From x, the kernel, the bias, the recurrent kernel, the first h and c, and a tensor with or without rows: h of
+    every step, every c or the last, and the tape."""
     status = new_status()
-    x, weights, first = given(context, 0, status), given(context, 1, status)[0], given(context, 2, status)
+    x, kernel, bias = given(context, 0, status), given(context, 1, status)[0], given(context, 2, status)[0]
+    weights, first = np.concatenate((kernel, bias, given(context, 3, status)[0])), given(context, 4, status)
     (batch, steps, _), (rows, columns), units = x.shape, weights.shape, first.shape[2]
     kind = KINDS[columns // units]
-    count = (steps if len(given(context, 3, status)) else 1) if kind == LSTM else 0
+    count = (steps if len(given(context, 5, status)) else 1) if kind == LSTM else 0
     of_c, blocks = batch * rows, BLOCKS[kind] + len(first) - 1
-    h, c = made(context, 0, (batch, steps, units), status), made(context, 1, (batch, count, units), status)
-    tape = made(context, 2, (1, steps + 1, of_c + batch * blocks * units), status)[0]
+    h, c = made(context, 0, (batch, steps, units), 3, status), made(context, 1, (batch, count, units), 3, status)
+    tape = made(context, 2, (1, steps + 1, of_c + batch * blocks * units), 3, status)[0]
     there(kind, x, weights, first[0], first[-1], h, tape)
     for b in range(batch):
         for t in range(count):
@@ -355,17 +351,40 @@ def forward(_: Any, context: Any) -> None:
 
 
 def backward(_: Any, context: Any) -> None:
-    """From the weights, the tape and the gradients of h and c: those of x, the weights and the first states."""
+    """From the kernel, the bias, the recurrent kernel, the tape and the gradients of h and c: those of the weights and
+    the first states, and the tape for `to_data`."""
     status = new_status()
-    weights, tape = given(context, 0, status)[0], given(context, 1, status)[0]
-    dh, dc = given(context, 2, status), given(context, 3, status)
-    (batch, steps, units), (rows, columns) = dh.shape, weights.shape
+    weights = given(context, 0, status)[0], given(context, 1, status)[0], given(context, 2, status)[0]
+    tape, dh, dc = given(context, 3, status), given(context, 4, status), given(context, 5, status)
+    changed = made(context, 4, tape.shape, 3, status, 3)
+    if changed.ctypes.data != tape.ctypes.data:
+        copy(changed.reshape(-1), tape.reshape(-1))
+    (units, columns), d_weights, row = weights[2].shape, np.zeros_like(np.concatenate(weights)), 0
     kind = KINDS[columns // units]
-    dx = made(context, 0, (batch, steps, rows - units - (2 if kind == GRU else 1)), status)
-    d_weights = made(context, 1, (1, rows, columns), status)
-    d_first = made(context, 2, (2 if kind == LSTM else 1, batch, units), status)
-    d_weights[:] = 0
-    back(kind, weights, tape, dh, dc, dx, d_weights[0], d_first)
+    d_first = made(context, 3, (2 if kind == LSTM else 1, len(dh), units), 3, status)
+    back(kind, weights[2], changed[0], dh, dc, d_weights, d_first)
+    for k, part in enumerate(weights):
+        rank = len(part) if k == 1 else 2  # a bias that is alone is a vector
+        made(context, k, (1, len(part), columns), rank, status)[0][:] = d_weights[row : row + len(part)]
+        row += len(part)
+    end(status)
+
+
+def to_data(_: Any, context: Any) -> None:
+    """From the kernel, the tape after `backward` and the gradient of h: that of x."""
+    status = new_status()
+    kernel, tape, dh = given(context, 0, status)[0], given(context, 1, status)[0], given(context, 2, status)
+    (batch, steps, units), (inputs, columns), turned = dh.shape, kernel.shape, kernel.T.copy().reshape(-1)
+    dx, part = made(context, 0, (batch, steps, inputs), 3, status).reshape(-1), few(units, inputs, batch)
+    own = tape.shape[1] - BLOCKS[KINDS[columns // units]] * batch * units
+    for t in range(steps):
+        for column in range(0, columns, units):
+            for b in range(0, batch, part):
+                product(
+                    PLAIN, tape[t, own + column * batch + b * units :], units, turned[column * inputs :], inputs,
+                    dx[(b * steps + t) * inputs :], steps * inputs, (min(part, batch - b), inputs, units),
+                    min(column, 1),
+                )  # fmt: skip
     end(status)
 
 

@@ -58,10 +58,9 @@ def collector(steps: tf.Tensor, like: tf.Tensor) -> tf.TensorArray:
 
 def traced(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors, whole: bool) -> list[tf.Tensor]:
     """From x `(B, T, C)`: h `(B, T, U)` and, of an LSTM, c after every step or, unless `whole`, after the last."""
-    bias = tf.reshape(w["bias"], [-1, w["kernel"].shape[1]])
-    weights = tf.concat([w["kernel"], bias, w["recurrent_kernel"]], 0)
-    given = x, weights[None], tf.stack([first[name] for name in cell.states()]), tf.zeros([int(whole), 1, 1], x.dtype)
-    found: list[tf.Tensor] = compiled(recur, x.dtype, 3, 3, 3, 3)(*given)
+    weights = [w[name] for name in ("kernel", "bias", "recurrent_kernel")]
+    given = x, *weights, tf.stack([first[name] for name in cell.states()]), tf.zeros([int(whole), 1, 1], x.dtype)
+    found: list[tf.Tensor] = compiled(recur, x.dtype, 3, *(one.shape.rank for one in weights), 3, 3)(*given)
     shapes = [[x.shape[0], count, cell.units] for count in (x.shape[1], x.shape[1] if whole else 1)]
     return [tf.ensure_shape(one, shape) for one, shape in zip(found[: len(first)], shapes, strict=False)]
 
@@ -69,11 +68,16 @@ def traced(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors, whole: bool) ->
 def recur(*given: tf.Tensor) -> tuple[list[tf.Tensor], Callable[..., Any]]:
     """For `traced`: h and c, and their gradient."""
     *states, tape = operation(*FORWARD, *given)
-    return states, lambda *d_states: (*operation(*BACKWARD, given[1], tape, *d_states), None)
+
+    def gradient(dh: tf.Tensor, dc: tf.Tensor) -> tuple[Any, ...]:
+        *d_weights, d_first, changed = operation(*BACKWARD, *given[1:4], tape, dh, dc)
+        return *operation(*TO_DATA, given[1], changed, dh), *d_weights, d_first, None
+
+    return states, gradient
 
 
-FORWARD = "ForecastRecurrence", ("h", "c", "tape"), ("x", "weights", "first", "whole")
-BACKWARD = "ForecastRecurrenceBack", ("dx", "d_weights", "d_first"), ("weights", "tape", "dh", "dc")
+FORWARD, BACKWARD = ("ForecastRecurrence", 6, 3), ("ForecastRecurrenceBack", 6, 5)  # inputs and outputs
+TO_DATA = "ForecastRecurrenceToData", 3, 1  # of its own: left out where nobody asks for the gradient of the data
 
 
 @functools.cache
@@ -87,8 +91,8 @@ def native() -> list[Any]:
         library = ctypes.CDLL(str(next(Path(tf.sysconfig.get_lib()).glob("libtensorflow_framework.*"))))
         for name in kernels.INTERFACE:
             llvm.add_symbol(f"TF_{name}", ctypes.cast(getattr(library, f"TF_{name}"), ctypes.c_void_p).value)
-        found = [kernels.callback(function) for function in (kernels.forward, kernels.backward)]
-        for function, about in zip(found, (FORWARD, BACKWARD), strict=True):
+        found = [kernels.callback(function) for function in (kernels.forward, kernels.backward, kernels.to_data)]
+        for function, about in zip(found, (FORWARD, BACKWARD, TO_DATA), strict=True):
             _register(library, function.address, *about)
             tf.no_gradient(about[0])  # of its own: `recur` gives it
     except (ImportError, StopIteration, OSError, AttributeError):
@@ -96,15 +100,15 @@ def native() -> list[Any]:
     return found
 
 
-def _register(library: ctypes.CDLL, address: int, name: str, made: tuple[str, ...], given: tuple[str, ...]) -> None:
+def _register(library: ctypes.CDLL, address: int, name: str, given: int, made: int) -> None:
     def call(what: str, *arguments: Any) -> ctypes.c_void_p:
         (function := getattr(library, f"TF_{what}")).restype = ctypes.c_void_p
         return ctypes.c_void_p(function(*arguments))
 
     status, about = call("NewStatus"), call("NewOpDefinitionBuilder", name.encode())
-    for kind, names in (("Input", given), ("Output", made)):
-        for one in names:
-            call(f"OpDefinitionBuilderAdd{kind}", about, f"{one}: float".encode())
+    for kind, count in (("Input", given), ("Output", made)):
+        for k in range(count):
+            call(f"OpDefinitionBuilderAdd{kind}", about, f"{kind.lower()}{k}: float".encode())
     call("OpDefinitionBuilderSetShapeInferenceFunction", about, library.TF_ShapeInferenceContextSetUnknownShape)
     call("RegisterOpDefinition", about, status)
     kernel = call("NewKernelBuilder", name.encode(), b"CPU", None, ctypes.c_void_p(address), None)
@@ -112,7 +116,7 @@ def _register(library: ctypes.CDLL, address: int, name: str, made: tuple[str, ..
     call("DeleteStatus", status)
 
 
-def operation(name: str, made: tuple[str, ...], _: tuple[str, ...], *given: tf.Tensor) -> list[tf.Tensor]:
+def operation(name: str, _: int, made: int, *given: tf.Tensor) -> list[tf.Tensor]:
     """A registered operation in the graph that is being traced."""
     graph: Any = tf.compat.v1.get_default_graph()
-    return list(graph.create_op(name, given, [tf.float32] * len(made)).outputs)
+    return list(graph.create_op(name, given, [tf.float32] * made).outputs)

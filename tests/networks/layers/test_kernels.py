@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from forecast.networks.inference import kernels
 from forecast.networks.layers import fused, scan
@@ -57,7 +59,7 @@ def test_processes_that_compile_at_once_or_keep_nothing_find_the_same_bytes(tmp_
     first = results([begun(tmp_path), begun(tmp_path), begun(tmp_path, **nowhere)])
     compiled = sorted(path.name.split("-")[0] for path in tmp_path.rglob("*.nbc"))
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb*")}
-    assert compiled == ["kernels.backward", "kernels.forward"]
+    assert compiled == ["kernels.backward", "kernels.forward", "kernels.to_data"]
     assert len(first) == 1 and results([begun(tmp_path)]) == first
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb*")} == stamps
 
@@ -109,6 +111,61 @@ def test_no_python_runs_in_a_step(cell: str) -> None:
     graph = step.get_concrete_function().graph.as_graph_def()
     nodes = [node.op for part in graph.library.function for node in part.node_def] + [node.op for node in graph.node]
     assert "ForecastRecurrence" in nodes and not [op for op in nodes if "PyFunc" in op]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
+@pytest.mark.parametrize("way", [tf.function, lambda function: function])
+def test_a_gradient_leaves_what_a_second_one_of_the_same_pass_reads(cell: str, way: Callable[..., Any]) -> None:
+    layer, x = Scan(cell, 3), tf.random.stateless_normal((2, 5, 4), (0, 1))
+    layer.build(x.shape)
+    layer.set_weights([np.full(weight.shape, 0.3, "float32") for weight in layer.get_weights()])
+
+    @way
+    def gradients() -> list[list[tf.Tensor]]:
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(x)
+            found = layer(x)[0]
+        asked = x, *layer.trainable_variables
+        return [tape.gradient(found, asked, tf.fill(found.shape, size)) for size in (1.0, 2.0)]
+
+    for one, other in zip(*gradients(), strict=True):
+        assert np.any(one) and np.array_equal(2 * one, other)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
+def test_the_gradient_of_the_data_is_computed_only_where_it_is_asked_for(cell: str, tmp_path: Path) -> None:
+    layers, x = [Scan(cell, 3), Scan(cell, 3)], tf.ones((2, 5, 4))
+
+    def passed() -> tf.Tensor:
+        return layers[1](layers[0](x)[0])[0]
+
+    @tf.function
+    def step() -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            found = passed()
+        return tape.gradient(found, [v for layer in layers for v in layer.trainable_variables])
+
+    @tf.function
+    def asked() -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            found = passed()
+        return tape.gradient(found, x)
+
+    passed()
+    assert [run_operations(one, tmp_path).count("ForecastRecurrenceToData") for one in (step, asked)] == [1, 2]
+
+
+def run_operations(function: Callable[[], Any], folder: Path) -> list[str]:
+    """The operations of one run, as TensorFlow's profiler saw them."""
+    function()
+    tf.profiler.experimental.start(str(folder))
+    function()
+    tf.profiler.experimental.stop()
+    file = max(folder.rglob("*.xplane.pb"), key=lambda path: path.stat().st_mtime_ns)
+    planes = xplane_pb2.XSpace.FromString(file.read_bytes()).planes
+    names = [p.event_metadata[event.metadata_id].name for p in planes for line in p.lines for event in line.events]
+    return [name.rpartition(":")[2] for name in names]
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
