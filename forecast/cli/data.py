@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from forecast.data.ingest import Fetched
 
 
-DATASETS = typer.Argument(None, help="Entries of configs/datasets.yaml; else all that `run` needs.")
+DATASETS = typer.Argument(None, help="Entries of configs/datasets.yaml, and what they join; else those of `run`.")
 
 
 def fetch(
@@ -39,7 +39,7 @@ def fetch(
     known = load_datasets(place / "configs")
     moment = as_of_moment(as_of) if as_of else None
     failed = []
-    for name in datasets or with_joined(known.run, place / "configs"):
+    for name in with_joined(datasets or known.run, place / "configs"):
         settings = load_dataset(name, place / "configs")
         try:
             _fetch_one(name, place, moment, settings)

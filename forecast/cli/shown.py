@@ -85,7 +85,7 @@ def now() -> pd.Timestamp:
 
 
 def as_of_moment(text: str) -> pd.Timestamp:
-    """What `--as-of` says, UTC without zone."""
+    """What `--as-of` says, UTC without zone; of the future it is refused here, before hours of work."""
     import pandas as pd
 
     from forecast.data.schema import EARLIEST, LATEST
@@ -97,7 +97,10 @@ def as_of_moment(text: str) -> pd.Timestamp:
     if not EARLIEST <= moment.replace(tzinfo=None) < LATEST:
         wanted = "a date or time of the years 1678 to 2199, such as 2024-06-30 or 2024-06-30T21:00"
         raise InputError(f"--as-of: found {quoted(text)}, wanted {wanted}.")
-    return moment.tz_convert("UTC").tz_localize(None) if moment.tzinfo else moment
+    found = moment.tz_convert("UTC").tz_localize(None) if moment.tzinfo else moment
+    if found > (clock := now()):
+        raise InputError(f"--as-of: {found} lies in the future (now: {clock:%Y-%m-%d %H:%M} UTC). Name another.")
+    return found
 
 
 def harmless(table: pd.DataFrame) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from forecast import cli
 from forecast.config.datasets import load_datasets
-from forecast.data import snapshots
+from forecast.data import preparation, snapshots
 from forecast.system.errors import DataError, ForecastError, InputError
 from tests.support.example_data import hourly, write_project
 from tests.support.services import Services, answers, serving
@@ -37,6 +37,22 @@ def run(*arguments: str, root: Path) -> str:
 def test_fetch_takes_a_snapshot_and_says_where(project: Path):
     said = run("fetch", "mine", root=project)
     assert f"mine: taken {snapshots.read_pointer(project, 'mine').snapshot} (240 rows, +240;" in said
+
+
+def test_what_a_dataset_joins_is_fetched_before_it_where_it_is_named_alone(tmp_path: Path):
+    """Else the newest rows would have none of it, which `max_missing` lets pass."""
+    joined = {"dataset": "other", "series": "other", "column": "temp", "max_age_days": 1}
+    near = {"column": "near", "max_missing": 0.02, "joined": joined}
+    write_project(
+        tmp_path, mine={"past_exogenous": [near]}, other={"source": {"kind": "file", "path": "data/other.csv"}}
+    )
+    for rows in (240, 300):
+        for name in ("mine", "other"):
+            hourly(rows=rows).drop(columns="unique_id").to_csv(tmp_path / "data" / f"{name}.csv", index=False)
+        said = run("fetch", "mine", root=tmp_path)
+        assert [line.partition(":")[0] for line in said.splitlines()] == ["other", "mine"]
+        frame = preparation.check_data("mine", load_datasets(tmp_path / "configs").datasets["mine"], root=tmp_path)
+        assert frame["near"].equals(frame["temp"].rename("near")) and len(frame) == rows
 
 
 def test_fetch_names_what_the_checks_found(project: Path):
@@ -127,6 +143,14 @@ def test_plot_needs_a_name(project: Path):
 def test_a_date_that_is_none_is_refused(project: Path):
     with pytest.raises(InputError, match="--as-of: found 'soon'"):
         run("fetch", "mine", "--as-of", "soon", root=project)
+
+
+@pytest.mark.parametrize("command", ["fetch", "retrain"])
+def test_a_date_of_the_future_is_refused_before_anything_is_made(project: Path, command: str):
+    """A retraining would tune first; in a folder without a commit it would complain of that."""
+    with pytest.raises(InputError, match="--as-of: 2199-01-01 00:00:00 lies in the future"):
+        run(command, "mine", "--as-of", "2199-01-01", root=project)
+    assert not (project / ".forecast" / "retrain").exists()
 
 
 def test_an_unknown_dataset_is_answered_with_the_nearest(project: Path):
