@@ -168,7 +168,7 @@ class Model:
     def _shown(self, table: Any, columns: Mapping[str, str]) -> pd.DataFrame:
         several = {"output": "output"} if len(self.ensemble.task.target) > 1 else {}
         named = {"unique_id": self.names.id_col, **several, "ds": self.names.time_col, **columns}
-        return pd.DataFrame({shown: table[name] for name, shown in named.items()})
+        return pd.DataFrame({shown: table[name] for name, shown in named.items()}, copy=False)
 
 
 def windows_of(model: Model, forecasts: pd.DataFrame, levels: float | Sequence[float]) -> pd.DataFrame:

@@ -98,16 +98,9 @@ RANDOM_TRIALS = 4
 
 
 def run_study(
-    space: Space,
-    objective: Objective,
-    *,
-    key: str,
-    n_trials: int,
-    seed: int,
-    folder: Path,
-    defaults: Mapping[str, Any] | None = None,
-    storage: str = "",
-) -> StudyResult:
+    space: Space, objective: Objective, *, key: str, n_trials: int, seed: int, folder: Path,
+    defaults: Mapping[str, Any] | None = None, storage: str = "",
+) -> StudyResult:  # fmt: skip
     """Run the study `key` until `n_trials` trials have finished, counting those of earlier, interrupted calls.
 
     Trial k is drawn with `seed + k` from the finished trials alone, so an interrupted study equals an uninterrupted

@@ -93,16 +93,10 @@ def train_dataset(
 
 
 def train(
-    run: Run,
-    planned: list[Candidate],
-    tuned: Mapping[str, dict[str, Any]],
-    target: Path,
-    *,
-    jobs: int,
-    combined: Mapping[str, Combination] = MappingProxyType({}),
-    best_set: BestSet = everybody,
+    run: Run, planned: list[Candidate], tuned: Mapping[str, dict[str, Any]], target: Path, *, jobs: int,
+    combined: Mapping[str, Combination] = MappingProxyType({}), best_set: BestSet = everybody,
     advance: Callable[[str], None] = lambda name: None,
-) -> None:
+) -> None:  # fmt: skip
     """Fit and backtest `planned` with the values of `tuned` (by candidate name) and fill `target`.
 
     `combined`: rows made of them, by name; `best_set` says who is in the set that such a rule may name.

@@ -57,12 +57,15 @@ def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
         days = pd.date_range(start.ceil("D"), end, freq="D").as_unit("ns")
         open_days = days[days.day_of_week.isin([WEEKDAYS.index(day) for day in calendar.days])]
         return open_days.difference(pd.DatetimeIndex(list(calendar.closures)).as_unit("ns"))
-    if (step := fixed_step(calendar)) is not None and (end - start) / step > MOST_STEPS:
+    if (step := fixed_step(calendar)) is None:
+        return pd.date_range(start, end, freq=calendar.freq).as_unit("ns")
+    if (end - start) / step > MOST_STEPS:
         raise InputError(
             f"From {start} to {end} are more than {MOST_STEPS:,} steps of {calendar.freq}; no memory holds them. "
             "Correct the time that lies far from the others, or `calendar.freq`."
         )
-    return pd.date_range(start, end, freq=calendar.freq).as_unit("ns")
+    first, last = (moment.as_unit("ns").to_datetime64() for moment in (start, end))
+    return pd.DatetimeIndex(np.arange(first, last + np.timedelta64(1, "ns"), step.to_timedelta64()))
 
 
 def lengths(frame: pd.DataFrame, calendar: Calendar) -> pd.Series:

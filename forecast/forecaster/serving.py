@@ -81,9 +81,10 @@ def ready_panel(history: pd.DataFrame, keys: tuple[str, str], ensemble: Ensemble
     if not isinstance(ids.dtype, pd.StringDtype) or kinds[0] != "M" or not set(kinds[1:]) <= set("fiu"):
         return None
     values = np.stack([own.to_numpy(np.float64) for own in numbers], axis=1)
-    ds, (codes, known) = times.to_numpy(), pd.factorize(ids)
+    ds, known = times.to_numpy(), list(ids.unique())
+    codes = np.zeros(len(ids), int) if len(known) == 1 and isinstance(known[0], str) else pd.factorize(ids)[0]
     inside = EARLIEST.to_datetime64() <= ds.min() and ds.max() < LATEST.to_datetime64()  # never of a time left out
-    ordered = not codes[0] and (codes[1:] >= codes[:-1]).all() and list(known) == sorted(known)
+    ordered = not codes[0] and (codes[1:] >= codes[:-1]).all() and known == sorted(known)
     lowest = np.nanmin(values, axis=0, initial=np.inf)
     limits = [LOWEST.get(column.transform, -np.inf) for column in task.columns]
     if not inside or not ordered or (lowest <= limits).any():

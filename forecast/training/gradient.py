@@ -50,15 +50,9 @@ _kept: dict[str, Updates] = {}
 
 
 def fit(
-    network: Network,
-    chunks: Chunks,
-    validate: Validate | None,
-    settings: Settings,
-    *,
-    seed: int,
-    initial: Weights | None = None,
-    stop: int = 0,
-) -> Trained:
+    network: Network, chunks: Chunks, validate: Validate | None, settings: Settings, *, seed: int,
+    initial: Weights | None = None, stop: int = 0,
+) -> Trained:  # fmt: skip
     """Train from the seed (or from `initial`) and keep the best validation step, step 0 (the skip alone) included.
 
     For every further loss that `validate` gives the step with the lowest is kept as well.

@@ -176,17 +176,10 @@ def _front(blocks: Sequence[Block]) -> int:
 
 
 def fit(
-    network: Network,
-    series: Sequence[TrainingSeries],
-    validate: Validate | None = None,
-    *,
-    seed: int,
-    warm_up: int = 0,
-    restarts: int = 1,
-    options: lm.Options | None = None,
-    announce: Callable[[str], None] | None = None,
-    watch: lm.Watch | None = None,
-) -> tuple[Weights, lm.Result]:
+    network: Network, series: Sequence[TrainingSeries], validate: Validate | None = None, *, seed: int,
+    warm_up: int = 0, restarts: int = 1, options: lm.Options | None = None,
+    announce: Callable[[str], None] | None = None, watch: lm.Watch | None = None,
+) -> tuple[Weights, lm.Result]:  # fmt: skip
     """The weights by name, float64, and the run that found them: the best of `restarts` random starts on validation
     (on the training loss without one)."""
     kind = OneLayerProblem if hidden_layer(network) is not None else NetworkProblem

@@ -30,7 +30,7 @@ from forecast.networks.description import (
     Taps,
     own_weights,
 )
-from forecast.networks.inference.steppers import Stepper, decode, first_states, stepper
+from forecast.networks.inference.steppers import Stepper, decode, first_states, side_by_side, stepper
 from forecast.system.errors import InputError, quote_names
 
 WINDOWS = 256  # windows in one slice: measured best between 100 and 500 for 32 to 64 units
@@ -140,9 +140,34 @@ class Pass:
         return np.concatenate([x, np.tanh(projected, out=projected)], axis=1)
 
     def _series(self, blocks: Sequence[Block], prefix: str, x: np.ndarray, keep: int) -> np.ndarray:
+        if self.batch == keep == 1 and (out := self._layers(blocks, prefix, x)) is not None:
+            return out
         for place, block in enumerate(blocks):
             x = self._block(block, prefix + block.name, x, min(reach(blocks[place + 1 :], keep), len(x)))
         return x[-keep:]
+
+    def _layers(self, blocks: Sequence[Block], prefix: str, x: np.ndarray) -> np.ndarray | None:
+        """Recurrent layers on one window, each a step behind the one below; None for other blocks."""
+        layers = [block for block in blocks if not isinstance(block, Dropout)]
+        late, deep = len(layers) - 1, [block for block in layers if isinstance(block, Recurrent) and not block.parts]
+        if not 0 < late == len(deep) - 1 < len(x) - 1:
+            return None
+        ends, inputs = np.cumsum([0, *(block.units for block in deep)]), x.shape[1]
+        weights = [own_weights(self.weights, prefix + block.name) for block in deep]
+        run = side_by_side([block.made for block in deep], weights, [0, *(inputs + ends[:-2])], inputs)
+        if run is None:
+            return None
+        first = {name: state.copy() for name, state in run.states().items()}
+        for k in range(late):
+            run(x[k])
+            for name, state in run.states().items():  # the layers above have not begun
+                state[ends[k + 1] :] = first[name][ends[k + 1] :]
+        run.over(x[late:], np.empty((0, ends[-1], 1), x.dtype))
+        for k, block in enumerate(deep):
+            out = run(x[-1]) if k else run.states()["h"]
+            own = {name: state[ends[k] : ends[k + 1]] for name, state in run.states().items()}
+            self.final[prefix + block.name] = _batch_first(own)
+        return out[None, ends[-2] :].copy()
 
     def _block(self, block: Block, path: str, x: np.ndarray, keep: int) -> np.ndarray:
         """The block's output at the last `keep` steps of `x (steps, columns, B)`."""
@@ -200,8 +225,13 @@ class Pass:
 
     def _bidirectional(self, block: Bidirectional, path: str, x: np.ndarray) -> np.ndarray:
         out = np.empty((2, 1, block.units, self.batch), x.dtype)
-        for end, direction, steps in zip(out, ("forward", "backward"), (x, x[::-1]), strict=True):
-            self.started(block, f"{path}/{direction}", steps).over(steps, end)
+        weights = [own_weights(self.weights, f"{path}/{direction}") for direction in ("forward", "backward")]
+        both = [x, x[::-1]]
+        if self.batch == 1 and (run := side_by_side([block.made] * 2, weights, [0, x.shape[1]], 2 * x.shape[1])):
+            run.over(np.concatenate(both, axis=1), out.reshape(1, -1, 1))
+            return out.reshape(1, -1, 1)
+        for end, w, steps in zip(out, weights, both, strict=True):
+            stepper(block.made, w, first_states(block.made, w, self.batch)).over(steps, end)
         return out.reshape(1, -1, self.batch)
 
     def _encoder_decoder(self, block: EncoderDecoder, path: str, x: np.ndarray, keep: int) -> np.ndarray:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +21,7 @@ from forecast.networks.cells.simple import Elman, SimpleRNN
 from forecast.networks.description import Arrays, EncoderDecoder, Network
 
 BLOCK = 32  # rows of the matrix in one product: whole, 128 windows and 64 units take a quarter longer (OpenBLAS)
-STEPS = 8  # steps held at once: their inputs and outputs are copied together
+STEPS = 8  # steps held at once, of one window eight times as many: their inputs and outputs are copied together
 COMPILED = 64  # windows from which on numba runs what follows the product, in float32: fewer never load it
 
 
@@ -39,13 +40,38 @@ class Stepper(Protocol):
 
 def stepper(cell: Cell, w: Arrays, states: Arrays) -> Stepper:
     """The fastest stepper for the cell, starting from `states`, each `(size, B)`."""
+    kind = kind_of(cell)
+    return AnyStepper(cell, w, states) if kind is None else kind(kind.rows(w), states, cell)
+
+
+def kind_of(cell: Cell) -> type[LSTMStepper] | type[GRUStepper] | type[SimpleStepper] | None:
+    """The stepper that is made for the cell, if there is one."""
     if type(cell) is LSTM:
-        return LSTMStepper(w, states)
+        return LSTMStepper
     if type(cell) is GRU and cell.reset_after:
-        return GRUStepper(w, states)
-    if isinstance(cell, SimpleRNN | Elman):
-        return SimpleStepper(w, states, cell.activation)
-    return AnyStepper(cell, w, states)
+        return GRUStepper
+    return SimpleStepper if isinstance(cell, SimpleRNN | Elman) else None
+
+
+def side_by_side(
+    cells: Sequence[Cell], weights: Sequence[Arrays], reads: Sequence[int], inputs: int
+) -> Stepper | None:
+    """Nets of one kind on one window as one net with the units of all, as a step costs by its operations; else None.
+
+    `reads[k]`: the row of `[x; h of each; 1]`, x of `inputs` rows, from which on the k-th reads its input.
+    """
+    kind = kind_of(cells[0])
+    if kind is None or len({replace(cell, units=1) for cell in cells}) > 1:
+        return None
+    every, units = [kind.rows(w) for w in weights], [cell.units for cell in cells]
+    rows = np.zeros((inputs + sum(units) + 1, every[0].shape[1] // units[0], sum(units)), every[0].dtype)
+    for own, read, u, end in zip(every, reads, units, np.cumsum(units), strict=True):
+        parts, place = own.reshape(len(own), -1, u), slice(end - u, end)
+        rows[read : read + len(own) - u - 1, :, place] = parts[: -u - 1]
+        rows[inputs + end - u : inputs + end, :, place], rows[-1, :, place] = parts[-u - 1 : -1], parts[-1]
+    states = [first_states(cell, w, 1) for cell, w in zip(cells, weights, strict=True)]
+    joined = {name: np.concatenate([own[name] for own in states]) for name in states[0]}
+    return kind(rows.reshape(len(rows), -1), joined, cells[0])
 
 
 def first_states(cell: Cell, w: Arrays, batch: int) -> dict[str, np.ndarray]:
@@ -67,28 +93,32 @@ class _Stacked:
         block = BLOCK if rows % BLOCK == 0 and batch > 1 else rows
         matrix = aligned((rows // block, columns, block), weights.dtype)
         matrix[:] = weights.reshape(columns, -1, block).swapaxes(0, 1)
-        self.matrix = matrix.swapaxes(1, 2)
         self.z = aligned((rows + below, batch), matrix.dtype)
-        self.product = self.z[:rows].reshape(-1, block, batch)
-        stacked = aligned((STEPS + 1, columns, batch), matrix.dtype)
+        self.steps = 8 * STEPS if batch == 1 else STEPS
+        stacked = aligned((self.steps + 1, columns, batch), matrix.dtype)
         stacked[:, -1], stacked[0, -units - 1 : -1] = 1, h
         self.x, self.h = stacked[:, : -units - 1], stacked[:, -units - 1 : -1]
-        self.slots = list(zip(stacked, self.h, self.h[1:], strict=False))
+        if batch == 1:  # the product of a vector has less to look up
+            products = [functools.partial(own.dot, matrix[0], self.z[:rows, 0]) for own in stacked[:, :, 0]]
+        else:
+            product = self.z[:rows].reshape(-1, block, batch)
+            products = [functools.partial(np.matmul, matrix.swapaxes(1, 2), own, product) for own in stacked]
+        self.slots = list(zip(products, self.h, self.h[1:], strict=False))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        stacked, h, _ = self.slots[0]
+        multiply, h, _ = self.slots[0]
         self.x[0] = x
-        np.matmul(self.matrix, stacked, self.product)
+        multiply()
         self.advance(h, h)
         return h
 
     def over(self, rows: np.ndarray, out: np.ndarray) -> None:
-        matrix, product, advance = self.matrix, self.product, self.advance
-        for start in range(0, len(rows), STEPS):
-            part = rows[start : start + STEPS]
+        advance = self.advance
+        for start in range(0, len(rows), self.steps):
+            part = rows[start : start + self.steps]
             self.x[: len(part)] = part
-            for stacked, before, h in self.slots[: len(part)]:
-                np.matmul(matrix, stacked, product)
+            for multiply, before, h in self.slots[: len(part)]:
+                multiply()
                 advance(before, h)
             end = len(out) - len(rows) + start + len(part)
             kept = min(max(end, 0), len(part))
@@ -102,10 +132,15 @@ class _Stacked:
 class LSTMStepper(_Stacked):
     """The LSTM; its gates' rows are halved, as sigmoid(z) = tanh(z/2)/2 + 1/2: one tanh serves all. Below them: c."""
 
-    def __init__(self, w: Arrays, states: Arrays) -> None:
-        u, rows = len(states["h"]), np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]])
-        i_f, g, o = rows[:, : 2 * u], rows[:, 2 * u : 3 * u], rows[:, 3 * u :]
-        super().__init__(np.concatenate([0.5 * i_f, 0.5 * o, g], axis=1), states["h"], u)
+    @staticmethod
+    def rows(w: Arrays) -> np.ndarray:
+        rows = np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]])
+        i_f, g, o = np.split(rows, [rows.shape[1] // 2, 3 * rows.shape[1] // 4], axis=1)
+        return np.concatenate([0.5 * i_f, 0.5 * o, g], axis=1)
+
+    def __init__(self, rows: np.ndarray, states: Arrays, _: Cell) -> None:
+        u = len(states["h"])
+        super().__init__(rows, states["h"], u)
         z, half = self.z, np.array(0.5, rows.dtype)  # as an array: NumPy converts a number anew at every step
         parts = (0, 2), (0, 3), (0, 4), (2, 3), (3, 4), (3, 5), (4, 5)
         i_f, gates, all_four, o, g, g_c, c = (z[a * u : b * u] for a, b in parts)
@@ -129,7 +164,8 @@ class LSTMStepper(_Stacked):
 class GRUStepper(_Stacked):
     """The GRU with reset_after; the candidate's products of x and of h stay apart: four row blocks."""
 
-    def __init__(self, w: Arrays, states: Arrays) -> None:
+    @staticmethod
+    def rows(w: Arrays) -> np.ndarray:
         kernel, recurrent, (b, d) = w["kernel"], w["recurrent_kernel"], w["bias"]
         u, columns = len(recurrent), len(kernel)
         rows = np.zeros((columns + u + 1, 4 * u), kernel.dtype)
@@ -137,8 +173,11 @@ class GRUStepper(_Stacked):
         rows[columns:-1, : 2 * u], rows[columns:-1, 3 * u :] = recurrent[:, : 2 * u], recurrent[:, 2 * u :]
         rows[-1] = np.concatenate([b[: 2 * u] + d[: 2 * u], b[2 * u :], d[2 * u :]])
         rows[:, : 2 * u] *= 0.5
+        return rows
+
+    def __init__(self, rows: np.ndarray, states: Arrays, _: Cell) -> None:
         super().__init__(rows, states["h"])
-        z, half = self.z, np.array(0.5, rows.dtype)
+        u, z, half = len(states["h"]), self.z, np.array(0.5, rows.dtype)
         gates, keep, r, g, g_h = (z[a:b] for a, b in ((0, 2 * u), (0, u), (u, 2 * u), (2 * u, 3 * u), (3 * u, 4 * u)))
 
         def advance(before: np.ndarray, after: np.ndarray) -> None:
@@ -158,9 +197,13 @@ class GRUStepper(_Stacked):
 class SimpleStepper(_Stacked):
     """The simple net and Elman's, whose forward passes are the same."""
 
-    def __init__(self, w: Arrays, states: Arrays, activation: str) -> None:
-        super().__init__(np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]]), states["h"])
-        z = self.z
+    @staticmethod
+    def rows(w: Arrays) -> np.ndarray:
+        return np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]])
+
+    def __init__(self, rows: np.ndarray, states: Arrays, cell: Cell) -> None:
+        super().__init__(rows, states["h"])
+        z, activation = self.z, getattr(cell, "activation", "tanh")
 
         def other(_: np.ndarray, h: np.ndarray) -> None:
             np.copyto(h, activate(numpy_namespace, activation, z))

@@ -13,6 +13,7 @@ from forecast.networks.cells.weights import initialise
 from forecast.networks.description import (
     Bidirectional,
     Dense,
+    Dropout,
     EncoderDecoder,
     Network,
     Parallel,
@@ -21,10 +22,10 @@ from forecast.networks.description import (
     Shapes,
     Taps,
 )
-from forecast.networks.inference import absorb, forward, initial, last, step
+from forecast.networks.inference import absorb, batch, forward, initial, last, step
 from forecast.networks.inference.steppers import AnyStepper, first_states, stepper
 from forecast.system.errors import InputError
-from tests.networks.inference.nets import NETWORKS, inputs_of, weights_of
+from tests.networks.inference.nets import NETWORKS, SHAPES, inputs_of, recurrent, weights_of
 
 ONE = Shapes(channels=1, future_channels=0, horizon=1, outputs=1, lookback=4)
 
@@ -240,3 +241,41 @@ def test_wrong_weights_are_refused_by_name():
         forward(network, w | {"a/bias": w["a/bias"][0]}, past)
     with pytest.raises(InputError, match="'float32', 'float64'; wanted one"):
         forward(network, w | {"a/bias": w["a/bias"].astype("float64")}, past)
+
+
+DEEP = {
+    "lstm": (recurrent("a", "lstm", 3), Dropout("drop", 0.5), recurrent("b", "lstm", 5)),
+    "gru, three": (recurrent("a", "gru", 4), recurrent("b", "gru", 2, h_init="learnt"), recurrent("c", "gru", 3)),
+    "gru, learnt": tuple(recurrent(name, "gru", 3, h_init="learnt") for name in "abc"),
+    "simple": (recurrent("a", "simple_rnn", 3, activation="relu"), recurrent("b", "simple_rnn", 4, activation="relu")),
+    "two activations": (recurrent("a", "elman", 3), recurrent("b", "elman", 4, activation="sigmoid")),
+    "no stepper": (recurrent("a", "gru", 3, reset_after=False), recurrent("b", "gru", 4, reset_after=False)),
+}
+
+
+@pytest.mark.parametrize("name", DEEP)
+@pytest.mark.parametrize("steps", [1, 2, 3, 9])
+def test_layers_run_a_step_behind_each_other_on_one_window_as_one_after_the_other_on_two(name, steps):
+    network = Network(DEEP[name], SHAPES, future_units=3)
+    w, (past, future) = weights_of(network), inputs_of(batch=2, steps=steps)
+    np.testing.assert_allclose(last(network, w, past[:1], future[:1]), last(network, w, past, future)[:1], atol=1e-12)
+    alone, both = absorb(network, w, past[:1], future[:1]), absorb(network, w, past, future)
+    for path, states in both.blocks.items():
+        for state, values in states.items():
+            np.testing.assert_allclose(alone.blocks[path][state], values[:1], atol=1e-12, err_msg=f"{path} {state}")
+
+
+def test_layers_of_one_kind_take_one_loop_on_one_window(monkeypatch):
+    network = Network(DEEP["lstm"], SHAPES, future_units=3)
+    w, (past, future) = weights_of(network), inputs_of(batch=2)
+    monkeypatch.setattr(batch, "stepper", lambda *_: pytest.fail("a loop of its own for a layer"))
+    last(network, w, past[:1], future[:1])
+    with pytest.raises(pytest.fail.Exception, match="of its own"):
+        last(network, w, past, future)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
+def test_both_directions_run_side_by_side_on_one_window(cell):
+    network = Network((Bidirectional("b", cell, 4, {"h_init": "learnt"}),), SHAPES, 3, every_step=False)
+    w, (past, future) = weights_of(network), inputs_of(batch=2)
+    np.testing.assert_allclose(last(network, w, past[:1], future[:1]), last(network, w, past, future)[:1], atol=1e-12)
