@@ -79,11 +79,11 @@ tables: setup  ## published tables with our rows beside them, DATA=FOLDER of the
 		$(if $(SEEDS),--seeds '$(SEEDS)')
 
 beside: setup  ## a day ahead beside neuralforecast, darts and trees, DATA=FOLDER of the series: docs/results.md
-	@$(PY) -m bench.beside $(if $(DATA),--data '$(DATA)') $(if $(ONLY),--only '$(ONLY)') $(if $(AGAIN),--again)
+	@$(PY) -m bench.beside $(if $(DATA),--data '$(DATA)') $(if $(ONLY),--only '$(ONLY)') $(if $(AGAIN),--again) \
+		$(if $(RUN),--run '$(RUN)')
 
 race: setup  ## whole trainings, backtests and growth beside neuralforecast and darts, DATA=FOLDER: docs/results.md
-	@$(PY) -m bench.race $(if $(DATA),--data '$(DATA)') $(if $(ONLY),--only '$(ONLY)') $(if $(AGAIN),--again) \
-		$(if $(RUN),--run '$(RUN)')
+	@$(PY) -m bench.race $(if $(DATA),--data '$(DATA)') $(if $(ONLY),--only '$(ONLY)') $(if $(AGAIN),--again)
 
 soak: setup  ## simulated days of operation with faults, DAYS=60, SEED= to repeat one; KILLS=1000: kill -9, resumable
 	@$(if $(KILLS),nice $(PY) -m bench.killing --kills '$(KILLS)',$(PY) -m bench.soak) --days '$(or $(DAYS),60)' \

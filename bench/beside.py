@@ -24,16 +24,17 @@ from bench import page
 from bench.beside_tests import HORIZON, STEP
 from bench.confirm import RECORD
 from bench.published import FILES, folder_of
-from bench.results_file import RESULTS, ROOT, ResultsFile, Row, command, options_of, wanted
+from bench.results_file import RESULTS, ROOT, ResultsFile, Row, command, options_of
 from bench.rival import CONTENDERS, QUANTILES, origins, wide
 from bench.turns import ONE_THREAD, PEERS
 from forecast import __version__
-from forecast.system.files import read_json
+from forecast.system.files import read_json, write_frame
 
 DATA = ROOT.parent / "shared" / "data"
 STATIONS = ("Dongsi", "Huairou", "Shunyi", "Wanshouxigong")
 """Of Beijing, four that share no temperature."""
 SCRATCH = ROOT / ".forecast" / "bench"
+COSTS = Path(".forecast", "cost")
 OURS = ["ridge", "lstm", "gru", "mean_tied"]
 EPOCHS = 5
 """Of darts' BlockRNN, which takes a hundred by default: those would be 50,000 steps."""
@@ -79,6 +80,8 @@ def filled(frame: pd.DataFrame) -> pd.DataFrame:
 
 FRAMES = {"dublin": dublin, "beijing": beijing, "airports": airports}
 CONFIRMATION = ("airports",)
+GRIDS = {f"dublin/the whole grid of {dataset}": dataset for dataset in ("weather", "stocks")}
+"""The default comparison of `make run`, for its seconds alone: they stand beside AutoLSTM's."""
 
 
 def blocks(rows: int) -> dict[str, int]:
@@ -97,13 +100,13 @@ def run(task: Mapping[str, Any], limit: float, module: str = "bench.rival") -> R
         return {"not run": "not installed: make bench-setup"}
     command = [str(python), "-m", module, json.dumps(task)]
     began = {"cwd": ROOT, "env": os.environ | ONE_THREAD | {"CUDA_VISIBLE_DEVICES": ""}, "text": True}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **began)  # type: ignore[call-overload]
-    try:
-        out, err = process.communicate(timeout=limit)
-    except subprocess.TimeoutExpired:
-        return {"not run": f"stopped after {limit:.0f} s"}
-    finally:
-        process.kill()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **began) as process:  # type: ignore[call-overload]
+        try:
+            out, err = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            return {"not run": f"stopped after {limit:.0f} s"}
+        finally:
+            process.kill()
     lines = [line for line in out.splitlines() if line.startswith("{")]
     if process.returncode or not lines:
         said = [line for line in err.strip().splitlines() if line.strip()]
@@ -142,7 +145,7 @@ def measured(name: str, who: str, data: Path, limit: float, settings: Mapping[st
     folder = SCRATCH / name
     folder.mkdir(parents=True, exist_ok=True)
     kept, out = folder / "frame.parquet", folder / f"{who.replace(' ', '-')}.npz"
-    frame.to_parquet(kept)
+    write_frame(kept, frame)  # whole at once: another command on the same data may be reading it
     task = {**settings, **blocks(frame["ds"].nunique()), "who": who, "data": str(kept), "out": str(out)}
     answer = run(task, limit)
     if "not run" in answer:
@@ -161,16 +164,29 @@ def measured(name: str, who: str, data: Path, limit: float, settings: Mapping[st
     return found
 
 
+def grid(project: Path, dataset: str) -> Row:
+    """CPU seconds of a finished comparison: of all candidates, and of the tuned networks with their tuning."""
+    tuned = {path.stem for path in (project / "data" / "tuned" / dataset).glob("*.json")}
+    networks = {name for name in tuned if "." in name}  # NAME.SKIP; what has no skip is no network
+    costs = {path.stem: read_json(path)["cpu_seconds"] for path in (project / COSTS / dataset).glob("*.json")}
+    own = [s for name, s in costs.items() if ".".join(name.split(".")[:2]) in networks]
+    if not own:
+        return {"not run": "needs a finished run with networks: make beside RUN=FOLDER ONLY=grid"}
+    return {"CPU s": sum(costs.values()), "networks": len(networks), "networks' CPU s": sum(own)}
+
+
 @command
 def main() -> None:
     parser = options_of(__doc__, DATA)
     parser.add_argument("--limit", type=float, default=3_600, help="seconds after which a contender is stopped")
+    parser.add_argument("--run", type=Path, default=ROOT, help="the project whose `make run` is finished")
     options = parser.parse_args()
     store = ResultsFile(RESULTS / "beside.json")
-    for key in wanted((f"{name}/{who}" for name in FRAMES for who in CONTENDERS), options.only):
-        if store.done(key) and not options.again:
-            continue
-        found = measured(*key.split("/"), options.data, options.limit)
+    for key in store.missing([*(f"{name}/{who}" for name in FRAMES for who in CONTENDERS), *GRIDS], options):
+        if key in GRIDS:
+            found = {f"ours, {key.partition('/')[2]}": grid(options.run, GRIDS[key])}
+        else:
+            found = measured(*key.split("/"), options.data, options.limit)
         failed = [row["not run"] for row in found.values() if "not run" in row]
         store.write(key, {"rows": found, **({"not run": failed[0]} if failed else {})})
         shown = [f"{model}: MAE {row['MAE']:.3f}" for model, row in found.items() if "MAE" in row]

@@ -19,14 +19,12 @@ import numpy as np
 from bench import page
 from bench.beside import SCRATCH, run
 from bench.published import FILES, folder_of
-from bench.race_page import DATASETS, SIZES
+from bench.race_page import SIZES
 from bench.racer import CONTENDERS
 from bench.recipes import ETT_ROWS, etth1
-from bench.results_file import RESULTS, ROOT, ResultsFile, Row, command, options_of, wanted
-from forecast.system.files import read_json
+from bench.results_file import RESULTS, ROOT, ResultsFile, Row, command, options_of
 
 DATA = ROOT.parent / "shared" / "data" / "benchmarks"
-COSTS = Path(".forecast", "cost")
 STOP = 1_800
 """Seconds after which a process is stopped."""
 
@@ -37,16 +35,13 @@ def tasks(limit: float) -> dict[str, dict[str, Any]]:
     for who, what in CONTENDERS:
         if what in ("train", "backtest"):
             found[f"{what}/{who}"] = {"who": who, "what": what, "block": ETT_ROWS[1], "limit": limit}
-    found |= {f"grid/{dataset}": {"what": "grid", "dataset": dataset} for dataset in DATASETS}
     found |= {"prepare/ours": {"who": "ours", "what": "prepare", "series": 10_000, "days": 1_000}}
     grown = {f"growth/{size}": {"who": "ours", "what": "growth", "series": size} for size in SIZES}
     return dict(sorted(found.items(), reverse=True)) | grown
 
 
-def measured(task: Mapping[str, Any], data: Path, project: Path = ROOT) -> Row:
+def measured(task: Mapping[str, Any], data: Path) -> Row:
     """What the process answers; the standardised OT column is handed over as a file, its validation block last."""
-    if task["what"] == "grid":
-        return grid(project, task["dataset"])
     if task["what"] in ("growth", "prepare"):
         return run(task, STOP, module="bench.racer")
     data = folder_of("etth1", data)
@@ -58,30 +53,17 @@ def measured(task: Mapping[str, Any], data: Path, project: Path = ROOT) -> Row:
     return run({**task, "data": str(kept)}, STOP, module="bench.racer")
 
 
-def grid(project: Path, dataset: str) -> Row:
-    """CPU seconds of a finished comparison: of all candidates, and of the tuned networks with their tuning."""
-    tuned = {path.stem for path in (project / "data" / "tuned" / dataset).glob("*.json")}
-    networks = {name for name in tuned if "." in name}  # NAME.SKIP; what has no skip is no network
-    costs = {path.stem: read_json(path)["cpu_seconds"] for path in (project / COSTS / dataset).glob("*.json")}
-    own = [s for name, s in costs.items() if ".".join(name.split(".")[:2]) in networks]
-    if not own:
-        return {"not run": "needs a finished run with networks: make race RUN=FOLDER ONLY=grid"}
-    return {"CPU s": sum(costs.values()), "networks": len(networks), "networks' CPU s": sum(own)}
-
-
 @command
 def main() -> None:
     parser = options_of(__doc__, DATA)
     parser.add_argument("--limit", type=float, default=60, help="CPU seconds of the longest training")
-    parser.add_argument("--run", type=Path, default=ROOT, help="the project whose comparison is finished")
     options = parser.parse_args()
     store = ResultsFile(RESULTS / "race.json")
     every = tasks(options.limit)
-    for key in wanted(every, options.only):
-        if options.again or not store.done(key):
-            row = measured(every[key], options.data, options.run)
-            store.write(key, row)
-            print(key, row.get("not run", "measured"), flush=True)
+    for key in store.missing(every, options):
+        row = measured(every[key], options.data)
+        store.write(key, row)
+        print(key, row.get("not run", "measured"), flush=True)
     page.write()
 
 

@@ -8,10 +8,7 @@ from bench.racer import CONTENDERS
 from bench.results_file import Row
 
 SIZES = (10, 100, 1_000, 10_000)
-DATASETS = ("weather", "stocks")
 PREPARE_BAR = 3.0
-AUTO_LSTM = 137.0
-"""CPU seconds of neuralforecast's AutoLSTM with 8 trials on Dublin, as seen once; it is no row of this file."""
 TARGETS = (0.110, 0.070)
 BACKTEST_BARS = {"neuralforecast LSTM": 2.0, "darts BlockRNN": 10.0}  # their seconds over ours
 
@@ -41,9 +38,6 @@ def lines(rows: Mapping[str, Row]) -> list[str]:
     found += ["", "| series | training s | per series ms | backtest s | per series ms | peak MB | |",
               "|--:|--:|--:|--:|--:|--:|---|"]  # fmt: skip
     found += [_grown(size, rows.get(f"growth/{size}", {})) for size in SIZES]
-    found += ["", "| default grid, cold | CPU s | tuned networks | CPU s of a network | bar | | whole grid, bar | |",
-              "|---|--:|--:|--:|--:|---|--:|---|"]  # fmt: skip
-    found += [_grid(name, rows.get(f"grid/{name}", {})) for name in DATASETS]
     return [*found, "", "| prepare | CPU s | frame MB | peak MB | over the frame | bar | |",
             "|--:|--:|--:|--:|--:|--:|---|", _prepared(rows.get("prepare/ours", {}))]  # fmt: skip
 
@@ -70,15 +64,6 @@ def _grown(size: int, row: Row) -> str:
         return f"| {size:,} | not run | | | | | {row.get('not run', 'make race')} |"
     parts = [row["training s"], 1e3 * row["training s"] / size, row["backtest s"], 1e3 * row["backtest s"] / size]
     return f"| {size:,} | {' | '.join(f'{part:.2f}' for part in parts)} | {row['peak MB']:.0f} | |"
-
-
-def _grid(name: str, row: Row) -> str:
-    if "CPU s" not in row:
-        return f"| {name} | not run | | | | {row.get('not run', 'make race')} | | |"
-    each, whole = row["networks' CPU s"] / row["networks"], row["CPU s"]
-    words = ["met" if seconds < AUTO_LSTM else "MISSED" for seconds in (each, whole)]
-    bar = f"< {AUTO_LSTM:.0f}"
-    return f"| {name} | {whole:.0f} | {row['networks']} | {each:.1f} | {bar} | {words[0]} | {bar} | {words[1]} |"
 
 
 def _prepared(row: Row) -> str:

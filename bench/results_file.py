@@ -11,7 +11,7 @@ import functools
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,8 +90,12 @@ class ResultsFile:
     rows: dict[str, Row] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.rows = self._kept()
+
+    def _kept(self) -> dict[str, Row]:
+        """The file's rows as it now is; `InputError` where it is of another machine, put there since or not."""
         if not self.path.exists():
-            return
+            return self.rows
         found = read_json(self.path)
         if found["machine"] != dict(self.machine):
             raise InputError(
@@ -99,7 +103,11 @@ class ResultsFile:
                 f"{_shown(self.machine)}: rows of two machines are not mixed. To measure here, move the file away: "
                 f"mv {self.path} {self.path}.other"
             )
-        self.rows = found["rows"]
+        return dict(found["rows"])
+
+    def missing(self, keys: Iterable[str], told: argparse.Namespace, few: Collection[str] = ()) -> Iterator[str]:
+        """Of what was asked for, the keys to measure: those not done or in `few`, every one with `--again`."""
+        return (key for key in wanted(keys, told.only) if told.again or key in few or not self.done(key))
 
     def done(self, key: str) -> bool:
         """Measured already, all peers included; a row that says why it was not run is tried again."""
@@ -110,8 +118,7 @@ class ResultsFile:
 
         A row that was measured before is not replaced by the reason why it, or a peer of it, could not be again.
         """
-        if self.path.exists():
-            self.rows = read_json(self.path)["rows"]
+        self.rows = self._kept()
         if self.done(key) and not _whole(row):
             return
         load = round(os.getloadavg()[0], 1)

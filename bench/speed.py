@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bench import page
-from bench.results_file import RESULTS, ROOT, ResultsFile, Row, command, options_of, wanted
+from bench.results_file import RESULTS, ROOT, ResultsFile, Row, command, options_of
 from bench.turns import COPIES, Contender, NotRun, measured, ratio
 
 SIZES = {"small": (32, 24, 64), "large": (64, 48, 128), "window": (32, 168, 64)}  # units, steps, batch
@@ -38,12 +38,11 @@ def main() -> None:
     options = parser.parse_args()
     store = ResultsFile(RESULTS / "speed.json")
     every = tasks()
-    for key in wanted(every, options.only):
-        if options.again or not store.done(key):
-            task = every[key]
-            row = predict_row() if task["what"] == "predict" else compared(task, options.turns)
-            store.write(key, row)
-            print("\n".join(page.speed_lines({key: row})), flush=True)
+    for key in store.missing(every, options):
+        task = every[key]
+        row = predict_row() if task["what"] == "predict" else compared(task, options.turns)
+        store.write(key, row)
+        print("\n".join(page.speed_lines({key: row})), flush=True)
     page.write()
 
 

@@ -22,7 +22,7 @@ import pandas as pd
 from bench import beijing, cascaded_tanks, page
 from bench.published import FILES, TABLES, folder_of
 from bench.recipes import ETT_ROWS, KINDS, RECIPES, etth1, exchange, m4, mase, measure
-from bench.results_file import RESULTS, ROOT, ResultsFile, Row, command, options_of, wanted
+from bench.results_file import RESULTS, ROOT, ResultsFile, Row, command, options_of
 from forecast.system.errors import ForecastError
 
 DATA = ROOT.parent / "shared" / "data" / "benchmarks"
@@ -132,12 +132,12 @@ def main() -> None:
     options = parser.parse_args()
     store = ResultsFile(RESULTS / "tables.json")
     every = rows(options.repetitions, options.seeds)
-    for key in wanted(every, options.only):
+    few = [key for key, own in every.items() if store.rows.get(key, {}).get("seeds", own.seeds) < own.seeds]
+    for key in store.missing(every, options, few):
         own, before = every[key], store.rows.get(key, {})
-        if options.again or not store.done(key) or before.get("seeds", own.seeds) < own.seeds:
-            found = tried(own, options.data, {} if options.again else before)
-            store.write(key, {"table": own.table, "name": own.name, "column": own.column} | found)
-            print(key, found.get("not run") or f"{found['value']:.3f}", flush=True)
+        found = tried(own, options.data, {} if options.again else before)
+        store.write(key, {"table": own.table, "name": own.name, "column": own.column} | found)
+        print(key, found.get("not run") or f"{found['value']:.3f}", flush=True)
     page.write()
 
 

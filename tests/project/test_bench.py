@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from pathlib import Path
 from types import ModuleType
@@ -27,7 +28,7 @@ from bench import (
 )
 from bench.peers.locks import split
 from bench.published import FILES, TABLES, folder_of
-from bench.results_file import ROOT, ResultsFile
+from bench.results_file import ROOT, ResultsFile, options_of
 from forecast.system.errors import InputError
 from forecast.system.files import read_json, write_json
 
@@ -50,6 +51,16 @@ def test_rows_of_another_machine_are_not_added_to(tmp_path: Path) -> None:
         ResultsFile(tmp_path / "speed.json", HERE | {"cores": 4})
 
 
+def test_a_file_of_another_machine_that_was_put_there_since_is_not_added_to(tmp_path: Path) -> None:
+    store = ResultsFile(tmp_path / "race.json", HERE)
+    store.write("a", {"s": 1.0})
+    other = {"machine": HERE | {"cores": 4}, "rows": {"b": {"s": 2.0}}}  # a checkout while the command runs
+    write_json(tmp_path / "race.json", other)
+    with pytest.raises(InputError, match="another machine"):
+        store.write("c", {"s": 3.0})
+    assert read_json(tmp_path / "race.json") == other
+
+
 def test_two_commands_at_once_keep_each_others_rows(tmp_path: Path) -> None:
     one, other = (ResultsFile(tmp_path / "race.json", HERE) for _ in range(2))
     one.write("a", {"s": 1.0})
@@ -63,6 +74,20 @@ def test_a_row_that_was_not_run_is_tried_again(tmp_path: Path) -> None:
     store.write("a", {"not run": "no time"})
     store.write("b", {"ms": 1.0, "peers": {"torch": {"not run": "not installed"}}})
     assert not store.done("a") and not store.done("b") and not store.done("c")
+
+
+def test_what_is_done_is_left_out_unless_it_is_asked_for_again_or_has_too_few_seeds(tmp_path: Path) -> None:
+    store = ResultsFile(tmp_path / "tables.json", HERE)
+    for key in ("a/1", "a/2", "b/1"):
+        store.write(key, {"s": 1.0})
+    told = options_of(None).parse_args(["--only", "a/"])
+    keys = ["a/1", "a/2", "a/3", "b/1", "b/2"]
+    assert list(store.missing(keys, told)) == ["a/3"]
+    assert list(store.missing(keys, told, few=["a/2", "b/1"])) == ["a/2", "a/3"]
+    asked = store.missing(keys, options_of(None).parse_args(["--only", "2"]))
+    store.write("b/2", {"s": 1.0})  # by another command, since this one began
+    assert list(asked) == []
+    assert list(store.missing(keys, options_of(None).parse_args(["--only", "a/", "--again"]))) == keys[:3]
 
 
 def test_a_measured_row_is_not_replaced_by_a_reason_why_it_was_not_measured_again(tmp_path: Path) -> None:
@@ -283,6 +308,12 @@ def test_peers_of_a_day_ahead_are_tested_together_and_one_that_is_absent_says_so
     assert "is not in the data folder" in found["not run"]
 
 
+def test_a_contender_that_is_stopped_is_a_row_that_says_so_and_leaves_no_pipe_open() -> None:
+    task = {"who": "ours", "what": "growth", "series": 2}
+    assert beside.run(task, 0.01, module="bench.racer") == {"not run": "stopped after 0 s"}
+    gc.collect()  # an open pipe would warn now, and a warning is an error
+
+
 def test_a_day_ahead_names_the_versions_of_every_row(tmp_path: Path) -> None:
     store = ResultsFile(tmp_path / "bench" / "results" / "beside.json", HERE)
     store.write("dublin/far", {"rows": {"far": {"MAE": 1.0, "CPU s": 2.0, "versions": {"torch": "2.1"}}}})
@@ -353,18 +384,39 @@ def test_the_quickest_training_that_gets_there_counts_and_what_was_not_run_says_
 
 
 def test_the_costs_of_a_grid_are_read_from_a_finished_run_networks_apart(tmp_path: Path) -> None:
-    assert "make race RUN=FOLDER" in race.measured(race.tasks(1.0)["grid/weather"], tmp_path, tmp_path)["not run"]
-    tuned, costs = tmp_path / "data" / "tuned" / "weather", tmp_path / race.COSTS / "weather"
+    assert "make beside RUN=FOLDER" in beside.grid(tmp_path, "weather")["not run"]
+    tuned, costs = tmp_path / "data" / "tuned" / "weather", tmp_path / beside.COSTS / "weather"
     for name in ("gru.linear", "gru.last", "boosting"):
         write_json(tuned / f"{name}.json", {})
         write_json(costs / f"{name}.tuning.json", {"cpu_seconds": 100.0})
         write_json(costs / f"{name}.json", {"cpu_seconds": 20.0})
     write_json(costs / "naive.json", {"cpu_seconds": 1.0})
-    row = race.measured(race.tasks(1.0)["grid/weather"], tmp_path, tmp_path)
+    row = beside.grid(tmp_path, "weather")
     assert row == {"CPU s": 361.0, "networks": 2, "networks' CPU s": 240.0}
-    lines = race_page.lines({"grid/weather": row, "prepare/ours": {"rows": 10, "s": 1, "frame MB": 2, "peak MB": 7}})
-    assert "| weather | 361 | 2 | 120.0 | < 137 | met | < 137 | MISSED |" in lines
+    bars = "2 networks, tuned, 120.0 s each; bar < 137 for one met, for all MISSED"
+    assert page._beside("ours, grid", row) == f"| **ours, grid** |  |  | 361 |  | {bars} |"
+
+
+def test_what_prepare_takes_is_held_against_its_bar() -> None:
+    lines = race_page.lines({"prepare/ours": {"rows": 10, "s": 1, "frame MB": 2, "peak MB": 7}})
     assert "| 10 rows | 1.0 | 2 | 7 | 3.5 | < 3 | MISSED |" in lines
+
+
+def test_the_grid_stands_beside_the_search_of_the_same_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    searched = {"neuralforecast AutoLSTM": {"MAE": 1.0, "CPU s": 814.2, "note": "5 of 8 trials", "versions": {}}}
+    path = tmp_path / "bench" / "results" / "beside.json"
+    ResultsFile(path).write("dublin/neuralforecast AutoLSTM", {"rows": searched})
+    monkeypatch.setattr(beside, "RESULTS", path.parent)
+    monkeypatch.setattr(beside, "grid", lambda *_: {"CPU s": 9.0, "networks": 3, "networks' CPU s": 6.0})
+    monkeypatch.setattr(page, "write", lambda: None)
+    monkeypatch.setattr("sys.argv", ["bench", "--only", "grid"])
+    assert beside.main() == 0 and capsys.readouterr().out.splitlines() == list(beside.GRIDS)
+    shown = page.beside(tmp_path).splitlines()
+    assert "| neuralforecast AutoLSTM | 1.000 |  | 814 |  | 5 of 8 trials |" in shown
+    assert any(line.startswith("| **ours, the whole grid of weather** |  |  | 9 |  | 3 networks") for line in shown)
+    assert summary.beside(read_json(path)["rows"]) == ""
 
 
 def test_a_backtest_is_held_against_its_bar() -> None:
