@@ -10,6 +10,7 @@ import contextlib
 import difflib
 import importlib.metadata
 import importlib.util
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -93,6 +94,21 @@ def upgrade_project(folder: Path) -> str:
         if old != new:
             files.write_bytes(path, content)
     return "".join(changes)
+
+
+def outdated(folder: Path) -> str:
+    """What to do where the stages of a project follow another version than the installed one; else nothing."""
+    text = (folder / LOCK).read_text(encoding="utf-8") if (folder / LOCK).exists() else ""
+    kept, now = (
+        re.search(r"^rolling-forecast==(\S+)$", text, re.MULTILINE),
+        importlib.metadata.version("rolling-forecast"),
+    )
+    if kept is None or kept[1] == now:
+        return ""
+    return (
+        f"{LOCK}: found version {kept[1]}, installed is {now}; what is finished stays as {kept[1]} made it. "
+        "Next: `forecast new . --upgrade`"
+    )
 
 
 def _template(patterns: tuple[str, ...]) -> dict[str, bytes]:

@@ -101,7 +101,9 @@ def chosen(root: Path, dataset: str, model: str) -> tuple[tuple[str, ...], tuple
 
 
 def _prepared(root: Path, dataset: str) -> None:
-    print("Checking configs and data", flush=True)
+    from forecast.api import packaged
+
+    print("\n".join(filter(None, (packaged.outdated(root), "Checking configs and data"))), flush=True)
     faults = [error for *_, error in checked(root, dataset) if error is not None]
     if faults:
         raise all_of(faults)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -79,3 +80,15 @@ def test_the_command_says_what_to_type_next(tmp_path: Path) -> None:
     assert done.returncode == 0 and "cd own" in done.stdout and " run " in done.stdout
     again = command(tmp_path, "new", "own", "--upgrade")
     assert again.stdout == "own has the stages of the installed version already.\n"
+
+
+def test_stages_of_another_version_are_told_with_the_way_to_bring_them_up(tmp_path):
+    assert packaged.outdated(tmp_path) == ""
+    packaged.create_project(tmp_path / "project")
+    assert packaged.outdated(tmp_path / "project") == ""
+    lock = tmp_path / "project" / "requirements.lock"
+    lock.write_text(re.sub(r"(?m)^(rolling-forecast)==.*$", r"\1==0.1.0", lock.read_text()))
+    assert "found version 0.1.0" in packaged.outdated(tmp_path / "project")
+    assert "forecast new . --upgrade" in packaged.outdated(tmp_path / "project")
+    packaged.upgrade_project(tmp_path / "project")
+    assert packaged.outdated(tmp_path / "project") == ""
