@@ -98,17 +98,12 @@ def upgrade_project(folder: Path) -> str:
 
 def outdated(folder: Path) -> str:
     """What to do where the stages of a project follow another version than the installed one; else nothing."""
-    text = (folder / LOCK).read_text(encoding="utf-8") if (folder / LOCK).exists() else ""
-    kept, now = (
-        re.search(r"^rolling-forecast==(\S+)$", text, re.MULTILINE),
-        importlib.metadata.version("rolling-forecast"),
-    )
+    path, now = folder / LOCK, importlib.metadata.version("rolling-forecast")
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    kept = re.search(r"^rolling-forecast==(\S+)$", text, re.MULTILINE)
     if kept is None or kept[1] == now:
         return ""
-    return (
-        f"{LOCK}: found version {kept[1]}, installed is {now}; what is finished stays as {kept[1]} made it. "
-        "Next: `forecast new . --upgrade`"
-    )
+    return f"{LOCK}: of version {kept[1]}, installed is {now}; finished results stay. Next: `forecast new . --upgrade`"
 
 
 def _template(patterns: tuple[str, ...]) -> dict[str, bytes]:

@@ -88,7 +88,7 @@ def test_stages_of_another_version_are_told_with_the_way_to_bring_them_up(tmp_pa
     assert packaged.outdated(tmp_path / "project") == ""
     lock = tmp_path / "project" / "requirements.lock"
     lock.write_text(re.sub(r"(?m)^(rolling-forecast)==.*$", r"\1==0.1.0", lock.read_text()))
-    assert "found version 0.1.0" in packaged.outdated(tmp_path / "project")
+    assert "of version 0.1.0" in packaged.outdated(tmp_path / "project")
     assert "forecast new . --upgrade" in packaged.outdated(tmp_path / "project")
     packaged.upgrade_project(tmp_path / "project")
     assert packaged.outdated(tmp_path / "project") == ""
