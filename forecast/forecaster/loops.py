@@ -51,7 +51,8 @@ class Loop:
         carried = None
         if skip.carry is not None:
             carried = skip.carry.path(windows.z[:, :, channels.outputs :], horizon)
-            _keep_what_was_said(carried, windows.z[:, -1, channels.outputs :], channels.lead[channels.outputs :])
+            if any(channels.lead):
+                _keep_what_was_said(carried, windows.z[:, -1, channels.outputs :], channels.lead[channels.outputs :])
         self._network, self._weights, self._skip = network, weights, skip
         self._rolling = _Rolling(windows, channels, carried)
         self._future, self._lookback = windows.future, windows.past.shape[1]
