@@ -119,7 +119,7 @@ def _narx(experiments: Sequence[Experiment], seed: int) -> Model:
 
 
 def _gated(net: Net) -> Fit:
-    trainer = trainlm(epochs=100, max_fail=15, time=120.0)
+    trainer = trainlm(epochs=100, max_fail=15, time=240.0)
     return lambda experiments, seed: train(net, *experiments, divide=HELD_OUT, trainer=trainer, restarts=2, seed=seed)
 
 

@@ -133,6 +133,8 @@ class Model:
         those rows are returned as they are and the free run follows. `ModelFailure`, with the step, when it is no
         longer finite or goes farther from the middle of the training record than `RANGES` times its range."""
         self.refuse_open()
+        if rows is not None and (rows not in range(1 << 40) or (u is not None and rows != len(np.atleast_1d(u)))):
+            raise InputError(f"`rows` is {rows!r}; wanted a whole number, and beside u none but its own rows.")
         inputs = self._inputs(u, rows)
         if isinstance(start, State):
             return self._run(inputs, None, start)

@@ -84,6 +84,8 @@ def train(
     `iterations` then being thousands of gradient steps.
     `announce` receives the predicted memory and time before the work starts; with a `watch`, which can show progress,
     Ctrl-C keeps the best net so far. Adam knows neither."""
+    if {type(restarts), type(seed)} - {int, np.int64} or restarts < 1 or seed < 0:
+        raise InputError(f"`restarts` is {restarts!r}, `seed` {seed!r}; wanted whole numbers from 1 and from 0 up.")
     with listening(None if trainer == "adam" else watch):
         rows = replace(Rows.of(net, experiments, divide or divideblock()), back=net.feedback_delays)
         use: ForUse = ("simulation" if net.feedback else "prediction") if for_use is None else for_use

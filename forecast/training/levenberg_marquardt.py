@@ -52,7 +52,7 @@ class LeastSquares(Protocol):
 @dataclass(frozen=True)
 class Options:
     """`patience`: iterations without a new best validation error before the stop; `decay`: weight of |w|² beside the
-    sum of squares; `goal`: mean squared error, scaled, at which to stop; `seconds`: of one start, at most."""
+    sum of squares; `goal`: mean squared error, scaled, at which to stop; `seconds`: of all starts."""
 
     max_iterations: int = 100
     mu: float = 1e-3
@@ -170,21 +170,22 @@ def minimise(
         raise InputError(too_large(problem))
     if not problem.n_residuals:
         raise ModelFailure("No value of y counts, or none behind a y measured over all delays. Take shorter delays.")
-    runs: list[Result] = []
-    reasons: set[str] = set()
+    runs, reasons = list[Result](), set[str]()
     with threadpool_limits(1), listening(watch):  # so small a matrix gains nothing from threads that wait
         if announce is not None and starts:
             announce(_announcement(problem, starts, options))
-        for start in starts:
+        ends = time.perf_counter() + options.seconds
+        for left, start in zip(range(len(starts), 0, -1), starts, strict=True):
             if runs and watch is not None and watch.interrupted:
                 break
+            share = replace(options, seconds=(ends - time.perf_counter()) / left)
             try:
-                runs.append(_Run(problem, np.array(start, dtype=np.float64), options).result(watch))
+                runs.append(_Run(problem, np.array(start, dtype=np.float64), share).result(watch))
             except ModelFailure as failure:
                 reasons.add(str(failure))
     if not runs:
         several = f"None of {len(starts)} restarts could be trained: " if len(starts) > 1 else ""
-        raise ModelFailure(several + "; ".join(sorted(reasons)) or "There is no start; wanted `restarts` from 1 up.")
+        raise ModelFailure(several + "; ".join(sorted(reasons)))
     return min(runs, key=lambda run: run.score)
 
 

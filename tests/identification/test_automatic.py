@@ -428,3 +428,10 @@ def test_a_short_record_is_cut_into_fewer_blocks() -> None:
 
     assert [folds(1000), folds(200), folds(50), folds(200, 1000)] == [5, 5, 2, 5]
     assert folds(*[30] * 5) == 5  # whole ones are held out
+
+
+@pytest.mark.parametrize("folds", [1, 0, -1])
+def test_a_search_without_a_block_held_out_is_refused(folds: int) -> None:
+    for records in ([simulated(300)], [simulated(100), simulated(100, seed=1)]):
+        with pytest.raises(InputError, match=f"folds is {folds}; wanted 2 at least"):
+            identify(*records, settings=SearchSettings(folds=folds))

@@ -21,7 +21,10 @@ from forecast.identification import (
     layrecnet,
     narnet,
     narxnet,
+    sunspots_like,
+    tank,
     timedelaynet,
+    train,
 )
 from forecast.networks.cells.weights import initialise
 from forecast.system.errors import DataError, InputError, ModelFailure
@@ -357,3 +360,21 @@ def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
 def test_importing_the_door_does_not_import_tensorflow() -> None:
     code = "import sys, forecast.identification; assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("rows", [5, 0, 101, -1, 2.5])
+def test_rows_that_u_does_not_have_are_refused(rows: Any) -> None:
+    data = tank(100)
+    model = train(narxnet((1,), (1,), 2), data, iterations=1)
+    for run in (model.parallel, model.spread):
+        with pytest.raises(InputError, match="`rows` is"):
+            run(data.u, data.y[:1], rows=rows)
+    assert len(model.parallel(data.u, data.y[:1], rows=100).y) == 100
+
+
+@pytest.mark.parametrize("rows", [-1, 2.5])
+def test_a_run_without_inputs_wants_whole_rows(rows: Any) -> None:
+    series = sunspots_like(100)
+    model = train(narnet((1, 2), 2), series, iterations=1)
+    with pytest.raises(InputError, match="wanted a whole number"):
+        model.parallel(None, series.y[:2], rows=rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -332,7 +333,7 @@ def test_training_that_cannot_be_is_refused(call, message) -> None:
 
 
 def test_no_restart_at_all_is_said() -> None:
-    with pytest.raises(ModelFailure, match="wanted `restarts` from 1 up"):
+    with pytest.raises(InputError, match="`restarts` is 0, `seed` 0; wanted whole numbers from 1"):
         train(narxnet(), tank(50), restarts=0, announce=lambda text: None)
 
 
@@ -503,3 +504,25 @@ def test_fewer_rows_than_weights_and_a_constant_input_are_said() -> None:
     model = train(narxnet((1, 2), (1, 2), 10), Experiment(np.hstack([part.u, 0 * part.u]), part.y), iterations=2)
     assert "Input 1 is constant in the rows that train: nothing is learnt of it." in model.notes
     assert "28 values of y train 87 weights" in " ".join(model.notes)
+
+
+@pytest.mark.parametrize("option", [{"restarts": 2.5}, {"restarts": None}, {"seed": -1}, {"seed": None}])
+def test_a_number_of_starts_or_a_seed_that_is_none_is_refused_by_its_name(option: dict[str, Any]) -> None:
+    ((name, given),) = option.items()
+    with pytest.raises(InputError, match=f"`{name}`( is)? {given!r}.*wanted whole numbers"):
+        train(narxnet((1,), (1,), 2), tank(100), iterations=1, **option)
+
+
+def test_the_time_of_a_training_is_that_of_all_its_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares: list[float] = []
+    begun = lm._Run.__init__
+
+    def noted(self: Any, problem: Any, weights: Any, options: lm.Options) -> None:
+        shares.append(options.seconds)
+        begun(self, problem, weights, options)
+
+    monkeypatch.setattr(lm._Run, "__init__", noted)
+    train(narxnet((1,), (1,), 2), tank(100), restarts=4, trainer=trainlm(epochs=1, time=4000.0))
+    assert len(shares) == 4
+    assert 990 < shares[0] <= 1000
+    assert shares[0] < shares[1] < shares[2] < shares[3] <= 4000  # what an early start leaves goes to the later ones

@@ -38,19 +38,13 @@ ROW_ITERATIONS = 50_000_000  # closed-loop iterations times rows, over all folds
 @dataclass(frozen=True)
 class SearchSettings:
     """`start`: rows of each experiment that only fill the delays, the same for every order, so that errors compare.
-
     `orders`: tried in turn by the starts of a fold; empty: `BRIEF`, `SHORT` or `LONG`, by the rows of the experiments,
     with as many input delays as `memory` finds where that is more.
-
-    `folds`: at most; fewer where a block would be shorter than eight times `start`.
-
-    `coordinates`: of the past outputs, tried in turn by the starts (`narx.coordinates`).
-
+    `folds`: at most; fewer where a block would be shorter than eight times `start`. `coordinates`: of the past
+    outputs, tried in turn by the starts (`narx.coordinates`).
     `states`: orders of the nets with a state of their own (`narx.states`), a start each; None: by the rows.
     `integrating`: of those that see the increments of y alone.
-
     `treatments`: of the record, tried beside it as it is (`narx.coordinates`); None: all, where it is oversampled.
-
     `rounds`: (iterations, how many of a family go on) of the halving. `refit_iterations`: then, thrice for the better.
     """
 
@@ -105,6 +99,8 @@ def affordable(settings: SearchSettings, experiments: list[Experiment]) -> Searc
 
 def folded(settings: SearchSettings, experiments: Sequence[Experiment]) -> SearchSettings:
     """With no more folds than leave blocks long enough to judge a free run by; whole experiments stay whole."""
+    if settings.folds < 2:
+        raise InputError(f"SearchSettings: folds is {settings.folds}; wanted 2 at least: one is held out.")
     if not experiments or len(experiments) >= settings.folds:
         return settings
     most = min(map(len, experiments)) // (8 * settings.start)
