@@ -100,27 +100,15 @@ class Sandbox:
     opened: list[str] = field(default_factory=list)
     stage: str = ""
 
+    def __post_init__(self) -> None:
+        self.prepared, self.tuned = self.paths.prepared(self.dataset), self.paths.tuned(self.dataset)
+        self.trained, self.compared = self.paths.trained(self.dataset), self.paths.compared(self.dataset)
+
     def targets_given(self, purpose: Purpose, length: int, last: int) -> None:
         self.asked.append(Asked(self.stage, purpose, length, last))
 
     def calibration_given(self, y: np.ndarray, y_hat: np.ndarray) -> None:
         self.calibrated.append({"y": y, "y_hat": y_hat})
-
-    @property
-    def prepared(self) -> Path:
-        return self.paths.prepared(self.dataset)
-
-    @property
-    def trained(self) -> Path:
-        return self.paths.trained(self.dataset)
-
-    @property
-    def compared(self) -> Path:
-        return self.paths.compared(self.dataset)
-
-    @property
-    def tuned(self) -> Path:
-        return self.paths.tuned(self.dataset)
 
     def records(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Every candidate and the record of its training."""
