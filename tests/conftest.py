@@ -14,12 +14,9 @@ import curl_cffi  # noqa: F401
 import hypothesis
 import pytest
 
-from forecast.models.statistical import keep_what_is_compiled
-
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started with & by a script: no child would hear a Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
 gc.disable()  # until all test modules are imported: what they bring stays, and would be looked through every time
-keep_what_is_compiled()  # statsforecast asks once, when the first test module imports it
 hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("patient")
 

@@ -7,8 +7,6 @@ at an origin is a function of the rows up to that origin only.
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -89,7 +87,6 @@ class StatisticalSpec(FittedSpec):
 
     def fitted_to(self, y: Array, season: int, options: Mapping[str, Any]) -> Fitted:
         """Fit on all of `y` (T,); `ModelFailure` when the model cannot be fitted."""
-        keep_what_is_compiled()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the optimisers inside: what they found is judged by its errors
@@ -144,18 +141,6 @@ def _first_row(numbers: list[dict[str, Any]], series: Series) -> int:
 
 def _second(moment: np.datetime64) -> str:
     return str(np.datetime_as_string(moment, unit="s"))
-
-
-def keep_what_is_compiled() -> None:
-    """Let numba store statsforecast's compiled functions beside it: loading takes a tenth of compiling.
-
-    Only before statsforecast's first import, which reads the variable, and where its folder can be written: without a
-    place to store numba refuses the import. A value the user has set in the environment stays.
-    """
-    found = importlib.util.find_spec("statsforecast")
-    places = (found and found.submodule_search_locations) or []
-    if places and all(os.access(place, os.W_OK) for place in places):
-        os.environ.setdefault("NIXTLA_NUMBA_CACHE", "1")
 
 
 def describe(fitted: Fitted) -> dict[str, Any]:

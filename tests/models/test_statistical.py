@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -181,21 +180,6 @@ def test_a_constant_series_is_forecast_as_that_constant() -> None:
     for name in ("auto_ets", "auto_theta"):
         got = fit_and_forecast(name, y, train_end=50, origins=[49, 58], horizon=3, season=1)
         np.testing.assert_allclose(got, 4.0, rtol=1e-6)
-
-
-def test_compiled_functions_are_kept_where_they_can_be_and_a_users_choice_stays(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("NIXTLA_NUMBA_CACHE", raising=False)
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    statistical.keep_what_is_compiled()
-    assert "NIXTLA_NUMBA_CACHE" not in os.environ
-    monkeypatch.setattr(os, "access", lambda *_: True)
-    statistical.keep_what_is_compiled()
-    assert os.environ["NIXTLA_NUMBA_CACHE"] == "1"
-    monkeypatch.setenv("NIXTLA_NUMBA_CACHE", "")
-    statistical.keep_what_is_compiled()
-    assert os.environ["NIXTLA_NUMBA_CACHE"] == ""
 
 
 def problem_of(y: np.ndarray, ds: pd.DatetimeIndex, freq: str, season: int, horizon: int) -> Problem:
