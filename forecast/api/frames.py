@@ -213,7 +213,7 @@ def _times_of(own: str, values: pd.Series) -> str:
     for first, last, written in ((1678, 2199, "%Y"), (16780101, 21991231, "%Y%m%d")):
         if first <= least and most <= last:
             return f"pandas.to_datetime({own}.astype(int).astype(str), format={written!r})"
-    unit = "ms" if least > 1e11 else "s" if least > 1e8 else "D"
+    unit = next((unit for size, unit in ((1e17, "ns"), (1e14, "us"), (1e11, "ms"), (1e8, "s")) if least > size), "D")
     return f"pandas.to_datetime({own}, unit={unit!r})" + ("`, with `freq='1D'" if unit == "D" else "")
 
 

@@ -107,7 +107,7 @@ def entry_for(path: Path, where: str, name: str, *, target: str = "") -> str:
     text = [c for c in numbers if first_text(table[c]) is not None]
     numbers = [c for c in numbers if c not in text]
     for column in text if target or not numbers else ():
-        if str(column) == target or pd.to_numeric(table[column], errors="coerce").notna().mean() > 0.5 > len(numbers):
+        if str(column) == target or table[column].astype("str").str.contains(r"\d").mean() > 0.5 > len(numbers):
             raise InputError(where + no_number(named, column))
     wanted = _target(numbers, target, where)
     entry, notes = _entry(times, calendar, wanted)

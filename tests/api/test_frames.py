@@ -299,3 +299,10 @@ def test_a_short_series_has_intervals_of_95_percent() -> None:
 
 def test_a_frame_without_series_names_is_one_series() -> None:
     assert set(fitted(frame().drop(columns="unique_id")).predict()["unique_id"]) == {"series"}
+
+
+@pytest.mark.parametrize("unit", ["ns", "us", "ms", "s"])
+def test_counts_since_1970_are_told_with_their_own_unit(unit: str) -> None:
+    counts = pd.date_range("2024-01-01", periods=30).as_unit(unit).astype("int64")
+    with pytest.raises(InputError, match=f"unit={unit!r}"):
+        forecast.fit(pd.DataFrame({"ds": counts, "y": range(30)}), "naive", freq="1D", horizon=1)

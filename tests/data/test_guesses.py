@@ -242,3 +242,11 @@ def test_a_name_that_yaml_reads_as_something_else_is_quoted(tmp_path, name):
     (tmp_path / "mine.csv").write_text("ds,y\n2024-01-01,1\n2024-01-02,2\n2024-01-03,2\n")
     block = guesses.entry_for(tmp_path / "mine.csv", "mine.csv", name)
     assert yaml.safe_load(guesses.added("run: [a]\ndatasets: {a: {}}", name, block))["run"] == ["a", name]
+
+
+@pytest.mark.parametrize("written", ["{} kWh", "$ {}", "{} %"])
+def test_a_column_of_numbers_with_units_is_named_with_its_cell(tmp_path: Path, written: str) -> None:
+    rows = "".join(f"2024-01-{day:02d},{written.format(day)}\n" for day in range(1, 29))
+    (tmp_path / "mine.csv").write_text("Date,Power\n" + rows)
+    with pytest.raises(InputError, match=r"line 2.*column 'Power' holds text"):
+        guesses.entry_for(tmp_path / "mine.csv", "mine.csv", "mine")
