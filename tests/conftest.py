@@ -53,6 +53,7 @@ def compile_the_packages() -> None:
 compile_the_packages()
 
 LONG = (
+    "operations/test_month.py",
     "project/test_whole_pipeline.py",
     "audit/test_leaks.py",
     "audit/test_clean.py",
