@@ -55,8 +55,8 @@ def at_the_gate(root: Path, dataset: str, record: dict[str, Any], target: Path, 
     )
     members = record.get("members", [])
     weights = {member["candidate"]: member["weight"] for member in members}
-    rule = Combination.model_validate(record.get("rule") or {"members": "all", "weights": weights})
-    combined = {record["model"]: rule} if members else {}
+    rule = record.get("rule") or {"members": "all", "weights": weights}
+    combined = {record["model"]: Combination.model_validate(rule)} if members else {}
     planned = [candidate_of(recipe) for recipe in members or [record]]
     folder = target.with_name(f"{target.name}-made")
     train(run, planned, {}, folder, jobs=jobs, combined=combined)
