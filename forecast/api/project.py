@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from forecast.config.experiment import COMBINATION, Models, Tuning, load_models,
 from forecast.config.paths import ProjectPaths
 from forecast.config.reading import Config, validated
 from forecast.config.task import Calendar, RegularCalendar
+from forecast.data import quality
 from forecast.data.calendars import grid, lengths, usual_features
 from forecast.data.guesses import spans
 from forecast.data.preparation import prepare_dataset
@@ -42,6 +44,7 @@ BUDGETS = {"quick": "demo", "full": "."}
 """Folder of the packaged configs whose tuning.yaml is meant."""
 NEEDED = {"statistical": ["statsforecast"], "regression": ["sklearn"]}
 """Packages of the extras by the kind of a family."""
+TOLD = ("spikes", "clock_change")  # rules whose findings are a `UserWarning`: what no option of a call tells
 MOST_MISSING = 0.2
 MOST_CALIBRATION = 1000
 FORMER_STEPS = {"H": "h", "T": "min", "S": "s", "M": "MS", "Q": "QS", "Y": "YS", "A": "YS"}
@@ -271,6 +274,11 @@ def run(
     jobs = n_jobs or default_jobs(os.environ)
     with _environment_kept():
         prepare_dataset(paths, NAME)
+        found = [
+            quality.Violation(**one) for one in files.read_json(paths.prepared(NAME) / "quality.json")["findings"]
+        ]
+        for said in quality.sentences([one for one in found if one.rule in TOLD]):
+            warnings.warn(f"{WHERE}: {said.removeprefix('warn ')}", stacklevel=5)
         if tuned:
             tune_dataset(paths, NAME, jobs=jobs)
         train_dataset(paths, NAME, jobs=jobs, best_set=model_confidence_set)

@@ -17,7 +17,7 @@ from forecast.config.task import RegularCalendar
 from forecast.data import own_files
 from forecast.data.calendars import Calendar, lengths, nearest, usual_features, yaml_of
 from forecast.data.schema import first_text, no_number
-from forecast.data.written_times import ISO, as_utc, format_of
+from forecast.data.written_times import ISO, as_utc, format_of, oldest_first
 from forecast.system.errors import InputError, quote_names
 
 ZONES = ("Europe/Berlin", "Europe/London", "America/New_York", "America/Chicago", "America/Los_Angeles")
@@ -89,6 +89,8 @@ def entry_for(path: Path, where: str, name: str, *, target: str = "") -> str:
     """
     written = own_files.Format() if path.suffix.lower() in own_files.PARQUET else own_files.guessed(path, where)
     table = own_files.table(path, where, written, names="unique_id")
+    if table.empty:
+        raise InputError(f"{where}: found no rows below the names of the columns. Check what wrote the file.")
     time, form = _time_column(table)
     series = _series_column(table, time)
     if series is not None and table[series].isna().any():  # `NA` may be Namibia
@@ -100,7 +102,7 @@ def entry_for(path: Path, where: str, name: str, *, target: str = "") -> str:
         time, ds = _count_column(named, target, where)
         zone, (calendar, off, lacking) = None, (INDEX, 0, 0)
     else:
-        zone, ds = _zone(named.assign(ds=table[time]), form, where)
+        zone, ds = _zone(oldest_first(named.assign(ds=table[time]), form), form, where)
         calendar, off, lacking = nearest(ds, exchanges=("XNYS",))
     times = named.assign(ds=ds)
     numbers = [c for c in table.columns if c not in (time, series) and str(c).lower() not in TIMES]

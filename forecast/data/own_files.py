@@ -103,6 +103,8 @@ def head(path: Path, where: str, encoding: str = "utf-8") -> list[str]:
 
     `InputError` where there is no end of the first, the whole expands beyond all text, or is none in `encoding`.
     """
+    if path.suffix.lower() in (".xlsx", ".xlsm", ".xls", ".ods"):
+        raise InputError(f"{where}: is a spreadsheet, wanted CSV or Parquet. Save the sheet with the rows as CSV.")
     most = max(FREE_EXPANSION, MOST_EXPANSION * path.stat().st_size)
     decoder = codecs.getincrementaldecoder(encoding)()
     size, line, start = 0, 1, b""

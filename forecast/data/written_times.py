@@ -32,8 +32,19 @@ def format_of(values: pd.Series) -> str | None:
     if _all_read(_first_days(text), ISO):
         return ISO
     forms = [day + hour for hour in HOURS for day in DAYS if _all_read(text, day + hour)]
-    rising = (pd.to_datetime(text, format=form, errors="coerce").is_monotonic_increasing for form in forms)
-    return max(zip(rising, forms, strict=True), key=lambda pair: pair[0], default=(False, None))[1]
+    read = (pd.to_datetime(text, format=form, errors="coerce") for form in forms)
+    ordered = (times.is_monotonic_increasing or times.is_monotonic_decreasing for times in read)
+    return max(zip(ordered, forms, strict=True), key=lambda pair: pair[0], default=(False, None))[1]
+
+
+def oldest_first(table: pd.DataFrame, form: str | None) -> pd.DataFrame:
+    """The rows of a file whose `ds` is written newest first turned round; all others as they are."""
+    head = table[["unique_id", "ds"]].head(1000)
+    text = _first_days(head["ds"].astype("str").str.strip())
+    times = pd.to_datetime(text, format=form or ISO, errors="coerce", utc=True)
+    steps = times.groupby(head["unique_id"], sort=False).diff().fillna(pd.Timedelta(0))
+    rises = steps.to_numpy().astype("int64")
+    return table[::-1] if (rises < 0).sum() > (rises > 0).sum() else table
 
 
 def _all_read(text: pd.Series, form: str) -> bool:

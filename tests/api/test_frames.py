@@ -306,3 +306,12 @@ def test_counts_since_1970_are_told_with_their_own_unit(unit: str) -> None:
     counts = pd.date_range("2024-01-01", periods=30).as_unit(unit).astype("int64")
     with pytest.raises(InputError, match=f"unit={unit!r}"):
         forecast.fit(pd.DataFrame({"ds": counts, "y": range(30)}), "naive", freq="1D", horizon=1)
+
+
+def test_a_value_far_from_all_others_is_warned_of():
+    """It sets the scale of every model, and a forecast of 95.6 where 87 is right looks like one."""
+    y = 90 + np.sin(np.arange(900.0))
+    y[400] = 1e9
+    days = pd.DataFrame({"ds": pd.date_range("2020-01-01", periods=900, freq="D"), "y": y})
+    with pytest.warns(UserWarning, match=r"(?s)spikes.*y"):
+        fitted(days)

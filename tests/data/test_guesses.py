@@ -14,6 +14,7 @@ from forecast.config.datasets import load_dataset
 from forecast.config.task import SessionCalendar
 from forecast.data import guesses, sources
 from forecast.data.calendars import grid
+from forecast.data.schema import check_frame
 from forecast.system.errors import InputError
 from tests.support.example_data import write_project
 
@@ -249,4 +250,55 @@ def test_a_column_of_numbers_with_units_is_named_with_its_cell(tmp_path: Path, w
     rows = "".join(f"2024-01-{day:02d},{written.format(day)}\n" for day in range(1, 29))
     (tmp_path / "mine.csv").write_text("Date,Power\n" + rows)
     with pytest.raises(InputError, match=r"line 2.*column 'Power' holds text"):
+        guesses.entry_for(tmp_path / "mine.csv", "mine.csv", "mine")
+
+
+def taken(tmp_path: Path, frame: pd.DataFrame, **how: Any) -> pd.DataFrame:
+    """What is read of the file by the entry that is guessed for it."""
+    write_project(tmp_path, mine=guessed(tmp_path, frame, **how))
+    return sources.read(sources.Request("mine", load_dataset("mine", tmp_path / "configs"), tmp_path)).frame
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y"])
+def test_a_file_written_newest_first_is_that_written_oldest_first(tmp_path, form):
+    days = pd.bdate_range("2022-01-03", periods=600)
+    frame = pd.DataFrame({"date": days.strftime(form), "close": WAVE})
+    first, last = (taken(tmp_path, own).reset_index(drop=True) for own in (frame, frame[::-1]))
+    pd.testing.assert_frame_equal(first, last)
+    assert first["ds"].tolist() == days.tolist()
+
+
+def test_several_series_written_newest_first_are_turned_round_each(tmp_path):
+    hours = pd.date_range("2024-01-01", periods=600, freq="h")
+    parts = [pd.DataFrame({"ds": hours, "shop": shop, "y": WAVE + shift}) for shop, shift in (("a", 0), ("b", 5))]
+    first, last = (taken(tmp_path, pd.concat(own)) for own in (parts, [part[::-1] for part in parts]))
+    for shop in "ab":
+        one, two = (table[table["unique_id"] == shop].reset_index(drop=True) for table in (first, last))
+        pd.testing.assert_frame_equal(one, two)
+
+
+def test_local_hours_newest_first_keep_both_halves_of_the_repeated_hour(tmp_path):
+    instants = pd.date_range("2023-10-20", periods=600, freq="h", tz="UTC")
+    local = instants.tz_convert("Europe/Berlin").strftime("%Y-%m-%d %H:%M")
+    read = taken(tmp_path, pd.DataFrame({"ds": local, "y": WAVE})[::-1])
+    assert read["ds"].tolist() == instants.tz_localize(None).tolist() and read["y"].tolist() == WAVE.tolist()
+
+
+def test_rows_in_no_order_are_still_refused(tmp_path):
+    days = pd.date_range("2022-01-03", periods=600)
+    mixed = pd.DataFrame({"ds": days, "y": WAVE}).sample(frac=1, random_state=0)
+    with pytest.raises(InputError, match="Sort the file by time"):
+        check_frame(taken(tmp_path, mixed), ["y"], where="mine")
+
+
+@pytest.mark.parametrize("name", ["mine.xlsx", "mine.xls", "mine.ods"])
+def test_a_spreadsheet_is_refused_with_what_to_save(tmp_path, name):
+    (tmp_path / name).write_bytes(b"PK\x03\x04\x14\x00\x06\x00" + bytes(range(256)))
+    with pytest.raises(InputError, match=r"is a spreadsheet, wanted CSV or Parquet"):
+        guesses.entry_for(tmp_path / name, name, "mine")
+
+
+def test_a_header_alone_is_refused(tmp_path):
+    (tmp_path / "mine.csv").write_text("ds,y\n")
+    with pytest.raises(InputError, match="found no rows below the names"):
         guesses.entry_for(tmp_path / "mine.csv", "mine.csv", "mine")

@@ -144,6 +144,15 @@ def test_a_champion_whose_weights_are_learnt_again_is_asked_by_its_rule_at_a_gat
     assert ensemble.weights == list(records[1]["weights"].values())[-1]
 
 
+def test_a_champion_that_is_no_combination_is_fitted_again_at_a_gate(project: Path, tmp_path: Path) -> None:
+    ensemble = ensemble_of(folder(project, "ridge"))
+    recipe = recipe_of(SimpleNamespace(ensemble=ensemble, meta=SimpleNamespace(model="ridge")))  # type: ignore[arg-type]
+    refit.at_the_gate(project, NAME, recipe, tmp_path / "rival", jobs=1)
+    places = (tmp_path / "rival", folder(project, "ridge"))
+    again, first = (pd.read_parquet(path / "forecasts.parquet") for path in places)
+    pd.testing.assert_frame_equal(again, first)
+
+
 def test_a_retraining_keeps_the_combinations_of_the_grid(project: Path) -> None:
     tree = worktree.Tree(project, "", ())
     (project / "dvc.yaml").write_text("stages: {tune: {}, train: {}}\n")

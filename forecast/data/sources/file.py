@@ -20,7 +20,7 @@ from forecast.data import own_files, vintages
 from forecast.data.columns import inputs_of
 from forecast.data.schema import first_text, no_number, place
 from forecast.data.sources import RawFrame, Request, observed
-from forecast.data.written_times import as_utc, refuse
+from forecast.data.written_times import as_utc, oldest_first, refuse
 from forecast.system import files
 from forecast.system.errors import InputError, missing_column, quote_names
 
@@ -77,6 +77,7 @@ def read(request: Request) -> RawFrame:
     _refuse_text(table, table.columns.drop(["unique_id", "ds"], errors="ignore"), source, where)
     if request.dataset.calendar.kind == "index":
         table["ds"] = _numbered(table, where)
+    table = oldest_first(table, None if request.dataset.calendar.kind == "index" else source.time_format)
     wall_clock = isinstance(request.dataset.calendar, SessionCalendar | WeekdayCalendar)
     table["ds"] = as_utc(table, source.time_format, time_zone=source.time_zone, wall_clock=wall_clock, where=where)
     numbers = table.columns.drop(["unique_id", "ds"])
