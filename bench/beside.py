@@ -191,7 +191,7 @@ def main() -> None:
         store.write(key, {"rows": found, **({"not run": failed[0]} if failed else {})})
         shown = [f"{model}: MAE {row['MAE']:.3f}" for model, row in found.items() if "MAE" in row]
         print(key, *failed or shown, sep="; ", flush=True)
-    page.write()
+    page.write(show="beside")
 
 
 if __name__ == "__main__":

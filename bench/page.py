@@ -213,13 +213,16 @@ PARTS = {
 """Name of each part → its page and what makes it."""
 
 
-def write(root: Path = ROOT) -> None:
-    """Every part anew."""
+def write(root: Path = ROOT, *, show: str = "") -> None:
+    """Every part anew; the one named `show` is printed too."""
     from docs.generate import replaced  # which imports this module
 
     for name, (home, make) in PARTS.items():
         page = root / home.relative_to(ROOT)
-        write_text(page, replaced(page.read_text(encoding="utf-8"), name, make(root)))
+        part = make(root)
+        write_text(page, replaced(page.read_text(encoding="utf-8"), name, part))
+        if name == show:
+            print(part)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def main() -> None:
         row = measured(every[key], options.data)
         store.write(key, row)
         print(key, row.get("not run", "measured"), flush=True)
-    page.write()
+    page.write(show="race")
 
 
 if __name__ == "__main__":

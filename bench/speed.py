@@ -43,7 +43,7 @@ def main() -> None:
         row = predict_row() if task["what"] == "predict" else compared(task, options.turns)
         store.write(key, row)
         print("\n".join(page.speed_lines({key: row})), flush=True)
-    page.write()
+    page.write(show="speed")
 
 
 def tasks() -> dict[str, dict[str, Any]]:

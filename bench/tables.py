@@ -138,7 +138,7 @@ def main() -> None:
         found = tried(own, options.data, {} if options.again else before)
         store.write(key, {"table": own.table, "name": own.name, "column": own.column} | found)
         print(key, found.get("not run") or f"{found['value']:.3f}", flush=True)
-    page.write()
+    page.write(show="tables")
 
 
 def tried(own: Own, data: Path, before: Row) -> Row:

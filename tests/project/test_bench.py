@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -114,6 +115,18 @@ def test_a_bench_that_cannot_begin_says_so_in_one_line(
     assert re.fullmatch(rf".* another machine .*: mv {kept} {kept}.other\n", capsys.readouterr().err)
 
 
+def test_a_bench_ends_with_its_whole_table_though_every_row_was_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("docs", "bench/results"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.png", "*.ipynb"))
+    page.write(tmp_path, show="speed")
+    shown = capsys.readouterr().out
+    assert shown.strip() == page.speed(tmp_path).strip() and shown.count("| training step, LSTM |") == 6
+    page.write(tmp_path)
+    assert capsys.readouterr().out == ""
+
+
 def test_an_interrupted_bench_keeps_what_it_measured_and_goes_on(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -127,7 +140,7 @@ def test_an_interrupted_bench_keeps_what_it_measured_and_goes_on(
 
     monkeypatch.setattr(beside, "RESULTS", tmp_path)
     monkeypatch.setattr(beside, "measured", measured)
-    monkeypatch.setattr(page, "write", lambda: None)
+    monkeypatch.setattr(page, "write", lambda **_: None)
     monkeypatch.setattr("sys.argv", ["bench", "--only", "dublin/"])
     assert beside.main() == 130 and "goes on from there" in capsys.readouterr().err
     assert beside.main() == 0
@@ -410,7 +423,7 @@ def test_the_grid_stands_beside_the_search_of_the_same_file(
     ResultsFile(path).write("dublin/neuralforecast AutoLSTM", {"rows": searched})
     monkeypatch.setattr(beside, "RESULTS", path.parent)
     monkeypatch.setattr(beside, "grid", lambda *_: {"CPU s": 9.0, "networks": 3, "networks' CPU s": 6.0})
-    monkeypatch.setattr(page, "write", lambda: None)
+    monkeypatch.setattr(page, "write", lambda **_: None)
     monkeypatch.setattr("sys.argv", ["bench", "--only", "grid"])
     assert beside.main() == 0 and capsys.readouterr().out.splitlines() == list(beside.GRIDS)
     shown = page.beside(tmp_path).splitlines()
