@@ -258,8 +258,9 @@ def isolated(work: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T
     """`work(...)` in a forked process: whatever it or an earlier run keeps in memory ends with its own process.
 
     A cache that forgets what it was asked for would otherwise give a second run the numbers of the first, and two
-    runs that agree for that reason would look clean.
+    runs that agree for that reason would look clean. Workers here end before: forked, their pool lacks its thread.
     """
+    close_pool()
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(_with_its_workers_ended, partial(work, *arguments, **options)).result()
@@ -273,8 +274,7 @@ def _with_its_workers_ended(work: Callable[[], T]) -> T:
         with one_thread():  # as every task of a stage: what is fitted again alone must be the same to the last digit
             return work()
     finally:
-        if "joblib" in sys.modules:  # else it started none, and need not import it for that
-            close_pool()
+        close_pool()
         atexit._run_exitfuncs()
 
 

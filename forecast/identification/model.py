@@ -133,7 +133,8 @@ class Model:
         those rows are returned as they are and the free run follows. `ModelFailure`, with the step, when it is no
         longer finite or goes farther from the middle of the training record than `RANGES` times its range."""
         self.refuse_open()
-        if rows is not None and (rows not in range(1 << 40) or (u is not None and rows != len(np.atleast_1d(u)))):
+        of_u = rows if u is None else len(np.atleast_1d(u))
+        if rows is not None and (not isinstance(rows, int | np.integer) or rows < 0 or rows != of_u):
             raise InputError(f"`rows` is {rows!r}; wanted a whole number, and beside u none but its own rows.")
         inputs = self._inputs(u, rows)
         if isinstance(start, State):

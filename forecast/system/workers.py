@@ -113,6 +113,8 @@ def in_turn(items: Sequence[T], group: Callable[[T], str], at_once: int) -> list
 
 def close_pool() -> None:
     """End the idle workers that joblib keeps for the next call, and remove its folders."""
+    if "joblib" not in sys.modules:  # it started none, and need not be imported for that
+        return
     from joblib.externals.loky import reusable_executor
 
     executor = reusable_executor._executor  # asking by the public name makes a new one

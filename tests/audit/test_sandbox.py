@@ -48,6 +48,11 @@ def test_workers_of_a_run_end_with_it_and_are_not_waited_for() -> None:
     assert time.monotonic() - begun < 120  # joblib's idle workers go on for 300 s
 
 
+def test_a_run_does_not_wait_for_workers_of_the_process_that_starts_it() -> None:
+    """A forked process has the pool of its parent, without the thread that serves it."""
+    assert with_workers() == isolated(with_workers) == with_workers() == [0, 1, 2]
+
+
 def blas_threads() -> set[int]:
     return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
 
