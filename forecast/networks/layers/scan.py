@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from forecast.networks.cells import Cell, Namespace
 from forecast.networks.layers.blocks import last_rows, tensor_namespace
 from forecast.networks.layers.fused import CELLS, Array, Tensors, collector, compiled, native, rows, steps_of, traced
 
+ALONE = threading.Lock()  # around `native`: TensorFlow ends the process where a second thread registers a name again
 PORTABLE = ContextVar("PORTABLE", default=0)
 """The steps of a window, where a graph is built for a runtime without Python and loops that keep all states."""
 
@@ -117,7 +119,8 @@ def run(
 def known(cell: Cell, dtype: tf.DType) -> bool:
     """Whether there is a recurrence in numba for the cell: it has no other option, and the machine no GPU."""
     plain = type(cell) in CELLS and cell == type(cell)(cell.units, cell.h_init)
-    return plain and dtype == tf.float32 and not tf.config.list_logical_devices("GPU") and bool(native())
+    with ALONE:
+        return plain and dtype == tf.float32 and not tf.config.list_logical_devices("GPU") and bool(native())
 
 
 def contexts(x: tf.Tensor, first: tf.Tensor, columns: Sequence[int], decay: float, share: float) -> tf.Tensor:

@@ -34,6 +34,21 @@ print(hashlib.sha256(b"".join(part.numpy().tobytes() for part in parts)).hexdige
 """
 
 
+IN_THREADS = """
+import threading, tensorflow as tf
+from forecast.networks.layers.scan import Scan
+def trained():
+    gate.wait()
+    layer = Scan("lstm", 7)
+    found.append(layer(tf.ones((3, 5, 4)))[0].shape)
+gate, found = threading.Barrier(3), []
+threads = [threading.Thread(target=trained) for _ in range(3)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(len(found))
+"""
+
+
 def begun(cache: Path, **environment: str) -> subprocess.Popen[str]:
     given = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
     pipe = subprocess.PIPE
@@ -74,6 +89,12 @@ def test_a_cache_that_is_cut_or_cannot_be_written_costs_compiling_alone(tmp_path
         path.unlink()
         path.mkdir()  # neither read nor replaced by a file
     assert results([begun(tmp_path)]) == first
+
+
+def test_nets_that_are_first_trained_in_several_threads_register_the_operations_once() -> None:
+    command = [sys.executable, "-c", IN_THREADS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
