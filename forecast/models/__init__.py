@@ -34,7 +34,8 @@ def spec(entry: dict[str, Any], *, where: str, training: Training | None = None,
     """
     name = entry.get("family")
     if name not in NAMES:
-        raise InputError(f"{where}: unknown family {name!r}.{nearest(str(name), NAMES)}.")
+        saved = " It is of another version: train again (`forecast run`), or promote another"
+        raise InputError(f"{where}: unknown family {name!r}.{saved if context else nearest(str(name), NAMES)}.")
     family = _family(name)
     own = entry.get("training", {})
     if (

@@ -57,6 +57,13 @@ def test_a_model_saved_with_its_datasets_entry_loads_with_the_task_and_forecasts
     assert "dataset" not in files.read_json(tmp_path / "model" / "spec.json")
 
 
+def test_a_family_that_this_version_does_not_have_any_more_is_told_with_what_to_do(saved):
+    spec = {**files.read_json(saved / "spec.json")["spec"], "family": "ces"}
+    said = r"unknown family 'ces'\. It is of another version: train again \(`forecast run`\), or promote another\.$"
+    with pytest.raises(InputError, match=said):
+        Forecaster.load(edited(saved, spec=spec))
+
+
 def test_an_option_this_version_does_not_know_is_named(saved):
     spec = {**files.read_json(saved / "spec.json")["spec"], "unitz": 3}
     with pytest.raises(InputError, match=r"spec.json: spec: unknown key 'unitz'\. Did you mean 'units'\?"):
