@@ -164,7 +164,8 @@ def _averaged(name: str, record: dict[str, Any], table: pd.DataFrame, base: Sand
     """After validation, inside which its stretches have weights of their own, a combination is its members' mean."""
     if not record.get("members"):
         return
-    stages = record["weights"]
+    last = {member["candidate"]: member["weight"] for member in record["members"]}
+    stages = record.get("weights", {"": last})  # 0.7 learnt none again
     tables = {member: base.forecasts(member) for member in set().union(*stages.values())}
     later = {member: rows[rows["block"] != "validation"] for member, rows in tables.items()}
     means = {member: rows.groupby(ORIGIN, sort=True)["y_hat"].mean() for member, rows in later.items()}
@@ -173,12 +174,8 @@ def _averaged(name: str, record: dict[str, Any], table: pd.DataFrame, base: Sand
         before = wanted.index.get_level_values("cutoff") < pd.Timestamp(moment or pd.Timestamp.min)
         wanted = wanted.where(before, sum(weight * means[member] for member, weight in weights.items()))
     own = table[table["block"] != "validation"].set_index(ORIGIN)["y_hat"].sort_index()
-    last = {member["candidate"]: member["weight"] for member in record["members"]}
-    if (
-        last != list(stages.values())[-1]
-        or not own.index.equals(wanted.index)
-        or not np.allclose(own, wanted, rtol=1e-9)
-    ):
+    same = own.index.equals(wanted.index) and np.allclose(own, wanted, rtol=1e-9)
+    if not same or last != list(stages.values())[-1]:
         text = f"the forecasts kept of {name} are not the weighted mean of its members' forecasts"
         yield Finding("stored", DETECTOR, name, text)
 
