@@ -65,13 +65,9 @@ class Part:
 
     @classmethod
     def of(
-        cls,
-        rows: pd.DataFrame,
-        values: Mapping[str, np.ndarray],
-        records: Mapping[str, Any],
-        task: Task,
+        cls, rows: pd.DataFrame, values: Mapping[str, np.ndarray], records: Mapping[str, Any], task: Task,
         best_set: BestSet,
-    ) -> Part:
+    ) -> Part:  # fmt: skip
         """`rows`: KEYS of one block; `values`: forecasts of every member at them."""
         errors = np.column_stack([rows["y"].to_numpy() - own for own in values.values()])
         size = pd.Series(np.abs(errors).mean(axis=1)).groupby([rows[c].to_numpy() for c in ("unique_id", "output")])
@@ -123,9 +119,8 @@ def settle(rule: Combination, part: Part, penalty: float = PENALTY) -> Shares:
     if not members:
         raise ModelFailure(f"none of its members ({', '.join(rule.members)}) is in this run with forecasts")
     groups = _counted(rule, part, members)
-    weights = (
-        np.full(len(groups), 1 / len(groups)) if rule.weights == "equal" else stacked(part.averaged(groups), penalty)
-    )
+    equal = rule.weights == "equal"
+    weights = np.full(len(groups), 1 / len(groups)) if equal else stacked(part.averaged(groups), penalty)
     shares = {name: float(own) / len(group) for group, own in zip(groups, weights, strict=True) for name in group}
     return {name: shares[name] for name in members if shares[name] > 0}
 
@@ -251,14 +246,15 @@ def _combined(
             here = inside & np.isin(cutoffs, on_validation.cutoffs[own])
             elsewhere = settle(rule, on_validation.where(other))
             y_hat[here] = weighted(elsewhere, {name: values[name][here] for name in elsewhere})
-    members = on_validation.best(_members(rule, on_validation))
-    for moment in refit_moments(rule.refit, np.unique(cutoffs)):
-        if moment > cutoffs[inside].max():
-            known, here = times <= moment, cutoffs >= moment
-            then = part_of(rows[known], {name: values[name][known] for name in members})
-            again = settle(rule, then, PENALTY * len(on_validation.errors) / len(then.errors))
-            y_hat[here] = weighted(again, {name: values[name][here] for name in again})
-            stages[pd.Timestamp(moment).isoformat()] = again
+    moments = [moment for moment in refit_moments(rule.refit, np.unique(cutoffs)) if moment > cutoffs[inside].max()]
+    members = on_validation.best(_members(rule, on_validation)) if moments else ()
+    same = rule.model_copy(update={"members": tuple("all" if one == "tied" else one for one in rule.members)})
+    for moment in moments:
+        known, here = times <= moment, cutoffs >= moment
+        then = part_of(rows[known], {name: values[name][known] for name in members})
+        again = settle(same, then, PENALTY * len(on_validation.errors) / len(then.errors))
+        y_hat[here] = weighted(again, {name: values[name][here] for name in again})
+        stages[pd.Timestamp(moment).isoformat()] = again
     return stages, rows.assign(seed=np.int32(0), y_hat=y_hat)
 
 

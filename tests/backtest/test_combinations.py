@@ -295,6 +295,22 @@ def test_weights_learnt_again_follow_the_errors_known_then_and_no_later_ones(tra
     assert wrong[1] < wrong[0]
 
 
+def test_the_members_of_weights_learnt_again_are_those_that_validation_could_not_tell_from_the_best(trained):
+    asked = []
+
+    def best_set(losses, **steps):
+        asked.append(len(losses))
+        return ["up.linear", "down.linear"] if len(losses) == BLOCKS["validation"] else ["up.linear"]
+
+    combine("again", Combination(members=("tied",), weights="stacked", refit=5), TASK, trained, best_set)
+    assert asked[0] == BLOCKS["validation"] >= max(asked)  # never of rows behind it
+    weights = files.read_json(trained / "again" / "record.json")["weights"]
+    assert len(weights) == 11 and all(set(own) == {"up.linear", "down.linear"} for own in weights.values())
+    asked.clear()
+    combine("once", Combination(members=("tied",)), TASK, trained, best_set)
+    assert len(asked) == 1 + combinations.STRETCHES
+
+
 def test_weights_that_nothing_learns_cannot_be_learnt_again():
     with pytest.raises(ValueError, match="refit: monthly needs weights that are learnt: `weights: stacked`"):
         Combination(weights="equal", refit="monthly")
