@@ -151,6 +151,7 @@ def _in_worker(task: Task) -> Outcome:
 @lru_cache(1)
 def _libraries(modules: int) -> Any:
     """With threads of their own; looked for again, which takes longer than a trivial task, when modules came."""
+    import scipy.linalg  # noqa: F401  (loaded inside a task, its BLAS would have all threads, and be told by some)
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -74,6 +76,26 @@ def test_two_jobs_are_other_processes_with_one_thread_each():
     pids = {o.value for o in workers.run([Task(str(i), os.getpid, ()) for i in range(4)], jobs=2)}
     assert os.getpid() not in pids
     assert set(outcomes(2, [Task("t", threads, ()), Task("u", threads, ())])["t"].value) <= {1}
+
+
+def blas_of_scipy() -> list[int]:
+    import scipy.linalg  # noqa: F401
+    from threadpoolctl import threadpool_info
+
+    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+
+def test_a_task_that_loads_scipy_has_one_thread_and_is_of_the_kind_of_machine_of_one_that_does_not() -> None:
+    code = """
+from forecast.system import workers
+from tests.system.test_workers import blas_of_scipy
+tasks = [workers.Task("plain", abs, (-1,)), workers.Task("scipy", blas_of_scipy, ())]
+plain, scipy = [workers.kind_of_machine.cache_clear() or found for found in workers.run(tasks, jobs=1)]
+assert set(scipy.value) == {1} and plain.kind == scipy.kind, (scipy, plain.kind)
+"""
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
