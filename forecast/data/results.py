@@ -245,8 +245,8 @@ def members_in_words(record: Mapping[str, Any]) -> str:
     members = record.get("members", ())
     rows = Counter(member["model"] for member in members)
     named = [(member["candidate" if rows[member["model"]] > 1 else "model"], member["weight"]) for member in members]
-    since = list(record.get("weights", ()))[1:]
-    again = f", learnt {len(since)} times more, these on {since[-1][:10]}" if since else ""
+    times = len(record.get("weights", ()))  # without the last date, which rows without dates have not
+    again = f", learnt {times} times" if times > 1 else ""
     return ", ".join(f"{name} {weight:.2f}" for name, weight in named) + again
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from forecast.config.paths import ProjectPaths
-from forecast.data.results import Results, read_costs, read_leaderboard
+from forecast.data.results import Results, members_in_words, read_costs, read_leaderboard
 from forecast.system import files
 from forecast.system.errors import DataError, InputError
 from tests.support.artifacts import candidates, write_project
@@ -85,3 +85,10 @@ def test_without_a_leaderboard_the_next_move_is_named(own):
         InputError, match=r"leaderboard\.csv: no such file: nothing was compared yet. Run `forecast run`"
     ):
         read_leaderboard(own)
+
+
+def test_members_whose_weights_were_learnt_again_are_told_without_a_date_which_rows_without_dates_have_not():
+    members = [{"candidate": name, "model": name, "weight": own} for name, own in (("ridge", 0.75), ("arx", 0.25))]
+    weights = {"": {"ridge": 1.0}, "1970-01-01T03:20:00": {"ridge": 0.75, "arx": 0.25}}  # row 200
+    assert members_in_words({"members": members, "weights": weights}) == "ridge 0.75, arx 0.25, learnt 2 times"
+    assert members_in_words({"members": members}) == "ridge 0.75, arx 0.25"  # of 0.7
