@@ -167,7 +167,7 @@ def few(units: int, rows: int, batch: int) -> int:
     """Windows in one product: OpenBLAS has its fast way for a million multiplications at most."""
     while units * rows * batch > 10**6 and batch > 1:
         batch = (batch + 1) // 2
-    return batch
+    return max(batch, 1)
 
 
 @inlined

@@ -119,6 +119,17 @@ def test_where_no_operation_can_be_registered_the_loop_gives_the_same(
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
+def test_no_windows_have_empty_outputs_and_gradients_of_zero(cell: str, capfd: pytest.CaptureFixture[str]) -> None:
+    layer, x = Scan(cell, 3), tf.ones((0, 5, 4))
+    layer.build((None, None, 4))
+    with tf.GradientTape() as tape:
+        found = layer(x)[0]
+    assert found.shape == (0, 5, 3)
+    assert not any(np.any(part) for part in tape.gradient(found, layer.trainable_variables))
+    assert "Exception ignored" not in capfd.readouterr().err  # an error in a callback of C is told there alone
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
 def test_no_python_runs_in_a_step(cell: str) -> None:
     layer, x = Scan(cell, 3), tf.ones((2, 5, 4))
     layer(x)
