@@ -13,13 +13,15 @@ from forecast.models import families
 from forecast.models.base import ModelSpec, NetworkSpec
 from forecast.system.errors import InputError, nearest
 
-NAMES = sorted(module.name for module in pkgutil.iter_modules(families.__path__))
-
 
 @cache
 def catalogue() -> dict[str, type[ModelSpec]]:
     """Family name → its spec class, in alphabetical order."""
-    return {name: _family(name) for name in NAMES}
+    return {name: _family(name) for name in _names()}
+
+
+def _names() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(families.__path__))
 
 
 def _family(name: str) -> Any:
@@ -33,9 +35,9 @@ def spec(entry: dict[str, Any], *, where: str, training: Training | None = None,
     SAVED for a fitted model, of which nothing is checked that needs what only a fit loads.
     """
     name = entry.get("family")
-    if name not in NAMES:
+    if name not in (names := _names()):
         saved = " It is of another version: train again (`forecast run`), or promote another"
-        raise InputError(f"{where}: unknown family {name!r}.{saved if context else nearest(str(name), NAMES)}.")
+        raise InputError(f"{where}: unknown family {name!r}.{saved if context else nearest(str(name), names)}.")
     family = _family(name)
     own = entry.get("training", {})
     if (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from forecast import models
@@ -103,3 +105,11 @@ def test_a_reference_that_is_not_configured_does_not_hide_the_name_that_is_wrong
 def test_an_unknown_family_is_named_with_the_nearest():
     with pytest.raises(InputError, match=r"models\.odd: unknown family 'lstn'\. Did you mean 'lstm'\?"):
         named(only=("odd",))
+
+
+def test_a_family_of_a_folder_that_is_added_later_is_known(tmp_path, monkeypatch):
+    assert models.spec({"family": "naive"}, where="before").family == "naive"
+    own = Path(models.families.__path__[0], "naive.py").read_text(encoding="utf-8")
+    (tmp_path / "repeats.py").write_text(own, encoding="utf-8")
+    monkeypatch.setattr(models.families, "__path__", [*models.families.__path__, str(tmp_path)])
+    assert models.spec({"family": "repeats"}, where="after").summary == "Repeats the last observed value."
