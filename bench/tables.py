@@ -128,7 +128,7 @@ def _tanks(seed: int) -> Measure:
 def main() -> None:
     parser = options_of(__doc__, DATA)
     parser.add_argument("--repetitions", type=int, default=10, help="whole procedures on the tanks")
-    parser.add_argument("--seeds", type=int, default=1, help="of the networks of the long tables")
+    parser.add_argument("--seeds", type=int, default=5, help="of the networks of the long tables")
     options = parser.parse_args()
     store = ResultsFile(RESULTS / "tables.json")
     every = rows(options.repetitions, options.seeds)
