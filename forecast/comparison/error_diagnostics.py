@@ -29,7 +29,7 @@ BAND = 1.96
 
 
 def copy_check(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int, step_size: int = 1) -> str:
-    """Why the forecast says nothing beyond the last value; empty where it does.
+    """Why the forecast is nearly the last value or does not move with the series; empty where it is neither.
 
     `y`, `y_hat` (n, H), `last` (n,) the value at each origin, origins in time order. At each step the actual change
     y - last is regressed on the forecast change y_hat - last (Mincer & Zarnowitz 1969 in changes); a step is flagged
@@ -41,15 +41,15 @@ def copy_check(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int,
     actual, forecast = _changes(y, y_hat, last)
     keep = np.isfinite(actual) & np.isfinite(forecast)
     slope, share = _regressions(actual, forecast, keep)
-    flagged = ~((share >= MOVES) & (slope > 0))
+    flags = ~((share >= MOVES) & (slope > 0))
     pooled = math.nan
     if len(actual) >= MINIMUM:  # of the covariance of the changes, summed over the steps of an origin
         moves = (np.where(keep, change, 0.0) for change in (actual, forecast))
         own, said = (change - change.mean(axis=0) for change in moves)
         pooled = _p_above_zero((own * said).sum(axis=1), horizon, step_size)
-    if flagged.mean() > 0.5:
-        still = float(np.nanmean(share)) if np.isfinite(share).any() else 0.0
-        return f"{flagged.sum()} of {len(flagged)} steps repeat the last value (variance share {100 * still:.1f} %)"
+    if flags.mean() > 0.5:
+        still = 100 * float(np.nanmean(share)) if np.isfinite(share).any() else 0.0
+        return f"{flags.sum()} of {len(flags)} steps hardly move or not with the series (variance share {still:.1f} %)"
     if not pooled < 0.05:
         return f"its changes are not related to the actual ones (one-sided p = {pooled:.2f})"
     return ""

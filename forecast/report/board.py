@@ -20,7 +20,6 @@ from forecast.report.svg import padded
 from forecast.report.text import EMPTY, MOST_SERIES, Cell, Row, Table, number, share, whole
 
 WIDEST = 1.25  # times the naive error: what lies beyond is an arrow on the strip
-FLAGS = {"copies": "copy", "leaks": "leak alarm"}
 AGAINST_NAIVE = "Change of error against the naive forecast, on the same origins; word of the corrected test"
 AGAINST_SKIP = "Change of error against the model's own skip connection; a network counts only when it says better"
 SPREAD = "of the mean of the seeds' forecasts ± standard deviation over seeds"
@@ -108,7 +107,9 @@ def _mean_row(
     failed = sum(row["status"] != "ok" for row in seeds)
     marks = ["chosen on validation"] if chosen else []
     marks += ["best set"] if model in results.tied(ranking) else []
-    marks += [said for kind, said in FLAGS.items() if model in results.flags(kind, ranking)]
+    better = results.tests(ranking, "naive").get(model, {}).get("word") == "better"
+    marks += ["copy"] if model in results.flags("copies", ranking) and not better else []
+    marks += ["leak alarm"] if model in results.flags("leaks", ranking) else []
     marks += [f"{failed} of {len(seeds)} seeds failed"] if failed else []
     cells = [
         Cell(shown, error),
@@ -135,9 +136,7 @@ def _scores(row: Scores, rest: list[Metric]) -> list[Cell]:
 
 def _naive_cell(results: Results, ranking: str, row: Scores) -> Cell:
     test = results.tests(ranking, "naive").get(str(row["model"]))
-    if not test:
-        return _change(row["skill"])
-    return _tested(test, text.signed_percent(-row["skill"]), -row["skill"], test["word"])
+    return _tested(test, -row["skill"], test["word"]) if test else _change(row["skill"])
 
 
 def _change(skill: Any) -> Cell:
@@ -151,16 +150,16 @@ def _skip_cell(results: Results, ranking: str, row: Scores) -> Cell:
     if not test:
         return EMPTY
     said = "better" if test["word"] == "better" else f"adds nothing ({test['word']})"
-    return _tested(test, text.signed_percent(test["relative_difference"]), test["relative_difference"], said)
+    return _tested(test, test["relative_difference"], said)
 
 
-def _tested(test: dict[str, Any], shown: str, value: float | None, said: str) -> Cell:
-    word = test["word"]
+def _tested(test: dict[str, Any], change: Any, said: str) -> Cell:
+    word, shown = test["word"], text.signed_percent(change)
     content = Markup('{} <span class="word"><i aria-hidden="true">{}</i> {}</span>').format(
         shown, text.WORD_MARKS.get(word, ""), said
     )
     tip = f"against {text.name(str(test['against']))}{text.interval(test)}{text.holm(test)}"
-    return Cell(content, value, tip, text.word_class(word))
+    return Cell(content, change, tip, text.word_class(word))
 
 
 def _strip(results: Results, ranking: str, seeds: list[Scores], error: float, chosen: bool) -> Markup:

@@ -152,9 +152,28 @@ def test_errors_of_several_series_are_never_pooled_in_units(page):
 def test_flags_of_copies_and_leaks_are_said_and_marked(page):
     said = words(page.xpath(f"//article[@id='{DAILY}']//section[@class='verdict']")[0])
     assert "gru (as shipped): Alpha & Co: MAE 40.0 % below" in said
-    assert "naive (baseline): Alpha & Co: 2 of 3 steps repeat the last value" in said
+    assert "naive (baseline): Alpha & Co: 2 of 3 steps hardly move" in said
     assert "leak alarm" in row_of(board(page, DAILY, 0), "gru")[0]
     assert "leak alarm" not in row_of(board(page, DAILY, 1), "gru")[0]
+
+
+def test_a_row_that_the_test_finds_better_than_the_last_value_is_not_tagged_a_copy(project):
+    path = ProjectPaths.of(project).compared(HOURLY) / "verdicts.json"
+    verdicts = files.read_json(path)
+    moved = {"unique_id": "town", "reason": "3 of 3 steps hardly move"}
+    rows = [("lstm", "shipped", "better"), ("gru", "shipped", "equivalent"), ("drift", "baseline", "worse")]
+    verdicts["copies"] += [{"model": model, "ranking": ranking, **moved} for model, ranking, _ in rows]
+    words_of = {(model, ranking): word for model, ranking, word in rows}
+    for test in verdicts["tests"]:
+        if test["family"] == "naive":
+            test["word"] = words_of.get((test["model"], test["ranking"]), test["word"])
+    files.write_json(path, verdicts)
+    page = html.fromstring(rendered(project, HOURLY))
+    shown = board(page, HOURLY, 0)
+    tagged = {row.get("data-model") for row in shown.xpath(".//tbody/tr[.//span[@class='mark'][.='copy']]")}
+    assert tagged == {"gru", "drift", "naive"} and "better" in row_of(shown, "lstm")[2]
+    said = words(page.xpath("//section[@class='verdict']//details")[0])
+    assert "4 forecasts move little from the last value" in said and "lstm (as shipped): town: 3 of 3" in said
 
 
 def test_the_worst_origin_is_the_one_with_the_largest_error(root):
