@@ -55,7 +55,7 @@ def choice_in_words(choice: Mapping[str, Any]) -> list[str]:
     """The choice between LSTM and GRU as one sentence; none when one of the two was not compared."""
     if not choice:
         return []
-    bound = f"upper 95 % bound of its extra loss {percent(choice['upper'])}"
+    bound = f"upper 95 % bound of its extra error {percent(choice['upper'])}"
     sizes = "{gru:,} weights as tuned against {lstm:,}".format(**{"gru": 0, "lstm": 0, **choice["weights"]})
     if choice["take"] == "gru":
         return [f"LSTM or GRU: take the GRU: {sizes}, and no worse ({bound}, wanted below +2 %)."]
@@ -105,7 +105,7 @@ def preferred_in_words(preferred: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The rankings in which a row was taken although another one has the lower validation loss."""
     return [
         f"{TITLES.get(ranking, ranking)}: {found['model']} is taken instead of {found['instead_of']}: on the "
-        f"{found['origins']} validation origins its extra loss ({percent(found['extra_loss'])}) is within "
+        f"{found['origins']} validation origins its extra error ({percent(found['extra_loss'])}) is within "
         f"{WITHIN[ERRORS[found.get('because', FEW)]]}, and {REASONS[found.get('because', FEW)]}."
         for ranking, found in preferred.items()
     ]
@@ -229,12 +229,12 @@ def _against(test: Test, other: str) -> str:
     size = gain_in_words(test.relative_difference, test.mean_difference, test.ci_low, test.ci_high)
     p = p_text(test.p_holm)
     if test.word in ("better", "worse"):
-        return f"{test.word} than {other} (loss {size}, {p}, {test.n} origins)"
+        return f"{test.word} than {other} (error {size}, {p}, {test.n} origins)"
     if test.word == "equivalent":
-        return f"equivalent to {other} (loss {size}, neither costs 2 % more than the other)"
+        return f"equivalent to {other} (error {size}, neither costs 2 % more than the other)"
     if test.word == "undecided":
         return f"not decided against {other}: {test.n} origins are too few"
-    return f"not distinguishable from {other} (loss {size}, {p}, {test.n} origins)"
+    return f"not distinguishable from {other} (error {size}, {p}, {test.n} origins)"
 
 
 def _noted(test: Test) -> str:

@@ -81,7 +81,7 @@ def _place(row: Row) -> tuple[int, str, str, int, str]:
     return rank, row["model"], row["skip"], seat, seed
 
 
-HEADS = ("", "model", "MAE", "MASE", "Winkler", "CRPS", "vs naive", "vs own skip")
+HEADS = ("", "model", "MAE", "MASE", "Winkler", "CRPS", "error vs naive", "vs own skip")
 NUMBERS = HEADS[2:6]
 WIDE = 100
 """Columns of a terminal that has room for the scores of distributions."""
@@ -148,7 +148,7 @@ def _line(row: Row, words: Mapping[tuple[str, str], str], chosen: str | None) ->
     if row["status"] != "ok":
         return mark, model, text.NOTHING, "failed", text.NOTHING, text.NOTHING, "", "see the report"
     naive, skip = words.get(("naive", model), ""), words.get(("skip", model), "")
-    against = f"{text.signed_percent(row['skill'])} {naive}".strip()
+    against = f"{text.signed_percent(row['skill'] and -float(row['skill']))} {naive}".strip()
     scores = [text.figure(row.get(key) or None) for key in ("mae", "mase", "winkler_80", "crps")]
     return mark, model, *scores, against, skip
 

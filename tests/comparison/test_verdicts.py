@@ -217,7 +217,7 @@ def test_what_a_reader_must_not_miss_is_said():
 
 def test_the_interval_of_the_gain_stands_beside_the_word():
     text = "\n".join(verdicts(BETTER, CHOSEN).sentences)
-    assert re.search(r"is better than repeating the last value \(loss -\d.*95 % interval -[\d.]+ % to -[\d.]+ %", text)
+    assert re.search(r"better than repeating the last value \(error -\d.*95 % interval -[\d.]+ % to -[\d.]+ %", text)
 
 
 def test_a_combination_made_without_a_failed_member_says_so_by_its_name():

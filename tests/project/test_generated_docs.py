@@ -53,11 +53,11 @@ def test_a_table_of_the_readme_keeps_the_best_the_chosen_and_the_references_and_
     sentence, shipped, architecture = generate.results(BOARD, {"d": VERDICT}).split("\n\n")
     assert shipped.splitlines() == [
         "    d, as shipped",
-        "        model        MAE    MASE  vs naive        vs own skip",
-        "        gru       0.5000  0.5000  +50.0 % better",
-        "     *  lstm      0.5500  0.5500  +45.0 % better  equivalent",
-        "        ridge     0.6000  0.6000  +40.0 %",
-        "        auto_ets  0.8000  0.8000  +20.0 %",
+        "        model        MAE    MASE  error vs naive  vs own skip",
+        "        gru       0.5000  0.5000  −50.0 % better",
+        "     *  lstm      0.5500  0.5500  −45.0 % better  equivalent",
+        "        ridge     0.6000  0.6000  −40.0 %",
+        "        auto_ets  0.8000  0.8000  −20.0 %",
         "        naive      1.000   1.000  0.00 %",
         "        tied with the chosen one: gru, mlp",
     ]

@@ -12,6 +12,8 @@ from rich.console import Console
 
 from forecast.comparison.metrics import leaderboard_columns
 from forecast.config.paths import ProjectPaths
+from forecast.data.results import Results
+from forecast.report.board import leaderboard
 from forecast.report.leaderboard import as_csv, combined, lines, ranks_in_words, show
 from forecast.system import files
 from forecast.system.errors import InputError
@@ -80,7 +82,7 @@ def test_winkler_score_and_crps_stand_beside_the_errors_of_the_mean_over_seeds(r
         assert float(row["winkler_80"]) == pytest.approx(scores[row["model"], row["ranking"]])
     assert any(row.get("crps") for row in means)
     heads = [line.split() for line in printed(root, terminal=False, width=120).splitlines() if " model " in line]
-    assert heads[0][:6] == ["model", "MAE", "MASE", "Winkler", "CRPS", "vs"]
+    assert heads[0][:6] == ["model", "MAE", "MASE", "Winkler", "CRPS", "error"]
 
 
 def test_a_missing_table_names_the_stage_that_makes_it(tmp_path):
@@ -122,6 +124,14 @@ def test_the_chosen_row_is_marked_and_the_words_are_the_verdicts(root):
     assert list(rows) == ["lstm"]
     line = next(line for line in printed(root, terminal=False).splitlines() if line.split()[:1] == ["gru"])
     assert line.split()[-2:] == ["not", "distinguishable"]
+
+
+def test_the_change_against_naive_has_the_sign_and_digits_of_the_page(root):
+    results = Results(ProjectPaths.of(root), "hourly")
+    rows = [row for row in combined(ProjectPaths.of(root), ["hourly"]) if row["seed"] == "mean"]
+    shown = {line[1]: line[6].split(" %")[0] for line in lines(rows, "shipped", results.verdicts)}
+    page = {row.model: str(row.cells[1].shown).split(" %")[0] for row in leaderboard(results, "shipped").rows}
+    assert shown == page and shown["lstm"].startswith("−") and shown["drift"].startswith("+")
 
 
 def test_ranks_over_many_series_stand_in_groups_below_the_table_and_no_row_is_undecided():

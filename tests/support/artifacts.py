@@ -414,7 +414,7 @@ def verdicts(name: str) -> dict[str, Any]:
         if name == REFUSED[0]
         else [],
         "sentences": [
-            "As shipped: lstm, chosen on validation, is better than repeating the last value (loss -44.0 %).",
+            "As shipped: lstm, chosen on validation, is better than repeating the last value (error -44.0 %).",
             "As shipped: lstm is not alone at the top; the data cannot separate it from gru.",
             "As shipped: skip: the network adds nothing, for gru and narx (worse, +6.0 %).",
             "narx (architecture alone) was not compared: every seed failed.",
