@@ -82,6 +82,22 @@ def test_the_console_stays_empty_and_nothing_is_requested(page, address):
     assert {url for url in asked if not url.startswith("data:")} == {address}
 
 
+@pytest.mark.parametrize("width", [PHONE, DESKTOP])
+def test_a_table_wider_than_its_place_says_so_and_scrolls_to_its_last_column(page, width):
+    size(page, width)
+    page.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    page.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0]))")
+    script = """return [...document.querySelectorAll(".scroll")].map((box) => {
+            box.scrollLeft = 10000;
+            const last = box.querySelector("thead th:last-child").getBoundingClientRect().right <= window.innerWidth;
+            const said = getComputedStyle(box, "::before").content.includes("more columns");
+            return [box.firstElementChild.className, box.scrollWidth > box.clientWidth, said, last]; })"""
+    tables = page.execute_script(script)
+    assert [one for one in tables if one[1] != one[2] or not one[3]] == []
+    told = {said for name, _, said, _ in tables if "board" in name}
+    assert told == {True} if width == PHONE else not all(said for _, _, said, _ in tables)
+
+
 @pytest.mark.parametrize("width", [PHONE, 768, DESKTOP])
 def test_no_page_is_wider_than_its_screen(page, width):
     size(page, width)

@@ -22,6 +22,11 @@
   };
   all("table.sortable thead th").forEach((head) => head.firstElementChild.addEventListener("click", () => sort(head)));
 
+  // A table wider than its place says so.
+  const fits = (box) => box.classList.toggle("wide", box.scrollWidth > box.clientWidth + 1);
+  const places = new ResizeObserver((found) => found.forEach(({ target }) => fits(target)));
+  all(".scroll").forEach((box) => places.observe(box));
+
   // Search: the series whose name holds what was typed.
   all("input.find").forEach((box) => {
     const place = box.closest("details"), body = place.querySelector(".found").tBodies[0];
