@@ -11,9 +11,10 @@ A row is fitted again later by its policy (`refit` in configs/models.yaml):
     monthly    again at the first origin of every calendar month
     k          again at every k-th origin
 
-`expanding` fits on everything from the first row on, `sliding` on as many rows as the first fit had. A fit at an
-origin is given a panel that ends there, so nothing later can enter it. Models that choose between fits on validation
-(ridge, networks) keep back as many of the newest rows for that as the validation block has, then fit on these too.
+`expanding` fits on everything from the first row on, `sliding` on as many rows as the first fit on train and
+validation had. A fit at an origin is given a panel that ends there, so nothing later can enter it. What the first fit
+chose on validation (lags, penalties, steps, trees) and its units stay. What is saved, and serves, is the newest fit
+that the first origin of the test block knows.
 """
 
 from __future__ import annotations
@@ -131,6 +132,8 @@ def _keep(
     final.forecaster.save(folder / "seed")
     if final is not first:
         first.forecaster.save(folder / "chosen")
+    if fits.newest is not None:
+        fits.newest.save(folder / "newest")
     files.write_frame(folder / "forecasts.parquet", forecasts)
     if distributions is not None:
         files.write_frame(folder / DISTRIBUTIONS, distributions)
@@ -152,11 +155,14 @@ def _keep(
 
 
 def fit_twice(
-    problem: Problem, candidate: Candidate, *, seed: int, budget: Budget, initial: dict[str, np.ndarray] | None = None
-) -> tuple[Fitted, Fitted]:
-    """On the train rows, validation choosing; and with these choices on both. Equal where nothing is fitted again."""
+    problem: Problem, candidate: Candidate, *, seed: int, budget: Budget,
+    initial: dict[str, np.ndarray] | None = None, first: Fitted | None = None,
+) -> tuple[Fitted, Fitted]:  # fmt: skip
+    """On the train rows, validation choosing (or `first`, which was fitted so); and with these choices on both. Equal
+    where nothing is fitted again."""
     about: dict[str, Any] = {"skip": candidate.skip, "seed": seed, "budget": budget, "initial": initial}
-    first = fit(problem, candidate.spec, announce=partial(tell, f"{candidate.name} seed {seed}"), **about)
+    announce = partial(tell, f"{candidate.name} seed {seed}")
+    first = first or fit(problem, candidate.spec, announce=announce, **about)
     return first, fit_again(problem, candidate.spec, first, **about)
 
 
@@ -226,12 +232,14 @@ def refit_moments(problem: Problem, spec: ModelSpec) -> list[np.datetime64]:
 
 @dataclass(frozen=True)
 class Fits:
-    """The fit on the train rows, that on train and validation, and the stages made of them and of `refits` more."""
+    """The fit on the train rows, that on train and validation, and the stages made of them and of `refits` more;
+    `newest`: of these the last that has seen no target of the test block."""
 
     first: Fitted
     final: Fitted
     stages: list[Stage]
     refits: int
+    newest: Forecaster | None = None
 
 
 def all_stages(
@@ -253,27 +261,30 @@ def all_stages(
     if final is not first:
         ends = [series.ds[problem.blocks[series.unique_id].validation[1] - 1] for series in problem.panel.series]
         found.append(Stage(final.forecaster, min(ends)))
+    ends = [series.ds[problem.blocks[series.unique_id].calibration[1] - 1] for series in problem.panel.series]
+    newest = None
     for moment in moments:
         known, starts = known_at(problem, spec, moment)
-        found.append(Stage(again(known)[1].forecaster, moment, starts))
+        found.append(Stage(again(known, first=first)[1].forecaster, moment, starts))
+        newest = found[-1].forecaster if moment <= min(ends) else newest
     found = sorted(found, key=lambda stage: np.datetime64(stage.since))
-    return Fits(first, final, [Stage(first.forecaster), *found], len(moments))
+    return Fits(first, final, [Stage(first.forecaster), *found], len(moments), newest)
 
 
 def known_at(problem: Problem, spec: ModelSpec, moment: np.datetime64) -> tuple[Problem, dict[str, int]]:
-    """The problem as it was at `moment`: its panel ends there. With it the row of the full series it begins at."""
+    """The problem as it was at `moment`, all rows in one block to fit on, with what validation chose, in the same
+    units. With it the row of the full series it begins at."""
     series, blocks, starts = [], {}, {}
     for whole in problem.panel.series:
-        then = problem.blocks[whole.unique_id]
-        held = then.validation[1] - then.validation[0] if spec.keeps_validation else 0
         stop = int((whole.ds <= moment).sum())
-        start = max(stop - held - (then.train[1] - then.train[0]), 0) if spec.slides else 0
+        then = problem.blocks[whole.unique_id]
+        start = max(stop - (then.validation[1] - then.train[0]), 0) if spec.slides else 0
         series.append(_cut(whole, start, stop))
-        train, end = stop - held - start, stop - start
-        blocks[whole.unique_id] = Blocks((0, train), (train, end), (end, end), (end, end))
+        end = stop - start
+        blocks[whole.unique_id] = Blocks((0, end), (end, end), (end, end), (end, end))
         starts[whole.unique_id] = start
     panel = replace(problem.panel, series=tuple(series))
-    return Problem(panel, problem.borders, blocks, Scaling.fit(panel, blocks), problem.channels), starts
+    return replace(problem, panel=panel, blocks=blocks, choices=problem, _scaled={}), starts
 
 
 def ask_staged(fits: list[Stage], panel: Panel, rows: dict[str, np.ndarray], ask: Question) -> dict[str, np.ndarray]:

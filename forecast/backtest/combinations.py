@@ -30,6 +30,7 @@ from scipy.optimize import nnls
 from forecast.config.experiment import COMBINATION, GROUPS, Combination
 from forecast.config.task import Task
 from forecast.data.results import BASELINE
+from forecast.forecaster.ensemble import served_seeds
 from forecast.models.base import refit_moments
 from forecast.models.problem import STRETCHES
 from forecast.system import files
@@ -207,13 +208,20 @@ def combine(name: str, rule: Combination, task: Task, trained: Path, best_set: B
         part_of = partial(Part.of, records=eligible, task=task, best_set=best_set)
         stages, table = _combined(rule, part_of, *_forecasts(eligible, trained))
     except ModelFailure as error:
-        files.write_json(folder / "record.json", _record(name, rule, {"": {}}, records, str(error)))
+        files.write_json(folder / "record.json", _record(name, rule, {"": {}}, {}, records, str(error)))
         return
-    for member in list(stages.values())[-1]:
-        for seed in sorted((trained / member).glob("seed-*")):
+    shares = _served(stages, table)
+    for member in shares:
+        for seed in served_seeds(trained / member):
             shutil.copytree(seed, folder / "members" / member / seed.name)
     files.write_frame(folder / "forecasts.parquet", table)
-    files.write_json(folder / "record.json", _record(name, rule, stages, records, left_out))
+    files.write_json(folder / "record.json", _record(name, rule, stages, shares, records, left_out))
+
+
+def _served(stages: Mapping[str, Shares], table: pd.DataFrame) -> Shares:
+    """The last weights that have seen no target of the test block, as no saved model has: a gate scores there."""
+    start = table.loc[table["block"] == "test", "cutoff"].min()
+    return [own for moment, own in stages.items() if not pd.Timestamp(moment or pd.Timestamp.min) > start][-1]
 
 
 def _eligible(rule: Combination, records: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
@@ -280,10 +288,9 @@ def _forecasts(records: Mapping[str, Any], trained: Path) -> tuple[pd.DataFrame,
 
 
 def _record(
-    name: str, rule: Combination, stages: Mapping[str, Shares], records: Mapping[str, Any], reason: str
+    name: str, rule: Combination, stages: Mapping[str, Shares], shares: Shares, records: Mapping[str, Any], reason: str
 ) -> dict[str, Any]:
-    """As stage `train` leaves it of every candidate; `members`: the recipes with their last weights, largest first."""
-    shares = list(stages.values())[-1]
+    """As stage `train` leaves it of every candidate; `members`: the recipes with `shares`, largest first."""
     members = [
         {
             "weight": weight,

@@ -156,7 +156,7 @@ def _join(folder: Path, parts: list[Path]) -> None:
     with files.atomic_directory(folder) as temporary:
         if failed is None:
             files.join_frames(temporary / "forecasts.parquet", [part / "forecasts.parquet" for part in parts])
-            for name in ("seed", "chosen"):
+            for name in ("seed", "chosen", *(["newest"] if (parts[0] / "newest").exists() else [])):
                 own = [Forecaster.load(part / name) for part in parts]
                 numbers = {uid: found for one in own for uid, found in one.statistical.items()}
                 replace(own[0], statistical=numbers).save(temporary / name)
@@ -241,8 +241,9 @@ def _assemble(
                 files.join_frames(folder / name, found)
     for job, fit in good:
         shutil.copytree(job.folder / "seed", folder / f"seed-{fit['seed']}")
-        if (job.folder / "chosen").exists():
-            shutil.copytree(job.folder / "chosen", folder / f"chosen-{fit['seed']}")
+        for kept in ("chosen", "newest"):
+            if (job.folder / kept).exists():
+                shutil.copytree(job.folder / kept, folder / f"{kept}-{fit['seed']}")
     files.write_json(folder / "record.json", _record(run, candidate, tuned, jobs, fits))
 
 

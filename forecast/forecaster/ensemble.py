@@ -182,9 +182,9 @@ def ensemble_of(folder: Path) -> Ensemble:
     record = files.read_json(path) if path.exists() else {}
     weights = {str(member["candidate"]): float(member["weight"]) for member in record.get("members", [])}
     rule = record["params"] if len(record.get("weights", {})) > 1 else {}
-    saved = [(name, seed) for name in weights for seed in _seeds(folder / "members" / name)]
+    saved = [(name, seed) for name in weights for seed in served_seeds(folder / "members" / name)]
     require_members(weights, (name for name, _ in saved), where=str(folder))
-    seeds = [seed for _, seed in saved] or _seeds(folder)
+    seeds = [seed for _, seed in saved] or served_seeds(folder)
     if not seeds:
         raise InputError(f"{folder}: has no saved forecaster; its training failed. Choose another candidate.")
     forecasts = read_forecasts(folder / "forecasts.parquet")
@@ -193,8 +193,11 @@ def ensemble_of(folder: Path) -> Ensemble:
     return Ensemble(loaded, calibration_scores(forecasts, task), names, weights, rule)
 
 
-def _seeds(folder: Path) -> list[Path]:
-    return sorted(folder.glob("seed-*"), key=lambda path: int(path.name.removeprefix("seed-")))
+def served_seeds(folder: Path) -> list[Path]:
+    """The saved forecasters of a candidate, by seed; of one fitted again in its backtest the newest that saw no target
+    of the test block."""
+    found = [*folder.glob("newest-*")] or [*folder.glob("seed-*")]
+    return sorted(found, key=lambda path: int(path.name.partition("-")[2]))
 
 
 def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitConformal]:

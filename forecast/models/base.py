@@ -60,8 +60,6 @@ class ModelSpec(Config):
     """True: a one-step map closed over the horizon, with a direct correction of every step (the mixed strategy)."""
     recursive: ClassVar[bool] = False
     """True: a one-step map whose forecast is fed back up to the horizon (closed loop)."""
-    keeps_validation: ClassVar[bool] = True
-    """True: a later fit keeps the newest rows back, as many as the validation block has, to choose on."""
     starts_at_train_end: ClassVar[bool] = False
     """True: a recursion from its first train row on, which forecasts from no row before the end of its fit: it is
     always given the whole history."""
@@ -217,6 +215,11 @@ class FittedSpec(ModelSpec):
 
     @model_validator(mode="after")
     def _window_is_used(self) -> FittedSpec:
+        if self.refitted and not self.fitted_again:
+            raise ValueError(
+                f"refit: {self.refit} needs trainer: gradient; restarts of Levenberg-Marquardt have no number of steps "
+                "to repeat. Leave it out"
+            )
         if not self.refitted and self.refit_window != "expanding":
             raise ValueError(f"refit_window: {self.refit_window} has no effect with refit: never; leave it out")
         return self

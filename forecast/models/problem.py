@@ -101,7 +101,10 @@ class Problem:
 
     @cached_property
     def joined(self) -> Problem:
-        """The train and validation rows as one block to fit on, in the same units, with what validation chose."""
+        """The train and validation rows as one block to fit on, in the same units, with what validation chose; itself
+        where that is so already."""
+        if self.choices is not None:
+            return self
         blocks = {uid: cut.joined() for uid, cut in self.blocks.items()}
         return replace(self, blocks=blocks, choices=self)
 

@@ -42,7 +42,6 @@ class StatisticalSpec(FittedSpec):
 
     kind = "statistical"
     fitted: ClassVar[type[Fitted]]
-    keeps_validation = False
     starts_at_train_end = True
     continues: ClassVar[bool] = True
 

@@ -77,27 +77,20 @@ def environment(root: Path, given: Mapping[str, str]) -> dict[str, str]:
 def configure(tree: Tree, dataset: str, splits: Mapping[str, Any]) -> None:
     """The work tree's own configuration: one dataset, its blocks at these dates, tuned values as a plain input.
 
-    Only what can be shipped is trained: the other ranking compares architectures, and a row with a refit policy tells
-    what refitting brings in a backtest, while what serves is one fit.
+    Only what can be shipped is trained: the other ranking compares architectures.
 
     Without the stage `tune` in its dvc.yaml, data/tuned/<dataset> is a dependency like any file: kept while the
     person's configuration is, hashed by DVC. So are the weights to begin with, where there are any.
     """
-    from forecast.config.experiment import load_models  # with these comes pandas, which `status` does without
-    from forecast.config.reading import read_yaml
-    from forecast.models import spec
+    from forecast.config.reading import read_yaml  # with it comes pandas, which `status` does without
 
     path = tree.paths.configs / "datasets.yaml"
     content = read_yaml(path)
     content["datasets"][dataset]["splits"] = dict(splits)
     content["run"] = [dataset]
     _write_yaml(path, content)
-    known = load_models(tree.paths.configs)
-    kept = [name for name, entry in known.selected().items() if not spec(entry, where=name).refitted]
-    kept += known.combinations()
     models = read_yaml(tree.paths.configs / "models.yaml")
-    only = {"grids": {**models["grids"], known.grid: kept}, "rankings": ["shipped"]}
-    _write_yaml(tree.paths.configs / "models.yaml", {**models, **only})
+    _write_yaml(tree.paths.configs / "models.yaml", {**models, "rankings": ["shipped"]})
     pipeline = yaml.safe_load((tree.path / "dvc.yaml").read_text(encoding="utf-8"))
     pipeline["stages"].pop("tune", None)
     if tree.paths.warm(dataset).exists():

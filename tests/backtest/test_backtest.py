@@ -36,6 +36,9 @@ def daily():
     return problems.problem_of(frame, **changes, calendar={"kind": "regular", "freq": "1D"})
 
 
+ONCE = Budget(0, 1)
+
+
 def spec(family="theta", **options):
     return models.spec({"family": family, **options}, where="test")
 
@@ -73,21 +76,39 @@ def test_a_later_fit_knows_nothing_after_its_moment(family):
     problem = daily()
     moment = DAYS[220].to_datetime64()
     known, _ = backtest.known_at(problem, spec(family, refit=5), moment)
-    blocks = known.blocks["a"]
-    assert known.panel.by_id["a"].ds[-1] == moment and blocks.validation[1] == 221
-    held = problem.blocks["a"].validation
-    assert blocks.train == (0, 221 if family == "theta" else 221 - (held[1] - held[0]))
+    assert known.panel.by_id["a"].ds[-1] == moment
+    assert known.blocks["a"].train == (0, 221) and known.blocks["a"].validation == (221, 221)
+
+
+def test_a_later_fit_keeps_what_validation_chose_and_the_units_and_learns_from_later_rows():
+    problem, ridge = daily(), Candidate("it", spec("ridge", refit=20), "baseline", None)
+    fits = backtest.all_stages(problem, ridge.spec, partial(backtest.fit_twice, candidate=ridge, seed=0, budget=ONCE))
+    later = [stage.forecaster for stage in fits.stages if stage.since in backtest.refit_moments(problem, ridge.spec)]
+    assert len(later) == fits.refits > 2 and all(one.skip == fits.first.forecaster.skip for one in later)
+    assert all(one.scaling is problem.scaling for one in later)
+    assert len({one.skip.coefficients.tobytes() for one in later}) == len(later)
+
+
+def test_what_serves_of_a_model_fitted_again_is_its_newest_fit_that_saw_no_test_target():
+    problem, ridge = daily(), Candidate("it", spec("ridge", refit=1), "baseline", None)
+    fits = backtest.all_stages(problem, ridge.spec, partial(backtest.fit_twice, candidate=ridge, seed=0, budget=ONCE))
+    end = problem.panel.by_id["a"].ds[problem.blocks["a"].calibration[1] - 1]
+    stage = next(one for one in fits.stages if one.forecaster is fits.newest)
+    assert stage.since <= end < fits.stages[fits.stages.index(stage) + 1].since
+    assert backtest.all_stages(
+        problem, spec("ridge"), partial(backtest.fit_twice, candidate=ridge, seed=0, budget=ONCE)
+    ).newest is None  # fmt: skip
 
 
 def test_a_sliding_window_keeps_the_length_of_the_first_fit():
     problem = daily()
-    known, starts = backtest.known_at(problem, spec(refit=5, refit_window="sliding"), DAYS[220].to_datetime64())
-    train = problem.blocks["a"].train[1]
-    assert known.blocks["a"].train == (0, train) and starts == {"a": 221 - train}
-    assert known.panel.by_id["a"].ds[0] == DAYS[221 - train]
+    known, starts = backtest.known_at(problem, spec(refit=5, refit_window="sliding"), DAYS[250].to_datetime64())
+    length = problem.blocks["a"].validation[1]
+    assert known.blocks["a"].train == (0, length) and starts == {"a": 251 - length}
+    assert known.panel.by_id["a"].ds[0] == DAYS[251 - length]
 
 
-@pytest.mark.parametrize("family", ["theta", "ridge"])
+@pytest.mark.parametrize("family", ["window_linear", "ridge"])
 def test_each_forecast_is_that_of_the_newest_fit_known_at_its_origin(family):
     problem = daily()
     fits = fitted(problem, spec(family, refit=40))
@@ -156,8 +177,8 @@ def crossed(problem, **options):
     """Fits of a ridge that has, of each stretch of validation, a forecaster with coefficients of its own."""
     ridge = Candidate("ridge", spec("ridge", **options), "baseline", None)
 
-    def again(known, initial=None):
-        first, final = backtest.fit_twice(known, ridge, seed=0, budget=Budget(0, 1))
+    def again(known, **given):
+        first, final = backtest.fit_twice(known, ridge, seed=0, budget=Budget(0, 1), **given)
         skip = first.forecaster.skip
         own = (replace(skip, coefficients=skip.coefficients * (1 + k / 10)) for k in range(STRETCHES))
         return replace(first, elsewhere=tuple(replace(first.forecaster, skip=one) for one in own)), final
