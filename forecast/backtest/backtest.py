@@ -34,7 +34,6 @@ from forecast.backtest.candidates import Candidate
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import load_task
 from forecast.data.panel import Panel, Series, from_frame
-from forecast.data.scaling import Scaling
 from forecast.data.splits import Blocks, Borders
 from forecast.forecaster import (
     Budget,

@@ -217,8 +217,8 @@ class FittedSpec(ModelSpec):
     def _window_is_used(self) -> FittedSpec:
         if self.refitted and not self.fitted_again:
             raise ValueError(
-                f"refit: {self.refit} needs trainer: gradient; restarts of Levenberg-Marquardt have no number of steps "
-                "to repeat. Leave it out"
+                f"refit: {self.refit} needs trainer: gradient; restarts of Levenberg-Marquardt have no number of "
+                "steps to repeat. Leave it out"
             )
         if not self.refitted and self.refit_window != "expanding":
             raise ValueError(f"refit_window: {self.refit_window} has no effect with refit: never; leave it out")
