@@ -150,7 +150,19 @@ class Models(Config):
                         f"{where}: unknown member {member!r}.{closest(member, fitted)} Wanted {quote_names(groups)}"
                         f"{', or ' if groups else ''}names of entries that are fitted: no combination, no `service`."
                     )
+            present = dict.fromkeys(self._in_run(member, only) for member in rule.members)
+            found[name] = rule.model_copy(update={"members": tuple(present)})
         return found
+
+    def _in_run(self, member: str, only: tuple[str, ...]) -> str:
+        """`member`, or where it is not in the run the row there that is the same, fitted more or less often."""
+        run = self.selected(only)
+
+        def once(name: str) -> dict[str, Any]:
+            return {key: own for key, own in self.models[name].items() if not key.startswith("refit")}
+
+        same = [name for name in run if member in self.models and once(name) == once(member)]
+        return member if member in run or not same else same[0]
 
     def _entries(self, only: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         for name in only:
