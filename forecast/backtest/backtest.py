@@ -22,7 +22,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ import pandas as pd
 from forecast.backtest.candidates import Candidate
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import load_task
-from forecast.data.panel import Panel, Series, from_frame
+from forecast.data.panel import Panel, from_frame
 from forecast.data.splits import Blocks, Borders
 from forecast.forecaster import (
     Budget,
@@ -213,11 +213,10 @@ def _long(
 
 @dataclass(frozen=True)
 class Stage:
-    """A forecaster, the first cutoff it forecasts from (None: the first of all), the first row it knows by series."""
+    """A forecaster, and the first cutoff it forecasts from; None: the first of all."""
 
     forecaster: Forecaster
     since: np.datetime64 | None = None
-    starts: dict[str, int] = field(default_factory=dict)
 
 
 def refit_moments(problem: Problem, spec: ModelSpec) -> list[np.datetime64]:
@@ -263,27 +262,24 @@ def all_stages(
     ends = [series.ds[problem.blocks[series.unique_id].calibration[1] - 1] for series in problem.panel.series]
     newest = None
     for moment in moments:
-        known, starts = known_at(problem, spec, moment)
-        found.append(Stage(again(known, first=first)[1].forecaster, moment, starts))
+        found.append(Stage(again(known_at(problem, spec, moment), first=first)[1].forecaster, moment))
         newest = found[-1].forecaster if moment <= min(ends) else newest
     found = sorted(found, key=lambda stage: np.datetime64(stage.since))
     return Fits(first, final, [Stage(first.forecaster), *found], len(moments), newest)
 
 
-def known_at(problem: Problem, spec: ModelSpec, moment: np.datetime64) -> tuple[Problem, dict[str, int]]:
-    """The problem as it was at `moment`, all rows in one block to fit on, with what validation chose, in the same
-    units. With it the row of the full series it begins at."""
-    series, blocks, starts = [], {}, {}
+def known_at(problem: Problem, spec: ModelSpec, moment: np.datetime64) -> Problem:
+    """The problem as it was at `moment`, what a fit reads in one block, with the same choices and units."""
+    series, blocks = [], {}
     for whole in problem.panel.series:
-        stop = int((whole.ds <= moment).sum())
-        then = problem.blocks[whole.unique_id]
-        start = max(stop - (then.validation[1] - then.train[0]), 0) if spec.slides else 0
-        series.append(_cut(whole, start, stop))
-        end = stop - start
-        blocks[whole.unique_id] = Blocks((0, end), (end, end), (end, end), (end, end))
-        starts[whole.unique_id] = start
+        stop, then = int((whole.ds <= moment).sum()), problem.blocks[whole.unique_id]
+        length = then.validation[1] - then.train[0] if spec.slides else stop
+        beyond = len(whole.future) - len(whole)
+        seen = replace(whole, ds=whole.ds[:stop], values=whole.values[:stop], future=whole.future[: stop + beyond])
+        series.append(seen)
+        blocks[whole.unique_id] = Blocks((max(stop - length, 0), stop), *[(stop, stop)] * 3)
     panel = replace(problem.panel, series=tuple(series))
-    return replace(problem, panel=panel, blocks=blocks, choices=problem, _scaled={}), starts
+    return replace(problem, panel=panel, blocks=blocks, choices=problem, _scaled={})
 
 
 def ask_staged(fits: list[Stage], panel: Panel, rows: dict[str, np.ndarray], ask: Question) -> dict[str, np.ndarray]:
@@ -292,20 +288,11 @@ def ask_staged(fits: list[Stage], panel: Panel, rows: dict[str, np.ndarray], ask
     newest = {uid: np.searchsorted(later, panel.by_id[uid].ds[at], side="right") for uid, at in rows.items()}
     parts: dict[str, list[np.ndarray]] = {uid: [] for uid in rows}
     for number, stage in enumerate(fits):
-        own = {uid: at[newest[uid] == number] - stage.starts.get(uid, 0) for uid, at in rows.items()}
+        own = {uid: at[newest[uid] == number] for uid, at in rows.items()}
         own = {uid: at for uid, at in own.items() if len(at) or not number}
-        cut = (_cut(panel.by_id[uid], stage.starts[uid], len(panel.by_id[uid])) for uid in own if stage.starts)
-        seen = replace(panel, series=tuple(cut)) if stage.starts else panel
-        for uid, answer in ask(stage.forecaster, seen, own).items():
+        for uid, answer in ask(stage.forecaster, panel, own).items():
             parts[uid].append(answer)
     return {uid: np.concatenate(answers) for uid, answers in parts.items()}
-
-
-def _cut(series: Series, start: int, stop: int) -> Series:
-    beyond = len(series.future) - len(series)
-    return replace(
-        series, ds=series.ds[start:stop], values=series.values[start:stop], future=series.future[start : stop + beyond]
-    )
 
 
 def with_distributions(

@@ -463,8 +463,7 @@ def refitted_on_what_comes_later(root: Path) -> None:
         """
         def known_at(problem, spec, moment):
             blocks = {uid: Blocks((0, b.test[1]), *[(b.test[1],) * 2] * 3) for uid, b in problem.blocks.items()}
-            scaling = Scaling.fit(problem.panel, blocks)
-            return Problem(problem.panel, problem.borders, blocks, scaling, problem.channels), dict.fromkeys(blocks, 0)
+            return replace(problem, blocks=blocks)
     """,
     )
 

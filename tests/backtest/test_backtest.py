@@ -75,7 +75,7 @@ def test_every_k_origins_counts_over_all_scored_blocks():
 def test_a_later_fit_knows_nothing_after_its_moment(family):
     problem = daily()
     moment = DAYS[220].to_datetime64()
-    known, _ = backtest.known_at(problem, spec(family, refit=5), moment)
+    known = backtest.known_at(problem, spec(family, refit=5), moment)
     assert known.panel.by_id["a"].ds[-1] == moment
     assert known.blocks["a"].train == (0, 221) and known.blocks["a"].validation == (221, 221)
 
@@ -102,10 +102,9 @@ def test_what_serves_of_a_model_fitted_again_is_its_newest_fit_that_saw_no_test_
 
 def test_a_sliding_window_keeps_the_length_of_the_first_fit():
     problem = daily()
-    known, starts = backtest.known_at(problem, spec(refit=5, refit_window="sliding"), DAYS[250].to_datetime64())
+    known = backtest.known_at(problem, spec(refit=5, refit_window="sliding"), DAYS[250].to_datetime64())
     length = problem.blocks["a"].validation[1]
-    assert known.blocks["a"].train == (0, length) and starts == {"a": 251 - length}
-    assert known.panel.by_id["a"].ds[0] == DAYS[251 - length]
+    assert known.blocks["a"].train == (251 - length, 251)
 
 
 @pytest.mark.parametrize("family", ["window_linear", "ridge"])
@@ -146,9 +145,10 @@ def test_many_short_series_are_forecast_side_by_side_and_few_as_if_each_stood_al
 def test_a_refitted_forecast_is_a_fresh_fit_on_the_rows_up_to_its_origin():
     problem = daily()
     fits = fitted(problem, spec(refit=40, refit_window="sliding"))
-    refit = next(stage for stage in fits if stage.starts)
+    refit = fits[-1]
     row = int(np.flatnonzero(DAYS.to_numpy() == refit.since)[0])
-    start = refit.starts["a"]
+    start = row + 1 - problem.blocks["a"].validation[1]
+    assert start > 0
     y = problem.panel.by_id["a"].values[start : row + 1, 0]
     scaling = refit.forecaster.scaling
     z = (y - scaling.centre["a"][0]) / scaling.scale["a"][0]
@@ -208,7 +208,7 @@ def test_a_later_fit_goes_before_what_the_other_stretches_chose():
     problem = daily()
     rows = problem.rows("a", "validation")
     fits = crossed(problem, refit=20)
-    moments = [stage.since for stage in fits.stages if stage.starts]
+    moments = backtest.refit_moments(problem, spec("ridge", refit=20))
     assert fits.refits == len(moments) and moments[0] < problem.panel.by_id["a"].ds[rows[-1]]
     after = rows[problem.panel.by_id["a"].ds[rows] >= moments[0]]
     plain = fitted(problem, spec("ridge", refit=20))
