@@ -156,13 +156,9 @@ class Models(Config):
 
     def _in_run(self, member: str, only: tuple[str, ...]) -> str:
         """`member`, or where it is not in the run the row there that is the same, fitted more or less often."""
-        run = self.selected(only)
-
-        def once(name: str) -> dict[str, Any]:
-            return {key: own for key, own in self.models[name].items() if not key.startswith("refit")}
-
-        same = [name for name in run if member in self.models and once(name) == once(member)]
-        return member if member in run or not same else same[0]
+        run, known = self.selected(only), self.models.get  # of a group nothing
+        once = {n: {k: v for k, v in known(n, {}).items() if not k.startswith("refit")} for n in (*run, member)}
+        return next((name for name in run if member not in run and once[name] == once[member]), member)
 
     def _entries(self, only: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         for name in only:
