@@ -50,7 +50,8 @@ def chosen_before(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector:
     later = dict(other.records())
     kinds = (
         ("training", _outcome, "the training of {} (its validation curve or best step)"),
-        ("weights", _weights, "the members of {}, or their weights,"),
+        # those of validation: later ones may follow what changed
+        ("weights", lambda record: record.get("weights", {}).get(""), "the members of {}, or their weights,"),
     )
     for name, record in base.records():
         for kind, part, what in kinds:
@@ -203,11 +204,6 @@ def _outcome(record: dict[str, Any]) -> Any:
     keys = ("seed", "status", "best_step", "steps_elsewhere", "validation_loss", "curve")
     seeds = [{key: seed.get(key) for key in keys} for seed in record.get("seeds", [])]
     return seeds, record.get("tuned"), record.get("params")
-
-
-def _weights(record: dict[str, Any]) -> dict[str, float]:
-    """Those of validation: later ones may follow what changed."""
-    return record.get("weights", {}).get("", {})
 
 
 def _study(path: Path) -> dict[str, Any]:

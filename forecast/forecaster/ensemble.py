@@ -157,10 +157,9 @@ class Ensemble:
         members = [Forecaster.load(folder / f"member-{i}") for i in range(manifest["members"])]
         arrays = files.read_arrays(folder / SCORES)
         typical = manifest.get("typical_volatility", {})
-        calibrated = {
-            name: SplitConformal(_columns(arrays[f"{i:04d}"]), typical.get(name) or 0.0)
-            for i, name in enumerate(manifest["series"])
-        }
+        errors = (tuple(row[np.isfinite(row)] for row in arrays[f"{i:04d}"]) for i in range(len(manifest["series"])))
+        named = zip(manifest["series"], errors, strict=True)
+        calibrated = {name: SplitConformal(own, typical.get(name) or 0.0) for name, own in named}
         names, weights = tuple(manifest.get("member_names", ())), manifest.get("weights", {})
         require_members(weights, names, where=str(folder / MANIFEST))
         return cls(tuple(members), calibrated, names, weights, manifest.get("rule", {}))
@@ -279,10 +278,6 @@ def _rectangle(scores: Sequence[Array]) -> Array:
     for step, column in enumerate(scores):
         result[step, : len(column)] = column
     return result
-
-
-def _columns(rectangle: Array) -> tuple[Array, ...]:
-    return tuple(row[np.isfinite(row)] for row in rectangle)
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -132,7 +132,8 @@ class _Rolling:
         self._rows = windows.rows
         self._carried = carried
         self.channels = channels
-        self._input = _newest(windows.z[:, :, channels.outputs :])
+        z = windows.z[:, :, channels.outputs :]
+        self._input = np.where(np.isfinite(z).any(axis=1), filled(z)[0][:, -1], np.nan)  # NaN: never observed
 
     def picked(self, index: np.ndarray) -> _Rolling:
         other = copy.copy(self)
@@ -180,11 +181,6 @@ class _Rolling:
             row[:, channels.mask[i]] = observed
             longer = np.log1p(np.expm1(self._past[:, -1, channels.since[i]]) + 1.0)
             row[:, channels.since[i]] = np.where(observed, 0.0, longer)
-
-
-def _newest(z: np.ndarray) -> np.ndarray:
-    """(B, C) the last observed value of every column of (B, L, C); NaN where there is none."""
-    return np.where(np.isfinite(z).any(axis=1), filled(z)[0][:, -1], np.nan)
 
 
 def series_parallel(forecaster: Forecaster, panel: Panel, rows: Rows) -> dict[str, np.ndarray]:
